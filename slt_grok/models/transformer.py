@@ -1,0 +1,134 @@
+"""The one-layer transformer of the grokking papers, computed at the answer position only.
+
+Layout `[a, b, =]` with causal attention is Nanda et al. 2301.05217, section 3; `[a, b]` with unmasked attention
+and attention rate alpha is Zhong et al. 2306.17844, section 2. No LayerNorm, learned positions, untied
+unembedding, biases in the MLP alone.
+
+The answer is read at the last position, so that queries, the MLP and logits are needed only there, and keys and
+values depend on one token each: they are computed once for each of the p tokens and looked up for the n pairs.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding as look_up
+
+from slt_grok.errors import SltGrokError
+from slt_grok.models.sites import At, ModularNetwork, activation_function, passthrough
+
+
+class OneLayerTransformer(ModularNetwork):
+    """One block of attention and MLP between an embedding and an unembedding.
+
+    Parameters
+    ----------
+    modulus : p.
+    d_model, n_heads, d_mlp : widths; d_head is d_model / n_heads.
+    activation : `relu`, `gelu` or `quadratic`.
+    layout : `a_b_equals` for the tokens [a, b, =], causal; `a_b` for [a, b], unmasked.
+    attention_rate : alpha in M' = alpha M + (1 - alpha) J with J all ones, rows not renormalised (2306.17844);
+        1 is ordinary attention.
+
+    Raises
+    ------
+    SltGrokError : d_model is not a multiple of n_heads, an unknown layout or activation.
+    """
+
+    def __init__(
+        self,
+        modulus: int,
+        d_model: int = 128,
+        n_heads: int = 4,
+        d_mlp: int = 512,
+        activation: str = "relu",
+        layout: Literal["a_b_equals", "a_b"] = "a_b_equals",
+        attention_rate: float = 1.0,
+    ) -> None:
+        super().__init__(modulus)
+        if d_model % n_heads:
+            raise SltGrokError(f"model.d_model: expected a multiple of n_heads = {n_heads}, got {d_model}")
+        if layout not in ("a_b_equals", "a_b"):
+            raise SltGrokError(f"model.layout: expected 'a_b_equals' or 'a_b', got {layout!r}")
+        self.activation = activation_function(activation)
+        self.attention_rate = attention_rate
+        self.layout = layout
+        d_head = d_model // n_heads
+        context, vocabulary = (3, modulus + 1) if layout == "a_b_equals" else (2, modulus)
+        for name, shape in {
+            "W_E": (vocabulary, d_model),
+            "W_pos": (context, d_model),
+            "W_Q": (n_heads, d_model, d_head),
+            "W_K": (n_heads, d_model, d_head),
+            "W_V": (n_heads, d_model, d_head),
+            "W_O": (n_heads, d_head, d_model),
+            "W_in": (d_model, d_mlp),
+            "b_in": (d_mlp,),
+            "W_out": (d_mlp, d_model),
+            "b_out": (d_model,),
+            "W_U": (d_model, modulus),
+        }.items():
+            self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Normal weights of standard deviation 1/sqrt(d_model), W_U 1/sqrt(vocabulary), biases zero (2301.05217)."""
+        vocabulary, d_model = self.W_E.shape
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name.startswith("b_"):
+                    parameter.zero_()
+                else:
+                    scale = (vocabulary if name == "W_U" else d_model) ** -0.5
+                    parameter.normal_(0, scale, generator=generator)
+
+    def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
+        """Logits (n, p) at the answer position; see the package's docstring for the sites."""
+        a, b = pairs.unbind(-1)
+        p, (n_heads, d_model, d_head) = self.modulus, self.W_Q.shape
+        table = at("embedding", self.W_E)
+        # one row a token: what stands at each position, before it is looked up for the pairs
+        streams = [table[:p] + self.W_pos[0], table[:p] + self.W_pos[1]]
+        if self.layout == "a_b_equals":
+            streams.append(table[p:] + self.W_pos[2])
+        tokens = [a, b, torch.zeros_like(a)][: len(streams)]
+
+        def heads(weights: Tensor, stream: Tensor) -> Tensor:
+            return (stream @ weights.transpose(0, 1).reshape(d_model, -1)).unflatten(-1, (n_heads, d_head))
+
+        query = heads(self.W_Q, streams[-1])  # (tokens at the last position, head, d_head)
+        scores = []
+        for stream, token in zip(streams, tokens, strict=True):
+            key = heads(self.W_K, stream)
+            table_of_scores = torch.einsum("qhd,khd->qkh", query, key) / d_head**0.5
+            row = tokens[-1] * key.shape[0] + token
+            if stream is streams[-1]:  # the last position attends to itself: query and key are one token
+                table_of_scores, row = table_of_scores.diagonal().movedim(-1, 0), token
+            scores.append(look_up(row, table_of_scores.reshape(-1, n_heads)))
+        pattern = torch.stack(scores, -1).softmax(-1)  # (n, head, key)
+        pattern = at("attention_pattern", self.attention_rate * pattern + (1 - self.attention_rate))
+
+        mixed = torch.zeros((), dtype=table.dtype, device=table.device)
+        for position, (stream, token) in enumerate(zip(streams, tokens, strict=True)):
+            value = look_up(token, heads(self.W_V, stream).flatten(-2)).unflatten(-1, (n_heads, d_head))
+            mixed = mixed + pattern[..., position, None] * value
+        residual = look_up(tokens[-1], streams[-1]) + mixed.flatten(-2) @ self.W_O.flatten(0, 1)
+        pre = at("neurons_pre", residual @ self.W_in + self.b_in)
+        post = at("neurons_post", self.activation(pre))
+        return at("logits", (residual + post @ self.W_out + self.b_out) @ self.W_U)
+
+    @staticmethod
+    def token_roles() -> Mapping[str, tuple[str, int]]:
+        """The input tokens are rows of W_E, the answers columns of W_U."""
+        return {"input": ("W_E", -2), "output": ("W_U", -1)}
+
+    def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """W_E without the row of the '=' token, (..., p, d_model)."""
+        return parameters["W_E"][..., : self.modulus, :]
+
+    def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """W_L = W_out W_U, (..., d_mlp, p) (2301.05217, section 4.2)."""
+        return parameters["W_out"] @ parameters["W_U"]
+
+
+
