@@ -60,14 +60,14 @@ class EmbeddingMLP(ModularNetwork):
                 if name == "W_E":
                     parameter.normal_(generator=generator)
                 else:
-                    fan_in = (self.W_U if name in ("W_U", "b_U") else self.get_parameter(self.inputs[0])).shape[0]
+                    fan_in = (self.W_U if name in ("W_U", "b_U") else getattr(self, self.inputs[0])).shape[0]
                     bound = fan_in**-0.5
                     parameter.uniform_(-bound, bound, generator=generator)
 
     def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
         """Logits (n, p); see the package's docstring for the sites."""
         table = at("embedding", self.W_E)
-        maps = [self.get_parameter(name) for name in self.inputs]
+        maps = [getattr(self, name) for name in self.inputs]
         # each token meets each map once, then the p rows are looked up for the n pairs
         halves = [look_up(token, table @ maps[i % len(maps)]) for i, token in enumerate(pairs.unbind(-1))]
         pre = at("neurons_pre", halves[0] + halves[1] + self.b_in)

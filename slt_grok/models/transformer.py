@@ -93,6 +93,9 @@ class OneLayerTransformer(ModularNetwork):
             streams.append(table[p:] + self.W_pos[2])
         tokens = [a, b, torch.zeros_like(a)][: len(streams)]
 
+        def per_pair(token: Tensor, rows: Tensor) -> Tensor:
+            return rows if len(rows) == 1 else look_up(token, rows)  # the '=' token is the same for all pairs
+
         def heads(weights: Tensor, stream: Tensor) -> Tensor:
             return (stream @ weights.transpose(0, 1).reshape(d_model, -1)).unflatten(-1, (n_heads, d_head))
 
@@ -104,15 +107,15 @@ class OneLayerTransformer(ModularNetwork):
             row = tokens[-1] * key.shape[0] + token
             if stream is streams[-1]:  # the last position attends to itself: query and key are one token
                 table_of_scores, row = table_of_scores.diagonal().movedim(-1, 0), token
-            scores.append(look_up(row, table_of_scores.reshape(-1, n_heads)))
-        pattern = torch.stack(scores, -1).softmax(-1)  # (n, head, key)
+            scores.append(per_pair(row, table_of_scores.reshape(-1, n_heads)))
+        pattern = torch.stack(torch.broadcast_tensors(*scores), -1).softmax(-1)  # (n, head, key)
         pattern = at("attention_pattern", self.attention_rate * pattern + (1 - self.attention_rate))
 
         mixed = torch.zeros((), dtype=table.dtype, device=table.device)
         for position, (stream, token) in enumerate(zip(streams, tokens, strict=True)):
-            value = look_up(token, heads(self.W_V, stream).flatten(-2)).unflatten(-1, (n_heads, d_head))
+            value = per_pair(token, heads(self.W_V, stream).flatten(-2)).unflatten(-1, (n_heads, d_head))
             mixed = mixed + pattern[..., position, None] * value
-        residual = look_up(tokens[-1], streams[-1]) + mixed.flatten(-2) @ self.W_O.flatten(0, 1)
+        residual = per_pair(tokens[-1], streams[-1]) + mixed.flatten(-2) @ self.W_O.flatten(0, 1)
         pre = at("neurons_pre", residual @ self.W_in + self.b_in)
         post = at("neurons_post", self.activation(pre))
         return at("logits", (residual + post @ self.W_out + self.b_out) @ self.W_U)

@@ -1,0 +1,66 @@
+"""slt_grok: singular learning theory measured on networks that grok modular arithmetic.
+
+    >>> import slt_grok
+    >>> run = slt_grok.load("runs/quickstart")          # everything measured, as labelled datasets
+    >>> run["llc"].llc.sel(seed=0)                      # the LLC along training
+    >>> networks = slt_grok.trajectory("runs/quickstart")
+    >>> slt_grok.llc.estimate(networks.isel(step=-1), n_beta=30, gamma=100)
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from slt_grok import circuits, landscape, llc, transitions  # noqa: F401
+    from slt_grok.trajectory import Trajectory
+
+__version__ = "0.1.0"
+
+
+def load(run: str | Path) -> "xr.DataTree":
+    """Everything measured in a run directory: a tree with one dataset a measurement.
+
+    Parameters
+    ----------
+    run : the run directory.
+
+    Returns
+    -------
+    A tree whose children are `training`, `llc`, `circuits`, `landscape`, `transitions` and any other label there
+    is; `load(run)["llc"].llc` is an array over (step, seed).
+
+    Raises
+    ------
+    SltGrokError : the folder is no run directory, or a file in it is damaged.
+    """
+    import xarray as xr
+
+    from slt_grok.store import RunDirectory
+
+    directory = RunDirectory(run)
+    manifest = directory.manifest
+    tree = xr.DataTree.from_dict({label: directory.read_measurement(label) for label in directory.labels})
+    tree.attrs["name"] = manifest["config"]["name"]
+    return tree
+
+
+def trajectory(run: str | Path) -> "Trajectory":
+    """The networks of a run directory, all checkpoints stacked over (step, seed).
+
+    Raises
+    ------
+    SltGrokError : the folder is no run directory, or a checkpoint in it is damaged.
+    """
+    from slt_grok.trajectory import Trajectory
+
+    return Trajectory.from_run(run)
+
+
+def __getattr__(name: str) -> Any:
+    """Subpackages on first use, so that the command line starts fast."""
+    if name in ("circuits", "landscape", "llc", "transitions"):
+        return import_module(f"slt_grok.{name}")
+    raise AttributeError(f"module 'slt_grok' has no attribute {name!r}")

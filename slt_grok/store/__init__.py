@@ -1,0 +1,6 @@
+"""A run directory on disk, and published checkpoints brought into one."""
+
+from slt_grok.store.files import atomic, read_tensors, write_tensors
+from slt_grok.store.run_directory import RunDirectory
+
+__all__ = ["RunDirectory", "atomic", "read_tensors", "write_tensors"]

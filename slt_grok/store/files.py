@@ -1,0 +1,102 @@
+"""Files that are whole or absent: temporary name, then rename; every failure is one sentence.
+
+Reading a tensor file never executes code from it: safetensors, or pickles restricted to tensors and plain
+containers (`weights_only=True`).
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from slt_grok.errors import SltGrokError
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it otherwise.
+
+    Raises
+    ------
+    SltGrokError : the file cannot be written (full disk, no permission); an older file at `path` is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SltGrokError(f"{path}: cannot be written ({reason}); what was there before is untouched") from error
+    finally:
+        temporary.unlink(missing_ok=True) if os.path.isdir(path.parent) else None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, default=str) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    SltGrokError : the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise SltGrokError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise SltGrokError(f"{path}: expected a readable JSON file ({error})") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write named tensors as safetensors, atomically."""
+    with atomic(path) as temporary:
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, dict(metadata or {}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Named tensors and the string metadata of a safetensors file.
+
+    Raises
+    ------
+    SltGrokError : the file is missing, cut short or of another format.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise SltGrokError(f"{path}: no such checkpoint") from error
+    except (SafetensorError, OSError) as error:
+        raise SltGrokError(f"{path}: expected a whole safetensors file ({error})") from error
+
+
+def read_torch(path: Path) -> Any:
+    """The content of a `torch.save` file, restricted to tensors and plain containers.
+
+    Raises
+    ------
+    SltGrokError : the file is missing, cut short, or holds objects that would need code to be executed.
+    """
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except FileNotFoundError as error:
+        raise SltGrokError(f"{path}: no such checkpoint") from error
+    except Exception as error:  # torch raises a dozen kinds for a cut or foreign file
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise SltGrokError(
+            f"{path}: expected a whole torch checkpoint of tensors and plain containers ({first_line})"
+        ) from error

@@ -1,0 +1,194 @@
+"""The run directory: manifest, checkpoints, measurements, state for a resume.
+
+    manifest.json                             config, versions, and each finished stage with its wall time
+    checkpoints/step_00002250.safetensors     every tensor with a leading `seed` coordinate
+    measurements/LABEL.nc                     one xarray file a measurement, its settings in its attributes
+    state/                                    what a resume needs; gone when its stage is done
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from slt_grok.errors import SltGrokError
+from slt_grok.store.files import atomic, read_json, read_tensors, write_json, write_tensors
+
+
+class RunDirectory:
+    """A folder that holds everything about one run.
+
+    Parameters
+    ----------
+    path : the folder. It need not exist for a new run; `manifest` raises where there is none.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    # -- manifest ---------------------------------------------------------------------------------------------
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a manifest."""
+        return (self.path / "manifest.json").is_file()
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest.
+
+        Raises
+        ------
+        SltGrokError : the folder is no run directory.
+        """
+        if not self.exists:
+            raise SltGrokError(f"{self.path}: expected a run directory with a manifest.json")
+        return read_json(self.path / "manifest.json")
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Replace the manifest."""
+        write_json(self.path / "manifest.json", manifest)
+
+    def finish_stage(self, stage: str, **facts: Any) -> None:
+        """Record in the manifest that a stage is done, and drop its state."""
+        manifest = self.manifest
+        manifest.setdefault("stages", {})[stage] = facts
+        self.write_manifest(manifest)
+        shutil.rmtree(self.state(stage), ignore_errors=True)
+
+    # -- checkpoints ------------------------------------------------------------------------------------------
+
+    def checkpoint_path(self, step: int) -> Path:
+        """Where the checkpoint of a step lies."""
+        return self.path / "checkpoints" / f"step_{step:08d}.safetensors"
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints there are, ascending."""
+        names = (self.path / "checkpoints").glob("step_*.safetensors")
+        return sorted(int(m[1]) for name in names if (m := re.fullmatch(r"step_(\d+)", name.stem)))
+
+    def write_checkpoint(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Write the parameters of all seeds at a step, each tensor (seed, ...)."""
+        write_tensors(self.checkpoint_path(step), tensors, {"step": str(step), "dims": "seed"})
+
+    def read_checkpoint(self, step: int, expected: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+        """The parameters of all seeds at a step, checked against the shapes (without `seed`) of the network.
+
+        Raises
+        ------
+        SltGrokError : the file is missing, cut short, of another network, or has values that are not finite.
+        """
+        path = self.checkpoint_path(step)
+        tensors, _ = read_tensors(path)
+        check_parameters(path, {k: v[0] for k, v in tensors.items()}, expected)
+        for name, tensor in tensors.items():
+            if not torch.isfinite(tensor).all():
+                raise SltGrokError(f"{path}: expected finite weights, {name} holds NaN or infinity")
+        return tensors
+
+    # -- measurements -----------------------------------------------------------------------------------------
+
+    def measurement_path(self, label: str) -> Path:
+        """Where the measurement of that label lies."""
+        return self.path / "measurements" / f"{label}.nc"
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels of the measurements there are."""
+        return sorted(path.stem for path in (self.path / "measurements").glob("*.nc"))
+
+    def write_measurement(self, label: str, dataset: xr.Dataset, settings: Mapping[str, Any]) -> None:
+        """Write a dataset with the settings that made it."""
+        write_dataset(self.measurement_path(label), dataset.assign_attrs(settings=json.dumps(settings, default=str)))
+
+    def read_measurement(self, label: str) -> xr.Dataset:
+        """A measurement, in memory.
+
+        Raises
+        ------
+        SltGrokError : there is none of that label, or its file is damaged.
+        """
+        return read_dataset(self.measurement_path(label))
+
+    def measured(self, label: str, settings: Mapping[str, Any]) -> bool:
+        """Whether that measurement is there, made with these settings.
+
+        Raises
+        ------
+        SltGrokError : it is there with other settings; the sentence names the changed keys.
+        """
+        if not self.measurement_path(label).is_file():
+            return False
+        stored = json.loads(self.read_measurement(label).attrs["settings"])
+        changed = changed_keys(stored, json.loads(json.dumps(settings, default=str)))
+        if changed:
+            raise SltGrokError(
+                f"{self.measurement_path(label)}: was measured with other settings ({'; '.join(changed)}); "
+                f"give the new measurement a label of its own, or take the file away"
+            )
+        return True
+
+    # -- state ------------------------------------------------------------------------------------------------
+
+    def state(self, stage: str) -> Path:
+        """The folder for what a resume of that stage needs."""
+        return self.path / "state" / stage
+
+
+def check_parameters(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> None:
+    """Check names and shapes of a network's tensors.
+
+    Raises
+    ------
+    SltGrokError : a tensor is missing, unknown or of another shape; the sentence names it.
+    """
+    for name in [*expected, *found]:
+        if name not in found:
+            raise SltGrokError(f"{path}: expected a tensor {name} of shape {tuple(expected[name])}, it is missing")
+        if name not in expected:
+            raise SltGrokError(f"{path}: expected only {', '.join(expected)}, it also has {name}")
+        if found[name].shape != expected[name]:
+            raise SltGrokError(
+                f"{path}: expected {name} of shape {tuple(expected[name])}, got {tuple(found[name].shape)}"
+            )
+
+
+def write_dataset(path: Path, dataset: xr.Dataset) -> None:
+    """Write a dataset as netCDF, atomically."""
+    with atomic(path) as temporary:
+        dataset.to_netcdf(temporary, engine="h5netcdf")
+
+
+def read_dataset(path: Path) -> xr.Dataset:
+    """Read a netCDF dataset into memory.
+
+    Raises
+    ------
+    SltGrokError : the file is missing or damaged.
+    """
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+            return dataset.load()
+    except FileNotFoundError as error:
+        raise SltGrokError(f"{path}: no such measurement") from error
+    except (OSError, KeyError, ValueError) as error:
+        raise SltGrokError(f"{path}: expected a whole netCDF file ({error})") from error
+
+
+def changed_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """Where two nested settings differ, each as `key: old -> new`."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = [*old, *(key for key in new if key not in old)]
+        return [
+            line
+            for key in keys
+            for line in changed_keys(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else str(key))
+        ]
+    return [] if old == new else [f"{prefix}: {json.dumps(old)} -> {json.dumps(new)}"]

@@ -1,0 +1,238 @@
+"""Networks and trajectories: the one thing that every measurement takes.
+
+A `Network` is a module's function with its task and loss; a `Trajectory` is a network with a stack of its
+parameters. Everything that can be computed for many networks at once goes through `torch.func.vmap` over the
+stack, so that any `nn.Module` works, not only the ones of this package.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from slt_grok import models
+from slt_grok.errors import SltGrokError
+from slt_grok.models import record
+from slt_grok.store import RunDirectory
+from slt_grok.tasks import ModularTask
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Parameters = Mapping[str, Tensor]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log softmax(logits)[label] for each sample, in nats: logits (n, classes), labels (n,) -> (n,)."""
+    return nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A module's function, its task and its loss.
+
+    Parameters
+    ----------
+    module : any `nn.Module`; a copy in evaluation mode is kept, and only its structure is used: the parameters
+        come from outside.
+    task : what it learned; None for a network from elsewhere.
+    loss : (outputs, targets) -> losses of the samples, or their mean. Outputs are cast to float64 before, since a
+        loss near 1e-8 is below what float32 resolves.
+    """
+
+    module: nn.Module
+    task: ModularTask | None = None
+    loss: Loss = cross_entropy
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "module", deepcopy(self.module).eval().requires_grad_(False))
+
+    @property
+    def shapes(self) -> dict[str, torch.Size]:
+        """Name and shape of every parameter."""
+        return {name: parameter.shape for name, parameter in self.module.named_parameters()}
+
+    def outputs(self, parameters: Parameters, inputs: Tensor, **options: Any) -> Tensor:
+        """The module's outputs for one set of parameters."""
+        return functional_call(self.module, dict(parameters), (inputs,), options)
+
+    def mean_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss over the samples for one set of parameters, a float64 scalar."""
+        return self.loss(self.outputs(parameters, inputs).double(), targets).double().mean()
+
+    def stacked_outputs(self, stack: Parameters, inputs: Tensor) -> Tensor:
+        """Outputs (N, n, ...) of N networks on the same inputs."""
+        return vmap(lambda parameters: self.outputs(parameters, inputs))(dict(stack))
+
+    def stacked_sites(self, stack: Parameters, inputs: Tensor, *names: str) -> dict[str, Tensor]:
+        """Values (N, ...) at named sites of N networks on the same inputs (models of this package)."""
+
+        def sites(parameters: Parameters) -> dict[str, Tensor]:
+            found: dict[str, Tensor] = {}
+            self.outputs(parameters, inputs, at=record(found, *names))
+            return found
+
+        return vmap(sites)(dict(stack))
+
+    def stacked_mean_loss(self, stack: Parameters, inputs: Tensor, targets: Tensor, own_data: bool) -> Tensor:
+        """Mean losses (N,) of N networks in float64; with `own_data` the data has a leading N of its own."""
+        data_dim = 0 if own_data else None
+        return vmap(self.mean_loss, in_dims=(0, data_dim, data_dim))(dict(stack), inputs, targets)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A network with a stack of its parameters.
+
+    Parameters
+    ----------
+    network : the function.
+    parameters : every tensor with the leading coordinates `dims`.
+    dims : names of the leading coordinates, such as ("step", "seed"); () for a single network.
+    coords : values of each leading coordinate.
+
+    Raises
+    ------
+    SltGrokError : a tensor whose shape does not fit the network, or values that are not finite.
+    """
+
+    network: Network
+    parameters: dict[str, Tensor]
+    dims: tuple[str, ...] = ()
+    coords: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shapes = self.network.shapes
+        if set(shapes) != set(self.parameters):
+            odd = sorted(set(shapes) ^ set(self.parameters))
+            raise SltGrokError(f"checkpoint: expected the parameters of the network, these differ: {', '.join(odd)}")
+        for name, tensor in self.parameters.items():
+            if tensor.shape != self.shape + shapes[name]:
+                raise SltGrokError(
+                    f"checkpoint: expected {name} of shape {tuple(self.shape + shapes[name])}, "
+                    f"got {tuple(tensor.shape)}"
+                )
+            if not torch.isfinite(tensor).all():
+                raise SltGrokError(f"checkpoint: expected finite weights, {name} holds NaN or infinity")
+
+    @classmethod
+    def of(cls, module: nn.Module, task: ModularTask | None = None, loss: Loss = cross_entropy) -> "Trajectory":
+        """A single network with its own parameters."""
+        return cls(Network(module, task, loss), {k: v.detach().clone() for k, v in module.named_parameters()})
+
+    @classmethod
+    def stack(
+        cls,
+        module: nn.Module,
+        checkpoints: Mapping[int, Parameters],
+        task: ModularTask | None = None,
+        loss: Loss = cross_entropy,
+    ) -> "Trajectory":
+        """State dicts of one module by training step, as a trajectory over `step`.
+
+        Tensors of a state dict that are no parameters of the module (buffers) are left out.
+
+        Raises
+        ------
+        SltGrokError : no checkpoint, or one that does not fit the module.
+        """
+        if not checkpoints:
+            raise SltGrokError("checkpoints: expected at least one state dict")
+        network = Network(module, task, loss)
+        steps = sorted(checkpoints)
+        for step in steps:
+            missing = [name for name in network.shapes if name not in checkpoints[step]]
+            if missing:
+                raise SltGrokError(f"checkpoint at step {step}: expected a tensor {missing[0]}, it is missing")
+        try:
+            parameters = {name: torch.stack([checkpoints[s][name].detach() for s in steps]) for name in network.shapes}
+        except RuntimeError as error:
+            raise SltGrokError(f"checkpoints: expected tensors of the same shapes at every step ({error})") from error
+        return cls(network, parameters, ("step",), {"step": np.array(steps)})
+
+    @classmethod
+    def from_run(cls, path: str | Path) -> "Trajectory":
+        """All checkpoints of a run directory, over (step, seed).
+
+        Raises
+        ------
+        SltGrokError : no run directory, no checkpoint, or a damaged one.
+        """
+        run = RunDirectory(path)
+        config = run.manifest["config"]
+        task = ModularTask(**config["task"])
+        network = Network(models.build(modulus=task.modulus, **config["model"]), task)
+        if not run.steps:
+            raise SltGrokError(f"{run.path / 'checkpoints'}: expected at least one checkpoint")
+        states = [run.read_checkpoint(step, network.shapes) for step in run.steps]
+        parameters = {name: torch.stack([state[name] for state in states]) for name in network.shapes}
+        coords = {"step": np.array(run.steps), "seed": np.array(config["seeds"])}
+        return cls(network, parameters, ("step", "seed"), coords)
+
+    @property
+    def shape(self) -> torch.Size:
+        """Sizes of the leading coordinates."""
+        return torch.Size(len(self.coords[dim]) for dim in self.dims)
+
+    def __len__(self) -> int:
+        """Number of networks, N."""
+        return self.shape.numel()
+
+    @property
+    def task(self) -> ModularTask:
+        """The task of the network.
+
+        Raises
+        ------
+        SltGrokError : the network has none.
+        """
+        if self.network.task is None:
+            raise SltGrokError("trajectory: expected a network with a modular task, this one has none")
+        return self.network.task
+
+    def stacked(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+        """The parameters with the leading coordinates flattened to one of length N."""
+        n = len(self.dims)
+        return {
+            name: (tensor.flatten(0, n - 1) if n else tensor[None]).to(dtype or tensor.dtype)
+            for name, tensor in self.parameters.items()
+        }
+
+    def labels(self) -> list[dict[str, Any]]:
+        """The coordinates of each of the N networks, in the order of `stacked`."""
+        grid = np.ndindex(*self.shape)
+        return [{dim: self.coords[dim][i].item() for dim, i in zip(self.dims, index, strict=True)} for index in grid]
+
+    def isel(self, **indices: int | slice | Sequence[int]) -> "Trajectory":
+        """Select along leading coordinates by position, as xarray's `isel`; an integer keeps the coordinate."""
+        parameters, coords = dict(self.parameters), dict(self.coords)
+        for dim, index in indices.items():
+            rows = np.atleast_1d(np.arange(len(coords[dim]))[index])
+            coords[dim] = coords[dim][rows]
+            axis = self.dims.index(dim)
+            parameters = {k: v.index_select(axis, torch.from_numpy(rows)) for k, v in parameters.items()}
+        return replace(self, parameters=parameters, coords=coords)
+
+    def shards(self, size: int, overlap: int = 0) -> Iterator["Trajectory"]:
+        """Consecutive pieces of `size` checkpoints along `step`, each with the `overlap` ones before it."""
+        for start in range(0, self.shape[0], size):
+            yield self.isel(**{self.dims[0]: slice(max(start - overlap, 0), start + size)})
+
+    def dataset(self, variables: Mapping[str, tuple[Sequence[str], Any, Mapping[str, Any]]], **coords: Any) -> xr.Dataset:
+        """A dataset over the leading coordinates.
+
+        Parameters
+        ----------
+        variables : name -> (further dimensions, values of shape (N, ...), attributes).
+        coords : values of the further dimensions.
+        """
+        arrays = {}
+        for name, (dims, values, attrs) in variables.items():
+            values = np.asarray(values)
+            arrays[name] = ((*self.dims, *dims), values.reshape(*self.shape, *values.shape[1:]), dict(attrs))
+        return xr.Dataset(arrays, coords={**{d: (d, v) for d, v in self.coords.items()}, **coords})
