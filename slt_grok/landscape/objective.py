@@ -1,0 +1,66 @@
+"""The train loss as a float64 function of the parameters, for every network of a trajectory.
+
+L(w) = mean over the train set of loss(f_w(x), y). Everything in it is float64: parameters, buffers, inputs and
+losses, since gradients and curvature of a network that fits everything are far below what float32 resolves.
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slt_grok.errors import SltGrokError
+from slt_grok.trajectory import Network, Trajectory
+
+Data = tuple[Tensor, Tensor]
+
+ROWS = 4096  # samples at a time: bounds the memory of a forward pass, and changes a mean by rounding alone
+
+
+def as_floats(inputs: Tensor, dtype: torch.dtype) -> Tensor:
+    """Inputs that hold real numbers in the precision of the weights; tokens and other integers as they are."""
+    return inputs.to(dtype) if inputs.is_floating_point() else inputs
+
+
+def batches(data: Data, rows: int = ROWS) -> list[Data]:
+    """The samples in consecutive pieces of at most `rows`."""
+    inputs, targets = data
+    return list(zip(inputs.split(rows), targets.split(rows), strict=True))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The train loss of N networks.
+
+    Parameters
+    ----------
+    network : the function, its buffers in float64.
+    stack : the parameters in float64, every tensor with a leading N.
+    data : train inputs (n, ...) and targets (n, ...).
+    """
+
+    network: Network
+    stack: dict[str, Tensor]
+    data: Data
+
+    @classmethod
+    def of(cls, trajectory: Trajectory, data: Data | None = None) -> "Objective":
+        """The train loss of a trajectory's networks, on `data` or else on the train split of its task.
+
+        Raises
+        ------
+        SltGrokError : neither data nor a task is given, or inputs and targets differ in number.
+        """
+        inputs, targets = trajectory.task.data("train") if data is None else data
+        if len(inputs) != len(targets) or not len(inputs):
+            raise SltGrokError(
+                f"data: expected as many targets as inputs and at least one, got {len(targets)} and {len(inputs)}"
+            )
+        network = trajectory.network
+        double = Network(deepcopy(network.module).double(), network.task, network.loss)
+        return cls(double, trajectory.stacked(torch.float64), (as_floats(inputs, torch.float64), targets))
+
+    def __len__(self) -> int:
+        """Number of networks, N."""
+        return len(next(iter(self.stack.values())))
