@@ -1,12 +1,6 @@
-"""Networks and trajectories: the one thing that every measurement takes.
+"""Trajectories: the one thing that every measurement takes, a network with a stack of its parameters."""
 
-A `Network` is a module's function with its task and loss; a `Trajectory` is a network with a stack of its
-parameters. Everything that can be computed for many networks at once goes through `torch.func.vmap` over the
-stack, so that any `nn.Module` works, not only the ones of this package.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,74 +9,14 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 from slt_grok import models
 from slt_grok.errors import SltGrokError
-from slt_grok.models import record
+from slt_grok.models.network import Loss, Network, Parameters, cross_entropy
 from slt_grok.store import RunDirectory
 from slt_grok.tasks import ModularTask
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-Parameters = Mapping[str, Tensor]
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """-log softmax(logits)[label] for each sample, in nats: logits (n, classes), labels (n,) -> (n,)."""
-    return nn.functional.cross_entropy(logits, labels, reduction="none")
-
-
-@dataclass(frozen=True)
-class Network:
-    """A module's function, its task and its loss.
-
-    Parameters
-    ----------
-    module : any `nn.Module`; a copy in evaluation mode is kept, and only its structure is used: the parameters
-        come from outside.
-    task : what it learned; None for a network from elsewhere.
-    loss : (outputs, targets) -> losses of the samples, or their mean. Outputs are cast to float64 before, since a
-        loss near 1e-8 is below what float32 resolves.
-    """
-
-    module: nn.Module
-    task: ModularTask | None = None
-    loss: Loss = cross_entropy
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "module", deepcopy(self.module).eval().requires_grad_(False))
-
-    @property
-    def shapes(self) -> dict[str, torch.Size]:
-        """Name and shape of every parameter."""
-        return {name: parameter.shape for name, parameter in self.module.named_parameters()}
-
-    def outputs(self, parameters: Parameters, inputs: Tensor, **options: Any) -> Tensor:
-        """The module's outputs for one set of parameters."""
-        return functional_call(self.module, dict(parameters), (inputs,), options)
-
-    def mean_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss over the samples for one set of parameters, a float64 scalar."""
-        return self.loss(self.outputs(parameters, inputs).double(), targets).double().mean()
-
-    def stacked_outputs(self, stack: Parameters, inputs: Tensor) -> Tensor:
-        """Outputs (N, n, ...) of N networks on the same inputs."""
-        return vmap(lambda parameters: self.outputs(parameters, inputs))(dict(stack))
-
-    def stacked_sites(self, stack: Parameters, inputs: Tensor, *names: str) -> dict[str, Tensor]:
-        """Values (N, ...) at named sites of N networks on the same inputs (models of this package)."""
-
-        def sites(parameters: Parameters) -> dict[str, Tensor]:
-            found: dict[str, Tensor] = {}
-            self.outputs(parameters, inputs, at=record(found, *names))
-            return found
-
-        return vmap(sites)(dict(stack))
-
-    def stacked_mean_loss(self, stack: Parameters, inputs: Tensor, targets: Tensor, own_data: bool) -> Tensor:
-        """Mean losses (N,) of N networks in float64; with `own_data` the data has a leading N of its own."""
-        data_dim = 0 if own_data else None
-        return vmap(self.mean_loss, in_dims=(0, data_dim, data_dim))(dict(stack), inputs, targets)
+__all__ = ["Loss", "Network", "Parameters", "Trajectory", "cross_entropy"]
 
 
 @dataclass(frozen=True)
@@ -223,7 +157,9 @@ class Trajectory:
         for start in range(0, self.shape[0], size):
             yield self.isel(**{self.dims[0]: slice(max(start - overlap, 0), start + size)})
 
-    def dataset(self, variables: Mapping[str, tuple[Sequence[str], Any, Mapping[str, Any]]], **coords: Any) -> xr.Dataset:
+    def dataset(
+        self, variables: Mapping[str, tuple[Sequence[str], Any, Mapping[str, Any]]], **coords: Any
+    ) -> xr.Dataset:
         """A dataset over the leading coordinates.
 
         Parameters
@@ -234,5 +170,5 @@ class Trajectory:
         arrays = {}
         for name, (dims, values, attrs) in variables.items():
             values = np.asarray(values)
-            arrays[name] = ((*self.dims, *dims), values.reshape(*self.shape, *values.shape[1:]), dict(attrs))
+            arrays[name] = ((*self.dims, *dims), values.reshape((*self.shape, *values.shape[1:])), dict(attrs))
         return xr.Dataset(arrays, coords={**{d: (d, v) for d, v in self.coords.items()}, **coords})

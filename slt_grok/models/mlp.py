@@ -46,7 +46,7 @@ class EmbeddingMLP(ModularNetwork):
         self.activation = activation_function(activation)
         self.inputs = ["W_in"] if combine == "sum" else ["W_left", "W_right"]
         shapes: dict[str, tuple[int, ...]] = {"W_E": (modulus, d_embed)}
-        shapes |= {name: (d_embed, d_mlp) for name in self.inputs}
+        shapes |= dict.fromkeys(self.inputs, (d_embed, d_mlp))
         shapes |= {"b_in": (d_mlp,), "W_U": (d_mlp, modulus)}
         if output_bias:
             shapes["b_U"] = (modulus,)

@@ -132,6 +132,3 @@ class OneLayerTransformer(ModularNetwork):
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """W_L = W_out W_U, (..., d_mlp, p) (2301.05217, section 4.2)."""
         return parameters["W_out"] @ parameters["W_U"]
-
-
-

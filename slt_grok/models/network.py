@@ -1,0 +1,78 @@
+"""A module's function with its task and its loss, for one set of parameters or for a stack of them.
+
+Everything that can be computed for many networks at once goes through `torch.func.vmap` over the stack, so that any
+`nn.Module` works, not only the ones of this package.
+"""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from slt_grok.models.sites import record
+from slt_grok.tasks import ModularTask
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Parameters = Mapping[str, Tensor]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log softmax(logits)[label] for each sample, in nats: logits (n, classes), labels (n,) -> (n,)."""
+    return nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A module's function, its task and its loss.
+
+    Parameters
+    ----------
+    module : any `nn.Module`; a copy in evaluation mode is kept, and only its structure is used: the parameters
+        come from outside.
+    task : what it learned; None for a network from elsewhere.
+    loss : (outputs, targets) -> losses of the samples, or their mean. Outputs are cast to float64 before, since a
+        loss near 1e-8 is below what float32 resolves.
+    """
+
+    module: nn.Module
+    task: ModularTask | None = None
+    loss: Loss = cross_entropy
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "module", deepcopy(self.module).eval().requires_grad_(False))
+
+    @property
+    def shapes(self) -> dict[str, torch.Size]:
+        """Name and shape of every parameter."""
+        return {name: parameter.shape for name, parameter in self.module.named_parameters()}
+
+    def outputs(self, parameters: Parameters, inputs: Tensor, **options: Any) -> Tensor:
+        """The module's outputs for one set of parameters."""
+        return functional_call(self.module, dict(parameters), (inputs,), options)
+
+    def mean_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss over the samples for one set of parameters, a float64 scalar."""
+        return self.loss(self.outputs(parameters, inputs).double(), targets).double().mean()
+
+    def stacked_outputs(self, stack: Parameters, inputs: Tensor) -> Tensor:
+        """Outputs (N, n, ...) of N networks on the same inputs."""
+        return vmap(lambda parameters: self.outputs(parameters, inputs))(dict(stack))
+
+    def stacked_sites(self, stack: Parameters, inputs: Tensor, *names: str) -> dict[str, Tensor]:
+        """Values (N, ...) at named sites of N networks on the same inputs (models of this package)."""
+
+        def sites(parameters: Parameters) -> dict[str, Tensor]:
+            found: dict[str, Tensor] = {}
+            self.outputs(parameters, inputs, at=record(found, *names))
+            return found
+
+        return vmap(sites)(dict(stack))
+
+    def stacked_mean_loss(self, stack: Parameters, inputs: Tensor, targets: Tensor, own_data: bool) -> Tensor:
+        """Mean losses (N,) of N networks in float64; with `own_data` the data has a leading N of its own."""
+        data_dim = 0 if own_data else None
+        return vmap(self.mean_loss, in_dims=(0, data_dim, data_dim))(dict(stack), inputs, targets)

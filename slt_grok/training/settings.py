@@ -1,0 +1,60 @@
+"""What a configuration says about training."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: keys that nobody knows are refused, and so are NaN and infinity."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class CheckpointSchedule(Settings):
+    """At which steps a checkpoint is kept: the union of the three, with the first and the last step."""
+
+    linear: int = Field(0, ge=0, description="this many, equally spaced over all steps")
+    logarithmic: int = Field(0, ge=0, description="this many, equally spaced in log step from step 1 on")
+    steps: list[Annotated[int, Field(ge=0)]] = Field([], description="these steps")
+
+    def at(self, last: int) -> list[int]:
+        """The steps, ascending, for a training of `last` steps."""
+        chosen = {0, last, *(step for step in self.steps if step <= last)}
+        if self.linear:
+            chosen |= {round(step) for step in np.linspace(0, last, self.linear)}
+        if self.logarithmic:
+            chosen |= {round(step) for step in np.geomspace(1, last, self.logarithmic)}
+        return sorted(chosen)
+
+
+class StopCriterion(Settings):
+    """Training ends early at the first evaluation where every seed is below this test loss (train loss without one)."""
+
+    loss: float = Field(gt=0)
+
+
+class TrainingSettings(Settings):
+    """Optimiser, length, data order, and what is kept on the way."""
+
+    steps: Positive
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.98)
+    momentum: float = Field(0.0, ge=0, lt=1, description="of SGD")
+    weight_decay: float = Field(1.0, ge=0, description="decoupled for adamw, an L2 penalty for adam and sgd")
+    warmup_steps: int = Field(10, ge=0, description="the learning rate rises linearly over these steps")
+    batch_size: Positive | None = Field(None, description="none is the full batch")
+    checkpoints: CheckpointSchedule = CheckpointSchedule(logarithmic=20, linear=20)
+    evaluate_every: Positive = Field(50, description="steps between evaluations of train and test loss")
+    stop: StopCriterion | None = None
+
+    @model_validator(mode="after")
+    def _checkpoints_within(self) -> "TrainingSettings":
+        late = [step for step in self.checkpoints.steps if step > self.steps]
+        if late:
+            raise ValueError(f"checkpoints.steps: expected steps up to training.steps = {self.steps}, got {late[0]}")
+        return self

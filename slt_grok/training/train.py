@@ -1,0 +1,188 @@
+"""Training of several seeds as one batch, with checkpoints and a bit-exact resume.
+
+The parameters of all seeds are stacked; the sum of the seeds' losses has each seed's own gradient, and torch's
+element-wise optimisers act on the stack as they would on each seed alone. Losses are float64 (cast at the logits).
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from slt_grok.errors import SltGrokError
+from slt_grok.models import ModularNetwork
+from slt_grok.models.network import Network
+from slt_grok.store import RunDirectory, read_tensors, write_tensors
+from slt_grok.training.minibatches import Minibatches, generator
+from slt_grok.training.settings import TrainingSettings
+
+SAVE_SECONDS = 15  # a kill loses at most this much training
+
+OPTIMIZERS: dict[str, Callable[[list[Tensor], TrainingSettings], torch.optim.Optimizer]] = {
+    "adamw": lambda tensors, s: torch.optim.AdamW(
+        tensors, s.learning_rate, betas=s.betas, weight_decay=s.weight_decay, fused=True
+    ),
+    "adam": lambda tensors, s: torch.optim.Adam(
+        tensors, s.learning_rate, betas=s.betas, weight_decay=s.weight_decay, fused=True
+    ),
+    "sgd": lambda tensors, s: torch.optim.SGD(
+        tensors, s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay, fused=True
+    ),
+}
+
+
+def train(
+    run: RunDirectory,
+    network: Network,
+    settings: TrainingSettings,
+    seeds: Sequence[int],
+    on_step: Callable[[int, Mapping[str, float]], None] = lambda step, losses: None,
+) -> xr.Dataset:
+    """Train, or go on where a killed training stopped; both end in the same bits.
+
+    Parameters
+    ----------
+    run : where checkpoints and the state for a resume go.
+    network : a model of this package with its task.
+    settings : see `TrainingSettings`.
+    seeds : one network each; a seed fixes initial weights and the order of minibatches, the split is the task's.
+    on_step : called with the steps done so far and the latest losses, for a progress bar.
+
+    Returns
+    -------
+    `train_loss`, `test_loss` (nat), `train_accuracy`, `test_accuracy` over (step, seed) at every evaluation and
+    checkpoint; test values are NaN where there is no test set.
+
+    Raises
+    ------
+    SltGrokError : the loss is not finite, the batch is larger than the train set, or a file cannot be written.
+    """
+    assert network.task is not None
+    inputs, labels = network.task.data("train")
+    if settings.batch_size is not None and settings.batch_size > len(inputs):
+        raise SltGrokError(
+            f"training.batch_size: expected at most the {len(inputs)} train pairs, got {settings.batch_size}"
+        )
+    streams = [np.random.SeedSequence(seed).spawn(2) for seed in seeds]
+    parameters = _initial(network, [init for init, _ in streams])
+    optimizer = OPTIMIZERS[settings.optimizer](list(parameters.values()), settings)
+    state_file = run.state("training") / "state.safetensors"
+    curves: dict[int, Tensor] = {}
+    start = 0
+    if state_file.is_file():
+        start = _restore(state_file, parameters, optimizer, curves)
+    minibatches = None
+    if settings.batch_size is not None:
+        minibatches = Minibatches([order for _, order in streams], len(inputs), settings.batch_size)
+    checkpoints = set(settings.checkpoints.at(settings.steps))
+    saved = time.monotonic()
+
+    for step in range(start, settings.steps + 1):
+        last = step == settings.steps
+        if step not in curves and (step % settings.evaluate_every == 0 or step in checkpoints or last):
+            curves[step] = _evaluate(network, parameters)
+            last = last or _stops(settings, curves[step])
+        if step in checkpoints or last:
+            run.write_checkpoint(step, parameters)
+        if step in curves:
+            losses = curves[step].mean(1)
+            on_step(step, {"train loss": losses[0].item(), "test loss": losses[1].item()})
+        if last:
+            break
+        if step > start and time.monotonic() - saved > SAVE_SECONDS:
+            _save(state_file, step, parameters, optimizer, curves)
+            saved = time.monotonic()
+        if settings.warmup_steps:
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * min(1.0, (step + 1) / settings.warmup_steps)
+        x, y = inputs, labels
+        if minibatches is not None:
+            rows = minibatches.rows(step)
+            x, y = inputs[rows], labels[rows]
+        loss = network.stacked_mean_loss(parameters, x, y, own_data=minibatches is not None).sum()
+        if not torch.isfinite(loss):
+            raise SltGrokError(
+                f"training: the loss is not finite at step {step}; expected a smaller training.learning_rate"
+            )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return _dataset(curves, seeds)
+
+
+def _initial(network: Network, streams: Sequence[np.random.SeedSequence]) -> dict[str, Tensor]:
+    module = network.module
+    assert isinstance(module, ModularNetwork)
+    states = []
+    for stream in streams:
+        module.initialise(generator(stream))
+        states.append({name: p.detach().clone() for name, p in module.named_parameters()})
+    return {name: torch.stack([s[name] for s in states]).requires_grad_() for name in states[0]}
+
+
+def _evaluate(network: Network, parameters: Mapping[str, Tensor]) -> Tensor:
+    """Rows train loss, test loss, train accuracy, test accuracy; one column a seed."""
+    assert network.task is not None
+    losses, accuracies = [], []
+    with torch.no_grad():
+        for split in ("train", "test"):
+            inputs, labels = network.task.data(split)
+            logits = network.stacked_outputs(parameters, inputs).double()
+            losses.append(torch.stack([network.loss(seed, labels).mean() for seed in logits]))
+            accuracies.append((logits.argmax(-1) == labels).double().mean(-1))
+    return torch.stack(losses + accuracies)  # the mean over an empty test set is NaN
+
+
+def _stops(settings: TrainingSettings, curve: Tensor) -> bool:
+    if settings.stop is None:
+        return False
+    train_loss, test_loss = curve[0], curve[1]
+    return bool((torch.where(test_loss.isnan(), train_loss, test_loss) < settings.stop.loss).all())
+
+
+def _save(
+    path: Path, step: int, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, curves: dict[int, Tensor]
+) -> None:
+    tensors = {f"parameter.{name}": tensor.detach() for name, tensor in parameters.items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items() if isinstance(value, Tensor)}
+    tensors["curve_steps"] = torch.tensor(list(curves))
+    tensors["curves"] = torch.stack(list(curves.values()))
+    write_tensors(path, tensors, {"step": str(step)})
+
+
+def _restore(
+    path: Path, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, curves: dict[int, Tensor]
+) -> int:
+    """Put everything back as it was before the step that is returned."""
+    tensors, metadata = read_tensors(path)
+    state: dict[int, dict[str, Tensor]] = {}
+    with torch.no_grad():
+        for key, tensor in tensors.items():
+            kind, *rest = key.split(".")
+            if kind == "parameter":
+                parameters[".".join(rest)].copy_(tensor)
+            elif kind == "optimizer":
+                state.setdefault(int(rest[0]), {})[rest[1]] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    curves.update(zip(tensors["curve_steps"].tolist(), tensors["curves"], strict=True))
+    return int(metadata["step"])
+
+
+def _dataset(curves: Mapping[int, Tensor], seeds: Sequence[int]) -> xr.Dataset:
+    steps = sorted(curves)
+    values = torch.stack([curves[step] for step in steps]).numpy()
+    source = "Nanda et al. 2301.05217, section 3"
+    variables = {}
+    for row, (split, quantity) in enumerate((s, q) for q in ("loss", "accuracy") for s in ("train", "test")):
+        attrs = {"long_name": f"{split} {quantity}", "source": source}
+        if quantity == "loss":
+            attrs |= {"units": "nat", "definition": f"mean cross-entropy over the {split} set in float64"}
+        else:
+            attrs |= {"units": "1", "definition": f"share of {split} pairs whose largest logit is the right answer"}
+        variables[f"{split}_{quantity}"] = (("step", "seed"), values[:, row], attrs)
+    return xr.Dataset(variables, coords={"step": steps, "seed": list(seeds)})
