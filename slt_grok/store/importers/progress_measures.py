@@ -1,0 +1,132 @@
+"""Files of the code of Nanda et al. 2301.05217: one-layer transformers on [a, b, =].
+
+A file is a dict with `model` (a state dict), and, as far as it was saved so, `config`, `optimizer`, `epoch`,
+`train_loss`, `test_loss`, `train_losses` (every epoch) and `test_losses` (every epoch or every tenth); or the state
+dict alone. Losses of an epoch were recorded before its update.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from slt_grok.errors import SltGrokError
+from slt_grok.store.importers.imported import (
+    Imported,
+    activation_name,
+    agrees,
+    evaluate,
+    number_in_name,
+    tensors_of,
+    transformer_parameters,
+)
+from slt_grok.tasks import ModularTask
+
+NAME = "progress_measures"
+OPERATIONS = {"add": "addition", "subtract": "subtraction", "x2xyy2": "x^2+xy+y^2"}
+
+
+def recognises(content: Any) -> bool:
+    """Whether a file's content has this layout: transformer weights with three positions."""
+    state = content.get("model", content) if isinstance(content, Mapping) else None
+    positions = state.get("pos_embed.W_pos") if isinstance(state, Mapping) else None
+    return isinstance(positions, Tensor) and positions.shape[0] == 3
+
+
+def convert(path: Path, content: Any) -> Imported:
+    """The network in a file's content.
+
+    Raises
+    ------
+    SltGrokError : tensors or a config that do not make a one-layer transformer on a supported task.
+    """
+    if not recognises(content):
+        raise SltGrokError(f"{path}: expected a transformer on the three tokens [a, b, =]")
+    whole = content if "model" in content else {}
+    stored = whole.get("config") or {}
+    if not isinstance(stored, Mapping):
+        raise SltGrokError(f"{path}: expected config to be a table of settings, got {type(stored).__name__}")
+    if stored.get("num_layers", 1) != 1:
+        raise SltGrokError(f"{path}: expected a one-layer transformer, got {stored['num_layers']} layers")
+    activation = activation_name(path, stored.get("act_type", "ReLU"))
+    state = tensors_of(path, whole.get("model", content))
+    modulus, model, parameters = transformer_parameters(path, state, "a_b_equals", activation, 1.0)
+    notes: list[str] = []
+    task = _task(path, stored, modulus, notes)
+    settings = _settings(whole, stored, notes)
+    step = whole.get("epoch", 0 if path.stem == "init" else number_in_name(path))
+    imported = Imported(
+        path=path,
+        format=NAME,
+        config={"name": path.stem, "task": task, "model": model},
+        step=None if step is None else int(step),
+        parameters=parameters,
+        curves=_curves(path, whole),
+        settings=settings,
+        task_known="fn_name" in stored,
+        notes=notes,
+    )
+    if imported.task_known and "train_loss" in whole:
+        values = evaluate(imported.module, ModularTask(**task), parameters)
+        for name in ("train_loss", "test_loss"):
+            if name in whole:
+                told = _number(path, name, whole[name])
+                words = agrees(told, values[name])
+                notes.append(f"The file says {name} {told:.5g}, computed {values[name]:.5g}: {words}.")
+    return imported
+
+
+def _number(path: Path, name: str, value: Any) -> float:
+    """A number that may be stored as a tensor."""
+    try:
+        return float(value.detach() if isinstance(value, Tensor) else value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SltGrokError(f"{path}: expected {name} to be a number") from error
+
+
+def _task(path: Path, stored: Mapping[str, Any], modulus: int, notes: list[str]) -> dict[str, Any]:
+    if "fn_name" not in stored:
+        notes.append("The file has no config: addition is assumed, and all pairs are taken as the train set.")
+        return {"modulus": modulus, "operation": "addition", "train_fraction": 1.0}
+    if stored["fn_name"] not in OPERATIONS:
+        raise SltGrokError(f"{path}: expected fn_name to be one of {list(OPERATIONS)}, got {stored['fn_name']!r}")
+    if stored.get("p", modulus) != modulus:
+        raise SltGrokError(f"{path}: expected weights for p = {stored['p']} as its config says, got p = {modulus}")
+    return {
+        "modulus": modulus,
+        "operation": OPERATIONS[stored["fn_name"]],
+        "train_fraction": float(stored.get("frac_train", 0.3)),
+        "split_seed": int(stored.get("seed", 0)),
+        "split_rule": "progress_measures",
+    }
+
+
+def _settings(whole: Mapping[str, Any], stored: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Training settings; where config and optimizer differ the optimizer's word counts, since it did the work."""
+    settings = {
+        ours: stored[theirs] for ours, theirs in (("learning_rate", "lr"), ("weight_decay",) * 2) if theirs in stored
+    }
+    groups = (whole.get("optimizer") or {}).get("param_groups") or [{}]
+    used = {"learning_rate": groups[0].get("initial_lr"), "weight_decay": groups[0].get("weight_decay")}
+    for name, value in used.items():
+        if value is not None and settings.get(name, value) != value:
+            notes.append(
+                f"The config says {name} {settings[name]:g}, the optimizer's state {value:g}: the optimizer's is taken."
+            )
+        if value is not None:
+            settings[name] = value
+    return settings
+
+
+def _curves(path: Path, whole: Mapping[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]] | None:
+    curves = {}
+    for name, key in (("train_loss", "train_losses"), ("test_loss", "test_losses")):
+        if len(whole.get(key) or []):
+            curves[name] = np.array([_number(path, key, value) for value in whole[key]])
+    if not curves:
+        return None
+    longest = max(map(len, curves.values()))
+    # the shorter list was recorded at every tenth epoch, say: the spacing is what makes both end together
+    return {name: (np.arange(len(v)) * max(1, round(longest / len(v))), v) for name, v in curves.items()}

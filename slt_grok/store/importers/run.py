@@ -1,0 +1,89 @@
+"""Published files -> a run directory."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from slt_grok.errors import SltGrokError
+from slt_grok.store.importers.imported import Imported, evaluate
+from slt_grok.store.run_directory import RunDirectory
+
+NAMES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
+
+
+def write_run(networks: Sequence[Imported], out: Path) -> list[str]:
+    """Write files of one network, one for each step, as a run directory with one seed.
+
+    The manifest's config has `training` None and `source`: format, files, training settings and notes. The training
+    curves are the files' own at the steps where they hold all of them; at the imported checkpoints what they do not
+    hold is computed; accuracies elsewhere are NaN.
+
+    Returns
+    -------
+    The notes.
+
+    Raises
+    ------
+    SltGrokError : `out` is a run directory already, the files are not of one network, or two have the same step.
+    """
+    run = RunDirectory(out)
+    if run.exists:
+        raise SltGrokError(f"{out}: expected a new folder, there is a run already")
+    first = next((n for n in networks if n.task_known), networks[0])
+    notes = []
+    for network in networks:
+        if network.config["model"] != first.config["model"] or (
+            network.task_known and network.config["task"] != first.config["task"]
+        ):
+            raise SltGrokError(f"{network.path}: expected the model and task of {first.path}: the files of one network")
+        prefix = f"{network.path.name}: " if len(networks) > 1 else ""
+        notes += [prefix + note for note in network.notes]
+    by_step: dict[int, Imported] = {}
+    for network in networks:
+        step = 0 if network.step is None and len(networks) == 1 else network.step
+        if step is None:
+            raise SltGrokError(f"{network.path}: expected its step in the file or as a number in its name")
+        if step in by_step:
+            raise SltGrokError(f"{network.path}: expected one file a step, {by_step[step].path} is step {step} too")
+        by_step[step] = network
+    if first.step is None and len(networks) == 1:
+        notes.append("Neither the file nor its name says the training step: it is written as step 0.")
+    for step, network in sorted(by_step.items()):
+        run.write_checkpoint(step, {name: tensor[None] for name, tensor in network.parameters.items()})
+    files = [str(by_step[step].path) for step in sorted(by_step)]
+    source = {"format": first.format, "files": files, "settings": first.settings, "notes": notes}
+    run.write_measurement("training", _training(by_step, first, notes), {"source": source["format"], "files": files})
+    config = {**first.config, "seeds": [0], "training": None, "source": source}
+    run.write_manifest({"config": config, "stages": {"import": {"files": files}}})
+    return notes
+
+
+def _training(by_step: dict[int, Imported], first: Imported, notes: list[str]) -> xr.Dataset:
+    module, task = first.module, first.task
+    points = {step: evaluate(module, task, network.parameters) for step, network in by_step.items()}
+    recorded = max(
+        (n.curves for n in by_step.values() if n.curves), key=lambda c: max(len(v) for _, v in c.values()), default=None
+    )
+    if recorded is not None:
+        curves = {
+            name: dict(zip(steps.tolist(), values.tolist(), strict=True)) for name, (steps, values) in recorded.items()
+        }
+        common = set.intersection(*(set(curve) for curve in curves.values()))
+        for step in common:
+            points[step] = points.get(step, {}) | {name: curve[step] for name, curve in curves.items()}
+        longest = max(map(len, curves.values()))
+        if len(common) < longest:
+            notes.append(f"Of {longest} recorded steps the {len(common)} at which all losses were recorded are kept.")
+    steps = sorted(points)
+    table = {name: np.array([[points[s].get(name, np.nan)] for s in steps]) for name in NAMES}
+    attrs = {"loss": {"units": "nats", "definition": "mean of -log softmax(L)[label]"}}
+    attrs["accuracy"] = {"definition": "share of pairs whose largest logit is the label's"}
+    return xr.Dataset(
+        {
+            name: (("step", "seed"), values, {"long_name": name.replace("_", " "), **attrs[name.split("_")[1]]})
+            for name, values in table.items()
+        },
+        coords={"step": steps, "seed": [0]},
+    )
