@@ -17,11 +17,26 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh
 from torch import Tensor, nn
 
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.objective import Objective, batches
+from slt_grok.landscape.objective import ROWS, Objective, batches
 from slt_grok.trajectory import Loss
 
 RESTARTS = 20  # of Lanczos; what has not converged by then is NaN
 DENSE = 24  # with so few parameters the whole matrix is cheaper than its products
+
+
+class _EveryParameter(nn.Module):
+    """The module, with a term of value 0 in which every parameter has curvature.
+
+    curvlinops maps over the columns of a product by vmap, which fails where a block of H v does not depend on v: that
+    is the case for a parameter in which the loss is linear, or which is not used.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.module(inputs) + 0 * torch.stack([p.square().sum() for p in self.parameters()]).sum()
 
 
 class _MeanLoss(nn.Module):
@@ -48,10 +63,10 @@ def operator(objective: Objective, index: int) -> HessianLinearOperator:
         for name, parameter in module.named_parameters():
             parameter.copy_(objective.stack[name][index])
     return HessianLinearOperator(
-        module,
+        _EveryParameter(module),
         _MeanLoss(network.loss),  # pyright: ignore[reportArgumentType]
         list(module.parameters()),
-        batches(objective.data),
+        batches(objective.data, ROWS),
         check_deterministic=False,
         num_data=len(objective.data[0]),
     )

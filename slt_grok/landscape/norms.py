@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from slt_grok.landscape.objective import Objective, batches
+from slt_grok.landscape.objective import ROWS, Objective, batches
 from slt_grok.trajectory import Parameters
 
 # networks x samples x widest layer that one backward pass may hold: some 300 MB of float64 activations
@@ -42,7 +42,7 @@ def gradient_norm(objective: Objective) -> np.ndarray:
     network, stack = objective.network, objective.stack
     total = len(objective.data[0])
     widest = max(size for shape in network.shapes.values() for size in (*shape, 1))
-    pieces = batches(objective.data)
+    pieces = batches(objective.data, ROWS)
     chunk = max(1, BUDGET // (len(pieces[0][0]) * widest))
     gradient = vmap(grad(network.mean_loss), in_dims=(0, None, None))
 

@@ -23,7 +23,7 @@ def as_floats(inputs: Tensor, dtype: torch.dtype) -> Tensor:
     return inputs.to(dtype) if inputs.is_floating_point() else inputs
 
 
-def batches(data: Data, rows: int = ROWS) -> list[Data]:
+def batches(data: Data, rows: int) -> list[Data]:
     """The samples in consecutive pieces of at most `rows`."""
     inputs, targets = data
     return list(zip(inputs.split(rows), targets.split(rows), strict=True))

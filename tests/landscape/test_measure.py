@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+
+from slt_grok import landscape, models
+from slt_grok.errors import SltGrokError
+from slt_grok.tasks import ModularTask
+from slt_grok.trajectory import Network, Trajectory
+
+
+def trajectory_of(train_fraction: float = 0.5, steps=(0, 10, 100, 1000, 5000), seeds=(0, 3)) -> Trajectory:
+    task = ModularTask(7, train_fraction=train_fraction)
+    module = models.build("transformer", 7, d_model=4, n_heads=2, d_mlp=6)
+    stacks: dict[str, list] = {}
+    for index, _ in enumerate(steps):
+        drawn = []
+        for seed in seeds:
+            module.initialise(torch.Generator().manual_seed(100 * seed + index))
+            drawn.append({k: v.detach().clone() for k, v in module.named_parameters()})
+        for name in drawn[0]:
+            stacks.setdefault(name, []).append(torch.stack([d[name] for d in drawn]))
+    parameters = {name: torch.stack(values) for name, values in stacks.items()}
+    coords = {"step": np.array(steps), "seed": np.array(seeds)}
+    return Trajectory(Network(module, task), parameters, ("step", "seed"), coords)
+
+
+@pytest.fixture(scope="module")
+def whole() -> xr.Dataset:
+    return landscape.measure(trajectory_of(), probes=3, eigenvalues=2)
+
+
+def test_names_and_dimensions(whole):
+    assert {name: array.dims for name, array in whole.data_vars.items()} == {
+        "weight_norm": ("step", "seed", "component"),
+        "gradient_norm": ("step", "seed"),
+        "hessian_trace": ("step", "seed"),
+        "hessian_trace_se": ("step", "seed"),
+        "hessian_eigenvalue": ("step", "seed", "eigenvalue"),
+        "interpolation_loss": ("step", "seed", "split", "position"),
+        "loss_barrier": ("step", "seed", "split"),
+    }
+    assert all(array.dtype == np.float64 for array in whole.data_vars.values())
+    assert all({"long_name", "definition", "source"} <= set(array.attrs) for array in whole.data_vars.values())
+    assert whole.component.values[-1] == "total"
+    assert whole.position.values.tolist() == [0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1]
+
+
+def test_shards_with_one_checkpoint_before_give_the_whole(whole):
+    trajectory = trajectory_of()
+    pieces = []
+    for start, shard in zip(range(0, 5, 2), trajectory.shards(2, overlap=1), strict=True):
+        piece = landscape.measure(shard, probes=3, eigenvalues=2)
+        pieces.append(piece.isel(step=slice(1 if start else 0, None)))
+    xr.testing.assert_allclose(xr.concat(pieces, "step"), whole, rtol=1e-9, atol=1e-13)
+
+
+def test_one_network_gives_its_own_values(whole):
+    alone = landscape.measure(trajectory_of().isel(step=3, seed=1), probes=3, eigenvalues=2)
+    for name in ("gradient_norm", "hessian_trace", "hessian_trace_se", "hessian_eigenvalue", "weight_norm"):
+        np.testing.assert_allclose(alone[name][0, 0], whole[name][3, 1], rtol=1e-9)
+
+
+def test_same_seed_same_values_other_seed_other_probes(whole):
+    trajectory = trajectory_of()
+    xr.testing.assert_identical(landscape.measure(trajectory, probes=3, eigenvalues=2), whole)
+    other = landscape.measure(trajectory, probes=3, eigenvalues=2, seed=1)
+    assert (other.hessian_trace != whole.hessian_trace).all()
+    np.testing.assert_allclose(other.hessian_eigenvalue, whole.hessian_eigenvalue, rtol=2e-3)
+
+
+def test_ends_of_a_line_are_the_losses_of_the_checkpoints(whole):
+    trajectory = trajectory_of()
+    for split in ("train", "test"):
+        inputs, labels = trajectory.task.data(split)
+        logits = trajectory.network.stacked_outputs(trajectory.stacked(), inputs).double()
+        losses = [nn.functional.cross_entropy(part, labels).item() for part in logits]
+        losses = np.array(losses).reshape(5, 2)
+        lines = whole.interpolation_loss.sel(split=split)
+        np.testing.assert_allclose(lines[1:, :, -1], losses[1:], rtol=1e-6)
+        np.testing.assert_allclose(lines[1:, :, 0], losses[:-1], rtol=1e-6)
+    assert np.isnan(whole.interpolation_loss[0]).all()
+    assert np.isnan(whole.loss_barrier[0]).all()
+    assert (whole.loss_barrier[1:] >= 0).all()
+
+
+def test_hessian_only_where_asked():
+    done = []
+    found = landscape.measure(
+        trajectory_of(), hessian_steps=[100, 77], probes=2, on_progress=lambda *progress: done.append(progress)
+    )
+    assert np.isfinite(found.hessian_trace.sel(step=100)).all()
+    rest = found.drop_sel(step=100)
+    assert all(np.isnan(rest[n]).all() for n in ("hessian_trace", "hessian_trace_se", "hessian_eigenvalue"))
+    assert np.isfinite(rest.gradient_norm).all()
+    assert done == [(i, 10) for i in range(1, 11)]
+
+
+def test_no_test_set():
+    found = landscape.measure(trajectory_of(1.0, steps=(0, 1)), hessian_steps=[])
+    assert np.isnan(found.loss_barrier.sel(split="test")).all()
+    assert np.isfinite(found.loss_barrier.sel(split="train", step=1)).all()
+
+
+def test_any_module_with_its_own_data():
+    module = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    checkpoints = {step: {k: v + step for k, v in module.state_dict().items()} for step in (1, 2)}
+    trajectory = Trajectory.stack(module, checkpoints)
+    generator = torch.Generator().manual_seed(0)
+    data = (torch.randn(20, 3, generator=generator), torch.randint(2, (20,), generator=generator))
+    found = landscape.measure(trajectory, data=data)
+    assert found.gradient_norm.dims == ("step",)
+    assert np.isfinite(found.hessian_eigenvalue).all()
+    assert np.isfinite(found.loss_barrier.sel(step=2, split="train"))
+    assert np.isnan(found.loss_barrier.sel(split="test")).all()
+    single = landscape.measure(Trajectory.of(module), data=data)
+    assert single.hessian_trace.dims == ()
+    assert np.isnan(single.loss_barrier).all()
+
+
+def test_no_task_and_no_data():
+    with pytest.raises(SltGrokError, match="task"):
+        landscape.measure(Trajectory.of(nn.Linear(2, 2)))
+
+
+def test_targets_that_do_not_match():
+    with pytest.raises(SltGrokError, match="as many targets as inputs"):
+        landscape.measure(Trajectory.of(nn.Linear(2, 2)), data=(torch.zeros(3, 2), torch.zeros(2).long()))

@@ -1,0 +1,30 @@
+"""Losses that are functions of the weights alone, so that everything about them is known."""
+
+import torch
+from torch import nn
+
+from slt_grok.trajectory import Trajectory
+
+ONE_SAMPLE = (torch.zeros(1, 1, dtype=torch.float64), torch.zeros(1))
+
+
+class Weights(nn.Module):
+    """Outputs its weights for every sample."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.zeros(size // 2, dtype=torch.float64))
+        self.rest = nn.Parameter(torch.zeros(size - size // 2, 1, dtype=torch.float64))
+
+    def forward(self, inputs):
+        return torch.cat([self.first, self.rest[:, 0]]).expand(len(inputs), -1)
+
+
+def stacked(points: torch.Tensor, loss, steps=None) -> Trajectory:
+    """A trajectory over `step` whose weights are the rows of `points`, with loss(weights) -> scalar."""
+    size = points.shape[1]
+    checkpoints = {
+        step: {"first": row[: size // 2], "rest": row[size // 2 :, None]}
+        for step, row in zip(steps or range(len(points)), points.double(), strict=True)
+    }
+    return Trajectory.stack(Weights(size), checkpoints, loss=lambda outputs, _: torch.func.vmap(loss)(outputs))
