@@ -1,0 +1,105 @@
+"""Loss traces of the LLC's chains at a handful of checkpoints, with the health of each chain.
+
+The estimate is n*beta times the gap between the mean of the traces after burn-in and the baseline L(w*) (2308.12108).
+"""
+
+import textwrap
+from typing import Any
+
+import numpy as np
+import seaborn as sns
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from slt_grok.plots.llc_curve import settings
+from slt_grok.plots.style import VERMILION, WIDTH, few_decades, one_seed, panel_letters, styled
+
+
+@styled
+def llc_traces(llc: xr.Dataset, seed: int | None = None, checkpoints: int = 6) -> Figure:
+    """Sampled loss of every chain against the sampler's step, burn-in shaded, with the baseline loss.
+
+    Checkpoints are spread evenly over those there are, the first and the last among them. A title has the step, the
+    verdict, R-hat and ESS, and every chain that is not healthy with its reason. Chains that are not healthy are dashed;
+    the loss axis is set by the healthy ones, so that a diverged chain leaves the panel instead of flattening it.
+
+    Raises
+    ------
+    SltGrokError : the dataset has no `step` dimension, or no such seed.
+    """
+    one = one_seed(llc, seed)
+    chosen = np.unique(np.linspace(0, one.sizes["step"] - 1, checkpoints).round().astype(int))
+    rows = -(-len(chosen) // 2)
+    figure = Figure(figsize=(WIDTH, 1.75 * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, 2, squeeze=False).ravel()
+    for axes in grid[len(chosen) :]:
+        axes.remove()
+    panels = list(grid[: len(chosen)])
+    colors = sns.color_palette("crest", one.sizes["chain"]).as_hex()
+    for axes, index in zip(panels, chosen, strict=True):
+        draw_traces(axes, one.isel(step=index), colors, llc.attrs)
+    for axes in panels[-2:]:
+        axes.set_xlabel("Sampler step")
+    handles = [
+        Line2D([], [], color=colors[len(colors) // 2], lw=0.8, label="healthy chain"),
+        Line2D([], [], color=VERMILION, lw=0.8, ls="--", label="chain left out"),
+        Line2D([], [], color="black", lw=0.9, ls=":", label=r"baseline $L(w^*)$"),
+        Patch(color="0.5", alpha=0.15, lw=0, label="burn-in"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, title=settings(llc), title_fontsize=7)
+    panel_letters(panels, offset=(-34, 19), room=False)
+    return figure
+
+
+def draw_traces(axes: Axes, point: xr.Dataset, colors: list[str], attrs: dict[Any, Any]) -> None:
+    """The chains of one checkpoint."""
+    thinning = int(attrs.get("thinning", 1))
+    burn_in = int(attrs.get("burn_in", point.sizes.get("burn_in", 0)))
+    draw = burn_in + thinning * np.arange(1, point.sizes["draw"] + 1)
+    health = point.chain_health.values.astype(str)
+    for i, reason in enumerate(health):
+        healthy = reason == "healthy"
+        style: dict[str, Any] = {"color": colors[i]} if healthy else {"color": VERMILION, "ls": (0, (4, 1.5))}
+        trace = point.loss_trace.isel(chain=i).values
+        if "burn_in_loss" in point and point.sizes["burn_in"]:
+            early = point.burn_in_loss.isel(chain=i).values
+            axes.plot(np.linspace(0, burn_in, len(early), endpoint=False), early, lw=0.6, alpha=0.6, **style)
+        axes.plot(draw, trace, lw=0.6, **style)
+    if burn_in:
+        axes.axvspan(0, burn_in, color="0.5", alpha=0.15, lw=0)
+    baseline = float(point.baseline_loss)
+    axes.axhline(baseline, color="black", lw=0.9, ls=":")
+    axes.set_xlim(0, draw[-1])
+    kept = point.loss_trace.values[health == "healthy"]
+    kept = kept[np.isfinite(kept)]
+    if len(kept):
+        low, high = min(kept.min(), baseline), max(kept.max(), baseline)
+        axes.set_ylim(low - 0.06 * (high - low), high + 0.12 * (high - low))
+    else:
+        axes.set_yscale("log")
+        few_decades(axes)
+    axes.set_ylabel("Loss (nats)")
+    axes.set_title(title(point, health), loc="left", fontsize=7, linespacing=1.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def title(point: xr.Dataset, health: np.ndarray) -> str:
+    """Step, verdict, R-hat, ESS and what is wrong with which chain."""
+    rhat, ess = float(point.rhat), float(point.ess)
+    numbers = f"R-hat {rhat:.2f}, ESS {ess:.0f}" if np.isfinite(rhat) else "no R-hat"
+    lines = [f"Step {int(point.step):,}: {point.llc_verdict.values!s}; {numbers}"]
+    bad = [i for i, reason in enumerate(health) if reason != "healthy"]
+    if not bad:
+        lines.append(f"all {len(health)} chains healthy")
+    else:
+        named = ", ".join(str(int(point.chain[i])) for i in bad)
+        who = (
+            f"all {len(health)} chains left out"
+            if len(bad) == len(health)
+            else f"chain {named} of {len(health)} left out"
+        )
+        lines.append(textwrap.shorten(f"{who}: {health[bad[0]]}", 58, placeholder=" ..."))
+    return "\n".join(lines)

@@ -1,0 +1,120 @@
+"""The panels of the phase-transition figure, each a function that draws one dataset on given axes.
+
+What the curves are is said in the measurements: progress measures after Nanda et al. (2301.05217), LLC after Lau et al.
+(2308.12108). Colours keep their meaning over the panels: train blue, test orange, circuit green, memoriser vermilion.
+"""
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from slt_grok.plots.style import (
+    BLUE,
+    BROWN,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    VERMILION,
+    few_decades,
+    legend_right,
+    over_seeds,
+    positive_over_seeds,
+)
+
+DOTS = {"marker": "o", "ms": 2.4}
+
+
+def losses(axes: Axes, training: xr.Dataset) -> None:
+    """Train and test loss, logarithmic."""
+    positive_over_seeds(axes, training.train_loss, BLUE, "train")
+    positive_over_seeds(axes, training.test_loss, ORANGE, "test")
+    few_decades(axes)
+    axes.set_ylabel("Loss (nats)")
+    legend_right(axes)
+
+
+def accuracies(axes: Axes, training: xr.Dataset) -> None:
+    """Train and test accuracy in per cent."""
+    over_seeds(axes, 100 * training.train_accuracy, BLUE, "train")
+    over_seeds(axes, 100 * training.test_accuracy, ORANGE, "test")
+    axes.set_ylim(-4, 104)
+    axes.set_yticks([0, 50, 100])
+    axes.set_ylabel("Accuracy\n(%)")
+    legend_right(axes)
+
+
+def circuit_losses(axes: Axes, circuits: xr.Dataset) -> None:
+    """Restricted loss (train, test) and excluded loss (train), logarithmic, with the loss of guessing, log p."""
+    restricted, excluded = circuits.restricted_loss_sum, circuits.excluded_loss
+    drawn = [
+        positive_over_seeds(axes, restricted.sel(split="test"), GREEN, "restricted, test", **DOTS),
+        positive_over_seeds(axes, restricted.sel(split="train"), GREEN, "restricted, train", ls="--", lw=1.0),
+        positive_over_seeds(axes, excluded.sel(split="train"), VERMILION, "excluded, train", **DOTS),
+    ]
+    if any(drawn):
+        modulus = 2 * circuits.sizes["frequency"] + 1
+        axes.axhline(np.log(modulus), color=GREY, lw=0.8, ls=":", label=f"guessing, log {modulus}")
+        few_decades(axes)
+    else:
+        undefined(axes, "no key frequency at the last checkpoint: restricted and excluded loss are not defined")
+    axes.set_ylabel("Loss (nats)")
+    legend_right(axes)
+
+
+def circuit_measures(axes: Axes, circuits: xr.Dataset) -> None:
+    """Share of neurons that respond to one frequency, and the Gini coefficients, all in [0, 1]."""
+    over_seeds(axes, circuits.neuron_share, PURPLE, "neuron share", **DOTS)
+    over_seeds(axes, circuits.gini_embedding, BROWN, r"Gini of $W_E$", **DOTS)
+    over_seeds(axes, circuits.gini_neuron_logit_map, GREY, r"Gini of $W_L$", **DOTS)
+    axes.set_ylim(-0.04, 1.04)
+    axes.set_yticks([0, 0.5, 1])
+    axes.set_ylabel("Share,\nGini")
+    legend_right(axes)
+
+
+def weight_norm(axes: Axes, landscape: xr.Dataset) -> None:
+    """The Euclidean norm of all parameters together."""
+    over_seeds(axes, landscape.weight_norm.sel(component="total"), BLUE, "all weights", **DOTS)
+    axes.set_ylabel("Weight\nnorm")
+    legend_right(axes)
+
+
+def curvature(axes: Axes, landscape: xr.Dataset) -> None:
+    """Hessian trace with its 95% band, largest eigenvalue, gradient norm: logarithmic, values <= 0 at the edge."""
+    drawn = [positive_over_seeds(axes, landscape.gradient_norm, GREY, "gradient norm", **DOTS)]
+    if "hessian_trace" in landscape:
+        trace, error = landscape.hessian_trace, landscape.hessian_trace_se
+        for seed in landscape.seed:
+            one = xr.Dataset({"y": trace, "se": error}).sel(seed=seed).dropna("step")
+            one = one.where(one.y - 1.96 * one.se > 0)
+            axes.fill_between(one.step, one.y - 1.96 * one.se, one.y + 1.96 * one.se, color=PURPLE, alpha=0.2, lw=0)
+        drawn.append(positive_over_seeds(axes, trace, PURPLE, "Hessian trace", **DOTS))
+        top = landscape.hessian_eigenvalue.isel(eigenvalue=0)
+        drawn.append(positive_over_seeds(axes, top, BROWN, "top eigenvalue", **DOTS))
+    if any(drawn):
+        few_decades(axes)
+    axes.set_ylabel("Gradient,\nHessian")
+    legend_right(axes)
+
+
+def barrier(axes: Axes, landscape: xr.Dataset) -> None:
+    """Loss barrier on the straight line from the previous checkpoint, logarithmic, barriers <= 0 at the edge."""
+    drawn = [
+        positive_over_seeds(axes, landscape.loss_barrier.sel(split=split), color, split, **DOTS)
+        for split, color in (("train", BLUE), ("test", ORANGE))
+        if split in landscape.split
+    ]
+    if any(drawn):
+        few_decades(axes)
+    else:
+        undefined(axes, "no barrier above 0 between successive checkpoints")
+    axes.set_ylabel("Barrier\n(nats)")
+    legend_right(axes)
+
+
+def undefined(axes: Axes, reason: str) -> None:
+    """Say in the middle of an empty panel why it is empty."""
+    axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", fontsize=7, color="0.35")
+    axes.set_yscale("linear")
+    axes.set_yticks([])

@@ -1,0 +1,213 @@
+"""The aligned phase-transition figure: everything measured along training, one above the other on one step axis.
+
+Phases after Nanda et al., "Progress measures for grokking via mechanistic interpretability" (2301.05217), section 5:
+memorisation, circuit formation, cleanup.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
+
+from slt_grok.errors import SltGrokError
+from slt_grok.plots import panels
+from slt_grok.plots.llc_curve import draw_llc
+from slt_grok.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    WIDTH,
+    panel_letters,
+    step_axis,
+    styled,
+    with_seed,
+)
+
+PHASES = (("memorisation", GREY), ("circuit formation", SKY), ("cleanup", PURPLE))
+
+
+class Panel(NamedTuple):
+    """One panel: the dataset it needs, how to draw it, its height in inches, the measures whose change it marks."""
+
+    dataset: str
+    draw: Callable[[Axes, xr.Dataset], None]
+    height: float
+    measures: dict[str, str] = {}  # noqa: RUF012  # start of a measure's name -> colour
+
+
+PANELS = (
+    Panel("training", panels.losses, 1.05),
+    Panel("training", panels.accuracies, 0.8, {"train_accuracy": BLUE, "test_accuracy": ORANGE}),
+    Panel("llc", draw_llc, 1.4, {"llc": BLUE}),
+    Panel("circuits", panels.circuit_losses, 1.05, {"restricted_loss": GREEN, "excluded_loss": VERMILION}),
+    Panel("circuits", panels.circuit_measures, 0.8),
+    Panel("landscape", panels.weight_norm, 0.7),
+    Panel("landscape", panels.curvature, 1.0),
+    Panel("landscape", panels.barrier, 0.8),
+)
+
+
+@styled
+def phase_transition(
+    training: xr.Dataset | None = None,
+    llc: xr.Dataset | None = None,
+    circuits: xr.Dataset | None = None,
+    landscape: xr.Dataset | None = None,
+    transitions: xr.Dataset | None = None,
+) -> Figure:
+    """Losses, accuracies, LLC, circuit measures and landscape against the training step, with phases and transitions.
+
+    The axis is logarithmic; step 0 stands at its left edge, labelled 0, and the axis label says below which step it is
+    linear. Of several seeds each has a thin line and their median a thick one (the LLC: a line and a band each); phases
+    and transitions are then medians, their bars from the lowest to the highest end of the seeds' intervals.
+
+    Parameters
+    ----------
+    training, llc, circuits, landscape : the measurements; panels of an absent one are left out.
+    transitions : phases are shaded where `phase_step` is finite; every transition has a vertical line at its middle
+        with its interval as a horizontal bar, in the panel of its measure and in a last panel by name.
+
+    Raises
+    ------
+    SltGrokError : no measurement is given, or one has no `step` dimension.
+    """
+    given = {"training": training, "llc": llc, "circuits": circuits, "landscape": landscape}
+    measured = {name: with_seed(dataset) for name, dataset in given.items() if dataset is not None}
+    if not measured:
+        raise SltGrokError("the phase-transition figure expected at least one of training, llc, circuits, landscape")
+    shown = [panel for panel in PANELS if panel.dataset in measured]
+    events = middles(transitions) if transitions is not None else []
+    heights = [panel.height for panel in shown] + ([max(0.2 + 0.13 * len(events), 0.5)] if events else [])
+    figure = Figure(
+        figsize=(WIDTH, sum(heights) + 0.1 * len(heights) + 0.75),
+        layout=ConstrainedLayoutEngine(h_pad=0.045, hspace=0.0),
+    )
+    grid = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    steps = shared_steps(measured)
+    step_axis(grid[-1], steps)
+    for axes, panel in zip(grid, shown, strict=False):
+        panel.draw(axes, measured[panel.dataset])
+        mark(axes, events, panel.measures)
+    if events:
+        draw_events(grid[-1], events)
+    if transitions is not None:
+        shade(figure, list(grid), transitions)
+    step_axis(grid[-1], steps)  # again: lines may have moved the limits
+    for axes in grid:
+        axes.spines[["top", "right"]].set_visible(False)
+    panel_letters(list(grid), room=False)
+    figure.align_ylabels(list(grid))
+    return figure
+
+
+def shared_steps(measured: dict[str, xr.Dataset]) -> np.ndarray:
+    """Steps that set the axis: those of the checkpoints where there are any, since training is recorded denser."""
+    checkpoints = [dataset.step.values for name, dataset in measured.items() if name != "training"]
+    last = max(dataset.step.values.max() for dataset in measured.values())
+    return np.unique(np.r_[np.concatenate(checkpoints or [measured["training"].step.values]), last])
+
+
+class Event(NamedTuple):
+    """A transition: the measure and its middle, with the interval."""
+
+    measure: str
+    step: float
+    low: float
+    high: float
+
+
+def middles(transitions: xr.Dataset) -> list[Event]:
+    """Middle of every transition that was seen, in order, over seeds the median with the widest interval."""
+    seeds = transitions if "seed" in transitions.dims else transitions.expand_dims("seed", axis=-1)
+    events = []
+    for measure in seeds.measure.values:
+        one = seeds.sel(measure=measure)
+        step = one.transition_middle.values
+        seen = np.isfinite(step)
+        if seen.any():
+            low, high = one.transition_middle_low.values, one.transition_middle_high.values
+            low, high = np.where(np.isfinite(low), low, step), np.where(np.isfinite(high), high, step)
+            events.append(Event(str(measure), float(np.median(step[seen])), low[seen].min(), high[seen].max()))
+    return sorted(events, key=lambda event: event.step)
+
+
+def color_of(measure: str) -> str:
+    """The colour of a measure, the same in its panel and among the events."""
+    colors = {start: color for panel in PANELS for start, color in panel.measures.items()}
+    return next((color for start, color in colors.items() if measure.startswith(start)), GREY)
+
+
+def name_of(measure: str) -> str:
+    """A measure's name as a person writes it."""
+    return measure.replace("_", " ").replace("llc", "LLC")
+
+
+def mark(axes: Axes, events: list[Event], measures: dict[str, str]) -> None:
+    """A vertical line at each transition of the panel's measures, with its interval as a bar near the upper edge."""
+    own = [event for event in events if event.measure.startswith(tuple(measures))] if measures else []
+    for i, event in enumerate(own):
+        color = color_of(event.measure)
+        axes.axvline(event.step, color=color, lw=0.8, ls=(0, (4, 2)), alpha=0.8, zorder=1)
+        height = 0.97 - 0.07 * i
+        axes.plot(
+            [event.low, event.high], [height, height], color=color, lw=2.2, solid_capstyle="butt", alpha=0.8,
+            transform=axes.get_xaxis_transform(), zorder=1,
+        )  # fmt: skip
+
+
+def draw_events(axes: Axes, events: list[Event]) -> None:
+    """Every transition by name, in order: a point at its middle and its interval."""
+    rows = np.arange(len(events))
+    for row, event in zip(rows, events, strict=True):
+        color = color_of(event.measure)
+        axes.plot([event.low, event.high], [row, row], color=color, lw=2.2, alpha=0.55, solid_capstyle="butt")
+        axes.plot(event.step, row, "|", ms=7, mew=1.6, color=color)
+        axes.annotate(
+            name_of(event.measure),
+            (1.015, row),
+            xycoords=axes.get_yaxis_transform(),
+            va="center",
+            fontsize=7,
+            color=color,
+            annotation_clip=False,
+        )
+    axes.set_ylim(len(events) - 0.4, -0.6)
+    axes.set_yticks([])
+    axes.set_ylabel("Transition")
+
+
+def phase_spans(transitions: xr.Dataset) -> list[tuple[str, str, float, float]]:
+    """Name, colour, first and last step of each phase whose ends are known; over seeds the median.
+
+    `phase_step` holds the end of memorisation, of circuit formation and of cleanup; memorisation starts at 0.
+    """
+    if "phase_step" not in transitions:
+        return []
+    steps = transitions.phase_step
+    ends = (steps.median("seed", skipna=True) if "seed" in steps.dims else steps).values
+    starts = np.r_[0.0, ends[:-1]]
+    return [
+        (name, color, start, end)
+        for (name, color), start, end in zip(PHASES, starts, ends, strict=False)
+        if np.isfinite(start) and np.isfinite(end)
+    ]
+
+
+def shade(figure: Figure, grid: list[Axes], transitions: xr.Dataset) -> None:
+    """Shade the phases over all panels and name them above the first."""
+    spans = phase_spans(transitions)
+    for axes in grid:
+        for _, color, start, end in spans:
+            axes.axvspan(start, end, color=color, alpha=0.14, lw=0, zorder=0)
+    if spans:
+        handles = [Patch(color=color, alpha=0.3, lw=0, label=name) for name, color, _, _ in spans]
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(spans))

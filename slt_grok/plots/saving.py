@@ -1,0 +1,39 @@
+"""A figure to disk as SVG and PNG, the same bytes for the same figure."""
+
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from slt_grok.plots.style import STYLE
+from slt_grok.store.files import atomic
+
+METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
+
+
+def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
+    """Write `folder/name.svg` and `folder/name.png` (150 dots an inch), each whole or not at all, and empty the figure.
+
+    Parameters
+    ----------
+    figure : it is cleared afterwards, so that its memory is free.
+    folder : made if it is not there.
+    name : the file name without ending.
+
+    Returns
+    -------
+    The two paths, SVG first.
+
+    Raises
+    ------
+    SltGrokError : a file cannot be written (no permission, full disk).
+    """
+    paths = []
+    with matplotlib.rc_context(STYLE):
+        for kind, metadata in METADATA.items():
+            path = Path(folder) / f"{name}.{kind}"
+            with atomic(path) as temporary:
+                figure.savefig(temporary, format=kind, dpi=150, metadata=metadata)
+            paths.append(path)
+    figure.clear()
+    return paths

@@ -1,0 +1,107 @@
+"""The Fourier spectrum of the embedding over training, and the clusters of neurons by frequency.
+
+Spectrum and key frequencies after Nanda et al. (2301.05217), section 4; a neuron belongs to the frequency that explains
+more than 85% of its variance.
+"""
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from slt_grok.plots.panels import undefined
+from slt_grok.plots.style import (
+    BLUE,
+    BROWN,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    PURPLE,
+    VERMILION,
+    WIDTH,
+    YELLOW,
+    linear_below,
+    one_seed,
+    panel_letters,
+    step_axis,
+    styled,
+)
+
+COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, YELLOW)
+
+
+@styled
+def spectrum(circuits: xr.Dataset, seed: int | None = None) -> Figure:
+    """Heat map of the embedding's spectrum (frequency against step) above the neuron cluster sizes of one seed.
+
+    Each checkpoint's column reaches half way to its neighbours on the axis. Triangles at the right edge mark the key
+    frequencies of the last checkpoint (neuron rule), in the colours of their lines below; other frequencies are grey.
+    The colours run from a twentieth of the uniform share 1/((p-1)/2) to 100%, the same for every run of one p.
+
+    Raises
+    ------
+    SltGrokError : the dataset has no `step` dimension, or no such seed.
+    """
+    one = one_seed(circuits, seed)
+    steps = one.step.values
+    figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1.7, 1])
+    share = 100 * one.embedding_spectrum.transpose("frequency", "step").values
+    uniform = 100 / one.sizes["frequency"]
+    frequency = one.frequency.values
+    image = upper.pcolormesh(
+        step_edges(steps),
+        np.r_[frequency - 0.5, frequency[-1] + 0.5],
+        np.maximum(share, uniform / 20),  # 0 has no colour of its own
+        norm=LogNorm(uniform / 20, 100),
+        cmap="mako",
+        rasterized=True,
+    )
+    bar = figure.colorbar(image, ax=[upper, lower], shrink=0.5, anchor=(0, 1.0), pad=0.015, aspect=18)
+    bar.set_label("Share of squared norm of $W_E$ (%)")
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    upper.set_ylabel("Frequency $k$")
+    keys = frequency[one.key_frequency.isel(step=-1).values.astype(bool)]
+    colors = {int(k): COLORS[i % len(COLORS)] for i, k in enumerate(keys)}
+    for k, color in colors.items():
+        upper.annotate(
+            f"◀ {k}", (1.008, k), xycoords=upper.get_yaxis_transform(), color=color, va="center", fontsize=7,
+            annotation_clip=False,
+        )  # fmt: skip
+    clusters(lower, one, colors)
+    step_axis(lower, steps)
+    lower.spines[["top", "right"]].set_visible(False)
+    panel_letters([upper, lower])
+    figure.align_ylabels([upper, lower])
+    return figure
+
+
+def clusters(axes: Axes, one: xr.Dataset, colors: dict[int, str]) -> None:
+    """Number of neurons in each frequency's cluster, key frequencies in colour."""
+    size = one.neuron_cluster_size
+    if not (size > 0).any():
+        undefined(axes, "no neuron with more than 85% of its variance at one frequency, at any checkpoint")
+    else:
+        for k in one.frequency.values:
+            if (size.sel(frequency=k) > 0).any():
+                style = (
+                    {"color": colors[int(k)], "lw": 1.4, "zorder": 3}
+                    if int(k) in colors
+                    else {"color": GREY, "lw": 0.6}
+                )
+                axes.plot(one.step, size.sel(frequency=k), marker="o", ms=2.2, **style)
+    axes.set_ylabel("Neurons in cluster")
+
+
+def step_edges(steps: np.ndarray) -> np.ndarray:
+    """Edges of the columns: half way between checkpoints as the axis shows them."""
+    if len(steps) == 1:
+        return np.array([steps[0] * 0.9, steps[0] * 1.1 + 1])
+    bound = linear_below(steps) or 1e-9
+    place = np.where(steps > bound, 0.3 + np.log10(np.maximum(steps, bound) / bound), 0.3 * steps / bound)
+    middle = (place[1:] + place[:-1]) / 2
+    edges = np.r_[max(place[0] - (middle[0] - place[0]), 0 if steps[0] == 0 else -np.inf), middle, place[-1]]
+    return np.where(edges > 0.3, bound * 10 ** (edges - 0.3), edges * bound / 0.3)
