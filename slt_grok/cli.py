@@ -1,0 +1,133 @@
+"""The command line: `slt-grok run`, `measure`, `import`, `report`, `show`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from slt_grok import __version__
+from slt_grok.errors import SltGrokError
+from slt_grok.progress import console
+
+app = typer.Typer(
+    name="slt-grok",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Measure the local learning coefficient, the loss landscape and the Fourier circuit of networks that learn "
+    "modular arithmetic, along training. Start with: slt-grok run configs/quickstart.yaml",
+)
+
+RunFolder = Annotated[Path, typer.Argument(help="A run directory, such as runs/quickstart.", metavar="RUN")]
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="A YAML configuration, such as configs/quickstart.yaml.")],
+    out: Annotated[Path | None, typer.Option(help="The run directory; runs/NAME where left out.")] = None,
+) -> None:
+    """Train a network, measure it along training and write the report.
+
+    The same command goes on where a killed run stopped, and does only what is missing.
+    """
+    from slt_grok.config import load_config
+    from slt_grok.studies import run_study
+
+    loaded = load_config(config)
+    if loaded.training is None:
+        raise SltGrokError(f"{config}: training: expected settings, since there is nothing to measure without them")
+    _finished(run_study(loaded, out or Path("runs") / loaded.name))
+
+
+@app.command()
+def measure(
+    run: RunFolder,
+    only: Annotated[str, typer.Option(help="Which measurements, separated by commas.")] = "circuits,landscape,llc",
+    config: Annotated[
+        Path | None, typer.Option(help="Take the measurements' settings from this configuration file.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Keep what is measured as MEASUREMENT@LABEL, beside what there is.")
+    ] = None,
+) -> None:
+    """Make the missing measurements of an existing or imported run and write the report anew."""
+    from slt_grok.config import load_config
+    from slt_grok.studies import MEASUREMENTS, measure_run
+
+    chosen = [name.strip() for name in only.split(",")]
+    for name in chosen:
+        if name not in MEASUREMENTS:
+            raise SltGrokError(f"--only: expected some of {', '.join(MEASUREMENTS)}, got {name!r}")
+    if label is not None and not label.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise SltGrokError(f"--label: expected letters, digits, '.', '_' and '-' alone, got {label!r}")
+    _finished(measure_run(run, chosen, load_config(config) if config else None, label))
+
+
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="Checkpoint files of one network; their numbers are the steps.")],
+    out: Annotated[Path, typer.Option(help="The run directory to make.")],
+    format: Annotated[
+        str | None, typer.Option(help="progress_measures or clock_pizza; recognised where left out.")
+    ] = None,
+) -> None:
+    """Bring published checkpoints into a run directory, which `slt-grok measure` then works on."""
+    from slt_grok.store import importers
+
+    for note in importers.import_run(files, out, format):
+        console.print(note, soft_wrap=True, markup=False)
+    print(out)
+
+
+@app.command()
+def report(run: RunFolder) -> None:
+    """Draw the figures and write the page of a run anew from its measurements."""
+    from slt_grok.report import write
+
+    _finished(write(run))
+
+
+@app.command()
+def show(run: RunFolder) -> None:
+    """Print what was found in a run."""
+    import json
+
+    from slt_grok.store import RunDirectory
+    from slt_grok.store.files import read_json
+
+    directory = RunDirectory(run)
+    name = directory.manifest["config"]["name"]
+    summary = read_json(run / "summary.json")
+    table = Table(title=name, show_header=False)
+    for key, value in summary.items():
+        if not isinstance(value, dict | list) or key == "key_frequencies":
+            table.add_row(key, f"{value:.4g}" if isinstance(value, float) else json.dumps(value))
+    console.__class__().print(table)
+
+
+def _finished(page: Path) -> None:
+    print(page)
+
+
+def main() -> None:
+    """Run the command line; what a person did wrong becomes one sentence and exit code 2."""
+    from slt_grok.memory import keep_freed_memory
+
+    keep_freed_memory()
+    try:
+        app(standalone_mode=True)
+    except SltGrokError as error:
+        console.print(f"slt-grok: {error}", style="red", soft_wrap=True, markup=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        console.print("slt-grok: stopped; the same command goes on from here", soft_wrap=True)
+        sys.exit(130)

@@ -1,0 +1,193 @@
+"""What a configuration file says: one YAML file names a task, a network, its training and what to measure.
+
+Keys that nobody knows are refused; every error is one sentence with the file, the key and what was expected.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from slt_grok.errors import SltGrokError
+from slt_grok.tasks import is_prime
+from slt_grok.tasks.modular import Operation
+from slt_grok.training.settings import Positive, Settings, TrainingSettings
+
+Activation = Literal["relu", "gelu", "quadratic"]
+
+
+class TaskSettings(Settings):
+    """See `slt_grok.tasks.ModularTask`."""
+
+    modulus: int = Field(ge=3)
+    operation: Operation = "addition"
+    train_fraction: float = Field(0.3, gt=0, le=1)
+    split_seed: int = Field(0, ge=0)
+    split_rule: Literal["uniform", "progress_measures"] = "uniform"
+    table_seed: int = Field(0, ge=0)
+
+
+class TransformerSettings(Settings):
+    """See `slt_grok.models.OneLayerTransformer`."""
+
+    kind: Literal["transformer"]
+    d_model: Positive = 128
+    n_heads: Positive = 4
+    d_mlp: Positive = 512
+    activation: Activation = "relu"
+    layout: Literal["a_b_equals", "a_b"] = "a_b_equals"
+    attention_rate: float = Field(1.0, ge=0, le=1)
+
+
+class MLPSettings(Settings):
+    """See `slt_grok.models.EmbeddingMLP`."""
+
+    kind: Literal["mlp"]
+    d_embed: Positive = 12
+    d_mlp: Positive = 48
+    combine: Literal["sum", "concatenation"] = "concatenation"
+    activation: Activation = "gelu"
+    output_bias: bool = False
+
+
+class QuadraticSettings(Settings):
+    """See `slt_grok.models.QuadraticNetwork`."""
+
+    kind: Literal["quadratic"]
+    width: Positive = 256
+    activation: Activation = "quadratic"
+
+
+ModelSettings = Annotated[TransformerSettings | MLPSettings | QuadraticSettings, Field(discriminator="kind")]
+
+
+class LLCSettings(Settings):
+    """See `slt_grok.llc.estimate`."""
+
+    sampler: Literal["sgld", "underdamped"] = "underdamped"
+    step_size: float = Field(gt=0)
+    friction: float | None = Field(None, gt=0, description="of underdamped only; 4 sqrt(gamma) where left out")
+    n_beta: float = Field(gt=0)
+    gamma: float = Field(gt=0)
+    chains: int = Field(4, ge=2)
+    draws: int = Field(300, ge=4)
+    burn_in: int = Field(150, ge=0)
+    thinning: Positive = 1
+    batch_size: Positive | None = None
+    precision: Literal["float32", "float64"] = "float32"
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _friction_of_underdamped(self) -> "LLCSettings":
+        if self.sampler != "underdamped" and self.friction is not None:
+            raise ValueError("friction: expected only with sampler: underdamped")
+        return self
+
+
+class CircuitsSettings(Settings):
+    """See `slt_grok.circuits.measure`; there is nothing to set."""
+
+
+class LandscapeSettings(Settings):
+    """See `slt_grok.landscape.measure`."""
+
+    hessian_checkpoints: int = Field(12, ge=0, description="the Hessian is taken at this many, spread over log step")
+    probes: int = Field(12, ge=2, description="random vectors of the trace estimate")
+    eigenvalues: Positive = 3
+    seed: int = Field(0, ge=0)
+
+
+class TransitionsSettings(Settings):
+    """See `slt_grok.transitions.measure`."""
+
+    train_threshold: float = Field(0.99, gt=0, le=1)
+    test_threshold: float = Field(0.95, gt=0, le=1)
+
+
+class RunConfig(Settings):
+    """A whole run. A measurement that is null is not made."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+    task: TaskSettings
+    model: ModelSettings
+    training: TrainingSettings | None = Field(description="null for imported networks")
+    circuits: CircuitsSettings | None = CircuitsSettings()
+    landscape: LandscapeSettings | None = LandscapeSettings()
+    llc: LLCSettings | None = None
+    transitions: TransitionsSettings = TransitionsSettings()
+    source: dict[str, Any] | None = Field(None, description="where imported networks come from")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "RunConfig":
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: expected different seeds, got {self.seeds}")
+        p = self.task.modulus
+        if self.circuits is not None and (p == 2 or not is_prime(p)):
+            raise ValueError(
+                f"task.modulus: expected an odd prime, since the Fourier circuit is measured over its (p-1)/2 "
+                f"frequencies, got {p}; choose a prime or set circuits: null"
+            )
+        return self
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file.
+
+    Raises
+    ------
+    SltGrokError : the file is missing, unreadable or no YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise SltGrokError(f"{path}: no such configuration file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SltGrokError(f"{path}: expected a readable text file ({error})") from error
+    except yaml.YAMLError as error:
+        raise SltGrokError(f"{path}: expected YAML ({' '.join(str(error).split())})") from error
+
+
+def load_config(path: Path) -> RunConfig:
+    """A run's configuration from a YAML file.
+
+    Raises
+    ------
+    SltGrokError : the file is missing or no YAML, or a key or value is wrong; the sentence names it.
+    """
+    return parse_config(read_yaml(path), str(path))
+
+
+def parse_config(content: Any, origin: str) -> RunConfig:
+    """A run's configuration from plain data; `origin` is named in errors.
+
+    Raises
+    ------
+    SltGrokError : a key or value is wrong; the sentence names the first one.
+    """
+    if not isinstance(content, dict):
+        raise SltGrokError(f"{origin}: expected a mapping with the keys name, task, model and training")
+    try:
+        return RunConfig.model_validate(content)
+    except ValidationError as error:
+        raise SltGrokError(f"{origin}: {_sentence(error)}") from error
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    kinds = {"transformer", "mlp", "quadratic"}
+    key = ".".join(str(part) for part in first["loc"] if part not in kinds)
+    match first["type"]:
+        case "extra_forbidden":
+            return f"{key}: unknown key"
+        case "missing":
+            return f"{key}: this key is missing"
+        case "value_error":
+            message = first["msg"].removeprefix("Value error, ")
+            return f"{key}.{message}" if key else message
+        case "union_tag_invalid" | "union_tag_not_found":
+            return f"{key}.kind: expected one of {', '.join(sorted(kinds))}"
+        case _:
+            message = first["msg"].removeprefix("Input should be ").removeprefix("a ").removeprefix("an ")
+            return f"{key}: expected {message}, got {first['input']!r}"

@@ -1,0 +1,63 @@
+"""What a person watches during long work: a bar with rate and time left, or plain lines where there is no terminal."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_SECONDS = 10  # between two plain lines
+
+console = Console(stderr=True, highlight=False)
+
+
+class Report(Protocol):
+    """Says how far the work is."""
+
+    def __call__(self, done: int, facts: str = "") -> None:
+        """So many units are done in all, and these are the current facts."""
+
+
+@contextmanager
+def progress(title: str, total: int, unit: str) -> Iterator[Report]:
+    """A bar of `total` units, or a plain line every ten seconds where standard error is no terminal."""
+    start = time.monotonic()
+    if not console.is_terminal:
+        last = start
+
+        def line(done: int, facts: str = "") -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last > LINE_SECONDS:
+                last = now
+                rate = done / (now - start)
+                left = f"{(total - done) / rate:.0f} s left" if rate else "time left unknown"
+                print(
+                    f"{title}: {done}/{total} {unit}, {rate:.3g} a second, {left}  {facts}", file=sys.stderr, flush=True
+                )
+
+        yield line
+        print(f"{title}: done in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
+        return
+    columns = (
+        TextColumn("{task.description:<11}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]} {task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[facts]}"),
+    )
+    with Progress(*columns, console=console, refresh_per_second=4) as bar:
+        task = bar.add_task(title, total=total, unit=unit, rate="", facts="")
+
+        def update(done: int, facts: str = "") -> None:
+            rate = done / max(time.monotonic() - start, 1e-9)
+            bar.update(task, completed=done, facts=facts, rate=f"{rate:.3g}/s")
+
+        yield update
+        bar.update(task, completed=total)

@@ -1,0 +1,217 @@
+"""One run: train, measure, find transitions, draw, write the page; each stage only if it is missing.
+
+Every stage is a function of what lies in the run directory, so that the same command goes on where a killed run
+stopped, and `measure` serves imported networks as well.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from slt_grok import models
+from slt_grok.config import LLCSettings, RunConfig, parse_config
+from slt_grok.errors import SltGrokError
+from slt_grok.memory import peak_gib
+from slt_grok.models.network import Network
+from slt_grok.progress import progress
+from slt_grok.store import RunDirectory
+from slt_grok.store.files import write_json
+from slt_grok.store.run_directory import changed_keys
+from slt_grok.studies.provenance import environment
+from slt_grok.studies.shards import measure_in_shards
+from slt_grok.tasks import ModularTask
+from slt_grok.training import train
+from slt_grok.trajectory import Trajectory
+
+MEASUREMENTS = ("circuits", "landscape", "llc")
+SHARD_PARAMETERS = 1_500_000  # parameters of all chains in one shard of the LLC: large enough for batching to pay,
+SHARD_CHAINS = 64  # small enough that a kill loses little; fixed, since a shard's make-up fixes its rounding
+
+
+def run_study(config: RunConfig, path: Path) -> Path:
+    """Carry a configuration to its report, doing only what is missing, and return the report's path.
+
+    Raises
+    ------
+    SltGrokError : the directory holds a run of another configuration (the changed keys are named), a file cannot be
+        read or written, or training diverges.
+    """
+    run = RunDirectory(path)
+    content = config.model_dump(mode="json")
+    if run.exists:
+        changed = changed_keys(run.manifest["config"], content)
+        if changed:
+            raise SltGrokError(
+                f"{path}: holds a run of another configuration ({'; '.join(changed)}); expected the same one, or "
+                f"another --out"
+            )
+    else:
+        run.write_manifest({"config": content, "environment": environment(), "stages": {}})
+    if config.training is not None and "training" not in run.manifest["stages"]:
+        _train(run, config)
+    return measure_run(path)
+
+
+def measure_run(
+    path: Path, only: Sequence[str] = MEASUREMENTS, settings: RunConfig | None = None, label: str | None = None
+) -> Path:
+    """Make the measurements of a run that are missing, then its transitions, figures and page; return the page's path.
+
+    Parameters
+    ----------
+    path : a run directory with checkpoints.
+    only : which of `circuits`, `landscape`, `llc`.
+    settings : measurement settings to use instead of the run's own.
+    label : what is measured is kept as MEASUREMENT@LABEL, beside what there is.
+
+    Raises
+    ------
+    SltGrokError : no run directory, a measurement that is there with other settings, or a damaged file.
+    """
+    run = RunDirectory(path)
+    own = parse_config(run.manifest["config"], str(path / "manifest.json"))
+    config = settings or own
+    trajectory = Trajectory.from_run(path)
+    for measurement in only:
+        part = getattr(config, measurement)
+        if part is None:
+            continue
+        full_label = f"{measurement}@{label}" if label else measurement
+        if not run.measured(full_label, part.model_dump(mode="json")):
+            _measure(run, measurement, full_label, part, trajectory)
+    _conclude(run, own)
+    from slt_grok import report
+
+    with progress("report", 1, "page"):
+        return report.write(path)
+
+
+def _train(run: RunDirectory, config: RunConfig) -> None:
+    assert config.training is not None
+    task = ModularTask(**config.task.model_dump())
+    network = Network(models.build(modulus=task.modulus, **config.model.model_dump()), task)
+    start = time.monotonic()
+    with progress("training", config.training.steps, "steps") as report:
+
+        def on_step(step: int, losses: Any) -> None:
+            report(step, "  ".join(f"{name} {value:.3g}" for name, value in losses.items()))
+
+        curves = train(run, network, config.training, config.seeds, on_step)
+    run.write_measurement("training", curves, config.training.model_dump(mode="json"))
+    _finish(run, "training", start)
+
+
+def _measure(run: RunDirectory, measurement: str, label: str, settings: Any, trajectory: Trajectory) -> None:
+    start = time.monotonic()
+    content = settings.model_dump(mode="json")
+    with progress(label, len(trajectory), "networks") as report:
+        dataset = STAGES[measurement](run, label, settings, trajectory, content, report)
+    run.write_measurement(label, dataset, content)
+    _finish(run, label, start)
+
+
+def _llc(
+    run: RunDirectory, label: str, s: LLCSettings, trajectory: Trajectory, content: Any, report: Any
+) -> xr.Dataset:
+    from slt_grok.llc import SGLD, UnderdampedLangevin, estimate
+
+    friction = s.friction or 4 * s.gamma**0.5
+    sampler = SGLD(s.step_size) if s.sampler == "sgld" else UnderdampedLangevin(s.step_size, friction)
+    parameters = sum(shape.numel() for shape in trajectory.network.shapes.values())
+    seeds = trajectory.shape[1]
+    chains = min(SHARD_CHAINS, max(1, SHARD_PARAMETERS // parameters))
+    per_checkpoint = (s.burn_in + s.draws * s.thinning) * s.chains * seeds
+
+    def measure(shard: Trajectory, done: Any) -> xr.Dataset:
+        steps = 0
+
+        def on_steps(count: int, loss: float) -> None:
+            nonlocal steps
+            steps += count
+            done(steps / (per_checkpoint * shard.shape[0]))
+            facts["loss"] = loss
+
+        return estimate(
+            shard,
+            sampler=sampler,
+            on_steps=on_steps,
+            dtype=getattr(torch, s.precision),
+            **s.model_dump(exclude={"sampler", "step_size", "friction", "precision"}),
+        )
+
+    facts: dict[str, float] = {"loss": float("nan")}
+
+    def on_progress(checkpoints: float, total: int) -> None:
+        report(int(checkpoints * seeds), f"sampled loss {facts['loss']:.3g}")
+
+    return measure_in_shards(
+        run, label, trajectory, measure, content, size=max(1, chains // (s.chains * seeds)), on_progress=on_progress
+    )
+
+
+def _circuits(run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Any) -> xr.Dataset:
+    from slt_grok import circuits
+
+    keys = circuits.key_frequencies(trajectory.isel(step=-1))
+
+    def measure(shard: Trajectory, done: Any) -> xr.Dataset:
+        return circuits.measure(shard, keys, lambda n, total: done(n / total))
+
+    return measure_in_shards(
+        run, label, trajectory, measure, content, size=8,
+        on_progress=lambda checkpoints, total: report(int(checkpoints * trajectory.shape[1])),
+    )  # fmt: skip
+
+
+def _landscape(run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Any) -> xr.Dataset:
+    from slt_grok import landscape
+
+    steps = spread(trajectory.coords["step"], s.hessian_checkpoints)
+
+    def measure(shard: Trajectory, done: Any) -> xr.Dataset:
+        return landscape.measure(
+            shard, hessian_steps=steps, probes=s.probes, eigenvalues=s.eigenvalues, seed=s.seed,
+            on_progress=lambda n, total: done(n / total),
+        )  # fmt: skip
+
+    return measure_in_shards(
+        run, label, trajectory, measure, content, size=4, overlap=1,
+        on_progress=lambda checkpoints, total: report(int(checkpoints * trajectory.shape[1])),
+    )  # fmt: skip
+
+
+STAGES = {"llc": _llc, "circuits": _circuits, "landscape": _landscape}
+
+
+def _conclude(run: RunDirectory, config: RunConfig) -> None:
+    """Transitions and summary, made anew from the measurements there are: they cost less than a check for change."""
+    from slt_grok import transitions
+
+    start = time.monotonic()
+    data = {label: run.read_measurement(label) for label in ("training", *MEASUREMENTS) if label in run.labels}
+    if "training" not in data:
+        raise SltGrokError(f"{run.measurement_path('training')}: no such measurement; expected the training curves")
+    settings = config.transitions.model_dump(mode="json")
+    found = transitions.measure(**data, **settings)
+    run.write_measurement("transitions", found, settings)
+    summary = transitions.summarise(found, data["training"], data.get("llc"), data.get("circuits"))
+    write_json(run.path / "summary.json", {"name": config.name, **summary})
+    _finish(run, "transitions", start)
+
+
+def spread(steps: np.ndarray, count: int) -> list[int]:
+    """At most `count` of the steps, nearest to equally spaced ones in log(1 + step), the last one among them."""
+    if not count:
+        return []
+    position = np.log1p(steps)
+    targets = np.linspace(position[-1], position[0], count)
+    return sorted({int(steps[np.abs(position - target).argmin()]) for target in targets})
+
+
+def _finish(run: RunDirectory, stage: str, start: float) -> None:
+    run.finish_stage(stage, wall_seconds=round(time.monotonic() - start, 1), peak_memory_gib=round(peak_gib(), 2))
