@@ -22,10 +22,10 @@ class TaskSettings(Settings):
 
     modulus: int = Field(ge=3)
     operation: Operation = "addition"
-    train_fraction: float = Field(0.3, gt=0, le=1)
-    split_seed: int = Field(0, ge=0)
+    train_fraction: float = Field(default=0.3, gt=0, le=1)
+    split_seed: int = Field(default=0, ge=0)
     split_rule: Literal["uniform", "progress_measures"] = "uniform"
-    table_seed: int = Field(0, ge=0)
+    table_seed: int = Field(default=0, ge=0)
 
 
 class TransformerSettings(Settings):
@@ -37,7 +37,7 @@ class TransformerSettings(Settings):
     d_mlp: Positive = 512
     activation: Activation = "relu"
     layout: Literal["a_b_equals", "a_b"] = "a_b_equals"
-    attention_rate: float = Field(1.0, ge=0, le=1)
+    attention_rate: float = Field(default=1.0, ge=0, le=1)
 
 
 class MLPSettings(Settings):
@@ -67,16 +67,16 @@ class LLCSettings(Settings):
 
     sampler: Literal["sgld", "underdamped"] = "underdamped"
     step_size: float = Field(gt=0)
-    friction: float | None = Field(None, gt=0, description="of underdamped only; 4 sqrt(gamma) where left out")
+    friction: float | None = Field(default=None, gt=0, description="of underdamped only; 4 sqrt(gamma) where left out")
     n_beta: float = Field(gt=0)
     gamma: float = Field(gt=0)
-    chains: int = Field(4, ge=2)
-    draws: int = Field(300, ge=4)
-    burn_in: int = Field(150, ge=0)
+    chains: int = Field(default=4, ge=2)
+    draws: int = Field(default=300, ge=4)
+    burn_in: int = Field(default=150, ge=0)
     thinning: Positive = 1
     batch_size: Positive | None = None
     precision: Literal["float32", "float64"] = "float32"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _friction_of_underdamped(self) -> "LLCSettings":
@@ -92,24 +92,24 @@ class CircuitsSettings(Settings):
 class LandscapeSettings(Settings):
     """See `slt_grok.landscape.measure`."""
 
-    hessian_checkpoints: int = Field(12, ge=0, description="the Hessian is taken at this many, spread over log step")
-    probes: int = Field(12, ge=2, description="random vectors of the trace estimate")
+    hessian_checkpoints: int = Field(default=12, ge=0, description="the Hessian is taken at this many, spread over log step")
+    probes: int = Field(default=12, ge=2, description="random vectors of the trace estimate")
     eigenvalues: Positive = 3
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
 
 
 class TransitionsSettings(Settings):
     """See `slt_grok.transitions.measure`."""
 
-    train_threshold: float = Field(0.99, gt=0, le=1)
-    test_threshold: float = Field(0.95, gt=0, le=1)
+    train_threshold: float = Field(default=0.99, gt=0, le=1)
+    test_threshold: float = Field(default=0.95, gt=0, le=1)
 
 
 class RunConfig(Settings):
     """A whole run. A measurement that is null is not made."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
     task: TaskSettings
     model: ModelSettings
     training: TrainingSettings | None = Field(description="null for imported networks")
@@ -117,7 +117,7 @@ class RunConfig(Settings):
     landscape: LandscapeSettings | None = LandscapeSettings()
     llc: LLCSettings | None = None
     transitions: TransitionsSettings = TransitionsSettings()
-    source: dict[str, Any] | None = Field(None, description="where imported networks come from")
+    source: dict[str, Any] | None = Field(default=None, description="where imported networks come from")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "RunConfig":

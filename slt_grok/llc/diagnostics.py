@@ -6,7 +6,7 @@ R-hat, ESS and MCSE are those of Vehtari et al. 1903.08008 (rank-normalised spli
 from typing import NamedTuple
 
 import numpy as np
-from arviz_stats.base import array_stats
+from arviz_stats.base.array import array_stats
 
 HEALTHY = "healthy"
 RHAT_LIMIT = 1.1
@@ -70,8 +70,8 @@ def summarise(draws: np.ndarray, health: list[str], baseline: float, n_beta: flo
     llc = n_beta * (healthy.mean() - baseline)
     # the excess, in LLC units: R-hat and ESS do not change, and rounding near a loss of 1e-8 does no harm
     excess = n_beta * (healthy - baseline)
-    rhat, ess = (float(f(excess)) for f in (array_stats.rhat, array_stats.ess))
-    errors = [float(array_stats.mcse(excess))]
+    rhat, ess = (np.asarray(f(excess)).item() for f in (array_stats.rhat, array_stats.ess))
+    errors = [np.asarray(array_stats.mcse(excess)).item()]
     if len(healthy) > 1:
         errors.append(excess.mean(axis=1).std(ddof=1) / len(healthy) ** 0.5)
     se = float(np.nanmax(errors))

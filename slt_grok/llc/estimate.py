@@ -14,12 +14,8 @@ from slt_grok.errors import SltGrokError
 from slt_grok.llc.chains import Schedule, flatten, run_chains, unflatten
 from slt_grok.llc.diagnostics import chain_health, summarise
 from slt_grok.llc.samplers import SGLD, Sampler
+from slt_grok.llc.variables import ATTRS, DIMS, EFFECTIVE
 from slt_grok.trajectory import Loss, Network, Trajectory, cross_entropy
-
-EFFECTIVE = (
-    "cross-entropy on a network that fits everything has no finite minimiser: this is an effective LLC at its "
-    "(n_beta, gamma), to be compared over checkpoints at the same setting only"
-)
 
 
 def estimate(
@@ -182,31 +178,24 @@ def _dataset(
         [chain_health(chain, base, n_beta, d) for chain in network]
         for network, base in zip(traces, baselines, strict=True)
     ]
-    fits = trajectory.network.loss is not cross_entropy
-    rows = [summarise(*row, n_beta, fits) for row in zip(draws, health, baselines, strict=True)]
-    source = "Lau et al. 2308.12108, definition 3"
-    diagnostics = "Vehtari et al. 1903.08008, by arviz-stats"
-    note = {} if fits else {"comment": EFFECTIVE}
-    variables: dict[str, Any] = {
-        "llc": ((), [r.llc for r in rows], {"long_name": "local learning coefficient",
-            "definition": "n_beta (mean of the draws' losses over healthy chains - baseline_loss)", "source": source, **note}),
-        "llc_se": ((), [r.llc_se for r in rows], {"long_name": "standard error of the LLC",
-            "definition": "the larger of n_beta MCSE and the standard error of the chains' means", "source": diagnostics}),
-        "rhat": ((), [r.rhat for r in rows], {"long_name": "R-hat",
-            "definition": "rank-normalised split R-hat of the losses", "source": diagnostics}),
-        "ess": ((), [r.ess for r in rows], {"long_name": "effective sample size",
-            "definition": "bulk effective sample size of the losses, all healthy chains", "source": diagnostics}),
-        "llc_verdict": ((), [r.verdict for r in rows], {"long_name": "verdict on the LLC estimate"}),
-        "llc_verdict_reason": ((), [r.reason for r in rows], {"long_name": "reason of the verdict"}),
-        "baseline_loss": ((), baselines, {"long_name": "loss at the checkpoint", "units": "nat",
-            "definition": "L(w*) over the full train set in float64", "source": source}),
-        "llc_chain": (("chain",), n_beta * (draws.mean(-1) - baselines[:, None]), {"long_name": "LLC of one chain",
-            "definition": "n_beta (mean of the chain's draws - baseline_loss)", "source": source}),
-        "chain_health": (("chain",), health, {"long_name": "health of the chain",
-            "definition": "healthy, or the reason why the chain is left out"}),
-        "loss_trace": (("chain", "draw"), draws, {"long_name": "loss at each draw", "units": "nat",
-            "definition": "mean loss over the step's batch"}),
-        "burn_in_loss": (("chain", "burn_in"), traces[:, :, :burn_in], {"long_name": "loss during burn-in", "units": "nat",
-            "definition": "mean loss over the step's batch"}),
-    }  # fmt: skip
-    return trajectory.dataset(variables, chain=np.arange(traces.shape[1]), draw=np.arange(draws.shape[-1]))
+    finite_minimiser = trajectory.network.loss is not cross_entropy
+    rows = [summarise(*row, n_beta, finite_minimiser) for row in zip(draws, health, baselines, strict=True)]
+    values: dict[str, Any] = {
+        "llc": [r.llc for r in rows],
+        "llc_se": [r.llc_se for r in rows],
+        "rhat": [r.rhat for r in rows],
+        "ess": [r.ess for r in rows],
+        "llc_verdict": [r.verdict for r in rows],
+        "llc_verdict_reason": [r.reason for r in rows],
+        "baseline_loss": baselines,
+        "llc_chain": n_beta * (draws.mean(-1) - baselines[:, None]),
+        "chain_health": health,
+        "loss_trace": draws,
+        "burn_in_loss": traces[:, :, :burn_in],
+    }
+    result = trajectory.dataset(
+        {name: (DIMS.get(name, ()), value, ATTRS[name]) for name, value in values.items()},
+        chain=np.arange(traces.shape[1]),
+        draw=np.arange(draws.shape[-1]),
+    )
+    return result if finite_minimiser else result.assign_attrs(comment=EFFECTIVE)

@@ -31,6 +31,11 @@ class EmbeddingMLP(ModularNetwork):
     SltGrokError : an unknown `combine` or activation.
     """
 
+    W_E: nn.Parameter
+    b_in: nn.Parameter
+    W_U: nn.Parameter
+    b_U: nn.Parameter
+
     def __init__(
         self,
         modulus: int,

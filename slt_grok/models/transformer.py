@@ -36,6 +36,18 @@ class OneLayerTransformer(ModularNetwork):
     SltGrokError : d_model is not a multiple of n_heads, an unknown layout or activation.
     """
 
+    W_E: nn.Parameter
+    W_pos: nn.Parameter
+    W_Q: nn.Parameter
+    W_K: nn.Parameter
+    W_V: nn.Parameter
+    W_O: nn.Parameter
+    W_in: nn.Parameter
+    b_in: nn.Parameter
+    W_out: nn.Parameter
+    b_out: nn.Parameter
+    W_U: nn.Parameter
+
     def __init__(
         self,
         modulus: int,

@@ -17,9 +17,9 @@ class Settings(BaseModel):
 class CheckpointSchedule(Settings):
     """At which steps a checkpoint is kept: the union of the three, with the first and the last step."""
 
-    linear: int = Field(0, ge=0, description="this many, equally spaced over all steps")
-    logarithmic: int = Field(0, ge=0, description="this many, equally spaced in log step from step 1 on")
-    steps: list[Annotated[int, Field(ge=0)]] = Field([], description="these steps")
+    linear: int = Field(default=0, ge=0, description="this many, equally spaced over all steps")
+    logarithmic: int = Field(default=0, ge=0, description="this many, equally spaced in log step from step 1 on")
+    steps: list[Annotated[int, Field(ge=0)]] = Field(default=[], description="these steps")
 
     def at(self, last: int) -> list[int]:
         """The steps, ascending, for a training of `last` steps."""
@@ -44,12 +44,12 @@ class TrainingSettings(Settings):
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.98)
-    momentum: float = Field(0.0, ge=0, lt=1, description="of SGD")
-    weight_decay: float = Field(1.0, ge=0, description="decoupled for adamw, an L2 penalty for adam and sgd")
-    warmup_steps: int = Field(10, ge=0, description="the learning rate rises linearly over these steps")
-    batch_size: Positive | None = Field(None, description="none is the full batch")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="of SGD")
+    weight_decay: float = Field(default=1.0, ge=0, description="decoupled for adamw, an L2 penalty for adam and sgd")
+    warmup_steps: int = Field(default=10, ge=0, description="the learning rate rises linearly over these steps")
+    batch_size: Positive | None = Field(default=None, description="none is the full batch")
     checkpoints: CheckpointSchedule = CheckpointSchedule(logarithmic=20, linear=20)
-    evaluate_every: Positive = Field(50, description="steps between evaluations of train and test loss")
+    evaluate_every: Positive = Field(default=50, description="steps between evaluations of train and test loss")
     stop: StopCriterion | None = None
 
     @model_validator(mode="after")

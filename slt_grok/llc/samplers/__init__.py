@@ -5,7 +5,7 @@ step; both work on the chains' flat parameters of shape (chains, d), in place, a
 an argument. `name` is what a configuration and a dataset call it.
 """
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -26,7 +26,7 @@ class State(Protocol):
 class Sampler(Protocol):
     """What every sampler offers."""
 
-    name: str
+    name: ClassVar[str]
 
     @property
     def step_size(self) -> float:
@@ -40,6 +40,4 @@ class Sampler(Protocol):
         """The state after one step."""
 
 
-SAMPLERS = {sampler.name: sampler for sampler in (SGLD, UnderdampedLangevin)}
-
-__all__ = ["SAMPLERS", "SGLD", "Sampler", "State", "UnderdampedLangevin"]
+__all__ = ["SGLD", "Sampler", "State", "UnderdampedLangevin"]
