@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from slt_grok import circuits, landscape, llc, transitions  # noqa: F401
-    from slt_grok.trajectory import Trajectory
+    from slt_grok.trajectories import Trajectory
 
 __version__ = "0.1.0"
 
@@ -54,7 +54,7 @@ def trajectory(run: str | Path) -> "Trajectory":
     ------
     SltGrokError : the folder is no run directory, or a checkpoint in it is damaged.
     """
-    from slt_grok.trajectory import Trajectory
+    from slt_grok.trajectories import Trajectory
 
     return Trajectory.from_run(run)
 

@@ -81,6 +81,17 @@ def grid_sum(modulus: int, sign: int = 1) -> Tensor:
     return ((a[:, None] + sign * a) % modulus).flatten()
 
 
+def sum_table(values: Tensor, sign: int = 1) -> Tensor:
+    """Means over the p cells with the same a + sign b: (..., p^2, d) -> (..., p, d).
+
+    The component of `values` along a direction of `sum_directions` is sqrt(p) times the component of this table of
+    one variable along the same row of the basis, so that no p^2 x p^2 matrix is needed.
+    """
+    p = math.isqrt(values.shape[-2])
+    table = values.new_zeros(*values.shape[:-2], p, values.shape[-1])
+    return table.index_add_(-2, grid_sum(p, sign), values) / p
+
+
 def sum_directions(modulus: int, sign: int = 1) -> Tensor:
     """The normalised functions cos w_k(a + sign b) and sin w_k(a + sign b) on the grid.
 

@@ -15,7 +15,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.interventions import relabel
 from slt_grok.models import ModularNetwork
 from slt_grok.tasks import ModularTask
-from slt_grok.trajectory import Network, Trajectory
+from slt_grok.trajectories import Network, Trajectory
 
 SPLITS = ("train", "test", "all")
 # Doubles held at once: activations are copied some six times on the way, logits some ten times.
@@ -89,7 +89,8 @@ def key_frequencies(trajectory: Trajectory) -> xr.DataArray:
     inputs, sizes = task.inputs, []
     for chunk in _chunks(last, module):
         sites = last.network.stacked_sites(chunk, inputs, "neurons_post")
-        sizes.append(neurons.cluster_sizes(neurons.fraction_of_variance_explained(sites["neurons_post"])))
+        fve = neurons.fraction_of_variance_explained(sites["neurons_post"])
+        sizes.append(neurons.cluster_sizes(fve, neurons.in_cluster(fve, module.activation)))
     found = last.dataset(
         {"key": (("frequency",), (torch.cat(sizes) > 0).numpy(), {})}, frequency=fourier.frequencies(task.modulus)
     )["key"]
@@ -169,7 +170,8 @@ def _measure_chunk(network: Network, stack: dict[str, Tensor], kept: Tensor) -> 
 
     sites = network.stacked_sites(stack, task.inputs, "neurons_post", "logits")
     fve = neurons.fraction_of_variance_explained(sites.pop("neurons_post"))
-    sizes = neurons.cluster_sizes(fve)
+    belongs = neurons.in_cluster(fve, module.activation)
+    sizes = neurons.cluster_sizes(fve, belongs)
     embedding = module.token_embedding(stack)
     neuron_logit_map = module.neuron_logit_map(stack).mT
     embedding_share = spectrum.power_share(embedding)
@@ -179,7 +181,7 @@ def _measure_chunk(network: Network, stack: dict[str, Tensor], kept: Tensor) -> 
         spectrum.key_by_power(spectrum.power_share(neuron_logit_map)),
     )
     logits = sites["logits"]
-    table = progress.sum_table(logits, sign)
+    table = fourier.sum_table(logits, sign)
     fitted, clock_fve = progress.clock_fit(logits, table, kept)
     train = task.indices("train")
     return {
@@ -187,7 +189,7 @@ def _measure_chunk(network: Network, stack: dict[str, Tensor], kept: Tensor) -> 
         "loss": split_losses(logits),
         "embedding_spectrum": embedding_share,
         "neuron_cluster_size": sizes,
-        "neuron_share": (fve.amax(-1) > neurons.CLUSTER_FVE).double().mean(-1),
+        "neuron_share": belongs.double().mean(-1),
         "key_frequency": masks[0],
         "key_frequency_embedding": masks[1],
         "key_frequency_neuron_logit_map": masks[2],

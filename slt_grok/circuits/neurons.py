@@ -4,13 +4,19 @@ Nanda et al. 2301.05217, section 4.2: the post-activation of a neuron, centred o
 part in the 3 x 3 block {1, cos w_k, sin w_k} x {1, cos w_k, sin w_k} of the two-dimensional Fourier transform.
 """
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from slt_grok import fourier
 
-# A neuron belongs to the frequency that explains more than this of its variance (2301.05217, section 4.2).
+# A neuron belongs to the frequency that explains more than this of its variance (2301.05217, section 4.2), as a
+# share of what a neuron of one frequency can reach: (cos x + cos y)^2 = 1 + cos(x + y) + cos(x - y)
+# + cos(2x)/2 + cos(2y)/2 has only 4/5 of its variance in the block of its own frequency.
 CLUSTER_FVE = 0.85
+LARGEST_FVE = {torch.square: 0.8}
 
 
 def fraction_of_variance_explained(neurons: Tensor) -> Tensor:
@@ -24,26 +30,31 @@ def fraction_of_variance_explained(neurons: Tensor) -> Tensor:
     -------
     (N, d_mlp, (p-1)/2), in [0, 1]; 0 for a neuron that is constant on the grid.
     """
-    p = round(neurons.shape[1] ** 0.5)
-    rows = fourier.basis(p)
-    n, _, width = neurons.shape
-    # rows of the transform over a; of its columns only the three of each frequency are needed
-    by_row = (rows @ neurons.reshape(n, p, p * width)).unflatten(-1, (p, width))
-    with_constant = [rows[1:] @ by_row[:, 0], torch.einsum("b,nibd->nid", rows[0], by_row[:, 1:])]
-    power = sum(component.square().unflatten(1, (-1, 2)).sum(2) for component in with_constant)
-    pairs = rows[1:].unflatten(0, (-1, 1, 2))  # (frequency, 1, cos or sin, b)
-    power = power + (pairs @ by_row[:, 1:].unflatten(1, (-1, 2))).square().sum((2, 3))
+    p = math.isqrt(neurons.shape[1])
+    grid = neurons.unflatten(1, (p, p))
+    # {cos a, sin a} x {cos b, sin b} spans cos and sin of w_k(a + b) and of w_k(a - b): with the products with the
+    # constant, the block is the component at k of four functions of one variable
+    lines = [grid.mean(2), grid.mean(1), fourier.sum_table(neurons, 1), fourier.sum_table(neurons, -1)]
+    components = (fourier.transform(line)[:, 1:] for line in lines)
+    power = p * sum(component.square().unflatten(1, (-1, 2)).sum(2) for component in components)
     variance = neurons.var(1, correction=0) * p**2
     constant = variance <= 1e-24 * neurons.square().sum(1)  # rounding of a constant, not a signal
     fve = power / torch.where(constant, 1.0, variance)[:, None]
     return fve.masked_fill(constant[:, None], 0.0).transpose(1, 2)
 
 
-def cluster_sizes(fve: Tensor) -> Tensor:
-    """Number of neurons whose largest FVE is over `CLUSTER_FVE`, at the frequency of the largest.
+def in_cluster(fve: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
+    """Which neurons belong to a frequency: largest FVE over 0.85, or 0.68 for the quadratic activation.
 
-    FVE (N, d_mlp, (p-1)/2) -> int64 (N, (p-1)/2).
+    FVE (N, d_mlp, (p-1)/2) -> bool (N, d_mlp).
     """
-    largest, frequency = fve.max(-1)
+    return fve.amax(-1) > CLUSTER_FVE * LARGEST_FVE.get(activation, 1.0)
+
+
+def cluster_sizes(fve: Tensor, belongs: Tensor) -> Tensor:
+    """Number of neurons at each frequency: those of `in_cluster`, at the frequency of their largest FVE.
+
+    FVE (N, d_mlp, (p-1)/2), bool (N, d_mlp) -> int64 (N, (p-1)/2).
+    """
     sizes = torch.zeros(fve.shape[0], fve.shape[-1], dtype=torch.int64)
-    return sizes.scatter_add_(1, frequency, (largest > CLUSTER_FVE).long())
+    return sizes.scatter_add_(1, fve.argmax(-1), belongs.long())

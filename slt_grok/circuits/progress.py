@@ -7,8 +7,9 @@ those of the ablations of its section 4.4 and of the paper's code; never a block
 
 Every function takes logits (N, p^2, p) in float64 and frequencies as a bool mask (N, (p-1)/2).
 
-P_k needs no p^2 x p^2 matrix. With M[s, c] the mean of L[a, b, c] over the p cells with the same s,
-(P_k L)[a, b, c] = sum_t (2/p) cos(w_k (s - t)) M[t, c]: the component at k of M as a function of s.
+P_k needs no p^2 x p^2 matrix. With M[s, c] the mean of L[a, b, c] over the p cells with the same s
+(`fourier.sum_table`), (P_k L)[a, b, c] = sum_t (2/p) cos(w_k (s - t)) M[t, c]: the component at k of M as a function
+of s.
 """
 
 import torch
@@ -22,13 +23,6 @@ def sample_losses(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy -log softmax(L)[label] in nats: (N, n, p), (n,) -> (N, n)."""
     losses = cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)), reduction="none")
     return losses.unflatten(0, (len(logits), -1))
-
-
-def sum_table(logits: Tensor, sign: int) -> Tensor:
-    """M[s, c], the mean of the logits over the cells with a + sign b = s: (N, p^2, p) -> (N, s, c)."""
-    p = logits.shape[-1]
-    table = logits.new_zeros(len(logits), p, p)
-    return table.index_add_(1, fourier.grid_sum(p, sign), logits) / p
 
 
 def project(table: Tensor, frequencies: Tensor) -> Tensor:

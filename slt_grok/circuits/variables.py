@@ -28,12 +28,15 @@ VARIABLES: dict[str, Variable] = {
     "neuron_cluster_size": _variable(
         ("frequency",),
         "neurons of the frequency",
-        "number of neurons whose largest FVE is over 0.85 and at k; FVE_k = sum of F[i,j]^2 over i, j in "
+        "number of neurons whose largest FVE is at k and over 0.85 (0.68 for the quadratic activation, where a neuron "
+        "of one frequency reaches 0.8); FVE_k = sum of F[i,j]^2 over i, j in "
         "{0, cos k, sin k} / sum of F^2, F the transform of the centred post-activation",
         f"{NANDA}, section 4.2",
         "neurons",
     ),
-    "neuron_share": _variable((), "share of one-frequency neurons", "neurons with max_k FVE_k > 0.85 / all", NANDA),
+    "neuron_share": _variable(
+        (), "share of one-frequency neurons", "sum over k of neuron_cluster_size / number of neurons", NANDA
+    ),
     "key_frequency": _variable(("frequency",), "key frequency (neurons)", "neuron_cluster_size > 0", NANDA),
     "key_frequency_embedding": _variable(
         ("frequency",), "key frequency (embedding)", "embedding_spectrum > 3 / ((p-1)/2); the threshold is ours", NANDA

@@ -18,7 +18,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.models import ModularNetwork
 from slt_grok.tasks import ModularTask
 from slt_grok.tasks.modular import Split
-from slt_grok.trajectory import Trajectory
+from slt_grok.trajectories import Trajectory
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from slt_grok.landscape.hessian import hessian_summary
 from slt_grok.landscape.norms import gradient_norm, weight_norm
 from slt_grok.landscape.objective import Data, Objective
 from slt_grok.landscape.paths import interpolation_loss, loss_barrier, predecessors
-from slt_grok.trajectory import Trajectory
+from slt_grok.trajectories import Trajectory
 
 POSITIONS = 9
 SPLITS = ("train", "test")

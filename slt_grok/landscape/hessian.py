@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.objective import ROWS, Objective, batches
-from slt_grok.trajectory import Loss
+from slt_grok.trajectories import Loss
 
 RESTARTS = 20  # of Lanczos; what has not converged by then is NaN
 DENSE = 24  # with so few parameters the whole matrix is cheaper than its products

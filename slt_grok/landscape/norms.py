@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from slt_grok.landscape.objective import ROWS, Objective, batches
-from slt_grok.trajectory import Parameters
+from slt_grok.trajectories import Parameters
 
 # networks x samples x widest layer that one backward pass may hold: some 300 MB of float64 activations
 BUDGET = 2**21

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
-from slt_grok.trajectory import Network, Trajectory
+from slt_grok.trajectories import Network, Trajectory
 
 Data = tuple[Tensor, Tensor]
 

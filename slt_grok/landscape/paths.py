@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from slt_grok.landscape.objective import Data, as_floats, batches
-from slt_grok.trajectory import Network, Trajectory
+from slt_grok.trajectories import Network, Trajectory
 
 ROWS = 2048  # samples at a time for all positions of one line together
 

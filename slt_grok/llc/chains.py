@@ -15,7 +15,7 @@ from torch import Tensor
 from slt_grok.llc.posterior import LocalPosterior
 from slt_grok.llc.samplers import Sampler
 from slt_grok.training.minibatches import Minibatches, generator
-from slt_grok.trajectory import Network
+from slt_grok.trajectories import Network
 
 WORKING_MEMORY = 1 << 30  # bytes that one batch of chains may take
 

@@ -15,7 +15,7 @@ from slt_grok.llc.chains import Schedule, flatten, run_chains, unflatten
 from slt_grok.llc.diagnostics import chain_health, summarise
 from slt_grok.llc.samplers import SGLD, Sampler
 from slt_grok.llc.variables import ATTRS, DIMS, EFFECTIVE
-from slt_grok.trajectory import Loss, Network, Trajectory, cross_entropy
+from slt_grok.trajectories import Loss, Network, Trajectory, cross_entropy
 
 
 def estimate(

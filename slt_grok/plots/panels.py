@@ -46,7 +46,8 @@ def accuracies(axes: Axes, training: xr.Dataset) -> None:
 
 def circuit_losses(axes: Axes, circuits: xr.Dataset) -> None:
     """Restricted loss (train, test) and excluded loss (train), logarithmic, with the loss of guessing, log p."""
-    restricted, excluded = circuits.restricted_loss_sum, circuits.excluded_loss
+    found = circuits.circuit_frequency.any("frequency")  # without a frequency both are losses of something else
+    restricted, excluded = circuits.restricted_loss_sum.where(found), circuits.excluded_loss.where(found)
     drawn = [
         positive_over_seeds(axes, restricted.sel(split="test"), GREEN, "restricted, test", **DOTS),
         positive_over_seeds(axes, restricted.sel(split="train"), GREEN, "restricted, train", ls="--", lw=1.0),

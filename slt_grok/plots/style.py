@@ -155,7 +155,7 @@ def over_seeds(axes: Axes, values: xr.DataArray, color: str, label: str, **line:
 
 
 def positive_over_seeds(axes: Axes, values: xr.DataArray, color: str, label: str, **line: Any) -> Line2D | None:
-    """`over_seeds` on a logarithmic axis; values of 0 and below, which have no place there, as triangles at the edge."""
+    """`over_seeds` on a logarithmic axis; values <= 0, which have no place there, as triangles at its edge."""
     axes.set_yscale("log")
     median = values.median("seed", skipna=True)
     below = median.step.values[(median <= 0).values]

@@ -1,9 +1,9 @@
 """The run directory: manifest, checkpoints, measurements, state for a resume.
 
-    manifest.json                             config, versions, and each finished stage with its wall time
-    checkpoints/step_00002250.safetensors     every tensor with a leading `seed` coordinate
-    measurements/LABEL.nc                     one xarray file a measurement, its settings in its attributes
-    state/                                    what a resume needs; gone when its stage is done
+manifest.json                             config, versions, and each finished stage with its wall time
+checkpoints/step_00002250.safetensors     every tensor with a leading `seed` coordinate
+measurements/LABEL.nc                     one xarray file a measurement, its settings in its attributes
+state/                                    what a resume needs; gone when its stage is done
 """
 
 import json

@@ -26,7 +26,7 @@ from slt_grok.studies.provenance import environment
 from slt_grok.studies.shards import measure_in_shards
 from slt_grok.tasks import ModularTask
 from slt_grok.training import train
-from slt_grok.trajectory import Trajectory
+from slt_grok.trajectories import Trajectory
 
 MEASUREMENTS = ("circuits", "landscape", "llc")
 SHARD_PARAMETERS = 1_500_000  # parameters of all chains in one shard of the LLC: large enough for batching to pay,

@@ -13,7 +13,7 @@ import xarray as xr
 from slt_grok.errors import SltGrokError
 from slt_grok.store import RunDirectory
 from slt_grok.store.run_directory import read_dataset, write_dataset
-from slt_grok.trajectory import Trajectory
+from slt_grok.trajectories import Trajectory
 
 Measure = Callable[[Trajectory, Callable[[float], None]], xr.Dataset]
 

@@ -42,7 +42,7 @@ class TrainingSettings(Settings):
 
     steps: Positive
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.98)
     momentum: float = Field(default=0.0, ge=0, lt=1, description="of SGD")
     weight_decay: float = Field(default=1.0, ge=0, description="decoupled for adamw, an L2 penalty for adam and sgd")

@@ -8,7 +8,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.landscape.hessian import hessian_summary, operator, trace
 from slt_grok.landscape.objective import Objective
 from slt_grok.tasks import ModularTask
-from slt_grok.trajectory import Network, Trajectory
+from slt_grok.trajectories import Network, Trajectory
 from tests.landscape.toys import ONE_SAMPLE, stacked
 
 SIZE = 60

@@ -7,7 +7,7 @@ from torch import nn
 from slt_grok import landscape, models
 from slt_grok.errors import SltGrokError
 from slt_grok.tasks import ModularTask
-from slt_grok.trajectory import Network, Trajectory
+from slt_grok.trajectories import Network, Trajectory
 
 
 def trajectory_of(train_fraction: float = 0.5, steps=(0, 10, 100, 1000, 5000), seeds=(0, 3)) -> Trajectory:

@@ -9,7 +9,7 @@ from slt_grok.landscape import norms
 from slt_grok.landscape.norms import gradient_norm, weight_norm
 from slt_grok.landscape.objective import Objective
 from slt_grok.tasks import ModularTask
-from slt_grok.trajectory import Trajectory
+from slt_grok.trajectories import Trajectory
 from tests.landscape.toys import ONE_SAMPLE, stacked
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from slt_grok.trajectory import Trajectory
+from slt_grok.trajectories import Trajectory
 
 ONE_SAMPLE = (torch.zeros(1, 1, dtype=torch.float64), torch.zeros(1))
 
