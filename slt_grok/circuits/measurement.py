@@ -90,7 +90,7 @@ def key_frequencies(trajectory: Trajectory) -> xr.DataArray:
     for chunk in _chunks(last, module):
         sites = last.network.stacked_sites(chunk, inputs, "neurons_post")
         fve = neurons.fraction_of_variance_explained(sites["neurons_post"])
-        sizes.append(neurons.cluster_sizes(fve, neurons.in_cluster(fve, module.activation)))
+        sizes.append(neurons.cluster_sizes(fve, neurons.in_cluster(fve, module.activation is torch.square)))
     found = last.dataset(
         {"key": (("frequency",), (torch.cat(sizes) > 0).numpy(), {})}, frequency=fourier.frequencies(task.modulus)
     )["key"]
@@ -170,7 +170,7 @@ def _measure_chunk(network: Network, stack: dict[str, Tensor], kept: Tensor) -> 
 
     sites = network.stacked_sites(stack, task.inputs, "neurons_post", "logits")
     fve = neurons.fraction_of_variance_explained(sites.pop("neurons_post"))
-    belongs = neurons.in_cluster(fve, module.activation)
+    belongs = neurons.in_cluster(fve, module.activation is torch.square)
     sizes = neurons.cluster_sizes(fve, belongs)
     embedding = module.token_embedding(stack)
     neuron_logit_map = module.neuron_logit_map(stack).mT

@@ -5,7 +5,6 @@ part in the 3 x 3 block {1, cos w_k, sin w_k} x {1, cos w_k, sin w_k} of the two
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from slt_grok import fourier
 # share of what a neuron of one frequency can reach: (cos x + cos y)^2 = 1 + cos(x + y) + cos(x - y)
 # + cos(2x)/2 + cos(2y)/2 has only 4/5 of its variance in the block of its own frequency.
 CLUSTER_FVE = 0.85
-LARGEST_FVE = {torch.square: 0.8}
+QUADRATIC_REACH = 0.8
 
 
 def fraction_of_variance_explained(neurons: Tensor) -> Tensor:
@@ -43,12 +42,12 @@ def fraction_of_variance_explained(neurons: Tensor) -> Tensor:
     return fve.masked_fill(constant[:, None], 0.0).transpose(1, 2)
 
 
-def in_cluster(fve: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
+def in_cluster(fve: Tensor, quadratic: bool = False) -> Tensor:
     """Which neurons belong to a frequency: largest FVE over 0.85, or 0.68 for the quadratic activation.
 
     FVE (N, d_mlp, (p-1)/2) -> bool (N, d_mlp).
     """
-    return fve.amax(-1) > CLUSTER_FVE * LARGEST_FVE.get(activation, 1.0)
+    return fve.amax(-1) > CLUSTER_FVE * (QUADRATIC_REACH if quadratic else 1)
 
 
 def cluster_sizes(fve: Tensor, belongs: Tensor) -> Tensor:
