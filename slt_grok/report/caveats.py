@@ -1,0 +1,70 @@
+"""What keeps a reader from taking the numbers of a run too far, in sentences.
+
+Pure functions of the summary and the datasets, as in `findings`.
+"""
+
+import numpy as np
+import xarray as xr
+
+from slt_grok.report.findings import Datasets, Summary, by_seed, known_number, llc_dropped
+from slt_grok.report.words import known, number, plural, sentence
+
+
+def caveats(summary: Summary, datasets: Datasets) -> list[str]:
+    """What keeps a reader from taking the numbers too far."""
+    sentences = [
+        f"{label} was not measured, so its panels and sentences are absent."
+        for name, label in (("circuits", "The Fourier circuit"), ("landscape", "The landscape"))
+        if name not in datasets
+    ]
+    if "llc" in datasets:
+        sentences += _llc_caveats(summary, datasets["llc"])
+    if "landscape" in datasets and "llc" in datasets:
+        sentences += _weight_scale(summary, datasets["landscape"], datasets["llc"])
+    flags = summary.get("flags") or []
+    sentences += [sentence(flag) for flag in flags]
+    for seed, one in by_seed(summary).items():
+        sentences += [f"Seed {seed}: {sentence(flag)}" for flag in one.get("flags") or [] if flag not in flags]
+    return sentences
+
+
+def _llc_caveats(summary: Summary, dataset: xr.Dataset) -> list[str]:
+    sentences = []
+    verdicts = dataset.llc_verdict.values.astype(str)
+    lost, total = int((verdicts == "diverged").sum()), verdicts.size
+    if lost:
+        sentences.append(f"At {lost} of {plural(total, 'checkpoint')} every chain diverged; these have no LLC.")
+    out = int((dataset.chain_health != "healthy").sum())
+    if out:
+        every = plural(dataset.chain_health.size, "chain")
+        sentences.append(
+            f"{out} of {every} {'was' if out == 1 else 'were'} left out by name, as the table of health says."
+        )
+    for name in ("not converged", "not a minimum"):
+        count = int((verdicts == name).sum())
+        if count:
+            sentences.append(
+                f"{count} of {plural(total, 'LLC estimate')} {'is' if count == 1 else 'are'} called “{name}”."
+            )
+    usable = int(np.isfinite(dataset.llc.values).sum())
+    if any(known(s.get("llc_peak")) for s in (by_seed(summary).values() or [summary])) and usable > 1:
+        sentences.append(
+            "A peak is the largest of several estimates with error and so leans high, and the drop with it."
+        )
+    return sentences
+
+
+def _weight_scale(summary: Summary, landscape: xr.Dataset, dataset: xr.Dataset) -> list[str]:
+    """At fixed gamma part of a drop may be the weights' scale: say so where the norm changed by over 5%."""
+    if by_seed(summary) or not llc_dropped(summary) or not known(summary.get("llc_peak_step")):
+        return []
+    norm = landscape.weight_norm.sel(component="total")
+    norm = norm.isel(seed=0) if "seed" in norm.dims else norm
+    start, end = float(norm.sel(step=summary["llc_peak_step"], method="nearest")), float(norm.isel(step=-1))
+    if not (start > 0 and abs(end / start - 1) > 0.05):
+        return []
+    at = f" at fixed γ = {dataset.attrs['gamma']:g}" if known_number(dataset.attrs, "gamma") else ""
+    return [
+        f"From the LLC's peak to the end the norm of the weights goes from {number(start)} to {number(end)}{at}: "
+        "part of the drop may be the scale of the weights, which this run does not separate."
+    ]

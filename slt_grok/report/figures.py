@@ -1,0 +1,87 @@
+"""The figures of the page, each with its caption, written into the run's `figures/`."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import xarray as xr
+
+from slt_grok import plots
+from slt_grok.plots.style import with_seed
+from slt_grok.report.findings import effective
+
+
+class Shown(NamedTuple):
+    """A figure in the page: its picture as a data URI, what it shows, and whether it opens on demand."""
+
+    name: str
+    caption: str
+    picture: str
+    folded: bool = False
+
+
+STEP_AXIS = "The step axis is logarithmic; step 0 stands at its left edge, linear up to the step that the label names."
+
+
+def phase_transition(datasets: Mapping[str, xr.Dataset], folder: Path) -> list[Shown]:
+    """The aligned figure of everything along training."""
+    given = {name: datasets[name] for name in ("training", "llc", "circuits", "landscape") if name in datasets}
+    if not given:
+        return []
+    figure = plots.phase_transition(**given, transitions=datasets.get("transitions"))
+    caption = f"Everything measured along training, on one axis. {STEP_AXIS}"
+    if "llc" in given:
+        caption += (
+            " LLC: the band is ± 1.96 standard errors; hollow points have a verdict other than effective or converged, "
+            f"a cross marks a diverged one. {effective(given['llc'])}"
+        )
+    if "landscape" in given:
+        caption += " Triangles at a lower edge: values of 0 or below, which a logarithmic axis cannot show."
+    if "transitions" in datasets:
+        caption += " Dashed lines: the middle of a transition; bars: its interval. Shaded: the phases."
+    if any(with_seed(dataset).sizes["seed"] > 1 for dataset in given.values()):
+        caption += " Thin lines: one seed; thick lines: the median over seeds; bars reach over all seeds' intervals."
+    return [shown(plots.save(figure, folder, "phase_transition")[0], caption)]
+
+
+def llc_traces(llc: xr.Dataset, folder: Path) -> list[Shown]:
+    """Traces of the chains, a figure for each seed."""
+    found = []
+    for seed, name, note in names(llc, "llc_traces"):
+        caption = (
+            f"Loss along the LLC's chains at checkpoints spread over training{note}. The LLC is nβ times the gap "
+            "between the chains' mean after burn-in and the baseline."
+        )
+        paths = plots.save(plots.llc_traces(llc, seed=seed), folder, name)
+        found.append(shown(paths[0], f"{caption} {effective(llc)}", folded=bool(found)))
+    return found
+
+
+def spectrum(circuits: xr.Dataset, folder: Path) -> list[Shown]:
+    """Embedding spectrum and neuron clusters, a figure for each seed."""
+    found = []
+    for seed, name, note in names(circuits, "spectrum"):
+        caption = (
+            f"Above: share of the embedding's squared norm at each Fourier frequency over training{note}, each column "
+            "reaching half way to the neighbouring checkpoints; triangles mark the key frequencies of the last "
+            "checkpoint. Below: how many neurons have more than 85% of their variance at a frequency, key frequencies in the same "
+            f"colours. {STEP_AXIS}"
+        )
+        paths = plots.save(plots.spectrum(circuits, seed=seed), folder, name)
+        found.append(shown(paths[0], caption, folded=bool(found)))
+    return found
+
+
+def names(dataset: xr.Dataset, name: str) -> list[tuple[int, str, str]]:
+    """Seed, file name and a note for the caption; a single seed needs neither suffix nor note."""
+    found = with_seed(dataset).seed.values.tolist()
+    if len(found) == 1:
+        return [(found[0], name, "")]
+    return [(seed, f"{name}_seed{seed}", f", seed {seed}") for seed in found]
+
+
+def shown(path: Path, caption: str, folded: bool = False) -> Shown:
+    """A written SVG as a data URI, so that the page needs no other file."""
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    return Shown(path.stem, caption, f"data:image/svg+xml;base64,{data}", folded)

@@ -1,0 +1,336 @@
+"""What was found, in sentences made from the numbers with their errors.
+
+Pure functions of the summary of a run (the content of `summary.json`), its datasets and its configuration. A change is
+called one where it is above 1.96 standard errors; two events are called ordered where their intervals do not overlap.
+"""
+
+import math
+from collections.abc import Mapping
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from slt_grok.report.words import capital, known, listing, measure_name, number, percent, plural, plus_minus, step
+
+QUANTILE = 1.96
+Summary = Mapping[str, Any]
+Datasets = Mapping[str, xr.Dataset]
+Config = Mapping[str, Any]
+
+
+class Section(NamedTuple):
+    """A heading and the sentences under it."""
+
+    title: str
+    sentences: list[str]
+
+
+def sections(summary: Summary, datasets: Datasets, config: Config) -> list[Section]:
+    """Everything that is to be said, section by section; of several seeds what they share and where they differ."""
+    several = by_seed(summary)
+    if len(several) > 1:
+        found = [
+            Section("Generalisation", generalisation_over_seeds(several, config)),
+            Section("Local learning coefficient", llc_over_seeds(several, datasets.get("llc"))),
+            Section("Fourier circuit", circuit_over_seeds(several, datasets)),
+        ]
+    else:
+        found = [
+            Section("Generalisation", generalisation(summary, config)),
+            Section("Local learning coefficient", llc(summary, datasets.get("llc"))),
+            Section("Order of events", order(summary)),
+            Section("Fourier circuit", circuit(summary, datasets, config)),
+        ]
+    return [section for section in found if section.sentences]
+
+
+def by_seed(summary: Summary) -> dict[str, Summary]:
+    """The summaries of the seeds by name; of a single run an empty one."""
+    return dict(summary.get("seeds") or {})
+
+
+def headline(summary: Summary, config: Config) -> str:
+    """The run in one sentence."""
+    several = by_seed(summary)
+    seeds = list(several.values()) or [summary]
+    if not any(known(s.get("train_accuracy_final")) for s in seeds):
+        return "The training of these networks was not recorded."
+    memorised = sum(known(s.get("memorization_step")) for s in seeds)
+    generalised = sum(known(s.get("generalization_step")) for s in seeds)
+    dropped = sum(llc_dropped(s) is True for s in seeds)
+    measured = sum(llc_dropped(s) is not None for s in seeds)
+    if len(seeds) > 1:
+        text = f"Of {len(seeds)} networks {memorised} memorised the train set and {generalised} generalised"
+        return text + (f"; the LLC dropped in {dropped} of {measured} where it was measured." if measured else ".")
+    if generalised:
+        text = "The network generalised"
+    elif memorised:
+        text = "The network memorised its train set and did not generalise"
+    else:
+        return "The network neither memorised its train set nor generalised."
+    if not measured:
+        return text + "; its LLC was not measured."
+    if generalised:
+        return text + (", and its LLC dropped." if dropped else ", and no drop of its LLC was seen.")
+    return text + (", yet its LLC dropped." if dropped else ", and its LLC shows no drop.")
+
+
+# -- generalisation -------------------------------------------------------------------------------------------
+
+
+def generalisation(summary: Summary, config: Config) -> list[str]:
+    """When the train set was memorised, when the test set was solved, and how both end."""
+    memorised, generalised = summary.get("memorization_step"), summary.get("generalization_step")
+    train, test = summary.get("train_accuracy_final"), summary.get("test_accuracy_final")
+    if not known(train):
+        return []
+    sentences = []
+    if known(memorised) and known(generalised):
+        text = (
+            f"The network memorised the train set by step {step(memorised)} and generalised by step {step(generalised)}"
+        )
+        delay = generalised - memorised
+        sentences.append(text + (f", {step(delay)} steps later." if delay > 0 else ": without a delay."))
+    elif known(generalised):
+        sentences.append(f"The network generalised by step {step(generalised)}.")
+    elif known(memorised):
+        sentences.append(f"The network memorised the train set by step {step(memorised)}.")
+    else:
+        sentences.append(f"The network did not memorise the train set: train accuracy ends at {percent(train)}.")
+    if not known(test):
+        sentences.append("There is no test set, so generalisation cannot be seen.")
+    elif not known(generalised):
+        sentences.append(f"No generalisation was seen: test accuracy ends at {percent(test)}{_chance(config)}.")
+    ends = [f"train loss ends at {number(summary.get('train_loss_final'))} nats (accuracy {percent(train)})"]
+    if known(test):
+        ends.append(f"test loss at {number(summary.get('test_loss_final'))} nats (accuracy {percent(test)})")
+    sentences.append(capital(", ".join(ends)) + ".")
+    if _task(config).get("operation") == "random_table":
+        sentences.append(
+            "The table is random, so there is no rule to find: this run is the control that can only memorise."
+        )
+    return sentences
+
+
+def generalisation_over_seeds(several: Mapping[str, Summary], config: Config) -> list[str]:
+    """How many seeds memorised and generalised, and when."""
+    sentences = []
+    for key, verb in (("memorization_step", "memorised the train set"), ("generalization_step", "generalised")):
+        steps = {seed: s[key] for seed, s in several.items() if known(s.get(key))}
+        text = f"{len(steps)} of {plural(len(several), 'seed')} {verb}"
+        if steps:
+            low, high = min(steps.values()), max(steps.values())
+            text += f", between steps {step(low)} and {step(high)} (median {step(median(steps.values()))})"
+        sentences.append(text + ".")
+        absent = [seed for seed in several if seed not in steps]
+        if steps and absent:
+            sentences.append(f"Not seed {listing(absent)}.")
+    tests = [s["test_accuracy_final"] for s in several.values() if known(s.get("test_accuracy_final"))]
+    if tests:
+        text = f"Test accuracy ends between {percent(min(tests))} and {percent(max(tests))}{_chance(config)}."
+        sentences.append(text)
+    if _task(config).get("operation") == "random_table":
+        sentences.append("The table is random, so there is no rule to find: these runs are the control.")
+    return sentences
+
+
+# -- LLC ------------------------------------------------------------------------------------------------------
+
+
+def llc_setting(dataset: xr.Dataset | None) -> str:
+    """`nβ = 30, γ = 100`, as far as the dataset says."""
+    attrs = dataset.attrs if dataset is not None else {}
+    parts = [f"{sign} = {attrs[key]:g}" for key, sign in (("n_beta", "nβ"), ("gamma", "γ")) if known_number(attrs, key)]
+    return ", ".join(parts)
+
+
+def known_number(attrs: Mapping[Any, Any], key: str) -> bool:
+    """Whether a numeric attribute is there (netCDF gives numpy scalars)."""
+    return key in attrs and isinstance(attrs[key], (int, float, np.number))
+
+
+def effective(dataset: xr.Dataset | None) -> str:
+    """The statement that belongs beside every LLC number."""
+    where = llc_setting(dataset)
+    at = f"at this setting ({where})" if where else "at its (nβ, γ)"
+    return (
+        "For cross-entropy on a network that fits its train set there is no finite minimiser, so the LLC given here is "
+        f"an effective one {at}: comparable across checkpoints at the same setting only."
+    )
+
+
+def llc_dropped(summary: Summary) -> bool | None:
+    """Whether the LLC ends below its peak by more than 1.96 standard errors; None where that is not known."""
+    drop, error = summary.get("llc_drop"), summary.get("llc_drop_se")
+    if not known(drop) or not known(error):
+        return None
+    return drop > QUANTILE * error
+
+
+def llc(summary: Summary, dataset: xr.Dataset | None) -> list[str]:
+    """Peak, end and drop of the LLC with their standard errors."""
+    if not known(summary.get("llc_peak")):
+        if dataset is None:
+            return ["The LLC was not measured."]
+        return ["The LLC was measured, but no checkpoint has a value that can be used: see the health of the chains."]
+    where = llc_setting(dataset)
+    label = f"effective LLC ({where})" if where else "effective LLC"
+    peak = plus_minus(summary["llc_peak"], summary.get("llc_peak_se"))
+    end = plus_minus(summary.get("llc_final"), summary.get("llc_final_se"))
+    drop = plus_minus(summary.get("llc_drop"), summary.get("llc_drop_se"))
+    text = f"The {label} peaks at {peak} at step {step(summary.get('llc_peak_step'))} and ends at {end}: "
+    dropped = llc_dropped(summary)
+    if dropped:
+        share = summary["llc_drop"] / summary["llc_peak"] if summary["llc_peak"] > 0 else None
+        text += f"a drop of {drop}" + (f", {percent(share)} of the peak." if share is not None and share <= 1 else ".")
+    elif dropped is None:
+        text += f"a difference of {drop}, whose error is not known."
+    else:
+        text += f"no drop beyond the error (difference {drop}, less than 1.96 standard errors)."
+    return [text, effective(dataset)]
+
+
+def llc_over_seeds(several: Mapping[str, Summary], dataset: xr.Dataset | None) -> list[str]:
+    """In how many seeds the LLC drops, and by how much."""
+    if dataset is None:
+        return ["The LLC was not measured."]
+    drops = {seed: llc_dropped(s) for seed, s in several.items()}
+    measured = [several[seed] for seed, drop in drops.items() if drop is not None]
+    if not measured:
+        return ["The LLC was measured, but no seed has a drop that can be computed: see the health of the chains."]
+    where = llc_setting(dataset)
+    label = f"effective LLC ({where})" if where else "effective LLC"
+    count = sum(drop is True for drop in drops.values())
+    seeds = plural(len(measured), "seed")
+    text = f"The {label} drops after its peak by more than 1.96 standard errors in {count} of {seeds}"
+    values = np.array([s["llc_drop"] for s in measured])
+    if len(values) > 1:
+        error = values.std(ddof=1) / math.sqrt(len(values))
+        text += f"; over the seeds the mean drop is {plus_minus(float(values.mean()), float(error))}"
+        text += " (standard error from the spread between seeds)"
+    return [text + ".", effective(dataset)]
+
+
+# -- circuit --------------------------------------------------------------------------------------------------
+
+
+def circuit(summary: Summary, datasets: Datasets, config: Config) -> list[str]:
+    """Key frequencies, how many neurons they hold, and what the loss is with and without them."""
+    if "circuits" not in datasets or summary.get("key_frequencies") is None:
+        return ["The Fourier circuit was not measured."]
+    keys, share = summary["key_frequencies"], summary.get("neuron_share_final")
+    if not keys:
+        return [
+            "No Fourier circuit: no neuron of the last checkpoint has more than 85% of its variance over the inputs at "
+            "one frequency, so there is no key frequency, and restricted and excluded loss are not defined."
+        ]
+    few = known(share) and share < 0.5
+    frequencies = f"{'frequency' if len(keys) == 1 else 'frequencies'} {listing(keys)}"
+    sentences = [
+        f"{'Only ' if few else ''}{percent(share)} of the neurons of the last checkpoint have more than 85% of their "
+        f"variance over the inputs at one frequency; together they hold the key {frequencies}."
+    ]
+    agreement = _last(datasets["circuits"], "key_frequency_agreement")
+    if agreement is not None:
+        sentences.append(
+            f"The three rules for key frequencies (neurons, embedding, neuron-logit map) agree to {number(agreement)} "
+            "(mean pairwise Jaccard index; 1 is the same set)."
+        )
+    restricted, excluded = summary.get("restricted_loss_final"), summary.get("excluded_loss_final")
+    train, guess = summary.get("train_loss_final"), _guess(config)
+    if known(restricted) and known(excluded):
+        text = (
+            f"At the end the loss is {number(restricted)} nats with these frequencies alone (restricted) and "
+            f"{number(excluded)} without them (excluded)"
+        )
+        text += f"; guessing costs {number(guess)}" if guess else ""
+        if known(train) and guess:
+            needed, enough = excluded > max(10 * train, 0.1 * guess), restricted < 0.1 * guess
+            text += {
+                (True, True): ": they are enough for the answer, and without them it is lost",
+                (True, False): ": without them the answer is lost, but alone they are not enough",
+                (False, True): ": they are enough for the answer, but not needed for it on the train set",
+                (False, False): ": the answer does not rest on them",
+            }[needed, enough]
+        sentences.append(text + ".")
+        if guess and restricted >= 0.1 * guess and few:
+            sentences.append("This is no Fourier circuit that solves the task.")
+    return sentences
+
+
+def circuit_over_seeds(several: Mapping[str, Summary], datasets: Datasets) -> list[str]:
+    """Key frequencies of each seed and what the seeds share."""
+    if "circuits" not in datasets:
+        return ["The Fourier circuit was not measured."]
+    found = {seed: s["key_frequencies"] for seed, s in several.items() if s.get("key_frequencies")}
+    text = f"{len(found)} of {plural(len(several), 'seed')} have key frequencies at the last checkpoint"
+    if not found:
+        return [
+            f"No Fourier circuit: no seed has a neuron with more than 85% of its variance at one frequency ({text})."
+        ]
+    sentences = [f"{text}: " + "; ".join(f"seed {seed} has {listing(keys)}" for seed, keys in found.items()) + "."]
+    shared = set.intersection(*map(set, found.values()))
+    if len(found) > 1:
+        sentences.append(
+            f"All of these share {listing(sorted(shared))}." if shared else "No frequency is common to all of these."
+        )
+    return sentences
+
+
+# -- order of events ------------------------------------------------------------------------------------------
+
+
+def relation(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """`before`, `after`, or `not resolved` where the intervals overlap or are not known."""
+    if all(known(event.get(end)) for event in (first, second) for end in ("low", "high")):
+        if first["high"] < second["low"]:
+            return "before"
+        if first["low"] > second["high"]:
+            return "after"
+    return "not resolved"
+
+
+def order(summary: Summary) -> list[str]:
+    """Where the change of the LLC stands among the others."""
+    events = summary.get("order_of_events") or []
+    changes = {event["measure"]: event for event in events}
+    own = next((changes[name] for name in changes if name.startswith("llc")), None)
+    others = [event for name, event in changes.items() if not name.startswith("llc")]
+    if not events:
+        return ["No transition was seen."]
+    if own is None:
+        return ["No transition of the LLC was seen."] if known(summary.get("llc_peak")) else []
+    sentences = []
+    for word, said in (("after", "after"), ("before", "before")):
+        names = [measure_name(event["measure"]) for event in others if relation(own, event) == word]
+        if names:
+            sentences.append(f"The LLC changes (middle at step {step(own['step'])}) {said} {listing(names)}.")
+    unresolved = [measure_name(event["measure"]) for event in others if relation(own, event) == "not resolved"]
+    if unresolved:
+        sentences.append(
+            f"Whether it changes before or after {listing(unresolved)} is not resolved: the intervals overlap."
+        )
+    return sentences
+
+
+def _last(dataset: xr.Dataset, name: str) -> float | None:
+    if name not in dataset:
+        return None
+    value = float(dataset[name].isel({dim: -1 if dim == "step" else 0 for dim in dataset[name].dims}))
+    return value if math.isfinite(value) else None
+
+
+def _task(config: Config) -> Mapping[str, Any]:
+    return config.get("task") or {}
+
+
+def _chance(config: Config) -> str:
+    modulus = _task(config).get("modulus")
+    return f" (guessing gives {percent(1 / modulus)})" if modulus else ""
+
+
+def _guess(config: Config) -> float | None:
+    modulus = _task(config).get("modulus")
+    return math.log(modulus) if modulus else None

@@ -1,0 +1,111 @@
+"""The page of a run: datasets and manifest to figures, words and tables, to one HTML file."""
+
+import importlib.resources
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+
+from slt_grok.report import figures, tables
+from slt_grok.report.caveats import caveats
+from slt_grok.report.findings import Config, Datasets, Summary, by_seed, effective, headline, sections
+from slt_grok.store import RunDirectory, atomic
+from slt_grok.store.files import read_json
+
+SHOWN = ("training", "llc", "circuits", "landscape", "transitions")
+
+
+class Part(NamedTuple):
+    """A heading with its sentences, figures and tables."""
+
+    title: str
+    sentences: list[str]
+    figures: list[figures.Shown]
+    tables: list[tables.Table]
+
+
+def write(run_directory_path: str | Path) -> Path:
+    """Make all figures of a run and its page `report.html`; return the page's path.
+
+    The page is one file that asks nothing of a network: pictures are inside it. What is absent from the run is left out
+    and said.
+
+    Parameters
+    ----------
+    run_directory_path : a run directory; measurements and `summary.json` are read where they are there.
+
+    Raises
+    ------
+    SltGrokError : the folder is no run directory, a file in it is damaged, or the page or a figure cannot be written.
+    """
+    run = RunDirectory(run_directory_path)
+    manifest = run.manifest
+    datasets = {label: run.read_measurement(label) for label in SHOWN if label in run.labels}
+    path = run.path / "summary.json"
+    summary = read_json(path) if path.is_file() else {}
+    others = [label for label in run.labels if label not in SHOWN]
+    html = render(manifest, summary, datasets, run.path / "figures", others)
+    page = run.path / "report.html"
+    with atomic(page) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    return page
+
+
+def render(manifest: Mapping[str, Any], summary: Summary, datasets: Datasets, folder: Path, others: list[str]) -> str:
+    """The page's HTML; figures are written into `folder` on the way. Text from files is escaped by the template."""
+    config = manifest.get("config") or {}
+    template = importlib.resources.files("slt_grok.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(template).render(
+        name=str(config.get("name") or "run"),
+        subtitle=subtitle(config),
+        headline=headline(summary, config),
+        key_numbers=[] if len(by_seed(summary)) > 1 or not summary else tables.key_numbers(summary),
+        seeds=tables.seeds(summary) if len(by_seed(summary)) > 1 else None,
+        effective=effective(datasets["llc"]) if "llc" in datasets else "",
+        overview=figures.phase_transition(datasets, folder),
+        parts=parts(summary, datasets, config, folder),
+        caveats=caveats(summary, datasets),
+        others=others,
+        settings=tables.settings(config),
+        provenance=tables.provenance(manifest),
+    )
+
+
+def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) -> list[Part]:
+    """The sections of the findings, each with the figures and tables that belong to it."""
+    found = {
+        section.title: Part(section.title, section.sentences, [], []) for section in sections(summary, datasets, config)
+    }
+    if "llc" in datasets and (part := found.get("Local learning coefficient")):
+        part.figures.extend(figures.llc_traces(datasets["llc"], folder))
+        part.tables.extend(tables.health(datasets["llc"]))
+    if "circuits" in datasets and (part := found.get("Fourier circuit")):
+        part.figures.extend(figures.spectrum(datasets["circuits"], folder))
+    if part := found.get("Order of events"):
+        for seed, one in (by_seed(summary) or {"": summary}).items():
+            table = tables.events(one, f"Order of events{f', seed {seed}' if seed else ''}")
+            if table.rows:
+                part.tables.append(table)
+    return list(found.values())
+
+
+def subtitle(config: Config) -> str:
+    """Task, network and seeds in one line."""
+    task, model, training = (config.get(key) or {} for key in ("task", "model", "training"))
+    words = []
+    if "operation" in task and "modulus" in task:
+        operation = str(task["operation"]).replace("_", " ")
+        words.append(f"{operation} modulo {task['modulus']}")
+    if "train_fraction" in task:
+        words.append(f"{100 * task['train_fraction']:g}% of the table as train set")
+    if "kind" in model:
+        words.append(str(model["kind"]))
+    if "steps" in training:
+        words.append(f"{training['steps']:,} steps")
+    if config.get("seeds"):
+        words.append(f"{'seed' if len(config['seeds']) == 1 else 'seeds'} {', '.join(map(str, config['seeds']))}")
+    return ", ".join(words)

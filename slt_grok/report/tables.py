@@ -1,0 +1,153 @@
+"""The tables of the page: key numbers, seeds, events, health of the chains, settings, provenance."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from slt_grok.plots.style import with_seed
+from slt_grok.report.findings import Summary, by_seed, relation
+from slt_grok.report.words import MISSING, capital, known, listing, measure_name, percent, plus_minus, step
+
+
+class Table(NamedTuple):
+    """A table with a caption; `folded` ones open on demand."""
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    folded: bool = False
+
+
+def key_numbers(summary: Summary) -> list[tuple[str, str]]:
+    """The numbers that a reader looks for first, of one network."""
+    keys = summary.get("key_frequencies")
+    return [
+        ("Memorised by step", step(summary.get("memorization_step"))),
+        ("Generalised by step", step(summary.get("generalization_step"))),
+        ("Test accuracy at the end", percent(summary.get("test_accuracy_final"))),
+        ("LLC at its peak*", plus_minus(summary.get("llc_peak"), summary.get("llc_peak_se"))),
+        ("LLC at the end*", plus_minus(summary.get("llc_final"), summary.get("llc_final_se"))),
+        ("LLC drop*", plus_minus(summary.get("llc_drop"), summary.get("llc_drop_se"))),
+        ("Key frequencies", MISSING if keys is None else (listing(keys) if keys else "none")),
+    ]
+
+
+def seeds(summary: Summary) -> Table:
+    """The key numbers of every seed."""
+    several = by_seed(summary)
+    header = ["Seed", *(label for label, _ in key_numbers({}))]
+    rows = [[str(seed), *(value for _, value in key_numbers(one))] for seed, one in several.items()]
+    return Table("Every seed. *Effective LLC ± standard error, at one setting.", header, rows)
+
+
+def events(summary: Summary, title: str) -> Table:
+    """The transitions in order, each with its interval and whether the next one is later beyond the intervals."""
+    found = sorted(summary.get("order_of_events") or [], key=lambda event: event["step"])
+    rows = []
+    for event, following in zip(found, [*found[1:], None], strict=True):
+        interval = f"{step(event.get('low'))} to {step(event.get('high'))}" if known(event.get("low")) else "unknown"
+        later = "" if following is None else ("yes" if relation(event, following) == "before" else "not resolved")
+        rows.append([capital(measure_name(event["measure"])), step(event["step"]), interval, later])
+    return Table(title, ["Measure", "Middle of its change (step)", "Interval (steps)", "Next one is later"], rows)
+
+
+def health(llc: xr.Dataset) -> list[Table]:
+    """Verdicts, worst R-hat, smallest effective sample size; chains left out; every estimate's verdict."""
+    llc = with_seed(llc)
+    verdicts, counts = np.unique(llc.llc_verdict.values.astype(str), return_counts=True)
+    rows: list[Sequence[str]] = [
+        [f"Checkpoints called “{v}”", f"{n} of {llc.llc.size}"] for v, n in zip(verdicts, counts, strict=True)
+    ]
+    bad = np.argwhere((llc.chain_health.transpose("step", "seed", "chain") != "healthy").values)
+    rows.append(["Chains left out", f"{len(bad)} of {llc.chain_health.size}"])
+    rows.append(["Worst R-hat", _extreme(llc.rhat, "max", ".3f")])
+    rows.append(["Smallest effective sample size", _extreme(llc.ess, "min", ".0f")])
+    tables = [Table("Health of the LLC's chains", ["", ""], rows)]
+    if len(bad):
+        named = [
+            [
+                step(int(llc.step[i])),
+                str(int(llc.seed[j])),
+                str(int(llc.chain[k])),
+                str(llc.chain_health.values[i, j, k]),
+            ]
+            for i, j, k in bad.tolist()
+        ]
+        tables.append(
+            Table("Chains left out, by name", ["Step", "Seed", "Chain", "Reason"], named, folded=len(bad) > 8)
+        )
+    points = [
+        [
+            step(int(llc.step[i])),
+            str(int(llc.seed[j])),
+            plus_minus(float(llc.llc[i, j]), float(llc.llc_se[i, j])),
+            f"{float(llc.rhat[i, j]):.3f}",
+            f"{float(llc.ess[i, j]):.0f}",
+            str(llc.llc_verdict.values[i, j]),
+            str(llc.llc_verdict_reason.values[i, j]),
+        ]
+        for i in range(llc.sizes["step"])
+        for j in range(llc.sizes["seed"])
+    ]
+    header = ["Step", "Seed", "Effective LLC ± SE", "R-hat", "ESS", "Verdict", "Reason"]
+    tables.append(Table("Every LLC estimate", header, points, folded=True))
+    return tables
+
+
+def settings(config: Mapping[str, Any]) -> list[Table]:
+    """The configuration, one table a section."""
+    plain = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
+    parts = {"run": plain} | {key: value for key, value in config.items() if isinstance(value, Mapping)}
+    return [
+        Table(capital(name), ["Key", "Value"], [[key, value] for key, value in flat(part)], folded=True)
+        for name, part in parts.items()
+        if part
+    ]
+
+
+def provenance(manifest: Mapping[str, Any]) -> list[Table]:
+    """Where and with what the run was made, and how long each stage took."""
+    tables = []
+    if environment := manifest.get("environment"):
+        tables.append(Table("Made with", ["", ""], [[key, value] for key, value in flat(environment)]))
+    if stages := manifest.get("stages"):
+        rows = []
+        for stage, facts in stages.items():
+            others = [f"{key} {value}" for key, value in flat(facts) if key != "wall_seconds"]
+            rows.append([stage, duration(facts.get("wall_seconds")), ", ".join(others)])
+        tables.append(Table("Stages", ["Stage", "Wall time", "Also recorded"], rows))
+    return tables
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as `a.b` -> text."""
+    rows: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            rows += flat(value, f"{prefix}{key}.")
+        elif isinstance(value, (list, tuple)):
+            rows.append((f"{prefix}{key}", ", ".join(map(str, value)) or "none"))
+        elif value is None or isinstance(value, bool):
+            rows.append((f"{prefix}{key}", {None: "–", True: "yes", False: "no"}[value]))
+        else:
+            rows.append((f"{prefix}{key}", str(value)))
+    return rows
+
+
+def duration(seconds: Any) -> str:
+    """Seconds, from two minutes on minutes."""
+    if not known(seconds):
+        return "–"
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def _extreme(values: xr.DataArray, which: str, form: str) -> str:
+    if not np.isfinite(values).any():
+        return "unknown"
+    flat_index = int(np.nanargmax(values.values) if which == "max" else np.nanargmin(values.values))
+    i, j = np.unravel_index(flat_index, values.shape)
+    value = float(values.values[i, j])
+    where = f"step {step(int(values.step[i]))}" + (f", seed {int(values.seed[j])}" if values.sizes["seed"] > 1 else "")
+    return f"{value:{form}} ({where})"

@@ -1,0 +1,76 @@
+"""Numbers as a person reads them: errors to two digits, values to the same place."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeGuard
+
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+MISSING = "not measured"
+
+
+def known(value: Any) -> TypeGuard[float]:
+    """Whether a number is there and finite."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def number(value: Any) -> str:
+    """Three digits, with a power of ten outside 0.001 to 10,000."""
+    if not known(value):
+        return MISSING
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPT)}"
+
+
+def plus_minus(value: Any, error: Any) -> str:
+    """A value with its standard error, both to the second digit of the error."""
+    if not known(value):
+        return MISSING
+    if not known(error) or error <= 0:
+        return f"{number(value)} (error unknown)"
+    places = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:,.{places}f} ± {error:,.{places}f}"
+
+
+def percent(share: Any) -> str:
+    """Per cent to one place; never rounded up to 100 or down to 0."""
+    if not known(share):
+        return MISSING
+    if 0.9995 <= share < 1:
+        return "over 99.9%"
+    if 0 < share < 0.0005:
+        return "under 0.1%"
+    return f"{100 * share:.1f}%".replace(".0%", "%")
+
+
+def step(value: Any) -> str:
+    """A training step with thousands separated."""
+    return f"{round(value):,}" if known(value) else "–"
+
+
+def listing(items: Sequence[Any]) -> str:
+    """`a, b and c`."""
+    words = [str(item) for item in items]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def measure_name(measure: str) -> str:
+    """A measure's name in a sentence: `restricted_loss_sum` -> `restricted loss sum`, `llc` -> `LLC`."""
+    return measure.replace("_", " ").replace("llc", "LLC")
+
+
+def capital(text: str) -> str:
+    """The first letter large."""
+    return text[:1].upper() + text[1:]
+
+
+def sentence(text: Any) -> str:
+    """A remark as a sentence, with a large first letter and a full stop."""
+    text = capital(str(text).strip())
+    return text if text.endswith((".", "!", "?")) else text + "."
