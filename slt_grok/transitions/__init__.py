@@ -1,0 +1,102 @@
+"""What changes when, in which order: transitions of accuracies, losses, LLC, circuit and landscape measures.
+
+`measure` finds them by the rules of `change` and `events`; `summarise` says the numbers that a script wants.
+"""
+
+import numpy as np
+import xarray as xr
+
+from slt_grok.transitions.change import FRACTIONS, Crossing, find_change
+from slt_grok.transitions.events import PHASES, first_step_at, phase_ends
+from slt_grok.transitions.measures import RULES, check, curve, with_seed
+from slt_grok.transitions.summary import summarise
+
+__all__ = ["measure", "summarise"]
+
+RULE = "the rules in the docstring of slt_grok.transitions.change"
+SOURCE = "arXiv:2301.05217, section 5, names the phases; the rules are this package's"
+
+
+def measure(
+    training: xr.Dataset,
+    llc: xr.Dataset | None = None,
+    circuits: xr.Dataset | None = None,
+    landscape: xr.Dataset | None = None,
+    *,
+    train_threshold: float = 0.99,
+    test_threshold: float = 0.95,
+    bootstrap: int = 200,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Onset, middle and end of every measure's change with intervals, and the ends of the phases.
+
+    Parameters
+    ----------
+    training, llc, circuits, landscape : datasets over (step, seed, ...) or (step, ...), each with its own steps;
+        the seeds are those of `training`.
+    train_threshold, test_threshold : accuracies at which a network has memorised and generalised.
+    bootstrap : redrawn curves for a measure with standard errors.
+    seed : of the redrawn curves.
+
+    Returns
+    -------
+    `transition_onset`, `transition_middle`, `transition_end`, each also `_low` and `_high`, over (measure, seed), in
+    training steps; `memorization_step` and `generalization_step` over (seed); `phase_step` over (phase_boundary,
+    seed), the last step of each phase. NaN: there is no such transition.
+
+    Raises
+    ------
+    SltGrokError : a dataset without `step`, without accuracies or without one of the seeds.
+    """
+    given = {"training": training, "llc": llc, "circuits": circuits, "landscape": landscape}
+    datasets = {label: with_seed(d, label) for label, d in given.items() if d is not None}
+    check(datasets)
+    names = [name for name, (label, _) in RULES.items() if label in datasets and name in datasets[label]]
+    seeds = datasets["training"].seed.values
+    found: dict[tuple[str, int], dict[str, Crossing]] = {}
+    for name in names:
+        for network in seeds:
+            one = curve(datasets, name, network)
+            stream = np.random.SeedSequence([seed, list(RULES).index(name), int(network)])
+            found[name, network] = find_change(one.steps, one.values, RULES[name][1], one.se, bootstrap, stream)
+
+    def table(when: str, part: str) -> np.ndarray:
+        return np.array([[getattr(found[name, s][when], part) for s in seeds] for name in names])
+
+    variables = {}
+    for when, fraction in FRACTIONS.items():
+        for part, suffix, text in (("step", "", ""), ("low", "_low", ", lower end"), ("high", "_high", ", upper end")):
+            variables[f"transition_{when}{suffix}"] = (
+                ("measure", "seed"),
+                table(when, part),
+                {
+                    "long_name": f"{when} of the change{text}",
+                    "units": "training steps",
+                    "definition": f"step at {fraction:.0%} of the way from start to end level, by {RULE}",
+                    "source": SOURCE,
+                },
+            )
+    memorised = [first_step_at(curve(datasets, "train_accuracy", s), train_threshold) for s in seeds]
+    generalised = [first_step_at(curve(datasets, "test_accuracy", s), test_threshold) for s in seeds]
+    for name, steps, split, threshold in (
+        ("memorization_step", memorised, "train", train_threshold),
+        ("generalization_step", generalised, "test", test_threshold),
+    ):
+        definition = f"first recorded step with {split} accuracy at or above {threshold:g}"
+        attrs = {"long_name": name.replace("_", " "), "units": "training steps", "definition": definition}
+        variables[name] = (("seed",), np.array(steps), attrs | {"source": SOURCE})
+    onsets = [found["test_accuracy", s]["onset"].step for s in seeds]
+    ends = [phase_ends(*steps) for steps in zip(memorised, onsets, generalised, strict=True)]
+    variables["phase_step"] = (
+        ("phase_boundary", "seed"),
+        np.array(ends).T,
+        {
+            "long_name": "last step of each phase",
+            "units": "training steps",
+            "definition": "memorization_step; onset of the rise of test accuracy, not before it; generalization_step",
+            "source": SOURCE,
+        },
+    )
+    coords = {"measure": np.array(names), "seed": seeds, "phase_boundary": list(PHASES)}
+    settings = {"train_threshold": train_threshold, "test_threshold": test_threshold, "bootstrap": bootstrap}
+    return xr.Dataset(variables, coords=coords, attrs=settings | {"bootstrap_seed": seed})

@@ -1,0 +1,149 @@
+"""When a curve changes: onset, middle and end of its rise or fall, each with an interval.
+
+The axis is x = log(1 + step), so that step 0 has a place. Every rule is stated here and none is by eye:
+
+- Scale: losses and traces by their logarithm (values that are not positive are left out), the others as they are.
+- End level: the median of the last three checkpoints, or the last one where the curve has fewer than 20.
+- Start level: the first checkpoint, or, for a curve that turns before it changes (an excluded loss falls during
+  memorisation and then rises), the extreme: the largest value of a falling curve, the smallest of a rising one,
+  after a running median over three checkpoints where there are at least 20; only what comes after it counts. A
+  curve with standard errors is not smoothed, since its noise is known.
+- Onset, middle and end are where the curve has gone 10%, 50% and 90% of the way from start level to end level.
+- A crossing lies in the gap between two checkpoints that leaves the fewest on its wrong side: those before it that are
+  already past the level and those after it that are not. One outlier moves it at most by one checkpoint, wherever it
+  is, which holds neither for the first crossing nor for the last. Of several such gaps it is the middle one, and
+  inside the gap the straight line in x is followed.
+- Interval: from the first checkpoint to the last of all such gaps, since between two checkpoints nothing is known. A
+  curve with standard errors is also drawn anew `bootstrap` times with normal noise of those errors, and the central
+  95% of its crossings are united with that interval.
+- A curve that changes by less than its rule's minimum, or by less than 3 joint standard errors of its two levels,
+  has no transition: NaN.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+FRACTIONS = {"onset": 0.1, "middle": 0.5, "end": 0.9}
+SIGNIFICANCE = 3.0  # joint standard errors
+COVERAGE = (2.5, 97.5)  # percentiles of the bootstrap
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How the change of one measure is judged.
+
+    Parameters
+    ----------
+    rises : the direction of the change; a change in the other direction is none.
+    scale : `linear`, or `log` for natural logarithms.
+    start : the `first` checkpoint, or the `extreme` from which the curve changes.
+    minimum : least change from start to end level: on the scale, or a share of the start level where `relative`.
+    """
+
+    rises: bool
+    scale: Literal["linear", "log"]
+    start: Literal["first", "extreme"]
+    minimum: float
+    relative: bool = False
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """A step with its interval; all NaN where there is no transition."""
+
+    step: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+
+
+def median_width(count: int) -> int:
+    """Number of last checkpoints that make an end level: 3, or 1 of fewer than 20."""
+    return 3 if count >= 20 else 1
+
+
+def find_change(
+    steps: np.ndarray,
+    values: np.ndarray,
+    rule: Rule,
+    se: np.ndarray | None = None,
+    bootstrap: int = 200,
+    seed: np.random.SeedSequence | int = 0,
+) -> dict[str, Crossing]:
+    """Onset, middle and end of a curve's change, each with its interval.
+
+    Parameters
+    ----------
+    steps : training steps (n,), ascending.
+    values : the curve (n,); NaN points are left out.
+    rule : direction, scale, start and least change.
+    se : standard errors (n,) of the values, on the values' own scale; NaN counts as 0. None: not known.
+    bootstrap : number of redrawn curves where there are standard errors.
+    seed : of the redrawn curves.
+
+    Returns
+    -------
+    `onset`, `middle`, `end`: steps and intervals, on the scale of `steps`.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        curve = np.log(np.where(values > 0, values, np.nan)) if rule.scale == "log" else values.astype(float)
+        noise = None if se is None else np.nan_to_num(se / values if rule.scale == "log" else se)
+    seen = np.isfinite(curve)
+    x, curve = np.log1p(steps[seen]), curve[seen] if rule.rises else -curve[seen]
+    noise = None if noise is None else noise[seen]
+    found = _crossings(x, curve, rule, noise)
+    if found is None:
+        return dict.fromkeys(FRACTIONS, Crossing())
+    middle, low, high = found
+    if noise is not None and noise.any():
+        generator = np.random.default_rng(seed)
+        redrawn = [
+            _crossings(x, curve + noise * generator.standard_normal(len(x)), rule, noise) for _ in range(bootstrap)
+        ]
+        drawn = np.array([r[0] for r in redrawn if r is not None])
+        if len(drawn):
+            bounds = np.percentile(drawn, COVERAGE, axis=0)
+            low, high = np.minimum(low, bounds[0]), np.maximum(high, bounds[1])
+    steps_of = np.expm1(np.stack([middle, low, high], -1)).round(6)  # a checkpoint's step comes back whole
+    return {name: Crossing(*row) for name, row in zip(FRACTIONS, steps_of.tolist(), strict=True)}
+
+
+def _crossings(x: np.ndarray, curve: np.ndarray, rule: Rule, noise: np.ndarray | None) -> tuple[np.ndarray, ...] | None:
+    """Places, lower and upper ends (3,) of the three crossings of a curve that should rise; None if it does not."""
+    if len(x) < 2:
+        return None
+    width = median_width(len(x))
+    first, start = 0, float(curve[0])
+    if rule.start == "extreme":
+        smooth = curve if noise is not None or width == 1 else _running_median(curve)
+        first = len(smooth) - 1 - int(smooth[::-1].argmin())
+        start = float(smooth[first])
+    end = float(np.median(curve[-width:]))
+    error = 0.0 if noise is None else float(np.hypot(noise[first], noise[-width:].max()))
+    least = max(rule.minimum * (abs(start) if rule.relative else 1), SIGNIFICANCE * error)
+    if len(x) - first < 2 or end - start < least:
+        return None
+    levels = [start + fraction * (end - start) for fraction in FRACTIONS.values()]
+    return tuple(np.array([_crossing(x[first:], curve[first:], level) for level in levels]).T)
+
+
+def _crossing(x: np.ndarray, curve: np.ndarray, level: float) -> tuple[float, float, float]:
+    """Where a curve rises through a level, and the range of the gaps between checkpoints where that may be."""
+    past = curve >= level
+    # wrong[g]: checkpoints on the wrong side if the first g lie before the crossing
+    wrong = np.r_[0, past.cumsum()] + np.r_[(~past)[::-1].cumsum()[::-1], 0]
+    gaps = np.flatnonzero(wrong == wrong.min())
+    gap = int(gaps[(len(gaps) - 1) // 2])
+    last = len(x) - 1
+    low, high = float(x[max(gaps[0] - 1, 0)]), float(x[min(gaps[-1], last)])
+    if gap in (0, last + 1):
+        return float(x[min(gap, last)]), low, high
+    share = (level - curve[gap - 1]) / (curve[gap] - curve[gap - 1])
+    return float(x[gap - 1] + share * (x[gap] - x[gap - 1])), low, high
+
+
+def _running_median(curve: np.ndarray) -> np.ndarray:
+    """Median of each value and its two neighbours; the two ends as they are."""
+    inner = np.median(np.stack([curve[:-2], curve[1:-1], curve[2:]]), axis=0)
+    return np.r_[curve[0], inner, curve[-1]]

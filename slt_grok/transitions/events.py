@@ -1,0 +1,68 @@
+"""Memorisation, generalisation, the phases between them, and the drop of the LLC.
+
+Nanda et al. 2301.05217, section 5, name three phases of grokking: memorisation, circuit formation, cleanup. There they
+are told apart by eye from the progress measures; here their boundaries follow from accuracies alone, so that every
+other measure can be compared with them:
+
+- memorisation: from the start until train accuracy reaches its threshold;
+- circuit formation: from there until test accuracy has gone 10% of its rise (`transition_onset`);
+- cleanup: from there until test accuracy reaches its threshold.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from slt_grok.transitions.change import median_width
+from slt_grok.transitions.measures import Curve
+
+PHASES = ("memorization", "circuit_formation", "cleanup")
+
+
+def first_step_at(curve: Curve, threshold: float) -> float:
+    """First recorded step at which the curve is at or above the threshold; NaN if it never is."""
+    reached = np.flatnonzero(curve.values >= threshold)
+    return float(curve.steps[reached[0]]) if len(reached) else np.nan
+
+
+def phase_ends(memorization: float, test_onset: float, generalization: float) -> tuple[float, float, float]:
+    """Last step of memorisation, circuit formation and cleanup.
+
+    The last two are NaN where the network never memorises, never generalises, generalises no later than it memorises,
+    or where test accuracy has no onset. Circuit formation is empty where test accuracy has begun to rise by the end of memorisation.
+    """
+    if not (memorization < generalization and np.isfinite(test_onset)):
+        return memorization, np.nan, np.nan
+    return memorization, min(max(test_onset, memorization), generalization), generalization
+
+
+@dataclass(frozen=True)
+class Drop:
+    """The LLC's peak, its end and the difference, with standard errors; NaN where there is no estimate."""
+
+    peak: float = np.nan
+    peak_se: float = np.nan
+    peak_step: float = np.nan
+    final: float = np.nan
+    final_se: float = np.nan
+    drop: float = np.nan
+    drop_se: float = np.nan
+
+
+def llc_drop(curve: Curve) -> Drop:
+    """Peak, end and drop of an LLC curve.
+
+    Peak: the largest estimate (being the largest of several, it is biased upwards by up to some 2 of its standard
+    errors). End: the mean of the last three estimates, or the last one where there are fewer than 20, with the standard
+    error of a mean of independent estimates. Drop: peak - end, standard errors added in quadrature. NaN estimates
+    are left out.
+    """
+    seen = np.isfinite(curve.values)
+    if not seen.any():
+        return Drop()
+    values, steps = curve.values[seen], curve.steps[seen]
+    errors = np.full(len(values), np.nan) if curve.se is None else curve.se[seen]
+    at, last = int(values.argmax()), median_width(len(values))
+    final, final_se = values[-last:].mean(), np.sqrt((errors[-last:] ** 2).sum()) / last
+    numbers = (values[at], errors[at], steps[at], final, final_se, values[at] - final, np.hypot(errors[at], final_se))
+    return Drop(*map(float, numbers))

@@ -1,0 +1,171 @@
+"""The numbers that a script wants, for `summary.json`."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from slt_grok.transitions.events import PHASES, llc_drop
+from slt_grok.transitions.measures import curve, with_seed
+
+
+def summarise(
+    transitions: xr.Dataset,
+    training: xr.Dataset,
+    llc: xr.Dataset | None = None,
+    circuits: xr.Dataset | None = None,
+) -> dict[str, Any]:
+    """Everything that was found, in numbers that JSON can hold: what is absent or not measured is None.
+
+    Parameters
+    ----------
+    transitions : from `measure`.
+    training, llc, circuits : the datasets that it was made from.
+
+    Returns
+    -------
+    `memorization_step`, `generalization_step`; `llc_peak`, `llc_final`, `llc_drop` (each also `_se`),
+    `llc_peak_step`, `llc_verdicts` (verdict -> number of estimates); `key_frequencies`, `neuron_share_final`,
+    `restricted_loss_final` (sum mask; test split, or all without a test set), `excluded_loss_final` (train split);
+    `train_loss_final`, `test_loss_final`, `train_accuracy_final`, `test_accuracy_final`; `phases` (name -> [first,
+    last step] or None); `order_of_events` (measure, step, low, high by the middle of each change, ascending); `flags`
+    (sentences). "Final" is the last checkpoint; the LLC's is `transitions.events.llc_drop`'s.
+
+    With several seeds, `seeds` holds this for each, and the top level over seeds: the median of a number and of each
+    end of a phase, None where one seed has none; of the order of events, what every seed has, with the median
+    middle and the outermost interval; the frequencies that are key in any seed; verdicts added up; the flags of all.
+    """
+    datasets = {"training": training, "llc": llc, "circuits": circuits}
+    given = {label: with_seed(d, label) for label, d in datasets.items() if d is not None}
+    seeds = {str(s): _one(transitions.sel(seed=s), given, s) for s in transitions.seed.values.tolist()}
+    summaries = list(seeds.values())
+    return summaries[0] if len(summaries) == 1 else _together(summaries, seeds) | {"seeds": seeds}
+
+
+def _one(found: xr.Dataset, given: dict[str, xr.Dataset], seed: int) -> dict[str, Any]:
+    """The summary of one seed."""
+    drop = llc_drop(curve(given, "llc", seed)) if "llc" in given else None
+    summary: dict[str, Any] = {
+        "memorization_step": _step(found.memorization_step),
+        "generalization_step": _step(found.generalization_step),
+        "llc_peak_step": _step(drop.peak_step) if drop else None,
+    }
+    for name in ("llc_peak", "llc_final", "llc_drop"):
+        for suffix in ("", "_se"):
+            summary[name + suffix] = _number(getattr(drop, name.removeprefix("llc_") + suffix)) if drop else None
+    summary["llc_verdicts"] = _verdicts(given, seed)
+
+    summary["key_frequencies"] = None
+    for name, key in (
+        ("neuron_share", "neuron_share_final"),
+        ("restricted_loss_sum", "restricted_loss_final"),
+        ("excluded_loss", "excluded_loss_final"),
+    ):
+        summary[key] = _number(curve(given, name, seed).values[-1]) if "circuits" in given else None
+    if "circuits" in given:
+        keys = given["circuits"].key_frequency.sel(seed=seed).isel(step=-1)
+        summary["key_frequencies"] = keys.frequency.values[keys.values.astype(bool)].tolist()
+    for name in ("train_loss", "test_loss", "train_accuracy", "test_accuracy"):
+        summary[f"{name}_final"] = _number(curve(given, name, seed).values[-1])
+
+    summary["phases"] = _phases(found.phase_step)
+    middles = found[["transition_middle", "transition_middle_low", "transition_middle_high"]]
+    events = [
+        {"measure": str(name), **{k: float(v) for k, v in zip(("step", "low", "high"), row, strict=True)}}
+        for name, row in zip(
+            found.measure.values, middles.to_array("part").transpose("measure", "part").values, strict=True
+        )
+        if np.isfinite(row).all()
+    ]
+    summary["order_of_events"] = sorted(events, key=lambda event: event["step"])
+    summary["flags"] = _flags(summary, {event["measure"] for event in events}, found.measure.values.tolist())
+    return summary
+
+
+def _verdicts(given: dict[str, xr.Dataset], seed: int) -> dict[str, int] | None:
+    if "llc" not in given or "llc_verdict" not in given["llc"]:
+        return None
+    return dict(Counter(map(str, given["llc"].llc_verdict.sel(seed=seed).values.tolist())))
+
+
+def _phases(steps: xr.DataArray) -> dict[str, list[int | float] | None]:
+    """First and last step of each phase; None for one that did not happen."""
+    ends = [_step(steps.sel(phase_boundary=name)) for name in PHASES]
+    starts = [0, *ends[:-1]]
+    spans = zip(PHASES, starts, ends, strict=True)
+    return {name: None if start is None or end is None else [start, end] for name, start, end in spans}
+
+
+def _flags(summary: dict[str, Any], present: set[str], measured: list[str]) -> list[str]:
+    """Sentences about what was not found or cannot be relied on."""
+    flags = []
+    if summary["memorization_step"] is None:
+        flags.append("train accuracy never reached its threshold: the network did not memorise")
+    if summary["test_accuracy_final"] is None:
+        flags.append("there is no test set: whether the network generalises is not known")
+    elif summary["generalization_step"] is None:
+        flags.append("test accuracy never reached its threshold: the network did not generalise")
+    if "llc" in measured and "llc" not in present:
+        flags.append("the LLC does not drop by more than 10% of its peak and 3 standard errors")
+    verdicts = summary["llc_verdicts"] or {}
+    for verdict, consequence in (("diverged", "left out"), ("not converged", "kept"), ("not a minimum", "kept")):
+        if verdict in verdicts:
+            count = f"{verdicts[verdict]} of {sum(verdicts.values())} LLC estimates"
+            flags.append(f'{count} have the verdict "{verdict}" and are {consequence}')
+    if summary["key_frequencies"] == []:
+        flags.append("no key frequency at the last checkpoint: there is no Fourier circuit")
+    return flags
+
+
+def _together(summaries: list[dict[str, Any]], seeds: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """One summary over several seeds."""
+    joint: dict[str, Any] = {}
+    for key, first in summaries[0].items():
+        values = [s[key] for s in summaries]
+        match key:
+            case "key_frequencies":
+                joint[key] = None if first is None else sorted(set().union(*values))
+            case "llc_verdicts":
+                joint[key] = None if first is None else dict(sum(map(Counter, values), Counter()))
+            case "phases":
+                joint[key] = {name: _median_span([v[name] for v in values]) for name in first}
+            case "order_of_events":
+                joint[key] = _common_events(values)
+            case "flags":
+                joint[key] = [f"seed {seed}: {flag}" for seed, s in seeds.items() for flag in s["flags"]]
+            case _:
+                joint[key] = None if None in values else float(np.median(values))
+    return joint
+
+
+def _median_span(spans: list[list[float] | None]) -> list[float] | None:
+    known = [span for span in spans if span is not None]
+    return np.median(known, axis=0).tolist() if len(known) == len(spans) else None
+
+
+def _common_events(lists: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The events that every seed has: median middle, outermost interval."""
+    by_measure = [{event["measure"]: event for event in events} for events in lists]
+    common = [m for m in by_measure[0] if all(m in events for events in by_measure)]
+    joint = [
+        {
+            "measure": m,
+            "step": float(np.median([events[m]["step"] for events in by_measure])),
+            "low": min(events[m]["low"] for events in by_measure),
+            "high": max(events[m]["high"] for events in by_measure),
+        }
+        for m in common
+    ]
+    return sorted(joint, key=lambda event: event["step"])
+
+
+def _number(value: Any) -> float | None:
+    """A finite float, or None."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _step(value: Any) -> int | float | None:
+    """A training step: whole where it is a recorded one, a fraction where it was interpolated."""
+    number = _number(value)
+    return int(number) if number is not None and number.is_integer() else number
