@@ -105,7 +105,10 @@ VARIABLES: dict[str, Variable] = {
         f"{NANDA}, section 5.1",
     ),
     "sum_of_squared_weights": _variable(
-        (), "sum of squared weights", "sum of w^2 over all parameters of the network", f"{NANDA}, section 5.1"
+        (),
+        "sum of squared weights",
+        "sum of w^2 over all parameters, the embedding of '=' among them; its unembedding is none",
+        f"{NANDA}, section 5.1",
     ),
     "circuit_frequency": _variable(
         ("frequency",),

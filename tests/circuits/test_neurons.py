@@ -1,0 +1,81 @@
+import math
+
+import pytest
+import torch
+
+from slt_grok.circuits import neurons
+
+P = 59
+A, B = (
+    x.flatten() * 2 * math.pi / P for x in torch.meshgrid(*[torch.arange(P, dtype=torch.float64)] * 2, indexing="ij")
+)
+
+
+def fve(*functions):
+    return neurons.fraction_of_variance_explained(torch.stack(functions, -1)[None])[0]
+
+
+@pytest.mark.parametrize("k", [1, 17, 29])
+def test_functions_of_one_frequency_are_explained_by_it(k):
+    found = fve(
+        (k * A + 0.3).cos(),
+        2 + (k * B).sin(),
+        (k * (A + B) + 1).cos(),
+        (k * (A - B)).cos(),
+        5 * (k * A).cos() * (k * B + 2).cos() + (k * B).sin() - 7,
+    )
+    expected = torch.zeros(5, 29, dtype=torch.float64)
+    expected[:, k - 1] = 1
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_variance_is_shared_as_the_squared_amplitudes():
+    # the product of two different frequencies belongs to neither
+    found = fve(3 * (2 * A).cos() + 4 * (5 * B).sin(), (3 * A).cos() + (4 * A).cos() * (6 * B).cos())
+    expected = torch.zeros(2, 29, dtype=torch.float64)
+    expected[0, 1], expected[0, 4] = 9 / 25, 16 / 25
+    expected[1, 2] = (1 / 2) / (1 / 2 + 1 / 4)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_definition_by_the_whole_transform():
+    from slt_grok import fourier
+
+    values = torch.rand(2, P * P, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    grid = values.mT.unflatten(-1, (P, P))
+    squares = fourier.transform_grid(grid - grid.mean((-1, -2), keepdim=True)).square()
+    found = neurons.fraction_of_variance_explained(values)
+    for k in (1, 8, 29):
+        block = [0, 2 * k - 1, 2 * k]
+        expected = squares[..., block, :][..., block].sum((-1, -2)) / squares.sum((-1, -2))
+        torch.testing.assert_close(found[..., k - 1], expected, rtol=1e-9, atol=0)
+
+
+def test_white_noise_is_explained_by_its_degrees_of_freedom():
+    noise = torch.randn(1, P * P, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = neurons.fraction_of_variance_explained(noise)
+    assert found.mean().item() == pytest.approx(8 / (P * P - 1), rel=0.05)
+    assert found.max() < 0.02
+
+
+def test_constant_neurons_explain_nothing_and_belong_nowhere():
+    found = fve(torch.zeros(P * P, dtype=torch.float64), torch.full((P * P,), 1 / 3, dtype=torch.float64))
+    assert torch.equal(found, torch.zeros(2, 29, dtype=torch.float64))
+    belongs = neurons.in_cluster(found[None])
+    assert not belongs.any()
+    assert neurons.cluster_sizes(found[None], belongs).sum() == 0
+
+
+def test_a_squared_neuron_of_one_frequency_reaches_four_fifths():
+    found = fve(((4 * A + 1).cos() + (4 * B + 2).cos()).square())
+    assert found[0, 3].item() == pytest.approx(0.8, abs=1e-12)
+    assert found[0, 7].item() == pytest.approx(0.2, abs=1e-12)
+    assert neurons.in_cluster(found[None], quadratic=True).all()
+    assert not neurons.in_cluster(found[None]).any()
+
+
+def test_clusters_count_neurons_over_the_threshold():
+    share = torch.tensor([[[0.86, 0.1], [0.84, 0.1], [0.0, 0.9], [0.05, 0.95]]])
+    belongs = neurons.in_cluster(share)
+    assert belongs.tolist() == [[True, False, True, True]]
+    assert neurons.cluster_sizes(share, belongs).tolist() == [[1, 2]]

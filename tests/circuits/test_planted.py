@@ -1,0 +1,143 @@
+"""Every measure on networks whose circuit is known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from slt_grok import circuits
+from slt_grok.models import OneLayerTransformer
+from slt_grok.tasks import ModularTask
+from slt_grok.trajectories import Trajectory
+
+from .planted import clock_loss, planted, planted_trajectory
+
+P, KEYS = 31, [3, 7, 11]
+LOSSES = ("loss", "restricted_loss_sum", "restricted_loss_2x2", "restricted_loss_3x3", "trig_loss", "excluded_loss")
+
+
+@pytest.mark.parametrize("operation", ["addition", "subtraction"])
+def test_the_planted_circuit_is_found_and_is_everything(operation):
+    data = circuits.measure(planted_trajectory(P, KEYS, 0.3, operation=operation))
+    assert data.frequency.values[data.key_frequency].tolist() == KEYS
+    assert data.frequency.values[data.key_frequency_embedding].tolist() == KEYS
+    assert data.frequency.values[data.key_frequency_neuron_logit_map].tolist() == KEYS
+    assert data.frequency.values[data.circuit_frequency].tolist() == KEYS
+    assert data.key_frequency_agreement == 1
+    assert data.neuron_share == 1
+    assert data.neuron_cluster_size.sel(frequency=KEYS).values.tolist() == [16, 16, 16]
+    assert data.neuron_cluster_size.sum() == 48
+    loss = clock_loss(P, dict.fromkeys(KEYS, 8 * 0.3))
+    for name in LOSSES[:-1]:
+        np.testing.assert_allclose(data[name], loss, rtol=1e-12, err_msg=name)
+    np.testing.assert_allclose(data.excluded_loss, math.log(P), rtol=1e-12)
+    np.testing.assert_allclose(data.accuracy, 1)
+    np.testing.assert_allclose(data.clock_fve, 1, rtol=1e-12)
+    for k in data.frequency.values:
+        kept = dict.fromkeys([key for key in KEYS if key != k], 2.4)
+        found = data.excluded_loss_by_frequency.sel(frequency=k)
+        np.testing.assert_allclose(found, clock_loss(P, kept), rtol=1e-12)
+
+
+def test_numbers_that_the_weights_alone_fix():
+    data = circuits.measure(planted_trajectory(P, KEYS))
+    np.testing.assert_allclose(data.embedding_spectrum.sel(frequency=KEYS), 1 / 3, rtol=1e-12)
+    # six of the p-1 components are equal, the others zero
+    for name in ("gini_embedding", "gini_neuron_logit_map"):
+        np.testing.assert_allclose(data[name], 1 - 6 / (P - 1), rtol=1e-9)
+    # 48 columns of U, of V and rows of W, each a cosine of squared norm p/2
+    np.testing.assert_allclose(data.sum_of_squared_weights, 3 * 48 * P / 2, rtol=1e-12)
+
+
+def test_frequencies_that_are_given_are_the_ones_used():
+    trajectory = planted_trajectory(P, KEYS, 0.3)
+    mask = np.isin(np.arange(1, 16), [3])
+    data = circuits.measure(trajectory, mask)
+    np.testing.assert_allclose(data.restricted_loss_sum, clock_loss(P, {3: 2.4}), rtol=1e-12)
+    np.testing.assert_allclose(data.excluded_loss, clock_loss(P, {7: 2.4, 11: 2.4}), rtol=1e-12)
+    np.testing.assert_allclose(data.trig_loss, clock_loss(P, {3: 2.4}), rtol=1e-12)
+    np.testing.assert_allclose(data.clock_fve, 1 / 3, rtol=1e-12)
+    assert data.frequency.values[data.circuit_frequency].tolist() == [3]
+
+
+def test_null_keeps_the_losses_and_destroys_the_circuit():
+    trajectory = planted_trajectory(P, KEYS, 0.3)
+    data, null = circuits.measure(trajectory), circuits.null(trajectory)
+    for name in ("loss", "accuracy", "sum_of_squared_weights"):
+        np.testing.assert_allclose(null[name], data[name], rtol=1e-12)
+    assert null.neuron_share == 0
+    assert not null.key_frequency.any()
+    np.testing.assert_allclose(null.restricted_loss_sum, math.log(P), rtol=1e-12)
+    assert null.embedding_spectrum.max() < 0.25
+    assert null.gini_embedding < 0.35
+    other = circuits.null(trajectory, seed=1)
+    assert not np.allclose(other.embedding_spectrum, null.embedding_spectrum)
+
+
+def test_an_untrained_network_has_no_circuit():
+    p = 23
+    module = OneLayerTransformer(p, d_model=32, d_mlp=64)
+    module.initialise(torch.Generator().manual_seed(0))
+    task = ModularTask(p)
+    data = circuits.measure(Trajectory.of(module, task))
+    assert not data.circuit_frequency.any()
+    logits = module.double()(task.inputs).detach()
+    log_p = logits.mean(0).log_softmax(0)
+    for split in ("train", "test", "all"):
+        expected = -log_p[task.data(split)[1]].mean().item()
+        for name in ("restricted_loss_sum", "restricted_loss_2x2", "restricted_loss_3x3", "trig_loss"):
+            np.testing.assert_allclose(data[name].sel(split=split), expected, rtol=1e-10, err_msg=name)
+    np.testing.assert_allclose(data.excluded_loss, data.loss, rtol=1e-12)
+    assert data.clock_fve == 0
+
+
+def test_several_checkpoints_and_seeds():
+    """Seed 0 plants the first key early, seed 1 another key; the frequencies are those of the last step."""
+    p = 13
+    quiet = {name: 0 * w for name, w in planted(p, [1]).named_parameters()}
+    stacks = {}
+    for step, factor in ((0, 0.0), (5, 0.2), (9, 0.4)):
+        nets = [dict(planted(p, [key], factor).named_parameters()) for key in (2, 5)]
+        stacks[step] = {n: torch.stack([net[n].detach() for net in nets]) for n in quiet}
+    module = planted(p, [1])
+    base = Trajectory.of(module, ModularTask(p, train_fraction=0.5))
+    parameters = {n: torch.stack([stacks[s][n] for s in stacks]) for n in quiet}
+    coords = {"step": np.array(list(stacks)), "seed": np.array([0, 1])}
+    trajectory = Trajectory(base.network, parameters, ("step", "seed"), coords)
+    calls = []
+    data = circuits.measure(trajectory, on_progress=lambda done, total: calls.append((done, total)))
+    assert data.loss.dims == ("step", "seed", "split")
+    assert data.circuit_frequency.dims == ("seed", "frequency")
+    assert data.circuit_frequency.values.tolist() == [[k == 2 for k in range(1, 7)], [k == 5 for k in range(1, 7)]]
+    for s, factor in ((0, 0.0), (5, 0.2), (9, 0.4)):
+        for seed, key in ((0, 2), (1, 5)):
+            for name in LOSSES[:-1]:
+                found = data[name].sel(step=s, seed=seed, split="test")
+                np.testing.assert_allclose(found, clock_loss(p, {key: 8 * factor}), rtol=1e-12, err_msg=name)
+    assert calls[-1] == (6, 6)
+    assert np.isnan(data.clock_fve.sel(step=0)).all()  # zero logits have no variance to explain
+
+
+def test_chunks_and_shards_change_nothing(monkeypatch):
+    p = 11
+    task = ModularTask(p)
+    states = {}
+    for step in range(5):
+        module = OneLayerTransformer(p, d_model=16, n_heads=2, d_mlp=24, layout="a_b")
+        module.initialise(torch.Generator().manual_seed(step))
+        states[step] = {name: w.detach() for name, w in module.named_parameters()}
+    trajectory = Trajectory.stack(module, states, task)
+    mask = np.isin(np.arange(1, 6), [2, 4])
+    whole = circuits.measure(trajectory, mask)
+    calls = []
+    monkeypatch.setattr(circuits.measurement, "CHUNK_BYTES", 2 * 8 * p**2 * (6 * 24 + 10 * p))
+    chunked = circuits.measure(trajectory, mask, on_progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(2, 5), (4, 5), (5, 5)]
+    for name in whole:
+        np.testing.assert_allclose(chunked[name], whole[name], rtol=1e-9, err_msg=str(name))
+    for step, shard in enumerate(trajectory.shards(1)):
+        part = circuits.measure(shard, mask)
+        for name in whole:
+            expected = whole[name].isel(step=[step]) if "step" in whole[name].dims else whole[name]
+            np.testing.assert_allclose(part[name], expected, rtol=1e-9, err_msg=str(name))

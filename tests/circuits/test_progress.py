@@ -1,0 +1,110 @@
+"""Masks of the logits on functions whose every part is known."""
+
+import math
+
+import pytest
+import torch
+
+from slt_grok import fourier
+from slt_grok.circuits import progress
+
+P = 13
+GRID = torch.meshgrid(*[2 * math.pi * torch.arange(P, dtype=torch.float64) / P] * 3, indexing="ij")
+
+
+def parts(sign):
+    """Functions L[a, b, c] by name; keys are 2 and 5."""
+    a, b, c = GRID
+    s, d = a + sign * b, a - sign * b
+    return {
+        "mean": c**2,
+        "clock 2": 3 * (2 * (s - c)).cos(),
+        "clock 5": -2 * (5 * (s - c)).cos(),
+        "sum direction of 2, not a clock": (2 * s).sin() * c,
+        "difference direction of 2": (2 * d + 1).cos() * c.sin(),
+        "one token at 5": (5 * a).sin() * c + (5 * b).cos(),
+        "across frequencies": (2 * a).cos() * (5 * b).cos() * c,
+        "clock 3": (3 * (s - c)).cos(),
+        "one token at 4": (4 * b).cos() * c,
+    }
+
+
+def logits(sign, *names):
+    return sum(parts(sign)[name] for name in names or parts(sign)).flatten(0, 1)[None]
+
+
+KEYS = torch.tensor([[k in (2, 5) for k in range(1, 7)]])
+SUM = ("mean", "clock 2", "clock 5", "sum direction of 2, not a clock")
+CENTRED = {name for name in parts(1) if name != "mean"}
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_each_mask_keeps_its_own_parts(sign):
+    whole, sums = logits(sign), fourier.grid_sum(P, sign)
+    table = fourier.sum_table(whole, sign)
+    close = {"rtol": 0, "atol": 1e-11}
+    torch.testing.assert_close(progress.restricted_sum(table, KEYS)[:, sums], logits(sign, *SUM), **close)
+    two = (*SUM, "difference direction of 2")
+    torch.testing.assert_close(progress.restricted_blocks(whole, KEYS, 2), logits(sign, *two), **close)
+    three = (*two, "one token at 5")
+    torch.testing.assert_close(progress.restricted_blocks(whole, KEYS, 3), logits(sign, *three), **close)
+    rest = [name for name in parts(sign) if name not in SUM or name == "mean"]
+    torch.testing.assert_close(whole - progress.project(table, KEYS)[:, sums], logits(sign, *rest), **close)
+    fitted, explained = progress.clock_fit(whole, table, KEYS)
+    # the sine part of frequency 2 has a component along the clock too; it is found by projection here
+    clock2 = (2 * (GRID[0] + sign * GRID[1] - GRID[2])).cos()
+    extra = (parts(sign)["sum direction of 2, not a clock"] * clock2).sum() / (P**3 / 2)
+    expected = logits(sign, "mean", "clock 2", "clock 5") + extra * clock2.flatten(0, 1)[None]
+    torch.testing.assert_close(fitted[:, sums], expected, **close)
+    centred = logits(sign, *CENTRED)
+    centred = centred - centred.mean(1, keepdim=True)
+    kept = ((3 + extra) ** 2 + 4) * P**3 / 2
+    torch.testing.assert_close(explained, (kept / centred.square().sum())[None], rtol=1e-11, atol=0)
+
+
+def test_networks_have_frequencies_of_their_own():
+    both = torch.cat([logits(1), logits(1)])
+    keys = torch.stack([torch.arange(1, 7) == 2, torch.arange(1, 7) == 5])
+    for size in (2, 3):
+        together = progress.restricted_blocks(both, keys, size)
+        for i in range(2):
+            alone = progress.restricted_blocks(both[i : i + 1], keys[i : i + 1], size)
+            torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=1e-12)
+
+
+def test_projection_is_the_one_on_the_normalised_directions():
+    noise = torch.randn(2, P * P, P, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    directions = fourier.sum_directions(P)[[1, 4]].flatten(0, 1)
+    expected = directions.T @ (directions @ noise)
+    found = progress.project(fourier.sum_table(noise), KEYS)[:, fourier.grid_sum(P)]
+    torch.testing.assert_close(found, expected)
+
+
+def test_clock_fit_is_least_squares():
+    noise = torch.randn(1, P * P, P, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    columns = fourier.clock(P)[[1, 4]][:, fourier.grid_sum(P)].flatten(1).T
+    centred = (noise - noise.mean(1, keepdim=True)).flatten()
+    alpha = torch.linalg.lstsq(columns, centred[:, None]).solution[:, 0]
+    fitted, explained = progress.clock_fit(noise, fourier.sum_table(noise), KEYS)
+    residual = centred - columns @ alpha
+    torch.testing.assert_close(explained.item(), 1 - (residual.square().sum() / centred.square().sum()).item())
+    expected = (columns @ alpha).reshape(1, P * P, P) + noise.mean(1, keepdim=True)
+    torch.testing.assert_close(fitted[:, fourier.grid_sum(P)], expected)
+
+
+def test_excluded_by_frequency_takes_one_frequency_at_a_time():
+    noise = torch.randn(2, P * P, P, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rows, labels = torch.tensor([3, 50, 100]), torch.tensor([1, 2, 3])
+    sums = fourier.grid_sum(P)[rows]
+    found = progress.excluded_by_frequency(noise[:, rows], fourier.sum_table(noise), sums, labels)
+    for k in range(1, 7):
+        directions = fourier.sum_directions(P)[k - 1]
+        left = (noise - directions.T @ (directions @ noise))[:, rows]
+        expected = (left.logsumexp(-1) - left[:, range(3), labels]).mean(-1)
+        torch.testing.assert_close(found[:, k - 1], expected)
+
+
+def test_losses_of_samples():
+    table = torch.tensor([[[0.0, math.log(3)], [50, 0]]], dtype=torch.float64)
+    expected = torch.tensor([[math.log(4 / 3), math.log1p(math.exp(-50))]], dtype=torch.float64)
+    torch.testing.assert_close(progress.sample_losses(table, torch.tensor([1, 0])), expected, rtol=1e-6, atol=1e-18)

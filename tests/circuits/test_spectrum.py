@@ -1,0 +1,50 @@
+import math
+
+import pytest
+import torch
+
+from slt_grok.circuits import spectrum
+
+
+def test_gini_of_known_lists():
+    lists = torch.tensor([[1.0, 1, 1, 1], [0, 0, 0, 5], [1, 2, 3, 4], [4, 1, 3, 2]], dtype=torch.float64)
+    # 1, 2, 3, 4: (-3 - 2 + 3 + 12) / (4 * 10)
+    torch.testing.assert_close(spectrum.gini(lists), torch.tensor([0, 0.75, 0.25, 0.25], dtype=torch.float64))
+    assert spectrum.gini(torch.zeros(1, 4)).isnan().all()
+
+
+def test_gini_of_a_random_embedding_is_small():
+    table = torch.randn(20, 59, 128, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    # norms of 128 normal numbers have a relative deviation of 1/16, and the Gini coefficient of a normal law is its
+    # relative deviation / sqrt(pi)
+    assert spectrum.gini_of_components(table).mean().item() == pytest.approx(1 / 16 / math.sqrt(math.pi), rel=0.05)
+
+
+def test_power_share_leaves_the_constant_out():
+    t = 2 * math.pi * torch.arange(13, dtype=torch.float64) / 13
+    table = torch.stack([100 + 3 * (2 * t).cos(), 4 * (5 * t + 1).sin()], -1)[None]
+    share = spectrum.power_share(table)
+    expected = torch.zeros(1, 6, dtype=torch.float64)
+    expected[0, 1], expected[0, 4] = 0.36, 0.64
+    torch.testing.assert_close(share, expected)
+    assert spectrum.key_by_power(torch.tensor([[0.51, 0.49, 0, 0, 0, 0]])).tolist() == [[True] + [False] * 5]
+    assert not spectrum.key_by_power(spectrum.power_share(torch.ones(1, 13, 2, dtype=torch.float64))).any()
+
+
+def test_random_tables_have_no_key_frequency():
+    for p, width in ((53, 12), (113, 128)):
+        table = torch.randn(50, p, width, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        assert not spectrum.key_by_power(spectrum.power_share(table)).any()
+
+
+def test_agreement():
+    def masks(*rows):
+        return torch.tensor(rows, dtype=torch.bool)
+
+    a = masks([1, 1, 0], [0, 0, 0], [1, 0, 0], [0, 0, 0])
+    b = masks([1, 1, 0], [0, 0, 0], [1, 1, 0], [0, 0, 0])
+    c = masks([1, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 0])
+    found = spectrum.agreement(a, b, c)
+    # third: 1/2, 0/3, 1/3; fourth: two empty sets agree, the others do not
+    expected = torch.tensor([1, math.nan, (1 / 2 + 0 + 1 / 3) / 3, 1 / 3], dtype=torch.float64)
+    torch.testing.assert_close(found, expected, equal_nan=True)
