@@ -174,9 +174,9 @@ def activation_name(path: Path, given: Any) -> str:
 
 
 def number_in_name(path: Path) -> int | None:
-    """The last whole number of a file's name, its step; None where there is none."""
-    numbers = re.findall(r"(?<![\w.-])\d+(?![\w-])|(?<=_)\d+$|(?<=-)\d+$", path.stem)
-    return int(numbers[-1]) if numbers else None
+    """The whole number at the end of a file's name, its step; None where there is none."""
+    number = re.search(r"\d+$", path.stem)
+    return int(number[0]) if number else None
 
 
 def agrees(stored: float, computed: float) -> str:

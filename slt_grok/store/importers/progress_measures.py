@@ -26,6 +26,7 @@ from slt_grok.tasks import ModularTask
 
 NAME = "progress_measures"
 OPERATIONS = {"add": "addition", "subtract": "subtraction", "x2xyy2": "x^2+xy+y^2"}
+RECORDED_EVERY = (1, 10)  # epochs from one entry of a list of losses to the next
 
 
 def recognises(content: Any) -> bool:
@@ -63,7 +64,7 @@ def convert(path: Path, content: Any) -> Imported:
         config={"name": path.stem, "task": task, "model": model},
         step=None if step is None else int(step),
         parameters=parameters,
-        curves=_curves(path, whole),
+        curves=_curves(path, whole, notes),
         settings=settings,
         task_known="fn_name" in stored,
         notes=notes,
@@ -120,13 +121,17 @@ def _settings(whole: Mapping[str, Any], stored: Mapping[str, Any], notes: list[s
     return settings
 
 
-def _curves(path: Path, whole: Mapping[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]] | None:
-    curves = {}
-    for name, key in (("train_loss", "train_losses"), ("test_loss", "test_losses")):
-        if len(whole.get(key) or []):
-            curves[name] = np.array([_number(path, key, value) for value in whole[key]])
-    if not curves:
+def _curves(path: Path, whole: Mapping[str, Any], notes: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]] | None:
+    lists = {name: whole.get(f"{name}es") for name in ("train_loss", "test_loss")}
+    values = {name: [_number(path, name, x) for x in found] for name, found in lists.items() if found}
+    if not values:
         return None
-    longest = max(map(len, curves.values()))
-    # the shorter list was recorded at every tenth epoch, say: the spacing is what makes both end together
-    return {name: (np.arange(len(v)) * max(1, round(longest / len(v))), v) for name, v in curves.items()}
+    epochs = max(map(len, values.values()))
+    curves = {}
+    for name, curve in values.items():
+        every = next((n for n in RECORDED_EVERY if len(curve) == (epochs - 1) // n + 1), None)
+        if every is None:
+            notes.append(f"The {len(curve)} values of {name} fit no known spacing over {epochs} epochs: left out.")
+        else:
+            curves[name] = (np.arange(len(curve)) * every, np.array(curve))
+    return curves

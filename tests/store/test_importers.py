@@ -1,0 +1,413 @@
+"""Published files: our own weights written in the published layouts, and the published networks where they are."""
+
+import copy
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import slt_grok
+from slt_grok.errors import SltGrokError
+from slt_grok.store import RunDirectory, importers
+from slt_grok.tasks import ModularTask
+from slt_grok.trajectories import Trajectory
+
+REFERENCE = Path(__file__).parents[2] / ".." / "shared" / "reference" / "checkpoints"
+P, D, HEADS, D_HEAD, MLP = 7, 8, 2, 4, 12
+
+
+def published_state(equals, seed=0, blocks=1):
+    """A random state dict in the layout that both publications use."""
+    generator = torch.Generator().manual_seed(seed)
+    vocabulary, context = (P + 1, 3) if equals else (P, 2)
+
+    def normal(*shape):
+        return torch.randn(shape, generator=generator) / 2
+
+    state = {"embed.W_E": normal(D, vocabulary), "pos_embed.W_pos": normal(context, D)}
+    for i in range(blocks):
+        state |= {f"blocks.{i}.attn.W_{x}": normal(HEADS, D_HEAD, D) for x in "KQV"}
+        state[f"blocks.{i}.attn.W_O"] = normal(D, D_HEAD * HEADS)
+        state[f"blocks.{i}.attn.mask"] = torch.ones(context, context).tril()
+        state |= {f"blocks.{i}.mlp.W_in": normal(MLP, D), f"blocks.{i}.mlp.b_in": normal(MLP)}
+        state |= {f"blocks.{i}.mlp.W_out": normal(D, MLP), f"blocks.{i}.mlp.b_out": normal(D)}
+    return state | {"unembed.W_U": normal(D, vocabulary)}
+
+
+def published_logits(state, equals, rate=1.0):
+    """The forward pass that the published layouts mean, for every pair, at the last position."""
+    w = {name.split(".")[-1]: tensor.double() for name, tensor in state.items()}
+    pairs = torch.cartesian_prod(torch.arange(P), torch.arange(P))
+    tokens = torch.cat([pairs, torch.full((P * P, 1), P)], 1) if equals else pairs
+    x = w["W_E"].T[tokens] + w["W_pos"]
+    q, k, v = (torch.einsum("ihd,bpd->biph", w[name], x) for name in ("W_Q", "W_K", "W_V"))
+    scores = torch.einsum("biqh,biph->biqp", q, k) / math.sqrt(D_HEAD)
+    if equals:
+        scores = scores.masked_fill(w["mask"] == 0, -torch.inf)
+    pattern = rate * scores.softmax(-1) + 1 - rate
+    z = torch.einsum("biqp,biph->bqih", pattern, v).flatten(-2)
+    x = x + z @ w["W_O"].T
+    x = x + (x @ w["W_in"].T + w["b_in"]).relu() @ w["W_out"].T + w["b_out"]
+    return (x @ w["W_U"])[:, -1, :P]
+
+
+def mean_loss(logits, task, split):
+    rows = task.indices(split)
+    return (logits.logsumexp(-1) - logits[range(P * P), task.labels])[rows].mean().item()
+
+
+CONFIG = {"lr": 1e-3, "p": P, "d_model": D, "fn_name": "add", "frac_train": 0.4, "seed": 3, "weight_decay": 1}
+TASK = ModularTask(P, train_fraction=0.4, split_seed=3, split_rule="progress_measures")
+
+
+def progress_file(path, seed=0, epoch=20, **changes):
+    state = published_state(True, seed)
+    logits = published_logits(state, True)
+    content = {
+        "model": state,
+        "optimizer": {"state": {}, "param_groups": [{"lr": 1e-3, "initial_lr": 1e-3, "weight_decay": 1}]},
+        "train_loss": torch.tensor(mean_loss(logits, TASK, "train"), requires_grad=True),
+        "test_loss": torch.tensor(mean_loss(logits, TASK, "test")),
+        "train_losses": [5 - 0.1 * i for i in range(epoch + 1)],
+        "test_losses": [5 - 0.01 * i for i in range(epoch // 10 + 1)],
+        "epoch": epoch,
+        "config": dict(CONFIG),
+    }
+    torch.save({name: value for name, value in (content | changes).items() if value is not None}, path)
+    return path
+
+
+PIZZA = {
+    "funcs": f"lambda x: (x[0]+x[1])%{P}",
+    "C": P,
+    "n_layers": 1,
+    "act_fn": "ReLU",
+    "attn_coeff": 0.25,
+    "frac": 0.8,
+    "weight_decay": 2.0,
+    "lr": 0.001,
+    "epoch": 20000,
+    "runid": "abc1",
+    "diff_vocab": 0,
+    "eqn_sign": False,
+}
+
+
+def pizza_file(folder, name="abc1", blocks=1, **changes):
+    path = folder / f"model_{name}.pt"
+    torch.save(published_state(False, blocks=blocks), path)
+    (folder / f"config_{name}.json").write_text(json.dumps(PIZZA | changes))
+    return path
+
+
+def logits_of(network):
+    module = network.module.double()
+    module.load_state_dict(network.parameters)
+    return module(network.task.inputs).detach()
+
+
+# -- what a file holds ----------------------------------------------------------------------------------------
+
+
+def test_progress_measures_file(tmp_path):
+    path = progress_file(tmp_path / "final.pth")
+    assert importers.recognise(path) == "progress_measures"
+    network = importers.read(path)
+    torch.testing.assert_close(
+        logits_of(network), published_logits(published_state(True), True), rtol=1e-12, atol=1e-12
+    )
+    assert network.task == TASK
+    assert network.step == 20
+    assert network.config["model"] == {
+        "kind": "transformer",
+        "d_model": D,
+        "n_heads": HEADS,
+        "d_mlp": MLP,
+        "activation": "relu",
+        "layout": "a_b_equals",
+        "attention_rate": 1.0,
+    }
+    assert network.settings == {"learning_rate": 1e-3, "weight_decay": 1}
+    steps, values = network.curves["test_loss"]
+    assert steps.tolist() == [0, 10, 20]
+    np.testing.assert_allclose(values, [5, 4.99, 4.98])
+    assert [note for note in network.notes if "they agree" in note] == network.notes
+    assert len(network.notes) == 2
+
+
+def test_contradictions_are_said_and_the_optimizers_word_counts(tmp_path):
+    groups = {"state": {}, "param_groups": [{"lr": 1e-3, "initial_lr": 1e-3, "weight_decay": 0.1}]}
+    network = importers.read(progress_file(tmp_path / "a.pth", optimizer=groups, train_loss=0.5))
+    assert network.settings["weight_decay"] == 0.1
+    assert any("weight_decay 1" in note and "0.1" in note for note in network.notes)
+    assert any("train_loss 0.5" in note and "DISAGREE" in note for note in network.notes)
+
+
+def test_a_curve_of_unknown_spacing_is_left_out(tmp_path):
+    network = importers.read(progress_file(tmp_path / "a.pth", test_losses=[1.0] * 7))
+    assert set(network.curves) == {"train_loss"}
+    assert any("7 values of test_loss fit no known spacing over 21 epochs" in note for note in network.notes)
+
+
+def test_state_dict_alone(tmp_path):
+    path = tmp_path / "grok_300.pth"
+    torch.save(published_state(True), path)
+    network = importers.read(path)
+    assert network.format == "progress_measures"
+    assert network.step == 300
+    assert network.task == ModularTask(P, train_fraction=1.0)
+    assert not network.task_known
+    assert network.curves is None
+    assert "addition is assumed" in network.notes[0]
+    torch.testing.assert_close(
+        logits_of(network), published_logits(published_state(True), True), rtol=1e-12, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("rate", [0, 0.25, 1])
+def test_clock_pizza_file(tmp_path, rate):
+    path = pizza_file(tmp_path, attn_coeff=rate)
+    assert importers.recognise(path) == "clock_pizza"
+    network = importers.read(path)
+    expected = published_logits(published_state(False), False, rate)
+    torch.testing.assert_close(logits_of(network), expected, rtol=1e-12, atol=1e-12)
+    assert network.task == ModularTask(P, train_fraction=1.0)
+    assert network.step == 20000
+    assert network.config["name"] == "abc1"
+    assert network.config["model"]["attention_rate"] == rate
+    assert network.config["model"]["layout"] == "a_b"
+    assert network.settings == {"learning_rate": 0.001, "weight_decay": 2.0, "train_fraction": 0.8, "steps": 20000}
+    assert "80%" in network.notes[0]
+    assert "no test set" in network.notes[0]
+
+
+def test_operation_is_read_from_the_function_and_never_executed(tmp_path):
+    for text, operation in (
+        ("lambda x: (x[0] - x[1]) % 7", "subtraction"),
+        ("lambda x:(x[0]*x[1])%7", "multiplication"),
+    ):
+        assert importers.read(pizza_file(tmp_path, funcs=text)).task.operation == operation
+    for text in ("lambda x: (x[0]+x[1])%11", f"__import__('pathlib').Path('{tmp_path}/ran').touch()"):
+        with pytest.raises(SltGrokError, match="funcs"):
+            importers.read(pizza_file(tmp_path, funcs=text))
+    assert not (tmp_path / "ran").exists()
+
+
+# -- run directories ------------------------------------------------------------------------------------------
+
+
+def test_a_run_from_one_file(tmp_path):
+    notes = importers.import_run([progress_file(tmp_path / "final.pth")], tmp_path / "run")
+    assert any("3 at which all losses were recorded" in note for note in notes)
+    trajectory = Trajectory.from_run(tmp_path / "run")
+    assert trajectory.dims == ("step", "seed")
+    assert trajectory.coords["step"].tolist() == [20]
+    assert trajectory.task == TASK
+    outputs = trajectory.network.stacked_outputs(trajectory.stacked(torch.float64), TASK.inputs)[0]
+    logits = published_logits(published_state(True), True)
+    torch.testing.assert_close(outputs, logits, rtol=1e-12, atol=1e-12)
+    training = slt_grok.load(tmp_path / "run")["training"]
+    assert training.train_loss.dims == ("step", "seed")
+    assert training.step.values.tolist() == [0, 10, 20]
+    np.testing.assert_allclose(training.train_loss[:, 0], [5, 4, 3])
+    np.testing.assert_allclose(training.test_loss[:, 0], [5, 4.99, 4.98])
+    right = (logits.argmax(-1) == TASK.labels).double()
+    for split in ("train", "test"):
+        found = training[f"{split}_accuracy"][:, 0].values
+        assert np.isnan(found[:2]).all()
+        assert found[2] == pytest.approx(right[TASK.indices(split)].mean().item())
+    config = RunDirectory(tmp_path / "run").manifest["config"]
+    assert config["seeds"] == [0]
+    assert config["training"] is None
+    assert config["source"]["format"] == "progress_measures"
+    assert config["source"]["notes"] == notes
+
+
+def test_several_files_are_several_steps(tmp_path):
+    """Files of single epochs hold no config: the one that has it speaks for all."""
+    files = [
+        progress_file(tmp_path / "30.pth", seed=2, epoch=30),
+        progress_file(tmp_path / "10.pth", seed=1, epoch=10, config=None),
+    ]
+    torch.save({"model": published_state(True, 5)}, tmp_path / "init.pth")
+    importers.import_run([*files, tmp_path / "init.pth"], tmp_path / "run")
+    trajectory = Trajectory.from_run(tmp_path / "run")
+    assert trajectory.coords["step"].tolist() == [0, 10, 30]
+    assert trajectory.task == TASK
+    for i, seed in enumerate((5, 1, 2)):
+        expected = published_state(True, seed)["embed.W_E"].T
+        assert torch.equal(trajectory.parameters["W_E"][i, 0], expected)
+
+
+def test_where_no_curve_is_stored_the_checkpoints_are_evaluated(tmp_path):
+    first = pizza_file(tmp_path, "abc1_5")
+    (tmp_path / "config_abc1.json").write_text(json.dumps(PIZZA))
+    (tmp_path / "config_abc1_5.json").unlink()
+    second = pizza_file(tmp_path, "abc1")
+    importers.import_run([second, first], tmp_path / "run")
+    training = slt_grok.load(tmp_path / "run")["training"]
+    assert training.step.values.tolist() == [5, 20000]
+    task = ModularTask(P, train_fraction=1.0)
+    expected = mean_loss(published_logits(published_state(False), False, 0.25), task, "all")
+    np.testing.assert_allclose(training.train_loss, expected, rtol=1e-12)
+    assert np.isnan(training.test_loss).all()
+
+
+def test_files_that_do_not_make_a_run(tmp_path):
+    one = progress_file(tmp_path / "one.pth")
+    out = tmp_path / "run"
+    with pytest.raises(SltGrokError, match="at least one file"):
+        importers.import_run([], out)
+    same_step = progress_file(tmp_path / "other.pth")
+    with pytest.raises(SltGrokError, match="one file a step"):
+        importers.import_run([one, same_step], out)
+    other_task = progress_file(tmp_path / "task.pth", epoch=30, config=CONFIG | {"seed": 4})
+    with pytest.raises(SltGrokError, match="files of one network"):
+        importers.import_run([one, other_task], out)
+    no_step = tmp_path / "nameless.pth"
+    torch.save(published_state(True), no_step)
+    with pytest.raises(SltGrokError, match=r"nameless.*step"):
+        importers.import_run([one, no_step], out)
+    assert not out.exists()
+    assert any("step 0" in note for note in importers.import_run([no_step], out))
+    with pytest.raises(SltGrokError, match="there is a run already"):
+        importers.import_run([one], out)
+
+
+# -- bad input ------------------------------------------------------------------------------------------------
+
+
+def rejects(path, words, format=None):
+    with pytest.raises(SltGrokError, match=words) as caught:
+        importers.read(path, format)
+    assert path.name in str(caught.value) or "config_" in str(caught.value) or path.parent.name in str(caught.value)
+
+
+def test_foreign_and_damaged_files(tmp_path):
+    rejects(tmp_path / "absent.pth", "no such checkpoint")
+    whole = progress_file(tmp_path / "whole.pth")
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    rejects(cut, "whole torch checkpoint")
+    text = tmp_path / "text.pth"
+    text.write_text("epoch,loss\n")
+    rejects(text, "whole torch checkpoint")
+    for name, content in (("tensor", torch.ones(3)), ("list", [1, 2]), ("mlp", {"embed.weight": torch.ones(7, 4)})):
+        path = tmp_path / f"{name}.pth"
+        torch.save(content, path)
+        rejects(path, "one-layer transformer as published")
+        rejects(path, "expected a transformer on", "progress_measures")
+        rejects(path, "expected a transformer on", "clock_pizza")
+    with pytest.raises(SltGrokError, match="format"):
+        importers.read(whole, "pickle")
+
+
+class Runs:
+    def __reduce__(self):
+        return (Path.touch, (Path(self.path),))
+
+
+def test_no_code_of_a_file_is_executed(tmp_path):
+    trap = Runs()
+    trap.path = str(tmp_path / "ran")
+    torch.save({"model": trap}, tmp_path / "trap.pth")
+    rejects(tmp_path / "trap.pth", "whole torch checkpoint")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: s.pop("unembed.W_U"), "unembed.W_U, it is missing"),
+        (lambda s: s.update({"ln.w": torch.ones(3)}), "also has ln.w"),
+        (lambda s: s.update({"blocks.0.mlp.b_in": torch.ones(5)}), "W_in of shape"),
+        (lambda s: s.update({"blocks.0.attn.W_Q": torch.ones(4, 4)}), "W_Q of 3 dimensions"),
+        (lambda s: s.update({"blocks.0.attn.W_K": torch.ones(2, 3, 8)}), "W_K of shape"),
+        (lambda s: s.update({"blocks.0.attn.W_O": torch.ones(8, 9)}), "W_O of shape"),
+        (lambda s: s.update({"unembed.W_U": torch.ones(8, 20)}), "W_U of shape"),
+        (lambda s: s["embed.W_E"].fill_(math.nan), "embed.W_E holds NaN"),
+    ],
+)
+def test_tensors_that_do_not_fit(tmp_path, change, words):
+    state = copy.deepcopy(published_state(True))
+    change(state)
+    path = tmp_path / "a.pth"
+    torch.save({"model": state}, path)
+    rejects(path, words)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (CONFIG | {"fn_name": "rand"}, "fn_name"),
+        (CONFIG | {"p": 113}, "p = 113"),
+        (CONFIG | {"act_type": "Tanh"}, "activation"),
+        (CONFIG | {"num_layers": 2}, "2 layers"),
+        ([1, 2], "table of settings"),
+    ],
+)
+def test_configs_that_are_not_supported(tmp_path, config, words):
+    path = tmp_path / "a.pth"
+    torch.save({"model": published_state(True), "config": config}, path)
+    rejects(path, words)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"n_layers": 2}, "n_layers 1, the only supported depth, got 2"),
+        ({"eqn_sign": True}, "eqn_sign"),
+        ({"diff_vocab": 1}, "diff_vocab"),
+        ({"C": 11, "funcs": "lambda x: (x[0]+x[1])%11"}, "C = 11"),
+        ({"C": "many"}, "numbers for C"),
+        ({"act_fn": "Tanh"}, "activation"),
+    ],
+)
+def test_clock_pizza_configs_that_are_not_supported(tmp_path, changes, words):
+    rejects(pizza_file(tmp_path, **changes), words)
+
+
+def test_clock_pizza_files_that_lack_something(tmp_path):
+    path = pizza_file(tmp_path)
+    config = tmp_path / "config_abc1.json"
+    config.write_text(json.dumps({k: v for k, v in PIZZA.items() if k != "attn_coeff"}))
+    rejects(path, "attn_coeff")
+    config.write_text("{")
+    rejects(path, "readable JSON")
+    config.unlink()
+    rejects(path, r"config_abc1\.json: no such file")
+    rejects(pizza_file(tmp_path, blocks=2), "one-layer transformer")
+
+
+# -- the published networks -----------------------------------------------------------------------------------
+
+
+def published(name):
+    path = REFERENCE / name
+    if not path.is_file():
+        pytest.skip(f"{path} is absent: the reference checkpoints are not part of the project")
+    return path
+
+
+def test_published_progress_measures_run(tmp_path):
+    path = published("progress_measures/wd_10-1_mod_addition_loss_curve.pth")
+    notes = importers.import_run([path], tmp_path / "run")
+    assert any("weight_decay 1," in note and "0.1" in note for note in notes)
+    assert sum("they agree" in note for note in notes) == 2
+    training = slt_grok.load(tmp_path / "run")["training"]
+    assert training.step.values[[0, 1, -1]].tolist() == [0, 10, 107790]
+    assert training.sizes["step"] == 10780
+    assert float(training.train_loss[-1, 0]) == pytest.approx(9.2025e-9, rel=1e-4)
+    assert float(training.test_loss[-1, 0]) == pytest.approx(4.9915e-7, rel=1e-4)
+    assert Trajectory.from_run(tmp_path / "run").coords["step"].tolist() == [107790]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("model_4asyr7ht1p.pt", "n_layers 1"), ("model_p71frej8t7.pt", "other published formats are not supported")],
+)
+def test_published_networks_of_other_kinds(name, words):
+    rejects(published(f"clock_pizza/{name}"), words)
