@@ -153,11 +153,12 @@ def test_a_curve_of_unknown_spacing_is_left_out(tmp_path):
 
 
 def test_state_dict_alone(tmp_path):
-    path = tmp_path / "grok_300.pth"
+    path = tmp_path / "_grok run (1)_300.pth"
     torch.save(published_state(True), path)
     network = importers.read(path)
     assert network.format == "progress_measures"
     assert network.step == 300
+    assert network.config["name"] == "grok_run__1__300"
     assert network.task == ModularTask(P, train_fraction=1.0)
     assert not network.task_known
     assert network.curves is None

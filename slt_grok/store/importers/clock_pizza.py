@@ -17,6 +17,7 @@ from slt_grok.store.importers.imported import (
     Imported,
     activation_name,
     evaluate,
+    run_name,
     tensors_of,
     transformer_parameters,
 )
@@ -80,7 +81,7 @@ def convert(path: Path, content: Any) -> Imported:
     imported = Imported(
         path=path,
         format=NAME,
-        config={"name": str(stored.get("runid", path.stem)), "task": task, "model": model},
+        config={"name": run_name(str(stored.get("runid", path.stem))), "task": task, "model": model},
         step=None if step is None else int(step),
         parameters=parameters,
         settings=settings,

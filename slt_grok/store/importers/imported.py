@@ -179,6 +179,11 @@ def number_in_name(path: Path) -> int | None:
     return int(number[0]) if number else None
 
 
+def run_name(text: str) -> str:
+    """A text as the name of a run: letters, digits, `_`, `.` and `-`, a letter or digit first."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", text).lstrip("_.-") or "imported"
+
+
 def agrees(stored: float, computed: float) -> str:
     """Whether a stored loss and the one computed here agree, in words (to 5% or 1e-7, float32's noise)."""
     same = math.isclose(stored, computed, rel_tol=0.05, abs_tol=1e-7)

@@ -19,6 +19,7 @@ from slt_grok.store.importers.imported import (
     agrees,
     evaluate,
     number_in_name,
+    run_name,
     tensors_of,
     transformer_parameters,
 )
@@ -61,7 +62,7 @@ def convert(path: Path, content: Any) -> Imported:
     imported = Imported(
         path=path,
         format=NAME,
-        config={"name": path.stem, "task": task, "model": model},
+        config={"name": run_name(path.stem), "task": task, "model": model},
         step=None if step is None else int(step),
         parameters=parameters,
         curves=_curves(path, whole, notes),
