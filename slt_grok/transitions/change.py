@@ -7,7 +7,9 @@ The axis is x = log(1 + step), so that step 0 has a place. Every rule is stated 
 - Start level: the first checkpoint, or, for a curve that turns before it changes (an excluded loss falls during
   memorisation and then rises), the extreme: the largest value of a falling curve, the smallest of a rising one,
   after a running median over three checkpoints where there are at least 20; only what comes after it counts. A
-  curve with standard errors is not smoothed, since its noise is known.
+  curve with standard errors is not smoothed, since its noise is known: there the start level is the mean of
+  the plateau at the extreme (all checkpoints within two joint standard errors of it, then those within two standard
+  errors of their mean, and so on), because the largest of many noisy values is above the level they share.
 - Onset, middle and end are where the curve has gone 10%, 50% and 90% of the way from start level to end level.
 - A crossing lies in the gap between two checkpoints that leaves the fewest on its wrong side: those before it that are
   already past the level and those after it that are not. One outlier moves it at most by one checkpoint, wherever it
@@ -27,6 +29,7 @@ import numpy as np
 
 FRACTIONS = {"onset": 0.1, "middle": 0.5, "end": 0.9}
 SIGNIFICANCE = 3.0  # joint standard errors
+PASSES = 4  # over the checkpoints of a plateau
 COVERAGE = (2.5, 97.5)  # percentiles of the bootstrap
 
 
@@ -118,7 +121,7 @@ def _crossings(x: np.ndarray, curve: np.ndarray, rule: Rule, noise: np.ndarray |
     if rule.start == "extreme":
         smooth = curve if noise is not None or width == 1 else _running_median(curve)
         first = len(smooth) - 1 - int(smooth[::-1].argmin())
-        start = float(smooth[first])
+        start = float(smooth[first]) if noise is None else _plateau(curve, noise, first)
     end = float(np.median(curve[-width:]))
     error = 0.0 if noise is None else float(np.hypot(noise[first], noise[-width:].max()))
     least = max(rule.minimum * (abs(start) if rule.relative else 1), SIGNIFICANCE * error)
@@ -141,6 +144,17 @@ def _crossing(x: np.ndarray, curve: np.ndarray, level: float) -> tuple[float, fl
         return float(x[min(gap, last)]), low, high
     share = (level - curve[gap - 1]) / (curve[gap] - curve[gap - 1])
     return float(x[gap - 1] + share * (x[gap] - x[gap - 1])), low, high
+
+
+def _plateau(curve: np.ndarray, noise: np.ndarray, extreme: int) -> float:
+    """Level that the checkpoints around an extreme share within their standard errors."""
+    level, reach = float(curve[extreme]), 2 * np.hypot(noise, noise[extreme])
+    for _ in range(PASSES):
+        alike = np.abs(curve - level) <= reach
+        if not alike.any():
+            break
+        level, reach = float(curve[alike].mean()), 2 * noise
+    return level
 
 
 def _running_median(curve: np.ndarray) -> np.ndarray:

@@ -29,7 +29,8 @@ def phase_ends(memorization: float, test_onset: float, generalization: float) ->
     """Last step of memorisation, circuit formation and cleanup.
 
     The last two are NaN where the network never memorises, never generalises, generalises no later than it memorises,
-    or where test accuracy has no onset. Circuit formation is empty where test accuracy has begun to rise by the end of memorisation.
+    or where test accuracy has no onset. Circuit formation is empty where test accuracy has begun to rise by the end
+    of memorisation.
     """
     if not (memorization < generalization and np.isfinite(test_onset)):
         return memorization, np.nan, np.nan

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from slt_grok.transitions.events import first_step_at, llc_drop, phase_ends
+from slt_grok.transitions.measures import Curve
+
+NAN = float("nan")
+
+
+def test_first_step_at_a_threshold():
+    curve = Curve(np.array([0, 5, 9, 12]), np.array([0.1, 0.99, 0.5, 1.0]))
+    assert first_step_at(curve, 0.99) == 5
+    assert first_step_at(curve, 0.995) == 12
+    assert np.isnan(first_step_at(Curve(curve.steps, np.full(4, NAN)), 0.5))
+    assert np.isnan(first_step_at(Curve(curve.steps, curve.values - 0.5), 0.99))
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ((250, 1200, 2000), (250, 1200, 2000)),
+        ((250, 180, 2000), (250, 250, 2000)),  # test accuracy rises at once: no circuit formation of its own
+        ((250, NAN, NAN), (250, NAN, NAN)),
+        ((250, NAN, 300), (250, NAN, NAN)),
+        ((NAN, 100, 200), (NAN, NAN, NAN)),
+        ((250, 100, 200), (250, NAN, NAN)),
+    ],
+)
+def test_ends_of_phases(steps, expected):
+    np.testing.assert_array_equal(phase_ends(*steps), expected)
+
+
+def test_drop_of_a_known_curve():
+    curve = Curve(np.array([0, 10, 50, 100]), np.array([-5.0, 80, 60, 30]), np.array([1.0, 3, 1, 4]))
+    drop = llc_drop(curve)
+    assert (drop.peak, drop.peak_se, drop.peak_step) == (80, 3, 10)
+    assert (drop.final, drop.final_se, drop.drop, drop.drop_se) == (30, 4, 50, 5)
+
+
+def test_the_end_of_a_long_curve_is_a_mean_of_three():
+    values = np.r_[np.linspace(90, 20, 18), 10.0, 12.0, NAN, 17.0]
+    se = np.r_[np.full(18, 2.0), 3.0, 4.0, 1.0, 12.0]
+    drop = llc_drop(Curve(np.arange(22), values, se))
+    assert drop.final == pytest.approx(13)
+    assert drop.final_se == pytest.approx((9 + 16 + 144) ** 0.5 / 3)
+    assert drop.drop_se == pytest.approx((4 + 169 / 9) ** 0.5)
+
+
+def test_estimates_that_are_missing():
+    drop = llc_drop(Curve(np.array([0, 1, 2]), np.array([NAN, 5.0, NAN]), np.array([NAN, 1.0, NAN])))
+    assert (drop.peak, drop.final, drop.drop) == (5, 5, 0)
+    nothing = llc_drop(Curve(np.array([0, 1]), np.array([NAN, NAN]), np.array([1.0, 1.0])))
+    assert np.isnan([nothing.peak, nothing.peak_step, nothing.final, nothing.drop_se]).all()
+
+
+def test_without_standard_errors_the_drop_has_none():
+    drop = llc_drop(Curve(np.array([0, 1]), np.array([5.0, 2.0])))
+    assert drop.drop == 3
+    assert np.isnan(drop.drop_se)

@@ -1,0 +1,214 @@
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from slt_grok import transitions
+from slt_grok.errors import SltGrokError
+
+STEPS = np.array([0, 20, 50, 100, 200, 400, 700, 1000, 1500, 2000, 3000, 5000])
+DENSE = np.unique(np.r_[0, np.geomspace(1, 5000, 200).astype(int)])
+SPLITS = ["train", "test", "all"]
+
+
+def logistic(steps, middle, width=0.15):
+    return 1 / (1 + np.exp(-(np.log1p(steps) - np.log1p(middle)) / width))
+
+
+def run(seeds=(0,), grok=True, test_set=True) -> dict[str, xr.Dataset]:
+    """A network that memorises at 100, whose LLC peaks at 200 and drops at 900, and that generalises at 1500."""
+    general = logistic(DENSE, 1500) * grok
+
+    def over(values, *dims, **coords):
+        array = np.repeat(np.asarray(values)[:, None], len(seeds), 1)
+        return xr.DataArray(array, dims=("step", "seed", *dims), coords={"seed": list(seeds), **coords})
+
+    nothing = np.full(len(DENSE), np.nan)
+    training = xr.Dataset(
+        {
+            "train_accuracy": over(logistic(DENSE, 100)),
+            "test_accuracy": over(0.01 + 0.99 * general if test_set else nothing),
+            "train_loss": over(10 ** (0.6 - 7 * logistic(DENSE, 130))),
+            "test_loss": over(10 ** (0.6 + logistic(DENSE, 130) - 7 * general) if test_set else nothing),
+        },
+        coords={"step": DENSE},
+    )
+    value = 10 + 150 * logistic(STEPS, 80) - 120 * logistic(STEPS, 900) * grok
+    llc = xr.Dataset(
+        {
+            "llc": over(value),
+            "llc_se": over(0.01 * value),
+            "llc_verdict": over(np.full(len(STEPS), "effective")),
+        },
+        coords={"step": STEPS},
+    )
+    keys = np.array([False, True, False, True]) & grok
+    formed = logistic(STEPS, 800)[:, None] * np.array([1.0, 1.0 if test_set else np.nan, 1.0])
+    restricted = 10 ** (0.6 - 6 * formed + np.array([0.0, 0.0, 1.0]))
+    excluded = 10 ** (0.6 - 3 * logistic(STEPS, 90) + 4 * logistic(STEPS, 1600))[:, None] * np.ones(3)
+    circuits = xr.Dataset(
+        {
+            "restricted_loss_sum": over(restricted, "split", split=SPLITS),
+            "excluded_loss": over(excluded * [1, 100, 1], "split", split=SPLITS),
+            "neuron_share": over(0.9 * logistic(STEPS, 700) * grok),
+            "gini_embedding": over(0.2 + 0.6 * logistic(STEPS, 700) * grok),
+            "key_frequency": over(np.repeat(keys[None], len(STEPS), 0), "frequency", frequency=[1, 2, 3, 4]),
+            "circuit_frequency": (("seed", "frequency"), np.repeat(keys[None], len(seeds), 0)),
+        },
+        coords={"step": STEPS},
+    )
+    norm = (38 - 14 * logistic(STEPS, 1500) * grok)[:, None] * np.array([0.5, 1])
+    landscape = xr.Dataset({"weight_norm": over(norm, "component", component=["W_E", "total"])}, coords={"step": STEPS})
+    return {"training": training, "llc": llc, "circuits": circuits, "landscape": landscape}
+
+
+def summary_of(data: dict[str, xr.Dataset], **settings) -> dict:
+    found = transitions.measure(**data, **settings)
+    summary = transitions.summarise(found, data["training"], data.get("llc"), data.get("circuits"))
+    return json.loads(json.dumps(summary, allow_nan=False))
+
+
+def test_names_and_dimensions():
+    found = transitions.measure(**run((0, 4)))
+    names = [f"transition_{when}{end}" for when in ("onset", "middle", "end") for end in ("", "_low", "_high")]
+    assert all(found[name].dims == ("measure", "seed") for name in names)
+    assert found.phase_step.dims == ("phase_boundary", "seed")
+    assert found.seed.values.tolist() == [0, 4]
+    assert found.phase_boundary.values.tolist() == ["memorization", "circuit_formation", "cleanup"]
+    assert found.measure.values.tolist() == [
+        "train_accuracy", "test_accuracy", "train_loss", "test_loss", "llc", "restricted_loss_sum", "excluded_loss",
+        "neuron_share", "gini_embedding", "weight_norm",
+    ]  # fmt: skip
+    assert all({"long_name", "definition", "source"} <= set(array.attrs) for array in found.data_vars.values())
+    assert set(transitions.measure(run()["training"]).measure.values) == {
+        "train_accuracy", "test_accuracy", "train_loss", "test_loss",
+    }  # fmt: skip
+
+
+def test_the_planted_steps_are_found():
+    middle = transitions.measure(**run()).isel(seed=0)
+    planted = {
+        "train_accuracy": 100, "test_accuracy": 1500, "train_loss": 130, "test_loss": 1500, "llc": 900,
+        "restricted_loss_sum": 800, "neuron_share": 700, "gini_embedding": 700, "excluded_loss": 1600,
+        "weight_norm": 1500,
+    }  # fmt: skip
+    for name, step in planted.items():
+        one = middle.sel(measure=name)
+        assert one.transition_middle_low <= step <= one.transition_middle_high, name
+        assert one.transition_onset < one.transition_middle < one.transition_end, name
+
+
+def test_summary_of_a_network_that_groks():
+    data = run()
+    summary = summary_of(data, test_threshold=0.9)
+    dense = logistic(DENSE, 100)
+    assert summary["memorization_step"] == DENSE[np.flatnonzero(dense >= 0.99)[0]]
+    test = 0.01 + 0.99 * logistic(DENSE, 1500)
+    assert summary["generalization_step"] == DENSE[np.flatnonzero(test >= 0.9)[0]]
+    llc = data["llc"].llc.values[:, 0]
+    assert summary["llc_peak"] == llc.max()
+    assert summary["llc_peak_step"] == STEPS[llc.argmax()]
+    assert summary["llc_final"] == llc[-1]
+    assert summary["llc_drop"] == llc.max() - llc[-1]
+    assert summary["llc_drop_se"] == pytest.approx(0.01 * (llc.max() ** 2 + llc[-1] ** 2) ** 0.5)
+    assert summary["llc_verdicts"] == {"effective": 12}
+    assert summary["key_frequencies"] == [2, 4]
+    circuits = data["circuits"].isel(step=-1, seed=0)
+    assert summary["restricted_loss_final"] == circuits.restricted_loss_sum.sel(split="test")
+    assert summary["excluded_loss_final"] == circuits.excluded_loss.sel(split="train")
+    assert summary["neuron_share_final"] == circuits.neuron_share
+    assert summary["train_accuracy_final"] == dense[-1]
+    phases = list(summary["phases"].values())
+    assert phases[0][0] == 0
+    assert [end for _, end in phases[:-1]] == [start for start, _ in phases[1:]]
+    assert phases[2][1] == summary["generalization_step"]
+    order = [event["measure"] for event in summary["order_of_events"]]
+    steps = [event["step"] for event in summary["order_of_events"]]
+    assert steps == sorted(steps)
+    assert order[0] == "train_accuracy"
+    assert order.index("neuron_share") < order.index("llc") < order.index("test_accuracy")
+    assert summary["flags"] == []
+
+
+def test_a_network_that_never_generalises():
+    summary = summary_of(run(grok=False))
+    assert summary["generalization_step"] is None
+    assert summary["memorization_step"] is not None
+    assert summary["phases"]["circuit_formation"] is summary["phases"]["cleanup"] is None
+    assert summary["key_frequencies"] == []
+    assert summary["restricted_loss_final"] is summary["excluded_loss_final"] is None
+    assert {event["measure"] for event in summary["order_of_events"]} == {"train_accuracy", "train_loss"}
+    assert len(summary["flags"]) == 3
+
+
+def test_without_a_test_set():
+    data = run(test_set=False)
+    summary = summary_of(data)
+    assert summary["test_loss_final"] is None
+    assert summary["restricted_loss_final"] == data["circuits"].restricted_loss_sum.sel(split="all").values[-1, 0]
+    assert "no test set" in summary["flags"][0]
+
+
+def test_diverged_and_missing_estimates_are_left_out():
+    data = run()
+    expected = transitions.measure(data["training"], data["llc"].isel(step=[*range(4), *range(6, 12)]))
+    spoiled = data["llc"].copy(deep=True)
+    spoiled["llc_verdict"] = spoiled.llc_verdict.astype(object)
+    spoiled.llc[4], spoiled.llc_verdict[4] = 1e6, "diverged"
+    spoiled.llc[5] = np.nan
+    found = transitions.measure(data["training"], spoiled)
+    xr.testing.assert_identical(found, expected)
+    summary = transitions.summarise(found, data["training"], spoiled)
+    assert summary["llc_peak"] == np.delete(data["llc"].llc.values[:, 0], [4, 5]).max()
+    assert summary["llc_verdicts"] == {"effective": 11, "diverged": 1}
+    assert summary["flags"] == ['1 of 12 LLC estimates have the verdict "diverged" and are left out']
+
+
+def test_several_seeds():
+    data = run((0, 1, 2))
+    shift = xr.DataArray([1.0, 2.0, 4.0], dims="seed")
+    data["llc"]["llc"] = data["llc"].llc * shift
+    data["training"]["test_accuracy"][:, 2] = 0.01
+    summary = summary_of(data)
+    single = summary_of(run())
+    assert set(summary["seeds"]) == {"0", "1", "2"}
+    assert summary["seeds"]["0"] == single
+    assert summary["llc_peak"] == pytest.approx(2 * single["llc_peak"])
+    assert summary["llc_verdicts"] == {"effective": 36}
+    assert summary["generalization_step"] is None  # one seed does not
+    assert summary["phases"]["cleanup"] is None
+    assert summary["phases"]["memorization"] == single["phases"]["memorization"]
+    assert "test_accuracy" not in [event["measure"] for event in summary["order_of_events"]]
+    assert summary["flags"] == [f"seed 2: {flag}" for flag in summary["seeds"]["2"]["flags"]]
+
+
+def test_a_dataset_over_step_alone():
+    data = run()
+    alone = {label: dataset.isel(seed=0, drop=True) for label, dataset in data.items()}
+    assert summary_of(alone) == summary_of(data)
+    third = {label: dataset.isel(seed=1) for label, dataset in run((0, 3)).items()}
+    assert transitions.measure(**third).seed.values.tolist() == [3]
+
+
+def test_a_single_checkpoint_has_no_transitions():
+    data = {label: dataset.isel(step=[-1]) for label, dataset in run().items()}
+    found = transitions.measure(**data)
+    assert np.isnan(found.transition_middle).all()
+    summary = summary_of(data)
+    assert summary["order_of_events"] == []
+    assert summary["llc_drop"] == 0
+    assert summary["memorization_step"] == 5000
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda d: {"training": d["training"].isel(step=0)}, "training: expected a dataset over step"),
+        (lambda d: {"training": d["training"].drop_vars("test_accuracy")}, "training: expected the variable"),
+        (lambda d: {**d, "llc": d["llc"].assign_coords(seed=[7])}, "llc: expected the seeds"),
+    ],
+)
+def test_datasets_that_do_not_fit(change, named):
+    with pytest.raises(SltGrokError, match=named):
+        transitions.measure(**change(run()))
