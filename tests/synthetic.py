@@ -207,7 +207,7 @@ def landscape(seeds: int = 1, grok: bool = True) -> xr.Dataset:
 MEASURES = {
     "train_accuracy": (130, 250, 90),
     "excluded_loss": (1300, 2100, 700),
-    "restricted_loss": (1150, 1900, 600),
+    "restricted_loss_sum": (1150, 1900, 600),
     "llc": (1250, 2000, 800),
     "test_accuracy": (1500, 2000, 1200),
 }
@@ -284,8 +284,8 @@ def manifest(seeds: int = 1, grok: bool = True, name: str = "synthetic") -> dict
             "training": {"steps": 5000, "optimizer": "adamw", "learning_rate": 0.001, "betas": [0.9, 0.98]},
             "llc": {"n_beta": 30.0, "gamma": 100.0, "chains": 4, "draws": 150},
             "circuits": {},
-            "landscape": {"hessian": True},
-            "transitions": {},
+            "landscape": {"hessian_checkpoints": 12},
+            "transitions": {"train_threshold": 0.99, "test_threshold": 0.95},
         },
         "environment": {
             "python": "3.12.4",

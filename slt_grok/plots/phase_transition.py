@@ -19,6 +19,7 @@ from slt_grok.plots import panels
 from slt_grok.plots.llc_curve import draw_llc
 from slt_grok.plots.style import (
     BLUE,
+    BROWN,
     GREEN,
     GREY,
     ORANGE,
@@ -26,6 +27,7 @@ from slt_grok.plots.style import (
     SKY,
     VERMILION,
     WIDTH,
+    measure_name,
     panel_letters,
     step_axis,
     styled,
@@ -45,13 +47,18 @@ class Panel(NamedTuple):
 
 
 PANELS = (
-    Panel("training", panels.losses, 1.05),
+    Panel("training", panels.losses, 1.05, {"train_loss": BLUE, "test_loss": ORANGE}),
     Panel("training", panels.accuracies, 0.8, {"train_accuracy": BLUE, "test_accuracy": ORANGE}),
     Panel("llc", draw_llc, 1.4, {"llc": BLUE}),
     Panel("circuits", panels.circuit_losses, 1.05, {"restricted_loss": GREEN, "excluded_loss": VERMILION}),
-    Panel("circuits", panels.circuit_measures, 0.8),
-    Panel("landscape", panels.weight_norm, 0.7),
-    Panel("landscape", panels.curvature, 1.0),
+    Panel(
+        "circuits",
+        panels.circuit_measures,
+        0.8,
+        {"neuron_share": PURPLE, "gini_embedding": BROWN, "gini_neuron_logit_map": GREY},
+    ),
+    Panel("landscape", panels.weight_norm, 0.7, {"weight_norm": BLUE}),
+    Panel("landscape", panels.curvature, 1.0, {"hessian_trace": PURPLE}),
     Panel("landscape", panels.barrier, 0.8),
 )
 
@@ -146,11 +153,6 @@ def color_of(measure: str) -> str:
     return next((color for start, color in colors.items() if measure.startswith(start)), GREY)
 
 
-def name_of(measure: str) -> str:
-    """A measure's name as a person writes it."""
-    return measure.replace("_", " ").replace("llc", "LLC")
-
-
 def mark(axes: Axes, events: list[Event], measures: dict[str, str]) -> None:
     """A vertical line at each transition of the panel's measures, with its interval as a bar near the upper edge."""
     own = [event for event in events if event.measure.startswith(tuple(measures))] if measures else []
@@ -172,7 +174,7 @@ def draw_events(axes: Axes, events: list[Event]) -> None:
         axes.plot([event.low, event.high], [row, row], color=color, lw=2.2, alpha=0.55, solid_capstyle="butt")
         axes.plot(event.step, row, "|", ms=7, mew=1.6, color=color)
         axes.annotate(
-            name_of(event.measure),
+            measure_name(event.measure),
             (1.015, row),
             xycoords=axes.get_yaxis_transform(),
             va="center",

@@ -30,6 +30,9 @@ def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     """
     paths = []
     with matplotlib.rc_context(STYLE):
+        if engine := figure.get_layout_engine():
+            engine.execute(figure)  # once for both files
+            figure.set_layout_engine("none")
         for kind, metadata in METADATA.items():
             path = Path(folder) / f"{name}.{kind}"
             with atomic(path) as temporary:

@@ -20,6 +20,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from slt_grok.errors import SltGrokError
 
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = sns.color_palette("colorblind", 10).as_hex()
+MEASURES = {
+    "llc": "LLC",
+    "restricted_loss_sum": "restricted loss",
+    "gini_embedding": "Gini of W_E",
+    "gini_neuron_logit_map": "Gini of W_L",
+    "hessian_trace": "Hessian trace",
+}
 WIDTH = 7.2  # inches: the text width of a two-column page
 
 STYLE: Any = {
@@ -50,6 +57,11 @@ STYLE: Any = {
     "svg.fonttype": "path",
     "figure.dpi": 150,
 }
+
+
+def measure_name(measure: str) -> str:
+    """The name of a measure as a person writes it."""
+    return MEASURES.get(measure, measure.replace("_", " "))
 
 
 def styled(make: Callable[..., Figure]) -> Callable[..., Figure]:

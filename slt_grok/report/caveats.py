@@ -21,31 +21,17 @@ def caveats(summary: Summary, datasets: Datasets) -> list[str]:
         sentences += _llc_caveats(summary, datasets["llc"])
     if "landscape" in datasets and "llc" in datasets:
         sentences += _weight_scale(summary, datasets["landscape"], datasets["llc"])
-    flags = summary.get("flags") or []
-    sentences += [sentence(flag) for flag in flags]
-    for seed, one in by_seed(summary).items():
-        sentences += [f"Seed {seed}: {sentence(flag)}" for flag in one.get("flags") or [] if flag not in flags]
-    return sentences
+    return sentences + [sentence(flag) for flag in summary.get("flags") or []]
 
 
 def _llc_caveats(summary: Summary, dataset: xr.Dataset) -> list[str]:
     sentences = []
-    verdicts = dataset.llc_verdict.values.astype(str)
-    lost, total = int((verdicts == "diverged").sum()), verdicts.size
-    if lost:
-        sentences.append(f"At {lost} of {plural(total, 'checkpoint')} every chain diverged; these have no LLC.")
     out = int((dataset.chain_health != "healthy").sum())
     if out:
         every = plural(dataset.chain_health.size, "chain")
         sentences.append(
             f"{out} of {every} {'was' if out == 1 else 'were'} left out by name, as the table of health says."
         )
-    for name in ("not converged", "not a minimum"):
-        count = int((verdicts == name).sum())
-        if count:
-            sentences.append(
-                f"{count} of {plural(total, 'LLC estimate')} {'is' if count == 1 else 'are'} called “{name}”."
-            )
     usable = int(np.isfinite(dataset.llc.values).sum())
     if any(known(s.get("llc_peak")) for s in (by_seed(summary).values() or [summary])) and usable > 1:
         sentences.append(

@@ -9,7 +9,7 @@ import xarray as xr
 
 from slt_grok import plots
 from slt_grok.plots.style import with_seed
-from slt_grok.report.findings import effective
+from slt_grok.report.findings import llc_setting
 
 
 class Shown(NamedTuple):
@@ -34,7 +34,7 @@ def phase_transition(datasets: Mapping[str, xr.Dataset], folder: Path) -> list[S
     if "llc" in given:
         caption += (
             " LLC: the band is ± 1.96 standard errors; hollow points have a verdict other than effective or converged, "
-            f"a cross marks a diverged one. {effective(given['llc'])}"
+            f"a cross marks a diverged one; the values are {effective_short(given['llc'])}"
         )
     if "landscape" in given:
         caption += " Triangles at a lower edge: values of 0 or below, which a logarithmic axis cannot show."
@@ -54,7 +54,7 @@ def llc_traces(llc: xr.Dataset, folder: Path) -> list[Shown]:
             "between the chains' mean after burn-in and the baseline."
         )
         paths = plots.save(plots.llc_traces(llc, seed=seed), folder, name)
-        found.append(shown(paths[0], f"{caption} {effective(llc)}", folded=bool(found)))
+        found.append(shown(paths[0], f"{caption} The values are {effective_short(llc)}", folded=bool(found)))
     return found
 
 
@@ -65,8 +65,8 @@ def spectrum(circuits: xr.Dataset, folder: Path) -> list[Shown]:
         caption = (
             f"Above: share of the embedding's squared norm at each Fourier frequency over training{note}, each column "
             "reaching half way to the neighbouring checkpoints; triangles mark the key frequencies of the last "
-            "checkpoint. Below: how many neurons have more than 85% of their variance at a frequency, key frequencies in the same "
-            f"colours. {STEP_AXIS}"
+            "checkpoint. Below: how many neurons have more than 85% of their variance at a frequency, the key ones in "
+            f"the same colours. {STEP_AXIS}"
         )
         paths = plots.save(plots.spectrum(circuits, seed=seed), folder, name)
         found.append(shown(paths[0], caption, folded=bool(found)))
@@ -85,3 +85,9 @@ def shown(path: Path, caption: str, folded: bool = False) -> Shown:
     """A written SVG as a data URI, so that the page needs no other file."""
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     return Shown(path.stem, caption, f"data:image/svg+xml;base64,{data}", folded)
+
+
+def effective_short(llc: xr.Dataset) -> str:
+    """The caption's form of the statement beside every LLC."""
+    where = llc_setting(llc) or "their nβ and γ"
+    return f"effective ones at {where}, comparable at the same setting only."

@@ -1,7 +1,8 @@
 """What was found, in sentences made from the numbers with their errors.
 
-Pure functions of the summary of a run (the content of `summary.json`), its datasets and its configuration. A change is
-called one where it is above 1.96 standard errors; two events are called ordered where their intervals do not overlap.
+Pure functions of the summary of a run (the content of `summary.json`), its datasets and its configuration. The LLC is
+said to drop where it ends below its peak by more than 3 standard errors and 10% of the peak, the rule of
+`slt_grok.transitions`; two events are said to be ordered where their intervals do not overlap.
 """
 
 import math
@@ -12,9 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from slt_grok.report.words import capital, known, listing, measure_name, number, percent, plural, plus_minus, step
+from slt_grok.plots.style import measure_name
+from slt_grok.report.words import capital, known, listing, number, percent, plural, plus_minus, step
 
-QUANTILE = 1.96
+DROP_ERRORS, DROP_SHARE = 3.0, 0.1  # a peak is the largest of many estimates, so that 1.96 would find drops in noise
+OVER_SEEDS = "Over the seeds: the median step with the widest interval, of the changes that every seed has."
 Summary = Mapping[str, Any]
 Datasets = Mapping[str, xr.Dataset]
 Config = Mapping[str, Any]
@@ -34,6 +37,7 @@ def sections(summary: Summary, datasets: Datasets, config: Config) -> list[Secti
         found = [
             Section("Generalisation", generalisation_over_seeds(several, config)),
             Section("Local learning coefficient", llc_over_seeds(several, datasets.get("llc"))),
+            Section("Order of events", [*order(summary), OVER_SEEDS]),
             Section("Fourier circuit", circuit_over_seeds(several, datasets)),
         ]
     else:
@@ -94,9 +98,10 @@ def generalisation(summary: Summary, config: Config) -> list[str]:
         delay = generalised - memorised
         sentences.append(text + (f", {step(delay)} steps later." if delay > 0 else ": without a delay."))
     elif known(generalised):
-        sentences.append(f"The network generalised by step {step(generalised)}.")
+        sentences.append(f"The network generalised by step {step(generalised)}{_threshold(config, 'test')}.")
     elif known(memorised):
-        sentences.append(f"The network memorised the train set by step {step(memorised)}.")
+        until = f"by step {step(memorised)}{_threshold(config, 'train')}"
+        sentences.append(f"The network memorised the train set {until}.")
     else:
         sentences.append(f"The network did not memorise the train set: train accuracy ends at {percent(train)}.")
     if not known(test):
@@ -162,11 +167,11 @@ def effective(dataset: xr.Dataset | None) -> str:
 
 
 def llc_dropped(summary: Summary) -> bool | None:
-    """Whether the LLC ends below its peak by more than 1.96 standard errors; None where that is not known."""
-    drop, error = summary.get("llc_drop"), summary.get("llc_drop_se")
-    if not known(drop) or not known(error):
+    """Whether the LLC ends below its peak by 3 standard errors and 10% of the peak; None where that is not known."""
+    drop, error, peak = (summary.get(key) for key in ("llc_drop", "llc_drop_se", "llc_peak"))
+    if not known(drop) or not known(error) or not known(peak):
         return None
-    return drop > QUANTILE * error
+    return drop > max(DROP_ERRORS * error, DROP_SHARE * abs(peak))
 
 
 def llc(summary: Summary, dataset: xr.Dataset | None) -> list[str]:
@@ -188,7 +193,7 @@ def llc(summary: Summary, dataset: xr.Dataset | None) -> list[str]:
     elif dropped is None:
         text += f"a difference of {drop}, whose error is not known."
     else:
-        text += f"no drop beyond the error (difference {drop}, less than 1.96 standard errors)."
+        text += f"no drop (difference {drop}, not above 3 standard errors and 10% of the peak)."
     return [text, effective(dataset)]
 
 
@@ -204,7 +209,7 @@ def llc_over_seeds(several: Mapping[str, Summary], dataset: xr.Dataset | None) -
     label = f"effective LLC ({where})" if where else "effective LLC"
     count = sum(drop is True for drop in drops.values())
     seeds = plural(len(measured), "seed")
-    text = f"The {label} drops after its peak by more than 1.96 standard errors in {count} of {seeds}"
+    text = f"The {label} drops after its peak, by more than 3 standard errors and 10% of it, in {count} of {seeds}"
     values = np.array([s["llc_drop"] for s in measured])
     if len(values) > 1:
         error = values.std(ddof=1) / math.sqrt(len(values))
@@ -242,8 +247,8 @@ def circuit(summary: Summary, datasets: Datasets, config: Config) -> list[str]:
     train, guess = summary.get("train_loss_final"), _guess(config)
     if known(restricted) and known(excluded):
         text = (
-            f"At the end the loss is {number(restricted)} nats with these frequencies alone (restricted) and "
-            f"{number(excluded)} without them (excluded)"
+            f"At the end the loss is {number(restricted)} nats with these frequencies alone (restricted, test set) "
+            f"and {number(excluded)} without them (excluded, train set)"
         )
         text += f"; guessing costs {number(guess)}" if guess else ""
         if known(train) and guess:
@@ -301,16 +306,16 @@ def order(summary: Summary) -> list[str]:
     if not events:
         return ["No transition was seen."]
     if own is None:
-        return ["No transition of the LLC was seen."] if known(summary.get("llc_peak")) else []
-    sentences = []
-    for word, said in (("after", "after"), ("before", "before")):
+        return ["No fall of the LLC was seen."] if known(summary.get("llc_peak")) else []
+    sentences = [f"Half of the LLC's fall is done at step {step(own['step'])}{_interval(own)}."]
+    for word, others_are in (("after", "earlier"), ("before", "later")):
         names = [measure_name(event["measure"]) for event in others if relation(own, event) == word]
         if names:
-            sentences.append(f"The LLC changes (middle at step {step(own['step'])}) {said} {listing(names)}.")
+            sentences.append(f"Half-way {others_are} than that: {listing(names)}.")
     unresolved = [measure_name(event["measure"]) for event in others if relation(own, event) == "not resolved"]
     if unresolved:
         sentences.append(
-            f"Whether it changes before or after {listing(unresolved)} is not resolved: the intervals overlap."
+            f"Not resolved, since the intervals overlap, is the order of the LLC and {listing(unresolved)}."
         )
     return sentences
 
@@ -322,8 +327,18 @@ def _last(dataset: xr.Dataset, name: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _interval(event: Mapping[str, Any]) -> str:
+    ends = event.get("low"), event.get("high")
+    return f" (interval {step(ends[0])} to {step(ends[1])})" if all(map(known, ends)) else ""
+
+
 def _task(config: Config) -> Mapping[str, Any]:
     return config.get("task") or {}
+
+
+def _threshold(config: Config, split: str) -> str:
+    threshold = (config.get("transitions") or {}).get(f"{split}_threshold")
+    return f" ({split} accuracy at least {percent(threshold)})" if threshold else ""
 
 
 def _chance(config: Config) -> str:

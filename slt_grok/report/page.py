@@ -86,10 +86,9 @@ def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) ->
     if "circuits" in datasets and (part := found.get("Fourier circuit")):
         part.figures.extend(figures.spectrum(datasets["circuits"], folder))
     if part := found.get("Order of events"):
-        for seed, one in (by_seed(summary) or {"": summary}).items():
-            table = tables.events(one, f"Order of events{f', seed {seed}' if seed else ''}")
-            if table.rows:
-                part.tables.append(table)
+        made = [tables.events(summary, "Order of events")]
+        made += [tables.events(one, f"Seed {seed}", folded=True) for seed, one in by_seed(summary).items()]
+        part.tables.extend(table for table in made if table.rows)
     return list(found.values())
 
 

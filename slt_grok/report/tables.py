@@ -1,14 +1,15 @@
 """The tables of the page: key numbers, seeds, events, health of the chains, settings, provenance."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from slt_grok.plots.style import with_seed
+from slt_grok.plots.style import measure_name, with_seed
 from slt_grok.report.findings import Summary, by_seed, relation
-from slt_grok.report.words import MISSING, capital, known, listing, measure_name, percent, plus_minus, step
+from slt_grok.report.words import MISSING, capital, known, listing, percent, plus_minus, step
 
 
 class Table(NamedTuple):
@@ -42,15 +43,17 @@ def seeds(summary: Summary) -> Table:
     return Table("Every seed. *Effective LLC ± standard error, at one setting.", header, rows)
 
 
-def events(summary: Summary, title: str) -> Table:
+def events(summary: Summary, title: str, folded: bool = False) -> Table:
     """The transitions in order, each with its interval and whether the next one is later beyond the intervals."""
     found = sorted(summary.get("order_of_events") or [], key=lambda event: event["step"])
     rows = []
-    for event, following in zip(found, [*found[1:], None], strict=True):
+    for event, following in zip_longest(found, found[1:]):
         interval = f"{step(event.get('low'))} to {step(event.get('high'))}" if known(event.get("low")) else "unknown"
         later = "" if following is None else ("yes" if relation(event, following) == "before" else "not resolved")
         rows.append([capital(measure_name(event["measure"])), step(event["step"]), interval, later])
-    return Table(title, ["Measure", "Middle of its change (step)", "Interval (steps)", "Next one is later"], rows)
+    return Table(
+        title, ["Measure", "Middle of its change (step)", "Interval (steps)", "Next one is later"], rows, folded
+    )
 
 
 def health(llc: xr.Dataset) -> list[Table]:

@@ -30,7 +30,7 @@ def plus_minus(value: Any, error: Any) -> str:
     if not known(error) or error <= 0:
         return f"{number(value)} (error unknown)"
     places = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:,.{places}f} ± {error:,.{places}f}"
+    return f"{value:,.{places}f}\u00a0±\u00a0{error:,.{places}f}"  # not broken over two lines
 
 
 def percent(share: Any) -> str:
@@ -58,11 +58,6 @@ def listing(items: Sequence[Any]) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 seed`, `2 seeds`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def measure_name(measure: str) -> str:
-    """A measure's name in a sentence: `restricted_loss_sum` -> `restricted loss sum`, `llc` -> `LLC`."""
-    return measure.replace("_", " ").replace("llc", "LLC")
 
 
 def capital(text: str) -> str:

@@ -1,0 +1,57 @@
+"""The spectrum over training and the neuron clusters."""
+
+import numpy as np
+import pytest
+from matplotlib.collections import QuadMesh
+
+from slt_grok.plots import spectrum
+from slt_grok.plots.spectrum import step_edges
+from tests import synthetic
+
+
+def test_heat_map_holds_the_shares_in_per_cent():
+    data = synthetic.circuits()
+    upper = spectrum(data).axes[0]
+    mesh = next(c for c in upper.collections if isinstance(c, QuadMesh))
+    values = np.asarray(mesh.get_array()).reshape(26, 19)
+    share = 100 * data.embedding_spectrum.isel(seed=0).values.T
+    shown = share > 100 / 26 / 20
+    np.testing.assert_allclose(values[shown], share[shown])
+    assert upper.get_ylabel().startswith("Frequency")
+    assert upper.get_xscale() == "symlog"
+
+
+def test_key_frequencies_are_marked_in_the_colours_of_their_clusters():
+    data = synthetic.circuits()
+    figure = spectrum(data)
+    marks = {text.get_text().split()[-1]: text.get_color() for text in figure.axes[0].texts if "◀" in text.get_text()}
+    assert set(marks) == {"5", "12", "23"}
+    for k, color in marks.items():
+        size = data.neuron_cluster_size.isel(seed=0).sel(frequency=int(k))
+        assert any(
+            a.get_color() == color and np.array_equal(np.asarray(a.get_ydata()), size) for a in figure.axes[1].lines
+        )
+
+
+def test_random_table_says_that_there_is_no_cluster():
+    figure = spectrum(synthetic.circuits(grok=False))
+    assert any("no neuron" in text.get_text() for text in figure.axes[1].texts)
+    assert not any("◀" in text.get_text() for text in figure.axes[0].texts)
+
+
+def test_columns_reach_half_way_on_the_logarithmic_axis():
+    edges = step_edges(np.array([10, 100, 1000]))
+    np.testing.assert_allclose(edges, [10 / 10**0.5, 10 * 10**0.5, 100 * 10**0.5, 1000])
+    with_zero = step_edges(synthetic.STEPS)
+    assert with_zero[0] == 0
+    assert with_zero[-1] == pytest.approx(5000, rel=1e-12)
+    assert (with_zero[:-1] <= synthetic.STEPS).all()
+    assert (with_zero[1:-1] >= synthetic.STEPS[:-1]).all()
+    assert (np.diff(with_zero) > 0).all()
+
+
+def test_the_named_seed_is_drawn():
+    data = synthetic.circuits(seeds=2)
+    mesh = next(c for c in spectrum(data, seed=1).axes[0].collections if isinstance(c, QuadMesh))
+    values = np.asarray(mesh.get_array()).reshape(26, 19)
+    np.testing.assert_allclose(values[4, 0], 100 * data.embedding_spectrum.sel(seed=1, frequency=5)[0])
