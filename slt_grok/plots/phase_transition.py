@@ -4,6 +4,7 @@ Phases after Nanda et al., "Progress measures for grokking via mechanistic inter
 memorisation, circuit formation, cleanup.
 """
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -174,7 +175,7 @@ def draw_events(axes: Axes, events: list[Event]) -> None:
         axes.plot([event.low, event.high], [row, row], color=color, lw=2.2, alpha=0.55, solid_capstyle="butt")
         axes.plot(event.step, row, "|", ms=7, mew=1.6, color=color)
         axes.annotate(
-            measure_name(event.measure),
+            re.sub(r"W_(.)", r"$W_\1$", measure_name(event.measure)),
             (1.015, row),
             xycoords=axes.get_yaxis_transform(),
             va="center",

@@ -93,7 +93,8 @@ def generalisation(summary: Summary, config: Config) -> list[str]:
     sentences = []
     if known(memorised) and known(generalised):
         text = (
-            f"The network memorised the train set by step {step(memorised)} and generalised by step {step(generalised)}"
+            f"The network memorised the train set by step {step(memorised)}{_threshold(config, 'train')} "
+            f"and generalised by step {step(generalised)}{_threshold(config, 'test')}"
         )
         delay = generalised - memorised
         sentences.append(text + (f", {step(delay)} steps later." if delay > 0 else ": without a delay."))
