@@ -5,7 +5,7 @@ import pytest
 from matplotlib.collections import FillBetweenPolyCollection
 
 from slt_grok.errors import SltGrokError
-from slt_grok.plots import llc_curve, llc_traces
+from slt_grok.plots import llc_curve, llc_traces, save
 from tests import synthetic
 
 
@@ -81,3 +81,12 @@ def test_checkpoint_where_every_chain_diverged_is_drawn():
 def test_unknown_seed_is_named():
     with pytest.raises(SltGrokError, match="expected a seed among 0, 1, got 7"):
         llc_traces(synthetic.llc(seeds=2), seed=7)
+
+
+def test_checkpoint_without_any_finite_loss_is_drawn(tmp_path):
+    data = synthetic.llc(diverged=(5,)).isel(step=[5]).copy(deep=True)
+    for name in ("loss_trace", "burn_in_loss", "baseline_loss", "rhat", "ess"):
+        data[name][:] = np.nan
+    figure = llc_traces(data)
+    assert "no R-hat" in figure.axes[0].get_title(loc="left")
+    save(figure, tmp_path, "traces")

@@ -8,7 +8,7 @@ from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.figure import Figure
 
 from slt_grok.errors import SltGrokError
-from slt_grok.plots import phase_transition
+from slt_grok.plots import phase_transition, save
 from slt_grok.plots.phase_transition import phase_spans
 from tests import synthetic
 
@@ -177,6 +177,13 @@ def test_several_seeds_have_thin_lines_and_their_median():
 def test_a_trajectory_without_seed_is_drawn():
     data = {name: dataset.isel(seed=0) for name, dataset in synthetic.datasets().items()}
     assert labels(phase_transition(**data)) == LABELS
+
+
+def test_a_run_whose_losses_are_not_finite_is_drawn(tmp_path):
+    data = synthetic.training()
+    save(phase_transition(training=data.map(lambda values: values * np.nan)), tmp_path, "lost")
+    no_test_set = phase_transition(training=data.assign(test_loss=data.test_loss * np.nan))
+    assert [text.get_text() for text in no_test_set.axes[0].get_legend().get_texts()] == ["train"]
 
 
 def test_settings_of_matplotlib_are_left_alone():
