@@ -1,0 +1,186 @@
+"""The estimator on networks: what must not change it, what must be said of it, and bad input."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import slt_grok
+from slt_grok.errors import SltGrokError
+from slt_grok.llc import SGLD, UnderdampedLangevin, chains, estimate
+from slt_grok.llc.diagnostics import chain_health, summarise
+from slt_grok.models import build
+from slt_grok.tasks import ModularTask
+from slt_grok.trajectories import Trajectory
+
+P = 7
+SHORT = {"sampler": SGLD(1e-4), "n_beta": 10.0, "gamma": 20.0, "chains": 3, "draws": 12, "burn_in": 5}
+
+
+@pytest.fixture(scope="module")
+def trajectory() -> Trajectory:
+    module = build("mlp", P, d_embed=4, d_mlp=6)
+    states = {}
+    for step in (0, 10, 200):
+        module.initialise(torch.Generator().manual_seed(step))
+        states[step] = {k: v.detach().clone() for k, v in module.named_parameters()}
+    return Trajectory.stack(module, states, ModularTask(P, train_fraction=0.6))
+
+
+def test_an_estimate_does_not_depend_on_the_other_checkpoints(trajectory: Trajectory) -> None:
+    together = estimate(trajectory, batch_size=8, **SHORT)
+    alone = estimate(trajectory.isel(step=1), batch_size=8, **SHORT)
+    np.testing.assert_allclose(together.loss_trace.isel(step=1), alone.loss_trace.isel(step=0), rtol=1e-5)
+    assert not np.allclose(together.loss_trace.isel(step=0), together.loss_trace.isel(step=1))
+
+
+def test_an_estimate_does_not_depend_on_the_memory(trajectory: Trajectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = estimate(trajectory, batch_size=8, **SHORT)
+    monkeypatch.setattr(chains, "WORKING_MEMORY", 1)
+    one_by_one = estimate(trajectory, batch_size=8, **SHORT)
+    np.testing.assert_allclose(whole.loss_trace, one_by_one.loss_trace, rtol=1e-5)
+
+
+def test_first_loss_of_a_full_batch_chain_is_the_baseline(trajectory: Trajectory) -> None:
+    result = estimate(trajectory, **SHORT)
+    first = result.burn_in_loss.isel(burn_in=0)
+    np.testing.assert_allclose(first, np.broadcast_to(result.baseline_loss.values[:, None], first.shape), rtol=1e-5)
+    inputs, labels = trajectory.task.data("train")
+    module = trajectory.network.module
+    for i in range(3):
+        module.load_state_dict({k: v[i] for k, v in trajectory.parameters.items()})
+        with torch.no_grad():
+            right = nn.functional.cross_entropy(module(inputs).double(), labels).item()
+        assert result.baseline_loss.values[i] == pytest.approx(right, rel=1e-6)
+
+
+def test_chains_never_share_minibatches_and_cover_an_epoch() -> None:
+    streams = np.random.SeedSequence(0).spawn(3)
+    batches = chains.Minibatches(streams, n=20, batch_size=5)
+    epoch = torch.stack([batches.rows(step) for step in range(4)], 1)  # (chain, batch, row)
+    assert all(sorted(chain.flatten().tolist()) == list(range(20)) for chain in epoch)
+    assert not torch.equal(epoch[0], epoch[1])
+    assert not torch.equal(epoch[1], epoch[2])
+    again = chains.Minibatches(streams, n=20, batch_size=5)
+    assert torch.equal(again.rows(3), epoch[:, 3])  # a function of the step
+    assert not torch.equal(batches.rows(4), epoch[:, 0])  # a new order in the next epoch
+
+
+def test_burn_in_is_not_averaged_in_and_thinning_picks_draws(trajectory: Trajectory) -> None:
+    every = estimate(trajectory, **{**SHORT, "draws": 24})
+    thinned = estimate(trajectory, thinning=2, **SHORT)
+    np.testing.assert_array_equal(thinned.loss_trace, every.loss_trace.isel(draw=slice(1, None, 2)))
+    mean = every.loss_trace.mean(("chain", "draw"))
+    np.testing.assert_allclose(every.llc, 10.0 * (mean - every.baseline_loss), rtol=1e-10)
+
+
+class Sine(nn.Module):
+    """A person's own regression network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+def test_three_lines_for_ones_own_module_data_and_loss() -> None:
+    """A linear regression has LLC d/2 at its least-squares solution, in the limit of large n_beta / gamma."""
+    torch.manual_seed(0)
+    x = torch.randn(200, 5, dtype=torch.float64)
+    y = x @ torch.randn(5, 1, dtype=torch.float64) + 0.1 * torch.randn(200, 1, dtype=torch.float64)
+    module = nn.Linear(5, 1, bias=False).double()
+    with torch.no_grad():
+        module.weight.copy_(torch.linalg.lstsq(x, y).solution.T)
+    result = estimate(
+        module, (x, y), loss=nn.functional.mse_loss, sampler=UnderdampedLangevin(0.02, 10.0), n_beta=1000.0, gamma=0.1,
+        chains=40, draws=400, burn_in=200, dtype=torch.float64,
+    )  # fmt: skip
+    assert abs(result.llc.item() - 2.5) < 3 * result.llc_se.item()
+    assert result.llc_se.item() < 0.05
+    assert result.llc_verdict.item() == "converged"
+    assert result.llc.dims == ()
+
+
+def test_default_n_beta_is_n_over_log_n() -> None:
+    x = torch.randn(50, 1)
+    result = estimate(Sine(), (x, x.sin()), loss=nn.functional.mse_loss, chains=2, draws=4, burn_in=0)
+    assert result.attrs["n_beta"] == pytest.approx(50 / math.log(50))
+
+
+def test_a_chain_that_runs_away_is_named_and_left_out(trajectory: Trajectory) -> None:
+    result = estimate(trajectory, **{**SHORT, "sampler": SGLD(1.0), "draws": 60})
+    assert set(result.llc_verdict.values) == {"diverged"}
+    assert np.isnan(result.llc).all()
+    assert all(word.startswith("diverged: ") for word in result.chain_health.values.ravel())
+
+
+def test_one_bad_chain_of_three() -> None:
+    rng = np.random.default_rng(0)
+    good = 1.0 + 0.1 * rng.standard_normal((3, 400))
+    losses = good.copy()
+    losses[1, 250:] = np.nan
+    health = [chain_health(chain, 0.5, 10.0, 100) for chain in losses]
+    assert health == ["healthy", "diverged: loss not finite from step 250 on", "healthy"]
+    summary = summarise(losses[:, 100:], health, 0.5, 10.0, finite_minimiser=False)
+    assert summary.llc == pytest.approx(10.0 * (good[[0, 2], 100:].mean() - 0.5))
+    assert summary.verdict == "effective"
+    assert "1 of 3 chains left out" in summary.reason
+
+
+def test_mcse_of_independent_draws_is_sd_over_root_n() -> None:
+    draws = 1.0 + 0.1 * np.random.default_rng(1).standard_normal((4, 500))
+    summary = summarise(draws, ["healthy"] * 4, 0.5, 10.0, finite_minimiser=True)
+    right = 10.0 * 0.1 / 2000**0.5
+    assert right * 0.8 < summary.llc_se < right * 2.2  # the spread of 4 means is a noisy estimate of the same thing
+    assert summary.verdict == "converged"
+    assert 1000 < summary.ess < 3000
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"), [((0, 0, 0, 0.5), "not converged"), ((-0.9, -0.9, -0.9, -0.9), "not a minimum")]
+)
+def test_verdicts(shift: tuple[float, ...], verdict: str) -> None:
+    draws = 1.0 + 0.1 * np.random.default_rng(2).standard_normal((4, 300)) + np.array(shift)[:, None]
+    summary = summarise(draws, ["healthy"] * 4, 0.5, 10.0, finite_minimiser=True)
+    assert summary.verdict == verdict
+    if verdict == "not a minimum":
+        assert summary.llc < 0  # reported, not clipped
+
+
+def test_excess_above_the_number_of_parameters_is_no_local_posterior() -> None:
+    losses = np.full(100, 3.0)
+    assert chain_health(losses, 0.0, 10.0, 31) == "healthy"
+    assert chain_health(losses, 0.0, 10.0, 29).startswith("diverged: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"n_beta": 0.0}, "n_beta"),
+        ({"gamma": -1.0}, "gamma"),
+        ({"batch_size": 1000}, "batch_size"),
+        ({"chains": 0}, "chains"),
+        ({"draws": 1}, "draws"),
+    ],
+)
+def test_a_bad_setting_is_named(trajectory: Trajectory, change: dict, named: str) -> None:
+    with pytest.raises(SltGrokError, match=named):
+        estimate(trajectory, **{**SHORT, **change})
+
+
+def test_a_module_without_data_or_with_nan_weights_is_refused() -> None:
+    module = nn.Linear(2, 2)
+    with pytest.raises(SltGrokError, match="data"):
+        estimate(module)
+    with torch.no_grad():
+        module.weight[0, 0] = float("nan")
+    with pytest.raises(SltGrokError, match=r"weight.*NaN"):
+        estimate(module, (torch.zeros(3, 2), torch.zeros(3, dtype=torch.int64)))
+
+
+def test_the_library_entry_is_where_the_readme_says() -> None:
+    assert slt_grok.llc.estimate is estimate
