@@ -37,7 +37,7 @@ COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, YELLOW)
 def spectrum(circuits: xr.Dataset, seed: int | None = None) -> Figure:
     """Heat map of the embedding's spectrum (frequency against step) above the neuron cluster sizes of one seed.
 
-    Each checkpoint's column reaches half way to its neighbours on the axis. Triangles at the right edge mark the key
+    Each checkpoint's column reaches half way to its neighbours on the axis. Numbers at the right edge name the key
     frequencies of the last checkpoint (neuron rule), in the colours of their lines below; other frequencies are grey.
     The colours run from a twentieth of the uniform share 1/((p-1)/2) to 100%, the same for every run of one p.
 
@@ -66,17 +66,40 @@ def spectrum(circuits: xr.Dataset, seed: int | None = None) -> Figure:
     upper.set_ylabel("Frequency $k$")
     keys = frequency[one.key_frequency.isel(step=-1).values.astype(bool)]
     colors = {int(k): COLORS[i % len(COLORS)] for i, k in enumerate(keys)}
-    for k, color in colors.items():
+    for (k, color), place in zip(colors.items(), spread(list(colors), 0.055 * len(frequency)), strict=True):
         upper.annotate(
-            f"◀ {k}", (1.008, k), xycoords=upper.get_yaxis_transform(), color=color, va="center", fontsize=7,
+            str(k),
+            (1.004, k),
+            xytext=(1.035, place),
+            xycoords=upper.get_yaxis_transform(),
+            textcoords=upper.get_yaxis_transform(),
+            color=color,
+            va="center",
+            fontsize=7,
             annotation_clip=False,
-        )  # fmt: skip
+            arrowprops={"arrowstyle": "-", "color": color, "lw": 1.0, "shrinkA": 1, "shrinkB": 0},
+        )
     clusters(lower, one, colors)
     step_axis(lower, steps)
     lower.spines[["top", "right"]].set_visible(False)
     panel_letters([upper, lower])
     figure.align_ylabels([upper, lower])
     return figure
+
+
+def spread(places: list[int], gap: float) -> list[float]:
+    """Heights for labels of ascending places, at least `gap` apart: each run of close ones centred on its places."""
+    runs: list[list[int]] = []
+    for place in places:
+        runs.append([place])
+        while len(runs) > 1 and _heights(runs[-2], gap)[-1] + gap > _heights(runs[-1], gap)[0]:
+            runs[-2:] = [runs[-2] + runs[-1]]
+    return [height for run in runs for height in _heights(run, gap)]
+
+
+def _heights(run: list[int], gap: float) -> list[float]:
+    middle = sum(run) / len(run)
+    return [middle + gap * (i - (len(run) - 1) / 2) for i in range(len(run))]
 
 
 def clusters(axes: Axes, one: xr.Dataset, colors: dict[int, str]) -> None:

@@ -186,7 +186,7 @@ def positive_over_seeds(axes: Axes, values: xr.DataArray, color: str, label: str
 
 def few_decades(axes: Axes) -> None:
     """At most some five labelled powers of ten on a logarithmic y axis; linear where nothing positive is drawn."""
-    if not np.isfinite(axes.dataLim.minpos[1]):
+    if not np.isfinite(axes.dataLim.minposy):
         axes.set_yscale("linear")
         return
     axes.yaxis.set_major_locator(LogLocator(numticks=5))

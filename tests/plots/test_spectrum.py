@@ -5,7 +5,7 @@ import pytest
 from matplotlib.collections import QuadMesh
 
 from slt_grok.plots import spectrum
-from slt_grok.plots.spectrum import step_edges
+from slt_grok.plots.spectrum import spread, step_edges
 from tests import synthetic
 
 
@@ -24,7 +24,7 @@ def test_heat_map_holds_the_shares_in_per_cent():
 def test_key_frequencies_are_marked_in_the_colours_of_their_clusters():
     data = synthetic.circuits()
     figure = spectrum(data)
-    marks = {text.get_text().split()[-1]: text.get_color() for text in figure.axes[0].texts if "◀" in text.get_text()}
+    marks = {text.get_text(): text.get_color() for text in figure.axes[0].texts if text.get_text().isdigit()}
     assert set(marks) == {"5", "12", "23"}
     for k, color in marks.items():
         size = data.neuron_cluster_size.isel(seed=0).sel(frequency=int(k))
@@ -36,7 +36,7 @@ def test_key_frequencies_are_marked_in_the_colours_of_their_clusters():
 def test_random_table_says_that_there_is_no_cluster():
     figure = spectrum(synthetic.circuits(grok=False))
     assert any("no neuron" in text.get_text() for text in figure.axes[1].texts)
-    assert not any("◀" in text.get_text() for text in figure.axes[0].texts)
+    assert not any(text.get_text().isdigit() for text in figure.axes[0].texts)
 
 
 def test_columns_reach_half_way_on_the_logarithmic_axis():
@@ -55,3 +55,10 @@ def test_the_named_seed_is_drawn():
     mesh = next(c for c in spectrum(data, seed=1).axes[0].collections if isinstance(c, QuadMesh))
     values = np.asarray(mesh.get_array()).reshape(26, 19)
     np.testing.assert_allclose(values[4, 0], 100 * data.embedding_spectrum.sel(seed=1, frequency=5)[0])
+
+
+def test_labels_of_neighbouring_frequencies_do_not_overlap():
+    assert spread([14, 41, 52], 3.0) == [14, 41, 52]
+    assert spread([35, 41, 42], 3.0) == [35, 40, 43]
+    places = spread([1, 2, 3, 4, 9, 11, 30], 3.0)
+    assert min(np.diff(places)) >= 3.0 - 1e-12
