@@ -109,7 +109,8 @@ def largest_eigenvalues(hessian: HessianLinearOperator, count: int, tolerance: f
 
     Returns
     -------
-    (count,) float64; NaN where Lanczos had not converged after its restarts.
+    (count,) float64; NaN where Lanczos had not converged after its restarts. Where eigenvalues lie closer together than
+    the tolerance, one of them may be passed over for the next.
     """
     generator = np.random.default_rng(seed)
     size = hessian.shape[0]
