@@ -64,8 +64,8 @@ def spectrum(circuits: xr.Dataset, folder: Path) -> list[Shown]:
     for seed, name, note in names(circuits, "spectrum"):
         caption = (
             f"Above: share of the embedding's squared norm at each Fourier frequency over training{note}, each column "
-            "reaching half way to the neighbouring checkpoints; numbers at the edge name the last checkpoint's "
-            "key frequencies. Below: how many neurons have more than 85% of their variance at a frequency, the key ones in "
+            "reaching half way to the neighbouring checkpoints; numbers at the edge name the last checkpoint's key "
+            "frequencies. Below: how many neurons have more than 85% of their variance at a frequency, the key ones in "
             f"the same colours. {STEP_AXIS}"
         )
         paths = plots.save(plots.spectrum(circuits, seed=seed), folder, name)

@@ -128,14 +128,15 @@ def generalisation_over_seeds(several: Mapping[str, Summary], config: Config) ->
         text = f"{len(steps)} of {plural(len(several), 'seed')} {verb}"
         if steps:
             low, high = min(steps.values()), max(steps.values())
-            text += f", between steps {step(low)} and {step(high)} (median {step(median(steps.values()))})"
+            between = f"between steps {step(low)} and {step(high)} (median {step(median(steps.values()))})"
+            text += f", {between}" if low < high else f", by step {step(low)}"
         sentences.append(text + ".")
         absent = [seed for seed in several if seed not in steps]
         if steps and absent:
             sentences.append(f"Not seed {listing(absent)}.")
     tests = [s["test_accuracy_final"] for s in several.values() if known(s.get("test_accuracy_final"))]
     if tests:
-        text = f"Test accuracy ends between {percent(min(tests))} and {percent(max(tests))}{_chance(config)}."
+        text = f"Test accuracy ends at {percent(min(tests))} to {percent(max(tests))}{_chance(config)}."
         sentences.append(text)
     if _task(config).get("operation") == "random_table":
         sentences.append("The table is random, so there is no rule to find: these runs are the control.")

@@ -151,7 +151,7 @@ def test_several_seeds_are_counted():
     }
     summary["seeds"]["1"] |= {"generalization_step": 3000, "llc_drop": 100.0}
     text = said(summary, synthetic.datasets(seeds=3))
-    assert "3 of 3 seeds memorised the train set, between steps 250 and 250 (median 250)." in text
+    assert "3 of 3 seeds memorised the train set, by step 250." in text
     assert "2 of 3 seeds generalised, between steps 2,000 and 3,000 (median 2,500)." in text
     assert "Not seed 2." in text
     assert "in 2 of 3 seeds" in text
