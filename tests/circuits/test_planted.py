@@ -92,31 +92,55 @@ def test_an_untrained_network_has_no_circuit():
     assert data.clock_fve == 0
 
 
-def test_several_checkpoints_and_seeds():
-    """Seed 0 plants the first key early, seed 1 another key; the frequencies are those of the last step."""
+@pytest.mark.parametrize("chunk_bytes", [1, 2**29])  # networks one by one, and all at once
+def test_several_checkpoints_and_seeds(chunk_bytes, monkeypatch):
+    """Seeds end with keys of their own; the frequencies used at every step are those of the last one."""
+    monkeypatch.setattr(circuits.measurement, "CHUNK_BYTES", chunk_bytes)
     p = 13
-    quiet = {name: 0 * w for name, w in planted(p, [1]).named_parameters()}
-    stacks = {}
-    for step, factor in ((0, 0.0), (5, 0.2), (9, 0.4)):
-        nets = [dict(planted(p, [key], factor).named_parameters()) for key in (2, 5)]
-        stacks[step] = {n: torch.stack([net[n].detach() for net in nets]) for n in quiet}
-    module = planted(p, [1])
-    base = Trajectory.of(module, ModularTask(p, train_fraction=0.5))
-    parameters = {n: torch.stack([stacks[s][n] for s in stacks]) for n in quiet}
-    coords = {"step": np.array(list(stacks)), "seed": np.array([0, 1])}
+    keys = {0: (3, 3), 5: (2, 5), 9: (2, 5)}  # step -> key of each seed
+    scales = {0: 0.1, 5: 0.2, 9: 0.4}
+    base = planted_trajectory(p, [1], train_fraction=0.5)
+    parameters = {
+        name: torch.stack(
+            [
+                torch.stack(
+                    [dict(planted(p, [key], scales[step]).named_parameters())[name].detach() for key in keys[step]]
+                )
+                for step in keys
+            ]
+        )
+        for name in base.parameters
+    }
+    coords = {"step": np.array(list(keys)), "seed": np.array([0, 1])}
     trajectory = Trajectory(base.network, parameters, ("step", "seed"), coords)
     calls = []
     data = circuits.measure(trajectory, on_progress=lambda done, total: calls.append((done, total)))
     assert data.loss.dims == ("step", "seed", "split")
     assert data.circuit_frequency.dims == ("seed", "frequency")
     assert data.circuit_frequency.values.tolist() == [[k == 2 for k in range(1, 7)], [k == 5 for k in range(1, 7)]]
-    for s, factor in ((0, 0.0), (5, 0.2), (9, 0.4)):
-        for seed, key in ((0, 2), (1, 5)):
-            for name in LOSSES[:-1]:
-                found = data[name].sel(step=s, seed=seed, split="test")
-                np.testing.assert_allclose(found, clock_loss(p, {key: 8 * factor}), rtol=1e-12, err_msg=name)
+    assert data.key_frequency.sel(step=0).values.tolist() == [[k == 3 for k in range(1, 7)]] * 2
+    for step, scale in scales.items():
+        for seed, key in enumerate(keys[step]):
+            here = data.sel(step=step, seed=seed, split="test")
+            np.testing.assert_allclose(here.loss, clock_loss(p, {key: 8 * scale}), rtol=1e-12)
+            # at step 0 the circuit of the last step is not there yet
+            kept, removed = (math.log(p), here.loss) if step == 0 else (here.loss, math.log(p))
+            for name in LOSSES[1:-1]:
+                np.testing.assert_allclose(here[name], kept, rtol=1e-12, err_msg=name)
+            np.testing.assert_allclose(here.excluded_loss, removed, rtol=1e-12)
     assert calls[-1] == (6, 6)
-    assert np.isnan(data.clock_fve.sel(step=0)).all()  # zero logits have no variance to explain
+
+
+def test_one_frequency_excluded_is_the_train_loss_without_it():
+    p = 11
+    module = OneLayerTransformer(p, d_model=16, n_heads=2, d_mlp=24)
+    module.initialise(torch.Generator().manual_seed(0))
+    trajectory = Trajectory.of(module, ModularTask(p))
+    for k in (1, 4):
+        data = circuits.measure(trajectory, np.arange(1, 6) == k)
+        expected = data.excluded_loss.sel(split="train")
+        np.testing.assert_allclose(data.excluded_loss_by_frequency.sel(frequency=k), expected, rtol=1e-12)
+        assert abs(expected - data.excluded_loss.sel(split="all")) > 1e-4
 
 
 def test_chunks_and_shards_change_nothing(monkeypatch):
