@@ -85,15 +85,17 @@ def measure(
         definition = f"first recorded step with {split} accuracy at or above {threshold:g}"
         attrs = {"long_name": name.replace("_", " "), "units": "training steps", "definition": definition}
         variables[name] = (("seed",), np.array(steps), attrs | {"source": SOURCE})
-    onsets = [found["test_accuracy", s]["onset"].step for s in seeds]
-    ends = [phase_ends(*steps) for steps in zip(memorised, onsets, generalised, strict=True)]
+    ends = [
+        phase_ends(curve(datasets, "test_accuracy", s), *steps)
+        for s, *steps in zip(seeds, memorised, generalised, strict=True)
+    ]
     variables["phase_step"] = (
         ("phase_boundary", "seed"),
         np.array(ends).T,
         {
             "long_name": "last step of each phase",
             "units": "training steps",
-            "definition": "memorization_step; onset of the rise of test accuracy, not before it; generalization_step",
+            "definition": "memorization_step; test accuracy 10% of the way from there to its end; generalization_step",
             "source": SOURCE,
         },
     )

@@ -5,16 +5,19 @@ are told apart by eye from the progress measures; here their boundaries follow f
 other measure can be compared with them:
 
 - memorisation: from the start until train accuracy reaches its threshold;
-- circuit formation: from there until test accuracy has gone 10% of its rise (`transition_onset`);
+- circuit formation: from there until test accuracy has gone 10% of the way from its value there to its end;
 - cleanup: from there until test accuracy reaches its threshold.
+
+The rise of test accuracy is counted from memorisation on, since memorising a commutative table also answers the test
+pairs (b, a) of many train pairs (a, b): a jump of test accuracy that is no circuit.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from slt_grok.transitions.change import median_width
-from slt_grok.transitions.measures import Curve
+from slt_grok.transitions.change import find_change, median_width
+from slt_grok.transitions.measures import ACCURACY, Curve
 
 PHASES = ("memorization", "circuit_formation", "cleanup")
 
@@ -25,16 +28,19 @@ def first_step_at(curve: Curve, threshold: float) -> float:
     return float(curve.steps[reached[0]]) if len(reached) else np.nan
 
 
-def phase_ends(memorization: float, test_onset: float, generalization: float) -> tuple[float, float, float]:
+def phase_ends(test_accuracy: Curve, memorization: float, generalization: float) -> tuple[float, float, float]:
     """Last step of memorisation, circuit formation and cleanup.
 
-    The last two are NaN where the network never memorises, never generalises, generalises no later than it memorises,
-    or where test accuracy has no onset. Circuit formation is empty where test accuracy has begun to rise by the end
-    of memorisation.
+    The last two are NaN where the network never memorises or never generalises, where it generalises no later than it
+    memorises, and where test accuracy rises by less than 0.2 after memorisation.
     """
-    if not (memorization < generalization and np.isfinite(test_onset)):
+    if not memorization < generalization:
         return memorization, np.nan, np.nan
-    return memorization, min(max(test_onset, memorization), generalization), generalization
+    after = test_accuracy.steps >= memorization
+    onset = find_change(test_accuracy.steps[after], test_accuracy.values[after], ACCURACY)["onset"].step
+    if np.isnan(onset):
+        return memorization, np.nan, np.nan
+    return memorization, min(onset, generalization), generalization
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,25 @@ def test_first_step_at_a_threshold():
     assert np.isnan(first_step_at(Curve(curve.steps, curve.values - 0.5), 0.99))
 
 
+# test accuracy jumps to 0.2 with memorisation at 250, stays, then rises from 0.2 to 1 on a straight line in log step
+STEPS = np.array([0, 100, 250, 1000, 4000])
+ACCURACY = Curve(STEPS, np.array([0.0, 0.1, 0.2, 0.2, 1.0]))
+
+
 @pytest.mark.parametrize(
-    ("steps", "expected"),
+    ("accuracy", "memorization", "generalization", "expected"),
     [
-        ((250, 1200, 2000), (250, 1200, 2000)),
-        ((250, 180, 2000), (250, 250, 2000)),  # test accuracy rises at once: no circuit formation of its own
-        ((250, NAN, NAN), (250, NAN, NAN)),
-        ((250, NAN, 300), (250, NAN, NAN)),
-        ((NAN, 100, 200), (NAN, NAN, NAN)),
-        ((250, 100, 200), (250, NAN, NAN)),
+        (ACCURACY, 250, 4000, (250, 1001 * (4001 / 1001) ** 0.1 - 1, 4000)),
+        (ACCURACY, 250, 1000, (250, 1000, 1000)),  # a threshold below 10% of the rise
+        (ACCURACY, 250, NAN, (250, NAN, NAN)),
+        (ACCURACY, NAN, 4000, (NAN, NAN, NAN)),
+        (ACCURACY, 4000, 1000, (4000, NAN, NAN)),
+        (ACCURACY, 250, 250, (250, NAN, NAN)),
+        (Curve(STEPS, np.array([0.0, 0.1, 0.85, 0.9, 1.0])), 250, 4000, (250, NAN, NAN)),
     ],
 )
-def test_ends_of_phases(steps, expected):
-    np.testing.assert_array_equal(phase_ends(*steps), expected)
+def test_ends_of_phases(accuracy, memorization, generalization, expected):
+    np.testing.assert_allclose(phase_ends(accuracy, memorization, generalization), expected, rtol=1e-6)
 
 
 def test_drop_of_a_known_curve():
