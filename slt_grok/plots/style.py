@@ -109,7 +109,7 @@ def one_seed(dataset: xr.Dataset, seed: int | None) -> xr.Dataset:
 def linear_below(steps: Sequence[int] | np.ndarray) -> int | None:
     """The step above which the axis is logarithmic; None where no step is 0 and it is so everywhere.
 
-    The smallest positive step, at least a thousandth of the last one, rounded down to 1, 2 or 5 times a power of 10.
+    The smallest positive step, at least a 200th of the last one, rounded down to 1, 2 or 5 times a power of 10.
     """
     steps = np.asarray(steps)
     positive = steps[steps > 0]
@@ -117,7 +117,7 @@ def linear_below(steps: Sequence[int] | np.ndarray) -> int | None:
         return None
     if len(positive) == 0:
         return 1
-    bound = max(positive.min(), positive.max() / 1000, 1)
+    bound = max(positive.min(), positive.max() / 200, 1)
     power = 10 ** int(np.floor(np.log10(bound)))
     return int(max(m * power for m in (1, 2, 5) if m * power <= bound))
 
@@ -157,8 +157,11 @@ def over_seeds(axes: Axes, values: xr.DataArray, color: str, label: str, **line:
 
     Missing steps are bridged. Returns the line for the legend, or None where nothing is finite.
     """
-    data = values.transpose("step", "seed").dropna("step", how="all")
-    if data.sizes["step"] == 0:
+    return _lines(axes, values.transpose("step", "seed").dropna("step", how="all"), color, label, **line)
+
+
+def _lines(axes: Axes, data: xr.DataArray, color: str, label: str, **line: Any) -> Line2D | None:
+    if not np.isfinite(data).any():
         return None
     if data.sizes["seed"] > 1:
         for column in data.values.T:
@@ -169,7 +172,8 @@ def over_seeds(axes: Axes, values: xr.DataArray, color: str, label: str, **line:
 def positive_over_seeds(axes: Axes, values: xr.DataArray, color: str, label: str, **line: Any) -> Line2D | None:
     """`over_seeds` on a logarithmic axis; values <= 0, which have no place there, as triangles at its edge."""
     axes.set_yscale("log")
-    median = values.median("seed", skipna=True)
+    data = values.transpose("step", "seed").dropna("step", how="all")
+    median = data.median("seed", skipna=True)
     below = median.step.values[(median <= 0).values]
     axes.plot(
         below,
@@ -181,7 +185,7 @@ def positive_over_seeds(axes: Axes, values: xr.DataArray, color: str, label: str
         mew=0.8,
         transform=axes.get_xaxis_transform(),
     )
-    return over_seeds(axes, values.where(values > 0), color, label, **line)
+    return _lines(axes, data.where(data > 0), color, label, **line)  # broken where it is not positive
 
 
 def few_decades(axes: Axes) -> None:

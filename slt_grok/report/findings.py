@@ -310,10 +310,10 @@ def order(summary: Summary) -> list[str]:
     if own is None:
         return ["No fall of the LLC was seen."] if known(summary.get("llc_peak")) else []
     sentences = [f"Half of the LLC's fall is done at step {step(own['step'])}{_interval(own)}."]
-    for word, others_are in (("after", "earlier"), ("before", "later")):
+    for word, others_are in (("after", "before"), ("before", "after")):
         names = [measure_name(event["measure"]) for event in others if relation(own, event) == word]
         if names:
-            sentences.append(f"Half-way {others_are} than that: {listing(names)}.")
+            sentences.append(f"Half done {others_are} that: {listing(names)}.")
     unresolved = [measure_name(event["measure"]) for event in others if relation(own, event) == "not resolved"]
     if unresolved:
         sentences.append(

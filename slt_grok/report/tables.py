@@ -104,7 +104,7 @@ def settings(config: Mapping[str, Any]) -> list[Table]:
     plain = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
     parts = {"run": plain} | {key: value for key, value in config.items() if isinstance(value, Mapping)}
     return [
-        Table(capital(name), ["Key", "Value"], [[key, value] for key, value in flat(part)], folded=True)
+        Table(capital(measure_name(name)), ["Key", "Value"], [[key, value] for key, value in flat(part)], folded=True)
         for name, part in parts.items()
         if part
     ]

@@ -165,8 +165,8 @@ def test_several_seeds_are_counted():
 
 def test_order_of_events_follows_the_intervals(grokking):
     assert "Half of the LLC's fall is done at step 1,250 (interval 1,162 to 1,350)." in grokking
-    assert "Half-way earlier than that: train accuracy." in grokking
-    assert "Half-way later than that: test accuracy." in grokking
+    assert "Half done before that: train accuracy." in grokking
+    assert "Half done after that: test accuracy." in grokking
     assert "is the order of the LLC and restricted loss and excluded loss." in grokking
 
 
