@@ -92,7 +92,7 @@ class CircuitsSettings(Settings):
 class LandscapeSettings(Settings):
     """See `slt_grok.landscape.measure`."""
 
-    hessian_checkpoints: int = Field(default=12, ge=0, description="the Hessian is taken at this many, spread over log step")
+    hessian_checkpoints: int = Field(default=12, ge=0, description="the Hessian is taken at this many checkpoints")
     probes: int = Field(default=12, ge=2, description="random vectors of the trace estimate")
     eigenvalues: Positive = 3
     seed: int = Field(default=0, ge=0)

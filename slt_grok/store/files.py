@@ -27,7 +27,7 @@ def atomic(path: Path) -> Iterator[Path]:
     ------
     SltGrokError : the file cannot be written (full disk, no permission); an older file at `path` is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.part")  # what a killed process left is written over
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

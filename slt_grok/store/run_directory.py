@@ -175,7 +175,8 @@ def read_dataset(path: Path) -> xr.Dataset:
     """
     try:
         with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            return dataset.load()
+            # the encoding remembers the length of strings, and would cut longer ones when the data is written again
+            return dataset.load().drop_encoding()
     except FileNotFoundError as error:
         raise SltGrokError(f"{path}: no such measurement") from error
     except (OSError, KeyError, ValueError) as error:

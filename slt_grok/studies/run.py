@@ -205,12 +205,8 @@ def _conclude(run: RunDirectory, config: RunConfig) -> None:
 
 
 def spread(steps: np.ndarray, count: int) -> list[int]:
-    """At most `count` of the steps, nearest to equally spaced ones in log(1 + step), the last one among them."""
-    if not count:
-        return []
-    position = np.log1p(steps)
-    targets = np.linspace(position[-1], position[0], count)
-    return sorted({int(steps[np.abs(position - target).argmin()]) for target in targets})
+    """At most `count` of the steps, every n-th checkpoint, the last one among them."""
+    return [int(step) for step in steps[np.unique(np.linspace(len(steps) - 1, 0, count).round().astype(int))]]
 
 
 def _finish(run: RunDirectory, stage: str, start: float) -> None:

@@ -1,0 +1,89 @@
+"""A run killed with SIGKILL at ten random moments ends with the same values as one never killed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import xarray as xr
+import yaml
+
+import slt_grok
+
+CONFIG = {
+    "name": "killed",
+    "seeds": [0, 1],
+    "task": {"modulus": 13, "train_fraction": 0.6},
+    "model": {"kind": "transformer", "d_model": 32, "n_heads": 2, "d_mlp": 64},
+    "training": {
+        "steps": 1000,
+        "batch_size": 50,
+        "evaluate_every": 100,
+        "checkpoints": {"logarithmic": 6, "linear": 8},
+    },
+    "llc": {
+        "step_size": 0.01,
+        "n_beta": 20,
+        "gamma": 50,
+        "chains": 4,
+        "draws": 120,
+        "burn_in": 50,
+        "batch_size": 40,
+    },
+    "landscape": {"hessian_checkpoints": 4, "probes": 3, "eigenvalues": 2},
+}
+KILLS = 10
+
+
+def start(config: Path, out: Path) -> subprocess.Popen:
+    # saving at every step makes each moment of training a possible place to go on from
+    program = (
+        "import slt_grok.training.loop as loop; loop.SAVE_SECONDS = 0.2\n"
+        "import slt_grok.studies.run as run; run.SHARD_CHAINS = 16\n"
+        "from slt_grok.cli import main; main()"
+    )
+    command = [sys.executable, "-c", program, "run", str(config), "--out", str(out)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def finish(process: subprocess.Popen) -> None:
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors.decode()
+
+
+def test_a_run_killed_ten_times_ends_in_the_same_values(tmp_path: Path) -> None:
+    config = tmp_path / "killed.yaml"
+    config.write_text(yaml.safe_dump(CONFIG))
+    begin = time.monotonic()
+    finish(start(config, tmp_path / "through"))
+    whole = time.monotonic() - begin
+
+    moments = random.Random(0)
+    out = tmp_path / "killed"
+    killed_in = []
+    for _ in range(KILLS):
+        process = start(config, out)
+        # a share of the whole time: late enough to be past the imports, early enough to leave work for the next
+        try:
+            process.wait(timeout=whole * moments.uniform(0.15, 0.45))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
+        stages = json.loads((out / "manifest.json").read_text())["stages"] if out.exists() else {}
+        killed_in.append((process.returncode, len(stages)))
+    assert sum(code == -signal.SIGKILL for code, _ in killed_in) >= KILLS - 3, killed_in
+    finish(start(config, out))
+
+    through, resumed = slt_grok.load(tmp_path / "through"), slt_grok.load(out)
+    assert set(through.children) == set(resumed.children) >= {"training", "llc", "circuits", "landscape", "transitions"}
+    for label in through.children:
+        xr.testing.assert_identical(through[label].to_dataset(), resumed[label].to_dataset())
+    assert (tmp_path / "through" / "summary.json").read_text() == (out / "summary.json").read_text()
+    assert not list(out.rglob("*.part"))
+    assert not [path for path in (out / "state").rglob("*") if path.is_file()]
