@@ -171,13 +171,20 @@ def _circuits(run: RunDirectory, label: str, s: Any, trajectory: Trajectory, con
 def _landscape(run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Any) -> xr.Dataset:
     from slt_grok import landscape
 
+    first = trajectory.coords["step"][0]
     steps = spread(trajectory.coords["step"], s.hessian_checkpoints)
 
     def measure(shard: Trajectory, done: Any) -> xr.Dataset:
+        before = shard.coords["step"][0]  # the checkpoint before the shard's own is there for the path to it alone
+        own = [step for step in steps if step > before or before == first]
         return landscape.measure(
-            shard, hessian_steps=steps, probes=s.probes, eigenvalues=s.eigenvalues, seed=s.seed,
+            shard,
+            hessian_steps=own,
+            probes=s.probes,
+            eigenvalues=s.eigenvalues,
+            seed=s.seed,
             on_progress=lambda n, total: done(n / total),
-        )  # fmt: skip
+        )
 
     return measure_in_shards(
         run, label, trajectory, measure, content, size=4, overlap=1,
