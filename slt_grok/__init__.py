@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import xarray as xr
 
-    from slt_grok import circuits, landscape, llc, transitions  # noqa: F401
-    from slt_grok.trajectories import Trajectory
+    from slt_grok import circuits, landscape, llc, plots, transitions  # noqa: F401
+    from slt_grok.trajectories import Network, Trajectory  # noqa: F401
 
 __version__ = "0.1.0"
 
@@ -61,6 +61,8 @@ def trajectory(run: str | Path) -> "Trajectory":
 
 def __getattr__(name: str) -> Any:
     """Subpackages on first use, so that the command line starts fast."""
-    if name in ("circuits", "landscape", "llc", "transitions"):
+    if name in ("circuits", "landscape", "llc", "plots", "transitions"):
         return import_module(f"slt_grok.{name}")
+    if name in ("Network", "Trajectory"):
+        return getattr(import_module("slt_grok.trajectories"), name)
     raise AttributeError(f"module 'slt_grok' has no attribute {name!r}")

@@ -69,14 +69,31 @@ def chain_bytes(network: Network, parameters: Tensor, inputs: Tensor, targets: T
     return 6 * parameters.nbytes + 2 * sum(kept.values())
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """What is sampled, and how.
+
+    Parameters
+    ----------
+    network : the function and its loss.
+    inputs, targets : the n samples.
+    sampler : see `slt_grok.llc.samplers`.
+    schedule : length and batch.
+    n_beta, gamma : see `LocalPosterior`.
+    """
+
+    network: Network
+    inputs: Tensor
+    targets: Tensor
+    sampler: Sampler
+    schedule: Schedule
+    n_beta: float
+    gamma: float
+
+
 def run_chains(
-    network: Network,
+    sampling: Sampling,
     centers: Tensor,
-    data: tuple[Tensor, Tensor],
-    sampler: Sampler,
-    schedule: Schedule,
-    n_beta: float,
-    gamma: float,
     streams: Sequence[np.random.SeedSequence],
     on_steps: Callable[[int, float], None],
 ) -> Tensor:
@@ -84,10 +101,8 @@ def run_chains(
 
     Parameters
     ----------
-    network : the function and loss that are sampled.
+    sampling : what is sampled, and how.
     centers : w* of each chain, (chains, d).
-    data : inputs and targets, n samples.
-    sampler, schedule, n_beta, gamma : see their classes and `LocalPosterior`.
     streams : one seed sequence a chain.
     on_steps : called after each step with the chain-steps done and the mean loss, for a progress bar.
 
@@ -96,26 +111,20 @@ def run_chains(
     float64 (chains, burn_in + draws * thinning): the loss on the step's batch before the step, so that the first is
     the loss at w*. The values of a chain that leaves every bound are kept as they are, infinite or NaN.
     """
-    inputs, targets = data
-    example = schedule.batch_size or len(inputs)
-    per_chain = chain_bytes(network, centers[:1], inputs[:example], targets[:example])
+    example = sampling.schedule.batch_size or len(sampling.inputs)
+    per_chain = chain_bytes(sampling.network, centers[:1], sampling.inputs[:example], sampling.targets[:example])
     size = max(1, WORKING_MEMORY // per_chain)
     batches = zip(centers.split(size), [streams[i : i + size] for i in range(0, len(streams), size)], strict=True)
-    return torch.cat([_run_batch(network, c, data, sampler, schedule, n_beta, gamma, s, on_steps) for c, s in batches])
+    return torch.cat([_run_batch(sampling, *batch, on_steps) for batch in batches])
 
 
 def _run_batch(
-    network: Network,
+    sampling: Sampling,
     centers: Tensor,
-    data: tuple[Tensor, Tensor],
-    sampler: Sampler,
-    schedule: Schedule,
-    n_beta: float,
-    gamma: float,
     streams: Sequence[np.random.SeedSequence],
     on_steps: Callable[[int, float], None],
 ) -> Tensor:
-    inputs, targets = data
+    network, sampler, schedule = sampling.network, sampling.sampler, sampling.schedule
     noise_streams, batch_streams = zip(*(stream.spawn(2) for stream in streams), strict=True)
     generators = [generator(stream) for stream in noise_streams]
     noise = torch.empty_like(centers)
@@ -125,19 +134,19 @@ def _run_batch(
             row.normal_(generator=own)
         return noise
 
-    posterior = LocalPosterior(centers, n_beta, gamma)
+    posterior = LocalPosterior(centers, sampling.n_beta, sampling.gamma)
     state = sampler.init(centers.clone(), draw_noise())
     minibatches = None
     if schedule.batch_size is not None:
-        minibatches = Minibatches(batch_streams, len(inputs), schedule.batch_size)
+        minibatches = Minibatches(batch_streams, len(sampling.inputs), schedule.batch_size)
     losses = torch.empty(len(centers), schedule.steps, dtype=torch.float64)
     gradient = torch.empty_like(centers)
     for step in range(schedule.steps):
         leaves = {k: v.detach().requires_grad_() for k, v in unflatten(state.position, network.shapes).items()}
-        x, y = inputs, targets
+        x, y = sampling.inputs, sampling.targets
         if minibatches is not None:
             rows = minibatches.rows(step)
-            x, y = inputs[rows], targets[rows]
+            x, y = x[rows], y[rows]
         loss = network.stacked_mean_loss(leaves, x, y, own_data=minibatches is not None)
         pieces = torch.autograd.grad(loss.sum(), list(leaves.values()))
         torch.cat([piece.flatten(1) for piece in pieces], dim=1, out=gradient)

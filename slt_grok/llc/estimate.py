@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.chains import Schedule, flatten, run_chains, unflatten
+from slt_grok.llc.chains import Sampling, Schedule, flatten, run_chains, unflatten
 from slt_grok.llc.diagnostics import chain_health, summarise
 from slt_grok.llc.samplers import SGLD, Sampler
 from slt_grok.llc.variables import ATTRS, DIMS, EFFECTIVE
@@ -87,13 +87,8 @@ def estimate(
         np.random.SeedSequence(seed, spawn_key=(*key, chain)) for key in _keys(trajectory) for chain in range(chains)
     ]
     losses = run_chains(
-        network,
+        Sampling(network, inputs, targets, sampler, schedule, n_beta, gamma),
         centers.repeat_interleave(chains, dim=0),
-        (inputs, targets),
-        sampler,
-        schedule,
-        n_beta,
-        gamma,
         streams,
         on_steps,
     )

@@ -1,0 +1,38 @@
+"""Keep what a finished run found, with the command and the provenance that made it, under analyses/results/.
+
+Usage: python analyses/record.py runs/quickstart
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from slt_grok.store import RunDirectory
+from slt_grok.store.files import read_json, write_json
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def record(run: Path) -> Path:
+    """Write `results/NAME.json`, and the phase-transition figure beside it; return the JSON's path."""
+    manifest, summary = RunDirectory(run).manifest, read_json(run / "summary.json")
+    name = manifest["config"]["name"]
+    content = {
+        "command": f"slt-grok run configs/{name}.yaml",
+        "summary": summary,
+        "stages": manifest["stages"],
+        "wall_seconds": round(sum(stage.get("wall_seconds", 0) for stage in manifest["stages"].values()), 1),
+        "environment": manifest["environment"],
+        "config": manifest["config"],
+    }
+    path = RESULTS / f"{name}.json"
+    write_json(path, content)
+    shutil.copyfile(run / "figures" / "phase_transition.png", RESULTS / f"{name}_phase_transition.png")
+    return path
+
+
+if __name__ == "__main__":
+    for folder in sys.argv[1:]:
+        written = record(Path(folder))
+        print(written, json.dumps(read_json(written)["wall_seconds"]), "s")

@@ -1,0 +1,63 @@
+"""A tiny run that many tests look at or do harm to, and the command line inside the test process."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from slt_grok.cli import main
+
+CONFIG: dict[str, Any] = {
+    "name": "tiny",
+    "task": {"modulus": 5, "train_fraction": 0.8},
+    "model": {"kind": "mlp", "d_embed": 4, "d_mlp": 8},
+    "training": {"steps": 20, "learning_rate": 0.01, "checkpoints": {"linear": 3}, "evaluate_every": 10},
+    "llc": {"step_size": 0.01, "n_beta": 5, "gamma": 10, "chains": 2, "draws": 8, "burn_in": 2},
+    "landscape": {"hessian_checkpoints": 1, "probes": 2, "eigenvalues": 1},
+}
+
+
+def write_config(path: Path, *changes: tuple[str, Any]) -> Path:
+    """The tiny configuration with some dotted keys changed."""
+    content = deepcopy(CONFIG)
+    for dotted, value in changes:
+        *parents, key = dotted.split(".")
+        place = content
+        for parent in parents:
+            place = place[parent]
+        place[key] = value
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, str]:
+    monkeypatch.setattr("sys.argv", ["slt-grok", *map(str, arguments)])
+    capsys.readouterr()
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0), capsys.readouterr().err
+    return 0, capsys.readouterr().err
+
+
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def slt_grok_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    return lambda *arguments: command(capsys, monkeypatch, *arguments)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    config = write_config(folder / "tiny.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["slt-grok", "run", str(config), "--out", str(folder / "run")])
+        with pytest.raises(SystemExit) as stop:
+            main()
+    assert not stop.value.code
+    return folder / "run"

@@ -1,0 +1,82 @@
+"""Files are whole or absent, and a measurement keeps its settings."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slt_grok.errors import SltGrokError
+from slt_grok.store import RunDirectory, atomic
+from slt_grok.store.run_directory import changed_keys, read_dataset, write_dataset
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def half() -> None:
+        with atomic(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_write_left_is_written_over(tmp_path: Path) -> None:
+    (tmp_path / ".file.part").write_text("left by a killed process")
+    with atomic(tmp_path / "file") as temporary:
+        temporary.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_checkpoints_come_back_bit_for_bit(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    tensors = {"a": torch.randn(2, 3, 4), "b": torch.randn(2, 5)}
+    run.write_checkpoint(2250, tensors)
+    assert run.checkpoint_path(2250).name == "step_00002250.safetensors"
+    assert run.steps == [2250]
+    back = run.read_checkpoint(2250, {"a": torch.Size([3, 4]), "b": torch.Size([5])})
+    assert all(torch.equal(back[name], tensors[name]) for name in tensors)
+
+
+def test_strings_longer_than_those_first_written_are_kept(tmp_path: Path) -> None:
+    for name, words in (("a", ["x", "xy"]), ("b", ["a longer word", "z"])):
+        write_dataset(tmp_path / f"{name}.nc", xr.Dataset({"word": ("step", words)}, {"step": [0, 1]}))
+    both = xr.concat([read_dataset(tmp_path / f"{name}.nc") for name in "ab"], "step")
+    write_dataset(tmp_path / "c.nc", both)
+    assert read_dataset(tmp_path / "c.nc").word.values.tolist() == ["x", "xy", "a longer word", "z"]
+
+
+def test_a_measurement_knows_its_settings(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    settings = {"gamma": 100.0, "nested": {"steps": [1, 2]}}
+    assert not run.measured("llc", settings)
+    run.write_measurement("llc", xr.Dataset({"llc": ("step", np.ones(3))}), settings)
+    assert run.measured("llc", settings)
+    with pytest.raises(SltGrokError, match=r"llc\.nc.*nested\.steps: \[1, 2\] -> \[1\].*new: null -> 3"):
+        run.measured("llc", {"gamma": 100.0, "nested": {"steps": [1]}, "new": 3})
+
+
+KEYS = st.sampled_from("abc")
+NESTED = st.recursive(st.integers(0, 2), lambda child: st.dictionaries(KEYS, child, max_size=3), max_leaves=6)
+
+
+@given(NESTED, NESTED)
+def test_changed_keys_are_none_exactly_for_equal_settings(old: object, new: object) -> None:
+    old, new = {"root": old}, {"root": new}
+    assert changed_keys(old, old) == []
+    # a missing key and an empty mapping hold the same settings
+    assert (changed_keys(old, new) == []) == (_leaves(old) == _leaves(new))
+
+
+def _leaves(tree: object, prefix: tuple = ()) -> dict:
+    if isinstance(tree, dict):
+        return {key: leaf for k, v in tree.items() for key, leaf in _leaves(v, (*prefix, k)).items()}
+    return {prefix: tree}

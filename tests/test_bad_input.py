@@ -1,0 +1,216 @@
+"""What a person does wrong becomes one sentence that names it, exit code 2, and nothing is lost."""
+
+import errno
+import hashlib
+import os
+import pickle
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from slt_grok.store import files
+from tests.conftest import CONFIG, Command, write_config
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of a finished run to do harm to."""
+    subprocess.run(["cp", "-r", finished, tmp_path / "run"], check=True)
+    return tmp_path / "run"
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def refused(result: tuple[int, str], *named: str) -> None:
+    code, error = result
+    assert code == 2, error
+    assert "Traceback" not in error
+    assert len([line for line in error.splitlines() if line.startswith("slt-grok: ")]) == 1, error
+    for name in named:
+        assert name in error, error
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("trainig", {}, "trainig: unknown key"),
+        ("llc.epsilon", 0.1, "llc.epsilon: unknown key"),
+        ("model.d_modle", 8, "model.d_modle: unknown key"),
+        ("model.kind", "resnet", "model.kind: expected one of"),
+        ("training.steps", -5, "training.steps: expected greater than 0, got -5"),
+        ("training.steps", "many", "training.steps"),
+        ("training.optimizer", "adagrad", "training.optimizer"),
+        ("training.checkpoints.steps", [30], "got 30"),
+        ("task.train_fraction", 1.5, "task.train_fraction"),
+        ("task.operation", "division", "task.operation"),
+        ("task.modulus", 12, "task.modulus: expected an odd prime"),
+        ("llc.n_beta", float("nan"), "llc.n_beta"),
+        ("llc.gamma", 0, "llc.gamma"),
+        ("seeds", [1, 1], "seeds"),
+        ("name", "../elsewhere", "name"),
+    ],
+)
+def test_a_wrong_key_or_value(slt_grok_command: Command, tmp_path: Path, key: str, value: Any, named: str) -> None:
+    config = write_config(tmp_path / "wrong.yaml", (key, value))
+    refused(slt_grok_command("run", config, "--out", tmp_path / "run"), "wrong.yaml", named)
+    assert not (tmp_path / "run").exists()
+
+
+def test_p_not_prime_is_fine_where_no_metric_needs_it(slt_grok_command: Command, tmp_path: Path) -> None:
+    config = write_config(
+        tmp_path / "c.yaml", ("task.modulus", 6), ("circuits", None), ("landscape", None), ("llc", None)
+    )
+    code, error = slt_grok_command("run", config, "--out", tmp_path / "run")
+    assert code == 0, error
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("content", [None, "a: [1", "- just a list", "\x00\x01"])
+def test_a_configuration_that_is_none(slt_grok_command: Command, tmp_path: Path, content: str | None) -> None:
+    config = tmp_path / "config.yaml"
+    if content is not None:
+        config.write_text(content)
+    refused(slt_grok_command("run", config), "config.yaml")
+
+
+def test_a_missing_key_is_named(slt_grok_command: Command, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({k: v for k, v in CONFIG.items() if k != "task"}))
+    refused(slt_grok_command("run", config), "task: this key is missing")
+
+
+def test_a_changed_configuration_for_an_existing_run(slt_grok_command: Command, run: Path, tmp_path: Path) -> None:
+    before = fingerprint(run)
+    config = write_config(tmp_path / "changed.yaml", ("training.learning_rate", 0.02), ("llc.gamma", 20))
+    result = slt_grok_command("run", config, "--out", run)
+    refused(result, "training.learning_rate: 0.01 -> 0.02", "llc.gamma: 10.0 -> 20.0")
+    assert fingerprint(run) == before
+
+
+def test_other_settings_for_a_measurement_that_is_there(slt_grok_command: Command, run: Path, tmp_path: Path) -> None:
+    before = fingerprint(run)
+    config = write_config(tmp_path / "changed.yaml", ("llc.gamma", 20))
+    refused(slt_grok_command("measure", run, "--only", "llc", "--config", config), "gamma: 10.0 -> 20.0", "llc.nc")
+    assert fingerprint(run) == before
+    code, error = slt_grok_command("measure", run, "--only", "llc", "--config", config, "--label", "gamma20")
+    assert code == 0, error
+    assert (run / "measurements" / "llc@gamma20.nc").is_file()
+    assert fingerprint(run)["measurements/llc.nc"] == before["measurements/llc.nc"]
+
+
+def remeasure(command: Command, run: Path) -> tuple[int, str]:
+    (run / "measurements" / "llc.nc").unlink()
+    return command("measure", run, "--only", "llc")
+
+
+def test_a_truncated_checkpoint(slt_grok_command: Command, run: Path) -> None:
+    checkpoint = sorted((run / "checkpoints").iterdir())[-1]
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    refused(remeasure(slt_grok_command, run), checkpoint.name, "whole safetensors file")
+
+
+def test_no_checkpoints(slt_grok_command: Command, run: Path) -> None:
+    for checkpoint in (run / "checkpoints").iterdir():
+        checkpoint.unlink()
+    refused(remeasure(slt_grok_command, run), "checkpoints", "at least one")
+
+
+@pytest.mark.parametrize(
+    ("harm", "named"),
+    [
+        (lambda t: {**t, "W_E": torch.full_like(t["W_E"], float("nan"))}, "NaN"),
+        (lambda t: {**t, "W_E": t["W_E"][..., :2]}, "W_E of shape"),
+        (lambda t: {k: v for k, v in t.items() if k != "W_U"}, "W_U"),
+        (lambda t: {**t, "extra": torch.zeros(1, 2)}, "extra"),
+    ],
+)
+def test_a_foreign_checkpoint_or_nan_weights(slt_grok_command: Command, run: Path, harm: Any, named: str) -> None:
+    checkpoint = sorted((run / "checkpoints").iterdir())[0]
+    save_file({k: v.contiguous() for k, v in harm(load_file(checkpoint)).items()}, checkpoint)
+    refused(remeasure(slt_grok_command, run), checkpoint.name, named)
+
+
+def test_a_damaged_measurement(slt_grok_command: Command, run: Path) -> None:
+    path = run / "measurements" / "training.nc"
+    path.write_bytes(path.read_bytes()[:200])
+    refused(slt_grok_command("measure", run), "training.nc")
+
+
+def test_no_run_directory(slt_grok_command: Command, tmp_path: Path) -> None:
+    refused(slt_grok_command("measure", tmp_path / "nothing"), "nothing", "manifest.json")
+    refused(slt_grok_command("show", tmp_path / "nothing"), "nothing", "manifest.json")
+    refused(slt_grok_command("report", tmp_path / "nothing"), "nothing", "manifest.json")
+
+
+def test_an_unknown_measurement(slt_grok_command: Command, run: Path) -> None:
+    refused(slt_grok_command("measure", run, "--only", "lcl"), "--only", "lcl")
+
+
+def test_an_output_path_that_cannot_be_written(slt_grok_command: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    config = write_config(tmp_path / "tiny.yaml")
+    refused(slt_grok_command("run", config, "--out", tmp_path / "file" / "run"), "manifest.json", "cannot be written")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_importing_a_file_never_executes_it(slt_grok_command: Command, tmp_path: Path) -> None:
+    witness = tmp_path / "executed"
+
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.system, (f"touch {witness}",)
+
+    torch.save({"model": Evil()}, tmp_path / "evil.pth")
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Evil()))
+    for name in ("evil.pth", "evil.pkl"):
+        refused(slt_grok_command("import", tmp_path / name, "--out", tmp_path / "run"), name)
+    assert not witness.exists()
+
+
+# -- full disk ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB, where this user may mount one."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("this user may not mount a file system of limited size")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk(slt_grok_command: Command, small_disk: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "tiny.yaml", ("model.d_embed", 64), ("model.d_mlp", 64))
+    refused(slt_grok_command("run", config, "--out", small_disk / "run"), str(small_disk), "No space left")
+    assert not list(small_disk.rglob("*.part"))
+    for path in (small_disk / "run" / "checkpoints").glob("*.safetensors"):
+        load_file(path)  # what is there is whole
+
+
+def test_a_disk_that_fills_up_keeps_what_was_there(
+    slt_grok_command: Command, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fingerprint(run)
+
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    refused(slt_grok_command("measure", run), "No space left", "untouched")
+    monkeypatch.undo()
+    assert fingerprint(run) == before

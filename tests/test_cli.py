@@ -1,0 +1,141 @@
+"""The command line and the library's front door, on a tiny finished run."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+import yaml
+
+import slt_grok
+from slt_grok.config import load_config
+from slt_grok.studies.run import spread
+from tests.conftest import CONFIG, Command, write_config
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def test_a_run_leaves_what_the_design_says(finished: Path) -> None:
+    for name in ("manifest.json", "summary.json", "report.html", "figures/phase_transition.svg"):
+        assert (finished / name).is_file(), name
+    labels = {path.stem for path in (finished / "measurements").iterdir()}
+    assert labels == {"training", "llc", "circuits", "landscape", "transitions"}
+    assert [path.name for path in sorted((finished / "checkpoints").iterdir())] == [
+        f"step_{step:08d}.safetensors" for step in (0, 10, 20)
+    ]
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert set(manifest["stages"]) >= labels
+    assert manifest["environment"]["packages"]["torch"]
+    assert not list((finished / "state").glob("*"))
+
+
+def test_every_variable_says_what_it_is(finished: Path) -> None:
+    for label, node in slt_grok.load(finished).children.items():
+        for name, variable in node.data_vars.items():
+            assert variable.attrs.get("long_name"), (label, name)
+    for label in ("llc", "circuits", "landscape"):
+        dataset = slt_grok.load(finished)[label].to_dataset()
+        numeric = [name for name in dataset if dataset[name].dtype.kind in "fib"]
+        assert all(dataset[name].attrs.get("definition") and dataset[name].attrs.get("source") for name in numeric)
+
+
+def test_summary_has_what_scripts_rely_on(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    assert summary.keys() >= {
+        "memorization_step",
+        "generalization_step",
+        "llc_peak",
+        "llc_peak_step",
+        "llc_final",
+        "llc_drop",
+        "key_frequencies",
+        "restricted_loss_final",
+        "excluded_loss_final",
+    }
+
+
+def test_load_and_trajectory_speak_of_the_same_checkpoints(finished: Path) -> None:
+    tree, networks = slt_grok.load(finished), slt_grok.trajectory(finished)
+    assert networks.dims == ("step", "seed")
+    for label in ("llc", "circuits", "landscape"):
+        np.testing.assert_array_equal(tree[label].step, networks.coords["step"])
+    losses = tree["circuits"].loss.sel(split="train")
+    np.testing.assert_allclose(tree["llc"].baseline_loss, losses, rtol=1e-10)
+    np.testing.assert_allclose(tree["training"].train_loss.sel(step=[0, 10, 20]), losses, rtol=1e-5)
+
+
+def test_running_again_does_nothing_new(finished: Path, slt_grok_command: Command, tmp_path: Path) -> None:
+    times = {path: path.stat().st_mtime_ns for path in finished.glob("checkpoints/*")}
+    times |= {finished / "measurements" / f"{x}.nc": 0 for x in ("llc", "circuits", "landscape", "training")}
+    times = {path: path.stat().st_mtime_ns for path in times}
+    code, error = slt_grok_command("run", write_config(tmp_path / "same.yaml"), "--out", finished)
+    assert code == 0, error
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_show_and_help_and_version(finished: Path) -> None:
+    def output(*arguments: str) -> str:
+        command = [sys.executable, "-m", "slt_grok", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert output("--version").strip() == slt_grok.__version__
+    for command in ("run", "measure", "import", "report", "show"):
+        assert command in output("--help")
+    assert "llc_final" in output("show", str(finished))
+
+
+def test_starting_is_not_slowed_by_what_a_command_does_not_need() -> None:
+    """The heavy libraries are imported by the stages that use them."""
+    heavy = ("torch", "matplotlib", "curvlinops", "xarray")
+    program = f"import sys, slt_grok.cli; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configurations_are_valid_and_named_after_their_file(path: Path) -> None:
+    config = load_config(path)
+    assert config.name == path.stem
+    assert config.llc is not None
+    assert config.training is not None
+    assert max(config.training.checkpoints.at(config.training.steps)) == config.training.steps
+
+
+def test_the_shipped_configurations_are_those_the_readme_lists() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert {path.name for path in CONFIGS} >= {
+        f"{name}.yaml" for name in ("quickstart", "mod113", "clock", "pizza", "random_table", "devinterp_notebook")
+    }
+    for path in CONFIGS:
+        assert f"configs/{path.name}" in readme, path.name
+
+
+def test_the_readme_shows_the_script_that_ships() -> None:
+    script = (ROOT / "analyses" / "bring_your_own.py").read_text()
+    assert script.split('"""', 2)[2].strip() in (ROOT / "README.md").read_text()
+
+
+def test_several_seeds_in_one_run(slt_grok_command: Command, tmp_path: Path) -> None:
+    content = {**CONFIG, "seeds": [2, 7], "landscape": None}
+    (tmp_path / "seeds.yaml").write_text(yaml.safe_dump(content))
+    code, error = slt_grok_command("run", tmp_path / "seeds.yaml", "--out", tmp_path / "both")
+    assert code == 0, error
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump({**content, "seeds": [7]}))
+    code, error = slt_grok_command("run", tmp_path / "one.yaml", "--out", tmp_path / "one")
+    assert code == 0, error
+    both, one = slt_grok.load(tmp_path / "both")["llc"], slt_grok.load(tmp_path / "one")["llc"]
+    assert both.seed.values.tolist() == [2, 7]
+    # a seed's streams are its own: its numbers are those of the seed alone, up to rounding
+    xr.testing.assert_allclose(both.llc.sel(seed=7), one.llc.sel(seed=7), rtol=1e-3)
+
+
+def test_spread_takes_every_nth_checkpoint_and_the_last() -> None:
+    steps = np.array([0, 1, 2, 5, 10, 100, 1000])
+    assert spread(steps, 3) == [0, 5, 1000]
+    assert spread(steps, 1) == [1000]
+    assert spread(steps, 0) == []
+    assert spread(steps, 50) == steps.tolist()
