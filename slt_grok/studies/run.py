@@ -157,7 +157,9 @@ def _llc(
 def _circuits(run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Any) -> xr.Dataset:
     from slt_grok import circuits
 
-    keys = circuits.key_frequencies(trajectory.isel(step=-1))
+    last = trajectory.isel(step=-1)
+    keys = circuits.key_frequencies(last)
+    run.write_measurement(f"{label}@null", circuits.null(last), content)
 
     def measure(shard: Trajectory, done: Any) -> xr.Dataset:
         return circuits.measure(shard, keys, lambda n, total: done(n / total))
