@@ -40,7 +40,7 @@ ATTRS = {
     "llc_verdict_reason": {"long_name": "reason of the verdict"},
     "baseline_loss": {
         "long_name": "loss at the checkpoint",
-        "units": "nat",
+        "units": "nats",
         "definition": "L(w*), mean over the full train set in float64",
         "source": _LAU,
     },
@@ -55,12 +55,12 @@ ATTRS = {
     },
     "loss_trace": {
         "long_name": "loss at each draw",
-        "units": "nat",
+        "units": "nats",
         "definition": "mean loss over the step's batch, in float64",
     },
     "burn_in_loss": {
         "long_name": "loss during burn-in",
-        "units": "nat",
+        "units": "nats",
         "definition": "mean loss over the step's batch, in float64; never averaged in",
     },
 }

@@ -13,7 +13,7 @@ from slt_grok.report.findings import Config, Datasets, Summary, by_seed, effecti
 from slt_grok.store import RunDirectory, atomic
 from slt_grok.store.files import read_json
 
-SHOWN = ("training", "llc", "circuits", "landscape", "transitions")
+SHOWN = ("training", "llc", "circuits", "circuits@null", "landscape", "transitions")
 
 
 class Part(NamedTuple):
@@ -85,6 +85,7 @@ def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) ->
         part.tables.extend(tables.health(datasets["llc"]))
     if "circuits" in datasets and (part := found.get("Fourier circuit")):
         part.figures.extend(figures.spectrum(datasets["circuits"], folder))
+        part.tables.extend(tables.null(datasets["circuits"], datasets.get("circuits@null")))
     if part := found.get("Order of events"):
         made = [tables.events(summary, "Order of events")]
         made += [tables.events(one, f"Seed {seed}", folded=True) for seed, one in by_seed(summary).items()]

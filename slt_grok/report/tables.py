@@ -9,7 +9,7 @@ import xarray as xr
 
 from slt_grok.plots.style import measure_name, with_seed
 from slt_grok.report.findings import Summary, by_seed, relation
-from slt_grok.report.words import MISSING, capital, known, listing, percent, plus_minus, step
+from slt_grok.report.words import MISSING, capital, known, listing, number, percent, plus_minus, step
 
 
 class Table(NamedTuple):
@@ -54,6 +54,33 @@ def events(summary: Summary, title: str, folded: bool = False) -> Table:
     return Table(
         title, ["Measure", "Middle of its change (step)", "Interval (steps)", "Next one is later"], rows, folded
     )
+
+
+def null(circuits: xr.Dataset, null: xr.Dataset | None) -> list[Table]:
+    """Circuit measures of the last checkpoint beside those of the same network with its tokens renamed at random."""
+    if null is None:
+        return []
+    found, chance = (with_seed(d).isel(step=-1) for d in (circuits, null))
+    rows = [
+        [str(found[name].attrs["long_name"]), *(_over_seeds(one[name]) for one in (found, chance))]
+        for name in ("neuron_share", "gini_embedding", "gini_neuron_logit_map", "clock_fve")
+    ]
+    rows += [
+        [
+            f"{found[name].attrs['long_name']}, {split} set",
+            *(_over_seeds(d[name].sel(split=split)) for d in (found, chance)),
+        ]
+        for name, split in (("restricted_loss_sum", "all"), ("trig_loss", "all"), ("excluded_loss", "train"))
+    ]
+    caption = (
+        "The circuit at the last checkpoint, and its null: the same network with the tokens renamed at random, which "
+        "keeps what it computes and takes away what depends on the order of the residues (median over seeds)"
+    )
+    return [Table(caption, ["Measure", "Network", "Null"], rows)]
+
+
+def _over_seeds(values: xr.DataArray) -> str:
+    return number(float(values.median()))
 
 
 def health(llc: xr.Dataset) -> list[Table]:

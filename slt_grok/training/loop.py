@@ -181,7 +181,7 @@ def _dataset(curves: Mapping[int, Tensor], seeds: Sequence[int]) -> xr.Dataset:
     for row, (split, quantity) in enumerate((s, q) for q in ("loss", "accuracy") for s in ("train", "test")):
         attrs = {"long_name": f"{split} {quantity}", "source": source}
         if quantity == "loss":
-            attrs |= {"units": "nat", "definition": f"mean cross-entropy over the {split} set in float64"}
+            attrs |= {"units": "nats", "definition": f"mean cross-entropy over the {split} set in float64"}
         else:
             attrs |= {"units": "1", "definition": f"share of {split} pairs whose largest logit is the right answer"}
         variables[f"{split}_{quantity}"] = (("step", "seed"), values[:, row], attrs)
