@@ -23,12 +23,12 @@ def test_a_run_leaves_what_the_design_says(finished: Path) -> None:
     for name in ("manifest.json", "summary.json", "report.html", "figures/phase_transition.svg"):
         assert (finished / name).is_file(), name
     labels = {path.stem for path in (finished / "measurements").iterdir()}
-    assert labels == {"training", "llc", "circuits", "landscape", "transitions"}
+    assert labels == {"training", "llc", "circuits", "circuits@null", "landscape", "transitions"}
     assert [path.name for path in sorted((finished / "checkpoints").iterdir())] == [
         f"step_{step:08d}.safetensors" for step in (0, 10, 20)
     ]
     manifest = json.loads((finished / "manifest.json").read_text())
-    assert set(manifest["stages"]) >= labels
+    assert set(manifest["stages"]) >= labels - {"circuits@null"}
     assert manifest["environment"]["packages"]["torch"]
     assert not list((finished / "state").glob("*"))
 
@@ -37,7 +37,7 @@ def test_every_variable_says_what_it_is(finished: Path) -> None:
     for label, node in slt_grok.load(finished).children.items():
         for name, variable in node.data_vars.items():
             assert variable.attrs.get("long_name"), (label, name)
-    for label in ("llc", "circuits", "landscape"):
+    for label in ("llc", "circuits", "circuits@null", "landscape"):
         dataset = slt_grok.load(finished)[label].to_dataset()
         numeric = [name for name in dataset if dataset[name].dtype.kind in "fib"]
         assert all(dataset[name].attrs.get("definition") and dataset[name].attrs.get("source") for name in numeric)
@@ -139,3 +139,18 @@ def test_spread_takes_every_nth_checkpoint_and_the_last() -> None:
     assert spread(steps, 1) == [1000]
     assert spread(steps, 0) == []
     assert spread(steps, 50) == steps.tolist()
+
+
+@pytest.mark.parametrize("name", ["quickstart", "random_table", "mod113"])
+def test_the_readme_states_the_recorded_numbers(name: str) -> None:
+    summary = json.loads((ROOT / "analyses" / "results" / f"{name}.json").read_text())["summary"]
+    row = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| `{name}`"))
+    generalised = summary["generalization_step"]
+    cells = [
+        f"{summary['memorization_step']:,}",
+        "never" if generalised is None else f"{generalised:,}",
+        f"{summary['llc_peak']:.1f} ± {summary['llc_peak_se']:.1f}",
+        f"{summary['llc_final']:.1f} ± {summary['llc_final_se']:.1f}",
+        ", ".join(map(str, summary["key_frequencies"])) or "none",
+    ]
+    assert [cell.strip() for cell in row.strip("|").split("|")][-5:] == cells

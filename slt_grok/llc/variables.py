@@ -57,10 +57,12 @@ ATTRS = {
         "long_name": "loss at each draw",
         "units": "nats",
         "definition": "mean loss over the step's batch, in float64",
+        "source": _LAU,
     },
     "burn_in_loss": {
         "long_name": "loss during burn-in",
         "units": "nats",
         "definition": "mean loss over the step's batch, in float64; never averaged in",
+        "source": _LAU,
     },
 }

@@ -62,15 +62,19 @@ def null(circuits: xr.Dataset, null: xr.Dataset | None) -> list[Table]:
         return []
     found, chance = (with_seed(d).isel(step=-1) for d in (circuits, null))
     rows = [
-        [str(found[name].attrs["long_name"]), *(_over_seeds(one[name]) for one in (found, chance))]
+        [capital(found[name].attrs["long_name"]), *(_over_seeds(one[name]) for one in (found, chance))]
         for name in ("neuron_share", "gini_embedding", "gini_neuron_logit_map", "clock_fve")
     ]
     rows += [
         [
-            f"{found[name].attrs['long_name']}, {split} set",
+            f"{capital(found[name].attrs['long_name'])}, {which}",
             *(_over_seeds(d[name].sel(split=split)) for d in (found, chance)),
         ]
-        for name, split in (("restricted_loss_sum", "all"), ("trig_loss", "all"), ("excluded_loss", "train"))
+        for name, split, which in (
+            ("restricted_loss_sum", "all", "all pairs"),
+            ("trig_loss", "all", "all pairs"),
+            ("excluded_loss", "train", "train set"),
+        )
     ]
     caption = (
         "The circuit at the last checkpoint, and its null: the same network with the tokens renamed at random, which "

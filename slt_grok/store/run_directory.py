@@ -162,8 +162,10 @@ def check_parameters(path: Path, found: Mapping[str, Tensor], expected: Mapping[
 
 def write_dataset(path: Path, dataset: xr.Dataset) -> None:
     """Write a dataset as netCDF, atomically."""
+    # in memory first: HDF5 on a disk that fills up leaves a handle that crashes the process when it is collected
+    content = bytes(dataset.to_netcdf(engine="h5netcdf"))
     with atomic(path) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf")
+        temporary.write_bytes(content)
 
 
 def read_dataset(path: Path) -> xr.Dataset:
