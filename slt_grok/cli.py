@@ -51,7 +51,10 @@ def run(
 @app.command()
 def measure(
     run: RunFolder,
-    only: Annotated[str, typer.Option(help="Which measurements, separated by commas.")] = "circuits,landscape,llc",
+    only: Annotated[
+        str | None,
+        typer.Option(help="Some of circuits, landscape, llc, separated by commas; all that have settings if left out."),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Take the measurements' settings from this configuration file.")
     ] = None,
@@ -63,8 +66,8 @@ def measure(
     from slt_grok.config import load_config
     from slt_grok.studies import MEASUREMENTS, measure_run
 
-    chosen = [name.strip() for name in only.split(",")]
-    for name in chosen:
+    chosen = [name.strip() for name in only.split(",")] if only is not None else None
+    for name in chosen or []:
         if name not in MEASUREMENTS:
             raise SltGrokError(f"--only: expected some of {', '.join(MEASUREMENTS)}, got {name!r}")
     if label is not None and not label.replace("-", "").replace("_", "").replace(".", "").isalnum():

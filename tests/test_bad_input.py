@@ -214,3 +214,12 @@ def test_a_disk_that_fills_up_keeps_what_was_there(
     refused(slt_grok_command("measure", run), "No space left", "untouched")
     monkeypatch.undo()
     assert fingerprint(run) == before
+
+
+def test_a_measurement_without_settings_is_not_passed_over_in_silence(
+    slt_grok_command: Command, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path / "c.yaml", ("llc", None), ("landscape", None))
+    code, error = slt_grok_command("run", config, "--out", tmp_path / "run")
+    assert code == 0, error
+    refused(slt_grok_command("measure", tmp_path / "run", "--only", "llc"), "settings for llc", "--config")

@@ -58,27 +58,32 @@ def run_study(config: RunConfig, path: Path) -> Path:
 
 
 def measure_run(
-    path: Path, only: Sequence[str] = MEASUREMENTS, settings: RunConfig | None = None, label: str | None = None
+    path: Path, only: Sequence[str] | None = None, settings: RunConfig | None = None, label: str | None = None
 ) -> Path:
     """Make the measurements of a run that are missing, then its transitions, figures and page; return the page's path.
 
     Parameters
     ----------
     path : a run directory with checkpoints.
-    only : which of `circuits`, `landscape`, `llc`.
+    only : which of `circuits`, `landscape`, `llc`; all that have settings where left out.
     settings : measurement settings to use instead of the run's own.
     label : what is measured is kept as MEASUREMENT@LABEL, beside what there is.
 
     Raises
     ------
-    SltGrokError : no run directory, a measurement that is there with other settings, or a damaged file.
+    SltGrokError : no run directory, no settings for a measurement that was asked for, a measurement that is there with
+        other settings, or a damaged file.
     """
     run = RunDirectory(path)
     own = parse_config(run.manifest["config"], str(path / "manifest.json"))
     config = settings or own
     trajectory = Trajectory.from_run(path)
-    for measurement in only:
+    for measurement in only or MEASUREMENTS:
         part = getattr(config, measurement)
+        if part is None and only:
+            raise SltGrokError(
+                f"{path}: expected settings for {measurement}, it has none; name a configuration by --config"
+            )
         if part is None:
             continue
         full_label = f"{measurement}@{label}" if label else measurement
