@@ -45,11 +45,19 @@ class RunDirectory:
 
         Raises
         ------
-        SltGrokError : the folder is no run directory.
+        SltGrokError : the folder is no run directory, or its manifest lacks what every run's has.
         """
+        path = self.path / "manifest.json"
         if not self.exists:
             raise SltGrokError(f"{self.path}: expected a run directory with a manifest.json")
-        return read_json(self.path / "manifest.json")
+        manifest = read_json(path)
+        config = manifest.get("config") if isinstance(manifest, dict) else None
+        missing = [
+            key for key in ("name", "task", "model", "seeds") if not isinstance(config, dict) or key not in config
+        ]
+        if missing:
+            raise SltGrokError(f"{path}: expected the manifest of a run, config.{missing[0]} is missing")
+        return {"stages": {}, **manifest}
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the manifest."""

@@ -89,6 +89,8 @@ def measure_run(
         full_label = f"{measurement}@{label}" if label else measurement
         if not run.measured(full_label, part.model_dump(mode="json")):
             _measure(run, measurement, full_label, part, trajectory)
+        elif full_label not in run.manifest["stages"]:
+            run.finish_stage(full_label)  # killed after the measurement was written and before it was noted
     _conclude(run, own)
     from slt_grok import report
 

@@ -72,11 +72,11 @@ NESTED = st.recursive(st.integers(0, 2), lambda child: st.dictionaries(KEYS, chi
 def test_changed_keys_are_none_exactly_for_equal_settings(old: object, new: object) -> None:
     old, new = {"root": old}, {"root": new}
     assert changed_keys(old, old) == []
-    # a missing key and an empty mapping hold the same settings
-    assert (changed_keys(old, new) == []) == (_leaves(old) == _leaves(new))
+    assert (changed_keys(old, new) == []) == (old == new)
 
 
-def _leaves(tree: object, prefix: tuple = ()) -> dict:
-    if isinstance(tree, dict):
-        return {key: leaf for k, v in tree.items() for key, leaf in _leaves(v, (*prefix, k)).items()}
-    return {prefix: tree}
+@pytest.mark.parametrize("content", ["[]", "{}", '{"config": {"name": "x"}}', "{"])
+def test_a_manifest_of_something_else_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(SltGrokError, match=r"manifest\.json"):
+        _ = RunDirectory(tmp_path).manifest
