@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ class RunDirectory:
         manifest.setdefault("stages", {})[stage] = facts
         self.write_manifest(manifest)
         shutil.rmtree(self.state(stage), ignore_errors=True)
+        with suppress(OSError):  # another stage's state is still in it
+            self.state(stage).parent.rmdir()
 
     # -- checkpoints ------------------------------------------------------------------------------------------
 
