@@ -24,10 +24,7 @@ for step in range(3001):
 
 # --- the LLC along training, with error bars ------------------------------------------------------------------
 trajectory = slt_grok.Trajectory.stack(network, checkpoints, loss=nn.functional.mse_loss)
-sampler = slt_grok.llc.UnderdampedLangevin(step_size=0.01, friction=40)
-result = slt_grok.llc.estimate(
-    trajectory, (inputs, targets), sampler=sampler, n_beta=1000, gamma=100, draws=1000, burn_in=500
-)
+result = slt_grok.llc.estimate(trajectory, (inputs, targets), n_beta=1000, gamma=100, draws=1000, burn_in=500)
 print(result[["llc", "llc_se", "rhat", "llc_verdict"]].to_dataframe())
 for path in plots.save(plots.llc_curve(result), Path("runs/bring_your_own"), "llc"):
     print(path)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.chains import Sampling, Schedule, flatten, run_chains, unflatten
 from slt_grok.llc.diagnostics import chain_health, summarise
-from slt_grok.llc.samplers import SGLD, Sampler
+from slt_grok.llc.samplers import Sampler, UnderdampedLangevin
 from slt_grok.llc.variables import ATTRS, DIMS, EFFECTIVE
 from slt_grok.trajectories import Loss, Network, Trajectory, cross_entropy
 
@@ -46,7 +46,8 @@ def estimate(
     data : (inputs, targets) that the network was trained on; a trajectory of a modular task has its own.
     loss : (outputs, targets) -> losses of the samples or their mean; outputs arrive in float64. The trajectory's own,
         or cross-entropy, where it is left out.
-    sampler : `SGLD(step_size)` or `UnderdampedLangevin(step_size, friction)`; SGLD with step 1e-4 where left out.
+    sampler : `SGLD(step_size)` or `UnderdampedLangevin(step_size, friction)`; where left out, underdamped Langevin with
+        step 0.01 and friction 4 sqrt(gamma), which is stable up to a curvature of 4e4 of n_beta L + gamma/2 |w - w*|^2.
     n_beta : n times the inverse temperature, above 0; n / log n where left out (Watanabe 1208.6338).
     gamma : localisation, at least 0.
     chains, draws, burn_in, thinning : length of the sampling; burn-in is never averaged in.
@@ -73,11 +74,11 @@ def estimate(
     trajectory = _trajectory(source, loss)
     network = trajectory.network
     inputs, targets = _data(trajectory, data)
-    sampler = sampler or SGLD(step_size=1e-4)
     n_beta = len(inputs) / math.log(len(inputs)) if n_beta is None and len(inputs) > 1 else n_beta
     schedule = Schedule(burn_in, draws, thinning, batch_size)
     _check(n_beta, gamma, chains, schedule, len(inputs))
     assert n_beta is not None
+    sampler = sampler or UnderdampedLangevin.for_gamma(0.01, gamma)
 
     centers = flatten(trajectory.stacked(dtype))
     if dtype == torch.float64 and inputs.is_floating_point():

@@ -127,8 +127,12 @@ def _llc(
 ) -> xr.Dataset:
     from slt_grok.llc import SGLD, UnderdampedLangevin, estimate
 
-    friction = s.friction or 4 * s.gamma**0.5
-    sampler = SGLD(s.step_size) if s.sampler == "sgld" else UnderdampedLangevin(s.step_size, friction)
+    if s.sampler == "sgld":
+        sampler = SGLD(s.step_size)
+    elif s.friction is None:
+        sampler = UnderdampedLangevin.for_gamma(s.step_size, s.gamma)
+    else:
+        sampler = UnderdampedLangevin(s.step_size, s.friction)
     parameters = sum(shape.numel() for shape in trajectory.network.shapes.values())
     seeds = trajectory.shape[1]
     chains = min(SHARD_CHAINS, max(1, SHARD_PARAMETERS // parameters))

@@ -161,6 +161,7 @@ def test_excess_above_the_number_of_parameters_is_no_local_posterior() -> None:
     ("change", "named"),
     [
         ({"n_beta": 0.0}, "n_beta"),
+        ({"gamma": 0.0, "sampler": None}, "friction"),
         ({"gamma": -1.0}, "gamma"),
         ({"batch_size": 1000}, "batch_size"),
         ({"chains": 0}, "chains"),

@@ -6,6 +6,7 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
+from slt_grok.errors import SltGrokError
 from slt_grok.llc.posterior import LocalPosterior
 
 
@@ -35,6 +36,18 @@ class UnderdampedLangevin:
     step_size: float
     friction: float
     name: ClassVar[str] = "underdamped"
+
+    @classmethod
+    def for_gamma(cls, step_size: float, gamma: float) -> "UnderdampedLangevin":
+        """With friction 4 sqrt(gamma): the directions that only the localisation holds are damped twice critically.
+
+        Raises
+        ------
+        SltGrokError : gamma is not above 0.
+        """
+        if gamma <= 0:
+            raise SltGrokError(f"gamma: expected a number above 0, since the friction follows from it, got {gamma}")
+        return cls(step_size, 4 * math.sqrt(gamma))
 
     def init(self, position: Tensor, noise: Tensor) -> UnderdampedState:
         """The state at `position` (kept, and moved in place) with momentum drawn from its stationary law N(0, I)."""
