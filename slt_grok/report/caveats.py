@@ -6,11 +6,11 @@ Pure functions of the summary and the datasets, as in `findings`.
 import numpy as np
 import xarray as xr
 
-from slt_grok.report.findings import Datasets, Summary, by_seed, known_number, llc_dropped
-from slt_grok.report.words import known, number, plural, sentence
+from slt_grok.report.findings import Config, Datasets, Summary, by_seed, guess_loss, known_number, llc_dropped
+from slt_grok.report.words import known, number, plural, sentence, step
 
 
-def caveats(summary: Summary, datasets: Datasets) -> list[str]:
+def caveats(summary: Summary, datasets: Datasets, config: Config) -> list[str]:
     """What keeps a reader from taking the numbers too far."""
     sentences = [
         f"{label} was not measured, so its panels and sentences are absent."
@@ -19,6 +19,7 @@ def caveats(summary: Summary, datasets: Datasets) -> list[str]:
     ]
     if "llc" in datasets:
         sentences += _llc_caveats(summary, datasets["llc"])
+        sentences += _left_the_basin(datasets["llc"], config)
     if "landscape" in datasets and "llc" in datasets:
         sentences += _weight_scale(summary, datasets["landscape"], datasets["llc"])
     return sentences + [sentence(flag) for flag in summary.get("flags") or []]
@@ -38,6 +39,24 @@ def _llc_caveats(summary: Summary, dataset: xr.Dataset) -> list[str]:
             "A peak is the largest of several estimates with error and so leans high, and the drop with it."
         )
     return sentences
+
+
+def _left_the_basin(dataset: xr.Dataset, config: Config) -> list[str]:
+    """Chains that lose more than a guess have left what the network knows: n_beta sets the value there."""
+    guess = guess_loss(config)
+    if guess is None or not known_number(dataset.attrs, "n_beta"):
+        return []
+    sampled = dataset.baseline_loss + dataset.llc / dataset.attrs["n_beta"]
+    fitted = dataset.baseline_loss < guess / 2
+    above = dataset.step.values[((sampled > guess) & fitted).values.reshape(len(dataset.step), -1).any(1)]
+    if not len(above):
+        return []
+    first, last = (step(int(above[i])) for i in (0, -1))
+    return [
+        f"At {plural(len(above), 'checkpoint')} (first at step {first}, last at step {last}) the chains' mean loss is above "
+        f"that of guessing, {number(guess)} nats, though the checkpoint has learned: its chains lose what it has learned, "
+        "so the value there is set by this nβ and γ, and is no limit of large nβ."
+    ]
 
 
 def _weight_scale(summary: Summary, landscape: xr.Dataset, dataset: xr.Dataset) -> list[str]:

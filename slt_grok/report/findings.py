@@ -246,7 +246,7 @@ def circuit(summary: Summary, datasets: Datasets, config: Config) -> list[str]:
             "(mean pairwise Jaccard index; 1 is the same set)."
         )
     restricted, excluded = summary.get("restricted_loss_final"), summary.get("excluded_loss_final")
-    train, guess = summary.get("train_loss_final"), _guess(config)
+    train, guess = summary.get("train_loss_final"), guess_loss(config)
     if known(restricted) and known(excluded):
         text = (
             f"At the end the loss is {number(restricted)} nats with these frequencies alone (restricted, test set) "
@@ -348,6 +348,7 @@ def _chance(config: Config) -> str:
     return f" (guessing gives {percent(1 / modulus)})" if modulus else ""
 
 
-def _guess(config: Config) -> float | None:
+def guess_loss(config: Config) -> float | None:
+    """Cross-entropy of a uniform guess, log p, in nats."""
     modulus = _task(config).get("modulus")
     return math.log(modulus) if modulus else None

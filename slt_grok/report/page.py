@@ -68,7 +68,7 @@ def render(manifest: Mapping[str, Any], summary: Summary, datasets: Datasets, fo
         effective=effective(datasets["llc"]) if "llc" in datasets else "",
         overview=figures.phase_transition(datasets, folder),
         parts=parts(summary, datasets, config, folder),
-        caveats=caveats(summary, datasets),
+        caveats=caveats(summary, datasets, config),
         others=others,
         settings=tables.settings(config),
         provenance=tables.provenance(manifest),

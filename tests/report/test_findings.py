@@ -1,6 +1,9 @@
 """The sentences say the right thing for each kind of run."""
 
+import math
+
 import pytest
+import xarray as xr
 
 from slt_grok.report.caveats import caveats
 from slt_grok.report.findings import headline, relation, sections
@@ -82,7 +85,7 @@ def test_drop_needs_three_errors_and_a_tenth_of_the_peak(drop, error, word):
 def test_diverged_chains_are_said():
     data = synthetic.datasets() | {"llc": synthetic.llc(diverged=(11, 14))}
     flags = ["2 of 19 LLC estimates diverged: left out"]
-    text = " ".join(caveats(synthetic.summary() | {"flags": flags}, data))
+    text = " ".join(caveats(synthetic.summary() | {"flags": flags}, data, {}))
     assert "9 of 76 chains were left out" in text
     assert "2 of 19 LLC estimates diverged: left out." in text
 
@@ -180,15 +183,15 @@ def test_relation(first, second, word):
 
 
 def test_weight_scale_is_a_caveat_of_a_drop():
-    text = " ".join(caveats(synthetic.summary(), synthetic.datasets()))
+    text = " ".join(caveats(synthetic.summary(), synthetic.datasets(), {}))
     assert "norm of the weights goes from" in text
     assert "at fixed γ = 100" in text
-    control = " ".join(caveats(synthetic.summary(grok=False), synthetic.datasets(grok=False)))
+    control = " ".join(caveats(synthetic.summary(grok=False), synthetic.datasets(grok=False), {}))
     assert "norm of the weights" not in control
 
 
 def test_absent_parts_are_said():
-    text = " ".join(caveats(synthetic.summary(), {"training": synthetic.training()}))
+    text = " ".join(caveats(synthetic.summary(), {"training": synthetic.training()}, {}))
     assert "The Fourier circuit was not measured" in text
     assert "The landscape was not measured" in text
 
@@ -197,3 +200,22 @@ def test_empty_summary_claims_nothing():
     assert sections({}, {}, {})
     assert headline({}, {}) == "The training of these networks was not recorded."
     assert "generalised" not in said({}, {}, {})
+
+
+def test_chains_that_lose_more_than_a_guess_are_said():
+    """n_beta 10, p = e^3: a chain's mean loss is baseline + llc / 10, and guessing costs 3 nats."""
+    steps = [0, 10, 20, 30]
+    llc = xr.Dataset(
+        {
+            "llc": ("step", [5.0, 40.0, 31.0, 20.0]),
+            "baseline_loss": ("step", [2.9, 0.1, 0.0, 0.0]),
+            "chain_health": (("step", "chain"), [["healthy"]] * 4),
+        },
+        coords={"step": steps},
+        attrs={"n_beta": 10.0},
+    )
+    config = {"task": {"modulus": math.exp(3)}}
+    (text,) = [s for s in caveats({}, {"llc": llc}, config) if "guessing" in s]
+    assert "2 checkpoints (first at step 10, last at step 20)" in text  # step 0 has not learned anything to leave
+    below = llc.assign(llc=llc.llc / 2)
+    assert not [s for s in caveats({}, {"llc": below}, config) if "guessing" in s]
