@@ -53,9 +53,9 @@ def _left_the_basin(dataset: xr.Dataset, config: Config) -> list[str]:
         return []
     first, last = (step(int(above[i])) for i in (0, -1))
     return [
-        f"At {plural(len(above), 'checkpoint')} (first at step {first}, last at step {last}) the chains' mean loss is above "
-        f"that of guessing, {number(guess)} nats, though the checkpoint has learned: its chains lose what it has learned, "
-        "so the value there is set by this nβ and γ, and is no limit of large nβ."
+        f"At {plural(len(above), 'checkpoint')} (first at step {first}, last at step {last}) the chains' mean loss is "
+        f"above that of guessing, {number(guess)} nats, though the checkpoint has learned: its chains lose what it has "
+        "learned, so the value there is set by this nβ and γ, and is no limit of large nβ."
     ]
 
 
