@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from slt_grok import __version__
@@ -45,7 +46,7 @@ def run(
     loaded = load_config(config)
     if loaded.training is None:
         raise SltGrokError(f"{config}: training: expected settings, since there is nothing to measure without them")
-    _finished(run_study(loaded, out or Path("runs") / loaded.name))
+    print(run_study(loaded, out or Path("runs") / loaded.name))
 
 
 @app.command()
@@ -72,7 +73,7 @@ def measure(
             raise SltGrokError(f"--only: expected some of {', '.join(MEASUREMENTS)}, got {name!r}")
     if label is not None and not label.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise SltGrokError(f"--label: expected letters, digits, '.', '_' and '-' alone, got {label!r}")
-    _finished(measure_run(run, chosen, load_config(config) if config else None, label))
+    print(measure_run(run, chosen, load_config(config) if config else None, label))
 
 
 @app.command("import")
@@ -96,7 +97,7 @@ def report(run: RunFolder) -> None:
     """Draw the figures and write the page of a run anew from its measurements."""
     from slt_grok.report import write
 
-    _finished(write(run))
+    print(write(run))
 
 
 @app.command()
@@ -114,11 +115,7 @@ def show(run: RunFolder) -> None:
     for key, value in summary.items():
         if not isinstance(value, dict | list) or key == "key_frequencies":
             table.add_row(key, f"{value:.4g}" if isinstance(value, float) else json.dumps(value))
-    console.__class__().print(table)
-
-
-def _finished(page: Path) -> None:
-    print(page)
+    Console().print(table)
 
 
 def main() -> None:

@@ -160,6 +160,11 @@ def _keys(trajectory: Trajectory) -> list[tuple[int, ...]]:
     return [tuple(index) for index in np.ndindex(*trajectory.shape)]
 
 
+def _is_cross_entropy(loss: Loss) -> bool:
+    """Ours or torch's: a fitted network has no finite minimiser of it."""
+    return loss in (cross_entropy, nn.functional.cross_entropy) or isinstance(loss, nn.CrossEntropyLoss)
+
+
 def _dataset(
     trajectory: Trajectory,
     traces: np.ndarray,
@@ -174,7 +179,7 @@ def _dataset(
         [chain_health(chain, base, n_beta, d) for chain in network]
         for network, base in zip(traces, baselines, strict=True)
     ]
-    finite_minimiser = trajectory.network.loss is not cross_entropy
+    finite_minimiser = not _is_cross_entropy(trajectory.network.loss)
     rows = [summarise(*row, n_beta, finite_minimiser) for row in zip(draws, health, baselines, strict=True)]
     values: dict[str, Any] = {
         "llc": [r.llc for r in rows],

@@ -1,11 +1,12 @@
 """The figures of the page, each with its caption, written into the run's `figures/`."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import xarray as xr
+from matplotlib.figure import Figure
 
 from slt_grok import plots
 from slt_grok.plots.style import with_seed
@@ -47,29 +48,38 @@ def phase_transition(datasets: Mapping[str, xr.Dataset], folder: Path) -> list[S
 
 def llc_traces(llc: xr.Dataset, folder: Path) -> list[Shown]:
     """Traces of the chains, a figure for each seed."""
-    found = []
-    for seed, name, note in names(llc, "llc_traces"):
-        caption = (
+
+    def caption(note: str) -> str:
+        return (
             f"Loss along the LLC's chains at checkpoints spread over training{note}. The LLC is nβ times the gap "
-            "between the chains' mean after burn-in and the baseline."
+            f"between the chains' mean after burn-in and the baseline. The values are {effective_short(llc)}"
         )
-        paths = plots.save(plots.llc_traces(llc, seed=seed), folder, name)
-        found.append(shown(paths[0], f"{caption} The values are {effective_short(llc)}", folded=bool(found)))
-    return found
+
+    return by_seed(plots.llc_traces, llc, folder, "llc_traces", caption)
 
 
 def spectrum(circuits: xr.Dataset, folder: Path) -> list[Shown]:
     """Embedding spectrum and neuron clusters, a figure for each seed."""
-    found = []
-    for seed, name, note in names(circuits, "spectrum"):
-        caption = (
+
+    def caption(note: str) -> str:
+        return (
             f"Above: share of the embedding's squared norm at each Fourier frequency over training{note}, each column "
             "reaching half way to the neighbouring checkpoints; numbers at the edge name the last checkpoint's key "
             "frequencies. Below: how many neurons have more than 85% of their variance at a frequency, the key ones in "
             f"the same colours. {STEP_AXIS}"
         )
-        paths = plots.save(plots.spectrum(circuits, seed=seed), folder, name)
-        found.append(shown(paths[0], caption, folded=bool(found)))
+
+    return by_seed(plots.spectrum, circuits, folder, "spectrum", caption)
+
+
+def by_seed(
+    draw: Callable[..., Figure], dataset: xr.Dataset, folder: Path, name: str, caption: Callable[[str], str]
+) -> list[Shown]:
+    """A figure for each seed, all but the first opening on demand; `caption` is given a note that names the seed."""
+    found: list[Shown] = []
+    for seed, file, note in names(dataset, name):
+        path = plots.save(draw(dataset, seed=seed), folder, file)[0]
+        found.append(shown(path, caption(note), folded=bool(found)))
     return found
 
 

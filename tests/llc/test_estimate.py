@@ -105,6 +105,14 @@ def test_three_lines_for_ones_own_module_data_and_loss() -> None:
     assert result.llc.dims == ()
 
 
+def test_cross_entropy_is_effective_whoever_wrote_it(trajectory: Trajectory) -> None:
+    """No verdict may promise a converged LLC where a fitted network has no finite minimiser."""
+    for loss in (None, nn.functional.cross_entropy, nn.CrossEntropyLoss()):
+        result = estimate(trajectory, loss=loss, **SHORT)
+        assert "converged" not in result.llc_verdict.values
+        assert "no finite minimiser" in result.attrs["comment"]
+
+
 def test_default_n_beta_is_n_over_log_n() -> None:
     x = torch.randn(50, 1)
     result = estimate(Sine(), (x, x.sin()), loss=nn.functional.mse_loss, chains=2, draws=4, burn_in=0)

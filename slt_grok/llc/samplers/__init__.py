@@ -14,15 +14,6 @@ from slt_grok.llc.samplers.sgld import SGLD
 from slt_grok.llc.samplers.underdamped import UnderdampedLangevin
 
 
-class State(Protocol):
-    """What a chain carries from step to step; `position` is (chains, d)."""
-
-    @property
-    def position(self) -> Tensor:
-        """The parameters, (chains, d)."""
-        ...
-
-
 class Sampler(Protocol):
     """What every sampler offers."""
 
@@ -40,4 +31,4 @@ class Sampler(Protocol):
         """The state after one step."""
 
 
-__all__ = ["SGLD", "Sampler", "State", "UnderdampedLangevin"]
+__all__ = ["SGLD", "Sampler", "UnderdampedLangevin"]
