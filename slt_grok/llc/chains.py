@@ -1,23 +1,29 @@
-"""Many chains at once: checkpoints x chains as one batch of flat parameter vectors.
+"""Many chains at once: checkpoints x temperatures x chains as one batch of flat coordinates.
 
 Every chain has random streams of its own, spawned from its checkpoint's coordinates and its own number, so that an
 estimate depends neither on the other checkpoints nor on how many chains fit into memory together. Chains never share a
 minibatch.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from slt_grok.llc.posterior import LocalPosterior
-from slt_grok.llc.samplers import Sampler
+from slt_grok.llc.samplers import Sampler, State
+from slt_grok.llc.samplers.mala import propose
+from slt_grok.llc.subspaces import Subspace
 from slt_grok.training.minibatches import Minibatches, generator
 from slt_grok.trajectories import Network
 
 WORKING_MEMORY = 1 << 30  # bytes that one batch of chains may take
+NOISE_BLOCK = 8192  # numbers of a chain that are drawn together; fixed, since it decides what a stream gives
+LOOKS = 32  # draws of a chain at which distance and virial are taken
+PROBES = 4  # and the acceptance of a MALA proposal
 
 
 @dataclass(frozen=True)
@@ -26,9 +32,9 @@ class Schedule:
 
     Parameters
     ----------
-    burn_in : steps whose losses are kept apart and never averaged in.
+    burn_in : updates whose losses are kept apart and never averaged in.
     draws : losses that are averaged.
-    thinning : steps from one draw to the next.
+    thinning : updates from one draw to the next.
     batch_size : samples of a minibatch, drawn without replacement within an epoch; None for the full batch.
     """
 
@@ -38,35 +44,22 @@ class Schedule:
     batch_size: int | None = None
 
     @property
-    def steps(self) -> int:
-        """Steps of one chain."""
+    def updates(self) -> int:
+        """Updates of one chain."""
         return self.burn_in + self.draws * self.thinning
 
 
-def flatten(stack: dict[str, Tensor]) -> Tensor:
-    """Named tensors (N, ...) as one tensor (N, d)."""
-    return torch.cat([tensor.flatten(1) for tensor in stack.values()], dim=1)
+class Observer(Protocol):
+    """What looks at draws beyond their loss, such as the losses of the samples."""
 
+    @property
+    def every(self) -> int:
+        """Draws from one look to the next."""
+        ...
 
-def unflatten(flat: Tensor, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
-    """Views of (N, d) as named tensors (N, ...)."""
-    pieces = flat.split([shape.numel() for shape in shapes.values()], dim=1)
-    return {name: piece.reshape(-1, *shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
-
-
-def chain_bytes(network: Network, parameters: Tensor, inputs: Tensor, targets: Tensor) -> int:
-    """Bytes that one chain's step takes: a handful of copies of its parameters and what backward keeps."""
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    leaves = {k: v.detach().requires_grad_() for k, v in unflatten(parameters, network.shapes).items()}
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        network.stacked_mean_loss(leaves, inputs, targets, own_data=False)
-    return 6 * parameters.nbytes + 2 * sum(kept.values())
+    def observe(self, chains: slice, state: State, stack: Mapping[str, Tensor]) -> None:
+        """A draw of some of the chains: their state, and their parameters as named tensors."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -77,80 +70,258 @@ class Sampling:
     ----------
     network : the function and its loss.
     inputs, targets : the n samples.
-    sampler : see `slt_grok.llc.samplers`.
+    subspace : the weights that move.
+    sampler : see `slt_grok.llc.samplers`; settings that are tensors have one row a chain.
     schedule : length and batch.
-    n_beta, gamma : see `LocalPosterior`.
+    box : see `LocalPosterior`.
     """
 
     network: Network
     inputs: Tensor
     targets: Tensor
+    subspace: Subspace
     sampler: Sampler
     schedule: Schedule
-    n_beta: float
-    gamma: float
+    box: float | None = None
+
+
+class Starts(NamedTuple):
+    """Where the chains start: one row a chain.
+
+    stack : the checkpoint's parameters by name, (chains, ...).
+    n_beta, gamma : (chains, 1) in the precision of the parameters.
+    streams : one seed sequence a chain.
+    position : where the chains start, (chains, d); at the checkpoint where None.
+    """
+
+    stack: dict[str, Tensor]
+    n_beta: Tensor
+    gamma: Tensor
+    streams: Sequence[np.random.SeedSequence]
+    position: Tensor | None = None
+
+    def rows(self, rows: slice) -> "Starts":
+        """Some of the chains."""
+        stack = {name: tensor[rows] for name, tensor in self.stack.items()}
+        position = None if self.position is None else self.position[rows]
+        return Starts(stack, self.n_beta[rows], self.gamma[rows], self.streams[rows], position)
+
+
+class Chains(NamedTuple):
+    """What was seen along the chains.
+
+    losses : float64 (chains, updates): the loss on the update's batch after each update; a chain that left every bound
+        has its infinite or NaN loss there, and goes on from w* after it.
+    resets : how often a chain was put back at w*, (chains,).
+    distance : |w - w*| at some draws, (chains, look).
+    virial : (w - w*) . grad U(w) / d at these draws, (chains, look); its mean is 1 in equilibrium.
+    acceptance : acceptance probability of a MALA proposal with the sampler's step (epsilon, or h^2), mean over some
+        draws; the sampler's own where it accepts or rejects; (chains,).
+    """
+
+    losses: Tensor
+    resets: Tensor
+    distance: Tensor
+    virial: Tensor
+    acceptance: Tensor
+
+
+class StreamNoise:
+    """Numbers from one stream a chain."""
+
+    def __init__(self, streams: Sequence[np.random.SeedSequence], dimension: int, like: Tensor) -> None:
+        self.generators = [generator(stream) for stream in streams]
+        self.others = [generator(stream.spawn(1)[0]) for stream in streams]
+        block = max(1, NOISE_BLOCK // dimension)
+        self.dtype = like.dtype  # drawn in float32, whose resolution is ample for noise and four times as fast
+        self.normals = torch.empty(len(streams), block, dimension)
+        self.uniforms = torch.empty(len(streams), 256, 1, dtype=torch.float64)
+        self.next_normal = self.next_uniform = 0
+
+    def normal(self) -> Tensor:
+        """Standard normal numbers, (chains, d)."""
+        place = self.next_normal % self.normals.shape[1]
+        if place == 0:
+            for row, own in zip(self.normals, self.generators, strict=True):
+                row.normal_(generator=own)
+        self.next_normal += 1
+        return self.normals[:, place].to(self.dtype)
+
+    def uniform(self) -> Tensor:
+        """Uniform numbers in [0, 1), (chains, 1)."""
+        place = self.next_uniform % self.uniforms.shape[1]
+        if place == 0:
+            for row, own in zip(self.uniforms, self.others, strict=True):
+                row.uniform_(generator=own)
+        self.next_uniform += 1
+        return self.uniforms[:, place]
+
+
+class Still:
+    """No randomness: what a chain that was put back at w* starts with, from rest."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.like = like
+
+    def normal(self) -> Tensor:
+        """Zeros, (chains, d)."""
+        return torch.zeros_like(self.like)
+
+    def uniform(self) -> Tensor:
+        """Zeros, (chains, 1)."""
+        return self.like.new_zeros(len(self.like), 1)
+
+
+class BatchLoss:
+    """The loss and its gradient on the full batch, or on each chain's next minibatch."""
+
+    def __init__(self, sampling: Sampling, starts: Starts, streams: Sequence[np.random.SeedSequence]) -> None:
+        self.sampling, self.stack = sampling, starts.stack
+        self.data, self.own_data = (sampling.inputs, sampling.targets), False
+        self.minibatches, self.calls = None, 0
+        if sampling.schedule.batch_size is not None:
+            self.minibatches = Minibatches(streams, len(sampling.inputs), sampling.schedule.batch_size)
+        self.gradient = torch.empty(0)
+
+    def __call__(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """On the next batch."""
+        if self.minibatches is not None:
+            rows = self.minibatches.rows(self.calls)
+            self.data, self.own_data = (self.sampling.inputs[rows], self.sampling.targets[rows]), True
+            self.calls += 1
+        return self.again(position)
+
+    def again(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """On the same batch as before."""
+        leaf = position.detach().requires_grad_()
+        stack = self.sampling.subspace.place(leaf, self.stack)
+        loss = self.sampling.network.stacked_mean_loss(stack, *self.data, own_data=self.own_data)
+        (self.gradient,) = torch.autograd.grad(loss.sum(), leaf)
+        return loss.detach(), self.gradient
 
 
 def run_chains(
     sampling: Sampling,
-    centers: Tensor,
-    streams: Sequence[np.random.SeedSequence],
+    starts: Starts,
     on_steps: Callable[[int, float], None],
-) -> Tensor:
-    """Losses along every chain.
+    observers: Sequence[Observer] = (),
+) -> Chains:
+    """Run every chain.
 
     Parameters
     ----------
     sampling : what is sampled, and how.
-    centers : w* of each chain, (chains, d).
-    streams : one seed sequence a chain.
-    on_steps : called after each step with the chain-steps done and the mean loss, for a progress bar.
-
-    Returns
-    -------
-    float64 (chains, burn_in + draws * thinning): the loss on the step's batch before the step, so that the first is
-    the loss at w*. The values of a chain that leaves every bound are kept as they are, infinite or NaN.
+    starts : where each chain starts, at which temperature.
+    on_steps : called after each update with the chain-steps (gradients) done and the mean loss, for a progress bar.
+    observers : given every so many draws.
     """
-    example = sampling.schedule.batch_size or len(sampling.inputs)
-    per_chain = chain_bytes(sampling.network, centers[:1], sampling.inputs[:example], sampling.targets[:example])
-    size = max(1, WORKING_MEMORY // per_chain)
-    batches = zip(centers.split(size), [streams[i : i + size] for i in range(0, len(streams), size)], strict=True)
-    return torch.cat([_run_batch(sampling, *batch, on_steps) for batch in batches])
+    size = max(1, WORKING_MEMORY // _chain_bytes(sampling, starts.rows(slice(0, 1))))
+    total = len(starts.streams)
+    pieces = [
+        _run_batch(sampling, starts, slice(i, min(i + size, total)), on_steps, observers) for i in range(0, total, size)
+    ]
+    return Chains(*(torch.cat(piece) for piece in zip(*pieces, strict=True)))
 
 
 def _run_batch(
     sampling: Sampling,
-    centers: Tensor,
-    streams: Sequence[np.random.SeedSequence],
+    all_starts: Starts,
+    rows: slice,
     on_steps: Callable[[int, float], None],
+    observers: Sequence[Observer],
+) -> Chains:
+    starts, schedule = all_starts.rows(rows), sampling.schedule
+    sampler = _rows_of(sampling.sampler, rows)
+    center = sampling.subspace.coordinates(starts.stack)
+    posterior = LocalPosterior(center, starts.n_beta, starts.gamma, sampling.box)
+    noise_streams, batch_streams = zip(*(stream.spawn(2) for stream in starts.streams), strict=True)
+    noise = StreamNoise(noise_streams, center.shape[1], center)
+    batch_loss = BatchLoss(sampling, starts, batch_streams)
+
+    state = sampler.init((center if starts.position is None else starts.position).clone(), batch_loss, noise)
+    losses = torch.empty(len(center), schedule.updates, dtype=torch.float64)
+    resets = torch.zeros(len(center), dtype=torch.int64)
+    looks: list[tuple[Tensor, Tensor]] = []
+    acceptances: list[Tensor] = []
+    look_every = max(1, schedule.draws // LOOKS)
+    probe_every = look_every * max(1, min(LOOKS, schedule.draws) // PROBES)
+    for update in range(schedule.updates):
+        state = sampler.update(state, batch_loss, noise, posterior)
+        losses[:, update] = state.loss
+        broken = ~torch.isfinite(state.loss)
+        if broken.any():
+            state = _replace_rows(state, sampler.init(center.clone(), batch_loss.again, Still(center)), broken)
+            resets += broken
+        on_steps(len(center) * sampler.gradients, losses[:, update].mean().item())
+        draw, rest = divmod(update + 1 - schedule.burn_in, schedule.thinning)
+        if draw < 1 or rest:
+            continue
+        if draw % look_every == 0:
+            looks.append(_look(state, posterior))
+        if draw % probe_every == 0:
+            acceptances.append(_acceptance(state, sampler, batch_loss, noise, posterior))
+        due = [observer for observer in observers if draw % observer.every == 0]
+        if due:
+            with torch.no_grad():
+                stack = sampling.subspace.place(state.position, starts.stack)
+                for observer in due:
+                    observer.observe(rows, state, stack)
+    distance, virial = (torch.stack(values, 1) for values in zip(*looks, strict=True))
+    return Chains(losses, resets, distance, virial, torch.stack(acceptances).mean(0))
+
+
+def _look(state: State, posterior: LocalPosterior) -> tuple[Tensor, Tensor]:
+    """Distance and virial, each (chains,)."""
+    offset = state.position - posterior.center
+    virial = (offset * posterior.force(state.position, state.gradient)).sum(1) / offset.shape[1]
+    return offset.norm(dim=1), virial
+
+
+def _acceptance(
+    state: Any, sampler: Sampler, batch_loss: BatchLoss, noise: StreamNoise, posterior: LocalPosterior
 ) -> Tensor:
-    network, sampler, schedule = sampling.network, sampling.sampler, sampling.schedule
-    noise_streams, batch_streams = zip(*(stream.spawn(2) for stream in streams), strict=True)
-    generators = [generator(stream) for stream in noise_streams]
-    noise = torch.empty_like(centers)
+    """Acceptance probability of a MALA proposal with the sampler's step, on the batch of the draw, (chains,)."""
+    if sampler.exact:
+        return state.acceptance
+    step = torch.as_tensor(sampler.step_size, dtype=state.position.dtype)
+    epsilon = step**2 if sampler.name == "underdamped" else step
+    kept = state.gradient.clone()
+    acceptance = propose(state.position, state.loss, kept, epsilon, batch_loss.again, noise, posterior)[-1]
+    state.gradient.copy_(kept)
+    return acceptance
 
-    def draw_noise() -> Tensor:
-        for row, own in zip(noise, generators, strict=True):
-            row.normal_(generator=own)
-        return noise
 
-    posterior = LocalPosterior(centers, sampling.n_beta, sampling.gamma)
-    state = sampler.init(centers.clone(), draw_noise())
-    minibatches = None
-    if schedule.batch_size is not None:
-        minibatches = Minibatches(batch_streams, len(sampling.inputs), schedule.batch_size)
-    losses = torch.empty(len(centers), schedule.steps, dtype=torch.float64)
-    gradient = torch.empty_like(centers)
-    for step in range(schedule.steps):
-        leaves = {k: v.detach().requires_grad_() for k, v in unflatten(state.position, network.shapes).items()}
-        x, y = sampling.inputs, sampling.targets
-        if minibatches is not None:
-            rows = minibatches.rows(step)
-            x, y = x[rows], y[rows]
-        loss = network.stacked_mean_loss(leaves, x, y, own_data=minibatches is not None)
-        pieces = torch.autograd.grad(loss.sum(), list(leaves.values()))
-        torch.cat([piece.flatten(1) for piece in pieces], dim=1, out=gradient)
-        losses[:, step] = loss.detach()
-        state = sampler.update(state, gradient, draw_noise(), posterior)
-        on_steps(len(centers), losses[:, step].mean().item())
-    return losses
+def _replace_rows(state: Any, fresh: Any, rows: Tensor) -> Any:
+    """The state with some chains' rows from another one; what is no tensor stays."""
+    return type(state)(
+        *(
+            torch.where(rows.reshape(-1, *[1] * (old.ndim - 1)), new, old) if isinstance(old, Tensor) else old
+            for old, new in zip(state, fresh, strict=True)
+        )
+    )
+
+
+def _rows_of(sampler: Sampler, rows: slice) -> Sampler:
+    """The sampler of some of the chains."""
+    own = {field.name: getattr(sampler, field.name) for field in fields(sampler)}  # pyright: ignore[reportArgumentType]
+    sliced = {name: value[rows] for name, value in own.items() if isinstance(value, Tensor) and value.ndim}
+    return replace(sampler, **sliced)  # pyright: ignore[reportArgumentType]
+
+
+def _chain_bytes(sampling: Sampling, start: Starts) -> int:
+    """Bytes that one chain's step takes: a handful of copies of its parameters and what backward keeps."""
+    example = sampling.schedule.batch_size or len(sampling.inputs)
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    leaf = sampling.subspace.coordinates(start.stack).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        stack = sampling.subspace.place(leaf, start.stack)
+        sampling.network.stacked_mean_loss(
+            stack, sampling.inputs[:example], sampling.targets[:example], own_data=False
+        )
+    return 6 * sum(tensor.nbytes for tensor in start.stack.values()) + 2 * sum(kept.values())

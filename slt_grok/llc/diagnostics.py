@@ -3,6 +3,7 @@
 R-hat, ESS and MCSE are those of Vehtari et al. 1903.08008 (rank-normalised split R-hat, bulk ESS), by arviz-stats.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -10,16 +11,66 @@ from arviz_stats.base.array import array_stats
 
 HEALTHY = "healthy"
 RHAT_LIMIT = 1.1
+DRIFT_LIMIT = 0.05  # of the LLC, between the halves of the draws, where it is also 3 standard errors
+CHANGE_LIMIT = 0.03  # of the LLC, from n_beta / 16 to n_beta, beyond what its error explains
+VIRIAL_LIMIT = 0.1  # the share of the localised volume that the chains may not have filled
+ERRORS = 3.0  # standard errors beyond which a difference is no chance
+INTERVAL = 1.96  # of a 95% interval
+
+VERDICTS = ("converged", "effective", "not converged, probably low", "not converged", "not a minimum", "diverged")
 
 
-class Summary(NamedTuple):
-    """One checkpoint's LLC from its chains."""
+@dataclass(frozen=True)
+class Evidence:
+    """What was seen along one network's chains at one temperature.
+
+    Parameters
+    ----------
+    draws : losses after burn-in, (chain, draw).
+    health : one word a chain, by `chain_health`; the others are left out.
+    baseline, n_beta : L(w*), and n times the inverse temperature.
+    virial : (w - w*) . grad U / d, (chain, look).
+    """
+
+    draws: np.ndarray
+    health: list[str]
+    baseline: float
+    n_beta: float
+    virial: np.ndarray
+
+    @property
+    def healthy(self) -> np.ndarray:
+        """Which chains are averaged, (chain,)."""
+        return np.array([word == HEALTHY for word in self.health])
+
+
+class Average(NamedTuple):
+    """The LLC at one temperature, from its healthy chains.
+
+    llc : n_beta (mean loss - L(w*)).
+    llc_se : the larger of the MCSE, which knows the autocorrelation within chains, and the standard error of the
+        chains' means, which also sees chains that disagree.
+    rhat, ess : of the draws' losses.
+    drift, drift_se : LLC of the second half of the draws minus that of the first, and its standard error.
+    virial, virial_se : mean of (w - w*) . grad U / d, 1 in equilibrium, and its standard error over chains.
+    share_below : share of the draws whose loss is under L(w*).
+    """
 
     llc: float
     llc_se: float
     rhat: float
     ess: float
-    verdict: str
+    drift: float
+    drift_se: float
+    virial: float
+    virial_se: float
+    share_below: float
+
+
+class Verdict(NamedTuple):
+    """One of `VERDICTS`, and its reason in words."""
+
+    word: str
     reason: str
 
 
@@ -28,58 +79,134 @@ def chain_health(losses: np.ndarray, baseline: float, n_beta: float, d: int) -> 
 
     Parameters
     ----------
-    losses : loss at every step of the chain, burn-in included, (steps,).
+    losses : loss after every update of the chain, burn-in included, (updates,).
     baseline : L(w*).
-    n_beta, d : inverse temperature times n; number of parameters.
+    n_beta, d : inverse temperature times n; number of coordinates that move.
 
     Notes
     -----
     n_beta (E L - L(w*)) is at most d/2 at a minimum of a smooth loss, so that a mean over the last half above d means
-    that the step is unstable, not that the landscape is complex.
+    that the step is unstable, not that the landscape is complex. Up to d = 30 chance alone may reach it: the bound is
+    the larger of d and 30.
     """
     broken = ~np.isfinite(losses)
     if broken.any():
-        return f"diverged: loss not finite from step {int(broken.argmax())} on"
+        return f"diverged: loss not finite at update {int(broken.argmax())}"
     excess = n_beta * (losses[len(losses) // 2 :].mean() - baseline)
-    if excess > d:
+    if excess > max(d, 30):
         return f"diverged: n_beta times excess loss {excess:.3g} is above the number of parameters {d}"
     return HEALTHY
 
 
-def summarise(draws: np.ndarray, health: list[str], baseline: float, n_beta: float, finite_minimiser: bool) -> Summary:
-    """LLC, its error and a verdict from the healthy chains.
+def average(evidence: Evidence) -> Average:
+    """The LLC at one temperature with its diagnostics; NaN throughout where no chain is healthy."""
+    healthy = evidence.healthy
+    if not healthy.any():
+        return Average(*[np.nan] * len(Average._fields))
+    # the excess, in LLC units: R-hat and ESS do not change, and rounding near a loss of 1e-8 does no harm
+    excess = evidence.n_beta * (evidence.draws[healthy] - evidence.baseline)
+    rhat, ess, mcse = (_statistic(name, excess) for name in ("rhat", "ess", "mcse"))
+    first, second = np.array_split(excess, 2, axis=1)
+    drift_se = np.hypot(_standard_error(first), _standard_error(second))
+    return Average(
+        llc=float(excess.mean()),
+        llc_se=float(np.nanmax([mcse, _chain_error(excess)])),
+        rhat=rhat,
+        ess=ess,
+        drift=float(second.mean() - first.mean()),
+        drift_se=float(drift_se),
+        virial=float(evidence.virial[healthy].mean()),
+        virial_se=float(_chain_error(evidence.virial[healthy])),
+        share_below=float((excess < 0).mean()),
+    )
+
+
+def judge(found: Average, evidence: Evidence, finite_minimiser: bool, hotter: Average | None = None) -> Verdict:
+    """The verdict on an estimate.
 
     Parameters
     ----------
-    draws : losses after burn-in, (chain, draw).
-    health : one word a chain, by `chain_health`; the others are left out.
-    baseline, n_beta : L(w*), and n times the inverse temperature.
+    found, evidence : the estimate at the reported temperature, and where it comes from.
     finite_minimiser : False for cross-entropy, which has no finite minimiser on a fitted network: there a
-        well-sampled value is called `effective`, since it belongs to its (n_beta, gamma).
+        well-sampled value belongs to its (n_beta, gamma).
+    hotter : the estimate at n_beta / 16 from chains of their own, where there is one.
 
     Notes
     -----
-    LLC = n_beta (mean loss - L(w*)). Its standard error is the larger of the MCSE, which knows the autocorrelation
-    within chains, and the standard error of the chains' means, which also sees chains that disagree. Verdicts:
-    `diverged` (fewer than one healthy chain), `not a minimum` (LLC below 0 by more than 2 standard errors: the chain
-    goes on training), `not converged` (R-hat above 1.1), else `effective` or `converged`.
+    In this order: `diverged` (no healthy chain), `not a minimum` (LLC below 0 by more than 2 standard errors: the
+    chains go on training), `not converged, probably low` (the second half of the draws above the first, the virial
+    below 1, or the LLC above that of n_beta / 16: the chains, or the temperature, are still on the way up),
+    `not converged` (falling draws or R-hat above 1.1), `effective` (well sampled, and tied to its n_beta and gamma),
+    `converged` (also unchanged from n_beta / 16 on).
     """
-    healthy = draws[[word == HEALTHY for word in health]]
-    if not len(healthy):
-        return Summary(np.nan, np.nan, np.nan, np.nan, "diverged", f"no healthy chain ({health[0]})")
-    llc = n_beta * (healthy.mean() - baseline)
-    # the excess, in LLC units: R-hat and ESS do not change, and rounding near a loss of 1e-8 does no harm
-    excess = n_beta * (healthy - baseline)
-    rhat, ess = (np.asarray(f(excess)).item() for f in (array_stats.rhat, array_stats.ess))
-    errors = [np.asarray(array_stats.mcse(excess)).item()]
-    if len(healthy) > 1:
-        errors.append(excess.mean(axis=1).std(ddof=1) / len(healthy) ** 0.5)
-    se = float(np.nanmax(errors))
-    out = f"; {len(health) - len(healthy)} of {len(health)} chains left out" if len(healthy) < len(health) else ""
-    if llc < -2 * se:
-        return Summary(llc, se, rhat, ess, "not a minimum", "the LLC is negative: the chains go on training" + out)
-    if not rhat <= RHAT_LIMIT:
-        reason = f"R-hat {rhat:.2f} is above {RHAT_LIMIT}: the chains disagree or still drift"
-        return Summary(llc, se, rhat, ess, "not converged", reason + out)
-    word = "converged" if finite_minimiser else "effective"
-    return Summary(llc, se, rhat, ess, word, f"R-hat {rhat:.2f}, effective sample size {ess:.0f}" + out)
+    left_out = len(evidence.health) - int(evidence.healthy.sum())
+    out = f"; {left_out} of {len(evidence.health)} chains left out" if left_out else ""
+    if left_out == len(evidence.health):
+        return Verdict("diverged", f"no healthy chain ({evidence.health[0]})")
+    if found.llc < -2 * found.llc_se:
+        return Verdict("not a minimum", "the LLC is negative: the chains go on training" + out)
+    low = "not converged, probably low"
+    drifts = abs(found.drift) > max(DRIFT_LIMIT * abs(found.llc), ERRORS * found.drift_se)
+    if drifts and found.drift > 0:
+        return Verdict(low, f"the second half of the draws lies {found.drift:.3g} above the first" + out)
+    if abs(found.virial - 1) > np.nanmax([VIRIAL_LIMIT, ERRORS * found.virial_se]):
+        word = low if found.virial < 1 else "not converged"
+        return Verdict(word, f"the virial is {found.virial:.2f}, in equilibrium it is 1" + out)
+    if not found.rhat <= RHAT_LIMIT:
+        word = "not converged" if found.drift < 0 else low
+        return Verdict(word, f"R-hat {found.rhat:.2f} is above {RHAT_LIMIT}: the chains disagree or still drift" + out)
+    if drifts:
+        return Verdict("not converged", f"the second half of the draws lies {-found.drift:.3g} below the first" + out)
+    well = f"R-hat {found.rhat:.2f}, effective sample size {found.ess:.0f}"
+    if not finite_minimiser:
+        return Verdict("effective", well + out)
+    if hotter is None:
+        return Verdict("effective", f"{well}; one temperature, so its limit at large n_beta was not checked" + out)
+    change = found.llc - hotter.llc
+    error = float(np.hypot(found.llc_se, hotter.llc_se))
+    if abs(change) > max(CHANGE_LIMIT * abs(found.llc), ERRORS * error if error > CHANGE_LIMIT * abs(found.llc) else 0):
+        word = low if change > 0 else "not converged"
+        share = 100 * change / found.llc
+        return Verdict(word, f"the LLC changes by {share:.1f}% from n_beta / 16 to n_beta" + out)
+    return Verdict("converged", f"{well}; changes by {100 * change / found.llc:.1f}% from n_beta / 16" + out)
+
+
+def interval(found: Average, hotter: Average | None = None) -> tuple[float, float]:
+    """95% interval of the LLC.
+
+    Down: 1.96 standard errors. Up: those and, in squares, what the value may still gain at larger n_beta: a singular
+    direction of order 2k gains (LLC(n_beta) - LLC(n_beta/16)) / (16^(1/k) - 1), which is 2/3 of the change for k = 3.
+    """
+    statistical = INTERVAL * found.llc_se
+    gain = 0.0 if hotter is None else max(found.llc - hotter.llc, 0.0) / (16 ** (1 / 3) - 1)
+    return found.llc - statistical, found.llc + float(np.hypot(statistical, gain))
+
+
+def wbic_slope(n_betas: np.ndarray, losses: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
+    """LLC as the slope of E L over 1 / n_beta, and its standard error (Watanabe 1208.6338, section 5).
+
+    E L = L(w*) + lambda / n_beta, so that no L(w*) is needed.
+
+    Parameters
+    ----------
+    n_betas, losses, errors : inverse temperatures, mean losses and their standard errors, (temperature,).
+    """
+    x, weight = 1 / n_betas, 1 / errors**2
+    if len(x) < 2 or not np.isfinite(losses).all() or not np.isfinite(weight).all():
+        return np.nan, np.nan
+    spread = (weight * (x - np.average(x, weights=weight)) ** 2).sum()
+    slope = (weight * (x - np.average(x, weights=weight)) * losses).sum() / spread
+    return float(slope), float(spread**-0.5)
+
+
+def _statistic(name: str, draws: np.ndarray) -> float:
+    return np.asarray(getattr(array_stats, name)(draws)).item()
+
+
+def _chain_error(draws: np.ndarray) -> float:
+    """Standard error of the mean from the chains' means; NaN for a single chain."""
+    return draws.mean(axis=1).std(ddof=1) / len(draws) ** 0.5 if len(draws) > 1 else np.nan
+
+
+def _standard_error(draws: np.ndarray) -> float:
+    return float(np.nanmax([_statistic("mcse", draws), _chain_error(draws)]))

@@ -1,7 +1,6 @@
 """The LLC of one network or of a whole trajectory, with its error and its health."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,11 +10,18 @@ import xarray as xr
 from torch import Tensor, nn
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.chains import Sampling, Schedule, flatten, run_chains, unflatten
-from slt_grok.llc.diagnostics import chain_health, summarise
+from slt_grok.llc.calibration import BURN_IN_SHARE, TEMPERATURE_RATIOS, calibrate
+from slt_grok.llc.chains import Chains, Observer, Sampling, Schedule, run_chains
+from slt_grok.llc.diagnostics import Evidence, average, chain_health, interval, judge, wbic_slope
+from slt_grok.llc.problem import Problem, pose
 from slt_grok.llc.samplers import Sampler, UnderdampedLangevin
+from slt_grok.llc.subspaces import Subspace
 from slt_grok.llc.variables import ATTRS, DIMS, EFFECTIVE
-from slt_grok.trajectories import Loss, Network, Trajectory, cross_entropy
+from slt_grok.trajectories import Loss, Trajectory
+
+UPDATES = 8_000  # of a chain, where the settings are left to the rule,
+DOUBLINGS = 1  # and how often they are doubled where the estimate has not converged
+EFFECTIVE_UPDATES = 500  # where there is no finite minimiser, so that no larger n_beta is sought
 
 
 def estimate(
@@ -24,21 +30,26 @@ def estimate(
     *,
     loss: Loss | None = None,
     sampler: Sampler | None = None,
-    n_beta: float | None = None,
-    gamma: float = 100.0,
-    chains: int = 4,
-    draws: int = 300,
-    burn_in: int = 150,
+    n_beta: float | Sequence[float] | None = None,
+    gamma: float | None = None,
+    updates: int | None = None,
+    chains: int = 16,
+    draws: int | None = None,
+    burn_in: int | None = None,
     thinning: int = 1,
     batch_size: int | None = None,
-    dtype: torch.dtype = torch.float32,
+    box: float | None = None,
+    subspace: Subspace | None = None,
+    dtype: torch.dtype | None = None,
     seed: int = 0,
+    observers: Sequence[Observer] = (),
     on_steps: Callable[[int, float], None] = lambda steps, loss: None,
 ) -> xr.Dataset:
     """Estimate the LLC at each network: llc = n_beta (E[L(w)] - L(w*)) (Lau et al. 2308.12108, definition 3).
 
     The expectation is over p(w) ~ exp(-n_beta L(w) - gamma/2 |w - w*|^2), sampled from w* on by `chains` chains a
-    network, all networks and chains in one batch.
+    network and temperature, all in one batch. What is left out of sampler, n_beta and gamma is chosen by the rule of
+    `slt_grok.llc.calibration`, with four temperatures n_beta {1, 1/4, 1/16, 1/64} for a loss with a finite minimiser.
 
     Parameters
     ----------
@@ -46,157 +57,184 @@ def estimate(
     data : (inputs, targets) that the network was trained on; a trajectory of a modular task has its own.
     loss : (outputs, targets) -> losses of the samples or their mean; outputs arrive in float64. The trajectory's own,
         or cross-entropy, where it is left out.
-    sampler : `SGLD(step_size)` or `UnderdampedLangevin(step_size, friction)`; where left out, underdamped Langevin with
-        step 0.01 and friction 4 sqrt(gamma), which is stable up to a curvature of 4e4 of n_beta L + gamma/2 |w - w*|^2.
-    n_beta : n times the inverse temperature, above 0; n / log n where left out (Watanabe 1208.6338).
+    sampler : one of `slt_grok.llc.samplers`.
+    n_beta : n times the inverse temperature, above 0; of several, the largest is reported, the others tell how the
+        value depends on it.
     gamma : localisation, at least 0.
-    chains, draws, burn_in, thinning : length of the sampling; burn-in is never averaged in.
+    updates : of a chain, burn-in included, where `draws` is left out. Where this is left out too, 8,000 and, if the
+        estimate has not converged, once more 16,000 with the settings that the rule then chooses; 500 for
+        cross-entropy.
+    chains, draws, burn_in, thinning : length of the sampling in updates; burn-in is never averaged in, and is 30% of
+        `updates` or half of `draws` where left out.
     batch_size : samples of a chain's own minibatches; None for the full batch.
-    dtype : precision of the chains' parameters; losses are float64 in any case.
+    box : half-width of a hard box around w*, beside the Gaussian localisation.
+    subspace : the weights that move; all where left out.
+    dtype : precision of the chains' parameters, their own where left out; losses are float64 in any case.
     seed : with a network's coordinates and a chain's number it fixes the chain's random streams.
-    on_steps : called with (chain-steps done, mean loss) for a progress bar.
+    observers : see `slt_grok.llc.chains.Observer`.
+    on_steps : called with (gradients done, mean loss) for a progress bar.
 
     Returns
     -------
-    A dataset over the trajectory's dimensions: `llc`, `llc_se`, `rhat`, `ess`, `llc_verdict`, `llc_verdict_reason`,
-    `baseline_loss`, and by chain `llc_chain`, `chain_health`, `loss_trace` (chain, draw), `burn_in_loss`
-    (chain, burn_in). Negative values are reported, not clipped.
+    A dataset over the trajectory's dimensions: `llc`, `llc_se`, `llc_low`, `llc_high` (95% interval), `rhat`, `ess`,
+    `drift`, `virial`, `share_below_baseline`, `llc_verdict`, `llc_verdict_reason`, `baseline_loss`; by temperature
+    `llc_at_temperature`, `llc_at_temperature_se`, with `llc_wbic` where there are several; by chain `llc_chain`,
+    `chain_health`, `resets`, `acceptance`, `distance`, `loss_trace` (chain, draw), `burn_in_loss` (chain, burn_in).
+    Negative values are reported, not clipped.
 
     Raises
     ------
-    SltGrokError : no data, or a setting out of its range; weights that are not finite.
+    SltGrokError : no data, or a setting out of its range; weights or a loss at w* that are not finite.
 
     Examples
     --------
     >>> result = slt_grok.llc.estimate(module, (inputs, targets), n_beta=30, gamma=100)
     >>> float(result.llc), float(result.llc_se), str(result.llc_verdict.values)
     """
-    trajectory = _trajectory(source, loss)
-    network = trajectory.network
-    inputs, targets = _data(trajectory, data)
-    n_beta = len(inputs) / math.log(len(inputs)) if n_beta is None and len(inputs) > 1 else n_beta
-    schedule = Schedule(burn_in, draws, thinning, batch_size)
-    _check(n_beta, gamma, chains, schedule, len(inputs))
-    assert n_beta is not None
-    sampler = sampler or UnderdampedLangevin.for_gamma(0.01, gamma)
-
-    centers = flatten(trajectory.stacked(dtype))
-    if dtype == torch.float64 and inputs.is_floating_point():
-        inputs = inputs.double()
-    baselines = _baselines(network, flatten(trajectory.stacked(torch.float64)), _double(inputs), targets)
-    streams = [
-        np.random.SeedSequence(seed, spawn_key=(*key, chain)) for key in _keys(trajectory) for chain in range(chains)
-    ]
-    losses = run_chains(
-        Sampling(network, inputs, targets, sampler, schedule, n_beta, gamma),
-        centers.repeat_interleave(chains, dim=0),
-        streams,
-        on_steps,
-    )
-    traces = losses.unflatten(0, (len(trajectory), chains)).numpy()
+    given = [float(n_beta)] if isinstance(n_beta, int | float) else None if n_beta is None else list(n_beta)
+    problem = pose(source, data, loss, subspace, dtype)
+    _check(given, gamma, chains, draws, burn_in, thinning, batch_size, box, sampler, len(problem.inputs))
+    seek = given is None and problem.finite_minimiser
+    if draws is None:
+        total = updates or (UPDATES if problem.finite_minimiser else EFFECTIVE_UPDATES)
+        first = round(BURN_IN_SHARE * total) if burn_in is None else burn_in
+        if first >= total:
+            raise SltGrokError(f"burn_in: expected fewer than the {total} updates of a chain, got {first}")
+        schedule = Schedule(first, (total - first) // thinning, thinning, batch_size)
+    else:
+        schedule = Schedule(draws // 2 if burn_in is None else burn_in, draws, thinning, batch_size)
+    for attempt in range(1 + (DOUBLINGS if seek and draws is None and updates is None else 0)):
+        if attempt:
+            schedule = replace(schedule, burn_in=2 * schedule.burn_in, draws=2 * schedule.draws)
+        notes, own_sampler, n_betas, own_gamma = (), sampler, given, gamma
+        if own_sampler is None or n_betas is None or own_gamma is None:
+            chosen = calibrate(
+                problem, schedule.updates, gamma=gamma, n_beta=max(given) if given else None, batch_size=batch_size,
+                seed=seed, on_steps=on_steps,
+            )  # fmt: skip
+            n_betas = n_betas or [chosen.n_beta / ratio for ratio in (TEMPERATURE_RATIOS if seek else (1,))]
+            own_gamma, notes, own_sampler = chosen.gamma, chosen.reasons, own_sampler or chosen.sampler
+        n_betas = sorted(n_betas, reverse=True)
+        network = problem.trajectory.network
+        found = run_chains(
+            Sampling(network, problem.inputs, problem.targets, problem.subspace, own_sampler, schedule, box),
+            problem.starts(n_betas, own_gamma, chains, seed),
+            on_steps,
+            observers,
+        )
+        result = dataset(problem, found, schedule, n_betas)
+        if not any(str(word).startswith("not converged") for word in result.llc_verdict.values.ravel()):
+            break
     settings = {
-        "sampler": sampler.name,
-        **asdict(sampler),  # pyright: ignore[reportArgumentType]
-        "n_beta": n_beta,
-        "gamma": gamma,
+        "sampler": own_sampler.name,
+        **{key: value if value is not None else "none" for key, value in asdict(own_sampler).items()},  # pyright: ignore
+        "n_beta": n_betas[0],
+        "gamma": own_gamma,
+        "box": box if box is not None else "none",
         "chains": chains,
         **{key: value if value is not None else "full" for key, value in asdict(schedule).items()},
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": str(problem.dtype).removeprefix("torch."),
         "seed": seed,
-        "n": len(inputs),
+        "n": len(problem.inputs),
+        "dimension": problem.subspace.dimension,
+        "calibration": "; ".join(notes) or "settings given",
     }
-    return _dataset(trajectory, traces, baselines, burn_in, thinning, n_beta, centers.shape[1]).assign_attrs(settings)
+    return result.assign_attrs(settings)
 
 
-def _trajectory(source: nn.Module | Trajectory, loss: Loss | None) -> Trajectory:
-    if isinstance(source, nn.Module):
-        return Trajectory.of(source, loss=loss or cross_entropy)
-    if loss is not None:
-        return replace(source, network=replace(source.network, loss=loss))
-    return source
-
-
-def _data(trajectory: Trajectory, data: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-    if data is None and trajectory.network.task is None:
-        raise SltGrokError("data: expected (inputs, targets), since the network carries no task of its own")
-    inputs, targets = data if data is not None else trajectory.task.data("train")
-    if len(inputs) != len(targets) or not len(inputs):
-        raise SltGrokError(f"data: expected as many targets as inputs, got {len(inputs)} and {len(targets)}")
-    return inputs, targets
-
-
-def _check(n_beta: float | None, gamma: float, chains: int, schedule: Schedule, n: int) -> None:
-    if n_beta is None or n_beta <= 0:
-        raise SltGrokError(f"n_beta: expected a number above 0, got {n_beta}")
-    if gamma < 0:
+def _check(
+    n_betas: list[float] | None,
+    gamma: float | None,
+    chains: int,
+    draws: int | None,
+    burn_in: int | None,
+    thinning: int,
+    batch_size: int | None,
+    box: float | None,
+    sampler: Sampler | None,
+    n: int,
+) -> None:
+    if n_betas is not None and (not n_betas or min(n_betas) <= 0):
+        raise SltGrokError(f"n_beta: expected a number above 0, got {min(n_betas, default=None)}")
+    if gamma is not None and gamma < 0:
         raise SltGrokError(f"gamma: expected a number of at least 0, got {gamma}")
-    if chains < 1 or schedule.draws < 4 or schedule.burn_in < 0 or schedule.thinning < 1:
+    if gamma == 0 and sampler is None:
+        raise SltGrokError("gamma: expected a number above 0, since the friction follows from it, got 0")
+    if chains < 1 or thinning < 1 or (draws is not None and draws < 4) or (burn_in is not None and burn_in < 0):
         raise SltGrokError(
             "chains, draws, burn_in, thinning: expected at least 1, 4, 0 and 1, got "
-            f"{chains}, {schedule.draws}, {schedule.burn_in} and {schedule.thinning}"
+            f"{chains}, {draws}, {burn_in} and {thinning}"
         )
-    if schedule.batch_size is not None and not 1 <= schedule.batch_size <= n:
-        raise SltGrokError(f"batch_size: expected between 1 and the {n} samples there are, got {schedule.batch_size}")
+    if batch_size is not None and not 1 <= batch_size <= n:
+        raise SltGrokError(f"batch_size: expected between 1 and the {n} samples there are, got {batch_size}")
+    if batch_size is not None and sampler is not None and sampler.exact:
+        raise SltGrokError(f"batch_size: expected the full batch, since {sampler.name} accepts by the full loss")
+    if box is not None and box <= 0:
+        raise SltGrokError(f"box: expected a number above 0, got {box}")
 
 
-def _double(inputs: Tensor) -> Tensor:
-    return inputs.double() if inputs.is_floating_point() else inputs
-
-
-def _baselines(network: Network, flat: Tensor, inputs: Tensor, targets: Tensor) -> np.ndarray:
-    """L(w*) on all samples in float64, network by network so that memory stays that of one."""
-    with torch.no_grad():
-        losses = [
-            network.stacked_mean_loss(unflatten(row, network.shapes), inputs, targets, False) for row in flat.split(1)
-        ]
-    return torch.cat(losses).numpy()
-
-
-def _keys(trajectory: Trajectory) -> list[tuple[int, ...]]:
-    """A network's coordinates as non-negative integers; where they are none, its place."""
-    integers = all(np.issubdtype(v.dtype, np.integer) and (v >= 0).all() for v in trajectory.coords.values())
-    if integers:
-        return [tuple(label.values()) for label in trajectory.labels()]
-    return [tuple(index) for index in np.ndindex(*trajectory.shape)]
-
-
-def _is_cross_entropy(loss: Loss) -> bool:
-    """Ours or torch's: a fitted network has no finite minimiser of it."""
-    return loss in (cross_entropy, nn.functional.cross_entropy) or isinstance(loss, nn.CrossEntropyLoss)
-
-
-def _dataset(
-    trajectory: Trajectory,
-    traces: np.ndarray,
-    baselines: np.ndarray,
-    burn_in: int,
-    thinning: int,
-    n_beta: float,
-    d: int,
-) -> xr.Dataset:
-    draws = traces[:, :, burn_in + thinning - 1 :: thinning]
-    health = [
-        [chain_health(chain, base, n_beta, d) for chain in network]
-        for network, base in zip(traces, baselines, strict=True)
-    ]
-    finite_minimiser = not _is_cross_entropy(trajectory.network.loss)
-    rows = [summarise(*row, n_beta, finite_minimiser) for row in zip(draws, health, baselines, strict=True)]
-    values: dict[str, Any] = {
-        "llc": [r.llc for r in rows],
-        "llc_se": [r.llc_se for r in rows],
-        "rhat": [r.rhat for r in rows],
-        "ess": [r.ess for r in rows],
-        "llc_verdict": [r.verdict for r in rows],
-        "llc_verdict_reason": [r.reason for r in rows],
-        "baseline_loss": baselines,
-        "llc_chain": n_beta * (draws.mean(-1) - baselines[:, None]),
-        "chain_health": health,
-        "loss_trace": draws,
-        "burn_in_loss": traces[:, :, :burn_in],
-    }
-    result = trajectory.dataset(
-        {name: (DIMS.get(name, ()), value, ATTRS[name]) for name, value in values.items()},
-        chain=np.arange(traces.shape[1]),
-        draw=np.arange(draws.shape[-1]),
+def dataset(problem: Problem, found: Chains, schedule: Schedule, n_betas: Sequence[float]) -> xr.Dataset:
+    """What was seen along chains in the order (network, temperature, chain), as a dataset."""
+    networks, temperatures = len(problem.trajectory), len(n_betas)
+    shape = (networks, temperatures, -1)
+    traces, distance, virial, acceptance, resets = (
+        values.unflatten(0, shape).numpy()
+        for values in (found.losses, found.distance, found.virial, found.acceptance, found.resets)
     )
-    return result if finite_minimiser else result.assign_attrs(comment=EFFECTIVE)
+    draws = traces[..., schedule.burn_in + schedule.thinning - 1 :: schedule.thinning]
+    d, rows = problem.subspace.dimension, []
+    for i, baseline in enumerate(problem.baselines):
+        evidence = [
+            Evidence(
+                draws[i, t],
+                [chain_health(chain, baseline, n_beta, d) for chain in traces[i, t]],
+                baseline,
+                n_beta,
+                virial[i, t],
+            )
+            for t, n_beta in enumerate(n_betas)
+        ]
+        averages = [average(one) for one in evidence]
+        hotter = next((a for a, b in zip(averages, n_betas, strict=True) if n_betas[0] / b >= 15.9), None)
+        verdict = judge(averages[0], evidence[0], problem.finite_minimiser, hotter)
+        low, high = interval(averages[0], hotter if problem.finite_minimiser else None)
+        slope = wbic_slope(
+            np.array(n_betas),
+            np.array([baseline + a.llc / b for a, b in zip(averages, n_betas, strict=True)]),
+            np.array([a.llc_se / b for a, b in zip(averages, n_betas, strict=True)]),
+        )
+        best = averages[0]
+        rows.append(
+            {
+                **{name: getattr(best, name) for name in ("llc", "llc_se", "rhat", "ess", "drift", "virial")},
+                "llc_low": low,
+                "llc_high": high,
+                "share_below_baseline": best.share_below,
+                "llc_verdict": verdict.word,
+                "llc_verdict_reason": verdict.reason,
+                "llc_at_temperature": [a.llc for a in averages],
+                "llc_at_temperature_se": [a.llc_se for a in averages],
+                "llc_wbic": slope[0],
+                "llc_wbic_se": slope[1],
+                "chain_health": evidence[0].health,
+                "llc_chain": n_betas[0] * (draws[i, 0].mean(-1) - baseline),
+            }
+        )
+    values: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
+    values |= {
+        "baseline_loss": problem.baselines,
+        "resets": resets[:, 0],
+        "acceptance": acceptance[:, 0],
+        "distance": distance[:, 0],
+        "loss_trace": draws[:, 0],
+        "burn_in_loss": traces[:, 0, :, : schedule.burn_in],
+    }
+    if temperatures == 1:
+        values = {name: value for name, value in values.items() if name not in ("llc_wbic", "llc_wbic_se")}
+    result = problem.trajectory.dataset(
+        {name: (DIMS.get(name, ()), value, ATTRS[name]) for name, value in values.items()},
+        chain=np.arange(traces.shape[2]),
+        draw=np.arange(draws.shape[-1]),
+        temperature=np.array(n_betas),
+    )
+    return result if problem.finite_minimiser else result.assign_attrs(comment=EFFECTIVE)

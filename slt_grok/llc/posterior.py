@@ -2,24 +2,49 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True)
 class LocalPosterior:
-    """p(w) ~ exp(-n_beta L(w) - gamma/2 |w - center|^2).
+    """p(w) ~ exp(-n_beta L(w) - gamma/2 |w - center|^2), inside a box where one is given.
 
     Parameters
     ----------
     center : w*, the checkpoint each chain started from, (chains, d).
-    n_beta : n times the inverse temperature; a number, or (chains, 1).
-    gamma : strength of the localisation, at least 0; a number, or (chains, 1).
+    n_beta : n times the inverse temperature, (chains, 1).
+    gamma : strength of the Gaussian localisation, at least 0, (chains, 1).
+    box : half-width of a hard box max_i |w_i - w*_i| <= box; None for none.
     """
 
     center: Tensor
-    n_beta: float | Tensor
-    gamma: float | Tensor
+    n_beta: Tensor
+    gamma: Tensor
+    box: float | None = None
 
     def force(self, position: Tensor, loss_gradient: Tensor) -> Tensor:
         """-grad log p(w) = n_beta grad L(w) + gamma (w - center), (chains, d); a new tensor."""
-        return (position - self.center).mul_(self.gamma).add_(loss_gradient * self.n_beta)
+        return (position - self.center).mul_(self.gamma).addcmul_(loss_gradient, self.n_beta)
+
+    def potential(self, position: Tensor, loss: Tensor) -> Tensor:
+        """U(w) = n_beta L(w) + gamma/2 |w - center|^2 = -log p(w) up to a constant, float64 (chains,); inf outside."""
+        offset = (position - self.center).double()
+        value = self.n_beta[:, 0].double() * loss + self.gamma[:, 0].double() / 2 * offset.square().sum(1)
+        if self.box is None:
+            return value
+        return torch.where(offset.abs().amax(1) <= self.box, value, torch.inf)
+
+    def reflect(self, position: Tensor, momentum: Tensor | None = None) -> None:
+        """Fold positions that left the box back at its walls, in place, turning the momentum round with them.
+
+        Reflection keeps the distribution inside the box; clipping would pile it up on the walls.
+        """
+        if self.box is None:
+            return
+        offset = position - self.center
+        turns = torch.remainder(offset + self.box, 4 * self.box)
+        inside = torch.where(turns > 2 * self.box, 4 * self.box - turns, turns) - self.box
+        torch.add(self.center, inside, out=position)
+        if momentum is not None:
+            momentum.mul_(torch.where(turns > 2 * self.box, -1.0, 1.0))

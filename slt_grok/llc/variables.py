@@ -13,6 +13,11 @@ DIMS = {
     "chain_health": ("chain",),
     "loss_trace": ("chain", "draw"),
     "burn_in_loss": ("chain", "burn_in"),
+    "resets": ("chain",),
+    "acceptance": ("chain",),
+    "distance": ("chain", "look"),
+    "llc_at_temperature": ("temperature",),
+    "llc_at_temperature_se": ("temperature",),
 }
 
 ATTRS = {
@@ -64,5 +69,59 @@ ATTRS = {
         "units": "nats",
         "definition": "mean loss over the step's batch, in float64; never averaged in",
         "source": _LAU,
+    },
+    "llc_low": {
+        "long_name": "lower end of the 95% interval of the LLC",
+        "definition": "llc - 1.96 llc_se",
+    },
+    "llc_high": {
+        "long_name": "upper end of the 95% interval of the LLC",
+        "definition": "llc + root of the squares of 1.96 llc_se and of what the LLC may still gain at larger n_beta, "
+        "(LLC(n_beta) - LLC(n_beta / 16)) / (16^(1/3) - 1) where it rises",
+    },
+    "drift": {
+        "long_name": "drift of the LLC along the draws",
+        "definition": "LLC of the second half of the draws minus that of the first",
+    },
+    "virial": {
+        "long_name": "virial",
+        "definition": "mean of (w - w*) . grad U(w) / d with U = n_beta L + gamma/2 |w - w*|^2; 1 in equilibrium",
+    },
+    "share_below_baseline": {
+        "long_name": "share of draws under the checkpoint's loss",
+        "definition": "share of the healthy chains' draws with L(w) < L(w*)",
+    },
+    "llc_at_temperature": {
+        "long_name": "LLC at each temperature",
+        "definition": "n_beta (mean of the draws' losses - baseline_loss) for each n_beta of the coordinate temperature",
+        "source": _LAU,
+    },
+    "llc_at_temperature_se": {
+        "long_name": "standard error of the LLC at each temperature",
+        "definition": "as llc_se",
+        "source": _VEHTARI,
+    },
+    "llc_wbic": {
+        "long_name": "LLC from the slope over temperatures",
+        "definition": "slope of the mean loss over 1 / n_beta, weighted by its errors; needs no L(w*)",
+        "source": "Watanabe 1208.6338, section 5",
+    },
+    "llc_wbic_se": {
+        "long_name": "standard error of the LLC from the slope",
+        "definition": "from the standard errors of the mean losses",
+    },
+    "resets": {
+        "long_name": "resets of the chain",
+        "definition": "how often the loss was not finite and the chain was put back at w*",
+    },
+    "acceptance": {
+        "long_name": "acceptance of a MALA proposal",
+        "definition": "min(1, p(w') q(w|w') / (p(w) q(w'|w))) for a Langevin step of the sampler's size (epsilon, or "
+        "h^2), mean over draws; the sampler's own where it accepts or rejects",
+        "source": "Roberts & Tweedie 1996",
+    },
+    "distance": {
+        "long_name": "distance from the checkpoint",
+        "definition": "|w - w*| at draws spread over the chain",
     },
 }

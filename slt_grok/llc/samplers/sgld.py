@@ -6,12 +6,15 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 from slt_grok.llc.posterior import LocalPosterior
+from slt_grok.llc.samplers.interface import Evaluate, Noise, like
 
 
 class SGLDState(NamedTuple):
-    """Position (chains, d)."""
+    """The current sample: position (chains, d), loss (chains,), gradient (chains, d)."""
 
     position: Tensor
+    loss: Tensor
+    gradient: Tensor
 
 
 @dataclass(frozen=True)
@@ -23,18 +26,23 @@ class SGLD:
 
     Parameters
     ----------
-    step_size : epsilon.
+    step_size : epsilon, one number or one a chain (chains, 1).
     """
 
-    step_size: float
+    step_size: float | Tensor
     name: ClassVar[str] = "sgld"
+    exact: ClassVar[bool] = False
+    gradients: ClassVar[int] = 1
 
-    def init(self, position: Tensor, noise: Tensor) -> SGLDState:
-        """The state at `position` (kept, and moved in place); the noise is not needed."""
-        return SGLDState(position)
+    def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> SGLDState:
+        """The state at `position`; the noise is not needed."""
+        return SGLDState(position, *evaluate(position))
 
-    def update(self, state: SGLDState, loss_gradient: Tensor, noise: Tensor, posterior: LocalPosterior) -> SGLDState:
+    def update(self, state: SGLDState, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior) -> SGLDState:
         """One step, in place."""
-        force = posterior.force(state.position, loss_gradient)
-        state.position.add_(force, alpha=-self.step_size / 2).add_(noise, alpha=self.step_size**0.5)
-        return state
+        epsilon = like(self.step_size, state.position)
+        position = state.position
+        position.addcmul_(posterior.force(position, state.gradient), epsilon, value=-0.5)
+        position.addcmul_(noise.normal(), epsilon.sqrt())
+        posterior.reflect(position)
+        return SGLDState(position, *evaluate(position))

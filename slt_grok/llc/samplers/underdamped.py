@@ -4,17 +4,22 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.posterior import LocalPosterior
+from slt_grok.llc.samplers.interface import Evaluate, Noise, like
 
 
 class UnderdampedState(NamedTuple):
-    """Position and momentum, each (chains, d)."""
+    """The current sample, the momentum (chains, d), and the steps until it is drawn anew (chains, 1)."""
 
     position: Tensor
+    loss: Tensor
+    gradient: Tensor
     momentum: Tensor
+    countdown: Tensor
 
 
 @dataclass(frozen=True)
@@ -27,15 +32,23 @@ class UnderdampedLangevin:
     step (h sqrt(A) < 2), without the step-size bias of SGLD, and relaxation costs of order sqrt(A/gamma) steps instead
     of A/gamma.
 
+    The friction alone leaves some directions slow: those much softer than xi^2/4 creep, those much stiffer ring. So
+    each chain's momentum is also drawn anew, after a number of steps that is log-uniform between 1 and
+    `longest_flight` steps: flights of every length, for curvatures of every size.
+
     Parameters
     ----------
-    step_size : h, in units of time; epsilon of SGLD corresponds to h^2.
-    friction : xi; damping is critical in a direction of curvature (xi/2)^2.
+    step_size : h, in units of time, one number or one a chain (chains, 1); epsilon of SGLD corresponds to h^2.
+    friction : xi, one number or one a chain; damping is critical in a direction of curvature (xi/2)^2.
+    longest_flight : most steps between two fresh momenta; None to never draw them anew.
     """
 
-    step_size: float
-    friction: float
+    step_size: float | Tensor
+    friction: float | Tensor
+    longest_flight: int | None = None
     name: ClassVar[str] = "underdamped"
+    exact: ClassVar[bool] = False
+    gradients: ClassVar[int] = 1
 
     @classmethod
     def for_gamma(cls, step_size: float, gamma: float) -> "UnderdampedLangevin":
@@ -49,18 +62,33 @@ class UnderdampedLangevin:
             raise SltGrokError(f"gamma: expected a number above 0, since the friction follows from it, got {gamma}")
         return cls(step_size, 4 * math.sqrt(gamma))
 
-    def init(self, position: Tensor, noise: Tensor) -> UnderdampedState:
-        """The state at `position` (kept, and moved in place) with momentum drawn from its stationary law N(0, I)."""
-        return UnderdampedState(position, noise.clone())
+    def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> UnderdampedState:
+        """The state at `position` with momentum drawn from its stationary law N(0, I)."""
+        momentum = noise.normal().clone()
+        return UnderdampedState(position, *evaluate(position), momentum, self._flight(position, noise))
 
     def update(
-        self, state: UnderdampedState, loss_gradient: Tensor, noise: Tensor, posterior: LocalPosterior
+        self, state: UnderdampedState, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior
     ) -> UnderdampedState:
         """One step, in place."""
-        h, keep = self.step_size, math.exp(-self.friction * self.step_size)
-        position, momentum = state
-        momentum.add_(posterior.force(position, loss_gradient), alpha=-h)
-        position.add_(momentum, alpha=h / 2)
-        momentum.mul_(keep).add_(noise, alpha=math.sqrt(1 - keep**2))
-        position.add_(momentum, alpha=h / 2)
-        return state
+        position, _, gradient, momentum, countdown = state
+        h = like(self.step_size, position)
+        keep = torch.exp(-like(self.friction, position) * h)
+        momentum.addcmul_(posterior.force(position, gradient), -h)
+        position.addcmul_(momentum, h / 2)
+        momentum.mul_(keep).addcmul_(noise.normal(), (1 - keep**2).sqrt())
+        position.addcmul_(momentum, h / 2)
+        posterior.reflect(position, momentum)
+        if self.longest_flight is not None:
+            countdown = countdown - 1
+            landed = countdown <= 0
+            if landed.any():
+                momentum = torch.where(landed, noise.normal(), momentum)
+                countdown = torch.where(landed, self._flight(position, noise), countdown)
+        return UnderdampedState(position, *evaluate(position), momentum, countdown)
+
+    def _flight(self, position: Tensor, noise: Noise) -> Tensor:
+        """Steps until the momentum is drawn anew, (chains, 1)."""
+        if self.longest_flight is None:
+            return position.new_zeros(len(position), 1)
+        return torch.exp(noise.uniform() * math.log(self.longest_flight)).ceil()

@@ -1,0 +1,224 @@
+"""Settings by rule: gamma, n_beta, step and friction from the weights, the curvature and a number of updates.
+
+The rule needs no known answer and no tuning by eye:
+
+- gamma = d / (rho |w*|^2): the directions that only the localisation holds spread over rho |w*|^2 together;
+- n_beta so that A / gamma = (S/20)^2 for S updates, A being the largest curvature of n_beta L + gamma/2 |w - w*|^2:
+  underdamped Langevin relaxes in some sqrt(A/gamma) updates, so S updates see every direction some twenty times;
+- h = 0.7 / sqrt(A), a third of the largest stable step; friction 4 sqrt(gamma);
+- A by power iteration at chain states, since the chain does not live at w*: where a fitted network's loss is 1e-7,
+  the curvature at w* nearly vanishes and a step taken from it diverges at once.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from slt_grok.errors import SltGrokError
+from slt_grok.llc.chains import BatchLoss, Sampling, Schedule, Starts, run_chains
+from slt_grok.llc.posterior import LocalPosterior
+from slt_grok.llc.problem import Problem
+from slt_grok.llc.samplers import State, UnderdampedLangevin
+
+RHO = 0.7  # share of |w*|^2 that the localisation lets all weights move together
+SWEEPS = 20  # S / sqrt(A / gamma)
+SAFETY = 0.7  # h sqrt(A); 2 is unstable
+TEMPERATURE_RATIOS = (1, 4, 16, 64)
+BURN_IN_SHARE = 0.3
+PILOT_SHARE, PILOT_CHAINS, PILOTS = 0.075, 4, 10
+SETTLED = 1.25  # two curvatures within this factor are the same
+POWER_ITERATIONS = 12
+OnSteps = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the rule chose.
+
+    Parameters
+    ----------
+    gamma, n_beta : localisation and largest n times inverse temperature.
+    step_size : h.
+    curvature : A, the largest curvature of the potential seen at chain states.
+    updates : S, updates of a chain, burn-in included.
+    reasons : a sentence for each choice.
+    """
+
+    gamma: float
+    n_beta: float
+    step_size: float
+    curvature: float
+    updates: int
+    reasons: tuple[str, ...]
+
+    @property
+    def sampler(self) -> UnderdampedLangevin:
+        """Underdamped Langevin with friction 4 sqrt(gamma) and flights up to half a period of the localisation."""
+        flight = math.ceil(math.pi / (math.sqrt(self.gamma) * self.step_size))
+        return UnderdampedLangevin(self.step_size, 4 * math.sqrt(self.gamma), flight)
+
+    @property
+    def burn_in(self) -> int:
+        """Updates left out at the start."""
+        return round(BURN_IN_SHARE * self.updates)
+
+
+def localisation(problem: Problem) -> float:
+    """gamma = d / (rho |w*|^2) with d and |w*| of the weights that move; the median over networks.
+
+    rho is 0.7; where w* is 0 it has no scale of its own, and the spread is 1.
+    """
+    center = problem.subspace.coordinates(problem.trajectory.stacked(torch.float64))
+    norm = center.square().sum(1).median().item()
+    return center.shape[1] / (RHO * norm if norm > 0 else 1.0)
+
+
+def calibrate(
+    problem: Problem,
+    updates: int,
+    *,
+    gamma: float | None = None,
+    n_beta: float | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    on_steps: OnSteps = lambda steps, loss: None,
+) -> Calibration:
+    """Choose by the rule what is not given.
+
+    Parameters
+    ----------
+    problem : one network or some of a trajectory, which then share gamma and n_beta.
+    updates : S, the updates that an estimate may take.
+    gamma, n_beta : kept where given.
+    batch_size : of the chains; the curvature is that of the same batches.
+    seed : of the pilots.
+    on_steps : as in `estimate`.
+
+    Raises
+    ------
+    SltGrokError : no step is stable.
+    """
+    norm = "|w*| is 0" if gamma is None and not _norm(problem) else ""
+    gamma_reason = f"gamma: {gamma:.4g}, given" if gamma is not None else ""
+    gamma = localisation(problem) if gamma is None else gamma
+    gamma_reason = gamma_reason or f"gamma: d / ({RHO} |w*|^2) = {gamma:.4g}" + (f", d here, since {norm}" if norm else "")
+    target = (updates / SWEEPS) ** 2 * gamma
+    fixed = n_beta is not None
+    value = n_beta if n_beta is not None else 1.0
+    pilot = _Pilot(problem, max(100, round(PILOT_SHARE * updates)), gamma, batch_size, seed, on_steps)
+    curvature = pilot.curvature(value)
+    for index in range(PILOTS):
+        if not fixed:
+            value, curvature = _towards(target, value, curvature, gamma)
+        pilot.run(value, curvature, index)
+        before, curvature = curvature, pilot.curvature(value)
+        if abs(math.log(curvature / (before if fixed else target))) < math.log(SETTLED):
+            break
+    if not math.isfinite(curvature) or not math.isfinite(value):
+        raise SltGrokError(f"calibration: found no stable step for gamma {gamma:.4g}; expected a loss that is smooth")
+    step_size = SAFETY / math.sqrt(curvature)
+    n_beta_reason = (
+        f"n_beta: {value:.4g}, given"
+        if fixed
+        else f"n_beta: {value:.4g}, so that A / gamma = ({updates}/{SWEEPS})^2 for {updates} updates"
+    )
+    return Calibration(
+        gamma,
+        value,
+        step_size,
+        curvature,
+        updates,
+        (gamma_reason, n_beta_reason, f"step: {SAFETY} / sqrt(A) = {step_size:.4g}, A = {curvature:.4g} at chain states"),
+    )
+
+
+def _norm(problem: Problem) -> float:
+    return problem.subspace.coordinates(problem.trajectory.stacked(torch.float64)).norm().item()
+
+
+def _towards(target: float, n_beta: float, curvature: float, gamma: float) -> tuple[float, float]:
+    """n_beta and the potential's curvature there, if the curvature of the loss stays what it was."""
+    loss_curvature = max(curvature - gamma, 1e-3 * curvature) / n_beta
+    target = max(target, 2 * gamma)
+    return (target - gamma) / loss_curvature, target
+
+
+class _Pilot:
+    """Chains that start as draws from the localisation and go on as n_beta rises.
+
+    The loss is steepest far from w*, so that a step that was stable at first stays so while the chains come down.
+    """
+
+    def __init__(
+        self, problem: Problem, updates: int, gamma: float, batch_size: int | None, seed: int, on_steps: OnSteps
+    ) -> None:
+        self.problem, self.updates, self.gamma, self.batch_size = problem, updates, gamma, batch_size
+        self.seed, self.on_steps = seed, on_steps
+        center = problem.subspace.coordinates(problem.starts([1.0], gamma, PILOT_CHAINS, seed).stack)
+        noise = torch.randn(center.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        self.position = center + noise.to(center) / math.sqrt(gamma)
+
+    def _starts(self, n_beta: float, index: int) -> Starts:
+        starts = self.problem.starts([n_beta], self.gamma, PILOT_CHAINS, self.seed + 7919 * (index + 1))
+        return starts._replace(position=self.position)
+
+    def _sampling(self, sampler: UnderdampedLangevin) -> Sampling:
+        problem, schedule = self.problem, Schedule(self.updates - 4, 4, 1, self.batch_size)
+        network = problem.trajectory.network
+        return Sampling(network, problem.inputs, problem.targets, problem.subspace, sampler, schedule)
+
+    def run(self, n_beta: float, curvature: float, index: int) -> None:
+        """Go on at this n_beta, with a step for this curvature; a chain that diverges is put back at w*."""
+        sampler = UnderdampedLangevin(SAFETY / math.sqrt(curvature), 4 * math.sqrt(self.gamma))
+        ends = _Ends()
+        run_chains(self._sampling(sampler), self._starts(n_beta, index), self.on_steps, [ends])
+        self.position = torch.cat(ends.positions)
+
+    def curvature(self, n_beta: float) -> float:
+        """Largest curvature of the potential where the chains are;."""
+        starts = self._starts(n_beta, -1)
+        posterior = LocalPosterior(self.problem.subspace.coordinates(starts.stack), starts.n_beta, starts.gamma)
+        batch_loss = BatchLoss(self._sampling(UnderdampedLangevin(1.0, 1.0)), starts, starts.streams)
+        return top_curvature(batch_loss, self.position, posterior).max().item()
+
+
+class _Ends:
+    """Keeps where chains end."""
+
+    every = 4
+
+    def __init__(self) -> None:
+        self.positions: list[Tensor] = []
+
+    def observe(self, chains: slice, state: State, stack: object) -> None:
+        """The last draw."""
+        self.positions.append(state.position.clone())
+
+
+def top_curvature(batch_loss: BatchLoss, position: Tensor, posterior: LocalPosterior) -> Tensor:
+    """Largest eigenvalue in size of the Hessian of U(w) at each position, (chains,), by power iteration.
+
+    Products with the Hessian are central differences of the gradient, on one batch, which gives the eigenvalue to
+    some per cent from below.
+    """
+    batch_loss(position)
+    generator = torch.Generator().manual_seed(0)
+    vector = torch.randn(position.shape, generator=generator, dtype=torch.float64).to(position)
+    # far enough for float32 to see the difference, near enough for the curvature to be that of the point
+    reach = (1e-3 if position.dtype == torch.float32 else 1e-5) * position.norm(dim=1, keepdim=True).clamp(min=1.0)
+    norm = vector.norm(dim=1, keepdim=True)
+    for _ in range(POWER_ITERATIONS):
+        vector = vector / norm
+        ahead = posterior.force(position + reach * vector, batch_loss.again(position + reach * vector)[1])
+        behind = posterior.force(position - reach * vector, batch_loss.again(position - reach * vector)[1])
+        vector = (ahead - behind) / (2 * reach)
+        norm = vector.norm(dim=1, keepdim=True)
+    return norm[:, 0]
+
+
+def at_curvature(calibration: Calibration, curvature: float) -> Calibration:
+    """The same choice with the step for another curvature."""
+    return replace(calibration, curvature=curvature, step_size=SAFETY / math.sqrt(curvature))

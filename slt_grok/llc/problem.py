@@ -1,0 +1,124 @@
+"""What is to be sampled: networks, their data, the weights that move; and where chains on it start."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from slt_grok.errors import SltGrokError
+from slt_grok.llc.chains import Starts
+from slt_grok.llc.subspaces import Subspace, everything
+from slt_grok.trajectories import Loss, Trajectory, cross_entropy
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Networks with data and the weights that move.
+
+    Parameters
+    ----------
+    trajectory : N networks.
+    inputs, targets : the n samples.
+    subspace : the weights that move.
+    dtype : precision of the chains' weights; losses are float64 in any case.
+    baselines : L(w*) on all samples in float64, (N,).
+    """
+
+    trajectory: Trajectory
+    inputs: Tensor
+    targets: Tensor
+    subspace: Subspace
+    dtype: torch.dtype
+    baselines: np.ndarray
+
+    @property
+    def finite_minimiser(self) -> bool:
+        """False for cross-entropy, ours or torch's, of which a fitted network has no finite minimiser."""
+        loss = self.trajectory.network.loss
+        known = loss in (cross_entropy, nn.functional.cross_entropy) or isinstance(loss, nn.CrossEntropyLoss)
+        return not known
+
+    def starts(self, n_betas: Sequence[float], gamma: float, chains: int, seed: int) -> Starts:
+        """Chains at w*, in the order (network, temperature, chain)."""
+        copies = len(n_betas) * chains
+        stack = {
+            name: tensor.repeat_interleave(copies, 0) for name, tensor in self.trajectory.stacked(self.dtype).items()
+        }
+        count = len(self.trajectory) * copies
+        n_beta = torch.tensor(n_betas, dtype=self.dtype).repeat_interleave(chains).repeat(len(self.trajectory))
+        streams = [
+            np.random.SeedSequence(seed, spawn_key=(*key, temperature, chain))
+            for key in _keys(self.trajectory)
+            for temperature in range(len(n_betas))
+            for chain in range(chains)
+        ]
+        return Starts(stack, n_beta[:, None], torch.full((count, 1), gamma, dtype=self.dtype), streams)
+
+
+def pose(
+    source: nn.Module | Trajectory,
+    data: tuple[Tensor, Tensor] | None,
+    loss: Loss | None,
+    subspace: Subspace | None,
+    dtype: torch.dtype | None,
+) -> Problem:
+    """The problem that a person's arguments pose (see `slt_grok.llc.estimate`).
+
+    Raises
+    ------
+    SltGrokError : no data, weights or a loss at w* that is not finite, a subspace of no weights.
+    """
+    trajectory = _trajectory(source, loss)
+    inputs, targets = _data(trajectory, data)
+    dtype = dtype or next(iter(trajectory.parameters.values())).dtype
+    subspace = subspace or everything(trajectory.network.shapes)
+    if not subspace.dimension:
+        raise SltGrokError("subspace: expected at least one weight that moves, this one has none")
+    if dtype == torch.float64 and inputs.is_floating_point():
+        inputs = inputs.double()
+    baselines = _baselines(trajectory, inputs.double() if inputs.is_floating_point() else inputs, targets)
+    for label, value in zip(trajectory.labels(), baselines, strict=True):
+        if not np.isfinite(value):
+            where = ", ".join(f"{dim} {coordinate}" for dim, coordinate in label.items()) or "the network"
+            raise SltGrokError(f"loss: expected a finite loss at the checkpoint, it is {value} at {where}")
+    return Problem(trajectory, inputs, targets, subspace, dtype, baselines)
+
+
+def _trajectory(source: nn.Module | Trajectory, loss: Loss | None) -> Trajectory:
+    if isinstance(source, nn.Module):
+        return Trajectory.of(source, loss=loss or cross_entropy)
+    if loss is not None:
+        return replace(source, network=replace(source.network, loss=loss))
+    return source
+
+
+def _data(trajectory: Trajectory, data: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+    if data is None and trajectory.network.task is None:
+        raise SltGrokError("data: expected (inputs, targets), since the network carries no task of its own")
+    inputs, targets = data if data is not None else trajectory.task.data("train")
+    if len(inputs) != len(targets) or not len(inputs):
+        raise SltGrokError(f"data: expected as many targets as inputs, got {len(inputs)} and {len(targets)}")
+    return inputs, targets
+
+
+def _baselines(trajectory: Trajectory, inputs: Tensor, targets: Tensor) -> np.ndarray:
+    """Network by network, so that memory stays that of one."""
+    stack = trajectory.stacked(torch.float64)
+    with torch.no_grad():
+        losses = [
+            trajectory.network.stacked_mean_loss(
+                {name: tensor[i : i + 1] for name, tensor in stack.items()}, inputs, targets, own_data=False
+            )
+            for i in range(len(trajectory))
+        ]
+    return torch.cat(losses).numpy()
+
+
+def _keys(trajectory: Trajectory) -> list[tuple[int, ...]]:
+    """A network's coordinates as non-negative integers; where they are none, its place."""
+    integers = all(np.issubdtype(v.dtype, np.integer) and (v >= 0).all() for v in trajectory.coords.values())
+    if integers:
+        return [tuple(label.values()) for label in trajectory.labels()]
+    return [tuple(index) for index in np.ndindex(*trajectory.shape)]

@@ -1,0 +1,68 @@
+"""Hamiltonian Monte Carlo (Neal 1206.1901): exact for the full-batch posterior, whatever its step."""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from slt_grok.llc.posterior import LocalPosterior
+from slt_grok.llc.samplers.interface import Evaluate, Noise, like
+
+
+class HMCState(NamedTuple):
+    """The current sample and the acceptance probability of the last proposal (chains,)."""
+
+    position: Tensor
+    loss: Tensor
+    gradient: Tensor
+    acceptance: Tensor
+
+
+@dataclass(frozen=True)
+class HMC:
+    """A fresh momentum N(0, I), `leapfrog` leapfrog steps of size h, and a Metropolis test of the energy.
+
+    The step of each proposal is drawn uniformly within 20% of h, since with a fixed flight time directions whose
+    period it hits would never move. An update costs `leapfrog` gradients.
+
+    Parameters
+    ----------
+    step_size : h, one number or one a chain (chains, 1).
+    leapfrog : steps of a proposal.
+    """
+
+    step_size: float | Tensor
+    leapfrog: int = 20
+    name: ClassVar[str] = "hmc"
+    exact: ClassVar[bool] = True
+
+    @property
+    def gradients(self) -> int:
+        """Gradients that one update costs."""
+        return self.leapfrog
+
+    def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> HMCState:
+        """The state at `position`; the noise is not needed."""
+        loss, gradient = evaluate(position)
+        return HMCState(position, loss, gradient.clone(), torch.ones_like(loss))
+
+    def update(self, state: HMCState, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior) -> HMCState:
+        """One proposal, accepted or not; a chain whose proposal is not finite stays."""
+        position, loss, gradient, _ = state
+        h = like(self.step_size, position) * (0.8 + 0.4 * noise.uniform().to(position.dtype))
+        momentum = noise.normal().clone()
+        before = posterior.potential(position, loss) + momentum.double().square().sum(1) / 2
+        proposal, new_loss, new_gradient = position.clone(), loss, gradient
+        for _ in range(self.leapfrog):
+            momentum.addcmul_(posterior.force(proposal, new_gradient), -h / 2)
+            proposal.addcmul_(momentum, h)
+            posterior.reflect(proposal, momentum)
+            new_loss, new_gradient = evaluate(proposal)
+            momentum.addcmul_(posterior.force(proposal, new_gradient), -h / 2)
+        after = posterior.potential(proposal, new_loss) + momentum.double().square().sum(1) / 2
+        acceptance = (before - after).exp().clamp(max=1.0).nan_to_num(0.0)
+        accepted = noise.uniform() < acceptance[:, None]
+        torch.where(accepted, proposal, position, out=position)
+        torch.where(accepted, new_gradient, gradient, out=gradient)
+        return HMCState(position, torch.where(accepted[:, 0], new_loss, loss), gradient, acceptance)

@@ -1,0 +1,82 @@
+"""SGLD preconditioned by RMSprop (Li et al. 1512.07666), as devinterp has it and in a form that keeps the posterior.
+
+The moments are those of the loss gradient alone, never of the localisation term.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from slt_grok.llc.posterior import LocalPosterior
+from slt_grok.llc.samplers.interface import Evaluate, Noise, like
+
+
+class RMSpropSGLDState(NamedTuple):
+    """The current sample, the running mean V of the squared gradient (chains, d) and the number of updates."""
+
+    position: Tensor
+    loss: Tensor
+    gradient: Tensor
+    square_average: Tensor
+    updates: int
+
+
+@dataclass(frozen=True)
+class RMSpropSGLD:
+    """w <- w - (epsilon/2) G [n_beta grad L(w) + gamma (w - w*)] + sqrt(epsilon G) N(0, I).
+
+    V <- alpha V + (1 - alpha) (grad L)^2 and G = r / (sqrt(V) + floor r), with r the root mean square of sqrt(V) over a
+    chain's weights, so that the step keeps SGLD's meaning in a typical direction. From `adaptation` updates on, G
+    stays as it is: a G that goes on changing with the position, without the correction of its divergence, does not
+    sample the posterior. With G held, a quadratic direction of curvature A has variance 1 / (A (1 - epsilon G A / 4)).
+
+    Parameters
+    ----------
+    step_size : epsilon, one number or one a chain (chains, 1).
+    alpha : decay of the moments.
+    floor : smallest denominator, relative to r; absolute where `relative` is False.
+    adaptation : updates after which G is held; None to go on adapting for ever.
+    relative : whether G is scaled by r.
+    """
+
+    step_size: float | Tensor
+    alpha: float = 0.99
+    floor: float = 0.1
+    adaptation: int | None = 100
+    relative: bool = True
+    name: ClassVar[str] = "rmsprop_sgld"
+    exact: ClassVar[bool] = False
+    gradients: ClassVar[int] = 1
+
+    @classmethod
+    def devinterp(cls, step_size: float | Tensor) -> "RMSpropSGLD":
+        """devinterp's: G = 1 / (sqrt(V) + 0.1) from V = 0 on, adapting for ever."""
+        return cls(step_size, adaptation=None, relative=False)
+
+    def preconditioner(self, square_average: Tensor) -> Tensor:
+        """G, (chains, d)."""
+        root = square_average.sqrt()
+        if not self.relative:
+            return 1 / (root + self.floor)
+        scale = square_average.mean(1, keepdim=True).sqrt()
+        scale = torch.where(scale > 0, scale, 1.0)  # no gradient yet: as SGLD
+        return torch.where(square_average.sum(1, keepdim=True) > 0, scale / (root + self.floor * scale), 1.0)
+
+    def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> RMSpropSGLDState:
+        """The state at `position`; the noise is not needed."""
+        return RMSpropSGLDState(position, *evaluate(position), torch.zeros_like(position), 0)
+
+    def update(
+        self, state: RMSpropSGLDState, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior
+    ) -> RMSpropSGLDState:
+        """One step, in place."""
+        position, gradient, square_average = state.position, state.gradient, state.square_average
+        if self.adaptation is None or state.updates < self.adaptation:
+            square_average.mul_(self.alpha).addcmul_(gradient, gradient, value=1 - self.alpha)
+        step = self.preconditioner(square_average).mul_(like(self.step_size, position))
+        position.addcmul_(posterior.force(position, gradient), step, value=-0.5)
+        position.addcmul_(noise.normal(), step.sqrt_())
+        posterior.reflect(position)
+        return RMSpropSGLDState(position, *evaluate(position), square_average, state.updates + 1)
