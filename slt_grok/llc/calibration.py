@@ -193,6 +193,9 @@ class _Ends:
     def __init__(self) -> None:
         self.positions: list[Tensor] = []
 
+    def begin(self, starts: Starts) -> None:
+        """Nothing to keep of the start."""
+
     def observe(self, chains: slice, state: State, stack: object) -> None:
         """The last draw."""
         self.positions.append(state.position.clone())

@@ -57,6 +57,10 @@ class Observer(Protocol):
         """Draws from one look to the next."""
         ...
 
+    def begin(self, starts: "Starts") -> None:
+        """Chains are about to start: what was seen of earlier ones is forgotten."""
+        ...
+
     def observe(self, chains: slice, state: State, stack: Mapping[str, Tensor]) -> None:
         """A draw of some of the chains: their state, and their parameters as named tensors."""
         ...
@@ -213,8 +217,10 @@ def run_chains(
     sampling : what is sampled, and how.
     starts : where each chain starts, at which temperature.
     on_steps : called after each update with the chain-steps (gradients) done and the mean loss, for a progress bar.
-    observers : given every so many draws.
+    observers : told of the start, and given every so many draws.
     """
+    for observer in observers:
+        observer.begin(starts)
     size = max(1, WORKING_MEMORY // _chain_bytes(sampling, starts.rows(slice(0, 1))))
     total = len(starts.streams)
     pieces = [
