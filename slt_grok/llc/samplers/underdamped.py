@@ -34,7 +34,8 @@ class UnderdampedLangevin:
 
     The friction alone leaves some directions slow: those much softer than xi^2/4 creep, those much stiffer ring. So
     each chain's momentum is also drawn anew, after a number of steps that is log-uniform between 1 and
-    `longest_flight` steps: flights of every length, for curvatures of every size.
+    `longest_flight` steps: flights of every length, for curvatures of every size. It is drawn in the middle of the
+    step, as if xi were infinite there: that is where BAOAB's momentum is independent of the position on a quadratic.
 
     Parameters
     ----------
@@ -48,7 +49,6 @@ class UnderdampedLangevin:
     longest_flight: int | None = None
     name: ClassVar[str] = "underdamped"
     exact: ClassVar[bool] = False
-    gradients: ClassVar[int] = 1
 
     @classmethod
     def for_gamma(cls, step_size: float, gamma: float) -> "UnderdampedLangevin":
@@ -74,17 +74,17 @@ class UnderdampedLangevin:
         position, _, gradient, momentum, countdown = state
         h = like(self.step_size, position)
         keep = torch.exp(-like(self.friction, position) * h)
+        if self.longest_flight is not None:
+            countdown = countdown - 1
+            landed = countdown <= 0
+            keep = torch.where(landed, 0.0, keep)
+            # drawn by every chain at every step, so that a chain's numbers do not depend on the chains beside it
+            countdown = torch.where(landed, self._flight(position, noise), countdown)
         momentum.addcmul_(posterior.force(position, gradient), -h)
         position.addcmul_(momentum, h / 2)
         momentum.mul_(keep).addcmul_(noise.normal(), (1 - keep**2).sqrt())
         position.addcmul_(momentum, h / 2)
         posterior.reflect(position, momentum)
-        if self.longest_flight is not None:
-            countdown = countdown - 1
-            landed = countdown <= 0
-            if landed.any():
-                momentum = torch.where(landed, noise.normal(), momentum)
-                countdown = torch.where(landed, self._flight(position, noise), countdown)
         return UnderdampedState(position, *evaluate(position), momentum, countdown)
 
     def _flight(self, position: Tensor, noise: Noise) -> Tensor:
