@@ -28,8 +28,9 @@ SWEEPS = 20  # S / sqrt(A / gamma)
 SAFETY = 0.7  # h sqrt(A); 2 is unstable
 TEMPERATURE_RATIOS = (1, 4, 16, 64)
 BURN_IN_SHARE = 0.3
-PILOT_SHARE, PILOT_CHAINS, PILOTS = 0.075, 4, 10
+PILOT_SHARE, PILOT_CHAINS, PILOTS = 0.075, 4, 6
 SETTLED = 1.25  # two curvatures within this factor are the same
+STRIDE = 8  # most by which n_beta grows from one pilot to the next
 POWER_ITERATIONS = 12
 OnSteps = Callable[[int, float], None]
 
@@ -101,55 +102,57 @@ def calibrate(
     ------
     SltGrokError : no step is stable.
     """
-    norm = "|w*| is 0" if gamma is None and not _norm(problem) else ""
-    gamma_reason = f"gamma: {gamma:.4g}, given" if gamma is not None else ""
-    gamma = localisation(problem) if gamma is None else gamma
-    gamma_reason = gamma_reason or f"gamma: d / ({RHO} |w*|^2) = {gamma:.4g}" + (f", d here, since {norm}" if norm else "")
+    reasons = [f"gamma: {gamma:.4g}, given"] if gamma is not None else []
+    if gamma is None:
+        gamma = localisation(problem)
+        at_zero = ", with 1 for rho |w*|^2, since w* is 0" if not _norm(problem) else ""
+        reasons.append(f"gamma: d / ({RHO} |w*|^2) = {gamma:.4g}{at_zero}")
     target = (updates / SWEEPS) ** 2 * gamma
     fixed = n_beta is not None
     value = n_beta if n_beta is not None else 1.0
     pilot = _Pilot(problem, max(100, round(PILOT_SHARE * updates)), gamma, batch_size, seed, on_steps)
-    curvature = pilot.curvature(value)
+    curvature = pilot.curvature(value, pilot.spread)
+    if not fixed:
+        value, curvature = _towards(target, value, curvature, gamma, math.inf)
+    settled = 0
     for index in range(PILOTS):
-        if not fixed:
-            value, curvature = _towards(target, value, curvature, gamma)
         pilot.run(value, curvature, index)
-        before, curvature = curvature, pilot.curvature(value)
-        if abs(math.log(curvature / (before if fixed else target))) < math.log(SETTLED):
+        before, curvature = curvature, pilot.curvature(value, pilot.position)
+        settled = settled + 1 if abs(math.log(curvature / before)) < math.log(SETTLED) else 0
+        if settled == 2 or index == PILOTS - 1:
             break
+        if not fixed:
+            value, curvature = _towards(target, value, curvature, gamma, STRIDE)
     if not math.isfinite(curvature) or not math.isfinite(value):
         raise SltGrokError(f"calibration: found no stable step for gamma {gamma:.4g}; expected a loss that is smooth")
     step_size = SAFETY / math.sqrt(curvature)
-    n_beta_reason = (
-        f"n_beta: {value:.4g}, given"
-        if fixed
-        else f"n_beta: {value:.4g}, so that A / gamma = ({updates}/{SWEEPS})^2 for {updates} updates"
-    )
-    return Calibration(
-        gamma,
-        value,
-        step_size,
-        curvature,
-        updates,
-        (gamma_reason, n_beta_reason, f"step: {SAFETY} / sqrt(A) = {step_size:.4g}, A = {curvature:.4g} at chain states"),
-    )
+    by_rule = f", so that A / gamma = ({updates}/{SWEEPS})^2 for {updates} updates"
+    reasons.append(f"n_beta: {value:.4g}" + (", given" if fixed else by_rule))
+    reasons.append(f"step: {SAFETY} / sqrt(A) = {step_size:.4g}, A = {curvature:.4g} at chain states")
+    return Calibration(gamma, value, step_size, curvature, updates, tuple(reasons))
 
 
 def _norm(problem: Problem) -> float:
     return problem.subspace.coordinates(problem.trajectory.stacked(torch.float64)).norm().item()
 
 
-def _towards(target: float, n_beta: float, curvature: float, gamma: float) -> tuple[float, float]:
-    """n_beta and the potential's curvature there, if the curvature of the loss stays what it was."""
+def _towards(target: float, n_beta: float, curvature: float, gamma: float, stride: float) -> tuple[float, float]:
+    """n_beta on the way to the target, and the potential's curvature there if the loss's stays what it was.
+
+    At most `stride` times the n_beta before: chains that have not spread yet see too little curvature.
+    """
     loss_curvature = max(curvature - gamma, 1e-3 * curvature) / n_beta
-    target = max(target, 2 * gamma)
-    return (target - gamma) / loss_curvature, target
+    wanted = min((max(target, 2 * gamma) - gamma) / loss_curvature, stride * n_beta)
+    return wanted, wanted * loss_curvature + gamma
 
 
 class _Pilot:
-    """Chains that start as draws from the localisation and go on as n_beta rises.
+    """Chains that start at w* and go on while n_beta is adjusted.
 
-    The loss is steepest far from w*, so that a step that was stable at first stays so while the chains come down.
+    Parameters
+    ----------
+    problem, gamma, batch_size, seed, on_steps : see `calibrate`.
+    updates : of each leg.
     """
 
     def __init__(
@@ -157,32 +160,33 @@ class _Pilot:
     ) -> None:
         self.problem, self.updates, self.gamma, self.batch_size = problem, updates, gamma, batch_size
         self.seed, self.on_steps = seed, on_steps
-        center = problem.subspace.coordinates(problem.starts([1.0], gamma, PILOT_CHAINS, seed).stack)
-        noise = torch.randn(center.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        self.position = center + noise.to(center) / math.sqrt(gamma)
+        self.position = problem.subspace.coordinates(self._starts(1.0, 0, None).stack)
+        noise = torch.randn(self.position.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        # draws from the localisation alone: where the loss is steepest, so that the first n_beta is too small
+        self.spread = self.position + noise.to(self.position) / math.sqrt(gamma)
 
-    def _starts(self, n_beta: float, index: int) -> Starts:
-        starts = self.problem.starts([n_beta], self.gamma, PILOT_CHAINS, self.seed + 7919 * (index + 1))
-        return starts._replace(position=self.position)
+    def _starts(self, n_beta: float, leg: int, position: Tensor | None) -> Starts:
+        starts = self.problem.starts([n_beta], self.gamma, PILOT_CHAINS, self.seed + 7919 * (leg + 1))
+        return starts._replace(position=position)
 
     def _sampling(self, sampler: UnderdampedLangevin) -> Sampling:
         problem, schedule = self.problem, Schedule(self.updates - 4, 4, 1, self.batch_size)
         network = problem.trajectory.network
         return Sampling(network, problem.inputs, problem.targets, problem.subspace, sampler, schedule)
 
-    def run(self, n_beta: float, curvature: float, index: int) -> None:
+    def run(self, n_beta: float, curvature: float, leg: int) -> None:
         """Go on at this n_beta, with a step for this curvature; a chain that diverges is put back at w*."""
         sampler = UnderdampedLangevin(SAFETY / math.sqrt(curvature), 4 * math.sqrt(self.gamma))
         ends = _Ends()
-        run_chains(self._sampling(sampler), self._starts(n_beta, index), self.on_steps, [ends])
+        run_chains(self._sampling(sampler), self._starts(n_beta, leg, self.position), self.on_steps, [ends])
         self.position = torch.cat(ends.positions)
 
-    def curvature(self, n_beta: float) -> float:
-        """Largest curvature of the potential where the chains are;."""
-        starts = self._starts(n_beta, -1)
+    def curvature(self, n_beta: float, position: Tensor) -> float:
+        """Largest curvature of the potential over some positions, one a chain."""
+        starts = self._starts(n_beta, 0, None)
         posterior = LocalPosterior(self.problem.subspace.coordinates(starts.stack), starts.n_beta, starts.gamma)
         batch_loss = BatchLoss(self._sampling(UnderdampedLangevin(1.0, 1.0)), starts, starts.streams)
-        return top_curvature(batch_loss, self.position, posterior).max().item()
+        return top_curvature(batch_loss, position, posterior).max().item()
 
 
 class _Ends:

@@ -192,7 +192,7 @@ class BatchLoss:
         if self.minibatches is not None:
             rows = self.minibatches.rows(self.calls)
             self.data, self.own_data = (self.sampling.inputs[rows], self.sampling.targets[rows]), True
-            self.calls += 1
+        self.calls += 1
         return self.again(position)
 
     def again(self, position: Tensor) -> tuple[Tensor, Tensor]:
@@ -252,13 +252,14 @@ def _run_batch(
     look_every = max(1, schedule.draws // LOOKS)
     probe_every = look_every * max(1, min(LOOKS, schedule.draws) // PROBES)
     for update in range(schedule.updates):
+        before = batch_loss.calls
         state = sampler.update(state, batch_loss, noise, posterior)
         losses[:, update] = state.loss
         broken = ~torch.isfinite(state.loss)
         if broken.any():
             state = _replace_rows(state, sampler.init(center.clone(), batch_loss.again, Still(center)), broken)
             resets += broken
-        on_steps(len(center) * sampler.gradients, losses[:, update].mean().item())
+        on_steps(len(center) * (batch_loss.calls - before), losses[:, update].mean().item())
         draw, rest = divmod(update + 1 - schedule.burn_in, schedule.thinning)
         if draw < 1 or rest:
             continue
@@ -327,7 +328,5 @@ def _chain_bytes(sampling: Sampling, start: Starts) -> int:
     leaf = sampling.subspace.coordinates(start.stack).requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         stack = sampling.subspace.place(leaf, start.stack)
-        sampling.network.stacked_mean_loss(
-            stack, sampling.inputs[:example], sampling.targets[:example], own_data=False
-        )
+        sampling.network.stacked_mean_loss(stack, sampling.inputs[:example], sampling.targets[:example], own_data=False)
     return 6 * sum(tensor.nbytes for tensor in start.stack.values()) + 2 * sum(kept.values())

@@ -12,7 +12,7 @@ from arviz_stats.base.array import array_stats
 HEALTHY = "healthy"
 RHAT_LIMIT = 1.1
 DRIFT_LIMIT = 0.05  # of the LLC, between the halves of the draws, where it is also 3 standard errors
-CHANGE_LIMIT = 0.03  # of the LLC, from n_beta / 16 to n_beta, beyond what its error explains
+CHANGE_LIMIT = 0.05  # of the LLC, from n_beta / 16 to n_beta, beyond what its error explains
 VIRIAL_LIMIT = 0.1  # the share of the localised volume that the chains may not have filled
 ERRORS = 3.0  # standard errors beyond which a difference is no chance
 INTERVAL = 1.96  # of a 95% interval
@@ -164,22 +164,28 @@ def judge(found: Average, evidence: Evidence, finite_minimiser: bool, hotter: Av
         return Verdict("effective", f"{well}; one temperature, so its limit at large n_beta was not checked" + out)
     change = found.llc - hotter.llc
     error = float(np.hypot(found.llc_se, hotter.llc_se))
-    if abs(change) > max(CHANGE_LIMIT * abs(found.llc), ERRORS * error if error > CHANGE_LIMIT * abs(found.llc) else 0):
+    if abs(change) > CHANGE_LIMIT * abs(found.llc) and abs(change) > INTERVAL * error:
         word = low if change > 0 else "not converged"
         share = 100 * change / found.llc
         return Verdict(word, f"the LLC changes by {share:.1f}% from n_beta / 16 to n_beta" + out)
     return Verdict("converged", f"{well}; changes by {100 * change / found.llc:.1f}% from n_beta / 16" + out)
 
 
-def interval(found: Average, hotter: Average | None = None) -> tuple[float, float]:
-    """95% interval of the LLC.
+def interval(found: Average, n_beta: float, hotter: Average | None = None) -> tuple[float, float]:
+    """95% interval of the LLC, with what the value may still gain at larger n_beta.
 
-    Down: 1.96 standard errors. Up: those and, in squares, what the value may still gain at larger n_beta: a singular
-    direction of order 2k gains (LLC(n_beta) - LLC(n_beta/16)) / (16^(1/k) - 1), which is 2/3 of the change for k = 3.
+    Down: 1.96 standard errors. Up: those, and two gains read from the change c = LLC(n_beta) - LLC(n_beta/16), where it
+    is above 0. A singular direction of order 2k gains c / (16^(1/k) - 1), which is c for k = 4, in squares with the
+    errors. A multiplicity m gains (m - 1) / log n_beta, which changes so slowly with n_beta that it is read as
+    c log(n_beta) / log(16), up to m = 3, and added.
     """
     statistical = INTERVAL * found.llc_se
-    gain = 0.0 if hotter is None else max(found.llc - hotter.llc, 0.0) / (16 ** (1 / 3) - 1)
-    return found.llc - statistical, found.llc + float(np.hypot(statistical, gain))
+    if hotter is None:
+        return found.llc - statistical, found.llc + statistical
+    change = max(found.llc - hotter.llc, 0.0)
+    log = np.log(max(n_beta, 2.0))
+    multiplicity = min(change * log / np.log(16), 2 / log)
+    return found.llc - statistical, found.llc + float(np.hypot(statistical, change) + multiplicity)
 
 
 def wbic_slope(n_betas: np.ndarray, losses: np.ndarray, errors: np.ndarray) -> tuple[float, float]:

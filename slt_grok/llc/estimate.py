@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,17 @@ from torch import Tensor, nn
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.calibration import BURN_IN_SHARE, TEMPERATURE_RATIOS, calibrate
 from slt_grok.llc.chains import Chains, Observer, Sampling, Schedule, run_chains
-from slt_grok.llc.diagnostics import Evidence, average, chain_health, interval, judge, wbic_slope
+from slt_grok.llc.diagnostics import Evidence, Verdict, average, chain_health, interval, judge, wbic_slope
 from slt_grok.llc.problem import Problem, pose
-from slt_grok.llc.samplers import Sampler, UnderdampedLangevin
+from slt_grok.llc.regular import UNRESOLVED, Spectrum, is_regular, spectrum
+from slt_grok.llc.samplers import Sampler
 from slt_grok.llc.subspaces import Subspace
 from slt_grok.llc.variables import ATTRS, DIMS, EFFECTIVE
 from slt_grok.trajectories import Loss, Trajectory
 
-UPDATES = 8_000  # of a chain, where the settings are left to the rule,
-DOUBLINGS = 1  # and how often they are doubled where the estimate has not converged
+UPDATES = 8_000  # of a chain, where the settings are left to the rule; twice as many where the estimate has not
+SETTLED = 0.025  # settled, which is to change by less than this share of it from n_beta / 16 to n_beta
+NUMBERS = 8_192  # chains x coordinates at each temperature: more chains where they are cheap, 4 to 32
 EFFECTIVE_UPDATES = 500  # where there is no finite minimiser, so that no larger n_beta is sought
 
 
@@ -33,7 +36,7 @@ def estimate(
     n_beta: float | Sequence[float] | None = None,
     gamma: float | None = None,
     updates: int | None = None,
-    chains: int = 16,
+    chains: int | None = None,
     draws: int | None = None,
     burn_in: int | None = None,
     thinning: int = 1,
@@ -49,7 +52,8 @@ def estimate(
 
     The expectation is over p(w) ~ exp(-n_beta L(w) - gamma/2 |w - w*|^2), sampled from w* on by `chains` chains a
     network and temperature, all in one batch. What is left out of sampler, n_beta and gamma is chosen by the rule of
-    `slt_grok.llc.calibration`, with four temperatures n_beta {1, 1/4, 1/16, 1/64} for a loss with a finite minimiser.
+    `slt_grok.llc.calibration`; for a loss with a finite minimiser with four temperatures n_beta {1, 1/4, 1/16, 1/64},
+    and with the exact add-on of `slt_grok.llc.regular` where the point turns out to be regular.
 
     Parameters
     ----------
@@ -65,7 +69,7 @@ def estimate(
         estimate has not converged, once more 16,000 with the settings that the rule then chooses; 500 for
         cross-entropy.
     chains, draws, burn_in, thinning : length of the sampling in updates; burn-in is never averaged in, and is 30% of
-        `updates` or half of `draws` where left out.
+        `updates` or half of `draws` where left out. Chains are 4 where left out, up to 32 for small problems.
     batch_size : samples of a chain's own minibatches; None for the full batch.
     box : half-width of a hard box around w*, beside the Gaussian localisation.
     subspace : the weights that move; all where left out.
@@ -78,9 +82,9 @@ def estimate(
     -------
     A dataset over the trajectory's dimensions: `llc`, `llc_se`, `llc_low`, `llc_high` (95% interval), `rhat`, `ess`,
     `drift`, `virial`, `share_below_baseline`, `llc_verdict`, `llc_verdict_reason`, `baseline_loss`; by temperature
-    `llc_at_temperature`, `llc_at_temperature_se`, with `llc_wbic` where there are several; by chain `llc_chain`,
-    `chain_health`, `resets`, `acceptance`, `distance`, `loss_trace` (chain, draw), `burn_in_loss` (chain, burn_in).
-    Negative values are reported, not clipped.
+    `llc_at_temperature`, `llc_at_temperature_se`, with `llc_change` and `llc_wbic` where there are several; by chain
+    `llc_chain`, `chain_health`, `resets`, `acceptance`, `distance`, `loss_trace` (chain, draw), `burn_in_loss` (chain,
+    burn_in). Negative values are reported, not clipped.
 
     Raises
     ------
@@ -93,43 +97,58 @@ def estimate(
     """
     given = [float(n_beta)] if isinstance(n_beta, int | float) else None if n_beta is None else list(n_beta)
     problem = pose(source, data, loss, subspace, dtype)
-    _check(given, gamma, chains, draws, burn_in, thinning, batch_size, box, sampler, len(problem.inputs))
     seek = given is None and problem.finite_minimiser
-    if draws is None:
-        total = updates or (UPDATES if problem.finite_minimiser else EFFECTIVE_UPDATES)
-        first = round(BURN_IN_SHARE * total) if burn_in is None else burn_in
-        if first >= total:
-            raise SltGrokError(f"burn_in: expected fewer than the {total} updates of a chain, got {first}")
-        schedule = Schedule(first, (total - first) // thinning, thinning, batch_size)
-    else:
-        schedule = Schedule(draws // 2 if burn_in is None else burn_in, draws, thinning, batch_size)
-    for attempt in range(1 + (DOUBLINGS if seek and draws is None and updates is None else 0)):
-        if attempt:
-            schedule = replace(schedule, burn_in=2 * schedule.burn_in, draws=2 * schedule.draws)
-        notes, own_sampler, n_betas, own_gamma = (), sampler, given, gamma
-        if own_sampler is None or n_betas is None or own_gamma is None:
-            chosen = calibrate(
-                problem, schedule.updates, gamma=gamma, n_beta=max(given) if given else None, batch_size=batch_size,
-                seed=seed, on_steps=on_steps,
-            )  # fmt: skip
-            n_betas = n_betas or [chosen.n_beta / ratio for ratio in (TEMPERATURE_RATIOS if seek else (1,))]
-            own_gamma, notes, own_sampler = chosen.gamma, chosen.reasons, own_sampler or chosen.sampler
-        n_betas = sorted(n_betas, reverse=True)
-        network = problem.trajectory.network
-        found = run_chains(
-            Sampling(network, problem.inputs, problem.targets, problem.subspace, own_sampler, schedule, box),
-            problem.starts(n_betas, own_gamma, chains, seed),
-            on_steps,
-            observers,
-        )
-        result = dataset(problem, found, schedule, n_betas)
-        if not any(str(word).startswith("not converged") for word in result.llc_verdict.values.ravel()):
-            break
+    if chains is None:
+        chains = max(4, min(32, NUMBERS // problem.subspace.dimension)) if seek else 4
+    total = updates or (UPDATES if problem.finite_minimiser else EFFECTIVE_UPDATES)
+    schedule = _schedule(total, draws, burn_in, thinning, batch_size)
+    _check(given, gamma, schedule, chains, sampler, box, len(problem.inputs))
+    once = partial(
+        _once, problem, given=given, gamma=gamma, sampler=sampler, chains=chains, box=box, seed=seed,
+        observers=observers, on_steps=on_steps,
+    )  # fmt: skip
+    result = once(schedule=schedule)
+    if seek and draws is None and updates is None and not (abs(result.llc_change) < SETTLED * abs(result.llc)).all():
+        result = once(schedule=replace(schedule, burn_in=2 * schedule.burn_in, draws=2 * schedule.draws))
+    return result
+
+
+def _once(
+    problem: Problem,
+    *,
+    schedule: Schedule,
+    given: list[float] | None,
+    gamma: float | None,
+    sampler: Sampler | None,
+    chains: int,
+    box: float | None,
+    seed: int,
+    observers: Sequence[Observer],
+    on_steps: Callable[[int, float], None],
+) -> xr.Dataset:
+    """One estimate, with what was not given chosen by the rule for this many updates."""
+    notes: tuple[str, ...] = ("settings given",)
+    seek = given is None and problem.finite_minimiser
+    if sampler is None or given is None or gamma is None:
+        chosen = calibrate(
+            problem, schedule.updates, gamma=gamma, n_beta=max(given) if given else None,
+            batch_size=schedule.batch_size, seed=seed, on_steps=on_steps,
+        )  # fmt: skip
+        given = given or [chosen.n_beta / ratio for ratio in (TEMPERATURE_RATIOS if seek else (1,))]
+        gamma, notes, sampler = chosen.gamma, chosen.reasons, sampler or chosen.sampler
+    n_betas, network = sorted(given, reverse=True), problem.trajectory.network
+    found = run_chains(
+        Sampling(network, problem.inputs, problem.targets, problem.subspace, sampler, schedule, box),
+        problem.starts(n_betas, gamma, chains, seed),
+        on_steps,
+        observers,
+    )
+    spectra = [spectrum(problem, i) for i in range(len(problem.trajectory))] if seek else None
     settings = {
-        "sampler": own_sampler.name,
-        **{key: value if value is not None else "none" for key, value in asdict(own_sampler).items()},  # pyright: ignore
+        "sampler": sampler.name,
+        **{key: value if value is not None else "none" for key, value in asdict(sampler).items()},  # pyright: ignore
         "n_beta": n_betas[0],
-        "gamma": own_gamma,
+        "gamma": gamma,
         "box": box if box is not None else "none",
         "chains": chains,
         **{key: value if value is not None else "full" for key, value in asdict(schedule).items()},
@@ -137,30 +156,23 @@ def estimate(
         "seed": seed,
         "n": len(problem.inputs),
         "dimension": problem.subspace.dimension,
-        "calibration": "; ".join(notes) or "settings given",
+        "calibration": "; ".join(notes),
     }
-    return result.assign_attrs(settings)
+    return dataset(problem, found, schedule, n_betas, gamma, spectra).assign_attrs(settings)
 
 
 def _check(
-    n_betas: list[float] | None,
-    gamma: float | None,
-    chains: int,
-    draws: int | None,
-    burn_in: int | None,
-    thinning: int,
-    batch_size: int | None,
-    box: float | None,
-    sampler: Sampler | None,
-    n: int,
-) -> None:
+    n_betas: list[float] | None, gamma: float | None, schedule: Schedule, chains: int, sampler: Sampler | None,
+    box: float | None, n: int,
+) -> None:  # fmt: skip
     if n_betas is not None and (not n_betas or min(n_betas) <= 0):
         raise SltGrokError(f"n_beta: expected a number above 0, got {min(n_betas, default=None)}")
     if gamma is not None and gamma < 0:
         raise SltGrokError(f"gamma: expected a number of at least 0, got {gamma}")
     if gamma == 0 and sampler is None:
         raise SltGrokError("gamma: expected a number above 0, since the friction follows from it, got 0")
-    if chains < 1 or thinning < 1 or (draws is not None and draws < 4) or (burn_in is not None and burn_in < 0):
+    burn_in, draws, thinning, batch_size = schedule.burn_in, schedule.draws, schedule.thinning, schedule.batch_size
+    if chains < 1 or draws < 4 or burn_in < 0 or thinning < 1:
         raise SltGrokError(
             "chains, draws, burn_in, thinning: expected at least 1, 4, 0 and 1, got "
             f"{chains}, {draws}, {burn_in} and {thinning}"
@@ -173,8 +185,31 @@ def _check(
         raise SltGrokError(f"box: expected a number above 0, got {box}")
 
 
-def dataset(problem: Problem, found: Chains, schedule: Schedule, n_betas: Sequence[float]) -> xr.Dataset:
-    """What was seen along chains in the order (network, temperature, chain), as a dataset."""
+def _schedule(updates: int, draws: int | None, burn_in: int | None, thinning: int, batch_size: int | None) -> Schedule:
+    """Burn-in is half of the draws where these are given, else 30% of the updates."""
+    if draws is not None:
+        return Schedule(draws // 2 if burn_in is None else burn_in, draws, thinning, batch_size)
+    first = round(BURN_IN_SHARE * updates) if burn_in is None else burn_in
+    if first >= updates:
+        raise SltGrokError(f"burn_in: expected fewer than the {updates} updates of a chain, got {first}")
+    return Schedule(first, (updates - first) // max(thinning, 1), thinning, batch_size)
+
+
+def dataset(
+    problem: Problem,
+    found: Chains,
+    schedule: Schedule,
+    n_betas: Sequence[float],
+    gamma: float,
+    spectra: Sequence[Spectrum | None] | None = None,
+) -> xr.Dataset:
+    """What was seen along chains in the order (network, temperature, chain), as a dataset.
+
+    Parameters
+    ----------
+    problem, found, schedule, n_betas, gamma : what was sampled, and how; temperatures from the coldest on.
+    spectra : of the Hessian at each network's w*, for the add-on at regular points.
+    """
     networks, temperatures = len(problem.trajectory), len(n_betas)
     shape = (networks, temperatures, -1)
     traces, distance, virial, acceptance, resets = (
@@ -195,9 +230,18 @@ def dataset(problem: Problem, found: Chains, schedule: Schedule, n_betas: Sequen
             for t, n_beta in enumerate(n_betas)
         ]
         averages = [average(one) for one in evidence]
+        hessian = spectra[i] if spectra is not None else None
+        correction = 0.0
+        if hessian is not None and is_regular(hessian, averages, n_betas, gamma):
+            correction = hessian.hidden(n_betas[0], gamma)
+            averages = [
+                a._replace(llc=a.llc + hessian.hidden(b, gamma)) for a, b in zip(averages, n_betas, strict=True)
+            ]
         hotter = next((a for a, b in zip(averages, n_betas, strict=True) if n_betas[0] / b >= 15.9), None)
         verdict = judge(averages[0], evidence[0], problem.finite_minimiser, hotter)
-        low, high = interval(averages[0], hotter if problem.finite_minimiser else None)
+        if hessian is not None and not hessian.resolved and verdict.word == "converged":
+            verdict = Verdict("not converged, probably low", UNRESOLVED)
+        low, high = interval(averages[0], n_betas[0], hotter if problem.finite_minimiser else None)
         slope = wbic_slope(
             np.array(n_betas),
             np.array([baseline + a.llc / b for a, b in zip(averages, n_betas, strict=True)]),
@@ -207,6 +251,8 @@ def dataset(problem: Problem, found: Chains, schedule: Schedule, n_betas: Sequen
         rows.append(
             {
                 **{name: getattr(best, name) for name in ("llc", "llc_se", "rhat", "ess", "drift", "virial")},
+                "llc_change": averages[0].llc - hotter.llc if hotter is not None else np.nan,
+                "llc_correction": correction,
                 "llc_low": low,
                 "llc_high": high,
                 "share_below_baseline": best.share_below,
@@ -229,8 +275,10 @@ def dataset(problem: Problem, found: Chains, schedule: Schedule, n_betas: Sequen
         "loss_trace": draws[:, 0],
         "burn_in_loss": traces[:, 0, :, : schedule.burn_in],
     }
-    if temperatures == 1:
-        values = {name: value for name, value in values.items() if name not in ("llc_wbic", "llc_wbic_se")}
+    absent = set() if temperatures > 1 else {"llc_wbic", "llc_wbic_se", "llc_change"}
+    if spectra is None:
+        absent.add("llc_correction")
+    values = {name: value for name, value in values.items() if name not in absent}
     result = problem.trajectory.dataset(
         {name: (DIMS.get(name, ()), value, ATTRS[name]) for name, value in values.items()},
         chain=np.arange(traces.shape[2]),

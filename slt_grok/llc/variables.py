@@ -8,7 +8,7 @@ EFFECTIVE = (
 _LAU = "Lau et al. 2308.12108, definition 3"
 _VEHTARI = "Vehtari et al. 1903.08008, by arviz-stats"
 
-DIMS = {
+DIMS: dict[str, tuple[str, ...]] = {
     "llc_chain": ("chain",),
     "chain_health": ("chain",),
     "loss_trace": ("chain", "draw"),
@@ -70,6 +70,16 @@ ATTRS = {
         "definition": "mean loss over the step's batch, in float64; never averaged in",
         "source": _LAU,
     },
+    "llc_change": {
+        "long_name": "change of the LLC with temperature",
+        "definition": "LLC at n_beta minus LLC at n_beta / 16",
+    },
+    "llc_correction": {
+        "long_name": "add-on at a regular point",
+        "definition": "1/2 sum gamma / (n_beta h + gamma) over the non-zero eigenvalues h of the Hessian at w*; "
+        "contained in llc where sampling agrees with the Hessian, 0 elsewhere",
+        "source": "Laplace's approximation with the localisation as prior",
+    },
     "llc_low": {
         "long_name": "lower end of the 95% interval of the LLC",
         "definition": "llc - 1.96 llc_se",
@@ -77,7 +87,7 @@ ATTRS = {
     "llc_high": {
         "long_name": "upper end of the 95% interval of the LLC",
         "definition": "llc + root of the squares of 1.96 llc_se and of what the LLC may still gain at larger n_beta, "
-        "(LLC(n_beta) - LLC(n_beta / 16)) / (16^(1/3) - 1) where it rises",
+        "LLC(n_beta) - LLC(n_beta / 16) where it rises; and a multiplicity up to 3",
     },
     "drift": {
         "long_name": "drift of the LLC along the draws",
@@ -93,7 +103,7 @@ ATTRS = {
     },
     "llc_at_temperature": {
         "long_name": "LLC at each temperature",
-        "definition": "n_beta (mean of the draws' losses - baseline_loss) for each n_beta of the coordinate temperature",
+        "definition": "n_beta (mean of the draws' losses - baseline_loss); the coordinate temperature is n_beta",
         "source": _LAU,
     },
     "llc_at_temperature_se": {

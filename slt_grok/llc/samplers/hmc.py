@@ -37,11 +37,6 @@ class HMC:
     name: ClassVar[str] = "hmc"
     exact: ClassVar[bool] = True
 
-    @property
-    def gradients(self) -> int:
-        """Gradients that one update costs."""
-        return self.leapfrog
-
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> HMCState:
         """The state at `position`; the noise is not needed."""
         loss, gradient = evaluate(position)

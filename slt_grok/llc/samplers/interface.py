@@ -60,11 +60,6 @@ class Sampler(Protocol):
         """The step: epsilon of SGLD, h of an integrator; one number, or one a chain (chains, 1)."""
         ...
 
-    @property
-    def gradients(self) -> int:
-        """Gradients that one update costs."""
-        ...
-
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> Any:
         """The state at `position`, which is kept and moved in place."""
         ...

@@ -36,7 +36,6 @@ class LeimkuhlerMatthews:
     step_size: float | Tensor
     name: ClassVar[str] = "leimkuhler_matthews"
     exact: ClassVar[bool] = False
-    gradients: ClassVar[int] = 1
 
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> LeimkuhlerMatthewsState:
         """The state at `position` with the noise that the first step shares."""

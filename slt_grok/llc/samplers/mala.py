@@ -33,7 +33,6 @@ class MALA:
     step_size: float | Tensor
     name: ClassVar[str] = "mala"
     exact: ClassVar[bool] = True
-    gradients: ClassVar[int] = 1
 
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> MALAState:
         """The state at `position`; the noise is not needed."""

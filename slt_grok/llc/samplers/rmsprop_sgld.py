@@ -48,7 +48,6 @@ class RMSpropSGLD:
     relative: bool = True
     name: ClassVar[str] = "rmsprop_sgld"
     exact: ClassVar[bool] = False
-    gradients: ClassVar[int] = 1
 
     @classmethod
     def devinterp(cls, step_size: float | Tensor) -> "RMSpropSGLD":

@@ -32,7 +32,6 @@ class SGLD:
     step_size: float | Tensor
     name: ClassVar[str] = "sgld"
     exact: ClassVar[bool] = False
-    gradients: ClassVar[int] = 1
 
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> SGLDState:
         """The state at `position`; the noise is not needed."""

@@ -1,0 +1,98 @@
+"""What the localisation hides at a regular point, and whether the point is one.
+
+Where the loss is quadratic at the chain's scale, with Hessian eigenvalues h_i, the chain sees
+1/2 sum n_beta h_i / (n_beta h_i + gamma) of the true value rank(H)/2: each direction whose n_beta h_i is not far above
+gamma counts too little. The exact add-on is 1/2 sum gamma / (n_beta h_i + gamma) over the non-zero h_i (Laplace's
+approximation with the localisation as its prior). It is added only where the sampled values agree with the first sum,
+so that a singular point, which has more than its Hessian shows, is left alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.func import grad, jvp, vmap
+
+from slt_grok.llc.diagnostics import Average
+from slt_grok.llc.problem import Problem
+
+LARGEST = 2000  # coordinates up to which the Hessian is formed
+ROUNDING = 1e-13  # of the largest eigenvalue, times d: below it an eigenvalue is rounding
+GAP = 1e3  # between the smallest eigenvalue that counts and the rounding below it
+AGREEMENT = 0.01  # of the value, beside 3 standard errors
+CHUNK = 64
+UNRESOLVED = (
+    "the eigenvalues of the Hessian run down to rounding without a gap: directions flatter than gamma / n_beta "
+    "are there and do not count"
+)
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues of the Hessian of L at w*, in the coordinates that move.
+
+    Parameters
+    ----------
+    eigenvalues : ascending, (d,).
+    """
+
+    eigenvalues: np.ndarray
+
+    @property
+    def rounding(self) -> float:
+        """What an eigenvalue of 0 may look like."""
+        return float(np.abs(self.eigenvalues).max() * ROUNDING * len(self.eigenvalues))
+
+    @property
+    def non_zero(self) -> np.ndarray:
+        """The eigenvalues above rounding."""
+        return self.eigenvalues[self.eigenvalues > self.rounding]
+
+    @property
+    def resolved(self) -> bool:
+        """Whether a gap separates what counts from rounding, so that the numerical rank means something."""
+        return len(self.non_zero) == 0 or bool(self.non_zero.min() > GAP * self.rounding)
+
+    def visible(self, n_beta: float, gamma: float) -> float:
+        """1/2 sum n_beta h / (n_beta h + gamma)."""
+        h = n_beta * self.non_zero
+        return float((h / (h + gamma)).sum() / 2)
+
+    def hidden(self, n_beta: float, gamma: float) -> float:
+        """1/2 sum gamma / (n_beta h + gamma), over the non-zero h."""
+        return len(self.non_zero) / 2 - self.visible(n_beta, gamma)
+
+    def explains(self, llc: float, llc_se: float, n_beta: float, gamma: float) -> bool:
+        """Whether a sampled value is what the Hessian alone predicts."""
+        return abs(llc - self.visible(n_beta, gamma)) < max(3 * llc_se, AGREEMENT * abs(llc))
+
+
+def spectrum(problem: Problem, network: int) -> Spectrum | None:
+    """The Hessian's spectrum at one network's w*, float64; None above 2,000 coordinates."""
+    if problem.subspace.dimension > LARGEST:
+        return None
+    stack = {k: v[network : network + 1] for k, v in problem.trajectory.stacked(torch.float64).items()}
+    center = problem.subspace.coordinates(stack)[0]
+    inputs = problem.inputs.double() if problem.inputs.is_floating_point() else problem.inputs
+
+    def loss(coordinates: torch.Tensor) -> torch.Tensor:
+        placed = problem.subspace.place(coordinates[None], stack)
+        single = {name: tensor[0] for name, tensor in placed.items()}
+        return problem.trajectory.network.mean_loss(single, inputs, problem.targets)
+
+    def product(vector: torch.Tensor) -> torch.Tensor:
+        return jvp(grad(loss), (center,), (vector,))[1]
+
+    with torch.no_grad():
+        hessian = vmap(product, chunk_size=CHUNK)(torch.eye(len(center), dtype=torch.float64))
+    return Spectrum(np.linalg.eigvalsh(((hessian + hessian.T) / 2).numpy()))
+
+
+def is_regular(hessian: Spectrum, averages: Sequence[Average], n_betas: Sequence[float], gamma: float) -> bool:
+    """Whether the Hessian alone predicts the value at n_beta and, where there are others, down to n_beta / 16."""
+    return hessian.resolved and all(
+        hessian.explains(a.llc, a.llc_se, b, gamma)
+        for a, b in zip(averages, n_betas, strict=True)
+        if n_betas[0] / b < 16.1
+    )
