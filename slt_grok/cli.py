@@ -1,5 +1,6 @@
-"""The command line: `slt-grok run`, `measure`, `import`, `report`, `show`."""
+"""The command line: `slt-grok run`, `measure`, `import`, `report`, `show`, `validate`."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -116,6 +117,24 @@ def show(run: RunFolder) -> None:
         if not isinstance(value, dict | list) or key == "key_frequencies":
             table.add_row(key, f"{value:.4g}" if isinstance(value, float) else json.dumps(value))
     Console().print(table)
+
+
+@app.command()
+def validate(
+    case: Annotated[
+        list[str] | None,
+        typer.Option(help='A case such as "dln 8,12,10 rank 3"; may be given again. The whole zoo where left out.'),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of problems and chains; where left out, 0, and 0 to 4 for the whole zoo.", min=0),
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the summary and all cases to this file.")] = None,
+) -> None:
+    """Estimate the LLC where it is known, with the settings that a user gets, and print truth beside estimate."""
+    from slt_grok.zoo import command
+
+    command.run(case or [], seed, json, shlex.join(["slt-grok", *sys.argv[1:]]))
 
 
 def main() -> None:

@@ -1,0 +1,263 @@
+"""Learning coefficients that are known: closed forms, and the rank of the Jacobian where it decides.
+
+Two kinds of truth stand here. `regular`, `normal_crossing`, `deep_linear`, `deep_linear_generic`, `polynomial` and half
+the rank of `jacobian` are the learning coefficient lambda itself, a property of the minimum. `quadratic` and
+`quadratic_sgld` are what a sampler is expected to return at a finite n_beta, gamma and step, from which lambda is
+missed by a bias that these formulas give.
+"""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev
+
+from slt_grok.errors import SltGrokError
+
+
+class LearningCoefficient(NamedTuple):
+    """lambda and its multiplicity m: F_n = n L_n(w*) + lambda log n - (m - 1) log log n (Watanabe 2009, section 6)."""
+
+    value: float
+    multiplicity: int
+
+
+class NumericalRank(NamedTuple):
+    """The rank of a matrix, and how clear it is.
+
+    rank : singular values above max(shape) eps s_1, as in `numpy.linalg.matrix_rank`.
+    gap : the smallest of them over the largest of the others; infinite where there are no others or they are 0. Far
+        below 1e6 the rank is a matter of the threshold.
+    singular_values : all of them, falling.
+    """
+
+    rank: int
+    gap: float
+    singular_values: np.ndarray
+
+
+def regular(rank: int) -> LearningCoefficient:
+    """rank / 2 with multiplicity 1: a minimum whose Hessian has that rank along a smooth set of minima."""
+    return LearningCoefficient(rank / 2, 1)
+
+
+def quadratic(eigenvalues: ArrayLike, n_beta: float, gamma: float) -> float:
+    """n_beta (E L - L(w*)) = 1/2 sum_i n_beta h_i / (n_beta h_i + gamma) on L = 1/2 sum_i h_i w_i^2.
+
+    The mean over p(w) ~ exp(-n_beta L - gamma/2 |w - w*|^2), as an exact sampler finds it; between 0 and rank / 2,
+    which it reaches as n_beta h / gamma goes to infinity in every direction (Lau et al. 2308.12108, section 4.4).
+
+    Parameters
+    ----------
+    eigenvalues : h_i >= 0 of the Hessian of L, (d,).
+    n_beta, gamma : n times the inverse temperature, and the localisation.
+    """
+    scaled = n_beta * np.asarray(eigenvalues, dtype=float)
+    total = scaled + gamma
+    return float(0.5 * np.divide(scaled, total, out=np.zeros_like(scaled), where=total > 0).sum())
+
+
+def quadratic_sgld(
+    eigenvalues: ArrayLike, n_beta: float, gamma: float, step_size: float, updates: int | None = None
+) -> float:
+    """`quadratic` for full-batch SGLD of a finite step, at its stationary state or after some updates from w*.
+
+    1/2 sum_i n_beta h_i / (A_i (1 - epsilon A_i / 4)) [1 - (1 - epsilon A_i / 2)^(2 t)], A_i = n_beta h_i + gamma: the
+    variance of the linear recursion w <- (1 - epsilon A/2) w + sqrt(epsilon) N(0, 1).
+
+    Parameters
+    ----------
+    eigenvalues, n_beta, gamma : as for `quadratic`.
+    step_size : epsilon.
+    updates : t; None for the stationary state.
+
+    Raises
+    ------
+    SltGrokError : epsilon A_i >= 4 for some i, where the recursion diverges.
+    """
+    h = np.asarray(eigenvalues, dtype=float)
+    a = n_beta * h + gamma
+    if step_size * a.max() >= 4:
+        raise SltGrokError(
+            f"step_size: expected below 4 / (n_beta h + gamma) = {4 / a.max():.3g}, where SGLD is stable, "
+            f"got {step_size:.3g}"
+        )
+    h, a = h[h > 0], a[h > 0]
+    filled = 1.0 if updates is None else 1 - (1 - step_size * a / 2) ** (2 * updates)
+    return float((0.5 * n_beta * h / (a * (1 - step_size * a / 4)) * filled).sum())
+
+
+def normal_crossing(exponents: Sequence[int]) -> LearningCoefficient:
+    """L = prod_i w_i^(2 k_i) at 0: lambda = 1 / (2 max k), as often as the maximum occurs (Watanabe 2009, section 2.3).
+
+    Parameters
+    ----------
+    exponents : k_i >= 0, at least one of them above 0.
+
+    Raises
+    ------
+    SltGrokError : a negative exponent, or none above 0.
+    """
+    if not exponents or min(exponents) < 0 or max(exponents) == 0:
+        raise SltGrokError(f"exponents: expected integers k >= 0, at least one of them above 0, got {list(exponents)}")
+    largest = max(exponents)
+    return LearningCoefficient(1 / (2 * largest), list(exponents).count(largest))
+
+
+def multiplicity_correction(multiplicity: int, n_beta: float) -> float:
+    """(m - 1) / log(n_beta): what the estimate n_beta (E L - L(w*)) misses of lambda through the multiplicity.
+
+    It is -d log Z / d log n_beta of Z ~ n_beta^-lambda (log n_beta)^(m-1), to leading order: the unit in which n_beta
+    counts (the loss at the border of the neighbourhood) adds a constant to the logarithm that no formula knows.
+
+    Parameters
+    ----------
+    multiplicity : m >= 1.
+    n_beta : above 1.
+    """
+    return (multiplicity - 1) / math.log(n_beta) if multiplicity > 1 else 0.0
+
+
+def deep_linear(widths: Sequence[int], rank: int) -> LearningCoefficient:
+    """The deep linear network W_1 ... W_L with a true map of some rank, at its most singular minimum (Aoyagi 2023).
+
+    With M_s = H_s - r let S be the set of some l + 1 smallest M with max_S M < min_rest M and
+    l max_S M <= s < l min_rest M, s = sum_S M. With a = s - (ceil(s/l) - 1) l,
+    lambda = (r (H_0 + H_L) - r^2) / 2 + a (l - a) / (4 l) - l (l - 1) / 4 (s / l)^2 + 1/2 sum_{i<j in S} M_i M_j
+    and m = a (l - a) + 1. The value belongs to the point where each layer has rank exactly r; see
+    `deep_linear_generic` for the other end of the fibre.
+
+    Parameters
+    ----------
+    widths : H_0, ..., H_L, at least two.
+    rank : r, from 0 to the smallest width.
+
+    Raises
+    ------
+    SltGrokError : a rank that no product of such matrices has, or fewer than two widths.
+    """
+    _check_deep_linear(widths, rank)
+    m = sorted(width - rank for width in widths)
+    border = [*m[1:], math.inf]  # the smallest of the rest, were S to end here
+    for size in range(1, len(m)):
+        s, rest = sum(m[: size + 1]), border[size]
+        if m[size] < rest and size * m[size] <= s and (rest == math.inf or s < size * rest):
+            break
+    else:
+        raise AssertionError("Aoyagi's set exists for every list of widths")
+    a = s - (math.ceil(s / size) - 1) * size
+    pairs = (s**2 - sum(x**2 for x in m[: size + 1])) / 2
+    value = (
+        (rank * (widths[0] + widths[-1]) - rank**2) / 2
+        + a * (size - a) / (4 * size)
+        - size * (size - 1) / 4 * (s / size) ** 2
+        + pairs / 2
+    )
+    return LearningCoefficient(value, a * (size - a) + 1)
+
+
+def deep_linear_generic(widths: Sequence[int], rank: int) -> LearningCoefficient:
+    """The deep linear network where all layers but the last have full rank: a smooth point of the fibre.
+
+    With b = min(H_0, ..., H_{L-1}) the product of these layers has rank b and the last layer carries the rank r, so
+    that the Jacobian leaves out (H_0 - b)(H_L - r) of the H_0 H_L entries: lambda is half of what is left, m = 1.
+
+    Parameters
+    ----------
+    widths, rank : as for `deep_linear`.
+
+    Raises
+    ------
+    SltGrokError : as for `deep_linear`.
+    """
+    _check_deep_linear(widths, rank)
+    bottleneck = min(widths[:-1])
+    return regular(widths[0] * widths[-1] - (widths[0] - bottleneck) * (widths[-1] - rank))
+
+
+def _check_deep_linear(widths: Sequence[int], rank: int) -> None:
+    if len(widths) < 2 or min(widths) < 1:
+        raise SltGrokError(f"widths: expected at least two positive integers, got {list(widths)}")
+    if not 0 <= rank <= min(widths):
+        raise SltGrokError(f"rank: expected from 0 to the smallest width {min(widths)}, got {rank}")
+
+
+def numerical_rank(matrix: Tensor) -> NumericalRank:
+    """The rank of a matrix by singular values in float64, with its gap."""
+    values = torch.linalg.svdvals(matrix.double()).numpy()
+    threshold = max(matrix.shape) * np.finfo(float).eps * values.max(initial=0.0)
+    rank = int((values > threshold).sum())
+    rest = values[rank] if rank < len(values) else 0.0
+    return NumericalRank(rank, float(values[rank - 1] / rest) if rank and rest else math.inf, values)
+
+
+def jacobian(module: nn.Module, inputs: Tensor) -> Tensor:
+    """d outputs / d parameters at the module's parameters, float64 (all outputs of all inputs, all parameters).
+
+    Where all residuals are 0 and the rank of this matrix does not change nearby, the set of minima is smooth and
+    lambda = rank / 2 with m = 1.
+    """
+    parameters = {name: value.detach().double() for name, value in module.named_parameters()}
+    if inputs.is_floating_point():
+        inputs = inputs.double()
+
+    def outputs(parameters: dict[str, Tensor]) -> Tensor:
+        return functional_call(module, parameters, (inputs,)).flatten()
+
+    by_parameter = jacrev(outputs, chunk_size=256)(parameters)
+    return torch.cat([block.flatten(1) for block in by_parameter.values()], dim=1)
+
+
+def modular_rank(p: int, neurons: int, pairs: int | None = None) -> int:
+    """Rank of the Jacobian of sum_k v_k (w_{k,a} + w'_{k,b})^2 with generic weights on one-hot pairs over Z_p.
+
+    On all p^2 pairs it is min(K (3p - 2), p^3): of a neuron's 3p weights, two directions change nothing, the scale of v
+    against w and the shift w_a + t, w'_b - t. On N train pairs min(K (3p - 2), N p) is an upper bound only; take
+    `numerical_rank(jacobian(...))` at the point.
+
+    Parameters
+    ----------
+    p : modulus.
+    neurons : K.
+    pairs : N; all p^2 where left out.
+    """
+    return min(neurons * (3 * p - 2), p * (p * p if pairs is None else pairs))
+
+
+def modular_published(p: int, neurons: int) -> float:
+    """K (3p - 1) / 2, what 2603.01192 publishes for such a network: the shift of each neuron is left out."""
+    return neurons * (3 * p - 1) / 2
+
+
+def polynomial(degree: int) -> LearningCoefficient:
+    """(degree + 1) / 2 with m = 1: least squares with the monomials 1, ..., x^degree, whose Gram matrix is regular."""
+    return regular(degree + 1)
+
+
+def polynomial_gram(degree: int) -> list[list[Fraction]]:
+    """Gram matrix E[x^i x^j] of the monomials, x uniform on [-1, 1]: 1 / (i + j + 1), and 0 where i + j is odd."""
+    return [
+        [Fraction(0) if (i + j) % 2 else Fraction(1, i + j + 1) for j in range(degree + 1)] for i in range(degree + 1)
+    ]
+
+
+def exact_rank(matrix: Sequence[Sequence[Fraction]]) -> int:
+    """Rank of a matrix of rational numbers without rounding, by Gaussian elimination."""
+    rows = [list(row) for row in matrix]
+    rank = 0
+    for column in range(len(rows[0]) if rows else 0):
+        pivot = next((i for i in range(rank, len(rows)) if rows[i][column]), None)
+        if pivot is None:
+            continue
+        rows[rank], rows[pivot] = rows[pivot], rows[rank]
+        for i in range(rank + 1, len(rows)):
+            if rows[i][column]:
+                factor = rows[i][column] / rows[rank][column]
+                rows[i] = [x - factor * y if y else x for x, y in zip(rows[i], rows[rank], strict=True)]
+        rank += 1
+    return rank

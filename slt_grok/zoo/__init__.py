@@ -1,0 +1,1 @@
+"""The zoo: minima whose learning coefficient is known, and what the default estimator says about them."""

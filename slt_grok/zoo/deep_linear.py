@@ -1,0 +1,84 @@
+"""Deep linear networks at two kinds of minima: the most singular one of Aoyagi 2023, and a generic one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
+
+import torch
+from torch import Generator, Tensor, nn
+
+from slt_grok.llc import exact
+from slt_grok.zoo.problem import KnownProblem, normal, orthonormal
+
+
+class DeepLinear(nn.Module):
+    """f(x) = x W_1 ... W_L: (n, H_0) -> (n, H_L)."""
+
+    def __init__(self, layers: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.layers = nn.ParameterList([nn.Parameter(layer) for layer in layers])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The outputs."""
+        for layer in self.layers:
+            inputs = inputs @ layer
+        return inputs
+
+
+@dataclass(frozen=True)
+class DeepLinearNetwork:
+    """Least squares with inputs of covariance I: L = |W_1 ... W_L - W|^2 / 2, W of some rank.
+
+    Parameters
+    ----------
+    widths : H_0, ..., H_L.
+    rank : of W.
+    generic : whether only the last layer carries the rank and the others are random of full rank; otherwise each layer
+        has exactly this rank, the most singular point of the fibre.
+    """
+
+    widths: tuple[int, ...]
+    rank: int
+    generic: bool = False
+
+    def __post_init__(self) -> None:
+        exact.deep_linear(self.widths, self.rank)  # refuses widths and ranks that fit no network
+
+    @property
+    def family(self) -> str:
+        """By the number of layers."""
+        return f"deep linear, {len(self.widths) - 1} layers"
+
+    def problem(self, generator: Generator) -> KnownProblem:
+        """The problem that a generator draws."""
+        inputs = self.widths[0] ** 0.5 * torch.eye(self.widths[0], dtype=torch.float64)
+        if self.generic:
+            layers, truth = self._generic(generator), exact.deep_linear_generic(self.widths, self.rank)
+        else:
+            layers, truth = self._most_singular(generator), exact.deep_linear(self.widths, self.rank)
+        return KnownProblem(DeepLinear(layers), inputs, truth)
+
+    def _most_singular(self, generator: Generator) -> list[Tensor]:
+        """W_i = U_{i-1} C_i U_i^T with orthonormal U and cores C of singular values between 0.7 and 1.5."""
+        frames = [orthonormal(width, self.rank, generator) for width in self.widths]
+        layers = []
+        for before, after in pairwise(frames):
+            sizes = 0.7 + 0.8 * torch.rand(self.rank, generator=generator, dtype=torch.float64)
+            turns = [orthonormal(self.rank, self.rank, generator) for _ in range(2)]
+            layers.append(before @ turns[0] @ torch.diag(sizes) @ turns[1] @ after.T)
+        return layers
+
+    def _generic(self, generator: Generator) -> list[Tensor]:
+        """Normal layers of variance 1 / fan-in; the last one is P^+ P Q + (1 - P^+ P) Z, P the product of the others.
+
+        P Q of rank r is the map that is learned; the second term, which P does not see, is free.
+        """
+        *shapes, (width, outputs) = pairwise(self.widths)
+        layers = [normal(shape, generator) / shape[0] ** 0.5 for shape in shapes]
+        product = reduce(torch.matmul, layers, torch.eye(self.widths[0], dtype=torch.float64))
+        seen = torch.linalg.pinv(product) @ product
+        low_rank = normal((width, self.rank), generator) @ normal((self.rank, outputs), generator)
+        low_rank /= (width * max(self.rank, 1)) ** 0.5
+        free = normal((width, outputs), generator) / width**0.5
+        return [*layers, seen @ low_rank + free - seen @ free]

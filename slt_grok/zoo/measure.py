@@ -1,0 +1,90 @@
+"""One case of the zoo: what the default estimator says, beside the truth."""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from slt_grok.llc import estimate
+from slt_grok.llc.exact import multiplicity_correction
+from slt_grok.zoo.cases import parse
+from slt_grok.zoo.problem import KnownProblem, half_squared_error
+
+
+def measure(text: str, seed: int) -> dict[str, Any]:
+    """Estimate the LLC of a case without any setting, and compare.
+
+    Parameters
+    ----------
+    text : see `slt_grok.zoo.cases.parse`.
+    seed : of the problem and of the chains.
+
+    Returns
+    -------
+    `case`, `family`, `seed`, `parameters`; `truth`, `multiplicity`; `estimate`, `standard_error`, `low`, `high`,
+    `relative_error`; `estimate_with_multiplicity` = estimate + (m - 1) / log(n_beta) and its `relative_error_...`;
+    `covered`: whether the truth lies from `low` to `high`; `verdict`, `reason`, `flagged`: any verdict but converged;
+    `settings` that the rule chose, `seconds`. Where nothing finite came out, `failed` is True and the numbers are None;
+    what was raised is the `reason`.
+    """
+    start = time.perf_counter()
+    problem, facts = _pose(text, seed)
+    truth = problem.truth
+    try:
+        found = estimate(problem.module, problem.data, loss=half_squared_error, seed=seed)
+    except Exception as error:  # an estimator that raises has failed this case, not the zoo
+        return failure(text, seed, f"{type(error).__name__}: {error}", time.perf_counter() - start)
+    value = found.llc.item()
+    verdict, reason = found.llc_verdict.item(), found.llc_verdict_reason.item()
+    if not np.isfinite(value):
+        return failure(text, seed, f"{verdict}: {reason}", time.perf_counter() - start)
+    low, high = found.llc_low.item(), found.llc_high.item()
+    corrected = value + multiplicity_correction(truth.multiplicity, found.attrs["n_beta"])
+    return facts | {
+        "estimate": value,
+        "standard_error": found.llc_se.item(),
+        "low": low,
+        "high": high,
+        "relative_error": value / truth.value - 1,
+        "estimate_with_multiplicity": corrected,
+        "relative_error_with_multiplicity": corrected / truth.value - 1,
+        "covered": low <= truth.value <= high,
+        "verdict": verdict,
+        "reason": reason,
+        "flagged": verdict != "converged",
+        "failed": False,
+        "settings": {name: found.attrs[name] for name in ("n_beta", "gamma", "step_size", "burn_in", "draws")},
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def failure(text: str, seed: int, reason: str, seconds: float = 0.0) -> dict[str, Any]:
+    """The row of a case that gave no number."""
+    numbers = ("estimate", "standard_error", "low", "high", "relative_error")
+    corrected = ("estimate_with_multiplicity", "relative_error_with_multiplicity")
+    return {
+        **_pose(text, seed)[1],
+        **dict.fromkeys((*numbers, *corrected)),
+        "covered": False,
+        "verdict": "failed",
+        "reason": reason,
+        "flagged": True,
+        "failed": True,
+        "settings": {},
+        "seconds": seconds,
+    }
+
+
+def _pose(text: str, seed: int) -> tuple[KnownProblem, dict[str, Any]]:
+    """The problem, and what is known of it."""
+    case = parse(text)
+    problem = case.problem(torch.Generator().manual_seed(seed))
+    return problem, {
+        "case": text,
+        "family": case.family,
+        "seed": seed,
+        "parameters": sum(parameter.numel() for parameter in problem.module.parameters()),
+        "truth": problem.truth.value,
+        "multiplicity": problem.truth.multiplicity,
+    }

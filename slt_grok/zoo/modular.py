@@ -1,0 +1,49 @@
+"""Networks with quadratic activation on pairs of residues, where half the Jacobian's rank is the truth (2603.01192)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator
+
+from slt_grok.errors import SltGrokError
+from slt_grok.llc import exact
+from slt_grok.models import QuadraticNetwork
+from slt_grok.zoo.problem import KnownProblem
+
+
+@dataclass(frozen=True)
+class ModularQuadratic:
+    """f(a, b) = (U_a + V_b)^2 W at random weights, on some pairs, with its own outputs as targets.
+
+    At random weights the rank of the Jacobian is the largest there is, so that it does not change nearby.
+
+    Parameters
+    ----------
+    modulus : p.
+    width : number K of neurons.
+    pairs : size N of the train set, drawn from all p^2 pairs; None for all.
+    """
+
+    modulus: int
+    width: int
+    pairs: int | None = None
+
+    family = "modular"
+
+    def __post_init__(self) -> None:
+        if self.modulus < 2 or self.width < 1:
+            raise SltGrokError(f"p, width: expected at least 2 and 1, got {self.modulus} and {self.width}")
+        if self.pairs is not None and not 1 <= self.pairs <= self.modulus**2:
+            raise SltGrokError(f"pairs: expected from 1 to p^2 = {self.modulus**2}, or all, got {self.pairs}")
+
+    def problem(self, generator: Generator) -> KnownProblem:
+        """The problem that a generator draws."""
+        module = QuadraticNetwork(self.modulus, self.width)
+        module.initialise(generator)
+        values = torch.arange(self.modulus)
+        pairs = torch.cartesian_prod(values, values)
+        if self.pairs is not None:
+            pairs = pairs[torch.randperm(len(pairs), generator=generator)[: self.pairs].sort().values]
+        module = module.double()
+        rank = exact.numerical_rank(exact.jacobian(module, pairs)).rank
+        return KnownProblem(module, pairs, exact.regular(rank))

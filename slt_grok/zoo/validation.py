@@ -1,0 +1,136 @@
+"""The zoo from end to end: cases x seeds over worker processes, and a summary of errors, verdicts and coverage."""
+
+import multiprocessing
+import os
+import signal
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import numpy as np
+
+from slt_grok.errors import SltGrokError
+from slt_grok.memory import keep_freed_memory
+from slt_grok.zoo.cases import parse
+from slt_grok.zoo.measure import failure, measure
+
+WORKERS = 2
+CLOSE = 0.05  # relative error within which a converged estimate is right
+AGGREGATE = ("regular", "deep linear", "modular")  # families that the aggregate errors are over
+
+Row = dict[str, Any]
+
+
+def validate(cases: Sequence[str], seeds: Sequence[int], on_row: Callable[[Row], None] = lambda row: None) -> list[Row]:
+    """Measure every case with every seed, on up to two processes of one thread each.
+
+    Parameters
+    ----------
+    cases : see `slt_grok.zoo.cases.parse`.
+    seeds : of the problems and the chains; a case and a seed give the same row whatever else is measured.
+    on_row : called with each row as it is done.
+
+    Returns
+    -------
+    Rows as of `slt_grok.zoo.measure.measure`, case by case and seed by seed.
+
+    Raises
+    ------
+    SltGrokError : no case, or one that does not parse; before anything is measured.
+    """
+    tasks = [(case, seed) for seed in seeds for case in cases]
+    if not tasks:
+        raise SltGrokError("validate: expected at least one case and one seed")
+    for case in cases:
+        parse(case)
+    rows = {}
+    for row in _measured(tasks):
+        rows[row["case"], row["seed"]] = row
+        on_row(row)
+    return [rows[case, seed] for case in dict.fromkeys(cases) for seed in dict.fromkeys(seeds)]
+
+
+def _measured(tasks: Sequence[tuple[str, int]]) -> Iterator[Row]:
+    """Rows as they are done."""
+    workers = min(WORKERS, os.cpu_count() or 1, len(tasks))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _start_worker) as pool:
+        futures = {pool.submit(measure, *task): task for task in tasks}
+        try:
+            for future in as_completed(futures):
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    yield failure(*futures[future], "the process was killed")
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker at once and without a word
+    torch.set_num_threads(1)
+    keep_freed_memory()
+
+
+def summarise(rows: Sequence[Row]) -> dict[str, Any]:
+    """Errors, verdicts and coverage of some rows; a number that no row bears on is None.
+
+    Relative errors are |estimate / truth - 1|. `median_abs_relative_error` and `p90_abs_relative_error` are over the
+    regular, deep-linear and modular cases (`aggregate_scope`), raw; the same with the known multiplicity added stands
+    beside. `coverage` is the share of the cases with verdict converged whose 95% interval holds the truth.
+    """
+    whole = [row for row in rows if not row["failed"]]
+    scope = [row for row in whole if row["family"].startswith(AGGREGATE)]
+    converged = [row for row in whole if not row["flagged"]]
+    simple = [row for row in converged if row["multiplicity"] == 1]
+    widths = [(row["high"] - row["low"]) / 2 / abs(row["truth"]) for row in converged]
+    families = dict.fromkeys(row["family"] for row in rows)
+    return {
+        **_errors(scope),
+        "aggregate_scope": f"all cases of the families {', '.join(AGGREGATE)}, raw estimates",
+        "aggregate_cases": len(scope),
+        "failed": sum(row["failed"] for row in rows),
+        "flagged_share": statistics.fmean(row["flagged"] for row in rows),
+        "coverage": _mean(row["covered"] for row in converged),
+        "coverage_scope": "cases with verdict converged",
+        "coverage_multiplicity_1": _mean(row["covered"] for row in simple),
+        "converged_within_5_percent": _mean(abs(row["relative_error"]) <= CLOSE for row in simple),
+        "converged_within_5_percent_scope": "cases with verdict converged and multiplicity 1",
+        "median_half_width": statistics.median(widths) if widths else None,
+        "median_half_width_scope": "half the 95% interval over the truth, cases with verdict converged",
+        "cases": len(rows),
+        "by_family": {family: _family([row for row in rows if row["family"] == family]) for family in families},
+    }
+
+
+def _family(rows: Sequence[Row]) -> dict[str, Any]:
+    whole = [row for row in rows if not row["failed"]]
+    errors = [abs(row["relative_error_with_multiplicity"]) for row in whole]
+    return {
+        "cases": len(rows),
+        **_errors(whole),
+        "max_abs_relative_error": max((abs(row["relative_error"]) for row in whole), default=None),
+        "max_abs_relative_error_with_multiplicity": max(errors, default=None),
+        "flagged": sum(row["flagged"] for row in rows),
+        "failed": sum(row["failed"] for row in rows),
+        "covered_of_converged": sum(row["covered"] for row in whole if not row["flagged"]),
+        "median_seconds": statistics.median(row["seconds"] for row in rows),
+    }
+
+
+def _errors(rows: Sequence[Row]) -> dict[str, float | None]:
+    found = {}
+    for suffix in ("", "_with_multiplicity"):
+        errors = [abs(row[f"relative_error{suffix}"]) for row in rows]
+        found[f"median_abs_relative_error{suffix}"] = float(np.median(errors)) if errors else None
+        found[f"p90_abs_relative_error{suffix}"] = float(np.quantile(errors, 0.9)) if errors else None
+    return found
+
+
+def _mean(flags: Iterator[bool]) -> float | None:
+    values = list(flags)
+    return sum(values) / len(values) if values else None
