@@ -7,6 +7,7 @@ EFFECTIVE = (
 
 _LAU = "Lau et al. 2308.12108, definition 3"
 _VEHTARI = "Vehtari et al. 1903.08008, by arviz-stats"
+_RULES = "the rules of slt_grok.llc.diagnostics"
 
 DIMS: dict[str, tuple[str, ...]] = {
     "llc_chain": ("chain",),
@@ -57,6 +58,7 @@ ATTRS = {
     "chain_health": {
         "long_name": "health of the chain",
         "definition": "healthy, or the reason why the chain is left out",
+        "source": _RULES,
     },
     "loss_trace": {
         "long_name": "loss at each draw",
@@ -73,6 +75,7 @@ ATTRS = {
     "llc_change": {
         "long_name": "change of the LLC with temperature",
         "definition": "LLC at n_beta minus LLC at n_beta / 16",
+        "source": _RULES,
     },
     "llc_correction": {
         "long_name": "add-on at a regular point",
@@ -83,23 +86,28 @@ ATTRS = {
     "llc_low": {
         "long_name": "lower end of the 95% interval of the LLC",
         "definition": "llc - 1.96 llc_se",
+        "source": _RULES,
     },
     "llc_high": {
         "long_name": "upper end of the 95% interval of the LLC",
         "definition": "llc + root of the squares of 1.96 llc_se and of what the LLC may still gain at larger n_beta, "
         "LLC(n_beta) - LLC(n_beta / 16) where it rises; and a multiplicity up to 3",
+        "source": _RULES,
     },
     "drift": {
         "long_name": "drift of the LLC along the draws",
         "definition": "LLC of the second half of the draws minus that of the first",
+        "source": _RULES,
     },
     "virial": {
         "long_name": "virial",
         "definition": "mean of (w - w*) . grad U(w) / d with U = n_beta L + gamma/2 |w - w*|^2; 1 in equilibrium",
+        "source": "the virial theorem, E (w - w*) . grad U = d",
     },
     "share_below_baseline": {
         "long_name": "share of draws under the checkpoint's loss",
         "definition": "share of the healthy chains' draws with L(w) < L(w*)",
+        "source": _RULES,
     },
     "llc_at_temperature": {
         "long_name": "LLC at each temperature",
@@ -119,10 +127,12 @@ ATTRS = {
     "llc_wbic_se": {
         "long_name": "standard error of the LLC from the slope",
         "definition": "from the standard errors of the mean losses",
+        "source": "Watanabe 1208.6338, section 5",
     },
     "resets": {
         "long_name": "resets of the chain",
         "definition": "how often the loss was not finite and the chain was put back at w*",
+        "source": _RULES,
     },
     "acceptance": {
         "long_name": "acceptance of a MALA proposal",
@@ -133,5 +143,6 @@ ATTRS = {
     "distance": {
         "long_name": "distance from the checkpoint",
         "definition": "|w - w*| at draws spread over the chain",
+        "source": _LAU,
     },
 }

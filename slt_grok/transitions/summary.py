@@ -109,7 +109,12 @@ def _flags(summary: dict[str, Any], present: set[str], measured: list[str]) -> l
     if "llc" in measured and "llc" not in present:
         flags.append("the LLC does not drop by more than 10% of its peak and 3 standard errors")
     verdicts = summary["llc_verdicts"] or {}
-    for verdict, consequence in (("diverged", "left out"), ("not converged", "kept"), ("not a minimum", "kept")):
+    for verdict, consequence in (
+        ("diverged", "left out"),
+        ("not converged, probably low", "kept"),
+        ("not converged", "kept"),
+        ("not a minimum", "kept"),
+    ):
         if verdict in verdicts:
             count = f"{verdicts[verdict]} of {sum(verdicts.values())} LLC estimates"
             flags.append(f'{count} have the verdict "{verdict}" and are {consequence}')
