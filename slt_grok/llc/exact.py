@@ -150,15 +150,15 @@ def deep_linear(widths: Sequence[int], rank: int) -> LearningCoefficient:
             break
     else:
         raise AssertionError("Aoyagi's set exists for every list of widths")
-    a = s - (math.ceil(s / size) - 1) * size
-    pairs = (s**2 - sum(x**2 for x in m[: size + 1])) / 2
+    a = s - (-(-s // size) - 1) * size
+    pairs = Fraction(s**2 - sum(x**2 for x in m[: size + 1]), 2)
     value = (
-        (rank * (widths[0] + widths[-1]) - rank**2) / 2
-        + a * (size - a) / (4 * size)
-        - size * (size - 1) / 4 * (s / size) ** 2
+        Fraction(rank * (widths[0] + widths[-1]) - rank**2, 2)
+        + Fraction(a * (size - a), 4 * size)
+        - Fraction((size - 1) * s**2, 4 * size)
         + pairs / 2
     )
-    return LearningCoefficient(value, a * (size - a) + 1)
+    return LearningCoefficient(float(value), a * (size - a) + 1)
 
 
 def deep_linear_generic(widths: Sequence[int], rank: int) -> LearningCoefficient:
