@@ -53,6 +53,7 @@ def refined_llc(refined: xr.Dataset, seed: int | None = None) -> Figure:
     SltGrokError : the dataset has no `step` dimension, no such seed, or none of these components.
     """
     one = one_seed(refined, seed)
+    one = one.isel(component=(one.llc_verdict != "").any("step").values)  # another seed's key frequencies
     groups = set(one.group.values.tolist())
     panels = [draw for needed, draw in PANELS if groups & needed]
     if not panels:

@@ -110,10 +110,13 @@ def test_the_smallest_of_many_matrices_share_a_grey_line_in_the_legend():
     assert labels == ["all weights", "sum of matrices", *(f"W_{i}" for i in range(9, 1, -1)), "W_1, W_0"]
 
 
-def test_a_component_that_was_not_measured_for_a_seed_leaves_a_gap():
+def test_another_seeds_key_frequency_is_not_drawn():
     data = refined(seeds=2).copy(deep=True)
-    data.llc.loc[{"seed": 1, "component": "frequency 4"}] = np.nan
-    assert np.isnan(drawn(refined_llc(data, seed=1).axes[3], "frequency 4")).all()
+    here = {"seed": 1, "component": "frequency 4"}
+    data.llc.loc[here], data.llc_verdict.loc[here] = np.nan, ""
+    for seed, expected in ((0, ["frequency 4", "frequency 9"]), (1, ["frequency 9"])):
+        labels = [text.get_text() for text in refined_llc(data, seed=seed).axes[3].get_legend().get_texts()]
+        assert labels == ["not key: 2, 7", *expected]
 
 
 def test_one_checkpoint_and_both_files(tmp_path):
