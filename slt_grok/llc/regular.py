@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.func import grad, jvp, vmap
+from torch.func import grad, vjp, vmap
 
 from slt_grok.llc.diagnostics import Average
 from slt_grok.llc.problem import Problem
@@ -81,11 +81,10 @@ def spectrum(problem: Problem, network: int) -> Spectrum | None:
         single = {name: tensor[0] for name, tensor in placed.items()}
         return problem.trajectory.network.mean_loss(single, inputs, problem.targets)
 
-    def product(vector: torch.Tensor) -> torch.Tensor:
-        return jvp(grad(loss), (center,), (vector,))[1]
-
     with torch.no_grad():
-        hessian = vmap(product, chunk_size=CHUNK)(torch.eye(len(center), dtype=torch.float64))
+        # reverse over reverse: torch has no forward mode for the backward of some losses, such as its own mse_loss
+        product = vjp(grad(loss), center)[1]
+        (hessian,) = vmap(product, chunk_size=CHUNK)(torch.eye(len(center), dtype=torch.float64))
     return Spectrum(np.linalg.eigvalsh(((hessian + hessian.T) / 2).numpy()))
 
 
