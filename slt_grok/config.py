@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from slt_grok.errors import SltGrokError
+from slt_grok.llc_settings import LLCSettings
 from slt_grok.tasks import is_prime
 from slt_grok.tasks.modular import Operation
 from slt_grok.training.settings import Positive, Settings, TrainingSettings
@@ -60,29 +61,6 @@ class QuadraticSettings(Settings):
 
 
 ModelSettings = Annotated[TransformerSettings | MLPSettings | QuadraticSettings, Field(discriminator="kind")]
-
-
-class LLCSettings(Settings):
-    """See `slt_grok.llc.estimate`."""
-
-    sampler: Literal["sgld", "underdamped"] = "underdamped"
-    step_size: float = Field(gt=0)
-    friction: float | None = Field(default=None, gt=0, description="of underdamped only; 4 sqrt(gamma) where left out")
-    n_beta: float = Field(gt=0)
-    gamma: float = Field(gt=0)
-    chains: int = Field(default=4, ge=2)
-    draws: int = Field(default=300, ge=4)
-    burn_in: int = Field(default=150, ge=0)
-    thinning: Positive = 1
-    batch_size: Positive | None = None
-    precision: Literal["float32", "float64"] = "float32"
-    seed: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _friction_of_underdamped(self) -> "LLCSettings":
-        if self.sampler != "underdamped" and self.friction is not None:
-            raise ValueError("friction: expected only with sampler: underdamped")
-        return self
 
 
 class CircuitsSettings(Settings):

@@ -22,11 +22,19 @@ def settings(llc: xr.Dataset) -> str:
     return ", ".join(parts)
 
 
-def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
-    """Draw the LLC, band llc +- 1.96 llc_se, and verdicts on axes that have their step axis already.
+def interval(llc: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """Ends of the 95% interval: llc_low and llc_high, or llc +- 1.96 llc_se where the dataset lacks them."""
+    if "llc_low" in llc and "llc_high" in llc:
+        return llc.llc_low, llc.llc_high
+    return llc.llc - QUANTILE * llc.llc_se, llc.llc + QUANTILE * llc.llc_se
 
-    Filled points have a trusted verdict, hollow ones another; of a diverged one nothing is drawn but a cross at the
-    upper edge. Several seeds share the colour, each with its own line and band.
+
+def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
+    """Draw the LLC, its 95% interval and verdicts on axes that have their step axis already.
+
+    The interval is llc_low to llc_high where the dataset has them, and llc +- 1.96 llc_se where not. Filled points
+    have a trusted verdict, hollow ones another; of a diverged one nothing is drawn but a cross at the upper edge.
+    Several seeds share the colour, each with its own line and band.
     """
     llc = with_seed(llc)
     for name in ("llc", "llc_se"):
@@ -35,16 +43,16 @@ def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
     several = llc.sizes["seed"] > 1
     verdict = llc.llc_verdict if "llc_verdict" in llc else xr.full_like(llc.llc, "effective", dtype=object)
     lost = (verdict == "diverged") | ~np.isfinite(llc.llc)
-    value, error = llc.llc.where(~lost), llc.llc_se.where(~lost)
+    value, (low, high) = llc.llc.where(~lost), (end.where(~lost) for end in interval(llc))
     trusted = verdict.isin(TRUSTED)
     for seed in llc.seed:
-        y, half = value.sel(seed=seed), QUANTILE * error.sel(seed=seed)
-        axes.fill_between(llc.step, y - half, y + half, color=BLUE, alpha=0.15 if several else 0.25, lw=0)
+        y, band = value.sel(seed=seed), (low.sel(seed=seed), high.sel(seed=seed))
+        axes.fill_between(llc.step, *band, color=BLUE, alpha=0.15 if several else 0.25, lw=0)
         axes.plot(llc.step, y, color=BLUE, lw=0.8 if several else 1.4)
         for good, face in ((True, BLUE), (False, "white")):
             shown = y.where(trusted.sel(seed=seed) == good)
             axes.plot(llc.step, shown, "o", ms=3 if several else 3.6, mec=BLUE, mfc=face, mew=0.9)
-    handles = [Line2D([], [], color=BLUE, marker="o", ms=3.6, label="LLC ± 1.96 SE")]
+    handles = [Line2D([], [], color=BLUE, marker="o", ms=3.6, label="LLC, 95% interval")]
     for name in np.unique(verdict.where(~lost & ~trusted, "").values.astype(str)):
         if name:
             handles.append(Line2D([], [], ls="", marker="o", ms=3.6, mec=BLUE, mfc="white", label=name))

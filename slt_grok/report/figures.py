@@ -34,7 +34,7 @@ def phase_transition(datasets: Mapping[str, xr.Dataset], folder: Path) -> list[S
     caption = f"Everything measured along training, on one axis. {STEP_AXIS}"
     if "llc" in given:
         caption += (
-            " LLC: the band is ± 1.96 standard errors; hollow points have a verdict other than effective or converged, "
+            " LLC: the band is the 95% interval; hollow points have a verdict other than effective or converged, "
             f"a cross marks a diverged one; the values are {effective_short(given['llc'])}"
         )
     if "landscape" in given:
@@ -56,6 +56,21 @@ def llc_traces(llc: xr.Dataset, folder: Path) -> list[Shown]:
         )
 
     return by_seed(plots.llc_traces, llc, folder, "llc_traces", caption)
+
+
+def llc_diagnostics(llc: xr.Dataset, folder: Path) -> list[Shown]:
+    """What the verdicts rest on, a figure for each seed, all opening on demand."""
+
+    def caption(note: str) -> str:
+        return (
+            f"What the verdicts on the LLC rest on{note}. Dashed: the limits beyond which an estimate is not called "
+            "well sampled. Drift: the LLC of the second half of the draws minus that of the first, as a share of the "
+            "LLC. Virial: 1 in equilibrium. Acceptance: of a Metropolis-adjusted Langevin proposal with the chains' "
+            "step, or the sampler's own. Hollow points have a verdict other than effective or converged."
+        )
+
+    found = by_seed(plots.llc_diagnostics, llc, folder, "llc_diagnostics", caption)
+    return [figure._replace(folded=True) for figure in found]
 
 
 def spectrum(circuits: xr.Dataset, folder: Path) -> list[Shown]:

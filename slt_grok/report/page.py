@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 
+from slt_grok.errors import SltGrokError
 from slt_grok.report import figures, tables
 from slt_grok.report.caveats import caveats
 from slt_grok.report.findings import Config, Datasets, Summary, by_seed, effective, headline, sections
@@ -42,6 +43,11 @@ def write(run_directory_path: str | Path) -> Path:
     run = RunDirectory(run_directory_path)
     manifest = run.manifest
     datasets = {label: run.read_measurement(label) for label in SHOWN if label in run.labels}
+    if "llc" in datasets and "drift" not in datasets["llc"]:
+        raise SltGrokError(
+            f"{run.measurement_path('llc')}: expected the variable drift, which an older version did not measure; "
+            f"take the file away and measure again"
+        )
     path = run.path / "summary.json"
     summary = read_json(path) if path.is_file() else {}
     others = [label for label in run.labels if label not in SHOWN]
@@ -82,6 +88,7 @@ def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) ->
     }
     if "llc" in datasets and (part := found.get("Local learning coefficient")):
         part.figures.extend(figures.llc_traces(datasets["llc"], folder))
+        part.figures.extend(figures.llc_diagnostics(datasets["llc"], folder))
         part.tables.extend(tables.health(datasets["llc"]))
     if "circuits" in datasets and (part := found.get("Fourier circuit")):
         part.figures.extend(figures.spectrum(datasets["circuits"], folder))

@@ -88,7 +88,7 @@ def _over_seeds(values: xr.DataArray) -> str:
 
 
 def health(llc: xr.Dataset) -> list[Table]:
-    """Verdicts, worst R-hat, smallest effective sample size; chains left out; every estimate's verdict."""
+    """Verdicts and the worst of each diagnostic; chains left out; every estimate's interval, diagnostics, verdict."""
     llc = with_seed(llc)
     verdicts, counts = np.unique(llc.llc_verdict.values.astype(str), return_counts=True)
     rows: list[Sequence[str]] = [
@@ -96,8 +96,18 @@ def health(llc: xr.Dataset) -> list[Table]:
     ]
     bad = np.argwhere((llc.chain_health.transpose("step", "seed", "chain") != "healthy").values)
     rows.append(["Chains left out", f"{len(bad)} of {llc.chain_health.size}"])
-    rows.append(["Worst R-hat", _extreme(llc.rhat, "max", ".3f")])
-    rows.append(["Smallest effective sample size", _extreme(llc.ess, "min", ".0f")])
+    rows.append(["Worst R-hat", _extreme(llc.rhat, llc.rhat, ".3f")])
+    rows.append(["Smallest effective sample size", _extreme(llc.ess, -llc.ess, ".0f")])
+    rows += [
+        [label, _extreme(values, abs(values - ideal), form)]
+        for label, values, ideal, form in (
+            ("Largest drift between the halves of the draws, share of the LLC", llc.drift / abs(llc.llc), 0, "+.1%"),
+            ("Virial farthest from 1", llc.virial, 1, ".3f"),
+            ("Largest share of draws under the checkpoint's loss", llc.share_below_baseline, 0, ".1%"),
+            ("Smallest acceptance of a Langevin proposal", llc.acceptance.mean("chain"), 1, ".2f"),
+        )
+    ]
+    rows.append(["Chains put back at the checkpoint", f"{int((llc.resets > 0).sum())} of {llc.resets.size}"])
     tables = [Table("Health of the LLC's chains", ["", ""], rows)]
     if len(bad):
         named = [
@@ -112,22 +122,38 @@ def health(llc: xr.Dataset) -> list[Table]:
         tables.append(
             Table("Chains left out, by name", ["Step", "Seed", "Chain", "Reason"], named, folded=len(bad) > 8)
         )
-    points = [
+    tables.append(_estimates(llc))
+    return tables
+
+
+def _estimates(llc: xr.Dataset) -> Table:
+    """Every estimate, a row each."""
+    distance = llc.distance.isel(look=-1).mean("chain")
+    rows = [
         [
             step(int(llc.step[i])),
             str(int(llc.seed[j])),
             plus_minus(float(llc.llc[i, j]), float(llc.llc_se[i, j])),
-            f"{float(llc.rhat[i, j]):.3f}",
-            f"{float(llc.ess[i, j]):.0f}",
+            f"{float(llc.llc_low[i, j]):.4g} to {float(llc.llc_high[i, j]):.4g}",
             str(llc.llc_verdict.values[i, j]),
             str(llc.llc_verdict_reason.values[i, j]),
+            f"{float(llc.rhat[i, j]):.3f}",
+            f"{float(llc.ess[i, j]):.0f}",
+            f"{float(llc.drift[i, j]):+.2g}",
+            f"{float(llc.virial[i, j]):.3f}",
+            percent(float(llc.share_below_baseline[i, j])),
+            f"{float(llc.acceptance[i, j].mean()):.2f}",
+            number(float(distance[i, j])),
+            str(int(llc.resets[i, j].sum())),
         ]
         for i in range(llc.sizes["step"])
         for j in range(llc.sizes["seed"])
     ]
-    header = ["Step", "Seed", "Effective LLC ± SE", "R-hat", "ESS", "Verdict", "Reason"]
-    tables.append(Table("Every LLC estimate", header, points, folded=True))
-    return tables
+    header = [
+        "Step", "Seed", "Effective LLC ± SE", "95% interval", "Verdict", "Reason", "R-hat", "ESS", "Drift", "Virial",
+        "Under L(w*)", "Acceptance", "|w − w*|", "Resets",
+    ]  # fmt: skip
+    return Table("Every LLC estimate", header, rows, folded=True)
 
 
 def settings(config: Mapping[str, Any]) -> list[Table]:
@@ -177,11 +203,11 @@ def duration(seconds: Any) -> str:
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
-def _extreme(values: xr.DataArray, which: str, form: str) -> str:
-    if not np.isfinite(values).any():
+def _extreme(values: xr.DataArray, badness: xr.DataArray, form: str) -> str:
+    """The value whose badness is largest, and where it is."""
+    if not np.isfinite(badness).any():
         return "unknown"
-    flat_index = int(np.nanargmax(values.values) if which == "max" else np.nanargmin(values.values))
-    i, j = np.unravel_index(flat_index, values.shape)
+    i, j = np.unravel_index(int(np.nanargmax(badness.values)), values.shape)
     value = float(values.values[i, j])
     where = f"step {step(int(values.step[i]))}" + (f", seed {int(values.seed[j])}" if values.sizes["seed"] > 1 else "")
     return f"{value:{form}} ({where})"

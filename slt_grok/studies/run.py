@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 
 from slt_grok import models
-from slt_grok.config import LLCSettings, RunConfig, parse_config
+from slt_grok.config import RunConfig, parse_config
 from slt_grok.errors import SltGrokError
 from slt_grok.memory import peak_gib
 from slt_grok.models.network import Network
@@ -22,6 +21,7 @@ from slt_grok.progress import progress
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.store.run_directory import changed_keys
+from slt_grok.studies.llc import measure_llc
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.shards import measure_in_shards
 from slt_grok.tasks import ModularTask
@@ -29,8 +29,6 @@ from slt_grok.training import train
 from slt_grok.trajectories import Trajectory
 
 MEASUREMENTS = ("circuits", "landscape", "llc")
-SHARD_PARAMETERS = 1_500_000  # parameters of all chains in one shard of the LLC: large enough for batching to pay,
-SHARD_CHAINS = 64  # small enough that a kill loses little; fixed, since a shard's make-up fixes its rounding
 
 
 def run_study(config: RunConfig, path: Path) -> Path:
@@ -44,7 +42,8 @@ def run_study(config: RunConfig, path: Path) -> Path:
     run = RunDirectory(path)
     content = config.model_dump(mode="json")
     if run.exists:
-        changed = changed_keys(run.manifest["config"], content)
+        own = parse_config(run.manifest["config"], str(path / "manifest.json"))  # with keys that are newer than the run
+        changed = changed_keys(own.model_dump(mode="json"), content)
         if changed:
             raise SltGrokError(
                 f"{path}: holds a run of another configuration ({'; '.join(changed)}); expected the same one, or "
@@ -122,49 +121,6 @@ def _measure(run: RunDirectory, measurement: str, label: str, settings: Any, tra
     _finish(run, label, start)
 
 
-def _llc(
-    run: RunDirectory, label: str, s: LLCSettings, trajectory: Trajectory, content: Any, report: Any
-) -> xr.Dataset:
-    from slt_grok.llc import SGLD, UnderdampedLangevin, estimate
-
-    if s.sampler == "sgld":
-        sampler = SGLD(s.step_size)
-    elif s.friction is None:
-        sampler = UnderdampedLangevin.for_gamma(s.step_size, s.gamma)
-    else:
-        sampler = UnderdampedLangevin(s.step_size, s.friction)
-    parameters = sum(shape.numel() for shape in trajectory.network.shapes.values())
-    seeds = trajectory.shape[1]
-    chains = min(SHARD_CHAINS, max(1, SHARD_PARAMETERS // parameters))
-    per_checkpoint = (s.burn_in + s.draws * s.thinning) * s.chains * seeds
-
-    def measure(shard: Trajectory, done: Any) -> xr.Dataset:
-        steps = 0
-
-        def on_steps(count: int, loss: float) -> None:
-            nonlocal steps
-            steps += count
-            done(steps / (per_checkpoint * shard.shape[0]))
-            facts["loss"] = loss
-
-        return estimate(
-            shard,
-            sampler=sampler,
-            on_steps=on_steps,
-            dtype=getattr(torch, s.precision),
-            **s.model_dump(exclude={"sampler", "step_size", "friction", "precision"}),
-        )
-
-    facts: dict[str, float] = {"loss": float("nan")}
-
-    def on_progress(checkpoints: float, total: int) -> None:
-        report(int(checkpoints * seeds), f"sampled loss {facts['loss']:.3g}")
-
-    return measure_in_shards(
-        run, label, trajectory, measure, content, size=max(1, chains // (s.chains * seeds)), on_progress=on_progress
-    )
-
-
 def _circuits(run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Any) -> xr.Dataset:
     from slt_grok import circuits
 
@@ -205,7 +161,7 @@ def _landscape(run: RunDirectory, label: str, s: Any, trajectory: Trajectory, co
     )  # fmt: skip
 
 
-STAGES = {"llc": _llc, "circuits": _circuits, "landscape": _landscape}
+STAGES = {"llc": measure_llc, "circuits": _circuits, "landscape": _landscape}
 
 
 def _conclude(run: RunDirectory, config: RunConfig) -> None:

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.collections import FillBetweenPolyCollection
 
 from slt_grok.errors import SltGrokError
-from slt_grok.plots import llc_curve, llc_traces, save
+from slt_grok.plots import llc_curve, llc_diagnostics, llc_traces, save
 from tests import synthetic
 
 
@@ -90,3 +90,24 @@ def test_checkpoint_without_any_finite_loss_is_drawn(tmp_path):
     figure = llc_traces(data)
     assert "no R-hat" in figure.axes[0].get_title(loc="left")
     save(figure, tmp_path, "traces")
+
+
+def test_diagnostics_are_drawn_as_measured_with_the_limits_of_the_verdicts():
+    data = synthetic.llc(diverged=(5,))
+    one = data.isel(seed=0)
+    rhat, _, drift, virial, acceptance, distance = llc_diagnostics(data).axes
+    drawn = {
+        rhat: one.rhat,
+        drift: 100 * one.drift / one.llc,
+        virial: one.virial,
+        acceptance: one.acceptance.mean("chain"),
+        distance: one.distance.isel(look=-1).mean("chain"),
+    }
+    for axes, values in drawn.items():
+        np.testing.assert_array_equal(np.asarray(axes.lines[0].get_ydata(), dtype=float), values)
+        hollow = next(line for line in axes.lines if line.get_markerfacecolor() == "white" and line.get_marker() == "o")
+        assert np.asarray(hollow.get_xdata()).tolist() == data.step.values[[0, 1, 2, 5]].tolist()
+    limits = {axes: [line.get_ydata()[0] for line in axes.lines if line.is_dashed()] for axes in drawn}
+    assert limits[rhat] == [1.1]
+    assert limits[drift] == [-5, 5]
+    assert limits[virial] == [0.9, 1.1]

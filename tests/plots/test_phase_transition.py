@@ -78,13 +78,13 @@ def test_losses_are_drawn_on_a_logarithmic_axis_as_measured(figure):
         np.testing.assert_array_equal(y, data[f"{split}_loss"].isel(seed=0))
 
 
-def test_llc_band_is_1_96_standard_errors(figure):
+def test_llc_band_is_the_interval(figure):
     data = synthetic.llc().isel(seed=0)
     band = next(c for c in panel(figure, "LLC").collections if isinstance(c, FillBetweenPolyCollection))
     vertices = band.get_paths()[0].vertices
-    for step, value, error in zip(data.step.values, data.llc.values, data.llc_se.values, strict=True):
+    for step, low, high in zip(data.step.values, data.llc_low.values, data.llc_high.values, strict=True):
         edges = vertices[vertices[:, 0] == step, 1]
-        np.testing.assert_allclose([edges.min(), edges.max()], [value - 1.96 * error, value + 1.96 * error])
+        np.testing.assert_allclose([edges.min(), edges.max()], [low, high])
 
 
 def test_verdicts_decide_how_a_point_is_drawn():
@@ -100,7 +100,7 @@ def test_verdicts_decide_how_a_point_is_drawn():
     cross = next(artist for artist in axes.lines if artist.get_marker() == "x")
     assert np.asarray(cross.get_xdata()).tolist() == [synthetic.STEPS[11]]
     words = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert words == ["LLC ± 1.96 SE", "not a minimum", "diverged, not drawn"]
+    assert words == ["LLC, 95% interval", "not a minimum", "diverged, not drawn"]
 
 
 def test_llc_setting_is_written_beside_the_panel(figure):

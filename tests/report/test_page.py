@@ -72,7 +72,8 @@ def test_page_is_for_phones_print_and_the_dark(run):
 
 def test_figures_are_on_disk_too(run):
     names = sorted(path.name for path in (run / "figures").iterdir())
-    assert names == sorted(f"{n}.{e}" for n in ("phase_transition", "llc_traces", "spectrum") for e in ("svg", "png"))
+    drawn = ("phase_transition", "llc_traces", "llc_diagnostics", "spectrum")
+    assert names == sorted(f"{name}.{ending}" for name in drawn for ending in ("svg", "png"))
 
 
 def test_page_says_what_was_found_with_settings_and_provenance(page):
@@ -99,6 +100,8 @@ def test_page_has_the_health_of_the_chains(page):
         "drifting: the second half is 14 standard errors above the first",
         f"{float(llc.rhat.max()):.3f}",
         f"{float(llc.ess.min()):.0f} (step",
+        f"{float(llc.virial.values.ravel()[abs(llc.virial.values - 1).argmax()]):.3f} (step",
+        f"{float(llc.acceptance.mean('chain').min()):.2f} (step",
     ):
         assert text in page.text
 
@@ -153,6 +156,13 @@ def test_several_seeds_have_a_table_and_figures_each(tmp_path):
     for name in ("llc_traces_seed0", "llc_traces_seed1", "spectrum_seed1"):
         assert (run.path / "figures" / f"{name}.svg").is_file()
     assert page.open == []
+
+
+def test_an_llc_measured_by_an_older_version_is_said_in_a_sentence(tmp_path):
+    run = synthetic.write_run(tmp_path / "old", only=("training",))
+    run.write_measurement("llc", synthetic.llc().drop_vars(["drift", "virial"]), {})
+    with pytest.raises(SltGrokError, match=r"llc.nc: expected the variable drift.*measure again"):
+        report.write(run.path)
 
 
 def test_other_labels_are_named(tmp_path):

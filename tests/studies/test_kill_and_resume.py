@@ -43,7 +43,7 @@ def start(config: Path, out: Path) -> subprocess.Popen:
     # saving at every step makes each moment of training a possible place to go on from
     program = (
         "import slt_grok.training.loop as loop; loop.SAVE_SECONDS = 0.2\n"
-        "import slt_grok.studies.run as run; run.SHARD_CHAINS = 16\n"
+        "import slt_grok.studies.llc as llc; llc.SHARD_CHAINS = 16\n"
         "from slt_grok.cli import main; main()"
     )
     command = [sys.executable, "-c", program, "run", str(config), "--out", str(out)]

@@ -1,0 +1,97 @@
+"""The LLC of a run's checkpoints by its settings, shard by shard."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import xarray as xr
+
+from slt_grok.llc_settings import LLCSettings
+from slt_grok.progress import Report
+from slt_grok.store import RunDirectory
+from slt_grok.studies.shards import measure_in_shards
+from slt_grok.trajectories import Trajectory
+
+SHARD_PARAMETERS = 1_500_000  # parameters of all chains in one shard: large enough for batching to pay,
+SHARD_CHAINS = 64  # small enough that a kill loses little; fixed, since a shard's make-up fixes its rounding
+
+
+def estimate_by(
+    settings: LLCSettings,
+    trajectory: Trajectory,
+    on_steps: Callable[[int, float], None] = lambda steps, loss: None,
+) -> xr.Dataset:
+    """The LLC of a trajectory by what a configuration says (see `slt_grok.llc.estimate`).
+
+    Raises
+    ------
+    SltGrokError : a split without pairs, weights that no parameter matches, or a setting out of its range.
+    """
+    from slt_grok.llc import estimate, restrictions
+
+    s = settings
+    data = restrictions.split(trajectory.task, s.data)
+    common: dict[str, Any] = {
+        "n_beta": s.n_beta_of(len(data[0])),
+        "subspace": restrictions.parameters(trajectory.network.module, *s.weights) if s.weights else None,
+        "dtype": getattr(torch, s.precision),
+        "on_steps": on_steps,
+        **s.model_dump(include={"gamma", "chains", "draws", "burn_in", "thinning", "batch_size", "box", "seed"}),
+    }
+    if s.sampler == "devinterp":
+        from slt_grok.llc.devinterp_sampler import estimate_by_devinterp
+
+        return estimate_by_devinterp(
+            trajectory, data, step_size=s.step_size, method=s.method or "sgld", **common
+        ).assign_attrs(data=s.data)
+    return estimate(trajectory, data, sampler=sampler_of(s), **common).assign_attrs(data=s.data)
+
+
+def sampler_of(settings: LLCSettings) -> Any:
+    """One of `slt_grok.llc.samplers` with its settings; what is left out is the sampler's own default."""
+    from slt_grok.llc import HMC, MALA, SGLD, LeimkuhlerMatthews, RMSpropSGLD, UnderdampedLangevin
+
+    s = settings
+    given = {name: value for name, value in s.model_dump().items() if value is not None}
+    match s.sampler:
+        case "underdamped":
+            friction = s.friction if s.friction is not None else 4 * math.sqrt(s.gamma)
+            return UnderdampedLangevin(s.step_size, friction, s.longest_flight)
+        case "hmc":
+            return HMC(s.step_size, **{key: given[key] for key in ("leapfrog",) if key in given})
+        case "rmsprop_sgld":
+            return RMSpropSGLD(s.step_size, **{k: given[k] for k in ("alpha", "floor", "adaptation") if k in given})
+        case _:
+            simple = {"sgld": SGLD, "leimkuhler_matthews": LeimkuhlerMatthews, "mala": MALA}
+            return simple[s.sampler](s.step_size)
+
+
+def measure_llc(
+    run: RunDirectory, label: str, s: LLCSettings, trajectory: Trajectory, content: Any, report: Report
+) -> xr.Dataset:
+    """The LLC of every checkpoint, in shards of a fixed number of chains."""
+    parameters = sum(shape.numel() for shape in trajectory.network.shapes.values())
+    seeds = trajectory.shape[1]
+    chains = min(SHARD_CHAINS, max(1, SHARD_PARAMETERS // parameters))
+    gradients = sampler_of(s).leapfrog if s.sampler == "hmc" else 1  # of an update
+    per_checkpoint = (s.burn_in + s.draws * s.thinning) * s.chains * seeds * gradients
+    facts: dict[str, float] = {"loss": float("nan")}
+
+    def measure(shard: Trajectory, done: Any) -> xr.Dataset:
+        steps = 0
+
+        def on_steps(count: int, loss: float) -> None:
+            nonlocal steps
+            steps += count
+            done(steps / (per_checkpoint * shard.shape[0]))
+            facts["loss"] = loss
+
+        return estimate_by(s, shard, on_steps)
+
+    def on_progress(checkpoints: float, total: int) -> None:
+        report(int(checkpoints * seeds), f"sampled loss {facts['loss']:.3g}")
+
+    return measure_in_shards(
+        run, label, trajectory, measure, content, size=max(1, chains // (s.chains * seeds)), on_progress=on_progress
+    )
