@@ -1,0 +1,242 @@
+"""Verdicts, errors and intervals from planted draws whose truth is known.
+
+Simulated coverages and z-scores have limits of 4 standard errors; fails by chance with probability 0.1%. Seeds fixed.
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.signal import lfilter
+
+from slt_grok.llc.diagnostics import (
+    HEALTHY,
+    VERDICTS,
+    Average,
+    Evidence,
+    average,
+    chain_health,
+    interval,
+    judge,
+    wbic_slope,
+)
+
+LLC, SPREAD, BASELINE, N_BETA = 10.0, 1.0, 0.5, 40.0
+
+
+def planted(
+    seed: int = 0,
+    chains: int = 8,
+    draws: int = 400,
+    rho: float = 0.0,
+    shift: Any = 0.0,
+    virial: Any = 1.0,
+    health: list[str] | None = None,
+) -> Evidence:
+    """Stationary AR(1) draws of mean LLC and standard deviation SPREAD, in LLC units, plus a shift (chain, draw)."""
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((chains, draws)) * (1 - rho**2) ** 0.5
+    noise[:, 0] = rng.standard_normal(chains)
+    excess = LLC + SPREAD * lfilter([1.0], [1.0, -rho], noise, axis=1) + shift
+    looks = virial + 0.05 * rng.standard_normal((chains, 32))
+    return Evidence(BASELINE + excess / N_BETA, health or [HEALTHY] * chains, BASELINE, N_BETA, looks)
+
+
+def verdict(evidence: Evidence, finite_minimiser: bool = True, hotter: float | None = LLC) -> tuple[str, str]:
+    cold = average(evidence)
+    other = None if hotter is None else cold._replace(llc=hotter / LLC * cold.llc)
+    found = judge(cold, evidence, finite_minimiser, other)
+    assert found.word in VERDICTS
+    return found.word, found.reason
+
+
+RAMP = np.linspace(-0.06, 0.06, 400) * LLC  # R-hat hardly sees it
+ONE_HIGH = np.array([0.0] * 7 + [0.3 * LLC])[:, None]
+SLIGHT = np.linspace(-0.01, 0.01, 400) * LLC
+
+
+@pytest.mark.parametrize(
+    ("change", "word", "reason"),
+    [
+        ({}, "converged", "from n_beta / 16"),
+        ({"shift": RAMP}, "not converged, probably low", "second half of the draws lies 0.6.* above"),
+        ({"shift": -RAMP}, "not converged", "second half of the draws lies 0.5.* below"),
+        ({"virial": 0.8}, "not converged, probably low", "virial is 0.80"),
+        ({"virial": 1.2}, "not converged", "virial is 1.20"),
+        ({"shift": ONE_HIGH + SLIGHT}, "not converged, probably low", "chains disagree"),
+        ({"shift": ONE_HIGH - SLIGHT}, "not converged", "chains disagree"),
+        ({"shift": -LLC - 0.5}, "not a minimum", "go on training"),
+        ({"health": ["diverged: loss not finite at update 3"] * 8}, "diverged", "loss not finite at update 3"),
+        ({"health": [*[HEALTHY] * 6, *["diverged: x"] * 2]}, "converged", "2 of 8 chains left out"),
+    ],
+)
+def test_verdicts(change: dict[str, Any], word: str, reason: str) -> None:
+    found = verdict(planted(**change))
+    assert found[0] == word
+    assert re.search(reason, found[1])
+
+
+@pytest.mark.parametrize(
+    ("hotter", "finite", "word", "reason"),
+    [
+        (LLC, False, "effective", "effective sample size"),
+        (None, True, "effective", "one temperature"),
+        (0.9 * LLC, False, "effective", "effective sample size"),  # without a finite minimiser no limit is promised
+        (0.9 * LLC, True, "not converged, probably low", "changes by 10.0%"),
+        (1.1 * LLC, True, "not converged", "changes by -10"),
+        (0.97 * LLC, True, "converged", "changes by 3.0%"),
+    ],
+)
+def test_verdicts_over_temperatures(hotter: float | None, finite: bool, word: str, reason: str) -> None:
+    found = verdict(planted(), finite, hotter)
+    assert found[0] == word
+    assert reason in found[1]
+
+
+def test_a_change_within_its_error_is_no_change() -> None:
+    """160 draws of spread 0.9 LLC know the mean to 7%: 10% between two such means says nothing."""
+    noisy = planted(chains=4, draws=40, shift=0.9 * LLC * np.random.default_rng(3).standard_normal((4, 40)))
+    found = average(noisy)
+    assert 0.055 * LLC < found.llc_se < 0.2 * LLC
+    for share in (0.9, 1.1):
+        hotter = found._replace(llc=share * found.llc)
+        assert judge(found, noisy, True, hotter).word == "converged"
+    assert judge(found, noisy, True, found._replace(llc=0.1 * found.llc)).word == "not converged, probably low"
+
+
+def test_a_worse_finding_comes_first() -> None:
+    """Diverged before anything, a negative LLC before what the draws do, a rise before a temperature's change."""
+    assert verdict(planted(shift=-3 * LLC, health=["diverged: x"] * 8))[0] == "diverged"
+    assert verdict(planted(shift=RAMP - 2 * LLC))[0] == "not a minimum"
+    assert "second half" in verdict(planted(shift=RAMP), hotter=0.5 * LLC)[1]
+    assert verdict(planted(shift=RAMP), False, None)[0] == "not converged, probably low"
+
+
+def test_a_chain_left_out_is_not_averaged() -> None:
+    shift = np.zeros((8, 1))
+    shift[[2, 5]] = 1e6
+    health = [HEALTHY] * 8
+    health[2] = health[5] = "diverged: x"
+    found, right = average(planted(shift=shift, health=health)), planted(health=health)
+    keep = [0, 1, 3, 4, 6, 7]
+    assert found.llc == pytest.approx(N_BETA * (right.draws[keep].mean() - BASELINE))
+    assert found.virial == pytest.approx(right.virial[keep].mean())
+    assert all(np.isnan(value) for value in average(planted(health=["diverged: x"] * 8)))
+
+
+def test_drift_is_the_second_half_minus_the_first() -> None:
+    step = np.repeat([0.0, 0.7], 200)
+    still, found = average(planted()), average(planted(shift=step))
+    assert found.drift - still.drift == pytest.approx(0.7)
+    assert found.drift_se == pytest.approx(SPREAD * (2 / 1600) ** 0.5, rel=0.6)  # the larger of two noisy errors
+
+
+def test_share_below_the_baseline() -> None:
+    assert average(planted(shift=-LLC)).share_below == pytest.approx(0.5, abs=4 * 0.5 / 3200**0.5)
+    assert average(planted()).share_below == 0
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
+def test_error_and_effective_sample_size_of_correlated_draws(rho: float) -> None:
+    """n (1 - rho) / (1 + rho) effective draws, and a standard error of SPREAD over its root."""
+    found = [average(planted(seed, draws=1000, rho=rho)) for seed in range(20)]
+    ess = 8000 * (1 - rho) / (1 + rho)
+    assert np.median([one.ess for one in found]) == pytest.approx(ess, rel=0.12)
+    right = SPREAD / ess**0.5
+    # the larger of two estimates of one error, the chains' own with 7 degrees of freedom: 0 to 20% too large
+    assert right * 0.97 < np.mean([one.llc_se for one in found]) < 1.25 * right
+    assert np.median([one.rhat for one in found]) < 1.02
+
+
+@pytest.mark.parametrize(("rho", "chains"), [(0.0, 4), (0.8, 4), (0.8, 16)])
+def test_the_interval_covers(rho: float, chains: int) -> None:
+    """95% by design; the larger of two errors covers up to 98%, and few effective draws cost some per cent."""
+    runs = 300
+    inside = 0
+    for seed in range(runs):
+        low, high = interval(average(planted(seed, chains=chains, draws=200, rho=rho)), N_BETA)
+        inside += low < LLC < high
+    noise = 4 * (0.95 * 0.05 / runs) ** 0.5
+    assert 0.95 - noise < inside / runs < 0.985 + noise / 2
+
+
+def exactly(llc: float) -> Average:
+    return Average(llc, 0.0, 1.0, 1e3, 0.0, 0.0, 1.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_the_interval_reaches_the_limit_of_a_singular_direction(k: int) -> None:
+    """LLC(n_beta) = lambda - c n_beta^(-1/k) of a direction of order 2k, without statistical error."""
+    n_beta, c = 1e4, 2.0
+    found, hotter = (exactly(LLC - c * b ** (-1 / k)) for b in (n_beta, n_beta / 16))
+    low, high = interval(found, n_beta, hotter)
+    assert low == found.llc < LLC <= high
+
+
+@pytest.mark.parametrize("m", [1, 2, 3])
+@pytest.mark.parametrize("n_beta", [1e3, 1e5, 1e8])
+def test_the_interval_reaches_the_limit_of_a_multiplicity(m: int, n_beta: float) -> None:
+    """LLC(n_beta) = lambda - (m - 1) / log n_beta, which no plateau shows."""
+    found, hotter = (exactly(LLC - (m - 1) / np.log(b)) for b in (n_beta, n_beta / 16))
+    low, high = interval(found, n_beta, hotter)
+    assert low == found.llc <= LLC <= high + 1e-12
+    assert (m == 1) == (high == low)
+
+
+def test_a_falling_change_widens_nothing() -> None:
+    found, hotter = exactly(LLC)._replace(llc_se=0.2), exactly(1.5 * LLC)
+    assert interval(found, 1e4, hotter) == interval(found, 1e4) == (LLC - 1.96 * 0.2, LLC + 1.96 * 0.2)
+
+
+N_BETAS = N_BETA / np.array([1.0, 4.0, 16.0, 64.0])
+ERRORS = np.array([0.3, 0.1, 0.2, 0.4]) / N_BETAS
+
+
+def test_the_wbic_slope_is_the_weighted_regression() -> None:
+    """Exact on a line, whatever L(w*); on any data what numpy's weighted fit gives, with its error."""
+    for loss_at_minimum in (0.0, 7.0):
+        assert wbic_slope(N_BETAS, loss_at_minimum + LLC / N_BETAS, ERRORS)[0] == pytest.approx(LLC)
+    losses = 3.0 + np.random.default_rng(0).standard_normal(4)
+    (slope, _), covariance = np.polyfit(1 / N_BETAS, losses, 1, w=1 / ERRORS, cov="unscaled")
+    assert wbic_slope(N_BETAS, losses, ERRORS) == pytest.approx((slope, covariance[0, 0] ** 0.5))
+
+
+def test_the_wbic_error_is_the_spread_of_the_slope() -> None:
+    noise = np.random.default_rng(1).standard_normal((2000, 4)) * ERRORS
+    slopes = np.array([wbic_slope(N_BETAS, 1.0 + LLC / N_BETAS + row, ERRORS) for row in noise])
+    z = (slopes[:, 0] - LLC) / slopes[:, 1]
+    assert abs(z.mean()) < 4 / 2000**0.5
+    assert abs(z.std() - 1) < 4 / (2 * 2000) ** 0.5
+
+
+def test_the_wbic_slope_of_one_temperature_or_of_diverged_chains_is_no_number() -> None:
+    assert np.isnan(wbic_slope(N_BETAS[:1], np.array([1.0]), ERRORS[:1])).all()
+    assert np.isnan(wbic_slope(N_BETAS, np.array([1.0, np.nan, 1.0, 1.0]), ERRORS)).all()
+
+
+def test_health_names_the_first_update_that_is_not_finite() -> None:
+    losses = np.full(100, BASELINE)
+    assert chain_health(losses, BASELINE, N_BETA, 50) == HEALTHY
+    losses[[37, 60]] = np.nan, np.inf
+    assert chain_health(losses, BASELINE, N_BETA, 50) == "diverged: loss not finite at update 37"
+
+
+@pytest.mark.parametrize(("d", "bound"), [(5, 30), (30, 30), (200, 200)])
+def test_more_excess_than_coordinates_is_no_local_posterior(d: int, bound: int) -> None:
+    """Only the last half counts: what comes before may be the way down."""
+    for excess, healthy in ((bound - 0.1, True), (bound + 0.1, False)):
+        losses = np.concatenate([np.full(50, 1e3), np.full(50, BASELINE + excess / N_BETA)])
+        assert (chain_health(losses, BASELINE, N_BETA, d) == HEALTHY) == healthy
+
+
+@settings(max_examples=25, deadline=None)
+@given(scale=st.floats(0.1, 100), offset=st.floats(-5, 5))
+def test_units_and_origin_of_the_loss_do_not_matter(scale: float, offset: float) -> None:
+    plain = planted(rho=0.5)
+    moved = Evidence(
+        scale * (plain.draws + offset), plain.health, scale * (plain.baseline + offset), N_BETA / scale, plain.virial
+    )
+    np.testing.assert_allclose(average(moved), average(plain), rtol=1e-6, atol=1e-9)
