@@ -1,0 +1,153 @@
+"""Influence functions and susceptibilities on linear regression, in closed form, and against devinterp's own functions.
+
+Statistical tests use independent draws of the exact posterior with fixed seeds; entries are off by at most 5 standard
+errors (by chance with probability 0.01% for the 105 different entries), and by one in the root mean square.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from slt_grok.errors import SltGrokError
+from slt_grok.llc import SGLD, estimate
+from slt_grok.llc.devinterp_sampler import devinterp
+from slt_grok.llc.devinterp_tree import devinterp_tree
+from slt_grok.llc.influence import influence, susceptibilities, susceptibility
+from slt_grok.llc.moments import LossMoments, SampleDraws
+from slt_grok.llc.subspaces import Subspace, Whole, everything
+from slt_grok.models import build
+from slt_grok.tasks import ModularTask
+from slt_grok.trajectories import Trajectory
+from tests.llc.regression import Regression, independent, show
+
+N, D, BETA, GAMMA = 14, 3, 0.5, 4.0
+CHAINS, DRAWS = 20, 1500
+SETTINGS = {"sampler": SGLD(1e-3), "n_beta": 20.0, "gamma": 10.0, "chains": 3, "draws": 40, "burn_in": 5}
+
+
+def observed(data: Regression, free: torch.Tensor | None = None) -> LossMoments:
+    losses = LossMoments(data.network(), data.x, data.y, covariance=True)
+    show(losses, data.posterior(BETA, GAMMA, free=free), CHAINS, DRAWS, BETA * N, seed=0)
+    return losses
+
+
+def test_influence_is_the_closed_form_of_a_gaussian_posterior() -> None:
+    """-Cov(l_i, l_j) = -(g_i^T S g_j + tr(H_i S H_j S) / 2)."""
+    data = Regression(N, D, seed=0)
+    found = influence(independent(BETA * N, CHAINS), observed(data))
+    right = data.loss_covariance(data.posterior(BETA, GAMMA)).numpy()
+    spread = np.sqrt(right.diagonal())
+    # (n - 1) Var of a covariance of normal numbers; losses have heavier tails, which the factor 3 allows for
+    error = 3 * np.sqrt((np.outer(spread**2, spread**2) + right**2) / (CHAINS * DRAWS))
+    off = (-found.influence.values - right) / error
+    assert np.abs(off).max() < 5
+    assert (off**2).mean() ** 0.5 < 1
+    assert np.abs(right / error).max() > 20  # what is tested is far from 0
+    correlation = found.loss_correlation.values
+    np.testing.assert_allclose(correlation.diagonal(), 1)
+    assert np.abs(correlation - right / np.outer(spread, spread)).max() < 0.05
+
+
+def test_a_first_order_copy_of_a_sample_moves_the_other_losses_as_the_influence_says() -> None:
+    """d E l_j / d weight of l_i = BIF_ij, by closed-form posteriors with a weight more and a weight less."""
+    data, h = Regression(N, D, seed=0), 1e-4
+    right = -data.loss_covariance(data.posterior(BETA, GAMMA))
+    a, force = BETA * data.x.T @ data.x + GAMMA * torch.eye(D, dtype=torch.float64), BETA * data.x.T @ data.y
+    for i in range(N):
+        expected = []
+        for sign in (1, -1):
+            covariance = torch.linalg.inv(a + sign * h * torch.outer(data.x[i], data.x[i]))
+            mean = covariance @ (force + sign * h * data.y[i] * data.x[i] + GAMMA * data.best)
+            residual = data.y - data.x @ mean
+            expected.append((residual**2 + ((data.x @ covariance) * data.x).sum(1)) / 2)
+        torch.testing.assert_close((expected[0] - expected[1]) / (2 * h), right[i], rtol=1e-5, atol=1e-8)
+
+
+def test_susceptibility_is_the_closed_form_of_a_gaussian_posterior() -> None:
+    """Component: the first coordinate alone; expectations of both posteriors in closed form."""
+    data, free = Regression(N, D, seed=1), torch.tensor([0])
+    whole, part = data.posterior(BETA, GAMMA), data.posterior(BETA, GAMMA, free=free)
+    baseline = ((data.y - data.x @ data.best) ** 2 / 2).mean()
+    covariance = data.loss_covariance(part)
+    own = covariance.mean() - covariance.mean(1)  # -Cov(L, l_i - L)
+    apart = {p: data.loss_means(p).mean() - data.loss_means(p) for p in (whole, part)}
+    right = own + (data.loss_means(part).mean() - baseline) * (apart[part] - apart[whole])
+    kept = np.ones((1, CHAINS), bool)
+    moments = [observed(data, chosen).by_chain().pooled(kept) for chosen in (free, None)]
+    chi, own_part = susceptibility(*moments, np.array([baseline.item()]))
+    scale = right.abs().max().item()
+    assert np.abs(own_part[0] - own.numpy()).max() < 0.05 * own.abs().max().item()
+    assert np.abs(chi[0] - right.numpy()).max() < 0.05 * scale
+    assert (right - own).abs().max() > 0.15 * scale  # the two definitions differ here
+    assert abs(chi[0].mean()) < 1e-12  # over the training samples L is the mean
+
+
+def modular() -> Trajectory:
+    module = build("mlp", 7, d_embed=4, d_mlp=6)
+    module.initialise(torch.Generator().manual_seed(0))
+    return Trajectory.stack(module, {0: dict(module.named_parameters())}, ModularTask(7, train_fraction=0.6))
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    try:
+        return devinterp("slt.bif"), devinterp("slt.susceptibilities")
+    except SltGrokError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.mark.parametrize("covariance", [True, False])
+def test_influence_is_devinterps_on_the_same_draws(theirs, covariance: bool) -> None:
+    trajectory = modular()
+    data = trajectory.task.data("train")
+    losses, draws = LossMoments(trajectory.network, *data, covariance=True), SampleDraws(trajectory.network, *data)
+    result = estimate(trajectory, observers=[losses, draws], **SETTINGS)
+    tree = devinterp_tree(result, {"train": draws})
+    by_them = theirs[0].compute_bif(tree, compute_covariance=covariance, correlation_method="sequence", device="cpu")
+    ours = influence(result, losses).isel(step=0)
+    value = -ours.influence.values if covariance else ours.loss_correlation.values
+    np.testing.assert_allclose(by_them.influences.values, value, rtol=0, atol=1e-10 * np.abs(value).max())
+    by_token = theirs[0].compute_bif(tree, compute_covariance=covariance, device="cpu").influences.values
+    np.testing.assert_allclose(by_token[:, :, 0, 0], value, rtol=0, atol=1e-6 * np.abs(value).max())  # float32
+
+
+def test_susceptibilities_are_devinterps_on_the_same_draws(theirs) -> None:
+    trajectory = modular()
+    task, shapes = trajectory.task, trajectory.network.shapes
+    parts = {"embedding": Subspace(shapes, {"W_E": Whole()}), "unembedding": Subspace(shapes, {"W_U": Whole()})}
+    trees = {}
+    for name, subspace in {"full": everything(shapes), **parts}.items():
+        draws = {split: SampleDraws(trajectory.network, *task.data(split)) for split in ("train", "all")}
+        result = estimate(trajectory, subspace=subspace, observers=list(draws.values()), **SETTINGS)
+        trees[name] = devinterp_tree(result, draws)
+    by_them = theirs[1].compute_susceptibilities(trees, "train")
+    value = susceptibilities(trajectory, parts, probes="all", **SETTINGS).susceptibility.isel(step=0)
+    assert by_them["susceptibilities"].wr.values.tolist() == value.component.values.tolist()
+    right = by_them["susceptibilities"].sus.values.T
+    np.testing.assert_allclose(value, right, rtol=0, atol=1e-6 * np.abs(right).max())
+
+
+def test_susceptibilities_name_their_pairs_and_share_gamma_and_n_beta() -> None:
+    trajectory = modular()
+    task = trajectory.task
+    parts = {"embedding": Subspace(trajectory.network.shapes, {"W_E": Whole()})}
+    found = susceptibilities(trajectory, parts, updates=60, chains=2)
+    assert found.a.shape == (len(task.indices("train")),)
+    assert found.trained.all()
+    np.testing.assert_array_equal((found.a + found.b) % 7, found.answer)
+    np.testing.assert_allclose(found.susceptibility.mean("sample"), 0, atol=1e-12)
+    every_pair = susceptibilities(trajectory, parts, probes="all", **SETTINGS)
+    assert every_pair.trained.values.nonzero()[0].tolist() == sorted(task.indices("train").tolist())
+
+
+def test_bad_input_gets_a_sentence() -> None:
+    trajectory = modular()
+    parts = {"embedding": Subspace(trajectory.network.shapes, {"W_E": Whole()})}
+    with pytest.raises(SltGrokError, match="at least one subspace"):
+        susceptibilities(trajectory, {}, **SETTINGS)
+    with pytest.raises(SltGrokError, match="expected train or all, got 'test'"):
+        susceptibilities(trajectory, parts, probes="test", **SETTINGS)
+    losses = LossMoments(trajectory.network, *trajectory.task.data("train"))
+    result = estimate(trajectory, observers=[losses], **SETTINGS)
+    with pytest.raises(SltGrokError, match="covariance=True"):
+        influence(result, losses)
