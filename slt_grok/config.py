@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc_settings import LLCSettings
+from slt_grok.llc_settings import LLCSettings, RefinedSettings
 from slt_grok.tasks import is_prime
 from slt_grok.tasks.modular import Operation
 from slt_grok.training.settings import Positive, Settings, TrainingSettings
@@ -94,8 +94,20 @@ class RunConfig(Settings):
     circuits: CircuitsSettings | None = CircuitsSettings()
     landscape: LandscapeSettings | None = LandscapeSettings()
     llc: LLCSettings | None = None
+    refined: RefinedSettings | None = Field(default=None, description="what it leaves out is as in llc")
     transitions: TransitionsSettings = TransitionsSettings()
     source: dict[str, Any] | None = Field(default=None, description="where imported networks come from")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refined_like_llc(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        llc, refined = content.get("llc"), content.get("refined")
+        if not isinstance(llc, dict) or not isinstance(refined, dict):
+            return content
+        shared = {key: value for key, value in llc.items() if key not in ("data", "weights")}
+        return {**content, "refined": {**shared, **refined}}
 
     @model_validator(mode="after")
     def _fits_together(self) -> "RunConfig":

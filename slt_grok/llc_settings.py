@@ -123,3 +123,17 @@ class LLCSettings(Settings):
             return self.n_beta
         size = samples if self.n_beta == "n/log(n)" else self.batch_size or 2
         return size / math.log(size)
+
+
+class RefinedSettings(LLCSettings):
+    """See `slt_grok.llc.refined`. What is left out is what `llc` says: only at the same setting do values compare."""
+
+    checkpoints: Positive = Field(default=10, description="refined LLCs are measured at this many checkpoints")
+
+    @model_validator(mode="after")
+    def _components_say_the_rest(self) -> "RefinedSettings":
+        if self.weights is not None or self.data != "train":
+            raise ValueError("weights, data: expected neither, since each component has its own")
+        if self.sampler == "devinterp":
+            raise ValueError("sampler: expected one of slt_grok, since devinterp's move whole parameters")
+        return self

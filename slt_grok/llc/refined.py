@@ -113,6 +113,7 @@ def measure(
     burn_in: int = 75,
     thinning: int = 1,
     batch_size: int | None = None,
+    box: float | None = None,
     dtype: torch.dtype | None = None,
     seed: int = 0,
     on_steps: Callable[[int, float], None] = lambda steps, loss: None,
@@ -126,7 +127,7 @@ def measure(
     ----------
     trajectory : networks, over any leading dimensions.
     parts : what is measured, with names of their own; see `components`.
-    sampler, n_beta, gamma, chains, draws, burn_in, thinning, batch_size, dtype : see `slt_grok.llc.estimate`.
+    sampler, n_beta, gamma, chains, draws, burn_in, thinning, batch_size, box, dtype : see `slt_grok.llc.estimate`.
     seed : with a component's name it fixes the random streams: a component's value does not depend on the others.
     on_steps : called with (gradients done, mean loss); every component costs as many gradients.
 
@@ -163,6 +164,7 @@ def measure(
             burn_in=burn_in,
             thinning=thinning,
             batch_size=batch_size,
+            box=box,
             subspace=part.subspace,
             dtype=dtype,
             seed=_seed(seed, part.name),

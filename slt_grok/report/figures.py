@@ -73,6 +73,23 @@ def llc_diagnostics(llc: xr.Dataset, folder: Path) -> list[Shown]:
     return [figure._replace(folded=True) for figure in found]
 
 
+def refined_llc(refined: xr.Dataset, folder: Path) -> list[Shown]:
+    """LLCs with some of the weights moving, or on other data, a figure for each seed."""
+
+    def caption(note: str) -> str:
+        return (
+            f"Refined LLCs{note}: all weights on the train, the test and all pairs; each matrix and each attention "
+            "head alone; in the tables over the tokens and answers, the planes of each key frequency alone, with as "
+            "many frequencies drawn at random in grey; and per 1,000 dimensions all key frequencies together against "
+            "everything else in the same tables. Bands are 95% intervals. On a quadratic loss the parts never sum to "
+            "less than the whole; where they do here, the loss rises only once several of them move together. A "
+            "checkpoint need not be a minimum for pairs that it was not trained on. Hollow points have a verdict other "
+            f"than effective or converged; the values are {effective_short(refined)}"
+        )
+
+    return by_seed(plots.refined_llc, refined, folder, "refined_llc", caption)
+
+
 def spectrum(circuits: xr.Dataset, folder: Path) -> list[Shown]:
     """Embedding spectrum and neuron clusters, a figure for each seed."""
 

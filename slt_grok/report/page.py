@@ -14,7 +14,7 @@ from slt_grok.report.findings import Config, Datasets, Summary, by_seed, effecti
 from slt_grok.store import RunDirectory, atomic
 from slt_grok.store.files import read_json
 
-SHOWN = ("training", "llc", "circuits", "circuits@null", "landscape", "transitions")
+SHOWN = ("training", "llc", "circuits", "circuits@null", "landscape", "refined", "transitions")
 
 
 class Part(NamedTuple):
@@ -90,6 +90,8 @@ def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) ->
         part.figures.extend(figures.llc_traces(datasets["llc"], folder))
         part.figures.extend(figures.llc_diagnostics(datasets["llc"], folder))
         part.tables.extend(tables.health(datasets["llc"]))
+    if "refined" in datasets and (part := found.get("Local learning coefficient")):
+        part.figures.extend(figures.refined_llc(datasets["refined"], folder))
     if "circuits" in datasets and (part := found.get("Fourier circuit")):
         part.figures.extend(figures.spectrum(datasets["circuits"], folder))
         part.tables.extend(tables.null(datasets["circuits"], datasets.get("circuits@null")))

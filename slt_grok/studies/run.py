@@ -23,12 +23,14 @@ from slt_grok.store.files import write_json
 from slt_grok.store.run_directory import changed_keys
 from slt_grok.studies.llc import measure_llc
 from slt_grok.studies.provenance import environment
+from slt_grok.studies.refined import measure_refined
 from slt_grok.studies.shards import measure_in_shards
 from slt_grok.tasks import ModularTask
 from slt_grok.training import train
 from slt_grok.trajectories import Trajectory
 
-MEASUREMENTS = ("circuits", "landscape", "llc")
+MEASUREMENTS = ("circuits", "landscape", "llc", "refined")
+OVER_TRAINING = ("training", "circuits", "landscape", "llc")  # what transitions are found in
 
 
 def run_study(config: RunConfig, path: Path) -> Path:
@@ -64,7 +66,7 @@ def measure_run(
     Parameters
     ----------
     path : a run directory with checkpoints.
-    only : which of `circuits`, `landscape`, `llc`; all that have settings where left out.
+    only : which of `circuits`, `landscape`, `llc`, `refined`; all that have settings where left out.
     settings : measurement settings to use instead of the run's own.
     label : what is measured is kept as MEASUREMENT@LABEL, beside what there is.
 
@@ -161,7 +163,7 @@ def _landscape(run: RunDirectory, label: str, s: Any, trajectory: Trajectory, co
     )  # fmt: skip
 
 
-STAGES = {"llc": measure_llc, "circuits": _circuits, "landscape": _landscape}
+STAGES = {"llc": measure_llc, "circuits": _circuits, "landscape": _landscape, "refined": measure_refined}
 
 
 def _conclude(run: RunDirectory, config: RunConfig) -> None:
@@ -169,7 +171,7 @@ def _conclude(run: RunDirectory, config: RunConfig) -> None:
     from slt_grok import transitions
 
     start = time.monotonic()
-    data = {label: run.read_measurement(label) for label in ("training", *MEASUREMENTS) if label in run.labels}
+    data = {label: run.read_measurement(label) for label in OVER_TRAINING if label in run.labels}
     if "training" not in data:
         raise SltGrokError(f"{run.measurement_path('training')}: no such measurement; expected the training curves")
     settings = config.transitions.model_dump(mode="json")
