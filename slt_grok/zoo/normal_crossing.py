@@ -21,8 +21,9 @@ class CrossingModel(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """The outputs."""
         u = self.rotation @ (self.w - self.center)
-        product = torch.stack([u[i] ** k for i, k in enumerate(self.exponents)]).prod()
-        return inputs * product
+        for factor, exponent in zip(u.unbind(), self.exponents, strict=True):
+            inputs = inputs * factor**exponent
+        return inputs
 
 
 @dataclass(frozen=True)
