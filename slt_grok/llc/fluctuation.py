@@ -5,6 +5,9 @@ Watanabe 2010 (JMLR 11, 3571-3594, definitions 2 and 3, and theorem 1) has the f
 V = sum_i Var_w[l_i], the singular fluctuation nu = lim (beta/2) E[V], and WAIC = T + beta V / n, with the Bayes
 training loss T = -1/n sum_i log E_w[exp(-l_i)]; the mean of WAIC over data sets is that of the Bayes generalisation
 loss up to o(1/n). For a regular model that realises the truth, nu = d/2 at beta = 1.
+
+The localisation is a prior around a w* that has seen the data, so that of a network that only memorised, WAIC says how
+well draws near w* fit, not how they generalise: `bayes_test_loss` beside it is measured on samples not trained on.
 """
 
 import numpy as np
@@ -42,6 +45,12 @@ ATTRS = {
         "definition": "T = -1/n sum_i log mean over draws of exp(-l_i)",
         "source": _WATANABE,
     },
+    "bayes_test_loss": {
+        "long_name": "Bayes loss on samples not trained on",
+        "units": "nats",
+        "definition": "-mean over these samples of log mean over draws of exp(-l_i)",
+        "source": _WATANABE,
+    },
     "waic": {
         "long_name": "widely applicable information criterion",
         "units": "nats",
@@ -67,13 +76,14 @@ def fluctuation(result: xr.Dataset, losses: LossMoments) -> xr.Dataset:
     Parameters
     ----------
     result : what `slt_grok.llc.estimate` returned with `losses` among its observers.
-    losses : the moments of the training samples' losses; samples that are not `trained` are left out.
+    losses : the moments of the training samples' losses, and where there are samples that are not `trained`, of theirs.
 
     Returns
     -------
     A dataset over the estimate's dimensions: `functional_variance`, `singular_fluctuation` and its standard error,
     `gibbs_training_loss`, `bayes_training_loss`, `waic` and its standard error, in nats a sample, and
-    `share_of_large_variances`. NaN where no chain is healthy; standard errors are NaN for fewer than two chains.
+    `share_of_large_variances`; with samples that are not trained on, `bayes_test_loss`. NaN where no chain is healthy;
+    standard errors are NaN for fewer than two chains.
 
     Notes
     -----
@@ -102,7 +112,9 @@ def _values(moments: Moments, beta: float) -> dict[str, np.ndarray]:
     """Each of the moments' leading shape."""
     variance = moments.variance[..., moments.trained]
     total, n = variance.sum(-1), variance.shape[-1]
-    training = -moments.log_mean_likelihood[..., moments.trained].mean(-1)
+    bayes = -moments.log_mean_likelihood
+    training = bayes[..., moments.trained].mean(-1)
+    others = np.delete(bayes, moments.trained, axis=-1)
     return {
         "functional_variance": total,
         "singular_fluctuation": beta * total / 2,
@@ -110,6 +122,7 @@ def _values(moments: Moments, beta: float) -> dict[str, np.ndarray]:
         "bayes_training_loss": training,
         "waic": training + beta * total / n,
         "share_of_large_variances": np.where(np.isnan(total), np.nan, (beta * variance > LIMIT).mean(-1)),
+        **({"bayes_test_loss": others.mean(-1)} if others.size else {}),
     }
 
 

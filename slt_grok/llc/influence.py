@@ -24,6 +24,7 @@ import xarray as xr
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.estimate import estimate
 from slt_grok.llc.moments import LossMoments, Moments
+from slt_grok.llc.samplers import Sampler
 from slt_grok.llc.subspaces import Subspace
 from slt_grok.trajectories import Trajectory
 
@@ -95,22 +96,26 @@ def susceptibilities(
     trajectory: Trajectory,
     components: Mapping[str, Subspace],
     *,
+    sampler: Sampler,
+    n_beta: float,
+    gamma: float,
     probes: str = "train",
     every: int = 1,
     **settings: Any,
 ) -> xr.Dataset:
     """Susceptibility of each component to each pair, at each network.
 
-    All weights are sampled once and each component once, all at the same n_beta and gamma; moments of the pairs'
-    losses are taken on the way.
+    All weights are sampled once and each component once, all at the same n_beta, gamma and step: a component's largest
+    curvature is at most that of all weights. Moments of the pairs' losses are taken on the way.
 
     Parameters
     ----------
     trajectory : networks of a modular task.
     components : name -> the weights that move, such as `slt_grok.llc.restrictions.frequencies(module, [k])`.
+    sampler, n_beta, gamma : see `slt_grok.llc.estimate`; `slt_grok.llc.calibration` has a rule for them.
     probes : the split whose pairs are probed, `train` or `all`; L is the loss on the train split in any case.
     every : draws from one look at the pairs' losses to the next.
-    settings : of `slt_grok.llc.estimate`; where n_beta or gamma is left out, that of all weights serves all components.
+    settings : others of `slt_grok.llc.estimate`.
 
     Returns
     -------
@@ -125,7 +130,7 @@ def susceptibilities(
     Examples
     --------
     >>> planes = {f"frequency {k}": restrictions.frequencies(networks.network.module, [k]) for k in (2, 14)}
-    >>> susceptibilities(networks, planes, n_beta=30, gamma=100, draws=400, every=4)
+    >>> susceptibilities(networks, planes, sampler=UnderdampedLangevin(0.006, 40), n_beta=1123, gamma=100, every=4)
     """
     if not components:
         raise SltGrokError("components: expected at least one subspace, got none")
@@ -135,12 +140,12 @@ def susceptibilities(
     inputs, targets = task.data(probes)
     trained = None if probes == "train" else task.indices("train")
     losses = LossMoments(trajectory.network, inputs, targets, trained=trained, every=every)
-    whole = estimate(trajectory, observers=[losses], **settings)
+    settings |= {"sampler": sampler, "n_beta": n_beta, "gamma": gamma, "observers": [losses]}
+    whole = estimate(trajectory, **settings)
     all_weights = losses.pooled(whole)
-    settings |= {key: whole.attrs[key] for key in ("n_beta", "gamma")}
     chi, own_part, results = [], [], []
     for subspace in components.values():
-        result = estimate(trajectory, subspace=subspace, observers=[losses], **settings)
+        result = estimate(trajectory, subspace=subspace, **settings)
         baseline = result.baseline_loss.values.ravel()
         total, own = susceptibility(losses.pooled(result), all_weights, baseline)
         chi.append(total)

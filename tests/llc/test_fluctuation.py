@@ -129,5 +129,21 @@ def test_samples_that_were_not_trained_on_do_not_count() -> None:
     for losses in (both, alone):
         show(losses, data.posterior(1.0, 1.0), chains=4, draws=50, n_beta=25.0, seed=0)
     result = independent(25.0, 4)
-    for name, values in fluctuation(result, both).items():
-        np.testing.assert_allclose(values, fluctuation(result, alone)[name], rtol=1e-10)
+    found = fluctuation(result, both)
+    for name, values in fluctuation(result, alone).items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-10)
+
+
+def test_bayes_test_loss_is_the_closed_form_on_fresh_samples() -> None:
+    data, fresh = Regression(50, 3, seed=5), Regression(200, 3, seed=6)
+    everything = LossMoments(
+        data.network(), torch.cat([fresh.x, data.x]), torch.cat([fresh.y, data.y]), trained=torch.arange(200, 250)
+    )
+    posterior = data.posterior(1.0, 2.0)
+    show(everything, posterior, chains=4, draws=1500, n_beta=50.0, seed=0)
+    found = fluctuation(independent(50.0, 4), everything)
+    right = -fresh.log_mean_likelihood(posterior).mean().item()
+    training = -data.log_mean_likelihood(posterior).mean().item()
+    assert abs(right - training) > 0.02
+    assert found.bayes_test_loss.item() == pytest.approx(right, rel=0.005)
+    assert found.bayes_training_loss.item() == pytest.approx(training, rel=0.005)

@@ -14,6 +14,7 @@ from slt_grok.llc.devinterp_sampler import devinterp
 from slt_grok.llc.devinterp_tree import devinterp_tree
 from slt_grok.llc.influence import influence, susceptibilities, susceptibility
 from slt_grok.llc.moments import LossMoments, SampleDraws
+from slt_grok.llc.relations import influence_by_relation, relations
 from slt_grok.llc.subspaces import Subspace, Whole, everything
 from slt_grok.models import build
 from slt_grok.tasks import ModularTask
@@ -127,17 +128,48 @@ def test_susceptibilities_are_devinterps_on_the_same_draws(theirs) -> None:
     np.testing.assert_allclose(value, right, rtol=0, atol=1e-6 * np.abs(right).max())
 
 
-def test_susceptibilities_name_their_pairs_and_share_gamma_and_n_beta() -> None:
+def test_susceptibilities_name_their_pairs() -> None:
     trajectory = modular()
     task = trajectory.task
     parts = {"embedding": Subspace(trajectory.network.shapes, {"W_E": Whole()})}
-    found = susceptibilities(trajectory, parts, updates=60, chains=2)
+    found = susceptibilities(trajectory, parts, **SETTINGS)
     assert found.a.shape == (len(task.indices("train")),)
     assert found.trained.all()
     np.testing.assert_array_equal((found.a + found.b) % 7, found.answer)
     np.testing.assert_allclose(found.susceptibility.mean("sample"), 0, atol=1e-12)
     every_pair = susceptibilities(trajectory, parts, probes="all", **SETTINGS)
     assert every_pair.trained.values.nonzero()[0].tolist() == sorted(task.indices("train").tolist())
+
+
+def test_relations_of_pairs_by_hand() -> None:
+    pairs = torch.tensor([[1, 2], [2, 1], [0, 3], [1, 5], [5, 1], [4, 4]])
+    answers = pairs.sum(1) % 7
+    found = relations(pairs, answers)
+    at = {name: {(i, j) for i, j in zip(*group.nonzero(), strict=True) if i < j} for name, group in found.items()}
+    assert at["swapped"] == {(0, 1), (3, 4)}
+    assert at["shared token"] == {(0, 3), (0, 4), (1, 3), (1, 4)}
+    assert at["same answer"] == {(0, 2), (1, 2)}  # 1 + 2 = 0 + 3
+    assert sum(group.sum() for group in found.values()) == 6 * 5
+    for group in found.values():
+        np.testing.assert_array_equal(group, group.T)
+
+
+def test_influence_by_relation_is_the_mean_over_couples_and_chains() -> None:
+    trajectory = modular()
+    pairs, answers = trajectory.task.data("train")
+    losses, draws = (
+        LossMoments(trajectory.network, pairs, answers, covariance=True),
+        SampleDraws(trajectory.network, pairs, answers),
+    )
+    result = estimate(trajectory, observers=[losses, draws], **SETTINGS)
+    found = influence_by_relation(result, losses).isel(step=0)
+    by_chain = [np.corrcoef(chain.T) for chain in draws.by_chain()[0]]
+    for name, group in relations(pairs, answers).items():
+        means = [correlation[group].mean() for correlation in by_chain]
+        one = found.sel(relation=name)
+        assert one.loss_correlation.item() == pytest.approx(np.mean(means), abs=1e-10)
+        assert one.loss_correlation_se.item() == pytest.approx(np.std(means, ddof=1) / 3**0.5, abs=1e-10)
+        assert one.couples.item() == group.sum() / 2
 
 
 def test_bad_input_gets_a_sentence() -> None:
@@ -151,3 +183,5 @@ def test_bad_input_gets_a_sentence() -> None:
     result = estimate(trajectory, observers=[losses], **SETTINGS)
     with pytest.raises(SltGrokError, match="covariance=True"):
         influence(result, losses)
+    with pytest.raises(SltGrokError, match="two tokens a sample"):
+        relations(torch.randn(4, 3), torch.zeros(4))
