@@ -26,10 +26,12 @@ from slt_grok.llc.samplers import State, UnderdampedLangevin
 RHO = 0.7  # share of |w*|^2 that the localisation lets all weights move together
 SWEEPS = 20  # S / sqrt(A / gamma)
 SAFETY = 0.7  # h sqrt(A); 2 is unstable
-TEMPERATURE_RATIOS = (1, 4, 16, 64)
+TEMPERATURE_RATIOS = (1, 4, 16)
 BURN_IN_SHARE = 0.3
-PILOT_SHARE, PILOT_CHAINS, PILOTS = 0.075, 4, 6
+PILOT_SHARE, PILOTS = 0.075, 6
+PILOT_NUMBERS = 2_048  # chains x coordinates, for 4 to 64 chains: in few dimensions the curvature varies most
 SETTLED = 1.25  # two curvatures within this factor are the same
+UNSTABLE = 8  # times the curvature that a step was for, where it was unstable: h sqrt(A) was above 2
 STRIDE = 8  # most by which n_beta grows from one pilot to the next
 POWER_ITERATIONS = 12
 OnSteps = Callable[[int, float], None]
@@ -116,8 +118,9 @@ def calibrate(
         value, curvature = _towards(target, value, curvature, gamma, math.inf)
     settled = 0
     for index in range(PILOTS):
-        pilot.run(value, curvature, index)
+        stable = pilot.run(value, curvature, index)
         before, curvature = curvature, pilot.curvature(value, pilot.position)
+        curvature = curvature if stable else max(curvature, UNSTABLE * before)
         settled = settled + 1 if abs(math.log(curvature / before)) < math.log(SETTLED) else 0
         if settled == 2 or index == PILOTS - 1:
             break
@@ -160,13 +163,14 @@ class _Pilot:
     ) -> None:
         self.problem, self.updates, self.gamma, self.batch_size = problem, updates, gamma, batch_size
         self.seed, self.on_steps = seed, on_steps
+        self.chains = max(4, min(64, PILOT_NUMBERS // problem.subspace.dimension))
         self.position = problem.subspace.coordinates(self._starts(1.0, 0, None).stack)
         noise = torch.randn(self.position.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         # draws from the localisation alone: where the loss is steepest, so that the first n_beta is too small
         self.spread = self.position + noise.to(self.position) / math.sqrt(gamma)
 
     def _starts(self, n_beta: float, leg: int, position: Tensor | None) -> Starts:
-        starts = self.problem.starts([n_beta], self.gamma, PILOT_CHAINS, self.seed + 7919 * (leg + 1))
+        starts = self.problem.starts([n_beta], self.gamma, self.chains, self.seed + 7919 * (leg + 1))
         return starts._replace(position=position)
 
     def _sampling(self, sampler: UnderdampedLangevin) -> Sampling:
@@ -174,12 +178,14 @@ class _Pilot:
         network = problem.trajectory.network
         return Sampling(network, problem.inputs, problem.targets, problem.subspace, sampler, schedule)
 
-    def run(self, n_beta: float, curvature: float, leg: int) -> None:
-        """Go on at this n_beta, with a step for this curvature; a chain that diverges is put back at w*."""
+    def run(self, n_beta: float, curvature: float, leg: int) -> bool:
+        """Go on at this n_beta, with a step for this curvature; whether it was stable. Who diverged is back at w*."""
         sampler = UnderdampedLangevin(SAFETY / math.sqrt(curvature), 4 * math.sqrt(self.gamma))
         ends = _Ends()
-        run_chains(self._sampling(sampler), self._starts(n_beta, leg, self.position), self.on_steps, [ends])
+        starts = self._starts(n_beta, leg, self.position)
+        chains = run_chains(self._sampling(sampler), starts, self.on_steps, [ends])
         self.position = torch.cat(ends.positions)
+        return not chains.resets.any()
 
     def curvature(self, n_beta: float, position: Tensor) -> float:
         """Largest curvature of the potential over some positions, one a chain."""

@@ -15,14 +15,18 @@ from slt_grok.llc.calibration import BURN_IN_SHARE, TEMPERATURE_RATIOS, calibrat
 from slt_grok.llc.chains import Chains, Observer, Sampling, Schedule, run_chains
 from slt_grok.llc.diagnostics import Evidence, Verdict, average, chain_health, interval, judge, wbic_slope
 from slt_grok.llc.problem import Problem, pose
-from slt_grok.llc.regular import UNRESOLVED, Spectrum, is_regular, spectrum
-from slt_grok.llc.samplers import Sampler
+from slt_grok.llc.regular import LEFT_THE_POINT, UNRESOLVED, Spectrum, is_regular, spectrum
+from slt_grok.llc.samplers import Sampler, UnderdampedLangevin
 from slt_grok.llc.subspaces import Subspace
 from slt_grok.llc.variables import ATTRS, DIMS, EFFECTIVE
 from slt_grok.trajectories import Loss, Trajectory
 
-UPDATES = 8_000  # of a chain, where the settings are left to the rule; twice as many where the estimate has not
-SETTLED = 0.025  # settled, which is to change by less than this share of it from n_beta / 16 to n_beta
+UPDATES = 8_000  # of a chain, where the settings are left to the rule; half as many at regular points, and twice as
+SETTLED = 0.025  # many where the estimate changes by more than this share of it from n_beta / 16 to n_beta
+SEEK_DRAWS = 2_000  # updates over draws: no more draws than the autocorrelation lets count
+SCOUT = 0.125  # of the updates, for a first look
+TIGHTER, TIGHTENINGS = 16, 2  # how gamma rises where the chains left the point, and how often
+STEP_CUT = 3  # and how the step falls where chains diverged
 NUMBERS = 8_192  # chains x coordinates at each temperature: more chains where they are cheap, 4 to 32
 EFFECTIVE_UPDATES = 500  # where there is no finite minimiser, so that no larger n_beta is sought
 
@@ -39,7 +43,7 @@ def estimate(
     chains: int | None = None,
     draws: int | None = None,
     burn_in: int | None = None,
-    thinning: int = 1,
+    thinning: int | None = None,
     batch_size: int | None = None,
     box: float | None = None,
     subspace: Subspace | None = None,
@@ -52,7 +56,7 @@ def estimate(
 
     The expectation is over p(w) ~ exp(-n_beta L(w) - gamma/2 |w - w*|^2), sampled from w* on by `chains` chains a
     network and temperature, all in one batch. What is left out of sampler, n_beta and gamma is chosen by the rule of
-    `slt_grok.llc.calibration`; for a loss with a finite minimiser with four temperatures n_beta {1, 1/4, 1/16, 1/64},
+    `slt_grok.llc.calibration`; for a loss with a finite minimiser with three temperatures n_beta {1, 1/4, 1/16}
     and with the exact add-on of `slt_grok.llc.regular` where the point turns out to be regular.
 
     Parameters
@@ -65,11 +69,13 @@ def estimate(
     n_beta : n times the inverse temperature, above 0; of several, the largest is reported, the others tell how the
         value depends on it.
     gamma : localisation, at least 0.
-    updates : of a chain, burn-in included, where `draws` is left out. Where this is left out too, 8,000 and, if the
-        estimate has not converged, once more 16,000 with the settings that the rule then chooses; 500 for
+    updates : of a chain, burn-in included, where `draws` is left out. Where this is left out too, a first look of
+        1,000 raises gamma until the chains stay at the point; then 8,000 (4,000 at a regular point) and, if the
+        estimate still changes with n_beta, twice as many with the settings that the rule then chooses; 500 for
         cross-entropy.
     chains, draws, burn_in, thinning : length of the sampling in updates; burn-in is never averaged in, and is 30% of
-        `updates` or half of `draws` where left out. Chains are 4 where left out, up to 32 for small problems.
+        `updates` or half of `draws` where left out. Chains are 4 where left out, up to 32 for small problems; thinning
+        is 1 where draws or n_beta are given.
     batch_size : samples of a chain's own minibatches; None for the full batch.
     box : half-width of a hard box around w*, beside the Gaussian localisation.
     subspace : the weights that move; all where left out.
@@ -101,24 +107,51 @@ def estimate(
     if chains is None:
         chains = max(4, min(32, NUMBERS // problem.subspace.dimension)) if seek else 4
     total = updates or (UPDATES if problem.finite_minimiser else EFFECTIVE_UPDATES)
+    if thinning is None:
+        thinning = max(1, total // SEEK_DRAWS) if seek and draws is None else 1
     schedule = _schedule(total, draws, burn_in, thinning, batch_size)
     _check(given, gamma, schedule, chains, sampler, box, len(problem.inputs))
+    spectra = [spectrum(problem, i) for i in range(len(problem.trajectory))] if seek else None
     once = partial(
-        _once, problem, given=given, gamma=gamma, sampler=sampler, chains=chains, box=box, seed=seed,
+        _once, problem, spectra, given=given, sampler=sampler, chains=chains, box=box, seed=seed,
         observers=observers, on_steps=on_steps,
     )  # fmt: skip
-    result = once(schedule=schedule)
-    if seek and draws is None and updates is None and not (abs(result.llc_change) < SETTLED * abs(result.llc)).all():
-        result = once(schedule=replace(schedule, burn_in=2 * schedule.burn_in, draws=2 * schedule.draws))
+    if not seek or draws is not None or updates is not None:
+        return once(schedule, gamma)
+    gamma, regular = _scout(once, schedule, gamma)
+    result = once(_scaled(schedule, 0.5) if regular else schedule, gamma)
+    if not (abs(result.llc_change) < SETTLED * abs(result.llc)).all():
+        result = once(_scaled(schedule, 1 if regular else 2), gamma)
     return result
+
+
+def _scout(once: Callable[..., xr.Dataset], schedule: Schedule, gamma: float | None) -> tuple[float, bool]:
+    """gamma, and whether all points are regular, from a short estimate.
+
+    Where its chains see less than the Hessian at w*, they have left for where the loss is more degenerate: gamma rises.
+    """
+    found = once(_scaled(schedule, SCOUT), gamma)
+    for _ in range(TIGHTENINGS if gamma is None else 0):
+        if not found.llc_verdict_reason.str.contains(LEFT_THE_POINT, regex=False).any():
+            break
+        found = once(_scaled(schedule, SCOUT), TIGHTER * found.attrs["gamma"])
+    return found.attrs["gamma"], bool((found.llc_correction > 0).all())
+
+
+def _scaled(schedule: Schedule, factor: float) -> Schedule:
+    """As many draws, over another number of updates."""
+    thinning = max(1, round(factor * schedule.thinning))
+    draws = round(factor * schedule.draws * schedule.thinning / thinning)
+    return replace(schedule, burn_in=round(factor * schedule.burn_in), draws=draws, thinning=thinning)
 
 
 def _once(
     problem: Problem,
-    *,
+    spectra: Sequence[Spectrum | None] | None,
     schedule: Schedule,
-    given: list[float] | None,
     gamma: float | None,
+    *,
+    given: list[float] | None,
     sampler: Sampler | None,
     chains: int,
     box: float | None,
@@ -137,13 +170,13 @@ def _once(
         given = given or [chosen.n_beta / ratio for ratio in (TEMPERATURE_RATIOS if seek else (1,))]
         gamma, notes, sampler = chosen.gamma, chosen.reasons, sampler or chosen.sampler
     n_betas, network = sorted(given, reverse=True), problem.trajectory.network
-    found = run_chains(
-        Sampling(network, problem.inputs, problem.targets, problem.subspace, sampler, schedule, box),
-        problem.starts(n_betas, gamma, chains, seed),
-        on_steps,
-        observers,
-    )
-    spectra = [spectrum(problem, i) for i in range(len(problem.trajectory))] if seek else None
+    starts = partial(problem.starts, n_betas, gamma, chains, seed)
+    sampling = Sampling(network, problem.inputs, problem.targets, problem.subspace, sampler, schedule, box)
+    found = run_chains(sampling, starts(), on_steps, observers)
+    if seek and found.resets.any() and isinstance(sampler, UnderdampedLangevin):
+        # the curvature is larger in places than where the pilots looked
+        sampler = replace(sampler, step_size=sampler.step_size / STEP_CUT)
+        found = run_chains(replace(sampling, sampler=sampler), starts(), on_steps, observers)
     settings = {
         "sampler": sampler.name,
         **{key: value if value is not None else "none" for key, value in asdict(sampler).items()},  # pyright: ignore
@@ -238,20 +271,22 @@ def dataset(
                 a._replace(llc=a.llc + hessian.hidden(b, gamma)) for a, b in zip(averages, n_betas, strict=True)
             ]
         hotter = next((a for a, b in zip(averages, n_betas, strict=True) if n_betas[0] / b >= 15.9), None)
-        verdict = judge(averages[0], evidence[0], problem.finite_minimiser, hotter)
+        best = averages[0]
+        verdict = judge(best, evidence[0], problem.finite_minimiser, hotter)
         if hessian is not None and not hessian.resolved and verdict.word == "converged":
             verdict = Verdict("not converged, probably low", UNRESOLVED)
-        low, high = interval(averages[0], n_betas[0], hotter if problem.finite_minimiser else None)
+        if hessian is not None and not correction and hessian.exceeds(best.llc, best.llc_se, n_betas[0], gamma):
+            verdict = Verdict("not converged, probably low", LEFT_THE_POINT)
+        low, high = interval(best, n_betas[0], hotter if problem.finite_minimiser else None)
         slope = wbic_slope(
             np.array(n_betas),
             np.array([baseline + a.llc / b for a, b in zip(averages, n_betas, strict=True)]),
             np.array([a.llc_se / b for a, b in zip(averages, n_betas, strict=True)]),
         )
-        best = averages[0]
         rows.append(
             {
                 **{name: getattr(best, name) for name in ("llc", "llc_se", "rhat", "ess", "drift", "virial")},
-                "llc_change": averages[0].llc - hotter.llc if hotter is not None else np.nan,
+                "llc_change": best.llc - hotter.llc if hotter is not None else np.nan,
                 "llc_correction": correction,
                 "llc_low": low,
                 "llc_high": high,

@@ -26,6 +26,10 @@ UNRESOLVED = (
     "the eigenvalues of the Hessian run down to rounding without a gap: directions flatter than gamma / n_beta "
     "are there and do not count"
 )
+LEFT_THE_POINT = (
+    "the value is below what the Hessian at w* shows, which bounds the LLC of w* from below: the chains live where the "
+    "loss is more degenerate, and need a larger gamma"
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,10 @@ class Spectrum:
     def explains(self, llc: float, llc_se: float, n_beta: float, gamma: float) -> bool:
         """Whether a sampled value is what the Hessian alone predicts."""
         return abs(llc - self.visible(n_beta, gamma)) < max(3 * llc_se, AGREEMENT * abs(llc))
+
+    def exceeds(self, llc: float, llc_se: float, n_beta: float, gamma: float) -> bool:
+        """Whether the Hessian alone predicts more than was sampled: the chains have left the point."""
+        return self.resolved and self.visible(n_beta, gamma) - llc > max(3 * llc_se, AGREEMENT * abs(llc))
 
 
 def spectrum(problem: Problem, network: int) -> Spectrum | None:
