@@ -1,4 +1,4 @@
-"""The command line: `slt-grok run`, `measure`, `import`, `report`, `show`, `validate`."""
+"""The command line: `slt-grok run`, `measure`, `calibrate`, `import`, `report`, `show`, `validate`."""
 
 import shlex
 import sys
@@ -75,6 +75,29 @@ def measure(
     if label is not None and not label.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise SltGrokError(f"--label: expected letters, digits, '.', '_' and '-' alone, got {label!r}")
     print(measure_run(run, chosen, load_config(config) if config else None, label))
+
+
+@app.command()
+def calibrate(
+    run: RunFolder,
+    updates: Annotated[
+        int, typer.Option(help="Updates of each chain, burn-in included: more of them allow a larger n_beta.")
+    ] = 300,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Samples of a minibatch; chosen by what it changes where left out.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the chains.", min=0)] = 0,
+) -> None:
+    """Choose the LLC's settings for a run by rule, check them, and print them as a section of a configuration.
+
+    A run whose configuration has no llc section is measured with them: slt-grok measure RUN --only llc
+    """
+    from slt_grok.studies.calibrate import calibrate_run, settings_block
+
+    content = calibrate_run(run, updates, batch_size, seed)
+    for reason in content["reasons"]:
+        console.print(reason, soft_wrap=True, markup=False)
+    print(settings_block(content), end="")
 
 
 @app.command("import")

@@ -6,15 +6,36 @@ from typing import Any
 
 import torch
 import xarray as xr
+from pydantic import ValidationError
 
+from slt_grok.errors import SltGrokError
 from slt_grok.llc_settings import LLCSettings
 from slt_grok.progress import Report
 from slt_grok.store import RunDirectory
+from slt_grok.store.files import read_json
 from slt_grok.studies.shards import measure_in_shards
 from slt_grok.trajectories import Trajectory
 
 SHARD_PARAMETERS = 1_500_000  # parameters of all chains in one shard: large enough for batching to pay,
 SHARD_CHAINS = 64  # small enough that a kill loses little; fixed, since a shard's make-up fixes its rounding
+CALIBRATION = "calibration.json"
+
+
+def calibrated(run: RunDirectory) -> LLCSettings | None:
+    """The settings that `slt-grok calibrate` chose for a run; None where it was not asked.
+
+    Raises
+    ------
+    SltGrokError : the file is damaged.
+    """
+    path = run.path / CALIBRATION
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    try:
+        return LLCSettings.model_validate(content["llc"])
+    except (KeyError, TypeError, ValidationError) as error:
+        raise SltGrokError(f"{path}: expected the settings of a calibration under the key llc") from error
 
 
 def estimate_by(

@@ -21,7 +21,7 @@ from slt_grok.progress import progress
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.store.run_directory import changed_keys
-from slt_grok.studies.llc import measure_llc
+from slt_grok.studies.llc import calibrated, measure_llc
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.refined import measure_refined
 from slt_grok.studies.shards import measure_in_shards
@@ -66,7 +66,8 @@ def measure_run(
     Parameters
     ----------
     path : a run directory with checkpoints.
-    only : which of `circuits`, `landscape`, `llc`, `refined`; all that have settings where left out.
+    only : which of `circuits`, `landscape`, `llc`, `refined`; all that have settings where left out. A run whose
+        configuration has none for `llc` uses those of its calibration, if there is one.
     settings : measurement settings to use instead of the run's own.
     label : what is measured is kept as MEASUREMENT@LABEL, beside what there is.
 
@@ -81,9 +82,12 @@ def measure_run(
     trajectory = Trajectory.from_run(path)
     for measurement in only or MEASUREMENTS:
         part = getattr(config, measurement)
+        if part is None and measurement == "llc" and settings is None:
+            part = calibrated(run)
         if part is None and only:
             raise SltGrokError(
                 f"{path}: expected settings for {measurement}, it has none; name a configuration by --config"
+                + (", or choose them by slt-grok calibrate" if measurement == "llc" else "")
             )
         if part is None:
             continue
@@ -111,7 +115,7 @@ def _train(run: RunDirectory, config: RunConfig) -> None:
 
         curves = train(run, network, config.training, config.seeds, on_step)
     run.write_measurement("training", curves, config.training.model_dump(mode="json"))
-    _finish(run, "training", start)
+    finish(run, "training", start)
 
 
 def _measure(run: RunDirectory, measurement: str, label: str, settings: Any, trajectory: Trajectory) -> None:
@@ -120,7 +124,7 @@ def _measure(run: RunDirectory, measurement: str, label: str, settings: Any, tra
     with progress(label, len(trajectory), "networks") as report:
         dataset = STAGES[measurement](run, label, settings, trajectory, content, report)
     run.write_measurement(label, dataset, content)
-    _finish(run, label, start)
+    finish(run, label, start)
 
 
 def _circuits(run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Any) -> xr.Dataset:
@@ -179,7 +183,7 @@ def _conclude(run: RunDirectory, config: RunConfig) -> None:
     run.write_measurement("transitions", found, settings)
     summary = transitions.summarise(found, data["training"], data.get("llc"), data.get("circuits"))
     write_json(run.path / "summary.json", {"name": config.name, **summary})
-    _finish(run, "transitions", start)
+    finish(run, "transitions", start)
 
 
 def spread(steps: np.ndarray, count: int) -> list[int]:
@@ -187,5 +191,6 @@ def spread(steps: np.ndarray, count: int) -> list[int]:
     return [int(step) for step in steps[np.unique(np.linspace(len(steps) - 1, 0, count).round().astype(int))]]
 
 
-def _finish(run: RunDirectory, stage: str, start: float) -> None:
+def finish(run: RunDirectory, stage: str, start: float) -> None:
+    """Note that a stage is done, with its wall time since `start` and the peak of memory."""
     run.finish_stage(stage, wall_seconds=round(time.monotonic() - start, 1), peak_memory_gib=round(peak_gib(), 2))
