@@ -21,7 +21,7 @@ from slt_grok.errors import SltGrokError
 
 
 class LearningCoefficient(NamedTuple):
-    """lambda and its multiplicity m: F_n = n L_n(w*) + lambda log n - (m - 1) log log n (Watanabe 2009, section 6)."""
+    """lambda and its multiplicity m: F_n = n L_n(w*) + lambda log n - (m - 1) log log n (Watanabe 2009)."""
 
     value: float
     multiplicity: int
@@ -50,7 +50,7 @@ def quadratic(eigenvalues: ArrayLike, n_beta: float, gamma: float) -> float:
     """n_beta (E L - L(w*)) = 1/2 sum_i n_beta h_i / (n_beta h_i + gamma) on L = 1/2 sum_i h_i w_i^2.
 
     The mean over p(w) ~ exp(-n_beta L - gamma/2 |w - w*|^2), as an exact sampler finds it; between 0 and rank / 2,
-    which it reaches as n_beta h / gamma goes to infinity in every direction (Lau et al. 2308.12108, section 4.4).
+    which it reaches as n_beta h / gamma goes to infinity in every direction.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def quadratic_sgld(
 
 
 def normal_crossing(exponents: Sequence[int]) -> LearningCoefficient:
-    """L = prod_i w_i^(2 k_i) at 0: lambda = 1 / (2 max k), as often as the maximum occurs (Watanabe 2009, section 2.3).
+    """L = prod_i w_i^(2 k_i) at 0: lambda = 1 / (2 max k), as often as the maximum occurs (Watanabe 2009).
 
     Parameters
     ----------

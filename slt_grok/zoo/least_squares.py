@@ -1,4 +1,4 @@
-"""Least squares: a quadratic loss with a chosen spectrum, and polynomial regression (2512.00686, section 4)."""
+"""Least squares: a quadratic loss with a chosen spectrum, and polynomial regression (2512.00686)."""
 
 from dataclasses import dataclass
 

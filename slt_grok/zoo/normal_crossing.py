@@ -1,4 +1,4 @@
-"""Normal crossings (Watanabe 2009, section 2.3), turned so that no axis is a coordinate."""
+"""Normal crossings (Watanabe 2009), turned so that no axis is a coordinate."""
 
 from dataclasses import dataclass
 

@@ -121,7 +121,7 @@ def test_deep_linear_values_of_the_literature(widths: tuple[int, ...], rank: int
 
 
 def reduced_rank(m: int, h: int, n: int, r: int) -> tuple[float, int]:
-    """Lambda and multiplicity of reduced-rank regression (Aoyagi & Watanabe 2005, main theorem)."""
+    """Lambda and multiplicity of reduced-rank regression (Aoyagi & Watanabe 2005)."""
     if m + h < n + r:
         return (h * m - h * r + n * r) / 2, 1
     if n + h < m + r:
