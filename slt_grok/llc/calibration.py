@@ -164,7 +164,7 @@ class _Pilot:
         self.problem, self.updates, self.gamma, self.batch_size = problem, updates, gamma, batch_size
         self.seed, self.on_steps = seed, on_steps
         self.chains = max(4, min(64, PILOT_NUMBERS // problem.subspace.dimension))
-        self.position = problem.subspace.coordinates(self._starts(1.0, 0, None).stack)
+        self.position = self.center = problem.subspace.coordinates(self._starts(1.0, 0, None).stack)
         noise = torch.randn(self.position.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         # draws from the localisation alone: where the loss is steepest, so that the first n_beta is too small
         self.spread = self.position + noise.to(self.position) / math.sqrt(gamma)
@@ -179,13 +179,20 @@ class _Pilot:
         return Sampling(network, problem.inputs, problem.targets, problem.subspace, sampler, schedule)
 
     def run(self, n_beta: float, curvature: float, leg: int) -> bool:
-        """Go on at this n_beta, with a step for this curvature; whether it was stable. Who diverged is back at w*."""
+        """Go on at this n_beta, with a step for this curvature; whether it was stable. Who diverged is back at w*.
+
+        A chain on its way out has a finite loss yet: its n_beta times excess loss is far above d, of which it is half
+        in equilibrium and `STRIDE` halves after n_beta has grown.
+        """
         sampler = UnderdampedLangevin(SAFETY / math.sqrt(curvature), 4 * math.sqrt(self.gamma))
         ends = _Ends()
         starts = self._starts(n_beta, leg, self.position)
         chains = run_chains(self._sampling(sampler), starts, self.on_steps, [ends])
-        self.position = torch.cat(ends.positions)
-        return not chains.resets.any()
+        baselines = torch.from_numpy(self.problem.baselines).repeat_interleave(self.chains)
+        excess = n_beta * (chains.losses[:, -1] - baselines)
+        lost = excess > STRIDE * max(self.problem.subspace.dimension, 30)
+        self.position = torch.where(lost[:, None], self.center, torch.cat(ends.positions))
+        return not (chains.resets.any() or lost.any())
 
     def curvature(self, n_beta: float, position: Tensor) -> float:
         """Largest curvature of the potential over some positions, one a chain."""
