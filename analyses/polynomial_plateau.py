@@ -4,9 +4,11 @@ Least squares with the monomials 1, x, ..., x^degree on 500 points uniform on [-
 n / log n = 80.5 and gamma = 1. The plateau is what the localised posterior gives at that n_beta, whatever samples it:
 1/2 sum n_beta h / (n_beta h + gamma), since the eigenvalues h of the Hessian fall off geometrically. Plain SGLD returns
 it, with its step's bias. n = 500 and the error without a half are inferred from the published n_beta and value; over
-other draws of the points the closed form at degree 100 is 3.75 to 3.94, so that the third digit is that of this draw. The default estimate chooses a larger n_beta, and says what it cannot see: in float64 the
-spectrum runs down to rounding. Rational arithmetic shows that the rank is degree + 1. Writes
-analyses/results/polynomial_plateau.json and the figure beside it; some five minutes on one core.
+draws of the points the closed form at degree 100 varies by some 0.1, so that a third equal digit is chance.
+
+The default estimate chooses a larger n_beta, and says what it cannot see: in float64 the spectrum runs down to
+rounding. Rational arithmetic shows that the rank is degree + 1. Writes analyses/results/polynomial_plateau.json and the
+figure beside it; some minutes on one core.
 
 Usage: python analyses/polynomial_plateau.py
 """

@@ -262,7 +262,7 @@ def test_exact_rank_of_matrices_that_are_singular() -> None:
 
 
 def test_the_plateau_of_polynomial_regression() -> None:
-    """2512.00686 reports 3.9 at degree 100 for 500 samples, n_beta = n / log n, gamma 1 and the mean squared error."""
+    """3.9 at degree 100 in 2512.00686, at n_beta 80.5 = n / log n for n = 500 and gamma 1; mean squared error."""
     x = np.random.default_rng(0).uniform(-1, 1, 500)
     features = np.vander(x, 101, increasing=True)
     eigenvalues = np.linalg.eigvalsh(2 * features.T @ features / 500).clip(0)
