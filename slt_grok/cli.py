@@ -55,7 +55,9 @@ def measure(
     run: RunFolder,
     only: Annotated[
         str | None,
-        typer.Option(help="Some of circuits, landscape, llc, refined, by commas; all that have settings if left out."),
+        typer.Option(
+            help="Some of circuits, landscape, llc, refined, confound, by commas; all that have settings if left out."
+        ),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Take the measurements' settings from this configuration file.")

@@ -125,6 +125,12 @@ class LLCSettings(Settings):
         return size / math.log(size)
 
 
+class ConfoundSettings(LLCSettings):
+    """See `slt_grok.studies.confound`: the settings of `llc`, at fewer checkpoints."""
+
+    checkpoints: int = Field(default=10, ge=2, description="from memorisation on")
+
+
 class RefinedSettings(LLCSettings):
     """See `slt_grok.llc.refined`. What is left out is what `llc` says: only at the same setting do values compare."""
 

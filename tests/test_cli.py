@@ -12,7 +12,7 @@ import yaml
 
 import slt_grok
 from slt_grok.config import load_config
-from slt_grok.studies.run import spread
+from slt_grok.studies.milestones import spread
 from tests.conftest import CONFIG, Command, write_config
 
 ROOT = Path(__file__).parents[1]

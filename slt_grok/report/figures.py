@@ -90,6 +90,30 @@ def refined_llc(refined: xr.Dataset, folder: Path) -> list[Shown]:
     return by_seed(plots.refined_llc, refined, folder, "refined_llc", caption)
 
 
+def calibration(dataset: xr.Dataset, folder: Path) -> list[Shown]:
+    """How the LLC moves with step, n_beta and gamma around the choice."""
+    marks = "Bars are 95% intervals, hollow points have a verdict other than effective or converged, rings the choice."
+    steps = plots.save(plots.llc_by_step(dataset), folder, "llc_by_step")[0]
+    gammas = plots.save(plots.llc_by_gamma(dataset), folder, "llc_by_gamma")[0]
+    return [
+        shown(steps, f"LLC over step size and nβ at γ = {dataset.attrs['gamma']:g}, at three checkpoints. {marks}"),
+        shown(gammas, f"LLC over γ at nβ = {dataset.attrs['n_beta']:g}, at the same checkpoints. {marks}"),
+    ]
+
+
+def confound(dataset: xr.Dataset, folder: Path) -> list[Shown]:
+    """The LLC under three treatments of the weights' scale, a figure for each seed."""
+
+    def caption(note: str) -> str:
+        return (
+            f"The LLC under three treatments of the weights' scale{note}, with 95% bands; below, the train loss of the "
+            "networks as trained and with all weights scaled to the last checkpoint's norm. Hollow points have a "
+            f"verdict other than effective or converged. {STEP_AXIS}"
+        )
+
+    return by_seed(plots.confound, dataset, folder, "confound", caption)
+
+
 def spectrum(circuits: xr.Dataset, folder: Path) -> list[Shown]:
     """Embedding spectrum and neuron clusters, a figure for each seed."""
 

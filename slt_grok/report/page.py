@@ -8,13 +8,23 @@ from typing import Any, NamedTuple
 import jinja2
 
 from slt_grok.errors import SltGrokError
-from slt_grok.report import figures, tables
+from slt_grok.report import figures, tables, trust
 from slt_grok.report.caveats import caveats
 from slt_grok.report.findings import Config, Datasets, Summary, by_seed, effective, headline, sections
 from slt_grok.store import RunDirectory, atomic
 from slt_grok.store.files import read_json
 
-SHOWN = ("training", "llc", "circuits", "circuits@null", "landscape", "refined", "transitions")
+SHOWN = (
+    "training",
+    "llc",
+    "circuits",
+    "circuits@null",
+    "landscape",
+    "refined",
+    "calibration",
+    "confound",
+    "transitions",
+)
 
 
 class Part(NamedTuple):
@@ -99,7 +109,19 @@ def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) ->
         made = [tables.events(summary, "Order of events")]
         made += [tables.events(one, f"Seed {seed}", folded=True) for seed, one in by_seed(summary).items()]
         part.tables.extend(table for table in made if table.rows)
-    return list(found.values())
+    after = {"Local learning coefficient": _trust(datasets, folder)}
+    return [shown for title, part in found.items() for shown in (part, *after.get(title, []))]
+
+
+def _trust(datasets: Datasets, folder: Path) -> list[Part]:
+    """How far to trust the LLC: its calibration, and the scale of the weights."""
+    parts = []
+    if found := datasets.get("calibration"):
+        drawn, table = figures.calibration(found, folder), trust.calibration_table(found)
+        parts.append(Part("Calibration of the LLC", trust.calibration(found), drawn, [table]))
+    if found := datasets.get("confound"):
+        parts.append(Part("LLC and weight scale", trust.confound(found), figures.confound(found, folder), []))
+    return parts
 
 
 def subtitle(config: Config) -> str:

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from slt_grok import transitions
-from slt_grok.config import RunConfig, parse_config
 from slt_grok.errors import SltGrokError
 from slt_grok.progress import progress
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import read_json, write_json
 from slt_grok.studies.choice import choose
 from slt_grok.studies.llc import CALIBRATION
+from slt_grok.studies.milestones import milestones
 from slt_grok.studies.run import finish
 from slt_grok.trajectories import Trajectory
 
@@ -45,7 +44,6 @@ def calibrate_run(path: Path, updates: int = UPDATES, batch_size: int | None = N
     from slt_grok import report
 
     run = RunDirectory(path)
-    config = parse_config(run.manifest["config"], str(path / "manifest.json"))
     if updates < FEWEST:
         raise SltGrokError(f"--updates: expected at least {FEWEST}, got {updates}")
     question = {"updates": updates, "batch_size": batch_size, "seed": seed}
@@ -55,7 +53,7 @@ def calibrate_run(path: Path, updates: int = UPDATES, batch_size: int | None = N
         n = len(trajectory.task.indices("train"))
         if batch_size is not None and not 1 <= batch_size <= n:
             raise SltGrokError(f"--batch-size: expected between 1 and the {n} samples there are, got {batch_size}")
-        found, content = choose(run, LABEL, trajectory.isel(step=places(run, config, trajectory)), question)
+        found, content = choose(run, LABEL, trajectory.isel(step=places(run, trajectory)), question)
         write_json(path / CALIBRATION, content)
         run.write_measurement(LABEL, found, question)
         finish(run, LABEL, start)
@@ -71,7 +69,7 @@ def settings_block(content: Mapping[str, Any]) -> str:
     return yaml.safe_dump({"llc": content["llc"]}, sort_keys=False)
 
 
-def places(run: RunDirectory, config: RunConfig, trajectory: Trajectory) -> list[int]:
+def places(run: RunDirectory, trajectory: Trajectory) -> list[int]:
     """Three checkpoints: the first that has memorised, the middle of the way to generalisation, the last.
 
     Where no memorisation was recorded they are a third and two thirds of the checkpoints, and the last; a network that
@@ -85,13 +83,10 @@ def places(run: RunDirectory, config: RunConfig, trajectory: Trajectory) -> list
     if last < 2:
         raise SltGrokError(f"{run.path}: expected at least three checkpoints to calibrate on, it has {last + 1}")
     first, middle = last // 3, 2 * last // 3
-    if "training" in run.labels:
-        thresholds = config.transitions.model_dump()
-        found = transitions.measure(run.read_measurement("training"), **thresholds).sel(seed=trajectory.coords["seed"])
-        memorised, generalised = float(found.memorization_step[0]), float(found.generalization_step[0])
-        if memorised < steps[-2]:  # NaN compares false
-            end = generalised if generalised > memorised else steps[-1]
-            first = int(np.argmax(steps >= memorised))
-            middle = int(abs(steps - (memorised + end) / 2).argmin())
+    memorised, generalised = milestones(run, int(trajectory.coords["seed"][0]))
+    if memorised < steps[-2]:  # NaN compares false
+        end = generalised if generalised > memorised else steps[-1]
+        first = int(np.argmax(steps >= memorised))
+        middle = int(abs(steps - (memorised + end) / 2).argmin())
     middle = min(max(middle, 1), last - 1)
     return [min(first, middle - 1), middle, last]

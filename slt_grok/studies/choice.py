@@ -160,14 +160,15 @@ def choose(
     found = xr.merge([neighbourhood, ruled, sampled.drop_vars("end"), exact, by_setting])
     found = found.assign_attrs(llc | {"batch_size": batch_size or "full", "n": n, "smaller_batch": smaller})
     sweeps = PATIENCE * calibration.SWEEPS
+    said = reasons.sentences(found, calibration.RHO, calibration.SAFETY, sweeps, TOLERANCE)
     content = {
         "question": dict(question),
         "checkpoints": steps,
-        "reasons": reasons.sentences(found, calibration.RHO, calibration.SAFETY, sweeps, TOLERANCE),
+        "reasons": said,
         "measured": reasons.numbers(found),
         "llc": llc,
     }
-    return found, content
+    return found.assign_attrs(reasons=said), content
 
 
 def rounded(value: float) -> float:

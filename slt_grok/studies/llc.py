@@ -7,8 +7,10 @@ from typing import Any
 import torch
 import xarray as xr
 from pydantic import ValidationError
+from torch import nn
 
 from slt_grok.errors import SltGrokError
+from slt_grok.llc.subspaces import Subspace
 from slt_grok.llc_settings import LLCSettings
 from slt_grok.progress import Report
 from slt_grok.store import RunDirectory
@@ -55,7 +57,7 @@ def estimate_by(
     data = restrictions.split(trajectory.task, s.data)
     common: dict[str, Any] = {
         "n_beta": s.n_beta_of(len(data[0])),
-        "subspace": restrictions.parameters(trajectory.network.module, *s.weights) if s.weights else None,
+        "subspace": subspace_of(s, trajectory.network.module),
         "dtype": getattr(torch, s.precision),
         "on_steps": on_steps,
         **s.model_dump(include={"gamma", "chains", "draws", "burn_in", "thinning", "batch_size", "box", "seed"}),
@@ -67,6 +69,18 @@ def estimate_by(
             trajectory, data, step_size=s.step_size, method=s.method or "sgld", **common
         ).assign_attrs(data=s.data)
     return estimate(trajectory, data, sampler=sampler_of(s), **common).assign_attrs(data=s.data)
+
+
+def subspace_of(settings: LLCSettings, module: nn.Module) -> Subspace:
+    """The weights that move.
+
+    Raises
+    ------
+    SltGrokError : a pattern that no parameter matches.
+    """
+    from slt_grok.llc import restrictions
+
+    return restrictions.parameters(module, *(settings.weights or ["*"]))
 
 
 def sampler_of(settings: LLCSettings) -> Any:

@@ -9,19 +9,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from slt_grok import models
 from slt_grok.config import RunConfig, parse_config
 from slt_grok.errors import SltGrokError
+from slt_grok.llc_settings import ConfoundSettings
 from slt_grok.memory import peak_gib
 from slt_grok.models.network import Network
 from slt_grok.progress import progress
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.store.run_directory import changed_keys
+from slt_grok.studies.confound import measure_confound
 from slt_grok.studies.llc import calibrated, measure_llc
+from slt_grok.studies.milestones import spread
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.refined import measure_refined
 from slt_grok.studies.shards import measure_in_shards
@@ -29,7 +31,8 @@ from slt_grok.tasks import ModularTask
 from slt_grok.training import train
 from slt_grok.trajectories import Trajectory
 
-MEASUREMENTS = ("circuits", "landscape", "llc", "refined")
+MEASUREMENTS = ("circuits", "landscape", "llc", "refined", "confound")
+ONLY_WHEN_ASKED = ("confound",)
 OVER_TRAINING = ("training", "circuits", "landscape", "llc")  # what transitions are found in
 
 
@@ -66,8 +69,9 @@ def measure_run(
     Parameters
     ----------
     path : a run directory with checkpoints.
-    only : which of `circuits`, `landscape`, `llc`, `refined`; all that have settings where left out. A run whose
-        configuration has none for `llc` uses those of its calibration, if there is one.
+    only : which of `circuits`, `landscape`, `llc`, `refined`, `confound`; where left out all that have settings, but
+        the last. A run whose configuration has none for `llc` uses those of its calibration, if there is one;
+        `confound` has those of `llc`.
     settings : measurement settings to use instead of the run's own.
     label : what is measured is kept as MEASUREMENT@LABEL, beside what there is.
 
@@ -80,14 +84,12 @@ def measure_run(
     own = parse_config(run.manifest["config"], str(path / "manifest.json"))
     config = settings or own
     trajectory = Trajectory.from_run(path)
-    for measurement in only or MEASUREMENTS:
-        part = getattr(config, measurement)
-        if part is None and measurement == "llc" and settings is None:
-            part = calibrated(run)
+    for measurement in only or [name for name in MEASUREMENTS if name not in ONLY_WHEN_ASKED]:
+        part = _settings(run, config, measurement, own=settings is None)
         if part is None and only:
             raise SltGrokError(
                 f"{path}: expected settings for {measurement}, it has none; name a configuration by --config"
-                + (", or choose them by slt-grok calibrate" if measurement == "llc" else "")
+                + (", or choose them by slt-grok calibrate" if measurement in ("llc", "confound") else "")
             )
         if part is None:
             continue
@@ -101,6 +103,18 @@ def measure_run(
 
     with progress("report", 1, "page"):
         return report.write(path)
+
+
+def _settings(run: RunDirectory, config: RunConfig, measurement: str, own: bool) -> Any:
+    """What a measurement is to be made with, or None; `own` says that the configuration is the run's."""
+    llc = config.llc if config.llc is not None or not own else calibrated(run)
+    match measurement:
+        case "llc":
+            return llc
+        case "confound":
+            return None if llc is None else ConfoundSettings.model_validate(llc.model_dump())
+        case _:
+            return getattr(config, measurement)
 
 
 def _train(run: RunDirectory, config: RunConfig) -> None:
@@ -167,7 +181,13 @@ def _landscape(run: RunDirectory, label: str, s: Any, trajectory: Trajectory, co
     )  # fmt: skip
 
 
-STAGES = {"llc": measure_llc, "circuits": _circuits, "landscape": _landscape, "refined": measure_refined}
+STAGES = {
+    "llc": measure_llc,
+    "confound": measure_confound,
+    "circuits": _circuits,
+    "landscape": _landscape,
+    "refined": measure_refined,
+}
 
 
 def _conclude(run: RunDirectory, config: RunConfig) -> None:
@@ -184,11 +204,6 @@ def _conclude(run: RunDirectory, config: RunConfig) -> None:
     summary = transitions.summarise(found, data["training"], data.get("llc"), data.get("circuits"))
     write_json(run.path / "summary.json", {"name": config.name, **summary})
     finish(run, "transitions", start)
-
-
-def spread(steps: np.ndarray, count: int) -> list[int]:
-    """At most `count` of the steps, every n-th checkpoint, the last one among them."""
-    return [int(step) for step in steps[np.unique(np.linspace(len(steps) - 1, 0, count).round().astype(int))]]
 
 
 def finish(run: RunDirectory, stage: str, start: float) -> None:

@@ -10,8 +10,9 @@ from slt_grok.transitions.change import FRACTIONS, Crossing, find_change
 from slt_grok.transitions.events import PHASES, first_step_at, phase_ends
 from slt_grok.transitions.measures import RULES, check, curve, with_seed
 from slt_grok.transitions.summary import summarise
+from slt_grok.transitions.treatments import drops
 
-__all__ = ["measure", "summarise"]
+__all__ = ["drops", "measure", "summarise"]
 
 RULE = "the rules in the docstring of slt_grok.transitions.change"
 SOURCE = "arXiv:2301.05217, section 5, names the phases; the rules are this package's"

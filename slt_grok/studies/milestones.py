@@ -1,0 +1,21 @@
+"""Where in a run's training a measurement of a few checkpoints should look."""
+
+import numpy as np
+
+from slt_grok import transitions
+from slt_grok.config import parse_config
+from slt_grok.store import RunDirectory
+
+
+def milestones(run: RunDirectory, seed: int) -> tuple[float, float]:
+    """Steps at which a seed has memorised and generalised, by the run's thresholds; NaN where that was not recorded."""
+    if "training" not in run.labels:
+        return np.nan, np.nan
+    config = parse_config(run.manifest["config"], str(run.path / "manifest.json"))
+    found = transitions.measure(run.read_measurement("training"), **config.transitions.model_dump()).sel(seed=seed)
+    return float(found.memorization_step), float(found.generalization_step)
+
+
+def spread(steps: np.ndarray, count: int) -> list[int]:
+    """At most `count` of the steps, every n-th checkpoint, the last one among them."""
+    return [int(step) for step in steps[np.unique(np.linspace(len(steps) - 1, 0, count).round().astype(int))]]
