@@ -22,12 +22,12 @@ from slt_grok.llc.variables import ATTRS, DIMS, EFFECTIVE
 from slt_grok.trajectories import Loss, Trajectory
 
 UPDATES = 8_000  # of a chain, where the settings are left to the rule; half as many at regular points, and twice as
-SETTLED = 0.025  # many where the estimate changes by more than this share of it from n_beta / 16 to n_beta
+SETTLED = 0.025  # many where the estimate changes by more than this share (and its error) from n_beta / 16 to n_beta
 SEEK_DRAWS = 2_000  # updates over draws: no more draws than the autocorrelation lets count
 SCOUT = 0.125  # of the updates, for a first look
 TIGHTER, TIGHTENINGS = 16, 2  # how gamma rises where the chains left the point, and how often
 STEP_CUT = 3  # and how the step falls where chains diverged
-NUMBERS = 8_192  # chains x coordinates at each temperature: more chains where they are cheap, 4 to 32
+NUMBERS = 8_192  # chains x coordinates at each temperature: more chains where they are cheap, 4 to 64
 EFFECTIVE_UPDATES = 500  # where there is no finite minimiser, so that no larger n_beta is sought
 
 
@@ -74,7 +74,7 @@ def estimate(
         estimate still changes with n_beta, twice as many with the settings that the rule then chooses; 500 for
         cross-entropy.
     chains, draws, burn_in, thinning : length of the sampling in updates; burn-in is never averaged in, and is 30% of
-        `updates` or half of `draws` where left out. Chains are 4 where left out, up to 32 for small problems; thinning
+        `updates` or half of `draws` where left out. Chains are 4 where left out, up to 64 for small problems; thinning
         is 1 where draws or n_beta are given.
     batch_size : samples of a chain's own minibatches; None for the full batch.
     box : half-width of a hard box around w*, beside the Gaussian localisation.
@@ -105,7 +105,7 @@ def estimate(
     problem = pose(source, data, loss, subspace, dtype)
     seek = given is None and problem.finite_minimiser
     if chains is None:
-        chains = max(4, min(32, NUMBERS // problem.subspace.dimension)) if seek else 4
+        chains = max(4, min(64, NUMBERS // problem.subspace.dimension)) if seek else 4
     total = updates or (UPDATES if problem.finite_minimiser else EFFECTIVE_UPDATES)
     if thinning is None:
         thinning = max(1, total // SEEK_DRAWS) if seek and draws is None else 1
@@ -120,7 +120,8 @@ def estimate(
         return once(schedule, gamma)
     gamma, regular = _scout(once, schedule, gamma)
     result = once(_scaled(schedule, 0.5) if regular else schedule, gamma)
-    if not (abs(result.llc_change) < SETTLED * abs(result.llc)).all():
+    error = np.hypot(result.llc_se, result.llc_at_temperature_se.isel(temperature=-1))
+    if (abs(result.llc_change) > np.maximum(SETTLED * abs(result.llc), 2 * error)).any():
         result = once(_scaled(schedule, 1 if regular else 2), gamma)
     return result
 
