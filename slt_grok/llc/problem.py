@@ -76,8 +76,8 @@ def pose(
     subspace = subspace or everything(trajectory.network.shapes)
     if not subspace.dimension:
         raise SltGrokError("subspace: expected at least one weight that moves, this one has none")
-    if dtype == torch.float64 and inputs.is_floating_point():
-        inputs = inputs.double()
+    if inputs.is_floating_point():
+        inputs = inputs.to(dtype)
     baselines = _baselines(trajectory, inputs.double() if inputs.is_floating_point() else inputs, targets)
     for label, value in zip(trajectory.labels(), baselines, strict=True):
         if not np.isfinite(value):
