@@ -1,0 +1,401 @@
+"""The default estimator against devinterp's two samplers on deep linear networks whose learning coefficient is known.
+
+24 networks of 1e3 to 1e6 parameters, each at its most singular minimum, where Aoyagi 2023 gives the truth. Every run of
+every method has the same number of full gradients: those that `slt_grok.llc.estimate` took, its pilots, power
+iterations and Hessian included. devinterp's optimisers (SGLD, RMSprop-SGLD) move four chains, its default number, at
+its documented defaults (its README's lr and n_beta, its own default localisation, every step averaged) and over two
+small sweeps of the learning rate: around these defaults, and at the temperature n / log n of Lau et al. 2308.12108. The
+sweeps are not counted against it, and what is best in them, with or without the first half of the steps, is chosen with
+knowledge of the truth, once for all networks and once for each network.
+
+Usage: python analyses/benchmark_deep_linear.py [--only 0 5 11] [--out runs/benchmark_deep_linear]
+
+Every run is a line of OUT/runs.jsonl; starting again does what is missing. The table is printed, and written with the
+figure under analyses/results/ when all networks are there (under OUT with --only).
+"""
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import reduce
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import matplotlib
+import numpy as np
+import seaborn as sns
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from slt_grok import plots
+from slt_grok.llc import estimate
+from slt_grok.llc.chains import BatchLoss
+from slt_grok.llc.devinterp_sampler import devinterp
+from slt_grok.llc.exact import deep_linear
+from slt_grok.llc.regular import LARGEST
+from slt_grok.plots.style import BLUE, GREEN, GREY, ORANGE, STYLE
+from slt_grok.store.files import write_json
+from slt_grok.zoo.deep_linear import DeepLinearNetwork
+
+RESULTS = Path(__file__).parent / "results"
+NAME = "benchmark_deep_linear"
+
+# (widths, rank, updates and chains of the default estimator); lambda grows by 5% or more from one to the next
+NETWORKS: list[tuple[tuple[int, ...], int, int, int]] = [
+    ((15, 20, 20, 15, 15), 5, 8000, 2),
+    ((16, 40, 16, 20), 4, 8000, 2),
+    ((20, 30, 20), 5, 8000, 2),
+    ((24, 24, 24), 8, 8000, 2),
+    ((40, 15, 40), 6, 8000, 2),
+    ((30, 30, 30, 30), 10, 8000, 2),
+    ((50, 20, 50), 3, 8000, 2),
+    ((30, 100, 100, 40), 10, 4000, 2),
+    ((40, 40, 40, 40, 40), 20, 8000, 2),
+    ((40, 50, 42), 12, 8000, 2),
+    ((45, 60, 40), 10, 8000, 2),
+    ((60, 30, 60), 20, 8000, 2),
+    ((100, 20, 80), 12, 8000, 2),
+    ((50, 100, 60), 20, 4000, 2),
+    ((60, 300, 300, 60), 20, 1000, 2),
+    ((64, 64, 68), 24, 4000, 2),
+    ((30, 400, 400, 400, 144), 20, 600, 2),
+    ((60, 200, 200, 80), 30, 2000, 2),
+    ((80, 80, 80, 80), 20, 4000, 2),
+    ((100, 100, 100, 100), 40, 2000, 2),
+    ((100, 150, 150, 150, 100), 50, 2000, 2),
+    ((200, 100, 120), 30, 2000, 2),
+    ((150, 150, 150), 60, 2000, 2),
+    ((60, 600, 600, 600, 400), 40, 400, 2),
+]
+
+CHAINS = 4  # num_chains of devinterp's SamplerConfig
+README = (30.0, 0.0)  # n_beta of its README, and the default of its `localization`
+LAU = (1e6 / np.log(1e6), 1.0)  # n_beta = n / log n and gamma of the networks in Lau et al. 2308.12108, n = 1e6
+DEFAULT = (1e-3, *README)  # lr of its README
+SWEEPS: dict[str, dict[str, list[tuple[float, float, float]]]] = {  # (lr, n_beta, localization)
+    "sgld": {
+        "readme": [DEFAULT, *((lr, *README) for lr in (3e-5, 1e-4, 3e-4))],
+        "lau": [(lr, *LAU) for lr in (3e-7, 1e-6)],
+    },
+    "rmsprop_sgld": {
+        "readme": [DEFAULT, *((lr, *README) for lr in (1e-5, 3e-5, 1e-4))],
+        "lau": [(lr, *LAU) for lr in (3e-8, 1e-7)],
+    },
+}
+LABELS = {"slt_grok": "slt_grok, default"}
+for _sampler, _name in (("sgld", "devinterp SGLD"), ("rmsprop_sgld", "devinterp RMSprop-SGLD")):
+    LABELS |= {
+        f"{_sampler} default": f"{_name}, default",
+        f"{_sampler} readme": f"{_name}, best lr for all networks",
+        f"{_sampler} readme each": f"{_name}, best lr for each network",
+        f"{_sampler} lau": f"{_name}, n/log n, best lr for all networks",
+        f"{_sampler} lau each": f"{_name}, n/log n, best lr for each network",
+    }
+
+
+class Product(nn.Module):
+    """W_1 ... W_L: the outputs of the deep linear network on the standard basis."""
+
+    def __init__(self, layers: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.layers = nn.ParameterList([nn.Parameter(layer) for layer in layers])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The product, whatever the inputs."""
+        return reduce(torch.matmul, list(self.layers))
+
+
+def half_squared_distance(outputs: Tensor, targets: Tensor) -> Tensor:
+    """|W_1 ... W_L - W|^2 / 2, the population loss for inputs of covariance I."""
+    return 0.5 * (outputs - targets).square().sum()
+
+
+def parameters(index: int) -> int:
+    """Number of weights of a network."""
+    return sum(a * b for a, b in pairwise(NETWORKS[index][0]))
+
+
+def layers_of(index: int) -> list[Tensor]:
+    """w* of a network: each layer has exactly the true map's rank."""
+    widths, rank, _, _ = NETWORKS[index]
+    module = DeepLinearNetwork(widths, rank).problem(torch.Generator().manual_seed(index)).module
+    return [parameter.detach() for parameter in module.parameters()]
+
+
+@contextmanager
+def counted() -> Iterator[list[int]]:
+    """Gradients that the estimator takes inside the block, of every chain and for every purpose."""
+    count, again = [0], BatchLoss.again
+
+    def counting(self: BatchLoss, position: Tensor) -> tuple[Tensor, Tensor]:
+        count[0] += len(position)
+        return again(self, position)
+
+    with patch.object(BatchLoss, "again", counting):
+        yield count
+
+
+def ours(index: int) -> dict[str, Any]:
+    """The default estimator: its number of updates and chains is all that is said."""
+    module, (_, _, updates, chains) = Product(layers_of(index)), NETWORKS[index]
+    target = module(torch.empty(0)).detach()
+    with counted() as count:
+        found = estimate(
+            module, (torch.zeros(len(target), 1), target), loss=half_squared_distance, updates=updates, chains=chains,
+            dtype=torch.float32, seed=index,
+        )  # fmt: skip
+    d = found.attrs["dimension"]
+    return {
+        "estimate": found.llc.item(),
+        "low": found.llc_low.item(),
+        "high": found.llc_high.item(),
+        "verdict": found.llc_verdict.item(),
+        "reason": found.llc_verdict_reason.item(),
+        "n_beta": found.attrs["n_beta"],
+        "gamma": found.attrs["gamma"],
+        "gradients": count[0] + (2 * d if d <= LARGEST else 0),  # a product with the Hessian costs two
+    }
+
+
+def theirs(index: int, sampler: str, lr: float, n_beta: float, localization: float, steps: int) -> dict[str, Any]:
+    """devinterp's optimiser on full gradients.
+
+    Its update acts on every number alone, so that parameters of shape (chains, H, H') are chains of their own. Given
+    are its own average over all steps (`compute_llc`), and the one that leaves out the first half.
+    """
+    layers = layers_of(index)
+    target = reduce(torch.matmul, layers).float()
+    weights = [nn.Parameter(layer.float().repeat(CHAINS, 1, 1)) for layer in layers]
+    torch.manual_seed(index)
+    optimizer = getattr(devinterp("optim").SGMCMC, sampler)(weights, lr=lr, nbeta=n_beta, localization=localization)
+    losses = np.full((steps, CHAINS), np.nan)
+    with torch.no_grad():
+        for step in range(steps):
+            losses[step] = loss_and_gradients(weights, target)
+            if not (n_beta * losses[step] < 1e9).all():
+                return {"estimate": None, "estimate_half": None, "diverged_at": step}
+            optimizer.step()
+    excess = n_beta * losses
+    return {"estimate": excess.mean(), "estimate_half": excess[steps // 2 :].mean()}
+
+
+def loss_and_gradients(weights: Sequence[nn.Parameter], target: Tensor) -> np.ndarray:
+    """`half_squared_distance` of each chain, float64, with its gradients put in place."""
+    products = [weights[0].data]
+    for weight in weights[1:]:
+        products.append(products[-1] @ weight)
+    back = products[-1] - target
+    loss = 0.5 * back.double().square().sum((1, 2)).numpy()
+    for i in range(len(weights) - 1, 0, -1):
+        weights[i].grad = products[i - 1].mT @ back
+        back = back @ weights[i].mT
+    weights[0].grad = back
+    return loss
+
+
+def measure(index: int, folder: Path, say: Callable[[str], None]) -> None:
+    """Every run of one network that is not there yet."""
+    widths, rank, _, _ = NETWORKS[index]
+    truth = deep_linear(widths, rank)
+    facts = {
+        "network": index,
+        "widths": widths,
+        "rank": rank,
+        "parameters": parameters(index),
+        "truth": truth.value,
+        "multiplicity": truth.multiplicity,
+    }
+    runs = {run["run"]: run for run in read(folder) if run["network"] == index}
+
+    def once(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        if name not in runs:
+            start = time.perf_counter()
+            runs[name] = {**facts, "run": name, **make(), "seconds": round(time.perf_counter() - start, 2)}
+            with open(folder / "runs.jsonl", "a") as file:
+                file.write(json.dumps(runs[name]) + "\n")
+            value = runs[name]["estimate"]
+            error = "diverged" if value is None else f"{100 * (value / truth.value - 1):+7.2f}%"
+            say(f"{index:2} {widths} rank {rank}  {name:44} {error}  {runs[name]['seconds']:.1f} s")
+        return runs[name]
+
+    steps = -(-once("slt_grok", lambda: ours(index))["gradients"] // CHAINS)
+    for sampler, setting in every_setting():
+        once(
+            run_name(sampler, setting),
+            lambda sampler=sampler, setting=setting: {
+                "lr": setting[0], "n_beta": setting[1], "localization": setting[2], "gradients": steps * CHAINS,
+                **theirs(index, sampler, *setting, steps),
+            },
+        )  # fmt: skip
+
+
+def every_setting() -> Iterator[tuple[str, tuple[float, float, float]]]:
+    """Each sampler with each of its settings."""
+    for sampler, sweeps in SWEEPS.items():
+        for settings in sweeps.values():
+            yield from ((sampler, setting) for setting in settings)
+
+
+def run_name(sampler: str, setting: tuple[float, float, float]) -> str:
+    """A run as it is called in the file."""
+    lr, n_beta, localization = setting
+    return f"{sampler} lr {lr:.0e} n_beta {n_beta:.0f} gamma {localization:.0f}"
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """The runs that are there."""
+    path = folder / "runs.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def error_of(value: float | None, truth: float) -> float:
+    """|relative error|; infinite where there is no value."""
+    return abs(value / truth - 1) if value is not None and np.isfinite(value) else np.inf
+
+
+def table(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row a network: facts, and the value of each method by the keys of `LABELS`."""
+    networks = sorted({run["network"] for run in runs})
+    by = {(run["network"], run["run"]): run for run in runs}
+    facts = ("network", "widths", "rank", "parameters", "truth", "multiplicity", "gradients", "low", "high", "verdict")
+    rows = [{key: by[i, "slt_grok"][key] for key in facts} for i in networks]
+    for row in rows:
+        row["slt_grok"] = by[row["network"], "slt_grok"]["estimate"]
+        for sampler in SWEEPS:
+            row[f"{sampler} default"] = by[row["network"], run_name(sampler, DEFAULT)]["estimate"]
+    for sampler, sweeps in SWEEPS.items():
+        for sweep, settings in sweeps.items():
+            options = [(run_name(sampler, s), kind) for s in settings for kind in ("estimate", "estimate_half")]
+            errors = {  # of each network
+                (name, kind): [error_of(by[row["network"], name][kind], row["truth"]) for row in rows]
+                for name, kind in options
+            }
+            best = min(options, key=lambda option: float(np.median(errors[option])))
+            for place, row in enumerate(rows):
+                each = min(options, key=lambda option: errors[option][place])
+                for key, (name, kind) in ((f"{sampler} {sweep}", best), (f"{sampler} {sweep} each", each)):
+                    row[key], row[f"{key} setting"] = by[row["network"], name][kind], f"{name} {kind}"
+    return rows
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of each method: median, 90th percentile and worst |relative error|, pairs of networks in the right order."""
+    found: dict[str, dict[str, Any]] = {}
+    pairs = [(a, b) for a, b in combinations(rows, 2) if abs(np.log(a["truth"] / b["truth"])) > np.log(1.04999)]
+    for method in LABELS:
+        errors = np.array([error_of(row[method], row["truth"]) for row in rows])
+        right = [
+            a[method] is not None and b[method] is not None and (a[method] < b[method]) == (a["truth"] < b["truth"])
+            for a, b in pairs
+        ]
+        found[method] = {
+            "median_abs_relative_error": float(np.median(errors)),
+            "p90_abs_relative_error": float(np.quantile(errors, 0.9, method="higher")),
+            "worst_abs_relative_error": float(errors.max()),
+            "failed": int(np.isinf(errors).sum()),
+            "pairs_in_order": float(np.mean(right)) if right else None,
+        }
+    own = found["slt_grok"]["median_abs_relative_error"]
+    for facts in found.values():
+        facts["median_error_over_ours"] = facts["median_abs_relative_error"] / own
+        for name, value in facts.items():  # JSON has no infinity
+            facts[name] = None if value == np.inf else value
+    return found
+
+
+def show(summary: dict[str, dict[str, Any]]) -> None:
+    """The summary as text."""
+    print(f"{'':58}{'median':>9}{'p90':>9}{'worst':>10}{'failed':>8}{'pairs':>8}{'over ours':>11}")
+    for method, facts in summary.items():
+        numbers = [facts[f"{name}_abs_relative_error"] for name in ("median", "p90", "worst")]
+        median, p90, worst = ("diverged" if number is None else f"{100 * number:.2f}%" for number in numbers)
+        pairs = "" if facts["pairs_in_order"] is None else f"{100 * facts['pairs_in_order']:.1f}%"
+        ratio = "" if facts["median_error_over_ours"] is None else f"{facts['median_error_over_ours']:.1f}"
+        print(f"{LABELS[method]:58}{median:>9}{p90:>9}{worst:>10}{facts['failed']:8}{pairs:>8}{ratio:>11}")
+
+
+def figure(rows: list[dict[str, Any]], summary: dict[str, dict[str, Any]]) -> Figure:
+    """Estimate against truth, one panel a method; a diverged run is a cross at the bottom."""
+    methods = ["slt_grok", "sgld default", "rmsprop_sgld default", "sgld readme", "rmsprop_sgld readme"]
+    with matplotlib.rc_context(STYLE):
+        panels = Figure(figsize=(7.2, 4.9), layout="constrained")
+        axes = panels.subplots(2, 3, sharex=True, sharey=True).T.flatten()[[0, 2, 4, 3, 5, 1]]
+        truth = np.array([row["truth"] for row in rows])
+        low, high = truth.min() / 3, truth.max() * 2
+        top = max(high, *(1.5 * row[method] for method in methods for row in rows if row[method] is not None))
+        for ax, method in zip(axes, methods, strict=False):
+            ax.plot([low, high], [low, high], color=GREY, lw=0.8, zorder=0)
+            for layers, color, marker in ((2, BLUE, "o"), (3, ORANGE, "s"), (4, GREEN, "^")):
+                chosen = [row for row in rows if len(row["widths"]) == layers + 1]
+                x = [row["truth"] for row in chosen if row[method] is not None]
+                y = [row[method] for row in chosen if row[method] is not None]
+                ax.plot(x, y, marker, color=color, ms=4, mfc="none", label=f"{layers} layers")
+                lost = [row["truth"] for row in chosen if row[method] is None]
+                ax.plot(lost, [low * 1.3] * len(lost), "x", color=color, ms=4)
+            ax.set_xscale("log")
+            ax.set_yscale("log")
+            ax.set_xlim(low, high)
+            ax.set_ylim(low, top)
+            name, what = LABELS[method].split(", ")
+            facts = summary[method]
+            error = facts["median_abs_relative_error"]
+            median = "" if error is None else f"median error {100 * error:.1f}%"
+            lost = f"{facts['failed']} diverged (×)" if facts["failed"] else ""
+            ax.set_title(f"{name}\n{what}\n{', '.join(filter(None, (median, lost)))}")
+        for ax in (axes[0], axes[3], axes[4]):
+            ax.set_xlabel("True learning coefficient λ")
+            ax.tick_params(labelbottom=True)
+        axes[0].set_ylabel("Estimated LLC")
+        axes[3].set_ylabel("Estimated LLC")
+        axes[3].tick_params(labelleft=True)
+        legend = axes[5]
+        legend.set_axis_off()
+        legend.legend(
+            *axes[0].get_legend_handles_labels(), loc="center left", title="Deep linear networks", title_fontsize=7
+        )
+        sns.despine(panels)
+    return panels
+
+
+def main() -> None:
+    """Run what is missing, then tabulate."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--only", type=int, nargs="+", help="networks of the table, counted from 0")
+    parser.add_argument("--out", type=Path, default=Path("runs") / NAME)
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore", module="devinterp")
+    torch.set_num_threads(1)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    chosen = sorted(arguments.only or range(len(NETWORKS)), key=parameters)
+    start = time.perf_counter()
+    for done, index in enumerate(chosen):
+
+        def say(line: str, done: int = done) -> None:
+            print(f"[{time.perf_counter() - start:6.0f} s, {done}/{len(chosen)} networks] {line}", flush=True)
+
+        measure(index, arguments.out, say)
+    runs = [run for run in read(arguments.out) if run["network"] in chosen]
+    rows = table(runs)
+    summary = summarise(rows)
+    show(summary)
+    folder = RESULTS if arguments.only is None else arguments.out
+    content = {
+        "command": f"python analyses/{NAME}.py",
+        "summary": summary,
+        "seconds": round(sum(run["seconds"] for run in runs)),
+        "networks": rows,
+        "runs": runs,
+    }
+    write_json(folder / f"{NAME}.json", content)
+    for path in plots.save(figure(rows, summary), folder, NAME):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
