@@ -16,6 +16,8 @@ from slt_grok.llc import estimate
 from slt_grok.llc.calibration import Calibration, calibrate, top_curvature
 from slt_grok.llc.problem import Problem, pose
 from slt_grok.trajectories import Trajectory
+from slt_grok.zoo.deep_linear import DeepLinearNetwork
+from slt_grok.zoo.problem import half_squared_error
 from tests.llc.gaussians import evaluator, orthogonal, posterior_around
 
 DATA = (torch.zeros(1, 1), torch.zeros(1))
@@ -101,6 +103,16 @@ def test_where_the_curvature_at_the_minimum_vanishes_it_is_measured_where_the_ch
     assert 1 < ratio < 30
     assert chosen.curvature == pytest.approx(100**2 * 6, rel=0.6)
     step_is_consistent(chosen, 2000)
+
+
+def test_a_chain_on_its_way_out_does_not_set_the_curvature() -> None:
+    """A wide deep linear network: the first n_beta is far too large, and chains are caught with a loss still finite."""
+    problem = DeepLinearNetwork((30, 100, 100, 40), 10).problem(torch.Generator().manual_seed(7))
+    posed = pose(problem.module, problem.data, half_squared_error, None, torch.float32)
+    for seed in (2, 3):  # with 3 one chain has just left when the first pilot ends
+        chosen = calibrate(posed, 300, seed=seed)
+        assert chosen.curvature == pytest.approx(15**2 * chosen.gamma, rel=0.3)
+        assert chosen.n_beta > 1e3
 
 
 def test_power_iteration_finds_the_largest_eigenvalue_from_below() -> None:
