@@ -55,7 +55,15 @@ ATTRS = {
         "definition": "-Cov_C(L, l_i - L)",
         "source": _BAKER,
     },
+    "loss_slope": {
+        "long_name": "slope of the sample's loss over the training loss",
+        "definition": "Cov_C(L, l_i) / Var_C(L) = 1 - susceptibility_covariance / Var_C(L); 1 in the mean of the "
+        "training samples",
+    },
 }
+
+
+_BY_SAMPLE = ("susceptibility", "susceptibility_covariance", "loss_slope")
 
 
 def influence(result: xr.Dataset, losses: LossMoments) -> xr.Dataset:
@@ -96,32 +104,35 @@ def susceptibilities(
     trajectory: Trajectory,
     components: Mapping[str, Subspace],
     *,
-    sampler: Sampler,
     n_beta: float,
     gamma: float,
+    sampler: Sampler | None = None,
     probes: str = "train",
     every: int = 1,
     **settings: Any,
 ) -> xr.Dataset:
     """Susceptibility of each component to each pair, at each network.
 
-    All weights are sampled once and each component once, all at the same n_beta, gamma and step: a component's largest
-    curvature is at most that of all weights. Moments of the pairs' losses are taken on the way.
+    All weights are sampled once and each component once, all at the same n_beta and gamma; moments of the pairs' losses
+    are taken on the way.
 
     Parameters
     ----------
     trajectory : networks of a modular task.
     components : name -> the weights that move, such as `slt_grok.llc.restrictions.frequencies(module, [k])`.
-    sampler, n_beta, gamma : see `slt_grok.llc.estimate`; `slt_grok.llc.calibration` has a rule for them.
+    n_beta, gamma : see `slt_grok.llc.estimate`.
+    sampler : of all weights and each component; where left out, each has the step that the rule of
+        `slt_grok.llc.calibration` chooses for it.
     probes : the split whose pairs are probed, `train` or `all`; L is the loss on the train split in any case.
     every : draws from one look at the pairs' losses to the next.
     settings : others of `slt_grok.llc.estimate`.
 
     Returns
     -------
-    A dataset over the trajectory's dimensions, `component` and `sample`: `susceptibility` and
-    `susceptibility_covariance`; over `component` the `llc`, `llc_se` and `llc_verdict` of these draws; over `sample`
-    the coordinates `a`, `b`, `answer` and `trained`.
+    A dataset over the trajectory's dimensions, `component` and `sample`: `susceptibility`, its own part
+    `susceptibility_covariance`, and `loss_slope`, which has no scale and so compares components and checkpoints; over
+    `component` the `llc`, `llc_se` and `llc_verdict` of these draws, beside `whole_verdict` of those of all weights;
+    over `sample` the coordinates `a`, `b`, `answer` and `trained`.
 
     Raises
     ------
@@ -130,7 +141,7 @@ def susceptibilities(
     Examples
     --------
     >>> planes = {f"frequency {k}": restrictions.frequencies(networks.network.module, [k]) for k in (2, 14)}
-    >>> susceptibilities(networks, planes, sampler=UnderdampedLangevin(0.006, 40), n_beta=1123, gamma=100, every=4)
+    >>> susceptibilities(networks, planes, n_beta=1123, gamma=10, updates=800, every=4)
     """
     if not components:
         raise SltGrokError("components: expected at least one subspace, got none")
@@ -143,21 +154,19 @@ def susceptibilities(
     settings |= {"sampler": sampler, "n_beta": n_beta, "gamma": gamma, "observers": [losses]}
     whole = estimate(trajectory, **settings)
     all_weights = losses.pooled(whole)
-    chi, own_part, results = [], [], []
+    found: dict[str, list[np.ndarray]] = {name: [] for name in _BY_SAMPLE}
+    results = []
     for subspace in components.values():
         result = estimate(trajectory, subspace=subspace, **settings)
-        baseline = result.baseline_loss.values.ravel()
-        total, own = susceptibility(losses.pooled(result), all_weights, baseline)
-        chi.append(total)
-        own_part.append(own)
+        moments = losses.pooled(result)
+        chi, own = susceptibility(moments, all_weights, result.baseline_loss.values.ravel())
+        joint = moments.training_scatter
+        slope = joint / joint[:, moments.trained].mean(1, keepdims=True)
+        for name, values in zip(_BY_SAMPLE, (chi, own, slope), strict=True):
+            found[name].append(values)
         results.append(result)
     variables: dict[str, Any] = {
-        "susceptibility": (("component", "sample"), np.stack(chi, 1), ATTRS["susceptibility"]),
-        "susceptibility_covariance": (
-            ("component", "sample"),
-            np.stack(own_part, 1),
-            ATTRS["susceptibility_covariance"],
-        ),
+        name: (("component", "sample"), np.stack(values, 1), ATTRS[name]) for name, values in found.items()
     }
     for name in ("llc", "llc_se", "llc_verdict"):
         variables[name] = (
@@ -165,6 +174,7 @@ def susceptibilities(
             np.stack([one[name].values.ravel() for one in results], 1),
             whole[name].attrs,
         )
+    variables["whole_verdict"] = ((), whole.llc_verdict.values.ravel(), {"long_name": "verdict, all weights"})
     mask = np.isin(np.arange(len(inputs)), losses.trained.numpy())
     return trajectory.dataset(
         variables,

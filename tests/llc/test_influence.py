@@ -122,10 +122,15 @@ def test_susceptibilities_are_devinterps_on_the_same_draws(theirs) -> None:
         result = estimate(trajectory, subspace=subspace, observers=list(draws.values()), **SETTINGS)
         trees[name] = devinterp_tree(result, draws)
     by_them = theirs[1].compute_susceptibilities(trees, "train")
-    value = susceptibilities(trajectory, parts, probes="all", **SETTINGS).susceptibility.isel(step=0)
+    found = susceptibilities(trajectory, parts, probes="all", **SETTINGS).isel(step=0)
+    value = found.susceptibility
     assert by_them["susceptibilities"].wr.values.tolist() == value.component.values.tolist()
     right = by_them["susceptibilities"].sus.values.T
     np.testing.assert_allclose(value, right, rtol=0, atol=1e-6 * np.abs(right).max())
+    losses = trees["unembedding"].loss_all.values.reshape(-1, 49)  # the slope, as a regression of each pair's losses
+    training = trees["unembedding"].loss_train.values.reshape(len(losses), -1).mean(1)
+    slopes = [np.polyfit(training, one, 1)[0] for one in losses.T]
+    np.testing.assert_allclose(found.loss_slope.sel(component="unembedding"), slopes, rtol=1e-6)
 
 
 def test_susceptibilities_name_their_pairs() -> None:
@@ -137,6 +142,7 @@ def test_susceptibilities_name_their_pairs() -> None:
     assert found.trained.all()
     np.testing.assert_array_equal((found.a + found.b) % 7, found.answer)
     np.testing.assert_allclose(found.susceptibility.mean("sample"), 0, atol=1e-12)
+    np.testing.assert_allclose(found.loss_slope.mean("sample"), 1)
     every_pair = susceptibilities(trajectory, parts, probes="all", **SETTINGS)
     assert every_pair.trained.values.nonzero()[0].tolist() == sorted(task.indices("train").tolist())
 
