@@ -13,6 +13,7 @@ import xarray as xr
 
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
+from slt_grok.transitions import drops
 
 MODULUS = 53
 KEYS = (5, 12, 23)
@@ -210,6 +211,68 @@ def landscape(seeds: int = 1, grok: bool = True) -> xr.Dataset:
             "position": position,
         },
     )
+
+
+def calibration() -> xr.Dataset:
+    """A calibration at three checkpoints, with one setting diverged and one not converged."""
+    steps, h, n_beta, gamma = [400, 1250, 5000], [0.005, 0.01, 0.02], [7.5, 30.0, 120.0], [25.0, 100.0, 400.0]
+    level = np.array([150.0, 90.0, 40.0])
+    by_step = level[:, None, None] * (1 + 0.1 * np.arange(3)[:, None]) * np.array([0.4, 1.0, 2.2])
+    by_gamma = level[:, None] * np.array([3.0, 1.0, 0.1])
+    grid, row = np.full(by_step.shape, "effective", dtype=object), np.full(by_gamma.shape, "effective", dtype=object)
+    grid[0, 2, 2], row[1, 0] = "diverged", "not converged"
+    by_step[0, 2, 2] = np.nan
+    lead, own = ("step", "seed"), level[:, None]
+    numbers = {"weight_norm": 38, "gamma_rule": 90, "n_beta_rule": 35, "curvature": 5e3, "acceptance_hmc": 0.9}
+    pair = np.stack([own, 1.02 * own], -1)
+    hmc = np.array([[149.0], [np.nan], [41.0]])
+    return xr.Dataset(
+        {
+            **{name: (lead, np.full((3, 1), float(value))) for name, value in numbers.items()},
+            "llc": ((*lead, "batch"), pair),
+            "llc_se": ((*lead, "batch"), np.full((3, 1, 2), 1.5)),
+            "llc_verdict": ((*lead, "batch"), np.full((3, 1, 2), "effective")),
+            "llc_hmc": (lead, hmc),
+            "llc_hmc_se": (lead, np.where(np.isnan(hmc), np.nan, 2.0)),
+            "llc_by_step": ((*lead, "step_size", "n_beta"), by_step[:, None]),
+            "llc_by_step_se": ((*lead, "step_size", "n_beta"), 0.03 * by_step[:, None]),
+            "llc_by_step_verdict": ((*lead, "step_size", "n_beta"), grid[:, None].astype(str)),
+            "llc_by_gamma": ((*lead, "gamma"), by_gamma[:, None]),
+            "llc_by_gamma_se": ((*lead, "gamma"), 0.03 * by_gamma[:, None]),
+            "llc_by_gamma_verdict": ((*lead, "gamma"), row[:, None].astype(str)),
+        },
+        coords={"step": steps, "seed": [0], "batch": ["full", "minibatch"], "step_size": h, "n_beta": n_beta}
+        | {"gamma": gamma},
+        attrs={"step_size": 0.01, "n_beta": 30.0, "gamma": 100.0, "smaller_batch": 280}
+        | {"reasons": ["gamma = 100: the largest of some", "n_beta = 30: the smallest of others"]},
+    )
+
+
+def confound(seeds: int = 1) -> xr.Dataset:
+    """The LLC under three treatments: it falls by 120, by 180, and rises by 10 on weights that no longer know."""
+    steps = np.array([400, 1250, 5000])
+    llc = np.array([[160.0, 200.0, 10.0], [100.0, 120.0, 30.0], [40.0, 20.0, 20.0]])
+    lead = ("step", "seed", "treatment")
+
+    def each(values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+        return lead, np.repeat(values[:, None], seeds, 1)
+
+    data = xr.Dataset(
+        {
+            "llc": each(llc),
+            "llc_se": each(np.full((3, 3), 3.0)),
+            "llc_verdict": each(np.array([["effective", "not converged", "effective"]] + [["effective"] * 3] * 2)),
+            "gamma": each(np.array([[100.0, 50.0, 100.0], [100.0, 80.0, 100.0], [100.0, 110.0, 100.0]])),
+            "baseline_loss": each(np.array([[0.01, 0.01, 3.5], [1e-4, 1e-4, 0.5], [1e-7, 1e-7, 1e-7]])),
+        },
+        coords={
+            "step": steps,
+            "seed": np.arange(seeds),
+            "treatment": ["fixed_gamma", "relative_gamma", "rescaled_weights"],
+        },
+        attrs={"n_beta": 30.0},
+    )
+    return xr.merge([data, drops(data)], combine_attrs="drop_conflicts")
 
 
 MEASURES = {

@@ -58,6 +58,9 @@ def refused(result: tuple[int, str], *named: str) -> None:
         ("task.modulus", 12, "task.modulus: expected an odd prime"),
         ("llc.n_beta", float("nan"), "llc.n_beta"),
         ("llc.gamma", 0, "llc.gamma"),
+        ("llc.gamma", -3, "llc.gamma: expected greater than or equal to 0, got -3"),
+        ("llc.burn_in", 9, "llc.burn_in: expected at most as many updates as the 8 that follow, got 9"),
+        ("llc.preset", "default", "llc.preset"),
         ("seeds", [1, 1], "seeds"),
         ("name", "../elsewhere", "name"),
     ],
@@ -108,6 +111,26 @@ def test_other_settings_for_a_measurement_that_is_there(slt_grok_command: Comman
     assert code == 0, error
     assert (run / "measurements" / "llc@gamma20.nc").is_file()
     assert fingerprint(run)["measurements/llc.nc"] == before["measurements/llc.nc"]
+
+
+def test_weights_that_match_nothing_are_named_with_those_there_are(
+    slt_grok_command: Command, run: Path, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path / "weights.yaml", ("llc.weights", ["W_E", "blocks.*"]))
+    result = slt_grok_command("measure", run, "--only", "llc", "--config", config, "--label", "some")
+    refused(result, "weights: expected a pattern that matches one of W_E", "'blocks.*'")
+
+
+def test_a_split_without_pairs(slt_grok_command: Command, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "all.yaml", ("task.train_fraction", 1.0), ("llc.data", "test"))
+    refused(slt_grok_command("run", config, "--out", tmp_path / "run"), "data: expected pairs in the test split")
+
+
+def test_a_calibration_of_nothing_and_bad_questions(slt_grok_command: Command, run: Path, tmp_path: Path) -> None:
+    refused(slt_grok_command("calibrate", tmp_path / "nothing"), "nothing", "manifest.json")
+    refused(slt_grok_command("calibrate", run, "--updates", 5), "--updates: expected at least 60, got 5")
+    refused(slt_grok_command("calibrate", run, "--batch-size", 0), "--batch-size: expected between 1 and the 20")
+    assert not (run / "calibration.json").exists()
 
 
 def remeasure(command: Command, run: Path) -> tuple[int, str]:

@@ -83,7 +83,7 @@ def test_show_and_help_and_version(finished: Path) -> None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     assert output("--version").strip() == slt_grok.__version__
-    for command in ("run", "measure", "import", "report", "show"):
+    for command in ("run", "measure", "calibrate", "import", "report", "show"):
         assert command in output("--help")
     assert "llc_final" in output("show", str(finished))
 
@@ -117,6 +117,27 @@ def test_the_shipped_configurations_are_those_the_readme_lists() -> None:
 def test_the_readme_shows_the_script_that_ships() -> None:
     script = (ROOT / "analyses" / "bring_your_own.py").read_text()
     assert script.split('"""', 2)[2].strip() in (ROOT / "README.md").read_text()
+
+
+def test_the_llc_of_some_weights_on_other_pairs_in_a_box(
+    slt_grok_command: Command, finished: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    subprocess.run(["cp", "-r", finished, run], check=True)
+    changes = (("llc.weights", ["W_E"]), ("llc.data", "test"), ("llc.box", 0.5), ("llc.sampler", "sgld"))
+    config = write_config(tmp_path / "some.yaml", *changes)
+    code, error = slt_grok_command("measure", run, "--only", "llc", "--config", config, "--label", "some")
+    assert code == 0, error
+    found = slt_grok.load(run)["llc@some"].to_dataset()
+    assert found.attrs["dimension"] == slt_grok.trajectory(run).network.shapes["W_E"].numel()
+    assert (found.attrs["n"], found.attrs["data"], found.attrs["box"], found.attrs["sampler"]) == (
+        5,
+        "test",
+        0.5,
+        "sgld",
+    )
+    losses = slt_grok.load(run)["circuits"].loss.sel(split="test")
+    np.testing.assert_allclose(found.baseline_loss, losses, rtol=1e-10)
 
 
 def test_several_seeds_in_one_run(slt_grok_command: Command, tmp_path: Path) -> None:

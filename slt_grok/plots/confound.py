@@ -48,6 +48,6 @@ def confound(measured: xr.Dataset, seed: int | None = None) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
         legend_right(axes)
     step_axis(lower, steps)
-    panel_letters([upper, lower], room=False)
+    panel_letters([upper, lower])
     figure.align_ylabels([upper, lower])
     return figure

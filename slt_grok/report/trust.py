@@ -8,11 +8,11 @@ import xarray as xr
 from slt_grok.plots.style import with_seed
 from slt_grok.report.findings import effective
 from slt_grok.report.tables import Table
-from slt_grok.report.words import capital, number, percent, plus_minus, step
+from slt_grok.report.words import number, percent, plus_minus, step
 
 TREATED = {
-    "relative_gamma": "with γ relative to the weights, d/(ρ|w*|²) at each checkpoint",
-    "rescaled_weights": "with the weights of every checkpoint scaled to the last one's norm",
+    "relative_gamma": "With γ = d/(ρ|w*|²) at each checkpoint",
+    "rescaled_weights": "With the weights of every checkpoint scaled to the last one's norm",
 }
 
 
@@ -45,28 +45,35 @@ def confound(dataset: xr.Dataset) -> list[str]:
     for seed in dataset.seed.values.tolist():
         one = dataset.sel(seed=seed)
         start, end = int(one.drop_from), int(one.step[-1])
-        who = f"Seed {seed}: from" if dataset.sizes["seed"] > 1 else "From"
         fixed = one.sel(treatment="fixed_gamma")
-        gamma = float(fixed.gamma.isel(step=0))
-        sentences.append(
-            f"{who} step {step(start)} to step {step(end)} the effective LLC falls by "
-            f"{_plus_minus(fixed['drop'], fixed.drop_se)} at fixed γ = {gamma:g}, {percent(float(fixed.drop_share))} "
-            "of what it was."
-        )
+        who = f"Seed {seed}: at" if dataset.sizes["seed"] > 1 else "At"
+        span = f"from step {step(start)} to step {step(end)}"
+        sentences.append(f"{who} fixed γ = {float(fixed.gamma[0]):g} the effective LLC {_change(fixed)}, {span}.")
         for treatment, words in TREATED.items():
             at = one.sel(treatment=treatment)
-            text = (
-                f"{capital(words)} it falls by {_plus_minus(at['drop'], at.drop_se)}, {percent(float(at.drop_share))} "
-                f"of what it was: {_plus_minus(at.drop_left, at.drop_left_se)} times the drop at fixed γ"
-            )
-            if treatment == "rescaled_weights":
-                losses = (float(x.baseline_loss.sel(step=start)) for x in (at, fixed))
-                text += "; the rescaled network's loss there is {} nats, as trained {}".format(*map(number, losses))
-            doubted = at.llc_verdict.sel(step=[start, end]).values.astype(str)
-            if bad := sorted({str(v) for v in doubted} - {"effective", "converged"}):
-                text += f" (at an end the verdict is {', '.join(bad)})"
-            sentences.append(text + ".")
+            text = f"{words} it {_change(at)}"
+            if float(at["drop"]) > 0 and float(fixed["drop"]) > 0:
+                text += f": {_plus_minus(at.drop_left, at.drop_left_se)} times the drop at fixed γ"
+            verdicts = set(at.llc_verdict.sel(step=[start, end]).values.astype(str)) - {"effective", "converged"}
+            if verdicts:
+                text += f" (at one end the verdict is {', '.join(sorted(verdicts))})"
+            sentences.append(f"{text}.")
+        trained, scaled = (
+            float(one.baseline_loss.sel(step=start, treatment=t)) for t in ("fixed_gamma", "rescaled_weights")
+        )
+        text = f"Scaled, the network of step {step(start)} has a train loss of {number(scaled)} nats, as trained of "
+        text += number(trained)
+        if scaled > max(10 * trained, 0.1):
+            text += ": it no longer computes what it had learned, so that treatment measures another function there"
+        sentences.append(f"{text}.")
     return [*sentences, effective(dataset)]
+
+
+def _change(at: xr.Dataset) -> str:
+    """`falls by ..., so many per cent of what it was`, or `rises by`."""
+    drop, share = float(at["drop"]), float(at.drop_share)
+    word = "falls" if drop >= 0 else "rises"
+    return f"{word} by {plus_minus(abs(drop), float(at.drop_se))}, {percent(abs(share))} of its value"
 
 
 def _plus_minus(value: xr.DataArray, error: xr.DataArray) -> str:

@@ -1,0 +1,164 @@
+"""`slt-grok calibrate` on a tiny run: the rule, what is saved, what is measured with it, resuming, bad input."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import slt_grok
+from slt_grok.config import load_config
+from slt_grok.errors import SltGrokError
+from slt_grok.store import RunDirectory
+from slt_grok.studies import choice
+from slt_grok.studies.calibrate import calibrate_run, places, settings_block
+from slt_grok.studies.run import measure_run, run_study
+from slt_grok.trajectories import Trajectory
+from tests.conftest import CONFIG
+
+UPDATES = 90
+
+
+def new_run(folder: Path) -> Path:
+    """A trained run whose configuration says nothing about the LLC."""
+    content = {**CONFIG, "llc": None, "landscape": None}
+    content["training"] = {**CONFIG["training"], "steps": 60, "checkpoints": {"linear": 7}}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(content))
+    run_study(load_config(folder / "tiny.yaml"), folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = new_run(tmp_path_factory.mktemp("calibrated"))
+    calibrate_run(run, UPDATES)
+    return run
+
+
+def test_gamma_is_the_largest_of_the_rule_over_the_checkpoints(calibrated: Path) -> None:
+    content = json.loads((calibrated / "calibration.json").read_text())
+    networks = Trajectory.from_run(calibrated)
+    stack = networks.stacked(torch.float64)
+    d = sum(tensor[0].numel() for tensor in stack.values())
+    rule = {
+        label["step"]: d / (0.7 * sum(float(tensor[i].square().sum()) for tensor in stack.values()))
+        for i, label in enumerate(networks.labels())
+    }
+    assert content["llc"]["gamma"] == float(f"{max(rule[step] for step in content['checkpoints']):.3g}")
+    for row in content["measured"]:
+        assert row["gamma_rule"] == pytest.approx(rule[row["step"]])
+
+
+def test_the_curvature_is_what_the_updates_allow_and_the_step_follows_from_it(calibrated: Path) -> None:
+    content = json.loads((calibrated / "calibration.json").read_text())
+    llc, rows = content["llc"], content["measured"]
+    assert llc["n_beta"] == float(f"{min(row['n_beta_rule'] for row in rows):.3g}")
+    stiffest = min(rows, key=lambda row: row["n_beta_rule"])
+    assert llc["step_size"] == pytest.approx(0.7 / stiffest["curvature_rule"] ** 0.5, rel=0.01)
+    # A / gamma = (S/60)^2 up to what pilots of four chains see
+    assert stiffest["curvature_rule"] / llc["gamma"] == pytest.approx((UPDATES / 60) ** 2, rel=0.3)
+    assert (llc["burn_in"], llc["draws"], llc["chains"]) == (27, 63, 4)
+    assert llc["batch_size"] is None  # of 20 samples a quarter is no batch
+
+
+def test_the_printed_block_is_a_section_of_a_configuration(calibrated: Path, tmp_path: Path) -> None:
+    block = yaml.safe_load(settings_block(json.loads((calibrated / "calibration.json").read_text())))
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({**CONFIG, **block}))
+    assert load_config(tmp_path / "c.yaml").llc is not None
+
+
+def test_what_is_saved(calibrated: Path) -> None:
+    found = slt_grok.load(calibrated)["calibration"].to_dataset()
+    assert dict(found.sizes) == {"step": 3, "seed": 1, "batch": 2, "step_size": 3, "n_beta": 3, "gamma": 5}
+    assert all(found[name].attrs["long_name"] for name in found.data_vars)
+    finite = found.llc_hmc.notnull().values.ravel().tolist()
+    assert finite == [True, False, True]  # two checkpoints are checked
+    page = (calibrated / "report.html").read_text()
+    for reason in found.attrs["reasons"]:
+        assert reason.split(":")[0].replace("'", "&#39;") in page
+    for name in ("llc_by_step", "llc_by_gamma"):
+        assert (calibrated / "figures" / f"{name}.svg").is_file()
+        assert (calibrated / "figures" / f"{name}.png").is_file()
+
+
+def test_the_effective_value_agrees_with_hmc(calibrated: Path) -> None:
+    found = slt_grok.load(calibrated)["calibration"].to_dataset().isel(seed=0, step=[0, 2])
+    apart = abs(found.llc.sel(batch="full") - found.llc_hmc)
+    assert (apart < 4 * np.hypot(found.llc_se.sel(batch="full"), found.llc_hmc_se)).all()
+    assert (found.acceptance_hmc > 0.8).all()
+
+
+def test_the_same_question_twice_is_nothing_to_do_and_another_one_is_refused(calibrated: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (calibrated / "measurements").iterdir()}
+    content = calibrate_run(calibrated, UPDATES)
+    assert content == json.loads((calibrated / "calibration.json").read_text())
+    assert {path: path.stat().st_mtime_ns for path in (calibrated / "measurements").iterdir()} == before
+    with pytest.raises(SltGrokError, match=r"calibration.nc: was measured with other settings \(updates: 90 -> 120\)"):
+        calibrate_run(calibrated, 120)
+
+
+def test_a_run_without_settings_is_measured_with_its_calibration(calibrated: Path) -> None:
+    measure_run(calibrated, ["llc"])
+    llc = slt_grok.load(calibrated)["llc"].to_dataset()
+    chosen = json.loads((calibrated / "calibration.json").read_text())["llc"]
+    assert {key: llc.attrs[key] for key in ("n_beta", "gamma", "step_size", "draws", "longest_flight")} == {
+        key: chosen[key] for key in ("n_beta", "gamma", "step_size", "draws", "longest_flight")
+    }
+    assert llc.sizes["step"] == 7
+
+
+def test_a_calibration_that_was_stopped_goes_on_to_the_same_choice(
+    calibrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(tmp_path)
+    before = choice.run_chains
+    monkeypatch.setattr(choice, "run_chains", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        calibrate_run(run, UPDATES)  # stopped in the check by HMC
+    assert not (run / "calibration.json").exists()
+    finished = sorted(path.parent.name for path in (run / "state" / "calibration").rglob("*.nc"))
+    assert finished == ["chains"] * 3 + ["rule"] * 3
+    monkeypatch.setattr(choice, "run_chains", before)
+    monkeypatch.setattr(choice.calibration, "calibrate", None)  # what is finished is not asked for again
+    assert calibrate_run(run, UPDATES) == json.loads((calibrated / "calibration.json").read_text())
+    assert not (run / "state").exists()
+
+
+def test_a_damaged_calibration_is_one_sentence(calibrated: Path, tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    for content in ("{}", '{"llc": {"gamma": -1}}', "not JSON"):
+        (run / "calibration.json").write_text(content)
+        with pytest.raises(SltGrokError, match=r"calibration.json: expected"):
+            measure_run(run, ["llc"])
+
+
+def test_bad_questions_are_one_sentence(calibrated: Path, tmp_path: Path) -> None:
+    with pytest.raises(SltGrokError, match="--updates: expected at least 60, got 10"):
+        calibrate_run(calibrated, 10)
+    run = new_run(tmp_path)
+    with pytest.raises(SltGrokError, match="--batch-size: expected between 1 and the 20 samples there are, got 21"):
+        calibrate_run(run, UPDATES, batch_size=21)
+    for checkpoint in sorted((run / "checkpoints").iterdir())[2:]:
+        checkpoint.unlink()
+    with pytest.raises(SltGrokError, match="expected at least three checkpoints to calibrate on, it has 2"):
+        calibrate_run(run, UPDATES)
+
+
+@pytest.mark.parametrize(
+    ("memorised", "generalised", "expected"),
+    [
+        (15, 45, [2, 3, 6]),  # first at or after 15; nearest to half way, 30; the last
+        (15, np.nan, [2, 4, 6]),  # never generalises: half way to the end, 37.5
+        (np.nan, np.nan, [2, 4, 6]),  # not recorded: a third, two thirds
+        (55, 58, [2, 4, 6]),  # memorised too late to have three
+        (0, 1, [0, 1, 6]),
+    ],
+)
+def test_checkpoints_are_memorised_half_way_and_last(
+    calibrated: Path, monkeypatch: pytest.MonkeyPatch, memorised: float, generalised: float, expected: list[int]
+) -> None:
+    monkeypatch.setattr("slt_grok.studies.calibrate.milestones", lambda run, seed: (memorised, generalised))
+    trajectory = Trajectory.from_run(calibrated)  # steps 0, 10, ..., 60
+    assert places(RunDirectory(calibrated), trajectory) == expected
