@@ -56,9 +56,6 @@ def trajectory(tmp_path_factory: pytest.TempPathFactory) -> Trajectory:
 def test_sgld_agrees_with_devinterp_at_two_checkpoints(trajectory: Trajectory) -> None:
     llc = load_config(CONFIG).llc
     assert llc is not None
-    assert llc.step_size is not None
-    assert llc.n_beta is not None
-    assert llc.gamma is not None
     settings = {
         "n_beta": llc.n_beta, "gamma": llc.gamma, "chains": CHAINS, "draws": 200, "burn_in": 300, "batch_size": 128
     }  # fmt: skip
