@@ -21,7 +21,7 @@ def caveats(summary: Summary, datasets: Datasets, config: Config) -> list[str]:
         sentences += _llc_caveats(summary, datasets["llc"])
         sentences += _left_the_basin(datasets["llc"], config)
     if "landscape" in datasets and "llc" in datasets:
-        sentences += _weight_scale(summary, datasets["landscape"], datasets["llc"])
+        sentences += _weight_scale(summary, datasets["landscape"], datasets["llc"], "confound" in datasets)
     return sentences + [sentence(flag) for flag in summary.get("flags") or []]
 
 
@@ -59,7 +59,7 @@ def _left_the_basin(dataset: xr.Dataset, config: Config) -> list[str]:
     ]
 
 
-def _weight_scale(summary: Summary, landscape: xr.Dataset, dataset: xr.Dataset) -> list[str]:
+def _weight_scale(summary: Summary, landscape: xr.Dataset, dataset: xr.Dataset, treated: bool) -> list[str]:
     """At fixed gamma part of a drop may be the weights' scale: say so where the norm changed by over 5%."""
     if by_seed(summary) or not llc_dropped(summary) or not known(summary.get("llc_peak_step")):
         return []
@@ -71,5 +71,6 @@ def _weight_scale(summary: Summary, landscape: xr.Dataset, dataset: xr.Dataset) 
     at = f" at fixed γ = {dataset.attrs['gamma']:g}" if known_number(dataset.attrs, "gamma") else ""
     return [
         f"From the LLC's peak to the end the norm of the weights goes from {number(start)} to {number(end)}{at}: "
-        "part of the drop may be the scale of the weights, which this run does not separate."
+        "part of the drop may be the scale of the weights, "
+        + ("see “LLC and weight scale”." if treated else "which slt-grok measure RUN --only confound separates.")
     ]

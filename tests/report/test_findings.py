@@ -186,6 +186,9 @@ def test_weight_scale_is_a_caveat_of_a_drop():
     text = " ".join(caveats(synthetic.summary(), synthetic.datasets(), {}))
     assert "norm of the weights goes from" in text
     assert "at fixed γ = 100" in text
+    assert "which slt-grok measure RUN --only confound separates" in text
+    treated = " ".join(caveats(synthetic.summary(), synthetic.datasets() | {"confound": synthetic.confound()}, {}))
+    assert "see “LLC and weight scale”" in treated
     control = " ".join(caveats(synthetic.summary(grok=False), synthetic.datasets(grok=False), {}))
     assert "norm of the weights" not in control
 

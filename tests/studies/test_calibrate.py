@@ -1,6 +1,7 @@
 """`slt-grok calibrate` on a tiny run: the rule, what is saved, what is measured with it, resuming, bad input."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,10 @@ from tests.conftest import CONFIG
 UPDATES = 90
 
 
-def new_run(folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained run whose configuration says nothing about the LLC."""
+    folder = tmp_path_factory.mktemp("trained")
     content = {**CONFIG, "llc": None, "landscape": None}
     content["training"] = {**CONFIG["training"], "steps": 60, "checkpoints": {"linear": 7}}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(content))
@@ -30,11 +33,17 @@ def new_run(folder: Path) -> Path:
     return folder / "run"
 
 
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it to work on."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
 @pytest.fixture(scope="module")
-def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = new_run(tmp_path_factory.mktemp("calibrated"))
-    calibrate_run(run, UPDATES)
-    return run
+def calibrated(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    copy = Path(shutil.copytree(trained, tmp_path_factory.mktemp("calibrated") / "run"))
+    calibrate_run(copy, UPDATES)
+    return copy
 
 
 def test_gamma_is_the_largest_of_the_rule_over_the_checkpoints(calibrated: Path) -> None:
@@ -110,9 +119,8 @@ def test_a_run_without_settings_is_measured_with_its_calibration(calibrated: Pat
 
 
 def test_a_calibration_that_was_stopped_goes_on_to_the_same_choice(
-    calibrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    calibrated: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = new_run(tmp_path)
     before = choice.run_chains
     monkeypatch.setattr(choice, "run_chains", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
@@ -126,18 +134,16 @@ def test_a_calibration_that_was_stopped_goes_on_to_the_same_choice(
     assert not (run / "state").exists()
 
 
-def test_a_damaged_calibration_is_one_sentence(calibrated: Path, tmp_path: Path) -> None:
-    run = new_run(tmp_path)
+def test_a_damaged_calibration_is_one_sentence(run: Path) -> None:
     for content in ("{}", '{"llc": {"gamma": -1}}', "not JSON"):
         (run / "calibration.json").write_text(content)
         with pytest.raises(SltGrokError, match=r"calibration.json: expected"):
             measure_run(run, ["llc"])
 
 
-def test_bad_questions_are_one_sentence(calibrated: Path, tmp_path: Path) -> None:
+def test_bad_questions_are_one_sentence(calibrated: Path, run: Path) -> None:
     with pytest.raises(SltGrokError, match="--updates: expected at least 60, got 10"):
         calibrate_run(calibrated, 10)
-    run = new_run(tmp_path)
     with pytest.raises(SltGrokError, match="--batch-size: expected between 1 and the 20 samples there are, got 21"):
         calibrate_run(run, UPDATES, batch_size=21)
     for checkpoint in sorted((run / "checkpoints").iterdir())[2:]:
