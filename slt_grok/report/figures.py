@@ -108,7 +108,7 @@ def confound(dataset: xr.Dataset, folder: Path) -> list[Shown]:
         return (
             f"The LLC under three treatments of the weights' scale{note}, with 95% bands; below, the train loss of the "
             "networks as trained and with all weights scaled to the last checkpoint's norm. Hollow points have a "
-            f"verdict other than effective or converged. {STEP_AXIS}"
+            "verdict other than effective or converged."
         )
 
     return by_seed(plots.confound, dataset, folder, "confound", caption)
