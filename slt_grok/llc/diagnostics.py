@@ -74,7 +74,7 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def chain_health(losses: np.ndarray, baseline: float, n_beta: float, d: int) -> str:
+def chain_health(losses: np.ndarray, baseline: float, n_beta: float, d: int, bounded: bool = False) -> str:
     """`healthy`, or the reason to leave a chain out.
 
     Parameters
@@ -82,6 +82,8 @@ def chain_health(losses: np.ndarray, baseline: float, n_beta: float, d: int) -> 
     losses : loss after every update of the chain, burn-in included, (updates,).
     baseline : L(w*).
     n_beta, d : inverse temperature times n; number of coordinates that move.
+    bounded : whether each single loss is the posterior's own, from the full batch and a sampler whose step does not
+        widen it; then `highest_excess` bounds it.
 
     Notes
     -----
@@ -92,10 +94,23 @@ def chain_health(losses: np.ndarray, baseline: float, n_beta: float, d: int) -> 
     broken = ~np.isfinite(losses)
     if broken.any():
         return f"diverged: loss not finite at update {int(broken.argmax())}"
-    excess = n_beta * (losses[len(losses) // 2 :].mean() - baseline)
-    if excess > max(d, 30):
-        return f"diverged: n_beta times excess loss {excess:.3g} is above the number of parameters {d}"
+    with np.errstate(over="ignore"):
+        excess = n_beta * (losses - baseline)
+    mean = excess[len(losses) // 2 :].mean()
+    if mean > max(d, 30):
+        return f"diverged: n_beta times excess loss {mean:.3g} is above the number of parameters {d}"
+    if bounded and excess.max() > highest_excess(d):
+        return f"diverged: n_beta times excess loss {excess.max():.3g} at update {int(excess.argmax())}, out of reach"
     return HEALTHY
+
+
+def highest_excess(d: int) -> float:
+    """n_beta (L - L(w*)) that no draw reaches: d/2 + 10 sqrt(d/2) + 50.
+
+    At a minimum it is distributed as a Gamma variable of shape lambda <= d/2; ten standard deviations and 50 above its
+    mean have a probability below 1e-20, so that what lies beyond is an unstable step.
+    """
+    return d / 2 + 10 * (d / 2) ** 0.5 + 50
 
 
 def average(evidence: Evidence) -> Average:

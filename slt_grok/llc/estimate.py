@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.calibration import BURN_IN_SHARE, TEMPERATURE_RATIOS, calibrate
 from slt_grok.llc.chains import Chains, Observer, Sampling, Schedule, run_chains
-from slt_grok.llc.diagnostics import Evidence, Verdict, average, chain_health, interval, judge, wbic_slope
+from slt_grok.llc.diagnostics import (
+    Evidence,
+    Verdict,
+    average,
+    chain_health,
+    highest_excess,
+    interval,
+    judge,
+    wbic_slope,
+)
 from slt_grok.llc.problem import Problem, pose
 from slt_grok.llc.regular import LEFT_THE_POINT, UNRESOLVED, Spectrum, is_regular, spectrum
 from slt_grok.llc.samplers import Sampler, UnderdampedLangevin
@@ -26,7 +35,7 @@ SETTLED = 0.025  # many where the estimate changes by more than this share (and 
 SEEK_DRAWS = 2_000  # updates over draws: no more draws than the autocorrelation lets count
 SCOUT = 0.125  # of the updates, for a first look
 TIGHTER, TIGHTENINGS = 16, 2  # how gamma rises where the chains left the point, and how often
-STEP_CUT = 3  # and how the step falls where chains diverged
+STEP_CUT, STEP_CUTS = 3, 2  # and how the step falls where chains diverged, and how often
 NUMBERS = 8_192  # chains x coordinates at each temperature: more chains where they are cheap, 4 to 64
 EFFECTIVE_UPDATES = 500  # where there is no finite minimiser, so that no larger n_beta is sought
 
@@ -174,7 +183,9 @@ def _once(
     starts = partial(problem.starts, n_betas, gamma, chains, seed)
     sampling = Sampling(network, problem.inputs, problem.targets, problem.subspace, sampler, schedule, box)
     found = run_chains(sampling, starts(), on_steps, observers)
-    if seek and found.resets.any() and isinstance(sampler, UnderdampedLangevin):
+    for _ in range(STEP_CUTS if seek else 0):
+        if not isinstance(sampler, UnderdampedLangevin) or not _unstable(problem, found, n_betas):
+            break
         # the curvature is larger in places than where the pilots looked
         sampler = replace(sampler, step_size=sampler.step_size / STEP_CUT)
         found = run_chains(replace(sampling, sampler=sampler), starts(), on_steps, observers)
@@ -193,6 +204,14 @@ def _once(
         "calibration": "; ".join(notes),
     }
     return dataset(problem, found, schedule, n_betas, gamma, spectra).assign_attrs(settings)
+
+
+def _unstable(problem: Problem, found: Chains, n_betas: Sequence[float]) -> bool:
+    """Whether a loss of any chain is out of the posterior's reach."""
+    losses = found.losses.unflatten(0, (len(problem.trajectory), len(n_betas), -1)).numpy()
+    with np.errstate(over="ignore"):
+        excess = np.array(n_betas)[:, None, None] * (losses - problem.baselines[:, None, None, None])
+    return not bool((excess <= highest_excess(problem.subspace.dimension)).all())  # NaN compares false
 
 
 def _check(
@@ -256,7 +275,7 @@ def dataset(
         evidence = [
             Evidence(
                 draws[i, t],
-                [chain_health(chain, baseline, n_beta, d) for chain in traces[i, t]],
+                [chain_health(chain, baseline, n_beta, d, spectra is not None) for chain in traces[i, t]],
                 baseline,
                 n_beta,
                 virial[i, t],
