@@ -21,11 +21,14 @@ from slt_grok.errors import SltGrokError
 from slt_grok.llc.chains import BatchLoss, Sampling, Schedule, Starts, run_chains
 from slt_grok.llc.posterior import LocalPosterior
 from slt_grok.llc.problem import Problem
-from slt_grok.llc.samplers import State, UnderdampedLangevin
+from slt_grok.llc.samplers import HMC, State, UnderdampedLangevin
 
 RHO = 0.7  # share of |w*|^2 that the localisation lets all weights move together
 SWEEPS = 20  # S / sqrt(A / gamma)
 SAFETY = 0.7  # h sqrt(A); 2 is unstable
+LONGER_STEP = 3  # of the exact sampler, where the curvature varies too much for one stable step
+FLIGHTS = 100  # and how many of its proposals the updates make
+VARYING = "a loss was out of the posterior's reach: HMC with three times the rule's step, at a ninth of its n_beta"
 TEMPERATURE_RATIOS = (1, 4, 16)
 BURN_IN_SHARE = 0.3
 PILOT_SHARE, PILOTS = 0.075, 6
@@ -62,6 +65,16 @@ class Calibration:
         """Underdamped Langevin with friction 4 sqrt(gamma) and flights up to half a period of the localisation."""
         flight = math.ceil(math.pi / (math.sqrt(self.gamma) * self.step_size))
         return UnderdampedLangevin(self.step_size, 4 * math.sqrt(self.gamma), flight)
+
+    @property
+    def for_varying_curvature(self) -> HMC:
+        """HMC for a loss whose curvature is far larger in places than the pilots saw, at n_beta / LONGER_STEP^2.
+
+        It refuses the steps that are unstable, where a fixed stable one would be too short for the S updates: with the
+        step for A / gamma = (S / 20 LONGER_STEP)^2 they cross the localisation's width some sixty times.
+        """
+        step_size = SAFETY * SWEEPS * LONGER_STEP / (math.sqrt(self.gamma) * self.updates)
+        return HMC(step_size, max(1, self.updates // FLIGHTS))
 
     @property
     def burn_in(self) -> int:

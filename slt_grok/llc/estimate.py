@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.calibration import BURN_IN_SHARE, TEMPERATURE_RATIOS, calibrate
+from slt_grok.llc.calibration import BURN_IN_SHARE, LONGER_STEP, TEMPERATURE_RATIOS, VARYING, calibrate
 from slt_grok.llc.chains import Chains, Observer, Sampling, Schedule, run_chains
 from slt_grok.llc.diagnostics import (
     Evidence,
@@ -25,7 +25,7 @@ from slt_grok.llc.diagnostics import (
 )
 from slt_grok.llc.problem import Problem, pose
 from slt_grok.llc.regular import LEFT_THE_POINT, UNRESOLVED, Spectrum, is_regular, spectrum
-from slt_grok.llc.samplers import Sampler, UnderdampedLangevin
+from slt_grok.llc.samplers import Sampler
 from slt_grok.llc.subspaces import Subspace
 from slt_grok.llc.variables import ATTRS, DIMS, EFFECTIVE
 from slt_grok.trajectories import Loss, Trajectory
@@ -35,8 +35,7 @@ SETTLED = 0.025  # many where the estimate changes by more than this share (and 
 SEEK_DRAWS = 2_000  # updates over draws: no more draws than the autocorrelation lets count
 SCOUT = 0.125  # of the updates, for a first look
 TIGHTER, TIGHTENINGS = 16, 2  # how gamma rises where the chains left the point, and how often
-STEP_CUT, STEP_CUTS = 3, 2  # and how the step falls where chains diverged, and how often
-NUMBERS = 8_192  # chains x coordinates at each temperature: more chains where they are cheap, 4 to 64
+NUMBERS = 8_192  # chains x coordinates at each temperature: more chains where they are cheap, 4 to 128
 EFFECTIVE_UPDATES = 500  # where there is no finite minimiser, so that no larger n_beta is sought
 
 
@@ -83,7 +82,7 @@ def estimate(
         estimate still changes with n_beta, twice as many with the settings that the rule then chooses; 500 for
         cross-entropy.
     chains, draws, burn_in, thinning : length of the sampling in updates; burn-in is never averaged in, and is 30% of
-        `updates` or half of `draws` where left out. Chains are 4 where left out, up to 64 for small problems; thinning
+        `updates` or half of `draws` where left out. Chains are 4 where left out, up to 128 for small problems; thinning
         is 1 where draws or n_beta are given.
     batch_size : samples of a chain's own minibatches; None for the full batch.
     box : half-width of a hard box around w*, beside the Gaussian localisation.
@@ -114,7 +113,7 @@ def estimate(
     problem = pose(source, data, loss, subspace, dtype)
     seek = given is None and problem.finite_minimiser
     if chains is None:
-        chains = max(4, min(64, NUMBERS // problem.subspace.dimension)) if seek else 4
+        chains = max(4, min(128, NUMBERS // problem.subspace.dimension)) if seek else 4
     total = updates or (UPDATES if problem.finite_minimiser else EFFECTIVE_UPDATES)
     if thinning is None:
         thinning = max(1, total // SEEK_DRAWS) if seek and draws is None else 1
@@ -155,6 +154,12 @@ def _scaled(schedule: Schedule, factor: float) -> Schedule:
     return replace(schedule, burn_in=round(factor * schedule.burn_in), draws=draws, thinning=thinning)
 
 
+def _in_flights(schedule: Schedule, leapfrog: int) -> Schedule:
+    """As many gradients, in updates of some leapfrog steps each."""
+    burn_in = schedule.burn_in // leapfrog
+    return replace(schedule, burn_in=burn_in, draws=schedule.updates // leapfrog - burn_in, thinning=1)
+
+
 def _once(
     problem: Problem,
     spectra: Sequence[Spectrum | None] | None,
@@ -172,6 +177,7 @@ def _once(
     """One estimate, with what was not given chosen by the rule for this many updates."""
     notes: tuple[str, ...] = ("settings given",)
     seek = given is None and problem.finite_minimiser
+    chosen = None
     if sampler is None or given is None or gamma is None:
         chosen = calibrate(
             problem, schedule.updates, gamma=gamma, n_beta=max(given) if given else None,
@@ -180,15 +186,16 @@ def _once(
         given = given or [chosen.n_beta / ratio for ratio in (TEMPERATURE_RATIOS if seek else (1,))]
         gamma, notes, sampler = chosen.gamma, chosen.reasons, sampler or chosen.sampler
     n_betas, network = sorted(given, reverse=True), problem.trajectory.network
-    starts = partial(problem.starts, n_betas, gamma, chains, seed)
+    starts = partial(problem.starts, gamma=gamma, chains=chains, seed=seed)
     sampling = Sampling(network, problem.inputs, problem.targets, problem.subspace, sampler, schedule, box)
-    found = run_chains(sampling, starts(), on_steps, observers)
-    for _ in range(STEP_CUTS if seek else 0):
-        if not isinstance(sampler, UnderdampedLangevin) or not _unstable(problem, found, n_betas):
-            break
-        # the curvature is larger in places than where the pilots looked
-        sampler = replace(sampler, step_size=sampler.step_size / STEP_CUT)
-        found = run_chains(replace(sampling, sampler=sampler), starts(), on_steps, observers)
+    found = run_chains(sampling, starts(n_betas), on_steps, observers)
+    may_change = seek and schedule.batch_size is None and chosen is not None and sampler == chosen.sampler
+    if chosen and may_change and _unstable(problem, found, n_betas):
+        exact = chosen.for_varying_curvature
+        sampler, schedule = exact, _in_flights(schedule, exact.leapfrog)
+        n_betas, notes = [value / LONGER_STEP**2 for value in n_betas], (*notes, VARYING)
+        sampling = replace(sampling, sampler=sampler, schedule=schedule)
+        found = run_chains(sampling, starts(n_betas), on_steps, observers)
     settings = {
         "sampler": sampler.name,
         **{key: value if value is not None else "none" for key, value in asdict(sampler).items()},  # pyright: ignore
