@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from slt_grok.errors import SltGrokError
-from slt_grok.report import figures, tables, trust
+from slt_grok.report import attribution, figures, tables, trust
 from slt_grok.report.caveats import caveats
 from slt_grok.report.findings import Config, Datasets, Summary, by_seed, effective, headline, sections
 from slt_grok.store import RunDirectory, atomic
@@ -100,8 +100,6 @@ def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) ->
         part.figures.extend(figures.llc_traces(datasets["llc"], folder))
         part.figures.extend(figures.llc_diagnostics(datasets["llc"], folder))
         part.tables.extend(tables.health(datasets["llc"]))
-    if "refined" in datasets and (part := found.get("Local learning coefficient")):
-        part.figures.extend(figures.refined_llc(datasets["refined"], folder))
     if "circuits" in datasets and (part := found.get("Fourier circuit")):
         part.figures.extend(figures.spectrum(datasets["circuits"], folder))
         part.tables.extend(tables.null(datasets["circuits"], datasets.get("circuits@null")))
@@ -109,13 +107,16 @@ def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) ->
         made = [tables.events(summary, "Order of events")]
         made += [tables.events(one, f"Seed {seed}", folded=True) for seed, one in by_seed(summary).items()]
         part.tables.extend(table for table in made if table.rows)
-    after = {"Local learning coefficient": _trust(datasets, folder)}
+    after = {"Local learning coefficient": _beside_llc(datasets, folder)}
     return [shown for title, part in found.items() for shown in (part, *after.get(title, []))]
 
 
-def _trust(datasets: Datasets, folder: Path) -> list[Part]:
-    """How far to trust the LLC: its calibration, and the scale of the weights."""
+def _beside_llc(datasets: Datasets, folder: Path) -> list[Part]:
+    """Which weights the LLC belongs to, and how far to trust it: its calibration, and the scale of the weights."""
     parts = []
+    if found := datasets.get("refined"):
+        shown = figures.refined_llc(found, folder)
+        parts.append(Part("LLC of matrices, heads and frequencies", attribution.refined(found), shown, []))
     if found := datasets.get("calibration"):
         drawn, table = figures.calibration(found, folder), trust.calibration_table(found)
         parts.append(Part("Calibration of the LLC", trust.calibration(found), drawn, [table]))
