@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,21 +12,12 @@ from torch import Tensor, nn
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.calibration import BURN_IN_SHARE, LONGER_STEP, TEMPERATURE_RATIOS, VARYING, calibrate
 from slt_grok.llc.chains import Chains, Observer, Sampling, Schedule, run_chains
-from slt_grok.llc.diagnostics import (
-    Evidence,
-    Verdict,
-    average,
-    chain_health,
-    highest_excess,
-    interval,
-    judge,
-    wbic_slope,
-)
+from slt_grok.llc.diagnostics import highest_excess
 from slt_grok.llc.problem import Problem, pose
-from slt_grok.llc.regular import LEFT_THE_POINT, UNRESOLVED, Spectrum, is_regular, spectrum
+from slt_grok.llc.regular import LEFT_THE_POINT, Spectrum, spectrum
+from slt_grok.llc.results import dataset
 from slt_grok.llc.samplers import Sampler
 from slt_grok.llc.subspaces import Subspace
-from slt_grok.llc.variables import ATTRS, DIMS, EFFECTIVE
 from slt_grok.trajectories import Loss, Trajectory
 
 UPDATES = 8_000  # of a chain, where the settings are left to the rule; half as many at regular points, and twice as
@@ -253,98 +243,3 @@ def _schedule(updates: int, draws: int | None, burn_in: int | None, thinning: in
     if first >= updates:
         raise SltGrokError(f"burn_in: expected fewer than the {updates} updates of a chain, got {first}")
     return Schedule(first, (updates - first) // max(thinning, 1), thinning, batch_size)
-
-
-def dataset(
-    problem: Problem,
-    found: Chains,
-    schedule: Schedule,
-    n_betas: Sequence[float],
-    gamma: float,
-    spectra: Sequence[Spectrum | None] | None = None,
-) -> xr.Dataset:
-    """What was seen along chains in the order (network, temperature, chain), as a dataset.
-
-    Parameters
-    ----------
-    problem, found, schedule, n_betas, gamma : what was sampled, and how; temperatures from the coldest on.
-    spectra : of the Hessian at each network's w*, for the add-on at regular points.
-    """
-    networks, temperatures = len(problem.trajectory), len(n_betas)
-    shape = (networks, temperatures, -1)
-    traces, distance, virial, acceptance, resets = (
-        values.unflatten(0, shape).numpy()
-        for values in (found.losses, found.distance, found.virial, found.acceptance, found.resets)
-    )
-    draws = traces[..., schedule.burn_in + schedule.thinning - 1 :: schedule.thinning]
-    d, rows = problem.subspace.dimension, []
-    for i, baseline in enumerate(problem.baselines):
-        evidence = [
-            Evidence(
-                draws[i, t],
-                [chain_health(chain, baseline, n_beta, d, spectra is not None) for chain in traces[i, t]],
-                baseline,
-                n_beta,
-                virial[i, t],
-            )
-            for t, n_beta in enumerate(n_betas)
-        ]
-        averages = [average(one) for one in evidence]
-        hessian = spectra[i] if spectra is not None else None
-        correction = 0.0
-        if hessian is not None and is_regular(hessian, averages, n_betas, gamma):
-            correction = hessian.hidden(n_betas[0], gamma)
-            averages = [
-                a._replace(llc=a.llc + hessian.hidden(b, gamma)) for a, b in zip(averages, n_betas, strict=True)
-            ]
-        hotter = next((a for a, b in zip(averages, n_betas, strict=True) if n_betas[0] / b >= 15.9), None)
-        best = averages[0]
-        verdict = judge(best, evidence[0], problem.finite_minimiser, hotter)
-        if hessian is not None and not hessian.resolved and verdict.word == "converged":
-            verdict = Verdict("not converged, probably low", UNRESOLVED)
-        if hessian is not None and not correction and hessian.exceeds(best.llc, best.llc_se, n_betas[0], gamma):
-            verdict = Verdict("not converged, probably low", LEFT_THE_POINT)
-        low, high = interval(best, n_betas[0], hotter if problem.finite_minimiser else None)
-        slope = wbic_slope(
-            np.array(n_betas),
-            np.array([baseline + a.llc / b for a, b in zip(averages, n_betas, strict=True)]),
-            np.array([a.llc_se / b for a, b in zip(averages, n_betas, strict=True)]),
-        )
-        rows.append(
-            {
-                **{name: getattr(best, name) for name in ("llc", "llc_se", "rhat", "ess", "drift", "virial")},
-                "llc_change": best.llc - hotter.llc if hotter is not None else np.nan,
-                "llc_correction": correction,
-                "llc_low": low,
-                "llc_high": high,
-                "share_below_baseline": best.share_below,
-                "llc_verdict": verdict.word,
-                "llc_verdict_reason": verdict.reason,
-                "llc_at_temperature": [a.llc for a in averages],
-                "llc_at_temperature_se": [a.llc_se for a in averages],
-                "llc_wbic": slope[0],
-                "llc_wbic_se": slope[1],
-                "chain_health": evidence[0].health,
-                "llc_chain": n_betas[0] * (draws[i, 0].mean(-1) - baseline),
-            }
-        )
-    values: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
-    values |= {
-        "baseline_loss": problem.baselines,
-        "resets": resets[:, 0],
-        "acceptance": acceptance[:, 0],
-        "distance": distance[:, 0],
-        "loss_trace": draws[:, 0],
-        "burn_in_loss": traces[:, 0, :, : schedule.burn_in],
-    }
-    absent = set() if temperatures > 1 else {"llc_wbic", "llc_wbic_se", "llc_change"}
-    if spectra is None:
-        absent.add("llc_correction")
-    values = {name: value for name, value in values.items() if name not in absent}
-    result = problem.trajectory.dataset(
-        {name: (DIMS.get(name, ()), value, ATTRS[name]) for name, value in values.items()},
-        chain=np.arange(traces.shape[2]),
-        draw=np.arange(draws.shape[-1]),
-        temperature=np.array(n_betas),
-    )
-    return result if problem.finite_minimiser else result.assign_attrs(comment=EFFECTIVE)

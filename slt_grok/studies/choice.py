@@ -22,8 +22,8 @@ import xarray as xr
 
 from slt_grok.llc import calibration
 from slt_grok.llc.chains import Sampling, Schedule, run_chains
-from slt_grok.llc.estimate import dataset
 from slt_grok.llc.problem import Problem, pose
+from slt_grok.llc.results import dataset
 from slt_grok.llc.samplers import HMC
 from slt_grok.llc.sensitivity import Ends, Setting, at_settings, curvature_at
 from slt_grok.progress import progress
