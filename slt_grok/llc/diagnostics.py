@@ -186,21 +186,30 @@ def judge(found: Average, evidence: Evidence, finite_minimiser: bool, hotter: Av
     return Verdict("converged", f"{well}; changes by {100 * change / found.llc:.1f}% from n_beta / 16" + out)
 
 
-def interval(found: Average, n_beta: float, hotter: Average | None = None) -> tuple[float, float]:
+def interval(
+    found: Average, n_beta: float, hotter: Average | None = None, regular: bool = False
+) -> tuple[float, float]:
     """95% interval of the LLC, with what the value may still gain at larger n_beta.
 
     Down: 1.96 standard errors. Up: those, and two gains read from the change c = LLC(n_beta) - LLC(n_beta/16), where it
     is above 0. A singular direction of order 2k gains c / (16^(1/k) - 1), which is c for k = 4, in squares with the
     errors. A multiplicity m gains (m - 1) / log n_beta, which changes so slowly with n_beta that it is read as
-    c log(n_beta) / log(16), up to m = 3, and added.
+    c log(n_beta) / log(16), c being the largest change that its own error allows, up to m = 3, and added.
+
+    Parameters
+    ----------
+    found, n_beta : the estimate and its n times inverse temperature.
+    hotter : the estimate at n_beta / 16, where there is one.
+    regular : at a regular point the multiplicity is 1.
     """
     statistical = INTERVAL * found.llc_se
     if hotter is None:
         return found.llc - statistical, found.llc + statistical
-    change = max(found.llc - hotter.llc, 0.0)
-    log = np.log(max(n_beta, 2.0))
-    multiplicity = min(change * log / np.log(16), 2 / log)
-    return found.llc - statistical, found.llc + float(np.hypot(statistical, change) + multiplicity)
+    change, log = found.llc - hotter.llc, np.log(max(n_beta, 2.0))
+    order = float(np.hypot(statistical, max(change, 0.0)))
+    largest = max(change + INTERVAL * float(np.hypot(found.llc_se, hotter.llc_se)), 0.0)
+    multiplicity = 0.0 if regular else min(largest * log / np.log(16), 2 / log)
+    return found.llc - statistical, found.llc + order + multiplicity
 
 
 def wbic_slope(n_betas: np.ndarray, losses: np.ndarray, errors: np.ndarray) -> tuple[float, float]:

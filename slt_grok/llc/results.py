@@ -62,7 +62,7 @@ def dataset(
             verdict = Verdict("not converged, probably low", UNRESOLVED)
         if hessian is not None and not correction and hessian.exceeds(best.llc, best.llc_se, n_betas[0], gamma):
             verdict = Verdict("not converged, probably low", LEFT_THE_POINT)
-        low, high = interval(best, n_betas[0], hotter if problem.finite_minimiser else None)
+        low, high = interval(best, n_betas[0], hotter if problem.finite_minimiser else None, regular=correction > 0)
         slope = wbic_slope(
             np.array(n_betas),
             np.array([baseline + a.llc / b for a, b in zip(averages, n_betas, strict=True)]),

@@ -186,6 +186,26 @@ def test_the_interval_reaches_the_limit_of_a_multiplicity(m: int, n_beta: float)
     assert (m == 1) == (high == low)
 
 
+def test_a_multiplicity_hidden_in_noise_is_covered() -> None:
+    """The change of m = 2 from n_beta / 16 to n_beta is two standard errors here: chance hides it in some seeds."""
+    n_beta, error, runs = 1e5, 0.01, 2000
+    noise = np.random.default_rng(0).normal(0, error, (runs, 2))
+    inside = 0
+    for own, other in noise:
+        found = exactly(0.5 - 1 / np.log(n_beta) + own)._replace(llc_se=error)
+        hotter = exactly(0.5 - 1 / np.log(n_beta / 16) + other)._replace(llc_se=error)
+        low, high = interval(found, n_beta, hotter)
+        inside += low <= 0.5 <= high
+    assert inside / runs > 0.95 - 4 * (0.95 * 0.05 / runs) ** 0.5
+
+
+def test_a_regular_point_has_no_multiplicity_to_gain() -> None:
+    found, hotter = exactly(LLC), exactly(0.98 * LLC)
+    low, high = interval(found, 1e4, hotter, regular=True)
+    assert (low, high) == (LLC, pytest.approx(1.02 * LLC))
+    assert interval(found, 1e4, hotter)[1] > high
+
+
 def test_a_falling_change_widens_nothing() -> None:
     found, hotter = exactly(LLC)._replace(llc_se=0.2), exactly(1.5 * LLC)
     assert interval(found, 1e4, hotter) == interval(found, 1e4) == (LLC - 1.96 * 0.2, LLC + 1.96 * 0.2)
