@@ -24,12 +24,16 @@ def number(value: Any) -> str:
 
 
 def plus_minus(value: Any, error: Any) -> str:
-    """A value with its standard error, both to the second digit of the error."""
+    """A value with its standard error, both to the second digit of the error; small ones with a power of ten."""
     if not known(value):
         return MISSING
     if not known(error) or error <= 0:
         return f"{number(value)} (error unknown)"
     places = max(0, 1 - math.floor(math.log10(error)))
+    if max(abs(value), error) < 1e-3:
+        exponent = math.floor(math.log10(max(abs(value), error)))
+        scaled = plus_minus(value / 10.0**exponent, error / 10.0**exponent)
+        return f"({scaled}) × 10{str(exponent).translate(SUPERSCRIPT)}"
     return f"{value:,.{places}f}\u00a0±\u00a0{error:,.{places}f}"  # not broken over two lines
 
 
