@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from slt_grok import models
 from slt_grok.errors import SltGrokError
 from slt_grok.llc_settings import LLCSettings, RefinedSettings
 from slt_grok.tasks import is_prime
@@ -39,6 +40,21 @@ class TransformerSettings(Settings):
     activation: Activation = "relu"
     layout: Literal["a_b_equals", "a_b"] = "a_b_equals"
     attention_rate: float = Field(default=1.0, ge=0, le=1)
+    d_head: Positive | None = Field(default=None, description="d_model / n_heads where left out")
+
+
+class DeepTransformerSettings(Settings):
+    """See `slt_grok.models.DeepTransformer`."""
+
+    kind: Literal["deep_transformer"]
+    n_layers: Positive = 2
+    d_model: Positive = 128
+    n_heads: Positive = 4
+    d_mlp: Positive = 512
+    activation: Activation = "relu"
+    layout: Literal["a_b_equals", "a_b"] = "a_b"
+    attention_rate: float = Field(default=1.0, ge=0, le=1)
+    d_head: Positive | None = Field(default=None, description="d_model / n_heads where left out")
 
 
 class MLPSettings(Settings):
@@ -50,6 +66,19 @@ class MLPSettings(Settings):
     combine: Literal["sum", "concatenation"] = "concatenation"
     activation: Activation = "gelu"
     output_bias: bool = False
+    separate_embeddings: bool = False
+    bias_per_token: bool = False
+
+
+class DeepMLPSettings(Settings):
+    """See `slt_grok.models.DeepMLP`."""
+
+    kind: Literal["deep_mlp"]
+    d_embed: Positive = 256
+    d_mlp: Positive = 256
+    d_second: Positive | None = Field(default=None, description="d_mlp where left out")
+    activation: Activation = "relu"
+    bias_per_token: bool = False
 
 
 class QuadraticSettings(Settings):
@@ -60,7 +89,10 @@ class QuadraticSettings(Settings):
     activation: Activation = "quadratic"
 
 
-ModelSettings = Annotated[TransformerSettings | MLPSettings | QuadraticSettings, Field(discriminator="kind")]
+ModelSettings = Annotated[
+    TransformerSettings | DeepTransformerSettings | MLPSettings | DeepMLPSettings | QuadraticSettings,
+    Field(discriminator="kind"),
+]
 
 
 class CircuitsSettings(Settings):
@@ -166,7 +198,7 @@ def parse_config(content: Any, origin: str) -> RunConfig:
 
 def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
-    kinds = {"transformer", "mlp", "quadratic"}
+    kinds = set(models.KINDS)
     key = ".".join(str(part) for part in first["loc"] if part not in kinds)
     match first["type"]:
         case "extra_forbidden":
