@@ -155,7 +155,7 @@ def test_chunks_and_shards_change_nothing(monkeypatch):
     mask = np.isin(np.arange(1, 6), [2, 4])
     whole = circuits.measure(trajectory, mask)
     calls = []
-    monkeypatch.setattr(circuits.measurement, "CHUNK_BYTES", 2 * 8 * p**2 * (6 * 24 + 10 * p))
+    monkeypatch.setattr(circuits.measurement, "CHUNK_BYTES", 2 * 8 * p**2 * (8 * 24 + 10 * p))
     chunked = circuits.measure(trajectory, mask, on_progress=lambda done, total: calls.append((done, total)))
     assert calls == [(2, 5), (4, 5), (5, 5)]
     for name in whole:
