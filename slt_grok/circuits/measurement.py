@@ -58,7 +58,7 @@ def measure(
     SltGrokError : a network that is not of this package or has no task, p not an odd prime, or a mask of another
         shape.
     """
-    module, task = _circuit_parts(trajectory.network)
+    module, task = circuit_parts(trajectory.network)
     frequencies = fourier.frequencies(task.modulus)
     if circuit_frequency is None:
         circuit_frequency = key_frequencies(trajectory)
@@ -99,7 +99,7 @@ def key_frequencies(trajectory: Trajectory) -> xr.DataArray:
     ------
     SltGrokError : as `measure`.
     """
-    module, task = _circuit_parts(trajectory.network)
+    module, task = circuit_parts(trajectory.network)
     last = trajectory.isel(step=-1) if "step" in trajectory.dims else trajectory
     inputs, sizes = task.inputs, []
     for chunk in _chunks(last, module):
@@ -123,12 +123,18 @@ def null(trajectory: Trajectory, seed: int = 0, on_progress: OnProgress | None =
     ------
     SltGrokError : as `measure`.
     """
-    _, task = _circuit_parts(trajectory.network)
+    _, task = circuit_parts(trajectory.network)
     permutation = np.random.default_rng(np.random.SeedSequence(seed)).permutation(task.modulus)
     return measure(relabel(trajectory, permutation), on_progress=on_progress)
 
 
-def _circuit_parts(network: Network) -> tuple[ModularNetwork, ModularTask]:
+def circuit_parts(network: Network) -> tuple[ModularNetwork, ModularTask]:
+    """The module and the task of a network that circuits can be measured of.
+
+    Raises
+    ------
+    SltGrokError : a network that is not of this package or has no task, or p not an odd prime.
+    """
     if not isinstance(network.module, ModularNetwork):
         raise SltGrokError(
             f"circuits: expected a model of slt_grok.models, whose sites and weights have known roles, "
