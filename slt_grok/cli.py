@@ -56,7 +56,8 @@ def measure(
     only: Annotated[
         str | None,
         typer.Option(
-            help="Some of circuits, landscape, llc, refined, confound, by commas; all that have settings if left out."
+            help="Some of circuits, landscape, llc, refined, confound, topology, by commas; where left out all that "
+            "have settings, but the last two."
         ),
     ] = None,
     config: Annotated[

@@ -109,6 +109,14 @@ class LandscapeSettings(Settings):
 
 
 class TransitionsSettings(Settings):
+class TopologySettings(Settings):
+    """See `slt_grok.circuits.topology`."""
+
+    checkpoints: Positive = Field(default=3, description="the topology is measured at this many checkpoints")
+    landmarks: int = Field(default=150, ge=20)
+    threshold: float = Field(default=0.5, gt=0)
+
+
     """See `slt_grok.transitions.measure`."""
 
     train_threshold: float = Field(default=0.99, gt=0, le=1)
@@ -128,6 +136,7 @@ class RunConfig(Settings):
     llc: LLCSettings | None = None
     refined: RefinedSettings | None = Field(default=None, description="what it leaves out is as in llc")
     transitions: TransitionsSettings = TransitionsSettings()
+    topology: TopologySettings | None = TopologySettings()
     source: dict[str, Any] | None = Field(default=None, description="where imported networks come from")
 
     @model_validator(mode="before")

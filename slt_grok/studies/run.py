@@ -27,12 +27,13 @@ from slt_grok.studies.milestones import spread
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.refined import measure_refined
 from slt_grok.studies.shards import measure_in_shards
+from slt_grok.studies.topology import measure_topology
 from slt_grok.tasks import ModularTask
 from slt_grok.training import train
 from slt_grok.trajectories import Trajectory
 
-MEASUREMENTS = ("circuits", "landscape", "llc", "refined", "confound")
-ONLY_WHEN_ASKED = ("confound",)
+MEASUREMENTS = ("circuits", "landscape", "llc", "refined", "confound", "topology")
+ONLY_WHEN_ASKED = ("confound", "topology")
 OVER_TRAINING = ("training", "circuits", "landscape", "llc")  # what transitions are found in
 
 
@@ -69,9 +70,9 @@ def measure_run(
     Parameters
     ----------
     path : a run directory with checkpoints.
-    only : which of `circuits`, `landscape`, `llc`, `refined`, `confound`; where left out all that have settings, but
-        the last. A run whose configuration has none for `llc` uses those of its calibration, if there is one;
-        `confound` has those of `llc`.
+    only : which of `circuits`, `landscape`, `llc`, `refined`, `confound`, `topology`; where left out all that have
+        settings, but the last two. A run whose configuration has none for `llc` uses those of its calibration, if
+        there is one; `confound` has those of `llc`.
     settings : measurement settings to use instead of the run's own.
     label : what is measured is kept as MEASUREMENT@LABEL, beside what there is.
 
@@ -187,6 +188,7 @@ STAGES = {
     "circuits": _circuits,
     "landscape": _landscape,
     "refined": measure_refined,
+    "topology": measure_topology,
 }
 
 
