@@ -108,7 +108,6 @@ class LandscapeSettings(Settings):
     seed: int = Field(default=0, ge=0)
 
 
-class TransitionsSettings(Settings):
 class TopologySettings(Settings):
     """See `slt_grok.circuits.topology`."""
 
@@ -117,6 +116,7 @@ class TopologySettings(Settings):
     threshold: float = Field(default=0.5, gt=0)
 
 
+class TransitionsSettings(Settings):
     """See `slt_grok.transitions.measure`."""
 
     train_threshold: float = Field(default=0.99, gt=0, le=1)
@@ -135,8 +135,8 @@ class RunConfig(Settings):
     landscape: LandscapeSettings | None = LandscapeSettings()
     llc: LLCSettings | None = None
     refined: RefinedSettings | None = Field(default=None, description="what it leaves out is as in llc")
-    transitions: TransitionsSettings = TransitionsSettings()
     topology: TopologySettings | None = TopologySettings()
+    transitions: TransitionsSettings = TransitionsSettings()
     source: dict[str, Any] | None = Field(default=None, description="where imported networks come from")
 
     @model_validator(mode="before")
