@@ -19,18 +19,18 @@ The site `embedding_first` is the embedding as the first of the two tokens is lo
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from slt_grok import fourier
 from slt_grok.errors import SltGrokError
 from slt_grok.models import ModularNetwork
-from slt_grok.models.network import Call
 from slt_grok.models.sites import passthrough
 from slt_grok.trajectories import Trajectory
 
@@ -73,14 +73,14 @@ def change_planes(
             f"frequencies: expected a bool mask of shape ({count},), got {mask.dtype} of shape {tuple(mask.shape)}"
         )
     change = partial(changed, frequencies=mask, new=new, only=only)
-    before = trajectory.network.call
     if site == "embedding":
         return replace(trajectory, parameters=_tokens_changed(trajectory, module, change))
-    if site == "embedding_first":
-        call = partial(_first_token_changed, before, change)
-    else:
+    if site != "embedding_first":
         sign = -1 if task.operation == "subtraction" else 1
-        call = partial(_site_changed, before, site, partial(_on_grid, task.modulus, partial(change, sign=sign)))
+        change = partial(_on_grid, task.modulus, partial(change, sign=sign))
+    before = trajectory.network.call
+    earlier = before.changes if isinstance(before, ChangedCall) else ()
+    call = ChangedCall((*earlier, (site, change)))
     return replace(trajectory, network=replace(trajectory.network, call=call))
 
 
@@ -140,33 +140,34 @@ def _tokens_changed(trajectory: Trajectory, module: ModularNetwork, change: Chan
     return parameters
 
 
-def _site_changed(
-    before: Call, site: str, change: Change, module: nn.Module, parameters: Any, arguments: Any, options: Any
-) -> Tensor:
-    """A call of a network whose value at a site is changed before anybody else sees it."""
-    after = options.get("at", passthrough)
+@dataclass(frozen=True)
+class ChangedCall:
+    """Calls a network whose values at some sites are changed, one after the other, before anybody else sees them."""
 
-    def at(name: str, value: Tensor) -> Tensor:
-        return after(name, change(value) if name == site else value)
+    changes: tuple[tuple[Site, Change], ...]
 
-    return before(module, parameters, arguments, {**options, "at": at})
+    def __call__(self, module: nn.Module, parameters: Any, arguments: Any, options: Any) -> Tensor:
+        """Outputs of the module."""
+        assert isinstance(module, ModularNetwork)
+        after, p = options.get("at", passthrough), module.modulus
+        on_first = [change for site, change in self.changes if site == "embedding_first"]
 
+        def at(name: str, value: Tensor) -> Tensor:
+            if on_first and name == "embedding":
+                tokens, rest = value.tensor_split([p], -2)
+                first = tokens
+                for change in on_first:
+                    first = change(first)
+                value = torch.cat([first, tokens, rest], -2)
+            for site, change in self.changes:
+                value = change(value) if site == name else value
+            return after(name, value)
 
-def _first_token_changed(
-    before: Call, change: Change, module: ModularNetwork, parameters: Any, arguments: Any, options: Any
-) -> Tensor:
-    """A call of a network on 2p tokens: those of the first token, changed, and those of the second one."""
-    p = module.modulus
-    twice = copy.copy(module)  # shares everything but the number of its tokens
-    twice.modulus = 2 * p
-
-    def change_first(table: Tensor) -> Tensor:
-        tokens, rest = table.tensor_split([p], -2)
-        return torch.cat([change(tokens), tokens, rest], -2)
-
-    (pairs,) = arguments
-    moved = pairs + torch.tensor([0, p])
-    return _site_changed(before, "embedding", change_first, twice, parameters, (moved,), options)
+        if on_first:  # 2p tokens: those that the first token is looked up in, and those of the second one
+            module = copy.copy(module)  # shares everything but the number of its tokens
+            module.modulus = 2 * p
+            arguments = (arguments[0] + torch.tensor([0, p]),)
+        return functional_call(module, parameters, arguments, {**options, "at": at})
 
 
 def _on_grid(modulus: int, change: Change, value: Tensor) -> Tensor:
