@@ -10,6 +10,7 @@ from slt_grok import fourier
 from slt_grok.circuits import (
     attention,
     clock_pizza,
+    geometry,
     gradient_symmetricity,
     margins,
     neurons,
@@ -165,6 +166,7 @@ def _neurons(chunk: Chunk) -> Values:
     simple = chunk.logits_with("neurons_pre", waves.fitted(of_fit + 1))
     ratio = phases.inverse_participation_ratio(waves)
     torus = phases.torus_distance(pre, frequency, sign)
+    alignment = geometry.phase_alignment(pre, frequency)
     return {
         "neuron_cluster_size": sizes,
         "key_frequency": sizes > 0,
@@ -175,6 +177,8 @@ def _neurons(chunk: Chunk) -> Values:
         "neuron_phase_right": right,
         "neuron_phase_output": output,
         "phase_alignment_residual": phases.alignment_residual((left, right, output), belongs, sign),
+        "neuron_alignment_left": alignment[0],
+        "neuron_alignment_right": alignment[1],
         "neuron_torus_distance": torus,
         "torus_distance": torus.double().masked_fill(~belongs, torch.nan).nanmean(-1),
         "neuron_logit_direction_fve": neurons.direction_fve(post, to_logits, sign),
@@ -185,6 +189,7 @@ def _neurons(chunk: Chunk) -> Values:
         "simple_neurons_accuracy": chunk.accuracies(simple),
         "inverse_participation_ratio_rfft": ratio,
         "inverse_participation_ratio_dft": ratio / 2,
+        **geometry.shapes(chunk.sites, to_logits, frequency, belongs, sign),
     }
 
 

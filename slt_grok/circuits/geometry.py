@@ -122,13 +122,11 @@ def cka(cloud: Tensor, others: Sequence[Tensor]) -> Tensor:
     (len(others),), in [0, 1]; NaN where one of the two is a single point. A disc has 2^(-1/2) with the torus of its
     frequency, and 0 with its clock.
     """
-    x = cloud - cloud.mean(0)
-    own = (x.T @ x).norm()
-    found = []
-    for other in others:
-        y = other - other.mean(0)
-        found.append((x.T @ y).square().sum() / (own * (y.T @ y).norm()))
-    return torch.stack(found)
+    x, y = (values - values.mean(0) for values in (cloud, torch.cat(list(others), -1)))
+    widths = [other.shape[-1] for other in others]
+    cross = torch.stack([part.sum() for part in (y.T @ x).square().split(widths)])
+    sizes = torch.stack([(part.T @ part).norm() for part in y.split(widths, -1)])
+    return cross / ((x.T @ x).norm() * sizes)
 
 
 def rank_shares(cloud: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import xarray as xr
 from torch import Tensor
 
 from slt_grok import fourier
-from slt_grok.circuits import neurons
+from slt_grok.circuits import geometry, neurons
 from slt_grok.circuits.chunk import CIRCLES, measure_chunk
 from slt_grok.circuits.variables import VARIABLES
 from slt_grok.errors import SltGrokError
@@ -83,6 +83,9 @@ def measure(
         "split": list(SPLITS),
         "part": ["cosine", "sine"],
         "circle": list(range(1, CIRCLES + 1)),
+        "site": list(geometry.SITES),
+        "cloud": list(geometry.CLOUDS),
+        "rank": list(geometry.RANKS),
     }
     dataset = trajectory.dataset(variables, **coords)
     return dataset.assign(circuit_frequency=mask.assign_attrs(VARIABLES["circuit_frequency"][1]))
