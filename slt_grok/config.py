@@ -26,8 +26,9 @@ class TaskSettings(Settings):
     operation: Operation = "addition"
     train_fraction: float = Field(default=0.3, gt=0, le=1)
     split_seed: int = Field(default=0, ge=0)
-    split_rule: Literal["uniform", "progress_measures"] = "uniform"
+    split_rule: Literal["uniform", "progress_measures", "listed"] = "uniform"
     table_seed: int = Field(default=0, ge=0)
+    train_rows: list[Annotated[int, Field(ge=0)]] = Field(default=[], description="the train set, for listed")
 
 
 class TransformerSettings(Settings):

@@ -47,19 +47,17 @@ class Block(nn.Module):
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
 
-    def forward(self, residual: Tensor, at: At, layer: int | None) -> Tensor:
-        """The residual stream (n, position, d_model) after the layer.
-
-        `layer` is the number in the names of the sites; None stands for the last layer, which is computed at the answer
-        position alone and whose sites have no axis of positions.
-        """
+    def forward(self, residual: Tensor, at: At, layer: int, last: bool) -> Tensor:
+        """The residual stream (n, position, d_model) after layer number `layer`; of the last, the answer position."""
 
         def site(name: str, values: Tensor, position: int) -> Tensor:
-            if layer is not None:
-                return at(f"{name}.{layer}", values)
-            return at(name, values.squeeze(position)).unsqueeze(position)
+            values = at(f"{name}.{layer}", values)
+            if layer:
+                return values
+            others, answer = values.tensor_split([-1], position)
+            return torch.cat([others, at(name, answer.squeeze(position)).unsqueeze(position)], position)
 
-        asking = residual[:, -1:] if layer is None else residual
+        asking = residual[:, -1:] if last else residual
         query = torch.einsum("nqd,hde->nhqe", asking, self.W_Q)
         key = torch.einsum("nkd,hde->nhke", residual, self.W_K)
         value = torch.einsum("nkd,hde->nhke", residual, self.W_V)
@@ -78,10 +76,12 @@ class Block(nn.Module):
 class DeepTransformer(ModularNetwork):
     """Blocks of attention and MLP between an embedding and an unembedding; logits at the last position.
 
-    With two layers or more, the sites `attention_pattern`, `neurons_pre` and `neurons_post` and the map W_L are the
-    last layer's at the answer position: its neurons reach the logits linearly, as those of a one-layer network do.
-    Layer i before it has the sites `attention_pattern.i` (n, head, query, key), `neurons_pre.i` and `neurons_post.i`
-    (n, position, d_mlp), i = 0 the first.
+    The sites `attention_pattern` (n, head, key), `neurons_pre` and `neurons_post` (n, d_mlp) are the first layer's at
+    the answer position: in a published network of two layers (2306.17844, run 4asyr7ht1p) its neurons have one
+    frequency each and show every frequency of the circuit, while those of the second mix them and miss one. Layer i =
+    0, 1, ... has the sites `attention_pattern.i` (n, head, query, key), `neurons_pre.i` and `neurons_post.i` (n,
+    position, d_mlp); in the last layer the answer is their only query and position. `neuron_logit_map` is the first
+    layer's direct path W_out W_U through the residual stream, the whole map to the logits where there is one layer.
 
     Parameters
     ----------
@@ -154,10 +154,9 @@ class DeepTransformer(ModularNetwork):
         table = at("embedding", self.W_E)
         tokens = torch.cat([pairs, torch.full_like(pairs[:, :1], self.modulus)], -1)[:, : len(self.W_pos)]
         residual = nn.functional.embedding(tokens, table) + self.W_pos
-        *earlier, last = self.blocks
-        for i, block in enumerate(earlier):
-            residual = block(residual, at, i)
-        return at("logits", last(residual, at, None)[:, -1] @ self.W_U)
+        for i, block in enumerate(self.blocks):
+            residual = block(residual, at, i, last=i == len(self.blocks) - 1)
+        return at("logits", residual[:, -1] @ self.W_U)
 
     def token_roles(self) -> Mapping[str, tuple[str, int]]:
         """The input tokens are rows of W_E, the answers columns of W_U."""
@@ -168,5 +167,5 @@ class DeepTransformer(ModularNetwork):
         return parameters["W_E"][..., : self.modulus, :]
 
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """W_L = W_out W_U of the last layer, (..., d_mlp, p)."""
-        return parameters[f"blocks.{len(self.blocks) - 1}.W_out"] @ parameters["W_U"]
+        """The direct path W_L = W_out W_U of the first layer's neurons, (..., d_mlp, p); see the class."""
+        return parameters["blocks.0.W_out"] @ parameters["W_U"]

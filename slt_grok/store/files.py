@@ -6,6 +6,7 @@ containers (`weights_only=True`).
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +97,12 @@ def read_torch(path: Path) -> Any:
     except FileNotFoundError as error:
         raise SltGrokError(f"{path}: no such checkpoint") from error
     except Exception as error:  # torch raises a dozen kinds for a cut or foreign file
+        wanted = re.search(r"GLOBAL (\S+)", str(error))
+        if wanted:
+            raise SltGrokError(
+                f"{path}: refused, since reading it would execute code of {wanted[1]}; expected tensors and plain "
+                f"containers alone, as torch.save(model.state_dict(), ...) writes them"
+            ) from error
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise SltGrokError(
             f"{path}: expected a whole torch checkpoint of tensors and plain containers ({first_line})"

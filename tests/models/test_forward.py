@@ -105,10 +105,15 @@ def test_deep_transformer(depth, layout, rate, activation):
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.mul_(0.3)  # squares of squares of squares stay within digits
-    names = [f"{site}{suffix}" for site in ("attention_pattern", "neurons_pre", "neurons_post") for suffix in
-             ("", *(f".{i}" for i in range(depth)))]  # fmt: skip
-    found = {}
-    logits = module(PAIRS, record(found, "logits", "embedding", *names))
+    sites = ("attention_pattern", "neurons_pre", "neurons_post")
+    names = {f"{site}{suffix}" for site in sites for suffix in ("", *(f".{i}" for i in range(depth)))}
+    found, seen = {}, []
+
+    def at(name, value):
+        seen.append(name)
+        return record(found, "embedding", "logits", *names)(name, value)
+
+    logits = module(PAIRS, at)
     expected, patterns, layers = full_deep_transformer(module, PAIRS, layout == "a_b_equals", rate, activation)
 
     def same(left, right):
@@ -116,21 +121,30 @@ def test_deep_transformer(depth, layout, rate, activation):
 
     same(logits, expected)
     assert torch.equal(found["logits"], logits)
-    same(found["attention_pattern"], patterns[-1][:, :, -1])
-    same(found["neurons_pre"], layers[-1][0][:, -1])
-    same(found["neurons_post"], layers[-1][1][:, -1])
-    for i in range(depth - 1):
-        same(found[f"attention_pattern.{i}"], patterns[i])
-        same(found[f"neurons_pre.{i}"], layers[i][0])
-        same(found[f"neurons_post.{i}"], layers[i][1])
-    assert set(found) == {"logits", "embedding"} | {
-        f"{site}{suffix}" for site in ("attention_pattern", "neurons_pre", "neurons_post") for suffix in
-        ("", *(f".{i}" for i in range(depth - 1)))
-    }  # fmt: skip
-    neuron_map = module.neuron_logit_map(dict(module.named_parameters()))
-    without = module(PAIRS, lambda name, v: torch.zeros_like(v) if name == "neurons_post" else v)
-    torch.testing.assert_close(logits - without, found["neurons_post"] @ neuron_map, rtol=1e-8, atol=1e-10)
+    assert sorted(seen) == sorted(names | {"embedding", "logits"})
+    same(found["attention_pattern"], patterns[0][:, :, -1])
+    same(found["neurons_pre"], layers[0][0][:, -1])
+    same(found["neurons_post"], layers[0][1][:, -1])
+    for i in range(depth):
+        kept = slice(-1, None) if i == depth - 1 else slice(None)
+        same(found[f"attention_pattern.{i}"], patterns[i][:, :, kept])
+        same(found[f"neurons_pre.{i}"], layers[i][0][:, kept])
+        same(found[f"neurons_post.{i}"], layers[i][1][:, kept])
+    # what is put in place of a site's value goes on through the network
     same(module(PAIRS, lambda name, v: v * 2 if name == "embedding" else v), scaled(module, 2)(PAIRS))
+    silent = deepcopy(module)
+    with torch.no_grad():
+        silent.blocks[0].W_out.zero_()
+    off = {"neurons_post.0"}
+    same(module(PAIRS, lambda name, v: torch.zeros_like(v) if name in off else v), silent(PAIRS))
+    # the direct path: with the later layers silent it is what the logits owe to the neurons
+    with torch.no_grad():
+        for block in list(module.blocks)[1:]:
+            block.W_O.zero_()
+            block.W_out.zero_()
+    direct = found["neurons_post"] @ module.neuron_logit_map(dict(module.named_parameters()))
+    without = module(PAIRS, lambda name, v: torch.zeros_like(v) if name == "neurons_post" else v)
+    torch.testing.assert_close(module(PAIRS) - without, direct, rtol=1e-8, atol=1e-10)
 
 
 def scaled(module, factor):
