@@ -62,7 +62,7 @@ def measure(
     frequencies = fourier.frequencies(task.modulus)
     if circuit_frequency is None:
         circuit_frequency = key_frequencies(trajectory)
-    mask, on_networks = _broadcast(trajectory, circuit_frequency)
+    mask, on_networks = broadcast(trajectory, circuit_frequency)
     if gradient_triples is not None:
         gradient_triples = min(gradient_triples, task.modulus**3)
     pieces: list[dict[str, Tensor]] = []
@@ -158,7 +158,7 @@ def _chunks(trajectory: Trajectory, module: ModularNetwork) -> Iterator[dict[str
         yield {name: tensor[start : start + size].double() for name, tensor in stack.items()}
 
 
-def _broadcast(trajectory: Trajectory, given: Any) -> tuple[xr.DataArray, Tensor]:
+def broadcast(trajectory: Trajectory, given: Any) -> tuple[xr.DataArray, Tensor]:
     """The mask as (other dims, frequency), and for each of the N networks."""
     frequencies = fourier.frequencies(trajectory.task.modulus)
     others = {dim: trajectory.coords[dim] for dim in trajectory.dims if dim != "step"}
