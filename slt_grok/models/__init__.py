@@ -10,6 +10,7 @@ layers says which one `neurons_pre` and `neurons_post` are, and names the sites 
 from typing import Any
 
 from slt_grok.errors import SltGrokError
+from slt_grok.models.adapter import Adapter
 from slt_grok.models.deep_mlp import DeepMLP
 from slt_grok.models.deep_transformer import DeepTransformer
 from slt_grok.models.mlp import EmbeddingMLP
@@ -43,6 +44,7 @@ def build(kind: str, modulus: int, **settings: Any) -> ModularNetwork:
 
 __all__ = [
     "KINDS",
+    "Adapter",
     "DeepMLP",
     "DeepTransformer",
     "EmbeddingMLP",
