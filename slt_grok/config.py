@@ -117,6 +117,15 @@ class TopologySettings(Settings):
     threshold: float = Field(default=0.5, gt=0)
 
 
+class CausalSettings(Settings):
+    """See `slt_grok.circuits.causal`."""
+
+    checkpoints: Positive = Field(default=8, description="the causal tests are made at this many checkpoints")
+    draws: int = Field(default=3, ge=2, description="random sets of frequencies, shifts and renamings of the tokens")
+    others: Positive = Field(default=10, description="other frequencies that are removed one at a time")
+    seed: int = Field(default=0, ge=0)
+
+
 class TransitionsSettings(Settings):
     """See `slt_grok.transitions.measure`."""
 
@@ -137,6 +146,7 @@ class RunConfig(Settings):
     llc: LLCSettings | None = None
     refined: RefinedSettings | None = Field(default=None, description="what it leaves out is as in llc")
     topology: TopologySettings | None = TopologySettings()
+    causal: CausalSettings | None = CausalSettings()
     transitions: TransitionsSettings = TransitionsSettings()
     source: dict[str, Any] | None = Field(default=None, description="where imported networks come from")
 

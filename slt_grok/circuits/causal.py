@@ -8,7 +8,6 @@ one that has memorised. The controls are this package's; see `circuits.intervene
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from slt_grok.circuits.intervened import (
 from slt_grok.circuits.measurement import broadcast, circuit_parts, key_frequencies
 from slt_grok.circuits.variables.causal import CAUSAL
 from slt_grok.errors import SltGrokError
+from slt_grok.models import ModularNetwork
 from slt_grok.trajectories import Trajectory
 
 OnProgress = Callable[[int, int], None]
@@ -63,7 +63,7 @@ def measure(
     draws : random sets of frequencies, shifts and renamings, whose mean is taken; at least 2.
     others : how many other frequencies are removed one at a time at the embedding and at the neurons, at least 1; at
         the logits it is all of them.
-    seed : of what is drawn, and of the untrained network.
+    seed : of what is drawn, and of the untrained network, whose controls are NaN for a module that cannot draw weights.
     on_progress : called with (networks done, networks in all) after each.
 
     Returns
@@ -84,11 +84,9 @@ def measure(
     mask, masks = broadcast(trajectory, key_frequencies(trajectory) if circuit_frequency is None else circuit_frequency)
     generators = np.random.default_rng(np.random.SeedSequence(seed)).spawn(draws)
     drawn = [Draw.of(task.modulus, generator) for generator in generators]
-    fresh = deepcopy(module)
-    fresh.initialise(torch.Generator().manual_seed(seed))
-    references = {
-        UNTRAINED: Intervened(replace(_alone(trajectory, 0), parameters=dict(fresh.double().named_parameters())))
-    }
+    references = {}
+    if (fresh := _untrained(trajectory, module, seed)) is not None:
+        references[UNTRAINED] = Intervened(fresh)
     if memorising is not None:
         references[MEMORISING] = Intervened(_alone(memorising, 0))
     compared: dict[bytes, dict[str, Effects]] = {}  # circuit -> reference -> its effects
@@ -119,6 +117,16 @@ def _alone(trajectory: Trajectory, index: int) -> Trajectory:
     return Trajectory(trajectory.network, {name: tensor[index].double() for name, tensor in stack.items()})
 
 
+def _untrained(trajectory: Trajectory, module: ModularNetwork, seed: int) -> Trajectory | None:
+    """The network with fresh weights in float64; None for a module from elsewhere that cannot draw them."""
+    fresh = deepcopy(module).double()
+    try:
+        fresh.initialise(torch.Generator().manual_seed(seed))
+    except SltGrokError:
+        return None
+    return Trajectory(trajectory.network, dict(fresh.named_parameters()))
+
+
 def _measure(
     one: Intervened, circuit: np.ndarray, compared: Mapping[str, Effects], drawn: Sequence[Draw], others: int
 ) -> dict[str, np.ndarray | float]:
@@ -147,7 +155,7 @@ def _measure(
         "plane_norm": norm[:, 0],
         "control_plane_norm": norm[:, 1:],
         "loss_ratio_by_frequency": np.stack(by_site),
-        "loss": one.loss,
+        "train_loss": one.loss,
         "accuracy": one.accuracy,
     }
 

@@ -98,12 +98,12 @@ class Intervened:
     @cached_property
     def logits(self) -> Tensor:
         """On the grid, (p^2, p)."""
-        return self._outputs(self.trajectory)
+        return self._outputs(self.trajectory, self.trajectory.task.inputs)
 
     @cached_property
     def loss(self) -> float:
         """Train loss in nats."""
-        return self._loss(self.logits)
+        return self._loss(self.logits[self.trajectory.task.indices("train")])
 
     @property
     def accuracy(self) -> float:
@@ -133,12 +133,16 @@ class Intervened:
         """What an intervention in the planes (a bool mask) does."""
         task, tokens = self.trajectory.task, None if act.tokens is None else getattr(draw, act.tokens)
         new = act.new if tokens is None else lambda values: values[tokens]
+        train = task.indices("train")
         if act.site == "logits":
             logits = changed(self.logits, torch.from_numpy(planes), new, act.only, self._sign)
         else:
-            logits = self._outputs(change_planes(self.trajectory, planes, act.site, new=new, only=act.only))
+            network = change_planes(self.trajectory, planes, act.site, new=new, only=act.only)
+            if act.site == "embedding":  # needs no others beside the train pairs
+                return self._loss(self._outputs(network, task.inputs[train])) / self.loss
+            logits = self._outputs(network, task.inputs)
         if tokens is None:
-            return self._loss(logits) / self.loss
+            return self._loss(logits[train]) / self.loss
         wanted = task.labels.unflatten(0, (task.modulus, task.modulus))[tokens].flatten()
         return (logits.argmax(-1) == wanted).double().mean().item()
 
@@ -177,13 +181,12 @@ class Intervened:
     def _sign(self) -> int:
         return -1 if self.trajectory.task.operation == "subtraction" else 1
 
-    def _outputs(self, network: Trajectory) -> Tensor:
-        return network.network.outputs(network.parameters, network.task.inputs)
+    def _outputs(self, network: Trajectory, inputs: Tensor) -> Tensor:
+        return network.network.outputs(network.parameters, inputs)
 
     def _loss(self, logits: Tensor) -> float:
         task = self.trajectory.task
-        rows = task.indices("train")
-        return cross_entropy(logits[rows], task.labels[rows]).mean().item()
+        return cross_entropy(logits, task.labels[task.indices("train")]).mean().item()
 
 
 def planes_of(act: Intervention, circuit: np.ndarray) -> np.ndarray:

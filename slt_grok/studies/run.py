@@ -21,6 +21,7 @@ from slt_grok.progress import progress
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.store.run_directory import changed_keys
+from slt_grok.studies.causal import measure_causal
 from slt_grok.studies.confound import measure_confound
 from slt_grok.studies.llc import calibrated, measure_llc
 from slt_grok.studies.milestones import spread
@@ -32,8 +33,8 @@ from slt_grok.tasks import ModularTask
 from slt_grok.training import train
 from slt_grok.trajectories import Trajectory
 
-MEASUREMENTS = ("circuits", "landscape", "llc", "refined", "confound", "topology")
-ONLY_WHEN_ASKED = ("confound", "topology")
+MEASUREMENTS = ("circuits", "landscape", "llc", "refined", "confound", "topology", "causal")
+ONLY_WHEN_ASKED = ("confound", "topology", "causal")
 OVER_TRAINING = ("training", "circuits", "landscape", "llc")  # what transitions are found in
 
 
@@ -70,9 +71,9 @@ def measure_run(
     Parameters
     ----------
     path : a run directory with checkpoints.
-    only : which of `circuits`, `landscape`, `llc`, `refined`, `confound`, `topology`; where left out all that have
-        settings, but the last two. A run whose configuration has none for `llc` uses those of its calibration, if
-        there is one; `confound` has those of `llc`.
+    only : which of `circuits`, `landscape`, `llc`, `refined`, `confound`, `topology`, `causal`; where left out all
+        that have settings, but the last three. A run whose configuration has none for `llc` uses those of its
+        calibration, if there is one; `confound` has those of `llc`.
     settings : measurement settings to use instead of the run's own.
     label : what is measured is kept as MEASUREMENT@LABEL, beside what there is.
 
@@ -189,6 +190,7 @@ STAGES = {
     "landscape": _landscape,
     "refined": measure_refined,
     "topology": measure_topology,
+    "causal": measure_causal,
 }
 
 

@@ -42,6 +42,6 @@ CAUSAL: dict[str, Variable] = {
         "train loss after the planes of one frequency are removed at the site / before; NaN where it was not drawn",
         f"{NANDA}, section 5.1",
     ),
-    "loss": variable((), "train loss", "mean over the train set of -log softmax(L)[label]", NANDA, "nats"),
+    "train_loss": variable((), "train loss", "mean over the train set of -log softmax(L)[label]", NANDA, "nats"),
     "accuracy": variable((), "accuracy", "share of all pairs whose largest logit is the label's", NANDA),
 }
