@@ -166,7 +166,7 @@ def _neurons(chunk: Chunk) -> Values:
     simple = chunk.logits_with("neurons_pre", waves.fitted(of_fit + 1))
     ratio = phases.inverse_participation_ratio(waves)
     torus = phases.torus_distance(pre, frequency, sign)
-    alignment = geometry.phase_alignment(pre, frequency)
+    alignment = [x.double().masked_fill(~belongs, torch.nan) for x in geometry.phase_alignment(pre, frequency)]
     return {
         "neuron_cluster_size": sizes,
         "key_frequency": sizes > 0,

@@ -49,8 +49,8 @@ GEOMETRY: dict[str, Variable] = {
     "neuron_alignment_left": variable(
         ("neuron",),
         "where the neuron is largest, first token",
-        "k a mod p at the pair where the pre-activation is largest, k = neuron_frequency; the law of (k a, k b) over "
-        "the neurons of neuron_cluster_size is the phase alignment distribution",
+        "k a mod p at the pair where the pre-activation is largest, k = neuron_frequency; NaN for neurons that "
+        "neuron_cluster_size does not count; the law of (k a, k b) over the others is the phase alignment distribution",
         SHAPE,
         "tokens",
     ),
