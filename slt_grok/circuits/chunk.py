@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import vmap
+from torch.func import functional_call, vmap
 
 from slt_grok import fourier
 from slt_grok.circuits import (
@@ -67,7 +67,7 @@ class Chunk:
         return self.by_split(logits.argmax(-1) == self.task.labels)
 
     def logits_with(self, site: str, values: Tensor) -> Tensor:
-        """Logits (N, p^2, p) with other values (N, ...) at a site; rows of an embedding beyond them stay."""
+        """Logits (N, p^2, p) with other values (N, ...) at a site, in their precision; rows beyond them stay."""
 
         def forward(parameters: Values, new: Tensor) -> Tensor:
             def at(name: str, value: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class Chunk:
 
             return self.network.outputs(parameters, self.task.inputs, at=at)
 
-        return vmap(forward)(self.stack, values)
+        return vmap(forward)({name: tensor.to(values.dtype) for name, tensor in self.stack.items()}, values)
 
 
 def measure_chunk(network: Network, stack: Values, kept: Tensor, triples: int | None) -> Values:
@@ -166,17 +166,20 @@ def _neurons(chunk: Chunk) -> Values:
     simple = chunk.logits_with("neurons_pre", waves.fitted(of_fit + 1))
     ratio = phases.inverse_participation_ratio(waves)
     torus = phases.torus_distance(pre, frequency, sign)
+    members = (frequency[:, None] == torch.arange(1, fve.shape[-1] + 1)[:, None]) & belongs[:, None]
+    residual = phases.alignment_residual((left, right, output), members, sign)
     alignment = [x.double().masked_fill(~belongs, torch.nan) for x in geometry.phase_alignment(pre, frequency)]
     return {
         "neuron_cluster_size": sizes,
         "key_frequency": sizes > 0,
-        "neuron_share": belongs.double().mean(-1),
+        "neuron_share": neurons.share_in_cluster(post, belongs),
         "neuron_frequency": frequency,
         "neuron_fve": largest,
         "neuron_phase_left": left,
         "neuron_phase_right": right,
         "neuron_phase_output": output,
-        "phase_alignment_residual": phases.alignment_residual((left, right, output), belongs, sign),
+        "phase_alignment_residual": (residual * sizes).nansum(-1) / sizes.sum(-1),
+        "phase_alignment_residual_by_frequency": residual,
         "neuron_alignment_left": alignment[0],
         "neuron_alignment_right": alignment[1],
         "neuron_torus_distance": torus,
@@ -209,8 +212,9 @@ def _circles(chunk: Chunk) -> Values:
 
     def alone(group: slice) -> tuple[Tensor, Tensor]:
         """Logits and accuracy of the network with these principal components only."""
-        logits = chunk.logits_with("embedding", components.only(group))
-        return logits, chunk.accuracies(logits)[:, -1].masked_fill(components.absent(group), torch.nan)
+        # no loss is taken of these logits: single precision serves, in half the time
+        logits = chunk.logits_with("embedding", components.only(group).float())
+        return logits.double(), chunk.accuracies(logits)[:, -1].masked_fill(components.absent(group), torch.nan)
 
     frequency, fve, accuracy = [], [], []
     for circle in range(CIRCLES):
@@ -240,6 +244,9 @@ def _fits(logits: Tensor, frequency: int, sign: int) -> Tensor:
 
 
 def _gradients(chunk: Chunk, triples: int | None) -> Values:
+    if chunk.network.call is not functional_call:  # an intervention on the way through, which knows Z_p's tokens alone
+        nothing = torch.full((len(chunk.kept),), torch.nan, dtype=torch.float64)
+        return {"gradient_symmetricity": nothing, "gradient_symmetricity_se": nothing}
     networks = [dict(zip(chunk.stack, one, strict=True)) for one in zip(*chunk.stack.values(), strict=True)]
     found = [gradient_symmetricity.symmetricity(chunk.module, network, triples) for network in networks]
     mean, error = torch.tensor(found, dtype=torch.float64).unbind(-1)

@@ -32,11 +32,13 @@ def distance_irrelevance(logit: Tensor, sign: int = 1) -> Tensor:
     Returns
     -------
     (N,), in [0, 1]: 0 where the logit depends on the distance alone, about 1 where it does not matter, NaN where the
-    logit is constant.
+    logit is constant, as that of an exact clock's right answer.
     """
     p = math.isqrt(logit.shape[1])
     by_distance = logit[:, fourier.grid_sum(p, -sign).argsort(stable=True)].unflatten(1, (p, p))
-    return by_distance.std(-1, correction=0).mean(-1) / logit.std(-1, correction=0)
+    spread = logit.std(-1, correction=0)
+    constant = spread <= 1e-12 * logit.abs().amax(-1)  # rounding of a constant, not a signal
+    return (by_distance.std(-1, correction=0).mean(-1) / spread).masked_fill(constant, torch.nan)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 Zhong et al. 2306.17844, section 4: the mean over triples (a, b, c) of cos(dQ_abc/dE_a, dQ_abc/dE_b), Q_abc the logit
 of c on the pair (a, b); the gradients are taken at the embedding before positions are added, for the first and the
 second token apart also where a = b. It is 1 by construction where a network sees only E_a + E_b, and close to 1 in
-untrained transformers: it falls from there for a clock.
+untrained transformers that answer at '=': it falls from there for a clock. Where the answer is read at the second
+token, that token has the residual stream besides the attention, and an untrained network starts near 1/2.
 
 A model computes from one row a token, so that the gradients of pairs with a token in common add up. Here every pair
 has two tokens of its own, a vocabulary of 2n for n pairs, and one backward pass gives all gradients apart.
@@ -24,7 +25,7 @@ from slt_grok.models.network import Parameters
 
 # Pairs at a time, with all p classes and with one. A transformer without '=' tabulates the scores of all its 2n
 # queries on all its 2n keys: larger n spends its time there, smaller n on calls.
-PAIRS_WITH_ALL_CLASSES, PAIRS_WITH_ONE_CLASS = 16, 64
+PAIRS_WITH_ALL_CLASSES, PAIRS_WITH_ONE_CLASS = 16, 128
 SHUFFLE_SEED = 42  # the order in which published values were computed
 
 

@@ -55,8 +55,8 @@ def measure(
 
     Raises
     ------
-    SltGrokError : a network that is not of this package or has no task, p not an odd prime, or a mask of another
-        shape.
+    SltGrokError : a network that is not of this package or has no task, p not an odd prime, a mask of another shape,
+        or fewer than two triples.
     """
     module, task = circuit_parts(trajectory.network)
     frequencies = fourier.frequencies(task.modulus)

@@ -18,6 +18,9 @@ from slt_grok import fourier
 # + cos(2x)/2 + cos(2y)/2 has only 4/5 of its variance in the block of its own frequency.
 CLUSTER_FVE = 0.85
 QUADRATIC_REACH = 0.8
+# Weight decay leaves neurons that vary by less than this share of what the most active one does: they are no part of
+# the network any more, and their shape is that of rounding and of the last gradients.
+SILENT = 1e-5
 
 
 def fraction_of_variance_explained(neurons: Tensor) -> Tensor:
@@ -50,6 +53,16 @@ def in_cluster(fve: Tensor, quadratic: bool = False) -> Tensor:
     FVE (N, d_mlp, (p-1)/2) -> bool (N, d_mlp).
     """
     return fve.amax(-1) > CLUSTER_FVE * (QUADRATIC_REACH if quadratic else 1)
+
+
+def share_in_cluster(neurons: Tensor, belongs: Tensor) -> Tensor:
+    """Share of the neurons of `in_cluster` among those that are not silent (`SILENT`).
+
+    Post-activations (N, p^2, d_mlp), bool (N, d_mlp) -> (N,), in [0, 1]; 0 where no neuron varies.
+    """
+    spread = neurons.std(1)
+    active = spread > SILENT * spread.amax(-1, keepdim=True)
+    return (belongs & active).sum(-1) / active.sum(-1).clamp(min=1).double()
 
 
 def cluster_sizes(fve: Tensor, belongs: Tensor) -> Tensor:

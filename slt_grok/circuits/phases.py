@@ -71,22 +71,26 @@ def _amplitudes(line: Tensor) -> Tensor:
     return torch.fft.rfft(line, dim=1)[:, 1:] * (2 / line.shape[1])
 
 
-def alignment_residual(phases: tuple[Tensor, Tensor, Tensor], belongs: Tensor, sign: int = 1) -> Tensor:
-    """R = |mean of e^{i Delta}| over the neurons of a frequency, Delta = psi - phi_L - sign phi_R.
+def alignment_residual(phases: tuple[Tensor, Tensor, Tensor], members: Tensor, sign: int = 1) -> Tensor:
+    """R_k = |mean of e^{i Delta}| over the neurons of frequency k, Delta = psi - phi_L - sign phi_R.
+
+    One frequency at a time, because cos w_k and cos w_{p-k} are one function: which of the two names a frequency has
+    is the sign of its phases, and a mean over several frequencies would depend on it.
 
     Parameters
     ----------
     phases : phi_L, phi_R, psi, (N, width) each.
-    belongs : which neurons count, bool (N, width).
+    members : which neurons are of frequency k, bool (N, (p-1)/2, width).
     sign : 1 for addition, -1 for subtraction.
 
     Returns
     -------
-    (N,), in [0, 1]; 1 where all are aligned, about (number of neurons)^(-1/2) for random phases, NaN without a neuron.
+    (N, (p-1)/2), in [0, 1]: 1 where all are aligned (a single neuron always is), about n^(-1/2) for n neurons of
+    random phases, NaN without a neuron.
     """
     left, right, output = phases
-    turns = torch.polar(belongs.double(), output - left - sign * right)
-    return turns.sum(-1).abs() / belongs.sum(-1)
+    turns = torch.polar(torch.ones_like(left), output - left - sign * right)
+    return (members * turns[:, None]).sum(-1).abs() / members.sum(-1)
 
 
 def torus_distance(pre: Tensor, frequency: Tensor, sign: int = 1) -> Tensor:

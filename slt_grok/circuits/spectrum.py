@@ -93,4 +93,5 @@ def coefficient_ratio(table: Tensor) -> Tensor:
     without either are left out; NaN where there is none.
     """
     squares = fourier.transform(table)[..., 1:, :].square().sum(-1).unflatten(-1, (-1, 2))
-    return (squares.amin(-1) / squares.amax(-1)).nanmean(-1)
+    nothing = squares.sum(-1) <= 1e-24 * table.square().sum((-1, -2))[..., None]  # rounding, not a signal
+    return (squares.amin(-1) / squares.amax(-1)).masked_fill(nothing, torch.nan).nanmean(-1)

@@ -2,7 +2,10 @@
 
 from slt_grok.circuits.variables.entry import SUM, ZHONG, Variable, variable
 
-DISTANCE = "std of L over the pairs of each d = a - b (a + b for subtraction), mean over d, / std of L over all pairs"
+DISTANCE = (
+    "std of L over the pairs of each d = a - b (a + b for subtraction), mean over d, / std of L over all pairs; NaN "
+    "where L is constant"
+)
 ALONE = "with the embedding's principal components {} alone (mean kept)"
 CIRCLE = ALONE.format("2i - 1 and 2i")
 STANDARDISED = (

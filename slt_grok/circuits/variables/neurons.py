@@ -49,12 +49,16 @@ NEURONS: dict[str, Variable] = {
     "neuron_phase_left": _phase("phi_L", f"the {LINE} b"),
     "neuron_phase_right": _phase("phi_R", f"the {LINE} a"),
     "neuron_phase_output": _phase("psi", "the neuron's row of W_L over the answers"),
-    "phase_alignment_residual": variable(
-        (),
-        "phase alignment",
-        "R = |mean of e^{i Delta}| over the neurons of neuron_cluster_size, Delta = psi - phi_L - phi_R (+ phi_R for "
-        "subtraction); 1 is aligned, random phases give about (number of neurons)^(-1/2)",
+    "phase_alignment_residual_by_frequency": variable(
+        ("frequency",),
+        "phase alignment of the frequency",
+        "R_k = |mean of e^{i Delta}| over the neurons counted in neuron_cluster_size, Delta = psi - phi_L - phi_R "
+        "(+ phi_R for subtraction); 1 is aligned, as a single neuron always is; n random phases give about n^(-1/2); "
+        "NaN without a neuron",
         GROMOV,
+    ),
+    "phase_alignment_residual": variable(
+        (), "phase alignment", "mean of R_k over the neurons: weighted with neuron_cluster_size", GROMOV
     ),
     "neuron_torus_distance": variable(
         ("neuron",),

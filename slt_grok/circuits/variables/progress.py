@@ -22,7 +22,11 @@ PROGRESS: dict[str, Variable] = {
         "neurons",
     ),
     "neuron_share": variable(
-        (), "share of one-frequency neurons", "sum over k of neuron_cluster_size / number of neurons", NANDA
+        (),
+        "share of one-frequency neurons",
+        "share of the neurons counted in neuron_cluster_size among all whose standard deviation over the grid is over "
+        "1e-5 of the largest one's; that threshold is ours",
+        NANDA,
     ),
     "key_frequency": variable(("frequency",), "key frequency (neurons)", "neuron_cluster_size > 0", NANDA),
     "key_frequency_embedding": variable(
