@@ -25,6 +25,7 @@ from slt_grok.circuits.intervened import (
     planes_of,
 )
 from slt_grok.circuits.measurement import broadcast, circuit_parts, key_frequencies
+from slt_grok.circuits.variables import VARIABLES
 from slt_grok.circuits.variables.causal import CAUSAL
 from slt_grok.errors import SltGrokError
 from slt_grok.models import ModularNetwork
@@ -108,7 +109,9 @@ def measure(
         frequency=fourier.frequencies(task.modulus),
     )
     quantities = [LOSS if act.tokens is None else MOVED for act in INTERVENTIONS.values()]
-    return dataset.assign_coords(quantity=("test", quantities)).assign(circuit_frequency=mask)
+    return dataset.assign_coords(quantity=("test", quantities)).assign(
+        circuit_frequency=mask.assign_attrs(VARIABLES["circuit_frequency"][1])
+    )
 
 
 def _alone(trajectory: Trajectory, index: int) -> Trajectory:
@@ -165,15 +168,17 @@ def _one_at_a_time(
 ) -> Effects:
     """The weakest frequency of the circuit against the strongest other, the mean other, and random ones of its norm."""
     places, measured = np.arange(len(circuit)), np.flatnonzero(~circuit & np.isfinite(values))
-    if not circuit.any() or not len(measured):
+    if not circuit.any():
         return {}
     weakest = places == np.where(circuit, values, np.inf).argmin()
+    found = {"circuit": Effect(values[weakest].item(), one.norm(act, weakest))}
+    if not len(measured):
+        return found
     strongest = places == measured[values[measured].argmax()]
     n, rest = len(measured), values[measured]
     spread = rest.std(ddof=1) * ((1 - n / (~circuit).sum()) / n) ** 0.5 if n > 1 else np.nan
     norms = [one.norm(act, places == place) for place in measured]
-    return {
-        "circuit": Effect(values[weakest].item(), one.norm(act, weakest)),
+    return found | {
         ALL_OTHERS: Effect(values[strongest].item(), one.norm(act, strongest)),
         RANDOM: Effect(float(rest.mean()), float(np.mean(norms)), float(spread)),
         EQUAL_NORM: one.mean(act, _equal_norm(one, act, weakest, circuit, drawn), drawn),

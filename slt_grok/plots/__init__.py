@@ -1,5 +1,6 @@
 """Figures: functions of datasets that return a matplotlib `Figure`."""
 
+from slt_grok.plots.causal import causal
 from slt_grok.plots.confound import confound
 from slt_grok.plots.llc_curve import llc_curve
 from slt_grok.plots.llc_diagnostics import llc_diagnostics
@@ -13,6 +14,7 @@ from slt_grok.plots.sensitivity import llc_by_gamma, llc_by_step
 from slt_grok.plots.spectrum import spectrum
 
 __all__ = [
+    "causal",
     "confound",
     "llc_by_gamma",
     "llc_by_step",

@@ -11,6 +11,12 @@ from slt_grok.studies.milestones import milestones, spread
 from slt_grok.studies.shards import measure_in_shards
 from slt_grok.trajectories import Trajectory
 
+MEMORISING_STEP = {
+    "long_name": "step of the memorising network",
+    "definition": "first checkpoint from memorisation on and before generalisation, by the thresholds of transitions",
+    "source": "this package",
+}
+
 
 def measure_causal(
     run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Report
@@ -36,7 +42,8 @@ def measure_causal(
                 seed=s.seed,
                 on_progress=lambda n, total, i=i: done((i + n / total) / len(memorised)),
             )
-            networks.append(found.assign(memorising_step=("seed", [np.nan if place is None else steps[place]])))
+            at = [np.nan if place is None else float(steps[place])]
+            networks.append(found.assign(memorising_step=("seed", at, MEMORISING_STEP)))
         return xr.concat(networks, "seed")
 
     def on_progress(checkpoints: float, among: int) -> None:
