@@ -78,7 +78,7 @@ class Chunk:
         return vmap(forward)({name: tensor.to(values.dtype) for name, tensor in self.stack.items()}, values)
 
 
-def measure_chunk(network: Network, stack: Values, kept: Tensor, triples: int | None) -> Values:
+def measure_chunk(network: Network, stack: Values, kept: Tensor, triples: int) -> Values:
     """Every variable of `circuits.measure` but `circuit_frequency`: name -> (N, ...); see there for the arguments."""
     module, task = network.module, network.task
     assert isinstance(module, ModularNetwork)
@@ -243,7 +243,7 @@ def _fits(logits: Tensor, frequency: int, sign: int) -> Tensor:
     return torch.cat(clock_pizza.fits_of_one_frequency(logits[None], frequency, sign))
 
 
-def _gradients(chunk: Chunk, triples: int | None) -> Values:
+def _gradients(chunk: Chunk, triples: int) -> Values:
     if chunk.network.call is not functional_call:  # an intervention on the way through, which knows Z_p's tokens alone
         nothing = torch.full((len(chunk.kept),), torch.nan, dtype=torch.float64)
         return {"gradient_symmetricity": nothing, "gradient_symmetricity_se": nothing}

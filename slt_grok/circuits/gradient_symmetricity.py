@@ -39,20 +39,20 @@ def triples(modulus: int, number: int) -> Tensor:
     """
     size = modulus**3
     if not 2 <= number <= size:
-        raise SltGrokError(f"gradient_triples: expected 2 to {size} triples, or None for all, got {number}")
+        raise SltGrokError(f"gradient_triples: expected 2 to {size} triples, got {number}")
     order = list(range(size))
     random.Random(SHUFFLE_SEED).shuffle(order)
     index = torch.tensor(order[:number])
     return torch.stack([index // modulus**2, index // modulus % modulus, index % modulus], -1)
 
 
-def symmetricity(module: ModularNetwork, parameters: Parameters, number: int | None) -> tuple[float, float]:
+def symmetricity(module: ModularNetwork, parameters: Parameters, number: int) -> tuple[float, float]:
     """Mean and standard error of cos(dQ_abc/dE_a, dQ_abc/dE_b).
 
     Parameters
     ----------
     module, parameters : one network, in the precision to compute in.
-    number : how many of `triples`; None takes all p^3.
+    number : how many of `triples`.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def symmetricity(module: ModularNetwork, parameters: Parameters, number: int | N
     SltGrokError : `number` is not in 2..p^3.
     """
     p = module.modulus
-    if number is None or number == p**3:
+    if number == p**3:
         cosine, left_out = all_cosines(module, parameters), 0.0
     else:
         cosine, left_out = cosines(module, parameters, triples(p, number)), 1 - number / p**3

@@ -63,13 +63,12 @@ def measure(
     if circuit_frequency is None:
         circuit_frequency = key_frequencies(trajectory)
     mask, on_networks = broadcast(trajectory, circuit_frequency)
-    if gradient_triples is not None:
-        gradient_triples = min(gradient_triples, task.modulus**3)
+    triples = task.modulus**3 if gradient_triples is None else min(gradient_triples, task.modulus**3)
     pieces: list[dict[str, Tensor]] = []
     done = 0
     for chunk in _chunks(trajectory, module):
         size = len(next(iter(chunk.values())))
-        pieces.append(measure_chunk(trajectory.network, chunk, on_networks[done : done + size], gradient_triples))
+        pieces.append(measure_chunk(trajectory.network, chunk, on_networks[done : done + size], triples))
         done += size
         if on_progress is not None:
             on_progress(done, len(trajectory))
@@ -88,6 +87,7 @@ def measure(
         "rank": list(geometry.RANKS),
     }
     dataset = trajectory.dataset(variables, **coords)
+    dataset["gradient_symmetricity"].attrs["triples"] = triples
     return dataset.assign(circuit_frequency=mask.assign_attrs(VARIABLES["circuit_frequency"][1]))
 
 
