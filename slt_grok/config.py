@@ -97,7 +97,11 @@ ModelSettings = Annotated[
 
 
 class CircuitsSettings(Settings):
-    """See `slt_grok.circuits.measure`; there is nothing to set."""
+    """See `slt_grok.circuits.measure`."""
+
+    gradient_triples: int | None = Field(
+        default=6000, ge=2, description="triples that gradient symmetricity is the mean over; null takes all p^3"
+    )
 
 
 class LandscapeSettings(Settings):

@@ -151,7 +151,7 @@ def _circuits(run: RunDirectory, label: str, s: Any, trajectory: Trajectory, con
     run.write_measurement(f"{label}@null", circuits.null(last), content)
 
     def measure(shard: Trajectory, done: Any) -> xr.Dataset:
-        return circuits.measure(shard, keys, lambda n, total: done(n / total))
+        return circuits.measure(shard, keys, lambda n, total: done(n / total), s.gradient_triples)
 
     return measure_in_shards(
         run, label, trajectory, measure, content, size=8,
