@@ -33,8 +33,8 @@ CLOCK_PIZZA: dict[str, Variable] = {
         "gradient symmetricity",
         "mean over triples (a, b, c) of cos(dQ_abc/dE_a, dQ_abc/dE_b), gradients at the embedding before positions; "
         "the triples are the first ones (attribute triples) of all p^3 in lexicographic order shuffled by "
-        "random.Random(42); 1 by construction where the network sees E_a + E_b alone; NaN where an intervention changes what happens inside "
-        "the network",
+        "random.Random(42); 1 by construction where the network sees E_a + E_b alone; NaN where an intervention "
+        "changes what happens inside the network",
         f"{ZHONG}, section 4",
     ),
     "gradient_symmetricity_se": variable(
