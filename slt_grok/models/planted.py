@@ -93,7 +93,7 @@ def sufficient_width(modulus: int, frequencies: Sequence[int], failure: float = 
 def clock(modulus: int, amplitudes: Mapping[int, float], sign: int = 1) -> EmbeddingMLP:
     """Logits sum_k A_k cos w_k(a + sign b - c), to rounding.
 
-    The embedding is (cos w_k a, sin w_k a) for each k; a frequency has 16 neurons (cos(w_k a + f) + cos(sign w_k b +
+    The embedding has a circle for each k, see `_circles`; a frequency has 16 neurons (cos(w_k a + f) + cos(sign w_k b +
     g))^2 into cos(w_k c + f + g), f and g each on 4 evenly spaced phases, for which all but the wanted product cancels.
     On and off the circles Q_c is bilinear in E_a and E_b, so that gradient symmetricity is 0 over all triples.
 
@@ -115,8 +115,8 @@ def clock(modulus: int, amplitudes: Mapping[int, float], sign: int = 1) -> Embed
     return _with(
         network,
         W_E=_circles(modulus, keys),
-        W_left=torch.block_diag(*[torch.stack([first.cos(), -first.sin()])] * len(keys)),
-        W_right=torch.block_diag(*[torch.stack([second.cos(), -sign * second.sin()])] * len(keys)),
+        W_left=_from_circles([first.cos(), -first.sin()], len(keys)),
+        W_right=_from_circles([second.cos(), -sign * second.sin()], len(keys)),
         W_U=torch.cat(
             [
                 2 / PHASES**2 * amplitudes[k] * (_angles(modulus, torch.tensor([k])) + first + second).cos().T
@@ -136,9 +136,10 @@ def quadratic_clock(modulus: int, amplitudes: Mapping[int, float], sign: int = 1
 def pizza(modulus: int, amplitudes: Mapping[int, float], directions: int = 32) -> EmbeddingMLP:
     """Logits sum_k A_k |cos(w_k(a - b)/2)| (cos w_k(a + b - c) + r), |r| <= `pizza_residual(directions)`.
 
-    The embedding is (cos w_k a, sin w_k a) for each k. E_a + E_b = 2 cos(w_k(a - b)/2) u, u at the angle w_k(a + b)/2;
-    a pair of ReLU neurons gives its absolute value along the angle phi_j = pi j / J, into cos(w_k c - 2 phi_j), for
-    j = 0..J-1. Of |cos| the second harmonic is wanted, and others meet cos(w_k c - 2 phi_j) only from the order J-1 on.
+    The embedding has a circle for each k, see `_circles`. On the unit circle E_a + E_b is 2 cos(w_k(a - b)/2) times
+    the unit vector at the angle w_k(a + b)/2; a pair of ReLU neurons gives its absolute value along the angle
+    phi_j = pi j / J, into cos(w_k c - 2 phi_j), for j = 0..J-1. Of |cos| the second harmonic is wanted, and others meet
+    cos(w_k c - 2 phi_j) only from the order J-1 on.
 
     Parameters
     ----------
@@ -159,7 +160,7 @@ def pizza(modulus: int, amplitudes: Mapping[int, float], directions: int = 32) -
     return _with(
         network,
         W_E=_circles(modulus, keys),
-        W_in=torch.block_diag(*[torch.stack([phi.cos(), phi.sin()])] * len(keys)),
+        W_in=_from_circles([phi.cos(), phi.sin()], len(keys)),
         W_U=torch.cat(
             [
                 3 * math.pi / (4 * directions) * amplitudes[k] * (_angles(modulus, torch.tensor([k])) - 2 * phi).cos().T
@@ -215,10 +216,20 @@ def _angles(modulus: int, frequencies: Tensor) -> Tensor:
     return 2 * math.pi / modulus * (torch.arange(modulus)[:, None] * frequencies % modulus).double()
 
 
+def _radii(count: int) -> Tensor:
+    """1, 1 - 1/(2 n), .., over 1/2: all different, so that principal components tell the n circles apart."""
+    return 1 - torch.arange(count, dtype=torch.float64) / (2 * count)
+
+
 def _circles(modulus: int, frequencies: Sequence[int]) -> Tensor:
-    """(cos w_k t, sin w_k t) for each k in turn, (token, 2 frequencies)."""
+    """r_k (cos w_k t, sin w_k t) for each k in turn, r_k from `_radii`, (token, 2 frequencies)."""
     angle = _angles(modulus, torch.tensor(frequencies))
-    return torch.stack([angle.cos(), angle.sin()], -1).flatten(1)
+    return (torch.stack([angle.cos(), angle.sin()], -1) * _radii(len(frequencies))[:, None]).flatten(1)
+
+
+def _from_circles(rows: Sequence[Tensor], count: int) -> Tensor:
+    """The same map (2, neurons) from each of the circles, with its radius taken out, (2 circles, neurons)."""
+    return torch.block_diag(*[torch.stack(list(rows)) / radius for radius in _radii(count)])
 
 
 def _with(network: M, **weights: Tensor) -> M:

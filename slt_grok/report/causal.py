@@ -33,9 +33,9 @@ def sentences(dataset: xr.Dataset) -> list[str]:
         rotated = _pair(one, "planes and accompanying rotated")
         found.append(
             f"{at} removing any one of {listing(keys)} at the logits multiplies the train loss by at least "
-            f"{number(removed[0])}, removing any other by at most {number(removed[1])}. Where the circuit's planes of the "
-            f"first token are turned, and the accompanying ones at twice its frequencies, {percent(rotated[0])} of the "
-            f"answers move by the same shift; where all others are turned instead, {percent(rotated[1])}."
+            f"{number(removed[0])}, removing any other by at most {number(removed[1])}. Where the first token's planes "
+            f"of the circuit are turned, and those of twice its frequencies, {percent(rotated[0])} of the answers move "
+            f"by the same shift; where all others are turned instead, {percent(rotated[1])}."
         )
     return found
 

@@ -63,10 +63,10 @@ def test_loss_without_each_frequency_of_a_clock(of_clock):
 
 
 def test_norms_of_the_planes_of_a_clock(of_clock):
-    """The embedding has cos and sin of each key, of squared norm p together; A cos w(a+b-c) has A^2 p^3 / 2."""
+    """Circles of radius r have squared norm p r^2, here r = 1, 5/6, 4/6; A cos w(a+b-c) has A^2 p^3 / 2."""
     of = of_clock.plane_norm
-    np.testing.assert_allclose(of.sel(test="all removed, embedding"), (3 * P) ** 0.5)
-    np.testing.assert_allclose(of.sel(test="planes rotated"), (3 * P) ** 0.5)
+    np.testing.assert_allclose(of.sel(test="all removed, embedding"), (P * (36 + 25 + 16) / 36) ** 0.5)
+    np.testing.assert_allclose(of.sel(test="planes rotated"), (P * (36 + 25 + 16) / 36) ** 0.5)
     squares = sum(a**2 for a in AMPLITUDES.values())
     np.testing.assert_allclose(of.sel(test="all removed, logits"), (squares * P**3 / 2) ** 0.5)
     weakest = min(AMPLITUDES, key=lambda gone: clock_loss(P, {k: a for k, a in AMPLITUDES.items() if k != gone}))
@@ -212,7 +212,7 @@ def test_every_key_frequency_counts_at_the_logits_and_no_other(published):
 
 
 def test_answers_follow_the_circuits_planes(published):
-    """A pizza's accompanying circles belong to it: without them 95 to 98% of its answers move, over all shifts."""
+    """A pizza's accompanying circles belong to it: without them 95 to 98% of its answers move, in the mean."""
     name, one, keys, draw = published
     act = INTERVENTIONS["planes and accompanying rotated"]
     circuit = planes_of(act, keys)
@@ -222,8 +222,8 @@ def test_answers_follow_the_circuits_planes(published):
         assert one.value(act, keys, draw) > 0.99
         return
     p = one.trajectory.task.modulus
-    turns = [draw._replace(shifted=(np.arange(p) + shift) % p) for shift in range(1, p)]
-    assert 0.95 < one.mean(act, [keys] * (p - 1), turns).value < 0.98
+    turns = [draw._replace(shifted=(np.arange(p) + shift) % p) for shift in range(1, p, 3)]
+    assert 0.95 < one.mean(act, [keys] * len(turns), turns).value < 0.98
 
 
 def test_keys_against_others_at_the_embedding(published):
