@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.store import RunDirectory, importers
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
+from tests.store import foreign
 from tests.store.published import (
     CONFIG,
     HEADS,
@@ -222,7 +224,7 @@ def test_foreign_and_damaged_files(tmp_path):
     for name, content in (("tensor", torch.ones(3)), ("list", [1, 2]), ("mlp", {"embed.weight": torch.ones(7, 4)})):
         path = tmp_path / f"{name}.pth"
         torch.save(content, path)
-        rejects(path, "expected one of the formats progress_measures, clock_pizza, transformer_lens")
+        rejects(path, "expected one of the formats clock_pizza, progress_measures, transformer_lens")
         rejects(path, "expected a transformer on", "progress_measures")
         rejects(path, "expected a transformer on", "clock_pizza")
     with pytest.raises(SltGrokError, match="format"):
@@ -327,3 +329,58 @@ def test_published_progress_measures_run(tmp_path):
     assert float(training.train_loss[-1, 0]) == pytest.approx(9.2025e-9, rel=1e-4)
     assert float(training.test_loss[-1, 0]) == pytest.approx(4.9915e-7, rel=1e-4)
     assert Trajectory.from_run(tmp_path / "run").coords["step"].tolist() == [107790]
+
+
+def linear_beta(state):
+    """L3 relu L2 relu L1(x1 + x2) on all pairs of 59."""
+    w = {name: tensor.double() for name, tensor in state.items()}
+    a, b = torch.cartesian_prod(torch.arange(59), torch.arange(59)).T
+    first = ((w["embed.weight"][a] + w["embed.weight"][b]) @ w["l1.weight"].T + w["l1.bias"]).relu()
+    return (first @ w["l2.weight"].T + w["l2.bias"]).relu() @ w["unembed.weight"].T
+
+
+PUBLISHED = {
+    "clock_pizza/model_p99zdpze5l.pt": (59, lambda state: foreign.own_code_logits(state, False, 0, p=59)),
+    "clock_pizza/model_l8k1hzciux.pt": (59, lambda state: foreign.own_code_logits(state, False, 1, p=59)),
+    "clock_pizza/model_4asyr7ht1p.pt": (
+        59,
+        lambda state: foreign.own_code_logits(state, False, 0.0074246143147905785, p=59),
+    ),
+    "clock_pizza/model_p71frej8t7.pt": (59, linear_beta),
+    "progress_measures/wd_10-1_mod_addition_loss_curve.pth": (
+        113,
+        lambda content: foreign.own_code_logits(content["model"], True, p=113),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(PUBLISHED))
+def test_published_networks(name):
+    """Logits on all pairs as the published formulas give them, loss and accuracy as the reference values say."""
+    path = published(name)
+    modulus, formula = PUBLISHED[name]
+    network = importers.read(path)
+    assert network.task.modulus == modulus
+    logits = logits_of(network)
+    expected = formula(torch.load(path, weights_only=True, map_location="cpu"))
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-6)
+    golden = json.loads((REFERENCE.parent / "golden.json").read_text(), parse_float=Decimal)
+    key = f"{path.parent.name}/{path.stem.removeprefix('model_')}"
+    assert (logits.argmax(-1) == network.task.labels).all()  # accuracy 1 in all of them
+    if key not in golden:  # the two-layer network has no reference values: as small as its neighbours'
+        assert key == "clock_pizza/4asyr7ht1p"
+        assert mean_loss_of(logits, network.task, "all") < 1e-6
+        return
+    names = {"cross_entropy_all": "all", "train_loss": "train", "test_loss": "test"}
+    compared = [split for value, split in names.items() if value in golden[key]]
+    assert compared
+    for value, split in names.items():
+        if value in golden[key]:
+            half = Decimal(5).scaleb(golden[key][value].as_tuple().exponent - 1)
+            found = mean_loss_of(logits, network.task, split)
+            assert abs(Decimal(found) - golden[key][value]) <= half, f"{value}: {found} against {golden[key][value]}"
+
+
+def mean_loss_of(logits, task, split):
+    rows = task.indices(split)
+    return torch.nn.functional.cross_entropy(logits[rows], task.labels[rows]).item()

@@ -26,7 +26,7 @@ from slt_grok.store.importers import clock_pizza, devinterp_mlp, progress_measur
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.importers.run import write_run
 
-FORMATS = {module.NAME: module for module in (progress_measures, clock_pizza, transformer_lens, devinterp_mlp)}
+FORMATS = {module.NAME: module for module in (clock_pizza, progress_measures, transformer_lens, devinterp_mlp)}
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")  # of the checkpoints in a folder
 
 
@@ -98,7 +98,7 @@ def _content(path: Path) -> Any:
 
 def _recognise(path: Path, content: Any) -> str:
     for name, module in FORMATS.items():
-        if module.recognises(content):
+        if module.recognises(path, content):
             return name
     raise SltGrokError(
         f"{path}: expected one of the formats {', '.join(FORMATS)}; a network of another kind comes in by "

@@ -26,10 +26,12 @@ NAME = "clock_pizza"
 OPERATIONS = {"+": "addition", "-": "subtraction", "*": "multiplication"}
 
 
-def recognises(content: Any) -> bool:
-    """Whether a file's content has this layout: transformer weights with two positions, or a linear model's."""
+def recognises(path: Path, content: Any) -> bool:
+    """Whether a file has this layout: a linear model, or transformer weights on two positions or beside a config."""
     state = state_in(content)
-    return layout_of(state) == ("own_code", 2) or clock_pizza_mlp.recognises(state)
+    layout, positions = layout_of(state)
+    transformer = layout == "own_code" and (positions == 2 or _config_path(path)[0].is_file())
+    return transformer or clock_pizza_mlp.recognises(state)
 
 
 def convert(path: Path, content: Any) -> Imported:
@@ -39,7 +41,7 @@ def convert(path: Path, content: Any) -> Imported:
     ------
     SltGrokError : no config beside it, another vocabulary, or tensors that do not fit.
     """
-    if not recognises(content):
+    if not recognises(path, content):
         raise SltGrokError(
             f"{path}: expected a transformer on the two tokens [a, b], or a linear model with l1 and unembed"
         )
@@ -58,7 +60,9 @@ def convert(path: Path, content: Any) -> Imported:
         raise SltGrokError(f"{config_path}: expected numbers for C and attn_coeff") from error
     if linear:
         operation = "addition"
-        in_weights, model, parameters = clock_pizza_mlp.parameters_of(path, state, config_path, stored["model_type"])
+        in_weights, model, parameters = clock_pizza_mlp.parameters_of(
+            path, state, config_path, stored["model_type"], modulus
+        )
     else:
         operation = _operation(config_path, str(stored["funcs"]), modulus)
         in_weights, model, parameters = _transformer(path, state, config_path, stored, rate)
@@ -105,7 +109,7 @@ def _transformer(
                 f"{config_path}: expected {key} to be off, the only supported setting, got {stored[key]}"
             )
     activation = activation_name(config_path, stored.get("act_fn", "ReLU"))
-    modulus, model, parameters = parameters_of(path, state, "own_code", activation, rate)
+    modulus, model, parameters = parameters_of(path, state, "own_code", activation, rate, 2, int(stored["C"]))
     depth = model.get("n_layers", 1)
     if stored.get("n_layers", 1) != depth:
         raise SltGrokError(

@@ -42,9 +42,9 @@ def recognises(state: Mapping[str, Any]) -> bool:
 
 
 def parameters_of(
-    path: Path, state: Mapping[str, Tensor], config_path: Path, letter: Any
+    path: Path, state: Mapping[str, Tensor], config_path: Path, letter: Any, modulus: int
 ) -> tuple[int, dict[str, Any], dict[str, Tensor]]:
-    """Modulus, model settings and parameters; `letter` is the config's `model_type`.
+    """Modulus, model settings and parameters; `letter` is the config's `model_type`, `modulus` its C.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def parameters_of(
     """
     if letter not in LAYOUTS:
         raise SltGrokError(f"{config_path}: expected model_type to be one of {', '.join(LAYOUTS)}, got {letter!r}")
-    size = sizes(path, state, LAYOUTS[letter])
+    size = sizes(path, state, LAYOUTS[letter], told={"p": modulus})
     settings: dict[str, Any] = {"d_embed": size["d_embed"], "d_mlp": size["d_mlp"], "activation": "relu"}
     first = state["l1.weight"].T
     if letter in ("B", "C"):

@@ -17,6 +17,7 @@ from slt_grok.store.importers.imported import (
     assumed_task,
     check_stored_losses,
     listed_split,
+    number,
     number_in_name,
     run_name,
 )
@@ -33,7 +34,7 @@ LAYOUT = {
 }
 
 
-def recognises(content: Any) -> bool:
+def recognises(path: Path, content: Any) -> bool:
     """Whether a file's content has this layout."""
     return bool({"linear1l.weight", "linear1r.weight"} & set(state_in(content)))  # one may be missing, to be named
 
@@ -45,7 +46,7 @@ def convert(path: Path, content: Any) -> Imported:
     ------
     SltGrokError : tensors that do not make such a network, or an unembedding that is tied to the embedding.
     """
-    if not recognises(content):
+    if not recognises(path, content):
         raise SltGrokError(f"{path}: expected a state dict with linear1l and linear1r")
     state, beside = tensors_of(path, content), beside_state(content)
     embedding, last = state.get("embedding.weight"), state.get("linear2.weight")
@@ -53,7 +54,11 @@ def convert(path: Path, content: Any) -> Imported:
         raise SltGrokError(
             f"{path}: expected linear2.weight with a row for each answer; a tied unembedding is not known"
         )
-    size = sizes(path, state, LAYOUT | ({"linear2.bias": "p"} if "linear2.bias" in state else {}))
+    params = beside.get("params", beside.get("config"))
+    params = params if isinstance(params, Mapping) else {}
+    told = {"p": int(number(path, "p", params["p"]))} if "p" in params else {}
+    layout = LAYOUT | ({"linear2.bias": "p"} if "linear2.bias" in state else {})
+    size = sizes(path, state, layout, told=told)
     parameters = {
         "W_E": state["embedding.weight"],
         "W_left": state["linear1l.weight"].T,
@@ -74,10 +79,9 @@ def convert(path: Path, content: Any) -> Imported:
         "bias_per_token": True,
     }
     notes = ["The file does not say the activation: gelu, the notebook's, is assumed."]
-    params = beside.get("params", beside.get("config"))
-    known = isinstance(params, Mapping) and {"random_seed", "train_frac"} <= set(params)
-    if isinstance(params, Mapping) and params.get("p", size["p"]) != size["p"]:
-        raise SltGrokError(f"{path}: expected weights for p = {params['p']} as its params say, got p = {size['p']}")
+    known = {"random_seed", "train_frac"} <= set(params)
+    if told.get("p", size["p"]) != size["p"]:
+        raise SltGrokError(f"{path}: expected weights for p = {told['p']} as its params say, got p = {size['p']}")
     if known:
         task = {"modulus": size["p"], "operation": "addition"} | _split(path, size["p"], params)
         notes.append(f"The train set is the notebook's for random_seed {params['random_seed']}.")
@@ -88,7 +92,7 @@ def convert(path: Path, content: Any) -> Imported:
         path=path,
         format=NAME,
         config={"name": run_name(path.stem), "task": task, "model": model},
-        step=None if step is None else int(step),
+        step=None if step is None else int(number(path, "step", step)),
         parameters=contiguous(parameters),
         task_known=known,
         notes=notes,

@@ -46,7 +46,11 @@ def tensors_of(path: Path, content: Any) -> dict[str, Tensor]:
 
 
 def sizes(
-    path: Path, state: Mapping[str, Tensor], layout: Mapping[str, str], ignored: Iterable[str] = ()
+    path: Path,
+    state: Mapping[str, Tensor],
+    layout: Mapping[str, str],
+    ignored: Iterable[str] = (),
+    told: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
     """Check a state dict against a layout and return the size of each axis.
 
@@ -56,6 +60,7 @@ def sizes(
     state : name -> tensor.
     layout : name -> its axes in words; `a*b` is an axis of that many entries, `2*a` twice as many.
     ignored : names that may be there and are no weights.
+    told : what a config says of some axes; it decides where two tensors differ and no third one does.
 
     Raises
     ------
@@ -67,7 +72,7 @@ def sizes(
     unknown = sorted(set(state) - set(layout) - set(ignored))
     if unknown:
         raise SltGrokError(f"{path}: expected only the tensors {_summary(layout)}, it also has {unknown[0]}")
-    votes: dict[str, Counter[int]] = {}
+    votes = {axis: Counter([size]) for axis, size in (told or {}).items()}
     for name, words in layout.items():
         tensor, axes = state[name], words.split()
         if tensor.ndim != len(axes):

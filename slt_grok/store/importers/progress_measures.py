@@ -28,10 +28,10 @@ OPERATIONS = {"add": "addition", "subtract": "subtraction", "x2xyy2": "x^2+xy+y^
 RECORDED_EVERY = (1, 10)  # epochs from one entry of a list of losses to the next
 
 
-def recognises(content: Any) -> bool:
-    """Whether a file's content has this layout: transformer weights, and not those of `clock_pizza`."""
+def recognises(path: Path, content: Any) -> bool:
+    """Whether a file has this layout: transformer weights of its code, with its config or not on two positions."""
     layout, positions = layout_of(state_in(content))
-    return layout == "own_code" and positions != 2
+    return layout == "own_code" and (positions != 2 or "config" in beside_state(content))
 
 
 def convert(path: Path, content: Any) -> Imported:
@@ -41,14 +41,19 @@ def convert(path: Path, content: Any) -> Imported:
     ------
     SltGrokError : tensors or a config that do not make a transformer on a supported task.
     """
-    if not recognises(content):
+    if not recognises(path, content):
         raise SltGrokError(f"{path}: expected a transformer on the three tokens [a, b, =]")
     whole = beside_state(content)
     stored = whole.get("config") or {}
     if not isinstance(stored, Mapping):
         raise SltGrokError(f"{path}: expected config to be a table of settings, got {type(stored).__name__}")
     activation = activation_name(path, stored.get("act_type", "ReLU"))
-    modulus, model, parameters = parameters_of(path, tensors_of(path, content), "own_code", activation)
+    vocabulary = int(number(path, "config.p", stored["p"])) + 1 if "p" in stored else None
+    modulus, model, parameters = parameters_of(
+        path, tensors_of(path, content), "own_code", activation, positions=3, vocabulary=vocabulary
+    )
+    if vocabulary not in (None, modulus + 1):
+        raise SltGrokError(f"{path}: expected weights for p = {stored['p']} as its config says, got p = {modulus}")
     depth = model.get("n_layers", 1)
     if stored.get("num_layers", depth) != depth:
         raise SltGrokError(
@@ -62,7 +67,7 @@ def convert(path: Path, content: Any) -> Imported:
         path=path,
         format=NAME,
         config={"name": run_name(path.stem), "task": task, "model": model},
-        step=None if step is None else int(step),
+        step=None if step is None else int(number(path, "epoch", step)),
         parameters=parameters,
         curves=_curves(path, whole, notes),
         settings=settings,
@@ -80,8 +85,6 @@ def _task(path: Path, stored: Mapping[str, Any], modulus: int, notes: list[str])
         return {"modulus": modulus, "operation": "addition", "train_fraction": 1.0}
     if stored["fn_name"] not in OPERATIONS:
         raise SltGrokError(f"{path}: expected fn_name to be one of {list(OPERATIONS)}, got {stored['fn_name']!r}")
-    if stored.get("p", modulus) != modulus:
-        raise SltGrokError(f"{path}: expected weights for p = {stored['p']} as its config says, got p = {modulus}")
     return {
         "modulus": modulus,
         "operation": OPERATIONS[stored["fn_name"]],

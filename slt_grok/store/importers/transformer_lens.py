@@ -21,6 +21,7 @@ from slt_grok.store.importers.imported import (
     activation_name,
     assumed_task,
     check_stored_losses,
+    number,
     number_in_name,
     run_name,
 )
@@ -32,7 +33,7 @@ BIASES = re.compile(r"blocks\.\d+\.attn\.b_[QKVO]|unembed\.b_U")
 LAYER_NORM = re.compile(r"(blocks\.\d+\.ln\d?|ln_final)\.\w+")
 
 
-def recognises(content: Any) -> bool:
+def recognises(path: Path, content: Any) -> bool:
     """Whether a file's content has this layout: transformer weights, W_O with an axis of heads."""
     return layout_of(state_in(content))[0] == "transformer_lens"
 
@@ -45,7 +46,7 @@ def convert(path: Path, content: Any) -> Imported:
     SltGrokError : LayerNorm, biases outside the MLP that are not zero, attention in another direction than ours, or
         tensors that do not make a transformer.
     """
-    if not recognises(content):
+    if not recognises(path, content):
         raise SltGrokError(f"{path}: expected a TransformerLens state dict on the tokens [a, b, =] or [a, b]")
     beside = beside_state(content)
     config = beside.get("config") or {}
@@ -76,7 +77,7 @@ def convert(path: Path, content: Any) -> Imported:
             "task": assumed_task(path, modulus, beside, notes),
             "model": model,
         },
-        step=None if step is None else int(step),
+        step=None if step is None else int(number(path, "epoch", step)),
         parameters=parameters,
         task_known="train_indices" in beside,
         notes=notes,

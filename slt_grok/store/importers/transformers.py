@@ -45,21 +45,37 @@ NO_WEIGHTS = ("attn.mask", "attn.IGNORE")  # constant buffers
 def layout_of(state: Mapping[str, Any]) -> tuple[Layout | None, int | None]:
     """The layout of a transformer's state dict and its number of positions; None for what it does not say.
 
-    W_O tells the layouts apart where a square W_E does not: TransformerLens keeps an axis of heads.
+    TransformerLens has biases of attention and unembedding, and an axis of heads in W_O, as in W_Q.
     """
     if not any(name.startswith("blocks.0.") for name in state):
         return None, None
-    positions, out = state.get("pos_embed.W_pos"), state.get("blocks.0.attn.W_O")
-    layout = "transformer_lens" if isinstance(out, Tensor) and out.ndim == 3 else "own_code"
-    return layout, len(positions) if isinstance(positions, Tensor) and positions.ndim else None
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items() if isinstance(tensor, Tensor)}
+    query, out = (shapes.get(f"blocks.0.attn.{name}", ()) for name in ("W_Q", "W_O"))
+    by_heads = len(query) == len(out) == 3 and query[:1] == out[:1]
+    lens = by_heads or "blocks.0.attn.b_Q" in state or "unembed.b_U" in state
+    positions = shapes.get("pos_embed.W_pos", ())
+    return "transformer_lens" if lens else "own_code", positions[0] if len(positions) == 2 else None
 
 
 def parameters_of(
-    path: Path, state: Mapping[str, Tensor], layout: Layout, activation: str, attention_rate: float = 1.0
+    path: Path,
+    state: Mapping[str, Tensor],
+    layout: Layout,
+    activation: str,
+    attention_rate: float = 1.0,
+    positions: int | None = None,
+    vocabulary: int | None = None,
 ) -> tuple[int, dict[str, Any], dict[str, Tensor]]:
     """Modulus, model settings and parameters of a transformer on [a, b, =] or [a, b].
 
     With three positions the last row of W_E is the '=' token. Of W_U only the p number classes are kept.
+
+    Parameters
+    ----------
+    path, state, layout : the file, its tensors, how they lie.
+    activation, attention_rate : of the network.
+    positions : how many it must have; 2 or 3 where left out.
+    vocabulary : what a config says of the number of tokens.
 
     Raises
     ------
@@ -68,11 +84,11 @@ def parameters_of(
     depth = 1 + max((int(m[1]) for name in state if (m := re.match(r"blocks\.(\d+)\.", name))), default=0)
     of_blocks = {f"blocks.{i}.{name}": axes for i in range(depth) for name, axes in BLOCK[layout].items()}
     ignored = [f"blocks.{i}.{name}" for i in range(depth) for name in NO_WEIGHTS]
-    size = sizes(path, state, NETWORK[layout] | of_blocks, ignored)
-    if size["context"] not in (2, 3):
-        raise SltGrokError(
-            f"{path}: expected pos_embed.W_pos of 2 positions [a, b] or 3 [a, b, =], got {size['context']}"
-        )
+    told = {} if vocabulary is None else {"vocabulary": vocabulary}
+    size = sizes(path, state, NETWORK[layout] | of_blocks, ignored, told)
+    if size["context"] not in ((2, 3) if positions is None else (positions,)):
+        expected = {None: "2 positions [a, b] or 3 [a, b, =]", 2: "2 positions [a, b]", 3: "3 positions [a, b, =]"}
+        raise SltGrokError(f"{path}: expected pos_embed.W_pos of {expected[positions]}, got {size['context']}")
     modulus = size["vocabulary"] - (size["context"] == 3)
     answers = size.get("answers", size["vocabulary"])
     if answers not in (modulus, size["vocabulary"]):
