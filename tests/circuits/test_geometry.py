@@ -1,6 +1,7 @@
 """Clusters of neurons against the ideal disc, torus and clock."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from slt_grok import circuits
 from slt_grok.circuits import geometry
 from slt_grok.interventions import relabel
 from slt_grok.models import OneLayerTransformer, planted
+from slt_grok.store import importers
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 
 from .planted import planted_trajectory
 
+REFERENCE = Path(__file__).parents[2] / ".." / "shared" / "reference"
 P = 31
 
 
@@ -162,6 +165,24 @@ def test_phase_alignment_is_where_the_waves_peak():
     found = geometry.phase_alignment(torch.stack(pre, -1)[None], k)
     assert torch.equal(found[0], left)
     assert torch.equal(found[1], right)
+
+
+@pytest.mark.parametrize(
+    ("name", "disc", "torus"), [("p99zdpze5l", 0.988, 0.699), ("l8k1hzciux", 0.974, 0.689)], ids=["rate 0", "rate 1"]
+)
+def test_published_networks_are_discs_as_published(name, disc, torus):
+    """2512.25060 gives means over its own networks of attention rate 0 and 1, so that one network is only near them."""
+    path = REFERENCE / "checkpoints" / "clock_pizza" / f"model_{name}.pt"
+    if not path.is_file():
+        pytest.skip(f"{path} is absent: the reference checkpoints are not part of the project")
+    network = importers.read(path)
+    module = network.module
+    module.load_state_dict(network.parameters)
+    data = circuits.measure(Trajectory.of(module, network.task), gradient_triples=10)
+    found = data.cka.sel(site="neurons_pre")
+    assert found.sel(cloud="disc") == pytest.approx(disc, abs=0.015)
+    assert found.sel(cloud="torus") == pytest.approx(torus, abs=0.015)
+    assert found.sel(cloud="clock") < 0.03
 
 
 @settings(deadline=None, max_examples=12, derandomize=True)
