@@ -56,7 +56,8 @@ def measure(
     only: Annotated[
         str | None,
         typer.Option(
-            help="Some of circuits, landscape, llc, refined, confound, by commas; all that have settings if left out."
+            help="Some of circuits, landscape, llc, refined, confound, topology, causal, by commas; where left out all "
+            "that have settings, but the last three."
         ),
     ] = None,
     config: Annotated[
@@ -104,13 +105,19 @@ def calibrate(
 
 @app.command("import")
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="Checkpoint files of one network; their numbers are the steps.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Checkpoint files of one network, or a folder of them; their numbers are the steps."),
+    ],
     out: Annotated[Path, typer.Option(help="The run directory to make.")],
     format: Annotated[
-        str | None, typer.Option(help="progress_measures or clock_pizza; recognised where left out.")
+        str | None,
+        typer.Option(
+            help="progress_measures, clock_pizza, transformer_lens or devinterp_mlp; recognised where left out."
+        ),
     ] = None,
 ) -> None:
-    """Bring published checkpoints into a run directory, which `slt-grok measure` then works on."""
+    """Bring checkpoints from elsewhere into a run directory, which `slt-grok measure` then works on."""
     from slt_grok.store import importers
 
     for note in importers.import_run(files, out, format):

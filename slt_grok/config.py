@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from slt_grok import models
 from slt_grok.errors import SltGrokError
 from slt_grok.llc_settings import LLCSettings, RefinedSettings
 from slt_grok.tasks import is_prime
@@ -25,8 +26,9 @@ class TaskSettings(Settings):
     operation: Operation = "addition"
     train_fraction: float = Field(default=0.3, gt=0, le=1)
     split_seed: int = Field(default=0, ge=0)
-    split_rule: Literal["uniform", "progress_measures"] = "uniform"
+    split_rule: Literal["uniform", "progress_measures", "listed"] = "uniform"
     table_seed: int = Field(default=0, ge=0)
+    train_rows: list[Annotated[int, Field(ge=0)]] = Field(default=[], description="the train set, for listed")
 
 
 class TransformerSettings(Settings):
@@ -39,6 +41,21 @@ class TransformerSettings(Settings):
     activation: Activation = "relu"
     layout: Literal["a_b_equals", "a_b"] = "a_b_equals"
     attention_rate: float = Field(default=1.0, ge=0, le=1)
+    d_head: Positive | None = Field(default=None, description="d_model / n_heads where left out")
+
+
+class DeepTransformerSettings(Settings):
+    """See `slt_grok.models.DeepTransformer`."""
+
+    kind: Literal["deep_transformer"]
+    n_layers: Positive = 2
+    d_model: Positive = 128
+    n_heads: Positive = 4
+    d_mlp: Positive = 512
+    activation: Activation = "relu"
+    layout: Literal["a_b_equals", "a_b"] = "a_b"
+    attention_rate: float = Field(default=1.0, ge=0, le=1)
+    d_head: Positive | None = Field(default=None, description="d_model / n_heads where left out")
 
 
 class MLPSettings(Settings):
@@ -50,6 +67,19 @@ class MLPSettings(Settings):
     combine: Literal["sum", "concatenation"] = "concatenation"
     activation: Activation = "gelu"
     output_bias: bool = False
+    separate_embeddings: bool = False
+    bias_per_token: bool = False
+
+
+class DeepMLPSettings(Settings):
+    """See `slt_grok.models.DeepMLP`."""
+
+    kind: Literal["deep_mlp"]
+    d_embed: Positive = 256
+    d_mlp: Positive = 256
+    d_second: Positive | None = Field(default=None, description="d_mlp where left out")
+    activation: Activation = "relu"
+    bias_per_token: bool = False
 
 
 class QuadraticSettings(Settings):
@@ -60,11 +90,18 @@ class QuadraticSettings(Settings):
     activation: Activation = "quadratic"
 
 
-ModelSettings = Annotated[TransformerSettings | MLPSettings | QuadraticSettings, Field(discriminator="kind")]
+ModelSettings = Annotated[
+    TransformerSettings | DeepTransformerSettings | MLPSettings | DeepMLPSettings | QuadraticSettings,
+    Field(discriminator="kind"),
+]
 
 
 class CircuitsSettings(Settings):
-    """See `slt_grok.circuits.measure`; there is nothing to set."""
+    """See `slt_grok.circuits.measure`."""
+
+    gradient_triples: int | None = Field(
+        default=6000, ge=2, description="triples that gradient symmetricity is the mean over; null takes all p^3"
+    )
 
 
 class LandscapeSettings(Settings):
@@ -73,6 +110,23 @@ class LandscapeSettings(Settings):
     hessian_checkpoints: int = Field(default=12, ge=0, description="the Hessian is taken at this many checkpoints")
     probes: int = Field(default=12, ge=2, description="random vectors of the trace estimate")
     eigenvalues: Positive = 3
+    seed: int = Field(default=0, ge=0)
+
+
+class TopologySettings(Settings):
+    """See `slt_grok.circuits.topology`."""
+
+    checkpoints: Positive = Field(default=3, description="the topology is measured at this many checkpoints")
+    landmarks: int = Field(default=150, ge=20)
+    threshold: float = Field(default=0.5, gt=0)
+
+
+class CausalSettings(Settings):
+    """See `slt_grok.circuits.causal`."""
+
+    checkpoints: Positive = Field(default=8, description="the causal tests are made at this many checkpoints")
+    draws: int = Field(default=3, ge=2, description="random sets of frequencies, shifts and renamings of the tokens")
+    others: Positive = Field(default=10, description="other frequencies that are removed one at a time")
     seed: int = Field(default=0, ge=0)
 
 
@@ -95,6 +149,8 @@ class RunConfig(Settings):
     landscape: LandscapeSettings | None = LandscapeSettings()
     llc: LLCSettings | None = None
     refined: RefinedSettings | None = Field(default=None, description="what it leaves out is as in llc")
+    topology: TopologySettings | None = TopologySettings()
+    causal: CausalSettings | None = CausalSettings()
     transitions: TransitionsSettings = TransitionsSettings()
     source: dict[str, Any] | None = Field(default=None, description="where imported networks come from")
 
@@ -166,7 +222,7 @@ def parse_config(content: Any, origin: str) -> RunConfig:
 
 def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
-    kinds = {"transformer", "mlp", "quadratic"}
+    kinds = set(models.KINDS)
     key = ".".join(str(part) for part in first["loc"] if part not in kinds)
     match first["type"]:
         case "extra_forbidden":

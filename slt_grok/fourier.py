@@ -53,6 +53,18 @@ def transform(table: Tensor) -> Tensor:
     return _basis(table.shape[-2]) @ table
 
 
+def project(table: Tensor, frequencies: Tensor) -> Tensor:
+    """P_K f, the part of functions of t in span{cos w_k t, sin w_k t : k in K}.
+
+    Parameters
+    ----------
+    table : functions of t, (..., p, d).
+    frequencies : K as a bool mask, ((p-1)/2,), or (..., (p-1)/2) with a K for each table.
+    """
+    rows = _basis(table.shape[-2])[1:].to(table.dtype)
+    return rows.T @ ((rows @ table) * frequencies.repeat_interleave(2, -1)[..., None])
+
+
 def transform_grid(grid: Tensor) -> Tensor:
     """Components F[i, j] = sum_ab basis[i, a] basis[j, b] grid[a, b] of functions on the grid, (..., p, p)."""
     rows = _basis(grid.shape[-1])

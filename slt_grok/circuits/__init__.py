@@ -1,4 +1,8 @@
-"""The Fourier circuit along training: spectra, key frequencies, neuron clusters, restricted and excluded losses.
+"""The Fourier circuit along training: every published measure of it, in one dataset with formulas and sources.
+
+Spectra, key frequencies, restricted and excluded losses (`progress`, `spectrum`), clusters and phases of neurons
+(`neurons`, `phases`, `geometry`), attention heads (`attention`), clock and pizza (`clock_pizza`,
+`gradient_symmetricity`), margins (`margins`).
 
 >>> from slt_grok import circuits, trajectory
 >>> networks = trajectory("runs/quickstart")

@@ -17,19 +17,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from slt_grok import fourier
+from slt_grok.fourier import project
 
 
 def sample_losses(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy -log softmax(L)[label] in nats: (N, n, p), (n,) -> (N, n)."""
     losses = cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)), reduction="none")
     return losses.unflatten(0, (len(logits), -1))
-
-
-def project(table: Tensor, frequencies: Tensor) -> Tensor:
-    """sum_{k in K} P_k L as a table over (s, c), from M (N, s, c)."""
-    rows = fourier.basis(table.shape[-1])[1:]
-    kept = frequencies.repeat_interleave(2, -1)[..., None]
-    return rows.T @ ((rows @ table) * kept)
 
 
 def restricted_sum(table: Tensor, frequencies: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What the weights alone say: spectra, key frequencies by their power, Gini coefficients.
 
-Sources: Nanda et al. 2301.05217, section 4.1 (embedding), section 4.2 (neuron-logit map), section 5.1 (Gini).
+Sources: Nanda et al. 2301.05217, section 4.1 (embedding), section 4.2 (neuron-logit map, its rank), section 5.1
+(Gini); Furuta et al. 2402.16726 (Fourier frequency density, Fourier coefficient ratio).
 No paper publishes a threshold for key frequencies; ours is `KEY_POWER_RATIO`.
 """
 
@@ -13,6 +14,8 @@ from slt_grok import fourier
 # 1 / ((p-1)/2). Gaussian tables of 12 columns stay below 2.5 at p = 113; key frequencies of published networks
 # lie above 3.5. The rule can name at most (p-1)/6 frequencies.
 KEY_POWER_RATIO = 3.0
+RANK_SHARE = 0.99  # of the squared norm; ours, the paper says about ten directions by eye
+DENSITY_THRESHOLD = 0.5  # of the largest norm (2402.16726)
 
 
 def power_share(table: Tensor) -> Tensor:
@@ -62,3 +65,33 @@ def agreement(*masks: Tensor) -> Tensor:
         index.append(torch.where(union > 0, (a & b).sum(-1) / union.clamp(min=1).double(), 1.0))
     nothing = ~torch.stack(masks).any(0).any(-1)
     return torch.stack(index).mean(0).masked_fill(nothing, torch.nan)
+
+
+def rank(matrix: Tensor) -> Tensor:
+    """Least number of singular directions that hold 99% of the squared norm of W_L without its mean over the answers.
+
+    W_L (N, width, p) -> int64 (N,), 0 for a matrix of equal columns.
+    """
+    power = torch.linalg.svdvals(matrix - matrix.mean(-1, keepdim=True)).square()
+    short = power.cumsum(-1) < RANK_SHARE * power.sum(-1, keepdim=True)
+    return torch.where(power.sum(-1) > 0, short.sum(-1) + 1, 0)
+
+
+def frequency_density(table: Tensor) -> Tensor:
+    """Share of the p-1 norms of a table's cosine and sine components over half of the largest: (N, p, d) -> (N,).
+
+    In [1/(p-1), 1], low for a sparse table; 0 where there is nothing but the constant.
+    """
+    norms = fourier.transform(table)[..., 1:, :].norm(dim=-1)
+    return (norms > DENSITY_THRESHOLD * norms.amax(-1, keepdim=True)).double().mean(-1)
+
+
+def coefficient_ratio(table: Tensor) -> Tensor:
+    """Mean over k of min(c_k^2 / s_k^2, s_k^2 / c_k^2), norms of cosine and sine components: (N, p, d) -> (N,).
+
+    In [0, 1]; 1 where cosine and sine are in balance at every frequency, 0 where one of them is missing. Frequencies
+    without either are left out; NaN where there is none.
+    """
+    squares = fourier.transform(table)[..., 1:, :].square().sum(-1).unflatten(-1, (-1, 2))
+    nothing = squares.sum(-1) <= 1e-24 * table.square().sum((-1, -2))[..., None]  # rounding, not a signal
+    return (squares.amin(-1) / squares.amax(-1)).masked_fill(nothing, torch.nan).nanmean(-1)

@@ -1,7 +1,8 @@
 """Embedding MLPs with one hidden layer: the two tokens' embeddings are summed or concatenated.
 
-Sum is the model alpha of Zhong et al. 2306.17844; concatenation, written as two maps whose outputs add up, is
-the network of the grokking notebook of devinterp and model delta of 2306.17844.
+Sum is the model alpha of Zhong et al. 2306.17844, with separate embeddings its alpha'; concatenation, written as two
+maps whose outputs add up, is its model delta and the network of the grokking notebook of devinterp, whose two maps
+have a bias each.
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,9 @@ from slt_grok.models.sites import At, ModularNetwork, activation_function, passt
 class EmbeddingMLP(ModularNetwork):
     """logits = act(h) W_U + b_U with h = (E_a + E_b) W_in + b_in, or h = E_a W_left + E_b W_right + b_in.
 
+    With separate embeddings E_a is a row of W_E_left and E_b one of W_E_right, and the site `embedding` is the table
+    [W_E_left, W_E_right] of shape (p, 2 d_embed).
+
     Parameters
     ----------
     modulus : p.
@@ -25,14 +29,14 @@ class EmbeddingMLP(ModularNetwork):
     combine : `sum` or `concatenation`.
     activation : `relu`, `gelu` or `quadratic`.
     output_bias : whether there is a bias b_U.
+    separate_embeddings : whether the two tokens have embeddings of their own.
+    bias_per_token : whether the maps of a concatenation have a bias each, b_left and b_right, in place of b_in.
 
     Raises
     ------
-    SltGrokError : an unknown `combine` or activation.
+    SltGrokError : an unknown `combine` or activation, or `bias_per_token` without concatenation.
     """
 
-    W_E: nn.Parameter
-    b_in: nn.Parameter
     W_U: nn.Parameter
     b_U: nn.Parameter
 
@@ -44,15 +48,21 @@ class EmbeddingMLP(ModularNetwork):
         combine: Literal["sum", "concatenation"] = "concatenation",
         activation: str = "gelu",
         output_bias: bool = False,
+        separate_embeddings: bool = False,
+        bias_per_token: bool = False,
     ) -> None:
         super().__init__(modulus)
         if combine not in ("sum", "concatenation"):
             raise SltGrokError(f"model.combine: expected 'sum' or 'concatenation', got {combine!r}")
+        if bias_per_token and combine == "sum":
+            raise SltGrokError("model.bias_per_token: expected combine 'concatenation', where the tokens have two maps")
         self.activation = activation_function(activation)
+        self.embeddings = ["W_E_left", "W_E_right"] if separate_embeddings else ["W_E"]
         self.inputs = ["W_in"] if combine == "sum" else ["W_left", "W_right"]
-        shapes: dict[str, tuple[int, ...]] = {"W_E": (modulus, d_embed)}
+        self.biases = ["b_left", "b_right"] if bias_per_token else ["b_in"]
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(self.embeddings, (modulus, d_embed))
         shapes |= dict.fromkeys(self.inputs, (d_embed, d_mlp))
-        shapes |= {"b_in": (d_mlp,), "W_U": (d_mlp, modulus)}
+        shapes |= dict.fromkeys(self.biases, (d_mlp,)) | {"W_U": (d_mlp, modulus)}
         if output_bias:
             shapes["b_U"] = (modulus,)
         for name, shape in shapes.items():
@@ -62,7 +72,7 @@ class EmbeddingMLP(ModularNetwork):
         """torch's defaults: embedding N(0, 1), linear maps and biases uniform in +-1/sqrt(fan in)."""
         with torch.no_grad():
             for name, parameter in self.named_parameters():
-                if name == "W_E":
+                if name in self.embeddings:
                     parameter.normal_(generator=generator)
                 else:
                     fan_in = (self.W_U if name in ("W_U", "b_U") else getattr(self, self.inputs[0])).shape[0]
@@ -71,22 +81,25 @@ class EmbeddingMLP(ModularNetwork):
 
     def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
         """Logits (n, p); see the package's docstring for the sites."""
-        table = at("embedding", self.W_E)
+        tables = at("embedding", torch.cat([getattr(self, name) for name in self.embeddings], -1))
+        tables = tables.chunk(len(self.embeddings), -1)
+        tokens = pairs.unbind(-1)
         maps = [getattr(self, name) for name in self.inputs]
         # each token meets each map once, then the p rows are looked up for the n pairs
-        halves = [look_up(token, table @ maps[i % len(maps)]) for i, token in enumerate(pairs.unbind(-1))]
-        pre = at("neurons_pre", halves[0] + halves[1] + self.b_in)
+        halves = [look_up(token, tables[i % len(tables)] @ maps[i % len(maps)]) for i, token in enumerate(tokens)]
+        pre = at("neurons_pre", halves[0] + halves[1] + sum(getattr(self, name) for name in self.biases))
         logits = at("neurons_post", self.activation(pre)) @ self.W_U
         return at("logits", logits + self.b_U if "b_U" in self._parameters else logits)
 
-    @staticmethod
-    def token_roles() -> Mapping[str, tuple[str, int]]:
-        """The input tokens are rows of W_E, the answers columns of W_U and entries of b_U."""
-        return {"input": ("W_E", -2), "output": ("W_U", -1), "output_bias": ("b_U", -1)}
+    def token_roles(self) -> Mapping[str, tuple[str, int]]:
+        """The input tokens are rows of the embeddings, the answers columns of W_U and entries of b_U."""
+        sides = ("left", "right") if len(self.embeddings) == 2 else ("input",)
+        inputs = {side: (name, -2) for side, name in zip(sides, self.embeddings, strict=True)}
+        return {**inputs, "output": ("W_U", -1), "output_bias": ("b_U", -1)}
 
     def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """W_E, (..., p, d_embed)."""
-        return parameters["W_E"]
+        """W_E, (..., p, d_embed), or [W_E_left, W_E_right], (..., p, 2 d_embed)."""
+        return torch.cat([parameters[name] for name in self.embeddings], -1)
 
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """W_L = W_U, (..., d_mlp, p)."""

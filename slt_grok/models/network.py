@@ -18,6 +18,7 @@ from slt_grok.tasks import ModularTask
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Parameters = Mapping[str, Tensor]
+Call = Callable[[nn.Module, dict[str, Any], tuple[Any, ...], dict[str, Any]], Tensor]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -36,11 +37,13 @@ class Network:
     task : what it learned; None for a network from elsewhere.
     loss : (outputs, targets) -> losses of the samples, or their mean. Outputs are cast to float64 before, since a
         loss near 1e-8 is below what float32 resolves.
+    call : (module, parameters, arguments, options) -> outputs; an intervention puts another in its place.
     """
 
     module: nn.Module
     task: ModularTask | None = None
     loss: Loss = cross_entropy
+    call: Call = functional_call
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "module", deepcopy(self.module).eval().requires_grad_(False))
@@ -52,7 +55,7 @@ class Network:
 
     def outputs(self, parameters: Parameters, inputs: Tensor, **options: Any) -> Tensor:
         """The module's outputs for one set of parameters."""
-        return functional_call(self.module, dict(parameters), (inputs,), options)
+        return self.call(self.module, dict(parameters), (inputs,), options)
 
     def mean_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Tensor:
         """Mean loss over the samples for one set of parameters, a float64 scalar."""

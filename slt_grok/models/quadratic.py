@@ -40,8 +40,7 @@ class QuadraticNetwork(ModularNetwork):
         pre = at("neurons_pre", look_up(a, left) + look_up(b, right))
         return at("logits", at("neurons_post", self.activation(pre)) @ self.W)
 
-    @staticmethod
-    def token_roles() -> Mapping[str, tuple[str, int]]:
+    def token_roles(self) -> Mapping[str, tuple[str, int]]:
         """The input tokens are rows of U and V, the answers columns of W."""
         return {"left": ("U", -2), "right": ("V", -2), "output": ("W", -1)}
 

@@ -64,9 +64,8 @@ class ModularNetwork(nn.Module, ABC):
     def initialise(self, generator: torch.Generator) -> None:
         """Draw fresh weights in place, all from `generator`."""
 
-    @staticmethod
     @abstractmethod
-    def token_roles() -> Mapping[str, tuple[str, int]]:
+    def token_roles(self) -> Mapping[str, tuple[str, int]]:
         """Which axis of which parameter runs over Z_p: role -> (name, axis counted from the end)."""
 
     @abstractmethod

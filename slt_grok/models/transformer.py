@@ -19,21 +19,34 @@ from slt_grok.errors import SltGrokError
 from slt_grok.models.sites import At, ModularNetwork, activation_function, passthrough
 
 
+def head_width(d_model: int, n_heads: int, d_head: int | None) -> int:
+    """The width of a head: as given, or d_model / n_heads.
+
+    Raises
+    ------
+    SltGrokError : none is given and d_model is not a multiple of n_heads.
+    """
+    if d_head is None and d_model % n_heads:
+        raise SltGrokError(f"model.d_model: expected a multiple of n_heads = {n_heads}, got {d_model}; or give d_head")
+    return d_head or d_model // n_heads
+
+
 class OneLayerTransformer(ModularNetwork):
     """One block of attention and MLP between an embedding and an unembedding.
 
     Parameters
     ----------
     modulus : p.
-    d_model, n_heads, d_mlp : widths; d_head is d_model / n_heads.
+    d_model, n_heads, d_mlp : widths.
     activation : `relu`, `gelu` or `quadratic`.
     layout : `a_b_equals` for the tokens [a, b, =], causal; `a_b` for [a, b], unmasked.
     attention_rate : alpha in M' = alpha M + (1 - alpha) J with J all ones, rows not renormalised (2306.17844);
         1 is ordinary attention.
+    d_head : width of a head; d_model / n_heads where left out.
 
     Raises
     ------
-    SltGrokError : d_model is not a multiple of n_heads, an unknown layout or activation.
+    SltGrokError : d_model is not a multiple of n_heads and no d_head is given, an unknown layout or activation.
     """
 
     W_E: nn.Parameter
@@ -57,16 +70,15 @@ class OneLayerTransformer(ModularNetwork):
         activation: str = "relu",
         layout: Literal["a_b_equals", "a_b"] = "a_b_equals",
         attention_rate: float = 1.0,
+        d_head: int | None = None,
     ) -> None:
         super().__init__(modulus)
-        if d_model % n_heads:
-            raise SltGrokError(f"model.d_model: expected a multiple of n_heads = {n_heads}, got {d_model}")
         if layout not in ("a_b_equals", "a_b"):
             raise SltGrokError(f"model.layout: expected 'a_b_equals' or 'a_b', got {layout!r}")
         self.activation = activation_function(activation)
         self.attention_rate = attention_rate
         self.layout = layout
-        d_head = d_model // n_heads
+        d_head = head_width(d_model, n_heads, d_head)
         context, vocabulary = (3, modulus + 1) if layout == "a_b_equals" else (2, modulus)
         for name, shape in {
             "W_E": (vocabulary, d_model),
@@ -132,8 +144,7 @@ class OneLayerTransformer(ModularNetwork):
         post = at("neurons_post", self.activation(pre))
         return at("logits", (residual + post @ self.W_out + self.b_out) @ self.W_U)
 
-    @staticmethod
-    def token_roles() -> Mapping[str, tuple[str, int]]:
+    def token_roles(self) -> Mapping[str, tuple[str, int]]:
         """The input tokens are rows of W_E, the answers columns of W_U."""
         return {"input": ("W_E", -2), "output": ("W_U", -1)}
 

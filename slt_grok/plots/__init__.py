@@ -1,9 +1,12 @@
 """Figures: functions of datasets that return a matplotlib `Figure`."""
 
+from slt_grok.plots.causal import causal
 from slt_grok.plots.confound import confound
 from slt_grok.plots.llc_curve import llc_curve
 from slt_grok.plots.llc_diagnostics import llc_diagnostics
 from slt_grok.plots.llc_traces import llc_traces
+from slt_grok.plots.persistence import persistence_diagrams
+from slt_grok.plots.phase_alignment import phase_alignment
 from slt_grok.plots.phase_transition import phase_transition
 from slt_grok.plots.refined_llc import refined_llc
 from slt_grok.plots.saving import save
@@ -11,12 +14,15 @@ from slt_grok.plots.sensitivity import llc_by_gamma, llc_by_step
 from slt_grok.plots.spectrum import spectrum
 
 __all__ = [
+    "causal",
     "confound",
     "llc_by_gamma",
     "llc_by_step",
     "llc_curve",
     "llc_diagnostics",
     "llc_traces",
+    "persistence_diagrams",
+    "phase_alignment",
     "phase_transition",
     "refined_llc",
     "save",

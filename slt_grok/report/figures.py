@@ -114,6 +114,21 @@ def confound(dataset: xr.Dataset, folder: Path) -> list[Shown]:
     return by_seed(plots.confound, dataset, folder, "confound", caption)
 
 
+def causal(dataset: xr.Dataset, folder: Path) -> list[Shown]:
+    """Interventions on the circuit beside their controls, a figure for each seed."""
+
+    def caption(note: str) -> str:
+        return (
+            f"Interventions in the planes of the circuit's frequencies at the last checkpoint{note}, and the same on "
+            "controls. One frequency at a time: the smallest effect over the circuit, the largest over all others. "
+            "Rotation and the planes of another token are of the first token alone, and answers count as moved where "
+            "they are those of the token that gave its planes. Below, what rotation moves over training, with the "
+            "circuit's frequencies doubled counted to it (solid) or not (dashed)."
+        )
+
+    return by_seed(plots.causal, dataset, folder, "causal", caption)
+
+
 def spectrum(circuits: xr.Dataset, folder: Path) -> list[Shown]:
     """Embedding spectrum and neuron clusters, a figure for each seed."""
 

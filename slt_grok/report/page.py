@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from slt_grok.errors import SltGrokError
-from slt_grok.report import attribution, figures, tables, trust
+from slt_grok.report import attribution, causal, figures, tables, trust
 from slt_grok.report.caveats import caveats
 from slt_grok.report.findings import Config, Datasets, Summary, by_seed, effective, headline, sections
 from slt_grok.store import RunDirectory, atomic
@@ -23,6 +23,7 @@ SHOWN = (
     "refined",
     "calibration",
     "confound",
+    "causal",
     "transitions",
 )
 
@@ -107,7 +108,10 @@ def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) ->
         made = [tables.events(summary, "Order of events")]
         made += [tables.events(one, f"Seed {seed}", folded=True) for seed, one in by_seed(summary).items()]
         part.tables.extend(table for table in made if table.rows)
-    after = {"Local learning coefficient": _beside_llc(datasets, folder)}
+    after = {
+        "Local learning coefficient": _beside_llc(datasets, folder),
+        "Fourier circuit": _beside_circuit(datasets, folder),
+    }
     return [shown for title, part in found.items() for shown in (part, *after.get(title, []))]
 
 
@@ -123,6 +127,17 @@ def _beside_llc(datasets: Datasets, folder: Path) -> list[Part]:
     if found := datasets.get("confound"):
         parts.append(Part("LLC and weight scale", trust.confound(found), figures.confound(found, folder), []))
     return parts
+
+
+def _beside_circuit(datasets: Datasets, folder: Path) -> list[Part]:
+    """Whether the circuit is what computes: interventions in its planes."""
+    if not (found := datasets.get("causal")):
+        return []
+    return [
+        Part(
+            "Causal tests of the circuit", causal.sentences(found), figures.causal(found, folder), causal.tables(found)
+        )
+    ]
 
 
 def subtitle(config: Config) -> str:

@@ -6,6 +6,8 @@ containers (`weights_only=True`).
 
 import json
 import os
+import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,11 +94,21 @@ def read_torch(path: Path) -> Any:
     SltGrokError : the file is missing, cut short, or holds objects that would need code to be executed.
     """
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
+        with warnings.catch_warnings(action="ignore"):  # what torch says of a foreign file is in the sentence below
+            return torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError as error:
         raise SltGrokError(f"{path}: no such checkpoint") from error
     except Exception as error:  # torch raises a dozen kinds for a cut or foreign file
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        message = str(error).strip()
+        wanted = re.search(r"GLOBAL (\S+)", message)
+        if wanted:
+            raise SltGrokError(
+                f"{path}: refused, since reading it would execute code of {wanted[1]}; expected tensors and plain "
+                f"containers alone, as torch.save(model.state_dict(), ...) writes them"
+            ) from error
+        reason = message.splitlines()[0] if message else type(error).__name__
+        if "weights_only" in reason:  # torch's advice would be to execute what is in the file
+            reason = "refused: it is no torch file, or a pickle that could execute code"
         raise SltGrokError(
-            f"{path}: expected a whole torch checkpoint of tensors and plain containers ({first_line})"
+            f"{path}: expected a whole torch checkpoint of tensors and plain containers ({reason})"
         ) from error

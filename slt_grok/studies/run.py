@@ -21,18 +21,20 @@ from slt_grok.progress import progress
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.store.run_directory import changed_keys
+from slt_grok.studies.causal import measure_causal
 from slt_grok.studies.confound import measure_confound
 from slt_grok.studies.llc import calibrated, measure_llc
 from slt_grok.studies.milestones import spread
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.refined import measure_refined
 from slt_grok.studies.shards import measure_in_shards
+from slt_grok.studies.topology import measure_topology
 from slt_grok.tasks import ModularTask
 from slt_grok.training import train
 from slt_grok.trajectories import Trajectory
 
-MEASUREMENTS = ("circuits", "landscape", "llc", "refined", "confound")
-ONLY_WHEN_ASKED = ("confound",)
+MEASUREMENTS = ("circuits", "landscape", "llc", "refined", "confound", "topology", "causal")
+ONLY_WHEN_ASKED = ("confound", "topology", "causal")
 OVER_TRAINING = ("training", "circuits", "landscape", "llc")  # what transitions are found in
 
 
@@ -69,9 +71,9 @@ def measure_run(
     Parameters
     ----------
     path : a run directory with checkpoints.
-    only : which of `circuits`, `landscape`, `llc`, `refined`, `confound`; where left out all that have settings, but
-        the last. A run whose configuration has none for `llc` uses those of its calibration, if there is one;
-        `confound` has those of `llc`.
+    only : which of `circuits`, `landscape`, `llc`, `refined`, `confound`, `topology`, `causal`; where left out all
+        that have settings, but the last three. A run whose configuration has none for `llc` uses those of its
+        calibration, if there is one; `confound` has those of `llc`.
     settings : measurement settings to use instead of the run's own.
     label : what is measured is kept as MEASUREMENT@LABEL, beside what there is.
 
@@ -149,7 +151,7 @@ def _circuits(run: RunDirectory, label: str, s: Any, trajectory: Trajectory, con
     run.write_measurement(f"{label}@null", circuits.null(last), content)
 
     def measure(shard: Trajectory, done: Any) -> xr.Dataset:
-        return circuits.measure(shard, keys, lambda n, total: done(n / total))
+        return circuits.measure(shard, keys, lambda n, total: done(n / total), s.gradient_triples)
 
     return measure_in_shards(
         run, label, trajectory, measure, content, size=8,
@@ -187,6 +189,8 @@ STAGES = {
     "circuits": _circuits,
     "landscape": _landscape,
     "refined": measure_refined,
+    "topology": measure_topology,
+    "causal": measure_causal,
 }
 
 

@@ -43,22 +43,27 @@ class ModularTask:
     train_fraction : share of the pairs to train on, in (0, 1]; the train set has int(train_fraction p^2) pairs.
     split_seed : which pairs.
     split_rule : `uniform` permutes the pairs by numpy's generator; `progress_measures` is the exact split of
-        the code of 2301.05217: `random.seed(s)`, shuffle the list of (i, j, p), take the first ones.
+        the code of 2301.05217: `random.seed(s)`, shuffle the list of (i, j, p), take the first ones; `listed` is
+        given by `train_rows`.
     table_seed : seed of the random table.
+    train_rows : the rows of `inputs` that were trained on, for `listed`: a split made elsewhere.
 
     Raises
     ------
-    SltGrokError : an unknown operation, p < 3, or a fraction that leaves no train pair.
+    SltGrokError : an unknown operation, p < 3, a fraction that leaves no train pair, or rows that are not different
+        numbers in 0..p^2 - 1.
     """
 
     modulus: int
     operation: str = "addition"
     train_fraction: float = 0.3
     split_seed: int = 0
-    split_rule: Literal["uniform", "progress_measures"] = "uniform"
+    split_rule: Literal["uniform", "progress_measures", "listed"] = "uniform"
     table_seed: int = 0
+    train_rows: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "train_rows", tuple(self.train_rows))  # a list where it comes from a file
         if self.modulus < 3:
             raise SltGrokError(f"task.modulus: expected an integer of at least 3, got {self.modulus}")
         if self.operation not in (*OPERATIONS, "random_table"):
@@ -70,6 +75,11 @@ class ModularTask:
                 f"task.train_fraction: expected a share in (0, 1] that leaves at least one train pair, "
                 f"got {self.train_fraction}"
             )
+        rows = set(self.train_rows)
+        if bool(rows) != (self.split_rule == "listed") or len(rows) < len(self.train_rows):
+            raise SltGrokError("task.train_rows: expected different rows with split_rule listed, and none without")
+        if rows and not 0 <= min(rows) <= max(rows) < self.modulus**2:
+            raise SltGrokError(f"task.train_rows: expected rows in 0..{self.modulus**2 - 1}")
 
     @cached_property
     def inputs(self) -> Tensor:
@@ -89,6 +99,9 @@ class ModularTask:
     @cached_property
     def _order(self) -> Tensor:
         p = self.modulus
+        if self.split_rule == "listed":
+            rest = sorted(set(range(p * p)) - set(self.train_rows))
+            return torch.tensor([*self.train_rows, *rest])
         if self.split_rule == "progress_measures":
             pairs = [(i, j) for i in range(p) for j in range(p)]
             # the shuffle depends on the list's length alone, so that the '=' token can be left out
@@ -99,7 +112,7 @@ class ModularTask:
 
     def indices(self, split: Split) -> Tensor:
         """Rows of `inputs` in a split, int64; `test` is empty where everything is trained on."""
-        size = int(self.train_fraction * self.modulus**2)
+        size = len(self.train_rows) or int(self.train_fraction * self.modulus**2)
         match split:
             case "train":
                 return self._order[:size]

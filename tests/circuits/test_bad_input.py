@@ -5,6 +5,7 @@ from torch import nn
 
 from slt_grok import circuits
 from slt_grok.errors import SltGrokError
+from slt_grok.interventions import planes
 from slt_grok.models import QuadraticNetwork
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
@@ -37,6 +38,27 @@ def test_no_task(entry):
 def test_a_mask_of_another_shape_or_kind(mask):
     with pytest.raises(SltGrokError, match=r"circuit_frequency: expected a bool mask of shape \(6,\)"):
         circuits.measure(planted_trajectory(13, [2]), mask)
+
+
+@pytest.mark.parametrize("number", [1, 0, -5])
+def test_too_few_triples(number):
+    with pytest.raises(SltGrokError, match=f"gradient_triples: expected 2 to 125 triples, got {number}"):
+        circuits.measure(planted_trajectory(5, [1]), gradient_triples=number)
+
+
+def test_more_triples_than_there_are_are_all_of_them():
+    few = planted_trajectory(5, [1])
+    found = [circuits.measure(few, gradient_triples=n) for n in (10**9, None)]
+    assert [float(data.gradient_symmetricity_se) for data in found] == [0, 0]
+    assert [data.gradient_symmetricity.attrs["triples"] for data in found] == [125, 125]
+
+
+@pytest.mark.parametrize("site", ["neurons_post", "embedding_first"])
+def test_an_intervention_inside_the_network_leaves_no_gradients_to_tokens(site):
+    changed = planes.remove(planted_trajectory(5, [1, 2]), np.array([True, False]), site)
+    data = circuits.measure(changed)
+    assert np.isnan(data.gradient_symmetricity)
+    assert np.isfinite(data.loss.sel(split="all"))
 
 
 def test_a_network_that_is_zero_measures_without_a_complaint():

@@ -79,3 +79,48 @@ def test_clusters_count_neurons_over_the_threshold():
     belongs = neurons.in_cluster(share)
     assert belongs.tolist() == [[True, False, True, True]]
     assert neurons.cluster_sizes(share, belongs).tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_directions_are_explained_by_the_part_that_is_their_wave(sign):
+    """MLP output cos-part u^T x = 3 cos w_2 s + 1 + cos w_4 a, sin-part 2 sin w_2 s, and nothing but noise at 5."""
+    s = A + sign * B
+    made = [3 * (2 * s).cos() + 1 + (4 * A).cos(), 2 * (2 * s).sin(), (7 * A).cos(), (2 * s).sin()]
+    t = 2 * math.pi * torch.arange(P, dtype=torch.float64) / P
+    to_logits = torch.stack([5 * (2 * t).cos(), 0.1 * (2 * t).sin(), (5 * t).sin(), torch.zeros_like(t)])
+    found = neurons.direction_fve(torch.stack(made, -1)[None], to_logits[None], sign)
+    assert found.shape == (1, 29, 2)
+    assert found[0, 1].tolist() == pytest.approx([9 / 10, 1], abs=1e-12)
+    assert found[0, 4, 1].item() == pytest.approx(0, abs=1e-12)
+
+
+def test_directions_that_are_not_read_have_no_share():
+    post = torch.ones(1, P * P, 2, dtype=torch.float64)
+    assert neurons.direction_fve(post, torch.zeros(1, 2, P, dtype=torch.float64)).isnan().all()
+
+
+def test_polynomials_keep_what_has_degree_two_in_one_frequency():
+    own = 5 * (3 * A).cos() * (3 * B + 2).cos() + (3 * B).sin() - 7
+    rest = (4 * A).cos() + (3 * A).cos() * (5 * B).sin() + (6 * (A + B)).cos()
+    post = torch.stack([own + rest, own, rest], -1)[None]
+    found = neurons.polynomials(post, torch.tensor([[3, 3, 9]]))
+    expected = torch.stack([own, own, torch.zeros_like(own)], -1)[None]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-11)
+
+
+def test_polynomials_explain_what_the_fve_says():
+    post = torch.rand(2, P * P, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    frequency = torch.tensor([[1, 29, 7], [3, 3, 20]])
+    left = post - neurons.polynomials(post, frequency)
+    share = 1 - left.square().sum(1) / (post - post.mean(1, keepdim=True)).square().sum(1)
+    expected = neurons.fraction_of_variance_explained(post).gather(2, frequency[..., None] - 1)[..., 0]
+    torch.testing.assert_close(share, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_silent_neurons_are_no_part_of_the_share():
+    noise = torch.rand(P * P, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    post = torch.stack([A.cos(), B.cos() + 5, 1e-7 * noise + 3, noise, torch.zeros_like(A)], -1)[None]
+    belongs = neurons.in_cluster(neurons.fraction_of_variance_explained(post))
+    assert belongs.tolist() == [[True, True, False, False, False]]
+    assert neurons.share_in_cluster(post, belongs).item() == pytest.approx(2 / 3)
+    assert neurons.share_in_cluster(0 * post, belongs).item() == 0

@@ -48,3 +48,45 @@ def test_agreement():
     # third: 1/2, 0/3, 1/3; fourth: two empty sets agree, the others do not
     expected = torch.tensor([1, math.nan, (1 / 2 + 0 + 1 / 3) / 3, 1 / 3], dtype=torch.float64)
     torch.testing.assert_close(found, expected, equal_nan=True)
+
+
+def test_rank_counts_the_directions_of_the_answers():
+    t = 2 * math.pi * torch.arange(13, dtype=torch.float64) / 13
+    rows = torch.stack([(2 * t).cos(), (2 * t).sin(), (5 * t).cos(), torch.ones_like(t), 0.09 * (3 * t).cos()])
+    mixed = torch.randn(2, 40, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    basis = torch.linalg.qr(mixed).Q  # orthonormal columns: singular values are the norms of the rows
+    assert spectrum.rank(basis[:, :, :4] @ rows[:4]).tolist() == [3, 3]  # the constant is no direction
+    # squared norms 1, 1, 1, 0.0081 in units of p/2: three of them hold 99.7%
+    assert spectrum.rank(basis @ rows).tolist() == [3, 3]
+    assert spectrum.rank(basis @ (rows * torch.tensor([1, 1, 1, 1, 2.0])[:, None])).tolist() == [4, 4]  # 98.9%
+    assert spectrum.rank(torch.ones(1, 40, 13)).tolist() == [0]
+
+
+def test_a_random_map_has_nearly_full_rank():
+    table = torch.randn(1, 512, 113, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert spectrum.rank(table).item() > 100
+
+
+def waves(*parts):
+    """sum of (size cos or sin) of (k, function, size), one column each."""
+    t = 2 * math.pi * torch.arange(13, dtype=torch.float64) / 13
+    return torch.stack([size * f(k * t) for k, f, size in parts], -1)[None] + 4
+
+
+def test_frequency_density():
+    table = waves((2, torch.cos, 1.0), (2, torch.sin, 0.51), (4, torch.sin, 0.49), (6, torch.cos, 0.9))
+    assert spectrum.frequency_density(table).item() == pytest.approx(3 / 12)
+    assert spectrum.frequency_density(waves((3, torch.sin, 1.0))).item() == pytest.approx(1 / 12)
+
+
+def test_coefficient_ratio():
+    unbalanced = [(2, torch.cos, 1.0), (2, torch.sin, 0.5)]
+    balanced = [(4, torch.sin, 3.0), (4, torch.cos, 3.0)]
+    for parts, expected in (
+        (unbalanced, 1 / 4),
+        (balanced, 1),
+        (unbalanced + balanced, 5 / 8),
+        ([*balanced, (5, torch.cos, 1.0)], 1 / 2),
+    ):
+        assert spectrum.coefficient_ratio(waves(*parts)).item() == pytest.approx(expected, abs=1e-12)
+    assert spectrum.coefficient_ratio(torch.ones(1, 13, 2, dtype=torch.float64)).isnan().all()

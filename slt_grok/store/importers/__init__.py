@@ -1,11 +1,19 @@
-"""Published checkpoints brought into our names, layouts and run directories.
+"""Checkpoints from elsewhere brought into our names, layouts and run directories.
 
     >>> from slt_grok.store import importers
     >>> importers.recognise(path)                    # "progress_measures"
     >>> importers.read(path).notes                   # what was found, assumed or contradictory
     >>> importers.import_run([path], "runs/theirs")  # a run directory that every measurement takes
 
-Files are read without executing code from them.
+| format | files |
+|---|---|
+| `progress_measures` | code of 2301.05217: transformers on [a, b, =] with config, loss curves and train split |
+| `clock_pizza` | code of 2306.17844: transformers of any depth on [a, b] and linear models, with config JSON |
+| `transformer_lens` | state dicts of TransformerLens without LayerNorm |
+| `devinterp_mlp` | the MLP of devinterp's grokking notebook |
+
+Files are `torch.save`d or safetensors, and are read without executing code from them. Any other `nn.Module` becomes a
+trajectory in a script, through `slt_grok.models.Adapter`.
 """
 
 from collections.abc import Sequence
@@ -13,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from slt_grok.errors import SltGrokError
-from slt_grok.store.files import read_torch
-from slt_grok.store.importers import clock_pizza, progress_measures
+from slt_grok.store.files import read_tensors, read_torch
+from slt_grok.store.importers import clock_pizza, devinterp_mlp, progress_measures, transformer_lens
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.importers.run import write_run
 
-FORMATS = {module.NAME: module for module in (progress_measures, clock_pizza)}
+FORMATS = {module.NAME: module for module in (clock_pizza, progress_measures, transformer_lens, devinterp_mlp)}
+SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")  # of the checkpoints in a folder
 
 
 def recognise(path: str | Path) -> str:
@@ -29,7 +38,7 @@ def recognise(path: str | Path) -> str:
     SltGrokError : the file is missing, cut short, or of no supported format.
     """
     path = Path(path)
-    return _recognise(path, read_torch(path))
+    return _recognise(path, _content(path))
 
 
 def read(path: str | Path, format: str | None = None) -> Imported:
@@ -47,16 +56,16 @@ def read(path: str | Path, format: str | None = None) -> Imported:
     path = Path(path)
     if format is not None and format not in FORMATS:
         raise SltGrokError(f"format: expected one of {list(FORMATS)}, got {format!r}")
-    content = read_torch(path)
+    content = _content(path)
     return FORMATS[format or _recognise(path, content)].convert(path, content)
 
 
 def import_run(files: Sequence[str | Path], out: str | Path, format: str | None = None) -> list[str]:
-    """Published files of one network, one for each step, written as a run directory.
+    """Files of one network, one for each step, written as a run directory.
 
     Parameters
     ----------
-    files : one file a step; the step is the file's epoch, or the number in its name.
+    files : one file a step, or folders of such files; the step is the file's epoch, or the number in its name.
     out : a new folder.
     format : one of `FORMATS`; None recognises it.
 
@@ -70,16 +79,30 @@ def import_run(files: Sequence[str | Path], out: str | Path, format: str | None 
     """
     if not files:
         raise SltGrokError("import: expected at least one file")
-    return write_run([read(path, format) for path in files], Path(out))
+    return write_run([read(path, format) for given in files for path in _files(Path(given))], Path(out))
+
+
+def _files(path: Path) -> list[Path]:
+    """A file itself, or the checkpoints in a folder."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(child for child in path.iterdir() if child.suffix in SUFFIXES)
+    if not found:
+        raise SltGrokError(f"{path}: expected checkpoints in this folder ({', '.join(SUFFIXES)}), it has none")
+    return found
+
+
+def _content(path: Path) -> Any:
+    return read_tensors(path)[0] if path.suffix == ".safetensors" else read_torch(path)
 
 
 def _recognise(path: Path, content: Any) -> str:
     for name, module in FORMATS.items():
-        if module.recognises(content):
+        if module.recognises(path, content):
             return name
     raise SltGrokError(
-        f"{path}: expected a one-layer transformer as published with 2301.05217 (tokens [a, b, =]) or 2306.17844 "
-        f"(tokens [a, b]); other published formats are not supported"
+        f"{path}: expected one of the formats {', '.join(FORMATS)}; a network of another kind comes in by "
+        f"slt_grok.models.Adapter"
     )
 
 

@@ -1,7 +1,8 @@
-"""Files of the code of Zhong et al. 2306.17844: transformers with an attention rate on [a, b].
+"""Files of the code of Zhong et al. 2306.17844: transformers with an attention rate on [a, b], and linear models.
 
 A network is `model_ID.pt`, a plain state dict, beside `config_ID.json`; `model_ID_STEP.pt` for one of several steps.
-One-layer transformers are supported. Their train set was drawn by an unseeded generator and is in no file.
+Attention has no mask, whatever the config's `attention_dir` says: the code does not use it. The train set was drawn by
+an unseeded generator and is in no file. Addition is all that the code of the linear models knows.
 """
 
 import re
@@ -9,28 +10,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from slt_grok.errors import SltGrokError
 from slt_grok.store.files import read_json
+from slt_grok.store.importers import clock_pizza_mlp
 from slt_grok.store.importers.imported import (
     Imported,
     activation_name,
-    evaluate,
+    check_stored_losses,
     run_name,
-    tensors_of,
-    transformer_parameters,
 )
-from slt_grok.tasks import ModularTask
+from slt_grok.store.importers.layouts import beside_state, state_in, tensors_of
+from slt_grok.store.importers.transformers import layout_of, parameters_of
 
 NAME = "clock_pizza"
 OPERATIONS = {"+": "addition", "-": "subtraction", "*": "multiplication"}
 
 
-def recognises(content: Any) -> bool:
-    """Whether a file's content has this layout: transformer weights with two positions."""
-    positions = content.get("pos_embed.W_pos") if isinstance(content, Mapping) else None
-    return isinstance(positions, Tensor) and positions.shape[0] == 2
+def recognises(path: Path, content: Any) -> bool:
+    """Whether a file has this layout: a linear model, or transformer weights on two positions or beside a config."""
+    state = state_in(content)
+    layout, positions = layout_of(state)
+    transformer = layout == "own_code" and (positions == 2 or _config_path(path)[0].is_file())
+    return transformer or clock_pizza_mlp.recognises(state)
 
 
 def convert(path: Path, content: Any) -> Imported:
@@ -38,34 +39,35 @@ def convert(path: Path, content: Any) -> Imported:
 
     Raises
     ------
-    SltGrokError : no config beside it, more than one layer, another vocabulary, or tensors that do not fit.
+    SltGrokError : no config beside it, another vocabulary, or tensors that do not fit.
     """
-    if not recognises(content):
-        raise SltGrokError(f"{path}: expected a transformer on the two tokens [a, b]")
+    if not recognises(path, content):
+        raise SltGrokError(
+            f"{path}: expected a transformer on the two tokens [a, b], or a linear model with l1 and unembed"
+        )
     config_path, step_in_name = _config_path(path)
     stored = read_json(config_path)
     if not isinstance(stored, Mapping):
         raise SltGrokError(f"{config_path}: expected a table of settings")
-    for key in ("C", "attn_coeff", "funcs"):
+    state = tensors_of(path, content)
+    linear = clock_pizza_mlp.recognises(state)
+    for key in ("C", "model_type") if linear else ("C", "attn_coeff", "funcs"):
         if key not in stored:
             raise SltGrokError(f"{config_path}: expected a key {key}, it is missing")
-    if stored.get("n_layers", 1) != 1:
-        raise SltGrokError(f"{config_path}: expected n_layers 1, the only supported depth, got {stored['n_layers']}")
-    for key in ("diff_vocab", "eqn_sign", "use_linear"):
-        if stored.get(key):
-            raise SltGrokError(
-                f"{config_path}: expected {key} to be off, the only supported setting, got {stored[key]}"
-            )
     try:
-        modulus, rate = int(stored["C"]), float(stored["attn_coeff"])
+        modulus, rate = int(stored["C"]), float(stored.get("attn_coeff", 1))
     except (TypeError, ValueError) as error:
         raise SltGrokError(f"{config_path}: expected numbers for C and attn_coeff") from error
-    operation = _operation(config_path, str(stored["funcs"]), modulus)
-    activation = activation_name(config_path, stored.get("act_fn", "ReLU"))
-    in_weights, model, parameters = transformer_parameters(path, tensors_of(path, content), "a_b", activation, rate)
+    if linear:
+        operation = "addition"
+        in_weights, model, parameters = clock_pizza_mlp.parameters_of(
+            path, state, config_path, stored["model_type"], modulus
+        )
+    else:
+        operation = _operation(config_path, str(stored["funcs"]), modulus)
+        in_weights, model, parameters = _transformer(path, state, config_path, stored, rate)
     if in_weights != modulus:
         raise SltGrokError(f"{path}: expected weights for C = {modulus} as {config_path.name} says, got {in_weights}")
-    task = {"modulus": modulus, "operation": operation, "train_fraction": 1.0}
     settings = {
         ours: stored[theirs]
         for ours, theirs in (
@@ -81,7 +83,11 @@ def convert(path: Path, content: Any) -> Imported:
     imported = Imported(
         path=path,
         format=NAME,
-        config={"name": run_name(str(stored.get("runid", path.stem))), "task": task, "model": model},
+        config={
+            "name": run_name(str(stored.get("runid", path.stem))),
+            "task": {"modulus": modulus, "operation": operation, "train_fraction": 1.0},
+            "model": model,
+        },
         step=None if step is None else int(step),
         parameters=parameters,
         settings=settings,
@@ -90,12 +96,26 @@ def convert(path: Path, content: Any) -> Imported:
             f"all pairs are taken as the train set, and there is no test set."
         ],
     )
-    values = evaluate(imported.module, ModularTask(**task), parameters)
-    imported.notes.append(
-        f"The files hold no loss to check against; computed on all pairs: loss {values['train_loss']:.5g}, "
-        f"accuracy {values['train_accuracy']:.5g}."
-    )
+    check_stored_losses(imported, beside_state(content))
     return imported
+
+
+def _transformer(
+    path: Path, state: dict[str, Any], config_path: Path, stored: Mapping[str, Any], rate: float
+) -> tuple[int, dict[str, Any], dict[str, Any]]:
+    for key in ("diff_vocab", "eqn_sign", "use_linear"):
+        if stored.get(key):
+            raise SltGrokError(
+                f"{config_path}: expected {key} to be off, the only supported setting, got {stored[key]}"
+            )
+    activation = activation_name(config_path, stored.get("act_fn", "ReLU"))
+    modulus, model, parameters = parameters_of(path, state, "own_code", activation, rate, 2, int(stored["C"]))
+    depth = model.get("n_layers", 1)
+    if stored.get("n_layers", 1) != depth:
+        raise SltGrokError(
+            f"{path}: expected {stored.get('n_layers', 1)} layers as {config_path.name} says, the weights have {depth}"
+        )
+    return modulus, model, parameters
 
 
 def _config_path(path: Path) -> tuple[Path, int | None]:

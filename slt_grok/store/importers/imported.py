@@ -1,8 +1,8 @@
-"""What every importer gives, and what the two public one-layer transformers' layouts have in common."""
+"""What every importer gives, and what importers have in common: the task, stored losses, names and steps."""
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,24 +16,8 @@ from torch.nn.functional import cross_entropy
 from slt_grok import models
 from slt_grok.errors import SltGrokError
 from slt_grok.models import ModularNetwork
-from slt_grok.store.run_directory import check_parameters
 from slt_grok.tasks import ModularTask
 
-# Our name -> the published name; the layouts differ, see `transformer_parameters`.
-NAMES = {
-    "W_E": "embed.W_E",
-    "W_pos": "pos_embed.W_pos",
-    "W_Q": "blocks.0.attn.W_Q",
-    "W_K": "blocks.0.attn.W_K",
-    "W_V": "blocks.0.attn.W_V",
-    "W_O": "blocks.0.attn.W_O",
-    "W_in": "blocks.0.mlp.W_in",
-    "b_in": "blocks.0.mlp.b_in",
-    "W_out": "blocks.0.mlp.W_out",
-    "b_out": "blocks.0.mlp.b_out",
-    "W_U": "unembed.W_U",
-}
-NOT_PARAMETERS = {"blocks.0.attn.mask"}  # a constant buffer
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu"}
 
 
@@ -87,78 +71,64 @@ def evaluate(module: ModularNetwork, task: ModularTask, parameters: Mapping[str,
     }
 
 
-def tensors_of(path: Path, state: Any) -> dict[str, Tensor]:
-    """A state dict of tensors.
+def assumed_task(path: Path, modulus: int, beside: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Settings of addition mod p for a file that does not say what was learned; the notes say what is assumed.
+
+    Raises
+    ------
+    SltGrokError : `train_indices` in the file that are no different rows of the p^2 pairs.
+    """
+    task: dict[str, Any] = {"modulus": modulus, "operation": "addition", "train_fraction": 1.0}
+    rows = beside.get("train_indices")
+    if rows is None:
+        notes.append("The file does not say what was learned: addition is assumed, and all pairs as the train set.")
+        return task
+    notes.append("The file does not say what was learned: addition is assumed; its train_indices are the train set.")
+    return task | listed_split(path, torch.as_tensor(rows).tolist(), modulus)
+
+
+def listed_split(path: Path, rows: Sequence[int], modulus: int) -> dict[str, Any]:
+    """Settings of a train set given by its rows in the lexicographic list of pairs.
+
+    Raises
+    ------
+    SltGrokError : rows that are not different numbers in 0..p^2 - 1.
+    """
+    if not rows or len(set(rows)) < len(rows) or not 0 <= min(rows) <= max(rows) < modulus**2:
+        raise SltGrokError(f"{path}: expected train_indices to be different numbers in 0..{modulus**2 - 1}")
+    return {"train_fraction": len(rows) / modulus**2, "split_rule": "listed", "train_rows": tuple(rows)}
+
+
+def check_stored_losses(imported: "Imported", beside: Mapping[str, Any]) -> None:
+    """Compare the losses that a file holds with those computed here; the notes say what came out.
+
+    Raises
+    ------
+    SltGrokError : a stored loss that is no number.
+    """
+    values = evaluate(imported.module, imported.task, imported.parameters)
+    stored = {name: number(imported.path, name, beside[name]) for name in ("train_loss", "test_loss") if name in beside}
+    for name, told in stored.items():
+        words = agrees(told, values[name])
+        imported.notes.append(f"The file says {name} {told:.5g}, computed {values[name]:.5g}: {words}.")
+    if not stored:
+        imported.notes.append(
+            f"The file holds no loss to check against; computed on the train set: loss {values['train_loss']:.5g}, "
+            f"accuracy {values['train_accuracy']:.5g}."
+        )
+
+
+def number(path: Path, name: str, value: Any) -> float:
+    """A number that may be stored as a tensor.
 
     Raises
     ------
     SltGrokError : it is something else.
     """
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise SltGrokError(f"{path}: expected a state dict of named tensors")
-    return dict(state)
-
-
-def transformer_parameters(
-    path: Path, state: Mapping[str, Tensor], layout: str, activation: str, attention_rate: float
-) -> tuple[int, dict[str, Any], dict[str, Tensor]]:
-    """Modulus, model settings and parameters of a one-layer transformer in the published layout.
-
-    Published: W_E and W_U (d_model, vocabulary), W_Q, W_K, W_V (head, d_head, d_model), W_O (d_model, head d_head),
-    W_in (d_mlp, d_model), W_out (d_model, d_mlp). Of W_U only the p number classes are kept.
-
-    Raises
-    ------
-    SltGrokError : a tensor is missing, unknown, of another shape or not finite, or there is more than one layer.
-    """
-    layers = {int(m[1]) for name in state if (m := re.match(r"blocks\.(\d+)\.", name))}
-    if layers != {0}:
-        raise SltGrokError(
-            f"{path}: expected a one-layer transformer, the only supported depth, got {len(layers)} layers"
-        )
-    for name in NAMES.values():
-        if name not in state:
-            raise SltGrokError(f"{path}: expected a tensor {name}, it is missing")
-    unknown = sorted(set(state) - set(NAMES.values()) - NOT_PARAMETERS)
-    if unknown:
-        raise SltGrokError(f"{path}: expected only the tensors of a one-layer transformer, it also has {unknown[0]}")
-    found = {ours: state[theirs] for ours, theirs in NAMES.items()}
-    ranks = {"W_Q": 3, "W_K": 3, "W_V": 3, "b_in": 1, "b_out": 1}
-    for name, tensor in found.items():
-        if tensor.ndim != ranks.get(name, 2):
-            raise SltGrokError(
-                f"{path}: expected {NAMES[name]} of {ranks.get(name, 2)} dimensions, got shape {tuple(tensor.shape)}"
-            )
-        if not torch.isfinite(tensor).all():
-            raise SltGrokError(f"{path}: expected finite weights, {NAMES[name]} holds NaN or infinity")
-    d_model, vocabulary = found["W_E"].shape
-    n_heads, d_head, _ = found["W_Q"].shape
-    modulus = vocabulary - (layout == "a_b_equals")
-    settings = {
-        "kind": "transformer",
-        "d_model": d_model,
-        "n_heads": n_heads,
-        "d_mlp": found["b_in"].shape[0],
-        "activation": activation,
-        "layout": layout,
-        "attention_rate": attention_rate,
-    }
-    if found["W_O"].shape != (d_model, n_heads * d_head):
-        raise SltGrokError(
-            f"{path}: expected {NAMES['W_O']} of shape {(d_model, n_heads * d_head)}, got {tuple(found['W_O'].shape)}"
-        )
-    if found["W_U"].shape != (d_model, vocabulary):
-        raise SltGrokError(
-            f"{path}: expected {NAMES['W_U']} of shape {(d_model, vocabulary)}, got {tuple(found['W_U'].shape)}"
-        )
-    for name in ("W_E", "W_Q", "W_K", "W_V", "W_in", "W_out"):
-        found[name] = found[name].mT
-    found["W_O"] = found["W_O"].T.unflatten(0, (n_heads, d_head))
-    found["W_U"] = found["W_U"][:, :modulus]
-    parameters = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in found.items()}
-    expected = {k: v.shape for k, v in models.build(modulus=modulus, **settings).named_parameters()}
-    check_parameters(path, parameters, expected)
-    return modulus, settings, parameters
+    try:
+        return float(value.detach() if isinstance(value, Tensor) else value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SltGrokError(f"{path}: expected {name} to be a number") from error
 
 
 def activation_name(path: Path, given: Any) -> str:

@@ -1,4 +1,4 @@
-"""Files of the code of Nanda et al. 2301.05217: one-layer transformers on [a, b, =].
+"""Files of the code of Nanda et al. 2301.05217: transformers on [a, b, =].
 
 A file is a dict with `model` (a state dict), and, as far as it was saved so, `config`, `optimizer`, `epoch`,
 `train_loss`, `test_loss`, `train_losses` (every epoch) and `test_losses` (every epoch or every tenth); or the state
@@ -10,31 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.store.importers.imported import (
     Imported,
     activation_name,
-    agrees,
-    evaluate,
+    check_stored_losses,
+    number,
     number_in_name,
     run_name,
-    tensors_of,
-    transformer_parameters,
 )
-from slt_grok.tasks import ModularTask
+from slt_grok.store.importers.layouts import beside_state, state_in, tensors_of
+from slt_grok.store.importers.transformers import layout_of, parameters_of
 
 NAME = "progress_measures"
 OPERATIONS = {"add": "addition", "subtract": "subtraction", "x2xyy2": "x^2+xy+y^2"}
 RECORDED_EVERY = (1, 10)  # epochs from one entry of a list of losses to the next
 
 
-def recognises(content: Any) -> bool:
-    """Whether a file's content has this layout: transformer weights with three positions."""
-    state = content.get("model", content) if isinstance(content, Mapping) else None
-    positions = state.get("pos_embed.W_pos") if isinstance(state, Mapping) else None
-    return isinstance(positions, Tensor) and positions.shape[0] == 3
+def recognises(path: Path, content: Any) -> bool:
+    """Whether a file has this layout: transformer weights of its code, with its config or not on two positions."""
+    layout, positions = layout_of(state_in(content))
+    return layout == "own_code" and (positions != 2 or "config" in beside_state(content))
 
 
 def convert(path: Path, content: Any) -> Imported:
@@ -42,19 +39,26 @@ def convert(path: Path, content: Any) -> Imported:
 
     Raises
     ------
-    SltGrokError : tensors or a config that do not make a one-layer transformer on a supported task.
+    SltGrokError : tensors or a config that do not make a transformer on a supported task.
     """
-    if not recognises(content):
+    if not recognises(path, content):
         raise SltGrokError(f"{path}: expected a transformer on the three tokens [a, b, =]")
-    whole = content if "model" in content else {}
+    whole = beside_state(content)
     stored = whole.get("config") or {}
     if not isinstance(stored, Mapping):
         raise SltGrokError(f"{path}: expected config to be a table of settings, got {type(stored).__name__}")
-    if stored.get("num_layers", 1) != 1:
-        raise SltGrokError(f"{path}: expected a one-layer transformer, got {stored['num_layers']} layers")
     activation = activation_name(path, stored.get("act_type", "ReLU"))
-    state = tensors_of(path, whole.get("model", content))
-    modulus, model, parameters = transformer_parameters(path, state, "a_b_equals", activation, 1.0)
+    vocabulary = int(number(path, "config.p", stored["p"])) + 1 if "p" in stored else None
+    modulus, model, parameters = parameters_of(
+        path, tensors_of(path, content), "own_code", activation, positions=3, vocabulary=vocabulary
+    )
+    if vocabulary not in (None, modulus + 1):
+        raise SltGrokError(f"{path}: expected weights for p = {stored['p']} as its config says, got p = {modulus}")
+    depth = model.get("n_layers", 1)
+    if stored.get("num_layers", depth) != depth:
+        raise SltGrokError(
+            f"{path}: expected {stored['num_layers']} layers as its config says, the weights have {depth}"
+        )
     notes: list[str] = []
     task = _task(path, stored, modulus, notes)
     settings = _settings(whole, stored, notes)
@@ -63,29 +67,16 @@ def convert(path: Path, content: Any) -> Imported:
         path=path,
         format=NAME,
         config={"name": run_name(path.stem), "task": task, "model": model},
-        step=None if step is None else int(step),
+        step=None if step is None else int(number(path, "epoch", step)),
         parameters=parameters,
         curves=_curves(path, whole, notes),
         settings=settings,
         task_known="fn_name" in stored,
         notes=notes,
     )
-    if imported.task_known and "train_loss" in whole:
-        values = evaluate(imported.module, ModularTask(**task), parameters)
-        for name in ("train_loss", "test_loss"):
-            if name in whole:
-                told = _number(path, name, whole[name])
-                words = agrees(told, values[name])
-                notes.append(f"The file says {name} {told:.5g}, computed {values[name]:.5g}: {words}.")
+    if imported.task_known:
+        check_stored_losses(imported, whole)
     return imported
-
-
-def _number(path: Path, name: str, value: Any) -> float:
-    """A number that may be stored as a tensor."""
-    try:
-        return float(value.detach() if isinstance(value, Tensor) else value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise SltGrokError(f"{path}: expected {name} to be a number") from error
 
 
 def _task(path: Path, stored: Mapping[str, Any], modulus: int, notes: list[str]) -> dict[str, Any]:
@@ -94,8 +85,6 @@ def _task(path: Path, stored: Mapping[str, Any], modulus: int, notes: list[str])
         return {"modulus": modulus, "operation": "addition", "train_fraction": 1.0}
     if stored["fn_name"] not in OPERATIONS:
         raise SltGrokError(f"{path}: expected fn_name to be one of {list(OPERATIONS)}, got {stored['fn_name']!r}")
-    if stored.get("p", modulus) != modulus:
-        raise SltGrokError(f"{path}: expected weights for p = {stored['p']} as its config says, got p = {modulus}")
     return {
         "modulus": modulus,
         "operation": OPERATIONS[stored["fn_name"]],
@@ -124,7 +113,7 @@ def _settings(whole: Mapping[str, Any], stored: Mapping[str, Any], notes: list[s
 
 def _curves(path: Path, whole: Mapping[str, Any], notes: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]] | None:
     lists = {name: whole.get(f"{name}es") for name in ("train_loss", "test_loss")}
-    values = {name: [_number(path, name, x) for x in found] for name, found in lists.items() if found}
+    values = {name: [number(path, name, x) for x in found] for name, found in lists.items() if found}
     if not values:
         return None
     epochs = max(map(len, values.values()))

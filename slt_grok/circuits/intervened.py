@@ -1,0 +1,200 @@
+"""One network and what interventions in its Fourier planes do to its train loss, or to its answers.
+
+Sources: Nanda et al. 2301.05217, sections 4.4 and 5.1 (frequencies removed and kept, the clock in place of the logits);
+Zhong et al. 2306.17844, section 5 (a pizza's accompanying circles, here those at twice its frequencies). Moving planes
+to other tokens is this package's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slt_grok import fourier
+from slt_grok.circuits.measurement import circuit_parts
+from slt_grok.circuits.progress import excluded_by_frequency
+from slt_grok.interventions.planes import Change, Site, change_planes, changed, clock_part
+from slt_grok.models.network import cross_entropy
+from slt_grok.trajectories import Trajectory
+
+SITES: Mapping[Site, str] = {"embedding": "embedding", "neurons_post": "neurons", "logits": "logits"}
+
+
+class Intervention(NamedTuple):
+    """What is done in some planes.
+
+    Parameters
+    ----------
+    site, new, only : as for `change_planes`.
+    tokens : which tokens of a draw give their planes, in place of `new`. The effect is then the share of all pairs (a,
+        b) that are answered as (a', b); else it is the train loss as a multiple of what it was.
+    one : whether the frequencies go one at a time, else all together.
+    accompanied : whether twice the frequencies of the circuit belong to it.
+    """
+
+    site: Site
+    new: Change = torch.zeros_like
+    only: bool = False
+    tokens: Literal["shifted", "renamed"] | None = None
+    one: bool = False
+    accompanied: bool = False
+
+
+INTERVENTIONS = {
+    **{f"one frequency removed, {name}": Intervention(site, one=True) for site, name in SITES.items()},
+    **{f"all removed, {name}": Intervention(site) for site, name in SITES.items()},
+    **{f"only these kept, {name}": Intervention(site, torch.clone, only=True) for site, name in SITES.items()},
+    "clock in place of logits": Intervention("logits", clock_part, only=True),
+    "planes of another token": Intervention("embedding_first", tokens="renamed"),
+    "planes rotated": Intervention("embedding_first", tokens="shifted"),
+    "planes and accompanying rotated": Intervention("embedding_first", tokens="shifted", accompanied=True),
+}
+
+
+class Draw(NamedTuple):
+    """What is random: an order of the frequencies' places, and the tokens that give their planes to 0..p-1."""
+
+    order: np.ndarray
+    shifted: np.ndarray
+    renamed: np.ndarray
+
+    @classmethod
+    def of(cls, modulus: int, generator: np.random.Generator) -> "Draw":
+        """A random order, a shift by 1..p-1, and one cycle through all tokens, so that none keeps its own planes."""
+        cycle = generator.permutation(modulus)
+        renamed = np.empty_like(cycle)
+        renamed[cycle] = np.roll(cycle, 1)
+        shift = generator.integers(1, modulus)
+        order = generator.permutation(len(fourier.frequencies(modulus)))
+        return cls(order, (np.arange(modulus) + shift) % modulus, renamed)
+
+
+class Effect(NamedTuple):
+    """An effect, the norm of the planes that were changed, and the standard error of a mean over draws."""
+
+    value: float
+    norm: float
+    error: float = float("nan")
+
+
+UNKNOWN = Effect(float("nan"), float("nan"))
+
+
+@dataclass(frozen=True)
+class Intervened:
+    """One network, and what there is in it before anything is done.
+
+    Parameters
+    ----------
+    trajectory : a single network without leading coordinates, in float64.
+    """
+
+    trajectory: Trajectory
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """On the grid, (p^2, p)."""
+        return self._outputs(self.trajectory, self.trajectory.task.inputs)
+
+    @cached_property
+    def loss(self) -> float:
+        """Train loss in nats."""
+        return self._loss(self.logits[self.trajectory.task.indices("train")])
+
+    @property
+    def accuracy(self) -> float:
+        """Share of all pairs with the right answer."""
+        return (self.logits.argmax(-1) == self.trajectory.task.labels).double().mean().item()
+
+    @cached_property
+    def power(self) -> dict[str, np.ndarray]:
+        """Squared norm of the planes of each frequency at each site, ((p-1)/2,)."""
+        module, task = circuit_parts(self.trajectory.network)
+        stack = self.trajectory.stacked()
+        neurons = self.trajectory.network.stacked_sites(stack, task.inputs, "neurons_post")["neurons_post"][0]
+        often = task.modulus**0.5  # a function of s is there p times on the grid
+        tables = {
+            "embedding": module.token_embedding(stack)[0],
+            "neurons_post": often * fourier.sum_table(neurons, self._sign),
+            "logits": often * fourier.sum_table(self.logits, self._sign),
+        }
+        found = {site: fourier.frequency_power(fourier.transform(table)).numpy() for site, table in tables.items()}
+        return {**found, "embedding_first": found["embedding"]}
+
+    def norm(self, act: Intervention, planes: np.ndarray) -> float:
+        """Norm of what lies in the planes at the site before."""
+        return float(self.power[act.site][planes].sum() ** 0.5)
+
+    def value(self, act: Intervention, planes: np.ndarray, draw: Draw) -> float:
+        """What an intervention in the planes (a bool mask) does."""
+        task, tokens = self.trajectory.task, None if act.tokens is None else getattr(draw, act.tokens)
+        new = act.new if tokens is None else lambda values: values[tokens]
+        train = task.indices("train")
+        if act.site == "logits":
+            logits = changed(self.logits, torch.from_numpy(planes), new, act.only, self._sign)
+        else:
+            network = change_planes(self.trajectory, planes, act.site, new=new, only=act.only)
+            if act.site == "embedding":  # needs no others beside the train pairs
+                return self._loss(self._outputs(network, task.inputs[train])) / self.loss
+            logits = self._outputs(network, task.inputs)
+        if tokens is None:
+            return self._loss(logits[train]) / self.loss
+        wanted = task.labels.unflatten(0, (task.modulus, task.modulus))[tokens].flatten()
+        return (logits.argmax(-1) == wanted).double().mean().item()
+
+    def mean(self, act: Intervention, sets: Sequence[np.ndarray], drawn: Sequence[Draw]) -> Effect:
+        """Mean over sets of planes, each with its draw; nothing is random for one set where no token moves."""
+        if act.tokens is None and len({planes.tobytes() for planes in sets}) == 1:
+            return Effect(self.value(act, sets[0], drawn[0]), self.norm(act, sets[0]))
+        values = [self.value(act, *pair) for pair in zip(sets, drawn, strict=True)]
+        norm = float(np.mean([self.norm(act, planes) for planes in sets]))
+        return Effect(float(np.mean(values)), norm, float(np.std(values, ddof=1) / len(values) ** 0.5))
+
+    def one_by_one(self, act: Intervention, which: np.ndarray, draw: Draw) -> np.ndarray:
+        """The effect on each frequency of a mask, ((p-1)/2,); on the others NaN, but at the logits."""
+        if act.site == "logits":
+            task, train = self.trajectory.task, self.trajectory.task.indices("train")
+            table = fourier.sum_table(self.logits, self._sign)
+            sums = fourier.grid_sum(task.modulus, self._sign)[train]
+            losses = excluded_by_frequency(self.logits[None, train], table[None], sums, task.labels[train])
+            return losses[0].numpy() / self.loss
+        values = np.full(len(which), np.nan)
+        for place in np.flatnonzero(which):
+            values[place] = self.value(act, np.arange(len(which)) == place, draw)
+        return values
+
+    def circuit(self, act: Intervention, circuit: np.ndarray, drawn: Sequence[Draw]) -> Effect:
+        """The effect on the circuit: one by one it is that of the frequency with the smallest."""
+        if not circuit.any():
+            return UNKNOWN
+        if act.one:
+            values = np.where(circuit, self.one_by_one(act, circuit, drawn[0]), np.inf)
+            weakest = np.arange(len(circuit)) == values.argmin()
+            return Effect(float(values.min()), self.norm(act, weakest))
+        return self.mean(act, [planes_of(act, circuit)] * len(drawn), drawn)
+
+    @property
+    def _sign(self) -> int:
+        return -1 if self.trajectory.task.operation == "subtraction" else 1
+
+    def _outputs(self, network: Trajectory, inputs: Tensor) -> Tensor:
+        return network.network.outputs(network.parameters, inputs)
+
+    def _loss(self, logits: Tensor) -> float:
+        task = self.trajectory.task
+        return cross_entropy(logits, task.labels[task.indices("train")]).mean().item()
+
+
+def planes_of(act: Intervention, circuit: np.ndarray) -> np.ndarray:
+    """The circuit's frequencies, with k' = 2k mod p (folded to 1..(p-1)/2) beside each k where it is accompanied."""
+    if not act.accompanied:
+        return circuit
+    p = 2 * len(circuit) + 1
+    double = 2 * (np.flatnonzero(circuit) + 1)
+    accompanied = circuit.copy()
+    accompanied[np.minimum(double, p - double) - 1] = True
+    return accompanied

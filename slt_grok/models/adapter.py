@@ -1,0 +1,178 @@
+"""Any `nn.Module` on pairs as a network of this package: which of its tensors are the sites, which weights have roles.
+
+The module keeps its own forward pass. Sites are read and replaced where it hands a tensor to a submodule or takes one
+from it; an activation that is a bare function lies between the output of one submodule and the input of another. The
+table of the embedding must be looked up by token, as `nn.Embedding` does.
+
+>>> mine = MyMLP(p=53)                                    # embedding, linear1l, linear1r, act, linear2
+>>> network = models.Adapter(
+...     mine,
+...     modulus=53,
+...     inputs=lambda pairs: (pairs[:, 0], pairs[:, 1]),  # what MyMLP.forward takes
+...     sites={"neurons_pre": "act:input", "neurons_post": "act:output"},
+...     roles={"input": ("embedding.weight", -2), "output": ("linear2.weight", -2)},
+... )
+>>> states = {step: torch.load(f"{step}.pt", weights_only=True) for step in (100, 200, 300)}
+>>> states = {step: network.named(state) for step, state in states.items()}
+>>> circuits.measure(Trajectory.stack(network, states, ModularTask(53)))
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from slt_grok.errors import SltGrokError
+from slt_grok.models.sites import At, ModularNetwork, passthrough
+
+SIDES = ("input", "output")
+PREFIX = "network."  # of the wrapped module's parameters among the adapter's
+
+
+class Adapter(ModularNetwork):
+    """A module of one's own with named sites and roles.
+
+    Parameters
+    ----------
+    network : the module.
+    modulus : p.
+    sites : `neurons_pre` and `neurons_post`, and `attention_pattern` where there is one -> "SUBMODULE:input" or
+        "SUBMODULE:output", the submodule by its dotted name. The site `embedding` is the table of the role `input`.
+    roles : which axis of which parameter runs over Z_p, counted from the end: `input` (or `left` and `right`, where
+        the tokens have embeddings of their own), `output`, and `output_bias` where there is one.
+    inputs : what the module's forward takes, from pairs (n, 2): a tensor or a tuple of arguments. The pairs themselves
+        where left out.
+    neuron_logit_map : W_L (..., d_mlp, p) from the module's parameters by name, which may have leading axes; the
+        parameter of the role `output` where left out, that is, where the neurons reach the logits by it alone.
+    position : the position that sites and logits are read at, for a module that has an axis of positions after that
+        of the samples: -1 is the last. Of the attention pattern (n, head, query, key) it is the query.
+    quadratic : whether the activation is the square, which changes when a neuron counts as one of a frequency.
+
+    Raises
+    ------
+    SltGrokError : a submodule or parameter that the module does not have, a site or role that is missing, or an axis
+        that has fewer than p entries.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        modulus: int,
+        sites: Mapping[str, str],
+        roles: Mapping[str, tuple[str, int]],
+        inputs: Callable[[Tensor], Tensor | tuple[Tensor, ...]] = lambda pairs: pairs,
+        neuron_logit_map: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
+        position: int | None = None,
+        quadratic: bool = False,
+    ) -> None:
+        super().__init__(modulus)
+        self.network, self.answers = network, modulus
+        self.sites, self.roles, self.inputs, self.position = dict(sites), dict(roles), inputs, position
+        self.logit_map = neuron_logit_map
+        self.activation = torch.square if quadratic else None
+        self.tables = [role for role in ("input", "left", "right") if role in self.roles]
+        shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
+        if self.tables not in (["input"], ["left", "right"]) or "output" not in self.roles:
+            raise SltGrokError(f"roles: expected input (or left and right) and output, got {', '.join(roles)}")
+        for role, (name, axis) in self.roles.items():
+            if name not in shapes:
+                raise SltGrokError(f"roles: expected {role} to be one of {', '.join(shapes)}, got {name!r}")
+            if not -len(shapes[name]) <= axis < 0 or shapes[name][axis] < modulus:
+                raise SltGrokError(
+                    f"roles: expected {name} to have p = {modulus} entries or more along axis {axis} (counted from the "
+                    f"end), its shape is {tuple(shapes[name])}"
+                )
+        for site in ("neurons_pre", "neurons_post"):
+            if site not in self.sites:
+                raise SltGrokError(f"sites: expected a submodule for {site}, it is missing")
+        for site, place in self.sites.items():
+            name, _, side = place.rpartition(":")
+            if side not in SIDES or name not in dict(network.named_modules()):
+                raise SltGrokError(f"sites: expected SUBMODULE:input or SUBMODULE:output for {site}, got {place!r}")
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Not known for a module from elsewhere.
+
+        Raises
+        ------
+        SltGrokError : always.
+        """
+        raise SltGrokError("adapter: expected a network that is trained already; its initialisation is not known here")
+
+    def named(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A state dict of the wrapped module under the names of this one."""
+        return {PREFIX + name: tensor for name, tensor in state.items()}
+
+    def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
+        """Logits (n, p) of the wrapped module at `position`, classes beyond p left out."""
+        table = at("embedding", self._whole_embedding(dict(self.named_parameters())))
+        table, pairs = self._as_the_module_counts(table, pairs)
+        parts = table.split([table.shape[-1] // len(self.tables)] * len(self.tables), -1)
+        replaced = {}
+        for role, part in zip(self.tables, parts, strict=True):
+            name, axis = self.roles[role]
+            replaced[name] = part.movedim(-2, axis)
+        modules = dict(self.network.named_modules())
+        handles = []
+        for site, place in self.sites.items():
+            name, _, side = place.rpartition(":")
+            handles.append(self._hook(modules[name], site, side, at))
+        try:
+            given = self.inputs(pairs)
+            logits = functional_call(self.network, replaced, given if isinstance(given, tuple) else (given,))
+        finally:
+            for handle in handles:
+                handle.remove()
+        if self.position is not None:
+            logits = logits[:, self.position]
+        return at("logits", logits[..., : self.answers])
+
+    def _as_the_module_counts(self, table: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """Table and pairs with the tokens that are no numbers, such as '=', where the module looks for them.
+
+        A measurement that gives every pair two tokens of its own sets `modulus` to their number. The module goes on
+        calling the first token after the numbers p, so that number p and those above move behind it.
+        """
+        p, numbers, others = self.answers, table[: self.modulus], table[self.modulus :]
+        filled = nn.functional.pad(numbers[:p], (0, 0, 0, max(0, p - len(numbers))))
+        return torch.cat([filled, others, numbers[p:]]), torch.where(pairs < p, pairs, pairs + len(others))
+
+    def _hook(self, module: nn.Module, site: str, side: str, at: At) -> Any:
+        axis = None if self.position is None else 2 if site == "attention_pattern" else 1
+
+        def through(values: Tensor) -> Tensor:
+            if axis is None:
+                return at(site, values)
+            index = torch.tensor([self.position], device=values.device) % values.shape[axis]
+            here = at(site, values.index_select(axis, index).squeeze(axis))
+            return values.index_copy(axis, index, here.unsqueeze(axis))
+
+        if side == "input":
+            return module.register_forward_pre_hook(lambda _, given: (through(given[0]), *given[1:]))
+
+        def after(module: nn.Module, given: Any, result: Tensor) -> Tensor:
+            return through(result)
+
+        return module.register_forward_hook(after)
+
+    def token_roles(self) -> Mapping[str, tuple[str, int]]:
+        """The roles that were given."""
+        return {role: (PREFIX + name, axis) for role, (name, axis) in self.roles.items()}
+
+    def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """The rows of the embedding that stand for Z_p, (..., p, d); the tables of `left` and `right` side by side."""
+        return self._whole_embedding(parameters)[..., : self.modulus, :]
+
+    def _whole_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        tables = [self.roles[role] for role in self.tables]
+        return torch.cat([parameters[PREFIX + name].movedim(axis, -2) for name, axis in tables], -1)
+
+    def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """W_L (..., d_mlp, p), as given or the parameter of the role `output`."""
+        if self.logit_map is not None:
+            own = {name.removeprefix(PREFIX): tensor for name, tensor in parameters.items()}
+            return self.logit_map(own)[..., : self.answers]
+        name, axis = self.roles["output"]
+        return parameters[PREFIX + name].movedim(axis, -1)[..., : self.answers]

@@ -1,0 +1,88 @@
+"""Embedding MLP with two hidden layers: models beta and gamma of Zhong et al. 2306.17844, appendix.
+
+Beta is L3 relu L2 relu L1(x1 + x2), gamma L3 relu L2 relu(L1 x1 + L1 x2). L1 is affine, so that the two differ only in
+how often its bias counts: once in beta, twice in gamma.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding as look_up
+
+from slt_grok.models.sites import At, ModularNetwork, activation_function, passthrough
+
+
+class DeepMLP(ModularNetwork):
+    """logits = act(act(h) W_2 + b_2) W_U with h = (E_a + E_b) W_1 + b_1, or + 2 b_1 with `bias_per_token`.
+
+    The sites `neurons_pre` and `neurons_post` are the first hidden layer's (n, d_mlp): there the neurons of the
+    published networks have one frequency each, while those of the second layer mix several. The second layer's sites
+    are `neurons_pre.1` and `neurons_post.1`. `neuron_logit_map` is the direct path W_2 W_U of the first layer's
+    neurons, which is their map to the logits only as far as the second activation is linear.
+
+    Parameters
+    ----------
+    modulus : p.
+    d_embed, d_mlp : widths of the embedding and of the first hidden layer.
+    d_second : width of the second hidden layer; d_mlp where left out.
+    activation : `relu`, `gelu` or `quadratic`.
+    bias_per_token : whether each token brings the bias b_1 (gamma) or the sum does (beta).
+
+    Raises
+    ------
+    SltGrokError : an unknown activation.
+    """
+
+    def __init__(
+        self,
+        modulus: int,
+        d_embed: int = 256,
+        d_mlp: int = 256,
+        d_second: int | None = None,
+        activation: str = "relu",
+        bias_per_token: bool = False,
+    ) -> None:
+        super().__init__(modulus)
+        self.activation = activation_function(activation)
+        self.bias_per_token = bias_per_token
+        d_second = d_second or d_mlp
+        self.W_E = nn.Parameter(torch.zeros(modulus, d_embed))
+        self.W_1 = nn.Parameter(torch.zeros(d_embed, d_mlp))
+        self.b_1 = nn.Parameter(torch.zeros(d_mlp))
+        self.W_2 = nn.Parameter(torch.zeros(d_mlp, d_second))
+        self.b_2 = nn.Parameter(torch.zeros(d_second))
+        self.W_U = nn.Parameter(torch.zeros(d_second, modulus))
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Embedding N(0, 2/d_embed), W_U N(0, 1/fan in), the rest uniform in +-1/sqrt(fan in) (the paper's code)."""
+        with torch.no_grad():
+            self.W_E.normal_(0, (2 / self.W_E.shape[1]) ** 0.5, generator=generator)
+            for weights, bias in ((self.W_1, self.b_1), (self.W_2, self.b_2)):
+                bound = weights.shape[0] ** -0.5
+                weights.uniform_(-bound, bound, generator=generator)
+                bias.uniform_(-bound, bound, generator=generator)
+            self.W_U.normal_(0, self.W_U.shape[0] ** -0.5, generator=generator)
+
+    def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
+        """Logits (n, p); see the class for the sites."""
+        half = at("embedding", self.W_E) @ self.W_1  # each token meets the map once, then rows are looked up
+        if self.bias_per_token:
+            half = half + self.b_1
+        first = look_up(pairs[:, 0], half) + look_up(pairs[:, 1], half)
+        first = at("neurons_pre", first if self.bias_per_token else first + self.b_1)
+        second = at("neurons_post", self.activation(first)) @ self.W_2 + self.b_2
+        second = at("neurons_post.1", self.activation(at("neurons_pre.1", second)))
+        return at("logits", second @ self.W_U)
+
+    def token_roles(self) -> Mapping[str, tuple[str, int]]:
+        """The input tokens are rows of W_E, the answers columns of W_U."""
+        return {"input": ("W_E", -2), "output": ("W_U", -1)}
+
+    def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """W_E, (..., p, d_embed)."""
+        return parameters["W_E"]
+
+    def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """The direct path W_L = W_2 W_U of the first layer's neurons, (..., d_mlp, p); see the class."""
+        return parameters["W_2"] @ parameters["W_U"]

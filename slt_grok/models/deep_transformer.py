@@ -1,0 +1,171 @@
+"""Transformers of several layers, computed at all positions: those of Zhong et al. 2306.17844, appendix, depth 1-4.
+
+Each layer is the block of `slt_grok.models.transformer`: attention, then an MLP, both added to the residual stream; no
+LayerNorm. Layout `[a, b, =]` is causal, `[a, b]` unmasked. After the first layer what stands at a position depends
+on both tokens, so that nothing can be looked up by token; only the last layer is cut to the answer position.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from slt_grok.errors import SltGrokError
+from slt_grok.models.sites import At, ModularNetwork, activation_function, passthrough
+from slt_grok.models.transformer import head_width
+
+
+class Block(nn.Module):
+    """One layer: W_Q, W_K, W_V (head, d_model, d_head), W_O (head, d_head, d_model), W_in (d_model, d_mlp), W_out.
+
+    Parameters
+    ----------
+    shapes : name -> shape of each parameter.
+    activation, attention_rate : of the network.
+    causal : whether a position sees only itself and those before it.
+    """
+
+    W_Q: nn.Parameter
+    W_K: nn.Parameter
+    W_V: nn.Parameter
+    W_O: nn.Parameter
+    W_in: nn.Parameter
+    b_in: nn.Parameter
+    W_out: nn.Parameter
+    b_out: nn.Parameter
+
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        activation: Callable[[Tensor], Tensor],
+        attention_rate: float,
+        causal: bool,
+    ) -> None:
+        super().__init__()
+        self.activation, self.attention_rate, self.causal = activation, attention_rate, causal
+        for name, shape in shapes.items():
+            self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
+
+    def forward(self, residual: Tensor, at: At, layer: int, last: bool) -> Tensor:
+        """The residual stream (n, position, d_model) after layer number `layer`; of the last, the answer position."""
+
+        def site(name: str, values: Tensor, position: int) -> Tensor:
+            values = at(f"{name}.{layer}", values)
+            if layer:
+                return values
+            others, answer = values.tensor_split([-1], position)
+            return torch.cat([others, at(name, answer.squeeze(position)).unsqueeze(position)], position)
+
+        asking = residual[:, -1:] if last else residual
+        query = torch.einsum("nqd,hde->nhqe", asking, self.W_Q)
+        key = torch.einsum("nkd,hde->nhke", residual, self.W_K)
+        value = torch.einsum("nkd,hde->nhke", residual, self.W_V)
+        scores = query @ key.mT / query.shape[-1] ** 0.5
+        seen = torch.ones(residual.shape[1], residual.shape[1], dtype=torch.bool, device=scores.device)
+        seen = (seen.tril() if self.causal else seen)[-asking.shape[1] :]
+        pattern = scores.masked_fill(~seen, -torch.inf).softmax(-1)
+        pattern = self.attention_rate * pattern + (1 - self.attention_rate) * seen.to(scores.dtype)
+        mixed = site("attention_pattern", pattern, 2) @ value
+        residual = asking + torch.einsum("nhqe,hed->nqd", mixed, self.W_O)
+        pre = site("neurons_pre", residual @ self.W_in + self.b_in, 1)
+        post = site("neurons_post", self.activation(pre), 1)
+        return residual + post @ self.W_out + self.b_out
+
+
+class DeepTransformer(ModularNetwork):
+    """Blocks of attention and MLP between an embedding and an unembedding; logits at the last position.
+
+    The sites `attention_pattern` (n, head, key), `neurons_pre` and `neurons_post` (n, d_mlp) are the first layer's at
+    the answer position: in a published network of two layers (2306.17844, run 4asyr7ht1p) its neurons have one
+    frequency each and show every frequency of the circuit, while those of the second mix them and miss one. Layer i =
+    0, 1, ... has the sites `attention_pattern.i` (n, head, query, key), `neurons_pre.i` and `neurons_post.i` (n,
+    position, d_mlp); in the last layer the answer is their only query and position. `neuron_logit_map` is the first
+    layer's direct path W_out W_U through the residual stream, the whole map to the logits where there is one layer.
+
+    Parameters
+    ----------
+    modulus : p.
+    n_layers : number of layers.
+    d_model, n_heads, d_mlp : widths, the same in all layers.
+    d_head : width of a head; d_model / n_heads where left out.
+    activation : `relu`, `gelu` or `quadratic`.
+    layout : `a_b_equals` for the tokens [a, b, =], causal; `a_b` for [a, b], unmasked.
+    attention_rate : alpha in M' = alpha M + (1 - alpha) J with J all ones where the mask allows, rows not renormalised
+        (2306.17844); 1 is ordinary attention.
+
+    Raises
+    ------
+    SltGrokError : no layer, d_model is not a multiple of n_heads and no d_head is given, an unknown layout or
+        activation.
+    """
+
+    W_E: nn.Parameter
+    W_pos: nn.Parameter
+    W_U: nn.Parameter
+
+    def __init__(
+        self,
+        modulus: int,
+        n_layers: int = 2,
+        d_model: int = 128,
+        n_heads: int = 4,
+        d_mlp: int = 512,
+        activation: str = "relu",
+        layout: Literal["a_b_equals", "a_b"] = "a_b",
+        attention_rate: float = 1.0,
+        d_head: int | None = None,
+    ) -> None:
+        super().__init__(modulus)
+        if n_layers < 1:
+            raise SltGrokError(f"model.n_layers: expected at least 1, got {n_layers}")
+        if layout not in ("a_b_equals", "a_b"):
+            raise SltGrokError(f"model.layout: expected 'a_b_equals' or 'a_b', got {layout!r}")
+        self.activation = activation_function(activation)
+        context, vocabulary = (3, modulus + 1) if layout == "a_b_equals" else (2, modulus)
+        self.W_E = nn.Parameter(torch.zeros(vocabulary, d_model))
+        self.W_pos = nn.Parameter(torch.zeros(context, d_model))
+        heads = (n_heads, d_model, head_width(d_model, n_heads, d_head))
+        shapes: dict[str, tuple[int, ...]] = {
+            **dict.fromkeys(("W_Q", "W_K", "W_V"), heads),
+            "W_O": (n_heads, heads[-1], d_model),
+            "W_in": (d_model, d_mlp),
+            "b_in": (d_mlp,),
+            "W_out": (d_mlp, d_model),
+            "b_out": (d_model,),
+        }
+        self.blocks = nn.ModuleList(
+            Block(shapes, self.activation, attention_rate, layout == "a_b_equals") for _ in range(n_layers)
+        )
+        self.W_U = nn.Parameter(torch.zeros(d_model, modulus))
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Normal weights of standard deviation 1/sqrt(d_model), W_U 1/sqrt(vocabulary), biases zero (2301.05217)."""
+        vocabulary, d_model = self.W_E.shape
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if ".b_" in name:
+                    parameter.zero_()
+                else:
+                    parameter.normal_(0, (vocabulary if name == "W_U" else d_model) ** -0.5, generator=generator)
+
+    def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
+        """Logits (n, p) at the answer position; see the class for the sites."""
+        table = at("embedding", self.W_E)
+        tokens = torch.cat([pairs, torch.full_like(pairs[:, :1], self.modulus)], -1)[:, : len(self.W_pos)]
+        residual = nn.functional.embedding(tokens, table) + self.W_pos
+        for i, block in enumerate(self.blocks):
+            residual = block(residual, at, i, last=i == len(self.blocks) - 1)
+        return at("logits", residual[:, -1] @ self.W_U)
+
+    def token_roles(self) -> Mapping[str, tuple[str, int]]:
+        """The input tokens are rows of W_E, the answers columns of W_U."""
+        return {"input": ("W_E", -2), "output": ("W_U", -1)}
+
+    def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """W_E without the row of the '=' token, (..., p, d_model)."""
+        return parameters["W_E"][..., : self.modulus, :]
+
+    def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """The direct path W_L = W_out W_U of the first layer's neurons, (..., d_mlp, p); see the class."""
+        return parameters["blocks.0.W_out"] @ parameters["W_U"]

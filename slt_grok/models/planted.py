@@ -1,0 +1,238 @@
+"""Networks whose circuit is put in by hand: known answers for every measure.
+
+All are networks of this package's classes, in float64; `Trajectory.of(network, ModularTask(p))` takes one to the
+measurements. w_k = 2 pi k / p, with frequencies k among 1..(p-1)/2 and p an odd prime.
+
+    gromov             random phases: answers everything right from a stated width on
+    clock              logits sum_k A_k cos w_k(a + b - c), exactly, on one embedding
+    quadratic_clock    the same logits as a quadratic network on one-hot tokens
+    pizza              logits sum_k A_k |cos(w_k(a - b)/2)| cos w_k(a + b - c), up to a stated residual
+    lookup_table       any table of logits, one neuron for each pair
+
+Sources: Gromov 2301.02679, section 3 (quadratic networks); Zhong et al. 2306.17844, sections 3 and 4 (clock, pizza).
+The evenly spaced phases and the bounds are this package's.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slt_grok.errors import SltGrokError
+from slt_grok.models.mlp import EmbeddingMLP
+from slt_grok.models.quadratic import QuadraticNetwork
+from slt_grok.tasks import is_prime
+
+M = TypeVar("M", EmbeddingMLP, QuadraticNetwork)
+
+PHASES = 4  # the least number of evenly spaced phases for which every unwanted product of the clock cancels exactly
+
+
+def gromov(modulus: int, frequencies: Sequence[int], width: int, seed: int = 0, sign: int = 1) -> QuadraticNetwork:
+    """U = cos(w_n a + f_n), V = cos(w_n b + g_n), W = cos(w_n c + f_n + g_n), n = 1..width.
+
+    Neurons take the frequencies in turn, phases are independent and uniform. Of (U + V)^2 W each neuron gives
+    cos w_n(a + b - c) / 2; everything else has a random phase and averages out, so that the margin grows as
+    width m, m of `smallest_gap`, beside noise that grows as its square root.
+
+    Parameters
+    ----------
+    modulus : p, an odd prime.
+    frequencies : of the neurons.
+    width : number of neurons; from `sufficient_width` on everything is answered right.
+    seed : of the phases.
+    sign : 1 for a + b, -1 for a - b.
+
+    Raises
+    ------
+    SltGrokError : p is not an odd prime, no frequency or one outside 1..(p-1)/2, or no neuron.
+    """
+    _check(modulus, frequencies)
+    if width < 1:
+        raise SltGrokError(f"gromov: expected a width of at least 1, got {width}")
+    drawn = np.random.default_rng(np.random.SeedSequence(seed)).uniform(0, 2 * math.pi, (2, width))
+    first, second = torch.from_numpy(drawn)
+    of_neuron = torch.tensor([frequencies[n % len(frequencies)] for n in range(width)])
+    angle = _angles(modulus, of_neuron)  # (token, neuron)
+    network = QuadraticNetwork(modulus, width)
+    return _with(
+        network,
+        U=(angle + first).cos(),
+        V=(sign * angle + second).cos(),
+        W=(angle + first + second).cos().T,
+    )
+
+
+def smallest_gap(modulus: int, frequencies: Sequence[int]) -> float:
+    """min over d = 1..p-1 of the mean over frequencies of sin^2(w_k d / 2), in (0, 1).
+
+    Half of it is how far below the right answer the next one is in the mean of cos w_k(a + b - c).
+    """
+    turns = _angles(modulus, torch.tensor(frequencies))[1:]
+    return (turns / 2).sin().square().mean(-1).min().item()
+
+
+def sufficient_width(modulus: int, frequencies: Sequence[int], failure: float = 1e-3) -> int:
+    """A width from which on `gromov` answers all pairs right, with probability at least 1 - failure over the phases.
+
+    16.5 (3 log p + log 1/failure) / m with m of `smallest_gap`, rounded up to equal shares. For an answer d away from
+    the right one, the difference of the two logits is a sum of independent terms, one a neuron, 2 sin(w d/2) (cos x +
+    cos y)^2 sin(..): each has mean sin^2(w d/2), variance at most 5.25 times that, and is at most 9 below its mean, so
+    that Bernstein's inequality bounds the chance of a sum <= 0 by exp(-width m / 16.5). There are fewer than p^3
+    wrong answers.
+    """
+    _check(modulus, frequencies)
+    gap = smallest_gap(modulus, frequencies)
+    need = 16.5 * (3 * math.log(modulus) + math.log(1 / failure)) / gap
+    return math.ceil(need / len(frequencies)) * len(frequencies)
+
+
+def clock(modulus: int, amplitudes: Mapping[int, float], sign: int = 1) -> EmbeddingMLP:
+    """Logits sum_k A_k cos w_k(a + sign b - c), to rounding.
+
+    The embedding has a circle for each k, see `_circles`; a frequency has 16 neurons (cos(w_k a + f) + cos(sign w_k b +
+    g))^2 into cos(w_k c + f + g), f and g each on 4 evenly spaced phases, for which all but the wanted product cancels.
+    On and off the circles Q_c is bilinear in E_a and E_b, so that gradient symmetricity is 0 over all triples.
+
+    Parameters
+    ----------
+    modulus : p, an odd prime.
+    amplitudes : frequency -> A_k.
+    sign : 1 for a + b, -1 for a - b.
+
+    Raises
+    ------
+    SltGrokError : p is not an odd prime, no frequency or one outside 1..(p-1)/2.
+    """
+    keys = list(amplitudes)
+    _check(modulus, keys)
+    phases = 2 * math.pi / PHASES * torch.cartesian_prod(*[torch.arange(PHASES, dtype=torch.float64)] * 2)
+    first, second = phases.T
+    network = EmbeddingMLP(modulus, 2 * len(keys), PHASES**2 * len(keys), "concatenation", "quadratic")
+    return _with(
+        network,
+        W_E=_circles(modulus, keys),
+        W_left=_from_circles([first.cos(), -first.sin()], len(keys)),
+        W_right=_from_circles([second.cos(), -sign * second.sin()], len(keys)),
+        W_U=torch.cat(
+            [
+                2 / PHASES**2 * amplitudes[k] * (_angles(modulus, torch.tensor([k])) + first + second).cos().T
+                for k in keys
+            ]
+        ),
+    )
+
+
+def quadratic_clock(modulus: int, amplitudes: Mapping[int, float], sign: int = 1) -> QuadraticNetwork:
+    """`clock` with its embedding multiplied into U and V: logits sum_k A_k cos w_k(a + sign b - c), to rounding."""
+    own = dict(clock(modulus, amplitudes, sign).named_parameters())
+    network = QuadraticNetwork(modulus, len(own["W_U"]))
+    return _with(network, U=own["W_E"] @ own["W_left"], V=own["W_E"] @ own["W_right"], W=own["W_U"])
+
+
+def pizza(modulus: int, amplitudes: Mapping[int, float], directions: int = 32) -> EmbeddingMLP:
+    """Logits sum_k A_k |cos(w_k(a - b)/2)| (cos w_k(a + b - c) + r), |r| <= `pizza_residual(directions)`.
+
+    The embedding has a circle for each k, see `_circles`. On the unit circle E_a + E_b is 2 cos(w_k(a - b)/2) times
+    the unit vector at the angle w_k(a + b)/2; a pair of ReLU neurons gives its absolute value along the angle
+    phi_j = pi j / J, into cos(w_k c - 2 phi_j), for j = 0..J-1. Of |cos| the second harmonic is wanted, and others meet
+    cos(w_k c - 2 phi_j) only from the order J-1 on.
+
+    Parameters
+    ----------
+    modulus : p, an odd prime.
+    amplitudes : frequency -> A_k.
+    directions : J, at least 3; a frequency has 2 J neurons.
+
+    Raises
+    ------
+    SltGrokError : p is not an odd prime, no frequency or one outside 1..(p-1)/2, or fewer than 3 directions.
+    """
+    keys = list(amplitudes)
+    _check(modulus, keys)
+    if directions < 3:
+        raise SltGrokError(f"pizza: expected at least 3 directions, got {directions}")
+    phi = math.pi / directions * torch.arange(2 * directions, dtype=torch.float64)
+    network = EmbeddingMLP(modulus, 2 * len(keys), 2 * directions * len(keys), "sum", "relu")
+    return _with(
+        network,
+        W_E=_circles(modulus, keys),
+        W_in=_from_circles([phi.cos(), phi.sin()], len(keys)),
+        W_U=torch.cat(
+            [
+                3 * math.pi / (4 * directions) * amplitudes[k] * (_angles(modulus, torch.tensor([k])) - 2 * phi).cos().T
+                for k in keys
+            ]
+        ),
+    )
+
+
+def pizza_residual(directions: int) -> float:
+    """pi^2 / (4 (J-1)^2 - 1), the bound of what `pizza` adds to each cosine of the answer.
+
+    |cos x| = (2/pi) + (4/pi) sum_m (-1)^(m+1) cos(2 m x) / (4 m^2 - 1). Beside m = 1 the orders i J - 1 and i J + 1
+    are left, i >= 1, with at most 3 / (4 m^2 - 1) of the wanted one each.
+    """
+    return math.pi**2 / (4 * (directions - 1) ** 2 - 1)
+
+
+def lookup_table(logits: Tensor) -> EmbeddingMLP:
+    """A network that memorises any table: relu(1[a = i] + 1[b = j] - 1) is 1 for the pair (i, j) alone.
+
+    Parameters
+    ----------
+    logits : of each pair, (p, p, p). For labels, `margin * one_hot(labels)`.
+
+    Raises
+    ------
+    SltGrokError : another shape.
+    """
+    p = len(logits)
+    if logits.shape != (p, p, p):
+        raise SltGrokError(f"lookup_table: expected logits of shape (p, p, p), got {tuple(logits.shape)}")
+    tokens = torch.eye(p, dtype=torch.float64)
+    return _with(
+        EmbeddingMLP(p, p, p**2, "concatenation", "relu"),
+        W_E=tokens,
+        W_left=tokens.repeat_interleave(p, 1),
+        W_right=tokens.repeat(1, p),
+        b_in=-torch.ones(p**2),
+        W_U=logits.flatten(0, 1),
+    )
+
+
+def _check(modulus: int, frequencies: Sequence[int]) -> None:
+    if modulus < 3 or not is_prime(modulus):
+        raise SltGrokError(f"modulus: expected an odd prime, got {modulus}")
+    if not frequencies or not all(1 <= k <= (modulus - 1) // 2 for k in frequencies):
+        raise SltGrokError(f"frequencies: expected some of 1..{(modulus - 1) // 2}, got {list(frequencies)}")
+
+
+def _angles(modulus: int, frequencies: Tensor) -> Tensor:
+    """w_k t, (token, frequency), reduced in integers so that no digit is lost."""
+    return 2 * math.pi / modulus * (torch.arange(modulus)[:, None] * frequencies % modulus).double()
+
+
+def _radii(count: int) -> Tensor:
+    """1, 1 - 1/(2 n), .., over 1/2: all different, so that principal components tell the n circles apart."""
+    return 1 - torch.arange(count, dtype=torch.float64) / (2 * count)
+
+
+def _circles(modulus: int, frequencies: Sequence[int]) -> Tensor:
+    """r_k (cos w_k t, sin w_k t) for each k in turn, r_k from `_radii`, (token, 2 frequencies)."""
+    angle = _angles(modulus, torch.tensor(frequencies))
+    return (torch.stack([angle.cos(), angle.sin()], -1) * _radii(len(frequencies))[:, None]).flatten(1)
+
+
+def _from_circles(rows: Sequence[Tensor], count: int) -> Tensor:
+    """The same map (2, neurons) from each of the circles, with its radius taken out, (2 circles, neurons)."""
+    return torch.block_diag(*[torch.stack(list(rows)) / radius for radius in _radii(count)])
+
+
+def _with(network: M, **weights: Tensor) -> M:
+    """The network in float64 with these weights; those not named stay zero."""
+    network.double().load_state_dict({**network.state_dict(), **weights})
+    return network

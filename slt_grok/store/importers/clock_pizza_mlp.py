@@ -1,0 +1,80 @@
+"""The linear models of Zhong et al. 2306.17844, appendix, as their code writes them.
+
+| code | paper | logits (L3, or L2 where there is one hidden layer, is `unembed`) | our model |
+|---|---|---|---|
+| A | alpha | L2 relu L1(x1 + x2) | mlp, sum |
+| B | beta | L3 relu L2 relu L1(x1 + x2) | deep_mlp |
+| C | gamma | L3 relu L2 relu(L1 x1 + L1 x2), the bias of L1 counted twice | deep_mlp, bias_per_token |
+| D | delta | L2 relu L1[x1; x2] | mlp, concatenation |
+| X | alpha' | L2 relu L1(x1 + y2), the second token with an embedding of its own | mlp, sum, separate_embeddings |
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from slt_grok.errors import SltGrokError
+from slt_grok.store.importers.layouts import contiguous, sizes
+
+EMBED, FIRST = {"embed.weight": "p d_embed"}, {"l1.weight": "d_mlp d_embed", "l1.bias": "d_mlp"}
+ONE_LAYER = {**FIRST, "unembed.weight": "p d_mlp"}
+TWO_LAYERS = {
+    **EMBED,
+    **FIRST,
+    "l2.weight": "d_second d_mlp",
+    "l2.bias": "d_second",
+    "unembed.weight": "p d_second",
+}
+LAYOUTS = {
+    "A": {**EMBED, **ONE_LAYER},
+    "B": TWO_LAYERS,
+    "C": TWO_LAYERS,
+    "D": {**EMBED, **ONE_LAYER, "l1.weight": "d_mlp 2*d_embed"},
+    "X": {"embed1.weight": "p d_embed", "embed2.weight": "p d_embed", **ONE_LAYER},
+}
+
+
+def recognises(state: Mapping[str, Any]) -> bool:
+    """Whether a state dict is one of a linear model."""
+    return len({"l1.weight", "l1.bias", "unembed.weight"} & set(state)) > 1  # one may be missing, to be named
+
+
+def parameters_of(
+    path: Path, state: Mapping[str, Tensor], config_path: Path, letter: Any, modulus: int
+) -> tuple[int, dict[str, Any], dict[str, Tensor]]:
+    """Modulus, model settings and parameters; `letter` is the config's `model_type`, `modulus` its C.
+
+    Raises
+    ------
+    SltGrokError : an unknown letter, or a tensor that is missing, unknown, of another shape or not finite.
+    """
+    if letter not in LAYOUTS:
+        raise SltGrokError(f"{config_path}: expected model_type to be one of {', '.join(LAYOUTS)}, got {letter!r}")
+    size = sizes(path, state, LAYOUTS[letter], told={"p": modulus})
+    settings: dict[str, Any] = {"d_embed": size["d_embed"], "d_mlp": size["d_mlp"], "activation": "relu"}
+    first = state["l1.weight"].T
+    if letter in ("B", "C"):
+        settings |= {"kind": "deep_mlp", "d_second": size["d_second"], "bias_per_token": letter == "C"}
+        found = {
+            "W_E": state["embed.weight"],
+            "W_1": first,
+            "b_1": state["l1.bias"],
+            "W_2": state["l2.weight"].T,
+            "b_2": state["l2.bias"],
+        }
+    else:
+        settings |= {
+            "kind": "mlp",
+            "combine": "concatenation" if letter == "D" else "sum",
+            "separate_embeddings": letter == "X",
+        }
+        if letter == "X":
+            found = {"W_E_left": state["embed1.weight"], "W_E_right": state["embed2.weight"]}
+        else:
+            found = {"W_E": state["embed.weight"]}
+        maps = first.chunk(2) if letter == "D" else [first]
+        names = ("W_left", "W_right") if letter == "D" else ("W_in",)
+        found |= {**dict(zip(names, maps, strict=True)), "b_in": state["l1.bias"]}
+    return size["p"], settings, contiguous({**found, "W_U": state["unembed.weight"].T})

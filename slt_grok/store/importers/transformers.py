@@ -1,0 +1,146 @@
+"""Transformers in the two layouts that files have, turned into ours; any number of layers.
+
+`own_code` is the layout of the code of Nanda et al. 2301.05217, which Zhong et al. 2306.17844 took over: weights act
+from the left. `transformer_lens` is that of the TransformerLens library, whose weights act from the right, as ours do.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from slt_grok.errors import SltGrokError
+from slt_grok.store.importers.layouts import contiguous, sizes
+
+Layout = Literal["own_code", "transformer_lens"]
+
+SHARED = {"pos_embed.W_pos": "context d_model"}
+SHARED_BLOCK = {"mlp.b_in": "d_mlp", "mlp.b_out": "d_model"}
+NETWORK = {
+    "own_code": {"embed.W_E": "d_model vocabulary", **SHARED, "unembed.W_U": "d_model vocabulary"},
+    "transformer_lens": {"embed.W_E": "vocabulary d_model", **SHARED, "unembed.W_U": "d_model answers"},
+}
+BLOCK = {
+    "own_code": {
+        **dict.fromkeys(("attn.W_Q", "attn.W_K", "attn.W_V"), "head d_head d_model"),
+        "attn.W_O": "d_model head*d_head",
+        "mlp.W_in": "d_mlp d_model",
+        "mlp.W_out": "d_model d_mlp",
+        **SHARED_BLOCK,
+    },
+    "transformer_lens": {
+        **dict.fromkeys(("attn.W_Q", "attn.W_K", "attn.W_V"), "head d_model d_head"),
+        "attn.W_O": "head d_head d_model",
+        "mlp.W_in": "d_model d_mlp",
+        "mlp.W_out": "d_mlp d_model",
+        **SHARED_BLOCK,
+    },
+}
+NO_WEIGHTS = ("attn.mask", "attn.IGNORE")  # constant buffers
+
+
+def layout_of(state: Mapping[str, Any]) -> tuple[Layout | None, int | None]:
+    """The layout of a transformer's state dict and its number of positions; None for what it does not say.
+
+    TransformerLens has biases of attention and unembedding, and an axis of heads in W_O, as in W_Q.
+    """
+    if not any(name.startswith("blocks.0.") for name in state):
+        return None, None
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items() if isinstance(tensor, Tensor)}
+    query, out = (shapes.get(f"blocks.0.attn.{name}", ()) for name in ("W_Q", "W_O"))
+    by_heads = len(query) == len(out) == 3 and query[:1] == out[:1]
+    lens = by_heads or "blocks.0.attn.b_Q" in state or "unembed.b_U" in state
+    positions = shapes.get("pos_embed.W_pos", ())
+    return "transformer_lens" if lens else "own_code", positions[0] if len(positions) == 2 else None
+
+
+def parameters_of(
+    path: Path,
+    state: Mapping[str, Tensor],
+    layout: Layout,
+    activation: str,
+    attention_rate: float = 1.0,
+    positions: int | None = None,
+    vocabulary: int | None = None,
+) -> tuple[int, dict[str, Any], dict[str, Tensor]]:
+    """Modulus, model settings and parameters of a transformer on [a, b, =] or [a, b].
+
+    With three positions the last row of W_E is the '=' token. Of W_U only the p number classes are kept.
+
+    Parameters
+    ----------
+    path, state, layout : the file, its tensors, how they lie.
+    activation, attention_rate : of the network.
+    positions : how many it must have; 2 or 3 where left out.
+    vocabulary : what a config says of the number of tokens.
+
+    Raises
+    ------
+    SltGrokError : a tensor is missing, unknown, of another shape or not finite, or the answers are not those of p.
+    """
+    depth = 1 + max((int(m[1]) for name in state if (m := re.match(r"blocks\.(\d+)\.", name))), default=0)
+    of_blocks = {f"blocks.{i}.{name}": axes for i in range(depth) for name, axes in BLOCK[layout].items()}
+    ignored = [f"blocks.{i}.{name}" for i in range(depth) for name in NO_WEIGHTS]
+    told = {} if vocabulary is None else {"vocabulary": vocabulary}
+    size = sizes(path, state, NETWORK[layout] | of_blocks, ignored, told)
+    if size["context"] not in ((2, 3) if positions is None else (positions,)):
+        expected = {None: "2 positions [a, b] or 3 [a, b, =]", 2: "2 positions [a, b]", 3: "3 positions [a, b, =]"}
+        raise SltGrokError(f"{path}: expected pos_embed.W_pos of {expected[positions]}, got {size['context']}")
+    modulus = size["vocabulary"] - (size["context"] == 3)
+    answers = size.get("answers", size["vocabulary"])
+    if answers not in (modulus, size["vocabulary"]):
+        raise SltGrokError(
+            f"{path}: expected unembed.W_U with the {modulus} answers that embed.W_E has tokens for, got {answers}"
+        )
+    settings = {
+        "kind": "transformer",
+        "d_model": size["d_model"],
+        "n_heads": size["head"],
+        "d_mlp": size["d_mlp"],
+        "activation": activation,
+        "layout": "a_b_equals" if size["context"] == 3 else "a_b",
+        "attention_rate": attention_rate,
+    }
+    if size["head"] * size["d_head"] != size["d_model"]:
+        settings["d_head"] = size["d_head"]
+    if depth > 1:
+        settings |= {"kind": "deep_transformer", "n_layers": depth}
+    embedding = state["embed.W_E"]
+    found = {
+        "W_E": embedding.T if layout == "own_code" else embedding,
+        "W_pos": state["pos_embed.W_pos"],
+        "W_U": state["unembed.W_U"][:, :modulus],
+    }
+    for i in range(depth):
+        for name in BLOCK[layout]:
+            tensor = state[f"blocks.{i}.{name}"]
+            if layout == "own_code":
+                if name == "attn.W_O":
+                    tensor = tensor.T.unflatten(0, (size["head"], size["d_head"]))
+                elif tensor.ndim > 1:
+                    tensor = tensor.mT
+            found[("" if depth == 1 else f"blocks.{i}.") + name.split(".")[1]] = tensor
+    return modulus, settings, contiguous(found)
+
+
+def is_causal(path: Path, state: Mapping[str, Tensor]) -> bool:
+    """Whether the masks in a state dict let a position see only itself and those before it; True where there is none.
+
+    Raises
+    ------
+    SltGrokError : a mask that is neither causal nor all ones.
+    """
+    answers = set()
+    for name, mask in state.items():
+        if re.fullmatch(r"blocks\.\d+\.attn\.mask", name):
+            everywhere = torch.ones(mask.shape)
+            if torch.equal(mask.float(), everywhere.tril()):
+                answers.add(True)
+            elif torch.equal(mask.float(), everywhere):
+                answers.add(False)
+            else:
+                raise SltGrokError(f"{path}: expected {name} to be causal or all ones, it is another mask")
+    return answers != {False}

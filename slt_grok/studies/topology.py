@@ -1,0 +1,30 @@
+"""The topology of a run's clusters of neurons at some of its checkpoints, one by one."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from slt_grok.progress import Report
+from slt_grok.store import RunDirectory
+from slt_grok.studies.milestones import spread
+from slt_grok.studies.shards import measure_in_shards
+from slt_grok.trajectories import Trajectory
+
+
+def measure_topology(
+    run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Report
+) -> xr.Dataset:
+    """Betti numbers and persistence diagrams, see `slt_grok.circuits.topology`."""
+    from slt_grok.circuits import topology
+
+    steps = trajectory.coords["step"]
+    chosen = trajectory.isel(step=np.flatnonzero(np.isin(steps, spread(steps, s.checkpoints))).tolist())
+
+    def measure(shard: Trajectory, done: Any) -> xr.Dataset:
+        return topology.measure(shard, s.landmarks, s.threshold, lambda n, total: done(n / total))
+
+    def on_progress(checkpoints: float, among: int) -> None:
+        report(int(checkpoints / among * len(trajectory)), f"checkpoint {checkpoints:.1f} of {among}")
+
+    return measure_in_shards(run, label, chosen, measure, content, size=1, on_progress=on_progress)

@@ -1,0 +1,74 @@
+"""Margins, and a network whose normalised margin is the largest there is."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from slt_grok import circuits, fourier
+from slt_grok.circuits import margins
+from slt_grok.tasks import ModularTask
+from slt_grok.trajectories import Trajectory
+
+from .planted import planted_trajectory
+
+P = 11
+
+
+def random_logits(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(2, P * P, P, dtype=torch.float64, generator=generator)
+
+
+def test_the_rival_is_the_largest_wrong_class():
+    logits = torch.tensor([[[5.0, 1, 2], [0, 7, 3], [1, 1.5, 1]]])
+    right, wrong, rival = margins.margins(logits, torch.tensor([0, 2, 1]))
+    assert right.tolist() == [[5, 3, 1.5]]
+    assert wrong.tolist() == [[2, 7, 1]]
+    assert rival[0, :2].tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_margin_by_frequency_is_the_margin_of_each_projection(sign):
+    logits, sums = random_logits(), fourier.grid_sum(P, sign)
+    labels = (3 * sums + 2) % P
+    _, _, rival = margins.margins(logits, labels)
+    found = margins.by_frequency(fourier.sum_table(logits, sign), rival, sums, labels)
+    for k in range(1, (P + 1) // 2):
+        directions = fourier.sum_directions(P, sign)[k - 1]
+        part = directions.T @ (directions @ logits)
+        gain = part.gather(2, labels.expand(2, -1)[..., None]) - part.gather(2, rival[..., None])
+        torch.testing.assert_close(found[:, k - 1], gain.mean((1, 2)), rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("operation", ["addition", "subtraction"])
+def test_margins_of_a_clock(operation):
+    """Logits 8 sum_k cos w_k(s - c): the rival is the same number of steps away everywhere."""
+    keys, p = [2, 3, 7], 17
+    data = circuits.measure(planted_trajectory(p, keys, operation=operation))
+    w = {k: 2 * math.pi * k / p for k in keys}
+    gap = {d: sum(8 * (1 - math.cos(w[k] * d)) for k in keys) for d in range(1, p)}
+    nearest = min(gap, key=lambda d: gap[d])
+    np.testing.assert_allclose(data.margin, gap[nearest], rtol=1e-12)
+    np.testing.assert_allclose(data.margin_smallest, gap[nearest], rtol=1e-12)
+    expected = [8 * (1 - math.cos(w[k] * nearest)) if k in keys else 0 for k in data.frequency.values]
+    np.testing.assert_allclose(data.margin_by_frequency, expected, rtol=1e-12, atol=1e-12)
+    # the frequencies interfere: together their smallest gap is more than the sum of their own
+    assert data.margin_smallest > sum(min(8 * (1 - math.cos(w[k] * d)) for d in range(1, p)) for k in keys)
+
+
+@pytest.mark.parametrize("p", [5, 13])
+def test_all_frequencies_with_even_phases_have_the_largest_normalised_margin(p):
+    """sqrt(2/27) / (sqrt(p) (p - 1)), theorem 7 of 2311.07568; unchanged by the scale of the weights."""
+    trajectory = planted_trajectory(p, list(range(1, (p + 1) // 2)))
+    largest = math.sqrt(2 / 27) / (math.sqrt(p) * (p - 1))
+    np.testing.assert_allclose(circuits.measure(trajectory).normalized_margin, largest, rtol=1e-12)
+    module = trajectory.network.module
+    scaled = {name: 3 * w for name, w in trajectory.parameters.items()}
+    larger = Trajectory(trajectory.network, scaled)
+    np.testing.assert_allclose(circuits.measure(larger).normalized_margin, largest, rtol=1e-12)
+    module.initialise(torch.Generator().manual_seed(0))
+    assert circuits.measure(Trajectory.of(module, ModularTask(p))).normalized_margin < largest
+    fewer = circuits.measure(planted_trajectory(p, [1]))
+    assert fewer.normalized_margin < 0.9 * largest
