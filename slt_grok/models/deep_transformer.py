@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from slt_grok.errors import SltGrokError
 from slt_grok.models.sites import At, ModularNetwork, activation_function, passthrough
-from slt_grok.models.transformer import head_width
+from slt_grok.models.transformer import head_width, positions_and_tokens
 
 
 class Block(nn.Module):
@@ -119,10 +119,8 @@ class DeepTransformer(ModularNetwork):
         super().__init__(modulus)
         if n_layers < 1:
             raise SltGrokError(f"model.n_layers: expected at least 1, got {n_layers}")
-        if layout not in ("a_b_equals", "a_b"):
-            raise SltGrokError(f"model.layout: expected 'a_b_equals' or 'a_b', got {layout!r}")
+        context, vocabulary = positions_and_tokens(layout, modulus)
         self.activation = activation_function(activation)
-        context, vocabulary = (3, modulus + 1) if layout == "a_b_equals" else (2, modulus)
         self.W_E = nn.Parameter(torch.zeros(vocabulary, d_model))
         self.W_pos = nn.Parameter(torch.zeros(context, d_model))
         heads = (n_heads, d_model, head_width(d_model, n_heads, d_head))

@@ -19,6 +19,18 @@ from slt_grok.errors import SltGrokError
 from slt_grok.models.sites import At, ModularNetwork, activation_function, passthrough
 
 
+def positions_and_tokens(layout: str, modulus: int) -> tuple[int, int]:
+    """Length of the context and size of the vocabulary: `a_b_equals` has the token '=' beside the numbers.
+
+    Raises
+    ------
+    SltGrokError : an unknown layout.
+    """
+    if layout not in ("a_b_equals", "a_b"):
+        raise SltGrokError(f"model.layout: expected 'a_b_equals' or 'a_b', got {layout!r}")
+    return (3, modulus + 1) if layout == "a_b_equals" else (2, modulus)
+
+
 def head_width(d_model: int, n_heads: int, d_head: int | None) -> int:
     """The width of a head: as given, or d_model / n_heads.
 
@@ -73,13 +85,11 @@ class OneLayerTransformer(ModularNetwork):
         d_head: int | None = None,
     ) -> None:
         super().__init__(modulus)
-        if layout not in ("a_b_equals", "a_b"):
-            raise SltGrokError(f"model.layout: expected 'a_b_equals' or 'a_b', got {layout!r}")
+        context, vocabulary = positions_and_tokens(layout, modulus)
         self.activation = activation_function(activation)
         self.attention_rate = attention_rate
         self.layout = layout
         d_head = head_width(d_model, n_heads, d_head)
-        context, vocabulary = (3, modulus + 1) if layout == "a_b_equals" else (2, modulus)
         for name, shape in {
             "W_E": (vocabulary, d_model),
             "W_pos": (context, d_model),
