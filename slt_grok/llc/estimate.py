@@ -56,6 +56,8 @@ def estimate(
     network and temperature, all in one batch. What is left out of sampler, n_beta and gamma is chosen by the rule of
     `slt_grok.llc.calibration`; for a loss with a finite minimiser with three temperatures n_beta {1, 1/4, 1/16}
     and with the exact add-on of `slt_grok.llc.regular` where the point turns out to be regular.
+    Where the curvature turns out to vary more than a fixed step can follow, HMC takes over with as many gradients, so
+    fewer draws, at a ninth of n_beta; the attributes `sampler`, `n_beta`, `draws` and `calibration` say so.
 
     Parameters
     ----------
