@@ -36,11 +36,12 @@ def dataset(
     )
     draws = traces[..., schedule.burn_in + schedule.thinning - 1 :: schedule.thinning]
     d, rows = problem.subspace.dimension, []
+    bounded = spectra is not None and schedule.batch_size is None
     for i, baseline in enumerate(problem.baselines):
         evidence = [
             Evidence(
                 draws[i, t],
-                [chain_health(chain, baseline, n_beta, d, spectra is not None) for chain in traces[i, t]],
+                [chain_health(chain, baseline, n_beta, d, bounded) for chain in traces[i, t]],
                 baseline,
                 n_beta,
                 virial[i, t],

@@ -8,10 +8,12 @@ from torch import Tensor, nn
 import slt_grok
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import HMC, MALA, SGLD, UnderdampedLangevin, chains, estimate
+from slt_grok.llc.diagnostics import HEALTHY
 from slt_grok.llc.subspaces import Subspace
 from slt_grok.models import build
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
+from tests.llc.regression import Regression
 
 P = 7
 SHORT = {"sampler": SGLD(1e-4), "n_beta": 10.0, "gamma": 20.0, "chains": 3, "draws": 12, "burn_in": 5}
@@ -189,6 +191,13 @@ def test_a_loss_that_is_no_number_at_the_checkpoint_is_refused(trajectory: Traje
 
     with pytest.raises(SltGrokError, match=r"finite loss at the checkpoint.*step 0"):
         estimate(trajectory, loss=wrong, **SHORT)
+
+
+def test_the_noise_of_minibatches_is_not_taken_for_an_unstable_step() -> None:
+    """Losses of four samples of unit noise are spread by 0.35, which is hundreds times 1 / n_beta and all noise."""
+    regression = Regression(n=200, d=5, seed=0)
+    result = estimate(regression.trajectory(), (regression.x, regression.y), batch_size=4, updates=2000, chains=4)
+    assert (result.chain_health == HEALTHY).all(), result.chain_health.values
 
 
 def test_the_library_entry_is_where_the_readme_says() -> None:
