@@ -16,7 +16,7 @@ from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.diagnostics import HEALTHY
-from slt_grok.llc.moments import SampleDraws
+from slt_grok.llc.sample_losses import SampleDraws
 
 
 def sequences(inputs: Tensor, targets: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ well draws near w* fit, not how they generalise: `bayes_test_loss` beside it is 
 import numpy as np
 import xarray as xr
 
-from slt_grok.llc.moments import LossMoments, Moments, healthy_chains
+from slt_grok.llc.moments import LossMoments, Moments
+from slt_grok.llc.sample_losses import healthy_chains
 
 _WATANABE = "Watanabe 2010, JMLR 11, 3571-3594"
 LIMIT = 0.4  # of a sample's variance, beyond which WAIC is not to be relied on (Vehtari et al. 1507.04544, section 2.2)

@@ -5,7 +5,8 @@ import xarray as xr
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.moments import LossMoments, healthy_chains
+from slt_grok.llc.moments import LossMoments
+from slt_grok.llc.sample_losses import healthy_chains
 
 RELATIONS = ("swapped", "same answer", "shared token", "unrelated")
 

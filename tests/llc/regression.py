@@ -13,7 +13,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from slt_grok.llc.chains import Starts
-from slt_grok.llc.moments import SampleObserver
+from slt_grok.llc.sample_losses import SampleObserver
 from slt_grok.models.network import Network
 from slt_grok.trajectories import Trajectory
 

@@ -9,7 +9,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.llc import SGLD, UnderdampedLangevin, estimate
 from slt_grok.llc.devinterp_sampler import devinterp
 from slt_grok.llc.devinterp_tree import arviz_tree, devinterp_tree, sequences
-from slt_grok.llc.moments import SampleDraws
+from slt_grok.llc.sample_losses import SampleDraws
 from slt_grok.models import build
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory

@@ -13,8 +13,9 @@ from slt_grok.llc import SGLD, estimate
 from slt_grok.llc.devinterp_sampler import devinterp
 from slt_grok.llc.devinterp_tree import devinterp_tree
 from slt_grok.llc.influence import influence, susceptibilities, susceptibility
-from slt_grok.llc.moments import LossMoments, SampleDraws
+from slt_grok.llc.moments import LossMoments
 from slt_grok.llc.relations import influence_by_relation, relations
+from slt_grok.llc.sample_losses import SampleDraws
 from slt_grok.llc.subspaces import Subspace, Whole, everything
 from slt_grok.models import build
 from slt_grok.tasks import ModularTask

@@ -7,7 +7,8 @@ from torch import nn
 
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import SGLD, chains, estimate, moments
-from slt_grok.llc.moments import LossMoments, SampleDraws, sample_losses
+from slt_grok.llc.moments import LossMoments
+from slt_grok.llc.sample_losses import SampleDraws, sample_losses
 from slt_grok.models import build
 from slt_grok.models.network import Network, cross_entropy
 from slt_grok.tasks import ModularTask

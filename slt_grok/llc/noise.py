@@ -1,0 +1,57 @@
+"""Random numbers of chains: one stream for each, so that a chain's noise depends on nothing but the chain."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slt_grok.training.minibatches import generator
+
+BLOCK = 8192  # numbers of a chain that are drawn together; fixed, since it decides what a stream gives
+
+
+class StreamNoise:
+    """Numbers from one stream a chain."""
+
+    def __init__(self, streams: Sequence[np.random.SeedSequence], dimension: int, like: Tensor) -> None:
+        self.generators = [generator(stream) for stream in streams]
+        self.others = [generator(stream.spawn(1)[0]) for stream in streams]
+        block = max(1, BLOCK // dimension)
+        self.dtype = like.dtype  # drawn in float32, whose resolution is ample for noise and four times as fast
+        self.normals = torch.empty(len(streams), block, dimension)
+        self.uniforms = torch.empty(len(streams), 256, 1, dtype=torch.float64)
+        self.next_normal = self.next_uniform = 0
+
+    def normal(self) -> Tensor:
+        """Standard normal numbers, (chains, d)."""
+        place = self.next_normal % self.normals.shape[1]
+        if place == 0:
+            for row, own in zip(self.normals, self.generators, strict=True):
+                row.normal_(generator=own)
+        self.next_normal += 1
+        return self.normals[:, place].to(self.dtype)
+
+    def uniform(self) -> Tensor:
+        """Uniform numbers in [0, 1), (chains, 1)."""
+        place = self.next_uniform % self.uniforms.shape[1]
+        if place == 0:
+            for row, own in zip(self.uniforms, self.others, strict=True):
+                row.uniform_(generator=own)
+        self.next_uniform += 1
+        return self.uniforms[:, place]
+
+
+class Still:
+    """No randomness: what a chain that was put back at w* starts with, from rest."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.like = like
+
+    def normal(self) -> Tensor:
+        """Zeros, (chains, d)."""
+        return torch.zeros_like(self.like)
+
+    def uniform(self) -> Tensor:
+        """Zeros, (chains, 1)."""
+        return self.like.new_zeros(len(self.like), 1)
