@@ -7,6 +7,7 @@ from torch import nn
 
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import SGLD, chains, estimate, moments
+from slt_grok.llc import sample_losses as observed
 from slt_grok.llc.moments import LossMoments
 from slt_grok.llc.sample_losses import SampleDraws, sample_losses
 from slt_grok.models import build
@@ -95,7 +96,7 @@ def test_pieces_change_nothing(
 ) -> None:
     whole = seen[0].by_chain(2)
     monkeypatch.setattr(chains, "WORKING_MEMORY", 1)  # one chain at a time
-    monkeypatch.setattr(moments, "WORKING_MEMORY", 100_000)  # and a few of its samples
+    monkeypatch.setattr(observed, "WORKING_MEMORY", 100_000)  # and a few of its samples
     monkeypatch.setattr(moments, "BLOCK", 3)
     again = LossMoments(trajectory.network, PAIRS, ANSWERS, trained=TASK.indices("train"), every=2, covariance=True)
     estimate(trajectory, observers=[again], **SETTINGS)
