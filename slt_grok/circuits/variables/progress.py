@@ -2,6 +2,8 @@
 
 from slt_grok.circuits.variables.entry import NANDA, SUM_MASK, Variable, loss, variable
 
+FURUTA = "Furuta et al. 2402.16726, section 4"
+
 PROGRESS: dict[str, Variable] = {
     "accuracy": variable(("split",), "accuracy", "share of pairs whose largest logit is the label's", NANDA),
     "loss": loss("loss", "mean over the pairs of -log softmax(L)[label]", NANDA),
@@ -152,27 +154,27 @@ PROGRESS: dict[str, Variable] = {
     "frequency_density_embedding": variable(
         (),
         "Fourier frequency density of the embedding",
-        "share of the p-1 norms of the cosine and sine components of W_E over half of the largest",
-        "Furuta et al. 2402.16726",
+        "share of the p-1 norms of the cosine and sine components of W_E over half of the largest cosine or sine",
+        FURUTA,
     ),
     "frequency_density_neuron_logit_map": variable(
         (),
         "Fourier frequency density of the neuron-logit map",
-        "share of the p-1 norms of the cosine and sine components of W_L over the answers over half of the largest",
-        "Furuta et al. 2402.16726",
+        "share of the p-1 norms of the cosine and sine components of W_L over the answers over half of the largest "
+        "cosine or sine",
+        FURUTA,
     ),
     "coefficient_ratio_embedding": variable(
         (),
         "Fourier coefficient ratio of the embedding",
-        "mean over k of min(c_k^2 / s_k^2, s_k^2 / c_k^2), norms of the cosine and sine component of W_E",
-        "Furuta et al. 2402.16726",
+        "mean over k of min(c_k / s_k, s_k / c_k), norms of the cosine and sine component of W_E",
+        FURUTA,
     ),
     "coefficient_ratio_neuron_logit_map": variable(
         (),
         "Fourier coefficient ratio of the neuron-logit map",
-        "mean over k of min(c_k^2 / s_k^2, s_k^2 / c_k^2), norms of the cosine and sine component of W_L over "
-        "the answers",
-        "Furuta et al. 2402.16726",
+        "mean over k of min(c_k / s_k, s_k / c_k), norms of the cosine and sine component of W_L over the answers",
+        FURUTA,
     ),
     "circuit_frequency": variable(
         ("frequency",),
