@@ -133,10 +133,11 @@ def _normalized_margin(chunk: Chunk, smallest: Tensor) -> Values:
 def _weights(chunk: Chunk, key_frequency: Tensor) -> Values:
     embedding, to_logits = chunk.module.token_embedding(chunk.stack), chunk.module.neuron_logit_map(chunk.stack)
     by_answer = to_logits.mT
-    share = spectrum.power_share(embedding)
-    by_power = [spectrum.key_by_power(share), spectrum.key_by_power(spectrum.power_share(by_answer))]
+    shares = [spectrum.power_share(table) for table in (embedding, by_answer)]
+    by_power = [spectrum.key_by_power(share) for share in shares]
     return {
-        "embedding_spectrum": share,
+        "embedding_spectrum": shares[0],
+        "neuron_logit_map_spectrum": shares[1],
         "key_frequency_embedding": by_power[0],
         "key_frequency_neuron_logit_map": by_power[1],
         "key_frequency_agreement": spectrum.agreement(key_frequency, *by_power),

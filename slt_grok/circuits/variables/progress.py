@@ -14,6 +14,13 @@ PROGRESS: dict[str, Variable] = {
         "rows of W_E that stand for Z_p",
         f"{NANDA}, section 4.1",
     ),
+    "neuron_logit_map_spectrum": variable(
+        ("frequency",),
+        "share of the neuron-logit map's power",
+        "sum over cos k, sin k and the neurons of F[W_L]^2 / the same over all components but the constant, F the "
+        "transform over the answers",
+        f"{NANDA}, section 4.2",
+    ),
     "neuron_cluster_size": variable(
         ("frequency",),
         "neurons of the frequency",
