@@ -134,13 +134,46 @@ def spectrum(circuits: xr.Dataset, folder: Path) -> list[Shown]:
 
     def caption(note: str) -> str:
         return (
-            f"Above: share of the embedding's squared norm at each Fourier frequency over training{note}, each column "
-            "reaching half way to the neighbouring checkpoints; numbers at the edge name the last checkpoint's key "
-            "frequencies. Below: how many neurons have more than 85% of their variance at a frequency, the key ones in "
-            f"the same colours. {STEP_AXIS}"
+            "Above: share of the squared norm of the embedding (W_E) and of the neuron-logit map (W_L) at each Fourier "
+            f"frequency over training{note}, each column reaching half way to the neighbouring checkpoints; numbers at "
+            "the edge name the last checkpoint's key frequencies. Below: how many neurons have more than 85% of their "
+            f"variance at a frequency, the key ones in the same colours. {STEP_AXIS}"
         )
 
     return by_seed(plots.spectrum, circuits, folder, "spectrum", caption)
+
+
+def circuit_maps(maps: xr.Dataset, folder: Path) -> list[Shown]:
+    """Embedding circles, activation grids and the logits' spectrum, a figure of each for each seed.
+
+    Circles and grids are left out where no seed has a frequency in its circuit.
+    """
+
+    def circles(note: str) -> str:
+        return (
+            f"Each token in the plane of the embedding that belongs to a key frequency k{note}, joined and coloured in "
+            "the order of k t mod p, once the train set is memorised, once the network generalises, and at the end: on "
+            "a circle the embedding holds tokens as angles. Per cent: share of the embedding's squared norm in the "
+            "plane; FVE: share of that which goes round k times; control: a frequency that the circuit does not use."
+        )
+
+    def grids(note: str) -> str:
+        return (
+            f"What three neurons of each key frequency do on all pairs of tokens at the last checkpoint{note}, from "
+            "the left the one with most, with middling and with least of its variance at that frequency (FVE)."
+        )
+
+    def logits(note: str) -> str:
+        return (
+            f"How strongly the logits of the last checkpoint{note} follow each product of a wave of a and a wave of b: "
+            "waves of a + b (or a - b) alone lie in the 2 × 2 blocks where both have the same frequency."
+        )
+
+    found = []
+    if maps.circuit_frequency.any():
+        found += by_seed(plots.embedding_circles, maps, folder, "embedding_circles", circles)
+        found += by_seed(plots.activation_grids, maps, folder, "activation_grids", grids)
+    return found + by_seed(plots.logit_spectrum, maps, folder, "logit_spectrum", logits)
 
 
 def by_seed(

@@ -19,6 +19,7 @@ SHOWN = (
     "llc",
     "circuits",
     "circuits@null",
+    "circuits@maps",
     "landscape",
     "refined",
     "calibration",
@@ -103,6 +104,8 @@ def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) ->
         part.tables.extend(tables.health(datasets["llc"]))
     if "circuits" in datasets and (part := found.get("Fourier circuit")):
         part.figures.extend(figures.spectrum(datasets["circuits"], folder))
+        if maps := datasets.get("circuits@maps"):
+            part.figures.extend(figures.circuit_maps(maps, folder))
         part.tables.extend(tables.null(datasets["circuits"], datasets.get("circuits@null")))
     if part := found.get("Order of events"):
         made = [tables.events(summary, "Order of events")]
