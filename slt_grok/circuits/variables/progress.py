@@ -3,6 +3,10 @@
 from slt_grok.circuits.variables.entry import NANDA, SUM_MASK, Variable, loss, variable
 
 FURUTA = "Furuta et al. 2402.16726, section 4"
+HOMOGENEOUS = (
+    "for L = sum_i act(u_i(a) + v_i(b)) w_i, n = 3 for the quadratic activation and 2 for ReLU; other networks are not "
+    "homogeneous"
+)
 
 PROGRESS: dict[str, Variable] = {
     "accuracy": variable(("split",), "accuracy", "share of pairs whose largest logit is the label's", NANDA),
@@ -139,9 +143,15 @@ PROGRESS: dict[str, Variable] = {
     "normalized_margin": variable(
         (),
         "normalised margin",
-        "margin_smallest / sum_i ||(u_i, v_i, w_i)||_2^3 for L = sum_i (u_i(a) + v_i(b))^2 w_i; "
-        "at most sqrt(2/27) / (sqrt(p) (p-1)); quadratic networks only",
+        f"margin_smallest / sum_i ||(u_i, v_i, w_i)||_2^n {HOMOGENEOUS}; at most sqrt(2/27) / (sqrt(p) (p-1)) for the "
+        "quadratic activation",
         "Morwani et al. 2311.07568",
+    ),
+    "normalized_margin_l2": variable(
+        (),
+        "normalised margin (L2 norm)",
+        f"margin_smallest / ||all weights||_2^n {HOMOGENEOUS}",
+        "Lyu and Li 1906.05890",
     ),
     "neuron_logit_map_rank": variable(
         (),
