@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -174,6 +175,44 @@ def circuit_maps(maps: xr.Dataset, folder: Path) -> list[Shown]:
         found += by_seed(plots.embedding_circles, maps, folder, "embedding_circles", circles)
         found += by_seed(plots.activation_grids, maps, folder, "activation_grids", grids)
     return found + by_seed(plots.logit_spectrum, maps, folder, "logit_spectrum", logits)
+
+
+def clock_pizza_plane(circuits: xr.Dataset, folder: Path) -> list[Shown]:
+    """All seeds between clock and pizza; nothing where the two measures are not there or nowhere defined."""
+    measures = ("gradient_symmetricity", "distance_irrelevance_top_wrong")
+    if not all(name in circuits for name in measures):
+        return []
+    if not np.logical_and.reduce([np.isfinite(circuits[name].values) for name in measures]).any():
+        return []
+    caption = (
+        "Where each checkpoint stands between pizza (gradients the same for both tokens, logits that depend on their "
+        "distance) and clock, from the hollow first to the full last one. Dashed: the published boundaries "
+        "(arXiv:2306.17844). Bars: 95% intervals of the sampled gradient symmetricity, mostly smaller than the points."
+    )
+    figure = plots.clock_pizza_plane({"this run": circuits})
+    return [shown(plots.save(figure, folder, "clock_pizza_plane")[0], caption)]
+
+
+def topology(dataset: xr.Dataset, circuits: xr.Dataset | None, folder: Path) -> list[Shown]:
+    """Phase alignment and persistence diagrams at the last checkpoint, a figure of each for each seed."""
+
+    def alignment(note: str) -> str:
+        return (
+            f"Where each neuron is largest, on the grid of its own frequency{note}: left, neurons on the diagonal have "
+            "equal phases for both tokens, and their cluster is a disc; independent phases fill the grid, a torus. "
+            "Right, the distance from the diagonal beside that of independent phases."
+        )
+
+    def diagrams(note: str) -> str:
+        return (
+            "Birth and death of the components (H0), loops (H1) and cavities (H2) of each cluster's cloud over all "
+            f"pairs of tokens{note}. Those above the dotted line count; the numbers are the Betti numbers."
+        )
+
+    found = []
+    if circuits is not None and "neuron_alignment_left" in circuits:
+        found += by_seed(plots.phase_alignment, circuits, folder, "phase_alignment", alignment)
+    return found + by_seed(plots.persistence_diagrams, dataset, folder, "persistence_diagrams", diagrams)
 
 
 def by_seed(
