@@ -198,9 +198,9 @@ def topology(dataset: xr.Dataset, circuits: xr.Dataset | None, folder: Path) -> 
 
     def alignment(note: str) -> str:
         return (
-            f"Where each neuron is largest, on the grid of its own frequency{note}: left, neurons on the diagonal have "
-            "equal phases for both tokens, and their cluster is a disc; independent phases fill the grid, a torus. "
-            "Right, the distance from the diagonal beside that of independent phases."
+            f"Where each neuron is largest, on the grid of its own frequency{note}: left, neurons on the diagonal (of "
+            "addition) have equal phases for both tokens, and their cluster is a disc; independent phases fill the "
+            "grid, a torus. Right, the distance from the diagonal beside that of independent phases."
         )
 
     def diagrams(note: str) -> str:
