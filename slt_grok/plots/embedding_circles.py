@@ -44,7 +44,7 @@ def embedding_circles(maps: xr.Dataset, seed: int | None = None) -> Figure:
     columns = [*keys, *control]
     rows = one.sizes["step"]
     size = min(WIDTH / (len(columns) + 0.7), 1.75)
-    figure = Figure(figsize=(size * (len(columns) + 0.7), (size + 0.38) * rows + 0.2), layout="constrained")
+    figure = Figure(figsize=(size * (len(columns) + 0.7), (size + 0.46) * rows + 0.45), layout="constrained")
     panels = figure.subplots(rows, len(columns), squeeze=False)
     for step, row in zip(one.step.values, panels, strict=True):
         now = one.sel(step=step)
