@@ -44,7 +44,7 @@ def embedding_circles(maps: xr.Dataset, seed: int | None = None) -> Figure:
     columns = [*keys, *control]
     rows = one.sizes["step"]
     size = min(WIDTH / (len(columns) + 0.7), 1.75)
-    figure = Figure(figsize=(size * (len(columns) + 0.7), (size + 0.46) * rows + 0.45), layout="constrained")
+    figure = Figure(figsize=(size * (len(columns) + 0.7), (size + 0.4) * rows + 0.5), layout="constrained")
     panels = figure.subplots(rows, len(columns), squeeze=False)
     for step, row in zip(one.step.values, panels, strict=True):
         now = one.sel(step=step)
@@ -52,6 +52,7 @@ def embedding_circles(maps: xr.Dataset, seed: int | None = None) -> Figure:
         for k, axes in zip(columns, row, strict=True):
             circle(axes, now.sel(frequency=k))
             axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
+            axes.locator_params(nbins=3, steps=[1, 2, 4, 5, 10])
             axes.tick_params(labelleft=axes is row[0])
         row[0].set_ylabel(f"Step {int(step):,}\nalong $\\sin$")
     for k, axes in zip(columns, panels[0], strict=True):

@@ -9,9 +9,10 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, NullFormatter
 
 from slt_grok.plots.phase_alignment import one_network
+from slt_grok.plots.spectrum import spread
 from slt_grok.plots.style import WIDTH, styled
 
 DECADES = 4  # of the colours, below the largest component
@@ -64,11 +65,18 @@ def in_blocks(norm: np.ndarray, keys: list[int]) -> str:
 
 
 def name_waves(axes: Axes, keys: list[int], components: int) -> None:
-    """Ticks at the constant and at the circuit's frequencies, between their cosine and their sine."""
+    """Ticks at the constant and at the circuit's frequencies, between cosine and sine; their names kept apart."""
+    places = [0, *(2 * k - 0.5 for k in keys)]
     for axis, token in ((axes.yaxis, "a"), (axes.xaxis, "b")):
-        axis.set_major_locator(FixedLocator([0, *(2 * k - 0.5 for k in keys)]))
-        axis.set_minor_locator(NullLocator())
+        axis.set_major_locator(FixedLocator(places))
+        axis.set_major_formatter(NullFormatter())
         axis.set_label_text(rf"Component of ${token}$: 1, $\cos k$, $\sin k$, $k$ = 1 to {(components - 1) // 2}")
-    names = ["1", *map(str, keys)]
-    axes.set_xticklabels(names)
-    axes.set_yticklabels(names)
+        axis.labelpad = 18
+    options = {"textcoords": "data", "annotation_clip": False, "fontsize": 7}
+    line = {"arrowstyle": "-", "lw": 0.5, "shrinkA": 0, "shrinkB": 3}
+    end, out = components - 0.5, 0.035 * components
+    for name, at, beside, below in zip(
+        ["1", *map(str, keys)], places, spread(places, out), spread(places, 0.05 * components), strict=True
+    ):
+        axes.annotate(name, (-0.5, at), (-out, beside), ha="right", va="center", arrowprops=line, **options)
+        axes.annotate(name, (at, end), (below, end + out), ha="center", va="top", arrowprops=line, **options)

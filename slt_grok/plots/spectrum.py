@@ -4,6 +4,8 @@ Spectra and key frequencies after Nanda et al. (2301.05217), section 4; a neuron
 more than 85% of its variance.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -104,9 +106,9 @@ def name_keys(axes: Axes, colors: dict[int, str], frequencies: int) -> None:
         )
 
 
-def spread(places: list[int], gap: float) -> list[float]:
+def spread(places: Sequence[float], gap: float) -> list[float]:
     """Heights for labels of ascending places, at least `gap` apart: each run of close ones centred on its places."""
-    runs: list[list[int]] = []
+    runs: list[list[float]] = []
     for place in places:
         runs.append([place])
         while len(runs) > 1 and _heights(runs[-2], gap)[-1] + gap > _heights(runs[-1], gap)[0]:
@@ -114,7 +116,7 @@ def spread(places: list[int], gap: float) -> list[float]:
     return [height for run in runs for height in _heights(run, gap)]
 
 
-def _heights(run: list[int], gap: float) -> list[float]:
+def _heights(run: list[float], gap: float) -> list[float]:
     middle = sum(run) / len(run)
     return [middle + gap * (i - (len(run) - 1) / 2) for i in range(len(run))]
 

@@ -16,15 +16,15 @@ MAPS: dict[str, Variable] = {
     "embedding_plane_share": variable(
         ("frequency",),
         "share of norm in the plane",
-        f"squared norm of W_E, the rows' mean taken away, in {PLANE} / squared norm in all; not orthogonal, planes of "
-        "several frequencies may hold more than 1 together",
+        f"squared norm of W_E, the rows' mean taken away, in {PLANE} / squared norm in all; random rows have about "
+        "2/d + 2/p. Not orthogonal, planes of several frequencies may hold more than 1 together",
         f"{NANDA}, section 4.1",
     ),
     "embedding_plane_fve": variable(
         ("frequency",),
         "variance in the plane at its frequency",
         "share of the squared norm of embedding_plane that is at k: 1 is an ellipse that the tokens walk round in the "
-        "order of k t mod p",
+        "order of k t mod p; random rows have about d/(d + p), so that a wide embedding always shows some circle",
         f"{NANDA}, section 4.1",
     ),
     "logit_fourier_norm": variable(
