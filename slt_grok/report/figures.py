@@ -131,12 +131,13 @@ def causal(dataset: xr.Dataset, folder: Path) -> list[Shown]:
 
 
 def spectrum(circuits: xr.Dataset, folder: Path) -> list[Shown]:
-    """Embedding spectrum and neuron clusters, a figure for each seed."""
+    """Spectra of embedding and neuron-logit map and neuron clusters, a figure for each seed."""
+    older = "neuron_logit_map_spectrum" not in circuits
+    of = "the embedding (W_E)" if older else "the embedding (W_E) and of the neuron-logit map (W_L)"
 
     def caption(note: str) -> str:
         return (
-            "Above: share of the squared norm of the embedding (W_E) and of the neuron-logit map (W_L) at each Fourier "
-            f"frequency over training{note}, each column reaching half way to the neighbouring checkpoints; numbers at "
+            f"Above: share of the squared norm of {of} at each Fourier frequency over training{note}, each column reaching half way to the neighbouring checkpoints; numbers at "
             "the edge name the last checkpoint's key frequencies. Below: how many neurons have more than 85% of their "
             f"variance at a frequency, the key ones in the same colours. {STEP_AXIS}"
         )
