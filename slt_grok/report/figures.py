@@ -137,9 +137,10 @@ def spectrum(circuits: xr.Dataset, folder: Path) -> list[Shown]:
 
     def caption(note: str) -> str:
         return (
-            f"Above: share of the squared norm of {of} at each Fourier frequency over training{note}, each column reaching half way to the neighbouring checkpoints; numbers at "
-            "the edge name the last checkpoint's key frequencies. Below: how many neurons have more than 85% of their "
-            f"variance at a frequency, the key ones in the same colours. {STEP_AXIS}"
+            f"Above: share of the squared norm of {of} at each Fourier frequency over training{note}, each column "
+            "reaching half way to the neighbouring checkpoints; numbers at the edge name the last checkpoint's key "
+            "frequencies. Below: how many neurons have more than 85% of their variance at a frequency, the key ones in "
+            f"the same colours. {STEP_AXIS}"
         )
 
     return by_seed(plots.spectrum, circuits, folder, "spectrum", caption)
