@@ -152,6 +152,7 @@ def circuits(seeds: int = 1, grok: bool = True) -> xr.Dataset:
     return xr.Dataset(
         {
             "embedding_spectrum": ((*lead, "frequency"), spectrum),
+            "neuron_logit_map_spectrum": ((*lead, "frequency"), spectrum[..., ::-1]),
             "neuron_cluster_size": ((*lead, "frequency"), size),
             "neuron_share": (lead, share),
             "key_frequency": ((*lead, "frequency"), mask),

@@ -23,12 +23,12 @@ def test_a_run_leaves_what_the_design_says(finished: Path) -> None:
     for name in ("manifest.json", "summary.json", "report.html", "figures/phase_transition.svg"):
         assert (finished / name).is_file(), name
     labels = {path.stem for path in (finished / "measurements").iterdir()}
-    assert labels == {"training", "llc", "circuits", "circuits@null", "landscape", "transitions"}
+    assert labels == {"training", "llc", "circuits", "circuits@maps", "circuits@null", "landscape", "transitions"}
     assert [path.name for path in sorted((finished / "checkpoints").iterdir())] == [
         f"step_{step:08d}.safetensors" for step in (0, 10, 20)
     ]
     manifest = json.loads((finished / "manifest.json").read_text())
-    assert set(manifest["stages"]) >= labels - {"circuits@null"}
+    assert set(manifest["stages"]) >= labels - {"circuits@maps", "circuits@null"}
     assert manifest["environment"]["packages"]["torch"]
     assert not (finished / "state").exists()
 
@@ -37,7 +37,7 @@ def test_every_variable_says_what_it_is(finished: Path) -> None:
     for label, node in slt_grok.load(finished).children.items():
         for name, variable in node.data_vars.items():
             assert variable.attrs.get("long_name"), (label, name)
-    for label in ("llc", "circuits", "circuits@null", "landscape"):
+    for label in ("llc", "circuits", "circuits@maps", "circuits@null", "landscape"):
         dataset = slt_grok.load(finished)[label].to_dataset()
         numeric = [name for name in dataset if dataset[name].dtype.kind in "fib"]
         assert all(dataset[name].attrs.get("definition") and dataset[name].attrs.get("source") for name in numeric)

@@ -2,7 +2,7 @@
 
 Spectra, key frequencies, restricted and excluded losses (`progress`, `spectrum`), clusters and phases of neurons
 (`neurons`, `phases`, `geometry`), attention heads (`attention`), clock and pizza (`clock_pizza`,
-`gradient_symmetricity`), margins (`margins`).
+`gradient_symmetricity`), margins (`margins`). What a paper draws of a circuit is measured by `maps.measure`.
 
 >>> from slt_grok import circuits, trajectory
 >>> networks = trajectory("runs/quickstart")

@@ -2,6 +2,10 @@
 
 Source: Nanda et al. 2301.05217, section 4.2: the attention that the answer position pays to the first token is, as a
 function of (a, b), made of one frequency, and so is what the head writes into the neurons.
+
+Of a network of several layers both are the first layer's, as its neurons are. The heads of later layers read what the
+layers before have made of both tokens: W_E W_V W_O W_in of such a head is one of many paths and no map from tokens to
+neurons, so that it is left out.
 """
 
 from collections.abc import Mapping
@@ -27,10 +31,10 @@ def pattern_shares(pattern: Tensor) -> Tensor:
 
 
 def ov_shares(token_embedding: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-    """Power shares of W_E W_V W_O W_in of each head over the frequencies of the token.
+    """Power shares of W_E W_V W_O W_in of each head of the first layer over the frequencies of the token.
 
-    Embedding (N, p, d), weights `W_V` (N, head, d, d_head), `W_O` (N, head, d_head, d), `W_in` (N, d, d_mlp) ->
-    (N, head, (p-1)/2); NaN where the head writes nothing.
+    Embedding (N, p, d), that layer's weights `W_V` (N, head, d, d_head), `W_O` (N, head, d_head, d), `W_in` (N, d,
+    d_mlp) -> (N, head, (p-1)/2); NaN where the head writes nothing.
     """
     written = token_embedding[:, None] @ weights["W_V"] @ weights["W_O"] @ weights["W_in"][:, None]
     return spectrum.power_share(written)

@@ -18,7 +18,7 @@ from slt_grok.circuits import (
     progress,
     spectrum,
 )
-from slt_grok.models import ModularNetwork, OneLayerTransformer, QuadraticNetwork
+from slt_grok.models import DeepTransformer, ModularNetwork, OneLayerTransformer, QuadraticNetwork
 from slt_grok.models.network import Network
 from slt_grok.tasks import ModularTask
 
@@ -125,18 +125,21 @@ def _logits(chunk: Chunk) -> Values:
 
 
 def _normalized_margin(chunk: Chunk, smallest: Tensor) -> Values:
-    if not isinstance(chunk.module, QuadraticNetwork) or chunk.module.activation is not torch.square:
-        return {}  # other networks are not homogeneous of degree 3
-    return {"normalized_margin": margins.normalized(smallest, *(chunk.stack[name] for name in "UVW"))}
+    activation = margins.ACTIVATION_DEGREE.get(chunk.module.activation)
+    if not isinstance(chunk.module, QuadraticNetwork) or activation is None:
+        return {}  # not homogeneous, see `margins`
+    found = margins.normalized(smallest, *(chunk.stack[name] for name in "UVW"), degree=activation + 1)
+    return dict(zip(("normalized_margin", "normalized_margin_l2"), found, strict=True))
 
 
 def _weights(chunk: Chunk, key_frequency: Tensor) -> Values:
     embedding, to_logits = chunk.module.token_embedding(chunk.stack), chunk.module.neuron_logit_map(chunk.stack)
     by_answer = to_logits.mT
-    share = spectrum.power_share(embedding)
-    by_power = [spectrum.key_by_power(share), spectrum.key_by_power(spectrum.power_share(by_answer))]
+    shares = [spectrum.power_share(table) for table in (embedding, by_answer)]
+    by_power = [spectrum.key_by_power(share) for share in shares]
     return {
-        "embedding_spectrum": share,
+        "embedding_spectrum": shares[0],
+        "neuron_logit_map_spectrum": shares[1],
         "key_frequency_embedding": by_power[0],
         "key_frequency_neuron_logit_map": by_power[1],
         "key_frequency_agreement": spectrum.agreement(key_frequency, *by_power),
@@ -201,8 +204,10 @@ def _heads(chunk: Chunk) -> Values:
     if "attention_pattern" in chunk.sites:
         shares = attention.pattern_shares(chunk.sites["attention_pattern"])
         found["attention_frequency"], found["attention_fve"] = attention.largest(shares)
-    if isinstance(chunk.module, OneLayerTransformer):
-        shares = attention.ov_shares(chunk.module.token_embedding(chunk.stack), chunk.stack)
+    if isinstance(chunk.module, OneLayerTransformer | DeepTransformer):
+        first = "" if isinstance(chunk.module, OneLayerTransformer) else "blocks.0."
+        weights = {name: chunk.stack[first + name] for name in ("W_V", "W_O", "W_in")}
+        shares = attention.ov_shares(chunk.module.token_embedding(chunk.stack), weights)
         found["ov_frequency"], found["ov_fve"] = attention.largest(shares)
     return found
 

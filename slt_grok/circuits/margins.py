@@ -1,13 +1,22 @@
 """Margins of the right answer, and what each frequency gives to them.
 
 Sources: Nanda et al. 2301.05217, section 4.1 (the waves of the key frequencies interfere constructively at the right
-answer); Morwani et al. 2311.07568 (networks of largest normalised margin are Fourier circuits).
+answer); Morwani et al. 2311.07568 (networks of largest normalised margin are Fourier circuits); Lyu and Li 1906.05890
+(normalised margin of homogeneous networks).
+
+A margin can be compared over the scale of the weights only where the logits are homogeneous, L(s w) = s^degree L(w).
+Of the networks of this package those without embedding and biases are, `QuadraticNetwork` with a quadratic activation
+or ReLU. The others are not, and have no normalised margin: GELU is not homogeneous; biases scale otherwise than the
+products of weights that they are added to (exponents of their own for each parameter would mend that, but they are not
+unique); attention has a softmax, and a residual stream adds paths of different degree.
 """
 
 import torch
 from torch import Tensor
 
 from slt_grok import fourier
+
+ACTIVATION_DEGREE = {torch.square: 2, torch.nn.functional.relu: 1}  # act(s x) = s^degree act(x) for s > 0
 
 
 def margins(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -45,18 +54,23 @@ def by_frequency(table: Tensor, rival: Tensor, sums: Tensor, labels: Tensor) -> 
     return gain.unflatten(1, (-1, 2)).sum(-1)
 
 
-def normalized(margin: Tensor, left: Tensor, right: Tensor, output: Tensor) -> Tensor:
-    """The smallest margin over sum_i ||(u_i, v_i, w_i)||_2^3, the cube of the weights' L_{2,3} norm.
+def normalized(margin: Tensor, left: Tensor, right: Tensor, output: Tensor, degree: int) -> tuple[Tensor, Tensor]:
+    """The smallest margin over a norm of the weights to the power of the network's degree, for two norms.
 
-    For networks L = sum_i (u_i(a) + v_i(b))^2 w_i, whose margin grows as the cube of the scale of the weights. Over all
-    weights its largest value is sqrt(2/27) / (sqrt(p) (p - 1)), reached by Fourier circuits alone (theorem 7 of
-    2311.07568).
+    For networks L = sum_i act(u_i(a) + v_i(b)) w_i of an activation of `ACTIVATION_DEGREE` r, whose degree is r + 1.
 
     Parameters
     ----------
     margin : smallest margin over the pairs, (N,).
     left, right : u and v, (N, p, width).
     output : w, (N, width, p).
+    degree : of the network, 3 for the quadratic activation, 2 for ReLU.
+
+    Returns
+    -------
+    Two of (N,): over sum_i ||(u_i, v_i, w_i)||_2^degree, the norm L_{2,degree} of 2311.07568, and over ||w||_2^degree
+    of all weights (1906.05890). Of a quadratic network the first is at most sqrt(2/27) / (sqrt(p) (p - 1)), reached by
+    Fourier circuits alone (theorem 7 of 2311.07568). At degree 2 the two are the same.
     """
-    norms = left.square().sum(1) + right.square().sum(1) + output.square().sum(2)
-    return margin / norms.pow(1.5).sum(-1)
+    squares = left.square().sum(1) + right.square().sum(1) + output.square().sum(2)
+    return margin / squares.pow(degree / 2).sum(-1), margin / squares.sum(-1).pow(degree / 2)

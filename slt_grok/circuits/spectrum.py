@@ -1,7 +1,7 @@
 """What the weights alone say: spectra, key frequencies by their power, Gini coefficients.
 
 Sources: Nanda et al. 2301.05217, section 4.1 (embedding), section 4.2 (neuron-logit map, its rank), section 5.1
-(Gini); Furuta et al. 2402.16726 (Fourier frequency density, Fourier coefficient ratio).
+(Gini); Furuta et al. 2402.16726, section 4 (Fourier frequency density, Fourier coefficient ratio).
 No paper publishes a threshold for key frequencies; ours is `KEY_POWER_RATIO`.
 """
 
@@ -15,7 +15,7 @@ from slt_grok import fourier
 # lie above 3.5. The rule can name at most (p-1)/6 frequencies.
 KEY_POWER_RATIO = 3.0
 RANK_SHARE = 0.99  # of the squared norm; ours, the paper says about ten directions by eye
-DENSITY_THRESHOLD = 0.5  # of the largest norm (2402.16726)
+DENSITY_THRESHOLD = 0.5  # of the largest norm (2402.16726, section 4)
 
 
 def power_share(table: Tensor) -> Tensor:
@@ -78,20 +78,33 @@ def rank(matrix: Tensor) -> Tensor:
 
 
 def frequency_density(table: Tensor) -> Tensor:
-    """Share of the p-1 norms of a table's cosine and sine components over half of the largest: (N, p, d) -> (N,).
+    """Fourier frequency density (2402.16726, equation 5): (N, p, d) -> (N,).
 
-    In [1/(p-1), 1], low for a sparse table; 0 where there is nothing but the constant.
+    Share of the p-1 norms |mu_k| of the cosine and |nu_k| of the sine components over half of the largest of their
+    kind: cosines are held against the largest cosine, sines against the largest sine. In [1/(p-1), 1], low for a
+    sparse table; 0 where there is nothing but the constant.
+
+    The text of the paper sums over half of the tokens; its code (appendix B) and this function over all of them, where
+    cosines and sines are orthogonal.
     """
-    norms = fourier.transform(table)[..., 1:, :].norm(dim=-1)
-    return (norms > DENSITY_THRESHOLD * norms.amax(-1, keepdim=True)).double().mean(-1)
+    norms, rounding = _norms(table)
+    large = (norms > DENSITY_THRESHOLD * norms.amax(-2, keepdim=True)) & (norms > rounding)
+    return large.double().mean((-1, -2))
 
 
 def coefficient_ratio(table: Tensor) -> Tensor:
-    """Mean over k of min(c_k^2 / s_k^2, s_k^2 / c_k^2), norms of cosine and sine components: (N, p, d) -> (N,).
+    """Fourier coefficient ratio, mean over k of min(|mu_k| / |nu_k|, |nu_k| / |mu_k|): (N, p, d) -> (N,).
 
-    In [0, 1]; 1 where cosine and sine are in balance at every frequency, 0 where one of them is missing. Frequencies
-    without either are left out; NaN where there is none.
+    2402.16726, equation 6, mu_k and nu_k the cosine and sine components. In [0, 1]; 1 where cosine and sine are in
+    balance at every frequency, 0 where one of them is missing. Frequencies without either are left out; NaN where
+    there is none.
     """
-    squares = fourier.transform(table)[..., 1:, :].square().sum(-1).unflatten(-1, (-1, 2))
-    nothing = squares.sum(-1) <= 1e-24 * table.square().sum((-1, -2))[..., None]  # rounding, not a signal
-    return (squares.amin(-1) / squares.amax(-1)).masked_fill(nothing, torch.nan).nanmean(-1)
+    norms, rounding = _norms(table)
+    nothing = (norms <= rounding).all(-1)
+    return (norms.amin(-1) / norms.amax(-1)).masked_fill(nothing, torch.nan).nanmean(-1)
+
+
+def _norms(table: Tensor) -> tuple[Tensor, Tensor]:
+    """Norms of the cosine and sine components, (N, (p-1)/2, 2), and what is rounding beside them, (N, 1, 1)."""
+    norms = fourier.transform(table)[..., 1:, :].norm(dim=-1).unflatten(-1, (-1, 2))
+    return norms, 1e-12 * table.square().sum((-1, -2)).sqrt()[..., None, None]

@@ -1,10 +1,14 @@
 """Figures: functions of datasets that return a matplotlib `Figure`."""
 
+from slt_grok.plots.activation_grids import activation_grids
 from slt_grok.plots.causal import causal
+from slt_grok.plots.clock_pizza_plane import clock_pizza_plane
 from slt_grok.plots.confound import confound
+from slt_grok.plots.embedding_circles import embedding_circles
 from slt_grok.plots.llc_curve import llc_curve
 from slt_grok.plots.llc_diagnostics import llc_diagnostics
 from slt_grok.plots.llc_traces import llc_traces
+from slt_grok.plots.logit_spectrum import logit_spectrum
 from slt_grok.plots.persistence import persistence_diagrams
 from slt_grok.plots.phase_alignment import phase_alignment
 from slt_grok.plots.phase_transition import phase_transition
@@ -14,13 +18,17 @@ from slt_grok.plots.sensitivity import llc_by_gamma, llc_by_step
 from slt_grok.plots.spectrum import spectrum
 
 __all__ = [
+    "activation_grids",
     "causal",
+    "clock_pizza_plane",
     "confound",
+    "embedding_circles",
     "llc_by_gamma",
     "llc_by_step",
     "llc_curve",
     "llc_diagnostics",
     "llc_traces",
+    "logit_spectrum",
     "persistence_diagrams",
     "phase_alignment",
     "phase_transition",

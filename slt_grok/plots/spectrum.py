@@ -1,12 +1,15 @@
-"""The Fourier spectrum of the embedding over training, and the clusters of neurons by frequency.
+"""The Fourier spectra of embedding and neuron-logit map over training, and the clusters of neurons by frequency.
 
-Spectrum and key frequencies after Nanda et al. (2301.05217), section 4; a neuron belongs to the frequency that explains
+Spectra and key frequencies after Nanda et al. (2301.05217), section 4; a neuron belongs to the frequency that explains
 more than 85% of its variance.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
@@ -33,63 +36,79 @@ from slt_grok.plots.style import (
 COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, YELLOW)
 
 
+TABLES = {"embedding_spectrum": "W_E", "neuron_logit_map_spectrum": "W_L"}
+
+
 @styled
 def spectrum(circuits: xr.Dataset, seed: int | None = None) -> Figure:
-    """Heat map of the embedding's spectrum (frequency against step) above the neuron cluster sizes of one seed.
+    """Heat maps of the spectra of embedding and neuron-logit map, above the neuron cluster sizes of one seed.
 
-    Each checkpoint's column reaches half way to its neighbours on the axis. Numbers at the right edge name the key
-    frequencies of the last checkpoint (neuron rule), in the colours of their lines below; other frequencies are grey.
-    The colours run from a twentieth of the uniform share 1/((p-1)/2) to 100%, the same for every run of one p.
+    Frequency against step; each checkpoint's column reaches half way to its neighbours on the axis. Numbers at the
+    right edge name the key frequencies of the last checkpoint (neuron rule), in the colours of their lines below; other
+    frequencies are grey. The colours run from a twentieth of the uniform share 1/((p-1)/2) to 100%, the same for every
+    run of one p. A spectrum that the dataset does not have is left out.
 
     Raises
     ------
     SltGrokError : the dataset has no `step` dimension, or no such seed.
     """
     one = one_seed(circuits, seed)
-    steps = one.step.values
-    figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1.7, 1])
-    share = 100 * one.embedding_spectrum.transpose("frequency", "step").values
-    uniform = 100 / one.sizes["frequency"]
-    frequency = one.frequency.values
-    image = upper.pcolormesh(
-        step_edges(steps),
+    steps, frequency = one.step.values, one.frequency.values
+    lowest = 100 / len(frequency) / 20
+    tables = {name: table for name, table in TABLES.items() if name in one}
+    figure = Figure(figsize=(WIDTH, 2.0 + 2.3 * len(tables)), layout="constrained")
+    *maps, lower = figure.subplots(len(tables) + 1, 1, sharex=True, height_ratios=[*[1.5] * len(tables), 1])
+    keys = frequency[one.key_frequency.isel(step=-1).values.astype(bool)]
+    colors = {int(k): COLORS[i % len(COLORS)] for i, k in enumerate(keys)}
+    for axes, (name, table) in zip(maps, tables.items(), strict=True):
+        heat_map(axes, one[name], lowest)
+        axes.set_ylabel(f"Frequency $k$ of ${table}$")
+        name_keys(axes, colors, len(frequency))
+    shades = ScalarMappable(LogNorm(lowest, 100), "mako")
+    bar = figure.colorbar(shades, ax=[*maps, lower], shrink=0.4, anchor=(0, 1.0), pad=0.015, aspect=18)
+    bar.set_label("Share of squared norm (%)")
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    clusters(lower, one, colors)
+    step_axis(lower, steps)
+    lower.spines[["top", "right"]].set_visible(False)
+    panel_letters([*maps, lower])
+    figure.align_ylabels([*maps, lower])
+    return figure
+
+
+def heat_map(axes: Axes, share: xr.DataArray, lowest: float) -> None:
+    """One spectrum over training, in per cent from `lowest` on."""
+    frequency = share.frequency.values
+    axes.pcolormesh(
+        step_edges(share.step.values),
         np.r_[frequency - 0.5, frequency[-1] + 0.5],
-        np.maximum(share, uniform / 20),  # 0 has no colour of its own
-        norm=LogNorm(uniform / 20, 100),
+        np.maximum(100 * share.transpose("frequency", "step").values, lowest),  # 0 has no colour of its own
+        norm=LogNorm(lowest, 100),
         cmap="mako",
         rasterized=True,
     )
-    bar = figure.colorbar(image, ax=[upper, lower], shrink=0.5, anchor=(0, 1.0), pad=0.015, aspect=18)
-    bar.set_label("Share of squared norm of $W_E$ (%)")
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    upper.set_ylabel("Frequency $k$")
-    keys = frequency[one.key_frequency.isel(step=-1).values.astype(bool)]
-    colors = {int(k): COLORS[i % len(COLORS)] for i, k in enumerate(keys)}
-    for (k, color), place in zip(colors.items(), spread(list(colors), 0.055 * len(frequency)), strict=True):
-        upper.annotate(
+
+
+def name_keys(axes: Axes, colors: dict[int, str], frequencies: int) -> None:
+    """The key frequencies at the right edge, each in its colour."""
+    for (k, color), place in zip(colors.items(), spread(list(colors), 0.055 * frequencies), strict=True):
+        axes.annotate(
             str(k),
             (1.004, k),
             xytext=(1.035, place),
-            xycoords=upper.get_yaxis_transform(),
-            textcoords=upper.get_yaxis_transform(),
+            xycoords=axes.get_yaxis_transform(),
+            textcoords=axes.get_yaxis_transform(),
             color=color,
             va="center",
             fontsize=7,
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": color, "lw": 1.0, "shrinkA": 1, "shrinkB": 0},
         )
-    clusters(lower, one, colors)
-    step_axis(lower, steps)
-    lower.spines[["top", "right"]].set_visible(False)
-    panel_letters([upper, lower])
-    figure.align_ylabels([upper, lower])
-    return figure
 
 
-def spread(places: list[int], gap: float) -> list[float]:
+def spread(places: Sequence[float], gap: float) -> list[float]:
     """Heights for labels of ascending places, at least `gap` apart: each run of close ones centred on its places."""
-    runs: list[list[int]] = []
+    runs: list[list[float]] = []
     for place in places:
         runs.append([place])
         while len(runs) > 1 and _heights(runs[-2], gap)[-1] + gap > _heights(runs[-1], gap)[0]:
@@ -97,7 +116,7 @@ def spread(places: list[int], gap: float) -> list[float]:
     return [height for run in runs for height in _heights(run, gap)]
 
 
-def _heights(run: list[int], gap: float) -> list[float]:
+def _heights(run: list[float], gap: float) -> list[float]:
     middle = sum(run) / len(run)
     return [middle + gap * (i - (len(run) - 1) / 2) for i in range(len(run))]
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -130,17 +131,90 @@ def causal(dataset: xr.Dataset, folder: Path) -> list[Shown]:
 
 
 def spectrum(circuits: xr.Dataset, folder: Path) -> list[Shown]:
-    """Embedding spectrum and neuron clusters, a figure for each seed."""
+    """Spectra of embedding and neuron-logit map and neuron clusters, a figure for each seed."""
+    older = "neuron_logit_map_spectrum" not in circuits
+    of = "the embedding (W_E)" if older else "the embedding (W_E) and of the neuron-logit map (W_L)"
 
     def caption(note: str) -> str:
         return (
-            f"Above: share of the embedding's squared norm at each Fourier frequency over training{note}, each column "
+            f"Above: share of the squared norm of {of} at each Fourier frequency over training{note}, each column "
             "reaching half way to the neighbouring checkpoints; numbers at the edge name the last checkpoint's key "
             "frequencies. Below: how many neurons have more than 85% of their variance at a frequency, the key ones in "
             f"the same colours. {STEP_AXIS}"
         )
 
     return by_seed(plots.spectrum, circuits, folder, "spectrum", caption)
+
+
+def circuit_maps(maps: xr.Dataset, folder: Path) -> list[Shown]:
+    """Embedding circles, activation grids and the logits' spectrum, a figure of each for each seed.
+
+    Circles and grids are left out where no seed has a frequency in its circuit.
+    """
+
+    def circles(note: str) -> str:
+        return (
+            f"Each token in the plane of the embedding that belongs to a key frequency k{note}, joined and coloured in "
+            "the order of k t mod p, once the train set is memorised, once the network generalises, and at the end: on "
+            "a circle the embedding holds tokens as angles. Per cent: share of the embedding's squared norm in the "
+            "plane; FVE: share of that which goes round k times; control: a frequency that the circuit does not use."
+        )
+
+    def grids(note: str) -> str:
+        return (
+            f"What three neurons of each key frequency do on all pairs of tokens at the last checkpoint{note}, from "
+            "the left the one with most, with middling and with least of its variance at that frequency (FVE)."
+        )
+
+    def logits(note: str) -> str:
+        return (
+            f"How strongly the logits of the last checkpoint{note} follow each product of a wave of a and a wave of b: "
+            "waves of a + b (or a - b) alone lie in the 2 × 2 blocks where both have the same frequency."
+        )
+
+    found = []
+    if maps.circuit_frequency.any():
+        found += by_seed(plots.embedding_circles, maps, folder, "embedding_circles", circles)
+        found += by_seed(plots.activation_grids, maps, folder, "activation_grids", grids)
+    return found + by_seed(plots.logit_spectrum, maps, folder, "logit_spectrum", logits)
+
+
+def clock_pizza_plane(circuits: xr.Dataset, folder: Path) -> list[Shown]:
+    """All seeds between clock and pizza; nothing where the two measures are not there or nowhere defined."""
+    measures = ("gradient_symmetricity", "distance_irrelevance_top_wrong")
+    if not all(name in circuits for name in measures):
+        return []
+    if not np.logical_and.reduce([np.isfinite(circuits[name].values) for name in measures]).any():
+        return []
+    caption = (
+        "Where each checkpoint stands between pizza (gradients the same for both tokens, logits that depend on their "
+        "distance) and clock, from the hollow first to the full last one. Dashed: the published boundaries "
+        "(arXiv:2306.17844). Bars: 95% intervals of the sampled gradient symmetricity, mostly smaller than the points."
+    )
+    figure = plots.clock_pizza_plane({"this run": circuits})
+    return [shown(plots.save(figure, folder, "clock_pizza_plane")[0], caption)]
+
+
+def topology(dataset: xr.Dataset, circuits: xr.Dataset | None, folder: Path) -> list[Shown]:
+    """Phase alignment and persistence diagrams at the last checkpoint, a figure of each for each seed."""
+
+    def alignment(note: str) -> str:
+        return (
+            f"Where each neuron is largest, on the grid of its own frequency{note}: left, neurons on the diagonal (of "
+            "addition) have equal phases for both tokens, and their cluster is a disc; independent phases fill the "
+            "grid, a torus. Right, the distance from the diagonal beside that of independent phases."
+        )
+
+    def diagrams(note: str) -> str:
+        return (
+            "Birth and death of the components (H0), loops (H1) and cavities (H2) of each cluster's cloud over all "
+            f"pairs of tokens{note}. Those above the dotted line count; the numbers are the Betti numbers."
+        )
+
+    found = []
+    if circuits is not None and "neuron_alignment_left" in circuits:
+        found += by_seed(plots.phase_alignment, circuits, folder, "phase_alignment", alignment)
+    return found + by_seed(plots.persistence_diagrams, dataset, folder, "persistence_diagrams", diagrams)
 
 
 def by_seed(

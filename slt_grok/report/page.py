@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from slt_grok.errors import SltGrokError
-from slt_grok.report import attribution, causal, figures, tables, trust
+from slt_grok.report import attribution, causal, figures, tables, topology, trust
 from slt_grok.report.caveats import caveats
 from slt_grok.report.findings import Config, Datasets, Summary, by_seed, effective, headline, sections
 from slt_grok.store import RunDirectory, atomic
@@ -19,11 +19,13 @@ SHOWN = (
     "llc",
     "circuits",
     "circuits@null",
+    "circuits@maps",
     "landscape",
     "refined",
     "calibration",
     "confound",
     "causal",
+    "topology",
     "transitions",
 )
 
@@ -103,6 +105,9 @@ def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) ->
         part.tables.extend(tables.health(datasets["llc"]))
     if "circuits" in datasets and (part := found.get("Fourier circuit")):
         part.figures.extend(figures.spectrum(datasets["circuits"], folder))
+        if maps := datasets.get("circuits@maps"):
+            part.figures.extend(figures.circuit_maps(maps, folder))
+        part.figures.extend(figures.clock_pizza_plane(datasets["circuits"], folder))
         part.tables.extend(tables.null(datasets["circuits"], datasets.get("circuits@null")))
     if part := found.get("Order of events"):
         made = [tables.events(summary, "Order of events")]
@@ -130,14 +135,17 @@ def _beside_llc(datasets: Datasets, folder: Path) -> list[Part]:
 
 
 def _beside_circuit(datasets: Datasets, folder: Path) -> list[Part]:
-    """Whether the circuit is what computes: interventions in its planes."""
-    if not (found := datasets.get("causal")):
-        return []
-    return [
-        Part(
-            "Causal tests of the circuit", causal.sentences(found), figures.causal(found, folder), causal.tables(found)
+    """What the neurons' clusters look like, and whether the circuit is what computes: interventions in its planes."""
+    parts, circuits = [], datasets.get("circuits")
+    if found := datasets.get("topology"):
+        shown = figures.topology(found, circuits, folder)
+        parts.append(
+            Part("Shape of the representations", topology.sentences(found), shown, topology.tables(found, circuits))
         )
-    ]
+    if found := datasets.get("causal"):
+        shown = figures.causal(found, folder)
+        parts.append(Part("Causal tests of the circuit", causal.sentences(found), shown, causal.tables(found)))
+    return parts
 
 
 def subtitle(config: Config) -> str:

@@ -1,5 +1,7 @@
 """Where in a run's training a measurement of a few checkpoints should look."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from slt_grok import transitions
@@ -14,6 +16,20 @@ def milestones(run: RunDirectory, seed: int) -> tuple[float, float]:
     config = parse_config(run.manifest["config"], str(run.path / "manifest.json"))
     found = transitions.measure(run.read_measurement("training"), **config.transitions.model_dump()).sel(seed=seed)
     return float(found.memorization_step), float(found.generalization_step)
+
+
+def at_milestones(run: RunDirectory, steps: np.ndarray, seeds: Sequence[int]) -> list[int]:
+    """Steps of the first checkpoints from memorisation and from generalisation on, and of the last checkpoint.
+
+    Of several seeds the median step counts. A milestone that was not reached, or not recorded, is left out.
+    """
+    reached = np.array([milestones(run, seed) for seed in seeds]).T
+    found = [int(steps[-1])]
+    for of_seeds in reached:
+        known = of_seeds[np.isfinite(of_seeds)]
+        if len(known):
+            found += steps[steps >= np.median(known)][:1].tolist()
+    return sorted(set(found))
 
 
 def spread(steps: np.ndarray, count: int) -> list[int]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from slt_grok import models
@@ -24,7 +25,7 @@ from slt_grok.store.run_directory import changed_keys
 from slt_grok.studies.causal import measure_causal
 from slt_grok.studies.confound import measure_confound
 from slt_grok.studies.llc import calibrated, measure_llc
-from slt_grok.studies.milestones import spread
+from slt_grok.studies.milestones import at_milestones, spread
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.refined import measure_refined
 from slt_grok.studies.shards import measure_in_shards
@@ -145,10 +146,14 @@ def _measure(run: RunDirectory, measurement: str, label: str, settings: Any, tra
 
 def _circuits(run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Any) -> xr.Dataset:
     from slt_grok import circuits
+    from slt_grok.circuits import maps
 
+    steps, seeds = trajectory.coords["step"], trajectory.coords["seed"].tolist()
     last = trajectory.isel(step=-1)
     keys = circuits.key_frequencies(last)
     run.write_measurement(f"{label}@null", circuits.null(last), content)
+    drawn = trajectory.isel(step=np.flatnonzero(np.isin(steps, at_milestones(run, steps, seeds))).tolist())
+    run.write_measurement(f"{label}@maps", maps.measure(drawn, keys), content)
 
     def measure(shard: Trajectory, done: Any) -> xr.Dataset:
         return circuits.measure(shard, keys, lambda n, total: done(n / total), s.gradient_triples)

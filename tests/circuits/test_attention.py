@@ -1,13 +1,16 @@
 """Heads whose attention and whose OV circuit have a frequency."""
 
 import math
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from slt_grok import circuits
 from slt_grok.circuits import attention
-from slt_grok.models import OneLayerTransformer
+from slt_grok.models import DeepTransformer, OneLayerTransformer
+from slt_grok.models.deep_transformer import Block
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 
@@ -26,23 +29,32 @@ def test_pattern_of_one_frequency_and_of_none():
     torch.testing.assert_close(fve, expected, rtol=0, atol=1e-12)
 
 
-def test_heads_of_a_network():
+@pytest.mark.parametrize("layers", [None, 1, 2])
+def test_heads_of_a_network(layers):
     """Two circles in the embedding; head 0 writes the circle of 2, head 1 that of 5 and a tenth of 2, head 2 nothing.
 
-    Keys see the circle of 4 alone and the scores are small, so that attention is linear in it.
+    Keys see the circle of 4 alone and the scores are small, so that attention is linear in it. In a network of two
+    layers the second, whose weights are random, changes nothing.
     """
     circles = torch.stack([f(k * T) for k in (2, 5, 4) for f in (torch.cos, torch.sin)], -1)
-    module = OneLayerTransformer(P, d_model=6, n_heads=3, d_mlp=6, activation="relu").double()
+    widths: dict[str, Any] = {"d_model": 6, "n_heads": 3, "d_mlp": 6, "activation": "relu", "layout": "a_b_equals"}
+    module = OneLayerTransformer(P, **widths) if layers is None else DeepTransformer(P, n_layers=layers, **widths)
+    module = module.double()
+    module.initialise(torch.Generator().manual_seed(0))
+    first = module if isinstance(module, OneLayerTransformer) else module.blocks[0]
+    assert isinstance(first, OneLayerTransformer | Block)
     with torch.no_grad():
+        for weights in (*first.parameters(), module.W_pos):
+            weights.zero_()
         module.W_E[:P] = circles
         module.W_E[P:] = 1
-        module.W_in.copy_(torch.eye(6))
-        module.W_O.copy_(torch.eye(6)[:2].expand(3, 2, 6))
-        module.W_V[0, [0, 1], [0, 1]] = 1.0
-        module.W_V[1, [2, 3], [0, 1]] = 1.0
-        module.W_V[1, 0, 0] = 0.1
-        module.W_Q[:, 0, 0] = 1e-4
-        module.W_K[:, 4, 0] = 1.0
+        first.W_in.copy_(torch.eye(6))
+        first.W_O.copy_(torch.eye(6)[:2].expand(3, 2, 6))
+        first.W_V[0, [0, 1], [0, 1]] = 1.0
+        first.W_V[1, [2, 3], [0, 1]] = 1.0
+        first.W_V[1, 0, 0] = 0.1
+        first.W_Q[:, 0, 0] = 1e-4
+        first.W_K[:, 4, 0] = 1.0
     data = circuits.measure(Trajectory.of(module, ModularTask(P)))
     assert data.ov_frequency.values.tolist() == [2, 5, 0]
     np.testing.assert_allclose(data.ov_fve, [1, 2 / 2.01, 0], rtol=1e-12)

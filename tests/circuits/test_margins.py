@@ -8,6 +8,7 @@ import torch
 
 from slt_grok import circuits, fourier
 from slt_grok.circuits import margins
+from slt_grok.models import EmbeddingMLP, OneLayerTransformer, QuadraticNetwork
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 
@@ -65,6 +66,7 @@ def test_all_frequencies_with_even_phases_have_the_largest_normalised_margin(p):
     largest = math.sqrt(2 / 27) / (math.sqrt(p) * (p - 1))
     np.testing.assert_allclose(circuits.measure(trajectory).normalized_margin, largest, rtol=1e-12)
     module = trajectory.network.module
+    assert isinstance(module, QuadraticNetwork)
     scaled = {name: 3 * w for name, w in trajectory.parameters.items()}
     larger = Trajectory(trajectory.network, scaled)
     np.testing.assert_allclose(circuits.measure(larger).normalized_margin, largest, rtol=1e-12)
@@ -72,3 +74,47 @@ def test_all_frequencies_with_even_phases_have_the_largest_normalised_margin(p):
     assert circuits.measure(Trajectory.of(module, ModularTask(p))).normalized_margin < largest
     fewer = circuits.measure(planted_trajectory(p, [1]))
     assert fewer.normalized_margin < 0.9 * largest
+
+
+def test_norms_of_two_neurons():
+    """Norms 3 and 4: 27 + 64 and 5^3 at degree 3, 9 + 16 = 5^2 twice at degree 2."""
+    left = torch.zeros(1, 3, 2, dtype=torch.float64)
+    right, output = left.clone(), torch.zeros(1, 2, 3, dtype=torch.float64)
+    left[0, 0] = torch.tensor([1.0, 0])
+    right[0, 2] = torch.tensor([2.0, 4])
+    output[0, 0, 1] = 2
+    found = {degree: margins.normalized(torch.tensor([2.0]), left, right, output, degree) for degree in (2, 3)}
+    assert [value.item() for value in found[3]] == pytest.approx([2 / 91, 2 / 125])
+    assert [value.item() for value in found[2]] == pytest.approx([2 / 25, 2 / 25])
+
+
+@pytest.mark.parametrize(("activation", "degree"), [("relu", 2), ("quadratic", 3)])
+def test_normalised_margins_do_not_see_the_scale_of_a_homogeneous_network(activation, degree):
+    module = QuadraticNetwork(7, width=20, activation=activation)
+    module.initialise(torch.Generator().manual_seed(0))
+    one = Trajectory.of(module, ModularTask(7))
+    data, scaled = (
+        circuits.measure(Trajectory(one.network, {name: scale * w for name, w in one.parameters.items()}))
+        for scale in (1, 3)
+    )
+    np.testing.assert_allclose(scaled.margin_smallest, 3**degree * data.margin_smallest, rtol=1e-5)
+    norm = float(data.sum_of_squared_weights) ** 0.5
+    np.testing.assert_allclose(data.normalized_margin_l2, data.margin_smallest / norm**degree, rtol=1e-12)
+    for name in ("normalized_margin", "normalized_margin_l2"):
+        np.testing.assert_allclose(scaled[name], data[name], rtol=1e-5)
+    assert (abs(data.normalized_margin - data.normalized_margin_l2) < 1e-12) == (degree == 2)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        QuadraticNetwork(5, 8, activation="gelu"),
+        EmbeddingMLP(5, 4, 8, activation="relu"),
+        OneLayerTransformer(5, 8, 2, 8),
+    ],
+    ids=["gelu", "biases", "attention"],
+)
+def test_networks_that_are_not_homogeneous_have_none(module):
+    module.initialise(torch.Generator().manual_seed(0))
+    data = circuits.measure(Trajectory.of(module, ModularTask(5)))
+    assert not {"normalized_margin", "normalized_margin_l2"} & set(data)

@@ -69,6 +69,7 @@ def test_neurons_of_the_planted_circuit(operation):
 def test_numbers_that_the_weights_alone_fix():
     data = circuits.measure(planted_trajectory(P, KEYS))
     np.testing.assert_allclose(data.embedding_spectrum.sel(frequency=KEYS), 1 / 3, rtol=1e-12)
+    np.testing.assert_allclose(data.neuron_logit_map_spectrum.sel(frequency=KEYS), 1 / 3, rtol=1e-12)
     # six of the p-1 components are equal, the others zero
     for name in ("gini_embedding", "gini_neuron_logit_map"):
         np.testing.assert_allclose(data[name], 1 - 6 / (P - 1), rtol=1e-9)

@@ -73,20 +73,30 @@ def waves(*parts):
     return torch.stack([size * f(k * t) for k, f, size in parts], -1)[None] + 4
 
 
-def test_frequency_density():
+def test_frequency_density_holds_cosines_and_sines_each_against_their_own_largest():
     table = waves((2, torch.cos, 1.0), (2, torch.sin, 0.51), (4, torch.sin, 0.49), (6, torch.cos, 0.9))
-    assert spectrum.frequency_density(table).item() == pytest.approx(3 / 12)
+    assert spectrum.frequency_density(table).item() == pytest.approx(4 / 12)
+    table = waves((2, torch.cos, 1.0), (3, torch.cos, 0.49), (2, torch.sin, 0.3), (4, torch.sin, 0.14))
+    assert spectrum.frequency_density(table).item() == pytest.approx(2 / 12)
     assert spectrum.frequency_density(waves((3, torch.sin, 1.0))).item() == pytest.approx(1 / 12)
+    assert spectrum.frequency_density(torch.ones(1, 13, 2, dtype=torch.float64)).item() == 0
 
 
-def test_coefficient_ratio():
+def test_coefficient_ratio_is_one_of_norms():
     unbalanced = [(2, torch.cos, 1.0), (2, torch.sin, 0.5)]
     balanced = [(4, torch.sin, 3.0), (4, torch.cos, 3.0)]
     for parts, expected in (
-        (unbalanced, 1 / 4),
+        (unbalanced, 1 / 2),
         (balanced, 1),
-        (unbalanced + balanced, 5 / 8),
+        (unbalanced + balanced, 3 / 4),
         ([*balanced, (5, torch.cos, 1.0)], 1 / 2),
     ):
         assert spectrum.coefficient_ratio(waves(*parts)).item() == pytest.approx(expected, abs=1e-12)
     assert spectrum.coefficient_ratio(torch.ones(1, 13, 2, dtype=torch.float64)).isnan().all()
+
+
+def test_a_dense_table_with_a_bias_as_published():
+    """2402.16726, section 6.3: for multiplication the density stays at 1 while the ratio falls."""
+    parts = [(k, f, size) for k in range(1, 7) for f, size in ((torch.cos, 1.0), (torch.sin, 0.1))]
+    assert spectrum.frequency_density(waves(*parts)).item() == pytest.approx(1)
+    assert spectrum.coefficient_ratio(waves(*parts)).item() == pytest.approx(0.1)

@@ -9,33 +9,46 @@ from slt_grok.plots.spectrum import spread, step_edges
 from tests import synthetic
 
 
-def test_heat_map_holds_the_shares_in_per_cent():
+def heat_map(axes):
+    mesh = next(c for c in axes.collections if isinstance(c, QuadMesh))
+    return np.asarray(mesh.get_array()).reshape(26, 19)
+
+
+def test_heat_maps_hold_the_shares_in_per_cent():
     data = synthetic.circuits()
-    upper = spectrum(data).axes[0]
-    mesh = next(c for c in upper.collections if isinstance(c, QuadMesh))
-    values = np.asarray(mesh.get_array()).reshape(26, 19)
-    share = 100 * data.embedding_spectrum.isel(seed=0).values.T
-    shown = share > 100 / 26 / 20
-    np.testing.assert_allclose(values[shown], share[shown])
-    assert upper.get_ylabel().startswith("Frequency")
-    assert upper.get_xscale() == "symlog"
+    axes = spectrum(data).axes
+    for map_, name, table in ((axes[0], "embedding_spectrum", "W_E"), (axes[1], "neuron_logit_map_spectrum", "W_L")):
+        share = 100 * data[name].isel(seed=0).values.T
+        shown = share > 100 / 26 / 20
+        np.testing.assert_allclose(heat_map(map_)[shown], share[shown])
+        assert map_.get_ylabel() == f"Frequency $k$ of ${table}$"
+        assert map_.get_xscale() == "symlog"
+
+
+def test_an_older_run_has_the_embedding_alone():
+    figure = spectrum(synthetic.circuits().drop_vars("neuron_logit_map_spectrum"))
+    assert [axes.get_ylabel() for axes in figure.axes[:2]] == ["Frequency $k$ of $W_E$", "Neurons in cluster"]
 
 
 def test_key_frequencies_are_marked_in_the_colours_of_their_clusters():
     data = synthetic.circuits()
     figure = spectrum(data)
-    marks = {text.get_text(): text.get_color() for text in figure.axes[0].texts if text.get_text().isdigit()}
+    marks, again = (
+        {text.get_text(): text.get_color() for text in axes.texts if text.get_text().isdigit()}
+        for axes in figure.axes[:2]
+    )
     assert set(marks) == {"5", "12", "23"}
+    assert again == marks
     for k, color in marks.items():
         size = data.neuron_cluster_size.isel(seed=0).sel(frequency=int(k))
         assert any(
-            a.get_color() == color and np.array_equal(np.asarray(a.get_ydata()), size) for a in figure.axes[1].lines
+            a.get_color() == color and np.array_equal(np.asarray(a.get_ydata()), size) for a in figure.axes[2].lines
         )
 
 
 def test_random_table_says_that_there_is_no_cluster():
     figure = spectrum(synthetic.circuits(grok=False))
-    assert any("no neuron" in text.get_text() for text in figure.axes[1].texts)
+    assert any("no neuron" in text.get_text() for text in figure.axes[2].texts)
     assert not any(text.get_text().isdigit() for text in figure.axes[0].texts)
 
 
@@ -52,8 +65,7 @@ def test_columns_reach_half_way_on_the_logarithmic_axis():
 
 def test_the_named_seed_is_drawn():
     data = synthetic.circuits(seeds=2)
-    mesh = next(c for c in spectrum(data, seed=1).axes[0].collections if isinstance(c, QuadMesh))
-    values = np.asarray(mesh.get_array()).reshape(26, 19)
+    values = heat_map(spectrum(data, seed=1).axes[0])
     np.testing.assert_allclose(values[4, 0], 100 * data.embedding_spectrum.sel(seed=1, frequency=5)[0])
 
 

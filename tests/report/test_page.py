@@ -5,12 +5,18 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
 
 from slt_grok import report
+from slt_grok.circuits import maps
 from slt_grok.errors import SltGrokError
+from slt_grok.report import figures
 from slt_grok.store.files import write_json
+from slt_grok.trajectories import Trajectory
 from tests import synthetic
+from tests.circuits.planted import planted_trajectory
 
 
 class Reader(html.parser.HTMLParser):
@@ -163,6 +169,27 @@ def test_an_llc_measured_by_an_older_version_is_said_in_a_sentence(tmp_path):
     run.write_measurement("llc", synthetic.llc().drop_vars(["drift", "virial"]), {})
     with pytest.raises(SltGrokError, match=r"llc.nc: expected the variable drift.*measure again"):
         report.write(run.path)
+
+
+def circuit_maps(keys: list[int]) -> xr.Dataset:
+    network = planted_trajectory(31, [3, 7])
+    parameters = {name: tensor[None] for name, tensor in network.parameters.items()}
+    trajectory = Trajectory(network.network, parameters, ("step",), {"step": np.array([5000])})
+    return maps.measure(trajectory, np.isin(np.arange(1, 16), keys))
+
+
+def test_the_circuit_is_drawn_where_its_maps_were_measured(tmp_path):
+    run = synthetic.write_run(tmp_path / "maps", only=("circuits",))
+    run.write_measurement("circuits@maps", circuit_maps([3, 7]), {})
+    page = Reader(report.write(run.path).read_text(encoding="utf-8"))
+    names = {path.stem for path in (run.path / "figures").iterdir()}
+    assert names == {"phase_transition", "spectrum", "embedding_circles", "activation_grids", "logit_spectrum"}
+    assert page.open == []
+    assert "on a circle the embedding holds tokens as angles" in page.text
+
+
+def test_without_a_circuit_the_logits_alone_are_drawn(tmp_path):
+    assert [figure.name for figure in figures.circuit_maps(circuit_maps([]), tmp_path)] == ["logit_spectrum"]
 
 
 def test_other_labels_are_named(tmp_path):

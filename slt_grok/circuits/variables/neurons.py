@@ -104,7 +104,7 @@ NEURONS: dict[str, Variable] = {
     "ov_frequency": variable(
         ("head",),
         "frequency of the head's OV circuit",
-        "k with the largest power share of W_E W_V W_O W_in over the tokens; 0 where it is constant",
+        "k with the largest power share of W_E W_V W_O W_in over the tokens, first layer; 0 where it is constant",
         f"{NANDA}, section 4.2",
     ),
     "ov_fve": variable(

@@ -2,6 +2,12 @@
 
 from slt_grok.circuits.variables.entry import NANDA, SUM_MASK, Variable, loss, variable
 
+FURUTA = "Furuta et al. 2402.16726, section 4"
+HOMOGENEOUS = (
+    "for L = sum_i act(u_i(a) + v_i(b)) w_i, n = 3 for the quadratic activation and 2 for ReLU; other networks are not "
+    "homogeneous"
+)
+
 PROGRESS: dict[str, Variable] = {
     "accuracy": variable(("split",), "accuracy", "share of pairs whose largest logit is the label's", NANDA),
     "loss": loss("loss", "mean over the pairs of -log softmax(L)[label]", NANDA),
@@ -11,6 +17,13 @@ PROGRESS: dict[str, Variable] = {
         "sum over cos k, sin k and d of F[W_E]^2 / the same over all components but the constant; "
         "rows of W_E that stand for Z_p",
         f"{NANDA}, section 4.1",
+    ),
+    "neuron_logit_map_spectrum": variable(
+        ("frequency",),
+        "share of the neuron-logit map's power",
+        "sum over cos k, sin k and the neurons of F[W_L]^2 / the same over all components but the constant, F the "
+        "transform over the answers",
+        f"{NANDA}, section 4.2",
     ),
     "neuron_cluster_size": variable(
         ("frequency",),
@@ -130,9 +143,15 @@ PROGRESS: dict[str, Variable] = {
     "normalized_margin": variable(
         (),
         "normalised margin",
-        "margin_smallest / sum_i ||(u_i, v_i, w_i)||_2^3 for L = sum_i (u_i(a) + v_i(b))^2 w_i; "
-        "at most sqrt(2/27) / (sqrt(p) (p-1)); quadratic networks only",
+        f"margin_smallest / sum_i ||(u_i, v_i, w_i)||_2^n {HOMOGENEOUS}; at most sqrt(2/27) / (sqrt(p) (p-1)) for the "
+        "quadratic activation",
         "Morwani et al. 2311.07568",
+    ),
+    "normalized_margin_l2": variable(
+        (),
+        "normalised margin (L2 norm)",
+        f"margin_smallest / ||all weights||_2^n {HOMOGENEOUS}",
+        "Lyu and Li 1906.05890",
     ),
     "neuron_logit_map_rank": variable(
         (),
@@ -152,27 +171,27 @@ PROGRESS: dict[str, Variable] = {
     "frequency_density_embedding": variable(
         (),
         "Fourier frequency density of the embedding",
-        "share of the p-1 norms of the cosine and sine components of W_E over half of the largest",
-        "Furuta et al. 2402.16726",
+        "share of the p-1 norms of the cosine and sine components of W_E over half of the largest cosine or sine",
+        FURUTA,
     ),
     "frequency_density_neuron_logit_map": variable(
         (),
         "Fourier frequency density of the neuron-logit map",
-        "share of the p-1 norms of the cosine and sine components of W_L over the answers over half of the largest",
-        "Furuta et al. 2402.16726",
+        "share of the p-1 norms of the cosine and sine components of W_L over the answers over half of the largest "
+        "cosine or sine",
+        FURUTA,
     ),
     "coefficient_ratio_embedding": variable(
         (),
         "Fourier coefficient ratio of the embedding",
-        "mean over k of min(c_k^2 / s_k^2, s_k^2 / c_k^2), norms of the cosine and sine component of W_E",
-        "Furuta et al. 2402.16726",
+        "mean over k of min(c_k / s_k, s_k / c_k), norms of the cosine and sine component of W_E",
+        FURUTA,
     ),
     "coefficient_ratio_neuron_logit_map": variable(
         (),
         "Fourier coefficient ratio of the neuron-logit map",
-        "mean over k of min(c_k^2 / s_k^2, s_k^2 / c_k^2), norms of the cosine and sine component of W_L over "
-        "the answers",
-        "Furuta et al. 2402.16726",
+        "mean over k of min(c_k / s_k, s_k / c_k), norms of the cosine and sine component of W_L over the answers",
+        FURUTA,
     ),
     "circuit_frequency": variable(
         ("frequency",),
