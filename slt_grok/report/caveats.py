@@ -6,7 +6,8 @@ Pure functions of the summary and the datasets, as in `findings`.
 import numpy as np
 import xarray as xr
 
-from slt_grok.report.findings import Config, Datasets, Summary, by_seed, guess_loss, known_number, llc_dropped
+from slt_grok.report.findings import Config, Datasets, by_seed, guess_loss
+from slt_grok.report.llc import Summary, known_number, llc_dropped
 from slt_grok.report.words import known, number, plural, sentence, step
 
 

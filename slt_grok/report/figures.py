@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from slt_grok import plots
 from slt_grok.plots.style import with_seed
-from slt_grok.report.findings import llc_setting
+from slt_grok.report.llc import llc_setting
 
 
 class Shown(NamedTuple):

@@ -10,7 +10,8 @@ import jinja2
 from slt_grok.errors import SltGrokError
 from slt_grok.report import attribution, causal, figures, tables, topology, trust
 from slt_grok.report.caveats import caveats
-from slt_grok.report.findings import Config, Datasets, Summary, by_seed, effective, headline, sections
+from slt_grok.report.findings import Config, Datasets, by_seed, headline, sections
+from slt_grok.report.llc import Summary, effective
 from slt_grok.store import RunDirectory, atomic
 from slt_grok.store.files import read_json
 

@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 
 from slt_grok.plots.style import measure_name, with_seed
-from slt_grok.report.findings import Summary, by_seed, relation
+from slt_grok.report.findings import by_seed, relation
+from slt_grok.report.llc import Summary
 from slt_grok.report.words import MISSING, capital, known, listing, number, percent, plus_minus, step
 
 

@@ -6,7 +6,7 @@ Pure functions of the datasets, as in `findings`.
 import xarray as xr
 
 from slt_grok.plots.style import with_seed
-from slt_grok.report.findings import effective
+from slt_grok.report.llc import effective
 from slt_grok.report.tables import Table
 from slt_grok.report.words import number, percent, plus_minus, step
 
