@@ -6,7 +6,6 @@ whole gives.
 """
 
 from collections.abc import Callable, Sequence
-from zlib import crc32
 
 import numpy as np
 import xarray as xr
@@ -15,18 +14,13 @@ from slt_grok.landscape.hessian import hessian_summary
 from slt_grok.landscape.norms import gradient_norm, weight_norm
 from slt_grok.landscape.objective import Data, Objective
 from slt_grok.landscape.paths import interpolation_loss, loss_barrier, predecessors
+from slt_grok.landscape.seeds import network_seed
 from slt_grok.trajectories import Trajectory
 
 POSITIONS = 9
 SPLITS = ("train", "test")
 
 __all__ = ["Objective", "measure"]
-
-
-def _seed(seed: int, coordinates: dict) -> int:
-    """A seed of the network's own, from its coordinates and never from its place in the stack."""
-    values = [v if isinstance(v, int) and v >= 0 else crc32(str(v).encode()) for v in coordinates.values()]
-    return int(np.random.SeedSequence([seed, *values]).generate_state(1)[0])
 
 
 def measure(
@@ -80,7 +74,7 @@ def measure(
     for index, coordinates in enumerate(trajectory.labels()):
         if hessian_steps is None or coordinates.get("step") in hessian_steps:
             traces[index], errors[index], spectra[index] = hessian_summary(
-                objective, index, probes, eigenvalues, tolerance, _seed(seed, coordinates)
+                objective, index, probes, eigenvalues, tolerance, network_seed(seed, coordinates)
             )
         if index in before:
             start, end = ({name: tensor[i] for name, tensor in stack.items()} for i in (before[index], index))
