@@ -32,6 +32,7 @@ Function = Callable[[dict[str, Tensor]], Tensor]
 Product = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 RESTARTS = 20  # of Lanczos; what has not converged by then is NaN
+SMALL = 10_000  # parameters: below it float64 costs nothing that is worth saving
 SUBSPACE = 32  # Lanczos vectors: five eigenvalues of a network of p = 113 need no restart
 
 
@@ -131,6 +132,24 @@ class CurvatureOperator(PyTorchLinearOperator):
             torch.stack([torch.stack([part[name] for part in parts]).sum(0) for parts in results], -1)
             for name in self._names
         ]
+
+
+def precise_operator(
+    objective: Objective, index: int, matrix: Matrix, data: Data | None, group: Sequence[str] | None, tolerance: float
+) -> CurvatureOperator:
+    """The matrix in float32 where a product in it agrees with float64 to the tolerance, else in float64.
+
+    A product in float32 takes less than half the time. The loss and its derivatives by the outputs are float64 in
+    both, so that near zero loss, too, only the rounding of weights and logits is left: 1e-6 of the product's norm at a
+    loss of 9e-8 (p = 113), and up to 2e-4 where a ReLU is near its kink.
+    """
+    double = CurvatureOperator(objective, index, matrix, data=data, group=group)
+    if double.shape[0] < SMALL or tolerance < 1e-5:
+        return double
+    single = CurvatureOperator(objective, index, matrix, data=data, group=group, dtype=torch.float32)
+    vector = np.random.default_rng(0).standard_normal(double.shape[1])
+    exact, rounded = (one.to_scipy(np.dtype(np.float64)).matvec(vector) for one in (double, single))
+    return single if np.linalg.norm(rounded - exact) <= tolerance * np.linalg.norm(exact) else double
 
 
 def eigenpairs(

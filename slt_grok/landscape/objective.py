@@ -4,6 +4,7 @@ L(w) = mean over the train set of loss(f_w(x), y). Everything in it is float64: 
 losses, since gradients and curvature of a network that fits everything are far below what float32 resolves.
 """
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
+from slt_grok.tasks.modular import Split
 from slt_grok.trajectories import Network, Trajectory
 
 Data = tuple[Tensor, Tensor]
@@ -27,6 +29,21 @@ def batches(data: Data, rows: int) -> list[Data]:
     """The samples in consecutive pieces of at most `rows`."""
     inputs, targets = data
     return list(zip(inputs.split(rows), targets.split(rows), strict=True))
+
+
+def split_data(trajectory: Trajectory, splits: Sequence[Split], data: Data | None = None) -> dict[Split, Data | None]:
+    """Inputs and targets of each split, None where it has no samples; with `data` only `train` has some.
+
+    Raises
+    ------
+    SltGrokError : a split that is none of `train`, `test`, `all`.
+    """
+    unknown = [split for split in splits if split not in ("train", "test", "all")]
+    if unknown or not splits:
+        raise SltGrokError(f"splits: expected some of train, test, all, got {', '.join(unknown) or 'none'}")
+    if data is not None:
+        return {split: data if split == "train" else None for split in splits}
+    return {split: trajectory.task.data(split) if len(trajectory.task.indices(split)) else None for split in splits}
 
 
 @dataclass(frozen=True)

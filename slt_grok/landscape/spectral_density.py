@@ -66,6 +66,19 @@ class Spectrum(NamedTuple):
             raise SltGrokError(f"effective dimension: expected c above 0, got {c}")
         return self.trace(lambda h: h / (abs(h) + c))
 
+    def quadrature(self) -> tuple[np.ndarray, np.ndarray]:
+        """Nodes and weights of all D eigenvalues in each repeat, (repeat, k + m) or (repeat, D) where all are known.
+
+        The weights of a repeat sum to 1, of which each of the k largest eigenvalues has 1 / D.
+        """
+        known = self.values[np.isfinite(self.values)]
+        share = len(known) / self.size
+        nodes = np.broadcast_to(known, (len(self.nodes), len(known)))
+        weights = np.full(nodes.shape, 1 / self.size)
+        if share == 1:
+            return nodes, weights
+        return np.hstack([nodes, self.nodes]), np.hstack([weights, (1 - share) * self.weights])
+
 
 def symlog_density(nodes: np.ndarray, weights: np.ndarray, grid: np.ndarray, scale: float, width: float) -> np.ndarray:
     """Density of the eigenvalues along x = asinh(h / (2 scale)) / ln 10, which counts decades far from 0.
