@@ -18,14 +18,14 @@ import xarray as xr
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.cost import Cost, timed
 from slt_grok.landscape.hessian import Matrix, parameter_group, precise_operator
-from slt_grok.landscape.logit_scale import at_temperature, logit_standard_deviation
+from slt_grok.landscape.logit_scale import LogitScale, at_logit_scale, logit_standard_deviation
 from slt_grok.landscape.objective import Data, Objective, split_data
 from slt_grok.landscape.seeds import network_seed
 from slt_grok.landscape.spectral_density import Spectrum, products, spectrum
 from slt_grok.tasks.modular import Split
 from slt_grok.trajectories import Trajectory
 
-SCALES = ("own", "unit")  # of the logits
+SCALES: tuple[LogitScale, ...] = ("own", "unit")
 TOTAL: Mapping[str, Sequence[str] | None] = {"total": None}  # the group of all parameters
 NODES = ("repeat", "node")
 
@@ -135,10 +135,9 @@ def measure_curvature(
         if hessian_steps is None or coordinates.get("step") in hessian_steps:
             scales[index] = logit_standard_deviation(objective, index)
             for m, s, d, g in product(*map(range, shape)):
-                part = samples[splits[d]]
-                if part is None or (SCALES[s] == "unit" and not scales[index] > 0):
+                scaled, part = at_logit_scale(objective, index, SCALES[s]), samples[splits[d]]
+                if scaled is None or part is None:
                     continue
-                scaled = objective if SCALES[s] == "own" else at_temperature(objective, scales[index])
                 one = curvature(
                     scaled,
                     index,

@@ -6,13 +6,17 @@ checkpoint, held fixed as a temperature (Guo et al. 1706.04599, section 4.2), is
 """
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from slt_grok.errors import SltGrokError
 from slt_grok.landscape.objective import ROWS, Objective, batches
 from slt_grok.trajectories import Network
+
+LogitScale = Literal["own", "unit"]
 
 
 def logit_standard_deviation(objective: Objective, index: int) -> float:
@@ -41,3 +45,18 @@ def at_temperature(objective: Objective, temperature: float) -> Objective:
         return given.loss(outputs / temperature, targets)
 
     return replace(objective, network=Network(given.module, given.task, loss, given.call))
+
+
+def at_logit_scale(objective: Objective, index: int, scale: LogitScale) -> Objective | None:
+    """The objective at its own logit scale, or at the unit scale of the network `index`; None where that is not there.
+
+    Raises
+    ------
+    SltGrokError : a scale that is neither `own` nor `unit`.
+    """
+    if scale not in ("own", "unit"):
+        raise SltGrokError(f"logit_scales: expected some of own, unit, got {scale}")
+    if scale == "own":
+        return objective
+    deviation = logit_standard_deviation(objective, index)
+    return at_temperature(objective, deviation) if deviation > 0 else None

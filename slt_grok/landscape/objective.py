@@ -4,6 +4,7 @@ L(w) = mean over the train set of loss(f_w(x), y). Everything in it is float64: 
 losses, since gradients and curvature of a network that fits everything are far below what float32 resolves.
 """
 
+import math
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -29,6 +30,17 @@ def batches(data: Data, rows: int) -> list[Data]:
     """The samples in consecutive pieces of at most `rows`."""
     inputs, targets = data
     return list(zip(inputs.split(rows), targets.split(rows), strict=True))
+
+
+def check_finite_loss(loss: float, index: int) -> None:
+    """Refuse to measure around a network whose loss is not a number.
+
+    Raises
+    ------
+    SltGrokError : the loss is NaN or infinite.
+    """
+    if not math.isfinite(loss):
+        raise SltGrokError(f"network {index} of the trajectory: expected a finite mean loss, got {loss}")
 
 
 def split_data(trajectory: Trajectory, splits: Sequence[Split], data: Data | None = None) -> dict[Split, Data | None]:
