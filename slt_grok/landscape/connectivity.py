@@ -108,7 +108,8 @@ def neighbour_barriers(
 ) -> xr.Dataset:
     """`barrier` from the checkpoint before to each: `interpolation_loss`, `loss_barrier` and `loss_barrier_se`.
 
-    Parameters and errors as there. NaN at the first checkpoint, and everywhere without a `step` dimension.
+    Parameters and errors as there. NaN at the first checkpoint, and everywhere without a `step` dimension. At p = 113
+    with 512 neurons a checkpoint takes 0.75 s on one thread, and with `rows` 2,048 some 0.3 s.
     """
     stack = trajectory.stacked()
     lines = [(this, previous, this) for previous, this in predecessors(trajectory)]
@@ -182,7 +183,7 @@ def barrier_matrix(
     trajectory : the networks.
     along : the dimension; the other networks of a pair have the dimension `step_other` (or whatever it is).
     align : the units of the later network are matched to those of the earlier first, see `alignment.align`; then the
-        barriers after it come beside those before. A pair of networks with 512 neurons takes some 0.1 s more.
+        barriers after it come beside those before. A pair of networks with 512 neurons takes some 0.05 s more.
     data : train inputs (n, ...) and targets (n, ...) for networks without a task; None: the task's splits.
     positions : number of t, both ends among them.
     rows : samples of each split; None: all.
@@ -200,7 +201,8 @@ def barrier_matrix(
     SltGrokError : no such dimension, no task and no data, or settings out of range.
     """
     if along not in trajectory.dims:
-        raise SltGrokError(f"barrier_matrix: expected a dimension among {', '.join(trajectory.dims)}, got {along}")
+        known = ", ".join(trajectory.dims) or "none, this is a single network"
+        raise SltGrokError(f"barrier_matrix: expected a dimension among {known}, got {along}")
     t = positions_between(positions)
     chosen = splits(trajectory, data, rows, seed)
     network, stack = trajectory.network, trajectory.stacked()

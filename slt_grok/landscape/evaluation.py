@@ -8,7 +8,6 @@ sqrt((1 - n / N) s^2 / B), n of N samples in B blocks, s^2 the variance over blo
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from zlib import crc32
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from slt_grok.landscape.objective import Data, as_floats, batches
 from slt_grok.trajectories import Network, Parameters, Trajectory
 
 SPLITS = ("train", "test")
-BLOCKS = 16  # of a random part of the samples: their spread has 15 degrees of freedom
+BLOCKS = 8  # of a random part of the samples: their spread has 7 degrees of freedom
 ROWS = 1024  # samples at a time where all are taken
 BUDGET = 2**23  # points x samples x widest layer at a time: some 32 MB of float32 activations each
 
@@ -50,12 +49,6 @@ class Samples:
         return np.sqrt((1 - self.share) / len(self.blocks)) * values.std(-1, ddof=1)
 
 
-def coordinate_seed(seed: int, coordinates: Mapping[str, object]) -> np.random.SeedSequence:
-    """A seed of the network's own, from its coordinates and never from its place in the stack."""
-    values = [v if isinstance(v, int) and v >= 0 else crc32(str(v).encode()) for v in coordinates.values()]
-    return np.random.SeedSequence([seed, *values])
-
-
 def splits(
     trajectory: Trajectory, data: Data | None = None, rows: int | None = None, seed: int = 0
 ) -> dict[str, Samples]:
@@ -65,12 +58,12 @@ def splits(
     ----------
     trajectory : whose task gives the splits.
     data : train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's splits.
-    rows : at most so many of each split, drawn without replacement, at least 32; None: all.
+    rows : at most so many of each split, drawn without replacement, at least 16; None: all.
     seed : of the draw, which is the same for every network.
 
     Raises
     ------
-    SltGrokError : neither data nor a task is given, inputs and targets differ in number, or rows below 32.
+    SltGrokError : neither data nor a task is given, inputs and targets differ in number, or rows below 16.
     """
     if rows is not None and rows < 2 * BLOCKS:
         raise SltGrokError(f"rows: expected at least {2 * BLOCKS}, since the spread of {BLOCKS} blocks is the error")

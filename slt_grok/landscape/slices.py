@@ -19,8 +19,9 @@ import xarray as xr
 from torch import Tensor, nn
 
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.evaluation import SPLITS, coordinate_seed, losses_at, splits
+from slt_grok.landscape.evaluation import SPLITS, losses_at, splits
 from slt_grok.landscape.objective import Data
+from slt_grok.landscape.seeds import network_seed
 from slt_grok.models import Adapter, ModularNetwork
 from slt_grok.trajectories import Parameters, Trajectory
 
@@ -35,11 +36,9 @@ def filter_norms(module: nn.Module, weights: Tensor) -> Tensor:
     return weights.flatten(1).norm(dim=1).reshape(-1, *[1] * (weights.ndim - 1))
 
 
-def filter_normalised(
-    module: nn.Module, parameters: Parameters, count: int, seed: np.random.SeedSequence
-) -> dict[str, Tensor]:
+def filter_normalised(module: nn.Module, parameters: Parameters, count: int, seed: int) -> dict[str, Tensor]:
     """Random directions for one network, every parameter with a leading `count`."""
-    generator = torch.Generator().manual_seed(int(seed.generate_state(1)[0]))
+    generator = torch.Generator().manual_seed(seed)
     directions = {name: torch.zeros(count, *w.shape, dtype=torch.float64) for name, w in parameters.items()}
     for i in range(count):
         for name, weights in parameters.items():
@@ -195,7 +194,7 @@ def _slices(
     cosines = np.full(len(trajectory), np.nan)
     for i, coordinates in enumerate(trajectory.labels()):
         centre = {name: tensor[i] for name, tensor in stack.items()}
-        own = coordinate_seed(seed, coordinates)
+        own = network_seed(seed, coordinates)
         random = filter_normalised(trajectory.network.module, centre, directions, own)
         if directions > 1:
             cosines[i] = cosine(random)

@@ -124,7 +124,7 @@ def test_ends_of_a_line_are_the_losses_of_the_networks():
 
 def test_standard_error_of_a_part_of_the_samples():
     """200 draws of 96 of 480 samples at one inner position: the mean is unbiased, its error is what is said, and the
-    truth is within 3 of it in 96% or more (Student's t with 15 degrees of freedom leaves 0.9% outside)."""
+    truth is within 3 of it in 95% or more (Student's t with 7 degrees of freedom leaves 2% outside)."""
     trajectory = trajectory_of(seeds=2, steps=1, p=31, model={"kind": "quadratic", "width": 12})
     network, stack = trajectory.network, trajectory.stacked()
     coefficients = np.array([[1.0, 0], [0.5, 0.5], [0, 1.0]])
@@ -141,14 +141,14 @@ def test_standard_error_of_a_part_of_the_samples():
     errors = np.array([s.standard_error(v) for v, s in zip(values, drawn, strict=True)])
     assert abs(deviation.mean()) < 4 * deviation.std() / 200**0.5
     assert (errors**2).mean() == pytest.approx((deviation**2).mean(), rel=0.4)  # the right side is known to 10%
-    assert (abs(deviation) < 3 * errors).mean() >= 0.96
+    assert (abs(deviation) < 3 * errors).mean() >= 0.95
 
 
 def test_all_samples_have_no_error_and_few_are_refused():
     trajectory = trajectory_of()
     assert (barrier(trajectory, trajectory.isel(step=0, seed=0), rows=1000).barrier_se == 0).all()
-    with pytest.raises(SltGrokError, match="rows: expected at least 32"):
-        barrier(trajectory, trajectory, rows=20)
+    with pytest.raises(SltGrokError, match="rows: expected at least 16"):
+        barrier(trajectory, trajectory, rows=15)
     with pytest.raises(SltGrokError, match="positions: expected at least 3"):
         barrier(trajectory, trajectory, positions=2)
 

@@ -5,7 +5,6 @@ from torch import nn
 
 from slt_grok import models
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.evaluation import coordinate_seed
 from slt_grok.landscape.slices import filter_normalised, random_lines, random_plane
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
@@ -47,7 +46,7 @@ def test_a_plane_through_a_quadratic_is_its_paraboloid():
 
 
 def directions_of(module, parameters, count=4):
-    return filter_normalised(module, parameters, count, np.random.SeedSequence(3))
+    return filter_normalised(module, parameters, count, 3)
 
 
 @pytest.mark.parametrize("kind", ["transformer", "mlp", "quadratic"])
@@ -98,7 +97,6 @@ def test_a_network_has_its_own_slice_in_any_company():
         logits = trajectory.network.outputs(states[10], inputs).double()
         loss = nn.functional.cross_entropy(logits, labels).item()
         np.testing.assert_allclose(whole.slice_loss.sel(split=split, x=0, step=10), loss, rtol=1e-6)
-    assert coordinate_seed(0, {"step": 1}).generate_state(1) != coordinate_seed(0, {"step": 2}).generate_state(1)
 
 
 def test_losses_that_are_not_finite_stay_so():
