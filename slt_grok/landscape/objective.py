@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.func import grad_and_value
 
 from slt_grok.errors import SltGrokError
 from slt_grok.tasks.modular import Split
-from slt_grok.trajectories import Network, Trajectory
+from slt_grok.trajectories import Network, Parameters, Trajectory
 
 Data = tuple[Tensor, Tensor]
 
@@ -41,6 +42,18 @@ def check_finite_loss(loss: float, index: int) -> None:
     """
     if not math.isfinite(loss):
         raise SltGrokError(f"network {index} of the trajectory: expected a finite mean loss, got {loss}")
+
+
+def loss_and_gradient(network: Network, parameters: Parameters, data: Data) -> tuple[float, dict[str, Tensor]]:
+    """The mean loss over all samples and its gradient, ROWS of them at a time."""
+    loss, gradient = 0.0, {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
+    for inputs, targets in batches(data, ROWS):
+        share = len(inputs) / len(data[0])
+        slope, value = grad_and_value(network.mean_loss)(dict(parameters), inputs, targets)
+        loss += value.item() * share
+        for name, total in gradient.items():
+            total += slope[name] * share
+    return loss, gradient
 
 
 def split_data(trajectory: Trajectory, splits: Sequence[Split], data: Data | None = None) -> dict[Split, Data | None]:

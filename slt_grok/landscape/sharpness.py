@@ -17,12 +17,19 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
-from torch.func import grad_and_value
 
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.cost import Cost, timed
 from slt_grok.landscape.logit_scale import LogitScale, at_logit_scale
-from slt_grok.landscape.objective import ROWS, Data, Objective, batches, check_finite_loss, split_data
+from slt_grok.landscape.objective import (
+    ROWS,
+    Data,
+    Objective,
+    batches,
+    check_finite_loss,
+    loss_and_gradient,
+    split_data,
+)
 from slt_grok.landscape.seeds import network_seed
 from slt_grok.tasks.modular import Split
 from slt_grok.trajectories import Trajectory
@@ -54,32 +61,25 @@ class _Loss:
     """The mean loss around one network, in units of 1 or of |w_i|."""
 
     def __init__(self, objective: Objective, index: int, data: Data | None, adaptive: bool) -> None:
-        self.network, self.batches = objective.network, batches(objective.data if data is None else data, ROWS)
-        self.samples = sum(len(inputs) for inputs, _ in self.batches)
+        self.network, self.data = objective.network, objective.data if data is None else data
         self.at = {name: tensor[index] for name, tensor in objective.stack.items()}
         self.units = {name: w.abs() if adaptive else torch.ones_like(w) for name, w in self.at.items()}
 
     def moved(self, step: Weights | None) -> Weights:
         """w + e for a step in units."""
-        return self.at if step is None else {k: w + self.units[k] * step[k] for k, w in self.at.items()}
+        return self.at if step is None else {name: w + self.units[name] * step[name] for name, w in self.at.items()}
 
     def value(self, step: Weights | None = None) -> float:
+        """The loss at w + e."""
+        weights, samples = self.moved(step), len(self.data[0])
         with torch.no_grad():
-            parts = [
-                self.network.mean_loss(self.moved(step), x, y).item() * len(x) / self.samples for x, y in self.batches
-            ]
-        return sum(parts)
+            parts = [self.network.mean_loss(weights, x, y).item() * len(x) for x, y in batches(self.data, ROWS)]
+        return sum(parts) / samples
 
     def gradient(self, step: Weights | None = None) -> tuple[Weights, float]:
-        """The gradient by a step in units, and the loss."""
-        weights, total = self.moved(step), 0.0
-        sums = {name: torch.zeros_like(w) for name, w in weights.items()}
-        for x, y in self.batches:
-            slope, value = grad_and_value(self.network.mean_loss)(weights, x, y)
-            total += value.item() * len(x) / self.samples
-            for name in sums:
-                sums[name] += slope[name] * (len(x) / self.samples)
-        return {name: self.units[name] * value for name, value in sums.items()}, total
+        """The gradient by a step in units at w + e, and the loss there."""
+        loss, slope = loss_and_gradient(self.network, self.moved(step), self.data)
+        return {name: self.units[name] * value for name, value in slope.items()}, loss
 
 
 def worst_case_sharpness(

@@ -101,12 +101,11 @@ def test_adaptive_average_case_of_a_quadratic():
 def relu_network(scales: list[float]) -> Objective:
     """Three bias-free ReLU layers, scaled; the product of the scales is 1."""
     generator = torch.manual_seed(4)
-    module = nn.Sequential(
-        *[layer for i, o in ((3, 6), (6, 5), (5, 4)) for layer in (nn.Linear(i, o, bias=False), nn.ReLU())][:-1]
-    ).double()
+    layers = [nn.Linear(i, o, bias=False).double() for i, o in ((3, 6), (6, 5), (5, 4))]
     with torch.no_grad():
-        for layer, scale in zip(list(module)[::2], scales, strict=True):
+        for layer, scale in zip(layers, scales, strict=True):
             layer.weight.copy_(scale * torch.randn(layer.weight.shape, generator=generator, dtype=torch.float64))
+    module = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
     inputs = torch.randn(30, 3, generator=generator, dtype=torch.float64)
     return Objective.of(Trajectory.of(module), (inputs, torch.randint(4, (30,), generator=generator)))
 
@@ -152,7 +151,8 @@ def test_dataset():
 def test_batches_of_data_change_nothing(monkeypatch):
     trajectory = trajectory_of()
     whole = measure_sharpness(trajectory)
-    monkeypatch.setattr("slt_grok.landscape.sharpness.ROWS", 5)
+    for place in ("sharpness", "objective"):
+        monkeypatch.setattr(f"slt_grok.landscape.{place}.ROWS", 5)
     parts = measure_sharpness(trajectory)
     for name in whole.data_vars:
         np.testing.assert_allclose(parts[name], whole[name], rtol=1e-7, atol=1e-14)
