@@ -47,7 +47,8 @@ def gradient_noise_scale(
 
     Returns
     -------
-    B, and sqrt((1 - m / n) s^2 / m) / |G|^2, s the standard deviation of |g_i - G|^2 over the m of n samples taken.
+    B, and sqrt((1 - m / n) s^2 / m) / |G|^2, s the standard deviation of |g_i - G|^2 over the m of n samples taken;
+    too small where a few samples hold most of the noise and none of them was taken.
 
     Raises
     ------

@@ -28,8 +28,8 @@ def trajectory_of(steps=(0, 10, 20), modulus: int = 7) -> Trajectory:
 def regression() -> tuple[Objective, torch.Tensor]:
     """Least squares y = x w with 400 samples: the gradient of one is (x w - y) x, and those gradients, (400, 3)."""
     generator = torch.manual_seed(0)
-    x = torch.randn(400, 3, generator=generator, dtype=torch.float64)
-    y = x @ torch.tensor([1.0, -2, 0.5], dtype=torch.float64) + torch.randn(400, generator=generator)
+    x = 2 * torch.rand(400, 3, generator=generator, dtype=torch.float64) - 1
+    y = x @ torch.tensor([1.0, -2, 0.5], dtype=torch.float64) + torch.rand(400, generator=generator)
     module = torch.nn.Linear(3, 1, bias=False).double()
     with torch.no_grad():
         module.weight.zero_()
@@ -50,16 +50,15 @@ def test_noise_scale_of_a_regression():
 
 
 def test_standard_error_of_the_noise_scale():
-    """300 draws of 200 from 400: the error is that of a mean without replacement; 3 of them leave out 0.3%, some more
-    since a single sample's gradient is skewed."""
+    """300 draws of 200 from 400: the error is that of a mean without replacement; 3 of them leave out 0.3%."""
     objective, slopes = regression()
     squares = (slopes - slopes.mean(0)).square().sum(1) / slopes.mean(0).square().sum()
     found = np.array([noise(objective, 200, seed) for seed in range(300)])
     variance = (1 - 200 / 400) * squares.var().item() / 200
     assert abs(found[:, 0].mean() - squares.mean().item()) < 4 * (variance / 300) ** 0.5
-    assert found[:, 0].var() == pytest.approx(variance, rel=0.35)  # 300 values, kurtosis below 6: known to 13%
+    assert found[:, 0].var() == pytest.approx(variance, rel=0.35)  # 300 values, kurtosis near 3: known to 8%
     assert (found[:, 1] ** 2).mean() == pytest.approx(variance, rel=0.2)
-    assert (abs(found[:, 0] - squares.mean().item()) < 3 * found[:, 1]).mean() >= 0.97
+    assert (abs(found[:, 0] - squares.mean().item()) < 3 * found[:, 1]).mean() >= 0.98
 
 
 def test_chunks_change_nothing(monkeypatch):
