@@ -134,6 +134,11 @@ def basins(
         yield basin
 
 
+def radius_text(radius: float | None) -> str:
+    """What R is, for a definition."""
+    return f"{RADIUS_SHARE} |w*|" if radius is None else f"{radius:g}"
+
+
 def log_unit_ball(dimension: int) -> float:
     """log of pi^(d/2) / Gamma(d/2 + 1), the volume of the unit ball in d dimensions."""
     return dimension / 2 * math.log(math.pi) - math.lgamma(dimension / 2 + 1)

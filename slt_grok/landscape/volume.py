@@ -7,8 +7,8 @@ direction P u in w and ends at t(u) = r(P u / |P u|) / |P u|:
 
     V = c_d |det P| E_u[t(u)^d],
 
-the change of variables is the whole weight, and no scale of P matters. An ellipsoid {|P^-1 (w - w*)| <= 1} has t = 1 for
-all u: no variance. The estimate is never too high on average, but where d log t varies by much more than 1 between
+the change of variables is the whole weight, and no scale of P matters. The ellipsoid {|P^-1 (w - w*)| <= 1} has t = 1
+for all u: no variance. The estimate is never too high on average, but where d log t varies by much more than 1 between
 directions, one direction carries it all (`effective_directions` near 1) and neither it nor its standard error mean
 anything. What then remains is Jensen's bound log V >= log c_d |det P| + d E_u[log t], whose error is an ordinary one.
 """
@@ -24,7 +24,7 @@ from scipy.special import logsumexp
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.basin import Basin, basins, log_unit_ball
+from slt_grok.landscape.basin import Basin, basins, log_unit_ball, radius_text
 from slt_grok.landscape.objective import Data
 from slt_grok.trajectories import Trajectory
 
@@ -155,11 +155,8 @@ def log_mean_exp(values: np.ndarray) -> tuple[float, float, float]:
     """
     log_mean = logsumexp(values) - math.log(len(values))
     weights = np.exp(values - log_mean)
-    return (
-        float(log_mean),
-        float(weights.std(ddof=1) / len(values) ** 0.5),
-        float(weights.sum() ** 2 / (weights**2).sum()),
-    )
+    error, effective = weights.std(ddof=1) / len(values) ** 0.5, weights.sum() ** 2 / (weights**2).sum()
+    return float(log_mean), float(error), float(effective)
 
 
 def basin_volume(
@@ -192,8 +189,9 @@ def basin_volume(
 
     Returns
     -------
-    Over the leading dimensions of the trajectory and `epsilon`: `log_volume` (nats), `log_volume_se`,
-    `effective_directions`, `log_volume_bound`, `log_volume_bound_se`; `log_ball_volume` without `epsilon`.
+    Over the leading dimensions of the trajectory and `epsilon`: `radial_log_volume` (nats), `radial_log_volume_se`,
+    `effective_directions`, `radial_log_volume_bound`, `radial_log_volume_bound_se`;
+    `log_ball_volume` without `epsilon`.
 
     Raises
     ------
@@ -215,15 +213,19 @@ def basin_volume(
     matrix = f"P an ellipsoid of {sketch} own axes" if sketch else "P = I"
     terms = f"log c_d |det P| t(u)^d over {directions} directions u, {matrix}"
     described = {
-        "log_volume": ("log-volume of the basin", "nats", f"log of the mean of exp of {terms}; volume of {region}"),
-        "log_volume_se": ("standard error of the log-volume", "nats", "sd(V_u) / mean(V_u) / sqrt(directions)"),
+        "radial_log_volume": (
+            "radial log-volume of the basin",
+            "nats",
+            f"log of the mean of exp of {terms}; volume of {region}",
+        ),
+        "radial_log_volume_se": ("standard error of the log-volume", "nats", "sd(V_u) / mean(V_u) / sqrt(directions)"),
         "effective_directions": (
             "effective number of directions",
             None,
             "(sum V_u)^2 / sum V_u^2; near 1 neither the log-volume nor its standard error can be trusted",
         ),
-        "log_volume_bound": ("Jensen's lower bound of the log-volume", "nats", f"mean of {terms}"),
-        "log_volume_bound_se": ("standard error of the bound", "nats", "sd(log V_u) / sqrt(directions)"),
+        "radial_log_volume_bound": ("Jensen's lower bound of the log-volume", "nats", f"mean of {terms}"),
+        "radial_log_volume_bound_se": ("standard error of the bound", "nats", "sd(log V_u) / sqrt(directions)"),
     }
     variables = {}
     for column, (name, (long_name, units, definition)) in enumerate(described.items()):
@@ -235,7 +237,7 @@ def basin_volume(
         {
             "long_name": "log-volume of the ball",
             "units": "nats",
-            "definition": "log c_d R^d, R = " + ("0.7 |w*|" if radius is None else f"{radius:g}"),
+            "definition": f"log c_d R^d, R = {radius_text(radius)}",
             "source": SOURCE,
         },
     )
@@ -261,7 +263,7 @@ def _of_one(basin: Basin, epsilons: np.ndarray, directions: int, sketch: int) ->
     dimension, constant = basin.dimension, log_unit_ball(basin.dimension)
     drawn = random_directions(basin, directions)
     axes = sketched_axes(basin, float(np.exp(np.log(epsilons).mean())), sketch) if sketch else None
-    isotropic = np.empty(0) if axes is not None else radii(basin, drawn, epsilons)
+    isotropic = np.empty(0) if axes is not None else radii(basin, drawn, epsilons.tolist())
     rows = []
     for index, epsilon in enumerate(epsilons.tolist()):
         if axes is None:
