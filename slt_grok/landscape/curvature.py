@@ -39,7 +39,7 @@ def curvature(
     group: Sequence[str] | None = None,
     eigenvalues: int = 5,
     repeats: int = 6,
-    steps: int = 8,
+    steps: int = 6,
     tolerance: float = 3e-3,
     seed: int = 0,
 ) -> Spectrum:
@@ -77,10 +77,10 @@ def measure_curvature(
     matrices: Sequence[Matrix] = ("hessian",),
     splits: Sequence[Split] = ("train",),
     groups: Mapping[str, Sequence[str] | None] = TOTAL,
-    c: Sequence[float] = (0.1, 1.0),
+    c: Sequence[float] = (0.3, 1.0),
     eigenvalues: int = 5,
     repeats: int = 6,
-    steps: int = 8,
+    steps: int = 6,
     tolerance: float = 3e-3,
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
@@ -174,7 +174,7 @@ def curvature_cost(
     spectra: int = len(SCALES),
     eigenvalues: int = 5,
     repeats: int = 6,
-    steps: int = 8,
+    steps: int = 6,
 ) -> Cost:
     """What `measure_curvature` will cost on the train set, or `spectra` calls of `curvature` for each network."""
     objective = Objective.of(trajectory, data)
