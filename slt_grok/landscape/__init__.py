@@ -6,27 +6,22 @@ whole gives.
 """
 
 from collections.abc import Callable, Sequence
-from zlib import crc32
 
 import numpy as np
 import xarray as xr
 
-from slt_grok.landscape.hessian import hessian_summary
+from slt_grok.landscape.hessian import CurvatureOperator
 from slt_grok.landscape.norms import gradient_norm, weight_norm
 from slt_grok.landscape.objective import Data, Objective
 from slt_grok.landscape.paths import interpolation_loss, loss_barrier, predecessors
+from slt_grok.landscape.seeds import network_seed
+from slt_grok.landscape.spectral_density import spectrum
 from slt_grok.trajectories import Trajectory
 
 POSITIONS = 9
 SPLITS = ("train", "test")
 
 __all__ = ["Objective", "measure"]
-
-
-def _seed(seed: int, coordinates: dict) -> int:
-    """A seed of the network's own, from its coordinates and never from its place in the stack."""
-    values = [v if isinstance(v, int) and v >= 0 else crc32(str(v).encode()) for v in coordinates.values()]
-    return int(np.random.SeedSequence([seed, *values]).generate_state(1)[0])
 
 
 def measure(
@@ -48,7 +43,7 @@ def measure(
     data : train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's splits.
     hessian_steps : steps whose Hessian is measured, those not in the trajectory are passed over; None: all of them.
         One Hessian costs `probes` and some 30 products H v, each about two gradients.
-    probes : Rademacher vectors of the trace, at least 2.
+    probes : random vectors of the trace, at least 2.
     eigenvalues : how many of the largest.
     tolerance : relative, of each eigenvalue.
     seed : of probes and start vectors, which also depend on the network's coordinates.
@@ -79,9 +74,9 @@ def measure(
     stack = trajectory.stacked()
     for index, coordinates in enumerate(trajectory.labels()):
         if hessian_steps is None or coordinates.get("step") in hessian_steps:
-            traces[index], errors[index], spectra[index] = hessian_summary(
-                objective, index, probes, eigenvalues, tolerance, _seed(seed, coordinates)
-            )
+            own = network_seed(seed, coordinates)
+            found = spectrum(CurvatureOperator(objective, index), eigenvalues, probes, 1, tolerance, own)
+            (traces[index], errors[index]), spectra[index] = found.trace(), found.values[:eigenvalues]
         if index in before:
             start, end = ({name: tensor[i] for name, tensor in stack.items()} for i in (before[index], index))
             for split, samples in splits.items():
@@ -117,8 +112,9 @@ def measure(
             {
                 "long_name": "Hessian trace",
                 "units": "nats per squared unit of weight",
-                "definition": f"tr H, mean of v^T H v over {probes} Rademacher vectors v; {curvature}",
-                "source": "Hutchinson 1989, doi:10.1080/03610918908812806",
+                "definition": f"tr H: sum of the {eigenvalues} largest eigenvalues and the mean over {probes} random "
+                f"unit vectors v beside theirs of (D - {eigenvalues}) v^T H v; {curvature}",
+                "source": "Meyer et al. 2021 (Hutch++), doi:10.1137/1.9781611976496.16",
             },
         ),
         "hessian_trace_se": (
@@ -127,8 +123,8 @@ def measure(
             {
                 "long_name": "standard error of the Hessian trace",
                 "units": "nats per squared unit of weight",
-                "definition": f"standard deviation of v^T H v over {probes} Rademacher vectors / sqrt({probes})",
-                "source": "Hutchinson 1989, doi:10.1080/03610918908812806",
+                "definition": f"standard deviation of (D - {eigenvalues}) v^T H v over {probes} v / sqrt({probes})",
+                "source": "Meyer et al. 2021 (Hutch++), doi:10.1137/1.9781611976496.16",
             },
         ),
         "hessian_eigenvalue": (

@@ -1,171 +1,198 @@
-"""Trace and largest eigenvalues of the Hessian of the train loss.
+"""Hessian and Gauss-Newton matrix of the mean loss at one network, and their largest eigenvalues with vectors.
 
-The Hessian is curvlinops' linear operator, one network at a time: a product H v costs about two gradients and H is
-never formed. The trace is Hutchinson's estimator (Girard 1989; Hutchinson 1989): with independent Rademacher v,
-E[v^T H v] = tr H and Var[v^T H v] = 2 sum_{i != j} H_ij^2, so that the spread of the probes gives an honest standard
-error (Hutch++ would have a smaller one, but its terms are not independent and show no error of their own).
-The largest eigenvalues come from implicitly restarted Lanczos (ARPACK, by scipy).
+With f_w(x_i) the outputs and l the loss, H = (1/n) sum_i d^2 l(f_w(x_i), y_i) / dw^2. The Gauss-Newton matrix leaves
+the curvature of f out (Schraudolph 2002, doi:10.1162/08997660260028683): G = (1/n) sum_i J_i^T [d^2 l / df^2] J_i with
+J_i = d f_w(x_i) / dw. Where l is convex in f, as cross-entropy is, G has no negative eigenvalue.
+
+The matrix is a linear operator of curvlinops and never formed. A product H v is the derivative of (dL/dw) . v; all
+that it needs of the network without v is kept, which halves its cost to some two gradients. The
+largest eigenvalues come from implicitly restarted Lanczos (ARPACK, by scipy).
 
 The curvature at a checkpoint late in training nearly vanishes (its loss is near 1e-7), while an LLC chain lives
 where it does not: trace and LLC need not move together.
 """
 
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import Literal
+
 import numpy as np
 import torch
-from curvlinops import HessianLinearOperator, hutchinson_trace
-from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh
-from torch import Tensor, nn
+from curvlinops._torch_base import PyTorchLinearOperator
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+from torch import Tensor
+from torch.func import grad, vjp
 
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.objective import ROWS, Objective, batches
-from slt_grok.trajectories import Loss
+from slt_grok.landscape.objective import ROWS, Data, Objective, as_floats, batches
+from slt_grok.trajectories import Network, Parameters
+
+Matrix = Literal["hessian", "gauss_newton"]
+Function = Callable[[dict[str, Tensor]], Tensor]
+Product = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 RESTARTS = 20  # of Lanczos; what has not converged by then is NaN
-DENSE = 24  # with so few parameters the whole matrix is cheaper than its products
+SMALL = 10_000  # parameters: below it float64 costs nothing that is worth saving
+SUBSPACE = 32  # Lanczos vectors: five eigenvalues of a network of p = 113 need no restart
 
 
-class _EveryParameter(nn.Module):
-    """The module, with a term of value 0 in which every parameter has curvature.
-
-    curvlinops maps over the columns of a product by vmap, which fails where a block of H v does not depend on v: that
-    is the case for a parameter in which the loss is linear, or which is not used.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.module(inputs) + 0 * torch.stack([p.square().sum() for p in self.parameters()]).sum()
-
-
-class _MeanLoss(nn.Module):
-    """The network's loss in the form that curvlinops takes."""
-
-    reduction = "mean"
-
-    def __init__(self, loss: Loss) -> None:
-        super().__init__()
-        self.loss = loss
-
-    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self.loss(outputs.double(), targets).double().mean()
-
-
-def operator(objective: Objective, index: int) -> HessianLinearOperator:
-    """The Hessian (D, D) of the train loss at the network `index`, in float64, as a linear operator.
-
-    Rows follow the order of `named_parameters`, each flattened.
-    """
-    network = objective.network
-    module = network.module
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            parameter.copy_(objective.stack[name][index])
-    return HessianLinearOperator(
-        _EveryParameter(module),
-        _MeanLoss(network.loss),  # pyright: ignore[reportArgumentType]
-        list(module.parameters()),
-        batches(objective.data, ROWS),
-        check_deterministic=False,
-        num_data=len(objective.data[0]),
-    )
-
-
-def trace(hessian: HessianLinearOperator, probes: int, seed: int) -> tuple[float, float]:
-    """Hutchinson's estimate of tr H and its standard error.
-
-    Parameters
-    ----------
-    hessian : the operator (D, D).
-    probes : number m of Rademacher vectors, at least 2; each costs one product.
-    seed : of the probes.
-
-    Returns
-    -------
-    Mean of v^T H v over the probes and (sample standard deviation) / sqrt(m).
+def parameter_group(network: Network, group: Sequence[str] | None) -> list[str]:
+    """The names of a group of parameters, in the network's own order; None: all of them.
 
     Raises
     ------
-    SltGrokError : fewer than two probes.
+    SltGrokError : an empty group, or a name that the network does not have.
     """
-    if probes < 2:
-        raise SltGrokError(f"probes: expected at least 2, since their spread is the standard error, got {probes}")
-    with torch.random.fork_rng(devices=[]):  # curvlinops draws from the global generator
-        torch.manual_seed(seed)
-        values = np.array([hutchinson_trace(hessian, 1).item() for _ in range(probes)])
-    return float(values.mean()), float(values.std(ddof=1) / probes**0.5)
+    names = list(network.shapes)
+    unknown = [name for name in group or [] if name not in names]
+    if unknown or group == []:
+        raise SltGrokError(f"group: expected some of {', '.join(names)}, got {', '.join(unknown) or 'none'}")
+    return [name for name in names if group is None or name in group]
 
 
-def largest_eigenvalues(hessian: HessianLinearOperator, count: int, tolerance: float, seed: int) -> np.ndarray:
-    """The algebraically largest eigenvalues, largest first.
+def hessian_product(outputs: Function, loss: Callable[[Tensor], Tensor], free: Parameters) -> Product:
+    """v -> H v at the parameters `free`, in which outputs -> loss is the loss."""
+    pull = vjp(grad(lambda free: loss(outputs(free))), dict(free))[1]
+    return lambda vector: pull(vector)[0]
+
+
+def gauss_newton_product(outputs: Function, loss: Callable[[Tensor], Tensor], free: Parameters) -> Product:
+    """v -> J^T (d^2 l / df^2) J v at the parameters `free`; J v is the derivative of u -> J^T u, transposed."""
+    values, pull = vjp(outputs, dict(free))[:2]
+    push = vjp(lambda u: pull(u)[0], torch.zeros_like(values))[1]
+    bend = vjp(grad(loss), values)[1]
+    return lambda vector: pull(bend(push(vector)[0])[0])[0]
+
+
+class CurvatureOperator(PyTorchLinearOperator):
+    """The Hessian or Gauss-Newton matrix (D, D), rows in the order of `named_parameters`, each flattened.
 
     Parameters
     ----------
-    hessian : the operator (D, D), D > count.
+    objective, index : the network at whose parameters it stands.
+    matrix : `hessian` or `gauss_newton`.
+    data : inputs (n, ...) and targets (n, ...) of the mean loss; None: the objective's.
+    group : names of the parameters that it is over, D of them in all; None: all parameters.
+    dtype : of the network and of the products. The loss, with its derivatives by the outputs, is float64 always.
+
+    Raises
+    ------
+    SltGrokError : a group that the network does not have.
+    """
+
+    SELF_ADJOINT = True
+
+    def __init__(
+        self,
+        objective: Objective,
+        index: int,
+        matrix: Matrix = "hessian",
+        *,
+        data: Data | None = None,
+        group: Sequence[str] | None = None,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        given = objective.network
+        network = Network(deepcopy(given.module).to(dtype), given.task, given.loss, given.call)
+        self._names = parameter_group(network, group)
+        shapes = [tuple(network.shapes[name]) for name in self._names]
+        super().__init__(shapes, shapes)
+        weights = {name: tensor[index].to(dtype) for name, tensor in objective.stack.items()}
+        free = {name: weights[name] for name in self._names}
+        self._like = free[self._names[0]]
+        inputs, targets = objective.data if data is None else data
+        product = hessian_product if matrix == "hessian" else gauss_newton_product
+
+        def of_batch(x: Tensor, y: Tensor) -> Product:
+            share = len(x) / len(inputs)
+            return product(
+                lambda free: network.outputs({**weights, **free}, x).double(),
+                lambda values: network.loss(values, y).double().mean() * share,
+                free,
+            )
+
+        self._products = [of_batch(x, y) for x, y in batches((as_floats(inputs, dtype), targets), ROWS)]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the products."""
+        return self._like.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._like.device
+
+    def _matmat(self, X: list[Tensor]) -> list[Tensor]:
+        columns = [
+            dict(zip(self._names, column, strict=True)) for column in zip(*[b.unbind(-1) for b in X], strict=True)
+        ]
+        results = [[product(column) for product in self._products] for column in columns]
+        return [
+            torch.stack([torch.stack([part[name] for part in parts]).sum(0) for parts in results], -1)
+            for name in self._names
+        ]
+
+
+def precise_operator(
+    objective: Objective, index: int, matrix: Matrix, data: Data | None, group: Sequence[str] | None, tolerance: float
+) -> CurvatureOperator:
+    """The matrix in float32 where a product in it agrees with float64 to the tolerance, else in float64.
+
+    A product in float32 takes less than half the time. The loss and its derivatives by the outputs are float64 in
+    both, so that near zero loss, too, only the rounding of weights and logits is left: 1e-6 of the product's norm at a
+    loss of 9e-8 (p = 113), and up to 2e-4 where a ReLU is near its kink.
+    """
+    double = CurvatureOperator(objective, index, matrix, data=data, group=group)
+    if double.shape[0] < SMALL or tolerance < 1e-5:
+        return double
+    single = CurvatureOperator(objective, index, matrix, data=data, group=group, dtype=torch.float32)
+    vector = np.random.default_rng(0).standard_normal(double.shape[1])
+    exact, rounded = (one.to_scipy(np.dtype(np.float64)).matvec(vector) for one in (double, single))
+    return single if np.linalg.norm(rounded - exact) <= tolerance * np.linalg.norm(exact) else double
+
+
+def eigenpairs(
+    operator: PyTorchLinearOperator, count: int, tolerance: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The algebraically largest eigenvalues, largest first, and their vectors.
+
+    Parameters
+    ----------
+    operator : symmetric (D, D), D > count.
     count : how many.
-    tolerance : each value is within tolerance * |value| of an eigenvalue (the residual of its Ritz pair).
+    tolerance : |A u - value u| <= tolerance * |value| for each pair, so that the value is as close to an eigenvalue.
     seed : of the start vector.
 
     Returns
     -------
-    (count,) float64; NaN where Lanczos had not converged after its restarts. Where eigenvalues lie closer together than
-    the tolerance, one of them may be passed over for the next.
+    Values (count,) and orthonormal vectors (D, count), float64; NaN where Lanczos had not converged after its
+    restarts, and all of them where the matrix is not finite. Where eigenvalues lie closer together than the
+    tolerance, one of them may be passed over for the next.
     """
     generator = np.random.default_rng(seed)
-    size = hessian.shape[0]
-    subspace = min(size, max(2 * count + 1, 12))
+    size = operator.shape[0]
+    linear = operator.to_scipy(np.dtype(np.float64))
     start = generator.standard_normal(size)
-    linear = hessian.to_scipy()
+    values, vectors = np.full(count, np.nan), np.full((size, count), np.nan)
+    trial = linear.matvec(start)
+    if not np.isfinite(trial).all():
+        return values, vectors
+    if not trial.any():  # H = 0: Lanczos has no first step
+        return np.zeros(count), np.eye(size, count)
     try:
-        values = eigsh(
+        found = eigsh(
             linear,
             k=count,
             which="LA",
             v0=start,
-            ncv=subspace,
+            ncv=min(size, max(2 * count + 1, SUBSPACE)),
             tol=tolerance,  # pyright: ignore[reportArgumentType]
             maxiter=RESTARTS,
-            return_eigenvectors=False,
             rng=generator,
         )
     except ArpackNoConvergence as failure:
-        values = failure.eigenvalues
-    except ArpackError:
-        if linear.matvec(start).any():
-            raise
-        values = np.zeros(count)  # H = 0: Lanczos has no first step
-    found = np.full(count, np.nan)
-    found[: len(values)] = np.sort(np.asarray(values).real)[::-1]
-    return found
-
-
-def hessian_summary(
-    objective: Objective, index: int, probes: int, eigenvalues: int, tolerance: float, seed: int
-) -> tuple[float, float, np.ndarray]:
-    """Trace, its standard error and the largest eigenvalues of one network's Hessian.
-
-    With at most 24 parameters the matrix is formed: the trace is exact and its standard error 0.
-
-    Returns
-    -------
-    trace, standard error, eigenvalues (count,), largest first; all NaN where the curvature is not finite.
-
-    Raises
-    ------
-    SltGrokError : more eigenvalues are asked for than there are parameters, or fewer than one; fewer than two probes.
-    """
-    hessian = operator(objective, index)
-    size = hessian.shape[0]
-    if not 1 <= eigenvalues <= size:
-        raise SltGrokError(f"eigenvalues: expected 1 to {size} (the number of parameters), got {eigenvalues}")
-    if size <= max(DENSE, eigenvalues + 1):
-        matrix = np.asarray(hessian.to_scipy().matmat(np.eye(size)))
-        if not np.isfinite(matrix).all():
-            return np.nan, np.nan, np.full(eigenvalues, np.nan)
-        spectrum = np.linalg.eigvalsh((matrix + matrix.T) / 2)
-        return float(matrix.trace()), 0.0, spectrum[::-1][:eigenvalues].copy()
-    estimate, error = trace(hessian, probes, seed)
-    if not np.isfinite(estimate):
-        return np.nan, np.nan, np.full(eigenvalues, np.nan)
-    return estimate, error, largest_eigenvalues(hessian, eigenvalues, tolerance, seed)
+        found = failure.eigenvalues, failure.eigenvectors
+    order = np.argsort(found[0])[::-1]
+    values[: len(order)], vectors[:, : len(order)] = found[0][order], found[1][:, order]
+    return values, vectors

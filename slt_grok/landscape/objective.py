@@ -4,14 +4,18 @@ L(w) = mean over the train set of loss(f_w(x), y). Everything in it is float64: 
 losses, since gradients and curvature of a network that fits everything are far below what float32 resolves.
 """
 
+import math
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.func import grad_and_value
 
 from slt_grok.errors import SltGrokError
-from slt_grok.trajectories import Network, Trajectory
+from slt_grok.tasks.modular import Split
+from slt_grok.trajectories import Network, Parameters, Trajectory
 
 Data = tuple[Tensor, Tensor]
 
@@ -27,6 +31,44 @@ def batches(data: Data, rows: int) -> list[Data]:
     """The samples in consecutive pieces of at most `rows`."""
     inputs, targets = data
     return list(zip(inputs.split(rows), targets.split(rows), strict=True))
+
+
+def check_finite_loss(loss: float, index: int) -> None:
+    """Refuse to measure around a network whose loss is not a number.
+
+    Raises
+    ------
+    SltGrokError : the loss is NaN or infinite.
+    """
+    if not math.isfinite(loss):
+        raise SltGrokError(f"network {index} of the trajectory: expected a finite mean loss, got {loss}")
+
+
+def loss_and_gradient(network: Network, parameters: Parameters, data: Data) -> tuple[float, dict[str, Tensor]]:
+    """The mean loss over all samples and its gradient, ROWS of them at a time."""
+    loss, gradient = 0.0, {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
+    for inputs, targets in batches(data, ROWS):
+        share = len(inputs) / len(data[0])
+        slope, value = grad_and_value(network.mean_loss)(dict(parameters), inputs, targets)
+        loss += value.item() * share
+        for name, total in gradient.items():
+            total += slope[name] * share
+    return loss, gradient
+
+
+def split_data(trajectory: Trajectory, splits: Sequence[Split], data: Data | None = None) -> dict[Split, Data | None]:
+    """Inputs and targets of each split, None where it has no samples; with `data` only `train` has some.
+
+    Raises
+    ------
+    SltGrokError : a split that is none of `train`, `test`, `all`.
+    """
+    unknown = [split for split in splits if split not in ("train", "test", "all")]
+    if unknown or not splits:
+        raise SltGrokError(f"splits: expected some of train, test, all, got {', '.join(unknown) or 'none'}")
+    if data is not None:
+        return {split: data if split == "train" else None for split in splits}
+    return {split: trajectory.task.data(split) if len(trajectory.task.indices(split)) else None for split in splits}
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from slt_grok.errors import SltGrokError
+from slt_grok.landscape.evaluation import ROWS, Samples, losses_at
 from slt_grok.landscape.objective import Data, as_floats, batches
 from slt_grok.trajectories import Network, Trajectory
 
-ROWS = 2048  # samples at a time for all positions of one line together
+
+def check_same_shapes(first: Trajectory, second: Trajectory) -> None:
+    """Whether a line can be drawn from one trajectory's networks to another's.
+
+    Raises
+    ------
+    SltGrokError : parameters of other names or shapes, or neither as many networks as the first nor one.
+    """
+    one, other = first.network.shapes, second.network.shapes
+    odd = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    if odd:
+        mine, theirs = (tuple(shapes[odd[0]]) if odd[0] in shapes else "none" for shapes in (one, other))
+        raise SltGrokError(f"line between networks: expected the same shapes, {odd[0]} has {mine} against {theirs}")
+    if len(second) not in (1, len(first)):
+        raise SltGrokError(
+            f"line between networks: expected as many second networks as first ({len(first)}) or one, got {len(second)}"
+        )
 
 
 def predecessors(trajectory: Trajectory) -> list[tuple[int, int]]:
@@ -36,18 +54,10 @@ def interpolation_loss(
     positions : t, each in [0, 1].
     """
 
-    def line(name: str) -> Tensor:
-        first, last = start[name], end[name]
-        t = torch.from_numpy(positions).to(first).reshape(-1, *[1] * first.ndim)
-        return (1 - t) * first + t * last  # exact at both ends
-
-    stack = {name: line(name) for name in start}
-    inputs, targets = as_floats(data[0], next(iter(stack.values())).dtype), data[1]
-    total = torch.zeros(len(positions), dtype=torch.float64)
-    with torch.no_grad():
-        for x, y in batches((inputs, targets), ROWS):
-            total += network.stacked_mean_loss(stack, x, y, own_data=False).cpu() * (len(x) / len(inputs))
-    return total.numpy()
+    pair = {name: torch.stack([tensor, end[name]]) for name, tensor in start.items()}
+    inputs = as_floats(data[0], next(iter(pair.values())).dtype)
+    samples = Samples(tuple(batches((inputs, data[1]), ROWS)), 1.0)
+    return losses_at(network, pair, np.stack([1 - positions, positions], -1), samples) @ samples.weights
 
 
 def loss_barrier(losses: np.ndarray, positions: np.ndarray) -> np.ndarray:

@@ -15,6 +15,8 @@ from slt_grok.plots.phase_transition import phase_transition
 from slt_grok.plots.refined_llc import refined_llc
 from slt_grok.plots.saving import save
 from slt_grok.plots.sensitivity import llc_by_gamma, llc_by_step
+from slt_grok.plots.sharpness import sharpness
+from slt_grok.plots.spectral_density import spectral_density
 from slt_grok.plots.spectrum import spectrum
 
 __all__ = [
@@ -34,5 +36,7 @@ __all__ = [
     "phase_transition",
     "refined_llc",
     "save",
+    "sharpness",
+    "spectral_density",
     "spectrum",
 ]

@@ -3,20 +3,16 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from slt_grok import landscape, models
+from slt_grok import models
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.hessian import hessian_summary, operator, trace
+from slt_grok.landscape.hessian import CurvatureOperator, eigenpairs
 from slt_grok.landscape.objective import Objective
 from slt_grok.tasks import ModularTask
+from slt_grok.tasks.modular import Split
 from slt_grok.trajectories import Network, Trajectory
-from tests.landscape.toys import ONE_SAMPLE, stacked
+from tests.landscape.toys import ONE_SAMPLE, stacked, symmetric_matrix
 
 SIZE = 60
-
-
-def symmetric_matrix(eigenvalues: np.ndarray) -> torch.Tensor:
-    rotation, _ = np.linalg.qr(np.random.default_rng(3).standard_normal((len(eigenvalues),) * 2))
-    return torch.from_numpy(rotation @ np.diag(eigenvalues) @ rotation.T)
 
 
 @pytest.fixture(scope="module")
@@ -33,76 +29,91 @@ def small_transformer() -> tuple[ModularTask, Trajectory]:
     return task, Trajectory.of(module, task)
 
 
-def test_quadratic_eigenvalues(quadratic):
-    _, objective = quadratic
-    _, _, found = hessian_summary(objective, 0, probes=2, eigenvalues=3, tolerance=1e-10, seed=0)
-    np.testing.assert_allclose(found, [9.0, 5.0, 4.9], rtol=1e-6)
-
-
-def test_quadratic_trace_and_its_standard_error(quadratic):
-    """100 repeats: unbiased, spread as Hutchinson's formula says, truth within 3 standard errors in 95% or more.
-
-    With 8 probes the deviation in standard errors is nearly Student's t with 7 degrees of freedom, which leaves 3 in
-    2% of repeats.
-    """
-    matrix, objective = quadratic
-    hessian = operator(objective, 1)
-    repeats = np.array([trace(hessian, 8, seed) for seed in range(100)])
-    truth = 9 + 5 + 4.9
-    variance = 2 * (matrix.square().sum() - matrix.diagonal().square().sum()).item() / 8
-    deviation = repeats[:, 0] - truth
-    assert abs(deviation.mean()) < 4 * (variance / 100) ** 0.5
-    # the standard deviation of 100 values and the mean square of 100 standard errors are known to about 7%
-    assert deviation.std() == pytest.approx(variance**0.5, rel=0.2)
-    assert (repeats[:, 1] ** 2).mean() == pytest.approx(variance, rel=0.2)
-    assert (abs(deviation) < 3 * repeats[:, 1]).mean() >= 0.95
-
-
-def test_diagonal_hessian_has_no_spread():
-    trajectory = stacked(torch.zeros(1, SIZE), lambda w: (w**2).sum())
-    value, error, _ = hessian_summary(Objective.of(trajectory, ONE_SAMPLE), 0, 12, 1, 1e-6, 0)
-    assert (value, error) == (pytest.approx(2 * SIZE, rel=1e-12), pytest.approx(0, abs=1e-12))
-
-
-def test_few_parameters_are_exact():
-    trajectory = stacked(torch.zeros(1, 3), lambda w: w[0] ** 2 - 3 * w[1] ** 2 + w[0] * w[2])
-    value, error, found = hessian_summary(Objective.of(trajectory, ONE_SAMPLE), 0, 12, 3, 1e-3, 0)
-    assert (value, error) == (-4, 0)
-    np.testing.assert_allclose(found, [1 + 2**0.5, 1 - 2**0.5, -6], rtol=1e-12)
-
-
-@pytest.mark.parametrize("size", [4, SIZE])
-def test_a_flat_loss_has_no_curvature(size):
-    trajectory = stacked(torch.ones(1, size), lambda w: w.sum())
-    value, error, found = hessian_summary(Objective.of(trajectory, ONE_SAMPLE), 0, 12, 2, 1e-3, 0)
-    assert (value, error) == (0, 0)
-    np.testing.assert_array_equal(found, 0)
-
-
-def test_transformer_against_autograd():
-    task, trajectory = small_transformer()
-    inputs, labels = task.data("train")
+def flat_function(trajectory: Trajectory, inputs: torch.Tensor):
+    """The outputs as a function of one flat vector, and the vector."""
     names, tensors = zip(*((k, v[0]) for k, v in trajectory.stacked(torch.float64).items()), strict=True)
 
-    def loss(flat: torch.Tensor) -> torch.Tensor:
+    def outputs(flat: torch.Tensor) -> torch.Tensor:
         pieces = flat.split([t.numel() for t in tensors])
         parameters = {k: piece.view_as(t) for k, t, piece in zip(names, tensors, pieces, strict=True)}
-        return torch.nn.functional.cross_entropy(
-            functional_call(trajectory.network.module, parameters, (inputs,)), labels
-        )
+        return functional_call(trajectory.network.module, parameters, (inputs,))
 
-    expected = torch.autograd.functional.hessian(loss, torch.cat([t.flatten() for t in tensors]))
-    objective = Objective.of(trajectory)
-    found = operator(objective, 0).to_scipy().matmat(np.eye(len(expected)))
+    return outputs, torch.cat([t.flatten() for t in tensors])
+
+
+def dense(operator: CurvatureOperator) -> np.ndarray:
+    return operator.to_scipy().matmat(np.eye(operator.shape[0]))
+
+
+def dense_hessian(trajectory: Trajectory, split: Split) -> np.ndarray:
+    inputs, labels = trajectory.task.data(split)
+    outputs, flat = flat_function(trajectory, inputs)
+    loss = lambda w: torch.nn.functional.cross_entropy(outputs(w), labels)  # noqa: E731
+    return torch.autograd.functional.hessian(loss, flat).numpy()
+
+
+def test_quadratic_eigenpairs(quadratic):
+    matrix, objective = quadratic
+    values, vectors = eigenpairs(CurvatureOperator(objective, 0), 3, 1e-10, seed=0)
+    np.testing.assert_allclose(values, [9.0, 5.0, 4.9], rtol=1e-6)
+    np.testing.assert_allclose(matrix.numpy() @ vectors, vectors * values, atol=1e-8)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(3), atol=1e-12)
+
+
+@pytest.mark.parametrize("split", ["train", "test", "all"])
+def test_transformer_against_autograd(split):
+    task, trajectory = small_transformer()
+    expected = dense_hessian(trajectory, split)
+    operator = CurvatureOperator(Objective.of(trajectory), 0, data=task.data(split))
+    np.testing.assert_allclose(dense(operator), expected, atol=1e-12)
+    values, vectors = eigenpairs(operator, 5, 1e-9, seed=5)
+    reference, basis = np.linalg.eigh(expected)
+    np.testing.assert_allclose(values, reference[::-1][:5], rtol=1e-6)
+    np.testing.assert_allclose(abs(np.sum(vectors * basis[:, ::-1][:, :5], 0)), 1, atol=1e-6)
+
+
+def test_gauss_newton_is_jacobian_bend_jacobian():
+    """J^T (diag p - p p^T) J of cross-entropy, mean over the samples."""
+    task, trajectory = small_transformer()
+    inputs, _ = task.data("train")
+    outputs, flat = flat_function(trajectory, inputs)
+    jacobian = torch.autograd.functional.jacobian(outputs, flat)  # (n, classes, D)
+    p = outputs(flat).softmax(-1)
+    bend = torch.diag_embed(p) - p[:, :, None] * p[:, None]
+    expected = torch.einsum("nci,ncd,ndj->ij", jacobian, bend, jacobian) / len(inputs)
+    found = dense(CurvatureOperator(Objective.of(trajectory), 0, "gauss_newton"))
     np.testing.assert_allclose(found, expected, atol=1e-12)
-    value, error, top = hessian_summary(objective, 0, 12, 3, 1e-9, seed=5)
-    np.testing.assert_allclose(top, np.linalg.eigvalsh(expected.numpy())[::-1][:3], rtol=1e-6)
-    assert error > 0
-    assert abs(value - expected.trace().item()) < 4 * error
+
+
+def test_a_group_is_a_block_of_the_whole():
+    _, trajectory = small_transformer()
+    whole = dense(CurvatureOperator(Objective.of(trajectory), 0))
+    sizes = [shape.numel() for shape in trajectory.network.shapes.values()]
+    names = np.repeat(list(trajectory.network.shapes), sizes)
+    rows = np.isin(names, ["W_in", "W_U"])
+    for matrix in ("hessian", "gauss_newton"):
+        block = CurvatureOperator(Objective.of(trajectory), 0, matrix, group=["W_U", "W_in"])
+        if matrix == "hessian":
+            np.testing.assert_allclose(dense(block), whole[np.ix_(rows, rows)], atol=1e-13)
+        assert block.shape == (rows.sum(), rows.sum())
+
+
+@pytest.mark.parametrize("group", [[], ["W_in", "W_nothing"]])
+def test_a_group_that_is_not_there(group):
+    _, trajectory = small_transformer()
+    with pytest.raises(SltGrokError, match=r"group: expected some of W_E, .*W_U, got (none|W_nothing)"):
+        CurvatureOperator(Objective.of(trajectory), 0, group=group)
+
+
+def test_single_precision_products():
+    _, trajectory = small_transformer()
+    double, single = (CurvatureOperator(Objective.of(trajectory), 0, dtype=d) for d in (torch.float64, torch.float32))
+    assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
+    np.testing.assert_allclose(dense(single), dense(double), atol=1e-6)
 
 
 def product(trajectory: Trajectory) -> np.ndarray:
-    hessian = operator(Objective.of(trajectory), 0).to_scipy()
+    hessian = CurvatureOperator(Objective.of(trajectory), 0).to_scipy()
     return hessian.matvec(np.random.default_rng(0).standard_normal(hessian.shape[0]))
 
 
@@ -120,16 +131,14 @@ def test_mean_and_per_sample_losses_are_one():
     np.testing.assert_allclose(product(mean), product(trajectory), atol=1e-13)
 
 
-def test_the_global_generator_is_left_alone(quadratic):
-    torch.manual_seed(7)
-    expected = torch.rand(3)
-    torch.manual_seed(7)
-    trace(operator(quadratic[1], 0), 3, 0)
-    assert torch.equal(torch.rand(3), expected)
+def test_a_flat_loss_has_no_curvature():
+    operator = CurvatureOperator(Objective.of(stacked(torch.ones(1, SIZE), lambda w: w.sum()), ONE_SAMPLE), 0)
+    np.testing.assert_array_equal(dense(operator), 0)
+    np.testing.assert_array_equal(eigenpairs(operator, 2, 1e-3, 0)[0], 0)
 
 
-@pytest.mark.parametrize(("settings", "named"), [({"eigenvalues": 5}, "eigenvalues"), ({"probes": 1}, "probes")])
-def test_settings_out_of_range(settings, named):
-    trajectory = stacked(torch.zeros(1, 4 if named == "eigenvalues" else SIZE), lambda w: (w**2).sum())
-    with pytest.raises(SltGrokError, match=f"{named}: expected"):
-        landscape.measure(trajectory, data=ONE_SAMPLE, **settings)
+def test_curvature_that_is_not_finite():
+    operator = CurvatureOperator(
+        Objective.of(stacked(torch.zeros(1, SIZE), lambda w: w.abs().sqrt().sum()), ONE_SAMPLE), 0
+    )
+    assert np.isnan(eigenpairs(operator, 2, 1e-3, 0)[0]).all()

@@ -6,7 +6,7 @@ from torch.func import functional_call
 
 from slt_grok import models
 from slt_grok.landscape import norms
-from slt_grok.landscape.norms import gradient_norm, weight_norm
+from slt_grok.landscape.norms import gradient_norm, matrix_ranks, weight_norm
 from slt_grok.landscape.objective import Objective
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
@@ -67,3 +67,38 @@ def test_neurons_have_no_order(order):
     np.testing.assert_allclose(gradient_norm(Objective.of(other)), gradient_norm(Objective.of(trajectory)), rtol=1e-10)
     for name, value in weight_norm(trajectory.stacked()).items():
         np.testing.assert_allclose(weight_norm(other.stacked())[name], value, rtol=1e-12)
+
+
+def test_ranks_of_known_matrices():
+    """Singular values 3, 4 of a diagonal; an identity; a matrix of rank 1; a matrix of zeros."""
+    stack = {
+        "table": torch.stack([torch.diag(torch.tensor([3.0, 4.0])), torch.zeros(2, 2)]),
+        "bias": torch.ones(2, 5),
+        "heads": torch.stack([torch.eye(3), torch.ones(3, 3)]).expand(2, 2, 3, 3),
+    }
+    found = matrix_ranks(stack)
+    assert found.names == ["table", "heads[0]", "heads[1]"]
+    np.testing.assert_allclose(found.spectral_norm, [[4, 1, 3], [0, 1, 3]], atol=1e-12)
+    np.testing.assert_allclose(found.stable_rank[0], [25 / 16, 3, 1], rtol=1e-12)
+    q = np.array([3 / 7, 4 / 7])
+    np.testing.assert_allclose(found.effective_rank[0], [np.exp(-(q * np.log(q)).sum()), 3, 1], rtol=1e-6)
+    assert np.isnan(found.stable_rank[1, 0])
+    assert np.isnan(found.effective_rank[1, 0])
+
+
+def test_a_network_without_matrices():
+    assert matrix_ranks({"bias": torch.ones(2, 5)}).spectral_norm.shape == (2, 0)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.01, 100))
+def test_ranks_see_neither_rotation_nor_scale(seed, factor):
+    generator = torch.manual_seed(seed)
+    matrix = torch.randn(4, 7, generator=generator, dtype=torch.float64)
+    left, right = (torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))[0] for n in (4, 7))
+    one, other = (matrix_ranks({"w": w[None]}) for w in (matrix, factor * left @ matrix @ right))
+    np.testing.assert_allclose(other.spectral_norm, factor * one.spectral_norm, rtol=1e-10)
+    np.testing.assert_allclose(other.stable_rank, one.stable_rank, rtol=1e-10)
+    np.testing.assert_allclose(other.effective_rank, one.effective_rank, rtol=1e-10)
+    assert 1 <= one.stable_rank.item() <= one.effective_rank.item() + 4
+    assert 1 <= one.effective_rank.item() <= 4

@@ -1,5 +1,6 @@
 """Losses that are functions of the weights alone, so that everything about them is known."""
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -28,3 +29,9 @@ def stacked(points: torch.Tensor, loss, steps=None) -> Trajectory:
         for step, row in zip(steps or range(len(points)), points.double(), strict=True)
     }
     return Trajectory.stack(Weights(size), checkpoints, loss=lambda outputs, _: torch.func.vmap(loss)(outputs))
+
+
+def symmetric_matrix(eigenvalues: np.ndarray) -> torch.Tensor:
+    """A matrix of these eigenvalues in a random basis."""
+    rotation, _ = np.linalg.qr(np.random.default_rng(3).standard_normal((len(eigenvalues),) * 2))
+    return torch.from_numpy(rotation @ np.diag(eigenvalues) @ rotation.T)

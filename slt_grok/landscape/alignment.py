@@ -1,0 +1,234 @@
+"""Permutations of a network's units that leave its function as it is, matched to those of another network.
+
+Units of a hidden layer have no order: a permutation P of a layer that is applied to the weights into it and, inverted,
+to the weights out of it changes nothing. Two networks are compared after the permutations that bring one closest to
+the other (Entezari et al. 2110.06296, conjecture 1; Ainsworth et al. 2209.04836):
+
+    weights        max over all P_l of the sum over parameters <A, P(B)>, one layer at a time as a linear assignment
+                   with the others held, until nothing changes (2209.04836, algorithm 1): a local maximum, never worse
+                   than the order as it is
+    activations    max over P of sum_i <z_i^A, z_P(i)^B> over the neurons' activations on the same inputs, a linear
+                   assignment for each layer (2209.04836, section 3.1); embedding dimensions and heads then by weights.
+                   Neurons that are silent on all inputs match any other silent one
+    random         permutations drawn at random: the null, where nothing is matched
+
+Units are neurons, attention heads, and the dimensions of the embedding or residual stream: these networks have no
+LayerNorm, and the dimensions are matched because the neurons' weights are written in them. Not covered are the other
+symmetries: rotations of the residual stream, maps inside a head, the scale of a ReLU neuron. A barrier after
+alignment is therefore an upper bound of the one modulo all symmetries.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from slt_grok.errors import SltGrokError
+from slt_grok.landscape.paths import check_same_shapes
+from slt_grok.models import DeepMLP, DeepTransformer, EmbeddingMLP, OneLayerTransformer, QuadraticNetwork
+from slt_grok.trajectories import Network, Parameters, Trajectory
+
+Method = Literal["weights", "activations", "random"]
+METHODS = ("weights", "activations", "random")
+Groups = Mapping[str, Mapping[str, int]]  # units -> parameter -> the axis that runs over them, counted from the end
+Permutations = Mapping[str, np.ndarray]  # units -> old index of each new place
+
+SITE = "neurons_post"  # a group of this name is the site whose values are the neurons' activations
+SWEEPS = 50  # over the groups; a handful is the rule
+
+
+def unit_groups(module: nn.Module) -> dict[str, dict[str, int]]:
+    """The groups of interchangeable units of a model: units -> {parameter: its axis over them}.
+
+    The groups with weights into the tokens' own rows come first, since tokens and answers have an order of their own
+    that the matching can start from.
+
+    Raises
+    ------
+    SltGrokError : a module that is none of slt_grok.models with named weights.
+    """
+    match module:
+        case OneLayerTransformer():
+            return _stream([""]) | _block("", "")
+        case DeepTransformer():
+            layers = range(len(module.blocks))
+            groups = _stream([f"blocks.{i}." for i in layers])
+            for i in layers:
+                groups |= _block(f"blocks.{i}.", f".{i}")
+            return groups
+        case EmbeddingMLP():
+            into = dict.fromkeys((*module.inputs, *module.biases), -1)
+            tables, maps = module.embeddings, module.inputs
+            if len(tables) == len(maps) == 2:
+                embeddings = {f"embedding.{i}": {tables[i]: -1, maps[i]: -2} for i in (0, 1)}
+            else:
+                embeddings = {"embedding": dict.fromkeys(tables, -1) | dict.fromkeys(maps, -2)}
+            return embeddings | {SITE: into | {"W_U": -2}}
+        case DeepMLP():
+            return {
+                "embedding": {"W_E": -1, "W_1": -2},
+                SITE: {"W_1": -1, "b_1": -1, "W_2": -2},
+                f"{SITE}.1": {"W_2": -1, "b_2": -1, "W_U": -2},
+            }
+        case QuadraticNetwork():
+            return {SITE: {"U": -1, "V": -1, "W": -2}}
+    raise SltGrokError(
+        f"alignment: expected a model of slt_grok.models whose units are known, got {type(module).__name__}"
+    )
+
+
+def _stream(prefixes: list[str]) -> dict[str, dict[str, int]]:
+    axes = {"W_E": -1, "W_pos": -1, "W_U": -2}
+    for prefix in prefixes:
+        axes |= {prefix + name: -2 for name in ("W_Q", "W_K", "W_V", "W_in")}
+        axes |= {prefix + name: -1 for name in ("W_O", "W_out", "b_out")}
+    return {"residual_stream": axes}
+
+
+def _block(prefix: str, suffix: str) -> dict[str, dict[str, int]]:
+    heads = {prefix + name: -3 for name in ("W_Q", "W_K", "W_V", "W_O")}
+    neurons = {prefix + "W_in": -1, prefix + "b_in": -1, prefix + "W_out": -2}
+    return {f"heads{suffix}": heads, f"{SITE}{suffix}": neurons}
+
+
+def permute(parameters: Parameters, groups: Groups, permutations: Permutations) -> dict[str, Tensor]:
+    """The parameters (with any leading axes) after each group's units are put in the order of its permutation."""
+    moved = dict(parameters)
+    for units, order in permutations.items():
+        index = torch.from_numpy(np.asarray(order))
+        for name, axis in groups[units].items():
+            moved[name] = moved[name].index_select(axis, index.to(moved[name].device))
+    return moved
+
+
+def random_permutations(parameters: Parameters, groups: Groups, seed: int) -> dict[str, np.ndarray]:
+    """A uniform permutation of every group."""
+    generator = np.random.default_rng(seed)
+    return {units: generator.permutation(_size(parameters, axes)) for units, axes in groups.items()}
+
+
+def match_weights(
+    reference: Parameters, other: Parameters, groups: Groups, held: Permutations | None = None
+) -> dict[str, np.ndarray]:
+    """Permutations of `other` that bring its weights close to the reference's (2209.04836, algorithm 1).
+
+    Parameters
+    ----------
+    reference, other : parameters of one network each.
+    groups : of `unit_groups`.
+    held : permutations that are known already and stay as they are.
+
+    Returns
+    -------
+    Units -> old index of each new place, for `permute`.
+    """
+    fixed = {name: tensor.double() for name, tensor in reference.items()}
+    free = {name: tensor.double() for name, tensor in other.items()}
+    found = {units: np.arange(_size(free, axes)) for units, axes in groups.items()} | dict(held or {})
+    moving = [units for units in groups if units not in (held or {})]
+    for _ in range(SWEEPS):
+        changed = False
+        for units in moving:
+            rest = permute(free, groups, {name: order for name, order in found.items() if name != units})
+            gain = torch.zeros(len(found[units]), len(found[units]), dtype=torch.float64)
+            for name, axis in groups[units].items():
+                one, other_one = (w[name].movedim(axis, 0).reshape(len(gain), -1) for w in (fixed, rest))
+                gain += one @ other_one.T
+            order = _assignment(gain)
+            before, after = (gain[range(len(order)), o].sum() for o in (found[units], order))
+            if after > before + 1e-12 * abs(before):
+                found[units], changed = order, True
+        if not changed:
+            break
+    return found
+
+
+def match_activations(
+    network: Network, reference: Parameters, other: Parameters, groups: Groups, inputs: Tensor
+) -> dict[str, np.ndarray]:
+    """Permutations of the neurons of `other` that bring their activations on `inputs` close to the reference's."""
+    sites = [units for units in groups if units.startswith(SITE)]
+    both = {name: torch.stack([tensor, other[name]]) for name, tensor in reference.items()}
+    with torch.no_grad():
+        values = network.stacked_sites(both, inputs, *sites)
+    found = {}
+    for site in sites:
+        first, second = values[site].double().flatten(1, -2)
+        found[site] = _assignment(first.T @ second)
+    return found
+
+
+def aligned(
+    network: Network, reference: Parameters, others: Parameters, method: Method, inputs: Tensor, seed: int = 0
+) -> dict[str, Tensor]:
+    """Several networks with their units matched to one.
+
+    Parameters
+    ----------
+    reference : parameters of one network.
+    others : the same with a leading N.
+    method : see the module's docstring.
+    inputs : that activations are compared on.
+    seed : of the random permutations, which are the same for all N.
+
+    Raises
+    ------
+    SltGrokError : an unknown method, or a module whose units are not known.
+    """
+    if method not in METHODS:
+        raise SltGrokError(f"alignment: expected one of {', '.join(METHODS)}, got {method!r}")
+    groups = unit_groups(network.module)
+    count = len(next(iter(others.values())))
+    moved = []
+    for i in range(count):
+        other = {name: tensor[i] for name, tensor in others.items()}
+        if method == "random":
+            permutations = random_permutations(other, groups, seed)
+        else:
+            held = match_activations(network, reference, other, groups, inputs) if method == "activations" else {}
+            permutations = match_weights(reference, other, groups, held)
+        moved.append(permute(other, groups, permutations))
+    return {name: torch.stack([m[name] for m in moved]) if moved else tensor for name, tensor in others.items()}
+
+
+def align(trajectory: Trajectory, reference: Trajectory, method: Method = "weights", seed: int = 0) -> Trajectory:
+    """The trajectory with the units of each network matched to those of its partner; the functions stay as they are.
+
+    Parameters
+    ----------
+    trajectory : networks of this package.
+    reference : one network, or as many as there are.
+    method : `weights`, `activations` (on the train inputs) or `random`.
+    seed : of random permutations.
+
+    Raises
+    ------
+    SltGrokError : shapes or numbers that differ, an unknown method, or a module whose units are not known.
+    """
+    check_same_shapes(trajectory, reference)
+    stack, partners = trajectory.stacked(), reference.stacked()
+    inputs = trajectory.task.data("train")[0] if method == "activations" else torch.empty(0)
+    moved = []
+    for i in range(len(trajectory)):
+        j = i if len(reference) > 1 else 0
+        one = {name: tensor[i : i + 1] for name, tensor in stack.items()}
+        partner = {name: tensor[j] for name, tensor in partners.items()}
+        moved.append(aligned(trajectory.network, partner, one, method, inputs, seed))
+    parameters = {
+        name: torch.cat([m[name] for m in moved]).reshape(t.shape) for name, t in trajectory.parameters.items()
+    }
+    return replace(trajectory, parameters=parameters)
+
+
+def _size(parameters: Parameters, axes: Mapping[str, int]) -> int:
+    name, axis = next(iter(axes.items()))
+    return parameters[name].shape[axis]
+
+
+def _assignment(gain: Tensor) -> np.ndarray:
+    """For each unit of the reference the unit of the other one, so that the sum of gains is largest."""
+    return linear_sum_assignment(gain.numpy(force=True), maximize=True)[1]

@@ -1,0 +1,209 @@
+"""Mode connectivity: the barrier along a trained quadratic Bezier curve between two networks.
+
+phi(t) = (1 - t)^2 w_1 + 2 t (1 - t) theta + t^2 w_2 with min over the control point theta of E_t L(phi(t)), t uniform
+on [0, 1] (Garipov et al. 1802.10026, section 3, equation 2). theta is trained by Adam, one t and one minibatch an
+update. It starts at the middle of the two, where the curve is the straight line, moved by a little noise: on a ridge
+that is symmetric to the line the gradient there is 0.
+
+A curve with a low barrier proves that the two ends are connected below it. A high one proves nothing: training may
+have been too short, or two bends too few. The null is the straight line itself.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from slt_grok.errors import SltGrokError
+from slt_grok.landscape.connectivity import BARRIER, ERROR, barrier_with_error, positions_between
+from slt_grok.landscape.evaluation import SPLITS, Samples, losses_at, splits
+from slt_grok.landscape.objective import Data
+from slt_grok.landscape.paths import check_same_shapes
+from slt_grok.trajectories import Network, Parameters, Trajectory
+
+NOISE = 1e-3  # of the start, as a part of the distance of the two ends
+TOGETHER = 8  # curves that are trained at a time
+
+
+def bernstein(t: np.ndarray | float) -> np.ndarray:
+    """Weights of w_1, theta and w_2 at each t: (..., 3), (1 - t)^2, 2 t (1 - t), t^2."""
+    return np.stack([(1 - t) ** 2, 2 * t * (1 - t), t**2], -1)
+
+
+def bezier(
+    first: Trajectory,
+    second: Trajectory,
+    *,
+    data: Data | None = None,
+    updates: int = 400,
+    learning_rate: float = 1e-2,
+    batch: int = 512,
+    positions: int = 17,
+    rows: int | None = None,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> xr.Dataset:
+    """Loss along a trained curve from each network of one trajectory to its partner of another.
+
+    Costs `updates` gradients of a minibatch and `positions` losses of each split for each curve; `bezier_seconds` says
+    beforehand what that is: some 15 s a curve at p = 113 with 512 neurons and the defaults, on one thread.
+
+    Parameters
+    ----------
+    first, second : networks of the same shapes, as many of the second as of the first, or one. The first's task, its
+        loss and its coordinates count.
+    data : train inputs (n, ...) and targets (n, ...) for networks without a task; None: the task's splits. Curves are
+        trained on the train split.
+    updates : of the control point.
+    learning_rate : of Adam at the start; it falls to 0 along a cosine.
+    batch : samples of an update, without replacement.
+    positions : number of t at which the trained curve is measured, both ends among them.
+    rows : samples of each split for that; None: all.
+    seed : of noise, t and minibatches, which are the same for every curve.
+    on_progress : called with (updates done, updates in all).
+
+    Returns
+    -------
+    Over the dimensions of `first`: `curve_loss` (split, position), `curve_barrier` and `curve_barrier_se` (split), and
+    `curve_bend`, |theta - (w_1 + w_2) / 2| / |w_2 - w_1|. An update whose gradient is not finite is left out; a barrier
+    is NaN where a loss on its curve is not finite, and for a split without samples.
+
+    Raises
+    ------
+    SltGrokError : shapes or numbers that differ, no task and no data, or settings out of range.
+    """
+    check_same_shapes(first, second)
+    if min(updates, batch) < 1 or not learning_rate > 0:
+        raise SltGrokError(
+            f"bezier: expected updates, batch and learning_rate above 0, got {updates}, {batch}, {learning_rate:g}"
+        )
+    t = positions_between(positions)
+    chosen = splits(first, data, rows, seed)
+    whole = splits(first, data)["train"]
+    starts, ends = first.stacked(), second.stacked()
+    ends = {name: ends[name].to(tensor).expand_as(tensor) for name, tensor in starts.items()}
+    curves = np.full((len(first), len(SPLITS), positions), np.nan)
+    barriers, errors = np.full((2, len(first), len(SPLITS)), np.nan)
+    bends = np.full(len(first), np.nan)
+    pieces = [slice(i, i + TOGETHER) for i in range(0, len(first), TOGETHER)]
+    for number, piece in enumerate(pieces):
+        one, other = ({name: tensor[piece] for name, tensor in stack.items()} for stack in (starts, ends))
+
+        def report(done: int, before: int = number * updates) -> None:
+            if on_progress:
+                on_progress(before + done, len(pieces) * updates)
+
+        control = train_control(first.network, one, other, whole, updates, learning_rate, batch, seed, report)
+        for i in range(len(next(iter(control.values())))):
+            points = {name: torch.stack([w[i], control[name][i], other[name][i]]) for name, w in one.items()}
+            row = number * TOGETHER + i
+            bends[row] = _bend(points)
+            for split, samples in chosen.items():
+                k = SPLITS.index(split)
+                losses = losses_at(first.network, points, bernstein(t), samples)
+                curves[row, k] = losses @ samples.weights
+                barriers[row, k], errors[row, k] = barrier_with_error(losses, t, samples)
+    curve = "phi(t) = (1 - t)^2 w_1 + 2 t (1 - t) theta + t^2 w_2"
+    source = "arXiv:1802.10026, section 3"
+    definition = BARRIER["definition"].replace("the straight line (1 - t) w_1 + t w_2", f"{curve}, theta trained")
+    variables = {
+        "curve_loss": (
+            ("split", "position"),
+            curves,
+            {
+                "long_name": "loss along a Bezier curve",
+                "units": "nats",
+                "definition": f"mean loss at {curve}, t the position",
+                "source": source,
+            },
+        ),
+        "curve_barrier": (
+            ("split",),
+            barriers,
+            {
+                "long_name": "loss barrier along a Bezier curve",
+                "units": "nats",
+                "definition": definition,
+                "source": source,
+            },
+        ),
+        "curve_barrier_se": (("split",), errors, {"long_name": "standard error of the curve's barrier", **ERROR}),
+        "curve_bend": (
+            (),
+            bends,
+            {
+                "long_name": "bend of the curve",
+                "definition": "|theta - (w_1 + w_2) / 2| / |w_2 - w_1|; 0 is the straight line",
+                "source": source,
+            },
+        ),
+    }
+    found = first.dataset(variables, split=list(SPLITS), position=t)
+    return found.assign_attrs(updates=updates, learning_rate=learning_rate, batch=batch, seed=seed)
+
+
+def train_control(
+    network: Network,
+    starts: Parameters,
+    ends: Parameters,
+    samples: Samples,
+    updates: int,
+    learning_rate: float,
+    batch: int,
+    seed: int,
+    on_update: Callable[[int], None],
+) -> dict[str, Tensor]:
+    """The trained control points theta, every parameter with the leading N of `starts` and `ends`."""
+    generator = np.random.default_rng(seed)
+    noise = torch.Generator().manual_seed(seed)
+    size = sum(shape.numel() for shape in network.shapes.values())
+    squares = [(ends[name] - w).flatten(1).square().sum(1) for name, w in starts.items()]
+    scale = NOISE * (torch.stack(squares).sum(0) / size).sqrt()
+    theta = {}
+    for name, start in starts.items():
+        drawn = torch.randn(start.shape[1:], generator=noise, dtype=start.dtype).to(start.device)
+        theta[name] = ((start + ends[name]) / 2 + scale.reshape(-1, *[1] * drawn.ndim) * drawn).requires_grad_()
+    optimiser = torch.optim.Adam(theta.values(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, updates)
+    inputs, targets = (torch.cat(parts) for parts in zip(*samples.blocks, strict=True))
+    for update in range(updates):
+        rows = torch.from_numpy(generator.permutation(len(inputs))[:batch])
+        a, b, c = bernstein(generator.uniform())
+        points = {name: a * start + b * theta[name] + c * ends[name] for name, start in starts.items()}
+        optimiser.zero_grad()
+        network.stacked_mean_loss(points, inputs[rows], targets[rows], own_data=False).sum().backward()
+        gradients = [w.grad for w in theta.values() if w.grad is not None]
+        finite = torch.stack([g.isfinite().flatten(1).all(1) for g in gradients]).all(0)
+        for gradient in gradients:
+            gradient[~finite] = 0
+        optimiser.step()
+        schedule.step()
+        on_update(update + 1)
+    return {name: tensor.detach() for name, tensor in theta.items()}
+
+
+def bezier_seconds(
+    trajectory: Trajectory,
+    curves: int,
+    *,
+    data: Data | None = None,
+    updates: int = 400,
+    batch: int = 512,
+) -> float:
+    """Seconds that training so many curves will take, from five updates of one; measuring them comes on top."""
+    one = {name: tensor[:1] for name, tensor in trajectory.stacked().items()}
+    samples = splits(trajectory, data)["train"]
+    times: list[float] = []
+    train_control(trajectory.network, one, one, samples, 6, 1e-3, batch, 0, lambda _: times.append(time.perf_counter()))
+    return (times[-1] - times[0]) / 5 * updates * curves
+
+
+def _bend(points: Parameters) -> float:
+    middle, length = 0.0, 0.0
+    for first, control, last in points.values():
+        middle += (control - (first + last) / 2).double().square().sum().item()
+        length += (last - first).double().square().sum().item()
+    return (middle / length) ** 0.5 if length else 0.0
