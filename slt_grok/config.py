@@ -107,9 +107,11 @@ class CircuitsSettings(Settings):
 class LandscapeSettings(Settings):
     """See `slt_grok.landscape.measure`."""
 
-    hessian_checkpoints: int = Field(default=12, ge=0, description="the Hessian is taken at this many checkpoints")
-    probes: int = Field(default=12, ge=2, description="random vectors of the trace estimate")
-    eigenvalues: Positive = 3
+    probe_checkpoints: int | None = Field(
+        default=None, ge=0, description="Hessian, sharpness and volume are taken at this many checkpoints; null: at all"
+    )
+    eigenvalues: Positive = 5
+    radii: list[Annotated[float, Field(gt=0)]] = Field(default=[0.1, 1.0], min_length=1, description="of the sharpness")
     seed: int = Field(default=0, ge=0)
 
 

@@ -16,7 +16,7 @@ CONFIG: dict[str, Any] = {
     "model": {"kind": "mlp", "d_embed": 4, "d_mlp": 8},
     "training": {"steps": 20, "learning_rate": 0.01, "checkpoints": {"linear": 3}, "evaluate_every": 10},
     "llc": {"step_size": 0.01, "n_beta": 5, "gamma": 10, "chains": 2, "draws": 8, "burn_in": 2},
-    "landscape": {"hessian_checkpoints": 1, "probes": 2, "eigenvalues": 1},
+    "landscape": {"probe_checkpoints": 1, "eigenvalues": 1},
 }
 
 

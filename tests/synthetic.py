@@ -356,7 +356,7 @@ def manifest(seeds: int = 1, grok: bool = True, name: str = "synthetic") -> dict
             "training": {"steps": 5000, "optimizer": "adamw", "learning_rate": 0.001, "betas": [0.9, 0.98]},
             "llc": {"n_beta": 30.0, "gamma": 100.0, "chains": 4, "draws": 150},
             "circuits": {},
-            "landscape": {"hessian_checkpoints": 12},
+            "landscape": {"probe_checkpoints": 12},
             "transitions": {"train_threshold": 0.99, "test_threshold": 0.95},
         },
         "environment": {

@@ -67,7 +67,8 @@ def split_data(trajectory: Trajectory, splits: Sequence[Split], data: Data | Non
     if unknown or not splits:
         raise SltGrokError(f"splits: expected some of train, test, all, got {', '.join(unknown) or 'none'}")
     if data is not None:
-        return {split: data if split == "train" else None for split in splits}
+        given = as_floats(data[0], torch.float64), data[1]
+        return {split: given if split == "train" else None for split in splits}
     return {split: trajectory.task.data(split) if len(trajectory.task.indices(split)) else None for split in splits}
 
 

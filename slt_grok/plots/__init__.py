@@ -1,10 +1,12 @@
 """Figures: functions of datasets that return a matplotlib `Figure`."""
 
 from slt_grok.plots.activation_grids import activation_grids
+from slt_grok.plots.barriers import barrier_matrix, seed_barriers
 from slt_grok.plots.causal import causal
 from slt_grok.plots.clock_pizza_plane import clock_pizza_plane
 from slt_grok.plots.confound import confound
 from slt_grok.plots.embedding_circles import embedding_circles
+from slt_grok.plots.landscape import landscape
 from slt_grok.plots.llc_curve import llc_curve
 from slt_grok.plots.llc_diagnostics import llc_diagnostics
 from slt_grok.plots.llc_traces import llc_traces
@@ -16,15 +18,18 @@ from slt_grok.plots.refined_llc import refined_llc
 from slt_grok.plots.saving import save
 from slt_grok.plots.sensitivity import llc_by_gamma, llc_by_step
 from slt_grok.plots.sharpness import sharpness
+from slt_grok.plots.slices import principal_plane, random_lines, random_plane
 from slt_grok.plots.spectral_density import spectral_density
 from slt_grok.plots.spectrum import spectrum
 
 __all__ = [
     "activation_grids",
+    "barrier_matrix",
     "causal",
     "clock_pizza_plane",
     "confound",
     "embedding_circles",
+    "landscape",
     "llc_by_gamma",
     "llc_by_step",
     "llc_curve",
@@ -34,8 +39,12 @@ __all__ = [
     "persistence_diagrams",
     "phase_alignment",
     "phase_transition",
+    "principal_plane",
+    "random_lines",
+    "random_plane",
     "refined_llc",
     "save",
+    "seed_barriers",
     "sharpness",
     "spectral_density",
     "spectrum",

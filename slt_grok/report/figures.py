@@ -195,6 +195,24 @@ def clock_pizza_plane(circuits: xr.Dataset, folder: Path) -> list[Shown]:
     return [shown(plots.save(figure, folder, "clock_pizza_plane")[0], caption)]
 
 
+def landscape(dataset: xr.Dataset, llc: xr.Dataset | None, folder: Path) -> list[Shown]:
+    """The probes of the landscape along training, a figure for each seed."""
+
+    def caption(note: str) -> str:
+        return (
+            f"The loss landscape along training{note}: weight norm, ranks of the weight matrices (mean), trace and largest "
+            "eigenvalue of the Hessian of the train loss as it is and at unit logit scale, where the logits are divided "
+            "by their standard deviation; effective dimension, the sum of h / (|h| + c) over the Hessian's eigenvalues; "
+            "sharpness at one radius, adaptive: in units of each weight; a lower bound of the basin's log-volume by 16 "
+            "random directions, which in so many dimensions is far below it. Bands are 95% intervals."
+        )
+
+    def draw(one: xr.Dataset, seed: int | None) -> Figure:
+        return plots.landscape(one, llc, seed)
+
+    return by_seed(draw, dataset, folder, "landscape", caption)
+
+
 def topology(dataset: xr.Dataset, circuits: xr.Dataset | None, folder: Path) -> list[Shown]:
     """Phase alignment and persistence diagrams at the last checkpoint, a figure of each for each seed."""
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from slt_grok.errors import SltGrokError
-from slt_grok.report import attribution, causal, figures, tables, topology, trust
+from slt_grok.report import attribution, causal, figures, landscape, tables, topology, trust
 from slt_grok.report.caveats import caveats
 from slt_grok.report.findings import Config, Datasets, by_seed, headline, sections
 from slt_grok.report.llc import Summary, effective
@@ -117,6 +117,7 @@ def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) ->
     after = {
         "Local learning coefficient": _beside_llc(datasets, folder),
         "Fourier circuit": _beside_circuit(datasets, folder),
+        "Order of events": _landscape(datasets, folder),
     }
     return [shown for title, part in found.items() for shown in (part, *after.get(title, []))]
 
@@ -133,6 +134,15 @@ def _beside_llc(datasets: Datasets, folder: Path) -> list[Part]:
     if found := datasets.get("confound"):
         parts.append(Part("LLC and weight scale", trust.confound(found), figures.confound(found, folder), []))
     return parts
+
+
+def _landscape(datasets: Datasets, folder: Path) -> list[Part]:
+    """The landscape beside the LLC; nothing where its probes were not taken."""
+    found, llc = datasets.get("landscape"), datasets.get("llc")
+    if found is None or "sharpness" not in found:
+        return []
+    said, shown = (landscape.sentences(found, llc), landscape.tables(found, llc)) if llc is not None else ([], [])
+    return [Part("Loss landscape", said, figures.landscape(found, llc, folder), shown)]
 
 
 def _beside_circuit(datasets: Datasets, folder: Path) -> list[Part]:

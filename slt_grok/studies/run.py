@@ -24,8 +24,9 @@ from slt_grok.store.files import write_json
 from slt_grok.store.run_directory import changed_keys
 from slt_grok.studies.causal import measure_causal
 from slt_grok.studies.confound import measure_confound
+from slt_grok.studies.landscape import measure_landscape
 from slt_grok.studies.llc import calibrated, measure_llc
-from slt_grok.studies.milestones import at_milestones, spread
+from slt_grok.studies.milestones import at_milestones
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.refined import measure_refined
 from slt_grok.studies.shards import measure_in_shards
@@ -164,35 +165,11 @@ def _circuits(run: RunDirectory, label: str, s: Any, trajectory: Trajectory, con
     )  # fmt: skip
 
 
-def _landscape(run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Any) -> xr.Dataset:
-    from slt_grok import landscape
-
-    first = trajectory.coords["step"][0]
-    steps = spread(trajectory.coords["step"], s.hessian_checkpoints)
-
-    def measure(shard: Trajectory, done: Any) -> xr.Dataset:
-        before = shard.coords["step"][0]  # the checkpoint before the shard's own is there for the path to it alone
-        own = [step for step in steps if step > before or before == first]
-        return landscape.measure(
-            shard,
-            hessian_steps=own,
-            probes=s.probes,
-            eigenvalues=s.eigenvalues,
-            seed=s.seed,
-            on_progress=lambda n, total: done(n / total),
-        )
-
-    return measure_in_shards(
-        run, label, trajectory, measure, content, size=4, overlap=1,
-        on_progress=lambda checkpoints, total: report(int(checkpoints * trajectory.shape[1])),
-    )  # fmt: skip
-
-
 STAGES = {
     "llc": measure_llc,
     "confound": measure_confound,
     "circuits": _circuits,
-    "landscape": _landscape,
+    "landscape": measure_landscape,
     "refined": measure_refined,
     "topology": measure_topology,
     "causal": measure_causal,

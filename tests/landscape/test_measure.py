@@ -28,19 +28,27 @@ def trajectory_of(train_fraction: float = 0.5, steps=(0, 10, 100, 1000), seeds=(
 
 @pytest.fixture(scope="module")
 def whole() -> xr.Dataset:
-    return landscape.measure(trajectory_of(), probes=2, eigenvalues=1)
+    return landscape.measure(trajectory_of(), eigenvalues=1)
 
 
 def test_names_and_dimensions(whole):
-    assert {name: array.dims for name, array in whole.data_vars.items()} == {
-        "weight_norm": ("step", "seed", "component"),
-        "gradient_norm": ("step", "seed"),
-        "hessian_trace": ("step", "seed"),
-        "hessian_trace_se": ("step", "seed"),
-        "hessian_eigenvalue": ("step", "seed", "eigenvalue"),
-        "interpolation_loss": ("step", "seed", "split", "position"),
-        "loss_barrier": ("step", "seed", "split"),
+    own = {
+        "weight_norm": ("component",),
+        "gradient_norm": (),
+        "hessian_trace": (),
+        "hessian_trace_unit_scale": (),
+        "hessian_eigenvalue": ("eigenvalue",),
+        "effective_dimension": ("c",),
+        "sharpness": ("mode", "radius"),
+        "average_sharpness": ("mode", "sigma"),
+        "radial_log_volume": ("epsilon",),
+        "interpolation_loss": ("split", "position"),
+        "loss_barrier": ("split",),
+        "update_norm": ("component",),
+        "gradient_noise_scale": (),
+        "effective_rank": ("weight_matrix",),
     }
+    assert {name: whole[name].dims for name in own} == {name: ("step", "seed", *dims) for name, dims in own.items()}
     assert all(array.dtype == np.float64 for array in whole.data_vars.values())
     assert all({"long_name", "definition", "source"} <= set(array.attrs) for array in whole.data_vars.values())
     assert whole.component.values[-1] == "total"
@@ -51,23 +59,23 @@ def test_shards_with_one_checkpoint_before_give_the_whole(whole):
     trajectory = trajectory_of()
     pieces = []
     for start, shard in zip(range(0, 4, 2), trajectory.shards(2, overlap=1), strict=True):
-        piece = landscape.measure(shard, probes=2, eigenvalues=1)
+        piece = landscape.measure(shard, eigenvalues=1)
         pieces.append(piece.isel(step=slice(1 if start else 0, None)))
     xr.testing.assert_allclose(xr.concat(pieces, "step"), whole, rtol=1e-9, atol=1e-13)
 
 
 def test_one_network_gives_its_own_values(whole):
-    alone = landscape.measure(trajectory_of().isel(step=3, seed=1), probes=2, eigenvalues=1)
+    alone = landscape.measure(trajectory_of().isel(step=3, seed=1), eigenvalues=1)
     for name in ("gradient_norm", "hessian_trace", "hessian_trace_se", "hessian_eigenvalue", "weight_norm"):
         np.testing.assert_allclose(alone[name][0, 0], whole[name][3, 1], rtol=1e-9)
 
 
 def test_same_seed_same_values_other_seed_other_probes(whole):
     last = trajectory_of().isel(step=[2, 3])
-    settings = {"probes": 2, "eigenvalues": 1, "hessian_steps": [1000]}
+    settings = {"eigenvalues": 1, "probe_steps": [1000]}
     again, other = (landscape.measure(last, seed=seed, **settings).sel(step=1000) for seed in (0, 1))
-    xr.testing.assert_identical(again, whole.sel(step=1000))
-    assert (other.hessian_trace != again.hessian_trace).all()
+    xr.testing.assert_allclose(again, whole.sel(step=1000), rtol=1e-12)
+    assert (other.average_sharpness != again.average_sharpness).all()
     np.testing.assert_allclose(other.hessian_eigenvalue, again.hessian_eigenvalue, rtol=2e-3)
 
 
@@ -86,20 +94,21 @@ def test_ends_of_a_line_are_the_losses_of_the_checkpoints(whole):
     assert (whole.loss_barrier[1:] >= 0).all()
 
 
-def test_hessian_only_where_asked():
+def test_probes_only_where_asked():
     done = []
     found = landscape.measure(
-        trajectory_of(), hessian_steps=[100, 77], probes=2, on_progress=lambda *progress: done.append(progress)
+        trajectory_of(), probe_steps=[100, 77], on_progress=lambda *progress: done.append(progress)
     )
-    assert np.isfinite(found.hessian_trace.sel(step=100)).all()
+    probed = ("hessian_trace", "hessian_trace_se", "hessian_eigenvalue", "sharpness", "radial_log_volume")
+    assert all(np.isfinite(found[name].sel(step=100)).all() for name in probed)
     rest = found.drop_sel(step=100)
-    assert all(np.isnan(rest[n]).all() for n in ("hessian_trace", "hessian_trace_se", "hessian_eigenvalue"))
+    assert all(np.isnan(rest[name]).all() for name in probed)
     assert np.isfinite(rest.gradient_norm).all()
-    assert done == [(i, 8) for i in range(1, 9)]
+    assert done == [(1, 2), (2, 2)]
 
 
 def test_no_test_set():
-    found = landscape.measure(trajectory_of(1.0, steps=(0, 1)), hessian_steps=[])
+    found = landscape.measure(trajectory_of(1.0, steps=(0, 1)), probe_steps=[])
     assert np.isnan(found.loss_barrier.sel(split="test")).all()
     assert np.isfinite(found.loss_barrier.sel(split="train", step=1)).all()
 

@@ -34,7 +34,7 @@ CONFIG = {
         "burn_in": 50,
         "batch_size": 40,
     },
-    "landscape": {"hessian_checkpoints": 4, "probes": 3, "eigenvalues": 2},
+    "landscape": {"probe_checkpoints": 4, "eigenvalues": 2},
 }
 KILLS = 10
 

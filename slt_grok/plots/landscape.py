@@ -1,0 +1,127 @@
+"""The landscape along training beside the LLC: one panel a measure, on one step axis."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from slt_grok.plots.llc_curve import draw_llc
+from slt_grok.plots.style import (
+    BLUE,
+    BROWN,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    VERMILION,
+    WIDTH,
+    few_decades,
+    one_seed,
+    panel_letters,
+    step_axis,
+    styled,
+)
+
+QUANTILE = 1.96  # of the standard normal, for a 95% interval
+
+
+@styled
+def landscape(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | None = None) -> Figure:
+    """LLC, norm and ranks, curvature at both logit scales, effective dimension, sharpness and volume of one seed.
+
+    Parameters
+    ----------
+    landscape : of `slt_grok.landscape.measure`.
+    llc : its panel is left out where there is none.
+    seed : which one; the only one where None.
+
+    Raises
+    ------
+    SltGrokError : no such seed, or several and none named.
+    """
+    one = one_seed(landscape, seed)
+    figure = Figure(figsize=(WIDTH, 6.4), layout="constrained")
+    panels = figure.subplots(4, 2, sharex=True).flatten()
+    if llc is not None:
+        draw_llc(panels[0], one_seed(llc, seed))
+        panels[0].set_ylabel("LLC")
+    else:
+        panels[0].set_axis_off()
+    _curves(panels[1], "Weight norm", {"all weights": (one.weight_norm.sel(component="total"), None, GREY)})
+    ranks = one.effective_rank.mean("weight_matrix"), one.stable_rank.mean("weight_matrix")
+    _curves(
+        panels[2],
+        "Rank, mean\nof the matrices",
+        {"effective": (ranks[0], None, BLUE), "stable": (ranks[1], None, ORANGE)},
+    )
+    own, unit = (
+        {
+            "trace": (one[f"hessian_trace{at}"], one[f"hessian_trace{at}_se"], PURPLE),
+            "top eigenvalue": (one[f"hessian_eigenvalue{at}"].isel(eigenvalue=0), None, BROWN),
+        }
+        for at in ("", "_unit_scale")
+    )
+    _curves(panels[3], "Hessian\n(nats / weight²)", own, logarithmic=True)
+    _curves(panels[4], "Hessian, unit\nlogit scale", unit, logarithmic=True)
+    dimension = {
+        f"{name}, c = {c:g}": (
+            one[f"effective_dimension{at}"].sel(c=c),
+            one[f"effective_dimension{at}_se"].sel(c=c),
+            color,
+        )
+        for (at, name), colors in zip(
+            (("", "own scale"), ("_unit_scale", "unit scale")), ((BLUE, GREEN), (ORANGE, VERMILION)), strict=True
+        )
+        for c, color in zip(one.c.values.tolist(), colors, strict=False)
+    }
+    _curves(panels[5], "Effective\ndimension", dimension, logarithmic=True)
+    radius = one.radius.values[0]
+    sharp = {
+        f"{mode}, ρ = {radius:g}": (one.sharpness.sel(mode=mode, radius=radius), None, color)
+        for mode, color in (("plain", VERMILION), ("adaptive", GREEN))
+    }
+    _curves(panels[6], "Sharpness\n(nats)", sharp, logarithmic=True)
+    volume = {
+        f"ε = {epsilon:g} nats": (
+            one.radial_log_volume_bound.sel(epsilon=epsilon),
+            one.radial_log_volume_bound_se.sel(epsilon=epsilon),
+            color,
+        )
+        for epsilon, color in zip(one.epsilon.values.tolist(), (BLUE, ORANGE), strict=False)
+    }
+    _curves(panels[7], "Log-volume,\nlower bound (nats)", volume)
+    for panel in panels:
+        step_axis(panel, one.step.values)
+        panel.spines[["top", "right"]].set_visible(False)
+    for panel in panels[:-2]:
+        panel.set_xlabel("")
+    panel_letters(panels.tolist())
+    return figure
+
+
+def _curves(
+    axes: Axes,
+    label: str,
+    curves: Mapping[str, tuple[xr.DataArray, xr.DataArray | None, str]],
+    logarithmic: bool = False,
+) -> None:
+    """Lines with 95% bands where there are errors; on a logarithmic axis what is not positive is left out."""
+    drawn = False
+    for name, (values, error, color) in curves.items():
+        values = values.where(values > 0) if logarithmic else values
+        values = values.dropna("step")
+        drawn = drawn or len(values) > 0
+        axes.plot(values.step, values, "o-", ms=2.6, lw=1.1, color=color, label=name)
+        if error is not None:
+            spread = QUANTILE * error.sel(step=values.step)
+            low = values - spread
+            low = np.maximum(low, values / 1e3) if logarithmic else low
+            axes.fill_between(values.step, low, values + spread, color=color, alpha=0.2, lw=0)
+    if logarithmic and drawn:
+        axes.set_yscale("log")
+        few_decades(axes)
+    axes.set_ylabel(label)
+    if len(curves) > 1:
+        axes.legend(loc="best")

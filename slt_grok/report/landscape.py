@@ -1,0 +1,83 @@
+"""The landscape beside the LLC in words and as a table."""
+
+import numpy as np
+import xarray as xr
+
+from slt_grok.plots.style import with_seed
+from slt_grok.report.tables import Table
+from slt_grok.report.words import MISSING, listing, number, percent, step
+from slt_grok.transitions.beside_llc import beside_llc
+
+WITH, WITHOUT = 0.8, 0.4  # rank correlations from which on, and below which, a measure is named
+
+
+def sentences(landscape: xr.Dataset, llc: xr.Dataset) -> list[str]:
+    """Which measures move with the LLC after its peak, which do not, and which are half way before it; of each seed."""
+    found = []
+    for seed, one in _of_seeds(landscape, llc):
+        who = f"Seed {seed}: from" if seed is not None else "From"
+        related = one.drop_sel(measure="LLC").dropna("measure", subset=["rank_correlation"])
+        if not related.sizes["measure"]:
+            found.append(f"{who} the LLC's peak on too few checkpoints have probes of the landscape to compare.")
+            continue
+        size = abs(related.rank_correlation)
+        groups = {
+            "move with it (rank correlation at least 0.8 in size)": related.measure.values[size >= WITH],
+            "do not (below 0.4)": related.measure.values[size < WITHOUT],
+        }
+        said = "; ".join(
+            f"{what}: {listing(names.tolist()) if len(names) else 'none'}" for what, names in groups.items()
+        )
+        own = float(one.half_way_step.sel(measure="LLC"))
+        first = related.measure.values[(related.half_way_step < own).values]
+        found.append(
+            f"{who} the LLC's peak at step {step(one.attrs['peak_step'])} to the end, of the landscape {said}. "
+            f"The LLC is half way down at step {step(own)}; half way before it: "
+            f"{listing(first.tolist()) if len(first) else 'none'}."
+        )
+    return found
+
+
+def tables(landscape: xr.Dataset, llc: xr.Dataset) -> list[Table]:
+    """Every measure beside the LLC, a table for each seed."""
+    made = []
+    for seed, one in _of_seeds(landscape, llc):
+        rows = []
+        for name in one.measure.values:
+            row = one.sel(measure=name)
+            start, end = float(row.at_peak), float(row.at_end)
+            change = percent(end / start - 1) if start > 0 and np.isfinite(end) else MISSING
+            rows.append(
+                [
+                    str(name),
+                    number(start),
+                    number(end),
+                    change,
+                    step(float(row.half_way_step)),
+                    MISSING if name == "LLC" else _signed(float(row.rank_correlation)),
+                    str(int(row.checkpoints)),
+                ]
+            )
+        of = f" of seed {seed}" if seed is not None else ""
+        made.append(
+            Table(
+                f"The landscape beside the LLC{of}, from the LLC's peak at step {step(one.attrs['peak_step'])} to the "
+                "end: values there, the step half way between them, and Spearman's rank correlation with the LLC. Two "
+                "curves that fall over training are correlated whatever joins them.",
+                ["Measure", "At the peak", "At the end", "Change", "Half way", "Rank correlation", "Checkpoints"],
+                rows,
+            )
+        )
+    return made
+
+
+def _of_seeds(landscape: xr.Dataset, llc: xr.Dataset) -> list[tuple[int | None, xr.Dataset]]:
+    landscape, llc = with_seed(landscape), with_seed(llc)
+    seeds = [seed for seed in llc.seed.values.tolist() if seed in landscape.seed]
+    return [
+        (seed if len(seeds) > 1 else None, beside_llc(landscape.sel(seed=seed), llc.sel(seed=seed))) for seed in seeds
+    ]
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}" if np.isfinite(value) else MISSING
