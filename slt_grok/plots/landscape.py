@@ -7,7 +7,6 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from slt_grok.plots.llc_curve import draw_llc
 from slt_grok.plots.style import (
     BLUE,
     BROWN,
@@ -42,11 +41,11 @@ def landscape(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | 
     SltGrokError : no such seed, or several and none named.
     """
     one = one_seed(landscape, seed)
-    figure = Figure(figsize=(WIDTH, 6.4), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 7.0), layout="constrained")
     panels = figure.subplots(4, 2, sharex=True).flatten()
     if llc is not None:
-        draw_llc(panels[0], one_seed(llc, seed))
-        panels[0].set_ylabel("LLC")
+        value = one_seed(llc, seed)
+        _curves(panels[0], "LLC", {"LLC": (value.llc, value.llc_se, BLUE)})
     else:
         panels[0].set_axis_off()
     _curves(panels[1], "Weight norm", {"all weights": (one.weight_norm.sel(component="total"), None, GREY)})
@@ -95,8 +94,9 @@ def landscape(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | 
     for panel in panels:
         step_axis(panel, one.step.values)
         panel.spines[["top", "right"]].set_visible(False)
-    for panel in panels[:-2]:
         panel.set_xlabel("")
+        panel.tick_params(axis="x", labelrotation=45)
+    figure.supxlabel("Training step (logarithmic, linear near 0)", fontsize=8)
     panel_letters(panels.tolist())
     return figure
 

@@ -17,21 +17,21 @@ Curve = Callable[[xr.Dataset], xr.DataArray]
 # measure -> one number for each network
 CURVES: Mapping[str, Curve] = {
     "weight norm": lambda d: d.weight_norm.sel(component="total"),
-    "effective rank, mean of the matrices": lambda d: d.effective_rank.mean("weight_matrix"),
+    "mean effective rank of the matrices": lambda d: d.effective_rank.mean("weight_matrix"),
     "gradient norm": lambda d: d.gradient_norm,
     "gradient noise scale": lambda d: d.gradient_noise_scale,
     "norm of the update": lambda d: d.update_norm.sel(component="total"),
-    "barrier to the checkpoint before, train": lambda d: d.loss_barrier.sel(split="train"),
+    "train barrier to the checkpoint before": lambda d: d.loss_barrier.sel(split="train"),
     "Hessian trace": lambda d: d.hessian_trace,
-    "Hessian trace, unit logit scale": lambda d: d.hessian_trace_unit_scale,
+    "Hessian trace at unit logit scale": lambda d: d.hessian_trace_unit_scale,
     "largest Hessian eigenvalue": lambda d: d.hessian_eigenvalue.isel(eigenvalue=0),
-    "largest Hessian eigenvalue, unit logit scale": lambda d: d.hessian_eigenvalue_unit_scale.isel(eigenvalue=0),
+    "largest Hessian eigenvalue at unit logit scale": lambda d: d.hessian_eigenvalue_unit_scale.isel(eigenvalue=0),
     "effective dimension": lambda d: d.effective_dimension.isel(c=0),
-    "effective dimension, unit logit scale": lambda d: d.effective_dimension_unit_scale.isel(c=0),
+    "effective dimension at unit logit scale": lambda d: d.effective_dimension_unit_scale.isel(c=0),
     "sharpness": lambda d: d.sharpness.sel(mode="plain").isel(radius=0),
     "adaptive sharpness": lambda d: d.sharpness.sel(mode="adaptive").isel(radius=0),
     "average-case sharpness": lambda d: d.average_sharpness.sel(mode="plain").isel(sigma=-1),
-    "log-volume of the basin, lower bound": lambda d: d.radial_log_volume_bound.isel(epsilon=0),
+    "lower bound of the basin's log-volume": lambda d: d.radial_log_volume_bound.isel(epsilon=0),
 }
 FEWEST = 4  # checkpoints that a rank correlation needs
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 import xarray as xr
 
-from slt_grok import models
+from slt_grok import landscape, models, plots
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.curvature import measure_curvature
 from slt_grok.landscape.sharpness import measure_sharpness
@@ -63,3 +63,17 @@ def test_sharpness_over_training(trajectory):
     )
     with pytest.raises(SltGrokError, match="split: expected one of train, got test"):
         sharpness(dataset, split="test")
+
+
+def test_every_probe_has_its_panel(trajectory):
+    probed = landscape.measure(trajectory, eigenvalues=2)
+    llc = xr.Dataset({"llc": ("step", [3.0, 2.0, 1.0]), "llc_se": ("step", [0.1] * 3)}, {"step": [0, 10, 100]})
+    figure = plots.landscape(probed, llc)
+    panels = {axes.get_ylabel().replace("\n", " "): axes for axes in figure.axes}
+    assert panels["LLC"].lines[0].get_ydata().tolist() == [3, 2, 1]
+    assert (
+        panels["Weight norm"].lines[0].get_ydata().tolist() == probed.weight_norm.sel(component="total").values.tolist()
+    )
+    assert {line.get_label() for line in panels["Sharpness (nats)"].lines} == {"plain, ρ = 0.1", "adaptive, ρ = 0.1"}
+    assert len(panels) == 8
+    assert not plots.landscape(probed).axes[0].axison  # no LLC, no panel
