@@ -28,7 +28,8 @@ def test_rank_correlation_from_the_peak_on() -> None:
     assert float(correlation.sel(measure="weight norm")) == pytest.approx(1)
     assert float(correlation.sel(measure="Hessian trace")) == pytest.approx(-1)
     assert found.checkpoints.values.tolist() == [4, 4, 4]
-    assert found.at_peak.values.tolist() == [16, 9, 1] and found.at_end.values.tolist() == [2, 3, 4]
+    assert found.at_peak.values.tolist() == [16, 9, 1]
+    assert found.at_end.values.tolist() == [2, 3, 4]
 
 
 def test_checkpoints_without_probes_are_left_out() -> None:
