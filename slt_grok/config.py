@@ -115,6 +115,31 @@ class LandscapeSettings(Settings):
     seed: int = Field(default=0, ge=0)
 
 
+class CurvatureSettings(Settings):
+    """See `slt_grok.landscape.curvature`."""
+
+    eigenvalues: Positive = 5
+    seed: int = Field(default=0, ge=0)
+
+
+class ConnectivitySettings(Settings):
+    """See `slt_grok.landscape.connectivity` and `slt_grok.landscape.bezier`."""
+
+    positions: int = Field(default=5, ge=3, description="places on each line, both ends among them")
+    rows: int = Field(default=1024, ge=16, description="samples of each split")
+    updates: Positive = Field(default=400, description="of the control point of each curve")
+    seed: int = Field(default=0, ge=0)
+
+
+class ShapeSettings(Settings):
+    """See `slt_grok.landscape.principal_plane` and `slt_grok.landscape.slices`."""
+
+    points: int = Field(default=25, ge=3, description="of the grid along each axis")
+    radius: float = Field(default=1.0, gt=0, description="of the random planes, in norms of each filter")
+    rows: int = Field(default=1024, ge=16, description="samples of each split")
+    seed: int = Field(default=0, ge=0)
+
+
 class TopologySettings(Settings):
     """See `slt_grok.circuits.topology`."""
 
@@ -151,6 +176,9 @@ class RunConfig(Settings):
     landscape: LandscapeSettings | None = LandscapeSettings()
     llc: LLCSettings | None = None
     refined: RefinedSettings | None = Field(default=None, description="what it leaves out is as in llc")
+    curvature: CurvatureSettings | None = CurvatureSettings()
+    connectivity: ConnectivitySettings | None = ConnectivitySettings()
+    shape: ShapeSettings | None = ShapeSettings()
     topology: TopologySettings | None = TopologySettings()
     causal: CausalSettings | None = CausalSettings()
     transitions: TransitionsSettings = TransitionsSettings()

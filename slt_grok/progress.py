@@ -31,7 +31,9 @@ def progress(title: str, total: int, unit: str) -> Iterator[Report]:
         def line(done: int, facts: str = "") -> None:
             nonlocal last
             now = time.monotonic()
-            if now - last > LINE_SECONDS:
+            if not done and facts:  # what it is going to cost
+                print(f"{title}: {facts}", file=sys.stderr, flush=True)
+            elif now - last > LINE_SECONDS:
                 last = now
                 rate = done / (now - start)
                 left = f"{(total - done) / rate:.0f} s left" if rate else "time left unknown"

@@ -82,6 +82,7 @@ def random_plane(measured: xr.Dataset, step: int | None = None, seed: int | None
         raise SltGrokError(f"expected a step among {', '.join(map(str, steps))}, got {step}")
     at = one.sel(step=steps[-1] if step is None else step)
     figure, panels, _, _ = _side_by_side(at.plane_loss, at.x.values, at.y.values)
+    figure.set_size_inches(WIDTH, 3.6)  # of square panels the titles would be cut
     for axes in panels:
         axes.plot(0, 0, "+", color="black", ms=9, mew=2.4)
         axes.plot(0, 0, "+", color="white", ms=8, mew=1.0)

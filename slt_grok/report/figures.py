@@ -213,6 +213,48 @@ def landscape(dataset: xr.Dataset, llc: xr.Dataset | None, folder: Path) -> list
     return by_seed(draw, dataset, folder, "landscape", caption)
 
 
+def probes(datasets: Mapping[str, xr.Dataset], folder: Path) -> list[Shown]:
+    """Spectral density, barriers and planes, as far as they were measured, a figure of each for each seed."""
+
+    def density(note: str) -> str:
+        return (
+            f"Density of the Hessian's eigenvalues once the train set is memorised, once it generalises and at "
+            f"the end{note}, on an axis that counts decades on both sides of 0, as it is and at unit logit scale."
+        )
+
+    def barriers(note: str) -> str:
+        return (
+            f"Loss barrier on the straight line between every two checkpoints{note}, on the train and on the test set: "
+            "0 where the line stays below the straight line between the losses of its ends."
+        )
+
+    def path(note: str) -> str:
+        return (
+            f"Train and test loss in the plane of the first two principal components of the path of the weights{note}. "
+            "The points are the checkpoints, each in the colour of its own loss: they lie off the plane, whose loss "
+            "under them is another one."
+        )
+
+    def random(note: str) -> str:
+        return (
+            f"The train and the test loss in a random plane through the last checkpoint{note}, in units of the norm of "
+            "each filter."
+        )
+
+    made = {
+        "curvature": ("spectral_density", plots.spectral_density, density),
+        "connectivity": ("barrier_matrix", plots.barrier_matrix, barriers),
+        "shape": ("principal_plane", plots.principal_plane, path),
+        "shape@random": ("random_plane", plots.random_plane, random),
+    }
+    return [
+        figure
+        for label, (name, draw, caption) in made.items()
+        if label in datasets
+        for figure in by_seed(draw, datasets[label], folder, name, caption)
+    ]
+
+
 def topology(dataset: xr.Dataset, circuits: xr.Dataset | None, folder: Path) -> list[Shown]:
     """Phase alignment and persistence diagrams at the last checkpoint, a figure of each for each seed."""
 

@@ -22,6 +22,10 @@ SHOWN = (
     "circuits@null",
     "circuits@maps",
     "landscape",
+    "curvature",
+    "connectivity",
+    "shape",
+    "shape@random",
     "refined",
     "calibration",
     "confound",
@@ -142,7 +146,8 @@ def _landscape(datasets: Datasets, folder: Path) -> list[Part]:
     if found is None or "sharpness" not in found:
         return []
     said, shown = (landscape.sentences(found, llc), landscape.tables(found, llc)) if llc is not None else ([], [])
-    return [Part("Loss landscape", said, figures.landscape(found, llc, folder), shown)]
+    drawn = [*figures.landscape(found, llc, folder), *figures.probes(datasets, folder)]
+    return [Part("Loss landscape", said, drawn, shown)]
 
 
 def _beside_circuit(datasets: Datasets, folder: Path) -> list[Part]:

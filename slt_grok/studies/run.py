@@ -27,6 +27,7 @@ from slt_grok.studies.confound import measure_confound
 from slt_grok.studies.landscape import measure_landscape
 from slt_grok.studies.llc import calibrated, measure_llc
 from slt_grok.studies.milestones import at_milestones
+from slt_grok.studies.probes import measure_connectivity, measure_curvature, measure_shape
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.refined import measure_refined
 from slt_grok.studies.shards import measure_in_shards
@@ -35,8 +36,8 @@ from slt_grok.tasks import ModularTask
 from slt_grok.training import train
 from slt_grok.trajectories import Trajectory
 
-MEASUREMENTS = ("circuits", "landscape", "llc", "refined", "confound", "topology", "causal")
-ONLY_WHEN_ASKED = ("confound", "topology", "causal")
+ONLY_WHEN_ASKED = ("confound", "topology", "causal", "curvature", "connectivity", "shape")
+MEASUREMENTS = ("circuits", "landscape", "llc", "refined", *ONLY_WHEN_ASKED)
 OVER_TRAINING = ("training", "circuits", "landscape", "llc")  # what transitions are found in
 
 
@@ -73,9 +74,8 @@ def measure_run(
     Parameters
     ----------
     path : a run directory with checkpoints.
-    only : which of `circuits`, `landscape`, `llc`, `refined`, `confound`, `topology`, `causal`; where left out all
-        that have settings, but the last three. A run whose configuration has none for `llc` uses those of its
-        calibration, if there is one; `confound` has those of `llc`.
+    only : which of `MEASUREMENTS`; where left out all that have settings, but those of `ONLY_WHEN_ASKED`. A run whose
+        configuration has none for `llc` uses those of its calibration, if there is one; `confound` has those of `llc`.
     settings : measurement settings to use instead of the run's own.
     label : what is measured is kept as MEASUREMENT@LABEL, beside what there is.
 
@@ -169,6 +169,9 @@ STAGES = {
     "llc": measure_llc,
     "confound": measure_confound,
     "circuits": _circuits,
+    "curvature": measure_curvature,
+    "connectivity": measure_connectivity,
+    "shape": measure_shape,
     "landscape": measure_landscape,
     "refined": measure_refined,
     "topology": measure_topology,

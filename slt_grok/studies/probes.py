@@ -1,0 +1,104 @@
+"""Probes of a run's landscape that cost minutes, made when asked for: curvature in full, connectivity, shape.
+
+Each says in its first line of progress what it is going to cost.
+"""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from slt_grok.progress import Report
+from slt_grok.store import RunDirectory
+from slt_grok.studies.milestones import at_milestones
+from slt_grok.studies.shards import measure_in_shards
+from slt_grok.trajectories import Trajectory
+
+
+def measure_curvature(
+    run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Report
+) -> xr.Dataset:
+    """Both matrices at both logit scales at the milestones: for all parameters on each split, and for each on train."""
+    from slt_grok.landscape import curvature
+
+    chosen, kinds = _milestones(run, trajectory), ("hessian", "gauss_newton")
+    groups = {name: [name] for name in trajectory.network.shapes}
+    spectra = len(kinds) * len(curvature.SCALES) * (3 + len(groups))
+    report(0, f"about: {curvature.curvature_cost(chosen, spectra=spectra, eigenvalues=s.eigenvalues)}")
+
+    def measure(shard: Trajectory, done: Any) -> xr.Dataset:
+        common = {"matrices": kinds, "eigenvalues": s.eigenvalues, "seed": s.seed}
+        whole = curvature.measure_curvature(shard, splits=("train", "test", "all"), **common)
+        done(0.3)
+        return xr.merge([whole, curvature.measure_curvature(shard, groups=groups, **common)], combine_attrs="override")
+
+    return measure_in_shards(
+        run,
+        label,
+        chosen,
+        measure,
+        content,
+        size=1,
+        on_progress=lambda done, among: _said(report, trajectory, done, among),
+    )
+
+
+def measure_connectivity(
+    run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Report
+) -> xr.Dataset:
+    """Barriers between all checkpoints, and along a trained curve from each milestone to the last checkpoint."""
+    from slt_grok.landscape.bezier import bezier, bezier_seconds
+    from slt_grok.landscape.connectivity import barrier_matrix, matrix_points
+    from slt_grok.landscape.evaluation import predicted_seconds, splits
+
+    chosen, last = _milestones(run, trajectory), trajectory.isel(step=-1)
+    points = matrix_points(trajectory.shape[0], s.positions) * trajectory.shape[1]
+    seconds = predicted_seconds(trajectory, points, splits(trajectory, rows=s.rows))
+    seconds += bezier_seconds(chosen, len(chosen), updates=s.updates)
+    report(0, f"about {seconds:.0f} s")
+    half = len(trajectory) / 2
+    matrix = barrier_matrix(
+        trajectory, positions=s.positions, rows=s.rows, seed=s.seed,
+        on_progress=lambda done, among: report(int(half * done / among), f"about {seconds:.0f} s in all"),
+    )  # fmt: skip
+    curves = bezier(
+        chosen, _at_every_step(last, chosen), updates=s.updates, seed=s.seed,
+        on_progress=lambda done, among: report(int(half + half * done / among), f"about {seconds:.0f} s in all"),
+    )  # fmt: skip
+    return xr.merge([matrix, curves], join="outer", combine_attrs="drop_conflicts")
+
+
+def measure_shape(
+    run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Report
+) -> xr.Dataset:
+    """The plane of the path's principal components; beside it, as LABEL@random, a random plane at each milestone."""
+    from slt_grok.landscape.evaluation import predicted_seconds, splits
+    from slt_grok.landscape.principal_plane import principal_plane
+    from slt_grok.landscape.slices import random_plane
+
+    chosen = _milestones(run, trajectory)
+    points = s.points**2 * (len(chosen) + trajectory.shape[1])
+    report(0, f"about {predicted_seconds(trajectory, points, splits(trajectory, rows=s.rows)):.0f} s")
+    common, half = {"points": s.points, "rows": s.rows, "seed": s.seed}, len(trajectory) / 2
+    drawn = random_plane(
+        chosen, radius=s.radius, on_progress=lambda done, among: report(int(half * done / among)), **common
+    )
+    run.write_measurement(f"{label}@random", drawn, content)
+    return principal_plane(
+        trajectory, on_progress=lambda done, among: report(int(half + half * done / among)), **common
+    )
+
+
+def _milestones(run: RunDirectory, trajectory: Trajectory) -> Trajectory:
+    steps = trajectory.coords["step"]
+    at = at_milestones(run, steps, trajectory.coords["seed"].tolist())
+    return trajectory.isel(step=np.flatnonzero(np.isin(steps, at)).tolist())
+
+
+def _at_every_step(last: Trajectory, chosen: Trajectory) -> Trajectory:
+    """The last networks as partners of each of the chosen ones, which are in the order (step, seed)."""
+    return last.isel(step=[0] * chosen.shape[0])
+
+
+def _said(report: Report, trajectory: Trajectory, done: float, among: int) -> None:
+    report(int(len(trajectory) * done / among), f"milestone {done:.1f} of {among}")
