@@ -191,7 +191,7 @@ def basin_volume(
     -------
     Over the leading dimensions of the trajectory and `epsilon`: `radial_log_volume` (nats), `radial_log_volume_se`,
     `effective_directions`, `radial_log_volume_bound`, `radial_log_volume_bound_se`;
-    `log_ball_volume` without `epsilon`.
+    `log_ball_volume` and `radial_evaluations` without `epsilon`.
 
     Raises
     ------
@@ -203,11 +203,11 @@ def basin_volume(
         raise SltGrokError(f"directions: expected at least 2, since their spread is the error, got {directions}")
     if not 0 <= sketch < dimension:
         raise SltGrokError(f"sketch: expected 0 to {dimension - 1} axes, fewer than parameters, got {sketch}")
-    table, balls, losses = [], [], 0
+    table, balls, evaluations = [], [], []
     for basin in basins(trajectory, data, samples, radius, seed):
         table.append(_of_one(basin, thresholds, directions, sketch))
         balls.append(basin.log_ball)
-        losses = max(losses, basin.losses)
+        evaluations.append(basin.losses)
     values = np.array(table)  # (N, epsilon, 5)
     region = "{w : L(w) - L(w*) < epsilon, |w - w*| <= R}"
     matrix = f"P an ellipsoid of {sketch} own axes" if sketch else "P = I"
@@ -241,8 +241,13 @@ def basin_volume(
             "source": SOURCE,
         },
     )
+    variables["radial_evaluations"] = (
+        (),
+        np.array(evaluations),
+        {"long_name": "losses evaluated", "definition": "mean losses that the radii took", "source": SOURCE},
+    )
     found = trajectory.dataset(variables, epsilon=thresholds)
-    return found.assign_attrs(directions=directions, sketch=sketch, losses_per_network=losses)
+    return found.assign_attrs(directions=directions, sketch=sketch)
 
 
 def checked_epsilons(epsilons: Sequence[float]) -> np.ndarray:

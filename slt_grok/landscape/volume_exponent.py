@@ -102,7 +102,7 @@ def volume_exponent(
     -------
     Over the leading dimensions of the trajectory: `log_volume` (epsilon) in nats and `log_volume_se`, NaN where not
     every population got there; `volume_exponent`, `volume_exponent_se`, NaN with fewer than two thresholds left;
-    `log_ball_volume`, `median_ball_loss`.
+    `log_ball_volume`, `median_ball_loss`, `volume_evaluations`.
 
     Raises
     ------
@@ -110,8 +110,9 @@ def volume_exponent(
     """
     grid = np.sort(checked_epsilons(epsilons))[::-1]
     _check(grid, populations, walkers, sweeps, levels, multiplicity)
-    columns: dict[str, list] = {name: [] for name in ("volume", "volume_se", "exponent", "exponent_se", "ball", "loss")}
-    losses = 0
+    columns: dict[str, list] = {
+        name: [] for name in ("volume", "volume_se", "exponent", "exponent_se", "ball", "loss", "evaluations")
+    }
     for basin in basins(trajectory, data, samples, radius, seed):
         thresholds, logs = splitting(basin, float(grid[-1]), populations, walkers, sweeps, levels)
         curves = np.array([_interpolated(row, logs, grid) for row in thresholds])  # (populations, epsilon)
@@ -123,7 +124,7 @@ def volume_exponent(
         columns["exponent_se"].append(exponents.std(ddof=1) / populations**0.5)
         columns["ball"].append(basin.log_ball)
         columns["loss"].append(middle)
-        losses = max(losses, basin.losses)
+        columns["evaluations"].append(basin.losses)
     region = "{w : L(w) - L(w*) < epsilon, |w - w*| <= R}"
     how = f"multilevel splitting, {populations} populations of {walkers} walkers, {sweeps} sweeps a level"
     spread = "standard deviation over populations / sqrt(populations)"
@@ -137,6 +138,7 @@ def volume_exponent(
         "volume_exponent_se": ("exponent_se", (), "standard error of the volume exponent", None, spread),
         "log_ball_volume": ("ball", (), "log-volume of the ball", "nats", f"log c_d R^d, R = {radius_text(radius)}"),
         "median_ball_loss": ("loss", (), "median excess loss in the ball", "nats", "E: half of the ball is below it"),
+        "volume_evaluations": ("evaluations", (), "losses evaluated", None, "mean losses that the splitting took"),
     }
     variables = {}
     for name, (column, dims, long_name, units, definition) in described.items():
@@ -145,9 +147,7 @@ def volume_exponent(
         )
         variables[name] = (dims, np.array(columns[column], dtype=float), attrs)
     found = trajectory.dataset(variables, epsilon=grid)
-    return found.assign_attrs(
-        populations=populations, walkers=walkers, sweeps=sweeps, multiplicity=multiplicity, losses_per_network=losses
-    )
+    return found.assign_attrs(populations=populations, walkers=walkers, sweeps=sweeps, multiplicity=multiplicity)
 
 
 def _check(grid: np.ndarray, populations: int, walkers: int, sweeps: int, levels: int, multiplicity: int) -> None:
@@ -164,9 +164,9 @@ def _check(grid: np.ndarray, populations: int, walkers: int, sweeps: int, levels
 
 def _interpolated(thresholds: np.ndarray, logs: np.ndarray, grid: np.ndarray) -> np.ndarray:
     """log V at the thresholds of the grid, linear in log epsilon; 0 above the first death, NaN below the last."""
-    seen = thresholds > 0
-    rising = np.log(np.minimum(thresholds[seen], np.finfo(float).max))[::-1]
-    return np.interp(np.log(grid), rising, logs[seen][::-1], left=np.nan, right=0.0)
+    finite = np.finfo(float)
+    rising = np.log(np.clip(thresholds, finite.tiny, finite.max))[::-1]
+    return np.interp(np.log(grid), rising, logs[::-1], left=np.nan, right=0.0)
 
 
 def _slopes(curves: np.ndarray, grid: np.ndarray) -> np.ndarray:
