@@ -12,7 +12,10 @@ from slt_grok.progress import Report
 from slt_grok.store import RunDirectory
 from slt_grok.studies.milestones import at_milestones
 from slt_grok.studies.shards import measure_in_shards
+from slt_grok.tasks.modular import Split
 from slt_grok.trajectories import Trajectory
+
+SPLITS: tuple[Split, ...] = ("train", "test", "all")
 
 
 def measure_curvature(
@@ -23,14 +26,16 @@ def measure_curvature(
 
     chosen, kinds = _milestones(run, trajectory), ("hessian", "gauss_newton")
     groups = {name: [name] for name in trajectory.network.shapes}
-    spectra = len(kinds) * len(curvature.SCALES) * (3 + len(groups))
+    spectra = len(kinds) * len(curvature.SCALES) * (len(SPLITS) + len(groups))
     report(0, f"about: {curvature.curvature_cost(chosen, spectra=spectra, eigenvalues=s.eigenvalues)}")
 
     def measure(shard: Trajectory, done: Any) -> xr.Dataset:
         common = {"matrices": kinds, "eigenvalues": s.eigenvalues, "seed": s.seed}
-        whole = curvature.measure_curvature(shard, splits=("train", "test", "all"), **common)
+        whole = curvature.measure_curvature(shard, splits=SPLITS, **common)
         done(0.3)
-        return xr.merge([whole, curvature.measure_curvature(shard, groups=groups, **common)], combine_attrs="override")
+        parts = curvature.measure_curvature(shard, groups=groups, **common).drop_vars(["ritz_value", "ritz_weight"])
+        both = xr.merge([whole, parts], join="outer", combine_attrs="override")
+        return both.sel(group=["total", *groups], split=list(SPLITS))
 
     return measure_in_shards(
         run,
