@@ -21,6 +21,11 @@ class Report(Protocol):
         """So many units are done in all, and these are the current facts."""
 
 
+def announce(title: str, text: str) -> None:
+    """A line that stays, above the bar where there is one: what a piece of work is going to cost."""
+    console.print(f"{title}: {text}")
+
+
 @contextmanager
 def progress(title: str, total: int, unit: str) -> Iterator[Report]:
     """A bar of `total` units, or a plain line every ten seconds where standard error is no terminal."""
@@ -31,9 +36,7 @@ def progress(title: str, total: int, unit: str) -> Iterator[Report]:
         def line(done: int, facts: str = "") -> None:
             nonlocal last
             now = time.monotonic()
-            if not done and facts:  # what it is going to cost
-                print(f"{title}: {facts}", file=sys.stderr, flush=True)
-            elif now - last > LINE_SECONDS:
+            if now - last > LINE_SECONDS:
                 last = now
                 rate = done / (now - start)
                 left = f"{(total - done) / rate:.0f} s left" if rate else "time left unknown"

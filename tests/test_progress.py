@@ -30,3 +30,10 @@ def test_with_a_terminal_there_is_a_bar_with_rate_time_left_and_facts(monkeypatc
     shown = screen.getvalue()
     for part in ("training", "100/100", "steps", "/s", "left", "train loss 0.5"):
         assert part in shown
+
+
+def test_what_a_piece_of_work_costs_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "console", Console(file=screen))
+    progress.announce("shape", "about 20 s")
+    assert screen.getvalue() == "shape: about 20 s\n"

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from curvlinops._torch_base import PyTorchLinearOperator
 from scipy.linalg import eigh_tridiagonal
+from threadpoolctl import threadpool_limits
 
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.hessian import SUBSPACE, eigenpairs
@@ -184,9 +185,11 @@ def spectrum(
         return _exact(matrix, repeats, steps)
     eigen_stream, *streams = np.random.SeedSequence(seed).spawn(repeats + 1)
     generators = [np.random.default_rng(stream) for stream in streams]
-    values, vectors = eigenpairs(operator, eigenvalues, tolerance, int(eigen_stream.generate_state(1)[0]))
-    known = vectors[:, np.isfinite(values)]
-    sampled = [lanczos(linear.matvec, g.standard_normal(size), steps, known) for g in generators]
+    # numpy's threads wait for work by spinning: between two products they would take the cores from torch's
+    with threadpool_limits(limits=1, user_api="blas"):
+        values, vectors = eigenpairs(operator, eigenvalues, tolerance, int(eigen_stream.generate_state(1)[0]))
+        known = vectors[:, np.isfinite(values)]
+        sampled = [lanczos(linear.matvec, g.standard_normal(size), steps, known) for g in generators]
     nodes, weights = (np.stack(part) for part in zip(*sampled, strict=True))
     return Spectrum(values, vectors, nodes, weights, size)
 

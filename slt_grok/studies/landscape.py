@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from slt_grok.progress import Report
+from slt_grok.progress import Report, announce
 from slt_grok.store import RunDirectory
 from slt_grok.studies.milestones import spread
 from slt_grok.studies.shards import measure_in_shards
@@ -37,7 +37,7 @@ def measure_landscape(
     if not places:
         return lines
     chosen = trajectory.isel(step=places)
-    facts = f"curvature: {curvature_cost(chosen, eigenvalues=s.eigenvalues)}"
+    announce(label, f"{curvature_cost(chosen, eigenvalues=s.eigenvalues)}, and half as much for everything else")
 
     def at(shard: Trajectory, done: Any) -> xr.Dataset:
         return landscape.at_checkpoints(
@@ -46,6 +46,6 @@ def measure_landscape(
 
     around = measure_in_shards(
         run, f"{label}/at", chosen, at, content, size=4,
-        on_progress=lambda done, among: report(int(networks * (LINES + (1 - LINES) * done / among)), facts),
+        on_progress=lambda done, among: report(int(networks * (LINES + (1 - LINES) * done / among))),
     )  # fmt: skip
     return joined(lines, around)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from slt_grok.progress import Report
+from slt_grok.progress import Report, announce
 from slt_grok.store import RunDirectory
 from slt_grok.studies.milestones import at_milestones
 from slt_grok.studies.shards import measure_in_shards
@@ -27,7 +27,7 @@ def measure_curvature(
     chosen, kinds = _milestones(run, trajectory), ("hessian", "gauss_newton")
     groups = {name: [name] for name in trajectory.network.shapes}
     spectra = len(kinds) * len(curvature.SCALES) * (len(SPLITS) + len(groups))
-    report(0, f"about: {curvature.curvature_cost(chosen, spectra=spectra, eigenvalues=s.eigenvalues)}")
+    announce(label, str(curvature.curvature_cost(chosen, spectra=spectra, eigenvalues=s.eigenvalues)))
 
     def measure(shard: Trajectory, done: Any) -> xr.Dataset:
         common = {"matrices": kinds, "eigenvalues": s.eigenvalues, "seed": s.seed}
@@ -60,15 +60,15 @@ def measure_connectivity(
     points = matrix_points(trajectory.shape[0], s.positions) * trajectory.shape[1]
     seconds = predicted_seconds(trajectory, points, splits(trajectory, rows=s.rows))
     seconds += bezier_seconds(chosen, len(chosen), updates=s.updates)
-    report(0, f"about {seconds:.0f} s")
+    announce(label, f"about {seconds:.0f} s")
     half = len(trajectory) / 2
     matrix = barrier_matrix(
         trajectory, positions=s.positions, rows=s.rows, seed=s.seed,
-        on_progress=lambda done, among: report(int(half * done / among), f"about {seconds:.0f} s in all"),
+        on_progress=lambda done, among: report(int(half * done / among)),
     )  # fmt: skip
     curves = bezier(
         chosen, _at_every_step(last, chosen), updates=s.updates, seed=s.seed,
-        on_progress=lambda done, among: report(int(half + half * done / among), f"about {seconds:.0f} s in all"),
+        on_progress=lambda done, among: report(int(half + half * done / among)),
     )  # fmt: skip
     return xr.merge([matrix, curves], join="outer", combine_attrs="drop_conflicts")
 
@@ -83,7 +83,7 @@ def measure_shape(
 
     chosen = _milestones(run, trajectory)
     points = s.points**2 * (len(chosen) + trajectory.shape[1])
-    report(0, f"about {predicted_seconds(trajectory, points, splits(trajectory, rows=s.rows)):.0f} s")
+    announce(label, f"about {predicted_seconds(trajectory, points, splits(trajectory, rows=s.rows)):.0f} s")
     common, half = {"points": s.points, "rows": s.rows, "seed": s.seed}, len(trajectory) / 2
     drawn = random_plane(
         chosen, radius=s.radius, on_progress=lambda done, among: report(int(half * done / among)), **common
