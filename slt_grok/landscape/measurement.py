@@ -147,12 +147,13 @@ def at_checkpoints(
     own = curvature[scaled].sel(logit_scale="own", drop=True).rename(names)
     unit = curvature[scaled].sel(logit_scale="unit", drop=True)
     sharpness = measure_sharpness(trajectory, data=data, radii=radii, seed=seed)
+    volume = basin_volume(trajectory, EPSILONS, directions=DIRECTIONS, samples=SAMPLES, data=data, seed=seed)
     parts = [
         own,
         unit.rename({name: _at_unit_scale(new) for name, new in names.items()}),
         curvature[["logit_standard_deviation"]],
         sharpness.squeeze(["logit_scale", "split"], drop=True),
-        basin_volume(trajectory, EPSILONS, directions=DIRECTIONS, samples=SAMPLES, data=data, seed=seed),
+        volume.drop_vars("radial_evaluations"),
     ]
     return xr.merge(parts, join="exact", combine_attrs="drop_conflicts")
 

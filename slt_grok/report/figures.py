@@ -203,7 +203,7 @@ def landscape(dataset: xr.Dataset, llc: xr.Dataset | None, folder: Path) -> list
             f"The loss landscape along training{note}: weight norm, ranks of the weight matrices (mean), trace and top "
             "eigenvalue of the Hessian of the train loss, as it is and at unit logit scale (logits divided by their "
             "standard deviation), effective dimension (sum of h / (|h| + c) over the Hessian's eigenvalues), sharpness "
-            "at one radius (adaptive: in units of each weight), and a lower bound of the log-volume of the basin from 8 "
+            "at one radius (adaptive: in units of each weight), and a lower bound of the basin's log-volume from 8 "
             "random directions, which in so many dimensions is far below it. Bands are 95% intervals."
         )
 
