@@ -23,7 +23,7 @@ class Report(Protocol):
 
 def announce(title: str, text: str) -> None:
     """A line that stays, above the bar where there is one: what a piece of work is going to cost."""
-    console.print(f"{title}: {text}")
+    console.print(f"{title}: {text}", soft_wrap=True)
 
 
 @contextmanager
