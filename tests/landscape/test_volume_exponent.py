@@ -88,7 +88,7 @@ def test_deep_linear_network_whose_radial_exponent_is_wrong():
     prod_i s_i^2 b_i^4 over {sum s_i^2 b_i^2 < 2 epsilon} in the unit ball of R^6, s the singular values of the first
     layer and b the norms of the rows of the second in its frame.
     """
-    found, truth = measured("dln 5,3,5 rank 0", (1e-2, 1e-3, 1e-4), radius=1.0, walkers=256, sweeps=6)
+    found, truth = measured("dln 5,3,5 rank 0", (1e-2, 1e-3, 1e-4), radius=1.0, walkers=512, sweeps=8)
     assert truth == 6.5
     assert found.volume_exponent == pytest.approx(truth, rel=0.1)
     assert_volumes(found, found.log_ball_volume.item() + np.array([-5.97, -19.27, -33.56]))
