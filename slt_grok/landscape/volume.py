@@ -32,7 +32,7 @@ SOURCE = "arXiv:2501.18812"
 SMALLEST = math.log(1e-9)  # log radius in units of R at which a search begins: there float32 weights do not move
 OTHERS = 4  # random directions off the axes whose extent is taken
 FAR = 30.0  # |log(excess / epsilon)| beyond which its size says nothing about where it is 0
-TYPICAL_LOSSES = 9  # evaluations of a search, as measured on networks; what `cost` reckons with
+TYPICAL_LOSSES = 13  # evaluations of a search on networks, half of it on quadratics; what `cost` reckons with
 
 
 def cost(directions: int, epsilons: int, sketch: int) -> tuple[int, int]:
@@ -172,7 +172,7 @@ def basin_volume(
 ) -> xr.Dataset:
     """Log-volume of the basin of each network by its radius along random directions.
 
-    Costs about 9 mean losses for each direction and threshold; the importance-sampled form as much again for each two
+    Costs about 13 mean losses for each direction and threshold; the importance-sampled form as much again for each two
     axes, and a gradient an axis (`cost`).
 
     Parameters

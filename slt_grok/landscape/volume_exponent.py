@@ -8,7 +8,8 @@ largest losses dies, the death of the worst of n walkers lowering log V by 1/n o
 epsilon} with its own excess loss as epsilon; the dead start anew at survivors, and all move uniformly below the
 threshold. Populations of walkers are independent but for the lines along which they move, and their spread is the
 standard error. It knows nothing of a bias: walkers that move too little between two thresholds lose the rare, most
-singular parts of a basin, and the exponent comes out too high. More walkers and more sweeps must not change it.
+singular parts of a basin, and log V comes out too low. More walkers and more sweeps must not change it: up to some 30
+weights the defaults pass that test, while a transformer with 56,512 still gains 5 to 6 nats from 16 to 48 sweeps.
 """
 
 import math

@@ -73,7 +73,7 @@ def test_crossing_of_multiplicity_two():
         ("polynomial degree 5", (1e-2, 1e-3, 1e-4), {"sweeps": 4, "radius": 10.0}),
         ("normal_crossing 1,3", (1e-6, 1e-9, 1e-12), {"radius": 1.0}),
         ("normal_crossing 2,2,1", (1e-12, 1e-22, 1e-32), {"radius": 1.0, "sweeps": 8}),
-        ("modadd p 3 width 2 pairs all", (1e-4, 1e-5, 1e-6), {"sweeps": 4, "radius": 0.2}),
+        ("modadd p 3 width 2 pairs all", (1e-4, 1e-5, 1e-6), {"sweeps": 4, "radius": 0.2, "walkers": 512}),
     ],
 )
 def test_known_learning_coefficients_within_a_tenth(text, epsilons, settings):
