@@ -151,11 +151,11 @@ class BatchLoss:
 
     def again(self, position: Tensor) -> tuple[Tensor, Tensor]:
         """On the same batch as before."""
-        leaf = position.detach().requires_grad_()
-        stack = self.sampling.subspace.place(leaf, self.stack)
-        loss = self.sampling.network.stacked_mean_loss(stack, *self.data, own_data=self.own_data)
-        (self.gradient,) = torch.autograd.grad(loss.sum(), leaf)
-        return loss.detach(), self.gradient
+        subspace, network = self.sampling.subspace, self.sampling.network
+        stack = subspace.place(position, self.stack)
+        loss, gradients = network.stacked_loss_and_gradient(stack, *self.data, self.own_data, subspace.parts.keys())
+        self.gradient = subspace.coordinates(gradients)  # its coordinates are orthonormal in the weights
+        return loss, self.gradient
 
 
 def run_chains(

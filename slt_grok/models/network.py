@@ -4,7 +4,7 @@ Everything that can be computed for many networks at once goes through `torch.fu
 `nn.Module` works, not only the ones of this package.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -79,3 +79,12 @@ class Network:
         """Mean losses (N,) of N networks in float64; with `own_data` the data has a leading N of its own."""
         data_dim = 0 if own_data else None
         return vmap(self.mean_loss, in_dims=(0, data_dim, data_dim))(dict(stack), inputs, targets)
+
+    def stacked_loss_and_gradient(
+        self, stack: Parameters, inputs: Tensor, targets: Tensor, own_data: bool, wanted: Collection[str]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `stacked_mean_loss`, with each network's gradient (N, ...) by the parameters that are wanted."""
+        leaves = {name: t.detach().requires_grad_(name in wanted) for name, t in stack.items()}
+        losses = self.stacked_mean_loss(leaves, inputs, targets, own_data)
+        gradients = torch.autograd.grad(losses.sum(), [leaves[name] for name in wanted], materialize_grads=True)
+        return losses.detach(), dict(zip(wanted, gradients, strict=True))

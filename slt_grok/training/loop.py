@@ -103,13 +103,13 @@ def train(
         if minibatches is not None:
             rows = minibatches.rows(step)
             x, y = inputs[rows], labels[rows]
-        loss = network.stacked_mean_loss(parameters, x, y, own_data=minibatches is not None).sum()
-        if not torch.isfinite(loss):
+        losses, gradients = network.stacked_loss_and_gradient(parameters, x, y, minibatches is not None, parameters)
+        if not torch.isfinite(losses).all():
             raise SltGrokError(
                 f"training: the loss is not finite at step {step}; expected a smaller training.learning_rate"
             )
-        optimizer.zero_grad()
-        loss.backward()
+        for name, parameter in parameters.items():
+            parameter.grad = gradients[name]
         optimizer.step()
     return _dataset(curves, seeds)
 
