@@ -109,7 +109,7 @@ def train(
                 f"training: the loss is not finite at step {step}; expected a smaller training.learning_rate"
             )
         for name, parameter in parameters.items():
-            parameter.grad = gradients[name]
+            parameter.grad = gradients[name].contiguous()  # the fused optimisers go by memory, not by strides
         optimizer.step()
     return _dataset(curves, seeds)
 
