@@ -17,7 +17,7 @@ import xarray as xr
 
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.cost import Cost, timed
-from slt_grok.landscape.hessian import Matrix, parameter_group, precise_operator
+from slt_grok.landscape.hessian import CurvatureOperator, Matrix, parameter_group, precise_dtype
 from slt_grok.landscape.logit_scale import LogitScale, at_logit_scale, logit_standard_deviation
 from slt_grok.landscape.objective import Data, Objective, split_data
 from slt_grok.landscape.seeds import network_seed
@@ -40,7 +40,8 @@ def curvature(
     eigenvalues: int = 5,
     repeats: int = 6,
     steps: int = 6,
-    tolerance: float = 3e-3,
+    tolerance: float = 1e-2,
+    dtype: torch.dtype | None = None,
     seed: int = 0,
 ) -> Spectrum:
     """The spectrum of one network's curvature, from which all its numbers follow.
@@ -51,10 +52,11 @@ def curvature(
     matrix : `hessian` or `gauss_newton`.
     data : inputs (n, ...) and targets (n, ...) of the loss; None: the train set.
     group : names of parameters; None: all.
-    eigenvalues, repeats, steps : see `slt_grok.landscape.spectral_density.spectrum`. It takes some 32 + repeats *
+    eigenvalues, repeats, steps : see `slt_grok.landscape.spectral_density.spectrum`. It takes some 20 + repeats *
         steps products of two gradients each.
-    tolerance : relative, of the residual of each eigenpair and of the products: these are float32 where that is as
-        precise, and float64 below 1e-5, with fewer than 10,000 parameters and everywhere else.
+    tolerance : relative, of the residual of each eigenpair; the error of an eigenvalue is of the order of its square.
+    dtype : of the products; None: float32 where that agrees with float64 to the tolerance, and float64 below 1e-5,
+        with fewer than 10,000 parameters and everywhere else.
     seed : of all random vectors.
 
     Returns
@@ -65,7 +67,8 @@ def curvature(
     ------
     SltGrokError : a group that the network does not have, or settings out of range.
     """
-    operator = precise_operator(objective, index, matrix, data, group, tolerance)
+    dtype = dtype or precise_dtype(objective, index, data, group, tolerance)
+    operator = CurvatureOperator(objective, index, matrix, data=data, group=group, dtype=dtype)
     return spectrum(operator, eigenvalues, repeats, steps, tolerance, seed)
 
 
@@ -75,17 +78,18 @@ def measure_curvature(
     data: Data | None = None,
     hessian_steps: Sequence[int] | None = None,
     matrices: Sequence[Matrix] = ("hessian",),
+    logit_scales: Sequence[LogitScale] = SCALES,
     splits: Sequence[Split] = ("train",),
     groups: Mapping[str, Sequence[str] | None] = TOTAL,
     c: Sequence[float] = (0.3, 1.0),
     eigenvalues: int = 5,
     repeats: int = 6,
     steps: int = 6,
-    tolerance: float = 3e-3,
+    tolerance: float = 1e-2,
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
-    """Trace, largest eigenvalues, effective dimension and spectral density of the curvature, at both logit scales.
+    """Trace, largest eigenvalues, effective dimension and spectral density of the curvature.
 
     Parameters
     ----------
@@ -93,10 +97,12 @@ def measure_curvature(
     data : train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's splits.
     hessian_steps : steps that are measured; None: all.
     matrices : some of `hessian`, `gauss_newton`.
+    logit_scales : some of `own`, `unit`.
     splits : some of `train`, `test`, `all`. A product costs as much as the split has samples.
     groups : name -> names of parameters, None for all of them.
     c : of the effective dimension. At the loss's own scale gamma / n_beta of an LLC makes the two comparable.
-    eigenvalues, repeats, steps, tolerance : see `curvature`, which this calls for each combination.
+    eigenvalues, repeats, steps, tolerance : see `curvature`, which this calls for each combination; the precision of
+        the products is chosen once for each network and group, on the train set.
     seed : of all random vectors, which also depend on the network's coordinates.
     on_progress : called with (networks done, networks in all).
 
@@ -120,7 +126,7 @@ def measure_curvature(
     sizes = [sum(objective.network.shapes[name].numel() for name in names) for names in members]
     exact = [size for size in sizes if size <= products(eigenvalues, repeats, steps)]
     places = max(eigenvalues + steps, *exact, 0)
-    count, shape = len(trajectory), (len(matrices), len(SCALES), len(splits), len(groups))
+    count, shape = len(trajectory), (len(matrices), len(logit_scales), len(splits), len(groups))
     found = {
         "curvature_trace": np.full((count, *shape), np.nan),
         "curvature_trace_se": np.full((count, *shape), np.nan),
@@ -134,8 +140,10 @@ def measure_curvature(
     for index, coordinates in enumerate(trajectory.labels()):
         if hessian_steps is None or coordinates.get("step") in hessian_steps:
             scales[index] = logit_standard_deviation(objective, index)
+            # chosen where rounding is worst: at the loss's own scale, which may be near 0
+            dtypes = [precise_dtype(objective, index, None, group, tolerance) for group in members]
             for m, s, d, g in product(*map(range, shape)):
-                scaled, part = at_logit_scale(objective, index, SCALES[s]), samples[splits[d]]
+                scaled, part = at_logit_scale(objective, index, logit_scales[s]), samples[splits[d]]
                 if scaled is None or part is None:
                     continue
                 one = curvature(
@@ -148,6 +156,7 @@ def measure_curvature(
                     repeats=repeats,
                     steps=steps,
                     tolerance=tolerance,
+                    dtype=dtypes[g],
                     seed=network_seed(seed, coordinates),
                 )
                 at = (index, m, s, d, g)
@@ -162,7 +171,7 @@ def measure_curvature(
                 )
         if on_progress:
             on_progress(index + 1, count)
-    return _dataset(trajectory, found, scales, matrices, splits, groups, c).assign_attrs(
+    return _dataset(trajectory, found, scales, matrices, logit_scales, splits, groups, c).assign_attrs(
         repeats=repeats, steps=steps, tolerance=tolerance, seed=seed
     )
 
@@ -178,7 +187,7 @@ def curvature_cost(
 ) -> Cost:
     """What `measure_curvature` will cost on the train set, or `spectra` calls of `curvature` for each network."""
     objective = Objective.of(trajectory, data)
-    operator = precise_operator(objective, 0, "hessian", None, None, 1e-3)
+    operator = CurvatureOperator(objective, 0, dtype=precise_dtype(objective, 0, None, None, 1e-2))
     vector = torch.ones(operator.shape[1], dtype=operator.dtype)
     pieces = spectra * products(eigenvalues, repeats, steps)
     return Cost(len(trajectory), pieces, "Hessian products", timed(lambda: operator @ vector))
@@ -189,6 +198,7 @@ def _dataset(
     found: Mapping[str, np.ndarray],
     scales: np.ndarray,
     matrices: Sequence[Matrix],
+    logit_scales: Sequence[LogitScale],
     splits: Sequence[Split],
     groups: Mapping[str, Sequence[str] | None],
     c: Sequence[float],
@@ -213,7 +223,7 @@ def _dataset(
         "effective_dimension": (
             "effective dimension",
             "1",
-            "sum h / (|h| + c) over the eigenvalues h",
+            "sum h / (|h| + c) over the eigenvalues h, by quadrature",
             "MacKay 1992, doi:10.1162/neco.1992.4.3.448; arXiv:2003.02139",
             ("c",),
         ),
@@ -247,7 +257,7 @@ def _dataset(
     return trajectory.dataset(
         variables,
         matrix=list(matrices),
-        logit_scale=list(SCALES),
+        logit_scale=list(logit_scales),
         split=list(splits),
         group=list(groups),
         c=list(c),

@@ -4,7 +4,8 @@ A network's values depend on that network and on the checkpoint before it alone,
 coordinates, so that pieces with one checkpoint of overlap give what the whole gives.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,6 +13,7 @@ import xarray as xr
 from slt_grok.landscape.connectivity import neighbour_barriers
 from slt_grok.landscape.curvature import measure_curvature
 from slt_grok.landscape.dynamics import measure_dynamics
+from slt_grok.landscape.logit_scale import LogitScale
 from slt_grok.landscape.norms import gradient_norm, weight_norm
 from slt_grok.landscape.objective import Data, Objective
 from slt_grok.landscape.sharpness import measure_sharpness
@@ -19,6 +21,16 @@ from slt_grok.landscape.volume import basin_volume
 from slt_grok.trajectories import Trajectory
 
 ROWS = 2048  # samples of each split on the line between two checkpoints
+REPEATS = 5  # random vectors of each trace
+STEPS = 5  # of the quadrature behind the effective dimension
+DIMENSION = {name: name for name in ("effective_dimension", "effective_dimension_se")}
+UNIT_SCALE = {
+    "curvature_trace": "gauss_newton_trace_unit_scale",
+    "curvature_trace_se": "gauss_newton_trace_unit_scale_se",
+    "effective_dimension": "effective_dimension_unit_scale",
+    "effective_dimension_se": "effective_dimension_unit_scale_se",
+}
+SIGMAS = (0.01,)  # of the average-case sharpness
 EPSILONS = (0.1,)  # thresholds of the excess loss of the basin, in nats
 DIRECTIONS, SAMPLES = 8, 512  # of its volume: random directions, and samples that make its loss
 
@@ -119,7 +131,7 @@ def at_checkpoints(
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
-    """Hessian, sharpness and volume of the train loss at each network.
+    """Curvature, sharpness and volume of the train loss at each network.
 
     Parameters
     ----------
@@ -132,31 +144,35 @@ def at_checkpoints(
 
     Returns
     -------
-    Over the leading dimensions: `hessian_trace`, `hessian_eigenvalue` (eigenvalue), `effective_dimension` (c) with
-    their standard errors, and the same at unit logit scale with the ending `_unit_scale`, see `measure_curvature`;
+    Over the leading dimensions: `hessian_trace`, `hessian_eigenvalue` (eigenvalue), `gauss_newton_trace` and the
+    Gauss-Newton matrix's `effective_dimension` (c) with their standard errors, and the latter two also at unit logit
+    scale with the ending `_unit_scale`, see `measure_curvature`;
     `sharpness` and others of `measure_sharpness` (mode, radius or sigma); the volume of `basin_volume` (epsilon).
 
     Raises
     ------
     SltGrokError : no task and no data, a loss that is not finite, or settings out of range.
     """
-    curvature = measure_curvature(trajectory, data=data, eigenvalues=eigenvalues, seed=seed, on_progress=on_progress)
-    curvature = curvature.squeeze(["matrix", "split", "group"], drop=True).drop_vars(["ritz_value", "ritz_weight"])
-    scaled = [name for name in curvature if "logit_scale" in curvature[name].dims]
-    names = {name: str(name).replace("curvature_", "hessian_") for name in scaled}
-    own = curvature[scaled].sel(logit_scale="own", drop=True).rename(names)
-    unit = curvature[scaled].sel(logit_scale="unit", drop=True)
-    sharpness = measure_sharpness(trajectory, data=data, radii=radii, seed=seed)
+    common: dict[str, Any] = {"data": data, "repeats": REPEATS, "seed": seed}
+    hessian = measure_curvature(
+        trajectory, logit_scales=["own"], eigenvalues=eigenvalues, steps=1, on_progress=on_progress, **common
+    )
+    gauss_newton = measure_curvature(trajectory, matrices=["gauss_newton"], eigenvalues=0, steps=STEPS, **common)
+    names = ["curvature_trace", "curvature_trace_se", "curvature_eigenvalue"]
+    sharpness = measure_sharpness(trajectory, data=data, radii=radii, sigmas=SIGMAS, seed=seed)
     volume = basin_volume(trajectory, EPSILONS, directions=DIRECTIONS, samples=SAMPLES, data=data, seed=seed)
     parts = [
-        own,
-        unit.rename({name: _at_unit_scale(new) for name, new in names.items()}),
-        curvature[["logit_standard_deviation"]],
+        _one(hessian, "own", {name: name.replace("curvature", "hessian") for name in names}),
+        _one(gauss_newton, "own", {name: name.replace("curvature", "gauss_newton") for name in names[:2]} | DIMENSION),
+        _one(gauss_newton, "unit", UNIT_SCALE),
+        hessian[["logit_standard_deviation"]],
         sharpness.squeeze(["logit_scale", "split"], drop=True),
         volume.drop_vars("radial_evaluations"),
     ]
     return xr.merge(parts, join="exact", combine_attrs="drop_conflicts")
 
 
-def _at_unit_scale(name: str) -> str:
-    return f"{name.removesuffix('_se')}_unit_scale{'_se' if name.endswith('_se') else ''}"
+def _one(curvature: xr.Dataset, scale: LogitScale, names: Mapping[str, str]) -> xr.Dataset:
+    """Some variables of one matrix on one split and group at one logit scale, by names of their own."""
+    one = curvature[list(names)].squeeze(["matrix", "split", "group"], drop=True)
+    return one.sel(logit_scale=scale, drop=True).rename(names)

@@ -55,15 +55,13 @@ def landscape(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | 
         "Rank, mean\nof the matrices",
         {"effective": (ranks[0], None, BLUE), "stable": (ranks[1], None, ORANGE)},
     )
-    own, unit = (
-        {
-            "trace": (one[f"hessian_trace{at}"], one[f"hessian_trace{at}_se"], PURPLE),
-            "top eigenvalue": (one[f"hessian_eigenvalue{at}"].isel(eigenvalue=0), None, BROWN),
-        }
-        for at in ("", "_unit_scale")
-    )
-    _curves(panels[3], "Hessian\n(nats / weight²)", own, logarithmic=True)
-    _curves(panels[4], "Hessian, unit\nlogit scale", unit, logarithmic=True)
+    hessian = {
+        "trace": (one.hessian_trace, one.hessian_trace_se, PURPLE),
+        "top eigenvalue": (one.hessian_eigenvalue.isel(eigenvalue=0), None, BROWN),
+    }
+    _curves(panels[3], "Hessian\n(nats / weight²)", hessian, logarithmic=True)
+    at_unit = one.gauss_newton_trace_unit_scale, one.gauss_newton_trace_unit_scale_se, PURPLE
+    _curves(panels[4], "Gauss-Newton trace,\nunit logit scale", {"trace": at_unit}, logarithmic=True)
     dimension = {
         f"{name}, c = {c:g}": (
             one[f"effective_dimension{at}"].sel(c=c),
