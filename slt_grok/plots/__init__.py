@@ -11,6 +11,7 @@ from slt_grok.plots.llc_curve import llc_curve
 from slt_grok.plots.llc_diagnostics import llc_diagnostics
 from slt_grok.plots.llc_traces import llc_traces
 from slt_grok.plots.logit_spectrum import logit_spectrum
+from slt_grok.plots.mode_connectivity import mode_connectivity
 from slt_grok.plots.persistence import persistence_diagrams
 from slt_grok.plots.phase_alignment import phase_alignment
 from slt_grok.plots.phase_transition import phase_transition
@@ -36,6 +37,7 @@ __all__ = [
     "llc_diagnostics",
     "llc_traces",
     "logit_spectrum",
+    "mode_connectivity",
     "persistence_diagrams",
     "phase_alignment",
     "phase_transition",
