@@ -12,7 +12,7 @@ WITH, WITHOUT = 0.8, 0.4  # rank correlations from which on, and below which, a 
 
 
 def sentences(landscape: xr.Dataset, llc: xr.Dataset) -> list[str]:
-    """Which measures move with the LLC after its peak, which do not, and which are half way before it; of each seed."""
+    """Which measures move with the LLC after its peak, which do not, and which are half way before and after it."""
     found = []
     for seed, one in _of_seeds(landscape, llc):
         who = f"Seed {seed}: from" if seed is not None else "From"
@@ -22,18 +22,24 @@ def sentences(landscape: xr.Dataset, llc: xr.Dataset) -> list[str]:
             continue
         size = abs(related.rank_correlation)
         groups = {
-            "move with it (rank correlation at least 0.8 in size)": related.measure.values[size >= WITH],
-            "do not (below 0.4)": related.measure.values[size < WITHOUT],
+            "these move with it (rank correlation at least 0.8 in size)": related.measure.values[size >= WITH],
+            "these do not (below 0.4)": related.measure.values[size < WITHOUT],
         }
         said = "; ".join(
             f"{what}: {listing(names.tolist()) if len(names) else 'none'}" for what, names in groups.items()
         )
-        own = float(one.half_way_step.sel(measure="LLC"))
-        first = related.measure.values[(related.half_way_step < own).values]
+        own = one.sel(measure="LLC")
+        sides = {
+            "before it": related.half_way_high < own.half_way_low,
+            "after it": related.half_way_low > own.half_way_high,
+        }
+        order = "; ".join(
+            f"{what}: {listing(related.measure.values[side.values].tolist()) if side.any() else 'none'}"
+            for what, side in sides.items()
+        )
         found.append(
-            f"{who} the LLC's peak at step {step(one.attrs['peak_step'])} to the end, of the landscape {said}. "
-            f"The LLC is half way down at step {step(own)}; half way before it: "
-            f"{listing(first.tolist()) if len(first) else 'none'}."
+            f"{who} the LLC's peak at step {step(one.attrs['peak_step'])} to the end {said}. The LLC is "
+            f"half way down at step {_half_way(own)}. Half way, with intervals apart, {order}."
         )
     return found
 
@@ -53,7 +59,7 @@ def tables(landscape: xr.Dataset, llc: xr.Dataset) -> list[Table]:
                     number(start),
                     number(end),
                     change,
-                    step(float(row.half_way_step)),
+                    _half_way(row),
                     MISSING if name == "LLC" else _signed(float(row.rank_correlation)),
                     str(int(row.checkpoints)),
                 ]
@@ -62,7 +68,8 @@ def tables(landscape: xr.Dataset, llc: xr.Dataset) -> list[Table]:
         made.append(
             Table(
                 f"The landscape beside the LLC{of}, from the LLC's peak at step {step(one.attrs['peak_step'])} to the "
-                "end: values there, the step half way between them, and Spearman's rank correlation with the LLC. Two "
+                "end: values there, the step half way between them with its interval (of the checkpoints on both sides "
+                "and, where there is one, of the standard error), and Spearman's rank correlation with the LLC. Two "
                 "curves that fall over training are correlated whatever joins them.",
                 ["Measure", "At the peak", "At the end", "Change", "Half way", "Rank correlation", "Checkpoints"],
                 rows,
@@ -77,6 +84,13 @@ def _of_seeds(landscape: xr.Dataset, llc: xr.Dataset) -> list[tuple[int | None, 
     return [
         (seed if len(seeds) > 1 else None, beside_llc(landscape.sel(seed=seed), llc.sel(seed=seed))) for seed in seeds
     ]
+
+
+def _half_way(row: xr.Dataset) -> str:
+    if not np.isfinite(row.half_way_step):
+        return MISSING
+    low, high = step(float(row.half_way_low)), step(float(row.half_way_high))
+    return f"{step(float(row.half_way_step))} ({low} to {high})"
 
 
 def _signed(value: float) -> str:

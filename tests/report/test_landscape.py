@@ -27,7 +27,7 @@ def test_what_moves_with_the_llc_and_before_it() -> None:
     (text,) = sentences(*datasets())
     assert "at least 0.8 in size): Hessian trace;" in text
     assert "(below 0.4): weight norm." in text
-    assert text.endswith("half way before it: Hessian trace.")
+    assert "Half way, with intervals apart, before it: Hessian trace; after it: none." in text
     assert text.startswith("From the LLC's peak at step 1 to the end")
 
 
