@@ -5,6 +5,7 @@ from slt_grok.plots.barriers import barrier_matrix, seed_barriers
 from slt_grok.plots.causal import causal
 from slt_grok.plots.clock_pizza_plane import clock_pizza_plane
 from slt_grok.plots.confound import confound
+from slt_grok.plots.dynamics import dynamics
 from slt_grok.plots.embedding_circles import embedding_circles
 from slt_grok.plots.landscape import landscape
 from slt_grok.plots.llc_curve import llc_curve
@@ -29,6 +30,7 @@ __all__ = [
     "causal",
     "clock_pizza_plane",
     "confound",
+    "dynamics",
     "embedding_circles",
     "landscape",
     "llc_by_gamma",

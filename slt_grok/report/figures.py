@@ -213,6 +213,24 @@ def landscape(dataset: xr.Dataset, llc: xr.Dataset | None, folder: Path) -> list
     return by_seed(draw, dataset, folder, "landscape", caption)
 
 
+def dynamics(dataset: xr.Dataset, llc: xr.Dataset | None, folder: Path) -> list[Shown]:
+    """How the weights move, a figure for each seed."""
+
+    def caption(note: str) -> str:
+        return (
+            f"How the weights move beside the LLC{note}: the norm of the update from one checkpoint to the next, over "
+            "the steps between them; gradient noise scale (variance of one sample's gradient over the squared norm "
+            "of the mean one, 95% band); cosine of the train loss's gradient with the update that follows (-1: "
+            "descent, above 0: the update would raise the train loss); effective rank and spectral norm of each "
+            "matrix, those of single heads thin, in the colour of their kind."
+        )
+
+    def draw(one: xr.Dataset, seed: int | None) -> Figure:
+        return plots.dynamics(one, llc, seed)
+
+    return by_seed(draw, dataset, folder, "dynamics", caption)
+
+
 def probes(datasets: Mapping[str, xr.Dataset], folder: Path) -> list[Shown]:
     """Spectral density, barriers, curves and planes, as far as they were measured, a figure of each for each seed."""
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from slt_grok.errors import SltGrokError
-from slt_grok.report import attribution, causal, figures, landscape, tables, topology, trust
+from slt_grok.report import attribution, causal, figures, landscape, probes, tables, topology, trust
 from slt_grok.report.caveats import caveats
 from slt_grok.report.findings import Config, Datasets, by_seed, headline, sections
 from slt_grok.report.llc import Summary, effective
@@ -147,9 +147,11 @@ def _landscape(datasets: Datasets, folder: Path) -> list[Part]:
     part = Part("Loss landscape", [], [], [])
     if found is not None and "sharpness" in found:
         part.figures.extend(figures.landscape(found, llc, folder))
+        part.figures.extend(figures.dynamics(found, llc, folder))
         if llc is not None:
             part.sentences.extend(landscape.sentences(found, llc))
             part.tables.extend(landscape.tables(found, llc))
+    part.sentences.extend(probes.sentences(datasets))
     part.figures.extend(figures.probes(datasets, folder))
     return [part] if part.figures else []
 
