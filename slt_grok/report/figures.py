@@ -220,7 +220,7 @@ def dynamics(dataset: xr.Dataset, llc: xr.Dataset | None, folder: Path) -> list[
         return (
             f"How the weights move beside the LLC{note}: the norm of the update from one checkpoint to the next, over "
             "the steps between them; gradient noise scale (variance of one sample's gradient over the squared norm "
-            "of the mean one, 95% band); cosine of the train loss's gradient with the update that follows (-1: "
+            "of the mean one, 95% band); cosine of the train loss's gradient with the update from there (-1: "
             "descent, above 0: the update would raise the train loss); effective rank and spectral norm of each "
             "matrix, those of single heads thin, in the colour of their kind."
         )
