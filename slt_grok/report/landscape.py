@@ -6,9 +6,7 @@ import xarray as xr
 from slt_grok.plots.style import with_seed
 from slt_grok.report.tables import Table
 from slt_grok.report.words import MISSING, listing, number, percent, step
-from slt_grok.transitions.beside_llc import beside_llc
-
-WITH, WITHOUT = 0.8, 0.4  # rank correlations from which on, and below which, a measure is named
+from slt_grok.transitions.beside_llc import WITH, WITHOUT, beside_llc, groups
 
 
 def sentences(landscape: xr.Dataset, llc: xr.Dataset) -> list[str]:
@@ -20,26 +18,13 @@ def sentences(landscape: xr.Dataset, llc: xr.Dataset) -> list[str]:
         if not related.sizes["measure"]:
             found.append(f"{who} the LLC's peak on too few checkpoints have probes of the landscape to compare.")
             continue
-        size = abs(related.rank_correlation)
-        groups = {
-            "these move with it (rank correlation at least 0.8 in size)": related.measure.values[size >= WITH],
-            "these do not (below 0.4)": related.measure.values[size < WITHOUT],
-        }
-        said = "; ".join(
-            f"{what}: {listing(names.tolist()) if len(names) else 'none'}" for what, names in groups.items()
-        )
-        own = one.sel(measure="LLC")
-        sides = {
-            "before it": related.half_way_high < own.half_way_low,
-            "after it": related.half_way_low > own.half_way_high,
-        }
-        order = "; ".join(
-            f"{what}: {listing(related.measure.values[side.values].tolist()) if side.any() else 'none'}"
-            for what, side in sides.items()
-        )
+        said = {name: listing(names) if names else "none" for name, names in groups(one).items()}
         found.append(
-            f"{who} the LLC's peak at step {step(one.attrs['peak_step'])} to the end {said}. The LLC is "
-            f"half way down at step {_half_way(own)}. Half way, with intervals apart, {order}."
+            f"{who} the LLC's peak at step {step(one.attrs['peak_step'])} to the end these move with it (rank "
+            f"correlation at least {WITH:g} in size, half way at no other time): {said['move_with_it']}; these do not "
+            f"(below {WITHOUT:g}): {said['do_not']}. The LLC is half way down at step "
+            f"{_half_way(one.sel(measure='LLC'))}. Half way, with intervals apart, before it: "
+            f"{said['half_way_before_it']}; after it: {said['half_way_after_it']}."
         )
     return found
 

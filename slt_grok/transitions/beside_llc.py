@@ -10,6 +10,10 @@ where a curve is positive), and the central 95% of what comes out is taken; that
 the checkpoints on both sides of it, since between two checkpoints nothing is known. Where a curve has no error the
 interval carries the LLC's alone (rank correlation) or the checkpoints' alone (half-way step). The peak stays where it
 was found.
+
+A measure is half way before or after the LLC where their intervals are apart. It moves with the LLC where the rank
+correlation is at least 0.8 in size and the intervals are not apart, since two curves that fall at different times are
+correlated as well; it does not where the correlation is below 0.4 in size.
 """
 
 from collections.abc import Callable, Mapping
@@ -48,6 +52,7 @@ MEASURES: Mapping[str, Measure] = {
     "lower bound of the basin's log-volume": Measure("radial_log_volume_bound", lambda v: v.isel(epsilon=0)),
 }
 FEWEST = 4  # checkpoints that a rank correlation needs
+WITH, WITHOUT = 0.8, 0.4  # rank correlations from which on a measure may move with the LLC, and below which it does not
 DRAWS = 400
 COVERAGE = (2.5, 97.5)  # percentiles
 
@@ -82,6 +87,30 @@ def beside_llc(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0) -> xr.Data
         rows.append(_row(values, error, value, llc.get("llc_se"), peak, generator))
     table = {name: ("measure", np.array([row[name] for row in rows])) for name in rows[0]}
     return xr.Dataset(table, {"measure": list(curves)}, {"peak_step": peak})
+
+
+def order(found: xr.Dataset) -> dict[str, str]:
+    """Of each measure of `beside_llc` whether it is half way `before` or `after` the LLC, or `not resolved`."""
+    own, words = found.sel(measure="LLC"), {}
+    for name in found.measure.values.tolist():
+        row = found.sel(measure=name)
+        if name == "LLC" or not np.isfinite(row.half_way_step):
+            continue
+        before, after = row.half_way_high < own.half_way_low, row.half_way_low > own.half_way_high
+        words[name] = "before" if before else "after" if after else "not resolved"
+    return words
+
+
+def groups(found: xr.Dataset) -> dict[str, list[str]]:
+    """Measures of `beside_llc` that move with the LLC, that do not, and half way before and after it, the first first."""
+    measured = found.drop_sel(measure="LLC").dropna("measure", subset=["rank_correlation"]).sortby("half_way_step")
+    placed, names, size = order(found), measured.measure.values, abs(measured.rank_correlation.values)
+    return {
+        "move_with_it": [name for name in names[size >= WITH].tolist() if placed.get(name) == "not resolved"],
+        "do_not": names[size < WITHOUT].tolist(),
+        "half_way_before_it": [name for name in names.tolist() if placed.get(name) == "before"],
+        "half_way_after_it": [name for name in names.tolist() if placed.get(name) == "after"],
+    }
 
 
 def _row(
