@@ -250,7 +250,8 @@ def probes(datasets: Mapping[str, xr.Dataset], folder: Path) -> list[Shown]:
         return (
             f"Loss from the memorising and from the generalising checkpoint to the last one{note}, on the straight "
             "line between the weights and on a quadratic Bezier curve whose control point was trained on the train "
-            "set. A curve without a hump proves that its ends are connected; one with a hump proves nothing."
+            "set. A curve without a hump proves that its ends are connected below their losses; one with a hump "
+            "proves nothing."
         )
 
     def path(note: str) -> str:

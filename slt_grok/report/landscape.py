@@ -21,9 +21,9 @@ def sentences(landscape: xr.Dataset, llc: xr.Dataset) -> list[str]:
         said = {name: listing(names) if names else "none" for name, names in groups(one).items()}
         found.append(
             f"{who} the LLC's peak at step {step(one.attrs['peak_step'])} to the end these move with it (rank "
-            f"correlation at least {WITH:g} in size, half way at no other time): {said['move_with_it']}; these do not "
-            f"(below {WITHOUT:g}): {said['do_not']}. The LLC is half way down at step "
-            f"{_half_way(one.sel(measure='LLC'))}. Half way, with intervals apart, before it: "
+            f"correlation at least {WITH:g} in size, intervals of the half-way step not apart): "
+            f"{said['move_with_it']}; these do not (below {WITHOUT:g}): {said['do_not']}. The LLC is half way "
+            f"down at step {_half_way(one.sel(measure='LLC'))}. Half way, with intervals apart, before it: "
             f"{said['half_way_before_it']}; after it: {said['half_way_after_it']}."
         )
     return found
@@ -37,7 +37,7 @@ def tables(landscape: xr.Dataset, llc: xr.Dataset) -> list[Table]:
         for name in one.measure.values:
             row = one.sel(measure=name)
             start, end = float(row.at_peak), float(row.at_end)
-            change = percent(end / start - 1) if start > 0 and np.isfinite(end) else MISSING
+            change = _change(start, end) if start > 0 and np.isfinite(end) else "–"
             rows.append(
                 [
                     str(name),
@@ -45,7 +45,7 @@ def tables(landscape: xr.Dataset, llc: xr.Dataset) -> list[Table]:
                     number(end),
                     change,
                     _half_way(row),
-                    MISSING if name == "LLC" else _signed(float(row.rank_correlation)),
+                    "–" if name == "LLC" else _signed(float(row.rank_correlation)),
                     str(int(row.checkpoints)),
                 ]
             )
@@ -53,10 +53,11 @@ def tables(landscape: xr.Dataset, llc: xr.Dataset) -> list[Table]:
         made.append(
             Table(
                 f"The landscape beside the LLC{of}, from the LLC's peak at step {step(one.attrs['peak_step'])} to the "
-                "end: values there, the step half way between them with its interval (of the checkpoints on both sides "
-                "and, where there is one, of the standard error), and Spearman's rank correlation with the LLC. Two "
-                "curves that fall over training are correlated whatever joins them.",
-                ["Measure", "At the peak", "At the end", "Change", "Half way", "Rank correlation", "Checkpoints"],
+                "end: values at the first of its checkpoints there and at the last, the step half way between them and "
+                "its interval (of the checkpoints on both sides and, where there is one, of the standard error), and "
+                "Spearman's rank correlation with the LLC. Two curves that fall over training are correlated whatever "
+                "joins them.",
+                ["Measure", "First", "Last", "Change", "Half way", "Rank correlation", "Checkpoints"],
                 rows,
             )
         )
@@ -69,6 +70,10 @@ def _of_seeds(landscape: xr.Dataset, llc: xr.Dataset) -> list[tuple[int | None, 
     return [
         (seed if len(seeds) > 1 else None, beside_llc(landscape.sel(seed=seed), llc.sel(seed=seed))) for seed in seeds
     ]
+
+
+def _change(start: float, end: float) -> str:
+    return f"down {percent(1 - end / start)}" if end < start else f"up {percent(end / start - 1)}"
 
 
 def _half_way(row: xr.Dataset) -> str:

@@ -1,9 +1,10 @@
 """The landscape beside the LLC: which measures move with it from its peak to the end, and which is half way first.
 
 Two numbers for each measure, from the checkpoint of the largest LLC on: Spearman's rank correlation with the LLC over
-the checkpoints that have both, and the step at which the measure is half way between its value at the peak and its
-last one, on a logarithmic scale where it is positive throughout, the step interpolated in log(1 + step). A rank
-correlation of two curves that both fall is high whatever joins them: it says that they move together, not why.
+the checkpoints that have both, and the step at which the measure is half way between its first value from there on
+(later than the peak where it was not measured there) and its last one, on a logarithmic scale where it is positive
+throughout, the step interpolated in log(1 + step). A rank correlation of two curves that both fall is high whatever
+joins them: it says that they move together, not why.
 
 Each has an interval. Curves with standard errors are drawn anew with normal noise of those errors (of the logarithm
 where a curve is positive), and the central 95% of what comes out is taken; that of the half-way step also reaches over
@@ -102,7 +103,7 @@ def order(found: xr.Dataset) -> dict[str, str]:
 
 
 def groups(found: xr.Dataset) -> dict[str, list[str]]:
-    """Measures of `beside_llc` that move with the LLC, that do not, and half way before and after it, the first first."""
+    """Measures of `beside_llc` that move with the LLC, do not, and are half way before and after it, in order."""
     measured = found.drop_sel(measure="LLC").dropna("measure", subset=["rank_correlation"]).sortby("half_way_step")
     placed, names, size = order(found), measured.measure.values, abs(measured.rank_correlation.values)
     return {
