@@ -18,7 +18,7 @@ LARGEST = 3  # parameters that are named for their share of the trace
 
 
 def sentences(datasets: Mapping[str, xr.Dataset]) -> list[str]:
-    """Everything that the probes say that were made, seed by seed."""
+    """What each probe says that was made, a paragraph for each seed."""
     made: list[tuple[str, str, Callable[[xr.Dataset], list[str]]]] = [
         ("curvature", "curvature_trace", curvature),
         ("connectivity", "barrier_between", connectivity),
@@ -32,10 +32,11 @@ def sentences(datasets: Mapping[str, xr.Dataset]) -> list[str]:
         dataset = with_seed(datasets[label])
         for seed in dataset.seed.values.tolist():
             who = f"Seed {seed}: " if dataset.sizes["seed"] > 1 else ""
-            found += [who + sentence for sentence in say(dataset.sel(seed=seed))]
+            if said := say(dataset.sel(seed=seed)):
+                found.append(who + " ".join(said))
     if "connectivity@seeds" in datasets:
-        found += between_seeds(datasets["connectivity@seeds"])
-    return found
+        found.append(" ".join(between_seeds(datasets["connectivity@seeds"])))
+    return [paragraph for paragraph in found if paragraph]
 
 
 # -- curvature --------------------------------------------------------------------------------------------------------
@@ -128,8 +129,7 @@ def connectivity(one: xr.Dataset) -> list[str]:
     for start in one.step.values[np.isfinite(one.curve_barrier).any("split").values].tolist():
         at = one.sel(step=start)
         parts = [
-            f"on the {s} set {_path(at.sel(split=s), 'line')} along the straight line and "
-            f"{_path(at.sel(split=s), 'curve')} along the trained curve"
+            f"on the {s} set {_paths(at.sel(split=s))}"
             for s in one.split.values.tolist()
             if np.isfinite(at.curve_barrier.sel(split=s)) and np.isfinite(at.line_barrier.sel(split=s))
         ]
@@ -138,9 +138,16 @@ def connectivity(one: xr.Dataset) -> list[str]:
     return found
 
 
-def _path(at: xr.Dataset, path: str) -> str:
-    value, error = float(at[f"{path}_barrier"]), float(at[f"{path}_barrier_se"])
-    return f"a barrier of {_with_error(value, error)} nats" if value > SIGNIFICANCE * error else "no barrier"
+def _paths(at: xr.Dataset) -> str:
+    """The barriers of one split along the straight line and along the trained curve."""
+    known = [(float(at[f"{path}_barrier"]), float(at[f"{path}_barrier_se"])) for path in ("line", "curve")]
+    line, curve = (
+        f"a barrier of {_with_error(value, error)} nats" if value > SIGNIFICANCE * error else "no barrier"
+        for value, error in known
+    )
+    if line == curve == "no barrier":
+        return "no barrier along either the straight line or the trained curve"
+    return f"{line} along the straight line and {curve} along the trained curve"
 
 
 def between_seeds(dataset: xr.Dataset) -> list[str]:
