@@ -9,6 +9,7 @@ after `slt_grok.landscape.alignment` leaves out the order of the units. The null
 same network with its units in random order (method `random` there): what a line costs where nothing is matched.
 """
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -17,7 +18,7 @@ import xarray as xr
 
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape import alignment
-from slt_grok.landscape.evaluation import SPLITS, Samples, losses_at, splits
+from slt_grok.landscape.evaluation import SPLITS, Samples, losses_at, predicted_seconds, splits
 from slt_grok.landscape.objective import Data
 from slt_grok.landscape.paths import check_same_shapes, loss_barrier, predecessors
 from slt_grok.trajectories import Parameters, Trajectory
@@ -162,6 +163,29 @@ def matrix_points(count: int, positions: int) -> int:
     return count + count * (count - 1) // 2 * (positions - 2)
 
 
+def matrix_seconds(
+    trajectory: Trajectory,
+    along: str = "step",
+    *,
+    align: alignment.Method | None = None,
+    data: Data | None = None,
+    positions: int = 5,
+    rows: int | None = 1024,
+) -> float:
+    """Seconds that `barrier_matrix` will take, from a few losses and, with `align`, from one pair that is matched."""
+    chosen = splits(trajectory, data, rows)
+    size = len(trajectory.coords[along])
+    groups, kinds = len(trajectory) // size, 2 if align else 1
+    seconds = predicted_seconds(trajectory, kinds * groups * matrix_points(size, positions), chosen)
+    if not align:
+        return seconds
+    stack = trajectory.stacked()
+    one, other = {name: w[-1] for name, w in stack.items()}, {name: w[-2:-1] for name, w in stack.items()}
+    start = time.perf_counter()
+    alignment.aligned(trajectory.network, one, other, align, _inputs(chosen))
+    return seconds + (time.perf_counter() - start) * groups * size * (size - 1) / 2
+
+
 def barrier_matrix(
     trajectory: Trajectory,
     along: str = "step",
@@ -175,8 +199,8 @@ def barrier_matrix(
 ) -> xr.Dataset:
     """Barriers between all pairs of networks along one dimension: checkpoints of a run, or seeds at each step.
 
-    Costs `matrix_points` losses of each split for every other coordinate; `evaluation.predicted_seconds` turns them
-    into seconds. Of 60 checkpoints there are 1,770 pairs: at p = 113 with the defaults some two minutes on one thread.
+    Costs `matrix_points` losses of each split for every other coordinate, and with `align` as many again; see
+    `matrix_seconds`. Of 60 checkpoints there are 1,770 pairs: at p = 113 some two minutes on one thread.
 
     Parameters
     ----------

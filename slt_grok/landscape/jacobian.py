@@ -7,6 +7,10 @@ counted by stochastic Lanczos quadrature (Ubaru and Saad 2016, "Fast methods for
 matrices", section 3). A few steps of Lanczos do not resolve a threshold far below s_1, so that the count is given
 between bounds: of the nodes t_1 < t_2 < .. with weights s_j, the share of the spectrum below t_k lies between
 s_1 + .. + s_(k-1) and s_1 + .. + s_k (Chebyshev, Markov and Stieltjes; Szego 1939, theorem 3.41.1).
+
+For a transformer of p = 53 or more that is a bracket and no rank: at the end of training one of p = 113 (226,688
+parameters) has between 778 and 1,783 singular values above 0.03 of the largest, and no gap is seen. A rank in the sense
+of the first sentence, whose threshold is at rounding error, is known for small networks alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -124,7 +128,7 @@ def measure_jacobian_rank(
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
-    """Numerical rank of the Jacobian along a trajectory.
+    """Numerical rank of the Jacobian along a trajectory; beyond 2^24 entries of it only a bracket, without a gap.
 
     Parameters
     ----------

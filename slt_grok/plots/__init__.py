@@ -5,12 +5,14 @@ from slt_grok.plots.barriers import barrier_matrix, seed_barriers
 from slt_grok.plots.causal import causal
 from slt_grok.plots.clock_pizza_plane import clock_pizza_plane
 from slt_grok.plots.confound import confound
+from slt_grok.plots.dynamics import dynamics
 from slt_grok.plots.embedding_circles import embedding_circles
 from slt_grok.plots.landscape import landscape
 from slt_grok.plots.llc_curve import llc_curve
 from slt_grok.plots.llc_diagnostics import llc_diagnostics
 from slt_grok.plots.llc_traces import llc_traces
 from slt_grok.plots.logit_spectrum import logit_spectrum
+from slt_grok.plots.mode_connectivity import mode_connectivity
 from slt_grok.plots.persistence import persistence_diagrams
 from slt_grok.plots.phase_alignment import phase_alignment
 from slt_grok.plots.phase_transition import phase_transition
@@ -28,6 +30,7 @@ __all__ = [
     "causal",
     "clock_pizza_plane",
     "confound",
+    "dynamics",
     "embedding_circles",
     "landscape",
     "llc_by_gamma",
@@ -36,6 +39,7 @@ __all__ = [
     "llc_diagnostics",
     "llc_traces",
     "logit_spectrum",
+    "mode_connectivity",
     "persistence_diagrams",
     "phase_alignment",
     "phase_transition",

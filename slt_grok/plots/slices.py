@@ -155,8 +155,9 @@ def _side_by_side(losses: xr.DataArray, x: np.ndarray, y: np.ndarray) -> tuple[F
             undefined(axes, "no samples, or no finite loss")
             continue
         shown = np.ma.masked_invalid(np.where(np.isfinite(grid), np.maximum(grid, low), np.nan))
-        axes.contourf(x, y, shown, levels=levels, norm=norm, cmap=colors)
-        axes.contour(x, y, shown, levels=levels[::2], norm=norm, colors="white", linewidths=0.3, alpha=0.6)
+        heights, places = np.ma.log(shown), np.log(levels)  # between points the contours are lines in the logarithm
+        axes.contourf(x, y, heights, levels=places, cmap=colors, vmin=places[0], vmax=places[-1])
+        axes.contour(x, y, heights, levels=places[::2], colors="white", linewidths=0.3, linestyles="-", alpha=0.6)
     bar = figure.colorbar(ScalarMappable(norm, colors), ax=panels, aspect=30, pad=0.015)
     bar.set_label("Loss (nats, logarithmic)")
     bar.ax.yaxis.set_major_locator(LogLocator(numticks=8))

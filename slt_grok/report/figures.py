@@ -213,8 +213,26 @@ def landscape(dataset: xr.Dataset, llc: xr.Dataset | None, folder: Path) -> list
     return by_seed(draw, dataset, folder, "landscape", caption)
 
 
+def dynamics(dataset: xr.Dataset, llc: xr.Dataset | None, folder: Path) -> list[Shown]:
+    """How the weights move, a figure for each seed."""
+
+    def caption(note: str) -> str:
+        return (
+            f"How the weights move beside the LLC{note}: the norm of the update from one checkpoint to the next, over "
+            "the steps between them; gradient noise scale (variance of one sample's gradient over the squared norm "
+            "of the mean one, 95% band); cosine of the train loss's gradient with the update from there (-1: "
+            "descent, above 0: the update would raise the train loss); effective rank and spectral norm of each "
+            "matrix, those of single heads thin, in the colour of their kind."
+        )
+
+    def draw(one: xr.Dataset, seed: int | None) -> Figure:
+        return plots.dynamics(one, llc, seed)
+
+    return by_seed(draw, dataset, folder, "dynamics", caption)
+
+
 def probes(datasets: Mapping[str, xr.Dataset], folder: Path) -> list[Shown]:
-    """Spectral density, barriers and planes, as far as they were measured, a figure of each for each seed."""
+    """Spectral density, barriers, curves and planes, as far as they were measured, a figure of each for each seed."""
 
     def density(note: str) -> str:
         return (
@@ -226,6 +244,14 @@ def probes(datasets: Mapping[str, xr.Dataset], folder: Path) -> list[Shown]:
         return (
             f"Loss barrier on the straight line between every two checkpoints{note}, on the train and on the test set: "
             "0 where the line stays below the straight line between the losses of its ends."
+        )
+
+    def curves(note: str) -> str:
+        return (
+            f"Loss from the memorising and from the generalising checkpoint to the last one{note}, on the straight "
+            "line between the weights and on a quadratic Bezier curve whose control point was trained on the train "
+            "set. A curve without a hump proves that its ends are connected below their losses; one with a hump "
+            "proves nothing."
         )
 
     def path(note: str) -> str:
@@ -241,18 +267,32 @@ def probes(datasets: Mapping[str, xr.Dataset], folder: Path) -> list[Shown]:
             "each filter."
         )
 
-    made = {
-        "curvature": ("spectral_density", plots.spectral_density, density),
-        "connectivity": ("barrier_matrix", plots.barrier_matrix, barriers),
-        "shape": ("principal_plane", plots.principal_plane, path),
-        "shape@random": ("random_plane", plots.random_plane, random),
-    }
-    return [
+    def found(label: str, variable: str) -> bool:
+        return label in datasets and variable in datasets[label]
+
+    made = [
+        ("curvature", "ritz_value", "spectral_density", plots.spectral_density, density),
+        ("connectivity", "barrier_between", "barrier_matrix", plots.barrier_matrix, barriers),
+        ("connectivity", "line_loss", "mode_connectivity", plots.mode_connectivity, curves),
+        ("shape", "principal_plane_loss", "principal_plane", plots.principal_plane, path),
+        ("shape@random", "plane_loss", "random_plane", plots.random_plane, random),
+    ]
+    drawn = [
         figure
-        for label, (name, draw, caption) in made.items()
-        if label in datasets
+        for label, variable, name, draw, caption in made
+        if found(label, variable)
         for figure in by_seed(draw, datasets[label], folder, name, caption)
     ]
+    if found("connectivity@seeds", "barrier_between"):
+        between = plots.save(plots.seed_barriers(datasets["connectivity@seeds"]), folder, "seed_barriers")[0]
+        caption = (
+            "Loss barrier on the straight line between the seeds at each checkpoint, each pair thin and their median "
+            "thick: between the weights as they are, and after the units of one network (neurons, heads, dimensions "
+            "of the embedding) were put in the order in which its weights are closest to the other's. That order is "
+            "a local optimum, so that the second is an upper bound of the barrier modulo permutations."
+        )
+        drawn.append(shown(between, caption))
+    return drawn
 
 
 def topology(dataset: xr.Dataset, circuits: xr.Dataset | None, folder: Path) -> list[Shown]:

@@ -6,13 +6,11 @@ import xarray as xr
 from slt_grok.plots.style import with_seed
 from slt_grok.report.tables import Table
 from slt_grok.report.words import MISSING, listing, number, percent, step
-from slt_grok.transitions.beside_llc import beside_llc
-
-WITH, WITHOUT = 0.8, 0.4  # rank correlations from which on, and below which, a measure is named
+from slt_grok.transitions.beside_llc import WITH, WITHOUT, beside_llc, groups
 
 
 def sentences(landscape: xr.Dataset, llc: xr.Dataset) -> list[str]:
-    """Which measures move with the LLC after its peak, which do not, and which are half way before it; of each seed."""
+    """Which measures move with the LLC after its peak, which do not, and which are half way before and after it."""
     found = []
     for seed, one in _of_seeds(landscape, llc):
         who = f"Seed {seed}: from" if seed is not None else "From"
@@ -20,20 +18,13 @@ def sentences(landscape: xr.Dataset, llc: xr.Dataset) -> list[str]:
         if not related.sizes["measure"]:
             found.append(f"{who} the LLC's peak on too few checkpoints have probes of the landscape to compare.")
             continue
-        size = abs(related.rank_correlation)
-        groups = {
-            "move with it (rank correlation at least 0.8 in size)": related.measure.values[size >= WITH],
-            "do not (below 0.4)": related.measure.values[size < WITHOUT],
-        }
-        said = "; ".join(
-            f"{what}: {listing(names.tolist()) if len(names) else 'none'}" for what, names in groups.items()
-        )
-        own = float(one.half_way_step.sel(measure="LLC"))
-        first = related.measure.values[(related.half_way_step < own).values]
+        said = {name: listing(names) if names else "none" for name, names in groups(one).items()}
         found.append(
-            f"{who} the LLC's peak at step {step(one.attrs['peak_step'])} to the end, of the landscape {said}. "
-            f"The LLC is half way down at step {step(own)}; half way before it: "
-            f"{listing(first.tolist()) if len(first) else 'none'}."
+            f"{who} the LLC's peak at step {step(one.attrs['peak_step'])} to the end these move with it (rank "
+            f"correlation at least {WITH:g} in size, intervals of the half-way step not apart): "
+            f"{said['move_with_it']}; these do not (below {WITHOUT:g}): {said['do_not']}. The LLC is half way "
+            f"down at step {_half_way(one.sel(measure='LLC'))}. Half way, with intervals apart, before it: "
+            f"{said['half_way_before_it']}; after it: {said['half_way_after_it']}."
         )
     return found
 
@@ -46,15 +37,15 @@ def tables(landscape: xr.Dataset, llc: xr.Dataset) -> list[Table]:
         for name in one.measure.values:
             row = one.sel(measure=name)
             start, end = float(row.at_peak), float(row.at_end)
-            change = percent(end / start - 1) if start > 0 and np.isfinite(end) else MISSING
+            change = _change(start, end) if start > 0 and np.isfinite(end) else "–"
             rows.append(
                 [
                     str(name),
                     number(start),
                     number(end),
                     change,
-                    step(float(row.half_way_step)),
-                    MISSING if name == "LLC" else _signed(float(row.rank_correlation)),
+                    _half_way(row),
+                    "–" if name == "LLC" else _signed(float(row.rank_correlation)),
                     str(int(row.checkpoints)),
                 ]
             )
@@ -62,9 +53,11 @@ def tables(landscape: xr.Dataset, llc: xr.Dataset) -> list[Table]:
         made.append(
             Table(
                 f"The landscape beside the LLC{of}, from the LLC's peak at step {step(one.attrs['peak_step'])} to the "
-                "end: values there, the step half way between them, and Spearman's rank correlation with the LLC. Two "
-                "curves that fall over training are correlated whatever joins them.",
-                ["Measure", "At the peak", "At the end", "Change", "Half way", "Rank correlation", "Checkpoints"],
+                "end: values at the first of its checkpoints there and at the last, the step half way between them and "
+                "its interval (of the checkpoints on both sides and, where there is one, of the standard error), and "
+                "Spearman's rank correlation with the LLC. Two curves that fall over training are correlated whatever "
+                "joins them.",
+                ["Measure", "First", "Last", "Change", "Half way", "Rank correlation", "Checkpoints"],
                 rows,
             )
         )
@@ -77,6 +70,17 @@ def _of_seeds(landscape: xr.Dataset, llc: xr.Dataset) -> list[tuple[int | None, 
     return [
         (seed if len(seeds) > 1 else None, beside_llc(landscape.sel(seed=seed), llc.sel(seed=seed))) for seed in seeds
     ]
+
+
+def _change(start: float, end: float) -> str:
+    return f"down {percent(1 - end / start)}" if end < start else f"up {percent(end / start - 1)}"
+
+
+def _half_way(row: xr.Dataset) -> str:
+    if not np.isfinite(row.half_way_step):
+        return MISSING
+    low, high = step(float(row.half_way_low)), step(float(row.half_way_high))
+    return f"{step(float(row.half_way_step))} ({low} to {high})"
 
 
 def _signed(value: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from slt_grok.errors import SltGrokError
-from slt_grok.report import attribution, causal, figures, landscape, tables, topology, trust
+from slt_grok.report import attribution, causal, figures, landscape, probes, tables, topology, trust
 from slt_grok.report.caveats import caveats
 from slt_grok.report.findings import Config, Datasets, by_seed, headline, sections
 from slt_grok.report.llc import Summary, effective
@@ -24,6 +24,7 @@ SHOWN = (
     "landscape",
     "curvature",
     "connectivity",
+    "connectivity@seeds",
     "shape",
     "shape@random",
     "refined",
@@ -141,13 +142,18 @@ def _beside_llc(datasets: Datasets, folder: Path) -> list[Part]:
 
 
 def _landscape(datasets: Datasets, folder: Path) -> list[Part]:
-    """The landscape beside the LLC; nothing where its probes were not taken."""
+    """The landscape beside the LLC, and its further probes; nothing where none were taken."""
     found, llc = datasets.get("landscape"), datasets.get("llc")
-    if found is None or "sharpness" not in found:
-        return []
-    said, shown = (landscape.sentences(found, llc), landscape.tables(found, llc)) if llc is not None else ([], [])
-    drawn = [*figures.landscape(found, llc, folder), *figures.probes(datasets, folder)]
-    return [Part("Loss landscape", said, drawn, shown)]
+    part = Part("Loss landscape", [], [], [])
+    if found is not None and "sharpness" in found:
+        part.figures.extend(figures.landscape(found, llc, folder))
+        part.figures.extend(figures.dynamics(found, llc, folder))
+        if llc is not None:
+            part.sentences.extend(landscape.sentences(found, llc))
+            part.tables.extend(landscape.tables(found, llc))
+    part.sentences.extend(probes.sentences(datasets))
+    part.figures.extend(figures.probes(datasets, folder))
+    return [part] if part.figures else []
 
 
 def _beside_circuit(datasets: Datasets, folder: Path) -> list[Part]:

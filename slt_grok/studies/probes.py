@@ -34,7 +34,7 @@ def measure_curvature(
         whole = curvature.measure_curvature(shard, splits=SPLITS, **common)
         done(0.3)
         parts = curvature.measure_curvature(shard, groups=groups, **common).drop_vars(["ritz_value", "ritz_weight"])
-        both = xr.merge([whole, parts], join="outer", combine_attrs="override")
+        both = xr.merge([whole, parts], join="outer", compat="no_conflicts", combine_attrs="override")
         return both.sel(group=["total", *groups], split=list(SPLITS))
 
     return measure_in_shards(
@@ -51,26 +51,54 @@ def measure_curvature(
 def measure_connectivity(
     run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Report
 ) -> xr.Dataset:
-    """Barriers between all checkpoints, and along a trained curve from each milestone to the last checkpoint."""
-    from slt_grok.landscape.bezier import bezier, bezier_seconds
-    from slt_grok.landscape.connectivity import barrier_matrix, matrix_points
-    from slt_grok.landscape.evaluation import predicted_seconds, splits
+    """Barriers between all checkpoints; from each milestone to the last checkpoint also along a trained curve.
 
-    chosen, last = _milestones(run, trajectory), trajectory.isel(step=-1)
-    points = matrix_points(trajectory.shape[0], s.positions) * trajectory.shape[1]
-    seconds = predicted_seconds(trajectory, points, splits(trajectory, rows=s.rows))
-    seconds += bezier_seconds(chosen, len(chosen), updates=s.updates)
-    announce(label, f"about {seconds:.0f} s")
-    half = len(trajectory) / 2
-    matrix = barrier_matrix(
-        trajectory, positions=s.positions, rows=s.rows, seed=s.seed,
-        on_progress=lambda done, among: report(int(half * done / among)),
-    )  # fmt: skip
-    curves = bezier(
-        chosen, _at_every_step(last, chosen), updates=s.updates, seed=s.seed,
-        on_progress=lambda done, among: report(int(half + half * done / among)),
-    )  # fmt: skip
-    return xr.merge([matrix, curves], join="outer", combine_attrs="drop_conflicts")
+    Of several seeds also between these at every checkpoint, before and after their units are matched: LABEL@seeds.
+    """
+    from slt_grok.landscape.bezier import bezier, bezier_seconds
+    from slt_grok.landscape.connectivity import barrier, barrier_matrix, matrix_seconds
+
+    starts, last = _milestones(run, trajectory).isel(step=slice(0, -1)), trajectory.isel(step=-1)
+    several = trajectory.shape[1] > 1
+    common = {"positions": s.positions, "rows": s.rows}
+    parts = {"barriers between checkpoints": matrix_seconds(trajectory, **common)}
+    if len(starts):
+        parts["trained curves"] = bezier_seconds(starts, len(starts), updates=s.updates)
+    if several:
+        parts["barriers between seeds"] = matrix_seconds(trajectory, "seed", align="weights", **common)
+    total = sum(parts.values())
+    announce(label, f"about {total:.0f} s: " + ", ".join(f"{part} {seconds:.0f} s" for part, seconds in parts.items()))
+
+    def along(part: str) -> Any:
+        names = list(parts)
+        before = sum(parts[name] for name in names[: names.index(part)])
+        return lambda done, among: report(int(len(trajectory) * (before + parts[part] * done / among) / total), part)
+
+    found = [barrier_matrix(trajectory, seed=s.seed, on_progress=along("barriers between checkpoints"), **common)]
+
+    def curve(shard: Trajectory, done: Any) -> xr.Dataset:
+        ends = _at_every_step(last, shard)
+        trained = bezier(shard, ends, updates=s.updates, seed=s.seed, on_progress=lambda n, among: done(n / among))
+        straight = barrier(shard, ends, positions=trained.sizes["position"])
+        return xr.merge([straight.rename(barrier="line_barrier", barrier_se="line_barrier_se"), trained], join="exact")
+
+    if len(starts):
+        found.append(
+            measure_in_shards(
+                run, f"{label}/curves", starts, curve, content, size=1, on_progress=along("trained curves")
+            )
+        )
+
+    def seeds(shard: Trajectory, done: Any) -> xr.Dataset:
+        return barrier_matrix(
+            shard, "seed", align="weights", seed=s.seed, on_progress=lambda n, among: done(n / among), **common
+        )
+
+    if several:
+        progress = along("barriers between seeds")
+        between = measure_in_shards(run, f"{label}/seeds", trajectory, seeds, content, size=8, on_progress=progress)
+        run.write_measurement(f"{label}@seeds", between, content)
+    return xr.merge(found, join="outer", combine_attrs="drop_conflicts")
 
 
 def measure_shape(

@@ -1,77 +1,172 @@
 """The landscape beside the LLC: which measures move with it from its peak to the end, and which is half way first.
 
 Two numbers for each measure, from the checkpoint of the largest LLC on: Spearman's rank correlation with the LLC over
-the checkpoints that have both, and the step at which the measure is half way between its value at the peak and its
-last one, on a logarithmic scale where it is positive throughout, the step interpolated in log(1 + step). A rank
-correlation of two curves that both fall is high whatever joins them: it says that they move together, not why.
+the checkpoints that have both, and the step at which the measure is half way between its first value from there on
+(later than the peak where it was not measured there) and its last one, on a logarithmic scale where it is positive
+throughout, the step interpolated in log(1 + step). A rank correlation of two curves that both fall is high whatever
+joins them: it says that they move together, not why.
+
+Each has an interval. Curves with standard errors are drawn anew with normal noise of those errors (of the logarithm
+where a curve is positive), and the central 95% of what comes out is taken; that of the half-way step also reaches over
+the checkpoints on both sides of it, since between two checkpoints nothing is known. Where a curve has no error the
+interval carries the LLC's alone (rank correlation) or the checkpoints' alone (half-way step). The peak stays where it
+was found.
+
+A measure is half way before or after the LLC where their intervals are apart. It moves with the LLC where the rank
+correlation is at least 0.8 in size and the intervals are not apart, since two curves that fall at different times are
+correlated as well; it does not where the correlation is below 0.4 in size.
 """
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
-Curve = Callable[[xr.Dataset], xr.DataArray]
 
-# measure -> one number for each network
-CURVES: Mapping[str, Curve] = {
-    "weight norm": lambda d: d.weight_norm.sel(component="total"),
-    "mean effective rank of the matrices": lambda d: d.effective_rank.mean("weight_matrix"),
-    "gradient norm": lambda d: d.gradient_norm,
-    "gradient noise scale": lambda d: d.gradient_noise_scale,
-    "norm of the update": lambda d: d.update_norm.sel(component="total"),
-    "train barrier to the checkpoint before": lambda d: d.loss_barrier.sel(split="train"),
-    "Hessian trace": lambda d: d.hessian_trace,
-    "Hessian trace at unit logit scale": lambda d: d.hessian_trace_unit_scale,
-    "largest Hessian eigenvalue": lambda d: d.hessian_eigenvalue.isel(eigenvalue=0),
-    "largest Hessian eigenvalue at unit logit scale": lambda d: d.hessian_eigenvalue_unit_scale.isel(eigenvalue=0),
-    "effective dimension": lambda d: d.effective_dimension.isel(c=0),
-    "effective dimension at unit logit scale": lambda d: d.effective_dimension_unit_scale.isel(c=0),
-    "sharpness": lambda d: d.sharpness.sel(mode="plain").isel(radius=0),
-    "adaptive sharpness": lambda d: d.sharpness.sel(mode="adaptive").isel(radius=0),
-    "average-case sharpness": lambda d: d.average_sharpness.sel(mode="plain").isel(sigma=-1),
-    "lower bound of the basin's log-volume": lambda d: d.radial_log_volume_bound.isel(epsilon=0),
+class Measure(NamedTuple):
+    """A variable of the landscape, and what makes one number for each network of it or of its standard error."""
+
+    variable: str
+    one: Callable[[xr.DataArray], xr.DataArray] = lambda values: values
+
+
+MEASURES: Mapping[str, Measure] = {
+    "weight norm": Measure("weight_norm", lambda v: v.sel(component="total")),
+    "mean effective rank of the matrices": Measure("effective_rank", lambda v: v.mean("weight_matrix")),
+    "gradient norm": Measure("gradient_norm"),
+    "gradient noise scale": Measure("gradient_noise_scale"),
+    "norm of the update per step": Measure("update_norm", lambda v: v.sel(component="total") / v.step.diff("step")),
+    "train barrier to the checkpoint before": Measure("loss_barrier", lambda v: v.sel(split="train")),
+    "Hessian trace": Measure("hessian_trace"),
+    "Hessian trace at unit logit scale": Measure("hessian_trace_unit_scale"),
+    "largest Hessian eigenvalue": Measure("hessian_eigenvalue", lambda v: v.isel(eigenvalue=0)),
+    "largest Hessian eigenvalue at unit logit scale": Measure(
+        "hessian_eigenvalue_unit_scale", lambda v: v.isel(eigenvalue=0)
+    ),
+    "effective dimension": Measure("effective_dimension", lambda v: v.isel(c=0)),
+    "effective dimension at unit logit scale": Measure("effective_dimension_unit_scale", lambda v: v.isel(c=0)),
+    "sharpness": Measure("sharpness", lambda v: v.sel(mode="plain").isel(radius=0)),
+    "adaptive sharpness": Measure("sharpness", lambda v: v.sel(mode="adaptive").isel(radius=0)),
+    "average-case sharpness": Measure("average_sharpness", lambda v: v.sel(mode="plain").isel(sigma=-1)),
+    "lower bound of the basin's log-volume": Measure("radial_log_volume_bound", lambda v: v.isel(epsilon=0)),
 }
 FEWEST = 4  # checkpoints that a rank correlation needs
+WITH, WITHOUT = 0.8, 0.4  # rank correlations from which on a measure may move with the LLC, and below which it does not
+DRAWS = 400
+COVERAGE = (2.5, 97.5)  # percentiles
 
 
-def beside_llc(landscape: xr.Dataset, llc: xr.Dataset) -> xr.Dataset:
+def beside_llc(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0) -> xr.Dataset:
     """Rank correlation with the LLC and half-way step of each landscape measure, of one seed.
 
     Parameters
     ----------
-    landscape, llc : over `step`, of one seed; measures that the landscape lacks are left out.
+    landscape, llc : over `step`, of one seed; measures that the landscape lacks are left out. The standard errors of a
+        variable are in one of its name and `_se`.
+    seed : of the redrawn curves.
 
     Returns
     -------
-    Over `measure`, the LLC first: `at_peak` and `at_end`, `half_way_step`, `rank_correlation` (from -1 to 1) over
-    `checkpoints`; NaN where a measure has fewer than four of them, or does not change. Attribute `peak_step`.
+    Over `measure`, the LLC first: `at_peak` and `at_end`, `half_way_step`, `half_way_low` and `half_way_high`,
+    `rank_correlation` (from -1 to 1), `rank_correlation_low` and `rank_correlation_high`, over `checkpoints`; NaN where
+    a measure has fewer than four of them, or does not change. Attribute `peak_step`.
     """
     value = llc.llc.dropna("step")
     peak = int(value.step[value.argmax("step")]) if len(value) else 0
-    curves = {"LLC": value}
-    for name, curve in CURVES.items():
+    curves = {"LLC": (value, llc.get("llc_se"))}
+    for name, (variable, one) in MEASURES.items():
         try:
-            curves[name] = curve(landscape)
-        except (AttributeError, KeyError):  # a measure of another version, or of other settings
+            error = one(landscape[f"{variable}_se"]) if f"{variable}_se" in landscape else None
+            curves[name] = (one(landscape[variable]), error)
+        except KeyError:  # a measure of another version, or of other settings
             continue
-    rows = [_row(curve, value, peak) for curve in curves.values()]
-    columns = ("at_peak", "at_end", "half_way_step", "rank_correlation", "checkpoints")
-    table = {name: ("measure", np.array(column)) for name, column in zip(columns, zip(*rows, strict=True), strict=True)}
+    rows = []
+    for index, (values, error) in enumerate(curves.values()):
+        generator = np.random.default_rng([seed, index])
+        rows.append(_row(values, error, value, llc.get("llc_se"), peak, generator))
+    table = {name: ("measure", np.array([row[name] for row in rows])) for name in rows[0]}
     return xr.Dataset(table, {"measure": list(curves)}, {"peak_step": peak})
 
 
-def _row(curve: xr.DataArray, llc: xr.DataArray, peak: int) -> tuple[float, float, float, float, int]:
+def order(found: xr.Dataset) -> dict[str, str]:
+    """Of each measure of `beside_llc` whether it is half way `before` or `after` the LLC, or `not resolved`."""
+    own, words = found.sel(measure="LLC"), {}
+    for name in found.measure.values.tolist():
+        row = found.sel(measure=name)
+        if name == "LLC" or not np.isfinite(row.half_way_step):
+            continue
+        before, after = row.half_way_high < own.half_way_low, row.half_way_low > own.half_way_high
+        words[name] = "before" if before else "after" if after else "not resolved"
+    return words
+
+
+def groups(found: xr.Dataset) -> dict[str, list[str]]:
+    """Measures of `beside_llc` that move with the LLC, do not, and are half way before and after it, in order."""
+    measured = found.drop_sel(measure="LLC").dropna("measure", subset=["rank_correlation"]).sortby("half_way_step")
+    placed, names, size = order(found), measured.measure.values, abs(measured.rank_correlation.values)
+    return {
+        "move_with_it": [name for name in names[size >= WITH].tolist() if placed.get(name) == "not resolved"],
+        "do_not": names[size < WITHOUT].tolist(),
+        "half_way_before_it": [name for name in names.tolist() if placed.get(name) == "before"],
+        "half_way_after_it": [name for name in names.tolist() if placed.get(name) == "after"],
+    }
+
+
+def _row(
+    curve: xr.DataArray,
+    error: xr.DataArray | None,
+    llc: xr.DataArray,
+    llc_error: xr.DataArray | None,
+    peak: int,
+    generator: np.random.Generator,
+) -> dict[str, float]:
+    """The columns of `beside_llc` for one measure."""
     curve, llc = xr.align(curve.dropna("step"), llc, join="inner")
     curve, llc = (array.where(array.step >= peak, drop=True) for array in (curve, llc))
-    count = curve.sizes["step"]
-    if count < FEWEST:
-        return np.nan, np.nan, np.nan, np.nan, count
-    values = curve.values
-    moves = np.ptp(values) > 0
-    together = float(np.asarray(spearmanr(values, llc.values))[0]) if moves and np.ptp(llc.values) > 0 else np.nan
-    return values[0], values[-1], half_way(curve.step.values, values) if moves else np.nan, together, count
+    steps, values = curve.step.values, curve.values
+    columns = ("at_peak", "at_end", "half_way_step", "half_way_low", "half_way_high")
+    correlations = ("rank_correlation", "rank_correlation_low", "rank_correlation_high")
+    found = dict.fromkeys((*columns, *correlations), np.nan) | {"checkpoints": len(steps)}
+    if len(steps) < FEWEST:
+        return found
+    found |= {"at_peak": values[0], "at_end": values[-1]}
+    if np.ptp(values) == 0:
+        return found
+    noise, llc_noise = (_at(one, steps) for one in (error, llc_error))
+    drawn = _redrawn(values, noise, generator)
+    place = half_way(steps, values)
+    if np.isfinite(place):
+        low, high = np.nanpercentile([half_way(steps, one) for one in drawn], COVERAGE)
+        after = int(np.searchsorted(steps, place))
+        low, high = min(low, steps[max(after - 1, 0)]), max(high, steps[after])
+        found |= {"half_way_step": place, "half_way_low": low, "half_way_high": high}
+    if np.ptp(llc.values) > 0:
+        of_draws = _redrawn(llc.values, llc_noise, generator)
+        found["rank_correlation"] = float(_rank_correlation(values, llc.values))
+        low, high = np.nanpercentile(_rank_correlation(drawn, of_draws), COVERAGE)
+        found["rank_correlation_low"] = min(low, found["rank_correlation"])  # added noise takes from a correlation
+        found["rank_correlation_high"] = max(high, found["rank_correlation"])
+    return found
+
+
+def _at(error: xr.DataArray | None, steps: np.ndarray) -> np.ndarray:
+    """Standard errors at these steps, 0 where there are none."""
+    return np.zeros(len(steps)) if error is None else np.nan_to_num(error.sel(step=steps).values)
+
+
+def _redrawn(values: np.ndarray, noise: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Curves (draw, n) with normal noise, of the logarithm where all values are positive, so that they remain so."""
+    normal = generator.standard_normal((DRAWS, len(values)))
+    return values * np.exp(noise / values * normal) if (values > 0).all() else values + noise * normal
+
+
+def _rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Spearman's, of each pair of rows (..., n)."""
+    one, other = (ranks - ranks.mean(-1, keepdims=True) for ranks in (rankdata(v, axis=-1) for v in (first, second)))
+    with np.errstate(invalid="ignore"):  # a curve that does not change
+        return (one * other).sum(-1) / np.sqrt((one**2).sum(-1) * (other**2).sum(-1))
 
 
 def half_way(steps: np.ndarray, values: np.ndarray) -> float:

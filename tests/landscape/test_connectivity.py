@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from slt_grok import models
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.alignment import align
-from slt_grok.landscape.connectivity import barrier, barrier_matrix, matrix_points, neighbour_barriers
+from slt_grok.landscape.connectivity import barrier, barrier_matrix, matrix_points, matrix_seconds, neighbour_barriers
 from slt_grok.landscape.evaluation import Samples, losses_at, predicted_seconds, splits
 from slt_grok.models import planted
 from slt_grok.tasks import ModularTask
@@ -187,6 +187,8 @@ def test_what_it_costs_is_said_beforehand():
     counted_trajectory = replace(trajectory, network=Network(trajectory.network.module, trajectory.task, counting))
     assert predicted_seconds(counted_trajectory, 1000, splits(trajectory)) > 0
     assert counted <= 4  # a few calls tell
+    assert matrix_seconds(counted_trajectory, "seed", align="weights") > 0
+    assert counted <= 8
 
 
 def test_progress_counts_pairs():

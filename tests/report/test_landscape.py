@@ -9,32 +9,33 @@ STEPS = np.array([1, 10, 100, 1000, 10000])
 
 
 def datasets(seeds: int = 1) -> tuple[xr.Dataset, xr.Dataset]:
-    """The trace falls with the LLC and before it, the norm goes up and down."""
+    """The trace falls before the LLC, its largest eigenvalue with it, and the norm goes up and down."""
     over = np.ones((1, seeds))
+    llc = np.array([50.0, 40, 30, 20, 10])[:, None] * over
     coords = {"step": STEPS, "seed": np.arange(seeds)}
     landscape = xr.Dataset(
         {
             "weight_norm": (("step", "seed", "component"), (np.array([3.0, 5, 2, 5, 3])[:, None] * over)[..., None]),
             "hessian_trace": (("step", "seed"), np.array([100.0, 1, 0.9, 0.8, 0.7])[:, None] * over),
+            "hessian_eigenvalue": (("step", "seed", "eigenvalue"), llc[..., None] / 10),
         },
         {**coords, "component": ["total"]},
     )
-    llc = np.array([50.0, 40, 30, 20, 10])[:, None] * over
     return landscape, xr.Dataset({"llc": (("step", "seed"), llc)}, coords)
 
 
 def test_what_moves_with_the_llc_and_before_it() -> None:
     (text,) = sentences(*datasets())
-    assert "at least 0.8 in size): Hessian trace;" in text
+    assert "step not apart): largest Hessian eigenvalue;" in text  # the trace has the same ranks, but earlier
     assert "(below 0.4): weight norm." in text
-    assert text.endswith("half way before it: Hessian trace.")
+    assert text.endswith("Half way, with intervals apart, before it: Hessian trace; after it: none.")
     assert text.startswith("From the LLC's peak at step 1 to the end")
 
 
 def test_the_table_has_the_numbers() -> None:
     (table,) = tables(*datasets())
     rows = {row[0]: row for row in table.rows}
-    assert rows["Hessian trace"][1:4] == ["100", "0.7", "-99.3%"]
+    assert rows["Hessian trace"][1:4] == ["100", "0.7", "down 99.3%"]
     assert rows["Hessian trace"][5] == "+1.00"
     assert rows["weight norm"][5] == "+0.00"
     assert rows["LLC"][1:3] == ["50", "10"]

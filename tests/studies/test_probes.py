@@ -8,9 +8,13 @@ import pytest
 import torch
 
 import slt_grok
+from slt_grok.config import load_config
+from slt_grok.landscape.alignment import permute, random_permutations, unit_groups
 from slt_grok.landscape.curvature import curvature
 from slt_grok.landscape.objective import Objective
-from slt_grok.studies.run import measure_run
+from slt_grok.store import RunDirectory
+from slt_grok.studies.run import measure_run, run_study
+from tests.conftest import write_config
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +44,54 @@ def test_curvature_of_every_split_and_of_every_parameter(probed: Path) -> None:
     np.testing.assert_allclose(largest, alone.values[: largest.size], rtol=5e-3)
 
 
-def test_barriers_between_all_checkpoints_and_along_curves(probed: Path) -> None:
-    found = slt_grok.load(probed)["connectivity"].to_dataset().isel(seed=0)
+def test_barriers_between_all_checkpoints(probed: Path) -> None:
+    trees = slt_grok.load(probed)
+    found = trees["connectivity"].to_dataset().isel(seed=0)
     matrix = found.barrier_between.sel(split="train").values
     np.testing.assert_array_equal(matrix, matrix.T)
     assert (np.diag(matrix) == 0).all()
-    assert np.isfinite(found.curve_barrier.isel(step=-1)).all()
-    assert float(found.curve_bend.isel(step=-1)) == 0  # from the last checkpoint to itself
+    assert "curve_loss" not in found  # no milestone before the last checkpoint
+    assert "connectivity@seeds" not in trees  # a single one
+
+
+@pytest.fixture(scope="module")
+def two_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seeds, the second one the first with its neurons in another order; the first checkpoint is a milestone."""
+    folder = tmp_path_factory.mktemp("two_seeds")
+    changes = (("seeds", [0, 1]), ("transitions", {"train_threshold": 0.01, "test_threshold": 0.99}))
+    unwanted = (("llc", None), ("landscape", None), ("circuits", None))
+    config = write_config(folder / "two.yaml", *changes, *unwanted, ("connectivity", {"updates": 30, "rows": 16}))
+    run_study(load_config(config), folder / "run")
+    run = RunDirectory(folder / "run")
+    shapes = slt_grok.trajectory(run.path).network.shapes
+    groups = unit_groups(slt_grok.trajectory(run.path).network.module)
+    for step in run.steps:
+        state = run.read_checkpoint(step, shapes)
+        first = {name: tensor[0] for name, tensor in state.items()}
+        other = permute(first, groups, random_permutations(first, groups, seed=0))
+        run.write_checkpoint(step, {name: torch.stack([tensor, other[name]]) for name, tensor in first.items()})
+    measure_run(run.path, only=["connectivity"])
+    return run.path
+
+
+def test_the_same_network_with_other_neurons_has_no_barrier_after_alignment(two_seeds: Path) -> None:
+    found = slt_grok.load(two_seeds)["connectivity@seeds"].to_dataset().sel(seed=0, seed_other=1)
+    assert float(found.barrier_between.isel(step=-1).sel(split="train")) > 1e-2  # on the test set all is guessing
+    np.testing.assert_allclose(found.barrier_aligned, 0, atol=1e-6)
+    assert (two_seeds / "figures" / "seed_barriers.png").is_file()
+
+
+def test_line_and_curve_have_the_same_ends(two_seeds: Path) -> None:
+    trees = slt_grok.load(two_seeds)
+    found, training = trees["connectivity"].to_dataset(), trees["training"].to_dataset()
+    at = found.isel(step=0)
+    np.testing.assert_allclose(at.line_loss.isel(position=[0, -1]), at.curve_loss.isel(position=[0, -1]), rtol=1e-6)
+    last = training.train_loss.isel(step=-1).sel(seed=0)
+    np.testing.assert_allclose(at.line_loss.sel(split="train", position=1), last, rtol=1e-4)
+    assert (at.curve_bend > 0).all()
+    assert np.isnan(found.curve_loss.isel(step=slice(1, None))).all()  # a single milestone before the last checkpoint
+    np.testing.assert_allclose(*at.line_barrier.transpose("seed", ...), atol=1e-6)  # of both seeds the same
+    assert (two_seeds / "figures" / "mode_connectivity_seed1.png").is_file()
 
 
 def test_the_path_starts_its_plane_at_the_last_checkpoint(probed: Path) -> None:

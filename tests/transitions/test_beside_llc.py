@@ -57,3 +57,33 @@ def test_the_llc_is_half_way_from_its_peak_on() -> None:
     """16 to 2 by halves, each over a decade of 1 + step from 10 on: the middle is at 10^2.5."""
     found = beside_llc(*datasets(np.ones(5), np.ones(5)))
     assert float(found.half_way_step.sel(measure="LLC")) == pytest.approx(10**2.5 - 1)
+
+
+def test_without_errors_the_interval_is_that_of_the_checkpoints() -> None:
+    found = beside_llc(*datasets(np.array([90.0, 9, 5, 4, 3]), np.ones(5)))
+    llc, norm = (found.sel(measure=name) for name in ("LLC", "weight norm"))
+    assert (float(llc.half_way_low), float(llc.half_way_high)) == (99, 999)  # half way at 10^2.5 - 1
+    assert (float(norm.half_way_low), float(norm.half_way_high)) == (9, 99)  # sqrt(27) is between 9 and 5
+    assert float(norm.rank_correlation_low) == float(norm.rank_correlation_high) == 1
+
+
+def test_the_interval_carries_the_error() -> None:
+    """A straight line with an error at its last place alone: half way moves by half that error over the slope."""
+    x = np.linspace(0, 5, 401)
+    steps, line, error = np.expm1(x), 2.5 - x, np.where(x == 5, 0.4, 0)
+    data = {"hessian_trace": ("step", line), "hessian_trace_se": ("step", error)}
+    landscape = xr.Dataset(data, {"step": steps})
+    found = beside_llc(landscape, xr.Dataset({"llc": ("step", 10 - x)}, {"step": steps})).sel(measure="Hessian trace")
+    assert float(np.log1p(found.half_way_step)) == pytest.approx(2.5)
+    for end, sign in ((found.half_way_low, -1), (found.half_way_high, 1)):
+        assert float(np.log1p(end)) - 2.5 == pytest.approx(sign * 1.96 * 0.4 / 2, rel=0.25)  # of 400 draws
+    assert float(found.rank_correlation) == pytest.approx(1)
+
+
+def test_noise_as_large_as_the_change_leaves_no_rank_correlation() -> None:
+    landscape, llc = datasets(np.ones(5), np.array([1.0, 2, 3, 4, 5]))
+    landscape["hessian_trace_se"] = 50 + 0 * landscape.hessian_trace
+    found = beside_llc(landscape, llc).sel(measure="Hessian trace")
+    assert float(found.rank_correlation) == pytest.approx(-1)
+    assert float(found.rank_correlation_low) < -0.7
+    assert float(found.rank_correlation_high) > 0.7
