@@ -40,11 +40,8 @@ MEASURES: Mapping[str, Measure] = {
     "norm of the update per step": Measure("update_norm", lambda v: v.sel(component="total") / v.step.diff("step")),
     "train barrier to the checkpoint before": Measure("loss_barrier", lambda v: v.sel(split="train")),
     "Hessian trace": Measure("hessian_trace"),
-    "Hessian trace at unit logit scale": Measure("hessian_trace_unit_scale"),
+    "Gauss-Newton trace at unit logit scale": Measure("gauss_newton_trace_unit_scale"),
     "largest Hessian eigenvalue": Measure("hessian_eigenvalue", lambda v: v.isel(eigenvalue=0)),
-    "largest Hessian eigenvalue at unit logit scale": Measure(
-        "hessian_eigenvalue_unit_scale", lambda v: v.isel(eigenvalue=0)
-    ),
     "effective dimension": Measure("effective_dimension", lambda v: v.isel(c=0)),
     "effective dimension at unit logit scale": Measure("effective_dimension_unit_scale", lambda v: v.isel(c=0)),
     "sharpness": Measure("sharpness", lambda v: v.sel(mode="plain").isel(radius=0)),
