@@ -203,8 +203,9 @@ def landscape(dataset: xr.Dataset, llc: xr.Dataset | None, folder: Path) -> list
             f"The loss landscape along training{note}: weight norm, ranks of the weight matrices (mean), trace and top "
             "eigenvalue of the Hessian of the train loss, trace of the Gauss-Newton matrix at unit logit scale (logits "
             "divided by their standard deviation) and its effective dimension (sum of h / (h + c) over its "
-            "eigenvalues) at both scales, sharpness at one radius (adaptive: in units of each weight), and a lower bound of the basin's log-volume from 8 "
-            "random directions, which in so many dimensions is far below it. Bands are 95% intervals."
+            "eigenvalues) at both scales, sharpness at one radius (adaptive: in units of each weight), and a lower "
+            "bound of the basin's log-volume from 8 random directions, which in so many dimensions is far below it. "
+            "Bands are 95% intervals."
         )
 
     def draw(one: xr.Dataset, seed: int | None) -> Figure:
