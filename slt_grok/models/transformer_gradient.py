@@ -24,7 +24,7 @@ from torch.nn.functional import embedding_bag, pad
 
 Activation = Callable[[Tensor], Tensor]
 
-PIECE = 1024  # pairs whose neurons are computed together, so that they stay in a core's cache
+PIECE = 2048  # pairs whose neurons are computed together, so that they stay in a core's cache
 LINE = 16  # float32 numbers of a cache line: the rows of the tables are multiples of it
 
 
@@ -95,7 +95,7 @@ def _gradients(
 def tables(weights: Mapping[str, Tensor], attention_rate: float, equals: bool) -> Tables:
     """The tables of N networks; `equals` where the last token is '=', not b."""
     w = weights
-    p, d_mlp, d_head = w["W_U"].shape[-1], w["W_in"].shape[-1], w["W_Q"].shape[-1]
+    p, d_head = w["W_U"].shape[-1], w["W_Q"].shape[-1]
     number, position = w["W_E"][:, :p], w["W_pos"]
     last = (w["W_E"][:, p:] if equals else number) + position[:, -1:]
     # keys and values relative to those of '=', whose score is 0 then
@@ -107,15 +107,14 @@ def tables(weights: Mapping[str, Tensor], attention_rate: float, equals: bool) -
     to_a, to_b = key[:, :, :p] + key[:, :, p : p + 1], key[:, :, :p] + key[:, :, p + 1 :]
     scores = [(query @ to_a.mT).flatten(2).mT, ((query @ to_b.mT)[:, :, 0] if equals else (query * to_b).sum(-1)).mT]
 
-    spare = -(d_mlp + p) % LINE
-    maps = torch.cat([w["W_in"], pad(w["W_U"], (0, spare))], -1)
-    bias = torch.cat([w["b_in"][:, None], pad(w["b_out"][:, None] @ w["W_U"], (0, spare))], -1)
-    through = w["W_O"] @ maps[:, None]  # (N, head, d_head, columns)
-    base = last @ maps + bias
+    unembedding = pad(w["W_U"], (0, -p % LINE))
+    maps = torch.cat([w["W_in"], unembedding], -1)
+    through = (w["W_O"].flatten(1, 2) @ maps).unflatten(1, (-1, d_head))  # (N, head, d_head, columns)
+    base = last @ maps + torch.cat([w["b_in"][:, None], w["b_out"][:, None] @ unembedding], -1)
     if equals:
         total = attention_rate + 3 * (1 - attention_rate)
         base = base + total * (last[:, None] @ w["W_V"] @ through).sum(1)
-    return Tables(streams @ w["W_V"] @ through, base, scores, w["W_out"] @ w["W_U"])
+    return Tables(streams @ w["W_V"] @ through, base, scores, w["W_out"] @ unembedding)
 
 
 def patterns(scores: list[Tensor], pairs: Tensor, attention_rate: float, equals: bool) -> Tensor:
@@ -135,38 +134,34 @@ def through_neurons(
     """Losses (N,), and their gradients by the first four arguments, which are those of `Tables` and `patterns`."""
     networks, n = labels.shape
     _, n_heads, length, columns = rows.shape
-    d_mlp, p = readout.shape[1:]
+    d_mlp, p = readout.shape[1], length - 2
     heads = torch.arange(networks * n_heads, device=rows.device).view(networks, 1, 1, n_heads)
     bags = (heads * length + pairs[..., None]).flatten(2)  # rows of the table, (N, n, 2 head)
-    positions = rows[:, :, p:].transpose(1, 2).flatten(1, 2)
     table = rows.reshape(-1, columns)
-    d_columns, d_pattern = rows.new_empty(networks, n, columns), torch.empty_like(pattern)
-    d_columns[..., d_mlp + p :] = 0
+    positions = rows[:, :, p:].transpose(1, 2).flatten(1, 2)
+    d_columns, d_pattern = rows.new_zeros(networks, n, columns), torch.empty_like(pattern)
     d_readout = torch.zeros_like(readout)
     losses = torch.zeros(networks, dtype=torch.float64, device=rows.device)
     for start in range(0, n, PIECE):
         some = slice(start, start + PIECE)
-        share = pattern[:, some].reshape(-1, 2 * n_heads).requires_grad_()
-        with torch.enable_grad():
-            sums = embedding_bag(bags[:, some].reshape(share.shape), table, mode="sum", per_sample_weights=share)
-        out = sums.detach().view(networks, -1, columns)
+        members, weights = bags[:, some].flatten(0, 1), pattern[:, some].flatten(0, 1)
+        out = embedding_bag(members, table, mode="sum", per_sample_weights=weights).view(networks, -1, columns)
         out.baddbmm_(pattern[:, some], positions)
         out += base if base.shape[1] == 1 else _look_up(base, pairs[:, some, 1])
-        pre, direct, _ = out.split([d_mlp, p, columns - d_mlp - p], -1)
-        pre = pre.detach().requires_grad_()
+        pre, direct = out[..., :d_mlp].requires_grad_(), out[..., d_mlp:]
         with torch.enable_grad():
             post = activation(pre)
         neurons = post.detach()
-        loss, d_logits = _cross_entropy(torch.baddbmm(direct, neurons, readout), labels[:, some], n)
-        losses += loss
-        d_readout.baddbmm_(neurons.mT, d_logits)
+        logits = torch.baddbmm(direct, neurons, readout)
         d_out = d_columns[:, some]
-        d_out[..., d_mlp : d_mlp + p] = d_logits
+        d_logits = d_out[..., d_mlp:]
+        losses += _cross_entropy(logits[..., :p], labels[:, some], n, d_logits[..., :p])
+        d_readout.baddbmm_(neurons.mT, d_logits)
         d_out[..., :d_mlp] = torch.autograd.grad(post, pre, d_logits @ readout.mT)[0]
-        (d_share,) = torch.autograd.grad(sums, share, d_out.reshape(sums.shape))
-        d_pattern[:, some] = d_share.view(networks, -1, 2 * n_heads).baddbmm_(d_out, positions.mT)
+        d_weights = _dots(d_out.flatten(0, 1), table, members).view(networks, -1, 2 * n_heads)
+        d_pattern[:, some] = d_weights.baddbmm_(d_out, positions.mT)
     d_rows = _sum_by_token(d_columns, pattern, pairs, length)
-    d_rows[:, :, p:] = (pattern.mT @ d_columns).view(networks, 2, n_heads, columns).transpose(1, 2)
+    d_rows[:, :, p:] = (pattern.mT @ d_columns).unflatten(1, (2, n_heads)).transpose(1, 2)
     if base.shape[1] == 1:
         d_base = d_columns.sum(1, keepdim=True)
     else:
@@ -174,17 +169,17 @@ def through_neurons(
     return losses, (d_rows, d_base, d_pattern, d_readout)
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Sums over the samples of the losses / n, in float64, and the gradients by the logits (N, samples, p)."""
+def _cross_entropy(logits: Tensor, labels: Tensor, n: int, d_logits: Tensor) -> Tensor:
+    """Sums over the samples of the losses / n, in float64; their gradients go to `d_logits` (N, samples, p)."""
     z = logits.double()
     z -= z.amax(-1, keepdim=True)
     answer = labels[..., None]
     right = z.gather(-1, answer)
-    z.exp_()
-    total = z.sum(-1, keepdim=True)
-    z /= total
-    z.scatter_add_(-1, answer, torch.full_like(right, -1))
-    return (total.log() - right).sum((1, 2)) / n, (z / n).to(logits.dtype)
+    total = z.exp_().sum(-1, keepdim=True)
+    z /= n * total
+    z.scatter_add_(-1, answer, torch.full_like(right, -1 / n))
+    d_logits.copy_(z)
+    return (total.log() - right).sum((1, 2)) / n
 
 
 def _sum_by_token(columns: Tensor, weights: Tensor, tokens: Tensor, length: int) -> Tensor:
@@ -206,6 +201,15 @@ def _sum_by_token(columns: Tensor, weights: Tensor, tokens: Tensor, length: int)
         per_sample_weights=shares.gather(-1, order).flatten(),
     )  # fmt: skip
     return sums.view(networks, n_heads, length, -1)
+
+
+def _dots(columns: Tensor, table: Tensor, rows: Tensor) -> Tensor:
+    """columns[i] . table[rows[i, j]], the gradient of a bag by its weights: (samples, j)."""
+    size = rows.shape[1]
+    offsets = torch.arange(0, rows.numel(), size, device=rows.device)
+    bags = torch.arange(len(rows), device=rows.device).repeat_interleave(size)
+    backward = torch.ops.aten._embedding_bag_per_sample_weights_backward
+    return backward(columns, table, rows.flatten(), offsets, bags, 0).view(rows.shape)
 
 
 def _look_up(tables: Tensor, rows: Tensor) -> Tensor:
