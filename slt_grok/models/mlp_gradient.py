@@ -67,7 +67,7 @@ def loss_and_gradients(
         add(embedding, by_table, stack[weights].mT)
         add(weights, stack[embedding].mT, by_table)
     by_bias = by_tables[0].sum(1)  # every pair has one left token
-    gradients |= {name: by_bias for name in biases}
+    gradients |= dict.fromkeys(biases, by_bias)
     if "W_U" in wanted:
         gradients["W_U"] = torch.bmm(post.mT, by_logits.mT)
     if "b_U" in wanted:

@@ -120,7 +120,7 @@ def test_cross_entropy_of_samples_that_are_won_or_lost_by_far():
     for i, margin in enumerate(margins.double()):
         loss, gradient = mean_cross_entropy(logits[..., i : i + 1].clone(), torch.zeros(1, 1, dtype=torch.int64))
         torch.testing.assert_close(loss[0], torch.logaddexp(-margin, ZERO), rtol=1e-5, atol=0)
-        by_hand = torch.tensor([-1.0, 1.0]) * (-margin).sigmoid()
+        by_hand = torch.stack([-(-margin).sigmoid(), (-margin).sigmoid()])
         torch.testing.assert_close(gradient[0, :, 0].double(), by_hand, rtol=1e-5, atol=0)
     loss, gradient = mean_cross_entropy(logits, torch.zeros(1, 9, dtype=torch.int64))
     right = torch.logaddexp(-margins.double(), ZERO).mean()
