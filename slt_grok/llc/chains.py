@@ -8,7 +8,7 @@ them. Chains never share a minibatch.
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -215,9 +215,12 @@ def _run_in_threads(
         with ThreadPoolExecutor(workers, "chains", torch.set_num_threads, (threads // workers,)) as pool:
             futures = [pool.submit(run, rows) for rows in batches]
             try:
-                return [future.result() for future in futures]
+                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             finally:
                 stop.set()  # after an error or an interrupt nobody waits for the other chains
+            for future in done:
+                future.result()
+            return [future.result() for future in futures]
     finally:
         torch.set_num_threads(threads)
 
