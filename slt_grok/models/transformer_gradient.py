@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, pad
 
+from slt_grok.models.backward import ACTIVATION_BACKWARD, mean_cross_entropy
+
 Activation = Callable[[Tensor], Tensor]
 
 PIECE = 2048  # pairs whose neurons are computed together, so that they stay in a core's cache
@@ -85,7 +87,9 @@ def _gradients(
         found = tables(weights, attention_rate, equals)
         pattern = patterns(found.scores, pairs, attention_rate, equals)
     values = [found.rows, found.base, pattern, found.readout]
-    losses, gradients = through_neurons(*(value.detach() for value in values), pairs, labels, activation)
+    losses, gradients = through_neurons(
+        found.rows.detach(), found.base.detach(), pattern.detach(), found.readout.detach(), pairs, labels, activation
+    )
     used = [(value, gradient) for value, gradient in zip(values, gradients, strict=True) if value.requires_grad]
     values, gradients = zip(*used, strict=True)
     leaves = [weights[name] for name in wanted]
@@ -102,19 +106,23 @@ def tables(weights: Mapping[str, Tensor], attention_rate: float, equals: bool) -
     offsets = position[:, :2] - last if equals else position
     streams = torch.cat([number, offsets], 1)[:, None]
 
-    key = streams @ w["W_K"]  # (N, head, p + 2, d_head)
-    query = last[:, None] @ w["W_Q"] / d_head**0.5
-    to_a, to_b = key[:, :, :p] + key[:, :, p : p + 1], key[:, :, :p] + key[:, :, p + 1 :]
-    scores = [(query @ to_a.mT).flatten(2).mT, ((query @ to_b.mT)[:, :, 0] if equals else (query * to_b).sum(-1)).mT]
+    query = last[:, None] @ w["W_Q"] / d_head**0.5  # (N, head, 1 or p, d_head)
+    if equals:
+        by_row = (query @ w["W_K"].mT @ streams.mT)[:, :, 0]
+        scores = [(by_row[..., :p] + by_row[..., p + k, None]).mT for k in range(2)]
+    else:
+        key = streams @ w["W_K"]
+        to_a, to_b = (key[:, :, :p] + key[:, :, p + k, None] for k in range(2))
+        scores = [(query @ to_a.mT).flatten(2).mT, (query * to_b).sum(-1).mT]
 
-    unembedding = pad(w["W_U"], (0, -p % LINE))
+    unembedding = pad(w["W_U"], (0, -(w["W_in"].shape[-1] + p) % LINE))
     maps = torch.cat([w["W_in"], unembedding], -1)
     through = (w["W_O"].flatten(1, 2) @ maps).unflatten(1, (-1, d_head))  # (N, head, d_head, columns)
     base = last @ maps + torch.cat([w["b_in"][:, None], w["b_out"][:, None] @ unembedding], -1)
     if equals:
         total = attention_rate + 3 * (1 - attention_rate)
         base = base + total * (last[:, None] @ w["W_V"] @ through).sum(1)
-    return Tables(streams @ w["W_V"] @ through, base, scores, w["W_out"] @ unembedding)
+    return Tables(streams @ w["W_V"] @ through, base, scores, w["W_out"] @ w["W_U"])
 
 
 def patterns(scores: list[Tensor], pairs: Tensor, attention_rate: float, equals: bool) -> Tensor:
@@ -134,9 +142,9 @@ def through_neurons(
     """Losses (N,), and their gradients by the first four arguments, which are those of `Tables` and `patterns`."""
     networks, n = labels.shape
     _, n_heads, length, columns = rows.shape
-    d_mlp, p = readout.shape[1], length - 2
+    d_mlp, p = readout.shape[1:]
     heads = torch.arange(networks * n_heads, device=rows.device).view(networks, 1, 1, n_heads)
-    bags = (heads * length + pairs[..., None]).flatten(2)  # rows of the table, (N, n, 2 head)
+    members = (heads * length + pairs[..., None]).flatten(2)  # rows of the table, (N, n, 2 head)
     table = rows.reshape(-1, columns)
     positions = rows[:, :, p:].transpose(1, 2).flatten(1, 2)
     d_columns, d_pattern = rows.new_zeros(networks, n, columns), torch.empty_like(pattern)
@@ -144,21 +152,21 @@ def through_neurons(
     losses = torch.zeros(networks, dtype=torch.float64, device=rows.device)
     for start in range(0, n, PIECE):
         some = slice(start, start + PIECE)
-        members, weights = bags[:, some].flatten(0, 1), pattern[:, some].flatten(0, 1)
-        out = embedding_bag(members, table, mode="sum", per_sample_weights=weights).view(networks, -1, columns)
+        bags, weights = members[:, some].flatten(0, 1), pattern[:, some].flatten(0, 1)
+        out = embedding_bag(bags, table, mode="sum", per_sample_weights=weights).view(networks, -1, columns)
         out.baddbmm_(pattern[:, some], positions)
         out += base if base.shape[1] == 1 else _look_up(base, pairs[:, some, 1])
-        pre, direct = out[..., :d_mlp].requires_grad_(), out[..., d_mlp:]
-        with torch.enable_grad():
-            post = activation(pre)
-        neurons = post.detach()
-        logits = torch.baddbmm(direct, neurons, readout)
+        pre, direct, _ = out.split([d_mlp, p, columns - d_mlp - p], -1)
+        post = activation(pre)
+        loss, d_logits = mean_cross_entropy(torch.baddbmm(direct.mT, readout.mT, post.mT), labels[:, some])
+        share = out.shape[1] / n
+        losses += share * loss
+        d_logits = d_logits.mul_(share).mT
+        d_readout.baddbmm_(post.mT, d_logits)
         d_out = d_columns[:, some]
-        d_logits = d_out[..., d_mlp:]
-        losses += _cross_entropy(logits[..., :p], labels[:, some], n, d_logits[..., :p])
-        d_readout.baddbmm_(neurons.mT, d_logits)
-        d_out[..., :d_mlp] = torch.autograd.grad(post, pre, d_logits @ readout.mT)[0]
-        d_weights = _dots(d_out.flatten(0, 1), table, members).view(networks, -1, 2 * n_heads)
+        d_out[..., :d_mlp] = ACTIVATION_BACKWARD[activation](d_logits @ readout.mT, pre)
+        d_out[..., d_mlp : d_mlp + p] = d_logits
+        d_weights = _dots(d_out.flatten(0, 1), table, bags).view(networks, -1, 2 * n_heads)
         d_pattern[:, some] = d_weights.baddbmm_(d_out, positions.mT)
     d_rows = _sum_by_token(d_columns, pattern, pairs, length)
     d_rows[:, :, p:] = (pattern.mT @ d_columns).unflatten(1, (2, n_heads)).transpose(1, 2)
@@ -167,19 +175,6 @@ def through_neurons(
     else:
         d_base = _sum_by_token(d_columns, torch.ones_like(pattern[..., :1]), pairs[..., 1:], p)[:, 0]
     return losses, (d_rows, d_base, d_pattern, d_readout)
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor, n: int, d_logits: Tensor) -> Tensor:
-    """Sums over the samples of the losses / n, in float64; their gradients go to `d_logits` (N, samples, p)."""
-    z = logits.double()
-    z -= z.amax(-1, keepdim=True)
-    answer = labels[..., None]
-    right = z.gather(-1, answer)
-    total = z.exp_().sum(-1, keepdim=True)
-    z /= n * total
-    z.scatter_add_(-1, answer, torch.full_like(right, -1 / n))
-    d_logits.copy_(z)
-    return (total.log() - right).sum((1, 2)) / n
 
 
 def _sum_by_token(columns: Tensor, weights: Tensor, tokens: Tensor, length: int) -> Tensor:
