@@ -147,8 +147,9 @@ def through_neurons(
     members = (heads * length + pairs[..., None]).flatten(2)  # rows of the table, (N, n, 2 head)
     table = rows.reshape(-1, columns)
     positions = rows[:, :, p:].transpose(1, 2).flatten(1, 2)
-    d_columns, d_pattern = rows.new_zeros(networks, n, columns), torch.empty_like(pattern)
-    d_readout = torch.zeros_like(readout)
+    d_columns, d_pattern = rows.new_empty(networks, n, columns), torch.empty_like(pattern)
+    d_columns[..., d_mlp + p :] = 0
+    d_readout = torch.zeros_like(readout.mT, memory_format=torch.contiguous_format)
     losses = torch.zeros(networks, dtype=torch.float64, device=rows.device)
     for start in range(0, n, PIECE):
         some = slice(start, start + PIECE)
@@ -161,11 +162,11 @@ def through_neurons(
         loss, d_logits = mean_cross_entropy(torch.baddbmm(direct.mT, readout.mT, post.mT), labels[:, some])
         share = out.shape[1] / n
         losses += share * loss
-        d_logits = d_logits.mul_(share).mT
-        d_readout.baddbmm_(post.mT, d_logits)
+        d_logits *= share
+        d_readout.baddbmm_(d_logits, post)
         d_out = d_columns[:, some]
-        d_out[..., :d_mlp] = ACTIVATION_BACKWARD[activation](d_logits @ readout.mT, pre)
-        d_out[..., d_mlp : d_mlp + p] = d_logits
+        d_out[..., :d_mlp] = ACTIVATION_BACKWARD[activation](d_logits.mT @ readout.mT, pre)
+        d_out[..., d_mlp : d_mlp + p] = d_logits.mT
         d_weights = _dots(d_out.flatten(0, 1), table, bags).view(networks, -1, 2 * n_heads)
         d_pattern[:, some] = d_weights.baddbmm_(d_out, positions.mT)
     d_rows = _sum_by_token(d_columns, pattern, pairs, length)
@@ -174,7 +175,7 @@ def through_neurons(
         d_base = d_columns.sum(1, keepdim=True)
     else:
         d_base = _sum_by_token(d_columns, torch.ones_like(pattern[..., :1]), pairs[..., 1:], p)[:, 0]
-    return losses, (d_rows, d_base, d_pattern, d_readout)
+    return losses, (d_rows, d_base, d_pattern, d_readout.mT)
 
 
 def _sum_by_token(columns: Tensor, weights: Tensor, tokens: Tensor, length: int) -> Tensor:
