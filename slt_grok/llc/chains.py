@@ -1,11 +1,14 @@
-"""Many chains at once: checkpoints x temperatures x chains as one batch of flat coordinates.
+"""Many chains at once: checkpoints x temperatures x chains as batches of flat coordinates.
 
 Every chain has random streams of its own, spawned from its checkpoint's coordinates and its own number, so that an
-estimate depends neither on the other checkpoints nor on how many chains fit into memory together. Chains never share a
-minibatch.
+estimate depends neither on the other checkpoints nor on which chains make a batch, nor on how many threads work on
+them. Chains never share a minibatch.
 """
 
+import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -21,7 +24,9 @@ from slt_grok.llc.subspaces import Subspace
 from slt_grok.training.minibatches import Minibatches
 from slt_grok.trajectories import Network
 
-WORKING_MEMORY = 1 << 30  # bytes that one batch of chains may take
+WORKING_MEMORY = 1 << 30  # bytes that chains may take together
+LARGEST_BATCH = 32 << 20  # bytes of one batch of chains: what it touches in an update stays near a core,
+SMALLEST_BATCH = 4 << 20  # and under this each operation costs more to start than to do
 LOOKS = 32  # draws of a chain at which distance and virial are taken
 PROBES = 4  # and the acceptance of a MALA proposal
 
@@ -145,7 +150,9 @@ class BatchLoss:
         """On the next batch."""
         if self.minibatches is not None:
             rows = self.minibatches.rows(self.calls)
-            self.data, self.own_data = (self.sampling.inputs[rows], self.sampling.targets[rows]), True
+            flat = rows.flatten()  # by whole rows, which is faster than an index of two dimensions
+            inputs, targets = self.sampling.inputs.index_select(0, flat), self.sampling.targets.index_select(0, flat)
+            self.data, self.own_data = (inputs.unflatten(0, rows.shape), targets.unflatten(0, rows.shape)), True
         self.calls += 1
         return self.again(position)
 
@@ -175,12 +182,47 @@ def run_chains(
     """
     for observer in observers:
         observer.begin(starts)
-    size = max(1, WORKING_MEMORY // _chain_bytes(sampling, starts.rows(slice(0, 1))))
-    total = len(starts.streams)
-    pieces = [
-        _run_batch(sampling, starts, slice(i, min(i + size, total)), on_steps, observers) for i in range(0, total, size)
-    ]
+    total, bytes_each = len(starts.streams), _chain_bytes(sampling, starts.rows(slice(0, 1)))
+    threads = torch.get_num_threads()
+    largest, smallest = (max(1, min(size, WORKING_MEMORY) // bytes_each) for size in (LARGEST_BATCH, SMALLEST_BATCH))
+    size = min(largest, max(smallest, math.ceil(total / threads)))
+    batches = [slice(i, min(i + size, total)) for i in range(0, total, size)]
+    workers = min(threads, len(batches), max(1, WORKING_MEMORY // (size * bytes_each)))
+    if workers == 1 or observers:  # observers see the chains in their order
+        pieces = [_run_batch(sampling, starts, rows, on_steps, observers) for rows in batches]
+    else:
+        pieces = _run_in_threads(sampling, starts, batches, on_steps, workers)
     return Chains(*(torch.cat(piece) for piece in zip(*pieces, strict=True)))
+
+
+def _run_in_threads(
+    sampling: Sampling, starts: Starts, batches: Sequence[slice], on_steps: Callable[[int, float], None], workers: int
+) -> list[Chains]:
+    """Batches side by side: threads that share one operation would wait for each other after each."""
+    lock, stop, threads = threading.Lock(), threading.Event(), torch.get_num_threads()
+
+    def report(steps: int, loss: float) -> None:
+        if stop.is_set():
+            raise InterruptedError
+        with lock:
+            on_steps(steps, loss)
+
+    def run(rows: slice) -> Chains:
+        own = replace(sampling, network=replace(sampling.network))  # a call puts its parameters into the module
+        return _run_batch(own, starts, rows, report, ())
+
+    try:
+        with ThreadPoolExecutor(workers, "chains", torch.set_num_threads, (threads // workers,)) as pool:
+            futures = [pool.submit(run, rows) for rows in batches]
+            try:
+                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                stop.set()  # after an error or an interrupt nobody waits for the other chains
+            for future in done:
+                future.result()
+            return [future.result() for future in futures]
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _run_batch(

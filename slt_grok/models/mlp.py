@@ -5,7 +5,7 @@ maps whose outputs add up, is its model delta and the network of the grokking no
 have a bias each.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding as look_up
 
 from slt_grok.errors import SltGrokError
+from slt_grok.models.mlp_gradient import loss_and_gradients
 from slt_grok.models.sites import At, ModularNetwork, activation_function, passthrough
 
 
@@ -90,6 +91,13 @@ class EmbeddingMLP(ModularNetwork):
         pre = at("neurons_pre", halves[0] + halves[1] + sum(getattr(self, name) for name in self.biases))
         logits = at("neurons_post", self.activation(pre)) @ self.W_U
         return at("logits", logits + self.b_U if "b_U" in self._parameters else logits)
+
+    def stacked_gradients(
+        self, stack: Mapping[str, Tensor], pairs: Tensor, labels: Tensor, own_data: bool, wanted: Collection[str]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `slt_grok.models.network.BringsGradient`."""
+        sides = [(self.embeddings[i % len(self.embeddings)], self.inputs[i % len(self.inputs)]) for i in range(2)]
+        return loss_and_gradients(stack, pairs, labels, own_data, wanted, sides, self.biases, self.activation)
 
     def token_roles(self) -> Mapping[str, tuple[str, int]]:
         """The input tokens are rows of the embeddings, the answers columns of W_U and entries of b_U."""

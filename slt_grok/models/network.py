@@ -7,7 +7,7 @@ Everything that can be computed for many networks at once goes through `torch.fu
 from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,26 @@ Call = Callable[[nn.Module, dict[str, Any], tuple[Any, ...], dict[str, Any]], Te
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """-log softmax(logits)[label] for each sample, in nats: logits (n, classes), labels (n,) -> (n,)."""
     return nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+@runtime_checkable
+class BringsGradient(Protocol):
+    """A model with a gradient of the mean cross-entropy for a whole stack.
+
+    Only its own class counts: a class derived from it may have another forward.
+    """
+
+    def stacked_gradients(
+        self, stack: Parameters, pairs: Tensor, labels: Tensor, own_data: bool, wanted: Collection[str]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean losses (N,) of N networks in float64, and their gradients by the parameters that are wanted.
+
+        Parameters
+        ----------
+        stack : all parameters by name, (N, ...).
+        pairs, labels : (n, 2) and (n,), or with `own_data` (N, n, 2) and (N, n).
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -83,7 +103,14 @@ class Network:
     def stacked_loss_and_gradient(
         self, stack: Parameters, inputs: Tensor, targets: Tensor, own_data: bool, wanted: Collection[str]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """As `stacked_mean_loss`, with each network's gradient (N, ...) by the parameters that are wanted."""
+        """As `stacked_mean_loss`, with each network's gradient (N, ...) by the parameters that are wanted.
+
+        A model that brings its own gradient (`BringsGradient`) computes it; else, and under an intervention or another
+        loss, it is automatic differentiation, which that gradient is tested against.
+        """
+        module, plain = self.module, self.loss is cross_entropy and self.call is functional_call
+        if plain and isinstance(module, BringsGradient) and "stacked_gradients" in vars(type(module)):
+            return module.stacked_gradients(stack, inputs, targets, own_data, wanted)
         leaves = {name: t.detach().requires_grad_(name in wanted) for name, t in stack.items()}
         losses = self.stacked_mean_loss(leaves, inputs, targets, own_data)
         gradients = torch.autograd.grad(losses.sum(), [leaves[name] for name in wanted], materialize_grads=True)

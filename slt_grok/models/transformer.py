@@ -8,7 +8,7 @@ The answer is read at the last position, so that queries, the MLP and logits are
 values depend on one token each: they are computed once for each of the p tokens and looked up for the n pairs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding as look_up
 
 from slt_grok.errors import SltGrokError
+from slt_grok.models import transformer_gradient
 from slt_grok.models.sites import At, ModularNetwork, activation_function, passthrough
 
 
@@ -153,6 +154,14 @@ class OneLayerTransformer(ModularNetwork):
         pre = at("neurons_pre", residual @ self.W_in + self.b_in)
         post = at("neurons_post", self.activation(pre))
         return at("logits", (residual + post @ self.W_out + self.b_out) @ self.W_U)
+
+    def stacked_gradients(
+        self, stack: Mapping[str, Tensor], pairs: Tensor, labels: Tensor, own_data: bool, wanted: Collection[str]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `slt_grok.models.network.BringsGradient` and `slt_grok.models.transformer_gradient`."""
+        return transformer_gradient.stacked_gradients(
+            stack, pairs, labels, own_data, wanted, self.activation, self.attention_rate
+        )
 
     def token_roles(self) -> Mapping[str, tuple[str, int]]:
         """The input tokens are rows of W_E, the answers columns of W_U."""

@@ -202,3 +202,55 @@ def test_the_noise_of_minibatches_is_not_taken_for_an_unstable_step() -> None:
 
 def test_the_library_entry_is_where_the_readme_says() -> None:
     assert slt_grok.llc.estimate is estimate
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_an_estimate_does_not_depend_on_the_threads(
+    trajectory: Trajectory, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    monkeypatch.setattr(chains, "SMALLEST_BATCH", 1)  # work for everybody
+    before, steps = torch.get_num_threads(), []
+    try:
+        torch.set_num_threads(1)
+        one = estimate(trajectory, batch_size=8, **SHORT)
+        torch.set_num_threads(threads)
+        many = estimate(trajectory, batch_size=8, on_steps=lambda count, loss: steps.append(count), **SHORT)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(one.loss_trace, many.loss_trace, rtol=1e-5)
+    assert sum(steps) == 9 * 17  # networks x chains, burn-in and draws
+
+
+def test_threads_do_not_share_a_module(trajectory: Trajectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Automatic differentiation puts each thread's parameters into the module while it runs."""
+    monkeypatch.setattr(chains, "LARGEST_BATCH", 1)
+    mean = {**SHORT, "loss": nn.functional.cross_entropy, "batch_size": 8}  # no hand-written gradient for it
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = estimate(trajectory, **mean)
+        torch.set_num_threads(3)
+        many = estimate(trajectory, **mean)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(one.loss_trace, many.loss_trace, rtol=1e-5)
+
+
+def test_an_error_in_one_thread_ends_all(trajectory: Trajectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chains, "LARGEST_BATCH", 1)
+    before, seen = torch.get_num_threads(), []
+
+    def on_steps(count: int, loss: float) -> None:
+        seen.append(count)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(KeyboardInterrupt):
+            estimate(trajectory, on_steps=on_steps, **{**SHORT, "draws": 1000})
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert len(seen) < 50  # of some nine thousand

@@ -1,0 +1,42 @@
+"""Losses and derivatives written by hand, which the models' own gradients are made of.
+
+Softmax and its derivative are taken in the precision of the logits and still hold for losses far below what that
+precision resolves next to 1: with q the probability of all wrong answers together, summed over them,
+-log softmax(logits)[label] = -log(1 - q), and its derivative by the right logit is -q.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATION_BACKWARD: dict[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]] = {
+    nn.functional.relu: lambda gradient, pre: torch.ops.aten.threshold_backward(gradient, pre, 0),
+    nn.functional.gelu: torch.ops.aten.gelu_backward,
+    torch.square: lambda gradient, pre: 2 * pre * gradient,
+}
+"""From the gradient by an activation's value, and what it was applied to, to the gradient by the latter."""
+
+
+def mean_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of -log softmax(logits)[label] over n samples for each of N networks, and its gradient by the logits.
+
+    Parameters
+    ----------
+    logits : (N, classes, n).
+    labels : (N, n).
+
+    Returns
+    -------
+    float64 (N,) in nats, and (N, classes, n).
+    """
+    labels = labels[:, None]
+    behind = logits.amax(1, keepdim=True) - logits.gather(1, labels)
+    gradient = logits.softmax(1)
+    most_likely = gradient.amax(1, keepdim=True).double()
+    gradient.scatter_(1, labels, 0)
+    right = -gradient.sum(1, keepdim=True)
+    gradient.scatter_(1, labels, right).div_(labels.shape[-1])
+    # a sample that is lost is as far behind as its logits say, since its probability may underflow
+    losses = behind - torch.where(behind > 0, most_likely - 1, right).log1p()
+    return losses.mean((1, 2)), gradient
