@@ -38,9 +38,9 @@ def loss_and_gradients(
     if not own_data:
         pairs, labels = pairs.expand(networks, -1, 2), labels.expand(networks, -1)
     n = labels.shape[1]
-    tables = torch.stack(
-        [torch.bmm(stack[embedding], stack[weights]) for embedding, weights in sides]
-    )  # (side, N, p, d_mlp)
+    tables = unembedding.new_empty(2, networks, p, d_mlp)  # by side
+    for table, (embedding, weights) in zip(tables, sides, strict=True):
+        torch.bmm(stack[embedding], stack[weights], out=table)
     for bias in biases:
         tables[0] += stack[bias][:, None]
     first_rows = p * torch.arange(2 * networks, device=pairs.device).view(2, networks)
