@@ -185,7 +185,8 @@ def run_chains(
     total, bytes_each = len(starts.streams), _chain_bytes(sampling, starts.rows(slice(0, 1)))
     threads = torch.get_num_threads()
     largest, smallest = (max(1, min(size, WORKING_MEMORY) // bytes_each) for size in (LARGEST_BATCH, SMALLEST_BATCH))
-    size = min(largest, max(smallest, math.ceil(total / threads)))
+    rounds = math.ceil(total / (threads * largest))  # as many batches for each thread
+    size = min(largest, max(smallest, math.ceil(total / (threads * rounds))))
     batches = [slice(i, min(i + size, total)) for i in range(0, total, size)]
     workers = min(threads, len(batches), max(1, WORKING_MEMORY // (size * bytes_each)))
     if workers == 1 or observers:  # observers see the chains in their order

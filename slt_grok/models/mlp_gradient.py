@@ -38,9 +38,9 @@ def loss_and_gradients(
     if not own_data:
         pairs, labels = pairs.expand(networks, -1, 2), labels.expand(networks, -1)
     n = labels.shape[1]
-    tables = torch.stack(
-        [torch.bmm(stack[embedding], stack[weights]) for embedding, weights in sides]
-    )  # (side, N, p, d_mlp)
+    tables = unembedding.new_empty(2, networks, p, d_mlp)  # by side
+    for table, (embedding, weights) in zip(tables, sides, strict=True):
+        torch.bmm(stack[embedding], stack[weights], out=table)
     for bias in biases:
         tables[0] += stack[bias][:, None]
     first_rows = p * torch.arange(2 * networks, device=pairs.device).view(2, networks)
@@ -54,7 +54,9 @@ def loss_and_gradients(
 
     by_post = torch.bmm(by_logits.mT, unembedding.mT)
     by_pre = ACTIVATION_BACKWARD[activation](by_post.view(-1, d_mlp), pre)
-    by_tables = _sum_by_row(by_pre, rows, len(tables) * networks * p).view_as(tables)
+    by_tables = torch.zeros_like(tables)
+    for side in rows.flatten(0, 1).unbind(1):
+        by_tables.view(-1, d_mlp).index_add_(0, side, by_pre)
     gradients: dict[str, Tensor] = {}
 
     def add(name: str, left: Tensor, right: Tensor) -> None:
@@ -73,16 +75,3 @@ def loss_and_gradients(
     if "b_U" in wanted:
         gradients["b_U"] = by_logits.sum(2)
     return losses, {name: gradients[name] for name in wanted}
-
-
-def _sum_by_row(values: Tensor, rows: Tensor, count: int) -> Tensor:
-    """Sums (count, d) of the values (N n, d) of the samples that have each row; each sample has two, (N, n, 2).
-
-    Sorted by their row the samples are bags, whose sums run over memory once.
-    """
-    networks, n, _ = rows.shape
-    order = rows.permute(2, 0, 1).sort()[1]
-    order += n * torch.arange(networks, device=rows.device)[:, None]
-    ends = torch.bincount(rows.flatten(), minlength=count).cumsum(0)
-    starts = torch.cat([ends.new_zeros(1), ends])
-    return embedding_bag(order.flatten(), values, starts, mode="sum", include_last_offset=True)
