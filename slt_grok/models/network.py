@@ -108,10 +108,11 @@ class Network:
         A model that brings its own gradient (`BringsGradient`) computes it; else, and under an intervention or another
         loss, it is automatic differentiation, which that gradient is tested against.
         """
+        stack = {name: tensor.detach() for name, tensor in stack.items()}
         module, plain = self.module, self.loss is cross_entropy and self.call is functional_call
         if plain and isinstance(module, BringsGradient) and "stacked_gradients" in vars(type(module)):
             return module.stacked_gradients(stack, inputs, targets, own_data, wanted)
-        leaves = {name: t.detach().requires_grad_(name in wanted) for name, t in stack.items()}
+        leaves = {name: t.requires_grad_(name in wanted) for name, t in stack.items()}
         losses = self.stacked_mean_loss(leaves, inputs, targets, own_data)
         gradients = torch.autograd.grad(losses.sum(), [leaves[name] for name in wanted], materialize_grads=True)
         return losses.detach(), dict(zip(wanted, gradients, strict=True))
