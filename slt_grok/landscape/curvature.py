@@ -180,17 +180,18 @@ def curvature_cost(
     trajectory: Trajectory,
     *,
     data: Data | None = None,
+    matrix: Matrix = "hessian",
     spectra: int = len(SCALES),
     eigenvalues: int = 5,
     repeats: int = 6,
     steps: int = 6,
 ) -> Cost:
-    """What `measure_curvature` will cost on the train set, or `spectra` calls of `curvature` for each network."""
+    """What so many calls of `curvature` for each network will cost on the train set; `measure_curvature` makes two."""
     objective = Objective.of(trajectory, data)
-    operator = CurvatureOperator(objective, 0, dtype=precise_dtype(objective, 0, None, None, 1e-2))
+    operator = CurvatureOperator(objective, 0, matrix, dtype=precise_dtype(objective, 0, data, None, 1e-2))
     vector = torch.ones(operator.shape[1], dtype=operator.dtype)
-    pieces = spectra * products(eigenvalues, repeats, steps)
-    return Cost(len(trajectory), pieces, "Hessian products", timed(lambda: operator @ vector))
+    pieces, name = spectra * products(eigenvalues, repeats, steps), matrix.replace("_", "-").title()
+    return Cost(len(trajectory), pieces, f"{name} products", timed(lambda: operator @ vector))
 
 
 def _dataset(

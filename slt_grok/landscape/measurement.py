@@ -11,17 +11,18 @@ import numpy as np
 import xarray as xr
 
 from slt_grok.landscape.connectivity import neighbour_barriers
-from slt_grok.landscape.curvature import measure_curvature
+from slt_grok.landscape.cost import Cost
+from slt_grok.landscape.curvature import curvature_cost, measure_curvature
 from slt_grok.landscape.dynamics import measure_dynamics
 from slt_grok.landscape.logit_scale import LogitScale
 from slt_grok.landscape.norms import gradient_norm, weight_norm
 from slt_grok.landscape.objective import Data, Objective
-from slt_grok.landscape.sharpness import measure_sharpness
+from slt_grok.landscape.sharpness import measure_sharpness, sharpness_cost
 from slt_grok.landscape.volume import basin_volume
 from slt_grok.trajectories import Trajectory
 
 ROWS = 2048  # samples of each split on the line between two checkpoints
-REPEATS = 5  # random vectors of each trace
+REPEATS = 4  # random vectors of each trace
 STEPS = 5  # of the quadrature behind the effective dimension
 DIMENSION = {name: name for name in ("effective_dimension", "effective_dimension_se")}
 UNIT_SCALE = {
@@ -170,6 +171,15 @@ def at_checkpoints(
         volume.drop_vars("radial_evaluations"),
     ]
     return xr.merge(parts, join="exact", combine_attrs="drop_conflicts")
+
+
+def probe_costs(trajectory: Trajectory, eigenvalues: int, radii: Sequence[float]) -> list[Cost]:
+    """What `at_checkpoints` will cost but for some per cent: Hessian, Gauss-Newton matrix at both scales, sharpness."""
+    return [
+        curvature_cost(trajectory, spectra=1, eigenvalues=eigenvalues, repeats=REPEATS, steps=1),
+        curvature_cost(trajectory, matrix="gauss_newton", eigenvalues=0, repeats=REPEATS, steps=STEPS),
+        sharpness_cost(trajectory, radii=len(radii), sigmas=len(SIGMAS)),
+    ]
 
 
 def _one(curvature: xr.Dataset, scale: LogitScale, names: Mapping[str, str]) -> xr.Dataset:

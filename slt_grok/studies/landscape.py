@@ -19,8 +19,7 @@ def measure_landscape(
 ) -> xr.Dataset:
     """See `slt_grok.landscape.measure`; probes at checkpoints come in shards of their own, which need no neighbour."""
     from slt_grok import landscape
-    from slt_grok.landscape.curvature import curvature_cost
-    from slt_grok.landscape.measurement import joined
+    from slt_grok.landscape.measurement import joined, probe_costs
 
     steps = trajectory.coords["step"]
     asked = len(steps) if s.probe_checkpoints is None else s.probe_checkpoints
@@ -37,7 +36,7 @@ def measure_landscape(
     if not places:
         return lines
     chosen = trajectory.isel(step=places)
-    announce(label, f"{curvature_cost(chosen, eigenvalues=s.eigenvalues)}, and half as much for everything else")
+    announce(label, "; ".join(str(cost) for cost in probe_costs(chosen, s.eigenvalues, s.radii)))
 
     def at(shard: Trajectory, done: Any) -> xr.Dataset:
         return landscape.at_checkpoints(

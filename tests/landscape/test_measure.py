@@ -60,22 +60,24 @@ def test_names_and_dimensions(whole):
     assert whole.position.values.tolist() == [0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1]
 
 
-def test_effective_dimension_is_that_of_the_dense_gauss_newton_matrix():
-    """Of 8 networks at both logit scales within 5 standard errors (4 degrees of freedom: 0.75% of them are not)."""
-    trajectory = trajectory_of()
-    objective, found = Objective.of(trajectory), landscape.at_checkpoints(trajectory)
-    for index, label in enumerate(trajectory.labels()):
-        for scale, end in (("own", ""), ("unit", "_unit_scale")):
-            scaled = at_logit_scale(objective, index, scale)
-            assert scaled is not None
-            operator = CurvatureOperator(scaled, index, "gauss_newton")
-            h = np.linalg.eigvalsh(operator.to_scipy().matmat(np.eye(operator.shape[0])))
-            one = found.sel(label)
-            for c in one.c.values:
-                error = one[f"effective_dimension{end}_se"].sel(c=c).item()
-                assert error < 0.5 * (h / (h + c)).sum()
-                assert abs(one[f"effective_dimension{end}"].sel(c=c) - (h / (h + c)).sum()) < 5 * error
-            assert abs(one[f"gauss_newton_trace{end}"] - h.sum()) < 5 * one[f"gauss_newton_trace{end}_se"]
+@pytest.mark.parametrize(("scale", "end"), [("own", ""), ("unit", "_unit_scale")])
+def test_effective_dimension_is_that_of_the_dense_gauss_newton_matrix(scale, end):
+    """Means of 16 seeds within 4 of their standard errors (0.1% of them are not), which those reported agree with."""
+    trajectory = trajectory_of().isel(step=[2], seed=[0])
+    scaled = at_logit_scale(Objective.of(trajectory), 0, scale)
+    assert scaled is not None
+    operator = CurvatureOperator(scaled, 0, "gauss_newton")
+    h = np.linalg.eigvalsh(operator.to_scipy().matmat(np.eye(operator.shape[0])))
+    found = [landscape.at_checkpoints(trajectory, eigenvalues=1, seed=seed).squeeze() for seed in range(16)]
+    truths = {f"effective_dimension{end}": (h / (h + 1)).sum(), f"gauss_newton_trace{end}": h.sum()}
+    for name, truth in truths.items():
+        values, errors = (
+            np.array([one[n].item() if "c" not in one[n].dims else one[n].sel(c=1).item() for one in found])
+            for n in (name, f"{name}_se")
+        )
+        assert abs(values.mean() - truth) < 4 * values.std(ddof=1) / 16**0.5
+        # a variance from 16 values is known to 37%, the mean of 16 from 3 degrees of freedom each to 20%
+        assert (errors**2).mean() == pytest.approx(values.var(ddof=1), rel=1.2)
 
 
 def test_shards_with_one_checkpoint_before_give_the_whole(whole):
