@@ -26,7 +26,7 @@ from slt_grok.models.backward import ACTIVATION_BACKWARD, mean_cross_entropy
 
 Activation = Callable[[Tensor], Tensor]
 
-PIECE = 2048  # pairs whose neurons are computed together, so that they stay in a core's cache
+PIECE = 5 << 18  # neurons and logits that are computed together: much for one operation, little for a cache
 LINE = 16  # float32 numbers of a cache line: the rows of the tables are multiples of it
 
 
@@ -62,7 +62,8 @@ def stacked_gradients(
     activation, attention_rate : the model's; all its other settings are shapes of the weights.
     """
     networks = len(stack["W_E"])
-    together = max(1, PIECE // labels.shape[-1])
+    numbers = labels.shape[-1] * (stack["W_in"].shape[-1] + stack["W_U"].shape[-1])
+    together = max(1, PIECE // numbers)
     gradients = {name: torch.empty_like(stack[name], memory_format=torch.contiguous_format) for name in wanted}
     losses = []
     for start in range(0, networks, together):
@@ -90,6 +91,8 @@ def _gradients(
     losses, gradients = through_neurons(
         found.rows.detach(), found.base.detach(), pattern.detach(), found.readout.detach(), pairs, labels, activation
     )
+    if not wanted:
+        return losses, ()
     used = [(value, gradient) for value, gradient in zip(values, gradients, strict=True) if value.requires_grad]
     values, gradients = zip(*used, strict=True)
     leaves = [weights[name] for name in wanted]
@@ -151,8 +154,9 @@ def through_neurons(
     d_columns[..., d_mlp + p :] = 0
     d_readout = torch.zeros_like(readout.mT, memory_format=torch.contiguous_format)
     losses = torch.zeros(networks, dtype=torch.float64, device=rows.device)
-    for start in range(0, n, PIECE):
-        some = slice(start, start + PIECE)
+    piece = max(1, PIECE // (networks * columns))
+    for start in range(0, n, piece):
+        some = slice(start, start + piece)
         bags, weights = members[:, some].flatten(0, 1), pattern[:, some].flatten(0, 1)
         out = embedding_bag(bags, table, mode="sum", per_sample_weights=weights).view(networks, -1, columns)
         out.baddbmm_(pattern[:, some], positions)
