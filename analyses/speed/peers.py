@@ -94,6 +94,7 @@ class Worker:
     name: str
     hello: dict[str, Any]
     process: subprocess.Popen[str]
+    answers: IO[str]
     log: IO[str]
 
     @classmethod
@@ -117,7 +118,8 @@ class Worker:
         """
         python = interpreter(name, folder)
         path = scratch / f"{name}.json"
-        path.write_text(json.dumps({**job, "threads": threads}))
+        reading, writing = os.pipe()
+        path.write_text(json.dumps({**job, "threads": threads, "answers": writing}))
         variables = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         if threads == 1:
             variables["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
@@ -126,9 +128,11 @@ class Worker:
         log = open(scratch / f"{name}.log", "w+")  # noqa: SIM115  closed by `close`
         process = subprocess.Popen(
             [str(python), str(WORKERS / script), str(path)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **variables},
+            stdin=subprocess.PIPE, stdout=log, stderr=log, text=True, env={**os.environ, **variables},
+            pass_fds=[writing],
         )  # fmt: skip
-        worker = cls(name, {}, process, log)
+        os.close(writing)
+        worker = cls(name, {}, process, os.fdopen(reading), log)
         try:
             worker.hello = worker._answer()
         except PeerMissing:
@@ -157,11 +161,11 @@ class Worker:
         with suppress(BrokenPipeError):  # it has ended already
             self.process.stdin.close()
         self.process.wait()
+        self.answers.close()
         self.log.close()
 
     def _answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        line = self.answers.readline()
         if not line:
             raise self._lost()
         return json.loads(line)

@@ -36,6 +36,19 @@ class NotebookMLP(nn.Module):
 class Transformer(nn.Module):
     """One block on [a, b, =] with causal attention, computed at all three positions (arXiv:2301.05217, section 3)."""
 
+    W_E: nn.Parameter
+    W_pos: nn.Parameter
+    W_Q: nn.Parameter
+    W_K: nn.Parameter
+    W_V: nn.Parameter
+    W_O: nn.Parameter
+    W_in: nn.Parameter
+    b_in: nn.Parameter
+    W_out: nn.Parameter
+    b_out: nn.Parameter
+    W_U: nn.Parameter
+    causal: Tensor
+
     def __init__(self, weights: dict[str, Tensor]) -> None:
         super().__init__()
         for name, tensor in weights.items():

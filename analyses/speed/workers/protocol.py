@@ -1,6 +1,6 @@
 """The worker's end of the benchmark: read the job, warm up, then one repetition for each line of standard input.
 
-Whatever a library prints goes to standard error, so that standard output holds one JSON object a line and no more.
+Answers, one JSON object a line, go through a pipe of their own, so that libraries may print what they like.
 """
 
 import json
@@ -28,7 +28,7 @@ def serve(
     A `repeat` that times a part of itself gives `seconds` on its own; `repeat(-1)` is the warm-up, and may be shorter.
     With `set_threads` the warm-up finds out whether one thread is faster than `threads`, and keeps it then.
     """
-    answers = _private_stdout()
+    answers = os.fdopen(read_job()["answers"], "w")
 
     def say(content: dict[str, Any]) -> None:
         answers.write(json.dumps(content) + "\n")
@@ -54,11 +54,3 @@ def _seconds(repeat: Callable[[int], dict[str, Any]]) -> float:
     start = time.perf_counter()
     repeat(-1)
     return time.perf_counter() - start
-
-
-def _private_stdout() -> Any:
-    """Standard output for the answers alone; file descriptor 1 becomes standard error."""
-    sys.stdout.flush()
-    private = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    return private

@@ -33,9 +33,8 @@ def run(steps: int, seeds: list[int]) -> list[float]:
 
 
 def repeat(repetition: int) -> dict:
-    """All seeds; the warm-up gives the losses that others are compared with."""
+    """All seeds."""
     if repetition < 0:
-        repeat.losses = run(job["compared_after"], job["seeds"][:1])
         return {}
     batches = [job["seeds"]] if job["seeds_at_once"] else [[seed] for seed in job["seeds"]]
     start = time.perf_counter()
@@ -45,8 +44,9 @@ def repeat(repetition: int) -> dict:
         "seconds": seconds,
         "units": job["steps"] * len(job["seeds"]),
         "losses": dict(zip(job["seeds"], losses, strict=True)),
-        "compared_loss": repeat.losses[0],
+        "compared_loss": compared,
     }
 
 
+compared = run(job["compared_after"], job["seeds"][:1])[0]  # with the loss of others; and warm
 serve({"computed": f"slt_grok.training.train, {job['steps']} steps of {len(job['seeds'])} seed(s)"}, repeat)
