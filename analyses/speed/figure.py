@@ -22,7 +22,7 @@ SCALING = "W6"
 def draw(records: dict[str, dict[str, Any]]) -> Figure:
     """Ratios with their 95% intervals and targets on the left, shares of the floor, cost as the work grows."""
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
-    ratios, floor, scaling = figure.subplots(1, 3, width_ratios=[3, 1.4, 1.8])
+    ratios, floor, scaling = figure.subplots(1, 3, width_ratios=[3, 1.5, 1.8])
     names = [name for name in sorted(records) if name != SCALING]
     _ratios(ratios, {name: records[name] for name in names})
     with_floor = [name for name in names if records[name].get("floor_fraction")]
@@ -30,7 +30,7 @@ def draw(records: dict[str, dict[str, Any]]) -> Figure:
     for place, name in enumerate(with_floor):
         if target := records[name]["target"].get("floor"):
             floor.plot([target, target], [place - 0.3, place + 0.3], color="0.2", lw=1)
-    floor.set(xlim=(0, 1), xlabel="Share of the machine's floor")
+    floor.set(xlim=(0, 1), xlabel="Share of the floor")
     floor.invert_yaxis()
     _scaling(scaling, records.get(SCALING, {}).get("points", []))
     sns.despine(figure)
@@ -59,7 +59,7 @@ def _ratios(axes: Any, records: dict[str, dict[str, Any]]) -> None:
     axes.set_yticks(range(len(records)), list(records))
     axes.invert_yaxis()
     axes.set_xlabel("Time of a peer over slt_grok's (| target)")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3)
 
 
 def _scaling(axes: Any, points: list[dict[str, Any]]) -> None:
@@ -74,4 +74,4 @@ def _scaling(axes: Any, points: list[dict[str, Any]]) -> None:
     axes.axhline(1.15, color="0.2", lw=0.7, ls=":")
     axes.set(xscale="log", ylim=(0, None), xlabel="Number", ylabel="Cost of a chain over the middle's")
     if points:
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+        axes.legend(loc="lower right", borderaxespad=0.5)

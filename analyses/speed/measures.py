@@ -17,7 +17,7 @@ import numpy as np
 from slt_grok.circuits import key_frequencies
 from slt_grok.circuits.variables import VARIABLES
 
-from .chains import among
+from .chains import among, place_of
 from .material import of_run
 from .workload import Bench
 
@@ -52,7 +52,7 @@ def run(bench: Bench, workload: MeasuresWorkload) -> dict[str, Any]:
     w = workload
     material = of_run(w.run, w.checkpoints, bench.scratch)
     own = [list(range(part, w.checkpoints, w.parts)) for part in range(w.parts)]
-    chosen = [among(part, w.peer_checkpoints, (place + 0.5) / w.parts) for place, part in enumerate(own)]
+    chosen = [among(part, w.peer_checkpoints, place_of(number)) for number, part in enumerate(own)]
     used = key_frequencies(material.trajectory).values.tolist()
     plain = bench.scratch / "plain.npz"
     arrays = {name: tensor.numpy() for name, tensor in material.trajectory.parameters.items()}

@@ -34,8 +34,8 @@ class ScalingWorkload:
     checkpoints: tuple[int, ...] = (10, 100, 1000)
     chains: tuple[int, ...] = (1, 8, 64)
     moduli: tuple[int, ...] = (31, 83, 211)
-    middle: tuple[int, int, int] = (10, 4, 53)
-    draws: int = 50
+    middle: tuple[int, int, int] = (20, 4, 53)
+    draws: int = 25
     batch: int = 128
     target: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("checkpoints", "chains", "p"), 1.15))
 

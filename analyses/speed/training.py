@@ -91,7 +91,7 @@ class SeedsWorkload:
     target: dict[str, float] = field(default_factory=dict)
 
 
-W5 = SeedsWorkload(seeds=64, alone=8, steps=200, modulus=31, target={"one-at-a-time": 4})
+W5 = SeedsWorkload(seeds=64, alone=4, steps=100, modulus=31, target={"one-at-a-time": 4})
 
 
 def run_seeds(bench: Bench, workload: SeedsWorkload) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class Bench:
             self.say(sentence)
         record = compare(answers)
         record["computed"] = {worker.name: worker.hello["computed"] for worker in workers}
+        record["warm_up_seconds"] = {worker.name: worker.hello["warm_up_seconds"] for worker in workers}
         record["threads"] = {worker.name: worker.hello["threads"] for worker in workers}
         record["missing"] = [*missing, *lost]
         return record, answers

@@ -135,7 +135,10 @@ def test_estimates_are_excesses_over_the_baseline(tmp_path):
 
 def test_checkpoints_of_a_repetition():
     assert chains.among(list(range(100)), 4, 0.5) == [12, 37, 62, 87]
-    assert [chains.among(list(range(r, 50, 5)), 1, (r + 0.5) / 5) for r in range(5)] == [[5], [16], [27], [38], [49]]
+    parts = [list(range(part, 50, 10)) for part in range(5)]
+    # of the 5 checkpoints in a part those in the places 0.5, 0.118, 0.736, 0.354, 0.972
+    chosen = [chains.among(rows, 1, chains.place_of(number)) for number, rows in enumerate(parts)]
+    assert chosen == [[20], [1], [32], [13], [44]]
     assert spread(3, 5) == [0, 1, 2, 0, 1]
     assert spread(9, 3) == [0, 4, 8]
 

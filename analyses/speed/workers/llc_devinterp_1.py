@@ -4,9 +4,7 @@ import warnings
 
 import torch
 from devinterp.optim import SGMCMC  # pyright: ignore[reportAttributeAccessIssue]
-from devinterp.slt.sampler import (  # pyright: ignore[reportAttributeAccessIssue]
-    estimate_learning_coeff_with_summary,
-)
+from devinterp.slt import sampler
 from networks import Material
 from protocol import read_job, serve
 from torch.nn.functional import cross_entropy
@@ -31,7 +29,7 @@ def repeat(repetition: int) -> dict:
         chosen, draws = chosen[:1], 20
     losses = {}
     for index in chosen:
-        found = estimate_learning_coeff_with_summary(
+        found = sampler.estimate_learning_coeff_with_summary(  # pyright: ignore[reportAttributeAccessIssue]
             material.checkpoint(index),
             loader,
             evaluate=evaluate,

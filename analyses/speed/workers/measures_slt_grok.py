@@ -34,4 +34,4 @@ def repeat(repetition: int) -> dict:
     return {"units": len(chosen), "measures": len(values)}
 
 
-serve({"computed": "slt_grok.circuits.measure, every variable but gradient symmetricity"}, repeat)
+serve({"computed": f"slt_grok.circuits.measure with {TRIPLES} triples of gradient symmetricity"}, repeat)

@@ -28,10 +28,16 @@ def mean_loss(w: dict) -> jax.Array:
     """Mean cross-entropy over the train set."""
     equals = jnp.full_like(pairs[:, :1], w["W_E"].shape[0] - 1)
     residual = w["W_E"][jnp.concatenate([pairs, equals], 1)] + w["W_pos"]
-    query, key, value = (jnp.einsum("bpd,hdk->bhpk", residual, w[name]) for name in ("W_Q", "W_K", "W_V"))
+    heads, d, width = w["W_Q"].shape
+    query, key, value = (
+        # one product for all heads, which XLA does faster than an einsum
+        (residual @ w[name].swapaxes(0, 1).reshape(d, -1)).reshape(-1, 3, heads, width).swapaxes(1, 2)
+        for name in ("W_Q", "W_K", "W_V")
+    )
     scores = jnp.einsum("bhqk,bhpk->bhqp", query, key) / query.shape[-1] ** 0.5
     pattern = jax.nn.softmax(jnp.where(causal, scores, -jnp.inf), -1)
-    residual = residual + jnp.einsum("bhqp,bhpk,hkd->bqd", pattern, value, w["W_O"])
+    mixed = jnp.einsum("bhqp,bhpk->bqhk", pattern, value).reshape(-1, 3, heads * width)
+    residual = residual + mixed @ w["W_O"].reshape(heads * width, d)
     residual = residual + jax.nn.relu(residual @ w["W_in"] + w["b_in"]) @ w["W_out"] + w["b_out"]
     logits = (residual @ w["W_U"])[:, -1]
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
