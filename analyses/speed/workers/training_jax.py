@@ -60,7 +60,7 @@ def repeat(repetition: int) -> dict:
         weights, state = step(weights, state)
     jax.block_until_ready(weights)
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "units": steps, "compared_loss": float(jax.jit(mean_loss)(weights))}
+    return {"seconds": seconds, "units": steps, "compared_losses": {0: float(jax.jit(mean_loss)(weights))}}
 
 
 computed = f"JAX jit at all three positions in float32, optax.adamw, {job['steps']} steps, compilation not counted"

@@ -24,29 +24,25 @@ task = ModularTask(**job["task"])
 network = Network(models.build(modulus=task.modulus, **job["model"]), task)
 
 
-def run(steps: int, seeds: list[int]) -> list[float]:
-    """Train loss of each seed after `steps` steps."""
+def run(steps: int) -> tuple[float, dict[int, float]]:
+    """Seconds, and the train loss of each seed after `steps` steps."""
     settings = TrainingSettings(**job["training"], steps=steps, evaluate_every=steps)
-    with tempfile.TemporaryDirectory() as folder:
-        curves = train(RunDirectory(Path(folder)), network, settings, seeds)
-    return curves.train_loss.isel(step=-1).values.tolist()
+    losses: dict[int, float] = {}
+    start = time.perf_counter()
+    for seeds in [job["seeds"]] if job["seeds_at_once"] else [[seed] for seed in job["seeds"]]:
+        with tempfile.TemporaryDirectory() as folder:
+            curves = train(RunDirectory(Path(folder)), network, settings, seeds)
+        losses |= zip(seeds, curves.train_loss.isel(step=-1).values.tolist(), strict=True)
+    return time.perf_counter() - start, losses
 
 
 def repeat(repetition: int) -> dict:
-    """All seeds."""
+    """All seeds; the warm-up is done before."""
     if repetition < 0:
         return {}
-    batches = [job["seeds"]] if job["seeds_at_once"] else [[seed] for seed in job["seeds"]]
-    start = time.perf_counter()
-    losses = [loss for batch in batches for loss in run(job["steps"], batch)]
-    seconds = time.perf_counter() - start
-    return {
-        "seconds": seconds,
-        "units": job["steps"] * len(job["seeds"]),
-        "losses": dict(zip(job["seeds"], losses, strict=True)),
-        "compared_loss": compared,
-    }
+    seconds, _ = run(job["steps"])
+    return {"seconds": seconds, "units": job["steps"] * len(job["seeds"]), "compared_losses": compared}
 
 
-compared = run(job["compared_after"], job["seeds"][:1])[0]  # with the loss of others; and warm
+_, compared = run(job["compared_after"])  # warm; and what the losses of others are compared with
 serve({"computed": f"slt_grok.training.train, {job['steps']} steps of {len(job['seeds'])} seed(s)"}, repeat)

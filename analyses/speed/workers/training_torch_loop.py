@@ -40,7 +40,7 @@ def repeat(repetition: int) -> dict:
     """Train from the same weights again."""
     steps = job["steps"] if repetition >= 0 else 3
     seconds, loss = run(steps)
-    return {"seconds": seconds, "units": steps, "compared_loss": loss}
+    return {"seconds": seconds, "units": steps, "compared_losses": {0: loss}}
 
 
 computed = f"plain PyTorch at all three positions, torch.optim.AdamW, {job['steps']} steps"
