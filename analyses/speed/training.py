@@ -34,7 +34,7 @@ class TrainingWorkload:
 
 
 W3 = TrainingWorkload("mod113", steps=1000, peer_steps=40, target={"torch-loop": 4.5, "jax": 2.5, "floor": 0.7})
-COMPARED_AFTER = 20  # steps of many seeds; more would compare how training amplifies rounding
+COMPARED_AFTER = 20  # steps; more would compare how training amplifies rounding
 SAME_LOSS = 1e-4  # of float32 training in another order of operations
 SCRIPTS = {"torch-loop": "training_torch_loop.py", "jax": "training_jax.py"}
 
@@ -44,10 +44,8 @@ def run(bench: Bench, workload: TrainingWorkload) -> dict[str, Any]:
     config = load_config(ROOT / "configs" / f"{workload.config}.yaml")
     material = initial(config, bench)
     training = settings_of(config)
-    job = {**material.job("transformer"), "training": training}
-    own = {
-        **job, "steps": workload.steps, "seeds": [0], "seeds_at_once": True, "compared_after": workload.peer_steps
-    }  # fmt: skip
+    job = {**material.job("transformer"), "training": training, "compared_after": COMPARED_AFTER}
+    own = {**job, "steps": workload.steps, "seeds": [0], "seeds_at_once": True}
     contestants = [("slt_grok", "training_slt_grok.py", own)]
     contestants += [(name, script, {**job, "steps": workload.peer_steps}) for name, script in SCRIPTS.items()]
     record, answers = bench.race(contestants)
