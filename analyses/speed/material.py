@@ -69,9 +69,7 @@ def of_run(name: str, count: int, scratch: Path) -> Material:
 
 
 def spread(there: int, count: int) -> list[int]:
-    """`count` rows out of `there`: equally spaced with both ends, or all of them again and again."""
-    if there < count:
-        return [i % there for i in range(count)]
+    """`count` rows out of `there`, in order and with both ends; some of them several times where there are fewer."""
     return np.linspace(0, there - 1, count).round().astype(int).tolist()
 
 

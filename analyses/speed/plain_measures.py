@@ -104,7 +104,7 @@ def read_out(w: Weights, sites: dict[str, Tensor], post: Tensor) -> Tensor:
 def of_logits(logits: Tensor, grid: Grid, kept: list[int]) -> dict[str, Tensor | float]:
     """Losses with parts of the logits kept or taken away, fits of clock and pizza, margins, distance irrelevance."""
     p, everywhere = grid.p, torch.arange(grid.p**2)
-    mean = logits.mean(0, keepdim=True)
+    mean = logits.mean(0).expand_as(logits)
     centred = logits - mean
     summed, two, three, excluded = mean.clone(), mean.clone(), mean.clone(), logits.clone()
     clock, explained, pizza = mean.clone(), 0.0, 0.0

@@ -64,8 +64,7 @@ def stacked_gradients(
     networks = len(stack["W_E"])
     numbers = labels.shape[-1] * (stack["W_in"].shape[-1] + stack["W_U"].shape[-1])
     together = max(1, PIECE // numbers)
-    gradients = {name: torch.empty_like(stack[name], memory_format=torch.contiguous_format) for name in wanted}
-    losses = []
+    losses, gradients = [], []
     for start in range(0, networks, together):
         some = slice(start, start + together)
         weights = {name: tensor[some].detach().requires_grad_(name in wanted) for name, tensor in stack.items()}
@@ -73,9 +72,11 @@ def stacked_gradients(
         x, y = (pairs[some], labels[some]) if own_data else (pairs.expand(count, -1, 2), labels.expand(count, -1))
         loss, found = _gradients(weights, x, y, wanted, activation, attention_rate)
         losses.append(loss)
-        for name, gradient in zip(wanted, found, strict=True):
-            gradients[name][some] = gradient
-    return torch.cat(losses), gradients
+        gradients.append(found)
+    if len(gradients) == 1:  # as they are, without a copy
+        return losses[0], dict(zip(wanted, gradients[0], strict=True))
+    whole = [torch.cat(parts) for parts in zip(*gradients, strict=True)]
+    return torch.cat(losses), dict(zip(wanted, whole, strict=True))
 
 
 def _gradients(

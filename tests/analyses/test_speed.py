@@ -139,7 +139,7 @@ def test_checkpoints_of_a_repetition():
     # of the 5 checkpoints in a part those in the places 0.5, 0.118, 0.736, 0.354, 0.972
     chosen = [chains.among(rows, 1, chains.place_of(number)) for number, rows in enumerate(parts)]
     assert chosen == [[20], [1], [32], [13], [44]]
-    assert spread(3, 5) == [0, 1, 2, 0, 1]
+    assert spread(3, 5) == [0, 0, 1, 2, 2]
     assert spread(9, 3) == [0, 4, 8]
 
 
