@@ -21,10 +21,11 @@ SCALING = "W6"
 @styled
 def draw(records: dict[str, dict[str, Any]]) -> Figure:
     """Ratios with their 95% intervals and targets on the left, shares of the floor, cost as the work grows."""
-    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
     ratios, floor, scaling = figure.subplots(1, 3, width_ratios=[3, 1.5, 1.8])
     names = [name for name in sorted(records) if name != SCALING]
     _ratios(ratios, {name: records[name] for name in names})
+    figure.legend(*ratios.get_legend_handles_labels(), loc="outside upper center", ncols=6)
     with_floor = [name for name in names if records[name].get("floor_fraction")]
     floor.barh(with_floor, [records[name]["floor_fraction"] for name in with_floor], color=SKY, height=0.5)
     for place, name in enumerate(with_floor):
@@ -59,7 +60,6 @@ def _ratios(axes: Any, records: dict[str, dict[str, Any]]) -> None:
     axes.set_yticks(range(len(records)), list(records))
     axes.invert_yaxis()
     axes.set_xlabel("Time of a peer over slt_grok's (| target)")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3)
 
 
 def _scaling(axes: Any, points: list[dict[str, Any]]) -> None:
