@@ -47,7 +47,7 @@ class LeimkuhlerMatthews:
         """One step, in place."""
         epsilon = like(self.step_size, state.position)
         position, earlier = state.position, state.noise
-        position.addcmul_(posterior.force(position, state.gradient), epsilon, value=-0.5)
+        posterior.descend(position, state.gradient, epsilon / 2)
         fresh = noise.normal()
         position.addcmul_(earlier.add_(fresh), epsilon.sqrt(), value=0.5)
         earlier.copy_(fresh)

@@ -41,7 +41,7 @@ class SGLD:
         """One step, in place."""
         epsilon = like(self.step_size, state.position)
         position = state.position
-        position.addcmul_(posterior.force(position, state.gradient), epsilon, value=-0.5)
+        posterior.descend(position, state.gradient, epsilon / 2)
         position.addcmul_(noise.normal(), epsilon.sqrt())
         posterior.reflect(position)
         return SGLDState(position, *evaluate(position))
