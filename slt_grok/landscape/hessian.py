@@ -144,14 +144,18 @@ def precise_dtype(
     both, so that near zero loss, too, only the rounding of weights and logits is left: 1e-6 of the product's norm at a
     loss of 9e-8 (p = 113), and up to 2e-4 where a ReLU is near its kink. Some of the samples tell.
     """
+    shapes = objective.network.shapes
+    size = sum(shapes[name].numel() for name in parameter_group(objective.network, group))
+    if size < SMALL or tolerance < 1e-5:
+        return torch.float64
     inputs, targets = objective.data if data is None else data
     every = max(1, len(inputs) // TRIED)
-    data = inputs[::every], targets[::every]
-    double = CurvatureOperator(objective, index, data=data, group=group)
-    if double.shape[0] < SMALL or tolerance < 1e-5:
-        return torch.float64
-    single = CurvatureOperator(objective, index, data=data, group=group, dtype=torch.float32)
-    vector = np.random.default_rng(0).standard_normal(double.shape[1])
+    some = inputs[::every], targets[::every]
+    double, single = (
+        CurvatureOperator(objective, index, data=some, group=group, dtype=dtype)
+        for dtype in (torch.float64, torch.float32)
+    )
+    vector = np.random.default_rng(0).standard_normal(size)
     exact, rounded = (one.to_scipy(np.dtype(np.float64)).matvec(vector) for one in (double, single))
     agree = np.linalg.norm(rounded - exact) <= tolerance * np.linalg.norm(exact)
     return torch.float32 if agree else torch.float64

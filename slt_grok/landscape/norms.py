@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import grad, vmap
 
 from slt_grok.landscape.objective import ROWS, Objective, batches
 from slt_grok.trajectories import Parameters
@@ -86,12 +85,12 @@ def gradient_norm(objective: Objective) -> np.ndarray:
     widest = max(size for shape in network.shapes.values() for size in (*shape, 1))
     pieces = batches(objective.data, ROWS)
     chunk = max(1, BUDGET // (len(pieces[0][0]) * widest))
-    gradient = vmap(grad(network.mean_loss), in_dims=(0, None, None))
 
     def norms(part: dict[str, Tensor]) -> Tensor:
         sums = {name: torch.zeros_like(tensor) for name, tensor in part.items()}
         for inputs, targets in pieces:
-            for name, value in gradient(part, inputs, targets).items():
+            slopes = network.stacked_loss_and_gradient(part, inputs, targets, own_data=False, wanted=part)[1]
+            for name, value in slopes.items():
                 sums[name] += value * (len(inputs) / total)
         return torch.stack([value.square().flatten(1).sum(1) for value in sums.values()]).sum(0).sqrt()
 

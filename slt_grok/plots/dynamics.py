@@ -3,18 +3,14 @@
 Measured by `slt_grok.landscape.dynamics`; gradient noise scale: McCandlish et al. 1812.06162.
 """
 
-import numpy as np
 import seaborn as sns
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from slt_grok.plots.style import BLUE, GREY, WIDTH, few_decades, one_seed, panel_letters, step_axis, styled
-
-QUANTILE = 1.96  # of the standard normal, for a 95% interval
-DOTS = {"marker": "o", "ms": 2.4, "lw": 1.1}
+from slt_grok.plots.curves import curves, over_training
+from slt_grok.plots.style import BLUE, GREY, WIDTH, one_seed, styled
 
 
 @styled
@@ -35,18 +31,15 @@ def dynamics(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | N
     figure = Figure(figsize=(WIDTH, 5.9), layout="constrained")
     panels = figure.subplots(3, 2, sharex=True).flatten()
     if llc is not None:
-        value = one_seed(llc, seed).dropna("step", subset=["llc"])
-        _with_band(panels[0], value.llc, value.llc_se, BLUE)
+        value = one_seed(llc, seed)
+        curves(panels[0], "LLC", {"LLC": (value.llc, value.llc_se, BLUE)})
     else:
         panels[0].set_axis_off()
-    panels[0].set_ylabel("LLC")
-    between = one.step.diff("step")
-    panels[1].plot(between.step, one.update_norm.sel(component="total") / between, color=GREY, **DOTS)
-    panels[1].set_yscale("log")
-    panels[1].set_ylabel("Update norm\n(weight / step)")
-    _with_band(panels[2], one.gradient_noise_scale, one.gradient_noise_scale_se, GREY, logarithmic=True)
-    panels[2].set_ylabel("Gradient noise\nscale (samples)")
-    panels[3].plot(one.step, one.gradient_step_cosine.sel(component="total"), color=GREY, **DOTS)
+    rate = one.update_norm.sel(component="total") / one.step.diff("step")
+    curves(panels[1], "Update norm\n(weight / step)", {"update": (rate, None, GREY)}, logarithmic=True)
+    noise = one.gradient_noise_scale, one.gradient_noise_scale_se, GREY
+    curves(panels[2], "Gradient noise\nscale (samples)", {"noise": noise}, logarithmic=True)
+    panels[3].plot(one.step, one.gradient_step_cosine.sel(component="total"), "o-", ms=2.6, lw=1.1, color=GREY)
     panels[3].axhline(0, color="0.7", lw=0.7, zorder=0)
     panels[3].set_ylabel("Cosine of gradient\nand step")
     matrices = dict.fromkeys(name.split("[")[0] for name in one.weight_matrix.values.tolist())  # heads of a kind: one
@@ -62,25 +55,7 @@ def dynamics(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | N
     panels[4].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panels[4].yaxis.set_minor_formatter(NullFormatter())
     panels[5].set_ylim(bottom=0)
-    few_decades(panels[1])
-    few_decades(panels[2])
-    for axes in panels:
-        step_axis(axes, one.step.values)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xlabel("")
-        axes.tick_params(axis="x", labelrotation=45)
-    figure.supxlabel("Training step (logarithmic, linear near 0)", fontsize=8)
+    over_training(figure, panels.tolist(), one.step.values)
     lines = [Line2D([], [], color=color, label=matrix) for matrix, color in colors.items()]
     figure.legend(handles=lines, loc="outside right lower")
-    panel_letters(panels.tolist())
     return figure
-
-
-def _with_band(axes: Axes, values: xr.DataArray, error: xr.DataArray, color: str, logarithmic: bool = False) -> None:
-    spread = QUANTILE * error
-    low = values - spread
-    if logarithmic:
-        axes.set_yscale("log")
-        low = np.maximum(low, values / 10)
-    axes.plot(values.step, values, color=color, **DOTS)
-    axes.fill_between(values.step, low, values + spread, color=color, alpha=0.2, lw=0)

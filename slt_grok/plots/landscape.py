@@ -1,12 +1,9 @@
 """The landscape along training beside the LLC: one panel a measure, on one step axis."""
 
-from collections.abc import Mapping
-
-import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from slt_grok.plots.curves import curves, over_training
 from slt_grok.plots.style import (
     BLUE,
     BROWN,
@@ -16,14 +13,9 @@ from slt_grok.plots.style import (
     PURPLE,
     VERMILION,
     WIDTH,
-    few_decades,
     one_seed,
-    panel_letters,
-    step_axis,
     styled,
 )
-
-QUANTILE = 1.96  # of the standard normal, for a 95% interval
 
 
 @styled
@@ -45,12 +37,12 @@ def landscape(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | 
     panels = figure.subplots(4, 2, sharex=True).flatten()
     if llc is not None:
         value = one_seed(llc, seed)
-        _curves(panels[0], "LLC", {"LLC": (value.llc, value.llc_se, BLUE)})
+        curves(panels[0], "LLC", {"LLC": (value.llc, value.llc_se, BLUE)})
     else:
         panels[0].set_axis_off()
-    _curves(panels[1], "Weight norm", {"all weights": (one.weight_norm.sel(component="total"), None, GREY)})
+    curves(panels[1], "Weight norm", {"all weights": (one.weight_norm.sel(component="total"), None, GREY)})
     ranks = one.effective_rank.mean("weight_matrix"), one.stable_rank.mean("weight_matrix")
-    _curves(
+    curves(
         panels[2],
         "Rank, mean\nof the matrices",
         {"effective": (ranks[0], None, BLUE), "stable": (ranks[1], None, ORANGE)},
@@ -59,9 +51,9 @@ def landscape(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | 
         "trace": (one.hessian_trace, one.hessian_trace_se, PURPLE),
         "top eigenvalue": (one.hessian_eigenvalue.isel(eigenvalue=0), None, BROWN),
     }
-    _curves(panels[3], "Hessian\n(nats / weight²)", hessian, logarithmic=True)
+    curves(panels[3], "Hessian\n(nats / weight²)", hessian, logarithmic=True)
     at_unit = one.gauss_newton_trace_unit_scale, one.gauss_newton_trace_unit_scale_se, PURPLE
-    _curves(panels[4], "Gauss-Newton trace,\nunit logit scale", {"trace": at_unit}, logarithmic=True)
+    curves(panels[4], "Gauss-Newton trace,\nunit logit scale", {"trace": at_unit}, logarithmic=True)
     dimension = {
         f"{name}, c = {c:g}": (
             one[f"effective_dimension{at}"].sel(c=c),
@@ -73,13 +65,13 @@ def landscape(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | 
         )
         for c, color in zip(one.c.values.tolist(), colors, strict=False)
     }
-    _curves(panels[5], "Effective\ndimension", dimension, logarithmic=True)
+    curves(panels[5], "Effective\ndimension", dimension, logarithmic=True)
     radius = one.radius.values[0]
     sharp = {
         f"{mode}, ρ = {radius:g}": (one.sharpness.sel(mode=mode, radius=radius), None, color)
         for mode, color in (("plain", VERMILION), ("adaptive", GREEN))
     }
-    _curves(panels[6], "Sharpness\n(nats)", sharp, logarithmic=True)
+    curves(panels[6], "Sharpness\n(nats)", sharp, logarithmic=True)
     volume = {
         f"ε = {epsilon:g} nats": (
             one.radial_log_volume_bound.sel(epsilon=epsilon),
@@ -88,38 +80,6 @@ def landscape(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | 
         )
         for epsilon, color in zip(one.epsilon.values.tolist(), (BLUE, ORANGE), strict=False)
     }
-    _curves(panels[7], "Log-volume,\nlower bound (nats)", volume)
-    for panel in panels:
-        step_axis(panel, one.step.values)
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.set_xlabel("")
-        panel.tick_params(axis="x", labelrotation=45)
-    figure.supxlabel("Training step (logarithmic, linear near 0)", fontsize=8)
-    panel_letters(panels.tolist())
+    curves(panels[7], "Log-volume,\nlower bound (nats)", volume)
+    over_training(figure, panels.tolist(), one.step.values)
     return figure
-
-
-def _curves(
-    axes: Axes,
-    label: str,
-    curves: Mapping[str, tuple[xr.DataArray, xr.DataArray | None, str]],
-    logarithmic: bool = False,
-) -> None:
-    """Lines with 95% bands where there are errors; on a logarithmic axis what is not positive is left out."""
-    drawn = False
-    for name, (values, error, color) in curves.items():
-        values = values.where(values > 0) if logarithmic else values
-        values = values.dropna("step")
-        drawn = drawn or len(values) > 0
-        axes.plot(values.step, values, "o-", ms=2.6, lw=1.1, color=color, label=name)
-        if error is not None:
-            spread = QUANTILE * error.sel(step=values.step)
-            low = values - spread
-            low = np.maximum(low, values / 1e3) if logarithmic else low
-            axes.fill_between(values.step, low, values + spread, color=color, alpha=0.2, lw=0)
-    if logarithmic and drawn:
-        axes.set_yscale("log")
-        few_decades(axes)
-    axes.set_ylabel(label)
-    if len(curves) > 1:
-        axes.legend(loc="best")

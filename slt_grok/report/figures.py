@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -208,10 +209,7 @@ def landscape(dataset: xr.Dataset, llc: xr.Dataset | None, folder: Path) -> list
             "Bands are 95% intervals."
         )
 
-    def draw(one: xr.Dataset, seed: int | None) -> Figure:
-        return plots.landscape(one, llc, seed)
-
-    return by_seed(draw, dataset, folder, "landscape", caption)
+    return by_seed(partial(plots.landscape, llc=llc), dataset, folder, "landscape", caption)
 
 
 def dynamics(dataset: xr.Dataset, llc: xr.Dataset | None, folder: Path) -> list[Shown]:
@@ -226,10 +224,7 @@ def dynamics(dataset: xr.Dataset, llc: xr.Dataset | None, folder: Path) -> list[
             "matrix, those of single heads thin, in the colour of their kind."
         )
 
-    def draw(one: xr.Dataset, seed: int | None) -> Figure:
-        return plots.dynamics(one, llc, seed)
-
-    return by_seed(draw, dataset, folder, "dynamics", caption)
+    return by_seed(partial(plots.dynamics, llc=llc), dataset, folder, "dynamics", caption)
 
 
 def probes(datasets: Mapping[str, xr.Dataset], folder: Path) -> list[Shown]:

@@ -77,7 +77,7 @@ def test_effective_dimension_is_that_of_the_dense_gauss_newton_matrix(scale, end
         )
         assert abs(values.mean() - truth) < 4 * values.std(ddof=1) / 16**0.5
         # a variance from 16 values is known to 37%, the mean of 16 from 3 degrees of freedom each to 20%
-        assert (errors**2).mean() == pytest.approx(values.var(ddof=1), rel=1.2)
+        assert 1 / 3 < (errors**2).mean() / values.var(ddof=1) < 2.2
 
 
 def test_shards_with_one_checkpoint_before_give_the_whole(whole):

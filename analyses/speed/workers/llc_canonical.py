@@ -9,7 +9,7 @@ import sys
 
 import torch
 from networks import Material
-from protocol import read_job, serve
+from protocol import chains_of, read_job, serve
 from torch.utils.data import DataLoader, TensorDataset
 
 if sys.version_info < (3, 12):
@@ -33,9 +33,7 @@ loader = DataLoader(
 
 def repeat(repetition: int) -> dict:
     """Every checkpoint of this repetition."""
-    chosen, draws = job["checkpoints"][repetition % len(job["checkpoints"])], job["draws"]
-    if repetition < 0:
-        chosen, draws = chosen[:1], 20
+    chosen, draws = chains_of(job, repetition)
     losses = {}
     for index in chosen:
         estimator = LLCEstimator(

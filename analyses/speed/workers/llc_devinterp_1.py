@@ -6,7 +6,7 @@ import torch
 from devinterp.optim import SGMCMC  # pyright: ignore[reportAttributeAccessIssue]
 from devinterp.slt import sampler
 from networks import Material
-from protocol import read_job, serve
+from protocol import chains_of, read_job, serve
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -24,9 +24,7 @@ def evaluate(model, data):
 
 def repeat(repetition: int) -> dict:
     """Every checkpoint of this repetition."""
-    chosen, draws = job["checkpoints"][repetition % len(job["checkpoints"])], job["draws"]
-    if repetition < 0:
-        chosen, draws = chosen[:1], 20
+    chosen, draws = chains_of(job, repetition)
     losses = {}
     for index in chosen:
         found = sampler.estimate_learning_coeff_with_summary(  # pyright: ignore[reportAttributeAccessIssue]

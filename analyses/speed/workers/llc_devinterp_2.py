@@ -9,7 +9,7 @@ import warnings
 import torch
 from devinterp.slt.llc import llc
 from networks import Material
-from protocol import read_job, serve
+from protocol import chains_of, read_job, serve
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -29,9 +29,7 @@ def loss(model: nn.Module, tokens: Tensor) -> Tensor:
 
 def repeat(repetition: int) -> dict:
     """Every checkpoint of this repetition."""
-    chosen, draws = job["checkpoints"][repetition % len(job["checkpoints"])], job["draws"]
-    if repetition < 0:
-        chosen, draws = chosen[:1], 20
+    chosen, draws = chains_of(job, repetition)
     losses = {}
     for index in chosen:
         found = llc(

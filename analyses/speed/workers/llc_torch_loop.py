@@ -2,7 +2,7 @@
 
 import torch
 from networks import Material
-from protocol import read_job, serve
+from protocol import chains_of, read_job, serve
 from torch.nn.functional import cross_entropy
 
 job = read_job()
@@ -36,9 +36,7 @@ def chain(index: int, draws: int) -> float:
 
 def repeat(repetition: int) -> dict:
     """Every checkpoint of this repetition."""
-    chosen, draws = job["checkpoints"][repetition % len(job["checkpoints"])], job["draws"]
-    if repetition < 0:
-        chosen, draws = chosen[:1], 20
+    chosen, draws = chains_of(job, repetition)
     torch.manual_seed(repetition + 1)
     losses = {index: [chain(index, draws) for _ in range(job["chains"])] for index in chosen}
     return {"units": len(chosen) * job["chains"], "losses": losses}

@@ -17,6 +17,12 @@ def read_job() -> dict[str, Any]:
     return json.loads(Path(sys.argv[1]).read_text())
 
 
+def chains_of(job: dict[str, Any], repetition: int) -> tuple[list[int], int]:
+    """Checkpoints and draws of a repetition that samples one checkpoint after the other; a few draws to warm up."""
+    chosen = job["checkpoints"][repetition % len(job["checkpoints"])]
+    return (chosen, job["draws"]) if repetition >= 0 else (chosen[:1], 20)
+
+
 def serve(
     hello: dict[str, Any],
     repeat: Callable[[int], dict[str, Any]],
