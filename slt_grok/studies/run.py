@@ -161,7 +161,7 @@ def _circuits(run: RunDirectory, label: str, s: Any, trajectory: Trajectory, con
 
     return measure_in_shards(
         run, label, trajectory, measure, content, size=8,
-        on_progress=lambda checkpoints, total: report(int(checkpoints * trajectory.shape[1])),
+        on_progress=lambda checkpoints, total, facts: report(int(checkpoints * trajectory.shape[1])),
     )  # fmt: skip
 
 
