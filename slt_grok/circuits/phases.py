@@ -39,9 +39,10 @@ class Waves:
         """From pre-activations (N, p^2, width) on the grid and W_L (N, width, p)."""
         p = math.isqrt(pre.shape[1])
         grid = pre.unflatten(1, (p, p))
-        lines = (grid.mean(2), grid.mean(1), neuron_logit_map.mT)
-        mean = lines[0].mean(1)
-        return cls(*(_amplitudes(line) for line in lines), mean, variance(pre, mean))
+        of_a, of_b = grid.mean(2), grid.mean(1)
+        left, right, output = (_amplitudes(line) for line in (of_a, of_b, neuron_logit_map.mT))
+        mean = of_a.mean(1)
+        return cls(left, right, output, mean, variance(pre, mean))
 
     def power_shares(self) -> Tensor:
         """Share of the pre-activation's variance in both waves of each frequency: (N, (p-1)/2, width), in [0, 1].
