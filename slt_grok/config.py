@@ -157,6 +157,13 @@ class CausalSettings(Settings):
     seed: int = Field(default=0, ge=0)
 
 
+class InterventionsSettings(Settings):
+    """See `slt_grok.studies.interventions`: the LLC there is measured with the settings of `llc`."""
+
+    checkpoints: int = Field(default=4, ge=2, description="weights are intervened on at this many, from memorisation")
+    controls: Positive = Field(default=2, description="random sets of planes and of neurons for each intervention")
+
+
 class TransitionsSettings(Settings):
     """See `slt_grok.transitions.measure`."""
 
@@ -181,6 +188,7 @@ class RunConfig(Settings):
     shape: ShapeSettings | None = ShapeSettings()
     topology: TopologySettings | None = TopologySettings()
     causal: CausalSettings | None = CausalSettings()
+    interventions: InterventionsSettings | None = InterventionsSettings()
     transitions: TransitionsSettings = TransitionsSettings()
     source: dict[str, Any] | None = Field(default=None, description="where imported networks come from")
 

@@ -55,9 +55,7 @@ def unit_groups(module: nn.Module) -> dict[str, dict[str, int]]:
             }
         case QuadraticNetwork():
             return {SITE: {"U": -1, "V": -1, "W": -2}}
-    raise SltGrokError(
-        f"units: expected a model of slt_grok.models whose units are known, got {type(module).__name__}"
-    )
+    raise SltGrokError(f"units: expected a model of slt_grok.models whose units are known, got {type(module).__name__}")
 
 
 def _stream(prefixes: list[str]) -> dict[str, dict[str, int]]:
