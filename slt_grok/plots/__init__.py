@@ -7,6 +7,7 @@ from slt_grok.plots.clock_pizza_plane import clock_pizza_plane
 from slt_grok.plots.confound import confound
 from slt_grok.plots.dynamics import dynamics
 from slt_grok.plots.embedding_circles import embedding_circles
+from slt_grok.plots.interventions import interventions
 from slt_grok.plots.landscape import landscape
 from slt_grok.plots.llc_curve import llc_curve
 from slt_grok.plots.llc_diagnostics import llc_diagnostics
@@ -32,6 +33,7 @@ __all__ = [
     "confound",
     "dynamics",
     "embedding_circles",
+    "interventions",
     "landscape",
     "llc_by_gamma",
     "llc_by_step",

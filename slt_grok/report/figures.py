@@ -131,6 +131,22 @@ def causal(dataset: xr.Dataset, folder: Path) -> list[Shown]:
     return by_seed(plots.causal, dataset, folder, "causal", caption)
 
 
+def interventions(dataset: xr.Dataset, folder: Path) -> list[Shown]:
+    """Interventions on the weights beside their controls, a figure for each seed."""
+
+    def caption(note: str) -> str:
+        return (
+            f"Checkpoints after interventions on their weights{note}, each measured anew: with nothing but the last "
+            "checkpoint's circuit, or without it, in the tables over tokens and answers (planes of the key "
+            "frequencies), in the neurons (those of one key frequency) or in both; and with one part of the weights "
+            "from another checkpoint. Broken lines: the mean over random frequencies, neurons and planes of the same "
+            "number. The LLC's axis is linear between -10 and 10, bars are 95% intervals, hollow points have a verdict "
+            f"other than effective or converged; the values are {effective_short(dataset)}"
+        )
+
+    return by_seed(plots.interventions, dataset, folder, "interventions", caption)
+
+
 def spectrum(circuits: xr.Dataset, folder: Path) -> list[Shown]:
     """Spectra of embedding and neuron-logit map and neuron clusters, a figure for each seed."""
     older = "neuron_logit_map_spectrum" not in circuits

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from slt_grok.errors import SltGrokError
-from slt_grok.report import attribution, causal, figures, landscape, probes, tables, topology, trust
+from slt_grok.report import attribution, causal, figures, interventions, landscape, probes, tables, topology, trust
 from slt_grok.report.caveats import caveats
 from slt_grok.report.findings import Config, Datasets, by_seed, headline, sections
 from slt_grok.report.llc import Summary, effective
@@ -31,6 +31,7 @@ SHOWN = (
     "calibration",
     "confound",
     "causal",
+    "interventions",
     "topology",
     "transitions",
 )
@@ -167,6 +168,9 @@ def _beside_circuit(datasets: Datasets, folder: Path) -> list[Part]:
     if found := datasets.get("causal"):
         shown = figures.causal(found, folder)
         parts.append(Part("Causal tests of the circuit", causal.sentences(found), shown, causal.tables(found)))
+    if found := datasets.get("interventions"):
+        shown, said = figures.interventions(found, folder), interventions.sentences(found)
+        parts.append(Part("Interventions on the weights", said, shown, interventions.tables(found)))
     return parts
 
 

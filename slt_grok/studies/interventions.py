@@ -3,7 +3,8 @@
 Every checkpoint is measured as it was trained; with the circuit of the last checkpoint kept or removed, in its tables
 over Z_p, in its neurons or in both; with as many random frequencies that are not key, a random subspace of as many
 dimensions, or as many random neurons in place of the circuit's; and with one part of its weights from the last
-checkpoint, or from the one that has memorised. See `slt_grok.interventions.weights` for what each of these is.
+checkpoint, or from the one that has memorised (where both are the same checkpoint nothing changes: the null of all
+these differences). See `slt_grok.interventions.weights` for what each of these is.
 Every variant has random streams of its own, by its name, so that differences between two have the errors of both.
 """
 
@@ -39,7 +40,8 @@ SITES = {  # site -> controls of the circuit there
     "neurons": ("random neurons",),
     "tables and neurons": ("random",),
 }
-NO_CIRCUIT = "no circuit: no frequency has a neuron of its own at the last checkpoint, or none is left to compare with"
+ORIGINS = ("from the end", "from memorisation")  # of exchanged parts
+UNMADE = "this seed has no circuit, no other frequencies to compare with, or no checkpoint that has memorised"
 ATTRS = {
     "loss": {"long_name": "loss", "units": "nats", "definition": "mean cross-entropy over the split in float64"},
     "accuracy": {
@@ -63,22 +65,23 @@ class Variant(NamedTuple):
     Parameters
     ----------
     act : `as trained`, `kept`, `removed`, or `from the end` and `from memorisation` for exchanged parts.
-    site : what is changed.
-    control : `circuit`, or what stands in its place.
+    site : what is changed, one of `SITES` or a part of the weights.
+    control : `circuit`, or what stands in its place; empty for exchanged parts.
     draw : of a random control, from 1 on.
     """
 
     act: str
     site: str = ""
-    control: str = "circuit"
+    control: str = ""
     draw: int = 0
 
     @property
     def name(self) -> str:
         """In words, different for all variants."""
-        where = f" {self.site}" if self.site else ""
-        of = "" if self.control == "circuit" else f", {self.control} {self.draw}"
-        return f"{self.act}{where}{of}"
+        if self.act not in ACTS:
+            return f"{self.site} {self.act}".strip()
+        number = f" {self.draw}" if self.draw else ""
+        return f"{self.control}{number} {self.act} in {self.site}"
 
 
 def variants(trajectory: Trajectory, controls: int) -> list[Variant]:
@@ -87,10 +90,9 @@ def variants(trajectory: Trajectory, controls: int) -> list[Variant]:
     if trajectory.task.modulus > 2 and is_prime(trajectory.task.modulus):
         for act in ACTS:
             for site, randoms in SITES.items():
-                found.append(Variant(act, site))
+                found.append(Variant(act, site, "circuit"))
                 found += [Variant(act, site, name, draw) for name in randoms for draw in range(1, controls + 1)]
-    origins = ("from the end", "from memorisation")
-    return found + [Variant(origin, part, origin) for origin in origins for part in weights.parts(trajectory)]
+    return found + [Variant(origin, part) for origin in ORIGINS for part in weights.parts(trajectory)]
 
 
 class Circuit(NamedTuple):
@@ -163,8 +165,8 @@ def measure_interventions(
             for i, (own, mine) in enumerate(zip(keys, neurons, strict=True)):
                 place = memorised[i]
                 donors = {
-                    "from the end": trajectory.isel(step=[-1], seed=[i]),
-                    "from memorisation": None if place is None else trajectory.isel(step=[place], seed=[i]),
+                    ORIGINS[0]: trajectory.isel(step=[-1], seed=[i]),
+                    ORIGINS[1]: None if place is None else trajectory.isel(step=[place], seed=[i]),
                 }
                 made = {}
                 for variant in some:
@@ -196,7 +198,7 @@ def measured(
     if not made:
         shape = (*one.shape, len(names))
         empty = {name: (dims, np.full(shape, np.nan)) for name in KEPT if "verdict" not in name}
-        words = {"llc_verdict": (dims, np.full(shape, "")), "llc_verdict_reason": (dims, np.full(shape, NO_CIRCUIT))}
+        words = {"llc_verdict": (dims, np.full(shape, "")), "llc_verdict_reason": (dims, np.full(shape, UNMADE))}
         nothing = np.full((*shape, len(SPLITS)), np.nan)
         more = {"loss": ((*dims, "split"), nothing, ATTRS["loss"]),
                 "accuracy": ((*dims, "split"), nothing, ATTRS["accuracy"]),
@@ -219,7 +221,7 @@ def measured(
         split=list(SPLITS),
     )
     fill: dict[Any, Any] = dict.fromkeys([*KEPT, *more.data_vars], np.nan)
-    fill |= {"llc_verdict": "", "llc_verdict_reason": NO_CIRCUIT}
+    fill |= {"llc_verdict": "", "llc_verdict_reason": UNMADE}
     return found.merge(more).reindex({weights.VARIANT: names}, fill_value=fill).assign_attrs(found.attrs)
 
 
