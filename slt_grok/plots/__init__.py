@@ -2,6 +2,7 @@
 
 from slt_grok.plots.activation_grids import activation_grids
 from slt_grok.plots.barriers import barrier_matrix, seed_barriers
+from slt_grok.plots.beside import beside
 from slt_grok.plots.causal import causal
 from slt_grok.plots.clock_pizza_plane import clock_pizza_plane
 from slt_grok.plots.confound import confound
@@ -28,6 +29,7 @@ from slt_grok.plots.spectrum import spectrum
 __all__ = [
     "activation_grids",
     "barrier_matrix",
+    "beside",
     "causal",
     "clock_pizza_plane",
     "confound",

@@ -1,7 +1,7 @@
 """The figures of the page, each with its caption, written into the run's `figures/`."""
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -129,6 +129,27 @@ def causal(dataset: xr.Dataset, folder: Path) -> list[Shown]:
         )
 
     return by_seed(plots.causal, dataset, folder, "causal", caption)
+
+
+def beside(
+    name: str,
+    plain: Mapping[str, xr.Dataset],
+    own: Mapping[str, xr.Dataset],
+    config: Mapping[str, object],
+    changes: Sequence[int],
+    folder: Path,
+) -> list[Shown]:
+    """An intervened run beside the plain one of that name; nothing where that is not there."""
+    if not plain:
+        return []
+    mine = {label: own[label] for label in plain if label in own}
+    figure = plots.beside(plain, mine, (name, str(config.get("name"))), changes)
+    caption = (
+        f"This run (solid) beside {name} (broken): test accuracy, LLC with 95% bands, excluded loss on the train pairs "
+        "for the key frequencies of each run, and the norm of all weights. Dotted: where training was changed. Hollow "
+        "points have a verdict other than effective or converged. LLCs compare at the same setting only."
+    )
+    return [shown(plots.save(figure, folder, "beside")[0], caption)]
 
 
 def interventions(dataset: xr.Dataset, folder: Path) -> list[Shown]:
