@@ -1,6 +1,7 @@
 """Figures: functions of datasets that return a matplotlib `Figure`."""
 
 from slt_grok.plots.activation_grids import activation_grids
+from slt_grok.plots.attribution import attribution
 from slt_grok.plots.barriers import barrier_matrix, seed_barriers
 from slt_grok.plots.beside import beside
 from slt_grok.plots.causal import causal
@@ -28,6 +29,7 @@ from slt_grok.plots.spectrum import spectrum
 
 __all__ = [
     "activation_grids",
+    "attribution",
     "barrier_matrix",
     "beside",
     "causal",

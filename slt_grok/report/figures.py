@@ -92,6 +92,24 @@ def refined_llc(refined: xr.Dataset, folder: Path) -> list[Shown]:
     return by_seed(plots.refined_llc, refined, folder, "refined_llc", caption)
 
 
+def attribution(dataset: xr.Dataset, folder: Path) -> list[Shown]:
+    """The drop of the LLC split over its parts, a figure for each seed that has one."""
+    found = []
+    for seed in dataset.seed.values.tolist():
+        if not np.isfinite(dataset["drop"].sel(seed=seed)).any():
+            continue
+        several = dataset.sizes["seed"] > 1
+        file, note = (f"attribution_seed{seed}", f", seed {seed}") if several else ("attribution", "")
+        caption = (
+            f"The LLC where it is largest minus that at the end{note}, of each part moved alone, with 95% intervals, "
+            "and as per cent of that of all weights. Hatched: what the parts do not account for, the drop of the whole "
+            "that they split (dark) minus theirs; it is the change of how much they share or need each other."
+        )
+        path = plots.save(plots.attribution(dataset, seed=seed), folder, file)[0]
+        found.append(shown(path, caption, folded=bool(found)))
+    return found
+
+
 def calibration(dataset: xr.Dataset, folder: Path) -> list[Shown]:
     """How the LLC moves with step, n_beta and gamma around the choice."""
     marks = "Bars are 95% intervals, hollow points have a verdict other than effective or converged, rings the choice."

@@ -39,6 +39,7 @@ SHOWN = (
     "shape",
     "shape@random",
     "refined",
+    "attribution",
     "calibration",
     "confound",
     "causal",
@@ -164,8 +165,10 @@ def _beside_llc(datasets: Datasets, folder: Path) -> list[Part]:
     """Which weights the LLC belongs to, and how far to trust it: its calibration, and the scale of the weights."""
     parts = []
     if found := datasets.get("refined"):
-        shown = figures.refined_llc(found, folder)
-        parts.append(Part("LLC of matrices, heads and frequencies", attribution.refined(found), shown, []))
+        shown, said = figures.refined_llc(found, folder), attribution.refined(found)
+        if split := datasets.get("attribution"):
+            shown, said = [*shown, *figures.attribution(split, folder)], [*said, *attribution.drop(split)]
+        parts.append(Part("LLC of matrices, heads and frequencies", said, shown, []))
     if found := datasets.get("calibration"):
         drawn, table = figures.calibration(found, folder), trust.calibration_table(found)
         parts.append(Part("Calibration of the LLC", trust.calibration(found), drawn, [table]))

@@ -190,6 +190,7 @@ STAGES = {
 def _conclude(run: RunDirectory, config: RunConfig) -> None:
     """Transitions and summary, made anew from the measurements there are: they cost less than a check for change."""
     from slt_grok import transitions
+    from slt_grok.transitions import attribution
 
     start = time.monotonic()
     data = {label: run.read_measurement(label) for label in OVER_TRAINING if label in run.labels}
@@ -198,6 +199,8 @@ def _conclude(run: RunDirectory, config: RunConfig) -> None:
     settings = config.transitions.model_dump(mode="json")
     found = transitions.measure(**data, **settings)
     run.write_measurement("transitions", found, settings)
+    if "refined" in run.labels:
+        run.write_measurement("attribution", attribution.attribute(run.read_measurement("refined")), {})
     summary = transitions.summarise(found, data["training"], data.get("llc"), data.get("circuits"))
     write_json(run.path / "summary.json", {"name": config.name, **summary})
     finish(run, "transitions", start)
