@@ -78,7 +78,7 @@ def _bars(axes: Axes, rows: xr.Dataset, color: str) -> None:
         if np.isfinite(here.share):
             edge = max(float(here.drop_high), 0)
             axes.annotate(
-                f"{100 * float(here.share):.1f}%", (edge, place), (4, 0), textcoords="offset points", va="center",
+                _percent(float(here.share)), (edge, place), (4, 0), textcoords="offset points", va="center",
                 fontsize=6.5, color="0.25",
             )  # fmt: skip
     axes.set_yticks(places, [str(name) for name in rows.component.values])
@@ -86,6 +86,11 @@ def _bars(axes: Axes, rows: xr.Dataset, color: str) -> None:
     axes.axvline(0, color="0.6", lw=0.7)
     axes.margins(x=0.12)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _percent(share: float) -> str:
+    """Two digits below one per cent, one place above."""
+    return f"{100 * share:.1f}%" if abs(share) >= 0.01 else f"{100 * share:.2g}%"
 
 
 KINDS = {"part": 0, "remainder": 1, "whole": 2}
