@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.llc_curve import TRUSTED, interval, settings
@@ -33,6 +34,7 @@ STYLES: tuple[Style, Style] = (
     {"color": ORANGE, "ls": "--", "lw": 1.2},
     {"color": BLUE, "ls": "-", "lw": 1.4},
 )  # plain, intervened
+LINEAR = 10  # the LLC's axis is linear up to here, since it can be negative
 
 
 @styled
@@ -67,7 +69,7 @@ def beside(plain: Datasets, intervened: Datasets, names: tuple[str, str], change
         if not any(drawn):
             undefined(axes, f"{name.split(chr(10))[0]}: not measured, or not defined")
         elif axes.get_yscale() == "log":
-            few_decades(axes)
+            _decades(axes)
         axes.set_ylabel(name)
         for step in changes:
             axes.axvline(step, color="0.5", lw=0.8, ls=":")
@@ -85,6 +87,17 @@ def beside(plain: Datasets, intervened: Datasets, names: tuple[str, str], change
     return figure
 
 
+def _decades(axes: Axes) -> None:
+    """Labels on a logarithmic axis that may be less than two decades long."""
+    low, high = axes.get_ylim()
+    if high / low > 100:
+        few_decades(axes)
+        return
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def _accuracy(axes: Axes, training: xr.Dataset, name: str, style: Style) -> bool:
     axes.set_ylim(-4, 104)
     axes.set_yticks([0, 50, 100])
@@ -96,6 +109,8 @@ def _llc(axes: Axes, llc: xr.Dataset, name: str, style: Style) -> bool:
     low, high = (end.where(seen) for end in interval(llc))
     color = str(style["color"])
     trusted = llc.llc_verdict.isin(TRUSTED)
+    axes.set_yscale("symlog", linthresh=LINEAR, linscale=0.6)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     for seed in llc.seed:
         axes.fill_between(llc.step, low.sel(seed=seed), high.sel(seed=seed), color=color, alpha=0.2, lw=0)
         for good, face in ((True, color), (False, "white")):
