@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from slt_grok import plots
@@ -89,7 +90,7 @@ def test_the_figure_has_both_runs_in_four_panels_and_the_changes(tmp_path: Path)
     figure = plots.beside(runs[0], runs[1], ("plain", "changed"), [300])
     assert len(figure.axes) == 4
     for axes in figure.axes:
-        assert any(list(line.get_xdata()) == [300, 300] for line in axes.get_lines())
+        assert any(np.asarray(line.get_xdata()).tolist() == [300, 300] for line in axes.get_lines())
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["plain", "changed"]
     excluded = figure.axes[2].get_legend_handles_labels()[1]
