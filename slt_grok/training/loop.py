@@ -17,6 +17,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.models import ModularNetwork
 from slt_grok.models.network import Network
 from slt_grok.store import RunDirectory, read_tensors, write_tensors
+from slt_grok.training import interventions
 from slt_grok.training.minibatches import Minibatches, generator
 from slt_grok.training.settings import TrainingSettings
 
@@ -68,7 +69,7 @@ def train(
             f"training.batch_size: expected at most the {len(inputs)} train pairs, got {settings.batch_size}"
         )
     streams = [np.random.SeedSequence(seed).spawn(2) for seed in seeds]
-    parameters = _initial(network, [init for init, _ in streams])
+    parameters = _initial(network, settings, [init for init, _ in streams])
     optimizer = OPTIMIZERS[settings.optimizer](list(parameters.values()), settings)
     state_file = run.state("training") / "state.safetensors"
     curves: dict[int, Tensor] = {}
@@ -99,6 +100,9 @@ def train(
         if settings.warmup_steps:
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * min(1.0, (step + 1) / settings.warmup_steps)
+        if settings.weight_decay_changes:
+            for group in optimizer.param_groups:
+                group["weight_decay"] = interventions.weight_decay(settings, step)
         x, y = inputs, labels
         if minibatches is not None:
             rows = minibatches.rows(step)
@@ -108,19 +112,23 @@ def train(
             raise SltGrokError(
                 f"training: the loss is not finite at step {step}; expected a smaller training.learning_rate"
             )
+        if settings.frequency_penalty is not None:
+            interventions.penalise(gradients, network, parameters, settings.frequency_penalty, step)
         for name, parameter in parameters.items():
             parameter.grad = gradients[name].contiguous()  # the fused optimisers go by memory, not by strides
         optimizer.step()
     return _dataset(curves, seeds)
 
 
-def _initial(network: Network, streams: Sequence[np.random.SeedSequence]) -> dict[str, Tensor]:
+def _initial(
+    network: Network, settings: TrainingSettings, streams: Sequence[np.random.SeedSequence]
+) -> dict[str, Tensor]:
     module = network.module
     assert isinstance(module, ModularNetwork)
     states = []
     for stream in streams:
         module.initialise(generator(stream))
-        states.append({name: p.detach().clone() for name, p in module.named_parameters()})
+        states.append(interventions.start(module, settings.start))
     return {name: torch.stack([s[name] for s in states]).requires_grad_() for name in states[0]}
 
 
