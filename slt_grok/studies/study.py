@@ -1,0 +1,97 @@
+"""A study from its file to its table: plan, say the cost, run what is missing, collect."""
+
+from pathlib import Path
+
+from rich.table import Table
+
+from slt_grok.progress import announce, console, progress
+from slt_grok.store.files import write_json
+from slt_grok.studies.conduct import conduct, cores, current_runs, missing_runs, state
+from slt_grok.studies.costs import Costs
+from slt_grok.studies.grid import PlannedRun, Study, load_study_file
+from slt_grok.studies.lock import locked
+from slt_grok.studies.provenance import environment
+from slt_grok.studies.results import INDEX, TABLE
+from slt_grok.studies.table import make_table, write_table
+
+SHOWN = ("training", "circuits", "landscape", "llc")
+
+
+def carry_out(file: Path, out: Path | None, workers: int | None, only_plan: bool) -> tuple[Path, bool]:
+    """Plan a study, run what is missing of it and write its table; return the table's path and whether all went well.
+
+    Parameters
+    ----------
+    file : see `slt_grok.studies.grid`.
+    out : the study's directory; runs/NAME where left out.
+    workers : processes at a time; one a core where left out.
+    only_plan : stop after the plan.
+
+    Raises
+    ------
+    SltGrokError : the study's file is wrong, another process works on the study, or a file cannot be written.
+    """
+    study = load_study_file(file)
+    folder = out or Path("runs") / study.name
+    workers = workers or cores()
+    with locked(folder):
+        costs = Costs(folder / "costs.json")
+        runs = current_runs(study, folder)
+        costs.time(runs)
+        missing = missing_runs(study, folder)
+        console.print(plan_table(study, folder, costs))
+        seconds = sum(costs.total(run) for run in missing)
+        announce(
+            study.name,
+            f"{len(missing)} of {len(runs)} runs to make, about {seconds / 60:.0f} core-minutes, "
+            f"{seconds / 60 / workers:.0f} min by {workers} processes",
+        )
+        if only_plan:
+            return folder / TABLE, True
+        if missing:
+            with progress(study.name, round(seconds), "predicted seconds") as report:
+                conduct(study, folder, workers, costs.total, report)
+        table = make_table(study, folder)
+        write_table(table, folder / TABLE)
+        write_json(folder / INDEX, _index(study, file, folder))
+    wrong = table.loc[table.status != "done"]
+    for _, row in wrong.drop_duplicates(["run", "reason"]).iterrows():
+        console.print(f"{row.run}: {row.status}: {row.reason}", style="red", soft_wrap=True, markup=False)
+    return folder / TABLE, wrong.empty
+
+
+def plan_table(study: Study, folder: Path, costs: Costs) -> Table:
+    """The runs with their settings, seeds, state and predicted cost."""
+    table = Table(title=study.name)
+    for column in ("arm", "settings", "seeds", "state"):
+        table.add_column(column)
+    for column in (*SHOWN, "min"):
+        table.add_column(column, justify="right")
+    for run in current_runs(study, folder):
+        settings = " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in run.varied.items())
+        parts = costs.of(run)
+        numbers = [f"{parts[stage]:.0f} s" if stage in parts else "" for stage in SHOWN]
+        whole = f"{costs.total(run) / 60:.1f}" if parts else "?"
+        table.add_row(run.arm, settings, _seeds(run), state(run, folder), *numbers, whole)
+    return table
+
+
+def _seeds(run: PlannedRun) -> str:
+    first, last = min(run.seeds), max(run.seeds)
+    together = len(run.seeds) > 1 and list(run.seeds) == list(range(first, last + 1))
+    return f"{first}-{last}" if together else ", ".join(map(str, run.seeds))
+
+
+def _index(study: Study, file: Path, folder: Path) -> dict[str, object]:
+    runs = [
+        {
+            "arm": run.arm,
+            "run": run.name,
+            "seeds": run.seeds,
+            "varied": run.varied,
+            "status": state(run, folder),
+            "reason": run.reason,
+        }
+        for run in current_runs(study, folder)
+    ]
+    return {"name": study.name, "file": file.read_text(), "environment": environment(), "runs": runs}
