@@ -1,5 +1,8 @@
 """A study from its file to its table: plan, say the cost, run what is missing, collect."""
 
+import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -36,9 +39,8 @@ def carry_out(file: Path, out: Path | None, workers: int | None, only_plan: bool
     workers = workers or cores()
     with locked(folder):
         costs = Costs(folder / "costs.json")
-        runs = current_runs(study, folder)
-        costs.time(runs)
-        missing = missing_runs(study, folder)
+        runs, missing = current_runs(study, folder), missing_runs(study, folder)
+        costs.time(missing)
         console.print(plan_table(study, folder, costs))
         seconds = sum(costs.total(run) for run in missing)
         announce(
@@ -61,25 +63,36 @@ def carry_out(file: Path, out: Path | None, workers: int | None, only_plan: bool
 
 
 def plan_table(study: Study, folder: Path, costs: Costs) -> Table:
-    """The runs with their settings, seeds, state and predicted cost."""
-    table = Table(title=study.name)
-    for column in ("arm", "settings", "seeds", "state"):
-        table.add_column(column)
-    for column in (*SHOWN, "min"):
-        table.add_column(column, justify="right")
+    """A row for each point of each arm: its settings, seeds, the states of its runs, and their predicted cost."""
+    points: dict[str, list[PlannedRun]] = {}
     for run in current_runs(study, folder):
-        settings = " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in run.varied.items())
-        parts = costs.of(run)
-        numbers = [f"{parts[stage]:.0f} s" if stage in parts else "" for stage in SHOWN]
-        whole = f"{costs.total(run) / 60:.1f}" if parts else "?"
-        table.add_row(run.arm, settings, _seeds(run), state(run, folder), *numbers, whole)
+        points.setdefault(json.dumps([run.arm, run.varied], default=str), []).append(run)
+    table = Table(title=study.name)
+    for column in ("arm", "settings", "seeds", "runs"):
+        table.add_column(column, overflow="fold")
+    for column in (*SHOWN, "all"):
+        table.add_column(f"{column}, s", justify="right")
+    for runs in points.values():
+        settings = "\n".join(f"{key.rpartition('.')[2]}={value}" for key, value in runs[0].varied.items())
+        seeds = sorted(seed for run in runs for seed in run.seeds)
+        states = Counter(state(run, folder) for run in runs)
+        parts = [costs.of(run) for run in runs]
+        numbers = [f"{sum(part[stage] for part in parts):.0f}" if stage in parts[0] else "" for stage in SHOWN]
+        table.add_row(
+            runs[0].arm,
+            settings,
+            _ranges(seeds),
+            "\n".join(f"{count} {word}" for word, count in states.items()),
+            *numbers,
+            f"{sum(map(costs.total, runs)):.0f}" if parts[0] else "?",
+        )
     return table
 
 
-def _seeds(run: PlannedRun) -> str:
-    first, last = min(run.seeds), max(run.seeds)
-    together = len(run.seeds) > 1 and list(run.seeds) == list(range(first, last + 1))
-    return f"{first}-{last}" if together else ", ".join(map(str, run.seeds))
+def _ranges(seeds: Sequence[int]) -> str:
+    """0-4, 7."""
+    ends = [seed for seed in seeds if seed - 1 not in seeds], [seed for seed in seeds if seed + 1 not in seeds]
+    return ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in zip(*ends, strict=True))
 
 
 def _index(study: Study, file: Path, folder: Path) -> dict[str, object]:
