@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
 
 from slt_grok.progress import announce, console, progress
@@ -48,6 +49,9 @@ def carry_out(file: Path, out: Path | None, workers: int | None, only_plan: bool
             f"{len(missing)} of {len(runs)} runs to make, about {seconds / 60:.0f} core-minutes, "
             f"{seconds / 60 / workers:.0f} min by {workers} processes",
         )
+        for run in study.runs:
+            if run.reason:
+                console.print(f"refused: {run.reason}", style="red", soft_wrap=True, markup=False)
         if only_plan:
             return folder / TABLE, True
         if missing:
@@ -67,11 +71,11 @@ def plan_table(study: Study, folder: Path, costs: Costs) -> Table:
     points: dict[str, list[PlannedRun]] = {}
     for run in current_runs(study, folder):
         points.setdefault(json.dumps([run.arm, run.varied], default=str), []).append(run)
-    table = Table(title=study.name)
+    table = Table(title=f"{study.name}: predicted seconds on one thread", box=box.SIMPLE, padding=(0, 1, 0, 0))
     for column in ("arm", "settings", "seeds", "runs"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=True)
     for column in (*SHOWN, "all"):
-        table.add_column(f"{column}, s", justify="right")
+        table.add_column(column, justify="right")
     for runs in points.values():
         settings = "\n".join(f"{key.rpartition('.')[2]}={value}" for key, value in runs[0].varied.items())
         seeds = sorted(seed for run in runs for seed in run.seeds)
