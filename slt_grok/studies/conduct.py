@@ -39,7 +39,8 @@ def state(run: PlannedRun, folder: Path) -> str:
     if not directory.exists:
         return "missing"
     stages = directory.manifest["stages"]
-    return "done" if all(stage in stages for stage in (TRAINING, *run.measurements, "transitions")) else "begun"
+    made = all(stage in stages for stage in (TRAINING, *run.measurements, "transitions"))
+    return "done" if made and (not run.page or (directory.path / "report.html").is_file()) else "begun"
 
 
 def current_runs(study: Study, folder: Path) -> list[PlannedRun]:
@@ -76,7 +77,7 @@ def conduct(study: Study, folder: Path, workers: int, cost: Callable[[PlannedRun
                 for run in sorted(missing_runs(study, folder), key=cost, reverse=True):
                     if run.name not in tried:
                         tried.add(run.name)
-                        work = Work(run, folder, study.page, threads)
+                        work = Work(run, folder, threads)
                         works[pool.submit(work.carry_out)] = work
                 if not works:
                     return
@@ -98,12 +99,12 @@ class Work:
 
     Parameters
     ----------
-    run, folder, page : see `slt_grok.studies.worker.complete`.
+    run, folder : what is to be made, in the study's directory.
     threads : of the process.
     """
 
-    def __init__(self, run: PlannedRun, folder: Path, page: bool, threads: int) -> None:
-        self.run, self.path, self.page, self.threads = run, folder / run.name, page, threads
+    def __init__(self, run: PlannedRun, folder: Path, threads: int) -> None:
+        self.run, self.path, self.threads = run, folder / run.name, threads
         self.started: float | None = None
         self.line = "starts"
         self.process: subprocess.Popen[str] | None = None
@@ -137,7 +138,7 @@ class Work:
             "path": str(self.path),
             "config": self.run.config.model_dump(mode="json"),
             "measurements": self.run.measurements,
-            "page": self.page,
+            "page": self.run.page,
         }
         threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         self.path.mkdir(parents=True, exist_ok=True)
@@ -149,6 +150,7 @@ class Work:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
+                start_new_session=True,  # what interrupts the study is not to look like a death of the worker
                 env={**os.environ, **threads},
             ) as self.process,
         ):

@@ -74,6 +74,7 @@ class PlannedRun:
     varied : the settings by which it differs from other runs of the study, by dotted keys.
     seeds : one network each.
     measurements : some of `slt_grok.studies.MEASUREMENTS`.
+    page : whether it gets its figures and its page.
     name : its directory, relative to the study's.
     config : None where the settings are refused.
     reason : why they are.
@@ -83,6 +84,7 @@ class PlannedRun:
     varied: Mapping[str, Any]
     seeds: tuple[int, ...]
     measurements: tuple[str, ...]
+    page: bool
     name: str
     config: RunConfig | None
     reason: str = ""
@@ -96,10 +98,9 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Study:
-    """A study's name, whether its runs get pages, and its runs in the order of the file."""
+    """A study's name, and its runs in the order of the file."""
 
     name: str
-    page: bool
     runs: tuple[PlannedRun, ...]
 
 
@@ -123,7 +124,7 @@ def load_study_file(path: Path) -> Study:
     for run in runs:
         if names.count(run.name) > 1:
             raise SltGrokError(f"{path}: arms.{run.arm}: expected different runs, {dict(run.varied)} is there twice")
-    return Study(study.name, study.page, tuple(runs))
+    return Study(study.name, tuple(runs))
 
 
 def _runs_of(path: Path, study: StudySettings, base: Changes, name: str, arm: ArmSettings) -> list[PlannedRun]:
@@ -144,27 +145,29 @@ def _runs_of(path: Path, study: StudySettings, base: Changes, name: str, arm: Ar
             varied = {**dict(zip(arm.grid, values, strict=True)), **point}
             content = changed(base, {**study.set, **arm.set, **varied})
             for batch in batches:
-                runs.append(_planned(where, study.name, name, varied, content, batch, measurements))
+                runs.append(_planned(where, study, name, varied, content, batch, measurements))
     return runs
 
 
 def _planned(
     where: str,
-    study: str,
+    study: StudySettings,
     arm: str,
     varied: Changes,
     content: Changes,
     seeds: tuple[int, ...],
     measurements: tuple[str, ...],
 ) -> PlannedRun:
-    content = {**content, "name": f"{study}-{arm}", "seeds": list(seeds)}
+    content = {**content, "name": f"{study.name}-{arm}", "seeds": list(seeds)}
     config, reason = None, ""
     try:
         config = parse_config(content, where)
         _expect_measurable(config, measurements, where)
     except SltGrokError as error:
-        config, reason = None, str(error)
-    return PlannedRun(arm, varied, seeds, measurements, _directory(arm, varied, config or content), config, reason)
+        reason = str(error) if str(error).startswith(where) else f"{where}: {error}"
+        config = None
+    name = _directory(arm, varied, config or content)
+    return PlannedRun(arm, varied, seeds, measurements, study.page, name, config, reason)
 
 
 def _expect_measurable(config: RunConfig, measurements: Sequence[str], where: str) -> None:

@@ -49,9 +49,8 @@ def carry_out(file: Path, out: Path | None, workers: int | None, only_plan: bool
             f"{len(missing)} of {len(runs)} runs to make, about {seconds / 60:.0f} core-minutes, "
             f"{seconds / 60 / workers:.0f} min by {workers} processes",
         )
-        for run in study.runs:
-            if run.reason:
-                console.print(f"refused: {run.reason}", style="red", soft_wrap=True, markup=False)
+        for reason in dict.fromkeys(run.reason for run in study.runs if run.reason):
+            console.print(f"refused: {reason}", style="red", soft_wrap=True, markup=False)
         if only_plan:
             return folder / TABLE, True
         if missing:

@@ -30,7 +30,7 @@ def without_processes(patch: pytest.MonkeyPatch) -> list[str]:
         made.append(self.run.name)
         assert self.run.config is not None
         order = parse_config(self.run.config.model_dump(mode="json"), "order")
-        worker.complete(order, self.path, self.run.measurements, self.page)
+        worker.complete(order, self.path, self.run.measurements, self.run.page)
         return 0
 
     patch.setattr(conduct.Work, "_carry_out_once", carry_out_once)

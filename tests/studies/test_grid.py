@@ -9,6 +9,9 @@ from slt_grok.errors import SltGrokError
 from slt_grok.studies.grid import PlannedRun, changed, load_study_file
 from tests.studies.small import write_study
 
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted((ROOT / "configs" / "studies").glob("*.yaml"))
+
 
 def planned(folder: Path, arms: dict[str, Any], **keys: Any) -> tuple[PlannedRun, ...]:
     return load_study_file(write_study(folder, arms, **keys)).runs
@@ -95,6 +98,22 @@ def test_a_study_that_is_wrong_itself(tmp_path: Path, keys: dict[str, Any], name
         planned(tmp_path, **{"arms": {"a": {}}, **keys})
     assert named in str(error.value)
     assert "study.yaml" in str(error.value) or "none.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_shipped_studies_are_named_after_their_file_and_refuse_nothing(path: Path) -> None:
+    study = load_study_file(path)
+    assert study.name == path.stem
+    assert [run.reason for run in study.runs if run.config is None] == []
+
+
+def test_the_study_of_seeds_has_the_controls_that_were_promised() -> None:
+    arms: dict[str, set[int]] = {}
+    for run in load_study_file(ROOT / "configs" / "studies" / "seeds.yaml").runs:
+        arms.setdefault(run.arm, set()).update(run.seeds)
+    assert len(arms.pop("main")) >= 20
+    assert all(len(seeds) >= 5 for seeds in arms.values())
+    assert len(arms) >= 7
 
 
 def test_a_measurement_without_settings_is_refused(tmp_path: Path) -> None:
