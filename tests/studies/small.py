@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from slt_grok.config import parse_config
-from slt_grok.studies import conduct, worker
+from slt_grok.studies import conduct, costs, worker
 from slt_grok.studies.study import carry_out
 from tests.conftest import CONFIG
 
@@ -23,7 +23,8 @@ def write_study(folder: Path, arms: dict[str, Any], **keys: Any) -> Path:
 
 
 def without_processes(patch: pytest.MonkeyPatch) -> list[str]:
-    """Let runs be made inside this process; the list fills with the names of those that were."""
+    """Let runs be made inside this process, without trials; the list fills with the names of those that were made."""
+    patch.setattr(costs, "_trial", lambda *_: dict.fromkeys(costs.PIECES, 0.01))
     made = []
 
     def carry_out_once(self: conduct.Work) -> int:

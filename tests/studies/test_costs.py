@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from slt_grok.studies import costs as module
-from slt_grok.studies.costs import PER_NETWORK, PER_RUN, Costs
+from slt_grok.studies.costs import PER_NETWORK, PER_RUN, PIECES, Costs
 from slt_grok.studies.grid import load_study_file
 from tests.studies.small import write_study
 
-UNIT = {"step": 0.5, "evaluation": 2.0, "circuit": 3.0, "line": 5.0, "probe": 7.0, "update": 0.25}
+UNIT = dict(zip(PIECES, (0.5, 2.0, 3.0, 5.0, 7.0, 0.25), strict=True))
 
 
 def test_pieces_counted_by_hand(tmp_path: Path) -> None:
@@ -19,6 +19,7 @@ def test_pieces_counted_by_hand(tmp_path: Path) -> None:
     costs = Costs(tmp_path / "costs.json")
     assert costs.of(run) == {}
     costs.known[module._sizes(run)] = UNIT
+    assert PIECES == ("step", "evaluation", "circuit", "line", "probe", "update")
     # 20 steps, an evaluation every 10 of them and at 3 checkpoints; 2 seeds; 2 chains of 10 updates
     assert costs.of(run) == {
         "training": 20 * 0.5 + 5 * 2.0,

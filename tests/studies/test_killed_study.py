@@ -44,7 +44,7 @@ def wait_for_files(process: subprocess.Popen, out: Path, count: int) -> None:
 def test_kills_change_nothing(tmp_path: Path) -> None:
     file = write_study(tmp_path, ARMS, set=CHANGES)
     through = start(file, tmp_path / "through")
-    _, errors = through.communicate(timeout=500)
+    _, errors = through.communicate(timeout=1500)
     assert through.returncode == 0, errors.decode()
 
     out, kills = tmp_path / "killed", 0
@@ -65,7 +65,7 @@ def test_kills_change_nothing(tmp_path: Path) -> None:
         assert not any(Path(f"/proc/{pid}/cmdline").exists() for pid in orphans), "workers outlive their study"
     assert kills >= 3
     process = start(file, out)
-    _, errors = process.communicate(timeout=500)
+    _, errors = process.communicate(timeout=1500)
     assert process.returncode == 0, errors.decode()
 
     expected, found = (pd.read_parquet(tmp_path / name / "table.parquet") for name in ("through", "killed"))
