@@ -14,10 +14,11 @@ asked) are not predicted.
 """
 
 import hashlib
+import heapq
 import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,19 @@ class Costs:
             parts["llc"] = checkpoints * seeds * config.llc.chains * updates * unit["update"]
         return parts
 
-    def total(self, run: PlannedRun) -> float:
-        """Predicted seconds of a run on one thread; 0 where no trial could be made."""
+    def total(self, run: PlannedRun, made: Collection[str] = ()) -> float:
+        """Predicted seconds of a run on one thread, without the stages made; 0 where no trial could be."""
         parts = self.of(run)
-        return sum(parts.values()) + PER_RUN + PER_NETWORK * len(run.seeds) if parts else 0.0
+        left = [seconds for stage, seconds in parts.items() if stage not in made]
+        return sum(left) + PER_RUN + PER_NETWORK * len(run.seeds) if parts else 0.0
+
+
+def makespan(seconds: Sequence[float], workers: int) -> float:
+    """How long pieces of work take by some workers, the longest pieces first."""
+    busy = [0.0] * workers
+    for piece in sorted(seconds, reverse=True):
+        heapq.heapreplace(busy, busy[0] + piece)
+    return max(busy)
 
 
 def _sizes(run: PlannedRun) -> str:

@@ -9,14 +9,16 @@ from rich import box
 from rich.table import Table
 
 from slt_grok.progress import announce, console, progress
+from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.conduct import conduct, cores, current_runs, missing_runs, state
-from slt_grok.studies.costs import Costs
+from slt_grok.studies.costs import Costs, makespan
 from slt_grok.studies.grid import PlannedRun, Study, load_study_file
 from slt_grok.studies.lock import locked
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.results import INDEX, TABLE
 from slt_grok.studies.table import make_table, write_table
+from slt_grok.studies.worker import failures
 
 SHOWN = ("training", "circuits", "landscape", "llc")
 
@@ -43,11 +45,12 @@ def carry_out(file: Path, out: Path | None, workers: int | None, only_plan: bool
         runs, missing = current_runs(study, folder), missing_runs(study, folder)
         costs.time(missing)
         console.print(plan_table(study, folder, costs))
-        seconds = sum(costs.total(run) for run in missing)
+        left = {run.name: costs.total(run, _stages(run, folder)) for run in missing}
+        seconds, span = sum(left.values()), makespan(list(left.values()), workers)
         announce(
             study.name,
             f"{len(missing)} of {len(runs)} runs to make, about {seconds / 60:.0f} core-minutes, "
-            f"{seconds / 60 / workers:.0f} min by {workers} processes",
+            f"{span / 60:.0f} min by {workers} processes",
         )
         for reason in dict.fromkeys(run.reason for run in study.runs if run.reason):
             console.print(f"refused: {reason}", style="red", soft_wrap=True, markup=False)
@@ -55,7 +58,7 @@ def carry_out(file: Path, out: Path | None, workers: int | None, only_plan: bool
             return folder / TABLE, True
         if missing:
             with progress(study.name, round(seconds), "predicted seconds") as report:
-                conduct(study, folder, workers, costs.total, report)
+                conduct(study, folder, workers, lambda run: left.get(run.name, costs.total(run)), report)
         table = make_table(study, folder)
         write_table(table, folder / TABLE)
         write_json(folder / INDEX, _index(study, file, folder))
@@ -92,6 +95,11 @@ def plan_table(study: Study, folder: Path, costs: Costs) -> Table:
     return table
 
 
+def _stages(run: PlannedRun, folder: Path) -> list[str]:
+    directory = RunDirectory(folder / run.name)
+    return list(directory.manifest["stages"]) if directory.exists else []
+
+
 def _ranges(seeds: Sequence[int]) -> str:
     """0-4, 7."""
     ends = [seed for seed in seeds if seed - 1 not in seeds], [seed for seed in seeds if seed + 1 not in seeds]
@@ -107,6 +115,7 @@ def _index(study: Study, file: Path, folder: Path) -> dict[str, object]:
             "varied": run.varied,
             "status": state(run, folder),
             "reason": run.reason,
+            "failures": failures(folder / run.name),
         }
         for run in current_runs(study, folder)
     ]

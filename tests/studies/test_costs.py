@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from slt_grok.studies import costs as module
-from slt_grok.studies.costs import PER_NETWORK, PER_RUN, PIECES, Costs
+from slt_grok.studies.costs import PER_NETWORK, PER_RUN, PIECES, Costs, makespan
 from slt_grok.studies.grid import load_study_file
 from tests.studies.small import write_study
 
@@ -28,6 +28,13 @@ def test_pieces_counted_by_hand(tmp_path: Path) -> None:
         "llc": 3 * 2 * 2 * 10 * 0.25,
     }
     assert costs.total(run) == 20 + 24 + 58 + 30 + PER_RUN + 2 * PER_NETWORK
+    assert costs.total(run, ["training", "llc"]) == 24 + 58 + PER_RUN + 2 * PER_NETWORK
+
+
+def test_three_equal_runs_take_two_workers_twice_as_long() -> None:
+    assert makespan([5, 5, 5], 2) == 10
+    assert makespan([1, 2, 3, 6], 2) == 6
+    assert makespan([], 2) == 0
 
 
 def test_a_trial_prices_every_piece_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
