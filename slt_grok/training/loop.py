@@ -19,6 +19,7 @@ from slt_grok.models.network import Network
 from slt_grok.store import RunDirectory, read_tensors, write_tensors
 from slt_grok.training import interventions
 from slt_grok.training.minibatches import Minibatches, generator
+from slt_grok.training.muon import Muon, hidden_matrices
 from slt_grok.training.settings import TrainingSettings
 
 SAVE_SECONDS = 15  # a kill loses at most this much training
@@ -70,7 +71,7 @@ def train(
         )
     streams = [np.random.SeedSequence(seed).spawn(2) for seed in seeds]
     parameters = _initial(network, settings, [init for init, _ in streams])
-    optimizer = OPTIMIZERS[settings.optimizer](list(parameters.values()), settings)
+    optimizer = _optimizer(network, parameters, settings)
     state_file = run.state("training") / "state.safetensors"
     curves: dict[int, Tensor] = {}
     start = 0
@@ -118,6 +119,17 @@ def train(
             parameter.grad = gradients[name].contiguous()  # the fused optimisers go by memory, not by strides
         optimizer.step()
     return _dataset(curves, seeds)
+
+
+def _optimizer(network: Network, parameters: Mapping[str, Tensor], settings: TrainingSettings) -> torch.optim.Optimizer:
+    if settings.optimizer == "muon":
+        assert isinstance(network.module, ModularNetwork)
+        hidden = hidden_matrices(network.module)
+        matrices = [tensor for name, tensor in parameters.items() if name in hidden]
+        rest = [tensor for name, tensor in parameters.items() if name not in hidden]
+        s = settings
+        return Muon(matrices, rest, s.learning_rate, s.momentum, s.betas, s.weight_decay)
+    return OPTIMIZERS[settings.optimizer](list(parameters.values()), settings)
 
 
 def _initial(
