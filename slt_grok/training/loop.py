@@ -17,6 +17,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.models import ModularNetwork
 from slt_grok.models.network import Network
 from slt_grok.store import RunDirectory, read_tensors, write_tensors
+from slt_grok.training.groups import Group, in_groups
 from slt_grok.training.minibatches import Minibatches, generator
 from slt_grok.training.settings import TrainingSettings
 
@@ -81,36 +82,39 @@ def train(
     checkpoints = set(settings.checkpoints.at(settings.steps))
     saved = time.monotonic()
 
-    for step in range(start, settings.steps + 1):
-        last = step == settings.steps
-        if step not in curves and (step % settings.evaluate_every == 0 or step in checkpoints or last):
-            curves[step] = _evaluate(network, parameters)
-            last = last or _stops(settings, curves[step])
-        if step in checkpoints or last:
-            run.write_checkpoint(step, parameters)
-        if step in curves:
-            losses = curves[step].mean(1)
-            on_step(step, {"train loss": losses[0].item(), "test loss": losses[1].item()})
-        if last:
-            break
-        if step > start and time.monotonic() - saved > SAVE_SECONDS:
-            _save(state_file, step, parameters, optimizer, curves)
-            saved = time.monotonic()
-        if settings.warmup_steps:
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * min(1.0, (step + 1) / settings.warmup_steps)
-        x, y = inputs, labels
-        if minibatches is not None:
-            rows = minibatches.rows(step)
-            x, y = inputs[rows], labels[rows]
-        losses, gradients = network.stacked_loss_and_gradient(parameters, x, y, minibatches is not None, parameters)
-        if not torch.isfinite(losses).all():
-            raise SltGrokError(
-                f"training: the loss is not finite at step {step}; expected a smaller training.learning_rate"
-            )
-        for name, parameter in parameters.items():
-            parameter.grad = gradients[name].contiguous()  # the fused optimisers go by memory, not by strides
-        optimizer.step()
+    with in_groups(network, parameters) as for_each:
+        for step in range(start, settings.steps + 1):
+            last = step == settings.steps
+            if step not in curves and (step % settings.evaluate_every == 0 or step in checkpoints or last):
+                curves[step] = torch.cat(for_each(_evaluate), 1)
+                last = last or _stops(settings, curves[step])
+            if step in checkpoints or last:
+                run.write_checkpoint(step, parameters)
+            if step in curves:
+                losses = curves[step].mean(1)
+                on_step(step, {"train loss": losses[0].item(), "test loss": losses[1].item()})
+            if last:
+                break
+            if step > start and time.monotonic() - saved > SAVE_SECONDS:
+                _save(state_file, step, parameters, optimizer, curves)
+                saved = time.monotonic()
+            if settings.warmup_steps:
+                for options in optimizer.param_groups:
+                    options["lr"] = settings.learning_rate * min(1.0, (step + 1) / settings.warmup_steps)
+            batch = None if minibatches is None else minibatches.rows(step)
+
+            def differentiate(group: Group, batch: Tensor | None = batch) -> Tensor:
+                if batch is None:
+                    return group.differentiate(inputs, labels, own_data=False)
+                rows = batch[group.seeds]
+                return group.differentiate(inputs[rows], labels[rows], own_data=True)
+
+            losses = torch.cat(for_each(differentiate))
+            if not torch.isfinite(losses).all():
+                raise SltGrokError(
+                    f"training: the loss is not finite at step {step}; expected a smaller training.learning_rate"
+                )
+            optimizer.step()
     return _dataset(curves, seeds)
 
 
@@ -124,14 +128,15 @@ def _initial(network: Network, streams: Sequence[np.random.SeedSequence]) -> dic
     return {name: torch.stack([s[name] for s in states]).requires_grad_() for name in states[0]}
 
 
-def _evaluate(network: Network, parameters: Mapping[str, Tensor]) -> Tensor:
+def _evaluate(group: Group) -> Tensor:
     """Rows train loss, test loss, train accuracy, test accuracy; one column a seed."""
+    network = group.network
     assert network.task is not None
     losses, accuracies = [], []
     with torch.no_grad():
         for split in ("train", "test"):
             inputs, labels = network.task.data(split)
-            logits = network.stacked_outputs(parameters, inputs).double()
+            logits = network.stacked_outputs(group.parameters, inputs).double()
             losses.append(torch.stack([network.loss(seed, labels).mean() for seed in logits]))
             accuracies.append((logits.argmax(-1) == labels).double().mean(-1))
     return torch.stack(losses + accuracies)  # the mean over an empty test set is NaN
