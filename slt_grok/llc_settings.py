@@ -81,6 +81,7 @@ class LLCSettings(Settings):
         default=None, min_length=1, description="names or patterns of the parameters that move; all where left out"
     )
     precision: Literal["float32", "float64"] = "float32"
+    device: Literal["cuda"] | None = Field(default=None, description="the CPU where left out")
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="before")
@@ -108,6 +109,8 @@ class LLCSettings(Settings):
             raise ValueError("gamma: expected a number above 0, since the friction follows from it, got 0")
         if self.batch_size is not None and self.sampler in EXACT:
             raise ValueError(f"batch_size: expected none, since {self.sampler} accepts by the loss of the full batch")
+        if self.device is not None and self.sampler == "devinterp":
+            raise ValueError("device: expected none with sampler: devinterp, whose chains run on the CPU")
         if self.n_beta == "batch/log(batch)" and (self.batch_size or 0) < 2:
             raise ValueError("n_beta: expected a batch_size of at least 2 with batch/log(batch)")
         if self.burn_in > self.draws * self.thinning:

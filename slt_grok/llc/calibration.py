@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.chains import BatchLoss, Sampling, Schedule, Starts, run_chains
+from slt_grok.llc.chains import BatchLoss, run_chains
 from slt_grok.llc.posterior import LocalPosterior
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.samplers import HMC, State, UnderdampedLangevin
+from slt_grok.llc.sampling import Sampling, Schedule, Starts
 
 RHO = 0.7  # share of |w*|^2 that the localisation lets all weights move together
 SWEEPS = 20  # S / sqrt(A / gamma)

@@ -7,10 +7,10 @@ them. Chains never share a minibatch.
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple, Protocol
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,119 +20,14 @@ from slt_grok.llc.noise import Still, StreamNoise
 from slt_grok.llc.posterior import LocalPosterior
 from slt_grok.llc.samplers import Sampler, State
 from slt_grok.llc.samplers.mala import propose
-from slt_grok.llc.subspaces import Subspace
+from slt_grok.llc.sampling import CPU, Chains, Observer, Sampling, Starts
 from slt_grok.training.minibatches import Minibatches
-from slt_grok.trajectories import Network
 
 WORKING_MEMORY = 1 << 30  # bytes that chains may take together
 LARGEST_BATCH = 32 << 20  # bytes of one batch of chains: what it touches in an update stays near a core,
 SMALLEST_BATCH = 4 << 20  # and under this each operation costs more to start than to do
 LOOKS = 32  # draws of a chain at which distance and virial are taken
 PROBES = 4  # and the acceptance of a MALA proposal
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long a chain runs and on which data.
-
-    Parameters
-    ----------
-    burn_in : updates whose losses are kept apart and never averaged in.
-    draws : losses that are averaged.
-    thinning : updates from one draw to the next.
-    batch_size : samples of a minibatch, drawn without replacement within an epoch; None for the full batch.
-    """
-
-    burn_in: int
-    draws: int
-    thinning: int = 1
-    batch_size: int | None = None
-
-    @property
-    def updates(self) -> int:
-        """Updates of one chain."""
-        return self.burn_in + self.draws * self.thinning
-
-
-class Observer(Protocol):
-    """What looks at draws beyond their loss, such as the losses of the samples."""
-
-    @property
-    def every(self) -> int:
-        """Draws from one look to the next."""
-        ...
-
-    def begin(self, starts: "Starts") -> None:
-        """Chains are about to start: what was seen of earlier ones is forgotten."""
-        ...
-
-    def observe(self, chains: slice, state: State, stack: Mapping[str, Tensor]) -> None:
-        """A draw of some of the chains: their state, and their parameters as named tensors."""
-        ...
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """What is sampled, and how.
-
-    Parameters
-    ----------
-    network : the function and its loss.
-    inputs, targets : the n samples.
-    subspace : the weights that move.
-    sampler : see `slt_grok.llc.samplers`; settings that are tensors have one row a chain.
-    schedule : length and batch.
-    box : see `LocalPosterior`.
-    """
-
-    network: Network
-    inputs: Tensor
-    targets: Tensor
-    subspace: Subspace
-    sampler: Sampler
-    schedule: Schedule
-    box: float | None = None
-
-
-class Starts(NamedTuple):
-    """Where the chains start: one row a chain.
-
-    stack : the checkpoint's parameters by name, (chains, ...).
-    n_beta, gamma : (chains, 1) in the precision of the parameters.
-    streams : one seed sequence a chain.
-    position : where the chains start, (chains, d); at the checkpoint where None.
-    """
-
-    stack: dict[str, Tensor]
-    n_beta: Tensor
-    gamma: Tensor
-    streams: Sequence[np.random.SeedSequence]
-    position: Tensor | None = None
-
-    def rows(self, rows: slice) -> "Starts":
-        """Some of the chains."""
-        stack = {name: tensor[rows] for name, tensor in self.stack.items()}
-        position = None if self.position is None else self.position[rows]
-        return Starts(stack, self.n_beta[rows], self.gamma[rows], self.streams[rows], position)
-
-
-class Chains(NamedTuple):
-    """What was seen along the chains.
-
-    losses : float64 (chains, updates): the loss on the update's batch after each update; a chain that left every bound
-        has its infinite or NaN loss there, and goes on from w* after it.
-    resets : how often a chain was put back at w*, (chains,).
-    distance : |w - w*| at some draws, (chains, look).
-    virial : (w - w*) . grad U(w) / d at these draws, (chains, look); its mean is 1 in equilibrium.
-    acceptance : acceptance probability of a MALA proposal with the sampler's step (epsilon, or h^2), mean over some
-        draws; the sampler's own where it accepts or rejects; (chains,).
-    """
-
-    losses: Tensor
-    resets: Tensor
-    distance: Tensor
-    virial: Tensor
-    acceptance: Tensor
 
 
 class BatchLoss:
@@ -149,7 +44,7 @@ class BatchLoss:
     def __call__(self, position: Tensor) -> tuple[Tensor, Tensor]:
         """On the next batch."""
         if self.minibatches is not None:
-            rows = self.minibatches.rows(self.calls)
+            rows = self.minibatches.rows(self.calls).to(self.sampling.inputs.device)
             flat = rows.flatten()  # by whole rows, which is faster than an index of two dimensions
             inputs, targets = self.sampling.inputs.index_select(0, flat), self.sampling.targets.index_select(0, flat)
             self.data, self.own_data = (inputs.unflatten(0, rows.shape), targets.unflatten(0, rows.shape)), True
@@ -182,18 +77,28 @@ def run_chains(
     """
     for observer in observers:
         observer.begin(starts)
-    total, bytes_each = len(starts.streams), _chain_bytes(sampling, starts.rows(slice(0, 1)))
-    threads = torch.get_num_threads()
-    largest, smallest = (max(1, min(size, WORKING_MEMORY) // bytes_each) for size in (LARGEST_BATCH, SMALLEST_BATCH))
-    rounds = math.ceil(total / (threads * largest))  # as many batches for each thread
-    size = min(largest, max(smallest, math.ceil(total / (threads * rounds))))
+    total = len(starts.streams)
+    size, workers = _size_and_workers(sampling, starts)
+    sampling = sampling.on_device()
     batches = [slice(i, min(i + size, total)) for i in range(0, total, size)]
-    workers = min(threads, len(batches), max(1, WORKING_MEMORY // (size * bytes_each)))
     if workers == 1 or observers:  # observers see the chains in their order
         pieces = [_run_batch(sampling, starts, rows, on_steps, observers) for rows in batches]
     else:
         pieces = _run_in_threads(sampling, starts, batches, on_steps, workers)
     return Chains(*(torch.cat(piece) for piece in zip(*pieces, strict=True)))
+
+
+def _size_and_workers(sampling: Sampling, starts: Starts) -> tuple[int, int]:
+    """Chains of a batch, and batches side by side."""
+    total, bytes_each = len(starts.streams), _chain_bytes(sampling, starts.rows(slice(0, 1)))
+    if sampling.device != CPU:  # which is busy only with as many chains as it holds
+        free, _ = torch.cuda.mem_get_info(sampling.device)
+        return min(total, max(1, free // (2 * bytes_each))), 1
+    threads = torch.get_num_threads()
+    largest, smallest = (max(1, min(s, WORKING_MEMORY) // bytes_each) for s in (LARGEST_BATCH, SMALLEST_BATCH))
+    rounds = math.ceil(total / (threads * largest))  # as many batches for each thread
+    size = min(largest, max(smallest, math.ceil(total / (threads * rounds))))
+    return size, min(threads, math.ceil(total / size), max(1, WORKING_MEMORY // (size * bytes_each)))
 
 
 def _run_in_threads(
@@ -233,7 +138,7 @@ def _run_batch(
     on_steps: Callable[[int, float], None],
     observers: Sequence[Observer],
 ) -> Chains:
-    starts, schedule = all_starts.rows(rows), sampling.schedule
+    starts, schedule = all_starts.rows(rows, sampling.device), sampling.schedule
     sampler = _rows_of(sampling.sampler, rows)
     center = sampling.subspace.coordinates(starts.stack)
     posterior = LocalPosterior(center, starts.n_beta, starts.gamma, sampling.box)
@@ -242,8 +147,8 @@ def _run_batch(
     batch_loss = BatchLoss(sampling, starts, batch_streams)
 
     state = sampler.init((center if starts.position is None else starts.position).clone(), batch_loss, noise)
-    losses = torch.empty(len(center), schedule.updates, dtype=torch.float64)
-    resets = torch.zeros(len(center), dtype=torch.int64)
+    losses = center.new_empty(len(center), schedule.updates, dtype=torch.float64)
+    resets = center.new_zeros(len(center), dtype=torch.int64)
     looks: list[tuple[Tensor, Tensor]] = []
     acceptances: list[Tensor] = []
     look_every = max(1, schedule.draws // LOOKS)
@@ -268,10 +173,16 @@ def _run_batch(
         if due:
             with torch.no_grad():
                 stack = sampling.subspace.place(state.position, starts.stack)
+                seen = _on_cpu(state), {name: tensor.to(CPU) for name, tensor in stack.items()}
                 for observer in due:
-                    observer.observe(rows, state, stack)
+                    observer.observe(rows, *seen)
     distance, virial = (torch.stack(values, 1) for values in zip(*looks, strict=True))
-    return Chains(losses, resets, distance, virial, torch.stack(acceptances).mean(0))
+    return _on_cpu(Chains(losses, resets, distance, virial, torch.stack(acceptances).mean(0)))
+
+
+def _on_cpu(seen: Any) -> Any:
+    """A tuple with its tensors on the CPU."""
+    return type(seen)(*(value.to(CPU) if isinstance(value, Tensor) else value for value in seen))
 
 
 def _look(state: State, posterior: LocalPosterior) -> tuple[Tensor, Tensor]:

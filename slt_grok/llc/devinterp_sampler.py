@@ -26,11 +26,12 @@ import xarray as xr
 from torch import Tensor, nn
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.chains import LOOKS, Chains, Schedule
+from slt_grok.llc.chains import LOOKS
 from slt_grok.llc.devinterp_tree import sequences
 from slt_grok.llc.problem import Problem, pose
 from slt_grok.llc.results import dataset
 from slt_grok.llc.sample_losses import losses_of_outputs
+from slt_grok.llc.sampling import Chains, Schedule
 from slt_grok.llc.subspaces import Entries, Subspace, Whole
 from slt_grok.trajectories import Loss, Trajectory
 

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.calibration import BURN_IN_SHARE, LONGER_STEP, TEMPERATURE_RATIOS, VARYING, calibrate
-from slt_grok.llc.chains import Chains, Observer, Sampling, Schedule, run_chains
+from slt_grok.llc.chains import run_chains
 from slt_grok.llc.diagnostics import highest_excess
 from slt_grok.llc.problem import Problem, pose
 from slt_grok.llc.regular import LEFT_THE_POINT, Spectrum, spectrum
 from slt_grok.llc.results import dataset
 from slt_grok.llc.samplers import Sampler
+from slt_grok.llc.sampling import Chains, Observer, Sampling, Schedule, device_named
 from slt_grok.llc.subspaces import Subspace
 from slt_grok.trajectories import Loss, Trajectory
 
@@ -46,6 +47,7 @@ def estimate(
     box: float | None = None,
     subspace: Subspace | None = None,
     dtype: torch.dtype | None = None,
+    device: str | None = None,
     seed: int = 0,
     observers: Sequence[Observer] = (),
     on_steps: Callable[[int, float], None] = lambda steps, loss: None,
@@ -80,8 +82,10 @@ def estimate(
     box : half-width of a hard box around w*, beside the Gaussian localisation.
     subspace : the weights that move; all where left out.
     dtype : precision of the chains' parameters, their own where left out; losses are float64 in any case.
+    device : `cuda` for chains on such a device, all in one batch as far as its memory goes: other random numbers, and
+        sums in another order; the CPU where left out. What the rule chooses, it chooses by pilots on the CPU.
     seed : with a network's coordinates and a chain's number it fixes the chain's random streams.
-    observers : see `slt_grok.llc.chains.Observer`.
+    observers : see `slt_grok.llc.sampling.Observer`.
     on_steps : called with (gradients done, mean loss) for a progress bar.
 
     Returns
@@ -113,8 +117,8 @@ def estimate(
     _check(given, gamma, schedule, chains, sampler, box, len(problem.inputs))
     spectra = [spectrum(problem, i) for i in range(len(problem.trajectory))] if seek else None
     once = partial(
-        _once, problem, spectra, given=given, sampler=sampler, chains=chains, box=box, seed=seed,
-        observers=observers, on_steps=on_steps,
+        _once, problem, spectra, given=given, sampler=sampler, chains=chains, box=box,
+        device=device_named(device), seed=seed, observers=observers, on_steps=on_steps,
     )  # fmt: skip
     if not seek or draws is not None or updates is not None:
         return once(schedule, gamma)
@@ -162,6 +166,7 @@ def _once(
     sampler: Sampler | None,
     chains: int,
     box: float | None,
+    device: torch.device,
     seed: int,
     observers: Sequence[Observer],
     on_steps: Callable[[int, float], None],
@@ -179,7 +184,7 @@ def _once(
         gamma, notes, sampler = chosen.gamma, chosen.reasons, sampler or chosen.sampler
     n_betas, network = sorted(given, reverse=True), problem.trajectory.network
     starts = partial(problem.starts, gamma=gamma, chains=chains, seed=seed)
-    sampling = Sampling(network, problem.inputs, problem.targets, problem.subspace, sampler, schedule, box)
+    sampling = Sampling(network, problem.inputs, problem.targets, problem.subspace, sampler, schedule, box, device)
     found = run_chains(sampling, starts(n_betas), on_steps, observers)
     may_change = seek and schedule.batch_size is None and chosen is not None and sampler == chosen.sampler
     if chosen and may_change and _unstable(problem, found, n_betas):
@@ -196,6 +201,7 @@ def _once(
         "box": box if box is not None else "none",
         "chains": chains,
         **{key: value if value is not None else "full" for key, value in asdict(schedule).items()},
+        "device": device.type,
         "dtype": str(problem.dtype).removeprefix("torch."),
         "seed": seed,
         "n": len(problem.inputs),

@@ -15,12 +15,12 @@ class StreamNoise:
     """Numbers from one stream a chain."""
 
     def __init__(self, streams: Sequence[np.random.SeedSequence], dimension: int, like: Tensor) -> None:
-        self.generators = [generator(stream) for stream in streams]
-        self.others = [generator(stream.spawn(1)[0]) for stream in streams]
+        self.generators = [generator(stream, like.device) for stream in streams]
+        self.others = [generator(stream.spawn(1)[0], like.device) for stream in streams]
         block = max(1, BLOCK // dimension)
         self.dtype = like.dtype  # drawn in float32, whose resolution is ample for noise and four times as fast
-        self.normals = torch.empty(len(streams), block, dimension)
-        self.uniforms = torch.empty(len(streams), 256, 1, dtype=torch.float64)
+        self.normals = like.new_empty(len(streams), block, dimension, dtype=torch.float32)
+        self.uniforms = like.new_empty(len(streams), 256, 1, dtype=torch.float64)
         self.next_normal = self.next_uniform = 0
 
     def normal(self) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.chains import Starts
+from slt_grok.llc.sampling import Starts
 from slt_grok.llc.subspaces import Subspace, everything
 from slt_grok.trajectories import Loss, Trajectory, cross_entropy
 

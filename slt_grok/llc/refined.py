@@ -115,6 +115,7 @@ def measure(
     batch_size: int | None = None,
     box: float | None = None,
     dtype: torch.dtype | None = None,
+    device: str | None = None,
     seed: int = 0,
     on_steps: Callable[[int, float], None] = lambda steps, loss: None,
 ) -> xr.Dataset:
@@ -127,7 +128,8 @@ def measure(
     ----------
     trajectory : networks, over any leading dimensions.
     parts : what is measured, with names of their own; see `components`.
-    sampler, n_beta, gamma, chains, draws, burn_in, thinning, batch_size, box, dtype : see `slt_grok.llc.estimate`.
+    sampler, n_beta, gamma, chains, draws, burn_in, thinning, batch_size, box, dtype, device : see
+        `slt_grok.llc.estimate`.
     seed : with a component's name it fixes the random streams: a component's value does not depend on the others.
     on_steps : called with (gradients done, mean loss); every component costs as many gradients.
 
@@ -167,6 +169,7 @@ def measure(
             box=box,
             subspace=part.subspace,
             dtype=dtype,
+            device=device,
             seed=_seed(seed, part.name),
             on_steps=on_steps,
         )

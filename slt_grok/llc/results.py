@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from slt_grok.llc.chains import Chains, Schedule
 from slt_grok.llc.diagnostics import Evidence, Verdict, average, chain_health, interval, judge, wbic_slope
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.regular import LEFT_THE_POINT, UNRESOLVED, Spectrum, is_regular
+from slt_grok.llc.sampling import Chains, Schedule
 from slt_grok.llc.variables import ATTRS, DIMS, EFFECTIVE
 
 

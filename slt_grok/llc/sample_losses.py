@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.func import vmap
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.chains import WORKING_MEMORY, Starts
+from slt_grok.llc.chains import WORKING_MEMORY
 from slt_grok.llc.diagnostics import HEALTHY
 from slt_grok.llc.samplers import State
+from slt_grok.llc.sampling import Starts
 from slt_grok.models.network import Network
 
 
@@ -43,7 +44,7 @@ def healthy_chains(result: xr.Dataset) -> np.ndarray:
 
 
 class SampleObserver(ABC):
-    """An observer (`slt_grok.llc.chains.Observer`) of the losses of all samples at every n-th draw.
+    """An observer (`slt_grok.llc.sampling.Observer`) of the losses of all samples at every n-th draw.
 
     Parameters
     ----------

@@ -13,11 +13,12 @@ import xarray as xr
 from torch import Tensor
 
 from slt_grok.llc.calibration import top_curvature
-from slt_grok.llc.chains import BatchLoss, Observer, Sampling, Schedule, Starts, run_chains
+from slt_grok.llc.chains import BatchLoss, run_chains
 from slt_grok.llc.diagnostics import Evidence, average, chain_health, judge
 from slt_grok.llc.posterior import LocalPosterior
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.samplers import State, UnderdampedLangevin
+from slt_grok.llc.sampling import Observer, Sampling, Schedule, Starts
 from slt_grok.llc.variables import ATTRS
 
 

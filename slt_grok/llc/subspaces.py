@@ -61,11 +61,11 @@ class Entries:
 
     def coordinates(self, tensor: Tensor) -> Tensor:
         """The entries."""
-        return tensor.flatten(1)[:, self.index]
+        return tensor.flatten(1)[:, self.index.to(tensor.device)]
 
     def place(self, coordinates: Tensor, tensor: Tensor) -> Tensor:
         """The tensor with these entries."""
-        return tensor.flatten(1).index_copy(1, self.index, coordinates).reshape(tensor.shape)
+        return tensor.flatten(1).index_copy(1, self.index.to(tensor.device), coordinates).reshape(tensor.shape)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ A head's pattern sums to a constant, so that '=' is left out of the sum once its
 depends on tokens and weights alone is differentiated automatically, what runs over the neurons of the pairs by hand.
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
@@ -62,8 +63,8 @@ def stacked_gradients(
     activation, attention_rate : the model's; all its other settings are shapes of the weights.
     """
     networks = len(stack["W_E"])
-    numbers = labels.shape[-1] * (stack["W_in"].shape[-1] + stack["W_U"].shape[-1])
-    together = max(1, PIECE // numbers)
+    columns = stack["W_in"].shape[-1] + stack["W_U"].shape[-1]
+    together = _even(networks, PIECE // (labels.shape[-1] * -(-columns // LINE) * LINE))
     losses, gradients = [], []
     for start in range(0, networks, together):
         some = slice(start, start + together)
@@ -77,6 +78,12 @@ def stacked_gradients(
         return losses[0], dict(zip(wanted, gradients[0], strict=True))
     whole = [torch.cat(parts) for parts in zip(*gradients, strict=True)]
     return torch.cat(losses), dict(zip(wanted, whole, strict=True))
+
+
+def _even(count: int, most: int) -> int:
+    """A size of pieces, at most `most` but at least 1, that cuts `count` into pieces of about the same size."""
+    pieces = math.ceil(count / max(1, most))
+    return math.ceil(count / pieces)
 
 
 def _gradients(
@@ -155,7 +162,7 @@ def through_neurons(
     d_columns[..., d_mlp + p :] = 0
     d_readout = torch.zeros_like(readout.mT, memory_format=torch.contiguous_format)
     losses = torch.zeros(networks, dtype=torch.float64, device=rows.device)
-    piece = max(1, PIECE // (networks * columns))
+    piece = _even(n, PIECE // (networks * columns))
     for start in range(0, n, piece):
         some = slice(start, start + piece)
         bags, weights = members[:, some].flatten(0, 1), pattern[:, some].flatten(0, 1)

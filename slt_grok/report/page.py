@@ -146,6 +146,11 @@ def _landscape(datasets: Datasets, folder: Path) -> list[Part]:
     found, llc = datasets.get("landscape"), datasets.get("llc")
     part = Part("Loss landscape", [], [], [])
     if found is not None and "sharpness" in found:
+        if "gauss_newton_trace" not in found:
+            raise SltGrokError(
+                "measurements/landscape.nc: expected the variable gauss_newton_trace, which earlier versions did not "
+                "measure; remove the file and run `slt-grok measure RUN --only landscape`"
+            )
         part.figures.extend(figures.landscape(found, llc, folder))
         part.figures.extend(figures.dynamics(found, llc, folder))
         if llc is not None:

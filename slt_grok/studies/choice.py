@@ -21,10 +21,11 @@ import torch
 import xarray as xr
 
 from slt_grok.llc import calibration
-from slt_grok.llc.chains import Sampling, Schedule, run_chains
+from slt_grok.llc.chains import run_chains
 from slt_grok.llc.problem import Problem, pose
 from slt_grok.llc.results import dataset
 from slt_grok.llc.samplers import HMC
+from slt_grok.llc.sampling import Sampling, Schedule
 from slt_grok.llc.sensitivity import Ends, Setting, at_settings, curvature_at
 from slt_grok.progress import progress
 from slt_grok.store import RunDirectory

@@ -68,7 +68,7 @@ def estimate_by(
         return estimate_by_devinterp(
             trajectory, data, step_size=s.step_size, method=s.method or "sgld", **common
         ).assign_attrs(data=s.data)
-    return estimate(trajectory, data, sampler=sampler_of(s), **common).assign_attrs(data=s.data)
+    return estimate(trajectory, data, sampler=sampler_of(s), device=s.device, **common).assign_attrs(data=s.data)
 
 
 def subspace_of(settings: LLCSettings, module: nn.Module) -> Subspace:

@@ -52,6 +52,7 @@ def measure_refined(
                     sampler=sampler_of(s),
                     n_beta=s.n_beta_of(len(task.indices("train"))),
                     dtype=getattr(torch, s.precision),
+                    device=s.device,
                     on_steps=on_steps,
                     **s.model_dump(
                         include={"gamma", "chains", "draws", "burn_in", "thinning", "batch_size", "box", "seed"}

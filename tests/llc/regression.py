@@ -12,8 +12,8 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from slt_grok.llc.chains import Starts
 from slt_grok.llc.sample_losses import SampleObserver
+from slt_grok.llc.sampling import Starts
 from slt_grok.models.network import Network
 from slt_grok.trajectories import Trajectory
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from slt_grok.llc.chains import Schedule
 from slt_grok.llc.problem import Problem, pose
+from slt_grok.llc.sampling import Schedule
 from slt_grok.llc.sensitivity import Ends, Setting, at_settings, curvature_at
 from slt_grok.trajectories import Trajectory
 

@@ -171,6 +171,14 @@ def test_an_llc_measured_by_an_older_version_is_said_in_a_sentence(tmp_path):
         report.write(run.path)
 
 
+def test_a_landscape_measured_by_an_older_version_is_said_in_a_sentence(tmp_path):
+    run = synthetic.write_run(tmp_path / "old", only=("training", "llc"))
+    older = synthetic.landscape()
+    run.write_measurement("landscape", older.assign(sharpness=older.hessian_trace), {})
+    with pytest.raises(SltGrokError, match=r"landscape.nc: expected the variable gauss_newton_trace.*measure RUN"):
+        report.write(run.path)
+
+
 def circuit_maps(keys: list[int]) -> xr.Dataset:
     network = planted_trajectory(31, [3, 7])
     parameters = {name: tensor[None] for name, tensor in network.parameters.items()}
