@@ -17,7 +17,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.models import ModularNetwork
 from slt_grok.models.network import Network
 from slt_grok.store import RunDirectory, read_tensors, write_tensors
-from slt_grok.training.groups import Group, in_groups
+from slt_grok.training.groups import Group, groups_of, side_by_side
 from slt_grok.training.minibatches import Minibatches, generator
 from slt_grok.training.settings import TrainingSettings
 
@@ -70,19 +70,19 @@ def train(
         )
     streams = [np.random.SeedSequence(seed).spawn(2) for seed in seeds]
     parameters = _initial(network, [init for init, _ in streams])
-    optimizer = OPTIMIZERS[settings.optimizer](list(parameters.values()), settings)
+    groups = groups_of(network, parameters, lambda tensors: OPTIMIZERS[settings.optimizer](tensors, settings))
     state_file = run.state("training") / "state.safetensors"
     curves: dict[int, Tensor] = {}
     start = 0
     if state_file.is_file():
-        start = _restore(state_file, parameters, optimizer, curves)
+        start = _restore(state_file, parameters, groups, curves)
     minibatches = None
     if settings.batch_size is not None:
         minibatches = Minibatches([order for _, order in streams], len(inputs), settings.batch_size)
     checkpoints = set(settings.checkpoints.at(settings.steps))
     saved = time.monotonic()
 
-    with in_groups(network, parameters) as for_each:
+    with side_by_side(groups) as for_each:
         for step in range(start, settings.steps + 1):
             last = step == settings.steps
             if step not in curves and (step % settings.evaluate_every == 0 or step in checkpoints or last):
@@ -96,25 +96,23 @@ def train(
             if last:
                 break
             if step > start and time.monotonic() - saved > SAVE_SECONDS:
-                _save(state_file, step, parameters, optimizer, curves)
+                _save(state_file, step, parameters, groups, curves)
                 saved = time.monotonic()
-            if settings.warmup_steps:
-                for options in optimizer.param_groups:
-                    options["lr"] = settings.learning_rate * min(1.0, (step + 1) / settings.warmup_steps)
+            rate = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
             batch = None if minibatches is None else minibatches.rows(step)
 
-            def differentiate(group: Group, batch: Tensor | None = batch) -> Tensor:
+            def advance(group: Group, rate: float = rate, batch: Tensor | None = batch) -> Tensor:
+                group.optimizer.param_groups[0]["lr"] = rate
                 if batch is None:
-                    return group.differentiate(inputs, labels, own_data=False)
+                    return group.step(inputs, labels, own_data=False)
                 rows = batch[group.seeds]
-                return group.differentiate(inputs[rows], labels[rows], own_data=True)
+                return group.step(inputs[rows], labels[rows], own_data=True)
 
-            losses = torch.cat(for_each(differentiate))
+            losses = torch.cat(for_each(advance))
             if not torch.isfinite(losses).all():
                 raise SltGrokError(
                     f"training: the loss is not finite at step {step}; expected a smaller training.learning_rate"
                 )
-            optimizer.step()
     return _dataset(curves, seeds)
 
 
@@ -125,7 +123,7 @@ def _initial(network: Network, streams: Sequence[np.random.SeedSequence]) -> dic
     for stream in streams:
         module.initialise(generator(stream))
         states.append({name: p.detach().clone() for name, p in module.named_parameters()})
-    return {name: torch.stack([s[name] for s in states]).requires_grad_() for name in states[0]}
+    return {name: torch.stack([s[name] for s in states]) for name in states[0]}
 
 
 def _evaluate(group: Group) -> Tensor:
@@ -150,30 +148,36 @@ def _stops(settings: TrainingSettings, curve: Tensor) -> bool:
 
 
 def _save(
-    path: Path, step: int, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, curves: dict[int, Tensor]
+    path: Path, step: int, parameters: Mapping[str, Tensor], groups: Sequence[Group], curves: Mapping[int, Tensor]
 ) -> None:
-    tensors = {f"parameter.{name}": tensor.detach() for name, tensor in parameters.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items() if isinstance(value, Tensor)}
+    tensors = {f"parameter.{name}": tensor for name, tensor in parameters.items()}
+    states = [group.optimizer.state_dict()["state"] for group in groups]
+    for index, state in states[0].items():
+        for key, value in state.items():
+            if isinstance(value, Tensor):  # of all seeds, or the number of steps
+                whole = torch.cat([other[index][key] for other in states]) if value.ndim else value
+                tensors[f"optimizer.{index}.{key}"] = whole
     tensors["curve_steps"] = torch.tensor(list(curves))
     tensors["curves"] = torch.stack(list(curves.values()))
     write_tensors(path, tensors, {"step": str(step)})
 
 
-def _restore(
-    path: Path, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, curves: dict[int, Tensor]
-) -> int:
+def _restore(path: Path, parameters: Mapping[str, Tensor], groups: Sequence[Group], curves: dict[int, Tensor]) -> int:
     """Put everything back as it was before the step that is returned."""
     tensors, metadata = read_tensors(path)
     state: dict[int, dict[str, Tensor]] = {}
-    with torch.no_grad():
-        for key, tensor in tensors.items():
-            kind, *rest = key.split(".")
-            if kind == "parameter":
-                parameters[".".join(rest)].copy_(tensor)
-            elif kind == "optimizer":
-                state.setdefault(int(rest[0]), {})[rest[1]] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    for key, tensor in tensors.items():
+        kind, *rest = key.split(".")
+        if kind == "parameter":
+            parameters[".".join(rest)].copy_(tensor)
+        elif kind == "optimizer":
+            state.setdefault(int(rest[0]), {})[rest[1]] = tensor
+    for group in groups:  # each with a number of steps of its own, which its optimiser counts on
+        own = {
+            index: {key: value[group.seeds] if value.ndim else value.clone() for key, value in values.items()}
+            for index, values in state.items()
+        }
+        group.optimizer.load_state_dict({**group.optimizer.state_dict(), "state": own})
     curves.update(zip(tensors["curve_steps"].tolist(), tensors["curves"], strict=True))
     return int(metadata["step"])
 
