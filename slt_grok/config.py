@@ -16,6 +16,7 @@ from slt_grok.tasks import is_prime
 from slt_grok.tasks.modular import Operation
 from slt_grok.training.settings import Positive, Settings, TrainingSettings
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 Activation = Literal["relu", "gelu", "quadratic"]
 
 
@@ -29,6 +30,8 @@ class TaskSettings(Settings):
     split_rule: Literal["uniform", "progress_measures", "listed"] = "uniform"
     table_seed: int = Field(default=0, ge=0)
     train_rows: list[Annotated[int, Field(ge=0)]] = Field(default=[], description="the train set, for listed")
+    label_noise: float = Field(default=0.0, ge=0, lt=1, description="share of train pairs taught with a wrong answer")
+    noise_seed: int = Field(default=0, ge=0)
 
 
 class TransformerSettings(Settings):
@@ -157,6 +160,13 @@ class CausalSettings(Settings):
     seed: int = Field(default=0, ge=0)
 
 
+class InterventionsSettings(Settings):
+    """See `slt_grok.studies.interventions`: the LLC there is measured with the settings of `llc`."""
+
+    checkpoints: int = Field(default=4, ge=2, description="weights are intervened on at this many, from memorisation")
+    controls: Positive = Field(default=2, description="random sets of planes and of neurons for each intervention")
+
+
 class TransitionsSettings(Settings):
     """See `slt_grok.transitions.measure`."""
 
@@ -167,7 +177,7 @@ class TransitionsSettings(Settings):
 class RunConfig(Settings):
     """A whole run. A measurement that is null is not made."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(pattern=NAME)
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
     task: TaskSettings
     model: ModelSettings
@@ -181,7 +191,11 @@ class RunConfig(Settings):
     shape: ShapeSettings | None = ShapeSettings()
     topology: TopologySettings | None = TopologySettings()
     causal: CausalSettings | None = CausalSettings()
+    interventions: InterventionsSettings | None = InterventionsSettings()
     transitions: TransitionsSettings = TransitionsSettings()
+    beside: str | None = Field(
+        default=None, pattern=NAME, description="the plain run, in the same folder, that the page shows beside this one"
+    )
     source: dict[str, Any] | None = Field(default=None, description="where imported networks come from")
 
     @model_validator(mode="before")
@@ -200,12 +214,27 @@ class RunConfig(Settings):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: expected different seeds, got {self.seeds}")
         p = self.task.modulus
+        self._frequencies_within(p)
         if self.circuits is not None and (p == 2 or not is_prime(p)):
             raise ValueError(
                 f"task.modulus: expected an odd prime, since the Fourier circuit is measured over its (p-1)/2 "
                 f"frequencies, got {p}; choose a prime or set circuits: null"
             )
         return self
+
+    def _frequencies_within(self, p: int) -> None:
+        """Those of interventions in training."""
+        if self.training is None:
+            return
+        for key, part in (("frequency_penalty", self.training.frequency_penalty), ("start", self.training.start)):
+            if part is None:
+                continue
+            if p == 2 or not is_prime(p):
+                raise ValueError(f"training.{key}: expected task.modulus an odd prime with it, got {p}")
+            if len(set(part.frequencies)) < len(part.frequencies) or max(part.frequencies) > (p - 1) // 2:
+                raise ValueError(
+                    f"training.{key}.frequencies: expected different ones of 1..{(p - 1) // 2}, got {part.frequencies}"
+                )
 
 
 def read_yaml(path: Path) -> Any:

@@ -134,6 +134,13 @@ class ConfoundSettings(LLCSettings):
     checkpoints: int = Field(default=10, ge=2, description="from memorisation on")
 
 
+class IntervenedSettings(LLCSettings):
+    """See `slt_grok.studies.interventions`: the settings of `llc`, with those of `interventions`."""
+
+    checkpoints: int = Field(ge=2)
+    controls: Positive
+
+
 class RefinedSettings(LLCSettings):
     """See `slt_grok.llc.refined`. What is left out is what `llc` says: only at the same setting do values compare."""
 

@@ -1,11 +1,12 @@
 """A tiny run that many tests look at or do harm to, and the command line inside the test process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from slt_grok.cli import main
@@ -61,3 +62,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             main()
     assert not stop.value.code
     return folder / "run"
+
+
+@pytest.fixture
+def in_this_process() -> Iterator[None]:
+    """Work that would be shared among processes is done here, so that calls can be counted."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

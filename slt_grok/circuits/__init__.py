@@ -10,6 +10,6 @@ Spectra, key frequencies, restricted and excluded losses (`progress`, `spectrum`
 >>> circuits.null(networks).neuron_share          # the same without Fourier structure
 """
 
-from slt_grok.circuits.measurement import key_frequencies, measure, null
+from slt_grok.circuits.measurement import circuit_neurons, key_frequencies, measure, null
 
-__all__ = ["key_frequencies", "measure", "null"]
+__all__ = ["circuit_neurons", "key_frequencies", "measure", "null"]

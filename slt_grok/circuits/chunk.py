@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vmap
+from torch.func import functional_call
 
 from slt_grok import fourier
 from slt_grok.circuits import (
@@ -18,6 +18,7 @@ from slt_grok.circuits import (
     progress,
     spectrum,
 )
+from slt_grok.circuits.forward import Forward, Values
 from slt_grok.models import DeepTransformer, ModularNetwork, OneLayerTransformer, QuadraticNetwork
 from slt_grok.models.network import Network
 from slt_grok.tasks import ModularTask
@@ -26,8 +27,6 @@ CIRCLES = 3  # pairs of principal components that are taken for circles
 # Accompanying circles (2306.17844, section 5): principal components 1 to 6 alone, and 7 to 12 alone.
 COMPONENT_GROUPS = {"1_6": slice(0, 6), "7_12": slice(6, 12)}
 
-Values = dict[str, Tensor]
-
 
 @dataclass(frozen=True)
 class Chunk:
@@ -35,18 +34,32 @@ class Chunk:
 
     Parameters
     ----------
-    network, module, task : what the networks have in common.
-    stack : their parameters in float64.
+    forward : the networks, their parameters in float64, and the values at their sites.
     kept : the frequencies of the circuit, a bool mask (N, (p-1)/2).
-    sites : values on the grid.
     """
 
-    network: Network
-    module: ModularNetwork
-    task: ModularTask
-    stack: Values
+    forward: Forward
     kept: Tensor
-    sites: Values
+
+    @property
+    def module(self) -> ModularNetwork:
+        """What the networks have in common."""
+        return self.forward.module
+
+    @property
+    def task(self) -> ModularTask:
+        """What they learned."""
+        return self.forward.task
+
+    @property
+    def stack(self) -> Values:
+        """Their parameters."""
+        return self.forward.stack
+
+    @property
+    def sites(self) -> Values:
+        """Values on the grid."""
+        return self.forward.sites
 
     @property
     def sign(self) -> int:
@@ -62,30 +75,19 @@ class Chunk:
         """Mean cross-entropy by split: (N, p^2, p) -> (N, 3)."""
         return self.by_split(progress.sample_losses(logits, self.task.labels))
 
+    def losses_of_table(self, table: Tensor) -> Tensor:
+        """Mean cross-entropy by split of logits that depend on s alone: (N, s, c) -> (N, 3)."""
+        sums = fourier.grid_sum(self.task.modulus, self.sign)
+        return self.by_split(-table.log_softmax(-1)[:, sums, self.task.labels])
+
     def accuracies(self, logits: Tensor) -> Tensor:
         """Share of right answers by split: (N, p^2, p) -> (N, 3)."""
         return self.by_split(logits.argmax(-1) == self.task.labels)
 
-    def logits_with(self, site: str, values: Tensor) -> Tensor:
-        """Logits (N, p^2, p) with other values (N, ...) at a site, in their precision; rows beyond them stay."""
-
-        def forward(parameters: Values, new: Tensor) -> Tensor:
-            def at(name: str, value: Tensor) -> Tensor:
-                return torch.cat([new, value[len(new) :]]) if name == site else value
-
-            return self.network.outputs(parameters, self.task.inputs, at=at)
-
-        return vmap(forward)({name: tensor.to(values.dtype) for name, tensor in self.stack.items()}, values)
-
 
 def measure_chunk(network: Network, stack: Values, kept: Tensor, triples: int) -> Values:
     """Every variable of `circuits.measure` but `circuit_frequency`: name -> (N, ...); see there for the arguments."""
-    module, task = network.module, network.task
-    assert isinstance(module, ModularNetwork)
-    assert task is not None
-    names = ("neurons_pre", "neurons_post", "logits", "attention_pattern")  # the last one where there is attention
-    sites = network.stacked_sites(stack, task.inputs, *names)
-    chunk = Chunk(network, module, task, stack, kept, sites)
+    chunk = Chunk(Forward.of(network, stack), kept)
     found = _neurons(chunk)
     return {
         **_logits(chunk),
@@ -107,13 +109,13 @@ def _logits(chunk: Chunk) -> Values:
     return {
         "accuracy": chunk.accuracies(logits),
         "loss": chunk.losses(logits),
-        "restricted_loss_sum": chunk.losses(progress.restricted_sum(table, kept)[:, sums]),
+        "restricted_loss_sum": chunk.losses_of_table(progress.restricted_sum(table, kept)),
         "restricted_loss_2x2": chunk.losses(progress.restricted_blocks(logits, kept, 2)),
         "restricted_loss_3x3": chunk.losses(progress.restricted_blocks(logits, kept, 3)),
         "excluded_loss": chunk.losses(logits - progress.project(table, kept)[:, sums]),
         "excluded_loss_by_frequency": without_one,
         "excluded_loss_largest": without_one.amax(-1),
-        "trig_loss": chunk.losses(fitted[:, sums]),
+        "trig_loss": chunk.losses_of_table(fitted),
         "clock_fve": clock_fve,
         "pizza_fve": clock_pizza.pizza_fit(logits, kept, sign),
         "margin": chunk.by_split(right - wrong),
@@ -157,7 +159,8 @@ def _weights(chunk: Chunk, key_frequency: Tensor) -> Values:
 def _neurons(chunk: Chunk) -> Values:
     pre, post, sign = chunk.sites["neurons_pre"], chunk.sites["neurons_post"], chunk.sign
     to_logits, activation = chunk.module.neuron_logit_map(chunk.stack), chunk.module.activation
-    fve = neurons.fraction_of_variance_explained(post)
+    lines = neurons.Lines.of(post)
+    fve = lines.fraction_of_variance_explained()
     belongs = neurons.in_cluster(fve, activation is torch.square)
     sizes = neurons.cluster_sizes(fve, belongs)
     largest, frequency = fve.max(-1)
@@ -165,17 +168,18 @@ def _neurons(chunk: Chunk) -> Values:
     waves = phases.Waves.of(pre, to_logits)
     left, right, output = waves.phases(frequency)
     fitted, of_fit = waves.power_shares().max(1)
-    polynomial = chunk.logits_with("neurons_post", neurons.polynomials(post, frequency))
-    simple = chunk.logits_with("neurons_pre", waves.fitted(of_fit + 1))
+    polynomial = chunk.forward.with_polynomials(lines, frequency)
+    simple = chunk.forward.with_pre(waves.fitted(of_fit + 1))
     ratio = phases.inverse_participation_ratio(waves)
-    torus = phases.torus_distance(pre, frequency, sign)
+    aligned = geometry.phase_alignment(pre, frequency)
+    torus = phases.torus_distance(aligned, chunk.task.modulus, sign)
     members = (frequency[:, None] == torch.arange(1, fve.shape[-1] + 1)[:, None]) & belongs[:, None]
     residual = phases.alignment_residual((left, right, output), members, sign)
-    alignment = [x.double().masked_fill(~belongs, torch.nan) for x in geometry.phase_alignment(pre, frequency)]
+    alignment = [x.double().masked_fill(~belongs, torch.nan) for x in aligned]
     return {
         "neuron_cluster_size": sizes,
         "key_frequency": sizes > 0,
-        "neuron_share": neurons.share_in_cluster(post, belongs),
+        "neuron_share": neurons.share_in_cluster(lines.variance, belongs),
         "neuron_frequency": frequency,
         "neuron_fve": largest,
         "neuron_phase_left": left,
@@ -187,7 +191,7 @@ def _neurons(chunk: Chunk) -> Values:
         "neuron_alignment_right": alignment[1],
         "neuron_torus_distance": torus,
         "torus_distance": torus.double().masked_fill(~belongs, torch.nan).nanmean(-1),
-        "neuron_logit_direction_fve": neurons.direction_fve(post, to_logits, sign),
+        "neuron_logit_direction_fve": neurons.direction_fve(chunk.sites["neurons_read"], sign),
         "polynomial_neurons_loss": chunk.losses(polynomial),
         "polynomial_neurons_accuracy": chunk.accuracies(polynomial),
         "simple_neuron_r2": fitted,
@@ -218,7 +222,7 @@ def _circles(chunk: Chunk) -> Values:
     def alone(group: slice) -> tuple[Tensor, Tensor]:
         """Logits and accuracy of the network with these principal components only."""
         # no loss is taken of these logits: single precision serves, in half the time
-        logits = chunk.logits_with("embedding", components.only(group).float())
+        logits = chunk.forward.with_embedding(components.only(group).float())
         return logits.double(), chunk.accuracies(logits)[:, -1].masked_fill(components.absent(group), torch.nan)
 
     frequency, fve, accuracy = [], [], []
@@ -249,7 +253,9 @@ def _fits(logits: Tensor, frequency: int, sign: int) -> Tensor:
 
 
 def _gradients(chunk: Chunk, triples: int) -> Values:
-    if chunk.network.call is not functional_call:  # an intervention on the way through, which knows Z_p's tokens alone
+    if (
+        chunk.forward.network.call is not functional_call
+    ):  # an intervention on the way through, which knows Z_p's tokens alone
         nothing = torch.full((len(chunk.kept),), torch.nan, dtype=torch.float64)
         return {"gradient_symmetricity": nothing, "gradient_symmetricity_se": nothing}
     networks = [dict(zip(chunk.stack, one, strict=True)) for one in zip(*chunk.stack.values(), strict=True)]

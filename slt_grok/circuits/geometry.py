@@ -156,8 +156,11 @@ def phase_alignment(pre: Tensor, frequency: Tensor) -> tuple[Tensor, Tensor]:
     k a and k b, int64 (N, width) each, in 0..p-1.
     """
     p = math.isqrt(pre.shape[1])
-    pair = pre.argmax(1)
-    return frequency * (pair // p) % p, frequency * pair % p
+    grid = pre.unflatten(1, (p, p))
+    # the largest number is found much faster than its place: first in each line of the grid, then the line, then it
+    first = grid.amax(2).argmax(1)
+    line = grid.gather(1, first[:, None, None].expand(-1, 1, p, -1))[:, 0]
+    return frequency * first % p, frequency * line.argmax(1) % p
 
 
 def shapes(

@@ -115,6 +115,29 @@ def key_frequencies(trajectory: Trajectory) -> xr.DataArray:
     return found.isel(step=0, drop=True) if "step" in trajectory.dims else found
 
 
+def circuit_neurons(trajectory: Trajectory) -> xr.DataArray:
+    """The neurons that compute with one key frequency at the last step, see `neurons.in_cluster`.
+
+    Returns
+    -------
+    A bool mask over the leading dimensions without `step`, then `neuron`.
+
+    Raises
+    ------
+    SltGrokError : as `measure`.
+    """
+    module, task = circuit_parts(trajectory.network)
+    last = trajectory.isel(step=-1) if "step" in trajectory.dims else trajectory
+    belong = []
+    for chunk in _chunks(last, module):
+        fve = neurons.fraction_of_variance_explained(
+            last.network.stacked_sites(chunk, task.inputs, "neurons_post")["neurons_post"]
+        )
+        belong.append(neurons.in_cluster(fve, module.activation is torch.square))
+    found = last.dataset({"belongs": (("neuron",), torch.cat(belong).numpy(), {})})["belongs"]
+    return found.isel(step=0, drop=True) if "step" in trajectory.dims else found
+
+
 def null(trajectory: Trajectory, seed: int = 0, on_progress: OnProgress | None = None) -> xr.Dataset:
     """The same measurement after a random renaming of the tokens: what the measures say without Fourier structure.
 

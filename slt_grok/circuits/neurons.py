@@ -7,6 +7,7 @@ the neurons are compared with cos w_k s and sin w_k s.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,6 +24,64 @@ QUADRATIC_REACH = 0.8
 SILENT = 1e-5
 
 
+@dataclass(frozen=True)
+class Lines:
+    """Functions on the grid by their means along its lines.
+
+    {cos a, sin a} x {cos b, sin b} spans cos and sin of w_k(a + b) and of w_k(a - b): with the products with the
+    constant, the 3 x 3 block of frequency k is the component at k of four functions of one variable.
+
+    Parameters
+    ----------
+    lines : means over the pairs with the same a, b, a + b and a - b, (N, 4, p, n).
+    mean, variance : over the grid, (N, n).
+    """
+
+    lines: Tensor
+    mean: Tensor
+    variance: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor) -> "Lines":
+        """From functions on the grid, (N, p^2, n) in float64."""
+        p = math.isqrt(values.shape[1])
+        grid = values.unflatten(1, (p, p))
+        lines = [grid.mean(2), grid.mean(1), fourier.sum_table(values, 1), fourier.sum_table(values, -1)]
+        mean = lines[0].mean(1)
+        return cls(torch.stack(lines, 1), mean, variance(values, mean))
+
+    @property
+    def constant(self) -> Tensor:
+        """Functions whose variance is the rounding of a constant, no signal: bool (N, n)."""
+        return self.variance <= 1e-24 * (self.variance + self.mean.square())
+
+    def fraction_of_variance_explained(self) -> Tensor:
+        """See the function of that name."""
+        p = self.lines.shape[2]
+        power = p * fourier.transform(self.lines)[:, :, 1:].square().sum(1).unflatten(1, (-1, 2)).sum(2)
+        fve = power / torch.where(self.constant, 1.0, self.variance * p**2)[:, None]
+        return fve.masked_fill(self.constant[:, None], 0.0).transpose(1, 2)
+
+    def waves(self, frequency: Tensor) -> Tensor:
+        """The part of each line at one frequency a function, int64 (N, n) from 1 on -> (N, 4, p, n).
+
+        The projection on the 3 x 3 block of that frequency is the mean and the sum of these four.
+        """
+        rows = fourier.basis(self.lines.shape[2])
+        pairs = torch.stack([rows[2 * frequency - 1], rows[2 * frequency]], 1)[:, :, None].movedim(
+            -1, 3
+        )  # (N, 2, 1, p, n)
+        return (pairs * (pairs * self.lines[:, None]).sum(3, keepdim=True)).sum(1)
+
+
+def variance(values: Tensor, mean: Tensor) -> Tensor:
+    """Population variance over axis 1 of values (N, n, ...) with that mean, (N, ...).
+
+    torch's own goes down the columns of a long table one number after the other, and takes three times as long.
+    """
+    return (values - mean[:, None]).square_().mean(1)
+
+
 def fraction_of_variance_explained(neurons: Tensor) -> Tensor:
     """FVE_k = sum of F[i, j]^2 over i, j in {0, cos k, sin k} / sum of F^2, F the transform of the centred neuron.
 
@@ -34,17 +93,7 @@ def fraction_of_variance_explained(neurons: Tensor) -> Tensor:
     -------
     (N, d_mlp, (p-1)/2), in [0, 1]; 0 for a neuron that is constant on the grid.
     """
-    p = math.isqrt(neurons.shape[1])
-    grid = neurons.unflatten(1, (p, p))
-    # {cos a, sin a} x {cos b, sin b} spans cos and sin of w_k(a + b) and of w_k(a - b): with the products with the
-    # constant, the block is the component at k of four functions of one variable
-    lines = [grid.mean(2), grid.mean(1), fourier.sum_table(neurons, 1), fourier.sum_table(neurons, -1)]
-    components = (fourier.transform(line)[:, 1:] for line in lines)
-    power = p * sum(component.square().unflatten(1, (-1, 2)).sum(2) for component in components)
-    variance = neurons.var(1, correction=0) * p**2
-    constant = variance <= 1e-24 * neurons.square().sum(1)  # rounding of a constant, not a signal
-    fve = power / torch.where(constant, 1.0, variance)[:, None]
-    return fve.masked_fill(constant[:, None], 0.0).transpose(1, 2)
+    return Lines.of(neurons).fraction_of_variance_explained()
 
 
 def in_cluster(fve: Tensor, quadratic: bool = False) -> Tensor:
@@ -55,12 +104,13 @@ def in_cluster(fve: Tensor, quadratic: bool = False) -> Tensor:
     return fve.amax(-1) > CLUSTER_FVE * (QUADRATIC_REACH if quadratic else 1)
 
 
-def share_in_cluster(neurons: Tensor, belongs: Tensor) -> Tensor:
+def share_in_cluster(variance: Tensor, belongs: Tensor) -> Tensor:
     """Share of the neurons of `in_cluster` among those that are not silent (`SILENT`).
 
-    Post-activations (N, p^2, d_mlp), bool (N, d_mlp) -> (N,), in [0, 1]; 0 where no neuron varies.
+    Variances of the post-activations over the grid (N, d_mlp), bool (N, d_mlp) -> (N,), in [0, 1]; 0 where no neuron
+    varies.
     """
-    spread = neurons.std(1)
+    spread = variance.sqrt()
     active = spread > SILENT * spread.amax(-1, keepdim=True)
     return (belongs & active).sum(-1) / active.sum(-1).clamp(min=1).double()
 
@@ -94,7 +144,7 @@ def polynomials(neurons: Tensor, frequency: Tensor) -> Tensor:
     return (rows.mT @ components @ rows).flatten(-2).mT
 
 
-def direction_fve(neurons: Tensor, neuron_logit_map: Tensor, sign: int = 1) -> Tensor:
+def direction_fve(read: Tensor, sign: int = 1) -> Tensor:
     """Share of the variance of u^T MLP that cos w_k s explains, and of v^T MLP that sin w_k s does.
 
     u and v are the components of W_L along cos w_k c and sin w_k c of the answer, so that the part at k of the logits
@@ -102,16 +152,16 @@ def direction_fve(neurons: Tensor, neuron_logit_map: Tensor, sign: int = 1) -> T
 
     Parameters
     ----------
-    neurons : post-activations on the grid, (N, p^2, d_mlp) in float64.
-    neuron_logit_map : W_L, (N, d_mlp, p).
+    read : what the neurons write into the logits, their post-activations times W_L, (N, p^2, p) in float64.
     sign : 1 for addition (s = a + b), -1 for subtraction.
 
     Returns
     -------
     (N, (p-1)/2, 2), cosine and sine, in [0, 1]; NaN where the direction reads a constant.
     """
-    p = neuron_logit_map.shape[-1]
+    p = read.shape[-1]
     rows = fourier.basis(p)[1:]
-    read = neurons @ (neuron_logit_map @ rows.T)  # (N, p^2, 2 (p-1)/2)
-    along = (fourier.sum_table(read, sign) * rows.T).sum(1)  # over sqrt(p), the component along the wave on the grid
-    return (along.square() / (p * read.var(1, correction=0))).unflatten(-1, (-1, 2))
+    directions = read @ rows.T  # (N, p^2, 2 (p-1)/2)
+    # over sqrt(p), the component along the wave on the grid
+    along = (fourier.sum_table(directions, sign) * rows.T).sum(1)
+    return (along.square() / (p * variance(directions, directions.mean(1)))).unflatten(-1, (-1, 2))

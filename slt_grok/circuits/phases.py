@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slt_grok import fourier
+from slt_grok.circuits.neurons import variance
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,10 @@ class Waves:
         """From pre-activations (N, p^2, width) on the grid and W_L (N, width, p)."""
         p = math.isqrt(pre.shape[1])
         grid = pre.unflatten(1, (p, p))
-        left, right, output = (_amplitudes(line) for line in (grid.mean(2), grid.mean(1), neuron_logit_map.mT))
-        return cls(left, right, output, pre.mean(1), pre.var(1, correction=0))
+        of_a, of_b = grid.mean(2), grid.mean(1)
+        left, right, output = (_amplitudes(line) for line in (of_a, of_b, neuron_logit_map.mT))
+        mean = of_a.mean(1)
+        return cls(left, right, output, mean, variance(pre, mean))
 
     def power_shares(self) -> Tensor:
         """Share of the pre-activation's variance in both waves of each frequency: (N, (p-1)/2, width), in [0, 1].
@@ -93,13 +95,13 @@ def alignment_residual(phases: tuple[Tensor, Tensor, Tensor], members: Tensor, s
     return (members * turns[:, None]).sum(-1).abs() / members.sum(-1)
 
 
-def torus_distance(pre: Tensor, frequency: Tensor, sign: int = 1) -> Tensor:
+def torus_distance(alignment: tuple[Tensor, Tensor], modulus: int, sign: int = 1) -> Tensor:
     """min(|d|, p - |d|) with d = f (a - sign b) mod p at the pair (a, b) where a neuron's pre-activation is largest.
 
     Parameters
     ----------
-    pre : pre-activations on the grid, (N, p^2, width).
-    frequency : f of each neuron, int64 (N, width).
+    alignment : f a and f b, int64 (N, width) each (`geometry.phase_alignment`).
+    modulus : p.
     sign : 1 for addition, -1 for subtraction.
 
     Returns
@@ -107,9 +109,8 @@ def torus_distance(pre: Tensor, frequency: Tensor, sign: int = 1) -> Tensor:
     (N, width) in tokens, in [0, (p-1)/2]: 0 where both waves have the same phase; (p^2 - 1)/(4p) is the mean of
     independent uniform phases.
     """
-    p = math.isqrt(pre.shape[1])
-    distance = fourier.grid_sum(p, -sign)[pre.argmax(1)] * frequency % p
-    return distance.minimum(p - distance)
+    distance = (alignment[0] - sign * alignment[1]) % modulus
+    return distance.minimum(modulus - distance)
 
 
 def inverse_participation_ratio(waves: Waves) -> Tensor:

@@ -19,6 +19,8 @@ from torch.nn.functional import cross_entropy
 from slt_grok import fourier
 from slt_grok.fourier import project
 
+LARGEST_EXPONENT = 300.0  # the product of two such exponentials is still a float64
+
 
 def sample_losses(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy -log softmax(L)[label] in nats: (N, n, p), (n,) -> (N, n)."""
@@ -56,6 +58,10 @@ def restricted_blocks(logits: Tensor, frequencies: Tensor, size: int) -> Tensor:
 def excluded_by_frequency(logits: Tensor, table: Tensor, sums: Tensor, labels: Tensor) -> Tensor:
     """Mean loss of L - P_k L, one k at a time, over the given samples.
 
+    With y the label and R = P_k L, a function of s, the loss is log(1 + e^{R_y} sum_{c != y} e^{L_c - L_y} e^{-R_c}):
+    the first exponentials are taken once for all k, the second ones for the p values of s, and the sum over c is a
+    product of matrices. Where logits are so large that these overflow, it is one frequency after the other.
+
     Parameters
     ----------
     logits : of the samples, (N, n, p).
@@ -66,11 +72,30 @@ def excluded_by_frequency(logits: Tensor, table: Tensor, sums: Tensor, labels: T
     -------
     (N, (p-1)/2).
     """
-    losses = []
-    for frequency in torch.eye((table.shape[-1] - 1) // 2, dtype=torch.bool):
-        removed = project(table, frequency[None])[:, sums]
-        losses.append(sample_losses(logits - removed, labels).mean(-1))
-    return torch.stack(losses, -1)
+    pairs = fourier.basis(table.shape[-1])[1:].unflatten(0, (-1, 2))
+    found = []
+    for own, means in zip(logits, table, strict=True):
+        removed = pairs.mT @ (pairs @ means)  # (frequency, s, c)
+        spread = max((own.amax() - own.amin()).item(), 2 * removed.abs().max().item())
+        losses = _excluded_together if spread < LARGEST_EXPONENT else _excluded_one_by_one
+        found.append(losses(own, removed, sums, labels))
+    return torch.stack(found)
+
+
+def _excluded_one_by_one(logits: Tensor, removed: Tensor, sums: Tensor, labels: Tensor) -> Tensor:
+    """Of one network, (n, p) and (frequency, s, c) -> (frequency,)."""
+    return torch.stack([sample_losses((logits - part[sums])[None], labels).mean() for part in removed])
+
+
+def _excluded_together(logits: Tensor, removed: Tensor, sums: Tensor, labels: Tensor) -> Tensor:
+    """The same, see `excluded_by_frequency`."""
+    ahead = (logits - logits.gather(1, labels[:, None])).exp_().scatter_(1, labels[:, None], 0)
+    factors = (-removed).exp_()
+    others = logits.new_empty(len(logits), len(removed))
+    for s, of_sum in enumerate(factors.unbind(1)):
+        rows = (sums == s).nonzero()[:, 0]
+        others[rows] = ahead[rows] @ of_sum.T
+    return (others.T / factors[:, sums, labels]).log1p_().mean(-1)
 
 
 def clock_fit(logits: Tensor, table: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,14 +2,28 @@
 
 from slt_grok.interventions.planes import change_planes, changed, keep, remove, replace_by_clock, rotate, swap
 from slt_grok.interventions.relabel import RelabelledTask, relabel
+from slt_grok.interventions.weights import (
+    beside,
+    exchange,
+    keep_directions,
+    keep_neurons,
+    remove_directions,
+    remove_neurons,
+)
 
 __all__ = [
     "RelabelledTask",
+    "beside",
     "change_planes",
     "changed",
+    "exchange",
     "keep",
+    "keep_directions",
+    "keep_neurons",
     "relabel",
     "remove",
+    "remove_directions",
+    "remove_neurons",
     "replace_by_clock",
     "rotate",
     "swap",

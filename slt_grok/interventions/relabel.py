@@ -49,6 +49,12 @@ class RelabelledTask(ModularTask):
         renamed = torch.tensor(self.permutation)[self._before.labels]
         return torch.empty_like(renamed).index_copy_(0, self._new_row, renamed)
 
+    @cached_property
+    def taught(self) -> Tensor:
+        """The answer that each pair is taught with where it is trained on, int64 of shape (p^2,)."""
+        renamed = torch.tensor(self.permutation)[self._before.taught]
+        return torch.empty_like(renamed).index_copy_(0, self._new_row, renamed)
+
     def indices(self, split: Split) -> Tensor:
         """Rows of `inputs` in a split, int64; `all` in the order of `inputs`."""
         rows = self._before.indices(split)

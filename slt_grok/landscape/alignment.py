@@ -25,74 +25,18 @@ from typing import Literal
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor, nn
+from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.paths import check_same_shapes
-from slt_grok.models import DeepMLP, DeepTransformer, EmbeddingMLP, OneLayerTransformer, QuadraticNetwork
+from slt_grok.models.units import SITE, Groups, unit_groups
 from slt_grok.trajectories import Network, Parameters, Trajectory
 
 Method = Literal["weights", "activations", "random"]
 METHODS = ("weights", "activations", "random")
-Groups = Mapping[str, Mapping[str, int]]  # units -> parameter -> the axis that runs over them, counted from the end
 Permutations = Mapping[str, np.ndarray]  # units -> old index of each new place
 
-SITE = "neurons_post"  # a group of this name is the site whose values are the neurons' activations
 SWEEPS = 50  # over the groups; a handful is the rule
-
-
-def unit_groups(module: nn.Module) -> dict[str, dict[str, int]]:
-    """The groups of interchangeable units of a model: units -> {parameter: its axis over them}.
-
-    The groups with weights into the tokens' own rows come first, since tokens and answers have an order of their own
-    that the matching can start from.
-
-    Raises
-    ------
-    SltGrokError : a module that is none of slt_grok.models with named weights.
-    """
-    match module:
-        case OneLayerTransformer():
-            return _stream([""]) | _block("", "")
-        case DeepTransformer():
-            layers = range(len(module.blocks))
-            groups = _stream([f"blocks.{i}." for i in layers])
-            for i in layers:
-                groups |= _block(f"blocks.{i}.", f".{i}")
-            return groups
-        case EmbeddingMLP():
-            into = dict.fromkeys((*module.inputs, *module.biases), -1)
-            tables, maps = module.embeddings, module.inputs
-            if len(tables) == len(maps) == 2:
-                embeddings = {f"embedding.{i}": {tables[i]: -1, maps[i]: -2} for i in (0, 1)}
-            else:
-                embeddings = {"embedding": dict.fromkeys(tables, -1) | dict.fromkeys(maps, -2)}
-            return embeddings | {SITE: into | {"W_U": -2}}
-        case DeepMLP():
-            return {
-                "embedding": {"W_E": -1, "W_1": -2},
-                SITE: {"W_1": -1, "b_1": -1, "W_2": -2},
-                f"{SITE}.1": {"W_2": -1, "b_2": -1, "W_U": -2},
-            }
-        case QuadraticNetwork():
-            return {SITE: {"U": -1, "V": -1, "W": -2}}
-    raise SltGrokError(
-        f"alignment: expected a model of slt_grok.models whose units are known, got {type(module).__name__}"
-    )
-
-
-def _stream(prefixes: list[str]) -> dict[str, dict[str, int]]:
-    axes = {"W_E": -1, "W_pos": -1, "W_U": -2}
-    for prefix in prefixes:
-        axes |= {prefix + name: -2 for name in ("W_Q", "W_K", "W_V", "W_in")}
-        axes |= {prefix + name: -1 for name in ("W_O", "W_out", "b_out")}
-    return {"residual_stream": axes}
-
-
-def _block(prefix: str, suffix: str) -> dict[str, dict[str, int]]:
-    heads = {prefix + name: -3 for name in ("W_Q", "W_K", "W_V", "W_O")}
-    neurons = {prefix + "W_in": -1, prefix + "b_in": -1, prefix + "W_out": -2}
-    return {f"heads{suffix}": heads, f"{SITE}{suffix}": neurons}
 
 
 def permute(parameters: Parameters, groups: Groups, permutations: Permutations) -> dict[str, Tensor]:

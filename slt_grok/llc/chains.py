@@ -6,10 +6,9 @@ them. Chains never share a minibatch.
 """
 
 import math
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from slt_grok.llc.posterior import LocalPosterior
 from slt_grok.llc.samplers import Sampler, State
 from slt_grok.llc.samplers.mala import propose
 from slt_grok.llc.sampling import CPU, Chains, Observer, Sampling, Starts
+from slt_grok.processes import side_by_side
 from slt_grok.training.minibatches import Minibatches
 
 WORKING_MEMORY = 1 << 30  # bytes that chains may take together
@@ -81,11 +81,30 @@ def run_chains(
     size, workers = _size_and_workers(sampling, starts)
     sampling = sampling.on_device()
     batches = [slice(i, min(i + size, total)) for i in range(0, total, size)]
-    if workers == 1 or observers:  # observers see the chains in their order
-        pieces = [_run_batch(sampling, starts, rows, on_steps, observers) for rows in batches]
-    else:
-        pieces = _run_in_threads(sampling, starts, batches, on_steps, workers)
-    return Chains(*(torch.cat(piece) for piece in zip(*pieces, strict=True)))
+    if observers:  # who see the chains here, in their order
+        workers = 1
+    steps = [0] * len(batches)
+
+    def job(rows: slice, say: Callable[[Any], None]) -> tuple[Chains, int, float]:
+        done, last = 0, math.nan
+
+        def on_batch_steps(count: int, loss: float) -> None:
+            nonlocal done, last
+            done, last = done + count, loss
+            say((done, loss))
+
+        return _run_batch(sampling, starts, rows, on_batch_steps, observers), done, last
+
+    def on_said(place: int, said: tuple[int, float]) -> None:
+        done, loss = said
+        on_steps(done - steps[place], loss)
+        steps[place] = done
+
+    pieces: dict[int, Chains] = {}
+    for place, (chains, *last) in side_by_side([partial(job, rows) for rows in batches], on_said, workers):
+        pieces[place] = chains
+        on_said(place, (last[0], last[1]))
+    return Chains(*(torch.cat(piece) for piece in zip(*(pieces[i] for i in range(len(batches))), strict=True)))
 
 
 def _size_and_workers(sampling: Sampling, starts: Starts) -> tuple[int, int]:
@@ -99,36 +118,6 @@ def _size_and_workers(sampling: Sampling, starts: Starts) -> tuple[int, int]:
     rounds = math.ceil(total / (threads * largest))  # as many batches for each thread
     size = min(largest, max(smallest, math.ceil(total / (threads * rounds))))
     return size, min(threads, math.ceil(total / size), max(1, WORKING_MEMORY // (size * bytes_each)))
-
-
-def _run_in_threads(
-    sampling: Sampling, starts: Starts, batches: Sequence[slice], on_steps: Callable[[int, float], None], workers: int
-) -> list[Chains]:
-    """Batches side by side: threads that share one operation would wait for each other after each."""
-    lock, stop, threads = threading.Lock(), threading.Event(), torch.get_num_threads()
-
-    def report(steps: int, loss: float) -> None:
-        if stop.is_set():
-            raise InterruptedError
-        with lock:
-            on_steps(steps, loss)
-
-    def run(rows: slice) -> Chains:
-        own = replace(sampling, network=replace(sampling.network))  # a call puts its parameters into the module
-        return _run_batch(own, starts, rows, report, ())
-
-    try:
-        with ThreadPoolExecutor(workers, "chains", torch.set_num_threads, (threads // workers,)) as pool:
-            futures = [pool.submit(run, rows) for rows in batches]
-            try:
-                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            finally:
-                stop.set()  # after an error or an interrupt nobody waits for the other chains
-            for future in done:
-                future.result()
-            return [future.result() for future in futures]
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _run_batch(

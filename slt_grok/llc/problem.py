@@ -1,5 +1,6 @@
 """What is to be sampled: networks, their data, the weights that move; and where chains on it start."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -117,8 +118,12 @@ def _baselines(trajectory: Trajectory, inputs: Tensor, targets: Tensor) -> np.nd
 
 
 def _keys(trajectory: Trajectory) -> list[tuple[int, ...]]:
-    """A network's coordinates as non-negative integers; where they are none, its place."""
-    integers = all(np.issubdtype(v.dtype, np.integer) and (v >= 0).all() for v in trajectory.coords.values())
-    if integers:
-        return [tuple(label.values()) for label in trajectory.labels()]
+    """A network's coordinates as non-negative integers, names by their checksum; where they are none, its place."""
+    values = {
+        dim: np.array([zlib.crc32(str(name).encode()) for name in v.tolist()]) if v.dtype.kind in "UO" else v
+        for dim, v in trajectory.coords.items()
+    }
+    if all(np.issubdtype(v.dtype, np.integer) and (v >= 0).all() for v in values.values()):
+        grid = np.ndindex(*trajectory.shape)
+        return [tuple(int(values[d][i]) for d, i in zip(trajectory.dims, index, strict=True)) for index in grid]
     return [tuple(index) for index in np.ndindex(*trajectory.shape)]

@@ -31,6 +31,7 @@ _ESTIMATES = ("llc", "llc_se", "llc_low", "llc_high", "rhat", "ess", "llc_verdic
 
 INTERACTIONS = {
     "llc_interaction": (("matrix",), "whole", "sum over matrices minus the LLC of all weights"),
+    "llc_interaction_head": (("head",), "attention", "sum over attention heads minus their joint LLC"),
     "llc_interaction_frequency": (("frequency",), "circuit", "sum over key frequencies minus their joint LLC"),
     "llc_interaction_circuit": (("circuit", "rest"), "tables", "key plus other frequencies minus their joint LLC"),
 }
@@ -50,9 +51,9 @@ class Component:
     Parameters
     ----------
     name : coordinate in the dataset.
-    group : what kind it is: `whole`, `data`, `matrix`, `head`; of the tables over Z_p `frequency` (one key frequency),
-        `circuit` (all key ones), `rest` (the others and the constant), `tables` (circuit and rest together), `null
-        frequency` and `null circuit` (as many random frequencies that are not key).
+    group : what kind it is: `whole`, `data`, `matrix`, `head`, `attention` (all heads together); of the tables over
+        Z_p `frequency` (one key frequency), `circuit` (all key ones), `rest` (the others and the constant), `tables`
+        (circuit and rest together), `null frequency` and `null circuit` (as many random frequencies that are not key).
     subspace : the weights that move.
     data : (inputs, targets); the task's train set where None.
     """
@@ -66,9 +67,9 @@ class Component:
 def components(network: Network, key_frequencies: Sequence[int] = (), seed: int = 0) -> list[Component]:
     """What refined LLCs are measured of by default.
 
-    All weights; each parameter; each attention head; with key frequencies, in the tables over Z_p, each of them, all
-    of them, the rest, everything, and as a null as many frequencies that are not key, drawn by `seed`; all weights on
-    the test pairs and on all pairs, where the task has test pairs.
+    All weights; each parameter; each attention head, and all of them together; with key frequencies, in the tables over
+    Z_p, each of them, all of them, the rest, everything, and as a null as many frequencies that are not key, drawn by
+    `seed`; all weights on the test pairs and on all pairs, where the task has test pairs.
 
     Raises
     ------
@@ -79,6 +80,8 @@ def components(network: Network, key_frequencies: Sequence[int] = (), seed: int 
     found += [Component(name, "matrix", subspace) for name, subspace in restrictions.matrices(module).items()]
     count = restrictions.heads(module)
     found += [Component(f"head {h}", "head", restrictions.head(module, h)) for h in range(count)]
+    if count:
+        found.append(Component("all heads", "attention", restrictions.parameters(module, *restrictions.OF_HEADS)))
     keys = [int(k) for k in key_frequencies]
     if keys:
         planes = restrictions.frequencies
@@ -138,8 +141,8 @@ def measure(
     A dataset over the trajectory's dimensions and `component`: `llc`, `llc_se`, `llc_low`, `llc_high`, `rhat`, `ess`,
     `llc_verdict`, `llc_verdict_reason`, `baseline_loss` (of the component's own data) and `llc_per_dimension`; over
     `component` alone `dimension`, with the coordinate `group`; over the trajectory's dimensions, where the components
-    for it are there, `llc_interaction`, `llc_interaction_frequency`, `llc_interaction_circuit` and their standard
-    errors `..._se`. Negative values are reported with the verdict "not a minimum", not clipped.
+    for it are there, `llc_interaction`, `llc_interaction_head`, `llc_interaction_frequency`, `llc_interaction_circuit`
+    and their standard errors `..._se`. Negative values are reported with the verdict "not a minimum", not clipped.
 
     Raises
     ------

@@ -78,9 +78,10 @@ def head(module: nn.Module, index: int) -> Subspace:
     chosen = torch.zeros(count, dtype=torch.bool)
     chosen[index] = True
     shapes = _shapes(module)
-    return mask(module, {name: chosen[:, None, None].expand(shapes[name]) for name in ("W_Q", "W_K", "W_V", "W_O")})
+    return mask(module, {name: chosen[:, None, None].expand(shapes[name]) for name in OF_HEADS})
 
 
+OF_HEADS = ("W_Q", "W_K", "W_V", "W_O")
 _NO_HEADS = "expected a transformer of slt_grok.models, this network has no attention heads"
 
 

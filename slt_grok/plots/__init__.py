@@ -1,12 +1,15 @@
 """Figures: functions of datasets that return a matplotlib `Figure`."""
 
 from slt_grok.plots.activation_grids import activation_grids
+from slt_grok.plots.attribution import attribution
 from slt_grok.plots.barriers import barrier_matrix, seed_barriers
+from slt_grok.plots.beside import beside
 from slt_grok.plots.causal import causal
 from slt_grok.plots.clock_pizza_plane import clock_pizza_plane
 from slt_grok.plots.confound import confound
 from slt_grok.plots.dynamics import dynamics
 from slt_grok.plots.embedding_circles import embedding_circles
+from slt_grok.plots.interventions import interventions
 from slt_grok.plots.landscape import landscape
 from slt_grok.plots.llc_curve import llc_curve
 from slt_grok.plots.llc_diagnostics import llc_diagnostics
@@ -26,12 +29,15 @@ from slt_grok.plots.spectrum import spectrum
 
 __all__ = [
     "activation_grids",
+    "attribution",
     "barrier_matrix",
+    "beside",
     "causal",
     "clock_pizza_plane",
     "confound",
     "dynamics",
     "embedding_circles",
+    "interventions",
     "landscape",
     "llc_by_gamma",
     "llc_by_step",

@@ -1,4 +1,4 @@
-"""Which weights the LLC belongs to, in sentences: what the refined LLCs say where the LLC is largest and at the end."""
+"""Which weights the LLC and its drop belong to, in sentences: refined LLCs where it is largest and at the end."""
 
 import numpy as np
 import xarray as xr
@@ -24,6 +24,44 @@ def refined(dataset: xr.Dataset) -> list[str]:
             text = f"{who} step {step(int(at.step))} the LLC of all weights is {_of(at, 'whole')}"
             sentences.append(text + _matrices(at) + "." + _frequencies(at))
     return sentences
+
+
+def drop(split: xr.Dataset) -> list[str]:
+    """What of the drop each splitting accounts for, of each seed; `split` is of `transitions.attribution`."""
+    sentences = []
+    for seed in split.seed.values.tolist():
+        one = split.sel(seed=seed)
+        who = f"Seed {seed}: of" if split.sizes["seed"] > 1 else "Of"
+        (place,) = np.flatnonzero((one.splitting == "matrix") & (one.kind == "whole"))
+        whole = one.isel(row=place)
+        if not float(whole["drop"]) > 0:
+            sentences.append(f"{who} the LLC of all weights no drop is seen that could be split.")
+            continue
+        found = [_splitting(one, splitting, words) for splitting, words in SPLITTINGS.items()]
+        span = f"from step {step(int(one.drop_from))} to step {step(int(one.drop_to))}"
+        text = f"{who} the drop of {plus_minus(float(whole['drop']), float(whole.drop_se))} {span}, "
+        sentences.append(text + "; ".join(part for part in found if part) + ".")
+    return sentences
+
+
+SPLITTINGS = {"matrix": "matrices", "head": "attention heads", "frequency": "frequencies"}
+
+
+def _splitting(one: xr.Dataset, splitting: str, words: str) -> str:
+    """The largest part of a splitting, and what does not add up; empty where nothing of it was measured."""
+    rows = one.isel(row=((one.splitting == splitting) & np.isfinite(one["drop"])).values)
+    parts, left = (rows.isel(row=(rows.kind == kind).values) for kind in ("part", "remainder"))
+    if not parts.sizes["row"]:
+        return ""
+    most = parts.isel(row=int(parts["drop"].argmax("row")))
+    text = f"the largest part among the {words}, moved alone, is that of {most.component.item()} with {_share(most)}"
+    if not left.sizes["row"]:
+        return text + "; what does not add up is not known"
+    return text + f", and {_share(left.isel(row=0))} of it is what they do not add up to"
+
+
+def _share(row: xr.Dataset) -> str:
+    return f"{plus_minus(100 * float(row.share), 100 * float(row.share_se))}%"
 
 
 def _matrices(at: xr.Dataset) -> str:

@@ -1,7 +1,7 @@
 """The figures of the page, each with its caption, written into the run's `figures/`."""
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -92,6 +92,24 @@ def refined_llc(refined: xr.Dataset, folder: Path) -> list[Shown]:
     return by_seed(plots.refined_llc, refined, folder, "refined_llc", caption)
 
 
+def attribution(dataset: xr.Dataset, folder: Path) -> list[Shown]:
+    """The drop of the LLC split over its parts, a figure for each seed that has one."""
+    found = []
+    for seed in dataset.seed.values.tolist():
+        if not np.isfinite(dataset["drop"].sel(seed=seed)).any():
+            continue
+        several = dataset.sizes["seed"] > 1
+        file, note = (f"attribution_seed{seed}", f", seed {seed}") if several else ("attribution", "")
+        caption = (
+            f"The LLC where it is largest minus that at the end{note}, of each part moved alone, with 95% intervals, "
+            "and as per cent of that of all weights. Hatched: what the parts do not account for, the drop of the whole "
+            "that they split (dark) minus theirs; it is the change of how much they share or need each other."
+        )
+        path = plots.save(plots.attribution(dataset, seed=seed), folder, file)[0]
+        found.append(shown(path, caption, folded=bool(found)))
+    return found
+
+
 def calibration(dataset: xr.Dataset, folder: Path) -> list[Shown]:
     """How the LLC moves with step, n_beta and gamma around the choice."""
     marks = "Bars are 95% intervals, hollow points have a verdict other than effective or converged, rings the choice."
@@ -129,6 +147,43 @@ def causal(dataset: xr.Dataset, folder: Path) -> list[Shown]:
         )
 
     return by_seed(plots.causal, dataset, folder, "causal", caption)
+
+
+def beside(
+    name: str,
+    plain: Mapping[str, xr.Dataset],
+    own: Mapping[str, xr.Dataset],
+    config: Mapping[str, object],
+    changes: Sequence[int],
+    folder: Path,
+) -> list[Shown]:
+    """An intervened run beside the plain one of that name; nothing where that is not there."""
+    if not plain:
+        return []
+    mine = {label: own[label] for label in plain if label in own}
+    figure = plots.beside(plain, mine, (name, str(config.get("name"))), changes)
+    caption = (
+        f"This run (solid) beside {name} (broken): test accuracy, LLC with 95% bands, excluded loss on the train pairs "
+        "for the key frequencies of each run, and the norm of all weights. Dotted: where training was changed. Hollow "
+        "points have a verdict other than effective or converged. LLCs compare at the same setting only."
+    )
+    return [shown(plots.save(figure, folder, "beside")[0], caption)]
+
+
+def interventions(dataset: xr.Dataset, folder: Path) -> list[Shown]:
+    """Interventions on the weights beside their controls, a figure for each seed."""
+
+    def caption(note: str) -> str:
+        return (
+            f"Checkpoints after interventions on their weights{note}, each measured anew: with nothing but the last "
+            "checkpoint's circuit, or without it, in the tables over tokens and answers (planes of the key "
+            "frequencies), in the neurons (those of one key frequency) or in both; and with one part of the weights "
+            "from another checkpoint. Broken lines: the mean over random frequencies, neurons and planes of the same "
+            "number. The LLC's axis is linear between -10 and 10, bars are 95% intervals, hollow points have a verdict "
+            f"other than effective or converged; the values are {effective_short(dataset)}"
+        )
+
+    return by_seed(plots.interventions, dataset, folder, "interventions", caption)
 
 
 def spectrum(circuits: xr.Dataset, folder: Path) -> list[Shown]:

@@ -8,7 +8,18 @@ from typing import Any, NamedTuple
 import jinja2
 
 from slt_grok.errors import SltGrokError
-from slt_grok.report import attribution, causal, figures, landscape, probes, tables, topology, trust
+from slt_grok.report import (
+    attribution,
+    beside,
+    causal,
+    figures,
+    interventions,
+    landscape,
+    probes,
+    tables,
+    topology,
+    trust,
+)
 from slt_grok.report.caveats import caveats
 from slt_grok.report.findings import Config, Datasets, by_seed, headline, sections
 from slt_grok.report.llc import Summary, effective
@@ -28,9 +39,11 @@ SHOWN = (
     "shape",
     "shape@random",
     "refined",
+    "attribution",
     "calibration",
     "confound",
     "causal",
+    "interventions",
     "topology",
     "transitions",
 )
@@ -70,15 +83,25 @@ def write(run_directory_path: str | Path) -> Path:
     path = run.path / "summary.json"
     summary = read_json(path) if path.is_file() else {}
     others = [label for label in run.labels if label not in SHOWN]
-    html = render(manifest, summary, datasets, run.path / "figures", others)
+    html = render(manifest, summary, datasets, run.path / "figures", others, beside.read_plain(run))
     page = run.path / "report.html"
     with atomic(page) as temporary:
         temporary.write_text(html, encoding="utf-8")
     return page
 
 
-def render(manifest: Mapping[str, Any], summary: Summary, datasets: Datasets, folder: Path, others: list[str]) -> str:
-    """The page's HTML; figures are written into `folder` on the way. Text from files is escaped by the template."""
+def render(
+    manifest: Mapping[str, Any],
+    summary: Summary,
+    datasets: Datasets,
+    folder: Path,
+    others: list[str],
+    plain: beside.Plain | None = None,
+) -> str:
+    """The page's HTML, of an intervened run with the plain one; figures are written into `folder` on the way.
+
+    Text from files is escaped by the template.
+    """
     config = manifest.get("config") or {}
     template = importlib.resources.files("slt_grok.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
@@ -92,7 +115,7 @@ def render(manifest: Mapping[str, Any], summary: Summary, datasets: Datasets, fo
         seeds=tables.seeds(summary) if len(by_seed(summary)) > 1 else None,
         effective=effective(datasets["llc"]) if "llc" in datasets else "",
         overview=figures.phase_transition(datasets, folder),
-        parts=parts(summary, datasets, config, folder),
+        parts=[*_beside_plain(plain, summary, datasets, config, folder), *parts(summary, datasets, config, folder)],
         caveats=caveats(summary, datasets, config),
         others=others,
         settings=tables.settings(config),
@@ -127,12 +150,25 @@ def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) ->
     return [shown for title, part in found.items() for shown in (part, *after.get(title, []))]
 
 
+def _beside_plain(
+    plain: beside.Plain | None, summary: Summary, datasets: Datasets, config: Config, folder: Path
+) -> list[Part]:
+    """What the intervention in training did; nothing for a run that names no plain one."""
+    if plain is None:
+        return []
+    shown = figures.beside(plain.name, plain.datasets, datasets, config, beside.changes(config), folder)
+    made = [beside.table(plain, summary, config)]
+    return [Part("Beside the plain run", beside.sentences(plain, config), shown, made)]
+
+
 def _beside_llc(datasets: Datasets, folder: Path) -> list[Part]:
     """Which weights the LLC belongs to, and how far to trust it: its calibration, and the scale of the weights."""
     parts = []
     if found := datasets.get("refined"):
-        shown = figures.refined_llc(found, folder)
-        parts.append(Part("LLC of matrices, heads and frequencies", attribution.refined(found), shown, []))
+        shown, said = figures.refined_llc(found, folder), attribution.refined(found)
+        if split := datasets.get("attribution"):
+            shown, said = [*shown, *figures.attribution(split, folder)], [*said, *attribution.drop(split)]
+        parts.append(Part("LLC of matrices, heads and frequencies", said, shown, []))
     if found := datasets.get("calibration"):
         drawn, table = figures.calibration(found, folder), trust.calibration_table(found)
         parts.append(Part("Calibration of the LLC", trust.calibration(found), drawn, [table]))
@@ -172,6 +208,9 @@ def _beside_circuit(datasets: Datasets, folder: Path) -> list[Part]:
     if found := datasets.get("causal"):
         shown = figures.causal(found, folder)
         parts.append(Part("Causal tests of the circuit", causal.sentences(found), shown, causal.tables(found)))
+    if found := datasets.get("interventions"):
+        shown, said = figures.interventions(found, folder), interventions.sentences(found)
+        parts.append(Part("Interventions on the weights", said, shown, interventions.tables(found)))
     return parts
 
 

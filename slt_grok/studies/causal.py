@@ -46,7 +46,7 @@ def measure_causal(
             networks.append(found.assign(memorising_step=("seed", at, MEMORISING_STEP)))
         return xr.concat(networks, "seed")
 
-    def on_progress(checkpoints: float, among: int) -> None:
+    def on_progress(checkpoints: float, among: int, facts: str) -> None:
         report(int(checkpoints / among * len(trajectory)), f"checkpoint {checkpoints:.1f} of {among}")
 
     return measure_in_shards(run, label, chosen, measure, content, size=2, on_progress=on_progress)

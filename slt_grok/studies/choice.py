@@ -81,7 +81,7 @@ def choose(
 
             return measure_in_shards(
                 run, f"{label}/{name}", trajectory, shard, {**question, "steps": steps, "setting": list(setting)},
-                size=1, on_progress=lambda checkpoints, total: report(int(checkpoints)),
+                size=1, on_progress=lambda checkpoints, total, facts: report(int(checkpoints)),
             )  # fmt: skip
 
     neighbourhood = reasons.neighbourhood(trajectory, calibration.RHO)

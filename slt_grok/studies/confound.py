@@ -66,7 +66,8 @@ def measure_confound(
 
     found = measure_in_shards(
         run, label, trajectory.isel(step=places.tolist()), measure, content, size=1,
-        on_progress=lambda checkpoints, total: report(int(checkpoints / total * len(trajectory))),
+        here=s.device is not None,
+        on_progress=lambda checkpoints, total, facts: report(int(checkpoints / total * len(trajectory))),
     )  # fmt: skip
     return xr.merge([found, transitions.drops(found)]).assign_attrs(found.attrs)
 

@@ -31,7 +31,7 @@ def measure_landscape(
 
     lines = measure_in_shards(
         run, f"{label}/between", trajectory, between, content, size=8, overlap=1,
-        on_progress=lambda done, among: report(int(LINES * networks * done / among)),
+        on_progress=lambda done, among, facts: report(int(LINES * networks * done / among)),
     )  # fmt: skip
     if not places:
         return lines
@@ -45,6 +45,6 @@ def measure_landscape(
 
     around = measure_in_shards(
         run, f"{label}/at", chosen, at, content, size=4,
-        on_progress=lambda done, among: report(int(networks * (LINES + (1 - LINES) * done / among))),
+        on_progress=lambda done, among, facts: report(int(networks * (LINES + (1 - LINES) * done / among))),
     )  # fmt: skip
     return joined(lines, around)

@@ -18,8 +18,8 @@ from slt_grok.store.files import read_json
 from slt_grok.studies.shards import measure_in_shards
 from slt_grok.trajectories import Trajectory
 
-SHARD_PARAMETERS = 1_500_000  # parameters of all chains in one shard: large enough for batching to pay,
-SHARD_CHAINS = 64  # small enough that a kill loses little; fixed, since a shard's make-up fixes its rounding
+SHARD_PARAMETERS = 750_000  # parameters of all chains in one shard: large enough for batching to pay,
+SHARD_CHAINS = 32  # small enough that a kill loses little; fixed, since a shard's make-up fixes its rounding
 CALIBRATION = "calibration.json"
 
 
@@ -111,7 +111,6 @@ def measure_llc(
     chains = min(SHARD_CHAINS, max(1, SHARD_PARAMETERS // parameters))
     gradients = sampler_of(s).leapfrog if s.sampler == "hmc" else 1  # of an update
     per_checkpoint = (s.burn_in + s.draws * s.thinning) * s.chains * seeds * gradients
-    facts: dict[str, float] = {"loss": float("nan")}
 
     def measure(shard: Trajectory, done: Any) -> xr.Dataset:
         steps = 0
@@ -119,14 +118,20 @@ def measure_llc(
         def on_steps(count: int, loss: float) -> None:
             nonlocal steps
             steps += count
-            done(steps / (per_checkpoint * shard.shape[0]))
-            facts["loss"] = loss
+            done(steps / (per_checkpoint * shard.shape[0]), f"sampled loss {loss:.3g}")
 
         return estimate_by(s, shard, on_steps)
 
-    def on_progress(checkpoints: float, total: int) -> None:
-        report(int(checkpoints * seeds), f"sampled loss {facts['loss']:.3g}")
+    def on_progress(checkpoints: float, total: int, facts: str) -> None:
+        report(int(checkpoints * seeds), facts)
 
     return measure_in_shards(
-        run, label, trajectory, measure, content, size=max(1, chains // (s.chains * seeds)), on_progress=on_progress
+        run,
+        label,
+        trajectory,
+        measure,
+        content,
+        size=max(1, chains // (s.chains * seeds)),
+        here=s.device is not None,
+        on_progress=on_progress,
     )

@@ -44,7 +44,7 @@ def measure_curvature(
         measure,
         content,
         size=1,
-        on_progress=lambda done, among: _said(report, trajectory, done, among),
+        on_progress=lambda done, among, facts: _said(report, trajectory, done, among),
     )
 
 
@@ -72,7 +72,9 @@ def measure_connectivity(
     def along(part: str) -> Any:
         names = list(parts)
         before = sum(parts[name] for name in names[: names.index(part)])
-        return lambda done, among: report(int(len(trajectory) * (before + parts[part] * done / among) / total), part)
+        return lambda done, among, facts="": report(
+            int(len(trajectory) * (before + parts[part] * done / among) / total), part
+        )
 
     found = [barrier_matrix(trajectory, seed=s.seed, on_progress=along("barriers between checkpoints"), **common)]
 

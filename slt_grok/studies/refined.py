@@ -62,10 +62,12 @@ def measure_refined(
             ]
         )
 
-    def on_progress(checkpoints: float, among: int) -> None:
+    def on_progress(checkpoints: float, among: int, facts: str) -> None:
         report(int(checkpoints / among * len(trajectory)), f"checkpoint {checkpoints:.1f} of {among}")
 
-    return measure_in_shards(run, label, chosen, measure, content, size=1, on_progress=on_progress)
+    return measure_in_shards(
+        run, label, chosen, measure, content, size=1, here=s.device is not None, on_progress=on_progress
+    )
 
 
 def over_seeds(measured: Sequence[xr.Dataset]) -> xr.Dataset:

@@ -15,7 +15,7 @@ import xarray as xr
 from slt_grok import models
 from slt_grok.config import RunConfig, parse_config
 from slt_grok.errors import SltGrokError
-from slt_grok.llc_settings import ConfoundSettings
+from slt_grok.llc_settings import ConfoundSettings, IntervenedSettings
 from slt_grok.memory import peak_gib
 from slt_grok.models.network import Network
 from slt_grok.progress import progress
@@ -24,6 +24,7 @@ from slt_grok.store.files import write_json
 from slt_grok.store.run_directory import changed_keys
 from slt_grok.studies.causal import measure_causal
 from slt_grok.studies.confound import measure_confound
+from slt_grok.studies.interventions import measure_interventions
 from slt_grok.studies.landscape import measure_landscape
 from slt_grok.studies.llc import calibrated, measure_llc
 from slt_grok.studies.milestones import at_milestones
@@ -36,8 +37,9 @@ from slt_grok.tasks import ModularTask
 from slt_grok.training import train
 from slt_grok.trajectories import Trajectory
 
-ONLY_WHEN_ASKED = ("confound", "topology", "causal", "curvature", "connectivity", "shape")
+ONLY_WHEN_ASKED = ("confound", "topology", "causal", "interventions", "curvature", "connectivity", "shape")
 MEASUREMENTS = ("circuits", "landscape", "llc", "refined", *ONLY_WHEN_ASKED)
+NEED_LLC = ("llc", "confound", "interventions")  # have its settings
 OVER_TRAINING = ("training", "circuits", "landscape", "llc")  # what transitions are found in
 
 
@@ -93,7 +95,7 @@ def measure_run(
         if part is None and only:
             raise SltGrokError(
                 f"{path}: expected settings for {measurement}, it has none; name a configuration by --config"
-                + (", or choose them by slt-grok calibrate" if measurement in ("llc", "confound") else "")
+                + (", or choose them by slt-grok calibrate" if measurement in NEED_LLC else "")
             )
         if part is None:
             continue
@@ -117,6 +119,11 @@ def _settings(run: RunDirectory, config: RunConfig, measurement: str, own: bool)
             return llc
         case "confound":
             return None if llc is None else ConfoundSettings.model_validate(llc.model_dump())
+        case "interventions":
+            own_part = config.interventions
+            if llc is None or own_part is None:
+                return None
+            return IntervenedSettings.model_validate(llc.model_dump() | own_part.model_dump())
         case _:
             return getattr(config, measurement)
 
@@ -161,7 +168,7 @@ def _circuits(run: RunDirectory, label: str, s: Any, trajectory: Trajectory, con
 
     return measure_in_shards(
         run, label, trajectory, measure, content, size=8,
-        on_progress=lambda checkpoints, total: report(int(checkpoints * trajectory.shape[1])),
+        on_progress=lambda checkpoints, total, facts: report(int(checkpoints * trajectory.shape[1])),
     )  # fmt: skip
 
 
@@ -176,12 +183,14 @@ STAGES = {
     "refined": measure_refined,
     "topology": measure_topology,
     "causal": measure_causal,
+    "interventions": measure_interventions,
 }
 
 
 def _conclude(run: RunDirectory, config: RunConfig) -> None:
     """Transitions and summary, made anew from the measurements there are: they cost less than a check for change."""
     from slt_grok import transitions
+    from slt_grok.transitions import attribution
 
     start = time.monotonic()
     data = {label: run.read_measurement(label) for label in OVER_TRAINING if label in run.labels}
@@ -190,6 +199,8 @@ def _conclude(run: RunDirectory, config: RunConfig) -> None:
     settings = config.transitions.model_dump(mode="json")
     found = transitions.measure(**data, **settings)
     run.write_measurement("transitions", found, settings)
+    if "refined" in run.labels:
+        run.write_measurement("attribution", attribution.attribute(run.read_measurement("refined")), {})
     summary = transitions.summarise(found, data["training"], data.get("llc"), data.get("circuits"))
     write_json(run.path / "summary.json", {"name": config.name, **summary})
     finish(run, "transitions", start)

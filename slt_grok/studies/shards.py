@@ -6,16 +6,27 @@ on which shards were measured before, so that a resumed run ends in the same val
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
 
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
+from slt_grok.processes import Say, side_by_side
 from slt_grok.store import RunDirectory
 from slt_grok.store.run_directory import read_dataset, write_dataset
 from slt_grok.trajectories import Trajectory
 
-Measure = Callable[[Trajectory, Callable[[float], None]], xr.Dataset]
+
+class Done(Protocol):
+    """Says how far a shard is."""
+
+    def __call__(self, share: float, facts: str = "") -> None:
+        """This share of it is done, and these are the current facts."""
+
+
+Measure = Callable[[Trajectory, Done], xr.Dataset]
 
 
 def measure_in_shards(
@@ -27,40 +38,58 @@ def measure_in_shards(
     *,
     size: int,
     overlap: int = 0,
-    on_progress: Callable[[float, int], None],
+    here: bool = False,
+    on_progress: Callable[[float, int, str], None],
 ) -> xr.Dataset:
-    """Measure a trajectory shard by shard, keeping each finished shard on disk until all are there.
+    """Measure a trajectory shard by shard, side by side, keeping each finished shard on disk until all are there.
 
     Parameters
     ----------
     run, label : where the shards are kept, in `state/LABEL/`.
     trajectory : over (step, seed).
-    measure : (shard, fraction-done callback) -> dataset over the shard's coordinates.
+    measure : (shard, progress callback) -> dataset over the shard's coordinates; it may run in a process of its own,
+        so that nothing but what it returns and says comes back.
     settings : shards made with others, left from an earlier attempt, are measured again.
     size, overlap : checkpoints a shard, and how many before it the measurement needs to see.
-    on_progress : called with the checkpoints done, a fraction allowed, and their number.
+    here : measure in this process, one shard after the other.
+    on_progress : called with the checkpoints done, a fraction allowed, their number, and facts.
     """
     total = trajectory.shape[0]
     fingerprint = json.dumps(settings, sort_keys=True, default=str)
-    results = []
-    for index, shard in enumerate(trajectory.shards(size, overlap)):
-        path = run.state(label) / f"shard_{index:04d}.nc"
-        before = min(overlap, index * size)
-        done = index * size
-        result = _finished(path, fingerprint)
-        if result is None:
-            count = shard.shape[0] - before
-            result = measure(shard, lambda share, done=done, n=count: on_progress(done + share * n, total))
-            result = result.isel(step=slice(before, None))
-            write_dataset(path, result.assign_attrs(fingerprint=fingerprint))
+    shards = list(trajectory.shards(size, overlap))
+    paths = [run.state(label) / f"shard_{index:04d}.nc" for index in range(len(shards))]
+    results = [_finished(path, fingerprint) for path in paths]
+    missing = [index for index, result in enumerate(results) if result is None]
+    before = [min(overlap, index * size) for index in range(len(shards))]
+    done = [0.0 if result is None else shards[i].shape[0] - before[i] for i, result in enumerate(results)]
+
+    def job(index: int, say: Say) -> xr.Dataset:
+        result = measure(shards[index], lambda share, facts="": say((share, facts))).isel(
+            step=slice(before[index], None)
+        )
+        write_dataset(paths[index], result.assign_attrs(fingerprint=fingerprint))
+        return result
+
+    latest = ""
+
+    def on_said(place: int, said: tuple[float, str]) -> None:
+        nonlocal latest
+        index, (share, latest) = missing[place], said
+        done[index] = share * (shards[index].shape[0] - before[index])
+        on_progress(sum(done), total, latest)
+
+    on_progress(sum(done), total, latest)
+    for place, result in side_by_side([partial(job, index) for index in missing], on_said, 1 if here else None):
+        results[missing[place]] = result
+        on_said(place, (1.0, latest))
+    finished = [result for result in results if result is not None]
+    for result in finished:
         result.attrs.pop("fingerprint", None)
-        results.append(result)
-        on_progress(min(done + size, total), total)
-    merged = xr.concat(results, dim="step", data_vars="minimal", coords="minimal", compat="override", join="exact")
-    return merged.assign_attrs(results[0].attrs)
+    merged = xr.concat(finished, dim="step", data_vars="minimal", coords="minimal", compat="override", join="exact")
+    return merged.assign_attrs(finished[0].attrs)
 
 
-def _finished(path: Any, fingerprint: str) -> xr.Dataset | None:
+def _finished(path: Path, fingerprint: str) -> xr.Dataset | None:
     if not path.is_file():
         return None
     try:

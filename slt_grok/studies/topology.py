@@ -24,7 +24,7 @@ def measure_topology(
     def measure(shard: Trajectory, done: Any) -> xr.Dataset:
         return topology.measure(shard, s.landmarks, s.threshold, lambda n, total: done(n / total))
 
-    def on_progress(checkpoints: float, among: int) -> None:
+    def on_progress(checkpoints: float, among: int, facts: str) -> None:
         report(int(checkpoints / among * len(trajectory)), f"checkpoint {checkpoints:.1f} of {among}")
 
     return measure_in_shards(run, label, chosen, measure, content, size=1, on_progress=on_progress)

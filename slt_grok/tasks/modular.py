@@ -47,6 +47,10 @@ class ModularTask:
         given by `train_rows`.
     table_seed : seed of the random table.
     train_rows : the rows of `inputs` that were trained on, for `listed`: a split made elsewhere.
+    label_noise : share of the train pairs, in [0, 1), that are taught with a wrong answer: round(label_noise n) of the
+        n pairs, each with one of the p - 1 wrong answers, all equally likely. `labels`, and the test pairs and all
+        pairs of `data`, keep the right ones.
+    noise_seed : which pairs and which answers.
 
     Raises
     ------
@@ -61,6 +65,8 @@ class ModularTask:
     split_rule: Literal["uniform", "progress_measures", "listed"] = "uniform"
     table_seed: int = 0
     train_rows: tuple[int, ...] = ()
+    label_noise: float = 0.0
+    noise_seed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "train_rows", tuple(self.train_rows))  # a list where it comes from a file
@@ -75,6 +81,8 @@ class ModularTask:
                 f"task.train_fraction: expected a share in (0, 1] that leaves at least one train pair, "
                 f"got {self.train_fraction}"
             )
+        if not 0 <= self.label_noise < 1:
+            raise SltGrokError(f"task.label_noise: expected a share in [0, 1), got {self.label_noise}")
         rows = set(self.train_rows)
         if bool(rows) != (self.split_rule == "listed") or len(rows) < len(self.train_rows):
             raise SltGrokError("task.train_rows: expected different rows with split_rule listed, and none without")
@@ -95,6 +103,16 @@ class ModularTask:
             return torch.from_numpy(generator.integers(self.modulus, size=self.modulus**2))
         a, b = self.inputs.unbind(-1)
         return OPERATIONS[self.operation](a, b) % self.modulus
+
+    @cached_property
+    def taught(self) -> Tensor:
+        """The answer that each pair is taught with where it is trained on: `labels` with the noise, int64 (p^2,)."""
+        train, labels = self.indices("train"), self.labels.clone()
+        generator = np.random.default_rng(np.random.SeedSequence([self.noise_seed, 1]))  # not the split's stream
+        wrong = train[torch.from_numpy(generator.permutation(len(train)))[: round(self.label_noise * len(train))]]
+        off = torch.from_numpy(generator.integers(1, self.modulus, size=len(wrong)))
+        labels[wrong] = (labels[wrong] + off) % self.modulus
+        return labels
 
     @cached_property
     def _order(self) -> Tensor:
@@ -122,6 +140,6 @@ class ModularTask:
                 return torch.arange(self.modulus**2)
 
     def data(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Pairs (n, 2) and labels (n,) of a split."""
+        """Pairs (n, 2) and labels (n,) of a split; those of the train set as they are taught."""
         rows = self.indices(split)
-        return self.inputs[rows], self.labels[rows]
+        return self.inputs[rows], (self.taught if split == "train" else self.labels)[rows]

@@ -32,16 +32,6 @@ class Group:
     parameters: dict[str, Tensor]
     optimizer: Optimizer
 
-    def step(self, inputs: Tensor, labels: Tensor, own_data: bool) -> Tensor:
-        """Losses of these seeds, (seeds,), before an update of the optimiser."""
-        losses, gradients = self.network.stacked_loss_and_gradient(
-            self.parameters, inputs, labels, own_data, self.parameters
-        )
-        for name, parameter in self.parameters.items():
-            parameter.grad = gradients[name].contiguous()  # the fused optimisers go by memory, not by strides
-        self.optimizer.step()
-        return losses
-
 
 def groups_of(
     network: Network, parameters: Mapping[str, Tensor], optimizer: Callable[[list[Tensor]], Optimizer]

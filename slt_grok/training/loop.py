@@ -6,6 +6,7 @@ element-wise optimisers act on the stack as they would on each seed alone. Losse
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.models import ModularNetwork
 from slt_grok.models.network import Network
 from slt_grok.store import RunDirectory, read_tensors, write_tensors
+from slt_grok.training import interventions
 from slt_grok.training.groups import Group, groups_of, side_by_side
 from slt_grok.training.minibatches import Minibatches, generator
 from slt_grok.training.settings import TrainingSettings
@@ -69,7 +71,7 @@ def train(
             f"training.batch_size: expected at most the {len(inputs)} train pairs, got {settings.batch_size}"
         )
     streams = [np.random.SeedSequence(seed).spawn(2) for seed in seeds]
-    parameters = _initial(network, [init for init, _ in streams])
+    parameters = _initial(network, settings, [init for init, _ in streams])
     groups = groups_of(network, parameters, lambda tensors: OPTIMIZERS[settings.optimizer](tensors, settings))
     state_file = run.state("training") / "state.safetensors"
     curves: dict[int, Tensor] = {}
@@ -98,16 +100,8 @@ def train(
             if step > start and time.monotonic() - saved > SAVE_SECONDS:
                 _save(state_file, step, parameters, groups, curves)
                 saved = time.monotonic()
-            rate = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
-            batch = None if minibatches is None else minibatches.rows(step)
-
-            def advance(group: Group, rate: float = rate, batch: Tensor | None = batch) -> Tensor:
-                group.optimizer.param_groups[0]["lr"] = rate
-                if batch is None:
-                    return group.step(inputs, labels, own_data=False)
-                rows = batch[group.seeds]
-                return group.step(inputs[rows], labels[rows], own_data=True)
-
+            rows = None if minibatches is None else minibatches.rows(step)
+            advance = partial(_advance, settings=settings, step=step, data=(inputs, labels), rows=rows)
             losses = torch.cat(for_each(advance))
             if not torch.isfinite(losses).all():
                 raise SltGrokError(
@@ -116,13 +110,15 @@ def train(
     return _dataset(curves, seeds)
 
 
-def _initial(network: Network, streams: Sequence[np.random.SeedSequence]) -> dict[str, Tensor]:
+def _initial(
+    network: Network, settings: TrainingSettings, streams: Sequence[np.random.SeedSequence]
+) -> dict[str, Tensor]:
     module = network.module
     assert isinstance(module, ModularNetwork)
     states = []
     for stream in streams:
         module.initialise(generator(stream))
-        states.append({name: p.detach().clone() for name, p in module.named_parameters()})
+        states.append(interventions.start(module, settings.start))
     return {name: torch.stack([s[name] for s in states]) for name in states[0]}
 
 
@@ -138,6 +134,28 @@ def _evaluate(group: Group) -> Tensor:
             losses.append(torch.stack([network.loss(seed, labels).mean() for seed in logits]))
             accuracies.append((logits.argmax(-1) == labels).double().mean(-1))
     return torch.stack(losses + accuracies)  # the mean over an empty test set is NaN
+
+
+def _advance(
+    group: Group, settings: TrainingSettings, step: int, data: tuple[Tensor, Tensor], rows: Tensor | None
+) -> Tensor:
+    """One update of some of the seeds; their losses before it, (seeds,).
+
+    `data` is the train set, `rows` (all seeds, batch) what each seed takes of it: all where None.
+    """
+    network, parameters, (inputs, labels) = group.network, group.parameters, data
+    if rows is not None:
+        inputs, labels = inputs[rows[group.seeds]], labels[rows[group.seeds]]
+    losses, gradients = network.stacked_loss_and_gradient(parameters, inputs, labels, rows is not None, parameters)
+    if settings.frequency_penalty is not None:
+        interventions.penalise(gradients, network, parameters, settings.frequency_penalty, step)
+    for name, parameter in parameters.items():
+        parameter.grad = gradients[name].contiguous()  # the fused optimisers go by memory, not by strides
+    for options in group.optimizer.param_groups:
+        options["lr"] = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
+        options["weight_decay"] = interventions.weight_decay(settings, step)
+    group.optimizer.step()
+    return losses
 
 
 def _stops(settings: TrainingSettings, curve: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""What a configuration says about training."""
+"""What a configuration says about training, interventions in it included."""
 
 from typing import Annotated, Literal
 
@@ -37,6 +37,30 @@ class StopCriterion(Settings):
     loss: float = Field(gt=0)
 
 
+class FrequencyPenalty(Settings):
+    """A penalty on what the embedding has in the planes of some frequencies, see `slt_grok.training.interventions`."""
+
+    frequencies: list[Positive] = Field(min_length=1, description="of 1..(p-1)/2")
+    strength: float = Field(gt=0, description="c of c/2 |P_K E|^2, added to the loss; adamw scales its gradient too")
+    from_step: int = Field(default=0, ge=0, description="the first update that it acts on")
+
+
+class WeightDecayChange(Settings):
+    """Another weight decay from a step on; the checkpoint of that step is still the same."""
+
+    step: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+
+
+class PlantedStart(Settings):
+    """A circuit in the initial weights, see `slt_grok.models.planting`."""
+
+    circuit: Literal["clock", "pizza"]
+    frequencies: list[Positive] = Field(min_length=1, description="of 1..(p-1)/2")
+    amplitude: float = Field(default=10.0, gt=0, description="of each frequency in the logits")
+    noise: float = Field(default=0.0, ge=0, description="times the usual initial weights, added to the circuit's")
+
+
 class TrainingSettings(Settings):
     """Optimiser, length, data order, and what is kept on the way."""
 
@@ -51,10 +75,18 @@ class TrainingSettings(Settings):
     checkpoints: CheckpointSchedule = CheckpointSchedule(logarithmic=20, linear=20)
     evaluate_every: Positive = Field(default=50, description="steps between evaluations of train and test loss")
     stop: StopCriterion | None = None
+    frequency_penalty: FrequencyPenalty | None = None
+    weight_decay_changes: list[WeightDecayChange] = Field(default=[], description="by ascending step")
+    start: PlantedStart | None = Field(default=None, description="the usual initial weights where left out")
 
     @model_validator(mode="after")
     def _checkpoints_within(self) -> "TrainingSettings":
         late = [step for step in self.checkpoints.steps if step > self.steps]
         if late:
             raise ValueError(f"checkpoints.steps: expected steps up to training.steps = {self.steps}, got {late[0]}")
+        changes = [change.step for change in self.weight_decay_changes]
+        if sorted(set(changes)) != changes or any(step >= self.steps for step in changes):
+            raise ValueError(
+                f"weight_decay_changes: expected ascending steps before training.steps = {self.steps}, got {changes}"
+            )
         return self

@@ -10,7 +10,7 @@ import torch
 
 import slt_grok
 from slt_grok import circuits
-from slt_grok.circuits import clock_pizza, gradient_symmetricity, neurons, phases, spectrum
+from slt_grok.circuits import clock_pizza, geometry, gradient_symmetricity, neurons, phases, spectrum
 from slt_grok.store import importers
 from slt_grok.trajectories import Trajectory
 
@@ -192,7 +192,9 @@ def test_nulls():
         assert abs(values.mean() - golden[name]) < 4 * values.std() + 0.0005, name
     pairs = torch.cartesian_prod(torch.arange(p), torch.arange(p))
     waves = torch.eye(p, dtype=torch.float64)  # a neuron that is largest at each pair
-    pre = (waves[pairs[:, 0]][:, None] * waves[pairs[:, 1]][..., None]).flatten(1).T[None]
-    distance = phases.torus_distance(pre, torch.full((1, p * p), 7))
+    pre = (waves[pairs[:, 1]][:, None] * waves[pairs[:, 0]][..., None]).flatten(1).T[None]
+    aligned = geometry.phase_alignment(pre, torch.full((1, p * p), 7))
+    assert torch.equal(aligned[0][0], 7 * pairs[:, 0] % p)
+    distance = phases.torus_distance(aligned, p)
     assert distance.double().mean().item() == pytest.approx((p * p - 1) / (4 * p), rel=1e-12)
     assert same((p * p - 1) / (4 * p), Decimal(str(golden["torus_distance_uniform"])))

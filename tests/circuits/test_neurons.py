@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from slt_grok import fourier
 from slt_grok.circuits import neurons
 
 P = 59
@@ -88,15 +89,14 @@ def test_directions_are_explained_by_the_part_that_is_their_wave(sign):
     made = [3 * (2 * s).cos() + 1 + (4 * A).cos(), 2 * (2 * s).sin(), (7 * A).cos(), (2 * s).sin()]
     t = 2 * math.pi * torch.arange(P, dtype=torch.float64) / P
     to_logits = torch.stack([5 * (2 * t).cos(), 0.1 * (2 * t).sin(), (5 * t).sin(), torch.zeros_like(t)])
-    found = neurons.direction_fve(torch.stack(made, -1)[None], to_logits[None], sign)
+    found = neurons.direction_fve((torch.stack(made, -1) @ to_logits)[None], sign)
     assert found.shape == (1, 29, 2)
     assert found[0, 1].tolist() == pytest.approx([9 / 10, 1], abs=1e-12)
     assert found[0, 4, 1].item() == pytest.approx(0, abs=1e-12)
 
 
 def test_directions_that_are_not_read_have_no_share():
-    post = torch.ones(1, P * P, 2, dtype=torch.float64)
-    assert neurons.direction_fve(post, torch.zeros(1, 2, P, dtype=torch.float64)).isnan().all()
+    assert neurons.direction_fve(torch.zeros(1, P * P, P, dtype=torch.float64)).isnan().all()
 
 
 def test_polynomials_keep_what_has_degree_two_in_one_frequency():
@@ -117,10 +117,27 @@ def test_polynomials_explain_what_the_fve_says():
     torch.testing.assert_close(share, expected, rtol=1e-9, atol=1e-12)
 
 
+def test_waves_along_the_lines_add_up_to_the_polynomials():
+    post = torch.rand(2, P * P, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    frequency = torch.tensor([[1, 29, 7], [3, 3, 20]])
+    lines = neurons.Lines.of(post)
+    found = lines.mean[:, None]
+    places = (
+        torch.arange(P).repeat_interleave(P),
+        torch.arange(P).repeat(P),
+        fourier.grid_sum(P),
+        fourier.grid_sum(P, -1),
+    )
+    for wave, place in zip(lines.waves(frequency).unbind(1), places, strict=True):
+        found = found + wave[:, place]
+    torch.testing.assert_close(found, neurons.polynomials(post, frequency), rtol=0, atol=1e-12)
+    torch.testing.assert_close(lines.variance, post.var(1, correction=0), rtol=1e-12, atol=0)
+
+
 def test_silent_neurons_are_no_part_of_the_share():
     noise = torch.rand(P * P, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     post = torch.stack([A.cos(), B.cos() + 5, 1e-7 * noise + 3, noise, torch.zeros_like(A)], -1)[None]
     belongs = neurons.in_cluster(neurons.fraction_of_variance_explained(post))
     assert belongs.tolist() == [[True, True, False, False, False]]
-    assert neurons.share_in_cluster(post, belongs).item() == pytest.approx(2 / 3)
-    assert neurons.share_in_cluster(0 * post, belongs).item() == 0
+    assert neurons.share_in_cluster(post.var(1), belongs).item() == pytest.approx(2 / 3)
+    assert neurons.share_in_cluster(0 * post.var(1), belongs).item() == 0

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from slt_grok.circuits import phases
+from slt_grok.circuits import geometry, phases
 
 P = 13
 T = 2 * math.pi * torch.arange(P, dtype=torch.float64) / P
@@ -82,11 +82,12 @@ def test_random_phases_are_aligned_by_chance_alone():
 def test_torus_distance_is_of_the_grid_of_the_frequency(k, a, b):
     w = 2 * math.pi * k / P
     pre, _ = neuron((k, 1.0, -w * a), (k, 1.0, -w * b))
+    aligned = geometry.phase_alignment(pre[None, :, None], torch.tensor([[k]]))
     turns = k * (a - b) % P
-    found = phases.torus_distance(pre[None, :, None], torch.tensor([[k]]))
+    found = phases.torus_distance(aligned, P)
     assert found.item() == min(turns, P - turns)
     turns = k * (a + b) % P
-    found = phases.torus_distance(pre[None, :, None], torch.tensor([[k]]), -1)
+    found = phases.torus_distance(aligned, P, -1)
     assert found.item() == min(turns, P - turns)
 
 

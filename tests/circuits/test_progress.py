@@ -104,6 +104,22 @@ def test_excluded_by_frequency_takes_one_frequency_at_a_time():
         torch.testing.assert_close(found[:, k - 1], expected)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 5.0, 40.0, 1e4])
+def test_frequencies_taken_out_together_are_those_taken_out_one_by_one(scale):
+    """Logits from nearly none to such that exponentials overflow, and labels that s does not say."""
+    generator = torch.Generator().manual_seed(0)
+    logits = scale * torch.randn(2, P * P, P, dtype=torch.float64, generator=generator)
+    labels, sums = torch.randint(P, (P * P,), generator=generator), fourier.grid_sum(P)
+    logits[0, torch.arange(P * P), labels] += 5 * scale  # a small loss
+    table = fourier.sum_table(logits)
+    rows = torch.randperm(P * P, generator=generator)[:60]
+    found = progress.excluded_by_frequency(logits[:, rows], table, sums[rows], labels[rows])
+    for k in range(1, P // 2 + 1):
+        left = logits - progress.project(table, torch.arange(1, P // 2 + 1) == k)[:, sums]
+        expected = progress.sample_losses(left[:, rows], labels[rows]).mean(-1)
+        torch.testing.assert_close(found[:, k - 1], expected, rtol=1e-12, atol=1e-15)
+
+
 def test_losses_of_samples():
     table = torch.tensor([[[0.0, math.log(3)], [50, 0]]], dtype=torch.float64)
     expected = torch.tensor([[math.log(4 / 3), math.log1p(math.exp(-50))]], dtype=torch.float64)

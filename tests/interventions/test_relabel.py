@@ -92,3 +92,14 @@ def test_networks_whose_weights_have_no_known_roles():
         relabel(Trajectory.of(nn.Linear(2, P), ModularTask(P)), list(range(P)))
     with pytest.raises(SltGrokError, match="task"):
         relabel(Trajectory.of(QuadraticNetwork(P, 4)), list(range(P)))
+
+
+def test_noise_is_renamed_with_the_answers() -> None:
+    task = ModularTask(7, train_fraction=0.6, label_noise=0.5)
+    module = EmbeddingMLP(7, d_embed=3, d_mlp=4)
+    module.initialise(torch.Generator().manual_seed(0))
+    names = np.random.default_rng(3).permutation(7)
+    renamed = relabel(Trajectory.of(module, task), names).task
+    (pairs, taught), (new_pairs, new_taught) = task.data("train"), renamed.data("train")
+    assert torch.equal(torch.tensor(names)[pairs], new_pairs)
+    assert torch.equal(torch.tensor(names)[taught], new_taught)

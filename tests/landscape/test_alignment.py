@@ -13,8 +13,8 @@ from slt_grok.landscape.alignment import (
     match_weights,
     permute,
     random_permutations,
-    unit_groups,
 )
+from slt_grok.models.units import unit_groups
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Network, Trajectory
 

@@ -170,12 +170,14 @@ def test_what_is_measured_by_default() -> None:
     assert by_group["whole"] == ["all weights"]
     assert by_group["matrix"] == [name for name, _ in module.named_parameters()]
     assert by_group["head"] == ["head 0", "head 1"]
+    assert by_group["attention"] == ["all heads"]
     assert by_group["frequency"] == ["frequency 2", "frequency 5"]
     null = {int(name.split()[-1]) for name in by_group["null frequency"]}
     assert len(null) == 2
     assert null <= {1, 3, 4, 6}  # as many as there are key ones, none of them key
     assert by_group["data"] == ["test pairs", "all pairs"]
     dimension = {part.name: part.subspace.dimension for part in found}
+    assert dimension["head 0"] + dimension["head 1"] == dimension["all heads"] == 4 * 8 * 8
     assert dimension["null frequencies"] == dimension["key frequencies"]
     assert dimension["key frequencies"] + dimension["other frequencies"] == dimension["all frequencies"]
     assert components(Network(module, ModularTask(13)), [2, 5])[-3].name == found[-3].name

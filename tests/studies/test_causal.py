@@ -71,7 +71,9 @@ def test_each_seed_against_its_own_circuit_and_its_own_memorising_checkpoint(run
     assert (run / "figures" / "causal_seed1.svg").is_file()
 
 
-def test_a_stopped_measurement_goes_on_where_it_was(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_measurement_goes_on_where_it_was(
+    run: Path, monkeypatch: pytest.MonkeyPatch, in_this_process: None
+) -> None:
     measure, calls = causal.measure, []
 
     def stops(*arguments: Any, **options: Any) -> xr.Dataset:

@@ -9,9 +9,10 @@ import torch
 
 import slt_grok
 from slt_grok.config import load_config
-from slt_grok.landscape.alignment import permute, random_permutations, unit_groups
+from slt_grok.landscape.alignment import permute, random_permutations
 from slt_grok.landscape.curvature import curvature
 from slt_grok.landscape.objective import Objective
+from slt_grok.models.units import unit_groups
 from slt_grok.store import RunDirectory
 from slt_grok.studies.run import measure_run, run_study
 from tests.conftest import write_config

@@ -78,8 +78,37 @@ def test_primes():
         ({"modulus": 7, "train_fraction": 0.0}, "task.train_fraction"),
         ({"modulus": 7, "train_fraction": 1.5}, "task.train_fraction"),
         ({"modulus": 7, "train_fraction": 0.01}, "task.train_fraction"),
+        ({"modulus": 7, "label_noise": 1.0}, "task.label_noise"),
+        ({"modulus": 7, "label_noise": -0.1}, "task.label_noise"),
     ],
 )
 def test_bad_settings(settings, words):
     with pytest.raises(SltGrokError, match=words):
         ModularTask(**settings)
+
+
+@pytest.mark.parametrize(("rate", "operation"), [(0.1, "addition"), (0.37, "random_table"), (0.0, "addition")])
+def test_noise_changes_the_stated_count_of_train_labels_and_no_other(rate, operation):
+    clean = ModularTask(53, operation, train_fraction=0.4)
+    noisy = ModularTask(53, operation, train_fraction=0.4, label_noise=rate)
+    (pairs, taught), (same, right) = noisy.data("train"), clean.data("train")
+    assert torch.equal(pairs, same)
+    assert (taught != right).sum() == round(rate * len(right))
+    assert taught.min() >= 0
+    assert taught.max() < 53
+    for split in ("test", "all"):
+        assert torch.equal(noisy.data(split)[1], clean.data(split)[1])
+    assert torch.equal(noisy.labels, clean.labels)
+
+
+def test_wrong_answers_are_uniform_and_their_seeds_own():
+    """Chi squared of 112 cells has mean 111 and deviation 15: within 5 of them."""
+    task = ModularTask(113, train_fraction=1.0, label_noise=0.5)
+    pairs, taught = task.data("train")
+    off = (taught - pairs.sum(-1)) % 113
+    counts = torch.bincount(off[off > 0], minlength=113)[1:].double()
+    mean = counts.mean()
+    assert 111 - 75 < float(((counts - mean).square() / mean).sum()) < 111 + 75
+    again = ModularTask(113, train_fraction=1.0, label_noise=0.5, noise_seed=1).data("train")[1]
+    assert not torch.equal(again, taught)
+    assert torch.equal(ModularTask(113, train_fraction=1.0, label_noise=0.5).data("train")[1], taught)

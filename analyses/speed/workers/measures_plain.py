@@ -1,6 +1,8 @@
 """The same measures one checkpoint and one frequency at a time: `plain_measures`, or a file with such a `measure`."""
 
 import importlib.util
+import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,7 +10,9 @@ from protocol import read_job, serve
 
 job = read_job()
 torch.set_num_threads(job["threads"])
-spec = importlib.util.spec_from_file_location("peer_measures", job["code"])
+path = Path(job["code"])
+sys.path.insert(0, str(path.parents[1]))  # a file that belongs to a package may import from it
+spec = importlib.util.spec_from_file_location(f"{path.parent.name}.{path.stem}", path)
 assert spec is not None
 assert spec.loader is not None
 code = importlib.util.module_from_spec(spec)

@@ -1,0 +1,115 @@
+"""A planted circuit inside a network of another size: what a training can start from.
+
+    clock    in an `EmbeddingMLP` that concatenates and squares, or a `QuadraticNetwork`
+    pizza    in an `EmbeddingMLP` that sums, with ReLU, or a `OneLayerTransformer` with ReLU
+
+The circuits are those of `slt_grok.models.planted`, with the same logits; weights that they do not need are zero. In
+the transformer, W_Q = W_K = 0 make all positions count alike; heads copy the circles of both tokens, added, to
+dimensions of the residual stream of their own; the pizza's neurons read these and write cos w_k c, sin w_k c to further
+ones, which W_U alone reads: 6 dimensions a frequency. Sources: as there; the transformer's is this package's.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import relu
+
+from slt_grok.errors import SltGrokError
+from slt_grok.models import planted
+from slt_grok.models.mlp import EmbeddingMLP
+from slt_grok.models.quadratic import QuadraticNetwork
+from slt_grok.models.sites import ModularNetwork
+from slt_grok.models.transformer import OneLayerTransformer
+
+HOLDS = {
+    "clock": "an mlp with combine concatenation and activation quadratic, or a quadratic network",
+    "pizza": "an mlp with combine sum and activation relu, or a transformer with activation relu",
+}
+
+
+def plant(
+    module: ModularNetwork, circuit: Literal["clock", "pizza"], amplitudes: Mapping[int, float]
+) -> dict[str, Tensor]:
+    """The parameters of a module that hold a planted circuit, float64.
+
+    Parameters
+    ----------
+    module : its structure; its weights are not looked at.
+    circuit : see the module's docstring.
+    amplitudes : frequency -> A_k in the logits.
+
+    Returns
+    -------
+    Name -> tensor, in the module's shapes.
+
+    Raises
+    ------
+    SltGrokError : a module that cannot hold the circuit, or is too narrow for it; p is not an odd prime, no frequency
+        or one outside 1..(p-1)/2.
+    """
+    p, shapes = module.modulus, {name: parameter.shape for name, parameter in module.named_parameters()}
+    match module, circuit:
+        case EmbeddingMLP(inputs=["W_left", "W_right"], embeddings=["W_E"], activation=torch.square), "clock":
+            return _padded(dict(planted.clock(p, amplitudes).named_parameters()), shapes)
+        case QuadraticNetwork(activation=torch.square), "clock":
+            return _padded(dict(planted.quadratic_clock(p, amplitudes).named_parameters()), shapes)
+        case EmbeddingMLP(inputs=["W_in"], embeddings=["W_E"]), "pizza" if module.activation is relu:
+            return _padded(_pizza(p, amplitudes, shapes["W_in"][-1]), shapes)
+        case OneLayerTransformer(), "pizza" if module.activation is relu:
+            return _padded(_in_transformer(module, amplitudes), shapes)
+    raise SltGrokError(f"training.start.circuit: expected {HOLDS[circuit]} for a {circuit}")
+
+
+def _pizza(modulus: int, amplitudes: Mapping[int, float], width: int) -> dict[str, Tensor]:
+    """The pizza with as many directions as the neurons allow."""
+    directions = width // (2 * max(len(amplitudes), 1))
+    if directions < 3:
+        raise SltGrokError(f"training.start: expected d_mlp of at least {6 * len(amplitudes)} for a pizza, got {width}")
+    return dict(planted.pizza(modulus, amplitudes, directions).named_parameters())
+
+
+def _in_transformer(module: OneLayerTransformer, amplitudes: Mapping[int, float]) -> dict[str, Tensor]:
+    """The transformer's part of each tensor, from the first entries on; see the module's docstring."""
+    (heads, d_model, d_head), width = module.W_Q.shape, module.W_in.shape[1]
+    flat = {name: tensor.detach() for name, tensor in _pizza(module.modulus, amplitudes, width).items()}
+    size = flat["W_E"].shape[1]  # 2 dimensions a frequency
+    if d_model < 3 * size or heads * d_head < size:
+        raise SltGrokError(
+            f"training.start: expected d_model of at least {3 * size} and heads of together at least {size} dimensions "
+            f"for a pizza of {size // 2} frequencies, got {d_model} and {heads * d_head}"
+        )
+    positions = module.W_pos.shape[0]
+    weight = module.attention_rate / positions + 1 - module.attention_rate  # of each position
+    value, output = torch.zeros(heads, d_model, d_head).double(), torch.zeros(heads, d_head, d_model).double()
+    for i in range(size):
+        head, slot = divmod(i, d_head)
+        value[head, i, slot] = output[head, slot, size + i] = weight**-0.5
+    waves, scale, answers = torch.linalg.svd(flat["W_U"], full_matrices=False)  # rank: 2 a frequency
+    root = scale[:size].sqrt()
+    nothing = torch.zeros(size, flat["W_in"].shape[1]).double()
+    return {
+        "W_E": flat["W_E"],
+        "W_V": value,
+        "W_O": output,
+        "W_in": torch.cat([nothing, flat["W_in"]]),
+        "W_out": torch.cat([nothing.T, nothing.T, waves[:, :size] * root], 1),
+        "W_U": torch.cat([torch.zeros(2 * size, module.modulus), root[:, None] * answers[:size]]),
+    }
+
+
+def _padded(own: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """Tensors in the module's shapes with the circuit's from the first entries on, zero elsewhere."""
+    found = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
+    for name, tensor in own.items():
+        if name not in shapes:  # a bias that the module has by token; the circuits have none
+            continue
+        small = [f"{want} > {has}" for want, has in zip(tensor.shape, shapes[name], strict=True) if want > has]
+        if small:
+            raise SltGrokError(
+                f"training.start: expected a network wide enough for the circuit, whose {name} has the shape "
+                f"{tuple(tensor.shape)}, got {tuple(shapes[name])}"
+            )
+        found[name][tuple(slice(0, size) for size in tensor.shape)] = tensor.detach()
+    return found

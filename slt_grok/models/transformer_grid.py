@@ -1,0 +1,69 @@
+"""Sites of a stack of one-layer transformers on all p^2 pairs, with one product over the pairs.
+
+As in `transformer_gradient`, products with W_in and W_U are taken for the p tokens. On the whole grid no row has to be
+looked up: the rows of the first token are the same for a line of the grid, those of the second for a line across,
+
+    [pre, direct][a, b] = base[b] + sum_h pattern_ah[a, b] T_ah[a] + sum_h pattern_bh[a, b] T_bh[b],
+
+so that each of the sums is a batch of p products of matrices, whose inner dimension is the number of heads.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from slt_grok.models.transformer_gradient import patterns, tables
+
+NUMBERS = 5 << 17  # neurons and logits that are computed together: much for one operation, little for a cache
+GRID_SITES = ("attention_pattern", "neurons_pre", "neurons_post", "neurons_read", "logits")
+
+
+def stacked_grid(
+    stack: Mapping[str, Tensor],
+    names: Collection[str],
+    activation: Callable[[Tensor], Tensor],
+    attention_rate: float,
+) -> dict[str, Tensor]:
+    """Values at sites of N networks on all pairs, a slow and b fast, in the precision of the stack.
+
+    Parameters
+    ----------
+    stack : the parameters of `OneLayerTransformer`, (N, ...).
+    names : some of `GRID_SITES`.
+    activation, attention_rate : the model's; all its other settings are shapes of the weights.
+
+    Returns
+    -------
+    `neurons_pre` and `neurons_post` (N, p^2, d_mlp), `logits` (N, p^2, p), `neurons_read`, the part post W_L of the
+    logits, (N, p^2, p), and `attention_pattern` (N, p^2, head, 2), that to a and to b.
+    """
+    (d_mlp, _), p = stack["W_out"].shape[1:], stack["W_U"].shape[-1]
+    networks, equals, n_heads = len(stack["W_E"]), stack["W_E"].shape[1] > p, stack["W_Q"].shape[1]
+    found = tables(stack, attention_rate, equals)
+    tokens = torch.arange(p, device=found.rows.device)
+    pairs = torch.cartesian_prod(tokens, tokens).expand(networks, -1, 2)
+    pattern = patterns(found.scores, pairs, attention_rate, equals).unflatten(1, (p, p))
+    to_a, to_b = pattern.split(n_heads, -1)  # (N, a, b, head)
+    to_b = pad(to_b, (0, 1), value=1.0).transpose(1, 2).contiguous()  # the 1 is for the base
+    of_a, of_b = ((found.rows[:, :, :p] + found.rows[:, :, p + k, None]).transpose(1, 2) for k in range(2))
+    of_b = torch.cat([of_b, found.base.expand(-1, p, -1)[:, :, None]], 2)  # (N, token, head and base, columns)
+    widths = {"neurons_pre": d_mlp, "neurons_post": d_mlp, "neurons_read": p, "logits": p}
+    kept = {name: of_a.new_empty(networks, p, p, widths[name]) for name in names if name in widths}
+    piece = max(1, NUMBERS // (p * of_a.shape[-1]))
+    for network in range(networks):
+        for start in range(0, p, piece):
+            some = slice(start, start + piece)
+            both = to_a[network, some] @ of_a[network, some]  # (a, b, columns)
+            both.transpose(0, 1).baddbmm_(to_b[network, :, some], of_b[network])
+            pre, direct = both[..., :d_mlp], both[..., d_mlp : d_mlp + p]
+            post = activation(pre)
+            read = post @ found.readout[network]
+            values = {"neurons_pre": pre, "neurons_post": post, "neurons_read": read, "logits": direct + read}
+            for name, whole in kept.items():
+                whole[network, some] = values[name]
+    sites = {name: whole.flatten(1, 2) for name, whole in kept.items()}
+    if "attention_pattern" in names:
+        sites["attention_pattern"] = pattern.flatten(1, 2).unflatten(-1, (2, n_heads)).transpose(-1, -2)
+    return sites

@@ -1,0 +1,140 @@
+"""Jobs side by side, in processes of one thread each.
+
+Threads take turns at Python's lock, and threads that share one operation wait for each other after each. Processes do
+neither; forked from this one they have its data already. Where processes cannot be forked, and where torch may use one
+thread alone, the jobs run here, one after the other.
+"""
+
+import multiprocessing
+import pickle
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from slt_grok.errors import SltGrokError
+
+Say = Callable[[Any], None]
+Job = Callable[[Say], Any]
+"""Given what to call with its progress; what it returns and what it says is pickled."""
+
+SAY_SECONDS = 0.1  # what a job says sooner after the last time is dropped
+
+
+def side_by_side(
+    jobs: Sequence[Job], on_said: Callable[[int, Any], None] = lambda place, said: None, most: int | None = None
+) -> Iterator[tuple[int, Any]]:
+    """Each job's place and what it returned, as they are done.
+
+    Parameters
+    ----------
+    jobs : need not be picklable.
+    on_said : called here with a job's place and what it said.
+    most : at most so many at a time; as many as torch may use threads where left out.
+
+    Raises
+    ------
+    SltGrokError : a process was killed.
+    Exception : what a job raised; the others are ended then, as they are when nobody asks for the next result.
+    """
+    workers = min(torch.get_num_threads(), len(jobs), most or len(jobs))
+    if workers < 2 or sys.platform != "linux":
+        for place, job in enumerate(jobs):
+            yield place, job(lambda said, place=place: on_said(place, said))
+        return
+    left, children = iter(range(len(jobs))), dict[Connection, BaseProcess]()
+    try:
+        for _ in range(workers):
+            connection, child = _start(jobs, list(children))
+            children[connection] = child
+        while children:
+            for connection in wait(list(children)):
+                assert isinstance(connection, Connection)
+                match _received(connection):
+                    case "said", place, said:
+                        on_said(place, said)
+                        continue
+                    case "failed", _, error:
+                        raise error
+                    case "done", place, result:
+                        yield place, result
+                place = next(left, None)
+                connection.send(place)
+                if place is None:
+                    children.pop(connection).join()
+    finally:
+        for child in children.values():
+            child.terminate()
+            child.join()
+
+
+def _received(connection: Connection) -> Any:
+    try:
+        return pickle.loads(connection.recv_bytes())
+    except (EOFError, ConnectionResetError) as error:
+        raise SltGrokError(
+            "a process that did a part of the work was killed, perhaps for lack of memory; "
+            "the same command goes on from what is done"
+        ) from error
+
+
+def _start(jobs: Sequence[Job], siblings: Sequence[Connection]) -> tuple[Connection, BaseProcess]:
+    here, there = multiprocessing.Pipe()
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=_work, args=(jobs, there, [*siblings, here]), daemon=True)
+    with warnings.catch_warnings():
+        # of locks that other threads may hold: those that compute are idle here, and a child does not print
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child.start()
+    there.close()
+    return here, child
+
+
+def _work(jobs: Sequence[Job], connection: Connection, inherited: Sequence[Connection]) -> None:
+    """A child's life: the jobs that it is given, until there are none or the parent is gone."""
+    for other in inherited:  # else the end of the parent would not be noticed
+        other.close()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its children
+    torch.set_num_threads(1)
+
+    def tell(*message: Any) -> None:
+        connection.send_bytes(pickle.dumps(message))
+
+    def say_of(place: int) -> Say:
+        last = 0.0
+
+        def say(said: Any) -> None:
+            nonlocal last
+            if time.monotonic() - last > SAY_SECONDS:
+                last = time.monotonic()
+                tell("said", place, said)
+
+        return say
+
+    with suppress(BrokenPipeError, EOFError, ConnectionResetError), threadpool_limits(limits=1):
+        tell("ready", None, None)
+        while (place := connection.recv()) is not None:
+            try:
+                result = jobs[place](say_of(place))
+            except BrokenPipeError:
+                return
+            except BaseException as error:
+                tell("failed", place, error if _can_be_pickled(error) else RuntimeError(f"{error!r}"))
+                return
+            tell("done", place, result)
+
+
+def _can_be_pickled(error: BaseException) -> bool:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return False
+    return True

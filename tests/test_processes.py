@@ -1,0 +1,127 @@
+"""Jobs in processes of their own: results, what they say, errors, kills, and nobody left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from slt_grok.errors import SltGrokError
+from slt_grok.processes import side_by_side
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+
+
+@pytest.fixture(autouse=True)
+def _two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_every_job_is_done_once_elsewhere_and_on_one_thread():
+    def job(number):
+        return lambda say: (number**2, os.getpid(), torch.get_num_threads())
+
+    found = dict(side_by_side([job(n) for n in range(7)]))
+    assert {place: square for place, (square, _, _) in found.items()} == {n: n**2 for n in range(7)}
+    workers = {process for _, process, _ in found.values()}
+    assert os.getpid() not in workers
+    assert len(workers) <= 2
+    assert {threads for _, _, threads in found.values()} == {1}
+
+
+@pytest.mark.parametrize("most", [1, None])
+def test_no_more_at_a_time_than_asked_and_one_job_stays_here(most):
+    jobs = [lambda say: os.getpid()] * (1 if most is None else 3)
+    assert {process for _, process in side_by_side(jobs, most=most)} == {os.getpid()}
+
+
+def test_a_tensor_comes_back_as_it_was():
+    value = torch.linspace(0, 1, 5, dtype=torch.float64)
+    found = dict(side_by_side([lambda say: 2 * value, lambda say: 3 * value]))
+    assert torch.equal(found[0], 2 * value)
+    assert torch.equal(found[1], 3 * value)
+
+
+def test_what_a_job_says_arrives_with_its_place():
+    def job(number):
+        def run(say):
+            for _ in range(3):
+                time.sleep(0.15)
+                say(number)
+
+        return run
+
+    said = []
+    list(side_by_side([job(10), job(20)], lambda place, value: said.append((place, value))))
+    assert set(said) == {(0, 10), (1, 20)}
+
+
+class OfTwoArguments(Exception):
+    """Python cannot unpickle it from its message alone."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(SltGrokError("so it is"), SltGrokError), (OfTwoArguments("so", "it is"), RuntimeError)]
+)
+def test_an_error_arrives_and_ends_the_others(error, kind, tmp_path):
+    def fails(say):
+        raise error
+
+    def goes_on(say):
+        time.sleep(2)
+        (tmp_path / "done").touch()
+
+    with pytest.raises(kind, match="so and it is"):
+        list(side_by_side([fails, goes_on]))
+    time.sleep(2.5)
+    assert not (tmp_path / "done").exists()
+
+
+def test_a_killed_process_is_a_sentence():
+    def dies(say):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(SltGrokError, match="killed, perhaps for lack of memory"):
+        list(side_by_side([dies, lambda say: time.sleep(5)]))
+
+
+def test_children_end_with_a_parent_that_was_killed(tmp_path):
+    script = """
+import os, sys, time, torch
+from slt_grok.processes import side_by_side
+torch.set_num_threads(2)
+def job(say):
+    open(os.path.join(sys.argv[1], str(os.getpid())), "w").close()
+    while True:
+        time.sleep(0.15)
+        say(None)
+list(side_by_side([job, job]))
+"""
+    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    children = [int(path.name) for path in tmp_path.iterdir()]
+    assert len(children) == 2
+    parent.kill()
+    parent.wait()
+    while any(map(alive, children)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(alive, children))
+
+
+def alive(process: int) -> bool:
+    try:
+        with open(f"/proc/{process}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
