@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from slt_grok.devices import CPU
 from slt_grok.llc.noise import Still, StreamNoise
 from slt_grok.llc.posterior import LocalPosterior
 from slt_grok.llc.samplers import Sampler, State
 from slt_grok.llc.samplers.mala import propose
-from slt_grok.llc.sampling import CPU, Chains, Observer, Sampling, Starts
+from slt_grok.llc.sampling import Chains, Observer, Sampling, Starts
 from slt_grok.processes import side_by_side
 from slt_grok.training.minibatches import Minibatches
 

@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from slt_grok.devices import device_named
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.calibration import BURN_IN_SHARE, LONGER_STEP, TEMPERATURE_RATIOS, VARYING, calibrate
 from slt_grok.llc.chains import run_chains
@@ -17,7 +18,7 @@ from slt_grok.llc.problem import Problem, pose
 from slt_grok.llc.regular import LEFT_THE_POINT, Spectrum, spectrum
 from slt_grok.llc.results import dataset
 from slt_grok.llc.samplers import Sampler
-from slt_grok.llc.sampling import Chains, Observer, Sampling, Schedule, device_named
+from slt_grok.llc.sampling import Chains, Observer, Sampling, Schedule
 from slt_grok.llc.subspaces import Subspace
 from slt_grok.trajectories import Loss, Trajectory
 

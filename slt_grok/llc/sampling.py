@@ -8,24 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slt_grok.errors import SltGrokError
+from slt_grok.devices import CPU
 from slt_grok.llc.samplers import Sampler, State
 from slt_grok.llc.subspaces import Subspace
 from slt_grok.trajectories import Network
-
-CPU = torch.device("cpu")
-
-
-def device_named(name: str | None) -> torch.device:
-    """The device that a setting names; the CPU where it names none.
-
-    Raises
-    ------
-    SltGrokError : it is `cuda` and torch finds no such device here.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise SltGrokError("device: expected none, since torch finds no CUDA device here, got cuda")
-    return torch.device(name or "cpu")
 
 
 @dataclass(frozen=True)

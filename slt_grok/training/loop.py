@@ -6,6 +6,7 @@ element-wise optimisers act on the stack as they would on each seed alone. Losse
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from slt_grok.devices import CPU, device_named
 from slt_grok.errors import SltGrokError
 from slt_grok.models import ModularNetwork
 from slt_grok.models.network import Network
 from slt_grok.store import RunDirectory, read_tensors, write_tensors
 from slt_grok.training import interventions
+from slt_grok.training.groups import Group, for_each_group, groups_of
 from slt_grok.training.minibatches import Minibatches, generator
 from slt_grok.training.muon import Muon, hidden_matrices
 from slt_grok.training.settings import TrainingSettings
@@ -70,54 +73,45 @@ def train(
             f"training.batch_size: expected at most the {len(inputs)} train pairs, got {settings.batch_size}"
         )
     streams = [np.random.SeedSequence(seed).spawn(2) for seed in seeds]
-    parameters = _initial(network, settings, [init for init, _ in streams])
-    optimizer = _optimizer(network, parameters, settings)
+    device = device_named(settings.device)
+    initial = _initial(network, settings, [init for init, _ in streams])
+    parameters = {name: tensor.to(device) for name, tensor in initial.items()}
+    inputs, labels = inputs.to(device), labels.to(device)
+    groups = groups_of(network, parameters, lambda own: _optimizer(network, own, settings))
     state_file = run.state("training") / "state.safetensors"
     curves: dict[int, Tensor] = {}
     start = 0
     if state_file.is_file():
-        start = _restore(state_file, parameters, optimizer, curves)
+        start = _restore(state_file, parameters, groups, curves)
     minibatches = None
     if settings.batch_size is not None:
         minibatches = Minibatches([order for _, order in streams], len(inputs), settings.batch_size)
     checkpoints = set(settings.checkpoints.at(settings.steps))
     saved = time.monotonic()
 
-    for step in range(start, settings.steps + 1):
-        last = step == settings.steps
-        if step not in curves and (step % settings.evaluate_every == 0 or step in checkpoints or last):
-            curves[step] = _evaluate(network, parameters)
-            last = last or _stops(settings, curves[step])
-        if step in checkpoints or last:
-            run.write_checkpoint(step, parameters)
-        if step in curves:
-            losses = curves[step].mean(1)
-            on_step(step, {"train loss": losses[0].item(), "test loss": losses[1].item()})
-        if last:
-            break
-        if step > start and time.monotonic() - saved > SAVE_SECONDS:
-            _save(state_file, step, parameters, optimizer, curves)
-            saved = time.monotonic()
-        if settings.warmup_steps:
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * min(1.0, (step + 1) / settings.warmup_steps)
-        if settings.weight_decay_changes:
-            for group in optimizer.param_groups:
-                group["weight_decay"] = interventions.weight_decay(settings, step)
-        x, y = inputs, labels
-        if minibatches is not None:
-            rows = minibatches.rows(step)
-            x, y = inputs[rows], labels[rows]
-        losses, gradients = network.stacked_loss_and_gradient(parameters, x, y, minibatches is not None, parameters)
-        if not torch.isfinite(losses).all():
-            raise SltGrokError(
-                f"training: the loss is not finite at step {step}; expected a smaller training.learning_rate"
-            )
-        if settings.frequency_penalty is not None:
-            interventions.penalise(gradients, network, parameters, settings.frequency_penalty, step)
-        for name, parameter in parameters.items():
-            parameter.grad = gradients[name].contiguous()  # the fused optimisers go by memory, not by strides
-        optimizer.step()
+    with for_each_group(groups) as for_each:
+        for step in range(start, settings.steps + 1):
+            last = step == settings.steps
+            if step not in curves and (step % settings.evaluate_every == 0 or step in checkpoints or last):
+                curves[step] = torch.cat(for_each(_evaluate), 1).to(CPU)
+                last = last or _stops(settings, curves[step])
+            if step in checkpoints or last:
+                run.write_checkpoint(step, parameters)
+            if step in curves:
+                losses = curves[step].mean(1)
+                on_step(step, {"train loss": losses[0].item(), "test loss": losses[1].item()})
+            if last:
+                break
+            if step > start and time.monotonic() - saved > SAVE_SECONDS:
+                _save(state_file, step, parameters, groups, curves)
+                saved = time.monotonic()
+            rows = None if minibatches is None else minibatches.rows(step).to(device)
+            advance = partial(_advance, settings=settings, step=step, data=(inputs, labels), rows=rows)
+            losses = torch.cat(for_each(advance))
+            if not torch.isfinite(losses).all():
+                raise SltGrokError(
+                    f"training: the loss is not finite at step {step}; expected a smaller training.learning_rate"
+                )
     return _dataset(curves, seeds)
 
 
@@ -141,20 +135,43 @@ def _initial(
     for stream in streams:
         module.initialise(generator(stream))
         states.append(interventions.start(module, settings.start))
-    return {name: torch.stack([s[name] for s in states]).requires_grad_() for name in states[0]}
+    return {name: torch.stack([s[name] for s in states]) for name in states[0]}
 
 
-def _evaluate(network: Network, parameters: Mapping[str, Tensor]) -> Tensor:
+def _evaluate(group: Group) -> Tensor:
     """Rows train loss, test loss, train accuracy, test accuracy; one column a seed."""
+    network = group.network
     assert network.task is not None
     losses, accuracies = [], []
     with torch.no_grad():
         for split in ("train", "test"):
-            inputs, labels = network.task.data(split)
-            logits = network.stacked_outputs(parameters, inputs).double()
+            inputs, labels = (part.to(group.device) for part in network.task.data(split))
+            logits = network.stacked_outputs(group.parameters, inputs).double()
             losses.append(torch.stack([network.loss(seed, labels).mean() for seed in logits]))
             accuracies.append((logits.argmax(-1) == labels).double().mean(-1))
     return torch.stack(losses + accuracies)  # the mean over an empty test set is NaN
+
+
+def _advance(
+    group: Group, settings: TrainingSettings, step: int, data: tuple[Tensor, Tensor], rows: Tensor | None
+) -> Tensor:
+    """One update of some of the seeds; their losses before it, (seeds,).
+
+    `data` is the train set, `rows` (all seeds, batch) what each seed takes of it: all where None.
+    """
+    network, parameters, (inputs, labels) = group.network, group.parameters, data
+    if rows is not None:
+        inputs, labels = inputs[rows[group.seeds]], labels[rows[group.seeds]]
+    losses, gradients = network.stacked_loss_and_gradient(parameters, inputs, labels, rows is not None, parameters)
+    if settings.frequency_penalty is not None:
+        interventions.penalise(gradients, network, parameters, settings.frequency_penalty, step)
+    for name, parameter in parameters.items():
+        parameter.grad = gradients[name].contiguous()  # the fused optimisers go by memory, not by strides
+    for options in group.optimizer.param_groups:
+        options["lr"] = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
+        options["weight_decay"] = interventions.weight_decay(settings, step)
+    group.optimizer.step()
+    return losses
 
 
 def _stops(settings: TrainingSettings, curve: Tensor) -> bool:
@@ -165,30 +182,36 @@ def _stops(settings: TrainingSettings, curve: Tensor) -> bool:
 
 
 def _save(
-    path: Path, step: int, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, curves: dict[int, Tensor]
+    path: Path, step: int, parameters: Mapping[str, Tensor], groups: Sequence[Group], curves: Mapping[int, Tensor]
 ) -> None:
-    tensors = {f"parameter.{name}": tensor.detach() for name, tensor in parameters.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items() if isinstance(value, Tensor)}
+    tensors = {f"parameter.{name}": tensor for name, tensor in parameters.items()}
+    states = [group.optimizer.state_dict()["state"] for group in groups]
+    for index, state in states[0].items():
+        for key, value in state.items():
+            if isinstance(value, Tensor):  # of all seeds, or the number of steps
+                whole = torch.cat([other[index][key] for other in states]) if value.ndim else value
+                tensors[f"optimizer.{index}.{key}"] = whole
     tensors["curve_steps"] = torch.tensor(list(curves))
     tensors["curves"] = torch.stack(list(curves.values()))
     write_tensors(path, tensors, {"step": str(step)})
 
 
-def _restore(
-    path: Path, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, curves: dict[int, Tensor]
-) -> int:
+def _restore(path: Path, parameters: Mapping[str, Tensor], groups: Sequence[Group], curves: dict[int, Tensor]) -> int:
     """Put everything back as it was before the step that is returned."""
     tensors, metadata = read_tensors(path)
     state: dict[int, dict[str, Tensor]] = {}
-    with torch.no_grad():
-        for key, tensor in tensors.items():
-            kind, *rest = key.split(".")
-            if kind == "parameter":
-                parameters[".".join(rest)].copy_(tensor)
-            elif kind == "optimizer":
-                state.setdefault(int(rest[0]), {})[rest[1]] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    for key, tensor in tensors.items():
+        kind, *rest = key.split(".")
+        if kind == "parameter":
+            parameters[".".join(rest)].copy_(tensor)
+        elif kind == "optimizer":
+            state.setdefault(int(rest[0]), {})[rest[1]] = tensor
+    for group in groups:  # each with a number of steps of its own, which its optimiser counts on
+        own = {
+            index: {key: value[group.seeds] if value.ndim else value.clone() for key, value in values.items()}
+            for index, values in state.items()
+        }
+        group.optimizer.load_state_dict({**group.optimizer.state_dict(), "state": own})
     curves.update(zip(tensors["curve_steps"].tolist(), tensors["curves"], strict=True))
     return int(metadata["step"])
 

@@ -77,6 +77,7 @@ class TrainingSettings(Settings):
     checkpoints: CheckpointSchedule = CheckpointSchedule(logarithmic=20, linear=20)
     evaluate_every: Positive = Field(default=50, description="steps between evaluations of train and test loss")
     stop: StopCriterion | None = None
+    device: Literal["cuda"] | None = Field(default=None, description="the CPU where left out")
     frequency_penalty: FrequencyPenalty | None = None
     weight_decay_changes: list[WeightDecayChange] = Field(default=[], description="by ascending step")
     start: PlantedStart | None = Field(default=None, description="the usual initial weights where left out")

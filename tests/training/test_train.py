@@ -1,5 +1,6 @@
 """Training: seeds side by side are seeds alone, a resume is bit-exact, the optimisers are torch's."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,41 @@ def test_the_optimiser_is_the_textbook_one(tmp_path: Path, optimizer: str) -> No
         plain.step()
     for name, parameter in module.named_parameters():
         torch.testing.assert_close(found[20][name][0], parameter.detach(), rtol=1e-3, atol=2e-5)
+
+
+@pytest.fixture
+def small_groups(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every seed a group, in two threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    monkeypatch.setattr("slt_grok.training.groups.LARGEST_GROUP", 1)
+    yield
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("small_groups")
+@pytest.mark.parametrize("batch_size", [None, 16])
+def test_groups_of_seeds_are_seeds_alone(tmp_path: Path, batch_size: int | None) -> None:
+    settings = SETTINGS.model_copy(update={"batch_size": batch_size})
+    together, all_four = states(tmp_path / "all", settings, (3, 5, 7, 8))
+    for i, seed in enumerate((3, 5, 7, 8)):
+        alone, one = states(tmp_path / str(seed), settings, (seed,))
+        np.testing.assert_allclose(together.train_loss.sel(seed=seed), alone.train_loss.sel(seed=seed), rtol=1e-4)
+        torch.testing.assert_close(all_four[20]["W_E"][i], one[20]["W_E"][0], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.usefixtures("small_groups")
+def test_a_stopped_training_of_groups_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test_a_stopped_training_goes_on_bit_for_bit(tmp_path, monkeypatch, 16, "adamw")
+
+
+@pytest.mark.usefixtures("small_groups")
+def test_a_group_that_diverges_is_one_sentence(tmp_path: Path) -> None:
+    network = Network(build("quadratic", 5, width=8), ModularTask(5, train_fraction=1.0))
+    settings = TrainingSettings(steps=500, optimizer="sgd", learning_rate=1e4, warmup_steps=0)
+    with pytest.raises(SltGrokError, match=r"not finite at step \d+.*learning_rate"):
+        train(RunDirectory(tmp_path), network, settings, [0, 1, 2])
 
 
 @pytest.mark.parametrize("batch_size", [None, 16])
@@ -136,3 +172,20 @@ def test_a_training_that_diverges_is_one_sentence(tmp_path: Path) -> None:
 def test_a_batch_larger_than_the_train_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SltGrokError, match="batch_size"):
         states(tmp_path, SETTINGS.model_copy(update={"batch_size": 1000}))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_a_sentence_says_so(tmp_path: Path) -> None:
+    settings = TrainingSettings(steps=2, device="cuda")
+    with pytest.raises(SltGrokError, match="device: expected none, since torch finds no CUDA device"):
+        train(RunDirectory(tmp_path), NETWORK, settings, [0])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_trains_as_the_cpu_does(tmp_path: Path) -> None:
+    """Some steps only: later the order of sums decides."""
+    curves = [
+        train(RunDirectory(tmp_path / str(device)), NETWORK, TrainingSettings(steps=20, device=device), [0, 1])
+        for device in (None, "cuda")
+    ]
+    np.testing.assert_allclose(curves[1].train_loss, curves[0].train_loss, rtol=1e-4)
