@@ -1,10 +1,10 @@
-"""Do the intervals and tests that link the LLC to the circuit hold what they say? Synthetic curves with planted answers.
+"""Do the intervals and tests that link the LLC to the circuit hold what they say? Curves with planted answers.
 
 Usage: python analyses/linking_calibration.py [--share 1.0] [--out analyses/results]
 
 Decided before the run: intervals of 95% should cover the planted onset, middle and end, and the planted mean lag, in 90
-to 98% of at least 1,000 draws; the lag test should reject a lag of 0 in 4 to 6.5% of 2,000 draws. What is between sparse
-checkpoints, so that no data can tell it, may be covered more often. Synthetic curves: `linking_synthetic`. Writes
+to 98% of at least 1,000 draws; the lag test should reject a lag of 0 in 4 to 6.5% of 2,000 draws. What lies between
+sparse checkpoints, where no data can tell it, may be covered more often. Synthetic curves: `linking_synthetic`. Writes
 linking_calibration.json and a figure of the power; --share makes every number of draws smaller.
 """
 
@@ -24,7 +24,7 @@ from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.transitions import sigmoid
 from slt_grok.transitions.association import block, pairing, remainders
-from slt_grok.transitions.change import find_change, oriented, start_of_change
+from slt_grok.transitions.change import find_change, start_of_change
 from slt_grok.transitions.estimators import cut, is_change
 from slt_grok.transitions.lag_test import lag_of
 from slt_grok.transitions.measures import RULES
@@ -51,13 +51,13 @@ def draw_llc(
 ) -> Any:
     """LLC curves with random widths, asymmetries of 1/2 to 2 and noise of 1 to 5%."""
     n = len(middle)
-    width = np.exp(generator.uniform(*np.log(widths), n))
+    width = np.exp(generator.uniform(np.log(widths[0]), np.log(widths[1]), n))
     asymmetry = 2 ** generator.uniform(-1, 1, n)
     return llc_curves(x, middle, width, asymmetry, generator.uniform(0.01, 0.05, n), size, generator)
 
 
 def fit_llc(x: np.ndarray, values: np.ndarray, se: np.ndarray, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws of the events of LLC curves (C, 3, K), and which curves have a change (C,), as `by_estimator` finds them."""
+    """Draws of the events of LLC curves (C, 3, K), and which have a change (C,), as `by_estimator` finds them."""
     firsts = np.array([start_of_change(-v, e, LLC) for v, e in zip(values, se, strict=True)])
     used = np.arange(len(x)) >= firsts[:, None]
     enough = used.sum(1) >= 5
@@ -75,14 +75,22 @@ def coverage(count: int, generator: np.random.Generator) -> dict[str, Any]:
         curves = draw_llc(x, generator.uniform(6.5, 8.8, count), (narrow, wide), 110, generator)
         rows: dict[str, Any] = {}
         draws, found = fit_llc(x, curves.values, curves.se, 200, 1)
-        intervals = {"sigmoid": np.where(found[:, None, None], np.percentile(draws, (2.5, 50, 97.5), axis=2).transpose(1, 2, 0), np.nan)}
+        intervals = {
+            "sigmoid": np.where(
+                found[:, None, None], np.percentile(draws, (2.5, 50, 97.5), axis=2).transpose(1, 2, 0), np.nan
+            )
+        }
         others = np.full((2, count, 3, 3), np.nan)
         for i, (values, se) in enumerate(zip(curves.values, curves.se, strict=True)):
             crossing = find_change(steps, values, LLC, se, 100, i)
             others[0, i] = np.log1p([[c.low, c.step, c.high] for c in crossing.values()])
-            _, y, noise = oriented(steps, values, LLC, se)
+            y, noise = -values, se
             first = start_of_change(y, noise, LLC)
-            cuts = cut(x[first:], y[first:], noise[first:], LLC, 50, np.random.SeedSequence(i)) if len(y) - first >= 5 else None
+            cuts = (
+                cut(x[first:], y[first:], noise[first:], LLC, 50, np.random.SeedSequence(i))
+                if len(y) - first >= 5
+                else None
+            )
             if cuts is not None:
                 others[1, i] = np.percentile(cuts, (2.5, 50, 97.5), axis=1).T
         intervals |= {"crossing": others[0], "change_point": others[1]}
@@ -94,7 +102,9 @@ def coverage(count: int, generator: np.random.Generator) -> dict[str, Any]:
                 "found": float(there.mean()),
                 "coverage": dict(zip(EVENTS, ((low <= truth) & (truth <= high)).mean(0).tolist(), strict=True)),
                 "median_length": dict(zip(EVENTS, np.median(high - low, axis=0).tolist(), strict=True)),
-                "median_absolute_error": dict(zip(EVENTS, np.median(abs(middle - truth), axis=0).tolist(), strict=True)),
+                "median_absolute_error": dict(
+                    zip(EVENTS, np.median(abs(middle - truth), axis=0).tolist(), strict=True)
+                ),
             }
         flat = draw_llc(x, generator.uniform(6.5, 8.8, count), (narrow, wide), 0, generator)
         of_flat = [start_of_change(-v, e, LLC) for v, e in zip(flat.values, flat.se, strict=True)]
@@ -105,11 +115,16 @@ def coverage(count: int, generator: np.random.Generator) -> dict[str, Any]:
                 for v, e in zip(flat.values, flat.se, strict=True)
             ],
             "change_point": [
-                len(x) - first >= 5 and cut(x[first:], -v[first:], e[first:], LLC, 1, np.random.SeedSequence(0)) is not None
+                len(x) - first >= 5
+                and cut(x[first:], -v[first:], e[first:], LLC, 1, np.random.SeedSequence(0)) is not None
                 for v, e, first in zip(flat.values, flat.se, of_flat, strict=True)
             ],
         }
-        table[name] = {"draws": count, "estimators": rows, "found_without_a_drop": {k: float(np.mean(v)) for k, v in false.items()}}
+        table[name] = {
+            "draws": count,
+            "estimators": rows,
+            "found_without_a_drop": {k: float(np.mean(v)) for k, v in false.items()},
+        }
     return table
 
 
@@ -172,8 +187,13 @@ def association(count: int, generator: np.random.Generator) -> dict[str, Any]:
             for coupling in COUPLINGS if trend == "shared" else COUPLINGS[:1]:
                 number = count if coupling == 0 else count // 4
                 data = coupled_increments(number, seeds, 40, coupling, trend, generator)
-                by_pairs = [pairing(*one, 400, i)[1] for i, one in enumerate(zip(data.llc, data.circuit, data.covariates, strict=True))]
-                pairs = zip(remainders(data.llc, data.covariates), remainders(data.circuit, data.covariates), strict=True)
+                by_pairs = [
+                    pairing(*one, 400, i)[1]
+                    for i, one in enumerate(zip(data.llc, data.circuit, data.covariates, strict=True))
+                ]
+                pairs = zip(
+                    remainders(data.llc, data.covariates), remainders(data.circuit, data.covariates), strict=True
+                )
                 in_blocks = [block(a, b, 200, i) for i, (a, b) in zip(range(number // 4), pairs, strict=False)]
                 rates["pairing"][str(coupling)] = float(np.mean(np.array(by_pairs) <= 0.05))
                 rates["block"][str(coupling)] = float(np.mean(np.array(in_blocks) <= 0.05))
@@ -208,7 +228,11 @@ def figure(lags: dict[str, Any], associations: dict[str, Any]) -> Figure:
             row = table["seeds"][str(seeds)]
             rates = np.array(list(row["power"].values()))
             draw_rates(axes, LAGS, rates, row["draws"] // 2, color, marker, line, f"{seeds} seeds")
-        axes.set(xlabel="Planted lag (log step)", ylabel="Share of draws with p ≤ 0.05", title=f"LLC at {name}".replace(", ", ",\n"))
+        axes.set(
+            xlabel="Planted lag (log step)",
+            ylabel="Share of draws with p ≤ 0.05",
+            title=f"LLC at {name}".replace(", ", ",\n"),
+        )
     axes = panels[2]
     for seeds, (color, marker, line) in looks.items():
         row = associations["shared"][str(seeds)]
@@ -225,7 +249,9 @@ def figure(lags: dict[str, Any], associations: dict[str, Any]) -> Figure:
     return fig
 
 
-def draw_rates(axes: Any, x: Any, rates: np.ndarray, number: Any, color: str, marker: str, line: str, label: str) -> None:
+def draw_rates(
+    axes: Any, x: Any, rates: np.ndarray, number: Any, color: str, marker: str, line: str, label: str
+) -> None:
     """Rates with their 95% band."""
     error = 1.96 * np.sqrt(rates * (1 - rates) / number)
     axes.plot(x, rates, color=color, marker=marker, ls=line, ms=3.5, label=label)
@@ -234,12 +260,14 @@ def draw_rates(axes: Any, x: Any, rates: np.ndarray, number: Any, color: str, ma
 
 def main() -> None:
     """Run the parts, print them, write them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     results: dict[str, Any] = {}
-    for index, (part, count) in enumerate({coverage: 1000, lag_test: 2000, association: 1000, prediction: 1000}.items()):
+    for index, (part, count) in enumerate(
+        {coverage: 1000, lag_test: 2000, association: 1000, prediction: 1000}.items()
+    ):
         start = time.process_time()
         results[part.__name__] = part(max(int(count * arguments.share), 20), np.random.default_rng([7, index]))
         results[part.__name__ + "_cpu_seconds"] = round(time.process_time() - start, 1)

@@ -92,7 +92,7 @@ def block(first: np.ndarray, second: np.ndarray, resamples: int, seed: np.random
     """Two-sided p-value of the mean correlation of remainders (seed, n) against blocks in random order."""
     generator, (count, n) = np.random.default_rng(seed), first.shape
     length = block_length(n)
-    # the blocks begin anywhere: the series is turned, cut into blocks of `length` (the last may be shorter), sorted anew
+    # blocks begin anywhere: the series is turned, cut into blocks (the last may be shorter), and these are shuffled
     keys = generator.random((resamples, count, -(-n // length))).repeat(length, axis=2)[:, :, :n]
     at = np.argsort(keys, axis=2, kind="stable")
     at = (at + generator.integers(n, size=(resamples, count, 1))) % n
@@ -128,9 +128,9 @@ def associate(
     -------
     Over (measure, seed): `partial_correlation` (-1 to 1). Over measure: `mean_correlation`, its 95% interval
     `mean_correlation_low`, `_high` (Student's over seeds of the inverse hyperbolic tangent),
-    `correlation_beyond_trend` (less the mean over all pairings), `rank_correlation` (without covariates), `p_value` and `p_value_holm` over (null, measure), `seeds`, `increments`, `left_out` (seeds
-    and checkpoints, by name), `given` (the covariates) and `verdict`: `beyond the trend`, `not resolved`, `too few
-    seeds`, `too few increments` or `not measured`. NaN where the data do not suffice.
+    `correlation_beyond_trend` (less the mean over all pairings), `rank_correlation` (without covariates), `p_value` and
+    `p_value_holm` over (null, measure), `seeds`, `increments`, `left_out` (seeds, and checkpoints of the LLC, by name),
+    `given` (the covariates) and `verdict`: `beyond the trend`, `not resolved`, `too few seeds`, `too few increments` or `not measured`. NaN where the data do not suffice.
 
     Raises
     ------
@@ -140,7 +140,9 @@ def associate(
     datasets = {label: with_seed(d, label) for label, d in given.items() if d is not None}
     check(datasets)
     seeds = datasets["training"].seed.values
-    curves = {name: scaled(datasets, name, seeds) for name, (d, _) in RULES.items() if d in datasets and name in datasets[d]}
+    curves = {
+        name: scaled(datasets, name, seeds) for name, (d, _) in RULES.items() if d in datasets and name in datasets[d]
+    }
     measures = [name for name in curves if name != "llc"]
     names = ("mean_correlation", "mean_correlation_low", "mean_correlation_high")
     names += ("rank_correlation", "correlation_beyond_trend")
@@ -161,7 +163,8 @@ def associate(
         kept = np.isfinite(values[:, :, measured]).all((0, 2))
         changed = np.diff(values[:, kept][:, :, measured], axis=1).transpose(0, 2, 1)
         counts[:, i] = changed.shape[1:]
-        words["left_out"][i] = _named(seeds[~measured], table[0].step.values[~kept] if measured.any() else [])
+        steps = np.setdiff1d(curves["llc"].step.values, table[0].step.values[kept])
+        words["left_out"][i] = _named(seeds[~measured], steps if measured.any() else [])
         if not measured.any() or changed.shape[2] < FEWEST_INCREMENTS:
             words["verdict"][i] = "too few increments" if measured.any() else "not measured"
             continue
@@ -180,7 +183,9 @@ def associate(
             reach = t.ppf(0.975, len(z) - 1) * z.std(ddof=1) / np.sqrt(len(z))
             for name, value in zip(names[1:3], np.tanh(z.mean() + np.array([-1, 1]) * reach), strict=True):
                 numbers[name][i] = value
-            numbers["correlation_beyond_trend"][i], p_values[0, i] = pairing(*changed[:2], others, resamples, streams[0])
+            numbers["correlation_beyond_trend"][i], p_values[0, i] = pairing(
+                changed[0], changed[1], others, resamples, streams[0]
+            )
     adjusted = np.stack([holm(row) for row in p_values])
     tested = np.isfinite(adjusted[0])
     words["verdict"][tested] = np.where(adjusted[0, tested] <= 0.05, "beyond the trend", "not resolved")

@@ -110,7 +110,7 @@ def find_change(
 def oriented(
     steps: np.ndarray, values: np.ndarray, rule: Rule, se: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """log(1 + step), the curve on its rule's scale, turned so that it should rise, and its noise, where it is finite."""
+    """log(1 + step), the curve on its rule's scale, turned so that it should rise, and its noise, where finite."""
     with np.errstate(divide="ignore", invalid="ignore"):
         curve = np.log(np.where(values > 0, values, np.nan)) if rule.scale == "log" else values.astype(float)
         noise = None if se is None else np.nan_to_num(se / values if rule.scale == "log" else se)

@@ -10,6 +10,8 @@ noise of standard errors is drawn anew for each. Noise is the median standard er
 from second differences, which a smooth curve leaves small, and is at least `FLOOR` of the range.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import ruptures
 
@@ -37,7 +39,7 @@ def gaps(curve: np.ndarray, level: float) -> np.ndarray | None:
     detector = ruptures.KernelCPD(kernel="linear", min_size=2).fit(curve[:, None] / level)
     cuts = detector.predict(pen=PENALTY * np.log(len(curve)))
     bounds = np.r_[0, cuts]
-    levels = np.array([curve[i:j].mean() for i, j in zip(bounds[:-1], bounds[1:], strict=True)])
+    levels = np.array([curve[i:j].mean() for i, j in pairwise(bounds)])
     size = levels[-1] - levels[0]
     if len(levels) < 2 or size <= 0:
         return None

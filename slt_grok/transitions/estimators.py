@@ -45,10 +45,10 @@ def by_estimator(
 
     Returns
     -------
-    `transition_onset`, `transition_middle`, `transition_end`, each also `_low` and `_high` (95%), in training steps over
-    (estimator, measure, seed), and `_draw` over (estimator, measure, seed, draw); `transition_status` over (estimator, measure,
-    seed): `found`, `found, not finished at the last checkpoint`, `no change`, `too few checkpoints` or `not measured`.
-    NaN unless found.
+    `transition_onset`, `transition_middle`, `transition_end`, each also `_low` and `_high` (95%), in training steps
+    over (estimator, measure, seed), and `_draw` over (estimator, measure, seed, draw); `transition_status` over
+    (estimator, measure, seed): `found`, `found, not finished at the last checkpoint`, `no change`, `too few
+    checkpoints` or `not measured`. NaN unless found.
 
     Raises
     ------
@@ -84,7 +84,10 @@ def by_estimator(
                 status[[0, 2], i, j] = TOO_FEW
                 continue
             part = x[first:], y[first:], None if noise is None else noise[first:]
-            for k, found in ((0, fitted(*part, RULES[name][1], draws, of_sigmoid)), (2, cut(*part, RULES[name][1], draws, of_cuts))):
+            for k, found in (
+                (0, fitted(*part, RULES[name][1], draws, of_sigmoid)),
+                (2, cut(*part, RULES[name][1], draws, of_cuts)),
+            ):
                 if found is None:
                     continue
                 places[k, i, j] = found
@@ -95,9 +98,15 @@ def by_estimator(
     variables: dict[str, tuple] = {}
     for k, (when, fraction) in enumerate(FRACTIONS.items()):
         parts = {"": middle, "_low": low, "_high": high}
-        attrs = {"units": "training steps", "definition": f"{fraction:.0%} of the way from start to end level", "source": SOURCE}
+        attrs = {
+            "units": "training steps",
+            "definition": f"{fraction:.0%} of the way from start to end level",
+            "source": SOURCE,
+        }
         for suffix, values in parts.items():
-            text = {"": "", "_low": ", lower end of the 95% interval", "_high": ", upper end of the 95% interval"}[suffix]
+            text = {"": "", "_low": ", lower end of the 95% interval", "_high": ", upper end of the 95% interval"}[
+                suffix
+            ]
             attrs_of = {"long_name": f"{when} of the change{text}"} | attrs
             variables[f"transition_{when}{suffix}"] = (dims, np.expm1(values[..., k]), attrs_of)
         attrs_of = {"long_name": f"{when} of the change, draws"} | attrs
@@ -125,7 +134,7 @@ def fitted(
 def is_change(found: sigmoid.Sigmoids, rule: Rule) -> np.ndarray:
     """Which fitted changes (C,) are as large as their rule wants, 3 of their standard errors, and better than none."""
     least = rule.minimum * (np.abs(found.start) if rule.relative else 1.0)
-    return (found.gain >= GAIN) & (found.size >= least) & (found.size >= SIGNIFICANCE * found.size_se)
+    return (found.gain >= GAIN) & (found.size >= least) & (found.size > SIGNIFICANCE * found.size_se)
 
 
 def cut(

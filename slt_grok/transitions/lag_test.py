@@ -5,33 +5,29 @@ on the medians of the seeds' draws: what the checkpoints and the noise leave ope
 
 That fails where the events of all seeds lie between the same few checkpoints: then the seeds share their error, more of
 them tell no more, and Student's test rejects nearly always. So where the standard deviation over seeds of an event is
-below `SHARED` of the median width of its intervals, the draws are taken as one error of all seeds: the k-th smallest of
-every seed together. (Of events that scatter normally by s, the positions inside a gap g have a correlation near
-exp(-(2 pi s / g)^2), 3% at s = 0.3 g; the middles of the intervals then have the standard deviation sqrt(s^2 + g^2 /
-12) = 0.42 g, and the intervals the width 0.95 g.) With lags normal around mu with standard deviation tau, the
-likelihood is the mean over k of the product over seeds of the densities; the ratio L of its largest value to that at
-mu, both at the best tau, gives t = sqrt((S - 1) (exp(2 log L / S) - 1)), which is Student's t of mu where the lags are
-known. So there the test rejects less often than it says, never more.
+below `SHARED` of the median width of its intervals, the error is taken as one of all seeds, wherever it is worst: the
+test and its interval are made from the k-th smallest draw of every seed, for each k in the central 95%; the p-value is
+the largest of them and the interval their union. There the test rejects less often than it says. (Of events that
+scatter normally by s, the positions inside a gap g have a correlation near exp(-(2 pi s / g)^2), 3% at s = 0.3 g; the
+middles of the intervals then have the standard deviation sqrt(s^2 + g^2 / 12) = 0.42 g, and the intervals the width
+0.95 g.)
 
-The interval holds every mu that the test does not reject. Beside it the hierarchical bootstrap (Saravanan et al. 2020):
-seeds with replacement, and for every one of them a draw, which carries the place between two checkpoints (one for all
-seeds where they share it) and the noise. Percentiles are widened as Hesterberg (2015, section 5.3) says for few seeds:
-those of the normal distribution at Student's quantile times sqrt(S / (S - 1)).
+The interval holds every mean lag that the test does not reject. Beside it the hierarchical bootstrap (Saravanan et al.
+2020): seeds with replacement, and for every one of them a draw, which carries the place between two checkpoints (one
+for all seeds where they share it) and the noise. Percentiles are widened as Hesterberg (2015, section 5.3) says for few
+seeds: those of the normal distribution at Student's quantile times sqrt(S / (S - 1)).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 from scipy.stats import norm, t
 
 FEWEST_SEEDS = 4
-RESOLUTION = 0.02  # in log step: least tau, and width of an interval that matters
+RESOLUTION = 0.02  # in log step: width of an interval from which on checkpoints matter
 SHARED = 0.44
 LEVEL = 0.05
-SPREADS = 24  # values of tau
-MEANS = 81  # values of mu
-NODES = 48  # draws of a seed's lag that the likelihood uses
+PLACES = 21  # of a shared error
 
 
 @dataclass(frozen=True)
@@ -47,9 +43,7 @@ class Lag:
     shared: bool
 
 
-def lag_of(
-    first: np.ndarray, second: np.ndarray, resamples: int = 2000, seed: np.random.SeedSequence | int = 0
-) -> Lag:
+def lag_of(first: np.ndarray, second: np.ndarray, resamples: int = 2000, seed: np.random.SeedSequence | int = 0) -> Lag:
     """Mean lag of the first event behind the second over seeds, with both intervals and the p-value.
 
     Parameters
@@ -60,9 +54,13 @@ def lag_of(
     """
     draws = np.sort(first - second, axis=1)
     shared = shares_error(first) or shares_error(second)
-    found = profile(draws) if shared else student(np.median(draws, axis=1))
+    mean, low, high, p_value = student(np.median(draws, axis=1))
+    if shared:
+        each = [student(lags) for lags in np.quantile(draws, np.linspace(LEVEL / 2, 1 - LEVEL / 2, PLACES), axis=1)]
+        _, lows, highs, p_values = zip(*each, strict=True)
+        low, high, p_value = min(lows), max(highs), max(p_values)
     bootstrapped = bootstrap_interval(draws, shared, resamples, seed) if resamples else (np.nan, np.nan)
-    return Lag(*found, *bootstrapped, shared)
+    return Lag(mean, low, high, p_value, *bootstrapped, shared)
 
 
 def shares_error(draws: np.ndarray) -> bool:
@@ -83,44 +81,10 @@ def student(lags: np.ndarray) -> tuple[float, float, float, float]:
     return mean, mean - reach, mean + reach, float(2 * t.sf(abs(mean) / error, count - 1))
 
 
-def profile(draws: np.ndarray) -> tuple[float, float, float, float]:
-    """Best mean lag, ends of its 95% interval and p-value of no lag, where seeds share their error.
-
-    From lags (seed, draw), those of each seed ascending.
-    """
-    count = len(draws)
-    nodes = draws[:, ((np.arange(NODES) + 0.5) / NODES * draws.shape[1]).astype(int)]  # (S, K)
-    middles = np.median(nodes, axis=1)
-    spread = float(np.hypot(middles.std(ddof=1), RESOLUTION))
-    widest = float(np.ptp(nodes, axis=1).max())
-    reach = 1.3 * t.ppf(1 - LEVEL / 2, count - 1) * np.hypot(spread, widest / 2) / np.sqrt(count) + widest / 2
-    means = np.r_[0.0, middles.mean() + reach * np.linspace(-1, 1, MEANS)]
-    spreads = np.geomspace(RESOLUTION, 3 * max(spread, widest, 2 * RESOLUTION), SPREADS)
-    together = ((nodes[:, :, None] - means) ** 2).sum(0)  # (K, M)
-    log_likelihood = np.full(len(means), -np.inf)
-    for tau in spreads:
-        each = logsumexp(-0.5 * together / tau**2, axis=0)
-        log_likelihood = np.maximum(log_likelihood, each - count * np.log(tau))
-    ratio = log_likelihood.max() - log_likelihood
-    p_values = 2 * t.sf(np.sqrt((count - 1) * np.expm1(np.minimum(2 * ratio / count, 600))), count - 1)
-    inside = np.flatnonzero(p_values[1:] > LEVEL)
-    low, high = (_edge(means[1:], p_values[1:], at, side) for at, side in ((inside[0], -1), (inside[-1], 1)))
-    return float(means[log_likelihood.argmax()]), low, high, float(p_values[0])
-
-
-def _edge(means: np.ndarray, p_values: np.ndarray, at: int, side: int) -> float:
-    """Where the p-value falls to the level next to the outermost mean inside the interval."""
-    other = at + side
-    if not 0 <= other < len(means):
-        return float(means[at])
-    share = (p_values[at] - LEVEL) / (p_values[at] - p_values[other])
-    return float(means[at] + share * (means[other] - means[at]))
-
-
 def bootstrap_interval(
     draws: np.ndarray, shared: bool, resamples: int, seed: np.random.SeedSequence | int
 ) -> tuple[float, float]:
-    """Ends of the 95% interval of the mean lag by the hierarchical bootstrap, from lags (seed, draw) as in `profile`."""
+    """Ends of the 95% interval of the mean lag by the hierarchical bootstrap; lags (seed, draw), a seed's ascending."""
     generator, (count, number) = np.random.default_rng(seed), draws.shape
     seeds = generator.integers(count, size=(resamples, count))
     means = draws[seeds, generator.integers(number, size=(resamples, 1 if shared else count))].mean(1)

@@ -67,21 +67,19 @@ def lead_lag(
     left_out = np.full(shape, "", dtype=object)
     for i, reference in enumerate(references):
         for j, when in enumerate(FRACTIONS):
-            draws = np.log1p(own[f"transition_{when}_draw"].transpose("measure", "seed", "draw"))
-            # draws of one seed's events are made alike and stratified: in another order they are independent
-            of_reference = draws.sel(measure=reference).values[:, ::-1]
-            of_reference = np.random.default_rng([seed, 1]).permuted(of_reference, axis=1)
+            draws = np.log1p(own[f"transition_{when}_draw"].transpose("measure", "seed", "draw").values)
+            of_reference = draws[measures.index(reference)]
             for k, measure in enumerate(measures):
                 if measure == reference:
                     continue
-                lags = draws.values[k] - of_reference
+                lags = draws[k] - of_reference
                 known = np.isfinite(lags).all(1)
                 count[i, j, k] = known.sum()
                 left_out[i, j, k] = _reasons(own, (measure, reference), np.array(seeds)[~known])
                 of_seed[:, i, j, k, known] = np.percentile(lags[known], (50, 2.5, 97.5), axis=1)
                 if known.sum() >= FEWEST_SEEDS:
                     stream = np.random.SeedSequence([seed, i, j, k])
-                    found = lag_of(draws.values[k][known], of_reference[known], resamples, stream)
+                    found = lag_of(draws[k][known], of_reference[known], resamples, stream)
                     values = (found.mean, found.low, found.high, found.p_value)
                     both = (*values, found.bootstrap_low, found.bootstrap_high)
                     for name, value in zip(NUMBERS, both, strict=True):
@@ -92,7 +90,7 @@ def lead_lag(
     verdict = np.where(np.isnan(adjusted), "too few seeds", verdict)
     dims = ("reference", "event", "measure")
     units = {"units": "log training steps", "source": SOURCE}
-    variables = {
+    variables: dict[str, tuple] = {
         name: (dims, values, {"long_name": NUMBERS[name]} | ({"source": SOURCE} if name == "p_value" else units))
         for name, values in numbers.items()
     }
@@ -104,7 +102,11 @@ def lead_lag(
         "left_out": (dims, left_out.astype(str), {"long_name": "seeds without one of the events, and why"}),
     }
     for suffix, values in zip(("", "_low", "_high"), of_seed, strict=True):
-        text = {"": "lag", "_low": "lower end of the lag's 95% interval", "_high": "upper end of the lag's 95% interval"}
+        text = {
+            "": "lag",
+            "_low": "lower end of the lag's 95% interval",
+            "_high": "upper end of the lag's 95% interval",
+        }
         variables[f"lag_of_seed{suffix}"] = ((*dims, "seed"), values, {"long_name": f"{text[suffix]}"} | units)
     coords = {"reference": list(references), "event": list(FRACTIONS), "measure": measures, "seed": seeds}
     settings = {"estimator": estimator, "resamples": resamples, "bootstrap_seed": seed, "fewest_seeds": FEWEST_SEEDS}
@@ -114,7 +116,7 @@ def lead_lag(
 def lag_table(lags: xr.Dataset) -> pd.DataFrame:
     """One row for each reference, event and measure of `lead_lag`, the reference beside itself left out."""
     over_seeds = lags.drop_dims("seed").to_dataframe().reset_index()
-    return over_seeds[over_seeds.reference != over_seeds.measure].reset_index(drop=True)
+    return over_seeds.query("reference != measure").reset_index(drop=True)
 
 
 def _reasons(events: xr.Dataset, measures: tuple[str, ...], seeds: np.ndarray) -> str:

@@ -43,7 +43,7 @@ def held_out(target: np.ndarray, predictors: np.ndarray) -> np.ndarray:
 def _one_held_out(target: np.ndarray, predictors: np.ndarray, out: int) -> np.ndarray:
     """`held_out` of one seed."""
 
-    def predict(seeds: np.ndarray, asked: int, penalty: float) -> np.ndarray:
+    def predict(seeds: np.ndarray, asked: int | np.integer, penalty: float) -> np.ndarray:
         rows = predictors[seeds].reshape(-1, predictors.shape[2])
         return ridge(rows, target[seeds].ravel(), predictors[asked], penalty)
 
@@ -74,7 +74,7 @@ def predict_llc(
 
     Parameters
     ----------
-    training, llc, circuits, landscape : as in `measure`. Weight norm: the landscape's, else the circuits' sum of squares.
+    training, llc, circuits, landscape : as in `measure`. Weight norm: the landscape's, else the sum of squares.
 
     Returns
     -------
@@ -91,7 +91,9 @@ def predict_llc(
     datasets = {label: with_seed(d, label) for label, d in given.items() if d is not None}
     check(datasets)
     seeds = datasets["training"].seed.values
-    there = {name: scaled(datasets, name, seeds) for name, (d, _) in RULES.items() if d in datasets and name in datasets[d]}
+    there = {
+        name: scaled(datasets, name, seeds) for name, (d, _) in RULES.items() if d in datasets and name in datasets[d]
+    }
     known = there["llc"].notnull().any("step").values
     if known.sum() < FEWEST_SEEDS:
         raise SltGrokError(f"llc: expected at least {FEWEST_SEEDS} seeds to hold one out, got {int(known.sum())}")
@@ -104,7 +106,9 @@ def predict_llc(
     values = np.stack([one.values for one in arrays])  # (variable, step, seed)
     complete = np.isfinite(values).all((0, 2))
     if complete.sum() < 2 or not used:
-        raise SltGrokError("circuits: expected checkpoints with the LLC, weight norm and circuit of every seed, got none")
+        raise SltGrokError(
+            "circuits: expected checkpoints with the LLC, weight norm and circuit of every seed, got none"
+        )
     target, *columns = values[:, complete].transpose(0, 2, 1)
     columns = np.stack(columns, axis=-1)
     mean_of_others = (target.sum(0) - target) / (len(target) - 1)

@@ -71,11 +71,11 @@ def fit(
     draws : number K of draws.
     seed : of the draws; curves of one call have one stream for every `CHUNK` of them.
     """
-    starts = range(0, max(len(curves), 1), CHUNK)
+    chunks = [slice(i, i + CHUNK) for i in range(0, max(len(curves), 1), CHUNK)]
     sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
     parts = [
-        _fit(x, *(None if a is None else a[i : i + CHUNK] for a in (curves, noise, used)), draws, own)
-        for i, own in zip(starts, sequence.spawn(len(starts)), strict=True)
+        _fit(x, curves[at], None if noise is None else noise[at], used[at], draws, own)
+        for at, own in zip(chunks, sequence.spawn(len(chunks)), strict=True)
     ]
     return Sigmoids(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in Sigmoids.__annotations__})
 
@@ -92,7 +92,7 @@ def _fit(
     rows, count = np.arange(len(curves)), used.sum(1)
     y = np.where(used, curves, 0.0)
     span = np.where(used, curves, -np.inf).max(1) - np.where(used, curves, np.inf).min(1)
-    least = np.maximum(FLOOR * span, 1e-300)[:, None]
+    least = np.where(span > 0, FLOOR * span, 1.0)[:, None]  # of a constant, any
     scale = least if noise is None else np.maximum(np.where(used, noise, 1.0), least)
     weight = np.where(used, scale**-2.0, 0.0)
     prior, known = (float(INDEPENDENT), 0.0) if noise is None else (PRIOR, PRIOR)
@@ -130,12 +130,13 @@ def _fit(
     best = rss.argmin(1)
     shape, slope, spread = flat[rows, best], slope[rows, best], spread[rows, best]
     rise = shape[rows, last] - shape[rows, first]
-    variance = (share * rss[rows, best] + prior) / (freedom * share)
+    rises = np.isfinite(rss[rows, best])
+    variance = (share * np.where(rises, rss[rows, best], 0.0) + prior) / (freedom * share)
     return Sigmoids(
         events=_draw(grid.reshape(shapes.shape[:-1]), own_middles, own_widths, draws, np.random.default_rng(seed)),
         gain=grid.max(1) - log_likelihood((weight * y**2).sum(1, keepdims=True))[:, 0],
         start=mean + slope * (shape[rows, first] - of_weight[rows, best, 0] / weight.sum(1)),
-        size=slope * rise,
+        size=np.where(rises, slope * rise, 0.0),
         size_se=np.sqrt(variance / np.maximum(spread, 1e-300)) * rise,
     )
 
@@ -191,6 +192,7 @@ def _draw(
 
     Uniform inside a cell, in no order.
     """
+    grid = np.where(np.isfinite(grid).any((1, 2, 3), keepdims=True), grid, 0.0)  # nothing rises: nothing is known
     cells = np.exp(grid - grid.max((1, 2, 3), keepdims=True))
     of_middle, of_rest = cells.max((2, 3)), cells.sum((2, 3))
     cells = cells * np.divide(of_middle, of_rest, out=np.zeros_like(of_rest), where=of_rest > 0)[:, :, None, None]
