@@ -76,8 +76,9 @@ def event_raster(events: xr.Dataset, event: str = "middle", estimator: str = "si
                 va="center",
                 color="0.35",
             )
-    finite = place.values[np.isfinite(place.values)]
-    steps = np.r_[max(finite.min() / 2, 1), finite.max() * 1.5] if len(finite) else np.array([1.0, 10.0])
+    found = np.isfinite(place.values)
+    first, last = (low.values[found].min(), high.values[found].max()) if found.any() else (1.0, 10.0)
+    steps = np.array([max(first, 1.0) / 1.1, last * 1.1])
     step_axis(axes, steps)
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.set_yticks(range(len(order)), [str(place.seed.values[at]) for at in order])

@@ -130,7 +130,8 @@ def associate(
     `mean_correlation_low`, `_high` (Student's over seeds of the inverse hyperbolic tangent),
     `correlation_beyond_trend` (less the mean over all pairings), `rank_correlation` (without covariates), `p_value` and
     `p_value_holm` over (null, measure), `seeds`, `increments`, `left_out` (seeds, and checkpoints of the LLC, by name),
-    `given` (the covariates) and `verdict`: `beyond the trend`, `not resolved`, `too few seeds`, `too few increments` or `not measured`. NaN where the data do not suffice.
+    `given` (the covariates) and `verdict`: `beyond the trend`, `not resolved`, `too few seeds`, `too few increments` or
+    `not measured`. NaN where the data do not suffice.
 
     Raises
     ------
