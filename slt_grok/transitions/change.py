@@ -122,8 +122,9 @@ def oriented(
 def start_of_change(curve: np.ndarray, noise: np.ndarray | None, rule: Rule) -> int:
     """Index of the first checkpoint that belongs to the change of an oriented curve: its start level's.
 
-    Of a curve with noise that starts from an extreme: the first of the checkpoints next to it that are within two joint
-    standard errors of it.
+    Of a curve with noise that starts from an extreme: the second of the checkpoints before it that are all within 1.5
+    standard errors of the level of the plateau there. Beginning at the extreme itself, which noise makes too extreme,
+    would move the onset, and so would the end of the way up to the plateau.
     """
     if rule.start == "first":
         return 0
@@ -131,8 +132,8 @@ def start_of_change(curve: np.ndarray, noise: np.ndarray | None, rule: Rule) -> 
     extreme = len(smooth) - 1 - int(smooth[::-1].argmin())
     if noise is None:
         return extreme
-    apart = np.flatnonzero(curve[:extreme] - curve[extreme] > 2 * np.hypot(noise[:extreme], noise[extreme]))
-    return int(apart[-1]) + 1 if len(apart) else 0
+    apart = np.flatnonzero(curve[:extreme] - _plateau(curve, noise, extreme) > 1.5 * noise[:extreme])
+    return min(int(apart[-1]) + 2, extreme) if len(apart) else 0
 
 
 def _crossings(x: np.ndarray, curve: np.ndarray, rule: Rule, noise: np.ndarray | None) -> tuple[np.ndarray, ...] | None:

@@ -54,11 +54,11 @@ def lag_of(first: np.ndarray, second: np.ndarray, resamples: int = 2000, seed: n
     """
     draws = np.sort(first - second, axis=1)
     shared = shares_error(first) or shares_error(second)
-    mean, low, high, p_value = student(np.median(draws, axis=1))
+    mean, low, high, p_value = map(float, student(np.median(draws, axis=1)))
     if shared:
-        each = [student(lags) for lags in np.quantile(draws, np.linspace(LEVEL / 2, 1 - LEVEL / 2, PLACES), axis=1)]
-        _, lows, highs, p_values = zip(*each, strict=True)
-        low, high, p_value = min(lows), max(highs), max(p_values)
+        places = np.linspace(LEVEL / 2, 1 - LEVEL / 2, PLACES)
+        _, lows, highs, p_values = student(np.quantile(draws, places, axis=1))
+        low, high, p_value = float(lows.min()), float(highs.max()), float(p_values.max())
     bootstrapped = bootstrap_interval(draws, shared, resamples, seed) if resamples else (np.nan, np.nan)
     return Lag(mean, low, high, p_value, *bootstrapped, shared)
 
@@ -70,15 +70,15 @@ def shares_error(draws: np.ndarray) -> bool:
     return width > RESOLUTION and bool(middle.std(ddof=1) < SHARED * width)
 
 
-def student(lags: np.ndarray) -> tuple[float, float, float, float]:
-    """Mean, ends of its 95% interval and p-value of no lag, by Student's test on lags (seed,).
+def student(lags: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, ends of its 95% interval and p-value of no lag, each (...), by Student's test on lags (..., seed).
 
     Lags that are all the same are taken to scatter by a tenth of `RESOLUTION`.
     """
-    count, mean = len(lags), float(lags.mean())
-    error = max(float(lags.std(ddof=1)), RESOLUTION / 10) / np.sqrt(count)
-    reach = float(t.ppf(1 - LEVEL / 2, count - 1)) * error
-    return mean, mean - reach, mean + reach, float(2 * t.sf(abs(mean) / error, count - 1))
+    count, mean = lags.shape[-1], lags.mean(-1)
+    error = np.maximum(lags.std(-1, ddof=1), RESOLUTION / 10) / np.sqrt(count)
+    reach = t.ppf(1 - LEVEL / 2, count - 1) * error
+    return mean, mean - reach, mean + reach, 2 * t.sf(np.abs(mean) / error, count - 1)
 
 
 def bootstrap_interval(

@@ -12,9 +12,10 @@ as likely anywhere between the first and the last checkpoint used; then log w an
 
 Noise. Where a curve has standard errors, they give the variances up to a common factor, which is unknown but near 1: a
 scaled inverse chi-square prior of `PRIOR` degrees of freedom says that standard errors are themselves right to some
-20%. Elsewhere the variance is the same everywhere and unknown (prior 1 / variance). Integrated out (Gelman et al.,
+25%. Errors of single checkpoints are smoothed over their neighbours first, since weights that are off by chance make
+an interval too short. Elsewhere the variance is the same everywhere and unknown. Integrated out (Gelman et al.,
 Bayesian Data Analysis, section 3.2) this leaves (RSS + prior)^-(degrees of freedom / 2) for the residual sum of
-squares RSS. Residuals of a curve that has another shape follow each other; n residuals of lag-1 correlation r > 0
+squares RSS; the levels and the width count as fitted. Residuals of a curve that has another shape follow each other; n residuals of lag-1 correlation r > 0
 count as n (1 - r) / (1 + r) (Bayley and Hammersley 1946), so that a misfit widens the interval.
 
 Everything runs over many curves at once: first one grid for all, then one for each curve around what is probable.
@@ -25,8 +26,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit
 
-PRIOR = 12.0  # degrees of freedom that the standard errors are worth
+PRIOR = 8.0  # degrees of freedom that the standard errors are worth
 FLOOR = 2e-3  # least standard deviation of the noise, as a share of the curve's range
+NEIGHBOURS = 2  # on either side, over which standard errors are smoothed
 NARROWEST = 0.02  # width w in log step
 ASYMMETRY = np.geomspace(0.25, 4, 5)  # k
 COARSE = (141, 13)  # grid of middles and widths for all curves
@@ -93,7 +95,7 @@ def _fit(
     y = np.where(used, curves, 0.0)
     span = np.where(used, curves, -np.inf).max(1) - np.where(used, curves, np.inf).min(1)
     least = np.where(span > 0, FLOOR * span, 1.0)[:, None]  # of a constant, any
-    scale = least if noise is None else np.maximum(np.where(used, noise, 1.0), least)
+    scale = least if noise is None else np.maximum(_smooth(noise, used), least)
     weight = np.where(used, scale**-2.0, 0.0)
     prior, known = (float(INDEPENDENT), 0.0) if noise is None else (PRIOR, PRIOR)
     mean = (weight * y).sum(1) / weight.sum(1)
@@ -111,7 +113,7 @@ def _fit(
     residual = np.where(used, y - slope[rows, best, None] * flat[best], 0.0)
     residual -= np.where(used, (weight * residual).sum(1, keepdims=True) / weight.sum(1, keepdims=True), 0.0)
     share = _independent(residual / scale, used)
-    freedom = np.maximum(share * count - 2, 1) + known
+    freedom = np.maximum(share * count - 3, 1) + known
 
     def log_likelihood(sum_of_squares: np.ndarray) -> np.ndarray:
         return -0.5 * freedom[:, None] * np.log(share[:, None] * sum_of_squares + prior)
@@ -139,6 +141,15 @@ def _fit(
         size=np.where(rises, slope * rise, 0.0),
         size_se=np.sqrt(variance / np.maximum(spread, 1e-300)) * rise,
     )
+
+
+def _smooth(noise: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Geometric mean of the standard errors (C, n) of each point used and its `NEIGHBOURS` used on either side."""
+    at = np.arange(noise.shape[1])
+    near = np.abs(at[:, None] - at) <= NEIGHBOURS
+    with np.errstate(divide="ignore"):
+        logs = np.where(used, np.log(np.maximum(noise, 1e-300)), 0.0)
+    return np.exp((logs @ near) / np.maximum(used @ near.astype(float), 1))
 
 
 def _shapes(x: np.ndarray, middles: np.ndarray, widths: np.ndarray) -> np.ndarray:
