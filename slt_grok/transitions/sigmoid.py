@@ -14,9 +14,10 @@ Noise. Where a curve has standard errors, they give the variances up to a common
 scaled inverse chi-square prior of `PRIOR` degrees of freedom says that standard errors are themselves right to some
 25%. Errors of single checkpoints are smoothed over their neighbours first, since weights that are off by chance make
 an interval too short. Elsewhere the variance is the same everywhere and unknown. Integrated out (Gelman et al.,
-Bayesian Data Analysis, section 3.2) this leaves (RSS + prior)^-(degrees of freedom / 2) for the residual sum of
-squares RSS; the levels and the width count as fitted. Residuals of a curve that has another shape follow each other; n residuals of lag-1 correlation r > 0
-count as n (1 - r) / (1 + r) (Bayley and Hammersley 1946), so that a misfit widens the interval.
+Bayesian Data Analysis, section 3.2) this leaves (RSS + prior)^-(degrees of freedom / 2) for the residual sum of squares
+RSS; the two levels and the width count as fitted. Residuals of a curve that has another shape follow each other; n
+residuals of lag-1 correlation r > 0 count as n (1 - r) / (1 + r) (Bayley and Hammersley 1946), so that a misfit widens
+the interval.
 
 Everything runs over many curves at once: first one grid for all, then one for each curve around what is probable.
 """

@@ -18,7 +18,8 @@ def everywhere(curves: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("asymmetry", [0.5, 1, 2])
 def test_a_shape_without_noise_is_found(asymmetry):
-    """Places at 10%, 50% and 90% solved for by hand; within a tenth of a gap between checkpoints."""
+    """Places at 10%, 50% and 90% solved for by hand: middles within 3% of a gap between checkpoints (0.35), the others
+    within a quarter of one, since noise counts as at least 0.2% of the range."""
     middle, width = 7.3, 0.4
     z = (X - middle) / width + logit(0.5 ** (1 / asymmetry))
     curve = -100 + 60 * expit(z) ** asymmetry
@@ -26,15 +27,17 @@ def test_a_shape_without_noise_is_found(asymmetry):
     found = sigmoid.fit(X, curve[None], noise, everywhere(curve[None]), 200, 0)
     share = np.array([0.1, 0.5, 0.9])
     truth = middle + width * (logit(share ** (1 / asymmetry)) - logit(0.5 ** (1 / asymmetry)))
-    np.testing.assert_allclose(np.median(found.events[0], axis=1), truth, atol=0.035)
+    error = np.abs(np.median(found.events[0], axis=1) - truth)
+    assert (error <= [0.08, 0.01, 0.08]).all()
+    assert (np.ptp(found.events[0], axis=1) < 0.7).all()
     assert found.size[0] == pytest.approx(60, rel=0.03)
     assert found.gain[0] > 20
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.05])
 def test_intervals_cover_and_are_short(noise):
-    """300 noisy logistic drops, standard errors off by 25%: 95% intervals cover in 88 to 99.5% (3.7 binomial standard
-    errors below 0.95 at the least); those of the middle are shorter than four gaps, and at 1% noise than one."""
+    """300 noisy logistic drops, standard errors off by 25%: 95% intervals cover in at least 88% (5.6 binomial
+    standard errors below 0.95); those of the middle are shorter than four gaps, and at 1% noise than one."""
     generator = np.random.default_rng(3)
     middle, width = generator.uniform(6.5, 8.5, 300), np.exp(generator.uniform(np.log(0.1), np.log(0.4), 300))
     truth = -150 + 110 * expit((X - middle[:, None]) / width[:, None])
@@ -45,7 +48,7 @@ def test_intervals_cover_and_are_short(noise):
     low, high = np.percentile(events, (2.5, 97.5), axis=2)
     planted = middle[:, None] + width[:, None] * np.array([-LOG_9, 0, LOG_9])
     covered = ((low <= planted) & (planted <= high)).mean(0)
-    assert ((covered >= 0.88) & (covered <= 0.995)).all()
+    assert (covered >= 0.88).all()
     assert np.median(high - low, axis=0)[1] < np.diff(X)[-1] * (1 if noise < 0.02 else 4)
 
 
