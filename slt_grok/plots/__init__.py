@@ -1,6 +1,7 @@
 """Figures: functions of datasets that return a matplotlib `Figure`."""
 
 from slt_grok.plots.activation_grids import activation_grids
+from slt_grok.plots.association import association, prediction
 from slt_grok.plots.attribution import attribution
 from slt_grok.plots.barriers import barrier_matrix, seed_barriers
 from slt_grok.plots.beside import beside
@@ -9,6 +10,7 @@ from slt_grok.plots.clock_pizza_plane import clock_pizza_plane
 from slt_grok.plots.confound import confound
 from slt_grok.plots.dynamics import dynamics
 from slt_grok.plots.embedding_circles import embedding_circles
+from slt_grok.plots.event_raster import event_raster, lead_lag
 from slt_grok.plots.interventions import interventions
 from slt_grok.plots.landscape import landscape
 from slt_grok.plots.llc_curve import llc_curve
@@ -29,6 +31,7 @@ from slt_grok.plots.spectrum import spectrum
 
 __all__ = [
     "activation_grids",
+    "association",
     "attribution",
     "barrier_matrix",
     "beside",
@@ -37,8 +40,10 @@ __all__ = [
     "confound",
     "dynamics",
     "embedding_circles",
+    "event_raster",
     "interventions",
     "landscape",
+    "lead_lag",
     "llc_by_gamma",
     "llc_by_step",
     "llc_curve",
@@ -49,6 +54,7 @@ __all__ = [
     "persistence_diagrams",
     "phase_alignment",
     "phase_transition",
+    "prediction",
     "principal_plane",
     "random_lines",
     "random_plane",

@@ -1,18 +1,35 @@
 """What changes when, in which order: transitions of accuracies, losses, LLC, circuit and landscape measures.
 
-`measure` finds them by the rules of `change` and `events`; `summarise` says the numbers that a script wants.
+Of one run: `measure` finds them by the rules of `change` and `events`; `summarise` says what a script wants.
+Over seeds: `by_estimator` sets fitted shapes, those rules and change-point detection side by side, with draws; `phases`
+makes the phases of them; `lead_lag` asks what comes first; `associate` and `predict_llc` what goes with the LLC.
 """
 
 import numpy as np
 import xarray as xr
 
+from slt_grok.transitions.association import associate
 from slt_grok.transitions.change import FRACTIONS, Crossing, find_change
+from slt_grok.transitions.estimators import by_estimator
 from slt_grok.transitions.events import PHASES, first_step_at, phase_ends
+from slt_grok.transitions.lead_lag import lag_table, lead_lag
 from slt_grok.transitions.measures import RULES, check, curve, with_seed
+from slt_grok.transitions.phases import phases
+from slt_grok.transitions.prediction import predict_llc
 from slt_grok.transitions.summary import summarise
 from slt_grok.transitions.treatments import drops
 
-__all__ = ["drops", "measure", "summarise"]
+__all__ = [
+    "associate",
+    "by_estimator",
+    "drops",
+    "lag_table",
+    "lead_lag",
+    "measure",
+    "phases",
+    "predict_llc",
+    "summarise",
+]
 
 RULE = "the rules in the docstring of slt_grok.transitions.change"
 SOURCE = "arXiv:2301.05217, section 5, names the phases; the rules are this package's"

@@ -89,12 +89,7 @@ def find_change(
     -------
     `onset`, `middle`, `end`: steps and intervals, on the scale of `steps`.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        curve = np.log(np.where(values > 0, values, np.nan)) if rule.scale == "log" else values.astype(float)
-        noise = None if se is None else np.nan_to_num(se / values if rule.scale == "log" else se)
-    seen = np.isfinite(curve)
-    x, curve = np.log1p(steps[seen]), curve[seen] if rule.rises else -curve[seen]
-    noise = None if noise is None else noise[seen]
+    x, curve, noise = oriented(steps, values, rule, se)
     found = _crossings(x, curve, rule, noise)
     if found is None:
         return dict.fromkeys(FRACTIONS, Crossing())
@@ -110,6 +105,35 @@ def find_change(
             low, high = np.minimum(low, bounds[0]), np.maximum(high, bounds[1])
     steps_of = np.expm1(np.stack([middle, low, high], -1)).round(6)  # a checkpoint's step comes back whole
     return {name: Crossing(*row) for name, row in zip(FRACTIONS, steps_of.tolist(), strict=True)}
+
+
+def oriented(
+    steps: np.ndarray, values: np.ndarray, rule: Rule, se: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """log(1 + step), the curve on its rule's scale, turned so that it should rise, and its noise, where finite."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        curve = np.log(np.where(values > 0, values, np.nan)) if rule.scale == "log" else values.astype(float)
+        noise = None if se is None else np.nan_to_num(se / values if rule.scale == "log" else se)
+    seen = np.isfinite(curve)
+    curve = curve[seen] if rule.rises else -curve[seen]
+    return np.log1p(steps[seen]), curve, None if noise is None else noise[seen]
+
+
+def start_of_change(curve: np.ndarray, noise: np.ndarray | None, rule: Rule) -> int:
+    """Index of the first checkpoint that belongs to the change of an oriented curve: its start level's.
+
+    Of a curve with noise that starts from an extreme: the second of the checkpoints before it that are all within 1.5
+    standard errors of the level of the plateau there. Beginning at the extreme itself, which noise makes too extreme,
+    would move the onset, and so would the end of the way up to the plateau.
+    """
+    if rule.start == "first":
+        return 0
+    smooth = curve if noise is not None or median_width(len(curve)) == 1 else _running_median(curve)
+    extreme = len(smooth) - 1 - int(smooth[::-1].argmin())
+    if noise is None:
+        return extreme
+    apart = np.flatnonzero(curve[:extreme] - _plateau(curve, noise, extreme) > 1.5 * noise[:extreme])
+    return min(int(apart[-1]) + 2, extreme) if len(apart) else 0
 
 
 def _crossings(x: np.ndarray, curve: np.ndarray, rule: Rule, noise: np.ndarray | None) -> tuple[np.ndarray, ...] | None:

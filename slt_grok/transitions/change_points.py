@@ -1,0 +1,71 @@
+"""Onset, middle and end of a change by change-point detection: the best piecewise constant curve.
+
+The curve is divided by the standard deviation of its noise and cut into pieces of constant level by PELT (Killick et
+al. 2012, in `ruptures`; Truong et al. 2020), with a penalty of 3 log n on each cut: n checkpoints of noise alone are
+cut in few of a hundred curves. No cut: no change. Start and end level are those of the first and the last piece;
+onset, middle and end are the cuts at which the levels pass 10%, 50% and 90% of the way.
+
+A cut is known up to the gap between its two checkpoints, so each draw lies uniformly (in log(1 + step)) in the gap; the
+noise of standard errors is drawn anew for each. Noise is the median standard error; where there is none, it is taken
+from second differences, which a smooth curve leaves small, and is at least `FLOOR` of the range.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+import ruptures
+
+FLOOR = 0.02  # least standard deviation of the noise, as a share of the curve's range
+PENALTY = 3.0  # times log n
+
+
+def noise_level(curve: np.ndarray, noise: np.ndarray | None) -> float:
+    """Standard deviation of a curve's noise: see above."""
+    if noise is not None and noise.any():
+        level = float(np.median(noise))
+    else:
+        level = 1.4826 * float(np.median(np.abs(np.diff(curve, 2)))) / np.sqrt(6)
+    return max(level, FLOOR * float(np.ptp(curve)), 1e-300)
+
+
+def gaps(curve: np.ndarray, level: float) -> np.ndarray | None:
+    """For 10%, 50% and 90% of the way the index of the first checkpoint past the cut, (3,); None without a rise.
+
+    Parameters
+    ----------
+    curve : (n,), which should rise.
+    level : standard deviation of its noise.
+    """
+    detector = ruptures.KernelCPD(kernel="linear", min_size=2).fit(curve[:, None] / level)
+    cuts = detector.predict(pen=PENALTY * np.log(len(curve)))
+    bounds = np.r_[0, cuts]
+    levels = np.array([curve[i:j].mean() for i, j in pairwise(bounds)])
+    size = levels[-1] - levels[0]
+    if len(levels) < 2 or size <= 0:
+        return None
+    past = (levels - levels[0]) / size >= np.array([0.1, 0.5, 0.9])[:, None]
+    return bounds[past.argmax(1)]
+
+
+def draw(
+    x: np.ndarray, curve: np.ndarray, noise: np.ndarray | None, draws: int, seed: np.random.SeedSequence | int
+) -> np.ndarray | None:
+    """Draws (3, draws) of onset, middle and end in log(1 + step); None where the curve has no cut.
+
+    Parameters
+    ----------
+    x, curve : (n,), at least 5 points of a curve that should rise.
+    noise : standard errors (n,); None: not known.
+    draws : their number.
+    seed : of the draws.
+    """
+    level, generator = noise_level(curve, noise), np.random.default_rng(seed)
+    found = gaps(curve, level)
+    if found is None:
+        return None
+    if noise is None:
+        places = np.repeat(found[None], draws, axis=0)
+    else:
+        redrawn = [gaps(curve + noise * generator.standard_normal(len(x)), level) for _ in range(draws)]
+        places = np.stack([found if one is None else one for one in redrawn])
+    return (x[places - 1] + (x[places] - x[places - 1]) * generator.random(places.shape)).T

@@ -1,0 +1,142 @@
+"""Does the circuit say more about the LLC than the weight norm does: prediction in seeds that were held out.
+
+Each seed in turn is held out. A ridge regression on the others predicts its LLC at every checkpoint from measures of
+the same checkpoint, each on its rule's scale. Four sets of predictors: `step` (the mean LLC of the other seeds at that
+step: the trend that seeds share), `weight_norm`, `circuits`, and `both`. The penalty is the one that predicts
+best when each of the other seeds is left out in turn.
+
+Error: root mean square over the checkpoints of the held-out seed, in units of the LLC. Errors of held-out seeds are not
+independent, since they share seeds to learn from: the standard error of a mean difference is s sqrt(1/S + 1/(S - 1))
+(Nadeau and Bengio 2003, with one seed tested and S - 1 learned from), with Student's quantile of S - 1 degrees of
+freedom.
+"""
+
+import numpy as np
+import xarray as xr
+from scipy.stats import t
+
+from slt_grok.errors import SltGrokError
+from slt_grok.transitions.association import COVARIATES, scaled
+from slt_grok.transitions.measures import RULES, check, with_seed
+
+PREDICTORS = ("step", "weight_norm", "circuits", "both")
+CIRCUITS = ("restricted_loss_sum", "excluded_loss", "neuron_share", "gini_embedding", "gini_neuron_logit_map")
+PENALTIES = np.geomspace(1e-3, 1e3, 7)  # times the number of rows
+FEWEST_SEEDS = 4
+SOURCE = "this package: slt_grok.transitions.prediction"
+
+
+def ridge(learned: np.ndarray, target: np.ndarray, asked: np.ndarray, penalty: float) -> np.ndarray:
+    """Predictions (m,) at `asked` (m, c) by ridge regression of `target` (n,) on `learned` (n, c), standardised."""
+    centre, scale = learned.mean(0), learned.std(0)
+    scale = np.where(scale > 0, scale, 1.0)
+    rows = (learned - centre) / scale
+    normal = rows.T @ rows + penalty * len(rows) * np.eye(rows.shape[1])
+    return target.mean() + (asked - centre) / scale @ np.linalg.solve(normal, rows.T @ (target - target.mean()))
+
+
+def held_out(target: np.ndarray, predictors: np.ndarray) -> np.ndarray:
+    """Predictions (seed, step) of a target (seed, step) from predictors (seed, step, c), each seed from the others."""
+    return np.stack([_one_held_out(target, predictors, s) for s in range(len(target))])
+
+
+def _one_held_out(target: np.ndarray, predictors: np.ndarray, out: int) -> np.ndarray:
+    """`held_out` of one seed."""
+
+    def predict(seeds: np.ndarray, asked: int | np.integer, penalty: float) -> np.ndarray:
+        rows = predictors[seeds].reshape(-1, predictors.shape[2])
+        return ridge(rows, target[seeds].ravel(), predictors[asked], penalty)
+
+    others = np.delete(np.arange(len(target)), out)
+    errors = [
+        sum(((predict(others[others != s], s, penalty) - target[s]) ** 2).mean() for s in others)
+        for penalty in PENALTIES
+    ]
+    return predict(others, out, PENALTIES[int(np.argmin(errors))])
+
+
+def compare(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
+    """Mean of first - second over held-out seeds (S,), and its 95% interval."""
+    difference = first - second
+    count = len(difference)
+    error = difference.std(ddof=1) * np.sqrt(1 / count + 1 / (count - 1))
+    reach = t.ppf(0.975, count - 1) * error
+    return float(difference.mean()), float(difference.mean() - reach), float(difference.mean() + reach)
+
+
+def predict_llc(
+    training: xr.Dataset,
+    llc: xr.Dataset,
+    circuits: xr.Dataset,
+    landscape: xr.Dataset | None = None,
+) -> xr.Dataset:
+    """Errors of the LLC predicted in held-out seeds from circuit measures and from the weight norm.
+
+    Parameters
+    ----------
+    training, llc, circuits, landscape : as in `measure`. Weight norm: the landscape's, else the sum of squares.
+
+    Returns
+    -------
+    `llc` (step, seed) and `prediction` (predictors, step, seed); `error` (predictors, seed), root mean square; over
+    predictors `mean_error` and `error_difference`, its mean difference from that by weight norm (below 0: better), with
+    `error_difference_low` and `_high` (95%). Circuit measures that some seed lacks altogether are not used (attribute
+    `circuit_measures` says which are), nor checkpoints that lack a value in some seed (attribute `steps_left_out`).
+
+    Raises
+    ------
+    SltGrokError : fewer than 4 seeds have an LLC, there is no weight norm, or no checkpoint that has everything.
+    """
+    given = {"training": training, "llc": llc, "circuits": circuits, "landscape": landscape}
+    datasets = {label: with_seed(d, label) for label, d in given.items() if d is not None}
+    check(datasets)
+    seeds = datasets["training"].seed.values
+    there = {
+        name: scaled(datasets, name, seeds) for name, (d, _) in RULES.items() if d in datasets and name in datasets[d]
+    }
+    known = there["llc"].notnull().any("step").values
+    if known.sum() < FEWEST_SEEDS:
+        raise SltGrokError(f"llc: expected at least {FEWEST_SEEDS} seeds to hold one out, got {int(known.sum())}")
+    norm = next((name for name in COVARIATES[1:] if name in there), None)
+    if norm is None:
+        raise SltGrokError(f"landscape: expected weight_norm, or circuits with {COVARIATES[2]}, neither is there")
+    table = {name: there[name].isel(seed=known) for name in ("llc", norm, *CIRCUITS) if name in there}
+    used = [name for name in CIRCUITS if name in table and bool(table[name].notnull().any("step").all())]
+    arrays = xr.align(*(table[name] for name in ("llc", norm, *used)), join="inner")
+    values = np.stack([one.values for one in arrays])  # (variable, step, seed)
+    complete = np.isfinite(values).all((0, 2))
+    if complete.sum() < 2 or not used:
+        raise SltGrokError(
+            "circuits: expected checkpoints with the LLC, weight norm and circuit of every seed, got none"
+        )
+    target, *columns = values[:, complete].transpose(0, 2, 1)
+    columns = np.stack(columns, axis=-1)
+    mean_of_others = (target.sum(0) - target) / (len(target) - 1)
+    predicted = np.stack(
+        [
+            mean_of_others,
+            held_out(target, columns[..., :1]),
+            held_out(target, columns[..., 1:]),
+            held_out(target, columns),
+        ]
+    )
+    error = np.sqrt(((predicted - target) ** 2).mean(2))
+    differences = np.array([compare(one, error[1]) for one in error])
+    over = {"source": SOURCE, "units": "units of the LLC"}
+    variables = {
+        "llc": (("step", "seed"), target.T, {"long_name": "LLC"}),
+        "prediction": (("predictors", "step", "seed"), predicted.swapaxes(1, 2), {"long_name": "predicted LLC"}),
+        "error": (("predictors", "seed"), error, {"long_name": "root mean square error in the held-out seed"} | over),
+        "mean_error": ("predictors", error.mean(1), {"long_name": "mean error over held-out seeds"} | over),
+    }
+    for k, suffix in enumerate(("", "_low", "_high")):
+        text = ("difference of the error from that by weight norm", "lower end of its 95% interval", "upper end")[k]
+        variables[f"error_difference{suffix}"] = ("predictors", differences[:, k], {"long_name": text} | over)
+    left_out = {
+        "circuit_measures": ", ".join(used),
+        "weight_norm": norm,
+        "steps_left_out": ", ".join(map(str, arrays[0].step.values[~complete])),
+        "seeds_left_out": ", ".join(map(str, seeds[~known])),
+    }
+    coords = {"predictors": list(PREDICTORS), "step": arrays[0].step.values[complete], "seed": seeds[known]}
+    return xr.Dataset(variables, coords, left_out)

@@ -1,0 +1,220 @@
+"""Onset, middle and end of a change from a fitted shape, with everything that the curve leaves open.
+
+Shape, in x = log(1 + step): value = a + b s(z)^k with s the logistic function, z = (x - m) / w + logit(2^(-1/k)) and
+b > 0 once the curve is turned so that it should rise (a generalised logistic function of type I; k = 1 is the plain
+one, k above 1 starts sharply and ends slowly, below 1 the other way round). m is the middle, where 50% of the way is
+done; onset and end, at 10% and 90%, are m + w (logit(f^(1/k)) - logit(2^(-1/k))).
+
+Instead of one best fit, the likelihood of every (m, w, k) on a grid is computed, so that an interval is as wide as the
+checkpoints and the noise leave it: of a jump between two distant checkpoints it is the whole gap. Given (m, w, k) the
+levels a, b are least squares. A middle counts with its best width and asymmetry (profile likelihood), and is otherwise
+as likely anywhere between the first and the last checkpoint used; then log w and log k are uniform.
+
+Noise. Where a curve has standard errors, they give the variances up to a common factor, which is unknown but near 1: a
+scaled inverse chi-square prior of `PRIOR` degrees of freedom says that standard errors are themselves right to some
+25%. Errors of single checkpoints are smoothed over their neighbours first, since weights that are off by chance make
+an interval too short. Elsewhere the variance is the same everywhere and unknown. Integrated out (Gelman et al.,
+Bayesian Data Analysis, section 3.2) this leaves (RSS + prior)^-(degrees of freedom / 2) for the residual sum of squares
+RSS; the two levels and the width count as fitted. Residuals of a curve that has another shape follow each other; n
+residuals of lag-1 correlation r > 0 count as n (1 - r) / (1 + r) (Bayley and Hammersley 1946), so that a misfit widens
+the interval.
+
+Everything runs over many curves at once: first one grid for all, then one for each curve around what is probable.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, logit
+
+PRIOR = 8.0  # degrees of freedom that the standard errors are worth
+FLOOR = 2e-3  # least standard deviation of the noise, as a share of the curve's range
+NEIGHBOURS = 2  # on either side, over which standard errors are smoothed
+NARROWEST = 0.02  # width w in log step
+ASYMMETRY = np.geomspace(0.25, 4, 5)  # k
+COARSE = (141, 13)  # grid of middles and widths for all curves
+FINE = (35, 15)  # and for each one
+PROBABLE = 12.0  # logarithm of the ratio to the best below which a cell is left out of the fine grid
+INDEPENDENT = 8  # residuals of a curve that count as independent at the least
+CHUNK = 100  # curves at once, for memory
+
+
+@dataclass(frozen=True)
+class Sigmoids:
+    """What is known of C curves.
+
+    `events`: draws of onset, middle and end in log(1 + step), (C, 3, K). For each curve (C,): `gain`, the log
+    likelihood of the best shape minus that of a constant; `start` and `size`, the fitted value at the first point used
+    and the change from there to the last; `size_se`, its standard error.
+    """
+
+    events: np.ndarray
+    gain: np.ndarray
+    start: np.ndarray
+    size: np.ndarray
+    size_se: np.ndarray
+
+
+def fit(
+    x: np.ndarray,
+    curves: np.ndarray,
+    noise: np.ndarray | None,
+    used: np.ndarray,
+    draws: int,
+    seed: np.random.SeedSequence | int,
+) -> Sigmoids:
+    """Draws of onset, middle and end of a rise in each curve.
+
+    Parameters
+    ----------
+    x : log(1 + step) (n,), ascending.
+    curves : (C, n), turned so that they should rise.
+    noise : standard errors (C, n), positive where `used`; None: not known.
+    used : (C, n), which points count; at least 5 in each curve.
+    draws : number K of draws.
+    seed : of the draws; curves of one call have one stream for every `CHUNK` of them.
+    """
+    chunks = [slice(i, i + CHUNK) for i in range(0, max(len(curves), 1), CHUNK)]
+    sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    parts = [
+        _fit(x, curves[at], None if noise is None else noise[at], used[at], draws, own)
+        for at, own in zip(chunks, sequence.spawn(len(chunks)), strict=True)
+    ]
+    return Sigmoids(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in Sigmoids.__annotations__})
+
+
+def _fit(
+    x: np.ndarray,
+    curves: np.ndarray,
+    noise: np.ndarray | None,
+    used: np.ndarray,
+    draws: int,
+    seed: np.random.SeedSequence,
+) -> Sigmoids:
+    """`fit` of one chunk."""
+    rows, count = np.arange(len(curves)), used.sum(1)
+    y = np.where(used, curves, 0.0)
+    span = np.where(used, curves, -np.inf).max(1) - np.where(used, curves, np.inf).min(1)
+    least = np.where(span > 0, FLOOR * span, 1.0)[:, None]  # of a constant, any
+    scale = least if noise is None else np.maximum(_smooth(noise, used), least)
+    weight = np.where(used, scale**-2.0, 0.0)
+    prior, known = (float(INDEPENDENT), 0.0) if noise is None else (PRIOR, PRIOR)
+    mean = (weight * y).sum(1) / weight.sum(1)
+    y = np.where(used, y - mean[:, None], 0.0)
+    first, last = used.argmax(1), len(x) - 1 - used[:, ::-1].argmax(1)
+
+    middles = np.linspace(x[0], x[-1], COARSE[0])
+    widths = np.geomspace(NARROWEST, max((x[-1] - x[0]) / 4, 2 * NARROWEST), COARSE[1])
+    shapes = _shapes(x, middles[None], widths[None])[0]
+    flat = shapes.reshape(-1, len(x))
+    sums = weight @ flat.T, weight @ (flat**2).T, (weight * y) @ flat.T
+    rss, slope, _ = _least_squares(*sums, weight, y)
+    rss = _inside(rss, middles[None], x[first], x[last])
+    best = rss.argmin(1)
+    residual = np.where(used, y - slope[rows, best, None] * flat[best], 0.0)
+    residual -= np.where(used, (weight * residual).sum(1, keepdims=True) / weight.sum(1, keepdims=True), 0.0)
+    share = _independent(residual / scale, used)
+    freedom = np.maximum(share * count - 3, 1) + known
+
+    def log_likelihood(sum_of_squares: np.ndarray) -> np.ndarray:
+        return -0.5 * freedom[:, None] * np.log(share[:, None] * sum_of_squares + prior)
+
+    grid = log_likelihood(rss)
+    probable = (grid >= grid.max(1, keepdims=True) - PROBABLE).reshape(-1, *shapes.shape[:-1])
+    own_middles = _axis(probable.any((2, 3)), middles, FINE[0], 2)
+    own_widths = np.exp(_axis(probable.any((1, 3)), np.log(widths), FINE[1], 1))
+    shapes = _shapes(x, own_middles, own_widths)
+    flat = shapes.reshape(len(y), -1, len(x))
+    of_weight, of_product = (flat @ sides for sides in (weight[..., None], (weight * y)[..., None]))
+    of_square = (flat**2) @ weight[..., None]
+    rss, slope, spread = _least_squares(of_weight[..., 0], of_square[..., 0], of_product[..., 0], weight, y)
+    rss = _inside(rss, own_middles, x[first], x[last])
+    grid = log_likelihood(rss)
+    best = rss.argmin(1)
+    shape, slope, spread = flat[rows, best], slope[rows, best], spread[rows, best]
+    rise = shape[rows, last] - shape[rows, first]
+    rises = np.isfinite(rss[rows, best])
+    variance = (share * np.where(rises, rss[rows, best], 0.0) + prior) / (freedom * share)
+    return Sigmoids(
+        events=_draw(grid.reshape(shapes.shape[:-1]), own_middles, own_widths, draws, np.random.default_rng(seed)),
+        gain=grid.max(1) - log_likelihood((weight * y**2).sum(1, keepdims=True))[:, 0],
+        start=mean + slope * (shape[rows, first] - of_weight[rows, best, 0] / weight.sum(1)),
+        size=np.where(rises, slope * rise, 0.0),
+        size_se=np.sqrt(variance / np.maximum(spread, 1e-300)) * rise,
+    )
+
+
+def _smooth(noise: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Geometric mean of the standard errors (C, n) of each point used and its `NEIGHBOURS` used on either side."""
+    at = np.arange(noise.shape[1])
+    near = np.abs(at[:, None] - at) <= NEIGHBOURS
+    with np.errstate(divide="ignore"):
+        logs = np.where(used, np.log(np.maximum(noise, 1e-300)), 0.0)
+    return np.exp((logs @ near) / np.maximum(used @ near.astype(float), 1))
+
+
+def _shapes(x: np.ndarray, middles: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """The shapes (C, middle, width, k, n) on the axes (C, middle) and (C, width)."""
+    z = (x - middles[:, :, None, None]) / widths[:, None, :, None]
+    return np.stack([expit(z + logit(2 ** (-1 / k))) ** k for k in ASYMMETRY], axis=3)
+
+
+def _least_squares(
+    of_weight: np.ndarray, of_square: np.ndarray, of_product: np.ndarray, weight: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Residual sums, slopes and spreads of the shapes (C, G) from weighted sums; infinite where a shape does not rise.
+
+    `y` has weighted mean 0, so that the level drops out.
+    """
+    total = weight.sum(1, keepdims=True)
+    spread = of_square - of_weight**2 / total
+    flat = spread <= 1e-9 * total
+    slope = np.divide(of_product, spread, out=np.zeros_like(spread), where=~flat)
+    rss = np.maximum((weight * y**2).sum(1, keepdims=True) - slope * of_product, 0.0)
+    return np.where(slope > 0, rss, np.inf), slope, spread
+
+
+def _inside(rss: np.ndarray, middles: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Residual sums (C, G), infinite where the middle is not between the first and the last point used."""
+    outside = (middles < first[:, None]) | (middles > last[:, None])
+    return np.where(np.repeat(outside, rss.shape[1] // middles.shape[1], axis=1), np.inf, rss)
+
+
+def _independent(residual: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Share of the residuals (C, n) that counts as independent, from their lag-1 correlation where it is no chance."""
+    count = used.sum(1)
+    own = (residual**2).sum(1)
+    together = (residual[:, 1:] * residual[:, :-1]).sum(1)
+    r = np.divide(together, own, out=np.zeros_like(own), where=own > 0)
+    r = np.where(r > 2 / np.sqrt(count), r, 0.0)
+    return ((1 - r) / (1 + r)).clip(np.minimum(INDEPENDENT / count, 1), 1)
+
+
+def _axis(probable: np.ndarray, places: np.ndarray, count: int, margin: int) -> np.ndarray:
+    """An even axis (C, count) over the probable places of each curve and `margin` more on either side."""
+    last = len(places) - 1
+    low, high = probable.argmax(1) - margin, last - probable[:, ::-1].argmax(1) + margin
+    return np.linspace(places[low.clip(0)], places[high.clip(max=last)], count, axis=1)
+
+
+def _draw(
+    grid: np.ndarray, middles: np.ndarray, widths: np.ndarray, draws: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Stratified draws (C, 3, draws) of onset, middle and end from log likelihoods (C, middle, width, k).
+
+    Uniform inside a cell, in no order.
+    """
+    grid = np.where(np.isfinite(grid).any((1, 2, 3), keepdims=True), grid, 0.0)  # nothing rises: nothing is known
+    cells = np.exp(grid - grid.max((1, 2, 3), keepdims=True))
+    of_middle, of_rest = cells.max((2, 3)), cells.sum((2, 3))
+    cells = cells * np.divide(of_middle, of_rest, out=np.zeros_like(of_rest), where=of_rest > 0)[:, :, None, None]
+    upto = cells.reshape(len(cells), -1).cumsum(1)
+    u = (np.arange(draws) + generator.random((len(cells), draws))) / draws * upto[:, -1:]
+    chosen = np.stack([np.searchsorted(row, own) for row, own in zip(upto, u, strict=True)]).clip(max=upto.shape[1] - 1)
+    at, by, k = np.unravel_index(generator.permuted(chosen, axis=1), grid.shape[1:])
+    jitter = generator.random((2, *chosen.shape)) - 0.5
+    step, ratio = (middles[:, 1] - middles[:, 0])[:, None], np.log(widths[:, 1] / widths[:, 0])[:, None]
+    middle = (np.take_along_axis(middles, at, 1) + step * jitter[0]).clip(middles[:, :1], middles[:, -1:])
+    width = np.take_along_axis(widths, by, 1) * np.exp(ratio * jitter[1])
+    reach = [logit(f ** (1 / ASYMMETRY)) - logit(2 ** (-1 / ASYMMETRY)) for f in (0.1, 0.5, 0.9)]
+    return np.stack([middle + width * of_k[k] for of_k in reach], axis=1)
