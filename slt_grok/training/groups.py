@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from slt_grok.models.network import Network
 
@@ -23,17 +24,17 @@ class Group:
     seeds : which.
     network : their own, since a call puts its parameters into the module.
     parameters : theirs, as views of all seeds' parameters.
-    moments : of these, as the optimiser keeps them, in their order; views as well.
+    optimizer : of these views.
     """
 
     seeds: slice
     network: Network
     parameters: dict[str, Tensor]
-    moments: dict[str, list[Tensor]]
+    optimizer: Optimizer
 
 
 def groups_of(
-    network: Network, parameters: Mapping[str, Tensor], moments: Mapping[str, Mapping[str, Tensor]]
+    network: Network, parameters: Mapping[str, Tensor], optimizer: Callable[[list[Tensor]], Optimizer]
 ) -> list[Group]:
     """All seeds as one group, or as many for each thread as keep each below `LARGEST_GROUP`."""
     seeds, threads = min(len(parameter) for parameter in parameters.values()), torch.get_num_threads()
@@ -43,8 +44,7 @@ def groups_of(
     for start in range(0, seeds, size):
         some = slice(start, start + size)
         own = {name: parameter[some] for name, parameter in parameters.items()}
-        kept = {moment: [tensors[name][some] for name in parameters] for moment, tensors in moments.items()}
-        groups.append(Group(some, replace(network), own, kept))
+        groups.append(Group(some, replace(network), own, optimizer(list(own.values()))))
     return groups
 
 

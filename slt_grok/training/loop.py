@@ -21,12 +21,21 @@ from slt_grok.store import RunDirectory, read_tensors, write_tensors
 from slt_grok.training import interventions
 from slt_grok.training.groups import Group, groups_of, side_by_side
 from slt_grok.training.minibatches import Minibatches, generator
-from slt_grok.training.optimizers import moments_of, update
 from slt_grok.training.settings import TrainingSettings
 
 SAVE_SECONDS = 15  # a kill loses at most this much training
 
-Moments = Mapping[str, Mapping[str, Tensor]]
+OPTIMIZERS: dict[str, Callable[[list[Tensor], TrainingSettings], torch.optim.Optimizer]] = {
+    "adamw": lambda tensors, s: torch.optim.AdamW(
+        tensors, s.learning_rate, betas=s.betas, weight_decay=s.weight_decay, fused=True
+    ),
+    "adam": lambda tensors, s: torch.optim.Adam(
+        tensors, s.learning_rate, betas=s.betas, weight_decay=s.weight_decay, fused=True
+    ),
+    "sgd": lambda tensors, s: torch.optim.SGD(
+        tensors, s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay, fused=True
+    ),
+}
 
 
 def train(
@@ -63,13 +72,12 @@ def train(
         )
     streams = [np.random.SeedSequence(seed).spawn(2) for seed in seeds]
     parameters = _initial(network, settings, [init for init, _ in streams])
-    moments = moments_of(settings, parameters)
-    groups = groups_of(network, parameters, moments)
+    groups = groups_of(network, parameters, lambda tensors: OPTIMIZERS[settings.optimizer](tensors, settings))
     state_file = run.state("training") / "state.safetensors"
     curves: dict[int, Tensor] = {}
     start = 0
     if state_file.is_file():
-        start = _restore(state_file, parameters, moments, curves)
+        start = _restore(state_file, parameters, groups, curves)
     minibatches = None
     if settings.batch_size is not None:
         minibatches = Minibatches([order for _, order in streams], len(inputs), settings.batch_size)
@@ -90,7 +98,7 @@ def train(
             if last:
                 break
             if step > start and time.monotonic() - saved > SAVE_SECONDS:
-                _save(state_file, step, parameters, moments, curves)
+                _save(state_file, step, parameters, groups, curves)
                 saved = time.monotonic()
             rows = None if minibatches is None else minibatches.rows(step)
             advance = partial(_advance, settings=settings, step=step, data=(inputs, labels), rows=rows)
@@ -141,9 +149,12 @@ def _advance(
     losses, gradients = network.stacked_loss_and_gradient(parameters, inputs, labels, rows is not None, parameters)
     if settings.frequency_penalty is not None:
         interventions.penalise(gradients, network, parameters, settings.frequency_penalty, step)
-    decay = interventions.weight_decay(settings, step)
-    slopes = [gradients[name] for name in parameters]
-    update(settings, step, decay, list(parameters.values()), slopes, group.moments)
+    for name, parameter in parameters.items():
+        parameter.grad = gradients[name].contiguous()  # the fused optimisers go by memory, not by strides
+    for options in group.optimizer.param_groups:
+        options["lr"] = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
+        options["weight_decay"] = interventions.weight_decay(settings, step)
+    group.optimizer.step()
     return losses
 
 
@@ -155,29 +166,38 @@ def _stops(settings: TrainingSettings, curve: Tensor) -> bool:
 
 
 def _save(
-    path: Path, step: int, parameters: Mapping[str, Tensor], moments: Moments, curves: Mapping[int, Tensor]
+    path: Path, step: int, parameters: Mapping[str, Tensor], groups: Sequence[Group], curves: Mapping[int, Tensor]
 ) -> None:
-    tensors = _state(parameters, moments)
+    tensors = {f"parameter.{name}": tensor for name, tensor in parameters.items()}
+    states = [group.optimizer.state_dict()["state"] for group in groups]
+    for index, state in states[0].items():
+        for key, value in state.items():
+            if isinstance(value, Tensor):  # of all seeds, or the number of steps
+                whole = torch.cat([other[index][key] for other in states]) if value.ndim else value
+                tensors[f"optimizer.{index}.{key}"] = whole
     tensors["curve_steps"] = torch.tensor(list(curves))
     tensors["curves"] = torch.stack(list(curves.values()))
     write_tensors(path, tensors, {"step": str(step)})
 
 
-def _restore(path: Path, parameters: Mapping[str, Tensor], moments: Moments, curves: dict[int, Tensor]) -> int:
+def _restore(path: Path, parameters: Mapping[str, Tensor], groups: Sequence[Group], curves: dict[int, Tensor]) -> int:
     """Put everything back as it was before the step that is returned."""
     tensors, metadata = read_tensors(path)
-    for key, tensor in _state(parameters, moments).items():
-        tensor.copy_(tensors[key])
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        kind, *rest = key.split(".")
+        if kind == "parameter":
+            parameters[".".join(rest)].copy_(tensor)
+        elif kind == "optimizer":
+            state.setdefault(int(rest[0]), {})[rest[1]] = tensor
+    for group in groups:  # each with a number of steps of its own, which its optimiser counts on
+        own = {
+            index: {key: value[group.seeds] if value.ndim else value.clone() for key, value in values.items()}
+            for index, values in state.items()
+        }
+        group.optimizer.load_state_dict({**group.optimizer.state_dict(), "state": own})
     curves.update(zip(tensors["curve_steps"].tolist(), tensors["curves"], strict=True))
     return int(metadata["step"])
-
-
-def _state(parameters: Mapping[str, Tensor], moments: Moments) -> dict[str, Tensor]:
-    """What training changes, by its key in the file of the state."""
-    state = {f"parameter.{name}": tensor for name, tensor in parameters.items()}
-    for moment, tensors in moments.items():
-        state |= {f"optimizer.{index}.{moment}": tensors[name] for index, name in enumerate(parameters)}
-    return state
 
 
 def _dataset(curves: Mapping[int, Tensor], seeds: Sequence[int]) -> xr.Dataset:
