@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from slt_grok import circuits, landscape, llc, plots, transitions  # noqa: F401
+    from slt_grok.studies.results import StudyResults
     from slt_grok.trajectories import Network, Trajectory  # noqa: F401
 
 __version__ = "0.1.0"
@@ -45,6 +46,22 @@ def load(run: str | Path) -> "xr.DataTree":
     tree = xr.DataTree.from_dict({label: directory.read_measurement(label) for label in directory.labels})
     tree.attrs["name"] = manifest["config"]["name"]
     return tree
+
+
+def load_study(study: str | Path) -> "StudyResults":
+    """The table of a study and the datasets of its runs, see `slt_grok.studies.results.StudyResults`.
+
+    >>> study = slt_grok.load_study("runs/seeds")
+    >>> study.table.groupby("arm").llc_final.describe()
+    >>> study.dataset("llc", arm="main").llc            # over (step, seed)
+
+    Raises
+    ------
+    SltGrokError : the folder holds no table of a study, or a damaged one.
+    """
+    from slt_grok.studies.results import load_study
+
+    return load_study(study)
 
 
 def trajectory(run: str | Path) -> "Trajectory":

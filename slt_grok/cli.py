@@ -1,4 +1,4 @@
-"""The command line: `slt-grok run`, `measure`, `calibrate`, `import`, `report`, `show`, `validate`."""
+"""The command line: `slt-grok run`, `study`, `measure`, `calibrate`, `import`, `report`, `show`, `validate`."""
 
 import shlex
 import sys
@@ -48,6 +48,29 @@ def run(
     if loaded.training is None:
         raise SltGrokError(f"{config}: training: expected settings, since there is nothing to measure without them")
     print(run_study(loaded, out or Path("runs") / loaded.name))
+
+
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="A study's YAML file, such as configs/studies/seeds.yaml.")],
+    out: Annotated[Path | None, typer.Option(help="The study's directory; runs/NAME where left out.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Runs at a time, each in a process of its own; one a core if left out.", min=1)
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what is to be done and what it costs, and stop.")] = False,
+) -> None:
+    """Make the missing runs of a grid of settings and seeds, and one table of all their summaries.
+
+    The same command goes on where a killed study stopped. It ends with exit code 1 where a run failed or was refused;
+    those stand in the table with the reason, and the others are made all the same.
+    """
+    from slt_grok.studies.study import carry_out
+
+    table, well = carry_out(file, out, workers, plan)
+    if not plan:
+        print(table)
+    if not well:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -4,7 +4,7 @@ Keys that nobody knows are refused; every error is one sentence with the file, t
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -271,10 +271,23 @@ def parse_config(content: Any, origin: str) -> RunConfig:
     ------
     SltGrokError : a key or value is wrong; the sentence names the first one.
     """
+    return parse_settings(RunConfig, content, origin, "the keys name, task, model and training")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def parse_settings(kind: type[S], content: Any, origin: str, keys: str) -> S:
+    """Settings of a kind from plain data; `origin` and the `keys` that are expected are named in errors.
+
+    Raises
+    ------
+    SltGrokError : no mapping, or a key or value is wrong; the sentence names the first one.
+    """
     if not isinstance(content, dict):
-        raise SltGrokError(f"{origin}: expected a mapping with the keys name, task, model and training")
+        raise SltGrokError(f"{origin}: expected a mapping with {keys}")
     try:
-        return RunConfig.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         raise SltGrokError(f"{origin}: {_sentence(error)}") from error
 

@@ -178,12 +178,15 @@ def measure_interventions(
                 done((i + 1) / len(seeds))
             return xr.concat(networks, "seed")
 
-        def on_progress(checkpoints: float, among: int, start: int = start, count: int = len(some)) -> None:
+        def on_progress(checkpoints: float, among: int, facts: str, start: int = start, count: int = len(some)) -> None:
             share = (start + count * checkpoints / among) / len(todo)
             report(int(share * len(trajectory)), f"{share:.0%} of {len(todo)} variants at {among} checkpoints")
 
         name = f"{label}/variants_{start:03d}"
-        results.append(measure_in_shards(run, name, chosen, measure, content, size=1, on_progress=on_progress))
+        found = measure_in_shards(
+            run, name, chosen, measure, content, size=1, here=s.device is not None, on_progress=on_progress
+        )
+        results.append(found)
     found = xr.concat(results, weights.VARIANT, combine_attrs="drop_conflicts")
     return with_changes(found).assign_coords(
         {field: (weights.VARIANT, [getattr(variant, field) for variant in todo]) for field in Variant._fields}

@@ -48,14 +48,24 @@ def run_study(config: RunConfig, path: Path) -> Path:
 
     Raises
     ------
+    SltGrokError : as `train_run` and `measure_run`.
+    """
+    train_run(config, path)
+    return measure_run(path)
+
+
+def train_run(config: RunConfig, path: Path) -> None:
+    """Begin a run's directory where there is none, and train its networks where that is missing.
+
+    Raises
+    ------
     SltGrokError : the directory holds a run of another configuration (the changed keys are named), a file cannot be
         read or written, or training diverges.
     """
     run = RunDirectory(path)
     content = config.model_dump(mode="json")
     if run.exists:
-        own = parse_config(run.manifest["config"], str(path / "manifest.json"))  # with keys that are newer than the run
-        changed = changed_keys(own.model_dump(mode="json"), content)
+        changed = changed_keys(_own(run).model_dump(mode="json"), content)
         if changed:
             raise SltGrokError(
                 f"{path}: holds a run of another configuration ({'; '.join(changed)}); expected the same one, or "
@@ -65,7 +75,6 @@ def run_study(config: RunConfig, path: Path) -> Path:
         run.write_manifest({"config": content, "environment": environment(), "stages": {}})
     if config.training is not None and "training" not in run.manifest["stages"]:
         _train(run, config)
-    return measure_run(path)
 
 
 def measure_run(
@@ -86,9 +95,25 @@ def measure_run(
     SltGrokError : no run directory, no settings for a measurement that was asked for, a measurement that is there with
         other settings, or a damaged file.
     """
+    make_measurements(path, only, settings, label)
+    conclude(path)
+    from slt_grok import report
+
+    with progress("report", 1, "page"):
+        return report.write(path)
+
+
+def make_measurements(
+    path: Path, only: Sequence[str] | None = None, settings: RunConfig | None = None, label: str | None = None
+) -> None:
+    """The measurements of `measure_run` alone, without what is made from them.
+
+    Raises
+    ------
+    SltGrokError : as `measure_run`.
+    """
     run = RunDirectory(path)
-    own = parse_config(run.manifest["config"], str(path / "manifest.json"))
-    config = settings or own
+    config = settings or _own(run)
     trajectory = Trajectory.from_run(path)
     for measurement in only or [name for name in MEASUREMENTS if name not in ONLY_WHEN_ASKED]:
         part = _settings(run, config, measurement, own=settings is None)
@@ -104,11 +129,11 @@ def measure_run(
             _measure(run, measurement, full_label, part, trajectory)
         elif full_label not in run.manifest["stages"]:
             run.finish_stage(full_label)  # killed after the measurement was written and before it was noted
-    _conclude(run, own)
-    from slt_grok import report
 
-    with progress("report", 1, "page"):
-        return report.write(path)
+
+def _own(run: RunDirectory) -> RunConfig:
+    """A run's own configuration, with keys that are newer than the run."""
+    return parse_config(run.manifest["config"], str(run.path / "manifest.json"))
 
 
 def _settings(run: RunDirectory, config: RunConfig, measurement: str, own: bool) -> Any:
@@ -187,11 +212,18 @@ STAGES = {
 }
 
 
-def _conclude(run: RunDirectory, config: RunConfig) -> None:
-    """Transitions and summary, made anew from the measurements there are: they cost less than a check for change."""
+def conclude(path: Path) -> None:
+    """Transitions and summary, made anew from the measurements there are: they cost less than a check for change.
+
+    Raises
+    ------
+    SltGrokError : the training curves are missing, or a file is damaged.
+    """
     from slt_grok import transitions
     from slt_grok.transitions import attribution
 
+    run = RunDirectory(path)
+    config = _own(run)
     start = time.monotonic()
     data = {label: run.read_measurement(label) for label in OVER_TRAINING if label in run.labels}
     if "training" not in data:

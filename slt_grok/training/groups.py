@@ -34,7 +34,7 @@ class Group:
 
 
 def groups_of(
-    network: Network, parameters: Mapping[str, Tensor], optimizer: Callable[[list[Tensor]], Optimizer]
+    network: Network, parameters: Mapping[str, Tensor], optimizer: Callable[[dict[str, Tensor]], Optimizer]
 ) -> list[Group]:
     """All seeds as one group, or as many for each thread as keep each below `LARGEST_GROUP`."""
     seeds, threads = min(len(parameter) for parameter in parameters.values()), torch.get_num_threads()
@@ -44,7 +44,7 @@ def groups_of(
     for start in range(0, seeds, size):
         some = slice(start, start + size)
         own = {name: parameter[some] for name, parameter in parameters.items()}
-        groups.append(Group(some, replace(network), own, optimizer(list(own.values()))))
+        groups.append(Group(some, replace(network), own, optimizer(own)))
     return groups
 
 

@@ -21,6 +21,7 @@ from slt_grok.store import RunDirectory, read_tensors, write_tensors
 from slt_grok.training import interventions
 from slt_grok.training.groups import Group, groups_of, side_by_side
 from slt_grok.training.minibatches import Minibatches, generator
+from slt_grok.training.muon import Muon, hidden_matrices
 from slt_grok.training.settings import TrainingSettings
 
 SAVE_SECONDS = 15  # a kill loses at most this much training
@@ -72,7 +73,7 @@ def train(
         )
     streams = [np.random.SeedSequence(seed).spawn(2) for seed in seeds]
     parameters = _initial(network, settings, [init for init, _ in streams])
-    groups = groups_of(network, parameters, lambda tensors: OPTIMIZERS[settings.optimizer](tensors, settings))
+    groups = groups_of(network, parameters, lambda own: _optimizer(network, own, settings))
     state_file = run.state("training") / "state.safetensors"
     curves: dict[int, Tensor] = {}
     start = 0
@@ -108,6 +109,17 @@ def train(
                     f"training: the loss is not finite at step {step}; expected a smaller training.learning_rate"
                 )
     return _dataset(curves, seeds)
+
+
+def _optimizer(network: Network, parameters: Mapping[str, Tensor], settings: TrainingSettings) -> torch.optim.Optimizer:
+    if settings.optimizer == "muon":
+        assert isinstance(network.module, ModularNetwork)
+        hidden = hidden_matrices(network.module)
+        matrices = [tensor for name, tensor in parameters.items() if name in hidden]
+        rest = [tensor for name, tensor in parameters.items() if name not in hidden]
+        s = settings
+        return Muon(matrices, rest, s.learning_rate, s.momentum, s.betas, s.weight_decay)
+    return OPTIMIZERS[settings.optimizer](list(parameters.values()), settings)
 
 
 def _initial(

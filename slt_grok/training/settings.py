@@ -65,11 +65,13 @@ class TrainingSettings(Settings):
     """Optimiser, length, data order, and what is kept on the way."""
 
     steps: Positive
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "adam", "sgd", "muon"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0)
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.98)
-    momentum: float = Field(default=0.0, ge=0, lt=1, description="of SGD")
-    weight_decay: float = Field(default=1.0, ge=0, description="decoupled for adamw, an L2 penalty for adam and sgd")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="of SGD and Muon, whose paper has 0.95")
+    weight_decay: float = Field(
+        default=1.0, ge=0, description="decoupled for adamw and muon, an L2 penalty for adam and sgd"
+    )
     warmup_steps: int = Field(default=10, ge=0, description="the learning rate rises linearly over these steps")
     batch_size: Positive | None = Field(default=None, description="none is the full batch")
     checkpoints: CheckpointSchedule = CheckpointSchedule(logarithmic=20, linear=20)
@@ -80,7 +82,7 @@ class TrainingSettings(Settings):
     start: PlantedStart | None = Field(default=None, description="the usual initial weights where left out")
 
     @model_validator(mode="after")
-    def _checkpoints_within(self) -> "TrainingSettings":
+    def _fits_together(self) -> "TrainingSettings":
         late = [step for step in self.checkpoints.steps if step > self.steps]
         if late:
             raise ValueError(f"checkpoints.steps: expected steps up to training.steps = {self.steps}, got {late[0]}")
@@ -89,4 +91,6 @@ class TrainingSettings(Settings):
             raise ValueError(
                 f"weight_decay_changes: expected ascending steps before training.steps = {self.steps}, got {changes}"
             )
+        if self.optimizer == "muon" and self.momentum == 0:
+            raise ValueError("momentum: expected a number above 0 with muon, such as 0.95, got 0")
         return self

@@ -82,7 +82,9 @@ def test_a_seed_without_a_circuit_has_nothing_but_the_reason(run: Path, monkeypa
     assert np.isfinite(bare.llc.isel(variant=~acts.values)).all()
 
 
-def test_a_stopped_measurement_goes_on_where_it_was(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_measurement_goes_on_where_it_was(
+    run: Path, monkeypatch: pytest.MonkeyPatch, in_this_process: None
+) -> None:
     estimate, calls = interventions.estimate_by, []
 
     def stops(*arguments: Any, **options: Any) -> xr.Dataset:

@@ -1,0 +1,25 @@
+"""One process at a time in a directory; the lock goes with the process, however that ends."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from slt_grok.errors import SltGrokError
+
+
+@contextmanager
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Hold the lock of a directory, which is made where it is missing.
+
+    Raises
+    ------
+    SltGrokError : another process holds it and `wait` is not set, or the directory cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / ".lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+    except BlockingIOError as error:
+        raise SltGrokError(f"{folder}: another process is at work here; wait for it, or end it first") from error

@@ -1,0 +1,126 @@
+"""Muon on a stack of networks: each hidden matrix's step is its momentum, orthogonalised by Newton-Schulz iterations.
+
+Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; the factor that makes AdamW's
+learning rate and weight decay serve for both is Liu et al. 2502.16982, section 2.2. torch.optim.Muon takes single
+matrices only; here every leading dimension (seeds, and heads of W_Q, W_K, W_V, W_O) is a batch of matrices.
+
+As there, Muon is for hidden matrices alone. Embeddings and unembeddings (what a network's tokens index), positions and
+biases are trained by AdamW with the same learning rate and weight decay.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from slt_grok.errors import SltGrokError
+from slt_grok.models import ModularNetwork
+
+QUINTIC = (3.4445, -4.7750, 2.0315)  # of each iteration, for the steepest slope at zero (Jordan et al.)
+ITERATIONS = 5
+SMALLEST_NORM = 1e-7
+RMS = 0.2  # of AdamW's steps (Liu et al.)
+
+
+def hidden_matrices(module: ModularNetwork) -> list[str]:
+    """Names of the parameters that Muon trains: matrices, or batches of them, that no token indexes.
+
+    Raises
+    ------
+    SltGrokError : the network has none.
+    """
+    tokens = {name for name, _ in module.token_roles().values()} | {"W_pos"}
+    names = [name for name, tensor in module.named_parameters() if tensor.ndim > 1 and name not in tokens]
+    if not names:
+        raise SltGrokError("training.optimizer: expected a network with hidden matrices for muon, this one has none")
+    return names
+
+
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """U S' V^T for matrices U S V^T of shape (..., m, n), with singular values S' in some 0.7 to 1.2.
+
+    X <- a X + (b X X^T + c (X X^T)^2) X, five times from X / |X|, on the side that has fewer rows. Singular values far
+    below |X|, by a factor 1,000 and more, are not brought to that range.
+    """
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if tall else matrices
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=SMALLEST_NORM)
+    a, b, c = QUINTIC
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for hidden matrices, AdamW for the rest, in one optimiser.
+
+    m <- mu m + (1 - mu) g;  u = (1 - mu) g + mu m (Nesterov);  w <- (1 - lr wd) w - 0.2 lr sqrt(max(m, n)) orth(u)
+
+    Parameters
+    ----------
+    hidden : tensors (..., m, n), each a batch of matrices.
+    rest : tensors of any shape.
+    learning_rate : of both, since the factor 0.2 sqrt(max(m, n)) gives Muon's steps the size of AdamW's.
+    momentum : mu.
+    betas : of AdamW.
+    weight_decay : of both, decoupled.
+    """
+
+    def __init__(
+        self,
+        hidden: Sequence[Tensor],
+        rest: Sequence[Tensor],
+        learning_rate: float,
+        momentum: float,
+        betas: tuple[float, float],
+        weight_decay: float,
+    ) -> None:
+        groups = [{"params": list(hidden), "muon": True}, {"params": list(rest), "muon": False}]
+        defaults = {"lr": learning_rate, "momentum": momentum, "betas": betas, "weight_decay": weight_decay}
+        super().__init__([group for group in groups if group["params"]], defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One step by the gradients that the parameters hold."""
+        for group in self.param_groups:
+            (self._muon if group["muon"] else self._adamw)(group)
+
+    def _muon(self, group: dict[str, Any]) -> None:
+        for matrices in group["params"]:
+            state = self.state[matrices]
+            if not state:
+                state["momentum_buffer"] = torch.zeros_like(matrices)
+            mean = state["momentum_buffer"].lerp_(matrices.grad, 1 - group["momentum"])
+            update = orthogonalised(matrices.grad.lerp(mean, group["momentum"]))
+            matrices.mul_(1 - group["lr"] * group["weight_decay"])
+            matrices.sub_(update, alpha=RMS * max(matrices.shape[-2:]) ** 0.5 * group["lr"])
+
+    def _adamw(self, group: dict[str, Any]) -> None:
+        tensors = group["params"]
+        for tensor in tensors:
+            if not self.state[tensor]:
+                self.state[tensor] |= {
+                    "step": torch.zeros(()),
+                    "exp_avg": torch.zeros_like(tensor),
+                    "exp_avg_sq": torch.zeros_like(tensor),
+                }
+        states = [self.state[tensor] for tensor in tensors]
+        adamw(
+            tensors,
+            [tensor.grad for tensor in tensors],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            fused=True,
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=1e-8,
+            maximize=False,
+        )

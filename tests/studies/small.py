@@ -1,0 +1,42 @@
+"""Small studies: a file beside a base, and carrying one out inside the test's process."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from slt_grok.config import parse_config
+from slt_grok.studies import conduct, costs, worker
+from slt_grok.studies.study import carry_out
+from tests.conftest import CONFIG
+
+BASE = {**CONFIG, "landscape": None}
+STUDY: dict[str, Any] = {"name": "small", "base": "base.yaml", "measurements": ["circuits", "llc"]}
+
+
+def write_study(folder: Path, arms: dict[str, Any], **keys: Any) -> Path:
+    (folder / "base.yaml").write_text(yaml.safe_dump(BASE))
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump({**STUDY, "arms": arms, **keys}, sort_keys=False))
+    return path
+
+
+def without_processes(patch: pytest.MonkeyPatch) -> list[str]:
+    """Let runs be made inside this process, without trials; the list fills with the names of those that were made."""
+    patch.setattr(costs, "_trial", lambda *_: dict.fromkeys(costs.PIECES, 0.01))
+    made = []
+
+    def carry_out_once(self: conduct.Work) -> int:
+        made.append(self.run.name)
+        assert self.run.config is not None
+        order = parse_config(self.run.config.model_dump(mode="json"), "order")
+        worker.complete(order, self.path, self.run.measurements, self.run.page)
+        return 0
+
+    patch.setattr(conduct.Work, "_carry_out_once", carry_out_once)
+    return made
+
+
+def carried_out(file: Path, out: Path) -> bool:
+    return carry_out(file, out, workers=1, only_plan=False)[1]
