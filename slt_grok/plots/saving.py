@@ -32,7 +32,7 @@ def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     with matplotlib.rc_context(STYLE):
         if engine := figure.get_layout_engine():
             engine.execute(figure)  # once for both files
-            figure.set_layout_engine("none")
+            figure.set_layout_engine(None)  # with "none" each file would be drawn once more, in vain
         for kind, metadata in METADATA.items():
             path = Path(folder) / f"{name}.{kind}"
             with atomic(path) as temporary:
