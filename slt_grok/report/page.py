@@ -1,13 +1,14 @@
 """The page of a run: datasets and manifest to figures, words and tables, to one HTML file."""
 
 import importlib.resources
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
 
 from slt_grok.errors import SltGrokError
+from slt_grok.processes import side_by_side
 from slt_grok.report import (
     attribution,
     beside,
@@ -128,26 +129,46 @@ def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) ->
     found = {
         section.title: Part(section.title, section.sentences, [], []) for section in sections(summary, datasets, config)
     }
+    of_llc, of_circuit, *after = _drawn(
+        datasets, folder, _of_llc, _of_circuit, _beside_llc, _beside_circuit, _landscape
+    )
     if "llc" in datasets and (part := found.get("Local learning coefficient")):
-        part.figures.extend(figures.llc_traces(datasets["llc"], folder))
-        part.figures.extend(figures.llc_diagnostics(datasets["llc"], folder))
+        part.figures.extend(of_llc)
         part.tables.extend(tables.health(datasets["llc"]))
     if "circuits" in datasets and (part := found.get("Fourier circuit")):
-        part.figures.extend(figures.spectrum(datasets["circuits"], folder))
-        if maps := datasets.get("circuits@maps"):
-            part.figures.extend(figures.circuit_maps(maps, folder))
-        part.figures.extend(figures.clock_pizza_plane(datasets["circuits"], folder))
+        part.figures.extend(of_circuit)
         part.tables.extend(tables.null(datasets["circuits"], datasets.get("circuits@null")))
     if part := found.get("Order of events"):
         made = [tables.events(summary, "Order of events")]
         made += [tables.events(one, f"Seed {seed}", folded=True) for seed, one in by_seed(summary).items()]
         part.tables.extend(table for table in made if table.rows)
-    after = {
-        "Local learning coefficient": _beside_llc(datasets, folder),
-        "Fourier circuit": _beside_circuit(datasets, folder),
-        "Order of events": _landscape(datasets, folder),
-    }
-    return [shown for title, part in found.items() for shown in (part, *after.get(title, []))]
+    headings = ["Local learning coefficient", "Fourier circuit", "Order of events"]
+    further = dict(zip(headings, after, strict=True))
+    return [shown for title, part in found.items() for shown in (part, *further.get(title, []))]
+
+
+def _drawn(datasets: Datasets, folder: Path, *drawing: Callable[[Datasets, Path], Any]) -> list[Any]:
+    """What each of these functions makes of the datasets; they draw side by side."""
+    jobs = [lambda say, draw=draw: draw(datasets, folder) for draw in drawing]
+    made = dict(side_by_side(jobs))
+    return [made[place] for place in range(len(jobs))]
+
+
+def _of_llc(datasets: Datasets, folder: Path) -> list[figures.Shown]:
+    if (found := datasets.get("llc")) is None:
+        return []
+    return [*figures.llc_traces(found, folder), *figures.llc_diagnostics(found, folder)]
+
+
+def _of_circuit(datasets: Datasets, folder: Path) -> list[figures.Shown]:
+    if (found := datasets.get("circuits")) is None:
+        return []
+    maps = datasets.get("circuits@maps")
+    return [
+        *figures.spectrum(found, folder),
+        *(figures.circuit_maps(maps, folder) if maps is not None else []),
+        *figures.clock_pizza_plane(found, folder),
+    ]
 
 
 def _beside_plain(
