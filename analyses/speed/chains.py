@@ -81,7 +81,8 @@ def run(bench: Bench, workload: ChainsWorkload) -> dict[str, Any]:
     for name, (checkpoints, chains) in w.peers.items():
         chosen = [among(part, checkpoints, place_of(number)) for number, part in enumerate(own)]
         contestants.append((name, SCRIPTS[name], {**job, "checkpoints": chosen, "chains": chains}))
-    record, answers = bench.race(contestants)
+    numbers, network = material.dimension * w.draws, products(material, w.batch)
+    record, answers = bench.race(contestants, lambda floor: floor.facts(network, w.draws, numbers, batched=True))
     updates = f"{w.draws} draws, batch {w.batch}"
     record |= {
         "unit": f"chain of {updates}",
@@ -94,8 +95,6 @@ def run(bench: Bench, workload: ChainsWorkload) -> dict[str, Any]:
         "target": w.target,
         "agreement": agreement(answers, material, w.n_beta),
     }
-    numbers = material.dimension * w.draws
-    bench.against_floor(record, bench.floor.facts(products(material, w.batch), w.draws, numbers, batched=True))
     return record
 
 

@@ -58,7 +58,7 @@ def flops(products: Sequence[Product]) -> int:
 
 
 class Floor:
-    """The rates of this machine with a number of threads; each is measured once."""
+    """The rates of this machine with a number of threads, at this time; each is measured once."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads

@@ -15,8 +15,12 @@ LEVEL = 0.01  # of the test of agreement, over all checkpoints together
 Answers = dict[str, list[dict[str, Any]]]
 
 
-def interleaved(workers: Sequence[Worker], repetitions: int, say: Callable[[str], None]) -> tuple[Answers, list[str]]:
+def interleaved(
+    workers: Sequence[Worker], repetitions: int, say: Callable[[str], None], after_round: Callable[[], None]
+) -> tuple[Answers, list[str]]:
     """One repetition of each contestant after the other, and again; each round begins with the next one.
+
+    After each round `after_round` is called, while the contestants rest.
 
     Returns
     -------
@@ -40,6 +44,7 @@ def interleaved(workers: Sequence[Worker], repetitions: int, say: Callable[[str]
                 f"repetition {repetition + 1}/{repetitions}  {worker.name:18}"
                 f" {found['seconds']:8.2f} s  {found['seconds'] / found['units']:.4g} s each"
             )
+        after_round()
     return answers, lost
 
 

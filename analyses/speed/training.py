@@ -48,7 +48,8 @@ def run(bench: Bench, workload: TrainingWorkload) -> dict[str, Any]:
     own = {**job, "steps": workload.steps, "seeds": [0], "seeds_at_once": True}
     contestants = [("slt_grok", "training_slt_grok.py", own)]
     contestants += [(name, script, {**job, "steps": workload.peer_steps}) for name, script in SCRIPTS.items()]
-    record, answers = bench.race(contestants)
+    network = products(material)
+    record, answers = bench.race(contestants, lambda floor: floor.facts(network, 1, 0, batched=False))
     record |= {
         "unit": "step",
         "what": (
@@ -59,7 +60,6 @@ def run(bench: Bench, workload: TrainingWorkload) -> dict[str, Any]:
         "target": workload.target,
         "agreement": same_losses(answers),
     }
-    bench.against_floor(record, bench.floor.facts(products(material), 1, 0, batched=False))
     return record
 
 
@@ -94,11 +94,13 @@ def run_seeds(bench: Bench, workload: SeedsWorkload) -> dict[str, Any]:
     job = {**material.job("transformer"), "training": settings_of(config), "steps": workload.steps}
     job["compared_after"] = COMPARED_AFTER
     script = "training_slt_grok.py"
+    network = products(material)
     record, answers = bench.race(
         [
             ("slt_grok", script, {**job, "seeds": list(range(workload.seeds)), "seeds_at_once": True}),
             ("one-at-a-time", script, {**job, "seeds": list(range(workload.alone)), "seeds_at_once": False}),
-        ]
+        ],
+        lambda floor: floor.facts(network, 1, 0, batched=True),
     )
     record |= {
         "unit": "step of a seed",
@@ -110,7 +112,6 @@ def run_seeds(bench: Bench, workload: SeedsWorkload) -> dict[str, Any]:
         "target": workload.target,
         "agreement": same_losses(answers),
     }
-    bench.against_floor(record, bench.floor.facts(products(material), 1, 0, batched=True))
     return record
 
 

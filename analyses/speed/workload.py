@@ -1,9 +1,11 @@
 """What a workload is given, and the record that it gives back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from .floor import Floor
 from .peers import Worker, start_all
@@ -32,17 +34,25 @@ class Bench:
     scratch: Path
     peer_path: Path | None = None
     say: Callable[[str], None] = lambda line: print(line, flush=True)
-    floor: Floor = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.floor = Floor(self.threads)
+    def race(
+        self, contestants: list[tuple[str, str, Job]], floor: Callable[[Floor], dict[str, Any]] | None = None
+    ) -> tuple[dict[str, Any], Answers]:
+        """Run (name, script, job) against each other: the record of how fast, and every answer.
 
-    def race(self, contestants: list[tuple[str, str, Job]]) -> tuple[dict[str, Any], Answers]:
-        """Run (name, script, job) against each other: the record of how fast, and every answer."""
+        `floor` measures what the machine allows, see `Floor.facts`; that is done after each round, since a machine that
+        others share changes its pace. The share that is reached is the median over the rounds.
+        """
         workers: list[Worker] = []
+        floors: list[dict[str, Any]] = []
+
+        def measure_floor() -> None:
+            if floor is not None:
+                floors.append(floor(Floor(self.threads)))
+
         try:
             workers, missing = start_all(contestants, self.environments, self.scratch, self.threads, self.say)
-            answers, lost = interleaved(workers, self.repetitions, self.say)
+            answers, lost = interleaved(workers, self.repetitions, self.say, measure_floor)
         finally:
             for worker in workers:
                 worker.close()
@@ -53,9 +63,9 @@ class Bench:
         record["warm_up_seconds"] = {worker.name: worker.hello["warm_up_seconds"] for worker in workers}
         record["threads"] = {worker.name: worker.hello["threads"] for worker in workers}
         record["missing"] = [*missing, *lost]
+        if floors:
+            shares = [one["seconds"] / own for one, own in zip(floors, record["repetitions"]["slt_grok"], strict=True)]
+            record["floor"] = sorted(floors, key=lambda one: one["seconds"])[len(floors) // 2]
+            record["floor_fraction"] = float(np.median(shares))
+            record["floor_fraction_repetitions"] = shares
         return record, answers
-
-    def against_floor(self, record: dict[str, Any], floor: dict[str, Any]) -> None:
-        """Put the floor of one piece of work into a record, and the share of it that is reached."""
-        record["floor"] = floor
-        record["floor_fraction"] = floor["seconds"] / record["seconds_per_unit"]["slt_grok"]
