@@ -74,4 +74,4 @@ def _scaling(axes: Any, points: list[dict[str, Any]]) -> None:
     axes.axhline(1.15, color="0.2", lw=0.7, ls=":")
     axes.set(xscale="log", ylim=(0, None), xlabel="Number", ylabel="Cost of a chain over the middle's")
     if points:
-        axes.legend(loc="lower right", borderaxespad=0.5)
+        axes.legend(loc="upper right", borderaxespad=0.5)
