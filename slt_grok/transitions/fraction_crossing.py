@@ -9,7 +9,7 @@ the seeds around them. Both phases of a seed are taken to be independent.
 
 Seen: the fraction at which half of the seeds generalise, by logistic regression on log fraction, P = f((log r - log
 r50) / s), every seed and fraction one independent trial. The interval is that of the profile likelihood (3.84 / 2
-nats below its top), s between a hundredth of and four times the range of log fraction: it stays finite where outcomes
+nats below its top), s between a thousandth of and four times the range of log fraction: it stays finite where outcomes
 are separated, as they are with few seeds, and it is open where no fraction stands on one side.
 """
 
@@ -136,14 +136,15 @@ def seen(fractions: np.ndarray, generalised: np.ndarray) -> Crossing:
         return Crossing(np.nan, 0.0, np.inf, "one train fraction: a sweep needs at least 2")
     span = levels[-1] - levels[0]
     middles = np.linspace(levels[0] - span / 2, levels[-1] + span / 2, GRID[0])
-    widths = np.geomspace(span / 100, 4 * span, GRID[1])
+    widths = np.geomspace(span / 1000, 4 * span, GRID[1])
     z = (levels - middles[:, None, None]) / widths[None, :, None]
     likelihood = -(wins * np.logaddexp(0, -z) + (trials - wins) * np.logaddexp(0, z)).sum(-1)
     profile = likelihood.max(1)
     inside = np.flatnonzero(profile >= profile.max() - CUTOFF)
     best = middles[np.isclose(profile, profile.max(), rtol=0, atol=1e-6)].mean()
-    low = 0.0 if inside[0] == 0 else float(np.exp(middles[inside[0]]))
-    high = np.inf if inside[-1] == GRID[0] - 1 else float(np.exp(middles[inside[-1]]))
+    # the points of the grid next to those inside, so that no part of the interval is lost between two points
+    low = 0.0 if inside[0] == 0 else float(np.exp(middles[inside[0] - 1]))
+    high = np.inf if inside[-1] == GRID[0] - 1 else float(np.exp(middles[inside[-1] + 1]))
     share = wins / trials
     if wins.sum() in (0, trials.sum()):
         what = "every seed generalises" if wins.sum() else "no seed generalises"
