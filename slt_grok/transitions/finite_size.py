@@ -29,6 +29,8 @@ DECISIVE = 4.0  # difference of AICc
 LACK = 0.01
 FEWEST_SIZES, FEWEST_EXTRA_SEEDS = 4, 4
 SHARP = 0.25  # exponent
+CURVE = 60  # points of a fitted curve
+ANY_SIZES = np.array([2.0, 3.0])  # to ask a law for the names of its parameters
 BOOTSTRAP = 2000
 SUPPORTED, UNDECIDED = "supported", "undecided"
 
@@ -47,9 +49,10 @@ def scaling(
     -------
     Over `law`: `aicc`, `bic`, `aicc_weight`, `prediction_error` (root mean square, of the mean log y at sizes left
     out), `lack_of_fit` (a p-value); over (law, parameter) `parameter_value`, `_low` and `_high`, 95% intervals, NaN
-    where a law has no such parameter; over `modulus` `mean_log`, `seeds`, and over (law, modulus) `fitted`. Attributes
-    `verdict` (supported or undecided), `law`, `reason` (a sentence), `notes` (a sentence for each row that was left out
-    and each thing that is missing).
+    where a law has no such parameter; over (law, between) `fitted`, `_low` and `_high` at sizes between the smallest
+    and the largest; over `modulus` `mean_log` and `seeds`, over (modulus, row) `measured`. Attributes `verdict`
+    (supported or undecided), `law`, `reason` (a sentence), `notes` (a sentence for each row that was left out and each
+    thing that is missing).
 
     Raises
     ------
@@ -89,7 +92,7 @@ def sharpness(
     resolved = floor_low > 0 and float(power.aicc - found.aicc.sel(law="floor")) >= DECISIVE
     text = f"width ~ p^-c with c = {exponent:.2f} ({low:.2f} to {high:.2f}), floor {floor_low:.2g} to {floor_high:.2g}"
     if missing := _missing(found):
-        word, why = UNDECIDED, missing
+        word, why, text = UNDECIDED, missing, "nothing is fitted"
     elif resolved or (low <= 0 and high < SHARP):
         word, why = "smooth", "there is a floor" if resolved else "the width hardly falls with p"
     elif low > 0 and high >= SHARP and floor_high < np.exp(narrowest) / 2 and float(power.lack_of_fit) >= LACK:
@@ -112,27 +115,30 @@ def _compared(sizes: Sizes, laws: dict[str, Law], bootstrap: int, seed: int) -> 
     """Every law through the same seeds."""
     p, counts, means, total = sizes.p, sizes.counts, sizes.means, int(sizes.counts.sum())
     redrawn = sizes.redrawn(bootstrap, np.random.default_rng(seed)) if sizes.freedom else None
-    parameters = list(dict.fromkeys(n for law in laws.values() for n in law.shape(p[:2] if len(p) > 1 else p)[1]))
+    parameters = list(dict.fromkeys(n for law in laws.values() for n in law.shape(ANY_SIZES)[1]))
     rows = {name: np.full(len(laws), np.nan) for name in ("aicc", "bic", "prediction_error", "lack_of_fit")}
     values = np.full((3, len(laws), len(parameters)), np.nan)
-    fitted = np.full((len(laws), len(p)), np.nan)
+    between = np.geomspace(p[0], p[-1], CURVE)
+    fitted = np.full((3, len(laws), CURVE), np.nan)
     for i, law in enumerate(laws.values()):
         if len(p) < law.parameters:
             continue
         best = fit(law, p, counts, means)
-        fitted[i] = predict(law, best.parameters, p)
+        fitted[0, i] = predict(law, best.parameters, between)
         k = law.parameters + 1
-        deviance = total * np.log((float(best.misfit) + sizes.scatter) / total) if sizes.freedom else np.nan
-        if total > k + 1:
+        if sizes.scatter > 0 and total > k + 1:
+            deviance = total * np.log((float(best.misfit) + sizes.scatter) / total)
             rows["aicc"][i] = deviance + 2 * k * total / (total - k - 1)
             rows["bic"][i] = deviance + k * np.log(total)
         rows["lack_of_fit"][i] = _lack(float(best.misfit), len(p) - law.parameters, sizes)
         rows["prediction_error"][i] = _prediction_error(law, sizes)
         of_draws = fit(law, p, counts, redrawn).parameters if redrawn is not None else {}
+        if of_draws:
+            fitted[1:, i] = np.quantile(predict(law, of_draws, between), _percentiles(sizes.freedom), axis=0)
         for name, value in best.parameters.items():
             j = parameters.index(name)
             values[0, i, j] = value
-            if redrawn is not None:
+            if of_draws:
                 values[1:, i, j] = np.quantile(of_draws[name], _percentiles(sizes.freedom))
     formulas = [law.formula for law in laws.values()]
     weight = np.exp(-(rows["aicc"] - np.nanmin(rows["aicc"])) / 2) if np.isfinite(rows["aicc"]).any() else rows["aicc"]
@@ -141,11 +147,12 @@ def _compared(sizes: Sizes, laws: dict[str, Law], bootstrap: int, seed: int) -> 
             **{name: ("law", column) for name, column in rows.items()},
             "aicc_weight": ("law", weight / np.nansum(weight) if np.isfinite(weight).any() else weight),
             **{f"parameter_{end}": (("law", "parameter"), values[i]) for i, end in enumerate(("value", "low", "high"))},
-            "fitted": (("law", "modulus"), fitted),
+            **{f"fitted{end}": (("law", "between"), fitted[i]) for i, end in enumerate(("", "_low", "_high"))},
+            "measured": (("modulus", "row"), pd.DataFrame([np.exp(log) for log in sizes.logs]).to_numpy(float)),
             "mean_log": ("modulus", means),
             "seeds": ("modulus", counts),
         },
-        {"law": list(laws), "formula": ("law", formulas), "parameter": parameters, "modulus": p},
+        {"law": list(laws), "formula": ("law", formulas), "parameter": parameters, "modulus": p, "between": between},
     )
 
 
@@ -182,6 +189,8 @@ def _missing(found: xr.Dataset) -> str:
         return f"{FEWEST_SIZES} sizes are needed, there are {sizes}"
     if extra < FEWEST_EXTRA_SEEDS:
         return f"{FEWEST_EXTRA_SEEDS} seeds beyond one a size are needed, there are {extra}"
+    if not np.isfinite(found.aicc).any():
+        return "the seeds of a size all have the same value, so no law can be compared"
     return ""
 
 
@@ -209,8 +218,8 @@ def _verdict(found: xr.Dataset) -> tuple[str, str, str]:
 def _notes(sizes: Sizes) -> list[str]:
     single = [f"{p:g}" for p, m in zip(sizes.p, sizes.counts, strict=True) if m == 1]
     notes = [f"left out: {row}" for row in sizes.left_out]
-    if single:
-        notes.append(f"one seed at size {', '.join(single)}: its scatter is taken from the other sizes")
+    if single and sizes.freedom:
+        notes.append(f"one seed at size {', '.join(single)}: its scatter is that of the other sizes")
     if not sizes.freedom:
         notes.append("no size has two seeds: there are no intervals and no AICc")
     return notes

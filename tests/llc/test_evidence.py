@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,16 @@ from scipy.stats import chi2, norm
 from torch import Tensor, nn
 
 from slt_grok.errors import SltGrokError
+from slt_grok.llc import evidence as evidence_module
+from slt_grok.llc.chains import run_chains
 from slt_grok.llc.evidence import acceptance_ratio, evidence, integral, log_mass
+from slt_grok.llc.sampling import Chains
 from slt_grok.trajectories import Trajectory
 from slt_grok.zoo.normal_crossing import CrossingModel
 from tests.llc.regression import Line, Regression, half_square
 
 N, GAMMA = 60, 3.0
+SLOW = pytest.mark.slow
 
 
 def exact_regression(regression: Regression, weights: Tensor, gamma: float, g: float | None) -> float:
@@ -33,7 +38,7 @@ def exact_regression(regression: Regression, weights: Tensor, gamma: float, g: f
     return mass - (fit.item() + torch.logdet(covariance).item()) / 2
 
 
-@pytest.mark.parametrize("g", [None, 2.0])
+@pytest.mark.parametrize("g", [pytest.param(None, marks=SLOW), 2.0])
 def test_linear_regression(g: float | None) -> None:
     """Two networks at once, one of them not at its minimum; 1 in 30,000 beyond 4 standard errors by chance."""
     regression = Regression(N, 5, seed=1)
@@ -41,13 +46,13 @@ def test_linear_regression(g: float | None) -> None:
     states = {i: {"weight": w[None]} for i, w in enumerate(weights)}
     networks = Trajectory.stack(Line(regression.best), states, loss=half_square)
     found = evidence(
-        networks, (regression.x, regression.y), gamma=GAMMA, weight_decay_prior=g, chains=8, updates=600, seed=2
+        networks, (regression.x, regression.y), gamma=GAMMA, weight_decay_prior=g, chains=8, updates=300, seed=2
     )
     exact = np.array([exact_regression(regression, w, GAMMA, g) for w in weights])
     error = np.hypot(found.log_evidence_se, found.log_evidence_quadrature)
     assert (abs(found.log_evidence - exact) < 4 * error).all()
     assert (abs(found.log_evidence_bar - exact) < 4 * error).all()
-    assert (error < 0.15).all()
+    assert (error < 0.2).all()
     assert found.evidence_verdict.values.tolist() == ["converged", "converged"]
     assert (abs(exact[0] - exact[1]) > 4 * error).all()  # the two are told apart
 
@@ -92,23 +97,24 @@ def one_dimensional(density: Callable[[float], float], rest: Callable[[float], f
     [
         # integrated over u: E (1 + 2 n v^2)^(-1/2), v standard normal
         (crossing(1, 1), one_dimensional(norm.pdf, lambda v: (1 + 80 * v * v) ** -0.5, -40.0)),
-        (crossing(2), one_dimensional(norm.pdf, lambda v: math.exp(-40 * v**4), -40.0)),
+        pytest.param(crossing(2), one_dimensional(norm.pdf, lambda v: math.exp(-40 * v**4), -40.0), marks=SLOW),
         # integrated over W_2: E (1 + 2 n s)^(-1), s = |W_1|^2 chi-square of 3 degrees of freedom
-        (deep(), one_dimensional(lambda s: float(chi2.pdf(s, 3)), lambda s: 1 / (1 + 60 * s), 0.0)),
+        pytest.param(deep(), one_dimensional(chi2(3).pdf, lambda s: 1 / (1 + 60 * s), 0.0), marks=SLOW),
     ],
     ids=["multiplicity 2", "quartic", "deep linear"],
 )
 def test_singular_minima(problem: tuple[nn.Module, Tensor, Tensor], exact: float) -> None:
     module, *data = problem
-    found = evidence(module, tuple(data), loss=repeated_square, gamma=1.0, chains=16, updates=600, seed=3)
+    found = evidence(module, tuple(data), loss=repeated_square, gamma=1.0, chains=16, updates=300, seed=3)
     error = math.hypot(found.log_evidence_se.item(), found.log_evidence_quadrature.item())
     assert abs(found.log_evidence.item() - exact) < 4 * error
-    assert error < 0.08
+    assert error < 0.12
     assert found.evidence_verdict.item() == "converged"
 
 
+@SLOW
 def test_hmc_where_a_step_is_unstable() -> None:
-    """u^2 v^4: the curvature grows without bound, underdamped chains break and are named, HMC's are exact."""
+    """u^2 v^4, whose curvature grows without bound."""
     module, *data = crossing(1, 2)
     exact = one_dimensional(norm.pdf, lambda v: (1 + 80 * v**4) ** -0.5, -40.0)
     found = evidence(module, tuple(data), loss=repeated_square, gamma=1.0, chains=8, updates=150, seed=4, sampler="hmc")
@@ -143,11 +149,19 @@ def test_the_mass_of_prior_times_window() -> None:
     assert log_mass(1, w * w, gamma, None) == 0
 
 
-def test_chains_that_break_are_named_and_leave_no_number() -> None:
-    module, *data = crossing(1, 2)
-    found = evidence(module, tuple(data), loss=repeated_square, gamma=0.01, chains=4, updates=60, seed=0)
+@pytest.mark.parametrize("left", [3, 1])
+def test_chains_that_break_are_named_and_too_few_leave_no_number(monkeypatch: pytest.MonkeyPatch, left: int) -> None:
+    def breaking(*arguments: Any) -> Chains:
+        chains = run_chains(*arguments)
+        chains.losses[4 * 6 + left : 4 * 7, 10] = torch.inf  # at the seventh of 7 temperatures, beta = 1
+        return chains
+
+    monkeypatch.setattr(evidence_module, "run_chains", breaking)
+    regression = Regression(10, 2, seed=0)
+    found = evidence(regression.trajectory(), (regression.x, regression.y), gamma=1.0, temperatures=6, updates=40)
     assert found.evidence_verdict.item() == "not converged"
-    assert "diverged" in found.evidence_reason.item()
+    assert "beta 1: diverged: loss not finite at update 10" in found.evidence_reason.item()
+    assert bool(np.isfinite(found.log_evidence)) == (left > 1)
 
 
 def test_bad_settings() -> None:

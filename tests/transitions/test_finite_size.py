@@ -154,6 +154,13 @@ def test_too_little_is_said() -> None:
     assert sharpness(planted(lambda p: 3.0 / p, 0.1, 5, sizes=P[:1]), "y", bootstrap=50).attrs["verdict"] == "undecided"
 
 
+def test_seeds_that_do_not_scatter_decide_nothing() -> None:
+    same = scaling(planted(lambda p: 3.0 * p, 0.0, 3), "y", bootstrap=50)
+    assert same.attrs["verdict"] == "undecided"
+    assert "all have the same value" in same.attrs["reason"]
+    assert same.parameter_value.sel(law="power", parameter="exponent") == pytest.approx(1, abs=1e-6)
+
+
 def test_rows_that_do_not_count_are_named() -> None:
     table = planted(lambda p: 3.0 * p, 0.1, 3)
     table.loc[0, "y"], table.loc[4, "y"] = -1.0, np.nan
