@@ -27,6 +27,7 @@ from slt_grok.studies.provenance import environment
 from slt_grok.transitions.events import llc_drop
 from slt_grok.transitions.finite_size import scaling, sharpness, widths
 from slt_grok.transitions.measures import curve, with_seed
+from slt_grok.transitions.size_collapse import SizedCurve, collapse
 
 RESULTS = Path(__file__).parent / "results"
 SCALED = {"llc_peak": "LLC at its peak", "llc_end": "LLC at the end", "llc_drop": "Drop of the LLC"}
@@ -36,8 +37,8 @@ WIDTHS = {
 }
 
 
-def rows_of(run: RunDirectory) -> list[dict[str, Any]]:
-    """A row for each seed: NaN where it has no such number."""
+def rows_of(run: RunDirectory) -> tuple[list[dict[str, Any]], list[SizedCurve]]:
+    """A row for each seed, NaN where it has no such number; and its test accuracy over training."""
     config, datasets = run.manifest["config"], {n: with_seed(run.read_measurement(n), n) for n in ("training", "llc")}
     thresholds = config.get("transitions") or {}
     found = transitions.measure(datasets["training"], datasets["llc"], **thresholds)
@@ -45,12 +46,15 @@ def rows_of(run: RunDirectory) -> list[dict[str, Any]]:
         widths(found, measure) if measure in found.measure else xr.full_like(found.memorization_step, np.nan)
         for measure in ("llc", "test_accuracy")
     )
-    rows = []
+    rows, curves = [], []
     for seed in found.seed.values.tolist():
         drop, done = (
             llc_drop(curve(datasets, "llc", seed)),
             np.isfinite(found.generalization_step.sel(seed=seed).item()),
         )
+        accuracy = curve(datasets, "test_accuracy", seed)
+        middle = float(found.transition_middle.sel(measure="test_accuracy", seed=seed)) if done else np.nan
+        curves.append(SizedCurve(config["task"]["modulus"], seed, accuracy.steps, accuracy.values, middle))
         rows.append(
             {
                 "modulus": config["task"]["modulus"],
@@ -62,7 +66,7 @@ def rows_of(run: RunDirectory) -> list[dict[str, Any]]:
                 "width_test": of_test.sel(seed=seed).item() if done else np.nan,
             }
         )
-    return rows
+    return rows, curves
 
 
 def content_of(name: str, found: xr.Dataset) -> dict[str, Any]:
@@ -88,7 +92,9 @@ def main(paths: list[Path], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     groups: dict[str, Any] = {}
     for number, (name, members) in enumerate(grouped(runs, ["modulus"]).items()):
-        table = pd.DataFrame([row for run in members for row in rows_of(run)])
+        found_of_runs = [rows_of(run) for run in members]
+        table = pd.DataFrame([row for rows, _ in found_of_runs for row in rows])
+        collapsed = collapse([curve for _, curves in found_of_runs for curve in curves])
         measured: dict[str, xr.Dataset] = {}
         without = []
         for column, measure in (*((c, scaling) for c in SCALED), *((c, sharpness) for c in WIDTHS)):
@@ -98,7 +104,8 @@ def main(paths: list[Path], out: Path) -> None:
                 without.append(f"{column}: {error}")
         texts = SCALED | WIDTHS
         groups[name] = {column: content_of(texts[column], found) for column, found in measured.items()}
-        groups[name]["without_a_value"] = without
+        groups[name] |= {"without_a_value": without, "collapse_of_test_accuracy": dict(collapsed.attrs)}
+        console.print(f"{name}, collapse: {collapsed.attrs['verdict']}: {collapsed.attrs['reason']}")
         for column, found in measured.items():
             console.print(f"{name}, {column}: {found.attrs['verdict']}: {found.attrs['reason']}")
             for note in found.attrs["notes"]:

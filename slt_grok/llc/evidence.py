@@ -25,12 +25,12 @@ Steps of underdamped Langevin are stable by calibration at some of the temperatu
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import xarray as xr
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import expit
 from scipy.stats import t as student
 from torch import Tensor, nn
@@ -191,7 +191,7 @@ def acceptance_ratio(betas: np.ndarray, energies: list[np.ndarray]) -> float:
 
         low = min(-here.max(), -there.max()) - abs(shift) - 50
         high = max(-here.min(), -there.min()) + abs(shift) + 50
-        total += float(brentq(excess, low, high))
+        total += root_scalar(excess, bracket=(low, high)).root
     return total
 
 
@@ -264,7 +264,7 @@ def _schedule(updates: int) -> Schedule:
 
 def _row(
     traces: np.ndarray, betas: np.ndarray, n: int, baseline: float, mass: float, burn_in: int, d: int
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """What is known of one network, from its losses (temperature, chain, update)."""
     health = [[chain_health(c, baseline, n * b, d) for c in of_b] for b, of_b in zip(betas, traces, strict=True)]
     lost = [

@@ -99,9 +99,9 @@ def phases(
     table = np.array(found)  # (seed, phase, variable)
     names = ("phase_loss", "llc", "llc_se", "phase_step")
     variables = {name: (("phase", "seed"), table[:, :, i].T, attributes(name)) for i, name in enumerate(names)}
-    variables["generalised"] = (("seed",), np.array(generalised), attributes("generalised"))
+    outcomes = {"generalised": ("seed", np.array(generalised), attributes("generalised"))}
     coords = {"phase": list(PHASES), "seed": seeds}
-    return xr.Dataset(variables, coords, {"n": int(llc.attrs["n"])})
+    return xr.Dataset({**variables, **outcomes}, coords, {"n": int(llc.attrs["n"])})
 
 
 def at_fractions(by_fraction: Mapping[float, xr.Dataset]) -> xr.Dataset:

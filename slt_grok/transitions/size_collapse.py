@@ -4,8 +4,10 @@ A transition that is sharp in the limit of large p has the shape y = g((x - x_p)
 x_p the middle of the seed's own transition and c > 0; with c = 0 it has the same width at all sizes. The misfit of an
 exponent is the mean over pairs of sizes of the squared difference of their mean curves, on the part of the stretched
 axis that both cover, over the variance that the curves have there (after Bhattacharjee and Seno 2001,
-doi:10.1088/0305-4470/34/33/302). c is where it is least; its interval is a bootstrap over seeds within sizes, widened
-for few seeds as in `slt_grok.transitions.finite_size`. p_0 is the geometric mean of the sizes.
+doi:10.1088/0305-4470/34/33/302). c is where it is least, by a parabola through the smallest of a grid and its
+neighbours; its standard error is that of the jackknife over seeds within sizes (Shao and Tu 1995, section 6.2), its
+interval Student's with as many degrees of freedom as there are seeds beyond one a size. p_0 is the geometric mean of
+the sizes.
 """
 
 from collections.abc import Sequence
@@ -13,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from scipy.stats import norm
 from scipy.stats import t as student
 
 EXPONENTS = np.linspace(-1.0, 2.0, 121)
@@ -33,13 +34,12 @@ class SizedCurve(NamedTuple):
     middle: float
 
 
-def collapse(curves: Sequence[SizedCurve], *, bootstrap: int = 400, seed: int = 0) -> xr.Dataset:
+def collapse(curves: Sequence[SizedCurve]) -> xr.Dataset:
     """The exponent at which the curves of all sizes fall on one.
 
     Parameters
     ----------
     curves : of each seed; one whose middle is not a number is left out by name.
-    bootstrap, seed : samples for the interval, and their stream.
 
     Returns
     -------
@@ -61,21 +61,12 @@ def collapse(curves: Sequence[SizedCurve], *, bootstrap: int = 400, seed: int = 
         )
         return xr.Dataset(attrs={**nothing, "verdict": "undecided", "reason": reason, "notes": notes})
     stretched = [_stretched([c for c in good if c.size == size], size / np.exp(np.log(sizes).mean())) for size in sizes]
-    generator = np.random.default_rng(seed)
     misfit = _misfit([one.mean(0) for one in stretched])
-    drawn = []
-    for _ in range(bootstrap):
-        means = []
-        for one in stretched:
-            mean = one.mean(0)
-            residuals = one[generator.integers(len(one), size=len(one))] - mean
-            means.append(mean + residuals.mean(0) * np.sqrt(len(one) / max(len(one) - 1, 1)))
-        drawn.append(EXPONENTS[np.nanargmin(_misfit(means))])
-    tail = float(norm.cdf(student.ppf(0.025, freedom)))
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    best = int(np.nanargmin(misfit))
-    ratio = float(misfit[best] / misfit[np.abs(EXPONENTS).argmin()])
-    text = f"c = {EXPONENTS[best]:.2f} ({low:.2f} to {high:.2f}), misfit {ratio:.2f} of that at c = 0"
+    exponent, error = _least(misfit), _jackknife(stretched)
+    low, high = exponent + np.array([-1, 1]) * error * student.ppf(0.975, freedom)
+    best, plain = int(np.nanargmin(misfit)), misfit[np.abs(EXPONENTS).argmin()]
+    ratio = float(misfit[best] / plain) if plain > 0 else 1.0
+    text = f"c = {exponent:.2f} ({low:.2f} to {high:.2f}), misfit {ratio:.2f} of that at c = 0"
     if low > 0 and ratio <= BETTER:
         word, why = "sharp", "curves of all sizes fall on one when stretched"
     elif low <= 0 <= high < 0.25:
@@ -87,7 +78,7 @@ def collapse(curves: Sequence[SizedCurve], *, bootstrap: int = 400, seed: int = 
         {"misfit": ("exponent", misfit), "curve": (("size", "place"), curve)},
         {"exponent": EXPONENTS, "size": sizes, "place": np.linspace(-REACH, REACH, POINTS)},
         {
-            "exponent": float(EXPONENTS[best]),
+            "exponent": exponent,
             "exponent_low": float(low),
             "exponent_high": float(high),
             "misfit_ratio": ratio,
@@ -109,6 +100,31 @@ def _stretched(curves: Sequence[SizedCurve], ratio: float) -> np.ndarray:
         x = np.log1p(curve.steps.astype(float)) - np.log1p(curve.middle)
         rows.append(np.interp(places, x, curve.values, left=np.nan, right=np.nan))
     return np.array(rows)
+
+
+def _least(misfit: np.ndarray) -> float:
+    """The exponent of least misfit."""
+    best = int(np.nanargmin(misfit))
+    if not 0 < best < len(misfit) - 1:
+        return float(EXPONENTS[best])
+    before, at, after = misfit[best - 1 : best + 2]
+    bend = before - 2 * at + after
+    shift = (before - after) / (2 * bend) if bend > 0 else 0.0
+    return float(EXPONENTS[best] + shift * (EXPONENTS[1] - EXPONENTS[0]))
+
+
+def _jackknife(stretched: Sequence[np.ndarray]) -> float:
+    """Standard error of the exponent: each seed left out in turn, sizes of a single seed never."""
+    means, variance = [one.mean(0) for one in stretched], 0.0
+    for i, one in enumerate(stretched):
+        m = len(one)
+        if m == 1:
+            continue
+        without = [
+            _least(_misfit([*means[:i], np.delete(one, k, 0).mean(0), *means[i + 1 :]])) for k in range(m)
+        ]  # fmt: skip
+        variance += (m - 1) / m * np.square(np.array(without) - np.mean(without)).sum()
+    return float(variance**0.5)
 
 
 def _misfit(means: Sequence[np.ndarray]) -> np.ndarray:

@@ -15,6 +15,7 @@ import pandas as pd
 from slt_grok.errors import SltGrokError
 
 RATIOS = np.geomspace(1e-3, 1e3, 1201)  # f(largest p) / f(smallest p) of straight lines
+ROUNDING = 1e-10  # of log y
 Shape = Callable[[np.ndarray], tuple[np.ndarray, dict[str, np.ndarray]]]
 
 
@@ -109,7 +110,7 @@ class Sizes:
         for column in (value, size):
             if column not in table:
                 raise SltGrokError(f"table: expected a column {column}, there is none")
-        values, sizes = (pd.to_numeric(table[name], errors="coerce").to_numpy(float) for name in (value, size))
+        values, sizes = (np.asarray(pd.to_numeric(table[name], errors="coerce"), float) for name in (value, size))
         good = np.isfinite(values) & (values > 0) & np.isfinite(sizes) & (sizes > 0)
         if not good.any():
             raise SltGrokError(f"table: expected rows with {value} and {size} above 0, there are none")
@@ -135,8 +136,9 @@ class Sizes:
 
     @property
     def scatter(self) -> float:
-        """Sum of squares of the seeds around the means."""
-        return float(sum(((log - log.mean()) ** 2).sum() for log in self.logs))
+        """Sum of squares of the seeds around the means; 0 where it is rounding."""
+        found = float(sum(((log - log.mean()) ** 2).sum() for log in self.logs))
+        return found if found > ROUNDING**2 else 0.0
 
     @property
     def freedom(self) -> int:

@@ -80,6 +80,7 @@ def test_finite_size_over_a_sweep_of_moduli(finished, tmp_path, monkeypatch):
     assert found["llc_peak"]["laws"]["power"]["exponent"][0] == pytest.approx(1, abs=0.01)
     assert found["llc_peak"]["laws"]["proportional"]["a"][0] == pytest.approx(3, rel=0.01)
     assert found["width_test"]["exponent"] == pytest.approx(0, abs=0.01)  # the same curve at all moduli
+    assert found["collapse_of_test_accuracy"]["exponent"] == pytest.approx(0, abs=0.01)
     assert (tmp_path / "out" / "finite_size.png").stat().st_size > 10_000
 
 
