@@ -7,6 +7,8 @@ from slt_grok.plots.clock_pizza_plane import clock_pizza_plane
 from slt_grok.plots.confound import confound
 from slt_grok.plots.dynamics import dynamics
 from slt_grok.plots.embedding_circles import embedding_circles
+from slt_grok.plots.finite_size import finite_size
+from slt_grok.plots.free_energy import free_energies, tempering
 from slt_grok.plots.landscape import landscape
 from slt_grok.plots.llc_curve import llc_curve
 from slt_grok.plots.llc_diagnostics import llc_diagnostics
@@ -32,6 +34,8 @@ __all__ = [
     "confound",
     "dynamics",
     "embedding_circles",
+    "finite_size",
+    "free_energies",
     "landscape",
     "llc_by_gamma",
     "llc_by_step",
@@ -52,4 +56,5 @@ __all__ = [
     "sharpness",
     "spectral_density",
     "spectrum",
+    "tempering",
 ]
