@@ -11,6 +11,8 @@ from slt_grok.plots.confound import confound
 from slt_grok.plots.dynamics import dynamics
 from slt_grok.plots.embedding_circles import embedding_circles
 from slt_grok.plots.event_raster import event_raster, lead_lag
+from slt_grok.plots.finite_size import finite_size
+from slt_grok.plots.free_energy import free_energies, tempering
 from slt_grok.plots.interventions import interventions
 from slt_grok.plots.landscape import landscape
 from slt_grok.plots.llc_curve import llc_curve
@@ -41,6 +43,8 @@ __all__ = [
     "dynamics",
     "embedding_circles",
     "event_raster",
+    "finite_size",
+    "free_energies",
     "interventions",
     "landscape",
     "lead_lag",
@@ -64,4 +68,5 @@ __all__ = [
     "sharpness",
     "spectral_density",
     "spectrum",
+    "tempering",
 ]

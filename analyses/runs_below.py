@@ -1,0 +1,75 @@
+"""The runs that a script is given: run directories, or folders such as a study's with run directories in them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from slt_grok.errors import SltGrokError
+from slt_grok.store import RunDirectory
+from slt_grok.store.files import read_json
+
+OF_A_RUN = ("split_seed", "table_seed", "train_rows", "steps", "checkpoints", "evaluate_every", "stop")
+
+
+def runs_below(paths: Sequence[Path]) -> tuple[list[RunDirectory], list[str]]:
+    """Run directories with training and LLC measured, and a sentence for each one that cannot be used.
+
+    Raises
+    ------
+    SltGrokError : a path with no run in it, or no run that can be used.
+    """
+    found, notes = [], []
+    for path in paths:
+        manifests = (
+            [path / "manifest.json"] if (path / "manifest.json").exists() else sorted(path.rglob("manifest.json"))
+        )
+        if not manifests:
+            raise SltGrokError(f"{path}: expected a run directory or a folder with some")
+        if (path / "study.json").exists():
+            notes += [
+                f"{run['run']}: {run['status']}" + (f", {run['reason']}" if run.get("reason") else "")
+                for run in read_json(path / "study.json")["runs"]
+                if run["status"] != "done"
+            ]
+        for manifest in manifests:
+            run = RunDirectory(manifest.parent)
+            missing = [label for label in ("training", "llc") if label not in run.labels]
+            if missing:
+                notes.append(f"{run.path.name}: {' and '.join(missing)} not measured")
+            else:
+                found.append(run)
+    if not found:
+        raise SltGrokError(f"expected a run with training and llc measured, there is none: {'; '.join(notes)}")
+    return found, notes
+
+
+def grouped(runs: Sequence[RunDirectory], without: Sequence[str]) -> dict[str, list[RunDirectory]]:
+    """Runs of the same task, model and training but for some keys of the task, by a name for each group.
+
+    Seeds of splits and tables, the length of the training and what is kept of it do not count either. The name is that
+    of the first run; runs of a group may differ in how they were measured.
+    """
+    groups: dict[str, list[RunDirectory]] = {}
+    for run in runs:
+        config = run.manifest["config"]
+        task = {
+            k: v for k, v in config["task"].items() if k not in (*without, "split_seed", "table_seed", "train_rows")
+        }
+        groups.setdefault(json.dumps([task, config["model"], config["training"]], sort_keys=True), []).append(run)
+    names: dict[str, list[RunDirectory]] = {}
+    for members in groups.values():
+        name = members[0].manifest["config"]["name"]
+        names[name if name not in names else f"{name} ({len(names) + 1})"] = members
+    return names
+
+
+def plain(value: Any) -> Any:
+    """Numbers that JSON can hold: what is not finite is None."""
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, float):
+        return value if abs(value) != float("inf") and value == value else None
+    return value

@@ -1,0 +1,345 @@
+"""Bayesian evidence of the neighbourhood of a network, by thermodynamic integration over tempered chains.
+
+    Z = int exp(-n L(w)) prior(w) dw,    log Z = -int_0^1 n <L>_beta d beta,
+
+where <.>_beta is the mean over p_beta(w) ~ exp(-n beta L(w)) prior(w) (Gelman and Meng 1998, doi:10.1214/ss/1028905934;
+Friel and Pettitt 2008, doi:10.1111/j.1467-9868.2007.00650.x), with L in nats and n the number of samples, so that
+-log Z is the free energy that Watanabe's n L(w*) + lambda log n - (m - 1) log log n approximates (2009, theorem 6.7).
+In x = log beta the integrand above n L(w*) is the LLC at each temperature, n beta (<L>_beta - L(w*)).
+
+Prior. The window N(w*, 1/gamma) around the checkpoint, normalised; or, with the precision g of a weight-decay prior
+N(0, 1/g), that prior times the window exp(-gamma/2 |w - w*|^2). Their product is normal around c = gamma w*/(gamma + g)
+with precision gamma + g and has the mass (g / (gamma + g))^(d/2) exp(-gamma g/(2 (gamma + g)) |w*|^2), so that two
+checkpoints with the same window share out one global posterior. A decoupled weight decay (AdamW) is the gradient of no
+such prior: g is a choice, not a fit.
+
+Quadrature. Temperatures lie evenly in log beta from beta_1 to 1, beside beta = 0. Cubic Hermite polynomials go through
+the means with their known slopes, d<n L>/d beta = -Var(n L) (the correction of Friel, Hurn and Wyse 2014,
+doi:10.1007/s11222-013-9397-1), in beta below beta_1 and in log beta above; their error is taken to be what leaving out
+every second temperature changes. Beside it stands Bennett's acceptance ratio between neighbouring temperatures (1976,
+doi:10.1016/0021-9991(76)90078-4), from the same draws, which has no error of quadrature.
+
+Steps of underdamped Langevin are stable by calibration at some of the temperatures and interpolated between them.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from scipy.optimize import root_scalar
+from scipy.special import expit
+from scipy.stats import t as student
+from torch import Tensor, nn
+
+from slt_grok.errors import SltGrokError
+from slt_grok.llc.calibration import BURN_IN_SHARE, SAFETY, calibrate
+from slt_grok.llc.chains import run_chains
+from slt_grok.llc.diagnostics import ERRORS, HEALTHY, chain_health
+from slt_grok.llc.problem import Problem, pose
+from slt_grok.llc.samplers import HMC, Sampler, UnderdampedLangevin
+from slt_grok.llc.sampling import Sampling, Schedule, device_named
+from slt_grok.trajectories import Loss, Trajectory
+
+CALIBRATED = 5  # temperatures at which the curvature is sought
+LEAPFROG = 16  # steps of a proposal of HMC
+PRIOR_DRAWS = 256  # for the loss far from the network, which sets the smallest beta above 0
+FEWEST = 6  # temperatures above 0: an even number, so that every second one ends at 1 as well
+FIRST = 0.1  # nats: mean and standard deviation of beta n L under the prior, at the smallest beta above 0
+FALSE_ALARM = 0.01  # share of chains in equilibrium that are said to drift, over all temperatures
+OnSteps = Callable[[int, float], None]
+
+ATTRS = {
+    "log_evidence": ("log evidence", "nats", "-int_0^1 n <L>_beta d beta, plus the log mass of prior times window"),
+    "log_evidence_se": ("standard error of the log evidence", "nats", "from the spread of the chains' means"),
+    "log_evidence_quadrature": ("error of quadrature", "nats", "change when every second temperature is left out"),
+    "log_evidence_bar": ("log evidence by acceptance ratios", "nats", "Bennett's ratio between neighbours, same draws"),
+    "log_prior_mass": ("log mass of prior times window", "nats", "0 for the window alone, which is normalised"),
+    "baseline_loss": ("loss at the checkpoint", "nats", "L(w*), mean over the samples in float64"),
+    "mean_loss": ("mean loss at each temperature", "nats", "<L>_beta over healthy chains"),
+    "mean_loss_se": ("standard error of the mean loss", "nats", "standard deviation of chains' means / sqrt(chains)"),
+    "llc_at_beta": ("LLC at each temperature", None, "n beta (<L>_beta - L(w*))"),
+    "evidence_verdict": ("verdict on the evidence", None, "converged or not converged, see evidence_reason"),
+    "evidence_reason": ("reason of the verdict", None, "rules of slt_grok.llc.evidence"),
+}
+SOURCE = "doi:10.1214/ss/1028905934"
+
+
+def evidence(
+    source: nn.Module | Trajectory,
+    data: tuple[Tensor, Tensor] | None = None,
+    *,
+    gamma: float,
+    weight_decay_prior: float | None = None,
+    loss: Loss | None = None,
+    temperatures: int = 20,
+    chains: int = 4,
+    updates: int = 400,
+    sampler: Literal["underdamped", "hmc"] = "underdamped",
+    dtype: torch.dtype | None = None,
+    device: str | None = None,
+    seed: int = 0,
+    on_steps: OnSteps = lambda steps, loss: None,
+) -> xr.Dataset:
+    """Log evidence of each network's neighbourhood, with the errors of sampling and of quadrature.
+
+    Costs networks x (temperatures + 1) x chains x updates gradients on all samples (16 times as many with HMC), and
+    the pilots of five calibrations a network.
+
+    Parameters
+    ----------
+    source : any `nn.Module` at the parameters w*, or a trajectory.
+    data : (inputs, targets) that the network was trained on; a trajectory of a modular task has its own.
+    gamma : precision of the window around w*, above 0.
+    weight_decay_prior : g, the precision of a prior around 0; None for the window alone.
+    loss : as in `slt_grok.llc.estimate`; a mean over samples of negative log likelihoods in nats.
+    temperatures : beta above 0, an even number of at least 6.
+    chains : at each temperature, at least 4.
+    updates : of each chain; the first 30% are burn-in.
+    sampler : `underdamped`, or the exact `hmc` where the curvature varies too much for one step.
+    dtype, device, seed, on_steps : as in `slt_grok.llc.estimate`.
+
+    Returns
+    -------
+    Over the trajectory's dimensions `log_evidence`, `log_evidence_se`, `log_evidence_quadrature`, `log_evidence_bar`,
+    `log_prior_mass`, `baseline_loss`, all in nats, `evidence_verdict` and `evidence_reason`; over `beta` as well
+    `mean_loss`, `mean_loss_se`, `llc_at_beta` (`beta_value` has the temperatures, which differ between networks).
+
+    Raises
+    ------
+    SltGrokError : a setting out of its range; no data; weights or a loss at w* that are not finite.
+    """
+    _check(gamma, weight_decay_prior, temperatures, chains, updates)
+    where = device_named(device)
+    problem = pose(source, data, loss, None, dtype)
+    n, count, added = len(problem.inputs), temperatures + 1, weight_decay_prior or 0.0
+    centered = _centered(problem, gamma / (gamma + added))
+    betas = np.array([ladder(one, gamma + added, n, temperatures, seed) for one in _singles(centered)])
+    step_sizes = np.array(
+        [
+            _steps(one, n * row, gamma + added, updates, seed, on_steps)
+            for one, row in zip(_singles(centered), betas, strict=True)
+        ]
+    )
+
+    def of_chain(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values.ravel()).to(problem.dtype).repeat_interleave(chains)[:, None]
+
+    starts = centered.starts([0.0] * count, gamma + added, chains, seed)._replace(n_beta=of_chain(n * betas))
+    at = problem.subspace.coordinates(problem.trajectory.stacked(problem.dtype))
+    starts = starts._replace(position=at.repeat_interleave(count * chains, 0))
+    schedule = _schedule(updates)
+    how = _sampler(sampler, of_chain(step_sizes), gamma + added)
+    network, samples = problem.trajectory.network, (problem.inputs, problem.targets)
+    sampling = Sampling(network, *samples, problem.subspace, how, schedule, device=where)
+    found = run_chains(sampling, starts, on_steps)
+    traces = found.losses.unflatten(0, (len(problem.trajectory), count, chains)).numpy()
+    norms = at.double().square().sum(1).numpy()
+    rows = []
+    for i, baseline in enumerate(problem.baselines):
+        mass = log_mass(problem.subspace.dimension, norms[i], gamma, weight_decay_prior)
+        rows.append(_row(traces[i], betas[i], n, float(baseline), mass, schedule.burn_in, problem.subspace.dimension))
+    variables = {}
+    for name, (long_name, units, definition) in ATTRS.items():
+        values = np.array([row[name] for row in rows])
+        attrs = {"long_name": long_name, "definition": definition, "source": SOURCE} | (
+            {"units": units} if units else {}
+        )
+        variables[name] = (("beta",) if values.ndim > 1 else (), values, attrs)
+    variables["beta_value"] = (("beta",), betas, {"long_name": "inverse temperature", "definition": "beta"})
+    settings = {"gamma": gamma, "weight_decay_prior": weight_decay_prior or "none", "n": n, "sampler": sampler}
+    settings |= {"chains": chains, "updates": updates, "burn_in": schedule.burn_in, "seed": seed, "device": where.type}
+    settings |= {"dtype": str(problem.dtype).removeprefix("torch."), "dimension": problem.subspace.dimension}
+    return problem.trajectory.dataset(variables).assign_attrs(settings)
+
+
+def log_mass(dimension: int, squared_norm: float, gamma: float, weight_decay_prior: float | None) -> float:
+    """log int prior(w) window(w) dw, in nats: d/2 log(g/(gamma + g)) - gamma g/(2 (gamma + g)) |w*|^2; 0 without g."""
+    if weight_decay_prior is None:
+        return 0.0
+    g, total = weight_decay_prior, gamma + weight_decay_prior
+    return dimension / 2 * math.log(g / total) - gamma * g / (2 * total) * squared_norm
+
+
+def integral(betas: np.ndarray, means: np.ndarray, variances: np.ndarray) -> float:
+    """int_0^1 u d beta for u = <n L>_beta from its means and variances (K,) at betas 0 = b_0 < b_1 < ... = 1.
+
+    Cubic Hermite: in beta on [0, b_1], and in log beta above for y = beta u, whose slope is y - beta^2 Var.
+    """
+    first = betas[1] * ((means[0] + means[1]) / 2 + betas[1] * (variances[1] - variances[0]) / 12)
+    x, y = np.log(betas[1:]), betas[1:] * means[1:]
+    slope, step = y - betas[1:] ** 2 * variances[1:], np.diff(x)
+    return float(first + (step * (y[1:] + y[:-1]) / 2 + step**2 * (slope[:-1] - slope[1:]) / 12).sum())
+
+
+def acceptance_ratio(betas: np.ndarray, energies: list[np.ndarray]) -> float:
+    """log Z(1) - log Z(0) from draws of n L at each beta: the sum of Bennett's ratios between neighbours.
+
+    For neighbours with D = (b' - b) n L and N, N' draws, C = log Z' - log Z solves
+    sum_b f(M + D + C) = sum_b' f(-M - D - C), f the logistic function of minus its argument, M = log(N'/N).
+    """
+    total = 0.0
+    for i, width in enumerate(np.diff(betas)):
+        here, there = width * energies[i], width * energies[i + 1]
+        shift = math.log(len(there) / len(here))
+
+        def excess(c: float, here: np.ndarray = here, there: np.ndarray = there, shift: float = shift) -> float:
+            return float(expit(-(here + c - shift)).sum() - expit(there + c - shift).sum())
+
+        low = min(-here.max(), -there.max()) - abs(shift) - 50
+        high = max(-here.min(), -there.min()) + abs(shift) + 50
+        total += root_scalar(excess, bracket=(low, high)).root
+    return total
+
+
+def ladder(problem: Problem, precision: float, n: int, temperatures: int, seed: int) -> np.ndarray:
+    """0 and even steps in log beta from beta_1 to 1, (temperatures + 1,).
+
+    beta_1 n L has a mean excess and a standard deviation of at most 0.1 nats over independent draws of the prior.
+    """
+    generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, 11]).generate_state(1)[0]))
+    losses = []
+    stack = problem.trajectory.stacked(problem.dtype)
+    center = problem.subspace.coordinates(stack)
+    with torch.no_grad():
+        for _ in range(PRIOR_DRAWS):
+            noise = torch.randn(center.shape, generator=generator, dtype=torch.float64).to(center.dtype)
+            placed = problem.subspace.place(center + noise / precision**0.5, stack)
+            losses.append(
+                problem.trajectory.network.stacked_mean_loss(placed, problem.inputs, problem.targets, own_data=False)
+            )
+    excess = n * (torch.cat(losses).numpy() - problem.baselines[0])
+    first = min(0.1, FIRST / max(abs(excess.mean()), excess.std()))
+    return np.concatenate([[0.0], np.geomspace(first, 1.0, temperatures)])
+
+
+def _singles(problem: Problem) -> list[Problem]:
+    """The problem of each network by itself."""
+    trajectory = problem.trajectory
+    parameters = trajectory.stacked()
+    return [
+        replace(
+            problem,
+            trajectory=Trajectory(trajectory.network, {k: v[i] for k, v in parameters.items()}),
+            baselines=problem.baselines[i : i + 1],
+        )
+        for i in range(len(trajectory))
+    ]
+
+
+def _centered(problem: Problem, share: float) -> Problem:
+    """The problem with its networks' weights scaled by a share, the losses at w* kept."""
+    parameters = {name: share * tensor for name, tensor in problem.trajectory.parameters.items()}
+    return replace(problem, trajectory=replace(problem.trajectory, parameters=parameters))
+
+
+def _steps(
+    problem: Problem, n_betas: np.ndarray, gamma: float, updates: int, seed: int, on_steps: OnSteps
+) -> np.ndarray:
+    """h at each n_beta: calibrated at some, the curvature of the loss interpolated in logarithms between them."""
+    chosen = np.unique(np.linspace(1, len(n_betas) - 1, CALIBRATED).round().astype(int))
+    found = [
+        calibrate(problem, updates, gamma=gamma, n_beta=float(n_betas[k]), seed=seed, on_steps=on_steps).curvature
+        for k in chosen
+    ]
+    of_loss = np.maximum(np.array(found) - gamma, 1e-6 * gamma)
+    between = np.exp(np.interp(np.log(n_betas[1:]), np.log(n_betas[chosen]), np.log(of_loss)))
+    return SAFETY / np.sqrt(np.concatenate([[0.0], between]) + gamma)
+
+
+def _sampler(name: str, step_sizes: Tensor, gamma: float) -> Sampler:
+    if name == "hmc":
+        return HMC(step_sizes, LEAPFROG)
+    longest = math.ceil(math.pi / (math.sqrt(gamma) * step_sizes.min().item()))
+    return UnderdampedLangevin(step_sizes, 4 * math.sqrt(gamma), longest)
+
+
+def _schedule(updates: int) -> Schedule:
+    burn_in = round(BURN_IN_SHARE * updates)
+    return Schedule(burn_in, updates - burn_in)
+
+
+def _row(
+    traces: np.ndarray, betas: np.ndarray, n: int, baseline: float, mass: float, burn_in: int, d: int
+) -> dict[str, Any]:
+    """What is known of one network, from its losses (temperature, chain, update)."""
+    health = [[chain_health(c, baseline, n * b, d) for c in of_b] for b, of_b in zip(betas, traces, strict=True)]
+    lost = [
+        f"beta {b:.3g}: {word}" for b, words in zip(betas, health, strict=True) for word in words if word != HEALTHY
+    ]
+    energies = [
+        n * (of_b[[word == HEALTHY for word in words], burn_in:] - baseline)
+        for of_b, words in zip(traces, health, strict=True)
+    ]
+    if min(len(e) for e in energies) < 2:
+        nothing = dict.fromkeys(ATTRS, math.nan) | dict.fromkeys(
+            ("mean_loss", "mean_loss_se", "llc_at_beta"), betas * math.nan
+        )
+        reason = f"fewer than two healthy chains at a temperature ({lost[0]})"
+        return nothing | {"evidence_verdict": "not converged", "evidence_reason": reason}
+    means, variances = np.array([e.mean() for e in energies]), np.array([e.var() for e in energies])
+    value, coarse = integral(betas, means, variances), _coarse(betas, means, variances)
+    errors = [_error(betas, k, energies[k]) for k in range(len(betas))]
+    se, quadrature = float(np.sqrt(np.square(errors).sum())), abs(value - coarse)
+    bar = acceptance_ratio(betas, [e.ravel() for e in energies])
+    drifts = np.array([_drift(e) for e in energies])
+    reason = ""
+    if lost:
+        reason = f"{len(lost)} chains left out ({lost[0]})"
+    elif abs(drifts).max() > student.ppf(1 - FALSE_ALARM / (2 * len(betas)), len(energies[0]) - 1):
+        reason = f"the draws still drift at beta {betas[abs(drifts).argmax()]:.3g}"
+    elif abs(bar + value) > ERRORS * se + quadrature:
+        reason = f"acceptance ratios give another value: {abs(bar + value):.3g} nats apart"
+    spread = np.array([e.mean(1).std(ddof=1) / len(e) ** 0.5 for e in energies])
+    return {
+        "log_evidence": mass - n * baseline - value,
+        "log_evidence_se": se,
+        "log_evidence_quadrature": quadrature,
+        "log_evidence_bar": mass - n * baseline + bar,
+        "log_prior_mass": mass,
+        "baseline_loss": baseline,
+        "mean_loss": baseline + means / n,
+        "mean_loss_se": spread / n,
+        "llc_at_beta": betas * means,
+        "evidence_verdict": "not converged" if reason else "converged",
+        "evidence_reason": reason or "no chain left out, no drift, and acceptance ratios agree",
+    }
+
+
+def _coarse(betas: np.ndarray, means: np.ndarray, variances: np.ndarray) -> float:
+    """The integral with every second temperature left out, the smallest above 0 among them."""
+    kept = np.arange(0, len(betas), 2)
+    return integral(betas[kept], means[kept], variances[kept])
+
+
+def _error(betas: np.ndarray, k: int, energies: np.ndarray) -> float:
+    """Standard error that one temperature's chains (chain, draw) bring to the integral, which is linear in them."""
+    alone = np.zeros(len(betas))
+    of_chains = []
+    center = energies.mean()
+    for chain in energies:
+        means, variances = alone.copy(), alone.copy()
+        means[k], variances[k] = chain.mean(), ((chain - center) ** 2).mean()
+        of_chains.append(integral(betas, means, variances))
+    return float(np.std(of_chains, ddof=1) / len(of_chains) ** 0.5)
+
+
+def _drift(energies: np.ndarray) -> float:
+    """Second half of the draws (chain, draw) minus the first, over its standard error from the chains."""
+    first, second = np.array_split(energies, 2, axis=1)
+    change = second.mean(1) - first.mean(1)
+    error = change.std(ddof=1) / len(change) ** 0.5
+    return float(change.mean() / error) if error > 0 else 0.0
+
+
+def _check(gamma: float, weight_decay_prior: float | None, temperatures: int, chains: int, updates: int) -> None:
+    for name, value in (("gamma", gamma), ("weight_decay_prior", weight_decay_prior)):
+        if value is not None and not value > 0:
+            raise SltGrokError(f"{name}: expected a number above 0, got {value}")
+    if temperatures < FEWEST or temperatures % 2:
+        raise SltGrokError(f"temperatures: expected an even number of at least {FEWEST}, got {temperatures}")
+    if chains < 4 or updates < 20:
+        raise SltGrokError(f"chains, updates: expected at least 4 and 20, got {chains} and {updates}")

@@ -1,0 +1,109 @@
+"""Free energies of the memorising and the generalising phase: over train fractions, and by tempering."""
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+from slt_grok.errors import SltGrokError
+from slt_grok.plots.style import BLUE, GREEN, VERMILION, WIDTH, legend_right, panel_letters, styled
+
+LOOKS = {"memorising": (VERMILION, "s", "--"), "generalising": (BLUE, "o", "-")}  # phase -> colour, marker, line
+QUANTILE = 1.96
+
+
+@styled
+def free_energies(
+    energies: xr.Dataset,
+    shares: xr.Dataset,
+    predicted: tuple[float, float, float],
+    seen: tuple[float, float, float],
+) -> Figure:
+    """Above the free energies of both phases, seeds as points and means with 95% bands; below who generalises.
+
+    Parameters
+    ----------
+    energies : from `slt_grok.transitions.free_energy`, over train_fraction.
+    shares : from `against_training`.
+    predicted, seen : a crossing with the ends of its interval, drawn as a line with a band where finite.
+
+    Raises
+    ------
+    SltGrokError : fewer than two train fractions.
+    """
+    if energies.sizes["train_fraction"] < 2:
+        raise SltGrokError("free energies over train fractions: expected at least 2 of them, got 1")
+    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1.6, 1])
+    x = energies.train_fraction.values
+    for phase, (color, marker, line) in LOOKS.items():
+        at = energies.sel(phase=phase)
+        upper.fill_between(x, at.mean_free_energy_low, at.mean_free_energy_high, color=color, alpha=0.22, lw=0)
+        upper.plot(x, at.mean_free_energy, ls=line, marker=marker, ms=4, color=color, label=f"{phase}, mean")
+        spread = np.broadcast_to(x[:, None], at.free_energy.transpose("train_fraction", "seed").shape)
+        values = at.free_energy.transpose("train_fraction", "seed").values
+        upper.plot(spread.ravel(), values.ravel(), ls="", marker=marker, ms=2.4, mfc="none", mec=color, mew=0.6)
+    upper.set_yscale("log")
+    upper.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    upper.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    upper.yaxis.set_minor_formatter(NullFormatter())
+    upper.set_ylabel(r"Free energy $nL + \lambda \log n$ (nats)")
+    share = shares.generalised_share.values
+    error = np.abs(np.stack([share - shares.generalised_share_low, shares.generalised_share_high - share]))
+    lower.errorbar(x, share, error, fmt="o", ms=4, color="0.25", elinewidth=0.9, capsize=2, label="share, 95% interval")
+    lower.axhline(0.5, color="0.7", lw=0.7, zorder=0)
+    lower.set(ylim=(-0.05, 1.05), ylabel="Share of seeds that\ngeneralise", xlabel="Train fraction")
+    for axes in (upper, lower):
+        _crossing(axes, predicted, GREEN, "predicted", "-.", x)
+        _crossing(axes, seen, "0.25", "seen", ":", x)
+        axes.spines[["top", "right"]].set_visible(False)
+        legend_right(axes)
+    panel_letters([upper, lower])
+    figure.align_ylabels([upper, lower])
+    return figure
+
+
+@styled
+def tempering(measured: xr.Dataset, names: list[str]) -> Figure:
+    """The integrand of the log evidence: the LLC at each temperature with 95% bands, of each network.
+
+    Parameters
+    ----------
+    measured : from `slt_grok.llc.evidence`, of at most four networks.
+    names : of the networks, in their order.
+
+    Raises
+    ------
+    SltGrokError : not as many names as networks, or more than four.
+    """
+    dims = [dim for dim in measured.log_evidence.dims if dim != "beta"]
+    networks = measured.stack(network=dims) if dims else measured.expand_dims("network")
+    if networks.sizes["network"] != len(names) or len(names) > 4:
+        raise SltGrokError(f"tempering: expected a name for each of at most 4 networks, got {len(names)}")
+    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
+    axes = figure.add_subplot()
+    looks = [*LOOKS.values(), (GREEN, "D", "-."), ("0.35", "^", ":")]
+    for i, (name, (color, marker, line)) in enumerate(zip(names, looks, strict=False)):
+        one = networks.isel(network=i, beta=slice(1, None))
+        beta = one.beta_value.values
+        error = QUANTILE * measured.attrs["n"] * beta * one.mean_loss_se.values
+        axes.fill_between(beta, one.llc_at_beta - error, one.llc_at_beta + error, color=color, alpha=0.25, lw=0)
+        value, se, quadrature = (float(one[f"log_evidence{end}"]) for end in ("", "_se", "_quadrature"))
+        label = f"{name}\nlog Z = {value:,.0f} $\\pm$ {QUANTILE * se:.2g}\nquadrature {quadrature:.2g}"
+        axes.plot(beta, one.llc_at_beta, ls=line, marker=marker, ms=3.4, color=color, label=label)
+    axes.set_xscale("log")
+    axes.set_xlabel(r"Inverse temperature $\beta$")
+    axes.set_ylabel(r"$n\beta\,(\langle L\rangle_\beta - L(w^*))$")
+    axes.spines[["top", "right"]].set_visible(False)
+    legend_right(axes)
+    return figure
+
+
+def _crossing(
+    axes: Axes, crossing: tuple[float, float, float], color: str, name: str, line: str, x: np.ndarray
+) -> None:
+    value, low, high = crossing
+    if np.isfinite(value):
+        axes.axvspan(max(low, x.min()), min(high, x.max()), color=color, alpha=0.13, lw=0)
+        axes.axvline(value, color=color, ls=line, lw=1.2, label=f"crossing {name}")

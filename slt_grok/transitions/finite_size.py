@@ -1,0 +1,225 @@
+"""Finite size: how a quantity grows with the modulus p, and whether the transition is sharp in the limit.
+
+Laws (`slt_grok.transitions.size_laws`) are fitted to the logarithms of the seeds' values, with normal noise of one
+variance at all sizes. They are compared by AICc and BIC with the seeds as observations, by the error of predicting the
+mean log at a size that was left out, and each is tested for lack of fit against one free mean a size (F test, the
+seeds' scatter as pure error). Intervals: bootstrap over seeds within sizes, percentiles widened for few seeds
+(Hesterberg 2015, doi:10.1080/00031305.2015.1089789, section 4.3).
+
+Decision rules, written down before any study:
+- A law is supported where every other law that does not contain it as a special case has an AICc at least 4 larger and
+  no smaller error of prediction, and its own lack of fit has p >= 0.01; else the question is undecided.
+- Sharp: widths fall as p^-c, the interval of c lies above 0 and reaches 0.25, the power law does not lack fit, and the
+  interval of the floor a of a + b p^-c ends below half of the width at the largest size. Smooth: the interval of c lies
+  below 0.25, at which a tenfold p narrows the transition to 56%, and holds 0 or less; or the floor is resolved: its
+  interval lies above 0 and AICc is at least 4 smaller with the floor than with the power law. Else undecided.
+- Fewer than four sizes, or fewer than four seeds beyond one a size, decide nothing.
+"""
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy.stats import f as fisher
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from slt_grok.transitions.size_laws import FLOOR, LAWS, Law, Sizes, fit, predict
+
+DECISIVE = 4.0  # difference of AICc
+LACK = 0.01
+FEWEST_SIZES, FEWEST_EXTRA_SEEDS = 4, 4
+SHARP = 0.25  # exponent
+CURVE = 60  # points of a fitted curve
+ANY_SIZES = np.array([2.0, 3.0])  # to ask a law for the names of its parameters
+BOOTSTRAP = 2000
+SUPPORTED, UNDECIDED = "supported", "undecided"
+
+
+def scaling(
+    table: pd.DataFrame, value: str, *, size: str = "modulus", bootstrap: int = BOOTSTRAP, seed: int = 0
+) -> xr.Dataset:
+    """The law by which a quantity grows with the size.
+
+    Parameters
+    ----------
+    table : a row for each seed with the columns `value` and `size`, and `seed` where there is one.
+    bootstrap, seed : samples for the intervals, and their stream.
+
+    Returns
+    -------
+    Over `law`: `aicc`, `bic`, `aicc_weight`, `prediction_error` (root mean square, of the mean log y at sizes left
+    out), `lack_of_fit` (a p-value); over (law, parameter) `parameter_value`, `_low` and `_high`, 95% intervals, NaN
+    where a law has no such parameter; over (law, between) `fitted`, `_low` and `_high` at sizes between the smallest
+    and the largest; over `modulus` `mean_log` and `seeds`, over (modulus, row) `measured`. Attributes `verdict`
+    (supported or undecided), `law`, `reason` (a sentence), `notes` (a sentence for each row that was left out and each
+    thing that is missing).
+
+    Raises
+    ------
+    SltGrokError : a column is missing, or no row has a value above 0.
+    """
+    sizes = Sizes.of(table, value, size)
+    found = _compared(sizes, LAWS, bootstrap, seed)
+    word, law, reason = _verdict(found)
+    return found.assign_attrs(quantity=value, verdict=word, law=law, reason=reason, notes=_notes(sizes))
+
+
+def sharpness(
+    table: pd.DataFrame, value: str = "width", *, size: str = "modulus", bootstrap: int = BOOTSTRAP, seed: int = 0
+) -> xr.Dataset:
+    """Whether the width of a transition, on the axis of log steps, goes to zero with the size or not.
+
+    Parameters
+    ----------
+    table, value, size, bootstrap, seed : as for `scaling`; `value` is a width in log steps.
+
+    Returns
+    -------
+    As `scaling`, over the laws constant, power and floor. Attributes: `verdict` (sharp, smooth or undecided),
+    `exponent`, `exponent_low`, `exponent_high` (c of p^-c), `floor_low`, `floor_high`, `reason`, `notes`.
+
+    Raises
+    ------
+    SltGrokError : as for `scaling`.
+    """
+    sizes = Sizes.of(table, value, size)
+    found = _compared(sizes, {"constant": LAWS["constant"], "power": LAWS["power"], "floor": FLOOR}, bootstrap, seed)
+    power, floor = found.sel(law="power"), found.sel(law="floor", parameter="a")
+    ends = [-float(power[f"parameter_{end}"].sel(parameter="exponent")) for end in ("value", "high", "low")]
+    exponent, low, high = ends
+    floor_low, floor_high = float(floor.parameter_low), float(floor.parameter_high)
+    narrowest = float(found.mean_log[-1])
+    resolved = floor_low > 0 and float(power.aicc - found.aicc.sel(law="floor")) >= DECISIVE
+    text = f"width ~ p^-c with c = {exponent:.2f} ({low:.2f} to {high:.2f}), floor {floor_low:.2g} to {floor_high:.2g}"
+    if missing := _missing(found):
+        word, why, text = UNDECIDED, missing, "nothing is fitted"
+    elif resolved or (low <= 0 and high < SHARP):
+        word, why = "smooth", "there is a floor" if resolved else "the width hardly falls with p"
+    elif low > 0 and high >= SHARP and floor_high < np.exp(narrowest) / 2 and float(power.lack_of_fit) >= LACK:
+        word, why = "sharp", "the width falls as a power of p, and what floor there may be is below half of it"
+    else:
+        word, why = UNDECIDED, "neither a fall to zero nor a floor is resolved"
+    numbers = {"exponent": exponent, "exponent_low": low, "exponent_high": high}
+    numbers |= {"floor_low": floor_low, "floor_high": floor_high}
+    notes = _notes(sizes)
+    return found.assign_attrs(quantity=value, verdict=word, reason=f"{why}: {text}", notes=notes, **numbers)
+
+
+def widths(transitions: xr.Dataset, measure: str) -> xr.DataArray:
+    """Width of a measure's transition in log steps, log((1 + end) / (1 + onset)), (seed,); NaN where there is none."""
+    one = transitions.sel(measure=measure)
+    return np.log1p(one.transition_end) - np.log1p(one.transition_onset)
+
+
+def _compared(sizes: Sizes, laws: dict[str, Law], bootstrap: int, seed: int) -> xr.Dataset:
+    """Every law through the same seeds."""
+    p, counts, means, total = sizes.p, sizes.counts, sizes.means, int(sizes.counts.sum())
+    redrawn = sizes.redrawn(bootstrap, np.random.default_rng(seed)) if sizes.freedom else None
+    parameters = list(dict.fromkeys(n for law in laws.values() for n in law.shape(ANY_SIZES)[1]))
+    rows = {name: np.full(len(laws), np.nan) for name in ("aicc", "bic", "prediction_error", "lack_of_fit")}
+    values = np.full((3, len(laws), len(parameters)), np.nan)
+    between = np.geomspace(p[0], p[-1], CURVE)
+    fitted = np.full((3, len(laws), CURVE), np.nan)
+    for i, law in enumerate(laws.values()):
+        if len(p) < law.parameters:
+            continue
+        best = fit(law, p, counts, means)
+        fitted[0, i] = predict(law, best.parameters, between)
+        k = law.parameters + 1
+        if sizes.scatter > 0 and total > k + 1:
+            deviance = total * np.log((float(best.misfit) + sizes.scatter) / total)
+            rows["aicc"][i] = deviance + 2 * k * total / (total - k - 1)
+            rows["bic"][i] = deviance + k * np.log(total)
+        rows["lack_of_fit"][i] = _lack(float(best.misfit), len(p) - law.parameters, sizes)
+        rows["prediction_error"][i] = _prediction_error(law, sizes)
+        of_draws = fit(law, p, counts, redrawn).parameters if redrawn is not None else {}
+        if of_draws:
+            fitted[1:, i] = np.quantile(predict(law, of_draws, between), _percentiles(sizes.freedom), axis=0)
+        for name, value in best.parameters.items():
+            j = parameters.index(name)
+            values[0, i, j] = value
+            if of_draws:
+                values[1:, i, j] = np.quantile(of_draws[name], _percentiles(sizes.freedom))
+    formulas = [law.formula for law in laws.values()]
+    weight = np.exp(-(rows["aicc"] - np.nanmin(rows["aicc"])) / 2) if np.isfinite(rows["aicc"]).any() else rows["aicc"]
+    return xr.Dataset(
+        {
+            **{name: ("law", column) for name, column in rows.items()},
+            "aicc_weight": ("law", weight / np.nansum(weight) if np.isfinite(weight).any() else weight),
+            **{f"parameter_{end}": (("law", "parameter"), values[i]) for i, end in enumerate(("value", "low", "high"))},
+            **{f"fitted{end}": (("law", "between"), fitted[i]) for i, end in enumerate(("", "_low", "_high"))},
+            "measured": (("modulus", "row"), pd.DataFrame([np.exp(log) for log in sizes.logs]).to_numpy(float)),
+            "mean_log": ("modulus", means),
+            "seeds": ("modulus", counts),
+        },
+        {"law": list(laws), "formula": ("law", formulas), "parameter": parameters, "modulus": p, "between": between},
+    )
+
+
+def _percentiles(freedom: int) -> list[float]:
+    """The central 95%, widened as Student's distribution is wider than the normal one."""
+    tail = float(norm.cdf(student.ppf(0.025, freedom)))
+    return [tail, 1 - tail]
+
+
+def _lack(misfit: float, freedom: int, sizes: Sizes) -> float:
+    """p-value of the means' misfit against the seeds' scatter."""
+    if freedom < 1 or not sizes.freedom or not sizes.scatter:
+        return np.nan
+    return float(fisher.sf((misfit / freedom) / (sizes.scatter / sizes.freedom), freedom, sizes.freedom))
+
+
+def _prediction_error(law: Law, sizes: Sizes) -> float:
+    """Root mean square error of the mean log at each size, predicted from the others."""
+    if len(sizes.p) <= law.parameters:
+        return np.nan
+    errors = []
+    for i, mean in enumerate(sizes.means):
+        rest = sizes.without(i)
+        best = fit(law, rest.p, rest.counts, rest.means)
+        value = float(predict(law, best.parameters, sizes.p[i : i + 1])[0])
+        errors.append(mean - np.log(value) if value > 0 else np.inf)
+    return float(np.sqrt(np.mean(np.square(errors))))
+
+
+def _missing(found: xr.Dataset) -> str:
+    """What there is too little of, or nothing."""
+    sizes, extra = found.sizes["modulus"], int((found.seeds - 1).sum())
+    if sizes < FEWEST_SIZES:
+        return f"{FEWEST_SIZES} sizes are needed, there are {sizes}"
+    if extra < FEWEST_EXTRA_SEEDS:
+        return f"{FEWEST_EXTRA_SEEDS} seeds beyond one a size are needed, there are {extra}"
+    if not np.isfinite(found.aicc).any():
+        return "the seeds of a size all have the same value, so no law can be compared"
+    return ""
+
+
+def _verdict(found: xr.Dataset) -> tuple[str, str, str]:
+    """Word, law and sentence."""
+    if missing := _missing(found):
+        return UNDECIDED, "", missing
+    name = str(found.law.values[int(found.aicc.values.argmin())])
+    best = found.sel(law=name)
+    text = f"{name} ({LAWS[name].formula}) has the smallest AICc"
+    if float(best.lack_of_fit) < LACK:
+        return UNDECIDED, name, f"{text}, but it does not fit: p = {float(best.lack_of_fit):.2g}"
+    rivals = [law for law in LAWS if law != name and name not in LAWS[law].special_cases]
+    near = []
+    for law in rivals:
+        behind = float(found.aicc.sel(law=law) - best.aicc)
+        ahead = float(found.prediction_error.sel(law=law)) < float(best.prediction_error)
+        if behind < DECISIVE or ahead:
+            near.append(f"{law} (AICc {behind:+.1f}{', predicts better' if ahead else ''})")
+    if near:
+        return UNDECIDED, name, f"{text}, but not decisively against {', '.join(near)}"
+    return SUPPORTED, name, f"{text} by at least {DECISIVE:g}, and none of the other laws predicts better"
+
+
+def _notes(sizes: Sizes) -> list[str]:
+    single = [f"{p:g}" for p, m in zip(sizes.p, sizes.counts, strict=True) if m == 1]
+    notes = [f"left out: {row}" for row in sizes.left_out]
+    if single and sizes.freedom:
+        notes.append(f"one seed at size {', '.join(single)}: its scatter is that of the other sizes")
+    if not sizes.freedom:
+        notes.append("no size has two seeds: there are no intervals and no AICc")
+    return notes

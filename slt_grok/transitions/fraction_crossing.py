@@ -1,0 +1,294 @@
+"""The train fraction at which generalising takes over: predicted by free energies, seen over a sweep, and compared.
+
+Predicted, `measured`: where the mean difference of the free energies, linear in log n between the fractions that have
+both phases, turns to above 0 for good. `fitted`: where two power laws F = a n^b meet, one for each phase through the
+means at all fractions that have it; the only one that reaches fractions where no seed generalises, and then said to
+be extrapolated. Intervals are central 95% of posterior draws (Jeffreys' prior): for `measured` of the means, whose
+spread over seeds is taken to be the same share of each, for `fitted` of both laws' coefficients, with the scatter of
+the seeds around them. Both phases of a seed are taken to be independent.
+
+Seen: the fraction at which half of the seeds generalise, by logistic regression on log fraction, P = f((log r - log
+r50) / s), every seed and fraction one independent trial. The interval is that of the profile likelihood (3.84 / 2
+nats below its top), s between a thousandth of and four times the range of log fraction: it stays finite where outcomes
+are separated, as they are with few seeds, and it is open where no fraction stands on one side.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from scipy.stats import beta as beta_distribution
+from scipy.stats import chi2
+
+from slt_grok.errors import SltGrokError
+from slt_grok.transitions.change import COVERAGE
+from slt_grok.transitions.free_energy import PHASES
+
+DRAWS = 2000
+GRID = (301, 40)  # middles and widths
+CUTOFF = float(chi2.ppf(0.95, 1) / 2)
+PRECISE = 2.0  # ratio of an interval's ends up to which it can support a prediction
+CONFIDENCE = 0.95
+
+
+class Crossing(NamedTuple):
+    """A train fraction with its 95% interval, and a sentence on it.
+
+    `fraction` is NaN where there is none; `low` is 0 and `high` infinite where that end is open.
+    """
+
+    fraction: float
+    low: float
+    high: float
+    note: str
+
+
+class Verdict(NamedTuple):
+    """supported, refuted or undecided; and a sentence."""
+
+    word: str
+    reason: str
+
+
+def predicted_measured(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 0) -> Crossing:
+    """Crossing by interpolation between the fractions that have both phases.
+
+    Parameters
+    ----------
+    energies : from `free_energy`, over at least one train fraction.
+    draws, seed : of the mean free energies.
+    """
+    known = energies.where(energies.seeds_with_both > 0, drop=True)
+    fractions = known.train_fraction.values
+    if len(fractions) < 2:
+        note = f"both phases are measured at {len(fractions)} train fractions, at least 2 are needed"
+        return Crossing(np.nan, 0.0, np.inf, note)
+    x = np.log(known.n.values.astype(float))
+    generator = np.random.default_rng(seed)
+    first, second = (_drawn_means(known.sel(phase=phase), draws, generator) for phase in PHASES)
+    low, high = np.quantile([_turn(x, row) for row in first - second], np.array(COVERAGE) / 100, method="nearest")
+    at = _turn(x, known.mean_difference.values)
+    if np.isfinite(at):
+        note = "where the measured difference turns"
+    elif at < 0:
+        note = (
+            f"generalising has the lower free energy from the smallest fraction with both phases, {fractions[0]:g}, on"
+        )
+    else:
+        note = f"memorising has the lower free energy up to the largest fraction with both phases, {fractions[-1]:g}"
+    return _crossing(known, at, low, high, note)
+
+
+def predicted_fitted(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 0) -> Crossing:
+    """Crossing of two power laws of n, one for each phase.
+
+    Parameters
+    ----------
+    energies : from `free_energy`.
+    draws, seed : of the laws' coefficients.
+    """
+    generator, lines = np.random.default_rng(seed), []
+    for phase in PHASES:
+        energy = energies.free_energy.sel(phase=phase).transpose("train_fraction", "seed").values
+        at, _ = np.nonzero(np.isfinite(energy))
+        if len(np.unique(at)) < 2:
+            note = (
+                f"the {phase} phase is measured at {len(np.unique(at))} train fractions, a power law needs at least 2"
+            )
+            return Crossing(np.nan, 0.0, np.inf, note)
+        values = energy[np.isfinite(energy)]
+        if (values <= 0).any():
+            return Crossing(np.nan, 0.0, np.inf, f"a free energy of the {phase} phase is not above 0")
+        lines.append(_power_law(np.log(energies.n.values[at].astype(float)), np.log(values), draws, generator))
+    meetings = [_meet(first, second) for first, second in zip(*lines, strict=True)]
+    at, drawn = float(meetings[0]), meetings[1]
+    both = energies.train_fraction.values[energies.seeds_with_both.values > 0]
+    value = np.exp(at) / _n_per_fraction(energies)
+    if np.isinf(at):
+        note = "memorising does not grow faster with n than generalising: the power laws do not meet in that order"
+    elif len(both) and both.min() <= value <= both.max():
+        note = "power laws, between fractions that have both phases"
+    else:
+        note = "power laws, extrapolated beyond the fractions that have both phases"
+    if np.isnan(drawn).any():
+        return _crossing(energies, at, -np.inf, np.inf, f"{note}; two points a law, so the error is not known")
+    low, high = np.quantile(drawn, np.array(COVERAGE) / 100, method="nearest")
+    return _crossing(energies, at, low, high, note)
+
+
+def seen(fractions: np.ndarray, generalised: np.ndarray) -> Crossing:
+    """The fraction at which half of the seeds generalise.
+
+    Parameters
+    ----------
+    fractions, generalised : of each trained seed, above 0 and 0 or 1, (trial,).
+
+    Raises
+    ------
+    SltGrokError : no trial, or a fraction that is not above 0.
+    """
+    fractions, generalised = np.asarray(fractions, float), np.asarray(generalised, float)
+    if not len(fractions) or not (fractions > 0).all():
+        raise SltGrokError(f"train fractions: expected at least one, all above 0, got {fractions.tolist()}")
+    levels, where = np.unique(np.log(fractions), return_inverse=True)
+    trials, wins = np.bincount(where), np.bincount(where, weights=generalised)
+    if len(levels) < 2:
+        return Crossing(np.nan, 0.0, np.inf, "one train fraction: a sweep needs at least 2")
+    span = levels[-1] - levels[0]
+    middles = np.linspace(levels[0] - span / 2, levels[-1] + span / 2, GRID[0])
+    widths = np.geomspace(span / 1000, 4 * span, GRID[1])
+    z = (levels - middles[:, None, None]) / widths[None, :, None]
+    likelihood = -(wins * np.logaddexp(0, -z) + (trials - wins) * np.logaddexp(0, z)).sum(-1)
+    profile = likelihood.max(1)
+    inside = np.flatnonzero(profile >= profile.max() - CUTOFF)
+    best = middles[np.isclose(profile, profile.max(), rtol=0, atol=1e-6)].mean()
+    # the points of the grid next to those inside, so that no part of the interval is lost between two points
+    low = 0.0 if inside[0] == 0 else float(np.exp(middles[inside[0] - 1]))
+    high = np.inf if inside[-1] == GRID[0] - 1 else float(np.exp(middles[inside[-1] + 1]))
+    share = wins / trials
+    if wins.sum() in (0, trials.sum()):
+        what = "every seed generalises" if wins.sum() else "no seed generalises"
+        return Crossing(np.nan, low, high, f"{what} at every train fraction of the sweep")
+    separated = share[-1] == 1 and share[0] == 0 and set(share) <= {0.0, 1.0} and (np.diff(share) >= 0).all()
+    note = f"{int(trials.sum())} seeds at {len(levels)} train fractions"
+    if separated:
+        note += "; outcomes are separated, so between two fractions nothing is known"
+    return Crossing(float(np.exp(best)), low, high, note)
+
+
+def compare(predicted: Crossing, observed: Crossing) -> Verdict:
+    """Whether the free energy predicts the crossing that is seen.
+
+    Refuted where the 95% intervals are apart; supported where they meet, both crossings are numbers and each interval's
+    ends are at most a factor 2 apart; undecided otherwise.
+    """
+    texts = [
+        f"{name} {c.fraction:.3g} ({c.low:.3g} to {c.high:.3g}; {c.note})"
+        for name, c in (("predicted", predicted), ("seen", observed))
+    ]
+    text = ", ".join(texts)
+    if predicted.high < observed.low or observed.high < predicted.low:
+        side = "below" if predicted.high < observed.low else "above"
+        return Verdict("refuted", f"the predicted crossing lies {side} the seen one: {text}")
+    known = all(np.isfinite(c.fraction) for c in (predicted, observed))
+    precise = all(c.low > 0 and c.high / c.low <= PRECISE for c in (predicted, observed))
+    if known and precise:
+        return Verdict("supported", f"the intervals meet: {text}")
+    why = "an interval spans more than a factor 2" if known else "one of the crossings is not known"
+    return Verdict("undecided", f"{why}: {text}")
+
+
+def against_training(energies: xr.Dataset) -> xr.Dataset:
+    """At each train fraction: which phase has the lower free energy, which one training chose, and whether they agree.
+
+    Training's choice is that of most seeds where Clopper and Pearson's 95% interval of the share that generalises is
+    on one side of one half (six seeds that agree are enough, five are not).
+
+    Parameters
+    ----------
+    energies : from `free_energy`.
+
+    Returns
+    -------
+    Over train_fraction: `posterior_phase` and `training_phase` (a phase or `undecided`), `generalised_share`, `_low`
+    and `_high`, `agreement` (agree, disagree or undecided) and `agreement_reason`, a sentence.
+    """
+    rows = []
+    for one in (energies.isel(train_fraction=i) for i in range(energies.sizes["train_fraction"])):
+        outcomes = one.generalised.values[np.isfinite(one.generalised.values)]
+        wins, trials = int(outcomes.sum()), len(outcomes)
+        low, high = share_interval(wins, trials)
+        training = "generalising" if low > 0.5 else "memorising" if high < 0.5 else "undecided"
+        difference = [float(one[f"mean_difference{s}"]) for s in ("", "_low", "_high")]
+        posterior = "generalising" if difference[1] > 0 else "memorising" if difference[2] < 0 else "undecided"
+        agreement = "agree" if training == posterior else "disagree"
+        word = "undecided" if "undecided" in (training, posterior) else agreement
+        if np.isfinite(difference[0]):
+            energy = "the posterior prefers {} (F differs by {:.3g} nats, {:.3g} to {:.3g})".format(
+                f"the {posterior} phase" if posterior != "undecided" else "neither phase", *difference
+            )
+        else:
+            energy = "the posterior's preference is not known, since no seed has both phases"
+        rows.append(
+            {
+                "posterior_phase": posterior,
+                "training_phase": training,
+                "generalised_share": wins / trials if trials else np.nan,
+                "generalised_share_low": low,
+                "generalised_share_high": high,
+                "agreement": word,
+                "agreement_reason": f"train fraction {float(one.train_fraction):g}: {energy}; "
+                f"{wins} of {trials} seeds generalised: {word}",
+            }
+        )
+    variables = {name: ("train_fraction", np.array([row[name] for row in rows])) for name in rows[0]}
+    return xr.Dataset(variables, {"train_fraction": energies.train_fraction})
+
+
+def share_interval(wins: int, trials: int) -> tuple[float, float]:
+    """Clopper and Pearson's 95% interval of a share (1934, doi:10.1093/biomet/26.4.404)."""
+    tail = (1 - CONFIDENCE) / 2
+    low = float(beta_distribution.ppf(tail, wins, trials - wins + 1)) if wins else 0.0
+    high = float(beta_distribution.ppf(1 - tail, wins + 1, trials - wins)) if wins < trials else 1.0
+    return low, high
+
+
+def _turn(x: np.ndarray, difference: np.ndarray) -> float:
+    """Where a broken line turns to above 0 for good; -inf where it is above throughout, inf where it ends below."""
+    below = np.flatnonzero(difference <= 0)
+    if not len(below):
+        return -np.inf
+    last = below[-1]
+    if last == len(x) - 1:
+        return np.inf
+    share = -difference[last] / (difference[last + 1] - difference[last])
+    return float(x[last] + share * (x[last + 1] - x[last]))
+
+
+def _crossing(energies: xr.Dataset, at: float, low: float, high: float, note: str) -> Crossing:
+    """From values of log n."""
+    scale = _n_per_fraction(energies)
+    value = float(np.exp(at) / scale) if np.isfinite(at) else np.nan
+    return Crossing(value, float(np.exp(low) / scale), float(np.exp(high) / scale), note)
+
+
+def _n_per_fraction(energies: xr.Dataset) -> float:
+    """p^2, up to the rounding of n."""
+    return float((energies.n / energies.train_fraction).mean())
+
+
+def _drawn_means(one: xr.Dataset, draws: int, generator: np.random.Generator) -> np.ndarray:
+    """Draws of a phase's mean free energy at each fraction, (draw, train_fraction).
+
+    The spread over seeds is the same share of the mean at all fractions; of single seeds it is the LLC's error.
+    """
+    energy = one.free_energy.transpose("train_fraction", "seed").values
+    means, counts = np.nanmean(energy, 1), np.isfinite(energy).sum(1)
+    freedom = int((counts - 1).sum())
+    normal = generator.standard_normal((draws, len(means)))
+    if freedom == 0:
+        return means + np.nanmean(one.free_energy_se.transpose("train_fraction", "seed").values, 1) * normal
+    spread = np.sqrt(np.nansum((energy / means[:, None] - 1) ** 2) / generator.chisquare(freedom, (draws, 1)))
+    return means * (1 + spread * normal / np.sqrt(counts))
+
+
+def _power_law(
+    x: np.ndarray, y: np.ndarray, draws: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Slope and height of a line, least squares (2,) and draws of their posterior (2, draw); NaN from two points."""
+    design = np.stack([x, np.ones_like(x)], 1)
+    best, *_ = np.linalg.lstsq(design, y)
+    freedom = len(x) - 2
+    if freedom == 0:
+        return best, np.full((2, draws), np.nan)
+    spread = np.sqrt(((y - design @ best) ** 2).sum() / generator.chisquare(freedom, draws))
+    root = np.linalg.cholesky(np.linalg.inv(design.T @ design))
+    return best, best[:, None] + root @ generator.standard_normal((2, draws)) * spread
+
+
+def _meet(memorising: np.ndarray, generalising: np.ndarray) -> np.ndarray:
+    """log n at which two lines (2, ...) meet; inf where memorising does not grow faster."""
+    (slope, height), (other_slope, other_height) = memorising, generalising
+    with np.errstate(divide="ignore", invalid="ignore"):
+        meeting = (other_height - height) / (slope - other_slope)
+    return np.where(slope - other_slope <= 0, np.inf, meeting)  # NaN stays NaN

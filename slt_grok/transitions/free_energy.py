@@ -1,0 +1,246 @@
+"""Free energy of the memorising and the generalising phase, and the train fraction at which they are equal.
+
+    F = n L(w*) + lambda log n - (m - 1) log log n
+
+(Watanabe 2009, theorem 6.7) in nats, at inverse temperature 1, with n train samples, L the mean loss, lambda the LLC
+and m its multiplicity. The phase of lower F has the larger share of the posterior. With cross-entropy the LLC is an
+effective one at its (n_beta, gamma), and a term of order 1 is left out: differences of some nats mean nothing.
+
+Phases of a seed. Memorising: the checkpoint of the largest LLC from the first one with train accuracy at its threshold
+to the first one with test accuracy at its threshold; or the end of a control run that never generalises. Generalising:
+the last checkpoint, where test accuracy is at its threshold there.
+
+Errors. Seeds are the outer level: a mean over two seeds or more has Student's distribution around it (the posterior
+under Jeffreys' prior), whose spread over seeds contains the sampling error of each LLC; of one seed only the LLC's
+standard error is known, and the result says so. Between train fractions everything is independent.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+
+from slt_grok.errors import SltGrokError
+from slt_grok.transitions.change import COVERAGE
+from slt_grok.transitions.events import first_step_at
+from slt_grok.transitions.measures import curve, with_seed
+
+PHASES = ("memorising", "generalising")
+DRAWS = 4000
+SOURCE = "Watanabe 2009, theorem 6.7"
+
+ATTRS = {
+    "phase_loss": ("train loss of the phase", "nats", "L(w*), mean over the train set"),
+    "llc": ("LLC of the phase", None, "at the checkpoint that stands for the phase"),
+    "llc_se": ("standard error of the LLC", None, "of the chains"),
+    "phase_step": ("checkpoint of the phase", "training steps", "rule in slt_grok.transitions.free_energy"),
+    "generalised": ("whether the seed generalised", None, "test accuracy at its threshold at the last record"),
+    "free_energy": ("free energy", "nats", "n L(w*) + lambda log n - (m - 1) log log n"),
+    "free_energy_se": ("standard error of the free energy", "nats", "log n times the LLC's"),
+    "difference": ("free energy of memorising minus generalising", "nats", "above 0 the posterior is generalising"),
+    "difference_se": ("its standard error", "nats", "log n times both LLCs' in squares"),
+    "mean_free_energy": ("mean free energy over seeds", "nats", "seeds as the outer level"),
+    "mean_difference": ("mean difference over seeds", "nats", "over seeds that have both phases"),
+    "seeds_with": ("seeds that have the phase", None, "count"),
+    "seeds_with_both": ("seeds that have both phases", None, "count"),
+}
+
+
+def phases(
+    llc: xr.Dataset,
+    training: xr.Dataset,
+    control: xr.Dataset | None = None,
+    *,
+    train_threshold: float = 0.99,
+    test_threshold: float = 0.95,
+) -> xr.Dataset:
+    """What stands for each phase of each seed.
+
+    Parameters
+    ----------
+    llc : `llc`, `llc_se`, `baseline_loss` over (step, seed), with the attribute `n`.
+    training : accuracies over (step, seed).
+    control : the same as `llc` of a run without weight decay and the same seeds, whose end stands for memorising.
+    train_threshold, test_threshold : accuracies at which a seed has memorised and generalised.
+
+    Returns
+    -------
+    `phase_loss`, `llc`, `llc_se`, `phase_step` over (phase, seed), NaN where a seed does not have the phase;
+    `generalised` (seed); the attribute `n`.
+
+    Raises
+    ------
+    SltGrokError : a variable, the attribute `n` or a seed is missing.
+    """
+    llc, training = with_seed(llc, "llc"), with_seed(training, "training")
+    for label, dataset in (("llc", llc), ("control", control)):
+        missing = [name for name in ("llc", "llc_se", "baseline_loss") if dataset is not None and name not in dataset]
+        if missing:
+            raise SltGrokError(f"{label}: expected the variable {missing[0]}, it is missing")
+    if "n" not in llc.attrs:
+        raise SltGrokError("llc: expected the attribute n, the number of train samples, it is missing")
+    given = {"llc": llc, "training": training}
+    seeds, found, generalised = training.seed.values, [], []
+    for seed in seeds:
+        if seed not in llc.seed.values:
+            raise SltGrokError(f"llc: expected the seeds of training, {seed} is missing")
+        tests = curve(given, "test_accuracy", seed)
+        first = first_step_at(curve(given, "train_accuracy", seed), train_threshold)
+        ends = bool(tests.values[-1] >= test_threshold)
+        until = first_step_at(tests, test_threshold) if ends else np.inf
+        generalised.append(ends)
+        one = _usable(llc.sel(seed=seed))
+        kept = one.where((one.step >= first) & (one.step <= until), drop=True)
+        if control is not None:
+            kept = _usable(with_seed(control, "control").sel(seed=seed)).isel(step=[-1])
+        top = kept.isel(step=int(kept.llc.values.argmax())) if kept.sizes["step"] else None
+        last = one.isel(step=-1) if ends and one.sizes["step"] else None
+        found.append([_numbers(top), _numbers(last)])
+    table = np.array(found)  # (seed, phase, variable)
+    names = ("phase_loss", "llc", "llc_se", "phase_step")
+    variables = {name: (("phase", "seed"), table[:, :, i].T, attributes(name)) for i, name in enumerate(names)}
+    outcomes = {"generalised": ("seed", np.array(generalised), attributes("generalised"))}
+    coords = {"phase": list(PHASES), "seed": seeds}
+    return xr.Dataset({**variables, **outcomes}, coords, {"n": int(llc.attrs["n"])})
+
+
+def at_fractions(by_fraction: Mapping[float, xr.Dataset]) -> xr.Dataset:
+    """The phases at several train fractions as one dataset over (train_fraction, phase, seed), with `n` of each.
+
+    A seed that a fraction does not have is NaN there; `generalised` becomes a number, 0 or 1.
+
+    Raises
+    ------
+    SltGrokError : no fraction.
+    """
+    if not by_fraction:
+        raise SltGrokError("train fractions: expected at least one run with phases")
+    ordered = dict(sorted(by_fraction.items()))
+    pieces = [d.assign(generalised=d.generalised.astype(float)) for d in ordered.values()]
+    joint = xr.concat(pieces, "train_fraction", join="outer", combine_attrs="drop", coords="minimal", compat="override")
+    joint = joint.assign_coords(train_fraction=list(ordered), n=("train_fraction", [d.attrs["n"] for d in pieces]))
+    return joint.sel(phase=list(PHASES))
+
+
+def free_energy(
+    found: xr.Dataset, multiplicity: Mapping[str, int] | None = None, *, draws: int = DRAWS, seed: int = 0
+) -> xr.Dataset:
+    """Free energy of each phase and the difference, of each seed and as a mean over seeds with 95% intervals.
+
+    Parameters
+    ----------
+    found : from `phases` or `at_fractions`.
+    multiplicity : m of each phase, 1 where left out.
+    draws, seed : of the posterior of the means.
+
+    Returns
+    -------
+    `found` with, in nats, `free_energy` and `free_energy_se` (train_fraction, phase, seed); `difference` and
+    `difference_se` (train_fraction, seed), memorising minus generalising, so that above 0 the posterior prefers
+    generalising; `mean_free_energy` and `mean_difference`, each with `_low` and `_high`; `seeds_with`,
+    `seeds_with_both`. NaN where no seed has the phase. The attribute `notes` has a sentence for each fraction where
+    intervals do not know the spread over seeds.
+
+    Raises
+    ------
+    SltGrokError : a multiplicity below 1, or fewer than 3 train samples.
+    """
+    if "train_fraction" not in found.dims:
+        found = at_fractions({np.nan: found})
+    if (found.n < 3).any():
+        raise SltGrokError(f"n: expected at least 3 train samples, got {int(found.n.min())}")
+    orders = [dict(multiplicity or {}).get(phase, 1) for phase in PHASES]
+    if min(orders) < 1:
+        raise SltGrokError(f"multiplicity: expected numbers of at least 1, got {orders}")
+    m = xr.DataArray(orders, dims="phase", coords={"phase": list(PHASES)})
+    log_n = np.log(found.n)
+    energy = (found.n * found.phase_loss + found.llc * log_n - (m - 1) * np.log(log_n)).transpose(*found.llc.dims)
+    error = (log_n * found.llc_se).transpose(*found.llc.dims)
+    first, second = (energy.sel(phase=phase, drop=True) for phase in PHASES)
+    result = found.assign(free_energy=energy, free_energy_se=error, difference=first - second)
+    result["difference_se"] = (error**2).sum("phase", skipna=False) ** 0.5
+    result["seeds_with"] = energy.notnull().sum("seed")
+    result["seeds_with_both"] = result.difference.notnull().sum("seed")
+    streams = np.random.SeedSequence(seed).spawn(2)
+    for (name, values, errors), stream in zip(
+        (("mean_free_energy", energy, error), ("mean_difference", result.difference, result.difference_se)),
+        streams,
+        strict=True,
+    ):
+        result = result.assign(_means(name, values, errors, draws, np.random.default_rng(stream)))
+    for name in result.data_vars:
+        result[name].attrs.update(attributes(str(name)))
+    return result.assign_attrs(notes=_notes(result))
+
+
+def attributes(name: str) -> dict[str, str]:
+    """long_name, units, definition and source of a variable of this file."""
+    for suffix, text in (("_low", ", lower end"), ("_high", ", upper end")):
+        if name.endswith(suffix):
+            found = attributes(name.removesuffix(suffix))
+            return found | {"long_name": found["long_name"] + text}
+    long_name, units, definition = ATTRS[name]
+    return {"long_name": long_name, "definition": definition, "source": SOURCE} | ({"units": units} if units else {})
+
+
+def mean_draws(values: np.ndarray, errors: np.ndarray, draws: int, generator: np.random.Generator) -> np.ndarray:
+    """Draws of the mean over seeds: Student's t around the mean of two or more, normal with the error of a single one.
+
+    Parameters
+    ----------
+    values, errors : of the seeds, NaN where there is none, (seed,).
+
+    Returns
+    -------
+    (draws,), NaN where there is no seed.
+    """
+    known = np.isfinite(values)
+    values, errors = values[known], errors[known]
+    if len(values) == 0:
+        return np.full(draws, np.nan)
+    if len(values) == 1:
+        return values[0] + np.nan_to_num(errors[0]) * generator.standard_normal(draws)
+    spread = values.std(ddof=1) / len(values) ** 0.5
+    return values.mean() + spread * generator.standard_t(len(values) - 1, draws)
+
+
+def _usable(llc: xr.Dataset) -> xr.Dataset:
+    """The checkpoints whose LLC is a number and not diverged."""
+    good = np.isfinite(llc.llc)
+    if "llc_verdict" in llc:
+        good &= llc.llc_verdict != "diverged"
+    return llc[["llc", "llc_se", "baseline_loss"]].where(good, drop=True)
+
+
+def _numbers(one: xr.Dataset | None) -> list[float]:
+    if one is None:
+        return [np.nan] * 4
+    return [float(one.baseline_loss), float(one.llc), float(one.llc_se), float(one.step)]
+
+
+def _means(
+    name: str, values: xr.DataArray, errors: xr.DataArray, draws: int, generator: np.random.Generator
+) -> dict[str, xr.DataArray]:
+    drawn = xr.apply_ufunc(
+        lambda v, e: mean_draws(v, e, draws, generator),
+        values,
+        errors,
+        input_core_dims=[["seed"], ["seed"]],
+        output_core_dims=[["draw"]],
+        vectorize=True,
+    )
+    low, high = (drawn.quantile(q / 100, "draw", skipna=False).drop_vars("quantile") for q in COVERAGE)
+    return {name: values.mean("seed"), f"{name}_low": low, f"{name}_high": high}
+
+
+def _notes(result: xr.Dataset) -> list[str]:
+    notes = []
+    for one in (result.isel(train_fraction=i) for i in range(result.sizes["train_fraction"])):
+        where = f"train fraction {float(one.train_fraction):g}: "
+        both = int(one.seeds_with_both)
+        for phase in PHASES:
+            if not int(one.seeds_with.sel(phase=phase)):
+                notes.append(f"{where}no seed has the {phase} phase, so no difference is measured")
+        if both == 1:
+            notes.append(f"{where}one seed has both phases: the interval carries the LLC's sampling error alone")
+    return notes

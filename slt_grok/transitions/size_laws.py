@@ -1,0 +1,223 @@
+"""Laws of a quantity against the modulus p, fitted to seeds: y = a g(p; s) (1 + noise).
+
+Each law is a scale a times a shape with at most two parameters s. On the logarithm of y the scale is linear, so that
+the best shape is found on a grid: log y = log a + log g(p; s) + normal noise of the same variance at all p. The sum of
+squares needs only the mean over seeds at each p, beside what the seeds scatter around it, so that a thousand bootstrap
+samples cost one product of matrices.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from slt_grok.errors import SltGrokError
+
+RATIOS = np.geomspace(1e-3, 1e3, 1201)  # f(largest p) / f(smallest p) of straight lines
+ROUNDING = 1e-10  # of log y
+Shape = Callable[[np.ndarray], tuple[np.ndarray, dict[str, np.ndarray]]]
+
+
+@dataclass(frozen=True)
+class Law:
+    """A law.
+
+    Parameters
+    ----------
+    formula : as a person writes it.
+    parameters : their number, a included.
+    shape : sizes (P,) -> log g on its grid of s (S, P), and by name what follows from s and a scale of 1 (S,); names
+        that start with `a` or `b` are multiplied by the scale.
+    special_cases : laws that it contains: it can never be far worse than they are.
+    """
+
+    formula: str
+    parameters: int
+    shape: Shape
+    special_cases: tuple[str, ...] = ()
+
+
+def _fixed(exponent: float) -> Shape:
+    return lambda p: (exponent * np.log(p)[None], {"a": np.ones(1)})
+
+
+def _power(p: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    exponents = np.linspace(-6, 6, 2401)
+    return exponents[:, None] * np.log(p), {"a": np.ones(len(exponents)), "exponent": exponents}
+
+
+def _straight(axis: Callable[[np.ndarray], np.ndarray]) -> Shape:
+    """A straight line over axis(p), positive at all sizes, by the ratio of its ends."""
+
+    def shape(p: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        x = axis(p)
+        slope = (RATIOS - 1) / (x.max() - x.min())
+        height = 1 - slope * x.min()
+        return np.log(height[:, None] + slope[:, None] * x), {"a": height, "b": slope}
+
+    return shape
+
+
+def _saturating(p: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    half = np.geomspace(p.min() / 100, 100 * p.max(), 1201)
+    return -np.log1p(half[:, None] / p), {"a": np.ones(len(half)), "half_size": half}
+
+
+def _floor(p: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    exponent, share = (grid.ravel() for grid in np.meshgrid(np.geomspace(0.1, 6, 60), np.linspace(0, 1, 101)[:-1]))
+    falling = (1 - share[:, None]) * (p / p.max()) ** -exponent[:, None]
+    return np.log(share[:, None] + falling), {
+        "a": share, "b": (1 - share) * p.max() ** exponent, "exponent": exponent
+    }  # fmt: skip
+
+
+LAWS = {
+    "constant": Law("a", 1, _fixed(0)),
+    "proportional": Law("a p", 1, _fixed(1)),
+    "quadratic": Law("a p^2", 1, _fixed(2)),
+    "affine": Law("a + b p", 2, _straight(lambda p: p), ("constant", "proportional")),
+    "logarithmic": Law("a + b log p", 2, _straight(np.log), ("constant",)),
+    "power": Law("a p^exponent", 2, _power, ("constant", "proportional", "quadratic")),
+    "saturating": Law("a p / (p + half_size)", 2, _saturating, ("constant", "proportional")),
+}
+FLOOR = Law("a + b p^-exponent", 3, _floor, ("constant",))  # and every power law that falls
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Seeds by size.
+
+    Parameters
+    ----------
+    p : sizes, rising, (P,).
+    logs : log y of the seeds at each size, P arrays.
+    left_out : a sentence for each row of the table that does not count.
+    """
+
+    p: np.ndarray
+    logs: tuple[np.ndarray, ...]
+    left_out: tuple[str, ...]
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, value: str, size: str) -> "Sizes":
+        """From a table with a row for each seed.
+
+        Raises
+        ------
+        SltGrokError : a column is missing, or no row has a value above 0.
+        """
+        for column in (value, size):
+            if column not in table:
+                raise SltGrokError(f"table: expected a column {column}, there is none")
+        values, sizes = (np.asarray(pd.to_numeric(table[name], errors="coerce"), float) for name in (value, size))
+        good = np.isfinite(values) & (values > 0) & np.isfinite(sizes) & (sizes > 0)
+        if not good.any():
+            raise SltGrokError(f"table: expected rows with {value} and {size} above 0, there are none")
+        seeds = table["seed"] if "seed" in table else pd.Series(range(len(table)), index=table.index)
+        names = [f"{size} {p}, seed {s}" for p, s in zip(table[size], seeds, strict=True)]
+        left_out = [
+            f"{name}: {value} is {'missing' if np.isnan(v) else f'{v:.4g}, not above 0'}"
+            for name, v, ok in zip(names, values, good, strict=True)
+            if not ok
+        ]
+        p = np.unique(sizes[good])
+        return cls(p, tuple(np.log(values[good & (sizes == one)]) for one in p), tuple(left_out))
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Seeds at each size, (P,)."""
+        return np.array([len(log) for log in self.logs])
+
+    @property
+    def means(self) -> np.ndarray:
+        """Mean log y at each size, (P,)."""
+        return np.array([log.mean() for log in self.logs])
+
+    @property
+    def scatter(self) -> float:
+        """Sum of squares of the seeds around the means; 0 where it is rounding."""
+        found = float(sum(((log - log.mean()) ** 2).sum() for log in self.logs))
+        return found if found > ROUNDING**2 else 0.0
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of the scatter."""
+        return int((self.counts - 1).sum())
+
+    def without(self, index: int) -> "Sizes":
+        """All sizes but one."""
+        kept = np.arange(len(self.p)) != index
+        return Sizes(self.p[kept], tuple(log for log, k in zip(self.logs, kept, strict=True) if k), ())
+
+    def redrawn(self, count: int, generator: np.random.Generator) -> np.ndarray:
+        """Bootstrap samples of the means, (count, P): residuals of the seeds of all sizes, drawn with replacement.
+
+        A residual from m seeds is sqrt(m / (m - 1)) too small; that factor is put back. Needs scatter.
+        """
+        pool = np.concatenate(
+            [(log - log.mean()) * (len(log) / (len(log) - 1)) ** 0.5 for log in self.logs if len(log) > 1]
+        )
+        drawn = [generator.choice(pool, (count, m)).mean(1) for m in self.counts]
+        return self.means + np.stack(drawn, 1)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A law through means.
+
+    Parameters
+    ----------
+    misfit : sum of squares of the means around the law, each times its number of seeds, (...).
+    parameters : by name, (...).
+    """
+
+    misfit: np.ndarray
+    parameters: dict[str, np.ndarray]
+
+
+def fit(law: Law, p: np.ndarray, counts: np.ndarray, means: np.ndarray) -> Fit:
+    """Least squares of a law through mean logarithms.
+
+    Parameters
+    ----------
+    p, counts : sizes and their numbers of seeds, (P,).
+    means : of log y, (..., P).
+    """
+    logs, derived = law.shape(p)
+    weights = counts / counts.sum()
+
+    def center(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        middle = values @ weights
+        return values - middle[..., None], middle
+
+    (own, own_middle), (others, other_middle) = center(logs), center(means)
+    squares = (others * counts) @ (-2 * own.T)  # the sum of squares is quadratic in the two
+    squares += (own**2) @ counts
+    best = squares.argmin(-1)
+    misfit = np.take_along_axis(squares, best[..., None], -1)[..., 0] + (others**2) @ counts
+    scale = np.exp(other_middle - own_middle[best])
+    parameters = {n: v[best] * (scale if n[0] in "ab" else 1.0) for n, v in derived.items()}
+    return Fit(np.maximum(misfit, 0.0), parameters)
+
+
+def predict(law: Law, parameters: dict[str, np.ndarray], p: np.ndarray) -> np.ndarray:
+    """The law's values (..., P) at sizes p (P,) from its parameters by name (...)."""
+    own = {name: np.asarray(value)[..., None] for name, value in parameters.items()}
+    match law.formula:
+        case "a":
+            return own["a"] + 0 * p
+        case "a p":
+            return own["a"] * p
+        case "a p^2":
+            return own["a"] * p**2
+        case "a + b p":
+            return own["a"] + own["b"] * p
+        case "a + b log p":
+            return own["a"] + own["b"] * np.log(p)
+        case "a p^exponent":
+            return own["a"] * p ** own["exponent"]
+        case "a p / (p + half_size)":
+            return own["a"] * p / (p + own["half_size"])
+        case _:
+            return own["a"] + own["b"] * p ** -own["exponent"]

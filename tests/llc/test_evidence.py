@@ -1,0 +1,177 @@
+"""Evidence that is known: linear regression in closed form, singular minima as integrals over one variable."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from scipy.stats import chi2, norm
+from torch import Tensor, nn
+
+from slt_grok.errors import SltGrokError
+from slt_grok.llc import evidence as evidence_module
+from slt_grok.llc.chains import run_chains
+from slt_grok.llc.evidence import acceptance_ratio, evidence, integral, log_mass
+from slt_grok.llc.sampling import Chains
+from slt_grok.trajectories import Trajectory
+from slt_grok.zoo.normal_crossing import CrossingModel
+from tests.llc.regression import Line, Regression, half_square
+
+N, GAMMA = 60, 3.0
+SLOW = pytest.mark.slow
+
+
+def exact_regression(regression: Regression, weights: Tensor, gamma: float, g: float | None) -> float:
+    """log int exp(-|y - X w|^2 / 2) N(w; c, 1/a) dw times the mass: y is normal around X c with 1 + X X^T / a."""
+    center, precision, mass = weights, gamma, 0.0
+    if g is not None:  # int N(w; 0, 1/g) exp(-gamma/2 |w - w*|^2) dw, as a normal density at w*
+        precision, center = gamma + g, gamma * weights / (gamma + g)
+        spread = math.sqrt(1 / g + 1 / gamma)
+        normal = norm.logpdf(weights.numpy(), scale=spread).sum()
+        mass = float(normal + len(weights) / 2 * math.log(2 * math.pi / gamma))
+    residual = regression.y - regression.x @ center
+    covariance = torch.eye(len(residual), dtype=torch.float64) + regression.x @ regression.x.T / precision
+    fit = residual @ torch.linalg.solve(covariance, residual)
+    return mass - (fit.item() + torch.logdet(covariance).item()) / 2
+
+
+@pytest.mark.parametrize("g", [pytest.param(None, marks=SLOW), 2.0])
+def test_linear_regression(g: float | None) -> None:
+    """Two networks at once, one of them not at its minimum; 1 in 30,000 beyond 4 standard errors by chance."""
+    regression = Regression(N, 5, seed=1)
+    weights = [regression.best, regression.best + 0.3]
+    states = {i: {"weight": w[None]} for i, w in enumerate(weights)}
+    networks = Trajectory.stack(Line(regression.best), states, loss=half_square)
+    found = evidence(
+        networks, (regression.x, regression.y), gamma=GAMMA, weight_decay_prior=g, chains=8, updates=300, seed=2
+    )
+    exact = np.array([exact_regression(regression, w, GAMMA, g) for w in weights])
+    error = np.hypot(found.log_evidence_se, found.log_evidence_quadrature)
+    assert (abs(found.log_evidence - exact) < 4 * error).all()
+    assert (abs(found.log_evidence_bar - exact) < 4 * error).all()
+    assert (error < 0.2).all()
+    assert found.evidence_verdict.values.tolist() == ["converged", "converged"]
+    assert (abs(exact[0] - exact[1]) > 4 * error).all()  # the two are told apart
+
+
+def repeated_square(outputs: Tensor, targets: Tensor) -> Tensor:
+    return ((outputs - targets) ** 2 / 2).sum(1)
+
+
+class Deep(nn.Module):
+    """W_2 W_1 x through one hidden unit, both zero."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.zeros(1, inputs, dtype=torch.float64))
+        self.second = nn.Parameter(torch.zeros(outputs, 1, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.first.T @ self.second.T
+
+
+def crossing(*exponents: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """L = prod u_i^(2 k_i), turned by 30 degrees, on 40 samples."""
+    angle = math.pi / 6
+    rotation = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]).double()
+    k = len(exponents)
+    model = CrossingModel(exponents, rotation if k == 2 else torch.eye(1).double(), torch.zeros(k).double())
+    return model, torch.full((40, 1), 2**0.5).double(), torch.zeros(40, 1).double()
+
+
+def deep() -> tuple[nn.Module, Tensor, Tensor]:
+    """L = |W_2 W_1|^2 with widths 3, 1, 2, on 30 samples."""
+    inputs = torch.eye(3).double().repeat(10, 1) * 6**0.5
+    return Deep(3, 2), inputs, torch.zeros(30, 2).double()
+
+
+def one_dimensional(density: Callable[[float], float], rest: Callable[[float], float], low: float) -> float:
+    return math.log(quad(lambda v: density(v) * rest(v), low, 40.0, points=[0.0, 0.1], limit=400)[0])
+
+
+@pytest.mark.parametrize(
+    ("problem", "exact"),
+    [
+        # integrated over u: E (1 + 2 n v^2)^(-1/2), v standard normal
+        (crossing(1, 1), one_dimensional(norm.pdf, lambda v: (1 + 80 * v * v) ** -0.5, -40.0)),
+        pytest.param(crossing(2), one_dimensional(norm.pdf, lambda v: math.exp(-40 * v**4), -40.0), marks=SLOW),
+        # integrated over W_2: E (1 + 2 n s)^(-1), s = |W_1|^2 chi-square of 3 degrees of freedom
+        pytest.param(deep(), one_dimensional(chi2(3).pdf, lambda s: 1 / (1 + 60 * s), 0.0), marks=SLOW),
+    ],
+    ids=["multiplicity 2", "quartic", "deep linear"],
+)
+def test_singular_minima(problem: tuple[nn.Module, Tensor, Tensor], exact: float) -> None:
+    module, *data = problem
+    found = evidence(module, tuple(data), loss=repeated_square, gamma=1.0, chains=16, updates=300, seed=3)
+    error = math.hypot(found.log_evidence_se.item(), found.log_evidence_quadrature.item())
+    assert abs(found.log_evidence.item() - exact) < 4 * error
+    assert error < 0.12
+    assert found.evidence_verdict.item() == "converged"
+
+
+@SLOW
+def test_hmc_where_a_step_is_unstable() -> None:
+    """u^2 v^4, whose curvature grows without bound."""
+    module, *data = crossing(1, 2)
+    exact = one_dimensional(norm.pdf, lambda v: (1 + 80 * v**4) ** -0.5, -40.0)
+    found = evidence(module, tuple(data), loss=repeated_square, gamma=1.0, chains=8, updates=150, seed=4, sampler="hmc")
+    error = math.hypot(found.log_evidence_se.item(), found.log_evidence_quadrature.item())
+    assert abs(found.log_evidence.item() - exact) < 4 * error
+    assert error < 0.1
+
+
+def test_quadrature_of_a_known_curve() -> None:
+    """<n L> = 1/2 sum h / (g + b h) + 7, Var = 1/2 sum h^2 / (g + b h)^2: log Z = -7 - 1/2 sum log(1 + h/g)."""
+    h, g = np.geomspace(1e-2, 1e5, 30), 1.0
+    betas = np.r_[0, np.geomspace(1e-6, 1, 20)]
+    ratio = h / (g + betas[:, None] * h)
+    found = integral(betas, ratio.sum(1) / 2 + 7, (ratio**2).sum(1) / 2)
+    exact = 7 + np.log1p(h / g).sum() / 2
+    assert found == pytest.approx(exact, rel=1e-3)
+    trapezoid = np.trapezoid(ratio.sum(1) / 2 + 7, betas)
+    assert abs(trapezoid - exact) > 20 * abs(found - exact)  # the slopes are what makes it exact
+
+
+def test_acceptance_ratios_of_a_known_ladder() -> None:
+    """n L = h w^2 / 2 with w normal of precision 1 + b h: log Z(1) = -log(1 + h) / 2."""
+    generator, h, betas = np.random.default_rng(0), 50.0, np.array([0, 0.01, 0.1, 1])
+    draws = [h * generator.standard_normal(20_000 + 5_000 * i) ** 2 / (2 * (1 + b * h)) for i, b in enumerate(betas)]
+    assert acceptance_ratio(betas, draws) == pytest.approx(-math.log1p(h) / 2, abs=0.03)
+
+
+def test_the_mass_of_prior_times_window() -> None:
+    w, gamma, g = 1.7, 3.0, 2.0
+    exact = quad(lambda v: norm.pdf(v, scale=g**-0.5) * math.exp(-gamma / 2 * (v - w) ** 2), -20, 20)[0]
+    assert log_mass(1, w * w, gamma, g) == pytest.approx(math.log(exact))
+    assert log_mass(1, w * w, gamma, None) == 0
+
+
+@pytest.mark.parametrize("left", [3, 1])
+def test_chains_that_break_are_named_and_too_few_leave_no_number(monkeypatch: pytest.MonkeyPatch, left: int) -> None:
+    def breaking(*arguments: Any) -> Chains:
+        chains = run_chains(*arguments)
+        chains.losses[4 * 6 + left : 4 * 7, 10] = torch.inf  # at the seventh of 7 temperatures, beta = 1
+        return chains
+
+    monkeypatch.setattr(evidence_module, "run_chains", breaking)
+    regression = Regression(10, 2, seed=0)
+    found = evidence(regression.trajectory(), (regression.x, regression.y), gamma=1.0, temperatures=6, updates=40)
+    assert found.evidence_verdict.item() == "not converged"
+    assert "beta 1: diverged: loss not finite at update 10" in found.evidence_reason.item()
+    assert bool(np.isfinite(found.log_evidence)) == (left > 1)
+
+
+def test_bad_settings() -> None:
+    regression = Regression(10, 2, seed=0)
+    data = (regression.x, regression.y)
+    for options, key in (
+        ({"gamma": 0.0}, "gamma"),
+        ({"gamma": 1.0, "weight_decay_prior": -1.0}, "weight_decay_prior"),
+        ({"gamma": 1.0, "temperatures": 7}, "temperatures"),
+        ({"gamma": 1.0, "chains": 3}, "chains, updates"),
+    ):
+        with pytest.raises(SltGrokError, match=key):
+            evidence(regression.trajectory(), data, **options)
