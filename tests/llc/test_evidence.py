@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import evidence as evidence_module
 from slt_grok.llc.chains import run_chains
-from slt_grok.llc.evidence import acceptance_ratio, evidence, integral, log_mass
+from slt_grok.llc.evidence import evidence, log_mass
 from slt_grok.llc.sampling import Chains
+from slt_grok.llc.tempering import acceptance_ratio, integral
 from slt_grok.trajectories import Trajectory
 from slt_grok.zoo.normal_crossing import CrossingModel
 from tests.llc.regression import Line, Regression, half_square
