@@ -29,13 +29,14 @@ import xarray as xr
 from scipy.stats import t as student
 from torch import Tensor, nn
 
+from slt_grok.devices import device_named
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.calibration import BURN_IN_SHARE, SAFETY, calibrate
 from slt_grok.llc.chains import run_chains
 from slt_grok.llc.diagnostics import ERRORS, HEALTHY, chain_health
 from slt_grok.llc.problem import Problem, pose
 from slt_grok.llc.samplers import HMC, Sampler, UnderdampedLangevin
-from slt_grok.llc.sampling import Sampling, Schedule, device_named
+from slt_grok.llc.sampling import Sampling, Schedule
 from slt_grok.llc.tempering import acceptance_ratio, coarse, integral, integral_error
 from slt_grok.trajectories import Loss, Trajectory
 
