@@ -1,0 +1,61 @@
+"""P3. The same function by two mechanisms (lookup table, Fourier) differs in local geometry.
+
+Question: of networks that answer the same train pairs alike, do those with a table differ in geometry from those with a
+Fourier circuit?
+Hypothesis: yes, in the LLC and in a measure that no rescaling of the logits changes.
+Reads: study `seeds`: arm `main`, seeds that generalised, at the last checkpoint (Fourier); arm `no_weight_decay`, seeds
+that memorised, at the last checkpoint (table). Both have train accuracy 1; one task, one train set, one (n_beta, gamma).
+Test: seeds nested in the arm; Welch.
+Effects: difference of the mean logs, table less Fourier, of (1) the LLC and (2) the effective dimension of the
+Gauss-Newton matrix at unit logit scale, since without weight decay weights and logits are larger.
+Rule: |difference| above log 1.2 in both: a condition holds where the interval lies beyond log 1.2 on the side of its
+mean, is refuted where it lies within +-log 1.2. Undecided else, or with fewer than 3 seeds in an arm.
+Written 2026-11-21, before the study ran.
+"""
+
+import numpy as np
+from matplotlib.axes import Axes
+from rule import Condition, Effect, Finding, difference, over_seeds
+from tables import usable
+from verdict import main
+
+from slt_grok import StudyResults
+from slt_grok.plots.style import BLUE, VERMILION
+
+STUDY = "seeds"
+MEASURES = {"log LLC": "llc_final", "log effective dimension": "final.landscape.effective_dimension_unit_scale"}
+LEAST = np.log(1.2)
+
+
+def size(effect: Effect) -> Effect:
+    """The interval of |x| that the interval of x implies."""
+    ends = sorted((abs(effect.low), abs(effect.high)))
+    low = 0.0 if effect.low <= 0 <= effect.high else ends[0]
+    return Effect(abs(effect.value), low if np.isfinite(ends[1]) else -np.inf, ends[1], effect.seeds)
+
+
+def decide(study: StudyResults) -> Finding:
+    """The rule of this file's docstring."""
+    columns = list(MEASURES.values())
+    fourier, left_out = usable(study, columns, arm="main")
+    table, others = usable(study, columns, outcome="memorised", arm="no_weight_decay")
+    conditions = []
+    for text, column in MEASURES.items():
+        logs = [np.log(rows[column].to_numpy(dtype=float)) for rows in (table, fourier)]
+        effect = size(over_seeds(difference, *logs, conditions=len(MEASURES)))
+        conditions.append(Condition(f"{text}, |table less Fourier|", effect, "above", float(LEAST)))
+    seen = fourier.assign(kind="Fourier")._append(table.assign(kind="table"))  # pyright: ignore
+    return Finding(conditions, seen, left_out + others)
+
+
+def panel(axes: Axes, finding: Finding) -> None:
+    """LLC against effective dimension, each network."""
+    for kind, marker, color in (("Fourier", "o", BLUE), ("table", "s", VERMILION)):
+        rows = finding.seen[finding.seen.kind == kind]
+        axes.plot(rows[MEASURES["log effective dimension"]], rows[MEASURES["log LLC"]], marker, color=color, label=kind)
+    axes.set(xscale="log", yscale="log", xlabel="Effective dimension at unit logit scale", ylabel="LLC at the end")
+    axes.legend()
+
+
+if __name__ == "__main__":
+    main(__file__, __doc__, decide, panel)
