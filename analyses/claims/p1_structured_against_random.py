@@ -14,6 +14,7 @@ Written 2026-11-21, before the study ran.
 """
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from rule import Condition, Finding, over_seeds, slope
 from tables import TRAINED, by_setting, usable
@@ -55,7 +56,7 @@ def decide(study: StudyResults) -> Finding:
         means = np.array([cell.mean() for cell in cells])
         return slope(x, means[1::2] - means[::2]) * float(np.ptp(x)) / float(means[1::2].mean())
 
-    seen = added.assign(kind="addition")._append(tables.assign(kind="random table"))  # pyright: ignore
+    seen = pd.concat([added.assign(kind="addition"), tables.assign(kind="random table")])
     return Finding(
         [
             Condition("log LLC, random over addition", over_seeds(ratio, *cells, conditions=2), "above", 0.0),

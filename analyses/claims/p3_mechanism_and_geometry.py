@@ -14,8 +14,9 @@ Written 2026-11-21, before the study ran.
 """
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
-from rule import Condition, Effect, Finding, difference, over_seeds
+from rule import Condition, Finding, difference, magnitude, over_seeds
 from tables import usable
 from verdict import main
 
@@ -27,13 +28,6 @@ MEASURES = {"log LLC": "llc_final", "log effective dimension": "final.landscape.
 LEAST = np.log(1.2)
 
 
-def size(effect: Effect) -> Effect:
-    """The interval of |x| that the interval of x implies."""
-    ends = sorted((abs(effect.low), abs(effect.high)))
-    low = 0.0 if effect.low <= 0 <= effect.high else ends[0]
-    return Effect(abs(effect.value), low if np.isfinite(ends[1]) else -np.inf, ends[1], effect.seeds)
-
-
 def decide(study: StudyResults) -> Finding:
     """The rule of this file's docstring."""
     columns = list(MEASURES.values())
@@ -42,9 +36,9 @@ def decide(study: StudyResults) -> Finding:
     conditions = []
     for text, column in MEASURES.items():
         logs = [np.log(rows[column].to_numpy(dtype=float)) for rows in (table, fourier)]
-        effect = size(over_seeds(difference, *logs, conditions=len(MEASURES)))
+        effect = magnitude(over_seeds(difference, *logs, conditions=len(MEASURES)))
         conditions.append(Condition(f"{text}, |table less Fourier|", effect, "above", float(LEAST)))
-    seen = fourier.assign(kind="Fourier")._append(table.assign(kind="table"))  # pyright: ignore
+    seen = pd.concat([fourier.assign(kind="Fourier"), table.assign(kind="table")])
     return Finding(conditions, seen, left_out + others)
 
 

@@ -13,6 +13,7 @@ Written 2026-11-21, before the study ran.
 """
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from rule import Condition, Effect, Finding, exponent, over_seeds
 from tables import by_setting, usable
@@ -37,8 +38,8 @@ def decide(study: StudyResults) -> Finding:
     neurons, left_out = usable(study, [LLC, WIDTH], arm="neurons")
     residual, others = usable(study, [LLC, WIDTH], arm="residual")
     shared = neurons[neurons[WIDTH].astype(float) == SHARED]
-    series = {"neurons": neurons, "residual": residual._append(shared)}  # pyright: ignore
-    seen = neurons.assign(kind="neurons")._append(series["residual"].assign(kind="residual"))  # pyright: ignore
+    series = {"neurons": neurons, "residual": pd.concat([residual, shared])}
+    seen = pd.concat([rows.assign(kind=name) for name, rows in series.items()])
     numbers = {
         f"exponent of {text}, {name}": growth(by_setting(rows, WIDTH, column), 1)
         for name, rows in series.items()

@@ -47,7 +47,9 @@ def panel(axes: Axes, finding: Finding) -> None:
     rows = finding.seen
     for inside, color, marker in ((True, BLUE, "o"), (False, GREY, "s")):
         some = rows[rows.inside == inside]
-        axes.plot(some[SYMMETRICITY], some[IRRELEVANCE], marker, color=color, ms=4, label="family" if inside else "other")
+        axes.plot(
+            some[SYMMETRICITY], some[IRRELEVANCE], marker, color=color, ms=4, label="family" if inside else "other"
+        )
     for _, row in rows.iterrows():
         axes.annotate(str(row.frequencies), (row[SYMMETRICITY], row[IRRELEVANCE]), (3, 2), fontsize=6,
                       textcoords="offset points")  # fmt: skip

@@ -9,7 +9,7 @@ the interval of the quantity over seeds a condition is
 
 A claim is supported where all its conditions are, refuted where one of them is, and else undecided at this power.
 Intervals are simultaneous: of level 1 - 0.05 / (number of conditions), so that a claim that holds is refuted in at most
-5% of studies (Bonferroni); one that does not is supported in at most 2.5%.
+2.5% of studies (Bonferroni); one that does not is supported in at most 2.5%.
 
 Intervals are hierarchical: seeds are nested in settings (arms, points of a grid), and the spread of seeds within each
 setting carries both the seeds' own differences and the error of each seed's LLC. The variance of an effect is the sum
@@ -64,9 +64,7 @@ def over_seeds(
         return Effect(value, -inf, inf, counts)
     variances = []
     for k, one in enumerate(arrays):
-        without = [
-            statistic(*arrays[:k], np.delete(one, i, axis=0), *arrays[k + 1 :]) for i in range(len(one))
-        ]
+        without = [statistic(*arrays[:k], np.delete(one, i, axis=0), *arrays[k + 1 :]) for i in range(len(one))]
         variances.append((len(one) - 1) * np.var(without))
     total, each = float(np.sum(variances)), np.array(variances)
     if not total > 0:
@@ -82,6 +80,14 @@ def share(successes: int, seeds: int, conditions: int = 1, fewest: int = FEWEST_
         return Effect(successes / seeds if seeds else np.nan, -inf, inf, (seeds,))
     ends = binomtest(successes, seeds).proportion_ci(1 - LEVEL / conditions, "exact")
     return Effect(successes / seeds, ends.low, ends.high, (seeds,))
+
+
+def magnitude(effect: Effect) -> Effect:
+    """|x| with the interval that the interval of x implies."""
+    if not isfinite(effect.high - effect.low):
+        return Effect(abs(effect.value), -inf, inf, effect.seeds)
+    near, far = sorted((abs(effect.low), abs(effect.high)))
+    return Effect(abs(effect.value), 0.0 if effect.low <= 0 <= effect.high else near, far, effect.seeds)
 
 
 def slope(x: np.ndarray, y: np.ndarray) -> float:
@@ -116,19 +122,21 @@ class Condition:
     effect : its value and interval.
     side : on which side of the threshold the claim wants it.
     threshold : written down before there were data.
+    refutable : whether what was measured could refute it: a bound can support a claim and leave its failure open.
     """
 
     quantity: str
     effect: Effect
     side: Literal["above", "below"]
     threshold: float
+    refutable: bool = True
 
     @property
     def verdict(self) -> str:
         """Supported, refuted or undecided."""
         above, below = self.effect.low > self.threshold, self.effect.high < self.threshold
         holds, fails = (above, below) if self.side == "above" else (below, above)
-        return SUPPORTED if holds else REFUTED if fails else UNDECIDED
+        return SUPPORTED if holds else REFUTED if fails and self.refutable else UNDECIDED
 
     @property
     def reason(self) -> str:
@@ -140,6 +148,8 @@ class Condition:
         text += f"{self.threshold:.3g}"
         if self.verdict != UNDECIDED or e.value == self.threshold:
             return text
+        if not e.low <= self.threshold <= e.high:
+            return f"{text}, but what was measured is a bound, which cannot refute it"
         factor = max(e.high - e.value, e.value - e.low) / abs(e.value - self.threshold)
         return f"{text}; some {ceil(factor**2 * max(e.seeds))} seeds a setting would decide, were this the effect"
 

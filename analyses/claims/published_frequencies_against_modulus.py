@@ -1,0 +1,48 @@
+"""McCracken et al. (2505.18266): the number of frequencies that a network uses grows like log p.
+
+Question: does the number of key frequencies grow slower than any sizeable power of p?
+Hypothesis: like log p; from p = 23 to 113 that is an exponent of log(log 113 / log 23) / log(113 / 23) = 0.26.
+Reads: study `modulus`, arm `addition`, seeds that generalised: number of key frequencies at the last checkpoint.
+Test: seeds nested in p; least-squares slope of the log of the mean number on log p.
+Effect: the exponent b.
+Rule: b above 0 and below 0.5, half way between a constant and sqrt-like growth on either side of 0.26. Refuted: the
+interval lies below 0 or above 0.5. Undecided: it holds one of them, a p has fewer than 3 seeds, or fewer than 4 p.
+Written 2026-11-21, before the study ran.
+"""
+
+from matplotlib.axes import Axes
+from rule import Condition, Finding, exponent, over_seeds
+from tables import by_setting, usable
+from verdict import main
+
+from slt_grok import StudyResults
+from slt_grok.plots.style import BLUE
+
+STUDY = "modulus"
+SIZE = "task.modulus"
+LEAST, MOST, FEWEST_MODULI = 0.0, 0.5, 4
+
+
+def decide(study: StudyResults) -> Finding:
+    """The rule of this file's docstring."""
+    rows, left_out = usable(study, ["key_frequencies"], arm="addition")
+    rows = rows.assign(frequencies=rows.key_frequencies.map(len).astype(float))
+    none = rows.frequencies == 0
+    left_out += [f"{r.run}, seed {r.seed}: generalised without a key frequency" for _, r in rows[none].iterrows()]
+    groups = by_setting(rows[~none], SIZE, "frequencies")
+    enough = groups if len(groups) >= FEWEST_MODULI else {}
+    b = over_seeds(exponent(list(enough)), *enough.values(), conditions=2)
+    text = "exponent of the number of frequencies"
+    return Finding([Condition(text, b, "above", LEAST), Condition(text, b, "below", MOST)], rows[~none], left_out)
+
+
+def panel(axes: Axes, finding: Finding) -> None:
+    """The number of key frequencies against p, each seed, with means."""
+    groups = by_setting(finding.seen, SIZE, "frequencies")
+    axes.plot(finding.seen[SIZE].astype(float), finding.seen.frequencies, "o", color=BLUE, ms=3, mfc="none")
+    axes.plot(list(groups), [v.mean() for v in groups.values()], "-", color=BLUE)
+    axes.set(xscale="log", xlabel="p", ylabel="Key frequencies")
+
+
+if __name__ == "__main__":
+    main(__file__, __doc__, decide, panel)
