@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from rule import Condition, Effect, Finding
 from tables import usable
 
-from slt_grok import StudyResults, transitions
+from slt_grok import transitions
 from slt_grok.plots.style import BLUE, GREEN, VERMILION, measure_name
+from slt_grok.studies.results import StudyResults
 
 MARKS = (("o", BLUE), ("s", VERMILION), ("^", GREEN))
 LABELS = ("training", "llc", "circuits", "landscape")

@@ -20,8 +20,8 @@ from rule import Condition, Finding, over_seeds, slope
 from tables import TRAINED, by_setting, usable
 from verdict import main
 
-from slt_grok import StudyResults
 from slt_grok.plots.style import BLUE, VERMILION
+from slt_grok.studies.results import StudyResults
 
 STUDY = "modulus"
 SIZE, LLC, LOSS = "task.modulus", "llc_final", "train_loss_final"

@@ -17,7 +17,7 @@ from order import raster as panel
 from rule import Finding
 from verdict import main
 
-from slt_grok import StudyResults
+from slt_grok.studies.results import StudyResults
 
 STUDY = "seeds"
 CIRCUIT, MEMORISER, ACCURACY = "gini_embedding", "sum_of_squared_weights", "test_accuracy"

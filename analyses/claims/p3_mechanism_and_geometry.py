@@ -3,8 +3,9 @@
 Question: of networks that answer the same train pairs alike, do those with a table differ in geometry from those with a
 Fourier circuit?
 Hypothesis: yes, in the LLC and in a measure that no rescaling of the logits changes.
-Reads: study `seeds`: arm `main`, seeds that generalised, at the last checkpoint (Fourier); arm `no_weight_decay`, seeds
-that memorised, at the last checkpoint (table). Both have train accuracy 1; one task, one train set, one (n_beta, gamma).
+Reads: study `seeds`: arm `main`, seeds that generalised, at the last checkpoint (Fourier); arm `no_weight_decay`,
+seeds that memorised, at the last checkpoint (table). Both answer all train pairs; one task, one train set, one
+(n_beta, gamma).
 Test: seeds nested in the arm; Welch.
 Effects: difference of the mean logs, table less Fourier, of (1) the LLC and (2) the effective dimension of the
 Gauss-Newton matrix at unit logit scale, since without weight decay weights and logits are larger.
@@ -20,8 +21,8 @@ from rule import Condition, Finding, difference, magnitude, over_seeds
 from tables import usable
 from verdict import main
 
-from slt_grok import StudyResults
 from slt_grok.plots.style import BLUE, VERMILION
+from slt_grok.studies.results import StudyResults
 
 STUDY = "seeds"
 MEASURES = {"log LLC": "llc_final", "log effective dimension": "final.landscape.effective_dimension_unit_scale"}

@@ -24,13 +24,14 @@ from rule import Condition, Finding, magnitude, mean, over_seeds
 from tables import usable
 from verdict import main
 
-from slt_grok import StudyResults, models
+from slt_grok import models
 from slt_grok.config import parse_config
 from slt_grok.errors import SltGrokError
 from slt_grok.models.network import Network
 from slt_grok.plots.style import BLUE
 from slt_grok.store import RunDirectory
 from slt_grok.studies.llc import estimate_by
+from slt_grok.studies.results import StudyResults
 from slt_grok.trajectories import Trajectory
 
 STUDY = "seeds"

@@ -19,11 +19,12 @@ from rule import Condition, Effect, Finding, exponent, over_seeds
 from tables import by_setting, usable
 from verdict import main
 
-from slt_grok import StudyResults
 from slt_grok.plots.style import BLUE, VERMILION
+from slt_grok.studies.results import StudyResults
 
 STUDY = "width"
 WIDTH, LLC = "model.d_mlp", "llc_final"
+COLUMNS = [WIDTH, LLC, "parameters", "llc_peak"]
 MOST, FEWEST_WIDTHS, SHARED = 0.1, 3, 256
 
 
@@ -35,8 +36,8 @@ def growth(groups: dict[float, np.ndarray], conditions: int = 2) -> Effect:
 
 def decide(study: StudyResults) -> Finding:
     """The rule of this file's docstring."""
-    neurons, left_out = usable(study, [LLC, WIDTH], arm="neurons")
-    residual, others = usable(study, [LLC, WIDTH], arm="residual")
+    neurons, left_out = usable(study, COLUMNS, arm="neurons")
+    residual, others = usable(study, COLUMNS, arm="residual")
     shared = neurons[neurons[WIDTH].astype(float) == SHARED]
     series = {"neurons": neurons, "residual": pd.concat([residual, shared])}
     seen = pd.concat([rows.assign(kind=name) for name, rows in series.items()])

@@ -19,8 +19,8 @@ from rule import Condition, Finding, share
 from tables import usable
 from verdict import main
 
-from slt_grok import StudyResults
 from slt_grok.plots.style import BLUE, GREY
+from slt_grok.studies.results import StudyResults
 
 STUDY = "seeds"
 SYMMETRICITY, IRRELEVANCE = "final.circuits.gradient_symmetricity", "final.circuits.distance_irrelevance"

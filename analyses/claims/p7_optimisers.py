@@ -25,8 +25,8 @@ from scipy.stats import kendalltau
 from tables import TRAINED, usable
 from verdict import main
 
-from slt_grok import StudyResults
 from slt_grok.plots.style import BLUE, GREEN, PURPLE, VERMILION
+from slt_grok.studies.results import StudyResults
 
 STUDY = "optimizer"
 ARMS = {"adamw": ("o-", BLUE), "adam": ("s--", VERMILION), "muon": ("^:", GREEN), "sgd": ("D-.", PURPLE)}

@@ -20,9 +20,9 @@ from rule import Condition, Finding, mean, over_seeds
 from tables import usable
 from verdict import main
 
-from slt_grok import StudyResults
 from slt_grok.plots.style import BLUE, GREY
 from slt_grok.store import RunDirectory
+from slt_grok.studies.results import StudyResults
 
 STUDY = "seeds"
 MOST = 0.05  # of log p

@@ -21,9 +21,9 @@ from rule import Condition, Finding, magnitude, mean, over_seeds
 from tables import usable
 from verdict import main
 
-from slt_grok import StudyResults
 from slt_grok.plots.style import BLUE, GREY
 from slt_grok.store import RunDirectory
+from slt_grok.studies.results import StudyResults
 
 STUDY = "seeds"
 KEYS, NULL = ("frequency", "circuit"), ("null frequency", "null circuit")

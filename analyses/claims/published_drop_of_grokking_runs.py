@@ -17,8 +17,8 @@ from rule import Condition, Finding, difference, mean, over_seeds, share
 from tables import usable
 from verdict import main
 
-from slt_grok import StudyResults
 from slt_grok.plots.style import BLUE, measure_name
+from slt_grok.studies.results import StudyResults
 
 STUDY = "seeds"
 CONTROLS = ("never_generalises", "random_table")
@@ -55,7 +55,7 @@ def panel(axes: Axes, finding: Finding) -> None:
     """The relative drop of each network."""
     arms = ["main", *CONTROLS]
     for k, arm in enumerate(arms):
-        drops = finding.seen.drop_duplicates(["run", "seed"]).query("arm == @arm")["drop"]
+        drops = finding.seen.loc[finding.seen.arm == arm, "drop"]
         axes.plot([k] * len(drops), drops, "osD"[k], color=BLUE, ms=4, mfc="none")
     axes.set(ylabel="Drop of the LLC / its peak", xlim=(-0.5, 2.5))
     axes.set_xticks(range(3), ["grokking", *(measure_name(arm) for arm in CONTROLS)])

@@ -5,8 +5,8 @@ Hypothesis: like log p; from p = 23 to 113 that is an exponent of log(log 113 / 
 Reads: study `modulus`, arm `addition`, seeds that generalised: number of key frequencies at the last checkpoint.
 Test: seeds nested in p; least-squares slope of the log of the mean number on log p.
 Effect: the exponent b.
-Rule: b above 0 and below 0.5, half way between a constant and sqrt-like growth on either side of 0.26. Refuted: the
-interval lies below 0 or above 0.5. Undecided: it holds one of them, a p has fewer than 3 seeds, or fewer than 4 p.
+Rule: b above 0 (it grows) and below 0.5 (slower than the square root of p). Refuted: the interval lies below 0 or
+above 0.5. Undecided: it holds one of them, a p has fewer than 3 seeds, or fewer than 4 p are left.
 Written 2026-11-21, before the study ran.
 """
 
@@ -15,8 +15,8 @@ from rule import Condition, Finding, exponent, over_seeds
 from tables import by_setting, usable
 from verdict import main
 
-from slt_grok import StudyResults
 from slt_grok.plots.style import BLUE
+from slt_grok.studies.results import StudyResults
 
 STUDY = "modulus"
 SIZE = "task.modulus"

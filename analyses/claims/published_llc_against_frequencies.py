@@ -16,8 +16,8 @@ from rule import Condition, Finding, over_seeds, slope
 from tables import usable
 from verdict import main
 
-from slt_grok import StudyResults
 from slt_grok.plots.style import BLUE
+from slt_grok.studies.results import StudyResults
 
 STUDY = "seeds"
 MOST, FEWEST_SEEDS, FEWEST_NUMBERS = 0.05, 8, 3

@@ -18,8 +18,8 @@ from rule import Condition, Effect, Finding, exponent, magnitude, over_seeds
 from tables import TRAINED, by_setting, usable
 from verdict import main
 
-from slt_grok import StudyResults
 from slt_grok.plots.style import BLUE, VERMILION
+from slt_grok.studies.results import StudyResults
 
 STUDY = "modulus"
 SIZE, LLC = "task.modulus", "llc_final"

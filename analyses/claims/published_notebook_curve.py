@@ -8,8 +8,7 @@ sampler and (n_beta, gamma) are not the notebook's: the claim is tested as one o
 Test: over seeds.
 Effects: mean over seeds of log(peak / start) (notebook: log 2.5) and of log(end / peak) (notebook: log 0.46).
 Rule: first above log 1.5, second below log 0.7 (some half of the notebook's). Undecided: an interval holds its bound,
-or fewer than 3 seeds. The peak is the largest of many estimates, hence too large by up to two standard errors: with 1%
-of error a hundredth of the first effect's bound.
+or fewer than 3 seeds. The peak is the largest of many estimates, hence too large by up to two standard errors.
 Written 2026-11-21, before the study ran.
 """
 
@@ -19,8 +18,8 @@ from rule import Condition, Finding, mean, over_seeds
 from tables import usable
 from verdict import main
 
-from slt_grok import StudyResults
 from slt_grok.plots.style import BLUE
+from slt_grok.studies.results import StudyResults
 
 STUDY = "seeds"
 RISE, FALL = np.log(1.5), np.log(0.7)

@@ -17,7 +17,7 @@ from order import raster as panel
 from rule import Finding
 from verdict import main
 
-from slt_grok import StudyResults
+from slt_grok.studies.results import StudyResults
 
 STUDY = "seeds"
 ACCURACY = "test_accuracy"

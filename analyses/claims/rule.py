@@ -1,7 +1,7 @@
 """Decision rules: an effect with its interval over seeds, a threshold, and what follows.
 
-A claim is one condition or several that must hold together, each that a quantity lies above (or below) a threshold. With
-the interval of the quantity over seeds a condition is
+A claim is one condition or several that must hold together, each that a quantity lies above (or below) a threshold.
+With the interval of the quantity over seeds a condition is
 
     supported    the whole interval lies on the side that is claimed,
     refuted      the whole interval lies on the other side,

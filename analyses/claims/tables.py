@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from slt_grok import StudyResults
 from slt_grok.errors import SltGrokError
+from slt_grok.studies.results import StudyResults
 
 TRAINED = 0.99  # train accuracy of a network that has memorised
 PLACE = ("study", "arm", "run", "seed")

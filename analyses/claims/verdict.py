@@ -12,11 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rule import UNDECIDED, Effect, Finding
 
-from slt_grok import StudyResults, load_study, plots
+from slt_grok import load_study, plots
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.style import BLUE, GREY, VERMILION, WIDTH, styled
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
+from slt_grok.studies.results import StudyResults
 
 RESULTS = Path(__file__).parents[1] / "results" / "claims"
 Decide = Callable[[StudyResults], Finding]
