@@ -58,7 +58,7 @@ def tested(name: str, known: dict[str, StudyResults], out: Path) -> dict[str, An
         try:
             return judge(name, text, known[study], script.decide, script.panel, out)
         except SltGrokError as error:
-            reason = str(error)
+            reason = str(error).replace(f"{known[study].path.parent}/", "")
     return {"claim": text.partition("\n")[0], "rule": text.strip(), "verdict": MISSING, "reasons": [reason]}
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from rule import Condition, Finding, over_seeds, slope
-from tables import TRAINED, by_setting, usable
+from tables import TRAINED, by_setting, keep, usable
 from verdict import main
 
 from slt_grok.plots.style import BLUE, VERMILION
@@ -32,9 +32,8 @@ def decide(study: StudyResults) -> Finding:
     """The rule of this file's docstring."""
     added, left_out = usable(study, [LLC, LOSS], arm="addition")
     tables, others = usable(study, [LLC, LOSS, "train_accuracy_final"], outcome=None, arm="random_table")
-    low = tables.train_accuracy_final < TRAINED
-    left_out += others + [f"{r.run}, seed {r.seed}: train accuracy below {TRAINED}" for _, r in tables[low].iterrows()]
-    tables = tables[~low]
+    tables, untrained = keep(tables, tables.train_accuracy_final >= TRAINED, f"train accuracy below {TRAINED}")
+    left_out += others + untrained
     groups = [by_setting(rows, SIZE, LLC) for rows in (added, tables)]
     losses = [by_setting(rows, SIZE, LOSS) for rows in (added, tables)]
     moduli = []
@@ -70,7 +69,7 @@ def decide(study: StudyResults) -> Finding:
 def panel(axes: Axes, finding: Finding) -> None:
     """The LLC at the end against p, each seed, with means."""
     for kind, marker, color, line in (("addition", "o", BLUE, "-"), ("random table", "s", VERMILION, "--")):
-        rows = finding.seen[finding.seen.kind == kind]
+        rows = finding.seen.loc[finding.seen.kind == kind]
         groups = by_setting(rows, SIZE, LLC)
         axes.plot(rows[SIZE].astype(float), rows[LLC], marker, color=color, ms=3, mfc="none")
         axes.plot(list(groups), [v.mean() for v in groups.values()], line, color=color, label=kind)

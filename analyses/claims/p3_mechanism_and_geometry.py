@@ -46,7 +46,7 @@ def decide(study: StudyResults) -> Finding:
 def panel(axes: Axes, finding: Finding) -> None:
     """LLC against effective dimension, each network."""
     for kind, marker, color in (("Fourier", "o", BLUE), ("table", "s", VERMILION)):
-        rows = finding.seen[finding.seen.kind == kind]
+        rows = finding.seen.loc[finding.seen.kind == kind]
         axes.plot(rows[MEASURES["log effective dimension"]], rows[MEASURES["log LLC"]], marker, color=color, label=kind)
     axes.set(xscale="log", yscale="log", xlabel="Effective dimension at unit logit scale", ylabel="LLC at the end")
     axes.legend()

@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from rule import Condition, Finding, magnitude, mean, over_seeds
-from tables import usable
+from tables import keep, usable
 from verdict import main
 
 from slt_grok import models
@@ -63,22 +63,20 @@ def measured(study: StudyResults) -> tuple[pd.DataFrame, list[str]]:
         one = every.isel(step=[-1], seed=[every.coords["seed"].tolist().index(row.seed)])
         model = config.model.model_dump()
         variants = {"as trained": one} | {name: widened(one, model, bias) for name, bias in STATES.items()}
-        llc = {name: float(estimate_by(config.llc, variant).llc) for name, variant in variants.items()}
+        llc = {name: estimate_by(config.llc, variant).llc.item() for name, variant in variants.items()}
         found.append({"run": row.run, "seed": row.seed} | llc)
     return pd.DataFrame(found, columns=["run", "seed", "as trained", *STATES]), left_out
 
 
 def judged(seen: pd.DataFrame, left_out: list[str]) -> Finding:
     """The rule of this file's docstring, on the LLCs."""
-    known = (seen[["as trained", *STATES]] > 0).all(axis=1)
-    left_out = left_out + [f"{r.run}, seed {r.seed}: an LLC is not above 0" for _, r in seen[~known].iterrows()]
-    seen = seen[known]
+    seen, others = keep(seen, (seen[["as trained", *STATES]].to_numpy(dtype=float) > 0).all(1), "an LLC is not above 0")
     conditions = []
     for name in STATES:
         logs = np.log(seen[name].to_numpy(dtype=float) / seen["as trained"].to_numpy(dtype=float))
         effect = magnitude(over_seeds(mean, logs, conditions=len(STATES)))
         conditions.append(Condition(f"|log change of the LLC|, {name}", effect, "below", float(MOST)))
-    return Finding(conditions, seen, left_out)
+    return Finding(conditions, seen, left_out + others)
 
 
 def decide(study: StudyResults) -> Finding:

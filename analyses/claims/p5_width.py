@@ -38,7 +38,7 @@ def decide(study: StudyResults) -> Finding:
     """The rule of this file's docstring."""
     neurons, left_out = usable(study, COLUMNS, arm="neurons")
     residual, others = usable(study, COLUMNS, arm="residual")
-    shared = neurons[neurons[WIDTH].astype(float) == SHARED]
+    shared = neurons.loc[neurons[WIDTH].astype(float) == SHARED]
     series = {"neurons": neurons, "residual": pd.concat([residual, shared])}
     seen = pd.concat([rows.assign(kind=name) for name, rows in series.items()])
     numbers = {
@@ -56,7 +56,7 @@ def decide(study: StudyResults) -> Finding:
 def panel(axes: Axes, finding: Finding) -> None:
     """The LLC at the end against width, each seed, with means."""
     for kind, marker, color, line in (("neurons", "o", BLUE, "-"), ("residual", "s", VERMILION, "--")):
-        rows = finding.seen[finding.seen.kind == kind]
+        rows = finding.seen.loc[finding.seen.kind == kind]
         groups = by_setting(rows, WIDTH, LLC)
         axes.plot(rows[WIDTH].astype(float), rows[LLC], marker, color=color, ms=3, mfc="none")
         axes.plot(list(groups), [v.mean() for v in groups.values()], line, color=color, label=f"arm {kind}")

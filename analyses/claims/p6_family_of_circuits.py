@@ -46,7 +46,7 @@ def panel(axes: Axes, finding: Finding) -> None:
     """Gradient symmetricity and distance irrelevance, with the number of key frequencies at each network."""
     rows = finding.seen
     for inside, color, marker in ((True, BLUE, "o"), (False, GREY, "s")):
-        some = rows[rows.inside == inside]
+        some = rows.loc[rows.inside == inside]
         axes.plot(
             some[SYMMETRICITY], some[IRRELEVANCE], marker, color=color, ms=4, label="family" if inside else "other"
         )

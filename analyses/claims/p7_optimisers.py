@@ -21,7 +21,6 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from rule import Condition, Finding, over_seeds
-from scipy.stats import kendalltau
 from tables import TRAINED, usable
 from verdict import main
 
@@ -48,14 +47,20 @@ def stages(training: xr.Dataset, llc: xr.Dataset) -> np.ndarray:
     return values.sel(step=steps).values.astype(float)
 
 
+def orders(networks: np.ndarray) -> np.ndarray:
+    """Which of each two stages has the larger LLC, -1 or 1 (network, pair of stages)."""
+    return np.stack([np.sign(b - a) for a, b in combinations(networks.T, 2)], axis=1)
+
+
 def tau(first: np.ndarray, second: np.ndarray) -> float:
     """Mean of Kendall's tau over pairs of one network of each arm."""
-    return float(np.mean([kendalltau(a, b).statistic for a in first for b in second]))
+    return float((orders(first).mean(0) * orders(second).mean(0)).mean())
 
 
 def within(networks: np.ndarray) -> float:
     """Mean of Kendall's tau over pairs of networks of one arm."""
-    return float(np.mean([kendalltau(a, b).statistic for a, b in combinations(networks, 2)]))
+    each = orders(networks)
+    return float(np.mean([(a * b).mean() for a, b in combinations(each, 2)]))
 
 
 def decide(study: StudyResults) -> Finding:
@@ -65,9 +70,9 @@ def decide(study: StudyResults) -> Finding:
         rows, others = usable(study, ["llc_final"], arm=arm)
         left_out += others
         found = []
+        data = [study.dataset(label, arm=arm) for label in ("training", "llc")] if len(rows) else []
         for seed in rows.seed:
-            one = {label: study.dataset(label, arm=arm).sel(seed=seed) for label in ("training", "llc")}
-            values = stages(one["training"], one["llc"])
+            values = stages(*(one.sel(seed=seed) for one in data))
             if np.isfinite(values).all():
                 found.append(values)
                 seen.append({"arm": arm, "seed": seed, **dict(enumerate(values))})

@@ -17,7 +17,7 @@ Written 2026-11-21, before the study ran.
 import numpy as np
 from matplotlib.axes import Axes
 from rule import Condition, Finding, mean, over_seeds
-from tables import usable
+from tables import keep, usable
 from verdict import main
 
 from slt_grok.plots.style import BLUE, GREY
@@ -53,11 +53,10 @@ def decide(study: StudyResults) -> Finding:
         where = (data.step.values, row.memorization_step, row.generalization_step)
         barriers.append((on_curve(one) if curves else on_lines(one, *where)) / np.log(float(row["task.modulus"])))
     rows = rows.assign(barrier=barriers)
-    known = rows.barrier.notna()
-    left_out += [f"{r.run}, seed {r.seed}: no finite barrier on the way" for _, r in rows[~known].iterrows()]
-    effect = over_seeds(mean, rows.barrier[known].to_numpy(dtype=float))
+    rows, others = keep(rows, rows.barrier.notna(), "no finite barrier on the way")
+    effect = over_seeds(mean, rows.barrier.to_numpy(dtype=float))
     text = f"barrier over log p, {'trained curve' if curves else 'straight lines'}"
-    return Finding([Condition(text, effect, "below", MOST, refutable=curves)], rows[known], left_out)
+    return Finding([Condition(text, effect, "below", MOST, refutable=curves)], rows, left_out + others)
 
 
 def panel(axes: Axes, finding: Finding) -> None:

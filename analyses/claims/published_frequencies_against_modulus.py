@@ -12,7 +12,7 @@ Written 2026-11-21, before the study ran.
 
 from matplotlib.axes import Axes
 from rule import Condition, Finding, exponent, over_seeds
-from tables import by_setting, usable
+from tables import by_setting, keep, usable
 from verdict import main
 
 from slt_grok.plots.style import BLUE
@@ -27,13 +27,12 @@ def decide(study: StudyResults) -> Finding:
     """The rule of this file's docstring."""
     rows, left_out = usable(study, ["key_frequencies"], arm="addition")
     rows = rows.assign(frequencies=rows.key_frequencies.map(len).astype(float))
-    none = rows.frequencies == 0
-    left_out += [f"{r.run}, seed {r.seed}: generalised without a key frequency" for _, r in rows[none].iterrows()]
-    groups = by_setting(rows[~none], SIZE, "frequencies")
+    rows, others = keep(rows, rows.frequencies > 0, "generalised without a key frequency")
+    groups = by_setting(rows, SIZE, "frequencies")
     enough = groups if len(groups) >= FEWEST_MODULI else {}
     b = over_seeds(exponent(list(enough)), *enough.values(), conditions=2)
     text = "exponent of the number of frequencies"
-    return Finding([Condition(text, b, "above", LEAST), Condition(text, b, "below", MOST)], rows[~none], left_out)
+    return Finding([Condition(text, b, "above", LEAST), Condition(text, b, "below", MOST)], rows, left_out + others)
 
 
 def panel(axes: Axes, finding: Finding) -> None:

@@ -12,6 +12,7 @@ Written 2026-11-21, before the study ran.
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from rule import Condition, Finding, over_seeds, slope
 from tables import usable
 from verdict import main
@@ -41,7 +42,7 @@ def panel(axes: Axes, finding: Finding) -> None:
     """The LLC at the end against the number of key frequencies, each seed."""
     axes.plot(finding.seen.frequencies, finding.seen.llc_final, "o", color=BLUE, ms=4, mfc="none")
     axes.set(xlabel="Key frequencies", ylabel="LLC at the end")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ Written 2026-11-21, before the study ran.
 import pandas as pd
 from matplotlib.axes import Axes
 from rule import Condition, Effect, Finding, exponent, magnitude, over_seeds
-from tables import TRAINED, by_setting, usable
+from tables import TRAINED, by_setting, keep, usable
 from verdict import main
 
 from slt_grok.plots.style import BLUE, VERMILION
@@ -30,9 +30,9 @@ def decide(study: StudyResults) -> Finding:
     """The rule of this file's docstring."""
     added, left_out = usable(study, [LLC], arm="addition")
     tables, others = usable(study, [LLC], outcome=None, arm="random_table")
-    low = tables.train_accuracy_final < TRAINED
-    left_out += others + [f"{r.run}, seed {r.seed}: train accuracy below {TRAINED}" for _, r in tables[low].iterrows()]
-    rows = {"addition": added, "random table": tables[~low]}
+    tables, untrained = keep(tables, tables.train_accuracy_final >= TRAINED, f"train accuracy below {TRAINED}")
+    left_out += others + untrained
+    rows = {"addition": added, "random table": tables}
     conditions, numbers = [], {}
     for name, claimed in CLAIMED.items():
         groups = by_setting(rows[name], SIZE, LLC)
@@ -47,7 +47,7 @@ def decide(study: StudyResults) -> Finding:
 def panel(axes: Axes, finding: Finding) -> None:
     """The LLC at the end against p, each seed, with means and the claimed powers."""
     for (kind, power), marker, color in zip(CLAIMED.items(), "os", (BLUE, VERMILION), strict=True):
-        rows = finding.seen[finding.seen.kind == kind]
+        rows = finding.seen.loc[finding.seen.kind == kind]
         groups = by_setting(rows, SIZE, LLC)
         axes.plot(rows[SIZE].astype(float), rows[LLC], marker, color=color, ms=3, mfc="none", label=kind)
         if groups:

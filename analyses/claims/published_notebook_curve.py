@@ -15,7 +15,7 @@ Written 2026-11-21, before the study ran.
 import numpy as np
 from matplotlib.axes import Axes
 from rule import Condition, Finding, mean, over_seeds
-from tables import usable
+from tables import keep, usable
 from verdict import main
 
 from slt_grok.plots.style import BLUE
@@ -34,18 +34,16 @@ def decide(study: StudyResults) -> Finding:
         starts += [((name, seed), float(first.sel(seed=seed))) for seed in first.seed.values.tolist()]
     of_seed = dict(starts)
     rows = rows.assign(llc_start=[of_seed[r.run, r.seed] for _, r in rows.iterrows()])
-    positive = (rows[["llc_start", "llc_peak", "llc_final"]].astype(float) > 0).all(axis=1)
-    left_out += [f"{r.run}, seed {r.seed}: an LLC is not above 0" for _, r in rows[~positive].iterrows()]
-    start, peak, end = (
-        np.log(rows[positive][name].to_numpy(dtype=float)) for name in ("llc_start", "llc_peak", "llc_final")
-    )
+    positive = (rows[["llc_start", "llc_peak", "llc_final"]].to_numpy(dtype=float) > 0).all(1)
+    rows, others = keep(rows, positive, "an LLC is not above 0")
+    start, peak, end = (np.log(rows[name].to_numpy(dtype=float)) for name in ("llc_start", "llc_peak", "llc_final"))
     return Finding(
         [
             Condition("log(peak / start)", over_seeds(mean, peak - start, conditions=2), "above", float(RISE)),
             Condition("log(end / peak)", over_seeds(mean, end - peak, conditions=2), "below", float(FALL)),
         ],
-        rows[positive],
-        left_out,
+        rows,
+        left_out + others,
     )
 
 

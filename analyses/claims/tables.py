@@ -9,7 +9,6 @@ from slt_grok.errors import SltGrokError
 from slt_grok.studies.results import StudyResults
 
 TRAINED = 0.99  # train accuracy of a network that has memorised
-PLACE = ("study", "arm", "run", "seed")
 
 
 def usable(
@@ -41,7 +40,12 @@ def usable(
         else:
             reasons.append("")
     kept = np.array([not reason for reason in reasons], dtype=bool)
-    return rows[kept], [reason for reason in reasons if reason]
+    return rows.loc[kept], [reason for reason in reasons if reason]
+
+
+def keep(rows: pd.DataFrame, those: pd.Series | np.ndarray, why_not: str) -> tuple[pd.DataFrame, list[str]]:
+    """Some of the rows, and a sentence for each other one."""
+    return rows.loc[those], [f"{row.run}, seed {row.seed}: {why_not}" for _, row in rows.loc[~those].iterrows()]
 
 
 def by_setting(rows: pd.DataFrame, setting: str, values: str) -> dict[float, np.ndarray]:
