@@ -23,11 +23,10 @@ from slt_grok.studies.results import StudyResults
 CLAIMS = Path(__file__).parent / "claims"
 sys.path.insert(0, str(CLAIMS))  # as Python has it when one of its scripts runs
 
-from rule import REFUTED, SUPPORTED, UNDECIDED  # noqa: E402
-from verdict import RESULTS, judge  # noqa: E402
+rule, verdict = import_module("rule"), import_module("verdict")
 
 MISSING = "not tested"
-ORDER = (SUPPORTED, REFUTED, UNDECIDED, MISSING)
+ORDER = (rule.SUPPORTED, rule.REFUTED, rule.UNDECIDED, MISSING)
 
 
 def studies(folder: Path) -> dict[str, StudyResults]:
@@ -56,7 +55,7 @@ def tested(name: str, known: dict[str, StudyResults], out: Path) -> dict[str, An
         reason = f"the study {study} is not there (slt-grok study configs/studies/{study}.yaml)"
     else:
         try:
-            return judge(name, text, known[study], script.decide, script.panel, out)
+            return verdict.judge(name, text, known[study], script.decide, script.panel, out)
         except SltGrokError as error:
             reason = str(error).replace(f"{known[study].path.parent}/", "")
     return {"claim": text.partition("\n")[0], "rule": text.strip(), "verdict": MISSING, "reasons": [reason]}
@@ -72,7 +71,7 @@ def page(found: dict[str, dict[str, Any]], out: Path) -> str:
     loader = jinja2.FileSystemLoader(CLAIMS)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.get_template("page.html.j2")
-    return template.render(found=found, pictures=pictures, order=ORDER, undecided=UNDECIDED)
+    return template.render(found=found, pictures=pictures, order=ORDER)
 
 
 def main(folder: Path, out: Path) -> None:
@@ -80,7 +79,7 @@ def main(folder: Path, out: Path) -> None:
     known = studies(folder)
     out.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[str, Any]] = {}
-    for script in sorted(CLAIMS.glob("p*.py")):
+    for script in [*sorted(CLAIMS.glob("p[0-9]_*.py")), *sorted(CLAIMS.glob("published_*.py"))]:
         one = found[script.stem] = tested(script.stem, known, out)
         print(f"{script.stem}: {one['verdict']}")
         for sentence in one["reasons"]:
@@ -94,7 +93,7 @@ def main(folder: Path, out: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", type=Path, metavar="RUNS")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
+    parser.add_argument("--out", type=Path, default=verdict.RESULTS, metavar="FOLDER")
     arguments = parser.parse_args()
     try:
         main(arguments.runs, arguments.out)

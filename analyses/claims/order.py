@@ -30,8 +30,7 @@ def in_order(study: StudyResults, pairs: Pairs, beside: Pairs = (), when: str = 
     effects = dict.fromkeys(names, Effect(np.nan, -inf, inf, (len(seeds),)))
     seen = pd.DataFrame({"measure": [], "seed": [], "step": []})
     if seeds:
-        data = {label: study.dataset(label, arm=arm).sel(seed=seeds) for label in LABELS}
-        events = transitions.by_estimator(**data)
+        events = transitions.by_estimator(*(study.dataset(label, arm=arm).sel(seed=seeds) for label in LABELS))
         lags = transitions.lead_lag(events, sorted({second for _, second in names}))
         for first, second in names:
             one = lags.sel(reference=second, event=when, measure=first)

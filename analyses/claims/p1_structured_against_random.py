@@ -16,6 +16,7 @@ Written 2026-11-21, before the study ran.
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from panels import Look, against_size
 from rule import Condition, Finding, over_seeds, slope
 from tables import TRAINED, by_setting, keep, usable
 from verdict import main
@@ -68,11 +69,9 @@ def decide(study: StudyResults) -> Finding:
 
 def panel(axes: Axes, finding: Finding) -> None:
     """The LLC at the end against p, each seed, with means."""
-    for kind, marker, color, line in (("addition", "o", BLUE, "-"), ("random table", "s", VERMILION, "--")):
+    for kind, look in (("addition", Look(BLUE)), ("random table", Look(VERMILION, "s", "--"))):
         rows = finding.seen.loc[finding.seen.kind == kind]
-        groups = by_setting(rows, SIZE, LLC)
-        axes.plot(rows[SIZE].astype(float), rows[LLC], marker, color=color, ms=3, mfc="none")
-        axes.plot(list(groups), [v.mean() for v in groups.values()], line, color=color, label=kind)
+        against_size(axes, by_setting(rows, SIZE, LLC), look, kind)
     axes.set(xscale="log", yscale="log", xlabel="p", ylabel="LLC at the end")
     axes.legend()
 

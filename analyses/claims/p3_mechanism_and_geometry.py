@@ -2,13 +2,13 @@
 
 Question: of networks that answer the same train pairs alike, do those with a table differ in geometry from those with a
 Fourier circuit?
-Hypothesis: yes, in the LLC and in a measure that no rescaling of the logits changes.
+Hypothesis: yes, in the LLC and in a measure that rescaling the weights and the logits does not change.
 Reads: study `seeds`: arm `main`, seeds that generalised, at the last checkpoint (Fourier); arm `no_weight_decay`,
 seeds that memorised, at the last checkpoint (table). Both answer all train pairs; one task, one train set, one
 (n_beta, gamma).
 Test: seeds nested in the arm; Welch.
-Effects: difference of the mean logs, table less Fourier, of (1) the LLC and (2) the effective dimension of the
-Gauss-Newton matrix at unit logit scale, since without weight decay weights and logits are larger.
+Effects: difference of the mean logs, table less Fourier, of (1) the LLC and (2) the trace of the
+Gauss-Newton matrix at unit logit scale times |w|^2, since without weight decay weights and logits are larger.
 Rule: |difference| above log 1.2 in both: a condition holds where the interval lies beyond log 1.2 on the side of its
 mean, is refuted where it lies within +-log 1.2. Undecided else, or with fewer than 3 seeds in an arm.
 Written 2026-11-21, before the study ran.
@@ -25,15 +25,16 @@ from slt_grok.plots.style import BLUE, VERMILION
 from slt_grok.studies.results import StudyResults
 
 STUDY = "seeds"
-MEASURES = {"log LLC": "llc_final", "log effective dimension": "final.landscape.effective_dimension_unit_scale"}
+LLC, TRACE, NORM = "llc_final", "final.landscape.gauss_newton_trace_unit_scale", "final.landscape.weight_norm"
+MEASURES = {"log LLC": LLC, "log curvature": "curvature"}
 LEAST = np.log(1.2)
 
 
 def decide(study: StudyResults) -> Finding:
     """The rule of this file's docstring."""
-    columns = list(MEASURES.values())
-    fourier, left_out = usable(study, columns, arm="main")
-    table, others = usable(study, columns, outcome="memorised", arm="no_weight_decay")
+    fourier, left_out = usable(study, [LLC, TRACE, NORM], arm="main")
+    table, others = usable(study, [LLC, TRACE, NORM], outcome="memorised", arm="no_weight_decay")
+    fourier, table = (rows.assign(curvature=rows[TRACE] * rows[NORM] ** 2) for rows in (fourier, table))
     conditions = []
     for text, column in MEASURES.items():
         logs = [np.log(rows[column].to_numpy(dtype=float)) for rows in (table, fourier)]
@@ -47,8 +48,10 @@ def panel(axes: Axes, finding: Finding) -> None:
     """LLC against effective dimension, each network."""
     for kind, marker, color in (("Fourier", "o", BLUE), ("table", "s", VERMILION)):
         rows = finding.seen.loc[finding.seen.kind == kind]
-        axes.plot(rows[MEASURES["log effective dimension"]], rows[MEASURES["log LLC"]], marker, color=color, label=kind)
-    axes.set(xscale="log", yscale="log", xlabel="Effective dimension at unit logit scale", ylabel="LLC at the end")
+        axes.plot(rows.curvature, rows[LLC], marker, color=color, label=kind)
+    axes.set(
+        xscale="log", yscale="log", xlabel="Gauss-Newton trace at unit logit scale times |w|²", ylabel="LLC at the end"
+    )
     axes.legend()
 
 

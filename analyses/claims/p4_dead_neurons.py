@@ -70,7 +70,7 @@ def measured(study: StudyResults) -> tuple[pd.DataFrame, list[str]]:
 
 def judged(seen: pd.DataFrame, left_out: list[str]) -> Finding:
     """The rule of this file's docstring, on the LLCs."""
-    seen, others = keep(seen, (seen[["as trained", *STATES]].to_numpy(dtype=float) > 0).all(1), "an LLC is not above 0")
+    seen, others = keep(seen, seen[["as trained", *STATES]].to_numpy(dtype=float).min(1) > 0, "an LLC is not above 0")
     conditions = []
     for name in STATES:
         logs = np.log(seen[name].to_numpy(dtype=float) / seen["as trained"].to_numpy(dtype=float))

@@ -15,6 +15,7 @@ Written 2026-11-21, before the study ran.
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from panels import Look, against_size
 from rule import Condition, Effect, Finding, exponent, over_seeds
 from tables import by_setting, usable
 from verdict import main
@@ -55,11 +56,9 @@ def decide(study: StudyResults) -> Finding:
 
 def panel(axes: Axes, finding: Finding) -> None:
     """The LLC at the end against width, each seed, with means."""
-    for kind, marker, color, line in (("neurons", "o", BLUE, "-"), ("residual", "s", VERMILION, "--")):
+    for kind, look in (("neurons", Look(BLUE)), ("residual", Look(VERMILION, "s", "--"))):
         rows = finding.seen.loc[finding.seen.kind == kind]
-        groups = by_setting(rows, WIDTH, LLC)
-        axes.plot(rows[WIDTH].astype(float), rows[LLC], marker, color=color, ms=3, mfc="none")
-        axes.plot(list(groups), [v.mean() for v in groups.values()], line, color=color, label=f"arm {kind}")
+        against_size(axes, by_setting(rows, WIDTH, LLC), look, f"arm {kind}")
     axes.set(xscale="log", yscale="log", xlabel="Neurons d_mlp", ylabel="LLC at the end")
     axes.legend()
 

@@ -11,6 +11,7 @@ Written 2026-11-21, before the study ran.
 """
 
 from matplotlib.axes import Axes
+from panels import Look, against_size
 from rule import Condition, Finding, exponent, over_seeds
 from tables import by_setting, keep, usable
 from verdict import main
@@ -37,9 +38,7 @@ def decide(study: StudyResults) -> Finding:
 
 def panel(axes: Axes, finding: Finding) -> None:
     """The number of key frequencies against p, each seed, with means."""
-    groups = by_setting(finding.seen, SIZE, "frequencies")
-    axes.plot(finding.seen[SIZE].astype(float), finding.seen.frequencies, "o", color=BLUE, ms=3, mfc="none")
-    axes.plot(list(groups), [v.mean() for v in groups.values()], "-", color=BLUE)
+    against_size(axes, by_setting(finding.seen, SIZE, "frequencies"), Look(BLUE), "addition")
     axes.set(xscale="log", xlabel="p", ylabel="Key frequencies")
 
 

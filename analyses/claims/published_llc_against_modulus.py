@@ -14,6 +14,7 @@ Written 2026-11-21, before the study ran.
 
 import pandas as pd
 from matplotlib.axes import Axes
+from panels import Look, against_size
 from rule import Condition, Effect, Finding, exponent, magnitude, over_seeds
 from tables import TRAINED, by_setting, keep, usable
 from verdict import main
@@ -46,14 +47,14 @@ def decide(study: StudyResults) -> Finding:
 
 def panel(axes: Axes, finding: Finding) -> None:
     """The LLC at the end against p, each seed, with means and the claimed powers."""
-    for (kind, power), marker, color in zip(CLAIMED.items(), "os", (BLUE, VERMILION), strict=True):
+    for (kind, power), look in zip(CLAIMED.items(), (Look(BLUE), Look(VERMILION, "s", "--")), strict=True):
         rows = finding.seen.loc[finding.seen.kind == kind]
         groups = by_setting(rows, SIZE, LLC)
-        axes.plot(rows[SIZE].astype(float), rows[LLC], marker, color=color, ms=3, mfc="none", label=kind)
+        against_size(axes, groups, look, kind)
         if groups:
             first = min(groups)
             scaled = [groups[first].mean() * (p / first) ** power for p in groups]
-            axes.plot(list(groups), scaled, ":", color=color, label=f"p^{power:g} from p = {first:g}")
+            axes.plot(list(groups), scaled, ":", color=look.color, label=f"p^{power:g} from p = {first:g}")
     axes.set(xscale="log", yscale="log", xlabel="p", ylabel="LLC at the end")
     axes.legend()
 

@@ -34,7 +34,7 @@ def decide(study: StudyResults) -> Finding:
         starts += [((name, seed), float(first.sel(seed=seed))) for seed in first.seed.values.tolist()]
     of_seed = dict(starts)
     rows = rows.assign(llc_start=[of_seed[r.run, r.seed] for _, r in rows.iterrows()])
-    positive = (rows[["llc_start", "llc_peak", "llc_final"]].to_numpy(dtype=float) > 0).all(1)
+    positive = rows[["llc_start", "llc_peak", "llc_final"]].to_numpy(dtype=float).min(1) > 0
     rows, others = keep(rows, positive, "an LLC is not above 0")
     start, peak, end = (np.log(rows[name].to_numpy(dtype=float)) for name in ("llc_start", "llc_peak", "llc_final"))
     return Finding(

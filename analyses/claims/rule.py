@@ -15,7 +15,7 @@ Intervals are hierarchical: seeds are nested in settings (arms, points of a grid
 setting carries both the seeds' own differences and the error of each seed's LLC. The variance of an effect is the sum
 over settings of its leave-one-seed-out jackknife variances (Efron and Tibshirani 1993, section 11.5), with Student's
 quantile at the degrees of freedom of Satterthwaite (1946): Student's interval for a mean, Welch's for a difference of
-two means. A share of seeds has the interval of Clopper and Pearson (1934).
+two means. Where all seeds agree exactly it is a point. A share of seeds has the interval of Clopper and Pearson (1934).
 """
 
 from collections.abc import Callable, Sequence

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from panels import plain_numbers
 from rule import UNDECIDED, Effect, Finding
 
 from slt_grok import load_study, plots
@@ -65,6 +66,9 @@ def figure(finding: Finding, panel: Panel) -> Figure:
     data = made.add_subplot(grid[:, 0])
     panel(data, finding)
     data.spines[["top", "right"]].set_visible(False)
+    for axis in (data.xaxis, data.yaxis):
+        if axis.get_scale() == "log":
+            plain_numbers(axis)
     for k, one in enumerate(finding.conditions):
         axes = made.add_subplot(grid[k, 1])
         e = one.effect

@@ -87,10 +87,11 @@ def test_number_of_frequencies(power, seeds, verdict):
 )
 def test_p3(table, seeds, verdict):
     generator, rows = np.random.default_rng(4), []
-    for arm, (llc, dimension) in (("main", (20.0, 30.0)), ("no_weight_decay", table)):
+    for arm, (llc, curvature) in (("main", (20.0, 30.0)), ("no_weight_decay", table)):
         for seed in range(seeds):
             numbers = {"llc_final": noisy(llc, generator)}
-            numbers["final__landscape__effective_dimension_unit_scale"] = noisy(dimension, generator)
+            numbers["final__landscape__gauss_newton_trace_unit_scale"] = noisy(curvature, generator)
+            numbers["final__landscape__weight_norm"] = 20.0
             rows.append(row(arm, seed, **numbers))
             rows[-1]["outcome"] = "generalised" if arm == "main" else "memorised"
     assert decided("p3_mechanism_and_geometry", study(rows)) == verdict
