@@ -22,16 +22,18 @@ LABELS = ("training", "llc", "circuits", "landscape")
 Pairs = Sequence[tuple[str, str]]
 
 
-def in_order(study: StudyResults, pairs: Pairs, beside: Pairs = (), when: str = "middle", arm: str = "main") -> Finding:
-    """That the first event of each pair comes before the second; of `beside` the lag alone."""
-    rows, left_out = usable(study, [], arm=arm)
+def in_order(
+    study: StudyResults, pairs: Pairs, beside: Pairs = (), when: str = "middle", estimator: str = "sigmoid"
+) -> Finding:
+    """That the first event of each pair comes before the second, in arm `main`; of `beside` the lag alone."""
+    rows, left_out = usable(study, [], arm="main")
     seeds = rows.seed.tolist()
     names = {pair: f"lag of {measure_name(pair[0])} behind {measure_name(pair[1])}" for pair in [*pairs, *beside]}
     effects = dict.fromkeys(names, Effect(np.nan, -inf, inf, (len(seeds),)))
     seen = pd.DataFrame({"measure": [], "seed": [], "step": []})
     if seeds:
-        events = transitions.by_estimator(*(study.dataset(label, arm=arm).sel(seed=seeds) for label in LABELS))
-        lags = transitions.lead_lag(events, sorted({second for _, second in names}))
+        events = transitions.by_estimator(*(study.dataset(label, arm="main").sel(seed=seeds) for label in LABELS))
+        lags = transitions.lead_lag(events, sorted({second for _, second in names}), estimator)
         for first, second in names:
             one = lags.sel(reference=second, event=when, measure=first)
             known = bool(np.isfinite(one.lag))
@@ -40,7 +42,7 @@ def in_order(study: StudyResults, pairs: Pairs, beside: Pairs = (), when: str = 
             if why := str(one.left_out.values):
                 left_out.append(f"{measure_name(first)} and {measure_name(second)}: {why}")
         shown = list(dict.fromkeys(name for pair in pairs for name in pair))
-        steps = events[f"transition_{when}"].sel(estimator="sigmoid", measure=shown, drop=True)
+        steps = events[f"transition_{when}"].sel(estimator=estimator, measure=shown, drop=True)
         seen = steps.to_dataframe("step").reset_index()
     conditions = [Condition(names[pair], effects[pair], "below", 0.0) for pair in pairs]
     return Finding(conditions, seen, left_out, {names[pair]: effects[pair] for pair in beside})

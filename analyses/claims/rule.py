@@ -16,6 +16,9 @@ setting carries both the seeds' own differences and the error of each seed's LLC
 over settings of its leave-one-seed-out jackknife variances (Efron and Tibshirani 1993, section 11.5), with Student's
 quantile at the degrees of freedom of Satterthwaite (1946): Student's interval for a mean, Welch's for a difference of
 two means. Where all seeds agree exactly it is a point. A share of seeds has the interval of Clopper and Pearson (1934).
+
+When the rules of this folder were written no study had run; single runs of one seed had been measured (quickstart,
+mod113, random_table), the first of which is seed 0 of the study `seeds`.
 """
 
 from collections.abc import Callable, Sequence
