@@ -1,0 +1,101 @@
+"""Which of P1-P9, and which published claims, do the studies that are there support or refute?
+
+Usage: python analyses/all.py [--out FOLDER] RUNS
+RUNS is the folder of the studies' directories. Runs every script of claims/ whose study is there, each of which writes
+its own JSON and figure, and writes all.json and all.html with all of them: verdicts with their reasons and effects, and
+by name the claims whose study is missing or lacks what the rule reads.
+"""
+
+import argparse
+import base64
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from slt_grok import load_study
+from slt_grok.errors import SltGrokError
+from slt_grok.store.files import atomic, read_json, write_json
+from slt_grok.studies.results import StudyResults
+
+CLAIMS = Path(__file__).parent / "claims"
+sys.path.insert(0, str(CLAIMS))  # as Python has it when one of its scripts runs
+
+rule, verdict = import_module("rule"), import_module("verdict")
+
+MISSING = "not tested"
+ORDER = (rule.SUPPORTED, rule.REFUTED, rule.UNDECIDED, MISSING)
+
+
+def studies(folder: Path) -> dict[str, StudyResults]:
+    """The studies of a folder by name.
+
+    Raises
+    ------
+    SltGrokError : no such folder, a damaged study, or one name twice.
+    """
+    if not folder.is_dir():
+        raise SltGrokError(f"{folder}: expected a folder of studies")
+    found: dict[str, StudyResults] = {}
+    for index in sorted(folder.glob("*/study.json")):
+        name = read_json(index)["name"]
+        if name in found:
+            raise SltGrokError(f"{index.parent}: expected one study {name}, {found[name].path} is another")
+        found[name] = load_study(index.parent)
+    return found
+
+
+def tested(name: str, known: dict[str, StudyResults], out: Path) -> dict[str, Any]:
+    """What a script of claims/ found, or why it found nothing."""
+    script = import_module(name)
+    text, study = script.__doc__ or "", script.STUDY
+    if study not in known:
+        reason = f"the study {study} is not there (slt-grok study configs/studies/{study}.yaml)"
+    else:
+        try:
+            return verdict.judge(name, text, known[study], script.decide, script.panel, out)
+        except SltGrokError as error:
+            reason = str(error).replace(f"{known[study].path.parent}/", "")
+    return {"claim": text.partition("\n")[0], "rule": text.strip(), "verdict": MISSING, "reasons": [reason]}
+
+
+def page(found: dict[str, dict[str, Any]], out: Path) -> str:
+    """All claims as one HTML page that asks nothing of a network."""
+    pictures = {
+        name: "data:image/png;base64," + base64.b64encode((out / f"{name}.png").read_bytes()).decode()
+        for name, one in found.items()
+        if one["verdict"] != MISSING
+    }
+    loader = jinja2.FileSystemLoader(CLAIMS)
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.get_template("page.html.j2")
+    return template.render(found=found, pictures=pictures, order=ORDER)
+
+
+def main(folder: Path, out: Path) -> None:
+    """Test, write, say."""
+    known = studies(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    found: dict[str, dict[str, Any]] = {}
+    for script in [*sorted(CLAIMS.glob("p[0-9]_*.py")), *sorted(CLAIMS.glob("published_*.py"))]:
+        one = found[script.stem] = tested(script.stem, known, out)
+        print(f"{script.stem}: {one['verdict']}")
+        for sentence in one["reasons"]:
+            print(f"  {sentence}")
+    write_json(out / "all.json", {"command": f"python analyses/all.py {folder.name}", "claims": found})
+    with atomic(out / "all.html") as temporary:
+        temporary.write_text(page(found, out))
+    print(out / "all.html")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("runs", type=Path, metavar="RUNS")
+    parser.add_argument("--out", type=Path, default=verdict.RESULTS, metavar="FOLDER")
+    arguments = parser.parse_args()
+    try:
+        main(arguments.runs, arguments.out)
+    except SltGrokError as error:
+        sys.exit(str(error))

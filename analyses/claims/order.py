@@ -1,0 +1,57 @@
+"""Whether events follow each other in a claimed order, over the seeds of a study that generalised.
+
+Intervals are those of `slt_grok.transitions.lag_test`, 95% each, which know what checkpoints leave open and whether
+seeds share it; with up to two conditions a claim that holds is refuted in at most 5% of studies.
+"""
+
+from collections.abc import Sequence
+from math import inf
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from rule import Condition, Effect, Finding
+from tables import usable
+
+from slt_grok import transitions
+from slt_grok.plots.style import BLUE, GREEN, VERMILION, measure_name
+from slt_grok.studies.results import StudyResults
+
+MARKS = (("o", BLUE), ("s", VERMILION), ("^", GREEN))
+LABELS = ("training", "llc", "circuits", "landscape")
+Pairs = Sequence[tuple[str, str]]
+
+
+def in_order(
+    study: StudyResults, pairs: Pairs, beside: Pairs = (), when: str = "middle", estimator: str = "sigmoid"
+) -> Finding:
+    """That the first event of each pair comes before the second, in arm `main`; of `beside` the lag alone."""
+    rows, left_out = usable(study, [], arm="main")
+    seeds = rows.seed.tolist()
+    names = {pair: f"lag of {measure_name(pair[0])} behind {measure_name(pair[1])}" for pair in [*pairs, *beside]}
+    effects = dict.fromkeys(names, Effect(np.nan, -inf, inf, (len(seeds),)))
+    seen = pd.DataFrame({"measure": [], "seed": [], "step": []})
+    if seeds:
+        events = transitions.by_estimator(*(study.dataset(label, arm="main").sel(seed=seeds) for label in LABELS))
+        lags = transitions.lead_lag(events, sorted({second for _, second in names}), estimator)
+        for first, second in names:
+            one = lags.sel(reference=second, event=when, measure=first)
+            known = bool(np.isfinite(one.lag))
+            ends = (float(one.lag_low), float(one.lag_high)) if known else (-inf, inf)
+            effects[first, second] = Effect(float(one.lag), *ends, (int(one.seeds),))
+            if why := str(one.left_out.values):
+                left_out.append(f"{measure_name(first)} and {measure_name(second)}: {why}")
+        shown = list(dict.fromkeys(name for pair in pairs for name in pair))
+        steps = events[f"transition_{when}"].sel(estimator=estimator, measure=shown, drop=True)
+        seen = steps.to_dataframe("step").reset_index()
+    conditions = [Condition(names[pair], effects[pair], "below", 0.0) for pair in pairs]
+    return Finding(conditions, seen, left_out, {names[pair]: effects[pair] for pair in beside})
+
+
+def raster(axes: Axes, finding: Finding) -> None:
+    """The step of each event, a row for each seed."""
+    for (marker, color), (measure, rows) in zip(MARKS, finding.seen.groupby("measure", sort=False), strict=False):
+        axes.plot(rows.step, rows.seed, marker, ms=3.5, color=color, label=measure_name(str(measure)))
+    axes.set(xscale="log", xlabel="Training step (logarithmic)", ylabel="Seed")
+    if len(finding.seen):
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)

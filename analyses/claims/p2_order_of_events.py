@@ -1,0 +1,33 @@
+"""P2. Circuit metrics rise, then the memoriser is removed, then test accuracy jumps.
+
+Question: do the three events follow each other in this order in log training steps?
+Hypothesis: circuit before the memoriser's removal, and that before test accuracy.
+Reads: study `seeds`, arm `main`, seeds that generalised. Circuit: Gini coefficient of the embedding (needs no choice of
+key frequencies). Memoriser: sum of squared weights, whose fall is Nanda et al.'s sign of cleanup. Middle of each change
+by fitted shapes (`slt_grok.transitions.by_estimator`).
+Test: `slt_grok.transitions.lag_test`.
+Effects: mean lag in log(1 + step) (-0.1: 10% earlier) of circuit behind memoriser, and of memoriser behind accuracy.
+Rule: both below 0. Undecided: an interval holds 0, or fewer than 4 seeds have both events.
+Told beside it, deciding nothing: restricted and excluded loss against test accuracy.
+Written 2026-11-21, before the study ran.
+"""
+
+from order import in_order
+from order import raster as panel
+from rule import Finding
+from verdict import main
+
+from slt_grok.studies.results import StudyResults
+
+STUDY = "seeds"
+CIRCUIT, MEMORISER, ACCURACY = "gini_embedding", "sum_of_squared_weights", "test_accuracy"
+BESIDE = (("restricted_loss_sum", ACCURACY), ("excluded_loss", ACCURACY))
+
+
+def decide(study: StudyResults) -> Finding:
+    """The rule of this file's docstring."""
+    return in_order(study, [(CIRCUIT, MEMORISER), (MEMORISER, ACCURACY)], BESIDE)
+
+
+if __name__ == "__main__":
+    main(__file__, __doc__, decide, panel)

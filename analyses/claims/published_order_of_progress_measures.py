@@ -1,0 +1,37 @@
+"""Nanda et al. (2301.05217): the circuit forms gradually, well before test accuracy jumps, and cleanup comes last.
+
+Question: does restricted loss begin to fall, and excluded loss begin to rise, before test accuracy begins to rise?
+Hypothesis: both do (section 5: circuit formation lies between memorisation and the fall of test loss).
+Reads: study `seeds`, arm `main`, seeds that generalised; by hand also `mod113_seeds`, the paper's own network (its file
+has 3 seeds: undecided by this rule). Onset (10%) of each change by `crossing` of `slt_grok.transitions.by_estimator`,
+which assumes no shape, since excluded loss may fall back after its rise; its intervals are at least as wide as the gap
+between two checkpoints.
+Test: `slt_grok.transitions.lag_test`.
+Effects: mean lag in log(1 + step) of the onset of restricted loss (test split) and of excluded loss (train split)
+behind that of test accuracy.
+Rule: both below 0. Undecided: an interval holds 0, or fewer than 4 seeds have both events.
+Told beside it: the sum of squared weights and the LLC against test accuracy.
+Written 2026-11-21, before the study ran.
+"""
+
+from order import in_order
+from order import raster as panel
+from rule import Finding
+from verdict import main
+
+from slt_grok.studies.results import StudyResults
+
+STUDY = "seeds"
+ACCURACY = "test_accuracy"
+BESIDE = (("sum_of_squared_weights", ACCURACY), ("llc", ACCURACY))
+
+
+def decide(study: StudyResults) -> Finding:
+    """The rule of this file's docstring."""
+    return in_order(
+        study, [("restricted_loss_sum", ACCURACY), ("excluded_loss", ACCURACY)], BESIDE, "onset", "crossing"
+    )
+
+
+if __name__ == "__main__":
+    main(__file__, __doc__, decide, panel)
