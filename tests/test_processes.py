@@ -70,7 +70,7 @@ class OfTwoArguments(Exception):
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"), [(SltGrokError("so it is"), SltGrokError), (OfTwoArguments("so", "it is"), RuntimeError)]
+    ("error", "kind"), [(SltGrokError("so and it is"), SltGrokError), (OfTwoArguments("so", "it is"), RuntimeError)]
 )
 def test_an_error_arrives_and_ends_the_others(error, kind, tmp_path):
     def fails(say):

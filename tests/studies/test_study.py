@@ -107,8 +107,8 @@ def test_a_seed_that_diverges_takes_no_other_with_it(tmp_path: Path, monkeypatch
     made = without_processes(monkeypatch)
     plain = loop._initial
 
-    def with_a_bad_seed(network: object, streams: list[np.random.SeedSequence]) -> object:
-        parameters = plain(network, streams)  # type: ignore[arg-type]
+    def with_a_bad_seed(network: object, settings: object, streams: list[np.random.SeedSequence]) -> object:
+        parameters = plain(network, settings, streams)  # type: ignore[arg-type]
         for row, stream in enumerate(streams):
             if stream.entropy == 1:
                 parameters["W_U"].data[row] = float("nan")
