@@ -53,10 +53,11 @@ def grouped(runs: Sequence[RunDirectory], without: Sequence[str]) -> dict[str, l
     groups: dict[str, list[RunDirectory]] = {}
     for run in runs:
         config = run.manifest["config"]
-        task = {
-            k: v for k, v in config["task"].items() if k not in (*without, "split_seed", "table_seed", "train_rows")
-        }
-        groups.setdefault(json.dumps([task, config["model"], config["training"]], sort_keys=True), []).append(run)
+        task, training = (
+            {key: value for key, value in (config[part] or {}).items() if key not in (*without, *OF_A_RUN)}
+            for part in ("task", "training")
+        )
+        groups.setdefault(json.dumps([task, config["model"], training], sort_keys=True), []).append(run)
     names: dict[str, list[RunDirectory]] = {}
     for members in groups.values():
         name = members[0].manifest["config"]["name"]

@@ -79,11 +79,11 @@ def side_by_side(
 def _received(connection: Connection) -> Any:
     try:
         return pickle.loads(connection.recv_bytes())
-    except (EOFError, ConnectionResetError) as error:
+    except (EOFError, ConnectionResetError):
         raise SltGrokError(
             "a process that did a part of the work was killed, perhaps for lack of memory; "
             "the same command goes on from what is done"
-        ) from error
+        ) from ChildProcessError("killed")  # an OSError: trying again may do
 
 
 def _start(jobs: Sequence[Job], siblings: Sequence[Connection]) -> tuple[Connection, BaseProcess]:

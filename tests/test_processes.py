@@ -90,8 +90,9 @@ def test_a_killed_process_is_a_sentence():
     def dies(say):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(SltGrokError, match="killed, perhaps for lack of memory"):
+    with pytest.raises(SltGrokError, match="killed, perhaps for lack of memory") as error:
         list(side_by_side([dies, lambda say: time.sleep(5)]))
+    assert isinstance(error.value.__cause__, OSError)  # a study tries again after one of these
 
 
 def test_children_end_with_a_parent_that_was_killed(tmp_path):

@@ -86,7 +86,7 @@ def run_chains(
         workers = 1
     steps = [0] * len(batches)
 
-    def job(rows: slice, say: Callable[[Any], None]) -> tuple[Chains, int, float]:
+    def job(rows: slice, say: Callable[[Any], None]) -> tuple[Chains, tuple[int, float]]:
         done, last = 0, math.nan
 
         def on_batch_steps(count: int, loss: float) -> None:
@@ -94,7 +94,7 @@ def run_chains(
             done, last = done + count, loss
             say((done, loss))
 
-        return _run_batch(sampling, starts, rows, on_batch_steps, observers), done, last
+        return _run_batch(sampling, starts, rows, on_batch_steps, observers), (done, last)
 
     def on_said(place: int, said: tuple[int, float]) -> None:
         done, loss = said
@@ -102,9 +102,9 @@ def run_chains(
         steps[place] = done
 
     pieces: dict[int, Chains] = {}
-    for place, (chains, *last) in side_by_side([partial(job, rows) for rows in batches], on_said, workers):
+    for place, (chains, said) in side_by_side([partial(job, rows) for rows in batches], on_said, workers):
         pieces[place] = chains
-        on_said(place, (last[0], last[1]))
+        on_said(place, said)
     return Chains(*(torch.cat(piece) for piece in zip(*(pieces[i] for i in range(len(batches))), strict=True)))
 
 

@@ -95,11 +95,9 @@ def refined_llc(refined: xr.Dataset, folder: Path) -> list[Shown]:
 def attribution(dataset: xr.Dataset, folder: Path) -> list[Shown]:
     """The drop of the LLC split over its parts, a figure for each seed that has one."""
     found = []
-    for seed in dataset.seed.values.tolist():
+    for seed, file, note in names(dataset, "attribution"):
         if not np.isfinite(dataset["drop"].sel(seed=seed)).any():
             continue
-        several = dataset.sizes["seed"] > 1
-        file, note = (f"attribution_seed{seed}", f", seed {seed}") if several else ("attribution", "")
         caption = (
             f"The LLC where it is largest minus that at the end{note}, of each part moved alone, with 95% intervals, "
             "and as per cent of that of all weights. Hatched: what the parts do not account for, the drop of the whole "

@@ -21,7 +21,7 @@ from slt_grok.interventions import weights
 from slt_grok.llc_settings import IntervenedSettings
 from slt_grok.progress import Report
 from slt_grok.store import RunDirectory
-from slt_grok.studies.llc import SHARD_CHAINS, SHARD_PARAMETERS, estimate_by
+from slt_grok.studies.llc import estimate_by, shard_chains
 from slt_grok.studies.milestones import milestones, spread
 from slt_grok.studies.shards import measure_in_shards
 from slt_grok.tasks import is_prime
@@ -146,7 +146,7 @@ def measure_interventions(
     from slt_grok import circuits
 
     steps, seeds = trajectory.coords["step"], trajectory.coords["seed"].tolist()
-    todo, size = variants(trajectory, s.controls), sum(shape.numel() for shape in trajectory.network.shapes.values())
+    todo = variants(trajectory, s.controls)
     keys, neurons = [[] for _ in seeds], [np.zeros(0, dtype=bool) for _ in seeds]
     if any(variant.act in ACTS for variant in todo):
         keys = [mask.frequency.values[mask.values].tolist() for mask in circuits.key_frequencies(trajectory)]
@@ -154,8 +154,7 @@ def measure_interventions(
     memorised = [_memorised(run, steps, seed) for seed in seeds]
     late = steps[min((place for place in memorised if place is not None), default=len(steps) // 3) :]
     chosen = trajectory.isel(step=np.flatnonzero(np.isin(steps, spread(late, s.checkpoints))).tolist())
-    chains = min(SHARD_CHAINS, max(1, SHARD_PARAMETERS // size))
-    group = max(1, chains // s.chains)
+    group = max(1, shard_chains(trajectory) // s.chains)
     results: list[xr.Dataset] = []
     for start in range(0, len(todo), group):
         some = todo[start : start + group]

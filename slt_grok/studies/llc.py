@@ -102,13 +102,17 @@ def sampler_of(settings: LLCSettings) -> Any:
             return simple[s.sampler](s.step_size)
 
 
+def shard_chains(trajectory: Trajectory) -> int:
+    """Chains of one shard, for networks of this size."""
+    parameters = sum(shape.numel() for shape in trajectory.network.shapes.values())
+    return min(SHARD_CHAINS, max(1, SHARD_PARAMETERS // parameters))
+
+
 def measure_llc(
     run: RunDirectory, label: str, s: LLCSettings, trajectory: Trajectory, content: Any, report: Report
 ) -> xr.Dataset:
     """The LLC of every checkpoint, in shards of a fixed number of chains."""
-    parameters = sum(shape.numel() for shape in trajectory.network.shapes.values())
     seeds = trajectory.shape[1]
-    chains = min(SHARD_CHAINS, max(1, SHARD_PARAMETERS // parameters))
     gradients = sampler_of(s).leapfrog if s.sampler == "hmc" else 1  # of an update
     per_checkpoint = (s.burn_in + s.draws * s.thinning) * s.chains * seeds * gradients
 
@@ -131,7 +135,7 @@ def measure_llc(
         trajectory,
         measure,
         content,
-        size=max(1, chains // (s.chains * seeds)),
+        size=max(1, shard_chains(trajectory) // (s.chains * seeds)),
         here=s.device is not None,
         on_progress=on_progress,
     )

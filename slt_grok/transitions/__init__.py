@@ -13,7 +13,7 @@ from slt_grok.transitions.change import FRACTIONS, Crossing, find_change
 from slt_grok.transitions.estimators import by_estimator
 from slt_grok.transitions.events import PHASES, first_step_at, phase_ends
 from slt_grok.transitions.lead_lag import lag_table, lead_lag
-from slt_grok.transitions.measures import RULES, check, curve, with_seed
+from slt_grok.transitions.measures import RULES, curve, gathered, measured_in
 from slt_grok.transitions.phases import phases
 from slt_grok.transitions.prediction import predict_llc
 from slt_grok.transitions.summary import summarise
@@ -66,10 +66,8 @@ def measure(
     ------
     SltGrokError : a dataset without `step`, without accuracies or without one of the seeds.
     """
-    given = {"training": training, "llc": llc, "circuits": circuits, "landscape": landscape}
-    datasets = {label: with_seed(d, label) for label, d in given.items() if d is not None}
-    check(datasets)
-    names = [name for name, (label, _) in RULES.items() if label in datasets and name in datasets[label]]
+    datasets = gathered(training=training, llc=llc, circuits=circuits, landscape=landscape)
+    names = measured_in(datasets)
     seeds = datasets["training"].seed.values
     found: dict[tuple[str, int], dict[str, Crossing]] = {}
     for name in names:

@@ -28,7 +28,7 @@ import xarray as xr
 from scipy.stats import rankdata, t
 
 from slt_grok.transitions.lag_test import holm
-from slt_grok.transitions.measures import RULES, check, curve, with_seed
+from slt_grok.transitions.measures import RULES, curve, gathered, measured_in
 
 COVARIATES = ("train_loss", "weight_norm", "sum_of_squared_weights")  # of the last two the first that is there
 FEWEST_SEEDS = 4  # for the null by pairing
@@ -137,13 +137,9 @@ def associate(
     ------
     SltGrokError : a dataset without `step`, without accuracies or without one of the seeds.
     """
-    given = {"training": training, "llc": llc, "circuits": circuits, "landscape": landscape}
-    datasets = {label: with_seed(d, label) for label, d in given.items() if d is not None}
-    check(datasets)
+    datasets = gathered(training=training, llc=llc, circuits=circuits, landscape=landscape)
     seeds = datasets["training"].seed.values
-    curves = {
-        name: scaled(datasets, name, seeds) for name, (d, _) in RULES.items() if d in datasets and name in datasets[d]
-    }
+    curves = {name: scaled(datasets, name, seeds) for name in measured_in(datasets)}
     measures = [name for name in curves if name != "llc"]
     names = ("mean_correlation", "mean_correlation_low", "mean_correlation_high")
     names += ("rank_correlation", "correlation_beyond_trend")

@@ -24,6 +24,8 @@ import numpy as np
 import xarray as xr
 from scipy.stats import rankdata
 
+from slt_grok.transitions.change import COVERAGE
+
 
 class Measure(NamedTuple):
     """A variable of the landscape, and what makes one number for each network of it or of its standard error."""
@@ -52,7 +54,6 @@ MEASURES: Mapping[str, Measure] = {
 FEWEST = 4  # checkpoints that a rank correlation needs
 WITH, WITHOUT = 0.8, 0.4  # rank correlations from which on a measure may move with the LLC, and below which it does not
 DRAWS = 400
-COVERAGE = (2.5, 97.5)  # percentiles
 
 
 def beside_llc(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0) -> xr.Dataset:

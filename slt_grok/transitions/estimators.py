@@ -14,15 +14,14 @@ import numpy as np
 import xarray as xr
 
 from slt_grok.transitions import change_points, sigmoid
-from slt_grok.transitions.change import FRACTIONS, SIGNIFICANCE, Rule, find_change, oriented, start_of_change
-from slt_grok.transitions.measures import RULES, check, curve, with_seed
+from slt_grok.transitions.change import COVERAGE, FRACTIONS, SIGNIFICANCE, Rule, find_change, oriented, start_of_change
+from slt_grok.transitions.measures import RULES, curve, gathered, measured_in
 
 ESTIMATORS = ("sigmoid", "crossing", "change_point")
 FEWEST = 5  # checkpoints of a change
 GAIN = 8.0  # least log likelihood of the shape over that of a constant
 FOUND, UNFINISHED = "found", "found, not finished at the last checkpoint"
 TOO_FEW, NO_CHANGE, NOT_MEASURED = "too few checkpoints", "no change", "not measured"
-COVERAGE = (2.5, 97.5)  # percentiles
 SOURCE = "this package: slt_grok.transitions.estimators"
 
 
@@ -54,10 +53,8 @@ def by_estimator(
     ------
     SltGrokError : a dataset without `step`, without accuracies or without one of the seeds.
     """
-    given = {"training": training, "llc": llc, "circuits": circuits, "landscape": landscape}
-    datasets = {label: with_seed(d, label) for label, d in given.items() if d is not None}
-    check(datasets)
-    names = [name for name, (label, _) in RULES.items() if label in datasets and name in datasets[label]]
+    datasets = gathered(training=training, llc=llc, circuits=circuits, landscape=landscape)
+    names = measured_in(datasets)
     seeds = datasets["training"].seed.values
     shape = (len(ESTIMATORS), len(names), len(seeds))
     places = np.full((*shape, 3, draws), np.nan)  # log(1 + step)
@@ -91,7 +88,8 @@ def by_estimator(
                 if found is None:
                     continue
                 places[k, i, j] = found
-                low[k, i, j], middle[k, i, j], high[k, i, j] = np.percentile(found, (2.5, 50, 97.5), axis=1)
+                middle[k, i, j] = np.median(found, axis=1)
+                low[k, i, j], high[k, i, j] = np.percentile(found, COVERAGE, axis=1)
                 status[k, i, j] = UNFINISHED if middle[k, i, j, 2] > x[-1] else FOUND
 
     dims = ("estimator", "measure", "seed")

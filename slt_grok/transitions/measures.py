@@ -57,6 +57,23 @@ def with_seed(dataset: xr.Dataset, label: str) -> xr.Dataset:
     return dataset.sortby("step").transpose("step", "seed", ...)
 
 
+def gathered(**given: xr.Dataset | None) -> dict[str, xr.Dataset]:
+    """The datasets that there are, by label, each over (step, seed, ...), checked.
+
+    Raises
+    ------
+    SltGrokError : a dataset without `step`, training without accuracies, or a dataset without one of its seeds.
+    """
+    datasets = {label: with_seed(dataset, label) for label, dataset in given.items() if dataset is not None}
+    check(datasets)
+    return datasets
+
+
+def measured_in(datasets: Mapping[str, xr.Dataset]) -> list[str]:
+    """The measures with a rule that these datasets hold, in the order of `RULES`."""
+    return [name for name, (label, _) in RULES.items() if label in datasets and name in datasets[label]]
+
+
 def check(datasets: Mapping[str, xr.Dataset]) -> None:
     """Check that training curves hold the accuracies, and that every dataset holds the seeds of training.
 

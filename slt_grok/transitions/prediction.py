@@ -17,7 +17,7 @@ from scipy.stats import t
 
 from slt_grok.errors import SltGrokError
 from slt_grok.transitions.association import COVARIATES, scaled
-from slt_grok.transitions.measures import RULES, check, with_seed
+from slt_grok.transitions.measures import gathered, measured_in
 
 PREDICTORS = ("step", "weight_norm", "circuits", "both")
 CIRCUITS = ("restricted_loss_sum", "excluded_loss", "neuron_share", "gini_embedding", "gini_neuron_logit_map")
@@ -87,13 +87,9 @@ def predict_llc(
     ------
     SltGrokError : fewer than 4 seeds have an LLC, there is no weight norm, or no checkpoint that has everything.
     """
-    given = {"training": training, "llc": llc, "circuits": circuits, "landscape": landscape}
-    datasets = {label: with_seed(d, label) for label, d in given.items() if d is not None}
-    check(datasets)
+    datasets = gathered(training=training, llc=llc, circuits=circuits, landscape=landscape)
     seeds = datasets["training"].seed.values
-    there = {
-        name: scaled(datasets, name, seeds) for name, (d, _) in RULES.items() if d in datasets and name in datasets[d]
-    }
+    there = {name: scaled(datasets, name, seeds) for name in measured_in(datasets)}
     known = there["llc"].notnull().any("step").values
     if known.sum() < FEWEST_SEEDS:
         raise SltGrokError(f"llc: expected at least {FEWEST_SEEDS} seeds to hold one out, got {int(known.sum())}")
