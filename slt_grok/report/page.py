@@ -16,6 +16,7 @@ from slt_grok.report import (
     figures,
     interventions,
     landscape,
+    order,
     probes,
     tables,
     topology,
@@ -129,8 +130,8 @@ def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) ->
     found = {
         section.title: Part(section.title, section.sentences, [], []) for section in sections(summary, datasets, config)
     }
-    of_llc, of_circuit, *after = _drawn(
-        datasets, folder, _of_llc, _of_circuit, _beside_llc, _beside_circuit, _landscape
+    of_llc, of_circuit, over_seeds, *after = _drawn(
+        datasets, folder, _of_llc, _of_circuit, _over_seeds, _beside_llc, _beside_circuit, _landscape
     )
     if "llc" in datasets and (part := found.get("Local learning coefficient")):
         part.figures.extend(of_llc)
@@ -142,6 +143,10 @@ def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) ->
         made = [tables.events(summary, "Order of events")]
         made += [tables.events(one, f"Seed {seed}", folded=True) for seed, one in by_seed(summary).items()]
         part.tables.extend(table for table in made if table.rows)
+        for sentences, shown, said in over_seeds:
+            part.sentences.extend(sentences)
+            part.figures.extend(shown)
+            part.tables.extend(said)
     headings = ["Local learning coefficient", "Fourier circuit", "Order of events"]
     further = dict(zip(headings, after, strict=True))
     return [shown for title, part in found.items() for shown in (part, *further.get(title, []))]
@@ -169,6 +174,10 @@ def _of_circuit(datasets: Datasets, folder: Path) -> list[figures.Shown]:
         *(figures.circuit_maps(maps, folder) if maps is not None else []),
         *figures.clock_pizza_plane(found, folder),
     ]
+
+
+def _over_seeds(datasets: Datasets, folder: Path) -> list[order.Said]:
+    return [order.events(datasets, folder), order.beside(datasets, folder)]
 
 
 def _beside_plain(

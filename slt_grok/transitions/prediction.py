@@ -64,6 +64,17 @@ def compare(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]
     return float(difference.mean()), float(difference.mean() - reach), float(difference.mean() + reach)
 
 
+def drop_left(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Share of each seed's fall from its largest value to its last (seed, step) that predictions (c, seed, step) lack.
+
+    NaN for a seed whose largest value is its last.
+    """
+    rows, peak = np.arange(len(target)), target.argmax(1)
+    seen = target[rows, peak] - target[:, -1]
+    made = predicted[:, rows, peak] - predicted[:, :, -1]
+    return 1 - np.divide(made, seen, out=np.full(made.shape, np.nan), where=seen > 0)
+
+
 def predict_llc(
     training: xr.Dataset,
     llc: xr.Dataset,
@@ -80,8 +91,11 @@ def predict_llc(
     -------
     `llc` (step, seed) and `prediction` (predictors, step, seed); `error` (predictors, seed), root mean square; over
     predictors `mean_error` and `error_difference`, its mean difference from that by weight norm (below 0: better), with
-    `error_difference_low` and `_high` (95%). Circuit measures that some seed lacks altogether are not used (attribute
-    `circuit_measures` says which are), nor checkpoints that lack a value in some seed (attribute `steps_left_out`).
+    `error_difference_low` and `_high` (95%). `drop_left` (predictors, seed): the share of the held-out seed's fall from
+    its largest LLC to its last that is not in the prediction, 1 - (change predicted) / (change seen), 0 where all of it
+    is and 1 where none; `mean_drop_left`, `_low` and `_high` as above, over the seeds whose LLC falls, NaN under 4 of
+    them. Circuit measures that some seed lacks altogether are not used (attribute `circuit_measures` says which are),
+    nor checkpoints that lack a value in some seed (attribute `steps_left_out`).
 
     Raises
     ------
@@ -125,7 +139,18 @@ def predict_llc(
         "error": (("predictors", "seed"), error, {"long_name": "root mean square error in the held-out seed"} | over),
         "mean_error": ("predictors", error.mean(1), {"long_name": "mean error over held-out seeds"} | over),
     }
+    left = drop_left(target, predicted)
+    variables["drop_left"] = (
+        ("predictors", "seed"),
+        left,
+        {"long_name": "share of the LLC's drop left", "source": SOURCE},
+    )
+    falls = np.isfinite(left).all(0)
+    enough = falls.sum() >= FEWEST_SEEDS
+    of_all = np.array([compare(one[falls], np.zeros(falls.sum())) if enough else (np.nan,) * 3 for one in left])
     for k, suffix in enumerate(("", "_low", "_high")):
+        text = ("mean share of the LLC's drop left", "lower end of its 95% interval", "upper end")[k]
+        variables[f"mean_drop_left{suffix}"] = ("predictors", of_all[:, k], {"long_name": text, "source": SOURCE})
         text = ("difference of the error from that by weight norm", "lower end of its 95% interval", "upper end")[k]
         variables[f"error_difference{suffix}"] = ("predictors", differences[:, k], {"long_name": text} | over)
     left_out = {

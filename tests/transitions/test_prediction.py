@@ -5,7 +5,7 @@ import pytest
 
 from slt_grok.errors import SltGrokError
 from slt_grok.transitions import predict_llc
-from slt_grok.transitions.prediction import compare, held_out, ridge
+from slt_grok.transitions.prediction import compare, drop_left, held_out, ridge
 from tests.transitions.test_measure import run
 
 
@@ -35,6 +35,12 @@ def test_the_corrected_interval_by_hand():
     assert (low, high) == pytest.approx((2.5 - 3.182446 * error, 2.5 + 3.182446 * error))
 
 
+def test_the_share_of_the_drop_left_by_hand():
+    target = np.array([[1.0, 9, 5, 1], [2, 4, 3, 2], [1, 2, 3, 4]])  # falls by 8, by 2, not at all
+    predicted = np.array([[0.0, 6, 9, 4], [0, 3, 0, 1], [0, 0, 0, 0]])  # 2 of 8, 2 of 2
+    np.testing.assert_allclose(drop_left(target, predicted[None])[0], [0.75, 0.0, np.nan])
+
+
 def test_what_carries_the_llc_predicts_it():
     """The LLC of each seed is its neuron share times 100; the weight norm is noise."""
     data, generator = run((0, 1, 2, 3, 4)), np.random.default_rng(2)
@@ -47,6 +53,8 @@ def test_what_carries_the_llc_predicts_it():
     assert found.error.sel(predictors="weight_norm").min() > 15
     assert found.error_difference_high.sel(predictors="circuits") < 0
     assert found.error_difference.sel(predictors="weight_norm") == 0
+    assert abs(found.mean_drop_left.sel(predictors="circuits")) < 0.05
+    assert found.mean_drop_left.sel(predictors="weight_norm") > 0.8
 
 
 def test_too_few_seeds_are_an_error_that_counts_them():

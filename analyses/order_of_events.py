@@ -1,0 +1,128 @@
+"""What changes first, and what moves with the LLC beyond the course of training, over the seeds of a study?
+
+Usage: python analyses/order_of_events.py [--arm ARM] [--out FOLDER] STUDY
+STUDY is a study's directory, ARM one of its arms (main). Writes order_of_events.json and its figures: events of every
+seed, lag of every measure behind test accuracy, the LLC and the weight norm, association with the LLC given loss and
+weight norm, and the LLC predicted in held-out seeds.
+
+Lags are of middles (and, in the JSON, of onsets and ends), by the fitted shape and, as a check that assumes none, by
+crossing rules. Association and prediction take the seeds that generalised: the others have no circuit.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+from runs_below import plain
+
+from slt_grok import load_study, plots, transitions
+from slt_grok.errors import SltGrokError
+from slt_grok.plots.style import measure_name
+from slt_grok.store.files import write_json
+from slt_grok.studies.provenance import environment
+
+REFERENCES = ("test_accuracy", "llc", "weight_norm")
+ESTIMATORS = ("sigmoid", "crossing")
+NUMBERS = ("lag", "lag_low", "lag_high", "p_value_holm", "seeds", "verdict")
+RESULTS = Path(__file__).parent / "results"
+
+
+def event_rows(events: xr.Dataset) -> dict[str, Any]:
+    """Of each measure: how many seeds have the event, and the median, smallest and largest step of its middle."""
+    rows = {}
+    for measure in events.measure.values.tolist():
+        steps = events.transition_middle.sel(estimator=ESTIMATORS[0], measure=measure).dropna("seed")
+        row: dict[str, Any] = {"seeds": steps.size, "of": events.sizes["seed"]}
+        if steps.size:
+            row |= {"median": float(steps.median()), "first": float(steps.min()), "last": float(steps.max())}
+        rows[measure] = row
+    return rows
+
+
+def lag_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The lags as plain data: reference, event, measure and numbers, and which seeds were left out and why."""
+    return table[["reference", "event", "measure", *NUMBERS, "left_out"]].to_dict("records")
+
+
+def say(lags: pd.DataFrame, console: Console) -> None:
+    """The lags of middles, a table for each reference."""
+    for reference, rows in lags.loc[lags.event == "middle"].groupby("reference", sort=False):
+        table = Table(
+            "measure",
+            "lag in log step",
+            "95%",
+            "Holm's p",
+            "seeds",
+            "order",
+            title=f"middle, behind that of {measure_name(str(reference))}",
+        )
+        for _, row in rows.sort_values("lag").iterrows():
+            ends = f"{row.lag_low:+.2f} to {row.lag_high:+.2f}"
+            table.add_row(
+                measure_name(row.measure),
+                f"{row.lag:+.2f}",
+                ends,
+                f"{row.p_value_holm:.3f}",
+                str(row.seeds),
+                row.verdict,
+            )
+        console.print(table)
+
+
+def main(path: Path, arm: str, out: Path) -> None:
+    """Read, measure, draw, write."""
+    study = load_study(path)
+    console = Console(width=150, highlight=False)
+    rows = study.rows(arm=arm)
+    done = rows.loc[rows.status == "done"]
+    data = {label: study.dataset(label, arm=arm) for label in ("training", "llc", "circuits", "landscape")}
+    generalised = sorted(done.loc[done.outcome == "generalised", "seed"].tolist())
+
+    events = transitions.by_estimator(**data)
+    references = [name for name in REFERENCES if name in events.measure]
+    lags = {estimator: transitions.lead_lag(events, references, estimator) for estimator in ESTIMATORS}
+    tables = {estimator: transitions.lag_table(one) for estimator, one in lags.items()}
+    say(tables[ESTIMATORS[0]], console)
+
+    with_circuit = {label: one.sel(seed=generalised) for label, one in data.items()}
+    association = transitions.associate(**with_circuit)
+    prediction = transitions.predict_llc(**with_circuit)
+    console.print(association[["mean_correlation", "verdict"]].to_dataframe())
+    console.print(prediction[["mean_error", "mean_drop_left"]].to_dataframe())
+
+    out.mkdir(parents=True, exist_ok=True)
+    for name, figure in (
+        ("events", plots.event_raster(events)),
+        ("lags", plots.lead_lag(lags[ESTIMATORS[0]])),
+        ("association", plots.association(association)),
+        ("prediction", plots.prediction(prediction)),
+    ):
+        plots.save(figure, out, f"order_of_events_{name}")
+    content = {
+        "command": f"python analyses/order_of_events.py --arm {arm} runs/{path.name}",
+        "seeds": {outcome: sorted(one.seed.tolist()) for outcome, one in done.groupby("outcome")},
+        "not_done": rows.loc[rows.status != "done", ["run", "seed", "status"]].to_dict("records"),
+        "events": event_rows(events),
+        "lags": {estimator: lag_rows(table) for estimator, table in tables.items()},
+        "association": association.drop_dims("seed").drop_dims("null").to_dataframe().reset_index().to_dict("records"),
+        "prediction": prediction.drop_dims("seed").to_dataframe().reset_index().to_dict("records"),
+        "environment": environment(),
+    }
+    write_json(out / "order_of_events.json", plain(content))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("study", type=Path, metavar="STUDY")
+    parser.add_argument("--arm", default="main")
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
+    arguments = parser.parse_args()
+    try:
+        main(arguments.study, arguments.arm, arguments.out)
+    except SltGrokError as error:
+        sys.exit(str(error))
