@@ -46,7 +46,7 @@ def event_rows(events: xr.Dataset) -> dict[str, Any]:
 
 def lag_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The lags as plain data: reference, event, measure and numbers, and which seeds were left out and why."""
-    return table[["reference", "event", "measure", *NUMBERS, "left_out"]].to_dict("records")
+    return table.filter(["reference", "event", "measure", *NUMBERS, "left_out"]).to_dict("records")
 
 
 def say(lags: pd.DataFrame, console: Console) -> None:
@@ -80,7 +80,9 @@ def main(path: Path, arm: str, out: Path) -> None:
     console = Console(width=150, highlight=False)
     rows = study.rows(arm=arm)
     done = rows.loc[rows.status == "done"]
-    data = {label: study.dataset(label, arm=arm) for label in ("training", "llc", "circuits", "landscape")}
+    data: dict[str, Any] = {
+        label: study.dataset(label, arm=arm) for label in ("training", "llc", "circuits", "landscape")
+    }
     generalised = sorted(done.loc[done.outcome == "generalised", "seed"].tolist())
 
     events = transitions.by_estimator(**data)
@@ -89,7 +91,7 @@ def main(path: Path, arm: str, out: Path) -> None:
     tables = {estimator: transitions.lag_table(one) for estimator, one in lags.items()}
     say(tables[ESTIMATORS[0]], console)
 
-    with_circuit = {label: one.sel(seed=generalised) for label, one in data.items()}
+    with_circuit: dict[str, Any] = {label: one.sel(seed=generalised) for label, one in data.items()}
     association = transitions.associate(**with_circuit)
     prediction = transitions.predict_llc(**with_circuit)
     console.print(association[["mean_correlation", "verdict"]].to_dataframe())

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -20,7 +21,7 @@ Said = tuple[list[str], list[Shown], list[Table]]
 
 def events(datasets: Mapping[str, xr.Dataset], folder: Path) -> Said:
     """Events of every seed, and lags where there are enough seeds; nothing for a single seed."""
-    given = {label: datasets[label] for label in LABELS if label in datasets}
+    given: dict[str, Any] = {label: datasets[label] for label in LABELS if label in datasets}
     if "training" not in given or given["training"].sizes.get("seed", 1) < 2:
         return [], [], []
     found = transitions.by_estimator(**given)
@@ -48,7 +49,7 @@ def events(datasets: Mapping[str, xr.Dataset], folder: Path) -> Said:
             str(row.seeds),
             f"{row.verdict}{f'; without {row.left_out}' if row.left_out else ''}",
         ]
-        for row in middle.itertuples()
+        for _, row in middle.iterrows()
     ]
     header = ["Measure", "Reference", "Lag of the middle in log step (95%)", "Holm’s p", "Seeds", "Order"]
     table = Table("Lag behind test accuracy and behind the LLC", header, rows, folded=True)
@@ -72,7 +73,7 @@ def _orders(lags: xr.Dataset) -> list[str]:
 
 def beside(datasets: Mapping[str, xr.Dataset], folder: Path) -> Said:
     """What moves with the LLC beyond the trend, and what predicts it in held-out seeds; nothing for too few seeds."""
-    given = {label: datasets[label] for label in LABELS if label in datasets}
+    given: dict[str, Any] = {label: datasets[label] for label in LABELS if label in datasets}
     there = {"training", "llc", "circuits"} <= set(given)
     if not there or given["training"].sizes.get("seed", 1) < FEWEST_SEEDS:
         return [], [], []
