@@ -1,9 +1,10 @@
-"""Over the seeds of a run: which events come first, what moves with the LLC beyond the course of training."""
+"""The phases of a run; over its seeds, which events come first and what moves with the LLC beyond the trend."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from slt_grok import plots, transitions
@@ -11,7 +12,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.plots.style import measure_name
 from slt_grok.report.figures import Shown, shown
 from slt_grok.report.tables import Table
-from slt_grok.report.words import capital, listing, percent
+from slt_grok.report.words import capital, listing, percent, step
 from slt_grok.transitions.lag_test import FEWEST_SEEDS
 
 LABELS = ("training", "llc", "circuits", "landscape")
@@ -20,18 +21,21 @@ Said = tuple[list[str], list[Shown], list[Table]]
 
 
 def events(datasets: Mapping[str, xr.Dataset], folder: Path) -> Said:
-    """Events of every seed, and lags where there are enough seeds; nothing for a single seed."""
+    """Phases; of several seeds the events of each, and lags where there are enough."""
     given: dict[str, Any] = {label: datasets[label] for label in LABELS if label in datasets}
-    if "training" not in given or given["training"].sizes.get("seed", 1) < 2:
+    if "training" not in given or "transitions" not in datasets:
         return [], [], []
     found = transitions.by_estimator(**given)
+    both = phases(transitions.phases(datasets["transitions"], found))
+    if found.sizes["seed"] < 2:
+        return [], [], both
     caption = (
         "The middle of every change in every seed, by a fitted shape, with its 95% interval; seeds in order of their "
         "rise in test accuracy."
     )
     drawn = [shown(plots.save(plots.event_raster(found), folder, "event_raster")[0], caption)]
     if found.sizes["seed"] < FEWEST_SEEDS:
-        return [], drawn, []
+        return [], drawn, both
     references = [name for name in ("test_accuracy", "llc") if name in found.measure]
     lags = transitions.lead_lag(found, references)
     caption = (
@@ -53,7 +57,35 @@ def events(datasets: Mapping[str, xr.Dataset], folder: Path) -> Said:
     ]
     header = ["Measure", "Reference", "Lag of the middle in log step (95%)", "Holm’s p", "Seeds", "Order"]
     table = Table("Lag behind test accuracy and behind the LLC", header, rows, folded=True)
-    return _orders(lags), drawn, [table]
+    return _orders(lags), drawn, [*both, table]
+
+
+def phases(found: xr.Dataset) -> list[Table]:
+    """The last step of each phase by both rules beside the published one; the median and range of several seeds."""
+
+    def cell(rule: str, phase: str) -> str:
+        own = found.sel(rule=rule, phase_boundary=phase)
+        known = own.phase_step.values[np.isfinite(own.phase_step.values)]
+        if not len(known):
+            return "–"
+        if found.sizes["seed"] > 1:
+            return f"{step(np.median(known))} ({step(known.min())} to {step(known.max())}, {len(known)} seeds)"
+        low, high = float(own.phase_step_low.item()), float(own.phase_step_high.item())
+        return step(known[0]) + (f" ({step(low)} to {step(high)})" if np.isfinite(low) else "")
+
+    names = found.phase_boundary.values.tolist()
+    rows = [
+        [capital(name.replace("_", " ")), cell("accuracy", name), cell("progress_measures", name), step(published)]
+        for name, published in zip(names, found.published_phase_step.values.tolist(), strict=True)
+    ]
+    if all(row[1] == row[2] == "–" for row in rows):
+        return []
+    caption = (
+        "Last step of each phase: by accuracies; by progress measures (excluded loss begins to rise, test loss begins "
+        "to fall, and has fallen), with 95% intervals; and as read off by eye in arXiv:2301.05217, section 5, of "
+        "another training at p = 113, so that order and ratios compare, not steps"
+    )
+    return [Table(caption, ["Phase", "By accuracies", "By progress measures", "Published run"], rows, folded=True)]
 
 
 def _orders(lags: xr.Dataset) -> list[str]:

@@ -10,22 +10,28 @@ from slt_grok.report import order
 from tests import synthetic
 
 
-def test_one_seed_has_no_order_over_seeds(tmp_path: Path) -> None:
-    assert order.events(synthetic.datasets(), tmp_path) == ([], [], [])
+def test_one_seed_has_phases_and_no_order(tmp_path: Path) -> None:
+    """Accuracies reach their thresholds where they are planted to, and restricted to what was recorded."""
+    sentences, drawn, (table,) = order.events(synthetic.datasets(), tmp_path)
+    assert (sentences, drawn) == ([], [])
+    assert [row[-1] for row in table.rows] == ["1,400", "9,400", "14,000"]
+    by_accuracy = [float(row[1].replace(",", "")) for row in table.rows]
+    assert by_accuracy == sorted(by_accuracy)
     assert order.beside(synthetic.datasets(), tmp_path) == ([], [], [])
 
 
 def test_three_seeds_are_drawn_and_no_order_is_claimed(tmp_path: Path) -> None:
     sentences, drawn, tables = order.events(synthetic.datasets(seeds=3), tmp_path)
     assert not sentences
-    assert not tables
+    (table,) = tables
+    assert all("3 seeds" in row[1] for row in table.rows)
     assert [one.name for one in drawn] == ["event_raster"]
     assert order.beside(synthetic.datasets(seeds=3), tmp_path) == ([], [], [])
 
 
 def test_the_planted_order_is_said(tmp_path: Path) -> None:
     """Train accuracy is planted at step 130, test accuracy at 1,500."""
-    sentences, drawn, (table,) = order.events(synthetic.datasets(seeds=5), tmp_path)
+    sentences, drawn, (_, table) = order.events(synthetic.datasets(seeds=5), tmp_path)
     of_test = next(one for one in sentences if f"beside {measure_name('test_accuracy')}" in one)
     before = re.search(r"before it ([^;]*)", of_test)
     assert before
