@@ -26,7 +26,8 @@ def events(datasets: Mapping[str, xr.Dataset], folder: Path) -> Said:
     if "training" not in given or "transitions" not in datasets:
         return [], [], []
     found = transitions.by_estimator(**given)
-    both = phases(transitions.phases(datasets["transitions"], found))
+    # excluded loss may fall back after its rise, which no sigmoid fits
+    both = phases(transitions.phases(datasets["transitions"], found, "crossing"))
     if found.sizes["seed"] < 2:
         return [], [], both
     caption = (
