@@ -26,7 +26,7 @@ from slt_grok.plots.style import measure_name
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 
-REFERENCES = ("test_accuracy", "llc", "weight_norm")
+REFERENCES = ("unmirrored_test_accuracy", "test_accuracy", "llc", "weight_norm")
 ESTIMATORS = ("sigmoid", "crossing")
 NUMBERS = ("lag", "lag_low", "lag_high", "p_value_holm", "seeds", "verdict")
 RESULTS = Path(__file__).parent / "results"

@@ -84,6 +84,14 @@ class Chunk:
         """Share of right answers by split: (N, p^2, p) -> (N, 3)."""
         return self.by_split(logits.argmax(-1) == self.task.labels)
 
+    def unmirrored_test_accuracy(self, logits: Tensor) -> Tensor:
+        """Share of right answers on test pairs (a, b) whose (b, a) is not trained on: (N, p^2, p) -> (N,)."""
+        p = self.task.modulus
+        trained = torch.zeros(p, p, dtype=torch.bool)
+        trained.view(-1)[self.task.indices("train")] = True
+        rows = (~trained & ~trained.T).flatten()
+        return (logits.argmax(-1) == self.task.labels)[:, rows].double().mean(-1)
+
 
 def measure_chunk(network: Network, stack: Values, kept: Tensor, triples: int) -> Values:
     """Every variable of `circuits.measure` but `circuit_frequency`: name -> (N, ...); see there for the arguments."""
@@ -108,6 +116,7 @@ def _logits(chunk: Chunk) -> Values:
     right, wrong, rival = margins.margins(logits, labels)
     return {
         "accuracy": chunk.accuracies(logits),
+        "unmirrored_test_accuracy": chunk.unmirrored_test_accuracy(logits),
         "loss": chunk.losses(logits),
         "restricted_loss_sum": chunk.losses_of_table(progress.restricted_sum(table, kept)),
         "restricted_loss_2x2": chunk.losses(progress.restricted_blocks(logits, kept, 2)),

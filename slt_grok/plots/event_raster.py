@@ -39,6 +39,7 @@ LOOKS = {
     "sum_of_squared_weights": (SKY, "<"),
     "weight_norm": (SKY, ">"),
     "hessian_trace": (GREY, "*"),
+    "unmirrored_test_accuracy": (ORANGE, "p"),
 }
 UNKNOWN = (GREY, "o")
 

@@ -26,6 +26,7 @@ MEASURES = {
     "gini_embedding": "Gini of W_E",
     "gini_neuron_logit_map": "Gini of W_L",
     "hessian_trace": "Hessian trace",
+    "unmirrored_test_accuracy": "unmirrored test accuracy",
 }
 WIDTH = 7.2  # inches: the text width of a two-column page
 

@@ -22,6 +22,7 @@ FEWEST = 5  # checkpoints of a change
 GAIN = 8.0  # least log likelihood of the shape over that of a constant
 FOUND, UNFINISHED = "found", "found, not finished at the last checkpoint"
 TOO_FEW, NO_CHANGE, NOT_MEASURED = "too few checkpoints", "no change", "not measured"
+NO_FIT = "changes, but not as one sigmoid"
 SOURCE = "this package: slt_grok.transitions.estimators"
 
 
@@ -46,8 +47,9 @@ def by_estimator(
     -------
     `transition_onset`, `transition_middle`, `transition_end`, each also `_low` and `_high` (95%), in training steps
     over (estimator, measure, seed), and `_draw` over (estimator, measure, seed, draw); `transition_status` over
-    (estimator, measure, seed): `found`, `found, not finished at the last checkpoint`, `no change`, `too few
-    checkpoints` or `not measured`. NaN unless found.
+    (estimator, measure, seed): `found`, `found, not finished at the last checkpoint`, `no change`, `changes, but not
+    as one sigmoid` (its level is crossed, but the curve rises in steps or turns), `too few checkpoints` or `not
+    measured`. NaN unless found.
 
     Raises
     ------
@@ -86,6 +88,8 @@ def by_estimator(
                 (2, cut(*part, RULES[name][1], draws, of_cuts)),
             ):
                 if found is None:
+                    if k == 0 and status[1, i, j] == FOUND:
+                        status[k, i, j] = NO_FIT
                     continue
                 places[k, i, j] = found
                 middle[k, i, j] = np.median(found, axis=1)

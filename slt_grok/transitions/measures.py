@@ -30,6 +30,7 @@ RULES: dict[str, tuple[str, Rule]] = {
     "sum_of_squared_weights": ("circuits", SHRINKING),
     "weight_norm": ("landscape", SHRINKING),
     "hessian_trace": ("landscape", LOSS),
+    "unmirrored_test_accuracy": ("circuits", ACCURACY),
 }
 STANDARD_ERRORS = {"llc": "llc_se", "hessian_trace": "hessian_trace_se"}
 

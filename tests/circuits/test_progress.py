@@ -5,8 +5,11 @@ import math
 import pytest
 import torch
 
-from slt_grok import fourier
+from slt_grok import circuits, fourier
 from slt_grok.circuits import progress
+from slt_grok.models.planted import lookup_table
+from slt_grok.tasks import ModularTask
+from slt_grok.trajectories import Trajectory
 
 P = 13
 GRID = torch.meshgrid(*[2 * math.pi * torch.arange(P, dtype=torch.float64) / P] * 3, indexing="ij")
@@ -124,3 +127,19 @@ def test_losses_of_samples():
     table = torch.tensor([[[0.0, math.log(3)], [50, 0]]], dtype=torch.float64)
     expected = torch.tensor([[math.log(4 / 3), math.log1p(math.exp(-50))]], dtype=torch.float64)
     torch.testing.assert_close(progress.sample_losses(table, torch.tensor([1, 0])), expected, rtol=1e-6, atol=1e-18)
+
+
+def test_pairs_that_a_mirror_gives_away_are_counted_apart():
+    """A table of the train pairs and their mirrors: right on these, on no test pair whose mirror is one too."""
+    task = ModularTask(7, train_fraction=0.4)
+    trained = torch.zeros(7, 7, dtype=torch.bool)
+    trained[tuple(task.inputs[task.indices("train")].T[:2])] = True
+    known = trained | trained.T
+    answers = task.labels.view(7, 7)
+    given = torch.where(known, answers, (answers + 1) % 7)
+    table = 20.0 * torch.nn.functional.one_hot(given, 7)
+    found = circuits.measure(Trajectory.of(lookup_table(table), task), gradient_triples=50)
+    expected = (known & ~trained).sum() / (~trained).sum()
+    assert 0.2 < expected < 0.8
+    assert found.accuracy.sel(split="test").item() == pytest.approx(expected.item())
+    assert found.unmirrored_test_accuracy.item() == 0

@@ -10,6 +10,13 @@ HOMOGENEOUS = (
 
 PROGRESS: dict[str, Variable] = {
     "accuracy": variable(("split",), "accuracy", "share of pairs whose largest logit is the label's", NANDA),
+    "unmirrored_test_accuracy": variable(
+        (),
+        "test accuracy on unmirrored pairs",
+        "share of the test pairs (a, b) with (b, a) not in the train set whose largest logit is the label's; where a "
+        "network treats both tokens alike, the other test pairs are answered as soon as their mirror is memorised",
+        "this package",
+    ),
     "loss": loss("loss", "mean over the pairs of -log softmax(L)[label]", NANDA),
     "embedding_spectrum": variable(
         ("frequency",),
