@@ -2,8 +2,9 @@
 
 Usage: python analyses/order_of_events.py [--arm ARM] [--out FOLDER] STUDY
 STUDY is a study's directory, ARM one of its arms (main). Writes order_of_events.json and its figures: events of every
-seed, lag of every measure behind test accuracy, the LLC and the weight norm, association with the LLC given loss and
-weight norm, and the LLC predicted in held-out seeds.
+seed, lag of every measure behind unmirrored test accuracy, the LLC and the weight norm, association with the LLC given
+loss and weight norm, and the LLC predicted in held-out seeds. Unmirrored: on test pairs (a, b) with (b, a) not in the
+train set, since the others are answered by symmetry, in a first step of test accuracy.
 
 Lags are of middles (and, in the JSON, of onsets and ends), by the fitted shape and, as a check that assumes none, by
 crossing rules. Association and prediction take the seeds that generalised: the others have no circuit.
@@ -26,7 +27,7 @@ from slt_grok.plots.style import measure_name
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 
-REFERENCES = ("unmirrored_test_accuracy", "test_accuracy", "llc", "weight_norm")
+REFERENCES = ("unmirrored_test_accuracy", "llc", "weight_norm")
 ESTIMATORS = ("sigmoid", "crossing")
 NUMBERS = ("lag", "lag_low", "lag_high", "p_value_holm", "seeds", "verdict")
 RESULTS = Path(__file__).parent / "results"

@@ -38,7 +38,7 @@ LOOKS = {
     "gini_neuron_logit_map": (PINK, "X"),
     "sum_of_squared_weights": (SKY, "<"),
     "weight_norm": (SKY, ">"),
-    "hessian_trace": (GREY, "*"),
+    "hessian_trace": (GREY, "h"),
     "unmirrored_test_accuracy": (ORANGE, "p"),
 }
 UNKNOWN = (GREY, "o")
@@ -46,14 +46,16 @@ UNKNOWN = (GREY, "o")
 
 @styled
 def event_raster(events: xr.Dataset, event: str = "middle", estimator: str = "sigmoid") -> Figure:
-    """One row a seed, one marker a measure at its event with its 95% interval; the seeds in order of test accuracy.
+    """One row a seed, one marker a measure at its event with its 95% interval; the seeds in order of test accuracy
+    (on unmirrored pairs where that was measured: the others may be answered by symmetry).
 
     Measures without an event in a seed are named at the right of its row.
     """
     own = events.sel(estimator=estimator)
     place, low, high = (own[f"transition_{event}{suffix}"] for suffix in ("", "_low", "_high"))
-    order = np.argsort(place.sel(measure="test_accuracy").values, kind="stable")
     measures = own.measure.values.tolist()
+    by = "unmirrored_test_accuracy" if "unmirrored_test_accuracy" in measures else "test_accuracy"
+    order = np.argsort(place.sel(measure=by).values, kind="stable")
     figure = Figure(figsize=(WIDTH, 1.5 + 0.3 * max(len(order), 3)), layout="constrained")
     axes = figure.subplots()
     offsets = np.linspace(-0.36, 0.36, len(measures)) if len(measures) > 1 else np.zeros(1)
@@ -116,7 +118,7 @@ def lead_lag(lags: xr.Dataset, event: str = "middle") -> Figure:
             if str(one.verdict.values) == "too few seeds":
                 at_edge = {"xycoords": axes.get_yaxis_transform(), "ha": "right", "va": "center"}
                 axes.annotate(f"too few seeds ({int(one.seeds)})", (0.99, row), fontsize=6, **at_edge)
-        axes.set_xlabel(f"{event.capitalize()} after that of {measure_name(reference)}\n(difference in log step)")
+        axes.set_xlabel(f"{event.capitalize()} after that of\n{measure_name(reference)}\n(difference in log step)")
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_yticks(range(lags.sizes["measure"]), [measure_name(m) for m in lags.measure.values.tolist()])
     panels[0].set_ylim(lags.sizes["measure"] - 0.5, -0.5)

@@ -37,7 +37,7 @@ def events(datasets: Mapping[str, xr.Dataset], folder: Path) -> Said:
     drawn = [shown(plots.save(plots.event_raster(found), folder, "event_raster")[0], caption)]
     if found.sizes["seed"] < FEWEST_SEEDS:
         return [], drawn, both
-    references = [name for name in ("test_accuracy", "llc") if name in found.measure]
+    references = [name for name in ("unmirrored_test_accuracy", "test_accuracy", "llc") if name in found.measure]
     lags = transitions.lead_lag(found, references)
     caption = (
         "How much later than the reference each measure is half done, as a difference in log step (0.1 is 10% later): "
