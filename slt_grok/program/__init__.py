@@ -1,0 +1,11 @@
+"""From a network to a program: formulas read from weights, checked on every pair, written as a Python file.
+
+>>> reading = program.read(networks.isel(step=[-1], seed=[0]))
+>>> ideal = program.clock(reading)                 # sum_k alpha_k cos w_k(a + b - c)
+>>> ideal.answer(a, b)
+"""
+
+from slt_grok.program.program import Neurons, Program, Rotations, Table, pairs
+from slt_grok.program.tokens import Tokens
+
+__all__ = ["Neurons", "Program", "Rotations", "Table", "Tokens", "pairs"]
