@@ -5,7 +5,22 @@
 >>> ideal.answer(a, b)
 """
 
+from slt_grok.program.neurons import neurons
 from slt_grok.program.program import Neurons, Program, Rotations, Table, pairs
+from slt_grok.program.reading import Reading, read
+from slt_grok.program.rotations import clock, pizza
 from slt_grok.program.tokens import Tokens
 
-__all__ = ["Neurons", "Program", "Rotations", "Table", "Tokens", "pairs"]
+__all__ = [
+    "Neurons",
+    "Program",
+    "Reading",
+    "Rotations",
+    "Table",
+    "Tokens",
+    "clock",
+    "neurons",
+    "pairs",
+    "pizza",
+    "read",
+]

@@ -36,6 +36,7 @@ ACTIVATIONS = {
 # Arguments i j_a + j sign j_b of the waves that a neuron may have, in this order: the pair of cosines, the products
 # that attention makes of them, the second harmonics.
 WAVES = ((1, 0), (0, 1), (1, 1), (1, -1), (2, 0), (0, 2))
+ONE_TOKEN = ((1, 0), (0, 1), (2, 0), (0, 2))
 
 
 @dataclass(frozen=True)
@@ -190,32 +191,35 @@ def distance_factors(tokens: Tokens, frequency: int, d: np.ndarray) -> np.ndarra
 
 @dataclass(frozen=True)
 class Neurons(_OnGroup):
-    """logits = act(h) W, h_n = constant_n + sum_ij A_nij cos(w_k(i a + j b) + phi_nij) with the neuron's own k.
+    """logits = sum_n act(h_n) W_n(c) + D(c), every neuron a sum of waves of (a, b).
 
-    W_n(c) = sum_K (out_nK0 cos w_K c + out_nK1 sin w_K c), of all frequencies K of the program.
+    h_n = constant_n + sum_k sum_ij A cos(w_k(i a + j b) + phi), mostly of one frequency k; W_n(c) = sum_K (out_nK0
+    cos w_K c + out_nK1 sin w_K c); D are the waves of one token, (1, 0), (0, 1), (2, 0), (0, 2) of `WAVES`, that reach
+    the logits past the neurons.
 
     Parameters
     ----------
-    keys : frequencies K that are written, int64 (K,), ascending.
+    keys : the frequencies K, int64 (K,), ascending.
     activation : `relu`, `quadratic` or `gelu`.
-    waves : which (i, j) of `WAVES` the neurons have, int64 (wave, 2).
-    frequency : of each neuron, int64 (width,).
-    amplitude, phase : (width, wave) each; phases in (-pi, pi].
+    neuron, frequency : of each entry, int64 (entry,): neuron n has waves of frequency k.
+    amplitude, phase : A and phi of each entry, (entry, wave) in the order of `WAVES`; phases in (-pi, pi].
     constant : (width,).
     output : (width, K, 2).
-    shift : what is added to the logits' cosine and sine parts for every pair, (K, 2).
+    past : D, cosine and sine part of w_K c for cosine and sine of each wave of w_k, (K, 4, 2, K, 2).
+    shift : what every pair has in its cosine and sine parts of w_K c, (K, 2).
     """
 
-    NUMBERS = ("constant", "amplitude", "phase", "output", "shift")
+    NUMBERS = ("constant", "amplitude", "phase", "output", "past", "shift")
 
     keys: np.ndarray
     activation: str
-    waves: np.ndarray
+    neuron: np.ndarray
     frequency: np.ndarray
     amplitude: np.ndarray
     phase: np.ndarray
     constant: np.ndarray
     output: np.ndarray
+    past: np.ndarray
     shift: np.ndarray
 
     @property
@@ -231,26 +235,24 @@ class Neurons(_OnGroup):
     def pre(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Pre-activations of m pairs in the group, (m, width)."""
         found = np.tile(self.constant, (len(a), 1))
-        position, sign = self.tokens.position, self.tokens.sign
         for k in np.unique(self.frequency):
             own = np.flatnonzero(self.frequency == k)
-            for (i, j), size, phase in zip(self.waves, self.amplitude[own].T, self.phase[own].T, strict=True):
-                angle = self.tokens.angle(k, i * position[a] + j * sign * position[b])
-                found[:, own] += np.cos(angle)[:, None] * (size * np.cos(phase))
-                found[:, own] -= np.sin(angle)[:, None] * (size * np.sin(phase))
+            size = np.stack([np.cos(self.phase[own]), -np.sin(self.phase[own])], -1) * self.amplitude[own, :, None]
+            found[:, self.neuron[own]] += wave_values(self.tokens, k, a, b) @ size.reshape(len(own), -1).T
         return found
 
     def _of_group(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         post = ACTIVATIONS[self.activation](self.pre(a, b))
         parts = post @ self.output.reshape(len(self.output), -1) + self.shift.ravel()
-        angle = self.tokens.angle(self.keys[:, None], np.arange(self.tokens.order))
-        return parts @ np.stack([np.cos(angle), np.sin(angle)], 1).reshape(parts.shape[1], -1)
+        for k, past in zip(self.keys, self.past, strict=True):
+            waves = wave_values(self.tokens, k, a, b, ONE_TOKEN)
+            parts += waves @ past.reshape(waves.shape[1], -1)
+        return parts @ answer_waves(self.tokens, self.keys)
 
     def relabelled(self, factor: int) -> "Neurons":
         """See `Program`."""
         keys, sign = self.renamed(factor)
-        order = keys.argsort()
-        place = np.searchsorted(self.keys, self.frequency)
+        order, place = keys.argsort(), np.searchsorted(self.keys, self.frequency)
         flip = np.stack([np.ones_like(sign), sign], 1)  # of cosine and sine
         return replace(
             self,
@@ -258,8 +260,24 @@ class Neurons(_OnGroup):
             frequency=keys[place],
             phase=self.phase * sign[place][:, None],
             output=(self.output * flip)[:, order],
+            past=(self.past * flip[:, None, :, None, None] * flip)[order][:, :, :, order],
             shift=(self.shift * flip)[order],
         )
+
+
+def wave_values(
+    tokens: Tokens, frequency: int, a: np.ndarray, b: np.ndarray, waves: tuple[tuple[int, int], ...] = WAVES
+) -> np.ndarray:
+    """cos and sin of w_k(i j_a + j sign j_b) for each wave (i, j) in turn: (m, 2 waves)."""
+    first, second = tokens.position[a], tokens.sign * tokens.position[b]
+    angle = np.stack([tokens.angle(frequency, i * first + j * second) for i, j in waves], -1)
+    return np.stack([np.cos(angle), np.sin(angle)], -1).reshape(len(a), -1)
+
+
+def answer_waves(tokens: Tokens, frequencies: np.ndarray) -> np.ndarray:
+    """cos w_K c and sin w_K c for each frequency in turn: (2 K, n)."""
+    angle = tokens.angle(frequencies[:, None], np.arange(tokens.order))
+    return np.stack([np.cos(angle), np.sin(angle)], 1).reshape(2 * len(frequencies), -1)
 
 
 @dataclass(frozen=True)
