@@ -5,13 +5,16 @@
 >>> ideal.answer(a, b)
 """
 
-from slt_grok.program.neurons import neurons
+from slt_grok.program.extraction import Extraction, extract, unexplained
+from slt_grok.program.length import program_bits, rounded, table_bits
+from slt_grok.program.neuron_level import neurons
 from slt_grok.program.program import Neurons, Program, Rotations, Table, pairs
 from slt_grok.program.reading import Reading, read
 from slt_grok.program.rotations import clock, pizza
 from slt_grok.program.tokens import Tokens
 
 __all__ = [
+    "Extraction",
     "Neurons",
     "Program",
     "Reading",
@@ -19,8 +22,13 @@ __all__ = [
     "Table",
     "Tokens",
     "clock",
+    "extract",
     "neurons",
     "pairs",
     "pizza",
+    "program_bits",
     "read",
+    "rounded",
+    "table_bits",
+    "unexplained",
 ]

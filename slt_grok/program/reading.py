@@ -109,7 +109,9 @@ class Reading:
         s, _, _ = tokens.sums(a, b)
         parts = logits @ answer_waves(tokens, np.array([frequency])).T
         scale = 2 / tokens.order / (1 + (2 * frequency == tokens.order))  # of cos pi c, half the others' norm
-        return scale * (parts[:, 0] * np.cos(tokens.angle(frequency, s)) + parts[:, 1] * np.sin(tokens.angle(frequency, s)))
+        return scale * (
+            parts[:, 0] * np.cos(tokens.angle(frequency, s)) + parts[:, 1] * np.sin(tokens.angle(frequency, s))
+        )
 
     @cached_property
     def keys(self) -> np.ndarray:

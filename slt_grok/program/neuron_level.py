@@ -3,7 +3,7 @@
 A simple neuron is cos(w_k a + phi) + cos(w_k b + psi) (McCracken et al. 2505.18266). Trained transformers need more to
 be imitated: attention makes products of the two waves (2301.05217, section 4.2), and every embedding has the second
 harmonics 2k beside k, whose 1 to 2% of a neuron's variance carry a fifth of the logits' variance. So a neuron has the
-six `WAVES` of its frequency, and of another one only where that holds more than `ENTRY_SHARE` of its variance.
+six `WAVES` of its frequency, and of another one only where those matter (`ENTRY_SHARE`).
 
 The pre-activations are least-squares projections. The output weights are the parts of W_L = W_out W_U at the key
 frequencies, moved by a ridge regression on the logits (`RIDGE`) to make up for what the waves leave out; waves of one
@@ -17,7 +17,9 @@ from slt_grok.program.program import ACTIVATIONS, ONE_TOKEN, WAVES, Neurons, ans
 from slt_grok.program.reading import Reading
 from slt_grok.program.rotations import checked, outside
 
-ENTRY_SHARE = 1e-3
+# Waves of one frequency are kept in a neuron where their variance times the squared norm of the neuron's output weights
+# is more than this share of the sum over all neurons and frequencies. Ours; a neuron without any is left out.
+ENTRY_SHARE = 3e-6
 RIDGE = 0.03  # of the neurons' mean variance
 
 
@@ -46,11 +48,15 @@ def neurons(reading: Reading, keys: np.ndarray | None = None, ridge: float | Non
     design = np.concatenate([np.ones((len(a), 1)), *every], 1)
     fitted = _least_squares(design, pre)  # (1 + 12 K, width)
     coefficients = fitted[1:].reshape(len(keys), -1, pre.shape[1])
-    share = np.stack([(w @ c).var(0) for w, c in zip(every, coefficients, strict=True)])
-    total = np.maximum(pre.var(0), np.finfo(float).tiny)
-    kept = (share > ENTRY_SHARE * total) | (share == share.max(0))
-    neuron, key = np.nonzero(kept.T)
-    cosine, sine = np.moveaxis(coefficients[key, :, neuron].reshape(len(neuron), len(WAVES), 2), -1, 0)
+    to_logits = hidden.to_logits[:, tokens.token]
+    to_logits = to_logits - to_logits.mean(-1, keepdims=True)
+    variance = np.stack([(w @ c).var(0) for w, c in zip(every, coefficients, strict=True)])
+    weight = variance * np.square(to_logits).sum(-1)
+    kept = weight > ENTRY_SHARE * weight.sum()
+    alive = kept.any(0)
+    neuron, key = np.nonzero(kept[:, alive].T)
+    entries = coefficients[key, :, np.flatnonzero(alive)[neuron]]
+    cosine, sine = np.moveaxis(entries.reshape(len(neuron), len(WAVES), 2), -1, 0)
     size = np.hypot(cosine, sine)
     found = Neurons(
         tokens=tokens,
@@ -61,16 +67,15 @@ def neurons(reading: Reading, keys: np.ndarray | None = None, ridge: float | Non
         frequency=keys[key],
         amplitude=size,
         phase=np.where(size > 0, np.arctan2(-sine, cosine), 0.0),
-        constant=fitted[0],
-        output=np.empty((pre.shape[1], len(keys), 2)),
+        constant=fitted[0, alive],
+        output=np.empty((alive.sum(), len(keys), 2)),
         past=np.empty((len(keys), len(ONE_TOKEN), 2, len(keys), 2)),
         shift=np.empty((len(keys), 2)),
     )
     answers = answer_waves(tokens, keys)
     norm = np.square(answers).sum(1)
     norm = np.where(norm > 0, norm, 1.0)
-    to_logits = hidden.to_logits[:, tokens.token]
-    read = (to_logits - to_logits.mean(-1, keepdims=True)) @ answers.T / norm
+    read = to_logits[alive] @ answers.T / norm
     return _with_output(found, a, b, logits @ answers.T / norm, read, ridge)
 
 
