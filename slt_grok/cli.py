@@ -1,4 +1,4 @@
-"""The command line: `slt-grok run`, `study`, `measure`, `calibrate`, `extract`, `import`, `report`, `show`, `validate`."""
+"""The command line: `slt-grok run`, `study`, `measure`, `calibrate`, `extract`, `import`, `report`, `show`, ..."""
 
 import shlex
 import sys

@@ -16,6 +16,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.program.program import ACTIVATIONS, ONE_TOKEN, WAVES, Neurons, answer_waves, wave_values
 from slt_grok.program.reading import Reading
 from slt_grok.program.rotations import checked, outside
+from slt_grok.program.tokens import Tokens
 
 # Waves of one frequency are kept in a neuron where their variance times the squared norm of the neuron's output weights
 # is more than this share of the sum over all neurons and frequencies. Ours; a neuron without any is left out.
@@ -44,7 +45,7 @@ def neurons(reading: Reading, keys: np.ndarray | None = None, ridge: float | Non
         raise SltGrokError("program: the neuron level needs a network with one hidden layer, ReLU, GELU or quadratic")
     a, b, rows, logits = reading.on_group
     pre = hidden.pre[rows]
-    every = [wave_values(tokens, k, a, b) for k in keys]
+    every = [_own_waves(tokens, k, keys, a, b, WAVES) for k in keys]
     design = np.concatenate([np.ones((len(a), 1)), *every], 1)
     fitted = _least_squares(design, pre)  # (1 + 12 K, width)
     coefficients = fitted[1:].reshape(len(keys), -1, pre.shape[1])
@@ -90,16 +91,17 @@ def _with_output(
     read : those of W_L, (width, 2 K).
     """
     post = ACTIVATIONS[program.activation](program.pre(a, b))
-    waves = [wave_values(program.tokens, k, a, b, ONE_TOKEN) for k in program.keys]
+    waves = [_own_waves(program.tokens, k, program.keys, a, b, ONE_TOKEN) for k in program.keys]
     past = np.concatenate([np.ones((len(a), 1)), *waves], 1)
     output = read
     if ridge is not None:
         basis, size, _ = np.linalg.svd(past, full_matrices=False)
-        basis = basis[:, size > 1e-9 * size[0]]  # waves may coincide: 2k of one frequency is another
+        basis = basis[:, size > 1e-9 * size[0]]
         free = post - basis @ (basis.T @ post)
         left = target - post @ read
         gram = free.T @ free
-        held = ridge * np.trace(gram) / len(gram) * np.eye(len(gram))
+        scale = np.trace(gram) / len(gram) or 1.0  # neurons that are never on have no output weights to move
+        held = ridge * scale * np.eye(len(gram))
         output = read + np.linalg.solve(gram + held, free.T @ left)
     rest = _least_squares(past, target - post @ output)
     keys = len(program.keys)
@@ -112,6 +114,17 @@ def _with_output(
     )
 
 
+def _own_waves(
+    tokens: Tokens, frequency: int, keys: np.ndarray, a: np.ndarray, b: np.ndarray, waves: tuple[tuple[int, int], ...]
+) -> np.ndarray:
+    """`wave_values`, with zeros for second harmonics that are another key frequency: they are counted there."""
+    found = wave_values(tokens, frequency, a, b, waves).reshape(len(a), len(waves), 2)
+    double = min(2 * frequency % tokens.order, -2 * frequency % tokens.order)
+    if double in keys and double != frequency:
+        found[:, [2 in wave for wave in waves]] = 0.0
+    return found.reshape(len(a), -1)
+
+
 def _least_squares(design: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The shortest solution, by the normal equations: columns are waves of the grid, orthogonal or the same."""
+    """The shortest solution, by the normal equations: columns are waves of the grid, orthogonal or zero."""
     return np.linalg.pinv(design.T @ design, rcond=1e-9, hermitian=True) @ (design.T @ target)
