@@ -141,7 +141,6 @@ def extract(
     A network that no program explains gets none: the command says so and ends with exit code 2.
     """
     from slt_grok import program
-    from slt_grok.program.writing import write
     from slt_grok.trajectories import Trajectory
 
     networks = Trajectory.from_run(run)
@@ -152,7 +151,7 @@ def extract(
             raise SltGrokError(f"--{dim}: expected one of {', '.join(map(str, values))}, got {wanted}")
         chosen[dim] = [values.index(wanted) if wanted is not None else -1 if dim == "step" else 0]
     found = program.extract(program.read(networks.isel(**chosen)), level)
-    write(found, out)
+    program.write(found, out)
     for name, bits in found.bits.items():
         console.print(f"{name}: {bits:.0f} bits", markup=False)
     if not found.explained:

@@ -5,8 +5,9 @@ Every level, with a table of the pairs where it is wrong, is a two-part code of 
 network where it gives the network's answer on `AGREEMENT` of all pairs and holds `EXPLAINED` of the variance of the
 centred logits. Agreement alone says little: a clock of any few frequencies with positive amplitudes answers all pairs
 right, and so agrees with every network that does; only the variance tells which frequencies are the network's
-(`slt_grok.program.verify.controls`). Where it does not, program and table together are still what a network is that has learned its train
-set (`LEARNED`): a memoriser. Any other network is not explained.
+(`slt_grok.program.verification.controls`). Where a program does not explain a network that has learned its train set
+(`LEARNED`), program and table together are what it is said to be: a memoriser, in part or in whole. Any other network
+is not explained.
 """
 
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def extract(reading: Reading, level: str = "shortest") -> Extraction:
     chosen = candidates(reading) if level == "shortest" else {level: LEVELS[level](reading)}
     bits = {name: code_length(reading, program) for name, program in chosen.items()}
     if level == "shortest":
-        bits["table"] = program_bits(_table(reading, None), 1)
+        bits["table"] = program_bits(full_table(reading), 1)
     best = min(bits, key=lambda name: bits[name])
     program, digits = (None, 1) if best == "table" else fewest_digits(reading, chosen[best])
     if program is not None and explains(reading, program):
@@ -135,6 +136,11 @@ def unexplained(reading: Reading, program: Program) -> float:
 def _unexplained(reading: Reading, logits: np.ndarray) -> float:
     difference = reading.logits - (logits - logits.mean(-1, keepdims=True))
     return float(np.square(difference).mean() / reading.variance)
+
+
+def full_table(reading: Reading) -> Table:
+    """The network's answers to all pairs, listed."""
+    return _table(reading, None)
 
 
 def _table(reading: Reading, rest: Program | None) -> Table:

@@ -75,7 +75,8 @@ def neurons(reading: Reading, keys: np.ndarray | None = None, ridge: float | Non
     )
     answers = answer_waves(tokens, keys)
     norm = np.square(answers).sum(1)
-    norm = np.where(norm > 0, norm, 1.0)
+    answers[norm < 1e-9 * tokens.order] = 0.0  # sin pi c
+    norm = np.maximum(norm, 1.0)
     read = to_logits[alive] @ answers.T / norm
     return _with_output(found, a, b, logits @ answers.T / norm, read, ridge)
 

@@ -176,6 +176,15 @@ class Rotations(_OnGroup):
             found += (size * np.sin(angle_s))[:, None] * np.sin(angle_c)
         return found
 
+    def answer(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """See `Program`; a clock's answer depends on the sum alone and is looked up."""
+        if self.level != "clock":
+            return super().answer(a, b)
+        a, b = np.broadcast_arrays(a, b)
+        s, _, inside = self.tokens.sums(a, b)
+        of_sum = super().answer(self.tokens.token, self.tokens.token[:1])
+        return np.where(inside, of_sum[s], super().answer(np.zeros(1, int), np.zeros(1, int)))
+
     def relabelled(self, factor: int) -> "Rotations":
         """See `Program`."""
         keys, _ = self.renamed(factor)

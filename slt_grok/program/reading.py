@@ -118,7 +118,8 @@ class Reading:
         """The frequencies of the circuit by `KEY_SHARE`, int64, ascending; none where the operation has no angles."""
         if self.tokens is None:
             return np.array([], dtype=np.int64)
-        share = self.clock_amplitudes**2 / 2 / np.square(self.on_group[3]).mean()
+        norm = 1 - (2 * self.tokens.frequencies != self.tokens.order) / 2  # mean square of cos w_k c
+        share = self.clock_amplitudes**2 * norm / np.square(self.on_group[3]).mean()
         return self.tokens.frequencies[(share > KEY_SHARE) & (self.clock_amplitudes > 0)]
 
 

@@ -1,8 +1,6 @@
 """Which program is chosen, when none is, and the file that is written."""
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,37 +8,13 @@ import pytest
 
 from slt_grok import program
 from slt_grok.errors import SltGrokError
-from slt_grok.program.extraction import AGREEMENT, fewest_digits
+from slt_grok.program.extraction import fewest_digits
 from slt_grok.program.length import log2_choose, step
-from slt_grok.program.verify import untrained_like
-from slt_grok.program.writing import source, write
-from slt_grok.store import importers
-from slt_grok.trajectories import Trajectory
+from slt_grok.program.verification import untrained_like
+from slt_grok.program.writing import source
 from tests.conftest import Command
 from tests.program import networks
-
-REFERENCE = Path(__file__).parents[2] / ".." / "shared" / "reference" / "checkpoints"
-PUBLISHED = [
-    "clock_pizza/model_p99zdpze5l.pt",
-    "clock_pizza/model_l8k1hzciux.pt",
-    "progress_measures/wd_10-1_mod_addition_loss_curve.pth",
-]
-RUN = """
-import sys, numpy as np
-sys.path.insert(0, sys.argv[1])
-import program
-a, b = np.divmod(np.arange(program.MODULUS**2), program.MODULUS)
-assert not {"torch", "scipy", "slt_grok", "xarray"} & {name.split(".")[0] for name in sys.modules}
-print(*program.answer(a, b))
-"""
-
-
-def answers_of_file(extraction: program.Extraction, folder: Path) -> np.ndarray:
-    path = write(extraction, folder / "program.py")
-    lines = path.read_text().splitlines()
-    assert len(lines) < 120
-    done = subprocess.run([sys.executable, "-I", "-c", RUN, folder], capture_output=True, text=True, check=True)
-    return np.array(done.stdout.split(), dtype=int)
+from tests.program.running import answers_of_file
 
 
 def test_bits_of_a_table_by_hand() -> None:
@@ -124,22 +98,6 @@ def test_the_file_alone_gives_the_networks_answers(name: str, tmp_path: Path) ->
     found = program.extract(reading, level)
     np.testing.assert_array_equal(answers_of_file(found, tmp_path), reading.answers)
     assert source(found) == source(program.extract(program.read(make()), level))
-
-
-@pytest.mark.parametrize("file", PUBLISHED)
-def test_published_networks(file: str, tmp_path: Path) -> None:
-    if not (REFERENCE / file).exists():
-        pytest.skip("the published checkpoints are not here")
-    imported = importers.read(REFERENCE / file)
-    module = imported.module
-    module.load_state_dict(imported.parameters)
-    reading = program.read(Trajectory.of(module, imported.task))
-    ideal, best = program.clock(reading), program.extract(reading, "neurons")
-    assert program.unexplained(reading, best.program) <= program.unexplained(reading, ideal) / 2
-    assert (answers_of_file(best, tmp_path) == reading.answers).mean() >= AGREEMENT
-    shortest = program.extract(reading)
-    assert shortest.program.level == "clock"
-    assert (answers_of_file(shortest, tmp_path) == reading.answers).mean() >= AGREEMENT
 
 
 def test_command(finished: Path, tmp_path: Path, slt_grok_command: Command) -> None:

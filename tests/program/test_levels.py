@@ -81,6 +81,18 @@ def test_multiplication_is_addition_of_logarithms() -> None:
     assert program.unexplained(reading, found) < 1e-20
 
 
+@pytest.mark.parametrize("make", [networks.clock, lambda: networks.clock(sign=-1), networks.logarithmic])
+def test_looked_up_answers_are_those_of_the_logits(make) -> None:
+    found = program.clock(program.read(make()))
+    # amplitudes that answer wrong, so that the truth would be noticed
+    found = found.with_numbers({"amplitude": found.amplitude * np.array([[-1], [1], [0.5]])[: len(found.keys)]})
+    p = found.tokens.modulus
+    a, b = program.pairs(p)
+    np.testing.assert_array_equal(found.answer(a, b), found.logits(a, b).argmax(-1))
+    assert (found.answer(a, b) != networks.truth(found.tokens)).mean() > 0.5
+    assert found.answer(a.reshape(p, p), b.reshape(p, p)).shape == (p, p)
+
+
 @pytest.mark.parametrize(("p", "root"), [(3, 2), (7, 3), (23, 5), (41, 6), (113, 3)])  # a table of primitive roots
 def test_primitive_root(p: int, root: int) -> None:
     assert primitive_root(p) == root

@@ -6,7 +6,7 @@ import torch
 
 from slt_grok import program
 from slt_grok.errors import SltGrokError
-from slt_grok.program.verify import controls, untrained_like, verify, verify_levels
+from slt_grok.program.verification import controls, untrained_like, verify, verify_levels
 from tests.circuits.planted import clock_loss
 from tests.program import networks
 from tests.program.networks import AMPLITUDES
