@@ -76,7 +76,11 @@ def _docstring(extraction: Extraction) -> str:
             f" frequencies, {_left_out(rest)} and digits beyond the {extraction.digits} kept."
         )
     if isinstance(program, Table) and rest is not None:
-        told += f" By itself it is wrong on {len(program.rows)} pairs, memorised ones and errors, which are listed."
+        told += (
+            f" By itself it differs on {len(program.rows)} pairs, which are listed. Where it does not differ, that"
+            f" alone does not show that the network computes so: any formula for the right answers gives the right"
+            f" ones, also those that were learned by heart. What shows it is the share of the variance."
+        )
     title = f"{operation} modulo {p}, as read from a trained network: {program.level}."
     return "\n\n".join([title[0].upper() + title[1:], textwrap.fill(idea, LINE), textwrap.fill(told, LINE)])
 
