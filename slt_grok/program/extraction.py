@@ -6,9 +6,9 @@ network where it gives the network's answer on `AGREEMENT` of all pairs and hold
 centred logits. Agreement alone says little: a clock of any few frequencies with positive amplitudes answers all pairs
 right, and so agrees with every network that does; only the variance tells which frequencies are the network's
 (`slt_grok.program.verification.controls`). For the same reason a memoriser's clock saves the table its right answers,
-learned by heart or not, and the length of the code shows no circuit where the variance shows none. Where a program does not explain a network that has learned its train set
-(`LEARNED`), program and table together are what it is said to be: a memoriser, in part or in whole. Any other network
-is not explained.
+learned by heart or not, and the length of the code shows no circuit where the variance shows none. Where a program
+does not explain a network that has learned its train set (`LEARNED`), program and table together are what it is said
+to be: a memoriser, in part or in whole. Any other network is not explained.
 """
 
 from dataclasses import dataclass
