@@ -6,9 +6,11 @@
 The circuits are those of `slt_grok.models.planted`, with the same logits; weights that they do not need are zero. An
 MLP that concatenates adds the pizza's tokens by two equal maps. With each neuron of the clock there is one of the
 opposite input and the same output, and GELU(u) + GELU(-u) = u erf(u / sqrt 2) is sqrt(2/pi) u^2 (1 - e), 0 <= e <=
-u^2 / 6: GELU squares small inputs, the clock's are at most 2 `GELU_INPUT`, and e at most 0.7%. In the transformer, W_Q = W_K = 0 make all positions count alike; heads copy the circles of both tokens, added, to
+u^2 / 6: GELU squares small inputs, the clock's are at most 2 `GELU_INPUT`, and e at most 0.7%.
+
+In the transformer, W_Q = W_K = 0 make all positions count alike; heads copy the circles of both tokens, added, to
 dimensions of the residual stream of their own; the pizza's neurons read these and write cos w_k c, sin w_k c to further
-ones, which W_U alone reads: 6 dimensions a frequency. Sources: as there; the transformer's is this package's.
+ones, which W_U alone reads: 6 dimensions a frequency. Sources: as there; GELU and the transformer are this package's.
 """
 
 import math
