@@ -1,7 +1,9 @@
 """What a program's file says of itself, read as text: its constants, without running it.
 
 The file is parsed, never imported or executed: of its top-level assignments those count whose value is a literal
-(numbers, strings, lists, tuples, dictionaries), which `ast.literal_eval` reads.
+(numbers, strings, lists, tuples, dictionaries), which `ast.literal_eval` reads. A program by rotation has `MODULUS`
+and `CLOCKS`, k -> w of w cos w_k(s - c), or k -> (w, u, v) of (w + u |cos w_k d/2| + v |cos w_k d|) cos w_k(s - c); its
+docstring begins with the operation, as in "Addition modulo 53".
 """
 
 import ast
@@ -11,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from slt_grok.errors import SltGrokError
+from slt_grok.tasks import is_prime
+from slt_grok.tasks.modular import OPERATIONS
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,8 @@ class Constants:
     ----------
     modulus : p.
     operation : one of `slt_grok.tasks`.
-    amplitudes : frequency, 1..(p-1)/2 -> A_k of cos w_k(a + b - c) in the logits, in nats.
+    amplitudes : frequency, 1..(p-1)/2 -> A_k of the clock that fits best, A_k cos w_k(a + b - c) in the logits; of a
+        pizza w + (u + v) mean |cos|.
 
     Raises
     ------
@@ -75,19 +80,37 @@ def read(path: Path) -> Constants:
     SltGrokError : no such file, no Python, or constants that are missing or no parameters of a program.
     """
     try:
-        found = literals(path.read_text(encoding="utf-8"), str(path))
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SltGrokError(f"{path}: expected a program's file, it cannot be read ({error})") from error
-    for name, kind in {
-        "MODULUS": int,
-        "OPERATION": str,
-        "FREQUENCIES": list | tuple,
-        "AMPLITUDES": list | tuple,
-    }.items():
-        if not isinstance(found.get(name), kind):
-            raise SltGrokError(f"{path}: expected a constant {name} of a program by rotation, got {found.get(name)!r}")
-    keys, heights = found["FREQUENCIES"], found["AMPLITUDES"]
-    numbers = all(type(k) is int for k in keys) and all(type(a) in (int, float) for a in heights)
-    if not numbers or len(keys) != len(heights) or len(set(keys)) < len(keys):
-        raise SltGrokError(f"{path}: expected different FREQUENCIES, each with a number in AMPLITUDES")
-    return Constants(found["MODULUS"], found["OPERATION"], dict(zip(keys, map(float, heights), strict=True)))
+    found = literals(text, str(path))
+    modulus, clocks = found.get("MODULUS"), found.get("CLOCKS")
+    if type(modulus) is not int or modulus < 3 or not is_prime(modulus):
+        raise SltGrokError(f"{path}: expected an odd prime as constant MODULUS, got {modulus!r}")
+    if not isinstance(clocks, dict) or not all(type(k) is int and _is_weight(w) for k, w in clocks.items()):
+        raise SltGrokError(
+            f"{path}: expected a program by rotation, whose CLOCKS have a weight or three each "
+            "(slt-grok extract RUN --level clock), this one has none"
+        )
+    ring = ring_mean(modulus)
+    amplitudes = {k: w[0] + ring * (w[1] + w[2]) if isinstance(w, tuple) else float(w) for k, w in clocks.items()}
+    return Constants(modulus, _operation(text, path), amplitudes)
+
+
+def ring_mean(modulus: int) -> float:
+    """The mean over e in Z_p of |cos(w_k e / 2)| and of |cos w_k e|, for every k of an odd prime p; nearly 2/pi."""
+    return sum(abs(math.cos(math.pi / modulus * e)) for e in range(modulus)) / modulus
+
+
+def _is_weight(value: Any) -> bool:
+    """A number, or three of a pizza."""
+    numbers = value if isinstance(value, tuple) and len(value) == 3 else (value,)
+    return all(type(number) in (int, float) for number in numbers)
+
+
+def _operation(text: str, path: Path) -> str:
+    """The first words of the docstring, up to `modulo`."""
+    words = (ast.get_docstring(ast.parse(text)) or "").split(" modulo ")
+    if len(words) < 2 or words[0].lower() not in OPERATIONS:
+        raise SltGrokError(f"{path}: expected a docstring that begins with an operation and 'modulo'")
+    return words[0].lower()

@@ -29,7 +29,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.models import ModularNetwork, OneLayerTransformer
 from slt_grok.models.planted import pizza_residual
 from slt_grok.models.planting import plant
-from slt_grok.program.constants import Constants
+from slt_grok.program.constants import Constants, ring_mean
 from slt_grok.tasks import ModularTask, is_prime
 from slt_grok.trajectories import Network, Trajectory
 
@@ -61,11 +61,6 @@ class Served:
     def added(self) -> list[int]:
         """Frequencies that the program did not have."""
         return [k for k, origin in self.origins.items() if origin is None]
-
-
-def ring_mean(modulus: int) -> float:
-    """The mean of |cos(w_k e / 2)| over e in Z_p, the same for all k of an odd p; 2/pi for large p."""
-    return float(np.abs(np.cos(np.pi / modulus * np.arange(modulus))).mean())
 
 
 def worst_margin(modulus: int, amplitudes: Mapping[int, float], directions: int | None = None) -> float:
