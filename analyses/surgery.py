@@ -1,10 +1,11 @@
 """What is left of a run's last network after each surgery on it: answers, margin and LLC, before and after.
 
-One by one: every key frequency moved to a free one, all moved by one factor (the null: a relabelling); the circuit kept
-alone, and removed; the circuit transplanted into the checkpoint that had memorised, with its attention and without, and
-into another run's network of another seed, as it is and with its units matched; the program's frequencies written as
-weights for the run's own and for other primes, without training. A frequency moves to the free one that gives the clock of
-the program's amplitudes the largest worst margin. All LLCs are at the run's settings; random streams differ by variant.
+One by one: every key frequency moved to a free one, all moved by one factor (a relabelling: the same function, though
+its train pairs are others); the circuit kept alone and removed, here and in the checkpoint that had memorised; the
+circuit transplanted into that checkpoint, with its attention and without; another run's circuit, of another seed, in
+place of this one's, as it is and with its units matched; the program's frequencies written as weights for the run's own
+and for other primes, without training. A frequency moves to the free one that gives the clock of the program's
+amplitudes the largest worst margin. All LLCs are at the run's settings; random streams differ by variant.
 Writes analyses/results/surgery_NAME.json.
 
 Usage: python analyses/surgery.py RUN PROGRAM [--donor RUN] [--moduli 31 59 211] [--out FOLDER]
@@ -61,12 +62,12 @@ def moved(last: Trajectory, program: constants.Constants, keys: list[int]) -> di
     return found | {f"all frequencies moved by {FACTOR}": move_frequencies(last, all_of_them)}
 
 
-def parted(last: Trajectory, keys: list[int], neurons: np.ndarray) -> dict[str, Trajectory]:
+def parted(one: Trajectory, keys: list[int], neurons: np.ndarray, name: str) -> dict[str, Trajectory]:
     """The circuit alone, and the network without it."""
-    planes = frequency_directions(last.task.modulus, keys)
+    planes = frequency_directions(one.task.modulus, keys)
     return {
-        "circuit alone": keep_neurons(keep_directions(last, planes), neurons),
-        "circuit removed": remove_neurons(remove_directions(last, planes), neurons),
+        f"{name}, circuit alone": keep_neurons(keep_directions(one, planes), neurons),
+        f"{name}, circuit removed": remove_neurons(remove_directions(one, planes), neurons),
     }
 
 
@@ -76,7 +77,8 @@ def transplanted(
     """The circuit in the checkpoint that had memorised, and another run's in this network's place."""
     graft = partial(transplant_circuit, frequencies=keys, neurons=neurons)
     found = {
-        "as it had memorised": early,
+        "memoriser": early,
+        **parted(early, keys, neurons, "memoriser"),
         "circuit into memoriser": graft(early, last),
         "circuit and attention into memoriser": graft(early, last, attention=True),
     }
@@ -152,7 +154,7 @@ def main() -> None:
     variants = {
         "as trained": last,
         **moved(last, program, keys),
-        **parted(last, keys, neurons),
+        **parted(last, keys, neurons, "as trained"),
         **transplanted(
             last, every.isel(step=[memorised]), last_of(given.donor) if given.donor else None, keys, neurons
         ),

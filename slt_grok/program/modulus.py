@@ -204,7 +204,10 @@ def rewrite(
         )
     module = models.build(modulus=task.modulus, **model).double()
     circuit, sign = circuit_of(module), SIGNS[constants.operation]
-    plant(module, circuit, {1: 1.0}, sign)  # a network that holds no circuit says so before a search for frequencies
+    try:
+        plant(module, circuit, {1: 1.0}, sign)  # before a search for frequencies
+    except SltGrokError as error:
+        raise SltGrokError(f"model: expected an architecture that holds a program by rotation ({error})") from error
     served = serve(constants, task.modulus, _directions(module) if circuit == "pizza" else None, least)
     scale = 1 / ring_mean(task.modulus) if circuit == "pizza" else 1.0
     parameters = plant(module, circuit, {k: scale * height for k, height in served.amplitudes.items()}, sign)
