@@ -148,7 +148,10 @@ def main() -> None:
         raise SltGrokError(f"{given.run}: expected a run with LLC settings")
     every = Trajectory.from_run(given.run).isel(seed=[0])
     last, steps = every.isel(step=[-1]), every.coords["step"]
-    memorised = int(np.flatnonzero(steps >= milestones(run, int(every.coords["seed"][0]))[0])[0])
+    reached = np.flatnonzero(steps >= milestones(run, int(every.coords["seed"][0]))[0])  # NaN: never
+    if not len(reached):
+        raise SltGrokError(f"{given.run}: expected a checkpoint that has memorised the train set, there is none")
+    memorised = int(reached[0])
     keys, neurons = key_circuit(last)
     new, frequencies = written(program, last, config.model.model_dump(), [program.modulus, *given.moduli])
     variants = {

@@ -4,7 +4,8 @@ A program of Z_p is its operation and the amplitudes A_k of its frequencies k. O
 far as p' has it: in the order of falling |A_k|, each frequency becomes the one of 1..(p'-1)/2 nearest to k p'/p that no
 earlier one has taken (the smaller of two as near). What p' then holds has a closed form before there are weights:
 
-    clock    worst margin min_d sum_k A_k (1 - cos w_k d), d = 1..p'-1, exact
+    clock    worst margin min_d sum_k A_k (1 - cos w_k d), d = 1..p'-1, exact (through a GELU to some 1%, see
+             `slt_grok.models.planting`)
     pizza    min_{e, d} sum_k |cos(w_k e / 2)| (B_k (1 - cos w_k d) - 2 |B_k| r), e = a - b, with the residual r of
              `slt_grok.models.planted.pizza_residual`: a lower bound of the worst margin. B_k = A_k / mean |cos|, the
              mean over Z_p', so that the clock that fits the pizza best has the amplitudes A_k
