@@ -4,8 +4,8 @@ Question: P3 (the mechanism shows in the local geometry) and P4 (dead neurons le
 but the mechanism differs: planted networks of one architecture and width whose logits are the same to 1e-6.
 Makes: five functions on Z_11, each a pizza of two frequencies (drawn, as are the amplitudes), as a table with a neuron
 for each of the 121 pairs and as 28 neurons, bare, with dead neurons that are off or of zero weights up to 121, and
-spread over 112 neurons; the table also with as many dead neurons more. Scales of neurons and embedding are those of
-least norm.
+spread over 112 neurons; the table also with as many dead neurons more. Embeddings have 11 dimensions; scales of neurons
+and embedding are those of least norm.
 Measures: the LLC at one (n_beta, gamma) on cross-entropy, the same with gamma = D / (0.7 |w|)^2 (|w| without dead
 neurons, D weights of the common width), and the LLC on the squared distance to the logits, where rank / 2 of the
 Jacobian is a lower bound and for the table the value; its Hessian's spectrum; trace of Hessian and Gauss-Newton matrix
@@ -85,7 +85,8 @@ def logits(one: Trajectory) -> torch.Tensor:
 
 def mechanisms(amplitudes: dict[int, float]) -> dict[str, Trajectory]:
     """All networks of one function."""
-    bare = circuit(MODULUS, amplitudes, DIRECTIONS)
+    few = circuit(MODULUS, amplitudes, DIRECTIONS)
+    bare = padded(few, few.parameters["b_in"].numel(), d_embed=MODULUS)  # so that padding adds neurons alone
     lookup = table(logits(bare).reshape(MODULUS, MODULUS, MODULUS))
     width = MODULUS**2
     more = 2 * width - bare.parameters["b_in"].numel()
@@ -94,8 +95,8 @@ def mechanisms(amplitudes: dict[int, float]) -> dict[str, Trajectory]:
         f"{TABLE}, off": padded(lookup, more, "off"),
         f"{TABLE}, zero": padded(lookup, more, "zero"),
         CIRCUIT: bare,
-        f"{CIRCUIT}, off": padded(bare, width, "off", MODULUS),
-        f"{CIRCUIT}, zero": padded(bare, width, "zero", MODULUS),
+        f"{CIRCUIT}, off": padded(bare, width, "off"),
+        f"{CIRCUIT}, zero": padded(bare, width, "zero"),
         f"{CIRCUIT}, copies": padded(circuit(MODULUS, amplitudes, DIRECTIONS, COPIES), width, "off", MODULUS),
     }
 
@@ -124,7 +125,7 @@ def measured(name: str, one: Trajectory, wanted: torch.Tensor, living: float, we
         "weight_norm": living,
         "critical_bits": critical_bits(one),
     }
-    row["bits_of_living_weights"] = row["critical_bits"] * sum(int((t != 0).sum()) for t in one.parameters.values())
+    row["bits"] = row["critical_bits"] * sum(int((t != 0).sum()) for t in one.parameters.values())
     common: dict[str, Any] = {"chains": 4, "seed": SEED}
     scaled = weights / (0.7 * living) ** 2
     estimates = {
@@ -193,9 +194,9 @@ def decide(rows: pd.DataFrame) -> dict[str, Any]:
         for name in MECHANISMS
         if name.endswith(("off", "zero"))
     ]
-    columns = ["llc", "llc_scaled", "llc_squared", "curvature", "hessian_trace_own", "critical_bits"]
-    columns += ["bits_of_living_weights", "weight_norm"]
-    others = {column: vars(effect(column, TABLE, reference, 1)) for column in columns}
+    columns = dict.fromkeys(["llc", "llc_scaled", "llc_squared", "curvature", "hessian_trace_own"], reference)
+    columns |= dict.fromkeys(["critical_bits", "bits", "weight_norm"], CIRCUIT)  # dead neurons have biases too
+    others = {column: vars(effect(column, TABLE, under, 1)) for column, under in columns.items()}
     return {
         "P3": {"verdict": rule.Finding(p3, rows).verdict, "reasons": [one.reason for one in p3]},
         "P4": {"verdict": rule.Finding(p4, rows).verdict, "reasons": [one.reason for one in p4]},

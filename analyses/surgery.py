@@ -2,10 +2,11 @@
 
 One by one: every key frequency moved to a free one, all moved by one factor (a relabelling: the same function, though
 its train pairs are others); the circuit kept alone and removed, here and in the checkpoint that had memorised; the
-circuit transplanted into that checkpoint, with its attention and without; another run's circuit, of another seed, in
-place of this one's, as it is and with its units matched; the program's frequencies written as weights for the run's own
-and for other primes, without training. A frequency moves to the free one that gives the clock of the program's
-amplitudes the largest worst margin. All LLCs are at the run's settings; random streams differ by variant.
+circuit transplanted into that checkpoint, with its attention and without, and into the first one; another run's
+circuit, of another seed, in place of this one's, as it is and with its units matched; the program's frequencies written
+as weights for the run's own and for other primes, without training. A frequency moves to the free one that gives the
+clock of the program's amplitudes the largest worst margin. All LLCs are at the run's settings; random streams differ by
+variant.
 Writes analyses/results/surgery_NAME.json.
 
 Usage: python analyses/surgery.py RUN PROGRAM [--donor RUN] [--moduli 31 59 211] [--out FOLDER]
@@ -72,15 +73,22 @@ def parted(one: Trajectory, keys: list[int], neurons: np.ndarray, name: str) -> 
 
 
 def transplanted(
-    last: Trajectory, early: Trajectory, donor: Trajectory | None, keys: list[int], neurons: np.ndarray
+    last: Trajectory,
+    first: Trajectory,
+    early: Trajectory,
+    donor: Trajectory | None,
+    keys: list[int],
+    neurons: np.ndarray,
 ) -> dict[str, Trajectory]:
-    """The circuit in the checkpoint that had memorised, and another run's in this network's place."""
+    """The circuit in the checkpoint that had memorised and in the first one, another run's in this network's place."""
     graft = partial(transplant_circuit, frequencies=keys, neurons=neurons)
     found = {
         "memoriser": early,
         **parted(early, keys, neurons, "memoriser"),
         "circuit into memoriser": graft(early, last),
         "circuit and attention into memoriser": graft(early, last, attention=True),
+        "untrained": first,
+        "circuit and attention into untrained": graft(first, last, attention=True),
     }
     if donor is None:
         return found
@@ -159,7 +167,12 @@ def main() -> None:
         **moved(last, program, keys),
         **parted(last, keys, neurons, "as trained"),
         **transplanted(
-            last, every.isel(step=[memorised]), last_of(given.donor) if given.donor else None, keys, neurons
+            last,
+            every.isel(step=[0]),
+            every.isel(step=[memorised]),
+            last_of(given.donor) if given.donor else None,
+            keys,
+            neurons,
         ),
         **new,
     }

@@ -20,7 +20,7 @@ def rows(table: float, curvature: float, padded: float) -> pd.DataFrame:
             trace = 3.0 * (curvature if of == script.TABLE else 1.0)
             found.append({"function": function, "mechanism": name, "llc": llc, "gauss_newton_trace_unit": trace}
                          | {"weight_norm": 1.0, "llc_scaled": 1.0, "llc_squared": llc, "hessian_trace_own": 1.0}
-                         | {"critical_bits": 4, "bits_of_living_weights": 100})  # fmt: skip
+                         | {"critical_bits": 4, "bits": 100})  # fmt: skip
     return pd.DataFrame(found)
 
 
