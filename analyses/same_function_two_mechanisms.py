@@ -66,6 +66,12 @@ OF_ONE_WIDTH = [TABLE, f"{CIRCUIT}, off", f"{CIRCUIT}, zero", f"{CIRCUIT}, copie
 N_BETA, GAMMA, UPDATES, UPDATES_SCALED = 30.0, 100.0, 2000, 1000
 N_BETA_SQUARED, GAMMA_SQUARED, UPDATES_SQUARED = 1e4, 50.0, 2000
 RADIUS, EPSILONS, ROUNDS = 15.0, (0.01, 0.1, 1.0), 64  # of the ball, of the basins, directions
+SETTINGS = {
+    "modulus": MODULUS, "directions": DIRECTIONS, "copies": COPIES, "n_beta": N_BETA, "gamma": GAMMA,
+    "updates": UPDATES, "updates_scaled": UPDATES_SCALED, "n_beta_squared": N_BETA_SQUARED,
+    "gamma_squared": GAMMA_SQUARED, "updates_squared": UPDATES_SQUARED, "radius": RADIUS, "epsilons": EPSILONS,
+    "volume_directions": ROUNDS,
+}  # fmt: skip
 DIFFER, SAME = np.log(1.2), np.log(1.05)
 
 
@@ -287,14 +293,11 @@ def main() -> None:
     summary = {
         "command": "python analyses/same_function_two_mechanisms.py",
         "largest_difference_of_logits": frame.largest_difference.max(),
-        "settings": {
-            "modulus": MODULUS, "directions": DIRECTIONS, "copies": COPIES, "n_beta": N_BETA, "gamma": GAMMA,
-            "n_beta_squared": N_BETA_SQUARED, "gamma_squared": GAMMA_SQUARED, "radius": RADIUS, "epsilons": EPSILONS,
-        },
+        "settings": SETTINGS,
         **verdicts,
         "wall_seconds": round(time.monotonic() - start, 1),
         "environment": environment(),
-    }  # fmt: skip
+    }
     without = [{key: value for key, value in row.items() if key != "spectrum"} for row in rows]
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "same_function_two_mechanisms.json", plain({"summary": summary, "networks": without}))

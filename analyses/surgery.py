@@ -139,6 +139,12 @@ def last_of(path: Path) -> Trajectory:
     return Trajectory.from_run(path).isel(step=[-1], seed=[0])
 
 
+def _below_runs(path: Path) -> Path:
+    """The path from the folder of all runs on."""
+    parts = path.parts
+    return Path(*parts[parts.index("runs") :]) if "runs" in parts else Path(path.name)
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -189,7 +195,8 @@ def main() -> None:
             f"{loss['train']:.3g}, LLC {numbers['llc']:.4g} +- {numbers['llc_se']:.2g} ({words['llc_verdict']})"
         )
     content = {
-        "command": f"python analyses/surgery.py runs/{given.run.name} {given.program.name}",
+        "command": f"python analyses/surgery.py {_below_runs(given.run)} {given.program.name}"
+        + (f" --donor {_below_runs(given.donor)}" if given.donor else ""),
         "llc": config.llc.model_dump(exclude_none=True),
         "steps": {"last": int(steps[-1]), "memorised": int(steps[memorised])},
         "key_frequencies": keys,
