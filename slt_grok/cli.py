@@ -182,6 +182,26 @@ def import_(
 
 
 @app.command()
+def rewrite(
+    program: Annotated[Path, typer.Argument(help="What slt-grok extract wrote; it is read, not run.")],
+    config: Annotated[Path, typer.Argument(help="A configuration whose architecture and split are taken.")],
+    modulus: Annotated[int, typer.Option(help="The new modulus, an odd prime.")],
+    out: Annotated[Path, typer.Option(help="The run directory to make.")],
+) -> None:
+    """Write a program's frequencies as weights for another modulus, without training.
+
+    The network is a run with one checkpoint, for slt-grok measure RUN --config CONFIG.
+    """
+    from slt_grok.config import load_config
+    from slt_grok.program.rewriting import write_rewritten
+
+    like = load_config(config)
+    for note in write_rewritten(program, like.name, like.model.model_dump(), like.task.model_dump(), modulus, out):
+        console.print(note, soft_wrap=True, markup=False)
+    print(out)
+
+
+@app.command()
 def report(run: RunFolder) -> None:
     """Draw the figures and write the page of a run anew from its measurements."""
     from slt_grok.report import write
