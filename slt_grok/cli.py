@@ -1,4 +1,4 @@
-"""The command line: `slt-grok run`, `study`, `measure`, `calibrate`, `import`, `report`, `show`, `validate`."""
+"""The command line: `slt-grok run`, `study`, `measure`, `calibrate`, `extract`, `import`, `report`, `show`, ..."""
 
 import shlex
 import sys
@@ -126,6 +126,39 @@ def calibrate(
     print(settings_block(content), end="")
 
 
+@app.command()
+def extract(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The Python file to write.")] = Path("program.py"),
+    step: Annotated[int | None, typer.Option(help="The checkpoint's step; the last one where left out.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed; the first one where left out.")] = None,
+    level: Annotated[
+        str, typer.Option(help="clock, pizza or neurons; shortest takes the one of least length.")
+    ] = "shortest",
+) -> None:
+    """Read the program that a network runs out of its weights, and write it as a Python file of its own.
+
+    A network that no program explains gets none: the command says so and ends with exit code 2.
+    """
+    from slt_grok import program
+    from slt_grok.trajectories import Trajectory
+
+    networks = Trajectory.from_run(run)
+    chosen = {}
+    for dim, wanted in (("step", step), ("seed", seed)):
+        values = networks.coords[dim].tolist()
+        if wanted is not None and wanted not in values:
+            raise SltGrokError(f"--{dim}: expected one of {', '.join(map(str, values))}, got {wanted}")
+        chosen[dim] = [values.index(wanted) if wanted is not None else -1 if dim == "step" else 0]
+    found = program.extract(program.read(networks.isel(**chosen)), level)
+    program.write(found, out)
+    for name, bits in found.bits.items():
+        console.print(f"{name}: {bits:.0f} bits", markup=False)
+    if not found.explained:
+        console.print("not explained without a table: the file lists what the network has by heart", markup=False)
+    print(out)
+
+
 @app.command("import")
 def import_(
     files: Annotated[
@@ -144,6 +177,26 @@ def import_(
     from slt_grok.store import importers
 
     for note in importers.import_run(files, out, format):
+        console.print(note, soft_wrap=True, markup=False)
+    print(out)
+
+
+@app.command()
+def rewrite(
+    program: Annotated[Path, typer.Argument(help="What slt-grok extract wrote; it is read, not run.")],
+    config: Annotated[Path, typer.Argument(help="A configuration whose architecture and split are taken.")],
+    modulus: Annotated[int, typer.Option(help="The new modulus, an odd prime.")],
+    out: Annotated[Path, typer.Option(help="The run directory to make.")],
+) -> None:
+    """Write a program's frequencies as weights for another modulus, without training.
+
+    The network is a run with one checkpoint, for slt-grok measure RUN --config CONFIG.
+    """
+    from slt_grok.config import load_config
+    from slt_grok.program.rewriting import write_rewritten
+
+    like = load_config(config)
+    for note in write_rewritten(program, like.name, like.model.model_dump(), like.task.model_dump(), modulus, out):
         console.print(note, soft_wrap=True, markup=False)
     print(out)
 

@@ -1,20 +1,25 @@
 """A planted circuit inside a network of another size: what a training can start from.
 
-    clock    in an `EmbeddingMLP` that concatenates and squares, or a `QuadraticNetwork`
-    pizza    in an `EmbeddingMLP` that sums, with ReLU, or a `OneLayerTransformer` with ReLU
+    clock    in an `EmbeddingMLP` that concatenates, with squares or GELU, or a `QuadraticNetwork`
+    pizza    in an `EmbeddingMLP` or a `OneLayerTransformer` with ReLU
 
-The circuits are those of `slt_grok.models.planted`, with the same logits; weights that they do not need are zero. In
-the transformer, W_Q = W_K = 0 make all positions count alike; heads copy the circles of both tokens, added, to
+The circuits are those of `slt_grok.models.planted`, with the same logits; weights that they do not need are zero. An
+MLP that concatenates adds the pizza's tokens by two equal maps. With each neuron of the clock there is one of the
+opposite input and the same output, and GELU(u) + GELU(-u) = u erf(u / sqrt 2) is sqrt(2/pi) u^2 (1 - e), 0 <= e <=
+u^2 / 6: GELU squares small inputs, the clock's are at most 2 `GELU_INPUT`, and e at most 0.7%.
+
+In the transformer, W_Q = W_K = 0 make all positions count alike; heads copy the circles of both tokens, added, to
 dimensions of the residual stream of their own; the pizza's neurons read these and write cos w_k c, sin w_k c to further
-ones, which W_U alone reads: 6 dimensions a frequency. Sources: as there; the transformer's is this package's.
+ones, which W_U alone reads: 6 dimensions a frequency. Sources: as there; GELU and the transformer are this package's.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import relu
+from torch.nn.functional import gelu, relu
 
 from slt_grok.errors import SltGrokError
 from slt_grok.models import planted
@@ -24,13 +29,14 @@ from slt_grok.models.sites import ModularNetwork
 from slt_grok.models.transformer import OneLayerTransformer
 
 HOLDS = {
-    "clock": "an mlp with combine concatenation and activation quadratic, or a quadratic network",
-    "pizza": "an mlp with combine sum and activation relu, or a transformer with activation relu",
+    "clock": "an mlp with combine concatenation and activation quadratic or gelu, or a quadratic network",
+    "pizza": "an mlp or a transformer with activation relu",
 }
+GELU_INPUT = 0.1  # scale of the clock's cosines before a GELU
 
 
 def plant(
-    module: ModularNetwork, circuit: Literal["clock", "pizza"], amplitudes: Mapping[int, float]
+    module: ModularNetwork, circuit: Literal["clock", "pizza"], amplitudes: Mapping[int, float], sign: int = 1
 ) -> dict[str, Tensor]:
     """The parameters of a module that hold a planted circuit, float64.
 
@@ -39,6 +45,7 @@ def plant(
     module : its structure; its weights are not looked at.
     circuit : see the module's docstring.
     amplitudes : frequency -> A_k in the logits.
+    sign : 1 for a + b, -1 for a - b, which a clock alone can.
 
     Returns
     -------
@@ -47,16 +54,22 @@ def plant(
     Raises
     ------
     SltGrokError : a module that cannot hold the circuit, or is too narrow for it; p is not an odd prime, no frequency
-        or one outside 1..(p-1)/2.
+        or one outside 1..(p-1)/2; a pizza of a - b.
     """
+    if sign != 1 and circuit == "pizza":
+        raise SltGrokError("operation: expected addition for a pizza, which adds both tokens alike")
     p, shapes = module.modulus, {name: parameter.shape for name, parameter in module.named_parameters()}
     match module, circuit:
-        case EmbeddingMLP(inputs=["W_left", "W_right"], embeddings=["W_E"], activation=torch.square), "clock":
-            return _padded(dict(planted.clock(p, amplitudes).named_parameters()), shapes)
+        case EmbeddingMLP(inputs=["W_left", "W_right"]), "clock" if module.activation in (torch.square, gelu):
+            own = dict(planted.clock(p, amplitudes, sign).named_parameters())
+            own = _before_gelu(own) if module.activation is gelu else own
+            return _padded({**own, **dict.fromkeys(module.embeddings, own["W_E"])}, shapes)
         case QuadraticNetwork(activation=torch.square), "clock":
-            return _padded(dict(planted.quadratic_clock(p, amplitudes).named_parameters()), shapes)
-        case EmbeddingMLP(inputs=["W_in"], embeddings=["W_E"]), "pizza" if module.activation is relu:
-            return _padded(_pizza(p, amplitudes, shapes["W_in"][-1]), shapes)
+            return _padded(dict(planted.quadratic_clock(p, amplitudes, sign).named_parameters()), shapes)
+        case EmbeddingMLP(), "pizza" if module.activation is relu:
+            own = _pizza(p, amplitudes, shapes["W_U"][0])
+            equal = dict.fromkeys(module.embeddings, own["W_E"]) | dict.fromkeys(module.inputs, own["W_in"])
+            return _padded({**own, **equal}, shapes)
         case OneLayerTransformer(), "pizza" if module.activation is relu:
             return _padded(_in_transformer(module, amplitudes), shapes)
     raise SltGrokError(f"training.start.circuit: expected {HOLDS[circuit]} for a {circuit}")
@@ -68,6 +81,12 @@ def _pizza(modulus: int, amplitudes: Mapping[int, float], width: int) -> dict[st
     if directions < 3:
         raise SltGrokError(f"training.start: expected d_mlp of at least {6 * len(amplitudes)} for a pizza, got {width}")
     return dict(planted.pizza(modulus, amplitudes, directions).named_parameters())
+
+
+def _before_gelu(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The clock of squares with small inputs, and outputs as much larger: sqrt(2/pi) u^2 stands for 2 u^2 of a pair."""
+    scaled = {name: own[name] * GELU_INPUT for name in ("W_left", "W_right")}
+    return {**own, **scaled, "W_U": own["W_U"] * (math.sqrt(2 * math.pi) / GELU_INPUT**2)}
 
 
 def _in_transformer(module: OneLayerTransformer, amplitudes: Mapping[int, float]) -> dict[str, Tensor]:
@@ -103,7 +122,7 @@ def _padded(own: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> dict
     """Tensors in the module's shapes with the circuit's from the first entries on, zero elsewhere."""
     found = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
     for name, tensor in own.items():
-        if name not in shapes:  # a bias that the module has by token; the circuits have none
+        if name not in shapes:  # a tensor that the module has by token, or another way; biases are 0
             continue
         small = [f"{want} > {has}" for want, has in zip(tensor.shape, shapes[name], strict=True) if want > has]
         if small:

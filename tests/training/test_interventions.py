@@ -11,7 +11,7 @@ from slt_grok import fourier
 from slt_grok.errors import SltGrokError
 from slt_grok.models import build, planted
 from slt_grok.models.network import Network
-from slt_grok.models.planting import plant
+from slt_grok.models.planting import GELU_INPUT, plant
 from slt_grok.store import RunDirectory
 from slt_grok.tasks import ModularTask
 from slt_grok.training import CheckpointSchedule, TrainingSettings, train
@@ -146,6 +146,9 @@ HOLDERS = [
     ("transformer", {"d_model": 24, "n_heads": 4, "d_mlp": 97, "layout": "a_b", "attention_rate": 0.3}, "pizza"),
     ("mlp", {"d_embed": 7, "d_mlp": 100, "combine": "sum", "activation": "relu", "output_bias": True}, "pizza"),
     ("mlp", {"d_embed": 6, "d_mlp": 60, "activation": "quadratic", "bias_per_token": True}, "clock"),
+    ("mlp", {"d_embed": 6, "d_mlp": 100, "combine": "concatenation", "activation": "relu"}, "pizza"),
+    ("mlp", {"d_embed": 6, "d_mlp": 97, "activation": "relu", "separate_embeddings": True}, "pizza"),
+    ("mlp", {"d_embed": 6, "d_mlp": 50, "activation": "quadratic", "separate_embeddings": True}, "clock"),
     ("quadratic", {"width": 50}, "clock"),
 ]
 
@@ -164,6 +167,29 @@ def test_a_planted_network_has_the_circuits_logits_in_a_wider_one(
         found, wanted = module(inputs), reference(inputs)
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
     assert (found.argmax(-1) == task.labels).all()
+
+
+def test_a_planted_clock_through_gelu_is_within_the_stated_share_of_its_squares() -> None:
+    # each neuron's square is off by at most 4 GELU_INPUT^2 / 6 of itself, and the squares of a frequency with their
+    # outputs add up to 2/16 A_k sum (X + Y)^2 |cos| <= 2/16 A_k sum (X + Y)^2 = 2 A_k
+    p, amplitudes = 31, {3: 20.0, 7: 20.0, 11: 20.0}
+    module = build("mlp", p, d_embed=7, d_mlp=50, activation="gelu").double()
+    module.load_state_dict(plant(module, "clock", amplitudes))
+    with torch.no_grad():
+        gap = module(ModularTask(p).inputs) - planted.clock(p, amplitudes)(ModularTask(p).inputs)
+    bound = 2 * sum(amplitudes.values()) * 4 * GELU_INPUT**2 / 6
+    assert bound / 20 < gap.abs().max() < bound
+
+
+@pytest.mark.parametrize(("kind", "model"), [("quadratic", {"width": 50}), ("mlp", {"activation": "quadratic"})])
+def test_a_clock_can_subtract_and_a_pizza_cannot(kind: str, model: dict[str, Any]) -> None:
+    module = build(kind, 31, **model).double()
+    module.load_state_dict(plant(module, "clock", {3: 20.0, 7: 20.0, 11: 20.0}, sign=-1))
+    task = ModularTask(31, "subtraction")
+    with torch.no_grad():
+        assert (module(task.inputs).argmax(-1) == task.labels).all()
+    with pytest.raises(SltGrokError, match="expected addition for a pizza"):
+        plant(build("transformer", 31), "pizza", {3: 1.0}, sign=-1)
 
 
 def test_a_planted_start_answers_all_pairs_at_step_0_in_every_seed(tmp_path: Path) -> None:

@@ -1,0 +1,156 @@
+"""Which program a network is said to be: the shortest that gives its answers, if it explains the network at all.
+
+Every level, with a table of the pairs where it is wrong, is a two-part code of the network's p^2 answers
+(`slt_grok.program.length`); so is the table of all pairs. The shortest is taken. Without its table it explains the
+network where it gives the network's answer on `AGREEMENT` of all pairs and holds `EXPLAINED` of the variance of the
+centred logits. Agreement alone says little: a clock of any few frequencies with positive amplitudes answers all pairs
+right, and so agrees with every network that does; only the variance tells which frequencies are the network's
+(`slt_grok.program.verification.controls`). For the same reason a memoriser's clock saves the table its right answers,
+learned by heart or not, and the length of the code shows no circuit where the variance shows none. Where a program
+does not explain a network that has learned its train set (`LEARNED`), program and table together are what it is said
+to be: a memoriser, in part or in whole. Any other network is not explained.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from slt_grok.errors import SltGrokError
+from slt_grok.program.length import MOST_DIGITS, program_bits, rounded
+from slt_grok.program.neuron_level import neurons
+from slt_grok.program.program import Program, Table
+from slt_grok.program.reading import Reading
+from slt_grok.program.rotations import clock, pizza
+from slt_grok.program.tokens import Tokens
+
+LEVELS = {"clock": clock, "pizza": pizza, "neurons": neurons}
+AGREEMENT = 0.999
+EXPLAINED = 0.75
+LEARNED = 0.99  # of the train pairs, answered as they were taught
+GROWTH = 1.01  # of the logits' variance left, that dropping digits may cost
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """The program that a network is said to be.
+
+    Parameters
+    ----------
+    reading : of the network.
+    program : with as few digits as leave the logits as well explained; a `Table` for a memoriser.
+    digits : of its numbers.
+    bits : level -> length of the two-part code with that level, `table` for all pairs listed.
+    explained : whether the program explains the network without a table.
+    """
+
+    reading: Reading
+    program: Program
+    digits: int
+    bits: dict[str, float]
+    explained: bool
+
+
+def extract(reading: Reading, level: str = "shortest") -> Extraction:
+    """The program of a network.
+
+    Parameters
+    ----------
+    reading : a network.
+    level : `clock`, `pizza` or `neurons`, without a table; or `shortest`, the level of least length, with a table
+        where the network is a memoriser.
+
+    Raises
+    ------
+    SltGrokError : the network is not explained, or has not what the level needs.
+    """
+    if level not in (*LEVELS, "shortest"):
+        raise SltGrokError(f"--level: expected one of {', '.join(LEVELS)}, shortest, got {level!r}")
+    chosen = candidates(reading) if level == "shortest" else {level: LEVELS[level](reading)}
+    bits = {name: code_length(reading, program) for name, program in chosen.items()}
+    if level == "shortest":
+        bits["table"] = program_bits(full_table(reading), 1)
+    best = min(bits, key=lambda name: bits[name])
+    program, digits = (None, 1) if best == "table" else fewest_digits(reading, chosen[best])
+    if program is not None and explains(reading, program):
+        return Extraction(reading, program, digits, bits, True)
+    train = reading.task.indices("train").numpy()
+    learned = (reading.answers[train] == reading.task.taught.numpy()[train]).mean()
+    if level == "shortest" and learned >= LEARNED:
+        return Extraction(reading, _table(reading, program), digits, bits, False)
+    if program is None:
+        found = "no program is shorter than the table of its answers"
+    else:
+        agrees = (program.grid().argmax(-1) == reading.answers).mean()
+        found = (
+            f"the {program.level} gives its answer on {agrees:.1%} of all pairs and holds "
+            f"{1 - unexplained(reading, program):.1%} of the variance of its logits"
+        )
+    raise SltGrokError(
+        f"program: the network is not explained: {found}, less than {AGREEMENT:.1%} and {EXPLAINED:.0%}; it answers "
+        f"{learned:.1%} of its train pairs as taught"
+    )
+
+
+def candidates(reading: Reading) -> dict[str, Program]:
+    """The program of every level that the network has, unrounded; none where the logits have no frequency."""
+    if not len(reading.keys):
+        return {}
+    return {name: fit(reading) for name, fit in LEVELS.items() if name != "neurons" or reading.neurons is not None}
+
+
+def code_length(reading: Reading, program: Program) -> float:
+    """Bits of the two-part code of the network's answers, at the number of digits that makes it least."""
+    lengths = []
+    for digits in range(1, MOST_DIGITS + 1):
+        coarse = rounded(program, digits)
+        table = _table(reading, coarse)
+        lengths.append(program_bits(table, digits))
+        if len(lengths) > 1 and lengths[-1] > lengths[-2]:
+            break
+    return min(lengths)
+
+
+def fewest_digits(reading: Reading, program: Program) -> tuple[Program, int]:
+    """The program with the fewest digits that leave agreement and explained variance (to `GROWTH`) as they are."""
+    bound = GROWTH * unexplained(reading, program) + 1e-9
+    right = (program.grid().argmax(-1) == reading.answers).sum()
+    for digits in range(1, MOST_DIGITS):
+        coarse = rounded(program, digits)
+        logits = coarse.grid()
+        if _unexplained(reading, logits) <= bound and (logits.argmax(-1) == reading.answers).sum() >= right:
+            return coarse, digits
+    return rounded(program, MOST_DIGITS), MOST_DIGITS
+
+
+def explains(reading: Reading, program: Program) -> bool:
+    """The rule: agreement on `AGREEMENT` of all pairs and `EXPLAINED` of the variance of the logits."""
+    logits = program.grid()
+    agrees = (logits.argmax(-1) == reading.answers).mean()
+    return bool(agrees >= AGREEMENT and 1 - _unexplained(reading, logits) >= EXPLAINED)
+
+
+def unexplained(reading: Reading, program: Program) -> float:
+    """Share of the variance of the network's logits, centred over the answers, that the program leaves."""
+    return _unexplained(reading, program.grid())
+
+
+def _unexplained(reading: Reading, logits: np.ndarray) -> float:
+    difference = reading.logits - (logits - logits.mean(-1, keepdims=True))
+    return float(np.square(difference).mean() / reading.variance)
+
+
+def full_table(reading: Reading) -> Table:
+    """The network's answers to all pairs, listed."""
+    return _table(reading, None)
+
+
+def _table(reading: Reading, rest: Program | None) -> Table:
+    """The network's answers, as a table of those that the rest does not give."""
+    if rest is None:
+        rows = np.arange(reading.modulus**2)
+        tokens = reading.tokens or Tokens(reading.modulus)
+    else:
+        rows = np.flatnonzero(rest.grid().argmax(-1) != reading.answers)
+        tokens = rest.tokens
+    top = np.sort(reading.logits[rows], -1)[:, -2:] if len(rows) else np.zeros((1, 2))
+    return Table(tokens, rows, reading.answers[rows], rest, margin=float((top[:, 1] - top[:, 0]).mean()))

@@ -1,0 +1,81 @@
+"""The text of a written program: what it says of itself, and its functions."""
+
+IDEA = {
+    "clock": """
+        Every number t is a hand on a few clocks: on clock k it points in the direction 2 pi k t / n. To {do} two
+        numbers is to {turn}. A candidate answer c gets the score cos(angle(k, s - c)) from each clock, 1 where the
+        turned hand points at c. A single clock cannot tell neighbours apart, but only the right answer stands where
+        all clocks agree.""",
+    "pizza": """
+        Every number t is a hand on a few clocks: on clock k it points in the direction 2 pi k t / n. Adding the two
+        hands as arrows gives an arrow half way between them, at half of the angle of the result s, whose length
+        |cos(angle(k, d) / 2)| depends on the distance d of the two numbers. So the score cos(angle(k, s - c)) of a
+        candidate answer c counts more or less with d; a second clock of twice the speed gives |cos(angle(k, d))|.""",
+    "neurons": """
+        Every number t is a hand on a few clocks: on clock k it points in the direction 2 pi k t / n. Each neuron adds
+        waves of the two hands (mostly of one clock), their products and their double angles, and passes the sum
+        through the activation: what comes out has parts cos and sin of the angle of the result s. Each neuron writes
+        waves of the candidate answer c; together these are about cos(angle(k, s - c)), largest at the right answer.""",
+    "table": """
+        The answers are listed, pair by pair: no rule was found in this network.""",
+}
+DO = {
+    "addition": ("add", "turn the hand of a on by the angle of b: s = a + b"),
+    "subtraction": ("subtract", "turn the hand of a back by the angle of b: s = a - b"),
+    "multiplication": ("multiply", "add their logarithms, the clocks' numbers here: s = log a + log b"),
+}
+
+ROTATIONS = '''
+def logits(a, b):
+    """Scores of all answers, for integer arrays a and b of one shape."""
+{start}
+    scores = 0.0
+    for k, {amplitudes} in CLOCKS.items():
+{size}
+    return {end}
+'''
+
+NEURONS = '''
+def logits(a, b):
+    """Scores of all answers, for integer arrays a and b of one shape."""
+{start}
+    hidden = np.zeros((*s.shape[:-1], WIDTH)) + CONSTANT
+    parts = np.zeros((*s.shape[:-1], 2 * len(CLOCKS))) + SHIFT
+    for i, k in enumerate(CLOCKS):
+        own = CLOCK == i
+        for (m, n), size, phase in zip(WAVES, AMPLITUDE[:, own], PHASE[:, own]):
+            hidden[..., NEURON[own]] += size * np.cos(angle(k, m * x + n * y) + phase)
+        for (m, n), past in zip(ONE_TOKEN, PAST[i]):
+            parts += np.cos(angle(k, m * x + n * y)) * past[0] + np.sin(angle(k, m * x + n * y)) * past[1]
+    parts += {activation} @ OUTPUT
+    waves = np.concatenate([[np.cos(angle(k, c)), np.sin(angle(k, c))] for k in CLOCKS])
+    scores = parts @ waves
+    return {end}
+'''
+
+ACTIVATION = {
+    "relu": "np.maximum(hidden, 0)",
+    "quadratic": "hidden**2",
+    "gelu": "(hidden * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2))) / 2)",
+}
+
+NUMBERS = '''
+def numbers(text, scale=1):
+    """Whole numbers in text, times their unit."""
+    return np.array(text.split(), dtype=int) * scale
+'''
+
+TABLE = '''
+def answer(a, b):
+    """The answer to a and b (integer arrays of one shape)."""
+    table = np.full(MODULUS**2, -1)
+    table[np.cumsum(PAIRS)] = ANSWERS
+    listed = table[(np.asarray(a) % MODULUS) * MODULUS + np.asarray(b) % MODULUS]
+    return {found}
+'''
+
+ANSWER = '''
+def answer(a, b):
+    """The answer to a and b (integer arrays of one shape): the one with the largest score."""
+    return logits(a, b).argmax(-1)
+'''

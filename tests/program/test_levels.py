@@ -1,0 +1,137 @@
+"""Programs of planted networks give back what was planted."""
+
+import numpy as np
+import pytest
+import torch
+
+from slt_grok import program
+from slt_grok.errors import SltGrokError
+from slt_grok.interventions.relabel import relabel
+from slt_grok.models import DeepMLP, planted
+from slt_grok.program.tokens import primitive_root
+from slt_grok.tasks import ModularTask
+from slt_grok.trajectories import Trajectory
+from tests.program import networks
+from tests.program.networks import AMPLITUDES
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_clock_gives_back_frequencies_and_amplitudes(sign: int) -> None:
+    reading = program.read(networks.clock(sign=sign))
+    found = program.clock(reading)
+    assert found.keys.tolist() == list(AMPLITUDES)
+    np.testing.assert_allclose(found.amplitude[:, 0], list(AMPLITUDES.values()), rtol=1e-12)
+    assert program.unexplained(reading, found) < 1e-24
+    a, b = program.pairs(23)
+    np.testing.assert_array_equal(found.answer(a, b), (a + sign * b) % 23)
+
+
+def test_pizza_gives_back_its_amplitudes_to_its_own_residual() -> None:
+    directions = 32
+    network = planted.pizza(23, AMPLITUDES, directions)
+    reading = program.read(Trajectory.of(network, ModularTask(23)))
+    found = program.pizza(reading)
+    expected = np.outer(list(AMPLITUDES.values()), [0, 1, 0])
+    # the residual is at most this share of a logit; the three factors are far from orthogonal, which costs a factor
+    np.testing.assert_allclose(found.amplitude, expected, atol=20 * planted.pizza_residual(directions))
+    assert program.unexplained(reading, found) < planted.pizza_residual(directions) ** 2 * 4
+    assert program.unexplained(reading, program.clock(reading)) > 0.1
+
+
+def test_neurons_give_back_waves_and_phases_as_read() -> None:
+    first, second = networks.gromov_phases()
+    reading = program.read(networks.gromov())
+    found = program.neurons(reading, np.array(list(AMPLITUDES)), ridge=None)
+    assert found.neuron.tolist() == list(range(400))
+    assert found.frequency.tolist() == [list(AMPLITUDES)[n % 3] for n in range(400)]
+    np.testing.assert_allclose(found.amplitude, np.tile([1, 1, 0, 0, 0, 0], (400, 1)), atol=1e-12)
+    for wave, phase in ((0, first), (1, second)):
+        np.testing.assert_allclose(np.exp(1j * found.phase[:, wave]), np.exp(1j * phase), atol=1e-12)
+    own = found.output[np.arange(400), np.arange(400) % 3]
+    np.testing.assert_allclose(own, np.stack([np.cos(first + second), -np.sin(first + second)], 1), atol=1e-12)
+    assert np.abs(found.output).sum() == pytest.approx(np.abs(own).sum())
+    assert program.unexplained(reading, found) < 1e-20
+
+
+def test_frequencies_of_few_random_phases_are_those_planted() -> None:
+    assert program.read(networks.gromov(width=1000)).keys.tolist() == list(AMPLITUDES)
+
+
+@pytest.mark.parametrize("level", [program.clock, program.pizza, program.neurons])
+def test_renaming_tokens_moves_frequencies_and_nothing_else(level) -> None:
+    factor, p = 5, 23
+    before = program.read(networks.gromov(width=600))
+    keys = before.keys
+    after = program.read(relabel(networks.gromov(width=600), np.arange(p) * factor % p))
+    moved = keys * pow(factor, -1, p) % p
+    assert sorted(np.minimum(moved, p - moved)) == after.keys.tolist()
+    expected, found = level(before).relabelled(factor), level(after)
+    assert expected.frequencies.tolist() == found.frequencies.tolist()
+    np.testing.assert_allclose(found.grid(), expected.grid(), atol=1e-9 * np.abs(found.grid()).max())
+    assert program.unexplained(before, level(before)) == pytest.approx(program.unexplained(after, found), abs=1e-9)
+
+
+def test_multiplication_is_addition_of_logarithms() -> None:
+    reading = program.read(networks.logarithmic())
+    found = program.clock(reading)
+    assert found.tokens.order == 12
+    assert found.keys.tolist() == [1, 5]
+    np.testing.assert_allclose(found.amplitude[:, 0], [4, 3], rtol=1e-12)
+    np.testing.assert_array_equal(found.grid().argmax(-1), networks.truth(found.tokens))
+    assert program.unexplained(reading, found) < 1e-20
+
+
+@pytest.mark.parametrize("make", [networks.clock, lambda: networks.clock(sign=-1), networks.logarithmic])
+def test_looked_up_answers_are_those_of_the_logits(make) -> None:
+    found = program.clock(program.read(make()))
+    # amplitudes that answer wrong, so that the truth would be noticed
+    found = found.with_numbers({"amplitude": found.amplitude * np.array([[-1], [1], [0.5]])[: len(found.keys)]})
+    p = found.tokens.modulus
+    a, b = program.pairs(p)
+    np.testing.assert_array_equal(found.answer(a, b), found.logits(a, b).argmax(-1))
+    assert (found.answer(a, b) != networks.truth(found.tokens)).mean() > 0.5
+    assert found.answer(a.reshape(p, p), b.reshape(p, p)).shape == (p, p)
+
+
+@pytest.mark.parametrize(("p", "root"), [(3, 2), (7, 3), (23, 5), (41, 6), (113, 3)])  # a table of primitive roots
+def test_primitive_root(p: int, root: int) -> None:
+    assert primitive_root(p) == root
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "quadratic"])
+def test_program_activations_are_torchs(activation: str) -> None:
+    from slt_grok.models.sites import ACTIVATIONS as OF_TORCH
+    from slt_grok.program.program import ACTIVATIONS
+
+    x = np.linspace(-4, 4, 101)
+    np.testing.assert_allclose(
+        ACTIVATIONS[activation](x), OF_TORCH[activation](torch.from_numpy(x)).numpy(), atol=1e-14
+    )
+
+
+def test_table_answers_its_rows_and_leaves_the_others() -> None:
+    base = program.clock(program.read(networks.clock()))
+    rows = np.array([3, 40, 500])
+    table = program.Table(base.tokens, rows, np.array([1, 1, 2]), base)
+    a, b = program.pairs(23)
+    expected = (a + b) % 23
+    expected[rows] = [1, 1, 2]
+    np.testing.assert_array_equal(table.answer(a, b), expected)
+    np.testing.assert_array_equal(table.relabelled(4).answer(a * 4 % 23, b * 4 % 23), expected * 4 % 23)
+
+
+def test_bad_input() -> None:
+    with pytest.raises(SltGrokError, match=r"x\^2\+xy\+y\^2"):
+        program.Tokens(11, "x^2+xy+y^2")
+    with pytest.raises(SltGrokError, match="odd prime"):
+        program.Tokens(12)
+    two = Trajectory.of(DeepMLP(11, 4, 4), ModularTask(11))
+    with pytest.raises(SltGrokError, match="alike"):
+        program.read(two)
+    module = DeepMLP(11, 4, 4)
+    module.initialise(torch.Generator().manual_seed(0))
+    deep = program.read(Trajectory.of(module, ModularTask(11)))
+    with pytest.raises(SltGrokError, match="one hidden layer"):
+        program.neurons(deep, np.array([1]))
+    with pytest.raises(SltGrokError, match="multiplication"):
+        program.clock(program.read(networks.logarithmic())).relabelled(2)
