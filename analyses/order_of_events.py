@@ -113,7 +113,7 @@ def main(path: Path, arm: str, out: Path) -> None:
         "events": event_rows(events),
         "lags": {estimator: lag_rows(table) for estimator, table in tables.items()},
         "association": association.drop_dims("seed").drop_dims("null").to_dataframe().reset_index().to_dict("records"),
-        "prediction": prediction.drop_dims("seed").to_dataframe().reset_index().to_dict("records"),
+        "prediction": prediction.drop_dims(["seed", "step"]).to_dataframe().reset_index().to_dict("records"),
         "environment": environment(),
     }
     write_json(out / "order_of_events.json", plain(content))

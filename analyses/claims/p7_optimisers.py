@@ -91,7 +91,7 @@ def decide(study: StudyResults) -> Finding:
 def panel(axes: Axes, finding: Finding) -> None:
     """The LLC at the four stages, each network thin and each arm's mean thick."""
     for arm, (line, color) in ARMS.items():
-        values = finding.seen[finding.seen.arm == arm][[0, 1, 2, 3]].to_numpy(dtype=float)
+        values = finding.seen.loc[finding.seen.arm == arm].filter([0, 1, 2, 3]).to_numpy(dtype=float)
         for network in values:
             axes.plot(range(4), network, color=color, lw=0.6, alpha=0.5)
         if len(values):

@@ -47,10 +47,10 @@ def decide(study: StudyResults) -> Finding:
     runs = {name: RunDirectory(study.path / str(name)) for name in rows.run.unique()}
     curves = bool(runs) and all("connectivity" in run.labels for run in runs.values())
     barriers = []
-    for _, row in rows.iterrows():
-        data = runs[row.run].read_measurement("connectivity" if curves else "landscape").sortby("step")
-        one = data["curve_barrier" if curves else "loss_barrier"].sel(seed=row.seed, split="train").values
-        where = (data.step.values, row.memorization_step, row.generalization_step)
+    for row in rows.to_dict("records"):
+        data = runs[row["run"]].read_measurement("connectivity" if curves else "landscape").sortby("step")
+        one = data["curve_barrier" if curves else "loss_barrier"].sel(seed=row["seed"], split="train").values
+        where = (data.step.values, row["memorization_step"], row["generalization_step"])
         barriers.append((on_curve(one) if curves else on_lines(one, *where)) / np.log(float(row["task.modulus"])))
     rows = rows.assign(barrier=barriers)
     rows, others = keep(rows, rows.barrier.notna(), "no finite barrier on the way")

@@ -28,13 +28,13 @@ def usable(
     if missing:
         raise SltGrokError(f"{study.path}: expected the columns {', '.join(missing)}, which its runs do not have")
     reasons = []
-    for _, row in rows.iterrows():
-        where = f"{row.run}, seed {row.seed}"
+    for row in rows.to_dict("records"):
+        where = f"{row['run']}, seed {row['seed']}"
         absent = [name for name in columns if pd.api.types.is_scalar(row[name]) and pd.isna(row[name])]
-        if row.status != "done":
-            reasons.append(f"{where}: {row.status} ({row.reason})")
-        elif outcome is not None and row.outcome != outcome:
-            reasons.append(f"{where}: {row.outcome}, the rule wants {outcome}")
+        if row["status"] != "done":
+            reasons.append(f"{where}: {row['status']} ({row['reason']})")
+        elif outcome is not None and row["outcome"] != outcome:
+            reasons.append(f"{where}: {row['outcome']}, the rule wants {outcome}")
         elif absent:
             reasons.append(f"{where}: no {', '.join(absent)}")
         else:
