@@ -10,6 +10,7 @@ from math import inf
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from rule import Condition, Effect, Finding
 from tables import usable
 
@@ -53,5 +54,6 @@ def raster(axes: Axes, finding: Finding) -> None:
     for (marker, color), (measure, rows) in zip(MARKS, finding.seen.groupby("measure", sort=False), strict=False):
         axes.plot(rows.step, rows.seed, marker, ms=3.5, color=color, label=measure_name(str(measure)))
     axes.set(xscale="log", xlabel="Training step (logarithmic)", ylabel="Seed")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     if len(finding.seen):
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)

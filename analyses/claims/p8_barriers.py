@@ -16,6 +16,7 @@ Written 2026-11-21, before the study ran.
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from rule import Condition, Finding, mean, over_seeds
 from tables import keep, usable
 from verdict import main
@@ -63,6 +64,7 @@ def panel(axes: Axes, finding: Finding) -> None:
     """The barrier of each seed."""
     axes.plot(finding.seen.seed, finding.seen.barrier, "o", color=BLUE, ms=4)
     axes.axhline(MOST, color=GREY, lw=0.9, ls="--")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="Seed", ylabel="Barrier of train loss / log p")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from panels import plain_numbers
 from rule import UNDECIDED, Effect, Finding
 
@@ -82,6 +83,7 @@ def figure(finding: Finding, panel: Panel) -> Figure:
             axes.plot([e.low, e.high], [0, 0], color=VERMILION, lw=2.2, solid_capstyle="butt")
         axes.plot(e.value, 0, "o", color=VERMILION, ms=4)
         axes.set(xlim=(left, right), ylim=(-1, 1), yticks=[])
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_title(f"{one.quantity}\n{one.verdict}", loc="left", fontsize=6.5)
         axes.spines[["top", "right", "left"]].set_visible(False)
     return made
