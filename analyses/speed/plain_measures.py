@@ -73,9 +73,12 @@ def of_logits(logits: Tensor, grid: Grid, kept: list[int]) -> dict[str, Tensor |
         by_frequency.append(cross_entropy(logits[train] - part[train], grid.labels[train]))
         margin_by.append((part[everywhere, grid.labels] - part[everywhere, rival]).mean())
     variance = centred.square().sum()
+    trained = {(int(grid.a[row]), int(grid.b[row])) for row in train}
+    unmirrored = [row for row in everywhere.tolist() if trained.isdisjoint({(row // p, row % p), (row % p, row // p)})]
     return {
         "loss": grid.losses(logits),
         "accuracy": grid.accuracies(logits),
+        "unmirrored_test_accuracy": (logits[unmirrored].argmax(1) == grid.labels[unmirrored]).double().mean(),
         "restricted_loss_sum": grid.losses(summed),
         "restricted_loss_2x2": grid.losses(two),
         "restricted_loss_3x3": grid.losses(three),

@@ -379,7 +379,7 @@ def by_seed(
 
 def names(dataset: xr.Dataset, name: str) -> list[tuple[int, str, str]]:
     """Seed, file name and a note for the caption; a single seed needs neither suffix nor note."""
-    found = with_seed(dataset).seed.values.tolist()
+    found = (dataset if "seed" in dataset.dims else with_seed(dataset)).seed.values.tolist()
     if len(found) == 1:
         return [(found[0], name, "")]
     return [(seed, f"{name}_seed{seed}", f", seed {seed}") for seed in found]
