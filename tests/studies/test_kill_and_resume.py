@@ -1,4 +1,4 @@
-"""A run killed with SIGKILL at ten random moments ends with the same values as one never killed."""
+"""A run killed with SIGKILL at random moments ends with the same values as one never killed."""
 
 import json
 import os
@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import xarray as xr
 import yaml
 
@@ -36,7 +37,6 @@ CONFIG = {
     },
     "landscape": {"probe_checkpoints": 4, "eigenvalues": 2},
 }
-KILLS = 10
 
 
 def start(config: Path, out: Path) -> subprocess.Popen:
@@ -66,7 +66,9 @@ def wait_for_files(process: subprocess.Popen, out: Path, count: int) -> None:
         time.sleep(0.01)
 
 
-def test_a_run_killed_ten_times_ends_in_the_same_values(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kills", "most"), [(4, 8), pytest.param(10, 3, marks=pytest.mark.slow)])
+def test_a_killed_run_ends_in_the_same_values(kills: int, most: int, tmp_path: Path) -> None:
+    """Killed at random moments, the next one up to `most` files after the one before."""
     config = tmp_path / "killed.yaml"
     config.write_text(yaml.safe_dump(CONFIG))
     finish(start(config, tmp_path / "through"))
@@ -74,9 +76,9 @@ def test_a_run_killed_ten_times_ends_in_the_same_values(tmp_path: Path) -> None:
     moments = random.Random(0)
     out = tmp_path / "killed"
     killed_in = []
-    for _ in range(KILLS):
+    for _ in range(kills):
         process = start(config, out)
-        wait_for_files(process, out, moments.randint(1, 3))
+        wait_for_files(process, out, moments.randint(1, most))
         time.sleep(moments.uniform(0, 0.3))  # somewhere on the way to the next file
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -85,7 +87,7 @@ def test_a_run_killed_ten_times_ends_in_the_same_values(tmp_path: Path) -> None:
         process.stderr.close()
         stages = json.loads((out / "manifest.json").read_text())["stages"] if out.exists() else {}
         killed_in.append((process.returncode, len(stages)))
-    assert sum(code == -signal.SIGKILL for code, _ in killed_in) >= KILLS - 3, killed_in
+    assert sum(code == -signal.SIGKILL for code, _ in killed_in) >= 0.7 * kills, killed_in
     assert max(stages for _, stages in killed_in) >= 3, killed_in  # in measurements, not in training alone
     finish(start(config, out))
 
