@@ -14,6 +14,7 @@ PROGRAM is what `slt-grok extract RUN` wrote; only its constants are read.
 """
 
 import argparse
+import sys
 import time
 from dataclasses import asdict, replace
 from functools import partial
@@ -145,15 +146,8 @@ def _below_runs(path: Path) -> Path:
     return Path(*parts[parts.index("runs") :]) if "runs" in parts else Path(path.name)
 
 
-def main() -> None:
+def main(given: argparse.Namespace) -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("program", type=Path)
-    parser.add_argument("--donor", type=Path)
-    parser.add_argument("--moduli", type=int, nargs="+", default=[31, 59, 211])
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    given = parser.parse_args()
     torch.set_num_threads(1)
     start, console = time.monotonic(), Console(highlight=False, soft_wrap=True)
     run, program = RunDirectory(given.run), constants.read(given.program)
@@ -209,4 +203,13 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("program", type=Path)
+    parser.add_argument("--donor", type=Path)
+    parser.add_argument("--moduli", type=int, nargs="+", default=[31, 59, 211])
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    try:
+        main(parser.parse_args())
+    except SltGrokError as error:
+        sys.exit(str(error))

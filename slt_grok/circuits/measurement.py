@@ -16,9 +16,9 @@ from slt_grok.errors import SltGrokError
 from slt_grok.interventions import relabel
 from slt_grok.models import ModularNetwork
 from slt_grok.tasks import ModularTask
+from slt_grok.tasks.modular import SPLITS
 from slt_grok.trajectories import Network, Trajectory
 
-SPLITS = ("train", "test", "all")
 # Doubles held at once: activations are held some eight times on the way, logits some ten times.
 CHUNK_BYTES = 2**29
 GRADIENT_TRIPLES = 6000  # standard error 0.005 where the cosines spread most

@@ -29,6 +29,11 @@ def activation_function(name: str) -> Callable[[Tensor], Tensor]:
     return ACTIVATIONS[name]
 
 
+def activation_name(function: object) -> str | None:
+    """The name of an activation function; None for one that has none here."""
+    return next((name for name, known in ACTIVATIONS.items() if known is function), None)
+
+
 def passthrough(name: str, value: Tensor) -> Tensor:
     """The `at` of a plain forward pass: every site keeps its value."""
     return value

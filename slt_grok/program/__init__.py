@@ -9,19 +9,21 @@
 """
 
 from slt_grok.program.certification import certificate
-from slt_grok.program.extraction import Extraction, extract, unexplained
+from slt_grok.program.extraction import Extraction, Match, extract, match
 from slt_grok.program.length import program_bits, rounded, table_bits
 from slt_grok.program.measurement import measure
 from slt_grok.program.neuron_level import neurons
-from slt_grok.program.program import Neurons, Program, Rotations, Table, pairs
+from slt_grok.program.program import Neurons, Program, Rotations, pairs
 from slt_grok.program.reading import Reading, read
 from slt_grok.program.rotations import clock, pizza
+from slt_grok.program.table import Table
 from slt_grok.program.tokens import Tokens
 from slt_grok.program.verification import controls, untrained_like, verify, verify_levels
 from slt_grok.program.writing import write
 
 __all__ = [
     "Extraction",
+    "Match",
     "Neurons",
     "Program",
     "Reading",
@@ -32,6 +34,7 @@ __all__ = [
     "clock",
     "controls",
     "extract",
+    "match",
     "measure",
     "neurons",
     "pairs",
@@ -40,7 +43,6 @@ __all__ = [
     "read",
     "rounded",
     "table_bits",
-    "unexplained",
     "untrained_like",
     "verify",
     "verify_levels",

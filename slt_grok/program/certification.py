@@ -26,7 +26,7 @@ import xarray as xr
 
 from slt_grok.errors import SltGrokError
 from slt_grok.models import EmbeddingMLP, ModularNetwork, OneLayerTransformer, QuadraticNetwork
-from slt_grok.models.sites import ACTIVATIONS as OF_TORCH
+from slt_grok.models.sites import activation_name
 from slt_grok.program.program import ACTIVATIONS, answer_waves
 from slt_grok.program.tokens import Tokens
 from slt_grok.trajectories import Trajectory
@@ -96,6 +96,8 @@ class Additive:
                 f"certificate: expected a network whose neurons add up their two tokens (an MLP, a quadratic network, "
                 f"a transformer with attention rate 0), got {type(module).__name__}"
             )
+        activation = activation_name(module.activation)
+        assert activation is not None  # every module above is made with one of these
         task, stack = trajectory.task, trajectory.stacked(torch.float64)
         tokens = Tokens(task.modulus, task.operation)
         first = torch.from_numpy(tokens.token)
@@ -107,7 +109,7 @@ class Additive:
         pre, n = sites["neurons_pre"][0].numpy(), tokens.order
         return cls(
             tokens=tokens,
-            activation=next(name for name, function in OF_TORCH.items() if function is module.activation),
+            activation=activation,
             left=pre[:n],
             right=pre[n:] - pre[n],
             output=output.numpy()[:, tokens.token],

@@ -12,15 +12,17 @@ to be: a memoriser, in part or in whole. Any other network is not explained.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from slt_grok.errors import SltGrokError
 from slt_grok.program.length import MOST_DIGITS, program_bits, rounded
 from slt_grok.program.neuron_level import neurons
-from slt_grok.program.program import Program, Table
+from slt_grok.program.program import Program
 from slt_grok.program.reading import Reading
 from slt_grok.program.rotations import clock, pizza
+from slt_grok.program.table import Table
 from slt_grok.program.tokens import Tokens
 
 LEVELS = {"clock": clock, "pizza": pizza, "neurons": neurons}
@@ -28,6 +30,24 @@ AGREEMENT = 0.999
 EXPLAINED = 0.75
 LEARNED = 0.99  # of the train pairs, answered as they were taught
 GROWTH = 1.01  # of the logits' variance left, that dropping digits may cost
+
+
+class Match(NamedTuple):
+    """How well a program, without a table, accounts for a network.
+
+    Parameters
+    ----------
+    agreement : share of all pairs where it gives the network's answer.
+    unexplained : share of the variance of the network's logits, centred over the answers, that it leaves.
+    """
+
+    agreement: float
+    unexplained: float
+
+    @property
+    def explains(self) -> bool:
+        """The rule: `AGREEMENT` of all pairs and `EXPLAINED` of the variance."""
+        return self.agreement >= AGREEMENT and 1 - self.unexplained >= EXPLAINED
 
 
 @dataclass(frozen=True)
@@ -71,23 +91,22 @@ def extract(reading: Reading, level: str = "shortest") -> Extraction:
         bits["table"] = program_bits(full_table(reading), 1)
     best = min(bits, key=lambda name: bits[name])
     program, digits = (None, 1) if best == "table" else fewest_digits(reading, chosen[best])
-    if program is not None and explains(reading, program):
+    fits = None if program is None else match(reading, program)
+    if program is not None and fits is not None and fits.explains:
         return Extraction(reading, program, digits, bits, True)
     train = reading.task.indices("train").numpy()
     learned = (reading.answers[train] == reading.task.taught.numpy()[train]).mean()
     if level == "shortest" and learned >= LEARNED:
         return Extraction(reading, _table(reading, program), digits, bits, False)
-    if program is None:
-        found = "no program is shorter than the table of its answers"
-    else:
-        agrees = (program.grid().argmax(-1) == reading.answers).mean()
+    found = "no program is shorter than the table of its answers"
+    if program is not None and fits is not None:
         found = (
-            f"the {program.level} gives its answer on {agrees:.1%} of all pairs and holds "
-            f"{1 - unexplained(reading, program):.1%} of the variance of its logits"
+            f"the {program.level} gives its answer on {fits.agreement:.1%} of all pairs and holds "
+            f"{1 - fits.unexplained:.1%} of the variance of its logits, expected at least {AGREEMENT:.1%} and "
+            f"{EXPLAINED:.0%}"
         )
     raise SltGrokError(
-        f"program: the network is not explained: {found}, less than {AGREEMENT:.1%} and {EXPLAINED:.0%}; it answers "
-        f"{learned:.1%} of its train pairs as taught"
+        f"program: the network is not explained: {found}; it answers {learned:.1%} of its train pairs as taught"
     )
 
 
@@ -112,31 +131,22 @@ def code_length(reading: Reading, program: Program) -> float:
 
 def fewest_digits(reading: Reading, program: Program) -> tuple[Program, int]:
     """The program with the fewest digits that leave agreement and explained variance (to `GROWTH`) as they are."""
-    bound = GROWTH * unexplained(reading, program) + 1e-9
-    right = (program.grid().argmax(-1) == reading.answers).sum()
+    whole = match(reading, program)
+    bound = GROWTH * whole.unexplained + 1e-9
     for digits in range(1, MOST_DIGITS):
         coarse = rounded(program, digits)
-        logits = coarse.grid()
-        if _unexplained(reading, logits) <= bound and (logits.argmax(-1) == reading.answers).sum() >= right:
+        found = match(reading, coarse)
+        if found.unexplained <= bound and found.agreement >= whole.agreement:
             return coarse, digits
     return rounded(program, MOST_DIGITS), MOST_DIGITS
 
 
-def explains(reading: Reading, program: Program) -> bool:
-    """The rule: agreement on `AGREEMENT` of all pairs and `EXPLAINED` of the variance of the logits."""
+def match(reading: Reading, program: Program) -> Match:
+    """Agreement of the answers, and the variance that is left, over all pairs."""
     logits = program.grid()
-    agrees = (logits.argmax(-1) == reading.answers).mean()
-    return bool(agrees >= AGREEMENT and 1 - _unexplained(reading, logits) >= EXPLAINED)
-
-
-def unexplained(reading: Reading, program: Program) -> float:
-    """Share of the variance of the network's logits, centred over the answers, that the program leaves."""
-    return _unexplained(reading, program.grid())
-
-
-def _unexplained(reading: Reading, logits: np.ndarray) -> float:
-    difference = reading.logits - (logits - logits.mean(-1, keepdims=True))
-    return float(np.square(difference).mean() / reading.variance)
+    agreement = (logits.argmax(-1) == reading.answers).mean()
+    left = reading.logits - (logits - logits.mean(-1, keepdims=True))
+    return Match(float(agreement), float(np.square(left).mean() / reading.variance))
 
 
 def full_table(reading: Reading) -> Table:

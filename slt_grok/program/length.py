@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from slt_grok.program.program import Neurons, Program, Table
+from slt_grok.program.program import Neurons, Program
+from slt_grok.program.table import Table
 
 P = TypeVar("P", bound=Program)
 

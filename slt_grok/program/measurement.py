@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from slt_grok.program.extraction import AGREEMENT, EXPLAINED, LEVELS, candidates, code_length, full_table, unexplained
+from slt_grok.program.extraction import AGREEMENT, EXPLAINED, LEVELS, candidates, code_length, full_table, match
 from slt_grok.program.length import program_bits
 from slt_grok.program.reading import Reading, read
 from slt_grok.trajectories import Trajectory
@@ -43,7 +43,7 @@ VARIABLES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
         (),
         {
             "long_name": "whether the shortest program explains the network without its table",
-            "definition": f"agreement of 99.9% and {EXPLAINED:.0%} of the variance",
+            "definition": f"agreement of {AGREEMENT:.1%} and {EXPLAINED:.0%} of the variance",
         },
     ),
     "program_frequency": (
@@ -94,16 +94,15 @@ def _row(reading: Reading) -> dict[str, object]:
     found = candidates(reading)
     bits = {name: code_length(reading, program) for name, program in found.items()}
     bits["table"] = program_bits(full_table(reading), 1)
-    left = {name: unexplained(reading, program) for name, program in found.items()}
-    agree = {name: (program.grid().argmax(-1) == reading.answers).mean() for name, program in found.items()}
+    fits = {name: match(reading, program) for name, program in found.items()}
     chosen = min(bits, key=lambda name: bits[name])
     row: dict[str, object] = {
-        "explained_variance": [1 - left.get(name, np.nan) for name in LEVELS],
-        "agreement": [agree.get(name, np.nan) for name in LEVELS],
+        "explained_variance": [1 - fits[name].unexplained if name in fits else np.nan for name in LEVELS],
+        "agreement": [fits[name].agreement if name in fits else np.nan for name in LEVELS],
         "true_answers": (reading.answers == reading.labels).mean(),
         "program_bits": [bits.get(name, np.nan) for name in MIXTURES],
         "chosen": chosen,
-        "program_explains": chosen != "table" and agree[chosen] >= AGREEMENT and 1 - left[chosen] >= EXPLAINED,
+        "program_explains": chosen != "table" and fits[chosen].explains,
     }
     if reading.tokens is not None:
         row["clock_amplitude"] = reading.clock_amplitudes

@@ -5,7 +5,7 @@
                 the pizza and its accompanying circle of frequency 2k (Zhong et al. 2306.17844, sections 3 and 5)
     Neurons     neuron by neuron: waves of one frequency through the activation into cos w_k c and sin w_k c
                 (McCracken et al. 2505.18266; Gromov 2301.02679)
-    Table       answers of listed pairs, beside another program for all other pairs or alone
+    Table       answers of listed pairs, beside another program for all other pairs or alone (`slt_grok.program.table`)
 
     >>> program.logits(a, b)          # float64 (..., p), of integer arrays a and b of one shape
     >>> program.answer(a, b)          # int64, the class of the largest logit
@@ -287,62 +287,3 @@ def answer_waves(tokens: Tokens, frequencies: np.ndarray) -> np.ndarray:
     """cos w_K c and sin w_K c for each frequency in turn: (2 K, n)."""
     angle = tokens.angle(frequencies[:, None], np.arange(tokens.order))
     return np.stack([np.cos(angle), np.sin(angle)], 1).reshape(2 * len(frequencies), -1)
-
-
-@dataclass(frozen=True)
-class Table(Program):
-    """Answers of listed pairs; all others are another program's.
-
-    Parameters
-    ----------
-    rows : a p + b of the listed pairs, int64 (m,), ascending.
-    answers : of these, int64 (m,).
-    rest : the program of the other pairs; None where every pair is listed.
-    margin : by how much a listed answer's logit stands over the others.
-    """
-
-    NUMBERS = ()
-
-    rows: np.ndarray
-    answers: np.ndarray
-    rest: Program | None
-    margin: float = 1.0
-
-    @property
-    def level(self) -> str:
-        """`table`, or the other program's with `and table`."""
-        return "table" if self.rest is None else f"{self.rest.level} and table"
-
-    @property
-    def frequencies(self) -> np.ndarray:
-        """Those of the other program."""
-        return np.array([], dtype=np.int64) if self.rest is None else self.rest.frequencies
-
-    @property
-    def numbers(self) -> dict[str, np.ndarray]:
-        """Those of the other program."""
-        return {} if self.rest is None else self.rest.numbers
-
-    def with_numbers(self, numbers: Mapping[str, np.ndarray]) -> "Table":
-        """See `Program`."""
-        return self if self.rest is None else replace(self, rest=self.rest.with_numbers(numbers))
-
-    def logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Logits (..., p): for listed pairs 0 and `margin` for the answer, which says nothing of the other answers."""
-        p = self.tokens.modulus
-        a, b = np.broadcast_arrays(a, b)
-        found = np.zeros((*a.shape, p)) if self.rest is None else self.rest.logits(a, b)
-        listed = np.full(p * p, -1)
-        listed[self.rows] = self.answers
-        answer = listed[a * p + b]
-        found[answer >= 0] = self.margin * np.eye(p)[answer[answer >= 0]]
-        return found
-
-    def relabelled(self, factor: int) -> "Table":
-        """See `Program`."""
-        p = self.tokens.modulus
-        a, b = np.divmod(self.rows, p)
-        rows = a * factor % p * p + b * factor % p
-        order = rows.argsort()
-        rest = None if self.rest is None else self.rest.relabelled(factor)
-        return replace(self, rows=rows[order], answers=(self.answers * factor % p)[order], rest=rest)

@@ -15,11 +15,11 @@ import torch
 from slt_grok.circuits.forward import Forward
 from slt_grok.errors import SltGrokError
 from slt_grok.models import Adapter, DeepMLP, DeepTransformer, ModularNetwork
-from slt_grok.models.sites import ACTIVATIONS
+from slt_grok.models.sites import activation_name
 from slt_grok.program.program import answer_waves, pairs
 from slt_grok.program.tokens import ANGLES, Tokens
 from slt_grok.tasks import ModularTask
-from slt_grok.trajectories import Network, Trajectory
+from slt_grok.trajectories import Trajectory
 
 # A frequency is in the circuit when its clock holds more than this share of the logits' variance. Ours: the weakest
 # frequency of published networks holds 0.018, the largest one of untrained networks 2e-5.
@@ -128,11 +128,11 @@ def read(trajectory: Trajectory) -> Reading:
 
     Parameters
     ----------
-    trajectory : one network, with its task; any module, as long as it maps pairs to p logits.
+    trajectory : one network of this package or an `Adapter`, with its task.
 
     Raises
     ------
-    SltGrokError : more than one network, no task, logits of another shape, or logits that are all alike.
+    SltGrokError : more than one network, another module, no task, logits of another shape, or logits all alike.
     """
     if len(trajectory) != 1:
         raise SltGrokError(f"program: expected one network, got {len(trajectory)}: choose a step and a seed")
@@ -140,22 +140,17 @@ def read(trajectory: Trajectory) -> Reading:
     module, p = network.module, task.modulus
     if not isinstance(module, ModularNetwork):
         raise SltGrokError(f"program: expected a model of slt_grok.models, got {type(module).__name__}")
-    forward = Forward.of(network, stack)
-    shallow = not isinstance(module, DeepMLP | DeepTransformer | Adapter)
-    logits = forward.sites["logits"][0].numpy() if shallow else _logits(network, stack, task)
+    sites = None if isinstance(module, DeepMLP | DeepTransformer | Adapter) else Forward.of(network, stack).sites
+    found = network.stacked_outputs(stack, task.inputs) if sites is None else sites["logits"]
+    logits = found[0].numpy()
     if logits.shape != (p * p, p):
         raise SltGrokError(f"program: expected logits of shape ({p * p}, {p}), got {logits.shape}")
     logits = logits - logits.mean(-1, keepdims=True)
     if not np.square(logits).mean() > 0:
         raise SltGrokError("program: expected logits that tell the answers apart, all of them are alike")
-    names = [name for name, function in ACTIVATIONS.items() if function is getattr(module, "activation", None)]
-    neurons = None
-    if shallow and names:
+    neurons, activation = None, activation_name(getattr(module, "activation", None))
+    if sites is not None and activation is not None:
         to_logits = module.neuron_logit_map(stack)[0].numpy()
         to_logits = to_logits - to_logits.mean(-1, keepdims=True)
-        neurons = Neuron(names[0], forward.sites["neurons_pre"][0].numpy(), to_logits)
+        neurons = Neuron(activation, sites["neurons_pre"][0].numpy(), to_logits)
     return Reading(task, logits, neurons)
-
-
-def _logits(network: Network, stack: dict[str, torch.Tensor], task: ModularTask) -> np.ndarray:
-    return network.stacked_outputs(stack, task.inputs)[0].numpy()

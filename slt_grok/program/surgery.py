@@ -16,10 +16,9 @@ import xarray as xr
 from slt_grok.circuits.margins import margins
 from slt_grok.errors import SltGrokError
 from slt_grok.interventions.weights import VARIANT
-from slt_grok.tasks.modular import Split
+from slt_grok.tasks.modular import SPLITS
 from slt_grok.trajectories import Trajectory
 
-SPLITS: tuple[Split, ...] = ("train", "test", "all")
 KEPT = ("llc", "llc_se", "llc_low", "llc_high", "llc_verdict", "llc_verdict_reason")
 ATTRS = {
     "accuracy": ("accuracy", "1", "share of pairs whose largest logit is the label"),

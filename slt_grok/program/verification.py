@@ -12,13 +12,14 @@ import torch
 import xarray as xr
 from scipy.special import log_softmax
 
+from slt_grok.circuits.margins import margins
 from slt_grok.errors import SltGrokError
-from slt_grok.program.extraction import LEVELS, candidates
+from slt_grok.program.extraction import LEVELS, candidates, match
 from slt_grok.program.program import Program
 from slt_grok.program.reading import Reading, read
+from slt_grok.tasks.modular import SPLITS
 from slt_grok.trajectories import Trajectory
 
-SPLITS = ("train", "test", "all")
 RANDOM_DRAWS = 5
 
 ATTRS: dict[str, dict[str, str]] = {
@@ -82,10 +83,10 @@ def verify(reading: Reading, program: Program) -> xr.Dataset:
         "explained_variance": ((), 1 - np.square(left).mean() / reading.variance),
         "kl": ((), (np.exp(network) * (network - own)).sum(-1).mean()),
         "program_loss": (("split",), _losses(reading, own)),
-        "program_margin": ((), _worst_margin(logits, reading.labels)),
+        "program_margin": ((), _worst_margin(reading, logits)),
         "network_accuracy": ((), (reading.answers == reading.labels).mean()),
         "network_loss": (("split",), _losses(reading, network)),
-        "network_margin": ((), _worst_margin(reading.logits, reading.labels)),
+        "network_margin": ((), _worst_margin(reading, reading.logits)),
     }
     coords: dict[str, object] = {"split": list(SPLITS)}
     tokens = reading.tokens
@@ -171,8 +172,8 @@ def untrained_like(trajectory: Trajectory, seed: int = 0) -> Trajectory:
 
 
 def _shares(reading: Reading, program: Program) -> tuple[float, float]:
-    found = verify(reading, program)
-    return found.agreement.item(), found.explained_variance.item()
+    found = match(reading, program)
+    return found.agreement, 1 - found.unexplained
 
 
 def _losses(reading: Reading, log_probabilities: np.ndarray) -> list[float]:
@@ -184,11 +185,9 @@ def _losses(reading: Reading, log_probabilities: np.ndarray) -> list[float]:
     return losses
 
 
-def _worst_margin(logits: np.ndarray, labels: np.ndarray) -> float:
-    right = np.take_along_axis(logits, labels[:, None], -1)[:, 0]
-    wrong = logits.copy()
-    np.put_along_axis(wrong, labels[:, None], -np.inf, -1)
-    return float((right - wrong.max(-1)).min())
+def _worst_margin(reading: Reading, logits: np.ndarray) -> float:
+    right, wrong, _ = margins(torch.from_numpy(logits)[None], reading.task.labels)
+    return float((right - wrong).min())
 
 
 def _level_index(names: list[str]) -> xr.DataArray:

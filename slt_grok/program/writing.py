@@ -12,9 +12,10 @@ import numpy as np
 
 from slt_grok.errors import SltGrokError
 from slt_grok.program import templates
-from slt_grok.program.extraction import Extraction, unexplained
+from slt_grok.program.extraction import Extraction, match
 from slt_grok.program.length import step
-from slt_grok.program.program import ONE_TOKEN, WAVES, Neurons, Program, Rotations, Table
+from slt_grok.program.program import ONE_TOKEN, WAVES, Neurons, Program, Rotations
+from slt_grok.program.table import Table
 from slt_grok.program.tokens import Tokens, primitive_root
 
 MOST_ROWS = 30  # of text, for the numbers of one file
@@ -64,13 +65,13 @@ def _docstring(extraction: Extraction) -> str:
     operation, p = reading.task.operation, reading.modulus
     do, turn = templates.DO.get(operation, ("", ""))
     idea = " ".join(templates.IDEA["table" if rest is None else rest.level].split()).format(do=do, turn=turn)
-    agree = (program.grid().argmax(-1) == reading.answers).mean()
+    agree = match(reading, program).agreement
     right = (reading.answers == reading.labels).mean()
     told = (
         f"It gives the answer of the network on {agree:.2%} of all {p * p} pairs; the network is right on {right:.2%}."
     )
     if rest is not None:
-        left = unexplained(reading, rest)
+        left = match(reading, rest).unexplained
         told += (
             f" Of the variance of the network's logits the formula holds {1 - left:.2%}. Left out is the rest: other"
             f" frequencies, {_left_out(rest)} and digits beyond the {extraction.digits} kept."

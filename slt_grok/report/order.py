@@ -14,6 +14,7 @@ from slt_grok.report.figures import Shown, shown
 from slt_grok.report.tables import Table
 from slt_grok.report.words import capital, listing, percent, step
 from slt_grok.transitions.lag_test import FEWEST_SEEDS
+from slt_grok.transitions.lead_lag import REFERENCES
 
 LABELS = ("training", "llc", "circuits", "landscape")
 PREDICTORS = {"step": "the mean of the other seeds", "weight_norm": "the weight norm", "circuits": "the circuit"}
@@ -37,7 +38,7 @@ def events(datasets: Mapping[str, xr.Dataset], folder: Path) -> Said:
     drawn = [shown(plots.save(plots.event_raster(found), folder, "event_raster")[0], caption)]
     if found.sizes["seed"] < FEWEST_SEEDS:
         return [], drawn, both
-    references = [name for name in ("unmirrored_test_accuracy", "test_accuracy", "llc") if name in found.measure]
+    references = [name for name in ("unmirrored_test_accuracy", *REFERENCES) if name in found.measure]
     lags = transitions.lead_lag(found, references)
     caption = (
         "How much later than the reference each measure is half done, as a difference in log step (0.1 is 10% later): "

@@ -25,11 +25,10 @@ from slt_grok.studies.llc import estimate_by, shard_chains
 from slt_grok.studies.milestones import milestones, spread
 from slt_grok.studies.shards import measure_in_shards
 from slt_grok.tasks import is_prime
-from slt_grok.tasks.modular import Split
+from slt_grok.tasks.modular import SPLITS
 from slt_grok.trajectories import Trajectory
 
 AS_TRAINED = "as trained"
-SPLITS: tuple[Split, ...] = ("train", "test", "all")
 KEPT = (
     "llc", "llc_se", "llc_low", "llc_high", "rhat", "ess", "drift", "llc_verdict", "llc_verdict_reason",
 )  # fmt: skip

@@ -12,10 +12,8 @@ from slt_grok.progress import Report, announce
 from slt_grok.store import RunDirectory
 from slt_grok.studies.milestones import at_milestones
 from slt_grok.studies.shards import measure_in_shards
-from slt_grok.tasks.modular import Split
+from slt_grok.tasks.modular import SPLITS
 from slt_grok.trajectories import Trajectory
-
-SPLITS: tuple[Split, ...] = ("train", "test", "all")
 
 
 def measure_curvature(

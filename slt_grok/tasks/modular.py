@@ -17,6 +17,7 @@ from slt_grok.errors import SltGrokError
 
 Operation = Literal["addition", "subtraction", "multiplication", "x^2+xy+y^2", "random_table"]
 Split = Literal["train", "test", "all"]
+SPLITS: tuple[Split, ...] = ("train", "test", "all")
 
 OPERATIONS = {
     "addition": lambda a, b: a + b,

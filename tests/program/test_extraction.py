@@ -48,7 +48,7 @@ def test_rounding_keeps_what_it_says() -> None:
     for name, numbers in coarse.numbers.items():
         unit = step(whole.numbers[name], digits)
         assert np.abs(numbers - whole.numbers[name]).max() <= unit / 2 * (1 + 1e-9)
-    assert program.unexplained(reading, coarse) <= 1.01 * program.unexplained(reading, whole) + 1e-9
+    assert program.match(reading, coarse).unexplained <= 1.01 * program.match(reading, whole).unexplained + 1e-9
 
 
 def test_errors_of_a_clock_are_its_table() -> None:

@@ -27,7 +27,7 @@ def test_published_networks(file: str, tmp_path: Path) -> None:
     module.load_state_dict(imported.parameters)
     reading = program.read(Trajectory.of(module, imported.task))
     ideal, best = program.clock(reading), program.extract(reading, "neurons")
-    assert program.unexplained(reading, best.program) <= program.unexplained(reading, ideal) / 2
+    assert program.match(reading, best.program).unexplained <= program.match(reading, ideal).unexplained / 2
     assert (answers_of_file(best, tmp_path) == reading.answers).mean() >= AGREEMENT
     shortest = program.extract(reading)
     assert shortest.program.level == "clock"
