@@ -105,6 +105,8 @@ def lead_lag(lags: xr.Dataset, event: str = "middle") -> Figure:
     for axes, reference in zip(panels, references, strict=True):
         own = lags.sel(reference=reference, event=event)
         axes.axvline(0, color=GREY, lw=0.8)
+        values = own[["lag_of_seed", "lag_low", "lag_high"]].to_array().values
+        centre = (np.nanmin(values) + np.nanmax(values)) / 2 if np.isfinite(values).any() else 0.0
         for row, measure in enumerate(lags.measure.values.tolist()):
             if measure == reference:
                 continue
@@ -116,8 +118,9 @@ def lead_lag(lags: xr.Dataset, event: str = "middle") -> Figure:
             axes.plot([one.lag_low, one.lag_high], [row, row], color=color, lw=2, alpha=0.7, solid_capstyle="butt")
             axes.plot(one.lag, row, marker, color=color, ms=5, mfc=color if resolved else "white", mew=1)
             if str(one.verdict.values) == "too few seeds":
-                at_edge = {"xycoords": axes.get_yaxis_transform(), "ha": "right", "va": "center"}
-                axes.annotate(f"too few seeds ({int(one.seeds)})", (0.99, row), fontsize=6, **at_edge)
+                left = np.nansum(of_seed - centre) > 0  # the words stand where the seeds do not
+                at_edge = {"xycoords": axes.get_yaxis_transform(), "ha": "left" if left else "right", "va": "center"}
+                axes.annotate(f"too few seeds ({int(one.seeds)})", (0.01 if left else 0.99, row), fontsize=6, **at_edge)
         axes.set_xlabel(f"{event.capitalize()} after that of\n{measure_name(reference)}\n(difference in log step)")
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_yticks(range(lags.sizes["measure"]), [measure_name(m) for m in lags.measure.values.tolist()])

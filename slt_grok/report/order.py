@@ -44,7 +44,12 @@ def events(datasets: Mapping[str, xr.Dataset], folder: Path) -> Said:
         "How much later than the reference each measure is half done, as a difference in log step (0.1 is 10% later): "
         "seeds in grey, their mean with its 95% interval, filled where the order is resolved after Holm's correction."
     )
-    drawn.append(shown(plots.save(plots.lead_lag(lags), folder, "lead_lag")[0], caption))
+    few = [name for name in references if (lags.sel(reference=name, event="middle").verdict == "too few seeds").all()]
+    known = [name for name in references if name not in few]
+    if few:
+        caption += f" Too few seeds have the middle of {listing([measure_name(name) for name in few])}."
+    if known:
+        drawn.append(shown(plots.save(plots.lead_lag(lags.sel(reference=known)), folder, "lead_lag")[0], caption))
     middle = transitions.lag_table(lags.sel(event=["middle"]))
     rows = [
         [
