@@ -223,6 +223,19 @@ def test_with_one_neuron_nothing_is_lost(kind: str, part: str) -> None:
     assert 0.95 < max(ratios) <= 1 + 1e-6
 
 
+def test_a_program_that_overshoots_its_network() -> None:
+    """A square wave has a cosine of 4/pi its height: squares are steeper there than anywhere in the network."""
+    module = QuadraticNetwork(P, 1).double()
+    wave = torch.sign(torch.cos(2 * torch.pi / P * torch.arange(P).double()))[:, None]
+    module.load_state_dict({"U": wave, "V": wave, "W": torch.arange(P).double()[None]})
+    network = TokenTables.of(Trajectory.of(module, ModularTask(P)))
+    compared = Comparison.of(network, np.array([1]))
+    _, known, true = parts(network, compared, 0)
+    apart = np.abs(np.take_along_axis(true["neurons"], known.argmax(-1)[:, None], -1) - true["neurons"])
+    assert (apart <= compared.line(0)[1]["neurons"] + compared.slack).all()
+    assert compared.rows[0, :, 0].max() > 1.2
+
+
 @pytest.mark.parametrize("activation", ["relu", "gelu", "quadratic"])
 def test_slopes_hold_every_secant(activation: str) -> None:
     act, points = ACTIVATIONS[activation], np.linspace(-4, 4, 81)
