@@ -18,9 +18,8 @@ certified is never above the true accuracy, whatever the network.
 
 No neuron of the network is computed on a pair, but its attention is: |rho dh_a| is a norm in the space of the heads.
 With T rows a pair, one of them the residual stream, that takes about width (T + 2 K + 2) multiplications a pair for the
-program and width (T + 2 + 2 T (4 K + T + 2) / p) for the tables, where the network takes width (T + p) by such tables: a
-third at p = 113. Bounds from a mechanism, and what they cost against how tight they are: Gross et al. 2406.11779; this
-one is this package's.
+program and width (T + 2 + 2 T (4 K + T + 2) / p) for the tables, where the network takes width (T + p) by such tables.
+Bounds from a mechanism, and what they cost against how tight they are: Gross et al. 2406.11779; this one is ours.
 """
 
 from dataclasses import dataclass
