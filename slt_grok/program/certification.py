@@ -1,39 +1,41 @@
 """A lower bound on a network's accuracy from the margins of its neuron-level program and a bound on their difference.
 
-For networks whose neurons add up their two tokens, h(a, b) = u(a) + v(b): the MLPs, the quadratic networks and
-transformers with attention rate 0. Let Q be the program with the key frequencies and their second harmonics of u, v and
-W_L. With D the path past the neurons,
+The network is act(h) W + D by tables over its tokens (`slt_grok.program.token_tables`). The program is act(h') W': the
+key frequencies and their second harmonics of the tables, weighed by the network's attention, the key frequencies of
+W_L. With constants lambda_n and g(x) = act(x) - lambda x,
 
-    L - Q = [act(h) - act(h')] W' + act(h) (W - W') + D,    h' and W' the program's,
+    L = [lambda h W + D + g(h') W' + m (W - W')] + (g(h') - m) (W - W') + [g(h) - g(h')] W.
 
-and a pair is certified where Q's answer q stands over every other answer c by more than the sum of
+The bracket is known with its signs: lambda h W + D is linear in the tables, m a constant. Where its answer q stands
+over every other answer c by more than the two other parts can be, by the Cauchy-Schwarz inequality over the neurons,
 
-    neurons   sum_n slope_n (|u - u'|_n(a) + |v - v'|_n(b)) |W'_nq - W'_nc|, slope_n the activation's largest one
-    output    |M_q - M_c| + sum_n r_n |(W - W')_nq - (W - W')_nc|, act(h_n) in m_n +- r_n for all b, M = m (W - W')
-    past      |D_q - D_c|, which is a function of a and one of b as well
+    output    |alpha (g(h') - m)| |((W - W')_q - (W - W')_c) / alpha|
+    neurons   (|rho dh_a| + |rho dh_b|) |gamma (W_q - W_c) / rho|,    h - h' = dh_a + dh_b by which token a row is of,
 
-Everything is made from the network on the 2 p - 1 pairs (a, 0) and (0, b); it is run on no other pair. By the triangle
-inequality the share of right and certified pairs is never above the true accuracy. Compare: bounds on a network's
-accuracy from a mechanistic account of it, Gross et al. 2406.11779.
+q is the network's answer: lambda_n -+ gamma_n are the least and largest slope of act on all that h_n and h'_n can be.
+The weights alpha, rho > 0 balance the neurons; any are right. So the share of pairs with an answer that is right and
+certified is never above the true accuracy, whatever the network.
+
+No neuron of the network is computed on a pair, but its attention is: |rho dh_a| is a norm in the space of the heads.
+With T rows a pair, one of them the residual stream, that takes about width (T + 2 K + 2) multiplications a pair for the
+program and width (T + 2 + 2 T (4 K + T + 2) / p) for the tables, where the network takes width (T + p) by such tables.
+Bounds from a mechanism, and what they cost against how tight they are: Gross et al. 2406.11779; this one is ours.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-import torch
 import xarray as xr
+from scipy.linalg import block_diag
+from scipy.spatial.distance import cdist
+from scipy.stats import norm
 
 from slt_grok.errors import SltGrokError
-from slt_grok.models import EmbeddingMLP, ModularNetwork, OneLayerTransformer, QuadraticNetwork
-from slt_grok.models.sites import activation_name
 from slt_grok.program.program import ACTIVATIONS, answer_waves
-from slt_grok.program.tokens import Tokens
+from slt_grok.program.token_tables import TokenTables
 from slt_grok.trajectories import Trajectory
 
-SLOPE = {"relu": 1.0, "gelu": 1.13}  # GELU's largest slope is 1.1290, at sqrt 2
-LEAST = {"relu": 0.0, "quadratic": 0.0, "gelu": -0.17}  # values, taken between -1 and 0
-ROUNDING = 1e-12  # of the sum of the largest |act(h_n) W_nc|, what float64 may lose
+ROUNDING = 1e-12  # of the sum of the largest |slope h_n W_nc|, what float64 may lose
 
 ATTRS = {
     "accuracy_bound": {
@@ -44,7 +46,10 @@ ATTRS = {
         "long_name": "certified pairs",
         "definition": "share of pairs whose answer is the program's for sure",
     },
-    "margin": {"long_name": "mean margin of the program", "definition": "largest logit less the second one"},
+    "margin": {
+        "long_name": "mean margin of the program",
+        "definition": "largest logit less the second one, of what is known with its signs",
+    },
     "bound": {
         "long_name": "mean bound on the difference",
         "definition": "of each part, at the program's second answer, mean over all pairs",
@@ -57,94 +62,90 @@ ATTRS = {
 
 
 @dataclass(frozen=True)
-class Additive:
-    """A network whose neurons add up their tokens, by tables over the elements j of the group.
+class Comparison:
+    """A network beside its program, in the module's symbols.
 
     Parameters
     ----------
-    tokens : of its task.
-    activation : its name.
-    left, right : u and v, (n, width).
-    output : W_L, (width, n).
-    past_left, past_right : D, (n, n) each: token by answer.
+    network : by its tables.
+    slope : lambda, (width,).
+    rows : the tables of h' and of lambda h W + D, (term, token, width + class).
+    readout : W' as a product (width, r) (r, class).
+    middle, middle_logits : m and m (W - W'), (width,) and (class,).
+    alpha : (width,).
+    off : |rho dh_a| + |rho dh_b|, (a, b).
+    apart_neurons, apart_output : |gamma (W_q - W_c) / rho| and |((W - W')_q - (W - W')_c) / alpha|, (class, class).
+    slack : what a difference of logits may lose by rounding.
     """
 
-    tokens: Tokens
-    activation: str
-    left: np.ndarray
-    right: np.ndarray
-    output: np.ndarray
-    past_left: np.ndarray
-    past_right: np.ndarray
+    network: TokenTables
+    slope: np.ndarray
+    rows: np.ndarray
+    readout: tuple[np.ndarray, np.ndarray]
+    middle: np.ndarray
+    middle_logits: np.ndarray
+    alpha: np.ndarray
+    off: np.ndarray
+    apart_neurons: np.ndarray
+    apart_output: np.ndarray
+    slack: float
 
     @classmethod
-    def of(cls, trajectory: Trajectory) -> "Additive":
-        """From the network's values on 2 p - 1 pairs.
+    def of(cls, network: TokenTables, keys: np.ndarray) -> "Comparison":
+        """With the frequencies of the program."""
+        values, output, n = network.values, network.output, network.tokens.order
+        waves = _waves(network, np.unique(np.concatenate([keys, 2 * keys % n])))
+        kept = waves.T @ (np.linalg.pinv(waves, rcond=1e-9).T @ values)
+        off = values - kept
+        readout = _readout(network, keys)
+        rest = output - readout[0] @ readout[1]
 
-        Raises
-        ------
-        SltGrokError : more than one network, or one whose neurons do not add up their tokens.
-        """
-        if len(trajectory) != 1:
-            raise SltGrokError(f"certificate: expected one network, got {len(trajectory)}: choose a step and a seed")
-        module = trajectory.network.module
-        adds = isinstance(module, EmbeddingMLP | QuadraticNetwork) or (
-            isinstance(module, OneLayerTransformer) and module.attention_rate == 0
-        )
-        if not adds or not isinstance(module, ModularNetwork):
-            raise SltGrokError(
-                f"certificate: expected a network whose neurons add up their two tokens (an MLP, a quadratic network, "
-                f"a transformer with attention rate 0), got {type(module).__name__}"
+        low, high = (np.stack(ends) for ends in zip(network.range(values), network.range(kept), strict=True))
+        least, largest = slope_range(network.activation, low.min(0), high.max(0))
+        slope, spread = (least + largest) / 2, (largest - least) / 2
+        rows = np.concatenate([kept, values @ (slope[:, None] * output) + network.past], -1)
+
+        # the constant and the weights from n pairs that lie about evenly
+        pre = network.sum(kept, np.arange(n), np.arange(n) * round(0.618 * n) % n)
+        bent = ACTIVATIONS[network.activation](pre) - slope * pre
+        middle, alpha = bent.mean(0), _balance(bent.std(0), rest.std(1))
+        typical = np.einsum("tab,tjn->n", np.square(network.weights) / n**2, np.square(off) / n, optimize=True)
+        rho = _balance(np.sqrt(typical), spread * output.std(1))
+        norms = [
+            _norms(weights[some], rho * off[some])
+            for some, weights in (
+                (network.of_first, network.weights),
+                (~network.of_first, network.weights.swapaxes(1, 2)),
             )
-        activation = activation_name(module.activation)
-        assert activation is not None  # every module above is made with one of these
-        task, stack = trajectory.task, trajectory.stacked(torch.float64)
-        tokens = Tokens(task.modulus, task.operation)
-        first = torch.from_numpy(tokens.token)
-        zero = first[:1].expand(len(first))
-        inputs = torch.cat([torch.stack([first, zero], -1), torch.stack([zero, first], -1)])
-        sites = trajectory.network.stacked_sites(stack, inputs, "neurons_pre", "neurons_post", "logits")
-        output = module.neuron_logit_map(stack)[0]
-        past = (sites["logits"][0] - sites["neurons_post"][0] @ output).numpy()[:, tokens.token]
-        pre, n = sites["neurons_pre"][0].numpy(), tokens.order
+        ]
+        largest_of = (np.abs(network.weights).max((1, 2)) @ np.abs(x).max(1) for x in (values, kept, network.past))
+        inputs, inputs_kept, past = largest_of
+        steepest = np.maximum(np.abs(least), np.abs(largest)) * (inputs + inputs_kept)
         return cls(
-            tokens=tokens,
-            activation=activation,
-            left=pre[:n],
-            right=pre[n:] - pre[n],
-            output=output.numpy()[:, tokens.token],
-            past_left=past[:n],
-            past_right=past[n:] - past[n],
+            network=network,
+            slope=slope,
+            rows=rows,
+            readout=readout,
+            middle=middle,
+            middle_logits=middle @ rest,
+            alpha=alpha,
+            off=norms[0] + norms[1].T,
+            apart_neurons=_distances((spread / rho)[:, None] * output),
+            apart_output=_distances(rest / alpha[:, None]),
+            slack=ROUNDING * (steepest @ np.abs(output) + past).max(),
         )
 
-    def only(self, keys: np.ndarray) -> "Additive":
-        """The program: no frequencies in u and v but the keys and twice the keys, in W_L but the keys; no D."""
-        n = self.tokens.order
-        both = np.unique(np.concatenate([keys, 2 * keys % n]))
-        waves = np.concatenate([np.ones((1, n)), answer_waves(self.tokens, both)]).T
-        answers = answer_waves(self.tokens, keys)
-        onto = waves @ np.linalg.pinv(waves, rcond=1e-9)
-        nothing = np.zeros((n, n))
-        left, right, output = onto @ self.left, onto @ self.right, self.output @ np.linalg.pinv(answers, 1e-9) @ answers
-        return Additive(self.tokens, self.activation, left, right, output, nothing, nothing)
-
-    @cached_property
-    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Least and largest h_n over all pairs, (width,) each."""
-        return self.left.min(0) + self.right.min(0), self.left.max(0) + self.right.max(0)
-
-    def interval(self, j: int) -> tuple[np.ndarray, np.ndarray]:
-        """Middle and radius of an interval that holds act(h_n) for all pairs with this first token, (width,) each."""
-        low, high = self.left[j] + self.right.min(0), self.left[j] + self.right.max(0)
-        ends = np.stack([ACTIVATIONS[self.activation](x) for x in (low, high)])
-        least = np.where((low < 0) & (high > -1), np.minimum(ends.min(0), LEAST[self.activation]), ends.min(0))
-        return (ends.max(0) + least) / 2, (ends.max(0) - least) / 2
-
-    def slopes(self, other: "Additive") -> np.ndarray:
-        """What |act(x) - act(y)| / |x - y| is at most, x of this network and y of the other's neuron: (width,)."""
-        if self.activation == "quadratic":  # |x + y|
-            return np.abs(self.bounds).max(0) + np.abs(other.bounds).max(0)
-        return np.full(self.left.shape[1], SLOPE[self.activation])
+    def line(self, a: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """For all b: what is known with its signs, (b, class), and the two bounds where its answer is q, alike."""
+        b = np.arange(self.network.tokens.order)
+        pre, linear = np.split(self.network.sum(self.rows, np.full_like(b, a), b), [len(self.slope)], -1)
+        bent = ACTIVATIONS[self.network.activation](pre) - self.slope * pre
+        logits = linear + bent @ self.readout[0] @ self.readout[1] + self.middle_logits
+        best, size = logits.argmax(-1), np.linalg.norm(self.alpha * (bent - self.middle), axis=-1)
+        return logits, {
+            "neurons": self.off[a][:, None] * self.apart_neurons[best],
+            "output": size[:, None] * self.apart_output[best],
+        }
 
 
 def certificate(trajectory: Trajectory, keys: np.ndarray) -> xr.Dataset:
@@ -152,48 +153,40 @@ def certificate(trajectory: Trajectory, keys: np.ndarray) -> xr.Dataset:
 
     Parameters
     ----------
-    trajectory : one network of this package on addition, subtraction or multiplication.
-    keys : the frequencies of the program.
+    trajectory : one network of this package with one hidden layer, on addition, subtraction or multiplication.
+    keys : the frequencies of the program. More of them bound more tightly, and cost more; all of them are the network.
 
     Returns
     -------
-    Variables of `ATTRS`, scalars but `bound` over `part` (neurons, output, past); pairs without angles (a 0 of
+    Variables of `ATTRS`, scalars but `bound` over `part` (neurons, output); pairs without angles (a 0 of
     multiplication) count as not certified.
 
     Raises
     ------
-    SltGrokError : more than one network, or one whose neurons do not add up their tokens.
+    SltGrokError : what `TokenTables.of` raises, no frequency, or one that is none.
     """
-    network = Additive.of(trajectory)
-    program, n = network.only(keys), network.tokens.order
-    slopes = network.slopes(program)
-    off_left, off_right = slopes * np.abs(network.left - program.left), slopes * np.abs(network.right - program.right)
-    rest = network.output - program.output
+    network = TokenTables.of(trajectory)
+    if not len(keys) or not np.isin(keys, network.tokens.frequencies).all():
+        most = network.tokens.frequencies[-1]
+        raise SltGrokError(f"certificate: expected frequencies of 1..{most}, got {[int(k) for k in keys]}")
+    compared, tokens = Comparison.of(network, keys), network.tokens
+    j = np.arange(tokens.order)
     right, certain, margins, ratios = [], [], [], []
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("neurons", "output", "past")}
-    for j in range(n):  # all pairs with this first token
-        middle, radius = network.interval(j)
-        shift = middle @ rest
-        slack = ROUNDING * ((np.abs(middle) + radius) @ np.abs(network.output)).max()
-        logits = ACTIVATIONS[network.activation](program.left[j] + program.right) @ program.output
+    parts: dict[str, list[np.ndarray]] = {"neurons": [], "output": []}
+    for a in range(tokens.order):
+        logits, bound = compared.line(a)
         best = logits.argmax(-1)
-        past = network.past_left[j] + network.past_right
-        bound = {
-            "neurons": np.einsum("bn,bnc->bc", off_left[j] + off_right, _apart(program.output, best)),
-            "output": np.abs(shift[best][:, None] - shift) + np.einsum("n,bnc->bc", radius, _apart(rest, best)),
-            "past": np.abs(np.take_along_axis(past, best[:, None], -1) - past),
-        }
-        others = np.arange(n) != best[:, None]
+        others = np.arange(logits.shape[1]) != best[:, None]
         margin = np.where(others, logits.max(-1, keepdims=True) - logits, np.inf)
-        total = sum(bound.values()) + slack
-        second = (np.arange(n), margin.argmin(-1))
-        right.append(best == (j + network.tokens.sign * np.arange(n)) % n)
+        total = bound["neurons"] + bound["output"] + compared.slack
+        second = (j, margin.argmin(-1))
+        right.append(best == (a + tokens.sign * j) % tokens.order)
         certain.append((margin > total).all(-1))
         margins.append(margin[second])
         ratios.append((total / np.maximum(margin, np.finfo(float).tiny)).max(-1))
         for name, values in bound.items():
             parts[name].append(values[second])
-    size = network.tokens.modulus**2
+    size = tokens.modulus**2
     values = {
         "accuracy_bound": ((), (np.stack(certain) & np.stack(right)).sum() / size),
         "certified": ((), np.stack(certain).sum() / size),
@@ -204,6 +197,43 @@ def certificate(trajectory: Trajectory, keys: np.ndarray) -> xr.Dataset:
     return xr.Dataset({name: (*value, ATTRS[name]) for name, value in values.items()}, {"part": list(parts)})
 
 
-def _apart(table: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """|W_nq - W_nc| for the answer q of each pair, (pair, neuron, c)."""
-    return np.abs(table[:, best].T[:, :, None] - table)
+def slope_range(activation: str, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least and largest slope of an activation between low and high, each like low."""
+    if activation == "relu":
+        return (low > 0).astype(float), (high > 0).astype(float)
+    if activation == "quadratic":
+        return 2 * low, 2 * high
+    # GELU's slope grows from -sqrt 2 to sqrt 2 and falls outside
+    points = [low, high, np.clip(-np.sqrt(2), low, high), np.clip(np.sqrt(2), low, high)]
+    slopes = np.stack([norm.cdf(x) + x * norm.pdf(x) for x in points])
+    return slopes.min(0), slopes.max(0)
+
+
+def _waves(network: TokenTables, frequencies: np.ndarray) -> np.ndarray:
+    constant = np.ones((1, network.tokens.order))
+    return np.concatenate([constant, answer_waves(network.tokens, frequencies)])
+
+
+def _readout(network: TokenTables, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The constant and the keys of W_L, and the class without angle as it is: (width, r) and (r, class)."""
+    n, output, waves = network.tokens.order, network.output, _waves(network, keys)
+    left_out = output[:, n:]
+    parts = np.concatenate([output[:, :n] @ np.linalg.pinv(waves, rcond=1e-9), left_out], 1)
+    return parts, np.asarray(block_diag(waves, np.eye(left_out.shape[1])))
+
+
+def _norms(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """|sum_t w_t rows_t| over the neurons, (own token, other token), by the triangular factor of each token's rows."""
+    factors = np.linalg.qr(rows.transpose(1, 2, 0), mode="r")  # (token, term, term)
+    return np.linalg.norm(factors @ weights.transpose(1, 0, 2), axis=1)
+
+
+def _distances(columns: np.ndarray) -> np.ndarray:
+    """Euclidean distance of each column from each, from the differences: squares and products would cancel."""
+    return cdist(columns.T, columns.T)
+
+
+def _balance(sizes: np.ndarray, partners: np.ndarray) -> np.ndarray:
+    """The weights alpha that make the mean |alpha x| |y / alpha| least, for neurons of these sizes of x and y."""
+    x, y = (size / (size.max() or 1.0) + 1e-9 for size in (sizes, partners))
+    return np.sqrt(y / x)
