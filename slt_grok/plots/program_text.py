@@ -48,7 +48,7 @@ def program_text(text: str, program: xr.Dataset, maps: xr.Dataset, seed: int | N
     rows = math.ceil(len(keys) / columns)
     height = max((text.count("\n") + 1) * LETTERS * LEADING / 72 + 0.15, 1.08 * rows + 0.5)
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[4.75, WIDTH - 4.75])
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[4.75, WIDTH - 4.75])[0]
     left.text(0.012, 0.985, text, family="DejaVu Sans Mono", fontsize=LETTERS, linespacing=LEADING, va="top")
     panels = right.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     limit = 1.38 * float(np.abs(planes.embedding_plane.sel(frequency=keys)).max())
@@ -56,7 +56,9 @@ def program_text(text: str, program: xr.Dataset, maps: xr.Dataset, seed: int | N
         plane = planes.sel(frequency=k)
         circle(axes, plane)
         weight, share = float(last.clock_amplitude.sel(frequency=k)), float(plane.embedding_plane_share)
-        axes.set_title(f"clock {k}: weight {weight:.3g}" + (", " if columns == 1 else "\n") + f"{100 * share:.2g}% of norm")
+        axes.set_title(
+            f"clock {k}: weight {weight:.3g}" + (", " if columns == 1 else "\n") + f"{100 * share:.2g}% of norm"
+        )
         axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
         axes.locator_params(nbins=3, steps=[1, 2, 5, 10])
         for token in range(NAMED):

@@ -1,17 +1,20 @@
-"""What programs say of a run, in sentences and tables: what they explain, from when on, and how long they are.
+"""What programs say of a run, in sentences, figures and tables: what they explain, from when on, and their length.
 
-Pure functions of the dataset of `slt_grok.program.measure` and those beside it. The plateau is the first checkpoint
+Functions of the dataset of `slt_grok.program.measure` and those beside it. The plateau is the first checkpoint
 that has memorised the train set, where it has not generalised yet.
 """
 
 import math
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from slt_grok import plots
 from slt_grok.plots.explained_share import explained_from
-from slt_grok.plots.style import with_seed
+from slt_grok.plots.style import one_seed, with_seed
 from slt_grok.program.extraction import AGREEMENT, EXPLAINED
+from slt_grok.report.figures import STEP_AXIS, Shown, shown
 from slt_grok.report.findings import by_seed
 from slt_grok.report.listing import Listing
 from slt_grok.report.llc import Summary, effective
@@ -19,6 +22,8 @@ from slt_grok.report.tables import Table
 from slt_grok.report.words import capital, known, listing, number, percent, plural, plus_minus, step
 
 LEVELS = {"clock": "clock", "pizza": "pizza", "neurons": "program of neurons"}
+ON_THE_TOKENS = ("addition", "subtraction")  # operations whose clocks are circles of the tokens themselves
+RULE = f"agreement on {percent(AGREEMENT)} of all pairs and {percent(EXPLAINED)} of the variance"
 KEEPS = {"answers": "the network's answers to all pairs", "loss": "its loss on the train pairs within a nat in all"}
 
 
@@ -38,8 +43,8 @@ def sentences(dataset: xr.Dataset, llc: xr.Dataset | None, summary: Summary) -> 
         found.append(_onsets(explained_from(dataset)))
     if llc is not None and "n" in llc.attrs:
         found.append(
-            f"LLC × log₂ n is given in bits beside the lengths, with n = {int(llc.attrs['n']):,} train pairs: the "
-            f"leading terms of a free energy and of a code agree in form, not in what they leave out. {effective(llc)}"
+            f"LLC × log₂ n, the weights' term of the free energy in bits, stands beside the lengths, with "
+            f"n = {int(llc.attrs['n']):,} train pairs. {effective(llc)}"
         )
     return found
 
@@ -55,7 +60,7 @@ def listed(text: Listing, several: bool) -> str:
 
 
 def tables(dataset: xr.Dataset, llc: xr.Dataset | None, summary: Summary) -> list[Table]:
-    """Every level with what it explains and its length, beside table, network and LLC: at the plateau and at the end."""
+    """Every level with its share and length, beside table, network and LLC: at the plateau and at the end."""
     dataset, made = with_seed(dataset), []
     several = dataset.sizes["seed"] > 1
     for seed in dataset.seed.values.tolist():
@@ -67,6 +72,40 @@ def tables(dataset: xr.Dataset, llc: xr.Dataset | None, summary: Summary) -> lis
             header = ["", "Variance of the logits", "Network’s answers given", "Bits, answers kept", "Bits, loss kept"]
             made.append(Table(caption, header, _rows(one.isel(step=place), bits), folded=several))
     return made
+
+
+def figures(
+    dataset: xr.Dataset, maps: xr.Dataset | None, extracted: Listing, operation: object, folder: Path
+) -> list[Shown]:
+    """The last network's program beside its circles, and what every level explains over training."""
+    found = []
+    last = one_seed(dataset, extracted.seed).isel(step=-1)
+    if (
+        maps is not None
+        and operation in ON_THE_TOKENS
+        and extracted.essential
+        and "program_frequency" in last
+        and last.program_frequency.any()
+    ):
+        figure = plots.program_text(extracted.essential, dataset, maps, extracted.seed)
+        caption = (
+            "Left: what a person reads of the program's file, and where the network has one hidden layer, its "
+            "strongest neurons as formulas, waves of less than a tenth of the largest left out. Right: each token in "
+            "the plane of the embedding that belongs to a clock k of the program, joined and coloured in the order of "
+            "k t mod p, tokens 0, 1 and 2 by name; weight: of the ideal clock in the logits."
+        )
+        found.append(shown(plots.save(figure, folder, "program_text")[0], caption))
+    caption = (
+        "What each level of program explains: above, of the variance of the logits (centred over the answers of each "
+        "pair); below, on how many of all pairs it gives the network's answer, without a table, beside the right "
+        "answers. A clock of any few frequencies gives nearly all right answers, so that agreement at that height "
+        "alone shows no circuit. A line begins where the logits have a frequency. Tick: from there on the shortest "
+        f"program explains the network. {STEP_AXIS}"
+    )
+    if with_seed(dataset).sizes["seed"] > 1:
+        caption += " Thin lines: one seed; thick lines: their mean with its 95% interval (Student, cut at 0 and 100%)."
+    found.append(shown(plots.save(plots.explained_share(dataset), folder, "explained_share")[0], caption))
+    return found
 
 
 def llc_bits(llc: xr.Dataset) -> xr.Dataset | None:
@@ -107,18 +146,16 @@ def _explained(at: xr.Dataset) -> str:
             "no level has a program: no frequency's clock holds a thousandth of the variance of the logits, "
             "or the operation has no angles."
         )
-    parts = [
-        f"the {words} holds {percent(float(at.explained_variance.sel(level=level)))} of the variance of the logits and "
-        f"gives {percent(float(at.agreement.sel(level=level)))} of the network's answers"
-        for level, words in LEVELS.items()
-        if np.isfinite(at.explained_variance.sel(level=level))
-    ]
-    keys = ""
-    if "program_frequency" in at:
-        found = at.frequency.values[at.program_frequency.values.astype(bool)].tolist()
-        keys = f", with {'frequency' if len(found) == 1 else 'frequencies'} {listing(found)}," if found else ""
-    first = parts[0].replace("holds", f"{keys} holds".lstrip() if not keys else f"{keys} holds", 1).replace(" ,", ",")
-    return f"{listing([first, *parts[1:]])}; the true answers are {percent(float(at.true_answers))} of the network's."
+    there = [level for level in LEVELS if np.isfinite(at.explained_variance.sel(level=level))]
+    shares = [[_share(at[name].sel(level=level)) for name in ("explained_variance", "agreement")] for level in there]
+    first, *others = zip(there, shares, strict=True)
+    keys = at.frequency.values[at.program_frequency.values.astype(bool)].tolist()
+    text = (
+        f"with {'frequency' if len(keys) == 1 else 'frequencies'} {listing(keys)} the {LEVELS[first[0]]} holds "
+        f"{first[1][0]} of the variance of the logits and gives {first[1][1]} of the network's answers"
+    )
+    text += "".join(f", the {LEVELS[level]} {held} and {given}" for level, (held, given) in others)
+    return f"{text}. The network is right on {percent(float(at.true_answers))} of all pairs."
 
 
 def _length(at: xr.Dataset) -> str:
@@ -141,16 +178,15 @@ def _length(at: xr.Dataset) -> str:
 
 
 def _onset(onset: float) -> str:
-    rule = f"agreement on {percent(AGREEMENT)} of all pairs and {percent(EXPLAINED)} of the variance"
     if not math.isfinite(onset):
-        return f"By the rule ({rule}) its shortest program does not explain the network at the end."
-    return f"By the rule ({rule}) the shortest program explains the network from step {step(onset)} on."
+        return f"By the rule ({RULE}) its shortest program does not explain the network at the end."
+    return f"By the rule ({RULE}) the shortest program explains the network from step {step(onset)} on."
 
 
 def _onsets(onset: xr.DataArray) -> str:
     reached = onset.values[np.isfinite(onset.values)]
-    rule = f"agreement on {percent(AGREEMENT)} of all pairs and {percent(EXPLAINED)} of the variance"
-    text = f"By the rule ({rule}) the shortest program explains {len(reached)} of {plural(onset.size, 'network')} at the end"
+    networks = plural(onset.size, "network")
+    text = f"By the rule ({RULE}) the shortest program explains {len(reached)} of {networks} at the end"
     if not len(reached):
         return text + "."
     each = listing(
@@ -161,13 +197,13 @@ def _onsets(onset: xr.DataArray) -> str:
 
 def _rows(at: xr.Dataset, llc: xr.Dataset | None) -> list[list[str]]:
     rows = []
-    for mixture in at.mixture.values.tolist():
+    for mixture in map(str, at.mixture.values):
         shares = ["–", "–"]
         if mixture in at.level:
             shares = [_share(at[name].sel(level=mixture)) for name in ("explained_variance", "agreement")]
         bits = [_bits(at.program_bits.sel(mixture=mixture, keeps=keeps)) for keeps in KEEPS]
         rows.append([capital(LEVELS.get(mixture, mixture)), *shares, *bits])
-    for compression in at["compression"].values.tolist() if "compression" in at.dims else []:
+    for compression in map(str, at["compression"].values):
         bits = [_bits(at.network_bits.sel(compression=compression, keeps=keeps)) for keeps in KEEPS]
         rows.append([f"Network, {compression}", "–", "–", *bits])
     if llc is not None and int(at.step) in llc.step.values:
