@@ -13,7 +13,7 @@ from slt_grok import report
 from slt_grok.circuits import maps
 from slt_grok.errors import SltGrokError
 from slt_grok.models import planted
-from slt_grok.plots.explained_share import explained_from
+from slt_grok.plots.explained_share import explained_from, explained_share
 from slt_grok.plots.program_text import program_text
 from slt_grok.report import listing, program
 from slt_grok.store import RunDirectory
@@ -24,6 +24,7 @@ from tests.program import networks
 from tests.program.networks import AMPLITUDES
 
 SUMMARY = {"memorization_step": 250, "generalization_step": 2000}
+MIXTURES = ["clock", "pizza", "neurons", "table"]
 STEPS = [0, 100, 400, 1000, 2000, 5000]
 
 
@@ -35,7 +36,7 @@ def measured(seeds: int = 1, explains: tuple[bool, ...] = (False, False, False, 
     answers = np.array([[np.nan] * 3 + [9000.0]] * 2 + [[5000, 5050, 40000, 9000]] * 2 + [[40.0, 55, 38000, 9000]] * 2)
     loss = answers * np.array([2, 2, 1.5, 0.5])
     bits = np.stack([answers, loss], 1)  # (step, keeps, mixture)
-    chosen = np.array(programs.measurement.MIXTURES)[np.nanargmin(bits, -1)]
+    chosen = np.array(MIXTURES)[np.nanargmin(bits, -1)]
 
     def each(values: object) -> np.ndarray:
         return np.repeat(np.asarray(values)[:, None], seeds, 1)
@@ -55,7 +56,7 @@ def measured(seeds: int = 1, explains: tuple[bool, ...] = (False, False, False, 
         },
         coords={
             "step": STEPS, "seed": np.arange(seeds), "level": ["clock", "pizza", "neurons"],
-            "keeps": ["answers", "loss"], "mixture": list(programs.measurement.MIXTURES),
+            "keeps": ["answers", "loss"], "mixture": MIXTURES,
             "compression": ["quantised", "pruned"], "frequency": np.arange(1, 12),
         },
     )  # fmt: skip
@@ -156,6 +157,12 @@ def test_the_listing_is_the_file_and_runs_by_itself(tmp_path: Path) -> None:
     assert max(map(len, found.essential.splitlines())) <= listing.WIDTH
 
 
+def number(pattern: str, text: str) -> float:
+    """A number with its sign apart."""
+    (found,) = re.findall(pattern, text)
+    return float(found.replace(" ", ""))
+
+
 def test_neurons_are_written_with_their_planted_phases() -> None:
     f, g = networks.gromov_phases()
     found = programs.neurons(programs.read(networks.gromov()), ridge=None)
@@ -163,8 +170,8 @@ def test_neurons_are_written_with_their_planted_phases() -> None:
     formulas = [line for line in " ".join(line.strip() for line in lines[1:]).split("k = ") if line]
     assert len(formulas) == len(AMPLITUDES)
     for text in formulas:
-        of_a, of_b = (float(re.search(rf"cos\({t} ([+-] [\d.]+)\)", text)[1].replace(" ", "")) for t in "ab")
-        out = float(re.search(r"\* [\d.e+-]+ cos\(c ([+-] [\d.]+)\)", text)[1].replace(" ", ""))
+        of_a, of_b = (number(rf"cos\({token} ([+-] [\d.]+)\)", text) for token in "ab")
+        out = number(r"\* [\d.e+-]+ cos\(c ([+-] [\d.]+)\)", text)
         distance = np.abs(np.exp(1j * (f - of_a)) - 1) + np.abs(np.exp(1j * (g - of_b)) - 1)
         assert distance.min() < 0.02  # a planted neuron, to two digits
         assert np.abs(np.exp(1j * (out - of_a - of_b)) - 1) < 0.03  # W = cos(w c + f + g)
@@ -212,7 +219,7 @@ def test_the_page_has_the_section_with_the_program_as_text(tmp_path: Path) -> No
 def test_seeds_are_thin_lines_with_a_mean_and_its_interval() -> None:
     several = measured(2)
     several.explained_variance[-1, 1] = 0.5
-    figure = report.program.plots.explained_share(several)
+    figure = explained_share(several)
     clock = [line for line in figure.axes[0].get_lines() if line.get_label() == "clock"]
     assert np.asarray(clock[0].get_ydata())[-1] == pytest.approx(74)  # of 98 and 50
     (end,) = {path.vertices[:, 1].max() for path in figure.axes[0].collections[-1].get_paths()}
