@@ -222,7 +222,7 @@ def test_seeds_are_thin_lines_with_a_mean_and_its_interval() -> None:
     figure = explained_share(several)
     clock = [line for line in figure.axes[0].get_lines() if line.get_label() == "clock"]
     assert np.asarray(clock[0].get_ydata())[-1] == pytest.approx(74)  # of 98 and 50
-    (end,) = {path.vertices[:, 1].max() for path in figure.axes[0].collections[-1].get_paths()}
+    (end,) = {np.asarray(path.vertices)[:, 1].max() for path in figure.axes[0].collections[-1].get_paths()}
     assert end == pytest.approx(100)  # 74 + 12.7 * 24, cut
     assert len(figure.axes[0].get_lines()) == 3 * (2 + 1)
 
