@@ -8,6 +8,7 @@ from slt_grok.plots.beside import beside
 from slt_grok.plots.causal import causal
 from slt_grok.plots.clock_pizza_plane import clock_pizza_plane
 from slt_grok.plots.confound import confound
+from slt_grok.plots.description_length import description_length
 from slt_grok.plots.dynamics import dynamics
 from slt_grok.plots.embedding_circles import embedding_circles
 from slt_grok.plots.event_raster import event_raster, lead_lag
@@ -42,6 +43,7 @@ __all__ = [
     "causal",
     "clock_pizza_plane",
     "confound",
+    "description_length",
     "dynamics",
     "embedding_circles",
     "event_raster",

@@ -10,7 +10,8 @@ from slt_grok.errors import SltGrokError
 from slt_grok.llc import exact
 from slt_grok.models import EmbeddingMLP, planted
 from slt_grok.program import surgery
-from slt_grok.program.two_mechanisms import balanced, circuit, critical_bits, padded, quantised, table
+from slt_grok.program.compression import critical_bits, quantised
+from slt_grok.program.two_mechanisms import balanced, circuit, padded, table
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 
