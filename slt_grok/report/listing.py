@@ -14,7 +14,7 @@ from slt_grok.store import RunDirectory
 from slt_grok.trajectories import Trajectory
 
 WIDTH = 84  # characters of a line in the figure
-SMALL = 0.1  # waves of less than this share of a neuron's largest are not shown
+SMALL = 0.1  # waves, and a constant, of less than this share of a neuron's largest wave are not shown
 MOST_NEURONS = 4
 
 
@@ -76,7 +76,7 @@ def neuron_lines(found: Neurons) -> str:
     written = np.linalg.norm(found.output, axis=-1)  # (width, K)
     weight = [_strength(found, written, i) for i in range(len(keys))]
     shown = sorted(np.argsort([-w.max() for w in weight])[:MOST_NEURONS].tolist())
-    lines = [f"Not in the file: the strongest of {len(found.constant)} neurons of each clock; a is angle(k, a), .."]
+    lines = [f"Not in the file: each clock's strongest of {len(found.constant)} neurons; a, b, c are angles on it"]
     lines += [f"k = {keys[i]}: {_formula(found, i, int(weight[i].argmax()))}" for i in shown]
     return "\n".join(part for line in lines for part in _folded(line))
 
@@ -97,7 +97,8 @@ def _formula(found: Neurons, i: int, n: int) -> str:
         for w in np.flatnonzero(size > SMALL * size.max())
     ]
     cosine, sine = found.output[n, i]
-    inside = " + ".join([f"{found.constant[n]:.2g}", *waves])
+    constant = [f"{found.constant[n]:.2g}"] if abs(found.constant[n]) > SMALL * size.max() else []
+    inside = " + ".join([*constant, *waves])
     written = f"{np.hypot(cosine, sine):.2g} cos(c {_signed(-np.arctan2(sine, cosine))})"
     return f"{found.activation}({inside}) * {written}"
 

@@ -268,7 +268,7 @@ def _programs(
             "file and run `slt-grok measure RUN --only program`"
         )
     operation = (config.get("task") or {}).get("operation")
-    shown = program.figures(found, datasets.get("circuits@maps"), extracted, operation, folder)
+    shown = program.figures(found, datasets.get("circuits@maps"), llc, extracted, operation, folder)
     said = [*program.sentences(found, llc, summary), program.listed(extracted, len(by_seed(summary)) > 1)]
     return [Part("Program", said, shown, program.tables(found, llc, summary), extracted.source)]
 

@@ -14,12 +14,12 @@ from slt_grok import plots
 from slt_grok.plots.explained_share import explained_from
 from slt_grok.plots.style import one_seed, with_seed
 from slt_grok.program.extraction import AGREEMENT, EXPLAINED
-from slt_grok.report.figures import STEP_AXIS, Shown, shown
+from slt_grok.report.figures import STEP_AXIS, Shown, effective_short, shown
 from slt_grok.report.findings import by_seed
 from slt_grok.report.listing import Listing
 from slt_grok.report.llc import Summary, effective
 from slt_grok.report.tables import Table
-from slt_grok.report.words import capital, known, listing, number, percent, plural, plus_minus, step
+from slt_grok.report.words import capital, known, listing, percent, plural, plus_minus, step
 
 LEVELS = {"clock": "clock", "pizza": "pizza", "neurons": "program of neurons"}
 ON_THE_TOKENS = ("addition", "subtraction")  # operations whose clocks are circles of the tokens themselves
@@ -28,19 +28,17 @@ KEEPS = {"answers": "the network's answers to all pairs", "loss": "its loss on t
 
 
 def sentences(dataset: xr.Dataset, llc: xr.Dataset | None, summary: Summary) -> list[str]:
-    """Each seed at its end and on its plateau, and from which step on it is explained; over the seeds the steps."""
-    dataset, found = with_seed(dataset), []
-    several = dataset.sizes["seed"] > 1
-    for seed in dataset.seed.values.tolist():
-        one = dataset.sel(seed=seed)
-        who = f"Seed {seed}: at" if several else "At"
-        for place in places(one, _own(summary, seed)):
-            found.append(f"{who} {_where(one, place, _own(summary, seed))} {_explained(one.isel(step=place))}")
+    """A network on its plateau and at its end, and from which step on it is explained; of several what they share."""
+    dataset = with_seed(dataset)
+    if dataset.sizes["seed"] > 1:
+        found = [_over_seeds(dataset, summary), _onsets(explained_from(dataset))]
+    else:
+        one, own = dataset.isel(seed=0), _own(summary, int(dataset.seed[0]))
+        found = []
+        for place in places(one, own):
+            found.append(f"At {_where(one, place, own)} {_explained(one.isel(step=place))}")
             found.append(_length(one.isel(step=place)))
-        if not several:
-            found.append(_onset(float(explained_from(one)[0])))
-    if several:
-        found.append(_onsets(explained_from(dataset)))
+        found.append(_onset(float(explained_from(one)[0])))
     if llc is not None and "n" in llc.attrs:
         found.append(
             f"LLC × log₂ n, the weights' term of the free energy in bits, stands beside the lengths, with "
@@ -75,9 +73,14 @@ def tables(dataset: xr.Dataset, llc: xr.Dataset | None, summary: Summary) -> lis
 
 
 def figures(
-    dataset: xr.Dataset, maps: xr.Dataset | None, extracted: Listing, operation: object, folder: Path
+    dataset: xr.Dataset,
+    maps: xr.Dataset | None,
+    llc: xr.Dataset | None,
+    extracted: Listing,
+    operation: object,
+    folder: Path,
 ) -> list[Shown]:
-    """The last network's program beside its circles, and what every level explains over training."""
+    """The last network's program beside its circles, what every level explains over training, and lengths."""
     found = []
     last = one_seed(dataset, extracted.seed).isel(step=-1)
     if (
@@ -105,6 +108,15 @@ def figures(
     if with_seed(dataset).sizes["seed"] > 1:
         caption += " Thin lines: one seed; thick lines: their mean with its 95% interval (Student, cut at 0 and 100%)."
     found.append(shown(plots.save(plots.explained_share(dataset), folder, "explained_share")[0], caption))
+    if llc is not None and "n" in llc.attrs:
+        samples = int(llc.attrs["n"])
+        figure = plots.description_length(dataset, llc, samples)
+        caption = (
+            f"Bits over training, and LLC × log₂ n of the {samples:,} train pairs: the shortest codes that keep "
+            "the network's answers to all pairs, or its loss on the train pairs within a nat in all; the table alone; "
+            f"the network itself. The LLCs are {effective_short(llc)} {STEP_AXIS}"
+        )
+        found.append(shown(plots.save(figure, folder, "description_length")[0], caption))
     return found
 
 
@@ -158,21 +170,40 @@ def _explained(at: xr.Dataset) -> str:
     return f"{text}. The network is right on {percent(float(at.true_answers))} of all pairs."
 
 
+def _over_seeds(dataset: xr.Dataset, summary: Summary) -> str:
+    """Median and range over the seeds of what every level holds of the variance, at the plateau and at the end."""
+    seeds = [(dataset.sel(seed=seed), _own(summary, seed)) for seed in dataset.seed.values.tolist()]
+    plateau = [one.isel(step=found[0]) for one, own in seeds if len(found := places(one, own)) > 1]
+    parts = []
+    for where, ats in (("on the plateau", plateau), ("at the end", [one.isel(step=-1) for one, _ in seeds])):
+        for level, words in LEVELS.items():
+            held = np.array([float(at.explained_variance.sel(level=level)) for at in ats])
+            held = held[np.isfinite(held)]
+            if len(held):
+                parts.append(
+                    f"{where} the {words} holds {percent(float(np.median(held)))} of the variance of the logits "
+                    f"({percent(held.min())} to {percent(held.max())}, {plural(len(held), 'seed')})"
+                )
+    if not parts:
+        return "In no seed any level has a program."
+    return f"In median over the seeds, and from the least to the largest, {'; '.join(parts)}."
+
+
 def _length(at: xr.Dataset) -> str:
     """The shortest code that keeps the answers, and the one that keeps the loss, each beside its table."""
     parts = []
     for keeps, words in KEEPS.items():
         here = at.sel(keeps=keeps)
         bits = here.program_bits
-        chosen, table = str(here.chosen.values), float(bits.sel(mixture="table"))
+        chosen, table = str(here.chosen.values), bits.sel(mixture="table")
         if not np.isfinite(bits).any():
             continue
         if chosen == "table":
-            parts.append(f"that keeps {words} is the table, {number(table)} bits")
+            parts.append(f"that keeps {words} is the table, {_bits(table)} bits")
             continue
         parts.append(
-            f"that keeps {words} is that of the {LEVELS[chosen]}, {number(float(bits.sel(mixture=chosen)))} bits, "
-            f"{percent(float(here.table_share))} of them for listed pairs (the table alone: {number(table)})"
+            f"that keeps {words} is that of the {LEVELS[chosen]}, {_bits(bits.sel(mixture=chosen))} bits, "
+            f"{percent(float(here.table_share))} of them for listed pairs (the table alone: {_bits(table)})"
         )
     return f"The shortest code {'; the one '.join(parts)}." if parts else "No code of it was found."
 

@@ -124,7 +124,10 @@ def test_of_several_seeds_every_onset_and_their_median_are_said() -> None:
     several = measured(3)
     several.program_explains[3, 1] = True
     several.program_explains[5, 2] = False
-    text = program.sentences(several, None, {"seeds": {str(i): SUMMARY for i in range(3)}})[-1]
+    several.explained_variance[5, 1:, 0] = [0.9, 0.5]
+    shares, text = program.sentences(several, None, {"seeds": {str(i): SUMMARY for i in range(3)}})
+    assert "on the plateau the clock holds 30% of the variance of the logits (30% to 30%, 3 seeds)" in shares
+    assert "at the end the clock holds 90% of the variance of the logits (50% to 98%, 3 seeds)" in shares
     assert "explains 2 of 3 networks at the end, from step 2,000 (seed 0) and 1,000 (seed 1) on" in text
     assert "the median is step 1,500" in text
 
@@ -211,6 +214,8 @@ def test_the_page_has_the_section_with_the_program_as_text(tmp_path: Path) -> No
     assert html.unescape(source) == listing.read_listing(run).source
     assert "<h2>Program</h2>" in page
     assert {path.name for path in (run.path / "figures").iterdir()} == {"explained_share.svg", "explained_share.png"}
+    drawn = program.figures(measured(), None, llc(), listing.read_listing(run), "addition", tmp_path)
+    assert [figure.name for figure in drawn] == ["explained_share", "description_length"]
     run.write_measurement("program", measured().drop_dims("keeps"), {})
     with pytest.raises(SltGrokError, match=r"program.nc: expected the dimension keeps"):
         report.write(run.path)
