@@ -16,6 +16,7 @@ from slt_grok.trajectories import Trajectory
 WIDTH = 84  # characters of a line in the figure
 SMALL = 0.1  # waves, and a constant, of less than this share of a neuron's largest wave are not shown
 MOST_NEURONS = 4
+WHOLE = "\u00a0"  # a space at which no line is broken
 
 
 class Listing(NamedTuple):
@@ -117,5 +118,6 @@ def _argument(first: int, second: int, sign: int) -> str:
 def _folded(line: str) -> list[str]:
     body = line.lstrip("\n")
     after = " " * (len(body) - len(body.lstrip()) + 4)
+    body = re.sub(r"cos\([^()]*\)", lambda one: one[0].replace(" ", WHOLE), body)
     folded = textwrap.wrap(body, WIDTH, subsequent_indent=after, break_on_hyphens=False)
-    return [""] * (len(line) - len(body)) + folded
+    return [""] * (len(line) - len(body)) + [part.replace(WHOLE, " ") for part in folded]

@@ -14,7 +14,7 @@ from slt_grok import plots
 from slt_grok.plots.explained_share import explained_from
 from slt_grok.plots.style import one_seed, with_seed
 from slt_grok.program.extraction import AGREEMENT, EXPLAINED
-from slt_grok.report.figures import STEP_AXIS, Shown, effective_short, shown
+from slt_grok.report.figures import Shown, effective_short, shown
 from slt_grok.report.findings import by_seed
 from slt_grok.report.listing import Listing
 from slt_grok.report.llc import Summary, effective
@@ -103,7 +103,7 @@ def figures(
         "pair); below, on how many of all pairs it gives the network's answer, without a table, beside the right "
         "answers. A clock of any few frequencies gives nearly all right answers, so that agreement at that height "
         "alone shows no circuit. A line begins where the logits have a frequency. Tick: from there on the shortest "
-        f"program explains the network. {STEP_AXIS}"
+        "program explains the network. The step axis is logarithmic, linear near 0."
     )
     if with_seed(dataset).sizes["seed"] > 1:
         caption += " Thin lines: one seed; thick lines: their mean with its 95% interval (Student, cut at 0 and 100%)."
@@ -114,7 +114,7 @@ def figures(
         caption = (
             f"Bits over training, and LLC × log₂ n of the {samples:,} train pairs: the shortest codes that keep "
             "the network's answers to all pairs, or its loss on the train pairs within a nat in all; the table alone; "
-            f"the network itself. The LLCs are {effective_short(llc)} {STEP_AXIS}"
+            f"the network itself. The LLCs are {effective_short(llc)}"
         )
         found.append(shown(plots.save(figure, folder, "description_length")[0], caption))
     return found

@@ -229,7 +229,9 @@ def test_seeds_are_thin_lines_with_a_mean_and_its_interval() -> None:
     assert np.asarray(clock[0].get_ydata())[-1] == pytest.approx(74)  # of 98 and 50
     (end,) = {np.asarray(path.vertices)[:, 1].max() for path in figure.axes[0].collections[-1].get_paths()}
     assert end == pytest.approx(100)  # 74 + 12.7 * 24, cut
-    assert len(figure.axes[0].get_lines()) == 3 * (2 + 1)
+    assert len(figure.axes) == 6
+    assert len(figure.axes[0].get_lines()) == 2 + 1
+    assert len(explained_share(measured()).axes) == 2
 
 
 def test_synthetic_page_without_programs_has_no_section(tmp_path: Path) -> None:
