@@ -52,15 +52,18 @@ def listed(text: Listing, several: bool) -> str:
     of_seed = f" of seed {text.seed}" if several else ""
     if text.reason:
         return f"There is no program of the network{of_seed} at step {step(text.step)}: {text.reason}."
-    how = "" if text.explained else ", which do not explain it without the table of pairs that it lists"
-    digits = plural(text.digits, "digit")
-    return f"The file that slt-grok extract writes of step {step(text.step)}{of_seed}, with numbers of {digits}{how}:"
+    which = f"The file that slt-grok extract writes of step {step(text.step)}{of_seed}"
+    if not text.explained:
+        return f"{which} lists pairs, since no formula explains the network by itself:"
+    return f"{which}, with numbers of {plural(text.digits, 'digit')}:"
 
 
 def tables(dataset: xr.Dataset, llc: xr.Dataset | None, summary: Summary) -> list[Table]:
     """Every level with its share and length, beside table, network and LLC: at the plateau and at the end."""
     dataset, made = with_seed(dataset), []
     several = dataset.sizes["seed"] > 1
+    if several:
+        made.append(_every_seed(dataset))
     for seed in dataset.seed.values.tolist():
         one, own = dataset.sel(seed=seed), _own(summary, seed)
         bits = None if llc is None else llc_bits(with_seed(llc).sel(seed=seed))
@@ -174,19 +177,18 @@ def _over_seeds(dataset: xr.Dataset, summary: Summary) -> str:
     """Median and range over the seeds of what every level holds of the variance, at the plateau and at the end."""
     seeds = [(dataset.sel(seed=seed), _own(summary, seed)) for seed in dataset.seed.values.tolist()]
     plateau = [one.isel(step=found[0]) for one, own in seeds if len(found := places(one, own)) > 1]
-    parts = []
-    for where, ats in (("on the plateau", plateau), ("at the end", [one.isel(step=-1) for one, _ in seeds])):
+    found = []
+    for where, ats in (("On the plateau", plateau), ("At the end", [one.isel(step=-1) for one, _ in seeds])):
+        parts = []
         for level, words in LEVELS.items():
             held = np.array([float(at.explained_variance.sel(level=level)) for at in ats])
             held = held[np.isfinite(held)]
             if len(held):
-                parts.append(
-                    f"{where} the {words} holds {percent(float(np.median(held)))} of the variance of the logits "
-                    f"({percent(held.min())} to {percent(held.max())}, {plural(len(held), 'seed')})"
-                )
-    if not parts:
-        return "In no seed any level has a program."
-    return f"In median over the seeds, and from the least to the largest, {'; '.join(parts)}."
+                span = f"{percent(held.min())} to {percent(held.max())}, {plural(len(held), 'seed')}"
+                parts.append(f"the {words} {percent(float(np.median(held)))} ({span})")
+        if parts:
+            found.append(f"{where} these hold of the variance of the logits, in median over seeds: {listing(parts)}.")
+    return " ".join(found) or "In no seed has any level a program."
 
 
 def _length(at: xr.Dataset) -> str:
@@ -224,6 +226,22 @@ def _onsets(onset: xr.DataArray) -> str:
         [f"{step(at)} (seed {seed})" for seed, at in zip(onset.seed.values, onset.values, strict=True) if at == at]
     )
     return f"{text}, from step {each} on; the median is step {step(np.median(reached))}."
+
+
+def _every_seed(dataset: xr.Dataset) -> Table:
+    """The last checkpoint of every seed in a row."""
+    rows = []
+    for seed, onset in zip(dataset.seed.values.tolist(), explained_from(dataset).values, strict=True):
+        at = dataset.sel(seed=seed).isel(step=-1)
+        shares = [_share(at.explained_variance.sel(level=level)) for level in LEVELS]
+        bits = [
+            f"{_bits(at.program_bits.sel(keeps=keeps, mixture=str(chosen)))} ({chosen})"
+            for keeps, chosen in ((keeps, at.chosen.sel(keeps=keeps).item()) for keeps in KEEPS)
+        ]
+        rows.append([str(seed), step(onset), *shares, *bits])
+    header = ["Seed", "Explained from step", *(f"Variance, {level}" for level in LEVELS)]
+    caption = f"Programs at step {step(int(dataset.step[-1]))}, with the shortest codes"
+    return Table(caption, [*header, "Bits, answers kept", "Bits, loss kept"], rows)
 
 
 def _rows(at: xr.Dataset, llc: xr.Dataset | None) -> list[list[str]]:

@@ -126,8 +126,13 @@ def test_of_several_seeds_every_onset_and_their_median_are_said() -> None:
     several.program_explains[5, 2] = False
     several.explained_variance[5, 1:, 0] = [0.9, 0.5]
     shares, text = program.sentences(several, None, {"seeds": {str(i): SUMMARY for i in range(3)}})
-    assert "on the plateau the clock holds 30% of the variance of the logits (30% to 30%, 3 seeds)" in shares
-    assert "at the end the clock holds 90% of the variance of the logits (50% to 98%, 3 seeds)" in shares
+    plateau, end = shares.split("At the end")
+    assert "On the plateau these hold of the variance of the logits" in plateau
+    assert "the clock 30% (30% to 30%, 3 seeds)" in plateau
+    assert "the clock 90% (50% to 98%, 3 seeds)" in end
+    every, *each = program.tables(several, None, {})
+    assert every.rows[2] == ["2", "–", "50%", "99%", "99.5%", "40 (clock)", "80 (clock)"]
+    assert len(each) == 3
     assert "explains 2 of 3 networks at the end, from step 2,000 (seed 0) and 1,000 (seed 1) on" in text
     assert "the median is step 1,500" in text
 
@@ -189,6 +194,7 @@ def test_a_network_without_a_program_gives_the_reason(tmp_path: Path) -> None:
     found = listing.read_listing(run)
     assert found.source == ""
     assert "not explained" in found.reason
+    assert "lists pairs" in program.listed(found._replace(reason="", explained=False), True)
     assert program.listed(found, False).startswith("There is no program of the network at step 5: the network is not")
 
 
