@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from slt_grok.errors import SltGrokError
@@ -16,6 +17,7 @@ from slt_grok.plots.style import WIDTH, one_seed, styled
 MOST_CIRCLES = 6
 IN_A_COLUMN = 3
 NAMED = 3  # tokens 0, 1, 2 are written at their points
+APART, OUTSIDE = 0.18, 0.17  # of two names, of a name from its point, in half widths of a panel
 LETTERS = 6.2  # points
 LEADING = 1.32
 
@@ -46,7 +48,7 @@ def program_text(text: str, program: xr.Dataset, maps: xr.Dataset, seed: int | N
         raise SltGrokError("the figure of a program expected a frequency at the last step, there is none")
     columns = 1 if len(keys) <= IN_A_COLUMN else 2
     rows = math.ceil(len(keys) / columns)
-    height = max((text.count("\n") + 1) * LETTERS * LEADING / 72 + 0.15, 1.08 * rows + 0.5)
+    height = max((text.count("\n") + 1) * LETTERS * LEADING / 72 + 0.15, (1.08 if columns == 1 else 1.5) * rows + 0.5)
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[4.75, WIDTH - 4.75])[0]
     left.text(0.012, 0.985, text, family="DejaVu Sans Mono", fontsize=LETTERS, linespacing=LEADING, va="top")
@@ -56,16 +58,22 @@ def program_text(text: str, program: xr.Dataset, maps: xr.Dataset, seed: int | N
         plane = planes.sel(frequency=k)
         circle(axes, plane)
         weight, share = float(last.clock_amplitude.sel(frequency=k)), float(plane.embedding_plane_share)
-        axes.set_title(
-            f"clock {k}: weight {weight:.3g}" + (", " if columns == 1 else "\n") + f"{100 * share:.2g}% of norm"
-        )
+        lines = [f"clock {k}", f"weight {weight:.3g}", f"{100 * share:.2g}% of norm"]
+        title = f"{lines[0]}: {lines[1]}, {lines[2]}" if columns == 1 else "\n".join(lines)
+        axes.set_title(title, fontsize=7)
         axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
         axes.locator_params(nbins=3, steps=[1, 2, 5, 10])
-        for token in range(NAMED):
-            x, y = 1.25 * plane.embedding_plane.transpose("token", "part").values[token]
-            axes.text(x, y, str(token), ha="center", va="center", fontsize=6)
+        _name_tokens(axes, plane.embedding_plane.transpose("token", "part").values[:NAMED], limit)
     for axes in panels[len(keys) :]:
         axes.set_axis_off()
     right.supxlabel(r"Row of $W_E$ of each token along $\cos$", fontsize=7)
     right.supylabel(r"along $\sin$", fontsize=7)
     return figure
+
+
+def _name_tokens(axes: Axes, places: np.ndarray, limit: float) -> None:
+    """The first tokens by name outside their circle, but where the name of an earlier one stands."""
+    places = places * (1 + OUTSIDE * limit / np.linalg.norm(places, axis=1, keepdims=True))
+    for token, place in enumerate(places):
+        if token == 0 or np.linalg.norm(places[:token] - place, axis=1).min() > APART * limit:
+            axes.text(*place, str(token), ha="center", va="center", fontsize=6)

@@ -98,7 +98,7 @@ def figures(
             "Left: what a person reads of the program's file, and where the network has one hidden layer, its "
             "strongest neurons as formulas, waves of less than a tenth of the largest left out. Right: each token in "
             "the plane of the embedding that belongs to a clock k of the program, joined and coloured in the order of "
-            "k t mod p, tokens 0, 1 and 2 by name; weight: of the ideal clock in the logits."
+            "k t mod p, tokens 0, 1 and 2 by name where there is room; weight: of the ideal clock in the logits."
         )
         found.append(shown(plots.save(figure, folder, "program_text")[0], caption))
     caption = (
