@@ -76,4 +76,4 @@ def _name_tokens(axes: Axes, places: np.ndarray, limit: float) -> None:
     places = places * (1 + OUTSIDE * limit / np.linalg.norm(places, axis=1, keepdims=True))
     for token, place in enumerate(places):
         if token == 0 or np.linalg.norm(places[:token] - place, axis=1).min() > APART * limit:
-            axes.text(*place, str(token), ha="center", va="center", fontsize=6)
+            axes.text(place[0], place[1], str(token), ha="center", va="center", fontsize=6)
