@@ -63,7 +63,7 @@ def measured(one: Trajectory) -> dict[str, Any]:
     others = [operation for operation in ANGLES if operation != reading.task.operation]
     try:
         found = extract(reading)
-        said = found.program.level + ("" if found.explained else ", not explained without its table")
+        said = found.program.level + ("" if found.explained else ": no formula explains it by itself")
         explained = found.explained
     except SltGrokError as error:
         said, explained = str(error), False
