@@ -8,6 +8,8 @@ of its answers, and what is said of it (`slt-grok extract`). Beside it two contr
                               pairs of one s: no clock of any group on the answers holds more. In noise it has 1/p
   by c - s, by c / s          the part of it that is a function of c - s (of all additive clocks of the answer together)
                               and of c / s (all multiplicative ones; what has a 0 is counted to it whole)
+  by c + s, by c              of c + s, the clocks' mirror image: cos w s cos w c and sin w s sin w c of unequal sizes
+                              are cos w (s - c) and cos w (s + c); and of c alone, whatever the pair
 x^2 + xy + y^2 has no level: it is no sum of angles of its tokens (slt_grok.program.tokens). It is the norm
 (x - w y)(x - w^2 y), w a primitive cube root of unity, which lies in Z_p where p = 1 mod 3 and in the field of p^2
 elements where p = 2 mod 3: a product of logarithms of sums of the tokens.
@@ -46,7 +48,7 @@ from slt_grok.studies.provenance import environment
 from slt_grok.trajectories import Trajectory
 
 RESULTS = Path(__file__).parent / "results"
-BOUNDS = ("by the answer", "by c - s", "by c / s")
+BOUNDS = ("by the answer", "by c - s", "by c / s", "by c + s", "by c")
 LOOKS = {  # colour, marker, filled
     "clock": (BLUE, "o", True),
     "pizza": (ORANGE, "s", False),
@@ -88,7 +90,7 @@ def read_as(reading: Reading, operation: str) -> dict[str, float]:
 
 
 def bounds(reading: Reading) -> dict[str, float]:
-    """Shares of the logits' variance that are functions of (s, c), of c - s and of c / s, s the right answer."""
+    """Shares of the logits' variance that are functions of (s, c) and of what `BOUNDS` says, s the right answer."""
     p, answers = reading.modulus, np.arange(reading.modulus)
     s, c = np.broadcast_arrays(reading.labels[:, None], answers)
     log = Tokens(p, "multiplication").position
@@ -98,6 +100,8 @@ def bounds(reading: Reading) -> dict[str, float]:
         "by the answer": s * p + c,
         "by c - s": (c - s) % p,
         "by c / s": np.where((s == 0) | (c == 0), whole, quotient),
+        "by c + s": (c + s) % p,
+        "by c": c,
     }
     return {name: held_by(reading, of) for name, of in classes.items()}
 

@@ -52,6 +52,19 @@ def test_multiplication_is_a_function_of_the_quotient() -> None:
     assert found["bounds"]["by c - s"] < 0.5
 
 
+def test_a_mirrored_clock_is_told_from_the_clock() -> None:
+    task = ModularTask(P, "subtraction", 0.5)
+    s, c = (2 * np.pi / P * x for x in (task.labels.numpy()[:, None], np.arange(P)))
+    logits = 3 * np.cos(s) * np.cos(c) + np.sin(s) * np.sin(c)  # 2 cos(s - c) + cos(s + c)
+    found = script.measured(of_logits(logits, task))
+    assert found["levels"]["clock"]["explained_variance"] == pytest.approx(0.8)
+    assert found["bounds"]["by c - s"] == pytest.approx(0.8)
+    assert found["bounds"]["by c + s"] == pytest.approx(0.2)
+    assert found["bounds"]["by c"] == pytest.approx(0, abs=1e-12)
+    biased = script.bounds(read(of_logits(logits + np.sqrt(2.5) * np.cos(2 * c), task)))
+    assert biased["by c"] == pytest.approx(1 / 3)  # 5 / 4 of 5 / 2 + 5 / 4
+
+
 def test_a_norm_has_no_level_but_its_bounds() -> None:
     task = ModularTask(P, "x^2+xy+y^2", 0.5)
     norm = task.labels.numpy()
