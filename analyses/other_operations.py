@@ -210,8 +210,7 @@ def main(paths: list[Path], out: Path) -> None:
             settings = {"train_fraction": config["task"]["train_fraction"], "model": config["model"]}
             rows.append(facts | settings | measured(one))
             console.print(f"{label(rows[-1])}, {name}: {rows[-1]['said']}", markup=False)
-    with pd.option_context("display.width", 250, "display.max_columns", 30, "display.precision", 1):
-        console.print(table(rows).drop(columns="said").to_string(), markup=False)
+    console.print(table(rows).drop(columns="said").to_string(float_format="%.1f", na_rep="-"), markup=False)
     content = {
         "command": " ".join(["python analyses/other_operations.py", *map(_below_runs, paths)]),
         "networks": rows,
