@@ -58,7 +58,7 @@ def codes(reading: Reading, program: Program | None) -> dict[str, Code]:
         p = reading.modulus
         alone = {"answers": table_bits(p, p * p), "loss": _loss_table(reading, np.zeros((p * p, p)))[0]}
         return {keeps: Code(bits, bits, 0) for keeps, bits in alone.items()}
-    best = dict.fromkeys(KEEPS, Code(np.inf, 0.0, 0))
+    best: dict[str, Code] = dict.fromkeys(KEEPS, Code(np.inf, 0.0, 0))
     for digits in range(1, MOST_DIGITS + 1):
         coarse = rounded(program, digits)
         own = program_bits(coarse, digits)

@@ -6,8 +6,9 @@
     pruned      the weights of least magnitude are set to 0, then those kept are quantised. Paid for are the positions
                 (log2 of how many choices there are of so many weights), and b bits for each weight kept. Magnitudes are
                 compared over the whole network, or within each tensor, the same share of each; of both, and of b from
-                the critical one on until more bits stop paying for themselves, the shortest code is taken. How many
-                weights are kept at one b is found by bisection, to 4%, as if what fewer weights keep more kept too
+                the critical one on until more bits stop paying for themselves, the shortest code is taken. How few
+                weights keep at one b is found by bisection, to 4%, as if what fewer weights keep more kept too; they or
+                all weights, whose positions cost nothing, are the shorter code
 
 What is kept is that of `slt_grok.program.codes`: the answers to all pairs, or the cross-entropy on the n train pairs to
 1/n nats, of the network in the precision of its weights. A weight that is 0 is never kept, so that dead neurons of zero
@@ -221,12 +222,15 @@ def _pruned(target: _Target, weights: Weights, order: _Order, keeps: str, bits: 
         kept = {name: torch.where(order.rank[name] < tried[place], tensor, 0.0) for name, tensor in weights.items()}
         return target.kept(_rounded(kept, bits), keeps)
 
+    def length(kept: int) -> float:
+        tensors = sum(bool((rank < kept).any()) for rank in order.rank.values())
+        return kept * bits + order.position_bits(kept) + STORED * tensors
+
     best, place = (math.inf, bits, 0), 0
     while True:
         place = _last(keeps_with, len(tried), place)
-        kept = tried[place]
-        tensors = sum(bool((rank < kept).any()) for rank in order.rank.values())
-        total = kept * bits + order.position_bits(kept) + STORED * tensors
+        # bits of positions are concave in the weights kept: the shortest keeps the fewest or all
+        total, kept = min((length(kept), kept) for kept in (tried[place], tried[0]))
         if total >= best[0]:
             return best
         best = total, bits, kept
@@ -242,15 +246,14 @@ def _numbers(most: int) -> list[int]:
 
 
 def _last(holds: Callable[[int], bool], count: int, guess: int) -> int:
-    """The last of places 0..count - 1 that holds, by bisection, the first one taken to hold; quick near the guess."""
-    low, high, stride = 0, count, 1
-    if guess and holds(guess):
-        low = guess
+    """The last of places 0..count - 1 that holds, the first one taken to, by strides from a guess and bisection."""
+    if guess and not holds(guess):
+        low, high = 0, guess
+    else:
+        low, stride = guess, 1
         while low + stride < count and holds(low + stride):
             low, stride = low + stride, 2 * stride
         high = min(low + stride, count)
-    elif guess:
-        high = guess
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if holds(middle) else (low, middle)
