@@ -115,9 +115,10 @@ def figures(
         samples = int(llc.attrs["n"])
         figure = plots.description_length(dataset, llc, samples)
         caption = (
-            f"Bits over training, and LLC × log₂ n of the {samples:,} train pairs: the shortest codes that keep "
-            "the network's answers to all pairs, or its loss on the train pairs within a nat in all; the table alone; "
-            f"the network itself. The LLCs are {effective_short(llc)}"
+            f"Bits over training, and LLC × log₂ n of the {samples:,} train pairs: the shortest code by programs and "
+            "tables, and the network's own, that keep its answers to all pairs, or its loss on the train pairs within "
+            "a nat in all. Hollow: more than half of the bits list pairs. Bands are 95% intervals, of several seeds "
+            f"those of the geometric mean. The LLCs are {effective_short(llc)}"
         )
         found.append(shown(plots.save(figure, folder, "description_length")[0], caption))
     return found
