@@ -42,7 +42,8 @@ from slt_grok.llc import estimate, exact
 from slt_grok.plots.saving import save
 from slt_grok.plots.style import BLUE, VERMILION, WIDTH, panel_letters, styled
 from slt_grok.program import surgery
-from slt_grok.program.two_mechanisms import circuit, critical_bits, padded, table
+from slt_grok.program.compression import critical_bits
+from slt_grok.program.two_mechanisms import circuit, padded, table
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.trajectories import Trajectory

@@ -79,8 +79,8 @@ def measure(
     only: Annotated[
         str | None,
         typer.Option(
-            help="Some of circuits, landscape, llc, refined, confound, topology, causal, interventions, curvature, "
-            "connectivity, shape, by commas; where left out those of the first four that have settings."
+            help="Some of circuits, landscape, llc, refined, confound, topology, causal, interventions, program, "
+            "curvature, connectivity, shape, by commas; where left out those of the first four that have settings."
         ),
     ] = None,
     config: Annotated[

@@ -160,6 +160,14 @@ class CausalSettings(Settings):
     seed: int = Field(default=0, ge=0)
 
 
+class ProgramSettings(Settings):
+    """See `slt_grok.program.measure`."""
+
+    checkpoints: Positive | None = Field(
+        default=None, description="programs are read from the networks of this many checkpoints; null: of all"
+    )
+
+
 class InterventionsSettings(Settings):
     """See `slt_grok.studies.interventions`: the LLC there is measured with the settings of `llc`."""
 
@@ -192,6 +200,7 @@ class RunConfig(Settings):
     topology: TopologySettings | None = TopologySettings()
     causal: CausalSettings | None = CausalSettings()
     interventions: InterventionsSettings | None = InterventionsSettings()
+    program: ProgramSettings | None = ProgramSettings()
     transitions: TransitionsSettings = TransitionsSettings()
     beside: str | None = Field(
         default=None, pattern=NAME, description="the plain run, in the same folder, that the page shows beside this one"

@@ -8,9 +8,11 @@ from slt_grok.plots.beside import beside
 from slt_grok.plots.causal import causal
 from slt_grok.plots.clock_pizza_plane import clock_pizza_plane
 from slt_grok.plots.confound import confound
+from slt_grok.plots.description_length import description_length
 from slt_grok.plots.dynamics import dynamics
 from slt_grok.plots.embedding_circles import embedding_circles
 from slt_grok.plots.event_raster import event_raster, lead_lag
+from slt_grok.plots.explained_share import explained_share
 from slt_grok.plots.finite_size import finite_size
 from slt_grok.plots.free_energy import free_energies, tempering
 from slt_grok.plots.interventions import interventions
@@ -23,6 +25,7 @@ from slt_grok.plots.mode_connectivity import mode_connectivity
 from slt_grok.plots.persistence import persistence_diagrams
 from slt_grok.plots.phase_alignment import phase_alignment
 from slt_grok.plots.phase_transition import phase_transition
+from slt_grok.plots.program_text import program_text
 from slt_grok.plots.refined_llc import refined_llc
 from slt_grok.plots.saving import save
 from slt_grok.plots.sensitivity import llc_by_gamma, llc_by_step
@@ -40,9 +43,11 @@ __all__ = [
     "causal",
     "clock_pizza_plane",
     "confound",
+    "description_length",
     "dynamics",
     "embedding_circles",
     "event_raster",
+    "explained_share",
     "finite_size",
     "free_energies",
     "interventions",
@@ -60,6 +65,7 @@ __all__ = [
     "phase_transition",
     "prediction",
     "principal_plane",
+    "program_text",
     "random_lines",
     "random_plane",
     "refined_llc",

@@ -9,6 +9,8 @@
 """
 
 from slt_grok.program.certification import certificate
+from slt_grok.program.codes import Code, codes
+from slt_grok.program.compression import Compressed, compress
 from slt_grok.program.extraction import Extraction, Match, extract, match
 from slt_grok.program.length import program_bits, rounded, table_bits
 from slt_grok.program.measurement import measure
@@ -22,6 +24,8 @@ from slt_grok.program.verification import controls, untrained_like, verify, veri
 from slt_grok.program.writing import write
 
 __all__ = [
+    "Code",
+    "Compressed",
     "Extraction",
     "Match",
     "Neurons",
@@ -32,6 +36,8 @@ __all__ = [
     "Tokens",
     "certificate",
     "clock",
+    "codes",
+    "compress",
     "controls",
     "extract",
     "match",

@@ -1,7 +1,7 @@
 """Which program a network is said to be: the shortest that gives its answers, if it explains the network at all.
 
 Every level, with a table of the pairs where it is wrong, is a two-part code of the network's p^2 answers
-(`slt_grok.program.length`); so is the table of all pairs. The shortest is taken. Without its table it explains the
+(`slt_grok.program.codes`); so is the table of all pairs. The shortest is taken. Without its table it explains the
 network where it gives the network's answer on `AGREEMENT` of all pairs and holds `EXPLAINED` of the variance of the
 centred logits. Agreement alone says little: a clock of any few frequencies with positive amplitudes answers all pairs
 right, and so agrees with every network that does; only the variance tells which frequencies are the network's
@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from slt_grok.errors import SltGrokError
+from slt_grok.program.codes import codes
 from slt_grok.program.length import MOST_DIGITS, program_bits, rounded
 from slt_grok.program.neuron_level import neurons
 from slt_grok.program.program import Program
@@ -86,7 +87,7 @@ def extract(reading: Reading, level: str = "shortest") -> Extraction:
     if level not in (*LEVELS, "shortest"):
         raise SltGrokError(f"--level: expected one of {', '.join(LEVELS)}, shortest, got {level!r}")
     chosen = candidates(reading) if level == "shortest" else {level: LEVELS[level](reading)}
-    bits = {name: code_length(reading, program) for name, program in chosen.items()}
+    bits = {name: codes(reading, program)["answers"].bits for name, program in chosen.items()}
     if level == "shortest":
         bits["table"] = program_bits(full_table(reading), 1)
     best = min(bits, key=lambda name: bits[name])
@@ -115,18 +116,6 @@ def candidates(reading: Reading) -> dict[str, Program]:
     if not len(reading.keys):
         return {}
     return {name: fit(reading) for name, fit in LEVELS.items() if name != "neurons" or reading.neurons is not None}
-
-
-def code_length(reading: Reading, program: Program) -> float:
-    """Bits of the two-part code of the network's answers, at the number of digits that makes it least."""
-    lengths = []
-    for digits in range(1, MOST_DIGITS + 1):
-        coarse = rounded(program, digits)
-        table = _table(reading, coarse)
-        lengths.append(program_bits(table, digits))
-        if len(lengths) > 1 and lengths[-1] > lengths[-2]:
-            break
-    return min(lengths)
 
 
 def fewest_digits(reading: Reading, program: Program) -> tuple[Program, int]:

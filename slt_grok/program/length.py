@@ -1,8 +1,8 @@
 """Length of a program in bits, and the same program with fewer digits.
 
-A two-part code of the network's answers (Rissanen's minimum description length): the program's frequencies and numbers,
-then the pairs where it is wrong with what the network answers there. A plain code: every number of one name costs the
-same, log2 of how many values its digits leave between the largest and its negative.
+Every number of one name is a whole multiple of one unit, a power of ten, and costs the same: log2 of how many multiples
+there are between the largest and its negative. The largest multiple and the exponent of the unit stand before them, in
+Elias's gamma code of whole numbers (1975). Not counted is which of the levels a program is of, two bits in any code.
 """
 
 import math
@@ -20,15 +20,23 @@ MOST_DIGITS = 6
 
 def rounded(program: P, digits: int) -> P:
     """The program with every number a multiple of its `step`."""
-    return program.with_numbers(
-        {name: np.round(x / step(x, digits)) * step(x, digits) for name, x in program.numbers.items()}
-    )
+    return program.with_numbers({name: _rounded(x, digits) for name, x in program.numbers.items()})
+
+
+def _rounded(numbers: np.ndarray, digits: int) -> np.ndarray:
+    coarse = np.round(numbers / step(numbers, digits)) * step(numbers, digits)
+    unit = step(coarse, digits)  # ten times as large where the largest became a power of ten, as 9.96 does
+    return np.round(numbers / unit) * unit
 
 
 def step(numbers: np.ndarray, digits: int) -> float:
     """The power of ten that numbers of one name are multiples of, with so many digits of the largest."""
+    return 10.0 ** _exponent(numbers, digits)
+
+
+def _exponent(numbers: np.ndarray, digits: int) -> int:
     largest = np.abs(numbers).max(initial=0)
-    return 10.0 ** (math.floor(math.log10(largest)) + 1 - digits) if largest > 0 else 1.0
+    return math.floor(math.log10(largest)) + 1 - digits if largest > 0 else 0
 
 
 def program_bits(program: Program, digits: int) -> float:
@@ -40,14 +48,32 @@ def program_bits(program: Program, digits: int) -> float:
     bits = math.log2(possible + 1) + log2_choose(possible, len(program.frequencies))
     if isinstance(program, Neurons):  # which frequencies each neuron has
         bits += len(program.constant) * len(program.keys)
-    for numbers in program.numbers.values():
-        bits += numbers.size * math.log2(2 * np.abs(numbers).max(initial=0) / step(numbers, digits) + 1)
-    return bits
+    return bits + sum(number_bits(numbers, digits) for numbers in program.numbers.values())
 
 
-def table_bits(modulus: int, entries: int) -> float:
-    """Bits of a table of some of the p^2 pairs: how many, which ones, and one of p answers for each."""
-    size = modulus**2
+def number_bits(numbers: np.ndarray, digits: int) -> float:
+    """Bits of numbers of one name with so many digits of the largest: unit, largest multiple, and a multiple each."""
+    exponent = _exponent(numbers, digits)
+    largest = round(np.abs(numbers).max(initial=0) / 10.0**exponent)
+    unit = 2 * abs(exponent) - (exponent < 0)  # 0, -1, 1, -2, .. as 0, 1, 2, 3, ..
+    return gamma_bits(unit + 1) + gamma_bits(largest + 1) + np.size(numbers) * math.log2(2 * largest + 1)
+
+
+def gamma_bits(number: int) -> int:
+    """Bits of a whole number from 1 on in Elias's gamma code: 2 floor(log2 n) + 1."""
+    return 2 * (number.bit_length() - 1) + 1
+
+
+def table_bits(modulus: int, entries: int, among: int | None = None) -> float:
+    """Bits of a table of some pairs: how many, which ones, and one of p answers for each.
+
+    Parameters
+    ----------
+    modulus : p.
+    entries : pairs that are listed.
+    among : pairs that might be; all p^2 where left out.
+    """
+    size = modulus**2 if among is None else among
     return math.log2(size + 1) + log2_choose(size, entries) + entries * math.log2(modulus)
 
 

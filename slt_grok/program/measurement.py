@@ -1,71 +1,27 @@
-"""Programs along training: how much of every network each level explains, and how long it is."""
+"""Programs along training: how much of every network each level explains, and how long it is beside the network."""
+
+from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
 
-from slt_grok.program.extraction import AGREEMENT, EXPLAINED, LEVELS, candidates, code_length, full_table, match
-from slt_grok.program.length import program_bits
+from slt_grok.program.codes import KEEPS, codes
+from slt_grok.program.compression import compress
+from slt_grok.program.extraction import LEVELS, candidates, match
 from slt_grok.program.reading import Reading, read
+from slt_grok.program.variables import COMPRESSIONS, MIXTURES, VARIABLES
 from slt_grok.trajectories import Trajectory
 
-MIXTURES = (*LEVELS, "table")
-
-VARIABLES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
-    "explained_variance": (
-        ("level",),
-        {
-            "long_name": "explained variance of the logits",
-            "definition": "1 - mean (L - Q)^2 / mean L^2 over all p^3, both centred over the answers of each pair",
-        },
-    ),
-    "agreement": (
-        ("level",),
-        {
-            "long_name": "agreement with the network",
-            "definition": "share of all pairs where the program, without a table, gives the network's answer",
-        },
-    ),
-    "true_answers": (
-        (),
-        {"long_name": "agreement of the true answers", "definition": "share of all pairs that the network has right"},
-    ),
-    "program_bits": (
-        ("mixture",),
-        {
-            "long_name": "length of the program",
-            "units": "bits",
-            "definition": "two-part code of the network's p^2 answers: the level's frequencies and numbers, and a "
-            "table of the pairs where it is wrong; table: all pairs listed",
-        },
-    ),
-    "chosen": ((), {"long_name": "level of the shortest program", "definition": "argmin of program_bits"}),
-    "program_explains": (
-        (),
-        {
-            "long_name": "whether the shortest program explains the network without its table",
-            "definition": f"agreement of {AGREEMENT:.1%} and {EXPLAINED:.0%} of the variance",
-        },
-    ),
-    "program_frequency": (
-        ("frequency",),
-        {
-            "long_name": "frequency of the program",
-            "definition": "its clock holds more than a thousandth of the variance of the logits",
-        },
-    ),
-    "clock_amplitude": (
-        ("frequency",),
-        {"long_name": "amplitude of the clock", "definition": "2 mean over a, b, c of L cos w_k(s - c)"},
-    ),
-}
+OnProgress = Callable[[int, int], None]
 
 
-def measure(trajectory: Trajectory) -> xr.Dataset:
+def measure(trajectory: Trajectory, on_progress: OnProgress | None = None) -> xr.Dataset:
     """Every level of program of every network of a trajectory.
 
     Parameters
     ----------
     trajectory : networks with a modular task.
+    on_progress : called with (networks done, networks in all) after each network.
 
     Returns
     -------
@@ -80,8 +36,15 @@ def measure(trajectory: Trajectory) -> xr.Dataset:
     rows = []
     for index in np.ndindex(*trajectory.shape):
         one = trajectory.isel(**{dim: [i] for dim, i in zip(trajectory.dims, index, strict=True)})
-        rows.append(_row(read(one)))
-    coords: dict[str, object] = {"level": list(LEVELS), "mixture": list(MIXTURES)}
+        rows.append(_row(read(one), one))
+        if on_progress is not None:
+            on_progress(len(rows), len(trajectory))
+    coords: dict[str, object] = {
+        "level": list(LEVELS),
+        "keeps": list(KEEPS),
+        "mixture": list(MIXTURES),
+        "compression": list(COMPRESSIONS),
+    }
     if "clock_amplitude" in rows[0]:
         coords["frequency"] = np.arange(1, len(rows[0]["clock_amplitude"]) + 1)
     return trajectory.dataset(
@@ -90,19 +53,27 @@ def measure(trajectory: Trajectory) -> xr.Dataset:
     )
 
 
-def _row(reading: Reading) -> dict[str, object]:
+def _row(reading: Reading, one: Trajectory) -> dict[str, object]:
     found = candidates(reading)
-    bits = {name: code_length(reading, program) for name, program in found.items()}
-    bits["table"] = program_bits(full_table(reading), 1)
+    of_mixture = {name: codes(reading, program) for name, program in found.items()} | {"table": codes(reading, None)}
     fits = {name: match(reading, program) for name, program in found.items()}
-    chosen = min(bits, key=lambda name: bits[name])
+    chosen = {keeps: min(of_mixture, key=lambda name: of_mixture[name][keeps].bits) for keeps in KEEPS}
+    best = [of_mixture[chosen[keeps]][keeps] for keeps in KEEPS]
+    compressed = list(compress(one).values())
     row: dict[str, object] = {
         "explained_variance": [1 - fits[name].unexplained if name in fits else np.nan for name in LEVELS],
         "agreement": [fits[name].agreement if name in fits else np.nan for name in LEVELS],
         "true_answers": (reading.answers == reading.labels).mean(),
-        "program_bits": [bits.get(name, np.nan) for name in MIXTURES],
-        "chosen": chosen,
-        "program_explains": chosen != "table" and fits[chosen].explains,
+        "program_bits": [
+            [of_mixture[name][keeps].bits if name in of_mixture else np.nan for name in MIXTURES] for keeps in KEEPS
+        ],
+        "chosen": [chosen[keeps] for keeps in KEEPS],
+        "table_share": [code.listing / code.bits for code in best],
+        "program_explains": chosen["answers"] != "table" and fits[chosen["answers"]].explains,
+        "network_bits": [[getattr(own, name) for name in COMPRESSIONS] for own in compressed],
+        "bits_per_weight": [own.bits_per_weight for own in compressed],
+        "bits_per_weight_kept": [own.bits_per_weight_kept for own in compressed],
+        "weights_kept": [own.weights_kept for own in compressed],
     }
     if reading.tokens is not None:
         row["clock_amplitude"] = reading.clock_amplitudes

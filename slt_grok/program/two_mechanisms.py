@@ -36,7 +36,6 @@ from slt_grok.trajectories import Network, Trajectory
 Dead = Literal["off", "zero"]
 OFF = -10.0  # bias of a neuron that is switched off
 SWEEPS, CHANGE = 1000, 1e-14  # of the balancing, which converges linearly
-MOST_BITS = 24
 
 
 def circuit(modulus: int, amplitudes: Mapping[int, float], directions: int, copies: int = 1) -> Trajectory:
@@ -159,41 +158,3 @@ def _checked(one: Trajectory, name: str) -> EmbeddingMLP:
         raise SltGrokError(f"{name}: expected a single embedding MLP with ReLU, concatenation and one embedding")
     assert isinstance(module, EmbeddingMLP)
     return module
-
-
-def quantised(one: Trajectory, bits: int) -> Trajectory:
-    """Every tensor rounded to the nearest of 2^bits - 1 even steps from -max|w| to max|w| of that tensor.
-
-    Raises
-    ------
-    SltGrokError : fewer than 2 bits, whose only steps are -max|w|, 0 and max|w|.
-    """
-    if bits < 2:
-        raise SltGrokError(f"bits: expected at least 2, got {bits}")
-    parameters = {}
-    for name, tensor in one.parameters.items():
-        step = tensor.abs().max() / (2 ** (bits - 1) - 1)
-        parameters[name] = (tensor / step).round() * step if step > 0 else tensor
-    return replace(one, parameters=parameters)
-
-
-def critical_bits(one: Trajectory) -> int:
-    """The fewest bits a weight from which on, up to 24, `quantised` keeps the network's answer to every pair.
-
-    Parameters
-    ----------
-    one : a single network with a task.
-
-    Raises
-    ------
-    SltGrokError : even 24 bits change an answer.
-    """
-    inputs = one.task.inputs
-    wanted = one.network.outputs(one.parameters, inputs).argmax(-1)
-    for bits in range(MOST_BITS, 1, -1):
-        rounded = one.network.outputs(quantised(one, bits).parameters, inputs).argmax(-1)
-        if not torch.equal(rounded, wanted):
-            if bits == MOST_BITS:
-                raise SltGrokError(f"quantisation: expected answers that {MOST_BITS} bits a weight keep, they do not")
-            return bits + 1
-    return 2

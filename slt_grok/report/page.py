@@ -18,12 +18,14 @@ from slt_grok.report import (
     landscape,
     order,
     probes,
+    program,
     tables,
     topology,
     trust,
 )
 from slt_grok.report.caveats import caveats
 from slt_grok.report.findings import Config, Datasets, by_seed, headline, sections
+from slt_grok.report.listing import Listing, read_listing
 from slt_grok.report.llc import Summary, effective
 from slt_grok.store import RunDirectory, atomic
 from slt_grok.store.files import read_json
@@ -46,18 +48,20 @@ SHOWN = (
     "confound",
     "causal",
     "interventions",
+    "program",
     "topology",
     "transitions",
 )
 
 
 class Part(NamedTuple):
-    """A heading with its sentences, figures and tables."""
+    """A heading with its sentences, figures and tables, and a text to be read as it is."""
 
     title: str
     sentences: list[str]
     figures: list[figures.Shown]
     tables: list[tables.Table]
+    source: str = ""
 
 
 def write(run_directory_path: str | Path) -> Path:
@@ -85,7 +89,8 @@ def write(run_directory_path: str | Path) -> Path:
     path = run.path / "summary.json"
     summary = read_json(path) if path.is_file() else {}
     others = [label for label in run.labels if label not in SHOWN]
-    html = render(manifest, summary, datasets, run.path / "figures", others, beside.read_plain(run))
+    extracted = read_listing(run) if "program" in datasets else None
+    html = render(manifest, summary, datasets, run.path / "figures", others, beside.read_plain(run), extracted)
     page = run.path / "report.html"
     with atomic(page) as temporary:
         temporary.write_text(html, encoding="utf-8")
@@ -99,8 +104,10 @@ def render(
     folder: Path,
     others: list[str],
     plain: beside.Plain | None = None,
+    extracted: Listing | None = None,
 ) -> str:
-    """The page's HTML, of an intervened run with the plain one; figures are written into `folder` on the way.
+    """The page's HTML, of an intervened run with the plain one, of one whose programs were measured with the last
+    network's; figures are written into `folder` on the way.
 
     Text from files is escaped by the template.
     """
@@ -117,7 +124,11 @@ def render(
         seeds=tables.seeds(summary) if len(by_seed(summary)) > 1 else None,
         effective=effective(datasets["llc"]) if "llc" in datasets else "",
         overview=figures.phase_transition(datasets, folder),
-        parts=[*_beside_plain(plain, summary, datasets, config, folder), *parts(summary, datasets, config, folder)],
+        parts=[
+            *_beside_plain(plain, summary, datasets, config, folder),
+            *parts(summary, datasets, config, folder),
+            *_programs(extracted, summary, datasets, config, folder),
+        ],
         caveats=caveats(summary, datasets, config),
         others=others,
         settings=tables.settings(config),
@@ -242,6 +253,24 @@ def _beside_circuit(datasets: Datasets, folder: Path) -> list[Part]:
         shown, said = figures.interventions(found, folder), interventions.sentences(found)
         parts.append(Part("Interventions on the weights", said, shown, interventions.tables(found)))
     return parts
+
+
+def _programs(
+    extracted: Listing | None, summary: Summary, datasets: Datasets, config: Config, folder: Path
+) -> list[Part]:
+    """What programs explain over training and how long they are, with the last network's as text."""
+    if extracted is None:
+        return []
+    found, llc = datasets["program"], datasets.get("llc")
+    if "keeps" not in found.dims:
+        raise SltGrokError(
+            "measurements/program.nc: expected the dimension keeps, which earlier versions did not measure; remove the "
+            "file and run `slt-grok measure RUN --only program`"
+        )
+    operation = (config.get("task") or {}).get("operation")
+    shown = program.figures(found, datasets.get("circuits@maps"), llc, extracted, operation, folder)
+    said = [*program.sentences(found, llc, summary), program.listed(extracted, len(by_seed(summary)) > 1)]
+    return [Part("Program", said, shown, program.tables(found, llc, summary), extracted.source)]
 
 
 def subtitle(config: Config) -> str:

@@ -3,14 +3,15 @@
 seconds = steps x step + evaluations x evaluation                        training
         + networks x circuit                                             circuits, the null's networks among them
         + networks x line + probed networks x probe                      landscape
+        + networks x program                                             program
         + checkpoints x seeds x chains x updates x update                LLC
         + 6 s a run and 1 s a network                                    start of the process, transitions
 
-A trial trains for some steps from random weights, measures the circuit and the landscape of one network and makes some
-updates of the chains of one checkpoint, all on one thread and in seconds of a core, which are seconds of time where
-there is a free core for each process. It depends on sizes alone, so that runs of the same sizes
-share one; a study keeps its trials in `costs.json`. Other measurements (refined, confound and those only made when
-asked) are not predicted.
+A trial trains for some steps from random weights, measures the circuit, the landscape and the program of one network
+and makes some updates of the chains of one checkpoint, all on one thread and in seconds of a core, which are seconds of
+time where there is a free core for each process. That network has no frequency yet: a program of `KEYS` frequencies is
+timed beside. It depends on sizes alone, so that runs of the same sizes share one; a study keeps its trials in
+`costs.json`. Other measurements (refined, and the other ones only made when asked) are not predicted.
 """
 
 import hashlib
@@ -38,9 +39,10 @@ from slt_grok.training import CheckpointSchedule, train
 from slt_grok.trajectories import Trajectory
 
 PER_RUN, PER_NETWORK = 6.0, 1.0  # seconds, as measured for quickstart
-PIECES = ("step", "evaluation", "circuit", "line", "probe", "update")
+PIECES = ("step", "evaluation", "circuit", "line", "probe", "program", "update")
 STEPS = (4, 12)  # of two trainings whose difference is that of so many steps
 DRAWS = (4, 12)
+KEYS = 5  # frequencies of a trained network's program
 
 
 class Costs:
@@ -86,6 +88,8 @@ class Costs:
             asked = config.landscape.probe_checkpoints
             probed = checkpoints if asked is None else min(asked, checkpoints)
             parts["landscape"] = seeds * (checkpoints * unit["line"] + probed * unit["probe"])
+        if "program" in run.measurements and config.program is not None:
+            parts["program"] = seeds * min(config.program.checkpoints or checkpoints, checkpoints) * unit["program"]
         if "llc" in run.measurements and config.llc is not None:
             updates = config.llc.burn_in + config.llc.draws * config.llc.thinning
             parts["llc"] = checkpoints * seeds * config.llc.chains * updates * unit["update"]
@@ -160,6 +164,8 @@ def _trial(config: RunConfig, measurements: Sequence[str]) -> dict[str, float]:
         s = config.landscape
         unit["line"] = _seconds(lambda: landscape.between_checkpoints(one))
         unit["probe"] = _seconds(lambda: landscape.at_checkpoints(one, eigenvalues=s.eigenvalues, radii=s.radii))
+    if "program" in measurements and config.program is not None:
+        unit["program"] = _seconds(lambda: _program(one))
     if "llc" in measurements and config.llc is not None:
         llc = config.llc
 
@@ -170,6 +176,19 @@ def _trial(config: RunConfig, measurements: Sequence[str]) -> dict[str, float]:
         few, many = _seconds(lambda: chains(DRAWS[0])), _seconds(lambda: chains(DRAWS[1]))
         unit["update"] = max(many - few, 0.0) / ((DRAWS[1] - DRAWS[0]) * len(networks) * llc.chains)
     return unit
+
+
+def _program(one: Trajectory) -> None:
+    """What `slt_grok.program.measure` does of a network that has frequencies."""
+    from slt_grok import program
+
+    program.measure(one)
+    reading = program.read(one)
+    if reading.tokens is None or reading.neurons is None:
+        return
+    neurons = program.neurons(reading, reading.tokens.frequencies[:KEYS])
+    program.codes(reading, neurons)
+    program.match(reading, neurons)
 
 
 def _seconds(work: Callable[[], Any]) -> float:

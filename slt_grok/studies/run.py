@@ -29,6 +29,7 @@ from slt_grok.studies.landscape import measure_landscape
 from slt_grok.studies.llc import calibrated, measure_llc
 from slt_grok.studies.milestones import at_milestones
 from slt_grok.studies.probes import measure_connectivity, measure_curvature, measure_shape
+from slt_grok.studies.program import measure_program
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.refined import measure_refined
 from slt_grok.studies.shards import measure_in_shards
@@ -37,7 +38,7 @@ from slt_grok.tasks import ModularTask
 from slt_grok.training import train
 from slt_grok.trajectories import Trajectory
 
-ONLY_WHEN_ASKED = ("confound", "topology", "causal", "interventions", "curvature", "connectivity", "shape")
+ONLY_WHEN_ASKED = ("confound", "topology", "causal", "interventions", "program", "curvature", "connectivity", "shape")
 MEASUREMENTS = ("circuits", "landscape", "llc", "refined", *ONLY_WHEN_ASKED)
 NEED_LLC = ("llc", "confound", "interventions")  # have its settings
 OVER_TRAINING = ("training", "circuits", "landscape", "llc")  # what transitions are found in
@@ -209,6 +210,7 @@ STAGES = {
     "topology": measure_topology,
     "causal": measure_causal,
     "interventions": measure_interventions,
+    "program": measure_program,
 }
 
 

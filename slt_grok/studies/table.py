@@ -12,7 +12,10 @@ wall_seconds.STAGE              of the run, that is of all its seeds together: `
 the rest                        `slt_grok.transitions.summarise` of the seed, with phases as phases.NAME.start and
                                 .end and the order of events as event.MEASURE.step, .low and .high
 final.LABEL.VARIABLE            the last checkpoint's value of every measured number of a network, for LABEL of
-                                training, circuits, landscape and llc; with a split as .train, .test, .all
+                                training, circuits, landscape, program and llc; with a split as .train, .test, .all,
+                                of programs with what is kept as .answers, .loss
+final.program.shortest_bits.KEEPS       the shortest program's; program_bits_drop.KEEPS by how much that is below the
+                                largest of all checkpoints
 """
 
 from collections.abc import Mapping
@@ -33,7 +36,7 @@ from slt_grok.tasks import ModularTask
 from slt_grok.transitions import summarise
 
 SECTIONS = ("task", "model", "training", "llc")
-FINAL = ("training", "circuits", "landscape", "llc")
+FINAL = ("training", "circuits", "landscape", "program", "llc")
 
 
 def make_table(study: Study, folder: Path) -> pd.DataFrame:
@@ -133,6 +136,19 @@ def _found(data: Mapping[str, xr.Dataset], seed: int) -> dict[str, Any]:
     for label in FINAL:
         if label in data:
             found |= _last(data[label].sel(seed=seed), f"final.{label}")
+    if "program" in data:
+        found |= _lengths(data["program"].sel(seed=seed))
+    return found
+
+
+def _lengths(program: xr.Dataset) -> dict[str, float]:
+    """Bits of the shortest program at the last checkpoint, and how far they are below the most of all checkpoints."""
+    bits = program.program_bits.min("mixture").sortby("step")
+    found = {}
+    for keeps in bits.keeps.values:
+        own = bits.sel(keeps=keeps).values
+        found[f"final.program.shortest_bits.{keeps}"] = float(own[-1])
+        found[f"program_bits_drop.{keeps}"] = float(own.max() - own[-1])
     return found
 
 
@@ -146,8 +162,9 @@ def _last(dataset: xr.Dataset, prefix: str) -> dict[str, Any]:
             values = values.sel(component="total", drop=True)
         if values.dims == ():
             found[f"{prefix}.{name}"] = values.item()
-        elif values.dims == ("split",):
-            found |= {f"{prefix}.{name}.{split}": values.sel(split=split).item() for split in values.split.values}
+        elif values.dims in (("split",), ("keeps",)):
+            (dim,) = values.dims
+            found |= {f"{prefix}.{name}.{of}": values.sel({dim: of}).item() for of in values[dim].values}
     return found
 
 

@@ -26,8 +26,9 @@ def test_bits_of_a_table_by_hand() -> None:
 
 def test_bits_of_a_clock_by_hand() -> None:
     found = program.clock(program.read(networks.clock()))
-    # 11 frequencies: how many, which 3, and three numbers of one digit of 5, that is -5..5
-    expected = math.log2(12) + math.log2(11 * 10 * 9 / 6) + 3 * math.log2(11)
+    # 11 frequencies: how many, which 3; the unit 10^0 in one bit, the largest multiple 5 as 6 in gamma code, 110 after
+    # two zeros, and three numbers of -5..5
+    expected = math.log2(12) + math.log2(11 * 10 * 9 / 6) + 1 + 5 + 3 * math.log2(11)
     assert program.program_bits(found, 1) == pytest.approx(expected)
     assert step(np.array([0.5, -31.0]), 3) == pytest.approx(0.1)
 
@@ -46,9 +47,16 @@ def test_rounding_keeps_what_it_says() -> None:
     whole = program.neurons(reading)
     coarse, digits = fewest_digits(reading, whole)
     for name, numbers in coarse.numbers.items():
-        unit = step(whole.numbers[name], digits)
+        unit = step(numbers, digits)
+        np.testing.assert_allclose(numbers / unit, np.round(numbers / unit), atol=1e-9)
         assert np.abs(numbers - whole.numbers[name]).max() <= unit / 2 * (1 + 1e-9)
     assert program.match(reading, coarse).unexplained <= 1.01 * program.match(reading, whole).unexplained + 1e-9
+
+
+def test_a_largest_number_that_rounds_to_a_power_of_ten_leaves_one_unit() -> None:
+    found = program.clock(program.read(networks.clock())).with_numbers({"amplitude": np.array([[9.96], [3.34], [4.0]])})
+    np.testing.assert_allclose(program.rounded(found, 2).amplitude[:, 0], [10, 3, 4])
+    assert step(program.rounded(found, 2).amplitude, 2) == 1
 
 
 def test_errors_of_a_clock_are_its_table() -> None:

@@ -8,9 +8,9 @@ import torch
 
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import exact
-from slt_grok.models import EmbeddingMLP, planted
+from slt_grok.models import planted
 from slt_grok.program import surgery
-from slt_grok.program.two_mechanisms import balanced, circuit, critical_bits, padded, quantised, table
+from slt_grok.program.two_mechanisms import balanced, circuit, padded, table
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 
@@ -95,29 +95,6 @@ def test_the_table_has_full_rank_and_the_circuit_has_not() -> None:
     assert ranks(padded(fourier, 60, "off")) == ranks(padded(fourier, 60, "zero")) == ranks(fourier)
 
 
-def test_quantisation_of_known_weights() -> None:
-    module = EmbeddingMLP(P, 2, 3, "concatenation", "relu").double()
-    one = Trajectory.of(module, ModularTask(P))
-    one.parameters["W_U"] = torch.linspace(-3, 3, 21).double().reshape(3, 7)
-    assert quantised(one, 3).parameters["W_U"].unique().tolist() == [-3, -2, -1, 0, 1, 2, 3]
-    np.testing.assert_allclose(quantised(one, 2).parameters["W_U"].unique(), [-3, 0, 3])
-    np.testing.assert_allclose(quantised(one, 24).parameters["W_U"], one.parameters["W_U"], atol=1e-6)
-
-
-def test_critical_bits_of_a_table_whose_answers_need_them() -> None:
-    # labels stand over the others by 1 of 8, which steps of 2 and 4 lose, and steps of 8/7 keep
-    height = torch.full((P, P, P), 8.0).double()
-    height.scatter_(-1, ModularTask(P).labels.reshape(P, P, 1), 9.0)
-    one = table(height)
-    bits = critical_bits(one)
-    wanted = logits(one).argmax(-1)
-    assert torch.equal(logits(quantised(one, bits)).argmax(-1), wanted)
-    assert not torch.equal(logits(quantised(one, bits - 1)).argmax(-1), wanted)
-    assert bits > critical_bits(
-        table(8.0 * torch.nn.functional.one_hot(ModularTask(P).labels).reshape(P, P, P).double())
-    )
-
-
 def test_bad_input_is_said() -> None:
     fourier = circuit(P, AMPLITUDES, 5)
     with pytest.raises(SltGrokError, match="an odd number that is no multiple of 7, got 4"):
@@ -128,8 +105,6 @@ def test_bad_input_is_said() -> None:
         circuit(P, AMPLITUDES, 5, copies=0)
     with pytest.raises(SltGrokError, match="widths of at least 4 and 20, got 4 and 19"):
         padded(fourier, 19)
-    with pytest.raises(SltGrokError, match="bits: expected at least 2"):
-        quantised(fourier, 1)
     quadratic = Trajectory.of(planted.clock(P, AMPLITUDES), ModularTask(P))
     with pytest.raises(SltGrokError, match="balanced: expected a single embedding MLP with ReLU"):
         balanced(quadratic)

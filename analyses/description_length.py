@@ -1,0 +1,140 @@
+"""Does description length drop where the LLC drops?
+
+Usage: python analyses/description_length.py [--out FOLDER] RUN ...
+A RUN is a directory with the measurements `program` and `llc`. Writes description_length.json and a figure of each run
+into results/.
+
+Of each seed: bits of the shortest program (with a table of what it does not do) that keeps the network's answers to
+all pairs, and of the one that keeps its loss on the train pairs; how much of it is table; bits of the network itself;
+llc log2(n); all at the LLC's largest value, half way down and at the end. The middle of each drop from there on, and
+the rank correlation of its changes with the LLC's. From four seeds on, the lag of each middle behind the LLC's. The
+rules are those of `slt_grok.transitions.length_beside_llc`.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+from slt_grok import plots
+from slt_grok.errors import SltGrokError
+from slt_grok.plots.style import with_seed
+from slt_grok.store import RunDirectory
+from slt_grok.store.files import write_json
+from slt_grok.studies.provenance import environment
+from slt_grok.tasks import ModularTask
+from slt_grok.transitions.length_beside_llc import length_beside_llc
+
+RESULTS = Path(__file__).parent / "results"
+LAGS = ("lag", "lag_low", "lag_high", "p_value")
+
+
+def read(path: Path) -> tuple[str, xr.Dataset, xr.Dataset, int]:
+    """Name, both measurements and the number of train pairs of a run."""
+    run = RunDirectory(path)
+    for label in ("program", "llc"):
+        if label not in run.labels:
+            raise SltGrokError(f"{path}: expected {label} measured (slt-grok measure {path.name} --only {label})")
+    program, llc = (with_seed(run.read_measurement(label)) for label in ("program", "llc"))
+    config = run.manifest["config"]
+    return config["name"], program, llc, len(ModularTask(**config["task"]).indices("train"))
+
+
+def numbers(found: xr.Dataset, program: xr.Dataset) -> dict[str, Any]:
+    """What was found of a run, as plain data; None where a number is not known."""
+    seeds = {}
+    for seed in found.seed.values.tolist():
+        own = found.sel(seed=seed)
+        steps = own.checkpoint.values.tolist()
+        shown = program.sel(seed=seed, step=steps)
+        seeds[str(seed)] = {
+            "checkpoints": dict(zip(found["at"].values.tolist(), steps, strict=True)),
+            "level": {keeps: shown.chosen.sel(keeps=keeps).values.tolist() for keeps in shown.keeps.values.tolist()},
+            "table_share": {k: _plain(shown.table_share.sel(keeps=k).values) for k in shown.keeps.values.tolist()},
+            "bits_per_weight": {
+                k: shown.bits_per_weight.sel(keeps=k).values.tolist() for k in shown.keeps.values.tolist()
+            },
+            "measures": {
+                name: {
+                    "bits": _plain(own.bits.sel(measure=name).values),
+                    **{
+                        key: _plain(own[key].sel(measure=name).values)
+                        for key in ("middle", "middle_low", "middle_high", "rank_correlation", "p_value_correlation")
+                    },
+                }
+                for name in found.measure.values.tolist()
+            },
+        }
+    lags = {
+        name: {key: _plain(found[key].sel(measure=name).values) for key in (*LAGS, "seeds")}
+        for name in found.measure.values.tolist()[1:]
+    }
+    return {"train_pairs": found.attrs["samples"], "seeds": seeds, "lags_behind_the_llc": lags}
+
+
+def _plain(values: np.ndarray) -> Any:
+    if values.ndim:
+        return [_plain(value) for value in values]
+    return float(values) if np.isfinite(values) else None
+
+
+def table(name: str, found: xr.Dataset, seed: int) -> Table:
+    """A seed as a person reads it."""
+    own = found.sel(seed=seed)
+    steps = [f"{step:,}" for step in own.checkpoint.values]
+    shown = Table(title=f"{name}, seed {seed}, {found.attrs['samples']:,} train pairs")
+    for column in ("bits", *(f"step {step}" for step in steps), "middle", "interval", "rank correlation", "p"):
+        shown.add_column(column, justify="left" if column == "bits" else "right")
+    for measure in found.measure.values.tolist():
+        row = own.sel(measure=measure)
+        shown.add_row(
+            "llc log2 n" if measure == "llc" else measure.replace("_", ", keeps "),
+            *(f"{value:,.0f}" for value in row.bits.values),
+            f"{float(row.middle):,.0f}",
+            f"{float(row.middle_low):,.0f} to {float(row.middle_high):,.0f}",
+            f"{float(row.rank_correlation):+.2f}",
+            f"{float(row.p_value_correlation):.1g}",
+        )
+    return shown
+
+
+def main(paths: list[Path], out: Path) -> None:
+    """Read, compare, draw, write."""
+    console = Console(width=150)
+    runs: dict[str, Any] = {}
+    figures = {}
+    for path in paths:
+        name, program, llc, samples = read(path)
+        if name in runs:
+            raise SltGrokError(f"{path}: expected every run once, {name} is there twice")
+        found = length_beside_llc(program, llc, samples)
+        for seed in found.seed.values.tolist():
+            console.print(table(name, found, seed))
+        runs[name] = numbers(found, program)
+        figures[name] = plots.description_length(program, llc, samples)
+    out.mkdir(parents=True, exist_ok=True)
+    content = {
+        "command": f"python analyses/description_length.py {' '.join(f'runs/{path.name}' for path in paths)}",
+        "runs": runs,
+        "environment": environment(),
+    }
+    write_json(out / "description_length.json", content)
+    for name, figure in figures.items():
+        for written in plots.save(figure, out, f"description_length_{name}"):
+            print(written)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
+    arguments = parser.parse_args()
+    try:
+        main(arguments.runs, arguments.out)
+    except SltGrokError as error:
+        sys.exit(str(error))

@@ -1,0 +1,260 @@
+"""Bits of a network itself, as few as keep what it does: critical quantisation, and pruning by magnitude before it.
+
+    quantised   every weight in b bits, as one of the 2^b - 1 even steps from -max|w| to max|w| of its tensor, and 32
+                bits for each tensor's max|w|. b is the critical one: the fewest from which on all finer ones, up to
+                24, keep. Where even 24 do not, the weights are left as they are, at 32 bits
+    pruned      the weights of least magnitude are set to 0, then those kept are quantised. Paid for are the positions
+                (log2 of how many choices there are of so many weights), and b bits for each weight kept. Magnitudes are
+                compared over the whole network, or within each tensor, the same share of each; of both, and of b from
+                the critical one on until more bits stop paying for themselves, the shortest code is taken. How few
+                weights keep at one b is found by bisection, to 4%, as if what fewer weights keep more kept too; they or
+                all weights, whose positions cost nothing, are the shorter code
+
+What is kept is that of `slt_grok.program.codes`: the answers to all pairs, or the cross-entropy on the n train pairs to
+1/n nats, of the network in the precision of its weights. A weight that is 0 is never kept, so that dead neurons of zero
+weights cost the pruned code nothing but positions.
+
+Quantisation to even steps and pruning by magnitude are those of Han et al. 1510.00149, without training in between; the
+critical ones are after P3 of the program-synthesis hypothesis.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from slt_grok.errors import SltGrokError
+from slt_grok.models import OneLayerTransformer
+from slt_grok.models.network import Network, cross_entropy
+from slt_grok.models.transformer_grid import stacked_grid
+from slt_grok.program.codes import KEEPS, TOLERANCE
+from slt_grok.program.length import log2_choose
+from slt_grok.trajectories import Trajectory
+
+Weights = Mapping[str, Tensor]
+MOST_BITS = 24
+STORED = 32  # bits of a weight that is left as it is, and of a tensor's scale
+FINENESS = 16  # numbers of weights that are tried for each factor of 2
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A network's shortest codes that keep one thing.
+
+    Parameters
+    ----------
+    quantised, pruned : bits of both codes.
+    bits_per_weight, bits_per_weight_kept : b of each.
+    weights_kept : that the second one keeps.
+    """
+
+    quantised: float
+    pruned: float
+    bits_per_weight: int
+    bits_per_weight_kept: int
+    weights_kept: int
+
+
+def compress(one: Trajectory) -> dict[str, Compressed]:
+    """The network's shortest codes for each of `KEEPS`.
+
+    Parameters
+    ----------
+    one : a single network with its task.
+
+    Raises
+    ------
+    SltGrokError : more than one network, or no task.
+    """
+    target, weights = _Target.of(one), _single(one)
+    critical = _critical(target, weights)
+    count = sum(tensor.numel() for tensor in weights.values())
+    found = {}
+    for keeps, bits in critical.items():
+        orders = [order(weights) for order in (_over_network, _within_tensors)]
+        pruned = min((_pruned(target, weights, order, keeps, bits) for order in orders), key=lambda code: code[0])
+        found[keeps] = Compressed(count * bits + STORED * len(weights), pruned[0], bits, *pruned[1:])
+    return found
+
+
+def quantised(one: Trajectory, bits: int) -> Trajectory:
+    """Every tensor of a single network rounded to the nearest of 2^bits - 1 even steps from -max|w| to max|w|.
+
+    Raises
+    ------
+    SltGrokError : more than one network, or fewer than 2 bits, whose only steps are -max|w|, 0 and max|w|.
+    """
+    if bits < 2:
+        raise SltGrokError(f"bits: expected at least 2, got {bits}")
+    _single(one)
+    return replace(one, parameters=_rounded(one.parameters, bits))
+
+
+def critical_bits(one: Trajectory) -> int:
+    """The fewest bits a weight from which on, up to 24, `quantised` keeps the network's answer to every pair.
+
+    Parameters
+    ----------
+    one : a single network with its task.
+
+    Raises
+    ------
+    SltGrokError : more than one network, no task, or even 24 bits change an answer.
+    """
+    bits = _critical(_Target.of(one), _single(one), ("answers",))["answers"]
+    if bits == STORED:
+        raise SltGrokError(f"quantisation: expected answers that {MOST_BITS} bits a weight keep, they do not")
+    return bits
+
+
+def _single(one: Trajectory) -> dict[str, Tensor]:
+    if len(one) != 1:
+        raise SltGrokError(f"compression: expected one network, got {len(one)}: choose a step and a seed")
+    return one.stacked()
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What has to be kept of a network: answers (p^2,), and a mean loss of at most `bound` on the train rows."""
+
+    network: Network
+    answers: Tensor
+    rows: Tensor
+    bound: float
+
+    @classmethod
+    def of(cls, one: Trajectory) -> "_Target":
+        rows = one.task.indices("train")
+        logits = _logits(one.network, _single(one))
+        loss = cross_entropy(logits[rows].double(), one.task.taught[rows]).mean()
+        return cls(one.network, logits.argmax(-1), rows, float(loss) + TOLERANCE / len(rows))
+
+    def kept(self, weights: Weights, keeps: str) -> bool:
+        """Whether a network with these weights has kept it."""
+        return self.each_kept(weights)[keeps]
+
+    def each_kept(self, weights: Weights) -> dict[str, bool]:
+        """Each of `KEEPS`."""
+        assert self.network.task is not None
+        logits = _logits(self.network, weights)
+        loss = cross_entropy(logits[self.rows].double(), self.network.task.taught[self.rows]).mean()
+        return {"answers": torch.equal(logits.argmax(-1), self.answers), "loss": float(loss) <= self.bound}
+
+
+def _logits(network: Network, stack: Weights) -> Tensor:
+    """Of all pairs, (p^2, p), for a stack of one network."""
+    module, task = network.module, network.task
+    assert task is not None
+    if type(module) is OneLayerTransformer and network.call is functional_call:
+        return stacked_grid(stack, ["logits"], module.activation, module.attention_rate)["logits"][0]
+    return network.stacked_outputs(stack, task.inputs)[0]
+
+
+def _rounded(weights: Weights, bits: int) -> dict[str, Tensor]:
+    """`quantised` of the weights of one network; from `STORED` bits on they stay."""
+    found = {}
+    for name, tensor in weights.items():
+        step = tensor.abs().max() / (2 ** (bits - 1) - 1)
+        found[name] = (tensor / step).round() * step if step > 0 and bits < STORED else tensor
+    return found
+
+
+def _critical(target: _Target, weights: Weights, wanted: tuple[str, ...] = KEEPS) -> dict[str, int]:
+    """The critical bits for each thing wanted, `STORED` where 24 are too few."""
+    found, left = dict.fromkeys(wanted, STORED), set(wanted)
+    for bits in range(MOST_BITS, 1, -1):
+        kept = target.each_kept(_rounded(weights, bits))
+        left = {keeps for keeps in left if kept[keeps]}
+        if not left:
+            break
+        found |= dict.fromkeys(left, bits)
+    return found
+
+
+@dataclass(frozen=True)
+class _Order:
+    """In which order weights are kept: `rank` of each, the largest 0, and the bits of the positions of the first k."""
+
+    rank: dict[str, Tensor]
+    position_bits: Callable[[int], float]
+
+
+def _over_network(weights: Weights) -> _Order:
+    rank = _ranks({name: -tensor.abs() for name, tensor in weights.items()})
+    count = sum(tensor.numel() for tensor in weights.values())
+    return _Order(rank, lambda kept: math.log2(count + 1) + log2_choose(count, kept))
+
+
+def _within_tensors(weights: Weights) -> _Order:
+    """By the rank within the tensor as a share of the weights there that are not 0."""
+    shares = {}
+    for name, tensor in weights.items():
+        own = _ranks({name: -tensor.abs()})[name]
+        shares[name] = (own + 0.5) / max(int((tensor != 0).sum()), 1)
+    rank = _ranks(shares)
+    count = sum(tensor.numel() for tensor in weights.values())
+
+    def position_bits(kept: int) -> float:
+        own = [(tensor.numel(), int((tensor < kept).sum())) for tensor in rank.values()]
+        return math.log2(count + 1) + sum(log2_choose(size, of_them) for size, of_them in own)
+
+    return _Order(rank, position_bits)
+
+
+def _ranks(values: Weights) -> dict[str, Tensor]:
+    """Rank of every entry among all of them, the least one 0."""
+    flat = torch.cat([tensor.flatten() for tensor in values.values()])
+    order = flat.argsort(stable=True)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order))
+    sizes = [tensor.numel() for tensor in values.values()]
+    return {name: own.reshape(values[name].shape) for name, own in zip(values, rank.split(sizes), strict=True)}
+
+
+def _pruned(target: _Target, weights: Weights, order: _Order, keeps: str, bits: int) -> tuple[float, int, int]:
+    """Length, bits a weight and weights kept of the shortest code with at least so many bits a weight."""
+    tried = _numbers(sum(int((tensor != 0).sum()) for tensor in weights.values()))
+
+    def keeps_with(place: int) -> bool:
+        kept = {name: torch.where(order.rank[name] < tried[place], tensor, 0.0) for name, tensor in weights.items()}
+        return target.kept(_rounded(kept, bits), keeps)
+
+    def length(kept: int) -> float:
+        tensors = sum(bool((rank < kept).any()) for rank in order.rank.values())
+        return kept * bits + order.position_bits(kept) + STORED * tensors
+
+    best, place = (math.inf, bits, 0), 0
+    while True:
+        place = _last(keeps_with, len(tried), place)
+        # bits of positions are concave in the weights kept: the shortest keeps the fewest or all
+        total, kept = min((length(kept), kept) for kept in (tried[place], tried[0]))
+        if total >= best[0]:
+            return best
+        best = total, bits, kept
+        if bits >= MOST_BITS:
+            return best
+        bits += 1
+
+
+def _numbers(most: int) -> list[int]:
+    """Numbers of weights to try, falling, the last one 0."""
+    places = range(math.ceil(FINENESS * math.log2(max(most, 1))) + 1)
+    return [*sorted({int(most * 2 ** (-place / FINENESS)) for place in places} - {0}, reverse=True), 0]
+
+
+def _last(holds: Callable[[int], bool], count: int, guess: int) -> int:
+    """The last of places 0..count - 1 that holds, the first one taken to, by strides from a guess and bisection."""
+    if guess and not holds(guess):
+        low, high = 0, guess
+    else:
+        low, stride = guess, 1
+        while low + stride < count and holds(low + stride):
+            low, stride = low + stride, 2 * stride
+        high = min(low + stride, count)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low

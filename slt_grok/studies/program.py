@@ -1,0 +1,31 @@
+"""The programs of a run's networks and their lengths, at all checkpoints or at some of them."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from slt_grok.progress import Report
+from slt_grok.store import RunDirectory
+from slt_grok.studies.milestones import spread
+from slt_grok.studies.shards import measure_in_shards
+from slt_grok.trajectories import Trajectory
+
+
+def measure_program(
+    run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Report
+) -> xr.Dataset:
+    """See `slt_grok.program.measure`."""
+    from slt_grok import program
+
+    steps = trajectory.coords["step"]
+    wanted = steps if s.checkpoints is None else spread(steps, s.checkpoints)
+    chosen = trajectory.isel(step=np.flatnonzero(np.isin(steps, wanted)).tolist())
+
+    def measure(shard: Trajectory, done: Any) -> xr.Dataset:
+        return program.measure(shard, lambda n, total: done(n / total))
+
+    def on_progress(checkpoints: float, among: int, facts: str) -> None:
+        report(int(checkpoints / among * len(trajectory)), f"checkpoint {checkpoints:.1f} of {among}")
+
+    return measure_in_shards(run, label, chosen, measure, content, size=4, on_progress=on_progress)

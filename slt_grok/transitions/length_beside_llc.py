@@ -1,0 +1,164 @@
+"""Does description length drop where the LLC drops: both in bits, a seed's change of each, and lags over seeds.
+
+The LLC enters as llc log2(n), n train pairs: the bits that lambda log n nats are (Watanabe 2013). Lengths are those of
+the shortest program, and of the shorter compression of the network itself (`slt_grok.program.measure`), one for each
+thing that is kept. All of it is looked at on the checkpoints that both datasets have.
+
+The middle of a drop is where half of the bits between the start level and the end level are gone, on a linear scale
+for every curve alike, by the rules of `slt_grok.transitions.change`; of lengths only what comes from the LLC's largest
+value on, since the answers of a network that has learned nothing have a long code. Over seeds, from four on, the lag of
+each middle behind the LLC's is tested in log(1 + step) (`slt_grok.transitions.lag_test`) with draws of the fitted
+shape. The rank correlation is Spearman's, of the changes from one checkpoint to the next from the LLC's largest value
+on: the values of curves that fall are correlated whatever joins them, their changes need not be.
+"""
+
+import numpy as np
+import xarray as xr
+from scipy.stats import spearmanr
+
+from slt_grok.errors import SltGrokError
+from slt_grok.transitions.change import find_change, oriented, start_of_change
+from slt_grok.transitions.estimators import FEWEST, fitted
+from slt_grok.transitions.lag_test import FEWEST_SEEDS, lag_of
+from slt_grok.transitions.measures import SHRINKING, with_seed
+
+LLC = "llc"
+DRAWS = 200
+AT = ("peak", "middle", "end")  # of the LLC
+SOURCE = "this package: slt_grok.transitions.length_beside_llc"
+
+
+def lengths(program: xr.Dataset, llc: xr.Dataset, samples: int) -> xr.Dataset:
+    """Curves in bits on the checkpoints of both: `bits` and `standard_error` over (measure, step, seed).
+
+    Parameters
+    ----------
+    program : of `slt_grok.program.measure`, over (step,) or (step, seed).
+    llc : `llc`, and `llc_se` and `llc_verdict` where there are any, over the same. A diverged estimate is left out.
+    samples : n.
+
+    Returns
+    -------
+    Measures: `llc`, and `program_KEEPS` and `network_KEEPS` of each thing kept, whose standard error is 0.
+
+    Raises
+    ------
+    SltGrokError : a variable is missing, samples below 2, or no checkpoint or seed is in both.
+    """
+    for label, dataset, name in (("program", program, "program_bits"), ("program", program, "network_bits"),
+                                 ("llc", llc, "llc")):  # fmt: skip
+        if name not in dataset:
+            raise SltGrokError(f"{label}: expected a variable {name}, got {', '.join(map(str, dataset.data_vars))}")
+    if samples < 2:
+        raise SltGrokError(f"samples: expected at least 2 train pairs, got {samples}")
+    program, llc = with_seed(program, "program"), with_seed(llc, "llc")
+    program, llc = xr.align(program, llc, join="inner", exclude=set(program.dims) - {"step", "seed"} | {"draw"})
+    if not program.sizes["step"] or not program.sizes["seed"]:
+        raise SltGrokError("program, llc: expected checkpoints and seeds that both have, there are none")
+    value = llc.llc if "llc_verdict" not in llc else llc.llc.where(llc.llc_verdict != "diverged")
+    error = llc.llc_se if "llc_se" in llc else xr.zeros_like(value)
+    curves = {LLC: value * np.log2(samples)}
+    for keeps in program.keeps.values.tolist():
+        of = program.sel(keeps=keeps)
+        curves[f"program_{keeps}"] = of.program_bits.min("mixture")
+        curves[f"network_{keeps}"] = of.network_bits.min("compression")
+    measure = xr.DataArray(list(curves), dims="measure", name="measure")
+    bits = xr.concat([c.reset_coords(drop=True) for c in curves.values()], dim=measure)
+    own = (error * np.log2(samples)).reset_coords(drop=True)
+    return xr.Dataset({
+        "bits": bits.transpose("measure", "step", "seed").assign_attrs(long_name="description length", units="bits"),
+        "standard_error": (own.expand_dims(measure=measure) * (measure == LLC)).transpose("measure", "step", "seed"),
+    })  # fmt: skip
+
+
+def length_beside_llc(program: xr.Dataset, llc: xr.Dataset, samples: int, seed: int = 0) -> xr.Dataset:
+    """Lengths where the LLC is largest, half way and at its end, the middles of all drops, and their lags.
+
+    Parameters
+    ----------
+    program, llc, samples : as in `lengths`.
+    seed : of the draws.
+
+    Returns
+    -------
+    Over (measure, seed): `bits` also over `at`, `middle`, `middle_low` and `middle_high` in training steps (NaN: no
+    drop by the rule), `rank_correlation` of the changes with the LLC's and `p_value_correlation`; over (at, seed)
+    `checkpoint`, the steps looked at: of the largest LLC, the first one with at most half of the drop left, the last.
+    Over measure, NaN under 4 seeds with both: `lag` of the middle behind the LLC's in log step, `lag_low`, `lag_high`
+    (95%), `p_value`; `seeds`, how many have both.
+
+    Raises
+    ------
+    SltGrokError : as `lengths`, or an LLC that is nowhere finite.
+    """
+    found = lengths(program, llc, samples)
+    measures, seeds, steps = found.measure.values.tolist(), found.seed.values, found.step.values
+    if not np.isfinite(found.bits.sel(measure=LLC)).any("step").all():
+        raise SltGrokError("llc: expected a finite estimate of every seed at some checkpoint")
+    shape = (len(measures), len(seeds))
+    middle, draws = np.full((*shape, 3), np.nan), np.full((*shape, DRAWS), np.nan)
+    correlation, checkpoint = np.full((*shape, 2), np.nan), np.zeros((len(AT), len(seeds)), int)
+    bits = found.bits.values
+    for j, network in enumerate(seeds.tolist()):
+        of_llc = bits[0, :, j]
+        peak = int(np.nanargmax(of_llc))
+        half = (of_llc[peak] + of_llc[np.isfinite(of_llc)][-1]) / 2
+        down = np.flatnonzero(of_llc[peak:] <= half)
+        checkpoint[:, j] = peak, peak + int(down[0]) if len(down) else len(steps) - 1, len(steps) - 1
+        for i, measure in enumerate(measures):
+            stream = np.random.SeedSequence([seed, i, network])
+            if measure == LLC:
+                middle[i, j], draws[i, j] = _middle(steps, of_llc, found.standard_error.values[0, :, j], stream)
+            else:
+                middle[i, j], draws[i, j] = _middle(steps[peak:], bits[i, peak:, j], None, stream)
+            if i and len(steps) - peak > FEWEST:
+                one, other = np.diff(bits[i, peak:, j]), np.diff(of_llc[peak:])
+                known = np.isfinite(one) & np.isfinite(other)
+                if known.sum() >= FEWEST and np.ptp(one[known]) > 0 and np.ptp(other[known]) > 0:
+                    correlation[i, j] = tuple(spearmanr(one[known], other[known]))
+    at = bits[:, checkpoint, np.arange(len(seeds))]
+    return xr.Dataset(
+        {
+            "bits": (("measure", "at", "seed"), at, {"long_name": "description length", "units": "bits"}),
+            "checkpoint": (("at", "seed"), steps[checkpoint], {"long_name": "checkpoint", "units": "training steps"}),
+            **{
+                f"middle{suffix}": (("measure", "seed"), middle[..., k], {"units": "training steps", "source": SOURCE})
+                for k, suffix in enumerate(("", "_low", "_high"))
+            },
+            "rank_correlation": (("measure", "seed"), correlation[..., 0], {"source": SOURCE}),
+            "p_value_correlation": (("measure", "seed"), correlation[..., 1]),
+            **_lags(draws, seed),
+        },
+        {"measure": measures, "seed": seeds, "at": list(AT)},
+        {"samples": samples, "draws": DRAWS, "draws_seed": seed},
+    )
+
+
+def _middle(
+    steps: np.ndarray, values: np.ndarray, error: np.ndarray | None, stream: np.random.SeedSequence
+) -> tuple[np.ndarray, np.ndarray]:
+    """Step of the middle with both ends, (3,), and draws of it in log(1 + step); NaN where nothing is known."""
+    of_crossing, of_shape = stream.spawn(2)
+    crossing = find_change(steps, values, SHRINKING, error, seed=of_crossing)["middle"]
+    x, y, noise = oriented(steps, values, SHRINKING, error)
+    first = start_of_change(y, noise, SHRINKING) if len(y) else 0
+    drawn = None
+    if len(x) - first >= FEWEST:
+        drawn = fitted(x[first:], y[first:], None if noise is None else noise[first:], SHRINKING, DRAWS, of_shape)
+    own = np.full(DRAWS, np.nan) if drawn is None else drawn[1]
+    return np.array([crossing.step, crossing.low, crossing.high]), own
+
+
+def _lags(draws: np.ndarray, seed: int) -> dict[str, tuple]:
+    """Lag of every measure behind the first one over seeds, of draws (measure, seed, draw)."""
+    numbers, seeds = np.full((4, len(draws)), np.nan), np.zeros(len(draws), int)
+    for i, own in enumerate(draws):
+        known = np.isfinite(own).all(1) & np.isfinite(draws[0]).all(1)
+        seeds[i] = known.sum()
+        if i and seeds[i] >= FEWEST_SEEDS:
+            lag = lag_of(own[known], draws[0][known], 0, np.random.SeedSequence([seed, i]))
+            numbers[:, i] = lag.mean, lag.low, lag.high, lag.p_value
+    names = ("lag", "lag_low", "lag_high", "p_value")
+    return {name: ("measure", row, {"source": SOURCE}) for name, row in zip(names, numbers, strict=True)} | {
+        "seeds": ("measure", seeds)
+    }
