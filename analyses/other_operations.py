@@ -34,7 +34,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from rich.console import Console
-from runs_below import plain
+from runs_below import below_runs, plain
 
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.saving import save
@@ -206,13 +206,13 @@ def main(paths: list[Path], out: Path) -> None:
     for path in paths:
         config = RunDirectory(path).manifest["config"]
         for name, one in networks(path):
-            facts = {"run": _below_runs(path), "name": name, "step": int(one.coords["step"][0])}
+            facts = {"run": below_runs(path), "name": name, "step": int(one.coords["step"][0])}
             settings = {"train_fraction": config["task"]["train_fraction"], "model": config["model"]}
             rows.append(facts | settings | measured(one))
             console.print(f"{label(rows[-1])}, {name}: {rows[-1]['said']}", markup=False)
     console.print(table(rows).drop(columns="said").to_string(float_format="%.1f", na_rep="-"), markup=False)
     content = {
-        "command": " ".join(["python analyses/other_operations.py", *map(_below_runs, paths)]),
+        "command": " ".join(["python analyses/other_operations.py", *map(below_runs, paths)]),
         "networks": rows,
         "wall_seconds": round(time.monotonic() - start, 1),
         "environment": environment(),
@@ -220,12 +220,6 @@ def main(paths: list[Path], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "other_operations.json", plain(content))
     save(draw(rows), out, "other_operations")
-
-
-def _below_runs(path: Path) -> str:
-    """The path from the folder of all runs on."""
-    parts = path.resolve().parts
-    return str(Path(*parts[parts.index("runs") :])) if "runs" in parts else path.name
 
 
 if __name__ == "__main__":

@@ -74,3 +74,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if abs(value) != float("inf") and value == value else None
     return value
+
+
+def below_runs(path: Path) -> str:
+    """The path from the folder of all runs on, which says the same on every machine."""
+    parts = path.resolve().parts
+    return str(Path(*parts[parts.index("runs") :])) if "runs" in parts else path.name

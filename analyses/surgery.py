@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from runs_below import plain
+from runs_below import below_runs, plain
 
 from slt_grok import circuits
 from slt_grok.config import parse_config
@@ -140,12 +140,6 @@ def last_of(path: Path) -> Trajectory:
     return Trajectory.from_run(path).isel(step=[-1], seed=[0])
 
 
-def _below_runs(path: Path) -> Path:
-    """The path from the folder of all runs on."""
-    parts = path.parts
-    return Path(*parts[parts.index("runs") :]) if "runs" in parts else Path(path.name)
-
-
 def main(given: argparse.Namespace) -> None:
     """Measure, print, write."""
     torch.set_num_threads(1)
@@ -189,8 +183,8 @@ def main(given: argparse.Namespace) -> None:
             f"{loss['train']:.3g}, LLC {numbers['llc']:.4g} +- {numbers['llc_se']:.2g} ({words['llc_verdict']})"
         )
     content = {
-        "command": f"python analyses/surgery.py {_below_runs(given.run)} {given.program.name}"
-        + (f" --donor {_below_runs(given.donor)}" if given.donor else ""),
+        "command": f"python analyses/surgery.py {below_runs(given.run)} {given.program.name}"
+        + (f" --donor {below_runs(given.donor)}" if given.donor else ""),
         "llc": config.llc.model_dump(exclude_none=True),
         "steps": {"last": int(steps[-1]), "memorised": int(steps[memorised])},
         "key_frequencies": keys,

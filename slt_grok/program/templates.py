@@ -79,3 +79,11 @@ def answer(a, b):
     """The answer to a and b (integer arrays of one shape): the one with the largest score."""
     return logits(a, b).argmax(-1)
 '''
+
+OF_SUM = '''
+def answer(a, b):
+    """The answer to a and b (integer arrays of one shape): the one with the largest score."""
+    s = np.asarray(a) {sign} np.asarray(b)
+    each, place = np.unique(s, return_inverse=True)  # one answer for all pairs with the same s
+    return logits(each, 0).argmax(-1)[place].reshape(s.shape)
+'''

@@ -51,6 +51,8 @@ def source(extraction: Extraction) -> str:
         body += [*([] if isinstance(rest, Neurons) else [templates.NUMBERS]), _table(program)]
         found = "listed" if rest is None else "np.where(listed >= 0, listed, logits(a, b).argmax(-1))"
         body.append(templates.TABLE.format(found=found))
+    elif program.level == "clock" and program.tokens.operation != "multiplication":
+        body.append(templates.OF_SUM.format(sign="-" if program.tokens.sign < 0 else "+"))
     else:
         body.append(templates.ANSWER)
     gelu = isinstance(rest, Neurons) and rest.activation == "gelu"

@@ -1,0 +1,206 @@
+"""How well does each level of program account for a network, what does the program prove of it, and how fast is it?
+
+For the last network of the first seed of each run:
+  agreement, left      of clock, pizza and neurons: share of all pairs where it gives the network's answer, and of the
+                       variance of the network's logits that it leaves (`slt_grok.program.match`)
+  random frequencies   the same for as many frequencies that are not the network's (`slt_grok.program.controls`)
+  certified            the lower bound on the accuracy that the program's margins prove, with the program's frequencies
+                       and with more of them, by their size in the logits (`slt_grok.program.certificate`); all of them
+                       are the network itself
+  extraction           seconds of one thread from the network to the text of its file
+  speed                how many times as long as `answer` of a level's written file the network's forward pass takes for
+                       all pairs: one thread, the network in float32, the least of several rounds of all in turn
+Writes analyses/results/programs.json and the figure beside it.
+
+Usage: python analyses/programs.py RUN... [--out FOLDER]
+RUN is a run directory, such as runs/quickstart, or one that `slt-grok import` made.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import seaborn as sns
+import torch
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from runs_below import below_runs, plain
+
+from slt_grok.errors import SltGrokError
+from slt_grok.plots.saving import save
+from slt_grok.plots.style import WIDTH, panel_letters, styled
+from slt_grok.program import Reading, certificate, controls, extract, match, pairs, read, untrained_like
+from slt_grok.program.extraction import candidates
+from slt_grok.program.writing import source
+from slt_grok.store import RunDirectory
+from slt_grok.store.files import write_json
+from slt_grok.studies.provenance import environment
+from slt_grok.trajectories import Trajectory
+
+RESULTS = Path(__file__).parent / "results"
+ROUNDS = 7
+STEPS = 8  # numbers of frequencies of the certificate
+
+
+def measured(one: Trajectory) -> dict[str, Any]:
+    """What is said of one network."""
+    start = time.process_time()
+    reading = read(one)
+    found = extract(reading)
+    text = source(found)
+    seconds = time.process_time() - start
+    programs, stack = candidates(reading), one.stacked(torch.float32)
+    answers = [partial(answer_of(source(extract(reading, name))), *pairs(reading.modulus)) for name in programs]
+    network, *own = least_seconds([lambda: one.network.stacked_outputs(stack, one.task.inputs), *answers])
+    levels = {
+        name: {**match(reading, program)._asdict(), "times_as_fast": network / own[place]}
+        for place, (name, program) in enumerate(programs.items())
+    }
+    random = controls(reading, untrained_like(one), "clock").sel(control="random frequencies")
+    return {
+        "keys": reading.keys.tolist(),
+        "levels": levels,
+        "random_frequencies": {
+            "agreement": random.agreement.item(),
+            "unexplained": 1 - random.explained_variance.item(),
+        },
+        "accuracy": float((reading.answers == reading.labels).mean()),
+        "certificates": certificates(one, reading),
+        "extraction": {"program": found.program.level, "seconds": seconds, "lines": len(text.splitlines())},
+    }
+
+
+def answer_of(text: str) -> Callable[..., np.ndarray]:
+    """The function of a written program."""
+    names: dict[str, Any] = {}
+    exec(text, names)  # what was written a moment ago
+    return names["answer"]
+
+
+def least_seconds(jobs: list[Callable[[], object]]) -> list[float]:
+    """The least time of each job, all in turn."""
+    seconds = np.full((ROUNDS, len(jobs)), np.nan)
+    for row in seconds:
+        for place, job in enumerate(jobs):
+            start = time.process_time()
+            job()
+            row[place] = time.process_time() - start
+    return seconds.min(0).tolist()
+
+
+def certificates(one: Trajectory, reading: Reading) -> list[dict[str, Any]] | str:
+    """By the number of frequencies: the program's first, then those of the largest clocks; or why there is none."""
+    assert reading.tokens is not None
+    order = np.abs(reading.clock_amplitudes).argsort()[::-1] + 1
+    order = np.concatenate([order[np.isin(order, reading.keys)], order[~np.isin(order, reading.keys)]])
+    numbers = np.unique(np.geomspace(len(reading.keys), len(order), STEPS).round().astype(int))
+    rows = []
+    for number in numbers.tolist():
+        try:
+            found = certificate(one, np.sort(order[:number]))
+        except SltGrokError as error:
+            return str(error)
+        names = ("accuracy_bound", "tightness", "margin")
+        rows.append({"frequencies": number, **{name: found[name].item() for name in names}})
+        rows[-1] |= {f"bound_{part}": found.bound.sel(part=part).item() for part in found.part.values.tolist()}
+    return rows
+
+
+@styled
+def draw(rows: list[dict[str, Any]]) -> Figure:
+    """What clock and neurons leave of each network, and the certified accuracy by the number of frequencies."""
+    figure = Figure(figsize=(WIDTH, 1.0 + 0.26 * max(len(rows), 7)), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    colors = sns.color_palette("colorblind")
+    for place, row in enumerate(rows):
+        color, marker = colors[place % len(colors)], "osD^v<>Pp"[place % 9]
+        for name, filled in (("clock", True), ("neurons", False)):
+            if name in row["levels"]:
+                value = row["levels"][name]["unexplained"]
+                left.plot(value, place, marker, color=color, mfc=color if filled else "white", ms=5)
+        if isinstance(row["certificates"], list):
+            x = [one["frequencies"] for one in row["certificates"]]
+            y = [100 * one["accuracy_bound"] for one in row["certificates"]]
+            right.plot(x, y, f"{marker}-", color=color, ms=4, lw=1, label=row["run"].removeprefix("runs/"))
+    left.set(xscale="log", xlabel="Share of the logits' variance left\n(filled: clock, open: neurons)")
+    left.set_yticks(range(len(rows)), [row["run"].removeprefix("runs/") for row in rows])
+    left.invert_yaxis()
+    right.set(xscale="log", xlabel="Frequencies of the program", ylabel="Certified accuracy (%)")
+    right.set_xticks([2, 5, 10, 20, 50], ["2", "5", "10", "20", "50"], minor=False)
+    right.set_xticks([], minor=True)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    panel_letters([left, right])
+    return figure
+
+
+def say(rows: list[dict[str, Any]], console: Console) -> None:
+    """A line for each network."""
+    names = (
+        "network",
+        "keys",
+        "left by clock",
+        "neurons",
+        "agreement",
+        "certified",
+        "accuracy",
+        "extracted",
+        "times as fast",
+    )
+    table = Table(*names)
+    for row in rows:
+        levels = row["levels"]
+        first = row["certificates"][0]["accuracy_bound"] if isinstance(row["certificates"], list) else None
+        neurons = levels.get("neurons")
+        table.add_row(
+            row["run"],
+            str(len(row["keys"])),
+            f"{levels['clock']['unexplained']:.4f}",
+            "-" if neurons is None else f"{neurons['unexplained']:.4f}",
+            f"{min(level['agreement'] for level in levels.values()):.5f}",
+            "-" if first is None else f"{first:.4f}",
+            f"{row['accuracy']:.4f}",
+            f"{row['extraction']['seconds']:.1f} s",
+            " ".join(f"{level['times_as_fast']:.1f}" for level in levels.values()),
+        )
+    console.print(table)
+
+
+def main(paths: list[Path], out: Path) -> None:
+    """Measure, print, write."""
+    torch.set_num_threads(1)
+    start, console = time.monotonic(), Console(highlight=False, width=150)
+    rows = []
+    for path in paths:
+        if not RunDirectory(path).exists:
+            raise SltGrokError(f"{path}: expected a run directory")
+        one = Trajectory.from_run(path).isel(step=[-1], seed=[0])
+        place = {dim: int(values[0]) for dim, values in one.coords.items()}
+        rows.append({"run": below_runs(path), **place, **measured(one)})
+    say(rows, console)
+    content = {
+        "command": " ".join(["python analyses/programs.py", *map(below_runs, paths)]),
+        "networks": rows,
+        "wall_seconds": round(time.monotonic() - start, 1),
+        "environment": environment(),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "programs.json", plain(content))
+    save(draw(rows), out, "programs")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
+    arguments = parser.parse_args()
+    try:
+        main(arguments.runs, arguments.out)
+    except SltGrokError as error:
+        sys.exit(str(error))
