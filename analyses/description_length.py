@@ -31,6 +31,7 @@ from slt_grok.tasks import ModularTask
 from slt_grok.transitions.length_beside_llc import length_beside_llc
 
 RESULTS = Path(__file__).parent / "results"
+CORRELATION = {"rank_correlation": "+.2f", "p_value_correlation": ".1g"}
 LAGS = ("lag", "lag_low", "lag_high", "p_value")
 
 
@@ -97,8 +98,7 @@ def table(name: str, found: xr.Dataset, seed: int) -> Table:
             *(f"{value:,.0f}" for value in row.bits.values),
             f"{float(row.middle):,.0f}",
             f"{float(row.middle_low):,.0f} to {float(row.middle_high):,.0f}",
-            f"{float(row.rank_correlation):+.2f}",
-            f"{float(row.p_value_correlation):.1g}",
+            *("" if measure == "llc" else f"{float(row[key]):{how}}" for key, how in CORRELATION.items()),
         )
     return shown
 

@@ -23,7 +23,8 @@ def run_script(monkeypatch, *arguments: object) -> None:
 def run(tmp_path) -> Path:
     directory = RunDirectory(tmp_path / "run")
     task = {"modulus": 5, "train_fraction": 0.8}
-    directory.write_manifest({"config": {"name": "small", "task": task}, "stages": {}})
+    config = {"name": "small", "seeds": [0, 1], "task": task, "model": {"kind": "mlp"}}
+    directory.write_manifest({"config": config, "stages": {}})
     program, llc = datasets(2)
     level = np.array([["table", "table"], ["clock", "table"], ["clock", "clock"], ["clock", "clock"]])
     program = program.assign(chosen=(("seed", "step", "keeps"), np.stack([level, level])),
