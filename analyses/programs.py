@@ -34,7 +34,7 @@ from runs_below import below_runs, plain
 
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.saving import save
-from slt_grok.plots.style import WIDTH, panel_letters, styled
+from slt_grok.plots.style import GREY, WIDTH, panel_letters, styled
 from slt_grok.program import Reading, certificate, controls, extract, match, pairs, read, untrained_like
 from slt_grok.program.extraction import candidates
 from slt_grok.program.writing import source
@@ -114,7 +114,7 @@ def certificates(one: Trajectory, reading: Reading) -> list[dict[str, Any]] | st
 
 @styled
 def draw(rows: list[dict[str, Any]]) -> Figure:
-    """What clock and neurons leave of each network, and the certified accuracy by the number of frequencies."""
+    """What clock and neurons leave of each network, and how tight the certificate is by the number of frequencies."""
     figure = Figure(figsize=(WIDTH, 1.0 + 0.26 * max(len(rows), 7)), layout="constrained")
     left, right = figure.subplots(1, 2)
     colors = sns.color_palette("colorblind")
@@ -125,13 +125,15 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
                 value = row["levels"][name]["unexplained"]
                 left.plot(value, place, marker, color=color, mfc=color if filled else "white", ms=5)
         if isinstance(row["certificates"], list):
-            x = [one["frequencies"] for one in row["certificates"]]
-            y = [100 * one["accuracy_bound"] for one in row["certificates"]]
-            right.plot(x, y, f"{marker}-", color=color, ms=4, lw=1, label=row["run"].removeprefix("runs/"))
+            below_all = row["certificates"][:-1]  # all frequencies are the network: nothing is left to bound
+            x, y = ([one[name] for one in below_all] for name in ("frequencies", "tightness"))
+            right.plot(x, y, f"{marker}-", color=color, ms=4, lw=1)
+    right.axhline(1, color=GREY, lw=0.8, ls="--")
     left.set(xscale="log", xlabel="Share of the logits' variance left\n(filled: clock, open: neurons)")
     left.set_yticks(range(len(rows)), [row["run"].removeprefix("runs/") for row in rows])
     left.invert_yaxis()
-    right.set(xscale="log", xlabel="Frequencies of the program", ylabel="Certified accuracy (%)")
+    right.set(xscale="log", yscale="log", xlabel="Frequencies of the program")
+    right.set_ylabel("Bound over margin, median\n(a pair below 1 is certified)")
     right.set_xticks([2, 5, 10, 20, 50], ["2", "5", "10", "20", "50"], minor=False)
     right.set_xticks([], minor=True)
     for axes in (left, right):
@@ -167,7 +169,7 @@ def say(rows: list[dict[str, Any]], console: Console) -> None:
             "-" if first is None else f"{first:.4f}",
             f"{row['accuracy']:.4f}",
             f"{row['extraction']['seconds']:.1f} s",
-            " ".join(f"{level['times_as_fast']:.1f}" for level in levels.values()),
+            " ".join(f"{level['times_as_fast']:.2g}" for level in levels.values()),
         )
     console.print(table)
 
