@@ -233,8 +233,9 @@ def conclude(path: Path) -> None:
     settings = config.transitions.model_dump(mode="json")
     found = transitions.measure(**data, **settings)
     run.write_measurement("transitions", found, settings)
-    if "refined" in run.labels:
-        run.write_measurement("attribution", attribution.attribute(run.read_measurement("refined")), {})
+    refined = run.read_measurement("refined") if "refined" in run.labels else None
+    if refined is not None and refined.sizes["step"] > 1:  # a single checkpoint has no drop to split
+        run.write_measurement("attribution", attribution.attribute(refined), {})
     summary = transitions.summarise(found, data["training"], data.get("llc"), data.get("circuits"))
     write_json(run.path / "summary.json", {"name": config.name, **summary})
     finish(run, "transitions", start)

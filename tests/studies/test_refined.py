@@ -96,3 +96,13 @@ def test_a_stage_of_a_run(tmp_path) -> None:
     assert np.isfinite(found.llc_interaction).all()
     assert found.attrs["n_beta"] == 5
     assert "Refined LLCs" in page.read_text()
+
+
+def test_a_single_checkpoint_has_no_drop_and_a_page(tmp_path) -> None:
+    changes = {"llc": {**CONFIG["llc"], "weights": ["W_*"]}, "landscape": None}
+    config = parse_config({**content(draws=6, burn_in=2, checkpoints=1), **changes}, "here")
+    page = run_study(config, tmp_path / "run")
+    run = RunDirectory(tmp_path / "run")
+    assert run.read_measurement("refined").step.values.tolist() == [20]
+    assert "attribution" not in run.labels
+    assert "Refined LLCs" in page.read_text()
