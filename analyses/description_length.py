@@ -1,8 +1,8 @@
 """Does description length drop where the LLC drops?
 
 Usage: python analyses/description_length.py [--out FOLDER] RUN ...
-A RUN is a directory with the measurements `program` and `llc`. Writes description_length.json and a figure of each run
-into results/.
+A RUN is a directory with the measurements `program` and `llc`; runs of one name count as one, with the seeds of all.
+Writes description_length.json and a figure for each name into results/.
 
 Of each seed: bits of the shortest program (with a table of what it does not do) that keeps the network's answers to
 all pairs, and of the one that keeps its loss on the train pairs; how much of it is table; bits of the network itself;
@@ -20,6 +20,7 @@ import numpy as np
 import xarray as xr
 from rich.console import Console
 from rich.table import Table
+from runs_below import below_runs
 
 from slt_grok import plots
 from slt_grok.errors import SltGrokError
@@ -103,23 +104,39 @@ def table(name: str, found: xr.Dataset, seed: int) -> Table:
     return shown
 
 
+def joined(paths: list[Path]) -> dict[str, tuple[xr.Dataset, xr.Dataset, int]]:
+    """By name what `read` gives, over the seeds of all runs of that name."""
+    found: dict[str, tuple[xr.Dataset, xr.Dataset, int]] = {}
+    for path in paths:
+        name, program, llc, samples = read(path)
+        if name in found:
+            twice = set(found[name][0].seed.values.tolist()) & set(program.seed.values.tolist())
+            if twice:
+                raise SltGrokError(f"{path}: expected every seed once, {name} has seed {min(twice)} twice")
+            both = zip(found[name], (program, llc), strict=False)
+            program, llc = (xr.concat(one, "seed", join="outer", combine_attrs="drop_conflicts") for one in both)
+        found[name] = program, llc, samples
+    return found
+
+
 def main(paths: list[Path], out: Path) -> None:
     """Read, compare, draw, write."""
     console = Console(width=150)
     runs: dict[str, Any] = {}
     figures = {}
-    for path in paths:
-        name, program, llc, samples = read(path)
-        if name in runs:
-            raise SltGrokError(f"{path}: expected every run once, {name} is there twice")
+    for name, (program, llc, samples) in joined(paths).items():
         found = length_beside_llc(program, llc, samples)
         for seed in found.seed.values.tolist():
             console.print(table(name, found, seed))
         runs[name] = numbers(found, program)
+        for measure, lag in runs[name]["lags_behind_the_llc"].items():
+            if lag["lag"] is not None:
+                ends = f"{lag['lag_low']:+.2f} to {lag['lag_high']:+.2f}"
+                console.print(f"{name}, {measure}: {lag['lag']:+.2f} ({ends}) in log step after the LLC")
         figures[name] = plots.description_length(program, llc, samples)
     out.mkdir(parents=True, exist_ok=True)
     content = {
-        "command": f"python analyses/description_length.py {' '.join(f'runs/{path.name}' for path in paths)}",
+        "command": " ".join(["python analyses/description_length.py", *map(below_runs, paths)]),
         "runs": runs,
         "environment": environment(),
     }

@@ -37,7 +37,7 @@ def run(tmp_path) -> Path:
 def test_numbers_and_figure(run, tmp_path, monkeypatch) -> None:
     run_script(monkeypatch, "--out", tmp_path / "out", run)
     content = json.loads((tmp_path / "out" / "description_length.json").read_text())
-    assert content["command"] == "python analyses/description_length.py runs/run"
+    assert content["command"] == "python analyses/description_length.py run"
     own = content["runs"]["small"]
     assert own["train_pairs"] == 20
     seed = own["seeds"]["1"]
@@ -54,7 +54,7 @@ def test_numbers_and_figure(run, tmp_path, monkeypatch) -> None:
 
 
 def test_what_it_does_not_take(run, finished, tmp_path, monkeypatch) -> None:
-    with pytest.raises(SystemExit, match="small is there twice"):
+    with pytest.raises(SystemExit, match="small has seed 0 twice"):
         run_script(monkeypatch, "--out", tmp_path, run, run)
     with pytest.raises(SystemExit, match="expected program measured"):
         run_script(monkeypatch, "--out", tmp_path, finished)
