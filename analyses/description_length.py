@@ -113,8 +113,11 @@ def joined(paths: list[Path]) -> dict[str, tuple[xr.Dataset, xr.Dataset, int]]:
             twice = set(found[name][0].seed.values.tolist()) & set(program.seed.values.tolist())
             if twice:
                 raise SltGrokError(f"{path}: expected every seed once, {name} has seed {min(twice)} twice")
-            both = zip(found[name], (program, llc), strict=False)
-            program, llc = (xr.concat(one, "seed", join="outer", combine_attrs="drop_conflicts") for one in both)
+            before = found[name][:2]
+            program, llc = (
+                xr.concat([old, new], "seed", join="outer", combine_attrs="drop_conflicts")
+                for old, new in zip(before, (program, llc), strict=True)
+            )
         found[name] = program, llc, samples
     return found
 
