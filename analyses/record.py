@@ -12,14 +12,16 @@ from slt_grok.store import RunDirectory
 from slt_grok.store.files import read_json, write_json
 
 RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
 
 
 def record(run: Path) -> Path:
     """Write `results/NAME.json`, and the phase-transition figure beside it; return the JSON's path."""
     manifest, summary = RunDirectory(run).manifest, read_json(run / "summary.json")
     name = manifest["config"]["name"]
+    config = next((ROOT / "configs").rglob(f"{name}.yaml")).relative_to(ROOT)
     content = {
-        "command": f"slt-grok run configs/{name}.yaml",
+        "command": f"slt-grok run {config}",
         "summary": summary,
         "stages": manifest["stages"],
         "wall_seconds": round(sum(stage.get("wall_seconds", 0) for stage in manifest["stages"].values()), 1),
