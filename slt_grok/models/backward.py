@@ -18,6 +18,15 @@ ACTIVATION_BACKWARD: dict[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor],
 """From the gradient by an activation's value, and what it was applied to, to the gradient by the latter."""
 
 
+def least_probability(dtype: torch.dtype) -> float:
+    """The probability below which a wrong answer counts as 0, 4e-29 in float32: a quarter of the exponents below it.
+
+    Where a network is sure of its answers, probabilities and their products with weights are subnormal else, and a
+    processor takes a hundred times as long over each of those: training went on at a third of its speed.
+    """
+    return torch.finfo(dtype).tiny ** 0.75
+
+
 def mean_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Mean of -log softmax(logits)[label] over n samples for each of N networks, and its gradient by the logits.
 
@@ -32,7 +41,7 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """
     labels = labels[:, None]
     behind = logits.amax(1, keepdim=True) - logits.gather(1, labels)
-    gradient = logits.softmax(1)
+    gradient = nn.functional.threshold_(logits.softmax(1), least_probability(logits.dtype), 0)
     most_likely = gradient.amax(1, keepdim=True).double()
     gradient.scatter_(1, labels, 0)
     right = -gradient.sum(1, keepdim=True)

@@ -115,7 +115,7 @@ def test_near_a_loss_of_zero(strength):
 
 def test_cross_entropy_of_samples_that_are_won_or_lost_by_far():
     """With two classes and the right one ahead by m the loss is log(1 + e^-m), its derivative by m -1/(1 + e^m)."""
-    margins = torch.tensor([-3000.0, -200.0, -90.0, -1.0, 0.0, 1.0, 16.0, 40.0, 80.0])
+    margins = torch.tensor([-3000.0, -200.0, -90.0, -1.0, 0.0, 1.0, 16.0, 40.0, 60.0])
     logits = torch.stack([margins, torch.zeros(9)])[None] + 5
     for i, margin in enumerate(margins.double()):
         loss, gradient = mean_cross_entropy(logits[..., i : i + 1].clone(), torch.zeros(1, 1, dtype=torch.int64))
@@ -125,6 +125,22 @@ def test_cross_entropy_of_samples_that_are_won_or_lost_by_far():
     loss, gradient = mean_cross_entropy(logits, torch.zeros(1, 9, dtype=torch.int64))
     right = torch.logaddexp(-margins.double(), ZERO).mean()
     torch.testing.assert_close(loss[0], right, rtol=1e-6, atol=0)
+
+
+def test_probabilities_too_small_for_products_with_them_count_as_zero():
+    """Else most of these would be subnormal numbers, or give some, over each of which a processor takes long."""
+    logits = 60 * torch.randn(1, 53, 2000, generator=torch.Generator().manual_seed(0))
+    labels = logits.argmax(1)
+    loss, gradient = mean_cross_entropy(logits.clone(), labels)
+    q = logits.double().softmax(1).scatter(1, labels[:, None], 0)
+    by_hand = q.scatter(1, labels[:, None], -q.sum(1, keepdim=True)) / 2000
+    torch.testing.assert_close(gradient.double(), by_hand, rtol=1e-4, atol=53 * 4e-29 / 2000)
+    torch.testing.assert_close(loss[0], -(-q.sum(1)).log1p().mean(), rtol=1e-5, atol=0)
+    tiny = torch.finfo(torch.float32).tiny
+    assert ((by_hand != 0) & (by_hand.abs() < tiny)).double().mean() > 0.2
+    weights = torch.rand(53, 64, generator=torch.Generator().manual_seed(1)) * 1e-3
+    for numbers in (gradient, gradient[0].mT @ weights):
+        assert not ((numbers != 0) & (numbers.abs() < tiny)).any()
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
