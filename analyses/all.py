@@ -3,7 +3,8 @@
 Usage: python analyses/all.py [--out FOLDER] RUNS
 RUNS is the folder of the studies' directories. Runs every script of claims/ whose study is there, each of which writes
 its own JSON and figure, and writes all.json and all.html with all of them: verdicts with their reasons and effects, and
-by name the claims whose study is missing or lacks what the rule reads.
+by name the claims whose study is missing or lacks what the rule reads. A claim whose study is not there keeps the
+verdict that an earlier run wrote into FOLDER, if the rule is still the one by which it was decided.
 """
 
 import argparse
@@ -52,6 +53,8 @@ def tested(name: str, known: dict[str, StudyResults], out: Path) -> dict[str, An
     script = import_module(name)
     text, study = script.__doc__ or "", script.STUDY
     if study not in known:
+        if (earlier := out / f"{name}.json").is_file() and (found := read_json(earlier))["rule"] == text.strip():
+            return found
         reason = f"the study {study} is not there (slt-grok study configs/studies/{study}.yaml)"
     else:
         try:

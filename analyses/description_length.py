@@ -11,8 +11,6 @@ the rank correlation of its changes with the LLC's. From four seeds on, the lag 
 rules are those of `slt_grok.transitions.length_beside_llc`.
 """
 
-import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ import numpy as np
 import xarray as xr
 from rich.console import Console
 from rich.table import Table
-from runs_below import below_runs
+from runs_below import below_runs, command_line
 
 from slt_grok import plots
 from slt_grok.errors import SltGrokError
@@ -31,7 +29,6 @@ from slt_grok.studies.provenance import environment
 from slt_grok.tasks import ModularTask
 from slt_grok.transitions.length_beside_llc import length_beside_llc
 
-RESULTS = Path(__file__).parent / "results"
 CORRELATION = {"rank_correlation": "+.2f", "p_value_correlation": ".1g"}
 LAGS = ("lag", "lag_low", "lag_high", "p_value")
 
@@ -39,11 +36,11 @@ LAGS = ("lag", "lag_low", "lag_high", "p_value")
 def read(path: Path) -> tuple[str, xr.Dataset, xr.Dataset, int]:
     """Name, both measurements and the number of train pairs of a run."""
     run = RunDirectory(path)
+    config = run.manifest["config"]
     for label in ("program", "llc"):
         if label not in run.labels:
             raise SltGrokError(f"{path}: expected {label} measured (slt-grok measure {path.name} --only {label})")
     program, llc = (with_seed(run.read_measurement(label)) for label in ("program", "llc"))
-    config = run.manifest["config"]
     return config["name"], program, llc, len(ModularTask(**config["task"]).indices("train"))
 
 
@@ -150,11 +147,4 @@ def main(paths: list[Path], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
-    arguments = parser.parse_args()
-    try:
-        main(arguments.runs, arguments.out)
-    except SltGrokError as error:
-        sys.exit(str(error))
+    command_line(main, __doc__)

@@ -7,8 +7,6 @@ Decision rules: those of `slt_grok.transitions.finite_size`. End, drop and width
 generalise; the peak is that of all. Runs that differ in more than modulus, seeds and length are groups of their own.
 """
 
-import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from rich.console import Console
-from runs_below import grouped, plain, runs_below
+from runs_below import below_runs, command_line, grouped, plain, runs_below
 
 from slt_grok import plots, transitions
 from slt_grok.errors import SltGrokError
@@ -29,7 +27,6 @@ from slt_grok.transitions.finite_size import scaling, sharpness, widths
 from slt_grok.transitions.measures import curve, with_seed
 from slt_grok.transitions.size_collapse import SizedCurve, collapse
 
-RESULTS = Path(__file__).parent / "results"
 SCALED = {"llc_peak": "LLC at its peak", "llc_end": "LLC at the end", "llc_drop": "Drop of the LLC"}
 WIDTHS = {
     "width_llc": "Width of the LLC's drop\n(log steps)",
@@ -114,7 +111,7 @@ def main(paths: list[Path], out: Path) -> None:
             console.print(f"{name}, {sentence}")
         figure = finite_size(list(measured.values()), [texts[column] for column in measured])
         plots.save(figure, out, "finite_size" if number == 0 else f"finite_size_{number + 1}")
-    command = "python analyses/finite_size.py " + " ".join(f"runs/{path.name}" for path in paths)
+    command = " ".join(["python analyses/finite_size.py", *map(below_runs, paths)])
     content = {"command": command, "groups": groups, "not_used": notes, "environment": environment()}
     write_json(out / "finite_size.json", plain(content))
     for sentence in notes:
@@ -122,11 +119,4 @@ def main(paths: list[Path], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
-    arguments = parser.parse_args()
-    try:
-        main(arguments.paths, arguments.out)
-    except SltGrokError as error:
-        sys.exit(str(error))
+    command_line(main, __doc__, "PATH")

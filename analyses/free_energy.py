@@ -1,32 +1,25 @@
 """Does the free energy say when a network generalises, and does training choose the phase of lower free energy?
 
-Usage: python analyses/free_energy.py [--evidence] [--out FOLDER] PATH ...
+Usage: python analyses/free_energy.py [--out FOLDER] PATH ...
 A PATH is a study's directory or a run directory. Writes free_energy.json and figures into results/.
 
-Decision rules: those of `slt_grok.transitions.fraction_crossing`. With --evidence the log evidence of both phases of
-the first run's first seed with both is sampled too, in the window N(w*, 1/gamma) of the run's own gamma, which takes
-some ten minutes of one core at the size of the quickstart.
+Decision rules: those of `slt_grok.transitions.fraction_crossing`.
 """
 
-import argparse
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from rich.console import Console
-from runs_below import grouped, plain, runs_below
+from runs_below import below_runs, command_line, grouped, plain, runs_below
 
 from slt_grok import plots
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.evidence import evidence
-from slt_grok.plots.free_energy import free_energies, tempering
+from slt_grok.plots.free_energy import free_energies
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
-from slt_grok.trajectories import Trajectory
 from slt_grok.transitions.fraction_crossing import (
     against_training,
     compare,
@@ -36,7 +29,6 @@ from slt_grok.transitions.fraction_crossing import (
 )
 from slt_grok.transitions.free_energy import PHASES, at_fractions, free_energy, phases
 
-RESULTS = Path(__file__).parent / "results"
 NUMBERS = ("mean_free_energy", "mean_free_energy_low", "mean_free_energy_high", "seeds_with")
 DIFFERENCES = ("mean_difference", "mean_difference_low", "mean_difference_high", "seeds_with_both")
 
@@ -83,42 +75,7 @@ def content_of(energies: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def sampled(run: RunDirectory) -> tuple[xr.Dataset, dict[str, Any]]:
-    """The evidence of both phases of the first seed that has both, and its numbers."""
-    found, gamma = of_run(run), float(run.read_measurement("llc").attrs["gamma"])
-    both = found.dropna("seed", subset=["llc"])
-    if not both.sizes["seed"]:
-        raise SltGrokError(f"{run.path.name}: expected a seed with both phases, none has them")
-    steps = [int(step) for step in both.phase_step.isel(seed=0)]
-    networks = Trajectory.from_run(run.path)
-    where = [networks.coords["step"].tolist().index(step) for step in steps]
-    seed = networks.coords["seed"].tolist().index(int(both.seed[0]))
-    done, start = 0, time.process_time()
-
-    def count(gradients: int, _: float) -> None:
-        nonlocal done
-        done += gradients
-
-    measured = evidence(networks.isel(step=where, seed=seed), gamma=gamma, on_steps=count)
-    numbers = ("log_evidence", "log_evidence_se", "log_evidence_quadrature", "log_evidence_bar")
-    log_n = np.log(measured.attrs["n"])
-    approximations = measured.attrs["n"] * both.phase_loss + both.llc * log_n
-    return measured, {
-        "run": run.manifest["config"]["name"],
-        "seed": int(both.seed[0]),
-        "gamma": gamma,
-        "core_seconds": round(time.process_time() - start, 1),
-        "gradients_of_chains": done,
-        "phases": {
-            phase: {"step": step}
-            | {name: measured[name].values.ravel()[i].item() for name in (*numbers, "evidence_verdict")}
-            | {"minus_n_L_plus_lambda_log_n": -float(approximations.sel(phase=phase).isel(seed=0))}
-            for i, (phase, step) in enumerate(zip(PHASES, steps, strict=True))
-        },
-    }
-
-
-def main(paths: list[Path], out: Path, with_evidence: bool) -> None:
+def main(paths: list[Path], out: Path) -> None:
     """Read, compare, draw, write."""
     runs, notes = runs_below(paths)
     console = Console(width=150, highlight=False, soft_wrap=True)
@@ -137,25 +94,12 @@ def main(paths: list[Path], out: Path, with_evidence: bool) -> None:
             predicted = tuple(groups[name]["crossing_predicted"]["fitted"].values())[:3]
             figure = free_energies(energies, against_training(energies), predicted, observed)
             plots.save(figure, out, "free_energy" if number == 0 else f"free_energy_{number + 1}")
-    command = "python analyses/free_energy.py " + " ".join(f"runs/{path.name}" for path in paths)
-    content = {"command": command + (" --evidence" if with_evidence else ""), "groups": groups, "not_used": notes}
-    if with_evidence:
-        measured, content["evidence"] = sampled(runs[0])
-        names = [f"{phase}, step {one['step']:,}" for phase, one in content["evidence"]["phases"].items()]
-        plots.save(tempering(measured, names), out, "evidence")
-        console.print(content["evidence"])
+    command = " ".join(["python analyses/free_energy.py", *map(below_runs, paths)])
+    content = {"command": command, "groups": groups, "not_used": notes}
     write_json(out / "free_energy.json", plain(content | {"environment": environment()}))
     for sentence in notes:
         console.print(f"not used: {sentence}")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
-    parser.add_argument("--evidence", action="store_true", help="sample the evidence of both phases of the first run")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
-    arguments = parser.parse_args()
-    try:
-        main(arguments.paths, arguments.out, arguments.evidence)
-    except SltGrokError as error:
-        sys.exit(str(error))
+    command_line(main, __doc__, "PATH")

@@ -8,8 +8,6 @@ which it is half way between its value at the peak and its last one, with interv
 `slt_grok.transitions.beside_llc`. A measure is in a group of all runs where it is in that group in each.
 """
 
-import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from rich.console import Console
 from rich.table import Table
+from runs_below import below_runs, command_line
 
 from slt_grok import plots
 from slt_grok.errors import SltGrokError
@@ -29,7 +28,6 @@ from slt_grok.studies.provenance import environment
 from slt_grok.transitions.beside_llc import FEWEST, beside_llc, groups, order
 
 COLORS = {"before": VERMILION, "not resolved": GREY, "after": GREEN}
-RESULTS = Path(__file__).parent / "results"
 
 
 def read(path: Path) -> dict[str, xr.Dataset]:
@@ -139,7 +137,7 @@ def main(paths: list[Path], out: Path) -> None:
         for what, names in found.items():
             console.print(f"{where}, {what.replace('_', ' ')}: {', '.join(names) or 'none'}", highlight=False)
     content = {
-        "command": f"python analyses/landscape_beside_llc.py {' '.join(f'runs/{path.name}' for path in paths)}",
+        "command": " ".join(["python analyses/landscape_beside_llc.py", *map(below_runs, paths)]),
         "in_every_run": together,
         "runs": {name: numbers(found) for name, found in runs.items()},
         "environment": environment(),
@@ -151,11 +149,4 @@ def main(paths: list[Path], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
-    arguments = parser.parse_args()
-    try:
-        main(arguments.runs, arguments.out)
-    except SltGrokError as error:
-        sys.exit(str(error))
+    command_line(main, __doc__)

@@ -22,8 +22,6 @@ RUN is a run directory, such as runs/quickstart, those of configs/studies/operat
 runs/seeds/multiplication/seeds0to4-27ec716c.
 """
 
-import argparse
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +32,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from rich.console import Console
-from runs_below import below_runs, plain
+from runs_below import below_runs, command_line, plain
 
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.saving import save
@@ -47,7 +45,6 @@ from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.trajectories import Trajectory
 
-RESULTS = Path(__file__).parent / "results"
 BOUNDS = ("by the answer", "by c - s", "by c / s", "by c + s", "by c")
 LOOKS = {  # colour, marker, filled
     "clock": (BLUE, "o", True),
@@ -223,11 +220,4 @@ def main(paths: list[Path], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    given = parser.parse_args()
-    try:
-        main(given.runs, given.out)
-    except SltGrokError as error:
-        sys.exit(str(error))
+    command_line(main, __doc__)

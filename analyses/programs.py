@@ -16,8 +16,6 @@ Usage: python analyses/programs.py RUN... [--out FOLDER]
 RUN is a run directory, such as runs/quickstart, or one that `slt-grok import` made.
 """
 
-import argparse
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +28,7 @@ import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
-from runs_below import below_runs, plain
+from runs_below import below_runs, command_line, plain
 
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.saving import save
@@ -38,12 +36,10 @@ from slt_grok.plots.style import GREY, WIDTH, panel_letters, styled
 from slt_grok.program import Reading, certificate, controls, extract, match, pairs, read, untrained_like
 from slt_grok.program.extraction import candidates
 from slt_grok.program.writing import source
-from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.trajectories import Trajectory
 
-RESULTS = Path(__file__).parent / "results"
 ROUNDS = 7
 STEPS = 8  # numbers of frequencies of the certificate
 
@@ -180,8 +176,6 @@ def main(paths: list[Path], out: Path) -> None:
     start, console = time.monotonic(), Console(highlight=False, width=150)
     rows = []
     for path in paths:
-        if not RunDirectory(path).exists:
-            raise SltGrokError(f"{path}: expected a run directory")
         one = Trajectory.from_run(path).isel(step=[-1], seed=[0])
         place = {dim: int(values[0]) for dim, values in one.coords.items()}
         rows.append({"run": below_runs(path), **place, **measured(one)})
@@ -198,11 +192,4 @@ def main(paths: list[Path], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
-    arguments = parser.parse_args()
-    try:
-        main(arguments.runs, arguments.out)
-    except SltGrokError as error:
-        sys.exit(str(error))
+    command_line(main, __doc__)

@@ -1,7 +1,9 @@
 """The runs that a script is given: run directories, or folders such as a study's with run directories in them."""
 
+import argparse
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import read_json
 
+RESULTS = Path(__file__).parent / "results"
 OF_A_RUN = ("split_seed", "table_seed", "train_rows", "steps", "checkpoints", "evaluate_every", "stop")
 
 
@@ -80,3 +83,15 @@ def below_runs(path: Path) -> str:
     """The path from the folder of all runs on, which says the same on every machine."""
     parts = path.resolve().parts
     return str(Path(*parts[parts.index("runs") :])) if "runs" in parts else path.name
+
+
+def command_line(main: Callable[[list[Path], Path], None], doc: str | None, metavar: str = "RUN") -> None:
+    """Run a script on the paths that it is given, with `--out FOLDER`; bad input ends it with one sentence."""
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument("paths", nargs="+", type=Path, metavar=metavar)
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
+    arguments = parser.parse_args()
+    try:
+        main(arguments.paths, arguments.out)
+    except SltGrokError as error:
+        sys.exit(str(error))

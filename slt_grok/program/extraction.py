@@ -18,7 +18,7 @@ import numpy as np
 
 from slt_grok.errors import SltGrokError
 from slt_grok.program.codes import codes
-from slt_grok.program.length import MOST_DIGITS, program_bits, rounded
+from slt_grok.program.length import MOST_DIGITS, rounded
 from slt_grok.program.neuron_level import neurons
 from slt_grok.program.program import Program
 from slt_grok.program.reading import Reading
@@ -89,7 +89,7 @@ def extract(reading: Reading, level: str = "shortest") -> Extraction:
     chosen = candidates(reading) if level == "shortest" else {level: LEVELS[level](reading)}
     bits = {name: codes(reading, program)["answers"].bits for name, program in chosen.items()}
     if level == "shortest":
-        bits["table"] = program_bits(full_table(reading), 1)
+        bits["table"] = codes(reading, None)["answers"].bits
     best = min(bits, key=lambda name: bits[name])
     program, digits = (None, 1) if best == "table" else fewest_digits(reading, chosen[best])
     fits = None if program is None else match(reading, program)
@@ -136,11 +136,6 @@ def match(reading: Reading, program: Program) -> Match:
     agreement = (logits.argmax(-1) == reading.answers).mean()
     left = reading.logits - (logits - logits.mean(-1, keepdims=True))
     return Match(float(agreement), float(np.square(left).mean() / reading.variance))
-
-
-def full_table(reading: Reading) -> Table:
-    """The network's answers to all pairs, listed."""
-    return _table(reading, None)
 
 
 def _table(reading: Reading, rest: Program | None) -> Table:

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,26 +49,21 @@ def phase_transition(datasets: Mapping[str, xr.Dataset], folder: Path) -> list[S
 
 def llc_traces(llc: xr.Dataset, folder: Path) -> list[Shown]:
     """Traces of the chains, a figure for each seed."""
-
-    def caption(note: str) -> str:
-        return (
-            f"Loss along the LLC's chains at checkpoints spread over training{note}. The LLC is nβ times the gap "
-            f"between the chains' mean after burn-in and the baseline. The values are {effective_short(llc)}"
-        )
-
+    caption = (
+        "Loss along the LLC's chains at checkpoints spread over training{note}. The LLC is nβ times the gap "
+        f"between the chains' mean after burn-in and the baseline. The values are {effective_short(llc)}"
+    )
     return by_seed(plots.llc_traces, llc, folder, "llc_traces", caption)
 
 
 def llc_diagnostics(llc: xr.Dataset, folder: Path) -> list[Shown]:
     """What the verdicts rest on, a figure for each seed, all opening on demand."""
-
-    def caption(note: str) -> str:
-        return (
-            f"What the verdicts on the LLC rest on{note}. Dashed: the limits beyond which an estimate is not called "
-            "well sampled. Drift: the LLC of the second half of the draws minus that of the first, as a share of the "
-            "LLC. Virial: 1 in equilibrium. Acceptance: of a Metropolis-adjusted Langevin proposal with the chains' "
-            "step, or the sampler's own. Hollow points have a verdict other than effective or converged."
-        )
+    caption = (
+        "What the verdicts on the LLC rest on{note}. Dashed: the limits beyond which an estimate is not called "
+        "well sampled. Drift: the LLC of the second half of the draws minus that of the first, as a share of the "
+        "LLC. Virial: 1 in equilibrium. Acceptance: of a Metropolis-adjusted Langevin proposal with the chains' "
+        "step, or the sampler's own. Hollow points have a verdict other than effective or converged."
+    )
 
     found = by_seed(plots.llc_diagnostics, llc, folder, "llc_diagnostics", caption)
     return [figure._replace(folded=True) for figure in found]
@@ -77,18 +71,15 @@ def llc_diagnostics(llc: xr.Dataset, folder: Path) -> list[Shown]:
 
 def refined_llc(refined: xr.Dataset, folder: Path) -> list[Shown]:
     """LLCs with some of the weights moving, or on other data, a figure for each seed."""
-
-    def caption(note: str) -> str:
-        return (
-            f"Refined LLCs{note}: all weights on the train, the test and all pairs; each matrix and each attention "
-            "head alone; in the tables over the tokens and answers, the planes of each key frequency alone, with as "
-            "many frequencies drawn at random in grey; and per 1,000 dimensions all key frequencies together against "
-            "everything else in the same tables. Bands are 95% intervals. On a quadratic loss the parts never sum to "
-            "less than the whole; where they do here, the loss rises only once several of them move together. A "
-            "checkpoint need not be a minimum for pairs that it was not trained on. Hollow points have a verdict other "
-            f"than effective or converged; the values are {effective_short(refined)}"
-        )
-
+    caption = (
+        "Refined LLCs{note}: all weights on the train, the test and all pairs; each matrix and each attention "
+        "head alone; in the tables over the tokens and answers, the planes of each key frequency alone, with as "
+        "many frequencies drawn at random in grey; and per 1,000 dimensions all key frequencies together against "
+        "everything else in the same tables. Bands are 95% intervals. On a quadratic loss the parts never sum to "
+        "less than the whole; where they do here, the loss rises only once several of them move together. A "
+        "checkpoint need not be a minimum for pairs that it was not trained on. Hollow points have a verdict other "
+        f"than effective or converged; the values are {effective_short(refined)}"
+    )
     return by_seed(plots.refined_llc, refined, folder, "refined_llc", caption)
 
 
@@ -121,29 +112,23 @@ def calibration(dataset: xr.Dataset, folder: Path) -> list[Shown]:
 
 def confound(dataset: xr.Dataset, folder: Path) -> list[Shown]:
     """The LLC under three treatments of the weights' scale, a figure for each seed."""
-
-    def caption(note: str) -> str:
-        return (
-            f"The LLC under three treatments of the weights' scale{note}, with 95% bands; below, the train loss of the "
-            "networks as trained and with all weights scaled to the last checkpoint's norm. Hollow points have a "
-            "verdict other than effective or converged."
-        )
-
+    caption = (
+        "The LLC under three treatments of the weights' scale{note}, with 95% bands; below, the train loss of the "
+        "networks as trained and with all weights scaled to the last checkpoint's norm. Hollow points have a "
+        "verdict other than effective or converged."
+    )
     return by_seed(plots.confound, dataset, folder, "confound", caption)
 
 
 def causal(dataset: xr.Dataset, folder: Path) -> list[Shown]:
     """Interventions on the circuit beside their controls, a figure for each seed."""
-
-    def caption(note: str) -> str:
-        return (
-            f"Interventions in the planes of the circuit's frequencies at the last checkpoint{note}, and the same on "
-            "controls. One frequency at a time: the smallest effect over the circuit, the largest over all others. "
-            "Rotation and the planes of another token are of the first token alone, and answers count as moved where "
-            "they are those of the token that gave its planes. Below, what rotation moves over training, with the "
-            "circuit's frequencies doubled counted to it (solid) or not (dashed)."
-        )
-
+    caption = (
+        "Interventions in the planes of the circuit's frequencies at the last checkpoint{note}, and the same on "
+        "controls. One frequency at a time: the smallest effect over the circuit, the largest over all others. "
+        "Rotation and the planes of another token are of the first token alone, and answers count as moved where "
+        "they are those of the token that gave its planes. Below, what rotation moves over training, with the "
+        "circuit's frequencies doubled counted to it (solid) or not (dashed)."
+    )
     return by_seed(plots.causal, dataset, folder, "causal", caption)
 
 
@@ -170,17 +155,14 @@ def beside(
 
 def interventions(dataset: xr.Dataset, folder: Path) -> list[Shown]:
     """Interventions on the weights beside their controls, a figure for each seed."""
-
-    def caption(note: str) -> str:
-        return (
-            f"Checkpoints after interventions on their weights{note}, each measured anew: with nothing but the last "
-            "checkpoint's circuit, or without it, in the tables over tokens and answers (planes of the key "
-            "frequencies), in the neurons (those of one key frequency) or in both; and with one part of the weights "
-            "from another checkpoint. Broken lines: the mean over random frequencies, neurons and planes of the same "
-            "number. The LLC's axis is linear between -10 and 10, bars are 95% intervals, hollow points have a verdict "
-            f"other than effective or converged; the values are {effective_short(dataset)}"
-        )
-
+    caption = (
+        "Checkpoints after interventions on their weights{note}, each measured anew: with nothing but the last "
+        "checkpoint's circuit, or without it, in the tables over tokens and answers (planes of the key "
+        "frequencies), in the neurons (those of one key frequency) or in both; and with one part of the weights "
+        "from another checkpoint. Broken lines: the mean over random frequencies, neurons and planes of the same "
+        "number. The LLC's axis is linear between -10 and 10, bars are 95% intervals, hollow points have a verdict "
+        f"other than effective or converged; the values are {effective_short(dataset)}"
+    )
     return by_seed(plots.interventions, dataset, folder, "interventions", caption)
 
 
@@ -189,14 +171,12 @@ def spectrum(circuits: xr.Dataset, folder: Path) -> list[Shown]:
     older = "neuron_logit_map_spectrum" not in circuits
     of = "the embedding (W_E)" if older else "the embedding (W_E) and of the neuron-logit map (W_L)"
 
-    def caption(note: str) -> str:
-        return (
-            f"Above: share of the squared norm of {of} at each Fourier frequency over training{note}, each column "
-            "reaching half way to the neighbouring checkpoints; numbers at the edge name the last checkpoint's key "
-            "frequencies. Below: how many neurons have more than 85% of their variance at a frequency, the key ones in "
-            f"the same colours. {STEP_AXIS}"
-        )
-
+    caption = (
+        f"Above: share of the squared norm of {of} at each Fourier frequency over training{{note}}, each column "
+        "reaching half way to the neighbouring checkpoints; numbers at the edge name the last checkpoint's key "
+        "frequencies. Below: how many neurons have more than 85% of their variance at a frequency, the key ones in "
+        f"the same colours. {STEP_AXIS}"
+    )
     return by_seed(plots.spectrum, circuits, folder, "spectrum", caption)
 
 
@@ -205,27 +185,20 @@ def circuit_maps(maps: xr.Dataset, folder: Path) -> list[Shown]:
 
     Circles and grids are left out where no seed has a frequency in its circuit.
     """
-
-    def circles(note: str) -> str:
-        return (
-            f"Each token in the plane of the embedding that belongs to a key frequency k{note}, joined and coloured in "
-            "the order of k t mod p, once the train set is memorised, once the network generalises, and at the end: on "
-            "a circle the embedding holds tokens as angles. Per cent: share of the embedding's squared norm in the "
-            "plane; FVE: share of that which goes round k times; control: a frequency that the circuit does not use."
-        )
-
-    def grids(note: str) -> str:
-        return (
-            f"What three neurons of each key frequency do on all pairs of tokens at the last checkpoint{note}, from "
-            "the left the one with most, with middling and with least of its variance at that frequency (FVE)."
-        )
-
-    def logits(note: str) -> str:
-        return (
-            f"How strongly the logits of the last checkpoint{note} follow each product of a wave of a and a wave of b: "
-            "waves of a + b (or a - b) alone lie in the 2 × 2 blocks where both have the same frequency."
-        )
-
+    circles = (
+        "Each token in the plane of the embedding that belongs to a key frequency k{note}, joined and coloured in "
+        "the order of k t mod p, once the train set is memorised, once the network generalises, and at the end: on "
+        "a circle the embedding holds tokens as angles. Per cent: share of the embedding's squared norm in the "
+        "plane; FVE: share of that which goes round k times; control: a frequency that the circuit does not use."
+    )
+    grids = (
+        "What three neurons of each key frequency do on all pairs of tokens at the last checkpoint{note}, from "
+        "the left the one with most, with middling and with least of its variance at that frequency (FVE)."
+    )
+    logits = (
+        "How strongly the logits of the last checkpoint{note} follow each product of a wave of a and a wave of b: "
+        "waves of a + b (or a - b) alone lie in the 2 × 2 blocks where both have the same frequency."
+    )
     found = []
     if maps.circuit_frequency.any():
         found += by_seed(plots.embedding_circles, maps, folder, "embedding_circles", circles)
@@ -249,131 +222,29 @@ def clock_pizza_plane(circuits: xr.Dataset, folder: Path) -> list[Shown]:
     return [shown(plots.save(figure, folder, "clock_pizza_plane")[0], caption)]
 
 
-def landscape(dataset: xr.Dataset, llc: xr.Dataset | None, folder: Path) -> list[Shown]:
-    """The probes of the landscape along training, a figure for each seed."""
-
-    def caption(note: str) -> str:
-        return (
-            f"The loss landscape along training{note}: weight norm, ranks of the weight matrices (mean), trace and top "
-            "eigenvalue of the Hessian of the train loss, trace of the Gauss-Newton matrix at unit logit scale (logits "
-            "divided by their standard deviation) and its effective dimension (sum of h / (h + c) over its "
-            "eigenvalues) at both scales, sharpness at one radius (adaptive: in units of each weight), and a lower "
-            "bound of the basin's log-volume from 8 random directions, which in so many dimensions is far below it. "
-            "Bands are 95% intervals."
-        )
-
-    return by_seed(partial(plots.landscape, llc=llc), dataset, folder, "landscape", caption)
-
-
-def dynamics(dataset: xr.Dataset, llc: xr.Dataset | None, folder: Path) -> list[Shown]:
-    """How the weights move, a figure for each seed."""
-
-    def caption(note: str) -> str:
-        return (
-            f"How the weights move beside the LLC{note}: the norm of the update from one checkpoint to the next, over "
-            "the steps between them; gradient noise scale (variance of one sample's gradient over the squared norm "
-            "of the mean one, 95% band); cosine of the train loss's gradient with the update from there (-1: "
-            "descent, above 0: the update would raise the train loss); effective rank and spectral norm of each "
-            "matrix, those of single heads thin, in the colour of their kind."
-        )
-
-    return by_seed(partial(plots.dynamics, llc=llc), dataset, folder, "dynamics", caption)
-
-
-def probes(datasets: Mapping[str, xr.Dataset], folder: Path) -> list[Shown]:
-    """Spectral density, barriers, curves and planes, as far as they were measured, a figure of each for each seed."""
-
-    def density(note: str) -> str:
-        return (
-            f"Density of the Hessian's eigenvalues once the train set is memorised, once it generalises and at "
-            f"the end{note}, on an axis that counts decades on both sides of 0, as it is and at unit logit scale."
-        )
-
-    def barriers(note: str) -> str:
-        return (
-            f"Loss barrier on the straight line between every two checkpoints{note}, on the train and on the test set: "
-            "0 where the line stays below the straight line between the losses of its ends."
-        )
-
-    def curves(note: str) -> str:
-        return (
-            f"Loss from the memorising and from the generalising checkpoint to the last one{note}, on the straight "
-            "line between the weights and on a quadratic Bezier curve whose control point was trained on the train "
-            "set. A curve without a hump proves that its ends are connected below their losses; one with a hump "
-            "proves nothing."
-        )
-
-    def path(note: str) -> str:
-        return (
-            f"Train and test loss in the plane of the first two principal components of the path of the weights{note}. "
-            "The points are the checkpoints, each in the colour of its own loss: they lie off the plane, whose loss "
-            "under them is another one."
-        )
-
-    def random(note: str) -> str:
-        return (
-            f"The train and the test loss in a random plane through the last checkpoint{note}, in units of the norm of "
-            "each filter."
-        )
-
-    def found(label: str, variable: str) -> bool:
-        return label in datasets and variable in datasets[label]
-
-    made = [
-        ("curvature", "ritz_value", "spectral_density", plots.spectral_density, density),
-        ("connectivity", "barrier_between", "barrier_matrix", plots.barrier_matrix, barriers),
-        ("connectivity", "line_loss", "mode_connectivity", plots.mode_connectivity, curves),
-        ("shape", "principal_plane_loss", "principal_plane", plots.principal_plane, path),
-        ("shape@random", "plane_loss", "random_plane", plots.random_plane, random),
-    ]
-    drawn = [
-        figure
-        for label, variable, name, draw, caption in made
-        if found(label, variable)
-        for figure in by_seed(draw, datasets[label], folder, name, caption)
-    ]
-    if found("connectivity@seeds", "barrier_between"):
-        between = plots.save(plots.seed_barriers(datasets["connectivity@seeds"]), folder, "seed_barriers")[0]
-        caption = (
-            "Loss barrier on the straight line between the seeds at each checkpoint, each pair thin and their median "
-            "thick: between the weights as they are, and after the units of one network (neurons, heads, dimensions "
-            "of the embedding) were put in the order in which its weights are closest to the other's. That order is "
-            "a local optimum, so that the second is an upper bound of the barrier modulo permutations."
-        )
-        drawn.append(shown(between, caption))
-    return drawn
-
-
 def topology(dataset: xr.Dataset, circuits: xr.Dataset | None, folder: Path) -> list[Shown]:
     """Phase alignment and persistence diagrams at the last checkpoint, a figure of each for each seed."""
-
-    def alignment(note: str) -> str:
-        return (
-            f"Where each neuron is largest, on the grid of its own frequency{note}: left, neurons on the diagonal (of "
-            "addition) have equal phases for both tokens, and their cluster is a disc; independent phases fill the "
-            "grid, a torus. Right, the distance from the diagonal beside that of independent phases."
-        )
-
-    def diagrams(note: str) -> str:
-        return (
-            "Birth and death of the components (H0), loops (H1) and cavities (H2) of each cluster's cloud over all "
-            f"pairs of tokens{note}. Those above the dotted line count; the numbers are the Betti numbers."
-        )
-
+    alignment = (
+        "Where each neuron is largest, on the grid of its own frequency{note}: left, neurons on the diagonal (of "
+        "addition) have equal phases for both tokens, and their cluster is a disc; independent phases fill the "
+        "grid, a torus. Right, the distance from the diagonal beside that of independent phases."
+    )
+    diagrams = (
+        "Birth and death of the components (H0), loops (H1) and cavities (H2) of each cluster's cloud over all "
+        "pairs of tokens{note}. Those above the dotted line count; the numbers are the Betti numbers."
+    )
     found = []
     if circuits is not None and "neuron_alignment_left" in circuits:
         found += by_seed(plots.phase_alignment, circuits, folder, "phase_alignment", alignment)
     return found + by_seed(plots.persistence_diagrams, dataset, folder, "persistence_diagrams", diagrams)
 
 
-def by_seed(
-    draw: Callable[..., Figure], dataset: xr.Dataset, folder: Path, name: str, caption: Callable[[str], str]
-) -> list[Shown]:
-    """A figure for each seed, all but the first opening on demand; `caption` is given a note that names the seed."""
+def by_seed(draw: Callable[..., Figure], dataset: xr.Dataset, folder: Path, name: str, caption: str) -> list[Shown]:
+    """A figure for each seed, all but the first opening on demand; `{note}` of the caption then names the seed."""
     found: list[Shown] = []
     for seed, file, note in names(dataset, name):
         path = plots.save(draw(dataset, seed=seed), folder, file)[0]
-        found.append(shown(path, caption(note), folded=bool(found)))
+        found.append(shown(path, caption.format(note=note), folded=bool(found)))
     return found
 
 

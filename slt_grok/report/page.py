@@ -16,6 +16,7 @@ from slt_grok.report import (
     figures,
     interventions,
     landscape,
+    landscape_figures,
     order,
     probes,
     program,
@@ -228,13 +229,13 @@ def _landscape(datasets: Datasets, folder: Path) -> list[Part]:
                 "measurements/landscape.nc: expected the variable gauss_newton_trace, which earlier versions did not "
                 "measure; remove the file and run `slt-grok measure RUN --only landscape`"
             )
-        part.figures.extend(figures.landscape(found, llc, folder))
-        part.figures.extend(figures.dynamics(found, llc, folder))
+        part.figures.extend(landscape_figures.landscape(found, llc, folder))
+        part.figures.extend(landscape_figures.dynamics(found, llc, folder))
         if llc is not None:
             part.sentences.extend(landscape.sentences(found, llc))
             part.tables.extend(landscape.tables(found, llc))
     part.sentences.extend(probes.sentences(datasets))
-    part.figures.extend(figures.probes(datasets, folder))
+    part.figures.extend(landscape_figures.probes(datasets, folder))
     return [part] if part.figures else []
 
 

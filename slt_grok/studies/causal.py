@@ -8,7 +8,7 @@ import xarray as xr
 from slt_grok.progress import Report
 from slt_grok.store import RunDirectory
 from slt_grok.studies.milestones import milestones, spread
-from slt_grok.studies.shards import measure_in_shards
+from slt_grok.studies.shards import measure_in_shards, of_some
 from slt_grok.trajectories import Trajectory
 
 MEMORISING_STEP = {
@@ -46,10 +46,7 @@ def measure_causal(
             networks.append(found.assign(memorising_step=("seed", at, MEMORISING_STEP)))
         return xr.concat(networks, "seed")
 
-    def on_progress(checkpoints: float, among: int, facts: str) -> None:
-        report(int(checkpoints / among * len(trajectory)), f"checkpoint {checkpoints:.1f} of {among}")
-
-    return measure_in_shards(run, label, chosen, measure, content, size=2, on_progress=on_progress)
+    return measure_in_shards(run, label, chosen, measure, content, size=2, on_progress=of_some(report, len(trajectory)))
 
 
 def _memorising(run: RunDirectory, steps: np.ndarray, seed: int) -> int | None:

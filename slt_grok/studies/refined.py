@@ -11,7 +11,7 @@ from slt_grok.llc_settings import RefinedSettings
 from slt_grok.progress import Report
 from slt_grok.store import RunDirectory
 from slt_grok.studies.llc import sampler_of
-from slt_grok.studies.shards import measure_in_shards
+from slt_grok.studies.shards import measure_in_shards, of_some
 from slt_grok.tasks import is_prime
 from slt_grok.trajectories import Trajectory
 
@@ -62,11 +62,15 @@ def measure_refined(
             ]
         )
 
-    def on_progress(checkpoints: float, among: int, facts: str) -> None:
-        report(int(checkpoints / among * len(trajectory)), f"checkpoint {checkpoints:.1f} of {among}")
-
     return measure_in_shards(
-        run, label, chosen, measure, content, size=1, here=s.device is not None, on_progress=on_progress
+        run,
+        label,
+        chosen,
+        measure,
+        content,
+        size=1,
+        here=s.device is not None,
+        on_progress=of_some(report, len(trajectory)),
     )
 
 

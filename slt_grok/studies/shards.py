@@ -14,6 +14,7 @@ import xarray as xr
 
 from slt_grok.errors import SltGrokError
 from slt_grok.processes import Say, side_by_side
+from slt_grok.progress import Report
 from slt_grok.store import RunDirectory
 from slt_grok.store.run_directory import read_dataset, write_dataset
 from slt_grok.trajectories import Trajectory
@@ -27,6 +28,7 @@ class Done(Protocol):
 
 
 Measure = Callable[[Trajectory, Done], xr.Dataset]
+OnProgress = Callable[[float, int, str], None]
 
 
 def measure_in_shards(
@@ -39,7 +41,7 @@ def measure_in_shards(
     size: int,
     overlap: int = 0,
     here: bool = False,
-    on_progress: Callable[[float, int, str], None],
+    on_progress: OnProgress,
 ) -> xr.Dataset:
     """Measure a trajectory shard by shard, side by side, keeping each finished shard on disk until all are there.
 
@@ -87,6 +89,15 @@ def measure_in_shards(
         result.attrs.pop("fingerprint", None)
     merged = xr.concat(finished, dim="step", data_vars="minimal", coords="minimal", compat="override", join="exact")
     return merged.assign_attrs(finished[0].attrs)
+
+
+def of_some(report: Report, networks: int) -> OnProgress:
+    """Progress of a measurement at some checkpoints, told as a share of all networks of the run."""
+
+    def on_progress(checkpoints: float, among: int, facts: str) -> None:
+        report(int(checkpoints / among * networks), f"checkpoint {checkpoints:.1f} of {among}")
+
+    return on_progress
 
 
 def _finished(path: Path, fingerprint: str) -> xr.Dataset | None:

@@ -8,7 +8,7 @@ import xarray as xr
 from slt_grok.progress import Report
 from slt_grok.store import RunDirectory
 from slt_grok.studies.milestones import spread
-from slt_grok.studies.shards import measure_in_shards
+from slt_grok.studies.shards import measure_in_shards, of_some
 from slt_grok.trajectories import Trajectory
 
 
@@ -24,7 +24,4 @@ def measure_topology(
     def measure(shard: Trajectory, done: Any) -> xr.Dataset:
         return topology.measure(shard, s.landmarks, s.threshold, lambda n, total: done(n / total))
 
-    def on_progress(checkpoints: float, among: int, facts: str) -> None:
-        report(int(checkpoints / among * len(trajectory)), f"checkpoint {checkpoints:.1f} of {among}")
-
-    return measure_in_shards(run, label, chosen, measure, content, size=1, on_progress=on_progress)
+    return measure_in_shards(run, label, chosen, measure, content, size=1, on_progress=of_some(report, len(trajectory)))

@@ -112,3 +112,15 @@ def test_all_claims_on_one_page(tmp_path, monkeypatch, capsys):
     assert own["conditions"][0]["claimed"] == "below 0.05"
     assert str(tmp_path) not in own["command"]
     assert "published_llc_against_frequencies: supported" in capsys.readouterr().out
+
+    # elsewhere, without that study, its verdict stays; by another rule it would not
+    (tmp_path / "elsewhere").mkdir()
+    module.main(tmp_path / "elsewhere", tmp_path / "out")
+    again = json.loads((tmp_path / "out" / "all.json").read_text())["claims"]
+    assert again["published_llc_against_frequencies"] == own
+    assert again["p1_structured_against_random"]["verdict"] == "not tested"
+    assert (tmp_path / "out" / "all.html").read_text().count(own["command"]) == 1
+    (tmp_path / "out" / "published_llc_against_frequencies.json").write_text(json.dumps(own | {"rule": "another"}))
+    module.main(tmp_path / "elsewhere", tmp_path / "out")
+    again = json.loads((tmp_path / "out" / "all.json").read_text())["claims"]
+    assert again["published_llc_against_frequencies"]["verdict"] == "not tested"

@@ -1,18 +1,43 @@
-"""Small studies: a file beside a base, and carrying one out inside the test's process."""
+"""Small studies: a file beside a base, and carrying one out inside the test's process, and a run with a circuit."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from slt_grok.config import parse_config
+from slt_grok.models import planted
+from slt_grok.store import RunDirectory
 from slt_grok.studies import conduct, costs, worker
 from slt_grok.studies.study import carry_out
+from tests import synthetic
 from tests.conftest import CONFIG
 
 BASE = {**CONFIG, "landscape": None}
 STUDY: dict[str, Any] = {"name": "small", "base": "base.yaml", "measurements": ["circuits", "llc"]}
+PLANTED: dict[str, Any] = {
+    "name": "planted",
+    "task": {"modulus": 13},
+    "model": {"kind": "quadratic", "width": 32},
+    "training": None,
+    "landscape": None,
+    "seeds": [3],
+}
+
+
+def planted_run(path: Path) -> Path:
+    """A run directory with a circuit of frequency 2 under noise, at five steps of one seed."""
+    directory = RunDirectory(path)
+    directory.write_manifest({"config": PLANTED, "stages": {}})
+    network = planted.gromov(13, [2], 32)
+    for step in (0, 1, 2, 5, 9):
+        noise = torch.Generator().manual_seed(step)
+        weights = {name: w + 0.05 * torch.randn(w.shape, generator=noise) for name, w in network.named_parameters()}
+        directory.write_checkpoint(step, {name: w[None].float() for name, w in weights.items()})
+    directory.write_measurement("training", synthetic.training().assign_coords(seed=[3]), {})
+    return path
 
 
 def write_study(folder: Path, arms: dict[str, Any], **keys: Any) -> Path:

@@ -4,45 +4,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 
 import slt_grok
 from slt_grok import program
 from slt_grok.config import RunConfig, parse_config
 from slt_grok.errors import SltGrokError
-from slt_grok.models import planted
 from slt_grok.store import RunDirectory
 from slt_grok.studies.run import MEASUREMENTS, ONLY_WHEN_ASKED, make_measurements
 from slt_grok.studies.table import _found
 from slt_grok.trajectories import Trajectory
-from tests import synthetic
-
-CONFIG = {
-    "name": "planted",
-    "task": {"modulus": 13},
-    "model": {"kind": "quadratic", "width": 32},
-    "training": None,
-    "landscape": None,
-    "seeds": [3],
-}
+from tests.studies.small import PLANTED, planted_run
 
 
 def settings(**changes: int) -> RunConfig:
-    return parse_config(CONFIG | {"program": changes}, "test")
+    return parse_config(PLANTED | {"program": changes}, "test")
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    directory = RunDirectory(tmp_path / "run")
-    directory.write_manifest({"config": CONFIG, "stages": {}})
-    network = planted.gromov(13, [2], 32)
-    for step in (0, 1, 2, 5, 9):
-        noise = torch.Generator().manual_seed(step)
-        weights = {name: w + 0.05 * torch.randn(w.shape, generator=noise) for name, w in network.named_parameters()}
-        directory.write_checkpoint(step, {name: w[None].float() for name, w in weights.items()})
-    directory.write_measurement("training", synthetic.training().assign_coords(seed=[3]), {})
-    return directory.path
+    return planted_run(tmp_path / "run")
 
 
 def test_every_checkpoint_or_some_of_them(run: Path) -> None:
@@ -94,7 +75,7 @@ def test_settings_that_are_none(run: Path) -> None:
     with pytest.raises(SltGrokError, match=r"program.bits: unknown key"):
         settings(bits=3)
     with pytest.raises(SltGrokError, match="expected settings for program"):
-        make_measurements(run, ["program"], parse_config(CONFIG | {"program": None}, "test"))
+        make_measurements(run, ["program"], parse_config(PLANTED | {"program": None}, "test"))
 
 
 def test_a_row_of_the_table_has_the_end_and_the_drop() -> None:

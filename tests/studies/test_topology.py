@@ -4,43 +4,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import slt_grok
 from slt_grok.circuits import topology
 from slt_grok.config import RunConfig, parse_config
 from slt_grok.errors import SltGrokError
-from slt_grok.models import planted
 from slt_grok.store import RunDirectory
 from slt_grok.studies.run import measure_run
 from slt_grok.trajectories import Trajectory
-from tests import synthetic
-
-CONFIG = {
-    "name": "planted",
-    "task": {"modulus": 13},
-    "model": {"kind": "quadratic", "width": 32},
-    "training": None,
-    "landscape": None,
-    "seeds": [3],
-}
+from tests.studies.small import PLANTED, planted_run
 
 
 def settings(**topology: float) -> RunConfig:
-    return parse_config(CONFIG | {"topology": {"landmarks": 30, **topology}}, "test")
+    return parse_config(PLANTED | {"topology": {"landmarks": 30, **topology}}, "test")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = RunDirectory(tmp_path_factory.mktemp("topology") / "run")
-    directory.write_manifest({"config": CONFIG, "stages": {}})
-    network = planted.gromov(13, [2], 32)
-    for step in (0, 1, 2, 5, 9):
-        noise = torch.Generator().manual_seed(step)
-        weights = {name: w + 0.05 * torch.randn(w.shape, generator=noise) for name, w in network.named_parameters()}
-        directory.write_checkpoint(step, {name: w[None].float() for name, w in weights.items()})
-    directory.write_measurement("training", synthetic.training().assign_coords(seed=[3]), {})
-    return directory.path
+    return planted_run(tmp_path_factory.mktemp("topology") / "run")
 
 
 def test_it_is_measured_at_some_checkpoints(run: Path) -> None:

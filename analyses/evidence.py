@@ -1,0 +1,116 @@
+"""Which phase has more Bayesian evidence, the memorising or the generalising one, and does n L + lambda log n say so?
+
+Usage: python analyses/evidence.py RUN... [--out FOLDER]
+Of every seed that has both phases (`slt_grok.transitions.free_energy`) the log evidence of both is integrated over
+tempered chains (`slt_grok.llc.evidence`), in the window N(w*, 1/gamma) of the run's own gamma. Writes evidence.json and
+the tempering of each run's first seed into results/.
+
+What is compared is the difference of the two phases, generalising minus memorising, in nats: above 0 the posterior
+prefers the generalising phase, though training was in the other one first. The formula agrees with the integral where
+its difference lies in the 95% interval over seeds of the integrated one; of a single seed in that of its chains.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from rich.console import Console
+from runs_below import below_runs, command_line, plain
+from scipy.stats import t as student
+
+from slt_grok import plots
+from slt_grok.errors import SltGrokError
+from slt_grok.llc.evidence import evidence
+from slt_grok.plots.free_energy import tempering
+from slt_grok.store import RunDirectory
+from slt_grok.store.files import write_json
+from slt_grok.studies.provenance import environment
+from slt_grok.trajectories import Trajectory
+from slt_grok.transitions.free_energy import PHASES, phases
+
+NUMBERS = ("log_evidence", "log_evidence_se", "log_evidence_quadrature", "log_evidence_bar", "evidence_verdict")
+
+
+def with_both(path: Path) -> tuple[xr.Dataset, float]:
+    """The phases of those of a run's seeds that have both, and the run's gamma."""
+    run = RunDirectory(path)
+    thresholds = run.manifest["config"].get("transitions") or {}
+    llc = run.read_measurement("llc")
+    both = phases(llc, run.read_measurement("training"), **thresholds).dropna("seed", subset=["llc"])
+    if not both.sizes["seed"]:
+        raise SltGrokError(f"{path}: expected a seed that memorises and then generalises, none does")
+    return both, float(llc.attrs["gamma"])
+
+
+def of_seed(networks: Trajectory, both: xr.Dataset, gamma: float) -> tuple[xr.Dataset, dict[str, Any]]:
+    """The evidence of both phases of a seed, and its numbers beside those of the formula."""
+    seed, steps = int(both.seed), both.phase_step.values.astype(int).tolist()
+    all_steps, all_seeds = (networks.coords[dim].tolist() for dim in ("step", "seed"))
+    place = {"step": [all_steps.index(step) for step in steps], "seed": all_seeds.index(seed)}
+    start = time.process_time()
+    measured = evidence(networks.isel(**place), gamma=gamma)
+    n = both.attrs["n"]
+    formula = -(n * both.phase_loss + both.llc * np.log(n))
+    rows = {
+        phase: {"step": step}
+        | {name: measured[name].values.ravel()[i].item() for name in NUMBERS}
+        | {"minus_n_L_plus_lambda_log_n": float(formula.sel(phase=phase))}
+        for i, (phase, step) in enumerate(zip(PHASES, steps, strict=True))
+    }
+    return measured, {"seed": seed, "core_seconds": round(time.process_time() - start, 1), "phases": rows}
+
+
+def differences(seeds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Generalising minus memorising, in nats, with the 95% interval over seeds, or of one seed that of its chains."""
+
+    def over(name: str) -> np.ndarray:
+        memorising, generalising = (np.array([one["phases"][phase][name] for one in seeds]) for phase in PHASES)
+        return generalising - memorising
+
+    integrated, formula = over("log_evidence"), over("minus_n_L_plus_lambda_log_n")
+    if len(seeds) > 1:
+        error = student.ppf(0.975, len(seeds) - 1) * integrated.std(ddof=1) / len(seeds) ** 0.5
+    else:
+        error = 1.96 * np.hypot(*(seeds[0]["phases"][phase]["log_evidence_se"] for phase in PHASES))
+    low, high = integrated.mean() - error, integrated.mean() + error
+    return {
+        "seeds": len(seeds),
+        "integrated": [float(integrated.mean()), float(low), float(high)],
+        "formula": float(formula.mean()),
+        "preferred": "generalising" if low > 0 else "memorising" if high < 0 else "undecided",
+        "formula_agrees": bool(low <= formula.mean() <= high),
+    }
+
+
+def main(paths: list[Path], out: Path) -> None:
+    """Read, integrate, draw, write."""
+    console, runs = Console(width=150, highlight=False, soft_wrap=True), {}
+    for number, path in enumerate(paths):
+        (both, gamma), networks, rows = with_both(path), Trajectory.from_run(path), []
+        for place in range(both.sizes["seed"]):
+            measured, row = of_seed(networks, both.isel(seed=place), gamma)
+            rows.append(row)
+            told = (
+                f"{phase} {one['log_evidence']:.1f} ({one['evidence_verdict']})" for phase, one in row["phases"].items()
+            )
+            console.print(
+                f"{path}, seed {row['seed']}: log evidence {', '.join(told)}, {row['core_seconds']:.0f} core-seconds"
+            )
+            if not place:
+                names = [f"{phase}, step {one['step']:,}" for phase, one in row["phases"].items()]
+                plots.save(tempering(measured, names), out, "evidence" if not number else f"evidence_{number + 1}")
+        found = differences(rows)
+        runs[below_runs(path)] = {"gamma": gamma, "difference": found, "seeds": rows}
+        value, low, high = found["integrated"]
+        console.print(
+            f"{path}: generalising minus memorising {value:.1f} nats ({low:.1f} to {high:.1f}), by the formula "
+            f"{found['formula']:.1f}: the posterior's phase is {found['preferred']}"
+        )
+    command = " ".join(["python analyses/evidence.py", *map(below_runs, paths)])
+    write_json(out / "evidence.json", plain({"command": command, "runs": runs, "environment": environment()}))
+
+
+if __name__ == "__main__":
+    command_line(main, __doc__)
