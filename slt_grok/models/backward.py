@@ -41,7 +41,7 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """
     labels = labels[:, None]
     behind = logits.amax(1, keepdim=True) - logits.gather(1, labels)
-    gradient = nn.functional.threshold_(logits.softmax(1), least_probability(logits.dtype), 0)
+    gradient = nn.functional.threshold(logits.softmax(1), least_probability(logits.dtype), 0, inplace=True)
     most_likely = gradient.amax(1, keepdim=True).double()
     gradient.scatter_(1, labels, 0)
     right = -gradient.sum(1, keepdim=True)
