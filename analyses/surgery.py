@@ -156,6 +156,13 @@ def main(given: argparse.Namespace) -> None:
     memorised = int(reached[0])
     keys, neurons = key_circuit(last)
     new, frequencies = written(program, last, config.model.model_dump(), [program.modulus, *given.moduli])
+    for name, network in new.items():
+        count = len(network.task.indices("train"))
+        if count < (config.llc.batch_size or 1):
+            raise SltGrokError(
+                f"--moduli: expected train pairs enough for the LLC's batch of {config.llc.batch_size}, the network "
+                f"{name} has {count}"
+            )
     variants = {
         "as trained": last,
         **moved(last, program, keys),
