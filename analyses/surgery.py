@@ -191,7 +191,8 @@ def main(given: argparse.Namespace) -> None:
         )
     content = {
         "command": f"python analyses/surgery.py {below_runs(given.run)} {given.program.name}"
-        + (f" --donor {below_runs(given.donor)}" if given.donor else ""),
+        + (f" --donor {below_runs(given.donor)}" if given.donor else "")
+        + f" --moduli {' '.join(map(str, given.moduli))}",
         "llc": config.llc.model_dump(exclude_none=True),
         "steps": {"last": int(steps[-1]), "memorised": int(steps[memorised])},
         "key_frequencies": keys,
