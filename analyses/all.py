@@ -53,7 +53,8 @@ def tested(name: str, known: dict[str, StudyResults], out: Path) -> dict[str, An
     script = import_module(name)
     text, study = script.__doc__ or "", script.STUDY
     if study not in known:
-        if (earlier := out / f"{name}.json").is_file() and (found := read_json(earlier))["rule"] == text.strip():
+        earlier, drawn = (out / f"{name}.{kind}" for kind in ("json", "png"))
+        if earlier.is_file() and drawn.is_file() and (found := read_json(earlier)).get("rule") == text.strip():
             return found
         reason = f"the study {study} is not there (slt-grok study configs/studies/{study}.yaml)"
     else:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from free_energy import of_run
 from rich.console import Console
 from runs_below import below_runs, command_line, plain
 from scipy.stats import t as student
@@ -28,7 +29,7 @@ from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.trajectories import Trajectory
-from slt_grok.transitions.free_energy import PHASES, phases
+from slt_grok.transitions.free_energy import PHASES
 
 NUMBERS = ("log_evidence", "log_evidence_se", "log_evidence_quadrature", "log_evidence_bar", "evidence_verdict")
 
@@ -36,12 +37,10 @@ NUMBERS = ("log_evidence", "log_evidence_se", "log_evidence_quadrature", "log_ev
 def with_both(path: Path) -> tuple[xr.Dataset, float]:
     """The phases of those of a run's seeds that have both, and the run's gamma."""
     run = RunDirectory(path)
-    thresholds = run.manifest["config"].get("transitions") or {}
-    llc = run.read_measurement("llc")
-    both = phases(llc, run.read_measurement("training"), **thresholds).dropna("seed", subset=["llc"])
+    both = of_run(run).dropna("seed", subset=["llc"])
     if not both.sizes["seed"]:
         raise SltGrokError(f"{path}: expected a seed that memorises and then generalises, none does")
-    return both, float(llc.attrs["gamma"])
+    return both, float(run.read_measurement("llc").attrs["gamma"])
 
 
 def of_seed(networks: Trajectory, both: xr.Dataset, gamma: float) -> tuple[xr.Dataset, dict[str, Any]]:

@@ -22,7 +22,7 @@ def least_probability(dtype: torch.dtype) -> float:
     """The probability below which a wrong answer counts as 0, 4e-29 in float32: a quarter of the exponents below it.
 
     Where a network is sure of its answers, probabilities and their products with weights are subnormal else, and a
-    processor takes a hundred times as long over each of those: training went on at a third of its speed.
+    processor takes many times as long over each of those.
     """
     return torch.finfo(dtype).tiny ** 0.75
 
