@@ -282,7 +282,8 @@ def test_p4_adds_neurons_that_answer_nothing(tmp_path):
     """The widened networks are the same function, and the zero ones have the gradient of the network as trained."""
     script = import_module("p4_dead_neurons")
     model = {"kind": "transformer", "d_model": 8, "n_heads": 2, "d_mlp": 6}
-    content = {"name": "tiny", "task": {"modulus": 5, "train_fraction": 0.8}, "model": model}
+    seeds = list(range(script.USED + 1))
+    content = {"name": "tiny", "seeds": seeds, "task": {"modulus": 5, "train_fraction": 0.8}, "model": model}
     content["training"] = {"steps": 3, "learning_rate": 0.01, "checkpoints": {"linear": 2}}
     content["llc"] = {"step_size": 0.01, "n_beta": 5, "gamma": 10, "chains": 2, "draws": 8, "burn_in": 2}
     config = parse_config(content, "tiny")
@@ -295,8 +296,8 @@ def test_p4_adds_neurons_that_answer_nothing(tmp_path):
     module = models.build(modulus=5, **config.model.model_dump())
     one = Trajectory.of(module, ModularTask(**config.task.model_dump()))
     weights = {name: torch.randn_like(tensor) for name, tensor in one.parameters.items()}
-    run.write_checkpoint(3, {name: tensor[None] for name, tensor in weights.items()})
-    one = Trajectory.from_run(run.path)
+    run.write_checkpoint(3, {name: torch.stack([tensor] * len(seeds)) for name, tensor in weights.items()})
+    one = Trajectory.from_run(run.path).isel(seed=[0])
     inputs, _ = one.task.data("all")
     single = one.stacked()
     for bias in script.STATES.values():
@@ -305,8 +306,9 @@ def test_p4_adds_neurons_that_answer_nothing(tmp_path):
         before = one.network.outputs({name: tensor[0] for name, tensor in single.items()}, inputs)
         after = wide.network.outputs({name: tensor[0] for name, tensor in wide.stacked().items()}, inputs)
         torch.testing.assert_close(after, before)
-    planted = study([row("main", 0)], tmp_path / "seeds")
+    planted = study([row("main", seed) for seed in seeds], tmp_path / "seeds")
     found, _ = script.measured(planted)
+    assert found.seed.tolist() == [script.USED]  # the earlier ones left it undecided
     assert np.isfinite(found[["as trained", "zero", "off"]].to_numpy()).all()
     assert script.judged(found, []).verdict == SMALL
 
