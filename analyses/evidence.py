@@ -7,7 +7,8 @@ the tempering of each run's first seed into results/.
 
 What is compared is the difference of the two phases, generalising minus memorising, in nats: above 0 the posterior
 prefers the generalising phase, though training was in the other one first. The formula agrees with the integral where
-its difference lies in the 95% interval over seeds of the integrated one; of a single seed in that of its chains.
+its difference lies in the interval of the integrated one: 95% over seeds, or of a single seed over its chains, and the
+errors of quadrature of both phases added at each end.
 """
 
 import time
@@ -25,12 +26,15 @@ from slt_grok import plots
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.evidence import evidence
 from slt_grok.plots.free_energy import tempering
+from slt_grok.progress import progress
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.trajectories import Trajectory
 from slt_grok.transitions.free_energy import PHASES
 
+LENGTH = {"temperatures": 20, "chains": 4, "updates": 400}
+MOST_GRADIENTS = len(PHASES) * (21 * 4 * 400 + 12_000)  # of the chains, and of the pilots that find their steps
 NUMBERS = ("log_evidence", "log_evidence_se", "log_evidence_quadrature", "log_evidence_bar", "evidence_verdict")
 
 
@@ -49,7 +53,15 @@ def of_seed(networks: Trajectory, both: xr.Dataset, gamma: float) -> tuple[xr.Da
     all_steps, all_seeds = (networks.coords[dim].tolist() for dim in ("step", "seed"))
     place = {"step": [all_steps.index(step) for step in steps], "seed": all_seeds.index(seed)}
     start = time.process_time()
-    measured = evidence(networks.isel(**place), gamma=gamma)
+    with progress(f"evidence, seed {seed}", MOST_GRADIENTS, "gradients at most") as report:
+        done = 0
+
+        def on_steps(count: int, loss: float) -> None:
+            nonlocal done
+            done += count
+            report(done, f"sampled loss {loss:.3g}")
+
+        measured = evidence(networks.isel(**place), gamma=gamma, **LENGTH, on_steps=on_steps)
     n = both.attrs["n"]
     formula = -(n * both.phase_loss + both.llc * np.log(n))
     rows = {
@@ -62,7 +74,7 @@ def of_seed(networks: Trajectory, both: xr.Dataset, gamma: float) -> tuple[xr.Da
 
 
 def differences(seeds: list[dict[str, Any]]) -> dict[str, Any]:
-    """Generalising minus memorising, in nats, with the 95% interval over seeds, or of one seed that of its chains."""
+    """Generalising minus memorising, in nats, with the interval of this file's docstring."""
 
     def over(name: str) -> np.ndarray:
         memorising, generalising = (np.array([one["phases"][phase][name] for one in seeds]) for phase in PHASES)
@@ -73,6 +85,7 @@ def differences(seeds: list[dict[str, Any]]) -> dict[str, Any]:
         error = student.ppf(0.975, len(seeds) - 1) * integrated.std(ddof=1) / len(seeds) ** 0.5
     else:
         error = 1.96 * np.hypot(*(seeds[0]["phases"][phase]["log_evidence_se"] for phase in PHASES))
+    error += np.mean([sum(one["phases"][phase]["log_evidence_quadrature"] for phase in PHASES) for one in seeds])
     low, high = integrated.mean() - error, integrated.mean() + error
     return {
         "seeds": len(seeds),

@@ -11,8 +11,8 @@ Effects: mean over seeds of log(LLC with added neurons / LLC as trained), for `z
 Rule: |effect| below log 1.05 for both, by the interval of the effect (equivalence). Refuted: the interval of one lies
 beyond it. Undecided: an interval holds log 1.05, or fewer than 3 seeds. (`off` is the control: a ReLU that no draw
 reaches has no gradient, so that a change there would be the estimator's.)
-Written 2026-11-21, before the study ran, for the first five seeds: undecided, and some 14 would decide. Since 2026-11-22
-it is asked of the seeds that this answer had not used, before they were measured.
+Written 2026-11-21, before the study ran, for the first five seeds: undecided, and some 14 would decide. On 2026-11-22
+turned to the seeds that this answer had not used, before they were measured.
 """
 
 from dataclasses import replace

@@ -15,15 +15,20 @@ from tests.studies.small import planted_run
 SCRIPT = Path(__file__).parents[2] / "analyses" / "evidence.py"
 
 
-def seeds(integrated: list[float], formula: float, se: float = 1.0) -> list[dict]:
+def seeds(integrated: list[float], formula: float, se: float = 1.0, quadrature: float = 0.0) -> list[dict]:
     """Seeds whose generalising phase has so much more evidence than the memorising one."""
     return [
         {
             "phases": {
-                "memorising": {"log_evidence": -500.0, "log_evidence_se": se, "minus_n_L_plus_lambda_log_n": -400.0},
+                "memorising": {"log_evidence": -500.0, "log_evidence_se": se}
+                | {
+                    "log_evidence_quadrature": quadrature,
+                    "minus_n_L_plus_lambda_log_n": -400.0,
+                },
                 "generalising": {
                     "log_evidence": -500.0 + more,
                     "log_evidence_se": se,
+                    "log_evidence_quadrature": quadrature,
                     "minus_n_L_plus_lambda_log_n": -400.0 + formula,
                 },
             }
@@ -33,16 +38,18 @@ def seeds(integrated: list[float], formula: float, se: float = 1.0) -> list[dict
 
 
 @pytest.mark.parametrize(
-    ("integrated", "formula", "interval", "preferred", "agrees"),
+    ("integrated", "formula", "quadrature", "interval", "preferred", "agrees"),
     [
-        ([1.0, 2.0, 3.0], 4.0, (-0.484, 4.484), "undecided", True),  # Student: 4.303 / sqrt 3 = 2.484
-        ([10.0, 11.0, 12.0], 30.0, (8.516, 13.484), "generalising", False),
-        ([-10.0], -8.0, (-12.772, -7.228), "memorising", True),  # 1.96 sqrt 2
+        ([1.0, 2.0, 3.0], 4.0, 0.0, (-0.484, 4.484), "undecided", True),  # Student: 4.303 / sqrt 3 = 2.484
+        ([10.0, 11.0, 12.0], 30.0, 0.0, (8.516, 13.484), "generalising", False),
+        ([1.0, 2.0, 3.0], 4.0, 0.5, (-1.484, 5.484), "undecided", True),  # an error of 0.5 of each phase
+        ([-10.0], -8.0, 0.0, (-12.772, -7.228), "memorising", True),  # 1.96 sqrt 2
+        ([-10.0], -5.0, 4.0, (-20.772, 0.772), "undecided", True),
     ],
 )
-def test_differences_by_hand(monkeypatch, integrated, formula, interval, preferred, agrees):
+def test_differences_by_hand(monkeypatch, integrated, formula, quadrature, interval, preferred, agrees):
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    found = runpy.run_path(str(SCRIPT))["differences"](seeds(integrated, formula))
+    found = runpy.run_path(str(SCRIPT))["differences"](seeds(integrated, formula, quadrature=quadrature))
     assert found["integrated"] == pytest.approx([np.mean(integrated), *interval], abs=2e-3)
     assert found["formula"] == pytest.approx(formula)
     assert (found["preferred"], found["formula_agrees"], found["seeds"]) == (preferred, agrees, len(integrated))
