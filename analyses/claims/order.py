@@ -19,12 +19,17 @@ from slt_grok.plots.style import BLUE, GREEN, VERMILION, measure_name
 from slt_grok.studies.results import StudyResults
 
 MARKS = (("o", BLUE), ("s", VERMILION), ("^", GREEN))
-LABELS = ("training", "llc", "circuits", "landscape")
+LABELS = ("training", "llc", "circuits")
 Pairs = Sequence[tuple[str, str]]
 
 
 def in_order(
-    study: StudyResults, pairs: Pairs, beside: Pairs = (), when: str = "middle", estimator: str = "sigmoid"
+    study: StudyResults,
+    pairs: Pairs,
+    beside: Pairs = (),
+    when: str = "middle",
+    estimator: str = "sigmoid",
+    labels: Sequence[str] = LABELS,
 ) -> Finding:
     """That the first event of each pair comes before the second, in arm `main`; of `beside` the lag alone."""
     rows, left_out = usable(study, [], arm="main")
@@ -33,7 +38,9 @@ def in_order(
     effects = dict.fromkeys(names, Effect(np.nan, -inf, inf, (len(seeds),)))
     seen = pd.DataFrame({"measure": [], "seed": [], "step": []})
     if seeds:
-        events = transitions.by_estimator(*(study.dataset(label, arm="main").sel(seed=seeds) for label in LABELS))
+        events = transitions.by_estimator(
+            **{label: study.dataset(label, arm="main").sel(seed=seeds) for label in labels}
+        )
         lags = transitions.lead_lag(events, sorted({second for _, second in names}), estimator)
         for first, second in names:
             one = lags.sel(reference=second, event=when, measure=first)

@@ -65,6 +65,7 @@ def courses(middles: dict[str, np.ndarray], generator: np.random.Generator) -> d
     }
     circuits: dict[str, Any] = {"gini_embedding": over(STEPS, "gini_embedding", 0.2, 0.8)}
     circuits["sum_of_squared_weights"] = over(STEPS, "sum_of_squared_weights", 3000, 1000)
+    circuits["unmirrored_test_accuracy"] = over(STEPS, "unmirrored_test_accuracy", 0.01, 0.98)
     of_loss = {"restricted_loss_sum": (4.0, 1e-6), "excluded_loss": (1e-3, 5.0)}
     for name, ends in of_loss.items():
         dims, values = over(STEPS, name, *ends, log=True)
@@ -75,5 +76,4 @@ def courses(middles: dict[str, np.ndarray], generator: np.random.Generator) -> d
         "training": xr.Dataset(training, of_training),
         "llc": xr.Dataset(llc, at),
         "circuits": xr.Dataset(circuits, at | {"split": ["train", "test", "all"]}),
-        "landscape": xr.Dataset({"gradient_norm": (("step", "seed"), np.ones((len(STEPS), len(seeds))))}, at),
     }

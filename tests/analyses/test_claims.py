@@ -169,8 +169,8 @@ def test_drop(control, seeds, verdict):
 
 # -- rules that read run directories ---------------------------------------------------------------------------
 
-ORDERED = {"gini_embedding": 400, "sum_of_squared_weights": 700, "test_accuracy": 1200}
-LOSSES = {"restricted_loss_sum": 500, "excluded_loss": 450, "llc": 600}
+ORDERED = {"gini_embedding": 400, "sum_of_squared_weights": 700, "unmirrored_test_accuracy": 1200}
+OTHERS = {"restricted_loss_sum": 500, "excluded_loss": 450, "llc": 600, "test_accuracy": 1000}
 
 
 def in_time(tmp_path: Path, middles: dict[str, int], seeds: int) -> Path:
@@ -184,16 +184,21 @@ def in_time(tmp_path: Path, middles: dict[str, int], seeds: int) -> Path:
 
 @pytest.mark.parametrize(
     ("changed", "seeds", "verdict"),
-    [({}, 6, TRUE), ({"gini_embedding": 1000}, 6, FALSE), ({}, 3, SMALL)],
+    [
+        ({}, 6, TRUE),
+        ({"gini_embedding": 1000}, 6, FALSE),
+        ({"unmirrored_test_accuracy": 550}, 6, FALSE),
+        ({}, 3, SMALL),
+    ],
 )
 def test_p2(tmp_path, changed, seeds, verdict):
-    planted = load_study(in_time(tmp_path, ORDERED | LOSSES | changed, seeds))
+    planted = load_study(in_time(tmp_path, ORDERED | OTHERS | changed, seeds))
     assert decided("p2_order_of_events", planted) == verdict
 
 
 @pytest.mark.parametrize(("changed", "verdict"), [({}, TRUE), ({"restricted_loss_sum": 1900}, FALSE)])
 def test_order_of_progress_measures(tmp_path, changed, verdict):
-    planted = load_study(in_time(tmp_path, ORDERED | LOSSES | changed, 6))
+    planted = load_study(in_time(tmp_path, ORDERED | OTHERS | changed, 6))
     assert decided("published_order_of_progress_measures", planted) == verdict
 
 
