@@ -1,6 +1,7 @@
-"""The scripts' own folder on the path, as Python has it when one of them runs."""
+"""The scripts' own folders on the path, as Python has it when one of them runs."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "analyses"))
+ANALYSES = Path(__file__).parents[2] / "analyses"
+sys.path[:0] = [str(ANALYSES), str(ANALYSES / "claims")]

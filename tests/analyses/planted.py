@@ -1,5 +1,6 @@
 """Studies with planted effects: a table, and where a rule reads them the run directories behind it."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,21 @@ from slt_grok.store.files import write_json
 from slt_grok.studies.results import StudyResults
 from slt_grok.studies.table import write_table
 
+TRUE, FALSE, SMALL = "supported", "refuted", "undecided at this power"
 STEPS = np.unique(np.r_[0, np.geomspace(1, 2600, 12), np.linspace(0, 2600, 27)].round().astype(int))
 EVERY = np.arange(0, 2601, 25)
+
+
+def noisy(value: float, generator: np.random.Generator, spread: float = 0.05) -> float:
+    """A value with a relative error."""
+    return value * float(np.exp(spread * generator.standard_normal()))
+
+
+def decided(name: str, planted: StudyResults) -> str:
+    """The verdict of a script of claims/, which gives its reasons."""
+    found = import_module(name).decide(planted)
+    assert found.reasons
+    return found.verdict
 
 
 def row(arm: str, seed: int, **values: Any) -> dict[str, Any]:

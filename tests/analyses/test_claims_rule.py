@@ -13,7 +13,6 @@ from scipy import stats
 from tests.analyses.planted import row, written
 
 ANALYSES = Path(__file__).parents[2] / "analyses"
-sys.path.insert(0, str(ANALYSES / "claims"))
 
 
 @pytest.fixture(scope="module")
