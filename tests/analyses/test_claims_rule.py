@@ -1,7 +1,6 @@
 """Intervals over nested seeds against known ones, the three verdicts, and the page of all claims."""
 
 import json
-import sys
 from importlib import import_module
 from math import inf
 from pathlib import Path
