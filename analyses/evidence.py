@@ -33,8 +33,10 @@ from slt_grok.studies.provenance import environment
 from slt_grok.trajectories import Trajectory
 from slt_grok.transitions.free_energy import PHASES
 
-LENGTH = {"temperatures": 20, "chains": 4, "updates": 400}
-MOST_GRADIENTS = len(PHASES) * (21 * 4 * 400 + 12_000)  # of the chains, and of the pilots that find their steps
+TEMPERATURES, CHAINS, UPDATES = 20, 4, 400
+MOST_GRADIENTS = len(PHASES) * (
+    (TEMPERATURES + 1) * CHAINS * UPDATES + 12_000
+)  # of the chains, and of the pilots that find their steps
 NUMBERS = ("log_evidence", "log_evidence_se", "log_evidence_quadrature", "log_evidence_bar", "evidence_verdict")
 
 
@@ -61,7 +63,14 @@ def of_seed(networks: Trajectory, both: xr.Dataset, gamma: float) -> tuple[xr.Da
             done += count
             report(done, f"sampled loss {loss:.3g}")
 
-        measured = evidence(networks.isel(**place), gamma=gamma, **LENGTH, on_steps=on_steps)
+        measured = evidence(
+            networks.isel(**place),
+            gamma=gamma,
+            temperatures=TEMPERATURES,
+            chains=CHAINS,
+            updates=UPDATES,
+            on_steps=on_steps,
+        )
     n = both.attrs["n"]
     formula = -(n * both.phase_loss + both.llc * np.log(n))
     rows = {
