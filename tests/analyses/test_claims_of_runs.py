@@ -75,11 +75,12 @@ def test_p7(tmp_path, of_sgd, seeds, verdict):
         return ("step", "seed"), np.array(values)[:, None] * scatter
 
     for arm in ARMS:
-        flat = {"train_accuracy": [0, 1, 1, 1, 1], "test_accuracy": [0, 0, 0.7, 1, 1]}
-        training = {name: (("step", "seed"), np.repeat([v], seeds, 0).T) for name, v in flat.items()}
+        flat = {"train_accuracy": [0, 1, 1, 1, 1], "unmirrored_test_accuracy": [0, 0, 0.7, 1, 1]}
+        training, circuits = ({name: (("step", "seed"), np.repeat([v], seeds, 0).T)} for name, v in flat.items())
         llc = {"llc": curve([15.0, *(of_sgd if arm == "sgd" else FALLS)])}
         llc["llc_verdict"] = (("step", "seed"), np.full((5, seeds), "effective"))
-        data[arm] = {"training": xr.Dataset(training, at), "llc": xr.Dataset(llc, at)}
+        named = {"training": training, "circuits": circuits, "llc": llc}
+        data[arm] = {label: xr.Dataset(variables, at) for label, variables in named.items()}
     rows = [row(arm, seed, llc_final=16.0) for arm in ARMS for seed in range(seeds)]
     assert decided("p7_optimisers", load_study(written(tmp_path, "optimizer", rows, data))) == verdict
 
