@@ -93,6 +93,13 @@ def magnitude(effect: Effect) -> Effect:
     return Effect(abs(effect.value), 0.0 if effect.low <= 0 <= effect.high else near, far, effect.seeds)
 
 
+def bounded(effect: Effect, low: float, high: float) -> Effect:
+    """An effect whose known interval ends where its quantity does, as a correlation's does at -1 and 1."""
+    if not isfinite(effect.high - effect.low):
+        return effect
+    return Effect(effect.value, max(effect.low, low), min(effect.high, high), effect.seeds)
+
+
 def slope(x: np.ndarray, y: np.ndarray) -> float:
     """Least-squares slope of y on x; NaN where x does not vary."""
     centred = x - x.mean()

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def figure(finding: Finding, panel: Panel) -> Figure:
         axes.plot(e.value, 0, "o", color=VERMILION, ms=4)
         axes.set(xlim=(left, right), ylim=(-1, 1), yticks=[])
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.set_title(f"{one.quantity}\n{one.verdict}", loc="left", fontsize=6.5)
+        axes.set_title(f"{fill(one.quantity, 46)}\n{one.verdict}", loc="left", fontsize=6.5)
         axes.spines[["top", "right", "left"]].set_visible(False)
     return made
 
