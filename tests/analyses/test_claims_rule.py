@@ -81,6 +81,13 @@ def test_magnitude(rule, low, high, ends):
     assert (found.low, found.high) == pytest.approx(ends)
 
 
+def test_an_interval_ends_where_its_quantity_does(rule):
+    found = rule.bounded(rule.Effect(0.9, 0.6, 1.2, (5,)), -1, 1)
+    assert (found.low, found.high) == (0.6, 1)
+    unknown = rule.Effect(0.9, -np.inf, np.inf, (2,))
+    assert rule.bounded(unknown, -1, 1) == unknown  # still too few seeds for an interval
+
+
 def test_all_claims_on_one_page(tmp_path, monkeypatch, capsys):
     generator = np.random.default_rng(1)
     rows = [
