@@ -115,6 +115,7 @@ def figure(study: StudyResults) -> Figure:
     made = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     panels = made.subplots(2, len(arms), sharex=True, sharey="row", squeeze=False)
     rows = (("llc", "llc", "LLC"), ("circuits", "unmirrored_test_accuracy", "Unmirrored test accuracy"))
+    steps_text = ""
     for column, arm in enumerate(arms):
         for (label, name, text), axes in zip(rows, panels[:, column], strict=True):
             beside, values = (study.dataset(label, arm=which)[name] for which in (PLAIN, arm))
@@ -123,13 +124,14 @@ def figure(study: StudyResults) -> Figure:
             for step in changes(study, arm):
                 axes.axvline(step, color="black", lw=0.8, ls=":")
             step_axis(axes, values.step.values)
+            steps_text = axes.get_xlabel()
             axes.set_xlabel("")
             axes.spines[["top", "right"]].set_visible(False)
             if column == 0:
                 axes.set_ylabel(text)
         panels[0, column].set_title(arm.replace("_", " "))
-    made.supxlabel("Training step (logarithmic, from 0 on linear below the first power)", fontsize=8)
-    panels[0, 0].legend(loc="upper left")
+    made.supxlabel(steps_text, fontsize=8)
+    made.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return made
 
 
