@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator
 from runs_below import below_runs, command_line, plain
 from scipy.stats import binomtest, sem, t
 
@@ -125,6 +126,7 @@ def figure(study: StudyResults) -> Figure:
                 axes.axvline(step, color="black", lw=0.8, ls=":")
             step_axis(axes, values.step.values)
             steps_text = axes.get_xlabel()
+            axes.xaxis.set_major_locator(FixedLocator([0, 100, 1_000, 10_000]))  # the panels are narrow
             axes.set_xlabel("")
             axes.spines[["top", "right"]].set_visible(False)
             if column == 0:
