@@ -71,10 +71,10 @@ def barrier_matrix(measured: xr.Dataset, seed: int | None = None) -> Figure:
 
 
 def _both_axes(axes: Axes, steps: np.ndarray) -> None:
-    """The step on both axes, see `step_axis`; fewer labels than on a full width."""
-    step_axis(axes, steps)
+    """The step on both axes, see `step_axis`."""
+    step_axis(axes, steps, narrow=True)
     axes.set_xlabel("Training step")
-    ticks = [tick for tick in axes.get_xticks() if tick == 0 or np.log10(tick) % 1 < 1e-9]
+    ticks = list(axes.get_xticks())
     limits = axes.get_xlim()
     transform = axes.xaxis.get_transform()
     axes.set_yscale("function", functions=(transform.transform_non_affine, transform.inverted().transform_non_affine))

@@ -123,10 +123,11 @@ def linear_below(steps: Sequence[int] | np.ndarray) -> int | None:
     return int(max(m * power for m in (1, 2, 5) if m * power <= bound))
 
 
-def step_axis(axes: Axes, steps: Sequence[int] | np.ndarray) -> None:
+def step_axis(axes: Axes, steps: Sequence[int] | np.ndarray, narrow: bool = False) -> None:
     """Make the x axis of `axes` the training step: logarithmic, with step 0 at the left edge and labelled 0.
 
-    Between 0 and `linear_below(steps)` the axis is linear and short (a third of a decade), and its label says so.
+    Between 0 and `linear_below(steps)` the axis is linear and short (a third of a decade), and its label says so. In a
+    `narrow` panel powers of ten alone have labels.
     """
     steps = np.asarray(steps)
     last = max(steps.max(), 1)
@@ -140,7 +141,7 @@ def step_axis(axes: Axes, steps: Sequence[int] | np.ndarray) -> None:
         first, label = bound, f"Training step (logarithmic above {bound:,}, linear from 0 to it)"
         axes.set_xlim(-0.12 * bound, last * 1.06)
     decades = np.log10(last / first) if last > first else 0
-    parts = (1, 2, 5) if decades <= 3.2 else (1,)
+    parts = (1, 2, 5) if decades <= 3.2 and not narrow else (1,)
     powers = 10.0 ** np.arange(0, 13)
     major = [m * q for q in powers for m in parts if first <= m * q <= last * 1.001]
     axes.xaxis.set_major_locator(FixedLocator(([] if bound is None else [0]) + major))
