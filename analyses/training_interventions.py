@@ -7,70 +7,66 @@ Writes training_interventions.json and a figure into results/.
 Of each arm: how many seeds generalise (interval of Clopper and Pearson 1934), and the LLC at the first checkpoint, at
 its largest and at the last one (mean over seeds, Student's 95% interval). Against the plain run of the same seed: the
 ratio of the LLC at the end, and of its largest, as a geometric mean with Student's interval of the paired differences
-of logarithms. These are simultaneous over the arms, of level 1 - 0.05 / (number of interventions). Decision rule,
+of logarithms (`claims/rule.py`), simultaneous over the interventions for each of the two quantities. Decision rule,
 written before the study was measured: an intervention changes the LLC where that interval does not hold 1; else this
 number of seeds does not say. Fewer than 3 seeds have no interval.
 """
 
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from claims.rule import UNDECIDED, mean, over_seeds, share
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator
 from runs_below import below_runs, command_line, plain
-from scipy.stats import binomtest, sem, t
 
 from slt_grok import load_study, plots
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.style import GREY, VERMILION, WIDTH, over_seeds, step_axis, styled
+from slt_grok.plots import style
+from slt_grok.plots.beside import STYLES
+from slt_grok.plots.style import WIDTH, step_axis, styled
+from slt_grok.report.beside import changes
+from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.results import StudyResults
 
 PLAIN = "plain"
-FEWEST_SEEDS = 3
+AGAINST = ("llc_final", "llc_peak")
 
 
-def student(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
-    """A mean over seeds and Student's interval; NaN where there are too few seeds."""
-    if len(values) < FEWEST_SEEDS:
-        return float(values.mean()) if len(values) else np.nan, np.nan, np.nan
-    reach = float(t.ppf((1 + level) / 2, len(values) - 1) * sem(values))
-    value = float(values.mean())
-    return value, value - reach, value + reach
-
-
-def mean(values: np.ndarray) -> dict[str, float | int]:
+def mean_of(values: pd.Series | np.ndarray) -> dict[str, float | int | None]:
     """A mean over the seeds that have the quantity."""
-    known = values[np.isfinite(values)]
-    value, low, high = student(known)
-    return {"value": value, "low": low, "high": high, "seeds": len(known)}
+    known = np.asarray(values, dtype=float)
+    effect = over_seeds(mean, known[np.isfinite(known)])
+    return plain({"value": effect.value, "low": effect.low, "high": effect.high, "seeds": effect.seeds[0]})
 
 
-def ratio(ours: pd.DataFrame, theirs: pd.DataFrame, name: str, level: float) -> dict[str, float | int | str]:
+def ratio(ours: pd.DataFrame, theirs: pd.DataFrame, name: str, conditions: int) -> dict[str, float | int | str | None]:
     """The ratio of a quantity in one arm to another over the seeds that both have, and what it says."""
-    logs = np.log((ours[[name]] / theirs[[name]]).dropna().to_numpy(dtype=float)[:, 0])
-    value, low, high = (float(np.exp(one)) for one in student(logs, level))
-    if len(logs) < FEWEST_SEEDS:
-        word = "too few seeds"
-    else:
-        word = "lower" if high < 1 else "higher" if low > 1 else "undecided at this power"
-    return {"value": value, "low": low, "high": high, "seeds": len(logs), "says": word}
+    logs = over_seeds(
+        mean, np.log((ours[[name]] / theirs[[name]]).dropna().to_numpy(float)[:, 0]), conditions=conditions
+    )
+    word = "lower" if logs.high < 0 else "higher" if logs.low > 0 else UNDECIDED
+    ends = {end: float(np.exp(x)) if isfinite(x := getattr(logs, end)) else None for end in ("value", "low", "high")}
+    return ends | {"seeds": logs.seeds[0], "says": word if isfinite(logs.high) else "too few seeds"}
 
 
 def of_arm(done: pd.DataFrame, llc: xr.Dataset) -> dict[str, Any]:
     """What an arm's seeds do by themselves."""
     generalised = int((done.outcome == "generalised").sum())
-    ends = binomtest(generalised, len(done)).proportion_ci(0.95, "exact")
+    effect = share(generalised, len(done), fewest=1)
     return {
-        "generalised": {"seeds": generalised, "of": len(done), "low": float(ends.low), "high": float(ends.high)},
-        "llc_first": mean(llc.llc.isel(step=0).values.astype(float)),
-        "llc_peak": mean(done.llc_peak.to_numpy(dtype=float)),
-        "llc_final": mean(done.llc_final.to_numpy(dtype=float)),
-        "test_accuracy_final": mean(done.test_accuracy_final.to_numpy(dtype=float)),
+        "generalised": {"seeds": generalised, "of": len(done), "low": effect.low, "high": effect.high},
+        "generalization_step": {str(seed): step for seed, step in done.generalization_step.items()},
+        "key_frequencies": {str(seed): [int(k) for k in known] for seed, known in done.key_frequencies.items()},
+        "llc_first": mean_of(llc.llc.isel(step=0).values),
+        "llc_peak": mean_of(done.llc_peak),
+        "llc_final": mean_of(done.llc_final),
+        "test_accuracy_final": mean_of(done.test_accuracy_final),
     }
 
 
@@ -84,14 +80,14 @@ def content_of(study: StudyResults) -> dict[str, Any]:
     arms = study.table.arm.unique().tolist()
     if PLAIN not in arms or len(arms) < 2:
         raise SltGrokError(f"{study.path}: expected an arm {PLAIN} and others, got {', '.join(arms)}")
-    level = 1 - 0.05 / (len(arms) - 1)
     done = {arm: study.rows(arm=arm, status="done").set_index("seed") for arm in arms}
     found: dict[str, Any] = {}
     for arm, rows in done.items():
         found[arm] = of_arm(rows, study.dataset("llc", arm=arm))
         if arm != PLAIN:
             found[arm] |= {
-                f"{name}_over_plain": ratio(rows, done[PLAIN], name, level) for name in ("llc_final", "llc_peak")
+                f"{name}_over_plain": ratio(rows, done[PLAIN], name, len(arms) - 1)
+                for name in ("llc_final", "llc_peak")
             }
     not_used = [
         f"{row.run}, seed {row.seed}: {row.status} ({row.reason})"
@@ -99,14 +95,6 @@ def content_of(study: StudyResults) -> dict[str, Any]:
         if row.status != "done"
     ]
     return {"arms": found, "not_used": not_used}
-
-
-def changes(study: StudyResults, arm: str) -> list[int]:
-    """The steps at which an arm's training changes."""
-    name = "training.weight_decay_changes"
-    rows = study.rows(arm=arm)
-    values = rows[name].iloc[0] if name in rows else None
-    return [int(one["step"]) for one in values] if isinstance(values, list | np.ndarray) else []
 
 
 @styled
@@ -117,21 +105,22 @@ def figure(study: StudyResults) -> Figure:
     panels = made.subplots(2, len(arms), sharex=True, sharey="row", squeeze=False)
     rows = (("llc", "llc", "LLC"), ("circuits", "unmirrored_test_accuracy", "Unmirrored test accuracy"))
     steps_text = ""
-    for column, arm in enumerate(arms):
-        for (label, name, text), axes in zip(rows, panels[:, column], strict=True):
-            beside, values = (study.dataset(label, arm=which)[name] for which in (PLAIN, arm))
-            over_seeds(axes, beside, GREY, "plain", ls="--")
-            over_seeds(axes, values, VERMILION, "intervened")
-            for step in changes(study, arm):
-                axes.axvline(step, color="black", lw=0.8, ls=":")
-            step_axis(axes, values.step.values)
+    for (label, name, text), line in zip(rows, panels, strict=True):
+        beside = study.dataset(label, arm=PLAIN)[name]
+        for arm, axes in zip(arms, line, strict=True):
+            values = study.dataset(label, arm=arm)[name]
+            style.over_seeds(axes, beside, label="plain", **STYLES[0])
+            style.over_seeds(axes, values, label="intervened", **STYLES[1])
+            run = RunDirectory(study.path / study.rows(arm=arm, status="done").run.iloc[0])
+            for step in changes(run.manifest["config"]):
+                axes.axvline(step, color="0.5", lw=0.8, ls=":")
+            step_axis(axes, values.step.values, narrow=True)
             steps_text = axes.get_xlabel()
-            axes.xaxis.set_major_locator(FixedLocator([0, 100, 1_000, 10_000]))  # the panels are narrow
             axes.set_xlabel("")
             axes.spines[["top", "right"]].set_visible(False)
-            if column == 0:
-                axes.set_ylabel(text)
-        panels[0, column].set_title(arm.replace("_", " "))
+        line[0].set_ylabel(text)
+    for arm, axes in zip(arms, panels[0], strict=True):
+        axes.set_title(arm.replace("_", " "))
     made.supxlabel(steps_text, fontsize=8)
     made.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return made

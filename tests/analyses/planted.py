@@ -51,7 +51,8 @@ def written(folder: Path, name: str, rows: list[dict[str, Any]], data: dict[str,
     write_json(path / "study.json", {"name": name, "runs": []})
     for run, datasets in data.items():
         directory = RunDirectory(path / run)
-        directory.write_manifest({"config": {"name": run}, "environment": {}, "stages": {}})
+        config = {"name": run, "task": {}, "model": {}, "seeds": []}
+        directory.write_manifest({"config": config, "environment": {}, "stages": {}})
         for label, dataset in datasets.items():
             directory.write_measurement(label, dataset, {})
     return path

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.stats import ttest_1samp, ttest_ind
 from training_interventions import content_of, main
 
 from slt_grok.errors import SltGrokError
@@ -24,7 +25,15 @@ def planted(folder: Path, ends: dict[str, float], seeds: int = 5, failed: bool =
         final = np.array([noisy(end * one, generator) for one in of_seed])
         outcome = "generalised" if end < 50 else "memorised"
         rows += [
-            row(arm, seed, llc_final=value, llc_peak=noisy(200.0, generator), test_accuracy_final=1.0)
+            row(
+                arm,
+                seed,
+                llc_final=value,
+                llc_peak=noisy(200.0, generator),
+                test_accuracy_final=1.0,
+                generalization_step=900.0 + seed,
+                key_frequencies=[1 + seed, 7],
+            )
             | {"outcome": outcome}
             for seed, value in enumerate(final)
         ]
@@ -49,10 +58,24 @@ def test_each_arm_beside_the_plain_runs(tmp_path):
     assert says == {"more": "higher", "much": "higher", "less": "lower", "same": "undecided at this power"}
     against = arms["more"]["llc_final_over_plain"]
     assert against["low"] < 21 / 16 < against["high"]
+    plain, more = (np.log(one) for one in ends_of(tmp_path, ("plain", "more")))
+    assert ttest_ind(plain, more, equal_var=False).pvalue > 0.2
     assert arms["much"]["generalised"]["seeds"] == 0
     assert arms["plain"]["generalised"] == pytest.approx({"seeds": 5, "of": 5, "low": 0.025**0.2, "high": 1.0})
-    assert 2 < arms["plain"]["llc_first"]["value"] < 8
+    of_seed = np.exp(0.5 * np.random.default_rng(4).standard_normal(5))
+    first = ttest_1samp(4 * of_seed, 0.0).confidence_interval()
+    assert arms["plain"]["llc_first"] == pytest.approx(
+        {"value": 4 * of_seed.mean(), "low": first.low, "high": first.high, "seeds": 5}
+    )
+    assert arms["plain"]["generalization_step"]["3"] == 903
+    assert arms["plain"]["key_frequencies"]["3"] == [4, 7]
     assert found["not_used"] == []
+
+
+def ends_of(folder: Path, arms: tuple[str, ...]) -> list[np.ndarray]:
+    """The LLC at the end of the planted study's arms."""
+    table = load_study(folder / "interventions").table
+    return [table.loc[table.arm == arm, "llc_final"].to_numpy(dtype=float) for arm in arms]
 
 
 def test_two_seeds_are_too_few(tmp_path):
