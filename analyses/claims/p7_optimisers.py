@@ -14,8 +14,8 @@ Told beside it: tau within each optimiser, the most that can be asked for.
 Written 2026-11-21 for accuracy on all test pairs and seeds 0 to 4: undecided, since by symmetry half of all test pairs
 are right as soon as the train pairs are, so that two stages were one checkpoint or two with the same LLC. Mended on
 2026-11-22, before seeds 5 to 12 trained: undecided again, three pairs at 0.89 (0.59 to 1), one of 25 networks against
-the order of the others. The rule stays; the study as it is now (seeds 13 to 26) has the 9 networks a setting that these
-asked for, and was planned before its seeds trained.
+the order of the others. The rule stays; the study as it is now (seeds 13 to 26) was planned, before its seeds trained,
+for the 9 networks a setting that these asked for (8 of SGD have all four stages).
 """
 
 from itertools import combinations
