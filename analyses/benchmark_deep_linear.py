@@ -2,8 +2,8 @@
 
 24 networks of 1e3 to 1e6 parameters, each at its most singular minimum, where Aoyagi 2023 gives the truth. Every run of
 every method has the same number of full gradients: those that `slt_grok.llc.estimate` took, its pilots, power
-iterations and Hessian included. devinterp's optimisers (SGLD, RMSprop-SGLD) move four chains, its default number, at
-its documented defaults (its README's lr and n_beta, its own default localisation, every step averaged) and over two
+iterations and Hessian included. devinterp's optimizers (SGLD, RMSprop-SGLD) move four chains, its default number, at
+its documented defaults (its README's lr and n_beta, its own default localization, every step averaged) and over two
 small sweeps of the learning rate: around these defaults, and at the temperature n / log n of Lau et al. 2308.12108. The
 sweeps are not counted against it, and what is best in them, with or without the first half of the steps, is chosen with
 knowledge of the truth, once for all networks and once for each network. The first is the comparison that counts, fixed
@@ -30,7 +30,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from deep_linear_table import SWEEPS, figure, run_name, show, summarise, table
+from deep_linear_table import SWEEPS, figure, run_name, show, summarize, table
 from torch import Tensor, nn
 
 from slt_grok import plots
@@ -141,7 +141,7 @@ def ours(index: int) -> dict[str, Any]:
 
 
 def theirs(index: int, sampler: str, lr: float, n_beta: float, localization: float, steps: int) -> dict[str, Any]:
-    """devinterp's optimiser on full gradients.
+    """devinterp's optimizer on full gradients.
 
     Its update acts on every number alone, so that parameters of shape (chains, H, H') are chains of their own. Given
     are its own average over all steps (`compute_llc`), and the one that leaves out the first half.
@@ -244,7 +244,7 @@ def main() -> None:
         measure(index, arguments.out, say)
     runs = [run for run in read(arguments.out) if run["network"] in chosen]
     rows = table(runs)
-    summary = summarise(rows)
+    summary = summarize(rows)
     show(summary)
     folder = RESULTS if arguments.only is None else arguments.out
     content = {

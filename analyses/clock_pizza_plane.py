@@ -5,8 +5,8 @@ A RUN is a directory with circuits measured. TABLE is the table of runs released
 fjzzq2002/pizza, result). Writes clock_pizza_plane.json and its figure into results/, or into --out FOLDER.
 
 Of every seed of a run the last checkpoint is placed among the published one-layer runs with circular embeddings: the
-attention rates of its `NEIGHBOURS` nearest ones (distances in the plane, each axis in standard deviations of the
-published runs), how many published runs have their neighbours farther away than it has, and what share of the runs of
+attention rates of its `NEIGHBORS` nearest ones (distances in the plane, each axis in standard deviations of the
+published runs), how many published runs have their neighbors farther away than it has, and what share of the runs of
 nearly no attention and of nearly full attention it exceeds in each measure. No published run has rate 0 or 1 exactly.
 Published runs are of p = 59 and two tokens: for another setting the plane is a comparison across settings. Their
 gradient symmetricity is from 100 triples each, with a standard error of up to 0.04.
@@ -34,7 +34,7 @@ from slt_grok.studies.provenance import environment
 
 RESULTS = Path(__file__).parent / "results"
 MEASURES = ("gradient_symmetricity", "distance_irrelevance_top_wrong")
-NEIGHBOURS = 50
+NEIGHBORS = 50
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 ENDS = {"rate below 0.1": (0.0, 0.1), "rate above 0.9": (0.9, 1.0)}
 
@@ -59,24 +59,24 @@ class Cloud:
 
     def __init__(self, published: xr.Dataset) -> None:
         self.runs = published.isel(run=published.circularity.values >= CIRCULAR)
-        if self.runs.sizes["run"] <= NEIGHBOURS:
+        if self.runs.sizes["run"] <= NEIGHBORS:
             raise SltGrokError(
-                f"expected more than {NEIGHBOURS} published runs with circular embeddings, got {self.runs.sizes['run']}"
+                f"expected more than {NEIGHBORS} published runs with circular embeddings, got {self.runs.sizes['run']}"
             )
         points = np.stack([self.runs[name] for name in MEASURES], -1)
         self.scale = points.std(0)
         self.tree = KDTree(points / self.scale)
-        # of each published run the distance of its farthest neighbour, itself not counted
-        self.reach = self.tree.query(points / self.scale, NEIGHBOURS + 1)[0][:, -1]
+        # of each published run the distance of its farthest neighbor, itself not counted
+        self.reach = self.tree.query(points / self.scale, NEIGHBORS + 1)[0][:, -1]
 
-    def neighbourhood(self, point: list[float]) -> dict[str, Any]:
+    def neighborhood(self, point: list[float]) -> dict[str, Any]:
         """Where a point of the plane stands, see the module's docstring."""
-        distance, index = self.tree.query(np.array(point) / self.scale, NEIGHBOURS)
+        distance, index = self.tree.query(np.array(point) / self.scale, NEIGHBORS)
         rates = self.runs.attention_rate.values[index]
         found: dict[str, Any] = {
-            "attention_rate_of_neighbours": dict(zip(map(str, QUANTILES), np.quantile(rates, QUANTILES), strict=True)),
-            "distance_of_farthest_neighbour": float(distance[-1]),
-            "published_with_farther_neighbours": float(np.mean(self.reach > distance[-1])),
+            "attention_rate_of_neighbors": dict(zip(map(str, QUANTILES), np.quantile(rates, QUANTILES), strict=True)),
+            "distance_of_farthest_neighbor": float(distance[-1]),
+            "published_with_farther_neighbors": float(np.mean(self.reach > distance[-1])),
         }
         for end, (low, high) in ENDS.items():
             rate = self.runs.attention_rate.values
@@ -99,14 +99,14 @@ def standings(circuits: xr.Dataset, cloud: Cloud | None) -> list[dict[str, Any]]
         row["test_accuracy"] = float(one.accuracy.sel(split="test"))
         if np.isfinite(point).all():
             row["side"] = side(*point)
-            row |= cloud.neighbourhood(point) if cloud else {}
+            row |= cloud.neighborhood(point) if cloud else {}
         found.append(row)
     return found
 
 
 def table(rows: dict[str, list[dict[str, Any]]]) -> Table:
     """One line a network."""
-    found = Table(title=f"Last checkpoints, and the {NEIGHBOURS} nearest published runs with circular embeddings")
+    found = Table(title=f"Last checkpoints, and the {NEIGHBORS} nearest published runs with circular embeddings")
     for column in (
         "run",
         "seed",
@@ -119,8 +119,8 @@ def table(rows: dict[str, list[dict[str, Any]]]) -> Table:
         found.add_column(column)
     for name, networks in rows.items():
         for row in networks:
-            rates = row.get("attention_rate_of_neighbours")
-            far = row.get("published_with_farther_neighbours")
+            rates = row.get("attention_rate_of_neighbors")
+            far = row.get("published_with_farther_neighbors")
             found.add_row(
                 name,
                 str(row["seed"]),
@@ -162,7 +162,7 @@ def main() -> None:
             "attention_rate": dict(
                 zip(map(str, QUANTILES), np.quantile(cloud.runs.attention_rate, QUANTILES), strict=True)
             ),
-            "neighbours": NEIGHBOURS,
+            "neighbors": NEIGHBORS,
             "unit_of_distance": dict(zip(MEASURES, cloud.scale.tolist(), strict=True)),
         },
         "environment": environment(),

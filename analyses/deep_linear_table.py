@@ -12,7 +12,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from slt_grok.plots.style import BLUE, GREEN, GREY, ORANGE, STYLE
+from slt_grok.plots.style import BLUE, GRAY, GREEN, ORANGE, STYLE
 
 README = (30.0, 0.0)  # n_beta of its README, and the default of its `localization`
 LAU = (1e6 / np.log(1e6), 1.0)  # n_beta = n / log n and gamma of the networks in Lau et al. 2308.12108, n = 1e6
@@ -74,7 +74,7 @@ def table(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def summarize(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Of each method: median, 90th percentile and worst |relative error|, pairs of networks in the right order."""
     found: dict[str, dict[str, Any]] = {}
     pairs = [(a, b) for a, b in combinations(rows, 2) if abs(np.log(a["truth"] / b["truth"])) > np.log(1.04999)]
@@ -120,7 +120,7 @@ def figure(rows: list[dict[str, Any]], summary: dict[str, dict[str, Any]]) -> Fi
         low, high = truth.min() / 3, truth.max() * 2
         top = max(high, *(1.5 * row[method] for method in methods for row in rows if row[method] is not None))
         for ax, method in zip(axes, methods, strict=False):
-            ax.plot([low, high], [low, high], color=GREY, lw=0.8, zorder=0)
+            ax.plot([low, high], [low, high], color=GRAY, lw=0.8, zorder=0)
             for layers, color, marker in ((2, BLUE, "o"), (3, ORANGE, "s"), (4, GREEN, "^")):
                 chosen = [row for row in rows if len(row["widths"]) == layers + 1]
                 x = [row["truth"] for row in chosen if row[method] is not None]

@@ -1,12 +1,12 @@
-"""Which phase has more Bayesian evidence, the memorising or the generalising one, and does n L + lambda log n say so?
+"""Which phase has more Bayesian evidence, the memorizing or the generalizing one, and does n L + lambda log n say so?
 
 Usage: python analyses/evidence.py RUN... [--out FOLDER]
 Of every seed that has both phases (`slt_grok.transitions.free_energy`) the log evidence of both is integrated over
 tempered chains (`slt_grok.llc.evidence`), in the window N(w*, 1/gamma) of the run's own gamma. Writes evidence.json and
 the tempering of each run's first seed into results/.
 
-What is compared is the difference of the two phases, generalising minus memorising, in nats: above 0 the posterior
-prefers the generalising phase, though training was in the other one first. The formula agrees with the integral where
+What is compared is the difference of the two phases, generalizing minus memorizing, in nats: above 0 the posterior
+prefers the generalizing phase, though training was in the other one first. The formula agrees with the integral where
 its difference lies in the interval of the integrated one: 95% over seeds, or of a single seed over its chains, and the
 errors of quadrature of both phases added at each end.
 """
@@ -45,7 +45,7 @@ def with_both(path: Path) -> tuple[xr.Dataset, float]:
     run = RunDirectory(path)
     both = of_run(run).dropna("seed", subset=["llc"])
     if not both.sizes["seed"]:
-        raise SltGrokError(f"{path}: expected a seed that memorises and then generalises, none does")
+        raise SltGrokError(f"{path}: expected a seed that memorizes and then generalizes, none does")
     return both, float(run.read_measurement("llc").attrs["gamma"])
 
 
@@ -83,11 +83,11 @@ def of_seed(networks: Trajectory, both: xr.Dataset, gamma: float) -> tuple[xr.Da
 
 
 def differences(seeds: list[dict[str, Any]]) -> dict[str, Any]:
-    """Generalising minus memorising, in nats, with the interval of this file's docstring."""
+    """Generalizing minus memorizing, in nats, with the interval of this file's docstring."""
 
     def over(name: str) -> np.ndarray:
-        memorising, generalising = (np.array([one["phases"][phase][name] for one in seeds]) for phase in PHASES)
-        return generalising - memorising
+        memorizing, generalizing = (np.array([one["phases"][phase][name] for one in seeds]) for phase in PHASES)
+        return generalizing - memorizing
 
     integrated, formula = over("log_evidence"), over("minus_n_L_plus_lambda_log_n")
     if len(seeds) > 1:
@@ -100,7 +100,7 @@ def differences(seeds: list[dict[str, Any]]) -> dict[str, Any]:
         "seeds": len(seeds),
         "integrated": [float(integrated.mean()), float(low), float(high)],
         "formula": float(formula.mean()),
-        "preferred": "generalising" if low > 0 else "memorising" if high < 0 else "undecided",
+        "preferred": "generalizing" if low > 0 else "memorizing" if high < 0 else "undecided",
         "formula_agrees": bool(low <= formula.mean() <= high),
     }
 
@@ -126,7 +126,7 @@ def main(paths: list[Path], out: Path) -> None:
         runs[below_runs(path)] = {"gamma": gamma, "difference": found, "seeds": rows}
         value, low, high = found["integrated"]
         console.print(
-            f"{path}: generalising minus memorising {value:.1f} nats ({low:.1f} to {high:.1f}), by the formula "
+            f"{path}: generalizing minus memorizing {value:.1f} nats ({low:.1f} to {high:.1f}), by the formula "
             f"{found['formula']:.1f}: the posterior's phase is {found['preferred']}"
         )
     command = " ".join(["python analyses/evidence.py", *map(below_runs, paths)])

@@ -4,7 +4,7 @@ Usage: python analyses/finite_size.py [--out FOLDER] PATH ...
 A PATH is a study's directory or a run directory. Writes finite_size.json and its figure into results/.
 
 Decision rules: those of `slt_grok.transitions.finite_size`. End, drop and widths are those of the seeds that
-generalise; the peak is that of all. Runs that differ in more than modulus, seeds and length are groups of their own.
+generalize; the peak is that of all. Runs that differ in more than modulus, seeds and length are groups of their own.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Does the free energy say when a network generalises, and does training choose the phase of lower free energy?
+"""Does the free energy say when a network generalizes, and does training choose the phase of lower free energy?
 
 Usage: python analyses/free_energy.py [--out FOLDER] PATH ...
 A PATH is a study's directory or a run directory. Writes free_energy.json and figures into results/.
@@ -55,7 +55,7 @@ def of_group(runs: list[RunDirectory]) -> xr.Dataset:
 
 def content_of(energies: xr.Dataset) -> dict[str, Any]:
     """What a group of runs says."""
-    outcomes = energies.generalised.transpose("train_fraction", "seed").values
+    outcomes = energies.generalized.transpose("train_fraction", "seed").values
     at = np.broadcast_to(energies.train_fraction.values[:, None], outcomes.shape)
     known = np.isfinite(outcomes)
     observed = seen(at[known], outcomes[known])

@@ -4,7 +4,7 @@ Usage: python analyses/influence.py runs/quickstart [STEP ...]
 
 At a few checkpoints the posterior at beta = 1 (n_beta = n) is sampled, by steps that the calibration rule chooses:
 Bayesian influence functions between training pairs and WAIC come from draws of all weights, susceptibilities from draws
-in the planes of single frequencies, where gamma is smaller: at 100 a generalised network does not feel them at all.
+in the planes of single frequencies, where gamma is smaller: at 100 a generalized network does not feel them at all.
 Writes results/influence_NAME.json and its figure.
 """
 

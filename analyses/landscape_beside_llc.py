@@ -21,13 +21,13 @@ from runs_below import below_runs, command_line
 
 from slt_grok import plots
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.style import BLUE, GREEN, GREY, VERMILION, WIDTH, panel_letters, step_axis, styled, with_seed
+from slt_grok.plots.style import BLUE, GRAY, GREEN, VERMILION, WIDTH, panel_letters, step_axis, styled, with_seed
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.transitions.beside_llc import FEWEST, beside_llc, groups, order
 
-COLORS = {"before": VERMILION, "not resolved": GREY, "after": GREEN}
+COLORS = {"before": VERMILION, "not resolved": GRAY, "after": GREEN}
 
 
 def read(path: Path) -> dict[str, xr.Dataset]:

@@ -19,7 +19,7 @@ from linking_synthetic import accuracy_curves, checkpoints, coupled_increments, 
 from matplotlib.figure import Figure
 
 from slt_grok import plots
-from slt_grok.plots.style import BLUE, GREEN, GREY, ORANGE, WIDTH, panel_letters, styled
+from slt_grok.plots.style import BLUE, GRAY, GREEN, ORANGE, WIDTH, panel_letters, styled
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.transitions import sigmoid
@@ -251,7 +251,7 @@ def figure(lags: dict[str, Any], associations: dict[str, Any]) -> Figure:
         draw_rates(axes, COUPLINGS, rates, number, color, marker, line, f"{seeds} seeds")
     axes.set(xlabel="Planted coupling (share)", title="Association,\nnull by pairing")
     for axes in panels:
-        axes.axhline(0.05, color=GREY, lw=0.8, ls=(0, (1, 2)))
+        axes.axhline(0.05, color=GRAY, lw=0.8, ls=(0, (1, 2)))
         axes.set_ylim(0, 1.02)
         axes.spines[["top", "right"]].set_visible(False)
     panels[2].legend(loc="lower right")

@@ -1,6 +1,6 @@
 """Curves like those of a study, with planted events, lags and couplings, for the calibration of `slt_grok.transitions`.
 
-Places are in x = log(1 + step). LLC: a rise, a plateau, a drop of a generalised logistic shape; noise of 1 to 5% whose
+Places are in x = log(1 + step). LLC: a rise, a plateau, a drop of a generalized logistic shape; noise of 1 to 5% whose
 standard errors are themselves off by a log-normal factor of 0.25. Test accuracy: a logistic with binomial noise of
 2,000 test pairs.
 """

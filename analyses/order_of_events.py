@@ -7,7 +7,7 @@ loss and weight norm, and the LLC predicted in held-out seeds. Unmirrored: on te
 train set, since the others are answered by symmetry, in a first step of test accuracy.
 
 Lags are of middles (and, in the JSON, of onsets and ends), by the fitted shape and, as a check that assumes none, by
-crossing rules. Association and prediction take the seeds that generalised: the others have no circuit.
+crossing rules. Association and prediction take the seeds that generalized: the others have no circuit.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def main(path: Path, arm: str, out: Path) -> None:
     data: dict[str, Any] = {
         label: study.dataset(label, arm=arm) for label in ("training", "llc", "circuits", "landscape")
     }
-    generalised = sorted(done.loc[done.outcome == "generalised", "seed"].tolist())
+    generalized = sorted(done.loc[done.outcome == "generalized", "seed"].tolist())
 
     events = transitions.by_estimator(**data)
     references = [name for name in REFERENCES if name in events.measure]
@@ -92,7 +92,7 @@ def main(path: Path, arm: str, out: Path) -> None:
     tables = {estimator: transitions.lag_table(one) for estimator, one in lags.items()}
     say(tables[ESTIMATORS[0]], console)
 
-    with_circuit: dict[str, Any] = {label: one.sel(seed=generalised) for label, one in data.items()}
+    with_circuit: dict[str, Any] = {label: one.sel(seed=generalized) for label, one in data.items()}
     association = transitions.associate(**with_circuit)
     prediction = transitions.predict_llc(**with_circuit)
     console.print(association[["mean_correlation", "verdict"]].to_dataframe())

@@ -36,7 +36,7 @@ from runs_below import below_runs, command_line, plain
 
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.saving import save
-from slt_grok.plots.style import BLUE, GREEN, GREY, ORANGE, VERMILION, WIDTH, styled
+from slt_grok.plots.style import BLUE, GRAY, GREEN, ORANGE, VERMILION, WIDTH, styled
 from slt_grok.program import Reading, Tokens, extract, read
 from slt_grok.program.extraction import candidates, match
 from slt_grok.program.tokens import ANGLES
@@ -46,12 +46,12 @@ from slt_grok.studies.provenance import environment
 from slt_grok.trajectories import Trajectory
 
 BOUNDS = ("by the answer", "by c - s", "by c / s", "by c + s", "by c")
-LOOKS = {  # colour, marker, filled
+LOOKS = {  # color, marker, filled
     "clock": (BLUE, "o", True),
     "pizza": (ORANGE, "s", False),
     "neurons": (GREEN, "^", True),
     "wrong group": (VERMILION, "x", True),
-    "by the answer": (GREY, "|", True),
+    "by the answer": (GRAY, "|", True),
 }
 
 

@@ -1,7 +1,7 @@
 """The plateau of polynomial regression in 2512.00686: 3.9 at degree 100, where the learning coefficient is 50.5.
 
 Least squares with the monomials 1, x, ..., x^degree on 500 points uniform on [-1, 1], mean squared error, n_beta =
-n / log n = 80.5 and gamma = 1. The plateau is what the localised posterior gives at that n_beta, whatever samples it:
+n / log n = 80.5 and gamma = 1. The plateau is what the localized posterior gives at that n_beta, whatever samples it:
 1/2 sum n_beta h / (n_beta h + gamma), since the eigenvalues h of the Hessian fall off geometrically. Plain SGLD returns
 it, with its step's bias. n = 500 and the error without a half are inferred from the published n_beta and value; over
 draws of the points the closed form at degree 100 varies by some 0.1, so that a third equal digit is chance.

@@ -32,7 +32,7 @@ from runs_below import below_runs, command_line, plain
 
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.saving import save
-from slt_grok.plots.style import GREY, WIDTH, panel_letters, styled
+from slt_grok.plots.style import GRAY, WIDTH, panel_letters, styled
 from slt_grok.program import Reading, certificate, controls, extract, match, pairs, read, untrained_like
 from slt_grok.program.extraction import candidates
 from slt_grok.program.writing import source
@@ -124,7 +124,7 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
             below_all = row["certificates"][:-1]  # all frequencies are the network: nothing is left to bound
             x, y = ([one[name] for one in below_all] for name in ("frequencies", "tightness"))
             right.plot(x, y, f"{marker}-", color=color, ms=4, lw=1)
-    right.axhline(1, color=GREY, lw=0.8, ls="--")
+    right.axhline(1, color=GRAY, lw=0.8, ls="--")
     left.set(xscale="log", xlabel="Share of the logits' variance left\n(filled: clock, open: neurons)")
     left.set_yticks(range(len(rows)), [row["run"].removeprefix("runs/") for row in rows])
     left.invert_yaxis()

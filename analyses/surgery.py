@@ -1,7 +1,7 @@
 """What is left of a run's last network after each surgery on it: answers, margin and LLC, before and after.
 
-One by one: every key frequency moved to a free one, all moved by one factor (a relabelling: the same function, though
-its train pairs are others); the circuit kept alone and removed, here and in the checkpoint that had memorised; the
+One by one: every key frequency moved to a free one, all moved by one factor (a relabeling: the same function, though
+its train pairs are others); the circuit kept alone and removed, here and in the checkpoint that had memorized; the
 circuit transplanted into that checkpoint, with its attention and without, and into the first one; another run's
 circuit, of another seed, in place of this one's, as it is and with its units matched; the program's frequencies written
 as weights for the run's own and for other primes, without training. A frequency moves to the free one that gives the
@@ -45,7 +45,7 @@ from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 
 RESULTS = Path(__file__).parent / "results"
-FACTOR = 2  # of the relabelling
+FACTOR = 2  # of the relabeling
 
 
 def best_move(program: constants.Constants, frequency: int) -> int:
@@ -81,13 +81,13 @@ def transplanted(
     keys: list[int],
     neurons: np.ndarray,
 ) -> dict[str, Trajectory]:
-    """The circuit in the checkpoint that had memorised and in the first one, another run's in this network's place."""
+    """The circuit in the checkpoint that had memorized and in the first one, another run's in this network's place."""
     graft = partial(transplant_circuit, frequencies=keys, neurons=neurons)
     found = {
-        "memoriser": early,
-        **parted(early, keys, neurons, "memoriser"),
-        "circuit into memoriser": graft(early, last),
-        "circuit and attention into memoriser": graft(early, last, attention=True),
+        "memorizer": early,
+        **parted(early, keys, neurons, "memorizer"),
+        "circuit into memorizer": graft(early, last),
+        "circuit and attention into memorizer": graft(early, last, attention=True),
         "untrained": first,
         "circuit and attention into untrained": graft(first, last, attention=True),
     }
@@ -152,8 +152,8 @@ def main(given: argparse.Namespace) -> None:
     last, steps = every.isel(step=[-1]), every.coords["step"]
     reached = np.flatnonzero(steps >= milestones(run, int(every.coords["seed"][0]))[0])  # NaN: never
     if not len(reached):
-        raise SltGrokError(f"{given.run}: expected a checkpoint that has memorised the train set, there is none")
-    memorised = int(reached[0])
+        raise SltGrokError(f"{given.run}: expected a checkpoint that has memorized the train set, there is none")
+    memorized = int(reached[0])
     keys, neurons = key_circuit(last)
     new, frequencies = written(program, last, config.model.model_dump(), [program.modulus, *given.moduli])
     for name, network in new.items():
@@ -170,7 +170,7 @@ def main(given: argparse.Namespace) -> None:
         **transplanted(
             last,
             every.isel(step=[0]),
-            every.isel(step=[memorised]),
+            every.isel(step=[memorized]),
             last_of(given.donor) if given.donor else None,
             keys,
             neurons,
@@ -194,7 +194,7 @@ def main(given: argparse.Namespace) -> None:
         + (f" --donor {below_runs(given.donor)}" if given.donor else "")
         + f" --moduli {' '.join(map(str, given.moduli))}",
         "llc": config.llc.model_dump(exclude_none=True),
-        "steps": {"last": int(steps[-1]), "memorised": int(steps[memorised])},
+        "steps": {"last": int(steps[-1]), "memorized": int(steps[memorized])},
         "key_frequencies": keys,
         "frequencies": frequencies,
         "variants": rows,

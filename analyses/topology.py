@@ -30,7 +30,7 @@ from slt_grok.circuits.topology import Persistence
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.persistence import SITES as SITE_NAMES
 from slt_grok.plots.phase_alignment import distances, law
-from slt_grok.plots.style import BLUE, GREEN, GREY, ORANGE, VERMILION, WIDTH, panel_letters, styled
+from slt_grok.plots.style import BLUE, GRAY, GREEN, ORANGE, VERMILION, WIDTH, panel_letters, styled
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
@@ -47,7 +47,7 @@ SHAPES: dict[tuple[int, ...], str] = {
     (1, 1, 0): "circle",
     (1, 2, 1): "torus",
 }  # Betti numbers 0, 1, 2
-COLORS = {"disc": BLUE, "torus": ORANGE, "clock": GREEN, "circle": GREEN, "other": GREY}
+COLORS = {"disc": BLUE, "torus": ORANGE, "clock": GREEN, "circle": GREEN, "other": GRAY}
 RESAMPLES = 9999
 
 
@@ -257,7 +257,7 @@ def table(summary: dict[str, Any]) -> Table:
 
 
 def main(paths: list[Path]) -> None:
-    """Read, summarise, draw, write."""
+    """Read, summarize, draw, write."""
     rows: dict[str, list[dict[str, Any]]] = {}
     data: dict[str, list[xr.Dataset]] = {}
     settings = []

@@ -1,10 +1,10 @@
-"""What do interventions in training do to the LLC and to generalisation, seed by seed?
+"""What do interventions in training do to the LLC and to generalization, seed by seed?
 
 Usage: python analyses/training_interventions.py [--out FOLDER] STUDY
 STUDY is the directory of the study `interventions`, or another whose arm `plain` has the seeds of its other arms.
 Writes training_interventions.json and a figure into results/.
 
-Of each arm: how many seeds generalise (interval of Clopper and Pearson 1934), and the LLC at the first checkpoint, at
+Of each arm: how many seeds generalize (interval of Clopper and Pearson 1934), and the LLC at the first checkpoint, at
 its largest and at the last one (mean over seeds, Student's 95% interval). Against the plain run of the same seed: the
 ratio of the LLC at the end, and of its largest, as a geometric mean with Student's interval of the paired differences
 of logarithms (`claims/rule.py`), simultaneous over the interventions for each of the two quantities. Decision rule,
@@ -57,10 +57,10 @@ def ratio(ours: pd.DataFrame, theirs: pd.DataFrame, name: str, conditions: int) 
 
 def of_arm(done: pd.DataFrame, llc: xr.Dataset) -> dict[str, Any]:
     """What an arm's seeds do by themselves."""
-    generalised = int((done.outcome == "generalised").sum())
-    effect = share(generalised, len(done), fewest=1)
+    generalized = int((done.outcome == "generalized").sum())
+    effect = share(generalized, len(done), fewest=1)
     return {
-        "generalised": {"seeds": generalised, "of": len(done), "low": effect.low, "high": effect.high},
+        "generalized": {"seeds": generalized, "of": len(done), "low": effect.low, "high": effect.high},
         "generalization_step": {str(seed): step for seed, step in done.generalization_step.items()},
         "key_frequencies": {str(seed): [int(k) for k in known] for seed, known in done.key_frequencies.items()},
         "llc_first": mean_of(llc.llc.isel(step=0).values),
@@ -138,8 +138,8 @@ def main(paths: list[Path], out: Path) -> None:
     write_json(out / "training_interventions.json", plain(content))
     plots.save(figure(study), out, "training_interventions")
     for arm, one in found["arms"].items():
-        share, end = one["generalised"], one["llc_final"]
-        line = f"{arm}: {share['seeds']} of {share['of']} seeds generalise, LLC at the end {end['value']:.1f}"
+        share, end = one["generalized"], one["llc_final"]
+        line = f"{arm}: {share['seeds']} of {share['of']} seeds generalize, LLC at the end {end['value']:.1f}"
         if arm != PLAIN:
             against = one["llc_final_over_plain"]
             line += f", {against['value']:.2f} times the plain runs' ({against['says']})"

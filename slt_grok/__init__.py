@@ -1,7 +1,7 @@
 """slt_grok: singular learning theory measured on networks that grok modular arithmetic.
 
 >>> import slt_grok
->>> run = slt_grok.load("runs/quickstart")          # everything measured, as labelled datasets
+>>> run = slt_grok.load("runs/quickstart")          # everything measured, as labeled datasets
 >>> run["llc"].llc.sel(seed=0)                      # the LLC along training
 >>> networks = slt_grok.trajectory("runs/quickstart")
 >>> slt_grok.llc.estimate(networks.isel(step=-1), n_beta=30, gamma=100)

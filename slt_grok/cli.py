@@ -169,7 +169,7 @@ def import_(
     format: Annotated[
         str | None,
         typer.Option(
-            help="progress_measures, clock_pizza, transformer_lens or devinterp_mlp; recognised where left out."
+            help="progress_measures, clock_pizza, transformer_lens or devinterp_mlp; recognized where left out."
         ),
     ] = None,
 ) -> None:

@@ -106,7 +106,7 @@ class ProgramSettings(Settings):
 class InterventionsSettings(Settings):
     """See `slt_grok.studies.interventions`: the LLC there is measured with the settings of `llc`."""
 
-    checkpoints: int = Field(default=4, ge=2, description="weights are intervened on at this many, from memorisation")
+    checkpoints: int = Field(default=4, ge=2, description="weights are intervened on at this many, from memorization")
     controls: Positive = Field(default=2, description="random sets of planes and of neurons for each intervention")
 
 

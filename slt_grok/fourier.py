@@ -22,7 +22,7 @@ def frequencies(modulus: int) -> np.ndarray:
 
     Raises
     ------
-    SltGrokError : p is not an odd prime. Only then is every frequency k a relabelling t -> k t of frequency 1.
+    SltGrokError : p is not an odd prime. Only then is every frequency k a relabeling t -> k t of frequency 1.
     """
     if modulus < 3 or not is_prime(modulus):
         raise SltGrokError(f"modulus: the Fourier measures need an odd prime, got {modulus}")
@@ -105,7 +105,7 @@ def sum_table(values: Tensor, sign: int = 1) -> Tensor:
 
 
 def sum_directions(modulus: int, sign: int = 1) -> Tensor:
-    """The normalised functions cos w_k(a + sign b) and sin w_k(a + sign b) on the grid.
+    """The normalized functions cos w_k(a + sign b) and sin w_k(a + sign b) on the grid.
 
     Shape ((p-1)/2, 2, p^2); the rows are orthonormal. `sign` is -1 for subtraction.
     """
@@ -114,7 +114,7 @@ def sum_directions(modulus: int, sign: int = 1) -> Tensor:
 
 
 def clock(modulus: int) -> Tensor:
-    """cos w_k(s - c), not normalised, of shape ((p-1)/2, s, c).
+    """cos w_k(s - c), not normalized, of shape ((p-1)/2, s, c).
 
     With s = a + b looked up by `grid_sum` it is cos w_k(a + b - c), the logits of the clock (2301.05217, section 4.1).
     """

@@ -1,4 +1,4 @@
-"""What a configuration says about the LLC: sampler, temperature, localisation, length, data, weights.
+"""What a configuration says about the LLC: sampler, temperature, localization, length, data, weights.
 
 Two conventions of the field are one line each, `preset: devinterp` and `preset: lau`; keys beside it change single
 settings of them. `n_beta` may be a rule instead of a number: `n/log(n)` for the n samples, or `batch/log(batch)`.
@@ -25,7 +25,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "burn_in": 0,
         "batch_size": 32,
     },
-    # Lau et al. 2308.12108: SGLD at Watanabe's temperature 1/log n, localised by gamma; step and gamma differ between
+    # Lau et al. 2308.12108: SGLD at Watanabe's temperature 1/log n, localized by gamma; step and gamma differ between
     # its experiments, these are the ones that implementations of the estimator start from
     "lau": {
         "sampler": "sgld",
@@ -131,7 +131,7 @@ class LLCSettings(Settings):
 class ConfoundSettings(LLCSettings):
     """See `slt_grok.studies.confound`: the settings of `llc`, at fewer checkpoints."""
 
-    checkpoints: int = Field(default=10, ge=2, description="from memorisation on")
+    checkpoints: int = Field(default=10, ge=2, description="from memorization on")
 
 
 class IntervenedSettings(LLCSettings):

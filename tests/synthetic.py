@@ -20,7 +20,7 @@ KEYS = (5, 12, 23)
 STEPS = np.array([0, 10, 20, 50, 100, 150, 250, 400, 600, 800, 1000, 1250, 1500, 1750, 2000, 2500, 3000, 4000, 5000])
 FREQUENCY = np.arange(1, (MODULUS + 1) // 2)
 SPLITS = ["train", "test", "all"]
-MEMORISED, GENERALISED = 250, 2000
+MEMORIZED, GENERALIZED = 250, 2000
 
 
 def rise(step: np.ndarray, middle: float, width: float = 0.12) -> np.ndarray:
@@ -286,7 +286,7 @@ MEASURES = {
 
 
 def transitions(seeds: int = 1, grok: bool = True) -> xr.Dataset:
-    """Onset, middle and end with intervals, and the phase boundaries; only memorisation for the random table."""
+    """Onset, middle and end with intervals, and the phase boundaries; only memorization for the random table."""
     rows: dict[str, list[list[float]]] = {
         f"transition_{w}{e}": [] for w in ("onset", "middle", "end") for e in ("", "_low", "_high")
     }
@@ -312,8 +312,8 @@ def transitions(seeds: int = 1, grok: bool = True) -> xr.Dataset:
 def summary(seeds: int = 1, grok: bool = True) -> dict[str, Any]:
     """What `summary.json` holds for the made-up run."""
     one: dict[str, Any] = {
-        "memorization_step": MEMORISED,
-        "generalization_step": GENERALISED if grok else None,
+        "memorization_step": MEMORIZED,
+        "generalization_step": GENERALIZED if grok else None,
         "llc_peak": 158.2,
         "llc_peak_se": 3.1,
         "llc_peak_step": 400,

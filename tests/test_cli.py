@@ -166,10 +166,10 @@ def test_spread_takes_every_nth_checkpoint_and_the_last() -> None:
 def test_the_readme_states_the_recorded_numbers(name: str) -> None:
     summary = json.loads((ROOT / "analyses" / "results" / f"{name}.json").read_text())["summary"]
     row = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| `{name}`"))
-    generalised = summary["generalization_step"]
+    generalized = summary["generalization_step"]
     cells = [
         f"{summary['memorization_step']:,}",
-        "never" if generalised is None else f"{generalised:,}",
+        "never" if generalized is None else f"{generalized:,}",
         f"{summary['llc_peak']:.1f} ± {summary['llc_peak_se']:.1f}",
         f"{summary['llc_final']:.1f} ± {summary['llc_final_se']:.1f}",
         ", ".join(map(str, summary["key_frequencies"])) or "none",

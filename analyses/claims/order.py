@@ -1,4 +1,4 @@
-"""Whether events follow each other in a claimed order, over the seeds of a study that generalised.
+"""Whether events follow each other in a claimed order, over the seeds of a study that generalized.
 
 Intervals are those of `slt_grok.transitions.lag_test`, 95% each, which know what checkpoints leave open and whether
 seeds share it; with up to two conditions a claim that holds is refuted in at most 5% of studies.

@@ -2,7 +2,7 @@
 
 Question: does a network that can learn addition end simpler than one that must store a random table of the same size?
 Hypothesis: yes at every p, and the more so the larger the table.
-Reads: study `modulus`, arms `addition` (seeds that generalised) and `random_table` (seeds with train accuracy 0.99).
+Reads: study `modulus`, arms `addition` (seeds that generalized) and `random_table` (seeds with train accuracy 0.99).
 Equal loss: a p counts where the geometric mean of addition's final train loss is at most twice the random table's, so
 that a lower LLC is not bought with a worse fit; other p are left out by name. Both arms have one (n_beta, gamma).
 Test: seeds nested in p and arm.

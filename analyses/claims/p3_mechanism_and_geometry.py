@@ -3,8 +3,8 @@
 Question: of networks that answer the same train pairs alike, do those with a table differ in geometry from those with a
 Fourier circuit?
 Hypothesis: yes, in the LLC and in a measure that rescaling the weights and the logits does not change.
-Reads: study `seeds`: arm `main`, seeds that generalised, at the last checkpoint (Fourier); arm `no_weight_decay`,
-seeds that memorised, at the last checkpoint (table). Both answer all train pairs; one task, one train set, one
+Reads: study `seeds`: arm `main`, seeds that generalized, at the last checkpoint (Fourier); arm `no_weight_decay`,
+seeds that memorized, at the last checkpoint (table). Both answer all train pairs; one task, one train set, one
 (n_beta, gamma).
 Test: seeds nested in the arm; Welch.
 Effects: difference of the mean logs, table less Fourier, of (1) the LLC and (2) the trace of the
@@ -33,7 +33,7 @@ LEAST = np.log(1.2)
 def decide(study: StudyResults) -> Finding:
     """The rule of this file's docstring."""
     fourier, left_out = usable(study, [LLC, TRACE, NORM], arm="main")
-    table, others = usable(study, [LLC, TRACE, NORM], outcome="memorised", arm="no_weight_decay")
+    table, others = usable(study, [LLC, TRACE, NORM], outcome="memorized", arm="no_weight_decay")
     fourier, table = (rows.assign(curvature=rows[TRACE] * rows[NORM] ** 2) for rows in (fourier, table))
     conditions = []
     for text, column in MEASURES.items():

@@ -2,7 +2,7 @@
 
 Question: does the LLC of a trained network change where neurons are added that answer nothing?
 Hypothesis: no, whether they are switched off for good or have the zero weights that weight decay leaves.
-Reads: study `seeds`, arm `main`, the last checkpoint of each seed that generalised, from the sixth of them on, and
+Reads: study `seeds`, arm `main`, the last checkpoint of each seed that generalized, from the sixth of them on, and
 measures: the LLC as trained and with half as many neurons added, by the study's own LLC settings.
 `zero`: input weights, bias and output weights 0, the state that weight decay leaves; `off`: bias -10 and else 0, which
 no draw at these settings reaches.

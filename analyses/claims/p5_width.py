@@ -1,8 +1,8 @@
 """P5. The LLC at the end does not grow with width.
 
-Question: is the LLC of the generalising solution set by the function or by the number of weights?
+Question: is the LLC of the generalizing solution set by the function or by the number of weights?
 Hypothesis: by the function: mean LLC ~ width^b with b near 0, where the number of weights has b near 1.
-Reads: study `width`, seeds that generalised: arm `neurons` (d_mlp 64 to 1024 at one residual width), and arm `residual`
+Reads: study `width`, seeds that generalized: arm `neurons` (d_mlp 64 to 1024 at one residual width), and arm `residual`
 (d_model and d_mlp together) with the point d_mlp 256 of `neurons`, which is theirs too. One (n_beta, gamma).
 Test: seeds nested in widths; least-squares slope of log mean LLC on log d_mlp.
 Effects: the exponent b of both series.

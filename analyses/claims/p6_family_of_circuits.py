@@ -2,7 +2,7 @@
 
 Question: do networks that differ in their initial weights alone end with circuits of one kind?
 Hypothesis: most do. Which frequencies are key is not part of the kind: t -> m t maps them onto each other.
-Reads: study `seeds`, arm `main`, last checkpoint of the seeds that generalised.
+Reads: study `seeds`, arm `main`, last checkpoint of the seeds that generalized.
 Kind, by published boundaries (2306.17844): gradient symmetricity above or below 0.98, distance irrelevance above or
 below 0.6; and the number of key frequencies, within 1 of the seeds' median.
 Test: share of seeds of the most common kind (of the four corners) that also have the usual number of frequencies;
@@ -19,7 +19,7 @@ from rule import Condition, Finding, share
 from tables import usable
 from verdict import main
 
-from slt_grok.plots.style import BLUE, GREY
+from slt_grok.plots.style import BLUE, GRAY
 from slt_grok.studies.results import StudyResults
 
 STUDY = "seeds"
@@ -45,7 +45,7 @@ def decide(study: StudyResults) -> Finding:
 def panel(axes: Axes, finding: Finding) -> None:
     """Gradient symmetricity and distance irrelevance, with the number of key frequencies at each network."""
     rows = finding.seen
-    for inside, color, marker in ((True, BLUE, "o"), (False, GREY, "s")):
+    for inside, color, marker in ((True, BLUE, "o"), (False, GRAY, "s")):
         some = rows.loc[rows.inside == inside]
         axes.plot(
             some[SYMMETRICITY], some[IRRELEVANCE], marker, color=color, ms=4, label="family" if inside else "other"
@@ -53,8 +53,8 @@ def panel(axes: Axes, finding: Finding) -> None:
     for _, row in rows.iterrows():
         axes.annotate(str(row.frequencies), (row[SYMMETRICITY], row[IRRELEVANCE]), (3, 2), fontsize=6,
                       textcoords="offset points")  # fmt: skip
-    axes.axvline(BOUNDARIES[SYMMETRICITY], color=GREY, lw=0.8, ls="--")
-    axes.axhline(BOUNDARIES[IRRELEVANCE], color=GREY, lw=0.8, ls="--")
+    axes.axvline(BOUNDARIES[SYMMETRICITY], color=GRAY, lw=0.8, ls="--")
+    axes.axhline(BOUNDARIES[IRRELEVANCE], color=GRAY, lw=0.8, ls="--")
     axes.set(xlabel="Gradient symmetricity", ylabel="Distance irrelevance")
     axes.legend()
 

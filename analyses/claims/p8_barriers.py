@@ -1,11 +1,11 @@
 """P8. Successive stages are joined by low barriers.
 
-Question: does the way from the memorising to the generalising network lead over a barrier of train loss?
+Question: does the way from the memorizing to the generalizing network lead over a barrier of train loss?
 Hypothesis: no: the network leaves its memory along a valley.
-Reads: study `seeds`, arm `main`, seeds that generalised: the barriers that the landscape measures on the straight line
-between each checkpoint and the one before, from memorisation to generalisation. A straight line can only be higher than
+Reads: study `seeds`, arm `main`, seeds that generalized: the barriers that the landscape measures on the straight line
+between each checkpoint and the one before, from memorization to generalization. A straight line can only be higher than
 the best path: low ones support the statement, high ones leave it open. Where every run has `connectivity` measured
-(`slt-grok measure RUN --only connectivity`), the barrier of the trained curve from the memorising to the last
+(`slt-grok measure RUN --only connectivity`), the barrier of the trained curve from the memorizing to the last
 checkpoint replaces the lines, and can refute it.
 Test: over seeds.
 Effect: mean over seeds of the barrier of train loss (of the lines: the highest), in units of log p, a guess's loss.
@@ -21,7 +21,7 @@ from rule import Condition, Finding, mean, over_seeds
 from tables import keep, usable
 from verdict import main
 
-from slt_grok.plots.style import BLUE, GREY
+from slt_grok.plots.style import BLUE, GRAY
 from slt_grok.store import RunDirectory
 from slt_grok.studies.results import StudyResults
 
@@ -29,10 +29,10 @@ STUDY = "seeds"
 MOST = 0.05  # of log p
 
 
-def on_lines(barrier: np.ndarray, steps: np.ndarray, memorised: float, generalised: float) -> float:
+def on_lines(barrier: np.ndarray, steps: np.ndarray, memorized: float, generalized: float) -> float:
     """The highest barrier between successive checkpoints that the way between both steps touches."""
     before = np.r_[-np.inf, steps[:-1]]
-    on_the_way = (steps > memorised) & (before < generalised) & (before >= 0)
+    on_the_way = (steps > memorized) & (before < generalized) & (before >= 0)
     return float(np.nanmax(barrier[on_the_way])) if np.isfinite(barrier[on_the_way]).any() else np.nan
 
 
@@ -63,7 +63,7 @@ def decide(study: StudyResults) -> Finding:
 def panel(axes: Axes, finding: Finding) -> None:
     """The barrier of each seed."""
     axes.plot(finding.seen.seed, finding.seen.barrier, "o", color=BLUE, ms=4)
-    axes.axhline(MOST, color=GREY, lw=0.9, ls="--")
+    axes.axhline(MOST, color=GRAY, lw=0.9, ls="--")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="Seed", ylabel="Barrier of train loss / log p")
 

@@ -2,7 +2,7 @@
 
 Question: is the LLC of the whole circuit in the tables over Z_p the sum of its key frequencies' LLCs?
 Hypothesis: yes, to 10%.
-Reads: study `seeds`, arm `main`, last checkpoint of the seeds that generalised, of the runs that have `refined`
+Reads: study `seeds`, arm `main`, last checkpoint of the seeds that generalized, of the runs that have `refined`
 measured (`slt-grok measure RUN --only refined`; studies do not by themselves), with at least two key frequencies.
 Test: over seeds; the group `frequency` against the group `circuit` of `slt_grok.llc.refined`.
 Effect: mean over seeds of (sum of the key frequencies' LLCs - LLC of the circuit) / LLC of the circuit.
@@ -21,7 +21,7 @@ from rule import Condition, Finding, magnitude, mean, over_seeds
 from tables import usable
 from verdict import main
 
-from slt_grok.plots.style import BLUE, GREY
+from slt_grok.plots.style import BLUE, GRAY
 from slt_grok.store import RunDirectory
 from slt_grok.studies.results import StudyResults
 
@@ -67,8 +67,8 @@ def panel(axes: Axes, finding: Finding) -> None:
     rows = finding.seen
     axes.plot(rows.whole, rows.parts, "o", color=BLUE, ms=4)
     ends = np.array([0, 1.1 * max(rows.whole.max(), rows.parts.max())]) if len(rows) else np.array([0, 1])
-    axes.plot(ends, ends, color=GREY, lw=0.8, ls="--")
-    axes.fill_between(ends, (1 - MOST) * ends, (1 + MOST) * ends, color=GREY, alpha=0.2, lw=0)
+    axes.plot(ends, ends, color=GRAY, lw=0.8, ls="--")
+    axes.fill_between(ends, (1 - MOST) * ends, (1 + MOST) * ends, color=GRAY, alpha=0.2, lw=0)
     axes.set(xlabel="LLC of the circuit", ylabel="Sum of its frequencies' LLCs")
 
 

@@ -10,7 +10,7 @@ from rule import mean, over_seeds
 
 
 class Look(NamedTuple):
-    """Colour, marker and line of one series, which tell it from others in grey too."""
+    """Color, marker and line of one series, which tell it from others in gray too."""
 
     color: str
     marker: str = "o"

@@ -1,13 +1,13 @@
 """2512.00686: where a network groks its LLC drops (168 of 500 runs grok, mean drop about 22).
 
-Question: is the drop grokking's, or do networks that memorise and never generalise drop as much?
+Question: is the drop grokking's, or do networks that memorize and never generalize drop as much?
 Hypothesis: grokking's.
-Reads: study `seeds`: arm `main`, seeds that generalised, against the seeds that did not of the arms `never_generalises`
+Reads: study `seeds`: arm `main`, seeds that generalized, against the seeds that did not of the arms `never_generalizes`
 and `random_table`. Share and size are of the publication's settings and are not compared, only told.
 Test: seeds nested in arms; Welch.
-Effects: mean of (peak - end) / peak of the LLC, seeds that generalised less those that did not, for both arms.
+Effects: mean of (peak - end) / peak of the LLC, seeds that generalized less those that did not, for both arms.
 Rule: both above 0.2. Undecided: an interval holds 0.2, or fewer than 3 seeds in an arm.
-Told beside it: mean drop in units of the LLC, and the share of the main arm's seeds that generalised.
+Told beside it: mean drop in units of the LLC, and the share of the main arm's seeds that generalized.
 Written 2026-11-21, before the study ran.
 """
 
@@ -21,7 +21,7 @@ from slt_grok.plots.style import BLUE, measure_name
 from slt_grok.studies.results import StudyResults
 
 STUDY = "seeds"
-CONTROLS = ("never_generalises", "random_table")
+CONTROLS = ("never_generalizes", "random_table")
 LEAST = 0.2
 COLUMNS = ["llc_peak", "llc_drop"]
 
@@ -30,7 +30,7 @@ def decide(study: StudyResults) -> Finding:
     """The rule of this file's docstring."""
     rows, left_out = {}, []
     for arm in ("main", *CONTROLS):
-        rows[arm], others = usable(study, COLUMNS, "generalised" if arm == "main" else "memorised", arm=arm)
+        rows[arm], others = usable(study, COLUMNS, "generalized" if arm == "main" else "memorized", arm=arm)
         left_out += others
     drops = {arm: (r.llc_drop / r.llc_peak).to_numpy(dtype=float) for arm, r in rows.items()}
     conditions = [
@@ -45,7 +45,7 @@ def decide(study: StudyResults) -> Finding:
     done = study.rows(arm="main", status="done")
     numbers = {
         "drop of grokking runs, in units of the LLC": over_seeds(mean, rows["main"].llc_drop.to_numpy(dtype=float)),
-        "share of runs that grok": share(int((done.outcome == "generalised").sum()), len(done)),
+        "share of runs that grok": share(int((done.outcome == "generalized").sum()), len(done)),
     }
     seen = pd.concat([r.assign(drop=drops[arm]) for arm, r in rows.items()])
     return Finding(conditions, seen, left_out, numbers)

@@ -2,7 +2,7 @@
 
 Question: does the number of key frequencies grow slower than any sizeable power of p?
 Hypothesis: like log p; from p = 23 to 113 that is an exponent of log(log 113 / log 23) / log(113 / 23) = 0.26.
-Reads: study `modulus`, arm `addition`, seeds that generalised: number of key frequencies at the last checkpoint.
+Reads: study `modulus`, arm `addition`, seeds that generalized: number of key frequencies at the last checkpoint.
 Test: seeds nested in p; least-squares slope of the log of the mean number on log p.
 Effect: the exponent b.
 Rule: b above 0 (it grows) and below 0.5 (slower than the square root of p). Refuted: the interval lies below 0 or
@@ -28,7 +28,7 @@ def decide(study: StudyResults) -> Finding:
     """The rule of this file's docstring."""
     rows, left_out = usable(study, ["key_frequencies"], arm="addition")
     rows = rows.assign(frequencies=rows.key_frequencies.map(len).astype(float))
-    rows, others = keep(rows, rows.frequencies > 0, "generalised without a key frequency")
+    rows, others = keep(rows, rows.frequencies > 0, "generalized without a key frequency")
     groups = by_setting(rows, SIZE, "frequencies")
     enough = groups if len(groups) >= FEWEST_MODULI else {}
     b = over_seeds(exponent(list(enough)), *enough.values(), conditions=2)

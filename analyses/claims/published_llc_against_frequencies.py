@@ -2,7 +2,7 @@
 
 Question: do seeds with more key frequencies end at a larger LLC?
 Hypothesis: no (published, on the embedding alone: 27.6, 25.7, 25.3, 22.1 for 2 to 5, about -7% a frequency).
-Reads: study `seeds`, arm `main`, last checkpoint of the seeds that generalised: LLC of all weights, and the number of
+Reads: study `seeds`, arm `main`, last checkpoint of the seeds that generalized: LLC of all weights, and the number of
 key frequencies. Seeds choose that number themselves: an association, not an effect of setting it.
 Test: least-squares slope of log LLC on the number, over seeds.
 Effect: that slope, the relative growth of the LLC a frequency.

@@ -2,7 +2,7 @@
 
 Question: by which power of p does the LLC at the end grow for each?
 Hypothesis: 1 for addition (published: 113 at p = 23, 371 at p = 53), 2 for a random table.
-Reads: study `modulus`, arms `addition` (seeds that generalised) and `random_table` (seeds with train accuracy 0.99).
+Reads: study `modulus`, arms `addition` (seeds that generalized) and `random_table` (seeds with train accuracy 0.99).
 Network, sampler and (n_beta, gamma) are not the publication's: the claim is tested as one on growth.
 Test: seeds nested in p; least-squares slope of log mean LLC on log p.
 Effects: the exponent b of each arm.

@@ -1,9 +1,9 @@
-"""devinterp's grokking notebook: the LLC rises to a peak while the network memorises and falls by half as it groks.
+"""devinterp's grokking notebook: the LLC rises to a peak while the network memorizes and falls by half as it groks.
 
 Question: is the notebook's curve of one seed (20 at the start, 49.5 at the peak, 22 to 24 after grokking) the shape of
 the curve in general?
 Hypothesis: the peak is well above the start, and the end well below the peak.
-Reads: study `seeds`, arm `main`, seeds that generalised: LLC at the first checkpoint, its peak and its end. Network,
+Reads: study `seeds`, arm `main`, seeds that generalized: LLC at the first checkpoint, its peak and its end. Network,
 sampler and (n_beta, gamma) are not the notebook's: the claim is tested as one on shape.
 Test: over seeds.
 Effects: mean over seeds of log(peak / start) (notebook: log 2.5) and of log(end / peak) (notebook: log 0.46).

@@ -1,8 +1,8 @@
 """Nanda et al. (2301.05217): the circuit forms gradually, well before test accuracy jumps, and cleanup comes last.
 
 Question: does restricted loss begin to fall, and excluded loss begin to rise, before test accuracy begins to rise?
-Hypothesis: both do (section 5: circuit formation lies between memorisation and the fall of test loss).
-Reads: study `seeds`, arm `main`, seeds that generalised; by hand also `mod113_seeds`, the paper's own network (its file
+Hypothesis: both do (section 5: circuit formation lies between memorization and the fall of test loss).
+Reads: study `seeds`, arm `main`, seeds that generalized; by hand also `mod113_seeds`, the paper's own network (its file
 has 3 seeds: undecided by this rule). Onset (10%) of each change by `crossing` of `slt_grok.transitions.by_estimator`,
 which assumes no shape, since excluded loss may fall back after its rise; its intervals are at least as wide as the gap
 between two checkpoints.

@@ -102,8 +102,8 @@ def bounded(effect: Effect, low: float, high: float) -> Effect:
 
 def slope(x: np.ndarray, y: np.ndarray) -> float:
     """Least-squares slope of y on x; NaN where x does not vary."""
-    centred = x - x.mean()
-    return float((centred * y).sum() / (centred**2).sum()) if np.ptp(x) > 0 else np.nan
+    centered = x - x.mean()
+    return float((centered * y).sum() / (centered**2).sum()) if np.ptp(x) > 0 else np.nan
 
 
 def exponent(sizes: Sequence[float] | np.ndarray) -> Callable[..., float]:

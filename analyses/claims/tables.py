@@ -8,13 +8,13 @@ import pandas as pd
 from slt_grok.errors import SltGrokError
 from slt_grok.studies.results import StudyResults
 
-TRAINED = 0.99  # train accuracy of a network that has memorised
+TRAINED = 0.99  # train accuracy of a network that has memorized
 
 
 def usable(
     study: StudyResults,
     columns: Sequence[str],
-    outcome: str | None = "generalised",
+    outcome: str | None = "generalized",
     **settings: object,
 ) -> tuple[pd.DataFrame, list[str]]:
     """The rows with these settings that are done, have the outcome and all columns, and why the others are left out.

@@ -17,7 +17,7 @@ from rule import UNDECIDED, Effect, Finding
 
 from slt_grok import load_study, plots
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.style import BLUE, GREY, VERMILION, WIDTH, styled
+from slt_grok.plots.style import BLUE, GRAY, VERMILION, WIDTH, styled
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.results import StudyResults
@@ -79,7 +79,7 @@ def figure(finding: Finding, panel: Panel) -> Figure:
         left, right = min(known) - room, max(known) + room
         claimed = (one.threshold, right) if one.side == "above" else (left, one.threshold)
         axes.axvspan(*claimed, color=BLUE, alpha=0.12, lw=0)
-        axes.axvline(one.threshold, color=GREY, lw=0.9, ls="--")
+        axes.axvline(one.threshold, color=GRAY, lw=0.9, ls="--")
         if np.isfinite(e.high - e.low):
             axes.plot([e.low, e.high], [0, 0], color=VERMILION, lw=2.2, solid_capstyle="butt")
         axes.plot(e.value, 0, "o", color=VERMILION, ms=4)

@@ -6,7 +6,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from slt_grok.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, WIDTH, styled
+from slt_grok.plots.style import BLUE, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION, WIDTH, styled
 
 COLORS = {
     "devinterp-1.3.2": VERMILION,
@@ -46,9 +46,9 @@ def _ratios(axes: Any, records: dict[str, dict[str, Any]]) -> None:
             y = row + (place - (len(peers) - 1) / 2) * 0.18
             low, high = record["ratio_interval"][peer]
             label = peer if peer in COLORS else "itself, see table"
-            axes.plot([low, high], [y, y], color=COLORS.get(peer, GREY), lw=1.4)
+            axes.plot([low, high], [y, y], color=COLORS.get(peer, GRAY), lw=1.4)
             axes.plot(
-                record["ratio"][peer], y, "o", ms=3.5, color=COLORS.get(peer, GREY),
+                record["ratio"][peer], y, "o", ms=3.5, color=COLORS.get(peer, GRAY),
                 label=None if label in labels else label,
             )  # fmt: skip
             labels.add(label)

@@ -74,15 +74,15 @@ def spread(there: int, count: int) -> list[int]:
 
 
 def untrained(task: Mapping[str, Any], model: Mapping[str, Any], count: int, scratch: Path) -> Material:
-    """`count` networks at initialisation."""
+    """`count` networks at initialization."""
     network = models.build(modulus=task["modulus"], **model)
     states: list[dict[str, Tensor]] = []
     for seed in range(count):
-        network.initialise(torch.Generator().manual_seed(seed))
+        network.initialize(torch.Generator().manual_seed(seed))
         states.append({name: tensor.detach().clone() for name, tensor in network.named_parameters()})
     parameters = {name: torch.stack([state[name] for state in states]) for name in states[0]}
     path = scratch / f"untrained_{task['modulus']}_{count}.npz"
-    return write(parameters, task, model, f"{count} networks at initialisation", path)
+    return write(parameters, task, model, f"{count} networks at initialization", path)
 
 
 def write(

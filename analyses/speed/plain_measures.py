@@ -44,7 +44,7 @@ def of_logits(logits: Tensor, grid: Grid, kept: list[int]) -> dict[str, Tensor |
     """Losses with parts of the logits kept or taken away, fits of clock and pizza, margins, distance irrelevance."""
     p, everywhere = grid.p, torch.arange(grid.p**2)
     mean = logits.mean(0).expand_as(logits)
-    centred = logits - mean
+    centered = logits - mean
     summed, two, three, excluded = mean.clone(), mean.clone(), mean.clone(), logits.clone()
     clock, explained, pizza = mean.clone(), 0.0, 0.0
     constant = torch.ones(p * p, dtype=torch.float64) / p
@@ -59,10 +59,10 @@ def of_logits(logits: Tensor, grid: Grid, kept: list[int]) -> dict[str, Tensor |
         turn = 2 * math.pi * k / p
         cosine = (turn * (grid.labels[:, None] - grid.tokens).double()).cos()
         ring = (turn / 2 * (grid.a - grid.b).double()).cos().abs()[:, None]
-        size = (centred * cosine).sum() / cosine.square().sum()
+        size = (centered * cosine).sum() / cosine.square().sum()
         clock = clock + size * cosine
         explained += size**2 * cosine.square().sum()
-        pizza += (centred * ring * cosine).sum() ** 2 / (ring * cosine).square().sum()
+        pizza += (centered * ring * cosine).sum() ** 2 / (ring * cosine).square().sum()
     right = logits[everywhere, grid.labels]
     others = logits.clone()
     others[everywhere, grid.labels] = -math.inf
@@ -72,7 +72,7 @@ def of_logits(logits: Tensor, grid: Grid, kept: list[int]) -> dict[str, Tensor |
         part = along(grid.of_sum(k), logits)
         by_frequency.append(cross_entropy(logits[train] - part[train], grid.labels[train]))
         margin_by.append((part[everywhere, grid.labels] - part[everywhere, rival]).mean())
-    variance = centred.square().sum()
+    variance = centered.square().sum()
     trained = {(int(grid.a[row]), int(grid.b[row])) for row in train}
     unmirrored = [row for row in everywhere.tolist() if trained.isdisjoint({(row // p, row % p), (row % p, row // p)})]
     return {

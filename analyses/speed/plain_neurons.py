@@ -79,14 +79,14 @@ def read_out(w: Weights, sites: dict[str, Tensor], post: Tensor) -> Tensor:
 
 def variance_explained(values: Tensor, grid: Grid) -> Tensor:
     """Share of the variance of functions (p^2, n) in the 3 x 3 block of each frequency, ((p-1)/2, n)."""
-    centred = values - values.mean(0)
+    centered = values - values.mean(0)
     constant = torch.ones(grid.p**2, dtype=torch.float64) / grid.p
     shares = []
     for k in range(1, grid.half + 1):
         in_a, in_b = grid.waves(k, grid.a), grid.waves(k, grid.b)
         block = [grid.p * x * y for x in (constant, *in_a) for y in (constant, *in_b)][1:]
-        shares.append(sum((wave @ centred).square() for wave in block))
-    return torch.stack(shares) / centred.square().sum(0)
+        shares.append(sum((wave @ centered).square() for wave in block))
+    return torch.stack(shares) / centered.square().sum(0)
 
 
 def amplitude(line: Tensor, k: int) -> Tensor:

@@ -1,6 +1,6 @@
 """W6: what a chain costs, and what memory it takes, as the work grows.
 
-Langevin chains of the notebook's MLP at initialisation (the cost does not depend on the weights), one process for each
+Langevin chains of the notebook's MLP at initialization (the cost does not depend on the weights), one process for each
 point so that its peak memory is its own. The cost of a chain is divided by the operations of its gradients where p
 grows. What is to hold: the cost at the large end is at most 1.15 times that in the middle.
 """
@@ -80,7 +80,7 @@ def run(bench: Bench, workload: ScalingWorkload) -> dict[str, Any]:
     record |= {
         "unit": f"chain of {workload.draws} draws, batch {workload.batch}",
         "what": (
-            "cost of a chain on the notebook's MLP at initialisation as checkpoints, chains or p grow, the others held "
+            "cost of a chain on the notebook's MLP at initialization as checkpoints, chains or p grow, the others held "
             f"at {workload.middle[0]} checkpoints, {workload.middle[1]} chains and p = {workload.middle[2]}"
         ),
         "target": workload.target,

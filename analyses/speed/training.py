@@ -17,7 +17,7 @@ from .workload import Bench
 
 @dataclass(frozen=True)
 class TrainingWorkload:
-    """Full-batch training of a transformer by the optimiser of a configuration.
+    """Full-batch training of a transformer by the optimizer of a configuration.
 
     Parameters
     ----------
@@ -134,13 +134,13 @@ def initial(config: Any, bench: Bench) -> Material:
     """The weights that `slt_grok.training.train` starts seed 0 from."""
     task, model = config.task.model_dump(), config.model.model_dump()
     network = models.build(modulus=task["modulus"], **model)
-    network.initialise(generator(np.random.SeedSequence(0).spawn(2)[0]))
+    network.initialize(generator(np.random.SeedSequence(0).spawn(2)[0]))
     parameters = {name: tensor.detach()[None] for name, tensor in network.named_parameters()}
-    return write(parameters, task, model, "a network at initialisation", bench.scratch / f"{config.name}_initial.npz")
+    return write(parameters, task, model, "a network at initialization", bench.scratch / f"{config.name}_initial.npz")
 
 
 def settings_of(config: Any) -> dict[str, Any]:
-    """Optimiser settings alone: checkpoints at both ends, no stop."""
+    """Optimizer settings alone: checkpoints at both ends, no stop."""
     names = {"optimizer", "learning_rate", "betas", "weight_decay", "warmup_steps"}
     return config.training.model_dump(include=names) | {"checkpoints": {}}
 

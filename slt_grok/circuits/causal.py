@@ -3,7 +3,7 @@
 A circuit of frequencies K claims what must happen when something is done to its planes and to nothing else. Every
 intervention of `circuits.intervened` is made on the planes of K, and as a control on those of all other frequencies, of
 as many random others, and of random others with the same norm; and on the planes of K in an untrained network and in
-one that has memorised. The controls are this package's; see `circuits.intervened` for the sources of the tests.
+one that has memorized. The controls are this package's; see `circuits.intervened` for the sources of the tests.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,8 +34,8 @@ from slt_grok.trajectories import Trajectory
 OnProgress = Callable[[int, int], None]
 LOSS, MOVED = "train loss after / before", "share of answers moved"
 ALL_OTHERS, RANDOM, EQUAL_NORM = "all other frequencies", "random frequencies", "random frequencies of equal norm"
-UNTRAINED, MEMORISING = "untrained network", "memorising network"
-CONTROLS = (ALL_OTHERS, RANDOM, EQUAL_NORM, UNTRAINED, MEMORISING)
+UNTRAINED, MEMORIZING = "untrained network", "memorizing network"
+CONTROLS = (ALL_OTHERS, RANDOM, EQUAL_NORM, UNTRAINED, MEMORIZING)
 
 Effects = dict[str, Effect]
 
@@ -43,7 +43,7 @@ Effects = dict[str, Effect]
 def measure(
     trajectory: Trajectory,
     circuit_frequency: xr.DataArray | np.ndarray | None = None,
-    memorising: Trajectory | None = None,
+    memorizing: Trajectory | None = None,
     *,
     draws: int = 3,
     others: int = 10,
@@ -59,7 +59,7 @@ def measure(
     ----------
     trajectory : networks of this package on a modular task, p an odd prime.
     circuit_frequency : K, as for `circuits.measure`.
-    memorising : one network that has memorised, without leading coordinates longer than 1; its controls are NaN where
+    memorizing : one network that has memorized, without leading coordinates longer than 1; its controls are NaN where
         it is left out.
     draws : random sets of frequencies, shifts and renamings, whose mean is taken; at least 2.
     others : how many other frequencies are removed one at a time at the embedding and at the neurons, at least 1; at
@@ -75,21 +75,21 @@ def measure(
 
     Raises
     ------
-    SltGrokError : as `circuits.measure`; too few draws or others; more than one memorising network.
+    SltGrokError : as `circuits.measure`; too few draws or others; more than one memorizing network.
     """
     module, task = circuit_parts(trajectory.network)
     if draws < 2 or others < 1:
         raise SltGrokError(f"causal: expected at least 2 draws and 1 other frequency, got {draws} and {others}")
-    if memorising is not None and len(memorising) != 1:
-        raise SltGrokError(f"causal: expected one memorising network, got {len(memorising)}")
+    if memorizing is not None and len(memorizing) != 1:
+        raise SltGrokError(f"causal: expected one memorizing network, got {len(memorizing)}")
     mask, masks = broadcast(trajectory, key_frequencies(trajectory) if circuit_frequency is None else circuit_frequency)
     generators = np.random.default_rng(np.random.SeedSequence(seed)).spawn(draws)
     drawn = [Draw.of(task.modulus, generator) for generator in generators]
     references = {}
     if (fresh := _untrained(trajectory, module, seed)) is not None:
         references[UNTRAINED] = Intervened(fresh)
-    if memorising is not None:
-        references[MEMORISING] = Intervened(_alone(memorising, 0))
+    if memorizing is not None:
+        references[MEMORIZING] = Intervened(_alone(memorizing, 0))
     compared: dict[bytes, dict[str, Effects]] = {}  # circuit -> reference -> its effects
     found = []
     for i, circuit in enumerate(masks.numpy()):
@@ -124,7 +124,7 @@ def _untrained(trajectory: Trajectory, module: ModularNetwork, seed: int) -> Tra
     """The network with fresh weights in float64; None for a module from elsewhere that cannot draw them."""
     fresh = deepcopy(module).double()
     try:
-        fresh.initialise(torch.Generator().manual_seed(seed))
+        fresh.initialize(torch.Generator().manual_seed(seed))
     except SltGrokError:
         return None
     return Trajectory(trajectory.network, dict(fresh.named_parameters()))

@@ -108,7 +108,7 @@ def pizza_table(logits: Tensor, frequency: int, sign: int = 1) -> Tensor:
 def fits_of_one_frequency(logits: Tensor, frequency: int, sign: int = 1) -> tuple[Tensor, Tensor]:
     """Variance of L that Q = cos w_k(s - c) explains, and Q = |cos(w_k d/2)| cos w_k(s - c): 1 - mean (z_L - z_Q)^2.
 
-    z are L and Q standardised over all p^3 (no slope is fitted, as in the source), so that the share is 2r - 1 with r
+    z are L and Q standardized over all p^3 (no slope is fitted, as in the source), so that the share is 2r - 1 with r
     the correlation of L and Q.
 
     Parameters

@@ -108,7 +108,7 @@ def ideal_clouds(modulus: int, frequency: int, sign: int = 1) -> dict[str, Tenso
 
 
 def cka(cloud: Tensor, others: Sequence[Tensor]) -> Tensor:
-    """Linear, centred kernel alignment |X^T Y|^2 / (|X^T X| |Y^T Y|) (Frobenius norms) with each of the others.
+    """Linear, centered kernel alignment |X^T Y|^2 / (|X^T X| |Y^T Y|) (Frobenius norms) with each of the others.
 
     Kornblith et al. 1905.00414, section 3. It does not see rotations, shifts and a common scale.
 
@@ -142,7 +142,7 @@ def rank_shares(cloud: Tensor) -> Tensor:
 def phase_alignment(pre: Tensor, frequency: Tensor) -> tuple[Tensor, Tensor]:
     """Where a neuron is largest: (k a, k b) mod p at the pair (a, b) of its largest pre-activation.
 
-    In these coordinates neurons of all frequencies share one grid, and the relabelling t -> m t changes nothing but
+    In these coordinates neurons of all frequencies share one grid, and the relabeling t -> m t changes nothing but
     the common sign, which belongs to the choice of k or p - k. Their law over the neurons is the phase alignment
     distribution of 2512.25060.
 

@@ -1,12 +1,12 @@
 """Margins of the right answer, and what each frequency gives to them.
 
 Sources: Nanda et al. 2301.05217, section 4.1 (the waves of the key frequencies interfere constructively at the right
-answer); Morwani et al. 2311.07568 (networks of largest normalised margin are Fourier circuits); Lyu and Li 1906.05890
-(normalised margin of homogeneous networks).
+answer); Morwani et al. 2311.07568 (networks of largest normalized margin are Fourier circuits); Lyu and Li 1906.05890
+(normalized margin of homogeneous networks).
 
 A margin can be compared over the scale of the weights only where the logits are homogeneous, L(s w) = s^degree L(w).
 Of the networks of this package those without embedding and biases are, `QuadraticNetwork` with a quadratic activation
-or ReLU. The others are not, and have no normalised margin: GELU is not homogeneous; biases scale otherwise than the
+or ReLU. The others are not, and have no normalized margin: GELU is not homogeneous; biases scale otherwise than the
 products of weights that they are added to (exponents of their own for each parameter would mend that, but they are not
 unique); attention has a softmax, and a residual stream adds paths of different degree.
 """

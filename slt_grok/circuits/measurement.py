@@ -49,7 +49,7 @@ def measure(
     -------
     A dataset over the leading dimensions of the trajectory with the variables of `circuits.variables`, whose
     attributes hold the formula, unit and source of each; losses in nats, float64. Those of attention heads, of the OV
-    circuit and of the normalised margin are there for networks that have such a thing. Where no frequency is used, the
+    circuit and of the normalized margin are there for networks that have such a thing. Where no frequency is used, the
     restricted and trig losses are those of the mean logits and the excluded loss is the plain one. Test values are
     NaN where everything is trained on.
 

@@ -1,6 +1,6 @@
 """Which neurons compute with one frequency.
 
-Nanda et al. 2301.05217, section 4.2: the post-activation of a neuron, centred over the grid, is compared with its
+Nanda et al. 2301.05217, section 4.2: the post-activation of a neuron, centered over the grid, is compared with its
 part in the 3 x 3 block {1, cos w_k, sin w_k} x {1, cos w_k, sin w_k} of the two-dimensional Fourier transform: the
 polynomials of degree 2 in cosine and sine of w_k a and w_k b. The directions in which the neuron-logit map W_L reads
 the neurons are compared with cos w_k s and sin w_k s.
@@ -83,7 +83,7 @@ def variance(values: Tensor, mean: Tensor) -> Tensor:
 
 
 def fraction_of_variance_explained(neurons: Tensor) -> Tensor:
-    """FVE_k = sum of F[i, j]^2 over i, j in {0, cos k, sin k} / sum of F^2, F the transform of the centred neuron.
+    """FVE_k = sum of F[i, j]^2 over i, j in {0, cos k, sin k} / sum of F^2, F the transform of the centered neuron.
 
     Parameters
     ----------

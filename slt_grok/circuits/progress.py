@@ -106,7 +106,7 @@ def clock_fit(logits: Tensor, table: Tensor, frequencies: Tensor) -> tuple[Tenso
     Returns
     -------
     The fitted logits mean_ab L + sum_k alpha_k cos w_k(s - c) as a table (N, s, c), and the share of the variance
-    over all p^3 that the fit explains (N,), in [0, 1], NaN where the centred logits vanish.
+    over all p^3 that the fit explains (N,), in [0, 1], NaN where the centered logits vanish.
     """
     p = logits.shape[-1]
     cosines = fourier.clock(p)

@@ -2,12 +2,12 @@
 
 The paper states neither threshold nor subsampling. Ours, tested on the ideal clouds with noise:
 
-- A cloud is centred and scaled to a root-mean-square distance of 1 from its centre, so that one threshold serves all
-  frequencies, sites and training steps; nothing else is normalised, since whitening would turn an ellipse of noise into
+- A cloud is centered and scaled to a root-mean-square distance of 1 from its center, so that one threshold serves all
+  frequencies, sites and training steps; nothing else is normalized, since whitening would turn an ellipse of noise into
   a disc.
 - `LANDMARKS` points of it, each the farthest from those before, the first one the pair (0, 0): the Vietoris-Rips
   complex of all p^2 points is out of reach, farthest points cover a thin part as well as a dense one, and the choice
-  is the same under the relabelling t -> m t.
+  is the same under the relabeling t -> m t.
 - Homology over Z/2 in degrees 0, 1 and 2. A bar counts where it is longer than `THRESHOLD`. The torus's shortest are
   0.87 (degree 1) and 0.77 (degree 2) long, the longest that belong to no feature of disc, torus and clock 0.2. A circle
   of radius r has a bar of length sqrt(3) r less the spacing of its points: a hole counts from a radius of about 0.4 on.
@@ -47,7 +47,7 @@ class Persistence:
     Parameters
     ----------
     bars : for degrees 0, 1 and 2 birth and death of every bar, (number, 2), the longest first; in units of the
-        root-mean-square distance from the centre. The bar of degree 0 that never dies has the death infinity.
+        root-mean-square distance from the center. The bar of degree 0 that never dies has the death infinity.
     radius : covering radius of the landmarks, in the same unit.
     """
 
@@ -57,11 +57,11 @@ class Persistence:
     @classmethod
     def of(cls, cloud: np.ndarray, landmarks: int = LANDMARKS) -> "Persistence | None":
         """Of a cloud (points, dimensions); None where all its points are one."""
-        centred = cloud - cloud.mean(0)
-        scale = np.sqrt(np.square(centred).sum(1).mean())
+        centered = cloud - cloud.mean(0)
+        scale = np.sqrt(np.square(centered).sum(1).mean())
         if scale <= 1e-12 * np.abs(cloud).max(initial=0.0):
             return None
-        found = ripser(centred / scale, maxdim=DEGREES[-1], n_perm=min(landmarks, len(cloud)))
+        found = ripser(centered / scale, maxdim=DEGREES[-1], n_perm=min(landmarks, len(cloud)))
         ordered = [bars[np.argsort(bars[:, 0] - bars[:, 1], kind="stable")] for bars in found["dgms"]]
         return cls(tuple(ordered), float(found["r_cover"]))
 

@@ -1,7 +1,7 @@
 """Trajectory to trajectory: what a network becomes when something in it is changed."""
 
 from slt_grok.interventions.planes import change_planes, changed, keep, remove, replace_by_clock, rotate, swap
-from slt_grok.interventions.relabel import RelabelledTask, relabel
+from slt_grok.interventions.relabel import RelabeledTask, relabel
 from slt_grok.interventions.weights import (
     beside,
     exchange,
@@ -12,7 +12,7 @@ from slt_grok.interventions.weights import (
 )
 
 __all__ = [
-    "RelabelledTask",
+    "RelabeledTask",
     "beside",
     "change_planes",
     "changed",

@@ -22,7 +22,7 @@ from slt_grok.trajectories import Trajectory
 
 
 @dataclass(frozen=True)
-class RelabelledTask(ModularTask):
+class RelabeledTask(ModularTask):
     """A task whose tokens and answers are renamed: the label of (pi(a), pi(b)) is pi(operation(a, b)).
 
     Parameters
@@ -71,7 +71,7 @@ def relabel(trajectory: Trajectory, permutation: Sequence[int] | np.ndarray) -> 
 
     Returns
     -------
-    A trajectory with the same leading coordinates, whose task is a `RelabelledTask`. Rows for tokens outside Z_p (the
+    A trajectory with the same leading coordinates, whose task is a `RelabeledTask`. Rows for tokens outside Z_p (the
     '=' sign) stay as they are.
 
     Raises
@@ -91,8 +91,8 @@ def relabel(trajectory: Trajectory, permutation: Sequence[int] | np.ndarray) -> 
         if name in parameters:
             tokens, rest = parameters[name].tensor_split([p], axis)
             parameters[name] = torch.cat([tokens.index_select(axis, old_row), rest], axis)
-    earlier = task.permutation if isinstance(task, RelabelledTask) else range(p)
+    earlier = task.permutation if isinstance(task, RelabeledTask) else range(p)
     composed = tuple(names[list(earlier)].tolist())
     given = {field.name: getattr(task, field.name) for field in fields(ModularTask)}
-    network = replace(trajectory.network, task=RelabelledTask(**given, permutation=composed))
+    network = replace(trajectory.network, task=RelabeledTask(**given, permutation=composed))
     return replace(trajectory, network=network, parameters=parameters)

@@ -1,7 +1,7 @@
 """The excess loss around one checkpoint as a function of flat offsets, many at a time: what volumes are made of.
 
 The basin of a checkpoint w* at a threshold epsilon is {w : L(w) - L(w*) < epsilon, |w - w*| <= R}. The ball of
-radius R, centred at the checkpoint, stands for the neighbourhood: without one, directions in which the loss does not
+radius R, centered at the checkpoint, stands for the neighborhood: without one, directions in which the loss does not
 rise would have no end. Its default R = 0.7 |w*| is the one that the LLC's rule gamma = d / (0.7 |w*|)^2 means.
 """
 

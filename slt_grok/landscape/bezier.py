@@ -166,20 +166,20 @@ def train_control(
     for name, start in starts.items():
         drawn = torch.randn(start.shape[1:], generator=noise, dtype=start.dtype).to(start.device)
         theta[name] = ((start + ends[name]) / 2 + scale.reshape(-1, *[1] * drawn.ndim) * drawn).requires_grad_()
-    optimiser = torch.optim.Adam(theta.values(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, updates)
+    optimizer = torch.optim.Adam(theta.values(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
     inputs, targets = (torch.cat(parts) for parts in zip(*samples.blocks, strict=True))
     for update in range(updates):
         rows = torch.from_numpy(generator.permutation(len(inputs))[:batch])
         a, b, c = bernstein(generator.uniform())
         points = {name: a * start + b * theta[name] + c * ends[name] for name, start in starts.items()}
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         network.stacked_mean_loss(points, inputs[rows], targets[rows], own_data=False).sum().backward()
         gradients = [w.grad for w in theta.values() if w.grad is not None]
         finite = torch.stack([g.isfinite().flatten(1).all(1) for g in gradients]).all(0)
         for gradient in gradients:
             gradient[~finite] = 0
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         on_update(update + 1)
     return {name: tensor.detach() for name, tensor in theta.items()}

@@ -99,7 +99,7 @@ def barrier(
     return _along_lines(first, first.stacked(), second.stacked(), lines, data, positions, rows, seed)
 
 
-def neighbour_barriers(
+def neighbor_barriers(
     trajectory: Trajectory,
     *,
     data: Data | None = None,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from slt_grok.landscape.connectivity import neighbour_barriers
+from slt_grok.landscape.connectivity import neighbor_barriers
 from slt_grok.landscape.cost import Cost
 from slt_grok.landscape.curvature import curvature_cost, measure_curvature
 from slt_grok.landscape.dynamics import measure_dynamics
@@ -86,7 +86,7 @@ def between_checkpoints(trajectory: Trajectory, *, data: Data | None = None, see
     Returns
     -------
     Over the leading dimensions: `weight_norm` (component), `gradient_norm`; `interpolation_loss` (split, position),
-    `loss_barrier`, `loss_barrier_se` (split), see `neighbour_barriers`; and all of `measure_dynamics`.
+    `loss_barrier`, `loss_barrier_se` (split), see `neighbor_barriers`; and all of `measure_dynamics`.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def between_checkpoints(trajectory: Trajectory, *, data: Data | None = None, see
     }
     parts = [
         trajectory.dataset(variables, component=list(norms)),
-        neighbour_barriers(trajectory, data=data, rows=ROWS, seed=seed),
+        neighbor_barriers(trajectory, data=data, rows=ROWS, seed=seed),
         measure_dynamics(trajectory, data=data, seed=seed),
     ]
     return xr.merge(parts, join="exact", combine_attrs="drop_conflicts")

@@ -1,6 +1,6 @@
 """Norms of the weights and of the gradient of the train loss, and ranks of the weight matrices.
 
-The squared weight norm is the regulariser whose fall marks the cleanup phase in Nanda et al. 2301.05217, section
+The squared weight norm is the regularizer whose fall marks the cleanup phase in Nanda et al. 2301.05217, section
 5.1; the gradient norm says how far a checkpoint is from a critical point, where an LLC is defined.
 """
 

@@ -34,7 +34,7 @@ def check_same_shapes(first: Trajectory, second: Trajectory) -> None:
 
 
 def predecessors(trajectory: Trajectory) -> list[tuple[int, int]]:
-    """Pairs (previous, this) of flat indices of networks that are neighbours along `step`."""
+    """Pairs (previous, this) of flat indices of networks that are neighbors along `step`."""
     if "step" not in trajectory.dims:
         return []
     grid = np.arange(len(trajectory)).reshape(trajectory.shape)

@@ -46,8 +46,8 @@ def principal_components(stack: Parameters) -> tuple[dict[str, Tensor], np.ndarr
     flat = torch.cat([tensor.double().flatten(1) for tensor in stack.values()], 1)
     if len(flat) < 3:
         raise SltGrokError(f"principal plane: expected at least 3 checkpoints along step, got {len(flat)}")
-    centred = flat - flat.mean(0)
-    _, values, components = torch.linalg.svd(centred, full_matrices=False)
+    centered = flat - flat.mean(0)
+    _, values, components = torch.linalg.svd(centered, full_matrices=False)
     if values[1] <= 1e-7 * values[0]:  # of weights in float32
         raise SltGrokError("principal plane: expected checkpoints that are not all on a line in weight space")
     components = components[:2] * torch.where(components[:2] @ (flat[0] - flat[-1]) > 0, -1, 1)[:, None]

@@ -2,7 +2,7 @@
 
 Worst case (Foret et al. 2010.01412, equation 1): max over |e| <= rho of L(w + e) - L(w), by the first-order step
 e = rho g / |g| with g the gradient (their equation 2), and by further steps of e <- rho g(w + e) / |g(w + e)|. Such a
-step maximises the linear part of L at w + e over the ball, so that it never goes down where L is convex; on a
+step maximizes the linear part of L at w + e over the ball, so that it never goes down where L is convex; on a
 quadratic at its minimum it is power iteration and ends in rho^2 h_1 / 2, h_1 the largest eigenvalue of the Hessian.
 What is found is a lower bound of the maximum.
 Average case: the mean of L(w + e) - L(w) over Gaussian e of standard deviation sigma; sigma^2 tr H / 2 on a quadratic.

@@ -1,4 +1,4 @@
-"""Filter-normalised slices through a checkpoint: the loss along random directions and in random planes.
+"""Filter-normalized slices through a checkpoint: the loss along random directions and in random planes.
 
 L(w + x d) and L(w + x d + y e), d and e Gaussian and then scaled filter by filter, d_f <- d_f |w_f| / |d_f| (Li et al.
 1712.09913, section 4). At x = 1 every filter has moved by as much as its own norm, so that slices of networks of
@@ -26,7 +26,7 @@ from slt_grok.models import Adapter, ModularNetwork
 from slt_grok.trajectories import Parameters, Trajectory
 
 SOURCE = "arXiv:1712.09913, section 4"
-STEP = "filter-normalised direction: Gaussian, each filter scaled to the norm of the weights', 0 for biases"
+STEP = "filter-normalized direction: Gaussian, each filter scaled to the norm of the weights', 0 for biases"
 
 
 def filter_norms(module: nn.Module, weights: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def filter_norms(module: nn.Module, weights: Tensor) -> Tensor:
     return weights.flatten(1).norm(dim=1).reshape(-1, *[1] * (weights.ndim - 1))
 
 
-def filter_normalised(module: nn.Module, parameters: Parameters, count: int, seed: int) -> dict[str, Tensor]:
+def filter_normalized(module: nn.Module, parameters: Parameters, count: int, seed: int) -> dict[str, Tensor]:
     """Random directions for one network, every parameter with a leading `count`."""
     generator = torch.Generator().manual_seed(seed)
     directions = {name: torch.zeros(count, *w.shape, dtype=torch.float64) for name, w in parameters.items()}
@@ -193,12 +193,12 @@ def _slices(
     losses, errors = np.full((2, len(trajectory), len(moves), len(SPLITS)), np.nan)
     cosines = np.full(len(trajectory), np.nan)
     for i, coordinates in enumerate(trajectory.labels()):
-        centre = {name: tensor[i] for name, tensor in stack.items()}
+        center = {name: tensor[i] for name, tensor in stack.items()}
         own = network_seed(seed, coordinates)
-        random = filter_normalised(trajectory.network.module, centre, directions, own)
+        random = filter_normalized(trajectory.network.module, center, directions, own)
         if directions > 1:
             cosines[i] = cosine(random)
-        vectors = {name: torch.cat([centre[name][None], d]) for name, d in random.items()}
+        vectors = {name: torch.cat([center[name][None], d]) for name, d in random.items()}
         coefficients = np.concatenate([np.ones((len(moves), 1)), moves], 1)
         for split, samples in chosen.items():
             k = SPLITS.index(split)

@@ -103,7 +103,7 @@ def symlog_density(nodes: np.ndarray, weights: np.ndarray, grid: np.ndarray, sca
 
 
 def lanczos(matvec: Matvec, start: np.ndarray, steps: int, against: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of the quadrature from one start vector, by Lanczos with full reorthogonalisation.
+    """Nodes and weights of the quadrature from one start vector, by Lanczos with full reorthogonalization.
 
     Parameters
     ----------

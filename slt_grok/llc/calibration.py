@@ -2,7 +2,7 @@
 
 The rule needs no known answer and no tuning by eye:
 
-- gamma = d / (rho |w*|^2): the directions that only the localisation holds spread over rho |w*|^2 together;
+- gamma = d / (rho |w*|^2): the directions that only the localization holds spread over rho |w*|^2 together;
 - n_beta so that A / gamma = (S/20)^2 for S updates, A being the largest curvature of n_beta L + gamma/2 |w - w*|^2:
   underdamped Langevin relaxes in some sqrt(A/gamma) updates, so S updates see every direction some twenty times;
 - h = 0.7 / sqrt(A), a third of the largest stable step; friction 4 sqrt(gamma);
@@ -24,7 +24,7 @@ from slt_grok.llc.problem import Problem
 from slt_grok.llc.samplers import HMC, State, UnderdampedLangevin
 from slt_grok.llc.sampling import Sampling, Schedule, Starts
 
-RHO = 0.7  # share of |w*|^2 that the localisation lets all weights move together
+RHO = 0.7  # share of |w*|^2 that the localization lets all weights move together
 SWEEPS = 20  # S / sqrt(A / gamma)
 SAFETY = 0.7  # h sqrt(A); 2 is unstable
 LONGER_STEP = 3  # of the exact sampler, where the curvature varies too much for one stable step
@@ -47,7 +47,7 @@ class Calibration:
 
     Parameters
     ----------
-    gamma, n_beta : localisation and largest n times inverse temperature.
+    gamma, n_beta : localization and largest n times inverse temperature.
     step_size : h.
     curvature : A, the largest curvature of the potential seen at chain states.
     updates : S, updates of a chain, burn-in included.
@@ -63,7 +63,7 @@ class Calibration:
 
     @property
     def sampler(self) -> UnderdampedLangevin:
-        """Underdamped Langevin with friction 4 sqrt(gamma) and flights up to half a period of the localisation."""
+        """Underdamped Langevin with friction 4 sqrt(gamma) and flights up to half a period of the localization."""
         flight = math.ceil(math.pi / (math.sqrt(self.gamma) * self.step_size))
         return UnderdampedLangevin(self.step_size, 4 * math.sqrt(self.gamma), flight)
 
@@ -72,7 +72,7 @@ class Calibration:
         """HMC for a loss whose curvature is far larger in places than the pilots saw, at n_beta / LONGER_STEP^2.
 
         It refuses the steps that are unstable, where a fixed stable one would be too short for the S updates: with the
-        step for A / gamma = (S / 20 LONGER_STEP)^2 they cross the localisation's width some sixty times.
+        step for A / gamma = (S / 20 LONGER_STEP)^2 they cross the localization's width some sixty times.
         """
         step_size = SAFETY * SWEEPS * LONGER_STEP / (math.sqrt(self.gamma) * self.updates)
         return HMC(step_size, max(1, self.updates // FLIGHTS))
@@ -83,7 +83,7 @@ class Calibration:
         return round(BURN_IN_SHARE * self.updates)
 
 
-def localisation(problem: Problem) -> float:
+def localization(problem: Problem) -> float:
     """gamma = d / (rho |w*|^2) with d and |w*| of the weights that move; the median over networks.
 
     rho is 0.7; where w* is 0 it has no scale of its own, and the spread is 1.
@@ -120,7 +120,7 @@ def calibrate(
     """
     reasons = [f"gamma: {gamma:.4g}, given"] if gamma is not None else []
     if gamma is None:
-        gamma = localisation(problem)
+        gamma = localization(problem)
         at_zero = ", with 1 for rho |w*|^2, since w* is 0" if not _norm(problem) else ""
         reasons.append(f"gamma: d / ({RHO} |w*|^2) = {gamma:.4g}{at_zero}")
     target = (updates / SWEEPS) ** 2 * gamma
@@ -180,7 +180,7 @@ class _Pilot:
         self.chains = max(4, min(64, PILOT_NUMBERS // problem.subspace.dimension))
         self.position = self.center = problem.subspace.coordinates(self._starts(1.0, 0, None).stack)
         noise = torch.randn(self.position.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        # draws from the localisation alone: where the loss is steepest, so that the first n_beta is too small
+        # draws from the localization alone: where the loss is steepest, so that the first n_beta is too small
         self.spread = self.position + noise.to(self.position) / math.sqrt(gamma)
 
     def _starts(self, n_beta: float, leg: int, position: Tensor | None) -> Starts:

@@ -1,6 +1,6 @@
 """Whether an estimate can be trusted: health of each chain, R-hat, effective sample size, standard error, verdict.
 
-R-hat, ESS and MCSE are those of Vehtari et al. 1903.08008 (rank-normalised split R-hat, bulk ESS), by arviz-stats.
+R-hat, ESS and MCSE are those of Vehtari et al. 1903.08008 (rank-normalized split R-hat, bulk ESS), by arviz-stats.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ HEALTHY = "healthy"
 RHAT_LIMIT = 1.1
 DRIFT_LIMIT = 0.05  # of the LLC, between the halves of the draws, where it is also 3 standard errors
 CHANGE_LIMIT = 0.05  # of the LLC, from n_beta / 16 to n_beta, beyond what its error explains
-VIRIAL_LIMIT = 0.1  # the share of the localised volume that the chains may not have filled
+VIRIAL_LIMIT = 0.1  # the share of the localized volume that the chains may not have filled
 ERRORS = 3.0  # standard errors beyond which a difference is no chance
 INTERVAL = 1.96  # of a 95% interval
 
@@ -136,13 +136,13 @@ def average(evidence: Evidence) -> Average:
     )
 
 
-def judge(found: Average, evidence: Evidence, finite_minimiser: bool, hotter: Average | None = None) -> Verdict:
+def judge(found: Average, evidence: Evidence, finite_minimizer: bool, hotter: Average | None = None) -> Verdict:
     """The verdict on an estimate.
 
     Parameters
     ----------
     found, evidence : the estimate at the reported temperature, and where it comes from.
-    finite_minimiser : False for cross-entropy, which has no finite minimiser on a fitted network: there a
+    finite_minimizer : False for cross-entropy, which has no finite minimizer on a fitted network: there a
         well-sampled value belongs to its (n_beta, gamma).
     hotter : the estimate at n_beta / 16 from chains of their own, where there is one.
 
@@ -173,7 +173,7 @@ def judge(found: Average, evidence: Evidence, finite_minimiser: bool, hotter: Av
     if drifts:
         return Verdict("not converged", f"the second half of the draws lies {-found.drift:.3g} below the first" + out)
     well = f"R-hat {found.rhat:.2f}, effective sample size {found.ess:.0f}"
-    if not finite_minimiser:
+    if not finite_minimizer:
         return Verdict("effective", well + out)
     if hotter is None:
         return Verdict("effective", f"{well}; one temperature, so its limit at large n_beta was not checked" + out)

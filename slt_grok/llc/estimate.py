@@ -28,7 +28,7 @@ SEEK_DRAWS = 2_000  # updates over draws: no more draws than the autocorrelation
 SCOUT = 0.125  # of the updates, for a first look
 TIGHTER, TIGHTENINGS = 16, 2  # how gamma rises where the chains left the point, and how often
 NUMBERS = 8_192  # chains x coordinates at each temperature: more chains where they are cheap, 4 to 128
-EFFECTIVE_UPDATES = 500  # where there is no finite minimiser, so that no larger n_beta is sought
+EFFECTIVE_UPDATES = 500  # where there is no finite minimizer, so that no larger n_beta is sought
 
 
 def estimate(
@@ -57,7 +57,7 @@ def estimate(
 
     The expectation is over p(w) ~ exp(-n_beta L(w) - gamma/2 |w - w*|^2), sampled from w* on by `chains` chains a
     network and temperature, all in one batch. What is left out of sampler, n_beta and gamma is chosen by the rule of
-    `slt_grok.llc.calibration`; for a loss with a finite minimiser with three temperatures n_beta {1, 1/4, 1/16}
+    `slt_grok.llc.calibration`; for a loss with a finite minimizer with three temperatures n_beta {1, 1/4, 1/16}
     and with the exact add-on of `slt_grok.llc.regular` where the point turns out to be regular.
     Where the curvature turns out to vary more than a fixed step can follow, HMC takes over with as many gradients, so
     fewer draws, at a ninth of n_beta; the attributes `sampler`, `n_beta`, `draws` and `calibration` say so.
@@ -71,7 +71,7 @@ def estimate(
     sampler : one of `slt_grok.llc.samplers`.
     n_beta : n times the inverse temperature, above 0; of several, the largest is reported, the others tell how the
         value depends on it.
-    gamma : localisation, at least 0.
+    gamma : localization, at least 0.
     updates : of a chain, burn-in included, where `draws` is left out. Where this is left out too, a first look of
         1,000 raises gamma until the chains stay at the point; then 8,000 (4,000 at a regular point) and, if the
         estimate still changes with n_beta, twice as many with the settings that the rule then chooses; 500 for
@@ -80,7 +80,7 @@ def estimate(
         `updates` or half of `draws` where left out. Chains are 4 where left out, up to 128 for small problems; thinning
         is 1 where draws or n_beta are given.
     batch_size : samples of a chain's own minibatches; None for the full batch.
-    box : half-width of a hard box around w*, beside the Gaussian localisation.
+    box : half-width of a hard box around w*, beside the Gaussian localization.
     subspace : the weights that move; all where left out.
     dtype : precision of the chains' parameters, their own where left out; losses are float64 in any case.
     device : `cuda` for chains on such a device, all in one batch as far as its memory goes: other random numbers, and
@@ -108,10 +108,10 @@ def estimate(
     """
     given = [float(n_beta)] if isinstance(n_beta, int | float) else None if n_beta is None else list(n_beta)
     problem = pose(source, data, loss, subspace, dtype)
-    seek = given is None and problem.finite_minimiser
+    seek = given is None and problem.finite_minimizer
     if chains is None:
         chains = max(4, min(128, NUMBERS // problem.subspace.dimension)) if seek else 4
-    total = updates or (UPDATES if problem.finite_minimiser else EFFECTIVE_UPDATES)
+    total = updates or (UPDATES if problem.finite_minimizer else EFFECTIVE_UPDATES)
     if thinning is None:
         thinning = max(1, total // SEEK_DRAWS) if seek and draws is None else 1
     schedule = _schedule(total, draws, burn_in, thinning, batch_size)
@@ -174,7 +174,7 @@ def _once(
 ) -> xr.Dataset:
     """One estimate, with what was not given chosen by the rule for this many updates."""
     notes: tuple[str, ...] = ("settings given",)
-    seek = given is None and problem.finite_minimiser
+    seek = given is None and problem.finite_minimizer
     chosen = None
     if sampler is None or given is None or gamma is None:
         chosen = calibrate(

@@ -1,4 +1,4 @@
-"""Bayesian evidence of the neighbourhood of a network, by thermodynamic integration over tempered chains.
+"""Bayesian evidence of the neighborhood of a network, by thermodynamic integration over tempered chains.
 
     Z = int exp(-n L(w)) prior(w) dw,    log Z = -int_0^1 n <L>_beta d beta,
 
@@ -7,7 +7,7 @@ Friel and Pettitt 2008, doi:10.1111/j.1467-9868.2007.00650.x), with L in nats an
 -log Z is the free energy that Watanabe's n L(w*) + lambda log n - (m - 1) log log n approximates (2009, theorem 6.7).
 In x = log beta the integrand above n L(w*) is the LLC at each temperature, n beta (<L>_beta - L(w*)).
 
-Prior. The window N(w*, 1/gamma) around the checkpoint, normalised; or, with the precision g of a weight-decay prior
+Prior. The window N(w*, 1/gamma) around the checkpoint, normalized; or, with the precision g of a weight-decay prior
 N(0, 1/g), that prior times the window exp(-gamma/2 |w - w*|^2). Their product is normal around c = gamma w*/(gamma + g)
 with precision gamma + g and has the mass (g / (gamma + g))^(d/2) exp(-gamma g/(2 (gamma + g)) |w*|^2), so that two
 checkpoints with the same window share out one global posterior. A decoupled weight decay (AdamW) is the gradient of no
@@ -52,8 +52,8 @@ ATTRS = {
     "log_evidence": ("log evidence", "nats", "-int_0^1 n <L>_beta d beta, plus the log mass of prior times window"),
     "log_evidence_se": ("standard error of the log evidence", "nats", "from the spread of the chains' means"),
     "log_evidence_quadrature": ("error of quadrature", "nats", "change when every second temperature is left out"),
-    "log_evidence_bar": ("log evidence by acceptance ratios", "nats", "Bennett's ratio between neighbours, same draws"),
-    "log_prior_mass": ("log mass of prior times window", "nats", "0 for the window alone, which is normalised"),
+    "log_evidence_bar": ("log evidence by acceptance ratios", "nats", "Bennett's ratio between neighbors, same draws"),
+    "log_prior_mass": ("log mass of prior times window", "nats", "0 for the window alone, which is normalized"),
     "baseline_loss": ("loss at the checkpoint", "nats", "L(w*), mean over the samples in float64"),
     "mean_loss": ("mean loss at each temperature", "nats", "<L>_beta over healthy chains"),
     "mean_loss_se": ("standard error of the mean loss", "nats", "standard deviation of chains' means / sqrt(chains)"),
@@ -80,7 +80,7 @@ def evidence(
     seed: int = 0,
     on_steps: OnSteps = lambda steps, loss: None,
 ) -> xr.Dataset:
-    """Log evidence of each network's neighbourhood, with the errors of sampling and of quadrature.
+    """Log evidence of each network's neighborhood, with the errors of sampling and of quadrature.
 
     Costs networks x (temperatures + 1) x chains x updates gradients on all samples (16 times as many with HMC), and
     the pilots of five calibrations a network.

@@ -55,7 +55,7 @@ def quadratic(eigenvalues: ArrayLike, n_beta: float, gamma: float) -> float:
     Parameters
     ----------
     eigenvalues : h_i >= 0 of the Hessian of L, (d,).
-    n_beta, gamma : n times the inverse temperature, and the localisation.
+    n_beta, gamma : n times the inverse temperature, and the localization.
     """
     scaled = n_beta * np.asarray(eigenvalues, dtype=float)
     total = scaled + gamma
@@ -113,7 +113,7 @@ def multiplicity_correction(multiplicity: int, n_beta: float) -> float:
     """(m - 1) / log(n_beta): what the estimate n_beta (E L - L(w*)) misses of lambda through the multiplicity.
 
     It is -d log Z / d log n_beta of Z ~ n_beta^-lambda (log n_beta)^(m-1), to leading order: the unit in which n_beta
-    counts (the loss at the border of the neighbourhood) adds a constant to the logarithm that no formula knows.
+    counts (the loss at the border of the neighborhood) adds a constant to the logarithm that no formula knows.
 
     Parameters
     ----------

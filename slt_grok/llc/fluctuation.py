@@ -1,13 +1,13 @@
 """Singular fluctuation and WAIC from the draws of an LLC estimate.
 
-With losses l_i = -log p(y_i | x_i, w) and expectations over the tempered, localised posterior at beta = n_beta / n,
+With losses l_i = -log p(y_i | x_i, w) and expectations over the tempered, localized posterior at beta = n_beta / n,
 Watanabe 2010 (JMLR 11, 3571-3594, definitions 2 and 3, and theorem 1) has the functional variance
 V = sum_i Var_w[l_i], the singular fluctuation nu = lim (beta/2) E[V], and WAIC = T + beta V / n, with the Bayes
-training loss T = -1/n sum_i log E_w[exp(-l_i)]; the mean of WAIC over data sets is that of the Bayes generalisation
-loss up to o(1/n). For a regular model that realises the truth, nu = d/2 at beta = 1.
+training loss T = -1/n sum_i log E_w[exp(-l_i)]; the mean of WAIC over data sets is that of the Bayes generalization
+loss up to o(1/n). For a regular model that realizes the truth, nu = d/2 at beta = 1.
 
-The localisation is a prior around a w* that has seen the data, so that of a network that only memorised, WAIC says how
-well draws near w* fit, not how they generalise: `bayes_test_loss` beside it is measured on samples not trained on.
+The localization is a prior around a w* that has seen the data, so that of a network that only memorized, WAIC says how
+well draws near w* fit, not how they generalize: `bayes_test_loss` beside it is measured on samples not trained on.
 """
 
 import numpy as np

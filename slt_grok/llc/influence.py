@@ -1,6 +1,6 @@
 """Bayesian influence functions between samples, and susceptibilities of components to samples.
 
-Expectations are over the tempered, localised posterior p(w) ~ exp(-n_beta L(w) - gamma/2 |w - w*|^2); l_i is the loss
+Expectations are over the tempered, localized posterior p(w) ~ exp(-n_beta L(w) - gamma/2 |w - w*|^2); l_i is the loss
 of sample i, L the training loss.
 
 - Bayesian influence function (Kreer et al. 2509.26544, section 3): BIF_ij = -Cov(l_i, l_j), the rate at which the
@@ -40,7 +40,7 @@ ATTRS = {
     },
     "loss_correlation": {
         "long_name": "correlation of the samples' losses",
-        "definition": "Cov / (standard deviations), in [-1, 1]; its negative is the normalised influence",
+        "definition": "Cov / (standard deviations), in [-1, 1]; its negative is the normalized influence",
         "source": _KREER,
     },
     "susceptibility": {

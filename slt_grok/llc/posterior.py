@@ -1,4 +1,4 @@
-"""The tempered, localised posterior that the LLC is defined by (Lau et al. 2308.12108, section 4)."""
+"""The tempered, localized posterior that the LLC is defined by (Lau et al. 2308.12108, section 4)."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class LocalPosterior:
     ----------
     center : w*, the checkpoint each chain started from, (chains, d).
     n_beta : n times the inverse temperature, (chains, 1).
-    gamma : strength of the Gaussian localisation, at least 0, (chains, 1).
+    gamma : strength of the Gaussian localization, at least 0, (chains, 1).
     box : half-width of a hard box max_i |w_i - w*_i| <= box; None for none.
     """
 

@@ -35,8 +35,8 @@ class Problem:
     baselines: np.ndarray
 
     @property
-    def finite_minimiser(self) -> bool:
-        """False for cross-entropy, ours or torch's, of which a fitted network has no finite minimiser."""
+    def finite_minimizer(self) -> bool:
+        """False for cross-entropy, ours or torch's, of which a fitted network has no finite minimizer."""
         loss = self.trajectory.network.loss
         known = loss in (cross_entropy, nn.functional.cross_entropy) or isinstance(loss, nn.CrossEntropyLoss)
         return not known

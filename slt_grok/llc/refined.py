@@ -2,7 +2,7 @@
 
 The LLC of a component is that of `slt_grok.llc.estimate` with all other weights held at the checkpoint (weight
 refinement) or on other data (data refinement), Wang et al. 2410.02984, section 3, at the same n_beta and gamma as the
-LLC of all weights. On a quadratic loss with Hessian H the localised LLC is 1/2 tr f(H) with f(h) = n_beta h /
+LLC of all weights. On a quadratic loss with Hessian H the localized LLC is 1/2 tr f(H) with f(h) = n_beta h /
 (n_beta h + gamma) concave, so that the parts of an orthogonal splitting never sum to less than the whole, and to as
 much where H has no entries between them: the difference, `llc_interaction`, is how far the parts share directions.
 """

@@ -1,9 +1,9 @@
-"""What the localisation hides at a regular point, and whether the point is one.
+"""What the localization hides at a regular point, and whether the point is one.
 
 Where the loss is quadratic at the chain's scale, with Hessian eigenvalues h_i, the chain sees
 1/2 sum n_beta h_i / (n_beta h_i + gamma) of the true value rank(H)/2: each direction whose n_beta h_i is not far above
 gamma counts too little. The exact add-on is 1/2 sum gamma / (n_beta h_i + gamma) over the non-zero h_i (Laplace's
-approximation with the localisation as its prior). It is added only where the sampled values agree with the first sum,
+approximation with the localization as its prior). It is added only where the sampled values agree with the first sum,
 so that a singular point, which has more than its Hessian shows, is left alone.
 """
 

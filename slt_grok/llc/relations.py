@@ -14,7 +14,7 @@ ATTRS = {
     "loss_correlation": {
         "long_name": "mean correlation of the losses of two pairs",
         "definition": "correlation over a chain's draws, mean over couples of pairs, mean over healthy chains; its "
-        "negative is the normalised Bayesian influence function",
+        "negative is the normalized Bayesian influence function",
         "source": "Kreer et al. 2509.26544, section 3",
     },
     "loss_correlation_se": {

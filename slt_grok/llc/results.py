@@ -1,4 +1,4 @@
-"""What chains showed, as a labelled dataset: values, errors, diagnostics and verdicts of each network."""
+"""What chains showed, as a labeled dataset: values, errors, diagnostics and verdicts of each network."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -58,12 +58,12 @@ def dataset(
             ]
         hotter = next((a for a, b in zip(averages, n_betas, strict=True) if n_betas[0] / b >= 15.9), None)
         best = averages[0]
-        verdict = judge(best, evidence[0], problem.finite_minimiser, hotter)
+        verdict = judge(best, evidence[0], problem.finite_minimizer, hotter)
         if hessian is not None and not hessian.resolved and verdict.word == "converged":
             verdict = Verdict("not converged, probably low", UNRESOLVED)
         if hessian is not None and not correction and hessian.exceeds(best.llc, best.llc_se, n_betas[0], gamma):
             verdict = Verdict("not converged, probably low", LEFT_THE_POINT)
-        low, high = interval(best, n_betas[0], hotter if problem.finite_minimiser else None, regular=correction > 0)
+        low, high = interval(best, n_betas[0], hotter if problem.finite_minimizer else None, regular=correction > 0)
         slope = wbic_slope(
             np.array(n_betas),
             np.array([baseline + a.llc / b for a, b in zip(averages, n_betas, strict=True)]),
@@ -106,4 +106,4 @@ def dataset(
         draw=np.arange(draws.shape[-1]),
         temperature=np.array(n_betas),
     )
-    return result if problem.finite_minimiser else result.assign_attrs(comment=EFFECTIVE)
+    return result if problem.finite_minimizer else result.assign_attrs(comment=EFFECTIVE)

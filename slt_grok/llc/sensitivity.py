@@ -1,4 +1,4 @@
-"""How an LLC depends on step, temperature and localisation: many settings of underdamped Langevin in one batch.
+"""How an LLC depends on step, temperature and localization: many settings of underdamped Langevin in one batch.
 
 The estimate is that of Lau et al. 2308.12108, definition 3, at each setting; a value that holds over a range of
 settings belongs to the network, one that moves with them belongs to the setting as well.
@@ -23,7 +23,7 @@ from slt_grok.llc.variables import ATTRS
 
 
 class Setting(NamedTuple):
-    """Step h, n times the inverse temperature, localisation."""
+    """Step h, n times the inverse temperature, localization."""
 
     step_size: float
     n_beta: float
@@ -76,7 +76,7 @@ def at_settings(
             health = [chain_health(chain, baseline, n_beta[k], problem.subspace.dimension) for chain in traces[i, k]]
             evidence = Evidence(draws[i, k], health, baseline, n_beta[k], virial[i, k])
             best = average(evidence)
-            verdict = judge(best, evidence, problem.finite_minimiser)
+            verdict = judge(best, evidence, problem.finite_minimizer)
             numbers = {name: getattr(best, name) for name in ("llc", "llc_se", "rhat", "ess", "drift", "virial")}
             rows.append({**numbers, "llc_verdict": verdict.word, "llc_verdict_reason": verdict.reason})
     return problem.trajectory.dataset(

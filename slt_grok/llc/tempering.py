@@ -4,7 +4,7 @@ Z(beta) = int exp(-beta n L(w)) prior(w) dw, at temperatures that lie evenly in 
 = 0. Cubic Hermite polynomials go through the means <n L>_beta with their known slopes, d<n L>/d beta = -Var(n L) (the
 correction of Friel, Hurn and Wyse 2014, doi:10.1007/s11222-013-9397-1), in beta below beta_1 and in log beta above;
 their error is taken to be what leaving out every second temperature changes. Beside it stands Bennett's acceptance
-ratio between neighbouring temperatures (1976, doi:10.1016/0021-9991(76)90078-4), from the same draws, which has no
+ratio between neighboring temperatures (1976, doi:10.1016/0021-9991(76)90078-4), from the same draws, which has no
 error of quadrature.
 """
 
@@ -27,9 +27,9 @@ def integral(betas: np.ndarray, means: np.ndarray, variances: np.ndarray) -> flo
 
 
 def acceptance_ratio(betas: np.ndarray, energies: list[np.ndarray]) -> float:
-    """log Z(1) - log Z(0) from draws of n L at each beta: the sum of Bennett's ratios between neighbours.
+    """log Z(1) - log Z(0) from draws of n L at each beta: the sum of Bennett's ratios between neighbors.
 
-    For neighbours with D = (b' - b) n L and N, N' draws, C = log Z' - log Z solves
+    For neighbors with D = (b' - b) n L and N, N' draws, C = log Z' - log Z solves
     sum_b f(M + D + C) = sum_b' f(-M - D - C), f the logistic function of minus its argument, M = log(N'/N).
     """
     total = 0.0

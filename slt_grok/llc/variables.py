@@ -1,7 +1,7 @@
 """Names, definitions and sources of what an LLC measurement holds."""
 
 EFFECTIVE = (
-    "cross-entropy on a network that fits everything has no finite minimiser: this is an effective LLC at its "
+    "cross-entropy on a network that fits everything has no finite minimizer: this is an effective LLC at its "
     "(n_beta, gamma), to be compared over checkpoints at the same setting only"
 )
 
@@ -34,7 +34,7 @@ ATTRS = {
     },
     "rhat": {
         "long_name": "R-hat",
-        "definition": "rank-normalised split R-hat of the draws' losses",
+        "definition": "rank-normalized split R-hat of the draws' losses",
         "source": _VEHTARI,
     },
     "ess": {
@@ -81,7 +81,7 @@ ATTRS = {
         "long_name": "add-on at a regular point",
         "definition": "1/2 sum gamma / (n_beta h + gamma) over the non-zero eigenvalues h of the Hessian at w*; "
         "contained in llc where sampling agrees with the Hessian, 0 elsewhere",
-        "source": "Laplace's approximation with the localisation as prior",
+        "source": "Laplace's approximation with the localization as prior",
     },
     "llc_low": {
         "long_name": "lower end of the 95% interval of the LLC",

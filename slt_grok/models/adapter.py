@@ -92,14 +92,14 @@ class Adapter(ModularNetwork):
             if side not in SIDES or name not in dict(network.named_modules()):
                 raise SltGrokError(f"sites: expected SUBMODULE:input or SUBMODULE:output for {site}, got {place!r}")
 
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         """Not known for a module from elsewhere.
 
         Raises
         ------
         SltGrokError : always.
         """
-        raise SltGrokError("adapter: expected a network that is trained already; its initialisation is not known here")
+        raise SltGrokError("adapter: expected a network that is trained already; its initialization is not known here")
 
     def named(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A state dict of the wrapped module under the names of this one."""

@@ -54,7 +54,7 @@ class DeepMLP(ModularNetwork):
         self.b_2 = nn.Parameter(torch.zeros(d_second))
         self.W_U = nn.Parameter(torch.zeros(d_second, modulus))
 
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         """Embedding N(0, 2/d_embed), W_U N(0, 1/fan in), the rest uniform in +-1/sqrt(fan in) (the paper's code)."""
         with torch.no_grad():
             self.W_E.normal_(0, (2 / self.W_E.shape[1]) ** 0.5, generator=generator)

@@ -91,7 +91,7 @@ class DeepTransformer(ModularNetwork):
     d_head : width of a head; d_model / n_heads where left out.
     activation : `relu`, `gelu` or `quadratic`.
     layout : `a_b_equals` for the tokens [a, b, =], causal; `a_b` for [a, b], unmasked.
-    attention_rate : alpha in M' = alpha M + (1 - alpha) J with J all ones where the mask allows, rows not renormalised
+    attention_rate : alpha in M' = alpha M + (1 - alpha) J with J all ones where the mask allows, rows not renormalized
         (2306.17844); 1 is ordinary attention.
 
     Raises
@@ -137,7 +137,7 @@ class DeepTransformer(ModularNetwork):
         )
         self.W_U = nn.Parameter(torch.zeros(d_model, modulus))
 
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         """Normal weights of standard deviation 1/sqrt(d_model), W_U 1/sqrt(vocabulary), biases zero (2301.05217)."""
         vocabulary, d_model = self.W_E.shape
         with torch.no_grad():

@@ -69,7 +69,7 @@ class EmbeddingMLP(ModularNetwork):
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
 
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         """torch's defaults: embedding N(0, 1), linear maps and biases uniform in +-1/sqrt(fan in)."""
         with torch.no_grad():
             for name, parameter in self.named_parameters():

@@ -180,7 +180,7 @@ def pizza_residual(directions: int) -> float:
 
 
 def lookup_table(logits: Tensor) -> EmbeddingMLP:
-    """A network that memorises any table: relu(1[a = i] + 1[b = j] - 1) is 1 for the pair (i, j) alone.
+    """A network that memorizes any table: relu(1[a = i] + 1[b = j] - 1) is 1 for the pair (i, j) alone.
 
     Parameters
     ----------

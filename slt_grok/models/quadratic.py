@@ -26,7 +26,7 @@ class QuadraticNetwork(ModularNetwork):
         self.V = nn.Parameter(torch.zeros(modulus, width))
         self.W = nn.Parameter(torch.zeros(width, modulus))
 
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         """Normal weights of standard deviation (2p)^(-1/2) for U and V, K^(-1/2) for W."""
         with torch.no_grad():
             for parameter in (self.U, self.V):

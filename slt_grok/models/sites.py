@@ -66,7 +66,7 @@ class ModularNetwork(nn.Module, ABC):
         """Logits (n, p) of the answer for pairs (n, 2)."""
 
     @abstractmethod
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         """Draw fresh weights in place, all from `generator`."""
 
     @abstractmethod

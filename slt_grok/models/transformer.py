@@ -53,7 +53,7 @@ class OneLayerTransformer(ModularNetwork):
     d_model, n_heads, d_mlp : widths.
     activation : `relu`, `gelu` or `quadratic`.
     layout : `a_b_equals` for the tokens [a, b, =], causal; `a_b` for [a, b], unmasked.
-    attention_rate : alpha in M' = alpha M + (1 - alpha) J with J all ones, rows not renormalised (2306.17844);
+    attention_rate : alpha in M' = alpha M + (1 - alpha) J with J all ones, rows not renormalized (2306.17844);
         1 is ordinary attention.
     d_head : width of a head; d_model / n_heads where left out.
 
@@ -106,7 +106,7 @@ class OneLayerTransformer(ModularNetwork):
         }.items():
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
 
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         """Normal weights of standard deviation 1/sqrt(d_model), W_U 1/sqrt(vocabulary), biases zero (2301.05217)."""
         vocabulary, d_model = self.W_E.shape
         with torch.no_grad():

@@ -142,7 +142,7 @@ def patterns(scores: list[Tensor], pairs: Tensor, attention_rate: float, equals:
     parts = [_look_up(scores[0], a if equals else b * scores[1].shape[1] + a), _look_up(scores[1], b)]
     if equals:
         parts.append(torch.zeros_like(parts[0]))
-    # positions in front: a softmax over a short last axis is not vectorised
+    # positions in front: a softmax over a short last axis is not vectorized
     pattern = attention_rate * torch.stack(parts).softmax(0) + (1 - attention_rate)
     return torch.cat([pattern[0], pattern[1]], -1)
 

@@ -59,7 +59,7 @@ def activation_grids(maps: xr.Dataset, seed: int | None = None, step: int | None
 
 
 def placed(modulus: int, rows: int, columns: int) -> tuple[Figure, list[list[Axes]], Axes]:
-    """A figure of p x p panels whose cells are whole dots, and the axes of its colour bar."""
+    """A figure of p x p panels whose cells are whole dots, and the axes of its color bar."""
     side = modulus * max(1, int(LARGEST // modulus))
     width = LEFT + columns * side + (columns - 1) * BESIDE + RIGHT
     height = BOTTOM + rows * side + (rows - 1) * BETWEEN + TOP

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from slt_grok.plots.style import BLUE, GREY, ORANGE, WIDTH, measure_name, styled
+from slt_grok.plots.style import BLUE, GRAY, ORANGE, WIDTH, measure_name, styled
 
 NAMES = {
     "step": "step\nalone",
@@ -19,14 +19,14 @@ NAMES = {
 
 @styled
 def association(found: xr.Dataset) -> Figure:
-    """Partial rank correlation with the LLC: seeds as grey dots, mean with its 95% interval, p-values of both nulls.
+    """Partial rank correlation with the LLC: seeds as gray dots, mean with its 95% interval, p-values of both nulls.
 
     Filled where the association is beyond the trend (Holm's p by pairing at most 0.05).
     """
     measures = found.measure.values.tolist()
     figure = Figure(figsize=(WIDTH, 0.9 + 0.24 * len(measures)), layout="constrained")
     axes = figure.subplots()
-    axes.axvline(0, color=GREY, lw=0.8)
+    axes.axvline(0, color=GRAY, lw=0.8)
     for row, measure in enumerate(measures):
         one = found.sel(measure=measure)
         of_seed = one.partial_correlation.values

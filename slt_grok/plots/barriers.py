@@ -18,7 +18,7 @@ from slt_grok.plots.panels import undefined
 from slt_grok.plots.spectrum import step_edges
 from slt_grok.plots.style import BLUE, ORANGE, WIDTH, one_seed, panel_letters, step_axis, styled
 
-LOWEST = 1e-3  # nats: what is below has the darkest colour
+LOWEST = 1e-3  # nats: what is below has the darkest color
 ROWS = {"barrier_between": "straight line", "barrier_aligned": "units aligned"}
 
 
@@ -26,7 +26,7 @@ ROWS = {"barrier_between": "straight line", "barrier_aligned": "units aligned"}
 def barrier_matrix(measured: xr.Dataset, seed: int | None = None) -> Figure:
     """Barrier between every two checkpoints of one seed, train beside test; below it after alignment, where there is.
 
-    Each cell reaches half way to its neighbours on the axes, which are logarithmic. Grey cells are not known: the loss
+    Each cell reaches half way to its neighbors on the axes, which are logarithmic. Gray cells are not known: the loss
     on their line is not finite, or the split has no samples.
 
     Parameters

@@ -13,7 +13,7 @@ from slt_grok.plots.panels import undefined
 from slt_grok.plots.style import (
     BLUE,
     BROWN,
-    GREY,
+    GRAY,
     ORANGE,
     PURPLE,
     VERMILION,
@@ -25,13 +25,13 @@ from slt_grok.plots.style import (
     styled,
 )
 
-CIRCUIT = (BLUE, "o", 5.5)  # colour, marker, size
-CONTROLS = {  # one marker each, so that colour is not needed; and the name in the legend
+CIRCUIT = (BLUE, "o", 5.5)  # color, marker, size
+CONTROLS = {  # one marker each, so that color is not needed; and the name in the legend
     "all other frequencies": (ORANGE, "s", 4.5, "all others"),
-    "random frequencies": (GREY, "x", 4.5, "random, as many"),
+    "random frequencies": (GRAY, "x", 4.5, "random, as many"),
     "random frequencies of equal norm": (BROWN, "+", 6, "random, equal norm"),
     "untrained network": (PURPLE, "v", 4.5, "untrained"),
-    "memorising network": (VERMILION, "^", 4.5, "memorising"),
+    "memorizing network": (VERMILION, "^", 4.5, "memorizing"),
 }
 MOVED = ("planes of another token", "planes rotated", "planes and accompanying rotated")
 

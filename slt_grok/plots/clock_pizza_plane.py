@@ -18,7 +18,7 @@ from slt_grok.store.published_runs import CIRCULAR
 # The boundaries of 2306.17844 between the two
 GRADIENT_SYMMETRICITY = 0.98
 DISTANCE_IRRELEVANCE = 0.6
-RUNS = ((VERMILION, "o"), ("k", "s"), (PURPLE, "^"), (GREEN, "D"), (BROWN, "v"))  # colour, marker; then again
+RUNS = ((VERMILION, "o"), ("k", "s"), (PURPLE, "^"), (GREEN, "D"), (BROWN, "v"))  # color, marker; then again
 
 
 @styled
@@ -30,7 +30,7 @@ def clock_pizza_plane(runs: Mapping[str, xr.Dataset], published: xr.Dataset | No
     runs : name -> dataset of `slt_grok.circuits.measure` over `step`; each of its seeds is a path. Checkpoints where
         one of the two measures is not defined are left out.
     published : of `slt_grok.store.published_runs.read_published_runs`; those of circular embeddings are drawn beneath,
-        as the paper does, coloured by attention rate.
+        as the paper does, colored by attention rate.
 
     Raises
     ------

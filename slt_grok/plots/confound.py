@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from slt_grok.plots.llc_curve import TRUSTED, interval
 from slt_grok.plots.style import BLUE, GREEN, ORANGE, WIDTH, legend_right, one_seed, panel_letters, step_axis, styled
 
-STYLES = {  # treatment -> colour, marker, name
+STYLES = {  # treatment -> color, marker, name
     "fixed_gamma": (BLUE, "o", r"fixed $\gamma$"),
     "relative_gamma": (ORANGE, "s", r"$\gamma = d/(\rho |w^*|^2)$"),
     "rescaled_weights": (GREEN, "D", r"rescaled weights, fixed $\gamma$"),
@@ -18,7 +18,7 @@ STYLES = {  # treatment -> colour, marker, name
 
 @styled
 def confound(measured: xr.Dataset, seed: int | None = None) -> Figure:
-    """Above the LLC with 95% bands, one colour a treatment; below the loss at w*, as trained and rescaled.
+    """Above the LLC with 95% bands, one color a treatment; below the loss at w*, as trained and rescaled.
 
     Raises
     ------

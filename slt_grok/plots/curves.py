@@ -23,7 +23,7 @@ def curves(
     Parameters
     ----------
     axes, label : where, and what the vertical axis says.
-    drawn : name -> (values, standard error or None, colour).
+    drawn : name -> (values, standard error or None, color).
     logarithmic : the vertical axis; what is not positive is left out.
     """
     found = False

@@ -12,11 +12,11 @@ from scipy.stats import t
 
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.llc_curve import interval
-from slt_grok.plots.style import BLUE, GREEN, GREY, ORANGE, VERMILION, WIDTH, step_axis, styled, with_seed
+from slt_grok.plots.style import BLUE, GRAY, GREEN, ORANGE, VERMILION, WIDTH, step_axis, styled, with_seed
 
 
 class Look(NamedTuple):
-    """Colour, dashes and marker of a curve."""
+    """Color, dashes and marker of a curve."""
 
     color: str
     dashes: str
@@ -24,7 +24,7 @@ class Look(NamedTuple):
 
 
 LOOKS = {
-    "network": {"answers": Look(GREY, ":", "v"), "loss": Look(ORANGE, "-.", "^")},
+    "network": {"answers": Look(GRAY, ":", "v"), "loss": Look(ORANGE, "-.", "^")},
     "program": {"answers": Look(VERMILION, "--", "s"), "loss": Look(BLUE, "-", "o")},
 }
 OF_LLC = Look(GREEN, "-", "D")

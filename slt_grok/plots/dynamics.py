@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from slt_grok.plots.curves import curves, over_training
-from slt_grok.plots.style import BLUE, GREY, WIDTH, one_seed, styled
+from slt_grok.plots.style import BLUE, GRAY, WIDTH, one_seed, styled
 
 
 @styled
@@ -36,10 +36,10 @@ def dynamics(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | N
     else:
         panels[0].set_axis_off()
     rate = one.update_norm.sel(component="total") / one.step.diff("step")
-    curves(panels[1], "Update norm\n(weight / step)", {"update": (rate, None, GREY)}, logarithmic=True)
-    noise = one.gradient_noise_scale, one.gradient_noise_scale_se, GREY
+    curves(panels[1], "Update norm\n(weight / step)", {"update": (rate, None, GRAY)}, logarithmic=True)
+    noise = one.gradient_noise_scale, one.gradient_noise_scale_se, GRAY
     curves(panels[2], "Gradient noise\nscale (samples)", {"noise": noise}, logarithmic=True)
-    panels[3].plot(one.step, one.gradient_step_cosine.sel(component="total"), "o-", ms=2.6, lw=1.1, color=GREY)
+    panels[3].plot(one.step, one.gradient_step_cosine.sel(component="total"), "o-", ms=2.6, lw=1.1, color=GRAY)
     panels[3].axhline(0, color="0.7", lw=0.7, zorder=0)
     panels[3].set_ylabel("Cosine of gradient\nand step")
     matrices = dict.fromkeys(name.split("[")[0] for name in one.weight_matrix.values.tolist())  # heads of a kind: one

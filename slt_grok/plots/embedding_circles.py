@@ -21,8 +21,8 @@ ORDER = "twilight"  # cyclic, and its lightness alone tells the order, so that n
 def embedding_circles(maps: xr.Dataset, seed: int | None = None) -> Figure:
     """The tokens in the planes of the circuit's frequencies, a column each, and a row for each step.
 
-    Tokens are joined in the order of k t mod p, which is also their colour: on a circle the line is its edge and the
-    colours go round once. The last column is a control, the frequency outside the circuit with the median share of
+    Tokens are joined in the order of k t mod p, which is also their color: on a circle the line is its edge and the
+    colors go round once. The last column is a control, the frequency outside the circuit with the median share of
     norm at the last step. All panels of a row have one scale.
 
     Parameters
@@ -57,7 +57,7 @@ def embedding_circles(maps: xr.Dataset, seed: int | None = None) -> Figure:
         row[0].set_ylabel(f"Step {int(step):,}\nalong $\\sin$")
     for k, axes in zip(columns, panels[0], strict=True):
         axes.set_title(f"$k$ = {k}{', control' if k in control else ''}\n{axes.get_title()}")
-    figure.supxlabel(r"Centred row of the embedding along $\cos$ (the units of $W_E$)", fontsize=8)
+    figure.supxlabel(r"Centered row of the embedding along $\cos$ (the units of $W_E$)", fontsize=8)
     p = one.sizes["token"]
     bar = figure.colorbar(ScalarMappable(Normalize(0, p), ORDER), ax=panels, shrink=min(1, 1.6 / rows), pad=0.01)
     bar.set_label(r"$k\,t$ mod $p$ of token $t$")

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from slt_grok.plots.style import (
     BLUE,
     BROWN,
+    GRAY,
     GREEN,
-    GREY,
     ORANGE,
     PINK,
     PURPLE,
@@ -24,7 +24,7 @@ from slt_grok.plots.style import (
     styled,
 )
 
-# measure -> colour, marker; the others are grey circles
+# measure -> color, marker; the others are gray circles
 LOOKS = {
     "train_accuracy": (BLUE, "o"),
     "test_accuracy": (ORANGE, "o"),
@@ -38,10 +38,10 @@ LOOKS = {
     "gini_neuron_logit_map": (PINK, "X"),
     "sum_of_squared_weights": (SKY, "<"),
     "weight_norm": (SKY, ">"),
-    "hessian_trace": (GREY, "h"),
+    "hessian_trace": (GRAY, "h"),
     "unmirrored_test_accuracy": (ORANGE, "p"),
 }
-UNKNOWN = (GREY, "o")
+UNKNOWN = (GRAY, "o")
 
 
 @styled
@@ -95,7 +95,7 @@ def event_raster(events: xr.Dataset, event: str = "middle", estimator: str = "si
 
 @styled
 def lead_lag(lags: xr.Dataset, event: str = "middle") -> Figure:
-    """Lag of every measure behind each reference: each seed a grey dot, the mean with its 95% interval.
+    """Lag of every measure behind each reference: each seed a gray dot, the mean with its 95% interval.
 
     Filled where the order is resolved (Holm's p at most 0.05), open where it is not; `too few seeds` is written.
     """
@@ -104,9 +104,9 @@ def lead_lag(lags: xr.Dataset, event: str = "middle") -> Figure:
     panels = figure.subplots(1, len(references), sharey=True, squeeze=False)[0]
     for axes, reference in zip(panels, references, strict=True):
         own = lags.sel(reference=reference, event=event)
-        axes.axvline(0, color=GREY, lw=0.8)
+        axes.axvline(0, color=GRAY, lw=0.8)
         values = own[["lag_of_seed", "lag_low", "lag_high"]].to_array().values
-        centre = (np.nanmin(values) + np.nanmax(values)) / 2 if np.isfinite(values).any() else 0.0
+        center = (np.nanmin(values) + np.nanmax(values)) / 2 if np.isfinite(values).any() else 0.0
         for row, measure in enumerate(lags.measure.values.tolist()):
             if measure == reference:
                 continue
@@ -118,7 +118,7 @@ def lead_lag(lags: xr.Dataset, event: str = "middle") -> Figure:
             axes.plot([one.lag_low, one.lag_high], [row, row], color=color, lw=2, alpha=0.7, solid_capstyle="butt")
             axes.plot(one.lag, row, marker, color=color, ms=5, mfc=color if resolved else "white", mew=1)
             if str(one.verdict.values) == "too few seeds":
-                left = np.nansum(of_seed - centre) > 0  # the words stand where the seeds do not
+                left = np.nansum(of_seed - center) > 0  # the words stand where the seeds do not
                 at_edge = {"xycoords": axes.get_yaxis_transform(), "ha": "left" if left else "right", "va": "center"}
                 axes.annotate(f"too few seeds ({int(one.seeds)})", (0.01 if left else 0.99, row), fontsize=6, **at_edge)
         axes.set_xlabel(f"{event.capitalize()} after that of\n{measure_name(reference)}\n(difference in log step)")

@@ -15,7 +15,7 @@ from scipy.stats import t
 from slt_grok.plots.panels import undefined
 from slt_grok.plots.style import BLUE, GREEN, ORANGE, WIDTH, panel_letters, step_axis, styled, with_seed
 
-LOOKS = {  # colour, line, marker and its size; the clock over the pizza, which it often hides
+LOOKS = {  # color, line, marker and its size; the clock over the pizza, which it often hides
     "neurons": (GREEN, (0, (1, 1.3)), "^", 3.2),
     "pizza": (ORANGE, (0, (4, 2)), "s", 4.4),
     "clock": (BLUE, "-", "o", 2.2),

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.style import BLUE, BROWN, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, WIDTH, panel_letters, styled
+from slt_grok.plots.style import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION, WIDTH, panel_letters, styled
 
-LOOKS = {  # law -> colour, dashes
-    "constant": (GREY, (0, (1, 1))),
+LOOKS = {  # law -> color, dashes
+    "constant": (GRAY, (0, (1, 1))),
     "proportional": (ORANGE, "-"),
     "quadratic": (PURPLE, (0, (6, 2))),
     "affine": (GREEN, (0, (4, 1, 1, 1))),

@@ -1,4 +1,4 @@
-"""Free energies of the memorising and the generalising phase: over train fractions, and by tempering."""
+"""Free energies of the memorizing and the generalizing phase: over train fractions, and by tempering."""
 
 import numpy as np
 import xarray as xr
@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.style import BLUE, GREEN, VERMILION, WIDTH, legend_right, panel_letters, styled
 
-LOOKS = {"memorising": (VERMILION, "s", "--"), "generalising": (BLUE, "o", "-")}  # phase -> colour, marker, line
+LOOKS = {"memorizing": (VERMILION, "s", "--"), "generalizing": (BLUE, "o", "-")}  # phase -> color, marker, line
 QUANTILE = 1.96
 
 
@@ -20,7 +20,7 @@ def free_energies(
     predicted: tuple[float, float, float],
     seen: tuple[float, float, float],
 ) -> Figure:
-    """Above the free energies of both phases, seeds as points and means with 95% bands; below who generalises.
+    """Above the free energies of both phases, seeds as points and means with 95% bands; below who generalizes.
 
     Parameters
     ----------
@@ -49,11 +49,11 @@ def free_energies(
     upper.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     upper.yaxis.set_minor_formatter(NullFormatter())
     upper.set_ylabel(r"Free energy $nL + \lambda \log n$ (nats)")
-    share = shares.generalised_share.values
-    error = np.abs(np.stack([share - shares.generalised_share_low, shares.generalised_share_high - share]))
+    share = shares.generalized_share.values
+    error = np.abs(np.stack([share - shares.generalized_share_low, shares.generalized_share_high - share]))
     lower.errorbar(x, share, error, fmt="o", ms=4, color="0.25", elinewidth=0.9, capsize=2, label="share, 95% interval")
     lower.axhline(0.5, color="0.7", lw=0.7, zorder=0)
-    lower.set(ylim=(-0.05, 1.05), ylabel="Share of seeds that\ngeneralise", xlabel="Train fraction")
+    lower.set(ylim=(-0.05, 1.05), ylabel="Share of seeds that\ngeneralize", xlabel="Train fraction")
     for axes in (upper, lower):
         _crossing(axes, predicted, GREEN, "predicted", "-.", x)
         _crossing(axes, seen, "0.25", "seen", ":", x)

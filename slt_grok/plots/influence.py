@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 
 from slt_grok.plots.style import (
     BLUE,
+    GRAY,
     GREEN,
-    GREY,
     ORANGE,
     PURPLE,
     VERMILION,
@@ -20,7 +20,7 @@ from slt_grok.plots.style import (
 )
 
 QUANTILE = 1.96  # of the standard normal, for a 95% interval
-RELATION_COLORS = {"swapped": PURPLE, "same answer": GREEN, "shared token": ORANGE, "unrelated": GREY}
+RELATION_COLORS = {"swapped": PURPLE, "same answer": GREEN, "shared token": ORANGE, "unrelated": GRAY}
 
 
 @styled
@@ -74,7 +74,7 @@ def _losses(axes: Axes, waic: xr.Dataset) -> None:
     for name, color, label in (
         ("bayes_test_loss", ORANGE, "Bayes loss, test pairs"),
         ("waic", BLUE, "WAIC"),
-        ("bayes_training_loss", GREY, "Bayes loss, train pairs"),
+        ("bayes_training_loss", GRAY, "Bayes loss, train pairs"),
     ):
         axes.plot(waic.step, waic[name], color=color, marker="o", ms=3, label=label)
     few_decades(axes)
@@ -85,7 +85,7 @@ def _slopes(axes: Axes, data: xr.Dataset) -> None:
     """One thin line a frequency and the median of each kind."""
     axes.set_yscale("log")
     slopes = data.loss_slope.isel(sample=~data.trained.values).mean("sample")
-    for key, color, label in ((True, VERMILION, "key frequencies"), (False, GREY, "other frequencies")):
+    for key, color, label in ((True, VERMILION, "key frequencies"), (False, GRAY, "other frequencies")):
         own = slopes.isel(component=data.key.values == key)
         for one in own.transpose("component", "step").values:
             axes.plot(data.step, one, color=color, lw=0.6, alpha=0.6)

@@ -18,9 +18,9 @@ COLUMNS = {  # act -> title
     "kept": "kept alone",
     "removed": "removed",
     "from the end": "part from the\nlast checkpoint",
-    "from memorisation": "part from the\nmemorising one",
+    "from memorization": "part from the\nmemorizing one",
 }
-SITES = {  # colour and marker of what is changed
+SITES = {  # color and marker of what is changed
     "tables": (BLUE, "o"),
     "neurons": (ORANGE, "s"),
     "tables and neurons": (GREEN, "D"),

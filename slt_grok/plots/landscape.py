@@ -7,8 +7,8 @@ from slt_grok.plots.curves import curves, over_training
 from slt_grok.plots.style import (
     BLUE,
     BROWN,
+    GRAY,
     GREEN,
-    GREY,
     ORANGE,
     PURPLE,
     VERMILION,
@@ -40,7 +40,7 @@ def landscape(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | 
         curves(panels[0], "LLC", {"LLC": (value.llc, value.llc_se, BLUE)})
     else:
         panels[0].set_axis_off()
-    curves(panels[1], "Weight norm", {"all weights": (one.weight_norm.sel(component="total"), None, GREY)})
+    curves(panels[1], "Weight norm", {"all weights": (one.weight_norm.sel(component="total"), None, GRAY)})
     ranks = one.effective_rank.mean("weight_matrix"), one.stable_rank.mean("weight_matrix")
     curves(
         panels[2],

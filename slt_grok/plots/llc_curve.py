@@ -34,7 +34,7 @@ def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
 
     The interval is llc_low to llc_high where the dataset has them, and llc +- 1.96 llc_se where not. Filled points
     have a trusted verdict, hollow ones another; of a diverged one nothing is drawn but a cross at the upper edge.
-    Several seeds share the colour, each with its own line and band.
+    Several seeds share the color, each with its own line and band.
     """
     llc = with_seed(llc)
     for name in ("llc", "llc_se"):

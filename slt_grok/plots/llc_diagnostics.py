@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from slt_grok.llc.diagnostics import DRIFT_LIMIT, RHAT_LIMIT, VIRIAL_LIMIT
 from slt_grok.plots.llc_curve import TRUSTED
-from slt_grok.plots.style import BLUE, GREY, WIDTH, one_seed, panel_letters, step_axis, styled
+from slt_grok.plots.style import BLUE, GRAY, WIDTH, one_seed, panel_letters, step_axis, styled
 
 
 @styled
@@ -41,7 +41,7 @@ def llc_diagnostics(llc: xr.Dataset, seed: int | None = None) -> Figure:
         step_axis(axes, one.step.values)
         draw(axes, one.step.values, values.values.astype(float), trusted)
         for limit in limits:
-            axes.axhline(limit, color=GREY, lw=0.8, ls=(0, (4, 2)))
+            axes.axhline(limit, color=GRAY, lw=0.8, ls=(0, (4, 2)))
         axes.set_ylabel(label)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel("")

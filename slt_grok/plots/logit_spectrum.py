@@ -15,7 +15,7 @@ from slt_grok.plots.phase_alignment import one_network
 from slt_grok.plots.spectrum import spread
 from slt_grok.plots.style import WIDTH, styled
 
-DECADES = 4  # of the colours, below the largest component
+DECADES = 4  # of the colors, below the largest component
 
 
 @styled

@@ -1,7 +1,7 @@
 """The panels of the phase-transition figure, each a function that draws one dataset on given axes.
 
 What the curves are is said in the measurements: progress measures after Nanda et al. (2301.05217), LLC after Lau et al.
-(2308.12108). Colours keep their meaning over the panels: train blue, test orange, circuit green, memoriser vermilion.
+(2308.12108). Colors keep their meaning over the panels: train blue, test orange, circuit green, memorizer vermilion.
 """
 
 import numpy as np
@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from slt_grok.plots.style import (
     BLUE,
     BROWN,
+    GRAY,
     GREEN,
-    GREY,
     ORANGE,
     PURPLE,
     VERMILION,
@@ -55,7 +55,7 @@ def circuit_losses(axes: Axes, circuits: xr.Dataset) -> None:
     ]
     if any(drawn):
         modulus = 2 * circuits.sizes["frequency"] + 1
-        axes.axhline(np.log(modulus), color=GREY, lw=0.8, ls=":", label=f"guessing, log {modulus}")
+        axes.axhline(np.log(modulus), color=GRAY, lw=0.8, ls=":", label=f"guessing, log {modulus}")
         few_decades(axes)
     else:
         undefined(axes, "no key frequency at the last checkpoint: restricted and excluded loss are not defined")
@@ -67,7 +67,7 @@ def circuit_measures(axes: Axes, circuits: xr.Dataset) -> None:
     """Share of neurons that respond to one frequency, and the Gini coefficients, all in [0, 1]."""
     over_seeds(axes, circuits.neuron_share, PURPLE, "neuron share", **DOTS)
     over_seeds(axes, circuits.gini_embedding, BROWN, r"Gini of $W_E$", **DOTS)
-    over_seeds(axes, circuits.gini_neuron_logit_map, GREY, r"Gini of $W_L$", **DOTS)
+    over_seeds(axes, circuits.gini_neuron_logit_map, GRAY, r"Gini of $W_L$", **DOTS)
     axes.set_ylim(-0.04, 1.04)
     axes.set_yticks([0, 0.5, 1])
     axes.set_ylabel("Share,\nGini")
@@ -83,7 +83,7 @@ def weight_norm(axes: Axes, landscape: xr.Dataset) -> None:
 
 def curvature(axes: Axes, landscape: xr.Dataset) -> None:
     """Hessian trace with its 95% band, largest eigenvalue, gradient norm: logarithmic, values <= 0 at the edge."""
-    drawn = [positive_over_seeds(axes, landscape.gradient_norm, GREY, "gradient norm", **DOTS)]
+    drawn = [positive_over_seeds(axes, landscape.gradient_norm, GRAY, "gradient norm", **DOTS)]
     if "hessian_trace" in landscape:
         trace, error = landscape.hessian_trace, landscape.hessian_trace_se
         for seed in landscape.seed:

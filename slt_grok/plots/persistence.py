@@ -16,7 +16,7 @@ SITES = {
     "neurons_post_read": "post-activations, as read",
     "logits": "logits",
 }
-DEGREES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"))  # colour and marker of degrees 0, 1 and 2
+DEGREES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"))  # color and marker of degrees 0, 1 and 2
 TOP, NEVER = 2.2, 2.1  # of the axes, and where a bar that never dies is drawn
 
 
@@ -50,7 +50,7 @@ def persistence_diagrams(topology: xr.Dataset, seed: int | None = None, step: in
         row[0].set_ylabel(f"$k$ = {k}")
     for site, axes in zip(SITES.values(), panels[0], strict=True):
         axes.set_title(site)
-    figure.supxlabel("Birth (root-mean-square distance of the cloud from its centre)", fontsize=8)
+    figure.supxlabel("Birth (root-mean-square distance of the cloud from its center)", fontsize=8)
     figure.supylabel("Death (same unit)", fontsize=8)
     marks = [Line2D([], [], color=color, marker=marker, ls="", ms=4) for color, marker in DEGREES]
     figure.legend(marks, [f"$H_{degree}$" for degree in range(3)], loc="outside right upper")

@@ -1,7 +1,7 @@
 """The aligned phase-transition figure: everything measured along training, one above the other on one step axis.
 
 Phases after Nanda et al., "Progress measures for grokking via mechanistic interpretability" (2301.05217), section 5:
-memorisation, circuit formation, cleanup.
+memorization, circuit formation, cleanup.
 """
 
 import re
@@ -21,8 +21,8 @@ from slt_grok.plots.llc_curve import draw_llc
 from slt_grok.plots.style import (
     BLUE,
     BROWN,
+    GRAY,
     GREEN,
-    GREY,
     ORANGE,
     PURPLE,
     SKY,
@@ -35,7 +35,7 @@ from slt_grok.plots.style import (
     with_seed,
 )
 
-PHASES = (("memorisation", GREY), ("circuit formation", SKY), ("cleanup", PURPLE))
+PHASES = (("memorization", GRAY), ("circuit formation", SKY), ("cleanup", PURPLE))
 
 
 class Panel(NamedTuple):
@@ -44,7 +44,7 @@ class Panel(NamedTuple):
     dataset: str
     draw: Callable[[Axes, xr.Dataset], None]
     height: float
-    measures: dict[str, str] = {}  # noqa: RUF012  # start of a measure's name -> colour
+    measures: dict[str, str] = {}  # noqa: RUF012  # start of a measure's name -> color
 
 
 PANELS = (
@@ -56,7 +56,7 @@ PANELS = (
         "circuits",
         panels.circuit_measures,
         0.8,
-        {"neuron_share": PURPLE, "gini_embedding": BROWN, "gini_neuron_logit_map": GREY},
+        {"neuron_share": PURPLE, "gini_embedding": BROWN, "gini_neuron_logit_map": GRAY},
     ),
     Panel("landscape", panels.weight_norm, 0.7, {"weight_norm": BLUE}),
     Panel("landscape", panels.curvature, 1.0, {"hessian_trace": PURPLE}),
@@ -74,7 +74,7 @@ def phase_transition(
 ) -> Figure:
     """Losses, accuracies, LLC, circuit measures and landscape against the training step, with phases and transitions.
 
-    The axis is logarithmic; step 0 stands at its left edge, labelled 0, and the axis label says below which step it is
+    The axis is logarithmic; step 0 stands at its left edge, labeled 0, and the axis label says below which step it is
     linear. Of several seeds each has a thin line and their median a thick one (the LLC: a line and a band each); phases
     and transitions are then medians, their bars from the lowest to the highest end of the seeds' intervals.
 
@@ -149,9 +149,9 @@ def middles(transitions: xr.Dataset) -> list[Event]:
 
 
 def color_of(measure: str) -> str:
-    """The colour of a measure, the same in its panel and among the events."""
+    """The color of a measure, the same in its panel and among the events."""
     colors = {start: color for panel in PANELS for start, color in panel.measures.items()}
-    return next((color for start, color in colors.items() if measure.startswith(start)), GREY)
+    return next((color for start, color in colors.items() if measure.startswith(start)), GRAY)
 
 
 def mark(axes: Axes, events: list[Event], measures: dict[str, str]) -> None:
@@ -189,9 +189,9 @@ def draw_events(axes: Axes, events: list[Event]) -> None:
 
 
 def phase_spans(transitions: xr.Dataset) -> list[tuple[str, str, float, float]]:
-    """Name, colour, first and last step of each phase whose ends are known; over seeds the median.
+    """Name, color, first and last step of each phase whose ends are known; over seeds the median.
 
-    `phase_step` holds the end of memorisation, of circuit formation and of cleanup; memorisation starts at 0.
+    `phase_step` holds the end of memorization, of circuit formation and of cleanup; memorization starts at 0.
     """
     if "phase_step" not in transitions:
         return []

@@ -17,8 +17,8 @@ from slt_grok.plots.llc_curve import TRUSTED, settings
 from slt_grok.plots.spectrum import COLORS
 from slt_grok.plots.style import (
     BLUE,
+    GRAY,
     GREEN,
-    GREY,
     ORANGE,
     VERMILION,
     WIDTH,
@@ -38,8 +38,8 @@ OTHER = "0.6"
 def refined_llc(refined: xr.Dataset, seed: int | None = None) -> Figure:
     """Refined LLCs of one seed against the training step, a panel for each kind of restriction that was measured.
 
-    By data: all weights on the train, the test and all pairs. By matrix: the largest in colour, with their sum beside
-    the LLC of all weights. By head. By frequency: each key frequency, and in grey as many random ones. The circuit
+    By data: all weights on the train, the test and all pairs. By matrix: the largest in color, with their sum beside
+    the LLC of all weights. By head. By frequency: each key frequency, and in gray as many random ones. The circuit
     against the rest: LLC per 1,000 dimensions of all key frequencies, of everything else in the same tables, and of as
     many random frequencies.
 
@@ -78,7 +78,7 @@ def by_data(axes: Axes, one: xr.Dataset) -> None:
     for name, color, label in (
         ("all weights", BLUE, "train pairs"),
         ("test pairs", ORANGE, "test pairs"),
-        ("all pairs", GREY, "all pairs"),
+        ("all pairs", GRAY, "all pairs"),
     ):
         if name in one.component:
             line(axes, one.sel(component=name), color, label)
@@ -86,7 +86,7 @@ def by_data(axes: Axes, one: xr.Dataset) -> None:
 
 
 def by_matrix(axes: Axes, one: xr.Dataset) -> None:
-    """Each parameter, the largest in colour; their sum and the LLC of all weights."""
+    """Each parameter, the largest in color; their sum and the LLC of all weights."""
     found = one.isel(component=one.group.values == "matrix")
     order = found.component.values[np.argsort(-found.llc.max("step").fillna(-np.inf).values, kind="stable")]
     if "whole" in one.group:
@@ -111,7 +111,7 @@ def by_head(axes: Axes, one: xr.Dataset) -> None:
 
 
 def by_frequency(axes: Axes, one: xr.Dataset) -> None:
-    """Each key frequency in colour, random ones that are not key in grey."""
+    """Each key frequency in color, random ones that are not key in gray."""
     null = one.isel(component=one.group.values == "null frequency")
     for i, name in enumerate(null.component.values):
         numbers = ", ".join(str(n).split()[-1] for n in null.component.values)

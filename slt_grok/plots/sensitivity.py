@@ -1,4 +1,4 @@
-"""How the LLC moves with step, temperature and localisation around a calibration's choice.
+"""How the LLC moves with step, temperature and localization around a calibration's choice.
 
 A value that holds over a range of settings belongs to the network (estimator: Lau et al. 2308.12108, definition 3).
 """
@@ -59,7 +59,7 @@ def llc_by_step(calibration: xr.Dataset) -> Figure:
 
 @styled
 def llc_by_gamma(calibration: xr.Dataset) -> Figure:
-    """LLC against the localisation, a line for each checkpoint; the choice has a ring.
+    """LLC against the localization, a line for each checkpoint; the choice has a ring.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def llc_by_gamma(calibration: xr.Dataset) -> Figure:
     finish(axes, one.gamma.values, "")
     axes.set_yscale("symlog", linthresh=1)
     axes.set_ylim(bottom=min(0.0, 1.2 * float(one.llc_by_gamma.min())))
-    axes.set_xlabel(r"Localisation $\gamma$")
+    axes.set_xlabel(r"Localization $\gamma$")
     axes.set_ylabel("LLC")
     axes.legend(handles=[*lines, *legend()], loc="upper left", bbox_to_anchor=(1.015, 1.0))
     return figure

@@ -1,8 +1,8 @@
 """Slices of the loss: along random directions, in a random plane, and in the plane of the path's principal components.
 
 Measured by `slt_grok.landscape.slices` and `slt_grok.landscape.principal_plane`, after Li et al. 1712.09913, sections 4
-and 7. Losses are drawn as their logarithm; where a loss is not finite the plane is grey, and one of 0 has the lowest
-colour.
+and 7. Losses are drawn as their logarithm; where a loss is not finite the plane is gray, and one of 0 has the lowest
+color.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.plots.panels import undefined
 from slt_grok.plots.style import WIDTH, few_decades, legend_right, one_seed, panel_letters, styled
 
-LEVELS = 24  # of colour
+LEVELS = 24  # of color
 SHOWN = 5  # checkpoints in one figure of lines, evenly spaced
 LABELS = 4  # steps that are named along a path
 
@@ -65,7 +65,7 @@ def random_lines(measured: xr.Dataset, seed: int | None = None) -> Figure:
 
 @styled
 def random_plane(measured: xr.Dataset, step: int | None = None, seed: int | None = None) -> Figure:
-    """Loss in a random plane through one checkpoint, the cross, train beside test on one scale of colours.
+    """Loss in a random plane through one checkpoint, the cross, train beside test on one scale of colors.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def random_plane(measured: xr.Dataset, step: int | None = None, seed: int | None
 def principal_plane(measured: xr.Dataset, seed: int | None = None) -> Figure:
     """Loss in the plane of the path's first two principal components with the path on it, train beside test.
 
-    A point has the colour of the checkpoint's own loss: where it differs from what is around it, the checkpoint is far
+    A point has the color of the checkpoint's own loss: where it differs from what is around it, the checkpoint is far
     from the plane. The axes say what share of the variance a component explains, and what that of a random walk does.
 
     Parameters
@@ -139,7 +139,7 @@ def principal_plane(measured: xr.Dataset, seed: int | None = None) -> Figure:
 
 
 def _side_by_side(losses: xr.DataArray, x: np.ndarray, y: np.ndarray) -> tuple[Figure, list[Axes], LogNorm, Colormap]:
-    """Contours of the logarithm of losses (x, y, split), one panel a split, all on one scale of colours."""
+    """Contours of the logarithm of losses (x, y, split), one panel a split, all on one scale of colors."""
     figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
     panels = list(figure.subplots(1, losses.sizes["split"], sharey=True, squeeze=False)[0])
     values = losses.transpose("split", "y", "x").values

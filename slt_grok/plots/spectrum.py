@@ -18,8 +18,8 @@ from slt_grok.plots.panels import undefined
 from slt_grok.plots.style import (
     BLUE,
     BROWN,
+    GRAY,
     GREEN,
-    GREY,
     ORANGE,
     PINK,
     PURPLE,
@@ -43,9 +43,9 @@ TABLES = {"embedding_spectrum": "W_E", "neuron_logit_map_spectrum": "W_L"}
 def spectrum(circuits: xr.Dataset, seed: int | None = None) -> Figure:
     """Heat maps of the spectra of embedding and neuron-logit map, above the neuron cluster sizes of one seed.
 
-    Frequency against step; each checkpoint's column reaches half way to its neighbours on the axis. Numbers at the
-    right edge name the key frequencies of the last checkpoint (neuron rule), in the colours of their lines below; other
-    frequencies are grey. The colours run from a twentieth of the uniform share 1/((p-1)/2) to 100%, the same for every
+    Frequency against step; each checkpoint's column reaches half way to its neighbors on the axis. Numbers at the
+    right edge name the key frequencies of the last checkpoint (neuron rule), in the colors of their lines below; other
+    frequencies are gray. The colors run from a twentieth of the uniform share 1/((p-1)/2) to 100%, the same for every
     run of one p. A spectrum that the dataset does not have is left out.
 
     Raises
@@ -82,7 +82,7 @@ def heat_map(axes: Axes, share: xr.DataArray, lowest: float) -> None:
     axes.pcolormesh(
         step_edges(share.step.values),
         np.r_[frequency - 0.5, frequency[-1] + 0.5],
-        np.maximum(100 * share.transpose("frequency", "step").values, lowest),  # 0 has no colour of its own
+        np.maximum(100 * share.transpose("frequency", "step").values, lowest),  # 0 has no color of its own
         norm=LogNorm(lowest, 100),
         cmap="mako",
         rasterized=True,
@@ -90,7 +90,7 @@ def heat_map(axes: Axes, share: xr.DataArray, lowest: float) -> None:
 
 
 def name_keys(axes: Axes, colors: dict[int, str], frequencies: int) -> None:
-    """The key frequencies at the right edge, each in its colour."""
+    """The key frequencies at the right edge, each in its color."""
     for (k, color), place in zip(colors.items(), spread(list(colors), 0.055 * frequencies), strict=True):
         axes.annotate(
             str(k),
@@ -107,7 +107,7 @@ def name_keys(axes: Axes, colors: dict[int, str], frequencies: int) -> None:
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Heights for labels of ascending places, at least `gap` apart: each run of close ones centred on its places."""
+    """Heights for labels of ascending places, at least `gap` apart: each run of close ones centered on its places."""
     runs: list[list[float]] = []
     for place in places:
         runs.append([place])
@@ -122,7 +122,7 @@ def _heights(run: list[float], gap: float) -> list[float]:
 
 
 def clusters(axes: Axes, one: xr.Dataset, colors: dict[int, str]) -> None:
-    """Number of neurons in each frequency's cluster, key frequencies in colour."""
+    """Number of neurons in each frequency's cluster, key frequencies in color."""
     size = one.neuron_cluster_size
     if not (size > 0).any():
         undefined(axes, "no neuron with more than 85% of its variance at one frequency, at any checkpoint")
@@ -132,7 +132,7 @@ def clusters(axes: Axes, one: xr.Dataset, colors: dict[int, str]) -> None:
                 style = (
                     {"color": colors[int(k)], "lw": 1.4, "zorder": 3}
                     if int(k) in colors
-                    else {"color": GREY, "lw": 0.6}
+                    else {"color": GRAY, "lw": 0.6}
                 )
                 axes.plot(one.step, size.sel(frequency=k), marker="o", ms=2.2, **style)
     axes.set_ylabel("Neurons in cluster")

@@ -1,6 +1,6 @@
-"""One look for every figure: sizes, colours, the step axis, lines over seeds.
+"""One look for every figure: sizes, colors, the step axis, lines over seeds.
 
-Colours are seaborn's "colorblind" palette, after Okabe and Ito, "Color universal design" (2008). Figures are made with
+Colors are seaborn's "colorblind" palette, after Okabe and Ito, "Color universal design" (2008). Figures are made with
 the object interface of matplotlib under `styled`, so no global state of pyplot is read or changed.
 """
 
@@ -19,7 +19,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from slt_grok.errors import SltGrokError
 
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = sns.color_palette("colorblind", 10).as_hex()
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, GRAY, YELLOW, SKY = sns.color_palette("colorblind", 10).as_hex()
 MEASURES = {
     "llc": "LLC",
     "restricted_loss_sum": "restricted loss",
@@ -124,7 +124,7 @@ def linear_below(steps: Sequence[int] | np.ndarray) -> int | None:
 
 
 def step_axis(axes: Axes, steps: Sequence[int] | np.ndarray, narrow: bool = False) -> None:
-    """Make the x axis of `axes` the training step: logarithmic, with step 0 at the left edge and labelled 0.
+    """Make the x axis of `axes` the training step: logarithmic, with step 0 at the left edge and labeled 0.
 
     Between 0 and `linear_below(steps)` the axis is linear and short (a third of a decade), and its label says so. In a
     `narrow` panel powers of ten alone have labels.
@@ -191,7 +191,7 @@ def positive_over_seeds(axes: Axes, values: xr.DataArray, color: str, label: str
 
 
 def few_decades(axes: Axes) -> None:
-    """At most some five labelled powers of ten on a logarithmic y axis; linear where nothing positive is drawn."""
+    """At most some five labeled powers of ten on a logarithmic y axis; linear where nothing positive is drawn."""
     if not np.isfinite(axes.dataLim.minposy):
         axes.set_yscale("linear")
         return

@@ -44,13 +44,13 @@ def volume_scaling(measured: xr.Dataset, steps: Sequence[int] | None = None, see
         raise SltGrokError(f"steps: expected 1 to 8 of the measured checkpoints, got {chosen}")
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axes = figure.add_subplot()
-    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(chosen)))
+    colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(chosen)))
     decades = np.log(10)
-    for step, colour in zip(chosen, colours, strict=True):
+    for step, color in zip(chosen, colors, strict=True):
         at = one.sel(step=step).sortby("epsilon").dropna("epsilon", subset=["log_volume"])
         x, share = at.epsilon.values, ((at.log_volume - at.log_ball_volume) / decades).values
         error = QUANTILE * at.log_volume_se.values / decades
-        axes.errorbar(x, share, error, fmt="o", ms=3.2, color=colour, elinewidth=0.8, capsize=1.5)
+        axes.errorbar(x, share, error, fmt="o", ms=3.2, color=color, elinewidth=0.8, capsize=1.5)
         slope, slope_error = float(at.volume_exponent), QUANTILE * float(at.volume_exponent_se)
         if not np.isfinite(slope):
             continue
@@ -62,9 +62,9 @@ def volume_scaling(measured: xr.Dataset, steps: Sequence[int] | None = None, see
         away = across - np.log10(x).mean()
         line, band = share.mean() + drawn * away, slope_error * abs(away)
         axes.plot(
-            10**across, line, color=colour, label=rf"step {step:,}: $\lambda$ = {slope:.3g} $\pm$ {slope_error:.2g}"
+            10**across, line, color=color, label=rf"step {step:,}: $\lambda$ = {slope:.3g} $\pm$ {slope_error:.2g}"
         )
-        axes.fill_between(10**across, line - band, line + band, color=colour, alpha=0.25, lw=0)
+        axes.fill_between(10**across, line - band, line + band, color=color, alpha=0.25, lw=0)
     axes.set_xscale("log")
     axes.set_xlabel(r"Threshold $\epsilon$ of the excess loss $L(w) - L(w^*)$ (nats)")
     axes.set_ylabel(r"$\log_{10}$ of the basin's share of the ball")

@@ -1,9 +1,9 @@
-"""Bits of a network itself, as few as keep what it does: critical quantisation, and pruning by magnitude before it.
+"""Bits of a network itself, as few as keep what it does: critical quantization, and pruning by magnitude before it.
 
-    quantised   every weight in b bits, as one of the 2^b - 1 even steps from -max|w| to max|w| of its tensor, and 32
+    quantized   every weight in b bits, as one of the 2^b - 1 even steps from -max|w| to max|w| of its tensor, and 32
                 bits for each tensor's max|w|. b is the critical one: the fewest from which on all finer ones, up to
                 24, keep. Where even 24 do not, the weights are left as they are, at 32 bits
-    pruned      the weights of least magnitude are set to 0, then those kept are quantised. Paid for are the positions
+    pruned      the weights of least magnitude are set to 0, then those kept are quantized. Paid for are the positions
                 (log2 of how many choices there are of so many weights), and b bits for each weight kept. Magnitudes are
                 compared over the whole network, or within each tensor, the same share of each; of both, and of b from
                 the critical one on until more bits stop paying for themselves, the shortest code is taken. How few
@@ -14,7 +14,7 @@ What is kept is that of `slt_grok.program.codes`: the answers to all pairs, or t
 1/n nats, of the network in the precision of its weights. A weight that is 0 is never kept, so that dead neurons of zero
 weights cost the pruned code nothing but positions.
 
-Quantisation to even steps and pruning by magnitude are those of Han et al. 1510.00149, without training in between; the
+Quantization to even steps and pruning by magnitude are those of Han et al. 1510.00149, without training in between; the
 critical ones are after P3 of the program-synthesis hypothesis.
 """
 
@@ -46,12 +46,12 @@ class Compressed:
 
     Parameters
     ----------
-    quantised, pruned : bits of both codes.
+    quantized, pruned : bits of both codes.
     bits_per_weight, bits_per_weight_kept : b of each.
     weights_kept : that the second one keeps.
     """
 
-    quantised: float
+    quantized: float
     pruned: float
     bits_per_weight: int
     bits_per_weight_kept: int
@@ -80,7 +80,7 @@ def compress(one: Trajectory) -> dict[str, Compressed]:
     return found
 
 
-def quantised(one: Trajectory, bits: int) -> Trajectory:
+def quantized(one: Trajectory, bits: int) -> Trajectory:
     """Every tensor of a single network rounded to the nearest of 2^bits - 1 even steps from -max|w| to max|w|.
 
     Raises
@@ -94,7 +94,7 @@ def quantised(one: Trajectory, bits: int) -> Trajectory:
 
 
 def critical_bits(one: Trajectory) -> int:
-    """The fewest bits a weight from which on, up to 24, `quantised` keeps the network's answer to every pair.
+    """The fewest bits a weight from which on, up to 24, `quantized` keeps the network's answer to every pair.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def critical_bits(one: Trajectory) -> int:
     """
     bits = _critical(_Target.of(one), _single(one), ("answers",))["answers"]
     if bits == STORED:
-        raise SltGrokError(f"quantisation: expected answers that {MOST_BITS} bits a weight keep, they do not")
+        raise SltGrokError(f"quantization: expected answers that {MOST_BITS} bits a weight keep, they do not")
     return bits
 
 
@@ -154,7 +154,7 @@ def _logits(network: Network, stack: Weights) -> Tensor:
 
 
 def _rounded(weights: Weights, bits: int) -> dict[str, Tensor]:
-    """`quantised` of the weights of one network; from `STORED` bits on they stay."""
+    """`quantized` of the weights of one network; from `STORED` bits on they stay."""
     found = {}
     for name, tensor in weights.items():
         step = tensor.abs().max() / (2 ** (bits - 1) - 1)

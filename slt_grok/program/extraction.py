@@ -3,12 +3,12 @@
 Every level, with a table of the pairs where it is wrong, is a two-part code of the network's p^2 answers
 (`slt_grok.program.codes`); so is the table of all pairs. The shortest is taken. Without its table it explains the
 network where it gives the network's answer on `AGREEMENT` of all pairs and holds `EXPLAINED` of the variance of the
-centred logits. Agreement alone says little: a clock of any few frequencies with positive amplitudes answers all pairs
+centered logits. Agreement alone says little: a clock of any few frequencies with positive amplitudes answers all pairs
 right, and so agrees with every network that does; only the variance tells which frequencies are the network's
-(`slt_grok.program.verification.controls`). For the same reason a memoriser's clock saves the table its right answers,
+(`slt_grok.program.verification.controls`). For the same reason a memorizer's clock saves the table its right answers,
 learned by heart or not, and the length of the code shows no circuit where the variance shows none. Where a program
 does not explain a network that has learned its train set (`LEARNED`), program and table together are what it is said
-to be: a memoriser, in part or in whole. Any other network is not explained.
+to be: a memorizer, in part or in whole. Any other network is not explained.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Match(NamedTuple):
     Parameters
     ----------
     agreement : share of all pairs where it gives the network's answer.
-    unexplained : share of the variance of the network's logits, centred over the answers, that it leaves.
+    unexplained : share of the variance of the network's logits, centered over the answers, that it leaves.
     """
 
     agreement: float
@@ -58,7 +58,7 @@ class Extraction:
     Parameters
     ----------
     reading : of the network.
-    program : with as few digits as leave the logits as well explained; a `Table` for a memoriser.
+    program : with as few digits as leave the logits as well explained; a `Table` for a memorizer.
     digits : of its numbers.
     bits : level -> length of the two-part code with that level, `table` for all pairs listed.
     explained : whether the program explains the network without a table.
@@ -78,7 +78,7 @@ def extract(reading: Reading, level: str = "shortest") -> Extraction:
     ----------
     reading : a network.
     level : `clock`, `pizza` or `neurons`, without a table; or `shortest`, the level of least length, with a table
-        where the network is a memoriser.
+        where the network is a memorizer.
 
     Raises
     ------

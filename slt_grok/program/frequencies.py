@@ -6,7 +6,7 @@ rotation of the functions of t, which changes no norm and nothing else in the ne
 taken goes to one that was left, so that moves become a permutation of planes. A k' beyond (p-1)/2 is p - k', with the
 sine's sign turned.
 
-For t -> m t on all of Z_p every k goes to m^-1 k, and the network is the relabelled one (`slt_grok.interventions`): the
+For t -> m t on all of Z_p every k goes to m^-1 k, and the network is the relabeled one (`slt_grok.interventions`): the
 same function under other names. Moving single frequencies is another function: right where the network's logits are a
 sum over frequencies, one each, and as far as the new set separates the answers. Harmonics of a moved frequency that the
 network also uses (2k, 3k, ..) stay where they are. This package's, after the circuits of Nanda et al. 2301.05217.

@@ -11,7 +11,7 @@
     >>> program.answer(a, b)          # int64, the class of the largest logit
     >>> program.numbers               # name -> array: every real number that stands in it, in the order of its fields
     >>> program.with_numbers({...})   # the same program with other ones: rounding, surgery
-    >>> program.relabelled(m)         # the program of the network whose tokens t are renamed m t
+    >>> program.relabeled(m)         # the program of the network whose tokens t are renamed m t
 
 Angles are those of `slt_grok.program.tokens`: the discrete logarithm for multiplication, a minus sign for subtraction.
 """
@@ -84,7 +84,7 @@ class Program(ABC):
         return replace(self, **numbers)
 
     @abstractmethod
-    def relabelled(self, factor: int) -> "Program":
+    def relabeled(self, factor: int) -> "Program":
         """The program of the network whose tokens and answers t are renamed factor t (addition and subtraction).
 
         Frequency k becomes k factor^-1 mod p; nothing else changes, but the sign of phases where that is over p/2.
@@ -185,7 +185,7 @@ class Rotations(_OnGroup):
         of_sum = super().answer(self.tokens.token, self.tokens.token[:1])
         return np.where(inside, of_sum[s], super().answer(np.zeros(1, int), np.zeros(1, int)))
 
-    def relabelled(self, factor: int) -> "Rotations":
+    def relabeled(self, factor: int) -> "Rotations":
         """See `Program`."""
         keys, _ = self.renamed(factor)
         order = keys.argsort()
@@ -258,7 +258,7 @@ class Neurons(_OnGroup):
             parts += waves @ past.reshape(waves.shape[1], -1)
         return parts @ answer_waves(self.tokens, self.keys)
 
-    def relabelled(self, factor: int) -> "Neurons":
+    def relabeled(self, factor: int) -> "Neurons":
         """See `Program`."""
         keys, sign = self.renamed(factor)
         order, place = keys.argsort(), np.searchsorted(self.keys, self.frequency)

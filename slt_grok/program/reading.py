@@ -1,6 +1,6 @@
 """A network as the extractor reads it: logits and neurons on all pairs, and which frequencies the logits have.
 
-The logits are centred over the answers, which changes no probability. On the cyclic group of
+The logits are centered over the answers, which changes no probability. On the cyclic group of
 `slt_grok.program.tokens` their component along cos w_k(s - c) for one pair is y_k(a, b) = 2/n sum_c L(c)
 cos w_k(s - c): its mean over the pairs is the ideal clock's amplitude alpha_k, and alpha_k^2 / 2 that clock's part of
 the variance (Nanda et al. 2301.05217, section 4.1).
@@ -34,7 +34,7 @@ class Neuron:
     ----------
     activation : `relu`, `quadratic` or `gelu`.
     pre : pre-activations, (p^2, width).
-    to_logits : W_L, (width, p), centred over the answers.
+    to_logits : W_L, (width, p), centered over the answers.
     """
 
     activation: str
@@ -49,7 +49,7 @@ class Reading:
     Parameters
     ----------
     task : with the right answers and the split.
-    logits : (p^2, p), centred over the answers.
+    logits : (p^2, p), centered over the answers.
     neurons : the hidden layer; None for a network of more than one, or whose activation is not known.
     """
 
@@ -79,14 +79,14 @@ class Reading:
 
     @cached_property
     def variance(self) -> float:
-        """Mean square of the centred logits."""
+        """Mean square of the centered logits."""
         return float(np.square(self.logits).mean())
 
     @cached_property
     def on_group(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """a and b of the pairs that have angles, their rows of the p^2, and their logits by j = 0..n-1, (m, n).
 
-        The logits are centred anew over these answers.
+        The logits are centered anew over these answers.
         """
         assert self.tokens is not None
         a, b = pairs(self.modulus)

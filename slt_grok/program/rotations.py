@@ -1,4 +1,4 @@
-"""The ideal clock and the pizza of a network, by least squares on its centred logits over all pairs.
+"""The ideal clock and the pizza of a network, by least squares on its centered logits over all pairs.
 
 Clocks of different frequencies are orthogonal on the grid, and so are the pizzas: each frequency is fitted alone, on
 y_k(a, b) of `slt_grok.program.reading`. Sources: Nanda et al. 2301.05217, section 4.1 (logits as sum_k alpha_k

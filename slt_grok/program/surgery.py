@@ -2,7 +2,7 @@
 
 Nothing is trained. A network after surgery need be at no minimum of its loss: its LLC may be negative, and then says
 that the chains go on training. At a finite (n_beta, gamma) the LLC of networks of different size or weight scale
-compares only under the same localisation; the weight norm stands beside it.
+compares only under the same localization; the weight norm stands beside it.
 """
 
 from collections.abc import Callable, Mapping

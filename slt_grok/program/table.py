@@ -1,4 +1,4 @@
-"""Answers of listed pairs, beside a program for all other pairs or alone: what a memoriser is said to be."""
+"""Answers of listed pairs, beside a program for all other pairs or alone: what a memorizer is said to be."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -57,11 +57,11 @@ class Table(Program):
         found[answer >= 0] = self.margin * np.eye(p)[answer[answer >= 0]]
         return found
 
-    def relabelled(self, factor: int) -> "Table":
+    def relabeled(self, factor: int) -> "Table":
         """See `Program`."""
         p = self.tokens.modulus
         a, b = np.divmod(self.rows, p)
         rows = a * factor % p * p + b * factor % p
         order = rows.argsort()
-        rest = None if self.rest is None else self.rest.relabelled(factor)
+        rest = None if self.rest is None else self.rest.relabeled(factor)
         return replace(self, rows=rows[order], answers=(self.answers * factor % p)[order], rest=rest)

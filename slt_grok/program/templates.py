@@ -4,7 +4,7 @@ IDEA = {
     "clock": """
         Every number t is a hand on a few clocks: on clock k it points in the direction 2 pi k t / n. To {do} two
         numbers is to {turn}. A candidate answer c gets the score cos(angle(k, s - c)) from each clock, 1 where the
-        turned hand points at c. A single clock cannot tell neighbours apart, but only the right answer stands where
+        turned hand points at c. A single clock cannot tell neighbors apart, but only the right answer stands where
         all clocks agree.""",
     "pizza": """
         Every number t is a hand on a few clocks: on clock k it points in the direction 2 pi k t / n. Adding the two

@@ -3,14 +3,14 @@
 from slt_grok.program.extraction import AGREEMENT, EXPLAINED, LEVELS
 
 MIXTURES = (*LEVELS, "table")
-COMPRESSIONS = ("quantised", "pruned")
+COMPRESSIONS = ("quantized", "pruned")
 
 VARIABLES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "explained_variance": (
         ("level",),
         {
             "long_name": "explained variance of the logits",
-            "definition": "1 - mean (L - Q)^2 / mean L^2 over all p^3, both centred over the answers of each pair",
+            "definition": "1 - mean (L - Q)^2 / mean L^2 over all p^3, both centered over the answers of each pair",
         },
     ),
     "agreement": (
@@ -47,14 +47,14 @@ VARIABLES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
         {
             "long_name": "length of the network",
             "units": "bits",
-            "definition": "quantised: bits_per_weight for every weight; pruned: positions of weights_kept, and "
+            "definition": "quantized: bits_per_weight for every weight; pruned: positions of weights_kept, and "
             "bits_per_weight_kept for each; 32 bits for the scale of each tensor",
         },
     ),
     "bits_per_weight": (
         ("keeps",),
         {
-            "long_name": "critical quantisation",
+            "long_name": "critical quantization",
             "units": "bits",
             "definition": "fewest bits a weight from which on all finer ones, up to 24, keep; 32 where even 24 do not",
         },

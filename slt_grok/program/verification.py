@@ -30,7 +30,7 @@ ATTRS: dict[str, dict[str, str]] = {
     "accuracy": {"long_name": "accuracy of the program", "definition": "share of all pairs that it answers right"},
     "explained_variance": {
         "long_name": "explained variance of the logits",
-        "definition": "1 - mean (L - Q)^2 / mean L^2 over all p^3, both centred over the answers of each pair",
+        "definition": "1 - mean (L - Q)^2 / mean L^2 over all p^3, both centered over the answers of each pair",
     },
     "kl": {
         "long_name": "KL(network || program)",
@@ -164,10 +164,10 @@ def controls(
 def untrained_like(trajectory: Trajectory, seed: int = 0) -> Trajectory:
     """One network of the same module and task with fresh weights."""
     module = trajectory.network.module
-    initialise: Callable[[torch.Generator], None] | None = getattr(module, "initialise", None)
-    if initialise is None:
-        raise SltGrokError(f"controls: expected a model that can be initialised, got {type(module).__name__}")
-    initialise(torch.Generator().manual_seed(seed))
+    initialize: Callable[[torch.Generator], None] | None = getattr(module, "initialize", None)
+    if initialize is None:
+        raise SltGrokError(f"controls: expected a model that can be initialized, got {type(module).__name__}")
+    initialize(torch.Generator().manual_seed(seed))
     return Trajectory.of(module, trajectory.task)
 
 

@@ -85,7 +85,7 @@ def table(plain: Plain, summary: Summary, config: Mapping[str, Any]) -> Table:
             keys = ", ".join(map(str, one.get("key_frequencies") or [])) or "–"
             label = f"{name}, seed {seed}" if len(seeds) > 1 else name
             rows.append([label, *milestones, peak, last, percent(accuracy) if known(accuracy) else "–", keys])
-    header = ["Run", "Memorised at", "Generalised at", "LLC, largest", "LLC, last", "Test accuracy", "Key frequencies"]
+    header = ["Run", "Memorized at", "Generalized at", "LLC, largest", "LLC, last", "Test accuracy", "Key frequencies"]
     return Table("The intervened run and the plain one", header, rows)
 
 

@@ -14,7 +14,7 @@ CONTROLS = {
     "random frequencies": "Random, as many",
     "random frequencies of equal norm": "Random, equal norm",
     "untrained network": "Untrained",
-    "memorising network": "Memorising",
+    "memorizing network": "Memorizing",
 }
 
 

@@ -74,7 +74,7 @@ def refined_llc(refined: xr.Dataset, folder: Path) -> list[Shown]:
     caption = (
         "Refined LLCs{note}: all weights on the train, the test and all pairs; each matrix and each attention "
         "head alone; in the tables over the tokens and answers, the planes of each key frequency alone, with as "
-        "many frequencies drawn at random in grey; and per 1,000 dimensions all key frequencies together against "
+        "many frequencies drawn at random in gray; and per 1,000 dimensions all key frequencies together against "
         "everything else in the same tables. Bands are 95% intervals. On a quadratic loss the parts never sum to "
         "less than the whole; where they do here, the loss rises only once several of them move together. A "
         "checkpoint need not be a minimum for pairs that it was not trained on. Hollow points have a verdict other "
@@ -173,9 +173,9 @@ def spectrum(circuits: xr.Dataset, folder: Path) -> list[Shown]:
 
     caption = (
         f"Above: share of the squared norm of {of} at each Fourier frequency over training{{note}}, each column "
-        "reaching half way to the neighbouring checkpoints; numbers at the edge name the last checkpoint's key "
+        "reaching half way to the neighboring checkpoints; numbers at the edge name the last checkpoint's key "
         "frequencies. Below: how many neurons have more than 85% of their variance at a frequency, the key ones in "
-        f"the same colours. {STEP_AXIS}"
+        f"the same colors. {STEP_AXIS}"
     )
     return by_seed(plots.spectrum, circuits, folder, "spectrum", caption)
 
@@ -186,8 +186,8 @@ def circuit_maps(maps: xr.Dataset, folder: Path) -> list[Shown]:
     Circles and grids are left out where no seed has a frequency in its circuit.
     """
     circles = (
-        "Each token in the plane of the embedding that belongs to a key frequency k{note}, joined and coloured in "
-        "the order of k t mod p, once the train set is memorised, once the network generalises, and at the end: on "
+        "Each token in the plane of the embedding that belongs to a key frequency k{note}, joined and colored in "
+        "the order of k t mod p, once the train set is memorized, once the network generalizes, and at the end: on "
         "a circle the embedding holds tokens as angles. Per cent: share of the embedding's squared norm in the "
         "plane; FVE: share of that which goes round k times; control: a frequency that the circuit does not use."
     )

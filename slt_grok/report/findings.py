@@ -32,14 +32,14 @@ def sections(summary: Summary, datasets: Datasets, config: Config) -> list[Secti
     several = by_seed(summary)
     if len(several) > 1:
         found = [
-            Section("Generalisation", generalisation_over_seeds(several, config)),
+            Section("Generalization", generalization_over_seeds(several, config)),
             Section("Local learning coefficient", llc_over_seeds(several, datasets.get("llc"))),
             Section("Order of events", [*order(summary), OVER_SEEDS]),
             Section("Fourier circuit", circuit_over_seeds(several, datasets)),
         ]
     else:
         found = [
-            Section("Generalisation", generalisation(summary, config)),
+            Section("Generalization", generalization(summary, config)),
             Section("Local learning coefficient", llc(summary, datasets.get("llc"))),
             Section("Order of events", order(summary)),
             Section("Fourier circuit", circuit(summary, datasets, config)),
@@ -58,69 +58,69 @@ def headline(summary: Summary, config: Config) -> str:
     seeds = list(several.values()) or [summary]
     if not any(known(s.get("train_accuracy_final")) for s in seeds):
         return "The training of these networks was not recorded."
-    memorised = sum(known(s.get("memorization_step")) for s in seeds)
-    generalised = sum(known(s.get("generalization_step")) for s in seeds)
+    memorized = sum(known(s.get("memorization_step")) for s in seeds)
+    generalized = sum(known(s.get("generalization_step")) for s in seeds)
     dropped = sum(llc_dropped(s) is True for s in seeds)
     measured = sum(llc_dropped(s) is not None for s in seeds)
     if len(seeds) > 1:
-        text = f"Of {len(seeds)} networks {memorised} memorised the train set and {generalised} generalised"
+        text = f"Of {len(seeds)} networks {memorized} memorized the train set and {generalized} generalized"
         return text + (f"; the LLC dropped in {dropped} of {measured} where it was measured." if measured else ".")
-    if generalised:
-        text = "The network generalised"
-    elif memorised:
-        text = "The network memorised its train set and did not generalise"
+    if generalized:
+        text = "The network generalized"
+    elif memorized:
+        text = "The network memorized its train set and did not generalize"
     else:
-        return "The network neither memorised its train set nor generalised."
+        return "The network neither memorized its train set nor generalized."
     if not measured:
         return text + "; its LLC was not measured."
-    if generalised:
+    if generalized:
         return text + (", and its LLC dropped." if dropped else ", and no drop of its LLC was seen.")
     return text + (", yet its LLC dropped." if dropped else ", and its LLC shows no drop.")
 
 
-# -- generalisation -------------------------------------------------------------------------------------------
+# -- generalization -------------------------------------------------------------------------------------------
 
 
-def generalisation(summary: Summary, config: Config) -> list[str]:
-    """When the train set was memorised, when the test set was solved, and how both end."""
-    memorised, generalised = summary.get("memorization_step"), summary.get("generalization_step")
+def generalization(summary: Summary, config: Config) -> list[str]:
+    """When the train set was memorized, when the test set was solved, and how both end."""
+    memorized, generalized = summary.get("memorization_step"), summary.get("generalization_step")
     train, test = summary.get("train_accuracy_final"), summary.get("test_accuracy_final")
     if not known(train):
         return []
     sentences = []
-    if known(memorised) and known(generalised):
+    if known(memorized) and known(generalized):
         text = (
-            f"The network memorised the train set by step {step(memorised)}{_threshold(config, 'train')} "
-            f"and generalised by step {step(generalised)}{_threshold(config, 'test')}"
+            f"The network memorized the train set by step {step(memorized)}{_threshold(config, 'train')} "
+            f"and generalized by step {step(generalized)}{_threshold(config, 'test')}"
         )
-        delay = generalised - memorised
+        delay = generalized - memorized
         sentences.append(text + (f", {step(delay)} steps later." if delay > 0 else ": without a delay."))
-    elif known(generalised):
-        sentences.append(f"The network generalised by step {step(generalised)}{_threshold(config, 'test')}.")
-    elif known(memorised):
-        until = f"by step {step(memorised)}{_threshold(config, 'train')}"
-        sentences.append(f"The network memorised the train set {until}.")
+    elif known(generalized):
+        sentences.append(f"The network generalized by step {step(generalized)}{_threshold(config, 'test')}.")
+    elif known(memorized):
+        until = f"by step {step(memorized)}{_threshold(config, 'train')}"
+        sentences.append(f"The network memorized the train set {until}.")
     else:
-        sentences.append(f"The network did not memorise the train set: train accuracy ends at {percent(train)}.")
+        sentences.append(f"The network did not memorize the train set: train accuracy ends at {percent(train)}.")
     if not known(test):
-        sentences.append("There is no test set, so generalisation cannot be seen.")
-    elif not known(generalised):
-        sentences.append(f"No generalisation was seen: test accuracy ends at {percent(test)}{_chance(config)}.")
+        sentences.append("There is no test set, so generalization cannot be seen.")
+    elif not known(generalized):
+        sentences.append(f"No generalization was seen: test accuracy ends at {percent(test)}{_chance(config)}.")
     ends = [f"train loss ends at {number(summary.get('train_loss_final'))} nats (accuracy {percent(train)})"]
     if known(test):
         ends.append(f"test loss at {number(summary.get('test_loss_final'))} nats (accuracy {percent(test)})")
     sentences.append(capital(", ".join(ends)) + ".")
     if _task(config).get("operation") == "random_table":
         sentences.append(
-            "The table is random, so there is no rule to find: this run is the control that can only memorise."
+            "The table is random, so there is no rule to find: this run is the control that can only memorize."
         )
     return sentences
 
 
-def generalisation_over_seeds(several: Mapping[str, Summary], config: Config) -> list[str]:
-    """How many seeds memorised and generalised, and when."""
+def generalization_over_seeds(several: Mapping[str, Summary], config: Config) -> list[str]:
+    """How many seeds memorized and generalized, and when."""
     sentences = []
-    for key, verb in (("memorization_step", "memorised the train set"), ("generalization_step", "generalised")):
+    for key, verb in (("memorization_step", "memorized the train set"), ("generalization_step", "generalized")):
         steps = {seed: s[key] for seed, s in several.items() if known(s.get(key))}
         text = f"{len(steps)} of {plural(len(several), 'seed')} {verb}"
         if steps:

@@ -30,7 +30,7 @@ def dynamics(dataset: xr.Dataset, llc: xr.Dataset | None, folder: Path) -> list[
         "the steps between them; gradient noise scale (variance of one sample's gradient over the squared norm "
         "of the mean one, 95% band); cosine of the train loss's gradient with the update from there (-1: "
         "descent, above 0: the update would raise the train loss); effective rank and spectral norm of each "
-        "matrix, those of single heads thin, in the colour of their kind."
+        "matrix, those of single heads thin, in the color of their kind."
     )
     return by_seed(partial(plots.dynamics, llc=llc), dataset, folder, "dynamics", caption)
 
@@ -38,7 +38,7 @@ def dynamics(dataset: xr.Dataset, llc: xr.Dataset | None, folder: Path) -> list[
 def probes(datasets: Mapping[str, xr.Dataset], folder: Path) -> list[Shown]:
     """Spectral density, barriers, curves and planes, as far as they were measured, a figure of each for each seed."""
     density = (
-        "Density of the Hessian's eigenvalues once the train set is memorised, once it generalises and at "
+        "Density of the Hessian's eigenvalues once the train set is memorized, once it generalizes and at "
         "the end{note}, on an axis that counts decades on both sides of 0, as it is and at unit logit scale."
     )
     barriers = (
@@ -46,14 +46,14 @@ def probes(datasets: Mapping[str, xr.Dataset], folder: Path) -> list[Shown]:
         "0 where the line stays below the straight line between the losses of its ends."
     )
     curves = (
-        "Loss from the memorising and from the generalising checkpoint to the last one{note}, on the straight "
+        "Loss from the memorizing and from the generalizing checkpoint to the last one{note}, on the straight "
         "line between the weights and on a quadratic Bezier curve whose control point was trained on the train "
         "set. A curve without a hump proves that its ends are connected below their losses; one with a hump "
         "proves nothing."
     )
     path = (
         "Train and test loss in the plane of the first two principal components of the path of the weights{note}. "
-        "The points are the checkpoints, each in the colour of its own loss: they lie off the plane, whose loss "
+        "The points are the checkpoints, each in the color of its own loss: they lie off the plane, whose loss "
         "under them is another one."
     )
     random = (

@@ -34,7 +34,7 @@ def effective(dataset: xr.Dataset | None) -> str:
     where = llc_setting(dataset)
     at = f"at this setting ({where})" if where else "at its (nβ, γ)"
     return (
-        "For cross-entropy on a network that fits its train set there is no finite minimiser, so the LLC given here is "
+        "For cross-entropy on a network that fits its train set there is no finite minimizer, so the LLC given here is "
         f"an effective one {at}: comparable across checkpoints at the same setting only."
     )
 

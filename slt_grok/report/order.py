@@ -42,7 +42,7 @@ def events(datasets: Mapping[str, xr.Dataset], folder: Path) -> Said:
     lags = transitions.lead_lag(found, references)
     caption = (
         "How much later than the reference each measure is half done, as a difference in log step (0.1 is 10% later): "
-        "seeds in grey, their mean with its 95% interval, filled where the order is resolved after Holm's correction."
+        "seeds in gray, their mean with its 95% interval, filled where the order is resolved after Holm's correction."
     )
     few = [name for name in references if (lags.sel(reference=name, event="middle").verdict == "too few seeds").all()]
     known = [name for name in references if name not in few]
@@ -119,7 +119,7 @@ def beside(datasets: Mapping[str, xr.Dataset], folder: Path) -> Said:
     found = transitions.associate(**given)
     caption = (
         "Partial rank correlation of the LLC's changes from checkpoint to checkpoint with those of each measure, given "
-        "train loss and weight norm: seeds in grey, their mean with its 95% interval. Pairing asks for more than what "
+        "train loss and weight norm: seeds in gray, their mean with its 95% interval. Pairing asks for more than what "
         "the seeds share, against the LLC of one seed with the measure of another."
     )
     drawn = [shown(plots.save(plots.association(found), folder, "association")[0], caption)]

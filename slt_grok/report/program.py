@@ -1,7 +1,7 @@
 """What programs say of a run, in sentences, figures and tables: what they explain, from when on, and their length.
 
 Functions of the dataset of `slt_grok.program.measure` and those beside it. The plateau is the first checkpoint
-that has memorised the train set, where it has not generalised yet.
+that has memorized the train set, where it has not generalized yet.
 """
 
 import math
@@ -97,12 +97,12 @@ def figures(
         caption = (
             "Left: what a person reads of the program's file, and where the network has one hidden layer, its "
             "strongest neurons as formulas, waves of less than a tenth of the largest left out. Right: each token in "
-            "the plane of the embedding that belongs to a clock k of the program, joined and coloured in the order of "
+            "the plane of the embedding that belongs to a clock k of the program, joined and colored in the order of "
             "k t mod p, tokens 0, 1 and 2 by name where there is room; weight: of the ideal clock in the logits."
         )
         found.append(shown(plots.save(figure, folder, "program_text")[0], caption))
     caption = (
-        "What each level of program explains: above, of the variance of the logits (centred over the answers of each "
+        "What each level of program explains: above, of the variance of the logits (centered over the answers of each "
         "pair); below, on how many of all pairs it gives the network's answer, without a table, beside the right "
         "answers. A clock of any few frequencies gives nearly all right answers, so that agreement at that height "
         "alone shows no circuit. A line begins where the logits have a frequency. Tick: from there on the shortest "
@@ -134,12 +134,12 @@ def llc_bits(llc: xr.Dataset) -> xr.Dataset | None:
 
 def places(one: xr.Dataset, summary: Summary) -> list[int]:
     """Indices of the plateau, where there is one, and of the last checkpoint."""
-    memorised, generalised = summary.get("memorization_step"), summary.get("generalization_step")
+    memorized, generalized = summary.get("memorization_step"), summary.get("generalization_step")
     steps, last = one.step.values, one.sizes["step"] - 1
-    if not known(memorised):
+    if not known(memorized):
         return [last]
-    reached = np.flatnonzero(steps >= memorised)
-    if not len(reached) or (known(generalised) and steps[reached[0]] >= generalised):
+    reached = np.flatnonzero(steps >= memorized)
+    if not len(reached) or (known(generalized) and steps[reached[0]] >= generalized):
         return [last]
     return list(dict.fromkeys((int(reached[0]), last)))
 
@@ -152,7 +152,7 @@ def _own(summary: Summary, seed: int) -> Summary:
 def _where(one: xr.Dataset, place: int, summary: Summary) -> str:
     text = f"step {step(int(one.step[place]))}"
     plateau = place in places(one, summary)[:-1]
-    return f"{text} (train set memorised, test set not yet)" if plateau else text
+    return f"{text} (train set memorized, test set not yet)" if plateau else text
 
 
 def _explained(at: xr.Dataset) -> str:

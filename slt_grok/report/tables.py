@@ -26,8 +26,8 @@ def key_numbers(summary: Summary) -> list[tuple[str, str]]:
     """The numbers that a reader looks for first, of one network."""
     keys = summary.get("key_frequencies")
     return [
-        ("Memorised by step", step(summary.get("memorization_step"))),
-        ("Generalised by step", step(summary.get("generalization_step"))),
+        ("Memorized by step", step(summary.get("memorization_step"))),
+        ("Generalized by step", step(summary.get("generalization_step"))),
         ("Test accuracy at the end", percent(summary.get("test_accuracy_final"))),
         ("LLC at its peak*", plus_minus(summary.get("llc_peak"), summary.get("llc_peak_se"))),
         ("LLC at the end*", plus_minus(summary.get("llc_final"), summary.get("llc_final_se"))),

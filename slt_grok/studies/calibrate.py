@@ -70,10 +70,10 @@ def settings_block(content: Mapping[str, Any]) -> str:
 
 
 def places(run: RunDirectory, trajectory: Trajectory) -> list[int]:
-    """Three checkpoints: the first that has memorised, the middle of the way to generalisation, the last.
+    """Three checkpoints: the first that has memorized, the middle of the way to generalization, the last.
 
-    Where no memorisation was recorded they are a third and two thirds of the checkpoints, and the last; a network that
-    does not generalise counts as doing so at its end.
+    Where no memorization was recorded they are a third and two thirds of the checkpoints, and the last; a network that
+    does not generalize counts as doing so at its end.
 
     Raises
     ------
@@ -83,10 +83,10 @@ def places(run: RunDirectory, trajectory: Trajectory) -> list[int]:
     if last < 2:
         raise SltGrokError(f"{run.path}: expected at least three checkpoints to calibrate on, it has {last + 1}")
     first, middle = last // 3, 2 * last // 3
-    memorised, generalised = milestones(run, int(trajectory.coords["seed"][0]))
-    if memorised < steps[-2]:  # NaN compares false
-        end = generalised if generalised > memorised else steps[-1]
-        first = int(np.argmax(steps >= memorised))
-        middle = int(abs(steps - (memorised + end) / 2).argmin())
+    memorized, generalized = milestones(run, int(trajectory.coords["seed"][0]))
+    if memorized < steps[-2]:  # NaN compares false
+        end = generalized if generalized > memorized else steps[-1]
+        first = int(np.argmax(steps >= memorized))
+        middle = int(abs(steps - (memorized + end) / 2).argmin())
     middle = min(max(middle, 1), last - 1)
     return [min(first, middle - 1), middle, last]

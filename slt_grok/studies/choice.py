@@ -2,7 +2,7 @@
 
 The rules are those of `slt_grok.llc.calibration`; a trajectory adds to them:
 
-- gamma is the largest of d / (rho |w*|^2) over the checkpoints, so that no neighbourhood is wider than rho |w*|^2;
+- gamma is the largest of d / (rho |w*|^2) over the checkpoints, so that no neighborhood is wider than rho |w*|^2;
 - n_beta is the smallest that the rule asks for with a third of the updates: A / gamma = (S/60)^2 at the stiffest
   checkpoint. Cross-entropy has no limit of large n_beta to seek, and draws that pass through every direction sixty
   times are worth more than a large n_beta;
@@ -39,7 +39,7 @@ MINIBATCH, SMALLEST = 4, 64  # a minibatch is one in so many of the samples, and
 TOLERANCE = 0.05  # of the LLC, that minibatches may change
 MAP_CHAINS = 2
 STEPS, TEMPERATURES, GAMMAS = (0.5, 1.0, 2.0), (0.25, 1.0, 4.0), (1 / 16, 0.25, 1.0, 4.0, 16.0)  # times the choice
-HMC_STEP, HMC_ANGLE = 0.5, 1.5  # step times the choice; a flight's angle of the localisation's oscillation
+HMC_STEP, HMC_ANGLE = 0.5, 1.5  # step times the choice; a flight's angle of the localization's oscillation
 HMC_CHAINS, HMC_BURN_IN, HMC_DRAWS = 2, 8, 24
 OnSteps = Callable[[int, float], None]
 Measure = Callable[[Problem, OnSteps], xr.Dataset]
@@ -84,8 +84,8 @@ def choose(
                 size=1, on_progress=lambda checkpoints, total, facts: report(int(checkpoints)),
             )  # fmt: skip
 
-    neighbourhood = reasons.neighbourhood(trajectory, calibration.RHO)
-    gamma = rounded(float(neighbourhood.gamma_rule.max()))
+    neighborhood = reasons.neighborhood(trajectory, calibration.RHO)
+    gamma = rounded(float(neighborhood.gamma_rule.max()))
 
     def rule(problem: Problem, on_steps: OnSteps) -> xr.Dataset:
         found = calibration.calibrate(problem, updates // PATIENCE, gamma=gamma, seed=seed, on_steps=on_steps)
@@ -96,7 +96,7 @@ def choose(
     n_beta = rounded(float(at.n_beta_rule))
     step_size = rounded(calibration.SAFETY / math.sqrt(float(at.curvature_rule)))
     chosen = Setting(step_size, n_beta, gamma)
-    flight = math.ceil(math.pi / (math.sqrt(gamma) * step_size))  # half a period of the localisation
+    flight = math.ceil(math.pi / (math.sqrt(gamma) * step_size))  # half a period of the localization
     smaller = question["batch_size"] or max(n // MINIBATCH, min(n, SMALLEST))
 
     def schedule(batch_size: int | None) -> Schedule:
@@ -158,7 +158,7 @@ def choose(
         "seed": seed,
     }
     by_setting = reasons.maps(mapped, (len(STEPS), len(TEMPERATURES)))
-    found = xr.merge([neighbourhood, ruled, sampled.drop_vars("end"), exact, by_setting])
+    found = xr.merge([neighborhood, ruled, sampled.drop_vars("end"), exact, by_setting])
     found = found.assign_attrs(llc | {"batch_size": batch_size or "full", "n": n, "smaller_batch": smaller})
     sweeps = PATIENCE * calibration.SWEEPS
     said = reasons.sentences(found, calibration.RHO, calibration.SAFETY, sweeps, TOLERANCE)

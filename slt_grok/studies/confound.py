@@ -1,7 +1,7 @@
 """The LLC of a grokking run under three treatments of the scale of its weights.
 
 `fixed_gamma` is the LLC as it is measured along a trajectory (Lau et al. 2308.12108). Weights shrink while a network
-groks, so that at fixed gamma the neighbourhood grows beside them: `relative_gamma` takes gamma = d / (rho |w*|^2) at
+groks, so that at fixed gamma the neighborhood grows beside them: `relative_gamma` takes gamma = d / (rho |w*|^2) at
 each checkpoint, and `rescaled_weights` multiplies the weights of each checkpoint so that all have the last one's norm,
 at fixed gamma. A rescaled network computes something else, and need not be at a minimum: its loss is given beside.
 """
@@ -28,7 +28,7 @@ KEPT = (
     "llc", "llc_se", "llc_low", "llc_high", "rhat", "ess", "drift", "virial", "llc_verdict", "llc_verdict_reason",
     "baseline_loss",
 )  # fmt: skip
-GAMMA = {"long_name": "localisation", "definition": "gamma of the treatment", "source": "Lau et al. 2308.12108"}
+GAMMA = {"long_name": "localization", "definition": "gamma of the treatment", "source": "Lau et al. 2308.12108"}
 NORM = {
     "long_name": "norm of the weights",
     "definition": "|w*| of the network as it was sampled",
@@ -39,7 +39,7 @@ NORM = {
 def measure_confound(
     run: RunDirectory, label: str, s: ConfoundSettings, trajectory: Trajectory, content: Any, report: Report
 ) -> xr.Dataset:
-    """The LLC under each treatment at some checkpoints from memorisation on, with how much of its drop each leaves.
+    """The LLC under each treatment at some checkpoints from memorization on, with how much of its drop each leaves.
 
     Returns
     -------
@@ -47,8 +47,8 @@ def measure_confound(
     `slt_grok.transitions.drops` makes of it.
     """
     steps, seeds = trajectory.coords["step"], trajectory.coords["seed"].tolist()
-    memorised = [step for step in (milestones(run, seed)[0] for seed in seeds) if step <= steps[-1]]  # not NaN
-    late = steps[steps >= min(memorised, default=steps[len(steps) // 3])]
+    memorized = [step for step in (milestones(run, seed)[0] for seed in seeds) if step <= steps[-1]]  # not NaN
+    late = steps[steps >= min(memorized, default=steps[len(steps) // 3])]
     places = np.flatnonzero(np.isin(steps, spread(late, s.checkpoints)))
     norms = norm(trajectory.isel(step=-1), s).tolist()  # of each seed's last checkpoint
     per_network = len(TREATMENTS) * (s.burn_in + s.draws * s.thinning) * s.chains

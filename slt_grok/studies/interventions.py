@@ -3,7 +3,7 @@
 Every checkpoint is measured as it was trained; with the circuit of the last checkpoint kept or removed, in its tables
 over Z_p, in its neurons or in both; with as many random frequencies that are not key, a random subspace of as many
 dimensions, or as many random neurons in place of the circuit's; and with one part of its weights from the last
-checkpoint, or from the one that has memorised (where both are the same checkpoint nothing changes: the null of all
+checkpoint, or from the one that has memorized (where both are the same checkpoint nothing changes: the null of all
 these differences). See `slt_grok.interventions.weights` for what each of these is.
 Every variant has random streams of its own, by its name, so that differences between two have the errors of both.
 """
@@ -39,8 +39,8 @@ SITES = {  # site -> controls of the circuit there
     "neurons": ("random neurons",),
     "tables and neurons": ("random",),
 }
-ORIGINS = ("from the end", "from memorisation")  # of exchanged parts
-UNMADE = "this seed has no circuit, no other frequencies to compare with, or no checkpoint that has memorised"
+ORIGINS = ("from the end", "from memorization")  # of exchanged parts
+UNMADE = "this seed has no circuit, no other frequencies to compare with, or no checkpoint that has memorized"
 ATTRS = {
     "loss": {"long_name": "loss", "units": "nats", "definition": "mean cross-entropy over the split in float64"},
     "accuracy": {
@@ -63,7 +63,7 @@ class Variant(NamedTuple):
 
     Parameters
     ----------
-    act : `as trained`, `kept`, `removed`, or `from the end` and `from memorisation` for exchanged parts.
+    act : `as trained`, `kept`, `removed`, or `from the end` and `from memorization` for exchanged parts.
     site : what is changed, one of `SITES` or a part of the weights.
     control : `circuit`, or what stands in its place; empty for exchanged parts.
     draw : of a random control, from 1 on.
@@ -134,13 +134,13 @@ def intervene(one: Trajectory, variant: Variant, circuit: Circuit | None, donor:
 def measure_interventions(
     run: RunDirectory, label: str, s: IntervenedSettings, trajectory: Trajectory, content: Any, report: Report
 ) -> xr.Dataset:
-    """What every variant measures at some checkpoints from memorisation on.
+    """What every variant measures at some checkpoints from memorization on.
 
     Returns
     -------
     Over (step, seed, variant) what `slt_grok.llc.estimate` gives, `llc_change`, `llc_change_se` and `distance`; with
     `split` also `loss` and `accuracy`. The coordinates `act`, `site`, `control` and `draw` say what a variant is. What
-    a seed has not (a circuit, a memorising checkpoint) is NaN, with the reason in `llc_verdict_reason`.
+    a seed has not (a circuit, a memorizing checkpoint) is NaN, with the reason in `llc_verdict_reason`.
     """
     from slt_grok import circuits
 
@@ -150,8 +150,8 @@ def measure_interventions(
     if any(variant.act in ACTS for variant in todo):
         keys = [mask.frequency.values[mask.values].tolist() for mask in circuits.key_frequencies(trajectory)]
         neurons = list(circuits.circuit_neurons(trajectory).values)
-    memorised = [_memorised(run, steps, seed) for seed in seeds]
-    late = steps[min((place for place in memorised if place is not None), default=len(steps) // 3) :]
+    memorized = [_memorized(run, steps, seed) for seed in seeds]
+    late = steps[min((place for place in memorized if place is not None), default=len(steps) // 3) :]
     chosen = trajectory.isel(step=np.flatnonzero(np.isin(steps, spread(late, s.checkpoints))).tolist())
     group = max(1, shard_chains(trajectory) // s.chains)
     results: list[xr.Dataset] = []
@@ -161,7 +161,7 @@ def measure_interventions(
         def measure(shard: Trajectory, done: Any, some: list[Variant] = some) -> xr.Dataset:
             networks: list[xr.Dataset] = []
             for i, (own, mine) in enumerate(zip(keys, neurons, strict=True)):
-                place = memorised[i]
+                place = memorized[i]
                 donors = {
                     ORIGINS[0]: trajectory.isel(step=[-1], seed=[i]),
                     ORIGINS[1]: None if place is None else trajectory.isel(step=[place], seed=[i]),
@@ -248,7 +248,7 @@ def with_changes(found: xr.Dataset) -> xr.Dataset:
     return found.assign(llc_change=change, llc_change_se=error.assign_attrs(ATTRS["llc_change_se"]))
 
 
-def _memorised(run: RunDirectory, steps: np.ndarray, seed: int) -> int | None:
-    """Place of the first checkpoint from memorisation on; None where there is none."""
+def _memorized(run: RunDirectory, steps: np.ndarray, seed: int) -> int | None:
+    """Place of the first checkpoint from memorization on; None where there is none."""
     later = np.flatnonzero(steps >= milestones(run, seed)[0])  # NaN: never
     return int(later[0]) if len(later) else None

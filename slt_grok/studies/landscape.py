@@ -17,7 +17,7 @@ LINES = 0.1  # share of the bar that what lies between checkpoints takes
 def measure_landscape(
     run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Report
 ) -> xr.Dataset:
-    """See `slt_grok.landscape.measure`; probes at checkpoints come in shards of their own, which need no neighbour."""
+    """See `slt_grok.landscape.measure`; probes at checkpoints come in shards of their own, which need no neighbor."""
     from slt_grok import landscape
     from slt_grok.landscape.measurement import joined, probe_costs
 

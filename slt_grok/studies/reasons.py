@@ -17,7 +17,7 @@ AGREES = 3.0  # standard errors
 ATTRS = {
     "weight_norm": {"long_name": "norm of the weights", "definition": "|w*|", "source": _RULE},
     "gamma_rule": {
-        "long_name": "localisation by the rule",
+        "long_name": "localization by the rule",
         "definition": "d / (rho |w*|^2) with rho = 0.7",
         "source": _RULE,
     },
@@ -54,7 +54,7 @@ ATTRS = {
 }
 
 
-def neighbourhood(trajectory: Trajectory, rho: float) -> xr.Dataset:
+def neighborhood(trajectory: Trajectory, rho: float) -> xr.Dataset:
     """|w*| and the gamma that the rule asks for, at every network."""
     stack = trajectory.stacked(torch.float64)
     flat = torch.cat([tensor.flatten(1) for tensor in stack.values()], 1)
@@ -118,7 +118,7 @@ def sentences(found: xr.Dataset, rho: float, safety: float, sweeps: float, toler
     said = [
         f"Measured at steps {', '.join(steps)}; one setting for all checkpoints, since only then do values compare.",
         f"gamma = {attrs['gamma']:g}: the largest of d / ({rho:g} |w*|²) over the checkpoints (step {steps[widest]}), "
-        f"so that the neighbourhood is nowhere wider than {rho:g} |w*|².",
+        f"so that the neighborhood is nowhere wider than {rho:g} |w*|².",
         f"n_beta = {attrs['n_beta']:g}: the smallest at which A / gamma = ({updates}/{sweeps:g})² over the checkpoints "
         f"(step {steps[stiffest]}), A being the largest curvature of n_beta L + gamma/2 |w - w*|²: {updates} updates "
         f"then pass through every direction some {sweeps:g} times.",

@@ -236,7 +236,7 @@ def conclude(path: Path) -> None:
     refined = run.read_measurement("refined") if "refined" in run.labels else None
     if refined is not None and refined.sizes["step"] > 1:  # a single checkpoint has no drop to split
         run.write_measurement("attribution", attribution.attribute(refined), {})
-    summary = transitions.summarise(found, data["training"], data.get("llc"), data.get("circuits"))
+    summary = transitions.summarize(found, data["training"], data.get("llc"), data.get("circuits"))
     write_json(run.path / "summary.json", {"name": config.name, **summary})
     finish(run, "transitions", start)
 

@@ -4,12 +4,12 @@ Columns
 -------
 study, arm, run, seed           where it is: `run` is the directory, relative to the study's
 status                          done, failed, refused (settings that are not valid) or missing (not made yet)
-outcome                         generalised, memorised (test accuracy below its threshold to the end) or neither
-reason                          a sentence wherever the status is not done or the outcome is not generalised
+outcome                         generalized, memorized (test accuracy below its threshold to the end) or neither
+reason                          a sentence wherever the status is not done or the outcome is not generalized
 task.*, model.*, training.*, llc.*      the settings, by the configuration's dotted keys
 parameters, train_pairs         numbers of both
 wall_seconds.STAGE              of the run, that is of all its seeds together: `seeds_in_run`
-the rest                        `slt_grok.transitions.summarise` of the seed, with phases as phases.NAME.start and
+the rest                        `slt_grok.transitions.summarize` of the seed, with phases as phases.NAME.start and
                                 .end and the order of events as event.MEASURE.step, .low and .high
 final.LABEL.VARIABLE            the last checkpoint's value of every measured number of a network, for LABEL of
                                 training, circuits, landscape, program and llc; with a split as .train, .test, .all,
@@ -33,7 +33,7 @@ from slt_grok.studies.conduct import current_runs, state
 from slt_grok.studies.grid import PlannedRun, Study
 from slt_grok.studies.worker import failures
 from slt_grok.tasks import ModularTask
-from slt_grok.transitions import summarise
+from slt_grok.transitions import summarize
 
 SECTIONS = ("task", "model", "training", "llc")
 FINAL = ("training", "circuits", "landscape", "program", "llc")
@@ -124,7 +124,7 @@ def _found(data: Mapping[str, xr.Dataset], seed: int) -> dict[str, Any]:
     """Everything that was measured of a seed."""
     found = {}
     if "transitions" in data and "training" in data:
-        summary = summarise(
+        summary = summarize(
             data["transitions"].sel(seed=[seed]), data["training"], data.get("llc"), data.get("circuits")
         )
         events = {event.pop("measure"): event for event in summary.pop("order_of_events")}
@@ -169,7 +169,7 @@ def _last(dataset: xr.Dataset, prefix: str) -> dict[str, Any]:
 
 
 def _outcome(run: PlannedRun, data: Mapping[str, xr.Dataset], seed: int) -> tuple[str | None, str]:
-    """What the training curves say of a seed, and a sentence where it did not generalise."""
+    """What the training curves say of a seed, and a sentence where it did not generalize."""
     if "training" not in data:
         return None, ""
     assert run.config is not None
@@ -178,7 +178,7 @@ def _outcome(run: PlannedRun, data: Mapping[str, xr.Dataset], seed: int) -> tupl
     if train < thresholds.train_threshold:
         return "neither", f"train accuracy never reached {thresholds.train_threshold:g}: at most {train:.3g}"
     if test >= thresholds.test_threshold:
-        return "generalised", ""
+        return "generalized", ""
     if test != test:
-        return "memorised", "there is no test set: whether it generalises is not known"
-    return "memorised", f"test accuracy never reached {thresholds.test_threshold:g}: at most {test:.3g}"
+        return "memorized", "there is no test set: whether it generalizes is not known"
+    return "memorized", f"test accuracy never reached {thresholds.test_threshold:g}: at most {test:.3g}"

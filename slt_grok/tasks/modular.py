@@ -40,7 +40,7 @@ class ModularTask:
     ----------
     modulus : p, at least 3.
     operation : the label of (a, b) is operation(a, b) mod p. `random_table` draws every label uniformly
-        from Z_p by `table_seed`: nothing to generalise, the control for memorisation.
+        from Z_p by `table_seed`: nothing to generalize, the control for memorization.
     train_fraction : share of the pairs to train on, in (0, 1]; the train set has int(train_fraction p^2) pairs.
     split_seed : which pairs.
     split_rule : `uniform` permutes the pairs by numpy's generator; `progress_measures` is the exact split of

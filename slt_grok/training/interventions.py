@@ -5,7 +5,7 @@ Each is a function of the settings, the step and the weights alone, so that a re
     c/2 sum over input tables E of |P_K E|^2,    its gradient c P_K E,
 
 P_K E what the rows of Z_p have in span{cos w_k t, sin w_k t : k in K} (`slt_grok.fourier.project`). It is part of the
-gradient that the optimiser is given, and not of the losses that are recorded.
+gradient that the optimizer is given, and not of the losses that are recorded.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def weight_decay(settings: TrainingSettings, step: int) -> float:
     return changed[-1] if changed else settings.weight_decay
 
 
-def penalise(
+def penalize(
     gradients: dict[str, Tensor],
     network: Network,
     parameters: Mapping[str, Tensor],

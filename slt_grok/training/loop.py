@@ -1,7 +1,7 @@
 """Training of several seeds as one batch, with checkpoints and a bit-exact resume.
 
 The parameters of all seeds are stacked; the sum of the seeds' losses has each seed's own gradient, and torch's
-element-wise optimisers act on the stack as they would on each seed alone. Losses are float64 (cast at the logits).
+element-wise optimizers act on the stack as they would on each seed alone. Losses are float64 (cast at the logits).
 """
 
 import time
@@ -133,7 +133,7 @@ def _initial(
     assert isinstance(module, ModularNetwork)
     states = []
     for stream in streams:
-        module.initialise(generator(stream))
+        module.initialize(generator(stream))
         states.append(interventions.start(module, settings.start))
     return {name: torch.stack([s[name] for s in states]) for name in states[0]}
 
@@ -164,9 +164,9 @@ def _advance(
         inputs, labels = inputs[rows[group.seeds]], labels[rows[group.seeds]]
     losses, gradients = network.stacked_loss_and_gradient(parameters, inputs, labels, rows is not None, parameters)
     if settings.frequency_penalty is not None:
-        interventions.penalise(gradients, network, parameters, settings.frequency_penalty, step)
+        interventions.penalize(gradients, network, parameters, settings.frequency_penalty, step)
     for name, parameter in parameters.items():
-        parameter.grad = gradients[name].contiguous()  # the fused optimisers go by memory, not by strides
+        parameter.grad = gradients[name].contiguous()  # the fused optimizers go by memory, not by strides
     for options in group.optimizer.param_groups:
         options["lr"] = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
         options["weight_decay"] = interventions.weight_decay(settings, step)
@@ -206,7 +206,7 @@ def _restore(path: Path, parameters: Mapping[str, Tensor], groups: Sequence[Grou
             parameters[".".join(rest)].copy_(tensor)
         elif kind == "optimizer":
             state.setdefault(int(rest[0]), {})[rest[1]] = tensor
-    for group in groups:  # each with a number of steps of its own, which its optimiser counts on
+    for group in groups:  # each with a number of steps of its own, which its optimizer counts on
         own = {
             index: {key: value[group.seeds] if value.ndim else value.clone() for key, value in values.items()}
             for index, values in state.items()

@@ -1,4 +1,4 @@
-"""Muon on a stack of networks: each hidden matrix's step is its momentum, orthogonalised by Newton-Schulz iterations.
+"""Muon on a stack of networks: each hidden matrix's step is its momentum, orthogonalized by Newton-Schulz iterations.
 
 Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; the factor that makes AdamW's
 learning rate and weight decay serve for both is Liu et al. 2502.16982, section 2.2. torch.optim.Muon takes single
@@ -38,7 +38,7 @@ def hidden_matrices(module: ModularNetwork) -> list[str]:
     return names
 
 
-def orthogonalised(matrices: Tensor) -> Tensor:
+def orthogonalized(matrices: Tensor) -> Tensor:
     """U S' V^T for matrices U S V^T of shape (..., m, n), with singular values S' in some 0.7 to 1.2.
 
     X <- a X + (b X X^T + c (X X^T)^2) X, five times from X / |X|, on the side that has fewer rows. Singular values far
@@ -55,7 +55,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for hidden matrices, AdamW for the rest, in one optimiser.
+    """Muon for hidden matrices, AdamW for the rest, in one optimizer.
 
     m <- mu m + (1 - mu) g;  u = (1 - mu) g + mu m (Nesterov);  w <- (1 - lr wd) w - 0.2 lr sqrt(max(m, n)) orth(u)
 
@@ -94,7 +94,7 @@ class Muon(torch.optim.Optimizer):
             if not state:
                 state["momentum_buffer"] = torch.zeros_like(matrices)
             mean = state["momentum_buffer"].lerp_(matrices.grad, 1 - group["momentum"])
-            update = orthogonalised(matrices.grad.lerp(mean, group["momentum"]))
+            update = orthogonalized(matrices.grad.lerp(mean, group["momentum"]))
             matrices.mul_(1 - group["lr"] * group["weight_decay"])
             matrices.sub_(update, alpha=RMS * max(matrices.shape[-2:]) ** 0.5 * group["lr"])
 

@@ -62,7 +62,7 @@ class PlantedStart(Settings):
 
 
 class TrainingSettings(Settings):
-    """Optimiser, length, data order, and what is kept on the way."""
+    """Optimizer, length, data order, and what is kept on the way."""
 
     steps: Positive
     optimizer: Literal["adamw", "adam", "sgd", "muon"] = "adamw"

@@ -1,6 +1,6 @@
 """What changes when, in which order: transitions of accuracies, losses, LLC, circuit and landscape measures.
 
-Of one run: `measure` finds them by the rules of `change` and `events`; `summarise` says what a script wants.
+Of one run: `measure` finds them by the rules of `change` and `events`; `summarize` says what a script wants.
 Over seeds: `by_estimator` sets fitted shapes, those rules and change-point detection side by side, with draws; `phases`
 makes the phases of them; `lead_lag` asks what comes first; `associate` and `predict_llc` what goes with the LLC.
 """
@@ -16,7 +16,7 @@ from slt_grok.transitions.lead_lag import lag_table, lead_lag
 from slt_grok.transitions.measures import RULES, curve, gathered, measured_in
 from slt_grok.transitions.phases import phases
 from slt_grok.transitions.prediction import predict_llc
-from slt_grok.transitions.summary import summarise
+from slt_grok.transitions.summary import summarize
 from slt_grok.transitions.treatments import drops
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
     "measure",
     "phases",
     "predict_llc",
-    "summarise",
+    "summarize",
 ]
 
 RULE = "the rules in the docstring of slt_grok.transitions.change"
@@ -52,7 +52,7 @@ def measure(
     ----------
     training, llc, circuits, landscape : datasets over (step, seed, ...) or (step, ...), each with its own steps;
         the seeds are those of `training`.
-    train_threshold, test_threshold : accuracies at which a network has memorised and generalised.
+    train_threshold, test_threshold : accuracies at which a network has memorized and generalized.
     bootstrap : redrawn curves for a measure with standard errors.
     seed : of the redrawn curves.
 
@@ -92,18 +92,18 @@ def measure(
                     "source": SOURCE,
                 },
             )
-    memorised = [first_step_at(curve(datasets, "train_accuracy", s), train_threshold) for s in seeds]
-    generalised = [first_step_at(curve(datasets, "test_accuracy", s), test_threshold) for s in seeds]
+    memorized = [first_step_at(curve(datasets, "train_accuracy", s), train_threshold) for s in seeds]
+    generalized = [first_step_at(curve(datasets, "test_accuracy", s), test_threshold) for s in seeds]
     for name, steps, split, threshold in (
-        ("memorization_step", memorised, "train", train_threshold),
-        ("generalization_step", generalised, "test", test_threshold),
+        ("memorization_step", memorized, "train", train_threshold),
+        ("generalization_step", generalized, "test", test_threshold),
     ):
         definition = f"first recorded step with {split} accuracy at or above {threshold:g}"
         attrs = {"long_name": name.replace("_", " "), "units": "training steps", "definition": definition}
         variables[name] = (("seed",), np.array(steps), attrs | {"source": SOURCE})
     ends = [
         phase_ends(curve(datasets, "test_accuracy", s), *steps)
-        for s, *steps in zip(seeds, memorised, generalised, strict=True)
+        for s, *steps in zip(seeds, memorized, generalized, strict=True)
     ]
     variables["phase_step"] = (
         ("phase_boundary", "seed"),

@@ -5,7 +5,7 @@ The axis is x = log(1 + step), so that step 0 has a place. Every rule is stated 
 - Scale: losses and traces by their logarithm (values that are not positive are left out), the others as they are.
 - End level: the median of the last three checkpoints, or the last one where the curve has fewer than 20.
 - Start level: the first checkpoint, or, for a curve that turns before it changes (an excluded loss falls during
-  memorisation and then rises), the extreme: the largest value of a falling curve, the smallest of a rising one,
+  memorization and then rises), the extreme: the largest value of a falling curve, the smallest of a rising one,
   after a running median over three checkpoints where there are at least 20; only what comes after it counts. A
   curve with standard errors is not smoothed, since its noise is known: there the start level is the mean of
   the plateau at the extreme (all checkpoints within two joint standard errors of it, then those within two standard
@@ -182,6 +182,6 @@ def _plateau(curve: np.ndarray, noise: np.ndarray, extreme: int) -> float:
 
 
 def _running_median(curve: np.ndarray) -> np.ndarray:
-    """Median of each value and its two neighbours; the two ends as they are."""
+    """Median of each value and its two neighbors; the two ends as they are."""
     inner = np.median(np.stack([curve[:-2], curve[1:-1], curve[2:]]), axis=0)
     return np.r_[curve[0], inner, curve[-1]]

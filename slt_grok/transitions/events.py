@@ -1,14 +1,14 @@
-"""Memorisation, generalisation, the phases between them, and the drop of the LLC.
+"""Memorization, generalization, the phases between them, and the drop of the LLC.
 
-Nanda et al. 2301.05217, section 5, name three phases of grokking: memorisation, circuit formation, cleanup. There they
+Nanda et al. 2301.05217, section 5, name three phases of grokking: memorization, circuit formation, cleanup. There they
 are told apart by eye from the progress measures; here their boundaries follow from accuracies alone, so that every
 other measure can be compared with them:
 
-- memorisation: from the start until train accuracy reaches its threshold;
+- memorization: from the start until train accuracy reaches its threshold;
 - circuit formation: from there until test accuracy has gone 10% of the way from its value there to its end;
 - cleanup: from there until test accuracy reaches its threshold.
 
-The rise of test accuracy is counted from memorisation on, since memorising a commutative table also answers the test
+The rise of test accuracy is counted from memorization on, since memorizing a commutative table also answers the test
 pairs (b, a) of many train pairs (a, b): a jump of test accuracy that is no circuit.
 """
 
@@ -29,10 +29,10 @@ def first_step_at(curve: Curve, threshold: float) -> float:
 
 
 def phase_ends(test_accuracy: Curve, memorization: float, generalization: float) -> tuple[float, float, float]:
-    """Last step of memorisation, circuit formation and cleanup.
+    """Last step of memorization, circuit formation and cleanup.
 
-    The last two are NaN where the network never memorises or never generalises, where it generalises no later than it
-    memorises, and where test accuracy rises by less than 0.2 after memorisation.
+    The last two are NaN where the network never memorizes or never generalizes, where it generalizes no later than it
+    memorizes, and where test accuracy rises by less than 0.2 after memorization.
     """
     if not memorization < generalization:
         return memorization, np.nan, np.nan

@@ -1,13 +1,13 @@
-"""The train fraction at which generalising takes over: predicted by free energies, seen over a sweep, and compared.
+"""The train fraction at which generalizing takes over: predicted by free energies, seen over a sweep, and compared.
 
 Predicted, `measured`: where the mean difference of the free energies, linear in log n between the fractions that have
 both phases, turns to above 0 for good. `fitted`: where two power laws F = a n^b meet, one for each phase through the
-means at all fractions that have it; the only one that reaches fractions where no seed generalises, and then said to
+means at all fractions that have it; the only one that reaches fractions where no seed generalizes, and then said to
 be extrapolated. Intervals are central 95% of posterior draws (Jeffreys' prior): for `measured` of the means, whose
 spread over seeds is taken to be the same share of each, for `fitted` of both laws' coefficients, with the scatter of
 the seeds around them. Both phases of a seed are taken to be independent.
 
-Seen: the fraction at which half of the seeds generalise, by logistic regression on log fraction, P = f((log r - log
+Seen: the fraction at which half of the seeds generalize, by logistic regression on log fraction, P = f((log r - log
 r50) / s), every seed and fraction one independent trial. The interval is that of the profile likelihood (3.84 / 2
 nats below its top), s between a thousandth of and four times the range of log fraction: it stays finite where outcomes
 are separated, as they are with few seeds, and it is open where no fraction stands on one side.
@@ -72,10 +72,10 @@ def predicted_measured(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 
         note = "where the measured difference turns"
     elif at < 0:
         note = (
-            f"generalising has the lower free energy from the smallest fraction with both phases, {fractions[0]:g}, on"
+            f"generalizing has the lower free energy from the smallest fraction with both phases, {fractions[0]:g}, on"
         )
     else:
-        note = f"memorising has the lower free energy up to the largest fraction with both phases, {fractions[-1]:g}"
+        note = f"memorizing has the lower free energy up to the largest fraction with both phases, {fractions[-1]:g}"
     return _crossing(known, at, low, high, note)
 
 
@@ -105,7 +105,7 @@ def predicted_fitted(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 0)
     both = energies.train_fraction.values[energies.seeds_with_both.values > 0]
     value = np.exp(at) / _n_per_fraction(energies)
     if np.isinf(at):
-        note = "memorising does not grow faster with n than generalising: the power laws do not meet in that order"
+        note = "memorizing does not grow faster with n than generalizing: the power laws do not meet in that order"
     elif len(both) and both.min() <= value <= both.max():
         note = "power laws, between fractions that have both phases"
     else:
@@ -116,22 +116,22 @@ def predicted_fitted(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 0)
     return _crossing(energies, at, low, high, note)
 
 
-def seen(fractions: np.ndarray, generalised: np.ndarray) -> Crossing:
-    """The fraction at which half of the seeds generalise.
+def seen(fractions: np.ndarray, generalized: np.ndarray) -> Crossing:
+    """The fraction at which half of the seeds generalize.
 
     Parameters
     ----------
-    fractions, generalised : of each trained seed, above 0 and 0 or 1, (trial,).
+    fractions, generalized : of each trained seed, above 0 and 0 or 1, (trial,).
 
     Raises
     ------
     SltGrokError : no trial, or a fraction that is not above 0.
     """
-    fractions, generalised = np.asarray(fractions, float), np.asarray(generalised, float)
+    fractions, generalized = np.asarray(fractions, float), np.asarray(generalized, float)
     if not len(fractions) or not (fractions > 0).all():
         raise SltGrokError(f"train fractions: expected at least one, all above 0, got {fractions.tolist()}")
     levels, where = np.unique(np.log(fractions), return_inverse=True)
-    trials, wins = np.bincount(where), np.bincount(where, weights=generalised)
+    trials, wins = np.bincount(where), np.bincount(where, weights=generalized)
     if len(levels) < 2:
         return Crossing(np.nan, 0.0, np.inf, "one train fraction: a sweep needs at least 2")
     span = levels[-1] - levels[0]
@@ -147,7 +147,7 @@ def seen(fractions: np.ndarray, generalised: np.ndarray) -> Crossing:
     high = np.inf if inside[-1] == GRID[0] - 1 else float(np.exp(middles[inside[-1] + 1]))
     share = wins / trials
     if wins.sum() in (0, trials.sum()):
-        what = "every seed generalises" if wins.sum() else "no seed generalises"
+        what = "every seed generalizes" if wins.sum() else "no seed generalizes"
         return Crossing(np.nan, low, high, f"{what} at every train fraction of the sweep")
     separated = share[-1] == 1 and share[0] == 0 and set(share) <= {0.0, 1.0} and (np.diff(share) >= 0).all()
     note = f"{int(trials.sum())} seeds at {len(levels)} train fractions"
@@ -181,7 +181,7 @@ def compare(predicted: Crossing, observed: Crossing) -> Verdict:
 def against_training(energies: xr.Dataset) -> xr.Dataset:
     """At each train fraction: which phase has the lower free energy, which one training chose, and whether they agree.
 
-    Training's choice is that of most seeds where Clopper and Pearson's 95% interval of the share that generalises is
+    Training's choice is that of most seeds where Clopper and Pearson's 95% interval of the share that generalizes is
     on one side of one half (six seeds that agree are enough, five are not).
 
     Parameters
@@ -190,17 +190,17 @@ def against_training(energies: xr.Dataset) -> xr.Dataset:
 
     Returns
     -------
-    Over train_fraction: `posterior_phase` and `training_phase` (a phase or `undecided`), `generalised_share`, `_low`
+    Over train_fraction: `posterior_phase` and `training_phase` (a phase or `undecided`), `generalized_share`, `_low`
     and `_high`, `agreement` (agree, disagree or undecided) and `agreement_reason`, a sentence.
     """
     rows = []
     for one in (energies.isel(train_fraction=i) for i in range(energies.sizes["train_fraction"])):
-        outcomes = one.generalised.values[np.isfinite(one.generalised.values)]
+        outcomes = one.generalized.values[np.isfinite(one.generalized.values)]
         wins, trials = int(outcomes.sum()), len(outcomes)
         low, high = share_interval(wins, trials)
-        training = "generalising" if low > 0.5 else "memorising" if high < 0.5 else "undecided"
+        training = "generalizing" if low > 0.5 else "memorizing" if high < 0.5 else "undecided"
         difference = [float(one[f"mean_difference{s}"]) for s in ("", "_low", "_high")]
-        posterior = "generalising" if difference[1] > 0 else "memorising" if difference[2] < 0 else "undecided"
+        posterior = "generalizing" if difference[1] > 0 else "memorizing" if difference[2] < 0 else "undecided"
         agreement = "agree" if training == posterior else "disagree"
         word = "undecided" if "undecided" in (training, posterior) else agreement
         if np.isfinite(difference[0]):
@@ -213,12 +213,12 @@ def against_training(energies: xr.Dataset) -> xr.Dataset:
             {
                 "posterior_phase": posterior,
                 "training_phase": training,
-                "generalised_share": wins / trials if trials else np.nan,
-                "generalised_share_low": low,
-                "generalised_share_high": high,
+                "generalized_share": wins / trials if trials else np.nan,
+                "generalized_share_low": low,
+                "generalized_share_high": high,
                 "agreement": word,
                 "agreement_reason": f"train fraction {float(one.train_fraction):g}: {energy}; "
-                f"{wins} of {trials} seeds generalised: {word}",
+                f"{wins} of {trials} seeds generalized: {word}",
             }
         )
     variables = {name: ("train_fraction", np.array([row[name] for row in rows])) for name in rows[0]}
@@ -286,9 +286,9 @@ def _power_law(
     return best, best[:, None] + root @ generator.standard_normal((2, draws)) * spread
 
 
-def _meet(memorising: np.ndarray, generalising: np.ndarray) -> np.ndarray:
-    """log n at which two lines (2, ...) meet; inf where memorising does not grow faster."""
-    (slope, height), (other_slope, other_height) = memorising, generalising
+def _meet(memorizing: np.ndarray, generalizing: np.ndarray) -> np.ndarray:
+    """log n at which two lines (2, ...) meet; inf where memorizing does not grow faster."""
+    (slope, height), (other_slope, other_height) = memorizing, generalizing
     with np.errstate(divide="ignore", invalid="ignore"):
         meeting = (other_height - height) / (slope - other_slope)
     return np.where(slope - other_slope <= 0, np.inf, meeting)  # NaN stays NaN

@@ -1,4 +1,4 @@
-"""Free energy of the memorising and the generalising phase, and the train fraction at which they are equal.
+"""Free energy of the memorizing and the generalizing phase, and the train fraction at which they are equal.
 
     F = n L(w*) + lambda log n - (m - 1) log log n
 
@@ -6,8 +6,8 @@
 and m its multiplicity. The phase of lower F has the larger share of the posterior. With cross-entropy the LLC is an
 effective one at its (n_beta, gamma), and a term of order 1 is left out: differences of some nats mean nothing.
 
-Phases of a seed. Memorising: the checkpoint of the largest LLC from the first one with train accuracy at its threshold
-to the first one with test accuracy at its threshold; or the end of a control run that never generalises. Generalising:
+Phases of a seed. Memorizing: the checkpoint of the largest LLC from the first one with train accuracy at its threshold
+to the first one with test accuracy at its threshold; or the end of a control run that never generalizes. Generalizing:
 the last checkpoint, where test accuracy is at its threshold there.
 
 Errors. Seeds are the outer level: a mean over two seeds or more has Student's distribution around it (the posterior
@@ -25,7 +25,7 @@ from slt_grok.transitions.change import COVERAGE
 from slt_grok.transitions.events import first_step_at
 from slt_grok.transitions.measures import curve, with_seed
 
-PHASES = ("memorising", "generalising")
+PHASES = ("memorizing", "generalizing")
 DRAWS = 4000
 SOURCE = "Watanabe 2009, theorem 6.7"
 
@@ -34,10 +34,10 @@ ATTRS = {
     "llc": ("LLC of the phase", None, "at the checkpoint that stands for the phase"),
     "llc_se": ("standard error of the LLC", None, "of the chains"),
     "phase_step": ("checkpoint of the phase", "training steps", "rule in slt_grok.transitions.free_energy"),
-    "generalised": ("whether the seed generalised", None, "test accuracy at its threshold at the last record"),
+    "generalized": ("whether the seed generalized", None, "test accuracy at its threshold at the last record"),
     "free_energy": ("free energy", "nats", "n L(w*) + lambda log n - (m - 1) log log n"),
     "free_energy_se": ("standard error of the free energy", "nats", "log n times the LLC's"),
-    "difference": ("free energy of memorising minus generalising", "nats", "above 0 the posterior is generalising"),
+    "difference": ("free energy of memorizing minus generalizing", "nats", "above 0 the posterior is generalizing"),
     "difference_se": ("its standard error", "nats", "log n times both LLCs' in squares"),
     "mean_free_energy": ("mean free energy over seeds", "nats", "seeds as the outer level"),
     "mean_difference": ("mean difference over seeds", "nats", "over seeds that have both phases"),
@@ -60,13 +60,13 @@ def phases(
     ----------
     llc : `llc`, `llc_se`, `baseline_loss` over (step, seed), with the attribute `n`.
     training : accuracies over (step, seed).
-    control : the same as `llc` of a run without weight decay and the same seeds, whose end stands for memorising.
-    train_threshold, test_threshold : accuracies at which a seed has memorised and generalised.
+    control : the same as `llc` of a run without weight decay and the same seeds, whose end stands for memorizing.
+    train_threshold, test_threshold : accuracies at which a seed has memorized and generalized.
 
     Returns
     -------
     `phase_loss`, `llc`, `llc_se`, `phase_step` over (phase, seed), NaN where a seed does not have the phase;
-    `generalised` (seed); the attribute `n`.
+    `generalized` (seed); the attribute `n`.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def phases(
     if "n" not in llc.attrs:
         raise SltGrokError("llc: expected the attribute n, the number of train samples, it is missing")
     given = {"llc": llc, "training": training}
-    seeds, found, generalised = training.seed.values, [], []
+    seeds, found, generalized = training.seed.values, [], []
     for seed in seeds:
         if seed not in llc.seed.values:
             raise SltGrokError(f"llc: expected the seeds of training, {seed} is missing")
@@ -88,7 +88,7 @@ def phases(
         first = first_step_at(curve(given, "train_accuracy", seed), train_threshold)
         ends = bool(tests.values[-1] >= test_threshold)
         until = first_step_at(tests, test_threshold) if ends else np.inf
-        generalised.append(ends)
+        generalized.append(ends)
         one = _usable(llc.sel(seed=seed))
         kept = one.where((one.step >= first) & (one.step <= until), drop=True)
         if control is not None:
@@ -99,7 +99,7 @@ def phases(
     table = np.array(found)  # (seed, phase, variable)
     names = ("phase_loss", "llc", "llc_se", "phase_step")
     variables = {name: (("phase", "seed"), table[:, :, i].T, attributes(name)) for i, name in enumerate(names)}
-    outcomes = {"generalised": ("seed", np.array(generalised), attributes("generalised"))}
+    outcomes = {"generalized": ("seed", np.array(generalized), attributes("generalized"))}
     coords = {"phase": list(PHASES), "seed": seeds}
     return xr.Dataset({**variables, **outcomes}, coords, {"n": int(llc.attrs["n"])})
 
@@ -107,7 +107,7 @@ def phases(
 def at_fractions(by_fraction: Mapping[float, xr.Dataset]) -> xr.Dataset:
     """The phases at several train fractions as one dataset over (train_fraction, phase, seed), with `n` of each.
 
-    A seed that a fraction does not have is NaN there; `generalised` becomes a number, 0 or 1.
+    A seed that a fraction does not have is NaN there; `generalized` becomes a number, 0 or 1.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def at_fractions(by_fraction: Mapping[float, xr.Dataset]) -> xr.Dataset:
     if not by_fraction:
         raise SltGrokError("train fractions: expected at least one run with phases")
     ordered = dict(sorted(by_fraction.items()))
-    pieces = [d.assign(generalised=d.generalised.astype(float)) for d in ordered.values()]
+    pieces = [d.assign(generalized=d.generalized.astype(float)) for d in ordered.values()]
     joint = xr.concat(pieces, "train_fraction", join="outer", combine_attrs="drop", coords="minimal", compat="override")
     joint = joint.assign_coords(train_fraction=list(ordered), n=("train_fraction", [d.attrs["n"] for d in pieces]))
     return joint.sel(phase=list(PHASES))
@@ -136,8 +136,8 @@ def free_energy(
     Returns
     -------
     `found` with, in nats, `free_energy` and `free_energy_se` (train_fraction, phase, seed); `difference` and
-    `difference_se` (train_fraction, seed), memorising minus generalising, so that above 0 the posterior prefers
-    generalising; `mean_free_energy` and `mean_difference`, each with `_low` and `_high`; `seeds_with`,
+    `difference_se` (train_fraction, seed), memorizing minus generalizing, so that above 0 the posterior prefers
+    generalizing; `mean_free_energy` and `mean_difference`, each with `_low` and `_high`; `seeds_with`,
     `seeds_with_both`. NaN where no seed has the phase. The attribute `notes` has a sentence for each fraction where
     intervals do not know the spread over seeds.
 

@@ -1,11 +1,11 @@
-"""Memorisation, circuit formation and cleanup by two stated rules, beside the published ones.
+"""Memorization, circuit formation and cleanup by two stated rules, beside the published ones.
 
-Nanda et al. 2301.05217, section 5, tell the phases apart by eye: while the network memorises, excluded loss falls with
+Nanda et al. 2301.05217, section 5, tell the phases apart by eye: while the network memorizes, excluded loss falls with
 train loss; while the circuit forms, excluded loss rises and restricted loss begins to fall with test loss still high;
 in cleanup test loss falls. As rules:
 
 - `accuracy`: the ends of `slt_grok.transitions.events`, from accuracies alone.
-- `progress_measures`: memorisation ends at the onset (10%) of the rise of excluded loss, circuit formation at the onset
+- `progress_measures`: memorization ends at the onset (10%) of the rise of excluded loss, circuit formation at the onset
   of the fall of test loss, cleanup at the end (90%) of that fall.
 
 Published, p = 113: 1,400, 9,400 and 14,000 for the mainline run; another training (steps per epoch, fraction, weight

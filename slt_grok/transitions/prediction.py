@@ -27,12 +27,12 @@ SOURCE = "this package: slt_grok.transitions.prediction"
 
 
 def ridge(learned: np.ndarray, target: np.ndarray, asked: np.ndarray, penalty: float) -> np.ndarray:
-    """Predictions (m,) at `asked` (m, c) by ridge regression of `target` (n,) on `learned` (n, c), standardised."""
-    centre, scale = learned.mean(0), learned.std(0)
+    """Predictions (m,) at `asked` (m, c) by ridge regression of `target` (n,) on `learned` (n, c), standardized."""
+    center, scale = learned.mean(0), learned.std(0)
     scale = np.where(scale > 0, scale, 1.0)
-    rows = (learned - centre) / scale
+    rows = (learned - center) / scale
     normal = rows.T @ rows + penalty * len(rows) * np.eye(rows.shape[1])
-    return target.mean() + (asked - centre) / scale @ np.linalg.solve(normal, rows.T @ (target - target.mean()))
+    return target.mean() + (asked - center) / scale @ np.linalg.solve(normal, rows.T @ (target - target.mean()))
 
 
 def held_out(target: np.ndarray, predictors: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Onset, middle and end of a change from a fitted shape, with everything that the curve leaves open.
 
 Shape, in x = log(1 + step): value = a + b s(z)^k with s the logistic function, z = (x - m) / w + logit(2^(-1/k)) and
-b > 0 once the curve is turned so that it should rise (a generalised logistic function of type I; k = 1 is the plain
+b > 0 once the curve is turned so that it should rise (a generalized logistic function of type I; k = 1 is the plain
 one, k above 1 starts sharply and ends slowly, below 1 the other way round). m is the middle, where 50% of the way is
 done; onset and end, at 10% and 90%, are m + w (logit(f^(1/k)) - logit(2^(-1/k))).
 
@@ -12,7 +12,7 @@ as likely anywhere between the first and the last checkpoint used; then log w an
 
 Noise. Where a curve has standard errors, they give the variances up to a common factor, which is unknown but near 1: a
 scaled inverse chi-square prior of `PRIOR` degrees of freedom says that standard errors are themselves right to some
-25%. Errors of single checkpoints are smoothed over their neighbours first, since weights that are off by chance make
+25%. Errors of single checkpoints are smoothed over their neighbors first, since weights that are off by chance make
 an interval too short. Elsewhere the variance is the same everywhere and unknown. Integrated out (Gelman et al.,
 Bayesian Data Analysis, section 3.2) this leaves (RSS + prior)^-(degrees of freedom / 2) for the residual sum of squares
 RSS; the two levels and the width count as fitted. Residuals of a curve that has another shape follow each other; n
@@ -29,7 +29,7 @@ from scipy.special import expit, logit
 
 PRIOR = 8.0  # degrees of freedom that the standard errors are worth
 FLOOR = 2e-3  # least standard deviation of the noise, as a share of the curve's range
-NEIGHBOURS = 2  # on either side, over which standard errors are smoothed
+NEIGHBORS = 2  # on either side, over which standard errors are smoothed
 NARROWEST = 0.02  # width w in log step
 ASYMMETRY = np.geomspace(0.25, 4, 5)  # k
 COARSE = (141, 13)  # grid of middles and widths for all curves
@@ -145,9 +145,9 @@ def _fit(
 
 
 def _smooth(noise: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Geometric mean of the standard errors (C, n) of each point used and its `NEIGHBOURS` used on either side."""
+    """Geometric mean of the standard errors (C, n) of each point used and its `NEIGHBORS` used on either side."""
     at = np.arange(noise.shape[1])
-    near = np.abs(at[:, None] - at) <= NEIGHBOURS
+    near = np.abs(at[:, None] - at) <= NEIGHBORS
     with np.errstate(divide="ignore"):
         logs = np.where(used, np.log(np.maximum(noise, 1e-300)), 0.0)
     return np.exp((logs @ near) / np.maximum(used @ near.astype(float), 1))

@@ -5,7 +5,7 @@ x_p the middle of the seed's own transition and c > 0; with c = 0 it has the sam
 exponent is the mean over pairs of sizes of the squared difference of their mean curves, on the part of the stretched
 axis that both cover, over the variance that the curves have there (after Bhattacharjee and Seno 2001,
 doi:10.1088/0305-4470/34/33/302). c is where it is least, by a parabola through the smallest of a grid and its
-neighbours; its standard error is that of the jackknife over seeds within sizes (Shao and Tu 1995, section 6.2), its
+neighbors; its standard error is that of the jackknife over seeds within sizes (Shao and Tu 1995, section 6.2), its
 interval Student's with as many degrees of freedom as there are seeds beyond one a size. p_0 is the geometric mean of
 the sizes.
 """

@@ -10,7 +10,7 @@ from slt_grok.transitions.events import PHASES, llc_drop
 from slt_grok.transitions.measures import curve, with_seed
 
 
-def summarise(
+def summarize(
     transitions: xr.Dataset,
     training: xr.Dataset,
     llc: xr.Dataset | None = None,
@@ -101,11 +101,11 @@ def _flags(summary: dict[str, Any], present: set[str], measured: list[str]) -> l
     """Sentences about what was not found or cannot be relied on."""
     flags = []
     if summary["memorization_step"] is None:
-        flags.append("train accuracy never reached its threshold: the network did not memorise")
+        flags.append("train accuracy never reached its threshold: the network did not memorize")
     if summary["test_accuracy_final"] is None:
-        flags.append("there is no test set: whether the network generalises is not known")
+        flags.append("there is no test set: whether the network generalizes is not known")
     elif summary["generalization_step"] is None:
-        flags.append("test accuracy never reached its threshold: the network did not generalise")
+        flags.append("test accuracy never reached its threshold: the network did not generalize")
     if "llc" in measured and "llc" not in present:
         flags.append("the LLC does not drop by more than 10% of its peak and 3 standard errors")
     verdicts = summary["llc_verdicts"] or {}

@@ -1,6 +1,6 @@
 """How much of the LLC's drop is left when the scale of the weights is treated as the confound that it may be.
 
-At fixed gamma the neighbourhood has the same size around large and small weights; weights shrink while a network groks.
+At fixed gamma the neighborhood has the same size around large and small weights; weights shrink while a network groks.
 """
 
 import numpy as np

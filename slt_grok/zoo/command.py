@@ -12,7 +12,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.progress import progress
 from slt_grok.store.files import write_json
 from slt_grok.zoo.cases import ZOO
-from slt_grok.zoo.validation import Row, summarise, validate
+from slt_grok.zoo.validation import Row, summarize, validate
 
 SEEDS = (0, 1, 2, 3, 4)
 COLUMNS = ("case", "seed", "truth", "m", "estimate", "95% interval", "error", "with m", "verdict", "seconds")
@@ -43,7 +43,7 @@ def run(cases: Sequence[str], seed: int | None, json: Path | None, command: str)
             report(len(done), f"{row['case']}: {_percent(row['relative_error'])}, {row['verdict']}")
 
         rows = validate(cases, seeds, on_row)
-    summary = summarise(rows) | {"wall_seconds": round(time.monotonic() - start, 1)}
+    summary = summarize(rows) | {"wall_seconds": round(time.monotonic() - start, 1)}
     _print(rows, summary)
     if json is not None:
         from slt_grok.studies.provenance import environment

@@ -39,7 +39,7 @@ class ModularQuadratic:
     def problem(self, generator: Generator) -> KnownProblem:
         """The problem that a generator draws."""
         module = QuadraticNetwork(self.modulus, self.width)
-        module.initialise(generator)
+        module.initialize(generator)
         values = torch.arange(self.modulus)
         pairs = torch.cartesian_prod(values, values)
         if self.pairs is not None:

@@ -76,7 +76,7 @@ def _start_worker() -> None:
     keep_freed_memory()
 
 
-def summarise(rows: Sequence[Row]) -> dict[str, Any]:
+def summarize(rows: Sequence[Row]) -> dict[str, Any]:
     """Errors, verdicts and coverage of some rows; a number that no row bears on is None.
 
     Relative errors are |estimate / truth - 1|. `median_abs_relative_error` and `p90_abs_relative_error` are over the

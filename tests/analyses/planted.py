@@ -32,8 +32,8 @@ def decided(name: str, planted: StudyResults) -> str:
 
 
 def row(arm: str, seed: int, **values: Any) -> dict[str, Any]:
-    """One seed of a run that is done and generalised; dots in names are written as two underscores."""
-    outcome = {"status": "done", "outcome": "generalised", "reason": ""}
+    """One seed of a run that is done and generalized; dots in names are written as two underscores."""
+    outcome = {"status": "done", "outcome": "generalized", "reason": ""}
     own = {"study": "planted", "arm": arm, "run": arm, "seed": seed, **outcome, "train_accuracy_final": 1.0}
     return own | {name.replace("__", "."): value for name, value in values.items()}
 

@@ -23,7 +23,7 @@ def moduli(addition: float, table: float, seeds: int, generator: np.random.Gener
             rows.append(row("addition", seed, llc_final=llc, train_loss_final=loss, **more))
             llc = noisy(80 * (p / 23) ** table, generator)
             rows.append(row("random_table", seed, llc_final=llc, train_loss_final=1e-3, task__modulus=p))
-            rows[-1]["outcome"] = "memorised"
+            rows[-1]["outcome"] = "memorized"
     return study(rows)
 
 
@@ -67,7 +67,7 @@ def test_p3(table, seeds, verdict):
             numbers["final__landscape__gauss_newton_trace_unit_scale"] = noisy(curvature, generator)
             numbers["final__landscape__weight_norm"] = 20.0
             rows.append(row(arm, seed, **numbers))
-            rows[-1]["outcome"] = "generalised" if arm == "main" else "memorised"
+            rows[-1]["outcome"] = "generalized" if arm == "main" else "memorized"
     assert decided("p3_mechanism_and_geometry", study(rows)) == verdict
 
 
@@ -134,23 +134,23 @@ def test_llc_against_one_number_of_frequencies():
 @pytest.mark.parametrize(("control", "seeds", "verdict"), [(0.1, 5, TRUE), (0.8, 5, FALSE), (0.1, 2, SMALL)])
 def test_drop(control, seeds, verdict):
     generator, rows = np.random.default_rng(8), []
-    for arm, drop in (("main", 0.85), ("never_generalises", control), ("random_table", control)):
+    for arm, drop in (("main", 0.85), ("never_generalizes", control), ("random_table", control)):
         for seed in range(seeds):
             rows.append(row(arm, seed, llc_peak=100.0, llc_drop=noisy(100 * drop, generator)))
-            rows[-1]["outcome"] = "generalised" if arm == "main" else "memorised"
+            rows[-1]["outcome"] = "generalized" if arm == "main" else "memorized"
     assert decided("published_drop_of_grokking_runs", study(rows)) == verdict
 
 
 def test_a_run_that_failed_is_named():
     rows = [row("main", seed, llc_final=16.0 + seed, key_frequencies=[1] * (2 + seed % 3)) for seed in range(12)]
     rows[3] |= {"status": "failed", "reason": "llc: diverged"}
-    rows[4] |= {"outcome": "memorised"}
+    rows[4] |= {"outcome": "memorized"}
     rows[5] |= {"llc_final": np.nan}
     found = import_module("published_llc_against_frequencies").decide(study(rows))
     assert len(found.seen) == 9
     assert found.left_out == [
         "main, seed 3: failed (llc: diverged)",
-        "main, seed 4: memorised, the rule wants generalised",
+        "main, seed 4: memorized, the rule wants generalized",
         "main, seed 5: no llc_final",
     ]
     with pytest.raises(SltGrokError, match="expected the columns llc_peak"):

@@ -82,7 +82,7 @@ def test_p7(tmp_path, of_sgd, seeds, verdict):
         named = {"training": training, "circuits": circuits, "llc": llc}
         data[arm] = {label: xr.Dataset(variables, at) for label, variables in named.items()}
     rows = [row(arm, seed, llc_final=16.0) for arm in ARMS for seed in range(seeds)]
-    assert decided("p7_optimisers", load_study(written(tmp_path, "optimizer", rows, data))) == verdict
+    assert decided("p7_optimizers", load_study(written(tmp_path, "optimizer", rows, data))) == verdict
 
 
 @pytest.mark.parametrize(

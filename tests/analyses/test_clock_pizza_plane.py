@@ -34,13 +34,13 @@ def runs(table: np.ndarray) -> xr.Dataset:
     return xr.Dataset({name: ("run", column) for name, column in zip(names, table.T, strict=True)})
 
 
-def test_neighbours_on_a_line_are_those_of_about_the_same_rate(script):
+def test_neighbors_on_a_line_are_those_of_about_the_same_rate(script):
     cloud = script["Cloud"](runs(line()))
     np.testing.assert_allclose(cloud.scale, [line()[:, 1].std(), 0.6 * line()[:, 1].std()])
-    found = cloud.neighbourhood([0.4, 0.56])  # rate 0.6
-    rates = found["attention_rate_of_neighbours"]
+    found = cloud.neighborhood([0.4, 0.56])  # rate 0.6
+    rates = found["attention_rate_of_neighbors"]
     assert rates["0.5"] == pytest.approx(0.6, abs=0.003)
-    # 50 neighbours of 201 over [0, 1]: an eighth to each side, of which 90% are kept
+    # 50 neighbors of 201 over [0, 1]: an eighth to each side, of which 90% are kept
     assert rates["0.05"] == pytest.approx(0.6 - 0.9 * 0.1225, abs=0.004)
     assert rates["0.95"] == pytest.approx(0.6 + 0.9 * 0.1225, abs=0.004)
     assert found["rate below 0.1"] == {
@@ -49,11 +49,11 @@ def test_neighbours_on_a_line_are_those_of_about_the_same_rate(script):
         "percentile_distance_irrelevance_top_wrong": 100,
     }
     assert found["rate above 0.9"]["percentile_gradient_symmetricity"] == 100
-    # half a step beyond its end: the farthest neighbour is 49.5 steps away, and 50 for the two runs at the ends alone
-    beyond = cloud.neighbourhood([1.0025, 0.1985])["published_with_farther_neighbours"]
+    # half a step beyond its end: the farthest neighbor is 49.5 steps away, and 50 for the two runs at the ends alone
+    beyond = cloud.neighborhood([1.0025, 0.1985])["published_with_farther_neighbors"]
     assert beyond == pytest.approx(2 / 201)
-    assert cloud.neighbourhood([0.4, 1.5])["published_with_farther_neighbours"] == 0
-    exact = cloud.neighbourhood([0.95, 0.23])["rate below 0.1"]  # the eleventh of 21
+    assert cloud.neighborhood([0.4, 1.5])["published_with_farther_neighbors"] == 0
+    exact = cloud.neighborhood([0.95, 0.23])["rate below 0.1"]  # the eleventh of 21
     assert exact["percentile_gradient_symmetricity"] == pytest.approx(50)
 
 
@@ -77,7 +77,7 @@ def test_the_published_model_a_stands_with_little_attention_and_model_b_with_muc
     for network in ("p99zdpze5l", "l8k1hzciux"):
         values = golden[f"clock_pizza/{network}"]
         point = [values["gradient_symmetricity_6000"], values["distance_irrelevance_top_wrong"]]
-        rates[network] = cloud.neighbourhood(point)["attention_rate_of_neighbours"]
+        rates[network] = cloud.neighborhood(point)["attention_rate_of_neighbors"]
     assert rates["p99zdpze5l"]["0.95"] < 0.5
     assert rates["l8k1hzciux"]["0.05"] > 0.5
 
@@ -95,7 +95,7 @@ def test_the_script_writes_figure_and_numbers(finished, tmp_path, monkeypatch):
     content = json.loads((tmp_path / "out" / "clock_pizza_plane.json").read_text())
     (network,) = content["networks"]["tiny"]
     assert network["step"] == 20
-    assert "0.5" in network["attention_rate_of_neighbours"]
+    assert "0.5" in network["attention_rate_of_neighbors"]
     assert content["published"]["circular"] == 201
     assert str(tmp_path) not in content["command"].split("--published")[1].split()[0]
     assert (tmp_path / "out" / "clock_pizza_plane.png").stat().st_size > 10_000
@@ -105,7 +105,7 @@ def test_the_script_without_published_runs_and_without_a_run(finished, tmp_path,
     run_script(monkeypatch, "--out", tmp_path, finished)
     content = json.loads((tmp_path / "clock_pizza_plane.json").read_text())
     assert content["published"] is None
-    assert "attention_rate_of_neighbours" not in content["networks"]["tiny"][0]
+    assert "attention_rate_of_neighbors" not in content["networks"]["tiny"][0]
     with pytest.raises(SystemExit, match="expected"):
         run_script(monkeypatch, "--out", tmp_path, tmp_path / "none")
     with pytest.raises(SystemExit, match="tiny is there twice"):

@@ -16,16 +16,16 @@ SCRIPT = Path(__file__).parents[2] / "analyses" / "evidence.py"
 
 
 def seeds(integrated: list[float], formula: float, se: float = 1.0, quadrature: float = 0.0) -> list[dict]:
-    """Seeds whose generalising phase has so much more evidence than the memorising one."""
+    """Seeds whose generalizing phase has so much more evidence than the memorizing one."""
     return [
         {
             "phases": {
-                "memorising": {"log_evidence": -500.0, "log_evidence_se": se}
+                "memorizing": {"log_evidence": -500.0, "log_evidence_se": se}
                 | {
                     "log_evidence_quadrature": quadrature,
                     "minus_n_L_plus_lambda_log_n": -400.0,
                 },
-                "generalising": {
+                "generalizing": {
                     "log_evidence": -500.0 + more,
                     "log_evidence_se": se,
                     "log_evidence_quadrature": quadrature,
@@ -41,9 +41,9 @@ def seeds(integrated: list[float], formula: float, se: float = 1.0, quadrature: 
     ("integrated", "formula", "quadrature", "interval", "preferred", "agrees"),
     [
         ([1.0, 2.0, 3.0], 4.0, 0.0, (-0.484, 4.484), "undecided", True),  # Student: 4.303 / sqrt 3 = 2.484
-        ([10.0, 11.0, 12.0], 30.0, 0.0, (8.516, 13.484), "generalising", False),
+        ([10.0, 11.0, 12.0], 30.0, 0.0, (8.516, 13.484), "generalizing", False),
         ([1.0, 2.0, 3.0], 4.0, 0.5, (-1.484, 5.484), "undecided", True),  # an error of 0.5 of each phase
-        ([-10.0], -8.0, 0.0, (-12.772, -7.228), "memorising", True),  # 1.96 sqrt 2
+        ([-10.0], -8.0, 0.0, (-12.772, -7.228), "memorizing", True),  # 1.96 sqrt 2
         ([-10.0], -5.0, 4.0, (-20.772, 0.772), "undecided", True),
     ],
 )
@@ -57,7 +57,7 @@ def test_differences_by_hand(monkeypatch, integrated, formula, quadrature, inter
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """Memorised from step 1 on, with its largest LLC at 2, generalised at 9."""
+    """Memorized from step 1 on, with its largest LLC at 2, generalized at 9."""
     path = planted_run(tmp_path / "runs" / "small")
     coords = {"step": [0, 1, 2, 5, 9], "seed": [3]}
     train, test, llc, loss = [0.1, 1, 1, 1, 1], [0.1, 0.1, 0.2, 0.5, 1], [1.0, 8, 9, 4, 3], [2.0, 0.1, 0.1, 0.01, 0.01]
@@ -101,5 +101,5 @@ def test_a_run_without_both_phases(run, tmp_path, monkeypatch):
     training = directory.read_measurement("training")
     directory.measurement_path("training").unlink()
     directory.write_measurement("training", training.assign(test_accuracy=0.5 * training.test_accuracy), {})
-    with pytest.raises(SystemExit, match="expected a seed that memorises and then generalises, none does"):
+    with pytest.raises(SystemExit, match="expected a seed that memorizes and then generalizes, none does"):
         script(monkeypatch, run, "--out", tmp_path / "out")

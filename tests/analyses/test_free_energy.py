@@ -16,8 +16,8 @@ ANALYSES = Path(__file__).parents[2] / "analyses"
 STEPS = np.array([0, 10, 100, 200, 400, 800, 1600])
 
 
-def made_up(folder: Path, manifest: dict, modulus: int, fraction: float, generalises: bool, peak: float) -> None:
-    """Three seeds that memorise at step 10 and generalise at 800 or never, with LLCs near `peak` and a tenth of it."""
+def made_up(folder: Path, manifest: dict, modulus: int, fraction: float, generalizes: bool, peak: float) -> None:
+    """Three seeds that memorize at step 10 and generalize at 800 or never, with LLCs near `peak` and a tenth of it."""
     run = RunDirectory(folder / f"p{modulus}_r{fraction}")
     manifest = deepcopy(manifest)
     manifest["config"]["task"] |= {"modulus": modulus, "train_fraction": fraction}
@@ -26,8 +26,8 @@ def made_up(folder: Path, manifest: dict, modulus: int, fraction: float, general
     seeds = np.arange(3)
     factor = np.array([0.95, 1.0, 1.05])
     train = np.array([0.1, 1, 1, 1, 1, 1, 1])
-    test = np.array([0.1, 0.1, 0.1, 0.2, 0.6, 1, 1]) if generalises else np.full(7, 0.1)
-    llc = np.array([0.5, 1, 1, 0.9, 0.5, 0.12, 0.1]) if generalises else np.ones(7)
+    test = np.array([0.1, 0.1, 0.1, 0.2, 0.6, 1, 1]) if generalizes else np.full(7, 0.1)
+    llc = np.array([0.5, 1, 1, 0.9, 0.5, 0.12, 0.1]) if generalizes else np.ones(7)
     loss = np.array([4, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6])
 
     def stacked(curve: np.ndarray, by: np.ndarray | float = 1.0) -> tuple[tuple[str, str], np.ndarray]:
@@ -48,8 +48,8 @@ def run_script(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: object) -
 
 def test_free_energy_over_a_sweep_of_fractions(finished, tmp_path, monkeypatch):
     manifest = RunDirectory(finished).manifest
-    for fraction, generalises, peak in ((0.2, False, 60.0), (0.4, True, 150.0), (0.6, True, 250.0)):
-        made_up(tmp_path / "study", manifest, 53, fraction, generalises, peak)
+    for fraction, generalizes, peak in ((0.2, False, 60.0), (0.4, True, 150.0), (0.6, True, 250.0)):
+        made_up(tmp_path / "study", manifest, 53, fraction, generalizes, peak)
     (tmp_path / "study" / "study.json").write_text(
         json.dumps({"runs": [{"run": "p53_r0.8", "status": "failed", "reason": "no memory"}]})
     )
@@ -59,13 +59,13 @@ def test_free_energy_over_a_sweep_of_fractions(finished, tmp_path, monkeypatch):
     found = content["groups"]["made_up"]
     middle = found["fractions"][1]
     n = round(0.4 * 53**2)
-    memorising = [n * loss + 150 * f * np.log(n) for f, loss in ((0.95, 0.1), (1.0, 0.1), (1.05, 0.1))]
-    assert middle["memorising"]["mean_free_energy"] == pytest.approx(np.mean(memorising))
+    memorizing = [n * loss + 150 * f * np.log(n) for f, loss in ((0.95, 0.1), (1.0, 0.1), (1.05, 0.1))]
+    assert middle["memorizing"]["mean_free_energy"] == pytest.approx(np.mean(memorizing))
     assert middle["seeds_with_both"] == 3
     assert found["fractions"][0]["mean_difference"] is None
     assert 0.2 <= found["crossing_seen"]["fraction"] <= 0.4
-    assert any("no seed has the generalising phase" in note for note in found["notes"])
-    assert "0 of 3 seeds generalised" in found["training_against_posterior"][0]
+    assert any("no seed has the generalizing phase" in note for note in found["notes"])
+    assert "0 of 3 seeds generalized" in found["training_against_posterior"][0]
     assert str(tmp_path) not in content["command"]
     assert (tmp_path / "out" / "free_energy.png").stat().st_size > 10_000
 

@@ -25,7 +25,7 @@ def test_the_planted_lag_is_written(study: Path, tmp_path: Path) -> None:
     """Train accuracy is planted at step 130, the fall of the LLC at 1,300."""
     order_of_events.main(study, "main", tmp_path)
     content = json.loads((tmp_path / "order_of_events.json").read_text())
-    assert content["seeds"] == {"generalised": [0, 1, 2, 3, 4]}
+    assert content["seeds"] == {"generalized": [0, 1, 2, 3, 4]}
     assert [one["seed"] for one in content["not_done"]] == [5]
     (row,) = [
         one

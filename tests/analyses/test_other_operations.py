@@ -84,7 +84,7 @@ def test_the_answer_holds_one_in_p_of_noise() -> None:
     assert script.bounds(read(of_logits(noise, task)))["by the answer"] == pytest.approx(1 / P, abs=0.036)
 
 
-def test_what_was_mirrored_is_no_generalisation() -> None:
+def test_what_was_mirrored_is_no_generalization() -> None:
     a, b = pairs(P)
     train = tuple(np.flatnonzero(a < b)[:40].tolist())
     task = ModularTask(P, split_rule="listed", train_rows=train)

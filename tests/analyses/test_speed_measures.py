@@ -24,7 +24,7 @@ def network(planted: bool) -> OneLayerTransformer:
     """
     module = OneLayerTransformer(P, d_model=16, n_heads=2, d_mlp=24)
     random = torch.Generator().manual_seed(3)
-    module.initialise(random)
+    module.initialize(random)
     if planted:
         angle = 2 * np.pi / P * torch.outer(torch.arange(P), torch.tensor([2, 5])).float()
         circles = torch.cat([angle.cos(), angle.sin()], 1)  # columns cos 2, cos 5, sin 2, sin 5

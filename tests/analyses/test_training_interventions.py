@@ -23,7 +23,7 @@ def planted(folder: Path, ends: dict[str, float], seeds: int = 5, failed: bool =
     rows, data = [], {}
     for arm, end in ends.items():
         final = np.array([noisy(end * one, generator) for one in of_seed])
-        outcome = "generalised" if end < 50 else "memorised"
+        outcome = "generalized" if end < 50 else "memorized"
         rows += [
             row(
                 arm,
@@ -60,8 +60,8 @@ def test_each_arm_beside_the_plain_runs(tmp_path):
     assert against["low"] < 21 / 16 < against["high"]
     plain, more = (np.log(one) for one in ends_of(tmp_path, ("plain", "more")))
     assert ttest_ind(plain, more, equal_var=False).pvalue > 0.2
-    assert arms["much"]["generalised"]["seeds"] == 0
-    assert arms["plain"]["generalised"] == pytest.approx({"seeds": 5, "of": 5, "low": 0.025**0.2, "high": 1.0})
+    assert arms["much"]["generalized"]["seeds"] == 0
+    assert arms["plain"]["generalized"] == pytest.approx({"seeds": 5, "of": 5, "low": 0.025**0.2, "high": 1.0})
     of_seed = np.exp(0.5 * np.random.default_rng(4).standard_normal(5))
     first = ttest_1samp(4 * of_seed, 0.0).confidence_interval()
     assert arms["plain"]["llc_first"] == pytest.approx(
@@ -89,7 +89,7 @@ def test_written_with_a_figure_and_a_failed_run_named(tmp_path, capsys):
     found = read_json(tmp_path / "out" / "training_interventions.json")
     assert found["arms"]["off"]["llc_final_over_plain"]["seeds"] == 4
     assert found["not_used"] == ["off, seed 4: failed (training: loss is not finite at step 288)"]
-    assert "off: 0 of 4 seeds generalise" in capsys.readouterr().out
+    assert "off: 0 of 4 seeds generalize" in capsys.readouterr().out
     assert {one.suffix for one in (tmp_path / "out").iterdir()} == {".json", ".png", ".svg"}
 
 

@@ -40,7 +40,7 @@ def test_heads_of_a_network(layers):
     widths: dict[str, Any] = {"d_model": 6, "n_heads": 3, "d_mlp": 6, "activation": "relu", "layout": "a_b_equals"}
     module = OneLayerTransformer(P, **widths) if layers is None else DeepTransformer(P, n_layers=layers, **widths)
     module = module.double()
-    module.initialise(torch.Generator().manual_seed(0))
+    module.initialize(torch.Generator().manual_seed(0))
     first = module if isinstance(module, OneLayerTransformer) else module.blocks[0]
     assert isinstance(first, OneLayerTransformer | Block)
     with torch.no_grad():
@@ -72,7 +72,7 @@ def test_networks_without_attention_have_no_heads():
 
 def test_attention_rate_zero_has_no_frequency():
     module = OneLayerTransformer(7, d_model=8, n_heads=2, d_mlp=8, layout="a_b", attention_rate=0.0)
-    module.initialise(torch.Generator().manual_seed(0))
+    module.initialize(torch.Generator().manual_seed(0))
     data = circuits.measure(Trajectory.of(module, ModularTask(7)))
     assert data.attention_frequency.values.tolist() == [0, 0]
     assert not data.attention_fve.any()

@@ -30,8 +30,8 @@ PUBLISHED = {
 }
 
 
-def measured(module, keys=KEYS, memorising=None):
-    return causal.measure(Trajectory.of(module, ModularTask(P)), keys, memorising)
+def measured(module, keys=KEYS, memorizing=None):
+    return causal.measure(Trajectory.of(module, ModularTask(P)), keys, memorizing)
 
 
 @pytest.fixture(scope="module")
@@ -96,19 +96,19 @@ def test_the_clock_is_nothing_but_the_clock_and_a_pizza_is_more(of_clock):
     assert of_pizza.effect.sel(test=test) < 0.5  # the answers far apart, whose cosines are small, are made up for
 
 
-def test_an_untrained_network_has_nothing_to_lose_and_a_memorising_one_is_measured_as_it_is():
+def test_an_untrained_network_has_nothing_to_lose_and_a_memorizing_one_is_measured_as_it_is():
     labels = ModularTask(P).labels.reshape(P, P)
     table = planted.lookup_table(10.0 * torch.nn.functional.one_hot(labels, P).double())
-    memorising = Trajectory.of(table, ModularTask(P))
-    found = measured(OneLayerTransformer(P, d_model=32, n_heads=2, d_mlp=64).double(), memorising=memorising)
+    memorizing = Trajectory.of(table, ModularTask(P))
+    found = measured(OneLayerTransformer(P, d_model=32, n_heads=2, d_mlp=64).double(), memorizing=memorizing)
     untrained = found.control_effect.sel(control="untrained network")
     # 13 classes: 1/13 of the answers are right by chance, over 169 pairs and 3 draws with standard error 0.012
     assert (untrained.sel(test=MOVES) < 1 / P + 5 * 0.012).all()
     assert (abs(untrained.where(~untrained.test.isin(MOVES), drop=True) - 1) < 0.1).all()
-    by_itself = Intervened(memorising)
+    by_itself = Intervened(memorizing)
     act = INTERVENTIONS["all removed, logits"]
     np.testing.assert_allclose(
-        found.control_effect.sel(control="memorising network", test="all removed, logits"),
+        found.control_effect.sel(control="memorizing network", test="all removed, logits"),
         by_itself.value(act, KEYS, _draw()),
     )
 
@@ -149,7 +149,7 @@ def test_checkpoints_one_by_one_and_together():
     module = EmbeddingMLP(P, 6, 12)
     states = {}
     for step in (3, 8):
-        module.initialise(torch.Generator().manual_seed(step))
+        module.initialize(torch.Generator().manual_seed(step))
         states[step] = {name: tensor.detach().clone() for name, tensor in module.named_parameters()}
     both = Trajectory.stack(module, states, ModularTask(P))
     calls = []
@@ -161,7 +161,7 @@ def test_checkpoints_one_by_one_and_together():
         for name in whole.data_vars:
             expected = whole[name].isel(step=[i]) if "step" in whole[name].dims else whole[name]
             np.testing.assert_array_equal(part[name], expected, err_msg=str(name))
-    assert np.isnan(whole.control_effect.sel(control="memorising network")).all()
+    assert np.isnan(whole.control_effect.sel(control="memorizing network")).all()
 
 
 def test_without_a_circuit_and_without_others():
@@ -182,8 +182,8 @@ def test_bad_input_is_named():
     with pytest.raises(SltGrokError, match="at least 2 draws and 1 other frequency, got 3 and 0"):
         causal.measure(one, others=0)
     two = Trajectory.stack(one.network.module, {0: one.parameters, 1: one.parameters}, one.task)
-    with pytest.raises(SltGrokError, match="one memorising network, got 2"):
-        causal.measure(one, memorising=two)
+    with pytest.raises(SltGrokError, match="one memorizing network, got 2"):
+        causal.measure(one, memorizing=two)
     with pytest.raises(SltGrokError, match=r"shape \(6,\)"):
         causal.measure(one, np.ones(5, dtype=bool))
 

@@ -128,7 +128,7 @@ def test_clock_and_pizza_fit_themselves(k, sign):
         assert found == pytest.approx(expected, abs=1e-12)
 
 
-def test_fits_are_distances_of_standardised_logits():
+def test_fits_are_distances_of_standardized_logits():
     logits = noise(P * P, P) + 0.3 * waves(4)[1]
     found = clock_pizza.fits_of_one_frequency(logits[None], 4)
     for q, share in zip(waves(4), found, strict=True):
@@ -139,10 +139,10 @@ def test_fits_are_distances_of_standardised_logits():
 @pytest.mark.parametrize("sign", [1, -1])
 def test_pizza_fit_is_least_squares(sign):
     logits = noise(P * P, P) + 2 * waves(2, sign)[1] - waves(5, sign)[1] + T
-    centred = (logits - logits.mean(0)).flatten()
+    centered = (logits - logits.mean(0)).flatten()
     columns = torch.stack([waves(k, sign)[1].flatten() for k in (2, 5)], -1)
-    residual = centred - columns @ torch.linalg.lstsq(columns, centred[:, None]).solution[:, 0]
-    expected = 1 - residual.square().sum() / centred.square().sum()
+    residual = centered - columns @ torch.linalg.lstsq(columns, centered[:, None]).solution[:, 0]
+    expected = 1 - residual.square().sum() / centered.square().sum()
     keys = torch.tensor([[k in (2, 5) for k in range(1, 7)], [False] * 6])
     found = clock_pizza.pizza_fit(logits.expand(2, -1, -1), keys, sign)
     torch.testing.assert_close(found, torch.stack([expected, torch.zeros_like(expected)]))

@@ -34,7 +34,7 @@ def both(request):
     module = OneLayerTransformer(P, 12, 3, 20, layout=request.param, attention_rate=0.7)
     states = {}
     for step in range(2):
-        module.initialise(torch.Generator().manual_seed(step))
+        module.initialize(torch.Generator().manual_seed(step))
         states[step] = {name: 2 * tensor.detach().clone() for name, tensor in module.named_parameters()}
         states[step]["b_in"] += 0.1 * torch.arange(20)
         states[step]["b_out"] += 0.1 * torch.arange(12)

@@ -53,12 +53,12 @@ def test_ideal_clouds_are_what_their_names_say():
         torch.testing.assert_close(clouds["clock"], torch.stack(total, -1), rtol=0, atol=1e-12)
 
 
-def test_cka_is_the_cosine_of_the_centred_kernels():
+def test_cka_is_the_cosine_of_the_centered_kernels():
     x, y, z = random(40, 7), random(40, 3, seed=1), random(40, 50, seed=2)
-    centre = torch.eye(40, dtype=torch.float64) - 1 / 40
+    center = torch.eye(40, dtype=torch.float64) - 1 / 40
 
     def kernel(cloud):
-        return (centre @ cloud @ cloud.T @ centre).flatten()
+        return (center @ cloud @ cloud.T @ center).flatten()
 
     expected = torch.stack([torch.cosine_similarity(kernel(x), kernel(other), 0) for other in (y, z, x)])
     torch.testing.assert_close(geometry.cka(x, [y, z, x]), expected, rtol=1e-12, atol=0)
@@ -149,7 +149,7 @@ def test_a_network_is_the_mean_over_its_neurons():
 
 def test_an_untrained_network_has_no_clusters():
     module = OneLayerTransformer(13, d_model=16, n_heads=2, d_mlp=24)
-    module.initialise(torch.Generator().manual_seed(0))
+    module.initialize(torch.Generator().manual_seed(0))
     data = circuits.measure(Trajectory.of(module, ModularTask(13)))
     assert data.neuron_cluster_size.max() < geometry.LEAST_NEURONS
     for name in ("cka", "rank_share", "read_rank"):
@@ -187,7 +187,7 @@ def test_published_networks_are_discs_as_published(name, disc, torus):
 
 @settings(deadline=None, max_examples=12, derandomize=True)
 @given(m=st.integers(2, 12), seed=st.integers(0, 99), sign=st.sampled_from([1, -1]))
-def test_relabelling_moves_frequencies_and_nothing_else(m, seed, sign):
+def test_relabeling_moves_frequencies_and_nothing_else(m, seed, sign):
     p, task = 13, ModularTask(13, "addition" if sign == 1 else "subtraction")
     module = planted.gromov(p, [2, 5], 40, seed, sign)
     with torch.no_grad():

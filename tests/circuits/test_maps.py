@@ -20,7 +20,7 @@ from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 
 from .planted import planted, planted_trajectory
-from .test_relabelling import KINDS, random_network
+from .test_relabeling import KINDS, random_network
 
 P, KEYS = 31, [3, 7, 11]
 
@@ -150,7 +150,7 @@ def test_what_is_the_same_for_all_answers_does_not_count():
 
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), p=st.sampled_from([5, 7, 11, 13]), kind=st.sampled_from(KINDS), seed=st.integers(0, 99))
-def test_relabelling_renames_frequencies(data, p, kind, seed):
+def test_relabeling_renames_frequencies(data, p, kind, seed):
     m = data.draw(st.integers(2, p - 1), label="m")
     trajectory = random_network(p, kind, seed)
     k = np.arange(1, (p + 1) // 2)
@@ -229,7 +229,7 @@ def test_seeds_with_fewer_neurons_to_show_are_filled_up():
 
 def test_a_network_without_a_circuit_has_no_examples():
     module = EmbeddingMLP(P)
-    module.initialise(torch.Generator().manual_seed(0))
+    module.initialize(torch.Generator().manual_seed(0))
     data = maps.measure(Trajectory.of(module, ModularTask(P)))
     assert not data.circuit_frequency.any()
     assert not [name for name in data if str(name).startswith("example")]

@@ -1,4 +1,4 @@
-"""Margins, and a network whose normalised margin is the largest there is."""
+"""Margins, and a network whose normalized margin is the largest there is."""
 
 import math
 
@@ -60,7 +60,7 @@ def test_margins_of_a_clock(operation):
 
 
 @pytest.mark.parametrize("p", [5, 13])
-def test_all_frequencies_with_even_phases_have_the_largest_normalised_margin(p):
+def test_all_frequencies_with_even_phases_have_the_largest_normalized_margin(p):
     """sqrt(2/27) / (sqrt(p) (p - 1)), theorem 7 of 2311.07568; unchanged by the scale of the weights."""
     trajectory = planted_trajectory(p, list(range(1, (p + 1) // 2)))
     largest = math.sqrt(2 / 27) / (math.sqrt(p) * (p - 1))
@@ -70,7 +70,7 @@ def test_all_frequencies_with_even_phases_have_the_largest_normalised_margin(p):
     scaled = {name: 3 * w for name, w in trajectory.parameters.items()}
     larger = Trajectory(trajectory.network, scaled)
     np.testing.assert_allclose(circuits.measure(larger).normalized_margin, largest, rtol=1e-12)
-    module.initialise(torch.Generator().manual_seed(0))
+    module.initialize(torch.Generator().manual_seed(0))
     assert circuits.measure(Trajectory.of(module, ModularTask(p))).normalized_margin < largest
     fewer = circuits.measure(planted_trajectory(p, [1]))
     assert fewer.normalized_margin < 0.9 * largest
@@ -89,9 +89,9 @@ def test_norms_of_two_neurons():
 
 
 @pytest.mark.parametrize(("activation", "degree"), [("relu", 2), ("quadratic", 3)])
-def test_normalised_margins_do_not_see_the_scale_of_a_homogeneous_network(activation, degree):
+def test_normalized_margins_do_not_see_the_scale_of_a_homogeneous_network(activation, degree):
     module = QuadraticNetwork(7, width=20, activation=activation)
-    module.initialise(torch.Generator().manual_seed(0))
+    module.initialize(torch.Generator().manual_seed(0))
     one = Trajectory.of(module, ModularTask(7))
     data, scaled = (
         circuits.measure(Trajectory(one.network, {name: scale * w for name, w in one.parameters.items()}))
@@ -115,6 +115,6 @@ def test_normalised_margins_do_not_see_the_scale_of_a_homogeneous_network(activa
     ids=["gelu", "biases", "attention"],
 )
 def test_networks_that_are_not_homogeneous_have_none(module):
-    module.initialise(torch.Generator().manual_seed(0))
+    module.initialize(torch.Generator().manual_seed(0))
     data = circuits.measure(Trajectory.of(module, ModularTask(5)))
     assert not {"normalized_margin", "normalized_margin_l2"} & set(data)

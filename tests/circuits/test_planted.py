@@ -105,7 +105,7 @@ def test_null_keeps_the_losses_and_destroys_the_circuit():
 def test_an_untrained_network_has_no_circuit():
     p = 23
     module = OneLayerTransformer(p, d_model=32, d_mlp=64)
-    module.initialise(torch.Generator().manual_seed(0))
+    module.initialize(torch.Generator().manual_seed(0))
     task = ModularTask(p)
     data = circuits.measure(Trajectory.of(module, task))
     assert not data.circuit_frequency.any()
@@ -161,7 +161,7 @@ def test_several_checkpoints_and_seeds(chunk_bytes, monkeypatch):
 def test_one_frequency_excluded_is_the_train_loss_without_it():
     p = 11
     module = OneLayerTransformer(p, d_model=16, n_heads=2, d_mlp=24)
-    module.initialise(torch.Generator().manual_seed(0))
+    module.initialize(torch.Generator().manual_seed(0))
     trajectory = Trajectory.of(module, ModularTask(p))
     for k in (1, 4):
         data = circuits.measure(trajectory, np.arange(1, 6) == k)
@@ -176,7 +176,7 @@ def test_chunks_and_shards_change_nothing(monkeypatch):
     states = {}
     for step in range(5):
         module = OneLayerTransformer(p, d_model=16, n_heads=2, d_mlp=24, layout="a_b")
-        module.initialise(torch.Generator().manual_seed(step))
+        module.initialize(torch.Generator().manual_seed(step))
         states[step] = {name: w.detach() for name, w in module.named_parameters()}
     trajectory = Trajectory.stack(module, states, task)
     mask = np.isin(np.arange(1, 6), [2, 4])

@@ -38,7 +38,7 @@ def logits(sign, *names):
 
 KEYS = torch.tensor([[k in (2, 5) for k in range(1, 7)]])
 SUM = ("mean", "clock 2", "clock 5", "sum direction of 2, not a clock")
-CENTRED = {name for name in parts(1) if name != "mean"}
+CENTERED = {name for name in parts(1) if name != "mean"}
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -59,10 +59,10 @@ def test_each_mask_keeps_its_own_parts(sign):
     extra = (parts(sign)["sum direction of 2, not a clock"] * clock2).sum() / (P**3 / 2)
     expected = logits(sign, "mean", "clock 2", "clock 5") + extra * clock2.flatten(0, 1)[None]
     torch.testing.assert_close(fitted[:, sums], expected, **close)
-    centred = logits(sign, *CENTRED)
-    centred = centred - centred.mean(1, keepdim=True)
+    centered = logits(sign, *CENTERED)
+    centered = centered - centered.mean(1, keepdim=True)
     kept = ((3 + extra) ** 2 + 4) * P**3 / 2
-    torch.testing.assert_close(explained, (kept / centred.square().sum())[None], rtol=1e-11, atol=0)
+    torch.testing.assert_close(explained, (kept / centered.square().sum())[None], rtol=1e-11, atol=0)
 
 
 def test_networks_have_frequencies_of_their_own():
@@ -75,7 +75,7 @@ def test_networks_have_frequencies_of_their_own():
             torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=1e-12)
 
 
-def test_projection_is_the_one_on_the_normalised_directions():
+def test_projection_is_the_one_on_the_normalized_directions():
     noise = torch.randn(2, P * P, P, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     directions = fourier.sum_directions(P)[[1, 4]].flatten(0, 1)
     expected = directions.T @ (directions @ noise)
@@ -86,11 +86,11 @@ def test_projection_is_the_one_on_the_normalised_directions():
 def test_clock_fit_is_least_squares():
     noise = torch.randn(1, P * P, P, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     columns = fourier.clock(P)[[1, 4]][:, fourier.grid_sum(P)].flatten(1).T
-    centred = (noise - noise.mean(1, keepdim=True)).flatten()
-    alpha = torch.linalg.lstsq(columns, centred[:, None]).solution[:, 0]
+    centered = (noise - noise.mean(1, keepdim=True)).flatten()
+    alpha = torch.linalg.lstsq(columns, centered[:, None]).solution[:, 0]
     fitted, explained = progress.clock_fit(noise, fourier.sum_table(noise), KEYS)
-    residual = centred - columns @ alpha
-    torch.testing.assert_close(explained.item(), 1 - (residual.square().sum() / centred.square().sum()).item())
+    residual = centered - columns @ alpha
+    torch.testing.assert_close(explained.item(), 1 - (residual.square().sum() / centered.square().sum()).item())
     expected = (columns @ alpha).reshape(1, P * P, P) + noise.mean(1, keepdim=True)
     torch.testing.assert_close(fitted[:, fourier.grid_sum(P)], expected)
 

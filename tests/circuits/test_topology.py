@@ -145,7 +145,7 @@ def test_the_planted_clock():
     assert data.attrs == {"landmarks": 100, "threshold": topology.THRESHOLD}
     birth, death = own.persistence.sel(site="logits", degree=1).isel(bar=0).values
     assert birth == pytest.approx(2 * math.sin(math.pi / 31), abs=1e-6)
-    assert math.sqrt(3) <= death <= 2 * math.sin(math.pi * 11 / 31) + 1e-6  # the least triangle around the centre
+    assert math.sqrt(3) <= death <= 2 * math.sin(math.pi * 11 / 31) + 1e-6  # the least triangle around the center
 
 
 def test_leading_dimensions_stay():
@@ -159,7 +159,7 @@ def test_leading_dimensions_stay():
 
 
 @pytest.mark.parametrize("m", [2, 5, 16])
-def test_relabelling_moves_the_frequency_and_nothing_else(m):
+def test_relabeling_moves_the_frequency_and_nothing_else(m):
     p = 17
     before = trajectory(p, noise=0.05)
     image = min(pow(m, -1, p) * 3 % p, -pow(m, -1, p) * 3 % p)

@@ -38,7 +38,7 @@ def network(name, operation="addition"):
     if name in PLANTED:
         return Trajectory.of(PLANTED[name](), task)
     module = RANDOM[name]().double()
-    module.initialise(torch.Generator().manual_seed(0))
+    module.initialize(torch.Generator().manual_seed(0))
     return Trajectory.of(module, task)
 
 

@@ -21,7 +21,7 @@ MODELS = {
 
 def random_network(name, task, seed=0):
     module = MODELS[name]()
-    module.initialise(torch.Generator().manual_seed(seed))
+    module.initialize(torch.Generator().manual_seed(seed))
     with torch.no_grad():
         for parameter in module.parameters():  # biases too
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed + 1)))
@@ -56,7 +56,7 @@ def test_labels_and_split_are_renamed_with_it(operation):
     assert torch.equal(new.indices("all"), torch.arange(P * P))
 
 
-def test_relabelling_twice_and_back():
+def test_relabeling_twice_and_back():
     trajectory = random_network("a_b_equals", ModularTask(P))
     first, second = (np.random.default_rng(seed).permutation(P) for seed in (0, 1))
     twice, once = relabel(relabel(trajectory, first), second), relabel(trajectory, second[first])
@@ -97,7 +97,7 @@ def test_networks_whose_weights_have_no_known_roles():
 def test_noise_is_renamed_with_the_answers() -> None:
     task = ModularTask(7, train_fraction=0.6, label_noise=0.5)
     module = EmbeddingMLP(7, d_embed=3, d_mlp=4)
-    module.initialise(torch.Generator().manual_seed(0))
+    module.initialize(torch.Generator().manual_seed(0))
     names = np.random.default_rng(3).permutation(7)
     renamed = relabel(Trajectory.of(module, task), names).task
     (pairs, taught), (new_pairs, new_taught) = task.data("train"), renamed.data("train")

@@ -22,7 +22,7 @@ KINDS_HERE = {
 
 def random_network(kind: str, seed: int = 0) -> Trajectory:
     module = build(kind, P, **KINDS_HERE[kind]).double()
-    module.initialise(torch.Generator().manual_seed(seed))
+    module.initialize(torch.Generator().manual_seed(seed))
     return Trajectory.of(module, ModularTask(P))
 
 

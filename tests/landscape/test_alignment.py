@@ -45,7 +45,7 @@ each_kind = pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: "-".join
 def single(settings: dict, seed: int = 0) -> Trajectory:
     """A network with random weights, biases too."""
     module = models.build(modulus=P, **settings).double()
-    module.initialise(generator := torch.Generator().manual_seed(seed))
+    module.initialize(generator := torch.Generator().manual_seed(seed))
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
@@ -91,7 +91,7 @@ def test_aligning_another_network_leaves_its_function(settings, method):
 
 @each_kind
 def test_weights_come_closer(settings):
-    """|A - P(B)|^2 = |A|^2 + |B|^2 - 2 <A, P(B)>: what is maximised is what brings them together."""
+    """|A - P(B)|^2 = |A|^2 + |B|^2 - 2 <A, P(B)>: what is maximized is what brings them together."""
     first, other = single(settings), single(settings, seed=1)
 
     def distance(moved: Trajectory) -> float:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from slt_grok import models
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.alignment import align
-from slt_grok.landscape.connectivity import barrier, barrier_matrix, matrix_points, matrix_seconds, neighbour_barriers
+from slt_grok.landscape.connectivity import barrier, barrier_matrix, matrix_points, matrix_seconds, neighbor_barriers
 from slt_grok.landscape.evaluation import Samples, losses_at, predicted_seconds, splits
 from slt_grok.models import planted
 from slt_grok.tasks import ModularTask
@@ -31,7 +31,7 @@ def trajectory_of(seeds: int = 2, steps: int = 3, p: int = 7, model: dict | None
     module = models.build(**(model or TRANSFORMER), modulus=p)
     drawn = []
     for index in range(steps * seeds):
-        module.initialise(torch.Generator().manual_seed(index))
+        module.initialize(torch.Generator().manual_seed(index))
         drawn.append({k: v.detach().clone().double() for k, v in module.named_parameters()})
     stack = {name: torch.stack([d[name] for d in drawn]).unflatten(0, (steps, seeds)) for name in drawn[0]}
     coords = {"step": 10 * np.arange(steps), "seed": np.arange(seeds)}
@@ -58,16 +58,16 @@ def test_a_convex_loss_has_no_barrier(points):
     np.testing.assert_allclose(found.barrier_between, 0, atol=1e-12)
 
 
-def memorised(task: ModularTask) -> Trajectory:
+def memorized(task: ModularTask) -> Trajectory:
     """A transformer that knows its train set: what one calls a minimum."""
     module = models.build("transformer", task.modulus, d_model=16, n_heads=2, d_mlp=32, activation="gelu").double()
-    module.initialise(torch.Generator().manual_seed(1))
-    optimiser = torch.optim.Adam(module.parameters(), lr=0.01)
+    module.initialize(torch.Generator().manual_seed(1))
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
     inputs, labels = task.data("train")
     for _ in range(150):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.nn.functional.cross_entropy(module(inputs), labels).backward()
-        optimiser.step()
+        optimizer.step()
     return Trajectory.of(module, task)
 
 
@@ -75,7 +75,7 @@ def memorised(task: ModularTask) -> Trajectory:
 @pytest.mark.parametrize("kind", ["transformer", "quadratic"])
 def test_two_permuted_copies_of_one_network(kind, method):
     task = ModularTask(11, train_fraction=0.5)
-    one = memorised(task) if kind == "transformer" else Trajectory.of(planted.gromov(11, [1, 3, 4], 90), task)
+    one = memorized(task) if kind == "transformer" else Trajectory.of(planted.gromov(11, [1, 3, 4], 90), task)
     other = align(one, one, "random", seed=2)
     both = {name: torch.stack([w, other.parameters[name]]) for name, w in one.parameters.items()}
     pair = Trajectory(one.network, both, ("seed",), {"seed": np.array([0, 1])})
@@ -87,16 +87,16 @@ def test_two_permuted_copies_of_one_network(kind, method):
     assert null.barrier.sel(split="train") > 0.1
 
 
-def test_matrix_neighbours_and_pairs_agree():
+def test_matrix_neighbors_and_pairs_agree():
     trajectory = trajectory_of()
     matrix = barrier_matrix(trajectory, positions=7, rows=None)
     assert matrix.barrier_between.dims == ("step", "seed", "step_other", "split")
-    neighbours = neighbour_barriers(trajectory, positions=7)
-    assert neighbours.loss_barrier.dims == ("step", "seed", "split")
-    assert np.isnan(neighbours.loss_barrier[0]).all()
+    neighbors = neighbor_barriers(trajectory, positions=7)
+    assert neighbors.loss_barrier.dims == ("step", "seed", "split")
+    assert np.isnan(neighbors.loss_barrier[0]).all()
     for k in (1, 2):
         expected = matrix.barrier_between.isel(step=k, step_other=k - 1)
-        np.testing.assert_allclose(neighbours.loss_barrier[k], expected, rtol=1e-10, atol=1e-13)
+        np.testing.assert_allclose(neighbors.loss_barrier[k], expected, rtol=1e-10, atol=1e-13)
     np.testing.assert_array_equal(
         matrix.barrier_between, matrix.barrier_between.transpose("step_other", "seed", "step", ...)
     )

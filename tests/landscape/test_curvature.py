@@ -26,7 +26,7 @@ def trajectory_of(steps=(0, 10), train_fraction: float = 0.5) -> Trajectory:
     module = models.build("quadratic", 5, width=6)
     checkpoints = {}
     for step in steps:
-        module.initialise(torch.Generator().manual_seed(step))
+        module.initialize(torch.Generator().manual_seed(step))
         checkpoints[step] = {k: 2 * v.detach().clone() for k, v in module.named_parameters()}
     return Trajectory.stack(module, checkpoints, task)
 
@@ -39,7 +39,7 @@ def test_logit_standard_deviation_of_known_logits():
     module = torch.nn.Linear(2, 2, bias=False)
     with torch.no_grad():
         module.weight.copy_(torch.eye(2))
-    inputs = torch.tensor([[1.0, 3.0], [10.0, 10.0], [0.0, -4.0]])  # centred: (-1, 1), (0, 0), (2, -2)
+    inputs = torch.tensor([[1.0, 3.0], [10.0, 10.0], [0.0, -4.0]])  # centered: (-1, 1), (0, 0), (2, -2)
     objective = Objective.of(Trajectory.of(module), (inputs, torch.tensor([0, 1, 0])))
     assert logit_standard_deviation(objective, 0) == pytest.approx((10 / 6) ** 0.5, rel=1e-14)
 

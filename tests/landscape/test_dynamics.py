@@ -20,7 +20,7 @@ def trajectory_of(steps=(0, 10, 20), modulus: int = 7) -> Trajectory:
     module = models.build("mlp", modulus, d_embed=3, d_mlp=5)
     checkpoints = {}
     for step in steps:
-        module.initialise(torch.Generator().manual_seed(step))
+        module.initialize(torch.Generator().manual_seed(step))
         checkpoints[step] = {k: v.detach().clone() for k, v in module.named_parameters()}
     return Trajectory.stack(module, checkpoints, task)
 

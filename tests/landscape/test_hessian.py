@@ -25,7 +25,7 @@ def quadratic() -> tuple[torch.Tensor, Objective]:
 def small_transformer() -> tuple[ModularTask, Trajectory]:
     task = ModularTask(5, train_fraction=0.6)
     module = models.build("transformer", 5, d_model=4, n_heads=2, d_mlp=6, activation="gelu")
-    module.initialise(torch.Generator().manual_seed(2))
+    module.initialize(torch.Generator().manual_seed(2))
     return task, Trajectory.of(module, task)
 
 

@@ -17,7 +17,7 @@ from slt_grok.trajectories import Trajectory
 
 def quadratic(p: int, width: int, train_fraction: float = 1.0) -> Trajectory:
     module = QuadraticNetwork(p, width)
-    module.initialise(torch.Generator().manual_seed(0))
+    module.initialize(torch.Generator().manual_seed(0))
     return Trajectory.of(module.double(), ModularTask(p, train_fraction=train_fraction))
 
 

@@ -20,7 +20,7 @@ def trajectory_of(train_fraction: float = 0.5, steps=(0, 10, 100, 1000), seeds=(
     for index, _ in enumerate(steps):
         drawn = []
         for seed in seeds:
-            module.initialise(torch.Generator().manual_seed(100 * seed + index))
+            module.initialize(torch.Generator().manual_seed(100 * seed + index))
             drawn.append({k: v.detach().clone() for k, v in module.named_parameters()})
         for name in drawn[0]:
             stacks.setdefault(name, []).append(torch.stack([d[name] for d in drawn]))

@@ -17,7 +17,7 @@ def trajectory_of(seeds: int, dtype=torch.float32) -> Trajectory:
     module = models.build("mlp", 7, d_embed=3, d_mlp=5)
     checkpoints = {}
     for seed in range(seeds):
-        module.initialise(torch.Generator().manual_seed(seed))
+        module.initialize(torch.Generator().manual_seed(seed))
         checkpoints[seed] = {k: v.detach().clone().to(dtype) for k, v in module.named_parameters()}
     return Trajectory.stack(module, checkpoints, ModularTask(7, train_fraction=0.5))
 

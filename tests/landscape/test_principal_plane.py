@@ -82,7 +82,7 @@ def test_runs_side_by_side_have_their_own_planes():
     module = models.build("mlp", 5, d_embed=4, d_mlp=6)
     drawn = []
     for i in range(8):
-        module.initialise(torch.Generator().manual_seed(i))
+        module.initialize(torch.Generator().manual_seed(i))
         drawn.append({k: v.detach().clone() for k, v in module.named_parameters()})
     stack = {name: torch.stack([d[name] for d in drawn]).unflatten(0, (4, 2)) for name in drawn[0]}
     coords = {"step": np.array([0, 1, 5, 9]), "seed": np.array([3, 7])}

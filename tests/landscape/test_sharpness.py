@@ -128,7 +128,7 @@ def trajectory_of(train_fraction: float = 0.5) -> Trajectory:
     module = models.build("transformer", 7, d_model=4, n_heads=2, d_mlp=6)
     checkpoints = {}
     for step in (0, 10):
-        module.initialise(torch.Generator().manual_seed(step))
+        module.initialize(torch.Generator().manual_seed(step))
         checkpoints[step] = {k: v.detach().clone() for k, v in module.named_parameters()}
     return Trajectory.stack(module, checkpoints, ModularTask(7, train_fraction=train_fraction))
 

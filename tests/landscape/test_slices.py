@@ -5,7 +5,7 @@ from torch import nn
 
 from slt_grok import models
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.slices import filter_normalised, random_lines, random_plane
+from slt_grok.landscape.slices import filter_normalized, random_lines, random_plane
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 from tests.landscape.toys import ONE_SAMPLE, stacked
@@ -22,10 +22,10 @@ def test_a_line_through_a_quadratic_is_its_parabola():
     found = random_lines(stacked(WEIGHTS, half_square), data=ONE_SAMPLE, directions=3, points=11, radius=2)
     assert found.slice_loss.dims == ("step", "direction", "x", "split")
     loss, x = found.slice_loss.sel(split="train").values, found.x.values
-    centre = WEIGHTS.double().square().sum(1).numpy()[:, None, None] / 2
+    center = WEIGHTS.double().square().sum(1).numpy()[:, None, None] / 2
     filters = WEIGHTS[:, 20:].double().square().sum(1).numpy()[:, None, None]
     np.testing.assert_allclose(
-        (loss + loss[..., ::-1]) / 2 - centre, np.broadcast_to(filters * x**2 / 2, loss.shape), atol=1e-12
+        (loss + loss[..., ::-1]) / 2 - center, np.broadcast_to(filters * x**2 / 2, loss.shape), atol=1e-12
     )
     odd = loss - loss[..., ::-1]
     np.testing.assert_allclose(odd, odd[..., -1:] * x / 2, atol=1e-12)
@@ -46,13 +46,13 @@ def test_a_plane_through_a_quadratic_is_its_paraboloid():
 
 
 def directions_of(module, parameters, count=4):
-    return filter_normalised(module, parameters, count, 3)
+    return filter_normalized(module, parameters, count, 3)
 
 
 @pytest.mark.parametrize("kind", ["transformer", "mlp", "quadratic"])
 def test_filters_of_this_package_are_columns(kind):
     module = models.build(kind, 7)
-    module.initialise(torch.Generator().manual_seed(0))
+    module.initialize(torch.Generator().manual_seed(0))
     parameters = {name: w.detach() for name, w in module.named_parameters()}
     for name, d in directions_of(module, parameters).items():
         w = parameters[name]
@@ -86,7 +86,7 @@ def test_a_network_has_its_own_slice_in_any_company():
     module = models.build("mlp", 7, d_embed=4, d_mlp=6)
     states = {}
     for step in (0, 10, 20):
-        module.initialise(torch.Generator().manual_seed(step))
+        module.initialize(torch.Generator().manual_seed(step))
         states[step] = {k: v.detach().clone() for k, v in module.named_parameters()}
     trajectory = Trajectory.stack(module, states, task)
     whole = random_lines(trajectory, points=5, directions=2)

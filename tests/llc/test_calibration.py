@@ -52,7 +52,7 @@ def step_is_consistent(chosen: Calibration, updates: int) -> None:
     sampler = chosen.sampler
     assert sampler.step_size == chosen.step_size
     assert sampler.friction == pytest.approx(4 * math.sqrt(chosen.gamma))
-    # the longest flight is half a period of the directions that the localisation alone holds
+    # the longest flight is half a period of the directions that the localization alone holds
     assert sampler.longest_flight is not None
     assert 0 <= sampler.longest_flight - math.pi / (math.sqrt(chosen.gamma) * chosen.step_size) < 1
     assert chosen.burn_in == round(0.3 * updates)
@@ -135,7 +135,7 @@ def test_power_iteration_finds_the_largest_eigenvalue_from_below() -> None:
     assert (found > 65 * (1 - TOLERANCE)).all()
 
 
-def test_a_loss_without_a_neighbourhood_is_refused() -> None:
+def test_a_loss_without_a_neighborhood_is_refused() -> None:
     class Needle(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -157,7 +157,7 @@ def test_the_default_estimate_of_a_quadratic_is_half_its_rank() -> None:
     assert result.llc.item() == pytest.approx(10, rel=0.03)
     ratios = result.temperature.values / result.attrs["n_beta"]
     np.testing.assert_allclose(ratios, [1, 1 / 4, 1 / 16])
-    # the localisation hides a part of the flattest directions, and the Hessian gives it back
+    # the localization hides a part of the flattest directions, and the Hessian gives it back
     hidden = 0.5 * (result.attrs["gamma"] / (result.attrs["n_beta"] * h[:20].numpy() + result.attrs["gamma"])).sum()
     assert result.llc_correction.item() == pytest.approx(hidden)
     assert hidden > 0.05

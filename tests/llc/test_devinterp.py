@@ -29,7 +29,7 @@ except SltGrokError as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
 CONFIG = Path(__file__).parents[2] / "configs" / "devinterp_notebook.yaml"
-STEPS = (2500, 25000)  # memorised; generalised
+STEPS = (2500, 25000)  # memorized; generalized
 CHAINS = 20
 
 

@@ -72,7 +72,7 @@ def trajectory() -> Trajectory:
     module = build("mlp", 7, d_embed=4, d_mlp=6)
     states = {}
     for step in (0, 10):
-        module.initialise(torch.Generator().manual_seed(step))
+        module.initialize(torch.Generator().manual_seed(step))
         states[step] = {k: v.detach().clone() for k, v in module.named_parameters()}
     return Trajectory.stack(module, states, ModularTask(7, train_fraction=0.6))
 

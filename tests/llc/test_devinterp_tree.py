@@ -22,7 +22,7 @@ def trajectory() -> Trajectory:
     module = build("transformer", 7, d_model=8, n_heads=2, d_mlp=16)
     states = {}
     for step in (0, 10):
-        module.initialise(torch.Generator().manual_seed(step))
+        module.initialize(torch.Generator().manual_seed(step))
         states[step] = {k: v.detach().clone() for k, v in module.named_parameters()}
     return Trajectory.stack(module, states, ModularTask(7, train_fraction=0.6))
 

@@ -45,10 +45,10 @@ def planted(
     return Evidence(BASELINE + excess / N_BETA, health or [HEALTHY] * chains, BASELINE, N_BETA, looks)
 
 
-def verdict(evidence: Evidence, finite_minimiser: bool = True, hotter: float | None = LLC) -> tuple[str, str]:
+def verdict(evidence: Evidence, finite_minimizer: bool = True, hotter: float | None = LLC) -> tuple[str, str]:
     cold = average(evidence)
     other = None if hotter is None else cold._replace(llc=hotter / LLC * cold.llc)
-    found = judge(cold, evidence, finite_minimiser, other)
+    found = judge(cold, evidence, finite_minimizer, other)
     assert found.word in VERDICTS
     return found.word, found.reason
 
@@ -84,7 +84,7 @@ def test_verdicts(change: dict[str, Any], word: str, reason: str) -> None:
     [
         (LLC, False, "effective", "effective sample size"),
         (None, True, "effective", "one temperature"),
-        (0.9 * LLC, False, "effective", "effective sample size"),  # without a finite minimiser no limit is promised
+        (0.9 * LLC, False, "effective", "effective sample size"),  # without a finite minimizer no limit is promised
         (0.9 * LLC, True, "not converged, probably low", "changes by 10.0%"),
         (1.1 * LLC, True, "not converged", "changes by -10"),
         (0.97 * LLC, True, "converged", "changes by 3.0%"),

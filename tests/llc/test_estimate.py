@@ -24,7 +24,7 @@ def trajectory() -> Trajectory:
     module = build("mlp", P, d_embed=4, d_mlp=6)
     states = {}
     for step in (0, 10, 200):
-        module.initialise(torch.Generator().manual_seed(step))
+        module.initialize(torch.Generator().manual_seed(step))
         states[step] = {k: v.detach().clone() for k, v in module.named_parameters()}
     return Trajectory.stack(module, states, ModularTask(P, train_fraction=0.6))
 
@@ -107,11 +107,11 @@ def test_three_lines_for_ones_own_module_data_and_loss() -> None:
 
 
 def test_cross_entropy_is_effective_whoever_wrote_it(trajectory: Trajectory) -> None:
-    """No verdict may promise a converged LLC where a fitted network has no finite minimiser."""
+    """No verdict may promise a converged LLC where a fitted network has no finite minimizer."""
     for loss in (None, nn.functional.cross_entropy, nn.CrossEntropyLoss()):
         result = estimate(trajectory, loss=loss, **SHORT)
         assert "converged" not in result.llc_verdict.values
-        assert "no finite minimiser" in result.attrs["comment"]
+        assert "no finite minimizer" in result.attrs["comment"]
 
 
 def test_a_chain_that_runs_away_is_named_and_left_out(trajectory: Trajectory) -> None:

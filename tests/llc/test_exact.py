@@ -20,7 +20,7 @@ H = np.array([1e-3, 0.2, 1.0, 7.0])
 
 
 @pytest.mark.parametrize(("n_beta", "gamma"), [(1.0, 1.0), (30.0, 5.0), (1e4, 0.3)])
-def test_quadratic_is_the_mean_over_the_localised_posterior(n_beta: float, gamma: float) -> None:
+def test_quadratic_is_the_mean_over_the_localized_posterior(n_beta: float, gamma: float) -> None:
     def mean(h: float) -> float:
         width = 12 / math.sqrt(n_beta * h + gamma)
         density = lambda w: math.exp(-(n_beta * h + gamma) * w * w / 2)  # noqa: E731
@@ -85,7 +85,7 @@ def test_exponents_that_make_no_crossing(exponents: tuple[int, ...]) -> None:
         exact.normal_crossing(exponents)
 
 
-def localised_crossing(exponents: tuple[int, int], n_beta: float, gamma: float) -> float:
+def localized_crossing(exponents: tuple[int, int], n_beta: float, gamma: float) -> float:
     """n_beta E[L] for L = u^(2 k) v^(2 l) by quadrature over log u and log v."""
     t = np.linspace(-40, 6, 1200)
     u, v = np.exp(t)[:, None], np.exp(t)[None]
@@ -97,7 +97,7 @@ def localised_crossing(exponents: tuple[int, int], n_beta: float, gamma: float) 
 
 def test_what_the_multiplicity_hides_at_finite_n_beta() -> None:
     for n_beta in (1e6, 1e8):
-        raw = localised_crossing((1, 1), n_beta, 1.5)
+        raw = localized_crossing((1, 1), n_beta, 1.5)
         assert raw < 0.46  # 8% and more under 1/2
         assert raw + exact.multiplicity_correction(2, n_beta) == pytest.approx(0.5, rel=0.02)
     assert exact.multiplicity_correction(1, 100.0) == 0
@@ -202,7 +202,7 @@ def test_the_jacobian_is_that_of_the_outputs() -> None:
 
 def quadratic_network(p: int, neurons: int, seed: int) -> QuadraticNetwork:
     module = QuadraticNetwork(p, neurons)
-    module.initialise(torch.Generator().manual_seed(seed))
+    module.initialize(torch.Generator().manual_seed(seed))
     return module
 
 

@@ -42,7 +42,7 @@ def test_sampled_values_are_the_closed_forms_at_finite_gamma(beta: float, gamma:
         assert abs(found[name].item() - right[name]) < 3 * error.item(), name
     for name, value in right.items():
         assert found[name].item() == pytest.approx(value, rel=0.05), name
-    # a formula without the localisation, without the tempering or without the residuals would be seen
+    # a formula without the localization, without the tempering or without the residuals would be seen
     others = (
         closed_form(data, beta, data.posterior(beta, 0.0)),
         closed_form(data, 1.0 if beta < 1 else 0.5, data.posterior(beta, gamma)),
@@ -77,8 +77,8 @@ def leave_one_out(data: Regression, prior: float) -> float:
     return total / len(data.y)
 
 
-def generalisation(data: Regression, posterior: Posterior, truth: Tensor) -> float:
-    """Exact Bayes generalisation loss over x ~ N(0, I), y ~ N(x truth, 1), by 50,000 fresh x."""
+def generalization(data: Regression, posterior: Posterior, truth: Tensor) -> float:
+    """Exact Bayes generalization loss over x ~ N(0, I), y ~ N(x truth, 1), by 50,000 fresh x."""
     x = torch.randn(50_000, len(truth), generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     spread = 1 + ((x @ posterior.covariance) * x).sum(1)
     off = x @ (truth - posterior.mean)
@@ -103,8 +103,8 @@ def test_waic_is_leave_one_out_in_the_conjugate_case() -> None:
     assert abs(value - exact) < 0.05 * (exact - training)
 
 
-def test_waic_has_the_mean_of_the_generalisation_loss() -> None:
-    """Over data sets the mean of WAIC is that of the exact generalisation loss; the training loss is d/n below."""
+def test_waic_has_the_mean_of_the_generalization_loss() -> None:
+    """Over data sets the mean of WAIC is that of the exact generalization loss; the training loss is d/n below."""
     prior, truth = 1.0, torch.tensor([1.0, -0.5, 0.3], dtype=torch.float64)
     n, repeats = 60, 150
     gap, naive = [], []
@@ -112,7 +112,7 @@ def test_waic_has_the_mean_of_the_generalisation_loss() -> None:
         data = Regression(n, 3, seed=100 + seed, truth=truth)
         posterior = data.posterior(1.0, prior, center=torch.zeros(3, dtype=torch.float64))
         value = closed_form(data, 1.0, posterior)
-        exact = generalisation(data, posterior, truth)
+        exact = generalization(data, posterior, truth)
         gap.append(value["waic"] - exact)
         naive.append(value["bayes_training_loss"] - exact)
     error = np.std(gap, ddof=1) / repeats**0.5

@@ -86,7 +86,7 @@ def test_susceptibility_is_the_closed_form_of_a_gaussian_posterior() -> None:
 
 def modular() -> Trajectory:
     module = build("mlp", 7, d_embed=4, d_mlp=6)
-    module.initialise(torch.Generator().manual_seed(0))
+    module.initialize(torch.Generator().manual_seed(0))
     return Trajectory.stack(module, {0: dict(module.named_parameters())}, ModularTask(7, train_fraction=0.6))
 
 

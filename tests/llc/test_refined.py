@@ -105,11 +105,11 @@ def test_on_other_data_the_llc_is_that_datas_and_may_be_negative() -> None:
     def data(c: float) -> tuple[Tensor, Tensor]:
         return torch.zeros(4, 1), torch.tensor([c - 1, c + 1, c - 1, c + 1], dtype=torch.float64)
 
-    centres = {"train": 0.0, "test": 0.4}
-    parts = [Component(name, "data", whole, data(c)) for name, c in centres.items()]
+    centers = {"train": 0.0, "test": 0.4}
+    parts = [Component(name, "data", whole, data(c)) for name, c in centers.items()]
     found = measure(trajectory, parts, sampler=UnderdampedLangevin(0.05, 12.0), **CHAINS)
     a = 2 * N_BETA + GAMMA
-    for name, c in centres.items():
+    for name, c in centers.items():
         one, mu = found.sel(component=name), 2 * N_BETA * c / a
         right = N_BETA * (1 / a + (mu - c) ** 2 - c**2)
         assert one.baseline_loss.item() == pytest.approx(1 + c**2)
@@ -123,7 +123,7 @@ def networks(steps: int = 2, modulus: int = 13) -> Trajectory:
     module = EmbeddingMLP(modulus, d_embed=4, d_mlp=6)
     states = {}
     for step in range(steps):
-        module.initialise(torch.Generator().manual_seed(step))
+        module.initialize(torch.Generator().manual_seed(step))
         states[step] = {k: v.detach().clone() for k, v in module.named_parameters()}
     return Trajectory.stack(module, states, ModularTask(modulus, train_fraction=0.6))
 

@@ -176,7 +176,7 @@ def test_the_exact_samplers_agree_with_quadrature(
         point = torch.tensor([w]).double()
         return math.exp(-n_beta * loss(point).item() - gamma / 2 * sum(x**2 for x in w))
 
-    # by symmetry over the positive part; beyond 10 / sqrt(gamma) the localisation leaves nothing
+    # by symmetry over the positive part; beyond 10 / sqrt(gamma) the localization leaves nothing
     grid = np.polynomial.legendre.leggauss(400)
     nodes, weights = (grid[0] + 1) * 5 / gamma**0.5, grid[1]
     points = torch.cartesian_prod(*[torch.tensor(nodes)] * d).reshape(-1, d)

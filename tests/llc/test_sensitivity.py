@@ -31,7 +31,7 @@ def exact(setting: Setting) -> float:
     return float((scaled / (scaled + setting.gamma)).sum() / 2)
 
 
-def test_every_setting_has_its_own_step_temperature_and_localisation(problem: Problem) -> None:
+def test_every_setting_has_its_own_step_temperature_and_localization(problem: Problem) -> None:
     settings = [Setting(0.03, 10.0, 3.0), Setting(0.015, 10.0, 3.0), Setting(0.03, 2.0, 3.0), Setting(0.03, 10.0, 40.0)]
     found = at_settings(problem, settings, Schedule(500, 6000), longest_flight=40, chains=8, seed=1)
     assert found.llc.dims == ("step", "setting")

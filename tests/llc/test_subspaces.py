@@ -153,7 +153,7 @@ def test_only_what_moves_has_a_gradient() -> None:
 
 def trained(task: ModularTask, steps: int = 150) -> Trajectory:
     module = EmbeddingMLP(task.modulus, d_embed=8, d_mlp=16, combine="sum", output_bias=True)
-    module.initialise(torch.Generator().manual_seed(0))
+    module.initialize(torch.Generator().manual_seed(0))
     module = module.double()
     optimizer = torch.optim.Adam(module.parameters(), lr=0.02)
     inputs, targets = task.data("train")

@@ -211,6 +211,6 @@ def test_what_does_not_fit_the_module(changes, words):
         models.Adapter(seeded(TwoMaps), **(settings | changes))
 
 
-def test_it_has_no_initialisation():
+def test_it_has_no_initialization():
     with pytest.raises(SltGrokError, match="trained already"):
-        two_maps(seeded(TwoMaps)).initialise(torch.Generator())
+        two_maps(seeded(TwoMaps)).initialize(torch.Generator())

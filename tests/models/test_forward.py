@@ -247,10 +247,10 @@ def test_stacked_equals_one_at_a_time(settings):
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_initialisation_is_the_generators(settings):
+def test_initialization_is_the_generators(settings):
     def weights(seed):
         module = models.build(modulus=P, **settings)
-        module.initialise(torch.Generator().manual_seed(seed))
+        module.initialize(torch.Generator().manual_seed(seed))
         return torch.cat([w.detach().flatten() for w in module.parameters()])
 
     assert torch.equal(weights(0), weights(0))

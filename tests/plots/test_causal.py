@@ -13,7 +13,7 @@ STEPS = [0, 100, 5000]
 
 
 def made_up(seeds: int = 2) -> xr.Dataset:
-    """Every value its own; no memorising network."""
+    """Every value its own; no memorizing network."""
     moves = np.array([act.tokens is not None for act in INTERVENTIONS.values()])
     shape = (len(STEPS), seeds, len(moves), len(CONTROLS) + 1)
     values = 1.0 + np.arange(np.prod(shape)).reshape(shape)
@@ -52,7 +52,7 @@ def test_a_row_for_each_test_and_a_mark_for_each_network():
     ):
         both = np.concatenate([drawn(axes, label)[0] for axes in (losses, moved)])
         np.testing.assert_array_equal(both, values)
-    assert "memorising" not in [line.get_label() for line in losses.lines]
+    assert "memorizing" not in [line.get_label() for line in losses.lines]
     markers = [line.get_marker() for line in losses.lines if not str(line.get_label()).startswith("_")]
     assert len(set(markers)) == len(markers) == 5
     for label, test in (("circuit", "planes rotated"), ("circuit (2k too)", "planes and accompanying rotated")):

@@ -102,7 +102,7 @@ def test_a_grids_cell_is_a_whole_number_of_dots(p):
             assert cells == pytest.approx(round(cells), abs=1e-6)
 
 
-def test_a_negative_activation_has_a_colour_and_a_silent_neuron_is_drawn():
+def test_a_negative_activation_has_a_color_and_a_silent_neuron_is_drawn():
     data = maps()
     activation = data.example_activation.copy()
     activation[1, 0, 0, 0, 0] = -0.17 * activation[1, 0, 0].max()

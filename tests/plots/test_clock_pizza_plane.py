@@ -65,7 +65,7 @@ def test_published_runs_lie_beneath_with_their_attention_rates():
     assert "Attention rate" in bar.get_xlabel()
 
 
-def test_more_paths_than_colours_and_none_that_can_be_drawn():
+def test_more_paths_than_colors_and_none_that_can_be_drawn():
     runs = {f"run {i}": circuits() for i in range(6)}
     (axes,) = plots.clock_pizza_plane(runs).axes
     legend = axes.get_legend()

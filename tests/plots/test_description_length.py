@@ -24,7 +24,7 @@ def datasets(seeds: int) -> tuple[xr.Dataset, xr.Dataset]:
         {"program_bits": (("seed", "step", "keeps", "mixture"), bits),
          "network_bits": (("seed", "step", "keeps", "compression"), bits * 100),
          "table_share": (("seed", "step", "keeps"), share)},
-        {**coords, "keeps": ["answers", "loss"], "mixture": ["clock", "table"], "compression": ["quantised", "pruned"]},
+        {**coords, "keeps": ["answers", "loss"], "mixture": ["clock", "table"], "compression": ["quantized", "pruned"]},
     )  # fmt: skip
     value = np.array([-1.0, 100, 50, 10]) * factor
     llc = xr.Dataset({"llc": (("seed", "step"), value), "llc_se": (("seed", "step"), value / 20)}, coords)
@@ -32,7 +32,7 @@ def datasets(seeds: int) -> tuple[xr.Dataset, xr.Dataset]:
 
 
 def lines(axes, look, hollow=None) -> list[np.ndarray]:
-    """Values of the lines of a colour and marker; hollow or full ones alone where that is said."""
+    """Values of the lines of a color and marker; hollow or full ones alone where that is said."""
     found = []
     for line in axes.lines:
         if line.get_marker() != look.marker or to_rgb(line.get_markeredgecolor()) != to_rgb(look.color):

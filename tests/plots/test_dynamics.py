@@ -21,7 +21,7 @@ def measured() -> xr.Dataset:
     module = models.build("transformer", 5, d_model=8, n_heads=2, d_mlp=6)
     checkpoints = {}
     for step in STEPS:
-        module.initialise(torch.Generator().manual_seed(step))
+        module.initialize(torch.Generator().manual_seed(step))
         checkpoints[step] = {k: v.detach().clone() for k, v in module.named_parameters()}
     return measure_dynamics(Trajectory.stack(module, checkpoints, ModularTask(5, train_fraction=0.6)), samples=8)
 

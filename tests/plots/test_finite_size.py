@@ -38,7 +38,7 @@ def test_free_energies_and_crossings_are_drawn(tmp_path):
     figure = free_energies(energies, shares, (0.25, 0.2, 0.3), (np.nan, 0.0, np.inf))
     upper, lower = figure.axes
     means = [line for line in upper.lines if line.get_label().endswith("mean")]
-    np.testing.assert_allclose(means[0].get_ydata(), energies.mean_free_energy.sel(phase="memorising"))
+    np.testing.assert_allclose(means[0].get_ydata(), energies.mean_free_energy.sel(phase="memorizing"))
     names = [text.get_text() for text in upper.get_legend().get_texts()]
     assert "crossing predicted" in names
     assert "crossing seen" not in names  # there is none

@@ -20,7 +20,7 @@ def trajectory() -> Trajectory:
     module = models.build("quadratic", 5, width=8)
     checkpoints = {}
     for step in (0, 10, 100):
-        module.initialise(torch.Generator().manual_seed(step))
+        module.initialize(torch.Generator().manual_seed(step))
         checkpoints[step] = {k: v.detach().clone() for k, v in module.named_parameters()}
     return Trajectory.stack(module, checkpoints, ModularTask(5, train_fraction=0.6))
 

@@ -19,7 +19,7 @@ def measured(starts: int = 2) -> xr.Dataset:
     return xr.Dataset({"line_loss": (dims, line), "curve_loss": (dims, 0.1 + (line - 0.1) / 2)}, coords)
 
 
-def test_line_and_curve_share_axes_and_colour(tmp_path):
+def test_line_and_curve_share_axes_and_color(tmp_path):
     data = measured()
     figure = mode_connectivity(data)
     train, test = figure.axes

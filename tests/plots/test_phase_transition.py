@@ -136,11 +136,11 @@ def test_hessian_steps_that_were_not_asked_for_are_bridged(figure):
 def test_phases_are_spans_between_their_ends():
     names_and_ends = [(name, start, end) for name, _, start, end in phase_spans(synthetic.transitions())]
     assert names_and_ends == [
-        ("memorisation", 0, 250),
+        ("memorization", 0, 250),
         ("circuit formation", 250, 1500),
         ("cleanup", 1500, 2200),
     ]
-    assert [span[0] for span in phase_spans(synthetic.transitions(grok=False))] == ["memorisation"]
+    assert [span[0] for span in phase_spans(synthetic.transitions(grok=False))] == ["memorization"]
 
 
 def test_phases_are_shaded_in_every_panel_and_named(figure):
@@ -148,7 +148,7 @@ def test_phases_are_shaded_in_every_panel_and_named(figure):
     for axes in figure.axes:
         found = {(patch.get_x(), patch.get_x() + patch.get_width()) for patch in axes.patches}
         assert found == spans
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["memorisation", "circuit formation", "cleanup"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["memorization", "circuit formation", "cleanup"]
 
 
 def test_transitions_are_marked_with_their_intervals(figure):

@@ -103,7 +103,7 @@ def test_points_without_a_trusted_verdict_are_hollow_and_diverged_ones_are_not_d
     assert to_hex(points[1].get_markerfacecolor()) == "#ffffff"
 
 
-def test_the_smallest_of_many_matrices_share_a_grey_line_in_the_legend():
+def test_the_smallest_of_many_matrices_share_a_gray_line_in_the_legend():
     axes = refined_llc(refined("whole", "matrix")).axes[0]
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     # the made-up values rise along the components, so that W_9 is the largest

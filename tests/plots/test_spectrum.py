@@ -30,7 +30,7 @@ def test_an_older_run_has_the_embedding_alone():
     assert [axes.get_ylabel() for axes in figure.axes[:2]] == ["Frequency $k$ of $W_E$", "Neurons in cluster"]
 
 
-def test_key_frequencies_are_marked_in_the_colours_of_their_clusters():
+def test_key_frequencies_are_marked_in_the_colors_of_their_clusters():
     data = synthetic.circuits()
     figure = spectrum(data)
     marks, again = (
@@ -69,7 +69,7 @@ def test_the_named_seed_is_drawn():
     np.testing.assert_allclose(values[4, 0], 100 * data.embedding_spectrum.sel(seed=1, frequency=5)[0])
 
 
-def test_labels_of_neighbouring_frequencies_do_not_overlap():
+def test_labels_of_neighboring_frequencies_do_not_overlap():
     assert spread([14, 41, 52], 3.0) == [14, 41, 52]
     assert spread([35, 41, 42], 3.0) == [35, 40, 43]
     places = spread([1, 2, 3, 4, 9, 11, 30], 3.0)

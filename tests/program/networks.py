@@ -46,8 +46,8 @@ def logarithmic(p: int = 13) -> Trajectory:
     return Trajectory.of(module, ModularTask(p, "multiplication"))
 
 
-def memoriser(p: int = 11) -> Trajectory:
-    """A table of random answers, with nothing to generalise."""
+def memorizer(p: int = 11) -> Trajectory:
+    """A table of random answers, with nothing to generalize."""
     task = ModularTask(p, "random_table")
     return Trajectory.of(planted.lookup_table(6.0 * torch.eye(p).double()[task.labels].unflatten(0, (p, p))), task)
 

@@ -211,7 +211,7 @@ def test_with_one_neuron_nothing_is_lost(kind: str, part: str) -> None:
     ratios = []
     for seed in range(20):
         module = KINDS[kind](7, 1, "relu").double()
-        module.initialise(torch.Generator().manual_seed(seed))
+        module.initialize(torch.Generator().manual_seed(seed))
         network = TokenTables.of(Trajectory.of(module, ModularTask(7)))
         compared = Comparison.of(network, np.array([1]))
         for a in range(7):
@@ -268,7 +268,7 @@ def test_a_table_that_contradicts_its_frequencies_is_not_certified() -> None:
 
 def test_an_untrained_network_is_not_certified() -> None:
     module = OneLayerTransformer(P, 32, 2, 64)
-    module.initialise(torch.Generator().manual_seed(3))
+    module.initialize(torch.Generator().manual_seed(3))
     found = certificate(Trajectory.of(module, ModularTask(P)), KEYS)
     assert found.accuracy_bound == 0
     assert found.tightness > 1

@@ -37,8 +37,8 @@ def test_numbers_by_hand() -> None:
     assert number_bits(np.zeros(4), 2) == 2
 
 
-def test_the_loss_of_a_memoriser_is_all_table() -> None:
-    reading = program.read(networks.memoriser(11))
+def test_the_loss_of_a_memorizer_is_all_table() -> None:
+    reading = program.read(networks.memorizer(11))
     n = len(reading.task.indices("train"))
     assert n == 36
     found = program.codes(reading, None)["loss"]
@@ -47,7 +47,7 @@ def test_the_loss_of_a_memoriser_is_all_table() -> None:
     expected = math.log2(37) + choose(36, 36) + 36 * math.log2(11) + 3 + 3 + math.log2(3)
     assert found.bits == pytest.approx(expected)
     assert found.listing == found.bits
-    assert program.measure(networks.memoriser(11)).table_share.values.tolist() == [1, 1]
+    assert program.measure(networks.memorizer(11)).table_share.values.tolist() == [1, 1]
 
 
 # of one pair log(1 + 10 e^-M) may be 1 nat, so that a margin of 2 does; more of them need 5 and up, where 10 is shorter
@@ -89,7 +89,7 @@ def test_a_clock_needs_no_table() -> None:
     assert found["loss"].listing == 0
 
 
-def test_a_faint_clock_saves_a_memoriser_its_answers_and_not_its_loss() -> None:
+def test_a_faint_clock_saves_a_memorizer_its_answers_and_not_its_loss() -> None:
     task = ModularTask(23)
     rows = task.indices("train").numpy()
     a, b = program.pairs(23)

@@ -1,4 +1,4 @@
-"""Critical quantisation and pruning of planted networks whose bits can be counted."""
+"""Critical quantization and pruning of planted networks whose bits can be counted."""
 
 import math
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from slt_grok.errors import SltGrokError
 from slt_grok.models import EmbeddingMLP
-from slt_grok.program.compression import STORED, _last, compress, critical_bits, quantised
+from slt_grok.program.compression import STORED, _last, compress, critical_bits, quantized
 from slt_grok.program.length import log2_choose
 from slt_grok.program.two_mechanisms import padded, table
 from slt_grok.tasks import ModularTask
@@ -28,13 +28,13 @@ def right(height: float = 8.0) -> torch.Tensor:
     return height * torch.nn.functional.one_hot(ModularTask(P).labels, P).reshape(P, P, P).double()
 
 
-def test_quantisation_of_known_weights() -> None:
+def test_quantization_of_known_weights() -> None:
     module = EmbeddingMLP(P, 2, 3, "concatenation", "relu").double()
     one = Trajectory.of(module, ModularTask(P))
     one.parameters["W_U"] = torch.linspace(-3, 3, 21).double().reshape(3, 7)
-    assert quantised(one, 3).parameters["W_U"].unique().tolist() == [-3, -2, -1, 0, 1, 2, 3]
-    np.testing.assert_allclose(quantised(one, 2).parameters["W_U"].unique(), [-3, 0, 3])
-    np.testing.assert_allclose(quantised(one, 24).parameters["W_U"], one.parameters["W_U"], atol=1e-6)
+    assert quantized(one, 3).parameters["W_U"].unique().tolist() == [-3, -2, -1, 0, 1, 2, 3]
+    np.testing.assert_allclose(quantized(one, 2).parameters["W_U"].unique(), [-3, 0, 3])
+    np.testing.assert_allclose(quantized(one, 24).parameters["W_U"], one.parameters["W_U"], atol=1e-6)
 
 
 def test_critical_bits_of_a_table_whose_answers_need_them() -> None:
@@ -44,8 +44,8 @@ def test_critical_bits_of_a_table_whose_answers_need_them() -> None:
     one = table(height)
     bits = critical_bits(one)
     wanted = logits(one).argmax(-1)
-    assert torch.equal(logits(quantised(one, bits)).argmax(-1), wanted)
-    assert not torch.equal(logits(quantised(one, bits - 1)).argmax(-1), wanted)
+    assert torch.equal(logits(quantized(one, bits)).argmax(-1), wanted)
+    assert not torch.equal(logits(quantized(one, bits - 1)).argmax(-1), wanted)
     assert bits > critical_bits(
         table(8.0 * torch.nn.functional.one_hot(ModularTask(P).labels).reshape(P, P, P).double())
     )
@@ -63,7 +63,7 @@ def test_bits_of_a_table_of_weights_0_and_plus_and_minus_one_scale() -> None:
     count, _ = sizes(one)
     for found in compress(one).values():
         assert found.bits_per_weight == 2
-        assert found.quantised == 2 * count + STORED * 5
+        assert found.quantized == 2 * count + STORED * 5
 
 
 def test_pruning_takes_the_weights_that_do_nothing() -> None:
@@ -79,7 +79,7 @@ def test_pruning_takes_the_weights_that_do_nothing() -> None:
     positions = math.log2(count + 1) + log2_choose(count, found.weights_kept)
     within = {name: (t.abs() > 1e-3).sum() for name, t in one.parameters.items()}
     assert found.pruned <= positions + 2 * found.weights_kept + STORED * 5 + 1e-6
-    assert found.pruned < found.quantised
+    assert found.pruned < found.quantized
     assert sum(within.values()) == needed
 
 
@@ -94,7 +94,7 @@ def test_dead_neurons_cost_some_positions_and_no_weight(wide) -> None:
         found = after[keeps]
         assert found.weights_kept == own.weights_kept
         assert (found.bits_per_weight, found.bits_per_weight_kept) == (2, 2)
-        assert found.quantised - own.quantised == 2 * (larger - count)
+        assert found.quantized - own.quantized == 2 * (larger - count)
         assert 0 < found.pruned - own.pruned < (larger - count) / 2
 
 
@@ -113,12 +113,12 @@ def test_what_is_kept_is_kept() -> None:
     rows = one.task.indices("train")
     loss = [
         torch.nn.functional.cross_entropy(logits(net).reshape(-1, P)[rows], one.task.taught[rows]).item()
-        for net in (one, *(quantised(one, compress(one)["loss"].bits_per_weight - less) for less in (0, 1)))
+        for net in (one, *(quantized(one, compress(one)["loss"].bits_per_weight - less) for less in (0, 1)))
     ]
     assert loss[1] <= loss[0] + 1 / len(rows) < loss[2]
 
 
-def test_answers_that_no_quantisation_keeps() -> None:
+def test_answers_that_no_quantization_keeps() -> None:
     height = right()
     height += 8 * (1 - 1e-9) * torch.nn.functional.one_hot(torch.zeros(P, P, dtype=torch.int64), P).double()
     one = table(height)
@@ -127,7 +127,7 @@ def test_answers_that_no_quantisation_keeps() -> None:
         critical_bits(one)
     found = compress(one)
     assert found["answers"].bits_per_weight == STORED
-    assert found["answers"].quantised == STORED * (sizes(one)[0] + 5)
+    assert found["answers"].quantized == STORED * (sizes(one)[0] + 5)
     assert found["loss"].bits_per_weight < STORED
 
 
@@ -141,8 +141,8 @@ def test_the_last_place_is_found_from_any_guess(count, data) -> None:
 def test_bad_input_is_said() -> None:
     one = table(right())
     with pytest.raises(SltGrokError, match="bits: expected at least 2"):
-        quantised(one, 1)
+        quantized(one, 1)
     two = Trajectory.stack(one.network.module, {0: one.parameters, 1: one.parameters}, one.task)
-    for act in (compress, critical_bits, lambda both: quantised(both, 4)):
+    for act in (compress, critical_bits, lambda both: quantized(both, 4)):
         with pytest.raises(SltGrokError, match="expected one network, got 2"):
             act(two)

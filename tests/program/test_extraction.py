@@ -68,8 +68,8 @@ def test_errors_of_a_clock_are_its_table() -> None:
     assert found.program.rows.tolist() == rows.tolist()
 
 
-def test_a_memoriser_is_a_table() -> None:
-    found = program.extract(program.read(networks.memoriser()))
+def test_a_memorizer_is_a_table() -> None:
+    found = program.extract(program.read(networks.memorizer()))
     assert found.program.level == "table"
     assert not found.explained
     assert found.bits == {"table": pytest.approx(program.table_bits(11, 121))}
@@ -82,9 +82,9 @@ def test_an_untrained_network_is_not_explained(level: str) -> None:
         program.extract(program.read(untrained), level)
 
 
-def test_a_memoriser_has_no_program_without_a_table() -> None:
+def test_a_memorizer_has_no_program_without_a_table() -> None:
     with pytest.raises(SltGrokError, match="no angles"):
-        program.extract(program.read(networks.memoriser()), "clock")
+        program.extract(program.read(networks.memorizer()), "clock")
 
 
 NETWORKS = {
@@ -95,7 +95,7 @@ NETWORKS = {
     "subtracting neurons": (lambda: networks.clock(sign=-1), "neurons"),
     "multiplication": (networks.logarithmic, "shortest"),
     "errors": (lambda: networks.with_errors()[0], "shortest"),
-    "memoriser": (networks.memoriser, "shortest"),
+    "memorizer": (networks.memorizer, "shortest"),
 }
 
 

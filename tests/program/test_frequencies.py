@@ -1,4 +1,4 @@
-"""Moved frequencies: relabelling by t -> m t is an exact check, planted circuits have known logits."""
+"""Moved frequencies: relabeling by t -> m t is an exact check, planted circuits have known logits."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def random_networks(kind: str) -> Trajectory:
     module = build(kind, P, **SETTINGS[kind]).double()
     states = {}
     for step in (0, 1):
-        module.initialise(torch.Generator().manual_seed(step))
+        module.initialize(torch.Generator().manual_seed(step))
         states[step] = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     return Trajectory.stack(module, states, ModularTask(P))
 
@@ -37,7 +37,7 @@ def logits(trajectory: Trajectory) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("m", [2, 5, 12])
-def test_moving_every_frequency_by_the_same_factor_is_relabelling(kind: str, m: int) -> None:
+def test_moving_every_frequency_by_the_same_factor_is_relabeling(kind: str, m: int) -> None:
     networks = random_networks(kind)
     # f(t) -> f(t / m): cos w_k t becomes cos w_{k/m} t, of which the sine turns where k/m lies beyond (p-1)/2
     moved = move_frequencies(networks, {k: k * pow(m, -1, P) % P for k in range(1, (P + 1) // 2)})

@@ -65,7 +65,7 @@ def test_renaming_tokens_moves_frequencies_and_nothing_else(level) -> None:
     after = program.read(relabel(networks.gromov(width=600), np.arange(p) * factor % p))
     moved = keys * pow(factor, -1, p) % p
     assert sorted(np.minimum(moved, p - moved)) == after.keys.tolist()
-    expected, found = level(before).relabelled(factor), level(after)
+    expected, found = level(before).relabeled(factor), level(after)
     assert expected.frequencies.tolist() == found.frequencies.tolist()
     np.testing.assert_allclose(found.grid(), expected.grid(), atol=1e-9 * np.abs(found.grid()).max())
     assert program.match(before, level(before)).unexplained == pytest.approx(
@@ -119,7 +119,7 @@ def test_table_answers_its_rows_and_leaves_the_others() -> None:
     expected = (a + b) % 23
     expected[rows] = [1, 1, 2]
     np.testing.assert_array_equal(table.answer(a, b), expected)
-    np.testing.assert_array_equal(table.relabelled(4).answer(a * 4 % 23, b * 4 % 23), expected * 4 % 23)
+    np.testing.assert_array_equal(table.relabeled(4).answer(a * 4 % 23, b * 4 % 23), expected * 4 % 23)
 
 
 def test_bad_input() -> None:
@@ -131,9 +131,9 @@ def test_bad_input() -> None:
     with pytest.raises(SltGrokError, match="alike"):
         program.read(two)
     module = DeepMLP(11, 4, 4)
-    module.initialise(torch.Generator().manual_seed(0))
+    module.initialize(torch.Generator().manual_seed(0))
     deep = program.read(Trajectory.of(module, ModularTask(11)))
     with pytest.raises(SltGrokError, match="one hidden layer"):
         program.neurons(deep, np.array([1]))
     with pytest.raises(SltGrokError, match="multiplication"):
-        program.clock(program.read(networks.logarithmic())).relabelled(2)
+        program.clock(program.read(networks.logarithmic())).relabeled(2)

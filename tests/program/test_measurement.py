@@ -39,7 +39,7 @@ def test_errors_cost_their_table() -> None:
 
 
 def test_an_operation_without_angles_has_its_table_alone() -> None:
-    found = program.measure(networks.memoriser())
+    found = program.measure(networks.memorizer())
     assert (found.chosen == "table").all()
     assert np.isnan(found.explained_variance).all()
     assert "frequency" not in found.dims

@@ -21,7 +21,7 @@ KINDS = {
 
 def network(kind: str, seed: int) -> Trajectory:
     module = build(kind, P, **KINDS[kind]).double()
-    module.initialise(torch.Generator().manual_seed(seed))
+    module.initialize(torch.Generator().manual_seed(seed))
     return Trajectory.of(module, ModularTask(P))
 
 

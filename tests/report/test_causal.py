@@ -33,7 +33,7 @@ def test_the_last_checkpoint_in_a_sentence():
 
 def test_the_table_has_effect_control_ratio_and_norms():
     (table,) = causal.tables(numbers())
-    controls = ["All others", "Random, as many", "Random, equal norm", "Untrained"]  # no memorising network
+    controls = ["All others", "Random, as many", "Random, equal norm", "Untrained"]  # no memorizing network
     assert table.header == ["Intervention", "Circuit", *controls, "Norms"]
     rows = {row[0]: row for row in table.rows}
     assert len(rows) == 13

@@ -9,7 +9,7 @@ from slt_grok.report.caveats import caveats
 from slt_grok.report.findings import headline, relation, sections
 from tests import synthetic
 
-STATEMENT = "there is no finite minimiser"
+STATEMENT = "there is no finite minimizer"
 
 
 def said(summary, datasets, config=None, title=None) -> str:
@@ -29,13 +29,13 @@ def control():
     return said(synthetic.summary(grok=False), synthetic.datasets(grok=False), config)
 
 
-def test_grokking_run_memorised_and_generalised(grokking):
+def test_grokking_run_memorized_and_generalized(grokking):
     assert (
-        "memorised the train set by step 250 (train accuracy at least 99%) and generalised by step 2,000 "
+        "memorized the train set by step 250 (train accuracy at least 99%) and generalized by step 2,000 "
         "(test accuracy at least 95%), 1,750 steps later." in grokking
     )
-    assert "No generalisation" not in grokking
-    assert headline(synthetic.summary(), {}) == "The network generalised, and its LLC dropped."
+    assert "No generalization" not in grokking
+    assert headline(synthetic.summary(), {}) == "The network generalized, and its LLC dropped."
 
 
 def test_grokking_run_has_an_llc_drop_with_its_error_and_setting(grokking):
@@ -56,14 +56,14 @@ def test_grokking_run_names_its_circuit(grokking):
     assert "enough for the answer, and without them it is lost" in grokking
 
 
-def test_random_table_says_that_nothing_generalised_and_no_circuit_formed(control):
-    assert "No generalisation was seen: test accuracy ends at 1.7% (guessing gives 1.9%)." in control
+def test_random_table_says_that_nothing_generalized_and_no_circuit_formed(control):
+    assert "No generalization was seen: test accuracy ends at 1.7% (guessing gives 1.9%)." in control
     assert "No Fourier circuit: no neuron" in control
-    assert "control that can only memorise" in control
+    assert "control that can only memorize" in control
     assert "no drop (difference 0.3 ± 4.3" in control
     assert "a drop of" not in control
     text = headline(synthetic.summary(grok=False), {})
-    assert text == "The network memorised its train set and did not generalise, and its LLC shows no drop."
+    assert text == "The network memorized its train set and did not generalize, and its LLC shows no drop."
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_every_chain_diverged():
     summary = synthetic.summary() | dict.fromkeys(["llc_peak", "llc_final", "llc_drop", "llc_drop_se", "llc_peak_step"])
     text = said(summary, synthetic.datasets(), title="Local learning coefficient")
     assert "no checkpoint has a value that can be used" in text
-    assert headline(summary, {}) == "The network generalised; its LLC was not measured."
+    assert headline(summary, {}) == "The network generalized; its LLC was not measured."
 
 
 def test_llc_not_measured():
@@ -109,25 +109,25 @@ def test_llc_not_measured():
 
 def test_no_test_set():
     summary = synthetic.summary() | dict.fromkeys(["generalization_step", "test_accuracy_final", "test_loss_final"])
-    text = said(summary, synthetic.datasets(), title="Generalisation")
+    text = said(summary, synthetic.datasets(), title="Generalization")
     assert "There is no test set" in text
-    assert "No generalisation was seen" not in text
+    assert "No generalization was seen" not in text
 
 
-def test_not_memorised():
+def test_not_memorized():
     summary = synthetic.summary() | {
         "memorization_step": None,
         "generalization_step": None,
         "train_accuracy_final": 0.4,
     }
-    text = said(summary, synthetic.datasets(), title="Generalisation")
-    assert "did not memorise the train set: train accuracy ends at 40%" in text
-    assert "neither memorised" in headline(summary, {})
+    text = said(summary, synthetic.datasets(), title="Generalization")
+    assert "did not memorize the train set: train accuracy ends at 40%" in text
+    assert "neither memorized" in headline(summary, {})
 
 
-def test_generalised_without_delay():
+def test_generalized_without_delay():
     summary = synthetic.summary() | {"generalization_step": 250}
-    assert "without a delay" in said(summary, synthetic.datasets(), title="Generalisation")
+    assert "without a delay" in said(summary, synthetic.datasets(), title="Generalization")
 
 
 def test_a_few_stray_neurons_are_no_circuit():
@@ -154,8 +154,8 @@ def test_several_seeds_are_counted():
     }
     summary["seeds"]["1"] |= {"generalization_step": 3000, "llc_drop": 100.0}
     text = said(summary, synthetic.datasets(seeds=3))
-    assert "3 of 3 seeds memorised the train set, by step 250." in text
-    assert "2 of 3 seeds generalised, between steps 2,000 and 3,000 (median 2,500)." in text
+    assert "3 of 3 seeds memorized the train set, by step 250." in text
+    assert "2 of 3 seeds generalized, between steps 2,000 and 3,000 (median 2,500)." in text
     assert "Not seed 2." in text
     assert "in 2 of 3 seeds" in text
     # drops 119.8, 100, 2: mean 73.9, standard deviation 63.1, over sqrt 3: 36.4
@@ -163,7 +163,7 @@ def test_several_seeds_are_counted():
     assert STATEMENT in text
     assert "seed 2 has 5 and 9" in text
     assert "All of these share 5." in text
-    assert headline(summary, {}).startswith("Of 3 networks 3 memorised the train set and 2 generalised")
+    assert headline(summary, {}).startswith("Of 3 networks 3 memorized the train set and 2 generalized")
 
 
 def test_order_of_events_follows_the_intervals(grokking):
@@ -202,7 +202,7 @@ def test_absent_parts_are_said():
 def test_empty_summary_claims_nothing():
     assert sections({}, {}, {})
     assert headline({}, {}) == "The training of these networks was not recorded."
-    assert "generalised" not in said({}, {}, {})
+    assert "generalized" not in said({}, {}, {})
 
 
 def test_chains_that_lose_more_than_a_guess_are_said():

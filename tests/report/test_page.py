@@ -84,9 +84,9 @@ def test_figures_are_on_disk_too(run):
 
 def test_page_says_what_was_found_with_settings_and_provenance(page):
     for text in (
-        "memorised the train set by step 250",
+        "memorized the train set by step 250",
         "a drop of 119.8 ± 3.3",
-        "there is no finite minimiser",
+        "there is no finite minimizer",
         "5, 12 and 23",
         "addition modulo 53",
         "learning_rate",
@@ -151,14 +151,14 @@ def test_run_without_measurements_is_a_page_that_says_so(tmp_path):
 def test_random_table_says_so(tmp_path):
     run = synthetic.write_run(tmp_path / "control", grok=False)
     page = Reader(report.write(run.path).read_text(encoding="utf-8"))
-    assert "No generalisation was seen" in page.text
+    assert "No generalization was seen" in page.text
     assert "No Fourier circuit" in page.text
 
 
 def test_several_seeds_have_a_table_and_figures_each(tmp_path):
     run = synthetic.write_run(tmp_path / "seeds", seeds=2)
     page = Reader(report.write(run.path).read_text(encoding="utf-8"))
-    assert "Of 2 networks 2 memorised the train set and 2 generalised" in page.text
+    assert "Of 2 networks 2 memorized the train set and 2 generalized" in page.text
     for name in ("llc_traces_seed0", "llc_traces_seed1", "spectrum_seed1"):
         assert (run.path / "figures" / f"{name}.svg").is_file()
     assert page.open == []

@@ -54,7 +54,7 @@ def measured(seeds: int = 1, explains: tuple[bool, ...] = (False, False, False, 
         coords={
             "step": STEPS, "seed": np.arange(seeds), "level": ["clock", "pizza", "neurons"],
             "keeps": ["answers", "loss"], "mixture": MIXTURES,
-            "compression": ["quantised", "pruned"], "frequency": np.arange(1, 12),
+            "compression": ["quantized", "pruned"], "frequency": np.arange(1, 12),
         },
     )  # fmt: skip
 
@@ -72,7 +72,7 @@ def llc(seeds: int = 1) -> xr.Dataset:
 def test_plateau_and_end_are_said_with_their_numbers() -> None:
     text = " ".join(program.sentences(measured(), llc(), SUMMARY)).replace("\u00a0", " ")
     plateau, end = text.split("At step 5,000")
-    assert plateau.startswith("At step 400 (train set memorised, test set not yet) with frequencies 2 and 5 the clock ")
+    assert plateau.startswith("At step 400 (train set memorized, test set not yet) with frequencies 2 and 5 the clock ")
     assert "the clock holds 30% of the variance of the logits and gives 55% of the network's answers" in plateau
     assert "the pizza 31% and 55%, the program of neurons 31.5% and 55%. The network is right on 50%" in plateau
     assert (
@@ -92,7 +92,7 @@ def test_what_is_never_explained_is_said_so() -> None:
     assert "At step 100 no level has a program" in early
 
 
-def test_there_is_no_plateau_where_the_first_checkpoint_after_memorising_generalises() -> None:
+def test_there_is_no_plateau_where_the_first_checkpoint_after_memorizing_generalizes() -> None:
     one = measured().isel(seed=0)
     assert program.places(one, SUMMARY) == [2, 5]
     assert program.places(one, {"memorization_step": 250, "generalization_step": 300}) == [5]

@@ -20,7 +20,7 @@ def test_every_treatment_says_how_much_of_the_drop_it_leaves():
     assert "(at one end the verdict is not converged)" in text
     assert "scaled to the last one's norm it rises by 10.0 ± 4.2, 100% of its value." in text
     assert "a train loss of 3.5 nats, as trained of 0.01: it no longer computes what it had learned" in text
-    assert "there is no finite minimiser" in text
+    assert "there is no finite minimizer" in text
 
 
 def test_a_rescaled_network_that_still_knows_is_not_called_another_function():

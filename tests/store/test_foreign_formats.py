@@ -41,7 +41,7 @@ def same(found, expected):
 def test_clock_pizza_transformers(tmp_path, depth, rate, act):
     state = foreign.own_code(depth, False)
     path = foreign.pizza_file(tmp_path, state, n_layers=depth, attn_coeff=rate, act_fn=act)
-    assert importers.recognise(path) == "clock_pizza"
+    assert importers.recognize(path) == "clock_pizza"
     same(imported_logits(path), foreign.own_code_logits(state, False, rate, act))
 
 
@@ -56,7 +56,7 @@ def test_clock_pizza_transformers_whose_width_is_no_multiple_of_the_heads(tmp_pa
 def test_progress_measures_transformers(tmp_path, depth):
     state = foreign.own_code(depth, True)
     torch.save({"model": state, "config": {"p": P, "num_layers": depth}}, tmp_path / "a_100.pth")
-    assert importers.recognise(tmp_path / "a_100.pth") == "progress_measures"
+    assert importers.recognize(tmp_path / "a_100.pth") == "progress_measures"
     same(imported_logits(tmp_path / "a_100.pth"), foreign.own_code_logits(state, True))
 
 
@@ -67,7 +67,7 @@ def test_transformer_lens(tmp_path, depth, answers, d):
     assert D == P + 1
     state = foreign.lens(depth, answers=answers, d=d)
     torch.save(state, tmp_path / "lens_7.pt")
-    assert importers.recognise(tmp_path / "lens_7.pt") == "transformer_lens"
+    assert importers.recognize(tmp_path / "lens_7.pt") == "transformer_lens"
     same(imported_logits(tmp_path / "lens_7.pt"), foreign.lens_logits(state))
 
 
@@ -83,7 +83,7 @@ def test_transformer_lens_on_two_tokens(tmp_path, depth, causal):
 def test_linear_models(tmp_path, letter):
     modules = foreign.linear(letter)
     path = foreign.pizza_file(tmp_path, modules.state_dict(), model_type=letter)
-    assert importers.recognise(path) == "clock_pizza"
+    assert importers.recognize(path) == "clock_pizza"
     same(imported_logits(path), foreign.linear_logits(modules, letter))
     # the weights are theirs, no two of them added up
     ours = importers.read(path).parameters.values()
@@ -95,7 +95,7 @@ def test_linear_models(tmp_path, letter):
 def test_the_notebooks_mlp(tmp_path, bias):
     module = foreign.notebook(bias=bias)
     torch.save(module.state_dict(), tmp_path / "checkpoint_250.pt")
-    assert importers.recognise(tmp_path / "checkpoint_250.pt") == "devinterp_mlp"
+    assert importers.recognize(tmp_path / "checkpoint_250.pt") == "devinterp_mlp"
     same(imported_logits(tmp_path / "checkpoint_250.pt"), module.double()(PAIRS))
     parameters = importers.read(tmp_path / "checkpoint_250.pt").parameters
     assert sum(w.numel() for w in parameters.values()) == sum(w.numel() for w in module.parameters())

@@ -39,7 +39,7 @@ REFERENCE = Path(__file__).parents[2] / ".." / "shared" / "reference" / "checkpo
 
 def test_progress_measures_file(tmp_path):
     path = progress_file(tmp_path / "final.pth")
-    assert importers.recognise(path) == "progress_measures"
+    assert importers.recognize(path) == "progress_measures"
     network = importers.read(path)
     torch.testing.assert_close(
         logits_of(network), published_logits(published_state(True), True), rtol=1e-12, atol=1e-12
@@ -96,7 +96,7 @@ def test_state_dict_alone(tmp_path):
 @pytest.mark.parametrize("rate", [0, 0.25, 1])
 def test_clock_pizza_file(tmp_path, rate):
     path = pizza_file(tmp_path, attn_coeff=rate)
-    assert importers.recognise(path) == "clock_pizza"
+    assert importers.recognize(path) == "clock_pizza"
     network = importers.read(path)
     expected = published_logits(published_state(False), False, rate)
     torch.testing.assert_close(logits_of(network), expected, rtol=1e-12, atol=1e-12)
@@ -367,7 +367,7 @@ def test_published_networks(name):
     golden = json.loads((REFERENCE.parent / "golden.json").read_text(), parse_float=Decimal)
     key = f"{path.parent.name}/{path.stem.removeprefix('model_')}"
     assert (logits.argmax(-1) == network.task.labels).all()  # accuracy 1 in all of them
-    if key not in golden:  # the two-layer network has no reference values: as small as its neighbours'
+    if key not in golden:  # the two-layer network has no reference values: as small as its neighbors'
         assert key == "clock_pizza/4asyr7ht1p"
         assert mean_loss_of(logits, network.task, "all") < 1e-6
         return

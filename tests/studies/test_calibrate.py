@@ -153,18 +153,18 @@ def test_bad_questions_are_one_sentence(calibrated: Path, run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("memorised", "generalised", "expected"),
+    ("memorized", "generalized", "expected"),
     [
         (15, 45, [2, 3, 6]),  # first at or after 15; nearest to half way, 30; the last
-        (15, np.nan, [2, 4, 6]),  # never generalises: half way to the end, 37.5
+        (15, np.nan, [2, 4, 6]),  # never generalizes: half way to the end, 37.5
         (np.nan, np.nan, [2, 4, 6]),  # not recorded: a third, two thirds
-        (55, 58, [2, 4, 6]),  # memorised too late to have three
+        (55, 58, [2, 4, 6]),  # memorized too late to have three
         (0, 1, [0, 1, 6]),
     ],
 )
-def test_checkpoints_are_memorised_half_way_and_last(
-    calibrated: Path, monkeypatch: pytest.MonkeyPatch, memorised: float, generalised: float, expected: list[int]
+def test_checkpoints_are_memorized_half_way_and_last(
+    calibrated: Path, monkeypatch: pytest.MonkeyPatch, memorized: float, generalized: float, expected: list[int]
 ) -> None:
-    monkeypatch.setattr("slt_grok.studies.calibrate.milestones", lambda run, seed: (memorised, generalised))
+    monkeypatch.setattr("slt_grok.studies.calibrate.milestones", lambda run, seed: (memorized, generalized))
     trajectory = Trajectory.from_run(calibrated)  # steps 0, 10, ..., 60
     assert places(RunDirectory(calibrated), trajectory) == expected

@@ -21,7 +21,7 @@ P, KEYS, STEPS = 13, ([2, 5], [3, 6]), (0, 10, 20, 30, 40)
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """Two seeds whose clocks grow: they have memorised at step 10 and generalised at step 30, say the curves."""
+    """Two seeds whose clocks grow: they have memorized at step 10 and generalized at step 30, say the curves."""
     directory = RunDirectory(tmp_path / "run")
     names = [dict(planted.quadratic_clock(P, dict.fromkeys(keys, 1.0)).named_parameters()) for keys in KEYS]
     for step in STEPS:
@@ -50,16 +50,16 @@ def run(tmp_path: Path) -> Path:
     return directory.path
 
 
-def test_each_seed_against_its_own_circuit_and_its_own_memorising_checkpoint(run: Path) -> None:
+def test_each_seed_against_its_own_circuit_and_its_own_memorizing_checkpoint(run: Path) -> None:
     page = measure_run(run, ["causal"]).read_text()
     found = RunDirectory(run).read_measurement("causal")
     assert found.step.values.tolist() == [0, 10, 30, 40]
     for seed, keys in enumerate(KEYS):
         assert found.frequency.values[found.circuit_frequency.sel(seed=seed)].tolist() == keys
-    assert ((found.memorising_step >= 10) & (found.memorising_step < 30)).all()
+    assert ((found.memorizing_step >= 10) & (found.memorizing_step < 30)).all()
     networks = Trajectory.from_run(run)
     for seed in (0, 1):
-        place = STEPS.index(int(found.memorising_step.sel(seed=seed)))
+        place = STEPS.index(int(found.memorizing_step.sel(seed=seed)))
         one = networks.isel(step=[0, 1, 3, 4], seed=[seed])
         alone = causal.measure(
             one, found.circuit_frequency.values[seed], networks.isel(step=[place], seed=[seed]), draws=2, others=2

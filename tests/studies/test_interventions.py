@@ -47,7 +47,7 @@ def run(tmp_path: Path) -> Path:
 def test_a_clock_kept_is_itself_and_removed_is_nothing(run: Path) -> None:
     page = measure_run(run, ["interventions"]).read_text()
     found = RunDirectory(run).read_measurement("interventions")
-    assert found.step.values.tolist() == [10, 30]  # from memorisation on
+    assert found.step.values.tolist() == [10, 30]  # from memorization on
     one = found.sel(seed=0)
     plain = one.sel(variant="as trained")
     for name in ("circuit kept in tables", "circuit kept in neurons", "circuit kept in tables and neurons",
@@ -59,7 +59,7 @@ def test_a_clock_kept_is_itself_and_removed_is_nothing(run: Path) -> None:
     last, first = one.sel(step=30), one.sel(step=10)
     for part in ("embedding", "unembedding"):
         assert (last.distance.sel(variant=f"{part} from the end") == 0).all()
-        assert first.distance.sel(variant=f"{part} from memorisation") == 0
+        assert first.distance.sel(variant=f"{part} from memorization") == 0
     np.testing.assert_array_equal(
         first.loss.sel(variant="unembedding from the end"), last.loss.sel(variant="as trained")
     )
@@ -76,7 +76,7 @@ def test_a_seed_without_a_circuit_has_nothing_but_the_reason(run: Path, monkeypa
     monkeypatch.setattr(report, "write", lambda path: path)
     measure_run(run, ["interventions"])
     bare = RunDirectory(run).read_measurement("interventions").sel(seed=1)
-    acts = bare.act.isin(["kept", "removed", "from memorisation"])
+    acts = bare.act.isin(["kept", "removed", "from memorization"])
     assert np.isnan(bare.llc.isel(variant=acts.values)).all()
     assert (bare.llc_verdict_reason.isel(variant=acts.values) == interventions.UNMADE).all()
     assert np.isfinite(bare.llc.isel(variant=~acts.values)).all()

@@ -21,7 +21,7 @@ from tests.conftest import CONFIG
 
 def test_each_seed_keeps_its_own_frequencies(tmp_path) -> None:
     module = EmbeddingMLP(13, d_embed=4, d_mlp=6)
-    module.initialise(torch.Generator().manual_seed(0))
+    module.initialize(torch.Generator().manual_seed(0))
     own = Trajectory.of(module, ModularTask(13))
     parameters = {name: tensor.expand(1, 2, *tensor.shape).clone() for name, tensor in own.parameters.items()}
     both = Trajectory(own.network, parameters, ("step", "seed"), {"step": np.array([5]), "seed": np.array([0, 1])})

@@ -45,7 +45,7 @@ def test_every_seed_of_every_run_has_a_row(study: tuple[Path, Path, list[str]]) 
     reasons = table.set_index("arm").reason
     assert all("the loss is not finite at step" in reason for reason in reasons["hot"])
     assert all("llc.gamma" in reason for reason in reasons["wrong"])
-    # 20 steps are not enough to memorise: that is said of each network, and is no failure
+    # 20 steps are not enough to memorize: that is said of each network, and is no failure
     assert all("never reached" in reason for reason in reasons["main"])
     assert set(table.loc[table.arm == "main", "outcome"]) == {"neither"}
 

@@ -63,17 +63,17 @@ def test_a_strong_penalty_leaves_no_power_and_its_remainder_falls_as_one_over_c_
         power(states(tmp_path / str(c), settings(**common, frequency_penalty=PENALTY | {"strength": c}))[400])[0]
         for c in (10.0, 100.0)
     ]
-    penalised = np.isin(fourier.frequencies(P), [2, 4])
-    assert (found[1][penalised] < 1e-5 * plain[penalised]).all()
-    np.testing.assert_allclose(found[0][penalised] / found[1][penalised], 100, rtol=0.2)
-    assert (found[1][~penalised] > 0.5 * plain[~penalised]).all()
+    penalized = np.isin(fourier.frequencies(P), [2, 4])
+    assert (found[1][penalized] < 1e-5 * plain[penalized]).all()
+    np.testing.assert_allclose(found[0][penalized] / found[1][penalized], 100, rtol=0.2)
+    assert (found[1][~penalized] > 0.5 * plain[~penalized]).all()
 
 
 def test_adamw_under_the_penalty_keeps_nothing_in_the_planes(tmp_path: Path) -> None:
     s = settings(steps=600, weight_decay=0.0, frequency_penalty=PENALTY | {"strength": 100.0})
     after = power(states(tmp_path, s)[600])[0]
-    penalised = np.isin(fourier.frequencies(P), [2, 4])
-    assert after[penalised].max() < 1e-3 * after[~penalised].min()
+    penalized = np.isin(fourier.frequencies(P), [2, 4])
+    assert after[penalized].max() < 1e-3 * after[~penalized].min()
 
 
 def test_a_penalty_that_starts_later_leaves_what_was_before(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_planted_start_answers_all_pairs_at_step_0_in_every_seed(tmp_path: Pat
 
 def test_noise_is_its_share_of_the_usual_weights() -> None:
     module = build("transformer", 31, d_model=32, n_heads=2, d_mlp=96)
-    module.initialise(torch.Generator().manual_seed(0))
+    module.initialize(torch.Generator().manual_seed(0))
     given = {"circuit": "pizza", "frequencies": [3], "amplitude": 2.0}
     bare, noisy = (start(module, PlantedStart(**given, noise=noise)) for noise in (0.0, 0.25))
     for name, fresh in module.named_parameters():

@@ -13,7 +13,7 @@ from slt_grok.models.network import Network
 from slt_grok.store import RunDirectory
 from slt_grok.tasks import ModularTask
 from slt_grok.training import TrainingSettings, loop, train
-from slt_grok.training.muon import Muon, hidden_matrices, orthogonalised
+from slt_grok.training.muon import Muon, hidden_matrices, orthogonalized
 
 SHAPES = [(2, 4, 6), (2, 6, 4), (3, 2, 5, 5), (1, 7, 3)]  # (seeds, ..., m, n)
 
@@ -59,9 +59,9 @@ def test_singular_vectors_stay_and_singular_values_come_near_one() -> None:
     matrices = torch.stack(gradients((3, 6, 9), 1)[0].unbind())
     u, s, v = torch.linalg.svd(matrices, full_matrices=False)
     assert float((s[..., 0] / s[..., -1]).min()) > 2  # they are not near one another before
-    found = torch.einsum("sij,sia,saj->sa", orthogonalised(matrices), u, v)
+    found = torch.einsum("sij,sia,saj->sa", orthogonalized(matrices), u, v)
     assert 0.65 < float(found.min()) <= float(found.max()) < 1.25
-    torch.testing.assert_close((u * found[..., None, :]) @ v, orthogonalised(matrices), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close((u * found[..., None, :]) @ v, orthogonalized(matrices), atol=1e-4, rtol=1e-4)
 
 
 def test_what_tokens_index_is_not_muons() -> None:

@@ -1,4 +1,4 @@
-"""Training: seeds side by side are seeds alone, a resume is bit-exact, the optimisers are torch's."""
+"""Training: seeds side by side are seeds alone, a resume is bit-exact, the optimizers are torch's."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_seeds_side_by_side_are_seeds_alone(tmp_path: Path, batch_size: int | No
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
-def test_the_optimiser_is_the_textbook_one(tmp_path: Path, optimizer: str) -> None:
+def test_the_optimizer_is_the_textbook_one(tmp_path: Path, optimizer: str) -> None:
     """Against a plain float32 loop over one module with torch's default implementation."""
     settings = SETTINGS.model_copy(
         update={"optimizer": optimizer, "warmup_steps": 5, "momentum": 0.9, "learning_rate": 1e-3, "weight_decay": 0.5}

@@ -36,7 +36,7 @@ def test_losses_are_compared_on_the_log_scale():
 
 
 def test_only_what_comes_after_the_extreme_counts():
-    """Excluded loss: down during memorisation, then up; the way up is the change."""
+    """Excluded loss: down during memorization, then up; the way up is the change."""
     rule = Rule(rises=True, scale="log", start="extreme", minimum=float(np.log(2)))
     steps = np.array([0, 10, 100, 200, 300, 400, 500])
     found = find_change(steps, np.array([4.0, 1.0, 0.01, 0.01, 0.1, 1.0, 1.0]), rule)

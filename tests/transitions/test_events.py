@@ -15,7 +15,7 @@ def test_first_step_at_a_threshold():
     assert np.isnan(first_step_at(Curve(curve.steps, curve.values - 0.5), 0.99))
 
 
-# test accuracy jumps to 0.2 with memorisation at 250, stays, then rises from 0.2 to 1 on a straight line in log step
+# test accuracy jumps to 0.2 with memorization at 250, stays, then rises from 0.2 to 1 on a straight line in log step
 STEPS = np.array([0, 100, 250, 1000, 4000])
 ACCURACY = Curve(STEPS, np.array([0.0, 0.1, 0.2, 0.2, 1.0]))
 

@@ -1,4 +1,4 @@
-"""Crossings that are planted: power laws that meet where they are told to, seeds that generalise by a known law."""
+"""Crossings that are planted: power laws that meet where they are told to, seeds that generalize by a known law."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ FRACTIONS = np.array([0.1, 0.2, 0.3, 0.4, 0.6])
 
 
 def planted(
-    crossing: float, noise: float = 0.0, seeds: int = 3, generalising_from: float = 0.0, seed: int = 0
+    crossing: float, noise: float = 0.0, seeds: int = 3, generalizing_from: float = 0.0, seed: int = 0
 ) -> xr.Dataset:
     """Free energies 600 (n/n0)^1.2 and 600 (n/n0)^0.1 that meet at the crossing; losses 0, so that F = LLC log n."""
     n = FRACTIONS * P**2
@@ -29,8 +29,8 @@ def planted(
     means = 600 * np.stack([ratio**1.2, ratio**0.1])  # (phase, fraction)
     generator = np.random.default_rng(seed)
     energies = means[:, :, None] * (1 + noise * generator.standard_normal((2, len(n), seeds)))
-    generalised = np.repeat((generalising_from <= FRACTIONS)[:, None], seeds, 1).astype(float)
-    energies[1][generalised == 0] = np.nan
+    generalized = np.repeat((generalizing_from <= FRACTIONS)[:, None], seeds, 1).astype(float)
+    energies[1][generalized == 0] = np.nan
     llc = energies / np.log(n)[:, None]
     dims = ("phase", "train_fraction", "seed")
     return xr.Dataset(
@@ -38,7 +38,7 @@ def planted(
             "llc": (dims, llc),
             "llc_se": (dims, 0.01 * llc),
             "phase_loss": (dims, 0 * llc),
-            "generalised": (("train_fraction", "seed"), generalised),
+            "generalized": (("train_fraction", "seed"), generalized),
         },
         {"phase": list(PHASES), "train_fraction": FRACTIONS, "n": ("train_fraction", n), "seed": range(seeds)},
     )
@@ -65,8 +65,8 @@ def test_intervals_of_the_crossing_cover(predict, crossing: float) -> None:
     assert 450 <= hits <= 490
 
 
-def test_a_crossing_where_no_seed_generalises_is_extrapolated_and_said_to_be() -> None:
-    energies = free_energy(planted(0.15, generalising_from=0.3))
+def test_a_crossing_where_no_seed_generalizes_is_extrapolated_and_said_to_be() -> None:
+    energies = free_energy(planted(0.15, generalizing_from=0.3))
     fitted, measured = predicted_fitted(energies), predicted_measured(energies)
     assert fitted.fraction == pytest.approx(0.15, rel=1e-6)
     assert "extrapolated" in fitted.note
@@ -75,8 +75,8 @@ def test_a_crossing_where_no_seed_generalises_is_extrapolated_and_said_to_be() -
 
 
 def test_no_prediction_from_one_fraction() -> None:
-    energies = free_energy(planted(0.15, generalising_from=0.6))
-    assert "generalising phase is measured at 1" in predicted_fitted(energies).note
+    energies = free_energy(planted(0.15, generalizing_from=0.6))
+    assert "generalizing phase is measured at 1" in predicted_fitted(energies).note
     assert "at 1 train fractions" in predicted_measured(energies).note
 
 
@@ -113,7 +113,7 @@ def test_a_sweep_without_both_outcomes_is_open_at_one_end() -> None:
     assert np.isnan(found.fraction)
     assert found.low == 0
     assert found.high < 0.4
-    assert "every seed generalises" in found.note
+    assert "every seed generalizes" in found.note
     assert seen(fractions, np.zeros(15)).high == np.inf
     assert "at least 2" in seen(np.full(5, 0.3), np.ones(5)).note
 
@@ -130,15 +130,15 @@ def test_verdicts_on_the_crossing() -> None:
 
 def test_where_training_and_posterior_disagree() -> None:
     data = planted(0.15, seeds=6)
-    data["generalised"] = data.generalised.where(data.train_fraction != 0.2, 0.0)
-    data["generalised"] = data.generalised.where((data.train_fraction != 0.3) | (data.seed > 2), 0.0)
+    data["generalized"] = data.generalized.where(data.train_fraction != 0.2, 0.0)
+    data["generalized"] = data.generalized.where((data.train_fraction != 0.3) | (data.seed > 2), 0.0)
     found = against_training(free_energy(data)).set_index(train_fraction="train_fraction")
     words = dict(zip(FRACTIONS.tolist(), found.agreement.values.tolist(), strict=True))
     assert words == {0.1: "disagree", 0.2: "disagree", 0.3: "undecided", 0.4: "agree", 0.6: "agree"}
-    assert found.posterior_phase.values.tolist() == ["memorising", *["generalising"] * 4]
+    assert found.posterior_phase.values.tolist() == ["memorizing", *["generalizing"] * 4]
     reason = found.agreement_reason.sel(train_fraction=0.2).item()
-    assert "prefers the generalising phase" in reason
-    assert "0 of 6 seeds generalised: disagree" in reason
+    assert "prefers the generalizing phase" in reason
+    assert "0 of 6 seeds generalized: disagree" in reason
 
 
 def test_share_intervals_are_those_of_the_table() -> None:

@@ -13,7 +13,7 @@ STEPS = np.array([0, 10, 20, 30, 40])
 
 
 def run(n: int = 100) -> tuple[xr.Dataset, xr.Dataset]:
-    """Seed 3 memorises at 10 and generalises at 30; seed 5 memorises at 20 and never generalises."""
+    """Seed 3 memorizes at 10 and generalizes at 30; seed 5 memorizes at 20 and never generalizes."""
     training = xr.Dataset(
         {
             "train_accuracy": (("step", "seed"), np.array([[0.1, 1, 1, 1, 1], [0.1, 0.5, 1, 1, 1]]).T),
@@ -36,36 +36,36 @@ def run(n: int = 100) -> tuple[xr.Dataset, xr.Dataset]:
 
 def test_each_phase_has_its_checkpoint() -> None:
     found = phases(*run())
-    assert found.phase_step.sel(seed=3).values.tolist() == [20, 40]  # the untrained network's 900 is no memoriser
-    assert found.phase_step.sel(phase="memorising", seed=5) == 30
-    assert np.isnan(found.llc.sel(phase="generalising", seed=5))
-    assert found.generalised.values.tolist() == [True, False]
+    assert found.phase_step.sel(seed=3).values.tolist() == [20, 40]  # the untrained network's 900 is no memorizer
+    assert found.phase_step.sel(phase="memorizing", seed=5) == 30
+    assert np.isnan(found.llc.sel(phase="generalizing", seed=5))
+    assert found.generalized.values.tolist() == [True, False]
     assert found.attrs["n"] == 100
 
 
 def test_a_diverged_estimate_stands_for_nothing() -> None:
     llc, training = run()
     llc.llc_verdict[2, 0] = "diverged"
-    assert phases(llc, training).phase_step.sel(phase="memorising", seed=3) == 10
+    assert phases(llc, training).phase_step.sel(phase="memorizing", seed=3) == 10
 
 
-def test_a_control_stands_for_memorising() -> None:
+def test_a_control_stands_for_memorizing() -> None:
     llc, training = run()
     control = llc.assign(llc=llc.llc + 1000)
     found = phases(llc, training, control)
-    assert found.llc.sel(phase="memorising").values.tolist() == [1020, 1064]
-    assert found.llc.sel(phase="generalising", seed=3) == 20
+    assert found.llc.sel(phase="memorizing").values.tolist() == [1020, 1064]
+    assert found.llc.sel(phase="generalizing", seed=3) == 20
 
 
 def test_free_energy_by_hand() -> None:
-    found = free_energy(phases(*run()), {"memorising": 3}).isel(train_fraction=0)
-    memorising = 100 * 0.1 + 90 * math.log(100) - 2 * math.log(math.log(100))
-    generalising = 100 * 0.01 + 20 * math.log(100)
-    assert found.free_energy.sel(phase="memorising", seed=3).item() == pytest.approx(memorising)
-    assert found.difference.sel(seed=3).item() == pytest.approx(memorising - generalising)
+    found = free_energy(phases(*run()), {"memorizing": 3}).isel(train_fraction=0)
+    memorizing = 100 * 0.1 + 90 * math.log(100) - 2 * math.log(math.log(100))
+    generalizing = 100 * 0.01 + 20 * math.log(100)
+    assert found.free_energy.sel(phase="memorizing", seed=3).item() == pytest.approx(memorizing)
+    assert found.difference.sel(seed=3).item() == pytest.approx(memorizing - generalizing)
     assert found.difference_se.sel(seed=3).item() == pytest.approx(math.log(100) * 2 * 2**0.5)
     assert np.isnan(found.difference.sel(seed=5))
-    assert found.mean_difference.item() == pytest.approx(memorising - generalising)
+    assert found.mean_difference.item() == pytest.approx(memorizing - generalizing)
     assert "one seed has both phases" in found.attrs["notes"][0]
     # of one seed the interval is that of the LLC's error: 1.96 standard errors, 2% from 4,000 draws at 3 sigma
     half = (found.mean_difference_high - found.mean_difference_low).item() / 2
@@ -90,10 +90,10 @@ def test_fractions_with_different_seeds_stand_side_by_side() -> None:
     assert joint.train_fraction.values.tolist() == [0.2, 0.4]
     assert joint.n.values.tolist() == [100, 200]
     assert joint.seed.values.tolist() == [3, 5, 7]
-    assert np.isnan(joint.generalised.sel(train_fraction=0.2, seed=7))
+    assert np.isnan(joint.generalized.sel(train_fraction=0.2, seed=7))
     found = free_energy(joint)
     assert found.seeds_with_both.values.tolist() == [1, 1]
-    assert found.free_energy.sel(train_fraction=0.4, phase="generalising", seed=5).item() == pytest.approx(
+    assert found.free_energy.sel(train_fraction=0.4, phase="generalizing", seed=5).item() == pytest.approx(
         200 * 0.01 + 20 * math.log(200)
     )
 
@@ -102,7 +102,7 @@ def test_a_fraction_without_a_phase_is_named() -> None:
     llc, training = run()
     found = free_energy(phases(llc.sel(seed=[5]), training.sel(seed=[5])))
     assert found.attrs["notes"] == [
-        "train fraction nan: no seed has the generalising phase, so no difference is measured"
+        "train fraction nan: no seed has the generalizing phase, so no difference is measured"
     ]
     assert np.isnan(found.mean_difference.item())
 
@@ -116,6 +116,6 @@ def test_bad_input() -> None:
     with pytest.raises(SltGrokError, match="seeds of training, 5"):
         phases(llc.sel(seed=[3]), training)
     with pytest.raises(SltGrokError, match="multiplicity"):
-        free_energy(phases(llc, training), {"memorising": 0})
+        free_energy(phases(llc, training), {"memorizing": 0})
     with pytest.raises(SltGrokError, match="at least one run"):
         at_fractions({})

@@ -61,10 +61,10 @@ def test_the_bootstrap_carries_seeds_and_draws():
     """Variance of the mean of S seeds that scatter by s and are known up to e: (s^2 (S - 1) / S + e^2) / S."""
     generator = np.random.default_rng(2)
     count = 40
-    centres = generator.standard_normal(count)
-    draws = np.sort(centres[:, None] + 0.8 * generator.standard_normal((count, 500)), axis=1)
+    centers = generator.standard_normal(count)
+    draws = np.sort(centers[:, None] + 0.8 * generator.standard_normal((count, 500)), axis=1)
     low, high = bootstrap_interval(draws, False, 4000, 0)
-    error = np.sqrt((centres.var() + 0.64) / count)
+    error = np.sqrt((centers.var() + 0.64) / count)
     assert (high - low) / 2 == pytest.approx(2.02 * np.sqrt(count / (count - 1)) * error, rel=0.06)
     shared_low, shared_high = bootstrap_interval(draws, True, 4000, 0)
     assert shared_high - shared_low > 2 * (high - low)  # one error of all seeds does not average out

@@ -29,7 +29,7 @@ def datasets(middles: np.ndarray, later: float, noise: float = 0.0) -> tuple[xr.
     program = xr.Dataset(
         {"program_bits": (("step", "seed", "keeps", "mixture"), bits),
          "network_bits": (("step", "seed", "keeps", "compression"), network)},
-        {**coords, "mixture": ["clock", "table"], "compression": ["quantised", "pruned"]},
+        {**coords, "mixture": ["clock", "table"], "compression": ["quantized", "pruned"]},
     )  # fmt: skip
     generator = np.random.default_rng(0)
     value = fall(middles, 120, 10) * (STEPS > 0)[:, None]  # it has nothing before it learned

@@ -17,7 +17,7 @@ def logistic(steps, middle, width=0.15):
 
 
 def run(seeds=(0,), grok=True, test_set=True) -> dict[str, xr.Dataset]:
-    """A network that memorises at 100, whose LLC peaks at 200 and drops at 900, and that generalises at 1500."""
+    """A network that memorizes at 100, whose LLC peaks at 200 and drops at 900, and that generalizes at 1500."""
     general = logistic(DENSE, 1500) * grok
 
     def over(values, *dims, **coords):
@@ -65,7 +65,7 @@ def run(seeds=(0,), grok=True, test_set=True) -> dict[str, xr.Dataset]:
 
 def summary_of(data: dict[str, xr.Dataset], **settings) -> dict:
     found = transitions.measure(**data, **settings)
-    summary = transitions.summarise(found, data["training"], data.get("llc"), data.get("circuits"))
+    summary = transitions.summarize(found, data["training"], data.get("llc"), data.get("circuits"))
     return json.loads(json.dumps(summary, allow_nan=False))
 
 
@@ -131,7 +131,7 @@ def test_summary_of_a_network_that_groks():
     assert summary["flags"] == []
 
 
-def test_a_network_that_never_generalises():
+def test_a_network_that_never_generalizes():
     summary = summary_of(run(grok=False))
     assert summary["generalization_step"] is None
     assert summary["memorization_step"] is not None
@@ -159,7 +159,7 @@ def test_diverged_and_missing_estimates_are_left_out():
     spoiled.llc[5] = np.nan
     found = transitions.measure(data["training"], spoiled)
     xr.testing.assert_identical(found, expected)
-    summary = transitions.summarise(found, data["training"], spoiled)
+    summary = transitions.summarize(found, data["training"], spoiled)
     assert summary["llc_peak"] == np.delete(data["llc"].llc.values[:, 0], [4, 5]).max()
     assert summary["llc_verdicts"] == {"effective": 11, "diverged": 1}
     assert summary["flags"] == ['1 of 12 LLC estimates have the verdict "diverged" and are left out']

@@ -10,7 +10,7 @@ import pytest
 from slt_grok.errors import SltGrokError
 from slt_grok.zoo import command
 from slt_grok.zoo.measure import failure
-from slt_grok.zoo.validation import summarise, validate
+from slt_grok.zoo.validation import summarize, validate
 from tests.conftest import Command
 
 TINY = "polynomial degree 1"
@@ -52,7 +52,7 @@ ROWS = [
 
 
 def test_the_summary_counts_what_it_says() -> None:
-    found = summarise(ROWS)
+    found = summarize(ROWS)
     # regular, deep linear and modular: errors 1, 10, 3, 20 and 1%
     assert found["aggregate_cases"] == 5
     assert found["median_abs_relative_error"] == pytest.approx(0.03)
@@ -69,7 +69,7 @@ def test_the_summary_counts_what_it_says() -> None:
 
 
 def test_the_summary_by_family() -> None:
-    found = summarise(ROWS)["by_family"]
+    found = summarize(ROWS)["by_family"]
     assert list(found)[:2] == ["regular", "deep linear, 2 layers"]
     assert found["regular"]["max_abs_relative_error"] == pytest.approx(0.1)
     assert found["modular"]["max_abs_relative_error"] == pytest.approx(0.01)
@@ -82,7 +82,7 @@ def test_the_summary_by_family() -> None:
 
 
 def test_a_summary_of_failures_alone_is_no_failure() -> None:
-    found = summarise([FAILED])
+    found = summarize([FAILED])
     assert found["failed"] == 1
     assert found["median_abs_relative_error"] is None
     assert found["coverage"] is None

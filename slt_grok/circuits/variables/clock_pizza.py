@@ -8,8 +8,8 @@ DISTANCE = (
 )
 ALONE = "with the embedding's principal components {} alone (mean kept)"
 CIRCLE = ALONE.format("2i - 1 and 2i")
-STANDARDISED = (
-    "1 - mean over all p^3 of (z_L - z_Q)^2 = 2 corr(L, Q) - 1, z standardised over all p^3, L the logits "
+STANDARDIZED = (
+    "1 - mean over all p^3 of (z_L - z_Q)^2 = 2 corr(L, Q) - 1, z standardized over all p^3, L the logits "
     f"{CIRCLE}, k = circle_frequency, {SUM}"
 )
 
@@ -55,7 +55,7 @@ CLOCK_PIZZA: dict[str, Variable] = {
     "circularity": variable(
         (),
         "circularity",
-        "mean over the first four principal components v of the centred embedding of "
+        "mean over the first four principal components v of the centered embedding of "
         "max_k 2/(p sum v^2) |sum_t v_t e^{2 pi i k t/p}|^2; circular from 0.995 on",
         f"{ZHONG}, appendix",
     ),
@@ -66,12 +66,12 @@ CLOCK_PIZZA: dict[str, Variable] = {
         f"{ZHONG}, section 4",
     ),
     "circle_clock_fve": variable(
-        ("circle",), "clock's share of the circle", f"{STANDARDISED}, Q = cos w_k(s - c)", f"{ZHONG}, section 4"
+        ("circle",), "clock's share of the circle", f"{STANDARDIZED}, Q = cos w_k(s - c)", f"{ZHONG}, section 4"
     ),
     "circle_pizza_fve": variable(
         ("circle",),
         "pizza's share of the circle",
-        f"{STANDARDISED}, Q = |cos(w_k d/2)| cos w_k(s - c), d = a - b",
+        f"{STANDARDIZED}, Q = |cos(w_k d/2)| cos w_k(s - c), d = a - b",
         f"{ZHONG}, section 4",
     ),
     "circle_accuracy": variable(

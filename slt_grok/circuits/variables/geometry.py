@@ -7,10 +7,10 @@ SITE = (
     "sites: pre-activations of the cluster; its post-activations; these projected on the row space of the unembedding "
     "(see read_rank); logits projected on cos w_k c, sin w_k c of the answers"
 )
-CKA = "|X^T Y|^2 / (|X^T X| |Y^T Y|) of centred clouds over the p^2 pairs, Y the ideal disc, torus or clock of k"
+CKA = "|X^T Y|^2 / (|X^T X| |Y^T Y|) of centered clouds over the p^2 pairs, Y the ideal disc, torus or clock of k"
 CLUSTER = "clusters of at least 4 neurons, see neuron_cluster_size"
-SCALE = "the cloud centred and scaled to a root-mean-square distance of 1 from its centre"
-LENGTHS = "root-mean-square distance from the centre"
+SCALE = "the cloud centered and scaled to a root-mean-square distance of 1 from its center"
+LENGTHS = "root-mean-square distance from the center"
 
 GEOMETRY: dict[str, Variable] = {
     "cka": variable(

@@ -14,7 +14,7 @@ PROGRESS: dict[str, Variable] = {
         (),
         "test accuracy on unmirrored pairs",
         "share of the test pairs (a, b) with (b, a) not in the train set whose largest logit is the label's; where a "
-        "network treats both tokens alike, the other test pairs are answered as soon as their mirror is memorised",
+        "network treats both tokens alike, the other test pairs are answered as soon as their mirror is memorized",
         "this package",
     ),
     "loss": loss("loss", "mean over the pairs of -log softmax(L)[label]", NANDA),
@@ -37,7 +37,7 @@ PROGRESS: dict[str, Variable] = {
         "neurons of the frequency",
         "number of neurons whose largest FVE is at k and over 0.85 (0.68 for the quadratic activation, where a neuron "
         "of one frequency reaches 0.8); FVE_k = sum of F[i,j]^2 over i, j in "
-        "{0, cos k, sin k} / sum of F^2, F the transform of the centred post-activation",
+        "{0, cos k, sin k} / sum of F^2, F the transform of the centered post-activation",
         f"{NANDA}, section 4.2",
         "neurons",
     ),
@@ -149,14 +149,14 @@ PROGRESS: dict[str, Variable] = {
     ),
     "normalized_margin": variable(
         (),
-        "normalised margin",
+        "normalized margin",
         f"margin_smallest / sum_i ||(u_i, v_i, w_i)||_2^n {HOMOGENEOUS}; at most sqrt(2/27) / (sqrt(p) (p-1)) for the "
         "quadratic activation",
         "Morwani et al. 2311.07568",
     ),
     "normalized_margin_l2": variable(
         (),
-        "normalised margin (L2 norm)",
+        "normalized margin (L2 norm)",
         f"margin_smallest / ||all weights||_2^n {HOMOGENEOUS}",
         "Lyu and Li 1906.05890",
     ),

@@ -1,6 +1,6 @@
 """SGLD preconditioned by RMSprop (Li et al. 1512.07666), as devinterp has it and in a form that keeps the posterior.
 
-The moments are those of the loss gradient alone, never of the localisation term.
+The moments are those of the loss gradient alone, never of the localization term.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Stochastic gradient Langevin dynamics (Welling & Teh 2011; localised by Lau et al. 2308.12108, section 4.4)."""
+"""Stochastic gradient Langevin dynamics (Welling & Teh 2011; localized by Lau et al. 2308.12108, section 4.4)."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple

@@ -52,7 +52,7 @@ class UnderdampedLangevin:
 
     @classmethod
     def for_gamma(cls, step_size: float, gamma: float) -> "UnderdampedLangevin":
-        """With friction 4 sqrt(gamma): the directions that only the localisation holds are damped twice critically.
+        """With friction 4 sqrt(gamma): the directions that only the localization holds are damped twice critically.
 
         Raises
         ------

@@ -1,7 +1,7 @@
 """Checkpoints from elsewhere brought into our names, layouts and run directories.
 
     >>> from slt_grok.store import importers
-    >>> importers.recognise(path)                    # "progress_measures"
+    >>> importers.recognize(path)                    # "progress_measures"
     >>> importers.read(path).notes                   # what was found, assumed or contradictory
     >>> importers.import_run([path], "runs/theirs")  # a run directory that every measurement takes
 
@@ -30,7 +30,7 @@ FORMATS = {module.NAME: module for module in (clock_pizza, progress_measures, tr
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")  # of the checkpoints in a folder
 
 
-def recognise(path: str | Path) -> str:
+def recognize(path: str | Path) -> str:
     """The name of a file's format, one of `FORMATS`.
 
     Raises
@@ -38,7 +38,7 @@ def recognise(path: str | Path) -> str:
     SltGrokError : the file is missing, cut short, or of no supported format.
     """
     path = Path(path)
-    return _recognise(path, _content(path))
+    return _recognize(path, _content(path))
 
 
 def read(path: str | Path, format: str | None = None) -> Imported:
@@ -47,7 +47,7 @@ def read(path: str | Path, format: str | None = None) -> Imported:
     Parameters
     ----------
     path : the file.
-    format : one of `FORMATS`; None recognises it.
+    format : one of `FORMATS`; None recognizes it.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def read(path: str | Path, format: str | None = None) -> Imported:
     if format is not None and format not in FORMATS:
         raise SltGrokError(f"format: expected one of {list(FORMATS)}, got {format!r}")
     content = _content(path)
-    return FORMATS[format or _recognise(path, content)].convert(path, content)
+    return FORMATS[format or _recognize(path, content)].convert(path, content)
 
 
 def import_run(files: Sequence[str | Path], out: str | Path, format: str | None = None) -> list[str]:
@@ -67,7 +67,7 @@ def import_run(files: Sequence[str | Path], out: str | Path, format: str | None 
     ----------
     files : one file a step, or folders of such files; the step is the file's epoch, or the number in its name.
     out : a new folder.
-    format : one of `FORMATS`; None recognises it.
+    format : one of `FORMATS`; None recognizes it.
 
     Returns
     -------
@@ -96,9 +96,9 @@ def _content(path: Path) -> Any:
     return read_tensors(path)[0] if path.suffix == ".safetensors" else read_torch(path)
 
 
-def _recognise(path: Path, content: Any) -> str:
+def _recognize(path: Path, content: Any) -> str:
     for name, module in FORMATS.items():
-        if module.recognises(path, content):
+        if module.recognizes(path, content):
             return name
     raise SltGrokError(
         f"{path}: expected one of the formats {', '.join(FORMATS)}; a network of another kind comes in by "
@@ -106,4 +106,4 @@ def _recognise(path: Path, content: Any) -> str:
     )
 
 
-__all__ = ["FORMATS", "Imported", "import_run", "read", "recognise"]
+__all__ = ["FORMATS", "Imported", "import_run", "read", "recognize"]

@@ -26,12 +26,12 @@ NAME = "clock_pizza"
 OPERATIONS = {"+": "addition", "-": "subtraction", "*": "multiplication"}
 
 
-def recognises(path: Path, content: Any) -> bool:
+def recognizes(path: Path, content: Any) -> bool:
     """Whether a file has this layout: a linear model, or transformer weights on two positions or beside a config."""
     state = state_in(content)
     layout, positions = layout_of(state)
     transformer = layout == "own_code" and (positions == 2 or _config_path(path)[0].is_file())
-    return transformer or clock_pizza_mlp.recognises(state)
+    return transformer or clock_pizza_mlp.recognizes(state)
 
 
 def convert(path: Path, content: Any) -> Imported:
@@ -41,7 +41,7 @@ def convert(path: Path, content: Any) -> Imported:
     ------
     SltGrokError : no config beside it, another vocabulary, or tensors that do not fit.
     """
-    if not recognises(path, content):
+    if not recognizes(path, content):
         raise SltGrokError(
             f"{path}: expected a transformer on the two tokens [a, b], or a linear model with l1 and unembed"
         )
@@ -50,7 +50,7 @@ def convert(path: Path, content: Any) -> Imported:
     if not isinstance(stored, Mapping):
         raise SltGrokError(f"{config_path}: expected a table of settings")
     state = tensors_of(path, content)
-    linear = clock_pizza_mlp.recognises(state)
+    linear = clock_pizza_mlp.recognizes(state)
     for key in ("C", "model_type") if linear else ("C", "attn_coeff", "funcs"):
         if key not in stored:
             raise SltGrokError(f"{config_path}: expected a key {key}, it is missing")

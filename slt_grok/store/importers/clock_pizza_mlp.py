@@ -36,7 +36,7 @@ LAYOUTS = {
 }
 
 
-def recognises(state: Mapping[str, Any]) -> bool:
+def recognizes(state: Mapping[str, Any]) -> bool:
     """Whether a state dict is one of a linear model."""
     return len({"l1.weight", "l1.bias", "unembed.weight"} & set(state)) > 1  # one may be missing, to be named
 

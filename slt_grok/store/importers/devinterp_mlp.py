@@ -34,7 +34,7 @@ LAYOUT = {
 }
 
 
-def recognises(path: Path, content: Any) -> bool:
+def recognizes(path: Path, content: Any) -> bool:
     """Whether a file's content has this layout."""
     return bool({"linear1l.weight", "linear1r.weight"} & set(state_in(content)))  # one may be missing, to be named
 
@@ -46,7 +46,7 @@ def convert(path: Path, content: Any) -> Imported:
     ------
     SltGrokError : tensors that do not make such a network, or an unembedding that is tied to the embedding.
     """
-    if not recognises(path, content):
+    if not recognizes(path, content):
         raise SltGrokError(f"{path}: expected a state dict with linear1l and linear1r")
     state, beside = tensors_of(path, content), beside_state(content)
     embedding, last = state.get("embedding.weight"), state.get("linear2.weight")

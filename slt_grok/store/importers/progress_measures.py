@@ -28,7 +28,7 @@ OPERATIONS = {"add": "addition", "subtract": "subtraction", "x2xyy2": "x^2+xy+y^
 RECORDED_EVERY = (1, 10)  # epochs from one entry of a list of losses to the next
 
 
-def recognises(path: Path, content: Any) -> bool:
+def recognizes(path: Path, content: Any) -> bool:
     """Whether a file has this layout: transformer weights of its code, with its config or not on two positions."""
     layout, positions = layout_of(state_in(content))
     return layout == "own_code" and (positions != 2 or "config" in beside_state(content))
@@ -41,7 +41,7 @@ def convert(path: Path, content: Any) -> Imported:
     ------
     SltGrokError : tensors or a config that do not make a transformer on a supported task.
     """
-    if not recognises(path, content):
+    if not recognizes(path, content):
         raise SltGrokError(f"{path}: expected a transformer on the three tokens [a, b, =]")
     whole = beside_state(content)
     stored = whole.get("config") or {}

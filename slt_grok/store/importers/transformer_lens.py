@@ -33,7 +33,7 @@ BIASES = re.compile(r"blocks\.\d+\.attn\.b_[QKVO]|unembed\.b_U")
 LAYER_NORM = re.compile(r"(blocks\.\d+\.ln\d?|ln_final)\.\w+")
 
 
-def recognises(path: Path, content: Any) -> bool:
+def recognizes(path: Path, content: Any) -> bool:
     """Whether a file's content has this layout: transformer weights, W_O with an axis of heads."""
     return layout_of(state_in(content))[0] == "transformer_lens"
 
@@ -46,7 +46,7 @@ def convert(path: Path, content: Any) -> Imported:
     SltGrokError : LayerNorm, biases outside the MLP that are not zero, attention in another direction than ours, or
         tensors that do not make a transformer.
     """
-    if not recognises(path, content):
+    if not recognizes(path, content):
         raise SltGrokError(f"{path}: expected a TransformerLens state dict on the tokens [a, b, =] or [a, b]")
     beside = beside_state(content)
     config = beside.get("config") or {}
@@ -58,7 +58,7 @@ def convert(path: Path, content: Any) -> Imported:
         raise SltGrokError(f"{path}: expected a network without LayerNorm, got {config['normalization_type']}")
     if "act_fn" not in config:
         notes.append(
-            "The file does not say the activation nor whether the residual stream is normalised without weights: "
+            "The file does not say the activation nor whether the residual stream is normalized without weights: "
             "relu and no LayerNorm are assumed."
         )
     activation = activation_name(path, config.get("act_fn", "relu"))

@@ -1,16 +1,16 @@
 """P7. The ranking by LLC is the same for SGD, Adam and Muon.
 
-Question: does the LLC put the stages of training in the same order whichever optimiser trained the network?
+Question: does the LLC put the stages of training in the same order whichever optimizer trained the network?
 Hypothesis: yes.
-Reads: study `optimizer`, arms `adamw`, `adam`, `muon`, `sgd`, seeds that generalised. Stages, by accuracy and not by
+Reads: study `optimizer`, arms `adamw`, `adam`, `muon`, `sgd`, seeds that generalized. Stages, by accuracy and not by
 step: first checkpoint with train accuracy 0.99; with accuracy 0.5 and 0.95 on test pairs whose mirror image is not
 trained on either; the last one.
-Test: Kendall's tau of the LLC of the four stages between each network of one optimiser and each of another, averaged
+Test: Kendall's tau of the LLC of the four stages between each network of one optimizer and each of another, averaged
 over pairs of networks; seeds nested in arms.
-Effect: the mean tau of each of the six pairs of optimisers.
+Effect: the mean tau of each of the six pairs of optimizers.
 Rule: above 0.6 for every pair (of the six orders of two stages five agree on average). Refuted: the interval of one
 pair is below 0.6. Undecided: an interval holds 0.6, or an arm has fewer than 3 seeds with all four stages.
-Told beside it: tau within each optimiser, the most that can be asked for.
+Told beside it: tau within each optimizer, the most that can be asked for.
 Written 2026-11-21 for accuracy on all test pairs and seeds 0 to 4: undecided, since by symmetry half of all test pairs
 are right as soon as the train pairs are, so that two stages were one checkpoint or two with the same LLC. Mended on
 2026-11-22, before seeds 5 to 12 trained: undecided again, three pairs at 0.89 (0.59 to 1), one of 25 networks against
@@ -111,7 +111,7 @@ def panel(axes: Axes, finding: Finding) -> None:
         if len(values):
             axes.plot(range(4), values.mean(0), line, color=color, ms=3.5, label=arm)
     axes.set(yscale="log", ylabel="LLC")
-    axes.set_xticks(range(4), ["memorised", "half", "generalised", "end"])
+    axes.set_xticks(range(4), ["memorized", "half", "generalized", "end"])
     axes.legend()
 
 

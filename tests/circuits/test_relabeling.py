@@ -1,4 +1,4 @@
-"""Relabelling t -> m t of tokens, answers and split: the same function under other names.
+"""Relabeling t -> m t of tokens, answers and split: the same function under other names.
 
 A component at frequency k goes to m^-1 k, or to p - m^-1 k where that is larger than (p-1)/2; there sines change
 sign, and with them phases and positions on the grid of a frequency. Nothing else that is computed on the whole grid
@@ -38,7 +38,7 @@ SINGLE_PRECISION = {"circle_clock_fve", "circle_pizza_fve"}
 def random_network(p, kind, seed, **task):
     module = build(modulus=p, **kind)
     generator = torch.Generator().manual_seed(seed)
-    module.initialise(generator)
+    module.initialize(generator)
     with torch.no_grad():
         for parameter in module.parameters():  # biases too, and attention far from uniform
             parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.3)
