@@ -1,0 +1,234 @@
+"""Format results as Markdown, and fill the generated blocks of README.md, docs/trust.md and docs/speed.md.
+
+Every number is read from a JSON under `analyses/results/`. Usage: see `findings.py`, which calls `fill`.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "analyses" / "results"
+UNKNOWN = "–"
+SPELLED = {"llc": "LLC", "gini": "Gini", "hessian": "Hessian", "sgld": "SGLD"}
+SHIPPED = ("quickstart", "random_table", "mod113")
+PEERS = {
+    "torch-loop": "plain PyTorch",
+    "jax": "JAX",
+    "one-at-a-time": "one seed at a time",
+    "1c08e4f": "before the work on speed",
+}
+WORK = {
+    "W1": "LLC of the MLP in devinterp's notebook",
+    "W2": "LLC of the transformer of `mod113`",
+    "W3": "training `mod113`, full batch",
+    "W4": "all Fourier measures of `mod113`",
+    "W5": "training many seeds of a small transformer as one batch",
+    "W6": "cost of a chain at the large end over the middle",
+    "W7": "`slt-grok run configs/quickstart.yaml`, command to report",
+}
+SAMPLERS = {"sgld": "devinterp SGLD", "rmsprop_sgld": "devinterp RMSprop-SGLD"}
+SWEEPS = {
+    "default": "documented default",
+    "readme": "learning rate tuned near the default, one for all networks",
+    "readme each": "learning rate tuned near the default, per network",
+    "lau": "n_beta = n / log n, learning rate tuned, one for all networks",
+    "lau each": "n_beta = n / log n, learning rate tuned, per network",
+}
+
+
+def load(name: str) -> Any:
+    """Read a JSON under `analyses/results/`."""
+    return json.loads((RESULTS / name).read_text())
+
+
+def num(value: float | None, spec: str = ".2f") -> str:
+    """Format a number; a dash stands for one that is not known."""
+    return UNKNOWN if value is None else format(value, spec).replace("-", "−")
+
+
+def span(value: float | None, low: float | None, high: float | None, spec: str = ".2f") -> str:
+    """Format a value with its interval."""
+    if value is None:
+        return UNKNOWN
+    return f"{num(value, spec)} ({num(low, spec)} to {num(high, spec)})"
+
+
+def of(found: Mapping[str, Any], key: str, spec: str = ".2f") -> str:
+    """Format KEY with the interval KEY_low to KEY_high."""
+    return span(found[key], found[f"{key}_low"], found[f"{key}_high"], spec)
+
+
+def effect(found: Mapping[str, Any], spec: str = ".2f") -> str:
+    """Format a mapping with `value`, `low` and `high`."""
+    return span(found["value"], found["low"], found["high"], spec)
+
+
+def words(name: str) -> str:
+    """Turn an identifier into words."""
+    return " ".join(SPELLED.get(word, word) for word in name.split("_"))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Build a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def script(command: str) -> str:
+    """Name the script of a command, without the paths it was given."""
+    parts = command.split()
+    return f"`{' '.join(parts[: 2 if parts[0] == 'python' else None])}`"
+
+
+def source(*names: str) -> str:
+    """Say which script measured the numbers of some JSONs."""
+    sentences = []
+    for name in names:
+        content = load(name)
+        command = content.get("command") or content["summary"]["command"]
+        sentences.append(f"Measured by {script(command)}, stored in `analyses/results/{name}`.")
+    return "\n".join(sentences)
+
+
+def shipped(names: Sequence[str]) -> str:
+    """Tabulate what runs of shipped configurations found; the last five columns are checked by a test."""
+    rows = []
+    for name in names:
+        content = load(f"{name}.json")
+        summary, task, llc = content["summary"], content["config"]["task"], content["config"]["llc"]
+        generalized = summary["generalization_step"]
+        rows.append(
+            [
+                f"`{name}`",
+                f"{task['operation'].replace('_', ' ')} mod {task['modulus']}",
+                f"nβ = {llc['n_beta']:g}, γ = {llc['gamma']:g}",
+                f"{summary['memorization_step']:,}" if summary["memorization_step"] is not None else "never",
+                f"{generalized:,}" if generalized is not None else "never",
+                f"{summary['llc_peak']:.1f} ± {summary['llc_peak_se']:.1f}",
+                f"{summary['llc_final']:.1f} ± {summary['llc_final_se']:.1f}",
+                ", ".join(map(str, summary["key_frequencies"])) or "none",
+            ]
+        )
+    header = ["run", "task", "setting", "memorization step", "generalization step", "LLC at its peak"]
+    return table([*header, "LLC at the end", "key frequencies"], rows)
+
+
+def melted(names: Sequence[str]) -> str:
+    """Tabulate how far the chains at each run's peak are from guessing."""
+    rows = []
+    for name in names:
+        content = load(f"{name}.json")
+        summary, config = content["summary"], content["config"]
+        guess = math.log(config["task"]["modulus"])
+        peak, end = (summary[key] / config["llc"]["n_beta"] for key in ("llc_peak", "llc_final"))
+        rows.append([f"`{name}`", num(guess), num(peak), num(peak / guess), num(end), num(end / guess)])
+    header = ["run", "loss of guessing, log p", "excess loss at the peak", "over log p", "excess loss at the end"]
+    return table([*header, "over log p"], rows)
+
+
+def zoo() -> str:
+    """Tabulate the accuracy of the default estimate by family of known minima."""
+    summary = load("validate.json")["summary"]
+    rows = [
+        [
+            family,
+            str(found["cases"]),
+            num(found["median_abs_relative_error"], ".1%"),
+            num(found["p90_abs_relative_error"], ".1%"),
+            num(found["max_abs_relative_error_with_multiplicity"], ".1%"),
+            str(found["flagged"]),
+            num(found["median_seconds"], ".0f"),
+        ]
+        for family, found in summary["by_family"].items()
+    ]
+    header = ["family", "estimates", "median error", "90% below", "worst, multiplicity added", "flagged", "seconds"]
+    facts = [
+        ["median error, regular, deep linear and modular", num(summary["median_abs_relative_error"], ".1%")],
+        ["90% of these are below", num(summary["p90_abs_relative_error"], ".1%")],
+        ["`converged` with m = 1 within 5% of the truth", num(summary["converged_within_5_percent"], ".0%")],
+        ["truth inside the 95% interval of `converged`", num(summary["coverage"], ".0%")],
+        ["median half-width of these intervals", num(summary["median_half_width"], ".1%")],
+        ["estimates flagged", num(summary["flagged_share"], ".0%")],
+        ["estimates that failed", str(summary["failed"])],
+    ]
+    who = f"Measured by {script(summary['command'])} in {summary['wall_seconds'] / 60:.0f} minutes on "
+    who += f"{summary['environment']['threads']} threads, stored in `analyses/results/validate.json`."
+    return "\n\n".join([table(header, rows), table(["over all estimates", "value"], facts), who])
+
+
+def deep_linear() -> str:
+    """Tabulate the default estimate and devinterp's samplers at equal numbers of gradients."""
+    content = load("benchmark_deep_linear.json")
+    sizes = [network["parameters"] for network in content["networks"]]
+    rows = []
+    for name, found in content["summary"].items():
+        sampler, _, sweep = name.partition(" ")
+        rows.append(
+            [
+                SAMPLERS.get(sampler, sampler),
+                SWEEPS.get(sweep, "default, no tuning"),
+                num(found["median_abs_relative_error"], ".1%"),
+                num(found["p90_abs_relative_error"], ".0%"),
+                num(found["worst_abs_relative_error"], ".0%"),
+                str(found["failed"]),
+                num(found["pairs_in_order"], ".1%"),
+            ]
+        )
+    header = ["estimator", "setting", "median error", "90% below", "worst", "diverged", "pairs in order"]
+    facts = f"{len(sizes)} networks of {min(sizes):,} to {max(sizes):,} weights, each method with the same number of "
+    return "\n\n".join([facts + "gradients.", table(header, rows), source("benchmark_deep_linear.json")])
+
+
+def _speed_row(name: str, found: Mapping[str, Any]) -> list[str]:
+    targets = dict(found["target"])
+    floor = num(found["floor_fraction"], ".0%") if found["floor_fraction"] is not None else ""
+    if "floor" in targets:
+        floor += f" ({targets['floor']:.0%})"
+    ratios = []
+    for peer, ratio in found["ratio"].items():
+        cell = f"{PEERS.get(peer, peer.replace('-', ' '))}: {span(ratio, *found['ratio_interval'][peer])}"
+        ratios.append(cell + (f", target {targets[peer]:g}" if peer in targets else ""))
+    if "seconds" in targets:
+        ratios.append(f"target {targets['seconds']:g} s")
+    own = found["seconds_per_unit"].get("slt_grok")
+    cost = "" if own is None else f"{own:.3g} s a {found['unit']}"
+    return [name, WORK[name], cost, "<br>".join(ratios), floor]
+
+
+def speed() -> str:
+    """Tabulate the benchmark of speed."""
+    content = load("benchmark_speed.json")
+    header = ["", "work", "slt_grok", "times as fast as (95% interval), target", "share of the floor (target)"]
+    machine = content["W1"]["provenance"]
+    facts = f"Measured by {script(machine['command'])}, stored in `analyses/results/benchmark_speed.json`: "
+    facts += f"{machine['environment']['processor']}, {machine['environment']['threads']} threads, "
+    facts += f"{machine['repetitions']} repetitions, {machine['date']}."
+    what = [f"- {name}: {found['what']}." for name, found in content.items()]
+    memory = max(value for ends in content["W6"]["peak_gib_large_end"].values() for value in ends)
+    what.append(f"- Peak memory at the large ends of W6: {memory:.2f} GiB.")
+    rows = [_speed_row(name, found) for name, found in content.items()]
+    return "\n\n".join([table(header, rows), facts, "\n".join(what)])
+
+
+BLOCKS = {
+    ("README.md", "found"): lambda: shipped(SHIPPED),
+    ("docs/trust.md", "melted"): lambda: melted(SHIPPED) + "\n\n" + source(*(f"{name}.json" for name in SHIPPED)),
+    ("docs/trust.md", "zoo"): zoo,
+    ("docs/trust.md", "deep_linear"): deep_linear,
+    ("docs/speed.md", "speed"): speed,
+}
+
+
+def fill(root: Path = ROOT) -> list[Path]:
+    """Replace every block `<!-- NAME -->` ... `<!-- /NAME -->` by what the JSONs say now."""
+    for (file, name), make in BLOCKS.items():
+        path = root / file
+        before, start, rest = path.read_text().partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        if not (start and end):
+            raise SystemExit(f"{path}: expected the markers <!-- {name} --> and <!-- /{name} -->")
+        path.write_text(f"{before}{start}{make()}\n{end}{after}")
+    return sorted({root / file for file, _ in BLOCKS})
