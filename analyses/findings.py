@@ -12,8 +12,8 @@ from typing import Any
 from findings_networks import SECTIONS as OF_NETWORKS
 from findings_tables import ROOT, effect, fill, load, melted, num, of, shipped, source, span, table, words
 
-MARGINAL_LIKELIHOOD = "evidence.json"
-LANDSCAPE = "landscape_beside_llc.json"
+MARGINAL_LIKELIHOOD = "marginal_likelihood.json"
+LANDSCAPE = "landscape_correlation.json"
 RUNS = ("quickstart", "random_table", "mod113", "weight_decay_off", "weight_decay_on", "label_noise", "planted_start")
 REPEATED = {
     "P2, seeds trained again": "seeds_repeated/p2_order_of_events.json",
@@ -203,13 +203,13 @@ def free_energy() -> str:
     for name, run in load(MARGINAL_LIKELIHOOD)["runs"].items():
         for seed in run["seeds"]:
             for phase, found in seed["phases"].items():
-                value = (
-                    f"{num(found['log_evidence'], ',.0f')} (quadrature {num(found['log_evidence_quadrature'], '.2g')})"
-                )
+                error = num(found["log_marginal_likelihood_quadrature"], ".2g")
+                value = f"{num(found['log_marginal_likelihood'], ',.0f')} (quadrature {error})"
                 row = [f"`{name}`, seed {seed['seed']}", phase, f"{found['step']:,}", value]
                 rows.append([*row, num(found["minus_n_L_plus_lambda_log_n"], ",.0f")])
         whole = run["difference"]
-        between = span(*whole["integrated"], ",.0f")
+        value, low, high = whole["integrated"]
+        between = span(value, low, high, ",.0f")
         rows.append([f"`{name}`", "generalizing minus memorizing", "", between, num(whole["formula"], ",.0f")])
     header = ["run", "phase", "step", "log marginal likelihood", "by the formula"]
     return "\n\n".join([*parts, source("free_energy.json"), MARGINAL, table(header, rows), source(MARGINAL_LIKELIHOOD)])
@@ -223,7 +223,7 @@ def landscape() -> str:
         row = [measure]
         for run in runs.values():
             one = run["measures"][measure]
-            row.append(span(*(one[f"half_way_{key}"] for key in ("step", "low", "high")), ",.0f"))
+            row.append(span(one["half_way_step"], one["half_way_low"], one["half_way_high"], ",.0f"))
             row.append(num(one["rank_correlation"]))
         rows.append(row)
     header = ["measure", *(f"{name}: {what}" for name in runs for what in ("half-way step", "correlation"))]

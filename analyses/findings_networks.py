@@ -178,7 +178,7 @@ def known_minima() -> str:
             f"p = {one['p']}, {one['width']} units",
             *(num(one[key], "g") for key in ("truth", "published")),
             span(one["estimate"], one["low"], one["high"]),
-            "yes" if one["flagged"] else "no",
+            one["status"],
         ]
         for one in load("modular_rank.json")["estimates"]
     ]
@@ -188,7 +188,7 @@ def known_minima() -> str:
         for key, value in found.items()
         if key not in ("command", "environment", "wall_seconds")
     ]
-    parts = [KNOWN, table(["network", "half the rank", "published", "estimate (interval)", "flagged"], rows)]
+    parts = [KNOWN, table(["network", "half the rank", "published", "estimate (interval)", "status"], rows)]
     parts += [table(["quantity", "value"], facts)]
     return "\n\n".join([*parts, source("modular_rank.json", "polynomial_plateau.json")])
 
