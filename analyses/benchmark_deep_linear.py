@@ -132,8 +132,8 @@ def ours(index: int) -> dict[str, Any]:
         "estimate": found.llc.item(),
         "low": found.llc_low.item(),
         "high": found.llc_high.item(),
-        "verdict": found.llc_verdict.item(),
-        "reason": found.llc_verdict_reason.item(),
+        "status": found.llc_status.item(),
+        "reason": found.llc_status_reason.item(),
         "n_beta": found.attrs["n_beta"],
         "gamma": found.attrs["gamma"],
         "gradients": count[0] + (2 * d if d <= LARGEST else 0),  # a product with the Hessian costs two

@@ -53,7 +53,7 @@ def table(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row a network: facts, and the value of each method by the keys of `LABELS`."""
     networks = sorted({run["network"] for run in runs})
     by = {(run["network"], run["run"]): run for run in runs}
-    facts = ("network", "widths", "rank", "parameters", "truth", "multiplicity", "gradients", "low", "high", "verdict")
+    facts = ("network", "widths", "rank", "parameters", "truth", "multiplicity", "gradients", "low", "high", "status")
     rows = [{key: by[i, "slt_grok"][key] for key in facts} for i in networks]
     for row in rows:
         row["slt_grok"] = by[row["network"], "slt_grok"]["estimate"]

@@ -8,7 +8,7 @@ Of each seed: bits of the shortest program (with a table of what it does not do)
 all pairs, and of the one that keeps its loss on the train pairs; how much of it is table; bits of the network itself;
 llc log2(n); all at the LLC's largest value, half way down and at the end. The middle of each drop from there on, and
 the rank correlation of its changes with the LLC's. From four seeds on, the lag of each middle behind the LLC's. The
-rules are those of `slt_grok.transitions.length_beside_llc`.
+rules are those of `slt_grok.transitions.description_length`.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.tasks import ModularTask
-from slt_grok.transitions.length_beside_llc import length_beside_llc
+from slt_grok.transitions.description_length import description_length
 
 CORRELATION = {"rank_correlation": "+.2f", "p_value_correlation": ".1g"}
 LAGS = ("lag", "lag_low", "lag_high", "p_value")
@@ -125,7 +125,7 @@ def main(paths: list[Path], out: Path) -> None:
     runs: dict[str, Any] = {}
     figures = {}
     for name, (program, llc, samples) in joined(paths).items():
-        found = length_beside_llc(program, llc, samples)
+        found = description_length(program, llc, samples)
         for seed in found.seed.values.tolist():
             console.print(table(name, found, seed))
         runs[name] = numbers(found, program)

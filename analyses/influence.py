@@ -57,7 +57,7 @@ def measure(run: Path, steps: list[int]) -> tuple[xr.Dataset, xr.Dataset, xr.Dat
             pairs = LossMoments(one.network, every_pair, answers, trained=task.indices("train"), every=EVERY)
             result = estimate(one, observers=[couples, pairs], gamma=GAMMA, **settings)
             by_relation.append(influence_by_relation(result, couples))
-            waic.append(fluctuation(result, pairs).merge(result[["llc", "llc_se", "llc_verdict", "rhat"]]))
+            waic.append(fluctuation(result, pairs).merge(result[["llc", "llc_se", "llc_status", "rhat"]]))
             found = susceptibilities(one, planes, probes="all", every=EVERY, gamma=PLANE_GAMMA, **settings)
             chi.append(found.assign_coords(key=("component", [k in key for k in frequencies])))
             report(i + 1)
@@ -85,7 +85,7 @@ def main(run: Path, steps: list[int]) -> None:
         "by_relation": by_relation.to_dict(),
         "fluctuation": waic.to_dict(),
         "mean_over_test_pairs": unseen[["susceptibility", "susceptibility_covariance", "loss_slope"]].to_dict(),
-        "frequencies": chi[["llc", "llc_se", "llc_verdict", "whole_verdict"]].to_dict(),
+        "frequencies": chi[["llc", "llc_se", "llc_status", "whole_status"]].to_dict(),
         "environment": environment(),
     }
     write_json(RESULTS / f"influence_{name}.json", content)

@@ -164,7 +164,7 @@ def main() -> None:
     for row in found["estimates"]:
         console.print(
             f"p {SAMPLED}, K {row['width']}: rank / 2 = {row['truth']}, published {row['published']}, "
-            f"estimate {row['estimate']:.4g} ({row['low']:.4g} to {row['high']:.4g}), {row['verdict']}"
+            f"estimate {row['estimate']:.4g} ({row['low']:.4g} to {row['high']:.4g}), {row['status']}"
         )
     summary = {
         "command": "python analyses/modular_rank.py",

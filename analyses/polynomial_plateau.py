@@ -83,7 +83,7 @@ def sampled(degree: int) -> dict[str, Any]:
         "closed_form_of_this_step": exact.quadratic_sgld(hessian_eigenvalues(degree), N_BETA, GAMMA, STEP),
         "llc": found.llc.item(),
         "llc_se": found.llc_se.item(),
-        "verdict": found.llc_verdict.item(),
+        "status": found.llc_status.item(),
     }
 
 
@@ -95,8 +95,8 @@ def default(degree: int) -> dict[str, Any]:
         "degree": degree,
         "truth": exact.polynomial(degree).value,
         **{name: found[name].item() for name in ("llc", "llc_se", "llc_low", "llc_high")},
-        "verdict": found.llc_verdict.item(),
-        "reason": found.llc_verdict_reason.item(),
+        "status": found.llc_status.item(),
+        "reason": found.llc_status_reason.item(),
         "n_beta": found.attrs["n_beta"],
         "gamma": found.attrs["gamma"],
     }
@@ -119,7 +119,7 @@ def draw(found: dict[str, Any]) -> Figure:
     sgld = {"fmt": "s", "ms": 4, "color": ORANGE, "label": "SGLD at this setting, 95% interval"}
     axes.errorbar([row["degree"] for row in plain], [row["llc"] for row in plain], errors, **sgld)
     for converged, face in ((True, VERMILION), (False, "none")):
-        mine = [row for row in found["default"] if (row["verdict"] == "converged") == converged]
+        mine = [row for row in found["default"] if (row["status"] == "converged") == converged]
         values = np.array([[row["llc_low"], row["llc"], row["llc_high"]] for row in mine]).reshape(-1, 3).T
         axes.errorbar(
             [row["degree"] for row in mine],
@@ -129,7 +129,7 @@ def draw(found: dict[str, Any]) -> Figure:
             ms=4,
             color=VERMILION,
             mfc=face,
-            label="default estimate, " + ("converged" if converged else "not converged, probably low"),
+            label="default estimate, " + ("converged" if converged else "not converged (likely low)"),
         )
     axes.set(xscale="log", yscale="log", xlabel="Degree of the polynomial", ylabel="LLC")
     for axis, ticks in ((axes.xaxis, [1, 2, 5, 10, 20, 50, 100]), (axes.yaxis, [1, 2, 5, 10, 20, 50])):
@@ -160,7 +160,7 @@ def main() -> None:
     for row in found["default"]:
         console.print(
             f"default, degree {row['degree']}: {row['llc']:.3f} ({row['llc_low']:.3f} to {row['llc_high']:.3f}), truth "
-            f"{row['truth']}: {row['verdict']}: {row['reason']}"
+            f"{row['truth']}: {row['status']}: {row['reason']}"
         )
     summary = {
         "command": "python analyses/polynomial_plateau.py",
@@ -169,7 +169,7 @@ def main() -> None:
         "closed_form_at_degree_100": last["closed_form"],
         "sgld_at_degree_100": found["sgld"][-1]["llc"],
         "default_at_degree_100": found["default"][-1]["llc"],
-        "default_verdict_at_degree_100": found["default"][-1]["verdict"],
+        "default_status_at_degree_100": found["default"][-1]["status"],
         "float64_rank_at_degree_100": last["float64_rank"],
         "wall_seconds": round(time.monotonic() - start, 1),
         "environment": environment(),

@@ -147,7 +147,7 @@ def measured(name: str, one: Trajectory, wanted: torch.Tensor, living: float, we
         row |= {
             key: float(found.llc),
             f"{key}_se": float(found.llc_se),
-            f"{key}_verdict": str(found.llc_verdict.values),
+            f"{key}_verdict": str(found.llc_status.values),
         }
     row["gamma_scaled"] = scaled
     if name == MECHANISMS[name]:  # dead neurons have no derivative

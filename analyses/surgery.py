@@ -182,12 +182,12 @@ def main(given: argparse.Namespace) -> None:
     for name in variants:
         one = found.sel(variant=name)
         accuracy, loss = ({s: float(one[v].sel(split=s)) for s in surgery.SPLITS} for v in ("accuracy", "loss"))
-        words = {key: str(one[key].values) for key in ("llc_verdict", "llc_verdict_reason")}
+        words = {key: str(one[key].values) for key in ("llc_status", "llc_status_reason")}
         numbers = {key: float(one[key]) for key in ("worst_margin", "llc", "llc_se", "weight_norm", "modulus")}
         rows.append({"variant": name, "accuracy": accuracy, "loss": loss, **numbers, **words})
         console.print(
             f"{name}: right {accuracy['all']:.4f}, worst margin {numbers['worst_margin']:.3g}, train loss "
-            f"{loss['train']:.3g}, LLC {numbers['llc']:.4g} +- {numbers['llc_se']:.2g} ({words['llc_verdict']})"
+            f"{loss['train']:.3g}, LLC {numbers['llc']:.4g} +- {numbers['llc_se']:.2g} ({words['llc_status']})"
         )
     content = {
         "command": f"python analyses/surgery.py {below_runs(given.run)} {given.program.name}"

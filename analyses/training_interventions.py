@@ -26,9 +26,9 @@ from runs_below import below_runs, command_line, plain
 from slt_grok import load_study, plots
 from slt_grok.errors import SltGrokError
 from slt_grok.plots import style
-from slt_grok.plots.beside import STYLES
+from slt_grok.plots.baseline_comparison import STYLES
 from slt_grok.plots.style import WIDTH, step_axis, styled
-from slt_grok.report.beside import changes
+from slt_grok.report.baseline import changes
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
@@ -106,10 +106,10 @@ def figure(study: StudyResults) -> Figure:
     rows = (("llc", "llc", "LLC"), ("circuits", "unmirrored_test_accuracy", "Unmirrored test accuracy"))
     steps_text = ""
     for (label, name, text), line in zip(rows, panels, strict=True):
-        beside = study.dataset(label, arm=PLAIN)[name]
+        baseline = study.dataset(label, arm=PLAIN)[name]
         for arm, axes in zip(arms, line, strict=True):
             values = study.dataset(label, arm=arm)[name]
-            style.over_seeds(axes, beside, label="plain", **STYLES[0])
+            style.over_seeds(axes, baseline, label="plain", **STYLES[0])
             style.over_seeds(axes, values, label="intervened", **STYLES[1])
             run = RunDirectory(study.path / study.rows(arm=arm, status="done").run.iloc[0])
             for step in changes(run.manifest["config"]):

@@ -42,12 +42,12 @@ def run(
     The same command goes on where a killed run stopped, and does only what is missing.
     """
     from slt_grok.config import load_config
-    from slt_grok.studies import run_study
+    from slt_grok.studies import execute_run
 
     loaded = load_config(config)
     if loaded.training is None:
         raise SltGrokError(f"{config}: training: expected settings, since there is nothing to measure without them")
-    print(run_study(loaded, out or Path("runs") / loaded.name))
+    print(execute_run(loaded, out or Path("runs") / loaded.name))
 
 
 @app.command()
@@ -64,9 +64,9 @@ def study(
     The same command goes on where a killed study stopped. It ends with exit code 1 where a run failed or was refused;
     those stand in the table with the reason, and the others are made all the same.
     """
-    from slt_grok.studies.study import carry_out
+    from slt_grok.studies.study import run_study
 
-    table, well = carry_out(file, out, workers, plan)
+    table, well = run_study(file, out, workers, plan)
     if not plan:
         print(table)
     if not well:

@@ -137,7 +137,7 @@ class RunConfig(Settings):
     interventions: InterventionsSettings | None = InterventionsSettings()
     program: ProgramSettings | None = ProgramSettings()
     transitions: TransitionsSettings = TransitionsSettings()
-    beside: str | None = Field(
+    baseline: str | None = Field(
         default=None, pattern=NAME, description="the plain run, in the same folder, that the page shows beside this one"
     )
     source: dict[str, Any] | None = Field(default=None, description="where imported networks come from")

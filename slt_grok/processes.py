@@ -1,4 +1,4 @@
-"""Jobs side by side, in processes of one thread each.
+"""Jobs in parallel, in processes of one thread each.
 
 Threads take turns at Python's lock, and threads that share one operation wait for each other after each. Processes do
 neither; forked from this one they have its data already. Where processes cannot be forked, and where torch may use one
@@ -22,22 +22,22 @@ from threadpoolctl import threadpool_limits
 
 from slt_grok.errors import SltGrokError
 
-Say = Callable[[Any], None]
-Job = Callable[[Say], Any]
-"""Given what to call with its progress; what it returns and what it says is pickled."""
+Report = Callable[[Any], None]
+Job = Callable[[Report], Any]
+"""Given what to call with its progress; what it returns and what it reports is pickled."""
 
-SAY_SECONDS = 0.1  # what a job says sooner after the last time is dropped
+REPORT_SECONDS = 0.1  # what a job reports sooner after the last time is dropped
 
 
-def side_by_side(
-    jobs: Sequence[Job], on_said: Callable[[int, Any], None] = lambda place, said: None, most: int | None = None
+def run_parallel(
+    jobs: Sequence[Job], on_progress: Callable[[int, Any], None] = lambda place, progress: None, most: int | None = None
 ) -> Iterator[tuple[int, Any]]:
     """Each job's place and what it returned, as they are done.
 
     Parameters
     ----------
     jobs : need not be picklable.
-    on_said : called here with a job's place and what it said.
+    on_progress : called here with a job's place and its progress.
     most : at most so many at a time; as many as torch may use threads where left out.
 
     Raises
@@ -48,7 +48,7 @@ def side_by_side(
     workers = min(torch.get_num_threads(), len(jobs), most or len(jobs))
     if workers < 2 or sys.platform != "linux":
         for place, job in enumerate(jobs):
-            yield place, job(lambda said, place=place: on_said(place, said))
+            yield place, job(lambda progress, place=place: on_progress(place, progress))
         return
     left, children = iter(range(len(jobs))), dict[Connection, BaseProcess]()
     try:
@@ -59,8 +59,8 @@ def side_by_side(
             for connection in wait(list(children)):
                 assert isinstance(connection, Connection)
                 match _received(connection):
-                    case "said", place, said:
-                        on_said(place, said)
+                    case "progress", place, progress:
+                        on_progress(place, progress)
                         continue
                     case "failed", _, error:
                         raise error
@@ -108,22 +108,22 @@ def _work(jobs: Sequence[Job], connection: Connection, inherited: Sequence[Conne
     def tell(*message: Any) -> None:
         connection.send_bytes(pickle.dumps(message))
 
-    def say_of(place: int) -> Say:
+    def report_of(place: int) -> Report:
         last = 0.0
 
-        def say(said: Any) -> None:
+        def report(progress: Any) -> None:
             nonlocal last
-            if time.monotonic() - last > SAY_SECONDS:
+            if time.monotonic() - last > REPORT_SECONDS:
                 last = time.monotonic()
-                tell("said", place, said)
+                tell("progress", place, progress)
 
-        return say
+        return report
 
     with suppress(BrokenPipeError, EOFError, ConnectionResetError), threadpool_limits(limits=1):
         tell("ready", None, None)
         while (place := connection.recv()) is not None:
             try:
-                result = jobs[place](say_of(place))
+                result = jobs[place](report_of(place))
             except BrokenPipeError:
                 return
             except BaseException as error:

@@ -14,7 +14,7 @@ LINE_SECONDS = 10  # between two plain lines
 console = Console(stderr=True, highlight=False)
 
 
-class Report(Protocol):
+class ProgressCallback(Protocol):
     """Says how far the work is."""
 
     def __call__(self, done: int, facts: str = "") -> None:
@@ -27,7 +27,7 @@ def announce(title: str, text: str) -> None:
 
 
 @contextmanager
-def progress(title: str, total: int, unit: str) -> Iterator[Report]:
+def progress(title: str, total: int, unit: str) -> Iterator[ProgressCallback]:
     """A bar of `total` units, or a plain line every ten seconds where standard error is no terminal."""
     start = time.monotonic()
     if not console.is_terminal:

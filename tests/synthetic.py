@@ -72,12 +72,12 @@ def llc(seeds: int = 1, grok: bool = True, diverged: tuple[int, ...] = (), chain
         + (level[..., None] - start) * ramp
         + 0.06 * level[..., None] * ramp * rng.standard_normal((n, seeds, chains, burn_in))
     )
-    verdict = np.full((n, seeds), "effective", dtype=object)
-    verdict[:3] = "not a minimum"
+    status = np.full((n, seeds), "effective", dtype=object)
+    status[:3] = "not a minimum"
     reason = np.full((n, seeds), "", dtype=object)
     reason[:3] = "gradient norm 0.4 at the point"
     for i in diverged:
-        verdict[i], health[i], chain[i] = "diverged", "diverged: loss above 1e3 at draw 12", np.nan
+        status[i], health[i], chain[i] = "diverged", "diverged: loss above 1e3 at draw 12", np.nan
         reason[i] = "all chains diverged"
         trace[i] = trace[i] * np.exp(0.2 * np.arange(draws))
     healthy = np.where(health == "healthy", chain, np.nan)
@@ -96,14 +96,14 @@ def llc(seeds: int = 1, grok: bool = True, diverged: tuple[int, ...] = (), chain
             "llc_high": (lead, mean + 2.4 * se),
             "drift": (lead, 0.01 * mean * rng.standard_normal((n, seeds))),
             "virial": (lead, 1 + 0.02 * rng.standard_normal((n, seeds))),
-            "share_below_baseline": (lead, 0.05 * rng.random((n, seeds))),
+            "fraction_below_initial_loss": (lead, 0.05 * rng.random((n, seeds))),
             "resets": ((*lead, "chain"), np.zeros((n, seeds, chains), dtype=int)),
             "acceptance": ((*lead, "chain"), 0.8 + 0.1 * rng.random((n, seeds, chains))),
             "distance": ((*lead, "chain", "look"), 20 + rng.random((n, seeds, chains, 8))),
             "rhat": (lead, 1 + 0.02 * rng.random((n, seeds))),
             "ess": (lead, 150 + 300 * rng.random((n, seeds))),
-            "llc_verdict": (lead, verdict.astype(str)),
-            "llc_verdict_reason": (lead, reason.astype(str)),
+            "llc_status": (lead, status.astype(str)),
+            "llc_status_reason": (lead, reason.astype(str)),
             "baseline_loss": (lead, baseline),
             "llc_chain": ((*lead, "chain"), chain),
             "chain_health": ((*lead, "chain"), health.astype(str)),
@@ -232,15 +232,15 @@ def calibration() -> xr.Dataset:
             **{name: (lead, np.full((3, 1), float(value))) for name, value in numbers.items()},
             "llc": ((*lead, "batch"), pair),
             "llc_se": ((*lead, "batch"), np.full((3, 1, 2), 1.5)),
-            "llc_verdict": ((*lead, "batch"), np.full((3, 1, 2), "effective")),
+            "llc_status": ((*lead, "batch"), np.full((3, 1, 2), "effective")),
             "llc_hmc": (lead, hmc),
             "llc_hmc_se": (lead, np.where(np.isnan(hmc), np.nan, 2.0)),
             "llc_by_step": ((*lead, "step_size", "n_beta"), by_step[:, None]),
             "llc_by_step_se": ((*lead, "step_size", "n_beta"), 0.03 * by_step[:, None]),
-            "llc_by_step_verdict": ((*lead, "step_size", "n_beta"), grid[:, None].astype(str)),
+            "llc_by_step_status": ((*lead, "step_size", "n_beta"), grid[:, None].astype(str)),
             "llc_by_gamma": ((*lead, "gamma"), by_gamma[:, None]),
             "llc_by_gamma_se": ((*lead, "gamma"), 0.03 * by_gamma[:, None]),
-            "llc_by_gamma_verdict": ((*lead, "gamma"), row[:, None].astype(str)),
+            "llc_by_gamma_status": ((*lead, "gamma"), row[:, None].astype(str)),
         },
         coords={"step": steps, "seed": [0], "batch": ["full", "minibatch"], "step_size": h, "n_beta": n_beta}
         | {"gamma": gamma},
@@ -262,7 +262,7 @@ def confound(seeds: int = 1) -> xr.Dataset:
         {
             "llc": each(llc),
             "llc_se": each(np.full((3, 3), 3.0)),
-            "llc_verdict": each(np.array([["effective", "not converged", "effective"]] + [["effective"] * 3] * 2)),
+            "llc_status": each(np.array([["effective", "not converged", "effective"]] + [["effective"] * 3] * 2)),
             "gamma": each(np.array([[100.0, 50.0, 100.0], [100.0, 80.0, 100.0], [100.0, 110.0, 100.0]])),
             "baseline_loss": each(np.array([[0.01, 0.01, 3.5], [1e-4, 1e-4, 0.5], [1e-7, 1e-7, 1e-7]])),
         },

@@ -12,7 +12,7 @@ import yaml
 
 import slt_grok
 from slt_grok.config import load_config
-from slt_grok.studies.milestones import spread
+from slt_grok.studies.milestones import evenly_spaced
 from tests.conftest import CONFIG, Command, write_config
 
 ROOT = Path(__file__).parents[1]
@@ -154,12 +154,12 @@ def test_several_seeds_in_one_run(slt_grok_command: Command, tmp_path: Path) -> 
     xr.testing.assert_allclose(both.llc.sel(seed=7), one.llc.sel(seed=7), rtol=1e-3)
 
 
-def test_spread_takes_every_nth_checkpoint_and_the_last() -> None:
+def test_evenly_spaced_takes_every_nth_checkpoint_and_the_last() -> None:
     steps = np.array([0, 1, 2, 5, 10, 100, 1000])
-    assert spread(steps, 3) == [0, 5, 1000]
-    assert spread(steps, 1) == [1000]
-    assert spread(steps, 0) == []
-    assert spread(steps, 50) == steps.tolist()
+    assert evenly_spaced(steps, 3) == [0, 5, 1000]
+    assert evenly_spaced(steps, 1) == [1000]
+    assert evenly_spaced(steps, 0) == []
+    assert evenly_spaced(steps, 50) == steps.tolist()
 
 
 @pytest.mark.parametrize("name", ["quickstart", "random_table", "mod113"])

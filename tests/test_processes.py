@@ -1,4 +1,4 @@
-"""Jobs in processes of their own: results, what they say, errors, kills, and nobody left behind."""
+"""Jobs in processes of their own: results, what they report, errors, kills, and nobody left behind."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from slt_grok.errors import SltGrokError
-from slt_grok.processes import side_by_side
+from slt_grok.processes import run_parallel
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 
@@ -25,9 +25,9 @@ def _two_threads():
 
 def test_every_job_is_done_once_elsewhere_and_on_one_thread():
     def job(number):
-        return lambda say: (number**2, os.getpid(), torch.get_num_threads())
+        return lambda report: (number**2, os.getpid(), torch.get_num_threads())
 
-    found = dict(side_by_side([job(n) for n in range(7)]))
+    found = dict(run_parallel([job(n) for n in range(7)]))
     assert {place: square for place, (square, _, _) in found.items()} == {n: n**2 for n in range(7)}
     workers = {process for _, process, _ in found.values()}
     assert os.getpid() not in workers
@@ -37,28 +37,28 @@ def test_every_job_is_done_once_elsewhere_and_on_one_thread():
 
 @pytest.mark.parametrize("most", [1, None])
 def test_no_more_at_a_time_than_asked_and_one_job_stays_here(most):
-    jobs = [lambda say: os.getpid()] * (1 if most is None else 3)
-    assert {process for _, process in side_by_side(jobs, most=most)} == {os.getpid()}
+    jobs = [lambda report: os.getpid()] * (1 if most is None else 3)
+    assert {process for _, process in run_parallel(jobs, most=most)} == {os.getpid()}
 
 
 def test_a_tensor_comes_back_as_it_was():
     value = torch.linspace(0, 1, 5, dtype=torch.float64)
-    found = dict(side_by_side([lambda say: 2 * value, lambda say: 3 * value]))
+    found = dict(run_parallel([lambda report: 2 * value, lambda report: 3 * value]))
     assert torch.equal(found[0], 2 * value)
     assert torch.equal(found[1], 3 * value)
 
 
 def test_what_a_job_says_arrives_with_its_place():
     def job(number):
-        def run(say):
+        def run(report):
             for _ in range(3):
                 time.sleep(0.15)
-                say(number)
+                report(number)
 
         return run
 
     said = []
-    list(side_by_side([job(10), job(20)], lambda place, value: said.append((place, value))))
+    list(run_parallel([job(10), job(20)], lambda place, value: said.append((place, value))))
     assert set(said) == {(0, 10), (1, 20)}
 
 
@@ -73,39 +73,39 @@ class OfTwoArguments(Exception):
     ("error", "kind"), [(SltGrokError("so and it is"), SltGrokError), (OfTwoArguments("so", "it is"), RuntimeError)]
 )
 def test_an_error_arrives_and_ends_the_others(error, kind, tmp_path):
-    def fails(say):
+    def fails(report):
         raise error
 
-    def goes_on(say):
+    def goes_on(report):
         time.sleep(2)
         (tmp_path / "done").touch()
 
     with pytest.raises(kind, match="so and it is"):
-        list(side_by_side([fails, goes_on]))
+        list(run_parallel([fails, goes_on]))
     time.sleep(2.5)
     assert not (tmp_path / "done").exists()
 
 
 def test_a_killed_process_is_a_sentence():
-    def dies(say):
+    def dies(report):
         os.kill(os.getpid(), signal.SIGKILL)
 
     with pytest.raises(SltGrokError, match="killed, perhaps for lack of memory") as error:
-        list(side_by_side([dies, lambda say: time.sleep(5)]))
+        list(run_parallel([dies, lambda report: time.sleep(5)]))
     assert isinstance(error.value.__cause__, OSError)  # a study tries again after one of these
 
 
 def test_children_end_with_a_parent_that_was_killed(tmp_path):
     script = """
 import os, sys, time, torch
-from slt_grok.processes import side_by_side
+from slt_grok.processes import run_parallel
 torch.set_num_threads(2)
-def job(say):
+def job(report):
     open(os.path.join(sys.argv[1], str(os.getpid())), "w").close()
     while True:
         time.sleep(0.15)
-        say(None)
-list(side_by_side([job, job]))
+        report(None)
+list(run_parallel([job, job]))
 """
     parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
     deadline = time.monotonic() + 60

@@ -40,7 +40,7 @@ TAU = 0.6
 
 def stages(training: xr.Dataset, circuits: xr.Dataset, llc: xr.Dataset) -> np.ndarray:
     """The LLC (4,) of one network at each stage; NaN where it is not reached or two stages are one checkpoint."""
-    values = llc.llc.where(llc.llc_verdict != "diverged")
+    values = llc.llc.where(llc.llc_status != "diverged")
     steps = []
     for name, least in STAGES:
         accuracy = (training if name in training else circuits)[name]

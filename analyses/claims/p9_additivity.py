@@ -32,9 +32,9 @@ MOST = 0.1
 
 def excess(refined: xr.Dataset, parts: str, whole: str) -> tuple[float, float]:
     """Sum of the parts' LLCs and LLC of the whole, of one network at one checkpoint; NaN where it is not measured."""
-    measured = (refined.llc_verdict != "").values & (refined.llc_verdict != "diverged").values
+    measured = (refined.llc_status != "").values & (refined.llc_status != "diverged").values
     groups, values = refined["group"].values.astype(str), np.where(measured, refined.llc.values, np.nan)
-    own = (groups == parts) & (refined.llc_verdict.values != "")
+    own = (groups == parts) & (refined.llc_status.values != "")
     joint = values[groups == whole]
     return (float(values[own].sum()), float(joint[0])) if own.sum() > 1 and len(joint) == 1 else (np.nan, np.nan)
 

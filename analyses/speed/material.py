@@ -12,7 +12,7 @@ from slt_grok import models
 from slt_grok.config import load_config
 from slt_grok.models.network import Network
 from slt_grok.store import RunDirectory
-from slt_grok.studies import run_study
+from slt_grok.studies import execute_run
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 
@@ -56,7 +56,7 @@ def of_run(name: str, count: int, scratch: Path) -> Material:
         config = load_config(ROOT / "configs" / f"{name}.yaml")
         if not (RunDirectory(found).exists and "training" in RunDirectory(found).manifest["stages"]):
             print(f"{name}: training it under {found.relative_to(ROOT)}, about {MINUTES[name]} minutes", flush=True)
-            run_study(config.model_copy(update={"llc": None, "circuits": None, "landscape": None}), found)
+            execute_run(config.model_copy(update={"llc": None, "circuits": None, "landscape": None}), found)
     trajectory = Trajectory.from_run(found).isel(seed=0)
     there = trajectory.shape[0]
     rows = spread(there, count)

@@ -3,17 +3,16 @@
 from slt_grok.interventions.planes import change_planes, changed, keep, remove, replace_by_clock, rotate, swap
 from slt_grok.interventions.relabel import RelabeledTask, relabel
 from slt_grok.interventions.weights import (
-    beside,
     exchange,
     keep_directions,
     keep_neurons,
     remove_directions,
     remove_neurons,
+    stack_variants,
 )
 
 __all__ = [
     "RelabeledTask",
-    "beside",
     "change_planes",
     "changed",
     "exchange",
@@ -26,5 +25,6 @@ __all__ = [
     "remove_neurons",
     "replace_by_clock",
     "rotate",
+    "stack_variants",
     "swap",
 ]

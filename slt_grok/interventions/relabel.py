@@ -50,9 +50,9 @@ class RelabeledTask(ModularTask):
         return torch.empty_like(renamed).index_copy_(0, self._new_row, renamed)
 
     @cached_property
-    def taught(self) -> Tensor:
+    def train_labels(self) -> Tensor:
         """The answer that each pair is taught with where it is trained on, int64 of shape (p^2,)."""
-        renamed = torch.tensor(self.permutation)[self._before.taught]
+        renamed = torch.tensor(self.permutation)[self._before.train_labels]
         return torch.empty_like(renamed).index_copy_(0, self._new_row, renamed)
 
     def indices(self, split: Split) -> Tensor:

@@ -149,7 +149,7 @@ def exchange(trajectory: Trajectory, donor: Trajectory, names: Sequence[str]) ->
     return replace(trajectory, parameters={**trajectory.parameters, **taken})
 
 
-def beside(variants: Mapping[str, Trajectory]) -> Trajectory:
+def stack_variants(variants: Mapping[str, Trajectory]) -> Trajectory:
     """Variants of the same networks side by side: one trajectory with a last leading dimension `variant`.
 
     Raises

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from slt_grok.devices import CPU
-from slt_grok.llc.noise import Still, StreamNoise
+from slt_grok.llc.noise import StreamNoise, ZeroNoise
 from slt_grok.llc.posterior import LocalPosterior
 from slt_grok.llc.samplers import Sampler, State
 from slt_grok.llc.samplers.mala import propose
 from slt_grok.llc.sampling import Chains, Observer, Sampling, Starts
-from slt_grok.processes import side_by_side
+from slt_grok.processes import run_parallel
 from slt_grok.training.minibatches import Minibatches
 
 WORKING_MEMORY = 1 << 30  # bytes that chains may take together
@@ -86,25 +86,25 @@ def run_chains(
         workers = 1
     steps = [0] * len(batches)
 
-    def job(rows: slice, say: Callable[[Any], None]) -> tuple[Chains, tuple[int, float]]:
+    def job(rows: slice, report: Callable[[Any], None]) -> tuple[Chains, tuple[int, float]]:
         done, last = 0, math.nan
 
         def on_batch_steps(count: int, loss: float) -> None:
             nonlocal done, last
             done, last = done + count, loss
-            say((done, loss))
+            report((done, loss))
 
         return _run_batch(sampling, starts, rows, on_batch_steps, observers), (done, last)
 
-    def on_said(place: int, said: tuple[int, float]) -> None:
+    def on_progress(place: int, said: tuple[int, float]) -> None:
         done, loss = said
         on_steps(done - steps[place], loss)
         steps[place] = done
 
     pieces: dict[int, Chains] = {}
-    for place, (chains, said) in side_by_side([partial(job, rows) for rows in batches], on_said, workers):
+    for place, (chains, said) in run_parallel([partial(job, rows) for rows in batches], on_progress, workers):
         pieces[place] = chains
-        on_said(place, said)
+        on_progress(place, said)
     return Chains(*(torch.cat(piece) for piece in zip(*(pieces[i] for i in range(len(batches))), strict=True)))
 
 
@@ -149,7 +149,7 @@ def _run_batch(
         losses[:, update] = state.loss
         broken = ~torch.isfinite(state.loss)
         if broken.any():
-            state = _replace_rows(state, sampler.init(center.clone(), batch_loss.again, Still(center)), broken)
+            state = _replace_rows(state, sampler.init(center.clone(), batch_loss.again, ZeroNoise(center)), broken)
             resets += broken
         on_steps(len(center) * (batch_loss.calls - before), losses[:, update].mean().item())
         draw, rest = divmod(update + 1 - schedule.burn_in, schedule.thinning)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.chains import LOOKS
 from slt_grok.llc.devinterp_tree import sequences
-from slt_grok.llc.problem import Problem, pose
+from slt_grok.llc.problem import Problem
 from slt_grok.llc.results import dataset
 from slt_grok.llc.sample_losses import losses_of_outputs
 from slt_grok.llc.sampling import Chains, Schedule
@@ -115,7 +115,7 @@ def estimate_by_devinterp(
     SltGrokError : devinterp cannot be imported; a setting out of its range, or a subspace of planes.
     """
     sampling = devinterp("slt.sampling")
-    problem = pose(source, data, loss, subspace, dtype)
+    problem = Problem.from_inputs(source, data, loss, subspace, dtype)
     if method not in METHODS:
         raise SltGrokError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
     if min(step_size, n_beta) <= 0 or gamma < 0:

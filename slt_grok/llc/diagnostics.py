@@ -1,4 +1,4 @@
-"""Whether an estimate can be trusted: health of each chain, R-hat, effective sample size, standard error, verdict.
+"""Whether an estimate can be trusted: health of each chain, R-hat, effective sample size, standard error, status.
 
 R-hat, ESS and MCSE are those of Vehtari et al. 1903.08008 (rank-normalized split R-hat, bulk ESS), by arviz-stats.
 """
@@ -17,11 +17,11 @@ VIRIAL_LIMIT = 0.1  # the share of the localized volume that the chains may not 
 ERRORS = 3.0  # standard errors beyond which a difference is no chance
 INTERVAL = 1.96  # of a 95% interval
 
-VERDICTS = ("converged", "effective", "not converged, probably low", "not converged", "not a minimum", "diverged")
+STATUSES = ("converged", "effective", "not converged (likely low)", "not converged", "not a minimum", "diverged")
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ChainStatistics:
     """What was seen along one network's chains at one temperature.
 
     Parameters
@@ -41,7 +41,7 @@ class Evidence:
     @property
     def healthy(self) -> np.ndarray:
         """Which chains are averaged, (chain,)."""
-        return np.array([word == HEALTHY for word in self.health])
+        return np.array([status == HEALTHY for status in self.health])
 
 
 class Average(NamedTuple):
@@ -67,10 +67,10 @@ class Average(NamedTuple):
     share_below: float
 
 
-class Verdict(NamedTuple):
-    """One of `VERDICTS`, and its reason in words."""
+class Status(NamedTuple):
+    """One of `STATUSES`, and its reason in words."""
 
-    word: str
+    status: str
     reason: str
 
 
@@ -113,13 +113,13 @@ def highest_excess(d: int) -> float:
     return d / 2 + 10 * (d / 2) ** 0.5 + 50
 
 
-def average(evidence: Evidence) -> Average:
+def average(statistics: ChainStatistics) -> Average:
     """The LLC at one temperature with its diagnostics; NaN throughout where no chain is healthy."""
-    healthy = evidence.healthy
+    healthy = statistics.healthy
     if not healthy.any():
         return Average(*[np.nan] * len(Average._fields))
     # the excess, in LLC units: R-hat and ESS do not change, and rounding near a loss of 1e-8 does no harm
-    excess = evidence.n_beta * (evidence.draws[healthy] - evidence.baseline)
+    excess = statistics.n_beta * (statistics.draws[healthy] - statistics.baseline)
     rhat, ess, mcse = (_statistic(name, excess) for name in ("rhat", "ess", "mcse"))
     first, second = np.array_split(excess, 2, axis=1)
     drift_se = np.hypot(_standard_error(first), _standard_error(second))
@@ -130,18 +130,20 @@ def average(evidence: Evidence) -> Average:
         ess=ess,
         drift=float(second.mean() - first.mean()),
         drift_se=float(drift_se),
-        virial=float(evidence.virial[healthy].mean()),
-        virial_se=float(_chain_error(evidence.virial[healthy])),
+        virial=float(statistics.virial[healthy].mean()),
+        virial_se=float(_chain_error(statistics.virial[healthy])),
         share_below=float((excess < 0).mean()),
     )
 
 
-def judge(found: Average, evidence: Evidence, finite_minimizer: bool, hotter: Average | None = None) -> Verdict:
-    """The verdict on an estimate.
+def assess(
+    found: Average, statistics: ChainStatistics, finite_minimizer: bool, hotter: Average | None = None
+) -> Status:
+    """The status of an estimate.
 
     Parameters
     ----------
-    found, evidence : the estimate at the reported temperature, and where it comes from.
+    found, statistics : the estimate at the reported temperature, and where it comes from.
     finite_minimizer : False for cross-entropy, which has no finite minimizer on a fitted network: there a
         well-sampled value belongs to its (n_beta, gamma).
     hotter : the estimate at n_beta / 16 from chains of their own, where there is one.
@@ -149,41 +151,41 @@ def judge(found: Average, evidence: Evidence, finite_minimizer: bool, hotter: Av
     Notes
     -----
     In this order: `diverged` (no healthy chain), `not a minimum` (LLC below 0 by more than 2 standard errors: the
-    chains go on training), `not converged, probably low` (the second half of the draws above the first, the virial
+    chains go on training), `not converged (likely low)` (the second half of the draws above the first, the virial
     below 1, or the LLC above that of n_beta / 16: the chains, or the temperature, are still on the way up),
     `not converged` (falling draws or R-hat above 1.1), `effective` (well sampled, and tied to its n_beta and gamma),
     `converged` (also unchanged from n_beta / 16 on).
     """
-    left_out = len(evidence.health) - int(evidence.healthy.sum())
-    out = f"; {left_out} of {len(evidence.health)} chains left out" if left_out else ""
-    if left_out == len(evidence.health):
-        return Verdict("diverged", f"no healthy chain ({evidence.health[0]})")
+    left_out = len(statistics.health) - int(statistics.healthy.sum())
+    out = f"; {left_out} of {len(statistics.health)} chains left out" if left_out else ""
+    if left_out == len(statistics.health):
+        return Status("diverged", f"no healthy chain ({statistics.health[0]})")
     if found.llc < -2 * found.llc_se:
-        return Verdict("not a minimum", "the LLC is negative: the chains go on training" + out)
-    low = "not converged, probably low"
+        return Status("not a minimum", "the LLC is negative: the chains go on training" + out)
+    low = "not converged (likely low)"
     drifts = abs(found.drift) > max(DRIFT_LIMIT * abs(found.llc), ERRORS * found.drift_se)
     if drifts and found.drift > 0:
-        return Verdict(low, f"the second half of the draws lies {found.drift:.3g} above the first" + out)
+        return Status(low, f"the second half of the draws lies {found.drift:.3g} above the first" + out)
     if abs(found.virial - 1) > np.nanmax([VIRIAL_LIMIT, ERRORS * found.virial_se]):
-        word = low if found.virial < 1 else "not converged"
-        return Verdict(word, f"the virial is {found.virial:.2f}, in equilibrium it is 1" + out)
+        status = low if found.virial < 1 else "not converged"
+        return Status(status, f"the virial is {found.virial:.2f}, in equilibrium it is 1" + out)
     if not found.rhat <= RHAT_LIMIT:
-        word = "not converged" if found.drift < 0 else low
-        return Verdict(word, f"R-hat {found.rhat:.2f} is above {RHAT_LIMIT}: the chains disagree or still drift" + out)
+        status = "not converged" if found.drift < 0 else low
+        return Status(status, f"R-hat {found.rhat:.2f} is above {RHAT_LIMIT}: the chains disagree or still drift" + out)
     if drifts:
-        return Verdict("not converged", f"the second half of the draws lies {-found.drift:.3g} below the first" + out)
+        return Status("not converged", f"the second half of the draws lies {-found.drift:.3g} below the first" + out)
     well = f"R-hat {found.rhat:.2f}, effective sample size {found.ess:.0f}"
     if not finite_minimizer:
-        return Verdict("effective", well + out)
+        return Status("effective", well + out)
     if hotter is None:
-        return Verdict("effective", f"{well}; one temperature, so its limit at large n_beta was not checked" + out)
+        return Status("effective", f"{well}; one temperature, so its limit at large n_beta was not checked" + out)
     change = found.llc - hotter.llc
     error = float(np.hypot(found.llc_se, hotter.llc_se))
     if abs(change) > CHANGE_LIMIT * abs(found.llc) and abs(change) > INTERVAL * error:
-        word = low if change > 0 else "not converged"
+        status = low if change > 0 else "not converged"
         share = 100 * change / found.llc
-        return Verdict(word, f"the LLC changes by {share:.1f}% from n_beta / 16 to n_beta" + out)
-    return Verdict("converged", f"{well}; changes by {100 * change / found.llc:.1f}% from n_beta / 16" + out)
+        return Status(status, f"the LLC changes by {share:.1f}% from n_beta / 16 to n_beta" + out)
+    return Status("converged", f"{well}; changes by {100 * change / found.llc:.1f}% from n_beta / 16" + out)
 
 
 def interval(

@@ -14,7 +14,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.llc.calibration import BURN_IN_SHARE, LONGER_STEP, TEMPERATURE_RATIOS, VARYING, calibrate
 from slt_grok.llc.chains import run_chains
 from slt_grok.llc.diagnostics import highest_excess
-from slt_grok.llc.problem import Problem, pose
+from slt_grok.llc.problem import Problem
 from slt_grok.llc.regular import LEFT_THE_POINT, Spectrum, spectrum
 from slt_grok.llc.results import dataset
 from slt_grok.llc.samplers import Sampler
@@ -92,7 +92,7 @@ def estimate(
     Returns
     -------
     A dataset over the trajectory's dimensions: `llc`, `llc_se`, `llc_low`, `llc_high` (95% interval), `rhat`, `ess`,
-    `drift`, `virial`, `share_below_baseline`, `llc_verdict`, `llc_verdict_reason`, `baseline_loss`; by temperature
+    `drift`, `virial`, `fraction_below_initial_loss`, `llc_status`, `llc_status_reason`, `baseline_loss`; by temperature
     `llc_at_temperature`, `llc_at_temperature_se`, with `llc_change` and `llc_wbic` where there are several; by chain
     `llc_chain`, `chain_health`, `resets`, `acceptance`, `distance`, `loss_trace` (chain, draw), `burn_in_loss` (chain,
     burn_in). Negative values are reported, not clipped.
@@ -104,10 +104,10 @@ def estimate(
     Examples
     --------
     >>> result = slt_grok.llc.estimate(module, (inputs, targets), n_beta=30, gamma=100)
-    >>> float(result.llc), float(result.llc_se), str(result.llc_verdict.values)
+    >>> float(result.llc), float(result.llc_se), str(result.llc_status.values)
     """
     given = [float(n_beta)] if isinstance(n_beta, int | float) else None if n_beta is None else list(n_beta)
-    problem = pose(source, data, loss, subspace, dtype)
+    problem = Problem.from_inputs(source, data, loss, subspace, dtype)
     seek = given is None and problem.finite_minimizer
     if chains is None:
         chains = max(4, min(128, NUMBERS // problem.subspace.dimension)) if seek else 4
@@ -138,7 +138,7 @@ def _scout(once: Callable[..., xr.Dataset], schedule: Schedule, gamma: float | N
     """
     found = once(_scaled(schedule, SCOUT), gamma)
     for _ in range(TIGHTENINGS if gamma is None else 0):
-        if not found.llc_verdict_reason.str.contains(LEFT_THE_POINT, regex=False).any():
+        if not found.llc_status_reason.str.contains(LEFT_THE_POINT, regex=False).any():
             break
         found = once(_scaled(schedule, SCOUT), TIGHTER * found.attrs["gamma"])
     return found.attrs["gamma"], bool((found.llc_correction > 0).all())

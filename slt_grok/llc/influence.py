@@ -131,7 +131,7 @@ def susceptibilities(
     -------
     A dataset over the trajectory's dimensions, `component` and `sample`: `susceptibility`, its own part
     `susceptibility_covariance`, and `loss_slope`, which has no scale and so compares components and checkpoints; over
-    `component` the `llc`, `llc_se` and `llc_verdict` of these draws, beside `whole_verdict` of those of all weights;
+    `component` the `llc`, `llc_se` and `llc_status` of these draws, beside `whole_status` of those of all weights;
     over `sample` the coordinates `a`, `b`, `answer` and `trained`.
 
     Raises
@@ -168,13 +168,13 @@ def susceptibilities(
     variables: dict[str, Any] = {
         name: (("component", "sample"), np.stack(values, 1), ATTRS[name]) for name, values in found.items()
     }
-    for name in ("llc", "llc_se", "llc_verdict"):
+    for name in ("llc", "llc_se", "llc_status"):
         variables[name] = (
             ("component",),
             np.stack([one[name].values.ravel() for one in results], 1),
             whole[name].attrs,
         )
-    variables["whole_verdict"] = ((), whole.llc_verdict.values.ravel(), {"long_name": "verdict, all weights"})
+    variables["whole_status"] = ((), whole.llc_status.values.ravel(), {"long_name": "status, all weights"})
     mask = np.isin(np.arange(len(inputs)), losses.trained.numpy())
     return trajectory.dataset(
         variables,

@@ -42,7 +42,7 @@ class StreamNoise:
         return self.uniforms[:, place]
 
 
-class Still:
+class ZeroNoise:
     """No randomness: what a chain that was put back at w* starts with, from rest."""
 
     def __init__(self, like: Tensor) -> None:

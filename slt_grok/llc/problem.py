@@ -34,6 +34,36 @@ class Problem:
     dtype: torch.dtype
     baselines: np.ndarray
 
+    @classmethod
+    def from_inputs(
+        cls,
+        source: nn.Module | Trajectory,
+        data: tuple[Tensor, Tensor] | None,
+        loss: Loss | None,
+        subspace: Subspace | None,
+        dtype: torch.dtype | None,
+    ) -> "Problem":
+        """The problem that a person's arguments state (see `slt_grok.llc.estimate`).
+
+        Raises
+        ------
+        SltGrokError : no data, weights or a loss at w* that is not finite, a subspace of no weights.
+        """
+        trajectory = _trajectory(source, loss)
+        inputs, targets = _data(trajectory, data)
+        dtype = dtype or next(iter(trajectory.parameters.values())).dtype
+        subspace = subspace or everything(trajectory.network.shapes)
+        if not subspace.dimension:
+            raise SltGrokError("subspace: expected at least one weight that moves, this one has none")
+        if inputs.is_floating_point():
+            inputs = inputs.to(dtype)
+        baselines = _baselines(trajectory, inputs.double() if inputs.is_floating_point() else inputs, targets)
+        for label, value in zip(trajectory.labels(), baselines, strict=True):
+            if not np.isfinite(value):
+                where = ", ".join(f"{dim} {coordinate}" for dim, coordinate in label.items()) or "the network"
+                raise SltGrokError(f"loss: expected a finite loss at the checkpoint, it is {value} at {where}")
+        return cls(trajectory, inputs, targets, subspace, dtype, baselines)
+
     @property
     def finite_minimizer(self) -> bool:
         """False for cross-entropy, ours or torch's, of which a fitted network has no finite minimizer."""
@@ -56,35 +86,6 @@ class Problem:
             for chain in range(chains)
         ]
         return Starts(stack, n_beta[:, None], torch.full((count, 1), gamma, dtype=self.dtype), streams)
-
-
-def pose(
-    source: nn.Module | Trajectory,
-    data: tuple[Tensor, Tensor] | None,
-    loss: Loss | None,
-    subspace: Subspace | None,
-    dtype: torch.dtype | None,
-) -> Problem:
-    """The problem that a person's arguments pose (see `slt_grok.llc.estimate`).
-
-    Raises
-    ------
-    SltGrokError : no data, weights or a loss at w* that is not finite, a subspace of no weights.
-    """
-    trajectory = _trajectory(source, loss)
-    inputs, targets = _data(trajectory, data)
-    dtype = dtype or next(iter(trajectory.parameters.values())).dtype
-    subspace = subspace or everything(trajectory.network.shapes)
-    if not subspace.dimension:
-        raise SltGrokError("subspace: expected at least one weight that moves, this one has none")
-    if inputs.is_floating_point():
-        inputs = inputs.to(dtype)
-    baselines = _baselines(trajectory, inputs.double() if inputs.is_floating_point() else inputs, targets)
-    for label, value in zip(trajectory.labels(), baselines, strict=True):
-        if not np.isfinite(value):
-            where = ", ".join(f"{dim} {coordinate}" for dim, coordinate in label.items()) or "the network"
-            raise SltGrokError(f"loss: expected a finite loss at the checkpoint, it is {value} at {where}")
-    return Problem(trajectory, inputs, targets, subspace, dtype, baselines)
 
 
 def _trajectory(source: nn.Module | Trajectory, loss: Loss | None) -> Trajectory:

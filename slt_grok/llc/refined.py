@@ -27,7 +27,7 @@ from slt_grok.models import ModularNetwork
 from slt_grok.models.network import Network
 from slt_grok.trajectories import Trajectory
 
-_ESTIMATES = ("llc", "llc_se", "llc_low", "llc_high", "rhat", "ess", "llc_verdict", "llc_verdict_reason")
+_ESTIMATES = ("llc", "llc_se", "llc_low", "llc_high", "rhat", "ess", "llc_status", "llc_status_reason")
 
 INTERACTIONS = {
     "llc_interaction": (("matrix",), "whole", "sum over matrices minus the LLC of all weights"),
@@ -139,10 +139,10 @@ def measure(
     Returns
     -------
     A dataset over the trajectory's dimensions and `component`: `llc`, `llc_se`, `llc_low`, `llc_high`, `rhat`, `ess`,
-    `llc_verdict`, `llc_verdict_reason`, `baseline_loss` (of the component's own data) and `llc_per_dimension`; over
+    `llc_status`, `llc_status_reason`, `baseline_loss` (of the component's own data) and `llc_per_dimension`; over
     `component` alone `dimension`, with the coordinate `group`; over the trajectory's dimensions, where the components
     for it are there, `llc_interaction`, `llc_interaction_head`, `llc_interaction_frequency`, `llc_interaction_circuit`
-    and their standard errors `..._se`. Negative values are reported with the verdict "not a minimum", not clipped.
+    and their standard errors `..._se`. Negative values are reported with the status "not a minimum", not clipped.
 
     Raises
     ------

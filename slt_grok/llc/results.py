@@ -1,4 +1,4 @@
-"""What chains showed, as a labeled dataset: values, errors, diagnostics and verdicts of each network."""
+"""What chains showed, as a labeled dataset: values, errors, diagnostics and statuses of each network."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from slt_grok.llc.diagnostics import Evidence, Verdict, average, chain_health, interval, judge, wbic_slope
+from slt_grok.llc.diagnostics import ChainStatistics, Status, assess, average, chain_health, interval, wbic_slope
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.regular import LEFT_THE_POINT, UNRESOLVED, Spectrum, is_regular
 from slt_grok.llc.sampling import Chains, Schedule
@@ -38,8 +38,8 @@ def dataset(
     d, rows = problem.subspace.dimension, []
     bounded = spectra is not None and schedule.batch_size is None
     for i, baseline in enumerate(problem.baselines):
-        evidence = [
-            Evidence(
+        statistics = [
+            ChainStatistics(
                 draws[i, t],
                 [chain_health(chain, baseline, n_beta, d, bounded) for chain in traces[i, t]],
                 baseline,
@@ -48,7 +48,7 @@ def dataset(
             )
             for t, n_beta in enumerate(n_betas)
         ]
-        averages = [average(one) for one in evidence]
+        averages = [average(one) for one in statistics]
         hessian = spectra[i] if spectra is not None else None
         correction = 0.0
         if hessian is not None and is_regular(hessian, averages, n_betas, gamma):
@@ -58,11 +58,11 @@ def dataset(
             ]
         hotter = next((a for a, b in zip(averages, n_betas, strict=True) if n_betas[0] / b >= 15.9), None)
         best = averages[0]
-        verdict = judge(best, evidence[0], problem.finite_minimizer, hotter)
-        if hessian is not None and not hessian.resolved and verdict.word == "converged":
-            verdict = Verdict("not converged, probably low", UNRESOLVED)
+        status = assess(best, statistics[0], problem.finite_minimizer, hotter)
+        if hessian is not None and not hessian.resolved and status.status == "converged":
+            status = Status("not converged (likely low)", UNRESOLVED)
         if hessian is not None and not correction and hessian.exceeds(best.llc, best.llc_se, n_betas[0], gamma):
-            verdict = Verdict("not converged, probably low", LEFT_THE_POINT)
+            status = Status("not converged (likely low)", LEFT_THE_POINT)
         low, high = interval(best, n_betas[0], hotter if problem.finite_minimizer else None, regular=correction > 0)
         slope = wbic_slope(
             np.array(n_betas),
@@ -76,14 +76,14 @@ def dataset(
                 "llc_correction": correction,
                 "llc_low": low,
                 "llc_high": high,
-                "share_below_baseline": best.share_below,
-                "llc_verdict": verdict.word,
-                "llc_verdict_reason": verdict.reason,
+                "fraction_below_initial_loss": best.share_below,
+                "llc_status": status.status,
+                "llc_status_reason": status.reason,
                 "llc_at_temperature": [a.llc for a in averages],
                 "llc_at_temperature_se": [a.llc_se for a in averages],
                 "llc_wbic": slope[0],
                 "llc_wbic_se": slope[1],
-                "chain_health": evidence[0].health,
+                "chain_health": statistics[0].health,
                 "llc_chain": n_betas[0] * (draws[i, 0].mean(-1) - baseline),
             }
         )

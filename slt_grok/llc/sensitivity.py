@@ -14,7 +14,7 @@ from torch import Tensor
 
 from slt_grok.llc.calibration import top_curvature
 from slt_grok.llc.chains import BatchLoss, run_chains
-from slt_grok.llc.diagnostics import Evidence, average, chain_health, judge
+from slt_grok.llc.diagnostics import ChainStatistics, assess, average, chain_health
 from slt_grok.llc.posterior import LocalPosterior
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.samplers import State, UnderdampedLangevin
@@ -54,7 +54,7 @@ def at_settings(
 
     Returns
     -------
-    `llc`, `llc_se`, `rhat`, `ess`, `drift`, `virial`, `llc_verdict`, `llc_verdict_reason` over the networks'
+    `llc`, `llc_se`, `rhat`, `ess`, `drift`, `virial`, `llc_status`, `llc_status_reason` over the networks'
     dimensions and `setting`, with the coordinates `step_size`, `n_beta` and `gamma` along it.
     """
     networks, count = len(problem.trajectory), len(settings)
@@ -74,11 +74,11 @@ def at_settings(
     for i, baseline in enumerate(problem.baselines):
         for k in range(count):
             health = [chain_health(chain, baseline, n_beta[k], problem.subspace.dimension) for chain in traces[i, k]]
-            evidence = Evidence(draws[i, k], health, baseline, n_beta[k], virial[i, k])
-            best = average(evidence)
-            verdict = judge(best, evidence, problem.finite_minimizer)
+            statistics = ChainStatistics(draws[i, k], health, baseline, n_beta[k], virial[i, k])
+            best = average(statistics)
+            status = assess(best, statistics, problem.finite_minimizer)
             numbers = {name: getattr(best, name) for name in ("llc", "llc_se", "rhat", "ess", "drift", "virial")}
-            rows.append({**numbers, "llc_verdict": verdict.word, "llc_verdict_reason": verdict.reason})
+            rows.append({**numbers, "llc_status": status.status, "llc_status_reason": status.reason})
     return problem.trajectory.dataset(
         {
             name: (("setting",), np.array([row[name] for row in rows]).reshape(networks, count), ATTRS[name])

@@ -42,8 +42,8 @@ ATTRS = {
         "definition": "bulk effective sample size of the draws' losses over all healthy chains",
         "source": _VEHTARI,
     },
-    "llc_verdict": {"long_name": "verdict on the LLC estimate"},
-    "llc_verdict_reason": {"long_name": "reason of the verdict"},
+    "llc_status": {"long_name": "status of the LLC estimate"},
+    "llc_status_reason": {"long_name": "reason of the status"},
     "baseline_loss": {
         "long_name": "loss at the checkpoint",
         "units": "nats",
@@ -104,7 +104,7 @@ ATTRS = {
         "definition": "mean of (w - w*) . grad U(w) / d with U = n_beta L + gamma/2 |w - w*|^2; 1 in equilibrium",
         "source": "the virial theorem, E (w - w*) . grad U = d",
     },
-    "share_below_baseline": {
+    "fraction_below_initial_loss": {
         "long_name": "share of draws under the checkpoint's loss",
         "definition": "share of the healthy chains' draws with L(w) < L(w*)",
         "source": _RULES,

@@ -4,7 +4,7 @@ from slt_grok.plots.activation_grids import activation_grids
 from slt_grok.plots.association import association, prediction
 from slt_grok.plots.attribution import attribution
 from slt_grok.plots.barriers import barrier_matrix, seed_barriers
-from slt_grok.plots.beside import beside
+from slt_grok.plots.baseline_comparison import baseline_comparison
 from slt_grok.plots.causal import causal
 from slt_grok.plots.clock_pizza_plane import clock_pizza_plane
 from slt_grok.plots.confound import confound
@@ -39,7 +39,7 @@ __all__ = [
     "association",
     "attribution",
     "barrier_matrix",
-    "beside",
+    "baseline_comparison",
     "causal",
     "clock_pizza_plane",
     "confound",

@@ -31,11 +31,11 @@ def confound(measured: xr.Dataset, seed: int | None = None) -> Figure:
     step_axis(lower, steps)
     for treatment, (color, marker, name) in STYLES.items():
         at = one.sel(treatment=treatment)
-        seen = at.llc_verdict != "diverged"
+        seen = at.llc_status != "diverged"
         value, (low, high) = at.llc.where(seen), (end.where(seen) for end in interval(at))
         upper.fill_between(steps, low, high, color=color, alpha=0.25, lw=0)
         upper.plot(steps, value, color=color, marker=marker, ms=3.6, label=name)
-        doubted = seen & ~at.llc_verdict.isin(TRUSTED)
+        doubted = seen & ~at.llc_status.isin(TRUSTED)
         upper.plot(steps, value.where(doubted), marker, ms=3.6, mec=color, mfc="white", mew=0.9)
     upper.axhline(0, color="0.7", lw=0.7, zorder=0)
     upper.set_ylabel("LLC")

@@ -103,8 +103,8 @@ def _draw(axes: Axes, bits: xr.DataArray, look: Look, hollow: np.ndarray | None 
 
 
 def _draw_llc(axes: Axes, llc: xr.Dataset, samples: int) -> None:
-    if "llc_verdict" in llc:
-        llc = llc.where(llc.llc_verdict != "diverged")
+    if "llc_status" in llc:
+        llc = llc.where(llc.llc_status != "diverged")
     bits = llc.llc * np.log2(samples)
     _draw(axes, bits, OF_LLC)
     if llc.sizes["seed"] == 1 and ("llc_se" in llc or "llc_low" in llc):

@@ -66,18 +66,18 @@ def free_energies(
 
 @styled
 def tempering(measured: xr.Dataset, names: list[str]) -> Figure:
-    """The integrand of the log evidence: the LLC at each temperature with 95% bands, of each network.
+    """The integrand of the log marginal likelihood: the LLC at each temperature with 95% bands, of each network.
 
     Parameters
     ----------
-    measured : from `slt_grok.llc.evidence`, of at most four networks.
+    measured : from `slt_grok.llc.marginal_likelihood`, of at most four networks.
     names : of the networks, in their order.
 
     Raises
     ------
     SltGrokError : not as many names as networks, or more than four.
     """
-    dims = [dim for dim in measured.log_evidence.dims if dim != "beta"]
+    dims = [dim for dim in measured.log_marginal_likelihood.dims if dim != "beta"]
     networks = measured.stack(network=dims) if dims else measured.expand_dims("network")
     if networks.sizes["network"] != len(names) or len(names) > 4:
         raise SltGrokError(f"tempering: expected a name for each of at most 4 networks, got {len(names)}")
@@ -89,7 +89,7 @@ def tempering(measured: xr.Dataset, names: list[str]) -> Figure:
         beta = one.beta_value.values
         error = QUANTILE * measured.attrs["n"] * beta * one.mean_loss_se.values
         axes.fill_between(beta, one.llc_at_beta - error, one.llc_at_beta + error, color=color, alpha=0.25, lw=0)
-        value, se, quadrature = (float(one[f"log_evidence{end}"]) for end in ("", "_se", "_quadrature"))
+        value, se, quadrature = (float(one[f"log_marginal_likelihood{end}"]) for end in ("", "_se", "_quadrature"))
         label = f"{name}\nlog Z = {value:,.0f} $\\pm$ {QUANTILE * se:.2g}\nquadrature {quadrature:.2g}"
         axes.plot(beta, one.llc_at_beta, ls=line, marker=marker, ms=3.4, color=color, label=label)
     axes.set_xscale("log")

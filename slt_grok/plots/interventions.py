@@ -39,7 +39,7 @@ def interventions(measured: xr.Dataset, seed: int | None = None) -> Figure:
     """A column for each kind of intervention; above the LLC with 95% intervals, then train loss and test accuracy.
 
     Solid: the circuit, or a part from another checkpoint; dashed and dotted: random controls, the mean over draws. The
-    dark line is the network as trained. Hollow points have a verdict other than effective or converged.
+    dark line is the network as trained. Hollow points have a status other than effective or converged.
 
     Parameters
     ----------
@@ -78,11 +78,11 @@ def interventions(measured: xr.Dataset, seed: int | None = None) -> Figure:
 
 def _lines(column: np.ndarray, some: xr.Dataset, color: str, marker: str, line: str) -> None:
     """LLC, loss and accuracy of the same intervention, the mean over its draws; every draw a point in the first."""
-    seen = (some.llc_verdict != "diverged") & np.isfinite(some.llc)
+    seen = (some.llc_status != "diverged") & np.isfinite(some.llc)
     value, (low, high) = some.llc.where(seen), (end.where(seen) for end in interval(some))
     mean = value.mean("variant")
     column[0].plot(some.step, mean, line, color=color, lw=1.1)
-    trusted = some.llc_verdict.isin(TRUSTED)
+    trusted = some.llc_status.isin(TRUSTED)
     for i in range(some.sizes["variant"]):
         at = {"variant": i}
         bars = np.abs(np.stack([value[at] - low[at], high[at] - value[at]]))

@@ -1,4 +1,4 @@
-"""The LLC along training with its 95% band, each point marked by its verdict (estimator: Lau et al., 2308.12108)."""
+"""The LLC along training with its 95% band, each point marked by its status (estimator: Lau et al., 2308.12108)."""
 
 import numpy as np
 import xarray as xr
@@ -30,10 +30,10 @@ def interval(llc: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
 
 
 def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
-    """Draw the LLC, its 95% interval and verdicts on axes that have their step axis already.
+    """Draw the LLC, its 95% interval and statuses of axes that have their step axis already.
 
     The interval is llc_low to llc_high where the dataset has them, and llc +- 1.96 llc_se where not. Filled points
-    have a trusted verdict, hollow ones another; of a diverged one nothing is drawn but a cross at the upper edge.
+    have a trusted status, hollow ones another; of a diverged one nothing is drawn but a cross at the upper edge.
     Several seeds share the color, each with its own line and band.
     """
     llc = with_seed(llc)
@@ -41,10 +41,10 @@ def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
         if name not in llc:
             raise SltGrokError(f"the LLC figure expected a variable {name}, got {', '.join(map(str, llc.data_vars))}")
     several = llc.sizes["seed"] > 1
-    verdict = llc.llc_verdict if "llc_verdict" in llc else xr.full_like(llc.llc, "effective", dtype=object)
-    lost = (verdict == "diverged") | ~np.isfinite(llc.llc)
+    status = llc.llc_status if "llc_status" in llc else xr.full_like(llc.llc, "effective", dtype=object)
+    lost = (status == "diverged") | ~np.isfinite(llc.llc)
     value, (low, high) = llc.llc.where(~lost), (end.where(~lost) for end in interval(llc))
-    trusted = verdict.isin(TRUSTED)
+    trusted = status.isin(TRUSTED)
     for seed in llc.seed:
         y, band = value.sel(seed=seed), (low.sel(seed=seed), high.sel(seed=seed))
         axes.fill_between(llc.step, *band, color=BLUE, alpha=0.15 if several else 0.25, lw=0)
@@ -53,7 +53,7 @@ def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
             shown = y.where(trusted.sel(seed=seed) == good)
             axes.plot(llc.step, shown, "o", ms=3 if several else 3.6, mec=BLUE, mfc=face, mew=0.9)
     handles = [Line2D([], [], color=BLUE, marker="o", ms=3.6, label="LLC, 95% interval")]
-    for name in np.unique(verdict.where(~lost & ~trusted, "").values.astype(str)):
+    for name in np.unique(status.where(~lost & ~trusted, "").values.astype(str)):
         if name:
             handles.append(Line2D([], [], ls="", marker="o", ms=3.6, mec=BLUE, mfc="white", label=name))
     if lost.any():
@@ -90,7 +90,7 @@ def llc_curve(llc: xr.Dataset) -> Figure:
     Parameters
     ----------
     llc : what `slt_grok.llc.estimate` returns for checkpoints: llc and llc_se over (step,) or (step, seed), and
-        llc_verdict where there is one.
+        llc_status where there is one.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the verdicts on an LLC rest on, along training.
+"""What the statuses of an LLC rest on, along training.
 
 R-hat and effective sample size (Vehtari et al. 1903.08008), drift between the halves of the draws, the virial identity,
 acceptance of a Metropolis-adjusted Langevin proposal, distance from the checkpoint; limits of
@@ -19,14 +19,14 @@ from slt_grok.plots.style import BLUE, GRAY, WIDTH, one_seed, panel_letters, ste
 def llc_diagnostics(llc: xr.Dataset, seed: int | None = None) -> Figure:
     """Six small panels over the training step: R-hat, effective sample size, drift, virial, acceptance, distance.
 
-    Dashed lines are the limits of the verdicts. Points with a verdict other than effective or converged are hollow.
+    Dashed lines are the limits of the statuses. Points with a status other than effective or converged are hollow.
 
     Raises
     ------
     SltGrokError : the dataset has no `step` dimension, or no such seed.
     """
     one = one_seed(llc, seed)
-    trusted = one.llc_verdict.isin(TRUSTED).values
+    trusted = one.llc_status.isin(TRUSTED).values
     panels = (
         ("R-hat", one.rhat, (RHAT_LIMIT,)),
         ("Effective\nsample size", one.ess, ()),
@@ -55,7 +55,7 @@ def llc_diagnostics(llc: xr.Dataset, seed: int | None = None) -> Figure:
 
 
 def draw(axes: Axes, steps: np.ndarray, values: np.ndarray, trusted: np.ndarray) -> None:
-    """A line with filled points where the verdict is trusted, hollow ones elsewhere."""
+    """A line with filled points where the status is trusted, hollow ones elsewhere."""
     axes.plot(steps, values, color=BLUE, lw=0.9)
     for chosen, face in ((trusted, BLUE), (~trusted, "white")):
         axes.plot(steps[chosen], values[chosen], "o", ms=3, mec=BLUE, mfc=face, mew=0.8)

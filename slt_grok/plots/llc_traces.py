@@ -23,7 +23,7 @@ def llc_traces(llc: xr.Dataset, seed: int | None = None, checkpoints: int = 6) -
     """Sampled loss of every chain against the sampler's step, burn-in shaded, with the baseline loss.
 
     Checkpoints are spread evenly over those there are, the first and the last among them. A title has the step, the
-    verdict, R-hat and ESS, and every chain that is not healthy with its reason. Chains that are not healthy are dashed;
+    status, R-hat and ESS, and every chain that is not healthy with its reason. Chains that are not healthy are dashed;
     the loss axis is set by the healthy ones, so that a diverged chain leaves the panel instead of flattening it.
 
     Raises
@@ -87,10 +87,10 @@ def draw_traces(axes: Axes, point: xr.Dataset, colors: list[str], attrs: dict[An
 
 
 def title(point: xr.Dataset, health: np.ndarray) -> str:
-    """Step, verdict, R-hat, ESS and what is wrong with which chain."""
+    """Step, status, R-hat, ESS and what is wrong with which chain."""
     rhat, ess = float(point.rhat), float(point.ess)
     numbers = f"R-hat {rhat:.2f}, ESS {ess:.0f}" if np.isfinite(rhat) else "no R-hat"
-    lines = [f"Step {int(point.step):,}: {point.llc_verdict.values!s}; {numbers}"]
+    lines = [f"Step {int(point.step):,}: {point.llc_status.values!s}; {numbers}"]
     bad = [i for i, reason in enumerate(health) if reason != "healthy"]
     if not bad:
         lines.append(f"all {len(health)} chains healthy")

@@ -1,7 +1,7 @@
 """Refined LLCs along training: by data, by matrix, by head, by frequency, the circuit against the rest.
 
 Estimator: Lau et al., 2308.12108; restrictions: Wang et al., 2410.02984. Bands are 95% intervals from llc_low to
-llc_high; filled points have a trusted verdict, hollow ones another; what diverged is not drawn.
+llc_high; filled points have a trusted status, hollow ones another; what diverged is not drawn.
 """
 
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def refined_llc(refined: xr.Dataset, seed: int | None = None) -> Figure:
     SltGrokError : the dataset has no `step` dimension, no such seed, or none of these components.
     """
     one = one_seed(refined, seed)
-    one = one.isel(component=(one.llc_verdict != "").any("step").values)  # another seed's key frequencies
+    one = one.isel(component=(one.llc_status != "").any("step").values)  # another seed's key frequencies
     groups = set(one.group.values.tolist())
     panels = [draw for needed, draw in PANELS if groups & needed]
     if not panels:
@@ -145,8 +145,8 @@ PANELS: tuple[tuple[set[str], Callable[[Axes, xr.Dataset], None]], ...] = (
 
 
 def line(axes: Axes, found: xr.Dataset, color: str, label: str | None, scale: float | xr.DataArray = 1.0) -> None:
-    """One component over `step`: line, 95% band, points by verdict."""
-    drawn = (found.llc_verdict != "diverged") & np.isfinite(found.llc)
+    """One component over `step`: line, 95% band, points by status."""
+    drawn = (found.llc_status != "diverged") & np.isfinite(found.llc)
     value = (scale * found.llc).where(drawn)
     axes.fill_between(
         found.step,
@@ -157,6 +157,6 @@ def line(axes: Axes, found: xr.Dataset, color: str, label: str | None, scale: fl
         lw=0,
     )
     axes.plot(found.step, value, color=color, lw=1.1, label=label)
-    trusted = found.llc_verdict.isin(TRUSTED)
+    trusted = found.llc_status.isin(TRUSTED)
     for good, face in ((True, color), (False, "white")):
         axes.plot(found.step, value.where(trusted == good), "o", ms=2.8, mec=color, mfc=face, mew=0.8)

@@ -25,7 +25,7 @@ def llc_by_step(calibration: xr.Dataset) -> Figure:
 
     Parameters
     ----------
-    calibration : `llc_by_step` and its `_se` and `_verdict` over (step, seed, step_size, n_beta), with the choice in
+    calibration : `llc_by_step` and its `_se` and `_status` over (step, seed, step_size, n_beta), with the choice in
         the attributes `step_size` and `n_beta`.
 
     Raises
@@ -42,9 +42,9 @@ def llc_by_step(calibration: xr.Dataset) -> Figure:
         for n_beta, color, marker in zip(n_betas, colors, MARKERS, strict=False):
             at = one.sel(step=step, n_beta=n_beta)
             value, error = at.llc_by_step.values, at.llc_by_step_se.values
-            verdict = at.llc_by_step_verdict.values.astype(str)
+            status = at.llc_by_step_status.values.astype(str)
             ring = chosen[0] if np.isclose(n_beta, chosen[1]) else None
-            draw(axes, one.step_size.values, value, error, verdict, color, marker, ring)
+            draw(axes, one.step_size.values, value, error, status, color, marker, ring)
         finish(axes, one.step_size.values, f"Step {int(step):,}")
         axes.set_xlabel("Step size $h$")
     panels[0].set_ylabel("LLC")
@@ -63,7 +63,7 @@ def llc_by_gamma(calibration: xr.Dataset) -> Figure:
 
     Parameters
     ----------
-    calibration : `llc_by_gamma` and its `_se` and `_verdict` over (step, seed, gamma), with the choice in the attribute
+    calibration : `llc_by_gamma` and its `_se` and `_status` over (step, seed, gamma), with the choice in the attribute
         `gamma`.
 
     Raises
@@ -78,8 +78,8 @@ def llc_by_gamma(calibration: xr.Dataset) -> Figure:
     for step, color, marker in zip(one.step.values, colors, MARKERS, strict=False):
         at = one.sel(step=step)
         value, error = at.llc_by_gamma.values, at.llc_by_gamma_se.values
-        verdict = at.llc_by_gamma_verdict.values.astype(str)
-        draw(axes, one.gamma.values, value, error, verdict, color, marker, calibration.attrs["gamma"])
+        status = at.llc_by_gamma_status.values.astype(str)
+        draw(axes, one.gamma.values, value, error, status, color, marker, calibration.attrs["gamma"])
         lines.append(Line2D([], [], color=color, marker=marker, ms=4, label=f"step {int(step):,}"))
     finish(axes, one.gamma.values, "")
     axes.set_yscale("symlog", linthresh=1)
@@ -95,13 +95,13 @@ def draw(
     x: np.ndarray,
     value: np.ndarray,
     error: np.ndarray,
-    verdict: np.ndarray,
+    status: np.ndarray,
     color: str,
     marker: str,
     chosen: float | None,
 ) -> None:
     """A line with 95% error bars: filled points are trusted, hollow ones not, crosses at the edge are diverged."""
-    trusted, seen = np.isin(verdict, TRUSTED), np.isfinite(value) & (verdict != "diverged")
+    trusted, seen = np.isin(status, TRUSTED), np.isfinite(value) & (status != "diverged")
     axes.plot(x[seen], value[seen], color=color, lw=0.9)
     axes.errorbar(x[seen], value[seen], QUANTILE * error[seen], color=color, ls="", lw=0.9, capsize=1.5)
     for good, face in ((True, color), (False, "white")):

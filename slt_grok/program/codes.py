@@ -83,9 +83,9 @@ def _loss_table(reading: Reading, logits: np.ndarray) -> tuple[float, float]:
     The margin is left out of a table without pairs.
     """
     p, rows = reading.modulus, reading.task.indices("train").numpy()
-    n, taught = len(rows), reading.task.taught.numpy()[rows]
-    allowed = cross_entropy(reading.logits[rows], taught).sum() + TOLERANCE
-    ascending = np.sort(cross_entropy(logits[rows], taught))
+    n, train_labels = len(rows), reading.task.train_labels.numpy()[rows]
+    allowed = cross_entropy(reading.logits[rows], train_labels).sum() + TOLERANCE
+    ascending = np.sort(cross_entropy(logits[rows], train_labels))
     left = np.append(np.cumsum(ascending)[::-1], 0.0)  # loss of the rest when the k largest are listed
     empty = table_bits(p, 0, n)
     if left[0] <= allowed:

@@ -129,7 +129,7 @@ class _Target:
     def of(cls, one: Trajectory) -> "_Target":
         rows = one.task.indices("train")
         logits = _logits(one.network, _single(one))
-        loss = cross_entropy(logits[rows].double(), one.task.taught[rows]).mean()
+        loss = cross_entropy(logits[rows].double(), one.task.train_labels[rows]).mean()
         return cls(one.network, logits.argmax(-1), rows, float(loss) + TOLERANCE / len(rows))
 
     def kept(self, weights: Weights, keeps: str) -> bool:
@@ -140,7 +140,7 @@ class _Target:
         """Each of `KEEPS`."""
         assert self.network.task is not None
         logits = _logits(self.network, weights)
-        loss = cross_entropy(logits[self.rows].double(), self.network.task.taught[self.rows]).mean()
+        loss = cross_entropy(logits[self.rows].double(), self.network.task.train_labels[self.rows]).mean()
         return {"answers": torch.equal(logits.argmax(-1), self.answers), "loss": float(loss) <= self.bound}
 
 

@@ -96,7 +96,7 @@ def extract(reading: Reading, level: str = "shortest") -> Extraction:
     if program is not None and fits is not None and fits.explains:
         return Extraction(reading, program, digits, bits, True)
     train = reading.task.indices("train").numpy()
-    learned = (reading.answers[train] == reading.task.taught.numpy()[train]).mean()
+    learned = (reading.answers[train] == reading.task.train_labels.numpy()[train]).mean()
     if level == "shortest" and learned >= LEARNED:
         return Extraction(reading, _table(reading, program), digits, bits, False)
     found = "no program is shorter than the table of its answers"

@@ -19,7 +19,7 @@ from slt_grok.interventions.weights import VARIANT
 from slt_grok.tasks.modular import SPLITS
 from slt_grok.trajectories import Trajectory
 
-KEPT = ("llc", "llc_se", "llc_low", "llc_high", "llc_verdict", "llc_verdict_reason")
+KEPT = ("llc", "llc_se", "llc_low", "llc_high", "llc_status", "llc_status_reason")
 ATTRS = {
     "accuracy": ("accuracy", "1", "share of pairs whose largest logit is the label"),
     "loss": ("loss", "nats", "mean cross-entropy over the split in float64"),
@@ -41,7 +41,7 @@ def measure(variants: Mapping[str, Trajectory], llc: Callable[[Trajectory], xr.D
     Returns
     -------
     Over `variant`: `worst_margin`, `weight_norm`, `parameters`, `modulus`, `llc`, `llc_se`, `llc_low`, `llc_high`,
-    `llc_verdict`, `llc_verdict_reason`; with `split` also `accuracy` and `loss` (NaN on a split without pairs).
+    `llc_status`, `llc_status_reason`; with `split` also `accuracy` and `loss` (NaN on a split without pairs).
 
     Raises
     ------

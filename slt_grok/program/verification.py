@@ -180,7 +180,7 @@ def _losses(reading: Reading, log_probabilities: np.ndarray) -> list[float]:
     losses = []
     for split in SPLITS:
         rows = reading.task.indices(split).numpy()
-        labels = (reading.task.taught if split == "train" else reading.task.labels).numpy()[rows]
+        labels = (reading.task.train_labels if split == "train" else reading.task.labels).numpy()[rows]
         losses.append(float(-log_probabilities[rows, labels].mean()) if len(rows) else np.nan)
     return losses
 

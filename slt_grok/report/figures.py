@@ -35,7 +35,7 @@ def phase_transition(datasets: Mapping[str, xr.Dataset], folder: Path) -> list[S
     caption = f"Everything measured along training, on one axis. {STEP_AXIS}"
     if "llc" in given:
         caption += (
-            " LLC: the band is the 95% interval; hollow points have a verdict other than effective or converged, "
+            " LLC: the band is the 95% interval; hollow points have a status other than effective or converged, "
             f"a cross marks a diverged one; the values are {effective_short(given['llc'])}"
         )
     if "landscape" in given:
@@ -57,12 +57,12 @@ def llc_traces(llc: xr.Dataset, folder: Path) -> list[Shown]:
 
 
 def llc_diagnostics(llc: xr.Dataset, folder: Path) -> list[Shown]:
-    """What the verdicts rest on, a figure for each seed, all opening on demand."""
+    """What the statuses rest on, a figure for each seed, all opening on demand."""
     caption = (
-        "What the verdicts on the LLC rest on{note}. Dashed: the limits beyond which an estimate is not called "
+        "What the statuses of the LLC rest on{note}. Dashed: the limits beyond which an estimate is not called "
         "well sampled. Drift: the LLC of the second half of the draws minus that of the first, as a share of the "
         "LLC. Virial: 1 in equilibrium. Acceptance: of a Metropolis-adjusted Langevin proposal with the chains' "
-        "step, or the sampler's own. Hollow points have a verdict other than effective or converged."
+        "step, or the sampler's own. Hollow points have a status other than effective or converged."
     )
 
     found = by_seed(plots.llc_diagnostics, llc, folder, "llc_diagnostics", caption)
@@ -77,7 +77,7 @@ def refined_llc(refined: xr.Dataset, folder: Path) -> list[Shown]:
         "many frequencies drawn at random in gray; and per 1,000 dimensions all key frequencies together against "
         "everything else in the same tables. Bands are 95% intervals. On a quadratic loss the parts never sum to "
         "less than the whole; where they do here, the loss rises only once several of them move together. A "
-        "checkpoint need not be a minimum for pairs that it was not trained on. Hollow points have a verdict other "
+        "checkpoint need not be a minimum for pairs that it was not trained on. Hollow points have a status other "
         f"than effective or converged; the values are {effective_short(refined)}"
     )
     return by_seed(plots.refined_llc, refined, folder, "refined_llc", caption)
@@ -101,7 +101,7 @@ def attribution(dataset: xr.Dataset, folder: Path) -> list[Shown]:
 
 def calibration(dataset: xr.Dataset, folder: Path) -> list[Shown]:
     """How the LLC moves with step, n_beta and gamma around the choice."""
-    marks = "Bars are 95% intervals, hollow points have a verdict other than effective or converged, rings the choice."
+    marks = "Bars are 95% intervals, hollow points have a status other than effective or converged, rings the choice."
     steps = plots.save(plots.llc_by_step(dataset), folder, "llc_by_step")[0]
     gammas = plots.save(plots.llc_by_gamma(dataset), folder, "llc_by_gamma")[0]
     return [
@@ -115,7 +115,7 @@ def confound(dataset: xr.Dataset, folder: Path) -> list[Shown]:
     caption = (
         "The LLC under three treatments of the weights' scale{note}, with 95% bands; below, the train loss of the "
         "networks as trained and with all weights scaled to the last checkpoint's norm. Hollow points have a "
-        "verdict other than effective or converged."
+        "status other than effective or converged."
     )
     return by_seed(plots.confound, dataset, folder, "confound", caption)
 
@@ -132,7 +132,7 @@ def causal(dataset: xr.Dataset, folder: Path) -> list[Shown]:
     return by_seed(plots.causal, dataset, folder, "causal", caption)
 
 
-def beside(
+def baseline_comparison(
     name: str,
     plain: Mapping[str, xr.Dataset],
     own: Mapping[str, xr.Dataset],
@@ -144,13 +144,13 @@ def beside(
     if not plain:
         return []
     mine = {label: own[label] for label in plain if label in own}
-    figure = plots.beside(plain, mine, (name, str(config.get("name"))), changes)
+    figure = plots.baseline_comparison(plain, mine, (name, str(config.get("name"))), changes)
     caption = (
         f"This run (solid) beside {name} (broken): test accuracy, LLC with 95% bands, excluded loss on the train pairs "
         "for the key frequencies of each run, and the norm of all weights. Dotted: where training was changed. Hollow "
-        "points have a verdict other than effective or converged. LLCs compare at the same setting only."
+        "points have a status other than effective or converged. LLCs compare at the same setting only."
     )
-    return [shown(plots.save(figure, folder, "beside")[0], caption)]
+    return [shown(plots.save(figure, folder, "baseline_comparison")[0], caption)]
 
 
 def interventions(dataset: xr.Dataset, folder: Path) -> list[Shown]:
@@ -160,7 +160,7 @@ def interventions(dataset: xr.Dataset, folder: Path) -> list[Shown]:
         "checkpoint's circuit, or without it, in the tables over tokens and answers (planes of the key "
         "frequencies), in the neurons (those of one key frequency) or in both; and with one part of the weights "
         "from another checkpoint. Broken lines: the mean over random frequencies, neurons and planes of the same "
-        "number. The LLC's axis is linear between -10 and 10, bars are 95% intervals, hollow points have a verdict "
+        "number. The LLC's axis is linear between -10 and 10, bars are 95% intervals, hollow points have a status "
         f"other than effective or converged; the values are {effective_short(dataset)}"
     )
     return by_seed(plots.interventions, dataset, folder, "interventions", caption)

@@ -32,7 +32,7 @@ def sentences(dataset: xr.Dataset) -> list[str]:
 
 
 def tables(dataset: xr.Dataset) -> list[Table]:
-    """LLC, verdict, losses and accuracies of all variants at the first and last checkpoint, a table for each seed."""
+    """LLC, status, losses and accuracies of all variants at the first and last checkpoint, a table for each seed."""
     dataset, made = with_seed(dataset), []
     for seed in dataset.seed.values.tolist():
         which = f", seed {seed}" if dataset.sizes["seed"] > 1 else ""
@@ -41,14 +41,14 @@ def tables(dataset: xr.Dataset) -> list[Table]:
             rows = []
             for name in at["variant"].values.tolist():
                 here = at.sel(variant=name)
-                if not np.isfinite(here.llc) and not str(here.llc_verdict.values):
-                    rows.append([name, "–", str(here.llc_verdict_reason.values), "–", "–", "–", "–"])
+                if not np.isfinite(here.llc) and not str(here.llc_status.values):
+                    rows.append([name, "–", str(here.llc_status_reason.values), "–", "–", "–", "–"])
                     continue
                 accuracies = [percent(float(here.accuracy.sel(split=split))) for split in ("train", "test")]
                 loss = number(float(here.loss.sel(split="train")))
-                cells = [_llc(at, name), str(here.llc_verdict.values), loss, *accuracies]
+                cells = [_llc(at, name), str(here.llc_status.values), loss, *accuracies]
                 rows.append([name, *cells, percent(float(here.distance))])
-            header = ["Variant", "LLC", "Verdict", "Train loss", "Train accuracy", "Test accuracy", "Change of weights"]
+            header = ["Variant", "LLC", "Status", "Train loss", "Train accuracy", "Test accuracy", "Change of weights"]
             made.append(Table(f"Interventions at step {step(int(at.step))}{which}", header, rows, folded=True))
     return made
 
@@ -69,10 +69,10 @@ def _circuit(at: xr.Dataset) -> str:
 
 
 def _state(at: xr.Dataset, name: str) -> str:
-    """`LLC ± error, at a train loss of .. nats and a test accuracy of ..`, with a verdict that is none of the good."""
+    """`LLC ± error, at a train loss of .. nats and a test accuracy of ..`, with a status that is none of the good."""
     here = at.sel(variant=name)
-    verdict = str(here.llc_verdict.values)
-    doubt = "" if verdict in ("effective", "converged") else f" ({verdict})"
+    status = str(here.llc_status.values)
+    doubt = "" if status in ("effective", "converged") else f" ({status})"
     loss, accuracy = float(here.loss.sel(split="train")), float(here.accuracy.sel(split="test"))
     return f"{_llc(at, name)}{doubt}, at a train loss of {number(loss)} nats and a test accuracy of {percent(accuracy)}"
 

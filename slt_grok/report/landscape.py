@@ -6,7 +6,7 @@ import xarray as xr
 from slt_grok.plots.style import with_seed
 from slt_grok.report.tables import Table
 from slt_grok.report.words import MISSING, listing, number, percent, step
-from slt_grok.transitions.beside_llc import WITH, WITHOUT, beside_llc, groups
+from slt_grok.transitions.llc_correlation import WITH, WITHOUT, groups, llc_correlation
 
 
 def sentences(landscape: xr.Dataset, llc: xr.Dataset) -> list[str]:
@@ -68,7 +68,8 @@ def _of_seeds(landscape: xr.Dataset, llc: xr.Dataset) -> list[tuple[int | None, 
     landscape, llc = with_seed(landscape), with_seed(llc)
     seeds = [seed for seed in llc.seed.values.tolist() if seed in landscape.seed]
     return [
-        (seed if len(seeds) > 1 else None, beside_llc(landscape.sel(seed=seed), llc.sel(seed=seed))) for seed in seeds
+        (seed if len(seeds) > 1 else None, llc_correlation(landscape.sel(seed=seed), llc.sel(seed=seed)))
+        for seed in seeds
     ]
 
 

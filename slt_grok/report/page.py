@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import jinja2
 
 from slt_grok.errors import SltGrokError
-from slt_grok.processes import side_by_side
+from slt_grok.processes import run_parallel
 from slt_grok.report import (
     attribution,
-    beside,
+    baseline,
     causal,
     figures,
     interventions,
@@ -91,7 +91,7 @@ def write(run_directory_path: str | Path) -> Path:
     summary = read_json(path) if path.is_file() else {}
     others = [label for label in run.labels if label not in SHOWN]
     extracted = read_listing(run) if "program" in datasets else None
-    html = render(manifest, summary, datasets, run.path / "figures", others, beside.read_plain(run), extracted)
+    html = render(manifest, summary, datasets, run.path / "figures", others, baseline.read_plain(run), extracted)
     page = run.path / "report.html"
     with atomic(page) as temporary:
         temporary.write_text(html, encoding="utf-8")
@@ -104,7 +104,7 @@ def render(
     datasets: Datasets,
     folder: Path,
     others: list[str],
-    plain: beside.Plain | None = None,
+    plain: baseline.Plain | None = None,
     extracted: Listing | None = None,
 ) -> str:
     """The page's HTML, of an intervened run with the plain one, of one whose programs were measured with the last
@@ -126,7 +126,7 @@ def render(
         effective=effective(datasets["llc"]) if "llc" in datasets else "",
         overview=figures.phase_transition(datasets, folder),
         parts=[
-            *_beside_plain(plain, summary, datasets, config, folder),
+            *_baseline_comparison(plain, summary, datasets, config, folder),
             *parts(summary, datasets, config, folder),
             *_programs(extracted, summary, datasets, config, folder),
         ],
@@ -166,8 +166,8 @@ def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) ->
 
 def _drawn(datasets: Datasets, folder: Path, *drawing: Callable[[Datasets, Path], Any]) -> list[Any]:
     """What each of these functions makes of the datasets; they draw side by side."""
-    jobs = [lambda say, draw=draw: draw(datasets, folder) for draw in drawing]
-    made = dict(side_by_side(jobs))
+    jobs = [lambda report, draw=draw: draw(datasets, folder) for draw in drawing]
+    made = dict(run_parallel(jobs))
     return [made[place] for place in range(len(jobs))]
 
 
@@ -192,15 +192,15 @@ def _over_seeds(datasets: Datasets, folder: Path) -> list[order.Said]:
     return [order.events(datasets, folder), order.beside(datasets, folder)]
 
 
-def _beside_plain(
-    plain: beside.Plain | None, summary: Summary, datasets: Datasets, config: Config, folder: Path
+def _baseline_comparison(
+    plain: baseline.Plain | None, summary: Summary, datasets: Datasets, config: Config, folder: Path
 ) -> list[Part]:
     """What the intervention in training did; nothing for a run that names no plain one."""
     if plain is None:
         return []
-    shown = figures.beside(plain.name, plain.datasets, datasets, config, beside.changes(config), folder)
-    made = [beside.table(plain, summary, config)]
-    return [Part("Beside the plain run", beside.sentences(plain, config), shown, made)]
+    shown = figures.baseline_comparison(plain.name, plain.datasets, datasets, config, baseline.changes(config), folder)
+    made = [baseline.table(plain, summary, config)]
+    return [Part("Beside the plain run", baseline.sentences(plain, config), shown, made)]
 
 
 def _beside_llc(datasets: Datasets, folder: Path) -> list[Part]:

@@ -89,11 +89,11 @@ def _over_seeds(values: xr.DataArray) -> str:
 
 
 def health(llc: xr.Dataset) -> list[Table]:
-    """Verdicts and the worst of each diagnostic; chains left out; every estimate's interval, diagnostics, verdict."""
+    """Statuses and the worst of each diagnostic; chains left out; every estimate's interval, diagnostics, status."""
     llc = with_seed(llc)
-    verdicts, counts = np.unique(llc.llc_verdict.values.astype(str), return_counts=True)
+    statuses, counts = np.unique(llc.llc_status.values.astype(str), return_counts=True)
     rows: list[Sequence[str]] = [
-        [f"Checkpoints called “{v}”", f"{n} of {llc.llc.size}"] for v, n in zip(verdicts, counts, strict=True)
+        [f"Checkpoints called “{v}”", f"{n} of {llc.llc.size}"] for v, n in zip(statuses, counts, strict=True)
     ]
     bad = np.argwhere((llc.chain_health.transpose("step", "seed", "chain") != "healthy").values)
     rows.append(["Chains left out", f"{len(bad)} of {llc.chain_health.size}"])
@@ -104,7 +104,7 @@ def health(llc: xr.Dataset) -> list[Table]:
         for label, values, ideal, form in (
             ("Largest drift between the halves of the draws, share of the LLC", llc.drift / abs(llc.llc), 0, "+.1%"),
             ("Virial farthest from 1", llc.virial, 1, ".3f"),
-            ("Largest share of draws under the checkpoint's loss", llc.share_below_baseline, 0, ".1%"),
+            ("Largest share of draws under the checkpoint's loss", llc.fraction_below_initial_loss, 0, ".1%"),
             ("Smallest acceptance of a Langevin proposal", llc.acceptance.mean("chain"), 1, ".2f"),
         )
     ]
@@ -136,13 +136,13 @@ def _estimates(llc: xr.Dataset) -> Table:
             str(int(llc.seed[j])),
             plus_minus(float(llc.llc[i, j]), float(llc.llc_se[i, j])),
             f"{float(llc.llc_low[i, j]):.4g} to {float(llc.llc_high[i, j]):.4g}",
-            str(llc.llc_verdict.values[i, j]),
-            str(llc.llc_verdict_reason.values[i, j]),
+            str(llc.llc_status.values[i, j]),
+            str(llc.llc_status_reason.values[i, j]),
             f"{float(llc.rhat[i, j]):.3f}",
             f"{float(llc.ess[i, j]):.0f}",
             f"{float(llc.drift[i, j]):+.2g}",
             f"{float(llc.virial[i, j]):.3f}",
-            percent(float(llc.share_below_baseline[i, j])),
+            percent(float(llc.fraction_below_initial_loss[i, j])),
             f"{float(llc.acceptance[i, j].mean()):.2f}",
             number(float(distance[i, j])),
             str(int(llc.resets[i, j].sum())),
@@ -151,7 +151,7 @@ def _estimates(llc: xr.Dataset) -> Table:
         for j in range(llc.sizes["seed"])
     ]
     header = [
-        "Step", "Seed", "Effective LLC ± SE", "95% interval", "Verdict", "Reason", "R-hat", "ESS", "Drift", "Virial",
+        "Step", "Seed", "Effective LLC ± SE", "95% interval", "Status", "Reason", "R-hat", "ESS", "Drift", "Virial",
         "Under L(w*)", "Acceptance", "|w − w*|", "Resets",
     ]  # fmt: skip
     return Table("Every LLC estimate", header, rows, folded=True)

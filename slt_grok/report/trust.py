@@ -30,10 +30,10 @@ def calibration_table(dataset: xr.Dataset) -> Table:
         llcs = [_plus_minus(here.llc.sel(batch=b), here.llc_se.sel(batch=b)) for b in ("full", "minibatch")]
         hmc = _plus_minus(here.llc_hmc, here.llc_hmc_se) if here.llc_hmc.notnull() else "–"
         rules = [number(float(here[name])) for name in ("weight_norm", "gamma_rule", "n_beta_rule", "curvature")]
-        rows.append([step(at), *rules, *llcs, hmc, str(here.llc_verdict.sel(batch="full").values)])
+        rows.append([step(at), *rules, *llcs, hmc, str(here.llc_status.sel(batch="full").values)])
     header = [
         "Step", "|w*|", "γ by the rule", "nβ by the rule", "Curvature", "LLC, full batch",
-        f"LLC, batch {dataset.attrs['smaller_batch']}", "LLC by HMC", "Verdict",
+        f"LLC, batch {dataset.attrs['smaller_batch']}", "LLC by HMC", "Status",
     ]  # fmt: skip
     return Table("What the choice rests on", header, rows)
 
@@ -54,9 +54,9 @@ def confound(dataset: xr.Dataset) -> list[str]:
             text = f"{words} it {_change(at)}"
             if float(at["drop"]) > 0 and float(fixed["drop"]) > 0:
                 text += f": {_plus_minus(at.drop_left, at.drop_left_se)} times the drop at fixed γ"
-            verdicts = set(at.llc_verdict.sel(step=[start, end]).values.astype(str)) - {"effective", "converged"}
-            if verdicts:
-                text += f" (at one end the verdict is {', '.join(sorted(verdicts))})"
+            statuses = set(at.llc_status.sel(step=[start, end]).values.astype(str)) - {"effective", "converged"}
+            if statuses:
+                text += f" (at one end the status is {', '.join(sorted(statuses))})"
             sentences.append(f"{text}.")
         trained, scaled = (
             float(one.baseline_loss.sel(step=start, treatment=t)) for t in ("fixed_gamma", "rescaled_weights")

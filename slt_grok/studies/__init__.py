@@ -1,5 +1,5 @@
 """A run from its configuration to its page: plan, run, resume."""
 
-from slt_grok.studies.run import MEASUREMENTS, measure_run, run_study
+from slt_grok.studies.run import MEASUREMENTS, execute_run, measure_run
 
-__all__ = ["MEASUREMENTS", "measure_run", "run_study"]
+__all__ = ["MEASUREMENTS", "execute_run", "measure_run"]

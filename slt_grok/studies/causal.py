@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from slt_grok.progress import Report
+from slt_grok.progress import ProgressCallback
 from slt_grok.store import RunDirectory
-from slt_grok.studies.milestones import milestones, spread
+from slt_grok.studies.milestones import evenly_spaced, milestones
 from slt_grok.studies.shards import measure_in_shards, of_some
 from slt_grok.trajectories import Trajectory
 
@@ -19,14 +19,14 @@ MEMORIZING_STEP = {
 
 
 def measure_causal(
-    run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Report
+    run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: ProgressCallback
 ) -> xr.Dataset:
     """Effects and controls, see `slt_grok.circuits.causal`; `memorizing_step` is the step of the memorizing network."""
     from slt_grok import circuits
     from slt_grok.circuits import causal
 
     steps, seeds = trajectory.coords["step"], trajectory.coords["seed"].tolist()
-    chosen = trajectory.isel(step=np.flatnonzero(np.isin(steps, spread(steps, s.checkpoints))).tolist())
+    chosen = trajectory.isel(step=np.flatnonzero(np.isin(steps, evenly_spaced(steps, s.checkpoints))).tolist())
     keys = circuits.key_frequencies(trajectory)
     memorized = [_memorizing(run, steps, seed) for seed in seeds]
 

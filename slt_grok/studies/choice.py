@@ -22,7 +22,7 @@ import xarray as xr
 
 from slt_grok.llc import calibration
 from slt_grok.llc.chains import run_chains
-from slt_grok.llc.problem import Problem, pose
+from slt_grok.llc.problem import Problem
 from slt_grok.llc.results import dataset
 from slt_grok.llc.samplers import HMC
 from slt_grok.llc.sampling import Sampling, Schedule
@@ -77,7 +77,7 @@ def choose(
                     seen += count
                     done(min(seen / gradients, 1.0))
 
-                return measure(pose(one, None, None, None, None), on_steps)
+                return measure(Problem.from_inputs(one, None, None, None, None), on_steps)
 
             return measure_in_shards(
                 run, f"{label}/{name}", trajectory, shard, {**question, "steps": steps, "setting": list(setting)},

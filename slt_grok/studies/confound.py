@@ -16,16 +16,16 @@ import xarray as xr
 from slt_grok import transitions
 from slt_grok.llc.calibration import RHO
 from slt_grok.llc_settings import ConfoundSettings
-from slt_grok.progress import Report
+from slt_grok.progress import ProgressCallback
 from slt_grok.store import RunDirectory
 from slt_grok.studies.llc import estimate_by, subspace_of
-from slt_grok.studies.milestones import milestones, spread
+from slt_grok.studies.milestones import evenly_spaced, milestones
 from slt_grok.studies.shards import measure_in_shards
 from slt_grok.trajectories import Trajectory
 
 TREATMENTS = ("fixed_gamma", "relative_gamma", "rescaled_weights")
 KEPT = (
-    "llc", "llc_se", "llc_low", "llc_high", "rhat", "ess", "drift", "virial", "llc_verdict", "llc_verdict_reason",
+    "llc", "llc_se", "llc_low", "llc_high", "rhat", "ess", "drift", "virial", "llc_status", "llc_status_reason",
     "baseline_loss",
 )  # fmt: skip
 GAMMA = {"long_name": "localization", "definition": "gamma of the treatment", "source": "Lau et al. 2308.12108"}
@@ -37,7 +37,7 @@ NORM = {
 
 
 def measure_confound(
-    run: RunDirectory, label: str, s: ConfoundSettings, trajectory: Trajectory, content: Any, report: Report
+    run: RunDirectory, label: str, s: ConfoundSettings, trajectory: Trajectory, content: Any, report: ProgressCallback
 ) -> xr.Dataset:
     """The LLC under each treatment at some checkpoints from memorization on, with how much of its drop each leaves.
 
@@ -49,7 +49,7 @@ def measure_confound(
     steps, seeds = trajectory.coords["step"], trajectory.coords["seed"].tolist()
     memorized = [step for step in (milestones(run, seed)[0] for seed in seeds) if step <= steps[-1]]  # not NaN
     late = steps[steps >= min(memorized, default=steps[len(steps) // 3])]
-    places = np.flatnonzero(np.isin(steps, spread(late, s.checkpoints)))
+    places = np.flatnonzero(np.isin(steps, evenly_spaced(late, s.checkpoints)))
     norms = norm(trajectory.isel(step=-1), s).tolist()  # of each seed's last checkpoint
     per_network = len(TREATMENTS) * (s.burn_in + s.draws * s.thinning) * s.chains
 

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from slt_grok.interventions import weights
 from slt_grok.llc_settings import IntervenedSettings
-from slt_grok.progress import Report
+from slt_grok.progress import ProgressCallback
 from slt_grok.store import RunDirectory
 from slt_grok.studies.llc import estimate_by, shard_chains
-from slt_grok.studies.milestones import milestones, spread
+from slt_grok.studies.milestones import evenly_spaced, milestones
 from slt_grok.studies.shards import measure_in_shards
 from slt_grok.tasks import is_prime
 from slt_grok.tasks.modular import SPLITS
@@ -30,7 +30,7 @@ from slt_grok.trajectories import Trajectory
 
 AS_TRAINED = "as trained"
 KEPT = (
-    "llc", "llc_se", "llc_low", "llc_high", "rhat", "ess", "drift", "llc_verdict", "llc_verdict_reason",
+    "llc", "llc_se", "llc_low", "llc_high", "rhat", "ess", "drift", "llc_status", "llc_status_reason",
 )  # fmt: skip
 ACTS = {"kept": (weights.keep_directions, weights.keep_neurons),
         "removed": (weights.remove_directions, weights.remove_neurons)}  # fmt: skip
@@ -132,7 +132,7 @@ def intervene(one: Trajectory, variant: Variant, circuit: Circuit | None, donor:
 
 
 def measure_interventions(
-    run: RunDirectory, label: str, s: IntervenedSettings, trajectory: Trajectory, content: Any, report: Report
+    run: RunDirectory, label: str, s: IntervenedSettings, trajectory: Trajectory, content: Any, report: ProgressCallback
 ) -> xr.Dataset:
     """What every variant measures at some checkpoints from memorization on.
 
@@ -140,7 +140,7 @@ def measure_interventions(
     -------
     Over (step, seed, variant) what `slt_grok.llc.estimate` gives, `llc_change`, `llc_change_se` and `distance`; with
     `split` also `loss` and `accuracy`. The coordinates `act`, `site`, `control` and `draw` say what a variant is. What
-    a seed has not (a circuit, a memorizing checkpoint) is NaN, with the reason in `llc_verdict_reason`.
+    a seed has not (a circuit, a memorizing checkpoint) is NaN, with the reason in `llc_status_reason`.
     """
     from slt_grok import circuits
 
@@ -152,7 +152,7 @@ def measure_interventions(
         neurons = list(circuits.circuit_neurons(trajectory).values)
     memorized = [_memorized(run, steps, seed) for seed in seeds]
     late = steps[min((place for place in memorized if place is not None), default=len(steps) // 3) :]
-    chosen = trajectory.isel(step=np.flatnonzero(np.isin(steps, spread(late, s.checkpoints))).tolist())
+    chosen = trajectory.isel(step=np.flatnonzero(np.isin(steps, evenly_spaced(late, s.checkpoints))).tolist())
     group = max(1, shard_chains(trajectory) // s.chains)
     results: list[xr.Dataset] = []
     for start in range(0, len(todo), group):
@@ -198,15 +198,15 @@ def measured(
     dims = (*one.dims, weights.VARIANT)
     if not made:
         shape = (*one.shape, len(names))
-        empty = {name: (dims, np.full(shape, np.nan)) for name in KEPT if "verdict" not in name}
-        words = {"llc_verdict": (dims, np.full(shape, "")), "llc_verdict_reason": (dims, np.full(shape, UNMADE))}
+        empty = {name: (dims, np.full(shape, np.nan)) for name in KEPT if "status" not in name}
+        words = {"llc_status": (dims, np.full(shape, "")), "llc_status_reason": (dims, np.full(shape, UNMADE))}
         nothing = np.full((*shape, len(SPLITS)), np.nan)
         more = {"loss": ((*dims, "split"), nothing, ATTRS["loss"]),
                 "accuracy": ((*dims, "split"), nothing, ATTRS["accuracy"]),
                 "distance": (dims, np.full(shape, np.nan), ATTRS["distance"])}  # fmt: skip
         coords = {**one.coords, weights.VARIANT: names, "split": list(SPLITS)}
         return xr.Dataset({**empty, **words, **more}, coords=coords)
-    stacked = weights.beside({name: make(one) for name, make in made.items()})
+    stacked = weights.stack_variants({name: make(one) for name, make in made.items()})
     found = estimate_by(s, stacked)[list(KEPT)]
     before = torch.cat([tensor.double().flatten() for tensor in one.parameters.values()])
     pairs = [evaluated(stacked, place) for place in range(len(made))]
@@ -222,7 +222,7 @@ def measured(
         split=list(SPLITS),
     )
     fill: dict[Any, Any] = dict.fromkeys([*KEPT, *more.data_vars], np.nan)
-    fill |= {"llc_verdict": "", "llc_verdict_reason": UNMADE}
+    fill |= {"llc_status": "", "llc_status_reason": UNMADE}
     return found.merge(more).reindex({weights.VARIANT: names}, fill_value=fill).assign_attrs(found.attrs)
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from slt_grok.progress import Report, announce
+from slt_grok.progress import ProgressCallback, announce
 from slt_grok.store import RunDirectory
-from slt_grok.studies.milestones import spread
+from slt_grok.studies.milestones import evenly_spaced
 from slt_grok.studies.shards import measure_in_shards
 from slt_grok.trajectories import Trajectory
 
@@ -15,7 +15,7 @@ LINES = 0.1  # share of the bar that what lies between checkpoints takes
 
 
 def measure_landscape(
-    run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Report
+    run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: ProgressCallback
 ) -> xr.Dataset:
     """See `slt_grok.landscape.measure`; probes at checkpoints come in shards of their own, which need no neighbor."""
     from slt_grok import landscape
@@ -23,7 +23,7 @@ def measure_landscape(
 
     steps = trajectory.coords["step"]
     asked = len(steps) if s.probe_checkpoints is None else s.probe_checkpoints
-    places = np.flatnonzero(np.isin(steps, spread(steps, asked))).tolist()
+    places = np.flatnonzero(np.isin(steps, evenly_spaced(steps, asked))).tolist()
     networks = len(trajectory)
 
     def between(shard: Trajectory, done: Any) -> xr.Dataset:

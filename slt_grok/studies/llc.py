@@ -12,7 +12,7 @@ from torch import nn
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.subspaces import Subspace
 from slt_grok.llc_settings import LLCSettings
-from slt_grok.progress import Report
+from slt_grok.progress import ProgressCallback
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import read_json
 from slt_grok.studies.shards import measure_in_shards
@@ -109,7 +109,7 @@ def shard_chains(trajectory: Trajectory) -> int:
 
 
 def measure_llc(
-    run: RunDirectory, label: str, s: LLCSettings, trajectory: Trajectory, content: Any, report: Report
+    run: RunDirectory, label: str, s: LLCSettings, trajectory: Trajectory, content: Any, report: ProgressCallback
 ) -> xr.Dataset:
     """The LLC of every checkpoint, in shards of a fixed number of chains."""
     seeds = trajectory.shape[1]

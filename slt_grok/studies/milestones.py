@@ -32,6 +32,6 @@ def at_milestones(run: RunDirectory, steps: np.ndarray, seeds: Sequence[int]) ->
     return sorted(set(found))
 
 
-def spread(steps: np.ndarray, count: int) -> list[int]:
+def evenly_spaced(steps: np.ndarray, count: int) -> list[int]:
     """At most `count` of the steps, every n-th checkpoint, the last one among them."""
     return [int(step) for step in steps[np.unique(np.linspace(len(steps) - 1, 0, count).round().astype(int))]]

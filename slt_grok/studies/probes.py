@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from slt_grok.progress import Report, announce
+from slt_grok.progress import ProgressCallback, announce
 from slt_grok.store import RunDirectory
 from slt_grok.studies.milestones import at_milestones
 from slt_grok.studies.shards import measure_in_shards
@@ -17,7 +17,7 @@ from slt_grok.trajectories import Trajectory
 
 
 def measure_curvature(
-    run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Report
+    run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: ProgressCallback
 ) -> xr.Dataset:
     """Both matrices at both logit scales at the milestones: for all parameters on each split, and for each on train."""
     from slt_grok.landscape import curvature
@@ -47,7 +47,7 @@ def measure_curvature(
 
 
 def measure_connectivity(
-    run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Report
+    run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: ProgressCallback
 ) -> xr.Dataset:
     """Barriers between all checkpoints; from each milestone to the last checkpoint also along a trained curve.
 
@@ -102,7 +102,7 @@ def measure_connectivity(
 
 
 def measure_shape(
-    run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: Report
+    run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: ProgressCallback
 ) -> xr.Dataset:
     """The plane of the path's principal components; beside it, as LABEL@random, a random plane at each milestone."""
     from slt_grok.landscape.evaluation import predicted_seconds, splits
@@ -133,5 +133,5 @@ def _at_every_step(last: Trajectory, chosen: Trajectory) -> Trajectory:
     return last.isel(step=[0] * chosen.shape[0])
 
 
-def _said(report: Report, trajectory: Trajectory, done: float, among: int) -> None:
+def _said(report: ProgressCallback, trajectory: Trajectory, done: float, among: int) -> None:
     report(int(len(trajectory) * done / among), f"milestone {done:.1f} of {among}")

@@ -77,8 +77,8 @@ def maps(mapped: xr.Dataset, shape: tuple[int, int]) -> xr.Dataset:
 
     Returns
     -------
-    `llc_by_step`, `llc_by_step_se`, `llc_by_step_verdict` over (step, seed, step_size, n_beta) and `llc_by_gamma`,
-    `llc_by_gamma_se`, `llc_by_gamma_verdict` over (step, seed, gamma).
+    `llc_by_step`, `llc_by_step_se`, `llc_by_step_status` over (step, seed, step_size, n_beta) and `llc_by_gamma`,
+    `llc_by_gamma_se`, `llc_by_gamma_status` over (step, seed, gamma).
     """
     count = shape[0] * shape[1]
     first, second = mapped.isel(setting=slice(count)), mapped.isel(setting=slice(count, None))
@@ -89,7 +89,7 @@ def maps(mapped: xr.Dataset, shape: tuple[int, int]) -> xr.Dataset:
         "gamma": second.gamma.values,
     }
     variables: dict[str, Any] = {}
-    for name, suffix in (("llc", ""), ("llc_se", "_se"), ("llc_verdict", "_verdict")):
+    for name, suffix in (("llc", ""), ("llc_se", "_se"), ("llc_status", "_status")):
         at = first[name].transpose(*lead, "setting").values
         grid = at.reshape(*at.shape[:2], *shape)
         variables[f"llc_by_step{suffix}"] = ((*lead, "step_size", "n_beta"), grid, LLC_ATTRS[name])
@@ -163,6 +163,6 @@ def numbers(found: xr.Dataset) -> list[dict[str, Any]]:
         for batch in one.batch.values.tolist():
             for name in ("llc", "llc_se", "drift", "virial", "rhat", "ess"):
                 row[f"{name}_{batch}"] = float(here[name].sel(batch=batch))
-            row[f"llc_verdict_{batch}"] = str(here.llc_verdict.sel(batch=batch).values)
+            row[f"llc_status_{batch}"] = str(here.llc_status.sel(batch=batch).values)
         rows.append({key: None if isinstance(v, float) and not np.isfinite(v) else v for key, v in row.items()})
     return rows

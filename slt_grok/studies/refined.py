@@ -8,18 +8,18 @@ import torch
 import xarray as xr
 
 from slt_grok.llc_settings import RefinedSettings
-from slt_grok.progress import Report
+from slt_grok.progress import ProgressCallback
 from slt_grok.store import RunDirectory
 from slt_grok.studies.llc import sampler_of
 from slt_grok.studies.shards import measure_in_shards, of_some
 from slt_grok.tasks import is_prime
 from slt_grok.trajectories import Trajectory
 
-UNMEASURED = {"llc_verdict": "", "llc_verdict_reason": "not measured for this seed"}
+UNMEASURED = {"llc_status": "", "llc_status_reason": "not measured for this seed"}
 
 
 def measure_refined(
-    run: RunDirectory, label: str, s: RefinedSettings, trajectory: Trajectory, content: Any, report: Report
+    run: RunDirectory, label: str, s: RefinedSettings, trajectory: Trajectory, content: Any, report: ProgressCallback
 ) -> xr.Dataset:
     """The refined LLCs at some checkpoints spread over training, with the key frequencies of each seed's last one."""
     from slt_grok import circuits

@@ -44,7 +44,7 @@ NEED_LLC = ("llc", "confound", "interventions")  # have its settings
 OVER_TRAINING = ("training", "circuits", "landscape", "llc")  # what transitions are found in
 
 
-def run_study(config: RunConfig, path: Path) -> Path:
+def execute_run(config: RunConfig, path: Path) -> Path:
     """Carry a configuration to its report, doing only what is missing, and return the report's path.
 
     Raises

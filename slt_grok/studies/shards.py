@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
-from slt_grok.processes import Say, side_by_side
-from slt_grok.progress import Report
+from slt_grok.processes import Report, run_parallel
+from slt_grok.progress import ProgressCallback
 from slt_grok.store import RunDirectory
 from slt_grok.store.run_directory import read_dataset, write_dataset
 from slt_grok.trajectories import Trajectory
@@ -65,8 +65,8 @@ def measure_in_shards(
     before = [min(overlap, index * size) for index in range(len(shards))]
     done = [0.0 if result is None else shards[i].shape[0] - before[i] for i, result in enumerate(results)]
 
-    def job(index: int, say: Say) -> xr.Dataset:
-        result = measure(shards[index], lambda share, facts="": say((share, facts))).isel(
+    def job(index: int, report: Report) -> xr.Dataset:
+        result = measure(shards[index], lambda share, facts="": report((share, facts))).isel(
             step=slice(before[index], None)
         )
         write_dataset(paths[index], result.assign_attrs(fingerprint=fingerprint))
@@ -74,16 +74,16 @@ def measure_in_shards(
 
     latest = ""
 
-    def on_said(place: int, said: tuple[float, str]) -> None:
+    def on_job_progress(place: int, said: tuple[float, str]) -> None:
         nonlocal latest
         index, (share, latest) = missing[place], said
         done[index] = share * (shards[index].shape[0] - before[index])
         on_progress(sum(done), total, latest)
 
     on_progress(sum(done), total, latest)
-    for place, result in side_by_side([partial(job, index) for index in missing], on_said, 1 if here else None):
+    for place, result in run_parallel([partial(job, index) for index in missing], on_job_progress, 1 if here else None):
         results[missing[place]] = result
-        on_said(place, (1.0, latest))
+        on_job_progress(place, (1.0, latest))
     finished = [result for result in results if result is not None]
     for result in finished:
         result.attrs.pop("fingerprint", None)
@@ -91,7 +91,7 @@ def measure_in_shards(
     return merged.assign_attrs(finished[0].attrs)
 
 
-def of_some(report: Report, networks: int) -> OnProgress:
+def of_some(report: ProgressCallback, networks: int) -> OnProgress:
     """Progress of a measurement at some checkpoints, told as a share of all networks of the run."""
 
     def on_progress(checkpoints: float, among: int, facts: str) -> None:

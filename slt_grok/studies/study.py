@@ -11,19 +11,19 @@ from rich.table import Table
 from slt_grok.progress import announce, console, progress
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
-from slt_grok.studies.conduct import conduct, cores, current_runs, missing_runs, state
 from slt_grok.studies.costs import Costs, makespan
 from slt_grok.studies.grid import PlannedRun, Study, load_study_file
 from slt_grok.studies.lock import locked
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.results import INDEX, TABLE
+from slt_grok.studies.scheduler import cores, current_runs, missing_runs, run_missing, state
 from slt_grok.studies.table import make_table, write_table
 from slt_grok.studies.worker import failures
 
 SHOWN = ("training", "circuits", "landscape", "llc")
 
 
-def carry_out(file: Path, out: Path | None, workers: int | None, only_plan: bool) -> tuple[Path, bool]:
+def run_study(file: Path, out: Path | None, workers: int | None, only_plan: bool) -> tuple[Path, bool]:
     """Plan a study, run what is missing of it and write its table; return the table's path and whether all went well.
 
     Parameters
@@ -58,7 +58,7 @@ def carry_out(file: Path, out: Path | None, workers: int | None, only_plan: bool
             return folder / TABLE, True
         if missing:
             with progress(study.name, round(seconds), "predicted seconds") as report:
-                conduct(study, folder, workers, lambda run: left.get(run.name, costs.total(run)), report)
+                run_missing(study, folder, workers, lambda run: left.get(run.name, costs.total(run)), report)
         table = make_table(study, folder)
         write_table(table, folder / TABLE)
         write_json(folder / INDEX, _index(study, file, folder))

@@ -29,8 +29,8 @@ from slt_grok import models
 from slt_grok.errors import SltGrokError
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import atomic
-from slt_grok.studies.conduct import current_runs, state
 from slt_grok.studies.grid import PlannedRun, Study
+from slt_grok.studies.scheduler import current_runs, state
 from slt_grok.studies.worker import failures
 from slt_grok.tasks import ModularTask
 from slt_grok.transitions import summarize

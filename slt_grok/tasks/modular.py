@@ -106,7 +106,7 @@ class ModularTask:
         return OPERATIONS[self.operation](a, b) % self.modulus
 
     @cached_property
-    def taught(self) -> Tensor:
+    def train_labels(self) -> Tensor:
         """The answer that each pair is taught with where it is trained on: `labels` with the noise, int64 (p^2,)."""
         train, labels = self.indices("train"), self.labels.clone()
         generator = np.random.default_rng(np.random.SeedSequence([self.noise_seed, 1]))  # not the split's stream
@@ -143,4 +143,4 @@ class ModularTask:
     def data(self, split: Split) -> tuple[Tensor, Tensor]:
         """Pairs (n, 2) and labels (n,) of a split; those of the train set as they are taught."""
         rows = self.indices(split)
-        return self.inputs[rows], (self.taught if split == "train" else self.labels)[rows]
+        return self.inputs[rows], (self.train_labels if split == "train" else self.labels)[rows]

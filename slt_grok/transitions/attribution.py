@@ -43,8 +43,8 @@ def attribute(refined: xr.Dataset) -> xr.Dataset:
 
     Parameters
     ----------
-    refined : `llc`, `llc_se`, `llc_low`, `llc_high`, `llc_verdict` over (step, seed, component) with the coordinate
-        `group`, as `slt_grok.llc.refined.measure` gives them; estimates with a verdict `diverged` are left out as NaN.
+    refined : `llc`, `llc_se`, `llc_low`, `llc_high`, `llc_status` over (step, seed, component) with the coordinate
+        `group`, as `slt_grok.llc.refined.measure` gives them; estimates with a status `diverged` are left out as NaN.
 
     Returns
     -------
@@ -61,8 +61,8 @@ def attribute(refined: xr.Dataset) -> xr.Dataset:
     groups = data["group"].values.astype(str)
     if "whole" not in groups or data.sizes["step"] < 2:
         raise SltGrokError("refined: expected the LLC of all weights at two checkpoints at least")
-    seen = (data.llc_verdict != "diverged") & np.isfinite(data.llc)
-    measured = (data.llc_verdict != "").any("step").transpose("seed", "component").values
+    seen = (data.llc_status != "diverged") & np.isfinite(data.llc)
+    measured = (data.llc_status != "").any("step").transpose("seed", "component").values
     data = data[["llc", "llc_se", "llc_low", "llc_high"]].where(seen).transpose("step", "seed", "component")
     whole = data.llc.values[:, :, groups == "whole"][..., 0]
     places = np.where(np.isfinite(whole), whole, -np.inf).argmax(0)

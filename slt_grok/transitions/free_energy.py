@@ -207,8 +207,8 @@ def mean_draws(values: np.ndarray, errors: np.ndarray, draws: int, generator: np
 def _usable(llc: xr.Dataset) -> xr.Dataset:
     """The checkpoints whose LLC is a number and not diverged."""
     good = np.isfinite(llc.llc)
-    if "llc_verdict" in llc:
-        good &= llc.llc_verdict != "diverged"
+    if "llc_status" in llc:
+        good &= llc.llc_status != "diverged"
     return llc[["llc", "llc_se", "baseline_loss"]].where(good, drop=True)
 
 

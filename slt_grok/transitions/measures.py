@@ -95,7 +95,7 @@ def curve(datasets: Mapping[str, xr.Dataset], measure: str, seed: int) -> Curve:
     """The curve of a measure: restricted loss on the test split (on all where there is no test set), excluded loss on
     the train split, the total weight norm.
 
-    Left out as NaN: LLC estimates whose verdict is `diverged`, and restricted and excluded loss of a network without a
+    Left out as NaN: LLC estimates whose status is `diverged`, and restricted and excluded loss of a network without a
     key frequency, where there is no circuit to restrict to.
     """  # fmt: skip
     dataset = datasets[RULES[measure][0]].sel(seed=seed)
@@ -107,8 +107,8 @@ def curve(datasets: Mapping[str, xr.Dataset], measure: str, seed: int) -> Curve:
         values = values.sel(split="train")
     elif measure == "weight_norm":
         values = values.sel(component="total")
-    elif measure == "llc" and "llc_verdict" in dataset:
-        values = values.where(dataset.llc_verdict != "diverged")
+    elif measure == "llc" and "llc_status" in dataset:
+        values = values.where(dataset.llc_status != "diverged")
     needs_circuit = measure in ("restricted_loss_sum", "excluded_loss") and "circuit_frequency" in dataset
     if needs_circuit and not dataset.circuit_frequency.any():
         values = values * np.nan

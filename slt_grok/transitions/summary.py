@@ -26,7 +26,7 @@ def summarize(
     Returns
     -------
     `memorization_step`, `generalization_step`; `llc_peak`, `llc_final`, `llc_drop` (each also `_se`),
-    `llc_peak_step`, `llc_verdicts` (verdict -> number of estimates); `key_frequencies`, `neuron_share_final`,
+    `llc_peak_step`, `llc_statuses` (status -> number of estimates); `key_frequencies`, `neuron_share_final`,
     `restricted_loss_final` (sum mask; test split, or all without a test set), `excluded_loss_final` (train split);
     `train_loss_final`, `test_loss_final`, `train_accuracy_final`, `test_accuracy_final`; `phases` (name -> [first,
     last step] or None); `order_of_events` (measure, step, low, high by the middle of each change, ascending); `flags`
@@ -34,7 +34,7 @@ def summarize(
 
     With several seeds, `seeds` holds this for each, and the top level over seeds: the median of a number and of each
     end of a phase, None where one seed has none; of the order of events, what every seed has, with the median
-    middle and the outermost interval; the frequencies that are key in any seed; verdicts added up; the flags of all.
+    middle and the outermost interval; the frequencies that are key in any seed; statuses added up; the flags of all.
     """
     datasets = {"training": training, "llc": llc, "circuits": circuits}
     given = {label: with_seed(d, label) for label, d in datasets.items() if d is not None}
@@ -54,7 +54,7 @@ def _one(found: xr.Dataset, given: dict[str, xr.Dataset], seed: int) -> dict[str
     for name in ("llc_peak", "llc_final", "llc_drop"):
         for suffix in ("", "_se"):
             summary[name + suffix] = _number(getattr(drop, name.removeprefix("llc_") + suffix)) if drop else None
-    summary["llc_verdicts"] = _verdicts(given, seed)
+    summary["llc_statuses"] = _statuses(given, seed)
 
     summary["key_frequencies"] = None
     for name, key in (
@@ -83,10 +83,10 @@ def _one(found: xr.Dataset, given: dict[str, xr.Dataset], seed: int) -> dict[str
     return summary
 
 
-def _verdicts(given: dict[str, xr.Dataset], seed: int) -> dict[str, int] | None:
-    if "llc" not in given or "llc_verdict" not in given["llc"]:
+def _statuses(given: dict[str, xr.Dataset], seed: int) -> dict[str, int] | None:
+    if "llc" not in given or "llc_status" not in given["llc"]:
         return None
-    return dict(Counter(map(str, given["llc"].llc_verdict.sel(seed=seed).values.tolist())))
+    return dict(Counter(map(str, given["llc"].llc_status.sel(seed=seed).values.tolist())))
 
 
 def _phases(steps: xr.DataArray) -> dict[str, list[int | float] | None]:
@@ -108,16 +108,16 @@ def _flags(summary: dict[str, Any], present: set[str], measured: list[str]) -> l
         flags.append("test accuracy never reached its threshold: the network did not generalize")
     if "llc" in measured and "llc" not in present:
         flags.append("the LLC does not drop by more than 10% of its peak and 3 standard errors")
-    verdicts = summary["llc_verdicts"] or {}
-    for verdict, consequence in (
+    statuses = summary["llc_statuses"] or {}
+    for status, consequence in (
         ("diverged", "left out"),
-        ("not converged, probably low", "kept"),
+        ("not converged (likely low)", "kept"),
         ("not converged", "kept"),
         ("not a minimum", "kept"),
     ):
-        if verdict in verdicts:
-            count = f"{verdicts[verdict]} of {sum(verdicts.values())} LLC estimates"
-            flags.append(f'{count} have the verdict "{verdict}" and are {consequence}')
+        if status in statuses:
+            count = f"{statuses[status]} of {sum(statuses.values())} LLC estimates"
+            flags.append(f'{count} have the status "{status}" and are {consequence}')
     if summary["key_frequencies"] == []:
         flags.append("no key frequency at the last checkpoint: there is no Fourier circuit")
     return flags
@@ -131,7 +131,7 @@ def _together(summaries: list[dict[str, Any]], seeds: dict[str, dict[str, Any]])
         match key:
             case "key_frequencies":
                 joint[key] = None if first is None else sorted(set().union(*values))
-            case "llc_verdicts":
+            case "llc_statuses":
                 joint[key] = None if first is None else dict(sum(map(Counter, values), Counter()))
             case "phases":
                 joint[key] = {name: _median_span([v[name] for v in values]) for name in first}

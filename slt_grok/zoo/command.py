@@ -15,7 +15,7 @@ from slt_grok.zoo.cases import ZOO
 from slt_grok.zoo.validation import Row, summarize, validate
 
 SEEDS = (0, 1, 2, 3, 4)
-COLUMNS = ("case", "seed", "truth", "m", "estimate", "95% interval", "error", "with m", "verdict", "seconds")
+COLUMNS = ("case", "seed", "truth", "m", "estimate", "95% interval", "error", "with m", "status", "seconds")
 
 
 def run(cases: Sequence[str], seed: int | None, json: Path | None, command: str) -> None:
@@ -40,7 +40,7 @@ def run(cases: Sequence[str], seed: int | None, json: Path | None, command: str)
 
         def on_row(row: Row) -> None:
             done.append(row)
-            report(len(done), f"{row['case']}: {_percent(row['relative_error'])}, {row['verdict']}")
+            report(len(done), f"{row['case']}: {_percent(row['relative_error'])}, {row['status']}")
 
         rows = validate(cases, seeds, on_row)
     summary = summarize(rows) | {"wall_seconds": round(time.monotonic() - start, 1)}
@@ -85,7 +85,7 @@ def _cells(row: Row) -> list[str]:
         f"{row['low']:.4g} to {row['high']:.4g}",
         _percent(row["relative_error"]),
         _percent(row["relative_error_with_multiplicity"]) if row["multiplicity"] > 1 else "",
-        row["verdict"],
+        row["status"],
         f"{row['seconds']:.1f}",
     ]
 

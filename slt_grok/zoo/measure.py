@@ -24,7 +24,7 @@ def measure(text: str, seed: int) -> dict[str, Any]:
     -------
     `case`, `family`, `seed`, `parameters`; `truth`, `multiplicity`; `estimate`, `standard_error`, `low`, `high`,
     `relative_error`; `estimate_with_multiplicity` = estimate + (m - 1) / log(n_beta) and its `relative_error_...`;
-    `covered`: whether the truth lies from `low` to `high`; `verdict`, `reason`, `flagged`: any verdict but converged;
+    `covered`: whether the truth lies from `low` to `high`; `status`, `reason`, `flagged`: any status but converged;
     `settings` that the rule chose, `seconds`. Where nothing finite came out, `failed` is True and the numbers are None;
     what was raised is the `reason`.
     """
@@ -36,9 +36,9 @@ def measure(text: str, seed: int) -> dict[str, Any]:
     except Exception as error:  # an estimator that raises has failed this case, not the zoo
         return failure(text, seed, f"{type(error).__name__}: {error}", time.perf_counter() - start)
     value = found.llc.item()
-    verdict, reason = found.llc_verdict.item(), found.llc_verdict_reason.item()
+    status, reason = found.llc_status.item(), found.llc_status_reason.item()
     if not np.isfinite(value):
-        return failure(text, seed, f"{verdict}: {reason}", time.perf_counter() - start)
+        return failure(text, seed, f"{status}: {reason}", time.perf_counter() - start)
     low, high = found.llc_low.item(), found.llc_high.item()
     corrected = value + multiplicity_correction(truth.multiplicity, found.attrs["n_beta"])
     return facts | {
@@ -50,9 +50,9 @@ def measure(text: str, seed: int) -> dict[str, Any]:
         "estimate_with_multiplicity": corrected,
         "relative_error_with_multiplicity": corrected / truth.value - 1,
         "covered": low <= truth.value <= high,
-        "verdict": verdict,
+        "status": status,
         "reason": reason,
-        "flagged": verdict != "converged",
+        "flagged": status != "converged",
         "failed": False,
         "settings": {name: found.attrs[name] for name in ("n_beta", "gamma", "step_size", "burn_in", "draws")},
         "seconds": time.perf_counter() - start,
@@ -67,7 +67,7 @@ def failure(text: str, seed: int, reason: str, seconds: float = 0.0) -> dict[str
         **_pose(text, seed)[1],
         **dict.fromkeys((*numbers, *corrected)),
         "covered": False,
-        "verdict": "failed",
+        "status": "failed",
         "reason": reason,
         "flagged": True,
         "failed": True,

@@ -1,4 +1,4 @@
-"""The zoo from end to end: cases x seeds over worker processes, and a summary of errors, verdicts and coverage."""
+"""The zoo from end to end: cases x seeds over worker processes, and a summary of errors, statuses and coverage."""
 
 import multiprocessing
 import os
@@ -77,11 +77,11 @@ def _start_worker() -> None:
 
 
 def summarize(rows: Sequence[Row]) -> dict[str, Any]:
-    """Errors, verdicts and coverage of some rows; a number that no row bears on is None.
+    """Errors, statuses and coverage of some rows; a number that no row bears on is None.
 
     Relative errors are |estimate / truth - 1|. `median_abs_relative_error` and `p90_abs_relative_error` are over the
     regular, deep-linear and modular cases (`aggregate_scope`), raw; the same with the known multiplicity added stands
-    beside. `coverage` is the share of the cases with verdict converged whose 95% interval holds the truth.
+    beside. `coverage` is the share of the cases with status converged whose 95% interval holds the truth.
     """
     whole = [row for row in rows if not row["failed"]]
     scope = [row for row in whole if row["family"].startswith(AGGREGATE)]
@@ -96,12 +96,12 @@ def summarize(rows: Sequence[Row]) -> dict[str, Any]:
         "failed": sum(row["failed"] for row in rows),
         "flagged_share": statistics.fmean(row["flagged"] for row in rows),
         "coverage": _mean(row["covered"] for row in converged),
-        "coverage_scope": "cases with verdict converged",
+        "coverage_scope": "cases with status converged",
         "coverage_multiplicity_1": _mean(row["covered"] for row in simple),
         "converged_within_5_percent": _mean(abs(row["relative_error"]) <= CLOSE for row in simple),
-        "converged_within_5_percent_scope": "cases with verdict converged and multiplicity 1",
+        "converged_within_5_percent_scope": "cases with status converged and multiplicity 1",
         "median_half_width": statistics.median(widths) if widths else None,
-        "median_half_width_scope": "half the 95% interval over the truth, cases with verdict converged",
+        "median_half_width_scope": "half the 95% interval over the truth, cases with status converged",
         "cases": len(rows),
         "by_family": {family: _family([row for row in rows if row["family"] == family]) for family in families},
     }

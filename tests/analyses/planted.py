@@ -86,7 +86,7 @@ def courses(middles: dict[str, np.ndarray], generator: np.random.Generator) -> d
         dims, values = over(STEPS, name, *ends, log=True)
         circuits[name] = ((*dims, "split"), values[..., None].repeat(3, -1))
     llc = {"llc": over(STEPS, "llc", 130, 16), "llc_se": (("step", "seed"), np.ones((len(STEPS), len(seeds))))}
-    llc["llc_verdict"] = (("step", "seed"), np.full((len(STEPS), len(seeds)), "effective"))
+    llc["llc_status"] = (("step", "seed"), np.full((len(STEPS), len(seeds)), "effective"))
     return {
         "training": xr.Dataset(training, of_training),
         "llc": xr.Dataset(llc, at),

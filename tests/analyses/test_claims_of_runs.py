@@ -78,7 +78,7 @@ def test_p7(tmp_path, of_sgd, seeds, verdict):
         flat = {"train_accuracy": [0, 1, 1, 1, 1], "unmirrored_test_accuracy": [0, 0, 0.7, 1, 1]}
         training, circuits = ({name: (("step", "seed"), np.repeat([v], seeds, 0).T)} for name, v in flat.items())
         llc = {"llc": curve([15.0, *(of_sgd if arm == "sgd" else FALLS)])}
-        llc["llc_verdict"] = (("step", "seed"), np.full((5, seeds), "effective"))
+        llc["llc_status"] = (("step", "seed"), np.full((5, seeds), "effective"))
         named = {"training": training, "circuits": circuits, "llc": llc}
         data[arm] = {label: xr.Dataset(variables, at) for label, variables in named.items()}
     rows = [row(arm, seed, llc_final=16.0) for arm in ARMS for seed in range(seeds)]
@@ -120,7 +120,7 @@ def test_p9(tmp_path, each, seeds, verdict):
     told = np.where(np.isfinite(llc), "effective", "")  # frequency 9 is another seed's
     at = {"step": [100], "seed": range(llc.shape[1]), "component": names, "group": ("component", groups)}
     refined = xr.Dataset({"llc": (("step", "seed", "component"), llc)}, at)
-    refined["llc_verdict"] = (("step", "seed", "component"), told)
+    refined["llc_status"] = (("step", "seed", "component"), told)
     rows = [row("main", seed) for seed in range(llc.shape[1])]
     data = {"main": {"refined": refined} if seeds else {}}
     planted = load_study(written(tmp_path, "seeds", rows, data))

@@ -128,7 +128,7 @@ def test_one_checkpoint_gives_its_part_to_all() -> None:
 
 def test_variants_stand_beside_each_other() -> None:
     one = random_network("transformer")
-    both = weights.beside({"as trained": one, "kept": weights.keep_directions(one, planes(1))})
+    both = weights.stack_variants({"as trained": one, "kept": weights.keep_directions(one, planes(1))})
     assert both.dims == ("variant",)
     assert both.coords["variant"].tolist() == ["as trained", "kept"]
     assert torch.equal(both.parameters["W_E"][0], one.parameters["W_E"])
@@ -141,7 +141,7 @@ def test_variants_stand_beside_each_other() -> None:
         (lambda: weights.keep_neurons(clock(), np.ones(3, dtype=bool)), r"bool mask of shape \(48,\)"),
         (lambda: weights.exchange(clock(), clock(), ["W_X"]), "expected some of W_E.*got W_X"),
         (lambda: weights.exchange(clock(), random_network("mlp"), ["W_E"]), "same shapes"),
-        (lambda: weights.beside({}), "at least one"),
+        (lambda: weights.stack_variants({}), "at least one"),
         (lambda: weights.random_directions(5, 5, np.random.default_rng(0)), "at most 4"),
     ],
 )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import estimate
 from slt_grok.llc.calibration import Calibration, calibrate, top_curvature
-from slt_grok.llc.problem import Problem, pose
+from slt_grok.llc.problem import Problem
 from slt_grok.trajectories import Trajectory
 from slt_grok.zoo.deep_linear import DeepLinearNetwork
 from slt_grok.zoo.problem import half_squared_error
@@ -43,7 +43,7 @@ def value(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def posed(module: nn.Module) -> Problem:
-    return pose(module, DATA, value, None, None)
+    return Problem.from_inputs(module, DATA, value, None, None)
 
 
 def step_is_consistent(chosen: Calibration, updates: int) -> None:
@@ -90,7 +90,7 @@ def test_what_is_given_is_kept() -> None:
 def test_the_networks_of_a_trajectory_share_the_median_gamma_and_the_largest_curvature() -> None:
     states = {step: {"w": torch.full((6,), scale).double()} for step, scale in ((0, 1.0), (5, 2.0), (9, 4.0))}
     trajectory = Trajectory.stack(Bowl(H, 2.0), states, loss=value)
-    chosen = calibrate(pose(trajectory, DATA, None, None, None), 500)
+    chosen = calibrate(Problem.from_inputs(trajectory, DATA, None, None, None), 500)
     assert chosen.gamma == pytest.approx(1 / (0.7 * 4))
     assert chosen.curvature == pytest.approx(25**2 * chosen.gamma, rel=TOLERANCE)
 
@@ -108,7 +108,7 @@ def test_where_the_curvature_at_the_minimum_vanishes_it_is_measured_where_the_ch
 def test_a_chain_on_its_way_out_does_not_set_the_curvature() -> None:
     """A wide deep linear network: the first n_beta is far too large, and chains are caught with a loss still finite."""
     problem = DeepLinearNetwork((30, 100, 100, 40), 10).problem(torch.Generator().manual_seed(7))
-    posed = pose(problem.module, problem.data, half_squared_error, None, torch.float32)
+    posed = Problem.from_inputs(problem.module, problem.data, half_squared_error, None, torch.float32)
     for seed in (2, 3):  # with 3 one chain has just left when the first pilot ends
         chosen = calibrate(posed, 300, seed=seed)
         assert chosen.curvature == pytest.approx(15**2 * chosen.gamma, rel=0.3)
@@ -152,7 +152,7 @@ def test_the_default_estimate_of_a_quadratic_is_half_its_rank() -> None:
     """Four decades of curvature and flat directions, no setting given; the interval misses by chance in 5%."""
     h = torch.cat([torch.logspace(-2, 2, 20), torch.zeros(10)]).double()
     result = estimate(Bowl(h, 0.5), DATA, loss=value, updates=1500, chains=16)
-    assert result.llc_verdict.item() == "converged"
+    assert result.llc_status.item() == "converged"
     assert result.llc_low.item() < 10 < result.llc_high.item()
     assert result.llc.item() == pytest.approx(10, rel=0.03)
     ratios = result.temperature.values / result.attrs["n_beta"]

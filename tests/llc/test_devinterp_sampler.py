@@ -110,7 +110,7 @@ def test_a_chain_that_devinterp_gives_up_is_left_out_by_name() -> None:
         LINE, (DATA.x, DATA.y), step_size=1e4, n_beta=N_BETA, gamma=GAMMA, chains=2, draws=200, burn_in=10
     )
     assert all("loss not finite at update" in str(word) for word in result.chain_health.values)
-    assert result.llc_verdict.item() == "diverged"
+    assert result.llc_status.item() == "diverged"
     assert np.isnan(result.llc.item())
 
 

@@ -1,4 +1,4 @@
-"""Verdicts, errors and intervals from planted draws whose truth is known.
+"""Statuses, errors and intervals from planted draws whose truth is known.
 
 Simulated coverages and z-scores have limits of 4 standard errors; fails by chance with probability 0.1%. Seeds fixed.
 """
@@ -14,13 +14,13 @@ from scipy.signal import lfilter
 
 from slt_grok.llc.diagnostics import (
     HEALTHY,
-    VERDICTS,
+    STATUSES,
     Average,
-    Evidence,
+    ChainStatistics,
+    assess,
     average,
     chain_health,
     interval,
-    judge,
     wbic_slope,
 )
 
@@ -35,22 +35,22 @@ def planted(
     shift: Any = 0.0,
     virial: Any = 1.0,
     health: list[str] | None = None,
-) -> Evidence:
+) -> ChainStatistics:
     """Stationary AR(1) draws of mean LLC and standard deviation SPREAD, in LLC units, plus a shift (chain, draw)."""
     rng = np.random.default_rng(seed)
     noise = rng.standard_normal((chains, draws)) * (1 - rho**2) ** 0.5
     noise[:, 0] = rng.standard_normal(chains)
     excess = LLC + SPREAD * lfilter([1.0], [1.0, -rho], noise, axis=1) + shift
     looks = virial + 0.05 * rng.standard_normal((chains, 32))
-    return Evidence(BASELINE + excess / N_BETA, health or [HEALTHY] * chains, BASELINE, N_BETA, looks)
+    return ChainStatistics(BASELINE + excess / N_BETA, health or [HEALTHY] * chains, BASELINE, N_BETA, looks)
 
 
-def verdict(evidence: Evidence, finite_minimizer: bool = True, hotter: float | None = LLC) -> tuple[str, str]:
-    cold = average(evidence)
+def status(statistics: ChainStatistics, finite_minimizer: bool = True, hotter: float | None = LLC) -> tuple[str, str]:
+    cold = average(statistics)
     other = None if hotter is None else cold._replace(llc=hotter / LLC * cold.llc)
-    found = judge(cold, evidence, finite_minimizer, other)
-    assert found.word in VERDICTS
-    return found.word, found.reason
+    found = assess(cold, statistics, finite_minimizer, other)
+    assert found.status in STATUSES
+    return found.status, found.reason
 
 
 RAMP = np.linspace(-0.06, 0.06, 400) * LLC  # R-hat hardly sees it
@@ -62,19 +62,19 @@ SLIGHT = np.linspace(-0.01, 0.01, 400) * LLC
     ("change", "word", "reason"),
     [
         ({}, "converged", "from n_beta / 16"),
-        ({"shift": RAMP}, "not converged, probably low", "second half of the draws lies 0.6.* above"),
+        ({"shift": RAMP}, "not converged (likely low)", "second half of the draws lies 0.6.* above"),
         ({"shift": -RAMP}, "not converged", "second half of the draws lies 0.5.* below"),
-        ({"virial": 0.8}, "not converged, probably low", "virial is 0.80"),
+        ({"virial": 0.8}, "not converged (likely low)", "virial is 0.80"),
         ({"virial": 1.2}, "not converged", "virial is 1.20"),
-        ({"shift": ONE_HIGH + SLIGHT}, "not converged, probably low", "chains disagree"),
+        ({"shift": ONE_HIGH + SLIGHT}, "not converged (likely low)", "chains disagree"),
         ({"shift": ONE_HIGH - SLIGHT}, "not converged", "chains disagree"),
         ({"shift": -LLC - 0.5}, "not a minimum", "go on training"),
         ({"health": ["diverged: loss not finite at update 3"] * 8}, "diverged", "loss not finite at update 3"),
         ({"health": [*[HEALTHY] * 6, *["diverged: x"] * 2]}, "converged", "2 of 8 chains left out"),
     ],
 )
-def test_verdicts(change: dict[str, Any], word: str, reason: str) -> None:
-    found = verdict(planted(**change))
+def test_statuses(change: dict[str, Any], word: str, reason: str) -> None:
+    found = status(planted(**change))
     assert found[0] == word
     assert re.search(reason, found[1])
 
@@ -85,13 +85,13 @@ def test_verdicts(change: dict[str, Any], word: str, reason: str) -> None:
         (LLC, False, "effective", "effective sample size"),
         (None, True, "effective", "one temperature"),
         (0.9 * LLC, False, "effective", "effective sample size"),  # without a finite minimizer no limit is promised
-        (0.9 * LLC, True, "not converged, probably low", "changes by 10.0%"),
+        (0.9 * LLC, True, "not converged (likely low)", "changes by 10.0%"),
         (1.1 * LLC, True, "not converged", "changes by -10"),
         (0.97 * LLC, True, "converged", "changes by 3.0%"),
     ],
 )
-def test_verdicts_over_temperatures(hotter: float | None, finite: bool, word: str, reason: str) -> None:
-    found = verdict(planted(), finite, hotter)
+def test_statuses_over_temperatures(hotter: float | None, finite: bool, word: str, reason: str) -> None:
+    found = status(planted(), finite, hotter)
     assert found[0] == word
     assert reason in found[1]
 
@@ -103,16 +103,16 @@ def test_a_change_within_its_error_is_no_change() -> None:
     assert 0.055 * LLC < found.llc_se < 0.2 * LLC
     for share in (0.9, 1.1):
         hotter = found._replace(llc=share * found.llc)
-        assert judge(found, noisy, True, hotter).word == "converged"
-    assert judge(found, noisy, True, found._replace(llc=0.1 * found.llc)).word == "not converged, probably low"
+        assert assess(found, noisy, True, hotter).status == "converged"
+    assert assess(found, noisy, True, found._replace(llc=0.1 * found.llc)).status == "not converged (likely low)"
 
 
 def test_a_worse_finding_comes_first() -> None:
     """Diverged before anything, a negative LLC before what the draws do, a rise before a temperature's change."""
-    assert verdict(planted(shift=-3 * LLC, health=["diverged: x"] * 8))[0] == "diverged"
-    assert verdict(planted(shift=RAMP - 2 * LLC))[0] == "not a minimum"
-    assert "second half" in verdict(planted(shift=RAMP), hotter=0.5 * LLC)[1]
-    assert verdict(planted(shift=RAMP), False, None)[0] == "not converged, probably low"
+    assert status(planted(shift=-3 * LLC, health=["diverged: x"] * 8))[0] == "diverged"
+    assert status(planted(shift=RAMP - 2 * LLC))[0] == "not a minimum"
+    assert "second half" in status(planted(shift=RAMP), hotter=0.5 * LLC)[1]
+    assert status(planted(shift=RAMP), False, None)[0] == "not converged (likely low)"
 
 
 def test_a_chain_left_out_is_not_averaged() -> None:
@@ -256,7 +256,7 @@ def test_more_excess_than_coordinates_is_no_local_posterior(d: int, bound: int) 
 @given(scale=st.floats(0.1, 100), offset=st.floats(-5, 5))
 def test_units_and_origin_of_the_loss_do_not_matter(scale: float, offset: float) -> None:
     plain = planted(rho=0.5)
-    moved = Evidence(
+    moved = ChainStatistics(
         scale * (plain.draws + offset), plain.health, scale * (plain.baseline + offset), N_BETA / scale, plain.virial
     )
     np.testing.assert_allclose(average(moved), average(plain), rtol=1e-6, atol=1e-9)

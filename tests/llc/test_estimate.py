@@ -102,21 +102,21 @@ def test_three_lines_for_ones_own_module_data_and_loss() -> None:
     )  # fmt: skip
     assert abs(result.llc.item() - 2.5) < 3 * result.llc_se.item()
     assert result.llc_se.item() < 0.05
-    assert result.llc_verdict.item() == "converged"
+    assert result.llc_status.item() == "converged"
     assert result.llc.dims == ()
 
 
 def test_cross_entropy_is_effective_whoever_wrote_it(trajectory: Trajectory) -> None:
-    """No verdict may promise a converged LLC where a fitted network has no finite minimizer."""
+    """No status may promise a converged LLC where a fitted network has no finite minimizer."""
     for loss in (None, nn.functional.cross_entropy, nn.CrossEntropyLoss()):
         result = estimate(trajectory, loss=loss, **SHORT)
-        assert "converged" not in result.llc_verdict.values
+        assert "converged" not in result.llc_status.values
         assert "no finite minimizer" in result.attrs["comment"]
 
 
 def test_a_chain_that_runs_away_is_named_and_left_out(trajectory: Trajectory) -> None:
     result = estimate(trajectory, **{**SHORT, "sampler": SGLD(1.0), "draws": 60})
-    assert set(result.llc_verdict.values) == {"diverged"}
+    assert set(result.llc_status.values) == {"diverged"}
     assert np.isnan(result.llc).all()
     assert all(word.startswith("diverged: ") for word in result.chain_health.values.ravel())
 
@@ -149,7 +149,7 @@ def test_resets_are_counted_and_the_chains_left_out_by_name() -> None:
     assert 0 <= losses[chain, update + 1] < 0.5 * (6 * 1e-3**0.5) ** 2
     healthy = ~broken.any(1)
     np.testing.assert_allclose(result.llc, result.loss_trace.values[healthy].mean(), rtol=1e-12)
-    assert f"{(~healthy).sum()} of 40 chains left out" in result.llc_verdict_reason.item()
+    assert f"{(~healthy).sum()} of 40 chains left out" in result.llc_status_reason.item()
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,8 @@ def test_sgld_has_the_finite_step_closed_form(n_beta: float, gamma: float, step:
     wide = virial > 1.1
     assert wide == (step > 1)
     # of one temperature the limit in n_beta was not looked at: well sampled is all that can be said
-    assert result.llc_verdict.item() == ("not converged" if wide else "effective")
-    assert ("virial" in result.llc_verdict_reason.item()) == wide
+    assert result.llc_status.item() == ("not converged" if wide else "effective")
+    assert ("virial" in result.llc_status_reason.item()) == wide
     # each factor of the formula can be seen: leaving one out is off by more than 10 standard errors
     without = {
         "step": 0.5 * n_beta * H / a,
@@ -112,7 +112,7 @@ def test_underdamped_has_no_step_size_bias_on_a_quadratic(step: float) -> None:
     assert result.llc_se.item() < 0.005 * right
     assert abs(result.llc.item() - right) < 3 * result.llc_se.item()
     assert result.virial.item() == pytest.approx(1, abs=0.01)
-    assert result.llc_verdict.item() == "effective"
+    assert result.llc_status.item() == "effective"
 
 
 def test_the_true_value_is_half_the_rank() -> None:
@@ -123,7 +123,7 @@ def test_the_true_value_is_half_the_rank() -> None:
     result = run(h, sampler, (n_beta, n_beta / 16), gamma, draws=300, burn_in=2000, chains=200)
     assert abs(result.llc.item() - 15) < 3 * result.llc_se.item()
     assert result.llc_se.item() < 0.1
-    assert result.llc_verdict.item() == "converged"
+    assert result.llc_status.item() == "converged"
     assert result.llc_low.item() < 15 < result.llc_high.item()
     # the slope over 1 / n_beta needs no loss at the minimum and finds the same
     assert abs(result.llc_wbic.item() - 15) < 3 * result.llc_wbic_se.item()

@@ -115,7 +115,7 @@ def test_on_other_data_the_llc_is_that_datas_and_may_be_negative() -> None:
         assert one.baseline_loss.item() == pytest.approx(1 + c**2)
         assert abs(one.llc - right) < 3 * one.llc_se
         assert one.llc_se < 0.1 * abs(right)
-    assert found.llc_verdict.values.tolist() == ["effective", "not a minimum"]
+    assert found.llc_status.values.tolist() == ["effective", "not a minimum"]
     assert found.llc.sel(component="test") < 0
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from slt_grok.llc.problem import Problem, pose
+from slt_grok.llc.problem import Problem
 from slt_grok.llc.sampling import Schedule
 from slt_grok.llc.sensitivity import Ends, Setting, at_settings, curvature_at
 from slt_grok.trajectories import Trajectory
@@ -23,7 +23,9 @@ def problem() -> Problem:
     module = nn.Linear(4, 1, bias=False).double()
     flat = torch.tensor([[3.0, 1, 1, 1]], dtype=torch.float64)  # the first weight does not matter
     states = {10: {"weight": torch.ones(1, 4, dtype=torch.float64)}, 20: {"weight": flat}}
-    return pose(Trajectory.stack(module, states, loss=nn.functional.mse_loss), (inputs, targets), None, None, None)
+    return Problem.from_inputs(
+        Trajectory.stack(module, states, loss=nn.functional.mse_loss), (inputs, targets), None, None, None
+    )
 
 
 def exact(setting: Setting) -> float:
@@ -39,14 +41,14 @@ def test_every_setting_has_its_own_step_temperature_and_localization(problem: Pr
     z = (found.llc - np.array([exact(s) for s in settings])) / found.llc_se
     assert abs(z).max() < 4  # eight of them: one in 2,000 by chance
     assert (found.llc_se / found.llc).max() < 0.05
-    assert np.unique(found.llc_verdict.values).tolist() == ["effective"]  # one temperature each: no limit is checked
+    assert np.unique(found.llc_status.values).tolist() == ["effective"]  # one temperature each: no limit is checked
 
 
 def test_an_unstable_step_is_called_diverged_and_leaves_the_others_alone(problem: Problem) -> None:
     good, bad = Setting(0.03, 10.0, 3.0), Setting(1.0, 10.0, 3.0)
     schedule, options = Schedule(50, 200), {"longest_flight": 40, "chains": 4, "seed": 1}
     both = at_settings(problem, [good, bad], schedule, **options)
-    assert both.llc_verdict.isel(setting=1).values.tolist() == ["diverged", "diverged"]
+    assert both.llc_status.isel(setting=1).values.tolist() == ["diverged", "diverged"]
     alone = at_settings(problem, [good], schedule, **options)
     np.testing.assert_allclose(both.llc.isel(setting=0), alone.llc.isel(setting=0), rtol=1e-9)
 

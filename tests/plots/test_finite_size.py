@@ -48,7 +48,7 @@ def test_free_energies_and_crossings_are_drawn(tmp_path):
         free_energies(energies.sel(train_fraction=FRACTIONS[:1]), shares, (0, 0, 0), (0, 0, 0))
 
 
-def test_the_integrand_of_the_evidence_is_drawn(tmp_path):
+def test_the_integrand_of_the_marginal_likelihood_is_drawn(tmp_path):
     betas = np.r_[0, np.geomspace(1e-3, 1, 6)]
     values = np.stack([100 * betas, 10 * betas])
     measured = xr.Dataset(
@@ -56,7 +56,10 @@ def test_the_integrand_of_the_evidence_is_drawn(tmp_path):
             "llc_at_beta": (("step", "beta"), values),
             "beta_value": (("step", "beta"), np.stack([betas, betas])),
             "mean_loss_se": (("step", "beta"), np.full((2, 7), 1e-3)),
-            **{f"log_evidence{end}": ("step", np.array([-500.0, -50.0])) for end in ("", "_se", "_quadrature")},
+            **{
+                f"log_marginal_likelihood{end}": ("step", np.array([-500.0, -50.0]))
+                for end in ("", "_se", "_quadrature")
+            },
         },
         {"step": [10, 20]},
         {"n": 100},
@@ -64,6 +67,6 @@ def test_the_integrand_of_the_evidence_is_drawn(tmp_path):
     figure = tempering(measured, ["one", "other"])
     lines = [line for line in figure.axes[0].lines if "log Z" in line.get_label()]
     np.testing.assert_allclose(lines[1].get_ydata(), values[1, 1:])
-    assert all(path.exists() for path in save(figure, tmp_path, "evidence"))
+    assert all(path.exists() for path in save(figure, tmp_path, "marginal_likelihood"))
     with pytest.raises(SltGrokError, match="a name for each"):
         tempering(measured, ["one"])

@@ -27,11 +27,11 @@ def measured() -> xr.Dataset:
     llc = np.array([[[100.0, 20.0, -6.0, -4.0, 30.0]], [[15.0, 16.0, -60.0, -40.0, 15.0]]])
     dims = ("step", "seed", "variant")
     loss = np.stack([np.abs(llc) / 100, np.abs(llc) / 50], -1)
-    verdict = np.where(llc < 0, "not a minimum", "effective")
+    status = np.where(llc < 0, "not a minimum", "effective")
     return xr.Dataset(
         {
             "llc": (dims, llc), "llc_se": (dims, 0 * llc + 0.5), "llc_low": (dims, llc - 1),
-            "llc_high": (dims, llc + 2), "llc_verdict": (dims, verdict), "llc_verdict_reason": (dims, verdict),
+            "llc_high": (dims, llc + 2), "llc_status": (dims, status), "llc_status_reason": (dims, status),
             "distance": (dims, 0 * llc + 0.1),
             "loss": ((*dims, "split"), loss), "accuracy": ((*dims, "split"), np.clip(loss, 0, 1)),
         },

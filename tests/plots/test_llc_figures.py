@@ -92,7 +92,7 @@ def test_checkpoint_without_any_finite_loss_is_drawn(tmp_path):
     save(figure, tmp_path, "traces")
 
 
-def test_diagnostics_are_drawn_as_measured_with_the_limits_of_the_verdicts():
+def test_diagnostics_are_drawn_as_measured_with_the_limits_of_the_statuses():
     data = synthetic.llc(diverged=(5,))
     one = data.isel(seed=0)
     rhat, _, drift, virial, acceptance, distance = llc_diagnostics(data).axes

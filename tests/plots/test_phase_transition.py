@@ -87,7 +87,7 @@ def test_llc_band_is_the_interval(figure):
         np.testing.assert_allclose([edges.min(), edges.max()], [low, high])
 
 
-def test_verdicts_decide_how_a_point_is_drawn():
+def test_statuses_decide_how_a_point_is_drawn():
     data = synthetic.llc(diverged=(11,))
     axes = panel(phase_transition(llc=data), "LLC")
     points = [artist for artist in axes.lines if artist.get_marker() == "o"]

@@ -34,14 +34,14 @@ def refined(*groups: str, seeds: int = 1) -> xr.Dataset:
     lead = ("step", "seed", "component")
     shape = (len(STEPS), seeds, len(PARTS))
     llc = 1.0 + np.arange(np.prod(shape)).reshape(shape) / 10
-    verdict = np.full(shape, "effective", dtype="<U32")
-    verdict[1] = "not converged"
+    status = np.full(shape, "effective", dtype="<U32")
+    status[1] = "not converged"
     data = xr.Dataset(
         {
             "llc": (lead, llc),
             "llc_low": (lead, llc - 0.3),
             "llc_high": (lead, llc + 0.5),
-            "llc_verdict": (lead, verdict),
+            "llc_status": (lead, status),
             "dimension": ("component", [size for _, size in PARTS.values()]),
         },
         coords={
@@ -92,9 +92,9 @@ def test_the_band_is_the_interval_that_was_measured():
         assert heights.max() == pytest.approx(one.llc_high.max().item())
 
 
-def test_points_without_a_trusted_verdict_are_hollow_and_diverged_ones_are_not_drawn():
+def test_points_without_a_trusted_status_are_hollow_and_diverged_ones_are_not_drawn():
     data = refined("head").copy(deep=True)
-    data.llc_verdict[2] = "diverged"
+    data.llc_status[2] = "diverged"
     axes = refined_llc(data).axes[0]
     points = [line for line in axes.lines if line.get_marker() == "o"][:2]
     filled, hollow = ([bool(np.isfinite(y)) for y in np.asarray(line.get_ydata(), dtype=float)] for line in points)
@@ -113,7 +113,7 @@ def test_the_smallest_of_many_matrices_share_a_gray_line_in_the_legend():
 def test_another_seeds_key_frequency_is_not_drawn():
     data = refined(seeds=2).copy(deep=True)
     here = {"seed": 1, "component": "frequency 4"}
-    data.llc.loc[here], data.llc_verdict.loc[here] = np.nan, ""
+    data.llc.loc[here], data.llc_status.loc[here] = np.nan, ""
     for seed, expected in ((0, ["frequency 4", "frequency 9"]), (1, ["frequency 9"])):
         labels = [text.get_text() for text in refined_llc(data, seed=seed).axes[3].get_legend().get_texts()]
         assert labels == ["not key: 2, 7", *expected]

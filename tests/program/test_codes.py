@@ -68,12 +68,12 @@ def test_as_many_pairs_are_listed_as_were_learned(known) -> None:
 
 def test_what_was_taught_is_listed_not_what_is_right() -> None:
     task = ModularTask(11, label_noise=0.5)
-    assert (task.taught != task.labels).any()
+    assert (task.train_labels != task.labels).any()
     found = [
         program.codes(of_logits(12.0 * np.eye(11)[answers.numpy()], task), None)["loss"]
-        for answers in (task.taught, task.labels)
+        for answers in (task.train_labels, task.labels)
     ]
-    n, wrong = 36, int((task.taught != task.labels)[task.indices("train")].sum())
+    n, wrong = 36, int((task.train_labels != task.labels)[task.indices("train")].sum())
     assert found[0].bits == pytest.approx(math.log2(n + 1) + n * math.log2(11) + 6 + math.log2(3))
     assert wrong * 12 > n * math.log(11)  # a network that has it right is worse than one that knows nothing
     assert found[1].bits == pytest.approx(math.log2(n + 1))
@@ -115,12 +115,12 @@ def test_program_and_table_have_the_loss_that_was_asked_for() -> None:
     reading = program.read(Trajectory(trajectory.network.__class__(trajectory.network.module, task),
                                       trajectory.parameters))  # fmt: skip
     rows = task.indices("train").numpy()
-    network = cross_entropy(reading.logits[rows], task.taught.numpy()[rows])
+    network = cross_entropy(reading.logits[rows], task.train_labels.numpy()[rows])
     assert np.isin(wrong, rows).any()
     assert network.mean() > 0.1
     found = program.codes(reading, program.clock(reading))["loss"]
     assert found.listing == 0  # the clock is right where the network errs
-    torch_loss = torch.nn.functional.cross_entropy(torch.from_numpy(reading.logits[rows]), task.taught[rows])
+    torch_loss = torch.nn.functional.cross_entropy(torch.from_numpy(reading.logits[rows]), task.train_labels[rows])
     assert network.mean() == pytest.approx(torch_loss.item())
 
 

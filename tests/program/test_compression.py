@@ -112,7 +112,7 @@ def test_what_is_kept_is_kept() -> None:
     one = table(right(6.0) + torch.randn(P, P, P, generator=generator).double())
     rows = one.task.indices("train")
     loss = [
-        torch.nn.functional.cross_entropy(logits(net).reshape(-1, P)[rows], one.task.taught[rows]).item()
+        torch.nn.functional.cross_entropy(logits(net).reshape(-1, P)[rows], one.task.train_labels[rows]).item()
         for net in (one, *(quantized(one, compress(one)["loss"].bits_per_weight - less) for less in (0, 1)))
     ]
     assert loss[1] <= loss[0] + 1 / len(rows) < loss[2]

@@ -42,7 +42,7 @@ def test_the_llc_is_that_of_the_estimate_with_streams_by_name() -> None:
     assert found.llc.sel(variant="after").item() == alone.llc.item()
     assert found.llc.sel(variant="before").item() != alone.llc.item()
     assert (found.llc_se > 0).all()
-    assert (found.llc_verdict != "").all()
+    assert (found.llc_status != "").all()
 
 
 def test_no_variant_or_several_networks_in_one_are_said() -> None:

@@ -17,7 +17,7 @@ def test_every_treatment_says_how_much_of_the_drop_it_leaves():
     )
     # 180 / 120, with relative errors sqrt(18) / 180 and sqrt(18) / 120
     assert "at each checkpoint it falls by 180.0 ± 4.2, 90% of its value: 1.500 ± 0.064 times the drop" in text
-    assert "(at one end the verdict is not converged)" in text
+    assert "(at one end the status is not converged)" in text
     assert "scaled to the last one's norm it rises by 10.0 ± 4.2, 100% of its value." in text
     assert "a train loss of 3.5 nats, as trained of 0.01: it no longer computes what it had learned" in text
     assert "there is no finite minimizer" in text

@@ -10,8 +10,8 @@ import yaml
 from slt_grok.config import parse_config
 from slt_grok.models import planted
 from slt_grok.store import RunDirectory
-from slt_grok.studies import conduct, costs, worker
-from slt_grok.studies.study import carry_out
+from slt_grok.studies import costs, scheduler, worker
+from slt_grok.studies.study import run_study
 from tests import synthetic
 from tests.conftest import CONFIG
 
@@ -52,16 +52,16 @@ def without_processes(patch: pytest.MonkeyPatch) -> list[str]:
     patch.setattr(costs, "_trial", lambda *_: dict.fromkeys(costs.PIECES, 0.01))
     made = []
 
-    def carry_out_once(self: conduct.Work) -> int:
-        made.append(self.run.name)
-        assert self.run.config is not None
-        order = parse_config(self.run.config.model_dump(mode="json"), "order")
-        worker.complete(order, self.path, self.run.measurements, self.run.page)
+    def run_once(self: scheduler.Work) -> int:
+        made.append(self.planned.name)
+        assert self.planned.config is not None
+        order = parse_config(self.planned.config.model_dump(mode="json"), "order")
+        worker.complete(order, self.path, self.planned.measurements, self.planned.page)
         return 0
 
-    patch.setattr(conduct.Work, "_carry_out_once", carry_out_once)
+    patch.setattr(scheduler.Work, "_run_once", run_once)
     return made
 
 
 def carried_out(file: Path, out: Path) -> bool:
-    return carry_out(file, out, workers=1, only_plan=False)[1]
+    return run_study(file, out, workers=1, only_plan=False)[1]

@@ -15,7 +15,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.store import RunDirectory
 from slt_grok.studies import choice
 from slt_grok.studies.calibrate import calibrate_run, places, settings_block
-from slt_grok.studies.run import measure_run, run_study
+from slt_grok.studies.run import execute_run, measure_run
 from slt_grok.trajectories import Trajectory
 from tests.conftest import CONFIG
 
@@ -29,7 +29,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content = {**CONFIG, "llc": None, "landscape": None}
     content["training"] = {**CONFIG["training"], "steps": 60, "checkpoints": {"linear": 7}}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(content))
-    run_study(load_config(folder / "tiny.yaml"), folder / "run")
+    execute_run(load_config(folder / "tiny.yaml"), folder / "run")
     return folder / "run"
 
 

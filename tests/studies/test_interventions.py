@@ -78,7 +78,7 @@ def test_a_seed_without_a_circuit_has_nothing_but_the_reason(run: Path, monkeypa
     bare = RunDirectory(run).read_measurement("interventions").sel(seed=1)
     acts = bare.act.isin(["kept", "removed", "from memorization"])
     assert np.isnan(bare.llc.isel(variant=acts.values)).all()
-    assert (bare.llc_verdict_reason.isel(variant=acts.values) == interventions.UNMADE).all()
+    assert (bare.llc_status_reason.isel(variant=acts.values) == interventions.UNMADE).all()
     assert np.isfinite(bare.llc.isel(variant=~acts.values)).all()
 
 
@@ -144,7 +144,7 @@ def test_it_is_measured_only_when_asked_for_and_needs_settings_for_the_llc(
     [
         ({"interventions": {"checkpoints": 1}}, r"interventions\.checkpoints: expected"),
         ({"interventions": {"controls": 0}}, r"interventions\.controls: expected"),
-        ({"beside": "../other"}, r"beside: expected"),
+        ({"baseline": "../other"}, r"baseline: expected"),
         ({"task": {**CONFIG["task"], "label_noise": 1.0}}, r"task\.label_noise: expected"),
         (
             {"training": {"frequency_penalty": {"frequencies": [3], "strength": 1}}},
@@ -178,8 +178,8 @@ def test_a_shipped_configuration_differs_from_the_plain_run_in_its_intervention_
     from slt_grok.store.run_directory import changed_keys
 
     own = load_config(path).model_dump(mode="json")
-    plain = load_config(Path("configs") / f"{own['beside']}.yaml").model_dump(mode="json")
-    changed = {line.split(":")[0] for line in changed_keys(plain, own)} - {"name", "beside"}
+    plain = load_config(Path("configs") / f"{own['baseline']}.yaml").model_dump(mode="json")
+    changed = {line.split(":")[0] for line in changed_keys(plain, own)} - {"name", "baseline"}
     expected = {
         "frequency_penalty": {"training.frequency_penalty"}, "weight_decay_off": {"training.weight_decay_changes"},
         "weight_decay_on": {"training.weight_decay", "training.weight_decay_changes"},

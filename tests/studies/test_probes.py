@@ -14,7 +14,7 @@ from slt_grok.landscape.curvature import curvature
 from slt_grok.landscape.objective import Objective
 from slt_grok.models.units import unit_groups
 from slt_grok.store import RunDirectory
-from slt_grok.studies.run import measure_run, run_study
+from slt_grok.studies.run import execute_run, measure_run
 from tests.conftest import write_config
 
 
@@ -62,7 +62,7 @@ def two_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     changes = (("seeds", [0, 1]), ("transitions", {"train_threshold": 0.01, "test_threshold": 0.99}))
     unwanted = (("llc", None), ("landscape", None), ("circuits", None))
     config = write_config(folder / "two.yaml", *changes, *unwanted, ("connectivity", {"updates": 30, "rows": 16}))
-    run_study(load_config(config), folder / "run")
+    execute_run(load_config(config), folder / "run")
     run = RunDirectory(folder / "run")
     shapes = slt_grok.trajectory(run.path).network.shapes
     groups = unit_groups(slt_grok.trajectory(run.path).network.module)

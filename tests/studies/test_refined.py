@@ -12,7 +12,7 @@ from slt_grok.llc import UnderdampedLangevin, refined
 from slt_grok.models import EmbeddingMLP
 from slt_grok.store import RunDirectory
 from slt_grok.store.run_directory import read_dataset, write_dataset
-from slt_grok.studies import run_study
+from slt_grok.studies import execute_run
 from slt_grok.studies.refined import over_seeds
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
@@ -39,17 +39,17 @@ def test_each_seed_keeps_its_own_frequencies(tmp_path) -> None:
     for i, one in enumerate(one_by_one):
         mine = joined.sel(seed=i, component=one.component.values)
         np.testing.assert_array_equal(mine.llc, one.llc.sel(seed=i))
-        np.testing.assert_array_equal(mine.llc_verdict, one.llc_verdict.sel(seed=i))
+        np.testing.assert_array_equal(mine.llc_status, one.llc_status.sel(seed=i))
         np.testing.assert_array_equal(mine.dimension, one.dimension)
         np.testing.assert_array_equal(mine.group, one.group)
     missing = joined.sel(seed=1, component=["frequency 2", "key frequencies", "null frequencies"])
     assert np.isnan(missing.llc).all()
-    assert (missing.llc_verdict == "").all()
+    assert (missing.llc_status == "").all()
     assert np.isnan(joined.llc_interaction_frequency.sel(seed=1)).all()
     assert np.isfinite(joined.llc_interaction).all()
     write_dataset(tmp_path / "refined.nc", joined)
     again = read_dataset(tmp_path / "refined.nc")
-    np.testing.assert_array_equal(again.llc_verdict, joined.llc_verdict)
+    np.testing.assert_array_equal(again.llc_status, joined.llc_status)
     np.testing.assert_array_equal(again.group, joined.group)
 
 
@@ -87,7 +87,7 @@ def test_a_stage_of_a_run(tmp_path) -> None:
     folder = tmp_path / "run"
     changes = {"llc": {**CONFIG["llc"], "weights": ["W_*"]}, "landscape": None}
     config = parse_config({**content(draws=6, burn_in=2), **changes}, "here")
-    page = run_study(config, folder)
+    page = execute_run(config, folder)
     run = RunDirectory(folder)
     found = run.read_measurement("refined")
     assert found.sizes["step"] == 2
@@ -101,7 +101,7 @@ def test_a_stage_of_a_run(tmp_path) -> None:
 def test_a_single_checkpoint_has_no_drop_and_a_page(tmp_path) -> None:
     changes = {"llc": {**CONFIG["llc"], "weights": ["W_*"]}, "landscape": None}
     config = parse_config({**content(draws=6, burn_in=2, checkpoints=1), **changes}, "here")
-    page = run_study(config, tmp_path / "run")
+    page = execute_run(config, tmp_path / "run")
     run = RunDirectory(tmp_path / "run")
     assert run.read_measurement("refined").step.values.tolist() == [20]
     assert "attribution" not in run.labels

@@ -10,7 +10,7 @@ import xarray as xr
 
 import slt_grok
 from slt_grok.errors import SltGrokError
-from slt_grok.studies import conduct
+from slt_grok.studies import scheduler
 from slt_grok.training import loop
 from tests.conftest import Command
 from tests.studies.small import carried_out, without_processes, write_study
@@ -126,7 +126,7 @@ def test_a_seed_that_diverges_takes_no_other_with_it(tmp_path: Path, monkeypatch
 
 
 def test_a_process_that_always_dies_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conduct.Work, "_carry_out_once", lambda self: -9)
+    monkeypatch.setattr(scheduler.Work, "_run_once", lambda self: -9)
     file = write_study(tmp_path, {"main": {}}, measurements=["circuits"])
     assert not carried_out(file, tmp_path / "out")
     row = slt_grok.load_study(tmp_path / "out").table.iloc[0]

@@ -33,7 +33,7 @@ def refined(error: float = 1.0, noise: np.ndarray | None = None) -> xr.Dataset:
             "llc_se": (dims, np.full_like(llc, error)),
             "llc_low": (dims, llc - 2 * error),
             "llc_high": (dims, llc + 3 * error),
-            "llc_verdict": (dims, np.full(llc.shape, "effective", dtype=object)),
+            "llc_status": (dims, np.full(llc.shape, "effective", dtype=object)),
         },
         coords={
             "step": [10, 300, 2600], "seed": [0], "component": list(PARTS),
@@ -104,7 +104,7 @@ def test_what_was_not_measured_is_said_and_never_a_share_of_nothing() -> None:
     heads = without.isel(row=(without.splitting == "head").values)
     assert heads.kind.values.tolist() == ["part", "part"]
     diverged = refined()
-    diverged.llc_verdict[2, 0, list(PARTS).index("W_U")] = "diverged"
+    diverged.llc_status[2, 0, list(PARTS).index("W_U")] = "diverged"
     found = attribute(diverged)
     assert np.isnan(row(found, "matrix", "W_U")["drop"])
     assert np.isnan(row(found, "matrix", "remainder")["drop"])
@@ -119,7 +119,7 @@ def test_what_was_not_measured_is_said_and_never_a_share_of_nothing() -> None:
 def test_another_seeds_frequency_is_no_part_of_this_seeds_drop() -> None:
     data = xr.concat([refined(), refined().assign_coords(seed=[1])], "seed")
     place = list(PARTS).index("frequency 5")
-    data.llc_verdict[:, 1, place] = ""
+    data.llc_status[:, 1, place] = ""
     for name in ("llc", "llc_se", "llc_low", "llc_high"):
         data[name][:, 1, place] = np.nan
     found = attribute(data)

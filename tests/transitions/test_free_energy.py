@@ -26,7 +26,7 @@ def run(n: int = 100) -> tuple[xr.Dataset, xr.Dataset]:
             "llc": (("step", "seed"), np.array([[900.0, 80, 90, 30, 20], [900.0, 70, 60, 65, 64]]).T),
             "llc_se": (("step", "seed"), np.full((5, 2), 2.0)),
             "baseline_loss": (("step", "seed"), np.array([[4, 0.5, 0.1, 0.02, 0.01], [4, 0.6, 0.3, 0.2, 0.1]]).T),
-            "llc_verdict": (("step", "seed"), np.full((5, 2), "effective", dtype="<U12")),
+            "llc_status": (("step", "seed"), np.full((5, 2), "effective", dtype="<U12")),
         },
         {"step": STEPS, "seed": [3, 5]},
         {"n": n},
@@ -45,7 +45,7 @@ def test_each_phase_has_its_checkpoint() -> None:
 
 def test_a_diverged_estimate_stands_for_nothing() -> None:
     llc, training = run()
-    llc.llc_verdict[2, 0] = "diverged"
+    llc.llc_status[2, 0] = "diverged"
     assert phases(llc, training).phase_step.sel(phase="memorizing", seed=3) == 10
 
 

@@ -39,7 +39,7 @@ def run(seeds=(0,), grok=True, test_set=True) -> dict[str, xr.Dataset]:
         {
             "llc": over(value),
             "llc_se": over(0.01 * value),
-            "llc_verdict": over(np.full(len(STEPS), "effective")),
+            "llc_status": over(np.full(len(STEPS), "effective")),
         },
         coords={"step": STEPS},
     )
@@ -112,7 +112,7 @@ def test_summary_of_a_network_that_groks():
     assert summary["llc_final"] == llc[-1]
     assert summary["llc_drop"] == llc.max() - llc[-1]
     assert summary["llc_drop_se"] == pytest.approx(0.01 * (llc.max() ** 2 + llc[-1] ** 2) ** 0.5)
-    assert summary["llc_verdicts"] == {"effective": 12}
+    assert summary["llc_statuses"] == {"effective": 12}
     assert summary["key_frequencies"] == [2, 4]
     circuits = data["circuits"].isel(step=-1, seed=0)
     assert summary["restricted_loss_final"] == circuits.restricted_loss_sum.sel(split="test")
@@ -154,15 +154,15 @@ def test_diverged_and_missing_estimates_are_left_out():
     data = run()
     expected = transitions.measure(data["training"], data["llc"].isel(step=[*range(4), *range(6, 12)]))
     spoiled = data["llc"].copy(deep=True)
-    spoiled["llc_verdict"] = spoiled.llc_verdict.astype(object)
-    spoiled.llc[4], spoiled.llc_verdict[4] = 1e6, "diverged"
+    spoiled["llc_status"] = spoiled.llc_status.astype(object)
+    spoiled.llc[4], spoiled.llc_status[4] = 1e6, "diverged"
     spoiled.llc[5] = np.nan
     found = transitions.measure(data["training"], spoiled)
     xr.testing.assert_identical(found, expected)
     summary = transitions.summarize(found, data["training"], spoiled)
     assert summary["llc_peak"] == np.delete(data["llc"].llc.values[:, 0], [4, 5]).max()
-    assert summary["llc_verdicts"] == {"effective": 11, "diverged": 1}
-    assert summary["flags"] == ['1 of 12 LLC estimates have the verdict "diverged" and are left out']
+    assert summary["llc_statuses"] == {"effective": 11, "diverged": 1}
+    assert summary["flags"] == ['1 of 12 LLC estimates have the status "diverged" and are left out']
 
 
 def test_several_seeds():
@@ -175,7 +175,7 @@ def test_several_seeds():
     assert set(summary["seeds"]) == {"0", "1", "2"}
     assert summary["seeds"]["0"] == single
     assert summary["llc_peak"] == pytest.approx(2 * single["llc_peak"])
-    assert summary["llc_verdicts"] == {"effective": 36}
+    assert summary["llc_statuses"] == {"effective": 36}
     assert summary["generalization_step"] is None  # one seed does not
     assert summary["phases"]["cleanup"] is None
     assert summary["phases"]["memorization"] == single["phases"]["memorization"]

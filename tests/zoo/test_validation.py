@@ -29,7 +29,7 @@ def row(family: str, estimate: float, truth: float = 10.0, half: float = 0.2, **
         "relative_error": estimate / truth - 1,
         "relative_error_with_multiplicity": estimate / truth - 1,
         "covered": abs(estimate - truth) <= half,
-        "verdict": "converged",
+        "status": "converged",
         "flagged": False,
         "failed": False,
         "seconds": 2.0,
@@ -37,7 +37,7 @@ def row(family: str, estimate: float, truth: float = 10.0, half: float = 0.2, **
     return facts | changes
 
 
-FLAGGED = {"verdict": "not converged, probably low", "flagged": True}
+FLAGGED = {"status": "not converged (likely low)", "flagged": True}
 FAILED = failure("dln 3,2,3 rank 1", 0, "ValueError: no", 7.0)
 ROWS = [
     row("regular", 10.1),
@@ -105,7 +105,7 @@ def test_the_command_writes_the_file(slt_grok_command: Command, tmp_path: Path) 
     assert case["estimate"] == pytest.approx(1, abs=0.15)  # some 5 standard errors, far from 0.5 and 1.5
     assert case["relative_error"] == pytest.approx(case["estimate"] - 1)
     assert case["low"] < case["estimate"] < case["high"]
-    assert set(case) >= {"verdict", "reason", "seconds", "settings", "covered", "family"}
+    assert set(case) >= {"status", "reason", "seconds", "settings", "covered", "family"}
     summary = content["summary"]
     assert set(summary) >= {"median_abs_relative_error", "p90_abs_relative_error", "failed", "coverage"}
     assert summary["failed"] == 0

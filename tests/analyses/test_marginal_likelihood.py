@@ -1,4 +1,4 @@
-"""The script on the evidence of both phases: differences by hand, and one small run from checkpoints to JSON."""
+"""The script on both phases' marginal likelihood: differences by hand, one small run from checkpoints to JSON."""
 
 import json
 import runpy
@@ -12,23 +12,23 @@ import xarray as xr
 from slt_grok.store import RunDirectory
 from tests.studies.small import planted_run
 
-SCRIPT = Path(__file__).parents[2] / "analyses" / "evidence.py"
+SCRIPT = Path(__file__).parents[2] / "analyses" / "marginal_likelihood.py"
 
 
 def seeds(integrated: list[float], formula: float, se: float = 1.0, quadrature: float = 0.0) -> list[dict]:
-    """Seeds whose generalizing phase has so much more evidence than the memorizing one."""
+    """Seeds whose generalizing phase has so much more marginal likelihood than the memorizing one."""
     return [
         {
             "phases": {
-                "memorizing": {"log_evidence": -500.0, "log_evidence_se": se}
+                "memorizing": {"log_marginal_likelihood": -500.0, "log_marginal_likelihood_se": se}
                 | {
-                    "log_evidence_quadrature": quadrature,
+                    "log_marginal_likelihood_quadrature": quadrature,
                     "minus_n_L_plus_lambda_log_n": -400.0,
                 },
                 "generalizing": {
-                    "log_evidence": -500.0 + more,
-                    "log_evidence_se": se,
-                    "log_evidence_quadrature": quadrature,
+                    "log_marginal_likelihood": -500.0 + more,
+                    "log_marginal_likelihood_se": se,
+                    "log_marginal_likelihood_quadrature": quadrature,
                     "minus_n_L_plus_lambda_log_n": -400.0 + formula,
                 },
             }
@@ -76,23 +76,23 @@ def run(tmp_path: Path) -> Path:
 
 
 def script(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
-    monkeypatch.setattr(sys, "argv", ["evidence", *map(str, arguments)])
+    monkeypatch.setattr(sys, "argv", ["marginal_likelihood", *map(str, arguments)])
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     runpy.run_path(str(SCRIPT), run_name="__main__")
 
 
 def test_a_run(run, tmp_path, monkeypatch, capsys):
     script(monkeypatch, run, "--out", tmp_path / "out")
-    content = json.loads((tmp_path / "out" / "evidence.json").read_text())
-    assert content["command"] == "python analyses/evidence.py runs/small"
+    content = json.loads((tmp_path / "out" / "marginal_likelihood.json").read_text())
+    assert content["command"] == "python analyses/marginal_likelihood.py runs/small"
     (row,) = content["runs"]["runs/small"]["seeds"]
     assert [one["step"] for one in row["phases"].values()] == [2, 9]
     by_hand = [-(50 * 0.1 + 9 * np.log(50)), -(50 * 0.01 + 3 * np.log(50))]
     assert [one["minus_n_L_plus_lambda_log_n"] for one in row["phases"].values()] == pytest.approx(by_hand)
     for one in row["phases"].values():  # two estimators on the same draws
-        error = 4 * one["log_evidence_se"] + 2 * one["log_evidence_quadrature"]
-        assert one["log_evidence"] == pytest.approx(one["log_evidence_bar"], abs=error)
-    assert (tmp_path / "out" / "evidence.png").stat().st_size > 10_000
+        error = 4 * one["log_marginal_likelihood_se"] + 2 * one["log_marginal_likelihood_quadrature"]
+        assert one["log_marginal_likelihood"] == pytest.approx(one["log_marginal_likelihood_bar"], abs=error)
+    assert (tmp_path / "out" / "marginal_likelihood.png").stat().st_size > 10_000
     assert "the posterior's phase is" in capsys.readouterr().out
 
 

@@ -38,11 +38,13 @@ LINEAR = 10  # the LLC's axis is linear up to here, since it can be negative
 
 
 @styled
-def beside(plain: Datasets, intervened: Datasets, names: tuple[str, str], changes: Sequence[int] = ()) -> Figure:
+def baseline_comparison(
+    plain: Datasets, intervened: Datasets, names: tuple[str, str], changes: Sequence[int] = ()
+) -> Figure:
     """Four panels over training, the plain run broken and the intervened one solid.
 
     Of several seeds each has a thin line and their median a thick one. The LLC has 95% bands; hollow points have a
-    verdict other than effective or converged. A panel that a run has no measurement for shows the other alone.
+    status other than effective or converged. A panel that a run has no measurement for shows the other alone.
 
     Parameters
     ----------
@@ -105,10 +107,10 @@ def _accuracy(axes: Axes, training: xr.Dataset, name: str, style: Style) -> bool
 
 
 def _llc(axes: Axes, llc: xr.Dataset, name: str, style: Style) -> bool:
-    seen = (llc.llc_verdict != "diverged") & np.isfinite(llc.llc)
+    seen = (llc.llc_status != "diverged") & np.isfinite(llc.llc)
     low, high = (end.where(seen) for end in interval(llc))
     color = str(style["color"])
-    trusted = llc.llc_verdict.isin(TRUSTED)
+    trusted = llc.llc_status.isin(TRUSTED)
     axes.set_yscale("symlog", linthresh=LINEAR, linscale=0.6)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     for seed in llc.seed:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from slt_grok.progress import Report
+from slt_grok.progress import ProgressCallback
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.grid import PlannedRun, Study
@@ -58,7 +58,9 @@ def missing_runs(study: Study, folder: Path) -> list[PlannedRun]:
     return [run for run in current_runs(study, folder) if state(run, folder) not in ("done", "failed", "refused")]
 
 
-def conduct(study: Study, folder: Path, workers: int, cost: Callable[[PlannedRun], float], report: Report) -> None:
+def run_missing(
+    study: Study, folder: Path, workers: int, cost: Callable[[PlannedRun], float], report: ProgressCallback
+) -> None:
     """Make the runs that are missing or begun, the most expensive ones first.
 
     Parameters
@@ -78,16 +80,16 @@ def conduct(study: Study, folder: Path, workers: int, cost: Callable[[PlannedRun
                     if run.name not in tried:
                         tried.add(run.name)
                         work = Work(run, folder, threads)
-                        works[pool.submit(work.carry_out)] = work
+                        works[pool.submit(work.run)] = work
                 if not works:
                     return
                 ended, _ = wait(works, timeout=1, return_when=FIRST_COMPLETED)
                 for future in ended:
-                    finished += cost(works.pop(future).run)
+                    finished += cost(works.pop(future).planned)
                     future.result()
                 at_work = [work for work in works.values() if work.started is not None]
-                part = sum(min(work.seconds, cost(work.run)) for work in at_work)
-                report(int(finished + part), " | ".join(f"{work.run.name}: {work.line}" for work in at_work))
+                part = sum(min(work.seconds, cost(work.planned)) for work in at_work)
+                report(int(finished + part), " | ".join(f"{work.planned.name}: {work.line}" for work in at_work))
         finally:
             for future, work in works.items():
                 future.cancel()
@@ -104,7 +106,7 @@ class Work:
     """
 
     def __init__(self, run: PlannedRun, folder: Path, threads: int) -> None:
-        self.run, self.path, self.threads = run, folder / run.name, threads
+        self.planned, self.path, self.threads = run, folder / run.name, threads
         self.started: float | None = None
         self.line = "starts"
         self.process: subprocess.Popen[str] | None = None
@@ -115,12 +117,12 @@ class Work:
         """Since it was started."""
         return 0.0 if self.started is None else time.monotonic() - self.started
 
-    def carry_out(self) -> None:
+    def run(self) -> None:
         """Work until the run is complete or what failed is written down."""
         self.started = time.monotonic()
         codes: list[int] = []
         while len(codes) < DEATHS:
-            codes.append(self._carry_out_once())
+            codes.append(self._run_once())
             if codes[-1] == 0 or self.stopped:
                 return
         reason = f"its process ended {DEATHS} times by itself, with {codes} (-9: killed, out of memory?); see {LOG}"
@@ -132,13 +134,13 @@ class Work:
         if self.process is not None:
             self.process.kill()
 
-    def _carry_out_once(self) -> int:
-        assert self.run.config is not None
+    def _run_once(self) -> int:
+        assert self.planned.config is not None
         order = {
             "path": str(self.path),
-            "config": self.run.config.model_dump(mode="json"),
-            "measurements": self.run.measurements,
-            "page": self.run.page,
+            "config": self.planned.config.model_dump(mode="json"),
+            "measurements": self.planned.measurements,
+            "page": self.planned.page,
         }
         threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         self.path.mkdir(parents=True, exist_ok=True)

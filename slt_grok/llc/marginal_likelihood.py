@@ -1,4 +1,4 @@
-"""Bayesian evidence of the neighborhood of a network, by thermodynamic integration over tempered chains.
+"""Marginal likelihood of the neighborhood of a network, by thermodynamic integration over tempered chains.
 
     Z = int exp(-n L(w)) prior(w) dw,    log Z = -int_0^1 n <L>_beta d beta,
 
@@ -34,7 +34,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.llc.calibration import BURN_IN_SHARE, SAFETY, calibrate
 from slt_grok.llc.chains import run_chains
 from slt_grok.llc.diagnostics import ERRORS, HEALTHY, chain_health
-from slt_grok.llc.problem import Problem, pose
+from slt_grok.llc.problem import Problem
 from slt_grok.llc.samplers import HMC, Sampler, UnderdampedLangevin
 from slt_grok.llc.sampling import Sampling, Schedule
 from slt_grok.llc.tempering import acceptance_ratio, coarse, integral, integral_error
@@ -49,22 +49,42 @@ FALSE_ALARM = 0.01  # share of chains in equilibrium that are said to drift, ove
 OnSteps = Callable[[int, float], None]
 
 ATTRS = {
-    "log_evidence": ("log evidence", "nats", "-int_0^1 n <L>_beta d beta, plus the log mass of prior times window"),
-    "log_evidence_se": ("standard error of the log evidence", "nats", "from the spread of the chains' means"),
-    "log_evidence_quadrature": ("error of quadrature", "nats", "change when every second temperature is left out"),
-    "log_evidence_bar": ("log evidence by acceptance ratios", "nats", "Bennett's ratio between neighbors, same draws"),
+    "log_marginal_likelihood": (
+        "log marginal likelihood",
+        "nats",
+        "-int_0^1 n <L>_beta d beta, plus the log mass of prior times window",
+    ),
+    "log_marginal_likelihood_se": (
+        "standard error of the log marginal likelihood",
+        "nats",
+        "from the spread of the chains' means",
+    ),
+    "log_marginal_likelihood_quadrature": (
+        "error of quadrature",
+        "nats",
+        "change when every second temperature is left out",
+    ),
+    "log_marginal_likelihood_bar": (
+        "log marginal likelihood by acceptance ratios",
+        "nats",
+        "Bennett's ratio between neighbors, same draws",
+    ),
     "log_prior_mass": ("log mass of prior times window", "nats", "0 for the window alone, which is normalized"),
     "baseline_loss": ("loss at the checkpoint", "nats", "L(w*), mean over the samples in float64"),
     "mean_loss": ("mean loss at each temperature", "nats", "<L>_beta over healthy chains"),
     "mean_loss_se": ("standard error of the mean loss", "nats", "standard deviation of chains' means / sqrt(chains)"),
     "llc_at_beta": ("LLC at each temperature", None, "n beta (<L>_beta - L(w*))"),
-    "evidence_verdict": ("verdict on the evidence", None, "converged or not converged, see evidence_reason"),
-    "evidence_reason": ("reason of the verdict", None, "rules of slt_grok.llc.evidence"),
+    "marginal_likelihood_status": (
+        "status of the marginal likelihood",
+        None,
+        "converged or not converged, see marginal_likelihood_reason",
+    ),
+    "marginal_likelihood_reason": ("reason of the status", None, "rules of slt_grok.llc.marginal_likelihood"),
 }
 SOURCE = "doi:10.1214/ss/1028905934"
 
 
-def evidence(
+def marginal_likelihood(
     source: nn.Module | Trajectory,
     data: tuple[Tensor, Tensor] | None = None,
     *,
@@ -80,7 +100,7 @@ def evidence(
     seed: int = 0,
     on_steps: OnSteps = lambda steps, loss: None,
 ) -> xr.Dataset:
-    """Log evidence of each network's neighborhood, with the errors of sampling and of quadrature.
+    """Log marginal likelihood of each network's neighborhood, with the errors of sampling and of quadrature.
 
     Costs networks x (temperatures + 1) x chains x updates gradients on all samples (16 times as many with HMC), and
     the pilots of five calibrations a network.
@@ -100,9 +120,10 @@ def evidence(
 
     Returns
     -------
-    Over the trajectory's dimensions `log_evidence`, `log_evidence_se`, `log_evidence_quadrature`, `log_evidence_bar`,
-    `log_prior_mass`, `baseline_loss`, all in nats, `evidence_verdict` and `evidence_reason`; over `beta` as well
-    `mean_loss`, `mean_loss_se`, `llc_at_beta` (`beta_value` has the temperatures, which differ between networks).
+    Over the trajectory's dimensions `log_marginal_likelihood`, `log_marginal_likelihood_se`,
+    `log_marginal_likelihood_quadrature`, `log_marginal_likelihood_bar`, `log_prior_mass`, `baseline_loss`, all in nats,
+    `marginal_likelihood_status` and `marginal_likelihood_reason`; over `beta` as well `mean_loss`, `mean_loss_se`,
+    `llc_at_beta` (`beta_value` has the temperatures, which differ between networks).
 
     Raises
     ------
@@ -110,7 +131,7 @@ def evidence(
     """
     _check(gamma, weight_decay_prior, temperatures, chains, updates)
     where = device_named(device)
-    problem = pose(source, data, loss, None, dtype)
+    problem = Problem.from_inputs(source, data, loss, None, dtype)
     n, count, added = len(problem.inputs), temperatures + 1, weight_decay_prior or 0.0
     centered = _centered(problem, gamma / (gamma + added))
     betas = np.array([ladder(one, gamma + added, n, temperatures, seed) for one in _singles(centered)])
@@ -244,7 +265,7 @@ def _row(
             ("mean_loss", "mean_loss_se", "llc_at_beta"), betas * math.nan
         )
         reason = f"fewer than two healthy chains at a temperature ({lost[0]})"
-        return nothing | {"evidence_verdict": "not converged", "evidence_reason": reason}
+        return nothing | {"marginal_likelihood_status": "not converged", "marginal_likelihood_reason": reason}
     means, variances = np.array([e.mean() for e in energies]), np.array([e.var() for e in energies])
     value = integral(betas, means, variances)
     errors = [integral_error(betas, k, energies[k]) for k in range(len(betas))]
@@ -260,17 +281,17 @@ def _row(
         reason = f"acceptance ratios give another value: {abs(bar + value):.3g} nats apart"
     spread = np.array([e.mean(1).std(ddof=1) / len(e) ** 0.5 for e in energies])
     return {
-        "log_evidence": mass - n * baseline - value,
-        "log_evidence_se": se,
-        "log_evidence_quadrature": quadrature,
-        "log_evidence_bar": mass - n * baseline + bar,
+        "log_marginal_likelihood": mass - n * baseline - value,
+        "log_marginal_likelihood_se": se,
+        "log_marginal_likelihood_quadrature": quadrature,
+        "log_marginal_likelihood_bar": mass - n * baseline + bar,
         "log_prior_mass": mass,
         "baseline_loss": baseline,
         "mean_loss": baseline + means / n,
         "mean_loss_se": spread / n,
         "llc_at_beta": betas * means,
-        "evidence_verdict": "not converged" if reason else "converged",
-        "evidence_reason": reason or "no chain left out, no drift, and acceptance ratios agree",
+        "marginal_likelihood_status": "not converged" if reason else "converged",
+        "marginal_likelihood_reason": reason or "no chain left out, no drift, and acceptance ratios agree",
     }
 
 

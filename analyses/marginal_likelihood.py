@@ -1,9 +1,9 @@
-"""Which phase has more Bayesian evidence, the memorizing or the generalizing one, and does n L + lambda log n say so?
+"""Which phase has the larger marginal likelihood, memorizing or generalizing, and does n L + lambda log n say so?
 
-Usage: python analyses/evidence.py RUN... [--out FOLDER]
-Of every seed that has both phases (`slt_grok.transitions.free_energy`) the log evidence of both is integrated over
-tempered chains (`slt_grok.llc.evidence`), in the window N(w*, 1/gamma) of the run's own gamma. Writes evidence.json and
-the tempering of each run's first seed into results/.
+Usage: python analyses/marginal_likelihood.py RUN... [--out FOLDER]
+Of every seed with both phases (`slt_grok.transitions.free_energy`) the log marginal likelihood of both is integrated
+over tempered chains (`slt_grok.llc.marginal_likelihood`), in the window N(w*, 1/gamma) of the run's own gamma. Writes
+marginal_likelihood.json and the tempering of each run's first seed into results/.
 
 What is compared is the difference of the two phases, generalizing minus memorizing, in nats: above 0 the posterior
 prefers the generalizing phase, though training was in the other one first. The formula agrees with the integral where
@@ -24,7 +24,7 @@ from scipy.stats import t as student
 
 from slt_grok import plots
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.evidence import evidence
+from slt_grok.llc.marginal_likelihood import marginal_likelihood
 from slt_grok.plots.free_energy import tempering
 from slt_grok.progress import progress
 from slt_grok.store import RunDirectory
@@ -37,7 +37,13 @@ TEMPERATURES, CHAINS, UPDATES = 20, 4, 400
 MOST_GRADIENTS = len(PHASES) * (
     (TEMPERATURES + 1) * CHAINS * UPDATES + 12_000
 )  # of the chains, and of the pilots that find their steps
-NUMBERS = ("log_evidence", "log_evidence_se", "log_evidence_quadrature", "log_evidence_bar", "evidence_verdict")
+NUMBERS = (
+    "log_marginal_likelihood",
+    "log_marginal_likelihood_se",
+    "log_marginal_likelihood_quadrature",
+    "log_marginal_likelihood_bar",
+    "marginal_likelihood_status",
+)
 
 
 def with_both(path: Path) -> tuple[xr.Dataset, float]:
@@ -50,12 +56,12 @@ def with_both(path: Path) -> tuple[xr.Dataset, float]:
 
 
 def of_seed(networks: Trajectory, both: xr.Dataset, gamma: float) -> tuple[xr.Dataset, dict[str, Any]]:
-    """The evidence of both phases of a seed, and its numbers beside those of the formula."""
+    """The marginal likelihood of both phases of a seed, and its numbers beside those of the formula."""
     seed, steps = int(both.seed), both.phase_step.values.astype(int).tolist()
     all_steps, all_seeds = (networks.coords[dim].tolist() for dim in ("step", "seed"))
     place = {"step": [all_steps.index(step) for step in steps], "seed": all_seeds.index(seed)}
     start = time.process_time()
-    with progress(f"evidence, seed {seed}", MOST_GRADIENTS, "gradients at most") as report:
+    with progress(f"marginal likelihood, seed {seed}", MOST_GRADIENTS, "gradients at most") as report:
         done = 0
 
         def on_steps(count: int, loss: float) -> None:
@@ -63,7 +69,7 @@ def of_seed(networks: Trajectory, both: xr.Dataset, gamma: float) -> tuple[xr.Da
             done += count
             report(done, f"sampled loss {loss:.3g}")
 
-        measured = evidence(
+        measured = marginal_likelihood(
             networks.isel(**place),
             gamma=gamma,
             temperatures=TEMPERATURES,
@@ -89,12 +95,14 @@ def differences(seeds: list[dict[str, Any]]) -> dict[str, Any]:
         memorizing, generalizing = (np.array([one["phases"][phase][name] for one in seeds]) for phase in PHASES)
         return generalizing - memorizing
 
-    integrated, formula = over("log_evidence"), over("minus_n_L_plus_lambda_log_n")
+    integrated, formula = over("log_marginal_likelihood"), over("minus_n_L_plus_lambda_log_n")
     if len(seeds) > 1:
         error = student.ppf(0.975, len(seeds) - 1) * integrated.std(ddof=1) / len(seeds) ** 0.5
     else:
-        error = 1.96 * np.hypot(*(seeds[0]["phases"][phase]["log_evidence_se"] for phase in PHASES))
-    error += np.mean([sum(one["phases"][phase]["log_evidence_quadrature"] for phase in PHASES) for one in seeds])
+        error = 1.96 * np.hypot(*(seeds[0]["phases"][phase]["log_marginal_likelihood_se"] for phase in PHASES))
+    error += np.mean(
+        [sum(one["phases"][phase]["log_marginal_likelihood_quadrature"] for phase in PHASES) for one in seeds]
+    )
     low, high = integrated.mean() - error, integrated.mean() + error
     return {
         "seeds": len(seeds),
@@ -114,14 +122,20 @@ def main(paths: list[Path], out: Path) -> None:
             measured, row = of_seed(networks, both.isel(seed=place), gamma)
             rows.append(row)
             told = (
-                f"{phase} {one['log_evidence']:.1f} ({one['evidence_verdict']})" for phase, one in row["phases"].items()
+                f"{phase} {one['log_marginal_likelihood']:.1f} ({one['marginal_likelihood_status']})"
+                for phase, one in row["phases"].items()
             )
             console.print(
-                f"{path}, seed {row['seed']}: log evidence {', '.join(told)}, {row['core_seconds']:.0f} core-seconds"
+                f"{path}, seed {row['seed']}: log marginal likelihood {', '.join(told)}, "
+                f"{row['core_seconds']:.0f} core-seconds"
             )
             if not place:
                 names = [f"{phase}, step {one['step']:,}" for phase, one in row["phases"].items()]
-                plots.save(tempering(measured, names), out, "evidence" if not number else f"evidence_{number + 1}")
+                plots.save(
+                    tempering(measured, names),
+                    out,
+                    "marginal_likelihood" if not number else f"marginal_likelihood_{number + 1}",
+                )
         found = differences(rows)
         runs[below_runs(path)] = {"gamma": gamma, "difference": found, "seeds": rows}
         value, low, high = found["integrated"]
@@ -129,8 +143,10 @@ def main(paths: list[Path], out: Path) -> None:
             f"{path}: generalizing minus memorizing {value:.1f} nats ({low:.1f} to {high:.1f}), by the formula "
             f"{found['formula']:.1f}: the posterior's phase is {found['preferred']}"
         )
-    command = " ".join(["python analyses/evidence.py", *map(below_runs, paths)])
-    write_json(out / "evidence.json", plain({"command": command, "runs": runs, "environment": environment()}))
+    command = " ".join(["python analyses/marginal_likelihood.py", *map(below_runs, paths)])
+    write_json(
+        out / "marginal_likelihood.json", plain({"command": command, "runs": runs, "environment": environment()})
+    )
 
 
 if __name__ == "__main__":

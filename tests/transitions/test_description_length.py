@@ -7,7 +7,7 @@ from scipy.special import expit
 from scipy.stats import spearmanr
 
 from slt_grok.errors import SltGrokError
-from slt_grok.transitions.length_beside_llc import length_beside_llc, lengths
+from slt_grok.transitions.description_length import description_length, lengths
 
 STEPS = np.array([0, *np.unique(np.geomspace(10, 10_000, 40).astype(int))])
 
@@ -54,12 +54,12 @@ def test_steps_that_one_of_them_lacks_are_left_out() -> None:
     program, llc = datasets(np.array([500.0]), 0.0)
     found = lengths(program.isel(step=slice(0, None, 2)), llc, 1024)
     np.testing.assert_array_equal(found.step, STEPS[::2])
-    lost = llc.assign(llc_verdict=llc.llc.copy(data=np.where(STEPS[:, None] == STEPS[4], "diverged", "effective")))
+    lost = llc.assign(llc_status=llc.llc.copy(data=np.where(STEPS[:, None] == STEPS[4], "diverged", "effective")))
     assert np.isnan(lengths(program, lost, 1024).bits.sel(measure="llc", step=STEPS[4])).all()
 
 
 def test_one_seed_has_middles_and_no_lag() -> None:
-    found = length_beside_llc(*datasets(np.array([500.0]), 0.5), 1024).isel(seed=0)
+    found = description_length(*datasets(np.array([500.0]), 0.5), 1024).isel(seed=0)
     for measure, middle in (("llc", 500), ("program_answers", 500), ("program_loss", 500 * np.exp(0.5))):
         own = found.sel(measure=measure)
         assert own.middle_low <= middle <= own.middle_high
@@ -78,7 +78,7 @@ def test_one_seed_has_middles_and_no_lag() -> None:
 
 def test_the_changes_of_one_and_the_same_curve_are_in_one_order() -> None:
     program, llc = datasets(np.array([500.0]), 1.5)
-    found = length_beside_llc(program, llc, 1024).isel(seed=0)
+    found = description_length(program, llc, 1024).isel(seed=0)
     assert found.rank_correlation.sel(measure="program_answers") == pytest.approx(1)
     both = lengths(program, llc, 1024).bits.isel(seed=0, step=slice(1, None))
     values = spearmanr(both.sel(measure="llc"), both.sel(measure="program_loss")).statistic
@@ -90,7 +90,7 @@ def test_the_changes_of_one_and_the_same_curve_are_in_one_order() -> None:
 @pytest.mark.parametrize("later", [0.4, -0.4])
 def test_a_lag_over_seeds_is_found(later: float) -> None:
     middles = np.array([300.0, 420, 500, 640, 900, 1100])
-    found = length_beside_llc(*datasets(middles, later, noise=0.5), 1024)
+    found = description_length(*datasets(middles, later, noise=0.5), 1024)
     own = found.sel(measure="program_loss")
     assert own.lag_low <= later <= own.lag_high
     assert own.lag_high - own.lag_low < 0.3
@@ -109,4 +109,4 @@ def test_what_cannot_be_compared() -> None:
     with pytest.raises(SltGrokError, match="checkpoints and seeds that both have"):
         lengths(program, llc.assign_coords(seed=[9]), 1024)
     with pytest.raises(SltGrokError, match="a finite estimate of every seed"):
-        length_beside_llc(program, llc * np.nan, 1024)
+        description_length(program, llc * np.nan, 1024)

@@ -10,9 +10,9 @@ import pytest
 import xarray as xr
 
 from slt_grok.store import RunDirectory
-from slt_grok.transitions.beside_llc import beside_llc
+from slt_grok.transitions.llc_correlation import llc_correlation
 
-SCRIPT = Path(__file__).parents[2] / "analyses" / "landscape_beside_llc.py"
+SCRIPT = Path(__file__).parents[2] / "analyses" / "landscape_correlation.py"
 STEPS = 10 ** np.arange(7)
 LLC = np.array([50.0, 49, 48, 12, 11, 10.5, 10])  # half way between 100 and 1,000
 EARLY = np.array([100.0, 1, 0.9, 0.8, 0.7, 0.6, 0.5])
@@ -30,7 +30,7 @@ def datasets(trace: np.ndarray) -> tuple[xr.Dataset, xr.Dataset]:
 
 
 def test_a_group_of_every_run(script):
-    early, late = (beside_llc(*datasets(trace)) for trace in (EARLY, LATE))
+    early, late = (llc_correlation(*datasets(trace)) for trace in (EARLY, LATE))
     shared = script["in_every_run"]({"one": early, "other": late})
     assert shared["move_with_it"] == ["gradient norm"]
     assert shared["half_way_before_it"] == shared["half_way_after_it"] == shared["do_not"] == []
@@ -49,13 +49,13 @@ def test_the_script_writes_figure_and_numbers(finished, tmp_path, monkeypatch):
     for label, dataset in zip(("landscape", "llc"), datasets(EARLY), strict=True):
         run.write_measurement(label, dataset, {})
     run_script(monkeypatch, "--out", tmp_path / "out", run.path)
-    content = json.loads((tmp_path / "out" / "landscape_beside_llc.json").read_text())
+    content = json.loads((tmp_path / "out" / "landscape_correlation.json").read_text())
     tiny = content["runs"]["tiny"]
     assert tiny["half_way_before_it"] == ["Hessian trace"]
     assert tiny["measures"]["Hessian trace"]["rank_correlation"] == pytest.approx(1)
     assert (tiny["measures"]["LLC"]["half_way_low"], tiny["measures"]["LLC"]["half_way_high"]) == (100, 1000)
     assert str(tmp_path) not in content["command"]
-    assert (tmp_path / "out" / "landscape_beside_llc.png").stat().st_size > 10_000
+    assert (tmp_path / "out" / "landscape_correlation.png").stat().st_size > 10_000
     with pytest.raises(SystemExit, match="tiny is there twice"):
         run_script(monkeypatch, "--out", tmp_path, run.path, run.path)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from slt_grok.transitions.beside_llc import beside_llc, half_way
+from slt_grok.transitions.llc_correlation import half_way, llc_correlation
 
 STEPS = np.array([0, 9, 99, 999, 9999])
 
@@ -22,7 +22,7 @@ def datasets(norm: np.ndarray, trace: np.ndarray) -> tuple[xr.Dataset, xr.Datase
 
 def test_rank_correlation_from_the_peak_on() -> None:
     """Before the peak both curves do the opposite of what they do after it."""
-    found = beside_llc(*datasets(np.array([90.0, 9, 5, 4, 3]), np.array([-9.0, 1, 2, 3, 4])))
+    found = llc_correlation(*datasets(np.array([90.0, 9, 5, 4, 3]), np.array([-9.0, 1, 2, 3, 4])))
     assert found.attrs["peak_step"] == 9
     correlation = found.rank_correlation
     assert float(correlation.sel(measure="weight norm")) == pytest.approx(1)
@@ -34,7 +34,7 @@ def test_rank_correlation_from_the_peak_on() -> None:
 
 def test_checkpoints_without_probes_are_left_out() -> None:
     trace = np.array([1.0, 8, np.nan, 4, 2])
-    found = beside_llc(*datasets(np.ones(5), trace))
+    found = llc_correlation(*datasets(np.ones(5), trace))
     assert int(found.checkpoints.sel(measure="Hessian trace")) == 3
     assert np.isnan(found.rank_correlation.sel(measure="Hessian trace"))
     assert np.isnan(found.rank_correlation.sel(measure="weight norm"))  # it does not change
@@ -55,12 +55,12 @@ def test_half_way_is_arithmetic_for_curves_of_either_sign() -> None:
 
 def test_the_llc_is_half_way_from_its_peak_on() -> None:
     """16 to 2 by halves, each over a decade of 1 + step from 10 on: the middle is at 10^2.5."""
-    found = beside_llc(*datasets(np.ones(5), np.ones(5)))
+    found = llc_correlation(*datasets(np.ones(5), np.ones(5)))
     assert float(found.half_way_step.sel(measure="LLC")) == pytest.approx(10**2.5 - 1)
 
 
 def test_without_errors_the_interval_is_that_of_the_checkpoints() -> None:
-    found = beside_llc(*datasets(np.array([90.0, 9, 5, 4, 3]), np.ones(5)))
+    found = llc_correlation(*datasets(np.array([90.0, 9, 5, 4, 3]), np.ones(5)))
     llc, norm = (found.sel(measure=name) for name in ("LLC", "weight norm"))
     assert (float(llc.half_way_low), float(llc.half_way_high)) == (99, 999)  # half way at 10^2.5 - 1
     assert (float(norm.half_way_low), float(norm.half_way_high)) == (9, 99)  # sqrt(27) is between 9 and 5
@@ -73,7 +73,9 @@ def test_the_interval_carries_the_error() -> None:
     steps, line, error = np.expm1(x), 2.5 - x, np.where(x == 5, 0.4, 0)
     data = {"hessian_trace": ("step", line), "hessian_trace_se": ("step", error)}
     landscape = xr.Dataset(data, {"step": steps})
-    found = beside_llc(landscape, xr.Dataset({"llc": ("step", 10 - x)}, {"step": steps})).sel(measure="Hessian trace")
+    found = llc_correlation(landscape, xr.Dataset({"llc": ("step", 10 - x)}, {"step": steps})).sel(
+        measure="Hessian trace"
+    )
     assert float(np.log1p(found.half_way_step)) == pytest.approx(2.5)
     for end, sign in ((found.half_way_low, -1), (found.half_way_high, 1)):
         assert float(np.log1p(end)) - 2.5 == pytest.approx(sign * 1.96 * 0.4 / 2, rel=0.25)  # of 400 draws
@@ -83,7 +85,7 @@ def test_the_interval_carries_the_error() -> None:
 def test_noise_as_large_as_the_change_leaves_no_rank_correlation() -> None:
     landscape, llc = datasets(np.ones(5), np.array([1.0, 2, 3, 4, 5]))
     landscape["hessian_trace_se"] = 50 + 0 * landscape.hessian_trace
-    found = beside_llc(landscape, llc).sel(measure="Hessian trace")
+    found = llc_correlation(landscape, llc).sel(measure="Hessian trace")
     assert float(found.rank_correlation) == pytest.approx(-1)
     assert float(found.rank_correlation_low) < -0.7
     assert float(found.rank_correlation_high) > 0.7

@@ -26,26 +26,28 @@ class Plain(NamedTuple):
 
 
 def read_plain(run: RunDirectory) -> Plain | None:
-    """The run that `beside` of the configuration names, from the folder that this run is in; None where none is named.
+    """The run that `baseline` of the configuration names, from the folder of this run; None where none is named.
 
     Raises
     ------
     SltGrokError : the other run is of another task or network, so that there is nothing to compare, or damaged.
     """
     config = run.manifest["config"]
-    if not config.get("beside"):
+    if not config.get("baseline"):
         return None
-    other = RunDirectory(run.path.resolve().parent / config["beside"])
+    other = RunDirectory(run.path.resolve().parent / config["baseline"])
     if not other.exists:
-        return Plain(config["beside"], {}, {})
+        return Plain(config["baseline"], {}, {})
     theirs = other.manifest["config"]
     for key in ("model", "task"):
         shared = (set(config[key]) & set(theirs[key])) - NOISE  # an older manifest lacks what was added since
         if any(config[key][k] != theirs[key][k] for k in shared):
-            raise SltGrokError(f"{run.path}: beside: expected a run with the same {key} as this one, got {other.path}")
+            raise SltGrokError(
+                f"{run.path}: baseline: expected a run with the same {key} as this one, got {other.path}"
+            )
     path = other.path / "summary.json"
     summary = read_json(path) if path.is_file() else {}
-    return Plain(config["beside"], {n: other.read_measurement(n) for n in COMPARED if n in other.labels}, summary)
+    return Plain(config["baseline"], {n: other.read_measurement(n) for n in COMPARED if n in other.labels}, summary)
 
 
 def changes(config: Mapping[str, Any]) -> list[int]:

@@ -1,11 +1,11 @@
 """Which measures of the landscape move with the LLC, which do not, and which move first?
 
-Usage: python analyses/landscape_beside_llc.py [--out FOLDER] RUN ...
-A RUN is a directory with LLC and landscape measured. Writes landscape_beside_llc.json and its figure into results/.
+Usage: python analyses/landscape_correlation.py [--out FOLDER] RUN ...
+A RUN is a directory with LLC and landscape measured. Writes landscape_correlation.json and its figure into results/.
 
 From the LLC's peak to the end of each seed: Spearman's rank correlation of each measure with the LLC, and the step at
 which it is half way between its value at the peak and its last one, with intervals; the rules are those of
-`slt_grok.transitions.beside_llc`. A measure is in a group of all runs where it is in that group in each.
+`slt_grok.transitions.llc_correlation`. A measure is in a group of all runs where it is in that group in each.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ from slt_grok.plots.style import BLUE, GRAY, GREEN, VERMILION, WIDTH, panel_lett
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
-from slt_grok.transitions.beside_llc import FEWEST, beside_llc, groups, order
+from slt_grok.transitions.llc_correlation import FEWEST, groups, llc_correlation, order
 
 COLORS = {"before": VERMILION, "not resolved": GRAY, "after": GREEN}
 
@@ -40,7 +40,9 @@ def read(path: Path) -> dict[str, xr.Dataset]:
     llc, landscape = (with_seed(run.read_measurement(label)) for label in ("llc", "landscape"))
     seeds = llc.seed.values.tolist()
     found = {
-        name if len(seeds) == 1 else f"{name}, seed {seed}": beside_llc(landscape.sel(seed=seed), llc.sel(seed=seed))
+        name if len(seeds) == 1 else f"{name}, seed {seed}": llc_correlation(
+            landscape.sel(seed=seed), llc.sel(seed=seed)
+        )
         for seed in seeds
     }
     for which, one in found.items():
@@ -137,14 +139,14 @@ def main(paths: list[Path], out: Path) -> None:
         for what, names in found.items():
             console.print(f"{where}, {what.replace('_', ' ')}: {', '.join(names) or 'none'}", highlight=False)
     content = {
-        "command": " ".join(["python analyses/landscape_beside_llc.py", *map(below_runs, paths)]),
+        "command": " ".join(["python analyses/landscape_correlation.py", *map(below_runs, paths)]),
         "in_every_run": together,
         "runs": {name: numbers(found) for name, found in runs.items()},
         "environment": environment(),
     }
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "landscape_beside_llc.json", content)
-    for written in plots.save(draw(runs), out, "landscape_beside_llc"):
+    write_json(out / "landscape_correlation.json", content)
+    for written in plots.save(draw(runs), out, "landscape_correlation"):
         print(written)
 
 

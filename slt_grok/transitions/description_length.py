@@ -25,7 +25,7 @@ from slt_grok.transitions.measures import SHRINKING, with_seed
 LLC = "llc"
 DRAWS = 200
 AT = ("peak", "middle", "end")  # of the LLC
-SOURCE = "this package: slt_grok.transitions.length_beside_llc"
+SOURCE = "this package: slt_grok.transitions.description_length"
 
 
 def lengths(program: xr.Dataset, llc: xr.Dataset, samples: int) -> xr.Dataset:
@@ -34,7 +34,7 @@ def lengths(program: xr.Dataset, llc: xr.Dataset, samples: int) -> xr.Dataset:
     Parameters
     ----------
     program : of `slt_grok.program.measure`, over (step,) or (step, seed).
-    llc : `llc`, and `llc_se` and `llc_verdict` where there are any, over the same. A diverged estimate is left out.
+    llc : `llc`, and `llc_se` and `llc_status` where there are any, over the same. A diverged estimate is left out.
     samples : n.
 
     Returns
@@ -55,7 +55,7 @@ def lengths(program: xr.Dataset, llc: xr.Dataset, samples: int) -> xr.Dataset:
     program, llc = xr.align(program, llc, join="inner", exclude=set(program.dims) - {"step", "seed"} | {"draw"})
     if not program.sizes["step"] or not program.sizes["seed"]:
         raise SltGrokError("program, llc: expected checkpoints and seeds that both have, there are none")
-    value = llc.llc if "llc_verdict" not in llc else llc.llc.where(llc.llc_verdict != "diverged")
+    value = llc.llc if "llc_status" not in llc else llc.llc.where(llc.llc_status != "diverged")
     error = llc.llc_se if "llc_se" in llc else xr.zeros_like(value)
     curves = {LLC: value * np.log2(samples)}
     for keeps in program.keeps.values.tolist():
@@ -71,7 +71,7 @@ def lengths(program: xr.Dataset, llc: xr.Dataset, samples: int) -> xr.Dataset:
     })  # fmt: skip
 
 
-def length_beside_llc(program: xr.Dataset, llc: xr.Dataset, samples: int, seed: int = 0) -> xr.Dataset:
+def description_length(program: xr.Dataset, llc: xr.Dataset, samples: int, seed: int = 0) -> xr.Dataset:
     """Lengths where the LLC is largest, half way and at its end, the middles of all drops, and their lags.
 
     Parameters

@@ -56,7 +56,7 @@ WITH, WITHOUT = 0.8, 0.4  # rank correlations from which on a measure may move w
 DRAWS = 400
 
 
-def beside_llc(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0) -> xr.Dataset:
+def llc_correlation(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0) -> xr.Dataset:
     """Rank correlation with the LLC and half-way step of each landscape measure, of one seed.
 
     Parameters
@@ -89,7 +89,7 @@ def beside_llc(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0) -> xr.Data
 
 
 def order(found: xr.Dataset) -> dict[str, str]:
-    """Of each measure of `beside_llc` whether it is half way `before` or `after` the LLC, or `not resolved`."""
+    """Of each measure of `llc_correlation` whether it is half way `before` or `after` the LLC, or `not resolved`."""
     own, words = found.sel(measure="LLC"), {}
     for name in found.measure.values.tolist():
         row = found.sel(measure=name)
@@ -101,7 +101,7 @@ def order(found: xr.Dataset) -> dict[str, str]:
 
 
 def groups(found: xr.Dataset) -> dict[str, list[str]]:
-    """Measures of `beside_llc` that move with the LLC, do not, and are half way before and after it, in order."""
+    """Measures of `llc_correlation` that move with the LLC, do not, and are half way before and after it, in order."""
     measured = found.drop_sel(measure="LLC").dropna("measure", subset=["rank_correlation"]).sortby("half_way_step")
     placed, names, size = order(found), measured.measure.values, abs(measured.rank_correlation.values)
     return {
@@ -120,7 +120,7 @@ def _row(
     peak: int,
     generator: np.random.Generator,
 ) -> dict[str, float]:
-    """The columns of `beside_llc` for one measure."""
+    """The columns of `llc_correlation` for one measure."""
     curve, llc = xr.align(curve.dropna("step"), llc, join="inner")
     curve, llc = (array.where(array.step >= peak, drop=True) for array in (curve, llc))
     steps, values = curve.step.values, curve.values

@@ -1,4 +1,4 @@
-"""Evidence that is known: linear regression in closed form, singular minima as integrals over one variable."""
+"""Known marginal likelihoods: linear regression in closed form, singular minima as integrals over one variable."""
 
 import math
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from scipy.stats import chi2, norm
 from torch import Tensor, nn
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc import evidence as evidence_module
+from slt_grok.llc import marginal_likelihood as marginal_likelihood_module
 from slt_grok.llc.chains import run_chains
-from slt_grok.llc.evidence import evidence, log_mass
+from slt_grok.llc.marginal_likelihood import log_mass, marginal_likelihood
 from slt_grok.llc.sampling import Chains
 from slt_grok.llc.tempering import acceptance_ratio, integral
 from slt_grok.trajectories import Trajectory
@@ -46,15 +46,15 @@ def test_linear_regression(g: float | None) -> None:
     weights = [regression.best, regression.best + 0.3]
     states = {i: {"weight": w[None]} for i, w in enumerate(weights)}
     networks = Trajectory.stack(Line(regression.best), states, loss=half_square)
-    found = evidence(
+    found = marginal_likelihood(
         networks, (regression.x, regression.y), gamma=GAMMA, weight_decay_prior=g, chains=8, updates=300, seed=2
     )
     exact = np.array([exact_regression(regression, w, GAMMA, g) for w in weights])
-    error = np.hypot(found.log_evidence_se, found.log_evidence_quadrature)
-    assert (abs(found.log_evidence - exact) < 4 * error).all()
-    assert (abs(found.log_evidence_bar - exact) < 4 * error).all()
+    error = np.hypot(found.log_marginal_likelihood_se, found.log_marginal_likelihood_quadrature)
+    assert (abs(found.log_marginal_likelihood - exact) < 4 * error).all()
+    assert (abs(found.log_marginal_likelihood_bar - exact) < 4 * error).all()
     assert (error < 0.2).all()
-    assert found.evidence_verdict.values.tolist() == ["converged", "converged"]
+    assert found.marginal_likelihood_status.values.tolist() == ["converged", "converged"]
     assert (abs(exact[0] - exact[1]) > 4 * error).all()  # the two are told apart
 
 
@@ -106,11 +106,11 @@ def one_dimensional(density: Callable[[float], float], rest: Callable[[float], f
 )
 def test_singular_minima(problem: tuple[nn.Module, Tensor, Tensor], exact: float) -> None:
     module, *data = problem
-    found = evidence(module, tuple(data), loss=repeated_square, gamma=1.0, chains=16, updates=300, seed=3)
-    error = math.hypot(found.log_evidence_se.item(), found.log_evidence_quadrature.item())
-    assert abs(found.log_evidence.item() - exact) < 4 * error
+    found = marginal_likelihood(module, tuple(data), loss=repeated_square, gamma=1.0, chains=16, updates=300, seed=3)
+    error = math.hypot(found.log_marginal_likelihood_se.item(), found.log_marginal_likelihood_quadrature.item())
+    assert abs(found.log_marginal_likelihood.item() - exact) < 4 * error
     assert error < 0.12
-    assert found.evidence_verdict.item() == "converged"
+    assert found.marginal_likelihood_status.item() == "converged"
 
 
 @SLOW
@@ -118,9 +118,11 @@ def test_hmc_where_a_step_is_unstable() -> None:
     """u^2 v^4, whose curvature grows without bound."""
     module, *data = crossing(1, 2)
     exact = one_dimensional(norm.pdf, lambda v: (1 + 80 * v**4) ** -0.5, -40.0)
-    found = evidence(module, tuple(data), loss=repeated_square, gamma=1.0, chains=8, updates=150, seed=4, sampler="hmc")
-    error = math.hypot(found.log_evidence_se.item(), found.log_evidence_quadrature.item())
-    assert abs(found.log_evidence.item() - exact) < 4 * error
+    found = marginal_likelihood(
+        module, tuple(data), loss=repeated_square, gamma=1.0, chains=8, updates=150, seed=4, sampler="hmc"
+    )
+    error = math.hypot(found.log_marginal_likelihood_se.item(), found.log_marginal_likelihood_quadrature.item())
+    assert abs(found.log_marginal_likelihood.item() - exact) < 4 * error
     assert error < 0.1
 
 
@@ -157,12 +159,14 @@ def test_chains_that_break_are_named_and_too_few_leave_no_number(monkeypatch: py
         chains.losses[4 * 6 + left : 4 * 7, 10] = torch.inf  # at the seventh of 7 temperatures, beta = 1
         return chains
 
-    monkeypatch.setattr(evidence_module, "run_chains", breaking)
+    monkeypatch.setattr(marginal_likelihood_module, "run_chains", breaking)
     regression = Regression(10, 2, seed=0)
-    found = evidence(regression.trajectory(), (regression.x, regression.y), gamma=1.0, temperatures=6, updates=40)
-    assert found.evidence_verdict.item() == "not converged"
-    assert "beta 1: diverged: loss not finite at update 10" in found.evidence_reason.item()
-    assert bool(np.isfinite(found.log_evidence)) == (left > 1)
+    found = marginal_likelihood(
+        regression.trajectory(), (regression.x, regression.y), gamma=1.0, temperatures=6, updates=40
+    )
+    assert found.marginal_likelihood_status.item() == "not converged"
+    assert "beta 1: diverged: loss not finite at update 10" in found.marginal_likelihood_reason.item()
+    assert bool(np.isfinite(found.log_marginal_likelihood)) == (left > 1)
 
 
 def test_bad_settings() -> None:
@@ -175,4 +179,4 @@ def test_bad_settings() -> None:
         ({"gamma": 1.0, "chains": 3}, "chains, updates"),
     ):
         with pytest.raises(SltGrokError, match=key):
-            evidence(regression.trajectory(), data, **options)
+            marginal_likelihood(regression.trajectory(), data, **options)
