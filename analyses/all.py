@@ -1,4 +1,4 @@
-"""Which of P1-P9, and which published claims, do the studies that are there support or refute?
+"""Which of P1-P9, and which published claims, the studies that are there support or refute.
 
 Usage: python analyses/all.py [--out FOLDER] RUNS
 RUNS is the folder of the studies' directories. Runs every script of claims/ whose study is there, each of which writes
@@ -31,11 +31,12 @@ ORDER = (rule.SUPPORTED, rule.REFUTED, rule.UNDECIDED, MISSING)
 
 
 def studies(folder: Path) -> dict[str, StudyResults]:
-    """The studies of a folder by name.
+    """Return the studies of a folder by name.
 
     Raises
     ------
-    SltGrokError : no such folder, a damaged study, or one name twice.
+    SltGrokError
+        No such folder, a damaged study, or one name twice.
     """
     if not folder.is_dir():
         raise SltGrokError(f"{folder}: expected a folder of studies")

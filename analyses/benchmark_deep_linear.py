@@ -84,7 +84,7 @@ class Product(nn.Module):
         self.layers = nn.ParameterList([nn.Parameter(layer) for layer in layers])
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The product, whatever the inputs."""
+        """Return the product, whatever the inputs."""
         return reduce(torch.matmul, list(self.layers))
 
 
@@ -94,7 +94,7 @@ def half_squared_distance(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def parameters(index: int) -> int:
-    """Number of weights of a network."""
+    """Return the number of weights of a network."""
     return sum(a * b for a, b in pairwise(NETWORKS[index][0]))
 
 
@@ -119,7 +119,7 @@ def counted() -> Iterator[list[int]]:
 
 
 def ours(index: int) -> dict[str, Any]:
-    """The default estimator: its number of updates and chains is all that is said."""
+    """Run the default estimator: its number of updates and chains is all that is said."""
     module, (_, _, updates, chains) = Product(layers_of(index)), NETWORKS[index]
     target = module(torch.empty(0)).detach()
     with counted() as count:
@@ -141,7 +141,7 @@ def ours(index: int) -> dict[str, Any]:
 
 
 def theirs(index: int, sampler: str, lr: float, n_beta: float, localization: float, steps: int) -> dict[str, Any]:
-    """devinterp's optimizer on full gradients.
+    """Return devinterp's optimizer on full gradients.
 
     Its update acts on every number alone, so that parameters of shape (chains, H, H') are chains of their own. Given
     are its own average over all steps (`compute_llc`), and the one that leaves out the first half.
@@ -220,7 +220,7 @@ def every_setting() -> Iterator[tuple[str, tuple[float, float, float]]]:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """The runs that are there."""
+    """Return the runs that are there."""
     path = folder / "runs.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 

@@ -91,7 +91,7 @@ def provenance(repetitions: int, threads: int, load: float, start: float) -> dic
 
 
 def processor() -> str:
-    """The processor's name."""
+    """Return the processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -100,7 +100,7 @@ def processor() -> str:
 
 
 def show(name: str, record: dict[str, Any]) -> None:
-    """A workload as text."""
+    """Print a workload as text."""
     print(f"{name}: {record['what']}")
     for contestant, seconds in record["seconds_per_unit"].items():
         low, high = record["quartiles"][contestant]

@@ -88,7 +88,7 @@ class Cloud:
 
 
 def standings(circuits: xr.Dataset, cloud: Cloud | None) -> list[dict[str, Any]]:
-    """The last checkpoint of each seed."""
+    """Return the last checkpoint of each seed."""
     found = []
     for seed in circuits.seed.values.tolist():
         one = circuits.sel(seed=seed).isel(step=-1)

@@ -39,7 +39,7 @@ for _sampler, _name in (("sgld", "devinterp SGLD"), ("rmsprop_sgld", "devinterp 
 
 
 def run_name(sampler: str, setting: tuple[float, float, float]) -> str:
-    """A run as it is called in the file."""
+    """Return a run as it is called in the file."""
     lr, n_beta, localization = setting
     return f"{sampler} lr {lr:.0e} n_beta {n_beta:.0f} gamma {localization:.0f}"
 
@@ -100,7 +100,7 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def show(summary: dict[str, dict[str, Any]]) -> None:
-    """The summary as text."""
+    """Print the summary as text."""
     print(f"{'':58}{'median':>9}{'p90':>9}{'worst':>10}{'failed':>8}{'pairs':>8}{'over ours':>11}")
     for method, facts in summary.items():
         numbers = [facts[f"{name}_abs_relative_error"] for name in ("median", "p90", "worst")]

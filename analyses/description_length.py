@@ -1,4 +1,4 @@
-"""Does description length drop where the LLC drops?
+"""Whether description length drops where the LLC drops.
 
 Usage: python analyses/description_length.py [--out FOLDER] RUN ...
 A RUN is a directory with the measurements `program` and `llc`; runs of one name count as one, with the seeds of all.
@@ -45,7 +45,7 @@ def read(path: Path) -> tuple[str, xr.Dataset, xr.Dataset, int]:
 
 
 def numbers(found: xr.Dataset, program: xr.Dataset) -> dict[str, Any]:
-    """What was found of a run, as plain data; None where a number is not known."""
+    """Return what was found of a run, as plain data; None where a number is not known."""
     seeds = {}
     for seed in found.seed.values.tolist():
         own = found.sel(seed=seed)
@@ -83,7 +83,7 @@ def _plain(values: np.ndarray) -> Any:
 
 
 def table(name: str, found: xr.Dataset, seed: int) -> Table:
-    """A seed as a person reads it."""
+    """Return a seed as a person reads it."""
     own = found.sel(seed=seed)
     steps = [f"{step:,}" for step in own.checkpoint.values]
     shown = Table(title=f"{name}, seed {seed}, {found.attrs['samples']:,} train pairs")

@@ -1,4 +1,4 @@
-"""How do the LLC's peak, end and drop grow with the modulus, and is the transition sharp in the limit or smooth?
+"""How the LLC's peak, end and drop grow with the modulus, and whether the transition is sharp in the limit.
 
 Usage: python analyses/finite_size.py [--out FOLDER] PATH ...
 A PATH is a study's directory or a run directory. Writes finite_size.json and its figure into results/.
@@ -35,7 +35,7 @@ WIDTHS = {
 
 
 def rows_of(run: RunDirectory) -> tuple[list[dict[str, Any]], list[SizedCurve]]:
-    """A row for each seed, NaN where it has no such number; and its test accuracy over training."""
+    """Return a row for each seed, NaN where it has no such number; and its test accuracy over training."""
     config, datasets = run.manifest["config"], {n: with_seed(run.read_measurement(n), n) for n in ("training", "llc")}
     thresholds = config.get("transitions") or {}
     found = transitions.measure(datasets["training"], datasets["llc"], **thresholds)
@@ -67,7 +67,7 @@ def rows_of(run: RunDirectory) -> tuple[list[dict[str, Any]], list[SizedCurve]]:
 
 
 def content_of(name: str, found: xr.Dataset) -> dict[str, Any]:
-    """What was found of one quantity, as plain data."""
+    """Return what was found of one quantity, as plain data."""
     laws = {}
     for law in found.law.values.tolist():
         one = found.sel(law=law)

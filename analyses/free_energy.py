@@ -1,4 +1,4 @@
-"""Does the free energy say when a network generalizes, and does training choose the phase of lower free energy?
+"""Whether free energy says when a network generalizes, and whether training chooses its lower phase.
 
 Usage: python analyses/free_energy.py [--out FOLDER] PATH ...
 A PATH is a study's directory or a run directory. Writes free_energy.json and figures into results/.
@@ -20,13 +20,7 @@ from slt_grok.plots.free_energy import free_energies
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
-from slt_grok.transitions.fraction_crossing import (
-    against_training,
-    compare,
-    predicted_fitted,
-    predicted_measured,
-    seen,
-)
+from slt_grok.transitions.fraction_crossing import against_training, compare, predicted_fitted, predicted_measured, seen
 from slt_grok.transitions.free_energy import PHASES, at_fractions, free_energy, phases
 
 NUMBERS = ("mean_free_energy", "mean_free_energy_low", "mean_free_energy_high", "seeds_with")
@@ -34,7 +28,7 @@ DIFFERENCES = ("mean_difference", "mean_difference_low", "mean_difference_high",
 
 
 def of_run(run: RunDirectory) -> xr.Dataset:
-    """The phases of a run's seeds, by the run's own thresholds."""
+    """Return the phases of a run's seeds, by the run's own thresholds."""
     thresholds = run.manifest["config"].get("transitions") or {}
     return phases(run.read_measurement("llc"), run.read_measurement("training"), **thresholds)
 
@@ -54,7 +48,7 @@ def of_group(runs: list[RunDirectory]) -> xr.Dataset:
 
 
 def content_of(energies: xr.Dataset) -> dict[str, Any]:
-    """What a group of runs says."""
+    """Return what a group of runs says."""
     outcomes = energies.generalized.transpose("train_fraction", "seed").values
     at = np.broadcast_to(energies.train_fraction.values[:, None], outcomes.shape)
     known = np.isfinite(outcomes)

@@ -1,4 +1,4 @@
-"""Which measures of the landscape move with the LLC, which do not, and which move first?
+"""Which measures of the landscape move with the LLC, which do not, and which move first.
 
 Usage: python analyses/landscape_correlation.py [--out FOLDER] RUN ...
 A RUN is a directory with LLC and landscape measured. Writes landscape_correlation.json and its figure into results/.
@@ -31,7 +31,7 @@ COLORS = {"before": VERMILION, "not resolved": GRAY, "after": GREEN}
 
 
 def read(path: Path) -> dict[str, xr.Dataset]:
-    """The measures of a run beside its LLC, by the name of the run and, of several, the seed."""
+    """Return the measures of a run beside its LLC, by the name of the run and, of several, the seed."""
     run = RunDirectory(path)
     name = run.manifest["config"]["name"]
     missing = [label for label in ("llc", "landscape") if label not in run.labels]
@@ -54,13 +54,13 @@ def read(path: Path) -> dict[str, xr.Dataset]:
 
 
 def in_every_run(runs: dict[str, xr.Dataset]) -> dict[str, list[str]]:
-    """The measures that are in the same group in every run."""
+    """Return the measures that are in the same group in every run."""
     first, *others = (groups(found) for found in runs.values())
     return {what: [n for n in names if all(n in other[what] for other in others)] for what, names in first.items()}
 
 
 def numbers(found: xr.Dataset) -> dict[str, Any]:
-    """A run's groups and its table as plain data; None where a number is not known."""
+    """Return a run's groups and its table as plain data; None where a number is not known."""
     rows: dict[str, Any] = {}
     for name in found.measure.values.tolist():
         row = {str(key): float(value) for key, value in found.sel(measure=name).data_vars.items()}
@@ -104,7 +104,7 @@ def draw(runs: dict[str, xr.Dataset]) -> Figure:
 
 
 def table(name: str, found: xr.Dataset) -> Table:
-    """The measures of a run as a person reads them."""
+    """Return the measures of a run as a person reads them."""
     placed = order(found)
     shown = Table(title=f"{name}, from the LLC's peak at step {found.attrs['peak_step']:,}")
     for column in ("measure", "half way", "interval", "beside the LLC", "rank correlation", "interval", "checkpoints"):

@@ -1,4 +1,4 @@
-"""Which phase has the larger marginal likelihood, memorizing or generalizing, and does n L + lambda log n say so?
+"""Which phase has the larger marginal likelihood, and whether n L + lambda log n says so.
 
 Usage: python analyses/marginal_likelihood.py RUN... [--out FOLDER]
 Of every seed with both phases (`slt_grok.transitions.free_energy`) the log marginal likelihood of both is integrated
@@ -47,7 +47,7 @@ NUMBERS = (
 
 
 def with_both(path: Path) -> tuple[xr.Dataset, float]:
-    """The phases of those of a run's seeds that have both, and the run's gamma."""
+    """Return the phases of those of a run's seeds that have both, and the run's gamma."""
     run = RunDirectory(path)
     both = of_run(run).dropna("seed", subset=["llc"])
     if not both.sizes["seed"]:
@@ -56,7 +56,7 @@ def with_both(path: Path) -> tuple[xr.Dataset, float]:
 
 
 def of_seed(networks: Trajectory, both: xr.Dataset, gamma: float) -> tuple[xr.Dataset, dict[str, Any]]:
-    """The marginal likelihood of both phases of a seed, and its numbers beside those of the formula."""
+    """Return the marginal likelihood of both phases of a seed, and its numbers beside those of the formula."""
     seed, steps = int(both.seed), both.phase_step.values.astype(int).tolist()
     all_steps, all_seeds = (networks.coords[dim].tolist() for dim in ("step", "seed"))
     place = {"step": [all_steps.index(step) for step in steps], "seed": all_seeds.index(seed)}

@@ -34,7 +34,7 @@ SEEDS = (0, 1, 2)
 
 
 def rank(text: str, seed: int) -> exact.NumericalRank:
-    """The numerical rank of a case's Jacobian."""
+    """Return the numerical rank of a case's Jacobian."""
     problem = parse(text).problem(torch.Generator().manual_seed(seed))
     return exact.numerical_rank(exact.jacobian(problem.module, problem.inputs))
 
@@ -79,7 +79,7 @@ def subsets() -> list[dict[str, Any]]:
 
 
 def sampled() -> list[dict[str, Any]]:
-    """The default LLC estimate as K crosses the cap of p = 5."""
+    """Return the default LLC estimate as K crosses the cap of p = 5."""
     rows = []
     for width in SAMPLED_WIDTHS:
         row = measure(f"modadd p {SAMPLED} width {width} pairs all", seed=0)

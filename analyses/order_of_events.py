@@ -1,4 +1,4 @@
-"""What changes first, and what moves with the LLC beyond the course of training, over the seeds of a study?
+"""What changes first, and what moves with the LLC beyond the course of training, over the seeds of a study.
 
 Usage: python analyses/order_of_events.py [--arm ARM] [--out FOLDER] STUDY
 STUDY is a study's directory, ARM one of its arms (main). Writes order_of_events.json and its figures: events of every
@@ -46,12 +46,12 @@ def event_rows(events: xr.Dataset) -> dict[str, Any]:
 
 
 def lag_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The lags as plain data: reference, event, measure and numbers, and which seeds were left out and why."""
+    """Return the lags as plain data: reference, event, measure and numbers, and which seeds were left out and why."""
     return table.filter(["reference", "event", "measure", *NUMBERS, "left_out"]).to_dict("records")
 
 
 def say(lags: pd.DataFrame, console: Console) -> None:
-    """The lags of middles, a table for each reference."""
+    """Print the lags of middles, a table for each reference."""
     for reference, rows in lags.loc[lags.event == "middle"].groupby("reference", sort=False):
         table = Table(
             "measure",

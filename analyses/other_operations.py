@@ -1,4 +1,4 @@
-"""What does the extractor explain of networks that learned another operation than addition, and what not?
+"""What the extractor explains of networks that learned another operation than addition, and what not.
 
 For the last network of every seed of each run: what each level of program holds of the variance of its logits and gives
 of its answers, and what is said of it (`slt-grok extract`). Beside it two controls and a bound.
@@ -56,7 +56,7 @@ LOOKS = {  # color, marker, filled
 
 
 def measured(one: Trajectory) -> dict[str, Any]:
-    """What is explained of one network, and the controls."""
+    """Return what is explained of one network, and the controls."""
     reading = read(one)
     levels = {name: _shares(reading, program) for name, program in candidates(reading).items()}
     others = [operation for operation in ANGLES if operation != reading.task.operation]
@@ -80,7 +80,10 @@ def measured(one: Trajectory) -> dict[str, Any]:
 
 
 def read_as(reading: Reading, operation: str) -> dict[str, float]:
-    """The clock of the network under another operation; nothing where its logits have none of its frequencies."""
+    """Return the clock of the network under another operation.
+
+    Nothing where its logits have none of its frequencies.
+    """
     other = Reading(replace(reading.task, operation=operation), reading.logits, reading.neurons)
     found = candidates(other).get("clock")
     return {"explained_variance": 0.0, "agreement": np.nan} if found is None else _shares(other, found)
@@ -134,7 +137,7 @@ def label(row: dict[str, Any]) -> str:
 
 @styled
 def draw(rows: list[dict[str, Any]]) -> Figure:
-    """A line for each network: variance held and answers given, by every level and by the controls."""
+    """Draw a line for each network: variance held and answers given, by every level and by the controls."""
     figure = Figure(figsize=(WIDTH, 1.3 + 0.24 * len(rows)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, quantity in zip(panels, ("explained_variance", "agreement"), strict=True):
@@ -170,7 +173,7 @@ NAMES = {"wrong group": "best clock of a\nwrong operation", "by the answer": "an
 
 
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """The rows as a person reads them, in per cent."""
+    """Return the rows as a person reads them, in per cent."""
     cells = [
         {
             "network": f"{label(row)}, {row['name']}",
@@ -187,7 +190,7 @@ def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def networks(path: Path) -> list[tuple[str, Trajectory]]:
-    """The last checkpoint of every seed of a run, with the run's arm or name and the seed."""
+    """Return the last checkpoint of every seed of a run, with the run's arm or name and the seed."""
     config = RunDirectory(path).manifest["config"]
     every = Trajectory.from_run(path).isel(step=[-1])
     depth = f"{config['model'].get('n_layers', 1)} layer" if config["model"]["kind"].endswith("transformer") else ""

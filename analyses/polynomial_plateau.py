@@ -47,7 +47,7 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def problem(degree: int) -> tuple[LinearModel, tuple[Tensor, Tensor]]:
-    """The regression at its minimum, with its data."""
+    """Return the regression at its minimum, with its data."""
     x = np.random.default_rng(SEED).uniform(-1, 1, SAMPLES)
     features = torch.from_numpy(np.vander(x, degree + 1, increasing=True))
     w = torch.randn(degree + 1, generator=torch.Generator().manual_seed(SEED), dtype=torch.float64)
@@ -88,7 +88,7 @@ def sampled(degree: int) -> dict[str, Any]:
 
 
 def default(degree: int) -> dict[str, Any]:
-    """The estimate without settings."""
+    """Return the estimate without settings."""
     module, data = problem(degree)
     found = estimate(module, data, loss=squared_error)
     return {

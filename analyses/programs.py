@@ -1,4 +1,4 @@
-"""How well does each level of program account for a network, what does the program prove of it, and how fast is it?
+"""How well each level of program accounts for a network, what the program proves of it, and how fast it is.
 
 For the last network of the first seed of each run:
   agreement, left      of clock, pizza and neurons: share of all pairs where it gives the network's answer, and of the
@@ -45,7 +45,7 @@ STEPS = 8  # numbers of frequencies of the certificate
 
 
 def measured(one: Trajectory) -> dict[str, Any]:
-    """What is said of one network."""
+    """Return what is said of one network."""
     start = time.process_time()
     reading = read(one)
     found = extract(reading)
@@ -73,14 +73,14 @@ def measured(one: Trajectory) -> dict[str, Any]:
 
 
 def answer_of(text: str) -> Callable[..., np.ndarray]:
-    """The function of a written program."""
+    """Return the function of a written program."""
     names: dict[str, Any] = {}
     exec(text, names)  # what was written a moment ago
     return names["answer"]
 
 
 def least_seconds(jobs: list[Callable[[], object]]) -> list[float]:
-    """The least time of each job, all in turn."""
+    """Return the least time of each job, all in turn."""
     seconds = np.full((ROUNDS, len(jobs)), np.nan)
     for row in seconds:
         for place, job in enumerate(jobs):
@@ -110,7 +110,7 @@ def certificates(one: Trajectory, reading: Reading) -> list[dict[str, Any]] | st
 
 @styled
 def draw(rows: list[dict[str, Any]]) -> Figure:
-    """What clock and neurons leave of each network, and how tight the certificate is by the number of frequencies."""
+    """Draw what clock and neurons leave of a network, and how tight the certificate is by number of frequencies."""
     figure = Figure(figsize=(WIDTH, 1.0 + 0.26 * max(len(rows), 7)), layout="constrained")
     left, right = figure.subplots(1, 2)
     colors = sns.color_palette("colorblind")
@@ -139,7 +139,7 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
 
 
 def say(rows: list[dict[str, Any]], console: Console) -> None:
-    """A line for each network."""
+    """Print a line for each network."""
     names = (
         "network",
         "keys",

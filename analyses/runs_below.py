@@ -20,7 +20,8 @@ def runs_below(paths: Sequence[Path]) -> tuple[list[RunDirectory], list[str]]:
 
     Raises
     ------
-    SltGrokError : a path with no run in it, or no run that can be used.
+    SltGrokError
+        A path with no run in it, or no run that can be used.
     """
     found, notes = [], []
     for path in paths:
@@ -48,7 +49,7 @@ def runs_below(paths: Sequence[Path]) -> tuple[list[RunDirectory], list[str]]:
 
 
 def grouped(runs: Sequence[RunDirectory], without: Sequence[str]) -> dict[str, list[RunDirectory]]:
-    """Runs of the same task, model and training but for some keys of the task, by a name for each group.
+    """Return runs of the same task, model and training but for some keys of the task, by a name for each group.
 
     Seeds of splits and tables, the length of the training and what is kept of it do not count either. The name is that
     of the first run; runs of a group may differ in how they were measured.
@@ -80,7 +81,7 @@ def plain(value: Any) -> Any:
 
 
 def below_runs(path: Path) -> str:
-    """The path from the folder of all runs on, which says the same on every machine."""
+    """Return the path from the folder of all runs on, which says the same on every machine."""
     parts = path.resolve().parts
     return str(Path(*parts[parts.index("runs") :])) if "runs" in parts else path.name
 

@@ -1,4 +1,4 @@
-"""Does the same function have another geometry by another mechanism: a lookup table and a Fourier circuit?
+"""Whether the same function has another geometry by another mechanism: a lookup table and a Fourier circuit.
 
 Question: P3 (the mechanism shows in the local geometry) and P4 (dead neurons leave the LLC unchanged), where nothing
 but the mechanism differs: planted networks of one architecture and width whose logits are the same to 1e-6.
@@ -109,7 +109,7 @@ def mechanisms(amplitudes: dict[int, float]) -> dict[str, Trajectory]:
 
 
 def squared_distance(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """|outputs - targets|^2 / 2 of each sample."""
+    """Return |outputs - targets|^2 / 2 of each sample."""
     return (outputs - targets).square().sum(-1) / 2
 
 
@@ -144,11 +144,7 @@ def measured(name: str, one: Trajectory, wanted: torch.Tensor, living: float, we
         ),
     }  # fmt: skip
     for key, found in estimates.items():
-        row |= {
-            key: float(found.llc),
-            f"{key}_se": float(found.llc_se),
-            f"{key}_verdict": str(found.llc_status.values),
-        }
+        row |= {key: float(found.llc), f"{key}_se": float(found.llc_se), f"{key}_verdict": str(found.llc_status.values)}
     row["gamma_scaled"] = scaled
     if name == MECHANISMS[name]:  # dead neurons have no derivative
         row["rank"], spectrum = squared_spectrum(one)
@@ -171,7 +167,7 @@ def measured(name: str, one: Trajectory, wanted: torch.Tensor, living: float, we
 
 
 def log_ratio(rows: pd.DataFrame, column: str, over: str, under: str) -> np.ndarray:
-    """log of a quantity of one mechanism over another's, function by function."""
+    """Return the log of a quantity of one mechanism over another's, function by function."""
     by = rows.set_index("mechanism")
     return np.log(by.loc[over, column].to_numpy(dtype=float) / by.loc[under, column].to_numpy(dtype=float))
 

@@ -49,7 +49,7 @@ FACTOR = 2  # of the relabeling
 
 
 def best_move(program: constants.Constants, frequency: int) -> int:
-    """The free frequency in whose place the program's clock has the largest worst margin."""
+    """Return the free frequency in whose place the program's clock has the largest worst margin."""
     others = {k: a for k, a in program.amplitudes.items() if k != frequency}
     free = [k for k in range(1, (program.modulus + 1) // 2) if k not in program.amplitudes]
     return max(free, key=lambda k: worst_margin(program.modulus, {**others, k: program.amplitudes.get(frequency, 0.0)}))
@@ -65,7 +65,7 @@ def moved(last: Trajectory, program: constants.Constants, keys: list[int]) -> di
 
 
 def parted(one: Trajectory, keys: list[int], neurons: np.ndarray, name: str) -> dict[str, Trajectory]:
-    """The circuit alone, and the network without it."""
+    """Return the circuit alone, and the network without it."""
     planes = frequency_directions(one.task.modulus, keys)
     return {
         f"{name}, circuit alone": keep_neurons(keep_directions(one, planes), neurons),
@@ -81,7 +81,7 @@ def transplanted(
     keys: list[int],
     neurons: np.ndarray,
 ) -> dict[str, Trajectory]:
-    """The circuit in the checkpoint that had memorized and in the first one, another run's in this network's place."""
+    """Return the circuit in the memorizing and the first checkpoint, and another run's in this network's place."""
     graft = partial(transplant_circuit, frequencies=keys, neurons=neurons)
     found = {
         "memorizer": early,
@@ -111,7 +111,8 @@ def key_circuit(one: Trajectory) -> tuple[list[int], np.ndarray]:
 
     Raises
     ------
-    SltGrokError : it has no circuit.
+    SltGrokError
+        It has no circuit.
     """
     mask = circuits.key_frequencies(one).squeeze()
     keys = mask.frequency.values[mask.values].tolist()
@@ -123,7 +124,7 @@ def key_circuit(one: Trajectory) -> tuple[list[int], np.ndarray]:
 def written(
     program: constants.Constants, last: Trajectory, model: dict[str, Any], moduli: list[int]
 ) -> tuple[dict[str, Trajectory], dict[str, Any]]:
-    """The program's frequencies as weights for each modulus, in float32 as the run's."""
+    """Return the program's frequencies as weights for each modulus, in float32 as the run's."""
     found, frequencies = {}, {}
     dtype = next(iter(last.parameters.values())).dtype
     for modulus in moduli:
@@ -136,7 +137,7 @@ def written(
 
 
 def last_of(path: Path) -> Trajectory:
-    """The last checkpoint of a run, its first seed."""
+    """Return the last checkpoint of a run, its first seed."""
     return Trajectory.from_run(path).isel(step=[-1], seed=[0])
 
 

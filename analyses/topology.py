@@ -52,7 +52,7 @@ RESAMPLES = 9999
 
 
 def architecture(model: dict[str, Any], name: str) -> str:
-    """What a run's network is called here; other networks than the four keep the run's name."""
+    """Return what a run's network is called here; other networks than the four keep the run's name."""
     if model["kind"] == "mlp":
         return model["combine"]
     if model["kind"] == "transformer" and model["attention_rate"] in (0, 1):
@@ -72,7 +72,7 @@ def read(path: Path) -> tuple[str, xr.Dataset, xr.Dataset]:
 
 
 def per_network(circuits: xr.Dataset, topology: xr.Dataset) -> list[dict[str, Any]]:
-    """The numbers of each seed; shares of Betti numbers are of the neurons in clusters."""
+    """Return the numbers of each seed; shares of Betti numbers are of the neurons in clusters."""
     found = []
     for seed in circuits.seed.values:
         one, clusters = (

@@ -1,4 +1,4 @@
-"""What do interventions in training do to the LLC and to generalization, seed by seed?
+"""What interventions in training do to the LLC and to generalization, seed by seed.
 
 Usage: python analyses/training_interventions.py [--out FOLDER] STUDY
 STUDY is the directory of the study `interventions`, or another whose arm `plain` has the seeds of its other arms.
@@ -39,14 +39,14 @@ AGAINST = ("llc_final", "llc_peak")
 
 
 def mean_of(values: pd.Series | np.ndarray) -> dict[str, float | int | None]:
-    """A mean over the seeds that have the quantity."""
+    """Return a mean over the seeds that have the quantity."""
     known = np.asarray(values, dtype=float)
     effect = over_seeds(mean, known[np.isfinite(known)])
     return plain({"value": effect.value, "low": effect.low, "high": effect.high, "seeds": effect.seeds[0]})
 
 
 def ratio(ours: pd.DataFrame, theirs: pd.DataFrame, name: str, conditions: int) -> dict[str, float | int | str | None]:
-    """The ratio of a quantity in one arm to another over the seeds that both have, and what it says."""
+    """Return the ratio of a quantity in one arm to another over the seeds that both have, and what it says."""
     logs = over_seeds(
         mean, np.log((ours[[name]] / theirs[[name]]).dropna().to_numpy(float)[:, 0]), conditions=conditions
     )
@@ -56,7 +56,7 @@ def ratio(ours: pd.DataFrame, theirs: pd.DataFrame, name: str, conditions: int) 
 
 
 def of_arm(done: pd.DataFrame, llc: xr.Dataset) -> dict[str, Any]:
-    """What an arm's seeds do by themselves."""
+    """Return what an arm's seeds do by themselves."""
     generalized = int((done.outcome == "generalized").sum())
     effect = share(generalized, len(done), fewest=1)
     return {
@@ -75,7 +75,8 @@ def content_of(study: StudyResults) -> dict[str, Any]:
 
     Raises
     ------
-    SltGrokError : the study has no arm `plain` or no other one, or no run of one of them is done.
+    SltGrokError
+        The study has no arm `plain` or no other one, or no run of one of them is done.
     """
     arms = study.table.arm.unique().tolist()
     if PLAIN not in arms or len(arms) < 2:

@@ -26,16 +26,19 @@ def load(run: str | Path) -> "xr.DataTree":
 
     Parameters
     ----------
-    run : the run directory.
+    run : str or Path
+        The run directory.
 
     Returns
     -------
-    A tree whose children are `training`, `llc`, `circuits`, `landscape`, `transitions` and any other label there
-    is; `load(run)["llc"].llc` is an array over (step, seed).
+    xarray.DataTree
+        A tree whose children are `training`, `llc`, `circuits`, `landscape`, `transitions` and any other label there
+        is; `load(run)["llc"].llc` is an array over (step, seed).
 
     Raises
     ------
-    SltGrokError : the folder is no run directory, or a file in it is damaged.
+    SltGrokError
+        The folder is no run directory, or a file in it is damaged.
     """
     import xarray as xr
 
@@ -49,7 +52,7 @@ def load(run: str | Path) -> "xr.DataTree":
 
 
 def load_study(study: str | Path) -> "StudyResults":
-    """The table of a study and the datasets of its runs, see `slt_grok.studies.results.StudyResults`.
+    """Return the table of a study and the datasets of its runs, see `slt_grok.studies.results.StudyResults`.
 
     >>> study = slt_grok.load_study("runs/seeds")
     >>> study.table.groupby("arm").llc_final.describe()
@@ -57,7 +60,8 @@ def load_study(study: str | Path) -> "StudyResults":
 
     Raises
     ------
-    SltGrokError : the folder holds no table of a study, or a damaged one.
+    SltGrokError
+        The folder holds no table of a study, or a damaged one.
     """
     from slt_grok.studies.results import load_study
 
@@ -65,11 +69,12 @@ def load_study(study: str | Path) -> "StudyResults":
 
 
 def trajectory(run: str | Path) -> "Trajectory":
-    """The networks of a run directory, all checkpoints stacked over (step, seed).
+    """Return the networks of a run directory, all checkpoints stacked over (step, seed).
 
     Raises
     ------
-    SltGrokError : the folder is no run directory, or a checkpoint in it is damaged.
+    SltGrokError
+        The folder is no run directory, or a checkpoint in it is damaged.
     """
     from slt_grok.trajectories import Trajectory
 

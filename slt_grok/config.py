@@ -182,11 +182,12 @@ class RunConfig(Settings):
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file.
+    """Return the content of a YAML file.
 
     Raises
     ------
-    SltGrokError : the file is missing, unreadable or no YAML.
+    SltGrokError
+        The file is missing, unreadable or no YAML.
     """
     try:
         return yaml.safe_load(path.read_text())
@@ -199,21 +200,23 @@ def read_yaml(path: Path) -> Any:
 
 
 def load_config(path: Path) -> RunConfig:
-    """A run's configuration from a YAML file.
+    """Return a run's configuration from a YAML file.
 
     Raises
     ------
-    SltGrokError : the file is missing or no YAML, or a key or value is wrong; the sentence names it.
+    SltGrokError
+        The file is missing or no YAML, or a key or value is wrong; the sentence names it.
     """
     return parse_config(read_yaml(path), str(path))
 
 
 def parse_config(content: Any, origin: str) -> RunConfig:
-    """A run's configuration from plain data; `origin` is named in errors.
+    """Return a run's configuration from plain data; `origin` is named in errors.
 
     Raises
     ------
-    SltGrokError : a key or value is wrong; the sentence names the first one.
+    SltGrokError
+        A key or value is wrong; the sentence names the first one.
     """
     return parse_settings(RunConfig, content, origin, "the keys name, task, model and training")
 
@@ -222,11 +225,12 @@ S = TypeVar("S", bound=Settings)
 
 
 def parse_settings(kind: type[S], content: Any, origin: str, keys: str) -> S:
-    """Settings of a kind from plain data; `origin` and the `keys` that are expected are named in errors.
+    """Return the settings of a kind from plain data; `origin` and the `keys` that are expected are named in errors.
 
     Raises
     ------
-    SltGrokError : no mapping, or a key or value is wrong; the sentence names the first one.
+    SltGrokError
+        No mapping, or a key or value is wrong; the sentence names the first one.
     """
     if not isinstance(content, dict):
         raise SltGrokError(f"{origin}: expected a mapping with {keys}")

@@ -8,11 +8,12 @@ CPU = torch.device("cpu")
 
 
 def device_named(name: str | None) -> torch.device:
-    """The device that a setting names; the CPU where it names none.
+    """Return the device that a setting names; the CPU where it names none.
 
     Raises
     ------
-    SltGrokError : it is `cuda` and torch finds no such device here.
+    SltGrokError
+        It is `cuda` and torch finds no such device here.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise SltGrokError("device: expected none, since torch finds no CUDA device here, got cuda")

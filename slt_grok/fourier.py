@@ -18,11 +18,12 @@ from slt_grok.tasks import is_prime
 
 
 def frequencies(modulus: int) -> np.ndarray:
-    """The frequencies 1..(p-1)/2, int64.
+    """Return the frequencies 1..(p-1)/2, int64.
 
     Raises
     ------
-    SltGrokError : p is not an odd prime. Only then is every frequency k a relabeling t -> k t of frequency 1.
+    SltGrokError
+        p is not an odd prime. Only then is every frequency k a relabeling t -> k t of frequency 1.
     """
     if modulus < 3 or not is_prime(modulus):
         raise SltGrokError(f"modulus: the Fourier measures need an odd prime, got {modulus}")
@@ -39,11 +40,12 @@ def _basis(modulus: int) -> Tensor:
 
 
 def basis(modulus: int) -> Tensor:
-    """The orthonormal basis, (component, token), p x p; see the module's docstring for the order of the rows.
+    """Return the orthonormal basis, (component, token), p x p; see the module's docstring for the order of the rows.
 
     Raises
     ------
-    SltGrokError : p is not an odd prime.
+    SltGrokError
+        p is not an odd prime.
     """
     return _basis(modulus).clone()
 
@@ -58,8 +60,10 @@ def project(table: Tensor, frequencies: Tensor) -> Tensor:
 
     Parameters
     ----------
-    table : functions of t, (..., p, d).
-    frequencies : K as a bool mask, ((p-1)/2,), or (..., (p-1)/2) with a K for each table.
+    table : Tensor
+        Functions of t, (..., p, d).
+    frequencies : Tensor
+        K as a bool mask, ((p-1)/2,), or (..., (p-1)/2) with a K for each table.
     """
     rows = _basis(table.shape[-2])[1:].to(table.dtype)
     return rows.T @ ((rows @ table) * frequencies.repeat_interleave(2, -1)[..., None])
@@ -72,7 +76,7 @@ def transform_grid(grid: Tensor) -> Tensor:
 
 
 def inverse_grid(components: Tensor) -> Tensor:
-    """The functions on the grid with these components, (..., p, p): the inverse of `transform_grid`."""
+    """Return the functions on the grid with these components, (..., p, p): the inverse of `transform_grid`."""
     rows = _basis(components.shape[-1])
     return rows.T @ components @ rows
 
@@ -88,7 +92,7 @@ def frequency_norm(components: Tensor) -> Tensor:
 
 
 def grid_sum(modulus: int, sign: int = 1) -> Tensor:
-    """a + sign b mod p for every cell of the grid, int64 of shape (p^2,), a slow and b fast."""
+    """Return a + sign b mod p for every cell of the grid, int64 of shape (p^2,), a slow and b fast."""
     a = torch.arange(modulus)
     return ((a[:, None] + sign * a) % modulus).flatten()
 
@@ -105,7 +109,7 @@ def sum_table(values: Tensor, sign: int = 1) -> Tensor:
 
 
 def sum_directions(modulus: int, sign: int = 1) -> Tensor:
-    """The normalized functions cos w_k(a + sign b) and sin w_k(a + sign b) on the grid.
+    """Return the normalized functions cos w_k(a + sign b) and sin w_k(a + sign b) on the grid.
 
     Shape ((p-1)/2, 2, p^2); the rows are orthonormal. `sign` is -1 for subtraction.
     """
@@ -114,7 +118,7 @@ def sum_directions(modulus: int, sign: int = 1) -> Tensor:
 
 
 def clock(modulus: int) -> Tensor:
-    """cos w_k(s - c), not normalized, of shape ((p-1)/2, s, c).
+    """Return cos w_k(s - c), not normalized, of shape ((p-1)/2, s, c).
 
     With s = a + b looked up by `grid_sum` it is cos w_k(a + b - c), the logits of the clock (2301.05217, section 4.1).
     """

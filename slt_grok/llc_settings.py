@@ -27,12 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Lau et al. 2308.12108: SGLD at Watanabe's temperature 1/log n, localized by gamma; step and gamma differ between
     # its experiments, these are the ones that implementations of the estimator start from
-    "lau": {
-        "sampler": "sgld",
-        "step_size": 1e-5,
-        "n_beta": "n/log(n)",
-        "gamma": 100.0,
-    },
+    "lau": {"sampler": "sgld", "step_size": 1e-5, "n_beta": "n/log(n)", "gamma": 100.0},
 }
 
 OPTIONS = {  # setting -> the samplers that have it

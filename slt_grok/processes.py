@@ -36,14 +36,19 @@ def run_parallel(
 
     Parameters
     ----------
-    jobs : need not be picklable.
-    on_progress : called here with a job's place and its progress.
-    most : at most so many at a time; as many as torch may use threads where left out.
+    jobs : Sequence[Job]
+        Need not be picklable.
+    on_progress : callable, optional
+        Called here with a job's place and its progress.
+    most : int or None, optional
+        At most so many at a time; as many as torch may use threads where left out.
 
     Raises
     ------
-    SltGrokError : a process was killed.
-    Exception : what a job raised; the others are ended then, as they are when nobody asks for the next result.
+    SltGrokError
+        A process was killed.
+    Exception
+        What a job raised; the others are ended then, as they are when nobody asks for the next result.
     """
     workers = min(torch.get_num_threads(), len(jobs), most or len(jobs))
     if workers < 2 or sys.platform != "linux":
@@ -99,7 +104,7 @@ def _start(jobs: Sequence[Job], siblings: Sequence[Connection]) -> tuple[Connect
 
 
 def _work(jobs: Sequence[Job], connection: Connection, inherited: Sequence[Connection]) -> None:
-    """A child's life: the jobs that it is given, until there are none or the parent is gone."""
+    """Do the jobs given to a child, until there are none or the parent is gone."""
     for other in inherited:  # else the end of the parent would not be noticed
         other.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its children

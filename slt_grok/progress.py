@@ -22,13 +22,13 @@ class ProgressCallback(Protocol):
 
 
 def announce(title: str, text: str) -> None:
-    """A line that stays, above the bar where there is one: what a piece of work is going to cost."""
+    """Print a line that stays, above the bar where there is one: what a piece of work is going to cost."""
     console.print(f"{title}: {text}", soft_wrap=True)
 
 
 @contextmanager
 def progress(title: str, total: int, unit: str) -> Iterator[ProgressCallback]:
-    """A bar of `total` units, or a plain line every ten seconds where standard error is no terminal."""
+    """Yield a bar of `total` units, or a plain line every ten seconds where standard error is no terminal."""
     start = time.monotonic()
     if not console.is_terminal:
         last = start

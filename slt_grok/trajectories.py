@@ -25,14 +25,19 @@ class Trajectory:
 
     Parameters
     ----------
-    network : the function.
-    parameters : every tensor with the leading coordinates `dims`.
-    dims : names of the leading coordinates, such as ("step", "seed"); () for a single network.
-    coords : values of each leading coordinate.
+    network : Network
+        The function.
+    parameters : dict[str, Tensor]
+        Every tensor with the leading coordinates `dims`.
+    dims : tuple[str, ...], optional
+        Names of the leading coordinates, such as ("step", "seed"); () for a single network.
+    coords : dict[str, ndarray], optional
+        Values of each leading coordinate.
 
     Raises
     ------
-    SltGrokError : a tensor whose shape does not fit the network, or values that are not finite.
+    SltGrokError
+        A tensor whose shape does not fit the network, or values that are not finite.
     """
 
     network: Network
@@ -56,7 +61,7 @@ class Trajectory:
 
     @classmethod
     def of(cls, module: nn.Module, task: ModularTask | None = None, loss: Loss = cross_entropy) -> "Trajectory":
-        """A single network with its own parameters."""
+        """Return a single network with its own parameters."""
         return cls(Network(module, task, loss), {k: v.detach().clone() for k, v in module.named_parameters()})
 
     @classmethod
@@ -73,7 +78,8 @@ class Trajectory:
 
         Raises
         ------
-        SltGrokError : no checkpoint, or one that does not fit the module.
+        SltGrokError
+            No checkpoint, or one that does not fit the module.
         """
         if not checkpoints:
             raise SltGrokError("checkpoints: expected at least one state dict")
@@ -95,7 +101,8 @@ class Trajectory:
 
         Raises
         ------
-        SltGrokError : no run directory, no checkpoint, or a damaged one.
+        SltGrokError
+            No run directory, no checkpoint, or a damaged one.
         """
         run = RunDirectory(path)
         config = run.manifest["config"]
@@ -114,7 +121,7 @@ class Trajectory:
         return torch.Size(len(self.coords[dim]) for dim in self.dims)
 
     def __len__(self) -> int:
-        """Number of networks, N."""
+        """Return the number of networks, N."""
         return self.shape.numel()
 
     @property
@@ -123,14 +130,15 @@ class Trajectory:
 
         Raises
         ------
-        SltGrokError : the network has none.
+        SltGrokError
+            The network has none.
         """
         if self.network.task is None:
             raise SltGrokError("trajectory: expected a network with a modular task, this one has none")
         return self.network.task
 
     def stacked(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-        """The parameters with the leading coordinates flattened to one of length N."""
+        """Return the parameters with the leading coordinates flattened to one of length N."""
         n = len(self.dims)
         return {
             name: (tensor.flatten(0, n - 1) if n else tensor[None]).to(dtype or tensor.dtype)
@@ -138,7 +146,7 @@ class Trajectory:
         }
 
     def labels(self) -> list[dict[str, Any]]:
-        """The coordinates of each of the N networks, in the order of `stacked`."""
+        """Return the coordinates of each of the N networks, in the order of `stacked`."""
         grid = np.ndindex(*self.shape)
         return [{dim: self.coords[dim][i].item() for dim, i in zip(self.dims, index, strict=True)} for index in grid]
 
@@ -160,12 +168,14 @@ class Trajectory:
     def dataset(
         self, variables: Mapping[str, tuple[Sequence[str], Any, Mapping[str, Any]]], **coords: Any
     ) -> xr.Dataset:
-        """A dataset over the leading coordinates.
+        """Return a dataset over the leading coordinates.
 
         Parameters
         ----------
-        variables : name -> (further dimensions, values of shape (N, ...), attributes).
-        coords : values of the further dimensions.
+        variables : Mapping[str, tuple[Sequence[str], Any, Mapping[str, Any]]]
+            Name -> (further dimensions, values of shape (N, ...), attributes).
+        coords : Any
+            Values of the further dimensions.
         """
         arrays = {}
         for name, (dims, values, attrs) in variables.items():

@@ -75,10 +75,7 @@ def test_devinterp_preset_is_what_the_installed_devinterp_has() -> None:
     [
         ({**BASE, "gamma": -1}, "llc.gamma: expected greater than or equal to 0, got -1"),
         ({**BASE, "gamma": 0}, "llc.gamma: expected a number above 0, since the friction follows from it, got 0"),
-        (
-            {**BASE, "draws": 100, "burn_in": 101},
-            "llc.burn_in: expected at most as many updates as the 100",
-        ),
+        ({**BASE, "draws": 100, "burn_in": 101}, "llc.burn_in: expected at most as many updates as the 100"),
         ({**BASE, "n_beta": -2}, "llc.n_beta: expected number above 0, n/log(n) or batch/log(batch), got -2"),
         ({**BASE, "n_beta": "n"}, "llc.n_beta: expected number above 0, n/log(n) or batch/log(batch), got 'n'"),
         ({**BASE, "n_beta": "batch/log(batch)"}, "llc.n_beta: expected a batch_size of at least 2"),

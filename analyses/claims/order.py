@@ -32,7 +32,10 @@ def in_order(
     estimator: str = "sigmoid",
     labels: Sequence[str] = LABELS,
 ) -> Finding:
-    """That the first event of each pair comes before the second, in arm `main`; of `beside` the lag alone."""
+    """Test that the first event of each pair comes before the second, in arm `main`.
+
+    Of `beside` report the lag alone.
+    """
     rows, left_out = usable(study, [], arm="main")
     seeds = rows.seed.tolist()
     names = {pair: f"lag of {measure_name(pair[0])} behind {measure_name(pair[1])}" for pair in [*pairs, *beside]}
@@ -57,7 +60,7 @@ def in_order(
 
 
 def raster(axes: Axes, finding: Finding) -> None:
-    """The step of each event, a row for each seed."""
+    """Draw the step of each event, a row for each seed."""
     for (marker, color), (measure, rows) in zip(MARKS, finding.seen.groupby("measure", sort=False), strict=False):
         axes.plot(rows.step, rows.seed, marker, ms=3.5, color=color, label=measure_name(str(measure)))
     axes.set(xscale="log", xlabel="Training step (logarithmic)", ylabel="Seed")

@@ -30,7 +30,7 @@ FEWEST_MODULI, LOSS_RATIO, GROWTH = 4, 2.0, 0.1
 
 
 def decide(study: StudyResults) -> Finding:
-    """The rule of this file's docstring."""
+    """Return the rule of this file's docstring."""
     added, left_out = usable(study, [LLC, LOSS], arm="addition")
     tables, others = usable(study, [LLC, LOSS, "train_accuracy_final"], outcome=None, arm="random_table")
     tables, untrained = keep(tables, tables.train_accuracy_final >= TRAINED, f"train accuracy below {TRAINED}")
@@ -68,7 +68,7 @@ def decide(study: StudyResults) -> Finding:
 
 
 def panel(axes: Axes, finding: Finding) -> None:
-    """The LLC at the end against p, each seed, with means."""
+    """Draw the LLC at the end against p, each seed, with means."""
     for kind, look in (("addition", Look(BLUE)), ("random table", Look(VERMILION, "s", "--"))):
         rows = finding.seen.loc[finding.seen.kind == kind]
         against_size(axes, by_setting(rows, SIZE, LLC), look, kind)

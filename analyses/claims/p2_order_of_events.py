@@ -28,7 +28,7 @@ BESIDE = (("restricted_loss_sum", MEMORIZER), ("restricted_loss_sum", ACCURACY))
 
 
 def decide(study: StudyResults) -> Finding:
-    """The rule of this file's docstring."""
+    """Return the rule of this file's docstring."""
     return in_order(study, [(CIRCUIT, MEMORIZER), (MEMORIZER, ACCURACY)], BESIDE, labels=("training", "circuits"))
 
 

@@ -31,7 +31,7 @@ LEAST = np.log(1.2)
 
 
 def decide(study: StudyResults) -> Finding:
-    """The rule of this file's docstring."""
+    """Return the rule of this file's docstring."""
     fourier, left_out = usable(study, [LLC, TRACE, NORM], arm="main")
     table, others = usable(study, [LLC, TRACE, NORM], outcome="memorized", arm="no_weight_decay")
     fourier, table = (rows.assign(curvature=rows[TRACE] * rows[NORM] ** 2) for rows in (fourier, table))

@@ -40,7 +40,10 @@ STATES, USED, SHARE, MOST = {"zero": 0.0, "off": -10.0}, 5, 0.5, np.log(1.05)
 
 
 def widened(one: Trajectory, model: dict, bias: float) -> Trajectory:
-    """The networks with more neurons, of this bias and else without weights: the same function where it is <= 0."""
+    """Return the networks with more neurons, of this bias and else without weights.
+
+    The same function where it is <= 0.
+    """
     more = {**model, "d_mlp": int(model["d_mlp"] * (1 + SHARE))}
     network = Network(models.build(modulus=one.task.modulus, **more), one.task)
     parameters = {}
@@ -52,7 +55,7 @@ def widened(one: Trajectory, model: dict, bias: float) -> Trajectory:
 
 
 def measured(study: StudyResults) -> tuple[pd.DataFrame, list[str]]:
-    """A row for each seed with the LLC as trained and with added neurons of each state."""
+    """Return a row for each seed with the LLC as trained and with added neurons of each state."""
     rows, left_out = usable(study, [], arm="main")
     found = []
     for _, row in rows.iloc[USED:].iterrows():
@@ -70,7 +73,7 @@ def measured(study: StudyResults) -> tuple[pd.DataFrame, list[str]]:
 
 
 def judged(seen: pd.DataFrame, left_out: list[str]) -> Finding:
-    """The rule of this file's docstring, on the LLCs."""
+    """Return the rule of this file's docstring, on the LLCs."""
     seen, others = keep(seen, seen[["as trained", *STATES]].to_numpy(dtype=float).min(1) > 0, "an LLC is not above 0")
     conditions = []
     for name in STATES:
@@ -81,12 +84,12 @@ def judged(seen: pd.DataFrame, left_out: list[str]) -> Finding:
 
 
 def decide(study: StudyResults) -> Finding:
-    """The rule of this file's docstring."""
+    """Return the rule of this file's docstring."""
     return judged(*measured(study))
 
 
 def panel(axes: Axes, finding: Finding) -> None:
-    """The LLC of each network with and without added neurons."""
+    """Draw the LLC of each network with and without added neurons."""
     names = ["off", "as trained", "zero"]
     for _, row in finding.seen.iterrows():
         axes.plot(range(3), [row[name] for name in names], "o-", color=BLUE, ms=3, lw=0.8)

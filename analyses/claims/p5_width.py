@@ -30,13 +30,13 @@ MOST, FEWEST_WIDTHS, SHARED = 0.1, 3, 256
 
 
 def growth(groups: dict[float, np.ndarray], conditions: int = 2) -> Effect:
-    """The exponent of mean ~ width^b; without an interval where there are too few widths."""
+    """Return the exponent of mean ~ width^b; without an interval where there are too few widths."""
     enough = groups if len(groups) >= FEWEST_WIDTHS else {}
     return over_seeds(exponent(list(enough)), *enough.values(), conditions=conditions)
 
 
 def decide(study: StudyResults) -> Finding:
-    """The rule of this file's docstring."""
+    """Return the rule of this file's docstring."""
     neurons, left_out = usable(study, COLUMNS, arm="neurons")
     residual, others = usable(study, COLUMNS, arm="residual")
     shared = neurons.loc[neurons[WIDTH].astype(float) == SHARED]
@@ -55,7 +55,7 @@ def decide(study: StudyResults) -> Finding:
 
 
 def panel(axes: Axes, finding: Finding) -> None:
-    """The LLC at the end against width, each seed, with means."""
+    """Draw the LLC at the end against width, each seed, with means."""
     for kind, look in (("neurons", Look(BLUE)), ("residual", Look(VERMILION, "s", "--"))):
         rows = finding.seen.loc[finding.seen.kind == kind]
         against_size(axes, by_setting(rows, WIDTH, LLC), look, f"arm {kind}")

@@ -29,7 +29,7 @@ MOST_OFF, SHARE, FEWEST = 1, 2 / 3, 10
 
 
 def decide(study: StudyResults) -> Finding:
-    """The rule of this file's docstring."""
+    """Return the rule of this file's docstring."""
     rows, left_out = usable(study, [*BOUNDARIES, "key_frequencies"], arm="main")
     counts = rows.key_frequencies.map(len).to_numpy(dtype=int)
     sides = [rows[name].to_numpy(dtype=float) > boundary for name, boundary in BOUNDARIES.items()]

@@ -39,7 +39,10 @@ TAU = 0.6
 
 
 def stages(training: xr.Dataset, circuits: xr.Dataset, llc: xr.Dataset) -> np.ndarray:
-    """The LLC (4,) of one network at each stage; NaN where it is not reached or two stages are one checkpoint."""
+    """Return the LLC (4,) of one network at each stage.
+
+    NaN where it is not reached or two stages are one checkpoint.
+    """
     values = llc.llc.where(llc.llc_status != "diverged")
     steps = []
     for name, least in STAGES:
@@ -75,7 +78,7 @@ def between(first: np.ndarray, second: np.ndarray, conditions: int) -> Effect:
 
 
 def decide(study: StudyResults) -> Finding:
-    """The rule of this file's docstring."""
+    """Return the rule of this file's docstring."""
     of_arm, left_out, seen = {}, [], []
     for arm in ARMS:
         rows, others = usable(study, ["llc_final"], arm=arm)
@@ -103,7 +106,7 @@ def decide(study: StudyResults) -> Finding:
 
 
 def panel(axes: Axes, finding: Finding) -> None:
-    """The LLC at the four stages, each network thin and each arm's mean thick."""
+    """Draw the LLC at the four stages, each network thin and each arm's mean thick."""
     for arm, (line, color) in ARMS.items():
         values = finding.seen.loc[finding.seen.arm == arm].filter([0, 1, 2, 3]).to_numpy(dtype=float)
         for network in values:

@@ -30,20 +30,20 @@ MOST = 0.05  # of log p
 
 
 def on_lines(barrier: np.ndarray, steps: np.ndarray, memorized: float, generalized: float) -> float:
-    """The highest barrier between successive checkpoints that the way between both steps touches."""
+    """Return the highest barrier between successive checkpoints that the way between both steps touches."""
     before = np.r_[-np.inf, steps[:-1]]
     on_the_way = (steps > memorized) & (before < generalized) & (before >= 0)
     return float(np.nanmax(barrier[on_the_way])) if np.isfinite(barrier[on_the_way]).any() else np.nan
 
 
 def on_curve(barrier: np.ndarray) -> float:
-    """The barrier of the trained curve from the first milestone, of a curve over (step,)."""
+    """Return the barrier of the trained curve from the first milestone, of a curve over (step,)."""
     known = barrier[np.isfinite(barrier)]
     return float(known[0]) if len(known) else np.nan
 
 
 def decide(study: StudyResults) -> Finding:
-    """The rule of this file's docstring."""
+    """Return the rule of this file's docstring."""
     rows, left_out = usable(study, ["memorization_step", "generalization_step"], arm="main")
     runs = {name: RunDirectory(study.path / str(name)) for name in rows.run.unique()}
     curves = bool(runs) and all("connectivity" in run.labels for run in runs.values())
@@ -61,7 +61,7 @@ def decide(study: StudyResults) -> Finding:
 
 
 def panel(axes: Axes, finding: Finding) -> None:
-    """The barrier of each seed."""
+    """Draw the barrier of each seed."""
     axes.plot(finding.seen.seed, finding.seen.barrier, "o", color=BLUE, ms=4)
     axes.axhline(MOST, color=GRAY, lw=0.9, ls="--")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -40,7 +40,7 @@ def excess(refined: xr.Dataset, parts: str, whole: str) -> tuple[float, float]:
 
 
 def decide(study: StudyResults) -> Finding:
-    """The rule of this file's docstring."""
+    """Return the rule of this file's docstring."""
     rows, left_out = usable(study, [], arm="main")
     seen = []
     for _, row in rows.iterrows():
@@ -63,7 +63,7 @@ def decide(study: StudyResults) -> Finding:
 
 
 def panel(axes: Axes, finding: Finding) -> None:
-    """The sum of the frequencies' LLCs against the circuit's, each seed, and where both are equal."""
+    """Draw the sum of the frequencies' LLCs against the circuit's, each seed, and where both are equal."""
     rows = finding.seen
     axes.plot(rows.whole, rows.parts, "o", color=BLUE, ms=4)
     ends = np.array([0, 1.1 * max(rows.whole.max(), rows.parts.max())]) if len(rows) else np.array([0, 1])

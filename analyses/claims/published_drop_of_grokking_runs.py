@@ -27,7 +27,7 @@ COLUMNS = ["llc_peak", "llc_drop"]
 
 
 def decide(study: StudyResults) -> Finding:
-    """The rule of this file's docstring."""
+    """Return the rule of this file's docstring."""
     rows, left_out = {}, []
     for arm in ("main", *CONTROLS):
         rows[arm], others = usable(study, COLUMNS, "generalized" if arm == "main" else "memorized", arm=arm)
@@ -52,7 +52,7 @@ def decide(study: StudyResults) -> Finding:
 
 
 def panel(axes: Axes, finding: Finding) -> None:
-    """The relative drop of each network."""
+    """Draw the relative drop of each network."""
     arms = ["main", *CONTROLS]
     for k, arm in enumerate(arms):
         drops = finding.seen.loc[finding.seen.arm == arm, "drop"]

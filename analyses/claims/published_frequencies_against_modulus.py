@@ -25,7 +25,7 @@ LEAST, MOST, FEWEST_MODULI = 0.0, 0.5, 4
 
 
 def decide(study: StudyResults) -> Finding:
-    """The rule of this file's docstring."""
+    """Return the rule of this file's docstring."""
     rows, left_out = usable(study, ["key_frequencies"], arm="addition")
     rows = rows.assign(frequencies=rows.key_frequencies.map(len).astype(float))
     rows, others = keep(rows, rows.frequencies > 0, "generalized without a key frequency")
@@ -37,7 +37,7 @@ def decide(study: StudyResults) -> Finding:
 
 
 def panel(axes: Axes, finding: Finding) -> None:
-    """The number of key frequencies against p, each seed, with means."""
+    """Draw the number of key frequencies against p, each seed, with means."""
     against_size(axes, by_setting(finding.seen, SIZE, "frequencies"), Look(BLUE), "addition")
     axes.set(xscale="log", xlabel="p", ylabel="Key frequencies")
 

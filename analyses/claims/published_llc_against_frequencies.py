@@ -25,7 +25,7 @@ MOST, FEWEST_SEEDS, FEWEST_NUMBERS = 0.05, 8, 3
 
 
 def decide(study: StudyResults) -> Finding:
-    """The rule of this file's docstring."""
+    """Return the rule of this file's docstring."""
     rows, left_out = usable(study, ["llc_final", "key_frequencies"], arm="main")
     rows = rows.assign(frequencies=rows.key_frequencies.map(len).astype(float))
     pairs = np.column_stack([rows.frequencies, np.log(rows.llc_final.astype(float))])
@@ -39,7 +39,7 @@ def decide(study: StudyResults) -> Finding:
 
 
 def panel(axes: Axes, finding: Finding) -> None:
-    """The LLC at the end against the number of key frequencies, each seed."""
+    """Draw the LLC at the end against the number of key frequencies, each seed."""
     axes.plot(finding.seen.frequencies, finding.seen.llc_final, "o", color=BLUE, ms=4, mfc="none")
     axes.set(xlabel="Key frequencies", ylabel="LLC at the end")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

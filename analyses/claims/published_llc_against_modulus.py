@@ -28,7 +28,7 @@ CLAIMED, ABOUT, FEWEST_MODULI = {"addition": 1.0, "random table": 2.0}, 0.25, 4
 
 
 def decide(study: StudyResults) -> Finding:
-    """The rule of this file's docstring."""
+    """Return the rule of this file's docstring."""
     added, left_out = usable(study, [LLC], arm="addition")
     tables, others = usable(study, [LLC], outcome=None, arm="random_table")
     tables, untrained = keep(tables, tables.train_accuracy_final >= TRAINED, f"train accuracy below {TRAINED}")
@@ -46,7 +46,7 @@ def decide(study: StudyResults) -> Finding:
 
 
 def panel(axes: Axes, finding: Finding) -> None:
-    """The LLC at the end against p, each seed, with means and the claimed powers."""
+    """Draw the LLC at the end against p, each seed, with means and the claimed powers."""
     for (kind, power), look in zip(CLAIMED.items(), (Look(BLUE), Look(VERMILION, "s", "--")), strict=True):
         rows = finding.seen.loc[finding.seen.kind == kind]
         groups = by_setting(rows, SIZE, LLC)

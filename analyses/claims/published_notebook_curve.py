@@ -26,7 +26,7 @@ RISE, FALL = np.log(1.5), np.log(0.7)
 
 
 def decide(study: StudyResults) -> Finding:
-    """The rule of this file's docstring."""
+    """Return the rule of this file's docstring."""
     rows, left_out = usable(study, ["llc_peak", "llc_final"], arm="main")
     starts = []
     for name, run in study.datasets("llc", arm="main").items() if len(rows) else ():
@@ -48,7 +48,7 @@ def decide(study: StudyResults) -> Finding:
 
 
 def panel(axes: Axes, finding: Finding) -> None:
-    """The LLC at start, peak and end, each seed."""
+    """Draw the LLC at start, peak and end, each seed."""
     for _, row in finding.seen.iterrows():
         axes.plot(range(3), [row.llc_start, row.llc_peak, row.llc_final], "o-", color=BLUE, ms=3, lw=0.7, alpha=0.7)
     axes.set(yscale="log", ylabel="LLC")

@@ -27,7 +27,7 @@ BESIDE = (("sum_of_squared_weights", ACCURACY), ("llc", ACCURACY))
 
 
 def decide(study: StudyResults) -> Finding:
-    """The rule of this file's docstring."""
+    """Return the rule of this file's docstring."""
     return in_order(
         study, [("restricted_loss_sum", ACCURACY), ("excluded_loss", ACCURACY)], BESIDE, "onset", "crossing"
     )

@@ -49,14 +49,18 @@ class Effect:
 def over_seeds(
     statistic: Callable[..., float], *groups: Sequence | np.ndarray, conditions: int = 1, fewest: int = FEWEST_SEEDS
 ) -> Effect:
-    """A statistic of the seeds of several settings, and its interval.
+    """Return a statistic of the seeds of several settings, and its interval.
 
     Parameters
     ----------
-    statistic : smooth function of the groups (means, slopes; not medians or ranks of single seeds).
-    groups : of each setting an array (seed, ...); a seed is one network.
-    conditions : how many the claim has.
-    fewest : seeds that each setting must have.
+    statistic : callable
+        Smooth function of the groups (means, slopes; not medians or ranks of single seeds).
+    groups : Sequence or ndarray
+        Of each setting an array (seed, ...); a seed is one network.
+    conditions : int, optional
+        How many the claim has.
+    fewest : int, optional
+        Seeds that each setting must have.
     """
     arrays = [np.asarray(group, dtype=float) for group in groups]
     counts = tuple(len(one) for one in arrays)
@@ -78,7 +82,7 @@ def over_seeds(
 
 
 def share(successes: int, seeds: int, conditions: int = 1, fewest: int = FEWEST_SEEDS) -> Effect:
-    """A share of seeds, and the interval of Clopper and Pearson."""
+    """Return a share of seeds, and the interval of Clopper and Pearson."""
     if seeds < fewest:
         return Effect(successes / seeds if seeds else np.nan, -inf, inf, (seeds,))
     ends = binomtest(successes, seeds).proportion_ci(1 - LEVEL / conditions, "exact")
@@ -94,7 +98,7 @@ def magnitude(effect: Effect) -> Effect:
 
 
 def bounded(effect: Effect, low: float, high: float) -> Effect:
-    """An effect whose known interval ends where its quantity does, as a correlation's does at -1 and 1."""
+    """Return an effect whose known interval ends where its quantity does, as a correlation's does at -1 and 1."""
     if not isfinite(effect.high - effect.low):
         return effect
     return Effect(effect.value, max(effect.low, low), min(effect.high, high), effect.seeds)
@@ -107,13 +111,13 @@ def slope(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def exponent(sizes: Sequence[float] | np.ndarray) -> Callable[..., float]:
-    """The statistic b of mean ~ size^b: the slope of log means of groups on the log of their sizes."""
+    """Return the statistic b of mean ~ size^b: the slope of log means of groups on the log of their sizes."""
     x = np.log(np.asarray(sizes, dtype=float))
     return lambda *groups: slope(x, np.log([one.mean() for one in groups]))
 
 
 def mean(values: np.ndarray) -> float:
-    """The mean over seeds."""
+    """Return the mean over seeds."""
     return float(values.mean())
 
 
@@ -128,11 +132,16 @@ class Condition:
 
     Parameters
     ----------
-    quantity : in words, with its unit.
-    effect : its value and interval.
-    side : on which side of the threshold the claim wants it.
-    threshold : written down before there were data.
-    refutable : whether what was measured could refute it: a bound can support a claim and leave its failure open.
+    quantity : str
+        In words, with its unit.
+    effect : Effect
+        Its value and interval.
+    side : {"above", "below"}
+        On which side of the threshold the claim wants it.
+    threshold : float
+        Written down before there were data.
+    refutable : bool, optional
+        Whether what was measured could refute it: a bound can support a claim and leave its failure open.
     """
 
     quantity: str
@@ -170,10 +179,14 @@ class Finding:
 
     Parameters
     ----------
-    conditions : all that the claim asks for.
-    seen : what the figure shows, a row for each network.
-    left_out : sentences, one for everything that was not used.
-    numbers : further effects that decide nothing.
+    conditions : list[Condition]
+        All that the claim asks for.
+    seen : pandas.DataFrame
+        What the figure shows, a row for each network.
+    left_out : list[str], optional
+        Sentences, one for everything that was not used.
+    numbers : dict[str, Effect], optional
+        Further effects that decide nothing.
     """
 
     conditions: list[Condition]

@@ -12,16 +12,14 @@ TRAINED = 0.99  # train accuracy of a network that has memorized
 
 
 def usable(
-    study: StudyResults,
-    columns: Sequence[str],
-    outcome: str | None = "generalized",
-    **settings: object,
+    study: StudyResults, columns: Sequence[str], outcome: str | None = "generalized", **settings: object
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The rows with these settings that are done, have the outcome and all columns, and why the others are left out.
+    """Return the done rows with these settings, outcome and columns, and why the others are left out.
 
     Raises
     ------
-    SltGrokError : no such arm or column in the study at all.
+    SltGrokError
+        No such arm or column in the study at all.
     """
     rows = study.rows(**settings)
     missing = [name for name in columns if name not in rows]
@@ -44,12 +42,12 @@ def usable(
 
 
 def keep(rows: pd.DataFrame, those: pd.Series | np.ndarray, why_not: str) -> tuple[pd.DataFrame, list[str]]:
-    """Some of the rows, and a sentence for each other one."""
+    """Return some of the rows, and a sentence for each other one."""
     return rows.loc[those], [f"{row.run}, seed {row.seed}: {why_not}" for _, row in rows.loc[~those].iterrows()]
 
 
 def by_setting(rows: pd.DataFrame, setting: str, values: str) -> dict[float, np.ndarray]:
-    """The values of the seeds at each value of a setting, ascending."""
+    """Return the values of the seeds at each value of a setting, ascending."""
     return {
         float(size): of_size[values].to_numpy(dtype=float)  # pyright: ignore[reportArgumentType]
         for size, of_size in rows.groupby(rows[setting].astype(float))

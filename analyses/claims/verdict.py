@@ -28,7 +28,7 @@ Panel = Callable[[Axes, Finding], None]
 
 
 def effect_content(effect: Effect) -> dict[str, Any]:
-    """An effect as JSON holds it: an end that is not known is None."""
+    """Return an effect as JSON holds it: an end that is not known is None."""
     numbers = {name: getattr(effect, name) for name in ("value", "low", "high")}
     return {name: number if isfinite(number) else None for name, number in numbers.items()} | {
         "seeds": list(effect.seeds)
@@ -61,7 +61,7 @@ def content(name: str, text: str, study: StudyResults, finding: Finding) -> dict
 
 @styled
 def figure(finding: Finding, panel: Panel) -> Figure:
-    """The networks on the left; on the right each condition's interval beside its threshold."""
+    """Draw the networks on the left; on the right each condition's interval beside its threshold."""
     count = max(len(finding.conditions), 1)
     made = Figure(figsize=(WIDTH, max(2.6, 0.8 * count + 0.4)), layout="constrained")
     grid = made.add_gridspec(count, 2, width_ratios=(1.5, 1))
@@ -101,7 +101,7 @@ def judge(name: str, text: str, study: StudyResults, decide: Decide, panel: Pane
 
 
 def main(script: str, text: str | None, decide: Decide, panel: Panel) -> None:
-    """The command line of a script: a study's directory, and where to write."""
+    """Run the command line of a script: a study's directory, and where to write."""
     name = Path(script).stem
     parser = argparse.ArgumentParser(description=(text or "").partition("\n")[0])
     parser.add_argument("study", type=Path, metavar="STUDY")

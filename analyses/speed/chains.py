@@ -30,13 +30,20 @@ class ChainsWorkload:
 
     Parameters
     ----------
-    run : name of a configuration.
-    network : `mlp` or `transformer`.
-    checkpoints, chains, draws, batch : the whole work.
-    step_size, n_beta, gamma : of SGLD.
-    parts : a repetition does every so many-th checkpoint, the next one those after; 1 for all.
-    peers : name -> (checkpoints, chains) of a repetition.
-    target : ratios and share of the floor that are to be reached.
+    run : str
+        Name of a configuration.
+    network : str
+        `mlp` or `transformer`.
+    checkpoints, chains, draws, batch : int
+        The whole work.
+    step_size, n_beta, gamma : float
+        Of SGLD.
+    parts : int
+        A repetition does every so many-th checkpoint, the next one those after; 1 for all.
+    peers : dict[str, tuple[int, int]]
+        Name -> (checkpoints, chains) of a repetition.
+    target : dict[str, float], optional
+        Ratios and share of the floor that are to be reached.
     """
 
     run: str
@@ -69,7 +76,7 @@ W2 = ChainsWorkload(
 
 
 def run(bench: Bench, workload: ChainsWorkload) -> dict[str, Any]:
-    """The record of a workload."""
+    """Return the record of a workload."""
     w = workload
     material = of_run(w.run, w.checkpoints, bench.scratch)
     own = [list(range(part, w.checkpoints, w.parts)) for part in range(w.parts)]
@@ -99,7 +106,7 @@ def run(bench: Bench, workload: ChainsWorkload) -> dict[str, Any]:
 
 
 def products(material: Material, samples: int) -> list[Product]:
-    """The matrix products of one gradient."""
+    """Return the matrix products of one gradient."""
     shapes = material.trajectory.network.shapes
     p, d = material.task["modulus"], shapes["W_E"][1]
     if material.model["kind"] == "mlp":
@@ -108,7 +115,7 @@ def products(material: Material, samples: int) -> list[Product]:
 
 
 def place_of(number: int) -> float:
-    """A place in [0, 1) for each repetition, so that few of them are spread evenly (golden section), 1/2 first."""
+    """Return a place in [0, 1) for each repetition, spread evenly also if there are few (golden section), 1/2 first."""
     return (0.5 + number * (5**0.5 - 1) / 2) % 1
 
 

@@ -36,12 +36,12 @@ class Product(NamedTuple):
 
 
 def mlp_products(p: int, d_embed: int, d_mlp: int, samples: int) -> list[Product]:
-    """The notebook's MLP: E W_left and E W_right once a token, the unembedding once a sample."""
+    """Return the notebook's MLP: E W_left and E W_right once a token, the unembedding once a sample."""
     return [Product(p, d_embed, d_mlp)] * 2 + [Product(samples, d_mlp, p)]
 
 
 def transformer_products(p: int, d_model: int, d_mlp: int, samples: int) -> list[Product]:
-    """The transformer on [a, b, =] with heads of d_model together, at the answer's position.
+    """Return the transformer on [a, b, =] with heads of d_model together, at the answer's position.
 
     Keys and values of p tokens and of three positions (they are linear in both), one query, and for each sample
     W_O, W_in, W_out and W_U.
@@ -75,20 +75,24 @@ class Floor:
         return sum(self.seconds_of[product, batched] for product in products)
 
     def normal_rate(self) -> float:
-        """Standard normal numbers a second in float32, the faster of torch's generator and numpy's SFC64."""
+        """Return standard normal numbers a second in float32, the faster of torch's generator and numpy's SFC64."""
         if not self.normals:
             self.normals = {name: _normal_rate(make, self.threads) for name, make in NORMALS.items()}
         return max(self.normals.values())
 
     def facts(self, products: Sequence[Product], gradients: float, numbers: float, batched: bool) -> dict[str, Any]:
-        """The floor of a piece of work.
+        """Return the floor of a piece of work.
 
         Parameters
         ----------
-        products : of one gradient of one network.
-        gradients : of one network, in this piece of work.
-        numbers : normal numbers in it.
-        batched : whether networks may share a product.
+        products : Sequence[Product]
+            Of one gradient of one network.
+        gradients : float
+            Of one network, in this piece of work.
+        numbers : float
+            Normal numbers in it.
+        batched : bool
+            Whether networks may share a product.
         """
         products_seconds = gradients * self.gradient_seconds(products, batched)
         noise = numbers / self.normal_rate() if numbers else 0.0

@@ -41,7 +41,7 @@ class Material(NamedTuple):
         return sum(shape.numel() for shape in self.trajectory.network.shapes.values())
 
     def job(self, kind: str) -> dict[str, Any]:
-        """What every worker is told of it; `kind` names the plain network (`workers/networks.py`)."""
+        """Return what every worker is told of it; `kind` names the plain network (`workers/networks.py`)."""
         return {"material": str(self.path), "task": self.task, "model": self.model, "network": kind}
 
 

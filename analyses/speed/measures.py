@@ -30,11 +30,16 @@ class MeasuresWorkload:
 
     Parameters
     ----------
-    run : name of a configuration.
-    checkpoints : the whole work.
-    parts : a repetition does every so many-th checkpoint, the next one those after.
-    peer_checkpoints : of a peer in a repetition.
-    target : the ratio to be reached.
+    run : str
+        Name of a configuration.
+    checkpoints : int
+        The whole work.
+    parts : int
+        A repetition does every so many-th checkpoint, the next one those after.
+    peer_checkpoints : int
+        Of a peer in a repetition.
+    target : dict[str, float], optional
+        The ratio to be reached.
     """
 
     run: str
@@ -48,7 +53,7 @@ W4 = MeasuresWorkload("mod113", checkpoints=100, parts=5, peer_checkpoints=1, ta
 
 
 def run(bench: Bench, workload: MeasuresWorkload) -> dict[str, Any]:
-    """The record of W4."""
+    """Return the record of W4."""
     w = workload
     material = of_run(w.run, w.checkpoints, bench.scratch)
     own = [list(range(part, w.checkpoints, w.parts)) for part in range(w.parts)]
@@ -100,7 +105,8 @@ def agreement(pairs: list[tuple[Any, Any, list[int]]]) -> dict[str, Any]:
 
     Parameters
     ----------
-    pairs : values of the peer, ours, and the rows of ours that are the peer's checkpoints.
+    pairs : list[tuple[Any, Any, list[int]]]
+        Values of the peer, ours, and the rows of ours that are the peer's checkpoints.
     """
     worst: dict[str, float] = {}
     for theirs, ours, rows in pairs:

@@ -41,16 +41,19 @@ class PeerMissing(Exception):
 
 
 def interpreter(peer: str, folder: Path) -> Path:
-    """The Python of a peer's environment, which is made where it is missing.
+    """Return the Python of a peer's environment, which is made where it is missing.
 
     Parameters
     ----------
-    peer : a name in `PEERS`; any other name, such as slt_grok, runs in this environment.
-    folder : where the environments lie.
+    peer : str
+        A name in `PEERS`; any other name, such as slt_grok, runs in this environment.
+    folder : Path
+        Where the environments lie.
 
     Raises
     ------
-    PeerMissing : pip finds no set of packages, or one with CUDA libraries of gigabytes.
+    PeerMissing
+        Pip finds no set of packages, or one with CUDA libraries of gigabytes.
     """
     steps = PEERS.get(peer, [])
     if not steps:
@@ -105,16 +108,23 @@ class Worker:
 
         Parameters
         ----------
-        name : of the contestant; of a peer its environment.
-        script : file name in `workers`, or a path.
-        job : what it is to do, as JSON.
-        folder : where the environments lie.
-        scratch : where its job and its log go.
-        threads : that each library may use.
+        name : str
+            Of the contestant; of a peer its environment.
+        script : str or Path
+            File name in `workers`, or a path.
+        job : Mapping[str, Any]
+            What it is to do, as JSON.
+        folder : Path
+            Where the environments lie.
+        scratch : Path
+            Where its job and its log go.
+        threads : int
+            That each library may use.
 
         Raises
         ------
-        PeerMissing : the environment cannot be made, or the worker ended before it was warm.
+        PeerMissing
+            The environment cannot be made, or the worker ended before it was warm.
         """
         python = interpreter(name, folder)
         path = scratch / f"{name}.json"
@@ -145,7 +155,8 @@ class Worker:
 
         Raises
         ------
-        PeerMissing : the worker ended.
+        PeerMissing
+            The worker ended.
         """
         assert self.process.stdin is not None
         try:
@@ -188,7 +199,8 @@ def start_all(
 
     Raises
     ------
-    PeerMissing : slt_grok itself is missing, since there is nothing to compare then.
+    PeerMissing
+        slt_grok itself is missing, since there is nothing to compare then.
     """
     workers: list[Worker] = []
     missing: list[str] = []

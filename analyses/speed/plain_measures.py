@@ -20,9 +20,12 @@ def measure(weights: Weights, train: Tensor, circuit: list[bool]) -> dict[str, T
 
     Parameters
     ----------
-    weights : of the one-layer transformer on [a, b, =] with addition, float64.
-    train : rows of the p^2 pairs (a slow, b fast) that it was trained on.
-    circuit : which of the frequencies 1..(p-1)/2 the restricted, excluded and trig losses use.
+    weights : Weights
+        Of the one-layer transformer on [a, b, =] with addition, float64.
+    train : Tensor
+        Rows of the p^2 pairs (a slow, b fast) that it was trained on.
+    circuit : list[bool]
+        Which of the frequencies 1..(p-1)/2 the restricted, excluded and trig losses use.
     """
     grid = Grid(weights["W_U"].shape[1], train)
     sites = forward(weights, grid)

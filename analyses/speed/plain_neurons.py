@@ -27,12 +27,12 @@ class Grid:
         self.tokens = torch.arange(p)
 
     def waves(self, k: int, token: Tensor) -> list[Tensor]:
-        """cos w_k t and sin w_k t as vectors of norm 1, t a token or a function of the pair."""
+        """Return cos w_k t and sin w_k t as vectors of norm 1, t a token or a function of the pair."""
         angle = 2 * math.pi * k / self.p * token.double()
         return [wave / wave.norm() for wave in (angle.cos(), angle.sin())]
 
     def of_sum(self, k: int) -> list[Tensor]:
-        """cos w_k (a + b) and sin w_k (a + b)."""
+        """Return cos w_k (a + b) and sin w_k (a + b)."""
         return self.waves(k, self.a + self.b)
 
     def losses(self, logits: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class Grid:
 
 
 def along(waves: list[Tensor], values: Tensor) -> Tensor:
-    """The part of functions of the pair, (p^2, n), along orthonormal waves."""
+    """Return the part of functions of the pair, (p^2, n), along orthonormal waves."""
     return sum((torch.outer(wave, wave @ values) for wave in waves), torch.zeros_like(values))
 
 
@@ -90,7 +90,7 @@ def variance_explained(values: Tensor, grid: Grid) -> Tensor:
 
 
 def amplitude(line: Tensor, k: int) -> Tensor:
-    """A e^{i phi} of the part A cos(w_k t + phi) of functions of one token, (p, n) -> (n,)."""
+    """Return a e^{i phi} of the part A cos(w_k t + phi) of functions of one token, (p, n) -> (n,)."""
     p = len(line)
     angle = 2 * math.pi * k / p * torch.arange(p).double()
     return 2 / p * torch.complex(angle.cos() @ line, -angle.sin() @ line)

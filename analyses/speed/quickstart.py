@@ -23,7 +23,7 @@ TARGET = {"seconds": 75}
 
 
 def run(bench: Bench) -> dict[str, Any]:
-    """The record of W7."""
+    """Return the record of W7."""
     seconds: dict[str, list[float]] = {"slt_grok": []}
     missing = []
     for repetition in range(min(REPETITIONS, bench.repetitions)):
@@ -57,7 +57,8 @@ def report_of(source: Path, threads: int) -> float:
 
     Raises
     ------
-    PeerMissing : the command fails.
+    PeerMissing
+        The command fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
@@ -73,11 +74,12 @@ def report_of(source: Path, threads: int) -> float:
 
 
 def checked_out(folder: Path) -> Path:
-    """The commit `START` as files in a folder.
+    """Return the commit `START` as files in a folder.
 
     Raises
     ------
-    PeerMissing : this is no checkout of the repository, or one without that commit.
+    PeerMissing
+        This is no checkout of the repository, or one without that commit.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -25,10 +25,14 @@ class ScalingWorkload:
 
     Parameters
     ----------
-    checkpoints, chains, moduli : the points of the three axes.
-    middle : checkpoints, chains and modulus where another one of them varies.
-    draws, batch : of a chain.
-    target : ratio of the large end to the middle that is not to be exceeded.
+    checkpoints, chains, moduli : tuple[int, ...], optional
+        The points of the three axes.
+    middle : tuple[int, int, int], optional
+        Checkpoints, chains and modulus where another one of them varies.
+    draws, batch : int, optional
+        Of a chain.
+    target : dict[str, float], optional
+        Ratio of the large end to the middle that is not to be exceeded.
     """
 
     checkpoints: tuple[int, ...] = (10, 100, 1000)
@@ -53,7 +57,7 @@ W6 = ScalingWorkload()
 
 
 def run(bench: Bench, workload: ScalingWorkload) -> dict[str, Any]:
-    """The record of W6; `ratio` holds the cost at the large end over that in the middle, by axis."""
+    """Return the record of W6; `ratio` holds the cost at the large end over that in the middle, by axis."""
     config = load_config(ROOT / "configs" / "devinterp_notebook.yaml")
     model, contestants, gflop = config.model.model_dump(), [], {}
     for axis, value, (checkpoints, chains, p) in workload.points():

@@ -24,7 +24,8 @@ def interleaved(
 
     Returns
     -------
-    The answers of each contestant, and a sentence for each that ended on the way, whose answers are left out.
+    tuple[Answers, list[str]]
+        The answers of each contestant, and a sentence for each that ended on the way, whose answers are left out.
     """
     answers: Answers = {worker.name: [] for worker in workers}
     lost: list[str] = []
@@ -88,12 +89,14 @@ def same_means(theirs: Mapping[str, Sequence[float]], ours: Mapping[str, Sequenc
 
     Parameters
     ----------
-    theirs, ours : checkpoint -> one value a chain.
+    theirs, ours : Mapping[str, Sequence[float]]
+        Checkpoint -> one value a chain.
 
     Returns
     -------
-    `checkpoints` compared, the smallest p-value times their number as `p_value` (at most 1), the `mean_difference` of
-    the estimates relative to the mean of ours, `agree`.
+    dict[str, Any]
+        `checkpoints` compared, the smallest p-value times their number as `p_value` (at most 1), the `mean_difference`
+        of the estimates relative to the mean of ours, `agree`.
     """
     values, differences, sizes = [], [], []
     for checkpoint in theirs.keys() & ours.keys():

@@ -21,10 +21,14 @@ class TrainingWorkload:
 
     Parameters
     ----------
-    config : its name.
-    steps : of slt_grok in a repetition.
-    peer_steps : of a peer.
-    target : ratios and share of the floor that are to be reached.
+    config : str
+        Its name.
+    steps : int
+        Of slt_grok in a repetition.
+    peer_steps : int
+        Of a peer.
+    target : dict[str, float], optional
+        Ratios and share of the floor that are to be reached.
     """
 
     config: str
@@ -40,7 +44,7 @@ SCRIPTS = {"torch-loop": "training_torch_loop.py", "jax": "training_jax.py"}
 
 
 def run(bench: Bench, workload: TrainingWorkload) -> dict[str, Any]:
-    """The record of W3."""
+    """Return the record of W3."""
     config = load_config(ROOT / "configs" / f"{workload.config}.yaml")
     material = initial(config, bench)
     training = settings_of(config)
@@ -69,11 +73,16 @@ class SeedsWorkload:
 
     Parameters
     ----------
-    seeds : at once.
-    alone : how many of them are trained one after the other in a repetition.
-    steps : of each.
-    modulus : p.
-    target : the ratio to be reached.
+    seeds : int
+        At once.
+    alone : int
+        How many of them are trained one after the other in a repetition.
+    steps : int
+        Of each.
+    modulus : int
+        p.
+    target : dict[str, float], optional
+        The ratio to be reached.
     """
 
     seeds: int
@@ -87,7 +96,7 @@ W5 = SeedsWorkload(seeds=64, alone=4, steps=100, modulus=31, target={"one-at-a-t
 
 
 def run_seeds(bench: Bench, workload: SeedsWorkload) -> dict[str, Any]:
-    """The record of W5: the network of the quickstart with another p."""
+    """Return the record of W5: the network of the quickstart with another p."""
     config = load_config(ROOT / "configs" / "quickstart.yaml")
     config = config.model_copy(update={"task": config.task.model_copy(update={"modulus": workload.modulus})})
     material = initial(config, bench)
@@ -131,7 +140,7 @@ def same_losses(answers: Answers) -> dict[str, Any]:
 
 
 def initial(config: Any, bench: Bench) -> Material:
-    """The weights that `slt_grok.training.train` starts seed 0 from."""
+    """Return the weights that `slt_grok.training.train` starts seed 0 from."""
     task, model = config.task.model_dump(), config.model.model_dump()
     network = models.build(modulus=task["modulus"], **model)
     network.initialize(generator(np.random.SeedSequence(0).spawn(2)[0]))
@@ -151,6 +160,6 @@ def samples(material: Material) -> int:
 
 
 def products(material: Material) -> list[Product]:
-    """The matrix products of one gradient on the train set."""
+    """Return the matrix products of one gradient on the train set."""
     shapes = material.trajectory.network.shapes
     return transformer_products(material.task["modulus"], shapes["W_E"][1], shapes["b_in"][0], samples(material))

@@ -20,12 +20,18 @@ class Bench:
 
     Parameters
     ----------
-    repetitions : of every contestant.
-    threads : that each may use.
-    environments : where the peers' environments lie.
-    scratch : a folder for files that nobody needs afterwards.
-    peer_path : a file with the paper's measures, for W4; see `plain_measures.measure`.
-    say : takes a line of progress.
+    repetitions : int
+        Of every contestant.
+    threads : int
+        That each may use.
+    environments : Path
+        Where the peers' environments lie.
+    scratch : Path
+        A folder for files that nobody needs afterwards.
+    peer_path : Path or None, optional
+        A file with the paper's measures, for W4; see `plain_measures.measure`.
+    say : callable, optional
+        Takes a line of progress.
     """
 
     repetitions: int

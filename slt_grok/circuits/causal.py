@@ -57,25 +57,34 @@ def measure(
 
     Parameters
     ----------
-    trajectory : networks of this package on a modular task, p an odd prime.
-    circuit_frequency : K, as for `circuits.measure`.
-    memorizing : one network that has memorized, without leading coordinates longer than 1; its controls are NaN where
-        it is left out.
-    draws : random sets of frequencies, shifts and renamings, whose mean is taken; at least 2.
-    others : how many other frequencies are removed one at a time at the embedding and at the neurons, at least 1; at
-        the logits it is all of them.
-    seed : of what is drawn, and of the untrained network, whose controls are NaN for a module that cannot draw weights.
-    on_progress : called with (networks done, networks in all) after each.
+    trajectory : Trajectory
+        Networks of this package on a modular task, p an odd prime.
+    circuit_frequency : xarray.DataArray or ndarray or None, optional
+        K, as for `circuits.measure`.
+    memorizing : Trajectory or None, optional
+        One network that has memorized, without leading coordinates longer than 1; its controls are NaN where it is left
+        out.
+    draws : int, optional
+        Random sets of frequencies, shifts and renamings, whose mean is taken; at least 2.
+    others : int, optional
+        How many other frequencies are removed one at a time at the embedding and at the neurons, at least 1; at the
+        logits it is all of them.
+    seed : int, optional
+        Of what is drawn, and of the untrained network, whose controls are NaN for a module that cannot draw weights.
+    on_progress : OnProgress or None, optional
+        Called with (networks done, networks in all) after each.
 
     Returns
     -------
-    A dataset over the leading dimensions, then `test` (`INTERVENTIONS`) and `control` (`CONTROLS`), with the variables
-    of `circuits.variables.causal`. The coordinate `quantity` says what an effect is. NaN where K is empty, and for
-    controls on other frequencies where there is none.
+    xarray.Dataset
+        A dataset over the leading dimensions, then `test` (`INTERVENTIONS`) and `control` (`CONTROLS`), with the
+        variables of `circuits.variables.causal`. The coordinate `quantity` says what an effect is. NaN where K is
+        empty, and for controls on other frequencies where there is none.
 
     Raises
     ------
-    SltGrokError : as `circuits.measure`; too few draws or others; more than one memorizing network.
+    SltGrokError
+        As `circuits.measure`; too few draws or others; more than one memorizing network.
     """
     module, task = circuit_parts(trajectory.network)
     if draws < 2 or others < 1:
@@ -121,7 +130,7 @@ def _alone(trajectory: Trajectory, index: int) -> Trajectory:
 
 
 def _untrained(trajectory: Trajectory, module: ModularNetwork, seed: int) -> Trajectory | None:
-    """The network with fresh weights in float64; None for a module from elsewhere that cannot draw them."""
+    """Return the network with fresh weights in float64; None for a module from elsewhere that cannot draw them."""
     fresh = deepcopy(module).double()
     try:
         fresh.initialize(torch.Generator().manual_seed(seed))
@@ -166,7 +175,7 @@ def _measure(
 def _one_at_a_time(
     one: Intervened, act: Intervention, circuit: np.ndarray, values: np.ndarray, drawn: Sequence[Draw]
 ) -> Effects:
-    """The weakest frequency of the circuit against the strongest other, the mean other, and random ones of its norm."""
+    """Return the weakest circuit frequency against the strongest, the mean and the norm-matched random others."""
     places, measured = np.arange(len(circuit)), np.flatnonzero(~circuit & np.isfinite(values))
     if not circuit.any():
         return {}

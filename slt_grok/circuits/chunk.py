@@ -34,8 +34,10 @@ class Chunk:
 
     Parameters
     ----------
-    forward : the networks, their parameters in float64, and the values at their sites.
-    kept : the frequencies of the circuit, a bool mask (N, (p-1)/2).
+    forward : Forward
+        The networks, their parameters in float64, and the values at their sites.
+    kept : Tensor
+        The frequencies of the circuit, a bool mask (N, (p-1)/2).
     """
 
     forward: Forward

@@ -22,17 +22,20 @@ NO_COMPONENT = 1e-9
 
 
 def distance_irrelevance(logit: Tensor, sign: int = 1) -> Tensor:
-    """q = mean over d of std_{a - b = d}(L) / std(L), population standard deviations.
+    """Return q = mean over d of std_{a - b = d}(L) / std(L), population standard deviations.
 
     Parameters
     ----------
-    logit : one logit of each pair, (N, p^2).
-    sign : 1 for addition; -1 for subtraction, where the distance is a + b.
+    logit : Tensor
+        One logit of each pair, (N, p^2).
+    sign : int, optional
+        1 for addition; -1 for subtraction, where the distance is a + b.
 
     Returns
     -------
-    (N,), in [0, 1]: 0 where the logit depends on the distance alone, about 1 where it does not matter, NaN where the
-    logit is constant, as that of an exact clock's right answer.
+    Tensor
+        (N,), in [0, 1]: 0 where the logit depends on the distance alone, about 1 where it does not matter, NaN where
+        the logit is constant, as that of an exact clock's right answer.
     """
     p = math.isqrt(logit.shape[1])
     by_distance = logit[:, fourier.grid_sum(p, -sign).argsort(stable=True)].unflatten(1, (p, p))
@@ -47,9 +50,12 @@ class PrincipalComponents:
 
     Parameters
     ----------
-    mean : (N, 1, d).
-    scores : coordinates of the tokens along the components, (N, p, min(p, d)); 0 where the embedding has no more.
-    directions : orthonormal rows, (N, min(p, d), d).
+    mean : Tensor
+        (N, 1, d).
+    scores : Tensor
+        Coordinates of the tokens along the components, (N, p, min(p, d)); 0 where the embedding has no more.
+    directions : Tensor
+        Orthonormal rows, (N, min(p, d), d).
     """
 
     mean: Tensor
@@ -65,7 +71,7 @@ class PrincipalComponents:
         return cls(mean, left * size[:, None], directions)
 
     def only(self, components: slice) -> Tensor:
-        """The embedding with no other components than these (counted from 0), mean kept: (N, p, d)."""
+        """Return the embedding with no other components than these (counted from 0), mean kept: (N, p, d)."""
         return self.mean + self.scores[..., components] @ self.directions[:, components]
 
     def absent(self, components: slice) -> Tensor:
@@ -82,8 +88,9 @@ def circularity(components: PrincipalComponents) -> Tensor:
 
     Returns
     -------
-    (N,), in (0, 1]; 1 where each component is a cosine of the token. Published networks count as circular from 0.995
-    on. Components that the embedding does not have are left out; NaN where it has none.
+    Tensor
+        (N,), in (0, 1]; 1 where each component is a cosine of the token. Published networks count as circular from
+        0.995 on. Components that the embedding does not have are left out; NaN where it has none.
     """
     p = components.scores.shape[1]
     share = 2 / p * components.power() / components.scores.square().sum(1, keepdim=True)
@@ -91,7 +98,7 @@ def circularity(components: PrincipalComponents) -> Tensor:
 
 
 def circle_frequency(components: PrincipalComponents, circle: int) -> Tensor:
-    """The frequency with most power in principal components 2i and 2i + 1 (counted from 0) of circle i.
+    """Return the frequency with most power in principal components 2i and 2i + 1 (counted from 0) of circle i.
 
     int64 (N,), 0 where the embedding has no such components.
     """
@@ -113,13 +120,17 @@ def fits_of_one_frequency(logits: Tensor, frequency: int, sign: int = 1) -> tupl
 
     Parameters
     ----------
-    logits : (n, p^2, p) in float64.
-    frequency : k.
-    sign : 1 for addition, -1 for subtraction.
+    logits : Tensor
+        (n, p^2, p) in float64.
+    frequency : int
+        k.
+    sign : int, optional
+        1 for addition, -1 for subtraction.
 
     Returns
     -------
-    Clock and pizza, (n,) each, in [-3, 1]; -1 where there is no relation, NaN where the logits are constant.
+    tuple[Tensor, Tensor]
+        Clock and pizza, (n,) each, in [-3, 1]; -1 where there is no relation, NaN where the logits are constant.
     """
     p = logits.shape[-1]
     clock = fourier.clock(p)[frequency - 1]
@@ -140,13 +151,17 @@ def pizza_fit(logits: Tensor, frequencies: Tensor, sign: int = 1) -> Tensor:
 
     Parameters
     ----------
-    logits : (N, p^2, p) in float64.
-    frequencies : the set K of each network, a bool mask (N, (p-1)/2).
-    sign : 1 for addition, -1 for subtraction.
+    logits : Tensor
+        (N, p^2, p) in float64.
+    frequencies : Tensor
+        The set K of each network, a bool mask (N, (p-1)/2).
+    sign : int, optional
+        1 for addition, -1 for subtraction.
 
     Returns
     -------
-    (N,), in [0, 1]; 0 where K is empty, NaN where the logits do not depend on the pair.
+    Tensor
+        (N,), in [0, 1]; 0 where K is empty, NaN where the logits do not depend on the pair.
     """
     p, clock = logits.shape[-1], fourier.clock(logits.shape[-1])
     variance = (logits - logits.mean(1, keepdim=True)).square().sum((1, 2))

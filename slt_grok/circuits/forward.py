@@ -29,8 +29,10 @@ class Forward:
 
     Parameters
     ----------
-    network, module, task : what the networks have in common.
-    stack : their parameters in float64.
+    network, module, task : Network, ModularNetwork, ModularTask
+        What the networks have in common.
+    stack : Values
+        Their parameters in float64.
     """
 
     network: Network
@@ -40,7 +42,7 @@ class Forward:
 
     @staticmethod
     def of(network: Network, stack: Values) -> "Forward":
-        """The quickest one for these networks."""
+        """Return the quickest one for these networks."""
         module, task = network.module, network.task
         assert isinstance(module, ModularNetwork)
         assert task is not None

@@ -37,10 +37,14 @@ class Cluster:
 
     Parameters
     ----------
-    network : its index in the stack.
-    frequency : k.
-    neurons : indices of the neurons, int64 (n,).
-    clouds : the points at each of `SITES`, (p^2, dimensions).
+    network : int
+        Its index in the stack.
+    frequency : int
+        k.
+    neurons : Tensor
+        Indices of the neurons, int64 (n,).
+    clouds : dict[str, Tensor]
+        The points at each of `SITES`, (p^2, dimensions).
     """
 
     network: int
@@ -52,14 +56,18 @@ class Cluster:
 def clusters(
     sites: Mapping[str, Tensor], neuron_logit_map: Tensor, frequency: Tensor, belongs: Tensor
 ) -> Iterator[Cluster]:
-    """The clusters of at least `LEAST_NEURONS` neurons.
+    """Yield the clusters of at least `LEAST_NEURONS` neurons.
 
     Parameters
     ----------
-    sites : `neurons_pre` and `neurons_post` (N, p^2, width) and `logits` (N, p^2, p) on the grid.
-    neuron_logit_map : W_L, (N, width, p).
-    frequency : of each neuron, int64 (N, width) from 1 on.
-    belongs : which neurons count, bool (N, width).
+    sites : Mapping[str, Tensor]
+        `neurons_pre` and `neurons_post` (N, p^2, width) and `logits` (N, p^2, p) on the grid.
+    neuron_logit_map : Tensor
+        W_L, (N, width, p).
+    frequency : Tensor
+        Of each neuron, int64 (N, width) from 1 on.
+    belongs : Tensor
+        Which neurons count, bool (N, width).
     """
     rows = fourier.basis(neuron_logit_map.shape[-1])
     for network, (own, counts) in enumerate(zip(frequency, belongs, strict=True)):
@@ -80,11 +88,13 @@ def row_space(weights: Tensor) -> Tensor:
 
     Parameters
     ----------
-    weights : W_L of the neurons, (n, p).
+    weights : Tensor
+        W_L of the neurons, (n, p).
 
     Returns
     -------
-    (n, r), orthonormal columns; r = 0 where nothing is read.
+    Tensor
+        (n, r), orthonormal columns; r = 0 where nothing is read.
     """
     left, size, _ = torch.linalg.svd(weights - weights.mean(-1, keepdim=True), full_matrices=False)
     held = size.square().cumsum(0)
@@ -96,8 +106,10 @@ def ideal_clouds(modulus: int, frequency: int, sign: int = 1) -> dict[str, Tenso
 
     Parameters
     ----------
-    modulus, frequency : p and k.
-    sign : 1 for addition, -1 for subtraction.
+    modulus, frequency : int
+        p and k.
+    sign : int, optional
+        1 for addition, -1 for subtraction.
     """
     circle = fourier.basis(modulus)[2 * frequency - 1 : 2 * frequency + 1].T * math.sqrt(modulus / 2)
     tokens = torch.arange(modulus)
@@ -114,13 +126,16 @@ def cka(cloud: Tensor, others: Sequence[Tensor]) -> Tensor:
 
     Parameters
     ----------
-    cloud : X, (points, n).
-    others : clouds Y of the same points, (points, m) each.
+    cloud : Tensor
+        X, (points, n).
+    others : Sequence[Tensor]
+        Clouds Y of the same points, (points, m) each.
 
     Returns
     -------
-    (len(others),), in [0, 1]; NaN where one of the two is a single point. A disc has 2^(-1/2) with the torus of its
-    frequency, and 0 with its clock.
+    Tensor
+        (len(others),), in [0, 1]; NaN where one of the two is a single point. A disc has 2^(-1/2) with the torus of its
+        frequency, and 0 with its clock.
     """
     x, y = (values - values.mean(0) for values in (cloud, torch.cat(list(others), -1)))
     widths = [other.shape[-1] for other in others]
@@ -148,12 +163,15 @@ def phase_alignment(pre: Tensor, frequency: Tensor) -> tuple[Tensor, Tensor]:
 
     Parameters
     ----------
-    pre : pre-activations on the grid, (N, p^2, width).
-    frequency : k of each neuron, int64 (N, width).
+    pre : Tensor
+        Pre-activations on the grid, (N, p^2, width).
+    frequency : Tensor
+        k of each neuron, int64 (N, width).
 
     Returns
     -------
-    k a and k b, int64 (N, width) each, in 0..p-1.
+    tuple[Tensor, Tensor]
+        k a and k b, int64 (N, width) each, in 0..p-1.
     """
     p = math.isqrt(pre.shape[1])
     grid = pre.unflatten(1, (p, p))
@@ -172,10 +190,11 @@ def shapes(
 
     Returns
     -------
-    `cka_by_frequency` (N, (p-1)/2, site, cloud), `rank_share_by_frequency` (N, (p-1)/2, rank), of the pre-activations,
-    and `read_rank` (N, (p-1)/2), the dimension of `row_space`: NaN where there is no cluster. `cka` (N, site, cloud)
-    and `rank_share` (N, rank) are means over the clusters, weighted by their numbers of neurons: what a neuron drawn
-    at random belongs to.
+    dict[str, Tensor]
+        `cka_by_frequency` (N, (p-1)/2, site, cloud), `rank_share_by_frequency` (N, (p-1)/2, rank), of the
+        pre-activations, and `read_rank` (N, (p-1)/2), the dimension of `row_space`: NaN where there is no cluster.
+        `cka` (N, site, cloud) and `rank_share` (N, rank) are means over the clusters, weighted by their numbers of
+        neurons: what a neuron drawn at random belongs to.
     """
     networks, p = len(frequency), neuron_logit_map.shape[-1]
     places = (networks, (p - 1) // 2)

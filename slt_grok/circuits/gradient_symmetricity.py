@@ -1,4 +1,4 @@
-"""Gradient symmetricity: does a logit change alike with the embeddings of both tokens?
+"""Gradient symmetricity: whether a logit changes alike with the embeddings of both tokens.
 
 Zhong et al. 2306.17844, section 4: the mean over triples (a, b, c) of cos(dQ_abc/dE_a, dQ_abc/dE_b), Q_abc the logit
 of c on the pair (a, b); the gradients are taken at the embedding before positions are added, for the first and the
@@ -31,11 +31,14 @@ SHUFFLE_SEED = 42  # the order in which published values were computed
 
 @cache
 def triples(modulus: int, number: int) -> Tensor:
-    """The first triples (a, b, c) of all p^3 in lexicographic order shuffled by `random.Random(42)`, (number, 3).
+    """Return the first of all p^3 triples (a, b, c) in an order shuffled by `random.Random(42)`, (number, 3).
+
+    Before the shuffle the order is lexicographic.
 
     Raises
     ------
-    SltGrokError : `number` is not in 2..p^3.
+    SltGrokError
+        `number` is not in 2..p^3.
     """
     size = modulus**3
     if not 2 <= number <= size:
@@ -51,17 +54,21 @@ def symmetricity(module: ModularNetwork, parameters: Parameters, number: int) ->
 
     Parameters
     ----------
-    module, parameters : one network, in the precision to compute in.
-    number : how many of `triples`.
+    module, parameters : ModularNetwork, Parameters
+        One network, in the precision to compute in.
+    number : int
+        How many of `triples`.
 
     Returns
     -------
-    The mean over the triples whose two gradients are not zero, in [-1, 1], NaN where there are not two; its standard
-    error as that of a sample without replacement, sd sqrt((1 - n/p^3) / n): 0 for all triples.
+    tuple[float, float]
+        The mean over the triples whose two gradients are not zero, in [-1, 1], NaN where there are not two; its
+        standard error as that of a sample without replacement, sd sqrt((1 - n/p^3) / n): 0 for all triples.
 
     Raises
     ------
-    SltGrokError : `number` is not in 2..p^3.
+    SltGrokError
+        `number` is not in 2..p^3.
     """
     p = module.modulus
     if number == p**3:
@@ -75,7 +82,7 @@ def symmetricity(module: ModularNetwork, parameters: Parameters, number: int) ->
 
 
 def cosines(module: ModularNetwork, parameters: Parameters, at: Tensor) -> Tensor:
-    """The cosine at each triple, (n, 3) -> (n,); NaN where a gradient is zero."""
+    """Return the cosine at each triple, (n, 3) -> (n,); NaN where a gradient is zero."""
     found = []
     for part in at.split(PAIRS_WITH_ONE_CLASS):
         logits, gradients = _of_pairs(module, parameters, part[:, :2])
@@ -84,7 +91,7 @@ def cosines(module: ModularNetwork, parameters: Parameters, at: Tensor) -> Tenso
 
 
 def all_cosines(module: ModularNetwork, parameters: Parameters) -> Tensor:
-    """The cosine at every triple, (p^2, p); NaN where a gradient is zero."""
+    """Return the cosine at every triple, (p^2, p); NaN where a gradient is zero."""
     p, found = module.modulus, []
     for part in torch.cartesian_prod(torch.arange(p), torch.arange(p)).split(PAIRS_WITH_ALL_CLASSES):
         logits, gradients = _of_pairs(module, parameters, part)

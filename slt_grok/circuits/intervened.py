@@ -29,11 +29,15 @@ class Intervention(NamedTuple):
 
     Parameters
     ----------
-    site, new, only : as for `change_planes`.
-    tokens : which tokens of a draw give their planes, in place of `new`. The effect is then the share of all pairs (a,
-        b) that are answered as (a', b); else it is the train loss as a multiple of what it was.
-    one : whether the frequencies go one at a time, else all together.
-    accompanied : whether twice the frequencies of the circuit belong to it.
+    site, new, only : Site, Change, bool
+        As for `change_planes`.
+    tokens : {"shifted", "renamed"} or None, optional
+        Which tokens of a draw give their planes, in place of `new`. The effect is then the share of all pairs (a, b)
+        that are answered as (a', b); else it is the train loss as a multiple of what it was.
+    one : bool, optional
+        Whether the frequencies go one at a time, else all together.
+    accompanied : bool, optional
+        Whether twice the frequencies of the circuit belong to it.
     """
 
     site: Site
@@ -64,7 +68,7 @@ class Draw(NamedTuple):
 
     @classmethod
     def of(cls, modulus: int, generator: np.random.Generator) -> "Draw":
-        """A random order, a shift by 1..p-1, and one cycle through all tokens, so that none keeps its own planes."""
+        """Return a random order, a shift by 1..p-1, and one cycle through all tokens (none keeps its own planes)."""
         cycle = generator.permutation(modulus)
         renamed = np.empty_like(cycle)
         renamed[cycle] = np.roll(cycle, 1)
@@ -90,7 +94,8 @@ class Intervened:
 
     Parameters
     ----------
-    trajectory : a single network without leading coordinates, in float64.
+    trajectory : Trajectory
+        A single network without leading coordinates, in float64.
     """
 
     trajectory: Trajectory
@@ -130,7 +135,7 @@ class Intervened:
         return float(self.power[act.site][planes].sum() ** 0.5)
 
     def value(self, act: Intervention, planes: np.ndarray, draw: Draw) -> float:
-        """What an intervention in the planes (a bool mask) does."""
+        """Return what an intervention in the planes (a bool mask) does."""
         task, tokens = self.trajectory.task, None if act.tokens is None else getattr(draw, act.tokens)
         new = act.new if tokens is None else lambda values: values[tokens]
         train = task.indices("train")
@@ -155,7 +160,7 @@ class Intervened:
         return Effect(float(np.mean(values)), norm, float(np.std(values, ddof=1) / len(values) ** 0.5))
 
     def one_by_one(self, act: Intervention, which: np.ndarray, draw: Draw) -> np.ndarray:
-        """The effect on each frequency of a mask, ((p-1)/2,); on the others NaN, but at the logits."""
+        """Return the effect on each frequency of a mask, ((p-1)/2,); on the others NaN, but at the logits."""
         if act.site == "logits":
             task, train = self.trajectory.task, self.trajectory.task.indices("train")
             table = fourier.sum_table(self.logits, self._sign)
@@ -168,7 +173,7 @@ class Intervened:
         return values
 
     def circuit(self, act: Intervention, circuit: np.ndarray, drawn: Sequence[Draw]) -> Effect:
-        """The effect on the circuit: one by one it is that of the frequency with the smallest."""
+        """Return the effect on the circuit: one by one it is that of the frequency with the smallest."""
         if not circuit.any():
             return UNKNOWN
         if act.one:
@@ -190,7 +195,10 @@ class Intervened:
 
 
 def planes_of(act: Intervention, circuit: np.ndarray) -> np.ndarray:
-    """The circuit's frequencies, with k' = 2k mod p (folded to 1..(p-1)/2) beside each k where it is accompanied."""
+    """Return the circuit's frequencies, with k' = 2k mod p beside each k where it is accompanied.
+
+    k' is folded to 1..(p-1)/2.
+    """
     if not act.accompanied:
         return circuit
     p = 2 * len(circuit) + 1

@@ -30,18 +30,22 @@ def measure(trajectory: Trajectory, circuit_frequency: xr.DataArray | np.ndarray
 
     Parameters
     ----------
-    trajectory : networks of this package on a modular task, p an odd prime.
-    circuit_frequency : as for `slt_grok.circuits.measure`.
+    trajectory : Trajectory
+        Networks of this package on a modular task, p an odd prime.
+    circuit_frequency : xarray.DataArray or ndarray or None, optional
+        As for `slt_grok.circuits.measure`.
 
     Returns
     -------
-    A dataset over the leading dimensions of the trajectory with the variables of `circuits.variables.maps`, in single
-    precision: some 0.7 MB a network at p = 113 and four frequencies. The examples are left out where no frequency of
-    the circuit has a neuron.
+    xarray.Dataset
+        A dataset over the leading dimensions of the trajectory with the variables of `circuits.variables.maps`, in
+        single precision: some 0.7 MB a network at p = 113 and four frequencies. The examples are left out where no
+        frequency of the circuit has a neuron.
 
     Raises
     ------
-    SltGrokError : a network that is not of this package or has no task, p not an odd prime, or a mask of another shape.
+    SltGrokError
+        A network that is not of this package or has no task, p not an odd prime, or a mask of another shape.
     """
     module, task = circuit_parts(trajectory.network)
     if circuit_frequency is None:
@@ -81,12 +85,14 @@ def embedding_planes(table: Tensor) -> dict[str, Tensor]:
 
     Parameters
     ----------
-    table : W_E, (N, p, d).
+    table : Tensor
+        W_E, (N, p, d).
 
     Returns
     -------
-    `embedding_plane` (N, (p-1)/2, p, 2), `embedding_plane_share` and `embedding_plane_fve` (N, (p-1)/2), both in
-    [0, 1]; NaN where c_k and s_k span no plane.
+    dict[str, Tensor]
+        `embedding_plane` (N, (p-1)/2, p, 2), `embedding_plane_share` and `embedding_plane_fve` (N, (p-1)/2), both in
+        [0, 1]; NaN where c_k and s_k span no plane.
     """
     rows = pad(table - table.mean(-2, keepdim=True), (0, max(0, 2 - table.shape[-1])))
     pairs = fourier.transform(rows)[:, 1:].unflatten(1, (-1, 2)).mT  # (N, k, d, 2)
@@ -122,7 +128,7 @@ def component_names(modulus: int) -> list[str]:
 
 
 def _each(trajectory: Trajectory) -> list[Trajectory]:
-    """The networks one by one, without leading dimensions, in the order of `stacked`."""
+    """Return the networks one by one, without leading dimensions, in the order of `stacked`."""
     stack = trajectory.stacked()
     return [
         Trajectory(trajectory.network, {name: tensor[i] for name, tensor in stack.items()})
@@ -150,14 +156,18 @@ def choose(fve: Tensor, belongs: Tensor, kept: Tensor) -> Examples:
 
     Parameters
     ----------
-    fve : (d_mlp, (p-1)/2).
-    belongs : which neurons may be chosen, bool (d_mlp,).
-    kept : the frequencies to choose from, bool ((p-1)/2,).
+    fve : Tensor
+        (d_mlp, (p-1)/2).
+    belongs : Tensor
+        Which neurons may be chosen, bool (d_mlp,).
+    kept : Tensor
+        The frequencies to choose from, bool ((p-1)/2,).
 
     Returns
     -------
-    Pairs of neuron and frequency, at most `MOST_FREQUENCIES` frequencies in ascending order with at most `EXAMPLES`
-    neurons each, of descending FVE.
+    list[tuple[int, int]]
+        Pairs of neuron and frequency, at most `MOST_FREQUENCIES` frequencies in ascending order with at most `EXAMPLES`
+        neurons each, of descending FVE.
     """
     own = fve.argmax(-1)
     sizes = torch.bincount(own[belongs], minlength=len(kept)) * kept
@@ -172,7 +182,7 @@ def choose(fve: Tensor, belongs: Tensor, kept: Tensor) -> Examples:
 
 
 def _for_each_step(trajectory: Trajectory, examples: list[Examples]) -> list[Examples]:
-    """The examples of each network: those of its last step."""
+    """Return the examples of each network: those of its last step."""
     if "step" not in trajectory.dims:
         return examples
     other = [i for i, dim in enumerate(trajectory.dims) if dim != "step"]

@@ -35,13 +35,17 @@ def by_frequency(table: Tensor, rival: Tensor, sums: Tensor, labels: Tensor) -> 
 
     Parameters
     ----------
-    table : M[s, c] of the logits (`fourier.sum_table`), (N, p, p).
-    rival : class of the largest wrong logit of each pair, (N, p^2).
-    sums, labels : s and the right class of each pair, (p^2,).
+    table : Tensor
+        M[s, c] of the logits (`fourier.sum_table`), (N, p, p).
+    rival : Tensor
+        Class of the largest wrong logit of each pair, (N, p^2).
+    sums, labels : Tensor
+        s and the right class of each pair, (p^2,).
 
     Returns
     -------
-    (N, (p-1)/2) in the logits' unit.
+    Tensor
+        (N, (p-1)/2) in the logits' unit.
     """
     n, p, _ = table.shape
     rows = fourier.basis(p)[1:]
@@ -55,22 +59,27 @@ def by_frequency(table: Tensor, rival: Tensor, sums: Tensor, labels: Tensor) -> 
 
 
 def normalized(margin: Tensor, left: Tensor, right: Tensor, output: Tensor, degree: int) -> tuple[Tensor, Tensor]:
-    """The smallest margin over a norm of the weights to the power of the network's degree, for two norms.
+    """Return the smallest margin over a norm of the weights to the power of the network's degree, for two norms.
 
     For networks L = sum_i act(u_i(a) + v_i(b)) w_i of an activation of `ACTIVATION_DEGREE` r, whose degree is r + 1.
 
     Parameters
     ----------
-    margin : smallest margin over the pairs, (N,).
-    left, right : u and v, (N, p, width).
-    output : w, (N, width, p).
-    degree : of the network, 3 for the quadratic activation, 2 for ReLU.
+    margin : Tensor
+        Smallest margin over the pairs, (N,).
+    left, right : Tensor
+        u and v, (N, p, width).
+    output : Tensor
+        w, (N, width, p).
+    degree : int
+        Of the network, 3 for the quadratic activation, 2 for ReLU.
 
     Returns
     -------
-    Two of (N,): over sum_i ||(u_i, v_i, w_i)||_2^degree, the norm L_{2,degree} of 2311.07568, and over ||w||_2^degree
-    of all weights (1906.05890). Of a quadratic network the first is at most sqrt(2/27) / (sqrt(p) (p - 1)), reached by
-    Fourier circuits alone (theorem 7 of 2311.07568). At degree 2 the two are the same.
+    tuple[Tensor, Tensor]
+        Two of (N,): over sum_i ||(u_i, v_i, w_i)||_2^degree, the norm L_{2,degree} of 2311.07568, and over
+        ||w||_2^degree of all weights (1906.05890). Of a quadratic network the first is at most sqrt(2/27) / (sqrt(p) (p
+        - 1)), reached by Fourier circuits alone (theorem 7 of 2311.07568). At degree 2 the two are the same.
     """
     squares = left.square().sum(1) + right.square().sum(1) + output.square().sum(2)
     return margin / squares.pow(degree / 2).sum(-1), margin / squares.sum(-1).pow(degree / 2)

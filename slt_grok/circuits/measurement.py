@@ -36,27 +36,33 @@ def measure(
 
     Parameters
     ----------
-    trajectory : networks of this package on a modular task, p an odd prime.
-    circuit_frequency : the frequencies used for the restricted, excluded and trig losses at every step: a bool mask
-        over `frequency`, or over the leading dimensions without `step`, then `frequency`. Left out, it is
-        `key_frequencies(trajectory)`; give it when a trajectory is measured in shards.
-    on_progress : called with (networks done, networks in all) after each chunk.
-    gradient_triples : how many of the p^3 triples (a, b, c) gradient symmetricity is the mean over, see
+    trajectory : Trajectory
+        Networks of this package on a modular task, p an odd prime.
+    circuit_frequency : xarray.DataArray or ndarray or None, optional
+        The frequencies used for the restricted, excluded and trig losses at every step: a bool mask over `frequency`,
+        or over the leading dimensions without `step`, then `frequency`. Left out, it is `key_frequencies(trajectory)`;
+        give it when a trajectory is measured in shards.
+    on_progress : OnProgress or None, optional
+        Called with (networks done, networks in all) after each chunk.
+    gradient_triples : int or None, optional
+        How many of the p^3 triples (a, b, c) gradient symmetricity is the mean over, see
         `gradient_symmetricity.triples`; at most p^3 are taken, None takes all of them, which costs about a core-second
         for each 30,000 triples (7 s at p = 59, a minute at p = 113).
 
     Returns
     -------
-    A dataset over the leading dimensions of the trajectory with the variables of `circuits.variables`, whose
-    attributes hold the formula, unit and source of each; losses in nats, float64. Those of attention heads, of the OV
-    circuit and of the normalized margin are there for networks that have such a thing. Where no frequency is used, the
-    restricted and trig losses are those of the mean logits and the excluded loss is the plain one. Test values are
-    NaN where everything is trained on.
+    xarray.Dataset
+        A dataset over the leading dimensions of the trajectory with the variables of `circuits.variables`, whose
+        attributes hold the formula, unit and source of each; losses in nats, float64. Those of attention heads, of the
+        OV circuit and of the normalized margin are there for networks that have such a thing. Where no frequency is
+        used, the restricted and trig losses are those of the mean logits and the excluded loss is the plain one. Test
+        values are NaN where everything is trained on.
 
     Raises
     ------
-    SltGrokError : a network that is not of this package or has no task, p not an odd prime, a mask of another shape,
-        or fewer than two triples.
+    SltGrokError
+        A network that is not of this package or has no task, p not an odd prime, a mask of another shape, or fewer than
+        two triples.
     """
     module, task = circuit_parts(trajectory.network)
     frequencies = fourier.frequencies(task.modulus)
@@ -96,11 +102,13 @@ def key_frequencies(trajectory: Trajectory) -> xr.DataArray:
 
     Returns
     -------
-    A bool mask over the leading dimensions without `step`, then `frequency`.
+    xarray.DataArray
+        A bool mask over the leading dimensions without `step`, then `frequency`.
 
     Raises
     ------
-    SltGrokError : as `measure`.
+    SltGrokError
+        As `measure`.
     """
     module, task = circuit_parts(trajectory.network)
     last = trajectory.isel(step=-1) if "step" in trajectory.dims else trajectory
@@ -116,15 +124,17 @@ def key_frequencies(trajectory: Trajectory) -> xr.DataArray:
 
 
 def circuit_neurons(trajectory: Trajectory) -> xr.DataArray:
-    """The neurons that compute with one key frequency at the last step, see `neurons.in_cluster`.
+    """Return the neurons that compute with one key frequency at the last step, see `neurons.in_cluster`.
 
     Returns
     -------
-    A bool mask over the leading dimensions without `step`, then `neuron`.
+    xarray.DataArray
+        A bool mask over the leading dimensions without `step`, then `neuron`.
 
     Raises
     ------
-    SltGrokError : as `measure`.
+    SltGrokError
+        As `measure`.
     """
     module, task = circuit_parts(trajectory.network)
     last = trajectory.isel(step=-1) if "step" in trajectory.dims else trajectory
@@ -139,7 +149,9 @@ def circuit_neurons(trajectory: Trajectory) -> xr.DataArray:
 
 
 def null(trajectory: Trajectory, seed: int = 0, on_progress: OnProgress | None = None) -> xr.Dataset:
-    """The same measurement after a random renaming of the tokens: what the measures say without Fourier structure.
+    """Return the same measurement after a random renaming of the tokens.
+
+    What the measures say without Fourier structure.
 
     Inputs, answers, labels and the split are renamed together, so that losses and accuracies of the whole network
     are unchanged; what depends on the order of Z_p (spectra, clusters, key frequencies, restricted, excluded and trig
@@ -147,7 +159,8 @@ def null(trajectory: Trajectory, seed: int = 0, on_progress: OnProgress | None =
 
     Raises
     ------
-    SltGrokError : as `measure`.
+    SltGrokError
+        As `measure`.
     """
     _, task = circuit_parts(trajectory.network)
     permutation = np.random.default_rng(np.random.SeedSequence(seed)).permutation(task.modulus)
@@ -155,11 +168,12 @@ def null(trajectory: Trajectory, seed: int = 0, on_progress: OnProgress | None =
 
 
 def circuit_parts(network: Network) -> tuple[ModularNetwork, ModularTask]:
-    """The module and the task of a network that circuits can be measured of.
+    """Return the module and the task of a network that circuits can be measured of.
 
     Raises
     ------
-    SltGrokError : a network that is not of this package or has no task, or p not an odd prime.
+    SltGrokError
+        A network that is not of this package or has no task, or p not an odd prime.
     """
     if not isinstance(network.module, ModularNetwork):
         raise SltGrokError(
@@ -173,7 +187,7 @@ def circuit_parts(network: Network) -> tuple[ModularNetwork, ModularTask]:
 
 
 def _chunks(trajectory: Trajectory, module: ModularNetwork) -> Iterator[dict[str, Tensor]]:
-    """The stacked parameters in float64, so many networks at a time as `CHUNK_BYTES` allows."""
+    """Yield the stacked parameters in float64, so many networks at a time as `CHUNK_BYTES` allows."""
     stack = trajectory.stacked()
     p, width = module.modulus, module.neuron_logit_map(stack).shape[-2]
     size = max(1, CHUNK_BYTES // (8 * p**2 * (8 * width + 10 * p)))
@@ -182,7 +196,7 @@ def _chunks(trajectory: Trajectory, module: ModularNetwork) -> Iterator[dict[str
 
 
 def broadcast(trajectory: Trajectory, given: Any) -> tuple[xr.DataArray, Tensor]:
-    """The mask as (other dims, frequency), and for each of the N networks."""
+    """Return the mask as (other dims, frequency), and for each of the N networks."""
     frequencies = fourier.frequencies(trajectory.task.modulus)
     others = {dim: trajectory.coords[dim] for dim in trajectory.dims if dim != "step"}
     values, sizes = np.asarray(given), tuple(map(len, others.values()))

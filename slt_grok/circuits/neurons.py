@@ -33,8 +33,10 @@ class Lines:
 
     Parameters
     ----------
-    lines : means over the pairs with the same a, b, a + b and a - b, (N, 4, p, n).
-    mean, variance : over the grid, (N, n).
+    lines : Tensor
+        Means over the pairs with the same a, b, a + b and a - b, (N, 4, p, n).
+    mean, variance : Tensor
+        Over the grid, (N, n).
     """
 
     lines: Tensor
@@ -63,7 +65,7 @@ class Lines:
         return fve.masked_fill(self.constant[:, None], 0.0).transpose(1, 2)
 
     def waves(self, frequency: Tensor) -> Tensor:
-        """The part of each line at one frequency a function, int64 (N, n) from 1 on -> (N, 4, p, n).
+        """Return the part of each line at one frequency a function, int64 (N, n) from 1 on -> (N, 4, p, n).
 
         The projection on the 3 x 3 block of that frequency is the mean and the sum of these four.
         """
@@ -75,7 +77,7 @@ class Lines:
 
 
 def variance(values: Tensor, mean: Tensor) -> Tensor:
-    """Population variance over axis 1 of values (N, n, ...) with that mean, (N, ...).
+    """Return the population variance over axis 1 of values (N, n, ...) with that mean, (N, ...).
 
     torch's own goes down the columns of a long table one number after the other, and takes three times as long.
     """
@@ -87,11 +89,13 @@ def fraction_of_variance_explained(neurons: Tensor) -> Tensor:
 
     Parameters
     ----------
-    neurons : post-activations on the grid, (N, p^2, d_mlp) in float64.
+    neurons : Tensor
+        Post-activations on the grid, (N, p^2, d_mlp) in float64.
 
     Returns
     -------
-    (N, d_mlp, (p-1)/2), in [0, 1]; 0 for a neuron that is constant on the grid.
+    Tensor
+        (N, d_mlp, (p-1)/2), in [0, 1]; 0 for a neuron that is constant on the grid.
     """
     return Lines.of(neurons).fraction_of_variance_explained()
 
@@ -116,7 +120,7 @@ def share_in_cluster(variance: Tensor, belongs: Tensor) -> Tensor:
 
 
 def cluster_sizes(fve: Tensor, belongs: Tensor) -> Tensor:
-    """Number of neurons at each frequency: those of `in_cluster`, at the frequency of their largest FVE.
+    """Return the number of neurons at each frequency: those of `in_cluster`, at the frequency of their largest FVE.
 
     FVE (N, d_mlp, (p-1)/2), bool (N, d_mlp) -> int64 (N, (p-1)/2).
     """
@@ -125,16 +129,19 @@ def cluster_sizes(fve: Tensor, belongs: Tensor) -> Tensor:
 
 
 def polynomials(neurons: Tensor, frequency: Tensor) -> Tensor:
-    """The neurons' projections on the 3 x 3 block of one frequency each, the constant among them.
+    """Return the neurons' projections on the 3 x 3 block of one frequency each, the constant among them.
 
     Parameters
     ----------
-    neurons : post-activations on the grid, (N, p^2, d_mlp) in float64.
-    frequency : of each neuron, int64 (N, d_mlp) from 1 on.
+    neurons : Tensor
+        Post-activations on the grid, (N, p^2, d_mlp) in float64.
+    frequency : Tensor
+        Of each neuron, int64 (N, d_mlp) from 1 on.
 
     Returns
     -------
-    (N, p^2, d_mlp).
+    Tensor
+        (N, p^2, d_mlp).
     """
     p = math.isqrt(neurons.shape[1])
     basis = fourier.basis(p)
@@ -152,12 +159,15 @@ def direction_fve(read: Tensor, sign: int = 1) -> Tensor:
 
     Parameters
     ----------
-    read : what the neurons write into the logits, their post-activations times W_L, (N, p^2, p) in float64.
-    sign : 1 for addition (s = a + b), -1 for subtraction.
+    read : Tensor
+        What the neurons write into the logits, their post-activations times W_L, (N, p^2, p) in float64.
+    sign : int, optional
+        1 for addition (s = a + b), -1 for subtraction.
 
     Returns
     -------
-    (N, (p-1)/2, 2), cosine and sine, in [0, 1]; NaN where the direction reads a constant.
+    Tensor
+        (N, (p-1)/2, 2), cosine and sine, in [0, 1]; NaN where the direction reads a constant.
     """
     p = read.shape[-1]
     rows = fourier.basis(p)[1:]

@@ -23,9 +23,12 @@ class Waves:
 
     Parameters
     ----------
-    left, right : of the means of the pre-activation over b and over a, (N, (p-1)/2, width).
-    output : of the output weights over the answers, (N, (p-1)/2, width).
-    mean, variance : of the pre-activation over the grid, (N, width).
+    left, right : Tensor
+        Of the means of the pre-activation over b and over a, (N, (p-1)/2, width).
+    output : Tensor
+        Of the output weights over the answers, (N, (p-1)/2, width).
+    mean, variance : Tensor
+        Of the pre-activation over the grid, (N, width).
     """
 
     left: Tensor
@@ -60,7 +63,10 @@ class Waves:
         return left, right, output
 
     def fitted(self, frequency: Tensor) -> Tensor:
-        """mean + A_L cos(w_f a + phi_L) + A_R cos(w_f b + phi_R) on the grid, (N, p^2, width): least squares at f."""
+        """Return mean + A_L cos(w_f a + phi_L) + A_R cos(w_f b + phi_R) on the grid, (N, p^2, width).
+
+        Least squares at f.
+        """
         p, index = 2 * self.left.shape[1] + 1, frequency[:, None] - 1
         turns = (torch.arange(p)[:, None] * frequency[:, None]) % p  # (N, p, width)
         unit = torch.polar(torch.ones((), dtype=torch.float64), 2 * math.pi / p * turns.double())
@@ -69,7 +75,7 @@ class Waves:
 
 
 def _amplitudes(line: Tensor) -> Tensor:
-    """A e^{i phi} with line(t) = mean + sum_k A_k cos(w_k t + phi_k): (N, p, width) -> (N, (p-1)/2, width)."""
+    """Return a e^{i phi} with line(t) = mean + sum_k A_k cos(w_k t + phi_k): (N, p, width) -> (N, (p-1)/2, width)."""
     return torch.fft.rfft(line, dim=1)[:, 1:] * (2 / line.shape[1])
 
 
@@ -81,14 +87,18 @@ def alignment_residual(phases: tuple[Tensor, Tensor, Tensor], members: Tensor, s
 
     Parameters
     ----------
-    phases : phi_L, phi_R, psi, (N, width) each.
-    members : which neurons are of frequency k, bool (N, (p-1)/2, width).
-    sign : 1 for addition, -1 for subtraction.
+    phases : tuple[Tensor, Tensor, Tensor]
+        phi_L, phi_R, psi, (N, width) each.
+    members : Tensor
+        Which neurons are of frequency k, bool (N, (p-1)/2, width).
+    sign : int, optional
+        1 for addition, -1 for subtraction.
 
     Returns
     -------
-    (N, (p-1)/2), in [0, 1]: 1 where all are aligned (a single neuron always is), about n^(-1/2) for n neurons of
-    random phases, NaN without a neuron.
+    Tensor
+        (N, (p-1)/2), in [0, 1]: 1 where all are aligned (a single neuron always is), about n^(-1/2) for n neurons of
+        random phases, NaN without a neuron.
     """
     left, right, output = phases
     turns = torch.polar(torch.ones_like(left), output - left - sign * right)
@@ -100,14 +110,18 @@ def torus_distance(alignment: tuple[Tensor, Tensor], modulus: int, sign: int = 1
 
     Parameters
     ----------
-    alignment : f a and f b, int64 (N, width) each (`geometry.phase_alignment`).
-    modulus : p.
-    sign : 1 for addition, -1 for subtraction.
+    alignment : tuple[Tensor, Tensor]
+        f a and f b, int64 (N, width) each (`geometry.phase_alignment`).
+    modulus : int
+        p.
+    sign : int, optional
+        1 for addition, -1 for subtraction.
 
     Returns
     -------
-    (N, width) in tokens, in [0, (p-1)/2]: 0 where both waves have the same phase; (p^2 - 1)/(4p) is the mean of
-    independent uniform phases.
+    Tensor
+        (N, width) in tokens, in [0, (p-1)/2]: 0 where both waves have the same phase; (p^2 - 1)/(4p) is the mean of
+        independent uniform phases.
     """
     distance = (alignment[0] - sign * alignment[1]) % modulus
     return distance.minimum(modulus - distance)
@@ -121,7 +135,8 @@ def inverse_participation_ratio(waves: Waves) -> Tensor:
 
     Returns
     -------
-    (N, width), in (0, 1]; NaN for a neuron with a line that vanishes.
+    Tensor
+        (N, width), in (0, 1]; NaN for a neuron with a line that vanishes.
     """
     ratios = []
     for wave in (waves.left, waves.right, waves.output):

@@ -64,13 +64,17 @@ def excluded_by_frequency(logits: Tensor, table: Tensor, sums: Tensor, labels: T
 
     Parameters
     ----------
-    logits : of the samples, (N, n, p).
-    table : M of the whole grid, (N, s, c).
-    sums, labels : s and the right class of each sample, (n,).
+    logits : Tensor
+        Of the samples, (N, n, p).
+    table : Tensor
+        M of the whole grid, (N, s, c).
+    sums, labels : Tensor
+        s and the right class of each sample, (n,).
 
     Returns
     -------
-    (N, (p-1)/2).
+    Tensor
+        (N, (p-1)/2).
     """
     pairs = fourier.basis(table.shape[-1])[1:].unflatten(0, (-1, 2))
     found = []
@@ -88,7 +92,7 @@ def _excluded_one_by_one(logits: Tensor, removed: Tensor, sums: Tensor, labels: 
 
 
 def _excluded_together(logits: Tensor, removed: Tensor, sums: Tensor, labels: Tensor) -> Tensor:
-    """The same, see `excluded_by_frequency`."""
+    """Return the same, see `excluded_by_frequency`."""
     ahead = (logits - logits.gather(1, labels[:, None])).exp_().scatter_(1, labels[:, None], 0)
     factors = (-removed).exp_()
     others = logits.new_empty(len(logits), len(removed))
@@ -105,8 +109,9 @@ def clock_fit(logits: Tensor, table: Tensor, frequencies: Tensor) -> tuple[Tenso
 
     Returns
     -------
-    The fitted logits mean_ab L + sum_k alpha_k cos w_k(s - c) as a table (N, s, c), and the share of the variance
-    over all p^3 that the fit explains (N,), in [0, 1], NaN where the centered logits vanish.
+    tuple[Tensor, Tensor]
+        The fitted logits mean_ab L + sum_k alpha_k cos w_k(s - c) as a table (N, s, c), and the share of the variance
+        over all p^3 that the fit explains (N,), in [0, 1], NaN where the centered logits vanish.
     """
     p = logits.shape[-1]
     cosines = fourier.clock(p)

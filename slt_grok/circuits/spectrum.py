@@ -23,11 +23,13 @@ def power_share(table: Tensor) -> Tensor:
 
     Parameters
     ----------
-    table : a function of one token, (N, p, d).
+    table : Tensor
+        A function of one token, (N, p, d).
 
     Returns
     -------
-    (N, (p-1)/2), in [0, 1], sums to 1; NaN for a table that does not depend on the token.
+    Tensor
+        (N, (p-1)/2), in [0, 1], sums to 1; NaN for a table that does not depend on the token.
     """
     power = fourier.frequency_power(fourier.transform(table))
     return power / power.sum(-1, keepdim=True)

@@ -46,9 +46,11 @@ class Persistence:
 
     Parameters
     ----------
-    bars : for degrees 0, 1 and 2 birth and death of every bar, (number, 2), the longest first; in units of the
+    bars : tuple[ndarray, ...]
+        For degrees 0, 1 and 2 birth and death of every bar, (number, 2), the longest first; in units of the
         root-mean-square distance from the center. The bar of degree 0 that never dies has the death infinity.
-    radius : covering radius of the landmarks, in the same unit.
+    radius : float
+        Covering radius of the landmarks, in the same unit.
     """
 
     bars: tuple[np.ndarray, ...]
@@ -97,23 +99,29 @@ def measure(
     threshold: float = THRESHOLD,
     on_progress: OnProgress | None = None,
 ) -> xr.Dataset:
-    """Persistent homology of every cluster of every network, at each of `geometry.SITES`.
+    """Return persistent homology of every cluster of every network, at each of `geometry.SITES`.
 
     Parameters
     ----------
-    trajectory : networks of this package on a modular task, p an odd prime.
-    landmarks, threshold : see the module's docstring.
-    on_progress : called with (networks done, networks in all) after each network.
+    trajectory : Trajectory
+        Networks of this package on a modular task, p an odd prime.
+    landmarks, threshold : int, float, optional
+        See the module's docstring.
+    on_progress : OnProgress or None, optional
+        Called with (networks done, networks in all) after each network.
 
     Returns
     -------
-    A dataset over the leading dimensions of the trajectory, then `frequency` and `site`: `betti` and `persistence_gap`
-    over `degree`, `landmark_radius`, and `persistence` over (degree, bar, end), the diagram's `BARS` longest bars. NaN
-    where a frequency has no cluster of at least `geometry.LEAST_NEURONS` neurons, or a cloud is a single point.
+    xarray.Dataset
+        A dataset over the leading dimensions of the trajectory, then `frequency` and `site`: `betti` and
+        `persistence_gap` over `degree`, `landmark_radius`, and `persistence` over (degree, bar, end), the diagram's
+        `BARS` longest bars. NaN where a frequency has no cluster of at least `geometry.LEAST_NEURONS` neurons, or a
+        cloud is a single point.
 
     Raises
     ------
-    SltGrokError : a network that is not of this package or has no task, or p not an odd prime.
+    SltGrokError
+        A network that is not of this package or has no task, or p not an odd prime.
     """
     module, task = circuit_parts(trajectory.network)
     frequencies = fourier.frequencies(task.modulus)

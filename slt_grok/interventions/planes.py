@@ -45,21 +45,28 @@ def change_planes(
 
     Parameters
     ----------
-    trajectory : networks of this package on a modular task, p an odd prime.
-    frequencies : the set K, a bool mask over 1..(p-1)/2, the same for all networks.
-    site : `embedding` changes the weights, so that every measure sees it; at the other sites the value changes on its
-        way through the network. Neurons and logits are changed on the whole grid of inputs, in order, alone.
-    new : what lies in the planes, functions of t or s as a table (p, d) -> what is put in its place.
-    only : whether nothing but the mean over tokens or over the grid is left beside.
+    trajectory : Trajectory
+        Networks of this package on a modular task, p an odd prime.
+    frequencies : Any
+        The set K, a bool mask over 1..(p-1)/2, the same for all networks.
+    site : Site
+        `embedding` changes the weights, so that every measure sees it; at the other sites the value changes on its way
+        through the network. Neurons and logits are changed on the whole grid of inputs, in order, alone.
+    new : Change
+        What lies in the planes, functions of t or s as a table (p, d) -> what is put in its place.
+    only : bool, optional
+        Whether nothing but the mean over tokens or over the grid is left beside.
 
     Returns
     -------
-    A trajectory with the same leading coordinates.
+    Trajectory
+        A trajectory with the same leading coordinates.
 
     Raises
     ------
-    SltGrokError : a network that is not of this package or has no task, p not an odd prime, a mask of another shape,
-        or an unknown site.
+    SltGrokError
+        A network that is not of this package or has no task, p not an odd prime, a mask of another shape, or an unknown
+        site.
     """
     module, task = trajectory.network.module, trajectory.task
     if not isinstance(module, ModularNetwork):
@@ -85,14 +92,18 @@ def change_planes(
 
 
 def changed(values: Tensor, frequencies: Tensor, new: Change, only: bool = False, sign: int | None = None) -> Tensor:
-    """rest + new(P_K table), as the module's docstring says, of the value at a site.
+    """Return rest + new(P_K table), as the module's docstring says, of the value at a site.
 
     Parameters
     ----------
-    values : functions of one token, (..., p, d); with `sign` functions of the grid, (..., p^2, d).
-    frequencies : K as a bool mask ((p-1)/2,).
-    new, only : as for `change_planes`.
-    sign : s = a + sign b.
+    values : Tensor
+        Functions of one token, (..., p, d); with `sign` functions of the grid, (..., p^2, d).
+    frequencies : Tensor
+        K as a bool mask ((p-1)/2,).
+    new, only : Change, bool
+        As for `change_planes`.
+    sign : int or None, optional
+        s = a + sign b.
     """
     table = values if sign is None else fourier.sum_table(values, sign)
     before = fourier.project(table, frequencies)
@@ -103,7 +114,7 @@ def changed(values: Tensor, frequencies: Tensor, new: Change, only: bool = False
 
 
 def clock_part(table: Tensor) -> Tensor:
-    """sum over all k of alpha_k cos w_k(s - c), alpha by least squares: functions of s and c, (..., p, p)."""
+    """Return sum over all k of alpha_k cos w_k(s - c), alpha by least squares: functions of s and c, (..., p, p)."""
     cosines = fourier.clock(table.shape[-1])
     alpha = torch.einsum("...sc,ksc->...k", table.double(), cosines) * (2 / table.shape[-1] ** 2)
     return torch.einsum("...k,ksc->...sc", alpha, cosines).to(table.dtype)
@@ -123,7 +134,7 @@ def swap(
 
 
 def rotate(trajectory: Trajectory, frequencies: Any, shift: int, site: Site = "embedding_first") -> Trajectory:
-    """The plane of each k turned by w_k shift, which gives token t the planes of t + shift."""
+    """Return the plane of each k turned by w_k shift, which gives token t the planes of t + shift."""
     return swap(trajectory, frequencies, np.roll(np.arange(trajectory.task.modulus), -shift), site)
 
 
@@ -131,7 +142,7 @@ def rotate(trajectory: Trajectory, frequencies: Any, shift: int, site: Site = "e
 
 
 def _tokens_changed(trajectory: Trajectory, module: ModularNetwork, change: Change) -> dict[str, Tensor]:
-    """The parameters with the rows of Z_p changed in each table of tokens."""
+    """Return the parameters with the rows of Z_p changed in each table of tokens."""
     parameters = dict(trajectory.parameters)
     for role, (name, axis) in module.token_roles().items():
         if name in parameters and not role.startswith("output"):
@@ -147,7 +158,7 @@ class ChangedCall:
     changes: tuple[tuple[Site, Change], ...]
 
     def __call__(self, module: nn.Module, parameters: Any, arguments: Any, options: Any) -> Tensor:
-        """Outputs of the module."""
+        """Return the outputs of the module."""
         assert isinstance(module, ModularNetwork)
         after, p = options.get("at", passthrough), module.modulus
         on_first = [change for site, change in self.changes if site == "embedding_first"]

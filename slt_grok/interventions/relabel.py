@@ -27,8 +27,9 @@ class RelabeledTask(ModularTask):
 
     Parameters
     ----------
-    permutation : (pi(0), ..., pi(p-1)); the other fields are those of the task before. The inputs are all pairs in
-        lexicographic order as ever; a split holds the renamed pairs of the same split before.
+    permutation : tuple[int, ...], optional
+        (pi(0), ..., pi(p-1)); the other fields are those of the task before. The inputs are all pairs in lexicographic
+        order as ever; a split holds the renamed pairs of the same split before.
     """
 
     permutation: tuple[int, ...] = ()
@@ -66,17 +67,21 @@ def relabel(trajectory: Trajectory, permutation: Sequence[int] | np.ndarray) -> 
 
     Parameters
     ----------
-    trajectory : networks of this package on a modular task.
-    permutation : the new name of each of 0..p-1.
+    trajectory : Trajectory
+        Networks of this package on a modular task.
+    permutation : Sequence[int] or ndarray
+        The new name of each of 0..p-1.
 
     Returns
     -------
-    A trajectory with the same leading coordinates, whose task is a `RelabeledTask`. Rows for tokens outside Z_p (the
-    '=' sign) stay as they are.
+    Trajectory
+        A trajectory with the same leading coordinates, whose task is a `RelabeledTask`. Rows for tokens outside Z_p
+        (the '=' sign) stay as they are.
 
     Raises
     ------
-    SltGrokError : a network that is not of this package or has no task, or something that is no permutation of Z_p.
+    SltGrokError
+        A network that is not of this package or has no task, or something that is no permutation of Z_p.
     """
     task, module = trajectory.task, trajectory.network.module
     if not isinstance(module, ModularNetwork):

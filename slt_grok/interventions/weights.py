@@ -34,7 +34,7 @@ VARIANT = "variant"
 
 
 def frequency_directions(modulus: int, frequencies: Sequence[int]) -> Tensor:
-    """The orthonormal functions sqrt(2/p) cos w_k t and sqrt(2/p) sin w_k t, (2 len(frequencies), p), float64."""
+    """Return the orthonormal sqrt(2/p) cos w_k t and sqrt(2/p) sin w_k t, (2 len(frequencies), p), float64."""
     return fourier.basis(modulus)[[row for k in frequencies for row in (2 * k - 1, 2 * k)]]
 
 
@@ -43,7 +43,8 @@ def random_directions(modulus: int, count: int, generator: np.random.Generator) 
 
     Raises
     ------
-    SltGrokError : more than p - 1 directions.
+    SltGrokError
+        More than p - 1 directions.
     """
     if not 0 <= count < modulus:
         raise SltGrokError(f"directions: expected at most {modulus - 1}, got {count}")
@@ -56,12 +57,15 @@ def keep_directions(trajectory: Trajectory, directions: Tensor) -> Trajectory:
 
     Parameters
     ----------
-    trajectory : networks of this package.
-    directions : orthonormal functions of t, orthogonal to the constant, (count, p).
+    trajectory : Trajectory
+        Networks of this package.
+    directions : Tensor
+        Orthonormal functions of t, orthogonal to the constant, (count, p).
 
     Raises
     ------
-    SltGrokError : a network that is not of this package, or directions of another length.
+    SltGrokError
+        A network that is not of this package, or directions of another length.
     """
     return _tables(trajectory, directions, lambda table, inside: table.mean(-1, keepdim=True) + inside)
 
@@ -76,12 +80,15 @@ def keep_neurons(trajectory: Trajectory, neurons: np.ndarray) -> Trajectory:
 
     Parameters
     ----------
-    trajectory : networks of this package with named weights.
-    neurons : which ones stay, a bool mask (d_mlp,); of several layers those of the site `neurons_post`.
+    trajectory : Trajectory
+        Networks of this package with named weights.
+    neurons : ndarray
+        Which ones stay, a bool mask (d_mlp,); of several layers those of the site `neurons_post`.
 
     Raises
     ------
-    SltGrokError : a network whose neurons are not known, or a mask of another shape.
+    SltGrokError
+        A network whose neurons are not known, or a mask of another shape.
     """
     axes = unit_groups(trajectory.network.module)[SITE]
     name, axis = next(iter(axes.items()))
@@ -100,13 +107,16 @@ def remove_neurons(trajectory: Trajectory, neurons: np.ndarray) -> Trajectory:
 
 
 def parts(trajectory: Trajectory) -> dict[str, list[str]]:
-    """What can be exchanged: embedding (with positions), attention, MLP (with its biases), unembedding -> parameters.
+    """Return what can be exchanged.
+
+    Embedding (with positions), attention, MLP (with its biases), unembedding -> parameters.
 
     A part that the network does not have is left out.
 
     Raises
     ------
-    SltGrokError : a network whose parts are not known.
+    SltGrokError
+        A network whose parts are not known.
     """
     module, names = trajectory.network.module, list(trajectory.network.shapes)
     groups = unit_groups(module)
@@ -129,13 +139,17 @@ def exchange(trajectory: Trajectory, donor: Trajectory, names: Sequence[str]) ->
 
     Parameters
     ----------
-    trajectory : over any leading dimensions.
-    donor : networks of the same shapes, over the same dimensions, each as long or of length 1.
-    names : the parameters that are taken from the donor.
+    trajectory : Trajectory
+        Over any leading dimensions.
+    donor : Trajectory
+        Networks of the same shapes, over the same dimensions, each as long or of length 1.
+    names : Sequence[str]
+        The parameters that are taken from the donor.
 
     Raises
     ------
-    SltGrokError : a donor of other shapes or dimensions, or a name that is no parameter.
+    SltGrokError
+        A donor of other shapes or dimensions, or a name that is no parameter.
     """
     fits = len(donor.shape) == len(trajectory.shape) and all(
         d in (1, n) for d, n in zip(donor.shape, trajectory.shape, strict=True)
@@ -154,7 +168,8 @@ def stack_variants(variants: Mapping[str, Trajectory]) -> Trajectory:
 
     Raises
     ------
-    SltGrokError : none, or variants over different coordinates.
+    SltGrokError
+        None, or variants over different coordinates.
     """
     if not variants:
         raise SltGrokError("variants: expected at least one")
@@ -173,7 +188,7 @@ def stack_variants(variants: Mapping[str, Trajectory]) -> Trajectory:
 
 
 def _tables(trajectory: Trajectory, directions: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Trajectory:
-    """The tables after change(table, its part in the span of the directions), token axis last."""
+    """Return the tables after change(table, its part in the span of the directions), token axis last."""
     module = trajectory.network.module
     if not isinstance(module, ModularNetwork):
         raise SltGrokError(f"intervention: expected a model of slt_grok.models, got {type(module).__name__}")

@@ -40,7 +40,7 @@ SWEEPS = 50  # over the groups; a handful is the rule
 
 
 def permute(parameters: Parameters, groups: Groups, permutations: Permutations) -> dict[str, Tensor]:
-    """The parameters (with any leading axes) after each group's units are put in the order of its permutation."""
+    """Return the parameters (any leading axes) with each group's units in the order of its permutation."""
     moved = dict(parameters)
     for units, order in permutations.items():
         index = torch.from_numpy(np.asarray(order))
@@ -50,7 +50,7 @@ def permute(parameters: Parameters, groups: Groups, permutations: Permutations) 
 
 
 def random_permutations(parameters: Parameters, groups: Groups, seed: int) -> dict[str, np.ndarray]:
-    """A uniform permutation of every group."""
+    """Return a uniform permutation of every group."""
     generator = np.random.default_rng(seed)
     return {units: generator.permutation(_size(parameters, axes)) for units, axes in groups.items()}
 
@@ -62,13 +62,17 @@ def match_weights(
 
     Parameters
     ----------
-    reference, other : parameters of one network each.
-    groups : of `unit_groups`.
-    held : permutations that are known already and stay as they are.
+    reference, other : Parameters
+        Parameters of one network each.
+    groups : Groups
+        Of `unit_groups`.
+    held : Permutations or None, optional
+        Permutations that are known already and stay as they are.
 
     Returns
     -------
-    Units -> old index of each new place, for `permute`.
+    dict[str, ndarray]
+        Units -> old index of each new place, for `permute`.
     """
     fixed = {name: tensor.double() for name, tensor in reference.items()}
     free = {name: tensor.double() for name, tensor in other.items()}
@@ -113,15 +117,21 @@ def aligned(
 
     Parameters
     ----------
-    reference : parameters of one network.
-    others : the same with a leading N.
-    method : see the module's docstring.
-    inputs : that activations are compared on.
-    seed : of the random permutations, which are the same for all N.
+    reference : Parameters
+        Parameters of one network.
+    others : Parameters
+        The same with a leading N.
+    method : Method
+        See the module's docstring.
+    inputs : Tensor
+        That activations are compared on.
+    seed : int, optional
+        Of the random permutations, which are the same for all N.
 
     Raises
     ------
-    SltGrokError : an unknown method, or a module whose units are not known.
+    SltGrokError
+        An unknown method, or a module whose units are not known.
     """
     if method not in METHODS:
         raise SltGrokError(f"alignment: expected one of {', '.join(METHODS)}, got {method!r}")
@@ -140,18 +150,25 @@ def aligned(
 
 
 def align(trajectory: Trajectory, reference: Trajectory, method: Method = "weights", seed: int = 0) -> Trajectory:
-    """The trajectory with the units of each network matched to those of its partner; the functions stay as they are.
+    """Return the trajectory with the units of each network matched to those of its partner.
+
+    The functions stay as they are.
 
     Parameters
     ----------
-    trajectory : networks of this package.
-    reference : one network, or as many as there are.
-    method : `weights`, `activations` (on the train inputs) or `random`.
-    seed : of random permutations.
+    trajectory : Trajectory
+        Networks of this package.
+    reference : Trajectory
+        One network, or as many as there are.
+    method : Method, optional
+        `weights`, `activations` (on the train inputs) or `random`.
+    seed : int, optional
+        Of random permutations.
 
     Raises
     ------
-    SltGrokError : shapes or numbers that differ, an unknown method, or a module whose units are not known.
+    SltGrokError
+        Shapes or numbers that differ, an unknown method, or a module whose units are not known.
     """
     check_same_shapes(trajectory, reference)
     stack, partners = trajectory.stacked(), reference.stacked()

@@ -28,11 +28,16 @@ class Basin:
 
     Attributes
     ----------
-    center : w* flat, (d,), in the order of `named_parameters`.
-    radius : R > 0.
-    baseline : L(w*), float64.
-    generator : the network's own random stream.
-    losses, gradients : how many mean losses and gradients of it were evaluated.
+    center : Tensor
+        w* flat, (d,), in the order of `named_parameters`.
+    radius : float or None
+        R > 0.
+    baseline : float
+        L(w*), float64.
+    generator : torch.Generator
+        The network's own random stream.
+    losses, gradients : int
+        How many mean losses and gradients of it were evaluated.
     """
 
     def __init__(
@@ -60,7 +65,7 @@ class Basin:
 
     @property
     def log_ball(self) -> float:
-        """log volume of the ball of radius R in d dimensions."""
+        """Return the log volume of the ball of radius R in d dimensions."""
         return log_unit_ball(self.dimension) + self.dimension * math.log(self.radius)
 
     def excess(self, offsets: Tensor) -> Tensor:
@@ -68,7 +73,8 @@ class Basin:
 
         Raises
         ------
-        SltGrokError : a loss that is no number.
+        SltGrokError
+            A loss that is no number.
         """
         pieces = batches(self.data, SAMPLES_AT_ONCE)
         size = max(1, min(SAMPLES_AT_ONCE // len(pieces[0][0]), NUMBERS_AT_ONCE // self.dimension))
@@ -103,18 +109,23 @@ class Basin:
 def basins(
     trajectory: Trajectory, data: Data | None, samples: int | None, radius: float | None, seed: int
 ) -> Iterator[Basin]:
-    """The basin of each network of a trajectory.
+    """Yield the basin of each network of a trajectory.
 
     Parameters
     ----------
-    data : inputs (n, ...) and targets (n, ...); None for the task's train split.
-    samples : how many of them make the loss, drawn once for all networks; None for all.
-    radius : of the ball; None for 0.7 |w*|.
-    seed : of the samples and, with the network's coordinates, of what is drawn around it.
+    data : Data or None
+        Inputs (n, ...) and targets (n, ...); None for the task's train split.
+    samples : int or None
+        How many of them make the loss, drawn once for all networks; None for all.
+    radius : float or None
+        Of the ball; None for 0.7 |w*|.
+    seed : int
+        Of the samples and, with the network's coordinates, of what is drawn around it.
 
     Raises
     ------
-    SltGrokError : neither data nor a task, a loss at the checkpoint that is not finite, a radius that is not positive.
+    SltGrokError
+        Neither data nor a task, a loss at the checkpoint that is not finite, a radius that is not positive.
     """
     inputs, targets = trajectory.task.data("train") if data is None else data
     if len(inputs) != len(targets) or not len(inputs):
@@ -135,10 +146,10 @@ def basins(
 
 
 def radius_text(radius: float | None) -> str:
-    """What R is, for a definition."""
+    """Return what R is, for a definition."""
     return f"{RADIUS_SHARE} |w*|" if radius is None else f"{radius:g}"
 
 
 def log_unit_ball(dimension: int) -> float:
-    """log of pi^(d/2) / Gamma(d/2 + 1), the volume of the unit ball in d dimensions."""
+    """Return the log of pi^(d/2) / Gamma(d/2 + 1), the volume of the unit ball in d dimensions."""
     return dimension / 2 * math.log(math.pi) - math.lgamma(dimension / 2 + 1)

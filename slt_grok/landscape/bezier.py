@@ -53,27 +53,38 @@ def bezier(
 
     Parameters
     ----------
-    first, second : networks of the same shapes, as many of the second as of the first, or one. The first's task, its
-        loss and its coordinates count.
-    data : train inputs (n, ...) and targets (n, ...) for networks without a task; None: the task's splits. Curves are
+    first, second : Trajectory
+        Networks of the same shapes, as many of the second as of the first, or one. The first's task, its loss and its
+        coordinates count.
+    data : Data or None, optional
+        Train inputs (n, ...) and targets (n, ...) for networks without a task; None: the task's splits. Curves are
         trained on the train split.
-    updates : of the control point.
-    learning_rate : of Adam at the start; it falls to 0 along a cosine.
-    batch : samples of an update, without replacement.
-    positions : number of t at which the trained curve is measured, both ends among them.
-    rows : samples of each split for that; None: all.
-    seed : of noise, t and minibatches, which are the same for every curve.
-    on_progress : called with (updates done, updates in all).
+    updates : int, optional
+        Of the control point.
+    learning_rate : float, optional
+        Of Adam at the start; it falls to 0 along a cosine.
+    batch : int, optional
+        Samples of an update, without replacement.
+    positions : int, optional
+        Number of t at which the trained curve is measured, both ends among them.
+    rows : int or None, optional
+        Samples of each split for that; None: all.
+    seed : int, optional
+        Of noise, t and minibatches, which are the same for every curve.
+    on_progress : callable or None, optional
+        Called with (updates done, updates in all).
 
     Returns
     -------
-    Over the dimensions of `first`: `curve_loss` (split, position), `curve_barrier` and `curve_barrier_se` (split), and
-    `curve_bend`, |theta - (w_1 + w_2) / 2| / |w_2 - w_1|. An update whose gradient is not finite is left out; a barrier
-    is NaN where a loss on its curve is not finite, and for a split without samples.
+    xarray.Dataset
+        Over the dimensions of `first`: `curve_loss` (split, position), `curve_barrier` and `curve_barrier_se` (split),
+        and `curve_bend`, |theta - (w_1 + w_2) / 2| / |w_2 - w_1|. An update whose gradient is not finite is left out; a
+        barrier is NaN where a loss on its curve is not finite, and for a split without samples.
 
     Raises
     ------
-    SltGrokError : shapes or numbers that differ, no task and no data, or settings out of range.
+    SltGrokError
+        Shapes or numbers that differ, no task and no data, or settings out of range.
     """
     check_same_shapes(first, second)
     if min(updates, batch) < 1 or not learning_rate > 0:
@@ -156,7 +167,7 @@ def train_control(
     seed: int,
     on_update: Callable[[int], None],
 ) -> dict[str, Tensor]:
-    """The trained control points theta, every parameter with the leading N of `starts` and `ends`."""
+    """Return the trained control points theta, every parameter with the leading N of `starts` and `ends`."""
     generator = np.random.default_rng(seed)
     noise = torch.Generator().manual_seed(seed)
     size = sum(shape.numel() for shape in network.shapes.values())
@@ -186,12 +197,7 @@ def train_control(
 
 
 def bezier_seconds(
-    trajectory: Trajectory,
-    curves: int,
-    *,
-    data: Data | None = None,
-    updates: int = 400,
-    batch: int = 512,
+    trajectory: Trajectory, curves: int, *, data: Data | None = None, updates: int = 400, batch: int = 512
 ) -> float:
     """Seconds that training so many curves will take, from five updates of one; measuring them comes on top."""
     one = {name: tensor[:1] for name, tensor in trajectory.stacked().items()}

@@ -41,7 +41,8 @@ def positions_between(count: int) -> np.ndarray:
 
     Raises
     ------
-    SltGrokError : fewer than 3.
+    SltGrokError
+        Fewer than 3.
     """
     if count < 3:
         raise SltGrokError(f"positions: expected at least 3, both ends among them, got {count}")
@@ -49,7 +50,7 @@ def positions_between(count: int) -> np.ndarray:
 
 
 def barrier_with_error(losses: np.ndarray, positions: np.ndarray, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
-    """The barrier and its standard error, from losses (..., position, block); NaN where a loss is not finite."""
+    """Return the barrier and its standard error, from losses (..., position, block); NaN where a loss is not finite."""
     with np.errstate(invalid="ignore"):  # infinity - infinity
         means = losses @ samples.weights
         barrier = loss_barrier(means, positions)
@@ -77,21 +78,28 @@ def barrier(
 
     Parameters
     ----------
-    first, second : networks of the same shapes, as many of the second as of the first, or one. The first's task, its
-        loss and its coordinates count.
-    data : train inputs (n, ...) and targets (n, ...) for networks without a task; None: the task's splits.
-    positions : number of t, both ends among them. The barrier is the largest of these, so it is at most too small.
-    rows : samples of each split; None: all.
-    seed : of the draw of these samples.
+    first, second : Trajectory
+        Networks of the same shapes, as many of the second as of the first, or one. The first's task, its loss and its
+        coordinates count.
+    data : Data or None, optional
+        Train inputs (n, ...) and targets (n, ...) for networks without a task; None: the task's splits.
+    positions : int, optional
+        Number of t, both ends among them. The barrier is the largest of these, so it is at most too small.
+    rows : int or None, optional
+        Samples of each split; None: all.
+    seed : int, optional
+        Of the draw of these samples.
 
     Returns
     -------
-    Over the dimensions of `first`: `line_loss` (split, position), `barrier` and `barrier_se` (split). NaN for a
-    split without samples; a barrier is NaN where a loss on its line is not finite.
+    xarray.Dataset
+        Over the dimensions of `first`: `line_loss` (split, position), `barrier` and `barrier_se` (split). NaN for a
+        split without samples; a barrier is NaN where a loss on its line is not finite.
 
     Raises
     ------
-    SltGrokError : shapes or numbers that differ, no task and no data, or settings out of range.
+    SltGrokError
+        Shapes or numbers that differ, no task and no data, or settings out of range.
     """
     check_same_shapes(first, second)
     partners = range(len(first)) if len(second) > 1 else [0] * len(first)
@@ -128,7 +136,7 @@ def _along_lines(
     rows: int | None,
     seed: int,
 ) -> xr.Dataset:
-    """The dataset of `barrier`: for each (i, j, k) of `lines` network i has the line from start j to end k."""
+    """Return the dataset of `barrier`: for each (i, j, k) of `lines` network i has the line from start j to end k."""
     t = positions_between(positions)
     chosen = splits(trajectory, data, rows, seed)
     straight = np.stack([1 - t, t], -1)
@@ -204,25 +212,35 @@ def barrier_matrix(
 
     Parameters
     ----------
-    trajectory : the networks.
-    along : the dimension; the other networks of a pair have the dimension `step_other` (or whatever it is).
-    align : the units of the later network are matched to those of the earlier first, see `alignment.align`; then the
+    trajectory : Trajectory
+        The networks.
+    along : str, optional
+        The dimension; the other networks of a pair have the dimension `step_other` (or whatever it is).
+    align : alignment.Method or None, optional
+        The units of the later network are matched to those of the earlier first, see `alignment.align`; then the
         barriers after it come beside those before. A pair of networks with 512 neurons takes some 0.05 s more.
-    data : train inputs (n, ...) and targets (n, ...) for networks without a task; None: the task's splits.
-    positions : number of t, both ends among them.
-    rows : samples of each split; None: all.
-    seed : of the draw of these samples, and of a random alignment.
-    on_progress : called with (pairs done, pairs in all).
+    data : Data or None, optional
+        Train inputs (n, ...) and targets (n, ...) for networks without a task; None: the task's splits.
+    positions : int, optional
+        Number of t, both ends among them.
+    rows : int or None, optional
+        Samples of each split; None: all.
+    seed : int, optional
+        Of the draw of these samples, and of a random alignment.
+    on_progress : callable or None, optional
+        Called with (pairs done, pairs in all).
 
     Returns
     -------
-    Over the trajectory's dimensions: `barrier_between` and `barrier_between_se` (`along`_other, split), and with
-    `align` also `barrier_aligned` and `barrier_aligned_se`. Symmetric, 0 between a network and itself; NaN where a loss
-    on the line is not finite, and for a split without samples.
+    xarray.Dataset
+        Over the trajectory's dimensions: `barrier_between` and `barrier_between_se` (`along`_other, split), and with
+        `align` also `barrier_aligned` and `barrier_aligned_se`. Symmetric, 0 between a network and itself; NaN where a
+        loss on the line is not finite, and for a split without samples.
 
     Raises
     ------
-    SltGrokError : no such dimension, no task and no data, or settings out of range.
+    SltGrokError
+        No such dimension, no task and no data, or settings out of range.
     """
     if along not in trajectory.dims:
         known = ", ".join(trajectory.dims) or "none, this is a single network"
@@ -285,5 +303,5 @@ def _spokes(count: int, inner: np.ndarray) -> np.ndarray:
 
 
 def _inputs(chosen: dict[str, Samples]) -> torch.Tensor:
-    """The train inputs, on which activations are matched."""
+    """Return the train inputs, on which activations are matched."""
     return torch.cat([inputs for inputs, _ in chosen["train"].blocks])

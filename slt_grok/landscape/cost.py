@@ -12,10 +12,14 @@ class Cost:
 
     Parameters
     ----------
-    networks : how many are measured.
-    pieces : for each of them.
-    unit : what a piece is, in the plural.
-    seconds_each : as timed on one of them.
+    networks : int
+        How many are measured.
+    pieces : int
+        For each of them.
+    unit : str
+        What a piece is, in the plural.
+    seconds_each : float
+        As timed on one of them.
     """
 
     networks: int

@@ -44,28 +44,38 @@ def curvature(
     dtype: torch.dtype | None = None,
     seed: int = 0,
 ) -> Spectrum:
-    """The spectrum of one network's curvature, from which all its numbers follow.
+    """Return the spectrum of one network's curvature, from which all its numbers follow.
 
     Parameters
     ----------
-    objective, index : the network; `at_temperature` gives it unit logit scale.
-    matrix : `hessian` or `gauss_newton`.
-    data : inputs (n, ...) and targets (n, ...) of the loss; None: the train set.
-    group : names of parameters; None: all.
-    eigenvalues, repeats, steps : see `slt_grok.landscape.spectral_density.spectrum`. It takes some 20 + repeats *
-        steps products of two gradients each.
-    tolerance : relative, of the residual of each eigenpair; the error of an eigenvalue is of the order of its square.
-    dtype : of the products; None: float32 where that agrees with float64 to the tolerance, and float64 below 1e-5,
-        with fewer than 10,000 parameters and everywhere else.
-    seed : of all random vectors.
+    objective, index : Objective, int
+        The network; `at_temperature` gives it unit logit scale.
+    matrix : Matrix, optional
+        `hessian` or `gauss_newton`.
+    data : Data or None, optional
+        Inputs (n, ...) and targets (n, ...) of the loss; None: the train set.
+    group : Sequence[str] or None, optional
+        Names of parameters; None: all.
+    eigenvalues, repeats, steps : int, optional
+        See `slt_grok.landscape.spectral_density.spectrum`. It takes some 20 + repeats * steps products of two gradients
+        each.
+    tolerance : float, optional
+        Relative, of the residual of each eigenpair; the error of an eigenvalue is of the order of its square.
+    dtype : torch.dtype or None, optional
+        Of the products; None: float32 where that agrees with float64 to the tolerance, and float64 below 1e-5, with
+        fewer than 10,000 parameters and everywhere else.
+    seed : int, optional
+        Of all random vectors.
 
     Returns
     -------
-    See `Spectrum`: `trace()`, `values`, `vectors`, `effective_dimension(c)`, nodes and weights of the density.
+    Spectrum
+        See `Spectrum`: `trace()`, `values`, `vectors`, `effective_dimension(c)`, nodes and weights of the density.
 
     Raises
     ------
-    SltGrokError : a group that the network does not have, or settings out of range.
+    SltGrokError
+        A group that the network does not have, or settings out of range.
     """
     dtype = dtype or precise_dtype(objective, index, data, group, tolerance)
     operator = CurvatureOperator(objective, index, matrix, data=data, group=group, dtype=dtype)
@@ -93,30 +103,43 @@ def measure_curvature(
 
     Parameters
     ----------
-    trajectory : the networks.
-    data : train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's splits.
-    hessian_steps : steps that are measured; None: all.
-    matrices : some of `hessian`, `gauss_newton`.
-    logit_scales : some of `own`, `unit`.
-    splits : some of `train`, `test`, `all`. A product costs as much as the split has samples.
-    groups : name -> names of parameters, None for all of them.
-    c : of the effective dimension. At the loss's own scale gamma / n_beta of an LLC makes the two comparable.
-    eigenvalues, repeats, steps, tolerance : see `curvature`, which this calls for each combination; the precision of
-        the products is chosen once for each network and group, on the train set.
-    seed : of all random vectors, which also depend on the network's coordinates.
-    on_progress : called with (networks done, networks in all).
+    trajectory : Trajectory
+        The networks.
+    data : Data or None, optional
+        Train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's splits.
+    hessian_steps : Sequence[int] or None, optional
+        Steps that are measured; None: all.
+    matrices : Sequence[Matrix], optional
+        Some of `hessian`, `gauss_newton`.
+    logit_scales : Sequence[LogitScale], optional
+        Some of `own`, `unit`.
+    splits : Sequence[Split], optional
+        Some of `train`, `test`, `all`. A product costs as much as the split has samples.
+    groups : Mapping[str, Sequence[str] or None], optional
+        Name -> names of parameters, None for all of them.
+    c : Sequence[float], optional
+        Of the effective dimension. At the loss's own scale gamma / n_beta of an LLC makes the two comparable.
+    eigenvalues, repeats, steps, tolerance : int, int, int, float, optional
+        See `curvature`, which this calls for each combination; the precision of the products is chosen once for each
+        network and group, on the train set.
+    seed : int, optional
+        Of all random vectors, which also depend on the network's coordinates.
+    on_progress : callable or None, optional
+        Called with (networks done, networks in all).
 
     Returns
     -------
-    Over the leading dimensions: `logit_standard_deviation`, and over (matrix, logit_scale, split, group)
-    `curvature_trace`, `curvature_trace_se`, `curvature_eigenvalue` (eigenvalue), `effective_dimension` (c),
-    `effective_dimension_se` (c), `ritz_value` and `ritz_weight` (repeat, node), a quadrature of all eigenvalues with
-    weights that sum to 1 in each repeat. What does not exist (unit scale without class labels, the test split of a
-    network without one, steps not asked for) is NaN.
+    xarray.Dataset
+        Over the leading dimensions: `logit_standard_deviation`, and over (matrix, logit_scale, split, group)
+        `curvature_trace`, `curvature_trace_se`, `curvature_eigenvalue` (eigenvalue), `effective_dimension` (c),
+        `effective_dimension_se` (c), `ritz_value` and `ritz_weight` (repeat, node), a quadrature of all eigenvalues
+        with weights that sum to 1 in each repeat. What does not exist (unit scale without class labels, the test split
+        of a network without one, steps not asked for) is NaN.
 
     Raises
     ------
-    SltGrokError : no task and no data, an unknown group, or settings out of range.
+    SltGrokError
+        No task and no data, an unknown group, or settings out of range.
     """
     objective = Objective.of(trajectory, data)
     members = [parameter_group(objective.network, group) for group in groups.values()]
@@ -186,7 +209,10 @@ def curvature_cost(
     repeats: int = 6,
     steps: int = 6,
 ) -> Cost:
-    """What so many calls of `curvature` for each network will cost on the train set; `measure_curvature` makes two."""
+    """Return what so many calls of `curvature` for each network will cost on the train set.
+
+    `measure_curvature` makes two.
+    """
     objective = Objective.of(trajectory, data)
     operator = CurvatureOperator(objective, 0, matrix, dtype=precise_dtype(objective, 0, data, None, 1e-2))
     vector = torch.ones(operator.shape[1], dtype=operator.dtype)

@@ -39,20 +39,25 @@ def gradient_noise_scale(
 
     Parameters
     ----------
-    objective, index : the network.
-    gradient : G.
-    samples : how many g_i are taken, without replacement, at least 2; all where there are not more, and then without
-        error.
-    seed : of their choice.
+    objective, index : Objective, int
+        The network.
+    gradient : dict[str, Tensor]
+        G.
+    samples : int
+        How many g_i are taken, without replacement, at least 2; all where there are not more, and then without error.
+    seed : int
+        Of their choice.
 
     Returns
     -------
-    B, and sqrt((1 - m / n) s^2 / m) / |G|^2, s the standard deviation of |g_i - G|^2 over the m of n samples taken;
-    too small where a few samples hold most of the noise and none of them was taken.
+    NoiseScale
+        B, and sqrt((1 - m / n) s^2 / m) / |G|^2, s the standard deviation of |g_i - G|^2 over the m of n samples taken;
+        too small where a few samples hold most of the noise and none of them was taken.
 
     Raises
     ------
-    SltGrokError : fewer than two samples.
+    SltGrokError
+        Fewer than two samples.
     """
     if samples < 2:
         raise SltGrokError(f"samples: expected at least 2, since their spread is the standard error, got {samples}")
@@ -86,20 +91,27 @@ def measure_dynamics(
 
     Parameters
     ----------
-    trajectory : the networks. Without a `step` dimension there is no checkpoint before, and updates are NaN.
-    data : train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's train set.
-    samples : gradients of single samples for the noise scale.
-    seed : of their choice, which also depends on the network's coordinates.
-    on_progress : called with (networks done, networks in all).
+    trajectory : Trajectory
+        The networks. Without a `step` dimension there is no checkpoint before, and updates are NaN.
+    data : Data or None, optional
+        Train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's train set.
+    samples : int, optional
+        Gradients of single samples for the noise scale.
+    seed : int, optional
+        Of their choice, which also depends on the network's coordinates.
+    on_progress : callable or None, optional
+        Called with (networks done, networks in all).
 
     Returns
     -------
-    Over the leading dimensions: `update_norm` and `gradient_step_cosine` (component), `gradient_noise_scale`,
-    `gradient_noise_scale_se`, `spectral_norm`, `stable_rank` and `effective_rank` (weight_matrix).
+    xarray.Dataset
+        Over the leading dimensions: `update_norm` and `gradient_step_cosine` (component), `gradient_noise_scale`,
+        `gradient_noise_scale_se`, `spectral_norm`, `stable_rank` and `effective_rank` (weight_matrix).
 
     Raises
     ------
-    SltGrokError : no task and no data, a loss that is not finite, or fewer than two samples.
+    SltGrokError
+        No task and no data, a loss that is not finite, or fewer than two samples.
     """
     objective = Objective.of(trajectory, data)
     count, names = len(trajectory), list(objective.stack)
@@ -190,7 +202,7 @@ def measure_dynamics(
 
 
 def dynamics_cost(trajectory: Trajectory, *, data: Data | None = None) -> Cost:
-    """What `measure_dynamics` will cost: a gradient for each network, and about as much for single samples."""
+    """Return what `measure_dynamics` will cost: a gradient for each network, and about as much for single samples."""
     objective = Objective.of(trajectory.isel(**{dim: [0] for dim in trajectory.dims}), data)
     weights = {name: tensor[0] for name, tensor in objective.stack.items()}
     each = timed(lambda: loss_and_gradient(objective.network, weights, objective.data))

@@ -29,8 +29,10 @@ class Samples:
 
     Parameters
     ----------
-    blocks : inputs (n_b, ...) and targets (n_b, ...) of each block.
-    share : n / N, the part of the split that they are; 1: all of it.
+    blocks : tuple[Data, ...]
+        Inputs (n_b, ...) and targets (n_b, ...) of each block.
+    share : float
+        n / N, the part of the split that they are; 1: all of it.
     """
 
     blocks: tuple[Data, ...]
@@ -43,7 +45,10 @@ class Samples:
         return sizes / sizes.sum()
 
     def standard_error(self, values: np.ndarray) -> np.ndarray:
-        """Standard error of a mean whose values in each block are (..., block); 0 where all samples were taken."""
+        """Return the standard error of a mean whose values in each block are (..., block).
+
+        0 where all samples were taken.
+        """
         if self.share == 1:
             return np.where(np.isfinite(values).all(-1), 0.0, np.nan)
         return np.sqrt((1 - self.share) / len(self.blocks)) * values.std(-1, ddof=1)
@@ -52,18 +57,23 @@ class Samples:
 def splits(
     trajectory: Trajectory, data: Data | None = None, rows: int | None = None, seed: int = 0
 ) -> dict[str, Samples]:
-    """The samples of each split that has some: `train`, and `test` where the task has a test set.
+    """Return the samples of each split that has some: `train`, and `test` where the task has a test set.
 
     Parameters
     ----------
-    trajectory : whose task gives the splits.
-    data : train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's splits.
-    rows : at most so many of each split, drawn without replacement, at least 16; None: all.
-    seed : of the draw, which is the same for every network.
+    trajectory : Trajectory
+        Whose task gives the splits.
+    data : Data or None, optional
+        Train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's splits.
+    rows : int or None, optional
+        At most so many of each split, drawn without replacement, at least 16; None: all.
+    seed : int, optional
+        Of the draw, which is the same for every network.
 
     Raises
     ------
-    SltGrokError : neither data nor a task is given, inputs and targets differ in number, or rows below 16.
+    SltGrokError
+        Neither data nor a task is given, inputs and targets differ in number, or rows below 16.
     """
     if rows is not None and rows < 2 * BLOCKS:
         raise SltGrokError(f"rows: expected at least {2 * BLOCKS}, since the spread of {BLOCKS} blocks is the error")
@@ -94,13 +104,17 @@ def losses_at(network: Network, vectors: Parameters, coefficients: np.ndarray, s
 
     Parameters
     ----------
-    vectors : every parameter with a leading K.
-    coefficients : c, (point, K). Rows of 0 and a single 1 give that network to the last bit.
-    samples : of one split.
+    vectors : Parameters
+        Every parameter with a leading K.
+    coefficients : ndarray
+        c, (point, K). Rows of 0 and a single 1 give that network to the last bit.
+    samples : Samples
+        Of one split.
 
     Returns
     -------
-    (point, block); times `samples.weights` it is the mean loss. Infinite or NaN where the network's is.
+    ndarray
+        (point, block); times `samples.weights` it is the mean loss. Infinite or NaN where the network's is.
     """
     points, blocks = len(coefficients), samples.blocks
     losses = np.empty((points, len(blocks)))

@@ -38,11 +38,12 @@ SUBSPACE = 20  # Lanczos vectors: five eigenvalues of a network of p = 113 to 1%
 
 
 def parameter_group(network: Network, group: Sequence[str] | None) -> list[str]:
-    """The names of a group of parameters, in the network's own order; None: all of them.
+    """Return the names of a group of parameters, in the network's own order; None: all of them.
 
     Raises
     ------
-    SltGrokError : an empty group, or a name that the network does not have.
+    SltGrokError
+        An empty group, or a name that the network does not have.
     """
     names = list(network.shapes)
     unknown = [name for name in group or [] if name not in names]
@@ -52,13 +53,13 @@ def parameter_group(network: Network, group: Sequence[str] | None) -> list[str]:
 
 
 def hessian_product(outputs: Function, loss: Callable[[Tensor], Tensor], free: Parameters) -> Product:
-    """v -> H v at the parameters `free`, in which outputs -> loss is the loss."""
+    """Return v -> H v at the parameters `free`, in which outputs -> loss is the loss."""
     pull = vjp(grad(lambda free: loss(outputs(free))), dict(free))[1]
     return lambda vector: pull(vector)[0]
 
 
 def gauss_newton_product(outputs: Function, loss: Callable[[Tensor], Tensor], free: Parameters) -> Product:
-    """v -> J^T (d^2 l / df^2) J v at the parameters `free`; J v is the derivative of u -> J^T u, transposed."""
+    """Return v -> J^T (d^2 l / df^2) J v at the parameters `free`; J v is the derivative of u -> J^T u, transposed."""
     values, pull = vjp(outputs, dict(free))[:2]
     push = vjp(lambda u: pull(u)[0], torch.zeros_like(values))[1]
     bend = vjp(grad(loss), values)[1]
@@ -70,15 +71,21 @@ class CurvatureOperator(PyTorchLinearOperator):
 
     Parameters
     ----------
-    objective, index : the network at whose parameters it stands.
-    matrix : `hessian` or `gauss_newton`.
-    data : inputs (n, ...) and targets (n, ...) of the mean loss; None: the objective's.
-    group : names of the parameters that it is over, D of them in all; None: all parameters.
-    dtype : of the network and of the products. The loss, with its derivatives by the outputs, is float64 always.
+    objective, index : Objective, int
+        The network at whose parameters it stands.
+    matrix : Matrix, optional
+        `hessian` or `gauss_newton`.
+    data : Data or None, optional
+        Inputs (n, ...) and targets (n, ...) of the mean loss; None: the objective's.
+    group : Sequence[str] or None, optional
+        Names of the parameters that it is over, D of them in all; None: all parameters.
+    dtype : torch.dtype, optional
+        Of the network and of the products. The loss, with its derivatives by the outputs, is float64 always.
 
     Raises
     ------
-    SltGrokError : a group that the network does not have.
+    SltGrokError
+        A group that the network does not have.
     """
 
     SELF_ADJOINT = True
@@ -164,20 +171,25 @@ def precise_dtype(
 def eigenpairs(
     operator: PyTorchLinearOperator, count: int, tolerance: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The algebraically largest eigenvalues, largest first, and their vectors.
+    """Return the algebraically largest eigenvalues, largest first, and their vectors.
 
     Parameters
     ----------
-    operator : symmetric (D, D), D > count.
-    count : how many.
-    tolerance : |A u - value u| <= tolerance * |value| for each pair, so that the value is as close to an eigenvalue.
-    seed : of the start vector.
+    operator : PyTorchLinearOperator
+        Symmetric (D, D), D > count.
+    count : int
+        How many.
+    tolerance : float
+        |A u - value u| <= tolerance * |value| for each pair, so that the value is as close to an eigenvalue.
+    seed : int
+        Of the start vector.
 
     Returns
     -------
-    Values (count,) and orthonormal vectors (D, count), float64; NaN where Lanczos had not converged after its
-    restarts, and all of them where the matrix is not finite. Where eigenvalues lie closer together than the
-    tolerance, one of them may be passed over for the next.
+    tuple[ndarray, ndarray]
+        Values (count,) and orthonormal vectors (D, count), float64; NaN where Lanczos had not converged after its
+        restarts, and all of them where the matrix is not finite. Where eigenvalues lie closer together than the
+        tolerance, one of them may be passed over for the next.
     """
     generator = np.random.default_rng(seed)
     size = operator.shape[0]

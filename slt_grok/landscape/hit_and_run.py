@@ -27,9 +27,12 @@ class Populations:
 
     Attributes
     ----------
-    offsets : w - w*, (populations, walkers, d).
-    excess : L(w) - L(w*), float64 (populations, walkers).
-    level : float64 (populations,); infinite at the start, where walkers are uniform in the ball.
+    offsets : Tensor
+        w - w*, (populations, walkers, d).
+    excess : Tensor
+        L(w) - L(w*), float64 (populations, walkers).
+    level : Tensor
+        float64 (populations,); infinite at the start, where walkers are uniform in the ball.
     """
 
     def __init__(self, basin: Basin, populations: int, walkers: int) -> None:
@@ -43,11 +46,14 @@ class Populations:
         self.sweeps = 0
 
     def kill(self) -> np.ndarray:
-        """The worse half of each population dies and starts anew at random survivors; the best of it sets the level.
+        """Return the worse half of each population dies and starts anew at random survivors.
+
+        The best of it sets the level.
 
         Returns
         -------
-        Excess losses of the dead, falling, (populations, walkers / 2).
+        ndarray
+            Excess losses of the dead, falling, (populations, walkers / 2).
         """
         populations, walkers = self.excess.shape
         half = walkers // 2
@@ -110,7 +116,7 @@ class Populations:
 
 
 def _chord(start: Tensor, lines: Tensor, radius: float) -> tuple[Tensor, Tensor]:
-    """The t between which |start + t line| <= radius, for starts and lines (..., d) with |start| <= radius."""
+    """Return the t between which |start + t line| <= radius, for starts and lines (..., d) with |start| <= radius."""
     square = lines.square().sum(-1)
     product, inside = (start * lines).sum(-1), start.square().sum(-1) - radius**2
     root = (product.square() - square * inside).clamp(min=0).sqrt()

@@ -80,17 +80,23 @@ def jacobian_rank(
 
     Parameters
     ----------
-    objective, index : the network.
-    data : inputs (n, ...) and targets (n, ...), of which the targets do not matter; None: the train set.
-    group : names of the parameters by which the derivatives are; None: all.
-    relative_threshold : of the singular values, in units of the largest, where they are not all computed: beyond 2^24
-        entries of J.
-    repeats, steps : start vectors and products for each, there.
-    seed : of the vectors.
+    objective, index : Objective, int
+        The network.
+    data : Data or None, optional
+        Inputs (n, ...) and targets (n, ...), of which the targets do not matter; None: the train set.
+    group : Sequence[str] or None, optional
+        Names of the parameters by which the derivatives are; None: all.
+    relative_threshold : float, optional
+        Of the singular values, in units of the largest, where they are not all computed: beyond 2^24 entries of J.
+    repeats, steps : int, optional
+        Start vectors and products for each, there.
+    seed : int, optional
+        Of the vectors.
 
     Raises
     ------
-    SltGrokError : a group that the network does not have, or settings out of range.
+    SltGrokError
+        A group that the network does not have, or settings out of range.
     """
     if not 0 < relative_threshold < 1:
         raise SltGrokError(f"relative_threshold: expected between 0 and 1, got {relative_threshold}")
@@ -132,22 +138,31 @@ def measure_jacobian_rank(
 
     Parameters
     ----------
-    trajectory : the networks.
-    data : train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's splits.
-    splits : some of `train`, `test`, `all`.
-    groups : name -> names of parameters, None for all of them.
-    relative_threshold, repeats, steps : see `jacobian_rank`.
-    seed : of the vectors, which also depend on the network's coordinates.
-    on_progress : called with (networks done, networks in all).
+    trajectory : Trajectory
+        The networks.
+    data : Data or None, optional
+        Train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's splits.
+    splits : Sequence[Split], optional
+        Some of `train`, `test`, `all`.
+    groups : Mapping[str, Sequence[str] or None], optional
+        Name -> names of parameters, None for all of them.
+    relative_threshold, repeats, steps : float, int, int, optional
+        See `jacobian_rank`.
+    seed : int, optional
+        Of the vectors, which also depend on the network's coordinates.
+    on_progress : callable or None, optional
+        Called with (networks done, networks in all).
 
     Returns
     -------
-    Over the leading dimensions and (split, group): `jacobian_rank`, `jacobian_rank_se`, `jacobian_rank_lower`,
-    `jacobian_rank_upper` and `jacobian_rank_gap`, see `JacobianRank`; NaN on a split without samples.
+    xarray.Dataset
+        Over the leading dimensions and (split, group): `jacobian_rank`, `jacobian_rank_se`, `jacobian_rank_lower`,
+        `jacobian_rank_upper` and `jacobian_rank_gap`, see `JacobianRank`; NaN on a split without samples.
 
     Raises
     ------
-    SltGrokError : no task and no data, an unknown group, or settings out of range.
+    SltGrokError
+        No task and no data, an unknown group, or settings out of range.
     """
     objective, samples = Objective.of(trajectory, data), split_data(trajectory, splits, data)
     members = [parameter_group(objective.network, group) for group in groups.values()]

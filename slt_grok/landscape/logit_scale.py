@@ -20,7 +20,7 @@ LogitScale = Literal["own", "unit"]
 
 
 def logit_standard_deviation(objective: Objective, index: int) -> float:
-    """s = sqrt(mean over samples and classes of (z - mean over classes of z)^2) on the train set.
+    """Return s = sqrt(mean over samples and classes of (z - mean over classes of z)^2) on the train set.
 
     What all logits of a sample share does not count, since cross-entropy does not see it. NaN where the targets are no
     class labels or there are not two outputs a sample.
@@ -38,7 +38,7 @@ def logit_standard_deviation(objective: Objective, index: int) -> float:
 
 
 def at_temperature(objective: Objective, temperature: float) -> Objective:
-    """The objective with outputs divided by a temperature before the loss."""
+    """Return the objective with outputs divided by a temperature before the loss."""
     given = objective.network
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -48,11 +48,14 @@ def at_temperature(objective: Objective, temperature: float) -> Objective:
 
 
 def at_logit_scale(objective: Objective, index: int, scale: LogitScale) -> Objective | None:
-    """The objective at its own logit scale, or at the unit scale of the network `index`; None where that is not there.
+    """Return the objective at its own logit scale, or at the unit scale of the network `index`.
+
+    None where that is not there.
 
     Raises
     ------
-    SltGrokError : a scale that is neither `own` nor `unit`.
+    SltGrokError
+        A scale that is neither `own` nor `unit`.
     """
     if scale not in ("own", "unit"):
         raise SltGrokError(f"logit_scales: expected some of own, unit, got {scale}")

@@ -50,14 +50,19 @@ def measure(
 
     Parameters
     ----------
-    trajectory : the networks. Without a `step` dimension there is no checkpoint before, and what needs one is NaN.
-    data, eigenvalues, radii, seed : see `at_checkpoints`.
-    probe_steps : steps at which it is taken, those not in the trajectory are passed over; None: all of them.
-    on_progress : called with (networks done, networks in all) of the probes at checkpoints.
+    trajectory : Trajectory
+        The networks. Without a `step` dimension there is no checkpoint before, and what needs one is NaN.
+    data, eigenvalues, radii, seed : Data or None, int, Sequence[float], int, optional
+        See `at_checkpoints`.
+    probe_steps : Sequence[int] or None, optional
+        Steps at which it is taken, those not in the trajectory are passed over; None: all of them.
+    on_progress : callable or None, optional
+        Called with (networks done, networks in all) of the probes at checkpoints.
 
     Raises
     ------
-    SltGrokError : as both.
+    SltGrokError
+        As both.
     """
     lines = between_checkpoints(trajectory, data=data, seed=seed)
     chosen = trajectory
@@ -79,18 +84,23 @@ def between_checkpoints(trajectory: Trajectory, *, data: Data | None = None, see
 
     Parameters
     ----------
-    trajectory : the networks.
-    data : train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's splits.
-    seed : of the samples that are taken.
+    trajectory : Trajectory
+        The networks.
+    data : Data or None, optional
+        Train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's splits.
+    seed : int, optional
+        Of the samples that are taken.
 
     Returns
     -------
-    Over the leading dimensions: `weight_norm` (component), `gradient_norm`; `interpolation_loss` (split, position),
-    `loss_barrier`, `loss_barrier_se` (split), see `neighbor_barriers`; and all of `measure_dynamics`.
+    xarray.Dataset
+        Over the leading dimensions: `weight_norm` (component), `gradient_norm`; `interpolation_loss` (split, position),
+        `loss_barrier`, `loss_barrier_se` (split), see `neighbor_barriers`; and all of `measure_dynamics`.
 
     Raises
     ------
-    SltGrokError : no task and no data, or a loss that is not finite.
+    SltGrokError
+        No task and no data, or a loss that is not finite.
     """
     objective = Objective.of(trajectory, data)
     norms = weight_norm(objective.stack)
@@ -136,23 +146,31 @@ def at_checkpoints(
 
     Parameters
     ----------
-    trajectory : the networks.
-    data : train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's train split.
-    eigenvalues : how many of the largest.
-    radii : rho of the sharpness.
-    seed : of all random vectors, which also depend on the network's coordinates.
-    on_progress : called with (networks done, networks in all).
+    trajectory : Trajectory
+        The networks.
+    data : Data or None, optional
+        Train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's train split.
+    eigenvalues : int, optional
+        How many of the largest.
+    radii : Sequence[float], optional
+        rho of the sharpness.
+    seed : int, optional
+        Of all random vectors, which also depend on the network's coordinates.
+    on_progress : callable or None, optional
+        Called with (networks done, networks in all).
 
     Returns
     -------
-    Over the leading dimensions: `hessian_trace`, `hessian_eigenvalue` (eigenvalue), `gauss_newton_trace` and the
-    Gauss-Newton matrix's `effective_dimension` (c) with their standard errors, and the latter two also at unit logit
-    scale with the ending `_unit_scale`, see `measure_curvature`;
-    `sharpness` and others of `measure_sharpness` (mode, radius or sigma); the volume of `basin_volume` (epsilon).
+    xarray.Dataset
+        Over the leading dimensions: `hessian_trace`, `hessian_eigenvalue` (eigenvalue), `gauss_newton_trace` and the
+        Gauss-Newton matrix's `effective_dimension` (c) with their standard errors, and the latter two also at unit
+        logit scale with the ending `_unit_scale`, see `measure_curvature`; `sharpness` and others of
+        `measure_sharpness` (mode, radius or sigma); the volume of `basin_volume` (epsilon).
 
     Raises
     ------
-    SltGrokError : no task and no data, a loss that is not finite, or settings out of range.
+    SltGrokError
+        No task and no data, a loss that is not finite, or settings out of range.
     """
     common: dict[str, Any] = {"data": data, "repeats": REPEATS, "seed": seed}
     hessian = measure_curvature(
@@ -174,7 +192,10 @@ def at_checkpoints(
 
 
 def probe_costs(trajectory: Trajectory, eigenvalues: int, radii: Sequence[float]) -> list[Cost]:
-    """What `at_checkpoints` will cost but for some per cent: Hessian, Gauss-Newton matrix at both scales, sharpness."""
+    """Return what `at_checkpoints` will cost but for some per cent.
+
+    Hessian, Gauss-Newton matrix at both scales, sharpness.
+    """
     return [
         curvature_cost(trajectory, spectra=1, eigenvalues=eigenvalues, repeats=REPEATS, steps=1),
         curvature_cost(trajectory, matrix="gauss_newton", eigenvalues=0, repeats=REPEATS, steps=STEPS),
@@ -183,6 +204,6 @@ def probe_costs(trajectory: Trajectory, eigenvalues: int, radii: Sequence[float]
 
 
 def _one(curvature: xr.Dataset, scale: LogitScale, names: Mapping[str, str]) -> xr.Dataset:
-    """Some variables of one matrix on one split and group at one logit scale, by names of their own."""
+    """Return some variables of one matrix on one split and group at one logit scale, by names of their own."""
     one = curvature[list(names)].squeeze(["matrix", "split", "group"], drop=True)
     return one.sel(logit_scale=scale, drop=True).rename(names)

@@ -22,11 +22,13 @@ def weight_norm(stack: Parameters) -> dict[str, np.ndarray]:
 
     Parameters
     ----------
-    stack : every parameter with a leading N.
+    stack : Parameters
+        Every parameter with a leading N.
 
     Returns
     -------
-    Name -> norms (N,), float64, at least 0; total = sqrt(sum of the squares).
+    dict[str, ndarray]
+        Name -> norms (N,), float64, at least 0; total = sqrt(sum of the squares).
     """
     squares = {name: tensor.double().square().flatten(1).sum(1) for name, tensor in stack.items()}
     squares["total"] = torch.stack(list(squares.values())).sum(0)
@@ -53,7 +55,8 @@ def matrix_ranks(stack: Parameters) -> MatrixRanks:
 
     Parameters
     ----------
-    stack : every parameter with a leading N. Vectors and scalars are passed over.
+    stack : Parameters
+        Every parameter with a leading N. Vectors and scalars are passed over.
     """
     names, norms, stable, effective = [], [], [], []
     for name, tensor in stack.items():
@@ -78,7 +81,8 @@ def gradient_norm(objective: Objective) -> np.ndarray:
 
     Returns
     -------
-    Norms (N,), float64, at least 0, in nats per unit of weight for cross-entropy.
+    ndarray
+        Norms (N,), float64, at least 0, in nats per unit of weight for cross-entropy.
     """
     network, stack = objective.network, objective.stack
     total = len(objective.data[0])

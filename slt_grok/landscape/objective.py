@@ -22,12 +22,15 @@ ROWS = 2048  # samples at a time: what larger pieces allocate is given back and 
 
 
 def as_floats(inputs: Tensor, dtype: torch.dtype) -> Tensor:
-    """Inputs that hold real numbers in the precision of the weights; tokens and other integers as they are."""
+    """Return the inputs that hold real numbers in the precision of the weights.
+
+    Tokens and other integers as they are.
+    """
     return inputs.to(dtype) if inputs.is_floating_point() else inputs
 
 
 def batches(data: Data, rows: int) -> list[Data]:
-    """The samples in consecutive pieces of at most `rows`."""
+    """Return the samples in consecutive pieces of at most `rows`."""
     inputs, targets = data
     return list(zip(inputs.split(rows), targets.split(rows), strict=True))
 
@@ -37,14 +40,15 @@ def check_finite_loss(loss: float, index: int) -> None:
 
     Raises
     ------
-    SltGrokError : the loss is NaN or infinite.
+    SltGrokError
+        The loss is NaN or infinite.
     """
     if not math.isfinite(loss):
         raise SltGrokError(f"network {index} of the trajectory: expected a finite mean loss, got {loss}")
 
 
 def loss_and_gradient(network: Network, parameters: Parameters, data: Data) -> tuple[float, dict[str, Tensor]]:
-    """The mean loss over all samples and its gradient, ROWS of them at a time."""
+    """Return the mean loss over all samples and its gradient, ROWS of them at a time."""
     stack = {name: tensor[None] for name, tensor in parameters.items()}
     loss, gradient = 0.0, {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
     for inputs, targets in batches(data, ROWS):
@@ -57,11 +61,12 @@ def loss_and_gradient(network: Network, parameters: Parameters, data: Data) -> t
 
 
 def split_data(trajectory: Trajectory, splits: Sequence[Split], data: Data | None = None) -> dict[Split, Data | None]:
-    """Inputs and targets of each split, None where it has no samples; with `data` only `train` has some.
+    """Return the inputs and targets of each split, None where it has no samples; with `data` only `train` has some.
 
     Raises
     ------
-    SltGrokError : a split that is none of `train`, `test`, `all`.
+    SltGrokError
+        A split that is none of `train`, `test`, `all`.
     """
     unknown = [split for split in splits if split not in ("train", "test", "all")]
     if unknown or not splits:
@@ -78,9 +83,12 @@ class Objective:
 
     Parameters
     ----------
-    network : the function, its buffers in float64.
-    stack : the parameters in float64, every tensor with a leading N.
-    data : train inputs (n, ...) and targets (n, ...).
+    network : Network
+        The function, its buffers in float64.
+    stack : dict[str, Tensor]
+        The parameters in float64, every tensor with a leading N.
+    data : Data
+        Train inputs (n, ...) and targets (n, ...).
     """
 
     network: Network
@@ -89,11 +97,12 @@ class Objective:
 
     @classmethod
     def of(cls, trajectory: Trajectory, data: Data | None = None) -> "Objective":
-        """The train loss of a trajectory's networks, on `data` or else on the train split of its task.
+        """Return the train loss of a trajectory's networks, on `data` or else on the train split of its task.
 
         Raises
         ------
-        SltGrokError : neither data nor a task is given, or inputs and targets differ in number.
+        SltGrokError
+            Neither data nor a task is given, or inputs and targets differ in number.
         """
         inputs, targets = trajectory.task.data("train") if data is None else data
         if len(inputs) != len(targets) or not len(inputs):
@@ -105,5 +114,5 @@ class Objective:
         return cls(double, trajectory.stacked(torch.float64), (as_floats(inputs, torch.float64), targets))
 
     def __len__(self) -> int:
-        """Number of networks, N."""
+        """Return the number of networks, N."""
         return len(next(iter(self.stack.values())))

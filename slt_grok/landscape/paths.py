@@ -20,7 +20,8 @@ def check_same_shapes(first: Trajectory, second: Trajectory) -> None:
 
     Raises
     ------
-    SltGrokError : parameters of other names or shapes, or neither as many networks as the first nor one.
+    SltGrokError
+        Parameters of other names or shapes, or neither as many networks as the first nor one.
     """
     one, other = first.network.shapes, second.network.shapes
     odd = [name for name in {**one, **other} if one.get(name) != other.get(name)]
@@ -49,11 +50,13 @@ def interpolation_loss(
 
     Parameters
     ----------
-    start, end : parameters of the two ends.
-    data : inputs (n, ...) and targets (n, ...).
-    positions : t, each in [0, 1].
+    start, end : dict[str, Tensor]
+        Parameters of the two ends.
+    data : Data
+        Inputs (n, ...) and targets (n, ...).
+    positions : ndarray
+        t, each in [0, 1].
     """
-
     pair = {name: torch.stack([tensor, end[name]]) for name, tensor in start.items()}
     inputs = as_floats(data[0], next(iter(pair.values())).dtype)
     samples = Samples(tuple(batches((inputs, data[1]), ROWS)), 1.0)

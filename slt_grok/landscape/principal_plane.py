@@ -28,20 +28,23 @@ WALK = 6 / np.pi**2 / np.arange(1, 3) ** 2
 
 
 def principal_components(stack: Parameters) -> tuple[dict[str, Tensor], np.ndarray]:
-    """The first two principal components of a stack of networks, and the shares of variance they explain.
+    """Return the first two principal components of a stack of networks, and the shares of variance they explain.
 
     Parameters
     ----------
-    stack : every parameter with a leading N, at least 3 networks that are not all on a line.
+    stack : Parameters
+        Every parameter with a leading N, at least 3 networks that are not all on a line.
 
     Returns
     -------
-    Orthonormal directions in float64, every parameter with a leading 2, each with its sign such that the first network
-    is on its negative side of the last; shares (2,) in [0, 1].
+    tuple[dict[str, Tensor], ndarray]
+        Orthonormal directions in float64, every parameter with a leading 2, each with its sign such that the first
+        network is on its negative side of the last; shares (2,) in [0, 1].
 
     Raises
     ------
-    SltGrokError : fewer than 3 networks, or all on a line.
+    SltGrokError
+        Fewer than 3 networks, or all on a line.
     """
     flat = torch.cat([tensor.double().flatten(1) for tensor in stack.values()], 1)
     if len(flat) < 3:
@@ -72,23 +75,32 @@ def principal_plane(
 
     Parameters
     ----------
-    trajectory : networks over `step`, at least 3 of them.
-    data : train inputs (n, ...) and targets (n, ...) for networks without a task; None: the task's splits.
-    points : of the grid along each axis, which reaches a quarter of the path's extent beyond it on each side.
-    rows : samples of each split; None: all.
-    seed : of the draw of these samples.
-    on_progress : called with (runs done, runs in all).
+    trajectory : Trajectory
+        Networks over `step`, at least 3 of them.
+    data : Data or None, optional
+        Train inputs (n, ...) and targets (n, ...) for networks without a task; None: the task's splits.
+    points : int, optional
+        Of the grid along each axis, which reaches a quarter of the path's extent beyond it on each side.
+    rows : int or None, optional
+        Samples of each split; None: all.
+    seed : int, optional
+        Of the draw of these samples.
+    on_progress : callable or None, optional
+        Called with (runs done, runs in all).
 
     Returns
     -------
-    Over the other dimensions of the trajectory: `principal_plane_loss` (x, y, split), as the network has it, infinite
-    or NaN too, with its `principal_plane_loss_se` and the places `plane_x` (x) and `plane_y` (y) in units of weight
-    from the last checkpoint; `explained_share` (component), and `explained_share_random_walk` (component) to set beside
-    it. Over all its dimensions: `path` (component), `path_distance`, `path_loss` and `projected_loss` (split).
+    xarray.Dataset
+        Over the other dimensions of the trajectory: `principal_plane_loss` (x, y, split), as the network has it,
+        infinite or NaN too, with its `principal_plane_loss_se` and the places `plane_x` (x) and `plane_y` (y) in units
+        of weight from the last checkpoint; `explained_share` (component), and `explained_share_random_walk` (component)
+        to set beside it. Over all its dimensions: `path` (component), `path_distance`, `path_loss` and `projected_loss`
+        (split).
 
     Raises
     ------
-    SltGrokError : no `step`, fewer than 3 checkpoints or all on a line, no task and no data, or settings out of range.
+    SltGrokError
+        No `step`, fewer than 3 checkpoints or all on a line, no task and no data, or settings out of range.
     """
     if "step" not in trajectory.dims:
         raise SltGrokError(f"principal plane: expected a dimension step, got {', '.join(trajectory.dims) or 'none'}")

@@ -8,12 +8,14 @@ import numpy as np
 
 
 def network_seed(seed: int, coordinates: Mapping[str, Any]) -> int:
-    """A seed of the network's own, so that a shard of a trajectory draws what the whole draws.
+    """Return a seed of the network's own, so that a shard of a trajectory draws what the whole draws.
 
     Parameters
     ----------
-    seed : of the measurement.
-    coordinates : of the network, as `Trajectory.labels` gives them.
+    seed : int
+        Of the measurement.
+    coordinates : Mapping[str, Any]
+        Of the network, as `Trajectory.labels` gives them.
     """
     values = [v if isinstance(v, int) and v >= 0 else crc32(str(v).encode()) for v in coordinates.values()]
     return int(np.random.SeedSequence([seed, *values]).generate_state(1)[0])

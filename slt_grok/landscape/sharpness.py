@@ -66,18 +66,18 @@ class _Loss:
         self.units = {name: w.abs() if adaptive else torch.ones_like(w) for name, w in self.at.items()}
 
     def moved(self, step: Weights | None) -> Weights:
-        """w + e for a step in units."""
+        """Return w + e for a step in units."""
         return self.at if step is None else {name: w + self.units[name] * step[name] for name, w in self.at.items()}
 
     def value(self, step: Weights | None = None) -> float:
-        """The loss at w + e."""
+        """Return the loss at w + e."""
         weights, samples = self.moved(step), len(self.data[0])
         with torch.no_grad():
             parts = [self.network.mean_loss(weights, x, y).item() * len(x) for x, y in batches(self.data, ROWS)]
         return sum(parts) / samples
 
     def gradient(self, step: Weights | None = None) -> tuple[Weights, float]:
-        """The gradient by a step in units at w + e, and the loss there."""
+        """Return the gradient by a step in units at w + e, and the loss there."""
         loss, slope = loss_and_gradient(self.network, self.moved(step), self.data)
         return {name: self.units[name] * value for name, value in slope.items()}, loss
 
@@ -92,20 +92,27 @@ def worst_case_sharpness(
     data: Data | None = None,
     seed: int = 0,
 ) -> WorstCase:
-    """max over |e| <= rho of L(w + e) - L(w), from below.
+    """Return max over |e| <= rho of L(w + e) - L(w), from below.
 
     Parameters
     ----------
-    objective, index : the network.
-    radii : rho > 0; where adaptive, of |e / w|.
-    steps : after the first-order one, each a gradient for each radius; at least 0.
-    adaptive : e_i in units of |w_i|.
-    data : inputs (n, ...) and targets (n, ...) of the loss; None: the train set.
-    seed : of the direction in which the ascent begins where the gradient is 0; the first-order step is 0 there.
+    objective, index : Objective, int
+        The network.
+    radii : Sequence[float]
+        rho > 0; where adaptive, of |e / w|.
+    steps : int, optional
+        After the first-order one, each a gradient for each radius; at least 0.
+    adaptive : bool, optional
+        e_i in units of |w_i|.
+    data : Data or None, optional
+        Inputs (n, ...) and targets (n, ...) of the loss; None: the train set.
+    seed : int, optional
+        Of the direction in which the ascent begins where the gradient is 0; the first-order step is 0 there.
 
     Raises
     ------
-    SltGrokError : a radius that is not positive, steps below 0, or a loss at the network that is not finite.
+    SltGrokError
+        A radius that is not positive, steps below 0, or a loss at the network that is not finite.
     """
     _check_positive("radii", radii)
     if steps < 0:
@@ -140,16 +147,23 @@ def average_case_sharpness(
 
     Parameters
     ----------
-    objective, index : the network.
-    sigmas : standard deviations > 0 of each e_i; where adaptive, of e_i / |w_i|.
-    pairs : at least 2, the same for each sigma; each costs two losses.
-    adaptive : e_i in units of |w_i|.
-    data : inputs (n, ...) and targets (n, ...) of the loss; None: the train set.
-    seed : of the draws.
+    objective, index : Objective, int
+        The network.
+    sigmas : Sequence[float]
+        Standard deviations > 0 of each e_i; where adaptive, of e_i / |w_i|.
+    pairs : int, optional
+        At least 2, the same for each sigma; each costs two losses.
+    adaptive : bool, optional
+        e_i in units of |w_i|.
+    data : Data or None, optional
+        Inputs (n, ...) and targets (n, ...) of the loss; None: the train set.
+    seed : int, optional
+        Of the draws.
 
     Raises
     ------
-    SltGrokError : a sigma that is not positive, fewer than two pairs, or a loss at the network that is not finite.
+    SltGrokError
+        A sigma that is not positive, fewer than two pairs, or a loss at the network that is not finite.
     """
     _check_positive("sigmas", sigmas)
     if pairs < 2:
@@ -183,23 +197,33 @@ def measure_sharpness(
 
     Parameters
     ----------
-    trajectory : the networks.
-    data : train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's splits.
-    radii, steps : see `worst_case_sharpness`.
-    sigmas, pairs : see `average_case_sharpness`.
-    splits : some of `train`, `test`, `all`.
-    logit_scales : some of `own`, `unit` (logits divided by their standard deviation on the train set).
-    seed : of the draws, which also depend on the network's coordinates.
-    on_progress : called with (networks done, networks in all).
+    trajectory : Trajectory
+        The networks.
+    data : Data or None, optional
+        Train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's splits.
+    radii, steps : Sequence[float], int, optional
+        See `worst_case_sharpness`.
+    sigmas, pairs : Sequence[float], int, optional
+        See `average_case_sharpness`.
+    splits : Sequence[Split], optional
+        Some of `train`, `test`, `all`.
+    logit_scales : Sequence[LogitScale], optional
+        Some of `own`, `unit` (logits divided by their standard deviation on the train set).
+    seed : int, optional
+        Of the draws, which also depend on the network's coordinates.
+    on_progress : callable or None, optional
+        Called with (networks done, networks in all).
 
     Returns
     -------
-    Over the leading dimensions and (logit_scale, split, mode): `sharpness_first_order` and `sharpness` (radius),
-    `average_sharpness` and `average_sharpness_se` (sigma). What does not exist is NaN, see `measure_curvature`.
+    xarray.Dataset
+        Over the leading dimensions and (logit_scale, split, mode): `sharpness_first_order` and `sharpness` (radius),
+        `average_sharpness` and `average_sharpness_se` (sigma). What does not exist is NaN, see `measure_curvature`.
 
     Raises
     ------
-    SltGrokError : no task and no data, a loss that is not finite, or settings out of range.
+    SltGrokError
+        No task and no data, a loss that is not finite, or settings out of range.
     """
     objective, samples = Objective.of(trajectory, data), split_data(trajectory, splits, data)
     shape = (len(trajectory), len(logit_scales), len(splits), len(MODES))
@@ -261,7 +285,10 @@ def measure_sharpness(
 def sharpness_cost(
     trajectory: Trajectory, *, data: Data | None = None, radii: int = 2, sigmas: int = 2, steps: int = 2, pairs: int = 4
 ) -> Cost:
-    """What `measure_sharpness` will cost on one split at one logit scale; a loss counts as a third of a gradient."""
+    """Return what `measure_sharpness` will cost on one split at one logit scale.
+
+    A loss counts as a third of a gradient.
+    """
     loss = _Loss(Objective.of(trajectory, data), 0, None, adaptive=False)
     gradients = len(MODES) * (1 + radii * steps + (radii + 1 + 2 * pairs * sigmas) / 3)
     return Cost(len(trajectory), round(gradients), "gradients", timed(loss.gradient))
@@ -272,7 +299,7 @@ def _noise(like: Weights, generator: torch.Generator) -> Weights:
 
 
 def _of_length(direction: Weights, length: float) -> Weights:
-    """The direction scaled to a length, all parameters together; zero stays zero."""
+    """Return the direction scaled to a length, all parameters together; zero stays zero."""
     norm = torch.stack([part.square().sum() for part in direction.values()]).sum().sqrt()
     return {name: part * (length / norm if norm > 0 else 0) for name, part in direction.items()}
 

@@ -61,7 +61,8 @@ def grid(radius: float, points: int) -> np.ndarray:
 
     Raises
     ------
-    SltGrokError : a radius that is not above 0, an even number of points, or fewer than 3.
+    SltGrokError
+        A radius that is not above 0, an even number of points, or fewer than 3.
     """
     if not radius > 0:
         raise SltGrokError(f"radius: expected a number above 0, in norms of the filters, got {radius:g}")
@@ -87,23 +88,33 @@ def random_lines(
 
     Parameters
     ----------
-    trajectory : the networks.
-    data : train inputs (n, ...) and targets (n, ...) for networks without a task; None: the task's splits.
-    directions : how many; their spread says how much one slice can be trusted.
-    radius : largest |x|, in norms of the filters.
-    points : odd number of x.
-    rows : samples of each split; None: all.
-    seed : of directions, which also depend on the network's coordinates, and of the draw of samples.
-    on_progress : called with (networks done, networks in all).
+    trajectory : Trajectory
+        The networks.
+    data : Data or None, optional
+        Train inputs (n, ...) and targets (n, ...) for networks without a task; None: the task's splits.
+    directions : int, optional
+        How many; their spread says how much one slice can be trusted.
+    radius : float, optional
+        Largest |x|, in norms of the filters.
+    points : int, optional
+        Odd number of x.
+    rows : int or None, optional
+        Samples of each split; None: all.
+    seed : int, optional
+        Of directions, which also depend on the network's coordinates, and of the draw of samples.
+    on_progress : callable or None, optional
+        Called with (networks done, networks in all).
 
     Returns
     -------
-    Over the trajectory's dimensions: `slice_loss` (direction, x, split), as the network has it, infinite or NaN too;
-    `slice_loss_se`, its standard error over the samples, 0 where all are taken.
+    xarray.Dataset
+        Over the trajectory's dimensions: `slice_loss` (direction, x, split), as the network has it, infinite or NaN
+        too; `slice_loss_se`, its standard error over the samples, 0 where all are taken.
 
     Raises
     ------
-    SltGrokError : no task and no data, or settings out of range.
+    SltGrokError
+        No task and no data, or settings out of range.
     """
     if directions < 1:
         raise SltGrokError(f"directions: expected at least 1, got {directions}")
@@ -145,12 +156,14 @@ def random_plane(
 
     Returns
     -------
-    Over the trajectory's dimensions: `plane_loss` (x, y, split), as the network has it, infinite or NaN too;
-    `plane_loss_se`; `plane_cosine`, that of the angle between d and e.
+    xarray.Dataset
+        Over the trajectory's dimensions: `plane_loss` (x, y, split), as the network has it, infinite or NaN too;
+        `plane_loss_se`; `plane_cosine`, that of the angle between d and e.
 
     Raises
     ------
-    SltGrokError : no task and no data, or settings out of range.
+    SltGrokError
+        No task and no data, or settings out of range.
     """
     x = grid(radius, points)
     moves = np.stack(np.meshgrid(x, x, indexing="ij"), -1).reshape(-1, 2)

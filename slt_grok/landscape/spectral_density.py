@@ -42,7 +42,9 @@ class Spectrum(NamedTuple):
     size: int
 
     def trace(self, function: Callable[[np.ndarray], np.ndarray] = lambda h: h) -> tuple[float, float]:
-        """tr f(A) = sum f(h) over all eigenvalues, and its standard error over the repeats; NaN where not finite.
+        """Return tr f(A) = sum f(h) over all eigenvalues, and its standard error over the repeats.
+
+        NaN where not finite.
 
         The error is that of a mean of r repeats estimated from their spread, r - 1 degrees of freedom, and does not
         hold the quadrature's own, which is 0 for polynomials of degree 2 m - 1 and for the identity.
@@ -53,7 +55,9 @@ class Spectrum(NamedTuple):
         return float(function(known).sum() + rest.mean()), float(error)
 
     def effective_dimension(self, c: float) -> tuple[float, float]:
-        """sum h / (|h| + c) over all eigenvalues, and its standard error: how many directions are stiffer than c.
+        """Return sum h / (|h| + c) over all eigenvalues, and its standard error.
+
+        How many directions are stiffer than c.
 
         Without negative eigenvalues it is sum h / (h + c) (MacKay 1992, doi:10.1162/neco.1992.4.3.448, equation 4.9;
         arXiv:2003.02139); a negative one counts from 0 to -1, so that rounding of either sign about 0 cancels. With
@@ -63,7 +67,8 @@ class Spectrum(NamedTuple):
 
         Raises
         ------
-        SltGrokError : c is not above 0.
+        SltGrokError
+            c is not above 0.
         """
         if not c > 0:
             raise SltGrokError(f"effective dimension: expected c above 0, got {c}")
@@ -88,14 +93,19 @@ def symlog_density(nodes: np.ndarray, weights: np.ndarray, grid: np.ndarray, sca
 
     Parameters
     ----------
-    nodes, weights : of a quadrature, or eigenvalues with their multiplicities; of equal shape.
-    grid : eigenvalues h at which the density is wanted, (points,).
-    scale : |h| below which the axis is linear.
-    width : standard deviation of the Gaussian that stands for each node, in decades.
+    nodes, weights : ndarray
+        Of a quadrature, or eigenvalues with their multiplicities; of equal shape.
+    grid : ndarray
+        Eigenvalues h at which the density is wanted, (points,).
+    scale : float
+        |h| below which the axis is linear.
+    width : float
+        Standard deviation of the Gaussian that stands for each node, in decades.
 
     Returns
     -------
-    (points,) at least 0; its integral over x is the sum of the weights.
+    ndarray
+        (points,) at least 0; its integral over x is the sum of the weights.
     """
     places, points = (np.arcsinh(np.asarray(h) / (2 * scale)) / np.log(10) for h in (nodes, grid))
     bumps = np.exp(-(((points[:, None] - places.ravel()) / width) ** 2) / 2) / (width * (2 * np.pi) ** 0.5)
@@ -107,14 +117,19 @@ def lanczos(matvec: Matvec, start: np.ndarray, steps: int, against: np.ndarray) 
 
     Parameters
     ----------
-    matvec : v -> A v, A symmetric (D, D).
-    start : (D,), not in the span of `against`.
-    steps : m, at most D - k; fewer are taken where the Krylov space ends before, and the quadrature is exact then.
-    against : orthonormal vectors (D, k) whose span is left out.
+    matvec : Matvec
+        v -> A v, A symmetric (D, D).
+    start : ndarray
+        (D,), not in the span of `against`.
+    steps : int
+        m, at most D - k; fewer are taken where the Krylov space ends before, and the quadrature is exact then.
+    against : ndarray
+        Orthonormal vectors (D, k) whose span is left out.
 
     Returns
     -------
-    (m,) nodes and (m,) weights that sum to 1; both are 0 for steps not taken.
+    tuple[ndarray, ndarray]
+        (m,) nodes and (m,) weights that sum to 1; both are 0 for steps not taken.
     """
     left_out = against.shape[1]
     basis = np.empty((len(start), left_out + steps))
@@ -148,30 +163,38 @@ def lanczos(matvec: Matvec, start: np.ndarray, steps: int, against: np.ndarray) 
 def spectrum(
     operator: PyTorchLinearOperator, eigenvalues: int, repeats: int, steps: int, tolerance: float, seed: int
 ) -> Spectrum:
-    """The spectrum of a symmetric operator (D, D).
+    """Return the spectrum of a symmetric operator (D, D).
 
     Where D is at most `products(..)` of the estimate, the matrix is formed: then all D
     eigenvalues are values, and standard errors are 0.
 
     Parameters
     ----------
-    operator : symmetric.
-    eigenvalues : k, how many of the largest; from 0 to D.
-    repeats : r, start vectors of the quadrature, at least 2. Each gives one sample of every trace.
-    steps : m, products for each of them. 1 serves the trace alone. The effective dimension at c needs more the smaller
-        c is against the eigenvalues: on networks of p = 113 at unit logit scale, c = 0.3 being 4 to 12% of the largest
+    operator : PyTorchLinearOperator
+        Symmetric.
+    eigenvalues : int
+        k, how many of the largest; from 0 to D.
+    repeats : int
+        r, start vectors of the quadrature, at least 2. Each gives one sample of every trace.
+    steps : int
+        m, products for each of them. 1 serves the trace alone. The effective dimension at c needs more the smaller c is
+        against the eigenvalues: on networks of p = 113 at unit logit scale, c = 0.3 being 4 to 12% of the largest
         eigenvalue, 5 steps on the Gauss-Newton matrix are within 0.5% of 16, while 6 on the Hessian are up to 15% off
         and 12 still 4%.
-    tolerance : relative, of the residual of each eigenpair.
-    seed : of all start vectors.
+    tolerance : float
+        Relative, of the residual of each eigenpair.
+    seed : int
+        Of all start vectors.
 
     Returns
     -------
-    See `Spectrum`; everything is NaN where the matrix is not finite.
+    Spectrum
+        See `Spectrum`; everything is NaN where the matrix is not finite.
 
     Raises
     ------
-    SltGrokError : settings out of range.
+    SltGrokError
+        Settings out of range.
     """
     size = operator.shape[0]
     if not 0 <= eigenvalues <= size:

@@ -49,12 +49,15 @@ def radii(basin: Basin, directions: Tensor, epsilons: Sequence[float]) -> np.nda
 
     Parameters
     ----------
-    directions : unit vectors (m, d).
-    epsilons : thresholds, above 0.
+    directions : Tensor
+        Unit vectors (m, d).
+    epsilons : Sequence[float]
+        Thresholds, above 0.
 
     Returns
     -------
-    Radii (m, epsilon), float64; R where the excess loss is below epsilon there.
+    ndarray
+        Radii (m, epsilon), float64; R where the excess loss is below epsilon there.
     """
     rows, targets = (grid.ravel() for grid in np.meshgrid(np.arange(len(directions)), np.log(epsilons), indexing="ij"))
 
@@ -82,9 +85,12 @@ class Ellipsoid:
 
     Parameters
     ----------
-    axes : V, orthonormal columns (d, k).
-    logs : log p, (k,).
-    log_rest : log p_0.
+    axes : Tensor
+        V, orthonormal columns (d, k).
+    logs : Tensor
+        log p, (k,).
+    log_rest : float
+        log p_0.
     """
 
     def __init__(self, axes: Tensor, logs: Tensor, log_rest: float) -> None:
@@ -143,15 +149,17 @@ def random_directions(basin: Basin, count: int) -> Tensor:
 
 
 def log_mean_exp(values: np.ndarray) -> tuple[float, float, float]:
-    """log of the mean of exp(values), its standard error and the effective number of values.
+    """Return the log of the mean of exp(values), its standard error and the effective number of values.
 
     Parameters
     ----------
-    values : (n,), n >= 2.
+    values : ndarray
+        (n,), n >= 2.
 
     Returns
     -------
-    log m; (sample standard deviation of exp / m) / sqrt(n); (sum exp)^2 / sum exp^2 from 1 to n.
+    tuple[float, float, float]
+        log m; (sample standard deviation of exp / m) / sqrt(n); (sum exp)^2 / sum exp^2 from 1 to n.
     """
     log_mean = logsumexp(values) - math.log(len(values))
     weights = np.exp(values - log_mean)
@@ -177,25 +185,35 @@ def basin_volume(
 
     Parameters
     ----------
-    trajectory : the networks.
-    epsilons : thresholds of the excess loss, rising or not, above 0.
-    directions : random directions, at least 2; the same for all thresholds.
-    sketch : axes of the ellipsoid that the directions are drawn from, see `sketched_ellipsoid`; 0 for the sphere, which
+    trajectory : Trajectory
+        The networks.
+    epsilons : Sequence[float]
+        Thresholds of the excess loss, rising or not, above 0.
+    directions : int, optional
+        Random directions, at least 2; the same for all thresholds.
+    sketch : int, optional
+        Axes of the ellipsoid that the directions are drawn from, see `sketched_ellipsoid`; 0 for the sphere, which
         needs no gradient.
-    data : inputs (n, ...) and targets (n, ...); None for the task's train split.
-    samples : how many of them make the loss; None for all.
-    radius : R of the ball around w*; None for 0.7 |w*|.
-    seed : of samples and directions; the latter depend on the network's coordinates too.
+    data : Data or None, optional
+        Inputs (n, ...) and targets (n, ...); None for the task's train split.
+    samples : int or None, optional
+        How many of them make the loss; None for all.
+    radius : float or None, optional
+        R of the ball around w*; None for 0.7 |w*|.
+    seed : int, optional
+        Of samples and directions; the latter depend on the network's coordinates too.
 
     Returns
     -------
-    Over the leading dimensions of the trajectory and `epsilon`: `radial_log_volume` (nats), `radial_log_volume_se`,
-    `effective_directions`, `radial_log_volume_bound`, `radial_log_volume_bound_se`;
-    `log_ball_volume` and `radial_evaluations` without `epsilon`.
+    xarray.Dataset
+        Over the leading dimensions of the trajectory and `epsilon`: `radial_log_volume` (nats), `radial_log_volume_se`,
+        `effective_directions`, `radial_log_volume_bound`, `radial_log_volume_bound_se`; `log_ball_volume` and
+        `radial_evaluations` without `epsilon`.
 
     Raises
     ------
-    SltGrokError : settings out of range, no data, a loss at a checkpoint that is not finite, or NaN around it.
+    SltGrokError
+        Settings out of range, no data, a loss at a checkpoint that is not finite, or NaN around it.
     """
     thresholds = checked_epsilons(epsilons)
     dimension = sum(shape.numel() for shape in trajectory.network.shapes.values())
@@ -251,11 +269,12 @@ def basin_volume(
 
 
 def checked_epsilons(epsilons: Sequence[float]) -> np.ndarray:
-    """The thresholds as a float64 array.
+    """Return the thresholds as a float64 array.
 
     Raises
     ------
-    SltGrokError : none, or one that is not a positive number.
+    SltGrokError
+        None, or one that is not a positive number.
     """
     thresholds = np.asarray(epsilons, dtype=float)
     if not thresholds.size or not (np.isfinite(thresholds) & (thresholds > 0)).all():
@@ -264,7 +283,7 @@ def checked_epsilons(epsilons: Sequence[float]) -> np.ndarray:
 
 
 def _of_one(basin: Basin, epsilons: np.ndarray, directions: int, sketch: int) -> list[tuple[float, ...]]:
-    """The row (log volume, its error, effective directions, bound, its error) of each threshold."""
+    """Return the row (log volume, its error, effective directions, bound, its error) of each threshold."""
     dimension, constant = basin.dimension, log_unit_ball(basin.dimension)
     drawn = random_directions(basin, directions)
     axes = sketched_axes(basin, float(np.exp(np.log(epsilons).mean())), sketch) if sketch else None

@@ -44,13 +44,17 @@ def splitting(
 
     Parameters
     ----------
-    basin : the excess loss.
-    smallest : it ends where every population is below this threshold.
-    populations, walkers, sweeps, levels : as for `volume_exponent`.
+    basin : Basin
+        The excess loss.
+    smallest : float
+        It ends where every population is below this threshold.
+    populations, walkers, sweeps, levels : int
+        As for `volume_exponent`.
 
     Returns
     -------
-    Excess losses (populations, k), falling; log of the share of the ball's volume that lies below each, (k,).
+    tuple[ndarray, ndarray]
+        Excess losses (populations, k), falling; log of the share of the ball's volume that lies below each, (k,).
     """
     swarm = Populations(basin, populations, walkers)
     lowered = np.cumsum(1 / np.arange(walkers, walkers - walkers // 2, -1))
@@ -85,29 +89,42 @@ def volume_exponent(
 
     Parameters
     ----------
-    trajectory : the networks.
-    epsilons : thresholds of the excess loss, at least two and above 0; the slope is that of a straight line through all
-        that every population reached.
-    populations : independent repetitions, an even number of at least 4.
-    walkers : of each population, even and at least 4; log V has a variance of at least |log V| / walkers in each.
-    sweeps : moves of each walker from one threshold to the next.
-    levels : halvings of the volume after which it ends.
-    multiplicity : m, where it is known: (m - 1) / log(E / epsilon) is added to the slope, with the geometric mean of
-        the epsilons and E the median excess loss in the ball.
-    data : inputs (n, ...) and targets (n, ...); None for the task's train split.
-    samples : how many of them make the loss; None for all.
-    radius : R of the ball around w*; None for 0.7 |w*|.
-    seed : of samples and walkers; the latter depend on the network's coordinates too.
+    trajectory : Trajectory
+        The networks.
+    epsilons : Sequence[float]
+        Thresholds of the excess loss, at least two and above 0; the slope is that of a straight line through all that
+        every population reached.
+    populations : int, optional
+        Independent repetitions, an even number of at least 4.
+    walkers : int, optional
+        Of each population, even and at least 4; log V has a variance of at least |log V| / walkers in each.
+    sweeps : int, optional
+        Moves of each walker from one threshold to the next.
+    levels : int, optional
+        Halvings of the volume after which it ends.
+    multiplicity : int, optional
+        m, where it is known: (m - 1) / log(E / epsilon) is added to the slope, with the geometric mean of the epsilons
+        and E the median excess loss in the ball.
+    data : Data or None, optional
+        Inputs (n, ...) and targets (n, ...); None for the task's train split.
+    samples : int or None, optional
+        How many of them make the loss; None for all.
+    radius : float or None, optional
+        R of the ball around w*; None for 0.7 |w*|.
+    seed : int, optional
+        Of samples and walkers; the latter depend on the network's coordinates too.
 
     Returns
     -------
-    Over the leading dimensions of the trajectory: `log_volume` (epsilon) in nats and `log_volume_se`, NaN where not
-    every population got there; `volume_exponent`, `volume_exponent_se`, NaN with fewer than two thresholds left;
-    `log_ball_volume`, `median_ball_loss`, `volume_evaluations`.
+    xarray.Dataset
+        Over the leading dimensions of the trajectory: `log_volume` (epsilon) in nats and `log_volume_se`, NaN where not
+        every population got there; `volume_exponent`, `volume_exponent_se`, NaN with fewer than two thresholds left;
+        `log_ball_volume`, `median_ball_loss`, `volume_evaluations`.
 
     Raises
     ------
-    SltGrokError : settings out of range, no data, a loss at a checkpoint that is not finite, or NaN around it.
+    SltGrokError
+        Settings out of range, no data, a loss at a checkpoint that is not finite, or NaN around it.
     """
     grid = np.sort(checked_epsilons(epsilons))[::-1]
     _check(grid, populations, walkers, sweeps, levels, multiplicity)
@@ -164,7 +181,10 @@ def _check(grid: np.ndarray, populations: int, walkers: int, sweeps: int, levels
 
 
 def _interpolated(thresholds: np.ndarray, logs: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """log V at the thresholds of the grid, linear in log epsilon; 0 above the first death, NaN below the last."""
+    """Return log V at the thresholds of the grid, linear in log epsilon.
+
+    0 above the first death, NaN below the last.
+    """
     finite = np.finfo(float)
     rising = np.log(np.clip(thresholds, finite.tiny, finite.max))[::-1]
     return np.interp(np.log(grid), rising, logs[::-1], left=np.nan, right=0.0)

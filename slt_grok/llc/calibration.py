@@ -47,11 +47,16 @@ class Calibration:
 
     Parameters
     ----------
-    gamma, n_beta : localization and largest n times inverse temperature.
-    step_size : h.
-    curvature : A, the largest curvature of the potential seen at chain states.
-    updates : S, updates of a chain, burn-in included.
-    reasons : a sentence for each choice.
+    gamma, n_beta : float
+        Localization and largest n times inverse temperature.
+    step_size : float
+        h.
+    curvature : float
+        A, the largest curvature of the potential seen at chain states.
+    updates : int
+        S, updates of a chain, burn-in included.
+    reasons : tuple[str, ...]
+        A sentence for each choice.
     """
 
     gamma: float
@@ -84,7 +89,7 @@ class Calibration:
 
 
 def localization(problem: Problem) -> float:
-    """gamma = d / (rho |w*|^2) with d and |w*| of the weights that move; the median over networks.
+    """Return gamma = d / (rho |w*|^2) with d and |w*| of the weights that move; the median over networks.
 
     rho is 0.7; where w* is 0 it has no scale of its own, and the spread is 1.
     """
@@ -107,16 +112,23 @@ def calibrate(
 
     Parameters
     ----------
-    problem : one network or some of a trajectory, which then share gamma and n_beta.
-    updates : S, the updates that an estimate may take.
-    gamma, n_beta : kept where given.
-    batch_size : of the chains; the curvature is that of the same batches.
-    seed : of the pilots.
-    on_steps : as in `estimate`.
+    problem : Problem
+        One network or some of a trajectory, which then share gamma and n_beta.
+    updates : int
+        S, the updates that an estimate may take.
+    gamma, n_beta : float or None, optional
+        Kept where given.
+    batch_size : int or None, optional
+        Of the chains; the curvature is that of the same batches.
+    seed : int, optional
+        Of the pilots.
+    on_steps : OnSteps, optional
+        As in `estimate`.
 
     Raises
     ------
-    SltGrokError : no step is stable.
+    SltGrokError
+        No step is stable.
     """
     reasons = [f"gamma: {gamma:.4g}, given"] if gamma is not None else []
     if gamma is None:
@@ -168,8 +180,10 @@ class _Pilot:
 
     Parameters
     ----------
-    problem, gamma, batch_size, seed, on_steps : see `calibrate`.
-    updates : of each leg.
+    problem, gamma, batch_size, seed, on_steps : Problem, float, int or None, int, OnSteps
+        See `calibrate`.
+    updates : int
+        Of each leg.
     """
 
     def __init__(
@@ -228,7 +242,7 @@ class _Ends:
         """Nothing to keep of the start."""
 
     def observe(self, chains: slice, state: State, stack: object) -> None:
-        """The last draw."""
+        """Keep the last draw."""
         self.positions.append(state.position.clone())
 
 
@@ -254,5 +268,5 @@ def top_curvature(batch_loss: BatchLoss, position: Tensor, posterior: LocalPoste
 
 
 def at_curvature(calibration: Calibration, curvature: float) -> Calibration:
-    """The same choice with the step for another curvature."""
+    """Return the same choice with the step for another curvature."""
     return replace(calibration, curvature=curvature, step_size=SAFETY / math.sqrt(curvature))

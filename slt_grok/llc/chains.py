@@ -62,19 +62,20 @@ class BatchLoss:
 
 
 def run_chains(
-    sampling: Sampling,
-    starts: Starts,
-    on_steps: Callable[[int, float], None],
-    observers: Sequence[Observer] = (),
+    sampling: Sampling, starts: Starts, on_steps: Callable[[int, float], None], observers: Sequence[Observer] = ()
 ) -> Chains:
     """Run every chain.
 
     Parameters
     ----------
-    sampling : what is sampled, and how.
-    starts : where each chain starts, at which temperature.
-    on_steps : called after each update with the chain-steps (gradients) done and the mean loss, for a progress bar.
-    observers : told of the start, and given every so many draws.
+    sampling : Sampling
+        What is sampled, and how.
+    starts : Starts
+        Where each chain starts, at which temperature.
+    on_steps : callable
+        Called after each update with the chain-steps (gradients) done and the mean loss, for a progress bar.
+    observers : Sequence[Observer], optional
+        Told of the start, and given every so many draws.
     """
     for observer in observers:
         observer.begin(starts)
@@ -171,7 +172,7 @@ def _run_batch(
 
 
 def _on_cpu(seen: Any) -> Any:
-    """A tuple with its tensors on the CPU."""
+    """Return a tuple with its tensors on the CPU."""
     return type(seen)(*(value.to(CPU) if isinstance(value, Tensor) else value for value in seen))
 
 
@@ -185,7 +186,7 @@ def _look(state: State, posterior: LocalPosterior) -> tuple[Tensor, Tensor]:
 def _acceptance(
     state: Any, sampler: Sampler, batch_loss: BatchLoss, noise: StreamNoise, posterior: LocalPosterior
 ) -> Tensor:
-    """Acceptance probability of a MALA proposal with the sampler's step, on the batch of the draw, (chains,)."""
+    """Return the acceptance probability of a MALA proposal with the sampler's step, on the draw's batch, (chains,)."""
     if sampler.exact:
         return state.acceptance
     step = torch.as_tensor(sampler.step_size, dtype=state.position.dtype)
@@ -197,7 +198,7 @@ def _acceptance(
 
 
 def _replace_rows(state: Any, fresh: Any, rows: Tensor) -> Any:
-    """The state with some chains' rows from another one; what is no tensor stays."""
+    """Return the state with some chains' rows from another one; what is no tensor stays."""
     return type(state)(
         *(
             torch.where(rows.reshape(-1, *[1] * (old.ndim - 1)), new, old) if isinstance(old, Tensor) else old
@@ -207,7 +208,7 @@ def _replace_rows(state: Any, fresh: Any, rows: Tensor) -> Any:
 
 
 def _rows_of(sampler: Sampler, rows: slice) -> Sampler:
-    """The sampler of some of the chains."""
+    """Return the sampler of some of the chains."""
     own = {field.name: getattr(sampler, field.name) for field in fields(sampler)}  # pyright: ignore[reportArgumentType]
     sliced = {name: value[rows] for name, value in own.items() if isinstance(value, Tensor) and value.ndim}
     return replace(sampler, **sliced)  # pyright: ignore[reportArgumentType]

@@ -40,11 +40,12 @@ METHODS = {"sgld": "sgmcmc_sgld", "rmsprop_sgld": "rmsprop_sgld"}
 
 
 def devinterp(name: str) -> ModuleType:
-    """A module of devinterp 2, such as `slt.llc`.
+    """Return a module of devinterp 2, such as `slt.llc`.
 
     Raises
     ------
-    SltGrokError : devinterp cannot be imported.
+    SltGrokError
+        devinterp cannot be imported.
     """
     try:
         _complete_torchvision()
@@ -98,21 +99,41 @@ def estimate_by_devinterp(
 
     Parameters
     ----------
-    source, data, loss, n_beta, gamma, chains, draws, burn_in, thinning, batch_size, dtype, seed, on_steps : see
-        `slt_grok.llc.estimate`.
-    step_size : devinterp's `lr`, which is epsilon.
-    method : `sgld`, or `rmsprop_sgld` with devinterp's alpha 0.99 and eps 0.1.
-    box : half-width of devinterp's bounding box, which clips.
-    subspace : parameters as wholes or by entries.
+    source : torch.nn.Module or Trajectory
+        See `slt_grok.llc.estimate`.
+    data : tuple[Tensor, Tensor] or None
+        See `slt_grok.llc.estimate`.
+    loss : Loss or None, optional
+        See `slt_grok.llc.estimate`.
+    n_beta, gamma : float
+        See `slt_grok.llc.estimate`.
+    chains, draws, burn_in, thinning, seed : int, optional
+        See `slt_grok.llc.estimate`.
+    batch_size : int or None, optional
+        See `slt_grok.llc.estimate`.
+    dtype : torch.dtype or None, optional
+        See `slt_grok.llc.estimate`.
+    on_steps : callable, optional
+        See `slt_grok.llc.estimate`.
+    step_size : float
+        devinterp's `lr`, which is epsilon.
+    method : Method, optional
+        `sgld`, or `rmsprop_sgld` with devinterp's alpha 0.99 and eps 0.1.
+    box : float or None, optional
+        Half-width of devinterp's bounding box, which clips.
+    subspace : Subspace or None, optional
+        Parameters as wholes or by entries.
 
     Returns
     -------
-    The dataset of `slt_grok.llc.estimate`, of one temperature; burn-in is left out. `acceptance` is NaN, which
-    devinterp does not offer.
+    xarray.Dataset
+        The dataset of `slt_grok.llc.estimate`, of one temperature; burn-in is left out. `acceptance` is NaN, which
+        devinterp does not offer.
 
     Raises
     ------
-    SltGrokError : devinterp cannot be imported; a setting out of its range, or a subspace of planes.
+    SltGrokError
+        devinterp cannot be imported; a setting out of its range, or a subspace of planes.
     """
     sampling = devinterp("slt.sampling")
     problem = Problem.from_inputs(source, data, loss, subspace, dtype)
@@ -274,7 +295,7 @@ def _run(
 
 
 def _masks(problem: Problem) -> dict[str, Tensor | None]:
-    """The subspace as devinterp has it: name -> mask, None for a whole parameter."""
+    """Return the subspace as devinterp has it: name -> mask, None for a whole parameter."""
     masks: dict[str, Tensor | None] = {}
     for name, part in problem.subspace.parts.items():
         if isinstance(part, Whole):
@@ -289,7 +310,7 @@ def _masks(problem: Problem) -> dict[str, Tensor | None]:
 
 @contextmanager
 def _kept_generators() -> Iterator[None]:
-    """devinterp seeds the global generators; afterwards they are what they were."""
+    """Restore the global generators, which devinterp seeds, afterwards."""
     ours, theirs = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         yield

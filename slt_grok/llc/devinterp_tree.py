@@ -20,12 +20,14 @@ from slt_grok.llc.sample_losses import SampleDraws
 
 
 def sequences(inputs: Tensor, targets: Tensor) -> Tensor:
-    """Samples as sequences of tokens, int64 (n, tokens): [a, b, answer]; the sample's number twice where the data are
-    no tokens.
+    """Return the samples as sequences of tokens, int64 (n, tokens): [a, b, answer].
+
+    It is the sample's number twice where the data are no tokens.
 
     Parameters
     ----------
-    inputs, targets : (n, ...) and (n,).
+    inputs, targets : Tensor
+        (n, ...) and (n,).
     """
     if inputs.is_floating_point() or targets.is_floating_point():
         return torch.arange(len(inputs))[:, None].expand(-1, 2)
@@ -33,22 +35,27 @@ def sequences(inputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def devinterp_tree(result: xr.Dataset, observed: Mapping[str, SampleDraws] | None = None) -> xr.DataTree:
-    """One network's draws as the tree that devinterp 2's `compute_llc`, `compute_bif` and `compute_susceptibilities`
-    take.
+    """Return one network's draws as a tree of devinterp 2.
+
+    Its `compute_llc`, `compute_bif` and `compute_susceptibilities` take it.
 
     Parameters
     ----------
-    result : what `slt_grok.llc.estimate` returned, for one network.
-    observed : name -> draws of samples' losses that were among the estimate's observers; `compute_bif` takes all
-        names, `compute_susceptibilities` wants the training samples under the name of its `sampling_task`.
+    result : xarray.Dataset
+        What `slt_grok.llc.estimate` returned, for one network.
+    observed : Mapping[str, SampleDraws] or None, optional
+        Name -> draws of samples' losses that were among the estimate's observers; `compute_bif` takes all names,
+        `compute_susceptibilities` wants the training samples under the name of its `sampling_task`.
 
     Returns
     -------
-    A tree with one token position, the answer's, in float64.
+    xarray.DataTree
+        A tree with one token position, the answer's, in float64.
 
     Raises
     ------
-    SltGrokError : several networks, none of whose chains is healthy, or a name that is no identifier.
+    SltGrokError
+        Several networks, none of whose chains is healthy, or a name that is no identifier.
 
     Examples
     --------
@@ -66,10 +73,7 @@ def devinterp_tree(result: xr.Dataset, observed: Mapping[str, SampleDraws] | Non
             raise SltGrokError(f"observed: expected names that are identifiers, got {name!r}")
         samples = draws.by_chain()[0][healthy]
         variables[f"loss_{name}"] = (("chain", "draw", f"batch_{name}", "token_pos"), samples[..., None])
-        variables[f"input_ids_{name}"] = (
-            (f"batch_{name}", "token"),
-            sequences(draws.inputs, draws.targets).numpy(),
-        )
+        variables[f"input_ids_{name}"] = ((f"batch_{name}", "token"), sequences(draws.inputs, draws.targets).numpy())
     sampler = {
         "n_beta": float(result.attrs["n_beta"]),
         "localization": float(result.attrs["gamma"]),
@@ -85,17 +89,21 @@ def arviz_tree(result: xr.Dataset, draws: SampleDraws | None = None) -> xr.DataT
 
     Parameters
     ----------
-    result : what `slt_grok.llc.estimate` returned, for one network.
-    draws : losses of samples that were among the estimate's observers.
+    result : xarray.Dataset
+        What `slt_grok.llc.estimate` returned, for one network.
+    draws : SampleDraws or None, optional
+        Losses of samples that were among the estimate's observers.
 
     Returns
     -------
-    A tree with the group `posterior`: `loss` (chain, draw); with `draws` also `log_likelihood`: `loss` (chain, draw,
-    observation), the samples' -l_i.
+    xarray.DataTree
+        A tree with the group `posterior`: `loss` (chain, draw); with `draws` also `log_likelihood`: `loss` (chain,
+        draw, observation), the samples' -l_i.
 
     Raises
     ------
-    SltGrokError : several networks, or one none of whose chains is healthy.
+    SltGrokError
+        Several networks, or one none of whose chains is healthy.
     """
     losses, healthy = _healthy_losses(result)
     groups = {"posterior": xr.Dataset({"loss": (("chain", "draw"), losses)}, _numbers(losses))}

@@ -26,10 +26,14 @@ class ChainStatistics:
 
     Parameters
     ----------
-    draws : losses after burn-in, (chain, draw).
-    health : one word a chain, by `chain_health`; the others are left out.
-    baseline, n_beta : L(w*), and n times the inverse temperature.
-    virial : (w - w*) . grad U / d, (chain, look).
+    draws : ndarray
+        Losses after burn-in, (chain, draw).
+    health : list[str]
+        One word a chain, by `chain_health`; the others are left out.
+    baseline, n_beta : float
+        L(w*), and n times the inverse temperature.
+    virial : ndarray
+        (w - w*) . grad U / d, (chain, look).
     """
 
     draws: np.ndarray
@@ -79,11 +83,15 @@ def chain_health(losses: np.ndarray, baseline: float, n_beta: float, d: int, bou
 
     Parameters
     ----------
-    losses : loss after every update of the chain, burn-in included, (updates,).
-    baseline : L(w*).
-    n_beta, d : inverse temperature times n; number of coordinates that move.
-    bounded : whether each single loss is the posterior's own, from the full batch and a sampler whose step does not
-        widen it; then `highest_excess` bounds it.
+    losses : ndarray
+        Loss after every update of the chain, burn-in included, (updates,).
+    baseline : float
+        L(w*).
+    n_beta, d : float, int
+        Inverse temperature times n; number of coordinates that move.
+    bounded : bool, optional
+        Whether each single loss is the posterior's own, from the full batch and a sampler whose step does not widen it;
+        then `highest_excess` bounds it.
 
     Notes
     -----
@@ -114,7 +122,7 @@ def highest_excess(d: int) -> float:
 
 
 def average(statistics: ChainStatistics) -> Average:
-    """The LLC at one temperature with its diagnostics; NaN throughout where no chain is healthy."""
+    """Return the LLC at one temperature with its diagnostics; NaN throughout where no chain is healthy."""
     healthy = statistics.healthy
     if not healthy.any():
         return Average(*[np.nan] * len(Average._fields))
@@ -139,14 +147,17 @@ def average(statistics: ChainStatistics) -> Average:
 def assess(
     found: Average, statistics: ChainStatistics, finite_minimizer: bool, hotter: Average | None = None
 ) -> Status:
-    """The status of an estimate.
+    """Return the status of an estimate.
 
     Parameters
     ----------
-    found, statistics : the estimate at the reported temperature, and where it comes from.
-    finite_minimizer : False for cross-entropy, which has no finite minimizer on a fitted network: there a
-        well-sampled value belongs to its (n_beta, gamma).
-    hotter : the estimate at n_beta / 16 from chains of their own, where there is one.
+    found, statistics : Average, ChainStatistics
+        The estimate at the reported temperature, and where it comes from.
+    finite_minimizer : bool
+        False for cross-entropy, which has no finite minimizer on a fitted network: there a well-sampled value belongs
+        to its (n_beta, gamma).
+    hotter : Average or None, optional
+        The estimate at n_beta / 16 from chains of their own, where there is one.
 
     Notes
     -----
@@ -200,9 +211,12 @@ def interval(
 
     Parameters
     ----------
-    found, n_beta : the estimate and its n times inverse temperature.
-    hotter : the estimate at n_beta / 16, where there is one.
-    regular : at a regular point the multiplicity is 1.
+    found, n_beta : Average, float
+        The estimate and its n times inverse temperature.
+    hotter : Average or None, optional
+        The estimate at n_beta / 16, where there is one.
+    regular : bool, optional
+        At a regular point the multiplicity is 1.
     """
     statistical = INTERVAL * found.llc_se
     if hotter is None:
@@ -221,7 +235,8 @@ def wbic_slope(n_betas: np.ndarray, losses: np.ndarray, errors: np.ndarray) -> t
 
     Parameters
     ----------
-    n_betas, losses, errors : inverse temperatures, mean losses and their standard errors, (temperature,).
+    n_betas, losses, errors : ndarray
+        Inverse temperatures, mean losses and their standard errors, (temperature,).
     """
     x, weight = 1 / n_betas, 1 / errors**2
     if len(x) < 2 or not np.isfinite(losses).all() or not np.isfinite(weight).all():
@@ -236,7 +251,7 @@ def _statistic(name: str, draws: np.ndarray) -> float:
 
 
 def _chain_error(draws: np.ndarray) -> float:
-    """Standard error of the mean from the chains' means; NaN for a single chain."""
+    """Return the standard error of the mean from the chains' means; NaN for a single chain."""
     return draws.mean(axis=1).std(ddof=1) / len(draws) ** 0.5 if len(draws) > 1 else np.nan
 
 

@@ -64,42 +64,59 @@ def estimate(
 
     Parameters
     ----------
-    source : any `nn.Module` at the parameters w*, or a trajectory.
-    data : (inputs, targets) that the network was trained on; a trajectory of a modular task has its own.
-    loss : (outputs, targets) -> losses of the samples or their mean; outputs arrive in float64. The trajectory's own,
-        or cross-entropy, where it is left out.
-    sampler : one of `slt_grok.llc.samplers`.
-    n_beta : n times the inverse temperature, above 0; of several, the largest is reported, the others tell how the
-        value depends on it.
-    gamma : localization, at least 0.
-    updates : of a chain, burn-in included, where `draws` is left out. Where this is left out too, a first look of
-        1,000 raises gamma until the chains stay at the point; then 8,000 (4,000 at a regular point) and, if the
-        estimate still changes with n_beta, twice as many with the settings that the rule then chooses; 500 for
-        cross-entropy.
-    chains, draws, burn_in, thinning : length of the sampling in updates; burn-in is never averaged in, and is 30% of
-        `updates` or half of `draws` where left out. Chains are 4 where left out, up to 128 for small problems; thinning
-        is 1 where draws or n_beta are given.
-    batch_size : samples of a chain's own minibatches; None for the full batch.
-    box : half-width of a hard box around w*, beside the Gaussian localization.
-    subspace : the weights that move; all where left out.
-    dtype : precision of the chains' parameters, their own where left out; losses are float64 in any case.
-    device : `cuda` for chains on such a device, all in one batch as far as its memory goes: other random numbers, and
-        sums in another order; the CPU where left out. What the rule chooses, it chooses by pilots on the CPU.
-    seed : with a network's coordinates and a chain's number it fixes the chain's random streams.
-    observers : see `slt_grok.llc.sampling.Observer`.
-    on_steps : called with (gradients done, mean loss) for a progress bar.
+    source : torch.nn.Module or Trajectory
+        Any `nn.Module` at the parameters w*, or a trajectory.
+    data : tuple[Tensor, Tensor] or None, optional
+        (inputs, targets) that the network was trained on; a trajectory of a modular task has its own.
+    loss : Loss or None, optional
+        (outputs, targets) -> losses of the samples or their mean; outputs arrive in float64. The trajectory's own, or
+        cross-entropy, where it is left out.
+    sampler : Sampler or None, optional
+        One of `slt_grok.llc.samplers`.
+    n_beta : float or Sequence[float] or None, optional
+        n times the inverse temperature, above 0; of several, the largest is reported, the others tell how the value
+        depends on it.
+    gamma : float or None, optional
+        Localization, at least 0.
+    updates : int or None, optional
+        Of a chain, burn-in included, where `draws` is left out. Where this is left out too, a first look of 1,000
+        raises gamma until the chains stay at the point; then 8,000 (4,000 at a regular point) and, if the estimate
+        still changes with n_beta, twice as many with the settings that the rule then chooses; 500 for cross-entropy.
+    chains, draws, burn_in, thinning : int or None, optional
+        Length of the sampling in updates; burn-in is never averaged in, and is 30% of `updates` or half of `draws`
+        where left out. Chains are 4 where left out, up to 128 for small problems; thinning is 1 where draws or n_beta
+        are given.
+    batch_size : int or None, optional
+        Samples of a chain's own minibatches; None for the full batch.
+    box : float or None, optional
+        Half-width of a hard box around w*, beside the Gaussian localization.
+    subspace : Subspace or None, optional
+        The weights that move; all where left out.
+    dtype : torch.dtype or None, optional
+        Precision of the chains' parameters, their own where left out; losses are float64 in any case.
+    device : str or None, optional
+        `cuda` for chains on such a device, all in one batch as far as its memory goes: other random numbers, and sums
+        in another order; the CPU where left out. What the rule chooses, it chooses by pilots on the CPU.
+    seed : int, optional
+        With a network's coordinates and a chain's number it fixes the chain's random streams.
+    observers : Sequence[Observer], optional
+        See `slt_grok.llc.sampling.Observer`.
+    on_steps : callable, optional
+        Called with (gradients done, mean loss) for a progress bar.
 
     Returns
     -------
-    A dataset over the trajectory's dimensions: `llc`, `llc_se`, `llc_low`, `llc_high` (95% interval), `rhat`, `ess`,
-    `drift`, `virial`, `fraction_below_initial_loss`, `llc_status`, `llc_status_reason`, `baseline_loss`; by temperature
-    `llc_at_temperature`, `llc_at_temperature_se`, with `llc_change` and `llc_wbic` where there are several; by chain
-    `llc_chain`, `chain_health`, `resets`, `acceptance`, `distance`, `loss_trace` (chain, draw), `burn_in_loss` (chain,
-    burn_in). Negative values are reported, not clipped.
+    xarray.Dataset
+        A dataset over the trajectory's dimensions: `llc`, `llc_se`, `llc_low`, `llc_high` (95% interval), `rhat`,
+        `ess`, `drift`, `virial`, `fraction_below_initial_loss`, `llc_status`, `llc_status_reason`, `baseline_loss`; by
+        temperature `llc_at_temperature`, `llc_at_temperature_se`, with `llc_change` and `llc_wbic` where there are
+        several; by chain `llc_chain`, `chain_health`, `resets`, `acceptance`, `distance`, `loss_trace` (chain, draw),
+        `burn_in_loss` (chain, burn_in). Negative values are reported, not clipped.
 
     Raises
     ------
-    SltGrokError : no data, or a setting out of its range; weights or a loss at w* that are not finite.
+    SltGrokError
+        No data, or a setting out of its range; weights or a loss at w* that are not finite.
 
     Examples
     --------

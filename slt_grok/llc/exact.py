@@ -42,7 +42,7 @@ class NumericalRank(NamedTuple):
 
 
 def regular(rank: int) -> LearningCoefficient:
-    """rank / 2 with multiplicity 1: a minimum whose Hessian has that rank along a smooth set of minima."""
+    """Return rank / 2 with multiplicity 1: a minimum whose Hessian has that rank along a smooth set of minima."""
     return LearningCoefficient(rank / 2, 1)
 
 
@@ -54,8 +54,10 @@ def quadratic(eigenvalues: ArrayLike, n_beta: float, gamma: float) -> float:
 
     Parameters
     ----------
-    eigenvalues : h_i >= 0 of the Hessian of L, (d,).
-    n_beta, gamma : n times the inverse temperature, and the localization.
+    eigenvalues : ArrayLike
+        h_i >= 0 of the Hessian of L, (d,).
+    n_beta, gamma : float
+        n times the inverse temperature, and the localization.
     """
     scaled = n_beta * np.asarray(eigenvalues, dtype=float)
     total = scaled + gamma
@@ -72,13 +74,17 @@ def quadratic_sgld(
 
     Parameters
     ----------
-    eigenvalues, n_beta, gamma : as for `quadratic`.
-    step_size : epsilon.
-    updates : t; None for the stationary state.
+    eigenvalues, n_beta, gamma : ArrayLike, float, float
+        As for `quadratic`.
+    step_size : float
+        epsilon.
+    updates : int or None, optional
+        t; None for the stationary state.
 
     Raises
     ------
-    SltGrokError : epsilon A_i >= 4 for some i, where the recursion diverges.
+    SltGrokError
+        epsilon A_i >= 4 for some i, where the recursion diverges.
     """
     h = np.asarray(eigenvalues, dtype=float)
     a = n_beta * h + gamma
@@ -97,11 +103,13 @@ def normal_crossing(exponents: Sequence[int]) -> LearningCoefficient:
 
     Parameters
     ----------
-    exponents : k_i >= 0, at least one of them above 0.
+    exponents : Sequence[int]
+        k_i >= 0, at least one of them above 0.
 
     Raises
     ------
-    SltGrokError : a negative exponent, or none above 0.
+    SltGrokError
+        A negative exponent, or none above 0.
     """
     if not exponents or min(exponents) < 0 or max(exponents) == 0:
         raise SltGrokError(f"exponents: expected integers k >= 0, at least one of them above 0, got {list(exponents)}")
@@ -117,14 +125,18 @@ def multiplicity_correction(multiplicity: int, n_beta: float) -> float:
 
     Parameters
     ----------
-    multiplicity : m >= 1.
-    n_beta : above 1.
+    multiplicity : int
+        m >= 1.
+    n_beta : float
+        Above 1.
     """
     return (multiplicity - 1) / math.log(n_beta) if multiplicity > 1 else 0.0
 
 
 def deep_linear(widths: Sequence[int], rank: int) -> LearningCoefficient:
-    """The deep linear network W_1 ... W_L with a true map of some rank, at its most singular minimum (Aoyagi 2023).
+    """Return the deep linear network W_1 ...
+
+    W_L with a true map of some rank, at its most singular minimum (Aoyagi 2023).
 
     With M_s = H_s - r let S be the set of some l + 1 smallest M with max_S M < min_rest M and
     l max_S M <= s < l min_rest M, s = sum_S M. With a = s - (ceil(s/l) - 1) l,
@@ -134,12 +146,15 @@ def deep_linear(widths: Sequence[int], rank: int) -> LearningCoefficient:
 
     Parameters
     ----------
-    widths : H_0, ..., H_L, at least two.
-    rank : r, from 0 to the smallest width.
+    widths : Sequence[int]
+        H_0, ..., H_L, at least two.
+    rank : int
+        r, from 0 to the smallest width.
 
     Raises
     ------
-    SltGrokError : a rank that no product of such matrices has, or fewer than two widths.
+    SltGrokError
+        A rank that no product of such matrices has, or fewer than two widths.
     """
     _check_deep_linear(widths, rank)
     m = sorted(width - rank for width in widths)
@@ -162,18 +177,20 @@ def deep_linear(widths: Sequence[int], rank: int) -> LearningCoefficient:
 
 
 def deep_linear_generic(widths: Sequence[int], rank: int) -> LearningCoefficient:
-    """The deep linear network where all layers but the last have full rank: a smooth point of the fibre.
+    """Return the deep linear network where all layers but the last have full rank: a smooth point of the fibre.
 
     With b = min(H_0, ..., H_{L-1}) the product of these layers has rank b and the last layer carries the rank r, so
     that the Jacobian leaves out (H_0 - b)(H_L - r) of the H_0 H_L entries: lambda is half of what is left, m = 1.
 
     Parameters
     ----------
-    widths, rank : as for `deep_linear`.
+    widths, rank : Sequence[int], int
+        As for `deep_linear`.
 
     Raises
     ------
-    SltGrokError : as for `deep_linear`.
+    SltGrokError
+        As for `deep_linear`.
     """
     _check_deep_linear(widths, rank)
     bottleneck = min(widths[:-1])
@@ -188,7 +205,7 @@ def _check_deep_linear(widths: Sequence[int], rank: int) -> None:
 
 
 def numerical_rank(matrix: Tensor) -> NumericalRank:
-    """The rank of a matrix by singular values in float64, with its gap."""
+    """Return the rank of a matrix by singular values in float64, with its gap."""
     values = torch.linalg.svdvals(matrix.double()).numpy()
     threshold = max(matrix.shape) * np.finfo(float).eps * values.max(initial=0.0)
     rank = int((values > threshold).sum())
@@ -197,7 +214,7 @@ def numerical_rank(matrix: Tensor) -> NumericalRank:
 
 
 def jacobian(module: nn.Module, inputs: Tensor) -> Tensor:
-    """d outputs / d parameters at the module's parameters, float64 (all outputs of all inputs, all parameters).
+    """Return d outputs / d parameters at the module's parameters, float64 (all outputs of all inputs, all parameters).
 
     Where all residuals are 0 and the rank of this matrix does not change nearby, the set of minima is smooth and
     lambda = rank / 2 with m = 1.
@@ -222,9 +239,12 @@ def modular_rank(p: int, neurons: int, pairs: int | None = None) -> int:
 
     Parameters
     ----------
-    p : modulus.
-    neurons : K.
-    pairs : N; all p^2 where left out.
+    p : int
+        Modulus.
+    neurons : int
+        K.
+    pairs : int or None, optional
+        N; all p^2 where left out.
     """
     return min(neurons * (3 * p - 2), p * (p * p if pairs is None else pairs))
 

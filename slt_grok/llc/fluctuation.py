@@ -76,15 +76,18 @@ def fluctuation(result: xr.Dataset, losses: LossMoments) -> xr.Dataset:
 
     Parameters
     ----------
-    result : what `slt_grok.llc.estimate` returned with `losses` among its observers.
-    losses : the moments of the training samples' losses, and where there are samples that are not `trained`, of theirs.
+    result : xarray.Dataset
+        What `slt_grok.llc.estimate` returned with `losses` among its observers.
+    losses : LossMoments
+        The moments of the training samples' losses, and where there are samples that are not `trained`, of theirs.
 
     Returns
     -------
-    A dataset over the estimate's dimensions: `functional_variance`, `singular_fluctuation` and its standard error,
-    `gibbs_training_loss`, `bayes_training_loss`, `waic` and its standard error, in nats a sample, and
-    `share_of_large_variances`; with samples that are not trained on, `bayes_test_loss`. NaN where no chain is healthy;
-    standard errors are NaN for fewer than two chains.
+    xarray.Dataset
+        A dataset over the estimate's dimensions: `functional_variance`, `singular_fluctuation` and its standard error,
+        `gibbs_training_loss`, `bayes_training_loss`, `waic` and its standard error, in nats a sample, and
+        `share_of_large_variances`; with samples that are not trained on, `bayes_test_loss`. NaN where no chain is
+        healthy; standard errors are NaN for fewer than two chains.
 
     Notes
     -----
@@ -128,7 +131,7 @@ def _values(moments: Moments, beta: float) -> dict[str, np.ndarray]:
 
 
 def _chain_error(values: np.ndarray, healthy: np.ndarray) -> np.ndarray:
-    """Standard error of the mean over healthy chains, (network, chain) -> (network,)."""
+    """Return the standard error of the mean over healthy chains, (network, chain) -> (network,)."""
     count = healthy.sum(1)
     mean = np.where(healthy, values, 0).sum(1) / np.maximum(count, 1)
     square = np.where(healthy, values - mean[:, None], 0) ** 2

@@ -71,17 +71,21 @@ def influence(result: xr.Dataset, losses: LossMoments) -> xr.Dataset:
 
     Parameters
     ----------
-    result : what `slt_grok.llc.estimate` returned with `losses` among its observers.
-    losses : moments that were taken with `covariance=True`.
+    result : xarray.Dataset
+        What `slt_grok.llc.estimate` returned with `losses` among its observers.
+    losses : LossMoments
+        Moments that were taken with `covariance=True`.
 
     Returns
     -------
-    A dataset over the estimate's dimensions, `sample` and `query`: `influence` (symmetric) and `loss_correlation`,
-    NaN for a sample whose loss does not vary.
+    xarray.Dataset
+        A dataset over the estimate's dimensions, `sample` and `query`: `influence` (symmetric) and `loss_correlation`,
+        NaN for a sample whose loss does not vary.
 
     Raises
     ------
-    SltGrokError : the covariance was not taken.
+    SltGrokError
+        The covariance was not taken.
     """
     moments = losses.pooled(result)
     covariance = moments.covariance
@@ -118,25 +122,34 @@ def susceptibilities(
 
     Parameters
     ----------
-    trajectory : networks of a modular task.
-    components : name -> the weights that move, such as `slt_grok.llc.restrictions.frequencies(module, [k])`.
-    n_beta, gamma : see `slt_grok.llc.estimate`.
-    sampler : of all weights and each component; where left out, each has the step that the rule of
-        `slt_grok.llc.calibration` chooses for it.
-    probes : the split whose pairs are probed, `train` or `all`; L is the loss on the train split in any case.
-    every : draws from one look at the pairs' losses to the next.
-    settings : others of `slt_grok.llc.estimate`.
+    trajectory : Trajectory
+        Networks of a modular task.
+    components : Mapping[str, Subspace]
+        Name -> the weights that move, such as `slt_grok.llc.restrictions.frequencies(module, [k])`.
+    n_beta, gamma : float
+        See `slt_grok.llc.estimate`.
+    sampler : Sampler or None, optional
+        Of all weights and each component; where left out, each has the step that the rule of `slt_grok.llc.calibration`
+        chooses for it.
+    probes : str, optional
+        The split whose pairs are probed, `train` or `all`; L is the loss on the train split in any case.
+    every : int, optional
+        Draws from one look at the pairs' losses to the next.
+    settings : Any
+        Others of `slt_grok.llc.estimate`.
 
     Returns
     -------
-    A dataset over the trajectory's dimensions, `component` and `sample`: `susceptibility`, its own part
-    `susceptibility_covariance`, and `loss_slope`, which has no scale and so compares components and checkpoints; over
-    `component` the `llc`, `llc_se` and `llc_status` of these draws, beside `whole_status` of those of all weights;
-    over `sample` the coordinates `a`, `b`, `answer` and `trained`.
+    xarray.Dataset
+        A dataset over the trajectory's dimensions, `component` and `sample`: `susceptibility`, its own part
+        `susceptibility_covariance`, and `loss_slope`, which has no scale and so compares components and checkpoints;
+        over `component` the `llc`, `llc_se` and `llc_status` of these draws, beside `whole_status` of those of all
+        weights; over `sample` the coordinates `a`, `b`, `answer` and `trained`.
 
     Raises
     ------
-    SltGrokError : no component, other probes, or a setting out of its range.
+    SltGrokError
+        No component, other probes, or a setting out of its range.
 
     Examples
     --------
@@ -194,8 +207,10 @@ def susceptibility(component: Moments, whole: Moments, baseline: np.ndarray) -> 
 
     Parameters
     ----------
-    component, whole : pooled moments of the same samples, with only the component's weights moving and with all.
-    baseline : L(w*), (network,).
+    component, whole : Moments
+        Pooled moments of the same samples, with only the component's weights moving and with all.
+    baseline : ndarray
+        L(w*), (network,).
     """
     covariance = component.training_scatter / component.count[:, None]
     own = covariance[:, component.trained].mean(1, keepdims=True) - covariance  # Var L - Cov(L, l_i)

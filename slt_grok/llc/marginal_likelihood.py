@@ -107,27 +107,39 @@ def marginal_likelihood(
 
     Parameters
     ----------
-    source : any `nn.Module` at the parameters w*, or a trajectory.
-    data : (inputs, targets) that the network was trained on; a trajectory of a modular task has its own.
-    gamma : precision of the window around w*, above 0.
-    weight_decay_prior : g, the precision of a prior around 0; None for the window alone.
-    loss : as in `slt_grok.llc.estimate`; a mean over samples of negative log likelihoods in nats.
-    temperatures : beta above 0, an even number of at least 6.
-    chains : at each temperature, at least 4.
-    updates : of each chain; the first 30% are burn-in.
-    sampler : `underdamped`, or the exact `hmc` where the curvature varies too much for one step.
-    dtype, device, seed, on_steps : as in `slt_grok.llc.estimate`.
+    source : torch.nn.Module or Trajectory
+        Any `nn.Module` at the parameters w*, or a trajectory.
+    data : tuple[Tensor, Tensor] or None, optional
+        (inputs, targets) that the network was trained on; a trajectory of a modular task has its own.
+    gamma : float
+        Precision of the window around w*, above 0.
+    weight_decay_prior : float or None, optional
+        g, the precision of a prior around 0; None for the window alone.
+    loss : Loss or None, optional
+        As in `slt_grok.llc.estimate`; a mean over samples of negative log likelihoods in nats.
+    temperatures : int, optional
+        beta above 0, an even number of at least 6.
+    chains : int, optional
+        At each temperature, at least 4.
+    updates : int, optional
+        Of each chain; the first 30% are burn-in.
+    sampler : {"underdamped", "hmc"}, optional
+        `underdamped`, or the exact `hmc` where the curvature varies too much for one step.
+    dtype, device, seed, on_steps : torch.dtype or None, str or None, int, OnSteps, optional
+        As in `slt_grok.llc.estimate`.
 
     Returns
     -------
-    Over the trajectory's dimensions `log_marginal_likelihood`, `log_marginal_likelihood_se`,
-    `log_marginal_likelihood_quadrature`, `log_marginal_likelihood_bar`, `log_prior_mass`, `baseline_loss`, all in nats,
-    `marginal_likelihood_status` and `marginal_likelihood_reason`; over `beta` as well `mean_loss`, `mean_loss_se`,
-    `llc_at_beta` (`beta_value` has the temperatures, which differ between networks).
+    xarray.Dataset
+        Over the trajectory's dimensions `log_marginal_likelihood`, `log_marginal_likelihood_se`,
+        `log_marginal_likelihood_quadrature`, `log_marginal_likelihood_bar`, `log_prior_mass`, `baseline_loss`, all in
+        nats, `marginal_likelihood_status` and `marginal_likelihood_reason`; over `beta` as well `mean_loss`,
+        `mean_loss_se`, `llc_at_beta` (`beta_value` has the temperatures, which differ between networks).
 
     Raises
     ------
-    SltGrokError : a setting out of its range; no data; weights or a loss at w* that are not finite.
+    SltGrokError
+        A setting out of its range; no data; weights or a loss at w* that are not finite.
     """
     _check(gamma, weight_decay_prior, temperatures, chains, updates)
     where = device_named(device)
@@ -174,7 +186,10 @@ def marginal_likelihood(
 
 
 def log_mass(dimension: int, squared_norm: float, gamma: float, weight_decay_prior: float | None) -> float:
-    """log int prior(w) window(w) dw, in nats: d/2 log(g/(gamma + g)) - gamma g/(2 (gamma + g)) |w*|^2; 0 without g."""
+    """Return log int prior(w) window(w) dw, in nats: d/2 log(g/(gamma + g)) - gamma g/(2 (gamma + g)) |w*|^2.
+
+    0 without g.
+    """
     if weight_decay_prior is None:
         return 0.0
     g, total = weight_decay_prior, gamma + weight_decay_prior
@@ -203,7 +218,7 @@ def ladder(problem: Problem, precision: float, n: int, temperatures: int, seed: 
 
 
 def _singles(problem: Problem) -> list[Problem]:
-    """The problem of each network by itself."""
+    """Return the problem of each network by itself."""
     trajectory = problem.trajectory
     parameters = trajectory.stacked()
     return [
@@ -217,7 +232,7 @@ def _singles(problem: Problem) -> list[Problem]:
 
 
 def _centered(problem: Problem, share: float) -> Problem:
-    """The problem with its networks' weights scaled by a share, the losses at w* kept."""
+    """Return the problem with its networks' weights scaled by a share, the losses at w* kept."""
     parameters = {name: share * tensor for name, tensor in problem.trajectory.parameters.items()}
     return replace(problem, trajectory=replace(problem.trajectory, parameters=parameters))
 
@@ -225,7 +240,10 @@ def _centered(problem: Problem, share: float) -> Problem:
 def _steps(
     problem: Problem, n_betas: np.ndarray, gamma: float, updates: int, seed: int, on_steps: OnSteps
 ) -> np.ndarray:
-    """h at each n_beta: calibrated at some, the curvature of the loss interpolated in logarithms between them."""
+    """Return h at each n_beta.
+
+    It is calibrated at some; between them the curvature of the loss is interpolated in logarithms.
+    """
     chosen = np.unique(np.linspace(1, len(n_betas) - 1, CALIBRATED).round().astype(int))
     found = [
         calibrate(problem, updates, gamma=gamma, n_beta=float(n_betas[k]), seed=seed, on_steps=on_steps).curvature
@@ -251,7 +269,7 @@ def _schedule(updates: int) -> Schedule:
 def _row(
     traces: np.ndarray, betas: np.ndarray, n: int, baseline: float, mass: float, burn_in: int, d: int
 ) -> dict[str, Any]:
-    """What is known of one network, from its losses (temperature, chain, update)."""
+    """Return what is known of one network, from its losses (temperature, chain, update)."""
     health = [[chain_health(c, baseline, n * b, d) for c in of_b] for b, of_b in zip(betas, traces, strict=True)]
     lost = [
         f"beta {b:.3g}: {word}" for b, words in zip(betas, health, strict=True) for word in words if word != HEALTHY

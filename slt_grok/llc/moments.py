@@ -26,13 +26,20 @@ class Moments:
 
     Parameters
     ----------
-    count : draws, (network, chain) or (network,), and so the leading dimensions of all the others.
-    mean : of each sample's loss, in nats, (..., n).
-    scatter : sum over draws of (l_i - mean_i)^2, (..., n).
-    training_scatter : sum over draws of (l_i - mean_i)(L - mean of L), L the mean loss over `trained`, (..., n).
-    log_sum : log of the sum over draws of exp(-l_i), (..., n).
-    co_scatter : sum over draws of (l_i - mean_i)(l_j - mean_j), (..., n, n); None where it was not asked for.
-    trained : which of the n samples make up the training loss L.
+    count : ndarray
+        Draws, (network, chain) or (network,), and so the leading dimensions of all the others.
+    mean : ndarray
+        Of each sample's loss, in nats, (..., n).
+    scatter : ndarray
+        sum over draws of (l_i - mean_i)^2, (..., n).
+    training_scatter : ndarray
+        sum over draws of (l_i - mean_i)(L - mean of L), L the mean loss over `trained`, (..., n).
+    log_sum : ndarray
+        log of the sum over draws of exp(-l_i), (..., n).
+    co_scatter : ndarray or None
+        sum over draws of (l_i - mean_i)(l_j - mean_j), (..., n, n); None where it was not asked for.
+    trained : ndarray
+        Which of the n samples make up the training loss L.
     """
 
     count: np.ndarray
@@ -54,7 +61,8 @@ class Moments:
 
         Raises
         ------
-        SltGrokError : it was not asked for.
+        SltGrokError
+            It was not asked for.
         """
         if self.co_scatter is None:
             raise SltGrokError("covariance: expected moments that were taken with covariance=True")
@@ -67,7 +75,7 @@ class Moments:
 
     @property
     def log_mean_likelihood(self) -> np.ndarray:
-        """log of the mean over draws of exp(-l_i), (..., n)."""
+        """Return the log of the mean over draws of exp(-l_i), (..., n)."""
         return self.log_sum - np.log(self.count)[..., None]
 
     def pooled(self, kept: np.ndarray | None = None) -> "Moments":
@@ -75,7 +83,8 @@ class Moments:
 
         Parameters
         ----------
-        kept : which chains, bool (network, chain); all where None. NaN for a network of which none is kept.
+        kept : ndarray or None, optional
+            Which chains, bool (network, chain); all where None. NaN for a network of which none is kept.
         """
         kept = np.ones(self.count.shape, bool) if kept is None else kept
         count = np.where(kept, self.count, 0)
@@ -117,12 +126,15 @@ class LossMoments(SampleObserver):
 
     Parameters
     ----------
-    network, inputs, targets, trained, every : see `SampleObserver`.
-    covariance : whether the n x n covariance is kept too, at 8 n^2 bytes a chain.
+    network, inputs, targets, trained, every : Network, Tensor, Tensor, Tensor or None, int
+        See `SampleObserver`.
+    covariance : bool, optional
+        Whether the n x n covariance is kept too, at 8 n^2 bytes a chain.
 
     Raises
     ------
-    SltGrokError : as `SampleObserver`; once chains start, covariances of more than 2 GiB.
+    SltGrokError
+        As `SampleObserver`; once chains start, covariances of more than 2 GiB.
 
     Examples
     --------
@@ -186,7 +198,7 @@ class LossMoments(SampleObserver):
         self._waiting = []
 
     def by_chain(self, networks: int = 1) -> Moments:
-        """The moments so far of each chain of each network, (network, chain, ...)."""
+        """Return the moments so far of each chain of each network, (network, chain, ...)."""
         self._multiply()
         co_scatter = None
         if self._products is not None:
@@ -197,6 +209,6 @@ class LossMoments(SampleObserver):
         return Moments(*leading, trained=self.trained.numpy())  # pyright: ignore[reportArgumentType]
 
     def pooled(self, result: xr.Dataset) -> Moments:
-        """The moments of each network over the healthy chains of the estimate that was observed, (network, ...)."""
+        """Return the moments of each network over the healthy chains of the observed estimate, (network, ...)."""
         healthy = healthy_chains(result)
         return self.by_chain(len(healthy)).pooled(healthy)

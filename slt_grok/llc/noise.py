@@ -24,7 +24,7 @@ class StreamNoise:
         self.next_normal = self.next_uniform = 0
 
     def normal(self) -> Tensor:
-        """Standard normal numbers, (chains, d)."""
+        """Return standard normal numbers, (chains, d)."""
         place = self.next_normal % self.normals.shape[1]
         if place == 0:
             for row, own in zip(self.normals, self.generators, strict=True):

@@ -12,10 +12,14 @@ class LocalPosterior:
 
     Parameters
     ----------
-    center : w*, the checkpoint each chain started from, (chains, d).
-    n_beta : n times the inverse temperature, (chains, 1).
-    gamma : strength of the Gaussian localization, at least 0, (chains, 1).
-    box : half-width of a hard box max_i |w_i - w*_i| <= box; None for none.
+    center : Tensor
+        w*, the checkpoint each chain started from, (chains, d).
+    n_beta : Tensor
+        n times the inverse temperature, (chains, 1).
+    gamma : Tensor
+        Strength of the Gaussian localization, at least 0, (chains, 1).
+    box : float or None, optional
+        Half-width of a hard box max_i |w_i - w*_i| <= box; None for none.
     """
 
     center: Tensor
@@ -28,7 +32,7 @@ class LocalPosterior:
         return (position - self.center).mul_(self.gamma).addcmul_(loss_gradient, self.n_beta)
 
     def descend(self, position: Tensor, loss_gradient: Tensor, step: Tensor) -> None:
-        """w <- w - step (-grad log p(w)), in place: twice over the weights where `force` takes it four times."""
+        """Move w <- w - step (-grad log p(w)), in place: twice over the weights where `force` takes it four times."""
         position.lerp_(self.center, step * self.gamma).addcmul_(loss_gradient, -step * self.n_beta)
 
     def potential(self, position: Tensor, loss: Tensor) -> Tensor:

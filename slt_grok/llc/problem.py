@@ -20,11 +20,16 @@ class Problem:
 
     Parameters
     ----------
-    trajectory : N networks.
-    inputs, targets : the n samples.
-    subspace : the weights that move.
-    dtype : precision of the chains' weights; losses are float64 in any case.
-    baselines : L(w*) on all samples in float64, (N,).
+    trajectory : Trajectory
+        N networks.
+    inputs, targets : Tensor
+        The n samples.
+    subspace : Subspace
+        The weights that move.
+    dtype : torch.dtype
+        Precision of the chains' weights; losses are float64 in any case.
+    baselines : ndarray
+        L(w*) on all samples in float64, (N,).
     """
 
     trajectory: Trajectory
@@ -43,11 +48,12 @@ class Problem:
         subspace: Subspace | None,
         dtype: torch.dtype | None,
     ) -> "Problem":
-        """The problem that a person's arguments state (see `slt_grok.llc.estimate`).
+        """Return the problem that a person's arguments state (see `slt_grok.llc.estimate`).
 
         Raises
         ------
-        SltGrokError : no data, weights or a loss at w* that is not finite, a subspace of no weights.
+        SltGrokError
+            No data, weights or a loss at w* that is not finite, a subspace of no weights.
         """
         trajectory = _trajectory(source, loss)
         inputs, targets = _data(trajectory, data)
@@ -119,7 +125,10 @@ def _baselines(trajectory: Trajectory, inputs: Tensor, targets: Tensor) -> np.nd
 
 
 def _keys(trajectory: Trajectory) -> list[tuple[int, ...]]:
-    """A network's coordinates as non-negative integers, names by their checksum; where they are none, its place."""
+    """Return a network's coordinates as non-negative integers, names by their checksum.
+
+    Where they are none, its place.
+    """
     values = {
         dim: np.array([zlib.crc32(str(name).encode()) for name in v.tolist()]) if v.dtype.kind in "UO" else v
         for dim, v in trajectory.coords.items()

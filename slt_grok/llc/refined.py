@@ -38,10 +38,7 @@ INTERACTIONS = {
 """Name -> groups whose LLCs are summed, group of the whole that is subtracted, words."""
 
 
-PER_DIMENSION = {
-    "long_name": "LLC per dimension",
-    "definition": "llc / dimension; at most 1/2 on a quadratic loss",
-}
+PER_DIMENSION = {"long_name": "LLC per dimension", "definition": "llc / dimension; at most 1/2 on a quadratic loss"}
 
 
 @dataclass(frozen=True)
@@ -50,12 +47,16 @@ class Component:
 
     Parameters
     ----------
-    name : coordinate in the dataset.
-    group : what kind it is: `whole`, `data`, `matrix`, `head`, `attention` (all heads together); of the tables over
-        Z_p `frequency` (one key frequency), `circuit` (all key ones), `rest` (the others and the constant), `tables`
+    name : str
+        Coordinate in the dataset.
+    group : str
+        What kind it is: `whole`, `data`, `matrix`, `head`, `attention` (all heads together); of the tables over Z_p
+        `frequency` (one key frequency), `circuit` (all key ones), `rest` (the others and the constant), `tables`
         (circuit and rest together), `null frequency` and `null circuit` (as many random frequencies that are not key).
-    subspace : the weights that move.
-    data : (inputs, targets); the task's train set where None.
+    subspace : Subspace
+        The weights that move.
+    data : tuple[Tensor, Tensor] or None, optional
+        (inputs, targets); the task's train set where None.
     """
 
     name: str
@@ -65,7 +66,7 @@ class Component:
 
 
 def components(network: Network, key_frequencies: Sequence[int] = (), seed: int = 0) -> list[Component]:
-    """What refined LLCs are measured of by default.
+    """Return what refined LLCs are measured of by default.
 
     All weights; each parameter; each attention head, and all of them together; with key frequencies, in the tables over
     Z_p, each of them, all of them, the rest, everything, and as a null as many frequencies that are not key, drawn by
@@ -73,7 +74,8 @@ def components(network: Network, key_frequencies: Sequence[int] = (), seed: int 
 
     Raises
     ------
-    SltGrokError : key frequencies for a network that is not of this package, or that are not in 1..(p-1)/2.
+    SltGrokError
+        Key frequencies for a network that is not of this package, or that are not in 1..(p-1)/2.
     """
     module = network.module
     found = [Component("all weights", "whole", everything(network.shapes))]
@@ -122,31 +124,50 @@ def measure(
     seed: int = 0,
     on_steps: Callable[[int, float], None] = lambda steps, loss: None,
 ) -> xr.Dataset:
-    """The LLC of each component at each network, all at the same n_beta, gamma and step.
+    """Return the LLC of each component at each network, all at the same n_beta, gamma and step.
 
     A restriction's largest curvature is at most that of all weights, so that a step which is stable for those is
     stable for every component.
 
     Parameters
     ----------
-    trajectory : networks, over any leading dimensions.
-    parts : what is measured, with names of their own; see `components`.
-    sampler, n_beta, gamma, chains, draws, burn_in, thinning, batch_size, box, dtype, device : see
-        `slt_grok.llc.estimate`.
-    seed : with a component's name it fixes the random streams: a component's value does not depend on the others.
-    on_steps : called with (gradients done, mean loss); every component costs as many gradients.
+    trajectory : Trajectory
+        Networks, over any leading dimensions.
+    parts : Sequence[Component]
+        What is measured, with names of their own; see `components`.
+    sampler : Sampler
+        See `slt_grok.llc.estimate`.
+    n_beta, gamma : float
+        See `slt_grok.llc.estimate`.
+    chains, draws, burn_in, thinning : int, optional
+        See `slt_grok.llc.estimate`.
+    batch_size : int or None, optional
+        See `slt_grok.llc.estimate`.
+    box : float or None, optional
+        See `slt_grok.llc.estimate`.
+    dtype : torch.dtype or None, optional
+        See `slt_grok.llc.estimate`.
+    device : str or None, optional
+        See `slt_grok.llc.estimate`.
+    seed : int, optional
+        With a component's name it fixes the random streams: a component's value does not depend on the others.
+    on_steps : callable, optional
+        Called with (gradients done, mean loss); every component costs as many gradients.
 
     Returns
     -------
-    A dataset over the trajectory's dimensions and `component`: `llc`, `llc_se`, `llc_low`, `llc_high`, `rhat`, `ess`,
-    `llc_status`, `llc_status_reason`, `baseline_loss` (of the component's own data) and `llc_per_dimension`; over
-    `component` alone `dimension`, with the coordinate `group`; over the trajectory's dimensions, where the components
-    for it are there, `llc_interaction`, `llc_interaction_head`, `llc_interaction_frequency`, `llc_interaction_circuit`
-    and their standard errors `..._se`. Negative values are reported with the status "not a minimum", not clipped.
+    xarray.Dataset
+        A dataset over the trajectory's dimensions and `component`: `llc`, `llc_se`, `llc_low`, `llc_high`, `rhat`,
+        `ess`, `llc_status`, `llc_status_reason`, `baseline_loss` (of the component's own data) and `llc_per_dimension`;
+        over `component` alone `dimension`, with the coordinate `group`; over the trajectory's dimensions, where the
+        components for it are there, `llc_interaction`, `llc_interaction_head`, `llc_interaction_frequency`,
+        `llc_interaction_circuit` and their standard errors `..._se`. Negative values are reported with the status "not
+        a minimum", not clipped.
 
     Raises
     ------
-    SltGrokError : no component, two of one name, or a setting out of its range.
+    SltGrokError
+        No component, two of one name, or a setting out of its range.
 
     Examples
     --------
@@ -188,7 +209,7 @@ def _seed(seed: int, name: str) -> int:
 
 
 def _dataset(trajectory: Trajectory, parts: Sequence[Component], results: Sequence[xr.Dataset]) -> xr.Dataset:
-    """The estimates of the components side by side, with what follows from them together."""
+    """Return the estimates of the components side by side, with what follows from them together."""
     groups = np.array([part.group for part in parts])
     sizes = np.array([part.subspace.dimension for part in parts])
     found = {

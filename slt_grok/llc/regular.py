@@ -38,7 +38,8 @@ class Spectrum:
 
     Parameters
     ----------
-    eigenvalues : ascending, (d,).
+    eigenvalues : ndarray
+        Ascending, (d,).
     """
 
     eigenvalues: np.ndarray
@@ -77,7 +78,7 @@ class Spectrum:
 
 
 def spectrum(problem: Problem, network: int) -> Spectrum | None:
-    """The Hessian's spectrum at one network's w*, float64; None above 2,000 coordinates."""
+    """Return the Hessian's spectrum at one network's w*, float64; None above 2,000 coordinates."""
     if problem.subspace.dimension > LARGEST:
         return None
     stack = {k: v[network : network + 1] for k, v in problem.trajectory.stacked(torch.float64).items()}

@@ -33,11 +33,13 @@ def relations(pairs: Tensor, answers: Tensor) -> dict[str, np.ndarray]:
 
     Parameters
     ----------
-    pairs, answers : int64 (n, 2) and (n,), no pair twice.
+    pairs, answers : Tensor
+        int64 (n, 2) and (n,), no pair twice.
 
     Raises
     ------
-    SltGrokError : inputs that are no pairs of tokens.
+    SltGrokError
+        Inputs that are no pairs of tokens.
     """
     if pairs.is_floating_point() or pairs.ndim != 2 or pairs.shape[1] != 2:
         raise SltGrokError(f"pairs: expected two tokens a sample, got inputs of shape {tuple(pairs.shape)}")
@@ -55,17 +57,21 @@ def influence_by_relation(result: xr.Dataset, losses: LossMoments) -> xr.Dataset
 
     Parameters
     ----------
-    result : what `slt_grok.llc.estimate` returned with `losses` among its observers.
-    losses : moments of pairs' losses that were taken with `covariance=True`.
+    result : xarray.Dataset
+        What `slt_grok.llc.estimate` returned with `losses` among its observers.
+    losses : LossMoments
+        Moments of pairs' losses that were taken with `covariance=True`.
 
     Returns
     -------
-    A dataset over the estimate's dimensions and `relation`: `loss_correlation` in [-1, 1] and its standard error; over
-    `relation` alone `couples`. NaN where no couple has the relation, or no chain is healthy.
+    xarray.Dataset
+        A dataset over the estimate's dimensions and `relation`: `loss_correlation` in [-1, 1] and its standard error;
+        over `relation` alone `couples`. NaN where no couple has the relation, or no chain is healthy.
 
     Raises
     ------
-    SltGrokError : the covariance was not taken, or the samples are no pairs of tokens.
+    SltGrokError
+        The covariance was not taken, or the samples are no pairs of tokens.
     """
     groups = relations(losses.inputs, losses.targets)
     healthy = healthy_chains(result)

@@ -25,7 +25,8 @@ def parameters(module: nn.Module, *patterns: str) -> Subspace:
 
     Raises
     ------
-    SltGrokError : a pattern that matches no parameter; the sentence lists the names.
+    SltGrokError
+        A pattern that matches no parameter; the sentence lists the names.
     """
     shapes = _shapes(module)
     for pattern in patterns:
@@ -35,16 +36,19 @@ def parameters(module: nn.Module, *patterns: str) -> Subspace:
 
 
 def mask(module: nn.Module, masks: Mapping[str, Tensor]) -> Subspace:
-    """The entries where a parameter's mask is True; parameters without a mask stay.
+    """Return the entries where a parameter's mask is True; parameters without a mask stay.
 
     Parameters
     ----------
-    module : the network.
-    masks : name -> bool tensor of the parameter's shape.
+    module : torch.nn.Module
+        The network.
+    masks : Mapping[str, Tensor]
+        Name -> bool tensor of the parameter's shape.
 
     Raises
     ------
-    SltGrokError : an unknown name, a mask of another shape or type, or masks that are False throughout.
+    SltGrokError
+        An unknown name, a mask of another shape or type, or masks that are False throughout.
     """
     shapes = _shapes(module)
     for name, chosen in masks.items():
@@ -70,7 +74,8 @@ def head(module: nn.Module, index: int) -> Subspace:
 
     Raises
     ------
-    SltGrokError : a network without attention heads of this package's layout, or no head of that number.
+    SltGrokError
+        A network without attention heads of this package's layout, or no head of that number.
     """
     count = heads(module)
     if not 0 <= index < count:
@@ -86,46 +91,49 @@ _NO_HEADS = "expected a transformer of slt_grok.models, this network has no atte
 
 
 def heads(module: nn.Module) -> int:
-    """Number of attention heads; 0 for a network that is no transformer of this package."""
+    """Return the number of attention heads; 0 for a network that is no transformer of this package."""
     return len(module.W_Q) if isinstance(module, OneLayerTransformer) else 0
 
 
 def frequencies(module: nn.Module, chosen: Sequence[int]) -> Subspace:
-    """The planes of some frequencies in every table over Z_p: rows of the embedding, columns of the unembedding.
+    """Return the planes of some frequencies in every table over Z_p: rows of the embedding, columns of the unembedding.
 
     Which tables those are, the network says in `token_roles()`: W_E and W_U, or U, V and W, with an output bias where
     there is one. 2 len(chosen) directions of each token axis move. Rows for other tokens (the '=' sign) do not.
 
     Raises
     ------
-    SltGrokError : a network that is not of this package, a modulus that is no odd prime, or frequencies that are not
-        different numbers in 1..(p-1)/2.
+    SltGrokError
+        A network that is not of this package, a modulus that is no odd prime, or frequencies that are not different
+        numbers in 1..(p-1)/2.
     """
     return _token_directions(module, _rows(module, chosen))
 
 
 def other_frequencies(module: nn.Module, chosen: Sequence[int]) -> Subspace:
-    """The complement of `frequencies(module, chosen)` in the same tables: the other planes and the constant.
+    """Return the complement of `frequencies(module, chosen)` in the same tables: the other planes and the constant.
 
     Rows for other tokens (the '=' sign) are in neither. With no frequency chosen it is all of `frequencies` and the
     constant.
 
     Raises
     ------
-    SltGrokError : as `frequencies`.
+    SltGrokError
+        As `frequencies`.
     """
     rows = set(_rows(module, chosen)) if len(chosen) else set()
     return _token_directions(module, [row for row in range(_modular(module).modulus) if row not in rows])
 
 
 def split(task: ModularTask, name: Split) -> tuple[Tensor, Tensor]:
-    """(inputs, targets) of the pairs of a split, for the `data` of `slt_grok.llc.estimate`.
+    """Return (inputs, targets) of the pairs of a split, for the `data` of `slt_grok.llc.estimate`.
 
     On pairs that were not trained on the checkpoint need be no minimum: the LLC there may be negative, and says so.
 
     Raises
     ------
-    SltGrokError : no such split, or no test pairs, since the network was trained on all of them.
+    SltGrokError
+        No such split, or no test pairs, since the network was trained on all of them.
     """
     if name not in ("train", "test", "all"):
         raise SltGrokError(f"data: expected one of train, test, all, got {name!r}")

@@ -21,12 +21,14 @@ def dataset(
     gamma: float,
     spectra: Sequence[Spectrum | None] | None = None,
 ) -> xr.Dataset:
-    """What was seen along chains in the order (network, temperature, chain), as a dataset.
+    """Return what was seen along chains in the order (network, temperature, chain), as a dataset.
 
     Parameters
     ----------
-    problem, found, schedule, n_betas, gamma : what was sampled, and how; temperatures from the coldest on.
-    spectra : of the Hessian at each network's w*, for the add-on at regular points.
+    problem, found, schedule, n_betas, gamma : Problem, Chains, Schedule, Sequence[float], float
+        What was sampled, and how; temperatures from the coldest on.
+    spectra : Sequence[Spectrum or None] or None, optional
+        Of the Hessian at each network's w*, for the add-on at regular points.
     """
     networks, temperatures = len(problem.trajectory), len(n_betas)
     shape = (networks, temperatures, -1)

@@ -48,14 +48,19 @@ class SampleObserver(ABC):
 
     Parameters
     ----------
-    network : the function and its loss.
-    inputs, targets : the samples, which need not be those that the chains sample on.
-    trained : places of the samples whose mean is the training loss L; all where None.
-    every : draws from one look to the next.
+    network : Network
+        The function and its loss.
+    inputs, targets : Tensor
+        The samples, which need not be those that the chains sample on.
+    trained : Tensor or None, optional
+        Places of the samples whose mean is the training loss L; all where None.
+    every : int, optional
+        Draws from one look to the next.
 
     Raises
     ------
-    SltGrokError : no sample, or a place that is none.
+    SltGrokError
+        No sample, or a place that is none.
     """
 
     def __init__(
@@ -77,7 +82,7 @@ class SampleObserver(ABC):
         self._start(int(coldest.sum()))
 
     def observe(self, chains: slice, state: State, stack: Mapping[str, Tensor]) -> None:
-        """A draw of some of the chains."""
+        """Take a draw of some of the chains."""
         rows = self._row[chains]
         seen = rows >= 0
         if seen.any():
@@ -85,11 +90,11 @@ class SampleObserver(ABC):
 
     @abstractmethod
     def _start(self, count: int) -> None:
-        """That many chains will be looked at."""
+        """Prepare for that many chains."""
 
     @abstractmethod
     def _add(self, rows: Tensor, losses: Tensor) -> None:
-        """A draw of the chains in these rows: losses (rows, n)."""
+        """Add a draw of the chains in these rows: losses (rows, n)."""
 
     def _losses(self, stack: Mapping[str, Tensor]) -> Tensor:
         """In pieces that fit into the working memory, (chains, n)."""
@@ -141,7 +146,8 @@ class SampleDraws(SampleObserver):
 
     Parameters
     ----------
-    network, inputs, targets, trained, every : see `SampleObserver`.
+    network, inputs, targets, trained, every : Network, Tensor, Tensor, Tensor or None, int
+        See `SampleObserver`.
     """
 
     def _start(self, count: int) -> None:
@@ -152,5 +158,5 @@ class SampleDraws(SampleObserver):
             self._draws[row].append(draw)
 
     def by_chain(self, networks: int = 1) -> np.ndarray:
-        """The draws so far of each chain of each network, float64 (network, chain, draw, n)."""
+        """Return the draws so far of each chain of each network, float64 (network, chain, draw, n)."""
         return torch.stack([torch.stack(chain) for chain in self._draws]).unflatten(0, (networks, -1)).numpy()

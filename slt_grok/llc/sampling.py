@@ -20,10 +20,14 @@ class Schedule:
 
     Parameters
     ----------
-    burn_in : updates whose losses are kept apart and never averaged in.
-    draws : losses that are averaged.
-    thinning : updates from one draw to the next.
-    batch_size : samples of a minibatch, drawn without replacement within an epoch; None for the full batch.
+    burn_in : int
+        Updates whose losses are kept apart and never averaged in.
+    draws : int
+        Losses that are averaged.
+    thinning : int, optional
+        Updates from one draw to the next.
+    batch_size : int or None, optional
+        Samples of a minibatch, drawn without replacement within an epoch; None for the full batch.
     """
 
     burn_in: int
@@ -50,7 +54,7 @@ class Observer(Protocol):
         ...
 
     def observe(self, chains: slice, state: State, stack: Mapping[str, Tensor]) -> None:
-        """A draw of some of the chains: their state, and their parameters as named tensors."""
+        """Take a draw of some of the chains: their state, and their parameters as named tensors."""
         ...
 
 
@@ -60,13 +64,20 @@ class Sampling:
 
     Parameters
     ----------
-    network : the function and its loss.
-    inputs, targets : the n samples.
-    subspace : the weights that move.
-    sampler : see `slt_grok.llc.samplers`; settings that are tensors have one row a chain.
-    schedule : length and batch.
-    box : see `LocalPosterior`.
-    device : where the chains run; they start from the CPU, and what is seen along them comes back to it.
+    network : Network
+        The function and its loss.
+    inputs, targets : Tensor
+        The n samples.
+    subspace : Subspace
+        The weights that move.
+    sampler : Sampler
+        See `slt_grok.llc.samplers`; settings that are tensors have one row a chain.
+    schedule : Schedule
+        Length and batch.
+    box : float or None, optional
+        See `LocalPosterior`.
+    device : torch.device, optional
+        Where the chains run; they start from the CPU, and what is seen along them comes back to it.
     """
 
     network: Network
@@ -103,7 +114,7 @@ class Starts(NamedTuple):
     position: Tensor | None = None
 
     def rows(self, rows: slice, device: torch.device = CPU) -> "Starts":
-        """Some of the chains, on a device."""
+        """Return some of the chains, on a device."""
         stack = {name: tensor[rows].to(device) for name, tensor in self.stack.items()}
         position = None if self.position is None else self.position[rows].to(device)
         n_beta, gamma = self.n_beta[rows].to(device), self.gamma[rows].to(device)

@@ -41,21 +41,28 @@ def at_settings(
     observers: Sequence[Observer] = (),
     on_steps: Callable[[int, float], None] = lambda steps, loss: None,
 ) -> xr.Dataset:
-    """The LLC at each setting, by underdamped Langevin with friction 4 sqrt(gamma).
+    """Return the LLC at each setting, by underdamped Langevin with friction 4 sqrt(gamma).
 
     Parameters
     ----------
-    problem : N networks.
-    settings : K of them; every one has chains of its own.
-    schedule : length and batch, the same for all.
-    longest_flight : most steps between fresh momenta.
-    chains : a network and setting.
-    seed, observers, on_steps : see `slt_grok.llc.estimate`; chains come in the order (network, setting, chain).
+    problem : Problem
+        N networks.
+    settings : Sequence[Setting]
+        K of them; every one has chains of its own.
+    schedule : Schedule
+        Length and batch, the same for all.
+    longest_flight : int
+        Most steps between fresh momenta.
+    chains : int
+        A network and setting.
+    seed, observers, on_steps : int, Sequence[Observer], callable, optional
+        See `slt_grok.llc.estimate`; chains come in the order (network, setting, chain).
 
     Returns
     -------
-    `llc`, `llc_se`, `rhat`, `ess`, `drift`, `virial`, `llc_status`, `llc_status_reason` over the networks'
-    dimensions and `setting`, with the coordinates `step_size`, `n_beta` and `gamma` along it.
+    xarray.Dataset
+        `llc`, `llc_se`, `rhat`, `ess`, `drift`, `virial`, `llc_status`, `llc_status_reason` over the networks'
+        dimensions and `setting`, with the coordinates `step_size`, `n_beta` and `gamma` along it.
     """
     networks, count = len(problem.trajectory), len(settings)
     step_size, n_beta, gamma = (np.array(column) for column in zip(*settings, strict=True))
@@ -102,7 +109,7 @@ class Ends:
         self.pieces = []
 
     def observe(self, chains: slice, state: State, stack: object) -> None:
-        """The last draw."""
+        """Keep the last draw."""
         self.pieces.append(state.position.clone())
 
     @property
@@ -116,9 +123,12 @@ def curvature_at(problem: Problem, position: Tensor, setting: Setting) -> Tensor
 
     Parameters
     ----------
-    problem : N networks.
-    position : (N x chains, d), as many chains for every network.
-    setting : n_beta and gamma.
+    problem : Problem
+        N networks.
+    position : Tensor
+        (N x chains, d), as many chains for every network.
+    setting : Setting
+        n_beta and gamma.
     """
     chains = len(position) // len(problem.trajectory)
     starts = problem.starts([setting.n_beta], setting.gamma, chains, 0)

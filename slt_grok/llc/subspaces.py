@@ -16,7 +16,7 @@ class Part(Protocol):
     """What moves of one parameter."""
 
     def size(self, shape: torch.Size) -> int:
-        """Number of coordinates."""
+        """Return the number of coordinates."""
         ...
 
     def coordinates(self, tensor: Tensor) -> Tensor:
@@ -32,15 +32,15 @@ class Whole:
     """The whole parameter."""
 
     def size(self, shape: torch.Size) -> int:
-        """Number of coordinates."""
+        """Return the number of coordinates."""
         return shape.numel()
 
     def coordinates(self, tensor: Tensor) -> Tensor:
-        """The tensor, flat."""
+        """Return the tensor, flat."""
         return tensor.flatten(1)
 
     def place(self, coordinates: Tensor, tensor: Tensor) -> Tensor:
-        """The coordinates in the tensor's shape."""
+        """Return the coordinates in the tensor's shape."""
         return coordinates.reshape(-1, *tensor.shape[1:])
 
 
@@ -50,21 +50,22 @@ class Entries:
 
     Parameters
     ----------
-    index : places in the flattened parameter, int64.
+    index : Tensor
+        Places in the flattened parameter, int64.
     """
 
     index: Tensor
 
     def size(self, shape: torch.Size) -> int:
-        """Number of coordinates."""
+        """Return the number of coordinates."""
         return len(self.index)
 
     def coordinates(self, tensor: Tensor) -> Tensor:
-        """The entries."""
+        """Return the entries."""
         return tensor.flatten(1)[:, self.index.to(tensor.device)]
 
     def place(self, coordinates: Tensor, tensor: Tensor) -> Tensor:
-        """The tensor with these entries."""
+        """Return the tensor with these entries."""
         return tensor.flatten(1).index_copy(1, self.index.to(tensor.device), coordinates).reshape(tensor.shape)
 
 
@@ -74,15 +75,17 @@ class Planes:
 
     Parameters
     ----------
-    axis : counted from the end, as -2.
-    directions : orthonormal rows, (k, size of the axis).
+    axis : int
+        Counted from the end, as -2.
+    directions : Tensor
+        Orthonormal rows, (k, size of the axis).
     """
 
     axis: int
     directions: Tensor
 
     def size(self, shape: torch.Size) -> int:
-        """Number of coordinates."""
+        """Return the number of coordinates."""
         return shape.numel() // shape[self.axis] * len(self.directions)
 
     def coordinates(self, tensor: Tensor) -> Tensor:
@@ -90,7 +93,7 @@ class Planes:
         return (tensor.movedim(self.axis, -1) @ self.directions.to(tensor).T).flatten(1)
 
     def place(self, coordinates: Tensor, tensor: Tensor) -> Tensor:
-        """The tensor with these components, the rest as it is."""
+        """Return the tensor with these components, the rest as it is."""
         directions, moved = self.directions.to(tensor), tensor.movedim(self.axis, -1)
         change = coordinates.reshape(*moved.shape[:-1], -1) - moved @ directions.T
         return (moved + change @ directions).movedim(-1, self.axis)
@@ -102,8 +105,10 @@ class Subspace:
 
     Parameters
     ----------
-    shapes : name and shape of every parameter of the network.
-    parts : what moves of each parameter; those that are not named stay at the checkpoint.
+    shapes : Mapping[str, torch.Size]
+        Name and shape of every parameter of the network.
+    parts : Mapping[str, Part]
+        What moves of each parameter; those that are not named stay at the checkpoint.
     """
 
     shapes: Mapping[str, torch.Size]

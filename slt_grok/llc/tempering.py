@@ -27,7 +27,7 @@ def integral(betas: np.ndarray, means: np.ndarray, variances: np.ndarray) -> flo
 
 
 def acceptance_ratio(betas: np.ndarray, energies: list[np.ndarray]) -> float:
-    """log Z(1) - log Z(0) from draws of n L at each beta: the sum of Bennett's ratios between neighbors.
+    """Return log Z(1) - log Z(0) from draws of n L at each beta: the sum of Bennett's ratios between neighbors.
 
     For neighbors with D = (b' - b) n L and N, N' draws, C = log Z' - log Z solves
     sum_b f(M + D + C) = sum_b' f(-M - D - C), f the logistic function of minus its argument, M = log(N'/N).
@@ -47,13 +47,16 @@ def acceptance_ratio(betas: np.ndarray, energies: list[np.ndarray]) -> float:
 
 
 def coarse(betas: np.ndarray, means: np.ndarray, variances: np.ndarray) -> float:
-    """The integral with every second temperature left out, the smallest above 0 among them."""
+    """Return the integral with every second temperature left out, the smallest above 0 among them."""
     kept = np.arange(0, len(betas), 2)
     return integral(betas[kept], means[kept], variances[kept])
 
 
 def integral_error(betas: np.ndarray, k: int, energies: np.ndarray) -> float:
-    """Standard error that one temperature's chains (chain, draw) bring to the integral, which is linear in them."""
+    """Return the standard error that one temperature's chains (chain, draw) bring to the integral.
+
+    The integral is linear in them.
+    """
     alone = np.zeros(len(betas))
     of_chains = []
     center = energies.mean()

@@ -28,11 +28,12 @@ KINDS: dict[str, type[ModularNetwork]] = {
 
 
 def build(kind: str, modulus: int, **settings: Any) -> ModularNetwork:
-    """A model from its settings, as a configuration or a run's manifest gives them.
+    """Return a model from its settings, as a configuration or a run's manifest gives them.
 
     Raises
     ------
-    SltGrokError : an unknown kind, or settings that the kind does not take.
+    SltGrokError
+        An unknown kind, or settings that the kind does not take.
     """
     if kind not in KINDS:
         raise SltGrokError(f"model.kind: expected one of {list(KINDS)}, got {kind!r}")

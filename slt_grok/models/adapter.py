@@ -36,24 +36,33 @@ class Adapter(ModularNetwork):
 
     Parameters
     ----------
-    network : the module.
-    modulus : p.
-    sites : `neurons_pre` and `neurons_post`, and `attention_pattern` where there is one -> "SUBMODULE:input" or
+    network : torch.nn.Module
+        The module.
+    modulus : int
+        p.
+    sites : Mapping[str, str]
+        `neurons_pre` and `neurons_post`, and `attention_pattern` where there is one -> "SUBMODULE:input" or
         "SUBMODULE:output", the submodule by its dotted name. The site `embedding` is the table of the role `input`.
-    roles : which axis of which parameter runs over Z_p, counted from the end: `input` (or `left` and `right`, where
-        the tokens have embeddings of their own), `output`, and `output_bias` where there is one.
-    inputs : what the module's forward takes, from pairs (n, 2): a tensor or a tuple of arguments. The pairs themselves
-        where left out.
-    neuron_logit_map : W_L (..., d_mlp, p) from the module's parameters by name, which may have leading axes; the
-        parameter of the role `output` where left out, that is, where the neurons reach the logits by it alone.
-    position : the position that sites and logits are read at, for a module that has an axis of positions after that
-        of the samples: -1 is the last. Of the attention pattern (n, head, query, key) it is the query.
-    quadratic : whether the activation is the square, which changes when a neuron counts as one of a frequency.
+    roles : Mapping[str, tuple[str, int]]
+        Which axis of which parameter runs over Z_p, counted from the end: `input` (or `left` and `right`, where the
+        tokens have embeddings of their own), `output`, and `output_bias` where there is one.
+    inputs : callable, optional
+        What the module's forward takes, from pairs (n, 2): a tensor or a tuple of arguments. The pairs themselves where
+        left out.
+    neuron_logit_map : callable or None, optional
+        W_L (..., d_mlp, p) from the module's parameters by name, which may have leading axes; the parameter of the role
+        `output` where left out, that is, where the neurons reach the logits by it alone.
+    position : int or None, optional
+        The position that sites and logits are read at, for a module that has an axis of positions after that of the
+        samples: -1 is the last. Of the attention pattern (n, head, query, key) it is the query.
+    quadratic : bool, optional
+        Whether the activation is the square, which changes when a neuron counts as one of a frequency.
 
     Raises
     ------
-    SltGrokError : a submodule or parameter that the module does not have, a site or role that is missing, or an axis
-        that has fewer than p entries.
+    SltGrokError
+        A submodule or parameter that the module does not have, a site or role that is missing, or an axis that has
+        fewer than p entries.
     """
 
     def __init__(
@@ -97,12 +106,13 @@ class Adapter(ModularNetwork):
 
         Raises
         ------
-        SltGrokError : always.
+        SltGrokError
+            Always.
         """
         raise SltGrokError("adapter: expected a network that is trained already; its initialization is not known here")
 
     def named(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A state dict of the wrapped module under the names of this one."""
+        """Return a state dict of the wrapped module under the names of this one."""
         return {PREFIX + name: tensor for name, tensor in state.items()}
 
     def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
@@ -158,11 +168,14 @@ class Adapter(ModularNetwork):
         return module.register_forward_hook(after)
 
     def token_roles(self) -> Mapping[str, tuple[str, int]]:
-        """The roles that were given."""
+        """Return the roles that were given."""
         return {role: (PREFIX + name, axis) for role, (name, axis) in self.roles.items()}
 
     def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """The rows of the embedding that stand for Z_p, (..., p, d); the tables of `left` and `right` side by side."""
+        """Return the rows of the embedding that stand for Z_p, (..., p, d).
+
+        The tables of `left` and `right` side by side.
+        """
         return self._whole_embedding(parameters)[..., : self.modulus, :]
 
     def _whole_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:

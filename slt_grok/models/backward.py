@@ -19,7 +19,9 @@ ACTIVATION_BACKWARD: dict[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor],
 
 
 def least_probability(dtype: torch.dtype) -> float:
-    """The probability below which a wrong answer counts as 0, 4e-29 in float32: a quarter of the exponents below it.
+    """Return the probability below which a wrong answer counts as 0, 4e-29 in float32.
+
+    A quarter of the exponents below it.
 
     Where a network is sure of its answers, probabilities and their products with weights are subnormal else, and a
     processor takes many times as long over each of those.
@@ -32,12 +34,15 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
     Parameters
     ----------
-    logits : (N, classes, n).
-    labels : (N, n).
+    logits : Tensor
+        (N, classes, n).
+    labels : Tensor
+        (N, n).
 
     Returns
     -------
-    float64 (N,) in nats, and (N, classes, n).
+    tuple[Tensor, Tensor]
+        float64 (N,) in nats, and (N, classes, n).
     """
     labels = labels[:, None]
     behind = logits.amax(1, keepdim=True) - logits.gather(1, labels)

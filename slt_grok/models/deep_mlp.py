@@ -23,15 +23,21 @@ class DeepMLP(ModularNetwork):
 
     Parameters
     ----------
-    modulus : p.
-    d_embed, d_mlp : widths of the embedding and of the first hidden layer.
-    d_second : width of the second hidden layer; d_mlp where left out.
-    activation : `relu`, `gelu` or `quadratic`.
-    bias_per_token : whether each token brings the bias b_1 (gamma) or the sum does (beta).
+    modulus : int
+        p.
+    d_embed, d_mlp : int, optional
+        Widths of the embedding and of the first hidden layer.
+    d_second : int or None, optional
+        Width of the second hidden layer; d_mlp where left out.
+    activation : str, optional
+        `relu`, `gelu` or `quadratic`.
+    bias_per_token : bool, optional
+        Whether each token brings the bias b_1 (gamma) or the sum does (beta).
 
     Raises
     ------
-    SltGrokError : an unknown activation.
+    SltGrokError
+        An unknown activation.
     """
 
     def __init__(
@@ -76,7 +82,7 @@ class DeepMLP(ModularNetwork):
         return at("logits", second @ self.W_U)
 
     def token_roles(self) -> Mapping[str, tuple[str, int]]:
-        """The input tokens are rows of W_E, the answers columns of W_U."""
+        """Return the role of each axis: input tokens are rows of W_E, the answers columns of W_U."""
         return {"input": ("W_E", -2), "output": ("W_U", -1)}
 
     def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
@@ -84,5 +90,5 @@ class DeepMLP(ModularNetwork):
         return parameters["W_E"]
 
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """The direct path W_L = W_2 W_U of the first layer's neurons, (..., d_mlp, p); see the class."""
+        """Return the direct path W_L = W_2 W_U of the first layer's neurons, (..., d_mlp, p); see the class."""
         return parameters["W_2"] @ parameters["W_U"]

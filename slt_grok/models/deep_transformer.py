@@ -21,9 +21,12 @@ class Block(nn.Module):
 
     Parameters
     ----------
-    shapes : name -> shape of each parameter.
-    activation, attention_rate : of the network.
-    causal : whether a position sees only itself and those before it.
+    shapes : Mapping[str, tuple[int, ...]]
+        Name -> shape of each parameter.
+    activation, attention_rate : callable, float
+        Of the network.
+    causal : bool
+        Whether a position sees only itself and those before it.
     """
 
     W_Q: nn.Parameter
@@ -48,7 +51,10 @@ class Block(nn.Module):
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
 
     def forward(self, residual: Tensor, at: At, layer: int, last: bool) -> Tensor:
-        """The residual stream (n, position, d_model) after layer number `layer`; of the last, the answer position."""
+        """Return the residual stream (n, position, d_model) after layer number `layer`.
+
+        Of the last, the answer position.
+        """
 
         def site(name: str, values: Tensor, position: int) -> Tensor:
             values = at(f"{name}.{layer}", values)
@@ -85,19 +91,26 @@ class DeepTransformer(ModularNetwork):
 
     Parameters
     ----------
-    modulus : p.
-    n_layers : number of layers.
-    d_model, n_heads, d_mlp : widths, the same in all layers.
-    d_head : width of a head; d_model / n_heads where left out.
-    activation : `relu`, `gelu` or `quadratic`.
-    layout : `a_b_equals` for the tokens [a, b, =], causal; `a_b` for [a, b], unmasked.
-    attention_rate : alpha in M' = alpha M + (1 - alpha) J with J all ones where the mask allows, rows not renormalized
-        (2306.17844); 1 is ordinary attention.
+    modulus : int
+        p.
+    n_layers : int, optional
+        Number of layers.
+    d_model, n_heads, d_mlp : int, optional
+        Widths, the same in all layers.
+    d_head : int or None, optional
+        Width of a head; d_model / n_heads where left out.
+    activation : str, optional
+        `relu`, `gelu` or `quadratic`.
+    layout : {"a_b_equals", "a_b"}, optional
+        `a_b_equals` for the tokens [a, b, =], causal; `a_b` for [a, b], unmasked.
+    attention_rate : float, optional
+        alpha in M' = alpha M + (1 - alpha) J with J all ones where the mask allows, rows not renormalized (2306.17844);
+        1 is ordinary attention.
 
     Raises
     ------
-    SltGrokError : no layer, d_model is not a multiple of n_heads and no d_head is given, an unknown layout or
-        activation.
+    SltGrokError
+        No layer, d_model is not a multiple of n_heads and no d_head is given, an unknown layout or activation.
     """
 
     W_E: nn.Parameter
@@ -138,7 +151,7 @@ class DeepTransformer(ModularNetwork):
         self.W_U = nn.Parameter(torch.zeros(d_model, modulus))
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Normal weights of standard deviation 1/sqrt(d_model), W_U 1/sqrt(vocabulary), biases zero (2301.05217)."""
+        """Draw normal weights of deviation 1/sqrt(d_model), W_U 1/sqrt(vocabulary), biases zero (2301.05217)."""
         vocabulary, d_model = self.W_E.shape
         with torch.no_grad():
             for name, parameter in self.named_parameters():
@@ -157,7 +170,7 @@ class DeepTransformer(ModularNetwork):
         return at("logits", residual[:, -1] @ self.W_U)
 
     def token_roles(self) -> Mapping[str, tuple[str, int]]:
-        """The input tokens are rows of W_E, the answers columns of W_U."""
+        """Return the role of each axis: input tokens are rows of W_E, the answers columns of W_U."""
         return {"input": ("W_E", -2), "output": ("W_U", -1)}
 
     def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
@@ -165,5 +178,5 @@ class DeepTransformer(ModularNetwork):
         return parameters["W_E"][..., : self.modulus, :]
 
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """The direct path W_L = W_out W_U of the first layer's neurons, (..., d_mlp, p); see the class."""
+        """Return the direct path W_L = W_out W_U of the first layer's neurons, (..., d_mlp, p); see the class."""
         return parameters["blocks.0.W_out"] @ parameters["W_U"]

@@ -25,17 +25,25 @@ class EmbeddingMLP(ModularNetwork):
 
     Parameters
     ----------
-    modulus : p.
-    d_embed, d_mlp : widths of the embedding and of the hidden layer.
-    combine : `sum` or `concatenation`.
-    activation : `relu`, `gelu` or `quadratic`.
-    output_bias : whether there is a bias b_U.
-    separate_embeddings : whether the two tokens have embeddings of their own.
-    bias_per_token : whether the maps of a concatenation have a bias each, b_left and b_right, in place of b_in.
+    modulus : int
+        p.
+    d_embed, d_mlp : int, optional
+        Widths of the embedding and of the hidden layer.
+    combine : {"sum", "concatenation"}, optional
+        `sum` or `concatenation`.
+    activation : str, optional
+        `relu`, `gelu` or `quadratic`.
+    output_bias : bool, optional
+        Whether there is a bias b_U.
+    separate_embeddings : bool, optional
+        Whether the two tokens have embeddings of their own.
+    bias_per_token : bool, optional
+        Whether the maps of a concatenation have a bias each, b_left and b_right, in place of b_in.
 
     Raises
     ------
-    SltGrokError : an unknown `combine` or activation, or `bias_per_token` without concatenation.
+    SltGrokError
+        An unknown `combine` or activation, or `bias_per_token` without concatenation.
     """
 
     W_U: nn.Parameter
@@ -70,7 +78,7 @@ class EmbeddingMLP(ModularNetwork):
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
 
     def initialize(self, generator: torch.Generator) -> None:
-        """torch's defaults: embedding N(0, 1), linear maps and biases uniform in +-1/sqrt(fan in)."""
+        """Use torch's defaults: embedding N(0, 1), linear maps and biases uniform in +-1/sqrt(fan in)."""
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 if name in self.embeddings:
@@ -100,7 +108,10 @@ class EmbeddingMLP(ModularNetwork):
         return loss_and_gradients(stack, pairs, labels, own_data, wanted, sides, self.biases, self.activation)
 
     def token_roles(self) -> Mapping[str, tuple[str, int]]:
-        """The input tokens are rows of the embeddings, the answers columns of W_U and entries of b_U."""
+        """Return the role of each axis.
+
+        Input tokens are rows of the embeddings, the answers columns of W_U and entries of b_U.
+        """
         sides = ("left", "right") if len(self.embeddings) == 2 else ("input",)
         inputs = {side: (name, -2) for side, name in zip(sides, self.embeddings, strict=True)}
         return {**inputs, "output": ("W_U", -1), "output_bias": ("b_U", -1)}

@@ -27,11 +27,16 @@ def loss_and_gradients(
 
     Parameters
     ----------
-    stack : all parameters by name, (N, ...).
-    pairs, labels : (n, 2) and (n,), or with `own_data` (N, n, 2) and (N, n).
-    sides : names of the embedding (p, d_embed) and of the map (d_embed, d_mlp) of the left and of the right token.
-    biases : names of what is added to the pre-activations.
-    activation : a key of `ACTIVATION_BACKWARD`.
+    stack : Mapping[str, Tensor]
+        All parameters by name, (N, ...).
+    pairs, labels : Tensor
+        (n, 2) and (n,), or with `own_data` (N, n, 2) and (N, n).
+    sides : Sequence[tuple[str, str]]
+        Names of the embedding (p, d_embed) and of the map (d_embed, d_mlp) of the left and of the right token.
+    biases : Sequence[str]
+        Names of what is added to the pre-activations.
+    activation : callable
+        A key of `ACTIVATION_BACKWARD`.
     """
     unembedding = stack["W_U"]
     networks, d_mlp, p = unembedding.shape

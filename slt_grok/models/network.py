@@ -40,8 +40,10 @@ class BringsGradient(Protocol):
 
         Parameters
         ----------
-        stack : all parameters by name, (N, ...).
-        pairs, labels : (n, 2) and (n,), or with `own_data` (N, n, 2) and (N, n).
+        stack : Parameters
+            All parameters by name, (N, ...).
+        pairs, labels : Tensor
+            (n, 2) and (n,), or with `own_data` (N, n, 2) and (N, n).
         """
         ...
 
@@ -52,12 +54,16 @@ class Network:
 
     Parameters
     ----------
-    module : any `nn.Module`; a copy in evaluation mode is kept, and only its structure is used: the parameters
-        come from outside.
-    task : what it learned; None for a network from elsewhere.
-    loss : (outputs, targets) -> losses of the samples, or their mean. Outputs are cast to float64 before, since a
-        loss near 1e-8 is below what float32 resolves.
-    call : (module, parameters, arguments, options) -> outputs; an intervention puts another in its place.
+    module : torch.nn.Module
+        Any `nn.Module`; a copy in evaluation mode is kept, and only its structure is used: the parameters come from
+        outside.
+    task : ModularTask or None, optional
+        What it learned; None for a network from elsewhere.
+    loss : Loss, optional
+        (outputs, targets) -> losses of the samples, or their mean. Outputs are cast to float64 before, since a loss
+        near 1e-8 is below what float32 resolves.
+    call : Call, optional
+        (module, parameters, arguments, options) -> outputs; an intervention puts another in its place.
     """
 
     module: nn.Module
@@ -74,7 +80,7 @@ class Network:
         return {name: parameter.shape for name, parameter in self.module.named_parameters()}
 
     def outputs(self, parameters: Parameters, inputs: Tensor, **options: Any) -> Tensor:
-        """The module's outputs for one set of parameters."""
+        """Return the module's outputs for one set of parameters."""
         return self.call(self.module, dict(parameters), (inputs,), options)
 
     def mean_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -82,7 +88,7 @@ class Network:
         return self.loss(self.outputs(parameters, inputs).double(), targets).double().mean()
 
     def stacked_outputs(self, stack: Parameters, inputs: Tensor) -> Tensor:
-        """Outputs (N, n, ...) of N networks on the same inputs."""
+        """Return the outputs (N, n, ...) of N networks on the same inputs."""
         return vmap(lambda parameters: self.outputs(parameters, inputs))(dict(stack))
 
     def stacked_sites(self, stack: Parameters, inputs: Tensor, *names: str) -> dict[str, Tensor]:

@@ -40,15 +40,21 @@ def gromov(modulus: int, frequencies: Sequence[int], width: int, seed: int = 0, 
 
     Parameters
     ----------
-    modulus : p, an odd prime.
-    frequencies : of the neurons.
-    width : number of neurons; from `sufficient_width` on everything is answered right.
-    seed : of the phases.
-    sign : 1 for a + b, -1 for a - b.
+    modulus : int
+        p, an odd prime.
+    frequencies : Sequence[int]
+        Of the neurons.
+    width : int
+        Number of neurons; from `sufficient_width` on everything is answered right.
+    seed : int, optional
+        Of the phases.
+    sign : int, optional
+        1 for a + b, -1 for a - b.
 
     Raises
     ------
-    SltGrokError : p is not an odd prime, no frequency or one outside 1..(p-1)/2, or no neuron.
+    SltGrokError
+        p is not an odd prime, no frequency or one outside 1..(p-1)/2, or no neuron.
     """
     _check(modulus, frequencies)
     if width < 1:
@@ -58,16 +64,11 @@ def gromov(modulus: int, frequencies: Sequence[int], width: int, seed: int = 0, 
     of_neuron = torch.tensor([frequencies[n % len(frequencies)] for n in range(width)])
     angle = _angles(modulus, of_neuron)  # (token, neuron)
     network = QuadraticNetwork(modulus, width)
-    return _with(
-        network,
-        U=(angle + first).cos(),
-        V=(sign * angle + second).cos(),
-        W=(angle + first + second).cos().T,
-    )
+    return _with(network, U=(angle + first).cos(), V=(sign * angle + second).cos(), W=(angle + first + second).cos().T)
 
 
 def smallest_gap(modulus: int, frequencies: Sequence[int]) -> float:
-    """min over d = 1..p-1 of the mean over frequencies of sin^2(w_k d / 2), in (0, 1).
+    """Return min over d = 1..p-1 of the mean over frequencies of sin^2(w_k d / 2), in (0, 1).
 
     Half of it is how far below the right answer the next one is in the mean of cos w_k(a + b - c).
     """
@@ -76,7 +77,9 @@ def smallest_gap(modulus: int, frequencies: Sequence[int]) -> float:
 
 
 def sufficient_width(modulus: int, frequencies: Sequence[int], failure: float = 1e-3) -> int:
-    """A width from which on `gromov` answers all pairs right, with probability at least 1 - failure over the phases.
+    """Return a width from which on `gromov` answers all pairs right.
+
+    It does so with probability at least 1 - failure over the phases.
 
     16.5 (3 log p + log 1/failure) / m with m of `smallest_gap`, rounded up to equal shares. For an answer d away from
     the right one, the difference of the two logits is a sum of independent terms, one a neuron, 2 sin(w d/2) (cos x +
@@ -99,13 +102,17 @@ def clock(modulus: int, amplitudes: Mapping[int, float], sign: int = 1) -> Embed
 
     Parameters
     ----------
-    modulus : p, an odd prime.
-    amplitudes : frequency -> A_k.
-    sign : 1 for a + b, -1 for a - b.
+    modulus : int
+        p, an odd prime.
+    amplitudes : Mapping[int, float]
+        Frequency -> A_k.
+    sign : int, optional
+        1 for a + b, -1 for a - b.
 
     Raises
     ------
-    SltGrokError : p is not an odd prime, no frequency or one outside 1..(p-1)/2.
+    SltGrokError
+        p is not an odd prime, no frequency or one outside 1..(p-1)/2.
     """
     keys = list(amplitudes)
     _check(modulus, keys)
@@ -143,13 +150,17 @@ def pizza(modulus: int, amplitudes: Mapping[int, float], directions: int = 32) -
 
     Parameters
     ----------
-    modulus : p, an odd prime.
-    amplitudes : frequency -> A_k.
-    directions : J, at least 3; a frequency has 2 J neurons.
+    modulus : int
+        p, an odd prime.
+    amplitudes : Mapping[int, float]
+        Frequency -> A_k.
+    directions : int, optional
+        J, at least 3; a frequency has 2 J neurons.
 
     Raises
     ------
-    SltGrokError : p is not an odd prime, no frequency or one outside 1..(p-1)/2, or fewer than 3 directions.
+    SltGrokError
+        p is not an odd prime, no frequency or one outside 1..(p-1)/2, or fewer than 3 directions.
     """
     keys = list(amplitudes)
     _check(modulus, keys)
@@ -180,15 +191,17 @@ def pizza_residual(directions: int) -> float:
 
 
 def lookup_table(logits: Tensor) -> EmbeddingMLP:
-    """A network that memorizes any table: relu(1[a = i] + 1[b = j] - 1) is 1 for the pair (i, j) alone.
+    """Return a network that memorizes any table: relu(1[a = i] + 1[b = j] - 1) is 1 for the pair (i, j) alone.
 
     Parameters
     ----------
-    logits : of each pair, (p, p, p). For labels, `margin * one_hot(labels)`.
+    logits : Tensor
+        Of each pair, (p, p, p). For labels, `margin * one_hot(labels)`.
 
     Raises
     ------
-    SltGrokError : another shape.
+    SltGrokError
+        Another shape.
     """
     p = len(logits)
     if logits.shape != (p, p, p):
@@ -228,11 +241,11 @@ def _circles(modulus: int, frequencies: Sequence[int]) -> Tensor:
 
 
 def _from_circles(rows: Sequence[Tensor], count: int) -> Tensor:
-    """The same map (2, neurons) from each of the circles, with its radius taken out, (2 circles, neurons)."""
+    """Return the same map (2, neurons) from each of the circles, with its radius taken out, (2 circles, neurons)."""
     return torch.block_diag(*[torch.stack(list(rows)) / radius for radius in _radii(count)])
 
 
 def _with(network: M, **weights: Tensor) -> M:
-    """The network in float64 with these weights; those not named stay zero."""
+    """Return the network in float64 with these weights; those not named stay zero."""
     network.double().load_state_dict({**network.state_dict(), **weights})
     return network

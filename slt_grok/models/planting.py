@@ -38,23 +38,29 @@ GELU_INPUT = 0.1  # scale of the clock's cosines before a GELU
 def plant(
     module: ModularNetwork, circuit: Literal["clock", "pizza"], amplitudes: Mapping[int, float], sign: int = 1
 ) -> dict[str, Tensor]:
-    """The parameters of a module that hold a planted circuit, float64.
+    """Return the parameters of a module that hold a planted circuit, float64.
 
     Parameters
     ----------
-    module : its structure; its weights are not looked at.
-    circuit : see the module's docstring.
-    amplitudes : frequency -> A_k in the logits.
-    sign : 1 for a + b, -1 for a - b, which a clock alone can.
+    module : ModularNetwork
+        Its structure; its weights are not looked at.
+    circuit : {"clock", "pizza"}
+        See the module's docstring.
+    amplitudes : Mapping[int, float]
+        Frequency -> A_k in the logits.
+    sign : int, optional
+        1 for a + b, -1 for a - b, which a clock alone can.
 
     Returns
     -------
-    Name -> tensor, in the module's shapes.
+    dict[str, Tensor]
+        Name -> tensor, in the module's shapes.
 
     Raises
     ------
-    SltGrokError : a module that cannot hold the circuit, or is too narrow for it; p is not an odd prime, no frequency
-        or one outside 1..(p-1)/2; a pizza of a - b.
+    SltGrokError
+        A module that cannot hold the circuit, or is too narrow for it; p is not an odd prime, no frequency or one
+        outside 1..(p-1)/2; a pizza of a - b.
     """
     if sign != 1 and circuit == "pizza":
         raise SltGrokError("operation: expected addition for a pizza, which adds both tokens alike")
@@ -76,7 +82,7 @@ def plant(
 
 
 def _pizza(modulus: int, amplitudes: Mapping[int, float], width: int) -> dict[str, Tensor]:
-    """The pizza with as many directions as the neurons allow."""
+    """Return the pizza with as many directions as the neurons allow."""
     directions = width // (2 * max(len(amplitudes), 1))
     if directions < 3:
         raise SltGrokError(f"training.start: expected d_mlp of at least {6 * len(amplitudes)} for a pizza, got {width}")
@@ -84,13 +90,16 @@ def _pizza(modulus: int, amplitudes: Mapping[int, float], width: int) -> dict[st
 
 
 def _before_gelu(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The clock of squares with small inputs, and outputs as much larger: sqrt(2/pi) u^2 stands for 2 u^2 of a pair."""
+    """Return the clock of squares with small inputs, and outputs as much larger.
+
+    sqrt(2/pi) u^2 stands for 2 u^2 of a pair.
+    """
     scaled = {name: own[name] * GELU_INPUT for name in ("W_left", "W_right")}
     return {**own, **scaled, "W_U": own["W_U"] * (math.sqrt(2 * math.pi) / GELU_INPUT**2)}
 
 
 def _in_transformer(module: OneLayerTransformer, amplitudes: Mapping[int, float]) -> dict[str, Tensor]:
-    """The transformer's part of each tensor, from the first entries on; see the module's docstring."""
+    """Return the transformer's part of each tensor, from the first entries on; see the module's docstring."""
     (heads, d_model, d_head), width = module.W_Q.shape, module.W_in.shape[1]
     flat = {name: tensor.detach() for name, tensor in _pizza(module.modulus, amplitudes, width).items()}
     size = flat["W_E"].shape[1]  # 2 dimensions a frequency

@@ -14,9 +14,12 @@ class QuadraticNetwork(ModularNetwork):
 
     Parameters
     ----------
-    modulus : p.
-    width : number K of neurons.
-    activation : `quadratic`; another one makes it the same network with that activation.
+    modulus : int
+        p.
+    width : int, optional
+        Number K of neurons.
+    activation : str, optional
+        `quadratic`; another one makes it the same network with that activation.
     """
 
     def __init__(self, modulus: int, width: int = 256, activation: str = "quadratic") -> None:
@@ -27,7 +30,7 @@ class QuadraticNetwork(ModularNetwork):
         self.W = nn.Parameter(torch.zeros(width, modulus))
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Normal weights of standard deviation (2p)^(-1/2) for U and V, K^(-1/2) for W."""
+        """Draw normal weights of standard deviation (2p)^(-1/2) for U and V, K^(-1/2) for W."""
         with torch.no_grad():
             for parameter in (self.U, self.V):
                 parameter.normal_(0, (2 * self.modulus) ** -0.5, generator=generator)
@@ -41,7 +44,7 @@ class QuadraticNetwork(ModularNetwork):
         return at("logits", at("neurons_post", self.activation(pre)) @ self.W)
 
     def token_roles(self) -> Mapping[str, tuple[str, int]]:
-        """The input tokens are rows of U and V, the answers columns of W."""
+        """Return the role of each axis: input tokens are rows of U and V, the answers columns of W."""
         return {"left": ("U", -2), "right": ("V", -2), "output": ("W", -1)}
 
     def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:

@@ -18,11 +18,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def activation_function(name: str) -> Callable[[Tensor], Tensor]:
-    """The activation function of that name.
+    """Return the activation function of that name.
 
     Raises
     ------
-    SltGrokError : the name is not one of `relu`, `gelu`, `quadratic`.
+    SltGrokError
+        The name is not one of `relu`, `gelu`, `quadratic`.
     """
     if name not in ACTIVATIONS:
         raise SltGrokError(f"model.activation: expected one of {list(ACTIVATIONS)}, got {name!r}")
@@ -30,17 +31,17 @@ def activation_function(name: str) -> Callable[[Tensor], Tensor]:
 
 
 def activation_name(function: object) -> str | None:
-    """The name of an activation function; None for one that has none here."""
+    """Return the name of an activation function; None for one that has none here."""
     return next((name for name, known in ACTIVATIONS.items() if known is function), None)
 
 
 def passthrough(name: str, value: Tensor) -> Tensor:
-    """The `at` of a plain forward pass: every site keeps its value."""
+    """Return the `at` of a plain forward pass: every site keeps its value."""
     return value
 
 
 def record(into: dict[str, Tensor], *names: str) -> At:
-    """An `at` that keeps the value of each named site in `into` and changes nothing."""
+    """Return an `at` that keeps the value of each named site in `into` and changes nothing."""
 
     def at(name: str, value: Tensor) -> Tensor:
         if name in names:
@@ -75,7 +76,7 @@ class ModularNetwork(nn.Module, ABC):
 
     @abstractmethod
     def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """The rows of the embedding W_E that stand for Z_p, (..., p, d)."""
+        """Return the rows of the embedding W_E that stand for Z_p, (..., p, d)."""
 
     @abstractmethod
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:

@@ -25,7 +25,8 @@ def positions_and_tokens(layout: str, modulus: int) -> tuple[int, int]:
 
     Raises
     ------
-    SltGrokError : an unknown layout.
+    SltGrokError
+        An unknown layout.
     """
     if layout not in ("a_b_equals", "a_b"):
         raise SltGrokError(f"model.layout: expected 'a_b_equals' or 'a_b', got {layout!r}")
@@ -33,11 +34,12 @@ def positions_and_tokens(layout: str, modulus: int) -> tuple[int, int]:
 
 
 def head_width(d_model: int, n_heads: int, d_head: int | None) -> int:
-    """The width of a head: as given, or d_model / n_heads.
+    """Return the width of a head: as given, or d_model / n_heads.
 
     Raises
     ------
-    SltGrokError : none is given and d_model is not a multiple of n_heads.
+    SltGrokError
+        None is given and d_model is not a multiple of n_heads.
     """
     if d_head is None and d_model % n_heads:
         raise SltGrokError(f"model.d_model: expected a multiple of n_heads = {n_heads}, got {d_model}; or give d_head")
@@ -49,17 +51,24 @@ class OneLayerTransformer(ModularNetwork):
 
     Parameters
     ----------
-    modulus : p.
-    d_model, n_heads, d_mlp : widths.
-    activation : `relu`, `gelu` or `quadratic`.
-    layout : `a_b_equals` for the tokens [a, b, =], causal; `a_b` for [a, b], unmasked.
-    attention_rate : alpha in M' = alpha M + (1 - alpha) J with J all ones, rows not renormalized (2306.17844);
-        1 is ordinary attention.
-    d_head : width of a head; d_model / n_heads where left out.
+    modulus : int
+        p.
+    d_model, n_heads, d_mlp : int, optional
+        Widths.
+    activation : str, optional
+        `relu`, `gelu` or `quadratic`.
+    layout : {"a_b_equals", "a_b"}, optional
+        `a_b_equals` for the tokens [a, b, =], causal; `a_b` for [a, b], unmasked.
+    attention_rate : float, optional
+        alpha in M' = alpha M + (1 - alpha) J with J all ones, rows not renormalized (2306.17844); 1 is ordinary
+        attention.
+    d_head : int or None, optional
+        Width of a head; d_model / n_heads where left out.
 
     Raises
     ------
-    SltGrokError : d_model is not a multiple of n_heads and no d_head is given, an unknown layout or activation.
+    SltGrokError
+        d_model is not a multiple of n_heads and no d_head is given, an unknown layout or activation.
     """
 
     W_E: nn.Parameter
@@ -107,7 +116,7 @@ class OneLayerTransformer(ModularNetwork):
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Normal weights of standard deviation 1/sqrt(d_model), W_U 1/sqrt(vocabulary), biases zero (2301.05217)."""
+        """Draw normal weights of deviation 1/sqrt(d_model), W_U 1/sqrt(vocabulary), biases zero (2301.05217)."""
         vocabulary, d_model = self.W_E.shape
         with torch.no_grad():
             for name, parameter in self.named_parameters():
@@ -164,7 +173,7 @@ class OneLayerTransformer(ModularNetwork):
         )
 
     def token_roles(self) -> Mapping[str, tuple[str, int]]:
-        """The input tokens are rows of W_E, the answers columns of W_U."""
+        """Return the role of each axis: input tokens are rows of W_E, the answers columns of W_U."""
         return {"input": ("W_E", -2), "output": ("W_U", -1)}
 
     def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:

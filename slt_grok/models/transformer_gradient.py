@@ -60,7 +60,8 @@ def stacked_gradients(
 
     Parameters
     ----------
-    activation, attention_rate : the model's; all its other settings are shapes of the weights.
+    activation, attention_rate : Activation, float
+        The model's; all its other settings are shapes of the weights.
     """
     networks = len(stack["W_E"])
     columns = stack["W_in"].shape[-1] + stack["W_U"].shape[-1]
@@ -81,7 +82,7 @@ def stacked_gradients(
 
 
 def _even(count: int, most: int) -> int:
-    """A size of pieces, at most `most` but at least 1, that cuts `count` into pieces of about the same size."""
+    """Return a size of pieces, at most `most` but at least 1, that cuts `count` into pieces of about the same size."""
     pieces = math.ceil(count / max(1, most))
     return math.ceil(count / pieces)
 
@@ -108,7 +109,7 @@ def _gradients(
 
 
 def tables(weights: Mapping[str, Tensor], attention_rate: float, equals: bool) -> Tables:
-    """The tables of N networks; `equals` where the last token is '=', not b."""
+    """Return the tables of N networks; `equals` where the last token is '=', not b."""
     w = weights
     p, d_head = w["W_U"].shape[-1], w["W_Q"].shape[-1]
     number, position = w["W_E"][:, :p], w["W_pos"]
@@ -137,7 +138,7 @@ def tables(weights: Mapping[str, Tensor], attention_rate: float, equals: bool) -
 
 
 def patterns(scores: list[Tensor], pairs: Tensor, attention_rate: float, equals: bool) -> Tensor:
-    """The attention to the positions of a and b, (N, n, 2 head), for pairs (N, n, 2)."""
+    """Return the attention to the positions of a and b, (N, n, 2 head), for pairs (N, n, 2)."""
     a, b = pairs.unbind(-1)
     parts = [_look_up(scores[0], a if equals else b * scores[1].shape[1] + a), _look_up(scores[1], b)]
     if equals:

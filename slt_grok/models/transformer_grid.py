@@ -21,23 +21,24 @@ GRID_SITES = ("attention_pattern", "neurons_pre", "neurons_post", "neurons_read"
 
 
 def stacked_grid(
-    stack: Mapping[str, Tensor],
-    names: Collection[str],
-    activation: Callable[[Tensor], Tensor],
-    attention_rate: float,
+    stack: Mapping[str, Tensor], names: Collection[str], activation: Callable[[Tensor], Tensor], attention_rate: float
 ) -> dict[str, Tensor]:
     """Values at sites of N networks on all pairs, a slow and b fast, in the precision of the stack.
 
     Parameters
     ----------
-    stack : the parameters of `OneLayerTransformer`, (N, ...).
-    names : some of `GRID_SITES`.
-    activation, attention_rate : the model's; all its other settings are shapes of the weights.
+    stack : Mapping[str, Tensor]
+        The parameters of `OneLayerTransformer`, (N, ...).
+    names : Collection[str]
+        Some of `GRID_SITES`.
+    activation, attention_rate : callable, float
+        The model's; all its other settings are shapes of the weights.
 
     Returns
     -------
-    `neurons_pre` and `neurons_post` (N, p^2, d_mlp), `logits` (N, p^2, p), `neurons_read`, the part post W_L of the
-    logits, (N, p^2, p), and `attention_pattern` (N, p^2, head, 2), that to a and to b.
+    dict[str, Tensor]
+        `neurons_pre` and `neurons_post` (N, p^2, d_mlp), `logits` (N, p^2, p), `neurons_read`, the part post W_L of the
+        logits, (N, p^2, p), and `attention_pattern` (N, p^2, head, 2), that to a and to b.
     """
     (d_mlp, _), p = stack["W_out"].shape[1:], stack["W_U"].shape[-1]
     networks, equals, n_heads = len(stack["W_E"]), stack["W_E"].shape[1] > p, stack["W_Q"].shape[1]

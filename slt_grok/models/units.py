@@ -21,14 +21,15 @@ SITE = "neurons_post"  # a group of this name is the site whose values are the n
 
 
 def unit_groups(module: nn.Module) -> dict[str, dict[str, int]]:
-    """The groups of interchangeable units of a model: units -> {parameter: its axis over them}.
+    """Return the groups of interchangeable units of a model: units -> {parameter: its axis over them}.
 
     The groups with weights into the tokens' own rows come first, since tokens and answers have an order of their own
     that the matching can start from.
 
     Raises
     ------
-    SltGrokError : a module that is none of slt_grok.models with named weights.
+    SltGrokError
+        A module that is none of slt_grok.models with named weights.
     """
     match module:
         case OneLayerTransformer():

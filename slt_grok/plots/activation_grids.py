@@ -29,12 +29,15 @@ def activation_grids(maps: xr.Dataset, seed: int | None = None, step: int | None
 
     Parameters
     ----------
-    maps : of `slt_grok.circuits.maps.measure`, over `step`.
-    seed, step : which network; the first seed and the last step where left out.
+    maps : xarray.Dataset
+        Of `slt_grok.circuits.maps.measure`, over `step`.
+    seed, step : int or None, optional
+        Which network; the first seed and the last step where left out.
 
     Raises
     ------
-    SltGrokError : the dataset has no `step` dimension, no such seed or no such step.
+    SltGrokError
+        The dataset has no `step` dimension, no such seed or no such step.
     """
     one = one_network(maps, seed, step)
     frequencies = [] if "example_neuron" not in one else [int(k) for k in np.unique(one.example_frequency) if k]
@@ -59,7 +62,7 @@ def activation_grids(maps: xr.Dataset, seed: int | None = None, step: int | None
 
 
 def placed(modulus: int, rows: int, columns: int) -> tuple[Figure, list[list[Axes]], Axes]:
-    """A figure of p x p panels whose cells are whole dots, and the axes of its color bar."""
+    """Return a figure of p x p panels whose cells are whole dots, and the axes of its color bar."""
     side = modulus * max(1, int(LARGEST // modulus))
     width = LEFT + columns * side + (columns - 1) * BESIDE + RIGHT
     height = BOTTOM + rows * side + (rows - 1) * BETWEEN + TOP

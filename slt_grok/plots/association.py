@@ -9,12 +9,7 @@ from matplotlib.figure import Figure
 
 from slt_grok.plots.style import BLUE, GRAY, ORANGE, WIDTH, measure_name, styled
 
-NAMES = {
-    "step": "step\nalone",
-    "weight_norm": "weight\nnorm",
-    "circuits": "circuits",
-    "both": "both",
-}
+NAMES = {"step": "step\nalone", "weight_norm": "weight\nnorm", "circuits": "circuits", "both": "both"}
 
 
 @styled

@@ -21,18 +21,21 @@ WHOLE = "0.35"
 
 @styled
 def attribution(split: xr.Dataset, seed: int | None = None) -> Figure:
-    """A panel for each splitting, a bar for each part, for the remainder (hatched) and for the whole (dark).
+    """Draw a panel for each splitting, a bar for each part, for the remainder (hatched) and for the whole (dark).
 
     Bars are drops of the LLC with 95% intervals; the number beside each is its share of the drop of all weights.
 
     Parameters
     ----------
-    split : of `slt_grok.transitions.attribution.attribute`.
-    seed : the first where none is named.
+    split : xarray.Dataset
+        Of `slt_grok.transitions.attribution.attribute`.
+    seed : int or None, optional
+        The first where none is named.
 
     Raises
     ------
-    SltGrokError : no such seed, or no drop that is known.
+    SltGrokError
+        No such seed, or no drop that is known.
     """
     seeds = split.seed.values.tolist()
     if seed is not None and seed not in seeds:

@@ -31,11 +31,13 @@ def barrier_matrix(measured: xr.Dataset, seed: int | None = None) -> Figure:
 
     Parameters
     ----------
-    measured : `barrier_between` over (step, step_other, split), and `barrier_aligned` or not.
+    measured : xarray.Dataset
+        `barrier_between` over (step, step_other, split), and `barrier_aligned` or not.
 
     Raises
     ------
-    SltGrokError : not a matrix over checkpoints, or no such seed.
+    SltGrokError
+        Not a matrix over checkpoints, or no such seed.
     """
     if "step_other" not in measured.dims:
         raise SltGrokError("barrier_matrix: expected barriers between checkpoints, with a dimension step_other")
@@ -71,7 +73,7 @@ def barrier_matrix(measured: xr.Dataset, seed: int | None = None) -> Figure:
 
 
 def _both_axes(axes: Axes, steps: np.ndarray) -> None:
-    """The step on both axes, see `step_axis`."""
+    """Draw the step on both axes, see `step_axis`."""
     step_axis(axes, steps, narrow=True)
     axes.set_xlabel("Training step")
     ticks = list(axes.get_xticks())
@@ -93,11 +95,13 @@ def seed_barriers(measured: xr.Dataset) -> Figure:
 
     Parameters
     ----------
-    measured : `barrier_between` over (step, seed, seed_other, split), and `barrier_aligned` or not.
+    measured : xarray.Dataset
+        `barrier_between` over (step, seed, seed_other, split), and `barrier_aligned` or not.
 
     Raises
     ------
-    SltGrokError : not barriers between seeds over training, or a single seed.
+    SltGrokError
+        Not barriers between seeds over training, or a single seed.
     """
     if "seed_other" not in measured.dims or "step" not in measured.dims:
         raise SltGrokError("seed_barriers: expected barriers between seeds, with dimensions step and seed_other")

@@ -48,13 +48,17 @@ def baseline_comparison(
 
     Parameters
     ----------
-    plain, intervened : `training`, `llc`, `circuits` and `landscape` of both, as far as there are any.
-    names : of both runs, in this order.
-    changes : steps at which something was changed in training, as vertical lines.
+    plain, intervened : Datasets
+        `training`, `llc`, `circuits` and `landscape` of both, as far as there are any.
+    names : tuple[str, str]
+        Of both runs, in this order.
+    changes : Sequence[int], optional
+        Steps at which something was changed in training, as vertical lines.
 
     Raises
     ------
-    SltGrokError : neither run has any of these measurements.
+    SltGrokError
+        Neither run has any of these measurements.
     """
     runs = [{label: with_seed(data) for label, data in run.items()} for run in (plain, intervened)]
     steps = [data.step.values for run in runs for label, data in run.items() if label in {one for one, *_ in PANELS}]

@@ -38,17 +38,22 @@ MOVED = ("planes of another token", "planes rotated", "planes and accompanying r
 
 @styled
 def causal(measured: xr.Dataset, step: int | None = None, seed: int | None = None) -> Figure:
-    """Above the tests at one step, a row each: train loss after / before, and share of answers moved. Below, what
-    rotation moves over training, in the planes of the circuit (its doubled frequencies too) and in all others.
+    """Draw the tests at one step, and below what rotation moves over training.
+
+    Above, a row for each test: train loss after / before, and share of answers moved. Below, what rotation moves over
+    training, in the planes of the circuit (its doubled frequencies too) and in all others.
 
     Parameters
     ----------
-    measured : from `slt_grok.circuits.causal`, over `step`.
-    step : the last where left out.
+    measured : xarray.Dataset
+        From `slt_grok.circuits.causal`, over `step`.
+    step : int or None, optional
+        The last where left out.
 
     Raises
     ------
-    SltGrokError : no `step` dimension, no such step or seed.
+    SltGrokError
+        No `step` dimension, no such step or seed.
     """
     along = one_seed(measured, seed)
     steps = along.step.values
@@ -80,7 +85,7 @@ def causal(measured: xr.Dataset, step: int | None = None, seed: int | None = Non
 
 
 def _rows(axes: Axes, one: xr.Dataset) -> None:
-    """A row for each test, the circuit's dot and those of the controls."""
+    """Draw a row for each test, the circuit's dot and those of the controls."""
     rows = np.arange(one.sizes["test"])
     color, marker, size = CIRCUIT
     axes.plot(one.effect, rows, marker, ms=size, color=color, label="circuit", zorder=3)

@@ -27,14 +27,17 @@ def clock_pizza_plane(runs: Mapping[str, xr.Dataset], published: xr.Dataset | No
 
     Parameters
     ----------
-    runs : name -> dataset of `slt_grok.circuits.measure` over `step`; each of its seeds is a path. Checkpoints where
-        one of the two measures is not defined are left out.
-    published : of `slt_grok.store.published_runs.read_published_runs`; those of circular embeddings are drawn beneath,
-        as the paper does, colored by attention rate.
+    runs : Mapping[str, xarray.Dataset]
+        Name -> dataset of `slt_grok.circuits.measure` over `step`; each of its seeds is a path. Checkpoints where one
+        of the two measures is not defined are left out.
+    published : xarray.Dataset or None, optional
+        Of `slt_grok.store.published_runs.read_published_runs`; those of circular embeddings are drawn beneath, as the
+        paper does, colored by attention rate.
 
     Raises
     ------
-    SltGrokError : a dataset without the dimension `step`.
+    SltGrokError
+        A dataset without the dimension `step`.
     """
     figure = Figure(figsize=(5.8, 4.4 if published is not None else 3.6), layout="constrained")
     axes = figure.subplots()

@@ -22,7 +22,8 @@ def confound(measured: xr.Dataset, seed: int | None = None) -> Figure:
 
     Raises
     ------
-    SltGrokError : the dataset has no `step` dimension, or no such seed.
+    SltGrokError
+        The dataset has no `step` dimension, or no such seed.
     """
     one = one_seed(measured, seed)
     steps = one.step.values

@@ -22,9 +22,12 @@ def curves(
 
     Parameters
     ----------
-    axes, label : where, and what the vertical axis says.
-    drawn : name -> (values, standard error or None, color).
-    logarithmic : the vertical axis; what is not positive is left out.
+    axes, label : Axes, str
+        Where, and what the vertical axis says.
+    drawn : Mapping[str, tuple[xarray.DataArray, xarray.DataArray or None, str]]
+        Name -> (values, standard error or None, color).
+    logarithmic : bool, optional
+        The vertical axis; what is not positive is left out.
     """
     found = False
     for name, (values, error, color) in drawn.items():

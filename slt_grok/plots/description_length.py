@@ -42,13 +42,17 @@ def description_length(program: xr.Dataset, llc: xr.Dataset, samples: int) -> Fi
 
     Parameters
     ----------
-    program : of `slt_grok.program.measure`, over (step,) or (step, seed).
-    llc : `llc`, and its interval or standard error, over the same dimensions, with steps of its own.
-    samples : n, train pairs.
+    program : xarray.Dataset
+        Of `slt_grok.program.measure`, over (step,) or (step, seed).
+    llc : xarray.Dataset
+        `llc`, and its interval or standard error, over the same dimensions, with steps of its own.
+    samples : int
+        n, train pairs.
 
     Raises
     ------
-    SltGrokError : a dataset without `step`, a missing variable, or fewer than 2 samples.
+    SltGrokError
+        A dataset without `step`, a missing variable, or fewer than 2 samples.
     """
     program, llc = with_seed(program), with_seed(llc)
     for dataset, names in ((program, ("program_bits", "network_bits", "table_share")), (llc, ("llc",))):

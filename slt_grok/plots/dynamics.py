@@ -19,13 +19,17 @@ def dynamics(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | N
 
     Parameters
     ----------
-    landscape : of `slt_grok.landscape.measure_dynamics` for one seed.
-    llc : its panel is left out where there is none.
-    seed : which one; the first where None.
+    landscape : xarray.Dataset
+        Of `slt_grok.landscape.measure_dynamics` for one seed.
+    llc : xarray.Dataset or None, optional
+        Its panel is left out where there is none.
+    seed : int or None, optional
+        Which one; the first where None.
 
     Raises
     ------
-    SltGrokError : no `step` dimension, or no such seed.
+    SltGrokError
+        No `step` dimension, or no such seed.
     """
     one = one_seed(landscape, seed)
     figure = Figure(figsize=(WIDTH, 5.9), layout="constrained")

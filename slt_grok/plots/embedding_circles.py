@@ -19,7 +19,7 @@ ORDER = "twilight"  # cyclic, and its lightness alone tells the order, so that n
 
 @styled
 def embedding_circles(maps: xr.Dataset, seed: int | None = None) -> Figure:
-    """The tokens in the planes of the circuit's frequencies, a column each, and a row for each step.
+    """Draw the tokens in the planes of the circuit's frequencies, a column each, and a row for each step.
 
     Tokens are joined in the order of k t mod p, which is also their color: on a circle the line is its edge and the
     colors go round once. The last column is a control, the frequency outside the circuit with the median share of
@@ -27,13 +27,16 @@ def embedding_circles(maps: xr.Dataset, seed: int | None = None) -> Figure:
 
     Parameters
     ----------
-    maps : of `slt_grok.circuits.maps.measure`, over `step`; of more than five frequencies in the circuit those with
-        the largest share of norm at the last step are drawn.
-    seed : the first where left out.
+    maps : xarray.Dataset
+        Of `slt_grok.circuits.maps.measure`, over `step`; of more than five frequencies in the circuit those with the
+        largest share of norm at the last step are drawn.
+    seed : int or None, optional
+        The first where left out.
 
     Raises
     ------
-    SltGrokError : the dataset has no `step` dimension, or no such seed.
+    SltGrokError
+        The dataset has no `step` dimension, or no such seed.
     """
     one = one_seed(maps, seed)
     keys, control = shown_frequencies(one.isel(step=-1))
@@ -65,7 +68,7 @@ def embedding_circles(maps: xr.Dataset, seed: int | None = None) -> Figure:
 
 
 def shown_frequencies(last: xr.Dataset) -> tuple[list[int], list[int]]:
-    """The circuit's frequencies with the largest share of norm, ascending, and the control (none where there is none).
+    """Return the circuit's frequencies with the largest share of norm, ascending, and the control (if any).
 
     Frequencies without a plane are left out.
     """
@@ -77,7 +80,7 @@ def shown_frequencies(last: xr.Dataset) -> tuple[list[int], list[int]]:
 
 
 def circle(axes: Axes, plane: xr.Dataset) -> None:
-    """The tokens in the plane of one frequency, with its share of norm and what of it is at the frequency."""
+    """Draw the tokens in the plane of one frequency, with its share of norm and what of it is at the frequency."""
     p = plane.sizes["token"]
     turns = int(plane.frequency) * np.arange(p) % p
     x, y = plane.embedding_plane.transpose("part", "token").values[:, np.argsort(turns)]

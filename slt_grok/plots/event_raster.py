@@ -46,8 +46,10 @@ UNKNOWN = (GRAY, "o")
 
 @styled
 def event_raster(events: xr.Dataset, event: str = "middle", estimator: str = "sigmoid") -> Figure:
-    """One row a seed, one marker a measure at its event with its 95% interval; the seeds in order of test accuracy
-    (on unmirrored pairs where that was measured: the others may be answered by symmetry).
+    """Draw one row a seed, one marker a measure at its event with its 95% interval.
+
+    The seeds are in order of test accuracy (on unmirrored pairs where that was measured: the others may be answered by
+    symmetry).
 
     Measures without an event in a seed are named at the right of its row.
     """

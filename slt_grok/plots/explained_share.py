@@ -20,10 +20,7 @@ LOOKS = {  # color, line, marker and its size; the clock over the pizza, which i
     "pizza": (ORANGE, (0, (4, 2)), "s", 4.4),
     "clock": (BLUE, "-", "o", 2.2),
 }
-PANELS = {
-    "explained_variance": "Variance of logits\nexplained (%)",
-    "agreement": "Network's answers\ngiven (%)",
-}
+PANELS = {"explained_variance": "Variance of logits\nexplained (%)", "agreement": "Network's answers\ngiven (%)"}
 
 
 @styled
@@ -37,11 +34,13 @@ def explained_share(program: xr.Dataset) -> Figure:
 
     Parameters
     ----------
-    program : over `step`, with or without `seed`.
+    program : xarray.Dataset
+        Over `step`, with or without `seed`.
 
     Raises
     ------
-    SltGrokError : the dataset has no `step` dimension.
+    SltGrokError
+        The dataset has no `step` dimension.
     """
     program = with_seed(program)
     several = program.sizes["seed"] > 1
@@ -87,7 +86,10 @@ def _legend(panels: np.ndarray) -> tuple[list[Any], list[str]]:
 
 
 def explained_from(program: xr.Dataset) -> xr.DataArray:
-    """The step from which on every checkpoint's shortest program explains its network, over `seed`; NaN where none."""
+    """Return the step from which on every checkpoint's shortest program explains its network, over `seed`.
+
+    NaN where none.
+    """
     program = with_seed(program)
     explains = program.program_explains.transpose("step", "seed").values.astype(bool)
     from_here_on = np.logical_and.accumulate(explains[::-1])[::-1]

@@ -26,16 +26,19 @@ SHOWN = 4.0  # laws whose AICc is within this of the smallest
 
 @styled
 def finite_size(found: Sequence[xr.Dataset], names: Sequence[str]) -> Figure:
-    """A panel for each quantity: seeds as points, laws within 4 of the smallest AICc, the best with its 95% band.
+    """Draw a panel for each quantity: seeds as points, laws within 4 of the smallest AICc, the best with its 95% band.
 
     Parameters
     ----------
-    found : from `slt_grok.transitions.finite_size`, at least one.
-    names : of the quantities with their units, for the axes.
+    found : Sequence[xarray.Dataset]
+        From `slt_grok.transitions.finite_size`, at least one.
+    names : Sequence[str]
+        Of the quantities with their units, for the axes.
 
     Raises
     ------
-    SltGrokError : no quantity, or not as many names.
+    SltGrokError
+        No quantity, or not as many names.
     """
     if not found or len(found) != len(names):
         raise SltGrokError(f"finite size: expected a name for each of at least one quantity, got {len(names)}")
@@ -80,7 +83,7 @@ def _panel(axes: Axes, one: xr.Dataset, name: str) -> None:
 
 
 def _words(at: xr.Dataset) -> str:
-    """A law with its exponent where it has one."""
+    """Return a law with its exponent where it has one."""
     text = str(at.formula.values).replace("p^2", "$p^2$")
     exponent = at.sel(parameter="exponent") if "exponent" in at.parameter else None
     if exponent is None or not np.isfinite(exponent.parameter_value):

@@ -15,22 +15,23 @@ QUANTILE = 1.96
 
 @styled
 def free_energies(
-    energies: xr.Dataset,
-    shares: xr.Dataset,
-    predicted: tuple[float, float, float],
-    seen: tuple[float, float, float],
+    energies: xr.Dataset, shares: xr.Dataset, predicted: tuple[float, float, float], seen: tuple[float, float, float]
 ) -> Figure:
     """Above the free energies of both phases, seeds as points and means with 95% bands; below who generalizes.
 
     Parameters
     ----------
-    energies : from `slt_grok.transitions.free_energy`, over train_fraction.
-    shares : from `against_training`.
-    predicted, seen : a crossing with the ends of its interval, drawn as a line with a band where finite.
+    energies : xarray.Dataset
+        From `slt_grok.transitions.free_energy`, over train_fraction.
+    shares : xarray.Dataset
+        From `against_training`.
+    predicted, seen : tuple[float, float, float]
+        A crossing with the ends of its interval, drawn as a line with a band where finite.
 
     Raises
     ------
-    SltGrokError : fewer than two train fractions.
+    SltGrokError
+        Fewer than two train fractions.
     """
     if energies.sizes["train_fraction"] < 2:
         raise SltGrokError("free energies over train fractions: expected at least 2 of them, got 1")
@@ -66,16 +67,19 @@ def free_energies(
 
 @styled
 def tempering(measured: xr.Dataset, names: list[str]) -> Figure:
-    """The integrand of the log marginal likelihood: the LLC at each temperature with 95% bands, of each network.
+    """Draw the integrand of the log marginal likelihood: the LLC at each temperature with 95% bands, of each network.
 
     Parameters
     ----------
-    measured : from `slt_grok.llc.marginal_likelihood`, of at most four networks.
-    names : of the networks, in their order.
+    measured : xarray.Dataset
+        From `slt_grok.llc.marginal_likelihood`, of at most four networks.
+    names : list[str]
+        Of the networks, in their order.
 
     Raises
     ------
-    SltGrokError : not as many names as networks, or more than four.
+    SltGrokError
+        Not as many names as networks, or more than four.
     """
     dims = [dim for dim in measured.log_marginal_likelihood.dims if dim != "beta"]
     networks = measured.stack(network=dims) if dims else measured.expand_dims("network")

@@ -29,10 +29,13 @@ def influence_figure(by_relation: xr.Dataset, waic: xr.Dataset, susceptibilities
 
     Parameters
     ----------
-    by_relation : of `slt_grok.llc.relations.influence_by_relation`, over (step, relation).
-    waic : of `slt_grok.llc.fluctuation.fluctuation`, over (step,), with `bayes_test_loss`.
-    susceptibilities : of `slt_grok.llc.influence.susceptibilities`, over (step, component, sample), with test pairs,
-        and a coordinate `key` that says which components are key frequencies.
+    by_relation : xarray.Dataset
+        Of `slt_grok.llc.relations.influence_by_relation`, over (step, relation).
+    waic : xarray.Dataset
+        Of `slt_grok.llc.fluctuation.fluctuation`, over (step,), with `bayes_test_loss`.
+    susceptibilities : xarray.Dataset
+        Of `slt_grok.llc.influence.susceptibilities`, over (step, component, sample), with test pairs, and a coordinate
+        `key` that says which components are key frequencies.
     """
     figure = Figure(figsize=(WIDTH, 5.4), layout="constrained")
     panels = list(figure.subplots(3, 1, sharex=True))

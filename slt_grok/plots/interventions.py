@@ -36,19 +36,22 @@ LINEAR = 10  # the LLC's axis is linear up to here, since it can be negative
 
 @styled
 def interventions(measured: xr.Dataset, seed: int | None = None) -> Figure:
-    """A column for each kind of intervention; above the LLC with 95% intervals, then train loss and test accuracy.
+    """Draw a column for each kind of intervention; above the LLC with 95% intervals, then train loss and test accuracy.
 
     Solid: the circuit, or a part from another checkpoint; dashed and dotted: random controls, the mean over draws. The
     dark line is the network as trained. Hollow points have a status other than effective or converged.
 
     Parameters
     ----------
-    measured : of `slt_grok.studies.interventions`.
-    seed : the first where none is named.
+    measured : xarray.Dataset
+        Of `slt_grok.studies.interventions`.
+    seed : int or None, optional
+        The first where none is named.
 
     Raises
     ------
-    SltGrokError : no `step` dimension, no such seed, or nothing but the networks as trained.
+    SltGrokError
+        No `step` dimension, no such seed, or nothing but the networks as trained.
     """
     one = one_seed(measured, seed)
     acts = [act for act in COLUMNS if np.isfinite(one.llc.isel(variant=(one.act == act).values)).any()]

@@ -4,18 +4,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from slt_grok.plots.curves import curves, over_training
-from slt_grok.plots.style import (
-    BLUE,
-    BROWN,
-    GRAY,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    VERMILION,
-    WIDTH,
-    one_seed,
-    styled,
-)
+from slt_grok.plots.style import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, VERMILION, WIDTH, one_seed, styled
 
 
 @styled
@@ -24,13 +13,17 @@ def landscape(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | 
 
     Parameters
     ----------
-    landscape : of `slt_grok.landscape.measure`.
-    llc : its panel is left out where there is none.
-    seed : which one; the only one where None.
+    landscape : xarray.Dataset
+        Of `slt_grok.landscape.measure`.
+    llc : xarray.Dataset or None, optional
+        Its panel is left out where there is none.
+    seed : int or None, optional
+        Which one; the only one where None.
 
     Raises
     ------
-    SltGrokError : no such seed, or several and none named.
+    SltGrokError
+        No such seed, or several and none named.
     """
     one = one_seed(landscape, seed)
     figure = Figure(figsize=(WIDTH, 7.0), layout="constrained")

@@ -23,7 +23,7 @@ def settings(llc: xr.Dataset) -> str:
 
 
 def interval(llc: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
-    """Ends of the 95% interval: llc_low and llc_high, or llc +- 1.96 llc_se where the dataset lacks them."""
+    """Return the ends of the 95% interval: llc_low and llc_high, or llc +- 1.96 llc_se where the dataset lacks them."""
     if "llc_low" in llc and "llc_high" in llc:
         return llc.llc_low, llc.llc_high
     return llc.llc - QUANTILE * llc.llc_se, llc.llc + QUANTILE * llc.llc_se
@@ -85,16 +85,18 @@ def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
 
 @styled
 def llc_curve(llc: xr.Dataset) -> Figure:
-    """The LLC against the training step, with its 95% error band.
+    """Draw the LLC against the training step, with its 95% error band.
 
     Parameters
     ----------
-    llc : what `slt_grok.llc.estimate` returns for checkpoints: llc and llc_se over (step,) or (step, seed), and
+    llc : xarray.Dataset
+        What `slt_grok.llc.estimate` returns for checkpoints: llc and llc_se over (step,) or (step, seed), and
         llc_status where there is one.
 
     Raises
     ------
-    SltGrokError : the dataset has no `step` dimension, or no llc or llc_se.
+    SltGrokError
+        The dataset has no `step` dimension, or no llc or llc_se.
     """
     figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
     axes = figure.add_subplot()

@@ -23,7 +23,8 @@ def llc_diagnostics(llc: xr.Dataset, seed: int | None = None) -> Figure:
 
     Raises
     ------
-    SltGrokError : the dataset has no `step` dimension, or no such seed.
+    SltGrokError
+        The dataset has no `step` dimension, or no such seed.
     """
     one = one_seed(llc, seed)
     trusted = one.llc_status.isin(TRUSTED).values
@@ -55,7 +56,7 @@ def llc_diagnostics(llc: xr.Dataset, seed: int | None = None) -> Figure:
 
 
 def draw(axes: Axes, steps: np.ndarray, values: np.ndarray, trusted: np.ndarray) -> None:
-    """A line with filled points where the status is trusted, hollow ones elsewhere."""
+    """Draw a line with filled points where the status is trusted, hollow ones elsewhere."""
     axes.plot(steps, values, color=BLUE, lw=0.9)
     for chosen, face in ((trusted, BLUE), (~trusted, "white")):
         axes.plot(steps[chosen], values[chosen], "o", ms=3, mec=BLUE, mfc=face, mew=0.8)

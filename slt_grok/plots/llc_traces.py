@@ -20,7 +20,7 @@ from slt_grok.plots.style import VERMILION, WIDTH, few_decades, one_seed, panel_
 
 @styled
 def llc_traces(llc: xr.Dataset, seed: int | None = None, checkpoints: int = 6) -> Figure:
-    """Sampled loss of every chain against the sampler's step, burn-in shaded, with the baseline loss.
+    """Draw sampled loss of every chain against the sampler's step, burn-in shaded, with the baseline loss.
 
     Checkpoints are spread evenly over those there are, the first and the last among them. A title has the step, the
     status, R-hat and ESS, and every chain that is not healthy with its reason. Chains that are not healthy are dashed;
@@ -28,7 +28,8 @@ def llc_traces(llc: xr.Dataset, seed: int | None = None, checkpoints: int = 6) -
 
     Raises
     ------
-    SltGrokError : the dataset has no `step` dimension, or no such seed.
+    SltGrokError
+        The dataset has no `step` dimension, or no such seed.
     """
     one = one_seed(llc, seed)
     chosen = np.unique(np.linspace(0, one.sizes["step"] - 1, checkpoints).round().astype(int))
@@ -55,7 +56,7 @@ def llc_traces(llc: xr.Dataset, seed: int | None = None, checkpoints: int = 6) -
 
 
 def draw_traces(axes: Axes, point: xr.Dataset, colors: list[str], attrs: dict[Any, Any]) -> None:
-    """The chains of one checkpoint."""
+    """Draw the chains of one checkpoint."""
     thinning = int(attrs.get("thinning", 1))
     burn_in = int(attrs.get("burn_in", point.sizes.get("burn_in", 0)))
     draw = burn_in + thinning * np.arange(1, point.sizes["draw"] + 1)

@@ -28,12 +28,15 @@ def logit_spectrum(maps: xr.Dataset, seed: int | None = None, step: int | None =
 
     Parameters
     ----------
-    maps : of `slt_grok.circuits.maps.measure`, over `step`.
-    seed, step : which network; the first seed and the last step where left out.
+    maps : xarray.Dataset
+        Of `slt_grok.circuits.maps.measure`, over `step`.
+    seed, step : int or None, optional
+        Which network; the first seed and the last step where left out.
 
     Raises
     ------
-    SltGrokError : the dataset has no `step` dimension, no such seed or no such step.
+    SltGrokError
+        The dataset has no `step` dimension, no such seed or no such step.
     """
     one = one_network(maps, seed, step)
     norm = one.logit_fourier_norm.transpose("component_a", "component_b").values.astype(float)
@@ -41,11 +44,7 @@ def logit_spectrum(maps: xr.Dataset, seed: int | None = None, step: int | None =
     figure = Figure(figsize=(0.72 * WIDTH, 0.62 * WIDTH), layout="constrained")
     axes = figure.subplots()
     top = norm.max()
-    image = axes.imshow(
-        np.maximum(norm, top / 10**DECADES),
-        norm=LogNorm(top / 10**DECADES, top),
-        cmap="mako",
-    )
+    image = axes.imshow(np.maximum(norm, top / 10**DECADES), norm=LogNorm(top / 10**DECADES, top), cmap="mako")
     figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02, extend="min").set_label(
         "Norm over the answers of the logits' component (logits)"
     )

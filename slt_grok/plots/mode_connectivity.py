@@ -23,11 +23,13 @@ def mode_connectivity(measured: xr.Dataset, seed: int | None = None) -> Figure:
 
     Parameters
     ----------
-    measured : `line_loss` and `curve_loss` over (step, split, position), NaN at checkpoints from which none starts.
+    measured : xarray.Dataset
+        `line_loss` and `curve_loss` over (step, split, position), NaN at checkpoints from which none starts.
 
     Raises
     ------
-    SltGrokError : no such seed, no checkpoint from which a curve starts, or more than four.
+    SltGrokError
+        No such seed, no checkpoint from which a curve starts, or more than four.
     """
     one = one_seed(measured, seed)
     last = int(one.step[-1])

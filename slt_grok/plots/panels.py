@@ -75,7 +75,7 @@ def circuit_measures(axes: Axes, circuits: xr.Dataset) -> None:
 
 
 def weight_norm(axes: Axes, landscape: xr.Dataset) -> None:
-    """The Euclidean norm of all parameters together."""
+    """Draw the Euclidean norm of all parameters together."""
     over_seeds(axes, landscape.weight_norm.sel(component="total"), BLUE, "all weights", **DOTS)
     axes.set_ylabel("Weight\nnorm")
     legend_right(axes)

@@ -29,12 +29,15 @@ def persistence_diagrams(topology: xr.Dataset, seed: int | None = None, step: in
 
     Parameters
     ----------
-    topology : of `slt_grok.circuits.topology.measure`, over `step`.
-    seed, step : which network; the first seed and the last step where left out.
+    topology : xarray.Dataset
+        Of `slt_grok.circuits.topology.measure`, over `step`.
+    seed, step : int or None, optional
+        Which network; the first seed and the last step where left out.
 
     Raises
     ------
-    SltGrokError : the dataset has no `step` dimension, no such seed or no such step.
+    SltGrokError
+        The dataset has no `step` dimension, no such seed or no such step.
     """
     one = one_network(topology, seed, step).dropna("frequency", how="all", subset=["landmark_radius"])
     rows = max(one.sizes["frequency"], 1)

@@ -20,12 +20,15 @@ def phase_alignment(circuits: xr.Dataset, seed: int | None = None, step: int | N
 
     Parameters
     ----------
-    circuits : of `slt_grok.circuits.measure`, over `step`.
-    seed, step : which network; the first seed and the last step where left out.
+    circuits : xarray.Dataset
+        Of `slt_grok.circuits.measure`, over `step`.
+    seed, step : int or None, optional
+        Which network; the first seed and the last step where left out.
 
     Raises
     ------
-    SltGrokError : the dataset has no `step` dimension, no such seed or no such step.
+    SltGrokError
+        The dataset has no `step` dimension, no such seed or no such step.
     """
     one = one_network(circuits, seed, step)
     figure = Figure(figsize=(0.8 * WIDTH, 2.7), layout="constrained")
@@ -46,7 +49,8 @@ def one_network(dataset: xr.Dataset, seed: int | None, step: int | None) -> xr.D
 
     Raises
     ------
-    SltGrokError : there is no `step` dimension, no such seed or no such step.
+    SltGrokError
+        There is no `step` dimension, no such seed or no such step.
     """
     one = one_seed(dataset, seed)
     steps = one.step.values.tolist()

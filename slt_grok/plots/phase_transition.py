@@ -80,13 +80,16 @@ def phase_transition(
 
     Parameters
     ----------
-    training, llc, circuits, landscape : the measurements; panels of an absent one are left out.
-    transitions : phases are shaded where `phase_step` is finite; every transition has a vertical line at its middle
-        with its interval as a horizontal bar, in the panel of its measure and in a last panel by name.
+    training, llc, circuits, landscape : xarray.Dataset or None, optional
+        The measurements; panels of an absent one are left out.
+    transitions : xarray.Dataset or None, optional
+        Phases are shaded where `phase_step` is finite; every transition has a vertical line at its middle with its
+        interval as a horizontal bar, in the panel of its measure and in a last panel by name.
 
     Raises
     ------
-    SltGrokError : no measurement is given, or one has no `step` dimension.
+    SltGrokError
+        No measurement is given, or one has no `step` dimension.
     """
     given = {"training": training, "llc": llc, "circuits": circuits, "landscape": landscape}
     measured = {name: with_seed(dataset) for name, dataset in given.items() if dataset is not None}
@@ -118,7 +121,10 @@ def phase_transition(
 
 
 def shared_steps(measured: dict[str, xr.Dataset]) -> np.ndarray:
-    """Steps that set the axis: those of the checkpoints where there are any, since training is recorded denser."""
+    """Return the steps that set the axis.
+
+    Those of the checkpoints where there are any, since training is recorded denser.
+    """
     checkpoints = [dataset.step.values for name, dataset in measured.items() if name != "training"]
     last = max(dataset.step.values.max() for dataset in measured.values())
     return np.unique(np.r_[np.concatenate(checkpoints or [measured["training"].step.values]), last])
@@ -149,13 +155,13 @@ def middles(transitions: xr.Dataset) -> list[Event]:
 
 
 def color_of(measure: str) -> str:
-    """The color of a measure, the same in its panel and among the events."""
+    """Return the color of a measure, the same in its panel and among the events."""
     colors = {start: color for panel in PANELS for start, color in panel.measures.items()}
     return next((color for start, color in colors.items() if measure.startswith(start)), GRAY)
 
 
 def mark(axes: Axes, events: list[Event], measures: dict[str, str]) -> None:
-    """A vertical line at each transition of the panel's measures, with its interval as a bar near the upper edge."""
+    """Draw a vertical line at each transition of the measures, with its interval as a bar near the upper edge."""
     own = [event for event in events if event.measure.startswith(tuple(measures))] if measures else []
     for i, event in enumerate(own):
         color = color_of(event.measure)

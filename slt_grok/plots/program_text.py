@@ -24,21 +24,25 @@ LEADING = 1.32
 
 @styled
 def program_text(text: str, program: xr.Dataset, maps: xr.Dataset, seed: int | None = None) -> Figure:
-    """The text at the left; at the right the tokens in the planes of the program's frequencies, at the last step.
+    """Draw the text at the left; at the right the tokens in the planes of the program's frequencies, at the last step.
 
     All circles have one scale.
 
     Parameters
     ----------
-    text : lines of at most 84 characters.
-    program : of `slt_grok.program.measure`, over `step`; of more than six frequencies those of largest amplitude are
-        drawn.
-    maps : of `slt_grok.circuits.maps.measure`, over `step`.
-    seed : the first where left out.
+    text : str
+        Lines of at most 84 characters.
+    program : xarray.Dataset
+        Of `slt_grok.program.measure`, over `step`; of more than six frequencies those of largest amplitude are drawn.
+    maps : xarray.Dataset
+        Of `slt_grok.circuits.maps.measure`, over `step`.
+    seed : int or None, optional
+        The first where left out.
 
     Raises
     ------
-    SltGrokError : a dataset has no `step` dimension, no such seed, or the program has no frequency at the last step.
+    SltGrokError
+        A dataset has no `step` dimension, no such seed, or the program has no frequency at the last step.
     """
     last = one_seed(program, seed).isel(step=-1)
     planes = one_seed(maps, seed).isel(step=-1)
@@ -72,7 +76,7 @@ def program_text(text: str, program: xr.Dataset, maps: xr.Dataset, seed: int | N
 
 
 def _name_tokens(axes: Axes, places: np.ndarray, limit: float) -> None:
-    """The first tokens by name outside their circle, but where the name of an earlier one stands."""
+    """Draw the first tokens by name outside their circle, but where the name of an earlier one stands."""
     places = places * (1 + OUTSIDE * limit / np.linalg.norm(places, axis=1, keepdims=True))
     for token, place in enumerate(places):
         if token == 0 or np.linalg.norm(places[:token] - place, axis=1).min() > APART * limit:

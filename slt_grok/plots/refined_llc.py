@@ -45,12 +45,15 @@ def refined_llc(refined: xr.Dataset, seed: int | None = None) -> Figure:
 
     Parameters
     ----------
-    refined : what `slt_grok.llc.refined.measure` returns for checkpoints.
-    seed : the first where none is named.
+    refined : xarray.Dataset
+        What `slt_grok.llc.refined.measure` returns for checkpoints.
+    seed : int or None, optional
+        The first where none is named.
 
     Raises
     ------
-    SltGrokError : the dataset has no `step` dimension, no such seed, or none of these components.
+    SltGrokError
+        The dataset has no `step` dimension, no such seed, or none of these components.
     """
     one = one_seed(refined, seed)
     one = one.isel(component=(one.llc_status != "").any("step").values)  # another seed's key frequencies

@@ -16,17 +16,22 @@ def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
 
     Parameters
     ----------
-    figure : it is cleared afterwards, so that its memory is free.
-    folder : made if it is not there.
-    name : the file name without ending.
+    figure : Figure
+        It is cleared afterwards, so that its memory is free.
+    folder : str or Path
+        Made if it is not there.
+    name : str
+        The file name without ending.
 
     Returns
     -------
-    The two paths, SVG first.
+    list[Path]
+        The two paths, SVG first.
 
     Raises
     ------
-    SltGrokError : a file cannot be written (no permission, full disk).
+    SltGrokError
+        A file cannot be written (no permission, full disk).
     """
     paths = []
     with matplotlib.rc_context(STYLE):

@@ -25,12 +25,14 @@ def llc_by_step(calibration: xr.Dataset) -> Figure:
 
     Parameters
     ----------
-    calibration : `llc_by_step` and its `_se` and `_status` over (step, seed, step_size, n_beta), with the choice in
-        the attributes `step_size` and `n_beta`.
+    calibration : xarray.Dataset
+        `llc_by_step` and its `_se` and `_status` over (step, seed, step_size, n_beta), with the choice in the
+        attributes `step_size` and `n_beta`.
 
     Raises
     ------
-    SltGrokError : the dataset has no `step` dimension.
+    SltGrokError
+        The dataset has no `step` dimension.
     """
     one = one_seed(calibration, None)
     n_betas = one.n_beta.values
@@ -63,12 +65,13 @@ def llc_by_gamma(calibration: xr.Dataset) -> Figure:
 
     Parameters
     ----------
-    calibration : `llc_by_gamma` and its `_se` and `_status` over (step, seed, gamma), with the choice in the attribute
-        `gamma`.
+    calibration : xarray.Dataset
+        `llc_by_gamma` and its `_se` and `_status` over (step, seed, gamma), with the choice in the attribute `gamma`.
 
     Raises
     ------
-    SltGrokError : the dataset has no `step` dimension.
+    SltGrokError
+        The dataset has no `step` dimension.
     """
     one = one_seed(calibration, None)
     colors = sns.color_palette("viridis", one.sizes["step"] + 1).as_hex()[:-1]
@@ -100,7 +103,7 @@ def draw(
     marker: str,
     chosen: float | None,
 ) -> None:
-    """A line with 95% error bars: filled points are trusted, hollow ones not, crosses at the edge are diverged."""
+    """Draw a line with 95% error bars: filled points are trusted, hollow ones not, crosses at the edge are diverged."""
     trusted, seen = np.isin(status, TRUSTED), np.isfinite(value) & (status != "diverged")
     axes.plot(x[seen], value[seen], color=color, lw=0.9)
     axes.errorbar(x[seen], value[seen], QUANTILE * error[seen], color=color, ls="", lw=0.9, capsize=1.5)
@@ -116,7 +119,7 @@ def draw(
 
 
 def finish(axes: Axes, x: Sequence[float] | np.ndarray, title: str) -> None:
-    """A logarithmic axis that has a tick at every value there is."""
+    """Draw a logarithmic axis that has a tick at every value there is."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(list(x)))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -126,7 +129,7 @@ def finish(axes: Axes, x: Sequence[float] | np.ndarray, title: str) -> None:
 
 
 def legend() -> list[Line2D]:
-    """What the marks mean."""
+    """Return what the marks mean."""
     return [
         Line2D([], [], ls="", marker="o", ms=4, mec="0.35", mfc="white", label="not trusted"),
         Line2D([], [], ls="", marker="x", ms=4.5, color=VERMILION, label="diverged"),

@@ -26,12 +26,15 @@ def sharpness(dataset: xr.Dataset, *, split: str = "train", logit_scale: str = "
 
     Parameters
     ----------
-    dataset : as `slt_grok.landscape.sharpness.measure_sharpness` gives it, over `step`.
-    split, logit_scale : which of them.
+    dataset : xarray.Dataset
+        As `slt_grok.landscape.sharpness.measure_sharpness` gives it, over `step`.
+    split, logit_scale : str, optional
+        Which of them.
 
     Raises
     ------
-    SltGrokError : no `step` dimension, or no such split or logit scale.
+    SltGrokError
+        No `step` dimension, or no such split or logit scale.
     """
     for name, value in {"split": split, "logit_scale": logit_scale}.items():
         if value not in dataset[name].values:

@@ -29,11 +29,13 @@ def random_lines(measured: xr.Dataset, seed: int | None = None) -> Figure:
 
     Parameters
     ----------
-    measured : `slice_loss` over (step, direction, x, split); of many checkpoints five are drawn.
+    measured : xarray.Dataset
+        `slice_loss` over (step, direction, x, split); of many checkpoints five are drawn.
 
     Raises
     ------
-    SltGrokError : no `step` dimension, or no such seed.
+    SltGrokError
+        No `step` dimension, or no such seed.
     """
     one = one_seed(measured, seed)
     rows = np.unique(np.linspace(0, one.sizes["step"] - 1, SHOWN).round().astype(int))
@@ -69,12 +71,15 @@ def random_plane(measured: xr.Dataset, step: int | None = None, seed: int | None
 
     Parameters
     ----------
-    measured : `plane_loss` over (step, x, y, split).
-    step : the last where left out.
+    measured : xarray.Dataset
+        `plane_loss` over (step, x, y, split).
+    step : int or None, optional
+        The last where left out.
 
     Raises
     ------
-    SltGrokError : no `step` dimension, no such step or seed.
+    SltGrokError
+        No `step` dimension, no such step or seed.
     """
     one = one_seed(measured, seed)
     steps = one.step.values
@@ -103,11 +108,13 @@ def principal_plane(measured: xr.Dataset, seed: int | None = None) -> Figure:
 
     Parameters
     ----------
-    measured : from `slt_grok.landscape.principal_plane`.
+    measured : xarray.Dataset
+        From `slt_grok.landscape.principal_plane`.
 
     Raises
     ------
-    SltGrokError : no `step` dimension, or no such seed.
+    SltGrokError
+        No `step` dimension, or no such seed.
     """
     one = one_seed(measured, seed)
     figure, panels, norm, colors = _side_by_side(one.principal_plane_loss, one.plane_x.values, one.plane_y.values)

@@ -36,15 +36,21 @@ def spectral_density(
 
     Parameters
     ----------
-    curvature : as `slt_grok.landscape.curvature.measure_curvature` gives it.
-    steps : checkpoints that are drawn; None: up to four of those measured, spread evenly.
-    matrix, split, group : which of them.
-    width : standard deviation of the Gaussian that stands for each node, in decades.
-    seed : None for the first.
+    curvature : xarray.Dataset
+        As `slt_grok.landscape.curvature.measure_curvature` gives it.
+    steps : Sequence[int] or None, optional
+        Checkpoints that are drawn; None: up to four of those measured, spread evenly.
+    matrix, split, group : str, optional
+        Which of them.
+    width : float, optional
+        Standard deviation of the Gaussian that stands for each node, in decades.
+    seed : int or None, optional
+        None for the first.
 
     Raises
     ------
-    SltGrokError : no such step, matrix, split, group or seed, or nothing that was measured.
+    SltGrokError
+        No such step, matrix, split, group or seed, or nothing that was measured.
     """
     for name, value in {"matrix": matrix, "split": split, "group": group}.items():
         if value not in curvature[name].values:

@@ -50,7 +50,8 @@ def spectrum(circuits: xr.Dataset, seed: int | None = None) -> Figure:
 
     Raises
     ------
-    SltGrokError : the dataset has no `step` dimension, or no such seed.
+    SltGrokError
+        The dataset has no `step` dimension, or no such seed.
     """
     one = one_seed(circuits, seed)
     steps, frequency = one.step.values, one.frequency.values
@@ -90,7 +91,7 @@ def heat_map(axes: Axes, share: xr.DataArray, lowest: float) -> None:
 
 
 def name_keys(axes: Axes, colors: dict[int, str], frequencies: int) -> None:
-    """The key frequencies at the right edge, each in its color."""
+    """Draw the key frequencies at the right edge, each in its color."""
     for (k, color), place in zip(colors.items(), spread(list(colors), 0.055 * frequencies), strict=True):
         axes.annotate(
             str(k),
@@ -122,7 +123,7 @@ def _heights(run: list[float], gap: float) -> list[float]:
 
 
 def clusters(axes: Axes, one: xr.Dataset, colors: dict[int, str]) -> None:
-    """Number of neurons in each frequency's cluster, key frequencies in color."""
+    """Draw the number of neurons in each frequency's cluster, key frequencies in color."""
     size = one.neuron_cluster_size
     if not (size > 0).any():
         undefined(axes, "no neuron with more than 85% of its variance at one frequency, at any checkpoint")

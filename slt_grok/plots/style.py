@@ -61,7 +61,7 @@ STYLE: Any = {
 
 
 def measure_name(measure: str) -> str:
-    """The name of a measure as a person writes it."""
+    """Return the name of a measure as a person writes it."""
     return MEASURES.get(measure, measure.replace("_", " "))
 
 
@@ -77,11 +77,12 @@ def styled(make: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def with_seed(dataset: xr.Dataset) -> xr.Dataset:
-    """The dataset with a `seed` dimension after `step`, whether it had one or not.
+    """Return the dataset with a `seed` dimension after `step`, whether it had one or not.
 
     Raises
     ------
-    SltGrokError : there is no `step` dimension to draw along.
+    SltGrokError
+        There is no `step` dimension to draw along.
     """
     if "step" not in dataset.dims:
         raise SltGrokError(
@@ -95,7 +96,8 @@ def one_seed(dataset: xr.Dataset, seed: int | None) -> xr.Dataset:
 
     Raises
     ------
-    SltGrokError : there is no such seed.
+    SltGrokError
+        There is no such seed.
     """
     dataset = with_seed(dataset)
     seeds = dataset.seed.values.tolist()
@@ -108,7 +110,7 @@ def one_seed(dataset: xr.Dataset, seed: int | None) -> xr.Dataset:
 
 
 def linear_below(steps: Sequence[int] | np.ndarray) -> int | None:
-    """The step above which the axis is logarithmic; None where no step is 0 and it is so everywhere.
+    """Return the step above which the axis is logarithmic; None where no step is 0 and it is so everywhere.
 
     The smallest positive step, at least a 200th of the last one, rounded down to 1, 2 or 5 times a power of 10.
     """
@@ -155,7 +157,7 @@ def step_axis(axes: Axes, steps: Sequence[int] | np.ndarray, narrow: bool = Fals
 
 
 def over_seeds(axes: Axes, values: xr.DataArray, color: str, label: str, **line: Any) -> Line2D | None:
-    """A line over `step`: of one seed as it is; of several, each thin and their median thick.
+    """Return a line over `step`: of one seed as it is; of several, each thin and their median thick.
 
     Missing steps are bridged. Returns the line for the legend, or None where nothing is finite.
     """
@@ -201,7 +203,7 @@ def few_decades(axes: Axes) -> None:
 
 
 def legend_right(axes: Axes, **options: Any) -> None:
-    """The legend to the right of the axes, outside the data; none where nothing has a label."""
+    """Draw the legend to the right of the axes, outside the data; none where nothing has a label."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         axes.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.015, 1.0), **options)

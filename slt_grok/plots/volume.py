@@ -26,13 +26,17 @@ def volume_scaling(measured: xr.Dataset, steps: Sequence[int] | None = None, see
 
     Parameters
     ----------
-    measured : what `volume_exponent` gives, over (step,) or (step, seed).
-    steps : checkpoints to draw; None for all of them, at most 8.
-    seed : which one; None for the first.
+    measured : xarray.Dataset
+        What `volume_exponent` gives, over (step,) or (step, seed).
+    steps : Sequence[int] or None, optional
+        Checkpoints to draw; None for all of them, at most 8.
+    seed : int or None, optional
+        Which one; None for the first.
 
     Raises
     ------
-    SltGrokError : no `step` dimension, no such seed or step, a variable that is missing, or more than 8 checkpoints.
+    SltGrokError
+        No `step` dimension, no such seed or step, a variable that is missing, or more than 8 checkpoints.
     """
     missing = [n for n in ("log_volume", "volume_exponent", "log_ball_volume") if n not in measured]
     if missing:

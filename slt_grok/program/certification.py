@@ -67,15 +67,24 @@ class Comparison:
 
     Parameters
     ----------
-    network : by its tables.
-    slope : lambda, (width,).
-    rows : the tables of h' and of lambda h W + D, (term, token, width + class).
-    readout : W' as a product (width, r) (r, class).
-    middle, middle_logits : m and m (W - W'), (width,) and (class,).
-    alpha : (width,).
-    off : |rho dh_a| + |rho dh_b|, (a, b).
-    apart_neurons, apart_output : |gamma (W_q - W_c) / rho| and |((W - W')_q - (W - W')_c) / alpha|, (class, class).
-    slack : what a difference of logits may lose by rounding.
+    network : TokenTables
+        By its tables.
+    slope : ndarray
+        lambda, (width,).
+    rows : ndarray
+        The tables of h' and of lambda h W + D, (term, token, width + class).
+    readout : tuple[ndarray, ndarray]
+        W' as a product (width, r) (r, class).
+    middle, middle_logits : ndarray
+        m and m (W - W'), (width,) and (class,).
+    alpha : ndarray
+        (width,).
+    off : ndarray
+        |rho dh_a| + |rho dh_b|, (a, b).
+    apart_neurons, apart_output : ndarray
+        |gamma (W_q - W_c) / rho| and |((W - W')_q - (W - W')_c) / alpha|, (class, class).
+    slack : float
+        What a difference of logits may lose by rounding.
     """
 
     network: TokenTables
@@ -149,21 +158,25 @@ class Comparison:
 
 
 def certificate(trajectory: Trajectory, keys: np.ndarray) -> xr.Dataset:
-    """What the neuron-level program proves about its network.
+    """Return what the neuron-level program proves about its network.
 
     Parameters
     ----------
-    trajectory : one network of this package with one hidden layer, on addition, subtraction or multiplication.
-    keys : the frequencies of the program. More of them bound more tightly, and cost more; all of them are the network.
+    trajectory : Trajectory
+        One network of this package with one hidden layer, on addition, subtraction or multiplication.
+    keys : ndarray
+        The frequencies of the program. More of them bound more tightly, and cost more; all of them are the network.
 
     Returns
     -------
-    Variables of `ATTRS`, scalars but `bound` over `part` (neurons, output); pairs without angles (a 0 of
-    multiplication) count as not certified.
+    xarray.Dataset
+        Variables of `ATTRS`, scalars but `bound` over `part` (neurons, output); pairs without angles (a 0 of
+        multiplication) count as not certified.
 
     Raises
     ------
-    SltGrokError : what `TokenTables.of` raises, no frequency, or one that is none.
+    SltGrokError
+        What `TokenTables.of` raises, no frequency, or one that is none.
     """
     network = TokenTables.of(trajectory)
     if not len(keys) or not np.isin(keys, network.tokens.frequencies).all():
@@ -216,7 +229,7 @@ def _waves(network: TokenTables, frequencies: np.ndarray) -> np.ndarray:
 
 
 def _readout(network: TokenTables, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The constant and the keys of W_L, and the class without angle as it is: (width, r) and (r, class)."""
+    """Return the constant and the keys of W_L, and the class without angle as it is: (width, r) and (r, class)."""
     n, output, waves = network.tokens.order, network.output, _waves(network, keys)
     left_out = output[:, n:]
     parts = np.concatenate([output[:, :n] @ np.linalg.pinv(waves, rcond=1e-9), left_out], 1)
@@ -235,6 +248,6 @@ def _distances(columns: np.ndarray) -> np.ndarray:
 
 
 def _balance(sizes: np.ndarray, partners: np.ndarray) -> np.ndarray:
-    """The weights alpha that make the mean |alpha x| |y / alpha| least, for neurons of these sizes of x and y."""
+    """Return the alpha that make the mean |alpha x| |y / alpha| least, for neurons of these sizes of x and y."""
     x, y = (size / (size.max() or 1.0) + 1e-9 for size in (sizes, partners))
     return np.sqrt(y / x)

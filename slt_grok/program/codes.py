@@ -36,9 +36,12 @@ class Code(NamedTuple):
 
     Parameters
     ----------
-    bits : of program and table.
-    listing : those of them that list pairs: what an empty table would not need.
-    digits : of the program's numbers; 0 where there is no program.
+    bits : float
+        Of program and table.
+    listing : float
+        Those of them that list pairs: what an empty table would not need.
+    digits : int
+        Of the program's numbers; 0 where there is no program.
     """
 
     bits: float
@@ -47,12 +50,14 @@ class Code(NamedTuple):
 
 
 def codes(reading: Reading, program: Program | None) -> dict[str, Code]:
-    """The shortest code with a program, for each of `KEEPS`.
+    """Return the shortest code with a program, for each of `KEEPS`.
 
     Parameters
     ----------
-    reading : the network.
-    program : unrounded; None for a table alone.
+    reading : Reading
+        The network.
+    program : Program or None
+        Unrounded; None for a table alone.
     """
     if program is None:
         p = reading.modulus

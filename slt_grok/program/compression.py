@@ -46,9 +46,12 @@ class Compressed:
 
     Parameters
     ----------
-    quantized, pruned : bits of both codes.
-    bits_per_weight, bits_per_weight_kept : b of each.
-    weights_kept : that the second one keeps.
+    quantized, pruned : float
+        Bits of both codes.
+    bits_per_weight, bits_per_weight_kept : int
+        b of each.
+    weights_kept : int
+        That the second one keeps.
     """
 
     quantized: float
@@ -59,15 +62,17 @@ class Compressed:
 
 
 def compress(one: Trajectory) -> dict[str, Compressed]:
-    """The network's shortest codes for each of `KEEPS`.
+    """Return the network's shortest codes for each of `KEEPS`.
 
     Parameters
     ----------
-    one : a single network with its task.
+    one : Trajectory
+        A single network with its task.
 
     Raises
     ------
-    SltGrokError : more than one network, or no task.
+    SltGrokError
+        More than one network, or no task.
     """
     target, weights = _Target.of(one), _single(one)
     critical = _critical(target, weights)
@@ -85,7 +90,8 @@ def quantized(one: Trajectory, bits: int) -> Trajectory:
 
     Raises
     ------
-    SltGrokError : more than one network, or fewer than 2 bits, whose only steps are -max|w|, 0 and max|w|.
+    SltGrokError
+        More than one network, or fewer than 2 bits, whose only steps are -max|w|, 0 and max|w|.
     """
     if bits < 2:
         raise SltGrokError(f"bits: expected at least 2, got {bits}")
@@ -94,15 +100,17 @@ def quantized(one: Trajectory, bits: int) -> Trajectory:
 
 
 def critical_bits(one: Trajectory) -> int:
-    """The fewest bits a weight from which on, up to 24, `quantized` keeps the network's answer to every pair.
+    """Return the fewest bits a weight from which on, up to 24, `quantized` keeps the network's answer to every pair.
 
     Parameters
     ----------
-    one : a single network with its task.
+    one : Trajectory
+        A single network with its task.
 
     Raises
     ------
-    SltGrokError : more than one network, no task, or even 24 bits change an answer.
+    SltGrokError
+        More than one network, no task, or even 24 bits change an answer.
     """
     bits = _critical(_Target.of(one), _single(one), ("answers",))["answers"]
     if bits == STORED:
@@ -163,7 +171,7 @@ def _rounded(weights: Weights, bits: int) -> dict[str, Tensor]:
 
 
 def _critical(target: _Target, weights: Weights, wanted: tuple[str, ...] = KEEPS) -> dict[str, int]:
-    """The critical bits for each thing wanted, `STORED` where 24 are too few."""
+    """Return the critical bits for each thing wanted, `STORED` where 24 are too few."""
     found, left = dict.fromkeys(wanted, STORED), set(wanted)
     for bits in range(MOST_BITS, 1, -1):
         kept = target.each_kept(_rounded(weights, bits))
@@ -246,7 +254,7 @@ def _numbers(most: int) -> list[int]:
 
 
 def _last(holds: Callable[[int], bool], count: int, guess: int) -> int:
-    """The last of places 0..count - 1 that holds, the first one taken to, by strides from a guess and bisection."""
+    """Return the last of places 0..count - 1 that holds (the first is taken to), by strides and bisection."""
     if guess and not holds(guess):
         low, high = 0, guess
     else:

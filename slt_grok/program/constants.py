@@ -23,14 +23,18 @@ class Constants:
 
     Parameters
     ----------
-    modulus : p.
-    operation : one of `slt_grok.tasks`.
-    amplitudes : frequency, 1..(p-1)/2 -> A_k of the clock that fits best, A_k cos w_k(a + b - c) in the logits; of a
-        pizza w + (u + v) mean |cos|.
+    modulus : int
+        p.
+    operation : str
+        One of `slt_grok.tasks`.
+    amplitudes : dict[int, float]
+        Frequency, 1..(p-1)/2 -> A_k of the clock that fits best, A_k cos w_k(a + b - c) in the logits; of a pizza w +
+        (u + v) mean |cos|.
 
     Raises
     ------
-    SltGrokError : no frequency, one outside 1..(p-1)/2, or an amplitude that is not a finite number.
+    SltGrokError
+        No frequency, one outside 1..(p-1)/2, or an amplitude that is not a finite number.
     """
 
     modulus: int
@@ -46,11 +50,12 @@ class Constants:
 
 
 def literals(text: str, name: str = "program") -> dict[str, Any]:
-    """The top-level constants of Python source: name -> value, where the value is a literal.
+    """Return the top-level constants of Python source: name -> value, where the value is a literal.
 
     Raises
     ------
-    SltGrokError : text that is not Python.
+    SltGrokError
+        Text that is not Python.
     """
     try:
         tree = ast.parse(text)
@@ -73,11 +78,12 @@ def literals(text: str, name: str = "program") -> dict[str, Any]:
 
 
 def read(path: Path) -> Constants:
-    """The constants of a program's file.
+    """Return the constants of a program's file.
 
     Raises
     ------
-    SltGrokError : no such file, no Python, or constants that are missing or no parameters of a program.
+    SltGrokError
+        No such file, no Python, or constants that are missing or no parameters of a program.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -98,18 +104,21 @@ def read(path: Path) -> Constants:
 
 
 def ring_mean(modulus: int) -> float:
-    """The mean over e in Z_p of |cos(w_k e / 2)| and of |cos w_k e|, for every k of an odd prime p; nearly 2/pi."""
+    """Return the mean over e in Z_p of |cos(w_k e / 2)| and of |cos w_k e|, for every k of an odd prime p.
+
+    Nearly 2/pi.
+    """
     return sum(abs(math.cos(math.pi / modulus * e)) for e in range(modulus)) / modulus
 
 
 def _is_weight(value: Any) -> bool:
-    """A number, or three of a pizza."""
+    """Return a number, or three of a pizza."""
     numbers = value if isinstance(value, tuple) and len(value) == 3 else (value,)
     return all(type(number) in (int, float) for number in numbers)
 
 
 def _operation(text: str, path: Path) -> str:
-    """The first words of the docstring, up to `modulo`."""
+    """Return the first words of the docstring, up to `modulo`."""
     words = (ast.get_docstring(ast.parse(text)) or "").split(" modulo ")
     if len(words) < 2 or words[0].lower() not in OPERATIONS:
         raise SltGrokError(f"{path}: expected a docstring that begins with an operation and 'modulo'")

@@ -38,8 +38,10 @@ class Match(NamedTuple):
 
     Parameters
     ----------
-    agreement : share of all pairs where it gives the network's answer.
-    unexplained : share of the variance of the network's logits, centered over the answers, that it leaves.
+    agreement : float
+        Share of all pairs where it gives the network's answer.
+    unexplained : float
+        Share of the variance of the network's logits, centered over the answers, that it leaves.
     """
 
     agreement: float
@@ -57,11 +59,16 @@ class Extraction:
 
     Parameters
     ----------
-    reading : of the network.
-    program : with as few digits as leave the logits as well explained; a `Table` for a memorizer.
-    digits : of its numbers.
-    bits : level -> length of the two-part code with that level, `table` for all pairs listed.
-    explained : whether the program explains the network without a table.
+    reading : Reading
+        Of the network.
+    program : Program
+        With as few digits as leave the logits as well explained; a `Table` for a memorizer.
+    digits : int
+        Of its numbers.
+    bits : dict[str, float]
+        Level -> length of the two-part code with that level, `table` for all pairs listed.
+    explained : bool
+        Whether the program explains the network without a table.
     """
 
     reading: Reading
@@ -72,17 +79,20 @@ class Extraction:
 
 
 def extract(reading: Reading, level: str = "shortest") -> Extraction:
-    """The program of a network.
+    """Return the program of a network.
 
     Parameters
     ----------
-    reading : a network.
-    level : `clock`, `pizza` or `neurons`, without a table; or `shortest`, the level of least length, with a table
-        where the network is a memorizer.
+    reading : Reading
+        A network.
+    level : str, optional
+        `clock`, `pizza` or `neurons`, without a table; or `shortest`, the level of least length, with a table where the
+        network is a memorizer.
 
     Raises
     ------
-    SltGrokError : the network is not explained, or has not what the level needs.
+    SltGrokError
+        The network is not explained, or has not what the level needs.
     """
     if level not in (*LEVELS, "shortest"):
         raise SltGrokError(f"--level: expected one of {', '.join(LEVELS)}, shortest, got {level!r}")
@@ -112,14 +122,14 @@ def extract(reading: Reading, level: str = "shortest") -> Extraction:
 
 
 def candidates(reading: Reading) -> dict[str, Program]:
-    """The program of every level that the network has, unrounded; none where the logits have no frequency."""
+    """Return the program of every level that the network has, unrounded; none where the logits have no frequency."""
     if not len(reading.keys):
         return {}
     return {name: fit(reading) for name, fit in LEVELS.items() if name != "neurons" or reading.neurons is not None}
 
 
 def fewest_digits(reading: Reading, program: Program) -> tuple[Program, int]:
-    """The program with the fewest digits that leave agreement and explained variance (to `GROWTH`) as they are."""
+    """Return the program with the fewest digits that keep agreement and explained variance (to `GROWTH`)."""
     whole = match(reading, program)
     bound = GROWTH * whole.unexplained + 1e-9
     for digits in range(1, MOST_DIGITS):
@@ -139,7 +149,7 @@ def match(reading: Reading, program: Program) -> Match:
 
 
 def _table(reading: Reading, rest: Program | None) -> Table:
-    """The network's answers, as a table of those that the rest does not give."""
+    """Return the network's answers, as a table of those that the rest does not give."""
     if rest is None:
         rows = np.arange(reading.modulus**2)
         tokens = reading.tokens or Tokens(reading.modulus)

@@ -29,17 +29,21 @@ def move_frequencies(trajectory: Trajectory, moves: Mapping[int, int]) -> Trajec
 
     Parameters
     ----------
-    trajectory : networks of this package on Z_p, p an odd prime.
-    moves : k -> k', k in 1..(p-1)/2, k' in 1..p-1, no two of them to the same plane (k' and p - k' are one).
+    trajectory : Trajectory
+        Networks of this package on Z_p, p an odd prime.
+    moves : Mapping[int, int]
+        k -> k', k in 1..(p-1)/2, k' in 1..p-1, no two of them to the same plane (k' and p - k' are one).
 
     Returns
     -------
-    A trajectory with the same leading coordinates. Rows of other tokens (the '=' sign) and everything that has no axis
-    over Z_p stay.
+    Trajectory
+        A trajectory with the same leading coordinates. Rows of other tokens (the '=' sign) and everything that has no
+        axis over Z_p stay.
 
     Raises
     ------
-    SltGrokError : a network that is not of this package, p not an odd prime, or moves that are none.
+    SltGrokError
+        A network that is not of this package, p not an odd prime, or moves that are none.
     """
     module, parameters = trajectory.network.module, dict(trajectory.parameters)
     if not isinstance(module, ModularNetwork):
@@ -54,11 +58,12 @@ def move_frequencies(trajectory: Trajectory, moves: Mapping[int, int]) -> Trajec
 
 
 def rotation(modulus: int, moves: Mapping[int, int]) -> Tensor:
-    """The orthogonal matrix (p, p), float64, that moves functions of t as a column: f -> rotation @ f.
+    """Return the orthogonal matrix (p, p), float64, that moves functions of t as a column: f -> rotation @ f.
 
     Raises
     ------
-    SltGrokError : p not an odd prime, or moves that are none.
+    SltGrokError
+        p not an odd prime, or moves that are none.
     """
     half = len(fourier.frequencies(modulus))
     planes = {k: min(to, modulus - to) for k, to in moves.items()}

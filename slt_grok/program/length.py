@@ -19,7 +19,7 @@ MOST_DIGITS = 6
 
 
 def rounded(program: P, digits: int) -> P:
-    """The program with every number a multiple of its `step`."""
+    """Return the program with every number a multiple of its `step`."""
     return program.with_numbers({name: _rounded(x, digits) for name, x in program.numbers.items()})
 
 
@@ -30,7 +30,7 @@ def _rounded(numbers: np.ndarray, digits: int) -> np.ndarray:
 
 
 def step(numbers: np.ndarray, digits: int) -> float:
-    """The power of ten that numbers of one name are multiples of, with so many digits of the largest."""
+    """Return the power of ten that numbers of one name are multiples of, with so many digits of the largest."""
     return 10.0 ** _exponent(numbers, digits)
 
 
@@ -69,9 +69,12 @@ def table_bits(modulus: int, entries: int, among: int | None = None) -> float:
 
     Parameters
     ----------
-    modulus : p.
-    entries : pairs that are listed.
-    among : pairs that might be; all p^2 where left out.
+    modulus : int
+        p.
+    entries : int
+        Pairs that are listed.
+    among : int or None, optional
+        Pairs that might be; all p^2 where left out.
     """
     size = modulus**2 if among is None else among
     return math.log2(size + 1) + log2_choose(size, entries) + entries * math.log2(modulus)

@@ -20,18 +20,22 @@ def measure(trajectory: Trajectory, on_progress: OnProgress | None = None) -> xr
 
     Parameters
     ----------
-    trajectory : networks with a modular task.
-    on_progress : called with (networks done, networks in all) after each network.
+    trajectory : Trajectory
+        Networks with a modular task.
+    on_progress : OnProgress or None, optional
+        Called with (networks done, networks in all) after each network.
 
     Returns
     -------
-    A dataset over the leading dimensions of the trajectory with `VARIABLES`; NaN for levels that a network has not,
-    which are all of them where no frequency is in its logits. The variables over `frequency` are left out where the
-    operation has no angles.
+    xarray.Dataset
+        A dataset over the leading dimensions of the trajectory with `VARIABLES`; NaN for levels that a network has not,
+        which are all of them where no frequency is in its logits. The variables over `frequency` are left out where the
+        operation has no angles.
 
     Raises
     ------
-    SltGrokError : see `slt_grok.program.read`.
+    SltGrokError
+        See `slt_grok.program.read`.
     """
     rows = []
     for index in np.ndindex(*trajectory.shape):

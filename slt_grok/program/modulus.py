@@ -45,11 +45,16 @@ class Served:
 
     Parameters
     ----------
-    amplitudes : frequency of p' -> A.
-    origins : frequency of p' -> the frequency of p that it comes from; None where it was added.
-    margin : closed form of the worst margin, or its lower bound, in nats.
-    nearest_margin : the same at the nearest frequencies, before anything was shifted or added.
-    shift : by up to how many places frequencies might shift.
+    amplitudes : dict[int, float]
+        Frequency of p' -> A.
+    origins : dict[int, int or None]
+        Frequency of p' -> the frequency of p that it comes from; None where it was added.
+    margin : float
+        Closed form of the worst margin, or its lower bound, in nats.
+    nearest_margin : float
+        The same at the nearest frequencies, before anything was shifted or added.
+    shift : int
+        By up to how many places frequencies might shift.
     """
 
     amplitudes: dict[int, float]
@@ -65,13 +70,18 @@ class Served:
 
 
 def worst_margin(modulus: int, amplitudes: Mapping[int, float], directions: int | None = None) -> float:
-    """The worst margin of a clock, or with `directions` the lower bound of a pizza's; see the module's docstring.
+    """Return the worst margin of a clock, or with `directions` the lower bound of a pizza's.
+
+    See the module's docstring.
 
     Parameters
     ----------
-    modulus : p.
-    amplitudes : frequency -> A_k, of the clock or of the clock that fits the pizza best.
-    directions : J of `slt_grok.models.planted.pizza`; None for a clock.
+    modulus : int
+        p.
+    amplitudes : Mapping[int, float]
+        Frequency -> A_k, of the clock or of the clock that fits the pizza best.
+    directions : int or None, optional
+        J of `slt_grok.models.planted.pizza`; None for a clock.
     """
     k, a = np.array(list(amplitudes)), np.array(list(amplitudes.values()))[:, None]
     gain = a * (1 - np.cos(2 * np.pi / modulus * (np.outer(k, np.arange(1, modulus // 2 + 1)) % modulus)))
@@ -87,7 +97,8 @@ def nearest(constants: Constants, modulus: int) -> dict[int, int]:
 
     Raises
     ------
-    SltGrokError : a modulus that is no odd prime, or one with fewer frequencies than the program.
+    SltGrokError
+        A modulus that is no odd prime, or one with fewer frequencies than the program.
     """
     if modulus < 3 or not is_prime(modulus):
         raise SltGrokError(f"modulus: expected an odd prime, got {modulus}")
@@ -104,20 +115,25 @@ def nearest(constants: Constants, modulus: int) -> dict[int, int]:
 
 
 def serve(constants: Constants, modulus: int, directions: dict[int, int] | None = None, least: float = LEAST) -> Served:
-    """The frequencies that serve another modulus.
+    """Return the frequencies that serve another modulus.
 
     Parameters
     ----------
-    constants : of the program.
-    modulus : p', an odd prime.
-    directions : for a pizza, J by the number of frequencies, which share the neurons; None for a clock. Its numbers of
+    constants : Constants
+        Of the program.
+    modulus : int
+        p', an odd prime.
+    directions : dict[int, int] or None, optional
+        For a pizza, J by the number of frequencies, which share the neurons; None for a clock. Its numbers of
         frequencies are those that the network has room for.
-    least : worst margin that is wanted, in nats, by the closed form.
+    least : float, optional
+        Worst margin that is wanted, in nats, by the closed form.
 
     Raises
     ------
-    SltGrokError : a modulus that is no odd prime or has too few frequencies, or no set of frequencies that the network
-        has room for and that reaches the margin.
+    SltGrokError
+        A modulus that is no odd prime or has too few frequencies, or no set of frequencies that the network has room
+        for and that reaches the margin.
     """
 
     def margin(places: list[int], heights: list[float]) -> float:
@@ -173,30 +189,39 @@ def _shifted(
 
 
 def circuit_of(module: ModularNetwork) -> Circuit:
-    """The circuit that networks of this class and activation are written with: a pizza with ReLU, else a clock."""
+    """Return the circuit that networks of this class and activation are written with.
+
+    A pizza with ReLU, else a clock.
+    """
     return "pizza" if getattr(module, "activation", None) is relu else "clock"
 
 
 def rewrite(
     constants: Constants, model: Mapping[str, Any], task: ModularTask, least: float = LEAST
 ) -> tuple[Trajectory, Served]:
-    """A network of some architecture that computes the program modulo another prime, written and not trained.
+    """Return a network of some architecture that computes the program modulo another prime, written and not trained.
 
     Parameters
     ----------
-    constants : of the program: modulus, operation, amplitudes.
-    model : settings of `slt_grok.models.build`, such as the section `model` of a configuration, with `kind`.
-    task : the task for p', whose operation is the program's.
-    least : see `serve`.
+    constants : Constants
+        Of the program: modulus, operation, amplitudes.
+    model : Mapping[str, Any]
+        Settings of `slt_grok.models.build`, such as the section `model` of a configuration, with `kind`.
+    task : ModularTask
+        The task for p', whose operation is the program's.
+    least : float, optional
+        See `serve`.
 
     Returns
     -------
-    A single network, float64, whose logits are those of `slt_grok.models.planting`; and the frequencies it has.
+    tuple[Trajectory, Served]
+        A single network, float64, whose logits are those of `slt_grok.models.planting`; and the frequencies it has.
 
     Raises
     ------
-    SltGrokError : another operation than the program's, or one that is neither addition nor subtraction; a network that
-        cannot hold a circuit or is too narrow; as `serve`.
+    SltGrokError
+        Another operation than the program's, or one that is neither addition nor subtraction; a network that cannot
+        hold a circuit or is too narrow; as `serve`.
     """
     if constants.operation not in SIGNS or task.operation != constants.operation:
         raise SltGrokError(

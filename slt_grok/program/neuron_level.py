@@ -25,18 +25,22 @@ RIDGE = 0.03  # of the neurons' mean variance
 
 
 def neurons(reading: Reading, keys: np.ndarray | None = None, ridge: float | None = RIDGE) -> Neurons:
-    """The neuron-level program of a network with one hidden layer.
+    """Return the neuron-level program of a network with one hidden layer.
 
     Parameters
     ----------
-    reading : a network.
-    keys : the frequencies; those of `Reading.keys` where left out.
-    ridge : how much the output weights are held at those of W_L, as a share of the neurons' mean variance; None
-        leaves them as they are read.
+    reading : Reading
+        A network.
+    keys : ndarray or None, optional
+        The frequencies; those of `Reading.keys` where left out.
+    ridge : float or None, optional
+        How much the output weights are held at those of W_L, as a share of the neurons' mean variance; None leaves them
+        as they are read.
 
     Raises
     ------
-    SltGrokError : an operation without angles, no frequency, or not one hidden layer of a known activation.
+    SltGrokError
+        An operation without angles, no frequency, or not one hidden layer of a known activation.
     """
     keys = checked(reading, keys)
     hidden, tokens = reading.neurons, reading.tokens
@@ -84,12 +88,14 @@ def neurons(reading: Reading, keys: np.ndarray | None = None, ridge: float | Non
 def _with_output(
     program: Neurons, a: np.ndarray, b: np.ndarray, target: np.ndarray, read: np.ndarray, ridge: float | None
 ) -> Neurons:
-    """The program with output weights near those that were read, and what goes past the neurons.
+    """Return the program with output weights near those that were read, and what goes past the neurons.
 
     Parameters
     ----------
-    target : cosine and sine parts of the logits at the keys, (m, 2 K).
-    read : those of W_L, (width, 2 K).
+    target : ndarray
+        Cosine and sine parts of the logits at the keys, (m, 2 K).
+    read : ndarray
+        Those of W_L, (width, 2 K).
     """
     post = ACTIVATIONS[program.activation](program.pre(a, b))
     waves = [_own_waves(program.tokens, k, program.keys, a, b, ONE_TOKEN) for k in program.keys]
@@ -127,5 +133,5 @@ def _own_waves(
 
 
 def _least_squares(design: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The shortest solution, by the normal equations: columns are waves of the grid, orthogonal or zero."""
+    """Return the shortest solution, by the normal equations: columns are waves of the grid, orthogonal or zero."""
     return np.linalg.pinv(design.T @ design, rcond=1e-9, hermitian=True) @ (design.T @ target)

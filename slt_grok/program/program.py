@@ -45,7 +45,8 @@ class Program(ABC):
 
     Parameters
     ----------
-    tokens : modulus and operation.
+    tokens : Tokens
+        Modulus and operation.
     """
 
     NUMBERS: ClassVar[tuple[str, ...]] = ()  # fields that hold real numbers
@@ -67,7 +68,7 @@ class Program(ABC):
         """Logits of all p answers, float64 (..., p); their mean over the answers means nothing."""
 
     def answer(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """The answer with the largest logit, int64 like a; the least one of equals."""
+        """Return the answer with the largest logit, int64 like a; the least one of equals."""
         return self.logits(a, b).argmax(-1)
 
     def grid(self) -> np.ndarray:
@@ -80,22 +81,23 @@ class Program(ABC):
         return {name: np.asarray(getattr(self, name)) for name in self.NUMBERS}
 
     def with_numbers(self, numbers: Mapping[str, np.ndarray]) -> Self:
-        """The same program with other numbers of the same shapes; those not named stay."""
+        """Return the same program with other numbers of the same shapes; those not named stay."""
         return replace(self, **numbers)
 
     @abstractmethod
     def relabeled(self, factor: int) -> "Program":
-        """The program of the network whose tokens and answers t are renamed factor t (addition and subtraction).
+        """Return the program of the network whose tokens and answers t are renamed factor t (addition and subtraction).
 
         Frequency k becomes k factor^-1 mod p; nothing else changes, but the sign of phases where that is over p/2.
 
         Raises
         ------
-        SltGrokError : multiplication, where this renaming is none of the group.
+        SltGrokError
+            Multiplication, where this renaming is none of the group.
         """
 
     def renamed(self, factor: int) -> tuple[np.ndarray, np.ndarray]:
-        """New frequencies in 1..(p-1)/2, in the order of `frequencies`, and the sign (-1 where p - k was taken)."""
+        """Return new frequencies in 1..(p-1)/2, in the order of `frequencies`, and signs (-1 where p - k is taken)."""
         p = self.tokens.modulus
         if self.tokens.operation == "multiplication":
             raise SltGrokError(
@@ -106,7 +108,7 @@ class Program(ABC):
 
 
 def pairs(modulus: int) -> tuple[np.ndarray, np.ndarray]:
-    """a and b of all pairs in lexicographic order, int64 (p^2,) each."""
+    """Return a and b of all pairs in lexicographic order, int64 (p^2,) each."""
     a, b = np.divmod(np.arange(modulus**2), modulus)
     return a, b
 
@@ -117,8 +119,9 @@ class _OnGroup(Program):
 
     Parameters
     ----------
-    outside : (logit of the class 0 beside the mean of the others, for pairs in the group and for pairs with a 0);
-        of no consequence where all tokens have angles.
+    outside : ndarray
+        (logit of the class 0 beside the mean of the others, for pairs in the group and for pairs with a 0); of no
+        consequence where all tokens have angles.
     """
 
     outside: np.ndarray
@@ -146,8 +149,10 @@ class Rotations(_OnGroup):
 
     Parameters
     ----------
-    keys : the frequencies k, int64 (K,), ascending.
-    amplitude : alpha_k, and for a pizza beta_k and gamma_k beside, (K, 1) or (K, 3), in the logits' unit.
+    keys : ndarray
+        The frequencies k, int64 (K,), ascending.
+    amplitude : ndarray
+        alpha_k, and for a pizza beta_k and gamma_k beside, (K, 1) or (K, 3), in the logits' unit.
     """
 
     NUMBERS = ("amplitude",)
@@ -208,14 +213,22 @@ class Neurons(_OnGroup):
 
     Parameters
     ----------
-    keys : the frequencies K, int64 (K,), ascending.
-    activation : `relu`, `quadratic` or `gelu`.
-    neuron, frequency : of each entry, int64 (entry,): neuron n has waves of frequency k.
-    amplitude, phase : A and phi of each entry, (entry, wave) in the order of `WAVES`; phases in (-pi, pi].
-    constant : (width,).
-    output : (width, K, 2).
-    past : D, cosine and sine part of w_K c for cosine and sine of each wave of w_k, (K, 4, 2, K, 2).
-    shift : what every pair has in its cosine and sine parts of w_K c, (K, 2).
+    keys : ndarray
+        The frequencies K, int64 (K,), ascending.
+    activation : str
+        `relu`, `quadratic` or `gelu`.
+    neuron, frequency : ndarray
+        Of each entry, int64 (entry,): neuron n has waves of frequency k.
+    amplitude, phase : ndarray
+        A and phi of each entry, (entry, wave) in the order of `WAVES`; phases in (-pi, pi].
+    constant : ndarray
+        (width,).
+    output : ndarray
+        (width, K, 2).
+    past : ndarray
+        D, cosine and sine part of w_K c for cosine and sine of each wave of w_k, (K, 4, 2, K, 2).
+    shift : ndarray
+        What every pair has in its cosine and sine parts of w_K c, (K, 2).
     """
 
     NUMBERS = ("constant", "amplitude", "phase", "output", "past", "shift")
@@ -277,13 +290,13 @@ class Neurons(_OnGroup):
 def wave_values(
     tokens: Tokens, frequency: int, a: np.ndarray, b: np.ndarray, waves: tuple[tuple[int, int], ...] = WAVES
 ) -> np.ndarray:
-    """cos and sin of w_k(i j_a + j sign j_b) for each wave (i, j) in turn: (m, 2 waves)."""
+    """Return cos and sin of w_k(i j_a + j sign j_b) for each wave (i, j) in turn: (m, 2 waves)."""
     first, second = tokens.position[a], tokens.sign * tokens.position[b]
     angle = np.stack([tokens.angle(frequency, i * first + j * second) for i, j in waves], -1)
     return np.stack([np.cos(angle), np.sin(angle)], -1).reshape(len(a), -1)
 
 
 def answer_waves(tokens: Tokens, frequencies: np.ndarray) -> np.ndarray:
-    """cos w_K c and sin w_K c for each frequency in turn: (2 K, n)."""
+    """Return cos w_K c and sin w_K c for each frequency in turn: (2 K, n)."""
     angle = tokens.angle(frequencies[:, None], np.arange(tokens.order))
     return np.stack([np.cos(angle), np.sin(angle)], 1).reshape(2 * len(frequencies), -1)

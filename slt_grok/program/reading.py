@@ -32,9 +32,12 @@ class Neuron:
 
     Parameters
     ----------
-    activation : `relu`, `quadratic` or `gelu`.
-    pre : pre-activations, (p^2, width).
-    to_logits : W_L, (width, p), centered over the answers.
+    activation : str
+        `relu`, `quadratic` or `gelu`.
+    pre : ndarray
+        Pre-activations, (p^2, width).
+    to_logits : ndarray
+        W_L, (width, p), centered over the answers.
     """
 
     activation: str
@@ -48,9 +51,12 @@ class Reading:
 
     Parameters
     ----------
-    task : with the right answers and the split.
-    logits : (p^2, p), centered over the answers.
-    neurons : the hidden layer; None for a network of more than one, or whose activation is not known.
+    task : ModularTask
+        With the right answers and the split.
+    logits : ndarray
+        (p^2, p), centered over the answers.
+    neurons : Neuron or None
+        The hidden layer; None for a network of more than one, or whose activation is not known.
     """
 
     task: ModularTask
@@ -59,7 +65,7 @@ class Reading:
 
     @property
     def modulus(self) -> int:
-        """p."""
+        """Return p."""
         return self.task.modulus
 
     @cached_property
@@ -84,7 +90,7 @@ class Reading:
 
     @cached_property
     def on_group(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """a and b of the pairs that have angles, their rows of the p^2, and their logits by j = 0..n-1, (m, n).
+        """Return a and b of the pairs that have angles, their rows of the p^2, and their logits by j = 0..n-1, (m, n).
 
         The logits are centered anew over these answers.
         """
@@ -128,11 +134,13 @@ def read(trajectory: Trajectory) -> Reading:
 
     Parameters
     ----------
-    trajectory : one network of this package or an `Adapter`, with its task.
+    trajectory : Trajectory
+        One network of this package or an `Adapter`, with its task.
 
     Raises
     ------
-    SltGrokError : more than one network, another module, no task, logits of another shape, or logits all alike.
+    SltGrokError
+        More than one network, another module, no task, logits of another shape, or logits all alike.
     """
     if len(trajectory) != 1:
         raise SltGrokError(f"program: expected one network, got {len(trajectory)}: choose a step and a seed")

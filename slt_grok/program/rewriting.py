@@ -22,20 +22,27 @@ def write_rewritten(
 
     Parameters
     ----------
-    program : what `slt-grok extract` wrote; only its constants are read.
-    name : of the architecture's configuration.
-    model, task : its sections; of the task the modulus and the operation are replaced.
-    modulus : p', an odd prime.
-    out : the run directory to make.
+    program : Path
+        What `slt-grok extract` wrote; only its constants are read.
+    name : str
+        Of the architecture's configuration.
+    model, task : Mapping[str, Any]
+        Its sections; of the task the modulus and the operation are replaced.
+    modulus : int
+        p', an odd prime.
+    out : Path
+        The run directory to make.
 
     Returns
     -------
-    Sentences on the frequencies and on what the network answers.
+    list[str]
+        Sentences on the frequencies and on what the network answers.
 
     Raises
     ------
-    SltGrokError : a program that cannot be read, an architecture or a modulus that it cannot be written for, a split
-        that is listed pair by pair, or a run directory that is there already.
+    SltGrokError
+        A program that cannot be read, an architecture or a modulus that it cannot be written for, a split that is
+        listed pair by pair, or a run directory that is there already.
     """
     found = constants.read(program)
     if task.get("split_rule") == "listed":

@@ -18,12 +18,15 @@ def clock(reading: Reading, keys: np.ndarray | None = None) -> Rotations:
 
     Parameters
     ----------
-    reading : a network.
-    keys : the frequencies; those of `Reading.keys` where left out.
+    reading : Reading
+        A network.
+    keys : ndarray or None, optional
+        The frequencies; those of `Reading.keys` where left out.
 
     Raises
     ------
-    SltGrokError : an operation without angles, or no frequency.
+    SltGrokError
+        An operation without angles, or no frequency.
     """
     return _rotations(reading, keys, 1)
 
@@ -46,11 +49,12 @@ def _rotations(reading: Reading, keys: np.ndarray | None, factors: int) -> Rotat
 
 
 def checked(reading: Reading, keys: np.ndarray | None) -> np.ndarray:
-    """The frequencies to take, ascending.
+    """Return the frequencies to take, ascending.
 
     Raises
     ------
-    SltGrokError : an operation without angles, or no frequency.
+    SltGrokError
+        An operation without angles, or no frequency.
     """
     if reading.tokens is None:
         raise SltGrokError(f"program: {reading.task.operation} is the sum of no angles of its tokens")

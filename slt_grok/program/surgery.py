@@ -31,21 +31,25 @@ ATTRS = {
 
 
 def measure(variants: Mapping[str, Trajectory], llc: Callable[[Trajectory], xr.Dataset] | None = None) -> xr.Dataset:
-    """What each variant answers, on every pair, and its LLC.
+    """Return what each variant answers, on every pair, and its LLC.
 
     Parameters
     ----------
-    variants : name -> a single network (leading dimensions of length 1 or none), of any modulus and size.
-    llc : its estimate, such as `slt_grok.llc.estimate` with a run's settings; None to leave it out.
+    variants : Mapping[str, Trajectory]
+        Name -> a single network (leading dimensions of length 1 or none), of any modulus and size.
+    llc : callable or None, optional
+        Its estimate, such as `slt_grok.llc.estimate` with a run's settings; None to leave it out.
 
     Returns
     -------
-    Over `variant`: `worst_margin`, `weight_norm`, `parameters`, `modulus`, `llc`, `llc_se`, `llc_low`, `llc_high`,
-    `llc_status`, `llc_status_reason`; with `split` also `accuracy` and `loss` (NaN on a split without pairs).
+    xarray.Dataset
+        Over `variant`: `worst_margin`, `weight_norm`, `parameters`, `modulus`, `llc`, `llc_se`, `llc_low`, `llc_high`,
+        `llc_status`, `llc_status_reason`; with `split` also `accuracy` and `loss` (NaN on a split without pairs).
 
     Raises
     ------
-    SltGrokError : no variant, several networks in one, or one without a task.
+    SltGrokError
+        No variant, several networks in one, or one without a task.
     """
     if not variants:
         raise SltGrokError("variants: expected at least one")

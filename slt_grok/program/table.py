@@ -14,10 +14,14 @@ class Table(Program):
 
     Parameters
     ----------
-    rows : a p + b of the listed pairs, int64 (m,), ascending.
-    answers : of these, int64 (m,).
-    rest : the program of the other pairs; None where every pair is listed.
-    margin : by how much a listed answer's logit stands over the others.
+    rows : ndarray
+        A p + b of the listed pairs, int64 (m,), ascending.
+    answers : ndarray
+        Of these, int64 (m,).
+    rest : Program or None
+        The program of the other pairs; None where every pair is listed.
+    margin : float, optional
+        By how much a listed answer's logit stands over the others.
     """
 
     NUMBERS = ()

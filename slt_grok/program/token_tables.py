@@ -31,13 +31,20 @@ class TokenTables:
 
     Parameters
     ----------
-    tokens : of its task.
-    activation : its name.
-    of_first : whether row t is of a, not of b, (term,).
-    weights : w, (term, a, b).
-    values : T, (term, token, width).
-    past : D, (term, token, class).
-    output : W_L, (width, class). Classes are the elements j, then the one that has no angle, if any.
+    tokens : Tokens
+        Of its task.
+    activation : str
+        Its name.
+    of_first : ndarray
+        Whether row t is of a, not of b, (term,).
+    weights : ndarray
+        w, (term, a, b).
+    values : ndarray
+        T, (term, token, width).
+    past : ndarray
+        D, (term, token, class).
+    output : ndarray
+        W_L, (width, class). Classes are the elements j, then the one that has no angle, if any.
     """
 
     tokens: Tokens
@@ -50,12 +57,13 @@ class TokenTables:
 
     @classmethod
     def of(cls, trajectory: Trajectory) -> "TokenTables":
-        """The tables of one network.
+        """Return the tables of one network.
 
         Raises
         ------
-        SltGrokError : more than one network, one under an intervention, or one that is neither an MLP with one hidden
-            layer, a quadratic network nor a one-layer transformer of this package.
+        SltGrokError
+            More than one network, one under an intervention, or one that is neither an MLP with one hidden layer, a
+            quadratic network nor a one-layer transformer of this package.
         """
         if len(trajectory) != 1:
             raise SltGrokError(f"certificate: expected one network, got {len(trajectory)}: choose a step and a seed")

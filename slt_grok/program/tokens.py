@@ -27,12 +27,15 @@ class Tokens:
 
     Parameters
     ----------
-    modulus : p, an odd prime.
-    operation : one of `ANGLES`.
+    modulus : int
+        p, an odd prime.
+    operation : str, optional
+        One of `ANGLES`.
 
     Raises
     ------
-    SltGrokError : p is not an odd prime, or an operation without angles.
+    SltGrokError
+        p is not an odd prime, or an operation without angles.
     """
 
     modulus: int
@@ -64,7 +67,7 @@ class Tokens:
 
     @cached_property
     def position(self) -> np.ndarray:
-        """j of each token, int64 (p,); -1 for a token that the group leaves out."""
+        """Return j of each token, int64 (p,); -1 for a token that the group leaves out."""
         p = self.modulus
         if self.operation != "multiplication":
             return np.arange(p)
@@ -94,7 +97,7 @@ class Tokens:
 
 
 def primitive_root(modulus: int) -> int:
-    """The least g whose powers are all of 1..p-1."""
+    """Return the least g whose powers are all of 1..p-1."""
     order = modulus - 1
     primes = [q for q in range(2, order + 1) if order % q == 0 and is_prime(q)]
     return next(g for g in range(1, modulus) if all(pow(g, order // q, modulus) != 1 for q in primes))

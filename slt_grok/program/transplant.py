@@ -43,23 +43,30 @@ def transplant_circuit(
     removed: Sequence[int] = (),
     attention: bool = False,
 ) -> Trajectory:
-    """The receiver with the donor's circuit in the circuit's place.
+    """Return the receiver with the donor's circuit in the circuit's place.
 
     Parameters
     ----------
-    receiver, donor : networks of this package, the same shapes, dimensions and lengths.
-    frequencies : of the donor's circuit.
-    neurons : of the donor's circuit, a bool mask (d_mlp,); the receiver's neurons at these places are lost.
-    removed : frequencies of the receiver's own circuit that are taken out beside.
-    attention : whether the donor's attention comes with it.
+    receiver, donor : Trajectory
+        Networks of this package, the same shapes, dimensions and lengths.
+    frequencies : Sequence[int]
+        Of the donor's circuit.
+    neurons : ndarray
+        Of the donor's circuit, a bool mask (d_mlp,); the receiver's neurons at these places are lost.
+    removed : Sequence[int], optional
+        Frequencies of the receiver's own circuit that are taken out beside.
+    attention : bool, optional
+        Whether the donor's attention comes with it.
 
     Returns
     -------
-    A trajectory like the receiver.
+    Trajectory
+        A trajectory like the receiver.
 
     Raises
     ------
-    SltGrokError : networks that do not fit each other, frequencies that are none, or a mask of another shape.
+    SltGrokError
+        Networks that do not fit each other, frequencies that are none, or a mask of another shape.
     """
     whole = exchange(receiver, donor, parts(receiver).get("attention", []) if attention else [])
     module = whole.network.module

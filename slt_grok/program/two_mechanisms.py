@@ -39,18 +39,23 @@ SWEEPS, CHANGE = 1000, 1e-14  # of the balancing, which converges linearly
 
 
 def circuit(modulus: int, amplitudes: Mapping[int, float], directions: int, copies: int = 1) -> Trajectory:
-    """The pizza on two maps, balanced, of 2 directions copies len(amplitudes) neurons, float64.
+    """Return the pizza on two maps, balanced, of 2 directions copies len(amplitudes) neurons, float64.
 
     Parameters
     ----------
-    modulus : p, an odd prime.
-    amplitudes : frequency -> A_k.
-    directions : J, odd and no multiple of p.
-    copies : how many equal neurons stand for each, with that share of its output.
+    modulus : int
+        p, an odd prime.
+    amplitudes : Mapping[int, float]
+        Frequency -> A_k.
+    directions : int
+        J, odd and no multiple of p.
+    copies : int, optional
+        How many equal neurons stand for each, with that share of its output.
 
     Raises
     ------
-    SltGrokError : directions that are even or a multiple of p, no copy; as `planted.pizza`.
+    SltGrokError
+        Directions that are even or a multiple of p, no copy; as `planted.pizza`.
     """
     if directions % 2 == 0 or directions % modulus == 0:
         raise SltGrokError(f"directions: expected an odd number that is no multiple of {modulus}, got {directions}")
@@ -63,15 +68,17 @@ def circuit(modulus: int, amplitudes: Mapping[int, float], directions: int, copi
 
 
 def table(logits: Tensor) -> Trajectory:
-    """The lookup table with these logits, balanced and off its kinks, of p^2 neurons, float64.
+    """Return the lookup table with these logits, balanced and off its kinks, of p^2 neurons, float64.
 
     Parameters
     ----------
-    logits : of each pair, (p, p, p).
+    logits : Tensor
+        Of each pair, (p, p, p).
 
     Raises
     ------
-    SltGrokError : another shape.
+    SltGrokError
+        Another shape.
     """
     own = {name: tensor.detach() for name, tensor in planted.lookup_table(logits).named_parameters()}
     maps = {name: 2 * own[name] for name in ("W_left", "W_right")}
@@ -85,15 +92,17 @@ def _balanced_network(modulus: int, weights: Mapping[str, Tensor]) -> Trajectory
 
 
 def balanced(one: Trajectory) -> Trajectory:
-    """The same function with the least norm among all scales of its neurons and dimensions of the embedding.
+    """Return the same function with the least norm among all scales of its neurons and dimensions of the embedding.
 
     Parameters
     ----------
-    one : a single network of this file's architecture.
+    one : Trajectory
+        A single network of this file's architecture.
 
     Raises
     ------
-    SltGrokError : another network.
+    SltGrokError
+        Another network.
     """
     groups, parameters = unit_groups(_checked(one, "balanced")), dict(one.parameters)
     behind = {SITE: ["W_U"], "embedding": ["W_left", "W_right"]}  # the weights out of a unit; the others go into it
@@ -120,17 +129,21 @@ def _squares(tensor: Tensor, axis: int) -> Tensor:
 
 
 def padded(one: Trajectory, d_mlp: int, dead: Dead = "off", d_embed: int | None = None) -> Trajectory:
-    """The same function in a wider network, whose further neurons are dead and further dimensions empty.
+    """Return the same function in a wider network, whose further neurons are dead and further dimensions empty.
 
     Parameters
     ----------
-    one : a single network of this file's architecture.
-    d_mlp, d_embed : the new widths; the embedding keeps its own where left out.
-    dead : what a further neuron is, see the module's docstring.
+    one : Trajectory
+        A single network of this file's architecture.
+    d_mlp, d_embed : int, int or None
+        The new widths; the embedding keeps its own where left out.
+    dead : Dead, optional
+        What a further neuron is, see the module's docstring.
 
     Raises
     ------
-    SltGrokError : another network, or widths below its own.
+    SltGrokError
+        Another network, or widths below its own.
     """
     module = _checked(one, "padded")
     own = {SITE: module.W_U.shape[0], "embedding": one.parameters["W_E"].shape[1]}
@@ -151,7 +164,7 @@ def padded(one: Trajectory, d_mlp: int, dead: Dead = "off", d_embed: int | None 
 
 
 def _checked(one: Trajectory, name: str) -> EmbeddingMLP:
-    """The module, where it is of the architecture of this file."""
+    """Return the module, where it is of the architecture of this file."""
     module = one.network.module
     fits = isinstance(module, EmbeddingMLP) and module.activation is relu and not one.shape
     if not fits or set(one.parameters) != {"W_E", "W_left", "W_right", "b_in", "W_U"}:

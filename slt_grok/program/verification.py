@@ -53,22 +53,26 @@ ATTRS: dict[str, dict[str, str]] = {
 
 
 def verify(reading: Reading, program: Program) -> xr.Dataset:
-    """What a program gets right of its network.
+    """Return what a program gets right of its network.
 
     Parameters
     ----------
-    reading : of the network.
-    program : any program of the same modulus.
+    reading : Reading
+        Of the network.
+    program : Program
+        Any program of the same modulus.
 
     Returns
     -------
-    Variables of `ATTRS`: losses over `split` (those of the train set as it was taught, NaN without test pairs),
-    `residual_share` over `frequency` where the operation has angles, the others scalars. A listed answer of a table has
-    a logit that says nothing of the other answers: there loss and KL are those of that margin.
+    xarray.Dataset
+        Variables of `ATTRS`: losses over `split` (those of the train set as it was taught, NaN without test pairs),
+        `residual_share` over `frequency` where the operation has angles, the others scalars. A listed answer of a table
+        has a logit that says nothing of the other answers: there loss and KL are those of that margin.
 
     Raises
     ------
-    SltGrokError : a program of another modulus.
+    SltGrokError
+        A program of another modulus.
     """
     if program.tokens.modulus != reading.modulus:
         raise SltGrokError(f"verify: expected a program of modulus {reading.modulus}, got {program.tokens.modulus}")
@@ -107,7 +111,8 @@ def verify_levels(reading: Reading) -> xr.Dataset:
 
     Raises
     ------
-    SltGrokError : no frequency in the logits.
+    SltGrokError
+        No frequency in the logits.
     """
     found = candidates(reading)
     if not found:
@@ -122,19 +127,25 @@ def controls(
 
     Parameters
     ----------
-    reading : of the network.
-    untrained : one network of the same shape and task before training (see `untrained_like`).
-    level : `clock`, `pizza` or `neurons`.
-    seed, draws : of the random frequencies, whose mean over the draws is given.
+    reading : Reading
+        Of the network.
+    untrained : Trajectory
+        One network of the same shape and task before training (see `untrained_like`).
+    level : str
+        `clock`, `pizza` or `neurons`.
+    seed, draws : int, optional
+        Of the random frequencies, whose mean over the draws is given.
 
     Returns
     -------
-    `control` is `program`, `random frequencies`, `true answers` (agreement alone) and `untrained network` (its own
-    program of as many frequencies, those whose clocks hold most of its logits, against its own answers).
+    xarray.Dataset
+        `control` is `program`, `random frequencies`, `true answers` (agreement alone) and `untrained network` (its own
+        program of as many frequencies, those whose clocks hold most of its logits, against its own answers).
 
     Raises
     ------
-    SltGrokError : no frequency in the logits, or fewer other ones than that.
+    SltGrokError
+        No frequency in the logits, or fewer other ones than that.
     """
     fit, keys = LEVELS[level], reading.keys
     tokens = reading.tokens

@@ -28,7 +28,8 @@ def write(extraction: Extraction, path: str | Path) -> Path:
 
     Raises
     ------
-    SltGrokError : the folder does not exist or cannot be written to.
+    SltGrokError
+        The folder does not exist or cannot be written to.
     """
     path = Path(path)
     try:
@@ -39,7 +40,7 @@ def write(extraction: Extraction, path: str | Path) -> Path:
 
 
 def source(extraction: Extraction) -> str:
-    """The text of the file."""
+    """Return the text of the file."""
     program = extraction.program
     rest = program.rest if isinstance(program, Table) else program
     body: list[str] = []
@@ -193,7 +194,7 @@ def _neuron_arrays(program: Neurons) -> str:
 
 
 def _unit(numbers: np.ndarray) -> float:
-    """The largest power of ten that all numbers are multiples of (to rounding)."""
+    """Return the largest power of ten that all numbers are multiples of (to rounding)."""
     for digits in range(1, 16):
         unit = step(numbers, digits)
         if np.allclose(numbers / unit, np.round(numbers / unit), atol=1e-6, rtol=0):

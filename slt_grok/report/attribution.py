@@ -27,7 +27,7 @@ def refined(dataset: xr.Dataset) -> list[str]:
 
 
 def drop(split: xr.Dataset) -> list[str]:
-    """What of the drop each splitting accounts for, of each seed; `split` is of `transitions.attribution`."""
+    """Return what of the drop each splitting accounts for, of each seed; `split` is of `transitions.attribution`."""
     sentences = []
     for seed in split.seed.values.tolist():
         one = split.sel(seed=seed)
@@ -48,7 +48,7 @@ SPLITTINGS = {"matrix": "matrices", "head": "attention heads", "frequency": "fre
 
 
 def _splitting(one: xr.Dataset, splitting: str, words: str) -> str:
-    """The largest part of a splitting, and what does not add up; empty where nothing of it was measured."""
+    """Return the largest part of a splitting, and what does not add up; empty where nothing of it was measured."""
     rows = one.isel(row=((one.splitting == splitting) & np.isfinite(one["drop"])).values)
     parts, left = (rows.isel(row=(rows.kind == kind).values) for kind in ("part", "remainder"))
     if not parts.sizes["row"]:
@@ -78,7 +78,7 @@ def _matrices(at: xr.Dataset) -> str:
 
 
 def _frequencies(at: xr.Dataset) -> str:
-    """What of the tables over Z_p lies in the planes of the key frequencies."""
+    """Return what of the tables over Z_p lies in the planes of the key frequencies."""
     if not {"circuit", "rest", "tables"} <= set(at["group"].values.tolist()):
         return ""
     text = f" Of the embedding and unembedding's {_of(at, 'tables')} the planes of the key frequencies alone have "
@@ -89,6 +89,6 @@ def _frequencies(at: xr.Dataset) -> str:
 
 
 def _of(at: xr.Dataset, group: str) -> str:
-    """The LLC of the one component of a group."""
+    """Return the LLC of the one component of a group."""
     (place,) = np.flatnonzero(at["group"] == group)
     return plus_minus(float(at.llc[place]), float(at.llc_se[place]))

@@ -26,11 +26,12 @@ class Plain(NamedTuple):
 
 
 def read_plain(run: RunDirectory) -> Plain | None:
-    """The run that `baseline` of the configuration names, from the folder of this run; None where none is named.
+    """Return the run that `baseline` of the configuration names, from the folder of this run; None where none is named.
 
     Raises
     ------
-    SltGrokError : the other run is of another task or network, so that there is nothing to compare, or damaged.
+    SltGrokError
+        The other run is of another task or network, so that there is nothing to compare, or damaged.
     """
     config = run.manifest["config"]
     if not config.get("baseline"):
@@ -51,7 +52,7 @@ def read_plain(run: RunDirectory) -> Plain | None:
 
 
 def changes(config: Mapping[str, Any]) -> list[int]:
-    """Steps at which something was changed in training."""
+    """Return the steps at which something was changed in training."""
     training = config.get("training") or {}
     penalty = (training.get("frequency_penalty") or {}).get("from_step") or 0
     found = [change["step"] for change in training.get("weight_decay_changes") or []]
@@ -59,7 +60,7 @@ def changes(config: Mapping[str, Any]) -> list[int]:
 
 
 def sentences(plain: Plain, config: Mapping[str, Any]) -> list[str]:
-    """What was changed, and where the plain run is missing, that it is."""
+    """Return what was changed, and where the plain run is missing, that it is."""
     found = [f"Beside {plain.name}, this run has {listing(_interventions(config) or ['no intervention'])}."]
     if not plain.datasets:
         found.append(
@@ -92,7 +93,7 @@ def table(plain: Plain, summary: Summary, config: Mapping[str, Any]) -> Table:
 
 
 def _interventions(config: Mapping[str, Any]) -> list[str]:
-    """The interventions of a configuration in words."""
+    """Return the interventions of a configuration in words."""
     training, task, found = config.get("training") or {}, config.get("task") or {}, []
     if penalty := training.get("frequency_penalty"):
         late = f" from step {step(penalty['from_step'])} on" if penalty.get("from_step") else ""

@@ -12,7 +12,7 @@ from slt_grok.report.words import known, number, plural, sentence, step
 
 
 def caveats(summary: Summary, datasets: Datasets, config: Config) -> list[str]:
-    """What keeps a reader from taking the numbers too far."""
+    """Return what keeps a reader from taking the numbers too far."""
     sentences = [
         f"{label} was not measured, so its panels and sentences are absent."
         for name, label in (("circuits", "The Fourier circuit"), ("landscape", "The landscape"))

@@ -27,7 +27,7 @@ STEP_AXIS = "The step axis is logarithmic; step 0 stands at its left edge, linea
 
 
 def phase_transition(datasets: Mapping[str, xr.Dataset], folder: Path) -> list[Shown]:
-    """The aligned figure of everything along training."""
+    """Return the aligned figure of everything along training."""
     given = {name: datasets[name] for name in ("training", "llc", "circuits", "landscape") if name in datasets}
     if not given:
         return []
@@ -57,7 +57,7 @@ def llc_traces(llc: xr.Dataset, folder: Path) -> list[Shown]:
 
 
 def llc_diagnostics(llc: xr.Dataset, folder: Path) -> list[Shown]:
-    """What the statuses rest on, a figure for each seed, all opening on demand."""
+    """Return what the statuses rest on, a figure for each seed, all opening on demand."""
     caption = (
         "What the statuses of the LLC rest on{note}. Dashed: the limits beyond which an estimate is not called "
         "well sampled. Drift: the LLC of the second half of the draws minus that of the first, as a share of the "
@@ -84,7 +84,7 @@ def refined_llc(refined: xr.Dataset, folder: Path) -> list[Shown]:
 
 
 def attribution(dataset: xr.Dataset, folder: Path) -> list[Shown]:
-    """The drop of the LLC split over its parts, a figure for each seed that has one."""
+    """Return the drop of the LLC split over its parts, a figure for each seed that has one."""
     found = []
     for seed, file, note in names(dataset, "attribution"):
         if not np.isfinite(dataset["drop"].sel(seed=seed)).any():
@@ -111,7 +111,7 @@ def calibration(dataset: xr.Dataset, folder: Path) -> list[Shown]:
 
 
 def confound(dataset: xr.Dataset, folder: Path) -> list[Shown]:
-    """The LLC under three treatments of the weights' scale, a figure for each seed."""
+    """Return the LLC under three treatments of the weights' scale, a figure for each seed."""
     caption = (
         "The LLC under three treatments of the weights' scale{note}, with 95% bands; below, the train loss of the "
         "networks as trained and with all weights scaled to the last checkpoint's norm. Hollow points have a "
@@ -140,7 +140,7 @@ def baseline_comparison(
     changes: Sequence[int],
     folder: Path,
 ) -> list[Shown]:
-    """An intervened run beside the plain one of that name; nothing where that is not there."""
+    """Return an intervened run beside the plain one of that name; nothing where that is not there."""
     if not plain:
         return []
     mine = {label: own[label] for label in plain if label in own}
@@ -240,7 +240,10 @@ def topology(dataset: xr.Dataset, circuits: xr.Dataset | None, folder: Path) -> 
 
 
 def by_seed(draw: Callable[..., Figure], dataset: xr.Dataset, folder: Path, name: str, caption: str) -> list[Shown]:
-    """A figure for each seed, all but the first opening on demand; `{note}` of the caption then names the seed."""
+    """Return a figure for each seed, all but the first opening on demand.
+
+    `{note}` of the caption then names the seed.
+    """
     found: list[Shown] = []
     for seed, file, note in names(dataset, name):
         path = plots.save(draw(dataset, seed=seed), folder, file)[0]
@@ -257,12 +260,12 @@ def names(dataset: xr.Dataset, name: str) -> list[tuple[int, str, str]]:
 
 
 def shown(path: Path, caption: str, folded: bool = False) -> Shown:
-    """A written SVG as a data URI, so that the page needs no other file."""
+    """Return a written SVG as a data URI, so that the page needs no other file."""
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     return Shown(path.stem, caption, f"data:image/svg+xml;base64,{data}", folded)
 
 
 def effective_short(llc: xr.Dataset) -> str:
-    """The caption's form of the statement beside every LLC."""
+    """Return the caption's form of the statement beside every LLC."""
     where = llc_setting(llc) or "their nβ and γ"
     return f"effective ones at {where}, comparable at the same setting only."

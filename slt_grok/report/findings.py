@@ -48,12 +48,12 @@ def sections(summary: Summary, datasets: Datasets, config: Config) -> list[Secti
 
 
 def by_seed(summary: Summary) -> dict[str, Summary]:
-    """The summaries of the seeds by name; of a single run an empty one."""
+    """Return the summaries of the seeds by name; of a single run an empty one."""
     return dict(summary.get("seeds") or {})
 
 
 def headline(summary: Summary, config: Config) -> str:
-    """The run in one sentence."""
+    """Return the run in one sentence."""
     several = by_seed(summary)
     seeds = list(several.values()) or [summary]
     if not any(known(s.get("train_accuracy_final")) for s in seeds):

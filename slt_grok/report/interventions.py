@@ -12,7 +12,10 @@ CIRCUIT = ("tables", "neurons", "tables and neurons")
 
 
 def sentences(dataset: xr.Dataset) -> list[str]:
-    """The first and the last checkpoint of each seed as trained, with its circuit kept and removed; then exchanges."""
+    """Return the first and the last checkpoint of each seed as trained, with its circuit kept and removed.
+
+    Then exchanges.
+    """
     dataset, found = with_seed(dataset), []
     for seed in dataset.seed.values.tolist():
         one = dataset.sel(seed=seed)
@@ -54,7 +57,7 @@ def tables(dataset: xr.Dataset) -> list[Table]:
 
 
 def _circuit(at: xr.Dataset) -> str:
-    """The circuit kept and removed, in tables and neurons together, beside the mean of its random controls."""
+    """Return the circuit kept and removed, in tables and neurons together, beside the mean of its random controls."""
     texts = []
     for act, words in (("kept", "With nothing but the circuit"), ("removed", "Without the circuit")):
         name = f"circuit {act} in tables and neurons"
@@ -83,7 +86,7 @@ def _mean(random: xr.Dataset) -> str:
 
 
 def _exchanged(one: xr.Dataset, who: str) -> list[str]:
-    """What one part of the last checkpoint does to the first, part by part."""
+    """Return what one part of the last checkpoint does to the first, part by part."""
     at = one.isel(step=0)
     some = at.isel(variant=((at.act == "from the end") & np.isfinite(at.llc)).values)
     if not some.sizes["variant"]:

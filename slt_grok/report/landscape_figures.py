@@ -11,7 +11,7 @@ from slt_grok.report.figures import Shown, by_seed, shown
 
 
 def landscape(dataset: xr.Dataset, llc: xr.Dataset | None, folder: Path) -> list[Shown]:
-    """The probes of the landscape along training, a figure for each seed."""
+    """Return the probes of the landscape along training, a figure for each seed."""
     caption = (
         "The loss landscape along training{note}: weight norm, ranks of the weight matrices (mean), trace and top "
         "eigenvalue of the Hessian of the train loss, trace of the Gauss-Newton matrix at unit logit scale (logits "

@@ -24,12 +24,18 @@ class Listing(NamedTuple):
 
     Parameters
     ----------
-    step, seed : which network.
-    source : the program's file; empty where there is none.
-    essential : its lines that a person reads, in at most `WIDTH` characters.
-    digits : of its numbers.
-    explained : whether it explains the network without a table.
-    reason : why there is no program; empty where there is one.
+    step, seed : int
+        Which network.
+    source : str
+        The program's file; empty where there is none.
+    essential : str
+        Its lines that a person reads, in at most `WIDTH` characters.
+    digits : int
+        Of its numbers.
+    explained : bool
+        Whether it explains the network without a table.
+    reason : str
+        Why there is no program; empty where there is one.
     """
 
     step: int
@@ -46,7 +52,8 @@ def read_listing(run: RunDirectory) -> Listing:
 
     Raises
     ------
-    SltGrokError : the run has no checkpoint that can be read.
+    SltGrokError
+        The run has no checkpoint that can be read.
     """
     one = Trajectory.from_run(run.path).isel(step=[-1], seed=[0])
     step, seed = (int(one.coords[dim][0]) for dim in ("step", "seed"))
@@ -63,7 +70,7 @@ def read_listing(run: RunDirectory) -> Listing:
 
 
 def essential(text: str) -> str:
-    """A program's file without docstrings, imports and blank lines; its long rows of numbers are left out."""
+    """Return a program's file without docstrings, imports and blank lines; its long rows of numbers are left out."""
     text = re.sub(r'^ *"""(?:.|\n)*?"""\n', "", text, flags=re.MULTILINE)
     text = re.sub(r'"""(?:.|\n)*?"""', '"..."', text)
     lines = [line for line in text.splitlines() if line and not line.startswith(("import ", "from "))]
@@ -72,7 +79,7 @@ def essential(text: str) -> str:
 
 
 def neuron_lines(found: Neurons) -> str:
-    """The neuron of each frequency that writes most to it, as a formula, of at most `MOST_NEURONS` frequencies."""
+    """Return the neuron that writes most to each of at most `MOST_NEURONS` frequencies, as a formula."""
     keys = found.keys.tolist()
     written = np.linalg.norm(found.output, axis=-1)  # (width, K)
     weight = [_strength(found, written, i) for i in range(len(keys))]
@@ -109,7 +116,7 @@ def _signed(value: float) -> str:
 
 
 def _argument(first: int, second: int, sign: int) -> str:
-    """`a + b` of (1, 1), `2b` of (0, 2)."""
+    """Return `a + b` of (1, 1), `2b` of (0, 2)."""
     parts = [(first, "a"), (sign * second, "b")]
     text = "".join(f"{'-' if m < 0 else '+'}{abs(m) if abs(m) > 1 else ''}{name}" for m, name in parts if m)
     return text.removeprefix("+")

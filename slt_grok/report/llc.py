@@ -30,7 +30,7 @@ def known_number(attrs: Mapping[Any, Any], key: str) -> bool:
 
 
 def effective(dataset: xr.Dataset | None) -> str:
-    """The statement that belongs beside every LLC number."""
+    """Return the statement that belongs beside every LLC number."""
     where = llc_setting(dataset)
     at = f"at this setting ({where})" if where else "at its (nβ, γ)"
     return (

@@ -68,7 +68,10 @@ def events(datasets: Mapping[str, xr.Dataset], folder: Path) -> Said:
 
 
 def phases(found: xr.Dataset) -> list[Table]:
-    """The last step of each phase by both rules beside the published one; the median and range of several seeds."""
+    """Return the last step of each phase by both rules beside the published one.
+
+    The median and range of several seeds.
+    """
 
     def cell(rule: str, phase: str) -> str:
         own = found.sel(rule=rule, phase_boundary=phase)
@@ -96,7 +99,7 @@ def phases(found: xr.Dataset) -> list[Table]:
 
 
 def _orders(lags: xr.Dataset) -> list[str]:
-    """What is half done before and after each reference, in mean over the seeds."""
+    """Return what is half done before and after each reference, in mean over the seeds."""
     sentences = []
     for reference in lags.reference.values.tolist():
         verdicts = lags.verdict.sel(reference=reference, event="middle").drop_sel(measure=reference)
@@ -111,7 +114,10 @@ def _orders(lags: xr.Dataset) -> list[str]:
 
 
 def beside(datasets: Mapping[str, xr.Dataset], folder: Path) -> Said:
-    """What moves with the LLC beyond the trend, and what predicts it in held-out seeds; nothing for too few seeds."""
+    """Return what moves with the LLC beyond the trend, and what predicts it in held-out seeds.
+
+    Nothing for too few seeds.
+    """
     given: dict[str, Any] = {label: datasets[label] for label in LABELS if label in datasets}
     there = {"training", "llc", "circuits"} <= set(given)
     if not there or given["training"].sizes.get("seed", 1) < FEWEST_SEEDS:

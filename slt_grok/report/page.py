@@ -73,11 +73,13 @@ def write(run_directory_path: str | Path) -> Path:
 
     Parameters
     ----------
-    run_directory_path : a run directory; measurements and `summary.json` are read where they are there.
+    run_directory_path : str or Path
+        A run directory; measurements and `summary.json` are read where they are there.
 
     Raises
     ------
-    SltGrokError : the folder is no run directory, a file in it is damaged, or the page or a figure cannot be written.
+    SltGrokError
+        The folder is no run directory, a file in it is damaged, or the page or a figure cannot be written.
     """
     run = RunDirectory(run_directory_path)
     manifest = run.manifest
@@ -107,9 +109,9 @@ def render(
     plain: baseline.Plain | None = None,
     extracted: Listing | None = None,
 ) -> str:
-    """The page's HTML, of an intervened run with the plain one, of one whose programs were measured with the last
-    network's; figures are written into `folder` on the way.
+    """Return the page's HTML; figures are written into `folder` on the way.
 
+    An intervened run is shown with the plain one, a run whose programs were measured with the last network's.
     Text from files is escaped by the template.
     """
     config = manifest.get("config") or {}
@@ -138,7 +140,7 @@ def render(
 
 
 def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) -> list[Part]:
-    """The sections of the findings, each with the figures and tables that belong to it."""
+    """Return the sections of the findings, each with the figures and tables that belong to it."""
     found = {
         section.title: Part(section.title, section.sentences, [], []) for section in sections(summary, datasets, config)
     }
@@ -165,7 +167,7 @@ def parts(summary: Summary, datasets: Datasets, config: Config, folder: Path) ->
 
 
 def _drawn(datasets: Datasets, folder: Path, *drawing: Callable[[Datasets, Path], Any]) -> list[Any]:
-    """What each of these functions makes of the datasets; they draw side by side."""
+    """Return what each of these functions makes of the datasets; they draw side by side."""
     jobs = [lambda report, draw=draw: draw(datasets, folder) for draw in drawing]
     made = dict(run_parallel(jobs))
     return [made[place] for place in range(len(jobs))]
@@ -195,7 +197,7 @@ def _over_seeds(datasets: Datasets, folder: Path) -> list[order.Said]:
 def _baseline_comparison(
     plain: baseline.Plain | None, summary: Summary, datasets: Datasets, config: Config, folder: Path
 ) -> list[Part]:
-    """What the intervention in training did; nothing for a run that names no plain one."""
+    """Return what the intervention in training did; nothing for a run that names no plain one."""
     if plain is None:
         return []
     shown = figures.baseline_comparison(plain.name, plain.datasets, datasets, config, baseline.changes(config), folder)
@@ -220,7 +222,7 @@ def _beside_llc(datasets: Datasets, folder: Path) -> list[Part]:
 
 
 def _landscape(datasets: Datasets, folder: Path) -> list[Part]:
-    """The landscape beside the LLC, and its further probes; nothing where none were taken."""
+    """Return the landscape beside the LLC, and its further probes; nothing where none were taken."""
     found, llc = datasets.get("landscape"), datasets.get("llc")
     part = Part("Loss landscape", [], [], [])
     if found is not None and "sharpness" in found:
@@ -240,7 +242,10 @@ def _landscape(datasets: Datasets, folder: Path) -> list[Part]:
 
 
 def _beside_circuit(datasets: Datasets, folder: Path) -> list[Part]:
-    """What the neurons' clusters look like, and whether the circuit is what computes: interventions in its planes."""
+    """Return what the neurons' clusters look like, and whether the circuit is what computes.
+
+    Interventions in its planes.
+    """
     parts, circuits = [], datasets.get("circuits")
     if found := datasets.get("topology"):
         shown = figures.topology(found, circuits, folder)
@@ -259,7 +264,7 @@ def _beside_circuit(datasets: Datasets, folder: Path) -> list[Part]:
 def _programs(
     extracted: Listing | None, summary: Summary, datasets: Datasets, config: Config, folder: Path
 ) -> list[Part]:
-    """What programs explain over training and how long they are, with the last network's as text."""
+    """Return what programs explain over training and how long they are, with the last network's as text."""
     if extracted is None:
         return []
     found, llc = datasets["program"], datasets.get("llc")

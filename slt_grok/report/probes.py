@@ -18,7 +18,7 @@ LARGEST = 3  # parameters that are named for their share of the trace
 
 
 def sentences(datasets: Mapping[str, xr.Dataset]) -> list[str]:
-    """What each probe says that was made, a paragraph for each seed."""
+    """Return what each probe says that was made, a paragraph for each seed."""
     made: list[tuple[str, str, Callable[[xr.Dataset], list[str]]]] = [
         ("curvature", "curvature_trace", curvature),
         ("connectivity", "barrier_between", connectivity),
@@ -43,7 +43,7 @@ def sentences(datasets: Mapping[str, xr.Dataset]) -> list[str]:
 
 
 def curvature(one: xr.Dataset) -> list[str]:
-    """The Hessian's trace on train and test set at both logit scales, whether it changes, and where it lies."""
+    """Return the Hessian's trace on train and test set at both logit scales, whether it changes, and where it lies."""
     total = one.sel(group="total", matrix="hessian")
     own = total.sel(logit_scale="own", split="train").dropna("step", subset=["curvature_trace"])
     if not own.sizes["step"]:
@@ -77,7 +77,7 @@ def _change(curve: xr.Dataset) -> str:
 
 
 def _shares(last: xr.Dataset) -> list[str]:
-    """The parameters with the largest shares of the Hessian's trace; the blocks' traces sum to the whole one."""
+    """Return the parameters with the largest shares of the Hessian's trace; the blocks' traces sum to the whole one."""
     hessian = last.sel(matrix="hessian")
     parts = hessian.drop_sel(group="total").dropna("group", subset=["curvature_trace"])
     total = hessian.sel(group="total")
@@ -108,7 +108,7 @@ def _gauss_newton(last: xr.Dataset) -> list[str]:
 
 
 def connectivity(one: xr.Dataset) -> list[str]:
-    """The largest barrier between checkpoints, and barriers on line and curve from each milestone to the end."""
+    """Return the largest barrier between checkpoints, and barriers on line and curve from each milestone to the end."""
     said = []
     for split in one.split.values.tolist():
         values = one.barrier_between.sel(split=split).values
@@ -139,7 +139,7 @@ def connectivity(one: xr.Dataset) -> list[str]:
 
 
 def _paths(at: xr.Dataset) -> str:
-    """The barriers of one split along the straight line and along the trained curve."""
+    """Return the barriers of one split along the straight line and along the trained curve."""
     known = [(float(at[f"{path}_barrier"]), float(at[f"{path}_barrier_se"])) for path in ("line", "curve")]
     line, curve = (
         f"a barrier of {_with_error(value, error)} nats" if value > SIGNIFICANCE * error else "no barrier"
@@ -212,5 +212,5 @@ def random_plane(one: xr.Dataset) -> list[str]:
 
 
 def _with_error(value: float, error: float) -> str:
-    """The value with its error; without one where all samples were taken."""
+    """Return the value with its error; without one where all samples were taken."""
     return plus_minus(value, error) if error > 0 else number(value)

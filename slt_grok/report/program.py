@@ -28,7 +28,10 @@ KEEPS = {"answers": "the network's answers to all pairs", "loss": "its loss on t
 
 
 def sentences(dataset: xr.Dataset, llc: xr.Dataset | None, summary: Summary) -> list[str]:
-    """A network on its plateau and at its end, and from which step on it is explained; of several what they share."""
+    """Return a network on its plateau and at its end, and from which step on it is explained.
+
+    Of several what they share.
+    """
     dataset = with_seed(dataset)
     if dataset.sizes["seed"] > 1:
         found = [_over_seeds(dataset, summary), _onsets(explained_from(dataset))]
@@ -48,7 +51,7 @@ def sentences(dataset: xr.Dataset, llc: xr.Dataset | None, summary: Summary) -> 
 
 
 def listed(text: Listing, several: bool) -> str:
-    """What stands under the program's text, or instead of it."""
+    """Return what stands under the program's text, or instead of it."""
     of_seed = f" of seed {text.seed}" if several else ""
     if text.reason:
         return f"There is no program of the network{of_seed} at step {step(text.step)}: {text.reason}."
@@ -83,7 +86,7 @@ def figures(
     operation: object,
     folder: Path,
 ) -> list[Shown]:
-    """The last network's program beside its circles, what every level explains over training, and lengths."""
+    """Return the last network's program beside its circles, what every level explains over training, and lengths."""
     found = []
     last = one_seed(dataset, extracted.seed).isel(step=-1)
     if (
@@ -133,7 +136,7 @@ def llc_bits(llc: xr.Dataset) -> xr.Dataset | None:
 
 
 def places(one: xr.Dataset, summary: Summary) -> list[int]:
-    """Indices of the plateau, where there is one, and of the last checkpoint."""
+    """Return the indices of the plateau, where there is one, and of the last checkpoint."""
     memorized, generalized = summary.get("memorization_step"), summary.get("generalization_step")
     steps, last = one.step.values, one.sizes["step"] - 1
     if not known(memorized):
@@ -145,7 +148,7 @@ def places(one: xr.Dataset, summary: Summary) -> list[int]:
 
 
 def _own(summary: Summary, seed: int) -> Summary:
-    """A seed's summary: of several those are named by strings."""
+    """Return a seed's summary: of several those are named by strings."""
     return by_seed(summary).get(str(seed), summary)
 
 
@@ -156,7 +159,7 @@ def _where(one: xr.Dataset, place: int, summary: Summary) -> str:
 
 
 def _explained(at: xr.Dataset) -> str:
-    """What every level holds of the logits' variance and gives of the answers."""
+    """Return what every level holds of the logits' variance and gives of the answers."""
     if not np.isfinite(at.explained_variance).any():
         return (
             "no level has a program: no frequency's clock holds a thousandth of the variance of the logits, "
@@ -193,7 +196,7 @@ def _over_seeds(dataset: xr.Dataset, summary: Summary) -> str:
 
 
 def _length(at: xr.Dataset) -> str:
-    """The shortest code that keeps the answers, and the one that keeps the loss, each beside its table."""
+    """Return the shortest code that keeps the answers, and the one that keeps the loss, each beside its table."""
     parts = []
     for keeps, words in KEEPS.items():
         here = at.sel(keeps=keeps)
@@ -230,7 +233,7 @@ def _onsets(onset: xr.DataArray) -> str:
 
 
 def _every_seed(dataset: xr.Dataset) -> Table:
-    """The last checkpoint of every seed in a row."""
+    """Return the last checkpoint of every seed in a row."""
     rows = []
     for seed, onset in zip(dataset.seed.values.tolist(), explained_from(dataset).values, strict=True):
         at = dataset.sel(seed=seed).isel(step=-1)

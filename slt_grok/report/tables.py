@@ -23,7 +23,7 @@ class Table(NamedTuple):
 
 
 def key_numbers(summary: Summary) -> list[tuple[str, str]]:
-    """The numbers that a reader looks for first, of one network."""
+    """Return the numbers that a reader looks for first, of one network."""
     keys = summary.get("key_frequencies")
     return [
         ("Memorized by step", step(summary.get("memorization_step"))),
@@ -37,7 +37,7 @@ def key_numbers(summary: Summary) -> list[tuple[str, str]]:
 
 
 def seeds(summary: Summary) -> Table:
-    """The key numbers of every seed."""
+    """Return the key numbers of every seed."""
     several = by_seed(summary)
     header = ["Seed", *(label for label, _ in key_numbers({}))]
     rows = [[str(seed), *(value for _, value in key_numbers(one))] for seed, one in several.items()]
@@ -45,7 +45,7 @@ def seeds(summary: Summary) -> Table:
 
 
 def events(summary: Summary, title: str, folded: bool = False) -> Table:
-    """The transitions in order, each with its interval and whether the next one is later beyond the intervals."""
+    """Return the transitions in order, with intervals and whether the next one is later beyond the intervals."""
     found = sorted(summary.get("order_of_events") or [], key=lambda event: event["step"])
     rows = []
     for event, following in zip_longest(found, found[1:]):
@@ -158,7 +158,7 @@ def _estimates(llc: xr.Dataset) -> Table:
 
 
 def settings(config: Mapping[str, Any]) -> list[Table]:
-    """The configuration, one table a section."""
+    """Return the configuration, one table a section."""
     plain = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
     parts = {"run": plain} | {key: value for key, value in config.items() if isinstance(value, Mapping)}
     return [
@@ -205,7 +205,7 @@ def duration(seconds: Any) -> str:
 
 
 def _extreme(values: xr.DataArray, badness: xr.DataArray, form: str) -> str:
-    """The value whose badness is largest, and where it is."""
+    """Return the value whose badness is largest, and where it is."""
     if not np.isfinite(badness).any():
         return "unknown"
     i, j = np.unravel_index(int(np.nanargmax(badness.values)), values.shape)

@@ -110,7 +110,7 @@ def _counts(betti: xr.DataArray) -> list[tuple[tuple[int, ...], int]]:
 
 
 def _shapes(counts: Sequence[tuple[tuple[int, ...], int]]) -> str:
-    """`a circle` where all clusters are of one shape, `a circle (3) or a disc (1)` otherwise."""
+    """Return `a circle` where all clusters are of one shape, `a circle (3) or a disc (1)` otherwise."""
     names = [(f"a {SHAPES[betti]}" if betti in SHAPES else f"no known shape {betti}", count) for betti, count in counts]
     if not names:
         return "a point"

@@ -22,7 +22,7 @@ def calibration(dataset: xr.Dataset) -> list[str]:
 
 
 def calibration_table(dataset: xr.Dataset) -> Table:
-    """What was measured at each checkpoint of a calibration."""
+    """Return what was measured at each checkpoint of a calibration."""
     one = with_seed(dataset).isel(seed=0)
     rows = []
     for at in one.step.values.tolist():

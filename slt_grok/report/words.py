@@ -24,7 +24,7 @@ def number(value: Any) -> str:
 
 
 def plus_minus(value: Any, error: Any) -> str:
-    """A value with its standard error, both to the second digit of the error; small ones with a power of ten."""
+    """Return a value with its standard error, both to the second digit of the error; small ones with a power of ten."""
     if not known(value):
         return MISSING
     if not known(error) or error <= 0:
@@ -49,12 +49,12 @@ def percent(share: Any) -> str:
 
 
 def step(value: Any) -> str:
-    """A training step with thousands separated."""
+    """Return a training step with thousands separated."""
     return f"{round(value):,}" if known(value) else "–"
 
 
 def listing(items: Sequence[Any]) -> str:
-    """`a, b and c`."""
+    """Return `a, b and c`."""
     words = [str(item) for item in items]
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
@@ -65,11 +65,11 @@ def plural(count: int, noun: str) -> str:
 
 
 def capital(text: str) -> str:
-    """The first letter large."""
+    """Return the first letter large."""
     return text[:1].upper() + text[1:]
 
 
 def sentence(text: Any) -> str:
-    """A remark as a sentence, with a large first letter and a full stop."""
+    """Return a remark as a sentence, with a large first letter and a full stop."""
     text = capital(str(text).strip())
     return text if text.endswith((".", "!", "?")) else text + "."

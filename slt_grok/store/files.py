@@ -27,7 +27,8 @@ def atomic(path: Path) -> Iterator[Path]:
 
     Raises
     ------
-    SltGrokError : the file cannot be written (full disk, no permission); an older file at `path` is untouched.
+    SltGrokError
+        The file cannot be written (full disk, no permission); an older file at `path` is untouched.
     """
     temporary = path.with_name(f".{path.name}.part")  # what a killed process left is written over
     try:
@@ -54,7 +55,8 @@ def read_json(path: Path) -> Any:
 
     Raises
     ------
-    SltGrokError : the file is missing or is not JSON.
+    SltGrokError
+        The file is missing or is not JSON.
     """
     try:
         return json.loads(path.read_text())
@@ -75,7 +77,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     Raises
     ------
-    SltGrokError : the file is missing, cut short or of another format.
+    SltGrokError
+        The file is missing, cut short or of another format.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -87,11 +90,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def read_torch(path: Path) -> Any:
-    """The content of a `torch.save` file, restricted to tensors and plain containers.
+    """Return the content of a `torch.save` file, restricted to tensors and plain containers.
 
     Raises
     ------
-    SltGrokError : the file is missing, cut short, or holds objects that would need code to be executed.
+    SltGrokError
+        The file is missing, cut short, or holds objects that would need code to be executed.
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # what torch says of a foreign file is in the sentence below

@@ -27,20 +27,23 @@ ONE_LAYER = {"n_layers": 1, "diff_vocab": 0, "eqn_sign": 0}  # addition, both to
 
 
 def read_published_runs(path: str | Path) -> xr.Dataset:
-    """The one-layer runs of the paper from its table.
+    """Return the one-layer runs of the paper from its table.
 
     Parameters
     ----------
-    path : CSV with a header, as it is or compressed (.gz).
+    path : str or Path
+        CSV with a header, as it is or compressed (.gz).
 
     Returns
     -------
-    `attention_rate`, `gradient_symmetricity`, `distance_irrelevance_top_wrong` and `circularity` over `run`, of the
-    runs of `ONE_LAYER` that have all of them (2,381 in the released table, 817 of them with `CIRCULAR` embeddings).
+    xarray.Dataset
+        `attention_rate`, `gradient_symmetricity`, `distance_irrelevance_top_wrong` and `circularity` over `run`, of the
+        runs of `ONE_LAYER` that have all of them (2,381 in the released table, 817 of them with `CIRCULAR` embeddings).
 
     Raises
     ------
-    SltGrokError : the file is missing or no such table, lacks a column, or holds no such run.
+    SltGrokError
+        The file is missing or no such table, lacks a column, or holds no such run.
     """
     path = Path(path)
     needed = (*COLUMNS, *ONE_LAYER)

@@ -27,7 +27,8 @@ class RunDirectory:
 
     Parameters
     ----------
-    path : the folder. It need not exist for a new run; `manifest` raises where there is none.
+    path : str or Path
+        The folder. It need not exist for a new run; `manifest` raises where there is none.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -46,7 +47,8 @@ class RunDirectory:
 
         Raises
         ------
-        SltGrokError : the folder is no run directory, or its manifest lacks what every run's has.
+        SltGrokError
+            The folder is no run directory, or its manifest lacks what every run's has.
         """
         path = self.path / "manifest.json"
         if not self.exists:
@@ -90,11 +92,12 @@ class RunDirectory:
         write_tensors(self.checkpoint_path(step), tensors, {"step": str(step), "dims": "seed"})
 
     def read_checkpoint(self, step: int, expected: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-        """The parameters of all seeds at a step, checked against the shapes (without `seed`) of the network.
+        """Return the parameters of all seeds at a step, checked against the shapes (without `seed`) of the network.
 
         Raises
         ------
-        SltGrokError : the file is missing, cut short, of another network, or has values that are not finite.
+        SltGrokError
+            The file is missing, cut short, of another network, or has values that are not finite.
         """
         path = self.checkpoint_path(step)
         tensors, _ = read_tensors(path)
@@ -120,11 +123,12 @@ class RunDirectory:
         write_dataset(self.measurement_path(label), dataset.assign_attrs(settings=json.dumps(settings, default=str)))
 
     def read_measurement(self, label: str) -> xr.Dataset:
-        """A measurement, in memory.
+        """Return a measurement, in memory.
 
         Raises
         ------
-        SltGrokError : there is none of that label, or its file is damaged.
+        SltGrokError
+            There is none of that label, or its file is damaged.
         """
         return read_dataset(self.measurement_path(label))
 
@@ -133,7 +137,8 @@ class RunDirectory:
 
         Raises
         ------
-        SltGrokError : it is there with other settings; the sentence names the changed keys.
+        SltGrokError
+            It is there with other settings; the sentence names the changed keys.
         """
         if not self.measurement_path(label).is_file():
             return False
@@ -149,7 +154,7 @@ class RunDirectory:
     # -- state ------------------------------------------------------------------------------------------------
 
     def state(self, stage: str) -> Path:
-        """The folder for what a resume of that stage needs."""
+        """Return the folder for what a resume of that stage needs."""
         return self.path / "state" / stage
 
 
@@ -158,7 +163,8 @@ def check_parameters(path: Path, found: Mapping[str, Tensor], expected: Mapping[
 
     Raises
     ------
-    SltGrokError : a tensor is missing, unknown or of another shape; the sentence names it.
+    SltGrokError
+        A tensor is missing, unknown or of another shape; the sentence names it.
     """
     for name in [*expected, *found]:
         if name not in found:
@@ -184,7 +190,8 @@ def read_dataset(path: Path) -> xr.Dataset:
 
     Raises
     ------
-    SltGrokError : the file is missing or damaged.
+    SltGrokError
+        The file is missing or damaged.
     """
     try:
         with xr.open_dataset(path, engine="h5netcdf") as dataset:

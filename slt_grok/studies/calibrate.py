@@ -27,19 +27,25 @@ def calibrate_run(path: Path, updates: int = UPDATES, batch_size: int | None = N
 
     Parameters
     ----------
-    path : a run directory with checkpoints; of several seeds the first is looked at.
-    updates : S, of each chain of the LLC, burn-in included.
-    batch_size : of the chains; where left out, by the rule of `slt_grok.studies.choice`.
-    seed : of the chains.
+    path : Path
+        A run directory with checkpoints; of several seeds the first is looked at.
+    updates : int, optional
+        S, of each chain of the LLC, burn-in included.
+    batch_size : int or None, optional
+        Of the chains; where left out, by the rule of `slt_grok.studies.choice`.
+    seed : int, optional
+        Of the chains.
 
     Returns
     -------
-    `question`, `checkpoints`, `reasons` (sentences), `measured` (numbers at each checkpoint), and `llc`: the choice as
-    the section of a configuration.
+    dict[str, Any]
+        `question`, `checkpoints`, `reasons` (sentences), `measured` (numbers at each checkpoint), and `llc`: the choice
+        as the section of a configuration.
 
     Raises
     ------
-    SltGrokError : no run directory, a setting out of its range, or a calibration that is there with another question.
+    SltGrokError
+        No run directory, a setting out of its range, or a calibration that is there with another question.
     """
     from slt_grok import report
 
@@ -65,7 +71,7 @@ def calibrate_run(path: Path, updates: int = UPDATES, batch_size: int | None = N
 
 
 def settings_block(content: Mapping[str, Any]) -> str:
-    """The choice as the `llc:` section of a YAML configuration."""
+    """Return the choice as the `llc:` section of a YAML configuration."""
     return yaml.safe_dump({"llc": content["llc"]}, sort_keys=False)
 
 
@@ -77,7 +83,8 @@ def places(run: RunDirectory, trajectory: Trajectory) -> list[int]:
 
     Raises
     ------
-    SltGrokError : fewer than three checkpoints.
+    SltGrokError
+        Fewer than three checkpoints.
     """
     steps, last = trajectory.coords["step"], trajectory.shape[0] - 1
     if last < 2:

@@ -48,17 +48,21 @@ Measure = Callable[[Problem, OnSteps], xr.Dataset]
 def choose(
     run: RunDirectory, label: str, trajectory: Trajectory, question: Mapping[str, Any]
 ) -> tuple[xr.Dataset, dict[str, Any]]:
-    """The choice for a trajectory from three checkpoints of it.
+    """Return the choice for a trajectory from three checkpoints of it.
 
     Parameters
     ----------
-    run, label : finished parts are kept in `state/LABEL/` until all are there.
-    trajectory : the three checkpoints, of one seed.
-    question : updates, batch_size (None to choose it) and seed.
+    run, label : RunDirectory, str
+        Finished parts are kept in `state/LABEL/` until all are there.
+    trajectory : Trajectory
+        The three checkpoints, of one seed.
+    question : Mapping[str, Any]
+        Updates, batch_size (None to choose it) and seed.
 
     Returns
     -------
-    What was measured, over (step, seed), and the content of `calibration.json`.
+    tuple[xarray.Dataset, dict[str, Any]]
+        What was measured, over (step, seed), and the content of `calibration.json`.
     """
     updates, seed = question["updates"], question["seed"]
     steps = trajectory.coords["step"].tolist()
@@ -66,7 +70,7 @@ def choose(
     burn_in = round(calibration.BURN_IN_SHARE * updates)
 
     def part(name: str, gradients: int, measure: Measure, setting: Sequence[float]) -> xr.Dataset:
-        """A part of the calibration, checkpoint by checkpoint."""
+        """Return a part of the calibration, checkpoint by checkpoint."""
         with progress(f"calibration, {name}", len(steps), "checkpoints") as report:
 
             def shard(one: Trajectory, done: Callable[[float], None]) -> xr.Dataset:

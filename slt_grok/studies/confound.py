@@ -39,12 +39,13 @@ NORM = {
 def measure_confound(
     run: RunDirectory, label: str, s: ConfoundSettings, trajectory: Trajectory, content: Any, report: ProgressCallback
 ) -> xr.Dataset:
-    """The LLC under each treatment at some checkpoints from memorization on, with how much of its drop each leaves.
+    """Return the LLC under each treatment at some checkpoints from memorization on, and how much of its drop is left.
 
     Returns
     -------
-    Over (step, seed, treatment) what `slt_grok.llc.estimate` gives, with `gamma` and `weight_norm`; and what
-    `slt_grok.transitions.drops` makes of it.
+    xarray.Dataset
+        Over (step, seed, treatment) what `slt_grok.llc.estimate` gives, with `gamma` and `weight_norm`; and what
+        `slt_grok.transitions.drops` makes of it.
     """
     steps, seeds = trajectory.coords["step"], trajectory.coords["seed"].tolist()
     memorized = [step for step in (milestones(run, seed)[0] for seed in seeds) if step <= steps[-1]]  # not NaN
@@ -78,11 +79,7 @@ def treated(one: Trajectory, s: ConfoundSettings, last_norm: float, on_steps: An
     scale = last_norm / own_norm
     rescaled = replace(one, parameters={name: tensor * scale for name, tensor in one.parameters.items()})
     d = subspace_of(s, one.network.module).dimension
-    treatments = (
-        (one, s.gamma, own_norm),
-        (one, d / (RHO * own_norm**2), own_norm),
-        (rescaled, s.gamma, last_norm),
-    )
+    treatments = ((one, s.gamma, own_norm), (one, d / (RHO * own_norm**2), own_norm), (rescaled, s.gamma, last_norm))
     results = [
         estimate_by(s.model_copy(update={"gamma": gamma}), network, on_steps)[list(KEPT)].assign(
             gamma=(one.dims, [[gamma]], GAMMA), weight_norm=(one.dims, [[size]], NORM)

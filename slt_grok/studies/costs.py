@@ -50,7 +50,8 @@ class Costs:
 
     Parameters
     ----------
-    path : where they are kept.
+    path : Path
+        Where they are kept.
     """
 
     def __init__(self, path: Path) -> None:
@@ -111,7 +112,7 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
 
 
 def _sizes(run: PlannedRun) -> str:
-    """A digest of what the time of a piece depends on."""
+    """Return a digest of what the time of a piece depends on."""
     assert run.config is not None
     content = run.config.model_dump(mode="json")
     task, training, llc = content["task"], content["training"] or {}, content["llc"] or {}
@@ -179,7 +180,7 @@ def _trial(config: RunConfig, measurements: Sequence[str]) -> dict[str, float]:
 
 
 def _program(one: Trajectory) -> None:
-    """What `slt_grok.program.measure` does of a network that has frequencies."""
+    """Do what `slt_grok.program.measure` does of a network that has frequencies."""
     from slt_grok import program
 
     program.measure(one)

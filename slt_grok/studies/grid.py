@@ -70,14 +70,22 @@ class PlannedRun:
 
     Parameters
     ----------
-    arm : its name.
-    varied : the settings by which it differs from other runs of the study, by dotted keys.
-    seeds : one network each.
-    measurements : some of `slt_grok.studies.MEASUREMENTS`.
-    page : whether it gets its figures and its page.
-    name : its directory, relative to the study's.
-    config : None where the settings are refused.
-    reason : why they are.
+    arm : str
+        Its name.
+    varied : Mapping[str, Any]
+        The settings by which it differs from other runs of the study, by dotted keys.
+    seeds : tuple[int, ...]
+        One network each.
+    measurements : tuple[str, ...]
+        Some of `slt_grok.studies.MEASUREMENTS`.
+    page : bool
+        Whether it gets its figures and its page.
+    name : str
+        Its directory, relative to the study's.
+    config : RunConfig or None
+        None where the settings are refused.
+    reason : str, optional
+        Why they are.
     """
 
     arm: str
@@ -90,7 +98,7 @@ class PlannedRun:
     reason: str = ""
 
     def of_one_seed(self, seed: int) -> "PlannedRun":
-        """The same run with one of its seeds."""
+        """Return the same run with one of its seeds."""
         assert self.config is not None
         config = self.config.model_copy(update={"seeds": [seed]})
         return replace(self, seeds=(seed,), config=config, name=_directory(self.arm, self.varied, config))
@@ -105,15 +113,15 @@ class Study:
 
 
 def load_study_file(path: Path) -> Study:
-    """A study from its YAML file.
+    """Return a study from its YAML file.
 
     Settings that a run's configuration refuses make a run without a configuration and with the reason: the other runs
     are not held up by it.
 
     Raises
     ------
-    SltGrokError : the file or its base is missing or no YAML, one of the study's own keys is wrong, or two runs would
-        be the same.
+    SltGrokError
+        The file or its base is missing or no YAML, one of the study's own keys is wrong, or two runs would be the same.
     """
     study = parse_settings(StudySettings, read_yaml(path), str(path), "the keys name, base and arms")
     base = read_yaml(path.parent / study.base)
@@ -181,7 +189,7 @@ def _expect_measurable(config: RunConfig, measurements: Sequence[str], where: st
 
 
 def changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
-    """A copy of nested settings with some dotted keys changed; a section that is not there is begun."""
+    """Return a copy of nested settings with some dotted keys changed; a section that is not there is begun."""
     content = deepcopy(dict(base))
     for dotted, value in changes.items():
         *parents, key = dotted.split(".")
@@ -195,8 +203,10 @@ def changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
 
 
 def _directory(arm: str, varied: Mapping[str, Any], content: RunConfig | Changes) -> str:
-    """ARM/SETTINGS-DIGEST: readable first, then unmistakable. Defaults are left out, so that a new key of a later
-    version changes no name."""
+    """Return ARM/SETTINGS-DIGEST: readable first, then unmistakable.
+
+    Defaults are left out, so that a new key of a later version changes no name.
+    """
     if isinstance(content, RunConfig):
         seeds = content.seeds
         words = [f"{key.rpartition('.')[2]}={v}" for key, v in varied.items() if isinstance(v, int | float | str)]

@@ -63,10 +63,14 @@ class Variant(NamedTuple):
 
     Parameters
     ----------
-    act : `as trained`, `kept`, `removed`, or `from the end` and `from memorization` for exchanged parts.
-    site : what is changed, one of `SITES` or a part of the weights.
-    control : `circuit`, or what stands in its place; empty for exchanged parts.
-    draw : of a random control, from 1 on.
+    act : str
+        `as trained`, `kept`, `removed`, or `from the end` and `from memorization` for exchanged parts.
+    site : str, optional
+        What is changed, one of `SITES` or a part of the weights.
+    control : str, optional
+        `circuit`, or what stands in its place; empty for exchanged parts.
+    draw : int, optional
+        Of a random control, from 1 on.
     """
 
     act: str
@@ -102,7 +106,7 @@ class Circuit(NamedTuple):
 
 
 def circuit_of(variant: Variant, keys: Sequence[int], neurons: np.ndarray, modulus: int, seed: int) -> Circuit | None:
-    """The circuit, or as much of what is random; None where there is no circuit or no other frequency.
+    """Return the circuit, or as much of what is random; None where there is no circuit or no other frequency.
 
     Random frequencies are not key; random neurons are drawn among all, since the circuit can have most of them.
     """
@@ -134,13 +138,14 @@ def intervene(one: Trajectory, variant: Variant, circuit: Circuit | None, donor:
 def measure_interventions(
     run: RunDirectory, label: str, s: IntervenedSettings, trajectory: Trajectory, content: Any, report: ProgressCallback
 ) -> xr.Dataset:
-    """What every variant measures at some checkpoints from memorization on.
+    """Return what every variant measures at some checkpoints from memorization on.
 
     Returns
     -------
-    Over (step, seed, variant) what `slt_grok.llc.estimate` gives, `llc_change`, `llc_change_se` and `distance`; with
-    `split` also `loss` and `accuracy`. The coordinates `act`, `site`, `control` and `draw` say what a variant is. What
-    a seed has not (a circuit, a memorizing checkpoint) is NaN, with the reason in `llc_status_reason`.
+    xarray.Dataset
+        Over (step, seed, variant) what `slt_grok.llc.estimate` gives, `llc_change`, `llc_change_se` and `distance`;
+        with `split` also `loss` and `accuracy`. The coordinates `act`, `site`, `control` and `draw` say what a variant
+        is. What a seed has not (a circuit, a memorizing checkpoint) is NaN, with the reason in `llc_status_reason`.
     """
     from slt_grok import circuits
 

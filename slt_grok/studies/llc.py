@@ -24,11 +24,12 @@ CALIBRATION = "calibration.json"
 
 
 def calibrated(run: RunDirectory) -> LLCSettings | None:
-    """The settings that `slt-grok calibrate` chose for a run; None where it was not asked.
+    """Return the settings that `slt-grok calibrate` chose for a run; None where it was not asked.
 
     Raises
     ------
-    SltGrokError : the file is damaged.
+    SltGrokError
+        The file is damaged.
     """
     path = run.path / CALIBRATION
     if not path.is_file():
@@ -41,15 +42,14 @@ def calibrated(run: RunDirectory) -> LLCSettings | None:
 
 
 def estimate_by(
-    settings: LLCSettings,
-    trajectory: Trajectory,
-    on_steps: Callable[[int, float], None] = lambda steps, loss: None,
+    settings: LLCSettings, trajectory: Trajectory, on_steps: Callable[[int, float], None] = lambda steps, loss: None
 ) -> xr.Dataset:
-    """The LLC of a trajectory by what a configuration says (see `slt_grok.llc.estimate`).
+    """Return the LLC of a trajectory by what a configuration says (see `slt_grok.llc.estimate`).
 
     Raises
     ------
-    SltGrokError : a split without pairs, weights that no parameter matches, or a setting out of its range.
+    SltGrokError
+        A split without pairs, weights that no parameter matches, or a setting out of its range.
     """
     from slt_grok.llc import estimate, restrictions
 
@@ -72,11 +72,12 @@ def estimate_by(
 
 
 def subspace_of(settings: LLCSettings, module: nn.Module) -> Subspace:
-    """The weights that move.
+    """Return the weights that move.
 
     Raises
     ------
-    SltGrokError : a pattern that no parameter matches.
+    SltGrokError
+        A pattern that no parameter matches.
     """
     from slt_grok.llc import restrictions
 
@@ -111,7 +112,7 @@ def shard_chains(trajectory: Trajectory) -> int:
 def measure_llc(
     run: RunDirectory, label: str, s: LLCSettings, trajectory: Trajectory, content: Any, report: ProgressCallback
 ) -> xr.Dataset:
-    """The LLC of every checkpoint, in shards of a fixed number of chains."""
+    """Return the LLC of every checkpoint, in shards of a fixed number of chains."""
     seeds = trajectory.shape[1]
     gradients = sampler_of(s).leapfrog if s.sampler == "hmc" else 1  # of an update
     per_checkpoint = (s.burn_in + s.draws * s.thinning) * s.chains * seeds * gradients

@@ -14,7 +14,8 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
 
     Raises
     ------
-    SltGrokError : another process holds it and `wait` is not set, or the directory cannot be written.
+    SltGrokError
+        Another process holds it and `wait` is not set, or the directory cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

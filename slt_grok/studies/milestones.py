@@ -10,7 +10,10 @@ from slt_grok.store import RunDirectory
 
 
 def milestones(run: RunDirectory, seed: int) -> tuple[float, float]:
-    """Steps at which a seed has memorized and generalized, by the run's thresholds; NaN where that was not recorded."""
+    """Return the steps at which a seed has memorized and generalized, by the run's thresholds.
+
+    NaN where that was not recorded.
+    """
     if "training" not in run.labels:
         return np.nan, np.nan
     config = parse_config(run.manifest["config"], str(run.path / "manifest.json"))
@@ -19,7 +22,7 @@ def milestones(run: RunDirectory, seed: int) -> tuple[float, float]:
 
 
 def at_milestones(run: RunDirectory, steps: np.ndarray, seeds: Sequence[int]) -> list[int]:
-    """Steps of the first checkpoints from memorization and from generalization on, and of the last checkpoint.
+    """Return the steps of the first checkpoints from memorization and generalization on, and of the last one.
 
     Of several seeds the median step counts. A milestone that was not reached, or not recorded, is left out.
     """

@@ -104,7 +104,10 @@ def measure_connectivity(
 def measure_shape(
     run: RunDirectory, label: str, s: Any, trajectory: Trajectory, content: Any, report: ProgressCallback
 ) -> xr.Dataset:
-    """The plane of the path's principal components; beside it, as LABEL@random, a random plane at each milestone."""
+    """Return the plane of the path's principal components.
+
+    Beside it, as LABEL@random, a random plane at each milestone.
+    """
     from slt_grok.landscape.evaluation import predicted_seconds, splits
     from slt_grok.landscape.principal_plane import principal_plane
     from slt_grok.landscape.slices import random_plane
@@ -129,7 +132,7 @@ def _milestones(run: RunDirectory, trajectory: Trajectory) -> Trajectory:
 
 
 def _at_every_step(last: Trajectory, chosen: Trajectory) -> Trajectory:
-    """The last networks as partners of each of the chosen ones, which are in the order (step, seed)."""
+    """Return the last networks as partners of each of the chosen ones, which are in the order (step, seed)."""
     return last.isel(step=[0] * chosen.shape[0])
 
 

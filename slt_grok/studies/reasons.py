@@ -72,13 +72,16 @@ def maps(mapped: xr.Dataset, shape: tuple[int, int]) -> xr.Dataset:
 
     Parameters
     ----------
-    mapped : over (step, seed, setting); first every step at every n_beta, then the gammas.
-    shape : number of steps and of n_betas.
+    mapped : xarray.Dataset
+        Over (step, seed, setting); first every step at every n_beta, then the gammas.
+    shape : tuple[int, int]
+        Number of steps and of n_betas.
 
     Returns
     -------
-    `llc_by_step`, `llc_by_step_se`, `llc_by_step_status` over (step, seed, step_size, n_beta) and `llc_by_gamma`,
-    `llc_by_gamma_se`, `llc_by_gamma_status` over (step, seed, gamma).
+    xarray.Dataset
+        `llc_by_step`, `llc_by_step_se`, `llc_by_step_status` over (step, seed, step_size, n_beta) and `llc_by_gamma`,
+        `llc_by_gamma_se`, `llc_by_gamma_status` over (step, seed, gamma).
     """
     count = shape[0] * shape[1]
     first, second = mapped.isel(setting=slice(count)), mapped.isel(setting=slice(count, None))
@@ -99,12 +102,12 @@ def maps(mapped: xr.Dataset, shape: tuple[int, int]) -> xr.Dataset:
 
 
 def used_batch(found: xr.Dataset) -> str:
-    """The coordinate `batch` of the choice."""
+    """Return the coordinate `batch` of the choice."""
     return "full" if found.attrs["batch_size"] == "full" else "minibatch"
 
 
 def sentences(found: xr.Dataset, rho: float, safety: float, sweeps: float, tolerance: float) -> list[str]:
-    """A sentence for each choice, and what the checks say."""
+    """Return a sentence for each choice, and what the checks say."""
     one, attrs = found.isel(seed=0), found.attrs
     steps = [f"{step:,}" for step in one.step.values.tolist()]
     widest, stiffest = int(one.gamma_rule.values.argmax()), int(one.n_beta_rule.values.argmin())
@@ -141,7 +144,7 @@ def sentences(found: xr.Dataset, rho: float, safety: float, sweeps: float, toler
 
 
 def _agreement(one: xr.Dataset, step: str) -> str:
-    """What Hamiltonian Monte Carlo says about the LLC of a checkpoint."""
+    """Return what Hamiltonian Monte Carlo says about the LLC of a checkpoint."""
     llc, se, exact, exact_se = (float(one[name]) for name in ("llc", "llc_se", "llc_hmc", "llc_hmc_se"))
     errors = abs(llc - exact) / np.hypot(se, exact_se)
     word = "agrees" if errors < AGREES else "does not agree"
@@ -153,7 +156,7 @@ def _agreement(one: xr.Dataset, step: str) -> str:
 
 
 def numbers(found: xr.Dataset) -> list[dict[str, Any]]:
-    """What was measured at each checkpoint, JSON-able; NaN as None."""
+    """Return what was measured at each checkpoint, JSON-able; NaN as None."""
     one = found.isel(seed=0)
     plain = ("weight_norm", "gamma_rule", "n_beta_rule", "curvature_rule", "curvature", "llc_hmc", "llc_hmc_se")
     rows = []

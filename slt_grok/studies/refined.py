@@ -21,7 +21,10 @@ UNMEASURED = {"llc_status": "", "llc_status_reason": "not measured for this seed
 def measure_refined(
     run: RunDirectory, label: str, s: RefinedSettings, trajectory: Trajectory, content: Any, report: ProgressCallback
 ) -> xr.Dataset:
-    """The refined LLCs at some checkpoints spread over training, with the key frequencies of each seed's last one."""
+    """Return the refined LLCs at some checkpoints spread over training.
+
+    The key frequencies are those of each seed's last checkpoint.
+    """
     from slt_grok import circuits
     from slt_grok.llc import refined
 

@@ -21,9 +21,12 @@ class StudyResults:
 
     Parameters
     ----------
-    path : its directory.
-    table : a row for each seed of each run, see `slt_grok.studies.table`.
-    index : `study.json`: name, the study's file, and of each run its arm, directory, seeds, varied settings, status.
+    path : Path
+        Its directory.
+    table : pandas.DataFrame
+        A row for each seed of each run, see `slt_grok.studies.table`.
+    index : dict[str, Any]
+        `study.json`: name, the study's file, and of each run its arm, directory, seeds, varied settings, status.
     """
 
     path: Path
@@ -31,11 +34,12 @@ class StudyResults:
     index: dict[str, Any]
 
     def rows(self, **settings: Any) -> pd.DataFrame:
-        """The rows whose columns have these values; a column with dots goes in as `**{"task.modulus": 53}`.
+        """Return the rows whose columns have these values; a column with dots goes in as `**{"task.modulus": 53}`.
 
         Raises
         ------
-        SltGrokError : a column that is not there, or no such row.
+        SltGrokError
+            A column that is not there, or no such row.
         """
         rows = self.table
         for column, value in settings.items():
@@ -47,11 +51,12 @@ class StudyResults:
         return rows
 
     def datasets(self, label: str, **settings: Any) -> dict[str, xr.Dataset]:
-        """A measurement of the finished runs with these settings: directory -> dataset over (step, seed, ...).
+        """Return a measurement of the finished runs with these settings: directory -> dataset over (step, seed, ...).
 
         Raises
         ------
-        SltGrokError : as `rows`; none of them is finished, or one lacks the measurement.
+        SltGrokError
+            As `rows`; none of them is finished, or one lacks the measurement.
         """
         rows = self.rows(**settings)
         names = rows.loc[rows.status == "done", "run"].unique().tolist()
@@ -60,11 +65,12 @@ class StudyResults:
         return {name: RunDirectory(self.path / name).read_measurement(label) for name in names}
 
     def dataset(self, label: str, **settings: Any) -> xr.Dataset:
-        """The same as one dataset over all seeds, for settings that single out one point of the grid.
+        """Return the same as one dataset over all seeds, for settings that single out one point of the grid.
 
         Raises
         ------
-        SltGrokError : as `datasets`, or a seed is there twice, since the settings fit several points of the grid.
+        SltGrokError
+            As `datasets`, or a seed is there twice, since the settings fit several points of the grid.
         """
         found = self.datasets(label, **settings)
         joined = xr.concat(list(found.values()), dim="seed", join="outer", combine_attrs="drop_conflicts")
@@ -77,15 +83,17 @@ class StudyResults:
 
 
 def load_study(path: str | Path) -> StudyResults:
-    """A study's table and datasets.
+    """Return a study's table and datasets.
 
     Parameters
     ----------
-    path : the study's directory, such as runs/seeds.
+    path : str or Path
+        The study's directory, such as runs/seeds.
 
     Raises
     ------
-    SltGrokError : no study's directory, or a damaged file.
+    SltGrokError
+        No study's directory, or a damaged file.
     """
     folder = Path(path)
     return StudyResults(folder, read_table(folder / TABLE), read_json(folder / INDEX))

@@ -49,7 +49,8 @@ def execute_run(config: RunConfig, path: Path) -> Path:
 
     Raises
     ------
-    SltGrokError : as `train_run` and `measure_run`.
+    SltGrokError
+        As `train_run` and `measure_run`.
     """
     train_run(config, path)
     return measure_run(path)
@@ -60,8 +61,9 @@ def train_run(config: RunConfig, path: Path) -> None:
 
     Raises
     ------
-    SltGrokError : the directory holds a run of another configuration (the changed keys are named), a file cannot be
-        read or written, or training diverges.
+    SltGrokError
+        The directory holds a run of another configuration (the changed keys are named), a file cannot be read or
+        written, or training diverges.
     """
     run = RunDirectory(path)
     content = config.model_dump(mode="json")
@@ -85,16 +87,21 @@ def measure_run(
 
     Parameters
     ----------
-    path : a run directory with checkpoints.
-    only : which of `MEASUREMENTS`; where left out all that have settings, but those of `ONLY_WHEN_ASKED`. A run whose
+    path : Path
+        A run directory with checkpoints.
+    only : Sequence[str] or None, optional
+        Which of `MEASUREMENTS`; where left out all that have settings, but those of `ONLY_WHEN_ASKED`. A run whose
         configuration has none for `llc` uses those of its calibration, if there is one; `confound` has those of `llc`.
-    settings : measurement settings to use instead of the run's own.
-    label : what is measured is kept as MEASUREMENT@LABEL, beside what there is.
+    settings : RunConfig or None, optional
+        Measurement settings to use instead of the run's own.
+    label : str or None, optional
+        What is measured is kept as MEASUREMENT@LABEL, beside what there is.
 
     Raises
     ------
-    SltGrokError : no run directory, no settings for a measurement that was asked for, a measurement that is there with
-        other settings, or a damaged file.
+    SltGrokError
+        No run directory, no settings for a measurement that was asked for, a measurement that is there with other
+        settings, or a damaged file.
     """
     make_measurements(path, only, settings, label)
     conclude(path)
@@ -107,11 +114,12 @@ def measure_run(
 def make_measurements(
     path: Path, only: Sequence[str] | None = None, settings: RunConfig | None = None, label: str | None = None
 ) -> None:
-    """The measurements of `measure_run` alone, without what is made from them.
+    """Make the measurements of `measure_run` alone, without what is made from them.
 
     Raises
     ------
-    SltGrokError : as `measure_run`.
+    SltGrokError
+        As `measure_run`.
     """
     run = RunDirectory(path)
     config = settings or _own(run)
@@ -133,12 +141,12 @@ def make_measurements(
 
 
 def _own(run: RunDirectory) -> RunConfig:
-    """A run's own configuration, with keys that are newer than the run."""
+    """Return a run's own configuration, with keys that are newer than the run."""
     return parse_config(run.manifest["config"], str(run.path / "manifest.json"))
 
 
 def _settings(run: RunDirectory, config: RunConfig, measurement: str, own: bool) -> Any:
-    """What a measurement is to be made with, or None; `own` says that the configuration is the run's."""
+    """Return what a measurement is to be made with, or None; `own` says that the configuration is the run's."""
     llc = config.llc if config.llc is not None or not own else calibrated(run)
     match measurement:
         case "llc":
@@ -219,7 +227,8 @@ def conclude(path: Path) -> None:
 
     Raises
     ------
-    SltGrokError : the training curves are missing, or a file is damaged.
+    SltGrokError
+        The training curves are missing, or a file is damaged.
     """
     from slt_grok import transitions
     from slt_grok.transitions import attribution

@@ -44,7 +44,7 @@ def state(run: PlannedRun, folder: Path) -> str:
 
 
 def current_runs(study: Study, folder: Path) -> list[PlannedRun]:
-    """The runs as they are to be made: a batch whose training failed for good is replaced by its seeds alone."""
+    """Return the runs as they are to be made: a batch whose training failed for good is replaced by its seeds alone."""
     runs = []
     for run in study.runs:
         failure = failures(folder / run.name).get(TRAINING, {}) if run.config is not None else {}
@@ -65,9 +65,12 @@ def run_missing(
 
     Parameters
     ----------
-    workers : processes at a time; each has an equal share of the cores.
-    cost : predicted seconds of a run, in which the progress is counted.
-    report : told the predicted seconds that are done, and what is at work.
+    workers : int
+        Processes at a time; each has an equal share of the cores.
+    cost : callable
+        Predicted seconds of a run, in which the progress is counted.
+    report : ProgressCallback
+        Told the predicted seconds that are done, and what is at work.
     """
     threads = max(1, cores() // workers)
     works: dict[Future[None], Work] = {}
@@ -101,8 +104,10 @@ class Work:
 
     Parameters
     ----------
-    run, folder : what is to be made, in the study's directory.
-    threads : of the process.
+    run, folder : PlannedRun, Path
+        What is to be made, in the study's directory.
+    threads : int
+        Of the process.
     """
 
     def __init__(self, run: PlannedRun, folder: Path, threads: int) -> None:

@@ -24,7 +24,7 @@ class Done(Protocol):
     """Says how far a shard is."""
 
     def __call__(self, share: float, facts: str = "") -> None:
-        """This share of it is done, and these are the current facts."""
+        """Report that this share of it is done, and these are the current facts."""
 
 
 Measure = Callable[[Trajectory, Done], xr.Dataset]
@@ -47,14 +47,21 @@ def measure_in_shards(
 
     Parameters
     ----------
-    run, label : where the shards are kept, in `state/LABEL/`.
-    trajectory : over (step, seed).
-    measure : (shard, progress callback) -> dataset over the shard's coordinates; it may run in a process of its own,
-        so that nothing but what it returns and says comes back.
-    settings : shards made with others, left from an earlier attempt, are measured again.
-    size, overlap : checkpoints a shard, and how many before it the measurement needs to see.
-    here : measure in this process, one shard after the other.
-    on_progress : called with the checkpoints done, a fraction allowed, their number, and facts.
+    run, label : RunDirectory, str
+        Where the shards are kept, in `state/LABEL/`.
+    trajectory : Trajectory
+        Over (step, seed).
+    measure : Measure
+        (shard, progress callback) -> dataset over the shard's coordinates; it may run in a process of its own, so that
+        nothing but what it returns and says comes back.
+    settings : Mapping[str, Any]
+        Shards made with others, left from an earlier attempt, are measured again.
+    size, overlap : int
+        Checkpoints a shard, and how many before it the measurement needs to see.
+    here : bool, optional
+        Measure in this process, one shard after the other.
+    on_progress : OnProgress
+        Called with the checkpoints done, a fraction allowed, their number, and facts.
     """
     total = trajectory.shape[0]
     fingerprint = json.dumps(settings, sort_keys=True, default=str)

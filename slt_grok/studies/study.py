@@ -28,14 +28,19 @@ def run_study(file: Path, out: Path | None, workers: int | None, only_plan: bool
 
     Parameters
     ----------
-    file : see `slt_grok.studies.grid`.
-    out : the study's directory; runs/NAME where left out.
-    workers : processes at a time; one a core where left out.
-    only_plan : stop after the plan.
+    file : Path
+        See `slt_grok.studies.grid`.
+    out : Path or None
+        The study's directory; runs/NAME where left out.
+    workers : int or None
+        Processes at a time; one a core where left out.
+    only_plan : bool
+        Stop after the plan.
 
     Raises
     ------
-    SltGrokError : the study's file is wrong, another process works on the study, or a file cannot be written.
+    SltGrokError
+        The study's file is wrong, another process works on the study, or a file cannot be written.
     """
     study = load_study_file(file)
     folder = out or Path("runs") / study.name
@@ -69,7 +74,10 @@ def run_study(file: Path, out: Path | None, workers: int | None, only_plan: bool
 
 
 def plan_table(study: Study, folder: Path, costs: Costs) -> Table:
-    """A row for each point of each arm: its settings, seeds, the states of its runs, and their predicted cost."""
+    """Return a row for each point of each arm.
+
+    Its settings, seeds, the states of its runs, and their predicted cost.
+    """
     points: dict[str, list[PlannedRun]] = {}
     for run in current_runs(study, folder):
         points.setdefault(json.dumps([run.arm, run.varied], default=str), []).append(run)

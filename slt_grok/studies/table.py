@@ -40,11 +40,12 @@ FINAL = ("training", "circuits", "landscape", "program", "llc")
 
 
 def make_table(study: Study, folder: Path) -> pd.DataFrame:
-    """The table of a study as it is now, in the order of its file.
+    """Return the table of a study as it is now, in the order of its file.
 
     Raises
     ------
-    SltGrokError : a file of a run is damaged.
+    SltGrokError
+        A file of a run is damaged.
     """
     rows = [row for run in current_runs(study, folder) for row in _rows(study, folder, run)]
     table = pd.DataFrame(rows)
@@ -63,11 +64,12 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A table from parquet.
+    """Return a table from parquet.
 
     Raises
     ------
-    SltGrokError : the file is missing or damaged.
+    SltGrokError
+        The file is missing or damaged.
     """
     try:
         return pd.read_parquet(path)
@@ -169,7 +171,7 @@ def _last(dataset: xr.Dataset, prefix: str) -> dict[str, Any]:
 
 
 def _outcome(run: PlannedRun, data: Mapping[str, xr.Dataset], seed: int) -> tuple[str | None, str]:
-    """What the training curves say of a seed, and a sentence where it did not generalize."""
+    """Return what the training curves say of a seed, and a sentence where it did not generalize."""
     if "training" not in data:
         return None, ""
     assert run.config is not None

@@ -27,7 +27,7 @@ TRAINING, MEASURING = "training", "conclusions"
 
 
 def failures(path: Path) -> dict[str, dict[str, Any]]:
-    """What failed in a run directory: stage -> `reason`, and `final` where trying again would give the same."""
+    """Return what failed in a run directory: stage -> `reason`, and `final` where trying again would give the same."""
     return read_json(path / FAILURES) if (path / FAILURES).is_file() else {}
 
 

@@ -38,25 +38,35 @@ class ModularTask:
 
     Parameters
     ----------
-    modulus : p, at least 3.
-    operation : the label of (a, b) is operation(a, b) mod p. `random_table` draws every label uniformly
-        from Z_p by `table_seed`: nothing to generalize, the control for memorization.
-    train_fraction : share of the pairs to train on, in (0, 1]; the train set has int(train_fraction p^2) pairs.
-    split_seed : which pairs.
-    split_rule : `uniform` permutes the pairs by numpy's generator; `progress_measures` is the exact split of
-        the code of 2301.05217: `random.seed(s)`, shuffle the list of (i, j, p), take the first ones; `listed` is
-        given by `train_rows`.
-    table_seed : seed of the random table.
-    train_rows : the rows of `inputs` that were trained on, for `listed`: a split made elsewhere.
-    label_noise : share of the train pairs, in [0, 1), that are taught with a wrong answer: round(label_noise n) of the
-        n pairs, each with one of the p - 1 wrong answers, all equally likely. `labels`, and the test pairs and all
-        pairs of `data`, keep the right ones.
-    noise_seed : which pairs and which answers.
+    modulus : int
+        p, at least 3.
+    operation : str, optional
+        The label of (a, b) is operation(a, b) mod p. `random_table` draws every label uniformly from Z_p by
+        `table_seed`: nothing to generalize, the control for memorization.
+    train_fraction : float, optional
+        Share of the pairs to train on, in (0, 1]; the train set has int(train_fraction p^2) pairs.
+    split_seed : int, optional
+        Which pairs.
+    split_rule : {"uniform", "progress_measures", "listed"}, optional
+        `uniform` permutes the pairs by numpy's generator; `progress_measures` is the exact split of the code of
+        2301.05217: `random.seed(s)`, shuffle the list of (i, j, p), take the first ones; `listed` is given by
+        `train_rows`.
+    table_seed : int, optional
+        Seed of the random table.
+    train_rows : tuple[int, ...], optional
+        The rows of `inputs` that were trained on, for `listed`: a split made elsewhere.
+    label_noise : float, optional
+        Share of the train pairs, in [0, 1), that are taught with a wrong answer: round(label_noise n) of the n pairs,
+        each with one of the p - 1 wrong answers, all equally likely. `labels`, and the test pairs and all pairs of
+        `data`, keep the right ones.
+    noise_seed : int, optional
+        Which pairs and which answers.
 
     Raises
     ------
-    SltGrokError : an unknown operation, p < 3, a fraction that leaves no train pair, or rows that are not different
-        numbers in 0..p^2 - 1.
+    SltGrokError
+        An unknown operation, p < 3, a fraction that leaves no train pair, or rows that are not different numbers in
+        0..p^2 - 1.
     """
 
     modulus: int

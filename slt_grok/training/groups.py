@@ -22,10 +22,14 @@ class Group:
 
     Parameters
     ----------
-    seeds : which.
-    network : their own, since a call puts its parameters into the module.
-    parameters : theirs, as views of all seeds' parameters.
-    optimizer : of these views.
+    seeds : slice
+        Which.
+    network : Network
+        Their own, since a call puts its parameters into the module.
+    parameters : dict[str, Tensor]
+        Theirs, as views of all seeds' parameters.
+    optimizer : Optimizer
+        Of these views.
     """
 
     seeds: slice
@@ -59,7 +63,7 @@ def groups_of(
 
 @contextmanager
 def for_each_group(groups: Sequence[Group]) -> Iterator[Callable[[Callable[[Group], Tensor]], list[Tensor]]]:
-    """What applies a function to every group and returns its values in their order; one group has all threads."""
+    """Yield what applies a function to every group and returns its values in their order; one group has all threads."""
     threads = torch.get_num_threads()
     workers = min(threads, len(groups))
     if workers == 1:

@@ -22,7 +22,7 @@ from slt_grok.training.settings import FrequencyPenalty, PlantedStart, TrainingS
 
 
 def weight_decay(settings: TrainingSettings, step: int) -> float:
-    """The weight decay of the update from `step` to the next."""
+    """Return the weight decay of the update from `step` to the next."""
     changed = [change.weight_decay for change in settings.weight_decay_changes if change.step <= step]
     return changed[-1] if changed else settings.weight_decay
 
@@ -38,9 +38,12 @@ def penalize(
 
     Parameters
     ----------
-    gradients, parameters : name -> tensors with any leading axes.
-    network : of a model of this package; p an odd prime.
-    penalty, step : nothing is added before its first step.
+    gradients, parameters : dict[str, Tensor], Mapping[str, Tensor]
+        Name -> tensors with any leading axes.
+    network : Network
+        Of a model of this package; p an odd prime.
+    penalty, step : FrequencyPenalty, int
+        Nothing is added before its first step.
     """
     module = network.module
     assert isinstance(module, ModularNetwork)
@@ -57,11 +60,14 @@ def penalize(
 
 
 def start(module: ModularNetwork, planted: PlantedStart | None) -> dict[str, Tensor]:
-    """The weights that training starts from, of a module with fresh ones: these, or a circuit beside their share.
+    """Return the weights that training starts from, of a module with fresh ones.
+
+    These, or a circuit beside their share.
 
     Raises
     ------
-    SltGrokError : a circuit that the module cannot hold.
+    SltGrokError
+        A circuit that the module cannot hold.
     """
     fresh = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
     if planted is None:

@@ -51,20 +51,27 @@ def train(
 
     Parameters
     ----------
-    run : where checkpoints and the state for a resume go.
-    network : a model of this package with its task.
-    settings : see `TrainingSettings`.
-    seeds : one network each; a seed fixes initial weights and the order of minibatches, the split is the task's.
-    on_step : called with the steps done so far and the latest losses, for a progress bar.
+    run : RunDirectory
+        Where checkpoints and the state for a resume go.
+    network : Network
+        A model of this package with its task.
+    settings : TrainingSettings
+        See `TrainingSettings`.
+    seeds : Sequence[int]
+        One network each; a seed fixes initial weights and the order of minibatches, the split is the task's.
+    on_step : callable, optional
+        Called with the steps done so far and the latest losses, for a progress bar.
 
     Returns
     -------
-    `train_loss`, `test_loss` (nat), `train_accuracy`, `test_accuracy` over (step, seed) at every evaluation and
-    checkpoint; test values are NaN where there is no test set.
+    xarray.Dataset
+        `train_loss`, `test_loss` (nat), `train_accuracy`, `test_accuracy` over (step, seed) at every evaluation and
+        checkpoint; test values are NaN where there is no test set.
 
     Raises
     ------
-    SltGrokError : the loss is not finite, the batch is larger than the train set, or a file cannot be written.
+    SltGrokError
+        The loss is not finite, the batch is larger than the train set, or a file cannot be written.
     """
     assert network.task is not None
     inputs, labels = network.task.data("train")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def generator(stream: np.random.SeedSequence, device: torch.device | str = "cpu") -> torch.Generator:
-    """A torch generator at the start of a stream; devices give other numbers."""
+    """Return a torch generator at the start of a stream; devices give other numbers."""
     return torch.Generator(device).manual_seed(int(stream.generate_state(1, np.uint64)[0] >> 1))
 
 

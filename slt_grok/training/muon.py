@@ -29,7 +29,8 @@ def hidden_matrices(module: ModularNetwork) -> list[str]:
 
     Raises
     ------
-    SltGrokError : the network has none.
+    SltGrokError
+        The network has none.
     """
     tokens = {name for name, _ in module.token_roles().values()} | {"W_pos"}
     names = [name for name, tensor in module.named_parameters() if tensor.ndim > 1 and name not in tokens]
@@ -61,12 +62,18 @@ class Muon(torch.optim.Optimizer):
 
     Parameters
     ----------
-    hidden : tensors (..., m, n), each a batch of matrices.
-    rest : tensors of any shape.
-    learning_rate : of both, since the factor 0.2 sqrt(max(m, n)) gives Muon's steps the size of AdamW's.
-    momentum : mu.
-    betas : of AdamW.
-    weight_decay : of both, decoupled.
+    hidden : Sequence[Tensor]
+        Tensors (..., m, n), each a batch of matrices.
+    rest : Sequence[Tensor]
+        Tensors of any shape.
+    learning_rate : float
+        Of both, since the factor 0.2 sqrt(max(m, n)) gives Muon's steps the size of AdamW's.
+    momentum : float
+        Mu.
+    betas : tuple[float, float]
+        Of AdamW.
+    weight_decay : float
+        Of both, decoupled.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ class CheckpointSchedule(Settings):
     steps: list[Annotated[int, Field(ge=0)]] = Field(default=[], description="these steps")
 
     def at(self, last: int) -> list[int]:
-        """The steps, ascending, for a training of `last` steps."""
+        """Return the steps, ascending, for a training of `last` steps."""
         chosen = {0, last, *(step for step in self.steps if step <= last)}
         if self.linear:
             chosen |= {round(step) for step in np.linspace(0, last, self.linear)}

@@ -50,21 +50,28 @@ def measure(
 
     Parameters
     ----------
-    training, llc, circuits, landscape : datasets over (step, seed, ...) or (step, ...), each with its own steps;
-        the seeds are those of `training`.
-    train_threshold, test_threshold : accuracies at which a network has memorized and generalized.
-    bootstrap : redrawn curves for a measure with standard errors.
-    seed : of the redrawn curves.
+    training : xarray.Dataset
+        Dataset over (step, seed, ...) or (step, ...).
+    llc, circuits, landscape : xarray.Dataset or None, optional
+        Datasets over (step, seed, ...) or (step, ...), each with its own steps; the seeds are those of `training`.
+    train_threshold, test_threshold : float, optional
+        Accuracies at which a network has memorized and generalized.
+    bootstrap : int, optional
+        Redrawn curves for a measure with standard errors.
+    seed : int, optional
+        Of the redrawn curves.
 
     Returns
     -------
-    `transition_onset`, `transition_middle`, `transition_end`, each also `_low` and `_high`, over (measure, seed), in
-    training steps; `memorization_step` and `generalization_step` over (seed); `phase_step` over (phase_boundary,
-    seed), the last step of each phase. NaN: there is no such transition.
+    xarray.Dataset
+        `transition_onset`, `transition_middle`, `transition_end`, each also `_low` and `_high`, over (measure, seed),
+        in training steps; `memorization_step` and `generalization_step` over (seed); `phase_step` over (phase_boundary,
+        seed), the last step of each phase. NaN: there is no such transition.
 
     Raises
     ------
-    SltGrokError : a dataset without `step`, without accuracies or without one of the seeds.
+    SltGrokError
+        A dataset without `step`, without accuracies or without one of the seeds.
     """
     datasets = gathered(training=training, llc=llc, circuits=circuits, landscape=landscape)
     names = measured_in(datasets)

@@ -1,4 +1,4 @@
-"""Does the LLC move with a measure beyond the trend that all of them share, and beyond loss and weight norm?
+"""Whether the LLC moves with a measure beyond the trend that all of them share, and beyond loss and weight norm.
 
 Increments from checkpoint to checkpoint, on each measure's scale, of the checkpoints that all seeds have. Within a seed
 they are replaced by their ranks, and what the ranks of the increments of log train loss and of the weight norm explain
@@ -60,18 +60,16 @@ def _left(ranks: np.ndarray, given: np.ndarray) -> np.ndarray:
 
 
 def pairing(
-    llc: np.ndarray,
-    measure: np.ndarray,
-    covariates: np.ndarray,
-    resamples: int,
-    seed: np.random.SeedSequence | int,
+    llc: np.ndarray, measure: np.ndarray, covariates: np.ndarray, resamples: int, seed: np.random.SeedSequence | int
 ) -> tuple[float, float]:
     """Mean partial correlation less that of all pairings of the seeds, and its two-sided p-value.
 
     Parameters
     ----------
-    llc, measure, covariates : increments (seed, n), (seed, n) and (seed, c, n).
-    resamples, seed : of the random orders of more than `MOST_ORDERS` seeds.
+    llc, measure, covariates : ndarray
+        Increments (seed, n), (seed, n) and (seed, c, n).
+    resamples, seed : int, np.random.SeedSequence or int
+        Of the random orders of more than `MOST_ORDERS` seeds.
     """
     first = remainders(llc, covariates)
     # every seed's measure given the covariates of the LLC's seed: (LLC's seed, measure's seed, n)
@@ -120,22 +118,27 @@ def associate(
 
     Parameters
     ----------
-    training, llc, circuits, landscape : as in `measure`.
-    resamples : of each null.
-    seed : of the nulls.
+    training, llc, circuits, landscape : xarray.Dataset, xarray.Dataset, xarray.Dataset or None, xarray.Dataset or None
+        As in `measure`.
+    resamples : int, optional
+        Of each null.
+    seed : int, optional
+        Of the nulls.
 
     Returns
     -------
-    Over (measure, seed): `partial_correlation` (-1 to 1). Over measure: `mean_correlation`, its 95% interval
-    `mean_correlation_low`, `_high` (Student's over seeds of the inverse hyperbolic tangent),
-    `correlation_beyond_trend` (less the mean over all pairings), `rank_correlation` (without covariates), `p_value` and
-    `p_value_holm` over (null, measure), `seeds`, `increments`, `left_out` (seeds, and checkpoints of the LLC, by name),
-    `given` (the covariates) and `verdict`: `beyond the trend`, `not resolved`, `too few seeds`, `too few increments` or
-    `not measured`. NaN where the data do not suffice.
+    xarray.Dataset
+        Over (measure, seed): `partial_correlation` (-1 to 1). Over measure: `mean_correlation`, its 95% interval
+        `mean_correlation_low`, `_high` (Student's over seeds of the inverse hyperbolic tangent),
+        `correlation_beyond_trend` (less the mean over all pairings), `rank_correlation` (without covariates), `p_value`
+        and `p_value_holm` over (null, measure), `seeds`, `increments`, `left_out` (seeds, and checkpoints of the LLC,
+        by name), `given` (the covariates) and `verdict`: `beyond the trend`, `not resolved`, `too few seeds`, `too few
+        increments` or `not measured`. NaN where the data do not suffice.
 
     Raises
     ------
-    SltGrokError : a dataset without `step`, without accuracies or without one of the seeds.
+    SltGrokError
+        A dataset without `step`, without accuracies or without one of the seeds.
     """
     datasets = gathered(training=training, llc=llc, circuits=circuits, landscape=landscape)
     seeds = datasets["training"].seed.values
@@ -213,7 +216,7 @@ def associate(
 
 
 def scaled(datasets: dict[str, xr.Dataset], measure: str, seeds: np.ndarray) -> xr.DataArray:
-    """A measure over (step, seed) on the scale of its rule; NaN where it has no logarithm."""
+    """Return a measure over (step, seed) on the scale of its rule; NaN where it has no logarithm."""
     curves = [curve(datasets, measure, network) for network in seeds]
     values = np.stack([one.values for one in curves], axis=1)
     if RULES[measure][1].scale == "log":
@@ -222,7 +225,7 @@ def scaled(datasets: dict[str, xr.Dataset], measure: str, seeds: np.ndarray) -> 
 
 
 def _named(seeds: np.ndarray, steps: np.ndarray | list) -> str:
-    """The seeds and the steps that were left out."""
+    """Return the seeds and the steps that were left out."""
     parts = [f"seeds {', '.join(map(str, seeds))}"] if len(seeds) else []
     parts += [f"steps {', '.join(map(str, steps))}"] if len(steps) else []
     return "; ".join(parts)

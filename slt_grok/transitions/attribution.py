@@ -43,19 +43,23 @@ def attribute(refined: xr.Dataset) -> xr.Dataset:
 
     Parameters
     ----------
-    refined : `llc`, `llc_se`, `llc_low`, `llc_high`, `llc_status` over (step, seed, component) with the coordinate
-        `group`, as `slt_grok.llc.refined.measure` gives them; estimates with a status `diverged` are left out as NaN.
+    refined : xarray.Dataset
+        `llc`, `llc_se`, `llc_low`, `llc_high`, `llc_status` over (step, seed, component) with the coordinate `group`,
+        as `slt_grok.llc.refined.measure` gives them; estimates with a status `diverged` are left out as NaN.
 
     Returns
     -------
-    Over (seed, row) `drop`, `drop_se`, `drop_low`, `drop_high`, `share`, `share_se` (in LLC, in shares of 1), and over
-    seed `drop_from` and `drop_to`, in training steps. The coordinates of `row` are `splitting`, `component` and `kind`
-    (`part`, `whole`, `remainder`). The intervals combine those of the terms (Zou and Donner 2008,
-    doi:10.1002/sim.3095). A remainder is NaN where the whole or any part is; a share is where all weights do not drop.
+    xarray.Dataset
+        Over (seed, row) `drop`, `drop_se`, `drop_low`, `drop_high`, `share`, `share_se` (in LLC, in shares of 1), and
+        over seed `drop_from` and `drop_to`, in training steps. The coordinates of `row` are `splitting`, `component`
+        and `kind` (`part`, `whole`, `remainder`). The intervals combine those of the terms (Zou and Donner 2008,
+        doi:10.1002/sim.3095). A remainder is NaN where the whole or any part is; a share is where all weights do not
+        drop.
 
     Raises
     ------
-    SltGrokError : a dataset without `step`, or without the LLC of all weights, or of a single checkpoint.
+    SltGrokError
+        A dataset without `step`, or without the LLC of all weights, or of a single checkpoint.
     """
     data = with_seed(refined, "refined")
     groups = data["group"].values.astype(str)
@@ -128,6 +132,6 @@ KEPT = ("sampler", "n_beta", "gamma")
 def _row(
     value: np.ndarray, error: np.ndarray, below: np.ndarray, above: np.ndarray, total: np.ndarray, total_se: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """The variables of `ATTRS` of one row, each (seed,), for a drop that is independent of the total's."""
+    """Return the variables of `ATTRS` of one row, each (seed,), for a drop that is independent of the total's."""
     share = value / total
     return value, error, value - below, value + above, share, np.sqrt(error**2 + (share * total_se) ** 2) / abs(total)

@@ -39,10 +39,14 @@ class Rule:
 
     Parameters
     ----------
-    rises : the direction of the change; a change in the other direction is none.
-    scale : `linear`, or `log` for natural logarithms.
-    start : the `first` checkpoint, or the `extreme` from which the curve changes.
-    minimum : least change from start to end level: on the scale, or a share of the start level where `relative`.
+    rises : bool
+        The direction of the change; a change in the other direction is none.
+    scale : {"linear", "log"}
+        `linear`, or `log` for natural logarithms.
+    start : {"first", "extreme"}
+        The `first` checkpoint, or the `extreme` from which the curve changes.
+    minimum : float
+        Least change from start to end level: on the scale, or a share of the start level where `relative`.
     """
 
     rises: bool
@@ -62,7 +66,7 @@ class Crossing:
 
 
 def median_width(count: int) -> int:
-    """Number of last checkpoints that make an end level: 3, or 1 of fewer than 20."""
+    """Return the number of last checkpoints that make an end level: 3, or 1 of fewer than 20."""
     return 3 if count >= 20 else 1
 
 
@@ -78,16 +82,23 @@ def find_change(
 
     Parameters
     ----------
-    steps : training steps (n,), ascending.
-    values : the curve (n,); NaN points are left out.
-    rule : direction, scale, start and least change.
-    se : standard errors (n,) of the values, on the values' own scale; NaN counts as 0. None: not known.
-    bootstrap : number of redrawn curves where there are standard errors.
-    seed : of the redrawn curves.
+    steps : ndarray
+        Training steps (n,), ascending.
+    values : ndarray
+        The curve (n,); NaN points are left out.
+    rule : Rule
+        Direction, scale, start and least change.
+    se : ndarray or None, optional
+        Standard errors (n,) of the values, on the values' own scale; NaN counts as 0. None: not known.
+    bootstrap : int, optional
+        Number of redrawn curves where there are standard errors.
+    seed : np.random.SeedSequence or int, optional
+        Of the redrawn curves.
 
     Returns
     -------
-    `onset`, `middle`, `end`: steps and intervals, on the scale of `steps`.
+    dict[str, Crossing]
+        `onset`, `middle`, `end`: steps and intervals, on the scale of `steps`.
     """
     x, curve, noise = oriented(steps, values, rule, se)
     found = _crossings(x, curve, rule, noise)

@@ -20,7 +20,7 @@ PENALTY = 3.0  # times log n
 
 
 def noise_level(curve: np.ndarray, noise: np.ndarray | None) -> float:
-    """Standard deviation of a curve's noise: see above."""
+    """Return the standard deviation of a curve's noise: see above."""
     if noise is not None and noise.any():
         level = float(np.median(noise))
     else:
@@ -33,8 +33,10 @@ def gaps(curve: np.ndarray, level: float) -> np.ndarray | None:
 
     Parameters
     ----------
-    curve : (n,), which should rise.
-    level : standard deviation of its noise.
+    curve : ndarray
+        (n,), which should rise.
+    level : float
+        Standard deviation of its noise.
     """
     detector = ruptures.KernelCPD(kernel="linear", min_size=2).fit(curve[:, None] / level)
     cuts = detector.predict(pen=PENALTY * np.log(len(curve)))
@@ -54,10 +56,14 @@ def draw(
 
     Parameters
     ----------
-    x, curve : (n,), at least 5 points of a curve that should rise.
-    noise : standard errors (n,); None: not known.
-    draws : their number.
-    seed : of the draws.
+    x, curve : ndarray
+        (n,), at least 5 points of a curve that should rise.
+    noise : ndarray or None
+        Standard errors (n,); None: not known.
+    draws : int
+        Their number.
+    seed : np.random.SeedSequence or int
+        Of the draws.
     """
     level, generator = noise_level(curve, noise), np.random.default_rng(seed)
     found = gaps(curve, level)

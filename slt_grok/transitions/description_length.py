@@ -33,17 +33,22 @@ def lengths(program: xr.Dataset, llc: xr.Dataset, samples: int) -> xr.Dataset:
 
     Parameters
     ----------
-    program : of `slt_grok.program.measure`, over (step,) or (step, seed).
-    llc : `llc`, and `llc_se` and `llc_status` where there are any, over the same. A diverged estimate is left out.
-    samples : n.
+    program : xarray.Dataset
+        Of `slt_grok.program.measure`, over (step,) or (step, seed).
+    llc : xarray.Dataset
+        `llc`, and `llc_se` and `llc_status` where there are any, over the same. A diverged estimate is left out.
+    samples : int
+        n.
 
     Returns
     -------
-    Measures: `llc`, and `program_KEEPS` and `network_KEEPS` of each thing kept, whose standard error is 0.
+    xarray.Dataset
+        Measures: `llc`, and `program_KEEPS` and `network_KEEPS` of each thing kept, whose standard error is 0.
 
     Raises
     ------
-    SltGrokError : a variable is missing, samples below 2, or no checkpoint or seed is in both.
+    SltGrokError
+        A variable is missing, samples below 2, or no checkpoint or seed is in both.
     """
     for label, dataset, name in (("program", program, "program_bits"), ("program", program, "network_bits"),
                                  ("llc", llc, "llc")):  # fmt: skip
@@ -76,20 +81,24 @@ def description_length(program: xr.Dataset, llc: xr.Dataset, samples: int, seed:
 
     Parameters
     ----------
-    program, llc, samples : as in `lengths`.
-    seed : of the draws.
+    program, llc, samples : xarray.Dataset, xarray.Dataset, int
+        As in `lengths`.
+    seed : int, optional
+        Of the draws.
 
     Returns
     -------
-    Over (measure, seed): `bits` also over `at`, `middle`, `middle_low` and `middle_high` in training steps (NaN: no
-    drop by the rule), `rank_correlation` of the changes with the LLC's and `p_value_correlation`; over (at, seed)
-    `checkpoint`, the steps looked at: of the largest LLC, the first one with at most half of the drop left, the last.
-    Over measure, NaN under 4 seeds with both: `lag` of the middle behind the LLC's in log step, `lag_low`, `lag_high`
-    (95%), `p_value`; `seeds`, how many have both.
+    xarray.Dataset
+        Over (measure, seed): `bits` also over `at`, `middle`, `middle_low` and `middle_high` in training steps (NaN: no
+        drop by the rule), `rank_correlation` of the changes with the LLC's and `p_value_correlation`; over (at, seed)
+        `checkpoint`, the steps looked at: of the largest LLC, the first one with at most half of the drop left, the
+        last. Over measure, NaN under 4 seeds with both: `lag` of the middle behind the LLC's in log step, `lag_low`,
+        `lag_high` (95%), `p_value`; `seeds`, how many have both.
 
     Raises
     ------
-    SltGrokError : as `lengths`, or an LLC that is nowhere finite.
+    SltGrokError
+        As `lengths`, or an LLC that is nowhere finite.
     """
     found = lengths(program, llc, samples)
     measures, seeds, steps = found.measure.values.tolist(), found.seed.values, found.step.values

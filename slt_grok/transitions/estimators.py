@@ -39,21 +39,28 @@ def by_estimator(
 
     Parameters
     ----------
-    training, llc, circuits, landscape : as in `measure`.
-    draws : of each event, on which intervals and everything later rest.
-    seed : of the draws.
+    training : xarray.Dataset
+        As in `measure`.
+    llc, circuits, landscape : xarray.Dataset or None, optional
+        As in `measure`.
+    draws : int, optional
+        Of each event, on which intervals and everything later rest.
+    seed : int, optional
+        Of the draws.
 
     Returns
     -------
-    `transition_onset`, `transition_middle`, `transition_end`, each also `_low` and `_high` (95%), in training steps
-    over (estimator, measure, seed), and `_draw` over (estimator, measure, seed, draw); `transition_status` over
-    (estimator, measure, seed): `found`, `found, not finished at the last checkpoint`, `no change`, `changes, but not
-    as one sigmoid` (its level is crossed, but the curve rises in steps or turns), `too few checkpoints` or `not
-    measured`. NaN unless found.
+    xarray.Dataset
+        `transition_onset`, `transition_middle`, `transition_end`, each also `_low` and `_high` (95%), in training steps
+        over (estimator, measure, seed), and `_draw` over (estimator, measure, seed, draw); `transition_status` over
+        (estimator, measure, seed): `found`, `found, not finished at the last checkpoint`, `no change`, `changes, but
+        not as one sigmoid` (its level is crossed, but the curve rises in steps or turns), `too few checkpoints` or `not
+        measured`. NaN unless found.
 
     Raises
     ------
-    SltGrokError : a dataset without `step`, without accuracies or without one of the seeds.
+    SltGrokError
+        A dataset without `step`, without accuracies or without one of the seeds.
     """
     datasets = gathered(training=training, llc=llc, circuits=circuits, landscape=landscape)
     names = measured_in(datasets)
@@ -120,12 +127,7 @@ def by_estimator(
 
 
 def fitted(
-    x: np.ndarray,
-    y: np.ndarray,
-    noise: np.ndarray | None,
-    rule: Rule,
-    draws: int,
-    seed: np.random.SeedSequence,
+    x: np.ndarray, y: np.ndarray, noise: np.ndarray | None, rule: Rule, draws: int, seed: np.random.SeedSequence
 ) -> np.ndarray | None:
     """Draws (3, draws) of onset, middle and end of the fitted shape; None without a change by the rule."""
     known = None if noise is None or not noise.any() else noise[None]
@@ -140,12 +142,7 @@ def is_change(found: sigmoid.Sigmoids, rule: Rule) -> np.ndarray:
 
 
 def cut(
-    x: np.ndarray,
-    y: np.ndarray,
-    noise: np.ndarray | None,
-    rule: Rule,
-    draws: int,
-    seed: np.random.SeedSequence,
+    x: np.ndarray, y: np.ndarray, noise: np.ndarray | None, rule: Rule, draws: int, seed: np.random.SeedSequence
 ) -> np.ndarray | None:
     """Draws (3, draws) of the cuts at onset, middle and end; None without a change by the rule."""
     width = min(3, len(y) // 3)

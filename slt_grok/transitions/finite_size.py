@@ -38,25 +38,29 @@ SUPPORTED, UNDECIDED = "supported", "undecided"
 def scaling(
     table: pd.DataFrame, value: str, *, size: str = "modulus", bootstrap: int = BOOTSTRAP, seed: int = 0
 ) -> xr.Dataset:
-    """The law by which a quantity grows with the size.
+    """Return the law by which a quantity grows with the size.
 
     Parameters
     ----------
-    table : a row for each seed with the columns `value` and `size`, and `seed` where there is one.
-    bootstrap, seed : samples for the intervals, and their stream.
+    table : pandas.DataFrame
+        A row for each seed with the columns `value` and `size`, and `seed` where there is one.
+    bootstrap, seed : int, optional
+        Samples for the intervals, and their stream.
 
     Returns
     -------
-    Over `law`: `aicc`, `bic`, `aicc_weight`, `prediction_error` (root mean square, of the mean log y at sizes left
-    out), `lack_of_fit` (a p-value); over (law, parameter) `parameter_value`, `_low` and `_high`, 95% intervals, NaN
-    where a law has no such parameter; over (law, between) `fitted`, `_low` and `_high` at sizes between the smallest
-    and the largest; over `modulus` `mean_log` and `seeds`, over (modulus, row) `measured`. Attributes `verdict`
-    (supported or undecided), `law`, `reason` (a sentence), `notes` (a sentence for each row that was left out and each
-    thing that is missing).
+    xarray.Dataset
+        Over `law`: `aicc`, `bic`, `aicc_weight`, `prediction_error` (root mean square, of the mean log y at sizes left
+        out), `lack_of_fit` (a p-value); over (law, parameter) `parameter_value`, `_low` and `_high`, 95% intervals, NaN
+        where a law has no such parameter; over (law, between) `fitted`, `_low` and `_high` at sizes between the
+        smallest and the largest; over `modulus` `mean_log` and `seeds`, over (modulus, row) `measured`. Attributes
+        `verdict` (supported or undecided), `law`, `reason` (a sentence), `notes` (a sentence for each row that was left
+        out and each thing that is missing).
 
     Raises
     ------
-    SltGrokError : a column is missing, or no row has a value above 0.
+    SltGrokError
+        A column is missing, or no row has a value above 0.
     """
     sizes = Sizes.of(table, value, size)
     found = _compared(sizes, LAWS, bootstrap, seed)
@@ -71,16 +75,19 @@ def sharpness(
 
     Parameters
     ----------
-    table, value, size, bootstrap, seed : as for `scaling`; `value` is a width in log steps.
+    table, value, size, bootstrap, seed : pandas.DataFrame, str, str, int, int
+        As for `scaling`; `value` is a width in log steps.
 
     Returns
     -------
-    As `scaling`, over the laws constant, power and floor. Attributes: `verdict` (sharp, smooth or undecided),
-    `exponent`, `exponent_low`, `exponent_high` (c of p^-c), `floor_low`, `floor_high`, `reason`, `notes`.
+    xarray.Dataset
+        As `scaling`, over the laws constant, power and floor. Attributes: `verdict` (sharp, smooth or undecided),
+        `exponent`, `exponent_low`, `exponent_high` (c of p^-c), `floor_low`, `floor_high`, `reason`, `notes`.
 
     Raises
     ------
-    SltGrokError : as for `scaling`.
+    SltGrokError
+        As for `scaling`.
     """
     sizes = Sizes.of(table, value, size)
     found = _compared(sizes, {"constant": LAWS["constant"], "power": LAWS["power"], "floor": FLOOR}, bootstrap, seed)
@@ -157,7 +164,7 @@ def _compared(sizes: Sizes, laws: dict[str, Law], bootstrap: int, seed: int) -> 
 
 
 def _percentiles(freedom: int) -> list[float]:
-    """The central 95%, widened as Student's distribution is wider than the normal one."""
+    """Return the central 95%, widened as Student's distribution is wider than the normal one."""
     tail = float(norm.cdf(student.ppf(0.025, freedom)))
     return [tail, 1 - tail]
 
@@ -183,7 +190,7 @@ def _prediction_error(law: Law, sizes: Sizes) -> float:
 
 
 def _missing(found: xr.Dataset) -> str:
-    """What there is too little of, or nothing."""
+    """Return what there is too little of, or nothing."""
     sizes, extra = found.sizes["modulus"], int((found.seeds - 1).sum())
     if sizes < FEWEST_SIZES:
         return f"{FEWEST_SIZES} sizes are needed, there are {sizes}"

@@ -55,8 +55,10 @@ def predicted_measured(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 
 
     Parameters
     ----------
-    energies : from `free_energy`, over at least one train fraction.
-    draws, seed : of the mean free energies.
+    energies : xarray.Dataset
+        From `free_energy`, over at least one train fraction.
+    draws, seed : int, optional
+        Of the mean free energies.
     """
     known = energies.where(energies.seeds_with_both > 0, drop=True)
     fractions = known.train_fraction.values
@@ -84,8 +86,10 @@ def predicted_fitted(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 0)
 
     Parameters
     ----------
-    energies : from `free_energy`.
-    draws, seed : of the laws' coefficients.
+    energies : xarray.Dataset
+        From `free_energy`.
+    draws, seed : int, optional
+        Of the laws' coefficients.
     """
     generator, lines = np.random.default_rng(seed), []
     for phase in PHASES:
@@ -117,15 +121,17 @@ def predicted_fitted(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 0)
 
 
 def seen(fractions: np.ndarray, generalized: np.ndarray) -> Crossing:
-    """The fraction at which half of the seeds generalize.
+    """Return the fraction at which half of the seeds generalize.
 
     Parameters
     ----------
-    fractions, generalized : of each trained seed, above 0 and 0 or 1, (trial,).
+    fractions, generalized : ndarray
+        Of each trained seed, above 0 and 0 or 1, (trial,).
 
     Raises
     ------
-    SltGrokError : no trial, or a fraction that is not above 0.
+    SltGrokError
+        No trial, or a fraction that is not above 0.
     """
     fractions, generalized = np.asarray(fractions, float), np.asarray(generalized, float)
     if not len(fractions) or not (fractions > 0).all():
@@ -186,12 +192,14 @@ def against_training(energies: xr.Dataset) -> xr.Dataset:
 
     Parameters
     ----------
-    energies : from `free_energy`.
+    energies : xarray.Dataset
+        From `free_energy`.
 
     Returns
     -------
-    Over train_fraction: `posterior_phase` and `training_phase` (a phase or `undecided`), `generalized_share`, `_low`
-    and `_high`, `agreement` (agree, disagree or undecided) and `agreement_reason`, a sentence.
+    xarray.Dataset
+        Over train_fraction: `posterior_phase` and `training_phase` (a phase or `undecided`), `generalized_share`,
+        `_low` and `_high`, `agreement` (agree, disagree or undecided) and `agreement_reason`, a sentence.
     """
     rows = []
     for one in (energies.isel(train_fraction=i) for i in range(energies.sizes["train_fraction"])):
@@ -287,7 +295,7 @@ def _power_law(
 
 
 def _meet(memorizing: np.ndarray, generalizing: np.ndarray) -> np.ndarray:
-    """log n at which two lines (2, ...) meet; inf where memorizing does not grow faster."""
+    """Return log n at which two lines (2, ...) meet; inf where memorizing does not grow faster."""
     (slope, height), (other_slope, other_height) = memorizing, generalizing
     with np.errstate(divide="ignore", invalid="ignore"):
         meeting = (other_height - height) / (slope - other_slope)

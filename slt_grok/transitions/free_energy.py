@@ -54,23 +54,29 @@ def phases(
     train_threshold: float = 0.99,
     test_threshold: float = 0.95,
 ) -> xr.Dataset:
-    """What stands for each phase of each seed.
+    """Return what stands for each phase of each seed.
 
     Parameters
     ----------
-    llc : `llc`, `llc_se`, `baseline_loss` over (step, seed), with the attribute `n`.
-    training : accuracies over (step, seed).
-    control : the same as `llc` of a run without weight decay and the same seeds, whose end stands for memorizing.
-    train_threshold, test_threshold : accuracies at which a seed has memorized and generalized.
+    llc : xarray.Dataset
+        `llc`, `llc_se`, `baseline_loss` over (step, seed), with the attribute `n`.
+    training : xarray.Dataset
+        Accuracies over (step, seed).
+    control : xarray.Dataset or None, optional
+        The same as `llc` of a run without weight decay and the same seeds, whose end stands for memorizing.
+    train_threshold, test_threshold : float, optional
+        Accuracies at which a seed has memorized and generalized.
 
     Returns
     -------
-    `phase_loss`, `llc`, `llc_se`, `phase_step` over (phase, seed), NaN where a seed does not have the phase;
-    `generalized` (seed); the attribute `n`.
+    xarray.Dataset
+        `phase_loss`, `llc`, `llc_se`, `phase_step` over (phase, seed), NaN where a seed does not have the phase;
+        `generalized` (seed); the attribute `n`.
 
     Raises
     ------
-    SltGrokError : a variable, the attribute `n` or a seed is missing.
+    SltGrokError
+        A variable, the attribute `n` or a seed is missing.
     """
     llc, training = with_seed(llc, "llc"), with_seed(training, "training")
     for label, dataset in (("llc", llc), ("control", control)):
@@ -105,13 +111,14 @@ def phases(
 
 
 def at_fractions(by_fraction: Mapping[float, xr.Dataset]) -> xr.Dataset:
-    """The phases at several train fractions as one dataset over (train_fraction, phase, seed), with `n` of each.
+    """Return the phases at several train fractions as one dataset over (train_fraction, phase, seed), with `n` of each.
 
     A seed that a fraction does not have is NaN there; `generalized` becomes a number, 0 or 1.
 
     Raises
     ------
-    SltGrokError : no fraction.
+    SltGrokError
+        No fraction.
     """
     if not by_fraction:
         raise SltGrokError("train fractions: expected at least one run with phases")
@@ -129,21 +136,26 @@ def free_energy(
 
     Parameters
     ----------
-    found : from `phases` or `at_fractions`.
-    multiplicity : m of each phase, 1 where left out.
-    draws, seed : of the posterior of the means.
+    found : xarray.Dataset
+        From `phases` or `at_fractions`.
+    multiplicity : Mapping[str, int] or None, optional
+        m of each phase, 1 where left out.
+    draws, seed : int, optional
+        Of the posterior of the means.
 
     Returns
     -------
-    `found` with, in nats, `free_energy` and `free_energy_se` (train_fraction, phase, seed); `difference` and
-    `difference_se` (train_fraction, seed), memorizing minus generalizing, so that above 0 the posterior prefers
-    generalizing; `mean_free_energy` and `mean_difference`, each with `_low` and `_high`; `seeds_with`,
-    `seeds_with_both`. NaN where no seed has the phase. The attribute `notes` has a sentence for each fraction where
-    intervals do not know the spread over seeds.
+    xarray.Dataset
+        `found` with, in nats, `free_energy` and `free_energy_se` (train_fraction, phase, seed); `difference` and
+        `difference_se` (train_fraction, seed), memorizing minus generalizing, so that above 0 the posterior prefers
+        generalizing; `mean_free_energy` and `mean_difference`, each with `_low` and `_high`; `seeds_with`,
+        `seeds_with_both`. NaN where no seed has the phase. The attribute `notes` has a sentence for each fraction where
+        intervals do not know the spread over seeds.
 
     Raises
     ------
-    SltGrokError : a multiplicity below 1, or fewer than 3 train samples.
+    SltGrokError
+        A multiplicity below 1, or fewer than 3 train samples.
     """
     if "train_fraction" not in found.dims:
         found = at_fractions({np.nan: found})
@@ -188,11 +200,13 @@ def mean_draws(values: np.ndarray, errors: np.ndarray, draws: int, generator: np
 
     Parameters
     ----------
-    values, errors : of the seeds, NaN where there is none, (seed,).
+    values, errors : ndarray
+        Of the seeds, NaN where there is none, (seed,).
 
     Returns
     -------
-    (draws,), NaN where there is no seed.
+    ndarray
+        (draws,), NaN where there is no seed.
     """
     known = np.isfinite(values)
     values, errors = values[known], errors[known]
@@ -205,7 +219,7 @@ def mean_draws(values: np.ndarray, errors: np.ndarray, draws: int, generator: np
 
 
 def _usable(llc: xr.Dataset) -> xr.Dataset:
-    """The checkpoints whose LLC is a number and not diverged."""
+    """Return the checkpoints whose LLC is a number and not diverged."""
     good = np.isfinite(llc.llc)
     if "llc_status" in llc:
         good &= llc.llc_status != "diverged"

@@ -48,9 +48,12 @@ def lag_of(first: np.ndarray, second: np.ndarray, resamples: int = 2000, seed: n
 
     Parameters
     ----------
-    first, second : draws of the events in log(1 + step), (seed, draw), at least `FEWEST_SEEDS` seeds.
-    resamples : of the bootstrap; 0: none, its interval is NaN.
-    seed : of the bootstrap.
+    first, second : ndarray
+        Draws of the events in log(1 + step), (seed, draw), at least `FEWEST_SEEDS` seeds.
+    resamples : int, optional
+        Of the bootstrap; 0: none, its interval is NaN.
+    seed : np.random.SeedSequence or int, optional
+        Of the bootstrap.
     """
     draws = np.sort(first - second, axis=1)
     shared = shares_error(first) or shares_error(second)
@@ -84,7 +87,10 @@ def student(lags: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
 def bootstrap_interval(
     draws: np.ndarray, shared: bool, resamples: int, seed: np.random.SeedSequence | int
 ) -> tuple[float, float]:
-    """Ends of the 95% interval of the mean lag by the hierarchical bootstrap; lags (seed, draw), a seed's ascending."""
+    """Return the ends of the 95% interval of the mean lag by the hierarchical bootstrap.
+
+    Lags (seed, draw), a seed's ascending.
+    """
     generator, (count, number) = np.random.default_rng(seed), draws.shape
     seeds = generator.integers(count, size=(resamples, count))
     means = draws[seeds, generator.integers(number, size=(resamples, 1 if shared else count))].mean(1)

@@ -36,23 +36,29 @@ def lead_lag(
 
     Parameters
     ----------
-    events : from `by_estimator`.
-    references : measures; one that `events` lacks is an error.
-    estimator : whose draws are taken.
-    resamples, seed : of the hierarchical bootstrap.
+    events : xarray.Dataset
+        From `by_estimator`.
+    references : Sequence[str], optional
+        Measures; one that `events` lacks is an error.
+    estimator : str, optional
+        Whose draws are taken.
+    resamples, seed : int, optional
+        Of the hierarchical bootstrap.
 
     Returns
     -------
-    Over (reference, event, measure): `lag`, `lag_low`, `lag_high`, `p_value`, `lag_bootstrap_low`, `lag_bootstrap_high`
-    of `lag_test`; `p_value_holm`, adjusted for the measures of one reference and event; `seeds`, how many have both
-    events; `shared_error`, whether the seeds' events lie between the same checkpoints; `verdict`: `before`, `after`,
-    `not resolved` (Holm's p above 0.05) or `too few seeds`; `left_out`, the seeds without one of the events and why.
-    `lag_of_seed`, also `_low` and `_high`, over (reference, event, measure, seed). Numbers are NaN under
-    4 seeds.
+    xarray.Dataset
+        Over (reference, event, measure): `lag`, `lag_low`, `lag_high`, `p_value`, `lag_bootstrap_low`,
+        `lag_bootstrap_high` of `lag_test`; `p_value_holm`, adjusted for the measures of one reference and event;
+        `seeds`, how many have both events; `shared_error`, whether the seeds' events lie between the same checkpoints;
+        `verdict`: `before`, `after`, `not resolved` (Holm's p above 0.05) or `too few seeds`; `left_out`, the seeds
+        without one of the events and why. `lag_of_seed`, also `_low` and `_high`, over (reference, event, measure,
+        seed). Numbers are NaN under 4 seeds.
 
     Raises
     ------
-    SltGrokError : no such estimator or reference.
+    SltGrokError
+        No such estimator or reference.
     """
     for name, wanted in (("estimator", [estimator]), ("measure", list(references))):
         missing = sorted(set(wanted) - set(events[name].values.tolist()))

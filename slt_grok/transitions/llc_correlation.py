@@ -61,15 +61,18 @@ def llc_correlation(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0) -> xr
 
     Parameters
     ----------
-    landscape, llc : over `step`, of one seed; measures that the landscape lacks are left out. The standard errors of a
-        variable are in one of its name and `_se`.
-    seed : of the redrawn curves.
+    landscape, llc : xarray.Dataset
+        Over `step`, of one seed; measures that the landscape lacks are left out. The standard errors of a variable are
+        in one of its name and `_se`.
+    seed : int, optional
+        Of the redrawn curves.
 
     Returns
     -------
-    Over `measure`, the LLC first: `at_peak` and `at_end`, `half_way_step`, `half_way_low` and `half_way_high`,
-    `rank_correlation` (from -1 to 1), `rank_correlation_low` and `rank_correlation_high`, over `checkpoints`; NaN where
-    a measure has fewer than four of them, or does not change. Attribute `peak_step`.
+    xarray.Dataset
+        Over `measure`, the LLC first: `at_peak` and `at_end`, `half_way_step`, `half_way_low` and `half_way_high`,
+        `rank_correlation` (from -1 to 1), `rank_correlation_low` and `rank_correlation_high`, over `checkpoints`; NaN
+        where a measure has fewer than four of them, or does not change. Attribute `peak_step`.
     """
     value = llc.llc.dropna("step")
     peak = int(value.step[value.argmax("step")]) if len(value) else 0
@@ -120,7 +123,7 @@ def _row(
     peak: int,
     generator: np.random.Generator,
 ) -> dict[str, float]:
-    """The columns of `llc_correlation` for one measure."""
+    """Return the columns of `llc_correlation` for one measure."""
     curve, llc = xr.align(curve.dropna("step"), llc, join="inner")
     curve, llc = (array.where(array.step >= peak, drop=True) for array in (curve, llc))
     steps, values = curve.step.values, curve.values
@@ -150,7 +153,7 @@ def _row(
 
 
 def _at(error: xr.DataArray | None, steps: np.ndarray) -> np.ndarray:
-    """Standard errors at these steps, 0 where there are none."""
+    """Return the standard errors at these steps, 0 where there are none."""
     return np.zeros(len(steps)) if error is None else np.nan_to_num(error.sel(step=steps).values)
 
 

@@ -45,11 +45,12 @@ class Curve:
 
 
 def with_seed(dataset: xr.Dataset, label: str) -> xr.Dataset:
-    """The dataset over (step, seed, ...): one without `seed` gets seed 0.
+    """Return the dataset over (step, seed, ...): one without `seed` gets seed 0.
 
     Raises
     ------
-    SltGrokError : it has no `step` dimension, so that nothing changes along it.
+    SltGrokError
+        It has no `step` dimension, so that nothing changes along it.
     """
     if "step" not in dataset.dims:
         raise SltGrokError(f"{label}: expected a dataset over step, got the dimensions {tuple(dataset.dims)}")
@@ -59,11 +60,12 @@ def with_seed(dataset: xr.Dataset, label: str) -> xr.Dataset:
 
 
 def gathered(**given: xr.Dataset | None) -> dict[str, xr.Dataset]:
-    """The datasets that there are, by label, each over (step, seed, ...), checked.
+    """Return the datasets that there are, by label, each over (step, seed, ...), checked.
 
     Raises
     ------
-    SltGrokError : a dataset without `step`, training without accuracies, or a dataset without one of its seeds.
+    SltGrokError
+        A dataset without `step`, training without accuracies, or a dataset without one of its seeds.
     """
     datasets = {label: with_seed(dataset, label) for label, dataset in given.items() if dataset is not None}
     check(datasets)
@@ -71,7 +73,7 @@ def gathered(**given: xr.Dataset | None) -> dict[str, xr.Dataset]:
 
 
 def measured_in(datasets: Mapping[str, xr.Dataset]) -> list[str]:
-    """The measures with a rule that these datasets hold, in the order of `RULES`."""
+    """Return the measures with a rule that these datasets hold, in the order of `RULES`."""
     return [name for name, (label, _) in RULES.items() if label in datasets and name in datasets[label]]
 
 
@@ -80,7 +82,8 @@ def check(datasets: Mapping[str, xr.Dataset]) -> None:
 
     Raises
     ------
-    SltGrokError : one of them is missing.
+    SltGrokError
+        One of them is missing.
     """
     for name in ("train_accuracy", "test_accuracy"):
         if name not in datasets["training"]:
@@ -92,8 +95,10 @@ def check(datasets: Mapping[str, xr.Dataset]) -> None:
 
 
 def curve(datasets: Mapping[str, xr.Dataset], measure: str, seed: int) -> Curve:
-    """The curve of a measure: restricted loss on the test split (on all where there is no test set), excluded loss on
-    the train split, the total weight norm.
+    """Return the curve of a measure.
+
+    Restricted loss on the test split (on all where there is no test set), excluded loss on the train split, the total
+    weight norm.
 
     Left out as NaN: LLC estimates whose status is `diverged`, and restricted and excluded loss of a network without a
     key frequency, where there is no circuit to restrict to.

@@ -28,15 +28,19 @@ def phases(transitions: xr.Dataset, events: xr.Dataset, estimator: str = "sigmoi
 
     Parameters
     ----------
-    transitions : from `measure`.
-    events : from `by_estimator`, of the same seeds.
-    estimator : whose events the rule by progress measures takes.
+    transitions : xarray.Dataset
+        From `measure`.
+    events : xarray.Dataset
+        From `by_estimator`, of the same seeds.
+    estimator : str, optional
+        Whose events the rule by progress measures takes.
 
     Returns
     -------
-    `phase_step` over (rule, phase_boundary, seed), with `phase_step_low` and `phase_step_high` (95%; NaN for
-    `accuracy`, whose steps are recorded ones), `published_phase_step` over phase_boundary, and `phase_order` over
-    (rule, seed): are the three ends there and in order. NaN: there is no such end.
+    xarray.Dataset
+        `phase_step` over (rule, phase_boundary, seed), with `phase_step_low` and `phase_step_high` (95%; NaN for
+        `accuracy`, whose steps are recorded ones), `published_phase_step` over phase_boundary, and `phase_order` over
+        (rule, seed): are the three ends there and in order. NaN: there is no such end.
     """
     own = events.sel(estimator=estimator)
     shape = (3, len(PHASES), transitions.sizes["seed"])

@@ -76,30 +76,30 @@ def drop_left(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 
 def predict_llc(
-    training: xr.Dataset,
-    llc: xr.Dataset,
-    circuits: xr.Dataset,
-    landscape: xr.Dataset | None = None,
+    training: xr.Dataset, llc: xr.Dataset, circuits: xr.Dataset, landscape: xr.Dataset | None = None
 ) -> xr.Dataset:
     """Errors of the LLC predicted in held-out seeds from circuit measures and from the weight norm.
 
     Parameters
     ----------
-    training, llc, circuits, landscape : as in `measure`. Weight norm: the landscape's, else the sum of squares.
+    training, llc, circuits, landscape : xarray.Dataset, xarray.Dataset, xarray.Dataset, xarray.Dataset or None
+        As in `measure`. Weight norm: the landscape's, else the sum of squares.
 
     Returns
     -------
-    `llc` (step, seed) and `prediction` (predictors, step, seed); `error` (predictors, seed), root mean square; over
-    predictors `mean_error` and `error_difference`, its mean difference from that by weight norm (below 0: better), with
-    `error_difference_low` and `_high` (95%). `drop_left` (predictors, seed): the share of the held-out seed's fall from
-    its largest LLC to its last that is not in the prediction, 1 - (change predicted) / (change seen), 0 where all of it
-    is and 1 where none; `mean_drop_left`, `_low` and `_high` as above, over the seeds whose LLC falls, NaN under 4 of
-    them. Circuit measures that some seed lacks altogether are not used (attribute `circuit_measures` says which are),
-    nor checkpoints that lack a value in some seed (attribute `steps_left_out`).
+    xarray.Dataset
+        `llc` (step, seed) and `prediction` (predictors, step, seed); `error` (predictors, seed), root mean square; over
+        predictors `mean_error` and `error_difference`, its mean difference from that by weight norm (below 0: better),
+        with `error_difference_low` and `_high` (95%). `drop_left` (predictors, seed): the share of the held-out seed's
+        fall from its largest LLC to its last that is not in the prediction, 1 - (change predicted) / (change seen), 0
+        where all of it is and 1 where none; `mean_drop_left`, `_low` and `_high` as above, over the seeds whose LLC
+        falls, NaN under 4 of them. Circuit measures that some seed lacks altogether are not used (attribute
+        `circuit_measures` says which are), nor checkpoints that lack a value in some seed (attribute `steps_left_out`).
 
     Raises
     ------
-    SltGrokError : fewer than 4 seeds have an LLC, there is no weight norm, or no checkpoint that has everything.
+    SltGrokError
+        Fewer than 4 seeds have an LLC, there is no weight norm, or no checkpoint that has everything.
     """
     datasets = gathered(training=training, llc=llc, circuits=circuits, landscape=landscape)
     seeds = datasets["training"].seed.values

@@ -67,12 +67,18 @@ def fit(
 
     Parameters
     ----------
-    x : log(1 + step) (n,), ascending.
-    curves : (C, n), turned so that they should rise.
-    noise : standard errors (C, n), positive where `used`; None: not known.
-    used : (C, n), which points count; at least 5 in each curve.
-    draws : number K of draws.
-    seed : of the draws; curves of one call have one stream for every `CHUNK` of them.
+    x : ndarray
+        log(1 + step) (n,), ascending.
+    curves : ndarray
+        (C, n), turned so that they should rise.
+    noise : ndarray or None
+        Standard errors (C, n), positive where `used`; None: not known.
+    used : ndarray
+        (C, n), which points count; at least 5 in each curve.
+    draws : int
+        Number K of draws.
+    seed : np.random.SeedSequence or int
+        Of the draws; curves of one call have one stream for every `CHUNK` of them.
     """
     chunks = [slice(i, i + CHUNK) for i in range(0, max(len(curves), 1), CHUNK)]
     sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
@@ -154,7 +160,7 @@ def _smooth(noise: np.ndarray, used: np.ndarray) -> np.ndarray:
 
 
 def _shapes(x: np.ndarray, middles: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """The shapes (C, middle, width, k, n) on the axes (C, middle) and (C, width)."""
+    """Return the shapes (C, middle, width, k, n) on the axes (C, middle) and (C, width)."""
     z = (x - middles[:, :, None, None]) / widths[:, None, :, None]
     return np.stack([expit(z + logit(2 ** (-1 / k))) ** k for k in ASYMMETRY], axis=3)
 
@@ -191,7 +197,7 @@ def _independent(residual: np.ndarray, used: np.ndarray) -> np.ndarray:
 
 
 def _axis(probable: np.ndarray, places: np.ndarray, count: int, margin: int) -> np.ndarray:
-    """An even axis (C, count) over the probable places of each curve and `margin` more on either side."""
+    """Return an even axis (C, count) over the probable places of each curve and `margin` more on either side."""
     last = len(places) - 1
     low, high = probable.argmax(1) - margin, last - probable[:, ::-1].argmax(1) + margin
     return np.linspace(places[low.clip(0)], places[high.clip(max=last)], count, axis=1)

@@ -35,18 +35,21 @@ class SizedCurve(NamedTuple):
 
 
 def collapse(curves: Sequence[SizedCurve]) -> xr.Dataset:
-    """The exponent at which the curves of all sizes fall on one.
+    """Return the exponent at which the curves of all sizes fall on one.
 
     Parameters
     ----------
-    curves : of each seed; one whose middle is not a number is left out by name.
+    curves : Sequence[SizedCurve]
+        Of each seed; one whose middle is not a number is left out by name.
 
     Returns
     -------
-    `misfit` over `exponent`, 0 for curves that are one and near 2 for curves that have nothing to do with each other;
-    `curve` over (size, place) at the best exponent, on the stretched axis `place`. Attributes: `exponent`, `_low`,
-    `_high` (95%), `misfit_ratio` (of the best to c = 0), `verdict` (sharp: the interval lies above 0 and stretching
-    halves the misfit or more; smooth: it holds 0 and ends below 0.25; else undecided), `reason`, `notes`.
+    xarray.Dataset
+        `misfit` over `exponent`, 0 for curves that are one and near 2 for curves that have nothing to do with each
+        other; `curve` over (size, place) at the best exponent, on the stretched axis `place`. Attributes: `exponent`,
+        `_low`, `_high` (95%), `misfit_ratio` (of the best to c = 0), `verdict` (sharp: the interval lies above 0 and
+        stretching halves the misfit or more; smooth: it holds 0 and ends below 0.25; else undecided), `reason`,
+        `notes`.
     """
     good = [curve for curve in curves if np.isfinite(curve.middle)]
     notes = [f"left out: size {c.size:g}, seed {c.seed}: no middle" for c in curves if not np.isfinite(c.middle)]
@@ -103,7 +106,7 @@ def _stretched(curves: Sequence[SizedCurve], ratio: float) -> np.ndarray:
 
 
 def _least(misfit: np.ndarray) -> float:
-    """The exponent of least misfit."""
+    """Return the exponent of least misfit."""
     best = int(np.nanargmin(misfit))
     if not 0 < best < len(misfit) - 1:
         return float(EXPONENTS[best])
@@ -114,7 +117,7 @@ def _least(misfit: np.ndarray) -> float:
 
 
 def _jackknife(stretched: Sequence[np.ndarray]) -> float:
-    """Standard error of the exponent: each seed left out in turn, sizes of a single seed never."""
+    """Return the standard error of the exponent: each seed left out in turn, sizes of a single seed never."""
     means, variance = [one.mean(0) for one in stretched], 0.0
     for i, one in enumerate(stretched):
         m = len(one)

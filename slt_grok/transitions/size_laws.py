@@ -25,11 +25,15 @@ class Law:
 
     Parameters
     ----------
-    formula : as a person writes it.
-    parameters : their number, a included.
-    shape : sizes (P,) -> log g on its grid of s (S, P), and by name what follows from s and a scale of 1 (S,); names
-        that start with `a` or `b` are multiplied by the scale.
-    special_cases : laws that it contains: it can never be far worse than they are.
+    formula : str
+        As a person writes it.
+    parameters : int
+        Their number, a included.
+    shape : Shape
+        Sizes (P,) -> log g on its grid of s (S, P), and by name what follows from s and a scale of 1 (S,); names that
+        start with `a` or `b` are multiplied by the scale.
+    special_cases : tuple[str, ...], optional
+        Laws that it contains: it can never be far worse than they are.
     """
 
     formula: str
@@ -48,7 +52,7 @@ def _power(p: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def _straight(axis: Callable[[np.ndarray], np.ndarray]) -> Shape:
-    """A straight line over axis(p), positive at all sizes, by the ratio of its ends."""
+    """Return a straight line over axis(p), positive at all sizes, by the ratio of its ends."""
 
     def shape(p: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         x = axis(p)
@@ -90,9 +94,12 @@ class Sizes:
 
     Parameters
     ----------
-    p : sizes, rising, (P,).
-    logs : log y of the seeds at each size, P arrays.
-    left_out : a sentence for each row of the table that does not count.
+    p : ndarray
+        Sizes, rising, (P,).
+    logs : tuple[ndarray, ...]
+        log y of the seeds at each size, P arrays.
+    left_out : tuple[str, ...]
+        A sentence for each row of the table that does not count.
     """
 
     p: np.ndarray
@@ -105,7 +112,8 @@ class Sizes:
 
         Raises
         ------
-        SltGrokError : a column is missing, or no row has a value above 0.
+        SltGrokError
+            A column is missing, or no row has a value above 0.
         """
         for column in (value, size):
             if column not in table:
@@ -168,8 +176,10 @@ class Fit:
 
     Parameters
     ----------
-    misfit : sum of squares of the means around the law, each times its number of seeds, (...).
-    parameters : by name, (...).
+    misfit : ndarray
+        sum of squares of the means around the law, each times its number of seeds, (...).
+    parameters : dict[str, ndarray]
+        By name, (...).
     """
 
     misfit: np.ndarray
@@ -181,8 +191,10 @@ def fit(law: Law, p: np.ndarray, counts: np.ndarray, means: np.ndarray) -> Fit:
 
     Parameters
     ----------
-    p, counts : sizes and their numbers of seeds, (P,).
-    means : of log y, (..., P).
+    p, counts : ndarray
+        Sizes and their numbers of seeds, (P,).
+    means : ndarray
+        Of log y, (..., P).
     """
     logs, derived = law.shape(p)
     weights = counts / counts.sum()
@@ -202,7 +214,7 @@ def fit(law: Law, p: np.ndarray, counts: np.ndarray, means: np.ndarray) -> Fit:
 
 
 def predict(law: Law, parameters: dict[str, np.ndarray], p: np.ndarray) -> np.ndarray:
-    """The law's values (..., P) at sizes p (P,) from its parameters by name (...)."""
+    """Return the law's values (..., P) at sizes p (P,) from its parameters by name (...)."""
     own = {name: np.asarray(value)[..., None] for name, value in parameters.items()}
     match law.formula:
         case "a":

@@ -11,30 +11,31 @@ from slt_grok.transitions.measures import curve, with_seed
 
 
 def summarize(
-    transitions: xr.Dataset,
-    training: xr.Dataset,
-    llc: xr.Dataset | None = None,
-    circuits: xr.Dataset | None = None,
+    transitions: xr.Dataset, training: xr.Dataset, llc: xr.Dataset | None = None, circuits: xr.Dataset | None = None
 ) -> dict[str, Any]:
     """Everything that was found, in numbers that JSON can hold: what is absent or not measured is None.
 
     Parameters
     ----------
-    transitions : from `measure`.
-    training, llc, circuits : the datasets that it was made from.
+    transitions : xarray.Dataset
+        From `measure`.
+    training, llc, circuits : xarray.Dataset, xarray.Dataset or None, xarray.Dataset or None
+        The datasets that it was made from.
 
     Returns
     -------
-    `memorization_step`, `generalization_step`; `llc_peak`, `llc_final`, `llc_drop` (each also `_se`),
-    `llc_peak_step`, `llc_statuses` (status -> number of estimates); `key_frequencies`, `neuron_share_final`,
-    `restricted_loss_final` (sum mask; test split, or all without a test set), `excluded_loss_final` (train split);
-    `train_loss_final`, `test_loss_final`, `train_accuracy_final`, `test_accuracy_final`; `phases` (name -> [first,
-    last step] or None); `order_of_events` (measure, step, low, high by the middle of each change, ascending); `flags`
-    (sentences). "Final" is the last checkpoint; the LLC's is `transitions.events.llc_drop`'s.
+    dict[str, Any]
+        `memorization_step`, `generalization_step`; `llc_peak`, `llc_final`, `llc_drop` (each also `_se`),
+        `llc_peak_step`, `llc_statuses` (status -> number of estimates); `key_frequencies`, `neuron_share_final`,
+        `restricted_loss_final` (sum mask; test split, or all without a test set), `excluded_loss_final` (train split);
+        `train_loss_final`, `test_loss_final`, `train_accuracy_final`, `test_accuracy_final`; `phases` (name -> [first,
+        last step] or None); `order_of_events` (measure, step, low, high by the middle of each change, ascending);
+        `flags` (sentences). "Final" is the last checkpoint; the LLC's is `transitions.events.llc_drop`'s.
 
-    With several seeds, `seeds` holds this for each, and the top level over seeds: the median of a number and of each
-    end of a phase, None where one seed has none; of the order of events, what every seed has, with the median
-    middle and the outermost interval; the frequencies that are key in any seed; statuses added up; the flags of all.
+        With several seeds, `seeds` holds this for each, and the top level over seeds: the median of a number and of
+        each end of a phase, None where one seed has none; of the order of events, what every seed has, with the median
+        middle and the outermost interval; the frequencies that are key in any seed; statuses added up; the flags of
+        all.
     """
     datasets = {"training": training, "llc": llc, "circuits": circuits}
     given = {label: with_seed(d, label) for label, d in datasets.items() if d is not None}
@@ -44,7 +45,7 @@ def summarize(
 
 
 def _one(found: xr.Dataset, given: dict[str, xr.Dataset], seed: int) -> dict[str, Any]:
-    """The summary of one seed."""
+    """Return the summary of one seed."""
     drop = llc_drop(curve(given, "llc", seed)) if "llc" in given else None
     summary: dict[str, Any] = {
         "memorization_step": _step(found.memorization_step),
@@ -150,7 +151,7 @@ def _median_span(spans: list[list[float] | None]) -> list[float] | None:
 
 
 def _common_events(lists: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The events that every seed has: median middle, outermost interval."""
+    """Return the events that every seed has: median middle, outermost interval."""
     by_measure = [{event["measure"]: event for event in events} for events in lists]
     common = [m for m in by_measure[0] if all(m in events for events in by_measure)]
     joint = [
@@ -166,11 +167,11 @@ def _common_events(lists: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def _number(value: Any) -> float | None:
-    """A finite float, or None."""
+    """Return a finite float, or None."""
     return float(value) if np.isfinite(value) else None
 
 
 def _step(value: Any) -> int | float | None:
-    """A training step: whole where it is a recorded one, a fraction where it was interpolated."""
+    """Return a training step: whole where it is a recorded one, a fraction where it was interpolated."""
     number = _number(value)
     return int(number) if number is not None and number.is_integer() else number

@@ -25,16 +25,18 @@ NAMES = {
 
 
 def drops(confound: xr.Dataset) -> xr.Dataset:
-    """The drop under each treatment, between the same two checkpoints.
+    """Return the drop under each treatment, between the same two checkpoints.
 
     Parameters
     ----------
-    confound : `llc` and `llc_se` over (step, seed, treatment), with a treatment `fixed_gamma`.
+    confound : xarray.Dataset
+        `llc` and `llc_se` over (step, seed, treatment), with a treatment `fixed_gamma`.
 
     Returns
     -------
-    `drop_from` (seed), the step of the largest LLC under `fixed_gamma`, and over (seed, treatment) `drop`, `drop_se`,
-    `drop_share`, `drop_left` and `drop_left_se`. NaN where an end was not measured.
+    xarray.Dataset
+        `drop_from` (seed), the step of the largest LLC under `fixed_gamma`, and over (seed, treatment) `drop`,
+        `drop_se`, `drop_share`, `drop_left` and `drop_left_se`. NaN where an end was not measured.
     """
     llc, se = (confound[name].transpose("step", "seed", "treatment") for name in ("llc", "llc_se"))
     fixed = llc.sel(treatment="fixed_gamma")

@@ -53,7 +53,7 @@ class Case(Protocol):
         ...
 
     def problem(self, generator: Generator) -> KnownProblem:
-        """The minimum that a generator draws: weights w*, turns, teacher."""
+        """Return the minimum that a generator draws: weights w*, turns, teacher."""
         ...
 
 
@@ -80,11 +80,12 @@ _FORMS: list[tuple[str, Callable[..., Case]]] = [
 
 
 def parse(text: str) -> Case:
-    """The case that a string such as "dln 8,12,10 rank 3" names.
+    """Return the case that a string such as "dln 8,12,10 rank 3" names.
 
     Raises
     ------
-    SltGrokError : a string of no such form, or numbers that fit no problem.
+    SltGrokError
+        A string of no such form, or numbers that fit no problem.
     """
     for form, make in _FORMS:
         if found := re.fullmatch(form, " ".join(text.split())):

@@ -23,14 +23,19 @@ def run(cases: Sequence[str], seed: int | None, json: Path | None, command: str)
 
     Parameters
     ----------
-    cases : the whole zoo where empty.
-    seed : where left out, 0 to 4 for the whole zoo and 0 for chosen cases.
-    json : file to write {summary, cases} to.
-    command : what was typed, for the file.
+    cases : Sequence[str]
+        The whole zoo where empty.
+    seed : int or None
+        Where left out, 0 to 4 for the whole zoo and 0 for chosen cases.
+    json : Path or None
+        File to write {summary, cases} to.
+    command : str
+        What was typed, for the file.
 
     Raises
     ------
-    SltGrokError : a case that does not parse, or a file that cannot be written.
+    SltGrokError
+        A case that does not parse, or a file that cannot be written.
     """
     if json is not None and (json.is_dir() or not json.resolve().parent.is_dir()):
         raise SltGrokError(f"--json: expected a file in a folder that exists, got {json}")
@@ -52,7 +57,7 @@ def run(cases: Sequence[str], seed: int | None, json: Path | None, command: str)
 
 
 def _print(rows: Sequence[Row], summary: dict[str, Any]) -> None:
-    """A table on a terminal, aligned plain lines elsewhere."""
+    """Print a table on a terminal, aligned plain lines elsewhere."""
     console, cells = Console(highlight=False), [_cells(row) for row in rows]
     if console.is_terminal:
         table = Table(*COLUMNS)

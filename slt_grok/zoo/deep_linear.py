@@ -20,7 +20,7 @@ class DeepLinear(nn.Module):
         self.layers = nn.ParameterList([nn.Parameter(layer) for layer in layers])
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The outputs."""
+        """Return the outputs."""
         for layer in self.layers:
             inputs = inputs @ layer
         return inputs
@@ -32,10 +32,13 @@ class DeepLinearNetwork:
 
     Parameters
     ----------
-    widths : H_0, ..., H_L.
-    rank : of W.
-    generic : whether only the last layer carries the rank and the others are random of full rank; otherwise each layer
-        has exactly this rank, the most singular point of the fibre.
+    widths : tuple[int, ...]
+        H_0, ..., H_L.
+    rank : int
+        Of W.
+    generic : bool, optional
+        Whether only the last layer carries the rank and the others are random of full rank; otherwise each layer has
+        exactly this rank, the most singular point of the fibre.
     """
 
     widths: tuple[int, ...]
@@ -51,7 +54,7 @@ class DeepLinearNetwork:
         return f"deep linear, {len(self.widths) - 1} layers"
 
     def problem(self, generator: Generator) -> KnownProblem:
-        """The problem that a generator draws."""
+        """Return the problem that a generator draws."""
         inputs = self.widths[0] ** 0.5 * torch.eye(self.widths[0], dtype=torch.float64)
         if self.generic:
             layers, truth = self._generic(generator), exact.deep_linear_generic(self.widths, self.rank)
@@ -70,7 +73,9 @@ class DeepLinearNetwork:
         return layers
 
     def _generic(self, generator: Generator) -> list[Tensor]:
-        """Normal layers of variance 1 / fan-in; the last one is P^+ P Q + (1 - P^+ P) Z, P the product of the others.
+        """Return normal layers of variance 1 / fan-in.
+
+        The last one is P^+ P Q + (1 - P^+ P) Z, P the product of the others.
 
         P Q of rank r is the map that is learned; the second term, which P does not see, is free.
         """

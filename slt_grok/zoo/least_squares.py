@@ -19,7 +19,7 @@ class LinearModel(nn.Module):
         self.w = nn.Parameter(w)
 
     def forward(self, features: Tensor) -> Tensor:
-        """The outputs."""
+        """Return the outputs."""
         return (features @ self.w)[:, None]
 
 
@@ -41,7 +41,7 @@ class Quadratic:
             raise SltGrokError(f"rank: expected from 1 to the dimension {self.dimension}, got {self.rank}")
 
     def problem(self, generator: Generator) -> KnownProblem:
-        """The problem that a generator draws."""
+        """Return the problem that a generator draws."""
         eigenvalues = torch.logspace(-self.decades, 0, self.rank, dtype=torch.float64)
         vectors = orthonormal(self.dimension, self.rank, generator)
         features = (vectors * (self.rank * eigenvalues).sqrt()).T
@@ -60,7 +60,7 @@ class Polynomial:
     family = "polynomial"
 
     def problem(self, generator: Generator) -> KnownProblem:
-        """The problem that a generator draws."""
+        """Return the problem that a generator draws."""
         nodes, weights = np.polynomial.legendre.leggauss(self.degree + 1)
         features = np.sqrt(len(nodes) * weights / 2)[:, None] * np.vander(nodes, self.degree + 1, increasing=True)
         w = normal((self.degree + 1,), generator)

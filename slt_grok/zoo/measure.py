@@ -17,16 +17,19 @@ def measure(text: str, seed: int) -> dict[str, Any]:
 
     Parameters
     ----------
-    text : see `slt_grok.zoo.cases.parse`.
-    seed : of the problem and of the chains.
+    text : str
+        See `slt_grok.zoo.cases.parse`.
+    seed : int
+        Of the problem and of the chains.
 
     Returns
     -------
-    `case`, `family`, `seed`, `parameters`; `truth`, `multiplicity`; `estimate`, `standard_error`, `low`, `high`,
-    `relative_error`; `estimate_with_multiplicity` = estimate + (m - 1) / log(n_beta) and its `relative_error_...`;
-    `covered`: whether the truth lies from `low` to `high`; `status`, `reason`, `flagged`: any status but converged;
-    `settings` that the rule chose, `seconds`. Where nothing finite came out, `failed` is True and the numbers are None;
-    what was raised is the `reason`.
+    dict[str, Any]
+        `case`, `family`, `seed`, `parameters`; `truth`, `multiplicity`; `estimate`, `standard_error`, `low`, `high`,
+        `relative_error`; `estimate_with_multiplicity` = estimate + (m - 1) / log(n_beta) and its `relative_error_...`;
+        `covered`: whether the truth lies from `low` to `high`; `status`, `reason`, `flagged`: any status but converged;
+        `settings` that the rule chose, `seconds`. Where nothing finite came out, `failed` is True and the numbers are
+        None; what was raised is the `reason`.
     """
     start = time.perf_counter()
     problem, facts = _pose(text, seed)
@@ -60,7 +63,7 @@ def measure(text: str, seed: int) -> dict[str, Any]:
 
 
 def failure(text: str, seed: int, reason: str, seconds: float = 0.0) -> dict[str, Any]:
-    """The row of a case that gave no number."""
+    """Return the row of a case that gave no number."""
     numbers = ("estimate", "standard_error", "low", "high", "relative_error")
     corrected = ("estimate_with_multiplicity", "relative_error_with_multiplicity")
     return {
@@ -77,7 +80,7 @@ def failure(text: str, seed: int, reason: str, seconds: float = 0.0) -> dict[str
 
 
 def _pose(text: str, seed: int) -> tuple[KnownProblem, dict[str, Any]]:
-    """The problem, and what is known of it."""
+    """Return the problem, and what is known of it."""
     case = parse(text)
     problem = case.problem(torch.Generator().manual_seed(seed))
     return problem, {

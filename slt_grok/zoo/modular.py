@@ -19,9 +19,12 @@ class ModularQuadratic:
 
     Parameters
     ----------
-    modulus : p.
-    width : number K of neurons.
-    pairs : size N of the train set, drawn from all p^2 pairs; None for all.
+    modulus : int
+        p.
+    width : int
+        Number K of neurons.
+    pairs : int or None, optional
+        Size N of the train set, drawn from all p^2 pairs; None for all.
     """
 
     modulus: int
@@ -37,7 +40,7 @@ class ModularQuadratic:
             raise SltGrokError(f"pairs: expected from 1 to p^2 = {self.modulus**2}, or all, got {self.pairs}")
 
     def problem(self, generator: Generator) -> KnownProblem:
-        """The problem that a generator draws."""
+        """Return the problem that a generator draws."""
         module = QuadraticNetwork(self.modulus, self.width)
         module.initialize(generator)
         values = torch.arange(self.modulus)

@@ -19,7 +19,7 @@ class CrossingModel(nn.Module):
         self.w = nn.Parameter(center.clone())
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The outputs."""
+        """Return the outputs."""
         u = self.rotation @ (self.w - self.center)
         for factor, exponent in zip(u.unbind(), self.exponents, strict=True):
             inputs = inputs * factor**exponent
@@ -38,7 +38,7 @@ class NormalCrossing:
         exact.normal_crossing(self.exponents)  # refuses exponents that make no crossing
 
     def problem(self, generator: Generator) -> KnownProblem:
-        """The problem that a generator draws."""
+        """Return the problem that a generator draws."""
         d = len(self.exponents)
         center = normal((d,), generator)
         module = CrossingModel(self.exponents, orthonormal(d, d, generator), center * (d**0.5 / center.norm()))

@@ -14,9 +14,12 @@ class KnownProblem:
 
     Parameters
     ----------
-    module : at w*, in float64.
-    inputs : such that the mean over them is the mean over the population, or over the train set where that is the loss.
-    truth : lambda and its multiplicity at w*.
+    module : torch.nn.Module
+        At w*, in float64.
+    inputs : Tensor
+        Such that the mean over them is the mean over the population, or over the train set where that is the loss.
+    truth : LearningCoefficient
+        lambda and its multiplicity at w*.
     """
 
     module: nn.Module
@@ -35,7 +38,7 @@ def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
-    """Standard normal numbers in float64."""
+    """Return standard normal numbers in float64."""
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 

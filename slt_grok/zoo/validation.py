@@ -28,17 +28,22 @@ def validate(cases: Sequence[str], seeds: Sequence[int], on_row: Callable[[Row],
 
     Parameters
     ----------
-    cases : see `slt_grok.zoo.cases.parse`.
-    seeds : of the problems and the chains; a case and a seed give the same row whatever else is measured.
-    on_row : called with each row as it is done.
+    cases : Sequence[str]
+        See `slt_grok.zoo.cases.parse`.
+    seeds : Sequence[int]
+        Of the problems and the chains; a case and a seed give the same row whatever else is measured.
+    on_row : callable, optional
+        Called with each row as it is done.
 
     Returns
     -------
-    Rows as of `slt_grok.zoo.measure.measure`, case by case and seed by seed.
+    list[Row]
+        Rows as of `slt_grok.zoo.measure.measure`, case by case and seed by seed.
 
     Raises
     ------
-    SltGrokError : no case, or one that does not parse; before anything is measured.
+    SltGrokError
+        No case, or one that does not parse; before anything is measured.
     """
     tasks = [(case, seed) for seed in seeds for case in cases]
     if not tasks:

@@ -21,10 +21,7 @@ def seeds(integrated: list[float], formula: float, se: float = 1.0, quadrature: 
         {
             "phases": {
                 "memorizing": {"log_marginal_likelihood": -500.0, "log_marginal_likelihood_se": se}
-                | {
-                    "log_marginal_likelihood_quadrature": quadrature,
-                    "minus_n_L_plus_lambda_log_n": -400.0,
-                },
+                | {"log_marginal_likelihood_quadrature": quadrature, "minus_n_L_plus_lambda_log_n": -400.0},
                 "generalizing": {
                     "log_marginal_likelihood": -500.0 + more,
                     "log_marginal_likelihood_se": se,

@@ -236,10 +236,7 @@ def test_keys_against_others_at_the_embedding(published):
     assert effects[0] > 100 * effects[1] > 100
     assert effects[0] > 100 * effects[2]
     assert norms[0] > norms[1] > norms[2]
-    np.testing.assert_allclose(
-        norms[0] ** 2 + norms[1] ** 2,
-        _variation(one),
-    )
+    np.testing.assert_allclose(norms[0] ** 2 + norms[1] ** 2, _variation(one))
 
 
 def _variation(one):

@@ -68,12 +68,7 @@ def test_other_known_clouds():
     two_circles = np.concatenate([circle + shift, circle - shift])  # they touch in one point
     apart = np.concatenate([rng.normal(size=(500, 2)), rng.normal(size=(500, 2)) + 20 * shift])
     shapeless = rng.normal(size=(2000, 60))
-    for cloud, expected in (
-        (sphere, [1, 0, 1]),
-        (two_circles, [1, 2, 0]),
-        (apart, [2, 0, 0]),
-        (shapeless, [1, 0, 0]),
-    ):
+    for cloud, expected in ((sphere, [1, 0, 1]), (two_circles, [1, 2, 0]), (apart, [2, 0, 0]), (shapeless, [1, 0, 0])):
         found = Persistence.of(cloud)
         assert found is not None
         assert found.betti() == expected

@@ -7,13 +7,7 @@ from torch import nn
 
 from slt_grok import models
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.alignment import (
-    align,
-    match_activations,
-    match_weights,
-    permute,
-    random_permutations,
-)
+from slt_grok.landscape.alignment import align, match_activations, match_weights, permute, random_permutations
 from slt_grok.models.units import unit_groups
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Network, Trajectory

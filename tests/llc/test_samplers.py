@@ -17,16 +17,7 @@ from scipy import integrate, stats
 from torch import Tensor
 
 from slt_grok.llc.samplers import HMC, MALA, SGLD, LeimkuhlerMatthews, RMSpropSGLD, Sampler, UnderdampedLangevin
-from tests.llc.gaussians import (
-    Rotated,
-    SeededNoise,
-    Stacked,
-    evaluator,
-    orthogonal,
-    posterior_around,
-    quadratic,
-    run,
-)
+from tests.llc.gaussians import Rotated, SeededNoise, Stacked, evaluator, orthogonal, posterior_around, quadratic, run
 
 LIMIT = 4.5
 CHAINS = 20_000

@@ -135,11 +135,7 @@ def test_hessian_steps_that_were_not_asked_for_are_bridged(figure):
 
 def test_phases_are_spans_between_their_ends():
     names_and_ends = [(name, start, end) for name, _, start, end in phase_spans(synthetic.transitions())]
-    assert names_and_ends == [
-        ("memorization", 0, 250),
-        ("circuit formation", 250, 1500),
-        ("cleanup", 1500, 2200),
-    ]
+    assert names_and_ends == [("memorization", 0, 250), ("circuit formation", 250, 1500), ("cleanup", 1500, 2200)]
     assert [span[0] for span in phase_spans(synthetic.transitions(grok=False))] == ["memorization"]
 
 

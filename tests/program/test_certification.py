@@ -165,10 +165,7 @@ def parts(network: TokenTables, compared: Comparison, a: int) -> tuple[np.ndarra
     return (
         logits,
         compared.line(a)[0],
-        {
-            "neurons": (bent - bent_own) @ network.output,
-            "output": (bent_own - compared.middle) @ rest,
-        },
+        {"neurons": (bent - bent_own) @ network.output, "output": (bent_own - compared.middle) @ rest},
     )
 
 

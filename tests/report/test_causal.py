@@ -9,8 +9,7 @@ from tests.plots.test_causal import made_up
 def numbers(seeds: int = 1):
     """Published order of magnitude: keys count, others do not, and nearly all answers follow."""
     data = made_up(seeds).assign(
-        plane_norm=lambda d: d.effect * 0 + 3,
-        control_plane_norm=lambda d: d.control_effect * 0 + 2,
+        plane_norm=lambda d: d.effect * 0 + 3, control_plane_norm=lambda d: d.control_effect * 0 + 2
     )
     last = {"step": 5000, "seed": 0}
     others = {"control": "all other frequencies"}

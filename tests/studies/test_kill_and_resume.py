@@ -26,15 +26,7 @@ CONFIG = {
         "evaluate_every": 100,
         "checkpoints": {"logarithmic": 6, "linear": 8},
     },
-    "llc": {
-        "step_size": 0.01,
-        "n_beta": 20,
-        "gamma": 50,
-        "chains": 4,
-        "draws": 120,
-        "burn_in": 50,
-        "batch_size": 40,
-    },
+    "llc": {"step_size": 0.01, "n_beta": 20, "gamma": 50, "chains": 4, "draws": 120, "burn_in": 50, "batch_size": 40},
     "landscape": {"probe_checkpoints": 4, "eigenvalues": 2},
 }
 

@@ -128,8 +128,7 @@ def test_another_seeds_frequency_is_no_part_of_this_seeds_drop() -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
-    [lambda d: d.isel(step=[0]), lambda d: d.isel(component=slice(1, None)), lambda d: d.isel(step=0)],
+    "change", [lambda d: d.isel(step=[0]), lambda d: d.isel(component=slice(1, None)), lambda d: d.isel(step=0)]
 )
 def test_bad_input_is_named(change) -> None:
     with pytest.raises(SltGrokError, match=r"refined: expected"):

@@ -165,10 +165,7 @@ def test_rows_that_do_not_count_are_named() -> None:
     table = planted(lambda p: 3.0 * p, 0.1, 3)
     table.loc[0, "y"], table.loc[4, "y"] = -1.0, np.nan
     notes = scaling(table, "y", bootstrap=50).attrs["notes"]
-    assert notes == [
-        "left out: modulus 23, seed 0: y is -1, not above 0",
-        "left out: modulus 31, seed 1: y is missing",
-    ]
+    assert notes == ["left out: modulus 23, seed 0: y is -1, not above 0", "left out: modulus 31, seed 1: y is missing"]
     with pytest.raises(SltGrokError, match="a column width"):
         scaling(table, "width")
     with pytest.raises(SltGrokError, match="above 0, there are none"):

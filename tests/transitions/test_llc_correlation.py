@@ -11,10 +11,7 @@ STEPS = np.array([0, 9, 99, 999, 9999])
 
 def datasets(norm: np.ndarray, trace: np.ndarray) -> tuple[xr.Dataset, xr.Dataset]:
     landscape = xr.Dataset(
-        {
-            "weight_norm": (("step", "component"), norm[:, None]),
-            "hessian_trace": ("step", trace),
-        },
+        {"weight_norm": (("step", "component"), norm[:, None]), "hessian_trace": ("step", trace)},
         {"step": STEPS, "component": ["total"]},
     )
     return landscape, xr.Dataset({"llc": ("step", [1.0, 16.0, 8.0, 4.0, 2.0])}, {"step": STEPS})

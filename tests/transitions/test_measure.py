@@ -36,11 +36,7 @@ def run(seeds=(0,), grok=True, test_set=True) -> dict[str, xr.Dataset]:
     )
     value = 10 + 150 * logistic(STEPS, 80) - 120 * logistic(STEPS, 900) * grok
     llc = xr.Dataset(
-        {
-            "llc": over(value),
-            "llc_se": over(0.01 * value),
-            "llc_status": over(np.full(len(STEPS), "effective")),
-        },
+        {"llc": over(value), "llc_se": over(0.01 * value), "llc_status": over(np.full(len(STEPS), "effective"))},
         coords={"step": STEPS},
     )
     keys = np.array([False, True, False, True]) & grok

@@ -11,15 +11,8 @@ def made_up() -> xr.Dataset:
     llc = np.array([[90.0, 210.0, 10.0], [100.0, 200.0, 20.0], [20.0, 40.0, 30.0]])
     se = np.array([[1.0, 1.0, 1.0], [3.0, 6.0, 1.0], [4.0, 8.0, 1.0]])
     return xr.Dataset(
-        {
-            "llc": (("step", "seed", "treatment"), llc[:, None]),
-            "llc_se": (("step", "seed", "treatment"), se[:, None]),
-        },
-        coords={
-            "step": [10, 20, 30],
-            "seed": [4],
-            "treatment": ["fixed_gamma", "relative_gamma", "rescaled_weights"],
-        },
+        {"llc": (("step", "seed", "treatment"), llc[:, None]), "llc_se": (("step", "seed", "treatment"), se[:, None])},
+        coords={"step": [10, 20, 30], "seed": [4], "treatment": ["fixed_gamma", "relative_gamma", "rescaled_weights"]},
     )
 
 

@@ -88,5 +88,5 @@ class Material:
         self.weights = tensors
 
     def checkpoint(self, index: int) -> nn.Module:
-        """A plain network at the index-th checkpoint."""
+        """Return a plain network at the index-th checkpoint."""
         return self.kind({name: tensor[index] for name, tensor in self.weights.items()})

@@ -13,7 +13,7 @@ from typing import Any
 
 
 def read_job() -> dict[str, Any]:
-    """The job named on the command line."""
+    """Return the job named on the command line."""
     return json.loads(Path(sys.argv[1]).read_text())
 
 

@@ -38,10 +38,7 @@ CLOCK_PIZZA: dict[str, Variable] = {
         f"{ZHONG}, section 4",
     ),
     "gradient_symmetricity_se": variable(
-        (),
-        "standard error of gradient symmetricity",
-        "sd of the cosines sqrt((1 - n/p^3) / n) for n triples",
-        "ours",
+        (), "standard error of gradient symmetricity", "sd of the cosines sqrt((1 - n/p^3) / n) for n triples", "ours"
     ),
     "distance_irrelevance": variable(
         (), "distance irrelevance (right answer)", f"{DISTANCE}; L the right answer's logit", f"{ZHONG}, section 4"

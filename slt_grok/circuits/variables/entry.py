@@ -15,10 +15,10 @@ def variable(dims: tuple[str, ...], long_name: str, definition: str, source: str
 
 
 def loss(long_name: str, definition: str, source: str) -> Variable:
-    """A loss on train, test and all pairs."""
+    """Return a loss on train, test and all pairs."""
     return variable(("split",), long_name, definition, source, "nats")
 
 
 def accuracy(long_name: str, definition: str, source: str) -> Variable:
-    """An accuracy on train, test and all pairs."""
+    """Return an accuracy on train, test and all pairs."""
     return variable(("split",), long_name, f"share of pairs whose largest logit is the label's, {definition}", source)

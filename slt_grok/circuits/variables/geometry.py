@@ -55,11 +55,7 @@ GEOMETRY: dict[str, Variable] = {
         "tokens",
     ),
     "neuron_alignment_right": variable(
-        ("neuron",),
-        "where the neuron is largest, second token",
-        "k b mod p at the same pair",
-        SHAPE,
-        "tokens",
+        ("neuron",), "where the neuron is largest, second token", "k b mod p at the same pair", SHAPE, "tokens"
     ),
 }
 

@@ -28,8 +28,10 @@ class HMC:
 
     Parameters
     ----------
-    step_size : h, one number or one a chain (chains, 1).
-    leapfrog : steps of a proposal.
+    step_size : float or Tensor
+        h, one number or one a chain (chains, 1).
+    leapfrog : int, optional
+        Steps of a proposal.
     """
 
     step_size: float | Tensor
@@ -38,7 +40,7 @@ class HMC:
     exact: ClassVar[bool] = True
 
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> HMCState:
-        """The state at `position`; the noise is not needed."""
+        """Return the state at `position`; the noise is not needed."""
         loss, gradient = evaluate(position)
         return HMCState(position, loss, gradient.clone(), torch.ones_like(loss))
 

@@ -22,7 +22,7 @@ class Noise(Protocol):
     """Where a sampler's randomness comes from: given from outside, so that two devices can share it."""
 
     def normal(self) -> Tensor:
-        """Standard normal numbers, (chains, d); overwritten by the next call."""
+        """Return standard normal numbers, (chains, d); overwritten by the next call."""
         ...
 
     def uniform(self) -> Tensor:
@@ -45,7 +45,7 @@ class State(Protocol):
 
     @property
     def gradient(self) -> Tensor:
-        """grad L at the samples, (chains, d)."""
+        """Return grad L at the samples, (chains, d)."""
         ...
 
 
@@ -61,14 +61,14 @@ class Sampler(Protocol):
         ...
 
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> Any:
-        """The state at `position`, which is kept and moved in place."""
+        """Return the state at `position`, which is kept and moved in place."""
         ...
 
     def update(self, state: Any, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior) -> Any:
-        """The state after one update."""
+        """Return the state after one update."""
         ...
 
 
 def like(value: float | Tensor, position: Tensor) -> Tensor:
-    """A setting as a tensor that multiplies positions: one number, or one a chain."""
+    """Return a setting as a tensor that multiplies positions: one number, or one a chain."""
     return torch.as_tensor(value, dtype=position.dtype, device=position.device)

@@ -30,7 +30,8 @@ class LeimkuhlerMatthews:
 
     Parameters
     ----------
-    step_size : epsilon, one number or one a chain (chains, 1).
+    step_size : float or Tensor
+        epsilon, one number or one a chain (chains, 1).
     """
 
     step_size: float | Tensor
@@ -38,7 +39,7 @@ class LeimkuhlerMatthews:
     exact: ClassVar[bool] = False
 
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> LeimkuhlerMatthewsState:
-        """The state at `position` with the noise that the first step shares."""
+        """Return the state at `position` with the noise that the first step shares."""
         return LeimkuhlerMatthewsState(position, *evaluate(position), noise.normal().clone())
 
     def update(

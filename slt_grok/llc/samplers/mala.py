@@ -27,7 +27,8 @@ class MALA:
 
     Parameters
     ----------
-    step_size : epsilon, one number or one a chain (chains, 1).
+    step_size : float or Tensor
+        epsilon, one number or one a chain (chains, 1).
     """
 
     step_size: float | Tensor
@@ -35,7 +36,7 @@ class MALA:
     exact: ClassVar[bool] = True
 
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> MALAState:
-        """The state at `position`; the noise is not needed."""
+        """Return the state at `position`; the noise is not needed."""
         loss, gradient = evaluate(position)
         return MALAState(position, loss, gradient.clone(), torch.ones_like(loss))
 

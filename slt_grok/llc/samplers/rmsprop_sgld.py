@@ -34,11 +34,16 @@ class RMSpropSGLD:
 
     Parameters
     ----------
-    step_size : epsilon, one number or one a chain (chains, 1).
-    alpha : decay of the moments.
-    floor : smallest denominator, relative to r; absolute where `relative` is False.
-    adaptation : updates after which G is held; None to go on adapting for ever.
-    relative : whether G is scaled by r.
+    step_size : float or Tensor
+        epsilon, one number or one a chain (chains, 1).
+    alpha : float, optional
+        Decay of the moments.
+    floor : float, optional
+        Smallest denominator, relative to r; absolute where `relative` is False.
+    adaptation : int or None, optional
+        Updates after which G is held; None to go on adapting for ever.
+    relative : bool, optional
+        Whether G is scaled by r.
     """
 
     step_size: float | Tensor
@@ -64,7 +69,7 @@ class RMSpropSGLD:
         return torch.where(square_average.sum(1, keepdim=True) > 0, scale / (root + self.floor * scale), 1.0)
 
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> RMSpropSGLDState:
-        """The state at `position`; the noise is not needed."""
+        """Return the state at `position`; the noise is not needed."""
         return RMSpropSGLDState(position, *evaluate(position), torch.zeros_like(position), 0)
 
     def update(

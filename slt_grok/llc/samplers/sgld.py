@@ -26,7 +26,8 @@ class SGLD:
 
     Parameters
     ----------
-    step_size : epsilon, one number or one a chain (chains, 1).
+    step_size : float or Tensor
+        epsilon, one number or one a chain (chains, 1).
     """
 
     step_size: float | Tensor
@@ -34,7 +35,7 @@ class SGLD:
     exact: ClassVar[bool] = False
 
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> SGLDState:
-        """The state at `position`; the noise is not needed."""
+        """Return the state at `position`; the noise is not needed."""
         return SGLDState(position, *evaluate(position))
 
     def update(self, state: SGLDState, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior) -> SGLDState:

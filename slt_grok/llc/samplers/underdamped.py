@@ -39,9 +39,12 @@ class UnderdampedLangevin:
 
     Parameters
     ----------
-    step_size : h, in units of time, one number or one a chain (chains, 1); epsilon of SGLD corresponds to h^2.
-    friction : xi, one number or one a chain; damping is critical in a direction of curvature (xi/2)^2.
-    longest_flight : most steps between two fresh momenta; None to never draw them anew.
+    step_size : float or Tensor
+        h, in units of time, one number or one a chain (chains, 1); epsilon of SGLD corresponds to h^2.
+    friction : float or Tensor
+        Xi, one number or one a chain; damping is critical in a direction of curvature (xi/2)^2.
+    longest_flight : int or None, optional
+        Most steps between two fresh momenta; None to never draw them anew.
     """
 
     step_size: float | Tensor
@@ -56,14 +59,15 @@ class UnderdampedLangevin:
 
         Raises
         ------
-        SltGrokError : gamma is not above 0.
+        SltGrokError
+            gamma is not above 0.
         """
         if gamma <= 0:
             raise SltGrokError(f"gamma: expected a number above 0, since the friction follows from it, got {gamma}")
         return cls(step_size, 4 * math.sqrt(gamma))
 
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> UnderdampedState:
-        """The state at `position` with momentum drawn from its stationary law N(0, I)."""
+        """Return the state at `position` with momentum drawn from its stationary law N(0, I)."""
         momentum = noise.normal().clone()
         return UnderdampedState(position, *evaluate(position), momentum, self._flight(position, noise))
 
@@ -88,7 +92,7 @@ class UnderdampedLangevin:
         return UnderdampedState(position, *evaluate(position), momentum, countdown)
 
     def _flight(self, position: Tensor, noise: Noise) -> Tensor:
-        """Steps until the momentum is drawn anew, (chains, 1)."""
+        """Return the steps until the momentum is drawn anew, (chains, 1)."""
         if self.longest_flight is None:
             return position.new_zeros(len(position), 1)
         return torch.exp(noise.uniform() * math.log(self.longest_flight)).ceil()

@@ -31,27 +31,31 @@ SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")  # of the checkpoint
 
 
 def recognize(path: str | Path) -> str:
-    """The name of a file's format, one of `FORMATS`.
+    """Return the name of a file's format, one of `FORMATS`.
 
     Raises
     ------
-    SltGrokError : the file is missing, cut short, or of no supported format.
+    SltGrokError
+        The file is missing, cut short, or of no supported format.
     """
     path = Path(path)
     return _recognize(path, _content(path))
 
 
 def read(path: str | Path, format: str | None = None) -> Imported:
-    """The network in a published file.
+    """Return the network in a published file.
 
     Parameters
     ----------
-    path : the file.
-    format : one of `FORMATS`; None recognizes it.
+    path : str or Path
+        The file.
+    format : str or None, optional
+        One of `FORMATS`; None recognizes it.
 
     Raises
     ------
-    SltGrokError : the file is missing, cut short, of another format, or holds a network that is not supported.
+    SltGrokError
+        The file is missing, cut short, of another format, or holds a network that is not supported.
     """
     path = Path(path)
     if format is not None and format not in FORMATS:
@@ -65,17 +69,22 @@ def import_run(files: Sequence[str | Path], out: str | Path, format: str | None 
 
     Parameters
     ----------
-    files : one file a step, or folders of such files; the step is the file's epoch, or the number in its name.
-    out : a new folder.
-    format : one of `FORMATS`; None recognizes it.
+    files : Sequence[str or Path]
+        One file a step, or folders of such files; the step is the file's epoch, or the number in its name.
+    out : str or Path
+        A new folder.
+    format : str or None, optional
+        One of `FORMATS`; None recognizes it.
 
     Returns
     -------
-    Sentences on what was found, assumed or contradictory; they are in the manifest too.
+    list[str]
+        Sentences on what was found, assumed or contradictory; they are in the manifest too.
 
     Raises
     ------
-    SltGrokError : a file that cannot be read as such a network, files of different networks, or `out` holds a run.
+    SltGrokError
+        A file that cannot be read as such a network, files of different networks, or `out` holds a run.
     """
     if not files:
         raise SltGrokError("import: expected at least one file")
@@ -83,7 +92,7 @@ def import_run(files: Sequence[str | Path], out: str | Path, format: str | None 
 
 
 def _files(path: Path) -> list[Path]:
-    """A file itself, or the checkpoints in a folder."""
+    """Return a file itself, or the checkpoints in a folder."""
     if not path.is_dir():
         return [path]
     found = sorted(child for child in path.iterdir() if child.suffix in SUFFIXES)

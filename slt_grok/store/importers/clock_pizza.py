@@ -13,12 +13,7 @@ from typing import Any
 from slt_grok.errors import SltGrokError
 from slt_grok.store.files import read_json
 from slt_grok.store.importers import clock_pizza_mlp
-from slt_grok.store.importers.imported import (
-    Imported,
-    activation_name,
-    check_stored_losses,
-    run_name,
-)
+from slt_grok.store.importers.imported import Imported, activation_name, check_stored_losses, run_name
 from slt_grok.store.importers.layouts import beside_state, state_in, tensors_of
 from slt_grok.store.importers.transformers import layout_of, parameters_of
 
@@ -35,11 +30,12 @@ def recognizes(path: Path, content: Any) -> bool:
 
 
 def convert(path: Path, content: Any) -> Imported:
-    """The network in a file's content and the config beside the file.
+    """Return the network in a file's content and the config beside the file.
 
     Raises
     ------
-    SltGrokError : no config beside it, another vocabulary, or tensors that do not fit.
+    SltGrokError
+        No config beside it, another vocabulary, or tensors that do not fit.
     """
     if not recognizes(path, content):
         raise SltGrokError(
@@ -128,7 +124,7 @@ def _config_path(path: Path) -> tuple[Path, int | None]:
 
 
 def _operation(path: Path, function: str, modulus: int) -> str:
-    """The operation of a config's `funcs`, such as `lambda x: (x[0]+x[1])%59`; read, never executed."""
+    """Return the operation of a config's `funcs`, such as `lambda x: (x[0]+x[1])%59`; read, never executed."""
     match = re.fullmatch(r"lambdax:\(x\[0\]([-+*])x\[1\]\)%(\d+)", function.replace(" ", ""))
     if not match or int(match[2]) != modulus:
         raise SltGrokError(

@@ -20,13 +20,7 @@ from slt_grok.store.importers.layouts import contiguous, sizes
 
 EMBED, FIRST = {"embed.weight": "p d_embed"}, {"l1.weight": "d_mlp d_embed", "l1.bias": "d_mlp"}
 ONE_LAYER = {**FIRST, "unembed.weight": "p d_mlp"}
-TWO_LAYERS = {
-    **EMBED,
-    **FIRST,
-    "l2.weight": "d_second d_mlp",
-    "l2.bias": "d_second",
-    "unembed.weight": "p d_second",
-}
+TWO_LAYERS = {**EMBED, **FIRST, "l2.weight": "d_second d_mlp", "l2.bias": "d_second", "unembed.weight": "p d_second"}
 LAYOUTS = {
     "A": {**EMBED, **ONE_LAYER},
     "B": TWO_LAYERS,
@@ -48,7 +42,8 @@ def parameters_of(
 
     Raises
     ------
-    SltGrokError : an unknown letter, or a tensor that is missing, unknown, of another shape or not finite.
+    SltGrokError
+        An unknown letter, or a tensor that is missing, unknown, of another shape or not finite.
     """
     if letter not in LAYOUTS:
         raise SltGrokError(f"{config_path}: expected model_type to be one of {', '.join(LAYOUTS)}, got {letter!r}")

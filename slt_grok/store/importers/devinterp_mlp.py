@@ -40,11 +40,12 @@ def recognizes(path: Path, content: Any) -> bool:
 
 
 def convert(path: Path, content: Any) -> Imported:
-    """The network in a file's content.
+    """Return the network in a file's content.
 
     Raises
     ------
-    SltGrokError : tensors that do not make such a network, or an unembedding that is tied to the embedding.
+    SltGrokError
+        Tensors that do not make such a network, or an unembedding that is tied to the embedding.
     """
     if not recognizes(path, content):
         raise SltGrokError(f"{path}: expected a state dict with linear1l and linear1r")

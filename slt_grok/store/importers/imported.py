@@ -27,15 +27,23 @@ class Imported:
 
     Parameters
     ----------
-    path, format : the file and the name of its layout.
-    config : `name`, `task` (settings of `ModularTask`), `model` (`kind` and settings for `models.build`, without the
+    path, format : Path, str
+        The file and the name of its layout.
+    config : dict[str, Any]
+        `name`, `task` (settings of `ModularTask`), `model` (`kind` and settings for `models.build`, without the
         modulus).
-    step : the training step of the network, None where neither the file nor its name says it.
-    parameters : name -> tensor, as the model of `config` has them.
-    curves : `train_loss`, `test_loss` -> (steps, values), where the file holds them.
-    settings : how it was trained, as far as the file says.
-    task_known : whether operation and split come from the file; otherwise addition with all pairs is assumed.
-    notes : sentences on what was found, assumed or contradictory.
+    step : int or None
+        The training step of the network, None where neither the file nor its name says it.
+    parameters : dict[str, Tensor]
+        Name -> tensor, as the model of `config` has them.
+    curves : dict[str, tuple[ndarray, ndarray]] or None, optional
+        `train_loss`, `test_loss` -> (steps, values), where the file holds them.
+    settings : dict[str, Any], optional
+        How it was trained, as far as the file says.
+    task_known : bool, optional
+        Whether operation and split come from the file; otherwise addition with all pairs is assumed.
+    notes : list[str], optional
+        Sentences on what was found, assumed or contradictory.
     """
 
     path: Path
@@ -72,11 +80,14 @@ def evaluate(module: ModularNetwork, task: ModularTask, parameters: Mapping[str,
 
 
 def assumed_task(path: Path, modulus: int, beside: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
-    """Settings of addition mod p for a file that does not say what was learned; the notes say what is assumed.
+    """Return the settings of addition mod p for a file that does not say what was learned.
+
+    The notes say what is assumed.
 
     Raises
     ------
-    SltGrokError : `train_indices` in the file that are no different rows of the p^2 pairs.
+    SltGrokError
+        `train_indices` in the file that are no different rows of the p^2 pairs.
     """
     task: dict[str, Any] = {"modulus": modulus, "operation": "addition", "train_fraction": 1.0}
     rows = beside.get("train_indices")
@@ -88,11 +99,12 @@ def assumed_task(path: Path, modulus: int, beside: Mapping[str, Any], notes: lis
 
 
 def listed_split(path: Path, rows: Sequence[int], modulus: int) -> dict[str, Any]:
-    """Settings of a train set given by its rows in the lexicographic list of pairs.
+    """Return the settings of a train set given by its rows in the lexicographic list of pairs.
 
     Raises
     ------
-    SltGrokError : rows that are not different numbers in 0..p^2 - 1.
+    SltGrokError
+        Rows that are not different numbers in 0..p^2 - 1.
     """
     if not rows or len(set(rows)) < len(rows) or not 0 <= min(rows) <= max(rows) < modulus**2:
         raise SltGrokError(f"{path}: expected train_indices to be different numbers in 0..{modulus**2 - 1}")
@@ -104,7 +116,8 @@ def check_stored_losses(imported: "Imported", beside: Mapping[str, Any]) -> None
 
     Raises
     ------
-    SltGrokError : a stored loss that is no number.
+    SltGrokError
+        A stored loss that is no number.
     """
     values = evaluate(imported.module, imported.task, imported.parameters)
     stored = {name: number(imported.path, name, beside[name]) for name in ("train_loss", "test_loss") if name in beside}
@@ -119,11 +132,12 @@ def check_stored_losses(imported: "Imported", beside: Mapping[str, Any]) -> None
 
 
 def number(path: Path, name: str, value: Any) -> float:
-    """A number that may be stored as a tensor.
+    """Return a number that may be stored as a tensor.
 
     Raises
     ------
-    SltGrokError : it is something else.
+    SltGrokError
+        It is something else.
     """
     try:
         return float(value.detach() if isinstance(value, Tensor) else value)
@@ -136,7 +150,8 @@ def activation_name(path: Path, given: Any) -> str:
 
     Raises
     ------
-    SltGrokError : one that our models do not have.
+    SltGrokError
+        One that our models do not have.
     """
     if str(given).lower() not in ACTIVATIONS:
         raise SltGrokError(f"{path}: expected the activation to be one of {list(ACTIVATIONS)}, got {given!r}")
@@ -144,13 +159,13 @@ def activation_name(path: Path, given: Any) -> str:
 
 
 def number_in_name(path: Path) -> int | None:
-    """The whole number at the end of a file's name, its step; None where there is none."""
+    """Return the whole number at the end of a file's name, its step; None where there is none."""
     number = re.search(r"\d+$", path.stem)
     return int(number[0]) if number else None
 
 
 def run_name(text: str) -> str:
-    """A text as the name of a run: letters, digits, `_`, `.` and `-`, a letter or digit first."""
+    """Return a text as the name of a run: letters, digits, `_`, `.` and `-`, a letter or digit first."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", text).lstrip("_.-") or "imported"
 
 

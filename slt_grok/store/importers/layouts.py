@@ -20,7 +20,7 @@ HOLDERS = ("model", "state_dict", "model_state_dict")  # under which a file may 
 
 
 def state_in(content: Any) -> Mapping[str, Any]:
-    """The state dict in a file's content: the content itself or one of its values; empty where there is none."""
+    """Return the state dict in a file's content: the content itself or one of its values; empty where there is none."""
     if not isinstance(content, Mapping):
         return {}
     inner = next((content[key] for key in HOLDERS if key in content), content)
@@ -28,16 +28,17 @@ def state_in(content: Any) -> Mapping[str, Any]:
 
 
 def beside_state(content: Any) -> Mapping[str, Any]:
-    """What a file holds beside its state dict; empty where it is a state dict alone."""
+    """Return what a file holds beside its state dict; empty where it is a state dict alone."""
     return content if isinstance(content, Mapping) and any(key in content for key in HOLDERS) else {}
 
 
 def tensors_of(path: Path, content: Any) -> dict[str, Tensor]:
-    """The state dict in a file's content.
+    """Return the state dict in a file's content.
 
     Raises
     ------
-    SltGrokError : it is something else.
+    SltGrokError
+        It is something else.
     """
     state = state_in(content)
     if not state or not all(isinstance(v, Tensor) for v in state.values()):
@@ -56,15 +57,21 @@ def sizes(
 
     Parameters
     ----------
-    path : the file, for the sentences.
-    state : name -> tensor.
-    layout : name -> its axes in words; `a*b` is an axis of that many entries, `2*a` twice as many.
-    ignored : names that may be there and are no weights.
-    told : what a config says of some axes; it decides where two tensors differ and no third one does.
+    path : Path
+        The file, for the sentences.
+    state : Mapping[str, Tensor]
+        Name -> tensor.
+    layout : Mapping[str, str]
+        Name -> its axes in words; `a*b` is an axis of that many entries, `2*a` twice as many.
+    ignored : Iterable[str], optional
+        Names that may be there and are no weights.
+    told : Mapping[str, int] or None, optional
+        What a config says of some axes; it decides where two tensors differ and no third one does.
 
     Raises
     ------
-    SltGrokError : a tensor is missing, unknown, of another shape or not finite; the sentence names it.
+    SltGrokError
+        A tensor is missing, unknown, of another shape or not finite; the sentence names it.
     """
     for name in layout:
         if name not in state:
@@ -100,10 +107,10 @@ def sizes(
 
 
 def _summary(layout: Mapping[str, str]) -> str:
-    """The names of a layout, those of all layers of a transformer but the first left out."""
+    """Return the names of a layout, those of all layers of a transformer but the first left out."""
     return ", ".join(name for name in layout if not re.match(r"blocks\.[1-9]", name))
 
 
 def contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies that are no views of a file's tensors."""
+    """Return copies that are no views of a file's tensors."""
     return {name: t.detach().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}

@@ -35,11 +35,12 @@ def recognizes(path: Path, content: Any) -> bool:
 
 
 def convert(path: Path, content: Any) -> Imported:
-    """The network in a file's content.
+    """Return the network in a file's content.
 
     Raises
     ------
-    SltGrokError : tensors or a config that do not make a transformer on a supported task.
+    SltGrokError
+        Tensors or a config that do not make a transformer on a supported task.
     """
     if not recognizes(path, content):
         raise SltGrokError(f"{path}: expected a transformer on the three tokens [a, b, =]")

@@ -22,11 +22,13 @@ def write_run(networks: Sequence[Imported], out: Path) -> list[str]:
 
     Returns
     -------
-    The notes.
+    list[str]
+        The notes.
 
     Raises
     ------
-    SltGrokError : `out` is a run directory already, the files are not of one network, or two have the same step.
+    SltGrokError
+        `out` is a run directory already, the files are not of one network, or two have the same step.
     """
     run = RunDirectory(out)
     if run.exists:

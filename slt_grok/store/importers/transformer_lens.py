@@ -39,12 +39,13 @@ def recognizes(path: Path, content: Any) -> bool:
 
 
 def convert(path: Path, content: Any) -> Imported:
-    """The network in a file's content.
+    """Return the network in a file's content.
 
     Raises
     ------
-    SltGrokError : LayerNorm, biases outside the MLP that are not zero, attention in another direction than ours, or
-        tensors that do not make a transformer.
+    SltGrokError
+        LayerNorm, biases outside the MLP that are not zero, attention in another direction than ours, or tensors that
+        do not make a transformer.
     """
     if not recognizes(path, content):
         raise SltGrokError(f"{path}: expected a TransformerLens state dict on the tokens [a, b, =] or [a, b]")
@@ -72,11 +73,7 @@ def convert(path: Path, content: Any) -> Imported:
     imported = Imported(
         path=path,
         format=NAME,
-        config={
-            "name": run_name(path.stem),
-            "task": assumed_task(path, modulus, beside, notes),
-            "model": model,
-        },
+        config={"name": run_name(path.stem), "task": assumed_task(path, modulus, beside, notes), "model": model},
         step=None if step is None else int(number(path, "epoch", step)),
         parameters=parameters,
         task_known="train_indices" in beside,

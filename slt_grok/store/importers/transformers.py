@@ -43,7 +43,7 @@ NO_WEIGHTS = ("attn.mask", "attn.IGNORE")  # constant buffers
 
 
 def layout_of(state: Mapping[str, Any]) -> tuple[Layout | None, int | None]:
-    """The layout of a transformer's state dict and its number of positions; None for what it does not say.
+    """Return the layout of a transformer's state dict and its number of positions; None for what it does not say.
 
     TransformerLens has biases of attention and unembedding, and an axis of heads in W_O, as in W_Q.
     """
@@ -72,14 +72,19 @@ def parameters_of(
 
     Parameters
     ----------
-    path, state, layout : the file, its tensors, how they lie.
-    activation, attention_rate : of the network.
-    positions : how many it must have; 2 or 3 where left out.
-    vocabulary : what a config says of the number of tokens.
+    path, state, layout : Path, Mapping[str, Tensor], Layout
+        The file, its tensors, how they lie.
+    activation, attention_rate : str, float
+        Of the network.
+    positions : int or None, optional
+        How many it must have; 2 or 3 where left out.
+    vocabulary : int or None, optional
+        What a config says of the number of tokens.
 
     Raises
     ------
-    SltGrokError : a tensor is missing, unknown, of another shape or not finite, or the answers are not those of p.
+    SltGrokError
+        A tensor is missing, unknown, of another shape or not finite, or the answers are not those of p.
     """
     depth = 1 + max((int(m[1]) for name in state if (m := re.match(r"blocks\.(\d+)\.", name))), default=0)
     of_blocks = {f"blocks.{i}.{name}": axes for i in range(depth) for name, axes in BLOCK[layout].items()}
@@ -131,7 +136,8 @@ def is_causal(path: Path, state: Mapping[str, Tensor]) -> bool:
 
     Raises
     ------
-    SltGrokError : a mask that is neither causal nor all ones.
+    SltGrokError
+        A mask that is neither causal nor all ones.
     """
     answers = set()
     for name, mask in state.items():
