@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from slt_grok.training.settings import Positive, Settings
+from slt_grok.settings import Positive, Settings
 
 PRESETS: dict[str, dict[str, Any]] = {
     # devinterp 2.0.1: lr as in its README; chains, draws, burn-in, batch and localization are the defaults of its

@@ -15,10 +15,19 @@ console = Console(stderr=True, highlight=False)
 
 
 class ProgressCallback(Protocol):
-    """Says how far the work is."""
+    """Tells how far the work is."""
 
-    def __call__(self, done: int, facts: str = "") -> None:
-        """So many units are done in all, and these are the current facts."""
+    def __call__(self, fraction: float, note: str = "") -> None:
+        """Report the fraction that is done, in [0, 1], and a current fact."""
+
+
+def ignore(fraction: float, note: str = "") -> None:
+    """Report nothing: the callback where nobody watches."""
+
+
+def stretch(on_progress: ProgressCallback, start: float, end: float) -> ProgressCallback:
+    """Return the callback of a part of the work, which is the stretch from `start` to `end` of the whole."""
+    return lambda fraction, note="": on_progress(start + (end - start) * fraction, note)
 
 
 def announce(title: str, text: str) -> None:
@@ -33,16 +42,15 @@ def progress(title: str, total: int, unit: str) -> Iterator[ProgressCallback]:
     if not console.is_terminal:
         last = start
 
-        def line(done: int, facts: str = "") -> None:
+        def line(fraction: float, note: str = "") -> None:
             nonlocal last
             now = time.monotonic()
             if now - last > LINE_SECONDS:
                 last = now
-                rate = done / (now - start)
-                left = f"{(total - done) / rate:.0f} s left" if rate else "time left unknown"
-                print(
-                    f"{title}: {done}/{total} {unit}, {rate:.3g} a second, {left}  {facts}", file=sys.stderr, flush=True
-                )
+                rate = fraction * total / (now - start)
+                left = f"{(1 - fraction) * total / rate:.0f} s left" if rate else "time left unknown"
+                done = f"{int(fraction * total)}/{total} {unit}, {rate:.3g} per second"
+                print(f"{title}: {done}, {left}  {note}", file=sys.stderr, flush=True)
 
         yield line
         print(f"{title}: done in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
@@ -55,14 +63,14 @@ def progress(title: str, total: int, unit: str) -> Iterator[ProgressCallback]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[facts]}"),
+        TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console, refresh_per_second=4) as bar:
-        task = bar.add_task(title, total=total, unit=unit, rate="", facts="")
+        task = bar.add_task(title, total=total, unit=unit, rate="", note="")
 
-        def update(done: int, facts: str = "") -> None:
-            rate = done / max(time.monotonic() - start, 1e-9)
-            bar.update(task, completed=done, facts=facts, rate=f"{rate:.3g}/s")
+        def update(fraction: float, note: str = "") -> None:
+            rate = fraction * total / max(time.monotonic() - start, 1e-9)
+            bar.update(task, completed=int(fraction * total), note=note, rate=f"{rate:.3g}/s")
 
         yield update
         bar.update(task, completed=total)

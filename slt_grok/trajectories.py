@@ -10,11 +10,10 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from slt_grok import models
 from slt_grok.errors import SltGrokError
 from slt_grok.models.network import Loss, Network, Parameters, cross_entropy
 from slt_grok.store import RunDirectory
-from slt_grok.tasks import ModularTask
+from slt_grok.tasks import Task
 
 __all__ = ["Loss", "Network", "Parameters", "Trajectory", "cross_entropy"]
 
@@ -60,7 +59,7 @@ class Trajectory:
                 raise SltGrokError(f"checkpoint: expected finite weights, {name} holds NaN or infinity")
 
     @classmethod
-    def of(cls, module: nn.Module, task: ModularTask | None = None, loss: Loss = cross_entropy) -> "Trajectory":
+    def of(cls, module: nn.Module, task: Task | None = None, loss: Loss = cross_entropy) -> "Trajectory":
         """Return a single network with its own parameters."""
         return cls(Network(module, task, loss), {k: v.detach().clone() for k, v in module.named_parameters()})
 
@@ -69,7 +68,7 @@ class Trajectory:
         cls,
         module: nn.Module,
         checkpoints: Mapping[int, Parameters],
-        task: ModularTask | None = None,
+        task: Task | None = None,
         loss: Loss = cross_entropy,
     ) -> "Trajectory":
         """State dicts of one module by training step, as a trajectory over `step`.
@@ -97,22 +96,33 @@ class Trajectory:
 
     @classmethod
     def from_run(cls, path: str | Path) -> "Trajectory":
-        """All checkpoints of a run directory, over (step, seed).
+        """Return all checkpoints of a run directory, over (step, seed).
 
         Raises
         ------
         SltGrokError
-            No run directory, no checkpoint, or a damaged one.
+            Not a run directory, no checkpoint, or a damaged one.
         """
-        run = RunDirectory(path)
-        config = run.manifest["config"]
-        task = ModularTask(**config["task"])
-        network = Network(models.build(modulus=task.modulus, **config["model"]), task)
-        if not run.steps:
-            raise SltGrokError(f"{run.path / 'checkpoints'}: expected at least one checkpoint")
-        states = [run.read_checkpoint(step, network.shapes) for step in run.steps]
+        from slt_grok.config import parse_config  # it knows every section; this method alone looks up the house
+
+        directory = RunDirectory(path)
+        config = parse_config(directory.manifest["config"], str(directory.path / "manifest.json"))
+        return cls.of_checkpoints(config.network, directory, config.seeds)
+
+    @classmethod
+    def of_checkpoints(cls, network: Network, directory: RunDirectory, seeds: Sequence[int]) -> "Trajectory":
+        """Return the checkpoints in a run directory as a trajectory of a network over (step, seed).
+
+        Raises
+        ------
+        SltGrokError
+            No checkpoint, or a damaged one.
+        """
+        if not directory.steps:
+            raise SltGrokError(f"{directory.path / 'checkpoints'}: expected at least one checkpoint")
+        states = [directory.read_checkpoint(step, network.shapes) for step in directory.steps]
         parameters = {name: torch.stack([state[name] for state in states]) for name in network.shapes}
-        coords = {"step": np.array(run.steps), "seed": np.array(config["seeds"])}
+        coords = {"step": np.array(directory.steps), "seed": np.array(seeds)}
         return cls(network, parameters, ("step", "seed"), coords)
 
     @property
@@ -125,7 +135,7 @@ class Trajectory:
         return self.shape.numel()
 
     @property
-    def task(self) -> ModularTask:
+    def task(self) -> Task:
         """The task of the network.
 
         Raises

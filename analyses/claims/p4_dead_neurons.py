@@ -45,7 +45,7 @@ def widened(one: Trajectory, model: dict, bias: float) -> Trajectory:
     The same function where it is <= 0.
     """
     more = {**model, "d_mlp": int(model["d_mlp"] * (1 + SHARE))}
-    network = Network(models.build(modulus=one.task.modulus, **more), one.task)
+    network = Network(models.build(tokens=one.task.modulus, **more), one.task)
     parameters = {}
     for name, tensor in one.parameters.items():
         wide = torch.full((*one.shape, *network.shapes[name]), bias if name == "b_in" else 0.0, dtype=tensor.dtype)

@@ -75,7 +75,7 @@ def spread(there: int, count: int) -> list[int]:
 
 def untrained(task: Mapping[str, Any], model: Mapping[str, Any], count: int, scratch: Path) -> Material:
     """`count` networks at initialization."""
-    network = models.build(modulus=task["modulus"], **model)
+    network = models.build(tokens=task["modulus"], **model)
     states: list[dict[str, Tensor]] = []
     for seed in range(count):
         network.initialize(torch.Generator().manual_seed(seed))
@@ -90,7 +90,7 @@ def write(
 ) -> Material:
     """Networks (checkpoint, ...) as a file."""
     modular = ModularTask(**task)
-    network = Network(models.build(modulus=modular.modulus, **model), modular)
+    network = Network(models.build(tokens=modular.modulus, **model), modular)
     count = len(next(iter(parameters.values())))
     trajectory = Trajectory(network, parameters, ("step",), {"step": np.arange(count)})
     pairs, labels = modular.data("train")

@@ -142,7 +142,7 @@ def same_losses(answers: Answers) -> dict[str, Any]:
 def initial(config: Any, bench: Bench) -> Material:
     """Return the weights that `slt_grok.training.train` starts seed 0 from."""
     task, model = config.task.model_dump(), config.model.model_dump()
-    network = models.build(modulus=task["modulus"], **model)
+    network = models.build(tokens=task["modulus"], **model)
     network.initialize(generator(np.random.SeedSequence(0).spawn(2)[0]))
     parameters = {name: tensor.detach()[None] for name, tensor in network.named_parameters()}
     return write(parameters, task, model, "a network at initialization", bench.scratch / f"{config.name}_initial.npz")

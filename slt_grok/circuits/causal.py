@@ -28,7 +28,7 @@ from slt_grok.circuits.measurement import broadcast, circuit_parts, key_frequenc
 from slt_grok.circuits.variables import VARIABLES
 from slt_grok.circuits.variables.causal import CAUSAL
 from slt_grok.errors import SltGrokError
-from slt_grok.models import ModularNetwork
+from slt_grok.models import Model
 from slt_grok.trajectories import Trajectory
 
 OnProgress = Callable[[int, int], None]
@@ -129,7 +129,7 @@ def _alone(trajectory: Trajectory, index: int) -> Trajectory:
     return Trajectory(trajectory.network, {name: tensor[index].double() for name, tensor in stack.items()})
 
 
-def _untrained(trajectory: Trajectory, module: ModularNetwork, seed: int) -> Trajectory | None:
+def _untrained(trajectory: Trajectory, module: Model, seed: int) -> Trajectory | None:
     """Return the network with fresh weights in float64; None for a module from elsewhere that cannot draw them."""
     fresh = deepcopy(module).double()
     try:

@@ -19,7 +19,7 @@ from slt_grok.circuits import (
     spectrum,
 )
 from slt_grok.circuits.forward import Forward, Values
-from slt_grok.models import DeepTransformer, ModularNetwork, OneLayerTransformer, QuadraticNetwork
+from slt_grok.models import DeepTransformer, Model, OneLayerTransformer, QuadraticNetwork
 from slt_grok.models.network import Network
 from slt_grok.tasks import ModularTask
 
@@ -44,7 +44,7 @@ class Chunk:
     kept: Tensor
 
     @property
-    def module(self) -> ModularNetwork:
+    def module(self) -> Model:
         """What the networks have in common."""
         return self.forward.module
 

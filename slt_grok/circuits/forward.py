@@ -15,7 +15,7 @@ from torch.func import functional_call, vmap
 from slt_grok import fourier
 from slt_grok.circuits import neurons
 from slt_grok.circuits.neurons import Lines
-from slt_grok.models import ModularNetwork, OneLayerTransformer
+from slt_grok.models import Model, OneLayerTransformer
 from slt_grok.models.network import Network
 from slt_grok.models.transformer_grid import stacked_grid
 from slt_grok.tasks import ModularTask
@@ -29,14 +29,14 @@ class Forward:
 
     Parameters
     ----------
-    network, module, task : Network, ModularNetwork, ModularTask
+    network, module, task : Network, Model, ModularTask
         What the networks have in common.
     stack : Values
         Their parameters in float64.
     """
 
     network: Network
-    module: ModularNetwork
+    module: Model
     task: ModularTask
     stack: Values
 
@@ -44,7 +44,7 @@ class Forward:
     def of(network: Network, stack: Values) -> "Forward":
         """Return the quickest one for these networks."""
         module, task = network.module, network.task
-        assert isinstance(module, ModularNetwork)
+        assert isinstance(module, Model)
         assert task is not None
         # a class derived from it may have another forward
         quick = type(module) is OneLayerTransformer and network.call is functional_call

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.func import functional_call, vjp, vmap
 
 from slt_grok.errors import SltGrokError
-from slt_grok.models import ModularNetwork
+from slt_grok.models import Model
 from slt_grok.models.network import Parameters
 
 # Pairs at a time, with all p classes and with one. A transformer without '=' tabulates the scores of all its 2n
@@ -49,12 +49,12 @@ def triples(modulus: int, number: int) -> Tensor:
     return torch.stack([index // modulus**2, index // modulus % modulus, index % modulus], -1)
 
 
-def symmetricity(module: ModularNetwork, parameters: Parameters, number: int) -> tuple[float, float]:
+def symmetricity(module: Model, parameters: Parameters, number: int) -> tuple[float, float]:
     """Mean and standard error of cos(dQ_abc/dE_a, dQ_abc/dE_b).
 
     Parameters
     ----------
-    module, parameters : ModularNetwork, Parameters
+    module, parameters : Model, Parameters
         One network, in the precision to compute in.
     number : int
         How many of `triples`.
@@ -70,7 +70,7 @@ def symmetricity(module: ModularNetwork, parameters: Parameters, number: int) ->
     SltGrokError
         `number` is not in 2..p^3.
     """
-    p = module.modulus
+    p = module.tokens
     if number == p**3:
         cosine, left_out = all_cosines(module, parameters), 0.0
     else:
@@ -81,7 +81,7 @@ def symmetricity(module: ModularNetwork, parameters: Parameters, number: int) ->
     return found.mean().item(), found.std().item() * (left_out / len(found)) ** 0.5
 
 
-def cosines(module: ModularNetwork, parameters: Parameters, at: Tensor) -> Tensor:
+def cosines(module: Model, parameters: Parameters, at: Tensor) -> Tensor:
     """Return the cosine at each triple, (n, 3) -> (n,); NaN where a gradient is zero."""
     found = []
     for part in at.split(PAIRS_WITH_ONE_CLASS):
@@ -90,9 +90,9 @@ def cosines(module: ModularNetwork, parameters: Parameters, at: Tensor) -> Tenso
     return torch.cat(found)
 
 
-def all_cosines(module: ModularNetwork, parameters: Parameters) -> Tensor:
+def all_cosines(module: Model, parameters: Parameters) -> Tensor:
     """Return the cosine at every triple, (p^2, p); NaN where a gradient is zero."""
-    p, found = module.modulus, []
+    p, found = module.tokens, []
     for part in torch.cartesian_prod(torch.arange(p), torch.arange(p)).split(PAIRS_WITH_ALL_CLASSES):
         logits, gradients = _of_pairs(module, parameters, part)
         each_class = torch.eye(p, dtype=logits.dtype)[:, None].expand(p, *logits.shape)
@@ -101,10 +101,10 @@ def all_cosines(module: ModularNetwork, parameters: Parameters) -> Tensor:
 
 
 def _of_pairs(
-    module: ModularNetwork, parameters: Parameters, pairs: Tensor
+    module: Model, parameters: Parameters, pairs: Tensor
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
     """Logits (n, p), and the map from a cotangent of them to the gradients (n, d) at the first and second token."""
-    n, p = len(pairs), module.modulus
+    n, p = len(pairs), module.tokens
     own_tokens = copy.copy(module)  # shares everything but the number of its tokens
     own_tokens.modulus = 2 * n
     rows = torch.arange(n)

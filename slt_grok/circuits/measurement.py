@@ -14,9 +14,9 @@ from slt_grok.circuits.chunk import CIRCLES, measure_chunk
 from slt_grok.circuits.variables import VARIABLES
 from slt_grok.errors import SltGrokError
 from slt_grok.interventions import relabel
-from slt_grok.models import ModularNetwork
+from slt_grok.models import Model
 from slt_grok.tasks import ModularTask
-from slt_grok.tasks.modular import SPLITS
+from slt_grok.tasks import SPLITS
 from slt_grok.trajectories import Network, Trajectory
 
 # Doubles held at once: activations are held some eight times on the way, logits some ten times.
@@ -167,7 +167,7 @@ def null(trajectory: Trajectory, seed: int = 0, on_progress: OnProgress | None =
     return measure(relabel(trajectory, permutation), on_progress=on_progress)
 
 
-def circuit_parts(network: Network) -> tuple[ModularNetwork, ModularTask]:
+def circuit_parts(network: Network) -> tuple[Model, ModularTask]:
     """Return the module and the task of a network that circuits can be measured of.
 
     Raises
@@ -175,7 +175,7 @@ def circuit_parts(network: Network) -> tuple[ModularNetwork, ModularTask]:
     SltGrokError
         A network that is not of this package or has no task, or p not an odd prime.
     """
-    if not isinstance(network.module, ModularNetwork):
+    if not isinstance(network.module, Model):
         raise SltGrokError(
             f"circuits: expected a model of slt_grok.models, whose sites and weights have known roles, "
             f"got {type(network.module).__name__}"
@@ -186,10 +186,10 @@ def circuit_parts(network: Network) -> tuple[ModularNetwork, ModularTask]:
     return network.module, network.task
 
 
-def _chunks(trajectory: Trajectory, module: ModularNetwork) -> Iterator[dict[str, Tensor]]:
+def _chunks(trajectory: Trajectory, module: Model) -> Iterator[dict[str, Tensor]]:
     """Yield the stacked parameters in float64, so many networks at a time as `CHUNK_BYTES` allows."""
     stack = trajectory.stacked()
-    p, width = module.modulus, module.neuron_logit_map(stack).shape[-2]
+    p, width = module.tokens, module.neuron_logit_map(stack).shape[-2]
     size = max(1, CHUNK_BYTES // (8 * p**2 * (8 * width + 10 * p)))
     for start in range(0, len(trajectory), size):
         yield {name: tensor[start : start + size].double() for name, tensor in stack.items()}

@@ -30,8 +30,8 @@ from torch.func import functional_call
 
 from slt_grok import fourier
 from slt_grok.errors import SltGrokError
-from slt_grok.models import ModularNetwork
-from slt_grok.models.sites import passthrough
+from slt_grok.models import Model
+from slt_grok.models.model import passthrough
 from slt_grok.trajectories import Trajectory
 
 Site = Literal["embedding", "embedding_first", "neurons_pre", "neurons_post", "logits"]
@@ -69,7 +69,7 @@ def change_planes(
         site.
     """
     module, task = trajectory.network.module, trajectory.task
-    if not isinstance(module, ModularNetwork):
+    if not isinstance(module, Model):
         raise SltGrokError(f"intervention: expected a model of slt_grok.models, got {type(module).__name__}")
     if site not in get_args(Site):
         raise SltGrokError(f"intervention: expected a site among {', '.join(get_args(Site))}, got {site!r}")
@@ -141,12 +141,12 @@ def rotate(trajectory: Trajectory, frequencies: Any, shift: int, site: Site = "e
 # -- how a network is called --------------------------------------------------------------------------------------
 
 
-def _tokens_changed(trajectory: Trajectory, module: ModularNetwork, change: Change) -> dict[str, Tensor]:
+def _tokens_changed(trajectory: Trajectory, module: Model, change: Change) -> dict[str, Tensor]:
     """Return the parameters with the rows of Z_p changed in each table of tokens."""
     parameters = dict(trajectory.parameters)
     for role, (name, axis) in module.token_roles().items():
         if name in parameters and not role.startswith("output"):
-            tokens, rest = parameters[name].movedim(axis, -2).tensor_split([module.modulus], -2)
+            tokens, rest = parameters[name].movedim(axis, -2).tensor_split([module.tokens], -2)
             parameters[name] = torch.cat([change(tokens), rest], -2).movedim(-2, axis)
     return parameters
 
@@ -159,8 +159,8 @@ class ChangedCall:
 
     def __call__(self, module: nn.Module, parameters: Any, arguments: Any, options: Any) -> Tensor:
         """Return the outputs of the module."""
-        assert isinstance(module, ModularNetwork)
-        after, p = options.get("at", passthrough), module.modulus
+        assert isinstance(module, Model)
+        after, p = options.get("at", passthrough), module.tokens
         on_first = [change for site, change in self.changes if site == "embedding_first"]
 
         def at(name: str, value: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ class ChangedCall:
 
         if on_first:  # 2p tokens: those that the first token is looked up in, and those of the second one
             module = copy.copy(module)  # shares everything but the number of its tokens
-            module.modulus = 2 * p
+            module.tokens = 2 * p
             arguments = (arguments[0] + torch.tensor([0, p]),)
         return functional_call(module, parameters, arguments, {**options, "at": at})
 

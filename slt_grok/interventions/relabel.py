@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
-from slt_grok.models import ModularNetwork
+from slt_grok.models import Model
 from slt_grok.tasks import ModularTask
-from slt_grok.tasks.modular import Split
+from slt_grok.tasks import Split
 from slt_grok.trajectories import Trajectory
 
 
@@ -84,7 +84,7 @@ def relabel(trajectory: Trajectory, permutation: Sequence[int] | np.ndarray) -> 
         A network that is not of this package or has no task, or something that is no permutation of Z_p.
     """
     task, module = trajectory.task, trajectory.network.module
-    if not isinstance(module, ModularNetwork):
+    if not isinstance(module, Model):
         raise SltGrokError(f"relabel: expected a model of slt_grok.models, got {type(module).__name__}")
     p = task.modulus
     names = torch.as_tensor(np.asarray(permutation))

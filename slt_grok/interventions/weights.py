@@ -26,7 +26,7 @@ from torch import Tensor
 
 from slt_grok import fourier
 from slt_grok.errors import SltGrokError
-from slt_grok.models import ModularNetwork
+from slt_grok.models import Model
 from slt_grok.models.units import SITE, unit_groups
 from slt_grok.trajectories import Trajectory
 
@@ -120,7 +120,7 @@ def parts(trajectory: Trajectory) -> dict[str, list[str]]:
     """
     module, names = trajectory.network.module, list(trajectory.network.shapes)
     groups = unit_groups(module)
-    assert isinstance(module, ModularNetwork)
+    assert isinstance(module, Model)
     roles = {name: role for role, (name, _) in module.token_roles().items()}
     in_heads = {name for units, axes in groups.items() if units.startswith("heads") for name in axes}
     found: dict[str, list[str]] = {"embedding": [], "attention": [], "MLP": [], "unembedding": []}
@@ -190,9 +190,9 @@ def stack_variants(variants: Mapping[str, Trajectory]) -> Trajectory:
 def _tables(trajectory: Trajectory, directions: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Trajectory:
     """Return the tables after change(table, its part in the span of the directions), token axis last."""
     module = trajectory.network.module
-    if not isinstance(module, ModularNetwork):
+    if not isinstance(module, Model):
         raise SltGrokError(f"intervention: expected a model of slt_grok.models, got {type(module).__name__}")
-    p, parameters = module.modulus, dict(trajectory.parameters)
+    p, parameters = module.tokens, dict(trajectory.parameters)
     if directions.ndim != 2 or directions.shape[1] != p:
         raise SltGrokError(f"directions: expected functions of {p} tokens, got shape {tuple(directions.shape)}")
     for name, axis in module.token_roles().values():

@@ -22,7 +22,7 @@ from slt_grok.landscape.logit_scale import LogitScale, at_logit_scale, logit_sta
 from slt_grok.landscape.objective import Data, Objective, split_data
 from slt_grok.landscape.seeds import network_seed
 from slt_grok.landscape.spectral_density import Spectrum, products, spectrum
-from slt_grok.tasks.modular import Split
+from slt_grok.tasks import Split
 from slt_grok.trajectories import Trajectory
 
 SCALES: tuple[LogitScale, ...] = ("own", "unit")

@@ -28,7 +28,7 @@ from slt_grok.landscape.hessian import CurvatureOperator, parameter_group
 from slt_grok.landscape.objective import Data, Objective, split_data
 from slt_grok.landscape.seeds import network_seed
 from slt_grok.landscape.spectral_density import Spectrum, spectrum
-from slt_grok.tasks.modular import Split
+from slt_grok.tasks import Split
 from slt_grok.trajectories import Network, Trajectory
 
 ENTRIES = 2**24  # of a Jacobian that is formed: 128 MB, and about a minute for 4096 x 4096

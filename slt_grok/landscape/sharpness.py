@@ -31,7 +31,7 @@ from slt_grok.landscape.objective import (
     split_data,
 )
 from slt_grok.landscape.seeds import network_seed
-from slt_grok.tasks.modular import Split
+from slt_grok.tasks import Split
 from slt_grok.trajectories import Trajectory
 
 MODES = ("plain", "adaptive")

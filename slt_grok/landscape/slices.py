@@ -22,7 +22,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.landscape.evaluation import SPLITS, losses_at, splits
 from slt_grok.landscape.objective import Data
 from slt_grok.landscape.seeds import network_seed
-from slt_grok.models import Adapter, ModularNetwork
+from slt_grok.models import Adapter, Model
 from slt_grok.trajectories import Parameters, Trajectory
 
 SOURCE = "arXiv:1712.09913, section 4"
@@ -31,7 +31,7 @@ STEP = "filter-normalized direction: Gaussian, each filter scaled to the norm of
 
 def filter_norms(module: nn.Module, weights: Tensor) -> Tensor:
     """Norms of the filters of a matrix, in a shape that broadcasts over it; see the module's docstring."""
-    if isinstance(module, ModularNetwork) and not isinstance(module, Adapter):
+    if isinstance(module, Model) and not isinstance(module, Adapter):
         return weights.norm(dim=-2, keepdim=True)
     return weights.flatten(1).norm(dim=1).reshape(-1, *[1] * (weights.ndim - 1))
 

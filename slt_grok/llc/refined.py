@@ -23,7 +23,7 @@ from slt_grok.llc.estimate import estimate
 from slt_grok.llc.samplers import Sampler
 from slt_grok.llc.subspaces import Subspace, everything
 from slt_grok.llc.variables import ATTRS
-from slt_grok.models import ModularNetwork
+from slt_grok.models import Model
 from slt_grok.models.network import Network
 from slt_grok.trajectories import Trajectory
 
@@ -91,8 +91,8 @@ def components(network: Network, key_frequencies: Sequence[int] = (), seed: int 
         found.append(Component("key frequencies", "circuit", planes(module, keys)))
         found.append(Component("other frequencies", "rest", restrictions.other_frequencies(module, keys)))
         found.append(Component("all frequencies", "tables", restrictions.other_frequencies(module, [])))
-        assert isinstance(module, ModularNetwork)
-        ordinary = np.setdiff1d(np.arange(1, (module.modulus + 1) // 2), keys)
+        assert isinstance(module, Model)
+        ordinary = np.setdiff1d(np.arange(1, (module.tokens + 1) // 2), keys)
         drawn = np.random.default_rng(seed).permutation(ordinary)[: len(keys)]
         null = sorted(drawn.tolist())
         found += [Component(f"null frequency {k}", "null frequency", planes(module, [k])) for k in null]

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from slt_grok import fourier
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.subspaces import Entries, Planes, Subspace, Whole
-from slt_grok.models import ModularNetwork, OneLayerTransformer
+from slt_grok.models import Model, OneLayerTransformer
 from slt_grok.tasks import ModularTask
-from slt_grok.tasks.modular import Split
+from slt_grok.tasks import Split
 
 
 def parameters(module: nn.Module, *patterns: str) -> Subspace:
@@ -149,8 +149,8 @@ def _shapes(module: nn.Module) -> dict[str, torch.Size]:
     return {name: parameter.shape for name, parameter in module.named_parameters()}
 
 
-def _modular(module: nn.Module) -> ModularNetwork:
-    if not isinstance(module, ModularNetwork):
+def _modular(module: nn.Module) -> Model:
+    if not isinstance(module, Model):
         raise SltGrokError(f"frequencies: expected a model of slt_grok.models, got {type(module).__name__}")
     return module
 

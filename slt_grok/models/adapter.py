@@ -7,7 +7,7 @@ table of the embedding must be looked up by token, as `nn.Embedding` does.
 >>> mine = MyMLP(p=53)                                    # embedding, linear1l, linear1r, act, linear2
 >>> network = models.Adapter(
 ...     mine,
-...     modulus=53,
+...     tokens=53,
 ...     inputs=lambda pairs: (pairs[:, 0], pairs[:, 1]),  # what MyMLP.forward takes
 ...     sites={"neurons_pre": "act:input", "neurons_post": "act:output"},
 ...     roles={"input": ("embedding.weight", -2), "output": ("linear2.weight", -2)},
@@ -25,20 +25,20 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from slt_grok.errors import SltGrokError
-from slt_grok.models.sites import At, ModularNetwork, passthrough
+from slt_grok.models.model import At, Model, passthrough
 
 SIDES = ("input", "output")
 PREFIX = "network."  # of the wrapped module's parameters among the adapter's
 
 
-class Adapter(ModularNetwork):
+class Adapter(Model):
     """A module of one's own with named sites and roles.
 
     Parameters
     ----------
     network : torch.nn.Module
         The module.
-    modulus : int
+    tokens : int
         p.
     sites : Mapping[str, str]
         `neurons_pre` and `neurons_post`, and `attention_pattern` where there is one -> "SUBMODULE:input" or
@@ -68,7 +68,7 @@ class Adapter(ModularNetwork):
     def __init__(
         self,
         network: nn.Module,
-        modulus: int,
+        tokens: int,
         sites: Mapping[str, str],
         roles: Mapping[str, tuple[str, int]],
         inputs: Callable[[Tensor], Tensor | tuple[Tensor, ...]] = lambda pairs: pairs,
@@ -76,9 +76,10 @@ class Adapter(ModularNetwork):
         position: int | None = None,
         quadratic: bool = False,
     ) -> None:
-        super().__init__(modulus)
-        self.network, self.answers = network, modulus
-        self.sites, self.roles, self.inputs, self.position = dict(sites), dict(roles), inputs, position
+        super().__init__(tokens)
+        self.network, self.places, self.roles = network, dict(sites), dict(roles)
+        self.sites = ("embedding", *sites, "logits")
+        self.inputs, self.position = inputs, position
         self.logit_map = neuron_logit_map
         self.activation = torch.square if quadratic else None
         self.tables = [role for role in ("input", "left", "right") if role in self.roles]
@@ -88,15 +89,15 @@ class Adapter(ModularNetwork):
         for role, (name, axis) in self.roles.items():
             if name not in shapes:
                 raise SltGrokError(f"roles: expected {role} to be one of {', '.join(shapes)}, got {name!r}")
-            if not -len(shapes[name]) <= axis < 0 or shapes[name][axis] < modulus:
+            if not -len(shapes[name]) <= axis < 0 or shapes[name][axis] < tokens:
                 raise SltGrokError(
-                    f"roles: expected {name} to have p = {modulus} entries or more along axis {axis} (counted from the "
+                    f"roles: expected {name} to have p = {tokens} entries or more along axis {axis} (counted from the "
                     f"end), its shape is {tuple(shapes[name])}"
                 )
         for site in ("neurons_pre", "neurons_post"):
-            if site not in self.sites:
+            if site not in self.places:
                 raise SltGrokError(f"sites: expected a submodule for {site}, it is missing")
-        for site, place in self.sites.items():
+        for site, place in self.places.items():
             name, _, side = place.rpartition(":")
             if side not in SIDES or name not in dict(network.named_modules()):
                 raise SltGrokError(f"sites: expected SUBMODULE:input or SUBMODULE:output for {site}, got {place!r}")
@@ -126,7 +127,7 @@ class Adapter(ModularNetwork):
             replaced[name] = part.movedim(-2, axis)
         modules = dict(self.network.named_modules())
         handles = []
-        for site, place in self.sites.items():
+        for site, place in self.places.items():
             name, _, side = place.rpartition(":")
             handles.append(self._hook(modules[name], site, side, at))
         try:
@@ -137,15 +138,15 @@ class Adapter(ModularNetwork):
                 handle.remove()
         if self.position is not None:
             logits = logits[:, self.position]
-        return at("logits", logits[..., : self.answers])
+        return at("logits", logits[..., : self.classes])
 
     def _as_the_module_counts(self, table: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
         """Table and pairs with the tokens that are no numbers, such as '=', where the module looks for them.
 
-        A measurement that gives every pair two tokens of its own sets `modulus` to their number. The module goes on
+        A measurement that gives every pair two tokens of its own sets `tokens` to their number. The module goes on
         calling the first token after the numbers p, so that number p and those above move behind it.
         """
-        p, numbers, others = self.answers, table[: self.modulus], table[self.modulus :]
+        p, numbers, others = self.classes, table[: self.tokens], table[self.tokens :]
         filled = nn.functional.pad(numbers[:p], (0, 0, 0, max(0, p - len(numbers))))
         return torch.cat([filled, others, numbers[p:]]), torch.where(pairs < p, pairs, pairs + len(others))
 
@@ -176,7 +177,7 @@ class Adapter(ModularNetwork):
 
         The tables of `left` and `right` side by side.
         """
-        return self._whole_embedding(parameters)[..., : self.modulus, :]
+        return self._whole_embedding(parameters)[..., : self.tokens, :]
 
     def _whole_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
         tables = [self.roles[role] for role in self.tables]
@@ -186,6 +187,6 @@ class Adapter(ModularNetwork):
         """W_L (..., d_mlp, p), as given or the parameter of the role `output`."""
         if self.logit_map is not None:
             own = {name.removeprefix(PREFIX): tensor for name, tensor in parameters.items()}
-            return self.logit_map(own)[..., : self.answers]
+            return self.logit_map(own)[..., : self.classes]
         name, axis = self.roles["output"]
-        return parameters[PREFIX + name].movedim(axis, -1)[..., : self.answers]
+        return parameters[PREFIX + name].movedim(axis, -1)[..., : self.classes]

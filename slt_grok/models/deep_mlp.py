@@ -5,15 +5,17 @@ how often its bias counts: once in beta, twice in gamma.
 """
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding as look_up
 
-from slt_grok.models.sites import At, ModularNetwork, activation_function, passthrough
+from slt_grok.models.model import ACTIVATIONS, Activation, At, Model, passthrough
+from slt_grok.settings import Positive
 
 
-class DeepMLP(ModularNetwork):
+class DeepMLP(Model):
     """logits = act(act(h) W_2 + b_2) W_U with h = (E_a + E_b) W_1 + b_1, or + 2 b_1 with `bias_per_token`.
 
     The sites `neurons_pre` and `neurons_post` are the first hidden layer's (n, d_mlp): there the neurons of the
@@ -23,42 +25,42 @@ class DeepMLP(ModularNetwork):
 
     Parameters
     ----------
-    modulus : int
-        p.
+    tokens : int
+        Number of tokens, p.
     d_embed, d_mlp : int, optional
         Widths of the embedding and of the first hidden layer.
     d_second : int or None, optional
         Width of the second hidden layer; d_mlp where left out.
     activation : str, optional
-        `relu`, `gelu` or `quadratic`.
+        Activation function.
     bias_per_token : bool, optional
         Whether each token brings the bias b_1 (gamma) or the sum does (beta).
 
-    Raises
-    ------
-    SltGrokError
-        An unknown activation.
     """
+
+    name: ClassVar[str] = "deep_mlp"
+    sites = ("embedding", "neurons_pre", "neurons_post", "logits")
 
     def __init__(
         self,
-        modulus: int,
-        d_embed: int = 256,
-        d_mlp: int = 256,
-        d_second: int | None = None,
-        activation: str = "relu",
+        tokens: int,
+        d_embed: Positive = 256,
+        d_mlp: Positive = 256,
+        d_second: Positive | None = None,
+        activation: Activation = "relu",
         bias_per_token: bool = False,
+        classes: int | None = None,
     ) -> None:
-        super().__init__(modulus)
-        self.activation = activation_function(activation)
+        super().__init__(tokens, classes)
+        self.activation = ACTIVATIONS[activation]
         self.bias_per_token = bias_per_token
         d_second = d_second or d_mlp
-        self.W_E = nn.Parameter(torch.zeros(modulus, d_embed))
+        self.W_E = nn.Parameter(torch.zeros(tokens, d_embed))
         self.W_1 = nn.Parameter(torch.zeros(d_embed, d_mlp))
         self.b_1 = nn.Parameter(torch.zeros(d_mlp))
         self.W_2 = nn.Parameter(torch.zeros(d_mlp, d_second))
         self.b_2 = nn.Parameter(torch.zeros(d_second))
-        self.W_U = nn.Parameter(torch.zeros(d_second, modulus))
+        self.W_U = nn.Parameter(torch.zeros(d_second, self.classes))
 
     def initialize(self, generator: torch.Generator) -> None:
         """Embedding N(0, 2/d_embed), W_U N(0, 1/fan in), the rest uniform in +-1/sqrt(fan in) (the paper's code)."""
@@ -92,3 +94,11 @@ class DeepMLP(ModularNetwork):
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """Return the direct path W_L = W_2 W_U of the first layer's neurons, (..., d_mlp, p); see the class."""
         return parameters["W_2"] @ parameters["W_U"]
+
+    def units(self) -> dict[str, dict[str, int]]:
+        """Dimensions of the embedding, and neurons of both layers."""
+        return {
+            "embedding": {"W_E": -1, "W_1": -2},
+            "neurons_post": {"W_1": -1, "b_1": -1, "W_2": -2},
+            "neurons_post.1": {"W_2": -1, "b_2": -1, "W_U": -2},
+        }

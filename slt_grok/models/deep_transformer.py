@@ -6,14 +6,14 @@ on both tokens, so that nothing can be looked up by token; only the last layer i
 """
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from slt_grok.errors import SltGrokError
-from slt_grok.models.sites import At, ModularNetwork, activation_function, passthrough
-from slt_grok.models.transformer import head_width, positions_and_tokens
+from slt_grok.models.model import ACTIVATIONS, Activation, At, HeadMaps, Model, passthrough
+from slt_grok.models.transformer import Fraction, Layout, block_units, head_width, positions_and_tokens, stream_units
+from slt_grok.settings import Positive
 
 
 class Block(nn.Module):
@@ -79,7 +79,7 @@ class Block(nn.Module):
         return residual + post @ self.W_out + self.b_out
 
 
-class DeepTransformer(ModularNetwork):
+class DeepTransformer(Model):
     """Blocks of attention and MLP between an embedding and an unembedding; logits at the last position.
 
     The sites `attention_pattern` (n, head, key), `neurons_pre` and `neurons_post` (n, d_mlp) are the first layer's at
@@ -91,8 +91,8 @@ class DeepTransformer(ModularNetwork):
 
     Parameters
     ----------
-    modulus : int
-        p.
+    tokens : int
+        Number of tokens, p.
     n_layers : int, optional
         Number of layers.
     d_model, n_heads, d_mlp : int, optional
@@ -100,7 +100,7 @@ class DeepTransformer(ModularNetwork):
     d_head : int or None, optional
         Width of a head; d_model / n_heads where left out.
     activation : str, optional
-        `relu`, `gelu` or `quadratic`.
+        Activation function.
     layout : {"a_b_equals", "a_b"}, optional
         `a_b_equals` for the tokens [a, b, =], causal; `a_b` for [a, b], unmasked.
     attention_rate : float, optional
@@ -110,8 +110,11 @@ class DeepTransformer(ModularNetwork):
     Raises
     ------
     SltGrokError
-        No layer, d_model is not a multiple of n_heads and no d_head is given, an unknown layout or activation.
+        d_model is not a multiple of n_heads and no d_head is given, an unknown layout or activation.
     """
+
+    name: ClassVar[str] = "deep_transformer"
+    sites = ("embedding", "attention_pattern", "neurons_pre", "neurons_post", "logits")
 
     W_E: nn.Parameter
     W_pos: nn.Parameter
@@ -119,21 +122,20 @@ class DeepTransformer(ModularNetwork):
 
     def __init__(
         self,
-        modulus: int,
-        n_layers: int = 2,
-        d_model: int = 128,
-        n_heads: int = 4,
-        d_mlp: int = 512,
-        activation: str = "relu",
-        layout: Literal["a_b_equals", "a_b"] = "a_b",
-        attention_rate: float = 1.0,
-        d_head: int | None = None,
+        tokens: int,
+        n_layers: Positive = 2,
+        d_model: Positive = 128,
+        n_heads: Positive = 4,
+        d_mlp: Positive = 512,
+        activation: Activation = "relu",
+        layout: Layout = "a_b",
+        attention_rate: Fraction = 1.0,
+        d_head: Positive | None = None,
+        classes: int | None = None,
     ) -> None:
-        super().__init__(modulus)
-        if n_layers < 1:
-            raise SltGrokError(f"model.n_layers: expected at least 1, got {n_layers}")
-        context, vocabulary = positions_and_tokens(layout, modulus)
-        self.activation = activation_function(activation)
+        super().__init__(tokens, classes)
+        context, vocabulary = positions_and_tokens(layout, tokens)
+        self.activation = ACTIVATIONS[activation]
         self.W_E = nn.Parameter(torch.zeros(vocabulary, d_model))
         self.W_pos = nn.Parameter(torch.zeros(context, d_model))
         heads = (n_heads, d_model, head_width(d_model, n_heads, d_head))
@@ -148,7 +150,7 @@ class DeepTransformer(ModularNetwork):
         self.blocks = nn.ModuleList(
             Block(shapes, self.activation, attention_rate, layout == "a_b_equals") for _ in range(n_layers)
         )
-        self.W_U = nn.Parameter(torch.zeros(d_model, modulus))
+        self.W_U = nn.Parameter(torch.zeros(d_model, self.classes))
 
     def initialize(self, generator: torch.Generator) -> None:
         """Draw normal weights of deviation 1/sqrt(d_model), W_U 1/sqrt(vocabulary), biases zero (2301.05217)."""
@@ -163,7 +165,7 @@ class DeepTransformer(ModularNetwork):
     def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
         """Logits (n, p) at the answer position; see the class for the sites."""
         table = at("embedding", self.W_E)
-        tokens = torch.cat([pairs, torch.full_like(pairs[:, :1], self.modulus)], -1)[:, : len(self.W_pos)]
+        tokens = torch.cat([pairs, torch.full_like(pairs[:, :1], self.tokens)], -1)[:, : len(self.W_pos)]
         residual = nn.functional.embedding(tokens, table) + self.W_pos
         for i, block in enumerate(self.blocks):
             residual = block(residual, at, i, last=i == len(self.blocks) - 1)
@@ -175,8 +177,20 @@ class DeepTransformer(ModularNetwork):
 
     def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """W_E without the row of the '=' token, (..., p, d_model)."""
-        return parameters["W_E"][..., : self.modulus, :]
+        return parameters["W_E"][..., : self.tokens, :]
 
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """Return the direct path W_L = W_out W_U of the first layer's neurons, (..., d_mlp, p); see the class."""
         return parameters["blocks.0.W_out"] @ parameters["W_U"]
+
+    def units(self) -> dict[str, dict[str, int]]:
+        """Residual stream, and heads and neurons of each layer."""
+        prefixes = {f"blocks.{i}.": f".{i}" for i in range(len(self.blocks))}
+        groups = stream_units(list(prefixes))
+        for prefix, suffix in prefixes.items():
+            groups |= block_units(prefix, suffix)
+        return groups
+
+    def head_maps(self, parameters: Mapping[str, Tensor]) -> HeadMaps:
+        """W_V, W_O and W_in of the first layer."""
+        return HeadMaps(*(parameters[f"blocks.0.{name}"] for name in ("W_V", "W_O", "W_in")))

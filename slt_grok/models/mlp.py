@@ -6,7 +6,7 @@ have a bias each.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,11 @@ from torch.nn.functional import embedding as look_up
 
 from slt_grok.errors import SltGrokError
 from slt_grok.models.mlp_gradient import loss_and_gradients
-from slt_grok.models.sites import At, ModularNetwork, activation_function, passthrough
+from slt_grok.models.model import ACTIVATIONS, Activation, At, Model, passthrough
+from slt_grok.settings import Positive
 
 
-class EmbeddingMLP(ModularNetwork):
+class EmbeddingMLP(Model):
     """logits = act(h) W_U + b_U with h = (E_a + E_b) W_in + b_in, or h = E_a W_left + E_b W_right + b_in.
 
     With separate embeddings E_a is a row of W_E_left and E_b one of W_E_right, and the site `embedding` is the table
@@ -25,14 +26,14 @@ class EmbeddingMLP(ModularNetwork):
 
     Parameters
     ----------
-    modulus : int
-        p.
+    tokens : int
+        Number of tokens, p.
     d_embed, d_mlp : int, optional
         Widths of the embedding and of the hidden layer.
     combine : {"sum", "concatenation"}, optional
         `sum` or `concatenation`.
     activation : str, optional
-        `relu`, `gelu` or `quadratic`.
+        Activation function.
     output_bias : bool, optional
         Whether there is a bias b_U.
     separate_embeddings : bool, optional
@@ -46,34 +47,36 @@ class EmbeddingMLP(ModularNetwork):
         An unknown `combine` or activation, or `bias_per_token` without concatenation.
     """
 
+    name: ClassVar[str] = "mlp"
+    sites = ("embedding", "neurons_pre", "neurons_post", "logits")
+
     W_U: nn.Parameter
     b_U: nn.Parameter
 
     def __init__(
         self,
-        modulus: int,
-        d_embed: int = 12,
-        d_mlp: int = 48,
+        tokens: int,
+        d_embed: Positive = 12,
+        d_mlp: Positive = 48,
         combine: Literal["sum", "concatenation"] = "concatenation",
-        activation: str = "gelu",
+        activation: Activation = "gelu",
         output_bias: bool = False,
         separate_embeddings: bool = False,
         bias_per_token: bool = False,
+        classes: int | None = None,
     ) -> None:
-        super().__init__(modulus)
-        if combine not in ("sum", "concatenation"):
-            raise SltGrokError(f"model.combine: expected 'sum' or 'concatenation', got {combine!r}")
+        super().__init__(tokens, classes)
         if bias_per_token and combine == "sum":
             raise SltGrokError("model.bias_per_token: expected combine 'concatenation', where the tokens have two maps")
-        self.activation = activation_function(activation)
+        self.activation = ACTIVATIONS[activation]
         self.embeddings = ["W_E_left", "W_E_right"] if separate_embeddings else ["W_E"]
         self.inputs = ["W_in"] if combine == "sum" else ["W_left", "W_right"]
         self.biases = ["b_left", "b_right"] if bias_per_token else ["b_in"]
-        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(self.embeddings, (modulus, d_embed))
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(self.embeddings, (tokens, d_embed))
         shapes |= dict.fromkeys(self.inputs, (d_embed, d_mlp))
-        shapes |= dict.fromkeys(self.biases, (d_mlp,)) | {"W_U": (d_mlp, modulus)}
+        shapes |= dict.fromkeys(self.biases, (d_mlp,)) | {"W_U": (d_mlp, self.classes)}
         if output_bias:
-            shapes["b_U"] = (modulus,)
+            shapes["b_U"] = (self.classes,)
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
 
@@ -103,7 +106,7 @@ class EmbeddingMLP(ModularNetwork):
     def stacked_gradients(
         self, stack: Mapping[str, Tensor], pairs: Tensor, labels: Tensor, own_data: bool, wanted: Collection[str]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `slt_grok.models.network.BringsGradient`."""
+        """See `Model`."""
         sides = [(self.embeddings[i % len(self.embeddings)], self.inputs[i % len(self.inputs)]) for i in range(2)]
         return loss_and_gradients(stack, pairs, labels, own_data, wanted, sides, self.biases, self.activation)
 
@@ -123,3 +126,12 @@ class EmbeddingMLP(ModularNetwork):
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """W_L = W_U, (..., d_mlp, p)."""
         return parameters["W_U"]
+
+    def units(self) -> dict[str, dict[str, int]]:
+        """Dimensions of the embedding, or of each of two, and neurons."""
+        tables, maps = self.embeddings, self.inputs
+        if len(tables) == len(maps) == 2:
+            embeddings = {f"embedding.{i}": {tables[i]: -1, maps[i]: -2} for i in (0, 1)}
+        else:
+            embeddings = {"embedding": dict.fromkeys(tables, -1) | dict.fromkeys(maps, -2)}
+        return embeddings | {"neurons_post": dict.fromkeys((*maps, *self.biases), -1) | {"W_U": -2}}

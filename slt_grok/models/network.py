@@ -7,14 +7,14 @@ Everything that can be computed for many networks at once goes through `torch.fu
 from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from slt_grok.models.sites import record
-from slt_grok.tasks import ModularTask
+from slt_grok.models.model import Model, record
+from slt_grok.tasks import Task
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Parameters = Mapping[str, Tensor]
@@ -26,28 +26,6 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return nn.functional.cross_entropy(logits, labels, reduction="none")
 
 
-@runtime_checkable
-class BringsGradient(Protocol):
-    """A model with a gradient of the mean cross-entropy for a whole stack.
-
-    Only its own class counts: a class derived from it may have another forward.
-    """
-
-    def stacked_gradients(
-        self, stack: Parameters, pairs: Tensor, labels: Tensor, own_data: bool, wanted: Collection[str]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean losses (N,) of N networks in float64, and their gradients by the parameters that are wanted.
-
-        Parameters
-        ----------
-        stack : Parameters
-            All parameters by name, (N, ...).
-        pairs, labels : Tensor
-            (n, 2) and (n,), or with `own_data` (N, n, 2) and (N, n).
-        """
-        ...
-
-
 @dataclass(frozen=True)
 class Network:
     """A module's function, its task and its loss.
@@ -57,7 +35,7 @@ class Network:
     module : torch.nn.Module
         Any `nn.Module`; a copy in evaluation mode is kept, and only its structure is used: the parameters come from
         outside.
-    task : ModularTask or None, optional
+    task : Task or None, optional
         What it learned; None for a network from elsewhere.
     loss : Loss, optional
         (outputs, targets) -> losses of the samples, or their mean. Outputs are cast to float64 before, since a loss
@@ -67,7 +45,7 @@ class Network:
     """
 
     module: nn.Module
-    task: ModularTask | None = None
+    task: Task | None = None
     loss: Loss = cross_entropy
     call: Call = functional_call
 
@@ -78,6 +56,10 @@ class Network:
     def shapes(self) -> dict[str, torch.Size]:
         """Name and shape of every parameter."""
         return {name: parameter.shape for name, parameter in self.module.named_parameters()}
+
+    def declares(self, what: str) -> bool:
+        """Tell whether the module declares a site or a method of that name, see `slt_grok.models.Model`."""
+        return isinstance(self.module, Model) and self.module.declares(what)
 
     def outputs(self, parameters: Parameters, inputs: Tensor, **options: Any) -> Tensor:
         """Return the module's outputs for one set of parameters."""
@@ -111,12 +93,12 @@ class Network:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """As `stacked_mean_loss`, with each network's gradient (N, ...) by the parameters that are wanted.
 
-        A model that brings its own gradient (`BringsGradient`) computes it; else, and under an intervention or another
+        A model that declares `stacked_gradients` computes it; else, and under an intervention or another
         loss, it is automatic differentiation, which that gradient is tested against.
         """
         stack = {name: tensor.detach() for name, tensor in stack.items()}
         module, plain = self.module, self.loss is cross_entropy and self.call is functional_call
-        if plain and isinstance(module, BringsGradient) and "stacked_gradients" in vars(type(module)):
+        if plain and isinstance(module, Model) and module.declares("stacked_gradients"):
             return module.stacked_gradients(stack, inputs, targets, own_data, wanted)
         leaves = {name: t.requires_grad_(name in wanted) for name, t in stack.items()}
         losses = self.stacked_mean_loss(leaves, inputs, targets, own_data)

@@ -31,7 +31,7 @@ M = TypeVar("M", EmbeddingMLP, QuadraticNetwork)
 PHASES = 4  # the least number of evenly spaced phases for which every unwanted product of the clock cancels exactly
 
 
-def gromov(modulus: int, frequencies: Sequence[int], width: int, seed: int = 0, sign: int = 1) -> QuadraticNetwork:
+def gromov(p: int, frequencies: Sequence[int], width: int, seed: int = 0, sign: int = 1) -> QuadraticNetwork:
     """U = cos(w_n a + f_n), V = cos(w_n b + g_n), W = cos(w_n c + f_n + g_n), n = 1..width.
 
     Neurons take the frequencies in turn, phases are independent and uniform. Of (U + V)^2 W each neuron gives
@@ -40,7 +40,7 @@ def gromov(modulus: int, frequencies: Sequence[int], width: int, seed: int = 0, 
 
     Parameters
     ----------
-    modulus : int
+    p : int
         p, an odd prime.
     frequencies : Sequence[int]
         Of the neurons.
@@ -56,27 +56,27 @@ def gromov(modulus: int, frequencies: Sequence[int], width: int, seed: int = 0, 
     SltGrokError
         p is not an odd prime, no frequency or one outside 1..(p-1)/2, or no neuron.
     """
-    _check(modulus, frequencies)
+    _check(p, frequencies)
     if width < 1:
         raise SltGrokError(f"gromov: expected a width of at least 1, got {width}")
     drawn = np.random.default_rng(np.random.SeedSequence(seed)).uniform(0, 2 * math.pi, (2, width))
     first, second = torch.from_numpy(drawn)
     of_neuron = torch.tensor([frequencies[n % len(frequencies)] for n in range(width)])
-    angle = _angles(modulus, of_neuron)  # (token, neuron)
-    network = QuadraticNetwork(modulus, width)
+    angle = _angles(p, of_neuron)  # (token, neuron)
+    network = QuadraticNetwork(p, width)
     return _with(network, U=(angle + first).cos(), V=(sign * angle + second).cos(), W=(angle + first + second).cos().T)
 
 
-def smallest_gap(modulus: int, frequencies: Sequence[int]) -> float:
+def smallest_gap(p: int, frequencies: Sequence[int]) -> float:
     """Return min over d = 1..p-1 of the mean over frequencies of sin^2(w_k d / 2), in (0, 1).
 
     Half of it is how far below the right answer the next one is in the mean of cos w_k(a + b - c).
     """
-    turns = _angles(modulus, torch.tensor(frequencies))[1:]
+    turns = _angles(p, torch.tensor(frequencies))[1:]
     return (turns / 2).sin().square().mean(-1).min().item()
 
 
-def sufficient_width(modulus: int, frequencies: Sequence[int], failure: float = 1e-3) -> int:
+def sufficient_width(p: int, frequencies: Sequence[int], failure: float = 1e-3) -> int:
     """Return a width from which on `gromov` answers all pairs right.
 
     It does so with probability at least 1 - failure over the phases.
@@ -87,13 +87,13 @@ def sufficient_width(modulus: int, frequencies: Sequence[int], failure: float = 
     that Bernstein's inequality bounds the chance of a sum <= 0 by exp(-width m / 16.5). There are fewer than p^3
     wrong answers.
     """
-    _check(modulus, frequencies)
-    gap = smallest_gap(modulus, frequencies)
-    need = 16.5 * (3 * math.log(modulus) + math.log(1 / failure)) / gap
+    _check(p, frequencies)
+    gap = smallest_gap(p, frequencies)
+    need = 16.5 * (3 * math.log(p) + math.log(1 / failure)) / gap
     return math.ceil(need / len(frequencies)) * len(frequencies)
 
 
-def clock(modulus: int, amplitudes: Mapping[int, float], sign: int = 1) -> EmbeddingMLP:
+def clock(p: int, amplitudes: Mapping[int, float], sign: int = 1) -> EmbeddingMLP:
     """Logits sum_k A_k cos w_k(a + sign b - c), to rounding.
 
     The embedding has a circle for each k, see `_circles`; a frequency has 16 neurons (cos(w_k a + f) + cos(sign w_k b +
@@ -102,7 +102,7 @@ def clock(modulus: int, amplitudes: Mapping[int, float], sign: int = 1) -> Embed
 
     Parameters
     ----------
-    modulus : int
+    p : int
         p, an odd prime.
     amplitudes : Mapping[int, float]
         Frequency -> A_k.
@@ -115,32 +115,29 @@ def clock(modulus: int, amplitudes: Mapping[int, float], sign: int = 1) -> Embed
         p is not an odd prime, no frequency or one outside 1..(p-1)/2.
     """
     keys = list(amplitudes)
-    _check(modulus, keys)
+    _check(p, keys)
     phases = 2 * math.pi / PHASES * torch.cartesian_prod(*[torch.arange(PHASES, dtype=torch.float64)] * 2)
     first, second = phases.T
-    network = EmbeddingMLP(modulus, 2 * len(keys), PHASES**2 * len(keys), "concatenation", "quadratic")
+    network = EmbeddingMLP(p, 2 * len(keys), PHASES**2 * len(keys), "concatenation", "quadratic")
     return _with(
         network,
-        W_E=_circles(modulus, keys),
+        W_E=_circles(p, keys),
         W_left=_from_circles([first.cos(), -first.sin()], len(keys)),
         W_right=_from_circles([second.cos(), -sign * second.sin()], len(keys)),
         W_U=torch.cat(
-            [
-                2 / PHASES**2 * amplitudes[k] * (_angles(modulus, torch.tensor([k])) + first + second).cos().T
-                for k in keys
-            ]
+            [2 / PHASES**2 * amplitudes[k] * (_angles(p, torch.tensor([k])) + first + second).cos().T for k in keys]
         ),
     )
 
 
-def quadratic_clock(modulus: int, amplitudes: Mapping[int, float], sign: int = 1) -> QuadraticNetwork:
+def quadratic_clock(p: int, amplitudes: Mapping[int, float], sign: int = 1) -> QuadraticNetwork:
     """`clock` with its embedding multiplied into U and V: logits sum_k A_k cos w_k(a + sign b - c), to rounding."""
-    own = dict(clock(modulus, amplitudes, sign).named_parameters())
-    network = QuadraticNetwork(modulus, len(own["W_U"]))
+    own = dict(clock(p, amplitudes, sign).named_parameters())
+    network = QuadraticNetwork(p, len(own["W_U"]))
     return _with(network, U=own["W_E"] @ own["W_left"], V=own["W_E"] @ own["W_right"], W=own["W_U"])
 
 
-def pizza(modulus: int, amplitudes: Mapping[int, float], directions: int = 32) -> EmbeddingMLP:
+def pizza(p: int, amplitudes: Mapping[int, float], directions: int = 32) -> EmbeddingMLP:
     """Logits sum_k A_k |cos(w_k(a - b)/2)| (cos w_k(a + b - c) + r), |r| <= `pizza_residual(directions)`.
 
     The embedding has a circle for each k, see `_circles`. On the unit circle E_a + E_b is 2 cos(w_k(a - b)/2) times
@@ -150,7 +147,7 @@ def pizza(modulus: int, amplitudes: Mapping[int, float], directions: int = 32) -
 
     Parameters
     ----------
-    modulus : int
+    p : int
         p, an odd prime.
     amplitudes : Mapping[int, float]
         Frequency -> A_k.
@@ -163,18 +160,18 @@ def pizza(modulus: int, amplitudes: Mapping[int, float], directions: int = 32) -
         p is not an odd prime, no frequency or one outside 1..(p-1)/2, or fewer than 3 directions.
     """
     keys = list(amplitudes)
-    _check(modulus, keys)
+    _check(p, keys)
     if directions < 3:
         raise SltGrokError(f"pizza: expected at least 3 directions, got {directions}")
     phi = math.pi / directions * torch.arange(2 * directions, dtype=torch.float64)
-    network = EmbeddingMLP(modulus, 2 * len(keys), 2 * directions * len(keys), "sum", "relu")
+    network = EmbeddingMLP(p, 2 * len(keys), 2 * directions * len(keys), "sum", "relu")
     return _with(
         network,
-        W_E=_circles(modulus, keys),
+        W_E=_circles(p, keys),
         W_in=_from_circles([phi.cos(), phi.sin()], len(keys)),
         W_U=torch.cat(
             [
-                3 * math.pi / (4 * directions) * amplitudes[k] * (_angles(modulus, torch.tensor([k])) - 2 * phi).cos().T
+                3 * math.pi / (4 * directions) * amplitudes[k] * (_angles(p, torch.tensor([k])) - 2 * phi).cos().T
                 for k in keys
             ]
         ),
@@ -217,16 +214,16 @@ def lookup_table(logits: Tensor) -> EmbeddingMLP:
     )
 
 
-def _check(modulus: int, frequencies: Sequence[int]) -> None:
-    if modulus < 3 or not is_prime(modulus):
-        raise SltGrokError(f"modulus: expected an odd prime, got {modulus}")
-    if not frequencies or not all(1 <= k <= (modulus - 1) // 2 for k in frequencies):
-        raise SltGrokError(f"frequencies: expected some of 1..{(modulus - 1) // 2}, got {list(frequencies)}")
+def _check(p: int, frequencies: Sequence[int]) -> None:
+    if p < 3 or not is_prime(p):
+        raise SltGrokError(f"p: expected an odd prime, got {p}")
+    if not frequencies or not all(1 <= k <= (p - 1) // 2 for k in frequencies):
+        raise SltGrokError(f"frequencies: expected some of 1..{(p - 1) // 2}, got {list(frequencies)}")
 
 
-def _angles(modulus: int, frequencies: Tensor) -> Tensor:
+def _angles(p: int, frequencies: Tensor) -> Tensor:
     """w_k t, (token, frequency), reduced in integers so that no digit is lost."""
-    return 2 * math.pi / modulus * (torch.arange(modulus)[:, None] * frequencies % modulus).double()
+    return 2 * math.pi / p * (torch.arange(p)[:, None] * frequencies % p).double()
 
 
 def _radii(count: int) -> Tensor:
@@ -234,9 +231,9 @@ def _radii(count: int) -> Tensor:
     return 1 - torch.arange(count, dtype=torch.float64) / (2 * count)
 
 
-def _circles(modulus: int, frequencies: Sequence[int]) -> Tensor:
+def _circles(p: int, frequencies: Sequence[int]) -> Tensor:
     """r_k (cos w_k t, sin w_k t) for each k in turn, r_k from `_radii`, (token, 2 frequencies)."""
-    angle = _angles(modulus, torch.tensor(frequencies))
+    angle = _angles(p, torch.tensor(frequencies))
     return (torch.stack([angle.cos(), angle.sin()], -1) * _radii(len(frequencies))[:, None]).flatten(1)
 
 

@@ -24,8 +24,8 @@ from torch.nn.functional import gelu, relu
 from slt_grok.errors import SltGrokError
 from slt_grok.models import planted
 from slt_grok.models.mlp import EmbeddingMLP
+from slt_grok.models.model import Model
 from slt_grok.models.quadratic import QuadraticNetwork
-from slt_grok.models.sites import ModularNetwork
 from slt_grok.models.transformer import OneLayerTransformer
 
 HOLDS = {
@@ -36,13 +36,13 @@ GELU_INPUT = 0.1  # scale of the clock's cosines before a GELU
 
 
 def plant(
-    module: ModularNetwork, circuit: Literal["clock", "pizza"], amplitudes: Mapping[int, float], sign: int = 1
+    module: Model, circuit: Literal["clock", "pizza"], amplitudes: Mapping[int, float], sign: int = 1
 ) -> dict[str, Tensor]:
     """Return the parameters of a module that hold a planted circuit, float64.
 
     Parameters
     ----------
-    module : ModularNetwork
+    module : Model
         Its structure; its weights are not looked at.
     circuit : {"clock", "pizza"}
         See the module's docstring.
@@ -64,7 +64,7 @@ def plant(
     """
     if sign != 1 and circuit == "pizza":
         raise SltGrokError("operation: expected addition for a pizza, which adds both tokens alike")
-    p, shapes = module.modulus, {name: parameter.shape for name, parameter in module.named_parameters()}
+    p, shapes = module.tokens, {name: parameter.shape for name, parameter in module.named_parameters()}
     match module, circuit:
         case EmbeddingMLP(inputs=["W_left", "W_right"]), "clock" if module.activation in (torch.square, gelu):
             own = dict(planted.clock(p, amplitudes, sign).named_parameters())
@@ -81,12 +81,12 @@ def plant(
     raise SltGrokError(f"training.start.circuit: expected {HOLDS[circuit]} for a {circuit}")
 
 
-def _pizza(modulus: int, amplitudes: Mapping[int, float], width: int) -> dict[str, Tensor]:
+def _pizza(p: int, amplitudes: Mapping[int, float], width: int) -> dict[str, Tensor]:
     """Return the pizza with as many directions as the neurons allow."""
     directions = width // (2 * max(len(amplitudes), 1))
     if directions < 3:
         raise SltGrokError(f"training.start: expected d_mlp of at least {6 * len(amplitudes)} for a pizza, got {width}")
-    return dict(planted.pizza(modulus, amplitudes, directions).named_parameters())
+    return dict(planted.pizza(p, amplitudes, directions).named_parameters())
 
 
 def _before_gelu(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -101,7 +101,7 @@ def _before_gelu(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _in_transformer(module: OneLayerTransformer, amplitudes: Mapping[int, float]) -> dict[str, Tensor]:
     """Return the transformer's part of each tensor, from the first entries on; see the module's docstring."""
     (heads, d_model, d_head), width = module.W_Q.shape, module.W_in.shape[1]
-    flat = {name: tensor.detach() for name, tensor in _pizza(module.modulus, amplitudes, width).items()}
+    flat = {name: tensor.detach() for name, tensor in _pizza(module.tokens, amplitudes, width).items()}
     size = flat["W_E"].shape[1]  # 2 dimensions a frequency
     if d_model < 3 * size or heads * d_head < size:
         raise SltGrokError(
@@ -123,7 +123,7 @@ def _in_transformer(module: OneLayerTransformer, amplitudes: Mapping[int, float]
         "W_O": output,
         "W_in": torch.cat([nothing, flat["W_in"]]),
         "W_out": torch.cat([nothing.T, nothing.T, waves[:, :size] * root], 1),
-        "W_U": torch.cat([torch.zeros(2 * size, module.modulus), root[:, None] * answers[:size]]),
+        "W_U": torch.cat([torch.zeros(2 * size, module.tokens), root[:, None] * answers[:size]]),
     }
 
 

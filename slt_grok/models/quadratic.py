@@ -1,39 +1,46 @@
 """Quadratic network f(a, b) = (U_a + V_b)^2 W, the solvable model of Gromov 2301.02679 and 2603.01192."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding as look_up
 
-from slt_grok.models.sites import At, ModularNetwork, activation_function, passthrough
+from slt_grok.models.model import ACTIVATIONS, Activation, At, Model, passthrough
+from slt_grok.settings import Positive
 
 
-class QuadraticNetwork(ModularNetwork):
+class QuadraticNetwork(Model):
     """One hidden layer on one-hot pairs, without biases: logits = act(U[a] + V[b]) W.
 
     Parameters
     ----------
-    modulus : int
-        p.
+    tokens : int
+        Number of tokens, p.
     width : int, optional
         Number K of neurons.
     activation : str, optional
         `quadratic`; another one makes it the same network with that activation.
     """
 
-    def __init__(self, modulus: int, width: int = 256, activation: str = "quadratic") -> None:
-        super().__init__(modulus)
-        self.activation = activation_function(activation)
-        self.U = nn.Parameter(torch.zeros(modulus, width))
-        self.V = nn.Parameter(torch.zeros(modulus, width))
-        self.W = nn.Parameter(torch.zeros(width, modulus))
+    name: ClassVar[str] = "quadratic"
+    sites = ("embedding", "neurons_pre", "neurons_post", "logits")
+
+    def __init__(
+        self, tokens: int, width: Positive = 256, activation: Activation = "quadratic", classes: int | None = None
+    ) -> None:
+        super().__init__(tokens, classes)
+        self.activation = ACTIVATIONS[activation]
+        self.U = nn.Parameter(torch.zeros(tokens, width))
+        self.V = nn.Parameter(torch.zeros(tokens, width))
+        self.W = nn.Parameter(torch.zeros(width, self.classes))
 
     def initialize(self, generator: torch.Generator) -> None:
         """Draw normal weights of standard deviation (2p)^(-1/2) for U and V, K^(-1/2) for W."""
         with torch.no_grad():
             for parameter in (self.U, self.V):
-                parameter.normal_(0, (2 * self.modulus) ** -0.5, generator=generator)
+                parameter.normal_(0, (2 * self.tokens) ** -0.5, generator=generator)
             self.W.normal_(0, self.W.shape[0] ** -0.5, generator=generator)
 
     def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
@@ -54,3 +61,12 @@ class QuadraticNetwork(ModularNetwork):
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """W, (..., K, p)."""
         return parameters["W"]
+
+    def units(self) -> dict[str, dict[str, int]]:
+        """Neurons."""
+        return {"neurons_post": {"U": -1, "V": -1, "W": -2}}
+
+    def homogeneous_weights(self, parameters: Mapping[str, Tensor]) -> tuple[tuple[Tensor, ...], int] | None:
+        """U, V and W; logits scale with their third power for the quadratic activation, with the second for ReLU."""
+        degree = {torch.square: 3, nn.functional.relu: 2}.get(self.activation)
+        return None if degree is None else (tuple(parameters[name] for name in "UVW"), degree)

@@ -8,29 +8,26 @@ The answer is read at the last position, so that queries, the MLP and logits are
 values depend on one token each: they are computed once for each of the p tokens and looked up for the n pairs.
 """
 
-from collections.abc import Collection, Mapping
-from typing import Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import embedding as look_up
 
 from slt_grok.errors import SltGrokError
-from slt_grok.models import transformer_gradient
-from slt_grok.models.sites import At, ModularNetwork, activation_function, passthrough
+from slt_grok.models import transformer_gradient, transformer_grid
+from slt_grok.models.model import ACTIVATIONS, Activation, At, HeadMaps, Model, passthrough
+from slt_grok.settings import Positive
+
+Layout = Literal["a_b_equals", "a_b"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-def positions_and_tokens(layout: str, modulus: int) -> tuple[int, int]:
-    """Length of the context and size of the vocabulary: `a_b_equals` has the token '=' beside the numbers.
-
-    Raises
-    ------
-    SltGrokError
-        An unknown layout.
-    """
-    if layout not in ("a_b_equals", "a_b"):
-        raise SltGrokError(f"model.layout: expected 'a_b_equals' or 'a_b', got {layout!r}")
-    return (3, modulus + 1) if layout == "a_b_equals" else (2, modulus)
+def positions_and_tokens(layout: Layout, tokens: int) -> tuple[int, int]:
+    """Return the length of the context and the size of the vocabulary: `a_b_equals` adds the token '='."""
+    return (3, tokens + 1) if layout == "a_b_equals" else (2, tokens)
 
 
 def head_width(d_model: int, n_heads: int, d_head: int | None) -> int:
@@ -46,17 +43,17 @@ def head_width(d_model: int, n_heads: int, d_head: int | None) -> int:
     return d_head or d_model // n_heads
 
 
-class OneLayerTransformer(ModularNetwork):
+class OneLayerTransformer(Model):
     """One block of attention and MLP between an embedding and an unembedding.
 
     Parameters
     ----------
-    modulus : int
-        p.
+    tokens : int
+        Number of tokens, p.
     d_model, n_heads, d_mlp : int, optional
         Widths.
     activation : str, optional
-        `relu`, `gelu` or `quadratic`.
+        Activation function.
     layout : {"a_b_equals", "a_b"}, optional
         `a_b_equals` for the tokens [a, b, =], causal; `a_b` for [a, b], unmasked.
     attention_rate : float, optional
@@ -70,6 +67,9 @@ class OneLayerTransformer(ModularNetwork):
     SltGrokError
         d_model is not a multiple of n_heads and no d_head is given, an unknown layout or activation.
     """
+
+    name: ClassVar[str] = "transformer"
+    sites = ("embedding", "attention_pattern", "neurons_pre", "neurons_post", "logits")
 
     W_E: nn.Parameter
     W_pos: nn.Parameter
@@ -85,18 +85,19 @@ class OneLayerTransformer(ModularNetwork):
 
     def __init__(
         self,
-        modulus: int,
-        d_model: int = 128,
-        n_heads: int = 4,
-        d_mlp: int = 512,
-        activation: str = "relu",
-        layout: Literal["a_b_equals", "a_b"] = "a_b_equals",
-        attention_rate: float = 1.0,
-        d_head: int | None = None,
+        tokens: int,
+        d_model: Positive = 128,
+        n_heads: Positive = 4,
+        d_mlp: Positive = 512,
+        activation: Activation = "relu",
+        layout: Layout = "a_b_equals",
+        attention_rate: Fraction = 1.0,
+        d_head: Positive | None = None,
+        classes: int | None = None,
     ) -> None:
-        super().__init__(modulus)
-        context, vocabulary = positions_and_tokens(layout, modulus)
-        self.activation = activation_function(activation)
+        super().__init__(tokens, classes)
+        context, vocabulary = positions_and_tokens(layout, tokens)
+        self.activation = ACTIVATIONS[activation]
         self.attention_rate = attention_rate
         self.layout = layout
         d_head = head_width(d_model, n_heads, d_head)
@@ -111,7 +112,7 @@ class OneLayerTransformer(ModularNetwork):
             "b_in": (d_mlp,),
             "W_out": (d_mlp, d_model),
             "b_out": (d_model,),
-            "W_U": (d_model, modulus),
+            "W_U": (d_model, self.classes),
         }.items():
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
 
@@ -129,7 +130,7 @@ class OneLayerTransformer(ModularNetwork):
     def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
         """Logits (n, p) at the answer position; see the package's docstring for the sites."""
         a, b = pairs.unbind(-1)
-        p, (n_heads, d_model, d_head) = self.modulus, self.W_Q.shape
+        p, (n_heads, d_model, d_head) = self.tokens, self.W_Q.shape
         table = at("embedding", self.W_E)
         # one row a token: what stands at each position, before it is looked up for the pairs
         streams = [table[:p] + self.W_pos[0], table[:p] + self.W_pos[1]]
@@ -167,10 +168,14 @@ class OneLayerTransformer(ModularNetwork):
     def stacked_gradients(
         self, stack: Mapping[str, Tensor], pairs: Tensor, labels: Tensor, own_data: bool, wanted: Collection[str]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `slt_grok.models.network.BringsGradient` and `slt_grok.models.transformer_gradient`."""
+        """See `Model` and `slt_grok.models.transformer_gradient`."""
         return transformer_gradient.stacked_gradients(
             stack, pairs, labels, own_data, wanted, self.activation, self.attention_rate
         )
+
+    def stacked_grid(self, stack: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
+        """See `Model` and `slt_grok.models.transformer_grid`."""
+        return transformer_grid.stacked_grid(stack, names, self.activation, self.attention_rate)
 
     def token_roles(self) -> Mapping[str, tuple[str, int]]:
         """Return the role of each axis: input tokens are rows of W_E, the answers columns of W_U."""
@@ -178,8 +183,41 @@ class OneLayerTransformer(ModularNetwork):
 
     def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """W_E without the row of the '=' token, (..., p, d_model)."""
-        return parameters["W_E"][..., : self.modulus, :]
+        return parameters["W_E"][..., : self.tokens, :]
 
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """W_L = W_out W_U, (..., d_mlp, p) (2301.05217, section 4.2)."""
         return parameters["W_out"] @ parameters["W_U"]
+
+    def units(self) -> dict[str, dict[str, int]]:
+        """Residual stream, heads and neurons."""
+        return stream_units([""]) | block_units("", "")
+
+    def head_parameters(self) -> Sequence[str]:
+        """Return the four maps of the heads."""
+        return OF_HEADS
+
+    def head_maps(self, parameters: Mapping[str, Tensor]) -> HeadMaps:
+        """W_V, W_O and W_in."""
+        return HeadMaps(parameters["W_V"], parameters["W_O"], parameters["W_in"])
+
+
+OF_HEADS = ("W_Q", "W_K", "W_V", "W_O")
+
+
+def stream_units(prefixes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return the units of the residual stream through blocks whose parameters have these prefixes."""
+    axes = {"W_E": -1, "W_pos": -1, "W_U": -2}
+    for prefix in prefixes:
+        axes |= {prefix + name: -2 for name in ("W_Q", "W_K", "W_V", "W_in")}
+        axes |= {prefix + name: -1 for name in ("W_O", "W_out", "b_out")}
+    return {"residual_stream": axes}
+
+
+def block_units(prefix: str, suffix: str) -> dict[str, dict[str, int]]:
+    """Return the heads and neurons of a block."""
+    heads = {prefix + name: -3 for name in OF_HEADS}
+    return {
+        f"heads{suffix}": heads,
+        f"neurons_post{suffix}": {f"{prefix}W_in": -1, f"{prefix}b_in": -1, f"{prefix}W_out": -2},
+    }

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from slt_grok import fourier
 from slt_grok.errors import SltGrokError
-from slt_grok.models import ModularNetwork
+from slt_grok.models import Model
 from slt_grok.trajectories import Trajectory
 
 
@@ -46,12 +46,12 @@ def move_frequencies(trajectory: Trajectory, moves: Mapping[int, int]) -> Trajec
         A network that is not of this package, p not an odd prime, or moves that are none.
     """
     module, parameters = trajectory.network.module, dict(trajectory.parameters)
-    if not isinstance(module, ModularNetwork):
+    if not isinstance(module, Model):
         raise SltGrokError(f"surgery: expected a model of slt_grok.models, got {type(module).__name__}")
-    turn = rotation(module.modulus, moves)
+    turn = rotation(module.tokens, moves)
     for name, axis in module.token_roles().values():
         if name in parameters:
-            tokens, rest = parameters[name].movedim(axis, -1).tensor_split([module.modulus], -1)
+            tokens, rest = parameters[name].movedim(axis, -1).tensor_split([module.tokens], -1)
             moved = (tokens.double() @ turn.T).to(tokens.dtype)
             parameters[name] = torch.cat([moved, rest], -1).movedim(-1, axis)
     return replace(trajectory, parameters=parameters)

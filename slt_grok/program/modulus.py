@@ -27,7 +27,7 @@ from torch.nn.functional import relu
 
 from slt_grok import models
 from slt_grok.errors import SltGrokError
-from slt_grok.models import ModularNetwork, OneLayerTransformer
+from slt_grok.models import Model, OneLayerTransformer
 from slt_grok.models.planted import pizza_residual
 from slt_grok.models.planting import plant
 from slt_grok.program.constants import Constants, ring_mean
@@ -188,7 +188,7 @@ def _shifted(
             return places, best
 
 
-def circuit_of(module: ModularNetwork) -> Circuit:
+def circuit_of(module: Model) -> Circuit:
     """Return the circuit that networks of this class and activation are written with.
 
     A pizza with ReLU, else a clock.
@@ -240,7 +240,7 @@ def rewrite(
     return Trajectory(Network(module, task), parameters), served
 
 
-def _directions(module: ModularNetwork) -> dict[int, int]:
+def _directions(module: Model) -> dict[int, int]:
     """J of the pizza by the number of frequencies, for those numbers that the module has room for."""
     shapes = {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
     if isinstance(module, OneLayerTransformer):
@@ -249,5 +249,5 @@ def _directions(module: ModularNetwork) -> dict[int, int]:
     else:
         width, room = shapes["W_U"][0], shapes["W_U"][0]
         room = min(shapes[name][1] // 2 for name in module.embeddings)  # pyright: ignore
-    half = (module.modulus - 1) // 2
+    half = (module.tokens - 1) // 2
     return {count: width // (2 * count) for count in range(1, min(room, half, width // 6) + 1)}

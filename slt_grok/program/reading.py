@@ -14,8 +14,8 @@ import torch
 
 from slt_grok.circuits.forward import Forward
 from slt_grok.errors import SltGrokError
-from slt_grok.models import Adapter, DeepMLP, DeepTransformer, ModularNetwork
-from slt_grok.models.sites import activation_name
+from slt_grok.models import Adapter, DeepMLP, DeepTransformer, Model
+from slt_grok.models.model import activation_name
 from slt_grok.program.program import answer_waves, pairs
 from slt_grok.program.tokens import ANGLES, Tokens
 from slt_grok.tasks import ModularTask
@@ -146,7 +146,7 @@ def read(trajectory: Trajectory) -> Reading:
         raise SltGrokError(f"program: expected one network, got {len(trajectory)}: choose a step and a seed")
     network, task, stack = trajectory.network, trajectory.task, trajectory.stacked(torch.float64)
     module, p = network.module, task.modulus
-    if not isinstance(module, ModularNetwork):
+    if not isinstance(module, Model):
         raise SltGrokError(f"program: expected a model of slt_grok.models, got {type(module).__name__}")
     sites = None if isinstance(module, DeepMLP | DeepTransformer | Adapter) else Forward.of(network, stack).sites
     found = network.stacked_outputs(stack, task.inputs) if sites is None else sites["logits"]

@@ -16,7 +16,7 @@ import xarray as xr
 from slt_grok.circuits.margins import margins
 from slt_grok.errors import SltGrokError
 from slt_grok.interventions.weights import VARIANT
-from slt_grok.tasks.modular import SPLITS
+from slt_grok.tasks import SPLITS
 from slt_grok.trajectories import Trajectory
 
 KEPT = ("llc", "llc_se", "llc_low", "llc_high", "llc_status", "llc_status_reason")

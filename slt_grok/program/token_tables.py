@@ -19,7 +19,7 @@ from torch.func import functional_call
 from slt_grok.errors import SltGrokError
 from slt_grok.models import EmbeddingMLP, OneLayerTransformer, QuadraticNetwork
 from slt_grok.models.network import Network
-from slt_grok.models.sites import activation_name
+from slt_grok.models.model import activation_name
 from slt_grok.models.transformer_gradient import patterns, tables
 from slt_grok.program.tokens import Tokens
 from slt_grok.trajectories import Trajectory
@@ -119,7 +119,7 @@ def _of_sum(
 
 def _of_transformer(module: OneLayerTransformer, stack: Mapping[str, Tensor], tokens: Tokens) -> Found:
     """From the weights; the residual stream at the last position, b or '=', counts as a row of b."""
-    width, p, n = module.W_in.shape[1], module.modulus, tokens.order
+    width, p, n = module.W_in.shape[1], module.tokens, tokens.order
     equals = module.layout == "a_b_equals"
     found = tables(stack, module.attention_rate, equals)
     element = torch.from_numpy(tokens.token)

@@ -29,7 +29,7 @@ from slt_grok.interventions.weights import (
     remove_directions,
     remove_neurons,
 )
-from slt_grok.models import ModularNetwork
+from slt_grok.models import Model
 from slt_grok.models.units import SITE, unit_groups
 from slt_grok.trajectories import Trajectory
 
@@ -70,9 +70,9 @@ def transplant_circuit(
     """
     whole = exchange(receiver, donor, parts(receiver).get("attention", []) if attention else [])
     module = whole.network.module
-    if not isinstance(module, ModularNetwork):
+    if not isinstance(module, Model):
         raise SltGrokError(f"surgery: expected a model of slt_grok.models, got {type(module).__name__}")
-    p, half = module.modulus, (module.modulus - 1) // 2
+    p, half = module.tokens, (module.tokens - 1) // 2
     if not len(frequencies) or not all(1 <= k <= half for k in (*frequencies, *removed)):
         raise SltGrokError(f"frequencies: expected some of 1..{half}, got {[*frequencies, *removed]}")
     inside = frequency_directions(p, sorted({*frequencies}))

@@ -153,7 +153,7 @@ def padded(one: Trajectory, d_mlp: int, dead: Dead = "off", d_embed: int | None 
             f"padded: expected widths of at least {own['embedding']} and {own[SITE]}, "
             f"got {sizes['embedding']} and {sizes[SITE]}"
         )
-    wider = EmbeddingMLP(module.modulus, sizes["embedding"], sizes[SITE], "concatenation", "relu").double()
+    wider = EmbeddingMLP(module.tokens, sizes["embedding"], sizes[SITE], "concatenation", "relu").double()
     network = replace(one.network, module=wider)
     parameters = {}
     for name, shape in network.shapes.items():

@@ -17,7 +17,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.program.extraction import LEVELS, candidates, match
 from slt_grok.program.program import Program
 from slt_grok.program.reading import Reading, read
-from slt_grok.tasks.modular import SPLITS
+from slt_grok.tasks import SPLITS
 from slt_grok.trajectories import Trajectory
 
 RANDOM_DRAWS = 5

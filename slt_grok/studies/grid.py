@@ -32,7 +32,7 @@ from slt_grok.config import RunConfig, parse_config, parse_settings, read_yaml
 from slt_grok.errors import SltGrokError
 from slt_grok.studies.run import MEASUREMENTS
 from slt_grok.tasks import ModularTask
-from slt_grok.training.settings import Positive, Settings
+from slt_grok.settings import Positive, Settings
 
 Seed = Annotated[int, Field(ge=0)]
 Seeds = Positive | Annotated[list[Seed], Field(min_length=1)]

@@ -25,7 +25,7 @@ from slt_grok.studies.llc import estimate_by, shard_chains
 from slt_grok.studies.milestones import evenly_spaced, milestones
 from slt_grok.studies.shards import measure_in_shards
 from slt_grok.tasks import is_prime
-from slt_grok.tasks.modular import SPLITS
+from slt_grok.tasks import SPLITS
 from slt_grok.trajectories import Trajectory
 
 AS_TRAINED = "as trained"

@@ -12,7 +12,7 @@ from slt_grok.progress import ProgressCallback, announce
 from slt_grok.store import RunDirectory
 from slt_grok.studies.milestones import at_milestones
 from slt_grok.studies.shards import measure_in_shards
-from slt_grok.tasks.modular import SPLITS
+from slt_grok.tasks import SPLITS
 from slt_grok.trajectories import Trajectory
 
 

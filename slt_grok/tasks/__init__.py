@@ -1,5 +1,7 @@
-"""What is learned: modular arithmetic on Z_p and its train/test split."""
+"""What is learned: tasks with their splits and groups."""
 
-from slt_grok.tasks.modular import OPERATIONS, ModularTask, is_prime
+from slt_grok.groups.cyclic import is_prime
+from slt_grok.tasks.modular import OPERATIONS, ModularTask
+from slt_grok.tasks.task import SPLITS, GroupTask, Split, Task
 
-__all__ = ["OPERATIONS", "ModularTask", "is_prime"]
+__all__ = ["OPERATIONS", "SPLITS", "GroupTask", "ModularTask", "Split", "Task", "is_prime"]

@@ -4,7 +4,7 @@ Each is a function of the settings, the step and the weights alone, so that a re
 
     c/2 sum over input tables E of |P_K E|^2,    its gradient c P_K E,
 
-P_K E what the rows of Z_p have in span{cos w_k t, sin w_k t : k in K} (`slt_grok.fourier.project`). It is part of the
+P_K E what the rows of Z_p have in span{cos w_k t, sin w_k t : k in K} (`Group.project`). It is part of the
 gradient that the optimizer is given, and not of the losses that are recorded.
 """
 
@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slt_grok import fourier
-from slt_grok.models import ModularNetwork
+from slt_grok.models import Model
 from slt_grok.models.network import Network
 from slt_grok.models.planting import plant
 from slt_grok.training.settings import FrequencyPenalty, PlantedStart, TrainingSettings
@@ -46,20 +45,23 @@ def penalize(
         Nothing is added before its first step.
     """
     module = network.module
-    assert isinstance(module, ModularNetwork)
+    assert isinstance(module, Model)
     if step < penalty.from_step:
         return
-    mask = torch.from_numpy(np.isin(fourier.frequencies(module.modulus), penalty.frequencies))
+    assert network.task is not None
+    group = network.task.group
+    assert group is not None
+    mask = torch.from_numpy(np.isin(group.frequencies, penalty.frequencies))
     for role, (name, axis) in module.token_roles().items():
         if not role.startswith("output"):
-            table = parameters[name].detach().movedim(axis, -2)[..., : module.modulus, :]
-            inside = penalty.strength * fourier.project(table, mask).movedim(-2, axis)
+            table = parameters[name].detach().movedim(axis, -2)[..., : module.tokens, :]
+            inside = penalty.strength * group.project(table, mask).movedim(-2, axis)
             whole = torch.zeros_like(gradients[name])
-            whole.narrow(axis, 0, module.modulus).copy_(inside)
+            whole.narrow(axis, 0, module.tokens).copy_(inside)
             gradients[name] = gradients[name] + whole
 
 
-def start(module: ModularNetwork, planted: PlantedStart | None) -> dict[str, Tensor]:
+def start(module: Model, planted: PlantedStart | None) -> dict[str, Tensor]:
     """Return the weights that training starts from, of a module with fresh ones.
 
     These, or a circuit beside their share.

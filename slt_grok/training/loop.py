@@ -16,8 +16,9 @@ from torch import Tensor
 
 from slt_grok.devices import CPU, device_named
 from slt_grok.errors import SltGrokError
-from slt_grok.models import ModularNetwork
+from slt_grok.models import Model
 from slt_grok.models.network import Network
+from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.store import RunDirectory, read_tensors, write_tensors
 from slt_grok.training import interventions
 from slt_grok.training.groups import Group, for_each_group, groups_of
@@ -45,7 +46,7 @@ def train(
     network: Network,
     settings: TrainingSettings,
     seeds: Sequence[int],
-    on_step: Callable[[int, Mapping[str, float]], None] = lambda step, losses: None,
+    on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
     """Train, or go on where a killed training stopped; both end in the same bits.
 
@@ -59,8 +60,8 @@ def train(
         See `TrainingSettings`.
     seeds : Sequence[int]
         One network each; a seed fixes initial weights and the order of minibatches, the split is the task's.
-    on_step : callable, optional
-        Called with the steps done so far and the latest losses, for a progress bar.
+    on_progress : callable, optional
+        Told the fraction of the steps that are done, and the latest losses.
 
     Returns
     -------
@@ -105,8 +106,8 @@ def train(
             if step in checkpoints or last:
                 run.write_checkpoint(step, parameters)
             if step in curves:
-                losses = curves[step].mean(1)
-                on_step(step, {"train loss": losses[0].item(), "test loss": losses[1].item()})
+                train_loss, test_loss = curves[step][:2].mean(1).tolist()
+                on_progress(step / settings.steps, f"train loss {train_loss:.3g}  test loss {test_loss:.3g}")
             if last:
                 break
             if step > start and time.monotonic() - saved > SAVE_SECONDS:
@@ -124,7 +125,7 @@ def train(
 
 def _optimizer(network: Network, parameters: Mapping[str, Tensor], settings: TrainingSettings) -> torch.optim.Optimizer:
     if settings.optimizer == "muon":
-        assert isinstance(network.module, ModularNetwork)
+        assert isinstance(network.module, Model)
         hidden = hidden_matrices(network.module)
         matrices = [tensor for name, tensor in parameters.items() if name in hidden]
         rest = [tensor for name, tensor in parameters.items() if name not in hidden]
@@ -137,7 +138,7 @@ def _initial(
     network: Network, settings: TrainingSettings, streams: Sequence[np.random.SeedSequence]
 ) -> dict[str, Tensor]:
     module = network.module
-    assert isinstance(module, ModularNetwork)
+    assert isinstance(module, Model)
     states = []
     for stream in streams:
         module.initialize(generator(stream))

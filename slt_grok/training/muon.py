@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from slt_grok.errors import SltGrokError
-from slt_grok.models import ModularNetwork
+from slt_grok.models import Model
 
 QUINTIC = (3.4445, -4.7750, 2.0315)  # of each iteration, for the steepest slope at zero (Jordan et al.)
 ITERATIONS = 5
@@ -24,7 +24,7 @@ SMALLEST_NORM = 1e-7
 RMS = 0.2  # of AdamW's steps (Liu et al.)
 
 
-def hidden_matrices(module: ModularNetwork) -> list[str]:
+def hidden_matrices(module: Model) -> list[str]:
     """Names of the parameters that Muon trains: matrices, or batches of them, that no token indexes.
 
     Raises

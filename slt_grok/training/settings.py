@@ -3,15 +3,11 @@
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[int, Field(gt=0)]
-
-
-class Settings(BaseModel):
-    """Base of all settings: keys that nobody knows are refused, and so are NaN and infinity."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+from slt_grok.errors import SltGrokError
+from slt_grok.models import Network
+from slt_grok.settings import Positive, Settings
 
 
 class CheckpointSchedule(Settings):
@@ -95,3 +91,23 @@ class TrainingSettings(Settings):
         if self.optimizer == "muon" and self.momentum == 0:
             raise ValueError("momentum: expected a number above 0 with muon, such as 0.95, got 0")
         return self
+
+    def check(self, network: Network) -> None:
+        """Check the frequencies of interventions against the task's group.
+
+        Raises
+        ------
+        SltGrokError
+            A task without a group, or frequencies that it does not have or that are named twice.
+        """
+        group = network.task.group if network.task is not None else None
+        for key, part in (("frequency_penalty", self.frequency_penalty), ("start", self.start)):
+            if part is None:
+                continue
+            if group is None:
+                raise SltGrokError(f"training.{key}: expected a task on a group, whose frequencies it names")
+            if len(set(part.frequencies)) < len(part.frequencies) or max(part.frequencies) > len(group.frequencies):
+                raise SltGrokError(
+                    f"training.{key}.frequencies: expected distinct numbers of 1..{len(group.frequencies)}, "
+                    f"got {part.frequencies}"
+                )

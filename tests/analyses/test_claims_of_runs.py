@@ -144,7 +144,7 @@ def test_p4_adds_neurons_that_answer_nothing(tmp_path):
     from slt_grok.tasks import ModularTask
 
     torch.manual_seed(0)
-    module = models.build(modulus=5, **config.model.model_dump())
+    module = models.build(tokens=5, **config.model.model_dump())
     one = Trajectory.of(module, ModularTask(**config.task.model_dump()))
     weights = {name: torch.randn_like(tensor) for name, tensor in one.parameters.items()}
     run.write_checkpoint(3, {name: torch.stack([tensor] * len(seeds)) for name, tensor in weights.items()})

@@ -19,7 +19,7 @@ OVERLAP = RING.mean() / np.sqrt((RING**2).mean())  # correlation of the clock's 
 
 
 def measured(module, keys=None):
-    return circuits.measure(Trajectory.of(module, ModularTask(module.modulus)), keys, gradient_triples=None)
+    return circuits.measure(Trajectory.of(module, ModularTask(module.tokens)), keys, gradient_triples=None)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ DEEP = {"kind": "deep_transformer", "d_model": 8, "n_heads": 2, "d_mlp": 12}
 
 
 def network(p=P, seed=0, **settings):
-    module = build(modulus=p, **settings)
+    module = build(tokens=p, **settings)
     module.initialize(torch.Generator().manual_seed(seed))
     module = module.double()
     return module, {name: w.detach() for name, w in module.named_parameters()}

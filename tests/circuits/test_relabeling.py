@@ -36,7 +36,7 @@ SINGLE_PRECISION = {"circle_clock_fve", "circle_pizza_fve"}
 
 
 def random_network(p, kind, seed, **task):
-    module = build(modulus=p, **kind)
+    module = build(tokens=p, **kind)
     generator = torch.Generator().manual_seed(seed)
     module.initialize(generator)
     with torch.no_grad():

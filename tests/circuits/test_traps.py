@@ -51,7 +51,7 @@ def test_gradient_symmetricity_starts_at_one_and_is_one_where_tokens_are_added()
     second = build("transformer", 29, layout="a_b")  # the answer stands where b does: b has the residual stream too
     for module, bounds in ((added, (1 - 1e-9, 1 + 1e-9)), (untrained, (0.95, 1)), (second, (0.3, 0.8))):
         module.initialize(torch.Generator().manual_seed(0))
-        data = circuits.measure(Trajectory.of(module, ModularTask(module.modulus)))
+        data = circuits.measure(Trajectory.of(module, ModularTask(module.tokens)))
         assert bounds[0] < data.gradient_symmetricity < bounds[1]
     # published as a mean over 100 triples, which has an error of 0.04 for a clock
     assert inspect.signature(circuits.measure).parameters["gradient_triples"].default >= 5000

@@ -38,7 +38,7 @@ each_kind = pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: "-".join
 
 def single(settings: dict, seed: int = 0) -> Trajectory:
     """A network with random weights, biases too."""
-    module = models.build(modulus=P, **settings).double()
+    module = models.build(tokens=P, **settings).double()
     module.initialize(generator := torch.Generator().manual_seed(seed))
     with torch.no_grad():
         for parameter in module.parameters():

@@ -8,7 +8,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.landscape.hessian import CurvatureOperator, eigenpairs
 from slt_grok.landscape.objective import Objective
 from slt_grok.tasks import ModularTask
-from slt_grok.tasks.modular import Split
+from slt_grok.tasks import Split
 from slt_grok.trajectories import Network, Trajectory
 from tests.landscape.toys import ONE_SAMPLE, stacked, symmetric_matrix
 

@@ -48,7 +48,7 @@ class Given:
 
 def network(kind: str) -> Network:
     task = ModularTask(modulus=7, operation="addition", train_fraction=0.5)
-    return Network(models.build(modulus=7, kind=kind, **KINDS[kind]), task)
+    return Network(models.build(tokens=7, kind=kind, **KINDS[kind]), task)
 
 
 @pytest.mark.parametrize("own_data", [False, True])

@@ -38,7 +38,7 @@ def trajectory(tmp_path_factory: pytest.TempPathFactory) -> Trajectory:
     config = load_config(CONFIG)
     assert config.training is not None
     task = ModularTask(**config.task.model_dump())
-    network = Network(build(modulus=task.modulus, **config.model.model_dump()), task)
+    network = Network(build(tokens=task.modulus, **config.model.model_dump()), task)
     run = RunDirectory(tmp_path_factory.mktemp("notebook"))
     settings = config.training.model_copy(
         update={"checkpoints": CheckpointSchedule(steps=list(STEPS)), "evaluate_every": 5000}

@@ -228,7 +228,7 @@ SETTINGS = [
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_stacked_equals_one_at_a_time(settings):
     task = ModularTask(P)
-    nets = [drawn(models.build(modulus=P, **settings), seed) for seed in range(3)]
+    nets = [drawn(models.build(tokens=P, **settings), seed) for seed in range(3)]
     network = Network(nets[0], task)
     stack = {
         name: torch.stack([dict(net.named_parameters())[name].detach() for net in nets]) for name in network.shapes
@@ -249,7 +249,7 @@ def test_stacked_equals_one_at_a_time(settings):
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_initialization_is_the_generators(settings):
     def weights(seed):
-        module = models.build(modulus=P, **settings)
+        module = models.build(tokens=P, **settings)
         module.initialize(torch.Generator().manual_seed(seed))
         return torch.cat([w.detach().flatten() for w in module.parameters()])
 
@@ -275,4 +275,4 @@ def test_initialization_is_the_generators(settings):
 )
 def test_bad_settings(settings, words):
     with pytest.raises(SltGrokError, match=words):
-        models.build(modulus=P, **settings)
+        models.build(tokens=P, **settings)

@@ -38,7 +38,7 @@ def test_a_configuration_of_it_trains_and_is_measured(tmp_path, settings):
     }
     config = parse_config(content, "tiny.yaml")
     task = ModularTask(**config.task.model_dump())
-    network = Network(models.build(modulus=5, **config.model.model_dump()), task)
+    network = Network(models.build(tokens=5, **config.model.model_dump()), task)
     run = RunDirectory(tmp_path / "run")
     run.write_manifest({"config": config.model_dump(mode="json"), "stages": {}})
     curves = train(run, network, config.training, config.seeds, lambda step, losses: None)

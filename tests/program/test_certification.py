@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slt_grok.errors import SltGrokError
-from slt_grok.models import EmbeddingMLP, ModularNetwork, OneLayerTransformer, QuadraticNetwork, planted
+from slt_grok.models import EmbeddingMLP, Model, OneLayerTransformer, QuadraticNetwork, planted
 from slt_grok.models.planting import plant
 from slt_grok.program.certification import Comparison, certificate, slope_range
 from slt_grok.program.program import ACTIVATIONS
@@ -22,7 +22,7 @@ from tests.program.networks import AMPLITUDES
 P, KEYS = 23, np.array(list(AMPLITUDES))
 
 
-def transformer(layout: str, attention: float = 0.0, seed: int = 0) -> ModularNetwork:
+def transformer(layout: str, attention: float = 0.0, seed: int = 0) -> Model:
     """A planted pizza whose heads attend by random scores; what the '=' has for them, the circuit does not read."""
     module = OneLayerTransformer(P, 32, 2, 200, layout="a_b_equals" if layout == "equals" else "a_b").double()
     module.load_state_dict(plant(module, "pizza", AMPLITUDES))
@@ -48,7 +48,7 @@ def accuracy(trajectory: Trajectory) -> float:
     return (logits.argmax(-1) == task.labels).double().mean().item()
 
 
-def noisy(module: ModularNetwork, noise: float, seed: int) -> ModularNetwork:
+def noisy(module: Model, noise: float, seed: int) -> Model:
     """Noise on all weights, as a share of each tensor's own size."""
     generator = torch.Generator().manual_seed(seed)
     for weights in module.parameters():

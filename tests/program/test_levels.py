@@ -102,7 +102,7 @@ def test_primitive_root(p: int, root: int) -> None:
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", "quadratic"])
 def test_program_activations_are_torchs(activation: str) -> None:
-    from slt_grok.models.sites import ACTIVATIONS as OF_TORCH
+    from slt_grok.models.model import ACTIVATIONS as OF_TORCH
     from slt_grok.program.program import ACTIVATIONS
 
     x = np.linspace(-4, 4, 101)

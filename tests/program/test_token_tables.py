@@ -8,7 +8,7 @@ import torch
 from torch.func import functional_call
 
 from slt_grok.errors import SltGrokError
-from slt_grok.models import DeepMLP, EmbeddingMLP, ModularNetwork, OneLayerTransformer, QuadraticNetwork
+from slt_grok.models import DeepMLP, EmbeddingMLP, Model, OneLayerTransformer, QuadraticNetwork
 from slt_grok.program.program import ACTIVATIONS
 from slt_grok.program.token_tables import TokenTables
 from slt_grok.tasks import ModularTask
@@ -17,7 +17,7 @@ from slt_grok.trajectories import Trajectory
 P = 11
 
 
-def random(module: ModularNetwork, seed: int = 0) -> ModularNetwork:
+def random(module: Model, seed: int = 0) -> Model:
     """Every parameter normal, biases too."""
     generator = torch.Generator().manual_seed(seed)
     for weights in module.double().parameters():

@@ -18,7 +18,7 @@ with np.load(job["material"]) as file:
 baselines = parameters.pop("baselines").tolist()
 data = parameters.pop("pairs"), parameters.pop("labels")
 task = ModularTask(**job["task"])
-network = Network(models.build(modulus=task.modulus, **job["model"]), task)
+network = Network(models.build(tokens=task.modulus, **job["model"]), task)
 everything = Trajectory(network, parameters, ("step",), {"step": np.arange(len(baselines))})
 
 

@@ -15,7 +15,7 @@ keep_freed_memory()  # as the command line does
 job = read_job()
 torch.set_num_threads(job["threads"])
 task = ModularTask(**job["task"])
-network = Network(models.build(modulus=task.modulus, **job["model"]), task)
+network = Network(models.build(tokens=task.modulus, **job["model"]), task)
 with np.load(job["material"]) as file:
     parameters = {name: torch.from_numpy(file[name]) for name in network.shapes}
 steps = np.arange(len(parameters["W_E"]))

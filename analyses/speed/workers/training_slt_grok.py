@@ -21,7 +21,7 @@ keep_freed_memory()  # as the command line does
 job = read_job()
 torch.set_num_threads(job["threads"])
 task = ModularTask(**job["task"])
-network = Network(models.build(modulus=task.modulus, **job["model"]), task)
+network = Network(models.build(tokens=task.modulus, **job["model"]), task)
 
 
 def run(steps: int) -> tuple[float, dict[int, float]]:

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from slt_grok import models
 from slt_grok.errors import SltGrokError
-from slt_grok.models import ModularNetwork
+from slt_grok.models import Model
 from slt_grok.tasks import ModularTask
 
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu"}
@@ -62,12 +62,12 @@ class Imported:
         return ModularTask(**self.config["task"])
 
     @property
-    def module(self) -> ModularNetwork:
+    def module(self) -> Model:
         """The model of `config`, its weights not set."""
         return models.build(modulus=self.config["task"]["modulus"], **self.config["model"])
 
 
-def evaluate(module: ModularNetwork, task: ModularTask, parameters: Mapping[str, Tensor]) -> dict[str, float]:
+def evaluate(module: Model, task: ModularTask, parameters: Mapping[str, Tensor]) -> dict[str, float]:
     """Losses (nats) and accuracies on train and test set in float64; NaN for an empty test set."""
     logits = functional_call(module, {k: v.double() for k, v in parameters.items()}, (task.inputs,)).detach()
     losses = cross_entropy(logits, task.labels, reduction="none")

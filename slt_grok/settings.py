@@ -1,0 +1,174 @@
+"""Settings: what a configuration file may say, checked once, with one sentence for what is wrong.
+
+Two kinds of thing are sections of a configuration: a `Settings` model, and an object of a registered family whose
+constructor is its own schema, such as `sampler: {name: underdamped, step_size: 0.01}`.
+"""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, create_model
+from pydantic_core import PydanticCustomError
+from torch import Tensor
+
+from slt_grok.errors import SltGrokError
+from slt_grok.registry import Registered
+
+Positive = Annotated[int, Field(gt=0)]
+AboveZero = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are rejected, and so are NaN and infinity."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def parse_settings(kind: type[S], content: Any, origin: str, keys: str = "settings") -> S:
+    """Validate plain data as settings of a kind.
+
+    Parameters
+    ----------
+    kind : type
+        The settings' class.
+    content : object
+        What a file holds.
+    origin : str
+        Named in errors: the file.
+    keys : str, optional
+        What the mapping should hold, named in errors.
+
+    Raises
+    ------
+    SltGrokError
+        No mapping, or a wrong key or value; the sentence names the first one.
+    """
+    if not isinstance(content, Mapping):
+        raise SltGrokError(f"{origin}: expected a mapping with {keys}, got {content!r}")
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise SltGrokError(f"{origin}: {sentence(error)}") from error
+    except SltGrokError as error:
+        raise SltGrokError(f"{origin}: {error}") from error
+
+
+def sentence(error: ValidationError) -> str:
+    """Return the first of the errors as `key: expected ..., got ...`."""
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    match first["type"]:
+        case "extra_forbidden":
+            return f"{key}: unknown key"
+        case "missing":
+            return f"{key}: this key is missing"
+        case "section":
+            return f"{key}.{first['msg']}" if key else first["msg"]
+        case "value_error":
+            message = first["msg"].removeprefix("Value error, ")
+            return f"{key}.{message}" if key else message
+        case _:
+            message = first["msg"].removeprefix("Input should be ").removeprefix("a ").removeprefix("an ")
+            return f"{key}: expected {message}, got {first['input']!r}"
+
+
+@cache
+def schema(kind: type) -> type[Settings]:
+    """Return the settings that a class is constructed from, read off its constructor's signature.
+
+    Parameters of type Tensor, one value a chain or network, cannot stand in a file: of a union they are dropped.
+    """
+    hints = get_type_hints(kind.__init__, include_extras=True)
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(kind).parameters.items():
+        if name in getattr(kind, "given", ()):
+            continue
+        hint = hints.get(name, Any)
+        plain = [part for part in get_args(hint) if part is not Tensor]
+        if Tensor in get_args(hint):
+            hint = plain[0] if len(plain) == 1 else plain[0] | plain[1]
+        fields[name] = (hint, ... if parameter.default is parameter.empty else parameter.default)
+    return create_model(kind.__name__, __base__=Settings, **fields)
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A registered class with its settings, to be constructed once what else it takes is known.
+
+    Parameters
+    ----------
+    kind : type
+        The class.
+    settings : Settings
+        What the configuration says, complete with defaults.
+    """
+
+    kind: type
+    settings: Settings
+
+    def make(self, **given: Any) -> Any:
+        """Construct the object from what is given and the settings."""
+        return self.kind(**given, **dict(self.settings))
+
+
+def section(family: type[Registered], tag: str, default: str | None = None, deferred: bool = False) -> Any:
+    """Return the type of a configuration's section that is an object of a family, `{tag: NAME, **its settings}`.
+
+    Parameters
+    ----------
+    family : type
+        Its members are looked up when a configuration is read, so that plugins count.
+    tag : str
+        The key that holds the name.
+    default : str, optional
+        The name where the section has none.
+    deferred : bool, optional
+        Whether to keep a `Deferred` instead of the object, since its constructor takes more than the section says.
+    """
+    result: Any = Deferred if deferred else family
+
+    def read(content: Any) -> Any:
+        if isinstance(content, result):
+            return content
+        if not isinstance(content, Mapping):
+            raise PydanticCustomError("mapping", "mapping")
+        name = content.get(tag, default)
+        try:
+            kind = family.named(name)
+        except SltGrokError as error:
+            raise PydanticCustomError("section", "{message}", {"message": f"{tag}: {error}"}) from error
+        try:
+            settings = schema(kind).model_validate({key: value for key, value in content.items() if key != tag})
+            made = Deferred(kind, settings)
+            return made if deferred else made.make()
+        except ValidationError as error:
+            raise PydanticCustomError("section", "{message}", {"message": sentence(error)}) from error
+
+    def write(value: Any) -> dict[str, Any]:
+        kind, source = (value.kind, value.settings) if deferred else (type(value), value)
+        values = {key: getattr(source, key) for key in schema(kind).model_fields}
+        return {tag: kind.name, **{key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}}
+
+    return Annotated[result, PlainValidator(read), PlainSerializer(write)]
+
+
+def check(thing: Any, origin: str) -> None:
+    """Check the fields of a dataclass against their annotations.
+
+    Raises
+    ------
+    SltGrokError
+        A value out of its range; the sentence names it as `origin.field`.
+    """
+    kind = schema(type(thing))
+    values = {key: getattr(thing, key) for key in kind.model_fields}
+    try:
+        kind.model_validate({key: value for key, value in values.items() if not isinstance(value, Tensor)})
+    except ValidationError as error:
+        raise SltGrokError(f"{origin}.{sentence(error)}") from error

@@ -1,0 +1,121 @@
+"""What a measurement may ask of the run that it is made for, and the shards that a kill leaves whole.
+
+What a shard gives depends on its own checkpoints alone (and the one before them where a measurement asks for it), never
+on which shards were measured before, so that a resumed run ends in the same values as one never killed.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from slt_grok.errors import SltGrokError
+from slt_grok.processes import run_parallel
+from slt_grok.progress import ProgressCallback, announce
+from slt_grok.store.run_directory import read_dataset, write_dataset
+from slt_grok.trajectories import Trajectory
+
+ShardMeasure = Callable[[Trajectory, ProgressCallback], xr.Dataset]
+
+
+class RunContext:
+    """The context of one measurement of a run, see `slt_grok.measurement.Context`.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    label : str
+        What is measured; finished shards are kept in `state/LABEL/`.
+    settings : mapping
+        Plain data; shards of other settings, of an earlier attempt, are measured again.
+    on_progress : callable
+        Told the fraction that is done, and a current fact.
+    """
+
+    def __init__(self, run: Any, label: str, settings: Mapping[str, Any], on_progress: ProgressCallback) -> None:
+        self.run, self.label, self.config = run, label, run.config
+        self.fingerprint = json.dumps(settings, sort_keys=True, default=str)
+        self.on_progress = on_progress
+
+    def data(self, label: str) -> xr.Dataset | None:
+        """Return another dataset of the run, None where there is none."""
+        return self.run.data.get(label)
+
+    def milestones(self, seed: int) -> tuple[float, float]:
+        """Return the steps at which a seed has memorized and generalized; NaN where it has not."""
+        return milestones(self.data("training"), self.config.transitions, seed)
+
+    def announce(self, text: str) -> None:
+        """Print a line that stays: what a piece of work is going to cost."""
+        announce(self.label, text)
+
+    def in_shards(
+        self,
+        trajectory: Trajectory,
+        measure: ShardMeasure,
+        size: int,
+        *,
+        overlap: int = 0,
+        part: str = "",
+        span: tuple[float, float] = (0.0, 1.0),
+        local: bool = False,
+    ) -> xr.Dataset:
+        """Measure some checkpoints at a time, in parallel, see `slt_grok.measurement.Context`."""
+        total, shards = trajectory.shape[0], list(trajectory.shards(size, overlap))
+        folder = self.run.directory.state(f"{self.label}/{part}" if part else self.label)
+        paths = [folder / f"shard_{index:04d}.nc" for index in range(len(shards))]
+        results = [_finished(path, self.fingerprint) for path in paths]
+        missing = [index for index, result in enumerate(results) if result is None]
+        before = [min(overlap, index * size) for index in range(len(shards))]
+        sizes = [shard.shape[0] - cut for shard, cut in zip(shards, before, strict=True)]
+        done = [0.0 if result is None else own for result, own in zip(results, sizes, strict=True)]
+        latest = ""
+
+        def job(index: int, report: Callable[[Any], None]) -> xr.Dataset:
+            result = measure(shards[index], lambda fraction, note="": report((fraction, note)))
+            result = result.isel(step=slice(before[index], None))
+            write_dataset(paths[index], result.assign_attrs(fingerprint=self.fingerprint))
+            return result
+
+        def on_report(place: int, report: tuple[float, str]) -> None:
+            nonlocal latest
+            fraction, latest = report
+            done[missing[place]] = fraction * sizes[missing[place]]
+            start, end = span
+            self.on_progress(start + (end - start) * sum(done) / total, latest)
+
+        for place, result in run_parallel([partial(job, i) for i in missing], on_report, 1 if local else None):
+            results[missing[place]] = result
+            on_report(place, (1.0, latest))
+        finished = [result for result in results if result is not None]
+        for result in finished:
+            result.attrs.pop("fingerprint", None)
+        merged = xr.concat(finished, dim="step", data_vars="minimal", coords="minimal", compat="override", join="exact")
+        return merged.assign_attrs(finished[0].attrs)
+
+
+def milestones(training: xr.Dataset | None, thresholds: Any, seed: int) -> tuple[float, float]:
+    """Return the first recorded steps at which train and test accuracy of a seed reach their thresholds, or NaN."""
+    if training is None:
+        return np.nan, np.nan
+    found = []
+    for split in ("train", "test"):
+        accuracy = training[f"{split}_accuracy"].sel(seed=seed).sortby("step")
+        reached = np.flatnonzero(accuracy.values >= getattr(thresholds, f"{split}_threshold"))
+        found.append(float(accuracy.step[reached[0]]) if len(reached) else np.nan)
+    return found[0], found[1]
+
+
+def _finished(path: Path, fingerprint: str) -> xr.Dataset | None:
+    if not path.is_file():
+        return None
+    try:
+        result = read_dataset(path)
+    except SltGrokError:
+        return None
+    return result if result.attrs.get("fingerprint") == fingerprint else None
