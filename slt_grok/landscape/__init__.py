@@ -7,6 +7,6 @@ and `bezier`, `slices`, `principal_plane`, `dynamics`.
 """
 
 from slt_grok.landscape.measurement import at_checkpoints, between_checkpoints, measure
-from slt_grok.landscape.objective import Objective
+from slt_grok.operators.objective import Objective
 
 __all__ = ["Objective", "at_checkpoints", "between_checkpoints", "measure"]

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.objective import Data, as_floats, batches
-from slt_grok.landscape.seeds import network_seed
+from slt_grok.operators.objective import Data, as_floats, batches
+from slt_grok.operators.objective import network_seed
 from slt_grok.trajectories import Network, Trajectory
 
 RADIUS_SHARE = 0.7  # R / |w*|

@@ -20,7 +20,7 @@ from torch import Tensor
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.connectivity import BARRIER, ERROR, barrier_with_error, positions_between
 from slt_grok.landscape.evaluation import SPLITS, Samples, losses_at, splits
-from slt_grok.landscape.objective import Data
+from slt_grok.operators.objective import Data
 from slt_grok.landscape.paths import check_same_shapes
 from slt_grok.trajectories import Network, Parameters, Trajectory
 

@@ -19,7 +19,7 @@ import xarray as xr
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape import alignment
 from slt_grok.landscape.evaluation import SPLITS, Samples, losses_at, predicted_seconds, splits
-from slt_grok.landscape.objective import Data
+from slt_grok.operators.objective import Data
 from slt_grok.landscape.paths import check_same_shapes, loss_barrier, predecessors
 from slt_grok.trajectories import Parameters, Trajectory
 

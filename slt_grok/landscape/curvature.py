@@ -17,11 +17,11 @@ import xarray as xr
 
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.cost import Cost, timed
-from slt_grok.landscape.hessian import CurvatureOperator, Matrix, parameter_group, precise_dtype
+from slt_grok.operators.curvature import CurvatureOperator, Matrix, parameter_group, precise_dtype
 from slt_grok.landscape.logit_scale import LogitScale, at_logit_scale, logit_standard_deviation
-from slt_grok.landscape.objective import Data, Objective, split_data
-from slt_grok.landscape.seeds import network_seed
-from slt_grok.landscape.spectral_density import Spectrum, products, spectrum
+from slt_grok.operators.objective import Data, Objective, split_data
+from slt_grok.operators.objective import network_seed
+from slt_grok.operators.spectrum import Spectrum, products, spectrum
 from slt_grok.tasks import Split
 from slt_grok.trajectories import Trajectory
 
@@ -57,7 +57,7 @@ def curvature(
     group : Sequence[str] or None, optional
         Names of parameters; None: all.
     eigenvalues, repeats, steps : int, optional
-        See `slt_grok.landscape.spectral_density.spectrum`. It takes some 20 + repeats * steps products of two gradients
+        See `slt_grok.operators.spectrum.spectrum`. It takes some 20 + repeats * steps products of two gradients
         each.
     tolerance : float, optional
         Relative, of the residual of each eigenpair; the error of an eigenvalue is of the order of its square.

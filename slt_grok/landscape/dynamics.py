@@ -17,9 +17,9 @@ from torch.func import grad, vmap
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.cost import Cost, timed
 from slt_grok.landscape.norms import matrix_ranks
-from slt_grok.landscape.objective import Data, Objective, check_finite_loss, loss_and_gradient
+from slt_grok.operators.objective import Data, Objective, check_finite_loss, loss_and_gradient
 from slt_grok.landscape.paths import predecessors
-from slt_grok.landscape.seeds import network_seed
+from slt_grok.operators.objective import network_seed
 from slt_grok.trajectories import Trajectory
 
 BUDGET = 2**24  # entries of the gradients of single samples at a time: 128 MB

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.objective import Data, as_floats, batches
+from slt_grok.operators.objective import Data, as_floats, batches
 from slt_grok.trajectories import Network, Parameters, Trajectory
 
 SPLITS = ("train", "test")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.objective import ROWS, Objective, batches
+from slt_grok.operators.objective import ROWS, Objective, batches
 from slt_grok.trajectories import Network
 
 LogitScale = Literal["own", "unit"]

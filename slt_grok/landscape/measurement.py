@@ -16,7 +16,7 @@ from slt_grok.landscape.curvature import curvature_cost, measure_curvature
 from slt_grok.landscape.dynamics import measure_dynamics
 from slt_grok.landscape.logit_scale import LogitScale
 from slt_grok.landscape.norms import gradient_norm, weight_norm
-from slt_grok.landscape.objective import Data, Objective
+from slt_grok.operators.objective import Data, Objective
 from slt_grok.landscape.sharpness import measure_sharpness, sharpness_cost
 from slt_grok.landscape.volume import basin_volume
 from slt_grok.trajectories import Trajectory

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slt_grok.landscape.objective import ROWS, Objective, batches
+from slt_grok.operators.objective import ROWS, Objective, batches
 from slt_grok.trajectories import Parameters
 
 # networks x samples x widest layer that one backward pass may hold: some 300 MB of float64 activations

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.evaluation import ROWS, Samples, losses_at
-from slt_grok.landscape.objective import Data, as_floats, batches
+from slt_grok.operators.objective import Data, as_floats, batches
 from slt_grok.trajectories import Network, Trajectory
 
 

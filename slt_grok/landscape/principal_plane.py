@@ -19,7 +19,7 @@ from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.evaluation import SPLITS, losses_at, splits
-from slt_grok.landscape.objective import Data
+from slt_grok.operators.objective import Data
 from slt_grok.trajectories import Parameters, Trajectory
 
 SOURCE = "arXiv:1712.09913, section 7"

@@ -21,7 +21,7 @@ from torch import Tensor
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.cost import Cost, timed
 from slt_grok.landscape.logit_scale import LogitScale, at_logit_scale
-from slt_grok.landscape.objective import (
+from slt_grok.operators.objective import (
     ROWS,
     Data,
     Objective,
@@ -30,7 +30,7 @@ from slt_grok.landscape.objective import (
     loss_and_gradient,
     split_data,
 )
-from slt_grok.landscape.seeds import network_seed
+from slt_grok.operators.objective import network_seed
 from slt_grok.tasks import Split
 from slt_grok.trajectories import Trajectory
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.evaluation import SPLITS, losses_at, splits
-from slt_grok.landscape.objective import Data
-from slt_grok.landscape.seeds import network_seed
+from slt_grok.operators.objective import Data
+from slt_grok.operators.objective import network_seed
 from slt_grok.models import Adapter, Model
 from slt_grok.trajectories import Parameters, Trajectory
 

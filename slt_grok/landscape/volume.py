@@ -25,7 +25,7 @@ from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.basin import Basin, basins, log_unit_ball, radius_text
-from slt_grok.landscape.objective import Data
+from slt_grok.operators.objective import Data
 from slt_grok.trajectories import Trajectory
 
 SOURCE = "arXiv:2501.18812"

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.spectral_density import symlog_density
+from slt_grok.operators.spectrum import symlog_density
 from slt_grok.plots.style import WIDTH, legend_right, one_seed, panel_letters, styled
 
 DECADES = 6  # drawn below the largest eigenvalue; what is smaller is near the middle, on a linear piece of the axis

@@ -10,9 +10,9 @@ from slt_grok import models
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape import hessian
 from slt_grok.landscape.curvature import curvature, curvature_cost, measure_curvature
-from slt_grok.landscape.hessian import CurvatureOperator, precise_dtype
+from slt_grok.operators.curvature import CurvatureOperator, precise_dtype
 from slt_grok.landscape.logit_scale import at_temperature, logit_standard_deviation
-from slt_grok.landscape.objective import Objective
+from slt_grok.operators.objective import Objective
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 from tests.landscape.toys import ONE_SAMPLE, stacked

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from slt_grok import models
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.dynamics import dynamics_cost, gradient_noise_scale, measure_dynamics
-from slt_grok.landscape.objective import Objective, loss_and_gradient
+from slt_grok.operators.objective import Objective, loss_and_gradient
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 from tests.landscape.toys import ONE_SAMPLE, stacked, symmetric_matrix
@@ -101,7 +101,7 @@ def test_loss_and_gradient_against_backward(monkeypatch):
     weights = {k: v[1].clone().requires_grad_() for k, v in objective.stack.items()}
     value = objective.network.mean_loss(weights, *objective.data)
     expected = torch.autograd.grad(value, list(weights.values()))
-    monkeypatch.setattr("slt_grok.landscape.objective.ROWS", 5)
+    monkeypatch.setattr("slt_grok.operators.objective.ROWS", 5)
     loss, found = loss_and_gradient(objective.network, {k: v[1] for k, v in objective.stack.items()}, objective.data)
     assert loss == pytest.approx(value.item(), rel=1e-13)
     for one, other in zip(found.values(), expected, strict=True):

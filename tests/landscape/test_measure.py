@@ -6,9 +6,9 @@ from torch import nn
 
 from slt_grok import landscape, models
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.hessian import CurvatureOperator
+from slt_grok.operators.curvature import CurvatureOperator
 from slt_grok.landscape.logit_scale import at_logit_scale
-from slt_grok.landscape.objective import Objective
+from slt_grok.operators.objective import Objective
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Network, Trajectory
 

@@ -7,7 +7,7 @@ from torch.func import functional_call
 from slt_grok import models
 from slt_grok.landscape import norms
 from slt_grok.landscape.norms import gradient_norm, matrix_ranks, weight_norm
-from slt_grok.landscape.objective import Objective
+from slt_grok.operators.objective import Objective
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 from tests.landscape.toys import ONE_SAMPLE, stacked

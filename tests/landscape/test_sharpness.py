@@ -9,7 +9,7 @@ from torch import nn
 
 from slt_grok import models
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.objective import Objective
+from slt_grok.operators.objective import Objective
 from slt_grok.landscape.sharpness import average_case_sharpness, measure_sharpness, sharpness_cost, worst_case_sharpness
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory

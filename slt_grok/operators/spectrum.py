@@ -1,17 +1,17 @@
 """The spectrum of a symmetric matrix that is known by its products: traces of functions of it, and its density.
 
-The largest eigenvalues h_1..h_k with their vectors U are computed (`eigenpairs`), the rest is sampled by stochastic
+The largest eigenvalues h_1..h_k with their vectors U are computed (`eigenpairs`), the others are sampled by stochastic
 Lanczos quadrature (Ubaru, Chen and Saad 2017, doi:10.1137/16M1104974): m Lanczos steps from a random unit vector v
 orthogonal to U give nodes t_j and weights s_j with v^T f(A) v = sum_j s_j f(t_j), exactly so for polynomials of degree
 2m - 1, and E[v^T f(A) v] is the trace of f(A) over the complement of U divided by its dimension D - k. Hence
 tr f(A) = sum_i f(h_i) + (D - k) mean_v sum_j s_j f(t_j).
 For f(h) = h this is Hutch++ (Meyer, Musco, Musco and Woodruff 2021, doi:10.1137/1.9781611976496.16) with eigenvectors
-for its sketch: unbiased for every U, and the vectors v are independent of each other and of U, so that their spread is
-an honest standard error.
+for its sketch: unbiased for every U, and the vectors v are independent of each other and of U, so that their spread
+gives a valid standard error.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from curvlinops._torch_base import PyTorchLinearOperator
@@ -19,35 +19,47 @@ from scipy.linalg import eigh_tridiagonal
 from threadpoolctl import threadpool_limits
 
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.hessian import SUBSPACE, eigenpairs
+from slt_grok.operators.curvature import SUBSPACE, eigenpairs
 
 Matvec = Callable[[np.ndarray], np.ndarray]
 
-END = 1e-12  # of the largest entry so far: below it a Krylov space is at its end
+END = 1e-12  # of the largest entry so far: below it a Krylov space ends
+ROUNDING = 1e-13  # of the largest eigenvalue, times D: below it an eigenvalue is rounding
+GAP = 1e3  # between the smallest eigenvalue that counts and the rounding below it
 
 
-class Spectrum(NamedTuple):
-    """The largest eigenvalues and a quadrature of the others.
+@dataclass(frozen=True)
+class Spectrum:
+    """The largest eigenvalues of a symmetric matrix (D, D) and a quadrature of the others.
 
-    values : the k largest eigenvalues, largest first, (k,).
-    vectors : theirs, (D, k).
-    nodes, weights : t and s of each repeat, (repeat, m); weights sum to 1, or all are 0 where there is nothing else.
-    size : D.
+    Parameters
+    ----------
+    values : ndarray
+        The k largest eigenvalues, largest first; all D where the matrix was formed.
+    nodes, weights : ndarray
+        t and s of each repeat, (repeat, m); weights sum to 1, or are all 0 where all eigenvalues are known.
+    size : int
+        D.
     """
 
     values: np.ndarray
-    vectors: np.ndarray
     nodes: np.ndarray
     weights: np.ndarray
     size: int
 
+    @classmethod
+    def of(cls, matrix: np.ndarray, repeats: int = 2, steps: int = 1) -> "Spectrum":
+        """Return all eigenvalues of a matrix, NaN where it is not finite; nodes and weights are (repeats, steps)."""
+        size, nothing = len(matrix), np.zeros((repeats, steps))
+        if not np.isfinite(matrix).all():
+            return cls(np.full(size, np.nan), nothing * np.nan, nothing * np.nan, size)
+        return cls(np.linalg.eigvalsh((matrix + matrix.T) / 2)[::-1], nothing, nothing, size)
+
     def trace(self, function: Callable[[np.ndarray], np.ndarray] = lambda h: h) -> tuple[float, float]:
         """Return tr f(A) = sum f(h) over all eigenvalues, and its standard error over the repeats.
 
-        NaN where not finite.
-
-        The error is that of a mean of r repeats estimated from their spread, r - 1 degrees of freedom, and does not
-        hold the quadrature's own, which is 0 for polynomials of degree 2 m - 1 and for the identity.
+        The error does not include the quadrature's own, which is 0 for polynomials of degree 2m - 1 and for the
+        identity.
         """
         known = self.values[np.isfinite(self.values)]
         rest = (self.size - len(known)) * (self.weights * function(self.nodes)).sum(-1)
@@ -55,15 +67,13 @@ class Spectrum(NamedTuple):
         return float(function(known).sum() + rest.mean()), float(error)
 
     def effective_dimension(self, c: float) -> tuple[float, float]:
-        """Return sum h / (|h| + c) over all eigenvalues, and its standard error.
-
-        How many directions are stiffer than c.
+        """Return sum h / (|h| + c), the number of directions stiffer than c, and its standard error.
 
         Without negative eigenvalues it is sum h / (h + c) (MacKay 1992, doi:10.1162/neco.1992.4.3.448, equation 4.9;
-        arXiv:2003.02139); a negative one counts from 0 to -1, so that rounding of either sign about 0 cancels. With
-        c = gamma / n_beta its half is the LLC that an exact sampler finds on the quadratic part of the loss. Take the
+        arXiv:2003.02139); a negative one counts from 0 to -1, so that rounding of either sign around 0 cancels. With
+        c = gamma / n_beta half of it is the LLC that an exact sampler gives for the quadratic part of the loss. Use the
         Gauss-Newton matrix where the Hessian has eigenvalues of both signs: there the sum counts signs, and a
-        quadrature of few steps, which lumps both sides of 0 together, misses it (see `spectrum`).
+        quadrature of few steps, which lumps both sides of 0 together, is inaccurate (see `spectrum`).
 
         Raises
         ------
@@ -75,37 +85,52 @@ class Spectrum(NamedTuple):
         return self.trace(lambda h: h / (abs(h) + c))
 
     def quadrature(self) -> tuple[np.ndarray, np.ndarray]:
-        """Nodes and weights of all D eigenvalues in each repeat, (repeat, k + m) or (repeat, D) where all are known.
+        """Return nodes and weights of all D eigenvalues in each repeat, (repeat, k + m), or (repeat, D) if all known.
 
         The weights of a repeat sum to 1, of which each of the k largest eigenvalues has 1 / D.
         """
         known = self.values[np.isfinite(self.values)]
-        share = len(known) / self.size
+        fraction = len(known) / self.size
         nodes = np.broadcast_to(known, (len(self.nodes), len(known)))
         weights = np.full(nodes.shape, 1 / self.size)
-        if share == 1:
+        if fraction == 1:
             return nodes, weights
-        return np.hstack([nodes, self.nodes]), np.hstack([weights, (1 - share) * self.weights])
+        return np.hstack([nodes, self.nodes]), np.hstack([weights, (1 - fraction) * self.weights])
+
+    @property
+    def rounding(self) -> float:
+        """Size that an eigenvalue of 0 may have."""
+        return float(np.abs(self.values).max() * ROUNDING * len(self.values))
+
+    @property
+    def non_zero(self) -> np.ndarray:
+        """The known eigenvalues above rounding."""
+        return self.values[self.values > self.rounding]
+
+    @property
+    def resolved(self) -> bool:
+        """Whether a gap separates what counts from rounding, so that the numerical rank means something."""
+        return len(self.non_zero) == 0 or bool(self.non_zero.min() > GAP * self.rounding)
 
 
 def symlog_density(nodes: np.ndarray, weights: np.ndarray, grid: np.ndarray, scale: float, width: float) -> np.ndarray:
-    """Density of the eigenvalues along x = asinh(h / (2 scale)) / ln 10, which counts decades far from 0.
+    """Return the density of the eigenvalues along x = asinh(h / (2 scale)) / ln 10, which counts decades far from 0.
 
     Parameters
     ----------
     nodes, weights : ndarray
-        Of a quadrature, or eigenvalues with their multiplicities; of equal shape.
+        A quadrature, or eigenvalues with their multiplicities; of equal shape.
     grid : ndarray
-        Eigenvalues h at which the density is wanted, (points,).
+        Eigenvalues h at which to evaluate the density, (points,).
     scale : float
         |h| below which the axis is linear.
     width : float
-        Standard deviation of the Gaussian that stands for each node, in decades.
+        Standard deviation of the Gaussian that smooths each node, in decades.
 
     Returns
     -------
     ndarray
-        (points,) at least 0; its integral over x is the sum of the weights.
+        (points,), nonnegative; its integral over x is the sum of the weights.
     """
     places, points = (np.arcsinh(np.asarray(h) / (2 * scale)) / np.log(10) for h in (nodes, grid))
     bumps = np.exp(-(((points[:, None] - places.ravel()) / width) ** 2) / 2) / (width * (2 * np.pi) ** 0.5)
@@ -113,41 +138,41 @@ def symlog_density(nodes: np.ndarray, weights: np.ndarray, grid: np.ndarray, sca
 
 
 def lanczos(matvec: Matvec, start: np.ndarray, steps: int, against: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of the quadrature from one start vector, by Lanczos with full reorthogonalization.
+    """Return nodes and weights of the quadrature from one start vector, by Lanczos with full reorthogonalization.
 
     Parameters
     ----------
-    matvec : Matvec
+    matvec : callable
         v -> A v, A symmetric (D, D).
     start : ndarray
         (D,), not in the span of `against`.
     steps : int
         m, at most D - k; fewer are taken where the Krylov space ends before, and the quadrature is exact then.
     against : ndarray
-        Orthonormal vectors (D, k) whose span is left out.
+        Orthonormal vectors (D, k) whose span is excluded.
 
     Returns
     -------
-    tuple[ndarray, ndarray]
+    tuple of ndarray
         (m,) nodes and (m,) weights that sum to 1; both are 0 for steps not taken.
     """
-    left_out = against.shape[1]
-    basis = np.empty((len(start), left_out + steps))
-    basis[:, :left_out] = against
+    excluded = against.shape[1]
+    basis = np.empty((len(start), excluded + steps))
+    basis[:, :excluded] = against
 
     def orthogonal(vector: np.ndarray, filled: int) -> np.ndarray:
         for _ in range(2):  # twice is enough (Giraud, Langou and Rozloznik 2005)
             vector = vector - basis[:, :filled] @ (basis[:, :filled].T @ vector)
         return vector
 
-    diagonal, beside = [], []
-    rest = orthogonal(start, left_out)
-    for filled in range(left_out, left_out + steps):
+    diagonal, off_diagonal = [], []
+    rest = orthogonal(start, excluded)
+    for filled in range(excluded, excluded + steps):
         length = np.linalg.norm(rest)
-        if filled > left_out:
-            if length <= END * max(np.abs(diagonal).max(), np.abs(beside).max(initial=0)):
+        if filled > excluded:
+            if length <= END * max(np.abs(diagonal).max(), np.abs(off_diagonal).max(initial=0)):
                 break
-            beside.append(length)
+            off_diagonal.append(length)
         basis[:, filled] = rest / length
         rest = matvec(basis[:, filled])
         diagonal.append(basis[:, filled] @ rest)
@@ -155,7 +180,7 @@ def lanczos(matvec: Matvec, start: np.ndarray, steps: int, against: np.ndarray) 
     nodes, weights = np.zeros(steps), np.zeros(steps)
     if not np.isfinite(diagonal).all():
         return nodes * np.nan, weights * np.nan
-    values, vectors = eigh_tridiagonal(diagonal, beside)
+    values, vectors = eigh_tridiagonal(diagonal, off_diagonal)
     nodes[: len(values)], weights[: len(values)] = values, vectors[0] ** 2
     return nodes, weights
 
@@ -165,36 +190,36 @@ def spectrum(
 ) -> Spectrum:
     """Return the spectrum of a symmetric operator (D, D).
 
-    Where D is at most `products(..)` of the estimate, the matrix is formed: then all D
-    eigenvalues are values, and standard errors are 0.
+    Where D is at most the number of products of the estimate, the matrix is formed: all D eigenvalues are known then
+    and standard errors are 0.
 
     Parameters
     ----------
     operator : PyTorchLinearOperator
         Symmetric.
     eigenvalues : int
-        k, how many of the largest; from 0 to D.
+        k, number of the largest; from 0 to D.
     repeats : int
-        r, start vectors of the quadrature, at least 2. Each gives one sample of every trace.
+        Start vectors of the quadrature, at least 2. Each gives one sample of every trace.
     steps : int
-        m, products for each of them. 1 serves the trace alone. The effective dimension at c needs more the smaller c is
-        against the eigenvalues: on networks of p = 113 at unit logit scale, c = 0.3 being 4 to 12% of the largest
+        m, products for each of them. 1 is enough for the trace. The effective dimension at c needs more, the smaller c
+        is against the eigenvalues: on networks of p = 113 at unit logit scale, c = 0.3 being 4 to 12% of the largest
         eigenvalue, 5 steps on the Gauss-Newton matrix are within 0.5% of 16, while 6 on the Hessian are up to 15% off
         and 12 still 4%.
     tolerance : float
-        Relative, of the residual of each eigenpair.
+        Relative residual of each eigenpair.
     seed : int
-        Of all start vectors.
+        Seed of all start vectors.
 
     Returns
     -------
     Spectrum
-        See `Spectrum`; everything is NaN where the matrix is not finite.
+        Everything is NaN where the matrix is not finite.
 
     Raises
     ------
     SltGrokError
-        Settings out of range.
+        A setting out of range.
     """
     size = operator.shape[0]
     if not 0 <= eigenvalues <= size:
@@ -206,8 +231,7 @@ def spectrum(
         )
     linear = operator.to_scipy(np.dtype(np.float64))
     if size <= products(eigenvalues, repeats, steps):
-        matrix = linear.matmat(np.eye(size))
-        return _exact(matrix, repeats, steps)
+        return Spectrum.of(linear.matmat(np.eye(size)), repeats, steps)
     eigen_stream, *streams = np.random.SeedSequence(seed).spawn(repeats + 1)
     generators = [np.random.default_rng(stream) for stream in streams]
     # numpy's threads wait for work by spinning: between two products they would take the cores from torch's
@@ -218,19 +242,9 @@ def spectrum(
         known = vectors[:, np.isfinite(values)]
         sampled = [lanczos(linear.matvec, g.standard_normal(size), steps, known) for g in generators]
     nodes, weights = (np.stack(part) for part in zip(*sampled, strict=True))
-    return Spectrum(values, vectors, nodes, weights, size)
+    return Spectrum(values, nodes, weights, size)
 
 
 def products(eigenvalues: int, repeats: int, steps: int) -> int:
-    """How many products `spectrum` takes: those of one Lanczos space (more where it restarts) and of the quadrature."""
+    """Return how many products `spectrum` takes: those of one Lanczos space (more if it restarts) and the quadrature's."""
     return (max(2 * eigenvalues + 1, SUBSPACE) if eigenvalues else 0) + repeats * steps
-
-
-def _exact(matrix: np.ndarray, repeats: int, steps: int) -> Spectrum:
-    size = len(matrix)
-    if not np.isfinite(matrix).all():
-        nothing = np.full((repeats, steps), np.nan)
-        return Spectrum(np.full(size, np.nan), np.full((size, size), np.nan), nothing, nothing, size)
-    nothing = np.zeros((repeats, steps))
-    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-    return Spectrum(values[::-1], vectors[:, ::-1], nothing, nothing, size)

@@ -5,8 +5,8 @@ from torch.func import functional_call
 
 from slt_grok import models
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.hessian import CurvatureOperator, eigenpairs
-from slt_grok.landscape.objective import Objective
+from slt_grok.operators.curvature import CurvatureOperator, eigenpairs
+from slt_grok.operators.objective import Objective
 from slt_grok.tasks import ModularTask
 from slt_grok.tasks import Split
 from slt_grok.trajectories import Network, Trajectory
@@ -64,7 +64,7 @@ def test_quadratic_eigenpairs(quadratic):
 def test_transformer_against_autograd(split):
     task, trajectory = small_transformer()
     expected = dense_hessian(trajectory, split)
-    operator = CurvatureOperator(Objective.of(trajectory), 0, data=task.data(split))
+    operator = CurvatureOperator(Objective.of(trajectory, task.data(split)), 0)
     np.testing.assert_allclose(dense(operator), expected, atol=1e-12)
     values, vectors = eigenpairs(operator, 5, 1e-9, seed=5)
     reference, basis = np.linalg.eigh(expected)
@@ -120,7 +120,7 @@ def product(trajectory: Trajectory) -> np.ndarray:
 def test_batches_of_data_change_nothing(monkeypatch):
     _, trajectory = small_transformer()
     whole = product(trajectory)
-    monkeypatch.setattr("slt_grok.landscape.hessian.ROWS", 4)
+    monkeypatch.setattr("slt_grok.operators.curvature.ROWS", 4)
     np.testing.assert_allclose(product(trajectory), whole, atol=1e-13)
 
 

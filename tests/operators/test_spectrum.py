@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.hessian import CurvatureOperator
-from slt_grok.landscape.objective import Objective
-from slt_grok.landscape.spectral_density import lanczos, products, spectrum, symlog_density
+from slt_grok.operators.curvature import CurvatureOperator
+from slt_grok.operators.objective import Objective
+from slt_grok.operators.spectrum import lanczos, products, spectrum, symlog_density
 from tests.landscape.toys import ONE_SAMPLE, stacked, symmetric_matrix
 
 SIZE = 200

@@ -1,0 +1,1 @@
+"""Derivatives of a network's loss and outputs as linear operators: Hessian, Gauss-Newton matrix, Jacobian, spectra."""

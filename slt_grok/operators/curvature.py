@@ -1,0 +1,194 @@
+"""Hessian and Gauss-Newton matrix of a network's mean loss as linear operators, and their largest eigenvalues.
+
+With f_w(x_i) the outputs and l the loss, H = (1/n) sum_i d^2 l(f_w(x_i), y_i) / dw^2. The Gauss-Newton matrix omits
+the curvature of f (Schraudolph 2002, doi:10.1162/08997660260028683): G = (1/n) sum_i J_i^T [d^2 l / df^2] J_i with
+J_i = d f_w(x_i) / dw. Where l is convex in f, as cross-entropy is, G has no negative eigenvalue.
+
+The matrix is a linear operator of curvlinops and is never formed. A product H v is the derivative of (dL/dw) . v; all
+that it needs of the network without v is kept, so that it costs about two gradients. The largest eigenvalues come from
+implicitly restarted Lanczos (ARPACK, in scipy).
+"""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from curvlinops._torch_base import PyTorchLinearOperator
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+from torch import Tensor
+from torch.func import grad, vjp
+
+from slt_grok.operators.objective import ROWS, Data, Objective, as_floats, batches
+from slt_grok.trajectories import Network
+
+Matrix = Literal["hessian", "gauss_newton"]
+Product = Callable[[Any], Any]
+
+RESTARTS = 20  # of Lanczos; what has not converged by then is NaN
+SMALL = 10_000  # parameters: below it float64 costs nothing that is worth saving
+TRIED = 512  # samples on which single precision is tried
+SUBSPACE = 20  # Lanczos vectors: five eigenvalues of a network of p = 113 to 1% need at most one restart
+
+
+def hessian_product(outputs: Callable[[Any], Tensor], loss: Callable[[Tensor], Tensor], free: Any) -> Product:
+    """Return v -> H v for loss(outputs(free)); `free` and v are a tensor, or a dict or list of tensors.
+
+    Reverse over reverse mode: torch has no forward mode for the backward pass of some losses, such as its `mse_loss`.
+    """
+    pull = vjp(grad(lambda free: loss(outputs(free))), free)[1]
+    return lambda vector: pull(vector)[0]
+
+
+def gauss_newton_product(outputs: Callable[[Any], Tensor], loss: Callable[[Tensor], Tensor], free: Any) -> Product:
+    """Return v -> J^T (d^2 l / df^2) J v for loss(outputs(free)); J v is the derivative of u -> J^T u, transposed."""
+    values, pull = vjp(outputs, free)[:2]
+    push = vjp(lambda u: pull(u)[0], torch.zeros_like(values))[1]
+    bend = vjp(grad(loss), values)[1]
+    return lambda vector: pull(bend(push(vector)[0])[0])[0]
+
+
+class CurvatureOperator(PyTorchLinearOperator):
+    """The Hessian or Gauss-Newton matrix (D, D), rows in the order of `named_parameters`, each flattened.
+
+    Parameters
+    ----------
+    objective, index : Objective, int
+        The loss, and the network at whose parameters the matrix is taken.
+    matrix : Matrix, optional
+        `hessian` or `gauss_newton`.
+    group : sequence of str, optional
+        Names of the D parameters that the matrix is over; all by default.
+    dtype : torch.dtype, optional
+        Precision of the network and of the products. The loss and its derivatives by the outputs are always float64.
+
+    Raises
+    ------
+    SltGrokError
+        A group that the network does not have.
+    """
+
+    SELF_ADJOINT = True
+
+    def __init__(
+        self,
+        objective: Objective,
+        index: int,
+        matrix: Matrix = "hessian",
+        *,
+        group: Sequence[str] | None = None,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        given = objective.network
+        network = Network(deepcopy(given.module).to(dtype), given.task, given.loss, given.call)
+        self._names = objective.group(group)
+        shapes = [tuple(network.shapes[name]) for name in self._names]
+        super().__init__(shapes, shapes)
+        weights = {name: tensor.to(dtype) for name, tensor in objective.weights(index).items()}
+        free = {name: weights[name] for name in self._names}
+        self._like = free[self._names[0]]
+        inputs, targets = objective.data
+        product = hessian_product if matrix == "hessian" else gauss_newton_product
+
+        def of_batch(batch: Data) -> Product:
+            fraction = len(batch[0]) / len(inputs)
+            return product(
+                lambda free: network.outputs({**weights, **free}, batch[0]).double(),
+                lambda values: network.loss(values, batch[1]).double().mean() * fraction,
+                free,
+            )
+
+        self._products = [of_batch(batch) for batch in batches((as_floats(inputs, dtype), targets), ROWS)]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the products."""
+        return self._like.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return self._like.device
+
+    def _matmat(self, X: list[Tensor]) -> list[Tensor]:
+        columns = [
+            dict(zip(self._names, column, strict=True)) for column in zip(*[b.unbind(-1) for b in X], strict=True)
+        ]
+        results = [[product(column) for product in self._products] for column in columns]
+        return [
+            torch.stack([torch.stack([part[name] for part in parts]).sum(0) for parts in results], -1)
+            for name in self._names
+        ]
+
+
+def precise_dtype(objective: Objective, index: int, group: Sequence[str] | None, tolerance: float) -> torch.dtype:
+    """Return float32 where a Hessian product in it agrees with float64 to the tolerance, float64 elsewhere.
+
+    A product in float32 takes less than half the time. The loss and its derivatives by the outputs are float64 in
+    both, so that near zero loss, too, only the rounding of weights and logits is left: 1e-6 of the product's norm at a
+    loss of 9e-8 (p = 113), and up to 2e-4 where a ReLU is near its kink. A part of the samples decides.
+    """
+    size = objective.size(group)
+    if size < SMALL or tolerance < 1e-5:
+        return torch.float64
+    inputs, targets = objective.data
+    every = max(1, len(inputs) // TRIED)
+    some = objective.on((inputs[::every], targets[::every]))
+    vector = np.random.default_rng(0).standard_normal(size)
+    exact, rounded = (
+        CurvatureOperator(some, index, group=group, dtype=dtype).to_scipy(np.dtype(np.float64)).matvec(vector)
+        for dtype in (torch.float64, torch.float32)
+    )
+    agree = np.linalg.norm(rounded - exact) <= tolerance * np.linalg.norm(exact)
+    return torch.float32 if agree else torch.float64
+
+
+def eigenpairs(
+    operator: PyTorchLinearOperator, count: int, tolerance: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the algebraically largest eigenvalues, largest first, and their vectors.
+
+    Parameters
+    ----------
+    operator : PyTorchLinearOperator
+        Symmetric (D, D), D > count.
+    count : int
+        Number of eigenvalues.
+    tolerance : float
+        |A u - value u| <= tolerance * |value| for each pair, so that the value is as close to an eigenvalue.
+    seed : int
+        Seed of the start vector.
+
+    Returns
+    -------
+    tuple of ndarray
+        Values (count,) and orthonormal vectors (D, count), float64; NaN where Lanczos did not converge, and everywhere
+        if the matrix is not finite. Of eigenvalues that are closer together than the tolerance, one may be missed.
+    """
+    generator = np.random.default_rng(seed)
+    size = operator.shape[0]
+    linear = operator.to_scipy(np.dtype(np.float64))
+    start = generator.standard_normal(size)
+    values, vectors = np.full(count, np.nan), np.full((size, count), np.nan)
+    trial = linear.matvec(start)
+    if not np.isfinite(trial).all():
+        return values, vectors
+    if not trial.any():  # H = 0: Lanczos has no first step
+        return np.zeros(count), np.eye(size, count)
+    try:
+        pairs = eigsh(
+            linear,
+            k=count,
+            which="LA",
+            v0=start,
+            ncv=min(size, max(2 * count + 1, SUBSPACE)),
+            tol=tolerance,  # pyright: ignore[reportArgumentType]
+            maxiter=RESTARTS,
+            rng=generator,
+        )
+    except ArpackNoConvergence as failure:
+        pairs = failure.eigenvalues, failure.eigenvectors
+    order = np.argsort(pairs[0])[::-1]
+    values[: len(order)], vectors[:, : len(order)] = pairs[0][order], pairs[1][:, order]
+    return values, vectors

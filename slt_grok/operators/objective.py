@@ -1,0 +1,153 @@
+"""The mean loss as a float64 function of the parameters, for every network of a trajectory.
+
+L(w) = mean over the samples of loss(f_w(x), y). Parameters, buffers, inputs and losses are float64, since gradients
+and curvature of a network that fits all samples are far below what float32 resolves.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slt_grok.errors import SltGrokError
+from slt_grok.tasks import Split
+from slt_grok.trajectories import Network, Parameters, Trajectory
+
+Data = tuple[Tensor, Tensor]
+
+ROWS = 2048  # samples at a time: larger tensors are returned to the system and their pages faulted in anew
+
+
+def network_seed(seed: int, coordinates: Mapping[str, Any]) -> int:
+    """Return the random seed of one network, so that a shard of a trajectory draws what the whole draws.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the measurement.
+    coordinates : mapping
+        Coordinates of the network, as `Trajectory.labels` gives them; never its place in a stack.
+    """
+    values = [v if isinstance(v, int) and v >= 0 else crc32(str(v).encode()) for v in coordinates.values()]
+    return int(np.random.SeedSequence([seed, *values]).generate_state(1)[0])
+
+
+def as_floats(inputs: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return real inputs in the precision of the weights; tokens stay integers."""
+    return inputs.to(dtype) if inputs.is_floating_point() else inputs
+
+
+def batches(data: Data, rows: int) -> list[Data]:
+    """Return the samples in consecutive batches of at most `rows`."""
+    inputs, targets = data
+    return list(zip(inputs.split(rows), targets.split(rows), strict=True))
+
+
+def check_finite_loss(loss: float, index: int) -> None:
+    """Refuse to measure around a network whose loss is not finite.
+
+    Raises
+    ------
+    SltGrokError
+        The loss is NaN or infinite.
+    """
+    if not math.isfinite(loss):
+        raise SltGrokError(f"network {index} of the trajectory: expected a finite mean loss, got {loss}")
+
+
+def samples_of(trajectory: Trajectory, data: Data | None = None, split: Split = "train") -> Data:
+    """Return the given samples, or else those of a split of the trajectory's task.
+
+    Raises
+    ------
+    SltGrokError
+        Neither data nor a task is given, no samples, or inputs and targets differ in number.
+    """
+    inputs, targets = trajectory.task.data(split) if data is None else data
+    if len(inputs) != len(targets) or not len(inputs):
+        raise SltGrokError(
+            f"data: expected as many targets as inputs and at least one, got {len(targets)} and {len(inputs)}"
+        )
+    return inputs, targets
+
+
+def loss_and_gradient(network: Network, parameters: Parameters, data: Data) -> tuple[float, dict[str, Tensor]]:
+    """Return the mean loss over all samples and its gradient, ROWS samples at a time."""
+    stack = {name: tensor[None] for name, tensor in parameters.items()}
+    loss, gradient = 0.0, {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
+    for inputs, targets in batches(data, ROWS):
+        fraction = len(inputs) / len(data[0])
+        values, slopes = network.stacked_loss_and_gradient(stack, inputs, targets, own_data=False, wanted=stack)
+        loss += values.item() * fraction
+        for name, total in gradient.items():
+            total += slopes[name][0] * fraction
+    return loss, gradient
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The mean loss of N networks.
+
+    Parameters
+    ----------
+    network : Network
+        The function, its buffers in float64.
+    stack : dict of str to Tensor
+        The parameters in float64, each with a leading N.
+    data : Data
+        Inputs (n, ...) and targets (n, ...).
+    """
+
+    network: Network
+    stack: dict[str, Tensor]
+    data: Data
+
+    @classmethod
+    def of(cls, trajectory: Trajectory, data: Data | None = None) -> "Objective":
+        """Return the mean loss of a trajectory's networks on `data`, or on the train split of its task.
+
+        Raises
+        ------
+        SltGrokError
+            See `samples_of`.
+        """
+        inputs, targets = samples_of(trajectory, data)
+        network = trajectory.network
+        double = Network(deepcopy(network.module).double(), network.task, network.loss)
+        return cls(double, trajectory.stacked(torch.float64), (as_floats(inputs, torch.float64), targets))
+
+    def __len__(self) -> int:
+        """Return the number of networks, N."""
+        return len(next(iter(self.stack.values())))
+
+    def weights(self, index: int) -> dict[str, Tensor]:
+        """Return the parameters of one network."""
+        return {name: tensor[index] for name, tensor in self.stack.items()}
+
+    def on(self, data: Data) -> "Objective":
+        """Return the loss on other samples."""
+        return replace(self, data=(as_floats(data[0], torch.float64), data[1]))
+
+    def group(self, names: Sequence[str] | None) -> list[str]:
+        """Return the names of a group of parameters in the network's own order; None for all of them.
+
+        Raises
+        ------
+        SltGrokError
+            An empty group, or a name that the network does not have.
+        """
+        known = list(self.stack)
+        unknown = [name for name in names or [] if name not in known]
+        if unknown or names == []:
+            raise SltGrokError(f"group: expected some of {', '.join(known)}, got {', '.join(unknown) or 'none'}")
+        return [name for name in known if names is None or name in names]
+
+    def size(self, names: Sequence[str] | None = None) -> int:
+        """Return the number of parameters in a group."""
+        return sum(self.network.shapes[name].numel() for name in self.group(names))
