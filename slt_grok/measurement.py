@@ -183,7 +183,7 @@ class Context(Protocol):
         ...
 
     def milestones(self, seed: int) -> tuple[float, float]:
-        """Return the steps at which a seed has memorized and generalized; NaN where that is unknown or did not happen."""
+        """Return the steps at which a seed memorized and generalized; NaN where it did not or that is unknown."""
         ...
 
     def in_shards(

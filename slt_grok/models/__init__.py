@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from pydantic import ValidationError
+
+from slt_grok.errors import SltGrokError
 from slt_grok.models.adapter import Adapter
 from slt_grok.models.deep_mlp import DeepMLP
 from slt_grok.models.deep_transformer import DeepTransformer
@@ -10,7 +13,7 @@ from slt_grok.models.model import Model, record
 from slt_grok.models.network import Network
 from slt_grok.models.quadratic import QuadraticNetwork
 from slt_grok.models.transformer import OneLayerTransformer
-from slt_grok.settings import Deferred, parse_settings, schema
+from slt_grok.settings import Deferred, schema, sentence
 
 
 def build(kind: str, tokens: int, classes: int | None = None, **settings: Any) -> Model:
@@ -21,8 +24,14 @@ def build(kind: str, tokens: int, classes: int | None = None, **settings: Any) -
     SltGrokError
         An unknown kind, or settings that the kind does not take.
     """
-    model = Model.named(kind)
-    return Deferred(model, parse_settings(schema(model), settings, "model")).make(tokens=tokens, classes=classes)
+    try:
+        model = Model.named(kind)
+    except SltGrokError as error:
+        raise SltGrokError(f"model.kind: {error}") from error
+    try:
+        return Deferred(model, schema(model).model_validate(settings)).make(tokens=tokens, classes=classes)
+    except ValidationError as error:
+        raise SltGrokError(f"model.{sentence(error)}") from error
 
 
 __all__ = [

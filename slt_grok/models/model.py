@@ -1,8 +1,8 @@
 """What a network declares about itself: sites, roles of its weights, interchangeable units, heads.
 
 A model takes int64 tokens of shape (n, operands) and returns logits (n, classes). Its forward pass sends each
-named site through `at(name, value)`, so that one function can record or replace what is there. Measurements ask what a model
-declares and never of which class it is: what it does not declare is not measured, and the result says so.
+named site through `at(name, value)`, so that one function can record or replace what is there. Measurements ask what a
+model declares and never of which class it is: what it does not declare is not measured, and the result says so.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -198,12 +198,12 @@ def test_tokens_of_their_own_for_every_pair():
         ({"roles": {"input": ("embedding.weight", -2)}}, "and output, got input"),
         ({"roles": {"input": ("embed.weight", -2), "output": ("last.weight", -2)}}, "'embed.weight'"),
         ({"roles": {"input": ("embedding.weight", -1), "output": ("last.weight", -2)}}, r"p = 7 .* shape is \(7, 5\)"),
-        ({"modulus": 11}, "p = 11 entries"),
+        ({"tokens": 11}, "p = 11 entries"),
     ],
 )
 def test_what_does_not_fit_the_module(changes, words):
     settings = {
-        "modulus": P,
+        "tokens": P,
         "sites": {"neurons_pre": "act:input", "neurons_post": "act:output"},
         "roles": {"input": ("embedding.weight", -2), "output": ("last.weight", -2)},
     }

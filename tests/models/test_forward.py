@@ -261,7 +261,7 @@ def test_initialization_is_the_generators(settings):
     ("settings", "words"),
     [
         ({"kind": "rnn"}, "model.kind"),
-        ({"kind": "mlp", "depth": 3}, "settings that a mlp does not take"),
+        ({"kind": "mlp", "depth": 3}, "model.depth: unknown key"),
         ({"kind": "mlp", "combine": "product"}, "model.combine"),
         ({"kind": "quadratic", "activation": "tanh"}, "model.activation"),
         ({"kind": "transformer", "layout": "b_a"}, "model.layout"),

@@ -6,9 +6,7 @@ import torch
 
 from slt_grok import circuits, llc, models
 from slt_grok.config import parse_config
-from slt_grok.models.network import Network
 from slt_grok.store import RunDirectory
-from slt_grok.tasks import ModularTask
 from slt_grok.training import train
 from slt_grok.trajectories import Trajectory
 
@@ -25,7 +23,7 @@ SETTINGS = [
 
 
 def test_every_kind_is_here():
-    assert {settings["kind"] for settings in SETTINGS} == set(models.KINDS)
+    assert {settings["kind"] for settings in SETTINGS} == {kind.name for kind in models.Model.all()}
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: "-".join(map(str, s.values())))
@@ -37,11 +35,10 @@ def test_a_configuration_of_it_trains_and_is_measured(tmp_path, settings):
         "training": {"steps": 6, "learning_rate": 0.01, "checkpoints": {"linear": 2}, "evaluate_every": 3},
     }
     config = parse_config(content, "tiny.yaml")
-    task = ModularTask(**config.task.model_dump())
-    network = Network(models.build(tokens=5, **config.model.model_dump()), task)
+    network, task = config.network, config.task
     run = RunDirectory(tmp_path / "run")
-    run.write_manifest({"config": config.model_dump(mode="json"), "stages": {}})
-    curves = train(run, network, config.training, config.seeds, lambda step, losses: None)
+    run.write_manifest({"config": content, "stages": {}})
+    curves = train(run, network, config.training, config.seeds)
     assert curves.train_loss[-1, 0] < curves.train_loss[0, 0]
     trajectory = Trajectory.from_run(tmp_path / "run")
     measured = circuits.measure(trajectory)

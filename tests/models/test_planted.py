@@ -16,7 +16,7 @@ AMPLITUDES = {3: 2.0, 7: 1.5, 11: 0.5}
 
 def logits(network):
     """(a, b, c), float64."""
-    p = network.modulus
+    p = network.tokens
     with torch.no_grad():
         return network(ModularTask(p).inputs).reshape(p, p, p).numpy()
 

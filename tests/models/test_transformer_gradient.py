@@ -89,7 +89,11 @@ def test_training_goes_to_the_same_weights():
 
 
 def test_near_a_loss_of_zero():
-    """Down to losses of 1e-8, in float32: as close to the gradient in float64 as the reference, or within 1e-5."""
+    """Down to losses of 1e-8, in float32: as close to the gradient in float64 as the reference, or as logits round.
+
+    A wrong answer's probability is as uncertain, relative to itself, as the logits are absolutely: n u |logit| with the
+    unit roundoff u and the n = d_mlp + d_model terms of a logit; how they are summed differs between processors.
+    """
     task = ModularTask(5, train_fraction=1.0)
     network, given_data = Network(OneLayerTransformer(5, 16, 2, 32), task), (*task.data("all"), False)
     fitted, losses = trained(60, drawn(network, 1, torch.float32, 0.3), network, given_data, weight_decay=0.0)
@@ -107,6 +111,8 @@ def test_near_a_loss_of_zero():
             for name, gradient in gradients.items():
                 yield ((result[1][name] - gradient).norm() / gradient.norm()).item()
 
-        assert max(errors(found)) < max(1e-5, 5 * max(errors(plain)))
+        size = network.stacked_outputs(stack, given_data[0]).abs().max().item()
+        rounding = 48 * torch.finfo(torch.float32).eps / 2 * size
+        assert max(errors(found)) < max(rounding, 5 * max(errors(plain)))
         scale *= 1.2
     assert 1e-10 < right_loss.item() < 1e-8
