@@ -1,8 +1,8 @@
-"""The one exception that a person is meant to read."""
+"""The exception that reports bad input to the user."""
 
 
 class SltGrokError(Exception):
-    """Bad input, said in one sentence that names the file or key and what was expected.
+    """Bad input, described in one sentence that names the file or key and what was expected.
 
     The command line prints the sentence and exits with code 2; a script can catch it.
     """

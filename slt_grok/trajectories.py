@@ -73,7 +73,7 @@ class Trajectory:
     ) -> "Trajectory":
         """State dicts of one module by training step, as a trajectory over `step`.
 
-        Tensors of a state dict that are no parameters of the module (buffers) are left out.
+        Tensors of a state dict that are not parameters of the module (buffers) are omitted.
 
         Raises
         ------

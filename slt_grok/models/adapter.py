@@ -1,4 +1,4 @@
-"""Any `nn.Module` on pairs as a network of this package: which of its tensors are the sites, which weights have roles.
+"""Any `nn.Module` on pairs as a model of this package, by naming its sites and the roles of its weights.
 
 The module keeps its own forward pass. Sites are read and replaced where it hands a tensor to a submodule or takes one
 from it; an activation that is a bare function lies between the output of one submodule and the input of another. The
@@ -32,31 +32,31 @@ PREFIX = "network."  # of the wrapped module's parameters among the adapter's
 
 
 class Adapter(Model):
-    """A module of one's own with named sites and roles.
+    """A user's module with named sites and roles.
 
     Parameters
     ----------
     network : torch.nn.Module
         The module.
     tokens : int
-        p.
+        Number of tokens, p.
     sites : Mapping[str, str]
-        `neurons_pre` and `neurons_post`, and `attention_pattern` where there is one -> "SUBMODULE:input" or
-        "SUBMODULE:output", the submodule by its dotted name. The site `embedding` is the table of the role `input`.
+        `neurons_pre`, `neurons_post` and, for a module with attention, `attention_pattern` -> "SUBMODULE:input" or
+        "SUBMODULE:output", with the submodule's dotted name. The site `embedding` is the table of the role `input`.
     roles : Mapping[str, tuple[str, int]]
-        Which axis of which parameter runs over Z_p, counted from the end: `input` (or `left` and `right`, where the
-        tokens have embeddings of their own), `output`, and `output_bias` where there is one.
+        Which axis of which parameter runs over Z_p, counted from the end: `input` (or `left` and `right` for
+        separate embeddings of the two operands), `output`, and `output_bias` if any.
     inputs : callable, optional
-        What the module's forward takes, from pairs (n, 2): a tensor or a tuple of arguments. The pairs themselves where
-        left out.
+        Maps pairs (n, 2) to what the module's forward takes: a tensor or a tuple of arguments. By default the pairs
+        themselves.
     neuron_logit_map : callable or None, optional
-        W_L (..., d_mlp, p) from the module's parameters by name, which may have leading axes; the parameter of the role
-        `output` where left out, that is, where the neurons reach the logits by it alone.
+        W_L (..., d_mlp, p) from the module's parameters by name, which may have leading axes. By default the parameter
+        of the role `output`, for a module whose neurons reach the logits only through it.
     position : int or None, optional
-        The position that sites and logits are read at, for a module that has an axis of positions after that of the
-        samples: -1 is the last. Of the attention pattern (n, head, query, key) it is the query.
+        Position at which sites and logits are read, for a module with an axis of positions after the samples': -1 is
+        the last. For the attention pattern (n, head, query, key) it is the query.
     quadratic : bool, optional
-        Whether the activation is the square, which changes when a neuron counts as one of a frequency.
+        Whether the activation is the square, which changes the threshold at which a neuron belongs to a frequency.
 
     Raises
     ------
@@ -117,7 +117,7 @@ class Adapter(Model):
         return {PREFIX + name: tensor for name, tensor in state.items()}
 
     def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
-        """Logits (n, p) of the wrapped module at `position`, classes beyond p left out."""
+        """Logits (n, p) of the wrapped module at `position`, classes beyond p omitted."""
         table = at("embedding", self._whole_embedding(dict(self.named_parameters())))
         table, pairs = self._as_the_module_counts(table, pairs)
         parts = table.split([table.shape[-1] // len(self.tables)] * len(self.tables), -1)
@@ -141,10 +141,10 @@ class Adapter(Model):
         return at("logits", logits[..., : self.classes])
 
     def _as_the_module_counts(self, table: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
-        """Table and pairs with the tokens that are no numbers, such as '=', where the module looks for them.
+        """Return table and pairs with tokens that are not numbers, such as '=', where the module looks for them.
 
-        A measurement that gives every pair two tokens of its own sets `tokens` to their number. The module goes on
-        calling the first token after the numbers p, so that number p and those above move behind it.
+        A measurement that gives every pair two separate tokens sets `tokens` to their number. The module still looks
+        for the first token after the numbers at p, so that numbers from p on move behind it.
         """
         p, numbers, others = self.classes, table[: self.tokens], table[self.tokens :]
         filled = nn.functional.pad(numbers[:p], (0, 0, 0, max(0, p - len(numbers))))
@@ -175,7 +175,7 @@ class Adapter(Model):
     def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """Return the rows of the embedding that stand for Z_p, (..., p, d).
 
-        The tables of `left` and `right` side by side.
+        The tables of `left` and `right` are concatenated.
         """
         return self._whole_embedding(parameters)[..., : self.tokens, :]
 

@@ -1,6 +1,6 @@
-"""Losses and derivatives written by hand, which the models' own gradients are made of.
+"""Hand-written losses and derivatives that the models' gradients use.
 
-Softmax and its derivative are taken in the precision of the logits and still hold for losses far below what that
+Softmax and its derivative are computed in the precision of the logits and hold even for losses far below what that
 precision resolves next to 1: with q the probability of all wrong answers together, summed over them,
 -log softmax(logits)[label] = -log(1 - q), and its derivative by the right logit is -q.
 """

@@ -30,7 +30,7 @@ class DeepMLP(Model):
     d_embed, d_mlp : int, optional
         Widths of the embedding and of the first hidden layer.
     d_second : int or None, optional
-        Width of the second hidden layer; d_mlp where left out.
+        Width of the second hidden layer; d_mlp by default.
     activation : str, optional
         Activation function.
     bias_per_token : bool, optional

@@ -98,7 +98,7 @@ class DeepTransformer(Model):
     d_model, n_heads, d_mlp : int, optional
         Widths, the same in all layers.
     d_head : int or None, optional
-        Width of a head; d_model / n_heads where left out.
+        Width of a head; d_model / n_heads by default.
     activation : str, optional
         Activation function.
     layout : {"a_b_equals", "a_b"}, optional

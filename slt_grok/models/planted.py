@@ -1,9 +1,8 @@
-"""Networks whose circuit is put in by hand: known answers for every measure.
+"""Networks with a circuit constructed by hand: known answers for every measure.
 
-All are networks of this package's classes, in float64; `Trajectory.of(network, ModularTask(p))` takes one to the
-measurements. w_k = 2 pi k / p, with frequencies k among 1..(p-1)/2 and p an odd prime.
+All are in float64; `Trajectory.of(network, ModularTask(p))` is what measurements take. w_k = 2 pi k / p, with frequencies k among 1..(p-1)/2 and p an odd prime.
 
-    gromov             random phases: answers everything right from a stated width on
+    gromov             random phases: all answers are right above a stated width
     clock              logits sum_k A_k cos w_k(a + b - c), exactly, on one embedding
     quadratic_clock    the same logits as a quadratic network on one-hot tokens
     pizza              logits sum_k A_k |cos(w_k(a - b)/2)| cos w_k(a + b - c), up to a stated residual
@@ -35,19 +34,19 @@ def gromov(p: int, frequencies: Sequence[int], width: int, seed: int = 0, sign: 
     """U = cos(w_n a + f_n), V = cos(w_n b + g_n), W = cos(w_n c + f_n + g_n), n = 1..width.
 
     Neurons take the frequencies in turn, phases are independent and uniform. Of (U + V)^2 W each neuron gives
-    cos w_n(a + b - c) / 2; everything else has a random phase and averages out, so that the margin grows as
-    width m, m of `smallest_gap`, beside noise that grows as its square root.
+    cos w_n(a + b - c) / 2; everything else has a random phase and averages out, so that the margin grows
+    like width times `smallest_gap`, the noise like the square root of the width.
 
     Parameters
     ----------
     p : int
-        p, an odd prime.
+        Number of tokens, an odd prime.
     frequencies : Sequence[int]
-        Of the neurons.
+        Frequencies of the neurons.
     width : int
-        Number of neurons; from `sufficient_width` on everything is answered right.
+        Number of neurons; above `sufficient_width` all answers are right.
     seed : int, optional
-        Of the phases.
+        Seed of the phases.
     sign : int, optional
         1 for a + b, -1 for a - b.
 
@@ -77,9 +76,7 @@ def smallest_gap(p: int, frequencies: Sequence[int]) -> float:
 
 
 def sufficient_width(p: int, frequencies: Sequence[int], failure: float = 1e-3) -> int:
-    """Return a width from which on `gromov` answers all pairs right.
-
-    It does so with probability at least 1 - failure over the phases.
+    """Return a width above which `gromov` answers all pairs right with probability at least 1 - failure.
 
     16.5 (3 log p + log 1/failure) / m with m of `smallest_gap`, rounded up to equal shares. For an answer d away from
     the right one, the difference of the two logits is a sum of independent terms, one a neuron, 2 sin(w d/2) (cos x +
@@ -103,7 +100,7 @@ def clock(p: int, amplitudes: Mapping[int, float], sign: int = 1) -> EmbeddingML
     Parameters
     ----------
     p : int
-        p, an odd prime.
+        Number of tokens, an odd prime.
     amplitudes : Mapping[int, float]
         Frequency -> A_k.
     sign : int, optional
@@ -142,13 +139,13 @@ def pizza(p: int, amplitudes: Mapping[int, float], directions: int = 32) -> Embe
 
     The embedding has a circle for each k, see `_circles`. On the unit circle E_a + E_b is 2 cos(w_k(a - b)/2) times
     the unit vector at the angle w_k(a + b)/2; a pair of ReLU neurons gives its absolute value along the angle
-    phi_j = pi j / J, into cos(w_k c - 2 phi_j), for j = 0..J-1. Of |cos| the second harmonic is wanted, and others meet
-    cos(w_k c - 2 phi_j) only from the order J-1 on.
+    phi_j = pi j / J, into cos(w_k c - 2 phi_j), for j = 0..J-1. The second harmonic of |cos| is wanted, and others
+    meet cos(w_k c - 2 phi_j) only from the order J-1 on.
 
     Parameters
     ----------
     p : int
-        p, an odd prime.
+        Number of tokens, an odd prime.
     amplitudes : Mapping[int, float]
         Frequency -> A_k.
     directions : int, optional
@@ -181,8 +178,8 @@ def pizza(p: int, amplitudes: Mapping[int, float], directions: int = 32) -> Embe
 def pizza_residual(directions: int) -> float:
     """pi^2 / (4 (J-1)^2 - 1), the bound of what `pizza` adds to each cosine of the answer.
 
-    |cos x| = (2/pi) + (4/pi) sum_m (-1)^(m+1) cos(2 m x) / (4 m^2 - 1). Beside m = 1 the orders i J - 1 and i J + 1
-    are left, i >= 1, with at most 3 / (4 m^2 - 1) of the wanted one each.
+    |cos x| = (2/pi) + (4/pi) sum_m (-1)^(m+1) cos(2 m x) / (4 m^2 - 1). Besides m = 1 the orders i J - 1 and i J + 1
+    remain, i >= 1, each at most 3 / (4 m^2 - 1) of the wanted one.
     """
     return math.pi**2 / (4 * (directions - 1) ** 2 - 1)
 
@@ -193,7 +190,7 @@ def lookup_table(logits: Tensor) -> EmbeddingMLP:
     Parameters
     ----------
     logits : Tensor
-        Of each pair, (p, p, p). For labels, `margin * one_hot(labels)`.
+        Logits of each pair, (p, p, p). For labels, `margin * one_hot(labels)`.
 
     Raises
     ------
@@ -227,7 +224,7 @@ def _angles(p: int, frequencies: Tensor) -> Tensor:
 
 
 def _radii(count: int) -> Tensor:
-    """1, 1 - 1/(2 n), .., over 1/2: all different, so that principal components tell the n circles apart."""
+    """1, 1 - 1/(2 n), .., over 1/2: all different, so that principal components separate the n circles."""
     return 1 - torch.arange(count, dtype=torch.float64) / (2 * count)
 
 

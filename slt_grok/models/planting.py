@@ -1,16 +1,16 @@
-"""A planted circuit inside a network of another size: what a training can start from.
+"""A planted circuit inside a network of another size, for training to start from.
 
     clock    in an `EmbeddingMLP` that concatenates, with squares or GELU, or a `QuadraticNetwork`
     pizza    in an `EmbeddingMLP` or a `OneLayerTransformer` with ReLU
 
 The circuits are those of `slt_grok.models.planted`, with the same logits; weights that they do not need are zero. An
-MLP that concatenates adds the pizza's tokens by two equal maps. With each neuron of the clock there is one of the
+MLP that concatenates adds the pizza's tokens by two equal maps. Each neuron of the clock is paired with one of
 opposite input and the same output, and GELU(u) + GELU(-u) = u erf(u / sqrt 2) is sqrt(2/pi) u^2 (1 - e), 0 <= e <=
 u^2 / 6: GELU squares small inputs, the clock's are at most 2 `GELU_INPUT`, and e at most 0.7%.
 
-In the transformer, W_Q = W_K = 0 make all positions count alike; heads copy the circles of both tokens, added, to
-dimensions of the residual stream of their own; the pizza's neurons read these and write cos w_k c, sin w_k c to further
-ones, which W_U alone reads: 6 dimensions a frequency. Sources: as there; GELU and the transformer are this package's.
+In the transformer, W_Q = W_K = 0 make all positions count alike; heads copy the sum of both
+tokens' circles to separate dimensions of the residual stream; the pizza's neurons read these and write cos w_k c,
+sin w_k c to further ones, which only W_U reads: 6 dimensions per frequency. Sources: as there; GELU and the transformer are this package's.
 """
 
 import math
@@ -43,7 +43,7 @@ def plant(
     Parameters
     ----------
     module : Model
-        Its structure; its weights are not looked at.
+        The network; only its structure matters.
     circuit : {"clock", "pizza"}
         See the module's docstring.
     amplitudes : Mapping[int, float]

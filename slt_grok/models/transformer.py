@@ -60,7 +60,7 @@ class OneLayerTransformer(Model):
         alpha in M' = alpha M + (1 - alpha) J with J all ones, rows not renormalized (2306.17844); 1 is ordinary
         attention.
     d_head : int or None, optional
-        Width of a head; d_model / n_heads where left out.
+        Width of a head; d_model / n_heads by default.
 
     Raises
     ------
