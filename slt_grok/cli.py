@@ -1,13 +1,15 @@
 """The command line: `slt-grok run`, `study`, `measure`, `calibrate`, `extract`, `import`, `report`, `show`, ..."""
 
+import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperCommand
 
 from slt_grok import __version__
 from slt_grok.errors import SltGrokError
@@ -18,15 +20,30 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Measure the local learning coefficient, the loss landscape and the Fourier circuit of networks that learn "
-    "modular arithmetic, along training. Start with: slt-grok run configs/quickstart.yaml",
+    help="Measure the local learning coefficient, the loss landscape and the circuit of networks that learn an "
+    "algorithm, along training. Start with: slt-grok run configs/quickstart.yaml",
 )
 
 RunFolder = Annotated[Path, typer.Argument(help="A run directory, such as runs/quickstart.", metavar="RUN")]
 
 
+class RegistryHelp(TyperCommand):
+    """A command whose help names what is registered: looked up only when the help is printed, since it takes seconds."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help with MEASUREMENTS and FORMATS filled in."""
+        from slt_grok.measurement import Measurement
+        from slt_grok.store.importers import Importer
+
+        names = {"MEASUREMENTS": [m.name for m in Measurement.ordered()], "FORMATS": [i.name for i in Importer.all()]}
+        for parameter in self.params:
+            for word, known in names.items():
+                parameter.help = (getattr(parameter, "help", "") or "").replace(word, ", ".join(known))
+        super().format_help(ctx, formatter)
+
+
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
         print(__version__)
         raise typer.Exit
@@ -35,72 +52,83 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 @app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="A YAML configuration, such as configs/quickstart.yaml.")],
-    out: Annotated[Path | None, typer.Option(help="The run directory; runs/NAME where left out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory; runs/NAME by default.")] = None,
 ) -> None:
     """Train a network, measure it along training and write the report.
 
-    The same command goes on where a killed run stopped, and does only what is missing.
+    The same command resumes a killed run, and does only what is missing.
     """
     from slt_grok.config import load_config
     from slt_grok.studies import execute_run
 
     loaded = load_config(config)
     if loaded.training is None:
-        raise SltGrokError(f"{config}: training: expected settings, since there is nothing to measure without them")
+        raise SltGrokError(f"{config}: training: expected settings; without them there is nothing to measure")
     print(execute_run(loaded, out or Path("runs") / loaded.name))
 
 
 @app.command()
 def study(
     file: Annotated[Path, typer.Argument(help="A study's YAML file, such as configs/studies/seeds.yaml.")],
-    out: Annotated[Path | None, typer.Option(help="The study's directory; runs/NAME where left out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The study's directory; runs/NAME by default.")] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Runs at a time, each in a process of its own; one a core if left out.", min=1)
+        int | None, typer.Option(help="Runs at a time, each in its own process; one per core by default.", min=1)
     ] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what is to be done and what it costs, and stop.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Print what would be done and what it costs, and exit.")] = False,
 ) -> None:
     """Make the missing runs of a grid of settings and seeds, and one table of all their summaries.
 
-    The same command goes on where a killed study stopped. It ends with exit code 1 where a run failed or was refused;
-    those stand in the table with the reason, and the others are made all the same.
+    The same command resumes a killed study. It ends with exit code 1 if a run failed or its settings are refused; these
+    are in the table with the reason, and do not stop the others.
     """
     from slt_grok.studies.study import run_study
 
-    table, well = run_study(file, out, workers, plan)
+    table, ok = run_study(file, out, workers, plan)
     if not plan:
         print(table)
-    if not well:
+    if not ok:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=RegistryHelp)
 def measure(
     run: RunFolder,
     only: Annotated[
         str | None,
         typer.Option(
-            help="Some of circuits, landscape, llc, refined, confound, topology, causal, interventions, program, "
-            "curvature, connectivity, shape, by commas; where left out those of the first four that have settings."
+            help="Some of MEASUREMENTS, separated by commas; by default all that the configuration asks for."
         ),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Take the measurements' settings from this configuration file.")
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="Keep what is measured as MEASUREMENT@LABEL, beside what there is.")
+        str | None, typer.Option(help="Store what is measured as MEASUREMENT@LABEL, next to what there is.")
     ] = None,
 ) -> None:
-    """Make the missing measurements of an existing or imported run and write the report anew."""
+    """Make the missing measurements of an existing or imported run and write the report again."""
     from slt_grok.config import load_config
-    from slt_grok.studies import MEASUREMENTS, measure_run
+    from slt_grok.measurement import Measurement
+    from slt_grok.studies import Run, measure_run
 
+    loaded, settings = Run(run), load_config(config) if config else None
     chosen = [name.strip() for name in only.split(",")] if only is not None else None
+    known = [measurement.name for measurement in Measurement.ordered()]
     for name in chosen or []:
-        if name not in MEASUREMENTS:
-            raise SltGrokError(f"--only: expected some of {', '.join(MEASUREMENTS)}, got {name!r}")
+        if name not in known:
+            raise SltGrokError(f"--only: expected some of {', '.join(known)}, got {name!r}")
     if label is not None and not label.replace("-", "").replace("_", "").replace(".", "").isalnum():
-        raise SltGrokError(f"--label: expected letters, digits, '.', '_' and '-' alone, got {label!r}")
-    print(measure_run(run, chosen, load_config(config) if config else None, label))
+        raise SltGrokError(f"--label: expected only letters, digits, '.', '_' and '-', got {label!r}")
+    print(measure_run(loaded, chosen, settings, label))
+
+
+@app.command("list")
+def list_() -> None:
+    """Print what a configuration can name: measurements, samplers, tasks, models and formats, with their settings."""
+    from slt_grok import registry
+
+    for line in registry.listing():
+        print(line)
 
 
 @app.command()
@@ -110,7 +138,7 @@ def calibrate(
         int, typer.Option(help="Updates of each chain, burn-in included: more of them allow a larger n_beta.")
     ] = 300,
     batch_size: Annotated[
-        int | None, typer.Option(help="Samples of a minibatch; chosen by what it changes where left out.")
+        int | None, typer.Option(help="Samples of a minibatch; chosen by its effect on the estimate by default.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the chains.", min=0)] = 0,
 ) -> None:
@@ -118,9 +146,10 @@ def calibrate(
 
     A run whose configuration has no llc section is measured with them: slt-grok measure RUN --only llc
     """
+    from slt_grok.studies import Run
     from slt_grok.studies.calibrate import calibrate_run, settings_block
 
-    content = calibrate_run(run, updates, batch_size, seed)
+    content = calibrate_run(Run(run), updates, batch_size, seed)
     for reason in content["reasons"]:
         console.print(reason, soft_wrap=True, markup=False)
     print(settings_block(content), end="")
@@ -130,15 +159,13 @@ def calibrate(
 def extract(
     run: RunFolder,
     out: Annotated[Path, typer.Option("--out", "-o", help="The Python file to write.")] = Path("program.py"),
-    step: Annotated[int | None, typer.Option(help="The checkpoint's step; the last one where left out.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The seed; the first one where left out.")] = None,
-    level: Annotated[
-        str, typer.Option(help="clock, pizza or neurons; shortest takes the one of least length.")
-    ] = "shortest",
+    step: Annotated[int | None, typer.Option(help="The checkpoint's step; the last one by default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed; the first one by default.")] = None,
+    level: Annotated[str, typer.Option(help="clock, pizza, neurons, or the shortest of them.")] = "shortest",
 ) -> None:
-    """Read the program that a network runs out of its weights, and write it as a Python file of its own.
+    """Read the program that a network runs from its weights, and write it as a stand-alone Python file.
 
-    A network that no program explains gets none: the command says so and ends with exit code 2.
+    If no program explains the network, the command says so and ends with exit code 2.
     """
     from slt_grok import program
     from slt_grok.trajectories import Trajectory
@@ -155,25 +182,20 @@ def extract(
     for name, bits in found.bits.items():
         console.print(f"{name}: {bits:.0f} bits", markup=False)
     if not found.explained:
-        console.print("not explained without a table: the file lists what the network has by heart", markup=False)
+        console.print("not explained without a table: the file lists what the network has memorized", markup=False)
     print(out)
 
 
-@app.command("import")
+@app.command("import", cls=RegistryHelp)
 def import_(
     files: Annotated[
         list[Path],
         typer.Argument(help="Checkpoint files of one network, or a folder of them; their numbers are the steps."),
     ],
-    out: Annotated[Path, typer.Option(help="The run directory to make.")],
-    format: Annotated[
-        str | None,
-        typer.Option(
-            help="progress_measures, clock_pizza, transformer_lens or devinterp_mlp; recognized where left out."
-        ),
-    ] = None,
+    out: Annotated[Path, typer.Option(help="The run directory to create.")],
+    format: Annotated[str | None, typer.Option(help="One of FORMATS; recognized by default.")] = None,
 ) -> None:
-    """Bring checkpoints from elsewhere into a run directory, which `slt-grok measure` then works on."""
+    """Import checkpoints from elsewhere as a run directory for `slt-grok measure`."""
     from slt_grok.store import importers
 
     for note in importers.import_run(files, out, format):
@@ -183,10 +205,10 @@ def import_(
 
 @app.command()
 def rewrite(
-    program: Annotated[Path, typer.Argument(help="What slt-grok extract wrote; it is read, not run.")],
-    config: Annotated[Path, typer.Argument(help="A configuration whose architecture and split are taken.")],
+    program: Annotated[Path, typer.Argument(help="What slt-grok extract wrote; it is read, not executed.")],
+    config: Annotated[Path, typer.Argument(help="A configuration with the architecture and the split.")],
     modulus: Annotated[int, typer.Option(help="The new modulus, an odd prime.")],
-    out: Annotated[Path, typer.Option(help="The run directory to make.")],
+    out: Annotated[Path, typer.Option(help="The run directory to create.")],
 ) -> None:
     """Write a program's frequencies as weights for another modulus, without training.
 
@@ -203,15 +225,16 @@ def rewrite(
 
 @app.command()
 def report(run: RunFolder) -> None:
-    """Draw the figures and write the page of a run anew from its measurements."""
+    """Draw the figures and write the page of a run again from its measurements."""
     from slt_grok.report import write
+    from slt_grok.studies import Run
 
-    print(write(run))
+    print(write(Run(run)))
 
 
 @app.command()
 def show(run: RunFolder) -> None:
-    """Print what was found in a run."""
+    """Print the summary of a run."""
     import json
 
     from slt_grok.store import RunDirectory
@@ -231,30 +254,31 @@ def show(run: RunFolder) -> None:
 def validate(
     case: Annotated[
         list[str] | None,
-        typer.Option(help='A case such as "dln 8,12,10 rank 3"; may be given again. The whole zoo where left out.'),
+        typer.Option(help='A case such as "dln 8,12,10 rank 3"; may be repeated. The whole zoo by default.'),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Seed of problems and chains; where left out, 0, and 0 to 4 for the whole zoo.", min=0),
+        typer.Option(help="Seed of problems and chains; 0 by default, and 0 to 4 for the whole zoo.", min=0),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the summary and all cases to this file.")] = None,
 ) -> None:
-    """Estimate the LLC where it is known, with the settings that a user gets, and print truth beside estimate."""
+    """Estimate the LLC where it is known, with the default settings, and print truth and estimate."""
     from slt_grok.zoo import command
 
     command.run(case or [], seed, json, shlex.join(["slt-grok", *sys.argv[1:]]))
 
 
 def main() -> None:
-    """Run the command line; what a person did wrong becomes one sentence and exit code 2."""
+    """Run the command line; a user's error becomes one sentence and exit code 2."""
     from slt_grok.memory import keep_freed_memory
 
     keep_freed_memory()
+    sys.path.append(os.getcwd())  # where plugins may be, as with python -m
     try:
         app(standalone_mode=True)
     except SltGrokError as error:
         console.print(f"slt-grok: {error}", style="red", soft_wrap=True, markup=False)
         sys.exit(2)
     except KeyboardInterrupt:
-        console.print("slt-grok: stopped; the same command goes on from here", soft_wrap=True)
+        console.print("slt-grok: stopped; the same command resumes from here", soft_wrap=True)
         sys.exit(130)

@@ -21,6 +21,8 @@ from torch import Tensor
 from slt_grok.errors import SltGrokError
 from slt_grok.store.files import atomic, read_json, read_tensors, write_json, write_tensors
 
+FORMAT = 2  # of a run directory; what an older version wrote is made again, not converted
+
 
 class RunDirectory:
     """A folder that holds everything about one run.
@@ -48,28 +50,31 @@ class RunDirectory:
         Raises
         ------
         SltGrokError
-            The folder is no run directory, or its manifest lacks what every run's has.
+            Not a run directory, or one that an older version of this package wrote.
         """
         path = self.path / "manifest.json"
         if not self.exists:
             raise SltGrokError(f"{self.path}: expected a run directory with a manifest.json")
         manifest = read_json(path)
         config = manifest.get("config") if isinstance(manifest, dict) else None
-        missing = [
-            key for key in ("name", "task", "model", "seeds") if not isinstance(config, dict) or key not in config
-        ]
-        if missing:
-            raise SltGrokError(f"{path}: expected the manifest of a run, config.{missing[0]} is missing")
+        if not isinstance(config, dict):
+            raise SltGrokError(f"{path}: expected the manifest of a run, config is missing")
+        if manifest.get("format") != FORMAT:
+            again = "slt-grok import" if config.get("source") else "slt-grok run"
+            raise SltGrokError(
+                f"{path}: this run is from another version of slt-grok (format {manifest.get('format', 1)}, expected "
+                f"{FORMAT}); make it again in a new directory by {again}"
+            )
         return {"stages": {}, **manifest}
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the manifest."""
-        write_json(self.path / "manifest.json", manifest)
+        write_json(self.path / "manifest.json", {"format": FORMAT, **manifest})
 
     def finish_stage(self, stage: str, **facts: Any) -> None:
         """Record in the manifest that a stage is done, and drop its state."""
         manifest = self.manifest
-        manifest.setdefault("stages", {})[stage] = facts
+        manifest["stages"][stage] = facts
         self.write_manifest(manifest)
         shutil.rmtree(self.state(stage), ignore_errors=True)
         with suppress(OSError):  # another stage's state is still in it
@@ -78,12 +83,12 @@ class RunDirectory:
     # -- checkpoints ------------------------------------------------------------------------------------------
 
     def checkpoint_path(self, step: int) -> Path:
-        """Where the checkpoint of a step lies."""
+        """Return the file of a step's checkpoint."""
         return self.path / "checkpoints" / f"step_{step:08d}.safetensors"
 
     @property
     def steps(self) -> list[int]:
-        """Steps of the checkpoints there are, ascending."""
+        """Steps of the stored checkpoints, ascending."""
         names = (self.path / "checkpoints").glob("step_*.safetensors")
         return sorted(int(m[1]) for name in names if (m := re.fullmatch(r"step_(\d+)", name.stem)))
 
@@ -110,17 +115,19 @@ class RunDirectory:
     # -- measurements -----------------------------------------------------------------------------------------
 
     def measurement_path(self, label: str) -> Path:
-        """Where the measurement of that label lies."""
+        """Return the file of a measurement."""
         return self.path / "measurements" / f"{label}.nc"
 
     @property
     def labels(self) -> list[str]:
-        """Labels of the measurements there are."""
+        """Labels of the stored measurements."""
         return sorted(path.stem for path in (self.path / "measurements").glob("*.nc"))
 
-    def write_measurement(self, label: str, dataset: xr.Dataset, settings: Mapping[str, Any]) -> None:
-        """Write a dataset with the settings that made it."""
-        write_dataset(self.measurement_path(label), dataset.assign_attrs(settings=json.dumps(settings, default=str)))
+    def write_measurement(self, label: str, dataset: xr.Dataset, settings: Mapping[str, Any]) -> xr.Dataset:
+        """Write a dataset with the settings that it was made with, and return it with them."""
+        complete = dataset.assign_attrs(settings=json.dumps(settings, default=str))
+        write_dataset(self.measurement_path(label), complete)
+        return complete
 
     def read_measurement(self, label: str) -> xr.Dataset:
         """Return a measurement, in memory.
@@ -132,24 +139,20 @@ class RunDirectory:
         """
         return read_dataset(self.measurement_path(label))
 
-    def measured(self, label: str, settings: Mapping[str, Any]) -> bool:
-        """Whether that measurement is there, made with these settings.
+    def check_settings(self, label: str, stored: xr.Dataset, settings: Mapping[str, Any]) -> None:
+        """Check that a stored measurement was made with these settings.
 
         Raises
         ------
         SltGrokError
-            It is there with other settings; the sentence names the changed keys.
+            It was made with others; the sentence names the changed keys.
         """
-        if not self.measurement_path(label).is_file():
-            return False
-        stored = json.loads(self.read_measurement(label).attrs["settings"])
-        changed = changed_keys(stored, json.loads(json.dumps(settings, default=str)))
+        changed = changed_keys(json.loads(stored.attrs["settings"]), json.loads(json.dumps(settings, default=str)))
         if changed:
             raise SltGrokError(
                 f"{self.measurement_path(label)}: was measured with other settings ({'; '.join(changed)}); "
-                f"give the new measurement a label of its own, or take the file away"
+                f"choose another --label for the new measurement, or remove the file"
             )
-        return True
 
     # -- state ------------------------------------------------------------------------------------------------
 
@@ -204,7 +207,7 @@ def read_dataset(path: Path) -> xr.Dataset:
 
 
 def changed_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Where two nested settings differ, each as `key: old -> new`."""
+    """Return the differences of two nested settings, each as `key: old -> new`."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         keys = [*old, *(key for key in new if key not in old)]
         return [

@@ -29,16 +29,20 @@ class RunContext:
     ----------
     run : Run
         The run.
+    config : RunConfig
+        What the measurement's settings are from.
     label : str
-        What is measured; finished shards are kept in `state/LABEL/`.
+        What is measured; finished shards are stored in `state/LABEL/`.
     settings : mapping
-        Plain data; shards of other settings, of an earlier attempt, are measured again.
+        Plain data; shards with other settings, from an earlier attempt, are measured again.
     on_progress : callable
-        Told the fraction that is done, and a current fact.
+        Called with the fraction that is done and a current fact.
     """
 
-    def __init__(self, run: Any, label: str, settings: Mapping[str, Any], on_progress: ProgressCallback) -> None:
-        self.run, self.label, self.config = run, label, run.config
+    def __init__(
+        self, run: Any, label: str, config: Any, settings: Mapping[str, Any], on_progress: ProgressCallback
+    ) -> None:
+        self.run, self.label, self.config = run, label, config
         self.fingerprint = json.dumps(settings, sort_keys=True, default=str)
         self.on_progress = on_progress
 
@@ -48,7 +52,7 @@ class RunContext:
 
     def milestones(self, seed: int) -> tuple[float, float]:
         """Return the steps at which a seed has memorized and generalized; NaN where it has not."""
-        return milestones(self.data("training"), self.config.transitions, seed)
+        return milestones(self.data("training"), self.run.config.transitions, seed)
 
     def announce(self, text: str) -> None:
         """Print a line that stays: what a piece of work is going to cost."""

@@ -1,17 +1,12 @@
 """What a study's runs will cost on this machine: a short trial of each kind of run, times the number of pieces.
 
 seconds = steps x step + evaluations x evaluation                        training
-        + networks x circuit                                             circuits, the null's networks among them
-        + networks x line + probed networks x probe                      landscape
-        + networks x program                                             program
-        + checkpoints x seeds x chains x updates x update                LLC
-        + 6 s a run and 1 s a network                                    start of the process, transitions
+        + seeds x what the measurement predicts for one                  each measurement, `Measurement.seconds`
+        + 6 s a run and 1 s a network                                    start of the process, derived results
 
-A trial trains for some steps from random weights, measures the circuit, the landscape and the program of one network
-and makes some updates of the chains of one checkpoint, all on one thread and in seconds of a core, which are seconds of
-time where there is a free core for each process. That network has no frequency yet: a program of `KEYS` frequencies is
-timed beside. It depends on sizes alone, so that runs of the same sizes share one; a study keeps its trials in
-`costs.json`. Other measurements (refined, and the other ones only made when asked) are not predicted.
+A trial trains for some steps from random weights and lets each measurement predict from one network, on one thread and
+in seconds of a core, which are seconds of time where there is a free core for each process. It depends on sizes and
+settings alone, so that runs of the same sizes share one; a study stores its trials in `costs.json`.
 """
 
 import hashlib
@@ -23,26 +18,26 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import xarray as xr
 
-from slt_grok import models
 from slt_grok.config import RunConfig
 from slt_grok.errors import SltGrokError
-from slt_grok.models.network import Network
-from slt_grok.progress import announce
+from slt_grok.measurement import Measurement
+from slt_grok.progress import announce, ignore
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import read_json, write_json
+from slt_grok.studies.context import ShardMeasure
 from slt_grok.studies.grid import PlannedRun
-from slt_grok.studies.llc import estimate_by
-from slt_grok.tasks import ModularTask
+from slt_grok.studies.run import TRAINING
 from slt_grok.training import CheckpointSchedule, train
 from slt_grok.trajectories import Trajectory
 
 PER_RUN, PER_NETWORK = 6.0, 1.0  # seconds, as measured for quickstart
-PIECES = ("step", "evaluation", "circuit", "line", "probe", "program", "update")
 STEPS = (4, 12)  # of two trainings whose difference is that of so many steps
-DRAWS = (4, 12)
-KEYS = 5  # frequencies of a trained network's program
+
+Prices = dict[str, float]
 
 
 class Costs:
@@ -51,145 +46,124 @@ class Costs:
     Parameters
     ----------
     path : Path
-        Where they are kept.
+        Where they are stored.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.known: dict[str, dict[str, float]] = read_json(path) if path.is_file() else {}
+        self.known: dict[str, Prices] = read_json(path) if path.is_file() else {}
 
-    def time(self, runs: Sequence[PlannedRun]) -> None:
-        """Make the trials that are missing and keep them."""
+    def measure(self, runs: Sequence[PlannedRun]) -> None:
+        """Make the missing trials and store them."""
         for run in runs:
-            if run.config is None or _sizes(run) in self.known:
+            missing = {stage: key for stage, key in _keys(run).items() if key not in self.known}
+            if not missing or run.config is None:
                 continue
-            announce("trial", f"{run.arm} {dict(run.varied) or ''}: what a step, an update and a probe take")
+            announce("trial", f"{run.arm} {dict(run.varied) or ''}: what {', '.join(missing)} cost")
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
             try:
-                self.known[_sizes(run)] = _trial(run.config, run.measurements)
+                prices = trial(run.config, [stage for stage in missing if stage != TRAINING])
+                self.known |= {key: prices[stage] for stage, key in missing.items()}
             except SltGrokError:
                 continue  # the run itself will fail by it, and say so
             finally:
                 torch.set_num_threads(threads)
             write_json(self.path, self.known)
 
-    def of(self, run: PlannedRun) -> dict[str, float]:
-        """Predicted seconds of each stage on one thread; empty where no trial could be made."""
-        unit = self.known.get(_sizes(run)) if run.config is not None else None
-        if unit is None or run.config is None or run.config.training is None:
+    def of(self, run: PlannedRun) -> Prices:
+        """Return the predicted seconds of each stage on one thread; empty where no trial could be made."""
+        keys = _keys(run)
+        if run.config is None or run.config.training is None or not all(key in self.known for key in keys.values()):
             return {}
-        config, seeds, training = run.config, len(run.seeds), run.config.training
-        checkpoints = len(training.checkpoints.at(training.steps))
-        evaluations = training.steps / training.evaluate_every + checkpoints
-        parts = {"training": training.steps * unit["step"] + evaluations * unit["evaluation"]}
-        if "circuits" in run.measurements:
-            parts["circuits"] = seeds * (checkpoints + 1) * unit["circuit"]
-        if "landscape" in run.measurements and config.landscape is not None:
-            asked = config.landscape.probe_checkpoints
-            probed = checkpoints if asked is None else min(asked, checkpoints)
-            parts["landscape"] = seeds * (checkpoints * unit["line"] + probed * unit["probe"])
-        if "program" in run.measurements and config.program is not None:
-            parts["program"] = seeds * min(config.program.checkpoints or checkpoints, checkpoints) * unit["program"]
-        if "llc" in run.measurements and config.llc is not None:
-            updates = config.llc.burn_in + config.llc.draws * config.llc.thinning
-            parts["llc"] = checkpoints * seeds * config.llc.chains * updates * unit["update"]
-        return parts
+        training, unit = run.config.training, self.known[keys[TRAINING]]
+        evaluations = training.steps / training.evaluate_every + _checkpoints(run.config)
+        parts = {TRAINING: training.steps * unit["step"] + evaluations * unit["evaluation"]}
+        return parts | {name: len(run.seeds) * self.known[keys[name]]["seed"] for name in run.measurements}
 
     def total(self, run: PlannedRun, made: Collection[str] = ()) -> float:
-        """Predicted seconds of a run on one thread, without the stages made; 0 where no trial could be."""
+        """Return the predicted seconds of a run on one thread, without the stages made; 0 where no trial could be."""
         parts = self.of(run)
         left = [seconds for stage, seconds in parts.items() if stage not in made]
         return sum(left) + PER_RUN + PER_NETWORK * len(run.seeds) if parts else 0.0
 
 
 def makespan(seconds: Sequence[float], workers: int) -> float:
-    """How long pieces of work take by some workers, the longest pieces first."""
+    """Return how long pieces of work take by some workers, the longest pieces first."""
     busy = [0.0] * workers
     for piece in sorted(seconds, reverse=True):
         heapq.heapreplace(busy, busy[0] + piece)
     return max(busy)
 
 
-def _sizes(run: PlannedRun) -> str:
-    """Return a digest of what the time of a piece depends on."""
-    assert run.config is not None
-    content = run.config.model_dump(mode="json")
-    task, training, llc = content["task"], content["training"] or {}, content["llc"] or {}
-    sizes = [
-        {key: task[key] for key in ("modulus", "train_fraction")},
-        content["model"],
-        {key: training.get(key) for key in ("optimizer", "batch_size")},
-        content["circuits"],
-        {key: value for key, value in (content["landscape"] or {}).items() if key != "probe_checkpoints"},
-        {key: llc.get(key) for key in ("sampler", "chains", "batch_size", "data", "weights", "precision", "leapfrog")},
-        len(run.seeds),
-        sorted(run.measurements),
-    ]
-    return hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).hexdigest()[:16]
+class TrialContext:
+    """A run without other datasets, see `slt_grok.measurement.Context`."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+
+    def data(self, label: str) -> xr.Dataset | None:
+        """Return None: a trial has no datasets."""
+        return None
+
+    def milestones(self, seed: int) -> tuple[float, float]:
+        """Return NaN: a trial learns nothing."""
+        return np.nan, np.nan
+
+    def in_shards(self, trajectory: Trajectory, measure: ShardMeasure, size: int, **options: Any) -> xr.Dataset:
+        """Measure the whole trajectory at once."""
+        return measure(trajectory, ignore)
+
+    def on_progress(self, fraction: float, note: str = "") -> None:
+        """Report nothing."""
+
+    def announce(self, text: str) -> None:
+        """Print nothing."""
 
 
-def _trial(config: RunConfig, measurements: Sequence[str]) -> dict[str, float]:
-    """Seconds of each kind of piece."""
+def trial(config: RunConfig, measurements: Collection[str]) -> dict[str, Prices]:
+    """Return the prices of training (`step`, `evaluation`) and of each measurement (`seed`) in core-seconds."""
     assert config.training is not None
-    task = ModularTask(**config.task.model_dump())
-    network = Network(models.build(modulus=task.modulus, **config.model.model_dump()), task)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(folder)
 
         def training(steps: int) -> None:
-            changes: dict[str, Any] = {"steps": steps, "evaluate_every": steps, "checkpoints": CheckpointSchedule()}
+            changes = {"steps": steps, "evaluate_every": steps, "checkpoints": CheckpointSchedule(), "stop": None}
             assert config.training is not None
-            train(run, network, config.training.model_copy(update={**changes, "stop": None}), config.seeds)
+            train(run, config.network, config.training.model_copy(update=changes), config.seeds)
 
         training(1)  # the first time is slower
         few, many = _seconds(lambda: training(STEPS[0])), _seconds(lambda: training(STEPS[1]))
-        states = run.read_checkpoint(STEPS[1], network.shapes)
+        networks = Trajectory.of_checkpoints(config.network, run, config.seeds)
     step = max(many - few, 0.0) / (STEPS[1] - STEPS[0])
-    unit = {"step": step, "evaluation": max(few - STEPS[0] * step, 0.0) / 2}
-    networks = Trajectory(
-        network,
-        {name: tensor[None] for name, tensor in states.items()},
-        ("step", "seed"),
-        {"step": torch.tensor([STEPS[1]]).numpy(), "seed": torch.tensor(config.seeds).numpy()},
-    )
-    one = networks.isel(seed=[0])
-    if "circuits" in measurements and config.circuits is not None:
-        from slt_grok import circuits
-
-        triples = config.circuits.gradient_triples
-        unit["circuit"] = _seconds(lambda: circuits.measure(one, gradient_triples=triples))
-    if "landscape" in measurements and config.landscape is not None:
-        from slt_grok import landscape
-
-        s = config.landscape
-        unit["line"] = _seconds(lambda: landscape.between_checkpoints(one))
-        unit["probe"] = _seconds(lambda: landscape.at_checkpoints(one, eigenvalues=s.eigenvalues, radii=s.radii))
-    if "program" in measurements and config.program is not None:
-        unit["program"] = _seconds(lambda: _program(one))
-    if "llc" in measurements and config.llc is not None:
-        llc = config.llc
-
-        def chains(draws: int) -> None:
-            estimate_by(llc.model_copy(update={"draws": draws, "burn_in": 0, "thinning": 1}), networks)
-
-        chains(DRAWS[0])
-        few, many = _seconds(lambda: chains(DRAWS[0])), _seconds(lambda: chains(DRAWS[1]))
-        unit["update"] = max(many - few, 0.0) / ((DRAWS[1] - DRAWS[0]) * len(networks) * llc.chains)
-    return unit
+    prices = {TRAINING: {"step": step, "evaluation": max(few - STEPS[0] * step, 0.0) / 2}}
+    one, context = networks.isel(step=[-1], seed=[0]), TrialContext(config)
+    for measurement in Measurement.ordered():
+        if measurement.name in measurements and isinstance(measurement, Measurement):
+            settings, checkpoints = config.settings(measurement), _checkpoints(config)
+            measurable = not measurement.unmeasurable(one.network)
+            seconds = measurement.seconds(one, settings, checkpoints, context) if measurable else 0.0
+            prices[measurement.name] = {"seed": seconds}
+    return prices
 
 
-def _program(one: Trajectory) -> None:
-    """Do what `slt_grok.program.measure` does of a network that has frequencies."""
-    from slt_grok import program
+def _checkpoints(config: RunConfig) -> int:
+    assert config.training is not None
+    return len(config.training.checkpoints.at(config.training.steps))
 
-    program.measure(one)
-    reading = program.read(one)
-    if reading.tokens is None or reading.neurons is None:
-        return
-    neurons = program.neurons(reading, reading.tokens.frequencies[:KEYS])
-    program.codes(reading, neurons)
-    program.match(reading, neurons)
+
+def _keys(run: PlannedRun) -> dict[str, str]:
+    """Return for each stage a digest of what its price depends on."""
+    if run.config is None or run.config.training is None:
+        return {}
+    content, task = run.config.model_dump(mode="json"), run.config.task
+    sizes = [type(task).name, task.tokens, task.classes, len(task.inputs), task.train_size, content["model"]]
+    training = [content["training"][key] for key in ("optimizer", "batch_size")] + [len(run.seeds)]
+    stages = {TRAINING: training} | {name: [content[name], _checkpoints(run.config)] for name in run.measurements}
+    return {
+        stage: f"{stage} {hashlib.sha256(json.dumps([sizes, own], sort_keys=True).encode()).hexdigest()[:16]}"
+        for stage, own in stages.items()
+    }
 
 
 def _seconds(work: Callable[[], Any]) -> float:

@@ -1,19 +1,19 @@
 """A study's file: a base configuration, and named arms that change some of its settings over a grid.
 
     name: widths
-    base: ../quickstart.yaml          # beside the study's file
+    base: ../quickstart.yaml          # relative to the study's file
     seeds: 3                          # 0, 1, 2; or a list
     batch: 3                          # seeds that train as one stack and share a run directory
-    measurements: [circuits, llc]     # what of a run is measured
+    measurements: [circuits, llc]     # by default all that the configuration asks for
     set: {training.steps: 2000}       # changes for all arms, by dotted keys
     arms:
       table: {set: {task.operation: random_table}}
       sum:
-        grid: {model.d_mlp: [64, 128], training.weight_decay: [0.5, 1]}     # every combination
+        grid: {model.d_mlp: [64, 128], llc.sampler.step_size: [0.01, 0.02]}     # every combination
         points: [{task.modulus: 23, llc.batch_size: 64}, {task.modulus: 53}]    # settings that change together
 
-A run is one point of an arm's grid with one batch of its seeds. Its directory is named by all its settings that are
-not defaults, so that a changed study finds again what it can still use, and never what it cannot.
+A run is one point of an arm's grid with one batch of its seeds. Its directory is named by its whole configuration, so
+that a changed study finds again what it can still use, and never what it cannot.
 """
 
 import hashlib
@@ -27,21 +27,18 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from slt_grok import models
-from slt_grok.config import RunConfig, parse_config, parse_settings, read_yaml
+from slt_grok.config import NAME, RunConfig, parse_config, read_yaml
 from slt_grok.errors import SltGrokError
-from slt_grok.studies.run import MEASUREMENTS
-from slt_grok.tasks import ModularTask
-from slt_grok.settings import Positive, Settings
+from slt_grok.measurement import Measurement
+from slt_grok.settings import Positive, Settings, parse_settings
 
 Seed = Annotated[int, Field(ge=0)]
 Seeds = Positive | Annotated[list[Seed], Field(min_length=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
 Changes = dict[str, Any]
 
 
 class ArmSettings(Settings):
-    """What an arm changes; what it leaves out is the study's."""
+    """What an arm changes; what it omits is the study's."""
 
     seeds: Seeds | None = None
     batch: Positive | None = None
@@ -54,14 +51,14 @@ class ArmSettings(Settings):
 class StudySettings(Settings):
     """A study's file."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(pattern=NAME)
     base: str
     seeds: Seeds = 1
     batch: Positive = Field(default=5, description="seeds that train as one stack and share a run directory")
-    measurements: list[str] = Field(default=["circuits", "landscape", "llc"], description="what of a run is measured")
+    measurements: list[str] | None = Field(default=None, description="what of a run is measured")
     page: bool = Field(default=False, description="whether every run gets its figures and its page")
     set: Changes = Field(default={}, description="changes for all arms, by dotted keys")
-    arms: dict[Name, ArmSettings] = Field(min_length=1)
+    arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")], ArmSettings] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -72,36 +69,37 @@ class PlannedRun:
     ----------
     arm : str
         Its name.
-    varied : Mapping[str, Any]
+    varied : mapping
         The settings by which it differs from other runs of the study, by dotted keys.
-    seeds : tuple[int, ...]
+    seeds : tuple of int
         One network each.
-    measurements : tuple[str, ...]
-        Some of `slt_grok.studies.MEASUREMENTS`.
-    page : bool
-        Whether it gets its figures and its page.
     name : str
         Its directory, relative to the study's.
-    config : RunConfig or None
+    page : bool
+        Whether it gets its figures and its page.
+    config : RunConfig, optional
         None where the settings are refused.
+    measurements : tuple of str, optional
+        Names of measurements, in the order in which they are made.
     reason : str, optional
-        Why they are.
+        Why the settings are refused.
     """
 
     arm: str
     varied: Mapping[str, Any]
     seeds: tuple[int, ...]
-    measurements: tuple[str, ...]
-    page: bool
     name: str
-    config: RunConfig | None
+    page: bool
+    config: RunConfig | None = None
+    measurements: tuple[str, ...] = ()
     reason: str = ""
 
     def of_one_seed(self, seed: int) -> "PlannedRun":
         """Return the same run with one of its seeds."""
         assert self.config is not None
-        config = self.config.model_copy(update={"seeds": [seed]})
-        return replace(self, seeds=(seed,), config=config, name=_directory(self.arm, self.varied, config))
+        content = {**self.config.content, "seeds": [seed]}
+        name = _directory(self.arm, self.varied, content)
+        return replace(self, seeds=(seed,), config=parse_config(content, name), name=name)
 
 
 @dataclass(frozen=True)
@@ -115,13 +113,13 @@ class Study:
 def load_study_file(path: Path) -> Study:
     """Return a study from its YAML file.
 
-    Settings that a run's configuration refuses make a run without a configuration and with the reason: the other runs
-    are not held up by it.
+    Settings that a run's configuration refuses make a run without a configuration and with the reason; the other runs
+    do not wait for it.
 
     Raises
     ------
     SltGrokError
-        The file or its base is missing or no YAML, one of the study's own keys is wrong, or two runs would be the same.
+        The file or its base is missing or not YAML, one of the study's own keys is wrong, or two runs would be the same.
     """
     study = parse_settings(StudySettings, read_yaml(path), str(path), "the keys name, base and arms")
     base = read_yaml(path.parent / study.base)
@@ -131,7 +129,7 @@ def load_study_file(path: Path) -> Study:
     names = [run.name for run in runs]
     for run in runs:
         if names.count(run.name) > 1:
-            raise SltGrokError(f"{path}: arms.{run.arm}: expected different runs, {dict(run.varied)} is there twice")
+            raise SltGrokError(f"{path}: arms.{run.arm}: expected distinct runs, {dict(run.varied)} is there twice")
     return Study(study.name, tuple(runs))
 
 
@@ -140,56 +138,50 @@ def _runs_of(path: Path, study: StudySettings, base: Changes, name: str, arm: Ar
     seeds = list(range(seeds)) if isinstance(seeds, int) else seeds
     where = f"{path}: arms.{name}"
     if len(set(seeds)) < len(seeds):
-        raise SltGrokError(f"{where}.seeds: expected different seeds, got {seeds}")
-    measurements = tuple(study.measurements if arm.measurements is None else arm.measurements)
-    for measurement in measurements:
-        if measurement not in MEASUREMENTS:
-            raise SltGrokError(f"{where}.measurements: expected some of {', '.join(MEASUREMENTS)}, got {measurement!r}")
+        raise SltGrokError(f"{where}.seeds: expected distinct seeds, got {seeds}")
+    asked = study.measurements if arm.measurements is None else arm.measurements
     size = arm.batch or study.batch
     batches = [tuple(seeds[start : start + size]) for start in range(0, len(seeds), size)]
     runs = []
     for values in product(*arm.grid.values()):
         for point in arm.points:
             varied = {**dict(zip(arm.grid, values, strict=True)), **point}
-            content = changed(base, {**study.set, **arm.set, **varied})
+            plain = changed(base, {**study.set, **arm.set, **varied})
             for batch in batches:
-                runs.append(_planned(where, study, name, varied, content, batch, measurements))
+                content = {**plain, "name": f"{study.name}-{name}", "seeds": list(batch)}
+                run = PlannedRun(name, varied, batch, _directory(name, varied, content), study.page)
+                runs.append(_with_config(run, content, asked, where))
     return runs
 
 
-def _planned(
-    where: str,
-    study: StudySettings,
-    arm: str,
-    varied: Changes,
-    content: Changes,
-    seeds: tuple[int, ...],
-    measurements: tuple[str, ...],
-) -> PlannedRun:
-    content = {**content, "name": f"{study.name}-{arm}", "seeds": list(seeds)}
-    config, reason = None, ""
+def _with_config(run: PlannedRun, content: Changes, asked: Sequence[str] | None, where: str) -> PlannedRun:
+    """Return the run with its configuration, or with the reason why its settings are refused."""
     try:
         config = parse_config(content, where)
-        _expect_measurable(config, measurements, where)
     except SltGrokError as error:
-        reason = str(error) if str(error).startswith(where) else f"{where}: {error}"
-        config = None
-    name = _directory(arm, varied, config or content)
-    return PlannedRun(arm, varied, seeds, measurements, study.page, name, config, reason)
-
-
-def _expect_measurable(config: RunConfig, measurements: Sequence[str], where: str) -> None:
+        return replace(run, reason=str(error))
     if config.training is None:
-        raise SltGrokError(f"{where}: training: expected settings, since there is nothing to measure without them")
-    task = ModularTask(**config.task.model_dump())
-    models.build(modulus=task.modulus, **config.model.model_dump())
-    for measurement in measurements:
-        if getattr(config, "llc" if measurement == "confound" else measurement) is None:
-            raise SltGrokError(f"{where}: {measurement}: expected settings, since measurements asks for it")
+        return replace(run, reason=f"{where}: training: expected settings; without them there is nothing to measure")
+    measurements = _measurements(asked, config, where)
+    for name in measurements:
+        if getattr(config, name) is None:
+            return replace(run, reason=f"{where}: {name}: expected settings, since measurements asks for it")
+    return replace(run, config=config, measurements=measurements)
+
+
+def _measurements(asked: Sequence[str] | None, config: RunConfig, where: str) -> tuple[str, ...]:
+    """Return the names of what is measured, in the order of a run."""
+    known = [measurement.name for measurement in Measurement.ordered()]
+    for name in asked or ():
+        if name not in known:
+            raise SltGrokError(f"{where}.measurements: expected some of {', '.join(known)}, got {name!r}")
+    if asked is None:
+        return tuple(m.name for m in Measurement.ordered() if isinstance(m, Measurement) and config.asks_for(m))
+    return tuple(name for name in known if name in asked)
 
 
 def changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
-    """Return a copy of nested settings with some dotted keys changed; a section that is not there is begun."""
+    """Return a copy of nested settings with some dotted keys changed; a missing section is created."""
     content = deepcopy(dict(base))
     for dotted, value in changes.items():
         *parents, key = dotted.split(".")
@@ -202,18 +194,11 @@ def changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
     return content
 
 
-def _directory(arm: str, varied: Mapping[str, Any], content: RunConfig | Changes) -> str:
-    """Return ARM/SETTINGS-DIGEST: readable first, then unmistakable.
-
-    Defaults are left out, so that a new key of a later version changes no name.
-    """
-    if isinstance(content, RunConfig):
-        seeds = content.seeds
-        words = [f"{key.rpartition('.')[2]}={v}" for key, v in varied.items() if isinstance(v, int | float | str)]
-        words += [f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}to{seeds[-1]}"]
-        content = content.model_dump(mode="json", exclude_defaults=True)
-    else:
-        words = ["refused"]
+def _directory(arm: str, varied: Mapping[str, Any], content: Changes) -> str:
+    """Return ARM/SETTINGS-DIGEST: readable first, then unique."""
+    seeds = content["seeds"]
+    words = [f"{key.rpartition('.')[2]}={v}" for key, v in varied.items() if isinstance(v, int | float | str)]
+    words += [f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}to{seeds[-1]}"]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:8]
     plain = "".join(c if c.isalnum() or c in "=.+-" else "_" for c in ",".join(words).replace(",", "_"))
     return f"{arm}/{plain[:60]}-{digest}"

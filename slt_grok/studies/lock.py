@@ -1,4 +1,4 @@
-"""One process at a time in a directory; the lock goes with the process, however that ends."""
+"""One process at a time in a directory; the lock ends with the process, however that ends."""
 
 import fcntl
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from slt_grok.errors import SltGrokError
 
 @contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Hold the lock of a directory, which is made where it is missing.
+    """Hold the lock of a directory, which is created if it is missing.
 
     Raises
     ------
@@ -23,4 +23,4 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
     except BlockingIOError as error:
-        raise SltGrokError(f"{folder}: another process is at work here; wait for it, or end it first") from error
+        raise SltGrokError(f"{folder}: another process is working here; wait for it, or stop it first") from error

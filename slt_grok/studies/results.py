@@ -17,7 +17,7 @@ TABLE, INDEX = "table.parquet", "study.json"
 
 @dataclass(frozen=True)
 class StudyResults:
-    """What a study found.
+    """The results of a study.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class StudyResults:
         Its directory.
     table : pandas.DataFrame
         A row for each seed of each run, see `slt_grok.studies.table`.
-    index : dict[str, Any]
+    index : dict
         `study.json`: name, the study's file, and of each run its arm, directory, seeds, varied settings, status.
     """
 
@@ -34,17 +34,17 @@ class StudyResults:
     index: dict[str, Any]
 
     def rows(self, **settings: Any) -> pd.DataFrame:
-        """Return the rows whose columns have these values; a column with dots goes in as `**{"task.modulus": 53}`.
+        """Return the rows whose columns have these values; a column with dots is passed as `**{"task.modulus": 53}`.
 
         Raises
         ------
         SltGrokError
-            A column that is not there, or no such row.
+            No such column or no such row.
         """
         rows = self.table
         for column, value in settings.items():
             if column not in rows:
-                raise SltGrokError(f"{self.path / TABLE}: expected a column {column}, there is none")
+                raise SltGrokError(f"{self.path / TABLE}: no such column: {column}")
             rows = rows.loc[rows[column] == value]
         if rows.empty:
             raise SltGrokError(f"{self.path / TABLE}: expected rows with {settings}, there are none")
@@ -59,7 +59,7 @@ class StudyResults:
             As `rows`; none of them is finished, or one lacks the measurement.
         """
         rows = self.rows(**settings)
-        names = rows.loc[rows.status == "done", "run"].unique().tolist()
+        names = rows.loc[rows.status == "available", "run"].unique().tolist()
         if not names:
             raise SltGrokError(f"{self.path}: expected a finished run with {settings}, there is none")
         return {name: RunDirectory(self.path / name).read_measurement(label) for name in names}
@@ -70,7 +70,7 @@ class StudyResults:
         Raises
         ------
         SltGrokError
-            As `datasets`, or a seed is there twice, since the settings fit several points of the grid.
+            As `datasets`, or the settings fit several points of the grid.
         """
         found = self.datasets(label, **settings)
         joined = xr.concat(list(found.values()), dim="seed", join="outer", combine_attrs="drop_conflicts")

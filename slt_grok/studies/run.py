@@ -25,7 +25,8 @@ from slt_grok.studies.provenance import environment
 from slt_grok.training import train
 from slt_grok.trajectories import Trajectory
 
-CALIBRATION = "calibration.json"
+CALIBRATION, SUMMARY = "calibration.json", "summary.json"
+TRAINING = "training"
 
 
 class Run:
@@ -36,25 +37,30 @@ class Run:
     path : Path
         The directory.
     config : RunConfig, optional
-        Settings of measurements to use instead of the run's own.
+        The run's own configuration, where it is parsed already.
 
     Raises
     ------
     SltGrokError
-        Not a run directory, or a damaged file in it.
+        Not a run directory, or a damaged manifest.
     """
 
     def __init__(self, path: Path, config: RunConfig | None = None) -> None:
         self.path, self.directory = path, RunDirectory(path)
-        self.manifest = self.directory.manifest
-        self.config = config or parse_config(self._content(), str(path / "manifest.json"))
+        self.config = config or parse_config(self.manifest["config"], str(path / "manifest.json"))
 
-    def _content(self) -> dict[str, Any]:
-        """Return the run's configuration, its llc section from the calibration where it has none."""
-        content, calibration = self.manifest["config"], self.path / CALIBRATION
-        if content.get("llc") is None and calibration.is_file():
-            content = {**content, "llc": read_json(calibration).get("llc")}
-        return content
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as it is now."""
+        return self.directory.manifest
+
+    @cached_property
+    def calibrated(self) -> RunConfig:
+        """The configuration, with an llc section from `slt-grok calibrate` where it has none."""
+        path, content = self.path / CALIBRATION, self.config.content
+        if content.get("llc") is not None or not path.is_file():
+            return self.config
+        return parse_config({**content, "llc": read_json(path).get("llc")}, str(path))
 
     @cached_property
     def trajectory(self) -> Trajectory:
@@ -66,16 +72,11 @@ class Run:
         """All datasets by label."""
         return {label: self.directory.read_measurement(label) for label in self.directory.labels}
 
-    def keep(self, label: str, dataset: xr.Dataset, settings: Any, start: float) -> None:
-        """Write a dataset and note its stage as done, with the wall time since `start` and the peak of memory."""
-        self.directory.write_measurement(label, dataset, settings)
-        self.data[label] = dataset
-        self.note(label, start)
-
-    def note(self, stage: str, start: float) -> None:
-        """Note that a stage is done."""
+    def store(self, label: str, dataset: xr.Dataset, settings: Any, start: float) -> None:
+        """Write a dataset and record its stage as done, with the wall time since `start` and the peak of memory."""
+        self.data[label] = self.directory.write_measurement(label, dataset, settings)
         seconds = round(time.monotonic() - start, 1)
-        self.directory.finish_stage(stage, wall_seconds=seconds, peak_memory_gib=round(peak_gib(), 2))
+        self.directory.finish_stage(label, wall_seconds=seconds, peak_memory_gib=round(peak_gib(), 2))
 
 
 def execute_run(config: RunConfig, path: Path) -> Path:
@@ -86,12 +87,11 @@ def execute_run(config: RunConfig, path: Path) -> Path:
     SltGrokError
         As `train_run` and `measure_run`.
     """
-    train_run(config, path)
-    return measure_run(path)
+    return measure_run(train_run(config, path))
 
 
-def train_run(config: RunConfig, path: Path) -> None:
-    """Create a run's directory where there is none, and train its networks where that is missing.
+def train_run(config: RunConfig, path: Path) -> Run:
+    """Create a run's directory if there is none, train its networks if that is missing, and return the run.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def train_run(config: RunConfig, path: Path) -> None:
     """
     directory = RunDirectory(path)
     if directory.exists:
-        stored = parse_config(directory.manifest["config"], str(path / "manifest.json"))
+        stored = Run(path).config
         changed = changed_keys(stored.model_dump(mode="json"), config.model_dump(mode="json"))
         if changed:
             raise SltGrokError(
@@ -110,23 +110,24 @@ def train_run(config: RunConfig, path: Path) -> None:
             )
     else:
         directory.write_manifest({"config": config.content, "environment": environment(), "stages": {}})
-    if config.training is None or "training" in directory.manifest["stages"]:
-        return
-    start = time.monotonic()
-    with progress("training", config.training.steps, "steps") as bar:
-        curves = train(directory, config.network, config.training, config.seeds, bar)
-    Run(path, config).keep("training", curves, config.training.model_dump(mode="json"), start)
+    run = Run(path, config)
+    if config.training is not None and TRAINING not in run.manifest["stages"]:
+        start = time.monotonic()
+        with progress(TRAINING, config.training.steps, "steps") as bar:
+            curves = train(directory, config.network, config.training, config.seeds, bar)
+        run.store(TRAINING, curves, config.training.model_dump(mode="json"), start)
+    return run
 
 
 def measure_run(
-    path: Path, only: Sequence[str] | None = None, settings: RunConfig | None = None, label: str | None = None
+    run: Run, only: Sequence[str] | None = None, settings: RunConfig | None = None, label: str | None = None
 ) -> Path:
     """Make the missing measurements of a run, then what is derived from them and its page; return the page's path.
 
     Parameters
     ----------
-    path : Path
-        A run directory with checkpoints.
+    run : Run
+        A run with checkpoints.
     only : sequence of str, optional
         Names of measurements; by default all that the configuration asks for.
     settings : RunConfig, optional
@@ -137,19 +138,20 @@ def measure_run(
     Raises
     ------
     SltGrokError
-        No run directory, no settings for a measurement that was asked for, a measurement that is stored with other
-        settings, or a damaged file.
+        No settings for a measurement that was asked for, a measurement that is stored with other settings, or a damaged
+        file.
     """
     from slt_grok import report
 
-    run = Run(path, settings)
-    make_measurements(run, only, label)
+    make_measurements(run, only, settings, label)
     derive(run)
     with progress("report", 1, "page"):
         return report.write(run)
 
 
-def make_measurements(run: Run, only: Sequence[str] | None = None, label: str | None = None) -> None:
+def make_measurements(
+    run: Run, only: Sequence[str] | None = None, settings: RunConfig | None = None, label: str | None = None
+) -> None:
     """Make the measurements of `measure_run` alone, without what is derived from them.
 
     Raises
@@ -157,38 +159,40 @@ def make_measurements(run: Run, only: Sequence[str] | None = None, label: str | 
     SltGrokError
         As `measure_run`.
     """
-    chosen = [m for m in Measurement.ordered() if isinstance(m, Measurement)]
-    if only is not None:
-        chosen = [m for m in chosen if m.name in only]
-    for measurement in chosen:
-        settings = run.config.settings(measurement)
-        if only is not None and settings is None:
+    config = settings or run.calibrated
+    for measurement in Measurement.ordered():
+        assert isinstance(measurement, Measurement)
+        if not (config.asks_for(measurement) if only is None else measurement.name in only):
+            continue
+        if config.settings(measurement) is None:
             how = ", or choose them by slt-grok calibrate" if "llc" in (measurement.name, measurement.inherits) else ""
             raise SltGrokError(
                 f"{run.path}: expected settings for {measurement.name}, it has none; name a configuration by "
                 f"--config{how}"
             )
-        if only is not None or run.config.asks_for(measurement):
-            make_measurement(run, measurement, settings, f"{measurement.name}@{label}" if label else measurement.name)
+        make_measurement(run, measurement, config, f"{measurement.name}@{label}" if label else measurement.name)
 
 
-def make_measurement(run: Run, measurement: Measurement, settings: Any, label: str) -> None:
-    """Make one measurement, unless it is there with the same settings."""
+def make_measurement(run: Run, measurement: Measurement, config: RunConfig, label: str) -> None:
+    """Make one measurement with the settings of a configuration, unless it is stored with the same ones."""
+    settings = config.settings(measurement)
     content = settings.model_dump(mode="json")
-    if run.directory.measured(label, content):
-        if label not in run.directory.manifest["stages"]:
-            run.directory.finish_stage(label)  # killed after the measurement was written and before it was noted
+    if label in run.data:
+        run.directory.check_settings(label, run.data[label], content)
+        if label not in run.manifest["stages"]:
+            run.directory.finish_stage(label)  # killed after the measurement was written and before it was recorded
         return
     start = time.monotonic()
     with progress(label, len(run.trajectory), "networks") as bar:
-        context = RunContext(run, label, content, bar)
+        context = RunContext(run, label, config, content, bar)
         reason = measurement.unmeasurable(run.trajectory.network)
         if reason:
             context.announce(f"not measured: {reason}")
-            dataset = xr.Dataset(attrs={"unmeasurable": reason})
+            found = xr.Dataset(attrs={"unmeasurable": reason})
         else:
-            dataset = measurement.check(measurement.measure(run.trajectory, settings, context))
-    run.keep(label, dataset, content, start)
+            found = measurement.check(measurement.measure(run.trajectory, settings, context))
+    run.store(label, found, content, start)
+    (run.path / SUMMARY).unlink(missing_ok=True)  # it is no longer that of all measurements
 
 
 def derive(run: Run) -> None:
@@ -201,12 +205,13 @@ def derive(run: Run) -> None:
     """
     from slt_grok import transitions
 
-    if "training" not in run.data:
-        path = run.directory.measurement_path("training")
+    if TRAINING not in run.data:
+        path = run.directory.measurement_path(TRAINING)
         raise SltGrokError(f"{path}: no such measurement; expected the training curves")
     for result in Derived.ordered():
+        assert isinstance(result, Derived)
         start = time.monotonic()
-        dataset = result.derive(run.data, run.config) if isinstance(result, Derived) else None
+        dataset = result.derive(run.data, run.config)
         if dataset is not None:
-            run.keep(result.name, result.check(dataset), {}, start)
-    write_json(run.path / "summary.json", {"name": run.config.name, **transitions.summarize(run.data)})
+            run.store(result.name, result.check(dataset), {}, start)
+    write_json(run.path / SUMMARY, {"name": run.config.name, **transitions.summarize(run.data)})

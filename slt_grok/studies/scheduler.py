@@ -1,7 +1,7 @@
-"""The missing runs of a study, each in a process of its own, several at a time; what a kill leaves is gone on with.
+"""The missing runs of a study, each in a process of its own, several at a time; a killed study is resumed.
 
-A run's state is read from its directory alone. A run of several seeds whose training fails is made again one seed at a
-time, so that a seed that diverges takes no other with it.
+A run's status is read from its directory alone. A run of several seeds whose training fails is made again one seed at a
+time, so that a seed that diverges does not take the others with it.
 """
 
 import json
@@ -12,35 +12,37 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Literal
 
 from slt_grok.progress import ProgressCallback
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.grid import PlannedRun, Study
-from slt_grok.studies.worker import FAILURES, TRAINING, failures
+from slt_grok.studies.run import SUMMARY, TRAINING
+from slt_grok.studies.worker import FAILURES, failures
 
 DEATHS = 2  # times that a run's process may die, by whatever kills it, before the run counts as failed
 LOG = "log.txt"
 
+Status = Literal["available", "missing", "failed", "refused"]
+
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def state(run: PlannedRun, folder: Path) -> str:
-    """`missing`, `begun`, `done`; `failed` for good, `failed, to be tried again`; or `refused`, without a run."""
+def status(run: PlannedRun, folder: Path) -> Status:
+    """Return the status of a run: `missing` is also one that was started and is not complete."""
     if run.config is None:
         return "refused"
-    directory = RunDirectory(folder / run.name)
-    failed = failures(directory.path)
-    if failed:
-        return "failed" if all(failure["final"] for failure in failed.values()) else "failed, to be tried again"
-    if not directory.exists:
-        return "missing"
-    stages = directory.manifest["stages"]
-    made = all(stage in stages for stage in (TRAINING, *run.measurements, "transitions"))
-    return "done" if made and (not run.page or (directory.path / "report.html").is_file()) else "begun"
+    path = folder / run.name
+    if failures(path):
+        return "failed"
+    directory = RunDirectory(path)
+    stages = directory.manifest["stages"] if directory.exists else {}
+    complete = all(stage in stages for stage in (TRAINING, *run.measurements)) and (path / SUMMARY).is_file()
+    return "available" if complete and (not run.page or (path / "report.html").is_file()) else "missing"
 
 
 def current_runs(study: Study, folder: Path) -> list[PlannedRun]:
@@ -53,35 +55,44 @@ def current_runs(study: Study, folder: Path) -> list[PlannedRun]:
     return runs
 
 
-def missing_runs(study: Study, folder: Path) -> list[PlannedRun]:
-    """Those that there is something left to do for."""
-    return [run for run in current_runs(study, folder) if state(run, folder) not in ("done", "failed", "refused")]
+def runs_to_make(study: Study, folder: Path) -> list[PlannedRun]:
+    """Return the runs that are missing, and those of whose failures one is not final."""
+
+    def is_open(run: PlannedRun) -> bool:
+        now = status(run, folder)
+        retry = now == "failed" and not all(failure["final"] for failure in failures(folder / run.name).values())
+        return now == "missing" or retry
+
+    return [run for run in current_runs(study, folder) if is_open(run)]
 
 
-def run_missing(
-    study: Study, folder: Path, workers: int, cost: Callable[[PlannedRun], float], report: ProgressCallback
+def make_runs(
+    study: Study, folder: Path, workers: int, cost: Callable[[PlannedRun], float], on_progress: ProgressCallback
 ) -> None:
-    """Make the runs that are missing or begun, the most expensive ones first.
+    """Make `runs_to_make`, the most expensive ones first.
 
     Parameters
     ----------
+    study, folder : Study, Path
+        The study and its directory.
     workers : int
         Processes at a time; each has an equal share of the cores.
     cost : callable
-        Predicted seconds of a run, in which the progress is counted.
-    report : ProgressCallback
-        Told the predicted seconds that are done, and what is at work.
+        Predicted seconds of a run, in which progress is counted.
+    on_progress : callable
+        Called with the fraction of the predicted seconds that is done, and what is at work.
     """
     threads = max(1, cores() // workers)
     works: dict[Future[None], Work] = {}
     tried: set[str] = set()
-    finished = 0.0
+    finished = total = 0.0
     with ThreadPoolExecutor(workers) as pool:
         try:
             while True:
-                for run in sorted(missing_runs(study, folder), key=cost, reverse=True):
+                for run in sorted(runs_to_make(study, folder), key=cost, reverse=True):
                     if run.name not in tried:
                         tried.add(run.name)
+                        total += cost(run)
                         work = Work(run, folder, threads)
                         works[pool.submit(work.run)] = work
                 if not works:
@@ -92,7 +103,8 @@ def run_missing(
                     future.result()
                 at_work = [work for work in works.values() if work.started is not None]
                 part = sum(min(work.seconds, cost(work.planned)) for work in at_work)
-                report(int(finished + part), " | ".join(f"{work.planned.name}: {work.line}" for work in at_work))
+                lines = " | ".join(f"{work.planned.name}: {work.line}" for work in at_work)
+                on_progress((finished + part) / total if total else 1.0, lines)
         finally:
             for future, work in works.items():
                 future.cancel()
@@ -100,14 +112,14 @@ def run_missing(
 
 
 class Work:
-    """One run's process, started again where it dies.
+    """One run's process, started again if it dies.
 
     Parameters
     ----------
     run, folder : PlannedRun, Path
         What is to be made, in the study's directory.
     threads : int
-        Of the process.
+        Threads of the process.
     """
 
     def __init__(self, run: PlannedRun, folder: Path, threads: int) -> None:
@@ -119,22 +131,22 @@ class Work:
 
     @property
     def seconds(self) -> float:
-        """Since it was started."""
+        """Seconds since it was started."""
         return 0.0 if self.started is None else time.monotonic() - self.started
 
     def run(self) -> None:
-        """Work until the run is complete or what failed is written down."""
+        """Work until the run is complete or its failures are recorded."""
         self.started = time.monotonic()
         codes: list[int] = []
         while len(codes) < DEATHS:
             codes.append(self._run_once())
             if codes[-1] == 0 or self.stopped:
                 return
-        reason = f"its process ended {DEATHS} times by itself, with {codes} (-9: killed, out of memory?); see {LOG}"
+        reason = f"its process died {DEATHS} times, with exit codes {codes} (-9: killed, out of memory?); see {LOG}"
         write_json(self.path / FAILURES, {**failures(self.path), "process": {"reason": reason, "final": False}})
 
     def stop(self) -> None:
-        """End the process; the run goes on from there the next time."""
+        """End the process; the next study resumes the run."""
         self.stopped = True
         if self.process is not None:
             self.process.kill()
@@ -143,7 +155,7 @@ class Work:
         assert self.planned.config is not None
         order = {
             "path": str(self.path),
-            "config": self.planned.config.model_dump(mode="json"),
+            "config": self.planned.config.content,
             "measurements": self.planned.measurements,
             "page": self.planned.page,
         }
@@ -157,7 +169,7 @@ class Work:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
-                start_new_session=True,  # what interrupts the study is not to look like a death of the worker
+                start_new_session=True,  # an interrupted study must not look like a death of the worker
                 env={**os.environ, **threads},
             ) as self.process,
         ):

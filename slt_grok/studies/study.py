@@ -1,4 +1,4 @@
-"""A study from its file to its table: plan, say the cost, run what is missing, collect."""
+"""A study from its file to its table: plan, predict the cost, make what is missing, collect."""
 
 import json
 from collections import Counter
@@ -16,26 +16,24 @@ from slt_grok.studies.grid import PlannedRun, Study, load_study_file
 from slt_grok.studies.lock import locked
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.results import INDEX, TABLE
-from slt_grok.studies.scheduler import cores, current_runs, missing_runs, run_missing, state
+from slt_grok.studies.scheduler import cores, current_runs, make_runs, runs_to_make, status
 from slt_grok.studies.table import make_table, write_table
 from slt_grok.studies.worker import failures
 
-SHOWN = ("training", "circuits", "landscape", "llc")
-
 
 def run_study(file: Path, out: Path | None, workers: int | None, only_plan: bool) -> tuple[Path, bool]:
-    """Plan a study, run what is missing of it and write its table; return the table's path and whether all went well.
+    """Plan a study, make what is missing of it and write its table; return the table's path and whether all went well.
 
     Parameters
     ----------
     file : Path
         See `slt_grok.studies.grid`.
-    out : Path or None
-        The study's directory; runs/NAME where left out.
-    workers : int or None
-        Processes at a time; one a core where left out.
+    out : Path, optional
+        The study's directory; runs/NAME by default.
+    workers : int, optional
+        Processes at a time; one per core by default.
     only_plan : bool
-        Stop after the plan.
+        Stop after the plan, which goes well if no settings are refused.
 
     Raises
     ------
@@ -47,58 +45,55 @@ def run_study(file: Path, out: Path | None, workers: int | None, only_plan: bool
     workers = workers or cores()
     with locked(folder):
         costs = Costs(folder / "costs.json")
-        runs, missing = current_runs(study, folder), missing_runs(study, folder)
-        costs.time(missing)
+        runs, to_make = current_runs(study, folder), runs_to_make(study, folder)
+        costs.measure(to_make)
         console.print(plan_table(study, folder, costs))
-        left = {run.name: costs.total(run, _stages(run, folder)) for run in missing}
+        left = {run.name: costs.total(run, _stages(run, folder)) for run in to_make}
         seconds, span = sum(left.values()), makespan(list(left.values()), workers)
         announce(
             study.name,
-            f"{len(missing)} of {len(runs)} runs to make, about {seconds / 60:.0f} core-minutes, "
+            f"{len(to_make)} of {len(runs)} runs to make, about {seconds / 60:.0f} core-minutes, "
             f"{span / 60:.0f} min by {workers} processes",
         )
-        for reason in dict.fromkeys(run.reason for run in study.runs if run.reason):
+        reasons = dict.fromkeys(run.reason for run in study.runs if run.reason)
+        for reason in reasons:
             console.print(f"refused: {reason}", style="red", soft_wrap=True, markup=False)
         if only_plan:
-            return folder / TABLE, True
-        if missing:
-            with progress(study.name, round(seconds), "predicted seconds") as report:
-                run_missing(study, folder, workers, lambda run: left.get(run.name, costs.total(run)), report)
+            return folder / TABLE, not reasons
+        if to_make:
+            with progress(study.name, round(seconds), "predicted seconds") as bar:
+                make_runs(study, folder, workers, lambda run: left.get(run.name, costs.total(run)), bar)
         table = make_table(study, folder)
         write_table(table, folder / TABLE)
         write_json(folder / INDEX, _index(study, file, folder))
-    wrong = table.loc[table.status != "done"]
+    wrong = table.loc[table.status != "available"]
     for _, row in wrong.drop_duplicates(["run", "reason"]).iterrows():
         console.print(f"{row.run}: {row.status}: {row.reason}", style="red", soft_wrap=True, markup=False)
     return folder / TABLE, wrong.empty
 
 
 def plan_table(study: Study, folder: Path, costs: Costs) -> Table:
-    """Return a row for each point of each arm.
-
-    Its settings, seeds, the states of its runs, and their predicted cost.
-    """
+    """Return a row for each point of each arm: its settings, seeds, statuses of its runs, and their predicted cost."""
+    runs = current_runs(study, folder)
+    parts = {run.name: costs.of(run) for run in runs}
+    stages = list(dict.fromkeys(stage for part in parts.values() for stage in part))
     points: dict[str, list[PlannedRun]] = {}
-    for run in current_runs(study, folder):
+    for run in runs:
         points.setdefault(json.dumps([run.arm, run.varied], default=str), []).append(run)
     table = Table(title=f"{study.name}: predicted seconds on one thread", box=box.SIMPLE, padding=(0, 1, 0, 0))
     for column in ("arm", "settings", "seeds", "runs"):
         table.add_column(column, no_wrap=True)
-    for column in (*SHOWN, "all"):
+    for column in (*stages, "all"):
         table.add_column(column, justify="right")
-    for runs in points.values():
-        settings = "\n".join(f"{key.rpartition('.')[2]}={value}" for key, value in runs[0].varied.items())
-        seeds = sorted(seed for run in runs for seed in run.seeds)
-        states = Counter(state(run, folder) for run in runs)
-        parts = [costs.of(run) for run in runs]
-        numbers = [f"{sum(part[stage] for part in parts):.0f}" if stage in parts[0] else "" for stage in SHOWN]
+    for some in points.values():
+        predicted = {stage: sum(parts[run.name].get(stage, 0.0) for run in some) for stage in stages}
         table.add_row(
-            runs[0].arm,
-            settings,
-            _ranges(seeds),
-            "\n".join(f"{count} {word}" for word, count in states.items()),
-            *numbers,
-            f"{sum(map(costs.total, runs)):.0f}" if parts[0] else "?",
+            some[0].arm,
+            "\n".join(f"{key.rpartition('.')[2]}={value}" for key, value in some[0].varied.items()),
+            _ranges(sorted(seed for run in some for seed in run.seeds)),
+            "\n".join(f"{count} {word}" for word, count in Counter(status(run, folder) for run in some).items()),
+            *(f"{seconds:.0f}" if seconds else "" for seconds in predicted.values()),
+            f"{sum(map(costs.total, some)):.0f}" if parts[some[0].name] else "?",
         )
     return table
 
@@ -109,7 +104,7 @@ def _stages(run: PlannedRun, folder: Path) -> list[str]:
 
 
 def _ranges(seeds: Sequence[int]) -> str:
-    """0-4, 7."""
+    """Return such as `0-4, 7`."""
     ends = [seed for seed in seeds if seed - 1 not in seeds], [seed for seed in seeds if seed + 1 not in seeds]
     return ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in zip(*ends, strict=True))
 
@@ -121,7 +116,7 @@ def _index(study: Study, file: Path, folder: Path) -> dict[str, object]:
             "run": run.name,
             "seeds": run.seeds,
             "varied": run.varied,
-            "status": state(run, folder),
+            "status": status(run, folder),
             "reason": run.reason,
             "failures": failures(folder / run.name),
         }

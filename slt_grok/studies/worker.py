@@ -1,4 +1,4 @@
-"""One run of a study in a process of its own: train, measure, conclude; what fails is written down, the rest goes on.
+"""One run of a study in a process of its own: train, measure, derive; failures are recorded and do not stop the rest.
 
     python -m slt_grok.studies.worker < order
 
@@ -20,55 +20,53 @@ from safetensors import SafetensorError
 from slt_grok.config import RunConfig, parse_config
 from slt_grok.errors import SltGrokError
 from slt_grok.store.files import read_json, write_json
+from slt_grok.studies import run as stages
 from slt_grok.studies.lock import locked
 
-FAILURES = "failures.json"
-TRAINING, MEASURING = "training", "conclusions"
+FAILURES, DERIVED = "failures.json", "derived"
 
 
 def failures(path: Path) -> dict[str, dict[str, Any]]:
-    """Return what failed in a run directory: stage -> `reason`, and `final` where trying again would give the same."""
+    """Return what failed in a run directory: stage -> `reason`, and `final` if another attempt would end the same."""
     return read_json(path / FAILURES) if (path / FAILURES).is_file() else {}
 
 
 def complete(config: RunConfig, path: Path, measurements: Sequence[str], page: bool) -> dict[str, dict[str, Any]]:
-    """Carry a run to its summary, doing only what is missing; return what failed, which is written down too.
+    """Do what is missing of a run up to its summary; return what failed, which is recorded as well.
 
-    A measurement that fails does not hold up the others. What failed before for a reason that holds is not tried again.
+    A measurement that fails does not stop the others. A final failure is not attempted again.
     """
-    from slt_grok.studies.run import conclude, make_measurements, train_run
-
     known = failures(path)
-    found = {stage: failure for stage, failure in known.items() if failure["final"]}
+    failed = {stage: failure for stage, failure in known.items() if failure["final"]}
 
-    def attempt(stage: str, work: Callable[[], Any]) -> None:
-        if stage in found:
-            return
+    def attempt(stage: str, work: Callable[[], Any]) -> Any:
+        if stage in failed:
+            return None
         try:
-            work()
+            return work()
         except SltGrokError as error:
             # a full disk may be emptied; a loss that is not finite will not be finite the next time
-            found[stage] = {"reason": str(error), "final": not isinstance(error.__cause__, OSError | SafetensorError)}
+            failed[stage] = {"reason": str(error), "final": not isinstance(error.__cause__, OSError | SafetensorError)}
         except Exception as error:
             traceback.print_exc()
-            found[stage] = {"reason": f"{type(error).__name__}: {error}", "final": False}
+            failed[stage] = {"reason": f"{type(error).__name__}: {error}", "final": False}
 
-    attempt(TRAINING, lambda: train_run(config, path))
-    if TRAINING not in found:
+    run = attempt(stages.TRAINING, lambda: stages.train_run(config, path))
+    if run is not None:
         for measurement in measurements:
-            attempt(measurement, lambda name=measurement: make_measurements(path, [name]))
-        attempt(MEASURING, lambda: conclude(path))
-        if page and MEASURING not in found:
+            attempt(measurement, lambda name=measurement: stages.make_measurements(run, [name]))
+        attempt(DERIVED, lambda: stages.derive(run))
+        if page and DERIVED not in failed:
             from slt_grok import report
 
-            attempt("page", lambda: report.write(path))
-    if found != known:
-        write_json(path / FAILURES, found)
-    return found
+            attempt("page", lambda: report.write(run))
+    if failed != known:
+        write_json(path / FAILURES, failed)
+    return failed
 
 
 def _end_with_the_study() -> None:
-    """Leave when nobody holds the other end of standard input."""
+    """Exit when nobody holds the other end of standard input."""
 
     def watch() -> None:
         sys.stdin.read()
