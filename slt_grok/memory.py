@@ -10,8 +10,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 def keep_freed_memory() -> None:
     """Let glibc keep the memory of freed tensors.
 
-    Otherwise every large tensor is mapped again and each of its pages costs a fault, which can triple the run time. Does
-    nothing with other C libraries.
+    Otherwise every large tensor is mapped again and each of its pages costs a fault, which can triple the run time.
+    Does nothing with other C libraries.
     """
     if sys.platform == "linux":
         try:

@@ -1,6 +1,7 @@
 """Networks with a circuit constructed by hand: known answers for every measure.
 
-All are in float64; `Trajectory.of(network, ModularTask(p))` is what measurements take. w_k = 2 pi k / p, with frequencies k among 1..(p-1)/2 and p an odd prime.
+All are in float64; `Trajectory.of(network, ModularTask(p))` is what measurements take. w_k = 2 pi k / p, with
+frequencies k among 1..(p-1)/2 and p an odd prime.
 
     gromov             random phases: all answers are right above a stated width
     clock              logits sum_k A_k cos w_k(a + b - c), exactly, on one embedding

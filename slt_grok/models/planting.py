@@ -8,9 +8,9 @@ MLP that concatenates adds the pizza's tokens by two equal maps. Each neuron of 
 opposite input and the same output, and GELU(u) + GELU(-u) = u erf(u / sqrt 2) is sqrt(2/pi) u^2 (1 - e), 0 <= e <=
 u^2 / 6: GELU squares small inputs, the clock's are at most 2 `GELU_INPUT`, and e at most 0.7%.
 
-In the transformer, W_Q = W_K = 0 make all positions count alike; heads copy the sum of both
-tokens' circles to separate dimensions of the residual stream; the pizza's neurons read these and write cos w_k c,
-sin w_k c to further ones, which only W_U reads: 6 dimensions per frequency. Sources: as there; GELU and the transformer are this package's.
+In the transformer, W_Q = W_K = 0 make all positions count alike; heads copy the sum of both tokens' circles to separate
+dimensions of the residual stream; the pizza's neurons read these and write cos w_k c, sin w_k c to further ones, which
+only W_U reads: 6 dimensions per frequency. Sources: as there; GELU and the transformer are this package's.
 """
 
 import math

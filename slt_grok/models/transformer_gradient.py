@@ -10,9 +10,9 @@ so that its products with W_in and W_U are taken for the p tokens, before the ro
     [pre, direct] = base + sum_k sum_h pattern_kh T_kh[token_k],    T_kh = value_kh W_O_h [W_in, W_U],
     logits        = direct + act(pre) W_L,                          W_L  = W_out W_U.
 
-Of the products over the pairs only the one with W_L remains; the sum over positions k and heads h is a weighted bag of rows.
-A head's pattern sums to a constant, so that '=' drops out of the sum once its value is subtracted from the other two.
-What depends on tokens and weights alone is differentiated automatically, the neurons of the pairs by hand.
+Of the products over the pairs only the one with W_L remains; the sum over positions k and heads h is a weighted bag of
+rows. A head's pattern sums to a constant, so that '=' drops out of the sum once its value is subtracted from the other
+two. What depends on tokens and weights alone is differentiated automatically, the neurons of the pairs by hand.
 """
 
 import math
