@@ -125,10 +125,9 @@ def measure(
 @app.command("list")
 def list_() -> None:
     """Print what a configuration can name: measurements, samplers, tasks, models and formats, with their settings."""
-    from slt_grok import registry
+    from slt_grok.listing import listing
 
-    for line in registry.listing():
-        print(line)
+    print(*listing(), sep="\n")
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Files are whole or absent, and a measurement keeps its settings."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -57,11 +58,11 @@ def test_strings_longer_than_those_first_written_are_kept(tmp_path: Path) -> Non
 def test_a_measurement_knows_its_settings(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     settings = {"gamma": 100.0, "nested": {"steps": [1, 2]}}
-    assert not run.measured("llc", settings)
     run.write_measurement("llc", xr.Dataset({"llc": ("step", np.ones(3))}), settings)
-    assert run.measured("llc", settings)
+    stored = run.read_measurement("llc")
+    run.check_settings("llc", stored, settings)
     with pytest.raises(SltGrokError, match=r"llc\.nc.*nested\.steps: \[1, 2\] -> \[1\].*new: null -> 3"):
-        run.measured("llc", {"gamma": 100.0, "nested": {"steps": [1]}, "new": 3})
+        run.check_settings("llc", stored, {"gamma": 100.0, "nested": {"steps": [1]}, "new": 3})
 
 
 KEYS = st.sampled_from("abc")
@@ -75,8 +76,16 @@ def test_changed_keys_are_none_exactly_for_equal_settings(old: object, new: obje
     assert (changed_keys(old, new) == []) == (old == new)
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"config": {"name": "x"}}', "{"])
+@pytest.mark.parametrize("content", ["[]", "{}", '{"format": 2}', "{"])
 def test_a_manifest_of_something_else_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(SltGrokError, match=r"manifest\.json"):
+        _ = RunDirectory(tmp_path).manifest
+
+
+@pytest.mark.parametrize(("source", "command"), [(None, "slt-grok run"), ({"format": "x"}, "slt-grok import")])
+def test_a_run_of_an_older_version_says_what_to_do(tmp_path: Path, source: object, command: str) -> None:
+    config = {"name": "x", "seeds": [0], "task": {"modulus": 53}, "model": {"kind": "mlp"}, "beside": None}
+    (tmp_path / "manifest.json").write_text(json.dumps({"config": {**config, "source": source}, "stages": {}}))
+    with pytest.raises(SltGrokError, match=rf"manifest\.json.*format 1, expected 2.*new directory by {command}"):
         _ = RunDirectory(tmp_path).manifest

@@ -188,7 +188,7 @@ def test_train_indices_of_a_transformer_lens_file(tmp_path):
     assert network.step == 99
     assert any("they agree" in note for note in network.notes)
     torch.save(content | {"train_indices": [0, 0]}, tmp_path / "b.pt")
-    rejects(tmp_path / "b.pt", "train_indices to be different numbers")
+    rejects(tmp_path / "b.pt", "train_indices to be distinct numbers")
 
 
 # -- files that do not fit ----------------------------------------------------------------------------------------
@@ -360,7 +360,7 @@ class Runs:
         return (open, (self.path, "w"))
 
 
-@pytest.mark.parametrize("format", [None, *importers.FORMATS])
+@pytest.mark.parametrize("format", [None, *[kind.name for kind in importers.Importer.all()]])
 def test_code_in_a_pickle_is_refused_and_not_run(tmp_path, format):
     trap = Runs(str(tmp_path / "ran"))
     torch.save({"model": foreign.lens(1), "config": trap}, tmp_path / "a.pt")
@@ -378,7 +378,7 @@ def test_splits_that_are_listed():
     task = ModularTask(P, split_rule="listed", train_rows=(3, 1, 48), train_fraction=3 / 49)
     assert task.indices("train").tolist() == [3, 1, 48]
     assert task.indices("test").tolist() == [i for i in range(49) if i not in (1, 3, 48)]
-    for rows, words in (((1, 1), "different rows"), ((49,), "rows in 0..48"), ((-1,), "rows in 0..48"), ((), "listed")):
+    for rows, words in (((1, 1), "distinct rows"), ((49,), "rows in 0..48"), ((-1,), "train_rows"), ((), "listed")):
         with pytest.raises(SltGrokError, match=words):
             ModularTask(P, split_rule="listed", train_rows=rows)
     with pytest.raises(SltGrokError, match="none without"):

@@ -224,7 +224,7 @@ def test_foreign_and_damaged_files(tmp_path):
     for name, content in (("tensor", torch.ones(3)), ("list", [1, 2]), ("mlp", {"embed.weight": torch.ones(7, 4)})):
         path = tmp_path / f"{name}.pth"
         torch.save(content, path)
-        rejects(path, "expected one of the formats clock_pizza, progress_measures, transformer_lens")
+        rejects(path, "expected one of the formats clock_pizza, devinterp_mlp, progress_measures, transformer_lens")
         rejects(path, "expected a transformer on", "progress_measures")
         rejects(path, "expected a transformer on", "clock_pizza")
     with pytest.raises(SltGrokError, match="format"):

@@ -1,9 +1,9 @@
-"""Checkpoints from elsewhere brought into our names, layouts and run directories.
+"""Checkpoints from elsewhere imported into our names, layouts and run directories.
 
     >>> from slt_grok.store import importers
     >>> importers.recognize(path)                    # "progress_measures"
-    >>> importers.read(path).notes                   # what was found, assumed or contradictory
-    >>> importers.import_run([path], "runs/theirs")  # a run directory that every measurement takes
+    >>> importers.read(path).notes                   # what was read, assumed or contradictory
+    >>> importers.import_run([path], "runs/theirs")  # a run directory for every measurement
 
 | format | files |
 |---|---|
@@ -12,34 +12,32 @@
 | `transformer_lens` | state dicts of TransformerLens without LayerNorm |
 | `devinterp_mlp` | the MLP of devinterp's grokking notebook |
 
-Files are `torch.save`d or safetensors, and are read without executing code from them. Any other `nn.Module` becomes a
-trajectory in a script, through `slt_grok.models.Adapter`.
+Files are `torch.save`d or safetensors, and are read without executing code from them. A format is a subclass of
+`Importer` in a module of this folder or of a plugin. Any other `nn.Module` becomes a trajectory in a script, through
+`slt_grok.models.Adapter`.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from slt_grok.errors import SltGrokError
-from slt_grok.store.files import read_tensors, read_torch
-from slt_grok.store.importers import clock_pizza, devinterp_mlp, progress_measures, transformer_lens
 from slt_grok.store.importers.imported import Imported
+from slt_grok.store.importers.importer import Importer
 from slt_grok.store.importers.run import write_run
+from slt_grok.store.importers.source import SourceFile
 
-FORMATS = {module.NAME: module for module in (clock_pizza, progress_measures, transformer_lens, devinterp_mlp)}
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")  # of the checkpoints in a folder
 
 
 def recognize(path: str | Path) -> str:
-    """Return the name of a file's format, one of `FORMATS`.
+    """Return the name of a file's format.
 
     Raises
     ------
     SltGrokError
         The file is missing, cut short, or of no supported format.
     """
-    path = Path(path)
-    return _recognize(path, _content(path))
+    return _importer_of(SourceFile.read(Path(path))).name
 
 
 def read(path: str | Path, format: str | None = None) -> Imported:
@@ -49,37 +47,38 @@ def read(path: str | Path, format: str | None = None) -> Imported:
     ----------
     path : str or Path
         The file.
-    format : str or None, optional
-        One of `FORMATS`; None recognizes it.
+    format : str, optional
+        The name of an importer; recognized by default.
 
     Raises
     ------
     SltGrokError
         The file is missing, cut short, of another format, or holds a network that is not supported.
     """
-    path = Path(path)
-    if format is not None and format not in FORMATS:
-        raise SltGrokError(f"format: expected one of {list(FORMATS)}, got {format!r}")
-    content = _content(path)
-    return FORMATS[format or _recognize(path, content)].convert(path, content)
+    try:
+        importer = Importer.named(format)() if format is not None else None
+    except SltGrokError as error:
+        raise SltGrokError(f"format: {error}") from error
+    file = SourceFile.read(Path(path))
+    return (importer or _importer_of(file)).read(file)
 
 
 def import_run(files: Sequence[str | Path], out: str | Path, format: str | None = None) -> list[str]:
-    """Files of one network, one for each step, written as a run directory.
+    """Write files of one network, one for each step, as a run directory and return notes on them.
 
     Parameters
     ----------
-    files : Sequence[str or Path]
+    files : sequence of str or Path
         One file a step, or folders of such files; the step is the file's epoch, or the number in its name.
     out : str or Path
         A new folder.
-    format : str or None, optional
-        One of `FORMATS`; None recognizes it.
+    format : str, optional
+        The name of an importer; recognized by default.
 
     Returns
     -------
-    list[str]
-        Sentences on what was found, assumed or contradictory; they are in the manifest too.
+    list of str
+        Sentences on what was read, assumed or contradictory; they are in the manifest too.
 
     Raises
     ------
@@ -101,18 +100,15 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
-def _content(path: Path) -> Any:
-    return read_tensors(path)[0] if path.suffix == ".safetensors" else read_torch(path)
-
-
-def _recognize(path: Path, content: Any) -> str:
-    for name, module in FORMATS.items():
-        if module.recognizes(path, content):
-            return name
-    raise SltGrokError(
-        f"{path}: expected one of the formats {', '.join(FORMATS)}; a network of another kind comes in by "
-        f"slt_grok.models.Adapter"
+def _importer_of(file: SourceFile) -> Importer:
+    importers = [kind() for kind in Importer.all()]
+    for importer in importers:
+        if importer.recognizes(file):
+            return importer
+    raise file.error(
+        f"expected one of the formats {', '.join(importer.name for importer in importers)}; for a network of another "
+        f"kind use slt_grok.models.Adapter"
     )
 
 
-__all__ = ["FORMATS", "Imported", "import_run", "read", "recognize"]
+__all__ = ["Imported", "Importer", "SourceFile", "import_run", "read", "recognize"]

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
-from slt_grok.store.importers.layouts import contiguous, sizes
+from slt_grok.store.importers.source import SourceFile
 
 EMBED, FIRST = {"embed.weight": "p d_embed"}, {"l1.weight": "d_mlp d_embed", "l1.bias": "d_mlp"}
 ONE_LAYER = {**FIRST, "unembed.weight": "p d_mlp"}
@@ -30,15 +30,15 @@ LAYOUTS = {
 }
 
 
-def recognizes(state: Mapping[str, Any]) -> bool:
-    """Whether a state dict is one of a linear model."""
-    return len({"l1.weight", "l1.bias", "unembed.weight"} & set(state)) > 1  # one may be missing, to be named
+def is_linear(state: Mapping[str, Any]) -> bool:
+    """Tell whether a state dict is one of a linear model; one of the tensors may be missing, to be named."""
+    return len({"l1.weight", "l1.bias", "unembed.weight"} & set(state)) > 1
 
 
-def parameters_of(
-    path: Path, state: Mapping[str, Tensor], config_path: Path, letter: Any, modulus: int
+def linear_model_in(
+    file: SourceFile, state: Mapping[str, Tensor], config_path: Path, letter: Any, p: int
 ) -> tuple[int, dict[str, Any], dict[str, Tensor]]:
-    """Modulus, model settings and parameters; `letter` is the config's `model_type`, `modulus` its C.
+    """Return p of the weights, model settings and parameters; `letter` is the config's `model_type`, `p` its C.
 
     Raises
     ------
@@ -47,29 +47,17 @@ def parameters_of(
     """
     if letter not in LAYOUTS:
         raise SltGrokError(f"{config_path}: expected model_type to be one of {', '.join(LAYOUTS)}, got {letter!r}")
-    size = sizes(path, state, LAYOUTS[letter], told={"p": modulus})
+    size = file.sizes(state, LAYOUTS[letter], known={"p": p})
     settings: dict[str, Any] = {"d_embed": size["d_embed"], "d_mlp": size["d_mlp"], "activation": "relu"}
-    first = state["l1.weight"].T
+    first, shared = state["l1.weight"].T, {"W_U": state["unembed.weight"].T}
+    shared |= {"W_E": state["embed.weight"]} if "embed.weight" in state else {}
     if letter in ("B", "C"):
         settings |= {"kind": "deep_mlp", "d_second": size["d_second"], "bias_per_token": letter == "C"}
-        found = {
-            "W_E": state["embed.weight"],
-            "W_1": first,
-            "b_1": state["l1.bias"],
-            "W_2": state["l2.weight"].T,
-            "b_2": state["l2.bias"],
-        }
-    else:
-        settings |= {
-            "kind": "mlp",
-            "combine": "concatenation" if letter == "D" else "sum",
-            "separate_embeddings": letter == "X",
-        }
-        if letter == "X":
-            found = {"W_E_left": state["embed1.weight"], "W_E_right": state["embed2.weight"]}
-        else:
-            found = {"W_E": state["embed.weight"]}
-        maps = first.chunk(2) if letter == "D" else [first]
-        names = ("W_left", "W_right") if letter == "D" else ("W_in",)
-        found |= {**dict(zip(names, maps, strict=True)), "b_in": state["l1.bias"]}
-    return size["p"], settings, contiguous({**found, "W_U": state["unembed.weight"].T})
+        second = {"W_2": state["l2.weight"].T, "b_2": state["l2.bias"]}
+        return size["p"], settings, {**shared, "W_1": first, "b_1": state["l1.bias"], **second}
+    combine = "concatenation" if letter == "D" else "sum"
+    settings |= {"kind": "mlp", "combine": combine, "separate_embeddings": letter == "X"}
+    if letter == "X":
+        shared |= {"W_E_left": state["embed1.weight"], "W_E_right": state["embed2.weight"]}
+    maps = dict(zip(("W_left", "W_right"), first.chunk(2), strict=True)) if letter == "D" else {"W_in": first}
+    return size["p"], settings, {**shared, **maps, "b_in": state["l1.bias"]}

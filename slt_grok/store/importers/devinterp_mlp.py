@@ -8,22 +8,12 @@ numbers of its elements by `random.seed(random_seed)`, and takes the first int(t
 
 import random
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from slt_grok.errors import SltGrokError
-from slt_grok.store.importers.imported import (
-    Imported,
-    assumed_task,
-    check_stored_losses,
-    listed_split,
-    number,
-    number_in_name,
-    run_name,
-)
-from slt_grok.store.importers.layouts import beside_state, contiguous, sizes, state_in, tensors_of
+from slt_grok.store.importers.imported import Imported
+from slt_grok.store.importers.importer import Importer, assumed_task, listed_split, run_name
+from slt_grok.store.importers.source import SourceFile
 
-NAME = "devinterp_mlp"
 LAYOUT = {
     "embedding.weight": "p d_embed",
     "linear1l.weight": "d_mlp d_embed",
@@ -34,81 +24,66 @@ LAYOUT = {
 }
 
 
-def recognizes(path: Path, content: Any) -> bool:
-    """Whether a file's content has this layout."""
-    return bool({"linear1l.weight", "linear1r.weight"} & set(state_in(content)))  # one may be missing, to be named
+class DevinterpMLP(Importer):
+    """The MLP of devinterp's grokking notebook."""
 
+    name = "devinterp_mlp"
+    layout = "a state dict with linear1l and linear1r"
 
-def convert(path: Path, content: Any) -> Imported:
-    """Return the network in a file's content.
+    def recognizes(self, file: SourceFile) -> bool:
+        """Tell whether there is one of the first layer's maps: one may be missing, to be named."""
+        return bool({"linear1l.weight", "linear1r.weight"} & set(file.state))
 
-    Raises
-    ------
-    SltGrokError
-        Tensors that do not make such a network, or an unembedding that is tied to the embedding.
-    """
-    if not recognizes(path, content):
-        raise SltGrokError(f"{path}: expected a state dict with linear1l and linear1r")
-    state, beside = tensors_of(path, content), beside_state(content)
-    embedding, last = state.get("embedding.weight"), state.get("linear2.weight")
-    if embedding is not None and last is not None and len(last) == embedding.shape[-1] != len(embedding):
-        raise SltGrokError(
-            f"{path}: expected linear2.weight with a row for each answer; a tied unembedding is not known"
+    def convert(self, file: SourceFile) -> Imported:
+        """Return the network; an unembedding that is tied to the embedding is an error."""
+        state = file.tensors()
+        embedding, last = state.get("embedding.weight"), state.get("linear2.weight")
+        if embedding is not None and last is not None and len(last) == embedding.shape[-1] != len(embedding):
+            raise file.error("expected linear2.weight with a row for each answer; a tied unembedding is not supported")
+        params = file.extras.get("params", file.extras.get("config"))
+        params = params if isinstance(params, Mapping) else {}
+        known = {"p": int(file.number("p", params["p"]))} if "p" in params else {}
+        bias = {"linear2.bias": "p"} if "linear2.bias" in state else {}
+        size = file.sizes(state, LAYOUT | bias, known=known)
+        p = size["p"]
+        if known.get("p", p) != p:
+            raise file.error(f"expected weights for p = {known['p']} as its params say, got p = {p}")
+        parameters = {
+            "W_E": state["embedding.weight"],
+            "W_left": state["linear1l.weight"].T,
+            "W_right": state["linear1r.weight"].T,
+            "b_left": state["linear1l.bias"],
+            "b_right": state["linear1r.bias"],
+            "W_U": state["linear2.weight"].T,
+            **({"b_U": state["linear2.bias"]} if bias else {}),
+        }
+        model = {
+            "kind": "mlp",
+            "d_embed": size["d_embed"],
+            "d_mlp": size["d_mlp"],
+            "combine": "concatenation",
+            "activation": "gelu",
+            "output_bias": bool(bias),
+            "bias_per_token": True,
+        }
+        notes = ["The file does not say the activation: gelu, the notebook's, is assumed."]
+        has_split = {"random_seed", "train_frac"} <= set(params)
+        if has_split:
+            notes.append(f"The train set is the notebook's for random_seed {params['random_seed']}.")
+        task = _split(file, p, params) if has_split else assumed_task(file, p, notes)
+        config = {"name": run_name(file.path.stem), "task": task, "model": model}
+        return Imported(
+            file.path, self.name, config, file.step("step"), parameters, task_known=has_split, notes=notes
         )
-    params = beside.get("params", beside.get("config"))
-    params = params if isinstance(params, Mapping) else {}
-    told = {"p": int(number(path, "p", params["p"]))} if "p" in params else {}
-    layout = LAYOUT | ({"linear2.bias": "p"} if "linear2.bias" in state else {})
-    size = sizes(path, state, layout, told=told)
-    parameters = {
-        "W_E": state["embedding.weight"],
-        "W_left": state["linear1l.weight"].T,
-        "W_right": state["linear1r.weight"].T,
-        "b_left": state["linear1l.bias"],
-        "b_right": state["linear1r.bias"],
-        "W_U": state["linear2.weight"].T,
-    }
-    if "linear2.bias" in state:
-        parameters["b_U"] = state["linear2.bias"]
-    model = {
-        "kind": "mlp",
-        "d_embed": size["d_embed"],
-        "d_mlp": size["d_mlp"],
-        "combine": "concatenation",
-        "activation": "gelu",
-        "output_bias": "linear2.bias" in state,
-        "bias_per_token": True,
-    }
-    notes = ["The file does not say the activation: gelu, the notebook's, is assumed."]
-    known = {"random_seed", "train_frac"} <= set(params)
-    if told.get("p", size["p"]) != size["p"]:
-        raise SltGrokError(f"{path}: expected weights for p = {told['p']} as its params say, got p = {size['p']}")
-    if known:
-        task = {"modulus": size["p"], "operation": "addition"} | _split(path, size["p"], params)
-        notes.append(f"The train set is the notebook's for random_seed {params['random_seed']}.")
-    else:
-        task = assumed_task(path, size["p"], beside, notes)
-    step = beside.get("step", number_in_name(path))
-    imported = Imported(
-        path=path,
-        format=NAME,
-        config={"name": run_name(path.stem), "task": task, "model": model},
-        step=None if step is None else int(number(path, "step", step)),
-        parameters=contiguous(parameters),
-        task_known=known,
-        notes=notes,
-    )
-    check_stored_losses(imported, beside)
-    return imported
 
 
-def _split(path: Path, modulus: int, params: Mapping[str, Any]) -> dict[str, Any]:
+def _split(file: SourceFile, p: int, params: Mapping[str, Any]) -> dict[str, Any]:
     # the order of a set of pairs of small integers is the same in every CPython from 3.8 on, whatever the hash seed
-    pairs = list({(a, b) for a in range(modulus) for b in range(modulus)})
+    pairs = list({(a, b) for a in range(p) for b in range(p)})
     try:
         size = int(params["train_frac"] * len(pairs))
         order = list(range(len(pairs)))
         random.Random(params["random_seed"]).shuffle(order)
     except TypeError as error:
-        raise SltGrokError(f"{path}: expected numbers for train_frac and random_seed") from error
-    return listed_split(path, [pairs[i][0] * modulus + pairs[i][1] for i in order[:size]], modulus)
+        raise file.error("expected numbers for train_frac and random_seed") from error
+    return listed_split(file, [pairs[i][0] * p + pairs[i][1] for i in order[:size]], p)

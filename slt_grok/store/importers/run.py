@@ -1,13 +1,14 @@
-"""Published files -> a run directory."""
+"""Imported networks written as a run directory."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
-from slt_grok.store.importers.imported import Imported, evaluate
+from slt_grok.store.importers.imported import Imported
 from slt_grok.store.run_directory import RunDirectory
 
 NAMES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
@@ -22,7 +23,7 @@ def write_run(networks: Sequence[Imported], out: Path) -> list[str]:
 
     Returns
     -------
-    list[str]
+    list of str
         The notes.
 
     Raises
@@ -63,8 +64,7 @@ def write_run(networks: Sequence[Imported], out: Path) -> list[str]:
 
 
 def _training(by_step: dict[int, Imported], first: Imported, notes: list[str]) -> xr.Dataset:
-    module, task = first.module, first.task
-    points = {step: evaluate(module, task, network.parameters) for step, network in by_step.items()}
+    points = {step: replace(network, config=first.config).evaluate() for step, network in by_step.items()}
     recorded = max(
         (n.curves for n in by_step.values() if n.curves), key=lambda c: max(len(v) for _, v in c.values()), default=None
     )
@@ -81,7 +81,7 @@ def _training(by_step: dict[int, Imported], first: Imported, notes: list[str]) -
     steps = sorted(points)
     table = {name: np.array([[points[s].get(name, np.nan)] for s in steps]) for name in NAMES}
     attrs = {"loss": {"units": "nats", "definition": "mean of -log softmax(L)[label]"}}
-    attrs["accuracy"] = {"definition": "share of pairs whose largest logit is the label's"}
+    attrs["accuracy"] = {"definition": "fraction of pairs whose largest logit is the label's"}
     return xr.Dataset(
         {
             name: (("step", "seed"), values, {"long_name": name.replace("_", " "), **attrs[name.split("_")[1]]})

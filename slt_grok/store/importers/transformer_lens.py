@@ -5,90 +5,61 @@ of the settings), `epoch`, `train_loss`, `test_loss` and `train_indices` (rows o
 config that is an object of the library cannot be read: that would execute code.
 
 Our transformers have biases in the MLP alone. The others are there in every such file; they must be zero, as they are
-where training left them out. LayerNorm must not be there.
+if training had none. LayerNorm must not be there.
 """
 
 import re
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from slt_grok.errors import SltGrokError
-from slt_grok.store.importers.imported import (
-    Imported,
-    activation_name,
-    assumed_task,
-    check_stored_losses,
-    number,
-    number_in_name,
-    run_name,
-)
-from slt_grok.store.importers.layouts import beside_state, state_in, tensors_of
-from slt_grok.store.importers.transformers import is_causal, layout_of, parameters_of
+from slt_grok.store.importers.imported import Imported
+from slt_grok.store.importers.importer import Importer, assumed_task, run_name
+from slt_grok.store.importers.source import SourceFile, activation_name
+from slt_grok.store.importers.transformers import is_causal, layout_of, transformer_in
 
-NAME = "transformer_lens"
 BIASES = re.compile(r"blocks\.\d+\.attn\.b_[QKVO]|unembed\.b_U")
 LAYER_NORM = re.compile(r"(blocks\.\d+\.ln\d?|ln_final)\.\w+")
 
 
-def recognizes(path: Path, content: Any) -> bool:
-    """Whether a file's content has this layout: transformer weights, W_O with an axis of heads."""
-    return layout_of(state_in(content))[0] == "transformer_lens"
+class TransformerLens(Importer):
+    """State dicts of TransformerLens without LayerNorm."""
 
+    name = "transformer_lens"
+    layout = "a TransformerLens state dict on the tokens [a, b, =] or [a, b]"
 
-def convert(path: Path, content: Any) -> Imported:
-    """Return the network in a file's content.
+    def recognizes(self, file: SourceFile) -> bool:
+        """Tell whether there are transformer weights with heads as an axis of W_O."""
+        return layout_of(file.state)[0] == "transformer_lens"
 
-    Raises
-    ------
-    SltGrokError
-        LayerNorm, biases outside the MLP that are not zero, attention in another direction than ours, or tensors that
-        do not make a transformer.
-    """
-    if not recognizes(path, content):
-        raise SltGrokError(f"{path}: expected a TransformerLens state dict on the tokens [a, b, =] or [a, b]")
-    beside = beside_state(content)
-    config = beside.get("config") or {}
-    if not isinstance(config, Mapping):
-        raise SltGrokError(f"{path}: expected config to be a table of settings, got {type(config).__name__}")
-    state = _without_zero_biases(path, tensors_of(path, content))
-    notes = []
-    if config.get("normalization_type") is not None:
-        raise SltGrokError(f"{path}: expected a network without LayerNorm, got {config['normalization_type']}")
-    if "act_fn" not in config:
-        notes.append(
-            "The file does not say the activation nor whether the residual stream is normalized without weights: "
-            "relu and no LayerNorm are assumed."
+    def convert(self, file: SourceFile) -> Imported:
+        """Return the network; LayerNorm, biases outside the MLP or attention in the other direction are errors."""
+        config, state, notes = file.table("config"), _without_zero_biases(file), list[str]()
+        if config.get("normalization_type") is not None:
+            raise file.error(f"expected a network without LayerNorm, got {config['normalization_type']}")
+        if "act_fn" not in config:
+            notes.append(
+                "The file says neither the activation nor whether the residual stream is normalized without weights: "
+                "relu and no LayerNorm are assumed."
+            )
+        activation = activation_name(file.path, config.get("act_fn", "relu"))
+        p, model, parameters = transformer_in(file, state, "transformer_lens", activation)
+        if "n_layers" in model and is_causal(file, state) != (model["layout"] == "a_b_equals"):
+            raise file.error(
+                f"expected causal attention on [a, b, =] or unmasked attention on [a, b] in a network of "
+                f"{model['n_layers']} layers, got {model['layout']} with the other one"
+            )
+        settings = {"name": run_name(file.path.stem), "task": assumed_task(file, p, notes), "model": model}
+        known = "train_indices" in file.extras
+        return Imported(
+            file.path, self.name, settings, file.step("epoch"), parameters, task_known=known, notes=notes
         )
-    activation = activation_name(path, config.get("act_fn", "relu"))
-    modulus, model, parameters = parameters_of(path, state, "transformer_lens", activation)
-    if "n_layers" in model and is_causal(path, state) != (model["layout"] == "a_b_equals"):
-        raise SltGrokError(
-            f"{path}: expected causal attention on [a, b, =] or unmasked attention on [a, b] in a network of "
-            f"{model['n_layers']} layers, got {model['layout']} with the other one"
-        )
-    step = beside.get("epoch", number_in_name(path))
-    imported = Imported(
-        path=path,
-        format=NAME,
-        config={"name": run_name(path.stem), "task": assumed_task(path, modulus, beside, notes), "model": model},
-        step=None if step is None else int(number(path, "epoch", step)),
-        parameters=parameters,
-        task_known="train_indices" in beside,
-        notes=notes,
-    )
-    check_stored_losses(imported, beside)
-    return imported
 
 
-def _without_zero_biases(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _without_zero_biases(file: SourceFile) -> dict[str, Tensor]:
+    state = file.tensors()
     for name, tensor in state.items():
         if LAYER_NORM.fullmatch(name):
-            raise SltGrokError(f"{path}: expected a network without LayerNorm, it has {name}")
+            raise file.error(f"expected a network without LayerNorm, it has {name}")
         if BIASES.fullmatch(name) and tensor.any():
-            raise SltGrokError(
-                f"{path}: expected {name} to be zero, since our transformers have biases in the MLP alone"
-            )
+            raise file.error(f"expected {name} to be zero, since our transformers have biases in the MLP alone")
     return {name: tensor for name, tensor in state.items() if not BIASES.fullmatch(name)}

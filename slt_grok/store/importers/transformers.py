@@ -6,14 +6,12 @@ from the left. `transformer_lens` is that of the TransformerLens library, whose 
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from slt_grok.errors import SltGrokError
-from slt_grok.store.importers.layouts import contiguous, sizes
+from slt_grok.store.importers.source import SourceFile
 
 Layout = Literal["own_code", "transformer_lens"]
 
@@ -57,8 +55,8 @@ def layout_of(state: Mapping[str, Any]) -> tuple[Layout | None, int | None]:
     return "transformer_lens" if lens else "own_code", positions[0] if len(positions) == 2 else None
 
 
-def parameters_of(
-    path: Path,
+def transformer_in(
+    file: SourceFile,
     state: Mapping[str, Tensor],
     layout: Layout,
     activation: str,
@@ -66,19 +64,21 @@ def parameters_of(
     positions: int | None = None,
     vocabulary: int | None = None,
 ) -> tuple[int, dict[str, Any], dict[str, Tensor]]:
-    """Modulus, model settings and parameters of a transformer on [a, b, =] or [a, b].
+    """Return p, model settings and parameters of a transformer on [a, b, =] or [a, b].
 
     With three positions the last row of W_E is the '=' token. Of W_U only the p number classes are kept.
 
     Parameters
     ----------
-    path, state, layout : Path, Mapping[str, Tensor], Layout
-        The file, its tensors, how they lie.
+    file : SourceFile
+        The file.
+    state, layout : mapping of str to Tensor, str
+        Its tensors and their layout.
     activation, attention_rate : str, float
         Of the network.
-    positions : int or None, optional
-        How many it must have; 2 or 3 where left out.
-    vocabulary : int or None, optional
+    positions : int, optional
+        How many it must have; 2 or 3 by default.
+    vocabulary : int, optional
         What a config says of the number of tokens.
 
     Raises
@@ -89,17 +89,15 @@ def parameters_of(
     depth = 1 + max((int(m[1]) for name in state if (m := re.match(r"blocks\.(\d+)\.", name))), default=0)
     of_blocks = {f"blocks.{i}.{name}": axes for i in range(depth) for name, axes in BLOCK[layout].items()}
     ignored = [f"blocks.{i}.{name}" for i in range(depth) for name in NO_WEIGHTS]
-    told = {} if vocabulary is None else {"vocabulary": vocabulary}
-    size = sizes(path, state, NETWORK[layout] | of_blocks, ignored, told)
+    known = {} if vocabulary is None else {"vocabulary": vocabulary}
+    size = file.sizes(state, NETWORK[layout] | of_blocks, ignored, known)
     if size["context"] not in ((2, 3) if positions is None else (positions,)):
         expected = {None: "2 positions [a, b] or 3 [a, b, =]", 2: "2 positions [a, b]", 3: "3 positions [a, b, =]"}
-        raise SltGrokError(f"{path}: expected pos_embed.W_pos of {expected[positions]}, got {size['context']}")
-    modulus = size["vocabulary"] - (size["context"] == 3)
+        raise file.error(f"expected pos_embed.W_pos of {expected[positions]}, got {size['context']}")
+    p = size["vocabulary"] - (size["context"] == 3)
     answers = size.get("answers", size["vocabulary"])
-    if answers not in (modulus, size["vocabulary"]):
-        raise SltGrokError(
-            f"{path}: expected unembed.W_U with the {modulus} answers that embed.W_E has tokens for, got {answers}"
-        )
+    if answers not in (p, size["vocabulary"]):
+        raise file.error(f"expected unembed.W_U with the {p} answers that embed.W_E has tokens for, got {answers}")
     settings = {
         "kind": "transformer",
         "d_model": size["d_model"],
@@ -117,7 +115,7 @@ def parameters_of(
     found = {
         "W_E": embedding.T if layout == "own_code" else embedding,
         "W_pos": state["pos_embed.W_pos"],
-        "W_U": state["unembed.W_U"][:, :modulus],
+        "W_U": state["unembed.W_U"][:, :p],
     }
     for i in range(depth):
         for name in BLOCK[layout]:
@@ -128,11 +126,11 @@ def parameters_of(
                 elif tensor.ndim > 1:
                     tensor = tensor.mT
             found[("" if depth == 1 else f"blocks.{i}.") + name.split(".")[1]] = tensor
-    return modulus, settings, contiguous(found)
+    return p, settings, found
 
 
-def is_causal(path: Path, state: Mapping[str, Tensor]) -> bool:
-    """Whether the masks in a state dict let a position see only itself and those before it; True where there is none.
+def is_causal(file: SourceFile, state: Mapping[str, Tensor]) -> bool:
+    """Tell whether the masks in a state dict let a position see only itself and those before it; True where there is none.
 
     Raises
     ------
@@ -148,5 +146,5 @@ def is_causal(path: Path, state: Mapping[str, Tensor]) -> bool:
             elif torch.equal(mask.float(), everywhere):
                 answers.add(False)
             else:
-                raise SltGrokError(f"{path}: expected {name} to be causal or all ones, it is another mask")
+                raise file.error(f"expected {name} to be causal or all ones, it is another mask")
     return answers != {False}

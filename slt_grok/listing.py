@@ -1,0 +1,56 @@
+"""What is registered, as text: each name with the first line of its docstring, its settings and their defaults."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from slt_grok.circuits.measure import CircuitMeasure
+from slt_grok.llc.samplers.sampler import Sampler
+from slt_grok.measurement import Measurement
+from slt_grok.models import Model
+from slt_grok.registry import Registered
+from slt_grok.settings import schema
+from slt_grok.store.importers import Importer
+from slt_grok.tasks import Task
+
+FAMILIES: dict[str, type[Registered]] = {
+    "Measurements: a section of a configuration each, `NAME: {...}`": Measurement,
+    "Samplers: `sampler: {name: NAME, ...}` in the section llc": Sampler,
+    "Tasks: `task: {kind: NAME, ...}`": Task,
+    "Models: `model: {kind: NAME, ...}`": Model,
+    "Circuit measures: parts of the measurement circuits": CircuitMeasure,
+    "Formats: `slt-grok import --format NAME`": Importer,
+}
+
+
+def listing() -> Iterator[str]:
+    """Yield the lines of the list."""
+    for title, family in FAMILIES.items():
+        yield title
+        for kind in family.all():
+            yield f"  {kind.name}: {(kind.__doc__ or '').strip().splitlines()[0]}"
+            settings = ", ".join(_settings(kind))
+            if settings:
+                yield f"      {settings}"
+        yield ""
+
+
+def _settings(kind: type[Registered]) -> Iterator[str]:
+    if issubclass(kind, Measurement):
+        fields = kind.Settings.model_fields
+    elif issubclass(kind, CircuitMeasure | Importer):
+        return
+    else:
+        fields = schema(kind).model_fields
+    for name, field in fields.items():
+        if field.is_required():
+            yield f"{name} (required)"
+        else:
+            default = None if field.default is PydanticUndefined else field.default
+            yield f"{name}={_plain(default)}"
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else "null" if value is None else value
