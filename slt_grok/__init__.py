@@ -1,4 +1,4 @@
-"""slt_grok: singular learning theory measured on networks that grok modular arithmetic.
+"""slt_grok: singular learning theory measured on networks that learn an algorithm.
 
 >>> import slt_grok
 >>> run = slt_grok.load("runs/quickstart")          # everything measured, as labeled datasets
@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 
 
 def load(run: str | Path) -> "xr.DataTree":
-    """Everything measured in a run directory: a tree with one dataset a measurement.
+    """Return everything measured in a run directory: a tree with one dataset per measurement.
 
     Parameters
     ----------
@@ -32,13 +32,13 @@ def load(run: str | Path) -> "xr.DataTree":
     Returns
     -------
     xarray.DataTree
-        A tree whose children are `training`, `llc`, `circuits`, `landscape`, `transitions` and any other label there
-        is; `load(run)["llc"].llc` is an array over (step, seed).
+        A tree whose children are `training`, `llc`, `circuits`, `landscape`, `transitions` and whatever else is stored;
+        `load(run)["llc"].llc` is an array over (step, seed).
 
     Raises
     ------
     SltGrokError
-        The folder is no run directory, or a file in it is damaged.
+        The folder is not a run directory, or a file in it is damaged.
     """
     import xarray as xr
 
@@ -61,7 +61,7 @@ def load_study(study: str | Path) -> "StudyResults":
     Raises
     ------
     SltGrokError
-        The folder holds no table of a study, or a damaged one.
+        The folder is not a study's directory, or a file in it is damaged.
     """
     from slt_grok.studies.results import load_study
 
@@ -74,7 +74,7 @@ def trajectory(run: str | Path) -> "Trajectory":
     Raises
     ------
     SltGrokError
-        The folder is no run directory, or a checkpoint in it is damaged.
+        The folder is not a run directory, or a checkpoint in it is damaged.
     """
     from slt_grok.trajectories import Trajectory
 
@@ -82,7 +82,7 @@ def trajectory(run: str | Path) -> "Trajectory":
 
 
 def __getattr__(name: str) -> Any:
-    """Subpackages on first use, so that the command line starts fast."""
+    """Import subpackages on first use, so that the command line starts fast."""
     if name in ("circuits", "landscape", "llc", "plots", "transitions"):
         return import_module(f"slt_grok.{name}")
     if name in ("Network", "Trajectory"):

@@ -1,4 +1,4 @@
-"""Where tensors are computed on."""
+"""Devices by name."""
 
 import torch
 
@@ -8,13 +8,13 @@ CPU = torch.device("cpu")
 
 
 def device_named(name: str | None) -> torch.device:
-    """Return the device that a setting names; the CPU where it names none.
+    """Return the device that a setting names; the CPU for None.
 
     Raises
     ------
     SltGrokError
-        It is `cuda` and torch finds no such device here.
+        It is `cuda` and torch finds no CUDA device.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise SltGrokError("device: expected none, since torch finds no CUDA device here, got cuda")
+        raise SltGrokError("device: expected null, since torch finds no CUDA device here, got cuda")
     return torch.device(name or "cpu")

@@ -1,8 +1,8 @@
 """Jobs in parallel, in processes of one thread each.
 
 Threads take turns at Python's lock, and threads that share one operation wait for each other after each. Processes do
-neither; forked from this one they have its data already. Where processes cannot be forked, and where torch may use one
-thread alone, the jobs run here, one after the other.
+neither; forked from this one, they have its data already. If processes cannot be forked, or if torch may use only one
+thread, the jobs run in this process, one after the other.
 """
 
 import multiprocessing
@@ -24,31 +24,31 @@ from slt_grok.errors import SltGrokError
 
 Report = Callable[[Any], None]
 Job = Callable[[Report], Any]
-"""Given what to call with its progress; what it returns and what it reports is pickled."""
+"""Called with a callback for its progress; what it returns and what it reports is pickled."""
 
-REPORT_SECONDS = 0.1  # what a job reports sooner after the last time is dropped
+REPORT_SECONDS = 0.1  # a report sooner than that after the last one is dropped
 
 
 def run_parallel(
     jobs: Sequence[Job], on_progress: Callable[[int, Any], None] = lambda place, progress: None, most: int | None = None
 ) -> Iterator[tuple[int, Any]]:
-    """Each job's place and what it returned, as they are done.
+    """Yield each job's place and what it returned, as they are done.
 
     Parameters
     ----------
-    jobs : Sequence[Job]
+    jobs : sequence of callable
         Need not be picklable.
     on_progress : callable, optional
-        Called here with a job's place and its progress.
-    most : int or None, optional
-        At most so many at a time; as many as torch may use threads where left out.
+        Called in this process with a job's place and what it reports.
+    most : int, optional
+        At most so many at a time; by default as many as torch may use threads.
 
     Raises
     ------
     SltGrokError
         A process was killed.
     Exception
-        What a job raised; the others are ended then, as they are when nobody asks for the next result.
+        What a job raised; the others are terminated, as they are if the iterator is closed.
     """
     workers = min(torch.get_num_threads(), len(jobs), most or len(jobs))
     if workers < 2 or sys.platform != "linux":
@@ -87,8 +87,8 @@ def _received(connection: Connection) -> Any:
     except (EOFError, ConnectionResetError):
         raise SltGrokError(
             "a process that did a part of the work was killed, perhaps for lack of memory; "
-            "the same command goes on from what is done"
-        ) from ChildProcessError("killed")  # an OSError: trying again may do
+            "the same command resumes from what is done"
+        ) from ChildProcessError("killed")  # an OSError: another attempt may succeed
 
 
 def _start(jobs: Sequence[Job], siblings: Sequence[Connection]) -> tuple[Connection, BaseProcess]:
@@ -96,7 +96,7 @@ def _start(jobs: Sequence[Job], siblings: Sequence[Connection]) -> tuple[Connect
     context = multiprocessing.get_context("fork")
     child = context.Process(target=_work, args=(jobs, there, [*siblings, here]), daemon=True)
     with warnings.catch_warnings():
-        # of locks that other threads may hold: those that compute are idle here, and a child does not print
+        # about locks that other threads may hold: those that compute are idle here, and a child does not print
         warnings.simplefilter("ignore", DeprecationWarning)
         child.start()
     there.close()
@@ -104,10 +104,10 @@ def _start(jobs: Sequence[Job], siblings: Sequence[Connection]) -> tuple[Connect
 
 
 def _work(jobs: Sequence[Job], connection: Connection, inherited: Sequence[Connection]) -> None:
-    """Do the jobs given to a child, until there are none or the parent is gone."""
-    for other in inherited:  # else the end of the parent would not be noticed
+    """Do the jobs given to a child, until there are none or the parent has ended."""
+    for other in inherited:  # otherwise the end of the parent would not be noticed
         other.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its children
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent terminates its children
     torch.set_num_threads(1)
 
     def tell(*message: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a person watches during long work: a bar with rate and time left, or plain lines where there is no terminal."""
+"""Progress of long work: a bar with rate and time left, or plain lines if standard error is not a terminal."""
 
 import sys
 import time
@@ -15,29 +15,29 @@ console = Console(stderr=True, highlight=False)
 
 
 class ProgressCallback(Protocol):
-    """Tells how far the work is."""
+    """Is called with the progress of the work."""
 
     def __call__(self, fraction: float, note: str = "") -> None:
         """Report the fraction that is done, in [0, 1], and a current fact."""
 
 
 def ignore(fraction: float, note: str = "") -> None:
-    """Report nothing: the callback where nobody watches."""
+    """Report nothing."""
 
 
 def stretch(on_progress: ProgressCallback, start: float, end: float) -> ProgressCallback:
-    """Return the callback of a part of the work, which is the stretch from `start` to `end` of the whole."""
+    """Return the callback of a part of the work, which is from `start` to `end` of the whole."""
     return lambda fraction, note="": on_progress(start + (end - start) * fraction, note)
 
 
 def announce(title: str, text: str) -> None:
-    """Print a line that stays, above the bar where there is one: what a piece of work is going to cost."""
+    """Print a line that stays, above the bar if there is one, such as the predicted cost of the work."""
     console.print(f"{title}: {text}", soft_wrap=True)
 
 
 @contextmanager
 def progress(title: str, total: int, unit: str) -> Iterator[ProgressCallback]:
-    """Yield a bar of `total` units, or a plain line every ten seconds where standard error is no terminal."""
+    """Yield a bar of `total` units, or a plain line every ten seconds if standard error is not a terminal."""
     start = time.monotonic()
     if not console.is_terminal:
         last = start
