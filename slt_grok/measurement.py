@@ -130,6 +130,10 @@ class Result(Registered, ABC):
         """Return the tables of the page."""
         return ()
 
+    def text(self, data: Data) -> str:
+        """Return preformatted text for the page; empty for none."""
+        return ""
+
     def columns(self, dataset: xr.Dataset) -> dict[str, Any]:
         """Return the columns of one seed in a study's table: by default the numbers of the last checkpoint."""
         return final_numbers(dataset, f"final.{self.name}")

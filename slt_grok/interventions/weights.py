@@ -1,8 +1,8 @@
 """Interventions on the weights: a circuit kept or removed, parts exchanged between checkpoints.
 
-A Fourier circuit in the weights is what the field reads off there (Nanda et al. 2301.05217, sections 4.1 and 4.2):
+A Fourier circuit in the weights is what the field reads there (Nanda et al. 2301.05217, sections 4.1 and 4.2):
 
-    tables     every table over Z_p (W_E and W_U; U, V and W) lies in the planes {cos w_k t, sin w_k t : k in K} along
+    tables     every table over the tokens (W_E and W_U; U, V and W) lies in the planes of the key frequencies K along
                its axis of tokens or answers; P_K projects it there. Those of W_U are those of the neuron-logit map
                W_L = W_out W_U
     neurons    the neurons that compute with one frequency of K; the others take no part
@@ -10,7 +10,7 @@ A Fourier circuit in the weights is what the field reads off there (Nanda et al.
 Keeping the circuit leaves P_K T and the mean over tokens of every table T (that of W_U changes no probability), and
 sets the weights into and out of all other neurons to zero; removing it leaves T - P_K T, and zero for its own neurons.
 Rows of other tokens (the '=' sign), positions, attention and the biases behind the neurons stay. W_in and W_out have
-no axis over Z_p: what reaches the neurons of a token and what is read off them lies in the planes once the tables do.
+no axis of tokens: what reaches the neurons of a token and what is read off them lies in the planes once the tables do.
 As a control the planes can be any others: those of other frequencies, or a random subspace as large.
 
 Unlike values changed on their way through a network (`planes`), these are networks of their own: everything can be
@@ -19,60 +19,100 @@ measured at them, though none needs to be at a minimum of the loss. Exchanging p
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from slt_grok import fourier
 from slt_grok.errors import SltGrokError
+from slt_grok.groups import Group
 from slt_grok.models import Model
-from slt_grok.models.units import SITE, unit_groups
+from slt_grok.tasks import SPLITS
 from slt_grok.trajectories import Trajectory
 
 VARIANT = "variant"
+NEURONS = "neurons_post"
 
 
-def frequency_directions(modulus: int, frequencies: Sequence[int]) -> Tensor:
-    """Return the orthonormal sqrt(2/p) cos w_k t and sqrt(2/p) sin w_k t, (2 len(frequencies), p), float64."""
-    return fourier.basis(modulus)[[row for k in frequencies for row in (2 * k - 1, 2 * k)]]
+def frequency_directions(group: Group, frequencies: Sequence[int]) -> Tensor:
+    """Return the orthonormal functions of a token in the planes of some frequencies, (count, n), float64."""
+    return torch.cat([group.planes[k - 1] for k in frequencies])
 
 
-def random_directions(modulus: int, count: int, generator: np.random.Generator) -> Tensor:
-    """Orthonormal functions of t whose span is uniform among those orthogonal to the constant, (count, p), float64.
+def random_directions(group: Group, count: int, generator: np.random.Generator) -> Tensor:
+    """Orthonormal functions of a token whose span is uniform among those orthogonal to the constant, (count, n).
 
     Raises
     ------
     SltGrokError
-        More than p - 1 directions.
+        More than n - 1 directions.
     """
-    if not 0 <= count < modulus:
-        raise SltGrokError(f"directions: expected at most {modulus - 1}, got {count}")
-    span, _ = np.linalg.qr(generator.normal(size=(modulus - 1, count)))
-    return torch.from_numpy(span).T @ fourier.basis(modulus)[1:]
+    if not 0 <= count < group.order:
+        raise SltGrokError(f"directions: expected at most {group.order - 1}, got {count}")
+    span, _ = np.linalg.qr(generator.normal(size=(group.order - 1, count)))
+    return torch.from_numpy(span).T @ group.basis[1:]
 
 
 def keep_directions(trajectory: Trajectory, directions: Tensor) -> Trajectory:
-    """Every table over Z_p on some directions of its token axis: its mean and P T alone.
+    """Keep of every table its mean over the tokens and its part along some directions of the token axis.
 
     Parameters
     ----------
     trajectory : Trajectory
         Networks of this package.
     directions : Tensor
-        Orthonormal functions of t, orthogonal to the constant, (count, p).
+        Orthonormal functions of a token, orthogonal to the constant, (count, n).
 
     Raises
     ------
     SltGrokError
         A network that is not of this package, or directions of another length.
     """
-    return _tables(trajectory, directions, lambda table, inside: table.mean(-1, keepdim=True) + inside)
+    return on_tables(trajectory, lambda table: table.mean(-1, keepdim=True) + _along(table, directions))
 
 
 def remove_directions(trajectory: Trajectory, directions: Tensor) -> Trajectory:
-    """Every table over Z_p without some directions of its token axis, T - P T; see `keep_directions`."""
-    return _tables(trajectory, directions, lambda table, inside: table - inside)
+    """Remove from every table its part along some directions of the token axis; see `keep_directions`."""
+    return on_tables(trajectory, lambda table: table - _along(table, directions))
+
+
+def _along(table: Tensor, directions: Tensor) -> Tensor:
+    if directions.ndim != 2 or directions.shape[1] != table.shape[-1]:
+        raise SltGrokError(
+            f"directions: expected functions of {table.shape[-1]} tokens, got shape {tuple(directions.shape)}"
+        )
+    return (table @ directions.T) @ directions
+
+
+def on_tables(trajectory: Trajectory, change: Callable[[Tensor], Tensor]) -> Trajectory:
+    """Change every table over the tokens, given with the token axis last and in float64; other rows stay.
+
+    Raises
+    ------
+    SltGrokError
+        A network that is not of this package.
+    """
+    module, parameters = model_of(trajectory), dict(trajectory.parameters)
+    for name, axis in module.token_roles().values():
+        if name in parameters:
+            table, rest = parameters[name].movedim(axis, -1).tensor_split([module.tokens], -1)
+            parameters[name] = torch.cat([change(table.double()).to(table.dtype), rest], -1).movedim(-1, axis)
+    return replace(trajectory, parameters=parameters)
+
+
+def model_of(trajectory: Trajectory) -> Model:
+    """Return the module.
+
+    Raises
+    ------
+    SltGrokError
+        It is not a model of this package, and declares no parts.
+    """
+    module = trajectory.network.module
+    if not isinstance(module, Model):
+        raise SltGrokError(f"intervention: expected a model of slt_grok.models, got {type(module).__name__}")
+    return module
 
 
 def keep_neurons(trajectory: Trajectory, neurons: np.ndarray) -> Trajectory:
@@ -81,24 +121,26 @@ def keep_neurons(trajectory: Trajectory, neurons: np.ndarray) -> Trajectory:
     Parameters
     ----------
     trajectory : Trajectory
-        Networks of this package with named weights.
+        Networks of this package that declare their units.
     neurons : ndarray
         Which ones stay, a bool mask (d_mlp,); of several layers those of the site `neurons_post`.
 
     Raises
     ------
     SltGrokError
-        A network whose neurons are not known, or a mask of another shape.
+        A network whose neurons are not declared, or a mask of another shape.
     """
-    axes = unit_groups(trajectory.network.module)[SITE]
+    axes = model_of(trajectory).units().get(NEURONS)
+    if axes is None:
+        raise SltGrokError("neurons: expected a model that declares its units, this one does not")
     name, axis = next(iter(axes.items()))
     size, mask = trajectory.network.shapes[name][axis], torch.from_numpy(np.array(neurons))
     if mask.shape != (size,) or mask.dtype != torch.bool:
         raise SltGrokError(f"neurons: expected a bool mask of shape ({size},), got {mask.dtype} of {tuple(mask.shape)}")
-    parameters = dict(trajectory.parameters)
+    kept = dict(trajectory.parameters)
     for name, axis in axes.items():
-        parameters[name] = (parameters[name].movedim(axis, -1) * mask).movedim(-1, axis)
-    return replace(trajectory, parameters=parameters)
+        kept[name] = (kept[name].movedim(axis, -1) * mask).movedim(-1, axis)
+    return replace(trajectory, parameters=kept)
 
 
 def remove_neurons(trajectory: Trajectory, neurons: np.ndarray) -> Trajectory:
@@ -107,24 +149,20 @@ def remove_neurons(trajectory: Trajectory, neurons: np.ndarray) -> Trajectory:
 
 
 def parts(trajectory: Trajectory) -> dict[str, list[str]]:
-    """Return what can be exchanged.
+    """Return what can be exchanged: part -> parameters, for the parts that the network has.
 
-    Embedding (with positions), attention, MLP (with its biases), unembedding -> parameters.
-
-    A part that the network does not have is left out.
+    Parts are embedding (with positions), attention, MLP (with its biases) and unembedding.
 
     Raises
     ------
     SltGrokError
-        A network whose parts are not known.
+        A network that is not of this package.
     """
-    module, names = trajectory.network.module, list(trajectory.network.shapes)
-    groups = unit_groups(module)
-    assert isinstance(module, Model)
+    module = model_of(trajectory)
     roles = {name: role for role, (name, _) in module.token_roles().items()}
-    in_heads = {name for units, axes in groups.items() if units.startswith("heads") for name in axes}
+    in_heads = {name for units, axes in module.units().items() if units.startswith("heads") for name in axes}
     found: dict[str, list[str]] = {"embedding": [], "attention": [], "MLP": [], "unembedding": []}
-    for name in names:
+    for name in trajectory.network.shapes:
         if name in roles:
             found["unembedding" if roles[name].startswith("output") else "embedding"].append(name)
         elif name == "W_pos":
@@ -135,7 +173,7 @@ def parts(trajectory: Trajectory) -> dict[str, list[str]]:
 
 
 def exchange(trajectory: Trajectory, donor: Trajectory, names: Sequence[str]) -> Trajectory:
-    """Every network with some parameters of another checkpoint.
+    """Give every network some parameters of another checkpoint.
 
     Parameters
     ----------
@@ -143,13 +181,13 @@ def exchange(trajectory: Trajectory, donor: Trajectory, names: Sequence[str]) ->
         Over any leading dimensions.
     donor : Trajectory
         Networks of the same shapes, over the same dimensions, each as long or of length 1.
-    names : Sequence[str]
+    names : sequence of str
         The parameters that are taken from the donor.
 
     Raises
     ------
     SltGrokError
-        A donor of other shapes or dimensions, or a name that is no parameter.
+        A donor of other shapes or dimensions, or a name that is not a parameter.
     """
     fits = len(donor.shape) == len(trajectory.shape) and all(
         d in (1, n) for d, n in zip(donor.shape, trajectory.shape, strict=True)
@@ -164,7 +202,7 @@ def exchange(trajectory: Trajectory, donor: Trajectory, names: Sequence[str]) ->
 
 
 def stack_variants(variants: Mapping[str, Trajectory]) -> Trajectory:
-    """Variants of the same networks side by side: one trajectory with a last leading dimension `variant`.
+    """Return variants of the same networks as one trajectory with a last leading dimension `variant`.
 
     Raises
     ------
@@ -178,27 +216,38 @@ def stack_variants(variants: Mapping[str, Trajectory]) -> Trajectory:
         same = other.dims == first.dims and all(np.array_equal(other.coords[d], first.coords[d]) for d in first.dims)
         if not same or other.network.shapes != first.network.shapes:
             raise SltGrokError("variants: expected variants of the same networks, over the same coordinates")
-    place = len(first.dims)
     stacked = {
-        name: torch.stack([variant.parameters[name] for variant in variants.values()], place)
+        name: torch.stack([variant.parameters[name] for variant in variants.values()], len(first.dims))
         for name in first.parameters
     }
     coords = {**first.coords, VARIANT: np.array(list(variants))}
     return replace(first, parameters=stacked, dims=(*first.dims, VARIANT), coords=coords)
 
 
-def _tables(trajectory: Trajectory, directions: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Trajectory:
-    """Return the tables after change(table, its part in the span of the directions), token axis last."""
-    module = trajectory.network.module
-    if not isinstance(module, Model):
-        raise SltGrokError(f"intervention: expected a model of slt_grok.models, got {type(module).__name__}")
-    p, parameters = module.tokens, dict(trajectory.parameters)
-    if directions.ndim != 2 or directions.shape[1] != p:
-        raise SltGrokError(f"directions: expected functions of {p} tokens, got shape {tuple(directions.shape)}")
-    for name, axis in module.token_roles().values():
-        if name in parameters:
-            tokens, rest = parameters[name].movedim(axis, -1).tensor_split([p], -1)
-            table = tokens.double()
-            inside = (table @ directions.T) @ directions
-            parameters[name] = torch.cat([change(table, inside).to(tokens.dtype), rest], -1).movedim(-1, axis)
-    return replace(trajectory, parameters=parameters)
+def evaluate(one: Trajectory) -> dict[str, Any]:
+    """Evaluate a single network on all inputs, its weights in float64.
+
+    Returns
+    -------
+    dict of str to object
+        `accuracy` and `loss` by split (NaN on a split without inputs), `worst_margin`, the least right logit less the
+        largest wrong one, `weight_norm` and `parameters`, the number of weights.
+    """
+    task, parameters = one.task, {name: tensor[0].double() for name, tensor in one.stacked().items()}
+    with torch.no_grad():
+        logits = one.network.outputs(parameters, task.inputs).double()
+    accuracies, losses = [], []
+    for split in SPLITS:
+        rows, labels = task.indices(split), task.data(split)[1]
+        accuracies.append(float((logits[rows].argmax(-1) == labels).double().mean()))
+        losses.append(float(one.network.loss(logits[rows], labels).mean()))
+    right = torch.nn.functional.one_hot(task.labels, logits.shape[-1]).bool()
+    margins = logits[right] - logits.masked_fill(right, -torch.inf).max(-1).values
+    weights = torch.cat([tensor.flatten() for tensor in parameters.values()])
+    return {
+        "accuracy": accuracies,
+        "loss": losses,
+        "worst_margin": float(margins.min()),
+        "weight_norm": float(weights.norm()),
+        "parameters": len(weights),
+    }

@@ -13,7 +13,7 @@ over every other answer c by more than the two other parts can be, by the Cauchy
     neurons   (|rho dh_a| + |rho dh_b|) |gamma (W_q - W_c) / rho|,    h - h' = dh_a + dh_b by which token a row is of,
 
 q is the network's answer: lambda_n -+ gamma_n are the least and largest slope of act on all that h_n and h'_n can be.
-The weights alpha, rho > 0 balance the neurons; any are right. So the share of pairs with an answer that is right and
+The weights alpha, rho > 0 balance the neurons; any are right. So the fraction of pairs with an answer that is right and
 certified is never above the true accuracy, whatever the network.
 
 No neuron of the network is computed on a pair, but its attention is: |rho dh_a| is a norm in the space of the heads.
@@ -25,45 +25,21 @@ Bounds from a mechanism, and what they cost against how tight they are: Gross et
 from dataclasses import dataclass
 
 import numpy as np
-import xarray as xr
 from scipy.linalg import block_diag
 from scipy.spatial.distance import cdist
 from scipy.stats import norm
 
 from slt_grok.errors import SltGrokError
-from slt_grok.program.program import ACTIVATIONS, answer_waves
+from slt_grok.program.program import ACTIVATIONS
 from slt_grok.program.token_tables import TokenTables
 from slt_grok.trajectories import Trajectory
 
 ROUNDING = 1e-12  # of the sum of the largest |slope h_n W_nc|, what float64 may lose
 
-ATTRS = {
-    "accuracy_bound": {
-        "long_name": "certified accuracy",
-        "definition": "share of all pairs that are certified and answered right by the program",
-    },
-    "certified": {
-        "long_name": "certified pairs",
-        "definition": "share of pairs whose answer is the program's for sure",
-    },
-    "margin": {
-        "long_name": "mean margin of the program",
-        "definition": "largest logit less the second one, of what is known with its signs",
-    },
-    "bound": {
-        "long_name": "mean bound on the difference",
-        "definition": "of each part, at the program's second answer, mean over all pairs",
-    },
-    "tightness": {
-        "long_name": "bound over margin",
-        "definition": "median over all pairs of the largest bound / margin over the other answers; certified below 1",
-    },
-}
-
 
 @dataclass(frozen=True)
 class Comparison:
-    """A network beside its program, in the module's symbols.
+    """A network and its program, in the symbols of the module.
 
     Parameters
     ----------
@@ -73,7 +49,7 @@ class Comparison:
         lambda, (width,).
     rows : ndarray
         The tables of h' and of lambda h W + D, (term, token, width + class).
-    readout : tuple[ndarray, ndarray]
+    readout : tuple of ndarray
         W' as a product (width, r) (r, class).
     middle, middle_logits : ndarray
         m and m (W - W'), (width,) and (class,).
@@ -157,35 +133,54 @@ class Comparison:
         }
 
 
-def certificate(trajectory: Trajectory, keys: np.ndarray) -> xr.Dataset:
+@dataclass(frozen=True)
+class Certificate:
+    """What the neuron-level program proves about its network.
+
+    Parameters
+    ----------
+    accuracy_bound : float
+        Fraction of all pairs that are certified and answered right by the program.
+    certified : float
+        Fraction of all pairs whose answer is certain to be the program's; pairs without angles count as not certified.
+    margin : float
+        Mean over the pairs of the largest logit less the second one, of what is known with its signs.
+    bound_neurons, bound_output : float
+        Mean over the pairs of each part of the bound on the difference, at the program's second answer.
+    tightness : float
+        Median over the pairs of the largest bound / margin over the other answers; a pair below 1 is certified.
+    """
+
+    accuracy_bound: float
+    certified: float
+    margin: float
+    bound_neurons: float
+    bound_output: float
+    tightness: float
+
+
+def certificate(one: Trajectory, keys: np.ndarray) -> Certificate:
     """Return what the neuron-level program proves about its network.
 
     Parameters
     ----------
-    trajectory : Trajectory
+    one : Trajectory
         One network of this package with one hidden layer, on addition, subtraction or multiplication.
     keys : ndarray
         The frequencies of the program. More of them bound more tightly, and cost more; all of them are the network.
 
-    Returns
-    -------
-    xarray.Dataset
-        Variables of `ATTRS`, scalars but `bound` over `part` (neurons, output); pairs without angles (a 0 of
-        multiplication) count as not certified.
-
     Raises
     ------
     SltGrokError
-        What `TokenTables.of` raises, no frequency, or one that is none.
+        As `TokenTables.of`; no frequency, or one that does not exist.
     """
-    network = TokenTables.of(trajectory)
+    network = TokenTables.of(one)
     if not len(keys) or not np.isin(keys, network.tokens.frequencies).all():
         most = network.tokens.frequencies[-1]
         raise SltGrokError(f"certificate: expected frequencies of 1..{most}, got {[int(k) for k in keys]}")
     compared, tokens = Comparison.of(network, keys), network.tokens
     j = np.arange(tokens.order)
-    right, certain, margins, ratios = [], [], [], []
-    parts: dict[str, list[np.ndarray]] = {"neurons": [], "output": []}
+    proven, certain, margins, ratios, parts = [], [], [], [], []
     for a in range(tokens.order):
         logits, bound = compared.line(a)
         best = logits.argmax(-1)
@@ -193,22 +188,21 @@ def certificate(trajectory: Trajectory, keys: np.ndarray) -> xr.Dataset:
         margin = np.where(others, logits.max(-1, keepdims=True) - logits, np.inf)
         total = bound["neurons"] + bound["output"] + compared.slack
         second = (j, margin.argmin(-1))
-        right.append(best == (a + tokens.sign * j) % tokens.order)
         certain.append((margin > total).all(-1))
+        proven.append(certain[-1] & (best == (a + tokens.sign * j) % tokens.order))
         margins.append(margin[second])
+        parts.append([bound["neurons"][second], bound["output"][second]])
         with np.errstate(divide="ignore", over="ignore"):  # two answers alike
             ratios.append((total / margin).max(-1))
-        for name, values in bound.items():
-            parts[name].append(values[second])
-    size = tokens.modulus**2
-    values = {
-        "accuracy_bound": ((), (np.stack(certain) & np.stack(right)).sum() / size),
-        "certified": ((), np.stack(certain).sum() / size),
-        "margin": ((), np.mean(margins)),
-        "bound": (("part",), [np.mean(part) for part in parts.values()]),
-        "tightness": ((), np.median(ratios)),
-    }
-    return xr.Dataset({name: (*value, ATTRS[name]) for name, value in values.items()}, {"part": list(parts)})
+    neurons, output = np.mean(parts, (0, 2))
+    return Certificate(
+        accuracy_bound=float(np.sum(proven) / tokens.p**2),
+        certified=float(np.sum(certain) / tokens.p**2),
+        margin=float(np.mean(margins)),
+        bound_neurons=float(neurons),
+        bound_output=float(output),
+        tightness=float(np.median(ratios)),
+    )
 
 
 def slope_range(activation: str, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -225,15 +219,15 @@ def slope_range(activation: str, low: np.ndarray, high: np.ndarray) -> tuple[np.
 
 def _waves(network: TokenTables, frequencies: np.ndarray) -> np.ndarray:
     constant = np.ones((1, network.tokens.order))
-    return np.concatenate([constant, answer_waves(network.tokens, frequencies)])
+    return np.concatenate([constant, network.tokens.answer_waves(frequencies)])
 
 
 def _readout(network: TokenTables, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the constant and the keys of W_L, and the class without angle as it is: (width, r) and (r, class)."""
     n, output, waves = network.tokens.order, network.output, _waves(network, keys)
-    left_out = output[:, n:]
-    parts = np.concatenate([output[:, :n] @ np.linalg.pinv(waves, rcond=1e-9), left_out], 1)
-    return parts, np.asarray(block_diag(waves, np.eye(left_out.shape[1])))
+    outside = output[:, n:]
+    parts = np.concatenate([output[:, :n] @ np.linalg.pinv(waves, rcond=1e-9), outside], 1)
+    return parts, np.asarray(block_diag(waves, np.eye(outside.shape[1])))
 
 
 def _norms(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:

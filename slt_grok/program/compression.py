@@ -5,14 +5,14 @@
                 24, keep. Where even 24 do not, the weights are left as they are, at 32 bits
     pruned      the weights of least magnitude are set to 0, then those kept are quantized. Paid for are the positions
                 (log2 of how many choices there are of so many weights), and b bits for each weight kept. Magnitudes are
-                compared over the whole network, or within each tensor, the same share of each; of both, and of b from
-                the critical one on until more bits stop paying for themselves, the shortest code is taken. How few
+                compared over the whole network, or within each tensor, the same fraction of each; of both, and of b
+                from the critical one on until more bits stop paying for themselves, the shortest code is taken. How few
                 weights keep at one b is found by bisection, to 4%, as if what fewer weights keep more kept too; they or
                 all weights, whose positions cost nothing, are the shorter code
 
-What is kept is that of `slt_grok.program.codes`: the answers to all pairs, or the cross-entropy on the n train pairs to
-1/n nats, of the network in the precision of its weights. A weight that is 0 is never kept, so that dead neurons of zero
-weights cost the pruned code nothing but positions.
+What is kept is that of `slt_grok.program.length`: the answers to all pairs, or the cross-entropy on the n train pairs
+to 1/n nats, of the network in the precision of its weights. A weight that is 0 is never kept, so that dead neurons of
+zero weights cost the pruned code nothing but positions.
 
 Quantization to even steps and pruning by magnitude are those of Han et al. 1510.00149, without training in between; the
 critical ones are after P3 of the program-synthesis hypothesis.
@@ -20,18 +20,16 @@ critical ones are after P3 of the program-synthesis hypothesis.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
-from slt_grok.errors import SltGrokError
-from slt_grok.models import OneLayerTransformer
-from slt_grok.models.network import Network, cross_entropy
-from slt_grok.models.transformer_grid import stacked_grid
-from slt_grok.program.codes import KEEPS, TOLERANCE
-from slt_grok.program.length import log2_choose
+from slt_grok.models import Network
+from slt_grok.models.network import cross_entropy
+from slt_grok.program.length import KEEPS, TOLERANCE, log2_choose
+from slt_grok.program.reading import on_all_pairs, single
+from slt_grok.tasks import Task
 from slt_grok.trajectories import Trajectory
 
 Weights = Mapping[str, Tensor]
@@ -51,7 +49,7 @@ class Compressed:
     bits_per_weight, bits_per_weight_kept : int
         b of each.
     weights_kept : int
-        That the second one keeps.
+        By the second code.
     """
 
     quantized: float
@@ -62,107 +60,44 @@ class Compressed:
 
 
 def compress(one: Trajectory) -> dict[str, Compressed]:
-    """Return the network's shortest codes for each of `KEEPS`.
-
-    Parameters
-    ----------
-    one : Trajectory
-        A single network with its task.
+    """Return the shortest codes of a single network for each of `KEEPS`.
 
     Raises
     ------
     SltGrokError
-        More than one network, or no task.
+        Several networks, or a task that is not on Z_p.
     """
-    target, weights = _Target.of(one), _single(one)
-    critical = _critical(target, weights)
+    target, weights = _Target.of(one), single(one)
     count = sum(tensor.numel() for tensor in weights.values())
     found = {}
-    for keeps, bits in critical.items():
+    for keeps, bits in critical_bits(one).items():
         orders = [order(weights) for order in (_over_network, _within_tensors)]
         pruned = min((_pruned(target, weights, order, keeps, bits) for order in orders), key=lambda code: code[0])
         found[keeps] = Compressed(count * bits + STORED * len(weights), pruned[0], bits, *pruned[1:])
     return found
 
 
-def quantized(one: Trajectory, bits: int) -> Trajectory:
-    """Every tensor of a single network rounded to the nearest of 2^bits - 1 even steps from -max|w| to max|w|.
+def critical_bits(one: Trajectory) -> dict[str, int]:
+    """Return the critical bits a weight of a single network for each of `KEEPS`, `STORED` where 24 do not keep.
 
     Raises
     ------
     SltGrokError
-        More than one network, or fewer than 2 bits, whose only steps are -max|w|, 0 and max|w|.
+        Several networks, or a task that is not on Z_p.
     """
-    if bits < 2:
-        raise SltGrokError(f"bits: expected at least 2, got {bits}")
-    _single(one)
-    return replace(one, parameters=_rounded(one.parameters, bits))
+    target, weights = _Target.of(one), single(one)
+    found, left = dict.fromkeys(KEEPS, STORED), set(KEEPS)
+    for bits in range(MOST_BITS, 1, -1):
+        kept = target.kept(quantized(weights, bits))
+        left = {keeps for keeps in left if kept[keeps]}
+        if not left:
+            break
+        found |= dict.fromkeys(left, bits)
+    return found
 
 
-def critical_bits(one: Trajectory) -> int:
-    """Return the fewest bits a weight from which on, up to 24, `quantized` keeps the network's answer to every pair.
-
-    Parameters
-    ----------
-    one : Trajectory
-        A single network with its task.
-
-    Raises
-    ------
-    SltGrokError
-        More than one network, no task, or even 24 bits change an answer.
-    """
-    bits = _critical(_Target.of(one), _single(one), ("answers",))["answers"]
-    if bits == STORED:
-        raise SltGrokError(f"quantization: expected answers that {MOST_BITS} bits a weight keep, they do not")
-    return bits
-
-
-def _single(one: Trajectory) -> dict[str, Tensor]:
-    if len(one) != 1:
-        raise SltGrokError(f"compression: expected one network, got {len(one)}: choose a step and a seed")
-    return one.stacked()
-
-
-@dataclass(frozen=True)
-class _Target:
-    """What has to be kept of a network: answers (p^2,), and a mean loss of at most `bound` on the train rows."""
-
-    network: Network
-    answers: Tensor
-    rows: Tensor
-    bound: float
-
-    @classmethod
-    def of(cls, one: Trajectory) -> "_Target":
-        rows = one.task.indices("train")
-        logits = _logits(one.network, _single(one))
-        loss = cross_entropy(logits[rows].double(), one.task.train_labels[rows]).mean()
-        return cls(one.network, logits.argmax(-1), rows, float(loss) + TOLERANCE / len(rows))
-
-    def kept(self, weights: Weights, keeps: str) -> bool:
-        """Whether a network with these weights has kept it."""
-        return self.each_kept(weights)[keeps]
-
-    def each_kept(self, weights: Weights) -> dict[str, bool]:
-        """Each of `KEEPS`."""
-        assert self.network.task is not None
-        logits = _logits(self.network, weights)
-        loss = cross_entropy(logits[self.rows].double(), self.network.task.train_labels[self.rows]).mean()
-        return {"answers": torch.equal(logits.argmax(-1), self.answers), "loss": float(loss) <= self.bound}
-
-
-def _logits(network: Network, stack: Weights) -> Tensor:
-    """Of all pairs, (p^2, p), for a stack of one network."""
-    module, task = network.module, network.task
-    assert task is not None
-    if type(module) is OneLayerTransformer and network.call is functional_call:
-        return stacked_grid(stack, ["logits"], module.activation, module.attention_rate)["logits"][0]
-    return network.stacked_outputs(stack, task.inputs)[0]
-
-
-def _rounded(weights: Weights, bits: int) -> dict[str, Tensor]:
-    """`quantized` of the weights of one network; from `STORED` bits on they stay."""
+def quantized(weights: Weights, bits: int) -> dict[str, Tensor]:
+    """Return every tensor rounded to the nearest of its 2^bits - 1 even steps; from `STORED` bits on as it is."""
     found = {}
     for name, tensor in weights.items():
         step = tensor.abs().max() / (2 ** (bits - 1) - 1)
@@ -170,16 +105,29 @@ def _rounded(weights: Weights, bits: int) -> dict[str, Tensor]:
     return found
 
 
-def _critical(target: _Target, weights: Weights, wanted: tuple[str, ...] = KEEPS) -> dict[str, int]:
-    """Return the critical bits for each thing wanted, `STORED` where 24 are too few."""
-    found, left = dict.fromkeys(wanted, STORED), set(wanted)
-    for bits in range(MOST_BITS, 1, -1):
-        kept = target.each_kept(_rounded(weights, bits))
-        left = {keeps for keeps in left if kept[keeps]}
-        if not left:
-            break
-        found |= dict.fromkeys(left, bits)
-    return found
+@dataclass(frozen=True)
+class _Target:
+    """What has to be kept of a network: answers (p^2,), and a mean loss of at most `bound` on the train rows."""
+
+    network: Network
+    task: Task
+    answers: Tensor
+    bound: float
+
+    @classmethod
+    def of(cls, one: Trajectory) -> "_Target":
+        answers, loss = _answers_and_loss(one.network, one.task, single(one))
+        return cls(one.network, one.task, answers, loss + TOLERANCE / len(one.task.indices("train")))
+
+    def kept(self, weights: Weights) -> dict[str, bool]:
+        """Whether a network with these weights keeps each of `KEEPS`."""
+        answers, loss = _answers_and_loss(self.network, self.task, weights)
+        return {"answers": torch.equal(answers, self.answers), "loss": loss <= self.bound}
+
+
+def _answers_and_loss(network: Network, task: Task, stack: Weights) -> tuple[Tensor, float]:
+    logits, rows = on_all_pairs(network, stack, "logits")["logits"][0], task.indices("train")
+    return logits.argmax(-1), float(cross_entropy(logits[rows].double(), task.train_labels[rows]).mean())
 
 
 @dataclass(frozen=True)
@@ -191,18 +139,18 @@ class _Order:
 
 
 def _over_network(weights: Weights) -> _Order:
-    rank = _ranks({name: -tensor.abs() for name, tensor in weights.items()})
     count = sum(tensor.numel() for tensor in weights.values())
+    rank = _ranks({name: -tensor.abs() for name, tensor in weights.items()})
     return _Order(rank, lambda kept: math.log2(count + 1) + log2_choose(count, kept))
 
 
 def _within_tensors(weights: Weights) -> _Order:
-    """By the rank within the tensor as a share of the weights there that are not 0."""
-    shares = {}
+    """By the rank within the tensor as a fraction of the weights there that are not 0."""
+    fractions = {}
     for name, tensor in weights.items():
         own = _ranks({name: -tensor.abs()})[name]
-        shares[name] = (own + 0.5) / max(int((tensor != 0).sum()), 1)
-    rank = _ranks(shares)
+        fractions[name] = (own + 0.5) / max(int((tensor != 0).sum()), 1)
+    rank = _ranks(fractions)
     count = sum(tensor.numel() for tensor in weights.values())
 
     def position_bits(kept: int) -> float:
@@ -215,11 +163,10 @@ def _within_tensors(weights: Weights) -> _Order:
 def _ranks(values: Weights) -> dict[str, Tensor]:
     """Rank of every entry among all of them, the least one 0."""
     flat = torch.cat([tensor.flatten() for tensor in values.values()])
-    order = flat.argsort(stable=True)
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order))
-    sizes = [tensor.numel() for tensor in values.values()]
-    return {name: own.reshape(values[name].shape) for name, own in zip(values, rank.split(sizes), strict=True)}
+    rank = torch.empty(len(flat), dtype=torch.int64)
+    rank[flat.argsort(stable=True)] = torch.arange(len(flat))
+    parts = rank.split([tensor.numel() for tensor in values.values()])
+    return {name: own.reshape(values[name].shape) for name, own in zip(values, parts, strict=True)}
 
 
 def _pruned(target: _Target, weights: Weights, order: _Order, keeps: str, bits: int) -> tuple[float, int, int]:
@@ -228,7 +175,7 @@ def _pruned(target: _Target, weights: Weights, order: _Order, keeps: str, bits: 
 
     def keeps_with(place: int) -> bool:
         kept = {name: torch.where(order.rank[name] < tried[place], tensor, 0.0) for name, tensor in weights.items()}
-        return target.kept(_rounded(kept, bits), keeps)
+        return target.kept(quantized(kept, bits))[keeps]
 
     def length(kept: int) -> float:
         tensors = sum(bool((rank < kept).any()) for rank in order.rank.values())
@@ -254,7 +201,7 @@ def _numbers(most: int) -> list[int]:
 
 
 def _last(holds: Callable[[int], bool], count: int, guess: int) -> int:
-    """Return the last of places 0..count - 1 that holds (the first is taken to), by strides and bisection."""
+    """Return the last of places 0..count - 1 that holds, taking the first to hold, by strides and bisection."""
     if guess and not holds(guess):
         low, high = 0, guess
     else:

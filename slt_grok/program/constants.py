@@ -1,4 +1,4 @@
-"""What a program's file says of itself, read as text: its constants, without running it.
+"""The constants of a program's file, read as text without running it.
 
 The file is parsed, never imported or executed: of its top-level assignments those count whose value is a literal
 (numbers, strings, lists, tuples, dictionaries), which `ast.literal_eval` reads. A program by rotation has `MODULUS`
@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from slt_grok.errors import SltGrokError
-from slt_grok.tasks import is_prime
-from slt_grok.tasks.modular import OPERATIONS
+from slt_grok.tasks import OPERATIONS, is_prime
 
 
 @dataclass(frozen=True)
@@ -23,11 +22,11 @@ class Constants:
 
     Parameters
     ----------
-    modulus : int
-        p.
+    p : int
+        Number of tokens.
     operation : str
-        One of `slt_grok.tasks`.
-    amplitudes : dict[int, float]
+        One of `slt_grok.tasks.OPERATIONS`.
+    amplitudes : dict of int to float
         Frequency, 1..(p-1)/2 -> A_k of the clock that fits best, A_k cos w_k(a + b - c) in the logits; of a pizza w +
         (u + v) mean |cos|.
 
@@ -37,44 +36,16 @@ class Constants:
         No frequency, one outside 1..(p-1)/2, or an amplitude that is not a finite number.
     """
 
-    modulus: int
+    p: int
     operation: str
     amplitudes: dict[int, float]
 
     def __post_init__(self) -> None:
-        half = (self.modulus - 1) // 2
+        half = (self.p - 1) // 2
         if not self.amplitudes or not all(1 <= k <= half for k in self.amplitudes):
             raise SltGrokError(f"program: expected frequencies among 1..{half}, got {list(self.amplitudes)}")
         if not all(math.isfinite(a) for a in self.amplitudes.values()):
             raise SltGrokError(f"program: expected finite amplitudes, got {list(self.amplitudes.values())}")
-
-
-def literals(text: str, name: str = "program") -> dict[str, Any]:
-    """Return the top-level constants of Python source: name -> value, where the value is a literal.
-
-    Raises
-    ------
-    SltGrokError
-        Text that is not Python.
-    """
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError) as error:
-        raise SltGrokError(f"{name}: expected Python source, it cannot be parsed ({error})") from error
-    found = {}
-    for statement in tree.body:
-        match statement:
-            case ast.Assign(targets=[ast.Name(id=target)], value=value):
-                pass
-            case ast.AnnAssign(target=ast.Name(id=target), value=ast.expr() as value):
-                pass
-            case _:
-                continue
-        try:
-            found[target] = ast.literal_eval(value)
-        except (ValueError, TypeError, MemoryError, RecursionError):
-            continue
-    return found
 
 
 def read(path: Path) -> Constants:
@@ -83,43 +54,55 @@ def read(path: Path) -> Constants:
     Raises
     ------
     SltGrokError
-        No such file, no Python, or constants that are missing or no parameters of a program.
+        The file is missing or is not Python, or constants are missing or are not those of a program.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SltGrokError(f"{path}: expected a program's file, it cannot be read ({error})") from error
-    found = literals(text, str(path))
-    modulus, clocks = found.get("MODULUS"), found.get("CLOCKS")
-    if type(modulus) is not int or modulus < 3 or not is_prime(modulus):
-        raise SltGrokError(f"{path}: expected an odd prime as constant MODULUS, got {modulus!r}")
+    except (SyntaxError, ValueError) as error:
+        raise SltGrokError(f"{path}: expected Python source, it cannot be parsed ({error})") from error
+    found = _literals(tree)
+    p, clocks = found.get("MODULUS"), found.get("CLOCKS")
+    if type(p) is not int or p < 3 or not is_prime(p):
+        raise SltGrokError(f"{path}: expected an odd prime as constant MODULUS, got {p!r}")
     if not isinstance(clocks, dict) or not all(type(k) is int and _is_weight(w) for k, w in clocks.items()):
         raise SltGrokError(
             f"{path}: expected a program by rotation, whose CLOCKS have a weight or three each "
             "(slt-grok extract RUN --level clock), this one has none"
         )
-    ring = ring_mean(modulus)
+    operation = (ast.get_docstring(tree) or "").split(" modulo ")[0].lower()
+    if operation not in OPERATIONS:
+        raise SltGrokError(f"{path}: expected a docstring that begins with an operation and 'modulo'")
+    ring = ring_mean(p)
     amplitudes = {k: w[0] + ring * (w[1] + w[2]) if isinstance(w, tuple) else float(w) for k, w in clocks.items()}
-    return Constants(modulus, _operation(text, path), amplitudes)
+    return Constants(p, operation, amplitudes)
 
 
-def ring_mean(modulus: int) -> float:
-    """Return the mean over e in Z_p of |cos(w_k e / 2)| and of |cos w_k e|, for every k of an odd prime p.
+def ring_mean(p: int) -> float:
+    """Return the mean over e in Z_p of |cos(w_k e / 2)| and of |cos w_k e|, the same for every k of an odd prime p."""
+    return sum(abs(math.cos(math.pi / p * e)) for e in range(p)) / p
 
-    Nearly 2/pi.
-    """
-    return sum(abs(math.cos(math.pi / modulus * e)) for e in range(modulus)) / modulus
+
+def _literals(tree: ast.Module) -> dict[str, Any]:
+    """Return the top-level constants: name -> value, where the value is a literal."""
+    found = {}
+    for statement in tree.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                pass
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                pass
+            case _:
+                continue
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, TypeError, MemoryError, RecursionError):
+            continue
+    return found
 
 
 def _is_weight(value: Any) -> bool:
-    """Return a number, or three of a pizza."""
+    """Tell whether a value is a number, or three numbers of a pizza."""
     numbers = value if isinstance(value, tuple) and len(value) == 3 else (value,)
     return all(type(number) in (int, float) for number in numbers)
-
-
-def _operation(text: str, path: Path) -> str:
-    """Return the first words of the docstring, up to `modulo`."""
-    words = (ast.get_docstring(ast.parse(text)) or "").split(" modulo ")
-    if len(words) < 2 or words[0].lower() not in OPERATIONS:
-        raise SltGrokError(f"{path}: expected a docstring that begins with an operation and 'modulo'")
-    return words[0].lower()

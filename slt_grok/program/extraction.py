@@ -1,14 +1,14 @@
 """Which program a network is said to be: the shortest that gives its answers, if it explains the network at all.
 
 Every level, with a table of the pairs where it is wrong, is a two-part code of the network's p^2 answers
-(`slt_grok.program.codes`); so is the table of all pairs. The shortest is taken. Without its table it explains the
+(`slt_grok.program.length`); so is the table of all pairs. The shortest is taken. Without its table it explains the
 network where it gives the network's answer on `AGREEMENT` of all pairs and holds `EXPLAINED` of the variance of the
 centered logits. Agreement alone says little: a clock of any few frequencies with positive amplitudes answers all pairs
-right, and so agrees with every network that does; only the variance tells which frequencies are the network's
-(`slt_grok.program.verification.controls`). For the same reason a memorizer's clock saves the table its right answers,
-learned by heart or not, and the length of the code shows no circuit where the variance shows none. Where a program
-does not explain a network that has learned its train set (`LEARNED`), program and table together are what it is said
-to be: a memorizer, in part or in whole. Any other network is not explained.
+right, and so agrees with every network that does; only the variance tells which frequencies are the network's. For the
+same reason a memorizer's clock saves the table its right answers, learned by heart or not, and the length of the code
+shows no circuit where the variance shows none. Where a program does not explain a network that has learned its train
+set (`LEARNED`), program and table together are what it is said to be: a memorizer, in part or in whole. Any other
+network is not explained.
 """
 
 from dataclasses import dataclass
@@ -17,20 +17,17 @@ from typing import NamedTuple
 import numpy as np
 
 from slt_grok.errors import SltGrokError
-from slt_grok.program.codes import codes
-from slt_grok.program.length import MOST_DIGITS, rounded
-from slt_grok.program.neuron_level import neurons
-from slt_grok.program.program import Program
+from slt_grok.program.length import MOST_DIGITS, codes, rounded
+from slt_grok.program.levels import clock, neurons, pizza
+from slt_grok.program.program import Program, Table
 from slt_grok.program.reading import Reading
-from slt_grok.program.rotations import clock, pizza
-from slt_grok.program.table import Table
-from slt_grok.program.tokens import Tokens
+from slt_grok.program.tokens import pairs
 
 LEVELS = {"clock": clock, "pizza": pizza, "neurons": neurons}
 AGREEMENT = 0.999
 EXPLAINED = 0.75
-LEARNED = 0.99  # of the train pairs, answered as they were taught
-GROWTH = 1.01  # of the logits' variance left, that dropping digits may cost
+LEARNED = 0.99  # of the train pairs, answered by their train labels
+GROWTH = 1.01  # factor by which dropping digits may raise the unexplained variance
 
 
 class Match(NamedTuple):
@@ -39,9 +36,9 @@ class Match(NamedTuple):
     Parameters
     ----------
     agreement : float
-        Share of all pairs where it gives the network's answer.
+        Fraction of all pairs where it gives the network's answer.
     unexplained : float
-        Share of the variance of the network's logits, centered over the answers, that it leaves.
+        Fraction of the variance of the network's logits, centered over the answers, that it does not hold.
     """
 
     agreement: float
@@ -61,18 +58,18 @@ class Extraction:
     ----------
     reading : Reading
         Of the network.
-    program : Program
+    program : Program or Table
         With as few digits as leave the logits as well explained; a `Table` for a memorizer.
     digits : int
         Of its numbers.
-    bits : dict[str, float]
+    bits : dict of str to float
         Level -> length of the two-part code with that level, `table` for all pairs listed.
     explained : bool
         Whether the program explains the network without a table.
     """
 
     reading: Reading
-    program: Program
+    program: Program | Table
     digits: int
     bits: dict[str, float]
     explained: bool
@@ -92,7 +89,7 @@ def extract(reading: Reading, level: str = "shortest") -> Extraction:
     Raises
     ------
     SltGrokError
-        The network is not explained, or has not what the level needs.
+        The network is not explained, or lacks what the level needs.
     """
     if level not in (*LEVELS, "shortest"):
         raise SltGrokError(f"--level: expected one of {', '.join(LEVELS)}, shortest, got {level!r}")
@@ -101,23 +98,24 @@ def extract(reading: Reading, level: str = "shortest") -> Extraction:
     if level == "shortest":
         bits["table"] = codes(reading, None)["answers"].bits
     best = min(bits, key=lambda name: bits[name])
-    program, digits = (None, 1) if best == "table" else fewest_digits(reading, chosen[best])
-    fits = None if program is None else match(reading, program)
-    if program is not None and fits is not None and fits.explains:
-        return Extraction(reading, program, digits, bits, True)
+    program, digits, found = None, 1, "no program is shorter than the table of its answers"
+    if best != "table":
+        program, digits = fewest_digits(reading, chosen[best])
+        fits = match(reading, program)
+        if fits.explains:
+            return Extraction(reading, program, digits, bits, True)
+        found = (
+            f"the {best} gives its answer on {fits.agreement:.1%} of all pairs and holds {1 - fits.unexplained:.1%} of "
+            f"the variance of its logits, expected at least {AGREEMENT:.1%} and {EXPLAINED:.0%}"
+        )
     train = reading.task.indices("train").numpy()
     learned = (reading.answers[train] == reading.task.train_labels.numpy()[train]).mean()
     if level == "shortest" and learned >= LEARNED:
-        return Extraction(reading, _table(reading, program), digits, bits, False)
-    found = "no program is shorter than the table of its answers"
-    if program is not None and fits is not None:
-        found = (
-            f"the {program.level} gives its answer on {fits.agreement:.1%} of all pairs and holds "
-            f"{1 - fits.unexplained:.1%} of the variance of its logits, expected at least {AGREEMENT:.1%} and "
-            f"{EXPLAINED:.0%}"
-        )
+        same = np.zeros(reading.p**2, bool) if program is None else program.grid().argmax(-1) == reading.answers
+        rows = np.flatnonzero(~same)
+        return Extraction(reading, Table(reading.p, rows, reading.answers[rows], program), digits, bits, False)
     raise SltGrokError(
-        f"program: the network is not explained: {found}; it answers {learned:.1%} of its train pairs as taught"
+        f"program: the network is not explained: {found}; it answers {learned:.1%} of its train pairs by their labels"
     )
 
 
@@ -141,20 +139,13 @@ def fewest_digits(reading: Reading, program: Program) -> tuple[Program, int]:
 
 
 def match(reading: Reading, program: Program) -> Match:
-    """Agreement of the answers, and the variance that is left, over all pairs."""
+    """Return the agreement of the answers, and the unexplained variance, over all pairs."""
     logits = program.grid()
-    agreement = (logits.argmax(-1) == reading.answers).mean()
     left = reading.logits - (logits - logits.mean(-1, keepdims=True))
+    agreement = (logits.argmax(-1) == reading.answers).mean()
     return Match(float(agreement), float(np.square(left).mean() / reading.variance))
 
 
-def _table(reading: Reading, rest: Program | None) -> Table:
-    """Return the network's answers, as a table of those that the rest does not give."""
-    if rest is None:
-        rows = np.arange(reading.modulus**2)
-        tokens = reading.tokens or Tokens(reading.modulus)
-    else:
-        rows = np.flatnonzero(rest.grid().argmax(-1) != reading.answers)
-        tokens = rest.tokens
-    top = np.sort(reading.logits[rows], -1)[:, -2:] if len(rows) else np.zeros((1, 2))
-    return Table(tokens, rows, reading.answers[rows], rest, margin=float((top[:, 1] - top[:, 0]).mean()))
+def agreement(reading: Reading, program: Program | Table) -> float:
+    """Return the fraction of all pairs where a program, with its table, gives the network's answer."""
+    return float((program.answer(*pairs(reading.p)) == reading.answers).mean())

@@ -1,85 +1,359 @@
-"""Programs along training: how much of every network each level explains, and how long it is beside the network."""
+"""Programs along training: how much of every network each level explains, and how long it is next to the network."""
 
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
+from pydantic import Field
 
-from slt_grok.program.codes import KEEPS, codes
-from slt_grok.program.compression import compress
-from slt_grok.program.extraction import LEVELS, candidates, match
+from slt_grok.errors import SltGrokError
+from slt_grok.format import capital, percent, plural, plus_minus, step
+from slt_grok.measurement import (
+    Context,
+    Data,
+    Drawing,
+    Measurement,
+    Table,
+    Variable,
+    evenly_spaced,
+    final_numbers,
+)  # fmt: skip
+from slt_grok.models import Network
+from slt_grok.program.compression import Compressed, compress
+from slt_grok.program.extraction import AGREEMENT, EXPLAINED, LEVELS, Extraction, candidates, extract, match
+from slt_grok.program.length import KEEPS, codes
+from slt_grok.program.levels import neurons
+from slt_grok.program.listing import essential
 from slt_grok.program.reading import Reading, read
-from slt_grok.program.variables import COMPRESSIONS, MIXTURES, VARIABLES
+from slt_grok.program.tokens import unreadable
+from slt_grok.program.writing import source
+from slt_grok.progress import ProgressCallback, ignore
+from slt_grok.settings import Positive, Settings
 from slt_grok.trajectories import Trajectory
 
-OnProgress = Callable[[int, int], None]
+MIXTURES = (*LEVELS, "table")
+COMPRESSIONS = ("quantized", "pruned")
+SHARD = 4  # checkpoints
+TRIAL = 5  # frequencies of the program that a prediction of the cost fits, as many as a trained network has
+RULE = f"agreement on {percent(AGREEMENT)} of all pairs and {percent(EXPLAINED)} of the variance"
+ANGLES = "tasks whose labels are the sum of angles of their tokens"
 
 
-def measure(trajectory: Trajectory, on_progress: OnProgress | None = None) -> xr.Dataset:
-    """Every level of program of every network of a trajectory.
+VARIABLES = {
+    "explained_variance": Variable(
+        ("level",),
+        "explained variance of the logits",
+        "1 - mean (L - Q)^2 / mean L^2 over all p^3, both centered over the answers of each pair",
+    ),
+    "agreement": Variable(
+        ("level",),
+        "agreement with the network",
+        "fraction of all pairs where the program, without a table, gives the network's answer",
+    ),
+    "true_answers": Variable(
+        (), "agreement of the true answers", "fraction of all pairs that the network answers right"
+    ),
+    "program_bits": Variable(
+        ("keeps", "mixture"),
+        "length of the program",
+        "two-part code: the level's frequencies and numbers, and a table of the pairs where it does not do; table: "
+        "no program; answers: keeps the network's answers to all p^2 pairs; loss: keeps its cross-entropy on the n "
+        "train pairs to 1/n nats",
+        units="bits",
+    ),
+    "chosen": Variable(("keeps",), "level of the shortest program", "argmin of program_bits"),
+    "table_share": Variable(
+        ("keeps",),
+        "table's fraction of the shortest program",
+        "fraction of its bits that list pairs, beyond those of an empty table; 1 for a table alone",
+    ),
+    "network_bits": Variable(
+        ("keeps", "compression"),
+        "length of the network",
+        "quantized: bits_per_weight for every weight; pruned: positions of weights_kept, and bits_per_weight_kept "
+        "for each; 32 bits for the scale of each tensor",
+        units="bits",
+    ),
+    "bits_per_weight": Variable(
+        ("keeps",),
+        "critical quantization",
+        "fewest bits a weight from which on all finer ones, up to 24, keep; 32 where even 24 do not",
+        units="bits",
+    ),
+    "bits_per_weight_kept": Variable(
+        ("keeps",), "bits a weight of the pruned network", "those of the shortest pruned code", units="bits"
+    ),
+    "weights_kept": Variable(
+        ("keeps",),
+        "weights of the pruned network",
+        "largest weights, over the network or within tensors, of the shortest pruned code",
+    ),
+    "program_explains": Variable(
+        (),
+        "whether the shortest program for the answers explains the network without its table",
+        f"agreement of {AGREEMENT:.1%} and {EXPLAINED:.0%} of the variance",
+    ),
+    "program_frequency": Variable(
+        ("frequency",),
+        "frequency of the program",
+        "its clock holds more than a thousandth of the variance of the logits",
+        where=ANGLES,
+    ),
+    "clock_amplitude": Variable(
+        ("frequency",), "amplitude of the clock", "2 mean over a, b, c of L cos w_k(s - c)", where=ANGLES
+    ),
+}
 
-    Parameters
-    ----------
-    trajectory : Trajectory
-        Networks with a modular task.
-    on_progress : OnProgress or None, optional
-        Called with (networks done, networks in all) after each network.
+
+class ProgramSettings(Settings):
+    """Settings of the measurement `program`."""
+
+    checkpoints: Positive | None = Field(default=None, description="how many are read, evenly spaced; all by default")
+
+
+class Programs(Measurement):
+    """Every level of program of every network, its length, and the length of the network itself."""
+
+    name, title, position, default = "program", "Program", 60, False
+    Settings = ProgramSettings
+    variables = VARIABLES
+
+    def unmeasurable(self, network: Network) -> str:
+        """Return why networks of this kind have no program."""
+        return unreadable(network.task)
+
+    def measure(self, trajectory: Trajectory, settings: ProgramSettings, context: Context) -> xr.Dataset:
+        """Measure the chosen checkpoints; attributes hold the last network's program as text."""
+        chosen = trajectory.isel(step=evenly_spaced(trajectory.coords["step"], settings.checkpoints))
+        found = context.in_shards(chosen, measure, SHARD)
+        return found.assign_attrs(as_text(trajectory.isel(step=[-1], seed=[0])))
+
+    def seconds(self, one: Trajectory, settings: ProgramSettings, checkpoints: int, context: Context) -> float:
+        """Predict from a trial that adds the program of a trained network, since a fresh one has none."""
+        start = time.process_time()
+        reading = read(one)
+        measure(one)
+        if reading.tokens is not None and reading.neurons is not None:
+            trial = neurons(reading, reading.tokens.frequencies[:TRIAL])
+            codes(reading, trial)
+            match(reading, trial)
+        return (time.process_time() - start) * min(settings.checkpoints or checkpoints, checkpoints)
+
+    def figures(self) -> Sequence[Drawing]:
+        """Return the program as text, what each level explains, and the lengths."""
+        from slt_grok import plots
+
+        return (
+            Drawing(
+                "program_text",
+                draw_text,
+                "Left: the essential lines of the program's file, and for a network with one hidden layer its "
+                "strongest neurons as formulas, without waves below a tenth of the largest. Right: each token in the "
+                "plane of the embedding that belongs to a clock k of the program, joined and colored in the order of "
+                "k t mod p; weight: of the ideal clock in the logits.",
+                ("program_frequency",),
+                ("circuit_maps",),
+                by_seed=False,
+            ),
+            Drawing(
+                "explained_share",
+                plots.explained_share,
+                "Above: the variance of the logits that each level explains. Below: the fraction of all pairs on which "
+                "it gives the network's answer, without a table, with the right answers for comparison. A line begins "
+                "where the logits have a frequency. Tick: from there on the shortest program explains the network. "
+                "With several seeds, thin lines are seeds and thick lines their mean with its 95% interval.",
+                by_seed=False,
+            ),
+            Drawing(
+                "description_length",
+                draw_lengths,
+                "Bits over training, and LLC × log₂ n of the n train pairs: the shortest code by programs and tables, "
+                "and the network's own, that keep its answers to all pairs, or its loss on the train pairs to within a "
+                "nat in all. Hollow: more than half of the bits list pairs. Bands are 95% intervals, with several "
+                "seeds those of the geometric mean.",
+                others=("llc",),
+                by_seed=False,
+            ),
+        )
+
+    def notes(self, data: Data) -> Sequence[str]:
+        """Return from which step on a program explains each seed's network, and how to read agreement and text."""
+        from slt_grok.plots.explained_share import explained_from
+
+        dataset = data[self.name]
+        onsets = explained_from(dataset)
+        reached = [f"{step(at)} (seed {seed})" for seed, at in zip(*_values(onsets), strict=True) if math.isfinite(at)]
+        found = [
+            f"The shortest program explains {len(reached)} of {plural(onsets.size, 'network')} at the end ({RULE})"
+            + (f", from step {', '.join(reached)} on." if reached else "."),
+            "A clock with any few frequencies gives nearly all right answers, so agreement alone does not show a "
+            "circuit; the explained variance does.",
+        ]
+        return [*found, dataset.attrs["program_note"]] if "program_note" in dataset.attrs else found
+
+    def text(self, data: Data) -> str:
+        """Return the file that `slt-grok extract` writes for the last network of the first seed."""
+        return data[self.name].attrs.get("program_source", "")
+
+    def tables(self, data: Data) -> Sequence[Table]:
+        """Return every level with its fit and length, where the code that keeps the loss is longest and at the end."""
+        made, dataset = [], data[self.name]
+        header = ["", "Variance of the logits", "Network’s answers given", "Bits, answers kept", "Bits, loss kept"]
+        for seed in dataset.seed.values.tolist():
+            one = dataset.sel(seed=seed)
+            longest = int(shortest(one).sel(keeps="loss").argmax("step"))
+            for place in dict.fromkeys((longest, one.sizes["step"] - 1)):
+                at = one.isel(step=place)
+                caption = f"Programs at step {step(int(at.step))}, seed {seed}. Bits of the shortest code of each kind"
+                made.append(Table(caption, header, _rows(at, data.get("llc")), folded=dataset.sizes["seed"] > 1))
+        return made
+
+    def columns(self, dataset: xr.Dataset) -> dict[str, Any]:
+        """Return the last checkpoint's numbers, and the shortest program's bits and their drop from the largest."""
+        found = final_numbers(dataset, f"final.{self.name}")
+        bits = shortest(dataset).sortby("step")
+        for keeps in bits.keeps.values:
+            own = bits.sel(keeps=keeps).values
+            found[f"final.program.shortest_bits.{keeps}"] = float(own[-1])
+            found[f"program_bits_drop.{keeps}"] = float(own.max() - own[-1])
+        return found
+
+
+def measure(trajectory: Trajectory, on_progress: ProgressCallback = ignore) -> xr.Dataset:
+    """Measure every level of program of every network of a trajectory.
 
     Returns
     -------
     xarray.Dataset
-        A dataset over the leading dimensions of the trajectory with `VARIABLES`; NaN for levels that a network has not,
-        which are all of them where no frequency is in its logits. The variables over `frequency` are left out where the
-        operation has no angles.
+        Over the leading dimensions of the trajectory, with the variables of `Programs`; NaN for levels that a network
+        does not have, which are all of them where no frequency is in its logits.
 
     Raises
     ------
     SltGrokError
-        See `slt_grok.program.read`.
+        As `slt_grok.program.read`.
     """
     rows = []
     for index in np.ndindex(*trajectory.shape):
         one = trajectory.isel(**{dim: [i] for dim, i in zip(trajectory.dims, index, strict=True)})
-        rows.append(_row(read(one), one))
-        if on_progress is not None:
-            on_progress(len(rows), len(trajectory))
-    coords: dict[str, object] = {
-        "level": list(LEVELS),
-        "keeps": list(KEEPS),
-        "mixture": list(MIXTURES),
-        "compression": list(COMPRESSIONS),
-    }
+        rows.append(_row(read(one), list(compress(one).values())))
+        on_progress(len(rows) / len(trajectory))
+    coords = {"level": list(LEVELS), "keeps": list(KEEPS), "mixture": list(MIXTURES), "compression": list(COMPRESSIONS)}
     if "clock_amplitude" in rows[0]:
         coords["frequency"] = np.arange(1, len(rows[0]["clock_amplitude"]) + 1)
-    return trajectory.dataset(
-        {name: (VARIABLES[name][0], np.array([row[name] for row in rows]), VARIABLES[name][1]) for name in rows[0]},
-        **coords,
-    )
+    values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return Programs().dataset(trajectory, values, **coords)
 
 
-def _row(reading: Reading, one: Trajectory) -> dict[str, object]:
+def _row(reading: Reading, compressed: list[Compressed]) -> dict[str, Any]:
     found = candidates(reading)
-    of_mixture = {name: codes(reading, program) for name, program in found.items()} | {"table": codes(reading, None)}
+    lengths = {name: codes(reading, program) for name, program in found.items()} | {"table": codes(reading, None)}
     fits = {name: match(reading, program) for name, program in found.items()}
-    chosen = {keeps: min(of_mixture, key=lambda name: of_mixture[name][keeps].bits) for keeps in KEEPS}
-    best = [of_mixture[chosen[keeps]][keeps] for keeps in KEEPS]
-    compressed = list(compress(one).values())
-    row: dict[str, object] = {
+    chosen = {keeps: min(lengths, key=lambda name: lengths[name][keeps].bits) for keeps in KEEPS}
+    best = [lengths[chosen[keeps]][keeps] for keeps in KEEPS]
+    row = {
         "explained_variance": [1 - fits[name].unexplained if name in fits else np.nan for name in LEVELS],
         "agreement": [fits[name].agreement if name in fits else np.nan for name in LEVELS],
         "true_answers": (reading.answers == reading.labels).mean(),
-        "program_bits": [
-            [of_mixture[name][keeps].bits if name in of_mixture else np.nan for name in MIXTURES] for keeps in KEEPS
-        ],
+        "program_bits": [[lengths[n][keeps].bits if n in lengths else np.nan for n in MIXTURES] for keeps in KEEPS],
         "chosen": [chosen[keeps] for keeps in KEEPS],
         "table_share": [code.listing / code.bits for code in best],
         "program_explains": chosen["answers"] != "table" and fits[chosen["answers"]].explains,
         "network_bits": [[getattr(own, name) for name in COMPRESSIONS] for own in compressed],
-        "bits_per_weight": [own.bits_per_weight for own in compressed],
-        "bits_per_weight_kept": [own.bits_per_weight_kept for own in compressed],
-        "weights_kept": [own.weights_kept for own in compressed],
     }
+    for name in ("bits_per_weight", "bits_per_weight_kept", "weights_kept"):
+        row[name] = [getattr(own, name) for own in compressed]
     if reading.tokens is not None:
         row["clock_amplitude"] = reading.clock_amplitudes
         row["program_frequency"] = np.isin(reading.tokens.frequencies, reading.keys)
     return row
+
+
+def as_text(one: Trajectory) -> dict[str, str]:
+    """Return attributes that hold a network's program: `program_source`, `program_lines` and `program_note`.
+
+    `program_lines` are essential lines for a figure with the circles of the tokens, and absent where the angles are
+    those of logarithms.
+    """
+    at = ", ".join(f"{dim} {step(int(values[0]))}" for dim, values in one.coords.items())
+    reading = read(one)
+    try:
+        found = extract(reading)
+    except SltGrokError as error:
+        reason = str(error).removeprefix("program: ")
+        return {"program_note": f"The network at {at} has no program: {reason}."}
+    text, note = source(found), f"The file that `slt-grok extract` writes for {at} has {_contents(found)}."
+    on_tokens = reading.tokens is not None and reading.tokens.order == reading.p
+    shown = neurons(reading) if found.explained and reading.neurons is not None else None
+    lines = {"program_lines": essential(text, shown)} if on_tokens else {}
+    return {"program_source": text, "program_note": note, **lines}
+
+
+def _contents(found: Extraction) -> str:
+    if found.explained:
+        return f"numbers of {plural(found.digits, 'digit')}"
+    return "a list of pairs, since no formula explains the network by itself"
+
+
+def draw_text(program: xr.Dataset, maps: xr.Dataset | None) -> Any:
+    """Draw the last network's program next to its circles.
+
+    Raises
+    ------
+    SltGrokError
+        No program on the tokens themselves, or no circles were measured.
+    """
+    from slt_grok import plots
+
+    if "program_lines" not in program.attrs or maps is None:
+        raise SltGrokError("it needs the text of a program and the measurement circuit_maps")
+    return plots.program_text(program.attrs["program_lines"], program, maps)
+
+
+def draw_lengths(program: xr.Dataset, llc: xr.Dataset | None) -> Any:
+    """Draw lengths and the LLC in bits.
+
+    Raises
+    ------
+    SltGrokError
+        No LLC was measured.
+    """
+    from slt_grok import plots
+
+    if llc is None or "n" not in llc.attrs:
+        raise SltGrokError("it needs the measurement llc")
+    return plots.description_length(program, llc, int(llc.attrs["n"]))
+
+
+def shortest(program: xr.Dataset) -> xr.DataArray:
+    """Return the bits of the shortest program, over `keeps` and the networks."""
+    return program.program_bits.min("mixture")
+
+
+def _values(onsets: xr.DataArray) -> tuple[list[int], list[float]]:
+    return onsets.seed.values.tolist(), onsets.values.tolist()
+
+
+def _rows(at: xr.Dataset, llc: xr.Dataset | None) -> list[list[str]]:
+    rows = []
+    for mixture in MIXTURES:
+        fits = [_share(at[name].reindex(level=[mixture])[0]) for name in ("explained_variance", "agreement")]
+        rows.append([capital(mixture), *fits, *(_bits(at.program_bits.sel(mixture=mixture, keeps=k)) for k in KEEPS)])
+    for compression in COMPRESSIONS:
+        bits = [_bits(at.network_bits.sel(compression=compression, keeps=keeps)) for keeps in KEEPS]
+        rows.append([f"Network, {compression}", "–", "–", *bits])
+    if llc is not None and "n" in llc.attrs and at.step in llc.step and at.seed in llc.seed:
+        here, log_n = llc.sel(step=at.step, seed=at.seed), math.log2(float(llc.attrs["n"]))
+        rows.append(["LLC × log₂ n", "–", "–", "–", plus_minus(float(here.llc) * log_n, float(here.llc_se) * log_n)])
+    return rows
+
+
+def _share(value: xr.DataArray) -> str:
+    return percent(float(value)) if np.isfinite(value) else "–"
+
+
+def _bits(value: xr.DataArray) -> str:
+    return f"{float(value):,.0f}" if np.isfinite(value) else "–"

@@ -1,4 +1,4 @@
-"""A network as the extractor reads it: logits and neurons on all pairs, and which frequencies the logits have.
+"""A network as the extractor reads it: logits and neurons on all pairs, and the frequencies of the logits.
 
 The logits are centered over the answers, which changes no probability. On the cyclic group of
 `slt_grok.program.tokens` their component along cos w_k(s - c) for one pair is y_k(a, b) = 2/n sum_c L(c)
@@ -11,23 +11,23 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.func import functional_call
 
-from slt_grok.circuits.forward import Forward
 from slt_grok.errors import SltGrokError
-from slt_grok.models import Adapter, DeepMLP, DeepTransformer, Model
-from slt_grok.models.model import activation_name
-from slt_grok.program.program import answer_waves, pairs
-from slt_grok.program.tokens import ANGLES, Tokens
-from slt_grok.tasks import ModularTask
+from slt_grok.models import Model, Network
+from slt_grok.models.model import Parameters, activation_name
+from slt_grok.program.tokens import Tokens, pairs, unreadable
+from slt_grok.tasks import Task
 from slt_grok.trajectories import Trajectory
 
-# A frequency is in the circuit when its clock holds more than this share of the logits' variance. Ours: the weakest
+# A frequency is in the circuit when its clock holds more than this fraction of the logits' variance. Ours: the weakest
 # frequency of published networks holds 0.018, the largest one of untrained networks 2e-5.
 KEY_SHARE = 1e-3
 
 
 @dataclass(frozen=True)
-class Neuron:
+class HiddenLayer:
     """The hidden layer on all pairs.
 
     Parameters
@@ -51,36 +51,36 @@ class Reading:
 
     Parameters
     ----------
-    task : ModularTask
+    task : Task
         With the right answers and the split.
     logits : ndarray
         (p^2, p), centered over the answers.
-    neurons : Neuron or None
-        The hidden layer; None for a network of more than one, or whose activation is not known.
+    neurons : HiddenLayer or None
+        None for a network with more than one hidden layer, or with an unknown activation.
     """
 
-    task: ModularTask
+    task: Task
     logits: np.ndarray
-    neurons: Neuron | None
+    neurons: HiddenLayer | None
 
     @property
-    def modulus(self) -> int:
-        """Return p."""
-        return self.task.modulus
+    def p(self) -> int:
+        """Number of tokens and of answers."""
+        return self.logits.shape[1]
 
     @cached_property
     def tokens(self) -> Tokens | None:
         """The group on which the operation is a sum; None where there is none."""
-        return Tokens(self.modulus, self.task.operation) if self.task.operation in ANGLES else None
+        return Tokens.of(self.task)
 
     @cached_property
     def answers(self) -> np.ndarray:
-        """What the network answers, (p^2,)."""
+        """The network's answers, (p^2,)."""
         return self.logits.argmax(-1)
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """What is right, (p^2,)."""
+        """The right answers, (p^2,)."""
         return self.task.labels.numpy()
 
     @cached_property
@@ -95,9 +95,8 @@ class Reading:
         The logits are centered anew over these answers.
         """
         assert self.tokens is not None
-        a, b = pairs(self.modulus)
-        _, _, inside = self.tokens.sums(a, b)
-        rows = np.flatnonzero(inside)
+        a, b = pairs(self.p)
+        rows = np.flatnonzero(self.tokens.sums(a, b)[2])
         logits = self.logits[np.ix_(rows, self.tokens.token)]
         return a[rows], b[rows], rows, logits - logits.mean(-1, keepdims=True)
 
@@ -112,12 +111,10 @@ class Reading:
         tokens = self.tokens
         assert tokens is not None
         a, b, _, logits = self.on_group
-        s, _, _ = tokens.sums(a, b)
-        parts = logits @ answer_waves(tokens, np.array([frequency])).T
+        angle = tokens.angle(frequency, tokens.sums(a, b)[0])
+        parts = logits @ tokens.answer_waves(np.array([frequency])).T
         scale = 2 / tokens.order / (1 + (2 * frequency == tokens.order))  # of cos pi c, half the others' norm
-        return scale * (
-            parts[:, 0] * np.cos(tokens.angle(frequency, s)) + parts[:, 1] * np.sin(tokens.angle(frequency, s))
-        )
+        return scale * (parts[:, 0] * np.cos(angle) + parts[:, 1] * np.sin(angle))
 
     @cached_property
     def keys(self) -> np.ndarray:
@@ -129,36 +126,52 @@ class Reading:
         return self.tokens.frequencies[(share > KEY_SHARE) & (self.clock_amplitudes > 0)]
 
 
-def read(trajectory: Trajectory) -> Reading:
-    """Logits and neurons of one network on all pairs of its task.
-
-    Parameters
-    ----------
-    trajectory : Trajectory
-        One network of this package or an `Adapter`, with its task.
+def single(one: Trajectory, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """Return the parameters of a single network, each with a first axis of length 1.
 
     Raises
     ------
     SltGrokError
-        More than one network, another module, no task, logits of another shape, or logits all alike.
+        Several networks, or a task without Z_p for an odd prime p.
     """
-    if len(trajectory) != 1:
-        raise SltGrokError(f"program: expected one network, got {len(trajectory)}: choose a step and a seed")
-    network, task, stack = trajectory.network, trajectory.task, trajectory.stacked(torch.float64)
-    module, p = network.module, task.modulus
-    if not isinstance(module, Model):
-        raise SltGrokError(f"program: expected a model of slt_grok.models, got {type(module).__name__}")
-    sites = None if isinstance(module, DeepMLP | DeepTransformer | Adapter) else Forward.of(network, stack).sites
-    found = network.stacked_outputs(stack, task.inputs) if sites is None else sites["logits"]
-    logits = found[0].numpy()
+    if len(one) != 1:
+        raise SltGrokError(f"program: expected one network, got {len(one)}; select a step and a seed")
+    if reason := unreadable(one.task):
+        raise SltGrokError(f"program: {reason}")
+    return one.stacked(dtype)
+
+
+def on_all_pairs(network: Network, stack: Parameters, *names: str) -> dict[str, Tensor]:
+    """Return values at sites on all pairs of the network's task, (N, p^2, ...), as fast as the model allows."""
+    assert network.task is not None
+    if network.call is functional_call and network.declares("stacked_grid"):
+        return network.module.stacked_grid(stack, names)  # pyright: ignore
+    if isinstance(network.module, Model):
+        return network.stacked_sites(stack, network.task.inputs, *names)
+    return {"logits": network.stacked_outputs(stack, network.task.inputs)}
+
+
+def read(one: Trajectory) -> Reading:
+    """Return logits and neurons of one network on all pairs of its task.
+
+    Raises
+    ------
+    SltGrokError
+        Several networks, a task that is not on Z_p, logits of another shape, or logits that are all alike.
+    """
+    stack, network, module = single(one, torch.float64), one.network, one.network.module
+    activation = activation_name(getattr(module, "activation", None))
+    layers = [units for units in module.units() if "neurons" in units] if isinstance(module, Model) else []
+    has_neurons = len(layers) == 1 and activation is not None
+    sites = on_all_pairs(network, stack, "logits", *["neurons_pre"] * has_neurons)
+    logits, p = sites["logits"][0].numpy(), one.task.classes
     if logits.shape != (p * p, p):
         raise SltGrokError(f"program: expected logits of shape ({p * p}, {p}), got {logits.shape}")
     logits = logits - logits.mean(-1, keepdims=True)
     if not np.square(logits).mean() > 0:
         raise SltGrokError("program: expected logits that tell the answers apart, all of them are alike")
-    neurons, activation = None, activation_name(getattr(module, "activation", None))
-    if sites is not None and activation is not None:
-        to_logits = module.neuron_logit_map(stack)[0].numpy()
-        to_logits = to_logits - to_logits.mean(-1, keepdims=True)
-        neurons = Neuron(activation, sites["neurons_pre"][0].numpy(), to_logits)
-    return Reading(task, logits, neurons)
+    if not has_neurons:
+        return Reading(one.task, logits, None)
+    to_logits = module.neuron_logit_map(stack)[0].numpy()  # pyright: ignore
+    to_logits = to_logits - to_logits.mean(-1, keepdims=True)
+    return Reading(one.task, logits, HiddenLayer(activation, sites["neurons_pre"][0].numpy(), to_logits))  # pyright: ignore

@@ -1,4 +1,4 @@
-"""The text of a written program: what it says of itself, and its functions."""
+"""The text of a written program: its docstring and its functions."""
 
 IDEA = {
     "clock": """
@@ -25,13 +25,25 @@ DO = {
     "multiplication": ("multiply", "add their logarithms, the clocks' numbers here: s = log a + log b"),
 }
 
+LOGARITHMS = """ORDER = {order}  # of the clocks' numbers: logarithms to the base {root}
+POWERS = [pow({root}, j, MODULUS) for j in range(ORDER)]
+LOG = np.argsort([0, *POWERS])  # LOG[POWERS[j]] = j + 1, and LOG[0] = 0
+
+
+"""
+
+ANGLE = '''def angle(k, t):
+    """Where number t stands on clock k."""
+    return 2 * np.pi / {order} * (k * t % {order})
+'''
+
 ROTATIONS = '''
 def logits(a, b):
     """Scores of all answers, for integer arrays a and b of one shape."""
 {start}
     scores = 0.0
     for k, {amplitudes} in CLOCKS.items():
-{size}
+        scores = scores + {weight} * np.cos(angle(k, s - c))
     return {end}
 '''
 

@@ -1,26 +1,29 @@
 """A program as a Python file of its own: numpy alone, `MODULUS`, `logits(a, b)` and `answer(a, b)`, under 120 lines.
 
-The numbers stand in it as they are in the program, which has been rounded before (`slt_grok.program.length.rounded`):
-those of the clock and the pizza as decimals, those of neurons and tables as whole numbers in rows of text.
+The numbers stand in it as they are in the program, which has been rounded (`slt_grok.program.length.rounded`): those of
+the clock and the pizza as decimals, those of neurons and tables as integers in rows of text.
 """
 
 import textwrap
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from slt_grok.errors import SltGrokError
 from slt_grok.program import templates
-from slt_grok.program.extraction import Extraction, match
+from slt_grok.program.extraction import Extraction, agreement, match
 from slt_grok.program.length import step
-from slt_grok.program.program import ONE_TOKEN, WAVES, Neurons, Program, Rotations
-from slt_grok.program.table import Table
-from slt_grok.program.tokens import Tokens, primitive_root
+from slt_grok.program.program import Neurons, Program, Rotations, Table
+from slt_grok.program.tokens import ONE_TOKEN, WAVES, Tokens, primitive_root
 
 MOST_ROWS = 30  # of text, for the numbers of one file
 LEAST_IN_A_ROW = 40
-LINE = 110  # characters of the text that a person reads
+LINE = 110  # characters of the docstring's text
+OMITTED = {
+    "clock": "how the scores depend on the distance of the two numbers",
+    "pizza": "what the scores of single pairs have besides their sum and distance",
+    "neurons": "weak neurons, higher harmonics and products of different frequencies",
+}
 
 
 def write(extraction: Extraction, path: str | Path) -> Path:
@@ -42,97 +45,76 @@ def write(extraction: Extraction, path: str | Path) -> Path:
 def source(extraction: Extraction) -> str:
     """Return the text of the file."""
     program = extraction.program
+    table = program if isinstance(program, Table) else None
     rest = program.rest if isinstance(program, Table) else program
-    body: list[str] = []
-    if isinstance(rest, Rotations):
-        body += [_angle(rest.tokens), _rotations(rest)]
-    elif isinstance(rest, Neurons):
-        body += [templates.NUMBERS, _angle(rest.tokens), _neuron_arrays(rest), _neurons(rest)]
-    if isinstance(program, Table):
-        body += [*([] if isinstance(rest, Neurons) else [templates.NUMBERS]), _table(program)]
+    head, body = [f'"""{_docstring(extraction, table, rest)}\n"""'], [f"MODULUS = {extraction.reading.p}"]
+    numbers = [templates.NUMBERS] * (table is not None or isinstance(rest, Neurons))
+    match rest:
+        case Rotations():
+            body += [_angle(rest.tokens), _rotations(rest), *numbers]
+        case Neurons():
+            head += ["import math"] * (rest.activation == "gelu")
+            body += [*numbers, _angle(rest.tokens), _neuron_arrays(rest), _neurons(rest)]
+        case _:
+            body += numbers
+    if table is not None:
         found = "listed" if rest is None else "np.where(listed >= 0, listed, logits(a, b).argmax(-1))"
-        body.append(templates.TABLE.format(found=found))
-    elif program.level == "clock" and program.tokens.operation != "multiplication":
-        body.append(templates.OF_SUM.format(sign="-" if program.tokens.sign < 0 else "+"))
+        body += [_table(table), templates.TABLE.format(found=found)]
+    elif rest is not None and rest.level == "clock" and rest.tokens.order == rest.tokens.p:
+        body.append(templates.OF_SUM.format(sign="-" if rest.tokens.sign < 0 else "+"))
     else:
         body.append(templates.ANSWER)
-    gelu = isinstance(rest, Neurons) and rest.activation == "gelu"
-    head = [f'"""{_docstring(extraction)}\n"""', *["import math"] * gelu, "import numpy as np"]
-    body = [f"MODULUS = {program.tokens.modulus}", *(part.strip("\n") for part in body)]
-    return "\n\n".join(head) + "\n\n" + "\n\n\n".join(body) + "\n"
+    parts = "\n\n\n".join(part.strip("\n") for part in body)
+    return "\n\n".join([*head, "import numpy as np"]) + f"\n\n{parts}\n"
 
 
-def _docstring(extraction: Extraction) -> str:
+def _docstring(extraction: Extraction, table: Table | None, rest: Program | None) -> str:
     reading, program = extraction.reading, extraction.program
-    rest = program.rest if isinstance(program, Table) else program
-    operation, p = reading.task.operation, reading.modulus
+    p = reading.p
+    operation = reading.tokens.operation if reading.tokens else getattr(reading.task, "operation", "an operation")
     do, turn = templates.DO.get(operation, ("", ""))
     idea = " ".join(templates.IDEA["table" if rest is None else rest.level].split()).format(do=do, turn=turn)
-    agree = match(reading, program).agreement
     right = (reading.answers == reading.labels).mean()
     told = (
-        f"It gives the answer of the network on {agree:.2%} of all {p * p} pairs; the network is right on {right:.2%}."
+        f"It gives the network's answer on {agreement(reading, program):.2%} of all {p * p} pairs; the network is "
+        f"right on {right:.2%}."
     )
     if rest is not None:
-        left = match(reading, rest).unexplained
         told += (
-            f" Of the variance of the network's logits the formula holds {1 - left:.2%}. Left out is the rest: other"
-            f" frequencies, {_left_out(rest)} and digits beyond the {extraction.digits} kept."
+            f" Of the variance of the network's logits the formula holds {1 - match(reading, rest).unexplained:.2%}."
+            f" Omitted are other frequencies, {OMITTED[rest.level]}, and digits beyond the {extraction.digits} kept."
         )
-    if isinstance(program, Table) and rest is not None:
+    if table is not None and rest is not None:
         told += (
-            f" By itself it differs on {len(program.rows)} pairs, which are listed. Where it does not differ, that"
-            f" alone does not show that the network computes so: any formula for the right answers gives the right"
-            f" ones, also those that were learned by heart. What shows it is the share of the variance."
+            f" By itself it differs on {len(table.rows)} pairs, which are listed. Where it does not differ, that alone"
+            f" does not show that the network computes so: any formula for the right answers gives the right ones,"
+            f" also those that were memorized. What shows it is the explained variance."
         )
     title = f"{operation} modulo {p}, as read from a trained network: {program.level}."
     return "\n\n".join([title[0].upper() + title[1:], textwrap.fill(idea, LINE), textwrap.fill(told, LINE)])
 
 
-def _left_out(program: Program) -> str:
-    return {
-        "clock": "how the scores depend on the distance of the two numbers",
-        "pizza": "what the scores of single pairs have beside their sum and distance",
-        "neurons": "weak neurons, higher harmonics and products of different frequencies",
-    }[program.level]
-
-
 def _angle(tokens: Tokens) -> str:
-    multiplication, root = tokens.operation == "multiplication", primitive_root(tokens.modulus)
-    lines = []
-    if multiplication:
-        lines = [
-            f"ORDER = {tokens.order}  # of the clocks' numbers: logarithms to the base {root}",
-            f"POWERS = [pow({root}, j, MODULUS) for j in range(ORDER)]",
-            "LOG = np.argsort([0, *POWERS])  # LOG[POWERS[j]] = j + 1, and LOG[0] = 0",
-            "",
-            "",
-        ]
-    order = "ORDER" if multiplication else "MODULUS"
-    return "\n".join(
-        [
-            *lines,
-            "def angle(k, t):",
-            '    """Where number t stands on clock k."""',
-            f"    return 2 * np.pi / {order} * (k * t % {order})",
-        ]
-    )
+    order, logarithms = "MODULUS", ""
+    if tokens.order < tokens.p:
+        order = "ORDER"
+        logarithms = templates.LOGARITHMS.format(order=tokens.order, root=primitive_root(tokens.p))
+    return logarithms + templates.ANGLE.format(order=order)
 
 
 def _start(tokens: Tokens, sums: str) -> str:
-    if tokens.operation == "multiplication":
+    minus = "-" if tokens.sign < 0 else ""
+    lines = [f"x, y, c = np.asarray(a)[..., None], {minus}np.asarray(b)[..., None], np.arange(MODULUS)"]
+    if tokens.order < tokens.p:
         lines = [
             "a, b = np.asarray(a)[..., None] % MODULUS, np.asarray(b)[..., None] % MODULUS",
             "x, y, c = LOG[a] - 1, LOG[b] - 1, np.arange(ORDER)",
         ]
-    else:
-        minus = "-" if tokens.sign < 0 else ""
-        lines = [f"x, y, c = np.asarray(a)[..., None], {minus}np.asarray(b)[..., None], np.arange(MODULUS)"]
     return textwrap.indent("\n".join([*lines, sums]), "    ")
 
 
-def _end(program: Rotations | Neurons) -> str:
-    if program.tokens.operation != "multiplication":
+def _end(program: Program) -> str:
+    if program.tokens.order == program.tokens.p:
         return "scores"
     inside, zero = (float(f"{value:.3g}") for value in program.outside)
     return (
@@ -142,72 +124,44 @@ def _end(program: Rotations | Neurons) -> str:
 
 
 def _rotations(program: Rotations) -> str:
-    rows = [
-        f"    {k}: {_decimals(values, program.amplitude)},"
-        for k, values in zip(program.keys, program.amplitude, strict=True)
-    ]
     clock = program.level == "clock"
-    table = "\n".join(
-        [f"CLOCKS = {{  # k: {'weight' if clock else 'weight alone, with |cos d/2|, with |cos d|'}", *rows, "}"]
-    )
-    weight = "w" if clock else "(w + u * np.abs(np.cos(angle(k, d) / 2)) + v * np.abs(np.cos(angle(k, d))))"
-    size = f"        scores = scores + {weight} * np.cos(angle(k, s - c))"
+    rows = []
+    for k, values in zip(program.keys, program.amplitude, strict=True):
+        texts = [repr(round(float(value), 12)) for value in values]
+        joined = ", ".join(texts)
+        rows.append(f"    {k}: {joined if clock else f'({joined})'},")
     text = templates.ROTATIONS.format(
         start=_start(program.tokens, "s = x + y" if clock else "s, d = x + y, x - y"),
         amplitudes="w" if clock else "(w, u, v)",
-        size=size,
+        weight="w" if clock else "(w + u * np.abs(np.cos(angle(k, d) / 2)) + v * np.abs(np.cos(angle(k, d))))",
         end=_end(program),
     )
-    return table + "\n\n" + text
-
-
-def _decimals(values: np.ndarray, of: np.ndarray) -> str:
-    texts = [repr(round(float(value), 12)) for value in values]
-    return texts[0] if of.shape[1] == 1 else f"({', '.join(texts)})"
+    what = "weight" if clock else "weight alone, with |cos d/2|, with |cos d|"
+    return "\n".join([f"CLOCKS = {{  # k: {what}", *rows, "}", "", text])
 
 
 def _neuron_arrays(program: Neurons) -> str:
-    keys = program.keys
-    width, entries, clocks = len(program.constant), len(program.neuron), len(keys)
+    keys, width, entries = program.keys, len(program.constant), len(program.neuron)
     total = sum(numbers.size for numbers in program.numbers.values()) + 2 * entries
     in_a_row = max(LEAST_IN_A_ROW, -(-total // MOST_ROWS))
-    place = np.searchsorted(keys, program.frequency)
+    answers, waves = 2 * len(keys), f".reshape({len(WAVES)}, {entries})"
+    arrays = [
+        ("NEURON", program.neuron, 1, ""),
+        ("CLOCK", np.searchsorted(keys, program.frequency), 1, ""),
+        ("AMPLITUDE", program.amplitude.T, None, waves),
+        ("PHASE", program.phase.T, None, waves),
+        ("CONSTANT", program.constant, None, ""),
+        ("OUTPUT", program.output, None, f".reshape({width}, {answers})"),
+        ("PAST", program.past, None, f".reshape({len(keys)}, {len(ONE_TOKEN)}, 2, {answers})"),
+        ("SHIFT", program.shift, None, ""),
+    ]
     lines = [
         f"CLOCKS = {keys.tolist()}",
         f"WIDTH = {width}  # neurons",
         f"WAVES = {list(WAVES)}  # (m, n): cos(m x + n y + phase)",
-        f"ONE_TOKEN = {list(ONE_TOKEN)}  # waves that pass the neurons by",
+        f"ONE_TOKEN = {list(ONE_TOKEN)}  # waves that bypass the neurons",
     ]
-    texts = [
-        ("NEURON", program.neuron, 1, ""),
-        ("CLOCK", place, 1, ""),
-        ("AMPLITUDE", program.amplitude.T, None, f".reshape({len(WAVES)}, {entries})"),
-        ("PHASE", program.phase.T, None, f".reshape({len(WAVES)}, {entries})"),
-        ("CONSTANT", program.constant, None, ""),
-        ("OUTPUT", program.output, None, f".reshape({width}, {2 * clocks})"),
-        ("PAST", program.past, None, f".reshape({clocks}, {len(ONE_TOKEN)}, 2, {2 * clocks})"),
-        ("SHIFT", program.shift, None, ""),
-    ]
-    for name, numbers, unit, shape in texts:
-        lines.append(_array(name, numbers, in_a_row, unit) + shape)
-    return "\n".join(lines)
-
-
-def _unit(numbers: np.ndarray) -> float:
-    """Return the largest power of ten that all numbers are multiples of (to rounding)."""
-    for digits in range(1, 16):
-        unit = step(numbers, digits)
-        if np.allclose(numbers / unit, np.round(numbers / unit), atol=1e-6, rtol=0):
-            return unit
-    return step(numbers, 16)
-
-
-def _array(name: str, numbers: np.ndarray, in_a_row: int, unit: float | None = None) -> str:
-    unit = _unit(numbers) if unit is None else unit
-    whole = np.round(numbers / unit).astype(int).ravel()
-    rows = [" ".join(map(str, row)) for row in _chunks(whole.tolist(), in_a_row)]
-    text = '"""' + "\n".join(rows) + '"""'
-    return f"{name} = numbers({text}{'' if unit == 1 else f', {unit:.0e}'})"
+    return "\n".join([*lines, *(_array(name, x, in_a_row, unit) + shape for name, x, unit, shape in arrays)])
 
 
 def _neurons(program: Neurons) -> str:
@@ -215,20 +169,26 @@ def _neurons(program: Neurons) -> str:
         start=_start(program.tokens, "s = x + y"),
         activation=templates.ACTIVATION[program.activation],
         end=_end(program),
-    ).rstrip("\n")
+    )
 
 
 def _table(program: Table) -> str:
     in_a_row = max(LEAST_IN_A_ROW, -(-2 * len(program.rows) // MOST_ROWS))
     steps = np.diff(program.rows, prepend=0)
-    return "\n".join(
-        [
-            "# Listed pairs: a * MODULUS + b as differences, and their answers.",
-            _array("PAIRS", steps, in_a_row, 1),
-            _array("ANSWERS", program.answers, in_a_row, 1),
-        ]
-    )
+    arrays = [_array("PAIRS", steps, in_a_row, 1), _array("ANSWERS", program.answers, in_a_row, 1)]
+    return "\n".join(["# Listed pairs: a * MODULUS + b as differences, and their answers.", *arrays])
 
 
-def _chunks(values: list[int], size: int) -> Iterable[list[int]]:
-    return (values[start : start + size] for start in range(0, len(values), size))
+def _array(name: str, numbers: np.ndarray, in_a_row: int, unit: float | None = None) -> str:
+    unit = _unit(numbers) if unit is None else unit
+    whole = np.round(numbers / unit).astype(int).ravel().tolist()
+    rows = [" ".join(map(str, whole[start : start + in_a_row])) for start in range(0, len(whole), in_a_row)]
+    text = '"""' + "\n".join(rows) + '"""'
+    return f"{name} = numbers({text}{'' if unit == 1 else f', {unit:.0e}'})"
+
+
+def _unit(numbers: np.ndarray) -> float:
+    """Return the largest power of ten that all numbers are multiples of (to rounding)."""
+    units = [step(numbers, digits) for digits in range(1, 17)]
+    fits = (unit for unit in units if np.allclose(numbers / unit, np.round(numbers / unit), atol=1e-6, rtol=0))
+    return next(fits, units[-1])

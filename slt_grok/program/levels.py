@@ -1,0 +1,184 @@
+"""Programs of a network, by least squares on its centered logits over all pairs: clock, pizza and neurons.
+
+Clocks of different frequencies are orthogonal on the grid, and so are the pizzas: each frequency is fitted alone, on
+y_k(a, b) of `slt_grok.program.reading`. Sources: Nanda et al. 2301.05217, section 4.1 (logits as sum_k alpha_k
+cos w_k(a + b - c)); Zhong et al. 2306.17844, sections 3 and 5 (|cos w_k(a - b)/2|, and the accompanying circle of
+frequency 2k, whose distance factor is |cos w_k(a - b)|).
+
+A simple neuron is cos(w_k a + phi) + cos(w_k b + psi) (McCracken et al. 2505.18266). Trained transformers need more:
+attention makes products of the two waves (2301.05217, section 4.2), and every embedding has the second harmonics 2k
+besides k, whose 1 to 2% of a neuron's variance carry a fifth of the logits' variance. So a neuron has the six `WAVES`
+of its frequency, and those of another one only where they matter (`ENTRY_SHARE`). The pre-activations are
+least-squares projections. The output weights are the parts of W_L = W_out W_U at the key frequencies, moved by a ridge
+regression on the logits (`RIDGE`) to make up for what the waves omit; waves of one token that reach the logits past
+the neurons (the direct path of the residual stream) are fitted with them.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from slt_grok.errors import SltGrokError
+from slt_grok.program.program import ACTIVATIONS, Neurons, Rotations
+from slt_grok.program.reading import Reading
+from slt_grok.program.tokens import ONE_TOKEN, WAVES, Tokens, Waves
+
+# Waves of one frequency are kept in a neuron where their variance times the squared norm of the neuron's output weights
+# is more than this fraction of the sum over all neurons and frequencies. Ours; a neuron without any is omitted.
+ENTRY_SHARE = 3e-6
+RIDGE = 0.03  # of the neurons' mean variance
+
+
+def clock(reading: Reading, keys: np.ndarray | None = None) -> Rotations:
+    """Fit sum_k alpha_k cos w_k(s - c), alpha_k = 2 mean over a, b, c of L cos w_k(s - c).
+
+    Parameters
+    ----------
+    reading : Reading
+        A network.
+    keys : ndarray or None, optional
+        The frequencies; by default `Reading.keys`.
+
+    Raises
+    ------
+    SltGrokError
+        An operation without angles, or no frequency.
+    """
+    return _rotations(reading, keys, 1)
+
+
+def pizza(reading: Reading, keys: np.ndarray | None = None) -> Rotations:
+    """Fit sum_k (alpha_k + beta_k |cos w_k d/2| + gamma_k |cos w_k d|) cos w_k(s - c); see `clock`."""
+    return _rotations(reading, keys, 3)
+
+
+def neurons(reading: Reading, keys: np.ndarray | None = None, ridge: float | None = RIDGE) -> Neurons:
+    """Fit the neuron-level program of a network with one hidden layer.
+
+    Parameters
+    ----------
+    reading : Reading
+        A network.
+    keys : ndarray or None, optional
+        The frequencies; by default `Reading.keys`.
+    ridge : float or None, optional
+        How strongly the output weights are held at those of W_L, as a fraction of the neurons' mean variance; None
+        leaves them as they are read.
+
+    Raises
+    ------
+    SltGrokError
+        An operation without angles, no frequency, or not one hidden layer with a known activation.
+    """
+    tokens, keys = _angles(reading, keys)
+    hidden = reading.neurons
+    if hidden is None:
+        raise SltGrokError("program: the neuron level needs a network with one hidden layer, ReLU, GELU or quadratic")
+    a, b, rows, logits = reading.on_group
+    pre = hidden.pre[rows]
+    every = [_waves(tokens, k, keys, a, b, WAVES) for k in keys]
+    fitted = _least_squares(np.concatenate([np.ones((len(a), 1)), *every], 1), pre)  # (1 + 12 K, width)
+    coefficients = fitted[1:].reshape(len(keys), -1, pre.shape[1])
+    to_logits = hidden.to_logits[:, tokens.token]
+    to_logits = to_logits - to_logits.mean(-1, keepdims=True)
+    variance = np.stack([(w @ c).var(0) for w, c in zip(every, coefficients, strict=True)])
+    weight = variance * np.square(to_logits).sum(-1)
+    kept = weight > ENTRY_SHARE * weight.sum()
+    alive = kept.any(0)
+    neuron, key = np.nonzero(kept[:, alive].T)
+    entries = coefficients[key, :, np.flatnonzero(alive)[neuron]]
+    cosine, sine = np.moveaxis(entries.reshape(len(neuron), len(WAVES), 2), -1, 0)
+    size = np.hypot(cosine, sine)
+    found = Neurons(
+        tokens=tokens,
+        outside=_outside(reading),
+        keys=keys,
+        activation=hidden.activation,
+        neuron=neuron,
+        frequency=keys[key],
+        amplitude=size,
+        phase=np.where(size > 0, np.arctan2(-sine, cosine), 0.0),
+        constant=fitted[0, alive],
+        output=np.empty((alive.sum(), len(keys), 2)),
+        past=np.empty((len(keys), len(ONE_TOKEN), 2, len(keys), 2)),
+        shift=np.empty((len(keys), 2)),
+    )
+    answers = tokens.answer_waves(keys)
+    norm = np.square(answers).sum(1)
+    answers[norm < 1e-9 * tokens.order] = 0.0  # sin pi c
+    norm = np.maximum(norm, 1.0)
+    return _with_output(found, a, b, logits @ answers.T / norm, to_logits[alive] @ answers.T / norm, ridge)
+
+
+def _rotations(reading: Reading, keys: np.ndarray | None, factors: int) -> Rotations:
+    tokens, keys = _angles(reading, keys)
+    a, b, _, _ = reading.on_group
+    _, d, _ = tokens.sums(a, b)
+    amplitude = np.empty((len(keys), factors))
+    for i, k in enumerate(keys):
+        amplitude[i] = np.linalg.lstsq(tokens.distance_factors(k, d)[:, :factors], reading.along_clock(k))[0]
+    return Rotations(tokens, _outside(reading), keys, amplitude)
+
+
+def _angles(reading: Reading, keys: np.ndarray | None) -> tuple[Tokens, np.ndarray]:
+    """Return the angles of the tokens, and the frequencies to take, ascending."""
+    if reading.tokens is None:
+        raise SltGrokError("program: the labels are not the sum of angles of their tokens")
+    keys = reading.keys if keys is None else np.sort(np.asarray(keys, dtype=np.int64))
+    if not len(keys):
+        raise SltGrokError("program: no frequency's clock holds more than a thousandth of the logits' variance")
+    return reading.tokens, keys
+
+
+def _outside(reading: Reading) -> np.ndarray:
+    """Mean logit of the class 0 less that of the other classes, for pairs that have angles and for the others."""
+    lead = reading.logits[:, 0] - reading.logits[:, 1:].mean(-1)
+    inside = np.isin(np.arange(len(lead)), reading.on_group[2])
+    return np.zeros(2) if inside.all() else np.array([lead[inside].mean(), lead[~inside].mean()])
+
+
+def _with_output(
+    program: Neurons, a: np.ndarray, b: np.ndarray, target: np.ndarray, read: np.ndarray, ridge: float | None
+) -> Neurons:
+    """Return the program with output weights near those that were read, and with what goes past the neurons.
+
+    Parameters
+    ----------
+    target : ndarray
+        Cosine and sine parts of the logits at the keys, (m, 2 K).
+    read : ndarray
+        Those of W_L, (width, 2 K).
+    """
+    post = ACTIVATIONS[program.activation](program.pre(a, b))
+    waves = [_waves(program.tokens, k, program.keys, a, b, ONE_TOKEN) for k in program.keys]
+    past = np.concatenate([np.ones((len(a), 1)), *waves], 1)
+    output = read
+    if ridge is not None:
+        basis, size, _ = np.linalg.svd(past, full_matrices=False)
+        basis = basis[:, size > 1e-9 * size[0]]
+        free = post - basis @ (basis.T @ post)
+        gram = free.T @ free
+        scale = np.trace(gram) / len(gram) or 1.0  # neurons that are never on have no output weights to move
+        held = ridge * scale * np.eye(len(gram))
+        output = read + np.linalg.solve(gram + held, free.T @ (target - post @ read))
+    rest = _least_squares(past, target - post @ output)
+    return replace(
+        program,
+        output=output.reshape(program.output.shape),
+        past=rest[1:].reshape(program.past.shape),
+        shift=rest[0].reshape(program.shift.shape),
+    )
+
+
+def _waves(tokens: Tokens, frequency: int, keys: np.ndarray, a: np.ndarray, b: np.ndarray, waves: Waves) -> np.ndarray:
+    """`Tokens.waves`, with zeros for second harmonics that are another key frequency, since they are counted there."""
+    found = tokens.waves(frequency, a, b, waves).reshape(len(a), len(waves), 2)
+    double = min(2 * frequency % tokens.order, -2 * frequency % tokens.order)
+    if double in keys and double != frequency:
+        found[:, [2 in wave for wave in waves]] = 0.0
+    return found.reshape(len(a), -1)
+
+
+def _least_squares(design: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return the shortest solution, by the normal equations: columns are waves of the grid, orthogonal or zero."""
+    return np.linalg.pinv(design.T @ design, rcond=1e-9, hermitian=True) @ (design.T @ target)

@@ -1,0 +1,72 @@
+"""The essential lines of a program for the page: its functions and constants, and its strongest neurons as formulas."""
+
+import re
+import textwrap
+
+import numpy as np
+
+from slt_grok.program.program import Neurons
+from slt_grok.program.tokens import WAVES
+
+WIDTH = 84  # characters of a line in the figure
+SMALL = 0.1  # waves, and a constant, below this fraction of a neuron's largest wave are not shown
+MOST_NEURONS = 4
+WHOLE = "\u00a0"  # a space at which no line is broken
+
+
+def essential(text: str, found: Neurons | None = None) -> str:
+    """Return a program's file without docstrings, imports and blank lines, in lines of at most `WIDTH` characters.
+
+    With the neuron-level program of the same network also the neuron that writes most to each of at most `MOST_NEURONS`
+    frequencies.
+    """
+    text = re.sub(r'^ *"""(?:.|\n)*?"""\n', "", text, flags=re.MULTILINE)
+    text = re.sub(r'"""(?:.|\n)*?"""', '"..."', text)  # long rows of numbers
+    lines = [line for line in text.splitlines() if line and not line.startswith(("import ", "from "))]
+    apart = [f"\n{line}" if line.startswith(("def ", "CLOCKS = {")) else line for line in lines]
+    if found is not None:
+        apart += [f"\nNot in the file: the strongest of {len(found.constant)} neurons of each clock; a, b, c are angles on it"]
+        apart += _neurons(found)
+    return "\n".join(part for line in apart for part in _folded(line)).lstrip("\n")
+
+
+def _neurons(found: Neurons) -> list[str]:
+    written = np.linalg.norm(found.output, axis=-1)  # (width, K)
+    weight = np.zeros_like(written)  # amplitude of the neuron's waves of each frequency times what it writes there
+    place = np.searchsorted(found.keys, found.frequency)
+    weight[found.neuron, place] = np.linalg.norm(found.amplitude, axis=1)
+    weight *= written
+    shown = sorted(np.argsort(-weight.max(0), kind="stable")[:MOST_NEURONS].tolist())
+    return [f"k = {found.keys[i]}: {_formula(found, i, int(weight[:, i].argmax()))}" for i in shown]
+
+
+def _formula(found: Neurons, i: int, n: int) -> str:
+    entry = np.flatnonzero((found.neuron == n) & (found.frequency == found.keys[i]))[0]
+    size, phase = found.amplitude[entry], found.phase[entry]
+    waves = [
+        f"{size[w]:.2g} cos({_argument(*WAVES[w], found.tokens.sign)} {_signed(phase[w])})"
+        for w in np.flatnonzero(size > SMALL * size.max())
+    ]
+    cosine, sine = found.output[n, i]
+    constant = [f"{found.constant[n]:.2g}"] if abs(found.constant[n]) > SMALL * size.max() else []
+    written = f"{np.hypot(cosine, sine):.2g} cos(c {_signed(-np.arctan2(sine, cosine))})"
+    return f"{found.activation}({' + '.join([*constant, *waves])}) * {written}"
+
+
+def _signed(value: float) -> str:
+    return f"{'-' if value < 0 else '+'} {abs(value):.2f}"
+
+
+def _argument(first: int, second: int, sign: int) -> str:
+    """Return `a+b` for (1, 1), `2b` for (0, 2)."""
+    parts = [(first, "a"), (sign * second, "b")]
+    text = "".join(f"{'-' if m < 0 else '+'}{abs(m) if abs(m) > 1 else ''}{name}" for m, name in parts if m)
+    return text.removeprefix("+")
+
+
+def _folded(line: str) -> list[str]:
+    body = line.lstrip("\n")
+    after = " " * (len(body) - len(body.lstrip()) + 4)
+    body = re.sub(r"cos\([^()]*\)", lambda one: one[0].replace(" ", WHOLE), body)
+    folded = textwrap.wrap(body, WIDTH, subsequent_indent=after, break_on_hyphens=False)
+    return [""] * (len(line) - len(body)) + [part.replace(WHOLE, " ") for part in folded]

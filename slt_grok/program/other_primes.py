@@ -1,0 +1,299 @@
+"""A program's frequencies for another prime, and weights that hold them there, without training.
+
+A program of Z_p is its operation and the amplitudes A_k of its frequencies k. Of k the turn k/p of a token is kept as
+far as p' has it: in the order of falling |A_k|, each frequency becomes the one of 1..(p'-1)/2 nearest to k p'/p that no
+earlier one has taken (the smaller of two equally near). What p' then holds has a closed form before there are weights:
+
+    clock    worst margin min_d sum_k A_k (1 - cos w_k d), d = 1..p'-1, exact (through a GELU to some 1%, see
+             `slt_grok.models.planting`)
+    pizza    min_{e, d} sum_k |cos(w_k e / 2)| (B_k (1 - cos w_k d) - 2 |B_k| r), e = a - b, with the residual r of
+             `slt_grok.models.planted.pizza_residual`: a lower bound of the worst margin. B_k = A_k / mean |cos|, the
+             mean over Z_p', so that the clock that fits the pizza best has the amplitudes A_k
+
+The turns of a larger prime nearly repeat after p tokens, since p k'/p' is nearly an integer: there the nearest
+frequencies answer with a small margin. Where it is below the target, and only there, frequencies may shift: by up to 1,
+2, 4, .. places of p' until the margin is reached, each in turn to the best of its places until none gains. Where no
+shift is enough, the frequency that gains most is added, with the mean of the amplitudes. The form of the clock is that
+of Nanda et al. 2301.05217, section 4.1, of the pizza that of Zhong et al. 2306.17844, section 4; the rule is this
+package's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.nn.functional import relu
+
+from slt_grok import models
+from slt_grok.errors import SltGrokError
+from slt_grok.interventions.weights import evaluate
+from slt_grok.models import Model
+from slt_grok.models.planted import pizza_residual
+from slt_grok.models.planting import plant
+from slt_grok.program import constants
+from slt_grok.program.constants import Constants, ring_mean
+from slt_grok.store.importers.imported import Imported
+from slt_grok.store.importers.run import write_run
+from slt_grok.tasks import ModularTask, is_prime
+from slt_grok.trajectories import Network, Trajectory
+
+Circuit = Literal["clock", "pizza"]
+LEAST = 1.0  # target of the worst margin, in nats: the right answer e times as likely as any other
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """The program's frequencies for another prime.
+
+    Parameters
+    ----------
+    amplitudes : dict of int to float
+        Frequency of p' -> A.
+    origins : dict of int to int or None
+        Frequency of p' -> the frequency of p that it comes from; None where it was added.
+    margin : float
+        Closed form of the worst margin, or its lower bound, in nats.
+    nearest_margin : float
+        The same at the nearest frequencies, before anything was shifted or added.
+    shift : int
+        By up to how many places frequencies might shift.
+    """
+
+    amplitudes: dict[int, float]
+    origins: dict[int, int | None]
+    margin: float
+    nearest_margin: float
+    shift: int
+
+    @property
+    def added(self) -> list[int]:
+        """Frequencies that the program did not have."""
+        return [k for k, origin in self.origins.items() if origin is None]
+
+
+def worst_margin(p: int, amplitudes: Mapping[int, float], directions: int | None = None) -> float:
+    """Return the worst margin of a clock, or with `directions` the lower bound of a pizza's; see the module.
+
+    Parameters
+    ----------
+    p : int
+        Number of tokens.
+    amplitudes : mapping of int to float
+        Frequency -> A_k, of the clock or of the clock that fits the pizza best.
+    directions : int or None, optional
+        J of `slt_grok.models.planted.pizza`; None for a clock.
+    """
+    k, a = np.array(list(amplitudes)), np.array(list(amplitudes.values()))[:, None]
+    gain = a * (1 - np.cos(2 * np.pi / p * (np.outer(k, np.arange(1, p // 2 + 1)) % p)))
+    if directions is None:
+        return float(gain.sum(0).min())
+    # e and p - e have the same |cos|, as d and p - d have the same cos
+    ring = np.abs(np.cos(np.pi / p * (np.outer(k, np.arange(p // 2 + 1)) % (2 * p))))
+    return float((ring.T @ (gain - 2 * np.abs(a) * pizza_residual(directions))).min()) / ring_mean(p)
+
+
+def nearest(program: Constants, p: int) -> dict[int, int]:
+    """Return frequency of the program -> frequency of another prime p, all different, by the rule of the module.
+
+    Raises
+    ------
+    SltGrokError
+        p is not an odd prime, or has fewer frequencies than the program.
+    """
+    if p < 3 or not is_prime(p):
+        raise SltGrokError(f"modulus: expected an odd prime, got {p}")
+    free, found = np.arange(1, (p + 1) // 2), {}
+    if len(program.amplitudes) > len(free):
+        raise SltGrokError(
+            f"modulus: expected at least {2 * len(program.amplitudes) + 1} for the program's "
+            f"{len(program.amplitudes)} frequencies, got {p}"
+        )
+    for k in sorted(program.amplitudes, key=lambda k: -abs(program.amplitudes[k])):
+        found[k] = int(free[np.abs(free * program.p - k * p).argmin()])
+        free = free[free != found[k]]
+    return found
+
+
+def transfer(program: Constants, p: int, directions: dict[int, int] | None = None, least: float = LEAST) -> Transferred:
+    """Return the program's frequencies for another prime.
+
+    Parameters
+    ----------
+    program : Constants
+        Of the program.
+    p : int
+        p', an odd prime.
+    directions : dict of int to int or None, optional
+        For a pizza, J by the number of frequencies, which share the neurons; None for a clock. Its numbers of
+        frequencies are those that the network has room for.
+    least : float, optional
+        Target of the worst margin, in nats, by the closed form.
+
+    Raises
+    ------
+    SltGrokError
+        p is not an odd prime or has too few frequencies, or no set of frequencies that the network has room for
+        reaches the margin.
+    """
+
+    def margin(places: list[int], heights: list[float]) -> float:
+        shared = None if directions is None else directions[len(places)]
+        return worst_margin(p, dict(zip(places, heights, strict=True)), shared)
+
+    start, half = nearest(program, p), (p - 1) // 2
+    origins: list[int | None] = list(start)
+    heights, places = [program.amplitudes[k] for k in start], list(start.values())
+    if directions is not None and len(start) not in directions:
+        raise SltGrokError(
+            f"model: expected room for a pizza of {len(start)} frequencies, got {max(directions, default=0)}"
+        )
+    room = half if directions is None else min(half, max(directions))
+    at_first = found = margin(places, heights)
+    shift = 0
+    while found < least:
+        if shift < half:
+            shift = 2 * shift or 1
+            places, found = _shifted(places, heights, list(start.values()), shift, half, margin)
+            continue
+        if len(places) >= room:
+            raise SltGrokError(
+                f"modulus: expected amplitudes that give a worst margin of {least:g} by the closed form, the "
+                f"{room} frequencies of {p} that fit give {found:.3g}"
+            )
+        heights = [*heights, float(np.mean(heights))]
+        others = [k for k in range(1, half + 1) if k not in places]
+        gains = [margin([*places, k], heights) for k in others]
+        places, origins = [*places, others[int(np.argmax(gains))]], [*origins, None]
+        found = max(gains)
+    amplitudes = dict(zip(places, heights, strict=True))
+    return Transferred(amplitudes, dict(zip(places, origins, strict=True)), found, at_first, shift)
+
+
+def _shifted(
+    places: list[int], heights: list[float], start: list[int], shift: int, half: int, margin: Any
+) -> tuple[list[int], float]:
+    """Move each frequency in turn to the place within `shift` of its start that gains most, until none gains."""
+    best = margin(places, heights)
+    while True:
+        before = best
+        for i, center in enumerate(start):
+            for k in range(max(1, center - shift), min(half, center + shift) + 1):
+                if k not in places:
+                    other = [*places[:i], k, *places[i + 1 :]]
+                    value = margin(other, heights)
+                    if value > best:
+                        places, best = other, value
+        if best == before:
+            return places, best
+
+
+def rewrite(
+    program: Constants, model: Mapping[str, Any], task: ModularTask, least: float = LEAST
+) -> tuple[Trajectory, Transferred]:
+    """Return a network of some architecture that computes the program on another Z_p, written and not trained.
+
+    With ReLU it holds a pizza, else a clock.
+
+    Parameters
+    ----------
+    program : Constants
+        Operation and amplitudes.
+    model : mapping of str to object
+        The section `model` of a configuration, with `kind`.
+    task : ModularTask
+        The task for p', with the program's operation.
+    least : float, optional
+        See `transfer`.
+
+    Returns
+    -------
+    tuple of Trajectory and Transferred
+        A single network, float64, whose logits are those of `slt_grok.models.planting`; and its frequencies.
+
+    Raises
+    ------
+    SltGrokError
+        Another operation than the program's, or one that is neither addition nor subtraction; a network that cannot
+        hold a circuit or is too narrow; as `transfer`.
+    """
+    if program.operation not in ("addition", "subtraction") or task.operation != program.operation:
+        raise SltGrokError(
+            f"operation: expected addition or subtraction, the same of program and task, got {program.operation} and "
+            f"{task.operation}"
+        )
+    p, module = task.classes, models.build(tokens=task.classes, **model).double()
+    circuit: Circuit = "pizza" if getattr(module, "activation", None) is relu else "clock"
+    try:
+        plant(module, circuit, {1: 1.0}, task.sign)  # before a search for frequencies
+    except SltGrokError as error:
+        raise SltGrokError(f"model: expected an architecture that holds a program by rotation ({error})") from error
+    found = transfer(program, p, _directions(module) if circuit == "pizza" else None, least)
+    scale = 1 / ring_mean(p) if circuit == "pizza" else 1.0
+    parameters = plant(module, circuit, {k: scale * height for k, height in found.amplitudes.items()}, task.sign)
+    return Trajectory(Network(module, task), parameters), found
+
+
+def _directions(module: Model) -> dict[int, int]:
+    """J of the pizza by the number of frequencies, for those numbers that the module has room for."""
+    shapes = {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
+    name, axis = next(iter(module.units()["neurons_post"].items()))
+    width, heads = shapes[name][axis], module.head_parameters()
+    room = min(shapes[name][1] for role, (name, _) in module.token_roles().items() if "output" not in role) // 2
+    if heads:
+        count, d_model, d_head = shapes[heads[0]]
+        room = min(d_model // 6, count * d_head // 2)
+    half = (module.tokens - 1) // 2
+    return {count: width // (2 * count) for count in range(1, min(room, half, width // 6) + 1)}
+
+
+def write_rewritten(
+    program: Path, name: str, model: Mapping[str, Any], task: Mapping[str, Any], p: int, out: Path
+) -> list[str]:
+    """Write a program's frequencies as weights for another prime, float32, as a run with one checkpoint at step 0.
+
+    Parameters
+    ----------
+    program : Path
+        What `slt-grok extract` wrote; only its constants are read.
+    name : str
+        Of the architecture's configuration.
+    model, task : mapping of str to object
+        Its sections; the task's modulus and operation are replaced.
+    p : int
+        An odd prime.
+    out : Path
+        The run directory to make.
+
+    Returns
+    -------
+    list of str
+        Sentences on the frequencies and on the network's answers.
+
+    Raises
+    ------
+    SltGrokError
+        A program that cannot be read, an architecture or a prime that it cannot be written for, a split that is
+        listed pair by pair, or an existing run directory.
+    """
+    found = constants.read(program)
+    if task.get("split_rule") == "listed":
+        raise SltGrokError("task.split_rule: expected a rule that splits the pairs of any modulus, got listed")
+    settings = {**task, "modulus": p, "operation": found.operation}
+    settings.pop("kind", None)
+    network, transferred = rewrite(found, model, ModularTask(**settings))
+    single = {key: tensor.to(torch.float32) for key, tensor in network.parameters.items()}
+    about = evaluate(replace(network, parameters=single))
+    came = [f"{k} from {origin}" if origin else f"{k} added" for k, origin in transferred.origins.items()]
+    notes = [
+        f"Frequencies of {p} and of {found.p}: {', '.join(came)}; they might shift by {transferred.shift}.",
+        f"By the closed form the worst margin is at least {transferred.margin:.3g} nats, "
+        f"{transferred.nearest_margin:.3g} at the nearest frequencies.",
+        f"The network answers {about['accuracy'][2]:.2%} of all {p**2} pairs right, with a worst margin of "
+        f"{about['worst_margin']:.3g} nats.",
+    ]
+    config = {"name": f"{name}-p{p}", "task": settings, "model": dict(model)}
+    write_run([Imported(program, "program", config, 0, single, notes=notes)], out)
+    return notes
