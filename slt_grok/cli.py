@@ -123,10 +123,14 @@ def measure(
 
 
 @app.command("list")
-def list_() -> None:
+def list_(
+    plugin: Annotated[list[str] | None, typer.Option(help="A module with more of them; may be repeated.")] = None,
+) -> None:
     """Print what a configuration can name: measurements, samplers, tasks, models and formats, with their settings."""
     from slt_grok.listing import listing
+    from slt_grok.registry import load_plugins
 
+    load_plugins(plugin or [], "--plugin")
     print(*listing(), sep="\n")
 
 
@@ -217,7 +221,7 @@ def rewrite(
     from slt_grok.program.rewriting import write_rewritten
 
     like = load_config(config)
-    for note in write_rewritten(program, like.name, like.model.model_dump(), like.task.model_dump(), modulus, out):
+    for note in write_rewritten(program, like.name, like.content["model"], like.content["task"], modulus, out):
         console.print(note, soft_wrap=True, markup=False)
     print(out)
 

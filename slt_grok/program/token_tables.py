@@ -70,7 +70,7 @@ class TokenTables:
         if tokens is None:
             raise SltGrokError("certificate: the labels are not the sum of angles of their tokens")
         if network.call is not functional_call:
-            raise SltGrokError("certificate: expected a network without an intervention")
+            raise SltGrokError("certificate: expected a network as it is, not under an intervention")
         # a class derived from these may have another forward
         if isinstance(module, OneLayerTransformer) and network.declares("stacked_grid"):
             of_first, weights, values, past, output = _of_transformer(module, stack, tokens)

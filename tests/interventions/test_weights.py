@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from slt_grok.errors import SltGrokError
+from slt_grok.groups import cyclic
 from slt_grok.interventions import weights
-from slt_grok.models import KINDS, build, planted
+from slt_grok.models import build, planted
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 
@@ -41,7 +42,7 @@ def cosines(*keys: int) -> np.ndarray:
 
 
 def planes(*keys: int) -> torch.Tensor:
-    return weights.frequency_directions(P, keys)
+    return weights.frequency_directions(cyclic(P), keys)
 
 
 @pytest.mark.parametrize("kept", [(2,), (3, 5), (2, 3, 5)])
@@ -92,15 +93,15 @@ def test_kept_and_removed_add_up_to_the_table_and_its_mean(kind: str) -> None:
 def test_random_planes_are_orthonormal_and_uniform() -> None:
     """Of a function of t they have count / (p - 1) of the squared norm on average: 2,000 draws, 4 standard errors."""
     generator = np.random.default_rng(0)
-    one = weights.random_directions(P, 4, generator)
+    one = weights.random_directions(cyclic(P), 4, generator)
     torch.testing.assert_close(one @ one.T, torch.eye(4, dtype=torch.float64))
     torch.testing.assert_close(one.sum(1), torch.zeros(4, dtype=torch.float64))
     vector = planes(2)[0] * 0.6 + planes(5)[1] * 0.8
-    found = np.array([float((weights.random_directions(P, 4, generator) @ vector).square().sum()) for _ in range(2000)])
+    found = np.array([float((weights.random_directions(cyclic(P), 4, generator) @ vector).square().sum()) for _ in range(2000)])
     assert abs(found.mean() - 4 / (P - 1)) < 4 * found.std() / 2000**0.5
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS_HERE)
 def test_every_parameter_is_in_one_part_and_all_parts_of_another_network_are_it(kind: str) -> None:
     one, other = random_network(kind), random_network(kind, seed=1)
     parts = weights.parts(one)
@@ -142,7 +143,7 @@ def test_variants_stand_beside_each_other() -> None:
         (lambda: weights.exchange(clock(), clock(), ["W_X"]), "expected some of W_E.*got W_X"),
         (lambda: weights.exchange(clock(), random_network("mlp"), ["W_E"]), "same shapes"),
         (lambda: weights.stack_variants({}), "at least one"),
-        (lambda: weights.random_directions(5, 5, np.random.default_rng(0)), "at most 4"),
+        (lambda: weights.random_directions(cyclic(5), 5, np.random.default_rng(0)), "at most 4"),
     ],
 )
 def test_bad_input_is_named(make, named: str) -> None:

@@ -66,5 +66,12 @@ def with_errors(p: int = 23, count: int = 17) -> tuple[Trajectory, np.ndarray]:
 
 def truth(tokens: Tokens) -> np.ndarray:
     """The right answers of all pairs."""
-    a, b = pairs(tokens.modulus)
-    return {"addition": a + b, "subtraction": a - b, "multiplication": a * b}[tokens.operation] % tokens.modulus
+    a, b = pairs(tokens.p)
+    return {"addition": a + b, "subtraction": a - b, "multiplication": a * b}[tokens.operation] % tokens.p
+
+
+def untrained() -> Trajectory:
+    """A network of the shape of `clock` with fresh weights."""
+    one = clock()
+    one.network.module.initialize(torch.Generator().manual_seed(0))
+    return Trajectory.of(one.network.module, one.task)

@@ -71,7 +71,7 @@ def test_attention_that_moves_is_followed(layout: str) -> None:
     assert np.ptp(TokenTables.of(network).weights, axis=(1, 2)).max() > 0.5
     found = certificate(network, KEYS)
     assert found.certified == 1
-    assert found.accuracy_bound.item() == accuracy(network)
+    assert found.accuracy_bound == accuracy(network)
     assert 0.1 < found.accuracy_bound < 0.999
 
 
@@ -83,7 +83,7 @@ def test_subtraction_is_certified() -> None:
 def test_multiplication_is_certified_but_for_pairs_with_a_0() -> None:
     p = 13
     found = certificate(networks.logarithmic(p), np.arange(1, 7))  # a lookup table has every frequency
-    assert found.accuracy_bound.item() == pytest.approx((p - 1) ** 2 / p**2)
+    assert found.accuracy_bound == pytest.approx((p - 1) ** 2 / p**2)
 
 
 def test_the_answer_without_angle_is_no_surprise() -> None:
@@ -122,7 +122,7 @@ def test_never_above_the_accuracy_of_broken_networks(name: str) -> None:
     bounds, truths = [], []
     for i, noise in enumerate([1e-4, 1e-3, 0.01, 0.02, 0.035, 0.05, 0.1, 0.3, 2.0]):
         network = Trajectory.of(noisy(BROKEN[name](), noise, i), ModularTask(P))
-        bounds.append(certificate(network, KEYS).accuracy_bound.item())
+        bounds.append(certificate(network, KEYS).accuracy_bound)
         truths.append(accuracy(network))
     assert (np.array(bounds) <= np.array(truths)).all()
     assert min(truths) < 0.5  # some are broken
@@ -259,7 +259,7 @@ def test_a_table_that_contradicts_its_frequencies_is_not_certified() -> None:
     network = Trajectory.of(planted.gromov(P, KEYS.tolist(), 30), ModularTask(P))
     found = certificate(network, KEYS)
     assert found.certified == 1  # the program is the network
-    assert found.accuracy_bound.item() == pytest.approx(accuracy(network))
+    assert found.accuracy_bound == pytest.approx(accuracy(network))
     assert found.accuracy_bound < 1
 
 

@@ -9,8 +9,7 @@ import torch
 from slt_grok import program
 from slt_grok.interventions.relabel import relabel
 from slt_grok.models import planted
-from slt_grok.program.codes import cross_entropy
-from slt_grok.program.length import gamma_bits, number_bits
+from slt_grok.program.length import cross_entropy, gamma_bits, number_bits
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 from tests.program import networks
@@ -22,7 +21,7 @@ def choose(n: int, k: int) -> float:
 
 
 def of_logits(logits: np.ndarray, task: ModularTask) -> program.Reading:
-    p = task.modulus
+    p = task.classes
     network = planted.lookup_table(torch.from_numpy(logits).unflatten(0, (p, p)))
     return program.read(Trajectory.of(network, task))
 

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 from slt_grok import program
-from slt_grok.program.verification import untrained_like
 from slt_grok.trajectories import Trajectory
 from tests.program import networks
 from tests.program.networks import AMPLITUDES
 
 
 def test_a_planted_clock_after_an_untrained_network() -> None:
-    end, start = networks.clock(), untrained_like(networks.clock())
+    end, start = networks.clock(), networks.untrained()
     stack = Trajectory.stack(end.network.module, {0: start.parameters, 5: end.parameters}, end.task)
     found = program.measure(stack)
     last = found.sel(step=5)

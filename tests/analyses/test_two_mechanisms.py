@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from two_mechanisms import balanced, circuit, padded, table
 
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import exact
 from slt_grok.models import planted
-from slt_grok.program import surgery
-from slt_grok.program.two_mechanisms import balanced, circuit, padded, table
+from slt_grok.interventions.weights import evaluate
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 
@@ -39,7 +39,7 @@ def test_both_have_the_logits_of_the_planted_pizza() -> None:
     wanted = planted.pizza(P, AMPLITUDES, 5)(ModularTask(P).inputs).detach().reshape(P, P, P)
     for one in pair():
         np.testing.assert_allclose(logits(one), wanted, atol=1e-12)
-        assert surgery.evaluate(one)["accuracy"][2] == 1
+        assert evaluate(one)["accuracy"][2] == 1
 
 
 @pytest.mark.parametrize("dead", ["off", "zero"])

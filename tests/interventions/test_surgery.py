@@ -6,8 +6,8 @@ import torch
 
 from slt_grok.errors import SltGrokError
 from slt_grok.interventions import relabel
-from slt_grok.models import KINDS, build, planted
-from slt_grok.program.frequencies import move_frequencies, rotation
+from slt_grok.models import build, planted
+from slt_grok.interventions.surgery import move_frequencies, rotation
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 
@@ -35,7 +35,7 @@ def logits(trajectory: Trajectory) -> np.ndarray:
         return trajectory.network.outputs(trajectory.parameters, trajectory.task.inputs).numpy().reshape(P, P, P)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SETTINGS)
 @pytest.mark.parametrize("m", [2, 5, 12])
 def test_moving_every_frequency_by_the_same_factor_is_relabeling(kind: str, m: int) -> None:
     networks = random_networks(kind)

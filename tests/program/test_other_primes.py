@@ -1,4 +1,4 @@
-"""A program in another modulus: closed forms against brute force, written networks against all pairs."""
+"""A program for another prime: closed forms against brute force, written networks against all pairs."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from slt_grok.errors import SltGrokError
+from slt_grok.interventions.weights import evaluate
 from slt_grok.models import planted
-from slt_grok.program import surgery
 from slt_grok.program.constants import Constants
-from slt_grok.program.modulus import nearest, rewrite, serve, worst_margin
+from slt_grok.program.other_primes import nearest, rewrite, transfer, worst_margin
 from slt_grok.tasks import ModularTask
 
 ROTATION = Constants(53, "addition", {14: 20.6, 19: 14.5, 2: 8.9})
@@ -68,7 +68,7 @@ def test_the_transformer_is_right_on_all_pairs_of_other_primes(modulus: int) -> 
     task = ModularTask(modulus, train_fraction=0.4)
     network, served = rewrite(ROTATION, TRANSFORMER, task)
     p, with_torch = modulus, network.network.outputs(network.parameters, task.inputs)
-    margin = brute(with_torch.numpy().reshape(p, p, p)) if p < 100 else surgery.evaluate(network)["worst_margin"]
+    margin = brute(with_torch.numpy().reshape(p, p, p)) if p < 100 else evaluate(network)["worst_margin"]
     assert served.margin >= 1.0
     assert served.margin <= margin + 1e-9
     assert (with_torch.argmax(-1) == task.labels).all()
@@ -90,7 +90,7 @@ def test_other_architectures_are_right_on_all_pairs(model: dict[str, Any], opera
     network, _ = rewrite(
         Constants(53, operation, ROTATION.amplitudes), model, ModularTask(modulus, operation, train_fraction=0.4)
     )
-    found = surgery.evaluate(network)
+    found = evaluate(network)
     assert found["accuracy"] == [1, 1, 1]
     assert found["worst_margin"] > 0.5
 
@@ -106,13 +106,13 @@ def test_the_clock_that_fits_the_written_network_has_the_programs_amplitudes(mod
         assert (logits * wave).sum() / (wave**2).sum() == pytest.approx(height, rel=7e-3)
 
 
-def test_frequencies_shift_only_where_the_nearest_do_not_serve() -> None:
-    enough = serve(ROTATION, 47)
+def test_frequencies_shift_only_where_the_nearest_do_not_transfer() -> None:
+    enough = transfer(ROTATION, 47)
     assert enough.shift == 0
     assert enough.margin == enough.nearest_margin == worst_margin(47, enough.amplitudes)
     # at 53 * 4 - 1 = 211 the nearest ones nearly repeat after 53 tokens
     nearly = worst_margin(211, {56: 20.6, 76: 14.5, 8: 8.9})
-    more = serve(ROTATION, 211, least=nearly + 1)
+    more = transfer(ROTATION, 211, least=nearly + 1)
     assert more.nearest_margin == pytest.approx(nearly)
     assert more.margin >= nearly + 1
     assert more.shift > 0
@@ -123,7 +123,7 @@ def test_frequencies_shift_only_where_the_nearest_do_not_serve() -> None:
 def test_a_frequency_is_added_where_no_shift_is_enough() -> None:
     # one frequency of 101 has at most the margin 10 (1 - cos(2 pi / 101)) = 0.019
     one = Constants(53, "addition", {7: 10.0})
-    served = serve(one, 101, least=1.0)
+    served = transfer(one, 101, least=1.0)
     assert served.nearest_margin == pytest.approx(10 * (1 - np.cos(2 * np.pi / 101)))
     assert served.margin >= 1.0
     assert served.added
@@ -132,11 +132,11 @@ def test_a_frequency_is_added_where_no_shift_is_enough() -> None:
 
 def test_what_cannot_be_written_is_said() -> None:
     with pytest.raises(SltGrokError, match="modulus: expected an odd prime, got 91"):
-        serve(ROTATION, 91)
+        transfer(ROTATION, 91)
     with pytest.raises(SltGrokError, match="expected at least 7 for the program's 3 frequencies, got 5"):
-        serve(ROTATION, 5)
+        transfer(ROTATION, 5)
     with pytest.raises(SltGrokError, match="that give a worst margin of 1000"):
-        serve(ROTATION, 11, least=1000.0)
+        transfer(ROTATION, 11, least=1000.0)
     with pytest.raises(SltGrokError, match="operation: expected addition or subtraction"):
         rewrite(Constants(53, "multiplication", {1: 1.0}), TRANSFORMER, ModularTask(59, "multiplication"))
     with pytest.raises(SltGrokError, match="the same of program and task"):
