@@ -1,9 +1,22 @@
 """The loss landscape at and between checkpoints.
 
-`measure` is what is looked at by default: `at_checkpoints` what surrounds each network, `between_checkpoints` what lies
-between it and the one before. Each family of measures has a module with more of it: `curvature` (both matrices, other
-splits, groups of parameters), `jacobian`, `sharpness`, `volume` and `volume_exponent`, `connectivity` with `alignment`
-and `bezier`, `slices`, `principal_plane`, `dynamics`.
+`measure` makes the default probes: `at_checkpoints` those around each network, `between_checkpoints` those between it
+and the one before. Each family has a module: `dynamics`, `curvature`, `sharpness`, `volume`, `barriers` with
+`alignment` and `bezier`, `slices`, `principal_plane`.
+
+A probe of your own is a measurement: a file in this folder, or in a plugin, and nothing else.
+
+>>> class GradientMaximum(Measurement):
+...     "Largest entry of the gradient."
+...     name, title = "gradient_maximum", "Largest entry of the gradient"
+...     variables = {"gradient_maximum": Variable((), "largest gradient entry", "max |dL/dw_i|")}
+...     def measure(self, trajectory, settings, context):
+...         def shard(part, on_progress):
+...             loss = Objective.of(part)  # the mean train loss in float64
+...             gradients = [loss.gradient(index) for index in range(len(loss))]
+...             largest = [max(g.abs().max().item() for g in one.values()) for one in gradients]
+...             return self.dataset(part, {"gradient_maximum": largest})
+...         return context.in_shards(trajectory, shard, 4)
 """
 
 from slt_grok.landscape.measurement import at_checkpoints, between_checkpoints, measure

@@ -1,4 +1,4 @@
-"""Permutations of a network's units that leave its function as it is, matched to those of another network.
+"""Permutations of a network's units that leave its function unchanged, matched to those of another network.
 
 Units of a hidden layer have no order: a permutation P of a layer that is applied to the weights into it and, inverted,
 to the weights out of it changes nothing. Two networks are compared after the permutations that bring one closest to
@@ -6,21 +6,20 @@ the other (Entezari et al. 2110.06296, conjecture 1; Ainsworth et al. 2209.04836
 
     weights        max over all P_l of the sum over parameters <A, P(B)>, one layer at a time as a linear assignment
                    with the others held, until nothing changes (2209.04836, algorithm 1): a local maximum, never worse
-                   than the order as it is
+                   than the given order
     activations    max over P of sum_i <z_i^A, z_P(i)^B> over the neurons' activations on the same inputs, a linear
                    assignment for each layer (2209.04836, section 3.1); embedding dimensions and heads then by weights.
                    Neurons that are silent on all inputs match any other silent one
     random         permutations drawn at random: the null, where nothing is matched
 
-Units are neurons, attention heads, and the dimensions of the embedding or residual stream: these networks have no
-LayerNorm, and the dimensions are matched because the neurons' weights are written in them. Not covered are the other
-symmetries: rotations of the residual stream, maps inside a head, the scale of a ReLU neuron. A barrier after
-alignment is therefore an upper bound of the one modulo all symmetries.
+The groups of interchangeable units are what a model declares by `units`. Other symmetries are not covered: rotations of
+the residual stream, maps inside a head, the scale of a ReLU neuron. A barrier after alignment is therefore an upper
+bound of the one modulo all symmetries.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -28,15 +27,49 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.paths import check_same_shapes
-from slt_grok.models.units import SITE, Groups, unit_groups
 from slt_grok.trajectories import Network, Parameters, Trajectory
 
 Method = Literal["weights", "activations", "random"]
-METHODS = ("weights", "activations", "random")
+Groups = Mapping[str, Mapping[str, int]]  # units -> {parameter: its axis over them, from the end}
 Permutations = Mapping[str, np.ndarray]  # units -> old index of each new place
 
+SITE = "neurons_post"  # groups of neurons are named after the sites of their activations
 SWEEPS = 50  # over the groups; a handful is the rule
+
+
+def check_same_shapes(first: Trajectory, second: Trajectory) -> None:
+    """Check that networks of two trajectories can be compared weight by weight.
+
+    Raises
+    ------
+    SltGrokError
+        Parameters of other names or shapes, or neither as many networks as the first nor one.
+    """
+    one, other = first.network.shapes, second.network.shapes
+    odd = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    if odd:
+        mine, theirs = (tuple(shapes[odd[0]]) if odd[0] in shapes else "none" for shapes in (one, other))
+        raise SltGrokError(f"line between networks: expected the same shapes, {odd[0]} has {mine} against {theirs}")
+    if len(second) not in (1, len(first)):
+        raise SltGrokError(
+            f"line between networks: expected as many second networks as first ({len(first)}) or one, got {len(second)}"
+        )
+
+
+def unit_groups(network: Network) -> Groups:
+    """Return the groups of interchangeable units that the network declares.
+
+    Raises
+    ------
+    SltGrokError
+        It declares none.
+    """
+    if not network.declares("units"):
+        raise SltGrokError(
+            f"alignment: expected a model that declares its interchangeable units, "
+            f"got {type(network.module).__name__}, which has no `units`"
+        )
+    return network.module.units()  # pyright: ignore[reportCallIssue]
 
 
 def permute(parameters: Parameters, groups: Groups, permutations: Permutations) -> dict[str, Tensor]:
@@ -58,20 +91,20 @@ def random_permutations(parameters: Parameters, groups: Groups, seed: int) -> di
 def match_weights(
     reference: Parameters, other: Parameters, groups: Groups, held: Permutations | None = None
 ) -> dict[str, np.ndarray]:
-    """Permutations of `other` that bring its weights close to the reference's (2209.04836, algorithm 1).
+    """Return permutations of `other` that bring its weights close to the reference's (2209.04836, algorithm 1).
 
     Parameters
     ----------
     reference, other : Parameters
         Parameters of one network each.
     groups : Groups
-        Of `unit_groups`.
-    held : Permutations or None, optional
-        Permutations that are known already and stay as they are.
+        Groups of units.
+    held : Permutations, optional
+        Known permutations, which are kept.
 
     Returns
     -------
-    dict[str, ndarray]
+    dict of str to ndarray
         Units -> old index of each new place, for `permute`.
     """
     fixed = {name: tensor.double() for name, tensor in reference.items()}
@@ -98,7 +131,7 @@ def match_weights(
 def match_activations(
     network: Network, reference: Parameters, other: Parameters, groups: Groups, inputs: Tensor
 ) -> dict[str, np.ndarray]:
-    """Permutations of the neurons of `other` that bring their activations on `inputs` close to the reference's."""
+    """Return permutations of the neurons of `other` that bring their activations close to the reference's."""
     sites = [units for units in groups if units.startswith(SITE)]
     both = {name: torch.stack([tensor, other[name]]) for name, tensor in reference.items()}
     with torch.no_grad():
@@ -113,10 +146,12 @@ def match_activations(
 def aligned(
     network: Network, reference: Parameters, others: Parameters, method: Method, inputs: Tensor, seed: int = 0
 ) -> dict[str, Tensor]:
-    """Several networks with their units matched to one.
+    """Return several networks with their units matched to those of one.
 
     Parameters
     ----------
+    network : Network
+        The function.
     reference : Parameters
         Parameters of one network.
     others : Parameters
@@ -124,21 +159,18 @@ def aligned(
     method : Method
         See the module's docstring.
     inputs : Tensor
-        That activations are compared on.
+        Inputs on which activations are compared.
     seed : int, optional
-        Of the random permutations, which are the same for all N.
+        Seed of the random permutations, which are the same for all N.
 
     Raises
     ------
     SltGrokError
-        An unknown method, or a module whose units are not known.
+        A model that does not declare its units.
     """
-    if method not in METHODS:
-        raise SltGrokError(f"alignment: expected one of {', '.join(METHODS)}, got {method!r}")
-    groups = unit_groups(network.module)
-    count = len(next(iter(others.values())))
+    groups = unit_groups(network)
     moved = []
-    for i in range(count):
+    for i in range(len(next(iter(others.values())))):
         other = {name: tensor[i] for name, tensor in others.items()}
         if method == "random":
             permutations = random_permutations(other, groups, seed)
@@ -150,26 +182,26 @@ def aligned(
 
 
 def align(trajectory: Trajectory, reference: Trajectory, method: Method = "weights", seed: int = 0) -> Trajectory:
-    """Return the trajectory with the units of each network matched to those of its partner.
-
-    The functions stay as they are.
+    """Return the trajectory with the units of each network matched to those of its partner; functions do not change.
 
     Parameters
     ----------
     trajectory : Trajectory
-        Networks of this package.
+        Networks whose model declares its units.
     reference : Trajectory
-        One network, or as many as there are.
+        One network, or as many as in `trajectory`.
     method : Method, optional
         `weights`, `activations` (on the train inputs) or `random`.
     seed : int, optional
-        Of random permutations.
+        Seed of random permutations.
 
     Raises
     ------
     SltGrokError
-        Shapes or numbers that differ, an unknown method, or a module whose units are not known.
+        Shapes or numbers that differ, an unknown method, or a model that does not declare its units.
     """
+    if method not in get_args(Method):
+        raise SltGrokError(f"alignment: expected one of {', '.join(get_args(Method))}, got {method!r}")
     check_same_shapes(trajectory, reference)
     stack, partners = trajectory.stacked(), reference.stacked()
     inputs = trajectory.task.data("train")[0] if method == "activations" else torch.empty(0)
@@ -191,5 +223,5 @@ def _size(parameters: Parameters, axes: Mapping[str, int]) -> int:
 
 
 def _assignment(gain: Tensor) -> np.ndarray:
-    """For each unit of the reference the unit of the other one, so that the sum of gains is largest."""
+    """Return for each unit of the reference the unit of the other, so that the sum of gains is largest."""
     return linear_sum_assignment(gain.numpy(force=True), maximize=True)[1]

@@ -2,15 +2,14 @@
 
 phi(t) = (1 - t)^2 w_1 + 2 t (1 - t) theta + t^2 w_2 with min over the control point theta of E_t L(phi(t)), t uniform
 on [0, 1] (Garipov et al. 1802.10026, section 3, equation 2). theta is trained by Adam, one t and one minibatch an
-update. It starts at the middle of the two, where the curve is the straight line, moved by a little noise: on a ridge
+update. It starts in the middle of the two, where the curve is the straight line, moved by a little noise: on a ridge
 that is symmetric to the line the gradient there is 0.
 
 A curve with a low barrier proves that the two ends are connected below it. A high one proves nothing: training may
-have been too short, or two bends too few. The null is the straight line itself.
+have been too short, or one bend too few. The null is the straight line itself.
 """
 
 import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -18,18 +17,37 @@ import xarray as xr
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.connectivity import BARRIER, ERROR, barrier_with_error, positions_between
+from slt_grok.landscape.alignment import check_same_shapes
+from slt_grok.landscape.barriers import BARRIER, ERROR, barrier_with_error, positions_between
+from slt_grok.landscape.declared import declared
 from slt_grok.landscape.evaluation import SPLITS, Samples, losses_at, splits
+from slt_grok.measurement import Variable
 from slt_grok.operators.objective import Data
-from slt_grok.landscape.paths import check_same_shapes
+from slt_grok.progress import ProgressCallback, ignore, stretch
 from slt_grok.trajectories import Network, Parameters, Trajectory
 
-NOISE = 1e-3  # of the start, as a part of the distance of the two ends
+NOISE = 1e-3  # of the start, as a fraction of the distance between the two ends
 TOGETHER = 8  # curves that are trained at a time
+
+CURVE = "phi(t) = (1 - t)^2 w_1 + 2 t (1 - t) theta + t^2 w_2"
+SOURCE = "arXiv:1802.10026, section 3"
+VARIABLES = {
+    "curve_loss": Variable(
+        ("split", "position"), "loss along a Bezier curve", f"mean loss at {CURVE}, t the position", SOURCE, "nats"
+    ),
+    "curve_barrier": BARRIER._replace(
+        long_name="loss barrier along a Bezier curve",
+        definition=f"max over t of L(t) - (1 - t) L(0) - t L(1) on {CURVE}, theta trained",
+    ),
+    "curve_barrier_se": ERROR._replace(long_name="standard error of the curve's barrier"),
+    "curve_bend": Variable(
+        (), "bend of the curve", "|theta - (w_1 + w_2) / 2| / |w_2 - w_1|; 0 is the straight line", SOURCE
+    ),
+}
 
 
 def bernstein(t: np.ndarray | float) -> np.ndarray:
-    """Weights of w_1, theta and w_2 at each t: (..., 3), (1 - t)^2, 2 t (1 - t), t^2."""
+    """Return the weights (1 - t)^2, 2 t (1 - t), t^2 of w_1, theta and w_2 at each t, (..., 3)."""
     return np.stack([(1 - t) ** 2, 2 * t * (1 - t), t**2], -1)
 
 
@@ -44,47 +62,43 @@ def bezier(
     positions: int = 17,
     rows: int | None = None,
     seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
-    """Loss along a trained curve from each network of one trajectory to its partner of another.
-
-    Costs `updates` gradients of a minibatch and `positions` losses of each split for each curve; `bezier_seconds` says
-    beforehand what that is: some 15 s a curve at p = 113 with 512 neurons and the defaults, on one thread.
+    """Measure the loss along a trained curve from each network of one trajectory to its partner of another.
 
     Parameters
     ----------
     first, second : Trajectory
-        Networks of the same shapes, as many of the second as of the first, or one. The first's task, its loss and its
-        coordinates count.
-    data : Data or None, optional
-        Train inputs (n, ...) and targets (n, ...) for networks without a task; None: the task's splits. Curves are
-        trained on the train split.
+        Networks of the same shapes, as many in the second as in the first, or one. Task, loss and coordinates are the
+        first's.
+    data : Data, optional
+        Train inputs (n, ...) and targets (n, ...) for networks without a task. Curves are trained on the train split.
     updates : int, optional
-        Of the control point.
+        Updates of the control point.
     learning_rate : float, optional
-        Of Adam at the start; it falls to 0 along a cosine.
+        Learning rate of Adam at the start; it falls to 0 along a cosine.
     batch : int, optional
         Samples of an update, without replacement.
     positions : int, optional
         Number of t at which the trained curve is measured, both ends among them.
-    rows : int or None, optional
-        Samples of each split for that; None: all.
+    rows : int, optional
+        Samples of each split for that; all by default.
     seed : int, optional
-        Of noise, t and minibatches, which are the same for every curve.
-    on_progress : callable or None, optional
-        Called with (updates done, updates in all).
+        Seed of noise, t and minibatches, which are the same for every curve.
+    on_progress : callable, optional
+        Told the fraction of updates that are done.
 
     Returns
     -------
     xarray.Dataset
         Over the dimensions of `first`: `curve_loss` (split, position), `curve_barrier` and `curve_barrier_se` (split),
-        and `curve_bend`, |theta - (w_1 + w_2) / 2| / |w_2 - w_1|. An update whose gradient is not finite is left out; a
-        barrier is NaN where a loss on its curve is not finite, and for a split without samples.
+        and `curve_bend`. An update whose gradient is not finite is skipped; a barrier is NaN where a loss on its curve
+        is not finite, and for a split without samples.
 
     Raises
     ------
     SltGrokError
-        Shapes or numbers that differ, no task and no data, or settings out of range.
+        Shapes or numbers that differ, no task and no data, or a setting out of range.
     """
     check_same_shapes(first, second)
     if min(updates, batch) < 1 or not learning_rate > 0:
@@ -99,60 +113,21 @@ def bezier(
     curves = np.full((len(first), len(SPLITS), positions), np.nan)
     barriers, errors = np.full((2, len(first), len(SPLITS)), np.nan)
     bends = np.full(len(first), np.nan)
-    pieces = [slice(i, i + TOGETHER) for i in range(0, len(first), TOGETHER)]
-    for number, piece in enumerate(pieces):
-        one, other = ({name: tensor[piece] for name, tensor in stack.items()} for stack in (starts, ends))
-
-        def report(done: int, before: int = number * updates) -> None:
-            if on_progress:
-                on_progress(before + done, len(pieces) * updates)
-
-        control = train_control(first.network, one, other, whole, updates, learning_rate, batch, seed, report)
-        for i in range(len(next(iter(control.values())))):
+    for begin in range(0, len(first), TOGETHER):
+        end = min(begin + TOGETHER, len(first))
+        one, other = ({name: tensor[begin:end] for name, tensor in stack.items()} for stack in (starts, ends))
+        part = stretch(on_progress, begin / len(first), end / len(first))
+        control = train_control(first.network, one, other, whole, updates, learning_rate, batch, seed, part)
+        for i, row in enumerate(range(begin, end)):
             points = {name: torch.stack([w[i], control[name][i], other[name][i]]) for name, w in one.items()}
-            row = number * TOGETHER + i
             bends[row] = _bend(points)
             for split, samples in chosen.items():
                 k = SPLITS.index(split)
                 losses = losses_at(first.network, points, bernstein(t), samples)
                 curves[row, k] = losses @ samples.weights
                 barriers[row, k], errors[row, k] = barrier_with_error(losses, t, samples)
-    curve = "phi(t) = (1 - t)^2 w_1 + 2 t (1 - t) theta + t^2 w_2"
-    source = "arXiv:1802.10026, section 3"
-    definition = BARRIER["definition"].replace("the straight line (1 - t) w_1 + t w_2", f"{curve}, theta trained")
-    variables = {
-        "curve_loss": (
-            ("split", "position"),
-            curves,
-            {
-                "long_name": "loss along a Bezier curve",
-                "units": "nats",
-                "definition": f"mean loss at {curve}, t the position",
-                "source": source,
-            },
-        ),
-        "curve_barrier": (
-            ("split",),
-            barriers,
-            {
-                "long_name": "loss barrier along a Bezier curve",
-                "units": "nats",
-                "definition": definition,
-                "source": source,
-            },
-        ),
-        "curve_barrier_se": (("split",), errors, {"long_name": "standard error of the curve's barrier", **ERROR}),
-        "curve_bend": (
-            (),
-            bends,
-            {
-                "long_name": "bend of the curve",
-                "definition": "|theta - (w_1 + w_2) / 2| / |w_2 - w_1|; 0 is the straight line",
-                "source": source,
-            },
-        ),
-    }
-    found = first.dataset(variables, split=list(SPLITS), position=t)
+    values = dict(zip(VARIABLES, (curves, barriers, errors, bends), strict=True))
+    found = declared(first, VARIABLES, values, split=list(SPLITS), position=t)
     return found.assign_attrs(updates=updates, learning_rate=learning_rate, batch=batch, seed=seed)
 
 
@@ -165,9 +140,9 @@ def train_control(
     learning_rate: float,
     batch: int,
     seed: int,
-    on_update: Callable[[int], None],
+    on_progress: ProgressCallback = ignore,
 ) -> dict[str, Tensor]:
-    """Return the trained control points theta, every parameter with the leading N of `starts` and `ends`."""
+    """Return the trained control points theta, each parameter with the leading N of `starts` and `ends`."""
     generator = np.random.default_rng(seed)
     noise = torch.Generator().manual_seed(seed)
     size = sum(shape.numel() for shape in network.shapes.values())
@@ -192,18 +167,19 @@ def train_control(
             gradient[~finite] = 0
         optimizer.step()
         schedule.step()
-        on_update(update + 1)
+        on_progress((update + 1) / updates)
     return {name: tensor.detach() for name, tensor in theta.items()}
 
 
 def bezier_seconds(
     trajectory: Trajectory, curves: int, *, data: Data | None = None, updates: int = 400, batch: int = 512
 ) -> float:
-    """Seconds that training so many curves will take, from five updates of one; measuring them comes on top."""
+    """Predict the seconds of training so many curves, from five updates of one; measuring them is extra."""
     one = {name: tensor[:1] for name, tensor in trajectory.stacked().items()}
     samples = splits(trajectory, data)["train"]
     times: list[float] = []
-    train_control(trajectory.network, one, one, samples, 6, 1e-3, batch, 0, lambda _: times.append(time.perf_counter()))
+    watch = lambda fraction, note="": times.append(time.perf_counter())  # noqa: E731
+    train_control(trajectory.network, one, one, samples, 6, 1e-3, batch, 0, watch)
     return (times[-1] - times[0]) / 5 * updates * curves
 
 

@@ -1,307 +1,185 @@
-"""Barriers along the straight line between any two networks: checkpoints, seeds, or two trajectories.
+"""Measurements of connectivity: barriers between checkpoints, along trained curves, and between seeds."""
 
-L(t) = L((1 - t) w_1 + t w_2), and the barrier is max_t [L(t) - (1 - t) L(0) - t L(1)] (Frankle et al. 1912.05671; in
-this form Entezari et al. 2110.06296, definition 1): 0 where the line stays at or below the chord, as on a convex loss.
-It is an excess over the chord, so that a hump below the chord, between a bad end and a good one, is none.
-
-Two networks that compute the same by other neurons have a barrier that says nothing of the function; the barrier
-after `slt_grok.landscape.alignment` leaves out the order of the units. The null to set beside it is the barrier to the
-same network with its units in random order (method `random` there): what a line costs where nothing is matched.
-"""
-
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 import xarray as xr
+from pydantic import Field
 
-from slt_grok.errors import SltGrokError
-from slt_grok.landscape import alignment
-from slt_grok.landscape.evaluation import SPLITS, Samples, losses_at, predicted_seconds, splits
-from slt_grok.operators.objective import Data
-from slt_grok.landscape.paths import check_same_shapes, loss_barrier, predecessors
-from slt_grok.trajectories import Parameters, Trajectory
+from slt_grok.format import number, plus_minus, step
+from slt_grok.landscape.barriers import LINE, barrier, barrier_matrix, between, matrix_seconds
+from slt_grok.landscape.bezier import VARIABLES as CURVE
+from slt_grok.landscape.bezier import bezier, bezier_seconds
+from slt_grok.landscape.declared import without_samples
+from slt_grok.landscape.milestones import at_milestones
+from slt_grok.measurement import Context, Data, Drawing, Measurement, Table
+from slt_grok.progress import ProgressCallback, stretch
+from slt_grok.settings import Positive, Settings
+from slt_grok.trajectories import Network, Trajectory
 
-POSITIONS = 9
-BARRIER = {
-    "units": "nats",
-    "definition": "max over t of L(t) - (1 - t) L(0) - t L(1) on the straight line (1 - t) w_1 + t w_2",
-    "source": "arXiv:2110.06296, definition 1; arXiv:1912.05671",
-}
-ERROR = {
-    "units": "nats",
-    "definition": "standard error over the samples at the position of the barrier; 0 where all samples are taken",
-    "source": "Cochran 1977, section 2.6",
-}
+FROM_MILESTONES = {f"line_{name.removeprefix('line_')}": variable for name, variable in LINE.items()} | CURVE
 
 
-def positions_between(count: int) -> np.ndarray:
-    """Equally spaced t in [0, 1], both ends among them.
+class ConnectivitySettings(Settings):
+    """Settings of `Connectivity`."""
 
-    Raises
-    ------
-    SltGrokError
-        Fewer than 3.
-    """
-    if count < 3:
-        raise SltGrokError(f"positions: expected at least 3, both ends among them, got {count}")
-    return np.linspace(0, 1, count)
+    positions: int = Field(default=5, ge=3, description="places on each line, both ends among them")
+    rows: int = Field(default=1024, ge=16, description="samples of each split")
+    updates: Positive = Field(default=400, description="of the control point of each curve")
+    seed: int = Field(default=0, ge=0)
 
 
-def barrier_with_error(losses: np.ndarray, positions: np.ndarray, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
-    """Return the barrier and its standard error, from losses (..., position, block); NaN where a loss is not finite."""
-    with np.errstate(invalid="ignore"):  # infinity - infinity
-        means = losses @ samples.weights
-        barrier = loss_barrier(means, positions)
-        chord = (1 - positions) * means[..., :1] + positions * means[..., -1:]
-        highest = (means - chord).argmax(-1)
-        t = positions[highest][..., None]
-        at = np.take_along_axis(losses, highest[..., None, None], -2)[..., 0, :]
-        error = samples.standard_error(at - (1 - t) * losses[..., 0, :] - t * losses[..., -1, :])
-    known = np.isfinite(means).all(-1)
-    return np.where(known, barrier, np.nan), np.where(known, error, np.nan)
+class Connectivity(Measurement):
+    """Barriers between all checkpoints; from each milestone to the last checkpoint also along a trained curve."""
 
-
-def barrier(
-    first: Trajectory,
-    second: Trajectory,
-    *,
-    data: Data | None = None,
-    positions: int = POSITIONS,
-    rows: int | None = None,
-    seed: int = 0,
-) -> xr.Dataset:
-    """Loss along the straight line from each network of one trajectory to its partner of another.
-
-    Costs positions x networks losses of each split; `evaluation.predicted_seconds` turns them into seconds.
-
-    Parameters
-    ----------
-    first, second : Trajectory
-        Networks of the same shapes, as many of the second as of the first, or one. The first's task, its loss and its
-        coordinates count.
-    data : Data or None, optional
-        Train inputs (n, ...) and targets (n, ...) for networks without a task; None: the task's splits.
-    positions : int, optional
-        Number of t, both ends among them. The barrier is the largest of these, so it is at most too small.
-    rows : int or None, optional
-        Samples of each split; None: all.
-    seed : int, optional
-        Of the draw of these samples.
-
-    Returns
-    -------
-    xarray.Dataset
-        Over the dimensions of `first`: `line_loss` (split, position), `barrier` and `barrier_se` (split). NaN for a
-        split without samples; a barrier is NaN where a loss on its line is not finite.
-
-    Raises
-    ------
-    SltGrokError
-        Shapes or numbers that differ, no task and no data, or settings out of range.
-    """
-    check_same_shapes(first, second)
-    partners = range(len(first)) if len(second) > 1 else [0] * len(first)
-    lines = [(i, i, j) for i, j in enumerate(partners)]
-    return _along_lines(first, first.stacked(), second.stacked(), lines, data, positions, rows, seed)
-
-
-def neighbor_barriers(
-    trajectory: Trajectory,
-    *,
-    data: Data | None = None,
-    positions: int = POSITIONS,
-    rows: int | None = None,
-    seed: int = 0,
-) -> xr.Dataset:
-    """`barrier` from the checkpoint before to each: `interpolation_loss`, `loss_barrier` and `loss_barrier_se`.
-
-    Parameters and errors as there. NaN at the first checkpoint, and everywhere without a `step` dimension. At p = 113
-    with 512 neurons a checkpoint takes 0.75 s on one thread, and with `rows` 2,048 some 0.3 s.
-    """
-    stack = trajectory.stacked()
-    lines = [(this, previous, this) for previous, this in predecessors(trajectory)]
-    found = _along_lines(trajectory, stack, stack, lines, data, positions, rows, seed)
-    return found.rename(line_loss="interpolation_loss", barrier="loss_barrier", barrier_se="loss_barrier_se")
-
-
-def _along_lines(
-    trajectory: Trajectory,
-    starts: Parameters,
-    ends: Parameters,
-    lines: list[tuple[int, int, int]],
-    data: Data | None,
-    positions: int,
-    rows: int | None,
-    seed: int,
-) -> xr.Dataset:
-    """Return the dataset of `barrier`: for each (i, j, k) of `lines` network i has the line from start j to end k."""
-    t = positions_between(positions)
-    chosen = splits(trajectory, data, rows, seed)
-    straight = np.stack([1 - t, t], -1)
-    means = np.full((len(trajectory), len(SPLITS), positions), np.nan)
-    barriers, errors = np.full((2, len(trajectory), len(SPLITS)), np.nan)
-    for i, j, k in lines:
-        pair = {name: torch.stack([tensor[j], ends[name][k].to(tensor)]) for name, tensor in starts.items()}
-        for split, samples in chosen.items():
-            at = i, SPLITS.index(split)
-            losses = losses_at(trajectory.network, pair, straight, samples)
-            means[at] = losses @ samples.weights
-            barriers[at], errors[at] = barrier_with_error(losses, t, samples)
-    variables = {
-        "line_loss": (
-            ("split", "position"),
-            means,
-            {
-                "long_name": "loss between networks",
-                "units": "nats",
-                "definition": "mean loss at (1 - t) w_1 + t w_2, t the position",
-                "source": "arXiv:1412.6544",
-            },
-        ),
-        "barrier": (("split",), barriers, {"long_name": "loss barrier", **BARRIER}),
-        "barrier_se": (("split",), errors, {"long_name": "standard error of the loss barrier", **ERROR}),
+    name, title, position, default = "connectivity", "Connectivity", 42, False
+    Settings = ConnectivitySettings
+    variables = between("step") | {
+        name: v._replace(where="runs with a milestone before the last checkpoint")
+        for name, v in FROM_MILESTONES.items()
     }
-    return trajectory.dataset(variables, split=list(SPLITS), position=t)
 
+    def unmeasurable(self, network: Network) -> str:
+        """Return why: no task."""
+        return without_samples(network)
 
-def matrix_points(count: int, positions: int) -> int:
-    """Losses of each split that `barrier_matrix` takes for so many networks: N + N (N - 1) / 2 (positions - 2)."""
-    return count + count * (count - 1) // 2 * (positions - 2)
-
-
-def matrix_seconds(
-    trajectory: Trajectory,
-    along: str = "step",
-    *,
-    align: alignment.Method | None = None,
-    data: Data | None = None,
-    positions: int = 5,
-    rows: int | None = 1024,
-) -> float:
-    """Seconds that `barrier_matrix` will take, from a few losses and, with `align`, from one pair that is matched."""
-    chosen = splits(trajectory, data, rows)
-    size = len(trajectory.coords[along])
-    groups, kinds = len(trajectory) // size, 2 if align else 1
-    seconds = predicted_seconds(trajectory, kinds * groups * matrix_points(size, positions), chosen)
-    if not align:
-        return seconds
-    stack = trajectory.stacked()
-    one, other = {name: w[-1] for name, w in stack.items()}, {name: w[-2:-1] for name, w in stack.items()}
-    start = time.perf_counter()
-    alignment.aligned(trajectory.network, one, other, align, _inputs(chosen))
-    return seconds + (time.perf_counter() - start) * groups * size * (size - 1) / 2
-
-
-def barrier_matrix(
-    trajectory: Trajectory,
-    along: str = "step",
-    *,
-    align: alignment.Method | None = None,
-    data: Data | None = None,
-    positions: int = 5,
-    rows: int | None = 1024,
-    seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> xr.Dataset:
-    """Barriers between all pairs of networks along one dimension: checkpoints of a run, or seeds at each step.
-
-    Costs `matrix_points` losses of each split for every other coordinate, and with `align` as many again; see
-    `matrix_seconds`. Of 60 checkpoints there are 1,770 pairs: at p = 113 some two minutes on one thread.
-
-    Parameters
-    ----------
-    trajectory : Trajectory
-        The networks.
-    along : str, optional
-        The dimension; the other networks of a pair have the dimension `step_other` (or whatever it is).
-    align : alignment.Method or None, optional
-        The units of the later network are matched to those of the earlier first, see `alignment.align`; then the
-        barriers after it come beside those before. A pair of networks with 512 neurons takes some 0.05 s more.
-    data : Data or None, optional
-        Train inputs (n, ...) and targets (n, ...) for networks without a task; None: the task's splits.
-    positions : int, optional
-        Number of t, both ends among them.
-    rows : int or None, optional
-        Samples of each split; None: all.
-    seed : int, optional
-        Of the draw of these samples, and of a random alignment.
-    on_progress : callable or None, optional
-        Called with (pairs done, pairs in all).
-
-    Returns
-    -------
-    xarray.Dataset
-        Over the trajectory's dimensions: `barrier_between` and `barrier_between_se` (`along`_other, split), and with
-        `align` also `barrier_aligned` and `barrier_aligned_se`. Symmetric, 0 between a network and itself; NaN where a
-        loss on the line is not finite, and for a split without samples.
-
-    Raises
-    ------
-    SltGrokError
-        No such dimension, no task and no data, or settings out of range.
-    """
-    if along not in trajectory.dims:
-        known = ", ".join(trajectory.dims) or "none, this is a single network"
-        raise SltGrokError(f"barrier_matrix: expected a dimension among {known}, got {along}")
-    t = positions_between(positions)
-    chosen = splits(trajectory, data, rows, seed)
-    network, stack = trajectory.network, trajectory.stacked()
-    grid = np.arange(len(trajectory)).reshape(trajectory.shape)
-    groups = np.moveaxis(grid, trajectory.dims.index(along), -1).reshape(-1, len(trajectory.coords[along]))
-    size = groups.shape[1]
-    kinds: dict[str, alignment.Method | None] = {"between": None}
-    if align:
-        kinds["aligned"] = align
-    found = {kind: np.full((2, len(trajectory), size, len(SPLITS)), np.nan) for kind in kinds}
-    done, pairs = 0, len(groups) * size * (size - 1) // 2
-    for group in groups:
-        vectors = {name: tensor[group] for name, tensor in stack.items()}
-        ends = {split: losses_at(network, vectors, np.eye(size), samples) for split, samples in chosen.items()}
-        for split in chosen:
-            for kind in kinds:
-                found[kind][:, group, range(size), SPLITS.index(split)] = 0 * ends[split].sum(-1)  # NaN stays NaN
-        for i in range(size - 1):
-            others = {name: tensor[i + 1 :] for name, tensor in vectors.items()}
-            one = {name: tensor[i] for name, tensor in vectors.items()}
-            for kind, method in kinds.items():
-                if method:
-                    others = alignment.aligned(network, one, others, method, _inputs(chosen), seed)
-                fan = {name: torch.cat([one[name][None], tensor]) for name, tensor in others.items()}
-                for split, samples in chosen.items():
-                    k = SPLITS.index(split)
-                    inner = losses_at(network, fan, _spokes(size - 1 - i, t[1:-1]), samples)
-                    inner = inner.reshape(size - 1 - i, len(t) - 2, -1)
-                    start = np.broadcast_to(ends[split][i], (len(inner), 1, inner.shape[-1]))
-                    line = np.concatenate([start, inner, ends[split][i + 1 :, None]], 1)
-                    values = np.stack(barrier_with_error(line, t, samples))
-                    found[kind][:, group[i], i + 1 :, k] = found[kind][:, group[i + 1 :], i, k] = values
-            done += size - 1 - i
-            if on_progress:
-                on_progress(done, pairs)
-    variables = {}
-    for kind, (values, errors) in found.items():
-        name = f"loss barrier between pairs along {along}" + (", units aligned" if kind == "aligned" else "")
-        matched = f", the units of w_2 matched to those of w_1 (method {align})" if kind == "aligned" else ""
-        about = {**BARRIER, "definition": BARRIER["definition"] + matched}
-        variables[f"barrier_{kind}"] = ((f"{along}_other", "split"), values, {"long_name": name, **about})
-        variables[f"barrier_{kind}_se"] = (
-            (f"{along}_other", "split"),
-            errors,
-            {"long_name": f"standard error of the {name}", **ERROR},
+    def measure(self, trajectory: Trajectory, settings: ConnectivitySettings, context: Context) -> xr.Dataset:
+        """Measure the matrix of barriers, then the curves in shards."""
+        starts = at_milestones(trajectory, context.milestones).isel(step=slice(0, -1))
+        last = trajectory.isel(step=-1)
+        common = {"positions": settings.positions, "rows": settings.rows}
+        lines = matrix_seconds(trajectory, **common)
+        curves = bezier_seconds(starts, len(starts), updates=settings.updates) if len(starts) else 0.0
+        context.announce(
+            f"about {lines + curves:.0f} s: barriers between checkpoints {lines:.0f} s, trained curves {curves:.0f} s"
         )
-    return trajectory.dataset(variables, split=list(SPLITS), **{f"{along}_other": trajectory.coords[along]})
+        middle = lines / (lines + curves)
+        found = barrier_matrix(
+            trajectory, seed=settings.seed, on_progress=stretch(context.on_progress, 0, middle), **common
+        )
+        if not len(starts):
+            return found
+
+        def curve(shard: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
+            ends = last.isel(step=[0] * shard.shape[0])
+            trained = bezier(shard, ends, updates=settings.updates, seed=settings.seed, on_progress=on_progress)
+            straight = barrier(shard, ends, positions=trained.sizes["position"])
+            return xr.merge(
+                [straight.rename(barrier="line_barrier", barrier_se="line_barrier_se"), trained], join="exact"
+            )
+
+        along = context.in_shards(starts, curve, 1, part="curves", span=(middle, 1))
+        return xr.merge([found, along], join="outer", combine_attrs="drop_conflicts")
+
+    def seconds(self, one: Trajectory, settings: ConnectivitySettings, checkpoints: int, context: Context) -> float:
+        """Predict from a few losses and updates; there are at most two curves."""
+        many = one.isel(step=[0] * checkpoints)
+        lines = matrix_seconds(many, positions=settings.positions, rows=settings.rows)
+        return lines + bezier_seconds(one, min(2, checkpoints - 1), updates=settings.updates)
+
+    def figures(self) -> Sequence[Drawing]:
+        """Return the matrix of barriers, and the loss along lines and curves."""
+        from slt_grok.plots.barriers import barrier_matrix
+        from slt_grok.plots.mode_connectivity import mode_connectivity
+
+        return [
+            Drawing(
+                "barrier_matrix",
+                barrier_matrix,
+                "Loss barrier on the straight line between every two checkpoints, on the train and on the test set: 0 "
+                "where the loss stays below the chord between its ends.",
+                ("barrier_between",),
+            ),
+            Drawing(
+                "mode_connectivity",
+                mode_connectivity,
+                "Loss from the memorizing and the generalizing checkpoint to the last one, on the straight line and on "
+                "a quadratic Bezier curve whose control point was trained on the train set. A curve without a hump "
+                "proves that its ends are connected below their losses; a hump proves nothing.",
+                ("curve_loss",),
+            ),
+        ]
+
+    def tables(self, data: Data) -> Sequence[Table]:
+        """Return the barriers on line and curve from each milestone to the last checkpoint."""
+        found, rows = data[self.name], []
+        if "curve_barrier" not in found:
+            return []
+        for seed, start, split in np.ndindex(found.sizes["seed"], found.sizes["step"], found.sizes["split"]):
+            at = found.isel(seed=seed, step=start, split=split)
+            if np.isfinite(at.curve_barrier):
+                both = [_with_error(at[f"{path}_barrier"], at[f"{path}_barrier_se"]) for path in ("line", "curve")]
+                rows.append([str(int(at.seed)), step(int(at.step)), str(at.split.item()), *both])
+        caption = f"Loss barriers to the checkpoint at step {step(int(found.step[-1]))}, in nats"
+        return [Table(caption, ["Seed", "From step", "Split", "Straight line", "Trained curve"], rows)]
 
 
-def _spokes(count: int, inner: np.ndarray) -> np.ndarray:
-    """Coefficients (count x inner, 1 + count) of the lines from network 0 to each of the others."""
-    coefficients = np.zeros((count, len(inner), 1 + count))
-    coefficients[:, :, 0] = 1 - inner
-    coefficients[np.arange(count), :, 1 + np.arange(count)] = inner
-    return coefficients.reshape(-1, 1 + count)
+class SeedBarriersSettings(Settings):
+    """Settings of `SeedBarriers`."""
+
+    positions: int = Field(default=5, ge=3, description="places on each line, both ends among them")
+    rows: int = Field(default=1024, ge=16, description="samples of each split")
+    seed: int = Field(default=0, ge=0)
 
 
-def _inputs(chosen: dict[str, Samples]) -> torch.Tensor:
-    """Return the train inputs, on which activations are matched."""
-    return torch.cat([inputs for inputs, _ in chosen["train"].blocks])
+class SeedBarriers(Measurement):
+    """Barriers between the seeds at every checkpoint, before and after their units are matched."""
+
+    name, title, position, default, inherits = ("seed_barriers", "Barriers between seeds", 43, False, "connectivity")
+    Settings = SeedBarriersSettings
+    variables = {
+        name: v._replace(where="two seeds and more; aligned: models that declare their units")
+        for name, v in between("seed", "weights").items()
+    }
+
+    def unmeasurable(self, network: Network) -> str:
+        """Return why: no task."""
+        return without_samples(network)
+
+    def measure(self, trajectory: Trajectory, settings: SeedBarriersSettings, context: Context) -> xr.Dataset:
+        """Measure some checkpoints at a time; nothing of a single seed."""
+        if len(trajectory.coords["seed"]) < 2:
+            reason = "barriers between seeds need a run with at least two seeds"
+            context.announce(f"not measured: {reason}")
+            return xr.Dataset(attrs={"unmeasurable": reason})
+        options = settings.model_dump() | {"align": "weights" if trajectory.network.declares("units") else None}
+        context.announce(f"about {matrix_seconds(trajectory, 'seed', **{**options, 'seed': None}):.0f} s")
+        return context.in_shards(
+            trajectory, lambda shard, on_progress: barrier_matrix(shard, "seed", on_progress=on_progress, **options), 8
+        )
+
+    def figures(self) -> Sequence[Drawing]:
+        """Return the barriers along training."""
+        from slt_grok.plots.barriers import seed_barriers
+
+        return [
+            Drawing(
+                "seed_barriers",
+                seed_barriers,
+                "Loss barrier on the straight line between seeds at each checkpoint (thin: pairs; thick: median), for "
+                "the weights as they are and after the units of one network (neurons, heads, dimensions of the "
+                "embedding) are permuted to bring its weights closest to the other's. The matching is a local optimum, "
+                "so that the second is an upper bound of the barrier modulo permutations.",
+                ("barrier_between", "barrier_aligned"),
+                by_seed=False,
+            )
+        ]
+
+    def tables(self, data: Data) -> Sequence[Table]:
+        """Return median and range over the pairs at the last checkpoint."""
+        if "barrier_between" not in data[self.name]:
+            return []
+        last, rows = data[self.name].isel(step=-1), []
+        first, second = np.triu_indices(last.sizes["seed"], 1)
+        for kind, title in (("between", "as they are"), ("aligned", "units matched")):
+            for split in last.split.values if f"barrier_{kind}" in last else ():
+                values = last[f"barrier_{kind}"].sel(split=split).transpose("seed", "seed_other").values[first, second]
+                if np.isfinite(values).all():
+                    rows.append([title, str(split), *(number(float(f(values))) for f in (np.median, np.min, np.max))])
+        caption = f"Barriers between seeds at step {step(int(last.step))} in nats, over {len(first)} pairs"
+        return [Table(caption, ["Weights", "Split", "Median", "Smallest", "Largest"], rows)]
+
+
+def _with_error(value: xr.DataArray, error: xr.DataArray) -> str:
+    """Return the value with its error; without one where all samples were taken."""
+    return plus_minus(float(value), float(error)) if error > 0 else number(float(value))

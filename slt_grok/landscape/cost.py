@@ -1,25 +1,23 @@
-"""What a probe of the landscape costs, said before it is paid."""
+"""The cost of a probe of the landscape, announced before it is paid."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """So many equal pieces of work for each of so many networks.
 
     Parameters
     ----------
     networks : int
-        How many are measured.
+        Number of networks.
     pieces : int
-        For each of them.
+        Pieces of work for each network.
     unit : str
         What a piece is, in the plural.
     seconds_each : float
-        As timed on one of them.
+        Time that one piece took.
     """
 
     networks: int
@@ -29,11 +27,11 @@ class Cost:
 
     @property
     def seconds(self) -> float:
-        """For everything."""
+        """Seconds in all."""
         return self.networks * self.pieces * self.seconds_each
 
     def __str__(self) -> str:
-        """One line for a person."""
+        """Return one line for an announcement."""
         whole = f"{self.seconds:.0f} s" if self.seconds < 120 else f"{self.seconds / 60:.0f} min"
         return (
             f"{self.networks:,} networks, {self.pieces:,} {self.unit} each of {self.seconds_each:.2g} s: about {whole}"
@@ -41,7 +39,7 @@ class Cost:
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """Seconds that a piece of work takes, the second time that it is done: the first time is slower."""
+    """Return the seconds that work takes the second time: the first time is slower."""
     work()
     start = time.perf_counter()
     work()

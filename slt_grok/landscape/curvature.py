@@ -1,93 +1,141 @@
 """Curvature of the loss along a trajectory: trace, largest eigenvalues, effective dimension, spectral density.
 
 For the Hessian and the Gauss-Newton matrix, on the train, the test and the whole loss, over all parameters and over
-groups of them. A network that fits its train set with a loss near 1e-8 has no curvature left, whatever its shape, for
-the one reason that its logits are large. Everything is therefore given twice: for the loss as it is, and at unit
-logit scale, for the loss of z / s with s the standard deviation of the logits z at that checkpoint, held fixed. The
-second does not change when the unembedding is scaled, and neither does its curvature in all other parameters.
+groups of them. A network that fits its train set with a loss near 1e-8 has no curvature left, whatever its shape,
+merely because its logits are large. Everything is therefore given twice: for the loss as it is, and at unit logit
+scale, for the loss of z / s with s the standard deviation of the logits z at that checkpoint, held fixed. The second
+does not change when the unembedding is scaled, and neither does its curvature in all other parameters.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import xarray as xr
+from pydantic import Field
 
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.cost import Cost, timed
-from slt_grok.operators.curvature import CurvatureOperator, Matrix, parameter_group, precise_dtype
+from slt_grok.landscape.declared import declared, without_samples
 from slt_grok.landscape.logit_scale import LogitScale, at_logit_scale, logit_standard_deviation
-from slt_grok.operators.objective import Data, Objective, split_data
-from slt_grok.operators.objective import network_seed
-from slt_grok.operators.spectrum import Spectrum, products, spectrum
-from slt_grok.tasks import Split
-from slt_grok.trajectories import Trajectory
+from slt_grok.landscape.milestones import at_milestones
+from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable
+from slt_grok.operators.objective import Data as Samples
+from slt_grok.operators.objective import Objective, network_seed
+from slt_grok.progress import ProgressCallback, ignore
+from slt_grok.settings import Positive, Settings
+from slt_grok.tasks import SPLITS, Split
+from slt_grok.trajectories import Network, Trajectory
 
+if TYPE_CHECKING:  # curvlinops takes most of a second to import
+    from slt_grok.operators.curvature import Matrix
+    from slt_grok.operators.spectrum import Spectrum
+
+MATRICES = ("hessian", "gauss_newton")
 SCALES: tuple[LogitScale, ...] = ("own", "unit")
 TOTAL: Mapping[str, Sequence[str] | None] = {"total": None}  # the group of all parameters
-NODES = ("repeat", "node")
+TOLERANCE = 1e-2  # relative residual of each eigenpair; an eigenvalue's error is of the order of its square
+
+WHERE = (
+    "; Hessian or Gauss-Newton matrix A of the mean loss over the parameters of the group, D of them; at unit logit "
+    "scale the logits are divided by their standard deviation before the loss"
+)
+HUTCH = "Meyer et al. 2021 (Hutch++), doi:10.1137/1.9781611976496.16"
+QUADRATURE = "Ubaru, Chen and Saad 2017, doi:10.1137/16M1104974"
+PER_WEIGHT = "nats per squared unit of weight"
+OF = ("matrix", "logit_scale", "split", "group")
+VARIABLES = {
+    "curvature_trace": Variable(OF, "trace of the curvature", f"tr A{WHERE}", HUTCH, PER_WEIGHT),
+    "curvature_trace_se": Variable(
+        OF, "standard error of the trace", f"over the random vectors{WHERE}", HUTCH, PER_WEIGHT
+    ),
+    "curvature_eigenvalue": Variable(
+        (*OF, "eigenvalue"),
+        "largest eigenvalues",
+        f"algebraically largest, largest first{WHERE}",
+        "Lehoucq, Sorensen and Yang 1998 (ARPACK)",
+        PER_WEIGHT,
+    ),
+    "effective_dimension": Variable(
+        (*OF, "c"),
+        "effective dimension",
+        f"sum h / (|h| + c) over the eigenvalues h, by quadrature{WHERE}",
+        "MacKay 1992, doi:10.1162/neco.1992.4.3.448; arXiv:2003.02139",
+    ),
+    "effective_dimension_se": Variable(
+        (*OF, "c"), "standard error of the effective dimension", f"over the random vectors{WHERE}", QUADRATURE
+    ),
+    "ritz_value": Variable(
+        (*OF, "repeat", "node"),
+        "nodes of the spectral density",
+        f"eigenvalues and Ritz values{WHERE}",
+        QUADRATURE,
+        PER_WEIGHT,
+    ),
+    "ritz_weight": Variable(
+        (*OF, "repeat", "node"), "weights of the spectral density", f"fraction of the D eigenvalues{WHERE}", QUADRATURE
+    ),
+    "logit_standard_deviation": Variable(
+        (),
+        "standard deviation of the logits",
+        "sqrt of the mean over train samples and classes of (z - mean over classes of z)^2",
+        "arXiv:1706.04599, section 4.2 (temperature)",
+    ),
+}
 
 
 def curvature(
     objective: Objective,
     index: int,
     *,
-    matrix: Matrix = "hessian",
-    data: Data | None = None,
+    matrix: "Matrix" = "hessian",
     group: Sequence[str] | None = None,
     eigenvalues: int = 5,
     repeats: int = 6,
     steps: int = 6,
-    tolerance: float = 1e-2,
+    tolerance: float = TOLERANCE,
     dtype: torch.dtype | None = None,
     seed: int = 0,
-) -> Spectrum:
+) -> "Spectrum":
     """Return the spectrum of one network's curvature, from which all its numbers follow.
 
     Parameters
     ----------
     objective, index : Objective, int
-        The network; `at_temperature` gives it unit logit scale.
+        The loss and the network; `at_temperature` gives it unit logit scale.
     matrix : Matrix, optional
         `hessian` or `gauss_newton`.
-    data : Data or None, optional
-        Inputs (n, ...) and targets (n, ...) of the loss; None: the train set.
-    group : Sequence[str] or None, optional
-        Names of parameters; None: all.
+    group : sequence of str, optional
+        Names of parameters; all by default.
     eigenvalues, repeats, steps : int, optional
-        See `slt_grok.operators.spectrum.spectrum`. It takes some 20 + repeats * steps products of two gradients
-        each.
+        See `slt_grok.operators.spectrum.spectrum`: some 20 + repeats * steps products of two gradients each.
     tolerance : float, optional
-        Relative, of the residual of each eigenpair; the error of an eigenvalue is of the order of its square.
-    dtype : torch.dtype or None, optional
-        Of the products; None: float32 where that agrees with float64 to the tolerance, and float64 below 1e-5, with
-        fewer than 10,000 parameters and everywhere else.
+        Relative residual of each eigenpair; the error of an eigenvalue is of the order of its square.
+    dtype : torch.dtype, optional
+        Precision of the products; see `slt_grok.operators.curvature.precise_dtype` for the default.
     seed : int, optional
-        Of all random vectors.
-
-    Returns
-    -------
-    Spectrum
-        See `Spectrum`: `trace()`, `values`, `vectors`, `effective_dimension(c)`, nodes and weights of the density.
+        Seed of all random vectors.
 
     Raises
     ------
     SltGrokError
-        A group that the network does not have, or settings out of range.
+        A group that the network does not have, or a setting out of range.
     """
-    dtype = dtype or precise_dtype(objective, index, data, group, tolerance)
-    operator = CurvatureOperator(objective, index, matrix, data=data, group=group, dtype=dtype)
+    from slt_grok.operators.curvature import CurvatureOperator, precise_dtype
+    from slt_grok.operators.spectrum import spectrum
+
+    dtype = dtype or precise_dtype(objective, index, group, tolerance)
+    operator = CurvatureOperator(objective, index, matrix, group=group, dtype=dtype)
     return spectrum(operator, eigenvalues, repeats, steps, tolerance, seed)
 
 
 def measure_curvature(
     trajectory: Trajectory,
     *,
-    data: Data | None = None,
-    hessian_steps: Sequence[int] | None = None,
-    matrices: Sequence[Matrix] = ("hessian",),
+    data: Samples | None = None,
+    matrices: Sequence["Matrix"] = ("hessian",),
     logit_scales: Sequence[LogitScale] = SCALES,
     splits: Sequence[Split] = ("train",),
     groups: Mapping[str, Sequence[str] | None] = TOTAL,
@@ -95,198 +143,190 @@ def measure_curvature(
     eigenvalues: int = 5,
     repeats: int = 6,
     steps: int = 6,
-    tolerance: float = 1e-2,
     seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
-    """Trace, largest eigenvalues, effective dimension and spectral density of the curvature.
+    """Measure trace, largest eigenvalues, effective dimension and spectral density of the curvature.
 
     Parameters
     ----------
     trajectory : Trajectory
         The networks.
-    data : Data or None, optional
-        Train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's splits.
-    hessian_steps : Sequence[int] or None, optional
-        Steps that are measured; None: all.
-    matrices : Sequence[Matrix], optional
+    data : Data, optional
+        Train inputs (n, ...) and targets (n, ...) for a network without a task.
+    matrices : sequence of Matrix, optional
         Some of `hessian`, `gauss_newton`.
-    logit_scales : Sequence[LogitScale], optional
+    logit_scales : sequence of LogitScale, optional
         Some of `own`, `unit`.
-    splits : Sequence[Split], optional
+    splits : sequence of Split, optional
         Some of `train`, `test`, `all`. A product costs as much as the split has samples.
-    groups : Mapping[str, Sequence[str] or None], optional
+    groups : mapping, optional
         Name -> names of parameters, None for all of them.
-    c : Sequence[float], optional
-        Of the effective dimension. At the loss's own scale gamma / n_beta of an LLC makes the two comparable.
-    eigenvalues, repeats, steps, tolerance : int, int, int, float, optional
-        See `curvature`, which this calls for each combination; the precision of the products is chosen once for each
-        network and group, on the train set.
+    c : sequence of float, optional
+        Where to take the effective dimension. At the loss's own scale, gamma / n_beta of an LLC makes it comparable.
+    eigenvalues, repeats, steps : int, optional
+        See `curvature`, which is called for each combination.
     seed : int, optional
-        Of all random vectors, which also depend on the network's coordinates.
-    on_progress : callable or None, optional
-        Called with (networks done, networks in all).
+        Seed of all random vectors, which also depend on the network's coordinates.
+    on_progress : callable, optional
+        Told the fraction of networks that are done.
 
     Returns
     -------
     xarray.Dataset
-        Over the leading dimensions: `logit_standard_deviation`, and over (matrix, logit_scale, split, group)
-        `curvature_trace`, `curvature_trace_se`, `curvature_eigenvalue` (eigenvalue), `effective_dimension` (c),
-        `effective_dimension_se` (c), `ritz_value` and `ritz_weight` (repeat, node), a quadrature of all eigenvalues
-        with weights that sum to 1 in each repeat. What does not exist (unit scale without class labels, the test split
-        of a network without one, steps not asked for) is NaN.
+        `ritz_value` and `ritz_weight` are a quadrature of all eigenvalues with weights that sum to 1 in each repeat.
+        What does not exist (unit scale without class labels, the test split of a network without one) is NaN.
 
     Raises
     ------
     SltGrokError
-        No task and no data, an unknown group, or settings out of range.
+        No task and no data, an unknown group, or a setting out of range.
     """
-    objective = Objective.of(trajectory, data)
-    members = [parameter_group(objective.network, group) for group in groups.values()]
+    from slt_grok.operators.curvature import precise_dtype
+    from slt_grok.operators.spectrum import products
+
     if not c or min(c) <= 0:
         raise SltGrokError(f"c: expected positive numbers, got {list(c)}")
-    samples = split_data(trajectory, splits, data)
-    sizes = [sum(objective.network.shapes[name].numel() for name in names) for names in members]
-    exact = [size for size in sizes if size <= products(eigenvalues, repeats, steps)]
-    places = max(eigenvalues + steps, *exact, 0)
-    count, shape = len(trajectory), (len(matrices), len(logit_scales), len(splits), len(groups))
-    found = {
-        "curvature_trace": np.full((count, *shape), np.nan),
-        "curvature_trace_se": np.full((count, *shape), np.nan),
-        "curvature_eigenvalue": np.full((count, *shape, eigenvalues), np.nan),
-        "effective_dimension": np.full((count, *shape, len(c)), np.nan),
-        "effective_dimension_se": np.full((count, *shape, len(c)), np.nan),
-        "ritz_value": np.full((count, *shape, repeats, places), np.nan),
-        "ritz_weight": np.full((count, *shape, repeats, places), np.nan),
-    }
-    scales = np.full(count, np.nan)
-    for index, coordinates in enumerate(trajectory.labels()):
-        if hessian_steps is None or coordinates.get("step") in hessian_steps:
-            scales[index] = logit_standard_deviation(objective, index)
-            # chosen where rounding is worst: at the loss's own scale, which may be near 0
-            dtypes = [precise_dtype(objective, index, None, group, tolerance) for group in members]
-            for m, s, d, g in product(*map(range, shape)):
-                scaled, part = at_logit_scale(objective, index, logit_scales[s]), samples[splits[d]]
-                if scaled is None or part is None:
-                    continue
-                one = curvature(
-                    scaled,
-                    index,
-                    matrix=matrices[m],
-                    data=part,
-                    group=members[g],
-                    eigenvalues=eigenvalues,
-                    repeats=repeats,
-                    steps=steps,
-                    tolerance=tolerance,
-                    dtype=dtypes[g],
-                    seed=network_seed(seed, coordinates),
-                )
-                at = (index, m, s, d, g)
-                found["curvature_trace"][at], found["curvature_trace_se"][at] = one.trace()
-                found["curvature_eigenvalue"][at] = one.values[:eigenvalues]
-                dimensions = [one.effective_dimension(value) for value in c]
-                found["effective_dimension"][at], found["effective_dimension_se"][at] = np.transpose(dimensions)
-                nodes, weights = one.quadrature()
-                found["ritz_value"][*at, :, : nodes.shape[1]], found["ritz_weight"][*at, :, : nodes.shape[1]] = (
-                    nodes,
-                    weights,
-                )
-        if on_progress:
-            on_progress(index + 1, count)
-    return _dataset(trajectory, found, scales, matrices, logit_scales, splits, groups, c).assign_attrs(
-        repeats=repeats, steps=steps, tolerance=tolerance, seed=seed
-    )
-
-
-def curvature_cost(
-    trajectory: Trajectory,
-    *,
-    data: Data | None = None,
-    matrix: Matrix = "hessian",
-    spectra: int = len(SCALES),
-    eigenvalues: int = 5,
-    repeats: int = 6,
-    steps: int = 6,
-) -> Cost:
-    """Return what so many calls of `curvature` for each network will cost on the train set.
-
-    `measure_curvature` makes two.
-    """
     objective = Objective.of(trajectory, data)
-    operator = CurvatureOperator(objective, 0, matrix, dtype=precise_dtype(objective, 0, data, None, 1e-2))
-    vector = torch.ones(operator.shape[1], dtype=operator.dtype)
-    pieces, name = spectra * products(eigenvalues, repeats, steps), matrix.replace("_", "-").title()
-    return Cost(len(trajectory), pieces, f"{name} products", timed(lambda: operator @ vector))
-
-
-def _dataset(
-    trajectory: Trajectory,
-    found: Mapping[str, np.ndarray],
-    scales: np.ndarray,
-    matrices: Sequence[Matrix],
-    logit_scales: Sequence[LogitScale],
-    splits: Sequence[Split],
-    groups: Mapping[str, Sequence[str] | None],
-    c: Sequence[float],
-) -> xr.Dataset:
-    where = (
-        "Hessian or Gauss-Newton matrix A of the mean loss over the parameters of the group, D of them; at unit logit "
-        "scale the logits are divided by their standard deviation before the loss"
-    )
-    hutch = "Meyer et al. 2021 (Hutch++), doi:10.1137/1.9781611976496.16"
-    quadrature = "Ubaru, Chen and Saad 2017, doi:10.1137/16M1104974"
-    per_weight = "nats per squared unit of weight"
-    about = {
-        "curvature_trace": ("trace of the curvature", per_weight, "tr A", hutch, ()),
-        "curvature_trace_se": ("standard error of the trace", per_weight, "over the random vectors", hutch, ()),
-        "curvature_eigenvalue": (
-            "largest eigenvalues",
-            per_weight,
-            "algebraically largest, largest first",
-            "Lehoucq, Sorensen and Yang 1998 (ARPACK)",
-            ("eigenvalue",),
-        ),
-        "effective_dimension": (
-            "effective dimension",
-            "1",
-            "sum h / (|h| + c) over the eigenvalues h, by quadrature",
-            "MacKay 1992, doi:10.1162/neco.1992.4.3.448; arXiv:2003.02139",
-            ("c",),
-        ),
-        "effective_dimension_se": (
-            "standard error of the effective dimension",
-            "1",
-            "over the random vectors",
-            quadrature,
-            ("c",),
-        ),
-        "ritz_value": ("nodes of the spectral density", per_weight, "eigenvalues and Ritz values", quadrature, NODES),
-        "ritz_weight": ("weights of the spectral density", "1", "share of the D eigenvalues", quadrature, NODES),
-    }
-    variables: dict[str, tuple[Sequence[str], Any, Mapping[str, Any]]] = {
-        name: (
-            ("matrix", "logit_scale", "split", "group", *dims),
-            found[name],
-            {"long_name": long_name, "units": units, "definition": f"{definition}; {where}", "source": source},
-        )
-        for name, (long_name, units, definition, source, dims) in about.items()
-    }
-    variables["logit_standard_deviation"] = (
-        (),
-        scales,
-        {
-            "long_name": "standard deviation of the logits",
-            "definition": "sqrt of the mean over train samples and classes of (z - mean over classes of z)^2",
-            "source": "arXiv:1706.04599, section 4.2 (temperature)",
-        },
-    )
-    return trajectory.dataset(
-        variables,
+    if data is None:
+        samples = {s: trajectory.task.data(s) for s in splits if len(trajectory.task.indices(s))}
+    else:
+        samples = {"train": objective.data}
+    sizes = [objective.size(group) for group in groups.values()]
+    nodes = max([eigenvalues + steps, *(size for size in sizes if size <= products(eigenvalues, repeats, steps))])
+    count, shape = len(trajectory), (len(matrices), len(logit_scales), len(splits), len(groups))
+    tails = ((), (), (eigenvalues,), (len(c),), (len(c),), (repeats, nodes), (repeats, nodes), ())
+    found = {name: np.full((count, *shape, *tail), np.nan) for name, tail in zip(VARIABLES, tails, strict=True)}
+    found["logit_standard_deviation"] = np.full(count, np.nan)
+    for index, coordinates in enumerate(trajectory.labels()):
+        found["logit_standard_deviation"][index] = logit_standard_deviation(objective, index)
+        # chosen where rounding is worst: at the loss's own scale, which may be near 0
+        dtypes = [precise_dtype(objective, index, group, TOLERANCE) for group in groups.values()]
+        scaled = [at_logit_scale(objective, index, scale) for scale in logit_scales]
+        for m, s, d, (g, group) in product(*map(range, shape[:3]), enumerate(groups.values())):
+            loss, part = scaled[s], samples.get(splits[d])
+            if loss is None or part is None:
+                continue
+            one = curvature(
+                loss.on(part),
+                index,
+                matrix=matrices[m],
+                group=group,
+                eigenvalues=eigenvalues,
+                repeats=repeats,
+                steps=steps,
+                dtype=dtypes[g],
+                seed=network_seed(seed, coordinates),
+            )
+            at = (index, m, s, d, g)
+            found["curvature_trace"][at], found["curvature_trace_se"][at] = one.trace()
+            found["curvature_eigenvalue"][at] = one.values[:eigenvalues]
+            dimensions = np.transpose([one.effective_dimension(value) for value in c])
+            found["effective_dimension"][at], found["effective_dimension_se"][at] = dimensions
+            for name, values in zip(("ritz_value", "ritz_weight"), one.quadrature(), strict=True):
+                found[name][*at, :, : values.shape[1]] = values
+        on_progress((index + 1) / count)
+    return declared(
+        trajectory,
+        VARIABLES,
+        found,
         matrix=list(matrices),
         logit_scale=list(logit_scales),
         split=list(splits),
         group=list(groups),
         c=list(c),
-        eigenvalue=np.arange(1, found["curvature_eigenvalue"].shape[-1] + 1),
-    )
+        eigenvalue=np.arange(1, eigenvalues + 1),
+    ).assign_attrs(repeats=repeats, steps=steps, tolerance=TOLERANCE, seed=seed)
+
+
+def curvature_cost(
+    trajectory: Trajectory,
+    *,
+    data: Samples | None = None,
+    matrix: "Matrix" = "hessian",
+    spectra: int = len(SCALES),
+    eigenvalues: int = 5,
+    repeats: int = 6,
+    steps: int = 6,
+) -> Cost:
+    """Predict the cost of so many calls of `curvature` for each network on the train set."""
+    from slt_grok.operators.curvature import CurvatureOperator, precise_dtype
+    from slt_grok.operators.spectrum import products
+
+    objective = Objective.of(trajectory, data)
+    operator = CurvatureOperator(objective, 0, matrix, dtype=precise_dtype(objective, 0, None, TOLERANCE))
+    vector = torch.ones(operator.shape[1], dtype=operator.dtype)
+    pieces, name = spectra * products(eigenvalues, repeats, steps), matrix.replace("_", "-").title()
+    return Cost(len(trajectory), pieces, f"{name} products", timed(lambda: operator @ vector))
+
+
+class CurvatureSettings(Settings):
+    """Settings of `Curvature`."""
+
+    eigenvalues: Positive = 5
+    seed: int = Field(default=0, ge=0)
+
+
+class Curvature(Measurement):
+    """Hessian and Gauss-Newton matrix at the milestones: of each split, and of each parameter on the train split."""
+
+    name, title, position, default = "curvature", "Curvature", 41, False
+    Settings = CurvatureSettings
+    variables = VARIABLES
+
+    def unmeasurable(self, network: Network) -> str:
+        """Return why: no task."""
+        return without_samples(network)
+
+    def measure(self, trajectory: Trajectory, settings: CurvatureSettings, context: Context) -> xr.Dataset:
+        """Measure the milestones, one checkpoint at a time."""
+        chosen = at_milestones(trajectory, context.milestones)
+        groups = {name: [name] for name in trajectory.network.shapes}
+        context.announce(str(self._cost(chosen, settings)))
+        options: dict[str, Any] = {"matrices": MATRICES, "eigenvalues": settings.eigenvalues, "seed": settings.seed}
+
+        def shard(part: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
+            whole = measure_curvature(part, splits=SPLITS, **options)
+            on_progress(0.3)
+            blocks = measure_curvature(part, groups=groups, **options).drop_vars(["ritz_value", "ritz_weight"])
+            both = xr.merge([whole, blocks], join="outer", compat="no_conflicts", combine_attrs="override")
+            return both.sel(group=["total", *groups], split=list(SPLITS))
+
+        return context.in_shards(chosen, shard, 1)
+
+    def seconds(self, one: Trajectory, settings: CurvatureSettings, checkpoints: int, context: Context) -> float:
+        """Predict from one product; there are at most three milestones."""
+        return self._cost(one, settings)._replace(networks=min(3, checkpoints)).seconds
+
+    def _cost(self, chosen: Trajectory, settings: CurvatureSettings) -> Cost:
+        spectra = len(MATRICES) * len(SCALES) * (len(SPLITS) + len(chosen.network.shapes))
+        return curvature_cost(chosen, spectra=spectra, eigenvalues=settings.eigenvalues)
+
+    def figures(self) -> Sequence[Drawing]:
+        """Return the spectral density."""
+        from slt_grok.plots.spectral_density import spectral_density
+
+        return [
+            Drawing(
+                "spectral_density",
+                spectral_density,
+                "Density of the Hessian's eigenvalues after memorization, after generalization and at the end, for the "
+                "loss as it is and at unit logit scale. The axis counts decades on both sides of 0.",
+                ("ritz_value",),
+            )
+        ]
+
+    def tables(self, data: Data) -> Sequence[Table]:
+        """Return traces and largest eigenvalues of each matrix, logit scale and split, a table for each seed."""
+        return [self._table(data[self.name].sel(seed=seed)) for seed in data[self.name].seed.values]
+
+    def _table(self, one: xr.Dataset) -> Table:
+        rows = []
+        for step, matrix, scale, split in product(*(one[dim].values for dim in ("step", *OF[:3]))):
+            at = one.sel(step=step, matrix=matrix, logit_scale=scale, split=split, group="total")
+            if np.isfinite(at.curvature_trace):
+                trace, error = float(at.curvature_trace), float(at.curvature_trace_se)
+                largest = f"{float(at.curvature_eigenvalue[0]):.3g}"
+                rows.append([f"{step:,}", matrix.replace("_", "-"), scale, split, f"{trace:.3g}±{error:.1g}", largest])
+        header = ["Step", "Matrix", "Logit scale", "Split", "Trace", "Largest eigenvalue"]
+        return Table(f"Curvature in nats per squared unit of weight, seed {int(one.seed)}", header, rows, folded=True)

@@ -1,11 +1,13 @@
-"""How a trajectory moves: updates between checkpoints, their angle to the gradient, gradient noise, ranks of matrices.
+"""How a trajectory moves: norms, updates and their angle to the gradient, gradient noise, ranks of the matrices.
 
 The gradient noise scale (McCandlish et al. 1812.06162, equation 2.9) is B = tr(Sigma) / |G|^2 with G the gradient of
-the train loss and Sigma the covariance of one sample's gradient: the batch size above which averaging more samples
+the train loss and Sigma the covariance of one sample's gradient: the batch size above which averaging over more samples
 does not pay. The population is the train set, so that G is exact, and Sigma is too where all samples are taken.
+
+The squared weight norm is the regularizer whose fall marks the cleanup phase in Nanda et al. 2301.05217, section 5.1;
+the gradient norm says how far a checkpoint is from a critical point, where an LLC is defined.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,15 +16,71 @@ import xarray as xr
 from torch import Tensor
 from torch.func import grad, vmap
 
+from slt_grok.batching import at_a_time
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.cost import Cost, timed
-from slt_grok.landscape.norms import matrix_ranks
-from slt_grok.operators.objective import Data, Objective, check_finite_loss, loss_and_gradient
-from slt_grok.landscape.paths import predecessors
-from slt_grok.operators.objective import network_seed
-from slt_grok.trajectories import Trajectory
+from slt_grok.landscape.declared import declared
+from slt_grok.measurement import Variable
+from slt_grok.operators.objective import Data, Objective, check_finite_loss, loss_and_gradient, network_seed
+from slt_grok.trajectories import Parameters, Trajectory
 
-BUDGET = 2**24  # entries of the gradients of single samples at a time: 128 MB
+BUDGET = 2**27  # bytes of the gradients of single samples at a time
+SAMPLES = 256  # whose gradients make the noise scale
+
+NOISE = "arXiv:1812.06162, equation 2.9"
+VARIABLES = {
+    "weight_norm": Variable(
+        ("component",),
+        "weight norm",
+        "sqrt(sum w^2) of each parameter, and of all together (total)",
+        "arXiv:2301.05217, section 5.1",
+    ),
+    "gradient_norm": Variable(
+        (),
+        "gradient norm",
+        "|dL/dw|, L the mean loss over the full train set, float64",
+        "first-order condition of a critical point",
+        "nats per unit of weight",
+    ),
+    "update_norm": Variable(
+        ("component",),
+        "norm of the update",
+        "|w - w_previous| from the checkpoint before, of each parameter and in total",
+        "Euclidean distance",
+    ),
+    "gradient_step_cosine": Variable(
+        ("component",),
+        "cosine of gradient and step",
+        "cos(G(w_previous), w - w_previous), G the gradient of the train loss; -1: descent",
+        "first-order condition of gradient descent",
+    ),
+    "gradient_noise_scale": Variable(
+        (),
+        "gradient noise scale",
+        f"tr(Sigma) / |G|^2 over the train set, tr(Sigma) from at most {SAMPLES} samples",
+        NOISE,
+        "samples",
+    ),
+    "gradient_noise_scale_se": Variable(
+        (),
+        "standard error of the gradient noise scale",
+        "sqrt((1 - m / n) / m) std |g_i - G|^2 / |G|^2 over the m of n samples",
+        NOISE,
+        "samples",
+    ),
+    "spectral_norm": Variable(("weight_matrix",), "spectral norm", "largest singular value", "operator norm"),
+    "stable_rank": Variable(
+        ("weight_matrix",),
+        "stable rank",
+        "sum s^2 / s_1^2 over the singular values s",
+        "Rudelson and Vershynin 2007, doi:10.1145/1255443.1255449",
+    ),
+    "effective_rank": Variable(
+        ("weight_matrix",),
+        "effective rank",
+        "exp(-sum q log q), q = s / sum s over the singular values s",
+        "Roy and Vetterli 2007 (EUSIPCO), section 2",
+    ),
+}
 
 
 class NoiseScale(NamedTuple):
@@ -32,21 +90,19 @@ class NoiseScale(NamedTuple):
     standard_error: float
 
 
-def gradient_noise_scale(
-    objective: Objective, index: int, gradient: dict[str, Tensor], samples: int, seed: int
-) -> NoiseScale:
-    """tr(Sigma) / |G|^2 over the train set, tr(Sigma) = mean of |g_i - G|^2.
+def gradient_noise_scale(objective: Objective, index: int, gradient: Parameters, samples: int, seed: int) -> NoiseScale:
+    """Return tr(Sigma) / |G|^2 over the train set, tr(Sigma) = mean of |g_i - G|^2.
 
     Parameters
     ----------
     objective, index : Objective, int
-        The network.
-    gradient : dict[str, Tensor]
+        The loss and the network.
+    gradient : Parameters
         G.
     samples : int
-        How many g_i are taken, without replacement, at least 2; all where there are not more, and then without error.
+        Number of g_i, drawn without replacement, at least 2; all samples, without error, where there are not more.
     seed : int
-        Of their choice.
+        Seed of the draw.
 
     Returns
     -------
@@ -63,50 +119,80 @@ def gradient_noise_scale(
         raise SltGrokError(f"samples: expected at least 2, since their spread is the standard error, got {samples}")
     inputs, targets = objective.data
     taken = np.sort(np.random.default_rng(seed).permutation(len(inputs))[:samples])
-    weights = {name: tensor[index] for name, tensor in objective.stack.items()}
+    weights = objective.weights(index)
 
     def one(x: Tensor, y: Tensor) -> Tensor:
         slope = grad(objective.network.mean_loss)(weights, x[None], y[None])
         return torch.stack([(slope[name] - value).square().sum() for name, value in gradient.items()]).sum()
 
-    chunk = max(1, BUDGET // sum(value.numel() for value in gradient.values()))
-    squares = vmap(one, chunk_size=chunk)(inputs[taken], targets[taken]).numpy(force=True)
+    squares = vmap(one, chunk_size=at_a_time(8 * objective.size(), BUDGET))(inputs[taken], targets[taken])
+    squares = squares.numpy(force=True)
     length = sum(value.square().sum().item() for value in gradient.values())
-    left = 1 - len(squares) / len(inputs)
     spread = squares.std(ddof=1) if len(squares) > 1 else 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
-        error = np.sqrt(left / len(squares)) * spread
+        error = np.sqrt((1 - len(squares) / len(inputs)) / len(squares)) * spread
         return NoiseScale(float(np.divide(squares.mean(), length)), float(np.divide(error, length)))
 
 
+class MatrixRanks(NamedTuple):
+    """Norms and ranks of each weight matrix, (N, matrix), float64; ranks of a zero matrix are NaN.
+
+    A parameter with more than two axes is a stack of matrices, named `W_Q[0]`, `W_Q[1]`, ...
+    """
+
+    names: list[str]
+    spectral_norm: np.ndarray
+    stable_rank: np.ndarray
+    effective_rank: np.ndarray
+
+
+def matrix_ranks(stack: Parameters) -> MatrixRanks:
+    """Return spectral norm, stable rank and effective rank of each matrix of a stack of N networks."""
+    names, singular_values = [], []
+    for name, tensor in stack.items():
+        for place in np.ndindex(*tensor.shape[1:-2]) if tensor.ndim > 2 else ():
+            names.append(name + (f"[{','.join(map(str, place))}]" if place else ""))
+            singular_values.append(torch.linalg.svdvals(tensor[:, *place].double()))
+    if not names:
+        return MatrixRanks(names, *np.empty((3, len(next(iter(stack.values()))), 0)))
+    ranks = [
+        (s[:, 0], s.square().sum(1) / s[:, 0].square(), torch.special.entr(s / s.sum(1, keepdim=True)).sum(1).exp())
+        for s in singular_values
+    ]
+    return MatrixRanks(names, *(torch.stack(part, 1).numpy(force=True) for part in zip(*ranks, strict=True)))
+
+
+def predecessors(trajectory: Trajectory) -> list[tuple[int, int]]:
+    """Return pairs (previous, this) of flat indices of networks that are neighbors along `step`."""
+    if "step" not in trajectory.dims:
+        return []
+    grid = np.arange(len(trajectory)).reshape(trajectory.shape)
+    along = np.moveaxis(grid, trajectory.dims.index("step"), 0)
+    return list(zip(along[:-1].ravel().tolist(), along[1:].ravel().tolist(), strict=True))
+
+
+def weight_norm(stack: Parameters) -> np.ndarray:
+    """Return the Euclidean norm of each parameter and, last, of all together, (N, parameters + 1), float64."""
+    squares = [tensor.double().square().flatten(1).sum(1) for tensor in stack.values()]
+    squares.append(torch.stack(squares).sum(0))
+    return torch.stack([square.sqrt() for square in squares], 1).numpy(force=True)
+
+
 def measure_dynamics(
-    trajectory: Trajectory,
-    *,
-    data: Data | None = None,
-    samples: int = 256,
-    seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
+    trajectory: Trajectory, *, data: Data | None = None, samples: int = SAMPLES, seed: int = 0
 ) -> xr.Dataset:
-    """Update norms, cosine of gradient and step, gradient noise scale, and ranks of the weight matrices.
+    """Measure norms, updates, cosine of gradient and step, gradient noise scale, and ranks of the weight matrices.
 
     Parameters
     ----------
     trajectory : Trajectory
         The networks. Without a `step` dimension there is no checkpoint before, and updates are NaN.
-    data : Data or None, optional
-        Train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's train set.
+    data : Data, optional
+        Train inputs (n, ...) and targets (n, ...) for a network without a task.
     samples : int, optional
-        Gradients of single samples for the noise scale.
+        Number of single samples' gradients for the noise scale.
     seed : int, optional
-        Of their choice, which also depends on the network's coordinates.
-    on_progress : callable or None, optional
-        Called with (networks done, networks in all).
-
-    Returns
-    -------
-    xarray.Dataset
-        Over the leading dimensions: `update_norm` and `gradient_step_cosine` (component), `gradient_noise_scale`,
-        `gradient_noise_scale_se`, `spectral_norm`, `stable_rank` and `effective_rank` (weight_matrix).
+        Seed of their choice, which also depends on the network's coordinates.
 
     Raises
     ------
@@ -114,103 +200,26 @@ def measure_dynamics(
         No task and no data, a loss that is not finite, or fewer than two samples.
     """
     objective = Objective.of(trajectory, data)
-    count, names = len(trajectory), list(objective.stack)
-    gradients = []
-    noise = np.empty((count, 2))
+    gradients, noise = [], []
     for index, coordinates in enumerate(trajectory.labels()):
-        weights = {name: tensor[index] for name, tensor in objective.stack.items()}
-        loss, gradient = loss_and_gradient(objective.network, weights, objective.data)
+        loss, gradient = loss_and_gradient(objective.network, objective.weights(index), objective.data)
         check_finite_loss(loss, index)
         gradients.append(gradient)
-        noise[index] = gradient_noise_scale(objective, index, gradient, samples, network_seed(seed, coordinates))
-        if on_progress:
-            on_progress(index + 1, count)
-    norms, cosines = np.full((2, count, len(names) + 1), np.nan)
+        noise.append(gradient_noise_scale(objective, index, gradient, samples, network_seed(seed, coordinates)))
+    norms, cosines = np.full((2, len(trajectory), len(objective.stack) + 1), np.nan)
     for before, this in predecessors(trajectory):
         steps = {name: tensor[this] - tensor[before] for name, tensor in objective.stack.items()}
         norms[this], cosines[this] = _norms_and_cosines(steps, gradients[before])
-    ranks = matrix_ranks(objective.stack)
-    rank_source = "Roy and Vetterli 2007 (EUSIPCO), section 2"
-    mccandlish = "arXiv:1812.06162, equation 2.9"
-    return trajectory.dataset(
-        {
-            "update_norm": (
-                ("component",),
-                norms,
-                {
-                    "long_name": "norm of the update",
-                    "definition": "|w - w_previous| from the checkpoint before, of each parameter and in total",
-                    "source": "Euclidean distance",
-                },
-            ),
-            "gradient_step_cosine": (
-                ("component",),
-                cosines,
-                {
-                    "long_name": "cosine of gradient and step",
-                    "definition": "cos(G(w_previous), w - w_previous), G the gradient of the train loss; -1: descent",
-                    "source": "first-order condition of gradient descent",
-                },
-            ),
-            "gradient_noise_scale": (
-                (),
-                noise[:, 0],
-                {
-                    "long_name": "gradient noise scale",
-                    "units": "samples",
-                    "definition": f"tr(Sigma) / |G|^2 over the train set, tr(Sigma) from {samples} samples",
-                    "source": mccandlish,
-                },
-            ),
-            "gradient_noise_scale_se": (
-                (),
-                noise[:, 1],
-                {
-                    "long_name": "standard error of the gradient noise scale",
-                    "units": "samples",
-                    "definition": "sqrt((1 - m / n) / m) std |g_i - G|^2 / |G|^2 over the m of n samples",
-                    "source": mccandlish,
-                },
-            ),
-            "spectral_norm": (
-                ("weight_matrix",),
-                ranks.spectral_norm,
-                {"long_name": "spectral norm", "definition": "largest singular value", "source": "operator norm"},
-            ),
-            "stable_rank": (
-                ("weight_matrix",),
-                ranks.stable_rank,
-                {
-                    "long_name": "stable rank",
-                    "definition": "sum s^2 / s_1^2 over the singular values s",
-                    "source": "Rudelson and Vershynin 2007, doi:10.1145/1255443.1255449",
-                },
-            ),
-            "effective_rank": (
-                ("weight_matrix",),
-                ranks.effective_rank,
-                {
-                    "long_name": "effective rank",
-                    "definition": "exp(-sum q log q), q = s / sum s over the singular values s",
-                    "source": rank_source,
-                },
-            ),
-        },
-        component=[*names, "total"],
-        weight_matrix=ranks.names,
-    ).assign_attrs(samples=samples, seed=seed)
+    names, *ranks = matrix_ranks(objective.stack)
+    squares = [sum(value.square().sum().item() for value in gradient.values()) for gradient in gradients]
+    scale, error = np.transpose(noise)
+    values = (weight_norm(objective.stack), np.sqrt(squares), norms, cosines, scale, error, *ranks)
+    found = dict(zip(VARIABLES, values, strict=True))
+    return declared(trajectory, VARIABLES, found, component=[*objective.stack, "total"], weight_matrix=names)
 
 
-def dynamics_cost(trajectory: Trajectory, *, data: Data | None = None) -> Cost:
-    """Return what `measure_dynamics` will cost: a gradient for each network, and about as much for single samples."""
-    objective = Objective.of(trajectory.isel(**{dim: [0] for dim in trajectory.dims}), data)
-    weights = {name: tensor[0] for name, tensor in objective.stack.items()}
-    each = timed(lambda: loss_and_gradient(objective.network, weights, objective.data))
-    return Cost(len(trajectory), 2, "gradients", each)
-
-
-def _norms_and_cosines(steps: dict[str, Tensor], gradient: dict[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    """Norms of the steps and their cosines with the gradient, of each parameter and in total; NaN where one is 0."""
+def _norms_and_cosines(steps: Parameters, gradient: Parameters) -> tuple[np.ndarray, np.ndarray]:
+    """Return norms of the steps and their cosines with the gradient, of each parameter and in total; NaN for 0."""
     sums = [
         [part.sum().item() for part in (step * step, step * gradient[name], gradient[name].square())]
         for name, step in steps.items()

@@ -1,6 +1,6 @@
-"""Mean losses at linear combinations of networks, on all samples of a split or on some of them.
+"""Mean losses at linear combinations of networks, on all samples of a split or on a random part of them.
 
-Everything that looks between and around checkpoints asks for L(sum_k c_k w_k): on a line, a curve, in a plane. Loss
+Every probe between and around checkpoints asks for L(sum_k c_k w_k): on a line, a curve, or in a plane. Loss
 differences over a random part of the samples carry the standard error of a mean over blocks without replacement,
 sqrt((1 - n / N) s^2 / B), n of N samples in B blocks, s^2 the variance over blocks (Cochran 1977, section 2.6).
 """
@@ -13,14 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from slt_grok.batching import at_a_time
 from slt_grok.errors import SltGrokError
-from slt_grok.operators.objective import Data, as_floats, batches
+from slt_grok.operators.objective import Data, as_floats, batches, samples_of
 from slt_grok.trajectories import Network, Parameters, Trajectory
 
 SPLITS = ("train", "test")
 BLOCKS = 8  # of a random part of the samples: their spread has 7 degrees of freedom
 ROWS = 1024  # samples at a time where all are taken
-BUDGET = 2**23  # points x samples x widest layer at a time: some 32 MB of float32 activations each
+BUDGET = 2**25  # bytes of weights, and of float32 activations of the widest layer, at a time
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,14 @@ class Samples:
 
     Parameters
     ----------
-    blocks : tuple[Data, ...]
+    blocks : tuple of Data
         Inputs (n_b, ...) and targets (n_b, ...) of each block.
-    share : float
-        n / N, the part of the split that they are; 1: all of it.
+    fraction : float
+        n / N, the fraction of the split that they are; 1 for all of it.
     """
 
     blocks: tuple[Data, ...]
-    share: float
+    fraction: float
 
     @property
     def weights(self) -> np.ndarray:
@@ -45,30 +46,27 @@ class Samples:
         return sizes / sizes.sum()
 
     def standard_error(self, values: np.ndarray) -> np.ndarray:
-        """Return the standard error of a mean whose values in each block are (..., block).
-
-        0 where all samples were taken.
-        """
-        if self.share == 1:
+        """Return the standard error of a mean with values (..., block); 0 where all samples were taken."""
+        if self.fraction == 1:
             return np.where(np.isfinite(values).all(-1), 0.0, np.nan)
-        return np.sqrt((1 - self.share) / len(self.blocks)) * values.std(-1, ddof=1)
+        return np.sqrt((1 - self.fraction) / len(self.blocks)) * values.std(-1, ddof=1)
 
 
 def splits(
     trajectory: Trajectory, data: Data | None = None, rows: int | None = None, seed: int = 0
 ) -> dict[str, Samples]:
-    """Return the samples of each split that has some: `train`, and `test` where the task has a test set.
+    """Return the samples of each split that is not empty: `train`, and `test` where the task has a test set.
 
     Parameters
     ----------
     trajectory : Trajectory
-        Whose task gives the splits.
-    data : Data or None, optional
-        Train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's splits.
-    rows : int or None, optional
-        At most so many of each split, drawn without replacement, at least 16; None: all.
+        Networks with a task, unless `data` is given.
+    data : Data, optional
+        Train inputs (n, ...) and targets (n, ...) for a network without a task.
+    rows : int, optional
+        Most samples of each split, drawn without replacement, at least 16; all by default.
     seed : int, optional
-        Of the draw, which is the same for every network.
+        Seed of the draw, which is the same for every network.
 
     Raises
     ------
@@ -77,44 +75,38 @@ def splits(
     """
     if rows is not None and rows < 2 * BLOCKS:
         raise SltGrokError(f"rows: expected at least {2 * BLOCKS}, since the spread of {BLOCKS} blocks is the error")
-    if data is not None:
-        given = {"train": data}
-    else:
-        given = {split: trajectory.task.data(split) for split in SPLITS}
-        given = {split: samples for split, samples in given.items() if len(samples[0])}
+    wanted = ("train",) if data is not None else [s for s in SPLITS if s in trajectory.task.evaluation_splits()]
     found = {}
-    for number, (split, (inputs, targets)) in enumerate(given.items()):
-        if len(inputs) != len(targets) or not len(inputs):
-            raise SltGrokError(
-                f"data: expected as many targets as inputs and at least one, got {len(targets)} and {len(inputs)}"
-            )
-        dtype = next(iter(trajectory.parameters.values())).dtype
-        whole = as_floats(inputs, dtype), targets
+    for number, split in enumerate(wanted):
+        inputs, targets = samples_of(trajectory, data, split)
+        inputs = as_floats(inputs, next(iter(trajectory.parameters.values())).dtype)
         if rows is None or rows >= len(inputs):
-            found[split] = Samples(tuple(batches(whole, ROWS)), 1.0)
+            found[split] = Samples(tuple(batches((inputs, targets), ROWS)), 1.0)
             continue
         drawn = np.random.default_rng([seed, number]).permutation(len(inputs))[:rows]
-        blocks = tuple((whole[0][part], whole[1][part]) for part in np.array_split(drawn, BLOCKS))
+        blocks = tuple((inputs[part], targets[part]) for part in np.array_split(drawn, BLOCKS))
         found[split] = Samples(blocks, rows / len(inputs))
     return found
 
 
 def losses_at(network: Network, vectors: Parameters, coefficients: np.ndarray, samples: Samples) -> np.ndarray:
-    """Mean losses of each block at sum_k c_k w_k, float64 from weights in their own precision.
+    """Return mean losses of each block at sum_k c_k w_k, float64 from weights in their own precision.
 
     Parameters
     ----------
+    network : Network
+        The function.
     vectors : Parameters
         Every parameter with a leading K.
     coefficients : ndarray
         c, (point, K). Rows of 0 and a single 1 give that network to the last bit.
     samples : Samples
-        Of one split.
+        Samples of one split.
 
     Returns
     -------
     ndarray
-        (point, block); times `samples.weights` it is the mean loss. Infinite or NaN where the network's is.
+        (point, block); times `samples.weights` it is the mean loss. Infinite or NaN where the network's loss is.
     """
     points, blocks = len(coefficients), samples.blocks
     losses = np.empty((points, len(blocks)))
@@ -130,12 +122,12 @@ def losses_at(network: Network, vectors: Parameters, coefficients: np.ndarray, s
 
 
 def predicted_seconds(trajectory: Trajectory, points: int, chosen: Mapping[str, Samples]) -> float:
-    """Seconds that losses at so many points of weight space will take on the samples of `splits`, as timed on a few."""
+    """Return the seconds that losses at so many points take on the samples of `splits`, from a trial on a few."""
     network, stack = trajectory.network, {name: tensor[:1] for name, tensor in trajectory.stacked().items()}
     total = 0.0
     for samples in chosen.values():
         few = np.ones((min(points, _points_at_a_time(network, samples)), 1))
-        one = Samples(samples.blocks[:1], samples.share)
+        one = Samples(samples.blocks[:1], samples.fraction)
         losses_at(network, stack, few, one)  # the first call is slower
         start = time.perf_counter()
         losses_at(network, stack, few, one)
@@ -151,4 +143,4 @@ def _points_at_a_time(network: Network, samples: Samples) -> int:
     shapes = network.shapes.values()
     widest = max(size for shape in shapes for size in (*shape, 1))
     rows = max(len(inputs) for inputs, _ in samples.blocks)
-    return max(1, BUDGET // max(rows * widest, sum(shape.numel() for shape in shapes)))
+    return at_a_time(4 * max(rows * widest, sum(shape.numel() for shape in shapes)), BUDGET)

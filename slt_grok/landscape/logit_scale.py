@@ -1,8 +1,8 @@
 """The scale of the logits, and the loss at unit scale.
 
-Scaling the unembedding up sends the loss of a network that fits its train set to 0 and all curvature with it, and
-leaves what the network answers as it is. The loss of z / s, with s the standard deviation of the logits z at a
-checkpoint, held fixed as a temperature (Guo et al. 1706.04599, section 4.2), is free of that.
+Scaling the unembedding up sends the loss of a network that fits its train set to 0, and all curvature with it, while
+the network's answers stay the same. The loss of z / s, with s the standard deviation of the logits z at a checkpoint,
+held fixed as a temperature (Guo et al. 1706.04599, section 4.2), does not depend on that scale.
 """
 
 from dataclasses import replace
@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slt_grok.errors import SltGrokError
 from slt_grok.operators.objective import ROWS, Objective, batches
 from slt_grok.trajectories import Network
 
@@ -20,12 +19,12 @@ LogitScale = Literal["own", "unit"]
 
 
 def logit_standard_deviation(objective: Objective, index: int) -> float:
-    """Return s = sqrt(mean over samples and classes of (z - mean over classes of z)^2) on the train set.
+    """Return s = sqrt(mean over samples and classes of (z - mean over classes of z)^2).
 
-    What all logits of a sample share does not count, since cross-entropy does not see it. NaN where the targets are no
-    class labels or there are not two outputs a sample.
+    What all logits of a sample share does not count, since cross-entropy does not depend on it. NaN where the targets
+    are not class labels or a sample has fewer than two outputs.
     """
-    parameters = {name: tensor[index] for name, tensor in objective.stack.items()}
+    parameters = objective.weights(index)
     total = count = 0.0
     for inputs, targets in batches(objective.data, ROWS):
         with torch.no_grad():
@@ -48,17 +47,7 @@ def at_temperature(objective: Objective, temperature: float) -> Objective:
 
 
 def at_logit_scale(objective: Objective, index: int, scale: LogitScale) -> Objective | None:
-    """Return the objective at its own logit scale, or at the unit scale of the network `index`.
-
-    None where that is not there.
-
-    Raises
-    ------
-    SltGrokError
-        A scale that is neither `own` nor `unit`.
-    """
-    if scale not in ("own", "unit"):
-        raise SltGrokError(f"logit_scales: expected some of own, unit, got {scale}")
+    """Return the objective at its own logit scale, or at the unit scale of network `index`; None if that has none."""
     if scale == "own":
         return objective
     deviation = logit_standard_deviation(objective, index)

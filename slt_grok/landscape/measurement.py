@@ -4,65 +4,94 @@ A network's values depend on that network and on the checkpoint before it alone,
 coordinates, so that pieces with one checkpoint of overlap give what the whole gives.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 import xarray as xr
+from pydantic import Field
 
-from slt_grok.landscape.connectivity import neighbor_barriers
+from slt_grok.format import MISSING, number, percent, step
+from slt_grok.landscape import curvature, dynamics, sharpness, volume
+from slt_grok.landscape.barriers import NEIGHBORS, neighbor_barriers
 from slt_grok.landscape.cost import Cost
-from slt_grok.landscape.curvature import curvature_cost, measure_curvature
-from slt_grok.landscape.dynamics import measure_dynamics
-from slt_grok.landscape.logit_scale import LogitScale
-from slt_grok.landscape.norms import gradient_norm, weight_norm
-from slt_grok.operators.objective import Data, Objective
-from slt_grok.landscape.sharpness import measure_sharpness, sharpness_cost
-from slt_grok.landscape.volume import basin_volume
-from slt_grok.trajectories import Trajectory
+from slt_grok.landscape.declared import without_samples
+from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, evenly_spaced
+from slt_grok.operators.objective import Data as Samples
+from slt_grok.progress import ProgressCallback, ignore
+from slt_grok.settings import Positive, Settings
+from slt_grok.trajectories import Network, Trajectory
 
+LINES = 0.1  # fraction of the time that what lies between checkpoints takes
 ROWS = 2048  # samples of each split on the line between two checkpoints
 REPEATS = 4  # random vectors of each trace
 STEPS = 5  # of the quadrature behind the effective dimension
-DIMENSION = {name: name for name in ("effective_dimension", "effective_dimension_se")}
+EPSILONS = (0.1,)  # thresholds of the excess loss of the basin, in nats
+DIRECTIONS, SAMPLES = 8, 512  # of its volume: random directions, and samples that make its loss
+
+# names in `measure_curvature` -> names here
+HESSIAN = {name: name.replace("curvature", "hessian") for name in list(curvature.VARIABLES)[:3]}
+GAUSS_NEWTON = {
+    "curvature_trace": "gauss_newton_trace",
+    "curvature_trace_se": "gauss_newton_trace_se",
+    "effective_dimension": "effective_dimension",
+    "effective_dimension_se": "effective_dimension_se",
+}
 UNIT_SCALE = {
     "curvature_trace": "gauss_newton_trace_unit_scale",
     "curvature_trace_se": "gauss_newton_trace_unit_scale_se",
     "effective_dimension": "effective_dimension_unit_scale",
     "effective_dimension_se": "effective_dimension_unit_scale_se",
 }
-SIGMAS = (0.01,)  # of the average-case sharpness
-EPSILONS = (0.1,)  # thresholds of the excess loss of the basin, in nats
-DIRECTIONS, SAMPLES = 8, 512  # of its volume: random directions, and samples that make its loss
+
+
+def _renamed(names: Mapping[str, str], matrix: str, scale: str = "") -> dict[str, Variable]:
+    given = {new: curvature.VARIABLES[old] for old, new in names.items()}
+    return {
+        name: v._replace(dims=v.dims[len(curvature.OF) :], long_name=f"{v.long_name} ({matrix}{scale})")
+        for name, v in given.items()
+    }
+
+
+BETWEEN = dynamics.VARIABLES | NEIGHBORS
+AT = (
+    _renamed(HESSIAN, "Hessian")
+    | _renamed(GAUSS_NEWTON, "Gauss-Newton matrix")
+    | _renamed(UNIT_SCALE, "Gauss-Newton matrix", " at unit logit scale")
+    | {"logit_standard_deviation": curvature.VARIABLES["logit_standard_deviation"]}
+    | sharpness.VARIABLES
+    | volume.VARIABLES
+)
 
 
 def measure(
     trajectory: Trajectory,
     *,
-    data: Data | None = None,
+    data: Samples | None = None,
     probe_steps: Sequence[int] | None = None,
     eigenvalues: int = 5,
     radii: Sequence[float] = (0.1, 1.0),
     seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
-    """Everything of `between_checkpoints`, and of `at_checkpoints` at some steps; NaN at the others.
+    """Measure everything of `between_checkpoints`, and of `at_checkpoints` at some steps; NaN at the others.
 
     Parameters
     ----------
     trajectory : Trajectory
         The networks. Without a `step` dimension there is no checkpoint before, and what needs one is NaN.
-    data, eigenvalues, radii, seed : Data or None, int, Sequence[float], int, optional
+    data, eigenvalues, radii, seed
         See `at_checkpoints`.
-    probe_steps : Sequence[int] or None, optional
-        Steps at which it is taken, those not in the trajectory are passed over; None: all of them.
-    on_progress : callable or None, optional
-        Called with (networks done, networks in all) of the probes at checkpoints.
+    probe_steps : sequence of int, optional
+        Steps of the probes at checkpoints; all by default.
+    on_progress : callable, optional
+        Told the fraction of the probes at checkpoints that are done.
 
     Raises
     ------
     SltGrokError
-        As both.
+        See `between_checkpoints` and `at_checkpoints`.
     """
     lines = between_checkpoints(trajectory, data=data, seed=seed)
     chosen = trajectory
@@ -75,135 +104,216 @@ def measure(
 
 
 def joined(lines: xr.Dataset, around: xr.Dataset) -> xr.Dataset:
-    """Both as one dataset; NaN where a network has no probes around it."""
+    """Return both as one dataset; NaN where a network has no probes around it."""
     return xr.merge([lines, around], join="outer", combine_attrs="drop_conflicts")
 
 
-def between_checkpoints(trajectory: Trajectory, *, data: Data | None = None, seed: int = 0) -> xr.Dataset:
-    """Norms of weights and gradient, the line from the checkpoint before, and the dynamics.
+def between_checkpoints(trajectory: Trajectory, *, data: Samples | None = None, seed: int = 0) -> xr.Dataset:
+    """Measure norms, dynamics, and the line from the checkpoint before.
 
     Parameters
     ----------
     trajectory : Trajectory
         The networks.
-    data : Data or None, optional
-        Train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's splits.
+    data : Data, optional
+        Train inputs (n, ...) and targets (n, ...) for a network without a task.
     seed : int, optional
-        Of the samples that are taken.
-
-    Returns
-    -------
-    xarray.Dataset
-        Over the leading dimensions: `weight_norm` (component), `gradient_norm`; `interpolation_loss` (split, position),
-        `loss_barrier`, `loss_barrier_se` (split), see `neighbor_barriers`; and all of `measure_dynamics`.
+        Seed of the samples that are drawn.
 
     Raises
     ------
     SltGrokError
         No task and no data, or a loss that is not finite.
     """
-    objective = Objective.of(trajectory, data)
-    norms = weight_norm(objective.stack)
-    variables = {
-        "weight_norm": (
-            ("component",),
-            np.stack(list(norms.values()), -1),
-            {
-                "long_name": "weight norm",
-                "definition": "sqrt(sum w^2) of each parameter, and of all together (total)",
-                "source": "arXiv:2301.05217, section 5.1",
-            },
-        ),
-        "gradient_norm": (
-            (),
-            gradient_norm(objective),
-            {
-                "long_name": "gradient norm",
-                "units": "nats per unit of weight",
-                "definition": "|dL/dw|, L the mean loss over the full train set, float64",
-                "source": "first-order condition of a critical point",
-            },
-        ),
-    }
-    parts = [
-        trajectory.dataset(variables, component=list(norms)),
-        neighbor_barriers(trajectory, data=data, rows=ROWS, seed=seed),
-        measure_dynamics(trajectory, data=data, seed=seed),
-    ]
-    return xr.merge(parts, join="exact", combine_attrs="drop_conflicts")
+    moves = dynamics.measure_dynamics(trajectory, data=data, seed=seed)
+    return xr.merge([moves, neighbor_barriers(trajectory, data=data, rows=ROWS, seed=seed)], join="exact")
 
 
 def at_checkpoints(
     trajectory: Trajectory,
     *,
-    data: Data | None = None,
+    data: Samples | None = None,
     eigenvalues: int = 5,
     radii: Sequence[float] = (0.1, 1.0),
     seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
-    """Curvature, sharpness and volume of the train loss at each network.
+    """Measure curvature, sharpness and volume of the train loss at each network.
 
     Parameters
     ----------
     trajectory : Trajectory
         The networks.
-    data : Data or None, optional
-        Train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's train split.
+    data : Data, optional
+        Train inputs (n, ...) and targets (n, ...) for a network without a task.
     eigenvalues : int, optional
-        How many of the largest.
-    radii : Sequence[float], optional
+        Number of the largest eigenvalues.
+    radii : sequence of float, optional
         rho of the sharpness.
     seed : int, optional
-        Of all random vectors, which also depend on the network's coordinates.
-    on_progress : callable or None, optional
-        Called with (networks done, networks in all).
-
-    Returns
-    -------
-    xarray.Dataset
-        Over the leading dimensions: `hessian_trace`, `hessian_eigenvalue` (eigenvalue), `gauss_newton_trace` and the
-        Gauss-Newton matrix's `effective_dimension` (c) with their standard errors, and the latter two also at unit
-        logit scale with the ending `_unit_scale`, see `measure_curvature`; `sharpness` and others of
-        `measure_sharpness` (mode, radius or sigma); the volume of `basin_volume` (epsilon).
+        Seed of all random vectors, which also depend on the network's coordinates.
+    on_progress : callable, optional
+        Told the fraction of networks that are done.
 
     Raises
     ------
     SltGrokError
-        No task and no data, a loss that is not finite, or settings out of range.
+        No task and no data, a loss that is not finite, or a setting out of range.
     """
     common: dict[str, Any] = {"data": data, "repeats": REPEATS, "seed": seed}
-    hessian = measure_curvature(
+    hessian = curvature.measure_curvature(
         trajectory, logit_scales=["own"], eigenvalues=eigenvalues, steps=1, on_progress=on_progress, **common
     )
-    gauss_newton = measure_curvature(trajectory, matrices=["gauss_newton"], eigenvalues=0, steps=STEPS, **common)
-    names = ["curvature_trace", "curvature_trace_se", "curvature_eigenvalue"]
-    sharpness = measure_sharpness(trajectory, data=data, radii=radii, sigmas=SIGMAS, seed=seed)
-    volume = basin_volume(trajectory, EPSILONS, directions=DIRECTIONS, samples=SAMPLES, data=data, seed=seed)
+    gauss_newton = curvature.measure_curvature(
+        trajectory, matrices=["gauss_newton"], eigenvalues=0, steps=STEPS, **common
+    )
     parts = [
-        _one(hessian, "own", {name: name.replace("curvature", "hessian") for name in names}),
-        _one(gauss_newton, "own", {name: name.replace("curvature", "gauss_newton") for name in names[:2]} | DIMENSION),
+        _one(hessian, "own", HESSIAN),
+        _one(gauss_newton, "own", GAUSS_NEWTON),
         _one(gauss_newton, "unit", UNIT_SCALE),
         hessian[["logit_standard_deviation"]],
-        sharpness.squeeze(["logit_scale", "split"], drop=True),
-        volume.drop_vars("radial_evaluations"),
+        sharpness.measure_sharpness(trajectory, data=data, radii=radii, seed=seed),
+        volume.basin_volume(trajectory, EPSILONS, directions=DIRECTIONS, samples=SAMPLES, data=data, seed=seed),
     ]
-    return xr.merge(parts, join="exact", combine_attrs="drop_conflicts")
+    found = xr.merge(parts, join="exact", combine_attrs="drop_conflicts")
+    return found.assign({name: found[name].assign_attrs(AT[name].attrs) for name in AT})
+
+
+def _one(measured: xr.Dataset, scale: str, names: Mapping[str, str]) -> xr.Dataset:
+    """Return some variables of one matrix on one split and group at one logit scale, renamed."""
+    one = measured[list(names)].squeeze(["matrix", "split", "group"], drop=True)
+    return one.sel(logit_scale=scale, drop=True).rename(names)
 
 
 def probe_costs(trajectory: Trajectory, eigenvalues: int, radii: Sequence[float]) -> list[Cost]:
-    """Return what `at_checkpoints` will cost but for some per cent.
-
-    Hessian, Gauss-Newton matrix at both scales, sharpness.
-    """
+    """Predict nearly all of the cost of `at_checkpoints`: both matrices and the sharpness."""
     return [
-        curvature_cost(trajectory, spectra=1, eigenvalues=eigenvalues, repeats=REPEATS, steps=1),
-        curvature_cost(trajectory, matrix="gauss_newton", eigenvalues=0, repeats=REPEATS, steps=STEPS),
-        sharpness_cost(trajectory, radii=len(radii), sigmas=len(SIGMAS)),
+        curvature.curvature_cost(trajectory, spectra=1, eigenvalues=eigenvalues, repeats=REPEATS, steps=1),
+        curvature.curvature_cost(trajectory, matrix="gauss_newton", eigenvalues=0, repeats=REPEATS, steps=STEPS),
+        sharpness.sharpness_cost(trajectory, radii=len(radii)),
     ]
 
 
-def _one(curvature: xr.Dataset, scale: LogitScale, names: Mapping[str, str]) -> xr.Dataset:
-    """Return some variables of one matrix on one split and group at one logit scale, by names of their own."""
-    one = curvature[list(names)].squeeze(["matrix", "split", "group"], drop=True)
-    return one.sel(logit_scale=scale, drop=True).rename(names)
+class LandscapeSettings(Settings):
+    """Settings of `Landscape`."""
+
+    probe_checkpoints: int | None = Field(
+        default=None, ge=0, description="Hessian, sharpness and volume are taken at this many checkpoints; null: at all"
+    )
+    eigenvalues: Positive = 5
+    radii: list[Annotated[float, Field(gt=0)]] = Field(default=[0.1, 1.0], min_length=1, description="of the sharpness")
+    seed: int = Field(default=0, ge=0)
+
+
+class Landscape(Measurement):
+    """Norms, dynamics and barriers between checkpoints; curvature, sharpness and volume around some of them."""
+
+    name, title, position = "landscape", "Loss landscape", 40
+    Settings = LandscapeSettings
+    variables = BETWEEN | {name: v._replace(where="probe_checkpoints above 0") for name, v in AT.items()}
+
+    def unmeasurable(self, network: Network) -> str:
+        """Return why: no task."""
+        return without_samples(network)
+
+    def measure(self, trajectory: Trajectory, settings: LandscapeSettings, context: Context) -> xr.Dataset:
+        """Measure in two passes: probes at checkpoints have shards of their own, which need no neighbor."""
+        lines = context.in_shards(
+            trajectory,
+            lambda shard, on_progress: between_checkpoints(shard, seed=settings.seed),
+            8,
+            overlap=1,
+            part="between",
+            span=(0, LINES),
+        )
+        chosen = trajectory.isel(step=evenly_spaced(trajectory.coords["step"], settings.probe_checkpoints))
+        if not len(chosen):
+            return lines
+        context.announce("; ".join(map(str, probe_costs(chosen, settings.eigenvalues, settings.radii))))
+        around = context.in_shards(
+            chosen,
+            lambda shard, on_progress: at_checkpoints(shard, **self._options(settings), on_progress=on_progress),
+            4,
+            part="at",
+            span=(LINES, 1),
+        )
+        return joined(lines, around)
+
+    def seconds(self, one: Trajectory, settings: LandscapeSettings, checkpoints: int, context: Context) -> float:
+        """Predict from one network, for all checkpoints and for those with probes."""
+        start = time.process_time()
+        between_checkpoints(one)
+        middle = time.process_time()
+        at_checkpoints(one, **self._options(settings))
+        asked = checkpoints if settings.probe_checkpoints is None else min(settings.probe_checkpoints, checkpoints)
+        return (middle - start) * checkpoints + (time.process_time() - middle) * asked
+
+    def _options(self, settings: LandscapeSettings) -> dict[str, Any]:
+        return settings.model_dump(include={"eigenvalues", "radii", "seed"})
+
+    def figures(self) -> Sequence[Drawing]:
+        """Return the probes along training, and how the weights move."""
+        from slt_grok.plots.dynamics import dynamics as draw_dynamics
+        from slt_grok.plots.landscape import landscape
+
+        return [
+            Drawing(
+                "landscape",
+                landscape,
+                "The loss landscape along training: weight norm, mean rank of the weight matrices, trace and largest "
+                "eigenvalue of the Hessian, trace and effective dimension (sum of h / (h + c) over the eigenvalues h) "
+                "of the Gauss-Newton matrix, also at unit logit scale (logits divided by their standard deviation), "
+                "sharpness at one radius (adaptive: in units of each weight), and a lower bound of the basin's "
+                "log-volume from 8 random directions, far below the volume in so many dimensions. Bands are 95% "
+                "intervals.",
+                ("hessian_trace",),
+                ("llc",),
+            ),
+            Drawing(
+                "dynamics",
+                draw_dynamics,
+                "How the weights move: update norm per step; gradient noise scale (variance of one sample's gradient "
+                "over the squared norm of the mean gradient, 95% band); cosine between the gradient of the train loss "
+                "and the update (-1: descent; above 0: the update raises the train loss); effective rank and spectral "
+                "norm of each matrix, with single heads as thin lines.",
+                ("update_norm",),
+                ("llc",),
+            ),
+        ]
+
+    def notes(self, data: Data) -> Sequence[str]:
+        """Return what a falling curvature does not mean."""
+        return [
+            "A loss near 0 makes every curvature vanish, merely because the logits are large: compare checkpoints at "
+            "unit logit scale."
+        ]
+
+    def tables(self, data: Data) -> Sequence[Table]:
+        """Return every measure next to the LLC from its peak on, a table for each seed."""
+        from slt_grok.transitions.llc_correlation import llc_correlation
+
+        mine, llc = data[self.name], data.get("llc")
+        if llc is None or "llc" not in llc:
+            return []
+        seeds = [seed for seed in mine.seed.values if seed in llc.seed]
+        return [_table(llc_correlation(mine.sel(seed=seed), llc.sel(seed=seed)), int(seed)) for seed in seeds]
+
+
+def _table(one: xr.Dataset, seed: int) -> Table:
+    rows = []
+    for name in one.measure.values:
+        row = one.sel(measure=name)
+        start, end, middle = float(row.at_peak), float(row.at_end), float(row.half_way_step)
+        change, half, correlation = "–", MISSING, float(row.rank_correlation)
+        if start > 0 and np.isfinite(end):
+            change = f"down {percent(1 - end / start)}" if end < start else f"up {percent(end / start - 1)}"
+        if np.isfinite(middle):
+            half = f"{step(middle)} ({step(float(row.half_way_low))} to {step(float(row.half_way_high))})"
+        rank = f"{correlation:+.2f}" if np.isfinite(correlation) and name != "LLC" else "–"
+        rows.append([str(name), number(start), number(end), change, half, rank, str(int(row.checkpoints))])
+    caption = (
+        f"The landscape and the LLC of seed {seed} from the LLC's peak at step {step(one.attrs['peak_step'])} to the "
+        "end: first and last value, the step halfway between them with its interval, and Spearman's rank correlation "
+        "with the LLC. Any two curves that fall over training are correlated."
+    )
+    return Table(caption, ["Measure", "First", "Last", "Change", "Halfway", "Rank correlation", "Checkpoints"], rows)

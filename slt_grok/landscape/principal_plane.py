@@ -2,14 +2,13 @@
 
 With w_k the checkpoints of one run, the components are those of the matrix of w_k - mean(w), and the plane goes
 through the last checkpoint, so that the loss at its origin is that of the trained network (Li et al. 1712.09913,
-section 7). The other checkpoints are seen at their projections, and the loss there is not theirs: `path_distance` says
-how far from the plane each one is, `path_loss` what its loss is, and `projected_loss` what the plane shows.
+section 7). The other checkpoints are seen at their projections, and the loss there is not theirs: `path_distance` is
+the distance of each from the plane, `path_loss` its loss, and `projected_loss` what the plane shows.
 
-The null: a random walk of n steps in many dimensions also lies in few components, with shares (6 / pi^2) / k^2, 61% and
-15% (Antognini and Sohl-Dickstein 1806.08805). Shares near these are no sign of a path of low dimension.
+The null: a random walk of n steps in many dimensions also lies in few components, with fractions (6 / pi^2) / k^2, 61%
+and 15% (Antognini and Sohl-Dickstein 1806.08805). Fractions near these do not indicate a path of low dimension.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -19,12 +18,42 @@ from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.evaluation import SPLITS, losses_at, splits
+from slt_grok.measurement import Variable
 from slt_grok.operators.objective import Data
+from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.trajectories import Parameters, Trajectory
 
 SOURCE = "arXiv:1712.09913, section 7"
 MARGIN = 0.25  # of the path's extent on each side
 WALK = 6 / np.pi**2 / np.arange(1, 3) ** 2
+
+PLANE = "the plane of the first two principal components through the last checkpoint"
+SURFACE = ("x", "y", "split")
+VARIABLES = {
+    "principal_plane_loss": Variable(
+        SURFACE, "loss in the principal plane", f"mean loss in {PLANE}; over runs, not steps", SOURCE, "nats"
+    ),
+    "principal_plane_loss_se": Variable(
+        SURFACE, "standard error of the loss in the principal plane", "over the samples", SOURCE, "nats"
+    ),
+    "plane_x": Variable(
+        ("x",), "place along the first component", "distance from the last checkpoint", SOURCE, "weight"
+    ),
+    "plane_y": Variable(
+        ("y",), "place along the second component", "distance from the last checkpoint", SOURCE, "weight"
+    ),
+    "explained_share": Variable(("component",), "share of variance", "s_k^2 / sum s^2, s of w - mean(w)", SOURCE),
+    "explained_share_random_walk": Variable(
+        ("component",), "shares of a random walk", "(6 / pi^2) / k^2", "arXiv:1806.08805"
+    ),
+    "path": Variable(("component",), "path in the principal plane", "(w - w_last) . component", SOURCE, "weight"),
+    "path_distance": Variable((), "distance from the principal plane", "|w - its projection|", SOURCE, "weight"),
+    "path_loss": Variable(("split",), "loss of the checkpoint", "mean loss at w", SOURCE, "nats"),
+    "projected_loss": Variable(
+        ("split",), "loss at the checkpoint's projection", f"mean loss at the projection on {PLANE}", SOURCE, "nats"
+    ),
+}
+OF_CHECKPOINTS = ("path", "path_distance", "path_loss", "projected_loss")
 
 
 def principal_components(stack: Parameters) -> tuple[dict[str, Tensor], np.ndarray]:
@@ -37,7 +66,7 @@ def principal_components(stack: Parameters) -> tuple[dict[str, Tensor], np.ndarr
 
     Returns
     -------
-    tuple[dict[str, Tensor], ndarray]
+    tuple of dict and ndarray
         Orthonormal directions in float64, every parameter with a leading 2, each with its sign such that the first
         network is on its negative side of the last; shares (2,) in [0, 1].
 
@@ -67,9 +96,9 @@ def principal_plane(
     points: int = 25,
     rows: int | None = 1024,
     seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
-    """Loss in the plane of the first two principal components of the path along `step`, for each run.
+    """Measure the loss in the plane of the first two principal components of the path along `step`, for each run.
 
     Costs points^2 + 2 checkpoints losses of each split for a run; see `evaluation.predicted_seconds`.
 
@@ -77,30 +106,27 @@ def principal_plane(
     ----------
     trajectory : Trajectory
         Networks over `step`, at least 3 of them.
-    data : Data or None, optional
-        Train inputs (n, ...) and targets (n, ...) for networks without a task; None: the task's splits.
+    data : Data, optional
+        Train inputs (n, ...) and targets (n, ...) for networks without a task.
     points : int, optional
-        Of the grid along each axis, which reaches a quarter of the path's extent beyond it on each side.
-    rows : int or None, optional
-        Samples of each split; None: all.
+        Points of the grid along each axis, which reaches a quarter of the path's extent beyond it on each side.
+    rows : int, optional
+        Samples of each split; None for all.
     seed : int, optional
-        Of the draw of these samples.
-    on_progress : callable or None, optional
-        Called with (runs done, runs in all).
+        Seed of the draw of these samples.
+    on_progress : callable, optional
+        Told the fraction of runs that are done.
 
     Returns
     -------
     xarray.Dataset
-        Over the other dimensions of the trajectory: `principal_plane_loss` (x, y, split), as the network has it,
-        infinite or NaN too, with its `principal_plane_loss_se` and the places `plane_x` (x) and `plane_y` (y) in units
-        of weight from the last checkpoint; `explained_share` (component), and `explained_share_random_walk` (component)
-        to set beside it. Over all its dimensions: `path` (component), `path_distance`, `path_loss` and `projected_loss`
-        (split).
+        `path`, `path_distance`, `path_loss` and `projected_loss` over all dimensions of the trajectory, the others over
+        those besides `step`; losses as the network has them, infinite or NaN too.
 
     Raises
     ------
     SltGrokError
-        No `step`, fewer than 3 checkpoints or all on a line, no task and no data, or settings out of range.
+        No `step`, fewer than 3 checkpoints or all on a line, no task and no data, or a setting out of range.
     """
     if "step" not in trajectory.dims:
         raise SltGrokError(f"principal plane: expected a dimension step, got {', '.join(trajectory.dims) or 'none'}")
@@ -108,9 +134,9 @@ def principal_plane(
         raise SltGrokError(f"points: expected at least 3, got {points}")
     chosen = splits(trajectory, data, rows, seed)
     axis = trajectory.dims.index("step")
-    last = {name: tensor.movedim(axis, 0) for name, tensor in trajectory.parameters.items()}
+    first = {name: tensor.movedim(axis, 0) for name, tensor in trajectory.parameters.items()}
     others = tuple(dim for dim in trajectory.dims if dim != "step")
-    turned = replace(trajectory, parameters=last, dims=("step", *others))
+    turned = replace(trajectory, parameters=first, dims=("step", *others))
     steps, runs = turned.shape[0], turned.shape[1:].numel()
     stack = {name: tensor.unflatten(0, (steps, runs)) for name, tensor in turned.stacked().items()}
 
@@ -137,74 +163,21 @@ def principal_plane(
             surface[1, run, ..., k] = samples.standard_error(inner).reshape(points, points)
             true = losses_at(trajectory.network, own, np.eye(steps), samples)
             seen[:, :, run, k] = true @ samples.weights, projected @ samples.weights
-        if on_progress:
-            on_progress(run + 1, runs)
+        on_progress((run + 1) / runs)
 
-    rest = turned.shape[1:]
-    plane = "the plane of the first two principal components through the last checkpoint"
-    nats = {"units": "nats", "source": SOURCE}
-    weight = {"units": "weight", "source": SOURCE}
-    walk = {"long_name": "shares of a random walk", "definition": "(6 / pi^2) / k^2", "source": "arXiv:1806.08805"}
-    variables = {
-        "principal_plane_loss": (
-            (*others, "x", "y", "split"),
-            surface[0].reshape(*rest, points, points, len(SPLITS)),
-            {"long_name": "loss in the principal plane", "definition": f"mean loss in {plane}"} | nats,
-        ),
-        "principal_plane_loss_se": (
-            (*others, "x", "y", "split"),
-            surface[1].reshape(*rest, points, points, len(SPLITS)),
-            {"long_name": "standard error of the loss in the principal plane", "definition": "over the samples"} | nats,
-        ),
-        "plane_x": (
-            (*others, "x"),
-            places[:, 0].reshape(*rest, points),
-            {"long_name": "place along the first component", "definition": "distance from the last checkpoint"}
-            | weight,
-        ),
-        "plane_y": (
-            (*others, "y"),
-            places[:, 1].reshape(*rest, points),
-            {"long_name": "place along the second component", "definition": "distance from the last checkpoint"}
-            | weight,
-        ),
-        "explained_share": (
-            (*others, "component"),
-            shares.reshape(*rest, 2),
-            {"long_name": "share of variance", "definition": "s_k^2 / sum s^2, s of w - mean(w)", "source": SOURCE},
-        ),
-        "explained_share_random_walk": (("component",), WALK, walk),
-        "path": (
-            ("step", *others, "component"),
-            path.reshape(steps, *rest, 2),
-            {"long_name": "path in the principal plane", "definition": "(w - w_last) . component"} | weight,
-        ),
-        "path_distance": (
-            ("step", *others),
-            distance.reshape(steps, *rest),
-            {"long_name": "distance from the principal plane", "definition": "|w - its projection|"} | weight,
-        ),
-        "path_loss": (
-            ("step", *others, "split"),
-            seen[0].reshape(steps, *rest, len(SPLITS)),
-            {"long_name": "loss of the checkpoint", "definition": "mean loss at w"} | nats,
-        ),
-        "projected_loss": (
-            ("step", *others, "split"),
-            seen[1].reshape(steps, *rest, len(SPLITS)),
-            {
-                "long_name": "loss at the checkpoint's projection",
-                "definition": f"mean loss at the projection on {plane}",
-            }
-            | nats,
-        ),
-    }
+    values = (*surface, places[:, 0], places[:, 1], shares, WALK, path, distance, *seen)
+    arrays = {}
+    for (name, variable), value in zip(VARIABLES.items(), values, strict=True):
+        dims = () if value is WALK else turned.dims if name in OF_CHECKPOINTS else others
+        sizes = [len(trajectory.coords[dim]) for dim in dims]
+        shaped = value.reshape(*sizes, *value.shape[value.ndim - len(variable.dims) :])
+        arrays[name] = ((*dims, *variable.dims), shaped, variable.attrs)
     coords = {dim: (dim, values) for dim, values in trajectory.coords.items()}
-    return xr.Dataset(variables, coords={**coords, "component": [1, 2], "split": list(SPLITS)})
+    return xr.Dataset(arrays, coords={**coords, "component": [1, 2], "split": list(SPLITS)})
 
 
 def _projection(stack: Parameters, directions: Parameters) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates (N, 2) of the networks in the plane through the last one, and their distances (N,) from it."""
+    """Return coordinates (N, 2) of the networks in the plane through the last one, and distances (N,) from it."""
     apart = torch.cat([(tensor - tensor[-1]).double().flatten(1) for tensor in stack.values()], 1)
     basis = torch.cat([d.flatten(1) for d in directions.values()], 1)
     inside = apart @ basis.T

@@ -4,13 +4,13 @@ Worst case (Foret et al. 2010.01412, equation 1): max over |e| <= rho of L(w + e
 e = rho g / |g| with g the gradient (their equation 2), and by further steps of e <- rho g(w + e) / |g(w + e)|. Such a
 step maximizes the linear part of L at w + e over the ball, so that it never goes down where L is convex; on a
 quadratic at its minimum it is power iteration and ends in rho^2 h_1 / 2, h_1 the largest eigenvalue of the Hessian.
-What is found is a lower bound of the maximum.
+The result is a lower bound of the maximum.
 Average case: the mean of L(w + e) - L(w) over Gaussian e of standard deviation sigma; sigma^2 tr H / 2 on a quadratic.
 Adaptive (Kwon et al. 2102.11600, equations 4 and 9): e_i counts in units of |w_i|, so that rescaling one layer up and
-the next one down, which leaves a ReLU network as it is, leaves its sharpness as well.
+the next one down, which does not change a ReLU network, does not change its sharpness either.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,8 @@ from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.cost import Cost, timed
-from slt_grok.landscape.logit_scale import LogitScale, at_logit_scale
+from slt_grok.landscape.declared import declared
+from slt_grok.measurement import Variable
 from slt_grok.operators.objective import (
     ROWS,
     Data,
@@ -28,23 +29,49 @@ from slt_grok.operators.objective import (
     batches,
     check_finite_loss,
     loss_and_gradient,
-    split_data,
+    network_seed,
 )
-from slt_grok.operators.objective import network_seed
-from slt_grok.tasks import Split
 from slt_grok.trajectories import Trajectory
 
 MODES = ("plain", "adaptive")
+STEPS = 2  # after the first-order one
+PAIRS = 4  # of e and -e
+
+SOURCE = "arXiv:2010.01412; adaptive: arXiv:2102.11600"
+WHERE = "; L the mean loss, e_i in units of |w_i| where adaptive"
+WORST, AVERAGE = ("mode", "radius"), ("mode", "sigma")
+VARIABLES = {
+    "sharpness_first_order": Variable(
+        WORST, "sharpness, first order", f"L(w + rho g / |g|) - L(w), g the gradient{WHERE}", SOURCE, "nats"
+    ),
+    "sharpness": Variable(
+        WORST,
+        "sharpness",
+        f"largest L(w + e) - L(w) on {STEPS} more steps e <- rho g(w + e) / |g(w + e)|{WHERE}",
+        SOURCE,
+        "nats",
+    ),
+    "average_sharpness": Variable(
+        AVERAGE,
+        "average-case sharpness",
+        f"mean of L(w + e) - L(w) over {PAIRS} pairs of e and -e, e ~ N(0, sigma^2){WHERE}",
+        SOURCE,
+        "nats",
+    ),
+    "average_sharpness_se": Variable(
+        AVERAGE,
+        "standard error of the average-case sharpness",
+        f"standard deviation over pairs / sqrt({PAIRS}){WHERE}",
+        SOURCE,
+        "nats",
+    ),
+}
 
 Weights = dict[str, Tensor]
 
 
 class WorstCase(NamedTuple):
-    """Rises of the loss at each radius, (radius,), in nats for cross-entropy.
-
-    first_order : at the end of the first-order step.
-    ascent : the largest one met on the way of all steps, at least `first_order`.
-    """
+    """Rises of the loss at each radius, (radius,): after the first-order step, and the largest one on all steps."""
 
     first_order: np.ndarray
     ascent: np.ndarray
@@ -58,11 +85,11 @@ class AverageCase(NamedTuple):
 
 
 class _Loss:
-    """The mean loss around one network, in units of 1 or of |w_i|."""
+    """The mean loss around one network, with steps in units of 1 or of |w_i|."""
 
-    def __init__(self, objective: Objective, index: int, data: Data | None, adaptive: bool) -> None:
-        self.network, self.data = objective.network, objective.data if data is None else data
-        self.at = {name: tensor[index] for name, tensor in objective.stack.items()}
+    def __init__(self, objective: Objective, index: int, adaptive: bool) -> None:
+        self.network, self.data = objective.network, objective.data
+        self.at = objective.weights(index)
         self.units = {name: w.abs() if adaptive else torch.ones_like(w) for name, w in self.at.items()}
 
     def moved(self, step: Weights | None) -> Weights:
@@ -83,41 +110,30 @@ class _Loss:
 
 
 def worst_case_sharpness(
-    objective: Objective,
-    index: int,
-    radii: Sequence[float],
-    *,
-    steps: int = 3,
-    adaptive: bool = False,
-    data: Data | None = None,
-    seed: int = 0,
+    objective: Objective, index: int, radii: Sequence[float], *, steps: int = 3, adaptive: bool = False, seed: int = 0
 ) -> WorstCase:
     """Return max over |e| <= rho of L(w + e) - L(w), from below.
 
     Parameters
     ----------
     objective, index : Objective, int
-        The network.
-    radii : Sequence[float]
+        The loss and the network.
+    radii : sequence of float
         rho > 0; where adaptive, of |e / w|.
     steps : int, optional
-        After the first-order one, each a gradient for each radius; at least 0.
+        Steps after the first-order one, each a gradient for each radius.
     adaptive : bool, optional
-        e_i in units of |w_i|.
-    data : Data or None, optional
-        Inputs (n, ...) and targets (n, ...) of the loss; None: the train set.
+        Whether e_i counts in units of |w_i|.
     seed : int, optional
-        Of the direction in which the ascent begins where the gradient is 0; the first-order step is 0 there.
+        Seed of the direction in which the ascent begins where the gradient is 0; the first-order step is 0 there.
 
     Raises
     ------
     SltGrokError
-        A radius that is not positive, steps below 0, or a loss at the network that is not finite.
+        A radius that is not positive, or a loss at the network that is not finite.
     """
     _check_positive("radii", radii)
-    if steps < 0:
-        raise SltGrokError(f"steps: expected at least 0, got {steps}")
-    loss = _Loss(objective, index, data, adaptive)
+    loss = _Loss(objective, index, adaptive)
     slope, base = loss.gradient()
     check_finite_loss(base, index)
     flat = not any(part.any() for part in slope.values())
@@ -134,31 +150,22 @@ def worst_case_sharpness(
 
 
 def average_case_sharpness(
-    objective: Objective,
-    index: int,
-    sigmas: Sequence[float],
-    *,
-    pairs: int = 4,
-    adaptive: bool = False,
-    data: Data | None = None,
-    seed: int = 0,
+    objective: Objective, index: int, sigmas: Sequence[float], *, pairs: int = 4, adaptive: bool = False, seed: int = 0
 ) -> AverageCase:
-    """Mean of L(w + e) - L(w) over e ~ N(0, sigma^2), in pairs of e and -e, between which the slope cancels.
+    """Return the mean of L(w + e) - L(w) over e ~ N(0, sigma^2), in pairs of e and -e, between which the slope cancels.
 
     Parameters
     ----------
     objective, index : Objective, int
-        The network.
-    sigmas : Sequence[float]
+        The loss and the network.
+    sigmas : sequence of float
         Standard deviations > 0 of each e_i; where adaptive, of e_i / |w_i|.
     pairs : int, optional
         At least 2, the same for each sigma; each costs two losses.
     adaptive : bool, optional
-        e_i in units of |w_i|.
-    data : Data or None, optional
-        Inputs (n, ...) and targets (n, ...) of the loss; None: the train set.
+        Whether e_i counts in units of |w_i|.
     seed : int, optional
-        Of the draws.
+        Seed of the draws.
 
     Raises
     ------
@@ -168,7 +175,7 @@ def average_case_sharpness(
     _check_positive("sigmas", sigmas)
     if pairs < 2:
         raise SltGrokError(f"pairs: expected at least 2, since their spread is the standard error, got {pairs}")
-    loss = _Loss(objective, index, data, adaptive)
+    loss = _Loss(objective, index, adaptive)
     base, generator = loss.value(), torch.Generator().manual_seed(seed)
     check_finite_loss(base, index)
     rises = np.empty((len(sigmas), pairs))
@@ -185,112 +192,47 @@ def measure_sharpness(
     *,
     data: Data | None = None,
     radii: Sequence[float] = (0.1, 1.0),
-    sigmas: Sequence[float] = (0.001, 0.01),
-    steps: int = 2,
-    pairs: int = 4,
-    splits: Sequence[Split] = ("train",),
-    logit_scales: Sequence[LogitScale] = ("own",),
+    sigmas: Sequence[float] = (0.01,),
     seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
-    """Worst-case and average-case sharpness along a trajectory, plain and adaptive.
+    """Measure worst-case and average-case sharpness of the train loss, plain and adaptive.
 
     Parameters
     ----------
     trajectory : Trajectory
         The networks.
-    data : Data or None, optional
-        Train inputs (n, ...) and targets (n, ...) for a network without a task; None: the task's splits.
-    radii, steps : Sequence[float], int, optional
-        See `worst_case_sharpness`.
-    sigmas, pairs : Sequence[float], int, optional
-        See `average_case_sharpness`.
-    splits : Sequence[Split], optional
-        Some of `train`, `test`, `all`.
-    logit_scales : Sequence[LogitScale], optional
-        Some of `own`, `unit` (logits divided by their standard deviation on the train set).
+    data : Data, optional
+        Train inputs (n, ...) and targets (n, ...) for a network without a task.
+    radii, sigmas : sequence of float, optional
+        See `worst_case_sharpness` and `average_case_sharpness`.
     seed : int, optional
-        Of the draws, which also depend on the network's coordinates.
-    on_progress : callable or None, optional
-        Called with (networks done, networks in all).
-
-    Returns
-    -------
-    xarray.Dataset
-        Over the leading dimensions and (logit_scale, split, mode): `sharpness_first_order` and `sharpness` (radius),
-        `average_sharpness` and `average_sharpness_se` (sigma). What does not exist is NaN, see `measure_curvature`.
+        Seed of the draws, which also depend on the network's coordinates.
 
     Raises
     ------
     SltGrokError
-        No task and no data, a loss that is not finite, or settings out of range.
+        No task and no data, a loss that is not finite, or a radius or sigma that is not positive.
     """
-    objective, samples = Objective.of(trajectory, data), split_data(trajectory, splits, data)
-    shape = (len(trajectory), len(logit_scales), len(splits), len(MODES))
-    worst = np.full((2, *shape, len(radii)), np.nan)
-    average = np.full((2, *shape, len(sigmas)), np.nan)
+    objective = Objective.of(trajectory, data)
+    worst, average = [], []
     for index, coordinates in enumerate(trajectory.labels()):
-        own = network_seed(seed, coordinates)
-        for s, d, m in np.ndindex(shape[1:]):
-            scaled, part = at_logit_scale(objective, index, logit_scales[s]), samples[splits[d]]
-            if scaled is None or part is None:
-                continue
-            adaptive = MODES[m] == "adaptive"
-            worst[:, index, s, d, m] = worst_case_sharpness(
-                scaled, index, radii, steps=steps, adaptive=adaptive, data=part, seed=own
+        seeded = network_seed(seed, coordinates)
+        for adaptive in (False, True):
+            worst.append(worst_case_sharpness(objective, index, radii, steps=STEPS, adaptive=adaptive, seed=seeded))
+            average.append(
+                average_case_sharpness(objective, index, sigmas, pairs=PAIRS, adaptive=adaptive, seed=seeded)
             )
-            average[:, index, s, d, m] = average_case_sharpness(
-                scaled, index, sigmas, pairs=pairs, adaptive=adaptive, data=part, seed=own
-            )
-        if on_progress:
-            on_progress(index + 1, len(trajectory))
-    where = "L the mean loss, e_i in units of |w_i| where adaptive"
-    sources = "arXiv:2010.01412; adaptive: arXiv:2102.11600"
-    about = {
-        "sharpness_first_order": ("sharpness, first order", "L(w + rho g / |g|) - L(w), g the gradient", worst[0]),
-        "sharpness": (
-            "sharpness",
-            f"largest L(w + e) - L(w) on {steps} more steps e <- rho g(w + e) / |g(w + e)|",
-            worst[1],
-        ),
-        "average_sharpness": (
-            "average-case sharpness",
-            f"mean of L(w + e) - L(w) over {pairs} pairs of e and -e, e ~ N(0, sigma^2)",
-            average[0],
-        ),
-        "average_sharpness_se": (
-            "standard error of the average-case sharpness",
-            f"standard deviation over pairs / sqrt({pairs})",
-            average[1],
-        ),
-    }
-    variables = {
-        name: (
-            ("logit_scale", "split", "mode", "sigma" if "average" in name else "radius"),
-            values,
-            {"long_name": long_name, "units": "nats", "definition": f"{definition}; {where}", "source": sources},
-        )
-        for name, (long_name, definition, values) in about.items()
-    }
-    return trajectory.dataset(
-        variables,
-        logit_scale=list(logit_scales),
-        split=list(splits),
-        mode=list(MODES),
-        radius=list(radii),
-        sigma=list(sigmas),
-    ).assign_attrs(steps=steps, pairs=pairs, seed=seed)
+    arrays = [
+        part.swapaxes(0, 1).reshape(2, len(trajectory), len(MODES), -1) for part in (np.array(worst), np.array(average))
+    ]
+    values = dict(zip(VARIABLES, (array for pair in arrays for array in pair), strict=True))
+    return declared(trajectory, VARIABLES, values, mode=list(MODES), radius=list(radii), sigma=list(sigmas))
 
 
-def sharpness_cost(
-    trajectory: Trajectory, *, data: Data | None = None, radii: int = 2, sigmas: int = 2, steps: int = 2, pairs: int = 4
-) -> Cost:
-    """Return what `measure_sharpness` will cost on one split at one logit scale.
-
-    A loss counts as a third of a gradient.
-    """
-    loss = _Loss(Objective.of(trajectory, data), 0, None, adaptive=False)
-    gradients = len(MODES) * (1 + radii * steps + (radii + 1 + 2 * pairs * sigmas) / 3)
+def sharpness_cost(trajectory: Trajectory, *, data: Data | None = None, radii: int = 2, sigmas: int = 1) -> Cost:
+    """Predict the cost of `measure_sharpness`; a loss counts as a third of a gradient."""
+    loss = _Loss(Objective.of(trajectory, data), 0, adaptive=False)
+    gradients = len(MODES) * (1 + radii * STEPS + (radii + 1 + 2 * PAIRS * sigmas) / 3)
     return Cost(len(trajectory), round(gradients), "gradients", timed(loss.gradient))
 
 

@@ -1,16 +1,13 @@
 """Log-volume of the basin {w : L(w) - L(w*) < epsilon, |w - w*| <= R} by its radius along random directions.
 
-After Scherlis and Belrose 2501.18812 (local volume by random directions, preconditioned by importance sampling). For a
-basin that every ray from w* leaves once, V = c_d E_u[r(u)^d] with u uniform on the unit sphere, r(u) the radius along u
-and c_d = pi^(d/2) / Gamma(d/2 + 1). With w - w* = P y for a matrix P, the same holds in y, where the ray of u has the
-direction P u in w and ends at t(u) = r(P u / |P u|) / |P u|:
+After Scherlis and Belrose 2501.18812. For a basin that every ray from w* leaves once, V = c_d E_u[r(u)^d] with u
+uniform on the unit sphere, r(u) the radius along u and c_d = pi^(d/2) / Gamma(d/2 + 1). The estimate is never too high
+on average, but where d log r varies by much more than 1 between directions, one direction carries it all
+(`effective_directions` near 1) and neither it nor its standard error mean anything. What then remains is Jensen's bound
+log V >= log c_d + d E_u[log r], whose error is an ordinary one.
 
-    V = c_d |det P| E_u[t(u)^d],
-
-the change of variables is the whole weight, and no scale of P matters. The ellipsoid {|P^-1 (w - w*)| <= 1} has t = 1
-for all u: no variance. The estimate is never too high on average, but where d log t varies by much more than 1 between
-directions, one direction carries it all (`effective_directions` near 1) and neither it nor its standard error mean
-anything. What then remains is Jensen's bound log V >= log c_d |det P| + d E_u[log t], whose error is an ordinary one.
+The ball of radius R around the checkpoint stands for the neighborhood: without one, directions in which the loss does
+not rise would have no end. Its default R = 0.7 |w*| is the one that the LLC's rule gamma = d / (0.7 |w*|)^2 means.
 """
 
 import math
@@ -23,35 +20,147 @@ from scipy.optimize.elementwise import find_root
 from scipy.special import logsumexp
 from torch import Tensor
 
+from slt_grok.batching import at_a_time
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.basin import Basin, basins, log_unit_ball, radius_text
-from slt_grok.operators.objective import Data
-from slt_grok.trajectories import Trajectory
+from slt_grok.landscape.declared import declared
+from slt_grok.measurement import Variable
+from slt_grok.operators.objective import Data, as_floats, batches, network_seed, samples_of
+from slt_grok.trajectories import Network, Parameters, Trajectory
+
+RADIUS_FRACTION = 0.7  # R / |w*|
+SAMPLES_AT_ONCE = 2**14  # losses of one sample that a forward pass holds: some 200 MB of activations at d_mlp = 512
+NUMBERS_AT_ONCE = 2**25  # and weights
+SMALLEST = math.log(1e-9)  # log radius in units of R at which a search begins: there float32 weights do not move
+FAR = 30.0  # |log(excess / epsilon)| beyond which its size says nothing about where it is 0
 
 SOURCE = "arXiv:2501.18812"
-SMALLEST = math.log(1e-9)  # log radius in units of R at which a search begins: there float32 weights do not move
-OTHERS = 4  # random directions off the axes whose extent is taken
-FAR = 30.0  # |log(excess / epsilon)| beyond which its size says nothing about where it is 0
-TYPICAL_LOSSES = 13  # evaluations of a search on networks, half of it on quadratics; what `cost` reckons with
+TERMS = "log c_d r(u)^d over random directions u"
+VARIABLES = {
+    "radial_log_volume": Variable(
+        ("epsilon",),
+        "radial log-volume of the basin",
+        f"log of the mean of exp of {TERMS}; volume of {{w : L(w) - L(w*) < epsilon, |w - w*| <= R}}",
+        SOURCE,
+        "nats",
+    ),
+    "radial_log_volume_se": Variable(
+        ("epsilon",), "standard error of the log-volume", "sd(V_u) / mean(V_u) / sqrt(directions)", SOURCE, "nats"
+    ),
+    "effective_directions": Variable(
+        ("epsilon",),
+        "effective number of directions",
+        "(sum V_u)^2 / sum V_u^2; near 1 neither the log-volume nor its standard error can be trusted",
+        SOURCE,
+    ),
+    "radial_log_volume_bound": Variable(
+        ("epsilon",), "Jensen's lower bound of the log-volume", f"mean of {TERMS}", SOURCE, "nats"
+    ),
+    "radial_log_volume_bound_se": Variable(
+        ("epsilon",), "standard error of the bound", "sd(log V_u) / sqrt(directions)", SOURCE, "nats"
+    ),
+    "log_ball_volume": Variable(
+        (), "log-volume of the ball", f"log c_d R^d, R = {RADIUS_FRACTION} |w*| unless given", SOURCE, "nats"
+    ),
+}
 
 
-def cost(directions: int, epsilons: int, sketch: int) -> tuple[int, int]:
-    """Mean losses and gradients, about, that `basin_volume` evaluates for each network."""
-    searches = epsilons * (directions + 2 * sketch) + 2 * sketch
-    return 1 + TYPICAL_LOSSES * searches, (2 * sketch + 1 if sketch else 0)
+class Basin:
+    """The excess loss L(w* + offset) - L(w*) around one network, as a function of flat offsets.
 
-
-def radii(basin: Basin, directions: Tensor, epsilons: Sequence[float]) -> np.ndarray:
-    """Where the rays from w* along some directions leave the basin, in (0, R].
-
-    A bracketed search for the zero of log(excess / epsilon) as a function of log radius, nearly a straight line. Where
-    the excess loss crosses epsilon more than once on the way to R, one of the crossings is found.
+    Weights stay in their own precision, losses are float64.
 
     Parameters
     ----------
+    network : Network
+        The function.
+    parameters : Parameters
+        w*.
+    data : Data
+        Inputs (n, ...) and targets (n, ...) of the loss.
+    radius : float or None
+        R; None for 0.7 |w*|.
+    seed : int
+        Seed of the network's own random stream.
+    name : str
+        Named in errors.
+
+    Raises
+    ------
+    SltGrokError
+        A radius that is not positive, or a loss at w* that is not finite.
+    """
+
+    def __init__(
+        self, network: Network, parameters: Parameters, data: Data, radius: float | None, seed: int, name: str
+    ) -> None:
+        self.network, self.name = network, name
+        self.shapes = {key: tensor.shape for key, tensor in parameters.items()}
+        self.center = torch.cat([tensor.flatten() for tensor in parameters.values()])
+        self.dimension = len(self.center)
+        self.pieces = batches((as_floats(data[0], self.center.dtype), data[1]), SAMPLES_AT_ONCE)
+        self.radius = RADIUS_FRACTION * self.center.double().norm().item() if radius is None else radius
+        if not 0 < self.radius < math.inf:
+            raise SltGrokError(
+                f"radius: expected a positive number, got {self.radius:g} for {name} (the default is "
+                f"{RADIUS_FRACTION} |w*|, so that weights of 0 need a radius)"
+            )
+        self.generator = torch.Generator().manual_seed(seed)
+        self.baseline = 0.0
+        self.baseline = self.excess(torch.zeros_like(self.center)[None]).item()
+        if not math.isfinite(self.baseline):
+            raise SltGrokError(f"loss: expected a finite loss at the checkpoint, it is {self.baseline} at {name}")
+
+    def excess(self, offsets: Tensor) -> Tensor:
+        """Return L(w* + offset) - L(w*) for offsets (m, d): float64 (m,), infinite where the loss overflows.
+
+        Raises
+        ------
+        SltGrokError
+            A loss that is NaN.
+        """
+        rows = len(self.pieces[0][0])
+        size = min(at_a_time(rows, SAMPLES_AT_ONCE), at_a_time(self.dimension, NUMBERS_AT_ONCE))
+        with torch.no_grad():
+            found = torch.cat([self._mean_loss(part) for part in offsets.split(size)]) - self.baseline
+        if found.isnan().any():
+            raise SltGrokError(f"loss: expected a number around {self.name}, got NaN within radius {self.radius:g}")
+        return found
+
+    def directions(self, count: int) -> Tensor:
+        """Draw independent uniform unit vectors (count, d) from the network's own stream."""
+        drawn = torch.randn(count, self.dimension, generator=self.generator, dtype=torch.float64)
+        drawn = drawn.to(self.center.dtype)
+        return drawn / drawn.norm(dim=1, keepdim=True)
+
+    def _mean_loss(self, offsets: Tensor) -> Tensor:
+        flat = (self.center + offsets).split([shape.numel() for shape in self.shapes.values()], dim=1)
+        stack = {
+            name: part.unflatten(1, shape) if shape else part[:, 0]
+            for (name, shape), part in zip(self.shapes.items(), flat, strict=True)
+        }
+        rows = sum(len(x) for x, _ in self.pieces)
+        losses = [self.network.stacked_mean_loss(stack, x, y, own_data=False) * (len(x) / rows) for x, y in self.pieces]
+        return torch.stack(losses).sum(0)
+
+
+def log_unit_ball(dimension: int) -> float:
+    """Return the log of pi^(d/2) / Gamma(d/2 + 1), the volume of the unit ball in d dimensions."""
+    return dimension / 2 * math.log(math.pi) - math.lgamma(dimension / 2 + 1)
+
+
+def radii(basin: Basin, directions: Tensor, epsilons: np.ndarray) -> np.ndarray:
+    """Return where rays from w* leave the basin, in (0, R].
+
+    A bracketed search for the zero of log(excess / epsilon) as a function of log radius, nearly a straight line. Where
+    the excess loss crosses epsilon more than once on the way to R, one of the crossings is taken.
+
+    Parameters
+    ----------
+    basin : Basin
+        The excess loss.
     directions : Tensor
         Unit vectors (m, d).
-    epsilons : Sequence[float]
+    epsilons : ndarray
         Thresholds, above 0.
 
     Returns
@@ -80,74 +189,6 @@ def radii(basin: Basin, directions: Tensor, epsilons: Sequence[float]) -> np.nda
     return basin.radius * np.exp(found).reshape(len(directions), len(epsilons))
 
 
-class Ellipsoid:
-    """The matrix P = p_0 (I - V V^T) + V diag(p) V^T: d - k equal semi-axes and k of their own.
-
-    Parameters
-    ----------
-    axes : Tensor
-        V, orthonormal columns (d, k).
-    logs : Tensor
-        log p, (k,).
-    log_rest : float
-        log p_0.
-    """
-
-    def __init__(self, axes: Tensor, logs: Tensor, log_rest: float) -> None:
-        self.axes, self.ratios = axes, (logs - log_rest).exp()
-        self.log_determinant = (logs - log_rest).sum().item()  # with p_0 = 1: no scale matters
-
-    def __call__(self, directions: Tensor) -> Tensor:
-        """P u / p_0 for the rows u, (m, d)."""
-        along = directions @ self.axes
-        return directions + (along * (self.ratios.to(along) - 1)) @ self.axes.T
-
-
-def sketched_axes(basin: Basin, epsilon: float, count: int) -> Tensor:
-    """Directions of large curvature at the scale of a threshold, orthonormal columns (d, count).
-
-    Subspace iteration (Halko et al. 0909.4061, section 4.5), one step from random directions: the gradient at the
-    border of the basin along v, over the radius, is H v where the loss is quadratic, with H what the basin sees and not
-    the Hessian at w*, which nearly vanishes on a fitted network. Costs 2 `count` searches and 2 `count` + 1 gradients.
-    """
-    at_center = basin.gradient(torch.zeros_like(basin.center))
-    axes = random_directions(basin, count).T
-    for _ in range(2):
-        lengths = radii(basin, axes.T, [epsilon])[:, 0].tolist()
-        columns = [(basin.gradient(r * v) - at_center) / r for r, v in zip(lengths, axes.T, strict=True)]
-        axes = torch.linalg.svd(torch.stack(columns, 1), full_matrices=False)[0]
-    return axes
-
-
-def sketched_ellipsoid(basin: Basin, axes: Tensor, epsilon: float) -> Ellipsoid:
-    """P whose image of the sphere is spread as the basin is.
-
-    Along an axis of extent a (the mean of both sides) the curvature is h = 2 epsilon / a^2; all directions off the axes
-    share one h, of the extents of some random ones. A point of {L < epsilon} in the ball of radius R has the variance
-    2 epsilon / (k h) in each of k directions that the loss confines, and R^2 / d in the others:
-    p = (k h / (2 epsilon) + d / R^2)^(-1/2), with k = sum_i k h_i / (k h_i + 2 epsilon d / R^2).
-    """
-    others = random_directions(basin, OTHERS)
-    others -= (others @ axes) @ axes.T
-    others /= others.norm(dim=1, keepdim=True)
-    extents = radii(basin, torch.cat([axes.T, -axes.T, others]), [epsilon])[:, 0]
-    count, dimension = axes.shape[1], basin.dimension
-    own = extents[: 2 * count].reshape(2, -1).mean(0) ** -2.0  # h / (2 epsilon)
-    rest = float(np.exp(-2 * np.log(extents[2 * count :]).mean()))
-    free, confined = dimension / basin.radius**2, float(dimension)
-    for _ in range(100):
-        shares = confined * own / (confined * own + free)
-        confined = max(1.0, shares.sum() + (dimension - count) * confined * rest / (confined * rest + free))
-    logs = torch.from_numpy(-0.5 * np.log(confined * own + free))
-    return Ellipsoid(axes, logs, -0.5 * math.log(confined * rest + free))
-
-
-def random_directions(basin: Basin, count: int) -> Tensor:
-    """Independent uniform unit vectors (count, d) from the network's own stream."""
-    drawn = torch.randn(count, basin.dimension, generator=basin.generator, dtype=torch.float64).to(basin.center.dtype)
-    return drawn / drawn.norm(dim=1, keepdim=True)
-
-
 def log_mean_exp(values: np.ndarray) -> tuple[float, float, float]:
     """Return the log of the mean of exp(values), its standard error and the effective number of values.
 
@@ -158,7 +199,7 @@ def log_mean_exp(values: np.ndarray) -> tuple[float, float, float]:
 
     Returns
     -------
-    tuple[float, float, float]
+    tuple of float
         log m; (sample standard deviation of exp / m) / sqrt(n); (sum exp)^2 / sum exp^2 from 1 to n.
     """
     log_mean = logsumexp(values) - math.log(len(values))
@@ -172,132 +213,54 @@ def basin_volume(
     epsilons: Sequence[float],
     *,
     directions: int = 16,
-    sketch: int = 0,
     data: Data | None = None,
     samples: int | None = None,
     radius: float | None = None,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Log-volume of the basin of each network by its radius along random directions.
+    """Measure the log-volume of each network's basin by its radius along random directions.
 
-    Costs about 13 mean losses for each direction and threshold; the importance-sampled form as much again for each two
-    axes, and a gradient an axis (`cost`).
+    Costs about 13 mean losses for each direction and threshold.
 
     Parameters
     ----------
     trajectory : Trajectory
         The networks.
-    epsilons : Sequence[float]
-        Thresholds of the excess loss, rising or not, above 0.
+    epsilons : sequence of float
+        Thresholds of the excess loss, above 0.
     directions : int, optional
         Random directions, at least 2; the same for all thresholds.
-    sketch : int, optional
-        Axes of the ellipsoid that the directions are drawn from, see `sketched_ellipsoid`; 0 for the sphere, which
-        needs no gradient.
-    data : Data or None, optional
-        Inputs (n, ...) and targets (n, ...); None for the task's train split.
-    samples : int or None, optional
-        How many of them make the loss; None for all.
-    radius : float or None, optional
-        R of the ball around w*; None for 0.7 |w*|.
+    data : Data, optional
+        Train inputs (n, ...) and targets (n, ...) for networks without a task.
+    samples : int, optional
+        Samples that make the loss, drawn once for all networks; all by default.
+    radius : float, optional
+        R of the ball around w*; 0.7 |w*| by default.
     seed : int, optional
-        Of samples and directions; the latter depend on the network's coordinates too.
-
-    Returns
-    -------
-    xarray.Dataset
-        Over the leading dimensions of the trajectory and `epsilon`: `radial_log_volume` (nats), `radial_log_volume_se`,
-        `effective_directions`, `radial_log_volume_bound`, `radial_log_volume_bound_se`; `log_ball_volume` and
-        `radial_evaluations` without `epsilon`.
+        Seed of samples and directions; the latter depend on the network's coordinates too.
 
     Raises
     ------
     SltGrokError
-        Settings out of range, no data, a loss at a checkpoint that is not finite, or NaN around it.
-    """
-    thresholds = checked_epsilons(epsilons)
-    dimension = sum(shape.numel() for shape in trajectory.network.shapes.values())
-    if directions < 2:
-        raise SltGrokError(f"directions: expected at least 2, since their spread is the error, got {directions}")
-    if not 0 <= sketch < dimension:
-        raise SltGrokError(f"sketch: expected 0 to {dimension - 1} axes, fewer than parameters, got {sketch}")
-    table, balls, evaluations = [], [], []
-    for basin in basins(trajectory, data, samples, radius, seed):
-        table.append(_of_one(basin, thresholds, directions, sketch))
-        balls.append(basin.log_ball)
-        evaluations.append(basin.losses)
-    values = np.array(table)  # (N, epsilon, 5)
-    region = "{w : L(w) - L(w*) < epsilon, |w - w*| <= R}"
-    matrix = f"P an ellipsoid of {sketch} own axes" if sketch else "P = I"
-    terms = f"log c_d |det P| t(u)^d over {directions} directions u, {matrix}"
-    described = {
-        "radial_log_volume": (
-            "radial log-volume of the basin",
-            "nats",
-            f"log of the mean of exp of {terms}; volume of {region}",
-        ),
-        "radial_log_volume_se": ("standard error of the log-volume", "nats", "sd(V_u) / mean(V_u) / sqrt(directions)"),
-        "effective_directions": (
-            "effective number of directions",
-            None,
-            "(sum V_u)^2 / sum V_u^2; near 1 neither the log-volume nor its standard error can be trusted",
-        ),
-        "radial_log_volume_bound": ("Jensen's lower bound of the log-volume", "nats", f"mean of {terms}"),
-        "radial_log_volume_bound_se": ("standard error of the bound", "nats", "sd(log V_u) / sqrt(directions)"),
-    }
-    variables = {}
-    for column, (name, (long_name, units, definition)) in enumerate(described.items()):
-        attrs = {"long_name": long_name, "definition": definition, "source": SOURCE}
-        variables[name] = (("epsilon",), values[:, :, column], attrs | ({"units": units} if units else {}))
-    variables["log_ball_volume"] = (
-        (),
-        np.array(balls),
-        {
-            "long_name": "log-volume of the ball",
-            "units": "nats",
-            "definition": f"log c_d R^d, R = {radius_text(radius)}",
-            "source": SOURCE,
-        },
-    )
-    variables["radial_evaluations"] = (
-        (),
-        np.array(evaluations),
-        {"long_name": "losses evaluated", "definition": "mean losses that the radii took", "source": SOURCE},
-    )
-    found = trajectory.dataset(variables, epsilon=thresholds)
-    return found.assign_attrs(directions=directions, sketch=sketch)
-
-
-def checked_epsilons(epsilons: Sequence[float]) -> np.ndarray:
-    """Return the thresholds as a float64 array.
-
-    Raises
-    ------
-    SltGrokError
-        None, or one that is not a positive number.
+        A setting out of range, no data, a loss at a checkpoint that is not finite, or NaN around it.
     """
     thresholds = np.asarray(epsilons, dtype=float)
     if not thresholds.size or not (np.isfinite(thresholds) & (thresholds > 0)).all():
         raise SltGrokError(f"epsilons: expected positive numbers, got {list(epsilons)}")
-    return thresholds
-
-
-def _of_one(basin: Basin, epsilons: np.ndarray, directions: int, sketch: int) -> list[tuple[float, ...]]:
-    """Return the row (log volume, its error, effective directions, bound, its error) of each threshold."""
-    dimension, constant = basin.dimension, log_unit_ball(basin.dimension)
-    drawn = random_directions(basin, directions)
-    axes = sketched_axes(basin, float(np.exp(np.log(epsilons).mean())), sketch) if sketch else None
-    isotropic = np.empty(0) if axes is not None else radii(basin, drawn, epsilons.tolist())
-    rows = []
-    for index, epsilon in enumerate(epsilons.tolist()):
-        if axes is None:
-            terms = constant + dimension * np.log(isotropic[:, index])
-        else:
-            ellipsoid = sketched_ellipsoid(basin, axes, epsilon)
-            stretched = ellipsoid(drawn)
-            lengths = stretched.norm(dim=1, keepdim=True)
-            ends = radii(basin, stretched / lengths, [epsilon])[:, 0]
-            logs = np.log(ends) - lengths[:, 0].double().log().numpy()
-            terms = constant + ellipsoid.log_determinant + dimension * logs
-        rows.append((*log_mean_exp(terms), terms.mean(), terms.std(ddof=1) / directions**0.5))
-    return rows
+    if directions < 2:
+        raise SltGrokError(f"directions: expected at least 2, since their spread is the error, got {directions}")
+    inputs, targets = samples_of(trajectory, data)
+    if samples is not None and samples < len(inputs):
+        rows = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))[:samples]
+        inputs, targets = inputs[rows], targets[rows]
+    stack, table, balls = trajectory.stacked(), [], []
+    for index, label in enumerate(trajectory.labels()):
+        name = ", ".join(f"{dim} {value}" for dim, value in label.items()) or "the network"
+        weights = {key: tensor[index] for key, tensor in stack.items()}
+        basin = Basin(trajectory.network, weights, (inputs, targets), radius, network_seed(seed, label), name)
+        constant = log_unit_ball(basin.dimension)
+        terms = constant + basin.dimension * np.log(radii(basin, basin.directions(directions), thresholds))
+        table.append([(*log_mean_exp(t), t.mean(), t.std(ddof=1) / directions**0.5) for t in terms.T])
+        balls.append(constant + basin.dimension * math.log(basin.radius))
+    values = dict(zip(VARIABLES, (*np.moveaxis(np.array(table), -1, 0), np.array(balls)), strict=True))
+    return declared(trajectory, VARIABLES, values, epsilon=thresholds).assign_attrs(directions=directions)

@@ -130,6 +130,10 @@ class Objective:
         """Return the parameters of one network."""
         return {name: tensor[index] for name, tensor in self.stack.items()}
 
+    def gradient(self, index: int) -> dict[str, Tensor]:
+        """Return dL/dw at one network, by parameter."""
+        return loss_and_gradient(self.network, self.weights(index), self.data)[1]
+
     def on(self, data: Data) -> "Objective":
         """Return the loss on other samples."""
         return replace(self, data=(as_floats(data[0], torch.float64), data[1]))

@@ -246,5 +246,5 @@ def spectrum(
 
 
 def products(eigenvalues: int, repeats: int, steps: int) -> int:
-    """Return how many products `spectrum` takes: those of one Lanczos space (more if it restarts) and the quadrature's."""
+    """Return how many products `spectrum` takes, those of one Lanczos space (more if it restarts) and the rest."""
     return (max(2 * eigenvalues + 1, SUBSPACE) if eigenvalues else 0) + repeats * steps

@@ -1,0 +1,137 @@
+"""Measurements of the landscape's shape: the plane of the path, and random planes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from pydantic import Field
+
+from slt_grok.format import number, percent, step
+from slt_grok.landscape import principal_plane, slices
+from slt_grok.landscape.declared import without_samples
+from slt_grok.landscape.evaluation import predicted_seconds, splits
+from slt_grok.landscape.milestones import at_milestones
+from slt_grok.measurement import Context, Data, Drawing, Measurement, Table
+from slt_grok.settings import Settings
+from slt_grok.trajectories import Network, Trajectory
+
+
+class ShapeSettings(Settings):
+    """Settings of `Shape`."""
+
+    points: int = Field(default=25, ge=3, description="of the grid along each axis")
+    rows: int = Field(default=1024, ge=16, description="samples of each split")
+    seed: int = Field(default=0, ge=0)
+
+
+class Shape(Measurement):
+    """Loss in the plane of the first two principal components of the path of the weights."""
+
+    name, title, position, default = "shape", "Path of the weights", 44, False
+    Settings = ShapeSettings
+    variables = principal_plane.VARIABLES
+
+    def unmeasurable(self, network: Network) -> str:
+        """Return why: no task."""
+        return without_samples(network)
+
+    def measure(self, trajectory: Trajectory, settings: ShapeSettings, context: Context) -> xr.Dataset:
+        """Measure the plane of each seed."""
+        context.announce(f"about {_seconds(trajectory, trajectory.shape[1], settings):.0f} s")
+        return principal_plane.principal_plane(trajectory, on_progress=context.on_progress, **settings.model_dump())
+
+    def seconds(self, one: Trajectory, settings: ShapeSettings, checkpoints: int, context: Context) -> float:
+        """Predict from a few losses."""
+        return _seconds(one, 1, settings)
+
+    def figures(self) -> Sequence[Drawing]:
+        """Return the plane with the path."""
+        from slt_grok.plots.slices import principal_plane
+
+        return [
+            Drawing(
+                "principal_plane",
+                principal_plane,
+                "Train and test loss in the plane of the first two principal components of the path of the weights. "
+                "Points are checkpoints, each in the color of its own loss: they lie off the plane, whose loss at "
+                "their projections is different.",
+                ("principal_plane_loss",),
+            )
+        ]
+
+    def tables(self, data: Data) -> Sequence[Table]:
+        """Return how much of the path the plane holds."""
+        found, rows = data[self.name], []
+        for seed in found.seed.values:
+            one = found.sel(seed=seed)
+            shares = [percent(float(share)) for share in one.explained_share]
+            extent = float(np.sqrt((one.path**2).sum("component")).max())
+            rows.append([str(seed), *shares, number(float(one.path_distance.max())), number(extent)])
+        walk = " and ".join(percent(share) for share in principal_plane.WALK)
+        caption = f"Variance of the path in its first two components; a random walk of many steps has {walk}"
+        header = ["Seed", "First", "Second", "Largest distance from the plane", "Extent in the plane"]
+        return [Table(caption, header, rows)]
+
+
+class RandomPlanesSettings(ShapeSettings):
+    """Settings of `RandomPlanes`."""
+
+    radius: float = Field(default=1.0, gt=0, description="of the planes, in norms of each filter")
+
+
+class RandomPlanes(Measurement):
+    """Loss in a filter-normalized random plane through each milestone."""
+
+    name, title, position, default, inherits = "random_planes", "Random planes", 45, False, "shape"
+    Settings = RandomPlanesSettings
+    variables = slices.VARIABLES
+
+    def unmeasurable(self, network: Network) -> str:
+        """Return why: no task."""
+        return without_samples(network)
+
+    def measure(self, trajectory: Trajectory, settings: RandomPlanesSettings, context: Context) -> xr.Dataset:
+        """Measure one checkpoint at a time."""
+        chosen = at_milestones(trajectory, context.milestones)
+        context.announce(f"about {_seconds(chosen, len(chosen), settings):.0f} s")
+        return context.in_shards(
+            chosen,
+            lambda shard, on_progress: slices.random_plane(shard, on_progress=on_progress, **settings.model_dump()),
+            1,
+        )
+
+    def seconds(self, one: Trajectory, settings: RandomPlanesSettings, checkpoints: int, context: Context) -> float:
+        """Predict from a few losses; there are at most three milestones."""
+        return _seconds(one, min(3, checkpoints), settings)
+
+    def figures(self) -> Sequence[Drawing]:
+        """Return the plane through the last checkpoint."""
+        from slt_grok.plots.slices import random_plane
+
+        return [
+            Drawing(
+                "random_plane",
+                random_plane,
+                "Train and test loss in a random plane through the last checkpoint, in units of the norm of each "
+                "filter.",
+                ("plane_loss",),
+            )
+        ]
+
+    def tables(self, data: Data) -> Sequence[Table]:
+        """Return the train loss on a circle of half the radius around each milestone."""
+        found, rows = data[self.name].sel(split="train"), []
+        x, y = found.x.values, found.y.values
+        radius = x.max() / 2
+        circle = abs(np.hypot(x[:, None], y) - radius) <= (x[1] - x[0]) / 2
+        for seed, place in np.ndindex(found.sizes["seed"], found.sizes["step"]):
+            one = found.isel(seed=seed, step=place)
+            losses = one.plane_loss.transpose("x", "y").values[circle]
+            values = [number(float(f(losses))) for f in (np.mean, np.min, np.max)]
+            rows.append([str(int(one.seed)), step(int(one.step)), *values])
+        caption = f"Train loss in nats on a circle of {number(float(radius))} filter norms around the checkpoint"
+        return [Table(caption, ["Seed", "Step", "Mean", "Smallest", "Largest"], rows)]
+
+
+def _seconds(trajectory: Trajectory, planes: int, settings: ShapeSettings) -> float:
+    return predicted_seconds(trajectory, settings.points**2 * planes, splits(trajectory, rows=settings.rows))
