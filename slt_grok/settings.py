@@ -11,13 +11,14 @@ from functools import cache
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, create_model
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.registry import Registered
 
 Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[int, Field(ge=0)]
 AboveZero = Annotated[float, Field(gt=0)]
 
 
@@ -59,9 +60,9 @@ def parse_settings(kind: type[S], content: Any, origin: str, keys: str = "settin
         raise SltGrokError(f"{origin}: {error}") from error
 
 
-def sentence(error: ValidationError) -> str:
+def sentence(error: ValidationError | ErrorDetails) -> str:
     """Return the first of the errors as `key: expected ..., got ...`."""
-    first = error.errors()[0]
+    first = error.errors()[0] if isinstance(error, ValidationError) else error
     key = ".".join(map(str, first["loc"]))
     match first["type"]:
         case "extra_forbidden":
@@ -171,4 +172,6 @@ def check(thing: Any, origin: str) -> None:
     try:
         kind.model_validate({key: value for key, value in values.items() if not isinstance(value, Tensor)})
     except ValidationError as error:
-        raise SltGrokError(f"{origin}.{sentence(error)}") from error
+        wrong = [one for one in error.errors() if one["type"] != "missing"]  # what is missing is a tensor
+        if wrong:
+            raise SltGrokError(f"{origin}.{sentence(wrong[0])}") from error

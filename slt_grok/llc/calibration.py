@@ -11,18 +11,20 @@ The rule needs no known answer and no tuning by eye:
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.chains import BatchLoss, run_chains
+from slt_grok.llc.chains import BatchLoss
 from slt_grok.llc.posterior import LocalPosterior
 from slt_grok.llc.problem import Problem
-from slt_grok.llc.samplers import HMC, State, UnderdampedLangevin
-from slt_grok.llc.sampling import Sampling, Schedule, Starts
+from slt_grok.llc.samplers.hmc import HMC
+from slt_grok.llc.samplers.sampler import State
+from slt_grok.llc.samplers.underdamped import UnderdampedLangevin
+from slt_grok.llc.sampling import Schedule, Starts
+from slt_grok.progress import ProgressCallback, ignore, stretch
 
 RHO = 0.7  # share of |w*|^2 that the localization lets all weights move together
 SWEEPS = 20  # S / sqrt(A / gamma)
@@ -31,14 +33,13 @@ LONGER_STEP = 3  # of the exact sampler, where the curvature varies too much for
 FLIGHTS = 100  # and how many of its proposals the updates make
 VARYING = "a loss was out of the posterior's reach: HMC with three times the rule's step, at a ninth of its n_beta"
 TEMPERATURE_RATIOS = (1, 4, 16)
-BURN_IN_SHARE = 0.3
-PILOT_SHARE, PILOTS = 0.075, 6
+BURN_IN_FRACTION = 0.3
+PILOT_FRACTION, PILOTS = 0.075, 6
 PILOT_NUMBERS = 2_048  # chains x coordinates, for 4 to 64 chains: in few dimensions the curvature varies most
 SETTLED = 1.25  # two curvatures within this factor are the same
 UNSTABLE = 8  # times the curvature that a step was for, where it was unstable: h sqrt(A) was above 2
 STRIDE = 8  # most by which n_beta grows from one pilot to the next
 POWER_ITERATIONS = 12
-OnSteps = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Calibration:
     @property
     def burn_in(self) -> int:
         """Updates left out at the start."""
-        return round(BURN_IN_SHARE * self.updates)
+        return round(BURN_IN_FRACTION * self.updates)
 
 
 def localization(problem: Problem) -> float:
@@ -106,7 +107,7 @@ def calibrate(
     n_beta: float | None = None,
     batch_size: int | None = None,
     seed: int = 0,
-    on_steps: OnSteps = lambda steps, loss: None,
+    on_progress: ProgressCallback = ignore,
 ) -> Calibration:
     """Choose by the rule what is not given.
 
@@ -122,7 +123,7 @@ def calibrate(
         Of the chains; the curvature is that of the same batches.
     seed : int, optional
         Of the pilots.
-    on_steps : OnSteps, optional
+    on_progress : callable, optional
         As in `estimate`.
 
     Raises
@@ -138,13 +139,13 @@ def calibrate(
     target = (updates / SWEEPS) ** 2 * gamma
     fixed = n_beta is not None
     value = n_beta if n_beta is not None else 1.0
-    pilot = _Pilot(problem, max(100, round(PILOT_SHARE * updates)), gamma, batch_size, seed, on_steps)
+    pilot = _Pilot(problem, max(100, round(PILOT_FRACTION * updates)), gamma, batch_size, seed)
     curvature = pilot.curvature(value, pilot.spread)
     if not fixed:
         value, curvature = _towards(target, value, curvature, gamma, math.inf)
     settled = 0
     for index in range(PILOTS):
-        stable = pilot.run(value, curvature, index)
+        stable = pilot.run(value, curvature, index, stretch(on_progress, index / PILOTS, (index + 1) / PILOTS))
         before, curvature = curvature, pilot.curvature(value, pilot.position)
         curvature = curvature if stable else max(curvature, UNSTABLE * before)
         settled = settled + 1 if abs(math.log(curvature / before)) < math.log(SETTLED) else 0
@@ -180,18 +181,16 @@ class _Pilot:
 
     Parameters
     ----------
-    problem, gamma, batch_size, seed, on_steps : Problem, float, int or None, int, OnSteps
+    problem, gamma, batch_size, seed : Problem, float, int or None, int
         See `calibrate`.
     updates : int
         Of each leg.
     """
 
-    def __init__(
-        self, problem: Problem, updates: int, gamma: float, batch_size: int | None, seed: int, on_steps: OnSteps
-    ) -> None:
-        self.problem, self.updates, self.gamma, self.batch_size = problem, updates, gamma, batch_size
-        self.seed, self.on_steps = seed, on_steps
-        self.chains = max(4, min(64, PILOT_NUMBERS // problem.subspace.dimension))
+    def __init__(self, problem: Problem, updates: int, gamma: float, batch_size: int | None, seed: int) -> None:
+        self.problem, self.gamma, self.seed = problem, gamma, seed
+        self.schedule = Schedule(updates - 4, 4, 1, batch_size)
+        self.chains = max(4, min(64, PILOT_NUMBERS // problem.d))
         self.position = self.center = problem.subspace.coordinates(self._starts(1.0, 0, None).stack)
         noise = torch.randn(self.position.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         # draws from the localization alone: where the loss is steepest, so that the first n_beta is too small
@@ -201,57 +200,79 @@ class _Pilot:
         starts = self.problem.starts([n_beta], self.gamma, self.chains, self.seed + 7919 * (leg + 1))
         return starts._replace(position=position)
 
-    def _sampling(self, sampler: UnderdampedLangevin) -> Sampling:
-        problem, schedule = self.problem, Schedule(self.updates - 4, 4, 1, self.batch_size)
-        network = problem.trajectory.network
-        return Sampling(network, problem.inputs, problem.targets, problem.subspace, sampler, schedule)
+    def run(self, n_beta: float, curvature: float, leg: int, on_progress: ProgressCallback) -> bool:
+        """Continue at this n_beta, with a step for this curvature; tell whether it was stable.
 
-    def run(self, n_beta: float, curvature: float, leg: int) -> bool:
-        """Go on at this n_beta, with a step for this curvature; whether it was stable. Who diverged is back at w*.
-
-        A chain on its way out has a finite loss yet: its n_beta times excess loss is far above d, of which it is half
-        in equilibrium and `STRIDE` halves after n_beta has grown.
+        Chains that diverged are put back at w*. A chain on its way out still has a finite loss: its n_beta times excess
+        loss is far above d, of which it is half in equilibrium and `STRIDE` halves after n_beta has grown.
         """
-        sampler = UnderdampedLangevin(SAFETY / math.sqrt(curvature), 4 * math.sqrt(self.gamma))
-        ends = _Ends()
-        starts = self._starts(n_beta, leg, self.position)
-        chains = run_chains(self._sampling(sampler), starts, self.on_steps, [ends])
+        sampler, ends = UnderdampedLangevin(SAFETY / math.sqrt(curvature), 4 * math.sqrt(self.gamma)), Ends(4)
+        sampling = self.problem.sampling(sampler, self.schedule)
+        chains = sampler.run(sampling, self._starts(n_beta, leg, self.position), on_progress, [ends])
         baselines = torch.from_numpy(self.problem.baselines).repeat_interleave(self.chains)
         excess = n_beta * (chains.losses[:, -1] - baselines)
-        lost = excess > STRIDE * max(self.problem.subspace.dimension, 30)
-        self.position = torch.where(lost[:, None], self.center, torch.cat(ends.positions))
+        lost = excess > STRIDE * max(self.problem.d, 30)
+        self.position = torch.where(lost[:, None], self.center, ends.positions)
         return not (chains.resets.any() or lost.any())
 
     def curvature(self, n_beta: float, position: Tensor) -> float:
-        """Largest curvature of the potential over some positions, one a chain."""
-        starts = self._starts(n_beta, 0, None)
-        posterior = LocalPosterior(self.problem.subspace.coordinates(starts.stack), starts.n_beta, starts.gamma)
-        batch_loss = BatchLoss(self._sampling(UnderdampedLangevin(1.0, 1.0)), starts, starts.streams)
-        return top_curvature(batch_loss, position, posterior).max().item()
+        """Return the largest curvature of the potential over some positions, one for each chain."""
+        return curvature_at(self.problem, position, n_beta, self.gamma, self.schedule, self.seed + 7919).max().item()
 
 
-class _Ends:
-    """Keeps where chains end."""
+class Ends:
+    """Stores where chains of a given number of draws end (an observer)."""
 
-    every = 4
-
-    def __init__(self) -> None:
-        self.positions: list[Tensor] = []
+    def __init__(self, draws: int) -> None:
+        self.every = draws
+        self.pieces: list[Tensor] = []
 
     def begin(self, starts: Starts) -> None:
-        """Nothing to keep of the start."""
+        """Forget earlier chains."""
+        self.pieces = []
 
     def observe(self, chains: slice, state: State, stack: object) -> None:
-        """Keep the last draw."""
-        self.positions.append(state.position.clone())
+        """Store the last draw."""
+        self.pieces.append(state.position.clone())
+
+    @property
+    def positions(self) -> Tensor:
+        """Where the chains ended, (chains, d)."""
+        return torch.cat(self.pieces)
+
+
+def curvature_at(
+    problem: Problem, position: Tensor, n_beta: float, gamma: float, schedule: Schedule, seed: int = 0
+) -> Tensor:
+    """Return the largest curvature of n_beta L + gamma/2 |w - w*|^2 at each position, (chains,).
+
+    Parameters
+    ----------
+    problem : Problem
+        N networks.
+    position : Tensor
+        (N x chains, d), as many chains for every network.
+    n_beta, gamma : float
+        Inverse temperature and localization.
+    schedule : Schedule
+        Its batch size; a minibatch is the first one of the chain's stream.
+    seed : int, optional
+        Seed of the streams.
+    """
+    starts = problem.starts([n_beta], gamma, len(position) // len(problem.trajectory), seed)
+    posterior = LocalPosterior(problem.subspace.coordinates(starts.stack), starts.n_beta, starts.gamma)
+    sampling = problem.sampling(UnderdampedLangevin(1.0), schedule)  # nothing is sampled
+    return top_curvature(BatchLoss(sampling, starts, starts.streams), position, posterior)
 
 
 def top_curvature(batch_loss: BatchLoss, position: Tensor, posterior: LocalPosterior) -> Tensor:
-    """Largest eigenvalue in size of the Hessian of U(w) at each position, (chains,), by power iteration.
+    """Return the largest eigenvalue in size of the Hessian of U(w) at each position, (chains,), by power iteration.
 
     Products with the Hessian are central differences of the gradient, on one batch, which gives the eigenvalue to
-    some per cent from below.
+    a few percent from below.
     """
+    # not slt_grok.operators: that is the exact Hessian of one network in float64; these are all chains in one batch, in
+    # their own precision and with the quick gradients of the models, and the rule's step sizes rest on these numbers
     batch_loss(position)
     generator = torch.Generator().manual_seed(0)
     vector = torch.randn(position.shape, generator=generator, dtype=torch.float64).to(position)
@@ -265,8 +286,3 @@ def top_curvature(batch_loss: BatchLoss, position: Tensor, posterior: LocalPoste
         vector = (ahead - behind) / (2 * reach)
         norm = vector.norm(dim=1, keepdim=True)
     return norm[:, 0]
-
-
-def at_curvature(calibration: Calibration, curvature: float) -> Calibration:
-    """Return the same choice with the step for another curvature."""
-    return replace(calibration, curvature=curvature, step_size=SAFETY / math.sqrt(curvature))

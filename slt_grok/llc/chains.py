@@ -6,7 +6,7 @@ them. Chains never share a minibatch.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any
@@ -18,16 +18,17 @@ from torch import Tensor
 from slt_grok.devices import CPU
 from slt_grok.llc.noise import StreamNoise, ZeroNoise
 from slt_grok.llc.posterior import LocalPosterior
-from slt_grok.llc.samplers import Sampler, State
 from slt_grok.llc.samplers.mala import propose
+from slt_grok.llc.samplers.sampler import Sampler, State, like
 from slt_grok.llc.sampling import Chains, Observer, Sampling, Starts
-from slt_grok.processes import run_parallel
+from slt_grok.processes import Report, run_parallel
+from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.training.minibatches import Minibatches
 
 WORKING_MEMORY = 1 << 30  # bytes that chains may take together
 LARGEST_BATCH = 32 << 20  # bytes of one batch of chains: what it touches in an update stays near a core,
 SMALLEST_BATCH = 4 << 20  # and under this each operation costs more to start than to do
-LOOKS = 32  # draws of a chain at which distance and virial are taken
+LOOKS = 32  # draws of a chain at which distance and virial are recorded
 PROBES = 4  # and the acceptance of a MALA proposal
 
 
@@ -62,7 +63,7 @@ class BatchLoss:
 
 
 def run_chains(
-    sampling: Sampling, starts: Starts, on_steps: Callable[[int, float], None], observers: Sequence[Observer] = ()
+    sampling: Sampling, starts: Starts, on_progress: ProgressCallback = ignore, observers: Sequence[Observer] = ()
 ) -> Chains:
     """Run every chain.
 
@@ -72,10 +73,10 @@ def run_chains(
         What is sampled, and how.
     starts : Starts
         Where each chain starts, at which temperature.
-    on_steps : callable
-        Called after each update with the chain-steps (gradients) done and the mean loss, for a progress bar.
-    observers : Sequence[Observer], optional
-        Told of the start, and given every so many draws.
+    on_progress : callable, optional
+        Told the fraction of the updates that is done, with the mean loss.
+    observers : sequence of Observer, optional
+        Told of the start, and given every n-th draw.
     """
     for observer in observers:
         observer.begin(starts)
@@ -83,34 +84,25 @@ def run_chains(
     size, workers = _size_and_workers(sampling, starts)
     sampling = sampling.on_device()
     batches = [slice(i, min(i + size, total)) for i in range(0, total, size)]
-    if observers:  # who see the chains here, in their order
+    if observers:  # which watch the chains in this process, in order
         workers = 1
-    steps = [0] * len(batches)
+    done = [0] * len(batches)  # updates
 
-    def job(rows: slice, report: Callable[[Any], None]) -> tuple[Chains, tuple[int, float]]:
-        done, last = 0, math.nan
-
-        def on_batch_steps(count: int, loss: float) -> None:
-            nonlocal done, last
-            done, last = done + count, loss
-            report((done, loss))
-
-        return _run_batch(sampling, starts, rows, on_batch_steps, observers), (done, last)
-
-    def on_progress(place: int, said: tuple[int, float]) -> None:
-        done, loss = said
-        on_steps(done - steps[place], loss)
-        steps[place] = done
+    def on_report(place: int, report: tuple[int, float]) -> None:
+        done[place], loss = report
+        chains = sum(count * (rows.stop - rows.start) for count, rows in zip(done, batches, strict=True))
+        on_progress(chains / (total * sampling.schedule.updates), f"sampled loss {loss:.3g}")
 
     pieces: dict[int, Chains] = {}
-    for place, (chains, said) in run_parallel([partial(job, rows) for rows in batches], on_progress, workers):
+    jobs = [partial(_run_batch, sampling, starts, rows, observers) for rows in batches]
+    for place, chains in run_parallel(jobs, on_report, workers):
         pieces[place] = chains
-        on_progress(place, said)
+        on_report(place, (sampling.schedule.updates, chains.losses[:, -1].mean().item()))
     return Chains(*(torch.cat(piece) for piece in zip(*(pieces[i] for i in range(len(batches))), strict=True)))
 
 
 def _size_and_workers(sampling: Sampling, starts: Starts) -> tuple[int, int]:
-    """Chains of a batch, and batches side by side."""
+    """Return the number of chains in a batch, and of batches at a time."""
     total, bytes_each = len(starts.streams), _chain_bytes(sampling, starts.rows(slice(0, 1)))
     if sampling.device != CPU:  # which is busy only with as many chains as it holds
         free, _ = torch.cuda.mem_get_info(sampling.device)
@@ -123,15 +115,11 @@ def _size_and_workers(sampling: Sampling, starts: Starts) -> tuple[int, int]:
 
 
 def _run_batch(
-    sampling: Sampling,
-    all_starts: Starts,
-    rows: slice,
-    on_steps: Callable[[int, float], None],
-    observers: Sequence[Observer],
+    sampling: Sampling, all_starts: Starts, rows: slice, observers: Sequence[Observer], report: Report
 ) -> Chains:
     starts, schedule = all_starts.rows(rows, sampling.device), sampling.schedule
-    sampler = _rows_of(sampling.sampler, rows)
     center = sampling.subspace.coordinates(starts.stack)
+    sampler = _rows_of(sampling.sampler, rows, center)
     posterior = LocalPosterior(center, starts.n_beta, starts.gamma, sampling.box)
     noise_streams, batch_streams = zip(*(stream.spawn(2) for stream in starts.streams), strict=True)
     noise = StreamNoise(noise_streams, center.shape[1], center)
@@ -145,14 +133,13 @@ def _run_batch(
     look_every = max(1, schedule.draws // LOOKS)
     probe_every = look_every * max(1, min(LOOKS, schedule.draws) // PROBES)
     for update in range(schedule.updates):
-        before = batch_loss.calls
         state = sampler.update(state, batch_loss, noise, posterior)
         losses[:, update] = state.loss
         broken = ~torch.isfinite(state.loss)
         if broken.any():
             state = _replace_rows(state, sampler.init(center.clone(), batch_loss.again, ZeroNoise(center)), broken)
             resets += broken
-        on_steps(len(center) * (batch_loss.calls - before), losses[:, update].mean().item())
+        report((update + 1, losses[:, update].mean().item()))
         draw, rest = divmod(update + 1 - schedule.burn_in, schedule.thinning)
         if draw < 1 or rest:
             continue
@@ -189,9 +176,7 @@ def _acceptance(
     """Return the acceptance probability of a MALA proposal with the sampler's step, on the draw's batch, (chains,)."""
     if sampler.exact:
         return state.acceptance
-    step = torch.as_tensor(sampler.step_size, dtype=state.position.dtype)
-    epsilon = step**2 if sampler.name == "underdamped" else step
-    kept = state.gradient.clone()
+    kept, epsilon = state.gradient.clone(), like(sampler.langevin_step, state.position)
     acceptance = propose(state.position, state.loss, kept, epsilon, batch_loss.again, noise, posterior)[-1]
     state.gradient.copy_(kept)
     return acceptance
@@ -207,11 +192,12 @@ def _replace_rows(state: Any, fresh: Any, rows: Tensor) -> Any:
     )
 
 
-def _rows_of(sampler: Sampler, rows: slice) -> Sampler:
-    """Return the sampler of some of the chains."""
-    own = {field.name: getattr(sampler, field.name) for field in fields(sampler)}  # pyright: ignore[reportArgumentType]
-    sliced = {name: value[rows] for name, value in own.items() if isinstance(value, Tensor) and value.ndim}
-    return replace(sampler, **sliced)  # pyright: ignore[reportArgumentType]
+def _rows_of(sampler: Sampler, rows: slice, position: Tensor) -> Sampler:
+    """Return the sampler of some chains, its step a tensor in their precision."""
+    values = {field.name: getattr(sampler, field.name) for field in fields(sampler)}
+    sliced = {name: value[rows] for name, value in values.items() if isinstance(value, Tensor) and value.ndim}
+    step_size = like(sliced.get("step_size", sampler.step_size), position)
+    return replace(sampler, **{**sliced, "step_size": step_size})
 
 
 def _chain_bytes(sampling: Sampling, start: Starts) -> int:

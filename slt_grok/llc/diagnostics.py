@@ -3,11 +3,11 @@
 R-hat, ESS and MCSE are those of Vehtari et al. 1903.08008 (rank-normalized split R-hat, bulk ESS), by arviz-stats.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from arviz_stats.base.array import array_stats
 
 HEALTHY = "healthy"
 RHAT_LIMIT = 1.1
@@ -57,7 +57,7 @@ class Average(NamedTuple):
     rhat, ess : of the draws' losses.
     drift, drift_se : LLC of the second half of the draws minus that of the first, and its standard error.
     virial, virial_se : mean of (w - w*) . grad U / d, 1 in equilibrium, and its standard error over chains.
-    share_below : share of the draws whose loss is under L(w*).
+    fraction_below : fraction of the draws whose loss is below L(w*).
     """
 
     llc: float
@@ -68,7 +68,7 @@ class Average(NamedTuple):
     drift_se: float
     virial: float
     virial_se: float
-    share_below: float
+    fraction_below: float
 
 
 class Status(NamedTuple):
@@ -121,6 +121,13 @@ def highest_excess(d: int) -> float:
     return d / 2 + 10 * (d / 2) ** 0.5 + 50
 
 
+def is_out_of_reach(losses: np.ndarray, baselines: np.ndarray, n_betas: Sequence[float], d: int) -> bool:
+    """Tell whether any loss (network, temperature, chain, update) is above `highest_excess`, or not finite."""
+    with np.errstate(over="ignore"):
+        excess = np.array(n_betas)[:, None, None] * (losses - baselines[:, None, None, None])
+    return not bool((excess <= highest_excess(d)).all())  # NaN compares false
+
+
 def average(statistics: ChainStatistics) -> Average:
     """Return the LLC at one temperature with its diagnostics; NaN throughout where no chain is healthy."""
     healthy = statistics.healthy
@@ -140,7 +147,7 @@ def average(statistics: ChainStatistics) -> Average:
         drift_se=float(drift_se),
         virial=float(statistics.virial[healthy].mean()),
         virial_se=float(_chain_error(statistics.virial[healthy])),
-        share_below=float((excess < 0).mean()),
+        fraction_below=float((excess < 0).mean()),
     )
 
 
@@ -247,6 +254,8 @@ def wbic_slope(n_betas: np.ndarray, losses: np.ndarray, errors: np.ndarray) -> t
 
 
 def _statistic(name: str, draws: np.ndarray) -> float:
+    from arviz_stats.base.array import array_stats
+
     return np.asarray(getattr(array_stats, name)(draws)).item()
 
 

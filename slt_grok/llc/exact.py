@@ -1,8 +1,8 @@
-"""Learning coefficients that are known: closed forms, and the rank of the Jacobian where it decides.
+"""Known learning coefficients in closed form.
 
-Two kinds of truth stand here. `regular`, `normal_crossing`, `deep_linear`, `deep_linear_generic`, `polynomial` and half
-the rank of `jacobian` are the learning coefficient lambda itself, a property of the minimum. `quadratic` and
-`quadratic_sgld` are what a sampler is expected to return at a finite n_beta, gamma and step, from which lambda is
+There are two kinds. `regular`, `normal_crossing`, `deep_linear`, `deep_linear_generic`, `polynomial` and half the rank
+of the Jacobian (`slt_grok.operators.jacobian`) are the learning coefficient lambda itself, a property of the minimum.
+`quadratic` and `quadratic_sgld` are what a sampler is expected to return at a finite n_beta, gamma and step, from which lambda is
 missed by a bias that these formulas give.
 """
 
@@ -12,10 +12,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
-from torch.func import functional_call, jacrev
 
 from slt_grok.errors import SltGrokError
 
@@ -25,20 +22,6 @@ class LearningCoefficient(NamedTuple):
 
     value: float
     multiplicity: int
-
-
-class NumericalRank(NamedTuple):
-    """The rank of a matrix, and how clear it is.
-
-    rank : singular values above max(shape) eps s_1, as in `numpy.linalg.matrix_rank`.
-    gap : the smallest of them over the largest of the others; infinite where there are no others or they are 0. Far
-        below 1e6 the rank is a matter of the threshold.
-    singular_values : all of them, falling.
-    """
-
-    rank: int
-    gap: float
-    singular_values: np.ndarray
 
 
 def regular(rank: int) -> LearningCoefficient:
@@ -204,38 +187,12 @@ def _check_deep_linear(widths: Sequence[int], rank: int) -> None:
         raise SltGrokError(f"rank: expected from 0 to the smallest width {min(widths)}, got {rank}")
 
 
-def numerical_rank(matrix: Tensor) -> NumericalRank:
-    """Return the rank of a matrix by singular values in float64, with its gap."""
-    values = torch.linalg.svdvals(matrix.double()).numpy()
-    threshold = max(matrix.shape) * np.finfo(float).eps * values.max(initial=0.0)
-    rank = int((values > threshold).sum())
-    rest = values[rank] if rank < len(values) else 0.0
-    return NumericalRank(rank, float(values[rank - 1] / rest) if rank and rest else math.inf, values)
-
-
-def jacobian(module: nn.Module, inputs: Tensor) -> Tensor:
-    """Return d outputs / d parameters at the module's parameters, float64 (all outputs of all inputs, all parameters).
-
-    Where all residuals are 0 and the rank of this matrix does not change nearby, the set of minima is smooth and
-    lambda = rank / 2 with m = 1.
-    """
-    parameters = {name: value.detach().double() for name, value in module.named_parameters()}
-    if inputs.is_floating_point():
-        inputs = inputs.double()
-
-    def outputs(parameters: dict[str, Tensor]) -> Tensor:
-        return functional_call(module, parameters, (inputs,)).flatten()
-
-    by_parameter = jacrev(outputs, chunk_size=256)(parameters)
-    return torch.cat([block.flatten(1) for block in by_parameter.values()], dim=1)
-
-
 def modular_rank(p: int, neurons: int, pairs: int | None = None) -> int:
     """Rank of the Jacobian of sum_k v_k (w_{k,a} + w'_{k,b})^2 with generic weights on one-hot pairs over Z_p.
 
     On all p^2 pairs it is min(K (3p - 2), p^3): of a neuron's 3p weights, two directions change nothing, the scale of v
     against w and the shift w_a + t, w'_b - t. On N train pairs min(K (3p - 2), N p) is an upper bound only; take
-    `numerical_rank(jacobian(...))` at the point.
+    `slt_grok.operators.jacobian.jacobian_rank` at the point.
 
     Parameters
     ----------

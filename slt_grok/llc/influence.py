@@ -24,7 +24,7 @@ import xarray as xr
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.estimate import estimate
 from slt_grok.llc.moments import LossMoments, Moments
-from slt_grok.llc.samplers import Sampler
+from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.subspaces import Subspace
 from slt_grok.trajectories import Trajectory
 

@@ -19,7 +19,6 @@ Steps of underdamped Langevin are stable by calibration at some of the temperatu
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -31,13 +30,16 @@ from torch import Tensor, nn
 
 from slt_grok.devices import device_named
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.calibration import BURN_IN_SHARE, SAFETY, calibrate
-from slt_grok.llc.chains import run_chains
+from slt_grok.llc.calibration import BURN_IN_FRACTION, SAFETY, calibrate
 from slt_grok.llc.diagnostics import ERRORS, HEALTHY, chain_health
 from slt_grok.llc.problem import Problem
-from slt_grok.llc.samplers import HMC, Sampler, UnderdampedLangevin
-from slt_grok.llc.sampling import Sampling, Schedule
+from slt_grok.llc.samplers.hmc import HMC
+from slt_grok.llc.samplers.sampler import Sampler
+from slt_grok.llc.samplers.underdamped import UnderdampedLangevin
+from slt_grok.llc.sampling import Schedule
 from slt_grok.llc.tempering import acceptance_ratio, coarse, integral, integral_error
+from slt_grok.measurement import Variable
+from slt_grok.progress import ProgressCallback, ignore, stretch
 from slt_grok.trajectories import Loss, Trajectory
 
 CALIBRATED = 5  # temperatures at which the curvature is sought
@@ -45,43 +47,52 @@ LEAPFROG = 16  # steps of a proposal of HMC
 PRIOR_DRAWS = 256  # for the loss far from the network, which sets the smallest beta above 0
 FEWEST = 6  # temperatures above 0: an even number, so that every second one ends at 1 as well
 FIRST = 0.1  # nats: mean and standard deviation of beta n L under the prior, at the smallest beta above 0
-FALSE_ALARM = 0.01  # share of chains in equilibrium that are said to drift, over all temperatures
-OnSteps = Callable[[int, float], None]
+FALSE_ALARM = 0.01  # fraction of chains in equilibrium that are said to drift, over all temperatures
+PILOTS = 0.3  # of the progress
 
-ATTRS = {
-    "log_marginal_likelihood": (
-        "log marginal likelihood",
-        "nats",
-        "-int_0^1 n <L>_beta d beta, plus the log mass of prior times window",
-    ),
-    "log_marginal_likelihood_se": (
-        "standard error of the log marginal likelihood",
-        "nats",
-        "from the spread of the chains' means",
-    ),
-    "log_marginal_likelihood_quadrature": (
-        "error of quadrature",
-        "nats",
-        "change when every second temperature is left out",
-    ),
-    "log_marginal_likelihood_bar": (
-        "log marginal likelihood by acceptance ratios",
-        "nats",
-        "Bennett's ratio between neighbors, same draws",
-    ),
-    "log_prior_mass": ("log mass of prior times window", "nats", "0 for the window alone, which is normalized"),
-    "baseline_loss": ("loss at the checkpoint", "nats", "L(w*), mean over the samples in float64"),
-    "mean_loss": ("mean loss at each temperature", "nats", "<L>_beta over healthy chains"),
-    "mean_loss_se": ("standard error of the mean loss", "nats", "standard deviation of chains' means / sqrt(chains)"),
-    "llc_at_beta": ("LLC at each temperature", None, "n beta (<L>_beta - L(w*))"),
-    "marginal_likelihood_status": (
-        "status of the marginal likelihood",
-        None,
-        "converged or not converged, see marginal_likelihood_reason",
-    ),
-    "marginal_likelihood_reason": ("reason of the status", None, "rules of slt_grok.llc.marginal_likelihood"),
-}
 SOURCE = "doi:10.1214/ss/1028905934"
+VARIABLES = {
+    "log_marginal_likelihood": Variable(
+        (),
+        "log marginal likelihood",
+        "-int_0^1 n <L>_beta d beta, plus the log mass of prior times window",
+        SOURCE,
+        "nats",
+    ),
+    "log_marginal_likelihood_se": Variable(
+        (), "standard error of the log marginal likelihood", "from the spread of the chains' means", SOURCE, "nats"
+    ),
+    "log_marginal_likelihood_quadrature": Variable(
+        (), "error of quadrature", "change when every second temperature is omitted", SOURCE, "nats"
+    ),
+    "log_marginal_likelihood_bar": Variable(
+        (),
+        "log marginal likelihood by acceptance ratios",
+        "Bennett's ratio between neighbors, same draws",
+        SOURCE,
+        "nats",
+    ),
+    "log_prior_mass": Variable(
+        (), "log mass of prior times window", "0 for the window alone, which is normalized", SOURCE, "nats"
+    ),
+    "baseline_loss": Variable((), "loss at the checkpoint", "L(w*), mean over the samples in float64", SOURCE, "nats"),
+    "mean_loss": Variable(("beta",), "mean loss at each temperature", "<L>_beta over healthy chains", SOURCE, "nats"),
+    "mean_loss_se": Variable(
+        ("beta",),
+        "standard error of the mean loss",
+        "standard deviation of chains' means / sqrt(chains)",
+        SOURCE,
+        "nats",
+    ),
+    "llc_at_beta": Variable(("beta",), "LLC at each temperature", "n beta (<L>_beta - L(w*))", SOURCE),
+    "beta_value": Variable(("beta",), "inverse temperature", "beta", SOURCE),
+    "marginal_likelihood_status": Variable(
+        (), "status of the marginal likelihood", "converged or not converged, see marginal_likelihood_reason", SOURCE
+    ),
+    "marginal_likelihood_reason": Variable(
+        (), "reason for the status", "rules of slt_grok.llc.marginal_likelihood", SOURCE
+    ),
+}
 
 
 def marginal_likelihood(
@@ -98,7 +109,7 @@ def marginal_likelihood(
     dtype: torch.dtype | None = None,
     device: str | None = None,
     seed: int = 0,
-    on_steps: OnSteps = lambda steps, loss: None,
+    on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
     """Log marginal likelihood of each network's neighborhood, with the errors of sampling and of quadrature.
 
@@ -125,7 +136,7 @@ def marginal_likelihood(
         Of each chain; the first 30% are burn-in.
     sampler : {"underdamped", "hmc"}, optional
         `underdamped`, or the exact `hmc` where the curvature varies too much for one step.
-    dtype, device, seed, on_steps : torch.dtype or None, str or None, int, OnSteps, optional
+    dtype, device, seed, on_progress : torch.dtype or None, str or None, int, callable, optional
         As in `slt_grok.llc.estimate`.
 
     Returns
@@ -146,11 +157,15 @@ def marginal_likelihood(
     problem = Problem.from_inputs(source, data, loss, None, dtype)
     n, count, added = len(problem.inputs), temperatures + 1, weight_decay_prior or 0.0
     centered = _centered(problem, gamma / (gamma + added))
-    betas = np.array([ladder(one, gamma + added, n, temperatures, seed) for one in _singles(centered)])
+    singles = [(one, ladder(one, gamma + added, n, temperatures, seed)) for one in _singles(centered)]
+    betas = np.array([ladder_ for _, ladder_ in singles])
+    parts = [
+        stretch(on_progress, PILOTS * i / len(singles), PILOTS * (i + 1) / len(singles)) for i in range(len(singles))
+    ]
     step_sizes = np.array(
         [
-            _steps(one, n * row, gamma + added, updates, seed, on_steps)
-            for one, row in zip(_singles(centered), betas, strict=True)
+            _steps(one, n * row, gamma + added, updates, seed, part)
+            for (one, row), part in zip(singles, parts, strict=True)
         ]
     )
 
@@ -160,28 +175,23 @@ def marginal_likelihood(
     starts = centered.starts([0.0] * count, gamma + added, chains, seed)._replace(n_beta=of_chain(n * betas))
     at = problem.subspace.coordinates(problem.trajectory.stacked(problem.dtype))
     starts = starts._replace(position=at.repeat_interleave(count * chains, 0))
-    schedule = _schedule(updates)
-    how = _sampler(sampler, of_chain(step_sizes), gamma + added)
-    network, samples = problem.trajectory.network, (problem.inputs, problem.targets)
-    sampling = Sampling(network, *samples, problem.subspace, how, schedule, device=where)
-    found = run_chains(sampling, starts, on_steps)
+    burn_in = round(BURN_IN_FRACTION * updates)
+    schedule, how = Schedule(burn_in, updates - burn_in), SAMPLERS[sampler](of_chain(step_sizes), gamma + added)
+    found = how.run(problem.sampling(how, schedule, device=where), starts, stretch(on_progress, PILOTS, 1))
     traces = found.losses.unflatten(0, (len(problem.trajectory), count, chains)).numpy()
     norms = at.double().square().sum(1).numpy()
     rows = []
     for i, baseline in enumerate(problem.baselines):
-        mass = log_mass(problem.subspace.dimension, norms[i], gamma, weight_decay_prior)
-        rows.append(_row(traces[i], betas[i], n, float(baseline), mass, schedule.burn_in, problem.subspace.dimension))
-    variables = {}
-    for name, (long_name, units, definition) in ATTRS.items():
-        values = np.array([row[name] for row in rows])
-        attrs = {"long_name": long_name, "definition": definition, "source": SOURCE} | (
-            {"units": units} if units else {}
-        )
-        variables[name] = (("beta",) if values.ndim > 1 else (), values, attrs)
-    variables["beta_value"] = (("beta",), betas, {"long_name": "inverse temperature", "definition": "beta"})
+        mass = log_mass(problem.d, norms[i], gamma, weight_decay_prior)
+        row = _row(traces[i], betas[i], n, float(baseline), mass, burn_in, problem.d)
+        rows.append(row | {"beta_value": betas[i]})
+    variables = {
+        name: (variable.dims, np.array([row[name] for row in rows]), variable.attrs)
+        for name, variable in VARIABLES.items()
+    }
     settings = {"gamma": gamma, "weight_decay_prior": weight_decay_prior or "none", "n": n, "sampler": sampler}
-    settings |= {"chains": chains, "updates": updates, "burn_in": schedule.burn_in, "seed": seed, "device": where.type}
-    settings |= {"dtype": str(problem.dtype).removeprefix("torch."), "dimension": problem.subspace.dimension}
+    settings |= {"chains": chains, "updates": updates, "burn_in": burn_in, "seed": seed, "device": where.type}
+    settings |= {"dtype": str(problem.dtype).removeprefix("torch."), "dimension": problem.d}
     return problem.trajectory.dataset(variables).assign_attrs(settings)
 
 
@@ -238,32 +248,29 @@ def _centered(problem: Problem, share: float) -> Problem:
 
 
 def _steps(
-    problem: Problem, n_betas: np.ndarray, gamma: float, updates: int, seed: int, on_steps: OnSteps
+    problem: Problem, n_betas: np.ndarray, gamma: float, updates: int, seed: int, on_progress: ProgressCallback
 ) -> np.ndarray:
     """Return h at each n_beta.
 
     It is calibrated at some; between them the curvature of the loss is interpolated in logarithms.
     """
     chosen = np.unique(np.linspace(1, len(n_betas) - 1, CALIBRATED).round().astype(int))
-    found = [
-        calibrate(problem, updates, gamma=gamma, n_beta=float(n_betas[k]), seed=seed, on_steps=on_steps).curvature
-        for k in chosen
-    ]
+    found = []
+    for i, k in enumerate(chosen):
+        part = stretch(on_progress, i / len(chosen), (i + 1) / len(chosen))
+        one = calibrate(problem, updates, gamma=gamma, n_beta=float(n_betas[k]), seed=seed, on_progress=part)
+        found.append(one.curvature)
     of_loss = np.maximum(np.array(found) - gamma, 1e-6 * gamma)
     between = np.exp(np.interp(np.log(n_betas[1:]), np.log(n_betas[chosen]), np.log(of_loss)))
     return SAFETY / np.sqrt(np.concatenate([[0.0], between]) + gamma)
 
 
-def _sampler(name: str, step_sizes: Tensor, gamma: float) -> Sampler:
-    if name == "hmc":
-        return HMC(step_sizes, LEAPFROG)
+def _underdamped(step_sizes: Tensor, gamma: float) -> Sampler:
     longest = math.ceil(math.pi / (math.sqrt(gamma) * step_sizes.min().item()))
     return UnderdampedLangevin(step_sizes, 4 * math.sqrt(gamma), longest)
 
 
-def _schedule(updates: int) -> Schedule:
-    burn_in = round(BURN_IN_SHARE * updates)
-    return Schedule(burn_in, updates - burn_in)
+SAMPLERS = {"underdamped": _underdamped, "hmc": lambda step_sizes, gamma: HMC(step_sizes, LEAPFROG)}
 
 
 def _row(
@@ -279,7 +286,7 @@ def _row(
         for of_b, words in zip(traces, health, strict=True)
     ]
     if min(len(e) for e in energies) < 2:
-        nothing = dict.fromkeys(ATTRS, math.nan) | dict.fromkeys(
+        nothing = dict.fromkeys(VARIABLES, math.nan) | dict.fromkeys(
             ("mean_loss", "mean_loss_se", "llc_at_beta"), betas * math.nan
         )
         reason = f"fewer than two healthy chains at a temperature ({lost[0]})"
@@ -292,7 +299,7 @@ def _row(
     drifts = np.array([_drift(e) for e in energies])
     reason = ""
     if lost:
-        reason = f"{len(lost)} chains left out ({lost[0]})"
+        reason = f"{len(lost)} chains omitted ({lost[0]})"
     elif abs(drifts).max() > student.ppf(1 - FALSE_ALARM / (2 * len(betas)), len(energies[0]) - 1):
         reason = f"the draws still drift at beta {betas[abs(drifts).argmax()]:.3g}"
     elif abs(bar + value) > ERRORS * se + quadrature:
@@ -309,7 +316,7 @@ def _row(
         "mean_loss_se": spread / n,
         "llc_at_beta": betas * means,
         "marginal_likelihood_status": "not converged" if reason else "converged",
-        "marginal_likelihood_reason": reason or "no chain left out, no drift, and acceptance ratios agree",
+        "marginal_likelihood_reason": reason or "no chain omitted, no drift, and acceptance ratios agree",
     }
 
 

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from slt_grok.devices import CPU
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.sampling import Starts
+from slt_grok.llc.samplers.sampler import Sampler
+from slt_grok.llc.sampling import Sampling, Schedule, Starts
 from slt_grok.llc.subspaces import Subspace, everything
 from slt_grok.trajectories import Loss, Trajectory, cross_entropy
 
@@ -43,12 +45,12 @@ class Problem:
     def from_inputs(
         cls,
         source: nn.Module | Trajectory,
-        data: tuple[Tensor, Tensor] | None,
-        loss: Loss | None,
-        subspace: Subspace | None,
-        dtype: torch.dtype | None,
+        data: tuple[Tensor, Tensor] | None = None,
+        loss: Loss | None = None,
+        subspace: Subspace | None = None,
+        dtype: torch.dtype | None = None,
     ) -> "Problem":
-        """Return the problem that a person's arguments state (see `slt_grok.llc.estimate`).
+        """Return the problem of the arguments of `slt_grok.llc.estimate`.
 
         Raises
         ------
@@ -71,11 +73,23 @@ class Problem:
         return cls(trajectory, inputs, targets, subspace, dtype, baselines)
 
     @property
+    def d(self) -> int:
+        """Number of coordinates that move."""
+        return self.subspace.dimension
+
+    @property
     def finite_minimizer(self) -> bool:
         """False for cross-entropy, ours or torch's, of which a fitted network has no finite minimizer."""
         loss = self.trajectory.network.loss
         known = loss in (cross_entropy, nn.functional.cross_entropy) or isinstance(loss, nn.CrossEntropyLoss)
         return not known
+
+    def sampling(
+        self, sampler: Sampler, schedule: Schedule, box: float | None = None, device: torch.device = CPU
+    ) -> Sampling:
+        """Return what chains on the problem need besides their starts."""
+        network = self.trajectory.network
+        return Sampling(network, self.inputs, self.targets, self.subspace, sampler, schedule, box, device)
 
     def starts(self, n_betas: Sequence[float], gamma: float, chains: int, seed: int) -> Starts:
         """Chains at w*, in the order (network, temperature, chain)."""

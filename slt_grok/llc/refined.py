@@ -8,26 +8,34 @@ much where H has no entries between them: the difference, `llc_interaction`, is 
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
+from pydantic import model_validator
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import restrictions
-from slt_grok.llc.estimate import estimate
-from slt_grok.llc.samplers import Sampler
+from slt_grok.llc.measurement import LLC, setting_note, status_counts, without_task
+from slt_grok.llc.problem import Problem
+from slt_grok.llc.sample import sample
+from slt_grok.llc.samplers.sampler import Sampler
+from slt_grok.llc.sampling import Schedule
+from slt_grok.llc.settings import SamplingSettings
 from slt_grok.llc.subspaces import Subspace, everything
-from slt_grok.llc.variables import ATTRS
-from slt_grok.models import Model
-from slt_grok.models.network import Network
-from slt_grok.trajectories import Trajectory
+from slt_grok.llc.variables import VARIABLES
+from slt_grok.measurement import Context, Data, Drawing, Measurement, Variable, evenly_spaced
+from slt_grok.progress import ProgressCallback, ignore, stretch
+from slt_grok.settings import Positive
+from slt_grok.trajectories import Network, Trajectory
 
-_ESTIMATES = ("llc", "llc_se", "llc_low", "llc_high", "rhat", "ess", "llc_status", "llc_status_reason")
+KEPT = ("llc", "llc_se", "llc_low", "llc_high", "rhat", "ess", "llc_status", "llc_status_reason", "baseline_loss")
+WANG = "Wang et al. 2410.02984, section 3"
+UNMEASURED = {"llc_status": "", "llc_status_reason": "not measured for this seed"}
 
 INTERACTIONS = {
     "llc_interaction": (("matrix",), "whole", "sum over matrices minus the LLC of all weights"),
@@ -35,22 +43,19 @@ INTERACTIONS = {
     "llc_interaction_frequency": (("frequency",), "circuit", "sum over key frequencies minus their joint LLC"),
     "llc_interaction_circuit": (("circuit", "rest"), "tables", "key plus other frequencies minus their joint LLC"),
 }
-"""Name -> groups whose LLCs are summed, group of the whole that is subtracted, words."""
-
-
-PER_DIMENSION = {"long_name": "LLC per dimension", "definition": "llc / dimension; at most 1/2 on a quadratic loss"}
+"""Name -> groups whose LLCs are summed, group of the whole that is subtracted, definition."""
 
 
 @dataclass(frozen=True)
 class Component:
-    """What moves, and on which data its loss is.
+    """What moves, and the data of the loss.
 
     Parameters
     ----------
     name : str
         Coordinate in the dataset.
     group : str
-        What kind it is: `whole`, `data`, `matrix`, `head`, `attention` (all heads together); of the tables over Z_p
+        Its kind: `whole`, `data`, `matrix`, `head`, `attention` (all heads together); of the tables over the group
         `frequency` (one key frequency), `circuit` (all key ones), `rest` (the others and the constant), `tables`
         (circuit and rest together), `null frequency` and `null circuit` (as many random frequencies that are not key).
     subspace : Subspace
@@ -66,41 +71,41 @@ class Component:
 
 
 def components(network: Network, key_frequencies: Sequence[int] = (), seed: int = 0) -> list[Component]:
-    """Return what refined LLCs are measured of by default.
+    """Return the components whose refined LLCs are measured by default.
 
     All weights; each parameter; each attention head, and all of them together; with key frequencies, in the tables over
-    Z_p, each of them, all of them, the rest, everything, and as a null as many frequencies that are not key, drawn by
-    `seed`; all weights on the test pairs and on all pairs, where the task has test pairs.
+    the task's group, each of them, all of them, the rest, everything, and as a null as many frequencies that are not
+    key, drawn by `seed`; all weights on the test samples and on all samples, where the task has test samples.
 
     Raises
     ------
     SltGrokError
-        Key frequencies for a network that is not of this package, or that are not in 1..(p-1)/2.
+        Key frequencies that the network's task or model does not have.
     """
-    module = network.module
-    found = [Component("all weights", "whole", everything(network.shapes))]
+    module, task = network.module, network.task
+    whole = everything(network.shapes)
+    found = [Component("all weights", "whole", whole)]
     found += [Component(name, "matrix", subspace) for name, subspace in restrictions.matrices(module).items()]
     count = restrictions.heads(module)
     found += [Component(f"head {h}", "head", restrictions.head(module, h)) for h in range(count)]
     if count:
-        found.append(Component("all heads", "attention", restrictions.parameters(module, *restrictions.OF_HEADS)))
+        of_heads = restrictions.parameters(module, *restrictions.head_parameters(module))
+        found.append(Component("all heads", "attention", of_heads))
     keys = [int(k) for k in key_frequencies]
     if keys:
-        planes = restrictions.frequencies
-        found += [Component(f"frequency {k}", "frequency", planes(module, [k])) for k in keys]
-        found.append(Component("key frequencies", "circuit", planes(module, keys)))
-        found.append(Component("other frequencies", "rest", restrictions.other_frequencies(module, keys)))
-        found.append(Component("all frequencies", "tables", restrictions.other_frequencies(module, [])))
-        assert isinstance(module, Model)
-        ordinary = np.setdiff1d(np.arange(1, (module.tokens + 1) // 2), keys)
-        drawn = np.random.default_rng(seed).permutation(ordinary)[: len(keys)]
-        null = sorted(drawn.tolist())
-        found += [Component(f"null frequency {k}", "null frequency", planes(module, [k])) for k in null]
+        planes, others = restrictions.frequencies, restrictions.other_frequencies
+        found += [Component(f"frequency {k}", "frequency", planes(network, [k])) for k in keys]
+        found.append(Component("key frequencies", "circuit", planes(network, keys)))
+        found.append(Component("other frequencies", "rest", others(network, keys)))
+        found.append(Component("all frequencies", "tables", others(network, [])))
+        assert task is not None
+        assert task.group is not None
+        ordinary = np.setdiff1d(task.group.frequencies, keys)
+        null = sorted(np.random.default_rng(seed).permutation(ordinary)[: len(keys)].tolist())
+        found += [Component(f"null frequency {k}", "null frequency", planes(network, [k])) for k in null]
         if null:
-            found.append(Component("null frequencies", "null circuit", planes(module, null)))
-    task = network.task
+            found.append(Component("null frequencies", "null circuit", planes(network, null)))
     if task is not None and len(task.indices("test")):
-        whole = everything(network.shapes)
         found.append(Component("test pairs", "data", whole, restrictions.split(task, "test")))
         found.append(Component("all pairs", "data", whole, restrictions.split(task, "all")))
     return found
@@ -111,97 +116,70 @@ def measure(
     parts: Sequence[Component],
     *,
     sampler: Sampler,
-    n_beta: float,
-    gamma: float,
-    chains: int = 4,
-    draws: int = 150,
-    burn_in: int = 75,
-    thinning: int = 1,
-    batch_size: int | None = None,
-    box: float | None = None,
-    dtype: torch.dtype | None = None,
-    device: str | None = None,
+    schedule: Schedule,
     seed: int = 0,
-    on_steps: Callable[[int, float], None] = lambda steps, loss: None,
+    dtype: torch.dtype | None = None,
+    on_progress: ProgressCallback = ignore,
+    **settings: Any,
 ) -> xr.Dataset:
     """Return the LLC of each component at each network, all at the same n_beta, gamma and step.
 
-    A restriction's largest curvature is at most that of all weights, so that a step which is stable for those is
+    A restriction's largest curvature is at most that of all weights, so that a step that is stable for those is
     stable for every component.
 
     Parameters
     ----------
     trajectory : Trajectory
         Networks, over any leading dimensions.
-    parts : Sequence[Component]
-        What is measured, with names of their own; see `components`.
-    sampler : Sampler
-        See `slt_grok.llc.estimate`.
-    n_beta, gamma : float
-        See `slt_grok.llc.estimate`.
-    chains, draws, burn_in, thinning : int, optional
-        See `slt_grok.llc.estimate`.
-    batch_size : int or None, optional
-        See `slt_grok.llc.estimate`.
-    box : float or None, optional
-        See `slt_grok.llc.estimate`.
-    dtype : torch.dtype or None, optional
-        See `slt_grok.llc.estimate`.
-    device : str or None, optional
-        See `slt_grok.llc.estimate`.
+    parts : sequence of Component
+        What is measured, with distinct names; see `components`.
+    sampler, schedule : Sampler, Schedule
+        See `slt_grok.llc.sample.sample`.
     seed : int, optional
         With a component's name it fixes the random streams: a component's value does not depend on the others.
-    on_steps : callable, optional
-        Called with (gradients done, mean loss); every component costs as many gradients.
+    dtype : torch.dtype or None, optional
+        See `slt_grok.llc.estimate`.
+    on_progress : callable, optional
+        Told the fraction that is done.
+    **settings
+        `n_betas`, `gamma` and others of `slt_grok.llc.sample.sample`.
 
     Returns
     -------
     xarray.Dataset
-        A dataset over the trajectory's dimensions and `component`: `llc`, `llc_se`, `llc_low`, `llc_high`, `rhat`,
-        `ess`, `llc_status`, `llc_status_reason`, `baseline_loss` (of the component's own data) and `llc_per_dimension`;
-        over `component` alone `dimension`, with the coordinate `group`; over the trajectory's dimensions, where the
-        components for it are there, `llc_interaction`, `llc_interaction_head`, `llc_interaction_frequency`,
-        `llc_interaction_circuit` and their standard errors `..._se`. Negative values are reported with the status "not
-        a minimum", not clipped.
+        A dataset over the trajectory's dimensions and `component` with the variables of `Refined`; interactions where
+        the components for them are given. Negative values are reported with the status "not a minimum", not clipped.
 
     Raises
     ------
     SltGrokError
-        No component, two of one name, or a setting out of its range.
+        No component, two of the same name, or a setting out of its range.
 
     Examples
     --------
     >>> parts = refined.components(networks.network, key_frequencies=[4, 11, 20])
-    >>> found = refined.measure(networks, parts, sampler=UnderdampedLangevin(0.015, 40), n_beta=30, gamma=100)
+    >>> sampler, schedule = UnderdampedLangevin(0.015), Schedule(75, 150)
+    >>> found = refined.measure(networks, parts, sampler=sampler, schedule=schedule, n_betas=[30], gamma=100)
     >>> found.llc.sel(component="frequency 4")
     """
     names = [part.name for part in parts]
     if not names or len(set(names)) < len(names):
-        raise SltGrokError(f"components: expected at least one and no name twice, got {', '.join(names) or 'none'}")
-    results = [
-        estimate(
-            trajectory,
-            part.data,
-            sampler=sampler,
-            n_beta=n_beta,
-            gamma=gamma,
-            chains=chains,
-            draws=draws,
-            burn_in=burn_in,
-            thinning=thinning,
-            batch_size=batch_size,
-            box=box,
-            subspace=part.subspace,
-            dtype=dtype,
-            device=device,
-            seed=_seed(seed, part.name),
-            on_steps=on_steps,
+        raise SltGrokError(f"components: expected distinct names, at least one, got {', '.join(names) or 'none'}")
+    results = []
+    for i, part in enumerate(parts):
+        problem = Problem.from_inputs(trajectory, part.data, subspace=part.subspace, dtype=dtype)
+        results.append(
+            sample(
+                problem,
+                sampler,
+                schedule,
+                seed=_seed(seed, part.name),
+                on_progress=stretch(on_progress, i / len(parts), (i + 1) / len(parts)),
+                **settings,
+            )
         )
-        for part in parts
-    ]
-    return _dataset(trajectory, parts, results).assign_attrs(
-        {key: value for key, value in results[0].attrs.items() if key not in ("dimension", "n")} | {"seed": seed}
-    )
+    attrs = {key: value for key, value in results[0].attrs.items() if key not in ("dimension", "n")}
+    return _dataset(trajectory, parts, results).assign_attrs(attrs | {"seed": seed})
 
 
 def _seed(seed: int, name: str) -> int:
@@ -209,27 +187,147 @@ def _seed(seed: int, name: str) -> int:
 
 
 def _dataset(trajectory: Trajectory, parts: Sequence[Component], results: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Return the estimates of the components side by side, with what follows from them together."""
+    """Return the estimates of all components in one dataset, with what follows from them together."""
     groups = np.array([part.group for part in parts])
     sizes = np.array([part.subspace.dimension for part in parts])
-    found = {
-        name: np.stack([one[name].values.ravel() for one in results], -1) for name in (*_ESTIMATES, "baseline_loss")
-    }
-    variables: dict[str, Any] = {name: (("component",), value, ATTRS[name]) for name, value in found.items()}
-    variables["llc_per_dimension"] = (("component",), found["llc"] / sizes, PER_DIMENSION)
-    for name, (summed, whole, words) in INTERACTIONS.items():
+    values = {name: np.stack([one[name].values.ravel() for one in results], -1) for name in KEPT}
+    values["llc_per_dimension"] = values["llc"] / sizes
+    for name, (summed, whole, _) in INTERACTIONS.items():
         inside, outside = np.isin(groups, summed), groups == whole
         if set(summed) <= set(groups) and outside.sum() == 1:
-            value = found["llc"][:, inside].sum(1) - found["llc"][:, outside][:, 0]
-            error = np.sqrt((found["llc_se"][:, inside | outside] ** 2).sum(1))
-            attrs = {"long_name": "interaction of the parts' LLCs", "definition": words}
-            variables[name] = ((), value, attrs)
-            variables[f"{name}_se"] = (
-                (),
-                error,
-                {"long_name": "its standard error", "definition": "llc_se in squares"},
-            )
+            values[name] = values["llc"][:, inside].sum(1) - values["llc"][:, outside][:, 0]
+            values[f"{name}_se"] = np.sqrt((values["llc_se"][:, inside | outside] ** 2).sum(1))
+    declared = Refined.variables
     result = trajectory.dataset(
-        variables, component=np.array([part.name for part in parts]), group=("component", groups)
+        {name: (declared[name].dims, value, declared[name].attrs) for name, value in values.items()},
+        component=np.array([part.name for part in parts]),
+        group=("component", groups),
     )
-    return result.assign(dimension=("component", sizes, {"long_name": "number of coordinates that move"}))
+    return result.assign(dimension=("component", sizes, declared["dimension"].attrs))
+
+
+def over_seeds(measured: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Return refined LLCs of one seed each in one dataset; a component that another seed does not have is NaN there."""
+    of_component = {}  # name -> what does not depend on the network
+    for one in measured:
+        for name, group, size in zip(one.component.values, one.group.values, one.dimension.values, strict=True):
+            of_component.setdefault(name, (group, size))
+    groups, sizes = zip(*of_component.values(), strict=True)
+    aligned = [
+        one.drop_vars(("group", "dimension")).reindex(
+            component=list(of_component), fill_value={name: UNMEASURED.get(str(name), np.nan) for name in one.data_vars}
+        )
+        for one in measured
+    ]
+    joined = xr.concat(aligned, dim="seed", data_vars="minimal", coords="minimal", compat="override", join="exact")
+    return joined.assign(dimension=("component", list(sizes), measured[0]["dimension"].attrs)).assign_coords(
+        group=("component", list(groups))
+    )
+
+
+class RefinedSettings(SamplingSettings):
+    """Settings of refined LLCs; omitted keys are those of `llc`, since values compare only at the same setting."""
+
+    checkpoints: Positive = 10
+
+    @model_validator(mode="before")
+    @classmethod
+    def _components_say_the_rest(cls, content: Any) -> Any:
+        if isinstance(content, dict) and {"weights", "data"} & set(content):
+            raise ValueError("weights and data must be omitted, since each component has its own")
+        return content
+
+
+class Refined(Measurement):
+    """Refined LLCs of some checkpoints; key frequencies are those of each seed's last checkpoint."""
+
+    name, title, position = "refined", "Refined LLCs", 36  # after circuits, whose key frequencies it takes
+    Settings = RefinedSettings
+    default, inherits = False, "llc"
+    variables = (
+        {name: VARIABLES[name]._replace(dims=("component",)) for name in KEPT}
+        | {
+            "llc_per_dimension": Variable(
+                ("component",), "LLC per dimension", "llc / dimension; at most 1/2 on a quadratic loss", WANG
+            ),
+            "dimension": Variable(("component",), "number of coordinates that move", "size of the subspace", WANG),
+        }
+        | {
+            name: Variable((), "interaction of the parts' LLCs", definition, where="these components were measured")
+            for name, (_, _, definition) in INTERACTIONS.items()
+        }
+        | {
+            f"{name}_se": Variable(
+                (), "standard error of the interaction", "root of the sum of llc_se^2", where="as the interaction"
+            )
+            for name in INTERACTIONS
+        }
+    )
+
+    def measure(self, trajectory: Trajectory, settings: RefinedSettings, context: Context) -> xr.Dataset:
+        """Estimate the LLC of every component at some checkpoints, evenly spaced over training."""
+        network = trajectory.network
+        places = evenly_spaced(trajectory.coords["step"], settings.checkpoints)
+        keys = self._key_frequencies(trajectory, context)
+        parts = [components(network, keys.get(seed, ()), settings.seed) for seed in trajectory.coords["seed"].tolist()]
+        arguments = settings.arguments(trajectory.task.train_size)
+
+        def measure_shard(shard: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
+            return over_seeds(
+                [
+                    measure(
+                        shard.isel(seed=[i]),
+                        of_seed,
+                        dtype=settings.dtype,
+                        on_progress=stretch(on_progress, i / len(parts), (i + 1) / len(parts)),
+                        **arguments,
+                    )
+                    for i, of_seed in enumerate(parts)
+                ]
+            )
+
+        local = settings.device is not None
+        return context.in_shards(trajectory.isel(step=places), measure_shard, size=1, local=local)
+
+    @staticmethod
+    def _key_frequencies(trajectory: Trajectory, context: Context) -> dict[int, Sequence[int]]:
+        """Return the key frequencies of each seed, from the measurement of the circuit."""
+        task = trajectory.task
+        if task.group is None or not trajectory.network.declares("token_roles"):
+            return {}
+        circuits = context.data("circuits")
+        if circuits is None or "circuit_frequency" not in circuits:
+            context.announce("without key frequencies, since circuits are not measured")
+            return {}
+        mask = circuits.circuit_frequency
+        return {seed: mask.frequency.values[mask.sel(seed=seed).values] for seed in mask.seed.values.tolist()}
+
+    def unmeasurable(self, network: Network) -> str:
+        """Return why refined LLCs cannot be measured; empty if they can."""
+        return without_task(network)
+
+    def seconds(self, one: Trajectory, settings: RefinedSettings, checkpoints: int, context: Context) -> float:
+        """Predict core-seconds from a few updates, for the components that need no circuit."""
+        return LLC().seconds(one, settings, checkpoints, context) * len(components(one.network))
+
+    def figures(self) -> Sequence[Drawing]:
+        """Return the LLCs of all components."""
+        from slt_grok import plots
+
+        caption = (
+            "Refined LLCs: all weights on train, test and all samples; each matrix and each attention head alone; each "
+            "key frequency alone in the tables over tokens and answers, with as many random frequencies in gray; and, "
+            "per 1,000 dimensions, all key frequencies against everything else in these tables. Bands are 95% "
+            "intervals; hollow points are neither effective nor converged. On a quadratic loss the parts never sum to "
+            "less than the whole: where they do, the loss rises only when several move together."
+        )
+        return (Drawing("refined_llc", plots.refined_llc, caption),)
+
+    def notes(self, data: Data) -> Sequence[str]:
+        """Return the counts of statuses, and the setting that values belong to."""
+        refined = data[self.name]
+        return [
+            status_counts(refined),
+            setting_note(refined),
+            "A checkpoint need not be a minimum on samples that it was not trained on: negative values occur there.",
+        ]

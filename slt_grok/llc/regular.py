@@ -12,19 +12,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.func import grad, vjp, vmap
+from torch.func import vmap
 
 from slt_grok.llc.diagnostics import Average
+from slt_grok.llc.exact import quadratic
 from slt_grok.llc.problem import Problem
 
 LARGEST = 2000  # coordinates up to which the Hessian is formed
 ROUNDING = 1e-13  # of the largest eigenvalue, times d: below it an eigenvalue is rounding
 GAP = 1e3  # between the smallest eigenvalue that counts and the rounding below it
-AGREEMENT = 0.01  # of the value, beside 3 standard errors
+AGREEMENT = 0.01  # of the value, or 3 standard errors
 CHUNK = 64
 UNRESOLVED = (
-    "the eigenvalues of the Hessian run down to rounding without a gap: directions flatter than gamma / n_beta "
-    "are there and do not count"
+    "the eigenvalues of the Hessian reach down to rounding without a gap: directions flatter than gamma / n_beta exist "
+    "and do not count"
 )
 LEFT_THE_POINT = (
     "the value is below what the Hessian at w* shows, which bounds the LLC of w* from below: the chains live where the "
@@ -33,20 +34,20 @@ LEFT_THE_POINT = (
 
 
 @dataclass(frozen=True)
-class Spectrum:
-    """Eigenvalues of the Hessian of L at w*, in the coordinates that move.
+class Curvatures:
+    """Eigenvalues of the Hessian of L at w*, in the coordinates that move, and what they alone predict.
 
     Parameters
     ----------
     eigenvalues : ndarray
-        Ascending, (d,).
+        In ascending order, (d,).
     """
 
     eigenvalues: np.ndarray
 
     @property
     def rounding(self) -> float:
-        """What an eigenvalue of 0 may look like."""
+        """The largest value that an eigenvalue of 0 may take."""
         return float(np.abs(self.eigenvalues).max() * ROUNDING * len(self.eigenvalues))
 
     @property
@@ -61,8 +62,7 @@ class Spectrum:
 
     def visible(self, n_beta: float, gamma: float) -> float:
         """1/2 sum n_beta h / (n_beta h + gamma)."""
-        h = n_beta * self.non_zero
-        return float((h / (h + gamma)).sum() / 2)
+        return quadratic(self.non_zero, n_beta, gamma)
 
     def hidden(self, n_beta: float, gamma: float) -> float:
         """1/2 sum gamma / (n_beta h + gamma), over the non-zero h."""
@@ -77,27 +77,28 @@ class Spectrum:
         return self.resolved and self.visible(n_beta, gamma) - llc > max(3 * llc_se, AGREEMENT * abs(llc))
 
 
-def spectrum(problem: Problem, network: int) -> Spectrum | None:
-    """Return the Hessian's spectrum at one network's w*, float64; None above 2,000 coordinates."""
-    if problem.subspace.dimension > LARGEST:
+def curvatures(problem: Problem, index: int) -> Curvatures | None:
+    """Return the Hessian's eigenvalues at one network's w*, in float64; None above 2,000 coordinates."""
+    from slt_grok.operators.curvature import hessian_product  # imports curvlinops
+
+    if problem.d > LARGEST:
         return None
-    stack = {k: v[network : network + 1] for k, v in problem.trajectory.stacked(torch.float64).items()}
+    network = problem.trajectory.network
+    stack = {k: v[index : index + 1] for k, v in problem.trajectory.stacked(torch.float64).items()}
     center = problem.subspace.coordinates(stack)[0]
     inputs = problem.inputs.double() if problem.inputs.is_floating_point() else problem.inputs
 
-    def loss(coordinates: torch.Tensor) -> torch.Tensor:
+    def outputs(coordinates: torch.Tensor) -> torch.Tensor:
         placed = problem.subspace.place(coordinates[None], stack)
-        single = {name: tensor[0] for name, tensor in placed.items()}
-        return problem.trajectory.network.mean_loss(single, inputs, problem.targets)
+        return network.outputs({name: tensor[0] for name, tensor in placed.items()}, inputs).double()
 
     with torch.no_grad():
-        # reverse over reverse: torch has no forward mode for the backward of some losses, such as its own mse_loss
-        product = vjp(grad(loss), center)[1]
-        (hessian,) = vmap(product, chunk_size=CHUNK)(torch.eye(len(center), dtype=torch.float64))
-    return Spectrum(np.linalg.eigvalsh(((hessian + hessian.T) / 2).numpy()))
+        product = hessian_product(outputs, lambda values: network.loss(values, problem.targets).double().mean(), center)
+        hessian = vmap(product, chunk_size=CHUNK)(torch.eye(len(center), dtype=torch.float64))
+    return Curvatures(np.linalg.eigvalsh(((hessian + hessian.T) / 2).numpy()))
 
 
-def is_regular(hessian: Spectrum, averages: Sequence[Average], n_betas: Sequence[float], gamma: float) -> bool:
+def is_regular(hessian: Curvatures, averages: Sequence[Average], n_betas: Sequence[float], gamma: float) -> bool:
     """Whether the Hessian alone predicts the value at n_beta and, where there are others, down to n_beta / 16."""
     return hessian.resolved and all(
         hessian.explains(a.llc, a.llc_se, b, gamma)

@@ -1,9 +1,9 @@
-"""Which weights move, and on which data: whole parameters, masks, attention heads, planes of Fourier frequencies.
+"""Which weights move, and on which data: whole parameters, masks, attention heads, planes of frequencies.
 
-Refined LLCs restrict the weights or the data (Wang et al. 2410.02984, section 3). The Fourier ones restrict the
-tables over Z_p to the circuit's own directions: with f_i the orthonormal rows of `slt_grok.fourier.basis`, an axis
-over tokens or answers is the sum of the constant and of one plane {cos, sin} for each of the (p-1)/2 frequencies, and
-only the components in the chosen planes move.
+Refined LLCs restrict the weights or the data (Wang et al. 2410.02984, section 3). Those of frequencies restrict the
+tables over the task's group to the circuit's own directions: an axis over tokens or answers is the sum of the constant
+and of one plane for each irreducible representation, {cos, sin} for each of the (p-1)/2 frequencies of Z_p, and only
+the components in the chosen planes move.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,11 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
-from slt_grok import fourier
 from slt_grok.errors import SltGrokError
+from slt_grok.groups import Group
 from slt_grok.llc.subspaces import Entries, Planes, Subspace, Whole
-from slt_grok.models import Model, OneLayerTransformer
-from slt_grok.tasks import ModularTask
-from slt_grok.tasks import Split
+from slt_grok.models import Model, Network
+from slt_grok.tasks import SPLITS, Split, Task
 
 
 def parameters(module: nn.Module, *patterns: str) -> Subspace:
@@ -70,48 +69,57 @@ def matrices(module: nn.Module) -> dict[str, Subspace]:
 
 
 def head(module: nn.Module, index: int) -> Subspace:
-    """One attention head: its slices of W_Q, W_K, W_V and W_O.
+    """Return one attention head: its slices of the parameters that the model declares as those of heads.
 
     Raises
     ------
     SltGrokError
-        A network without attention heads of this package's layout, or no head of that number.
+        A network that declares no attention heads, or no head of that number.
     """
     count = heads(module)
     if not 0 <= index < count:
-        raise SltGrokError(f"head: expected one of 0..{count - 1}, got {index}" if count else f"head: {_NO_HEADS}")
+        expected = (
+            f"expected one of 0..{count - 1}, got {index}" if count else "the network declares no attention heads"
+        )
+        raise SltGrokError(f"head: {expected}")
     chosen = torch.zeros(count, dtype=torch.bool)
     chosen[index] = True
     shapes = _shapes(module)
-    return mask(module, {name: chosen[:, None, None].expand(shapes[name]) for name in OF_HEADS})
+    return mask(module, {name: chosen[:, None, None].expand(shapes[name]) for name in head_parameters(module)})
 
 
-OF_HEADS = ("W_Q", "W_K", "W_V", "W_O")
-_NO_HEADS = "expected a transformer of slt_grok.models, this network has no attention heads"
+def head_parameters(module: nn.Module) -> Sequence[str]:
+    """Return the names of the parameters of attention heads, none for a network that declares none."""
+    return module.head_parameters() if isinstance(module, Model) else ()
 
 
 def heads(module: nn.Module) -> int:
-    """Return the number of attention heads; 0 for a network that is no transformer of this package."""
-    return len(module.W_Q) if isinstance(module, OneLayerTransformer) else 0
+    """Return the number of attention heads, 0 for a network that declares none."""
+    names = head_parameters(module)
+    return _shapes(module)[names[0]][0] if names else 0
 
 
-def frequencies(module: nn.Module, chosen: Sequence[int]) -> Subspace:
-    """Return the planes of some frequencies in every table over Z_p: rows of the embedding, columns of the unembedding.
+def frequencies(network: Network, chosen: Sequence[int]) -> Subspace:
+    """Return the planes of some frequencies in every table over the task's group, such as embedding and unembedding.
 
-    Which tables those are, the network says in `token_roles()`: W_E and W_U, or U, V and W, with an output bias where
-    there is one. 2 len(chosen) directions of each token axis move. Rows for other tokens (the '=' sign) do not.
+    Which tables those are, the model declares in `token_roles()`: W_E and W_U, or U, V and W, with an output bias where
+    there is one. The directions of these planes along each token axis move. Rows for other tokens (the '=' sign) do
+    not.
 
     Raises
     ------
     SltGrokError
-        A network that is not of this package, a modulus that is no odd prime, or frequencies that are not different
-        numbers in 1..(p-1)/2.
+        A task without a group, a model that declares no such tables, or frequencies that are not distinct ones of the
+        group.
     """
-    return _token_directions(module, _rows(module, chosen))
+    group = _group(network)
+    if not len(chosen) or len(set(chosen)) < len(chosen) or not set(chosen) <= set(group.frequencies.tolist()):
+        raise SltGrokError(f"frequencies: expected distinct ones in 1..{len(group.planes)}, got {list(chosen)}")
+    return _token_directions(network, torch.cat([group.planes[k - 1] for k in chosen]))
 
 
-def other_frequencies(module: nn.Module, chosen: Sequence[int]) -> Subspace:
-    """Return the complement of `frequencies(module, chosen)` in the same tables: the other planes and the constant.
+def other_frequencies(network: Network, chosen: Sequence[int]) -> Subspace:
+    """Return the complement of `frequencies(network, chosen)` in the same tables: the other planes and the constant.
 
     Rows for other tokens (the '=' sign) are in neither. With no frequency chosen it is all of `frequencies` and the
     constant.
@@ -121,26 +129,28 @@ def other_frequencies(module: nn.Module, chosen: Sequence[int]) -> Subspace:
     SltGrokError
         As `frequencies`.
     """
-    rows = set(_rows(module, chosen)) if len(chosen) else set()
-    return _token_directions(module, [row for row in range(_modular(module).modulus) if row not in rows])
+    group = _group(network)
+    planes = [plane for k, plane in enumerate(group.planes, 1) if k not in chosen]
+    return _token_directions(network, torch.cat([group.basis[:1], *planes]))
 
 
-def split(task: ModularTask, name: Split) -> tuple[Tensor, Tensor]:
-    """Return (inputs, targets) of the pairs of a split, for the `data` of `slt_grok.llc.estimate`.
+def split(task: Task, name: Split) -> tuple[Tensor, Tensor]:
+    """Return (inputs, targets) of the samples of a split, for the `data` of `slt_grok.llc.estimate`.
 
-    On pairs that were not trained on the checkpoint need be no minimum: the LLC there may be negative, and says so.
+    A checkpoint need not be a minimum on samples that it was not trained on: the LLC there may be negative, and its
+    status says so.
 
     Raises
     ------
     SltGrokError
-        No such split, or no test pairs, since the network was trained on all of them.
+        No such split, or no test samples, since the network was trained on all of them.
     """
-    if name not in ("train", "test", "all"):
-        raise SltGrokError(f"data: expected one of train, test, all, got {name!r}")
+    if name not in SPLITS:
+        raise SltGrokError(f"data: expected one of {', '.join(SPLITS)}, got {name!r}")
     inputs, targets = task.data(name)
     if not len(inputs):
         raise SltGrokError(
-            f"data: expected pairs in the {name} split, train_fraction {task.train_fraction} leaves none"
+            f"data: expected samples in the {name} split, train_fraction {task.train_fraction} leaves none"
         )
     return inputs, targets
 
@@ -149,25 +159,21 @@ def _shapes(module: nn.Module) -> dict[str, torch.Size]:
     return {name: parameter.shape for name, parameter in module.named_parameters()}
 
 
-def _modular(module: nn.Module) -> Model:
-    if not isinstance(module, Model):
-        raise SltGrokError(f"frequencies: expected a model of slt_grok.models, got {type(module).__name__}")
-    return module
+def _group(network: Network) -> Group:
+    task = network.task
+    if task is None or task.group is None or not network.declares("token_roles"):
+        raise SltGrokError("frequencies: expected a task with a group and a model that declares its tables over tokens")
+    return task.group
 
 
-def _rows(module: nn.Module, chosen: Sequence[int]) -> list[int]:
-    """Rows of the Fourier basis: 2k - 1 and 2k for frequency k."""
-    known = fourier.frequencies(_modular(module).modulus)
-    if not len(chosen) or len(set(chosen)) < len(chosen) or not set(chosen) <= set(known.tolist()):
-        raise SltGrokError(f"frequencies: expected different numbers in 1..{known[-1]}, got {list(chosen)}")
-    return [row for k in chosen for row in (2 * k - 1, 2 * k)]
-
-
-def _token_directions(module: nn.Module, rows: Sequence[int]) -> Subspace:
-    shapes, p = _shapes(module), _modular(module).modulus
-    directions = fourier.basis(p)[list(rows)]
-    parts = {}
-    for name, axis in _modular(module).token_roles().values():
-        if name in shapes:
-            parts[name] = Planes(axis, nn.functional.pad(directions, (0, shapes[name][axis] - p)))
-    return Subspace(shapes, parts)
+def _token_directions(network: Network, directions: Tensor) -> Subspace:
+    shapes, module = network.shapes, network.module
+    assert isinstance(module, Model)
+    return Subspace(
+        shapes,
+        {
+            name: Planes(axis, nn.functional.pad(directions, (0, shapes[name][axis] - directions.shape[1])))
+            for name, axis in module.token_roles().values()
+            if name in shapes
+        },
+    )

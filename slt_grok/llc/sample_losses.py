@@ -15,7 +15,7 @@ from torch.func import vmap
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.chains import WORKING_MEMORY
 from slt_grok.llc.diagnostics import HEALTHY
-from slt_grok.llc.samplers import State
+from slt_grok.llc.samplers.sampler import State
 from slt_grok.llc.sampling import Starts
 from slt_grok.models.network import Network
 

@@ -1,4 +1,4 @@
-"""What is sampled and how, where chains start, and what is seen along them."""
+"""What is sampled and how, where chains start, and what is recorded along them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from slt_grok.devices import CPU
-from slt_grok.llc.samplers import Sampler, State
+from slt_grok.llc.samplers.sampler import Sampler, State
 from slt_grok.llc.subspaces import Subspace
+from slt_grok.settings import NonNegative, Positive, check
 from slt_grok.trajectories import Network
 
 
@@ -21,7 +22,7 @@ class Schedule:
     Parameters
     ----------
     burn_in : int
-        Updates whose losses are kept apart and never averaged in.
+        Updates at the start whose losses are stored separately and never averaged in.
     draws : int
         Losses that are averaged.
     thinning : int, optional
@@ -30,31 +31,38 @@ class Schedule:
         Samples of a minibatch, drawn without replacement within an epoch; None for the full batch.
     """
 
-    burn_in: int
-    draws: int
-    thinning: int = 1
-    batch_size: int | None = None
+    burn_in: NonNegative
+    draws: Positive
+    thinning: Positive = 1
+    batch_size: Positive | None = None
+
+    def __post_init__(self) -> None:
+        check(self, "schedule")
 
     @property
     def updates(self) -> int:
         """Updates of one chain."""
         return self.burn_in + self.draws * self.thinning
 
+    def drawn(self, losses: np.ndarray) -> np.ndarray:
+        """Return the draws' losses from those of all updates, along the last axis."""
+        return losses[..., self.burn_in + self.thinning - 1 :: self.thinning]
+
 
 class Observer(Protocol):
-    """What looks at draws beyond their loss, such as the losses of the samples."""
+    """What records more of the draws than their loss, such as the losses of single samples."""
 
     @property
     def every(self) -> int:
-        """Draws from one look to the next."""
+        """Draws between two observations."""
         ...
 
     def begin(self, starts: "Starts") -> None:
-        """Chains are about to start: what was seen of earlier ones is forgotten."""
+        """Forget earlier chains, since new ones are about to start."""
         ...
 
     def observe(self, chains: slice, state: State, stack: Mapping[str, Tensor]) -> None:
-        """Take a draw of some of the chains: their state, and their parameters as named tensors."""
+        """Record a draw of some chains from their state and their parameters as named tensors."""
         ...
 
 
@@ -71,13 +79,13 @@ class Sampling:
     subspace : Subspace
         The weights that move.
     sampler : Sampler
-        See `slt_grok.llc.samplers`; settings that are tensors have one row a chain.
+        See `slt_grok.llc.samplers`; settings that are tensors have a row for each chain.
     schedule : Schedule
         Length and batch.
     box : float or None, optional
         See `LocalPosterior`.
     device : torch.device, optional
-        Where the chains run; they start from the CPU, and what is seen along them comes back to it.
+        Where the chains run; starts and records are on the CPU.
     """
 
     network: Network
@@ -90,7 +98,7 @@ class Sampling:
     device: torch.device = CPU
 
     def on_device(self) -> "Sampling":
-        """With the samples and the network's buffers there."""
+        """Return the same with samples and buffers on the device."""
         if self.device == CPU:
             return self
         network = replace(self.network)  # a copy
@@ -99,11 +107,11 @@ class Sampling:
 
 
 class Starts(NamedTuple):
-    """Where the chains start: one row a chain.
+    """Where the chains start, a row for each chain.
 
     stack : the checkpoint's parameters by name, (chains, ...).
     n_beta, gamma : (chains, 1) in the precision of the parameters.
-    streams : one seed sequence a chain.
+    streams : a seed sequence for each chain; its spawn key ends in (temperature, chain).
     position : where the chains start, (chains, d); at the checkpoint where None.
     """
 
@@ -122,10 +130,10 @@ class Starts(NamedTuple):
 
 
 class Chains(NamedTuple):
-    """What was seen along the chains.
+    """What was recorded along the chains.
 
     losses : float64 (chains, updates): the loss on the update's batch after each update; a chain that left every bound
-        has its infinite or NaN loss there, and goes on from w* after it.
+        has an infinite or NaN loss there and restarts from w*.
     resets : how often a chain was put back at w*, (chains,).
     distance : |w - w*| at some draws, (chains, look).
     virial : (w - w*) . grad U(w) / d at these draws, (chains, look); its mean is 1 in equilibrium.

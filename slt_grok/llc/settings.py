@@ -1,23 +1,27 @@
-"""What a configuration says about the LLC: sampler, temperature, localization, length, data, weights.
+"""Settings of LLC measurements: sampler, temperature, localization, length, data, weights.
 
-Two conventions of the field are one line each, `preset: devinterp` and `preset: lau`; keys beside it change single
-settings of them. `n_beta` may be a rule instead of a number: `n/log(n)` for the n samples, or `batch/log(batch)`.
+Two conventions of the field are one line each, `preset: devinterp` and `preset: lau`; other keys override them.
+`n_beta` may be a rule instead of a number: `n/log(n)` for the n samples, or `batch/log(batch)`.
 """
 
 import math
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
+import torch
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from slt_grok.settings import Positive, Settings
+from slt_grok.errors import SltGrokError
+from slt_grok.llc.samplers.sampler import Sampler
+from slt_grok.llc.sampling import Schedule
+from slt_grok.settings import AboveZero, NonNegative, Positive, Settings, section
 
 PRESETS: dict[str, dict[str, Any]] = {
     # devinterp 2.0.1: lr as in its README; chains, draws, burn-in, batch and localization are the defaults of its
     # SamplerConfig; n_beta that of its utils.default_nbeta
     "devinterp": {
-        "sampler": "sgld",
-        "step_size": 1e-3,
+        "sampler": {"name": "sgld", "step_size": 1e-3},
         "n_beta": "batch/log(batch)",
         "gamma": 0.0,
         "chains": 4,
@@ -27,64 +31,38 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Lau et al. 2308.12108: SGLD at Watanabe's temperature 1/log n, localized by gamma; step and gamma differ between
     # its experiments, these are the ones that implementations of the estimator start from
-    "lau": {"sampler": "sgld", "step_size": 1e-5, "n_beta": "n/log(n)", "gamma": 100.0},
+    "lau": {"sampler": {"name": "sgld", "step_size": 1e-5}, "n_beta": "n/log(n)", "gamma": 100.0},
 }
-
-OPTIONS = {  # setting -> the samplers that have it
-    "friction": ("underdamped",),
-    "longest_flight": ("underdamped",),
-    "leapfrog": ("hmc",),
-    "alpha": ("rmsprop_sgld",),
-    "floor": ("rmsprop_sgld",),
-    "adaptation": ("rmsprop_sgld",),
-    "method": ("devinterp",),
-}
-EXACT = ("hmc", "mala")
 RULES = ("n/log(n)", "batch/log(batch)")
-Above0 = Annotated[float, Field(gt=0)]
 
 
-class LLCSettings(Settings):
-    """See `slt_grok.llc.estimate` and `slt_grok.llc.samplers`."""
+class SamplingSettings(Settings):
+    """How to sample, see `slt_grok.llc.estimate` and `slt_grok.llc.samplers`."""
 
-    preset: Literal["devinterp", "lau"] | None = Field(default=None, description="fills in what is not said beside it")
-    sampler: Literal["sgld", "rmsprop_sgld", "leimkuhler_matthews", "underdamped", "hmc", "mala", "devinterp"] = (
-        "underdamped"
-    )
-    step_size: Above0 = Field(
-        description="epsilon of sgld, rmsprop_sgld, leimkuhler_matthews and mala; h of the others"
-    )
+    preset: Literal["devinterp", "lau"] | None = Field(default=None, description="defaults for the omitted keys")
+    sampler: section(Sampler, "name", "underdamped")  # pyright: ignore[reportInvalidTypeForm]
     n_beta: float | str
     gamma: float = Field(ge=0)
-    friction: Above0 | None = Field(default=None, description="of underdamped; 4 sqrt(gamma) where left out")
-    longest_flight: Positive | None = Field(
-        default=None, description="of underdamped: most steps between fresh momenta; never fresh where left out"
-    )
-    leapfrog: Positive | None = Field(default=None, description="of hmc: steps of a proposal")
-    alpha: Annotated[float, Field(gt=0, lt=1)] | None = Field(default=None, description="of rmsprop_sgld")
-    floor: Above0 | None = Field(default=None, description="of rmsprop_sgld")
-    adaptation: Positive | None = Field(default=None, description="of rmsprop_sgld: updates until G is held")
-    method: Literal["sgld", "rmsprop_sgld"] | None = Field(default=None, description="of devinterp; sgld if left out")
     chains: int = Field(default=4, ge=2)
     draws: int = Field(default=300, ge=4)
-    burn_in: int = Field(default=150, ge=0)
+    burn_in: NonNegative = 150
     thinning: Positive = 1
     batch_size: Positive | None = None
-    box: Above0 | None = Field(default=None, description="half-width of a hard box around the checkpoint")
-    data: Literal["train", "test", "all"] = Field(default="train", description="the pairs whose loss is meant")
-    weights: list[str] | None = Field(
-        default=None, min_length=1, description="names or patterns of the parameters that move; all where left out"
-    )
+    box: AboveZero | None = Field(default=None, description="half-width of a hard box around the checkpoint")
     precision: Literal["float32", "float64"] = "float32"
-    device: Literal["cuda"] | None = Field(default=None, description="the CPU where left out")
-    seed: int = Field(default=0, ge=0)
+    device: Literal["cuda"] | None = Field(default=None, description="the CPU by default")
+    seed: NonNegative = 0
 
     @model_validator(mode="before")
     @classmethod
-    def _preset(cls, content: Any) -> Any:
-        if not isinstance(content, dict) or content.get("preset") not in PRESETS:
+    def _fill_from_preset(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping) or content.get("preset") not in PRESETS:
             return content
-        return {**PRESETS[content["preset"]], **content}
+        preset = PRESETS[content["preset"]]
+        sampler = content.get("sampler", {})
+        if isinstance(sampler, Mapping):
+            sampler = {**preset["sampler"], **sampler}
+        return {**preset, **content, "sampler": sampler}
 
     @field_validator("n_beta", mode="plain")
     @classmethod
@@ -93,58 +71,53 @@ class LLCSettings(Settings):
             return value
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
             return float(value)
-        raise PydanticCustomError("n_beta", "a number above 0, n/log(n) or batch/log(batch)")
+        raise PydanticCustomError("n_beta", "positive number, n/log(n) or batch/log(batch)")
 
     @model_validator(mode="after")
-    def _fit_together(self) -> "LLCSettings":
-        for option, samplers in OPTIONS.items():
-            if getattr(self, option) is not None and self.sampler not in samplers:
-                raise ValueError(f"{option}: expected only with sampler: {samplers[0]}, the sampler is {self.sampler}")
-        if self.sampler == "underdamped" and self.gamma == 0 and self.friction is None:
-            raise ValueError("gamma: expected a number above 0, since the friction follows from it, got 0")
-        if self.batch_size is not None and self.sampler in EXACT:
-            raise ValueError(f"batch_size: expected none, since {self.sampler} accepts by the loss of the full batch")
-        if self.device is not None and self.sampler == "devinterp":
-            raise ValueError("device: expected none with sampler: devinterp, whose chains run on the CPU")
+    def _fit_together(self) -> "SamplingSettings":
+        try:
+            self.sampler.require(self.batch_size, self.gamma)
+        except SltGrokError as error:
+            raise ValueError(str(error)) from error
         if self.n_beta == "batch/log(batch)" and (self.batch_size or 0) < 2:
-            raise ValueError("n_beta: expected a batch_size of at least 2 with batch/log(batch)")
+            raise ValueError("batch_size must be at least 2 for n_beta: batch/log(batch)")
         if self.burn_in > self.draws * self.thinning:
             raise ValueError(
-                f"burn_in: expected at most as many updates as the {self.draws * self.thinning} that follow, "
-                f"got {self.burn_in}"
+                f"burn_in ({self.burn_in}) must not exceed draws x thinning ({self.draws * self.thinning})"
             )
         return self
 
     def n_beta_of(self, samples: int) -> float:
-        """n_beta as a number, for this many samples."""
+        """Return n_beta as a number for this many samples."""
         if not isinstance(self.n_beta, str):
             return self.n_beta
         size = samples if self.n_beta == "n/log(n)" else self.batch_size or 2
         return size / math.log(size)
 
+    @property
+    def schedule(self) -> Schedule:
+        """Length of a chain and its batch size."""
+        return Schedule(self.burn_in, self.draws, self.thinning, self.batch_size)
 
-class ConfoundSettings(LLCSettings):
-    """See `slt_grok.studies.confound`: the settings of `llc`, at fewer checkpoints."""
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the chains' parameters."""
+        return getattr(torch, self.precision)
 
-    checkpoints: int = Field(default=10, ge=2, description="from memorization on")
+    def arguments(self, samples: int) -> dict[str, Any]:
+        """Return the arguments of `slt_grok.llc.sample.sample` for a problem with this many samples."""
+        return {
+            "sampler": self.sampler,
+            "schedule": self.schedule,
+            "n_betas": [self.n_beta_of(samples)],
+            **{name: getattr(self, name) for name in ("gamma", "chains", "box", "device", "seed")},
+        }
 
 
-class IntervenedSettings(LLCSettings):
-    """See `slt_grok.studies.interventions`: the settings of `llc`, with those of `interventions`."""
+class LLCSettings(SamplingSettings):
+    """Settings of an LLC measurement: how to sample, on which data, and which weights move."""
 
-    checkpoints: int = Field(ge=2)
-    controls: Positive
-
-
-class RefinedSettings(LLCSettings):
-    """See `slt_grok.llc.refined`. What is left out is what `llc` says: only at the same setting do values compare."""
-
-    checkpoints: Positive = Field(default=10, description="refined LLCs are measured at this many checkpoints")
-
-    @model_validator(mode="after")
-    def _components_say_the_rest(self) -> "RefinedSettings":
-        if self.weights is not None or self.data != "train":
-            raise ValueError("weights, data: expected neither, since each component has its own")
-        if self.sampler == "devinterp":
-            raise ValueError("sampler: expected one of slt_grok, since devinterp's move whole parameters")
-        return self
+    data: Literal["train", "test", "all"] = Field(default="train", description="the samples whose loss is meant")
+    weights: list[str] | None = Field(
+        default=None, min_length=1, description="names or patterns of the parameters that move; all by default"
+    )

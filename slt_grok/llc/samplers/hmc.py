@@ -1,13 +1,14 @@
 """Hamiltonian Monte Carlo (Neal 1206.1901): exact for the full-batch posterior, whatever its step."""
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from slt_grok.llc.posterior import LocalPosterior
-from slt_grok.llc.samplers.interface import Evaluate, Noise, like
+from slt_grok.llc.samplers.sampler import Evaluate, Noise, Sampler, like
+from slt_grok.settings import Positive
 
 
 class HMCState(NamedTuple):
@@ -20,7 +21,7 @@ class HMCState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class HMC:
+class HMC(Sampler):
     """A fresh momentum N(0, I), `leapfrog` leapfrog steps of size h, and a Metropolis test of the energy.
 
     The step of each proposal is drawn uniformly within 20% of h, since with a fixed flight time directions whose
@@ -29,15 +30,20 @@ class HMC:
     Parameters
     ----------
     step_size : float or Tensor
-        h, one number or one a chain (chains, 1).
+        h, a number, or one for each chain, (chains, 1).
     leapfrog : int, optional
         Steps of a proposal.
     """
 
-    step_size: float | Tensor
-    leapfrog: int = 20
-    name: ClassVar[str] = "hmc"
-    exact: ClassVar[bool] = True
+    name = "hmc"
+    exact = True
+
+    leapfrog: Positive = 20
+
+    @property
+    def gradients(self) -> int:
+        """Gradients that one update costs."""
+        return self.leapfrog
 
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> HMCState:
         """Return the state at `position`; the noise is not needed."""

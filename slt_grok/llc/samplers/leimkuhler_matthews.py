@@ -4,12 +4,12 @@ Leimkuhler & Matthews 2013, Appl. Math. Res. Express 2013(1), 34-56, equation (3
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
 from slt_grok.llc.posterior import LocalPosterior
-from slt_grok.llc.samplers.interface import Evaluate, Noise, like
+from slt_grok.llc.samplers.sampler import Evaluate, Noise, Sampler, like
 
 
 class LeimkuhlerMatthewsState(NamedTuple):
@@ -22,7 +22,7 @@ class LeimkuhlerMatthewsState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LeimkuhlerMatthews:
+class LeimkuhlerMatthews(Sampler):
     """w <- w - (epsilon/2) [n_beta grad L(w) + gamma (w - w*)] + sqrt(epsilon) (N_t + N_{t+1}) / 2.
 
     One gradient a step, as SGLD; on a quadratic loss the stationary variance is 1/A for every stable step
@@ -31,12 +31,10 @@ class LeimkuhlerMatthews:
     Parameters
     ----------
     step_size : float or Tensor
-        epsilon, one number or one a chain (chains, 1).
+        epsilon, a number, or one for each chain, (chains, 1).
     """
 
-    step_size: float | Tensor
-    name: ClassVar[str] = "leimkuhler_matthews"
-    exact: ClassVar[bool] = False
+    name = "leimkuhler_matthews"
 
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> LeimkuhlerMatthewsState:
         """Return the state at `position` with the noise that the first step shares."""

@@ -1,13 +1,13 @@
 """The Metropolis-adjusted Langevin algorithm (Roberts & Tweedie 1996): SGLD's step, made exact; the reference."""
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from slt_grok.llc.posterior import LocalPosterior
-from slt_grok.llc.samplers.interface import Evaluate, Noise, like
+from slt_grok.llc.samplers.sampler import Evaluate, Noise, Sampler, like
 
 
 class MALAState(NamedTuple):
@@ -20,7 +20,7 @@ class MALAState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MALA:
+class MALA(Sampler):
     """Propose SGLD's step w' from w; accept with min(1, p(w') q(w|w') / (p(w) q(w'|w))).
 
     q(w'|w) is the normal density with mean w - (epsilon/2) grad U(w) and variance epsilon.
@@ -28,12 +28,11 @@ class MALA:
     Parameters
     ----------
     step_size : float or Tensor
-        epsilon, one number or one a chain (chains, 1).
+        epsilon, a number, or one for each chain, (chains, 1).
     """
 
-    step_size: float | Tensor
-    name: ClassVar[str] = "mala"
-    exact: ClassVar[bool] = True
+    name = "mala"
+    exact = True
 
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> MALAState:
         """Return the state at `position`; the noise is not needed."""

@@ -1,16 +1,18 @@
-"""SGLD preconditioned by RMSprop (Li et al. 1512.07666), as devinterp has it and in a form that keeps the posterior.
+"""SGLD preconditioned by RMSprop (Li et al. 1512.07666), in devinterp's form and in one that keeps the posterior.
 
 The moments are those of the loss gradient alone, never of the localization term.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from slt_grok.llc.posterior import LocalPosterior
-from slt_grok.llc.samplers.interface import Evaluate, Noise, like
+from slt_grok.llc.samplers.sampler import Evaluate, Noise, Sampler, like
+from slt_grok.settings import AboveZero, Positive
 
 
 class RMSpropSGLDState(NamedTuple):
@@ -24,40 +26,34 @@ class RMSpropSGLDState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RMSpropSGLD:
+class RMSpropSGLD(Sampler):
     """w <- w - (epsilon/2) G [n_beta grad L(w) + gamma (w - w*)] + sqrt(epsilon G) N(0, I).
 
     V <- alpha V + (1 - alpha) (grad L)^2 and G = r / (sqrt(V) + floor r), with r the root mean square of sqrt(V) over a
     chain's weights, so that the step keeps SGLD's meaning in a typical direction. From `adaptation` updates on, G
-    stays as it is: a G that goes on changing with the position, without the correction of its divergence, does not
+    stays as it is: a G that keeps changing with the position, without the correction of its divergence, does not
     sample the posterior. With G held, a quadratic direction of curvature A has variance 1 / (A (1 - epsilon G A / 4)).
 
     Parameters
     ----------
     step_size : float or Tensor
-        epsilon, one number or one a chain (chains, 1).
+        epsilon, a number, or one for each chain, (chains, 1).
     alpha : float, optional
         Decay of the moments.
     floor : float, optional
         Smallest denominator, relative to r; absolute where `relative` is False.
     adaptation : int or None, optional
-        Updates after which G is held; None to go on adapting for ever.
+        Updates after which G is held; None to adapt forever.
     relative : bool, optional
-        Whether G is scaled by r.
+        Whether G is scaled by r. Without it and with no end of adaptation this is devinterp's sampler.
     """
 
-    step_size: float | Tensor
-    alpha: float = 0.99
-    floor: float = 0.1
-    adaptation: int | None = 100
-    relative: bool = True
-    name: ClassVar[str] = "rmsprop_sgld"
-    exact: ClassVar[bool] = False
+    name = "rmsprop_sgld"
 
-    @classmethod
-    def devinterp(cls, step_size: float | Tensor) -> "RMSpropSGLD":
-        """devinterp's: G = 1 / (sqrt(V) + 0.1) from V = 0 on, adapting for ever."""
-        return cls(step_size, adaptation=None, relative=False)
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    floor: AboveZero = 0.1
+    adaptation: Positive | None = 100
+    relative: bool = True
 
     def preconditioner(self, square_average: Tensor) -> Tensor:
         """G, (chains, d)."""

@@ -6,16 +6,21 @@ into the next one. Every state carries the chain's current sample: position, los
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
+from slt_grok.errors import SltGrokError
 from slt_grok.llc.posterior import LocalPosterior
+from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.registry import Registered
 from slt_grok.settings import AboveZero, check
+
+if TYPE_CHECKING:
+    from slt_grok.llc.sampling import Chains, Observer, Sampling, Starts
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Positions (chains, d) -> losses L, float64 (chains,), and their gradients (chains, d). A full batch, or the next
@@ -73,6 +78,17 @@ class Sampler(Registered):
     def __post_init__(self) -> None:
         check(self, "sampler")
 
+    def require(self, batch_size: int | None, gamma: float) -> None:
+        """Check that the sampler can run with a batch size (None for the full batch) and a localization.
+
+        Raises
+        ------
+        SltGrokError
+            It cannot.
+        """
+        if self.exact and batch_size is not None:
+            raise SltGrokError(f"batch_size must be omitted, since {self.name} accepts by the loss of the full batch")
+
     @property
     def gradients(self) -> int:
         """Gradients that one update costs."""
@@ -82,6 +98,18 @@ class Sampler(Registered):
     def langevin_step(self) -> float | Tensor:
         """The epsilon of a Langevin proposal that moves as far as one update."""
         return self.step_size
+
+    def run(
+        self,
+        sampling: "Sampling",
+        starts: "Starts",
+        on_progress: ProgressCallback = ignore,
+        observers: "Sequence[Observer]" = (),
+    ) -> "Chains":
+        """Run every chain, see `slt_grok.llc.chains.run_chains`; a sampler from elsewhere may bring its own loop."""
+        from slt_grok.llc.chains import run_chains  # which imports this module
+
+        return run_chains(sampling, starts, on_progress, observers)
 
     @abstractmethod
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> Any:

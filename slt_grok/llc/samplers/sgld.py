@@ -1,12 +1,12 @@
 """Stochastic gradient Langevin dynamics (Welling & Teh 2011; localized by Lau et al. 2308.12108, section 4.4)."""
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
 from slt_grok.llc.posterior import LocalPosterior
-from slt_grok.llc.samplers.interface import Evaluate, Noise, like
+from slt_grok.llc.samplers.sampler import Evaluate, Noise, Sampler, like
 
 
 class SGLDState(NamedTuple):
@@ -18,7 +18,7 @@ class SGLDState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SGLD:
+class SGLD(Sampler):
     """w <- w - (epsilon/2) [n_beta grad L(w) + gamma (w - w*)] + sqrt(epsilon) N(0, I).
 
     On a quadratic loss with Hessian eigenvalues h and A = n_beta h + gamma the stationary variance is
@@ -27,12 +27,10 @@ class SGLD:
     Parameters
     ----------
     step_size : float or Tensor
-        epsilon, one number or one a chain (chains, 1).
+        epsilon, a number, or one for each chain, (chains, 1).
     """
 
-    step_size: float | Tensor
-    name: ClassVar[str] = "sgld"
-    exact: ClassVar[bool] = False
+    name = "sgld"
 
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> SGLDState:
         """Return the state at `position`; the noise is not needed."""

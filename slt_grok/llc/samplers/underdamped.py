@@ -2,14 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.posterior import LocalPosterior
-from slt_grok.llc.samplers.interface import Evaluate, Noise, like
+from slt_grok.llc.samplers.sampler import Evaluate, Noise, Sampler, like
+from slt_grok.settings import AboveZero, Positive
 
 
 class UnderdampedState(NamedTuple):
@@ -23,7 +24,7 @@ class UnderdampedState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class UnderdampedLangevin:
+class UnderdampedLangevin(Sampler):
     """dw = v dt, dv = -grad U(w) dt - xi v dt + sqrt(2 xi) dB with U = n_beta L + gamma/2 |w - w*|^2 and unit mass.
 
     One update is B A O A of the BAOAB splitting with the two half kicks B that meet between steps joined, so that it
@@ -40,31 +41,34 @@ class UnderdampedLangevin:
     Parameters
     ----------
     step_size : float or Tensor
-        h, in units of time, one number or one a chain (chains, 1); epsilon of SGLD corresponds to h^2.
-    friction : float or Tensor
-        Xi, one number or one a chain; damping is critical in a direction of curvature (xi/2)^2.
+        h, in units of time, a number, or one for each chain, (chains, 1); epsilon of SGLD corresponds to h^2.
+    friction : float or Tensor or None, optional
+        xi, a number, or one for each chain, (chains, 1); damping is critical in a direction of curvature (xi/2)^2. By
+        default 4 sqrt(gamma), so that directions held by the localization alone are damped at twice the critical rate.
     longest_flight : int or None, optional
-        Most steps between two fresh momenta; None to never draw them anew.
+        Most steps between two fresh momenta; None never draws them anew.
     """
 
-    step_size: float | Tensor
-    friction: float | Tensor
-    longest_flight: int | None = None
-    name: ClassVar[str] = "underdamped"
-    exact: ClassVar[bool] = False
+    name = "underdamped"
 
-    @classmethod
-    def for_gamma(cls, step_size: float, gamma: float) -> "UnderdampedLangevin":
-        """With friction 4 sqrt(gamma): the directions that only the localization holds are damped twice critically.
+    friction: AboveZero | Tensor | None = None
+    longest_flight: Positive | None = None
+
+    @property
+    def langevin_step(self) -> float | Tensor:
+        """The epsilon of a Langevin proposal that moves as far as one update, h^2."""
+        return self.step_size**2
+
+    def require(self, batch_size: int | None, gamma: float) -> None:
+        """Check that there is a localization for the friction to follow from.
 
         Raises
         ------
         SltGrokError
-            gamma is not above 0.
+            gamma is 0 and no friction is given.
         """
-        if gamma <= 0:
-            raise SltGrokError(f"gamma: expected a number above 0, since the friction follows from it, got {gamma}")
-        return cls(step_size, 4 * math.sqrt(gamma))
+        if self.friction is None and gamma <= 0:
+            raise SltGrokError(f"gamma ({gamma:g}) must be above 0, since the friction of {self.name} follows from it")
 
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> UnderdampedState:
         """Return the state at `position` with momentum drawn from its stationary law N(0, I)."""
@@ -77,12 +81,13 @@ class UnderdampedLangevin:
         """One step, in place."""
         position, _, gradient, momentum, countdown = state
         h = like(self.step_size, position)
-        keep = torch.exp(-like(self.friction, position) * h)
+        friction = 4 * posterior.gamma.sqrt() if self.friction is None else like(self.friction, position)
+        keep = torch.exp(-friction * h)
         if self.longest_flight is not None:
             countdown = countdown - 1
             landed = countdown <= 0
             keep = torch.where(landed, 0.0, keep)
-            # drawn by every chain at every step, so that a chain's numbers do not depend on the chains beside it
+            # drawn by every chain at every step, so that a chain's numbers do not depend on the other chains
             countdown = torch.where(landed, self._flight(position, noise), countdown)
         momentum.addcmul_(posterior.force(position, gradient), -h)
         position.addcmul_(momentum, h / 2)

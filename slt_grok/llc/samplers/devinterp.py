@@ -1,0 +1,229 @@
+"""devinterp 2's own samplers on our networks, read by our diagnostics: the LLC as the field's tool draws it.
+
+Every network is run by `devinterp.slt.sampling.sample`, with samples as sequences of tokens and one loss for each
+predicted token, chains on minibatches of their own, and the baseline in float64 over all samples. devinterp records the
+loss *before* each update, so that its first one is L(w*).
+"""
+
+import io
+import random
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from slt_grok.devices import CPU
+from slt_grok.errors import SltGrokError
+from slt_grok.llc.samplers.sampler import Evaluate, Noise, Sampler
+from slt_grok.llc.sampling import Chains, Observer, Sampling, Starts
+from slt_grok.llc.subspaces import Entries, Whole
+from slt_grok.progress import ProgressCallback, ignore, stretch
+
+
+@dataclass(frozen=True)
+class Devinterp(Sampler):
+    """Whole chains of devinterp's `sgld`, or of its `rmsprop_sgld` with devinterp's alpha 0.99 and eps 0.1.
+
+    They run on the CPU and move whole parameters or entries of them; a box clips instead of reflecting. `acceptance` is
+    NaN, which devinterp does not offer.
+
+    Parameters
+    ----------
+    step_size : float
+        devinterp's `lr`, which is epsilon.
+    method : {"sgld", "rmsprop_sgld"}, optional
+        devinterp's sampling method.
+    """
+
+    name = "devinterp"
+
+    method: Literal["sgld", "rmsprop_sgld"] = "sgld"
+
+    def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> NoReturn:
+        """Refuse, since devinterp runs whole chains."""
+        raise NotImplementedError(f"{self.name} runs whole chains")
+
+    def update(self, state: Any, evaluate: Evaluate, noise: Noise, posterior: Any) -> NoReturn:
+        """Refuse, since devinterp runs whole chains."""
+        raise NotImplementedError(f"{self.name} runs whole chains")
+
+    def run(
+        self,
+        sampling: Sampling,
+        starts: Starts,
+        on_progress: ProgressCallback = ignore,
+        observers: Sequence[Observer] = (),
+    ) -> Chains:
+        """Run every chain, those of one network and temperature by one call of devinterp.
+
+        Raises
+        ------
+        SltGrokError
+            Another device than the CPU, observers, chains that do not start at w*, or a subspace of planes.
+        """
+        if sampling.device != CPU or observers or starts.position is not None:
+            raise SltGrokError("sampler devinterp: expected chains from w* on the CPU, without observers")
+        schedule, masks = sampling.schedule, _masks(sampling)
+        settings = {
+            "lr": self.step_size,
+            "bounding_box_size": sampling.box,
+            "sampling_method": f"sgmcmc_{self.method}",
+            "num_draws": schedule.draws,
+            "num_burnin_steps": schedule.burn_in,
+            "num_steps_bw_draws": schedule.thinning,
+            "batch_size": schedule.batch_size or len(sampling.inputs),
+            "num_init_loss_batches": 1,  # the baseline is ours
+            "match_sampling_input_ids_across_chains": False,
+            "param_masks": masks,
+            "device": "cpu",
+        }
+        total, done, found = len(starts.streams), 0, []
+        for _, group in groupby(starts.streams, lambda stream: stream.spawn_key[:-1]):
+            count = len(list(group))
+            part = stretch(on_progress, done / total, (done + count) / total)
+            found.append(_chains(sampling, starts.rows(slice(done, done + count)), settings, part))
+            done += count
+        return Chains(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+class _SampleLoss:
+    """devinterp's loss function, (model, sequences) -> (batch, tokens - 1), and what it records of the chains.
+
+    It is called with gradients once before each update, and with a new model for each chain: so it knows which update
+    of which chain it is, and records distance and virial as `slt_grok.llc.chains` does.
+    """
+
+    def __init__(self, sampling: Sampling, starts: Starts, on_progress: ProgressCallback) -> None:
+        from slt_grok.llc.chains import LOOKS
+        from slt_grok.llc.export import sequences
+
+        self.sampling, self.starts = sampling, starts
+        self.on_progress, self.stderr = on_progress, sys.stderr
+        self.center = sampling.subspace.coordinates(starts.stack)[0].double()
+        self.look_every = max(1, sampling.schedule.draws // LOOKS)
+        self.tokens = sequences(sampling.inputs, sampling.targets)
+        # sequences of tokens are the data themselves; numbers stand for them
+        self.is_number = sampling.inputs.is_floating_point() or sampling.targets.is_floating_point()
+        self.model: nn.Module | None = None
+        self.update = 0
+        self.looks: list[list[tuple[float, float]]] = []
+
+    def __call__(self, model: nn.Module, tokens: Tensor) -> Tensor:
+        from slt_grok.llc.sample_losses import losses_of_outputs
+
+        model.eval()  # devinterp puts it in training mode, with dropout
+        inputs, targets = self._data(tokens)
+        losses = losses_of_outputs(self.sampling.network, model(inputs), targets)
+        if torch.is_grad_enabled():
+            self._note(model, losses.mean())
+        return losses[:, None].expand(-1, tokens.shape[1] - 1)
+
+    def _data(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        inputs, targets = self.sampling.inputs, self.sampling.targets
+        if self.is_number:
+            return inputs[tokens[:, 0]], targets[tokens[:, 0]]
+        return tokens[:, :-1].reshape(-1, *inputs.shape[1:]), tokens[:, -1]
+
+    def _note(self, model: nn.Module, loss: Tensor) -> None:
+        schedule = self.sampling.schedule
+        if model is not self.model:
+            self.model, self.update = model, 0
+            self.looks.append([])
+        draw, rest = divmod(self.update + 1 - schedule.burn_in, schedule.thinning)
+        if draw >= 1 and not rest and draw % self.look_every == 0:
+            self.looks[-1].append(self._look(dict(model.named_parameters()), loss))
+        self.update += 1
+        chains = len(self.looks) - 1 + self.update / schedule.updates
+        with redirect_stderr(self.stderr):
+            self.on_progress(min(chains / len(self.starts.streams), 1.0), f"sampled loss {loss.item():.3g}")
+
+    def _look(self, parameters: dict[str, nn.Parameter], loss: Tensor) -> tuple[float, float]:
+        """Return distance and virial."""
+        subspace = self.sampling.subspace
+        moving = {name: parameters[name] for name in subspace.parts}
+        gradients = torch.autograd.grad(loss, list(moving.values()), retain_graph=True)
+        gradient = subspace.coordinates({name: g[None] for name, g in zip(moving, gradients, strict=True)})[0].double()
+        position = subspace.coordinates({name: tensor.detach()[None] for name, tensor in moving.items()})[0].double()
+        offset = position - self.center
+        force = self.starts.n_beta[0].item() * gradient + self.starts.gamma[0].item() * offset
+        return offset.norm().item(), (offset @ force).item() / len(offset)
+
+    def looked(self) -> Tensor:
+        """Return distance and virial at each look of each chain, (chain, look, 2); NaN after a chain was given up."""
+        count = self.sampling.schedule.draws // self.look_every
+        looks = torch.full((len(self.looks), count, 2), torch.nan, dtype=torch.float64)
+        for row, chain in zip(looks, self.looks, strict=True):
+            row[: len(chain)] = torch.tensor(chain, dtype=torch.float64).reshape(-1, 2)
+        return looks
+
+
+def _chains(sampling: Sampling, starts: Starts, settings: dict[str, Any], on_progress: ProgressCallback) -> Chains:
+    """Return all chains of one network; a chain that devinterp gave up has NaN losses from there on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from devinterp.slt import sampling as devinterp
+
+    model = deepcopy(sampling.network.module).to(next(iter(starts.stack.values())).dtype).requires_grad_(True)
+    model.load_state_dict({name: tensor[0] for name, tensor in starts.stack.items()}, strict=False)
+    loss = _SampleLoss(sampling, starts, on_progress)
+    rows: Any = [{"input_ids": row} for row in loss.tokens]  # all that devinterp asks of a dataset
+    settings = settings | {
+        "n_beta": starts.n_beta[0].item(),
+        "localization": starts.gamma[0].item(),
+        "num_chains": len(starts.streams),
+        "init_seed": int(starts.streams[0].generate_state(1)[0]) >> 1,  # devinterp adds the chain's number
+    }
+    with (
+        TemporaryDirectory() as folder,
+        _kept_generators(),
+        warnings.catch_warnings(),
+        redirect_stderr(io.StringIO()),  # its progress bar, which has no option
+    ):
+        warnings.simplefilter("ignore")
+        tree = devinterp.sample(model, rows, {}, loss_fn=loss, output_path=Path(folder) / "samples.zarr", **settings)
+        losses = tree.dataset.sampling_loss_micro.values.astype(np.float64).mean((2, 3))
+        tree.close()
+    looks = loss.looked()
+    return Chains(
+        losses=torch.from_numpy(losses),
+        resets=torch.zeros(len(losses), dtype=torch.int64),
+        distance=looks[..., 0],
+        virial=looks[..., 1],
+        acceptance=torch.full((len(losses),), torch.nan, dtype=torch.float64),
+    )
+
+
+def _masks(sampling: Sampling) -> dict[str, Tensor | None]:
+    """Return the subspace in devinterp's form: name -> mask, None for a whole parameter."""
+    masks: dict[str, Tensor | None] = {}
+    for name, part in sampling.subspace.parts.items():
+        if isinstance(part, Whole):
+            masks[name] = None
+        elif isinstance(part, Entries):
+            shape = sampling.subspace.shapes[name]
+            masks[name] = torch.zeros(shape.numel()).index_fill(0, part.index, 1.0).reshape(shape)
+        else:
+            raise SltGrokError(
+                f"sampler devinterp: expected parameters or entries of them to move, got planes of {name}"
+            )
+    return masks
+
+
+@contextmanager
+def _kept_generators() -> Iterator[None]:
+    """Restore the global generators, which devinterp seeds, afterwards."""
+    ours, theirs = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        yield
+    random.setstate(ours)
+    np.random.set_state(theirs)
