@@ -95,9 +95,7 @@ def measure(
     run: RunFolder,
     only: Annotated[
         str | None,
-        typer.Option(
-            help="Some of MEASUREMENTS, separated by commas; by default all that the configuration asks for."
-        ),
+        typer.Option(help="Some of MEASUREMENTS, separated by commas; by default all that the configuration asks for."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Take the measurements' settings from this configuration file.")
@@ -260,8 +258,7 @@ def validate(
         typer.Option(help='A case such as "dln 8,12,10 rank 3"; may be repeated. The whole zoo by default.'),
     ] = None,
     seed: Annotated[
-        int | None,
-        typer.Option(help="Seed of problems and chains; 0 by default, and 0 to 4 for the whole zoo.", min=0),
+        int | None, typer.Option(help="Seed of problems and chains; 0 by default, and 0 to 4 for the whole zoo.", min=0)
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the summary and all cases to this file.")] = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""A tiny run that many tests look at or do harm to, and the command line inside the test process."""
+"""A tiny run that many tests read or damage, and the command line inside the test process."""
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -16,7 +16,7 @@ CONFIG: dict[str, Any] = {
     "task": {"modulus": 5, "train_fraction": 0.8},
     "model": {"kind": "mlp", "d_embed": 4, "d_mlp": 8},
     "training": {"steps": 20, "learning_rate": 0.01, "checkpoints": {"linear": 3}, "evaluate_every": 10},
-    "llc": {"step_size": 0.01, "n_beta": 5, "gamma": 10, "chains": 2, "draws": 8, "burn_in": 2},
+    "llc": {"sampler": {"step_size": 0.01}, "n_beta": 5, "gamma": 10, "chains": 2, "draws": 8, "burn_in": 2},
     "landscape": {"probe_checkpoints": 1, "eigenvalues": 1},
 }
 
@@ -66,7 +66,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def in_this_process() -> Iterator[None]:
-    """Work that would be shared among processes is done here, so that calls can be counted."""
+    """Do work here that would be shared among processes, so that calls can be counted."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

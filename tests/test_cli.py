@@ -12,7 +12,7 @@ import yaml
 
 import slt_grok
 from slt_grok.config import load_config
-from slt_grok.studies.milestones import evenly_spaced
+from slt_grok.measurement import evenly_spaced
 from tests.conftest import CONFIG, Command, write_config
 
 ROOT = Path(__file__).parents[1]

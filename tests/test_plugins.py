@@ -125,7 +125,7 @@ def test_the_study_has_the_column(folder: Path) -> None:
     table = slt_grok.load_study(folder / "runs" / "grid").table
     assert len(table) == 4
     assert table.top_share_final.between(0, 1).all()
-    assert (table.status == "done").all()
+    assert (table.status == "available").all()
 
 
 def test_everything_is_listed(folder: Path) -> None:

@@ -1,10 +1,12 @@
-"""Small studies: a file beside a base, and carrying one out inside the test's process, and a run with a circuit."""
+"""Small studies: a file with its base, runs made inside the test's process, and a run with a circuit."""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import xarray as xr
 import yaml
 
 from slt_grok.config import parse_config
@@ -12,11 +14,11 @@ from slt_grok.models import planted
 from slt_grok.store import RunDirectory
 from slt_grok.studies import costs, scheduler, worker
 from slt_grok.studies.study import run_study
-from tests import synthetic
 from tests.conftest import CONFIG
 
 BASE = {**CONFIG, "landscape": None}
 STUDY: dict[str, Any] = {"name": "small", "base": "base.yaml", "measurements": ["circuits", "llc"]}
+PRICES = dict.fromkeys(("step", "evaluation", "seed"), 0.01)
 PLANTED: dict[str, Any] = {
     "name": "planted",
     "task": {"modulus": 13},
@@ -36,7 +38,18 @@ def planted_run(path: Path) -> Path:
         noise = torch.Generator().manual_seed(step)
         weights = {name: w + 0.05 * torch.randn(w.shape, generator=noise) for name, w in network.named_parameters()}
         directory.write_checkpoint(step, {name: w[None].float() for name, w in weights.items()})
-    directory.write_measurement("training", synthetic.training().assign_coords(seed=[3]), {})
+    step = np.arange(0, 10)
+    accuracy = np.where(step >= 2, 1.0, 0.1), np.where(step >= 5, 1.0, 0.1)
+    curves = dict(
+        zip(
+            ("train_accuracy", "test_accuracy", "train_loss", "test_loss"),
+            (*accuracy, *(1.01 - a for a in accuracy)),
+            strict=True,
+        )
+    )
+    coords = {"step": step, "seed": [3]}
+    training = xr.Dataset({name: (("step", "seed"), values[:, None]) for name, values in curves.items()}, coords)
+    directory.write_measurement("training", training, {})
     return path
 
 
@@ -48,14 +61,14 @@ def write_study(folder: Path, arms: dict[str, Any], **keys: Any) -> Path:
 
 
 def without_processes(patch: pytest.MonkeyPatch) -> list[str]:
-    """Let runs be made inside this process, without trials; the list fills with the names of those that were made."""
-    patch.setattr(costs, "_trial", lambda *_: dict.fromkeys(costs.PIECES, 0.01))
+    """Let runs be made inside this process, without trials; the list is filled with the names of those made."""
+    patch.setattr(costs, "trial", lambda _, names: dict.fromkeys((*names, "training"), PRICES))
     made = []
 
     def run_once(self: scheduler.Work) -> int:
         made.append(self.planned.name)
         assert self.planned.config is not None
-        order = parse_config(self.planned.config.model_dump(mode="json"), "order")
+        order = parse_config(self.planned.config.content, "order")
         worker.complete(order, self.path, self.planned.measurements, self.planned.page)
         return 0
 
@@ -63,5 +76,5 @@ def without_processes(patch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
-def carried_out(file: Path, out: Path) -> bool:
+def all_made(file: Path, out: Path) -> bool:
     return run_study(file, out, workers=1, only_plan=False)[1]

@@ -23,7 +23,7 @@ def test_every_combination_with_every_seed_in_batches(tmp_path: Path) -> None:
     runs = planned(tmp_path, {"a": {"grid": grid, "points": points}, "b": {"seeds": [9, 4]}}, seeds=5, batch=2)
     assert len(runs) == 2 * 2 * 2 * 3 + 1
     found = {
-        (c.task.modulus, c.model.model_dump()["d_mlp"], c.llc.gamma, c.llc.n_beta, *c.seeds)
+        (c.task.modulus, c.model.settings.d_mlp, c.llc.gamma, c.llc.n_beta, *c.seeds)
         for run in runs
         if run.arm == "a" and (c := run.config) is not None and c.llc is not None
     }
@@ -50,6 +50,22 @@ def test_an_arm_changes_what_the_study_changes(tmp_path: Path) -> None:
     assert (plain.config.training.steps, plain.config.training.warmup_steps) == (25, 3)
     assert (own.config.training.steps, own.config.training.warmup_steps, own.config.llc) == (30, 3, None)
     assert own.measurements == ("circuits",)
+
+
+def test_a_grid_over_a_samplers_settings(tmp_path: Path) -> None:
+    runs = planned(tmp_path, {"a": {"grid": {"llc.sampler.step_size": [0.01, 0.02]}}})
+    assert [run.config.llc.sampler.step_size for run in runs if run.config is not None] == [0.01, 0.02]
+    assert len({run.name for run in runs}) == 2
+
+
+def test_a_study_measures_what_its_configuration_asks_for(tmp_path: Path) -> None:
+    arms = {"plain": {}, "more": {"set": {"refined": {}, "llc": None}}, "none": {"measurements": []}}
+    plain, more, none = planned(tmp_path, arms, measurements=None)
+    assert {"circuits", "circuit_null", "circuit_maps", "llc"} <= set(plain.measurements)
+    assert "landscape" not in plain.measurements  # null in the base
+    assert "refined" not in plain.measurements  # made only if asked for
+    assert "llc" not in more.measurements
+    assert none.measurements == ()
 
 
 def test_dotted_keys_leave_the_rest_and_begin_sections() -> None:
@@ -83,13 +99,13 @@ def test_a_bad_value_refuses_its_own_runs_alone(tmp_path: Path) -> None:
     [
         ({"seed": 3}, "seed: unknown key"),
         ({"seeds": 0}, "seeds"),
-        ({"seeds": [1, 1]}, "seeds: expected different seeds"),
+        ({"seeds": [1, 1]}, "seeds: expected distinct seeds"),
         ({"measurements": ["llc", "topografy"]}, "got 'topografy'"),
         ({"base": "none.yaml"}, "none.yaml: no such configuration file"),
         ({"arms": {}}, "arms"),
         ({"arms": {"a": {"grids": {}}}}, "arms.a.grids: unknown key"),
         ({"arms": {"a": {"grid": {"task.modulus": []}}}}, "arms.a.grid.task.modulus"),
-        ({"arms": {"a": {"grid": {"task.modulus": [5, 5]}}}}, "arms.a: expected different runs"),
+        ({"arms": {"a": {"grid": {"task.modulus": [5, 5]}}}}, "arms.a: expected distinct runs"),
         ({"arms": {"../a": {}}}, "arms"),
     ],
 )

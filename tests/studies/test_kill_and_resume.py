@@ -26,16 +26,24 @@ CONFIG = {
         "evaluate_every": 100,
         "checkpoints": {"logarithmic": 6, "linear": 8},
     },
-    "llc": {"step_size": 0.01, "n_beta": 20, "gamma": 50, "chains": 4, "draws": 120, "burn_in": 50, "batch_size": 40},
+    "llc": {
+        "sampler": {"step_size": 0.01},
+        "n_beta": 20,
+        "gamma": 50,
+        "chains": 4,
+        "draws": 120,
+        "burn_in": 50,
+        "batch_size": 40,
+    },
     "landscape": {"probe_checkpoints": 4, "eigenvalues": 2},
 }
 
 
 def start(config: Path, out: Path) -> subprocess.Popen:
-    # saving at every step makes each moment of training a possible place to go on from
+    # saving at every step makes each moment of training a possible place to resume from
     program = (
         "import slt_grok.training.loop as loop; loop.SAVE_SECONDS = 0.2\n"
-        "import slt_grok.studies.llc as llc; llc.SHARD_CHAINS = 16\n"
+        "import slt_grok.llc.measurement as llc; llc.SHARD_CHAINS = 16\n"
         "from slt_grok.cli import main; main()"
     )
     command = [sys.executable, "-c", program, "run", str(config), "--out", str(out)]
@@ -52,7 +60,7 @@ def files(out: Path) -> set[Path]:
 
 
 def wait_for_files(process: subprocess.Popen, out: Path, count: int) -> None:
-    """Until there are so many new checkpoints, shards or measurements, or the process has ended."""
+    """Wait until there are so many new checkpoints, shards or measurements, or the process has ended."""
     before = files(out)
     while process.poll() is None and len(files(out) - before) < count:
         time.sleep(0.01)
@@ -60,7 +68,7 @@ def wait_for_files(process: subprocess.Popen, out: Path, count: int) -> None:
 
 @pytest.mark.parametrize(("kills", "most"), [(4, 8), pytest.param(10, 3, marks=pytest.mark.slow)])
 def test_a_killed_run_ends_in_the_same_values(kills: int, most: int, tmp_path: Path) -> None:
-    """Killed at random moments, the next one up to `most` files after the one before."""
+    """Each kill is at a random moment up to `most` files after the one before."""
     config = tmp_path / "killed.yaml"
     config.write_text(yaml.safe_dump(CONFIG))
     finish(start(config, tmp_path / "through"))
@@ -71,7 +79,7 @@ def test_a_killed_run_ends_in_the_same_values(kills: int, most: int, tmp_path: P
     for _ in range(kills):
         process = start(config, out)
         wait_for_files(process, out, moments.randint(1, most))
-        time.sleep(moments.uniform(0, 0.3))  # somewhere on the way to the next file
+        time.sleep(moments.uniform(0, 0.3))  # at some point before the next file
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

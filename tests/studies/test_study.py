@@ -13,7 +13,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.studies import scheduler
 from slt_grok.training import loop
 from tests.conftest import Command
-from tests.studies.small import carried_out, without_processes, write_study
+from tests.studies.small import all_made, without_processes, write_study
 
 ARMS = {
     "main": {"seeds": [0, 1, 2]},
@@ -29,7 +29,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path
     file = write_study(folder, ARMS, seeds=2, batch=2)
     with pytest.MonkeyPatch.context() as patch:
         made = without_processes(patch)
-        assert not carried_out(file, folder / "out")  # hot and wrong
+        assert not all_made(file, folder / "out")  # hot and wrong
         yield file, folder / "out", made
 
 
@@ -37,8 +37,8 @@ def test_every_seed_of_every_run_has_a_row(study: tuple[Path, Path, list[str]]) 
     table = slt_grok.load_study(study[1]).table
     rows = list(zip(table.arm, table["model.d_mlp"].fillna(0), table.seed, table.status, strict=True))
     assert rows == [
-        *(("main", 8, seed, "done") for seed in (0, 1, 2)),
-        *(("wide", width, seed, "done") for width in (4, 16) for seed in (0, 1)),
+        *(("main", 8, seed, "available") for seed in (0, 1, 2)),
+        *(("wide", width, seed, "available") for width in (4, 16) for seed in (0, 1)),
         *(("hot", 8, seed, "failed") for seed in (0, 1)),
         *(("wrong", 0, seed, "refused") for seed in (0, 1)),
     ]
@@ -84,7 +84,7 @@ def test_datasets_of_an_arm_over_its_seeds(study: tuple[Path, Path, list[str]]) 
 def test_a_second_time_makes_nothing(study: tuple[Path, Path, list[str]]) -> None:
     file, out, made = study
     before, count = pd.read_parquet(out / "table.parquet"), len(made)
-    assert not carried_out(file, out)
+    assert not all_made(file, out)
     assert len(made) == count
     pd.testing.assert_frame_equal(before, pd.read_parquet(out / "table.parquet"))
 
@@ -96,7 +96,7 @@ def test_what_was_taken_away_is_made_again_with_the_same_values(study: tuple[Pat
     (out / run / "measurements" / "llc.nc").unlink()
     manifest = out / run / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"llc": {\n   "wall', '"gone": {\n   "wall'))
-    carried_out(file, out)
+    all_made(file, out)
     assert made[count:] == [run]
     after = pd.read_parquet(out / "table.parquet")
     same = [name for name in before if not name.startswith("wall_seconds")]
@@ -116,31 +116,31 @@ def test_a_seed_that_diverges_takes_no_other_with_it(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(loop, "_initial", with_a_bad_seed)
     file = write_study(tmp_path, {"main": {"seeds": 3, "batch": 3}}, measurements=["circuits"])
-    assert not carried_out(file, tmp_path / "out")
+    assert not all_made(file, tmp_path / "out")
     table = slt_grok.load_study(tmp_path / "out").table
-    assert table.status.tolist() == ["done", "failed", "done"]
+    assert table.status.tolist() == ["available", "failed", "available"]
     assert "not finite" in table.reason[1]
     assert len(made) == 4  # the batch, then each seed
-    carried_out(file, tmp_path / "out")
+    all_made(file, tmp_path / "out")
     assert len(made) == 4
 
 
 def test_a_process_that_always_dies_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler.Work, "_run_once", lambda self: -9)
     file = write_study(tmp_path, {"main": {}}, measurements=["circuits"])
-    assert not carried_out(file, tmp_path / "out")
+    assert not all_made(file, tmp_path / "out")
     row = slt_grok.load_study(tmp_path / "out").table.iloc[0]
     assert row.status == "failed"
-    assert "its process ended 2 times" in row.reason
+    assert "its process died 2 times" in row.reason
     made = without_processes(monkeypatch)
-    assert carried_out(file, tmp_path / "out")  # that may pass, and is tried again
+    assert all_made(file, tmp_path / "out")  # that may pass, and is tried again
     assert len(made) == 1
 
 
 def test_the_plan_alone_makes_no_run(tmp_path: Path, slt_grok_command: Command) -> None:
     file = write_study(tmp_path, ARMS, seeds=2, batch=2)
     code, text = slt_grok_command("study", file, "--out", tmp_path / "out", "--plan")
-    assert code == 0
+    assert code == 1  # as the study itself: settings are refused
     for words in ("main", "d_mlp=16", "refused", "missing", "5 of 6 runs to make", "llc.gamma"):
         assert words in text, text
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"costs.json", ".lock"}

@@ -72,9 +72,7 @@ class DevinterpMLP(Importer):
             notes.append(f"The train set is the notebook's for random_seed {params['random_seed']}.")
         task = _split(file, p, params) if has_split else assumed_task(file, p, notes)
         config = {"name": run_name(file.path.stem), "task": task, "model": model}
-        return Imported(
-            file.path, self.name, config, file.step("step"), parameters, task_known=has_split, notes=notes
-        )
+        return Imported(file.path, self.name, config, file.step("step"), parameters, task_known=has_split, notes=notes)
 
 
 def _split(file: SourceFile, p: int, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,9 +50,7 @@ class TransformerLens(Importer):
             )
         settings = {"name": run_name(file.path.stem), "task": assumed_task(file, p, notes), "model": model}
         known = "train_indices" in file.extras
-        return Imported(
-            file.path, self.name, settings, file.step("epoch"), parameters, task_known=known, notes=notes
-        )
+        return Imported(file.path, self.name, settings, file.step("epoch"), parameters, task_known=known, notes=notes)
 
 
 def _without_zero_biases(file: SourceFile) -> dict[str, Tensor]:
