@@ -36,7 +36,6 @@ from torch import Tensor, nn
 from slt_grok import plots
 from slt_grok.llc import estimate
 from slt_grok.llc.chains import BatchLoss
-from slt_grok.llc.devinterp_sampler import devinterp
 from slt_grok.llc.exact import deep_linear
 from slt_grok.llc.regular import LARGEST
 from slt_grok.store.files import write_json
@@ -149,8 +148,10 @@ def theirs(index: int, sampler: str, lr: float, n_beta: float, localization: flo
     layers = layers_of(index)
     target = reduce(torch.matmul, layers).float()
     weights = [nn.Parameter(layer.float().repeat(CHAINS, 1, 1)) for layer in layers]
+    from devinterp.optim import SGMCMC
+
     torch.manual_seed(index)
-    optimizer = getattr(devinterp("optim").SGMCMC, sampler)(weights, lr=lr, nbeta=n_beta, localization=localization)
+    optimizer = getattr(SGMCMC, sampler)(weights, lr=lr, nbeta=n_beta, localization=localization)
     losses = np.full((steps, CHAINS), np.nan)
     with torch.no_grad():
         for step in range(steps):

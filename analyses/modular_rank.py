@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from slt_grok.llc import exact
+from slt_grok.operators.jacobian import NumericalRank, jacobian_rank
 from slt_grok.plots.saving import save
 from slt_grok.plots.style import BLUE, GREEN, ORANGE, VERMILION, WIDTH, panel_letters, styled
 from slt_grok.store.files import write_json
@@ -33,10 +34,10 @@ SAMPLED, SAMPLED_WIDTHS = 5, (3, 6, 8, 9, 10, 11, 13)
 SEEDS = (0, 1, 2)
 
 
-def rank(text: str, seed: int) -> exact.NumericalRank:
+def rank(text: str, seed: int) -> NumericalRank:
     """Return the numerical rank of a case's Jacobian."""
     problem = parse(text).problem(torch.Generator().manual_seed(seed))
-    return exact.numerical_rank(exact.jacobian(problem.module, problem.inputs))
+    return jacobian_rank(problem.module, problem.inputs)
 
 
 def all_pairs() -> list[dict[str, Any]]:

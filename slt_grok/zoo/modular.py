@@ -8,6 +8,7 @@ from torch import Generator
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import exact
 from slt_grok.models import QuadraticNetwork
+from slt_grok.operators.jacobian import jacobian_rank
 from slt_grok.zoo.problem import KnownProblem
 
 
@@ -48,5 +49,5 @@ class ModularQuadratic:
         if self.pairs is not None:
             pairs = pairs[torch.randperm(len(pairs), generator=generator)[: self.pairs].sort().values]
         module = module.double()
-        rank = exact.numerical_rank(exact.jacobian(module, pairs)).rank
+        rank = jacobian_rank(module, pairs).rank
         return KnownProblem(module, pairs, exact.regular(rank))

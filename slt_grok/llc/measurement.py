@@ -1,0 +1,167 @@
+"""The measurement `llc`: the LLC of a run's checkpoints, with its diagnostics."""
+
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from slt_grok.llc import restrictions
+from slt_grok.llc.diagnostics import HEALTHY
+from slt_grok.llc.problem import Problem
+from slt_grok.llc.sample import sample
+from slt_grok.llc.settings import LLCSettings, SamplingSettings
+from slt_grok.llc.subspaces import Subspace
+from slt_grok.llc.tables import estimates_table, omitted_chains, summary_table
+from slt_grok.llc.variables import VARIABLES
+from slt_grok.measurement import Context, Data, Drawing, Measurement, Table
+from slt_grok.progress import ProgressCallback, ignore
+from slt_grok.trajectories import Network, Trajectory
+
+SHARD_PARAMETERS = 750_000  # parameters of all chains in one shard: large enough for batching to pay,
+SHARD_CHAINS = 32  # small enough that a kill loses little; fixed, since a shard's make-up fixes its rounding
+TRIAL_DRAWS = (4, 12)  # of two estimates whose difference is that of so many updates
+
+
+class LLC(Measurement):
+    """The LLC of every checkpoint."""
+
+    name, title, position = "llc", "Local learning coefficient", 20
+    Settings = LLCSettings
+    variables = VARIABLES
+
+    def measure(self, trajectory: Trajectory, settings: LLCSettings, context: Context) -> xr.Dataset:
+        """Estimate the LLC of every checkpoint, in shards of a fixed number of chains."""
+        return context.in_shards(
+            trajectory,
+            lambda shard, on_progress: estimate_by(settings, shard, on_progress),
+            size=max(1, shard_chains(trajectory) // (settings.chains * trajectory.shape[1])),
+            local=settings.device is not None,
+        )
+
+    def unmeasurable(self, network: Network) -> str:
+        """Return why the LLC cannot be measured; empty if it can."""
+        return without_task(network)
+
+    def seconds(self, one: Trajectory, settings: SamplingSettings, checkpoints: int, context: Context) -> float:
+        """Predict core-seconds from a few updates."""
+        networks = min(getattr(settings, "checkpoints", checkpoints), checkpoints)
+        return networks * seconds_of_updates(one, settings, settings.schedule.updates)
+
+    def figures(self) -> Sequence[Drawing]:
+        """Return traces and diagnostics of the chains."""
+        from slt_grok import plots
+
+        return (
+            Drawing(
+                "llc_traces",
+                plots.llc_traces,
+                "Loss along the chains at checkpoints over training. The LLC is nβ times the gap between the chains' "
+                "mean loss after burn-in and the checkpoint's own loss.",
+            ),
+            Drawing(
+                "llc_diagnostics",
+                plots.llc_diagnostics,
+                "Diagnostics that decide the status of each estimate. Dashed lines: the limits of a well-sampled "
+                "estimate. Drift: LLC of the second half of the draws minus that of the first, relative to the LLC. "
+                "Virial: 1 in equilibrium. Acceptance: of a Metropolis-adjusted Langevin proposal with the sampler's "
+                "step. Hollow points are neither effective nor converged.",
+                folded=True,
+            ),
+        )
+
+    def tables(self, data: Data) -> Sequence[Table]:
+        """Return the worst diagnostics, the omitted chains, and every estimate."""
+        llc = data[self.name]
+        return [summary_table(llc), *omitted_chains(llc), estimates_table(llc)]
+
+    def notes(self, data: Data) -> Sequence[str]:
+        """Return the counts of statuses, the setting that values belong to, and what must not be trusted."""
+        llc = data[self.name]
+        notes = [status_counts(llc), setting_note(llc)]
+        omitted = int((llc.chain_health != HEALTHY).sum())
+        if omitted:
+            notes.append(f"{omitted} of {llc.chain_health.size} chains failed and were omitted; the table names them.")
+        melted = melted_steps(llc)
+        if len(melted):
+            notes.append(
+                f"Melted at {len(melted)} of {llc.sizes['step']} checkpoints (steps {melted[0]:,} to {melted[-1]:,}): "
+                "the chains' mean loss is above that of guessing, although the network has learned, so the value "
+                "reflects nβ and γ rather than the network."
+            )
+        return notes
+
+
+def estimate_by(settings: LLCSettings, trajectory: Trajectory, on_progress: ProgressCallback = ignore) -> xr.Dataset:
+    """Return the LLC of a trajectory by the settings of a configuration, see `slt_grok.llc.sample.sample`.
+
+    Raises
+    ------
+    SltGrokError
+        A split without samples, weights that no parameter matches, or a setting out of its range.
+    """
+    data = restrictions.split(trajectory.task, settings.data)
+    problem = Problem.from_inputs(trajectory, data, subspace=subspace_of(settings, trajectory), dtype=settings.dtype)
+    found = sample(problem, **settings.arguments(len(data[0])), on_progress=on_progress)
+    return found.assign_attrs(data=settings.data, guessing_loss=math.log(trajectory.task.classes))
+
+
+def subspace_of(settings: LLCSettings, trajectory: Trajectory) -> Subspace:
+    """Return the weights that move.
+
+    Raises
+    ------
+    SltGrokError
+        A pattern that no parameter matches.
+    """
+    return restrictions.parameters(trajectory.network.module, *(settings.weights or ["*"]))
+
+
+def shard_chains(trajectory: Trajectory) -> int:
+    """Return the number of chains of one shard, for networks of this size."""
+    parameters = sum(shape.numel() for shape in trajectory.network.shapes.values())
+    return min(SHARD_CHAINS, max(1, SHARD_PARAMETERS // parameters))
+
+
+def without_task(network: Network) -> str:
+    """Return the reason if a network has no task, whose samples the loss is over."""
+    return "" if network.task is not None else "the network has no task, so its loss is not known"
+
+
+def seconds_of_updates(one: Trajectory, settings: SamplingSettings, updates: int) -> float:
+    """Predict the core-seconds of so many updates of all chains of one network."""
+    taken = []
+    for draws in (TRIAL_DRAWS[0], *TRIAL_DRAWS):  # the first time is slower
+        problem = Problem.from_inputs(one, dtype=settings.dtype)
+        start = time.process_time()
+        short = settings.model_copy(update={"draws": draws, "burn_in": 0, "thinning": 1, "device": None})
+        sample(problem, **short.arguments(len(problem.inputs)))
+        taken.append(time.process_time() - start)
+    return max(taken[2] - taken[1], 0.0) / (TRIAL_DRAWS[1] - TRIAL_DRAWS[0]) * updates
+
+
+def status_counts(llc: xr.Dataset) -> str:
+    """Return how many estimates have which status, as a sentence."""
+    statuses, counts = np.unique(llc.llc_status.values.astype(str), return_counts=True)
+    named = [f"{count} {status}" for status, count in zip(statuses, counts, strict=True) if status]
+    return f"Estimates by status: {', '.join(named)}."
+
+
+def setting_note(llc: xr.Dataset) -> str:
+    """Return the sentence that belongs with every effective LLC."""
+    return (
+        f"Values are effective LLCs at nβ = {llc.attrs['n_beta']:g} and γ = {llc.attrs['gamma']:g}; compare them only "
+        "at the same setting."
+    )
+
+
+def melted_steps(llc: xr.Dataset) -> np.ndarray:
+    """Return the steps at which chains lose more than a guess does, although the checkpoint has learned.
+
+    Guessing costs log(classes) nats, the attribute `guessing_loss`.
+    """
+    guess = llc.attrs.get("guessing_loss", np.inf)
+    sampled = llc.baseline_loss + llc.llc / llc.attrs["n_beta"]
+    melted = (sampled > guess) & (llc.baseline_loss < guess / 2)
+    return llc.step.values[melted.values.reshape(len(llc.step), -1).any(1)]

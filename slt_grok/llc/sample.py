@@ -1,0 +1,244 @@
+"""The LLC with every setting given: sample the local posterior and say what the chains show.
+
+The chains' losses become values, errors, diagnostics and statuses of each network.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from slt_grok.devices import device_named
+from slt_grok.errors import SltGrokError
+from slt_grok.llc.diagnostics import (
+    ChainStatistics,
+    Status,
+    assess,
+    average,
+    chain_health,
+    interval,
+    is_out_of_reach,
+    wbic_slope,
+)  # fmt: skip
+from slt_grok.llc.problem import Problem
+from slt_grok.llc.regular import LEFT_THE_POINT, UNRESOLVED, Curvatures, is_regular
+from slt_grok.llc.samplers.sampler import Sampler
+from slt_grok.llc.sampling import Chains, Observer, Schedule
+from slt_grok.llc.variables import EFFECTIVE, VARIABLES
+from slt_grok.progress import ProgressCallback, ignore
+
+OF_AVERAGE = ("llc", "llc_se", "rhat", "ess", "drift", "virial")
+
+
+class OutOfReach(SltGrokError):
+    """A loss along a chain that no draw of the posterior has: the step is unstable there."""
+
+
+def sample(
+    problem: Problem,
+    sampler: Sampler,
+    schedule: Schedule,
+    *,
+    n_betas: Sequence[float],
+    gamma: float,
+    chains: int = 4,
+    box: float | None = None,
+    device: str | None = None,
+    seed: int = 0,
+    position: torch.Tensor | None = None,
+    curvatures: Sequence[Curvatures | None] | None = None,
+    bounded: bool = False,
+    observers: Sequence[Observer] = (),
+    on_progress: ProgressCallback = ignore,
+) -> xr.Dataset:
+    """Estimate the LLC at each network of a problem by a sampler, with nothing left to a rule.
+
+    Parameters
+    ----------
+    problem : Problem
+        Networks, data, and the weights that move.
+    sampler : Sampler
+        See `slt_grok.llc.samplers`.
+    schedule : Schedule
+        Length of a chain and its batch size.
+    n_betas : sequence of float
+        n times the inverse temperature, largest first; the largest is reported.
+    gamma : float
+        Localization, at least 0.
+    chains : int, optional
+        Number of chains for each network and temperature.
+    box, device, seed, observers, on_progress
+        See `slt_grok.llc.estimate`.
+    position : Tensor or None, optional
+        Where the chains start, in the order (network, temperature, chain), (chains, d); at w* by default.
+    curvatures : sequence of Curvatures or None, optional
+        Hessian eigenvalues at each network's w*, for the correction at regular points.
+    bounded : bool, optional
+        Whether to raise instead of returning an estimate with a loss that no draw of the posterior has.
+
+    Returns
+    -------
+    xarray.Dataset
+        See `slt_grok.llc.estimate`.
+
+    Raises
+    ------
+    SltGrokError
+        A setting out of its range, or one that the sampler cannot run with.
+    OutOfReach
+        See `bounded`.
+    """
+    check(problem, schedule, n_betas, gamma, chains, box, sampler)
+    sampling = problem.sampling(sampler, schedule, box, device_named(device))
+    starts = problem.starts(n_betas, gamma, chains, seed)._replace(position=position)
+    found = sampler.run(sampling, starts, on_progress, observers)
+    if bounded and is_out_of_reach(_by_network(problem, found.losses, n_betas), problem.baselines, n_betas, problem.d):
+        raise OutOfReach("step_size: a loss along a chain is out of the posterior's reach; take a smaller step")
+    settings = {
+        "sampler": sampler.name,
+        **{key: "none" if value is None else value for key, value in asdict(sampler).items()},
+        "n_beta": n_betas[0],
+        "gamma": gamma,
+        "box": "none" if box is None else box,
+        "chains": chains,
+        **{key: "full" if value is None else value for key, value in asdict(schedule).items()},
+        "device": sampling.device.type,
+        "dtype": str(problem.dtype).removeprefix("torch."),
+        "seed": seed,
+        "n": len(problem.inputs),
+        "dimension": problem.d,
+    }
+    return _dataset(problem, found, schedule, n_betas, gamma, curvatures).assign_attrs(settings)
+
+
+def check(
+    problem: Problem, schedule: Schedule, n_betas: Sequence[float] | None, gamma: float | None, chains: int,
+    box: float | None, sampler: Sampler,
+) -> None:  # fmt: skip
+    """Check the settings of an estimate, those to be chosen being None.
+
+    Raises
+    ------
+    SltGrokError
+        A setting out of its range, or one that the sampler cannot run with.
+    """
+    lowest = 1.0 if n_betas is None else min(n_betas, default=0.0)
+    for wrong, sentence in (
+        (not lowest > 0, f"n_beta ({lowest:g}) must be above 0"),
+        (gamma is not None and not gamma >= 0, f"gamma ({gamma}) must be at least 0"),
+        (box is not None and not box > 0, f"box ({box}) must be above 0"),
+        (chains < 1, f"chains ({chains}) must be at least 1"),
+        (schedule.draws < 4, f"draws ({schedule.draws}) must be at least 4"),
+        (
+            (schedule.batch_size or 0) > len(problem.inputs),
+            f"batch_size ({schedule.batch_size}) must not exceed the {len(problem.inputs)} samples",
+        ),
+    ):
+        if wrong:
+            raise SltGrokError(sentence)
+    sampler.require(schedule.batch_size, 1.0 if gamma is None else gamma)
+
+
+def _by_network(problem: Problem, values: torch.Tensor, n_betas: Sequence[float]) -> np.ndarray:
+    """Return values of the chains, (chains, ...), as (network, temperature, chain, ...)."""
+    return values.unflatten(0, (len(problem.trajectory), len(n_betas), -1)).numpy()
+
+
+def statistics(
+    problem: Problem, found: Chains, schedule: Schedule, n_betas: Sequence[float], bounded: bool = False
+) -> list[list[ChainStatistics]]:
+    """Return what the chains of each network and temperature show, see `chain_health` for `bounded`."""
+    traces, virial = (_by_network(problem, values, n_betas) for values in (found.losses, found.virial))
+    return [
+        [
+            ChainStatistics(
+                schedule.drawn(traces[i, t]),
+                [chain_health(chain, baseline, n_beta, problem.d, bounded) for chain in traces[i, t]],
+                baseline,
+                n_beta,
+                virial[i, t],
+            )
+            for t, n_beta in enumerate(n_betas)
+        ]
+        for i, baseline in enumerate(problem.baselines)
+    ]
+
+
+def _dataset(
+    problem: Problem,
+    found: Chains,
+    schedule: Schedule,
+    n_betas: Sequence[float],
+    gamma: float,
+    curvatures: Sequence[Curvatures | None] | None,
+) -> xr.Dataset:
+    bounded = curvatures is not None and schedule.batch_size is None
+    rows = [
+        _row(of_network, n_betas, gamma, problem.finite_minimizer, curvatures[i] if curvatures else None)
+        for i, of_network in enumerate(statistics(problem, found, schedule, n_betas, bounded))
+    ]
+    values: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
+    traces = _by_network(problem, found.losses, n_betas)[:, 0]
+    values |= {
+        name: _by_network(problem, getattr(found, name), n_betas)[:, 0] for name in ("resets", "acceptance", "distance")
+    }
+    values |= {
+        "baseline_loss": problem.baselines,
+        "loss_trace": schedule.drawn(traces),
+        "burn_in_loss": traces[..., : schedule.burn_in],
+    }
+    absent = set() if len(n_betas) > 1 else {"llc_wbic", "llc_wbic_se", "llc_change"}
+    absent |= {"llc_correction"} if curvatures is None else set()
+    result = problem.trajectory.dataset(
+        {name: (VARIABLES[name].dims, v, VARIABLES[name].attrs) for name, v in values.items() if name not in absent},
+        chain=np.arange(traces.shape[1]),
+        draw=np.arange(schedule.draws),
+        temperature=np.array(n_betas),
+    )
+    return result if problem.finite_minimizer else result.assign_attrs(comment=EFFECTIVE)
+
+
+def _row(
+    of_network: list[ChainStatistics],
+    n_betas: Sequence[float],
+    gamma: float,
+    finite_minimizer: bool,
+    curvatures: Curvatures | None,
+) -> dict[str, Any]:
+    """Return the values of one network."""
+    averages, correction = [average(one) for one in of_network], 0.0
+    if curvatures is not None and is_regular(curvatures, averages, n_betas, gamma):
+        correction = curvatures.hidden(n_betas[0], gamma)
+        averages = [a._replace(llc=a.llc + curvatures.hidden(b, gamma)) for a, b in zip(averages, n_betas, strict=True)]
+    hotter = next((a for a, b in zip(averages, n_betas, strict=True) if n_betas[0] / b >= 15.9), None)
+    best, coldest = averages[0], of_network[0]
+    status = assess(best, coldest, finite_minimizer, hotter)
+    if curvatures is not None and not curvatures.resolved and status.status == "converged":
+        status = Status("not converged (likely low)", UNRESOLVED)
+    if curvatures is not None and not correction and curvatures.exceeds(best.llc, best.llc_se, n_betas[0], gamma):
+        status = Status("not converged (likely low)", LEFT_THE_POINT)
+    low, high = interval(best, n_betas[0], hotter if finite_minimizer else None, regular=correction > 0)
+    slope, slope_se = wbic_slope(
+        np.array(n_betas),
+        np.array([coldest.baseline + a.llc / b for a, b in zip(averages, n_betas, strict=True)]),
+        np.array([a.llc_se / b for a, b in zip(averages, n_betas, strict=True)]),
+    )
+    return {
+        **{name: getattr(best, name) for name in OF_AVERAGE},
+        "llc_low": low,
+        "llc_high": high,
+        "llc_change": best.llc - hotter.llc if hotter is not None else np.nan,
+        "llc_correction": correction,
+        "fraction_below_initial_loss": best.fraction_below,
+        "llc_status": status.status,
+        "llc_status_reason": status.reason,
+        "llc_at_temperature": [a.llc for a in averages],
+        "llc_at_temperature_se": [a.llc_se for a in averages],
+        "llc_wbic": slope,
+        "llc_wbic_se": slope_se,
+        "chain_health": coldest.health,
+        "llc_chain": n_betas[0] * (coldest.draws.mean(-1) - coldest.baseline),
+    }
