@@ -19,17 +19,17 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from published_runs import CIRCULAR, read_published_runs
 from rich.console import Console
 from rich.table import Table
 from scipy.spatial import KDTree
 from scipy.stats import percentileofscore
+from slt_grok.plots.clock_pizza_plane import DISTANCE_IRRELEVANCE, GRADIENT_SYMMETRICITY
 
 from slt_grok import plots
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.clock_pizza_plane import DISTANCE_IRRELEVANCE, GRADIENT_SYMMETRICITY
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
-from slt_grok.store.published_runs import CIRCULAR, read_published_runs
 from slt_grok.studies.provenance import environment
 
 RESULTS = Path(__file__).parent / "results"

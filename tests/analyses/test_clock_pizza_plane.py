@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from published_runs import read_published_runs
 
 from slt_grok.errors import SltGrokError
-from slt_grok.store.published_runs import read_published_runs
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "analyses" / "clock_pizza_plane.py"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from published_runs import CIRCULAR, read_published_runs
 
 from slt_grok.errors import SltGrokError
-from slt_grok.store.published_runs import CIRCULAR, read_published_runs
 
 TABLE = Path(__file__).parents[2] / ".." / "shared" / "reference" / "clock_pizza_1l_fixedwidth.csv.gz"
 HEADER = "runid,n_layers,diff_vocab,eqn_sign,attn_coeff,gradient_sim,distance_irrelevance,circularity"
