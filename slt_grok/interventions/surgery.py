@@ -29,12 +29,12 @@ from torch import Tensor
 from slt_grok.errors import SltGrokError
 from slt_grok.groups import cyclic
 from slt_grok.interventions.weights import (
-    NEURONS,
     exchange,
     frequency_directions,
     keep_directions,
     keep_neurons,
     model_of,
+    neuron_axes,
     on_tables,
     parts,
     remove_directions,
@@ -136,5 +136,5 @@ def transplant_circuit(
             placed = circuit[name].movedim(axis, -1)[..., :p]
             tokens = tokens - tokens.mean(-1, keepdim=True) + placed
             found[name] = torch.cat([tokens, other], -1).movedim(-1, axis)
-    found |= {name: others.parameters[name] + own[name] for name in module.units()[NEURONS]}
+    found |= {name: others.parameters[name] + own[name] for name in neuron_axes(module)}
     return replace(receiver, parameters=found)

@@ -32,7 +32,6 @@ from slt_grok.tasks import SPLITS
 from slt_grok.trajectories import Trajectory
 
 VARIANT = "variant"
-NEURONS = "neurons_post"
 
 
 def frequency_directions(group: Group, frequencies: Sequence[int]) -> Tensor:
@@ -115,6 +114,12 @@ def model_of(trajectory: Trajectory) -> Model:
     return module
 
 
+def neuron_axes(model: Model) -> Mapping[str, int]:
+    """Return the axes of the first hidden layer's neurons, parameter -> axis; empty where they are not declared."""
+    units = model.units()
+    return units.get("neurons_post") or units.get("neurons_post.0") or {}
+
+
 def keep_neurons(trajectory: Trajectory, neurons: np.ndarray) -> Trajectory:
     """Zero the weights into and out of all neurons but some.
 
@@ -130,8 +135,8 @@ def keep_neurons(trajectory: Trajectory, neurons: np.ndarray) -> Trajectory:
     SltGrokError
         A network whose neurons are not declared, or a mask of another shape.
     """
-    axes = model_of(trajectory).units().get(NEURONS)
-    if axes is None:
+    axes = neuron_axes(model_of(trajectory))
+    if not axes:
         raise SltGrokError("neurons: expected a model that declares its units, this one does not")
     name, axis = next(iter(axes.items()))
     size, mask = trajectory.network.shapes[name][axis], torch.from_numpy(np.array(neurons))

@@ -1,0 +1,334 @@
+"""The LLC, loss and accuracy of a run's checkpoints after interventions on their weights, with matched controls.
+
+Every checkpoint is measured as it was trained; with the circuit of the last checkpoint kept or removed, in its tables
+over the tokens, in its neurons or in both; with as many random frequencies that are not key, a random subspace of as
+many dimensions, or as many random neurons in place of the circuit's; and with one part of its weights from the last
+checkpoint, or from the one that has memorized (where both are the same checkpoint nothing changes: the null of all
+these differences). See `slt_grok.interventions.weights` for each of these. Every variant has random streams of its own,
+by its name, so that differences between two have the errors of both.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+from pydantic import Field
+from torch import Tensor
+
+from slt_grok import circuits
+from slt_grok.circuits.measure import lacks
+from slt_grok.format import number, percent, plus_minus
+from slt_grok.format import step as of_step
+from slt_grok.groups import Group
+from slt_grok.interventions import weights
+from slt_grok.interventions.weights import VARIANT
+from slt_grok.llc.measurement import estimate_by, seconds_of_updates, shard_chains
+from slt_grok.llc.settings import LLCSettings
+from slt_grok.llc.variables import VARIABLES
+from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, evenly_spaced
+from slt_grok.models import Network
+from slt_grok.progress import ProgressCallback
+from slt_grok.settings import Positive
+from slt_grok.tasks import SPLITS
+from slt_grok.trajectories import Trajectory
+
+AS_TRAINED = "as trained"
+ACTS = {"kept": (weights.keep_directions, weights.keep_neurons),
+        "removed": (weights.remove_directions, weights.remove_neurons)}  # fmt: skip
+SITES = {  # site -> controls of the circuit there
+    "tables": ("random frequencies", "random planes"),
+    "neurons": ("random neurons",),
+    "tables and neurons": ("random",),
+}
+ORIGINS = ("from the end", "from memorization")  # of exchanged parts
+UNMADE = "this seed has no circuit, no other frequencies to compare with, or no checkpoint that has memorized"
+OF_LLC = ("llc", "llc_se", "llc_low", "llc_high", "rhat", "ess", "drift", "llc_status", "llc_status_reason")
+MEASURED = {
+    **{name: VARIABLES[name]._replace(dims=(VARIANT,), where="") for name in OF_LLC},
+    "loss": Variable((VARIANT, "split"), "loss", "mean cross-entropy over the split in float64", units="nats"),
+    "accuracy": Variable((VARIANT, "split"), "accuracy", "fraction of pairs whose largest logit is the label"),
+    "distance": Variable(
+        (VARIANT,), "relative change of the weights", "|w - w_as_trained| / |w_as_trained| over all weights"
+    ),
+}
+WORDS = ("llc_status", "llc_status_reason")
+
+
+class InterventionSettings(LLCSettings):
+    """Settings of the measurement `interventions`; keys that are not given are those of `llc`."""
+
+    checkpoints: int = Field(default=4, ge=2, description="how many are intervened on, from memorization on")
+    controls: Positive = Field(default=2, description="random planes and neurons for each intervention")
+
+
+class Interventions(Measurement):
+    """The LLC after interventions on the weights."""
+
+    name, title, position, default, inherits = "interventions", "Interventions on the weights", 50, False, "llc"
+    Settings = InterventionSettings
+    variables = MEASURED | {
+        "llc_change": Variable((VARIANT,), "change of the LLC", "llc minus the llc as trained at the same step"),
+        "llc_change_se": Variable((VARIANT,), "standard error of the change of the LLC", "llc_se of both, in squares"),
+    }
+
+    def unmeasurable(self, network: Network) -> str:
+        """Return why the weights cannot be intervened on."""
+        if network.task is None:
+            return "the network has no task, so its loss is not known"
+        return "" if network.declares("units") else "the model does not declare the units of its weights"
+
+    def measure(self, trajectory: Trajectory, settings: InterventionSettings, context: Context) -> xr.Dataset:
+        """Measure every variant at some checkpoints from memorization on.
+
+        The coordinates `act`, `site`, `control` and `draw` say what a variant is. What a seed lacks (a circuit, a
+        memorizing checkpoint) is NaN, with the reason in `llc_status_reason`.
+        """
+        steps, seeds = trajectory.coords["step"], trajectory.coords["seed"].tolist()
+        todo = variants(trajectory, settings.controls)
+        memorized = [_memorized(context, steps, seed) for seed in seeds]
+        first = min((place for place in memorized if place is not None), default=len(steps) // 3)
+        chosen = trajectory.isel(step=[first + i for i in evenly_spaced(steps[first:], settings.checkpoints)])
+        of_seeds = [
+            OneSeed(trajectory.isel(seed=[i]), circuit, place, settings.seed)
+            for i, (circuit, place) in enumerate(zip(_circuits(trajectory), memorized, strict=True))
+        ]
+        size, results = max(1, shard_chains(trajectory) // settings.chains), []
+        for start in range(0, len(todo), size):
+
+            def measure(shard: Trajectory, on_progress: ProgressCallback, start: int = start) -> xr.Dataset:
+                some = todo[start : start + size]
+                measured = []
+                for i, of_seed in enumerate(of_seeds):
+                    one = shard.isel(seed=[i])
+                    made = {v.name: changed for v in some if (changed := of_seed.intervene(one, v)) is not None}
+                    measured.append(measured_variants(one, made, settings, [v.name for v in some]))
+                    on_progress((i + 1) / len(of_seeds), f"{len(todo)} variants")
+                return xr.concat(measured, "seed", combine_attrs="drop_conflicts")
+
+            span = (start / len(todo), min(start + size, len(todo)) / len(todo))
+            part, local = f"variants_{start:03d}", settings.device is not None
+            results.append(context.in_shards(chosen, measure, 1, part=part, span=span, local=local))
+        found = xr.concat(results, VARIANT, combine_attrs="drop_conflicts")
+        fields = {field: (VARIANT, [getattr(variant, field) for variant in todo]) for field in Variant._fields}
+        return with_changes(found).assign_coords(fields)
+
+    def seconds(self, one: Trajectory, settings: InterventionSettings, checkpoints: int, context: Context) -> float:
+        """Predict core-seconds from a few updates."""
+        count = min(settings.checkpoints, checkpoints) * len(variants(one, settings.controls))
+        return count * seconds_of_updates(one, settings, settings.schedule.updates)
+
+    def figures(self) -> Sequence[Drawing]:
+        """Return the variants over training."""
+        from slt_grok import plots
+
+        return (
+            Drawing(
+                "interventions",
+                plots.interventions,
+                "Checkpoints after interventions on their weights, each measured anew: with the last "
+                "circuit alone, or without it, in the tables over tokens and answers (planes of the key frequencies), in "
+                "the neurons (those of one key frequency) or in both; and with one part of the weights from another "
+                "checkpoint. Broken lines: the mean over random frequencies, neurons and planes of the same number. "
+                "The LLC's axis is linear between -10 and 10, bars are 95% intervals, hollow points are neither "
+                "effective nor converged.",
+            ),
+        )
+
+    def notes(self, data: Data) -> Sequence[str]:
+        """Return how to read an LLC after an intervention."""
+        return (
+            "An intervened network need not be at a minimum of the loss: its LLC can be negative, and a positive one "
+            "says how the loss rises around a point, not how a solution is degenerate. Read it with its loss.",
+        )
+
+    def tables(self, data: Data) -> Sequence[Table]:
+        """Return all variants at the first and the last checkpoint of each seed."""
+        dataset, made = data[self.name], []
+        header = ["Variant", "LLC", "Status", "Train loss", "Train accuracy", "Test accuracy", "Change of weights"]
+        for seed in dataset.seed.values.tolist():
+            for place in dict.fromkeys((0, dataset.sizes["step"] - 1)):
+                at = dataset.sel(seed=seed).isel(step=place)
+                rows = [_cells(at.sel({VARIANT: name})) for name in at[VARIANT].values.tolist()]
+                made.append(
+                    Table(f"Interventions at step {of_step(int(at.step))}, seed {seed}", header, rows, folded=True)
+                )
+        return made
+
+
+class Variant(NamedTuple):
+    """An intervention by what is done, where, with what in the circuit's place, and in which draw of it.
+
+    Parameters
+    ----------
+    act : str
+        `as trained`, `kept`, `removed`, or `from the end` and `from memorization` for exchanged parts.
+    site : str, optional
+        What is changed, one of `SITES` or a part of the weights.
+    control : str, optional
+        `circuit`, or what stands in its place; empty for exchanged parts.
+    draw : int, optional
+        Of a random control, from 1 on.
+    """
+
+    act: str
+    site: str = ""
+    control: str = ""
+    draw: int = 0
+
+    @property
+    def name(self) -> str:
+        """A name in words, different for all variants."""
+        if self.act not in ACTS:
+            return f"{self.site} {self.act}".strip()
+        draw = f" {self.draw}" if self.draw else ""
+        return f"{self.control}{draw} {self.act} in {self.site}"
+
+
+class Circuit(NamedTuple):
+    """A circuit, or what takes its place: its frequencies, functions of a token (count, n), and neurons (d_mlp,)."""
+
+    keys: list[int]
+    directions: Tensor
+    neurons: np.ndarray
+
+
+class OneSeed(NamedTuple):
+    """What the variants of one seed are made from.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        All its checkpoints.
+    circuit : Circuit or None
+        Of the last checkpoint; None where there is none.
+    memorized : int or None
+        Place of the first checkpoint that has memorized.
+    seed : int
+        Of the random controls.
+    """
+
+    trajectory: Trajectory
+    circuit: Circuit | None
+    memorized: int | None
+    seed: int
+
+    def intervene(self, one: Trajectory, variant: Variant) -> Trajectory | None:
+        """Return a variant of a checkpoint; None where the seed lacks what it takes."""
+        if variant.act == AS_TRAINED:
+            return one
+        if variant.act in ORIGINS:
+            place = -1 if variant.act == ORIGINS[0] else self.memorized
+            names = weights.parts(one)[variant.site]
+            return None if place is None else weights.exchange(one, self.trajectory.isel(step=[place]), names)
+        group = one.task.group
+        if self.circuit is None or group is None:
+            return None
+        circuit = self.circuit if variant.control == "circuit" else control(self.circuit, variant, group, self.seed)
+        if circuit is None:
+            return None
+        in_tables, in_neurons = ACTS[variant.act]
+        changed = in_tables(one, circuit.directions) if "tables" in variant.site else one
+        return in_neurons(changed, circuit.neurons) if "neurons" in variant.site else changed
+
+
+def variants(trajectory: Trajectory, controls: int) -> list[Variant]:
+    """Return everything that is done to a network of this shape; the circuit only where there can be one."""
+    found = [Variant(AS_TRAINED)]
+    if _can_have_a_circuit(trajectory.network):
+        for act in ACTS:
+            for site, randoms in SITES.items():
+                found.append(Variant(act, site, "circuit"))
+                found += [Variant(act, site, name, draw) for name in randoms for draw in range(1, controls + 1)]
+    return found + [Variant(origin, part) for origin in ORIGINS for part in weights.parts(trajectory)]
+
+
+def _can_have_a_circuit(network: Network) -> bool:
+    return not lacks(network, ("group", "token_roles", "units", "neurons_post"))
+
+
+def _circuits(trajectory: Trajectory) -> list[Circuit | None]:
+    """Return the circuit of each seed's last checkpoint."""
+    group = trajectory.task.group
+    if group is None or not _can_have_a_circuit(trajectory.network):
+        return [None] * trajectory.shape[1]
+    found: list[Circuit | None] = []
+    neurons = circuits.circuit_neurons(trajectory).values
+    for mask, own in zip(circuits.key_frequencies(trajectory), neurons, strict=True):
+        keys = mask.frequency.values[mask.values].tolist()
+        found.append(Circuit(keys, weights.frequency_directions(group, keys), own) if keys else None)
+    return found
+
+
+def control(circuit: Circuit, variant: Variant, group: Group, seed: int) -> Circuit | None:
+    """Return as much of what is random; None where there are not enough other frequencies.
+
+    Random frequencies are not key; random neurons are drawn among all, since the circuit can have most of them.
+    """
+    keys, neurons = circuit.keys, circuit.neurons
+    generator = np.random.default_rng(np.random.SeedSequence([seed, variant.draw]))
+    others = generator.permutation(np.setdiff1d(group.frequencies, keys))[: len(keys)].tolist()
+    chosen = np.isin(np.arange(len(neurons)), generator.permutation(len(neurons))[: neurons.sum()])
+    if variant.control == "random planes":
+        return Circuit([], weights.random_directions(group, len(circuit.directions), generator), chosen)
+    return Circuit(others, weights.frequency_directions(group, others), chosen) if len(others) == len(keys) else None
+
+
+def measured_variants(
+    one: Trajectory, made: Mapping[str, Trajectory], settings: LLCSettings, names: Sequence[str]
+) -> xr.Dataset:
+    """Return LLC, losses, accuracies and distance of one network's variants; those not made are NaN."""
+    sizes = {**dict(zip(one.dims, one.shape, strict=True)), VARIANT: len(names), "split": len(SPLITS)}
+    coords = {**one.coords, VARIANT: list(names), "split": list(SPLITS)}
+    found = xr.Dataset(coords=coords)
+    for name, variable in MEASURED.items():
+        dims = (*one.dims, *variable.dims)
+        missing = {"llc_status": "", "llc_status_reason": UNMADE}.get(name, np.nan)
+        found[name] = (dims, np.full([sizes[dim] for dim in dims], missing, dtype=object if name in WORDS else float))
+    if made:
+        stacked = weights.stack_variants(made)
+        llc = estimate_by(settings, stacked)
+        here = {VARIANT: list(made)}
+        for name in OF_LLC:
+            found[name].loc[here] = llc[name].transpose(*found[name].dims).values
+        before = _flat(one)
+        for name, other in made.items():
+            about = weights.evaluate(other)
+            found["distance"].loc[{VARIANT: name}] = float((_flat(other) - before).norm() / before.norm())
+            found["loss"].loc[{VARIANT: name}] = about["loss"]
+            found["accuracy"].loc[{VARIANT: name}] = about["accuracy"]
+        found.attrs = llc.attrs
+    return found.assign({name: found[name].astype(str) for name in WORDS})
+
+
+def with_changes(found: xr.Dataset) -> xr.Dataset:
+    """Return the dataset with the LLC minus that of the network as trained, at the same step and seed."""
+    plain = found.sel({VARIANT: AS_TRAINED}, drop=True)
+    other = found[VARIANT] != AS_TRAINED
+    change, error = found.llc - plain.llc, np.hypot(found.llc_se, plain.llc_se)
+    return found.assign(
+        {
+            name: values.where(other).transpose(*found.llc.dims)
+            for name, values in {"llc_change": change, "llc_change_se": error}.items()
+        }
+    )
+
+
+def _flat(one: Trajectory) -> Tensor:
+    return torch.cat([tensor.double().flatten() for tensor in one.parameters.values()])
+
+
+def _memorized(context: Context, steps: np.ndarray, seed: int) -> int | None:
+    """Place of the first checkpoint from memorization on; None where there is none."""
+    later = np.flatnonzero(steps >= context.milestones(seed)[0])  # NaN: never
+    return int(later[0]) if len(later) else None
+
+
+def _cells(here: xr.Dataset) -> list[str]:
+    name, status, reason = str(here[VARIANT].values), str(here.llc_status.values), str(here.llc_status_reason.values)
+    if not np.isfinite(here.llc) and not status:
+        return [name, "–", reason, "–", "–", "–", "–"]
+    accuracies = [percent(float(here.accuracy.sel(split=split))) for split in ("train", "test")]
+    loss, distance = number(float(here.loss.sel(split="train"))), percent(float(here.distance))
+    return [name, plus_minus(float(here.llc), float(here.llc_se)), status, loss, *accuracies, distance]
