@@ -4,6 +4,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from slt_grok.plots.lines import QUANTILE, points
 from slt_grok.plots.style import (
     BLUE,
     GRAY,
@@ -11,21 +12,19 @@ from slt_grok.plots.style import (
     ORANGE,
     PURPLE,
     VERMILION,
-    WIDTH,
     few_decades,
+    finish,
+    frame,
     legend_right,
-    panel_letters,
-    step_axis,
     styled,
 )
 
-QUANTILE = 1.96  # of the standard normal, for a 95% interval
 RELATION_COLORS = {"swapped": PURPLE, "same answer": GREEN, "shared token": ORANGE, "unrelated": GRAY}
 
 
 @styled
 def influence_figure(by_relation: xr.Dataset, waic: xr.Dataset, susceptibilities: xr.Dataset) -> Figure:
-    """Three panels over the training step.
+    """Draw three panels over the training step.
 
     Parameters
     ----------
@@ -37,22 +36,19 @@ def influence_figure(by_relation: xr.Dataset, waic: xr.Dataset, susceptibilities
         Of `slt_grok.llc.influence.susceptibilities`, over (step, component, sample), with test pairs, and a coordinate
         `key` that says which components are key frequencies.
     """
-    figure = Figure(figsize=(WIDTH, 5.4), layout="constrained")
-    panels = list(figure.subplots(3, 1, sharex=True))
+    figure, grid = frame(5.4, 3, sharex=True)
+    panels = grid[:, 0].tolist()
     _relations(panels[0], by_relation)
     _losses(panels[1], waic)
     _slopes(panels[2], susceptibilities)
-    step_axis(panels[2], by_relation.step.values)
     for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
         legend_right(axes)
-    panel_letters(panels)
-    figure.align_ylabels(panels)
+    finish(figure, panels, by_relation.step.values)
     return figure
 
 
 def _relations(axes: Axes, data: xr.Dataset) -> None:
-    """Mean correlation of two pairs' losses with its 95% band; hollow where the band reaches 0."""
+    """Draw the mean correlation of two pairs' losses with its 95% band; hollow where the band reaches 0."""
     axes.set_yscale("log")
     for relation in data.relation.values:
         one, color = data.sel(relation=relation), RELATION_COLORS[str(relation)]
@@ -64,8 +60,7 @@ def _relations(axes: Axes, data: xr.Dataset) -> None:
         band = {"color": color, "alpha": 0.25, "lw": 0}
         axes.fill_between(data.step, (value - half).where(clear), (value + half).where(clear), **band)
         axes.plot(data.step, value.where(positive), color=color, label=relation)
-        for where, face in ((clear, color), (positive & ~clear, "white")):
-            axes.plot(data.step, value.where(where), ls="", marker="o", ms=3.4, mec=color, mfc=face, mew=0.9)
+        points(axes, data.step, value.where(positive), clear, color, size=3.4)
     few_decades(axes)
     axes.set_ylabel("Correlation of\ntwo pairs' losses")
 
@@ -85,14 +80,13 @@ def _losses(axes: Axes, waic: xr.Dataset) -> None:
 
 
 def _slopes(axes: Axes, data: xr.Dataset) -> None:
-    """One thin line a frequency and the median of each kind."""
+    """Draw one thin line a frequency and the median of each kind."""
     axes.set_yscale("log")
     slopes = data.loss_slope.isel(sample=~data.trained.values).mean("sample")
     for key, color, label in ((True, VERMILION, "key frequencies"), (False, GRAY, "other frequencies")):
-        own = slopes.isel(component=data.key.values == key)
-        for one in own.transpose("component", "step").values:
-            axes.plot(data.step, one, color=color, lw=0.6, alpha=0.6)
-        axes.plot(data.step, own.median("component"), color=color, marker="o", ms=3, label=label)
+        kind = slopes.isel(component=data.key.values == key)
+        axes.plot(data.step, kind.transpose("step", "component"), color=color, lw=0.6, alpha=0.6)
+        axes.plot(data.step, kind.median("component"), color=color, marker="o", ms=3, label=label)
     axes.axhline(1, color="0.5", lw=0.8, ls=":", label="train pairs")
     few_decades(axes)
     axes.set_ylabel("Rise of test loss\nper train loss")

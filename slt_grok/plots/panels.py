@@ -1,6 +1,6 @@
 """The panels of the phase-transition figure, each a function that draws one dataset on given axes.
 
-What the curves are is said in the measurements: progress measures after Nanda et al. (2301.05217), LLC after Lau et al.
+The measurements define the curves: progress measures after Nanda et al. (2301.05217), LLC after Lau et al.
 (2308.12108). Colors keep their meaning over the panels: train blue, test orange, circuit green, memorizer vermilion.
 """
 
@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from slt_grok.plots.lines import QUANTILE, over_seeds
 from slt_grok.plots.style import (
     BLUE,
     BROWN,
@@ -18,8 +19,7 @@ from slt_grok.plots.style import (
     VERMILION,
     few_decades,
     legend_right,
-    over_seeds,
-    positive_over_seeds,
+    undefined,
 )
 
 DOTS = {"marker": "o", "ms": 2.4}
@@ -27,8 +27,8 @@ DOTS = {"marker": "o", "ms": 2.4}
 
 def losses(axes: Axes, training: xr.Dataset) -> None:
     """Train and test loss, logarithmic."""
-    positive_over_seeds(axes, training.train_loss, BLUE, "train")
-    positive_over_seeds(axes, training.test_loss, ORANGE, "test")
+    over_seeds(axes, training.train_loss, BLUE, "train", positive=True)
+    over_seeds(axes, training.test_loss, ORANGE, "test", positive=True)
     few_decades(axes)
     axes.set_ylabel("Loss (nats)")
     legend_right(axes)
@@ -45,17 +45,17 @@ def accuracies(axes: Axes, training: xr.Dataset) -> None:
 
 
 def circuit_losses(axes: Axes, circuits: xr.Dataset) -> None:
-    """Restricted loss (train, test) and excluded loss (train), logarithmic, with the loss of guessing, log p."""
+    """Restricted loss (train, test) and excluded loss (train), logarithmic, with the loss of guessing."""
     found = circuits.circuit_frequency.any("frequency")  # without a frequency both are losses of something else
     restricted, excluded = circuits.restricted_loss_sum.where(found), circuits.excluded_loss.where(found)
     drawn = [
-        positive_over_seeds(axes, restricted.sel(split="test"), GREEN, "restricted, test", **DOTS),
-        positive_over_seeds(axes, restricted.sel(split="train"), GREEN, "restricted, train", ls="--", lw=1.0),
-        positive_over_seeds(axes, excluded.sel(split="train"), VERMILION, "excluded, train", **DOTS),
+        over_seeds(axes, restricted.sel(split="test"), GREEN, "restricted, test", **DOTS, positive=True),
+        over_seeds(axes, restricted.sel(split="train"), GREEN, "restricted, train", ls="--", lw=1.0, positive=True),
+        over_seeds(axes, excluded.sel(split="train"), VERMILION, "excluded, train", **DOTS, positive=True),
     ]
     if any(drawn):
-        modulus = 2 * circuits.sizes["frequency"] + 1
-        axes.axhline(np.log(modulus), color=GRAY, lw=0.8, ls=":", label=f"guessing, log {modulus}")
+        if classes := circuits.attrs.get("classes"):
+            axes.axhline(np.log(classes), color=GRAY, lw=0.8, ls=":", label=f"guessing, log {classes}")
         few_decades(axes)
     else:
         undefined(axes, "no key frequency at the last checkpoint: restricted and excluded loss are not defined")
@@ -83,16 +83,15 @@ def weight_norm(axes: Axes, landscape: xr.Dataset) -> None:
 
 def curvature(axes: Axes, landscape: xr.Dataset) -> None:
     """Hessian trace with its 95% band, largest eigenvalue, gradient norm: logarithmic, values <= 0 at the edge."""
-    drawn = [positive_over_seeds(axes, landscape.gradient_norm, GRAY, "gradient norm", **DOTS)]
+    drawn = [over_seeds(axes, landscape.gradient_norm, GRAY, "gradient norm", **DOTS, positive=True)]
     if "hessian_trace" in landscape:
         trace, error = landscape.hessian_trace, landscape.hessian_trace_se
         for seed in landscape.seed:
-            one = xr.Dataset({"y": trace, "se": error}).sel(seed=seed).dropna("step")
-            one = one.where(one.y - 1.96 * one.se > 0)
-            axes.fill_between(one.step, one.y - 1.96 * one.se, one.y + 1.96 * one.se, color=PURPLE, alpha=0.2, lw=0)
-        drawn.append(positive_over_seeds(axes, trace, PURPLE, "Hessian trace", **DOTS))
+            low, high = ((trace + side * QUANTILE * error).sel(seed=seed).dropna("step") for side in (-1, 1))
+            axes.fill_between(low.step, low.where(low > 0), high.where(low > 0), color=PURPLE, alpha=0.2, lw=0)
+        drawn.append(over_seeds(axes, trace, PURPLE, "Hessian trace", **DOTS, positive=True))
         top = landscape.hessian_eigenvalue.isel(eigenvalue=0)
-        drawn.append(positive_over_seeds(axes, top, BROWN, "top eigenvalue", **DOTS))
+        drawn.append(over_seeds(axes, top, BROWN, "top eigenvalue", **DOTS, positive=True))
     if any(drawn):
         few_decades(axes)
     axes.set_ylabel("Gradient,\nHessian")
@@ -102,7 +101,7 @@ def curvature(axes: Axes, landscape: xr.Dataset) -> None:
 def barrier(axes: Axes, landscape: xr.Dataset) -> None:
     """Loss barrier on the straight line from the previous checkpoint, logarithmic, barriers <= 0 at the edge."""
     drawn = [
-        positive_over_seeds(axes, landscape.loss_barrier.sel(split=split), color, split, **DOTS)
+        over_seeds(axes, landscape.loss_barrier.sel(split=split), color, split, **DOTS, positive=True)
         for split, color in (("train", BLUE), ("test", ORANGE))
         if split in landscape.split
     ]
@@ -112,10 +111,3 @@ def barrier(axes: Axes, landscape: xr.Dataset) -> None:
         undefined(axes, "no barrier above 0 between successive checkpoints")
     axes.set_ylabel("Barrier\n(nats)")
     legend_right(axes)
-
-
-def undefined(axes: Axes, reason: str) -> None:
-    """Say in the middle of an empty panel why it is empty."""
-    axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", fontsize=7, color="0.35")
-    axes.set_yscale("linear")
-    axes.set_yticks([])

@@ -14,7 +14,6 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
 from slt_grok.errors import SltGrokError
@@ -57,11 +56,13 @@ STYLE: Any = {
     "svg.hashsalt": "slt_grok",  # identifiers inside an SVG do not change from run to run
     "svg.fonttype": "path",
     "figure.dpi": 150,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
 }
 
 
 def measure_name(measure: str) -> str:
-    """Return the name of a measure as a person writes it."""
+    """Return the readable name of a measure."""
     return MEASURES.get(measure, measure.replace("_", " "))
 
 
@@ -74,6 +75,29 @@ def styled(make: Callable[..., Figure]) -> Callable[..., Figure]:
             return make(*args, **options)
 
     return wrapper
+
+
+def frame(height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **options: Any) -> tuple[Figure, Any]:
+    """Return a figure of that size in inches and its panels, an array (rows, columns)."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def nothing(reason: str) -> Figure:
+    """Return a low figure that says why there is nothing to draw."""
+    figure, panels = frame(0.8)
+    undefined(panels[0, 0], reason)
+    return figure
+
+
+def undefined(axes: Axes, reason: str) -> None:
+    """Write into an empty panel why it is empty."""
+    axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", fontsize=7, color="0.35")
+    axes.set_yscale("linear")
+    axes.set_yticks([])
+
+
+# -- which networks -------------------------------------------------------------------------------------------
 
 
 def with_seed(dataset: xr.Dataset) -> xr.Dataset:
@@ -92,7 +116,7 @@ def with_seed(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def one_seed(dataset: xr.Dataset, seed: int | None) -> xr.Dataset:
-    """One seed of a dataset, the first where none is named.
+    """Return one seed of a dataset, by default the first.
 
     Raises
     ------
@@ -100,10 +124,25 @@ def one_seed(dataset: xr.Dataset, seed: int | None) -> xr.Dataset:
         There is no such seed.
     """
     dataset = with_seed(dataset)
-    seeds = dataset.seed.values.tolist()
-    if seed is not None and seed not in seeds:
-        raise SltGrokError(f"expected a seed among {', '.join(map(str, seeds))}, got {seed}")
-    return dataset.sel(seed=seeds[0] if seed is None else seed)
+    return dataset.sel(seed=_chosen(dataset.seed.values.tolist(), seed, "seed", 0))
+
+
+def one_network(dataset: xr.Dataset, seed: int | None, step: int | None) -> xr.Dataset:
+    """Return one network of a dataset along training, by default the first seed's last.
+
+    Raises
+    ------
+    SltGrokError
+        There is no such seed or step.
+    """
+    one = one_seed(dataset, seed)
+    return one.sel(step=_chosen(one.step.values.tolist(), step, "step", -1))
+
+
+def _chosen(values: list[int], value: int | None, name: str, default: int) -> int:
+    if value is not None and value not in values:
+        raise SltGrokError(f"expected a {name} among {', '.join(map(str, values))}, got {value}")
+    return values[default] if value is None else value
 
 
 # -- the step axis --------------------------------------------------------------------------------------------
@@ -153,47 +192,32 @@ def step_axis(axes: Axes, steps: Sequence[int] | np.ndarray, narrow: bool = Fals
     axes.set_xlabel(label)
 
 
-# -- values ---------------------------------------------------------------------------------------------------
+def over_training(figure: Figure, panels: Sequence[Axes], steps: np.ndarray, rotation: float = 45) -> None:
+    """Give the panels of a grid step axes with one label below all of them, and letters."""
+    for axes in panels:
+        step_axis(axes, steps)
+        axes.set_xlabel("")
+        axes.tick_params(axis="x", labelrotation=rotation)
+    figure.supxlabel("Training step (logarithmic, linear near 0)", fontsize=8)
+    panel_letters(panels)
 
 
-def over_seeds(axes: Axes, values: xr.DataArray, color: str, label: str, **line: Any) -> Line2D | None:
-    """Return a line over `step`: of one seed as it is; of several, each thin and their median thick.
-
-    Missing steps are bridged. Returns the line for the legend, or None where nothing is finite.
-    """
-    return _lines(axes, values.transpose("step", "seed").dropna("step", how="all"), color, label, **line)
-
-
-def _lines(axes: Axes, data: xr.DataArray, color: str, label: str, **line: Any) -> Line2D | None:
-    if not np.isfinite(data).any():
-        return None
-    if data.sizes["seed"] > 1:
-        for column in data.values.T:
-            axes.plot(data.step, column, color=color, **{**line, "lw": 0.6, "alpha": 0.5, "marker": ""})
-    return axes.plot(data.step, data.median("seed", skipna=True), color=color, label=label, **line)[0]
+def finish(figure: Figure, panels: Sequence[Axes], steps: np.ndarray) -> None:
+    """Give panels that stand one above the other their step axis and letters."""
+    step_axis(panels[-1], steps)
+    panel_letters(panels)
+    figure.align_ylabels(list(panels))
 
 
-def positive_over_seeds(axes: Axes, values: xr.DataArray, color: str, label: str, **line: Any) -> Line2D | None:
-    """`over_seeds` on a logarithmic axis; values <= 0, which have no place there, as triangles at its edge."""
-    axes.set_yscale("log")
-    data = values.transpose("step", "seed").dropna("step", how="all")
-    median = data.median("seed", skipna=True)
-    below = median.step.values[(median <= 0).values]
-    axes.plot(
-        below,
-        np.full(len(below), 0.04),
-        "v",
-        ms=3,
-        mfc="none",
-        mec=color,
-        mew=0.8,
-        transform=axes.get_xaxis_transform(),
-    )
-    return _lines(axes, data.where(data > 0), color, label, **line)  # broken where it is not positive
+def narrow_ticks(axes: Axes) -> None:
+    """Label values on a logarithmic y axis that may be less than two decades long."""
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def few_decades(axes: Axes) -> None:
-    """At most some five labeled powers of ten on a logarithmic y axis; linear where nothing positive is drawn."""
+    """Label at most five powers of ten on a logarithmic y axis; make it linear where nothing positive is drawn."""
     if not np.isfinite(axes.dataLim.minposy):
         axes.set_yscale("linear")
         return
@@ -210,7 +234,7 @@ def legend_right(axes: Axes, **options: Any) -> None:
 
 
 def panel_letters(panels: Sequence[Axes], offset: tuple[float, float] = (-46, 0), room: bool = True) -> None:
-    """Bold letters at `offset` points from the upper left corner of each panel; the layout makes `room` or does not."""
+    """Put bold letters `offset` points from the upper left corner of each panel, with or without `room` in the layout."""
     for letter, axes in zip("abcdefghijklmnopqrstuvwxyz", panels, strict=False):
         text = axes.annotate(
             letter,

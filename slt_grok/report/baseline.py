@@ -1,110 +1,102 @@
-"""A run with an intervention in its training beside the plain one that its configuration names."""
+"""A run with an intervention in its training next to the baseline run that its configuration names."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import xarray as xr
-
 from slt_grok.errors import SltGrokError
-from slt_grok.report.findings import by_seed
-from slt_grok.report.llc import Summary
-from slt_grok.report.tables import Table
-from slt_grok.report.words import known, listing, number, percent, plus_minus, step
-from slt_grok.store import RunDirectory
+from slt_grok.format import flat, known, percent, plus_minus, step
+from slt_grok.measurement import Data, Table
+from slt_grok.report.summary import seeds_of
 from slt_grok.store.files import read_json
 
+TITLE = "Comparison with the baseline run"
+CAPTION = (
+    "This run (solid) and {name} (dashed): test accuracy, LLC, excluded loss on the train set for the key frequencies "
+    "of each run, and the norm of all weights. Dotted: where training was changed. LLCs compare at the same setting "
+    "only. With label noise, train loss and LLC are those of the labels in training, the circuit's losses those of the "
+    "right answers."
+)
 NOISE = {"label_noise", "noise_seed"}  # the part of the task that is an intervention
 COMPARED = ("training", "llc", "circuits", "landscape")
 
 
-class Plain(NamedTuple):
-    """The plain run: its name, its measurements over training, its summary; no measurement where it is not there."""
+class Baseline(NamedTuple):
+    """The baseline run: its name, settings, datasets and summary; empty where there is no such run."""
 
     name: str
-    datasets: Mapping[str, xr.Dataset]
-    summary: Summary
+    settings: Mapping[str, Any] = {}
+    data: Data = {}  # noqa: RUF012
+    summary: Mapping[str, Any] = {}
+    notes: tuple[str, ...] = ()
 
 
-def read_plain(run: RunDirectory) -> Plain | None:
-    """Return the run that `baseline` of the configuration names, from the folder of this run; None where none is named.
+def read(run: Any) -> Baseline | None:
+    """Return the run that `baseline` of the configuration names, from the same folder; None where it names none.
 
     Raises
     ------
     SltGrokError
-        The other run is of another task or network, so that there is nothing to compare, or damaged.
+        The other run has another task or network, or is damaged.
     """
-    config = run.manifest["config"]
-    if not config.get("baseline"):
+    name = run.config.baseline
+    if name is None:
         return None
-    other = RunDirectory(run.path.resolve().parent / config["baseline"])
-    if not other.exists:
-        return Plain(config["baseline"], {}, {})
-    theirs = other.manifest["config"]
+    path = run.path.resolve().parent / name
+    if not (path / "manifest.json").is_file():
+        return Baseline(name, notes=(f"Not compared: there is no run {name} in the folder of this run.",))
+    other = type(run)(path)
+    own, theirs = (one.config.model_dump(mode="json") for one in (run, other))
     for key in ("model", "task"):
-        shared = (set(config[key]) & set(theirs[key])) - NOISE  # an older manifest lacks what was added since
-        if any(config[key][k] != theirs[key][k] for k in shared):
-            raise SltGrokError(
-                f"{run.path}: baseline: expected a run with the same {key} as this one, got {other.path}"
-            )
-    path = other.path / "summary.json"
-    summary = read_json(path) if path.is_file() else {}
-    return Plain(config["baseline"], {n: other.read_measurement(n) for n in COMPARED if n in other.labels}, summary)
+        first, second = ({k: v for k, v in one[key].items() if k not in NOISE} for one in (own, theirs))
+        if first != second:
+            raise SltGrokError(f"{run.path}: baseline: expected a run with the same {key} as this one, got {path}")
+    summary = path / "summary.json"
+    numbers = read_json(summary) if summary.is_file() else {}
+    return Baseline(name, theirs, {label: other.data[label] for label in COMPARED if label in other.data}, numbers)
 
 
-def changes(config: Mapping[str, Any]) -> list[int]:
-    """Return the steps at which something was changed in training."""
-    training = config.get("training") or {}
-    penalty = (training.get("frequency_penalty") or {}).get("from_step") or 0
-    found = [change["step"] for change in training.get("weight_decay_changes") or []]
-    return sorted({step for step in [*found, penalty] if step})
+def changes(training: Any) -> list[int]:
+    """Return the steps at which training was changed."""
+    if training is None:
+        return []
+    steps = [change.step for change in training.weight_decay_changes]
+    penalty = training.frequency_penalty
+    return sorted({*steps, *([penalty.from_step] if penalty is not None else [])} - {0})
 
 
-def sentences(plain: Plain, config: Mapping[str, Any]) -> list[str]:
-    """Return what was changed, and where the plain run is missing, that it is."""
-    found = [f"Beside {plain.name}, this run has {listing(_interventions(config) or ['no intervention'])}."]
-    if not plain.datasets:
-        found.append(
-            f"The plain run {plain.name} was not found: it is expected in the same folder as this one, under that name."
-        )
-    if (config.get("task") or {}).get("label_noise"):
-        found.append(
-            "Train loss, train accuracy and LLC are those of the answers as taught; the circuit's losses, excluded "
-            "loss among them, those of the right answers."
-        )
-    return found
-
-
-def table(plain: Plain, summary: Summary, config: Mapping[str, Any]) -> Table:
-    """Milestones, LLC and accuracies of both runs, a row for each run and seed."""
+def tables(run: Any, other: Baseline, summary: Mapping[str, Any]) -> list[Table]:
+    """Return the settings that differ, and milestones, LLC and accuracy of both runs, a row for each run and seed."""
+    if not other.settings:
+        return []
+    own = run.config.model_dump(mode="json")
+    first, second = (flat({key: one[key] for key in ("task", "training") if one[key]}) for one in (other.settings, own))
+    differ = [key for key in sorted({*first, *second}) if first.get(key) != second.get(key)]
     rows = []
-    for name, content in ((plain.name, plain.summary), (str(config.get("name")), summary)):
-        seeds = by_seed(content) or ({"": content} if content else {})
-        for seed, one in seeds.items():
-            peak, last = (plus_minus(one.get(f"llc_{k}"), one.get(f"llc_{k}_se")) for k in ("peak", "final"))
-            if known(one.get("llc_peak")):
-                peak = f"{peak} at step {step(one.get('llc_peak_step'))}"
-            milestones = [step(one.get(f"{kind}_step")) for kind in ("memorization", "generalization")]
-            accuracy = one.get("test_accuracy_final")
-            keys = ", ".join(map(str, one.get("key_frequencies") or [])) or "–"
-            label = f"{name}, seed {seed}" if len(seeds) > 1 else name
-            rows.append([label, *milestones, peak, last, percent(accuracy) if known(accuracy) else "–", keys])
-    header = ["Run", "Memorized at", "Generalized at", "LLC, largest", "LLC, last", "Test accuracy", "Key frequencies"]
-    return Table("The intervened run and the plain one", header, rows)
+    for name, content in ((other.name, other.summary), (run.config.name, summary)):
+        seeds = seeds_of(content) or ({"": content} if content else {})
+        rows += [[f"{name}, seed {seed}" if len(seeds) > 1 else name, *_cells(one)] for seed, one in seeds.items()]
+    header = [
+        "Run",
+        "Memorized by step",
+        "Generalized by step",
+        "Peak LLC",
+        "Final LLC",
+        "Test accuracy",
+        "Key frequencies",
+    ]
+    return [
+        Table("Settings that differ", ["Key", other.name, run.config.name], [
+            [key, first.get(key, "–"), second.get(key, "–")] for key in differ
+        ]),
+        Table("Both runs", header, rows),
+    ]  # fmt: skip
 
 
-def _interventions(config: Mapping[str, Any]) -> list[str]:
-    """Return the interventions of a configuration in words."""
-    training, task, found = config.get("training") or {}, config.get("task") or {}, []
-    if penalty := training.get("frequency_penalty"):
-        late = f" from step {step(penalty['from_step'])} on" if penalty.get("from_step") else ""
-        strength = number(penalty["strength"])
-        found.append(f"a penalty of strength {strength} on the embedding at {listing(penalty['frequencies'])}{late}")
-    for change in training.get("weight_decay_changes") or []:
-        found.append(f"a weight decay of {change['weight_decay']:g} from step {step(change['step'])} on")
-    if planted := training.get("start"):
-        found.append(
-            f"a planted {planted['circuit']} of the frequencies {listing(planted['frequencies'])} to start from"
-        )
-    if task.get("label_noise"):
-        found.append(f"a wrong answer for {percent(task['label_noise'])} of its train pairs")
-    return found
+def _cells(one: Mapping[str, Any]) -> list[str]:
+    peak, last = (plus_minus(one.get(f"llc_{key}"), one.get(f"llc_{key}_se")) for key in ("peak", "final"))
+    if known(one.get("llc_peak")):
+        peak += f" at step {step(one.get('llc_peak_step'))}"
+    accuracy = one.get("test_accuracy_final")
+    milestones = [step(one.get(f"{kind}_step")) for kind in ("memorization", "generalization")]
+    keys = ", ".join(map(str, one.get("key_frequencies") or [])) or "–"
+    return [*milestones, peak, last, percent(accuracy) if known(accuracy) else "–", keys]

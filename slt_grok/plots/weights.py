@@ -1,22 +1,21 @@
-"""Interventions on the weights over training: LLC, train loss and test accuracy of each, beside their controls.
+"""Interventions on the weights over training: LLC, train loss and test accuracy of each, with their controls.
 
-Variants of `slt_grok.studies.interventions`; LLC estimator: Lau et al. 2308.12108, definition 3.
+Variants of the measurement `interventions`; LLC estimator: Lau et al. 2308.12108, definition 3.
 """
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.llc_curve import TRUSTED, interval, settings
-from slt_grok.plots.style import BLUE, GREEN, ORANGE, PURPLE, WIDTH, few_decades, one_seed, panel_letters, styled
+from slt_grok.plots.lines import TRUSTED, interval, setting
+from slt_grok.plots.style import BLUE, GREEN, ORANGE, PURPLE, few_decades, frame, one_seed, panel_letters, styled
 
 PLAIN = "0.15"
 COLUMNS = {  # act -> title
-    "kept": "kept alone",
-    "removed": "removed",
+    "kept": "circuit kept alone",
+    "removed": "circuit removed",
     "from the end": "part from the\nlast checkpoint",
     "from memorization": "part from the\nmemorizing one",
 }
@@ -29,7 +28,7 @@ SITES = {  # color and marker of what is changed
     "MLP": (ORANGE, "s"),
     "unembedding": (GREEN, "D"),
 }
-CONTROLS = {"random planes": ":"}  # line of a control where it is not the dashed one of the others
+LINES = {"circuit": "-", "": "-", "random planes": ":"}  # of the others, dashed
 AXES = ("LLC", "Train loss\n(nats)", "Test accuracy\n(%)")
 LINEAR = 10  # the LLC's axis is linear up to here, since it can be negative
 
@@ -44,30 +43,26 @@ def interventions(measured: xr.Dataset, seed: int | None = None) -> Figure:
     Parameters
     ----------
     measured : xarray.Dataset
-        Of `slt_grok.studies.interventions`.
-    seed : int or None, optional
-        The first where none is named.
+        As the measurement `interventions` returns it.
 
     Raises
     ------
     SltGrokError
-        No `step` dimension, no such seed, or nothing but the networks as trained.
+        There are only networks as trained.
     """
     one = one_seed(measured, seed)
     acts = [act for act in COLUMNS if np.isfinite(one.llc.isel(variant=(one.act == act).values)).any()]
     if not acts:
         raise SltGrokError("the figure of interventions expected some variants, there are only networks as trained")
-    figure = Figure(figsize=(WIDTH, 5.4), layout="constrained")
-    panels = figure.subplots(3, len(acts), sharex=True, sharey="row", squeeze=False, height_ratios=[1.6, 1, 1])
+    figure, panels = frame(5.4, 3, len(acts), sharex=True, sharey="row", height_ratios=[1.6, 1, 1])
     for column, act in zip(panels.T, acts, strict=True):
-        column[0].set_title(("circuit " if act in ("kept", "removed") else "") + COLUMNS[act])
+        column[0].set_title(COLUMNS[act])
         _lines(column, one.isel(variant=(one.act == "as trained").values), PLAIN, ".", "-")
         found = one.isel(variant=(one.act == act).values)
         for site, control in dict.fromkeys(zip(found.site.values.tolist(), found.control.values.tolist(), strict=True)):
             some = found.isel(variant=((found.site == site) & (found.control == control)).values)
-            line = "-" if control in ("circuit", "") else CONTROLS.get(control, "--")
-            _lines(column, some, *SITES[site], line)
-    _axes(panels, one.step.values)
+            _lines(column, some, *SITES[site], LINES.get(control, "--"))
+    _finish(panels, one.step.values)
     handles = [Line2D([], [], color=PLAIN, marker=".", label="as trained")]
     names = [site for site in SITES if (one.site == site).any()]
     handles += [Line2D([], [], color=SITES[s][0], marker=SITES[s][1], ms=3.5, label=s) for s in names]
@@ -75,37 +70,29 @@ def interventions(measured: xr.Dataset, seed: int | None = None) -> Figure:
         handles.append(Line2D([], [], color="0.4", ls="--", label="random frequencies, neurons"))
         handles.append(Line2D([], [], color="0.4", ls=":", label="random planes"))
     figure.legend(handles=handles, loc="outside lower center", ncols=5)
-    figure.suptitle(settings(measured), x=0.995, ha="right", fontsize=6.5, color="0.35")
+    figure.suptitle(setting(measured), x=0.995, ha="right", fontsize=6.5, color="0.35")
     return figure
 
 
 def _lines(column: np.ndarray, some: xr.Dataset, color: str, marker: str, line: str) -> None:
-    """LLC, loss and accuracy of the same intervention, the mean over its draws; every draw a point in the first."""
+    """Draw LLC, loss and accuracy of an intervention: the mean over its draws, and in the first panel every draw."""
     seen = (some.llc_status != "diverged") & np.isfinite(some.llc)
-    value, (low, high) = some.llc.where(seen), (end.where(seen) for end in interval(some))
-    mean = value.mean("variant")
-    column[0].plot(some.step, mean, line, color=color, lw=1.1)
+    value, low, high = (values.where(seen) for values in (some.llc, *interval(some)))
+    column[0].plot(some.step, value.mean("variant"), line, color=color, lw=1.1)
     trusted = some.llc_status.isin(TRUSTED)
     for i in range(some.sizes["variant"]):
         at = {"variant": i}
         bars = np.abs(np.stack([value[at] - low[at], high[at] - value[at]]))
-        for good, face in ((True, color), (False, "white")):
-            shown = value[at].where(trusted[at] == good)
-            column[0].errorbar(
-                some.step, shown, bars, fmt=marker, ms=3, color=color, mfc=face, mew=0.8, elinewidth=0.7,
-                alpha=1.0 if line == "-" else 0.6,
-            )  # fmt: skip
+        look = {"ms": 3, "mew": 0.8, "elinewidth": 0.7, "alpha": 1.0 if line == "-" else 0.6}
+        for face, shown in ((color, trusted[at]), ("white", ~trusted[at])):
+            column[0].errorbar(some.step, value[at].where(shown), bars, fmt=marker, color=color, mfc=face, **look)
     style = {"color": color, "lw": 1.1, "ls": line, "marker": marker, "ms": 2.6 if line == "-" else 0}
     column[1].plot(some.step, some.loss.sel(split="train").mean("variant"), **style)
     column[2].plot(some.step, 100 * some.accuracy.sel(split="test").mean("variant"), **style)
 
 
-def _axes(panels: np.ndarray, steps: np.ndarray) -> None:
-    for row, label in zip(panels, AXES, strict=True):
-        row[0].set_ylabel(label)
-    axes: Axes
+def _finish(panels: np.ndarray, steps: np.ndarray) -> None:
     for axes in panels.flat:
-        axes.spines[["top", "right"]].set_visible(False)
         axes.set_xscale("log")
         axes.set_xticks(steps, [f"{step:,}" for step in steps], rotation=45)
         axes.minorticks_off()
@@ -117,8 +104,7 @@ def _axes(panels: np.ndarray, steps: np.ndarray) -> None:
         axes.set_yscale("log")
         few_decades(axes)
     for axes in panels[2]:
-        axes.set_ylim(-4, 104)
-        axes.set_yticks([0, 50, 100])
-    for axes in panels[-1]:
-        axes.set_xlabel("Training step\n(logarithmic)")
+        axes.set(ylim=(-4, 104), yticks=[0, 50, 100], xlabel="Training step\n(logarithmic)")
+    for axes, label in zip(panels[:, 0], AXES, strict=True):
+        axes.set_ylabel(label)
     panel_letters(panels[:, 0].tolist())

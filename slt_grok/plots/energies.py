@@ -4,20 +4,18 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from slt_grok.errors import SltGrokError
-from slt_grok.plots.style import BLUE, GREEN, VERMILION, WIDTH, legend_right, panel_letters, styled
+from slt_grok.plots.lines import QUANTILE
+from slt_grok.plots.style import BLUE, GREEN, VERMILION, frame, legend_right, narrow_ticks, panel_letters, styled
 
 LOOKS = {"memorizing": (VERMILION, "s", "--"), "generalizing": (BLUE, "o", "-")}  # phase -> color, marker, line
-QUANTILE = 1.96
 
 
 @styled
 def free_energies(
     energies: xr.Dataset, shares: xr.Dataset, predicted: tuple[float, float, float], seen: tuple[float, float, float]
 ) -> Figure:
-    """Above the free energies of both phases, seeds as points and means with 95% bands; below who generalizes.
+    """Draw the free energies of both phases, seeds as points and means with 95% bands, and the share that generalizes.
 
     Parameters
     ----------
@@ -27,28 +25,18 @@ def free_energies(
         From `against_training`.
     predicted, seen : tuple[float, float, float]
         A crossing with the ends of its interval, drawn as a line with a band where finite.
-
-    Raises
-    ------
-    SltGrokError
-        Fewer than two train fractions.
     """
-    if energies.sizes["train_fraction"] < 2:
-        raise SltGrokError("free energies over train fractions: expected at least 2 of them, got 1")
-    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1.6, 1])
+    figure, grid = frame(4.4, 2, sharex=True, height_ratios=[1.6, 1])
+    upper, lower = grid[:, 0]
     x = energies.train_fraction.values
     for phase, (color, marker, line) in LOOKS.items():
         at = energies.sel(phase=phase)
         upper.fill_between(x, at.mean_free_energy_low, at.mean_free_energy_high, color=color, alpha=0.22, lw=0)
         upper.plot(x, at.mean_free_energy, ls=line, marker=marker, ms=4, color=color, label=f"{phase}, mean")
-        spread = np.broadcast_to(x[:, None], at.free_energy.transpose("train_fraction", "seed").shape)
-        values = at.free_energy.transpose("train_fraction", "seed").values
-        upper.plot(spread.ravel(), values.ravel(), ls="", marker=marker, ms=2.4, mfc="none", mec=color, mew=0.6)
+        values = at.free_energy.transpose("train_fraction", "seed")
+        upper.plot(x, values, ls="", marker=marker, ms=2.4, mfc="none", mec=color, mew=0.6)
     upper.set_yscale("log")
-    upper.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    upper.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    upper.yaxis.set_minor_formatter(NullFormatter())
+    narrow_ticks(upper)
     upper.set_ylabel(r"Free energy $nL + \lambda \log n$ (nats)")
     share = shares.generalized_share.values
     error = np.abs(np.stack([share - shares.generalized_share_low, shares.generalized_share_high - share]))
@@ -58,7 +46,6 @@ def free_energies(
     for axes in (upper, lower):
         _crossing(axes, predicted, GREEN, "predicted", "-.", x)
         _crossing(axes, seen, "0.25", "seen", ":", x)
-        axes.spines[["top", "right"]].set_visible(False)
         legend_right(axes)
     panel_letters([upper, lower])
     figure.align_ylabels([upper, lower])
@@ -75,18 +62,10 @@ def tempering(measured: xr.Dataset, names: list[str]) -> Figure:
         From `slt_grok.llc.marginal_likelihood`, of at most four networks.
     names : list[str]
         Of the networks, in their order.
-
-    Raises
-    ------
-    SltGrokError
-        Not as many names as networks, or more than four.
     """
     dims = [dim for dim in measured.log_marginal_likelihood.dims if dim != "beta"]
     networks = measured.stack(network=dims) if dims else measured.expand_dims("network")
-    if networks.sizes["network"] != len(names) or len(names) > 4:
-        raise SltGrokError(f"tempering: expected a name for each of at most 4 networks, got {len(names)}")
-    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
-    axes = figure.add_subplot()
+    figure, ((axes,),) = frame(2.8)
     looks = [*LOOKS.values(), (GREEN, "D", "-."), ("0.35", "^", ":")]
     for i, (name, (color, marker, line)) in enumerate(zip(names, looks, strict=False)):
         one = networks.isel(network=i, beta=slice(1, None))
@@ -99,7 +78,6 @@ def tempering(measured: xr.Dataset, names: list[str]) -> Figure:
     axes.set_xscale("log")
     axes.set_xlabel(r"Inverse temperature $\beta$")
     axes.set_ylabel(r"$n\beta\,(\langle L\rangle_\beta - L(w^*))$")
-    axes.spines[["top", "right"]].set_visible(False)
     legend_right(axes)
     return figure
 

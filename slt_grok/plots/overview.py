@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 
 from slt_grok.errors import SltGrokError
 from slt_grok.plots import panels
-from slt_grok.plots.llc_curve import draw_llc
+from slt_grok.plots.llc import draw_llc
 from slt_grok.plots.style import (
     BLUE,
     BROWN,
@@ -28,6 +28,8 @@ from slt_grok.plots.style import (
     SKY,
     VERMILION,
     WIDTH,
+    finish,
+    frame,
     measure_name,
     panel_letters,
     step_axis,
@@ -39,29 +41,42 @@ PHASES = (("memorization", GRAY), ("circuit formation", SKY), ("cleanup", PURPLE
 
 
 class Panel(NamedTuple):
-    """One panel: the dataset it needs, how to draw it, its height in inches, the measures whose change it marks."""
+    """A panel: its dataset and the variables it needs, how to draw it, its height in inches, the measures it marks."""
 
     dataset: str
+    needs: tuple[str, ...]
     draw: Callable[[Axes, xr.Dataset], None]
     height: float
     measures: dict[str, str] = {}  # noqa: RUF012  # start of a measure's name -> color
 
 
 PANELS = (
-    Panel("training", panels.losses, 1.05, {"train_loss": BLUE, "test_loss": ORANGE}),
-    Panel("training", panels.accuracies, 0.8, {"train_accuracy": BLUE, "test_accuracy": ORANGE}),
-    Panel("llc", draw_llc, 1.4, {"llc": BLUE}),
-    Panel("circuits", panels.circuit_losses, 1.05, {"restricted_loss": GREEN, "excluded_loss": VERMILION}),
+    Panel("training", ("train_loss",), panels.losses, 1.05, {"train_loss": BLUE, "test_loss": ORANGE}),
+    Panel("training", ("train_accuracy",), panels.accuracies, 0.8, {"train_accuracy": BLUE, "test_accuracy": ORANGE}),
+    Panel("llc", ("llc", "llc_se"), draw_llc, 1.4, {"llc": BLUE}),
     Panel(
-        "circuits",
-        panels.circuit_measures,
-        0.8,
+        "circuits", ("restricted_loss_sum", "excluded_loss"), panels.circuit_losses, 1.05,
+        {"restricted_loss": GREEN, "excluded_loss": VERMILION},
+    ),
+    Panel(
+        "circuits", ("neuron_share", "gini_embedding", "gini_neuron_logit_map"), panels.circuit_measures, 0.8,
         {"neuron_share": PURPLE, "gini_embedding": BROWN, "gini_neuron_logit_map": GRAY},
     ),
-    Panel("landscape", panels.weight_norm, 0.7, {"weight_norm": BLUE}),
-    Panel("landscape", panels.curvature, 1.0, {"hessian_trace": PURPLE}),
-    Panel("landscape", panels.barrier, 0.8),
-)
+    Panel("landscape", ("weight_norm",), panels.weight_norm, 0.7, {"weight_norm": BLUE}),
+    Panel("landscape", ("gradient_norm",), panels.curvature, 1.0, {"hessian_trace": PURPLE}),
+    Panel("landscape", ("loss_barrier",), panels.barrier, 0.8),
+)  # fmt: skip
+
+
+@styled
+def training_curves(training: xr.Dataset) -> Figure:
+    """Draw losses and accuracies on the train and the test set against the training step."""
+    figure, grid = frame(2.6, 2, sharex=True, height_ratios=[1.2, 1])
+    training = with_seed(training)
+    for axes, draw in zip(grid[:, 0], (panels.losses, panels.accuracies), strict=True):
+        draw(axes, training)
+    finish(figure, grid[:, 0], training.step.values)
+    return figure
 
 
 @styled
@@ -74,14 +89,13 @@ def phase_transition(
 ) -> Figure:
     """Losses, accuracies, LLC, circuit measures and landscape against the training step, with phases and transitions.
 
-    The axis is logarithmic; step 0 stands at its left edge, labeled 0, and the axis label says below which step it is
-    linear. Of several seeds each has a thin line and their median a thick one (the LLC: a line and a band each); phases
-    and transitions are then medians, their bars from the lowest to the highest end of the seeds' intervals.
+    With several seeds, each has a thin line and their median a thick one (the LLC: a line and a band each); phases and
+    transitions are then medians, their bars from the lowest to the highest end of the seeds' intervals.
 
     Parameters
     ----------
     training, llc, circuits, landscape : xarray.Dataset or None, optional
-        The measurements; panels of an absent one are left out.
+        The measurements; panels without their variables are omitted.
     transitions : xarray.Dataset or None, optional
         Phases are shaded where `phase_step` is finite; every transition has a vertical line at its middle with its
         interval as a horizontal bar, in the panel of its measure and in a last panel by name.
@@ -89,13 +103,13 @@ def phase_transition(
     Raises
     ------
     SltGrokError
-        No measurement is given, or one has no `step` dimension.
+        There is nothing to draw.
     """
     given = {"training": training, "llc": llc, "circuits": circuits, "landscape": landscape}
     measured = {name: with_seed(dataset) for name, dataset in given.items() if dataset is not None}
-    if not measured:
+    shown = [p for p in PANELS if p.dataset in measured and all(name in measured[p.dataset] for name in p.needs)]
+    if not shown:
         raise SltGrokError("the phase-transition figure expected at least one of training, llc, circuits, landscape")
-    shown = [panel for panel in PANELS if panel.dataset in measured]
     events = middles(transitions) if transitions is not None else []
     heights = [panel.height for panel in shown] + ([max(0.2 + 0.13 * len(events), 0.5)] if events else [])
     figure = Figure(
@@ -113,8 +127,6 @@ def phase_transition(
     if transitions is not None:
         shade(figure, list(grid), transitions)
     step_axis(grid[-1], steps)  # again: lines may have moved the limits
-    for axes in grid:
-        axes.spines[["top", "right"]].set_visible(False)
     panel_letters(list(grid), room=False)
     figure.align_ylabels(list(grid))
     return figure

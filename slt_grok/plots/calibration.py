@@ -1,0 +1,96 @@
+"""How the LLC moves with step size, temperature and localization around the chosen settings.
+
+A value that holds over a range of settings belongs to the network (estimator: Lau et al. 2308.12108, definition 3).
+"""
+
+import numpy as np
+import seaborn as sns
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from slt_grok.plots.lines import QUANTILE, TRUSTED, points
+from slt_grok.plots.style import VERMILION, frame, one_seed, panel_letters, styled
+
+MARKERS = ("o", "s", "D", "^", "v")
+MARKS = (
+    {"ms": 4, "marker": "o", "mec": "0.35", "mfc": "white", "label": "not trusted"},
+    {"ms": 4.5, "marker": "x", "color": VERMILION, "label": "diverged"},
+    {"ms": 8, "marker": "o", "mec": "black", "mfc": "none", "label": "chosen"},
+)
+
+
+@styled
+def llc_by_step(calibration: xr.Dataset) -> Figure:
+    """Draw the LLC against the step size, a line for each n_beta and a panel for each checkpoint.
+
+    Parameters
+    ----------
+    calibration : xarray.Dataset
+        `llc_by_step` and its `_se` and `_status` over (step, seed, step_size, n_beta), with the choice in the
+        attributes `step_size` and `n_beta`.
+    """
+    one, chosen = one_seed(calibration, None), calibration.attrs
+    colors = sns.color_palette("viridis", one.sizes["n_beta"] + 1).as_hex()[:-1]
+    figure, grid = frame(2.9, 1, one.sizes["step"])
+    lines = []
+    for n_beta, color, marker in zip(one.n_beta.values, colors, MARKERS, strict=False):
+        ring = chosen["step_size"] if np.isclose(n_beta, chosen["n_beta"]) else None
+        for axes, step in zip(grid[0], one.step.values, strict=True):
+            _line(axes, one.sel(step=step, n_beta=n_beta), "llc_by_step", "step_size", color, marker, ring)
+            axes.set_title(f"Step {int(step):,}", fontsize=7)
+            axes.set_xlabel("Step size $h$")
+        lines.append(Line2D([], [], color=color, marker=marker, ms=4, label=f"$n\\beta$ = {n_beta:.3g}"))
+    grid[0, 0].set_ylabel("LLC")
+    figure.legend(handles=[*lines, *_marks()], loc="outside upper center", ncols=len(lines))
+    panel_letters(list(grid[0]), offset=(-26, 9), room=False)
+    return figure
+
+
+@styled
+def llc_by_gamma(calibration: xr.Dataset) -> Figure:
+    """Draw the LLC against the localization, a line for each checkpoint.
+
+    Parameters
+    ----------
+    calibration : xarray.Dataset
+        `llc_by_gamma` and its `_se` and `_status` over (step, seed, gamma), with the choice in the attribute `gamma`.
+    """
+    one = one_seed(calibration, None)
+    colors = sns.color_palette("viridis", one.sizes["step"] + 1).as_hex()[:-1]
+    figure, ((axes,),) = frame(2.7)
+    lines = []
+    for step, color, marker in zip(one.step.values, colors, MARKERS, strict=False):
+        _line(axes, one.sel(step=step), "llc_by_gamma", "gamma", color, marker, calibration.attrs["gamma"])
+        lines.append(Line2D([], [], color=color, marker=marker, ms=4, label=f"step {int(step):,}"))
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set_ylim(bottom=min(0.0, 1.2 * float(one.llc_by_gamma.min())))
+    axes.set_xlabel(r"Localization $\gamma$")
+    axes.set_ylabel("LLC")
+    axes.legend(handles=[*lines, *_marks()], loc="upper left", bbox_to_anchor=(1.015, 1.0))
+    return figure
+
+
+def _line(axes: Axes, at: xr.Dataset, name: str, along: str, color: str, marker: str, chosen: float | None) -> None:
+    """Draw a line with 95% error bars, a ring at the choice and crosses at the edge for diverged estimates."""
+    x, value, status = at[along].values, at[name].values, at[f"{name}_status"].values.astype(str)
+    seen = np.isfinite(value) & (status != "diverged")
+    axes.plot(x[seen], value[seen], color=color, lw=0.9)
+    error = QUANTILE * at[f"{name}_se"].values[seen]
+    axes.errorbar(x[seen], value[seen], error, color=color, ls="", lw=0.9, capsize=1.5)
+    points(axes, x[seen], value[seen], np.isin(status, TRUSTED)[seen], color, marker, 4)
+    lost, edge = x[~seen], axes.get_xaxis_transform()
+    axes.plot(lost, np.full(len(lost), 0.97), "x", ms=4.5, color=VERMILION, transform=edge, clip_on=False)
+    if chosen is not None:
+        ring = seen & np.isclose(x, chosen)
+        axes.plot(x[ring], value[ring], "o", ms=10, mec="black", mfc="none", mew=1.0)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(x.tolist()))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1000 else f"{value:.3g}")
+
+
+def _marks() -> list[Line2D]:
+    return [Line2D([], [], ls="", **mark) for mark in MARKS]

@@ -1,0 +1,123 @@
+"""Clusters of neurons: the phases of each, and the persistence diagrams of their clouds (2512.25060).
+
+Neurons on the diagonal of the phase alignment distribution have equal phases for both tokens, and their cluster is a
+disc; independent phases fill the grid, and the cluster is a torus.
+"""
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from slt_grok.plots.style import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    VERMILION,
+    WIDTH,
+    frame,
+    nothing,
+    one_network,
+    panel_letters,
+    styled,
+)
+
+SITES = {
+    "neurons_pre": "pre-activations",
+    "neurons_post": "post-activations",
+    "neurons_post_read": "post-activations, as read",
+    "logits": "logits",
+}
+DEGREES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"))  # color and marker of degrees 0, 1 and 2
+TOP, NEVER = 2.2, 2.1  # of the axes, and where a bar that never dies is drawn
+
+
+@styled
+def phase_alignment(circuits: xr.Dataset, seed: int | None = None, step: int | None = None) -> Figure:
+    """Draw (k a, k b) at the pair where each neuron is largest, and the law of the torus distance.
+
+    Parameters
+    ----------
+    circuits : xarray.Dataset
+        As the measurement `circuits` returns it, with the number of tokens in the attribute `classes`.
+    """
+    one = one_network(circuits, seed, step)
+    if not one.neuron_alignment_left.notnull().any():
+        return nothing("no cluster of neurons")
+    figure, ((left, right),) = frame(2.7, 1, 2, width=0.8 * WIDTH)
+    left.set_box_aspect(1)
+    law(left, one)
+    distances(right, one)
+    panel_letters([left, right], offset=(-34, 6))
+    return figure
+
+
+def law(axes: Axes, data: xr.Dataset) -> None:
+    """Draw every neuron of a cluster as a point of Z_p^2, and the diagonal of equal phases (for addition)."""
+    p = int(data.attrs["classes"])
+    left, right = (data[f"neuron_alignment_{side}"].values.ravel() for side in ("left", "right"))
+    axes.plot([0, p - 1], [0, p - 1], color="0.7", lw=0.8, zorder=0)
+    axes.scatter(left, right, s=9, color=BLUE, alpha=0.35, lw=0)
+    ticks = range(0, p, 10 if p < 70 else 20)
+    axes.set(xlim=(-1, p), ylim=(-1, p), xticks=ticks, yticks=ticks, aspect="equal")
+    axes.set(xlabel=r"$k\,a$ mod $p$ (tokens)", ylabel=r"$k\,b$ mod $p$ (tokens)")
+
+
+def distances(axes: Axes, data: xr.Dataset) -> None:
+    """Draw the law of the torus distance over the neurons and that of independent uniform phases, with both means."""
+    p = int(data.attrs["classes"])
+    of_clusters = data.neuron_torus_distance.where(data.neuron_alignment_left.notnull()).values.ravel()
+    found = of_clusters[np.isfinite(of_clusters)]
+    distance = np.arange((p + 1) // 2)
+    share = np.array([np.mean(found == d) for d in distance])
+    uniform = np.where(distance == 0, 1, 2) / p
+    axes.bar(distance, 100 * share, width=0.8, color=BLUE, label=f"{len(found)} neurons, mean {found.mean():.2f}")
+    label = f"uniform phases, mean {(p**2 - 1) / (4 * p):.2f}"
+    axes.step(distance, 100 * uniform, where="mid", color=VERMILION, lw=1.2, label=label)
+    axes.set(xlabel="Torus distance (tokens)", ylabel="Share of neurons (%)", xlim=(-0.8, distance[-1] + 0.8))
+    axes.legend(loc="upper right")
+
+
+@styled
+def persistence_diagrams(topology: xr.Dataset, seed: int | None = None, step: int | None = None) -> Figure:
+    """Draw birth and death of the bars, a row for each cluster and a column for each site.
+
+    Bars above the dotted line are longer than the threshold and count; each panel shows the Betti numbers. The bar that
+    never dies is drawn at the upper edge.
+
+    Parameters
+    ----------
+    topology : xarray.Dataset
+        As the measurement `topology` returns it.
+    """
+    one = one_network(topology, seed, step).dropna("frequency", how="all", subset=["landmark_radius"])
+    rows = one.sizes["frequency"]
+    if not rows:
+        return nothing("no cluster of neurons")
+    figure, panels = frame(0.6 + 1.6 * rows, rows, len(SITES), sharex=True, sharey=True)
+    for k, row in zip(one.frequency.values, panels, strict=True):
+        for site, axes in zip(SITES, row, strict=True):
+            _diagram(axes, one.sel(frequency=k, site=site), topology.attrs["threshold"])
+        row[0].set_ylabel(f"$k$ = {k}")
+    for site, axes in zip(SITES.values(), panels[0], strict=True):
+        axes.set_title(site)
+    figure.supxlabel("Birth (root-mean-square distance of the cloud from its center)", fontsize=8)
+    figure.supylabel("Death (same unit)", fontsize=8)
+    marks = [Line2D([], [], color=color, marker=marker, ls="", ms=4) for color, marker in DEGREES]
+    figure.legend(marks, [f"$H_{degree}$" for degree in range(3)], loc="outside right upper")
+    return figure
+
+
+def _diagram(axes: Axes, cloud: xr.Dataset, threshold: float) -> None:
+    axes.plot([0, TOP], [0, TOP], color="0.6", lw=0.7, zorder=0)
+    axes.plot([0, TOP], [threshold, TOP + threshold], ":", color="0.4", lw=0.8, zorder=0)
+    for degree, (color, marker) in enumerate(DEGREES):
+        birth, death = cloud.persistence.sel(degree=degree).values.T
+        death = np.where(np.isinf(death), NEVER, death)
+        axes.plot(birth, death, marker, color=color, ms=3.2, mew=0, alpha=0.8, clip_on=False)
+    numbers = cloud.betti.values
+    text = "no cloud" if np.isnan(numbers).any() else f"({', '.join(f'{number:.0f}' for number in numbers)})"
+    axes.text(0.97, 0.06, text, transform=axes.transAxes, ha="right")
+    axes.set(xlim=(0, TOP), ylim=(0, TOP), xticks=[0, 1, 2], yticks=[0, 1, 2])
+    axes.set_box_aspect(1)

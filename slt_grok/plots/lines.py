@@ -1,0 +1,118 @@
+"""Lines over training: seeds and their median, 95% bands, points by status."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from slt_grok.plots.style import few_decades
+
+QUANTILE = 1.96  # of the standard normal, for a 95% interval
+TRUSTED = ("effective", "converged")
+
+
+def interval(llc: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the ends of the 95% interval: llc_low and llc_high, or llc +- 1.96 llc_se where the dataset lacks them."""
+    if "llc_low" in llc and "llc_high" in llc:
+        return llc.llc_low, llc.llc_high
+    return llc.llc - QUANTILE * llc.llc_se, llc.llc + QUANTILE * llc.llc_se
+
+
+def setting(llc: xr.Dataset) -> str:
+    """Return sampler, n beta and gamma in one line, as far as the dataset says."""
+    attrs = llc.attrs
+    parts = [str(attrs["sampler"])] if "sampler" in attrs else []
+    parts += [f"$n\\beta$ = {attrs['n_beta']:g}"] if "n_beta" in attrs else []
+    parts += [f"$\\gamma$ = {attrs['gamma']:g}"] if "gamma" in attrs else []
+    return ", ".join(parts)
+
+
+def line_of_llc(
+    axes: Axes, llc: xr.Dataset, color: str, label: str = "", marker: str = "o", scale: Any = 1.0, **look: Any
+) -> None:
+    """Draw the LLC of one seed with its 95% band and points by status; diverged estimates are omitted.
+
+    Parameters
+    ----------
+    look : object
+        Of the line, with the size of markers `ms` and the opacity of the band `alpha`.
+    """
+    drawn = np.isfinite(llc.llc) & (llc.llc_status != "diverged" if "llc_status" in llc else True)
+    value, low, high = ((scale * values).where(drawn) for values in (llc.llc, *interval(llc)))
+    size, alpha = look.pop("ms", 3), look.pop("alpha", 0.25)
+    axes.fill_between(llc.step, low, high, color=color, alpha=alpha, lw=0)
+    axes.plot(llc.step, value, color=color, label=label or None, **look)
+    trusted = llc.llc_status.isin(TRUSTED) if "llc_status" in llc else drawn
+    points(axes, llc.step, value, trusted, color, marker, size)
+
+
+def points(axes: Axes, x: Any, y: Any, filled: Any, color: str, marker: str = "o", size: float = 3) -> None:
+    """Draw points, some of them filled and the others hollow."""
+    for face, shown in ((color, filled), ("white", ~filled)):
+        axes.plot(x, np.where(shown, y, np.nan), marker, ms=size, mec=color, mfc=face, mew=0.25 * size, zorder=3)
+
+
+def over_seeds(
+    axes: Axes, values: xr.DataArray, color: str, label: str, positive: bool = False, **line: Any
+) -> Line2D | None:
+    """Draw one seed as a line over `step`, several as thin lines with a thick median; missing steps are bridged.
+
+    Parameters
+    ----------
+    positive : bool, optional
+        Make the axis logarithmic, break the line at values <= 0 and mark these by triangles at the lower edge.
+
+    Returns
+    -------
+    Line2D or None
+        The line for the legend, None where nothing is finite.
+    """
+    data = values.transpose("step", "seed").dropna("step", how="all")
+    if positive:
+        axes.set_yscale("log")
+        below = data.step.values[(data.median("seed", skipna=True) <= 0).values]
+        edge = axes.get_xaxis_transform()
+        axes.plot(below, np.full(len(below), 0.04), "v", ms=3, mfc="none", mec=color, mew=0.8, transform=edge)
+        data = data.where(data > 0)
+    if not np.isfinite(data).any():
+        return None
+    if data.sizes["seed"] > 1:
+        axes.plot(data.step, data, color=color, **{**line, "lw": 0.6, "alpha": 0.5, "marker": ""})
+    return axes.plot(data.step, data.median("seed", skipna=True), color=color, label=label, **line)[0]
+
+
+def curves(
+    axes: Axes,
+    label: str,
+    drawn: Mapping[str, tuple[xr.DataArray, xr.DataArray | None, str]],
+    logarithmic: bool = False,
+) -> None:
+    """Draw lines over `step` with 95% bands where there are errors, and a legend where there are several.
+
+    Parameters
+    ----------
+    drawn : mapping
+        Name -> (values, standard error or None, color).
+    logarithmic : bool, optional
+        The vertical axis; values that are not positive are omitted.
+    """
+    found = False
+    for name, (values, error, color) in drawn.items():
+        values = values.where(values > 0) if logarithmic else values
+        values = values.dropna("step")
+        found = found or len(values) > 0
+        axes.plot(values.step, values, "o-", ms=2.6, lw=1.1, color=color, label=name)
+        if error is not None:
+            spread = QUANTILE * error.sel(step=values.step)
+            low = values - spread
+            low = np.maximum(low, values / 1e3) if logarithmic else low
+            axes.fill_between(values.step, low, values + spread, color=color, alpha=0.2, lw=0)
+    if logarithmic and found:
+        axes.set_yscale("log")
+        few_decades(axes)
+    axes.set_ylabel(label)
+    if len(drawn) > 1:
+        axes.legend(loc="best")

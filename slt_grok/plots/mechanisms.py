@@ -1,0 +1,165 @@
+"""Which mechanism: the clock and pizza plane, and what interventions in the circuit's planes do.
+
+Plane after Zhong et al. 2306.17844, section 5, whose one-layer networks of attention rate 0 to 1 fill the way from
+pizza (symmetric gradients, logits that depend on a - b) to clock; interventions after Nanda et al. 2301.05217, sections
+4.4 and 5.1, with the tests and controls of `slt_grok.circuits.causal`.
+"""
+
+from collections.abc import Mapping
+from itertools import cycle
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from slt_grok.plots.lines import QUANTILE
+from slt_grok.plots.style import (
+    BLUE,
+    BROWN,
+    GRAY,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    VERMILION,
+    frame,
+    legend_right,
+    nothing,
+    one_seed,
+    panel_letters,
+    step_axis,
+    styled,
+    with_seed,
+)
+
+# The boundaries of 2306.17844 between the two
+GRADIENT_SYMMETRICITY = 0.98
+DISTANCE_IRRELEVANCE = 0.6
+RUNS = ((VERMILION, "o"), ("k", "s"), (PURPLE, "^"), (GREEN, "D"), (BROWN, "v"))  # color, marker; then again
+
+CIRCUIT = (BLUE, "o", 5.5)  # color, marker, size
+CONTROLS = {  # one marker each, so that color is not needed; and the name in the legend
+    "all other frequencies": (ORANGE, "s", 4.5, "all others"),
+    "random frequencies": (GRAY, "x", 4.5, "random, as many"),
+    "random frequencies of equal norm": (BROWN, "+", 6, "random, equal norm"),
+    "untrained network": (PURPLE, "v", 4.5, "untrained"),
+    "memorizing network": (VERMILION, "^", 4.5, "memorizing"),
+}
+MOVED = ("planes of another token", "planes rotated", "planes and accompanying rotated")
+
+
+@styled
+def clock_pizza_plane(runs: Mapping[str, xr.Dataset] | xr.Dataset, published: xr.Dataset | None = None) -> Figure:
+    """Draw each network's checkpoints as a path from its hollow first to its full last one, with 95% intervals.
+
+    Parameters
+    ----------
+    runs : xarray.Dataset or mapping
+        The measurement `circuits` of a run, or of several by name; each seed is a path. Checkpoints where one of the
+        two measures is not defined are omitted.
+    published : xarray.Dataset or None, optional
+        Published runs of circular embeddings, drawn beneath in the color of their attention rate.
+    """
+    named = {"this run": runs} if isinstance(runs, xr.Dataset) else runs
+    figure, ((axes,),) = frame(4.4 if published is not None else 3.6, width=5.8)
+    axes.axvline(DISTANCE_IRRELEVANCE, color="0.6", lw=0.8, ls="--", zorder=0)
+    axes.axhline(GRADIENT_SYMMETRICITY, color="0.6", lw=0.8, ls="--", zorder=0)
+    if published is not None:
+        place = published.distance_irrelevance_top_wrong, published.gradient_symmetricity
+        look = {"cmap": "cividis", "vmin": 0, "vmax": 1, "s": 9, "lw": 0, "alpha": 0.6, "zorder": 1}
+        cloud = axes.scatter(*place, c=published.attention_rate, **look)
+        name = "Attention rate of the published runs"
+        figure.colorbar(cloud, ax=axes, location="bottom", shrink=0.6, aspect=30, label=name)
+    styles = cycle(RUNS)
+    for name, run in named.items():
+        several = with_seed(run)
+        for seed in several.seed.values.tolist():
+            label = f"{name}, seed {seed}" if several.sizes["seed"] > 1 else name
+            _path(axes, several.sel(seed=seed), label, *next(styles))
+    axes.set(xlabel="Distance irrelevance (largest wrong logit)", ylabel="Gradient symmetricity")
+    low = min(axes.get_ylim()[0], 0.15)
+    axes.set(xlim=(0, 1.03), ylim=(low, 1.04))
+    corner = {"fontsize": 8, "color": "0.35", "style": "italic"}
+    axes.text(0.015, GRADIENT_SYMMETRICITY - 0.015, "pizza", va="top", **corner)
+    axes.text(1.02, low + 0.02, "clock", ha="right", **corner)
+    legend_right(axes)
+    return figure
+
+
+def _path(axes: Axes, run: xr.Dataset, label: str, color: str, marker: str) -> None:
+    """Draw one network along training."""
+    names = ["distance_irrelevance_top_wrong", "gradient_symmetricity", "gradient_symmetricity_se"]
+    run = run[names].dropna("step", subset=names[:2])
+    if not run.sizes["step"]:
+        return
+    x, y, error = (run[name].values for name in names)
+    axes.errorbar(x, y, QUANTILE * error, color=color, lw=0.9, elinewidth=0.6, marker=".", ms=2.5, alpha=0.7, zorder=3)
+    axes.plot(x[:1], y[:1], marker, ms=5, color=color, mfc="white", mew=1, zorder=4)
+    label = f"{label}\n(step {run.step.values[0]:,} to {run.step.values[-1]:,})"
+    axes.plot(x[-1:], y[-1:], marker, ms=6.5, color=color, mec="white", mew=0.8, zorder=5, label=label)
+
+
+@styled
+def causal(measured: xr.Dataset, seed: int | None = None) -> Figure:
+    """Draw a row for each test at the last step, and below what rotation moves over training.
+
+    Above, train loss after / before and share of predictions moved. Below, what rotation moves in the planes of the
+    circuit (its doubled frequencies too) and in all others.
+
+    Parameters
+    ----------
+    measured : xarray.Dataset
+        As the measurement `causal` returns it.
+    """
+    along = one_seed(measured, seed)
+    one = along.isel(step=-1)
+    if not one.circuit_frequency.any():
+        return nothing("no frequency in the circuit at the last step: there is nothing to intervene on")
+    moved = one.test.isin(MOVED).values
+    several = along.sizes["step"] > 1
+    heights = [(~moved).sum(), moved.sum() + 1, *([7.5] if several else [])]
+    figure, grid = frame(5.6 if several else 3.4, len(heights), height_ratios=heights)
+    panels = grid[:, 0].tolist()
+    _rows(panels[0], one.isel(test=~moved))
+    panels[0].set_xscale("log")
+    panels[0].axvline(1, color="0.75", lw=0.7, zorder=0)
+    panels[0].set_xlabel("Train loss after / before (logarithmic)")
+    panels[0].set_title(f"Step {int(one.step):,}", loc="left")
+    _rows(panels[1], one.isel(test=moved))
+    panels[1].set_xlim(-0.04, 1.04)
+    panels[1].set_xlabel("Share of predictions moved")
+    legend_right(panels[0])
+    if several:
+        _along(panels[2], along)
+    panel_letters(panels, offset=(-140, 8), room=False)
+    return figure
+
+
+def _rows(axes: Axes, one: xr.Dataset) -> None:
+    """Draw a row for each test: the mark of the circuit and those of the controls."""
+    rows = np.arange(one.sizes["test"])
+    color, marker, size = CIRCUIT
+    axes.plot(one.effect, rows, marker, ms=size, color=color, label="circuit", zorder=3)
+    for control, (color, marker, size, name) in CONTROLS.items():
+        values = one.control_effect.sel(control=control)
+        if np.isfinite(values).any():
+            axes.plot(values, rows, marker, ms=size, color=color, mfc="none", mew=1.1, label=name)
+    axes.set_yticks(rows, one.test.values.tolist())
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(axis="y", color="0.92", lw=0.7)
+    axes.set_axisbelow(True)
+
+
+def _along(axes: Axes, along: xr.Dataset) -> None:
+    """Draw predictions moved over training when all planes of the circuit are rotated, and when all others are."""
+    others = "all other frequencies"
+    for values, (color, marker, *_), name in (
+        (along.effect, CIRCUIT, "circuit"),
+        (along.control_effect.sel(control=others), CONTROLS[others], "all others"),
+    ):
+        for test, line, added in zip(MOVED[1:], ("--", "-"), ("", " (2k too)"), strict=True):
+            axes.plot(along.step, values.sel(test=test), line, marker=marker, ms=3, color=color, label=name + added)
+    step_axis(axes, along.step.values)
+    axes.set_ylim(-0.04, 1.04)
+    axes.set_ylabel("Share of predictions\nmoved by rotation")
+    legend_right(axes, handlelength=3.2)  # long enough for dashes

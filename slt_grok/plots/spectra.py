@@ -1,0 +1,189 @@
+"""Fourier spectra: of embedding and neuron-logit map over training with the neuron clusters, and of the logits.
+
+After Nanda et al. (2301.05217), section 4: a neuron belongs to the frequency that explains more than 85% of its
+variance; logits that are sums of cos w_k(a + b - c) have components at the products of waves of one frequency alone,
+which are blocks on the diagonal.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+
+from slt_grok.plots.style import (
+    BLUE,
+    BROWN,
+    GRAY,
+    GREEN,
+    ORANGE,
+    PINK,
+    PURPLE,
+    VERMILION,
+    WIDTH,
+    YELLOW,
+    finish,
+    frame,
+    linear_below,
+    one_network,
+    one_seed,
+    styled,
+    undefined,
+)
+
+COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, YELLOW)
+TABLES = {"embedding_spectrum": "W_E", "neuron_logit_map_spectrum": "W_L"}
+DECADES = 4  # of the logits' colors, below the largest component
+
+
+@styled
+def spectrum(circuits: xr.Dataset, seed: int | None = None) -> Figure:
+    """Draw heat maps of the spectra of embedding and neuron-logit map, above the neuron cluster sizes of one seed.
+
+    Frequency against step; each checkpoint's column reaches half way to its neighbors on the axis. Numbers at the
+    right edge name the key frequencies of the last checkpoint (neuron rule), in the colors of their lines below; other
+    frequencies are gray. The colors run from a twentieth of the uniform share to 100%. Spectra that were not measured
+    are omitted.
+    """
+    one = one_seed(circuits, seed)
+    frequency = one.frequency.values
+    lowest = 100 / len(frequency) / 20
+    tables = [name for name in TABLES if name in one]
+    figure, grid = frame(2.0 + 2.3 * len(tables), len(tables) + 1, sharex=True, height_ratios=[1.5] * len(tables) + [1])
+    panels = grid[:, 0].tolist()
+    keys = frequency[one.key_frequency.isel(step=-1).values.astype(bool)].tolist()
+    colors = {k: COLORS[i % len(COLORS)] for i, k in enumerate(keys)}
+    for axes, name in zip(panels, tables, strict=False):
+        axes.pcolormesh(
+            step_edges(one.step.values),
+            np.r_[frequency - 0.5, frequency[-1] + 0.5],
+            np.maximum(100 * one[name].transpose("frequency", "step").values, lowest),  # 0 has no color
+            norm=LogNorm(lowest, 100), cmap="mako", rasterized=True,
+        )  # fmt: skip
+        axes.set_ylabel(f"Frequency $k$ of ${TABLES[name]}$")
+        _name_keys(axes, colors, len(frequency))
+    bar = figure.colorbar(
+        ScalarMappable(LogNorm(lowest, 100), "mako"), ax=panels, shrink=0.4, anchor=(0, 1.0), pad=0.015, aspect=18
+    )
+    bar.set_label("Share of squared norm (%)")
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    _clusters(panels[-1], one.neuron_cluster_size, colors)
+    finish(figure, panels, one.step.values)
+    return figure
+
+
+def _name_keys(axes: Axes, colors: dict[int, str], frequencies: int) -> None:
+    """Write the key frequencies at the right edge, each in its color."""
+    edge = axes.get_yaxis_transform()
+    for (k, color), place in zip(colors.items(), spread(list(colors), 0.055 * frequencies), strict=True):
+        axes.annotate(
+            str(k), (1.004, k), (1.035, place), xycoords=edge, textcoords=edge, color=color, va="center", fontsize=7,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": color, "lw": 1.0, "shrinkA": 1, "shrinkB": 0},
+        )  # fmt: skip
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """Return heights for labels of ascending places, at least `gap` apart, each run of close ones around its mean."""
+    runs: list[list[float]] = []
+    for place in places:
+        runs.append([place])
+        while len(runs) > 1 and _heights(runs[-2], gap)[-1] + gap > _heights(runs[-1], gap)[0]:
+            runs[-2:] = [runs[-2] + runs[-1]]
+    return [height for run in runs for height in _heights(run, gap)]
+
+
+def _heights(run: list[float], gap: float) -> list[float]:
+    middle = sum(run) / len(run)
+    return [middle + gap * (i - (len(run) - 1) / 2) for i in range(len(run))]
+
+
+def _clusters(axes: Axes, size: xr.DataArray, colors: dict[int, str]) -> None:
+    """Draw the number of neurons in each frequency's cluster, key frequencies in color."""
+    axes.set_ylabel("Neurons in cluster")
+    populated = size.frequency.values[(size > 0).any("step").values].tolist()
+    if not populated:
+        undefined(axes, "no neuron with more than 85% of its variance at one frequency, at any checkpoint")
+    for k in populated:
+        look = {"color": colors[k], "lw": 1.4, "zorder": 3} if k in colors else {"color": GRAY, "lw": 0.6}
+        axes.plot(size.step, size.sel(frequency=k), marker="o", ms=2.2, **look)
+
+
+def step_edges(steps: np.ndarray) -> np.ndarray:
+    """Return the edges of columns that reach half way to the neighboring checkpoints on the step axis."""
+    if len(steps) == 1:
+        return np.array([steps[0] * 0.9, steps[0] * 1.1 + 1])
+    bound = linear_below(steps) or 1e-9
+    place = np.where(steps > bound, 0.3 + np.log10(np.maximum(steps, bound) / bound), 0.3 * steps / bound)
+    middle = (place[1:] + place[:-1]) / 2
+    edges = np.r_[max(place[0] - (middle[0] - place[0]), 0 if steps[0] == 0 else -np.inf), middle, place[-1]]
+    return np.where(edges > 0.3, bound * 10 ** (edges - 0.3), edges * bound / 0.3)
+
+
+@styled
+def logit_spectrum(maps: xr.Dataset, seed: int | None = None, step: int | None = None) -> Figure:
+    """Draw a heat map of the norm over the classes of each Fourier component of the logits.
+
+    Rows are the waves of a, columns those of b: the constant, then the waves of each frequency. The ticks name the
+    circuit's frequencies; the title says which share of the squared norm, the constant component excepted, is in their
+    blocks, and which share of the components these are.
+
+    Parameters
+    ----------
+    maps : xarray.Dataset
+        As the measurement `circuit_maps` returns it; the coordinate `component_frequency` names the frequency of each
+        component, 0 for the constant.
+    """
+    one = one_network(maps, seed, step)
+    norm = one.logit_fourier_norm.transpose("component_a", "component_b").values.astype(float)
+    blocks = _blocks(one, len(norm))
+    keys = [k for k in one.frequency.values[one.circuit_frequency.values.astype(bool)].tolist() if k in blocks]
+    figure, ((axes,),) = frame(0.62 * WIDTH, width=0.72 * WIDTH)
+    colors = LogNorm(norm.max() / 10**DECADES, norm.max())
+    image = axes.imshow(np.maximum(norm, colors.vmin), norm=colors, cmap="mako")
+    figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02, extend="min").set_label(
+        "Norm over the classes of the logits' component (logits)"
+    )
+    _name_waves(axes, {k: np.mean(blocks[k]) for k in keys}, len(norm), len(one.frequency))
+    axes.set_title(f"Step {int(one.step):,}" + (f"\n{_in_blocks(norm, blocks, keys)}" if keys else ""), loc="left")
+    return figure
+
+
+def _blocks(maps: xr.Dataset, components: int) -> dict[int, list[int]]:
+    """Return the places of each frequency's components, 0 being the constant."""
+    if "component_frequency" in maps.coords:
+        frequencies = maps.component_frequency.values.tolist()
+    else:
+        frequencies = [0, *np.repeat(maps.frequency.values, 2).tolist()][:components]
+    places = sorted(range(components), key=lambda i: frequencies[i])
+    return {k: list(own) for k, own in groupby(places, key=lambda i: frequencies[i])}
+
+
+def _in_blocks(norm: np.ndarray, blocks: dict[int, list[int]], keys: list[int]) -> str:
+    power = np.square(norm)
+    power[0, 0] = 0
+    share = sum(power[np.ix_(blocks[k], blocks[k])].sum() for k in keys) / power.sum()
+    chance = sum(len(blocks[k]) ** 2 for k in keys) / (power.size - 1)
+    return f"{100 * share:.3g}% of the squared norm in the circuit's blocks,\n{100 * chance:.2g}% of the components"
+
+
+def _name_waves(axes: Axes, keys: dict[int, float], components: int, frequencies: int) -> None:
+    """Put ticks at the constant and at the circuit's frequencies; keep their names apart."""
+    places = [0, *keys.values()]
+    for axis, token in ((axes.yaxis, "a"), (axes.xaxis, "b")):
+        axis.set_major_locator(FixedLocator(places))
+        axis.set_major_formatter(NullFormatter())
+        axis.set_label_text(rf"Component of ${token}$: 1, $\cos k$, $\sin k$, $k$ = 1 to {frequencies}")
+        axis.labelpad = 18
+    line = {"arrowstyle": "-", "lw": 0.5, "shrinkA": 0, "shrinkB": 3}
+    options = {"textcoords": "data", "annotation_clip": False, "fontsize": 7, "arrowprops": line}
+    end, out = components - 0.5, 0.035 * components
+    names, left, below = ["1", *map(str, keys)], spread(places, out), spread(places, 0.05 * components)
+    for i, name in enumerate(names):
+        axes.annotate(name, (-0.5, places[i]), (-out, left[i]), ha="right", va="center", **options)
+        axes.annotate(name, (places[i], end), (below[i], end + out), ha="center", va="top", **options)

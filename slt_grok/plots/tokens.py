@@ -1,0 +1,145 @@
+"""Tokens in the planes of the embedding, and what neurons do on all pairs of tokens.
+
+After Nanda et al. 2301.05217, sections 4.1 and 4.2, and Zhong et al. 2306.17844, figure 1.
+"""
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from slt_grok.plots.style import WIDTH, frame, nothing, one_network, one_seed, styled
+
+MOST_CIRCLES = 5  # in a row, with the control next to them
+ORDER = "twilight"  # cyclic, and its lightness alone tells the order, so that no hue is needed
+
+# Grids are placed by hand, in dots of a saved figure with a whole number of them a cell: fine waves beat otherwise.
+DOTS = 150  # an inch
+LARGEST = 1.7 * DOTS  # a panel
+LEFT, RIGHT, BOTTOM, TOP, GAP, ROW_GAP = 85, 110, 70, 66, 20, 86
+
+
+@styled
+def embedding_circles(maps: xr.Dataset, seed: int | None = None) -> Figure:
+    """Draw the tokens in the planes of the circuit's frequencies, a column each, and a row for each step.
+
+    Tokens are joined in the order of k t mod p, which is also their color: on a circle, the line is its edge and the
+    colors go round once. The last column is a control, the frequency outside the circuit with the median share of
+    norm at the last step. All panels of a row have one scale.
+
+    Parameters
+    ----------
+    maps : xarray.Dataset
+        As the measurement `circuit_maps` returns it; of more than five frequencies in the circuit, those with the
+        largest share of norm at the last step are drawn.
+    """
+    one = one_seed(maps, seed)
+    keys, control = _shown(one.isel(step=-1))
+    if not keys:
+        return nothing("no frequency in the circuit at the last step")
+    columns, rows = [*keys, *control], one.sizes["step"]
+    size = min(WIDTH / (len(columns) + 0.7), 1.75)
+    figure, panels = frame((size + 0.4) * rows + 0.5, rows, len(columns), width=size * (len(columns) + 0.7))
+    for step, row in zip(one.step.values, panels, strict=True):
+        now = one.sel(step=step)
+        limit = 1.08 * float(np.abs(now.embedding_plane.sel(frequency=columns)).max())
+        for k, axes in zip(columns, row, strict=True):
+            circle(axes, now.sel(frequency=k))
+            axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
+            axes.locator_params(nbins=3, steps=[1, 2, 4, 5, 10])
+            axes.tick_params(labelleft=axes is row[0])
+        row[0].set_ylabel(f"Step {int(step):,}\nalong $\\sin$")
+    for k, axes in zip(columns, panels[0], strict=True):
+        axes.set_title(f"$k$ = {k}{', control' if k in control else ''}\n{axes.get_title()}")
+    figure.supxlabel(r"Centered row of the embedding along $\cos$ (the units of $W_E$)", fontsize=8)
+    colors = ScalarMappable(Normalize(0, one.sizes["token"]), ORDER)
+    bar = figure.colorbar(colors, ax=panels, shrink=min(1, 1.6 / rows), pad=0.01)
+    bar.set_label(r"$k\,t$ mod $p$ of token $t$")
+    return figure
+
+
+def _shown(last: xr.Dataset) -> tuple[list[int], list[int]]:
+    """Return the circuit's frequencies with the largest share of norm, ascending, and the control if there is one."""
+    share = last.embedding_plane_share.dropna("frequency")  # of those that have a plane
+    kept = last.circuit_frequency.sel(frequency=share.frequency).values.astype(bool)
+    circuit, others = (share[which].sortby(share[which], ascending=False) for which in (kept, ~kept))
+    return sorted(circuit.frequency.values[:MOST_CIRCLES].tolist()), others.frequency.values[others.size // 2 :][
+        :1
+    ].tolist()
+
+
+def circle(axes: Axes, plane: xr.Dataset) -> None:
+    """Draw the tokens in the plane of one frequency, with its share of norm and what of it is at the frequency."""
+    p = plane.sizes["token"]
+    turns = int(plane.frequency) * np.arange(p) % p
+    x, y = plane.embedding_plane.transpose("part", "token").values[:, np.argsort(turns)]
+    axes.plot([*x, x[0]], [*y, y[0]], color="0.75", lw=0.6, zorder=1)
+    axes.scatter(x, y, c=np.arange(p), cmap=ORDER, vmin=0, vmax=p, s=11, edgecolors="0.35", linewidths=0.35, zorder=2)
+    axes.set_aspect("equal")
+    share, fve = float(plane.embedding_plane_share), float(plane.embedding_plane_fve)
+    axes.set_title(f"{100 * share:.2g}% of norm\nFVE {fve:.3f}")
+
+
+@styled
+def activation_grids(maps: xr.Dataset, seed: int | None = None, step: int | None = None) -> Figure:
+    """Draw activations of a few neurons over all (a, b), a row for each frequency of the circuit.
+
+    From the left, of each frequency's neurons the one of the largest, the middle and the least share of variance (FVE)
+    at the frequency. Each grid is in units of its own largest absolute activation.
+
+    Parameters
+    ----------
+    maps : xarray.Dataset
+        As the measurement `circuit_maps` returns it.
+    """
+    one = one_network(maps, seed, step)
+    frequencies = [] if "example_neuron" not in one else [k for k in np.unique(one.example_frequency) if k]
+    if not frequencies:
+        return nothing("no neuron at a frequency of the circuit at the last step")
+    rows = [[one.isel(example=i) for i in np.flatnonzero(one.example_frequency == k)] for k in frequencies]
+    figure, panels, bar = _placed(one.sizes["a"], len(rows), max(map(len, rows)))
+    low = min(0.0, *(_scaled(neuron).min() for row in rows for neuron in row))
+    for neurons, row in zip(rows, panels, strict=True):
+        for neuron, axes in zip(neurons, row, strict=False):
+            _grid(axes, neuron, low)
+            axes.tick_params(labelleft=axes is row[0])
+        for axes in row[len(neurons) :]:
+            axes.set_axis_off()
+        row[0].set_ylabel("$a$ (token)")
+    for axes in panels[-1]:
+        axes.set_xlabel("$b$ (token)")
+    figure.colorbar(ScalarMappable(Normalize(low, 1), "mako"), cax=bar).set_label("Activation / its largest")
+    return figure
+
+
+def _placed(cells: int, rows: int, columns: int) -> tuple[Figure, list[list[Axes]], Axes]:
+    """Return a figure of square panels whose cells are whole dots, and the axes of its color bar."""
+    side = cells * max(1, int(LARGEST // cells))
+    width = LEFT + columns * side + (columns - 1) * GAP + RIGHT
+    height = BOTTOM + rows * side + (rows - 1) * ROW_GAP + TOP
+    figure = Figure(figsize=(width / DOTS, height / DOTS))
+
+    def axes(left: float, bottom: float, wide: float, high: float) -> Axes:
+        return figure.add_axes((left / width, bottom / height, wide / width, high / height))
+
+    lefts = [LEFT + column * (side + GAP) for column in range(columns)]
+    bottoms = [BOTTOM + (rows - 1 - row) * (side + ROW_GAP) for row in range(rows)]
+    panels = [[axes(left, bottom, side, side) for left in lefts] for bottom in bottoms]
+    return figure, panels, axes(width - RIGHT + GAP, height - TOP - side, GAP, side)
+
+
+def _scaled(neuron: xr.Dataset) -> np.ndarray:
+    """Return activations (a, b) in units of the largest absolute one; zeros where the neuron is silent."""
+    values = neuron.example_activation.transpose("a", "b").values
+    return values / (np.abs(values).max() or 1)
+
+
+def _grid(axes: Axes, neuron: xr.Dataset, low: float) -> None:
+    values = _scaled(neuron)
+    axes.imshow(values, cmap="mako", vmin=low, vmax=1, interpolation="nearest", origin="lower")
+    ticks = range(0, len(values), 20 if len(values) < 70 else 50)
+    axes.set(xticks=ticks, yticks=ticks)
+    k, fve = int(neuron.example_frequency), float(neuron.example_fve)
+    axes.set_title(f"neuron {int(neuron.example_neuron)}\n$k$ = {k}, FVE {fve:.2f}")

@@ -1,0 +1,97 @@
+"""The top of the page: one sentence, and the key numbers, from the content of `summary.json`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import xarray as xr
+
+from slt_grok.format import MISSING, known, listing, percent, plus_minus, step
+from slt_grok.measurement import Table
+
+DROP_ERRORS, DROP_FRACTION = 3.0, 0.1  # a peak is the largest of many estimates, so 1.96 would find drops in noise
+Summary = Mapping[str, Any]
+
+
+def seeds_of(summary: Summary) -> dict[str, Summary]:
+    """Return the summary of each seed; empty for a run of a single seed."""
+    return dict(summary.get("seeds") or {})
+
+
+def llc_dropped(summary: Summary) -> bool | None:
+    """Return whether the LLC ends below its peak by 3 standard errors and 10% of the peak; None if unknown."""
+    drop, error, peak = (summary.get(key) for key in ("llc_drop", "llc_drop_se", "llc_peak"))
+    if not known(drop) or not known(error) or not known(peak):
+        return None
+    return drop > max(DROP_ERRORS * error, DROP_FRACTION * abs(peak))
+
+
+def headline(summary: Summary) -> str:
+    """Return the run in one sentence."""
+    seeds = list(seeds_of(summary).values()) or [summary]
+    if not any(known(s.get("train_accuracy_final")) for s in seeds):
+        return "The training of these networks was not recorded."
+    memorized = sum(known(s.get("memorization_step")) for s in seeds)
+    generalized = sum(known(s.get("generalization_step")) for s in seeds)
+    drops = [dropped for s in seeds if (dropped := llc_dropped(s)) is not None]
+    if len(seeds) > 1:
+        text = f"Of {len(seeds)} networks, {memorized} memorized the train set and {generalized} generalized"
+        return text + (f"; the LLC dropped in {sum(drops)} of {len(drops)} where it was measured." if drops else ".")
+    if not memorized and not generalized:
+        return "The network neither memorized its train set nor generalized."
+    text = "The network generalized" if generalized else "The network memorized its train set and did not generalize"
+    if not drops:
+        return f"{text}; its LLC was not measured."
+    if generalized:
+        return text + (", and its LLC dropped." if drops[0] else ", and no drop of its LLC was seen.")
+    return text + (", yet its LLC dropped." if drops[0] else ", and its LLC shows no drop.")
+
+
+def key_numbers(summary: Summary) -> dict[str, str]:
+    """Return the numbers that a reader looks for first; none without a summary or with several seeds."""
+    return _numbers(summary) if summary and not seeds_of(summary) else {}
+
+
+def seed_table(summary: Summary) -> Table | None:
+    """Return the key numbers of each seed, None for a run of a single one."""
+    rows = {seed: _numbers(one) for seed, one in seeds_of(summary).items()}
+    if not rows:
+        return None
+    header = ["Seed", *next(iter(rows.values()))]
+    return Table("Key numbers of each seed", header, [[seed, *row.values()] for seed, row in rows.items()])
+
+
+def _numbers(summary: Summary) -> dict[str, str]:
+    keys = summary.get("key_frequencies")
+    llc = {
+        key: plus_minus(summary.get(f"llc_{key}"), summary.get(f"llc_{key}_se")) for key in ("peak", "final", "drop")
+    }
+    return {
+        "Memorized by step": step(summary.get("memorization_step")),
+        "Generalized by step": step(summary.get("generalization_step")),
+        "Final test accuracy": percent(summary.get("test_accuracy_final")),
+        "Peak LLC*": llc["peak"],
+        "Final LLC*": llc["final"],
+        "LLC drop*": llc["drop"],
+        "Key frequencies": MISSING if keys is None else listing(keys) if keys else "none",
+    }
+
+
+def llc_setting(llc: xr.Dataset | None) -> str:
+    """Return `nβ = 30, γ = 100`, as far as the dataset says."""
+    attrs = llc.attrs if llc is not None else {}
+    return ", ".join(f"{sign} = {attrs[key]:g}" for key, sign in (("n_beta", "nβ"), ("gamma", "γ")) if key in attrs)
+
+
+def subtitle(config: Any) -> str:
+    """Return task, network, length of training and seeds in one line."""
+    written = config.content
+    task = [
+        str(value) if isinstance(value, str) else f"{key.replace('_', ' ')} {value}"
+        for key, value in written["task"].items()
+        if isinstance(value, str | int | float) and key not in ("kind", "split_seed")
+    ]
+    words = [", ".join([f"{config.task.name} task", *task]), str(config.model.kind.name)]
+    if config.training is not None:
+        words.append(f"{config.training.steps:,} steps")
+    words.append(f"{'seed' if len(config.seeds) == 1 else 'seeds'} {', '.join(map(str, config.seeds))}")
+    return "; ".join(words)

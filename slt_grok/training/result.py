@@ -1,0 +1,49 @@
+"""The training curves, as the page and a study's table show them."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from slt_grok.format import number, percent, step
+from slt_grok.measurement import Data, Drawing, Result, Table, Variable
+
+SOURCE = "Nanda et al. 2301.05217, section 3"
+
+
+class Training(Result):
+    """Losses and accuracies over training; `slt_grok.training.train` writes them."""
+
+    name = "training"
+    title = "Training"
+    position = 0
+    variables: ClassVar[Mapping[str, Variable]] = {  # pyright: ignore[reportIncompatibleMethodOverride]
+        f"{split}_{quantity}": Variable((), f"{split} {quantity}", definition.format(split), SOURCE, units)
+        for quantity, definition, units in (
+            ("loss", "mean cross-entropy over the {} set in float64", "nats"),
+            ("accuracy", "fraction of {} samples whose largest logit is the right answer", "1"),
+        )
+        for split in ("train", "test")
+    }
+
+    def figures(self) -> Sequence[Drawing]:
+        """Return the curves of all seeds."""
+        from slt_grok import plots
+
+        caption = "Loss and accuracy on the train and the test set. With several seeds, the thick line is the median."
+        return [Drawing("training_curves", plots.training_curves, caption, by_seed=False, folded=True)]
+
+    def tables(self, data: Data) -> Sequence[Table]:
+        """Return where the curves end."""
+        curves = data[self.name].sortby("step").isel(step=-1)
+        rows = [
+            [
+                str(seed),
+                step(int(curves.step)),
+                *(text(float(curves[name].sel(seed=seed))) for name, text in ENDS.items()),
+            ]
+            for seed in curves.seed.values.tolist()
+        ]
+        header = ["Seed", "Step", "Train loss (nats)", "Test loss (nats)", "Train accuracy", "Test accuracy"]
+        return [Table("The end of training", header, rows)]
+
+
+ENDS = {"train_loss": number, "test_loss": number, "train_accuracy": percent, "test_accuracy": percent}
