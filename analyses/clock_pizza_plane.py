@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.spatial import KDTree
 from scipy.stats import percentileofscore
-from slt_grok.plots.clock_pizza_plane import DISTANCE_IRRELEVANCE, GRADIENT_SYMMETRICITY
+from slt_grok.plots.mechanisms import DISTANCE_IRRELEVANCE, GRADIENT_SYMMETRICITY
 
 from slt_grok import plots
 from slt_grok.errors import SltGrokError
@@ -168,7 +168,7 @@ def main() -> None:
         "environment": environment(),
     }
     write_json(given.out / "clock_pizza_plane.json", content)
-    for written in plots.save(plots.clock_pizza_plane(data, published), given.out, "clock_pizza_plane"):
+    for written in plots.save(plots.clock_pizza_plane(data, cloud.runs), given.out, "clock_pizza_plane"):
         print(written)
 
 

@@ -18,7 +18,7 @@ from runs_below import below_runs, command_line, grouped, plain, runs_below
 
 from slt_grok import plots, transitions
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.finite_size import finite_size
+from slt_grok.plots.laws import finite_size
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment

@@ -16,7 +16,7 @@ from runs_below import below_runs, command_line, grouped, plain, runs_below
 
 from slt_grok import plots
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.free_energy import free_energies
+from slt_grok.plots.energies import free_energies
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment

@@ -25,7 +25,7 @@ from scipy.stats import t as student
 from slt_grok import plots
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.marginal_likelihood import marginal_likelihood
-from slt_grok.plots.free_energy import tempering
+from slt_grok.plots.energies import tempering
 from slt_grok.progress import progress
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json

@@ -25,14 +25,14 @@ from runs_below import below_runs, command_line, plain
 
 from slt_grok import load_study, plots
 from slt_grok.errors import SltGrokError
-from slt_grok.plots import style
-from slt_grok.plots.baseline_comparison import STYLES
+from slt_grok.plots import lines
 from slt_grok.plots.style import WIDTH, step_axis, styled
+from slt_grok.plots.treatments import STYLES
 from slt_grok.report.baseline import changes
-from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.results import StudyResults
+from slt_grok.studies.run import Run
 
 PLAIN = "plain"
 AGAINST = ("llc_final", "llc_peak")
@@ -110,10 +110,10 @@ def figure(study: StudyResults) -> Figure:
         baseline = study.dataset(label, arm=PLAIN)[name]
         for arm, axes in zip(arms, line, strict=True):
             values = study.dataset(label, arm=arm)[name]
-            style.over_seeds(axes, baseline, label="plain", **STYLES[0])
-            style.over_seeds(axes, values, label="intervened", **STYLES[1])
-            run = RunDirectory(study.path / study.rows(arm=arm, status="done").run.iloc[0])
-            for step in changes(run.manifest["config"]):
+            lines.over_seeds(axes, baseline, label="plain", **STYLES[0])
+            lines.over_seeds(axes, values, label="intervened", **STYLES[1])
+            run = Run(study.path / study.rows(arm=arm, status="done").run.iloc[0])
+            for step in changes(run.config.training):
                 axes.axvline(step, color="0.5", lw=0.8, ls=":")
             step_axis(axes, values.step.values, narrow=True)
             steps_text = axes.get_xlabel()

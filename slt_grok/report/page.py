@@ -40,7 +40,7 @@ BEFORE_TRUSTING = (
     "Where chains have melted (their mean loss is not well below that of guessing), the value reflects nβ, not the "
     "network.",
     "At fixed γ, part of a drop of the LLC may be a change in the scale of the weights; "
-    "`slt-grok measure RUN --only confound` separates the two.",
+    "slt-grok measure RUN --only confound separates the two.",
     "A peak is the largest of several noisy estimates, so it is biased high, and the drop with it.",
 )
 
@@ -183,8 +183,8 @@ def _section(run: Any, result: Result, figures: Sequence[Shown], failed: Sequenc
     reason = run.data[result.name].attrs.get("unmeasurable")
     if reason:
         return Section(result.title, [sentence(f"Not measured: {reason}")])
-    text = result.text(run.data) if hasattr(result, "text") else ""  # pyright: ignore[reportAttributeAccessIssue]
-    return Section(result.title, [*result.notes(run.data), *failed], figures, result.tables(run.data), text)
+    data = run.data
+    return Section(result.title, [*result.notes(data), *failed], figures, result.tables(data), result.text(data))
 
 
 def _template() -> jinja2.Template:
