@@ -10,6 +10,7 @@ Spectra, key frequencies, restricted and excluded losses (`progress`, `spectrum`
 >>> circuits.null(networks).neuron_share          # the same without Fourier structure
 """
 
-from slt_grok.circuits.measurement import circuit_neurons, key_frequencies, measure, null
+from slt_grok.circuits.measurement import circuit_neurons, key_frequencies, measure
+from slt_grok.circuits.null import null
 
 __all__ = ["circuit_neurons", "key_frequencies", "measure", "null"]

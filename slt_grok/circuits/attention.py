@@ -5,36 +5,80 @@ function of (a, b), made of one frequency, and so is what the head writes into t
 
 Of a network of several layers both are the first layer's, as its neurons are. The heads of later layers read what the
 layers before have made of both tokens: W_E W_V W_O W_in of such a head is one of many paths and no map from tokens to
-neurons, so that it is left out.
+neurons, so it is omitted.
 """
-
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from slt_grok.circuits import neurons, spectrum
+from slt_grok.circuits.chunk import Chunk
+from slt_grok.circuits.measure import NANDA, CircuitMeasure
+from slt_grok.groups import Group
+from slt_grok.measurement import Variable
+from slt_grok.models.model import HeadMaps
+
+SOURCE = f"{NANDA}, section 4.2"
 
 
-def largest(shares: Tensor) -> tuple[Tensor, Tensor]:
-    """Frequency and size of the largest share, (..., (p-1)/2) -> int64 and float (...); 0 and 0 where there is none."""
-    fve, index = shares.nan_to_num(0).max(-1)
+class AttentionPattern(CircuitMeasure):
+    """Frequency of the attention to the first token."""
+
+    name = "attention_pattern"
+    needs = ("group", "attention_pattern")
+    variables = {
+        "attention_frequency": Variable(
+            ("head",),
+            "frequency of the head's attention",
+            "k with the largest FVE of the attention from the answer's position to the first token as a function of "
+            "(a, b), FVE as in neuron_cluster_size; 0 where it is constant",
+            SOURCE,
+        ),
+        "attention_fve": Variable(("head",), "FVE of the head's attention", "max over k of that FVE", SOURCE),
+    }
+
+    def compute(self, chunk: Chunk) -> dict[str, Tensor]:
+        """See `CircuitMeasure`."""
+        to_first = chunk.sites["attention_pattern"][..., 0]  # (N, n^2, head)
+        found = largest(neurons.fraction_of_variance_explained(to_first, chunk.group))
+        return dict(zip(self.variables, found, strict=True))
+
+
+class OVCircuit(CircuitMeasure):
+    """Frequency of what the heads write into the neurons."""
+
+    name = "ov_circuit"
+    needs = ("group", "token_embedding", "head_maps")
+    variables = {
+        "ov_frequency": Variable(
+            ("head",),
+            "frequency of the head's OV circuit",
+            "k with the largest fraction of the power of W_E W_V W_O W_in over the tokens, first layer; 0 where it is "
+            "constant",
+            SOURCE,
+        ),
+        "ov_fve": Variable(
+            ("head",), "FVE of the head's OV circuit", "max over k of that fraction of the power", SOURCE
+        ),
+    }
+
+    def compute(self, chunk: Chunk) -> dict[str, Tensor]:
+        """See `CircuitMeasure`."""
+        found = largest(ov_power(chunk.embedding, chunk.module.head_maps(chunk.stack), chunk.group))
+        return dict(zip(self.variables, found, strict=True))
+
+
+def largest(fractions: Tensor) -> tuple[Tensor, Tensor]:
+    """Frequency and size of the largest fraction, (..., K) -> int64 and float (...); 0 and 0 where there is none."""
+    fve, index = fractions.nan_to_num(0).max(-1)
     return torch.where(fve > 0, index + 1, 0), fve
 
 
-def pattern_shares(pattern: Tensor) -> Tensor:
-    """FVE of the attention to the first token, as `neurons.fraction_of_variance_explained` defines it.
+def ov_power(token_embedding: Tensor, maps: HeadMaps, group: Group) -> Tensor:
+    """Fraction of the power of W_E W_V W_O W_in of each head at each frequency of the token.
 
-    Patterns (N, p^2, head, key) -> (N, head, (p-1)/2); 0 where the attention does not depend on the pair.
+    Embedding (N, n, d), W_V (N, head, d, d_head), W_O (N, head, d_head, d) and W_in (N, d, d_mlp) -> (N, head, K); NaN
+    where the head writes nothing.
     """
-    return neurons.fraction_of_variance_explained(pattern[..., 0])
-
-
-def ov_shares(token_embedding: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-    """Power shares of W_E W_V W_O W_in of each head of the first layer over the frequencies of the token.
-
-    Embedding (N, p, d), that layer's weights `W_V` (N, head, d, d_head), `W_O` (N, head, d_head, d), `W_in` (N, d,
-    d_mlp) -> (N, head, (p-1)/2); NaN where the head writes nothing.
-    """
-    written = token_embedding[:, None] @ weights["W_V"] @ weights["W_O"] @ weights["W_in"][:, None]
-    return spectrum.power_share(written)
+    written = token_embedding[:, None] @ maps.value @ maps.output @ maps.neurons[:, None]
+    return spectrum.power_fraction(written, group)

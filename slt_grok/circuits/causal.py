@@ -6,14 +6,15 @@ as many random others, and of random others with the same norm; and on the plane
 one that has memorized. The controls are this package's; see `circuits.intervened` for the sources of the tests.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
 import numpy as np
 import torch
 import xarray as xr
+from pydantic import Field
 
-from slt_grok import fourier
 from slt_grok.circuits.intervened import (
     INTERVENTIONS,
     SITES,
@@ -24,20 +25,152 @@ from slt_grok.circuits.intervened import (
     Intervention,
     planes_of,
 )
-from slt_grok.circuits.measurement import broadcast, circuit_parts, key_frequencies
-from slt_grok.circuits.variables import VARIABLES
-from slt_grok.circuits.variables.causal import CAUSAL
+from slt_grok.circuits.measure import NANDA
+from slt_grok.circuits.measurement import (
+    CIRCUIT_FREQUENCY,
+    FREQUENCY_OF_CIRCUIT,
+    broadcast,
+    check_measurable,
+    group_of,
+    key_frequencies,
+    unmeasurable,
+)
 from slt_grok.errors import SltGrokError
-from slt_grok.models import Model
+from slt_grok.format import number, percent, step
+from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, evenly_spaced
+from slt_grok.models import Network
+from slt_grok.progress import ProgressCallback, ignore, stretch
+from slt_grok.settings import Positive, Settings
 from slt_grok.trajectories import Trajectory
 
-OnProgress = Callable[[int, int], None]
 LOSS, MOVED = "train loss after / before", "share of answers moved"
 ALL_OTHERS, RANDOM, EQUAL_NORM = "all other frequencies", "random frequencies", "random frequencies of equal norm"
 UNTRAINED, MEMORIZING = "untrained network", "memorizing network"
-CONTROLS = (ALL_OTHERS, RANDOM, EQUAL_NORM, UNTRAINED, MEMORIZING)
+CONTROLS = {  # with the heading in the table
+    ALL_OTHERS: "All others",
+    RANDOM: "Random, as many",
+    EQUAL_NORM: "Random, equal norm",
+    UNTRAINED: "Untrained",
+    MEMORIZING: "Memorizing",
+}
+NEEDS = ("cyclic", "logits", "neurons_post", "token_embedding", "token_roles")
+EFFECT = "train loss after / train loss before, or the fraction of all pairs (a, b) answered as (a', b), as `quantity` says; "
+PLANES = "square root of the sum of squared Fourier components at the site, over the frequencies that were changed"
 
 Effects = dict[str, Effect]
+
+
+class CausalSettings(Settings):
+    """See `slt_grok.circuits.causal`."""
+
+    checkpoints: Positive = Field(default=8, description="the causal tests are made at this many checkpoints")
+    draws: int = Field(default=3, ge=2, description="random sets of frequencies, shifts and renamings of the tokens")
+    others: Positive = Field(default=10, description="other frequencies that are removed one at a time")
+    seed: int = Field(default=0, ge=0)
+
+
+class Causal(Measurement):
+    """Causal tests at some checkpoints, each seed against its own memorizing checkpoint."""
+
+    name = "causal"
+    title = "Causal tests of the circuit"
+    position = 34
+    default = False
+    Settings = CausalSettings
+    variables = {
+        "effect": Variable(
+            ("test",),
+            "effect on the circuit",
+            f"{EFFECT}on the planes of circuit_frequency together, or the smallest over its frequencies one by one",
+            f"{NANDA}, sections 4.4 and 5.1; moved planes: this package",
+        ),
+        "effect_se": Variable(
+            ("test",), "standard error of the effect", "sd / sqrt(n) over the draws; NaN where nothing is drawn"
+        ),
+        "control_effect": Variable(
+            ("test", "control"),
+            "effect on the control",
+            f"{EFFECT}one frequency at a time the largest over the others, the mean over them, and that of a random set "
+            "with the norm of the frequency whose effect is smallest; random sets: mean over draws",
+        ),
+        "control_effect_se": Variable(
+            ("test", "control"),
+            "standard error of the control",
+            "sd sqrt((1 - n/N) / n) over n of N other frequencies, sd / sqrt(n) over n draws; NaN where nothing is drawn",
+        ),
+        "ratio": Variable(("test", "control"), "effect / control", "effect / control_effect"),
+        "plane_norm": Variable(("test",), "norm of the circuit's planes", PLANES),
+        "control_plane_norm": Variable(
+            ("test", "control"), "norm of the control's planes", f"{PLANES}; mean over draws"
+        ),
+        "loss_ratio_by_frequency": Variable(
+            ("site", "frequency"),
+            "train loss without a frequency / with it",
+            "train loss after the planes of one frequency are removed at the site / before; NaN where it was not drawn",
+            f"{NANDA}, section 5.1",
+        ),
+        "train_loss": Variable((), "train loss", "mean over the train set of -log softmax(L)[label]", NANDA, "nats"),
+        "accuracy": Variable((), "accuracy", "fraction of all pairs whose largest logit is the label's", NANDA),
+        CIRCUIT_FREQUENCY: FREQUENCY_OF_CIRCUIT,
+        "memorizing_step": Variable(
+            (),
+            "step of the memorizing network",
+            "first checkpoint from memorization on and before generalization, by the thresholds of transitions",
+            where="runs",
+        ),
+    }
+
+    def unmeasurable(self, network: Network) -> str:
+        """See `Measurement`."""
+        return unmeasurable(network, NEEDS)
+
+    def measure(self, trajectory: Trajectory, settings: CausalSettings, context: Context) -> xr.Dataset:
+        """See `Measurement`."""
+        steps, seeds = trajectory.coords["step"], trajectory.coords["seed"].tolist()
+        keys = key_frequencies(trajectory)
+        memorized = [_memorizing(steps, *context.milestones(seed)) for seed in seeds]
+
+        def of_shard(shard: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
+            networks: list[xr.Dataset] = []
+            for i, place in enumerate(memorized):
+                found = measure(
+                    shard.isel(seed=[i]),
+                    keys.isel(seed=[i]),
+                    None if place is None else trajectory.isel(step=[place], seed=[i]),
+                    draws=settings.draws,
+                    others=settings.others,
+                    seed=settings.seed,
+                    on_progress=stretch(on_progress, i / len(seeds), (i + 1) / len(seeds)),
+                )
+                at = [np.nan if place is None else float(steps[place])]
+                networks.append(found.assign(memorizing_step=("seed", at)))
+            return xr.concat(networks, "seed")
+
+        return context.in_shards(trajectory.isel(step=evenly_spaced(steps, settings.checkpoints)), of_shard, size=2)
+
+    def figures(self) -> Sequence[Drawing]:
+        """See `Result`."""
+        from slt_grok import plots
+
+        caption = (
+            "Interventions in the planes of the circuit's frequencies at the last checkpoint, and the same on controls. One "
+            "frequency at a time: the smallest effect over the circuit, the largest over all others. Rotation and the "
+            "planes of another token act on the first token alone; answers count as moved where they are those of the token "
+            "that gave its planes. Below, what rotation moves over training, with (solid) and without (dashed) twice the "
+            "circuit's frequencies."
+        )
+        return [Drawing("causal", plots.causal, caption, ("effect", "control_effect"))]
+
+    def notes(self, data: Data) -> Sequence[str]:
+        """See `Result`."""
+        if data[self.name][CIRCUIT_FREQUENCY].any():
+            return ()
+        return ["No frequency has a neuron at the last checkpoint: there is no circuit to test."]
+
+    def tables(self, data: Data) -> Sequence[Table]:
+        """See `Result`."""
+        dataset = data[self.name]
+        return [_table(dataset.isel(step=-1, seed=i)) for i in range(dataset.sizes["seed"])]
 
 
 def measure(
@@ -48,7 +181,7 @@ def measure(
     draws: int = 3,
     others: int = 10,
     seed: int = 0,
-    on_progress: OnProgress | None = None,
+    on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
     """Effect of every intervention on the circuit of every network, and of its controls.
 
@@ -58,12 +191,11 @@ def measure(
     Parameters
     ----------
     trajectory : Trajectory
-        Networks of this package on a modular task, p an odd prime.
+        Networks whose model declares its sites, on a task on Z_n.
     circuit_frequency : xarray.DataArray or ndarray or None, optional
         K, as for `circuits.measure`.
     memorizing : Trajectory or None, optional
-        One network that has memorized, without leading coordinates longer than 1; its controls are NaN where it is left
-        out.
+        One network that has memorized, without leading coordinates longer than 1; its controls are NaN by default.
     draws : int, optional
         Random sets of frequencies, shifts and renamings, whose mean is taken; at least 2.
     others : int, optional
@@ -71,31 +203,33 @@ def measure(
         logits it is all of them.
     seed : int, optional
         Of what is drawn, and of the untrained network, whose controls are NaN for a module that cannot draw weights.
-    on_progress : OnProgress or None, optional
-        Called with (networks done, networks in all) after each.
+    on_progress : callable, optional
+        Told the fraction that is done, after each network.
 
     Returns
     -------
     xarray.Dataset
         A dataset over the leading dimensions, then `test` (`INTERVENTIONS`) and `control` (`CONTROLS`), with the
-        variables of `circuits.variables.causal`. The coordinate `quantity` says what an effect is. NaN where K is
-        empty, and for controls on other frequencies where there is none.
+        variables of `Causal`. The coordinate `quantity` says what an effect is. NaN where K is empty, and for controls
+        on other frequencies where there is none.
 
     Raises
     ------
     SltGrokError
-        As `circuits.measure`; too few draws or others; more than one memorizing network.
+        A network that cannot be measured, a mask of another shape, too few draws or others, or more than one memorizing
+        network.
     """
-    module, task = circuit_parts(trajectory.network)
+    check_measurable(trajectory.network, NEEDS)
+    group = group_of(trajectory)
     if draws < 2 or others < 1:
         raise SltGrokError(f"causal: expected at least 2 draws and 1 other frequency, got {draws} and {others}")
     if memorizing is not None and len(memorizing) != 1:
         raise SltGrokError(f"causal: expected one memorizing network, got {len(memorizing)}")
     mask, masks = broadcast(trajectory, key_frequencies(trajectory) if circuit_frequency is None else circuit_frequency)
     generators = np.random.default_rng(np.random.SeedSequence(seed)).spawn(draws)
-    drawn = [Draw.of(task.modulus, generator) for generator in generators]
+    drawn = [Draw.of(group, generator) for generator in generators]
     references = {}
-    if (fresh := _untrained(trajectory, module, seed)) is not None:
+    if (fresh := _untrained(trajectory, seed)) is not None:
         references[UNTRAINED] = Intervened(fresh)
     if memorizing is not None:
         references[MEMORIZING] = Intervened(_alone(memorizing, 0))
@@ -107,20 +241,23 @@ def measure(
             if name not in of_circuit:
                 of_circuit[name] = {test: reference.circuit(act, circuit, drawn) for test, act in INTERVENTIONS.items()}
         found.append(_measure(Intervened(_alone(trajectory, i)), circuit, of_circuit, drawn, others))
-        if on_progress is not None:
-            on_progress(i + 1, len(trajectory))
-    variables = {name: (dims, [one[name] for one in found], attrs) for name, (dims, attrs) in CAUSAL.items()}
-    dataset = trajectory.dataset(
-        variables,
-        test=list(INTERVENTIONS),
-        control=list(CONTROLS),
-        site=list(SITES),
-        frequency=fourier.frequencies(task.modulus),
-    )
+        on_progress((i + 1) / len(trajectory))
+    values = {name: [one[name] for one in found] for name in found[0]}
+    coords = {
+        "test": list(INTERVENTIONS),
+        "control": list(CONTROLS),
+        "site": list(SITES),
+        "frequency": group.frequencies,
+    }
+    dataset = Causal().dataset(trajectory, values, **coords)
     quantities = [LOSS if act.tokens is None else MOVED for act in INTERVENTIONS.values()]
-    return dataset.assign_coords(quantity=("test", quantities)).assign(
-        circuit_frequency=mask.assign_attrs(VARIABLES["circuit_frequency"][1])
-    )
+    return Causal().check(dataset.assign_coords(quantity=("test", quantities)).assign({CIRCUIT_FREQUENCY: mask}))
+
+
+def _memorizing(steps: np.ndarray, memorized: float, generalized: float) -> int | None:
+    """Place of the first checkpoint that has memorized and not yet generalized; None where there is none."""
+    between = np.flatnonzero((steps >= memorized) & ~(steps >= generalized))  # NaN: never
+    return int(between[0]) if len(between) else None
 
 
 def _alone(trajectory: Trajectory, index: int) -> Trajectory:
@@ -129,11 +266,11 @@ def _alone(trajectory: Trajectory, index: int) -> Trajectory:
     return Trajectory(trajectory.network, {name: tensor[index].double() for name, tensor in stack.items()})
 
 
-def _untrained(trajectory: Trajectory, module: Model, seed: int) -> Trajectory | None:
+def _untrained(trajectory: Trajectory, seed: int) -> Trajectory | None:
     """Return the network with fresh weights in float64; None for a module from elsewhere that cannot draw them."""
-    fresh = deepcopy(module).double()
+    fresh = deepcopy(trajectory.network.module).double()
     try:
-        fresh.initialize(torch.Generator().manual_seed(seed))
+        fresh.initialize(torch.Generator().manual_seed(seed))  # pyright: ignore[reportCallIssue]
     except SltGrokError:
         return None
     return Trajectory(trajectory.network, dict(fresh.named_parameters()))
@@ -196,7 +333,7 @@ def _one_at_a_time(
 
 def _together(one: Intervened, act: Intervention, circuit: np.ndarray, drawn: Sequence[Draw]) -> Effects:
     """All frequencies of the circuit against all others, as many of them, and as many as have its norm."""
-    own = planes_of(act, circuit)
+    own = planes_of(act, circuit, one.group.order)
     if not circuit.any() or own.all():
         return {}
     as_many = [_mask(own, [place for place in draw.order if not own[place]][: own.sum()]) for draw in drawn]
@@ -224,3 +361,35 @@ def _equal_norm(
 
 def _mask(like: np.ndarray, places: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.isin(np.arange(len(like)), places)
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+
+def _table(one: xr.Dataset) -> Table:
+    """Effect, controls, ratio and norms of one network."""
+    shown = [name for name in CONTROLS if np.isfinite(one.control_effect.sel(control=name)).any()]
+    rows = []
+    for test in one.test.values.tolist():
+        here = one.sel(test=test)
+        controls = [here.sel(control=name) for name in shown]
+        cells = [f"{_effect(control.control_effect)} ({_times(float(control.ratio))})" for control in controls]
+        norms = [here.plane_norm, *(control.control_plane_norm for control in controls[:3])]
+        rows.append([test, _effect(here.effect), *cells, ", ".join(number(float(norm)) for norm in norms)])
+    caption = (
+        f"Causal tests at step {step(int(one.step))}, seed {int(one.seed)}: train loss after / before, or fraction of answers "
+        "moved; in parentheses the circuit's effect / the control's. One frequency at a time: the smallest over the circuit, "
+        "the largest over all others, the mean over the others, and random sets of the norm of the one with the smallest. "
+        "Norms: of the planes of the circuit, all others, as many, and those of equal norm"
+    )
+    return Table(caption, ["Intervention", "Circuit", *(CONTROLS[name] for name in shown), "Norms"], rows)
+
+
+def _effect(value: xr.DataArray) -> str:
+    if not np.isfinite(value):
+        return "–"
+    return percent(float(value)) if value["quantity"].item() == MOVED else number(float(value))
+
+
+def _times(ratio: float) -> str:
+    return "∞" if math.isinf(ratio) else "–" if math.isnan(ratio) else f"{number(ratio)}×"

@@ -10,15 +10,145 @@ other circles of a pizza fill up |cos(w_k d/2)|.
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from slt_grok import fourier
+from slt_grok.circuits.measure import SUM, ZHONG, CircuitMeasure
+from slt_grok.groups import cyclic
+from slt_grok.measurement import Variable
+
+if TYPE_CHECKING:
+    from slt_grok.circuits.chunk import Chunk
 
 CIRCULARITY_COMPONENTS = 4
-# Scores of a principal component below this share of the largest ones are rounding, not a direction of the embedding.
+# Scores of a principal component below this fraction of the largest ones are rounding, not a direction of the embedding.
 NO_COMPONENT = 1e-9
+CIRCLES = 3  # pairs of principal components that are taken for circles
+# Accompanying circles (2306.17844, section 5): principal components 1 to 6 alone, and 7 to 12 alone.
+COMPONENT_GROUPS = {"1_6": slice(0, 6), "7_12": slice(6, 12)}
+
+DISTANCE = (
+    "std of L over the pairs of each d = a - b (a + b for subtraction), mean over d, / std of L over all pairs; NaN "
+    "where L is constant"
+)
+ALONE = "with the embedding's principal components {} alone (mean kept)"
+CIRCLE = ALONE.format("2i - 1 and 2i")
+STANDARDIZED = (
+    "1 - mean over all n^3 of (z_L - z_Q)^2 = 2 corr(L, Q) - 1, z standardized over all n^3, L the logits "
+    f"{CIRCLE}, k = circle_frequency, {SUM}"
+)
+
+
+class ClockPizza(CircuitMeasure):
+    """What the logits say: the pizza's fit and distance irrelevance."""
+
+    name = "clock_pizza"
+    needs = ("cyclic", "logits")
+    variables = {
+        "pizza_fve": Variable(
+            (),
+            "variance explained by the pizza",
+            "fraction of the squared norm of L - mean_ab L over all n^3 that sum over circuit_frequency of "
+            "alpha_k |cos(w_k d/2)| cos w_k(s - c) explains, d = a - b; before circle isolation it does not tell clock "
+            "and pizza apart",
+            f"{ZHONG}, section 4",
+        ),
+        "distance_irrelevance": Variable(
+            (), "distance irrelevance (right answer)", f"{DISTANCE}; L the right answer's logit", f"{ZHONG}, section 4"
+        ),
+        "distance_irrelevance_top_wrong": Variable(
+            (),
+            "distance irrelevance (largest wrong logit)",
+            f"{DISTANCE}; L the largest wrong logit, as in the published table of runs",
+            f"{ZHONG}, released code",
+        ),
+    }
+
+    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+        """See `CircuitMeasure`."""
+        right, wrong, _ = chunk.margins
+        return {
+            "pizza_fve": pizza_fit(chunk.sites["logits"], chunk.kept, chunk.sign),
+            "distance_irrelevance": distance_irrelevance(right, chunk.sign),
+            "distance_irrelevance_top_wrong": distance_irrelevance(wrong, chunk.sign),
+        }
+
+
+class Circles(CircuitMeasure):
+    """Circles of the embedding, one at a time."""
+
+    name = "circles"
+    needs = ("cyclic", "logits", "embedding", "token_embedding")
+    variables = {
+        "circularity": Variable(
+            (),
+            "circularity",
+            "mean over the first four principal components v of the centered embedding of "
+            "max_k 2/(n sum v^2) |sum_t v_t e^{2 pi i k t/n}|^2 (1/n in place of 2/n for k = n/2); circular from 0.995 on",
+            f"{ZHONG}, appendix",
+        ),
+        "circle_frequency": Variable(
+            ("circle",),
+            "frequency of the circle",
+            "k with most power in principal components 2i - 1 and 2i of the embedding; 0 where there are none",
+            f"{ZHONG}, section 4",
+        ),
+        "circle_clock_fve": Variable(
+            ("circle",), "clock's fit of the circle", f"{STANDARDIZED}, Q = cos w_k(s - c)", f"{ZHONG}, section 4"
+        ),
+        "circle_pizza_fve": Variable(
+            ("circle",),
+            "pizza's fit of the circle",
+            f"{STANDARDIZED}, Q = |cos(w_k d/2)| cos w_k(s - c), d = a - b",
+            f"{ZHONG}, section 4",
+        ),
+        "circle_accuracy": Variable(
+            ("circle",),
+            "accuracy of the circle",
+            f"fraction of all pairs that the network answers right {CIRCLE}",
+            f"{ZHONG}, section 4",
+        ),
+        **{
+            f"accuracy_principal_components_{name}": Variable(
+                (),
+                f"accuracy, components {group.start + 1} to {group.stop}",
+                "fraction of all pairs that the network answers right "
+                + ALONE.format(f"{group.start + 1} to {group.stop}"),
+                f"{ZHONG}, section 5",
+            )
+            for name, group in COMPONENT_GROUPS.items()
+        },
+    }
+    coords = {"circle": range(1, CIRCLES + 1)}
+
+    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+        """See `CircuitMeasure`."""
+        components = PrincipalComponents.of(chunk.embedding)
+
+        def alone(group: slice) -> tuple[Tensor, Tensor]:
+            """Logits and accuracy of the network with these principal components only."""
+            # no loss is taken of these logits: single precision serves, in half the time
+            logits = chunk.forward.with_embedding(components.only(group).float())
+            return logits.double(), chunk.accuracies(logits)[:, -1].masked_fill(components.absent(group), torch.nan)
+
+        frequency, fits, accuracy = [], [], []
+        for circle in range(CIRCLES):
+            logits, right = alone(slice(2 * circle, 2 * circle + 2))
+            found = circle_frequency(components, circle)
+            each = zip(logits, found.tolist(), strict=True)
+            frequency.append(found)
+            accuracy.append(right)
+            fits.append(torch.stack([fits_of_one_frequency(one, k, chunk.sign) for one, k in each]))
+        clock, pizza = torch.stack(fits, 1).unbind(-1)
+        return {
+            "circularity": circularity(components),
+            "circle_frequency": torch.stack(frequency, -1),
+            "circle_clock_fve": clock,
+            "circle_pizza_fve": pizza,
+            "circle_accuracy": torch.stack(accuracy, -1),
+        } | {f"accuracy_principal_components_{name}": alone(group)[1] for name, group in COMPONENT_GROUPS.items()}
 
 
 def distance_irrelevance(logit: Tensor, sign: int = 1) -> Tensor:
@@ -27,7 +157,7 @@ def distance_irrelevance(logit: Tensor, sign: int = 1) -> Tensor:
     Parameters
     ----------
     logit : Tensor
-        One logit of each pair, (N, p^2).
+        One logit of each pair, (N, n^2).
     sign : int, optional
         1 for addition; -1 for subtraction, where the distance is a + b.
 
@@ -37,8 +167,8 @@ def distance_irrelevance(logit: Tensor, sign: int = 1) -> Tensor:
         (N,), in [0, 1]: 0 where the logit depends on the distance alone, about 1 where it does not matter, NaN where
         the logit is constant, as that of an exact clock's right answer.
     """
-    p = math.isqrt(logit.shape[1])
-    by_distance = logit[:, fourier.grid_sum(p, -sign).argsort(stable=True)].unflatten(1, (p, p))
+    n = math.isqrt(logit.shape[1])
+    by_distance = logit[:, cyclic(n).products(-sign).argsort(stable=True)].unflatten(1, (n, n))
     spread = logit.std(-1, correction=0)
     constant = spread <= 1e-12 * logit.abs().amax(-1)  # rounding of a constant, not a signal
     return (by_distance.std(-1, correction=0).mean(-1) / spread).masked_fill(constant, torch.nan)
@@ -46,16 +176,16 @@ def distance_irrelevance(logit: Tensor, sign: int = 1) -> Tensor:
 
 @dataclass(frozen=True)
 class PrincipalComponents:
-    """Principal components of embeddings (N, p, d) over the tokens, the largest first.
+    """Principal components of embeddings (N, n, d) over the tokens, the largest first.
 
     Parameters
     ----------
     mean : Tensor
         (N, 1, d).
     scores : Tensor
-        Coordinates of the tokens along the components, (N, p, min(p, d)); 0 where the embedding has no more.
+        Coordinates of the tokens along the components, (N, p, min(n, d)); 0 where the embedding has no more.
     directions : Tensor
-        Orthonormal rows, (N, min(p, d), d).
+        Orthonormal rows, (N, min(n, d), d).
     """
 
     mean: Tensor
@@ -64,14 +194,14 @@ class PrincipalComponents:
 
     @classmethod
     def of(cls, embedding: Tensor) -> "PrincipalComponents":
-        """Components of (N, p, d)."""
+        """Components of (N, n, d)."""
         mean = embedding.mean(1, keepdim=True)
         left, size, directions = torch.linalg.svd(embedding - mean, full_matrices=False)
         size = size.masked_fill(size <= NO_COMPONENT * size[:, :1], 0)
         return cls(mean, left * size[:, None], directions)
 
     def only(self, components: slice) -> Tensor:
-        """Return the embedding with no other components than these (counted from 0), mean kept: (N, p, d)."""
+        """Return the embedding with no other components than these (counted from 0), mean kept: (N, n, d)."""
         return self.mean + self.scores[..., components] @ self.directions[:, components]
 
     def absent(self, components: slice) -> Tensor:
@@ -79,22 +209,22 @@ class PrincipalComponents:
         return ~self.scores[..., components].any(-1).any(-1)
 
     def power(self) -> Tensor:
-        """|sum_t v_t e^{2 pi i k t/p}|^2 of each component's scores v, k from 1 on: (N, (p-1)/2, components)."""
-        return torch.fft.rfft(self.scores, dim=1)[:, 1:].abs().square()
+        """Squared norm of each component's scores at each frequency, (N, K, components)."""
+        n = self.scores.shape[1]
+        return torch.fft.rfft(self.scores, dim=1)[:, 1:].abs().square() * cyclic(n).plane_sizes[:, None] / n
 
 
 def circularity(components: PrincipalComponents) -> Tensor:
-    """Mean over the first four principal components v of max_k 2/(p sum v^2) |sum_t v_t e^{2 pi i k t/p}|^2.
+    """Mean over the first four principal components v of max_k 2/(n sum v^2) |sum_t v_t e^{2 pi i k t/n}|^2.
 
     Returns
     -------
     Tensor
         (N,), in (0, 1]; 1 where each component is a cosine of the token. Published networks count as circular from
-        0.995 on. Components that the embedding does not have are left out; NaN where it has none.
+        0.995 on. Components that the embedding does not have do not count; NaN where it has none.
     """
-    p = components.scores.shape[1]
-    share = 2 / p * components.power() / components.scores.square().sum(1, keepdim=True)
-    return share[..., :CIRCULARITY_COMPONENTS].amax(1).nanmean(-1)
+    fraction = components.power() / components.scores.square().sum(1, keepdim=True)
+    return fraction[..., :CIRCULARITY_COMPONENTS].amax(1).nanmean(-1)
 
 
 def circle_frequency(components: PrincipalComponents, circle: int) -> Tensor:
@@ -107,54 +237,56 @@ def circle_frequency(components: PrincipalComponents, circle: int) -> Tensor:
 
 
 def pizza_table(logits: Tensor, frequency: int, sign: int = 1) -> Tensor:
-    """Means of |cos(w_k d/2)| L over the p cells with the same s: (n, p^2, p) -> (n, s, c)."""
-    p = logits.shape[-1]
-    return fourier.sum_table(_ring(p, frequency)[fourier.grid_sum(p, -sign)][:, None] * logits, sign)
+    """Means of |cos(w_k d/2)| L over the n pairs with the same s: (..., n^2, n) -> (..., s, c)."""
+    group = cyclic(logits.shape[-1])
+    ring = _ring(group.order, frequency)[group.products(-sign)]
+    return group.means_by_product(ring[:, None] * logits, sign)
 
 
-def fits_of_one_frequency(logits: Tensor, frequency: int, sign: int = 1) -> tuple[Tensor, Tensor]:
+def fits_of_one_frequency(logits: Tensor, frequency: int, sign: int = 1) -> Tensor:
     """Variance of L that Q = cos w_k(s - c) explains, and Q = |cos(w_k d/2)| cos w_k(s - c): 1 - mean (z_L - z_Q)^2.
 
-    z are L and Q standardized over all p^3 (no slope is fitted, as in the source), so that the share is 2r - 1 with r
+    z are L and Q standardized over all n^3 (no slope is fitted, as in the source), so that the value is 2r - 1 with r
     the correlation of L and Q.
 
     Parameters
     ----------
     logits : Tensor
-        (n, p^2, p) in float64.
+        Of one network, (n^2, n) in float64.
     frequency : int
-        k.
+        k, 0 for none.
     sign : int, optional
         1 for addition, -1 for subtraction.
 
     Returns
     -------
-    tuple[Tensor, Tensor]
-        Clock and pizza, (n,) each, in [-3, 1]; -1 where there is no relation, NaN where the logits are constant.
+    Tensor
+        Clock and pizza, (2,), in [-3, 1]; -1 where there is no relation, NaN without a frequency and where the logits
+        are constant.
     """
-    p = logits.shape[-1]
-    clock = fourier.clock(p)[frequency - 1]
-    deviation = logits.std((1, 2), correction=0) * p**1.5
-
-    def share(table: Tensor, mean_square: float) -> Tensor:
-        correlation = p * (table * clock).sum((1, 2)) / deviation / (p**3 / 2 * mean_square) ** 0.5
-        return 2 * correlation - 1
-
-    ring = _ring(p, frequency).square().mean().item()
-    return share(fourier.sum_table(logits, sign), 1.0), share(pizza_table(logits, frequency, sign), ring)
+    n = logits.shape[-1]
+    group = cyclic(n)
+    if not frequency:
+        return torch.full((2,), torch.nan, dtype=torch.float64)
+    clock, squared_norm = group.kernels[frequency - 1], n**3 / len(group.planes[frequency - 1])
+    deviation = logits.std(correction=0) * n**1.5
+    tables = group.means_by_product(logits, sign), pizza_table(logits, frequency, sign)
+    norms = squared_norm**0.5, (squared_norm * _ring(n, frequency).square().mean().item()) ** 0.5
+    pairs = zip(tables, norms, strict=True)
+    return 2 * torch.stack([n * (table * clock).sum() / deviation / norm for table, norm in pairs]) - 1
 
 
 def pizza_fit(logits: Tensor, frequencies: Tensor, sign: int = 1) -> Tensor:
-    """Share of the variance, each class's grid mean removed, that sum_k alpha_k |cos(w_k d/2)| cos w_k(s - c) explains.
+    """Fraction of the variance that sum_k alpha_k |cos(w_k d/2)| cos w_k(s - c) explains, each class's mean removed.
 
     Pizzas of different frequencies are orthogonal on the grid, so that alpha_k is one inner product.
 
     Parameters
     ----------
     logits : Tensor
-        (N, p^2, p) in float64.
+        (N, n^2, n) in float64.
     frequencies : Tensor
-        The set K of each network, a bool mask (N, (p-1)/2).
+        The set K of each network, a bool mask (N, K).
     sign : int, optional
         1 for addition, -1 for subtraction.
 
@@ -163,17 +295,17 @@ def pizza_fit(logits: Tensor, frequencies: Tensor, sign: int = 1) -> Tensor:
     Tensor
         (N,), in [0, 1]; 0 where K is empty, NaN where the logits do not depend on the pair.
     """
-    p, clock = logits.shape[-1], fourier.clock(logits.shape[-1])
+    n, group = logits.shape[-1], cyclic(logits.shape[-1])
     variance = (logits - logits.mean(1, keepdim=True)).square().sum((1, 2))
     explained = torch.zeros_like(variance)
     for k in (frequencies.any(0).nonzero()[:, 0] + 1).tolist():
-        inner = p * (pizza_table(logits, k, sign) * clock[k - 1]).sum((1, 2))
-        norm = p**2 / 2 * _ring(p, k).square().sum()
+        inner = n * (pizza_table(logits, k, sign) * group.kernels[k - 1]).sum((1, 2))
+        norm = n**2 / len(group.planes[k - 1]) * _ring(n, k).square().sum()
         explained += frequencies[:, k - 1] * inner.square() / norm
     return explained / variance
 
 
-def _ring(modulus: int, frequency: int) -> Tensor:
-    """|cos(w_k d/2)| for d = 0..p-1."""
-    half = torch.arange(modulus, dtype=torch.float64) * frequency % modulus
-    return (math.pi / modulus * half).cos().abs()
+def _ring(order: int, frequency: int) -> Tensor:
+    """|cos(w_k d/2)| for d = 0..n-1."""
+    half = torch.arange(order, dtype=torch.float64) * frequency % order
+    return (math.pi / order * half).cos().abs()

@@ -1,7 +1,7 @@
-"""Values of a stack of networks on all p^2 pairs, and their logits with something else in place of a part.
+"""Values of a stack of networks on all samples, and their logits with something else in place of a part.
 
-`Forward` goes through the network's own forward, for any model and under any intervention. `GridForward` is for the
-one-layer transformer as it is: it computes on the grid (`slt_grok.models.transformer_grid`), and the logits with other
+`Forward` goes through the network's own forward, for any model and under any intervention. `GridForward` is for models
+that declare `stacked_grid` and run as they are: it computes on the grid of all pairs, and the logits with other
 neurons from the sum L + (new - post) W_L, W_L = W_out W_U (2301.05217, section 4.2).
 """
 
@@ -12,24 +12,22 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from slt_grok import fourier
 from slt_grok.circuits import neurons
 from slt_grok.circuits.neurons import Lines
-from slt_grok.models import Model, OneLayerTransformer
-from slt_grok.models.network import Network
-from slt_grok.models.transformer_grid import stacked_grid
-from slt_grok.tasks import ModularTask
+from slt_grok.models import Model, Network
+from slt_grok.tasks import Task
 
 Values = dict[str, Tensor]
+SITES = ("neurons_pre", "neurons_post", "logits", "attention_pattern")
 
 
 @dataclass(frozen=True)
 class Forward:
-    """Forward passes of N networks on all pairs of their task.
+    """Forward passes of N networks on all samples of their task.
 
     Parameters
     ----------
-    network, module, task : Network, Model, ModularTask
+    network, module, task : Network, Model, Task
         What the networks have in common.
     stack : Values
         Their parameters in float64.
@@ -37,40 +35,45 @@ class Forward:
 
     network: Network
     module: Model
-    task: ModularTask
+    task: Task
     stack: Values
 
     @staticmethod
     def of(network: Network, stack: Values) -> "Forward":
-        """Return the quickest one for these networks."""
+        """Return the fastest one for these networks."""
         module, task = network.module, network.task
         assert isinstance(module, Model)
         assert task is not None
-        # a class derived from it may have another forward
-        quick = type(module) is OneLayerTransformer and network.call is functional_call
-        return (GridForward if quick else Forward)(network, module, task, stack)
+        fast = module.declares("stacked_grid") and network.call is functional_call and task.group is not None
+        return (GridForward if fast else Forward)(network, module, task, stack)
+
+    @cached_property
+    def to_logits(self) -> Tensor:
+        """W_L, (N, width, classes)."""
+        return self.module.neuron_logit_map(self.stack)
 
     @cached_property
     def sites(self) -> Values:
-        """Values on the grid.
+        """Values at the sites that the model declares.
 
-        `neurons_pre` and `neurons_post` (N, p^2, width), `logits` (N, p^2, p), `neurons_read`, the product of
-        `neurons_post` with W_L, (N, p^2, p), and where there is attention `attention_pattern` (N, p^2, head, key).
+        `neurons_pre` and `neurons_post` (N, n^2, width), `logits` (N, n^2, classes), `neurons_read`, the product of
+        `neurons_post` with W_L, (N, n^2, classes), and `attention_pattern` (N, n^2, head, key).
         """
-        names = ("neurons_pre", "neurons_post", "logits", "attention_pattern")
-        sites = self.network.stacked_sites(self.stack, self.task.inputs, *names)
-        return {**sites, "neurons_read": sites["neurons_post"] @ self.module.neuron_logit_map(self.stack)}
+        sites = self.network.stacked_sites(self.stack, self.task.inputs, *SITES)
+        if "neurons_post" in sites and self.module.declares("neuron_logit_map"):
+            sites["neurons_read"] = sites["neurons_post"] @ self.to_logits
+        return sites
 
     def with_embedding(self, table: Tensor) -> Tensor:
-        """Logits (N, p^2, p) with these rows for the tokens of Z_p, (N, p, d), in their precision."""
+        """Logits with these rows for the tokens, (N, n, d), in their precision."""
         return self._with("embedding", table)
 
     def with_polynomials(self, lines: Lines, frequency: Tensor) -> Tensor:
-        """Logits (N, p^2, p) with `neurons.polynomials` in place of the neurons, whose lines are given."""
+        """Logits with `neurons.polynomials` in place of the neurons, whose lines are given."""
         return self._with("neurons_post", neurons.polynomials(self.sites["neurons_post"], frequency))
 
     def with_pre(self, pre: Tensor) -> Tensor:
-        """Logits (N, p^2, p) with these pre-activations, (N, p^2, width)."""
+        """Logits with these pre-activations, (N, n^2, width)."""
         return self._with("neurons_pre", pre)
 
     def _with(self, site: str, values: Tensor) -> Tensor:
@@ -86,36 +89,34 @@ class Forward:
 
 
 class GridForward(Forward):
-    """The same for one-layer transformers without intervention, in a third of the time."""
-
-    module: OneLayerTransformer  # pyright: ignore[reportIncompatibleVariableOverride]
+    """The same for models with `stacked_grid` and without intervention, in a third of the time."""
 
     @cached_property
     def sites(self) -> Values:
         """As `Forward.sites`; of the attention pattern, that to a and to b."""
-        names = ("neurons_pre", "neurons_post", "logits", "attention_pattern", "neurons_read")
-        return stacked_grid(self.stack, names, self.module.activation, self.module.attention_rate)
+        return self.module.stacked_grid(self.stack, (*SITES, "neurons_read"))
 
     def with_embedding(self, table: Tensor) -> Tensor:
         """See `Forward`."""
         stack = {name: tensor.to(table.dtype) for name, tensor in self.stack.items()}
-        stack["W_E"] = torch.cat([table, stack["W_E"][:, table.shape[1] :]], 1)
-        return stacked_grid(stack, ["logits"], self.module.activation, self.module.attention_rate)["logits"]
+        name, _ = self.module.token_roles()["input"]
+        stack[name] = torch.cat([table, stack[name][:, table.shape[1] :]], 1)
+        return self.module.stacked_grid(stack, ["logits"])["logits"]
 
     def with_polynomials(self, lines: Lines, frequency: Tensor) -> Tensor:
         """See `Forward`; waves of a, b, a + b and a - b are read out before they are looked up for the pairs."""
-        p, to_logits = self.task.modulus, self.module.neuron_logit_map(self.stack)
-        of_a, of_b, of_sum, of_difference = (lines.waves(frequency) @ to_logits[:, None]).unbind(1)
-        both = of_a[:, :, None] + (of_b + lines.mean[:, None] @ to_logits)[:, None]
+        group = self.task.group
+        assert group is not None
+        of_a, of_b, of_sum, of_difference = (lines.waves(frequency) @ self.to_logits[:, None]).unbind(1)
+        both = of_a[:, :, None] + (of_b + lines.mean[:, None] @ self.to_logits)[:, None]
         logits = both.flatten(1, 2) + self._direct
-        return logits.add_(of_sum[:, fourier.grid_sum(p)]).add_(of_difference[:, fourier.grid_sum(p, -1)])
+        return logits.add_(of_sum[:, group.products()]).add_(of_difference[:, group.products(-1)])
 
     def with_pre(self, pre: Tensor) -> Tensor:
         """See `Forward`."""
-        to_logits = self.module.neuron_logit_map(self.stack)
-        return torch.baddbmm(self._direct, self.module.activation(pre), to_logits)
+        return torch.baddbmm(self._direct, self.module.activation(pre), self.to_logits)  # pyright: ignore[reportCallIssue]
 
     @cached_property
     def _direct(self) -> Tensor:
-        """What does not go through the neurons, (N, p^2, p)."""
+        """What does not go through the neurons, (N, n^2, classes)."""
         return self.sites["logits"] - self.sites["neurons_read"]

@@ -1,6 +1,6 @@
 """The shape of a cluster of neurons: disc, torus or clock (2512.25060).
 
-The neurons of one frequency k turn the p^2 pairs into a cloud of points. With x = w_k a and y = w_k b (-w_k b for
+The neurons of one frequency k turn the n^2 pairs into a cloud of points. With x = w_k a and y = w_k b (-w_k b for
 subtraction), waves cos(x + phi_L) + cos(y + phi_R) of phi_L = phi_R give a disc, those of independent phases a torus:
 
     disc   (cos x + cos y, sin x + sin y)       rank 2, Betti numbers (1, 0, 0)
@@ -15,20 +15,89 @@ has been computed from them; only the last two are what acts on the answer.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from slt_grok import fourier
+from slt_grok.circuits.measure import CircuitMeasure
+from slt_grok.groups import cyclic
+from slt_grok.measurement import Variable
 
-SITES = ("neurons_pre", "neurons_post", "neurons_post_read", "logits")
+if TYPE_CHECKING:
+    from slt_grok.circuits.chunk import Chunk
+
+SITE_NAMES = {
+    "neurons_pre": "Pre-activations",
+    "neurons_post": "Post-activations",
+    "neurons_post_read": "Post-activations, as read",
+    "logits": "Logits",
+}
+SITES = tuple(SITE_NAMES)
 CLOUDS = ("disc", "torus", "clock")
 RANKS = (2, 4)
 # A torus has four dimensions: fewer neurons could not show one.
 LEAST_NEURONS = 4
-# The row space of the unembedding is cut where it holds this share of the squared norm: weights that training has all
+# The row space of the unembedding is cut where it holds this fraction of the squared norm: weights that training has all
 # but removed would count as much as those that write the answer. Clusters of published networks have rank 2 here.
-READ_SHARE = 0.95
+READ_FRACTION = 0.95
+
+
+SHAPE = "2512.25060"
+SITE = (
+    "sites: pre-activations of the cluster; its post-activations; these projected on the row space of the unembedding "
+    "(see read_rank); logits projected on cos w_k c, sin w_k c of the answers"
+)
+CKA = "|X^T Y|^2 / (|X^T X| |Y^T Y|) of centered clouds over the n^2 pairs, Y the ideal disc, torus or clock of k"
+CLUSTER = "clusters of at least 4 neurons, see neuron_cluster_size"
+OVER_CLUSTERS = "over the clusters, weighted by their numbers of neurons; NaN without one"
+
+
+class Geometry(CircuitMeasure):
+    """CKA of the clusters with ideal clouds, and their dimension."""
+
+    name = "geometry"
+    needs = ("cyclic", "neurons_pre", "neurons_post", "logits", "neuron_logit_map")
+    variables = {
+        "cka": Variable(
+            ("site", "cloud"),
+            "CKA of the clusters",
+            f"mean of cka_by_frequency {OVER_CLUSTERS}. Ideal clouds with each other: disc and torus 0.7071, clock with "
+            "both 0",
+            SHAPE,
+        ),
+        "cka_by_frequency": Variable(
+            ("frequency", "site", "cloud"),
+            "CKA of the cluster",
+            f"{CKA}; {SITE}; {CLUSTER}",
+            f"{SHAPE}; Kornblith et al. 1905.00414",
+        ),
+        "rank_share": Variable(
+            ("rank",),
+            "variance fraction of the first principal components",
+            f"mean of rank_share_by_frequency {OVER_CLUSTERS}",
+            SHAPE,
+        ),
+        "rank_share_by_frequency": Variable(
+            ("frequency", "rank"),
+            "variance fraction of the cluster's first principal components",
+            f"fraction of the variance of the cluster's pre-activations over the grid along their first 2 and 4 "
+            f"principal components; {CLUSTER}",
+            SHAPE,
+        ),
+        "read_rank": Variable(
+            ("frequency",),
+            "directions of the cluster that the unembedding reads",
+            "smallest number of leading singular vectors of W_L of the cluster, mean over the answers removed, that hold "
+            f"95% of its squared norm; the fraction is ours; {CLUSTER}",
+            SHAPE,
+        ),
+    }
+    coords = {"site": SITES, "cloud": CLOUDS, "rank": RANKS}
+
+    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+        """See `CircuitMeasure`."""
+        return shapes(chunk.sites, chunk.to_logits, chunk.frequency, chunk.belongs, chunk.sign)
 
 
 @dataclass(frozen=True)
@@ -44,7 +113,7 @@ class Cluster:
     neurons : Tensor
         Indices of the neurons, int64 (n,).
     clouds : dict[str, Tensor]
-        The points at each of `SITES`, (p^2, dimensions).
+        The points at each of `SITES`, (n^2, dimensions).
     """
 
     network: int
@@ -61,22 +130,22 @@ def clusters(
     Parameters
     ----------
     sites : Mapping[str, Tensor]
-        `neurons_pre` and `neurons_post` (N, p^2, width) and `logits` (N, p^2, p) on the grid.
+        `neurons_pre` and `neurons_post` (N, n^2, width) and `logits` (N, n^2, n) on the grid.
     neuron_logit_map : Tensor
-        W_L, (N, width, p).
+        W_L, (N, width, n).
     frequency : Tensor
         Of each neuron, int64 (N, width) from 1 on.
     belongs : Tensor
         Which neurons count, bool (N, width).
     """
-    rows = fourier.basis(neuron_logit_map.shape[-1])
+    pairs = cyclic(neuron_logit_map.shape[-1]).pairs
     for network, (own, counts) in enumerate(zip(frequency, belongs, strict=True)):
         found, sizes = own[counts].unique(return_counts=True)
         for k in found[sizes >= LEAST_NEURONS].tolist():
             neurons = ((own == k) & counts).nonzero()[:, 0]
             pre, post = (sites[name][network][:, neurons] for name in ("neurons_pre", "neurons_post"))
             read = post @ row_space(neuron_logit_map[network, neurons])
-            plane = sites["logits"][network] @ rows[2 * k - 1 : 2 * k + 1].T
+            plane = sites["logits"][network] @ pairs[k - 1].T
             yield Cluster(network, k, neurons, dict(zip(SITES, (pre, post, read, plane), strict=True)))
 
 
@@ -84,38 +153,38 @@ def row_space(weights: Tensor) -> Tensor:
     """Directions in the space of neurons that the unembedding reads.
 
     The leading left singular vectors of W_L - mean over the answers (a constant over the answers changes no
-    probability), as few as hold `READ_SHARE` of its squared norm.
+    probability), as few as hold `READ_FRACTION` of its squared norm.
 
     Parameters
     ----------
     weights : Tensor
-        W_L of the neurons, (n, p).
+        W_L of the neurons, (m, n).
 
     Returns
     -------
     Tensor
-        (n, r), orthonormal columns; r = 0 where nothing is read.
+        (m, r), orthonormal columns; r = 0 where nothing is read.
     """
     left, size, _ = torch.linalg.svd(weights - weights.mean(-1, keepdim=True), full_matrices=False)
     held = size.square().cumsum(0)
-    return left[:, : int((held < READ_SHARE * held[-1]).sum()) + 1 if held[-1] > 0 else 0]
+    return left[:, : int((held < READ_FRACTION * held[-1]).sum()) + 1 if held[-1] > 0 else 0]
 
 
-def ideal_clouds(modulus: int, frequency: int, sign: int = 1) -> dict[str, Tensor]:
-    """Disc (p^2, 2), torus (p^2, 4) and clock (p^2, 2) of one frequency, see the module's docstring.
+def ideal_clouds(order: int, frequency: int, sign: int = 1) -> dict[str, Tensor]:
+    """Disc (n^2, 2), torus (n^2, 4) and clock (n^2, 2) of one frequency, see the module's docstring.
 
     Parameters
     ----------
-    modulus, frequency : int
-        p and k.
+    order, frequency : int
+        n and k.
     sign : int, optional
         1 for addition, -1 for subtraction.
     """
-    circle = fourier.basis(modulus)[2 * frequency - 1 : 2 * frequency + 1].T * math.sqrt(modulus / 2)
-    tokens = torch.arange(modulus)
-    x = circle[tokens.repeat_interleave(modulus)]
-    y = circle[(sign * tokens % modulus).repeat(modulus)]
-    clouds = (x + y, torch.cat([x, y], -1), circle[fourier.grid_sum(modulus, sign)])
+    group = cyclic(order)
+    circle, tokens = group.pairs[frequency - 1].T * math.sqrt(order / 2), torch.arange(order)
+    x = circle[tokens.repeat_interleave(order)]
+    y = circle[(sign * tokens % order).repeat(order)]
+    clouds = (x + y, torch.cat([x, y], -1), circle[group.products(sign)])
     return dict(zip(CLOUDS, clouds, strict=True))
 
 
@@ -145,7 +214,7 @@ def cka(cloud: Tensor, others: Sequence[Tensor]) -> Tensor:
 
 
 def rank_shares(cloud: Tensor) -> Tensor:
-    """Share of the cloud's variance along its first 2 and its first 4 principal components.
+    """Fraction of the cloud's variance along its first 2 and its first 4 principal components.
 
     Cloud (points, n >= 4) -> (2,), in [0, 1]; NaN where the cloud is a single point.
     """
@@ -154,57 +223,30 @@ def rank_shares(cloud: Tensor) -> Tensor:
     return torch.stack([variance[-rank:].sum() for rank in RANKS]) / variance.sum()
 
 
-def phase_alignment(pre: Tensor, frequency: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a neuron is largest: (k a, k b) mod p at the pair (a, b) of its largest pre-activation.
-
-    In these coordinates neurons of all frequencies share one grid, and the relabeling t -> m t changes nothing but
-    the common sign, which belongs to the choice of k or p - k. Their law over the neurons is the phase alignment
-    distribution of 2512.25060.
-
-    Parameters
-    ----------
-    pre : Tensor
-        Pre-activations on the grid, (N, p^2, width).
-    frequency : Tensor
-        k of each neuron, int64 (N, width).
-
-    Returns
-    -------
-    tuple[Tensor, Tensor]
-        k a and k b, int64 (N, width) each, in 0..p-1.
-    """
-    p = math.isqrt(pre.shape[1])
-    grid = pre.unflatten(1, (p, p))
-    # the largest number is found much faster than its place: first in each line of the grid, then the line, then it
-    first = grid.amax(2).argmax(1)
-    line = grid.gather(1, first[:, None, None].expand(-1, 1, p, -1))[:, 0]
-    return frequency * first % p, frequency * line.argmax(1) % p
-
-
 def shapes(
     sites: Mapping[str, Tensor], neuron_logit_map: Tensor, frequency: Tensor, belongs: Tensor, sign: int = 1
 ) -> dict[str, Tensor]:
-    """CKA with the ideal clouds and shares of ranks 2 and 4, for every cluster and on average over a network's neurons.
+    """CKA with the ideal clouds and variance fractions of ranks 2 and 4, by cluster and on average over the neurons.
 
     See `clusters` for the arguments.
 
     Returns
     -------
-    dict[str, Tensor]
-        `cka_by_frequency` (N, (p-1)/2, site, cloud), `rank_share_by_frequency` (N, (p-1)/2, rank), of the
-        pre-activations, and `read_rank` (N, (p-1)/2), the dimension of `row_space`: NaN where there is no cluster.
+    dict of str to Tensor
+        `cka_by_frequency` (N, K, site, cloud), `rank_share_by_frequency` (N, K, rank), of the
+        pre-activations, and `read_rank` (N, K), the dimension of `row_space`: NaN where there is no cluster.
         `cka` (N, site, cloud) and `rank_share` (N, rank) are means over the clusters, weighted by their numbers of
         neurons: what a neuron drawn at random belongs to.
     """
-    networks, p = len(frequency), neuron_logit_map.shape[-1]
-    places = (networks, (p - 1) // 2)
+    n = neuron_logit_map.shape[-1]
+    places = (len(frequency), n // 2)
     size = torch.zeros(places, dtype=torch.float64)
     similarity = torch.full((*places, len(SITES), len(CLOUDS)), torch.nan, dtype=torch.float64)
     share = torch.full((*places, len(RANKS)), torch.nan, dtype=torch.float64)
     rank = torch.full(places, torch.nan, dtype=torch.float64)
     for cluster in clusters(sites, neuron_logit_map, frequency, belongs):
         at = cluster.network, cluster.frequency - 1
-        ideal = list(ideal_clouds(p, cluster.frequency, sign).values())
+        ideal = list(ideal_clouds(n, cluster.frequency, sign).values())
         size[at] = len(cluster.neurons)
         similarity[at] = torch.stack([cka(cloud, ideal) for cloud in cluster.clouds.values()])
         share[at] = rank_shares(cluster.clouds["neurons_pre"])

@@ -4,7 +4,7 @@ Zhong et al. 2306.17844, section 4: the mean over triples (a, b, c) of cos(dQ_ab
 of c on the pair (a, b); the gradients are taken at the embedding before positions are added, for the first and the
 second token apart also where a = b. It is 1 by construction where a network sees only E_a + E_b, and close to 1 in
 untrained transformers that answer at '=': it falls from there for a clock. Where the answer is read at the second
-token, that token has the residual stream besides the attention, and an untrained network starts near 1/2.
+token, that token has the residual stream in addition to the attention, and an untrained network starts near 1/2.
 
 A model computes from one row a token, so that the gradients of pairs with a token in common add up. Here every pair
 has two tokens of its own, a vocabulary of 2n for n pairs, and one backward pass gives all gradients apart.
@@ -14,71 +14,114 @@ import copy
 import random
 from collections.abc import Callable
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, vjp, vmap
 
+from slt_grok.circuits.measure import ZHONG, CircuitMeasure
 from slt_grok.errors import SltGrokError
+from slt_grok.measurement import Variable
 from slt_grok.models import Model
 from slt_grok.models.network import Parameters
 
-# Pairs at a time, with all p classes and with one. A transformer without '=' tabulates the scores of all its 2n
+if TYPE_CHECKING:
+    from slt_grok.circuits.chunk import Chunk
+
+# Pairs at a time, with all classes and with one. A transformer without '=' tabulates the scores of all its 2n
 # queries on all its 2n keys: larger n spends its time there, smaller n on calls.
 PAIRS_WITH_ALL_CLASSES, PAIRS_WITH_ONE_CLASS = 16, 128
 SHUFFLE_SEED = 42  # the order in which published values were computed
 
 
-@cache
-def triples(modulus: int, number: int) -> Tensor:
-    """Return the first of all p^3 triples (a, b, c) in an order shuffled by `random.Random(42)`, (number, 3).
+class GradientSymmetricity(CircuitMeasure):
+    """Cosines of the gradients by the embeddings of both tokens."""
 
-    Before the shuffle the order is lexicographic.
+    name = "gradient_symmetricity"
+    needs = ("group", "logits", "embedding", "token_embedding", "token_roles")
+    variables = {
+        "gradient_symmetricity": Variable(
+            (),
+            "gradient symmetricity",
+            "mean over triples (a, b, c) of cos(dQ_abc/dE_a, dQ_abc/dE_b), gradients at the embedding before positions; "
+            "the triples are the first ones (attribute gradient_triples of the dataset) of all n^3 in lexicographic order "
+            "shuffled by random.Random(42); 1 by construction where the network sees E_a + E_b alone; NaN where an "
+            "intervention changes what happens inside the network",
+            f"{ZHONG}, section 4",
+        ),
+        "gradient_symmetricity_se": Variable(
+            (), "standard error of gradient symmetricity", "sd of the cosines sqrt((1 - n/N) / n) for n of N triples"
+        ),
+    }
+
+    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+        """See `CircuitMeasure`."""
+        if chunk.forward.network.call is not functional_call:  # an intervention that knows the n tokens alone
+            nothing = torch.full((len(chunk.kept),), torch.nan, dtype=torch.float64)
+            return dict.fromkeys(self.variables, nothing)
+        networks = [dict(zip(chunk.stack, one, strict=True)) for one in zip(*chunk.stack.values(), strict=True)]
+        found = [symmetricity(chunk.module, network, chunk.gradient_triples) for network in networks]
+        return dict(zip(self.variables, torch.tensor(found, dtype=torch.float64).unbind(-1), strict=True))
+
+
+def number_of_triples(module: Model, wanted: int | None) -> int:
+    """Return how many triples are taken: as many as wanted, at most all of them; all for None.
 
     Raises
     ------
     SltGrokError
-        `number` is not in 2..p^3.
+        Fewer than two are wanted.
     """
-    size = modulus**3
-    if not 2 <= number <= size:
-        raise SltGrokError(f"gradient_triples: expected 2 to {size} triples, got {number}")
-    order = list(range(size))
+    size = module.tokens**2 * module.classes
+    if wanted is not None and wanted < 2:
+        raise SltGrokError(f"gradient_triples: expected 2 to {size} triples, got {wanted}")
+    return size if wanted is None else min(wanted, size)
+
+
+@cache
+def triples(tokens: int, classes: int, number: int) -> Tensor:
+    """Return the first of all n^2 m triples (a, b, c) in an order shuffled by `random.Random(42)`, (number, 3).
+
+    Before the shuffle the order is lexicographic.
+    """
+    order = list(range(tokens**2 * classes))
     random.Random(SHUFFLE_SEED).shuffle(order)
     index = torch.tensor(order[:number])
-    return torch.stack([index // modulus**2, index // modulus % modulus, index % modulus], -1)
+    return torch.stack([index // (tokens * classes), index // classes % tokens, index % classes], -1)
 
 
-def symmetricity(module: Model, parameters: Parameters, number: int) -> tuple[float, float]:
+def symmetricity(module: Model, parameters: Parameters, number: int | None) -> tuple[float, float]:
     """Mean and standard error of cos(dQ_abc/dE_a, dQ_abc/dE_b).
 
     Parameters
     ----------
     module, parameters : Model, Parameters
         One network, in the precision to compute in.
-    number : int
-        How many of `triples`.
+    number : int or None
+        How many of `triples`, at most all; None for all.
 
     Returns
     -------
-    tuple[float, float]
-        The mean over the triples whose two gradients are not zero, in [-1, 1], NaN where there are not two; its
-        standard error as that of a sample without replacement, sd sqrt((1 - n/p^3) / n): 0 for all triples.
+    tuple of float
+        The mean over the triples whose two gradients are not zero, in [-1, 1], NaN where there are fewer than two; its
+        standard error as that of a sample without replacement, sd sqrt((1 - n/N) / n): 0 for all N triples.
 
     Raises
     ------
     SltGrokError
-        `number` is not in 2..p^3.
+        `number` is less than 2.
     """
-    p = module.tokens
-    if number == p**3:
-        cosine, left_out = all_cosines(module, parameters), 0.0
+    n, m = module.tokens, module.classes
+    number = number_of_triples(module, number)
+    if number == n**2 * m:
+        cosine, omitted = all_cosines(module, parameters), 0.0
     else:
-        cosine, left_out = cosines(module, parameters, triples(p, number)), 1 - number / p**3
+        cosine, omitted = cosines(module, parameters, triples(n, m, number)), 1 - number / (n**2 * m)
     found = cosine[~cosine.isnan()]
     if len(found) < 2:
         return float("nan"), float("nan")
-    return found.mean().item(), found.std().item() * (left_out / len(found)) ** 0.5
+    return found.mean().item(), found.std().item() * (omitted / len(found)) ** 0.5
 
 
 def cosines(module: Model, parameters: Parameters, at: Tensor) -> Tensor:
@@ -91,11 +134,11 @@ def cosines(module: Model, parameters: Parameters, at: Tensor) -> Tensor:
 
 
 def all_cosines(module: Model, parameters: Parameters) -> Tensor:
-    """Return the cosine at every triple, (p^2, p); NaN where a gradient is zero."""
-    p, found = module.tokens, []
-    for part in torch.cartesian_prod(torch.arange(p), torch.arange(p)).split(PAIRS_WITH_ALL_CLASSES):
+    """Return the cosine at every triple, (n^2, classes); NaN where a gradient is zero."""
+    tokens, classes, found = torch.arange(module.tokens), module.classes, []
+    for part in torch.cartesian_prod(tokens, tokens).split(PAIRS_WITH_ALL_CLASSES):
         logits, gradients = _of_pairs(module, parameters, part)
-        each_class = torch.eye(p, dtype=logits.dtype)[:, None].expand(p, *logits.shape)
+        each_class = torch.eye(classes, dtype=logits.dtype)[:, None].expand(classes, *logits.shape)
         found.append(_cosine(*vmap(gradients)(each_class)).T)
     return torch.cat(found)
 
@@ -103,10 +146,10 @@ def all_cosines(module: Model, parameters: Parameters) -> Tensor:
 def _of_pairs(
     module: Model, parameters: Parameters, pairs: Tensor
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
-    """Logits (n, p), and the map from a cotangent of them to the gradients (n, d) at the first and second token."""
+    """Logits (n, classes), and the map from a cotangent of them to the gradients (n, d) at the first and second token."""
     n, p = len(pairs), module.tokens
     own_tokens = copy.copy(module)  # shares everything but the number of its tokens
-    own_tokens.modulus = 2 * n
+    own_tokens.tokens = 2 * n
     rows = torch.arange(n)
     inputs = torch.stack([rows, rows + n], -1)
     # tokens with a table each see the other one's half of the embedding not at all

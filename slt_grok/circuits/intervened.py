@@ -2,7 +2,7 @@
 
 Sources: Nanda et al. 2301.05217, sections 4.4 and 5.1 (frequencies removed and kept, the clock in place of the logits);
 Zhong et al. 2306.17844, section 5 (a pizza's accompanying circles, here those at twice its frequencies). Moving planes
-to other tokens is this package's.
+to other tokens is this package's. Everything here is about a task on Z_n.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slt_grok import fourier
-from slt_grok.circuits.measurement import circuit_parts
+from slt_grok.circuits.measurement import group_of
 from slt_grok.circuits.progress import excluded_by_frequency
+from slt_grok.groups import Group
 from slt_grok.interventions.planes import Change, Site, change_planes, changed, clock_part
 from slt_grok.models.network import cross_entropy
 from slt_grok.trajectories import Trajectory
@@ -32,7 +32,7 @@ class Intervention(NamedTuple):
     site, new, only : Site, Change, bool
         As for `change_planes`.
     tokens : {"shifted", "renamed"} or None, optional
-        Which tokens of a draw give their planes, in place of `new`. The effect is then the share of all pairs (a, b)
+        Which tokens of a draw give their planes, in place of `new`. The effect is then the fraction of all pairs (a, b)
         that are answered as (a', b); else it is the train loss as a multiple of what it was.
     one : bool, optional
         Whether the frequencies go one at a time, else all together.
@@ -60,21 +60,21 @@ INTERVENTIONS = {
 
 
 class Draw(NamedTuple):
-    """What is random: an order of the frequencies' places, and the tokens that give their planes to 0..p-1."""
+    """What is random: an order of the frequencies' places, and the tokens that give their planes to 0..n-1."""
 
     order: np.ndarray
     shifted: np.ndarray
     renamed: np.ndarray
 
     @classmethod
-    def of(cls, modulus: int, generator: np.random.Generator) -> "Draw":
-        """Return a random order, a shift by 1..p-1, and one cycle through all tokens (none keeps its own planes)."""
-        cycle = generator.permutation(modulus)
+    def of(cls, group: Group, generator: np.random.Generator) -> "Draw":
+        """Return a random order, a shift by 1..n-1, and one cycle through all tokens (none keeps its own planes)."""
+        n = group.order
+        cycle = generator.permutation(n)
         renamed = np.empty_like(cycle)
         renamed[cycle] = np.roll(cycle, 1)
-        shift = generator.integers(1, modulus)
-        order = generator.permutation(len(fourier.frequencies(modulus)))
-        return cls(order, (np.arange(modulus) + shift) % modulus, renamed)
+        shift = generator.integers(1, n)
+        return cls(generator.permutation(len(group.frequencies)), (np.arange(n) + shift) % n, renamed)
 
 
 class Effect(NamedTuple):
@@ -100,9 +100,14 @@ class Intervened:
 
     trajectory: Trajectory
 
+    @property
+    def group(self) -> Group:
+        """Z_n."""
+        return group_of(self.trajectory)
+
     @cached_property
     def logits(self) -> Tensor:
-        """On the grid, (p^2, p)."""
+        """On the grid, (n^2, n)."""
         return self._outputs(self.trajectory, self.trajectory.task.inputs)
 
     @cached_property
@@ -112,22 +117,22 @@ class Intervened:
 
     @property
     def accuracy(self) -> float:
-        """Share of all pairs with the right answer."""
+        """Fraction of all pairs with the right answer."""
         return (self.logits.argmax(-1) == self.trajectory.task.labels).double().mean().item()
 
     @cached_property
     def power(self) -> dict[str, np.ndarray]:
-        """Squared norm of the planes of each frequency at each site, ((p-1)/2,)."""
-        module, task = circuit_parts(self.trajectory.network)
-        stack = self.trajectory.stacked()
-        neurons = self.trajectory.network.stacked_sites(stack, task.inputs, "neurons_post")["neurons_post"][0]
-        often = task.modulus**0.5  # a function of s is there p times on the grid
+        """Squared norm of the planes of each frequency at each site, (K,)."""
+        one, group = self.trajectory, self.group
+        stack = one.stacked()
+        neurons = one.network.stacked_sites(stack, one.task.inputs, "neurons_post")["neurons_post"][0]
+        often = group.order**0.5  # a function of s is there n times on the grid
         tables = {
-            "embedding": module.token_embedding(stack)[0],
-            "neurons_post": often * fourier.sum_table(neurons, self._sign),
-            "logits": often * fourier.sum_table(self.logits, self._sign),
+            "embedding": one.network.module.token_embedding(stack)[0],  # pyright: ignore[reportCallIssue]
+            "neurons_post": often * group.means_by_product(neurons, one.task.sign),
+            "logits": often * group.means_by_product(self.logits, one.task.sign),
         }
-        found = {site: fourier.frequency_power(fourier.transform(table)).numpy() for site, table in tables.items()}
+        found = {site: group.power(group.transform(table)).numpy() for site, table in tables.items()}
         return {**found, "embedding_first": found["embedding"]}
 
     def norm(self, act: Intervention, planes: np.ndarray) -> float:
@@ -140,15 +145,15 @@ class Intervened:
         new = act.new if tokens is None else lambda values: values[tokens]
         train = task.indices("train")
         if act.site == "logits":
-            logits = changed(self.logits, torch.from_numpy(planes), new, act.only, self._sign)
+            logits = changed(self.logits, torch.from_numpy(planes), self.group, new, act.only, task.sign)
         else:
             network = change_planes(self.trajectory, planes, act.site, new=new, only=act.only)
-            if act.site == "embedding":  # needs no others beside the train pairs
+            if act.site == "embedding":  # needs the train pairs alone
                 return self._loss(self._outputs(network, task.inputs[train])) / self.loss
             logits = self._outputs(network, task.inputs)
         if tokens is None:
             return self._loss(logits[train]) / self.loss
-        wanted = task.labels.unflatten(0, (task.modulus, task.modulus))[tokens].flatten()
+        wanted = task.labels.unflatten(0, (self.group.order, -1))[tokens].flatten()
         return (logits.argmax(-1) == wanted).double().mean().item()
 
     def mean(self, act: Intervention, sets: Sequence[np.ndarray], drawn: Sequence[Draw]) -> Effect:
@@ -160,12 +165,12 @@ class Intervened:
         return Effect(float(np.mean(values)), norm, float(np.std(values, ddof=1) / len(values) ** 0.5))
 
     def one_by_one(self, act: Intervention, which: np.ndarray, draw: Draw) -> np.ndarray:
-        """Return the effect on each frequency of a mask, ((p-1)/2,); on the others NaN, but at the logits."""
+        """Return the effect on each frequency of a mask, (K,); on the others NaN, except at the logits."""
         if act.site == "logits":
             task, train = self.trajectory.task, self.trajectory.task.indices("train")
-            table = fourier.sum_table(self.logits, self._sign)
-            sums = fourier.grid_sum(task.modulus, self._sign)[train]
-            losses = excluded_by_frequency(self.logits[None, train], table[None], sums, task.labels[train])
+            table = self.group.means_by_product(self.logits, task.sign)
+            products, labels = self.group.products(task.sign)[train], task.labels[train]
+            losses = excluded_by_frequency(self.logits[None, train], table[None], products, labels, self.group)
             return losses[0].numpy() / self.loss
         values = np.full(len(which), np.nan)
         for place in np.flatnonzero(which):
@@ -180,11 +185,7 @@ class Intervened:
             values = np.where(circuit, self.one_by_one(act, circuit, drawn[0]), np.inf)
             weakest = np.arange(len(circuit)) == values.argmin()
             return Effect(float(values.min()), self.norm(act, weakest))
-        return self.mean(act, [planes_of(act, circuit)] * len(drawn), drawn)
-
-    @property
-    def _sign(self) -> int:
-        return -1 if self.trajectory.task.operation == "subtraction" else 1
+        return self.mean(act, [planes_of(act, circuit, self.group.order)] * len(drawn), drawn)
 
     def _outputs(self, network: Trajectory, inputs: Tensor) -> Tensor:
         return network.network.outputs(network.parameters, inputs)
@@ -194,15 +195,15 @@ class Intervened:
         return cross_entropy(logits, task.labels[task.indices("train")]).mean().item()
 
 
-def planes_of(act: Intervention, circuit: np.ndarray) -> np.ndarray:
-    """Return the circuit's frequencies, with k' = 2k mod p beside each k where it is accompanied.
+def planes_of(act: Intervention, circuit: np.ndarray, order: int) -> np.ndarray:
+    """Return the circuit's frequencies, with 2k mod n next to each k where it is accompanied.
 
-    k' is folded to 1..(p-1)/2.
+    2k is folded to 1..floor(n/2); 0, of k = n/2, has no plane.
     """
     if not act.accompanied:
         return circuit
-    p = 2 * len(circuit) + 1
     double = 2 * (np.flatnonzero(circuit) + 1)
+    folded = np.minimum(double, order - double)
     accompanied = circuit.copy()
-    accompanied[np.minimum(double, p - double) - 1] = True
+    accompanied[folded[folded > 0] - 1] = True
     return accompanied

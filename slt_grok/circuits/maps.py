@@ -5,6 +5,7 @@ After the figures of Nanda et al. 2301.05217, sections 4.1, 4.2 and 4.4. Numbers
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,17 +13,151 @@ import xarray as xr
 from torch import Tensor
 from torch.nn.functional import pad
 
-from slt_grok import fourier
 from slt_grok.circuits import neurons
-from slt_grok.circuits.measurement import broadcast, circuit_parts, key_frequencies
-from slt_grok.circuits.variables import VARIABLES
-from slt_grok.circuits.variables.maps import MAPS
+from slt_grok.circuits.measure import NANDA
+from slt_grok.circuits.measurement import (
+    CIRCUIT_FREQUENCY,
+    FREQUENCY_OF_CIRCUIT,
+    at_last_step,
+    broadcast,
+    check_measurable,
+    chunks,
+    key_frequencies,
+    unmeasurable,
+)
+from slt_grok.groups import Group, cyclic
+from slt_grok.measurement import Context, Drawing, Measurement, Variable
+from slt_grok.models import Network
+from slt_grok.settings import Settings
 from slt_grok.trajectories import Trajectory
 
 EXAMPLES = 3  # neurons of a frequency
 MOST_FREQUENCIES = 5  # that examples are kept of
+NEEDS = ("cyclic", "logits", "neurons_post", "token_embedding")
+PLANE = "the plane that its cosine and its sine component span"
+WITH_NEURONS = "networks with a neuron at a frequency of the circuit"
 
 Examples = list[tuple[int, int]]  # neuron and frequency
+
+
+class CircuitMaps(Measurement):
+    """What a paper draws of a circuit, once it has memorized, once it has generalized, and at the end."""
+
+    name = "circuit_maps"
+    title = "The circuit in pictures"
+    position = 32
+    variables = {
+        "embedding_plane": Variable(
+            ("frequency", "token", "part"),
+            "embedding in the plane of the frequency",
+            f"coordinates of the rows of W_E, their mean removed, in {PLANE}; the axes are the orthonormal pair nearest "
+            "to the two. Of what lies at k alone every embedding has an ellipse: these are whole rows. NaN where a "
+            "component vanishes",
+            f"{NANDA}, section 4.1",
+        ),
+        "embedding_plane_share": Variable(
+            ("frequency",),
+            "fraction of norm in the plane",
+            f"squared norm of W_E, the rows' mean removed, in {PLANE} / squared norm in all; random rows have about "
+            "2/d + 2/n. Not orthogonal, planes of several frequencies may hold more than 1 together",
+            f"{NANDA}, section 4.1",
+        ),
+        "embedding_plane_fve": Variable(
+            ("frequency",),
+            "variance in the plane at its frequency",
+            "fraction of the squared norm of embedding_plane that is at k: 1 is an ellipse that the tokens go around in "
+            "the order of k t mod n; random rows have about d/(d + n), so that a wide embedding always shows some circle",
+            f"{NANDA}, section 4.1",
+        ),
+        "logit_fourier_norm": Variable(
+            ("component_a", "component_b"),
+            "norm of the logits' Fourier component",
+            "norm over the answers of F[i, j], F the transform over a and b of the logits less their mean over the answers",
+            f"{NANDA}, section 4.4",
+        ),
+        "example_fve": Variable(
+            ("example",),
+            "FVE of the neuron",
+            "FVE at example_frequency, see neuron_cluster_size of the circuit",
+            f"{NANDA}, section 4.2",
+            where=WITH_NEURONS,
+        ),
+        "example_activation": Variable(
+            ("example", "a", "b"),
+            "activation of the neuron",
+            "post-activation of example_neuron at (a, b)",
+            f"{NANDA}, section 4.2",
+            where=WITH_NEURONS,
+        ),
+        "example_neuron": Variable(
+            ("example",),
+            "neuron",
+            "of the neurons of a frequency of the circuit (neuron_cluster_size) that are not silent at the last step those "
+            "of the largest, the middle and the smallest FVE, followed through all steps; of the five frequencies with "
+            "most neurons; -1 where there are fewer",
+            where=WITH_NEURONS,
+        ),
+        "example_frequency": Variable(
+            ("example",),
+            "frequency of the neuron",
+            "k of the largest FVE at the last step; 0: none",
+            where=WITH_NEURONS,
+        ),
+        CIRCUIT_FREQUENCY: FREQUENCY_OF_CIRCUIT,
+    }
+
+    def unmeasurable(self, network: Network) -> str:
+        """See `Measurement`."""
+        return unmeasurable(network, NEEDS)
+
+    def measure(self, trajectory: Trajectory, settings: Settings, context: Context) -> xr.Dataset:
+        """See `Measurement`; of several seeds the checkpoints are those from the median milestones on."""
+        steps, last = trajectory.coords["step"], len(trajectory.coords["step"]) - 1
+        places = {last}
+        for of_seeds in np.array([context.milestones(seed) for seed in trajectory.coords["seed"].tolist()]).T:
+            known = of_seeds[np.isfinite(of_seeds)]
+            if len(known):
+                places |= set(np.flatnonzero(steps >= np.median(known))[:1].tolist())
+        return measure(trajectory.isel(step=sorted(places)), key_frequencies(trajectory))
+
+    def seconds(self, one: Trajectory, settings: Settings, checkpoints: int, context: Context) -> float:
+        """See `Measurement`."""
+        return super().seconds(one, settings, min(checkpoints, 3), context)
+
+    def columns(self, dataset: xr.Dataset) -> dict[str, float]:
+        """Return nothing: maps are for figures."""
+        return {}
+
+    def figures(self) -> Sequence[Drawing]:
+        """See `Result`."""
+        from slt_grok import plots
+
+        return [
+            Drawing(
+                "embedding_circles",
+                plots.embedding_circles,
+                "Tokens in the plane of the embedding that belongs to a key frequency k, connected and colored in the order "
+                "of k t mod n, when the train set is memorized, when the network generalizes, and at the end. On a circle "
+                "the embedding holds tokens as angles. Percentages: fraction of the embedding's squared norm in the "
+                "plane; FVE: fraction of that at frequency k; control: a frequency that the circuit does not use.",
+                ("embedding_plane",),
+            ),
+            Drawing(
+                "activation_grids",
+                plots.activation_grids,
+                "Activations of three neurons of each key frequency on all pairs of tokens at the last checkpoint: from "
+                "left to right those with the largest, the middle and the smallest fraction of variance at that frequency "
+                "(FVE).",
+                ("example_activation",),
+            ),
+            Drawing(
+                "logit_spectrum",
+                plots.logit_spectrum,
+                "Size of each product of a wave of a and a wave of b in the logits of the last checkpoint. Waves of a + b "
+                "(or a - b) lie in the 2 × 2 blocks where both have the same frequency.",
+                ("logit_fourier_norm",),
+            ),
+        ]
 
 
 def measure(trajectory: Trajectory, circuit_frequency: xr.DataArray | np.ndarray | None = None) -> xr.Dataset:
@@ -31,54 +166,43 @@ def measure(trajectory: Trajectory, circuit_frequency: xr.DataArray | np.ndarray
     Parameters
     ----------
     trajectory : Trajectory
-        Networks of this package on a modular task, p an odd prime.
+        Networks whose model declares embedding and neurons, on a task on Z_n.
     circuit_frequency : xarray.DataArray or ndarray or None, optional
         As for `slt_grok.circuits.measure`.
 
     Returns
     -------
     xarray.Dataset
-        A dataset over the leading dimensions of the trajectory with the variables of `circuits.variables.maps`, in
-        single precision: some 0.7 MB a network at p = 113 and four frequencies. The examples are left out where no
-        frequency of the circuit has a neuron.
+        A dataset over the leading dimensions of the trajectory with the variables of `CircuitMaps`, in single
+        precision: some 0.7 MB a network at n = 113 and four frequencies. The examples are omitted where no frequency of
+        the circuit has a neuron.
 
     Raises
     ------
     SltGrokError
-        A network that is not of this package or has no task, p not an odd prime, or a mask of another shape.
+        A network that cannot be measured, or a mask of another shape.
     """
-    module, task = circuit_parts(trajectory.network)
-    if circuit_frequency is None:
-        circuit_frequency = key_frequencies(trajectory)
-    mask, _ = broadcast(trajectory, circuit_frequency)
-    examples = _examples(trajectory, mask)
+    check_measurable(trajectory.network, NEEDS)
+    mask, _ = broadcast(trajectory, key_frequencies(trajectory) if circuit_frequency is None else circuit_frequency)
+    group, examples = cyclic(trajectory.task.classes), _examples(trajectory, mask)
     count = max(map(len, examples))
     pieces: list[dict[str, Tensor]] = []
-    for one, own in zip(_each(trajectory), _for_each_step(trajectory, examples), strict=True):
-        stack = one.stacked(torch.float64)
-        sites = one.network.stacked_sites(stack, task.inputs, "neurons_post", "logits")
-        found = embedding_planes(module.token_embedding(stack))
-        found["logit_fourier_norm"] = logit_fourier_norm(sites["logits"])
+    for chunk, own in zip(chunks(trajectory, size=1), _for_each_step(trajectory, examples), strict=True):
+        found = embedding_planes(chunk.embedding)
+        found["logit_fourier_norm"] = logit_fourier_norm(chunk.sites["logits"], group)
         if count:
-            found |= _activations(sites["neurons_post"], own, count)
+            found |= _activations(chunk.sites["neurons_post"], own, count)
         pieces.append({name: values.float() for name, values in found.items()})
-    variables = {
-        name: (MAPS[name][0], torch.cat([piece[name] for piece in pieces]).numpy(), MAPS[name][1]) for name in pieces[0]
-    }
-    components = component_names(task.modulus)
-    dataset = trajectory.dataset(
-        variables,
-        frequency=fourier.frequencies(task.modulus),
-        part=["cosine", "sine"],
-        component_a=components,
-        component_b=components,
-    )
-    mask = mask.assign_attrs(VARIABLES["circuit_frequency"][1])
-    return dataset.assign({"circuit_frequency": mask} | _named(mask, examples, count))
+    values = {name: torch.cat([piece[name] for piece in pieces]).numpy() for name in pieces[0]}
+    names = component_names(group.order)
+    coords = {"frequency": group.frequencies, "part": ["cosine", "sine"], "component_a": names, "component_b": names}
+    result = CircuitMaps()
+    dataset = result.dataset(trajectory, values, **coords)
+    return result.check(dataset.assign({CIRCUIT_FREQUENCY: mask} | _named(mask, examples, count)))
 
 
 def embedding_planes(table: Tensor) -> dict[str, Tensor]:
-    """Rows of the embedding in the plane of each frequency, and the share of squared norm there.
+    """Rows of the embedding in the plane of each frequency, and the fraction of squared norm there.
 
     With c_k and s_k the cosine and sine components of W_E, vectors in the space of the embedding, the axes are the
     polar factor of (c_k, s_k): orthonormal, and such that an exact circle has token t at the angle w_k t.
@@ -86,16 +210,17 @@ def embedding_planes(table: Tensor) -> dict[str, Tensor]:
     Parameters
     ----------
     table : Tensor
-        W_E, (N, p, d).
+        W_E, (N, n, d).
 
     Returns
     -------
-    dict[str, Tensor]
-        `embedding_plane` (N, (p-1)/2, p, 2), `embedding_plane_share` and `embedding_plane_fve` (N, (p-1)/2), both in
-        [0, 1]; NaN where c_k and s_k span no plane.
+    dict of str to Tensor
+        `embedding_plane` (N, K, n, 2), `embedding_plane_share` and `embedding_plane_fve` (N, K), both in [0, 1]; NaN
+        where c_k and s_k span no plane, as at k = n/2.
     """
     rows = pad(table - table.mean(-2, keepdim=True), (0, max(0, 2 - table.shape[-1])))
-    pairs = fourier.transform(rows)[:, 1:].unflatten(1, (-1, 2)).mT  # (N, k, d, 2)
+    group = cyclic(table.shape[1])
+    pairs = group.padded(group.transform(rows)).mT  # (N, k, d, 2)
     left, size, right = torch.linalg.svd(pairs, full_matrices=False)
     power = rows.square().sum((-1, -2))[:, None]
     flat = size[..., 1].square() <= 1e-24 * power  # rounding, not a plane
@@ -108,64 +233,50 @@ def embedding_planes(table: Tensor) -> dict[str, Tensor]:
     }
 
 
-def logit_fourier_norm(logits: Tensor) -> Tensor:
-    """Norm over the answers of each two-dimensional Fourier component: logits (N, p^2, p) -> (N, p, p).
+def logit_fourier_norm(logits: Tensor, group: Group) -> Tensor:
+    """Norm over the answers of each two-dimensional Fourier component: logits (N, n^2, n) -> (N, n, n).
 
-    The mean over the answers, which changes no probability, is taken away before. The order is that of the rows of
-    `fourier.basis`, see `component_names`.
+    The mean over the answers, which changes no probability, is removed before. The order is that of the rows of
+    `Group.basis`, see `component_names`.
     """
-    p = logits.shape[-1]
-    grid = (logits - logits.mean(-1, keepdim=True)).mT.unflatten(-1, (p, p))
-    return fourier.transform_grid(grid).norm(dim=1)
+    grid = (logits - logits.mean(-1, keepdim=True)).mT.unflatten(-1, (group.order, -1))
+    return group.transform_grid(grid).norm(dim=1)
 
 
-def component_names(modulus: int) -> list[str]:
-    """Names of the rows of `fourier.basis`: 1, cos 1, sin 1, cos 2, ..."""
-    return ["1", *(f"{wave} {k}" for k in fourier.frequencies(modulus) for wave in ("cos", "sin"))]
+def component_names(order: int) -> list[str]:
+    """Names of the rows of the basis of Z_n: 1, cos 1, sin 1, cos 2, ..."""
+    return ["1", *(f"{wave} {k}" for k in range(1, order // 2 + 1) for wave in ("cos", "sin"))][:order]
 
 
 # -- examples of neurons --------------------------------------------------------------------------------------------
 
 
-def _each(trajectory: Trajectory) -> list[Trajectory]:
-    """Return the networks one by one, without leading dimensions, in the order of `stacked`."""
-    stack = trajectory.stacked()
-    return [
-        Trajectory(trajectory.network, {name: tensor[i] for name, tensor in stack.items()})
-        for i in range(len(trajectory))
-    ]
-
-
 def _examples(trajectory: Trajectory, mask: xr.DataArray) -> list[Examples]:
     """Neurons to show of each network of the last step."""
-    last = trajectory.isel(step=[-1]) if "step" in trajectory.dims else trajectory
-    module, task = circuit_parts(trajectory.network)
     found: list[Examples] = []
-    for one, kept in zip(_each(last), mask.values.reshape(-1, mask.sizes["frequency"]), strict=True):
-        post = one.network.stacked_sites(one.stacked(torch.float64), task.inputs, "neurons_post")["neurons_post"]
-        fve = neurons.fraction_of_variance_explained(post)
-        belongs = neurons.in_cluster(fve, module.activation is torch.square)[0]
-        spread = post[0].std(0)
-        belongs &= spread > neurons.SILENT * spread.amax()
-        found.append(choose(fve[0], belongs, torch.from_numpy(kept)))
+    kept = torch.from_numpy(mask.values.reshape(-1, mask.sizes["frequency"]))
+    for chunk, own in zip(chunks(at_last_step(trajectory), size=1), kept, strict=True):
+        spread = chunk.sites["neurons_post"][0].std(0)
+        active = spread > neurons.SILENT * spread.amax()
+        found.append(choose(chunk.fve[0], chunk.belongs[0] & active, own))
     return found
 
 
 def choose(fve: Tensor, belongs: Tensor, kept: Tensor) -> Examples:
-    """Of each of the frequencies with most neurons those of the largest, the middle and the least FVE.
+    """Of each of the frequencies with most neurons those of the largest, the middle and the smallest FVE.
 
     Parameters
     ----------
     fve : Tensor
-        (d_mlp, (p-1)/2).
+        (d_mlp, K).
     belongs : Tensor
         Which neurons may be chosen, bool (d_mlp,).
     kept : Tensor
-        The frequencies to choose from, bool ((p-1)/2,).
+        The frequencies to choose from, bool (K,).
 
     Returns
     -------
-    list[tuple[int, int]]
+    list of tuple
         Pairs of neuron and frequency, at most `MOST_FREQUENCIES` frequencies in ascending order with at most `EXAMPLES`
         neurons each, of descending FVE.
     """
@@ -194,14 +305,14 @@ def _for_each_step(trajectory: Trajectory, examples: list[Examples]) -> list[Exa
 
 
 def _activations(post: Tensor, examples: Examples, count: int) -> dict[str, Tensor]:
-    """Activations (1, count, p, p) and FVE (1, count) of one network's examples, NaN beyond them."""
-    p = math.isqrt(post.shape[1])
-    activation, fve = torch.full((1, count, p, p), torch.nan), torch.full((1, count), torch.nan)
+    """Activations (1, count, n, n) and FVE (1, count) of one network's examples, NaN beyond them."""
+    n = math.isqrt(post.shape[1])
+    activation, fve = torch.full((1, count, n, n), torch.nan), torch.full((1, count), torch.nan)
     if examples:
         chosen, k = (torch.tensor(each) for each in zip(*examples, strict=True))
         values = post[..., chosen]
-        activation[0, : len(chosen)] = values[0].T.unflatten(-1, (p, p)).float()
-        of_each = neurons.fraction_of_variance_explained(values)[0]
+        activation[0, : len(chosen)] = values[0].T.unflatten(-1, (n, n)).float()
+        of_each = neurons.Lines.of(values).fraction_of_variance_explained()[0]
         fve[0, : len(chosen)] = of_each.gather(-1, k[:, None] - 1)[:, 0].float()
     return {"example_activation": activation, "example_fve": fve}
 
@@ -214,8 +325,6 @@ def _named(mask: xr.DataArray, examples: list[Examples], count: int) -> dict[str
     without = mask.isel(frequency=0, drop=True)
     shape = (*without.shape, count)
     return {
-        name: xr.DataArray(
-            filled[..., i].reshape(shape), without.coords, (*without.dims, "example"), attrs=MAPS[name][1]
-        )
+        name: xr.DataArray(filled[..., i].reshape(shape), without.coords, (*without.dims, "example"))
         for i, name in enumerate(("example_neuron", "example_frequency"))
     }

@@ -5,18 +5,102 @@ answer); Morwani et al. 2311.07568 (networks of largest normalized margin are Fo
 (normalized margin of homogeneous networks).
 
 A margin can be compared over the scale of the weights only where the logits are homogeneous, L(s w) = s^degree L(w).
-Of the networks of this package those without embedding and biases are, `QuadraticNetwork` with a quadratic activation
-or ReLU. The others are not, and have no normalized margin: GELU is not homogeneous; biases scale otherwise than the
-products of weights that they are added to (exponents of their own for each parameter would mend that, but they are not
-unique); attention has a softmax, and a residual stream adds paths of different degree.
+Networks of one layer without embedding and biases are, with a quadratic activation or ReLU. The others are not, and
+have no normalized margin: GELU is not homogeneous; biases scale otherwise than the products of weights that they are
+added to (separate exponents for each parameter would fix that, but they are not unique); attention has a softmax, and a
+residual stream adds paths of different degree.
 """
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from slt_grok import fourier
+from slt_grok.circuits.measure import NANDA, PLANES, CircuitMeasure
+from slt_grok.groups import Group
+from slt_grok.measurement import Variable
 
-ACTIVATION_DEGREE = {torch.square: 2, torch.nn.functional.relu: 1}  # act(s x) = s^degree act(x) for s > 0
+if TYPE_CHECKING:
+    from slt_grok.circuits.chunk import Chunk
+
+MORWANI = "Morwani et al. 2311.07568"
+HOMOGENEOUS = (
+    "for L = sum_i act(u_i(a) + v_i(b)) w_i, n = 3 for the quadratic activation and 2 for ReLU; other networks are not "
+    "homogeneous"
+)
+
+
+class Margins(CircuitMeasure):
+    """Margins over the pairs."""
+
+    name = "margins"
+    needs = ("logits",)
+    variables = {
+        "margin": Variable(
+            ("split",), "margin", "mean over the pairs of L[label] - max over the wrong c of L[c]", MORWANI
+        ),
+        "margin_smallest": Variable(
+            (), "smallest margin", "min over all pairs of L[label] - max over the wrong c of L[c]", MORWANI
+        ),
+    }
+
+    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+        """See `CircuitMeasure`."""
+        right, wrong, _ = chunk.margins
+        return {"margin": chunk.by_split(right - wrong), "margin_smallest": (right - wrong).amin(-1)}
+
+
+class MarginByFrequency(CircuitMeasure):
+    """What each frequency adds to the margin."""
+
+    name = "margin_by_frequency"
+    needs = ("logits", "group")
+    variables = {
+        "margin_by_frequency": Variable(
+            ("frequency",),
+            "margin from the frequency",
+            "mean over all pairs of (P_k L)[label] - (P_k L)[rival], rival the class of the largest wrong logit of L, "
+            f"P_k the projection on {PLANES}",
+            f"{NANDA}, section 4.1 (constructive interference)",
+        )
+    }
+
+    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+        """See `CircuitMeasure`."""
+        rival = chunk.margins[2]
+        found = by_frequency(chunk.table, rival, chunk.products, chunk.task.labels, chunk.group)
+        return {"margin_by_frequency": found}
+
+
+class NormalizedMargins(CircuitMeasure):
+    """Margins of homogeneous networks over the scale of their weights."""
+
+    name = "normalized_margins"
+    needs = ("logits", "homogeneous_weights")
+    after = ("margins",)
+    variables = {
+        "normalized_margin": Variable(
+            (),
+            "normalized margin",
+            f"margin_smallest / sum_i ||(u_i, v_i, w_i)||_2^n {HOMOGENEOUS}; at most sqrt(2/27) / (sqrt(p) (p-1)) for "
+            "the quadratic activation",
+            MORWANI,
+        ),
+        "normalized_margin_l2": Variable(
+            (),
+            "normalized margin (L2 norm)",
+            f"margin_smallest / ||all weights||_2^n {HOMOGENEOUS}",
+            "Lyu and Li 1906.05890",
+        ),
+    }
+
+    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+        """See `CircuitMeasure`."""
+        declared = chunk.module.homogeneous_weights(chunk.stack)
+        if declared is None:  # not homogeneous with this activation
+            return {}
+        weights, degree = declared
+        return dict(zip(self.variables, normalized(chunk.values["margin_smallest"], *weights, degree), strict=True))
 
 
 def margins(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -27,8 +111,8 @@ def margins(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return right, wrong, rival
 
 
-def by_frequency(table: Tensor, rival: Tensor, sums: Tensor, labels: Tensor) -> Tensor:
-    """Mean over all pairs of (P_k L)[label] - (P_k L)[rival], P_k the projection of `progress` on cos, sin w_k s.
+def by_frequency(table: Tensor, rival: Tensor, products: Tensor, labels: Tensor, group: Group) -> Tensor:
+    """Mean over all pairs of (P_k L)[label] - (P_k L)[rival], P_k the projection of `progress`.
 
     The rival is the class of the largest wrong logit of the whole network: summed over k, and with what no P_k holds,
     the values add up to its mean margin.
@@ -36,32 +120,34 @@ def by_frequency(table: Tensor, rival: Tensor, sums: Tensor, labels: Tensor) -> 
     Parameters
     ----------
     table : Tensor
-        M[s, c] of the logits (`fourier.sum_table`), (N, p, p).
+        M[s, c] of the logits (`Group.means_by_product`), (N, n, n).
     rival : Tensor
-        Class of the largest wrong logit of each pair, (N, p^2).
-    sums, labels : Tensor
-        s and the right class of each pair, (p^2,).
+        Class of the largest wrong logit of each pair, (N, n^2).
+    products, labels : Tensor
+        s and the right class of each pair, (n^2,).
+    group : Group
+        The tokens' group.
 
     Returns
     -------
     Tensor
-        (N, (p-1)/2) in the logits' unit.
+        (N, K) in the unit of the logits.
     """
-    n, p, _ = table.shape
-    rows = fourier.basis(p)[1:]
-    # how often class c is the right answer, less how often it is the rival, among the pairs of sum s
-    count = torch.zeros(n, p * p, dtype=table.dtype)
+    networks, n, _ = table.shape
+    # how often class c is the right answer, less how often it is the rival, among the pairs of product s
+    count = torch.zeros(networks, n * n, dtype=table.dtype)
     one = torch.ones(1, dtype=table.dtype)
-    count.scatter_add_(1, (sums * p + labels).expand(n, -1), one.expand(n, p * p))
-    count.scatter_add_(1, sums * p + rival, -one.expand(n, p * p))
-    gain = ((rows @ table) * (rows @ count.unflatten(1, (p, p)))).sum(-1) / p**2
-    return gain.unflatten(1, (-1, 2)).sum(-1)
+    count.scatter_add_(1, (products * n + labels).expand(networks, -1), one.expand(networks, n * n))
+    count.scatter_add_(1, products * n + rival, -one.expand(networks, n * n))
+    rows = group.basis[1:]
+    gain = ((rows @ table) * (rows @ count.unflatten(1, (n, n)))).sum(-1) / n**2
+    return group.sum_by_plane(gain)
 
 
 def normalized(margin: Tensor, left: Tensor, right: Tensor, output: Tensor, degree: int) -> tuple[Tensor, Tensor]:
     """Return the smallest margin over a norm of the weights to the power of the network's degree, for two norms.
 
-    For networks L = sum_i act(u_i(a) + v_i(b)) w_i of an activation of `ACTIVATION_DEGREE` r, whose degree is r + 1.
+    For networks L = sum_i act(u_i(a) + v_i(b)) w_i with act(s x) = s^r act(x) for s > 0, whose degree is r + 1.
 
     Parameters
     ----------

@@ -11,7 +11,8 @@ A subclass with a `name`, in any module of this folder or of a plugin, adds its 
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
@@ -24,6 +25,14 @@ from slt_grok.registry import Registered
 if TYPE_CHECKING:
     from slt_grok.circuits.chunk import Chunk
 
+NANDA = "Nanda et al. 2301.05217"
+ZHONG = "Zhong et al. 2306.17844"
+SUM = "s = a + b (a - b for subtraction)"
+PLANES = (
+    "S_k the functions of the product s = a b (a + b on Z_n; a b^-1 and a - b for subtraction) in the plane of "
+    "representation k, on Z_n the span of cos w_k s and sin w_k s"
+)
+
 ON_TASK = {
     "group": (lambda task: task.group is not None, "a task whose tokens form a group"),
     "cyclic": (lambda task: isinstance(task.group, CyclicGroup), "a task on a cyclic group Z_n"),
@@ -34,30 +43,51 @@ ON_TASK = {
 }
 
 
+def lacks(network: Network, needs: Sequence[str]) -> str:
+    """Return what a network would have to have in addition; empty where it has everything that is needed."""
+    if network.task is None:
+        return "a task"
+    for need in needs:
+        if need in ON_TASK:
+            holds, words = ON_TASK[need]
+            if not holds(network.task):
+                return words
+        elif not network.declares(need):
+            return f"a model that declares {need}"
+    return ""
+
+
 class CircuitMeasure(Registered):
     """Some variables of the circuits' dataset and how they are computed."""
 
     packages: ClassVar[tuple[str, ...]] = ("circuits",)
     needs: ClassVar[tuple[str, ...]] = ()
     """What a task has to be (`group`, `cyclic`, `odd_prime`) and what a model has to declare, such as `neurons_post`."""
-    variables: ClassVar[Mapping[str, Variable]] = {}
-    """Every variable that `compute` returns, with its dimensions besides the trajectory's."""
     after: ClassVar[tuple[str, ...]] = ()
     """Names of measures whose variables `compute` reads from `chunk.values`."""
+    variables: ClassVar[Mapping[str, Variable]] = {}
+    """Every variable that `compute` returns, with its dimensions besides the trajectory's."""
+    coords: ClassVar[Mapping[str, Sequence[str | int]]] = {}
+    """Values of these dimensions, where they have any and are not `frequency` or `split`."""
 
     @abstractmethod
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
         """Return values (N, ...) of the variables for the N networks of a chunk."""
 
-    def lacks(self, network: Network) -> str:
-        """Return what a network would need to be measured; empty where it has everything."""
-        if network.task is None:
-            return "a task"
-        for need in self.needs:
-            if need in ON_TASK:
-                holds, words = ON_TASK[need]
-                if not holds(network.task):
-                    return words
-            elif not network.declares(need):
-                return f"a model that declares {need}"
-        return ""
+    @classmethod
+    def in_order(cls) -> "list[type[CircuitMeasure]]":
+        """Return all measures, each behind those that it reads from."""
+        graph = {kind.name: kind.after for kind in cls.all()}
+        return [cls.named(name) for name in TopologicalSorter(graph).static_order()]
+
+
+def loss(long_name: str, definition: str, source: str) -> Variable:
+    """Declare a loss on train, test and all pairs."""
+    return Variable(("split",), long_name, definition, source, "nats")
+
+
+def accuracy(long_name: str, definition: str, source: str) -> Variable:
+    """Declare an accuracy on train, test and all pairs."""
+    return Variable(
+        ("split",), long_name, f"fraction of pairs whose largest logit is the label's, {definition}", source
+    )

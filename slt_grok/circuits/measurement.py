@@ -1,104 +1,201 @@
 """All circuit measures of a trajectory in one dataset, batched over its checkpoints."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
+from pydantic import Field
 from torch import Tensor
 
-from slt_grok import fourier
-from slt_grok.circuits import geometry, neurons
-from slt_grok.circuits.chunk import CIRCLES, measure_chunk
-from slt_grok.circuits.variables import VARIABLES
+from slt_grok.batching import at_a_time
+from slt_grok.circuits import spectrum
+from slt_grok.circuits.chunk import Chunk
+from slt_grok.circuits.forward import Forward
+from slt_grok.circuits.gradient_symmetricity import number_of_triples
+from slt_grok.circuits.measure import NANDA, ON_TASK, CircuitMeasure, lacks
 from slt_grok.errors import SltGrokError
-from slt_grok.interventions import relabel
-from slt_grok.models import Model
-from slt_grok.tasks import ModularTask
+from slt_grok.groups import Group
+from slt_grok.measurement import Context, Data, Drawing, Measurement, Variable
+from slt_grok.models import Network
+from slt_grok.progress import ProgressCallback, ignore
+from slt_grok.settings import Settings
 from slt_grok.tasks import SPLITS
-from slt_grok.trajectories import Network, Trajectory
+from slt_grok.trajectories import Trajectory
 
 # Doubles held at once: activations are held some eight times on the way, logits some ten times.
 CHUNK_BYTES = 2**29
 GRADIENT_TRIPLES = 6000  # standard error 0.005 where the cosines spread most
+SHARD = 8  # checkpoints
 
-OnProgress = Callable[[int, int], None]
+
+class CircuitsSettings(Settings):
+    """See `slt_grok.circuits.measure`."""
+
+    gradient_triples: int | None = Field(
+        default=GRADIENT_TRIPLES, ge=2, description="triples that gradient symmetricity is the mean over; null: all n^3"
+    )
+
+
+class Circuits(Measurement):
+    """Every registered circuit measure along training."""
+
+    name = "circuits"
+    title = "Fourier circuit"
+    position = 30
+    Settings = CircuitsSettings
+
+    @property
+    def variables(self) -> dict[str, Variable]:
+        """The variables of all circuit measures, and the frequencies of the circuit."""
+        declared = {CIRCUIT_FREQUENCY: FREQUENCY_OF_CIRCUIT}
+        for kind in CircuitMeasure.all():
+            where = ", ".join(ON_TASK[need][1] if need in ON_TASK else f"models with {need}" for need in kind.needs)
+            declared |= {name: v._replace(where=v.where or where) for name, v in kind.variables.items()}
+        return declared
+
+    def unmeasurable(self, network: Network) -> str:
+        """See `Measurement`."""
+        return unmeasurable(network, ("logits",))
+
+    def measure(self, trajectory: Trajectory, settings: CircuitsSettings, context: Context) -> xr.Dataset:
+        """See `Measurement`; the circuit's frequencies at every step are those of the last one."""
+        keys = key_frequencies(trajectory) if trajectory.task.group else None
+        return context.in_shards(
+            trajectory,
+            lambda shard, on_progress: measure(shard, keys, settings.gradient_triples, on_progress),
+            size=SHARD,
+        )
+
+    def figures(self) -> Sequence[Drawing]:
+        """See `Result`."""
+        from slt_grok import plots
+
+        return [
+            Drawing(
+                "spectrum",
+                plots.spectrum,
+                "Top: fraction of the squared norm of the embedding (W_E) and of the neuron-logit map (W_L) at each "
+                "Fourier frequency; numbers at the edge name the key frequencies of the last checkpoint. Bottom: number "
+                "of neurons with more than 85% of their variance at a frequency, key frequencies in the same colors.",
+                ("embedding_spectrum", "neuron_logit_map_spectrum", "neuron_cluster_size"),
+            ),
+            Drawing(
+                "clock_pizza_plane",
+                lambda circuits: plots.clock_pizza_plane({"this run": circuits}),
+                "Each checkpoint between pizza (the same gradients for both tokens, logits that depend on their distance) "
+                "and clock, from the first (hollow) to the last (filled). Dashed: the published boundaries "
+                "(arXiv:2306.17844). Bars: 95% intervals of the sampled gradient symmetricity, mostly smaller than the "
+                "points.",
+                ("gradient_symmetricity", "distance_irrelevance_top_wrong"),
+                by_seed=False,
+            ),
+            Drawing(
+                "phase_alignment",
+                plots.phase_alignment,
+                "Left: where each neuron is largest, on the grid of its own frequency. On the diagonal (for addition) "
+                "both tokens have the same phase, and the cluster is a disc; independent phases fill the grid, a torus. "
+                "Right: the distance from the diagonal, compared with independent phases.",
+                ("neuron_alignment_left", "neuron_torus_distance"),
+                folded=True,
+            ),
+        ]
+
+    def notes(self, data: Data) -> Sequence[str]:
+        """See `Result`."""
+        dataset = data[self.name]
+        omitted = json.loads(dataset.attrs.get("omitted", "{}"))
+        found = [f"Not measured: {name}, which needs {what}." for name, what in omitted.items()]
+        if CIRCUIT_FREQUENCY in dataset and not dataset[CIRCUIT_FREQUENCY].any():
+            found.append(
+                "No frequency is a key frequency at the last checkpoint: the restricted and trig losses are those of the "
+                "mean logits, and the excluded loss is the plain loss."
+            )
+        return found
+
+
+CIRCUIT_FREQUENCY = "circuit_frequency"
+FREQUENCY_OF_CIRCUIT = Variable(
+    ("frequency",),
+    "frequency of the circuit",
+    "used by the restricted, excluded and trig losses at every step; unless given, key_frequency at the last step",
+    NANDA,
+    where="a task whose tokens form a group",
+)
 
 
 def measure(
     trajectory: Trajectory,
     circuit_frequency: xr.DataArray | np.ndarray | None = None,
-    on_progress: OnProgress | None = None,
     gradient_triples: int | None = GRADIENT_TRIPLES,
+    on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
     """Circuit measures of every network of a trajectory.
 
     Parameters
     ----------
     trajectory : Trajectory
-        Networks of this package on a modular task, p an odd prime.
+        Networks whose model declares its sites, on a task.
     circuit_frequency : xarray.DataArray or ndarray or None, optional
         The frequencies used for the restricted, excluded and trig losses at every step: a bool mask over `frequency`,
-        or over the leading dimensions without `step`, then `frequency`. Left out, it is `key_frequencies(trajectory)`;
-        give it when a trajectory is measured in shards.
-    on_progress : OnProgress or None, optional
-        Called with (networks done, networks in all) after each chunk.
+        or over the leading dimensions without `step`, then `frequency`. By default `key_frequencies(trajectory)`; give
+        it when a trajectory is measured in shards.
     gradient_triples : int or None, optional
-        How many of the p^3 triples (a, b, c) gradient symmetricity is the mean over, see
-        `gradient_symmetricity.triples`; at most p^3 are taken, None takes all of them, which costs about a core-second
-        for each 30,000 triples (7 s at p = 59, a minute at p = 113).
+        How many of the n^3 triples (a, b, c) gradient symmetricity is the mean over, see
+        `gradient_symmetricity.triples`; at most n^3 are taken, None takes all of them, which costs about a core-second
+        for each 30,000 triples (7 s at n = 59, a minute at n = 113).
+    on_progress : callable, optional
+        Told the fraction that is done, after each chunk.
 
     Returns
     -------
     xarray.Dataset
-        A dataset over the leading dimensions of the trajectory with the variables of `circuits.variables`, whose
-        attributes hold the formula, unit and source of each; losses in nats, float64. Those of attention heads, of the
-        OV circuit and of the normalized margin are there for networks that have such a thing. Where no frequency is
-        used, the restricted and trig losses are those of the mean logits and the excluded loss is the plain one. Test
-        values are NaN where everything is trained on.
+        A dataset over the leading dimensions of the trajectory with the variables of every `CircuitMeasure`, whose
+        attributes hold the formula, unit and source of each; losses in nats, float64. Measures that need what task or
+        model do not have are omitted; the attribute `omitted` (JSON) says which and why. Where no frequency is used,
+        the restricted and trig losses are those of the mean logits and the excluded loss is the plain one. Test values
+        are NaN where everything is trained on.
 
     Raises
     ------
     SltGrokError
-        A network that is not of this package or has no task, p not an odd prime, a mask of another shape, or fewer than
-        two triples.
+        A model that does not declare its sites, no task, a mask of another shape, or fewer than two triples.
     """
-    module, task = circuit_parts(trajectory.network)
-    frequencies = fourier.frequencies(task.modulus)
-    if circuit_frequency is None:
-        circuit_frequency = key_frequencies(trajectory)
-    mask, on_networks = broadcast(trajectory, circuit_frequency)
-    triples = task.modulus**3 if gradient_triples is None else min(gradient_triples, task.modulus**3)
+    result, group = Circuits(), trajectory.network.task and trajectory.network.task.group
+    check_measurable(trajectory.network, ("logits",))
+    mask, on_networks = None, torch.zeros(len(trajectory), 0, dtype=torch.bool)
+    if group:
+        given = key_frequencies(trajectory) if circuit_frequency is None else circuit_frequency
+        mask, on_networks = broadcast(trajectory, given)
+    measures, omitted = _measurable(trajectory.network)
     pieces: list[dict[str, Tensor]] = []
-    done = 0
-    for chunk in _chunks(trajectory, module):
-        size = len(next(iter(chunk.values())))
-        pieces.append(measure_chunk(trajectory.network, chunk, on_networks[done : done + size], triples))
-        done += size
-        if on_progress is not None:
-            on_progress(done, len(trajectory))
-    variables = {
-        name: (dims, torch.cat([piece[name] for piece in pieces]).numpy(), attrs)
-        for name, (dims, attrs) in VARIABLES.items()
-        if name in pieces[0]
-    }
-    coords = {
-        "frequency": frequencies,
-        "split": list(SPLITS),
-        "part": ["cosine", "sine"],
-        "circle": list(range(1, CIRCLES + 1)),
-        "site": list(geometry.SITES),
-        "cloud": list(geometry.CLOUDS),
-        "rank": list(geometry.RANKS),
-    }
-    dataset = trajectory.dataset(variables, **coords)
-    dataset["gradient_symmetricity"].attrs["triples"] = triples
-    return dataset.assign(circuit_frequency=mask.assign_attrs(VARIABLES["circuit_frequency"][1]))
+    for chunk in chunks(trajectory, on_networks, gradient_triples):
+        for kind in measures:
+            found = kind().compute(chunk)
+            undeclared = set(found) - set(kind.variables)
+            if undeclared:
+                raise SltGrokError(f"circuit measure {kind.name}: {min(undeclared)} is computed and not declared")
+            chunk.values.update(found)
+        pieces.append(chunk.values)
+        on_progress(sum(len(piece["loss"]) for piece in pieces) / len(trajectory))
+    values = {name: torch.cat([piece[name] for piece in pieces]).numpy() for name in pieces[0]}
+    coords: dict[str, Any] = {"split": list(SPLITS)}
+    if group:
+        coords["frequency"] = group.frequencies
+    for kind in measures:
+        coords |= {dim: list(of_dim) for dim, of_dim in kind.coords.items()}
+    dataset = result.dataset(trajectory, values, **coords).assign_attrs(omitted=json.dumps(omitted))
+    if "gradient_symmetricity" in values:
+        dataset.attrs["gradient_triples"] = number_of_triples(trajectory.network.module, gradient_triples)  # pyright: ignore[reportArgumentType]
+    return result.check(dataset if mask is None else dataset.assign({CIRCUIT_FREQUENCY: mask}))
 
 
 def key_frequencies(trajectory: Trajectory) -> xr.DataArray:
-    """Key frequencies by the neuron rule at the last step: those with a neuron of their own.
+    """Key frequencies at the last step: those with a neuron of their own, see `neurons`.
+
+    Of a model without neurons they are those with most power in the embedding, see `spectrum.key_by_power`.
 
     Returns
     -------
@@ -108,19 +205,18 @@ def key_frequencies(trajectory: Trajectory) -> xr.DataArray:
     Raises
     ------
     SltGrokError
-        As `measure`.
+        As `measure`, or a task without a group.
     """
-    module, task = circuit_parts(trajectory.network)
-    last = trajectory.isel(step=-1) if "step" in trajectory.dims else trajectory
-    inputs, sizes = task.inputs, []
-    for chunk in _chunks(last, module):
-        sites = last.network.stacked_sites(chunk, inputs, "neurons_post")
-        fve = neurons.fraction_of_variance_explained(sites["neurons_post"])
-        sizes.append(neurons.cluster_sizes(fve, neurons.in_cluster(fve, module.activation is torch.square)))
-    found = last.dataset(
-        {"key": (("frequency",), (torch.cat(sizes) > 0).numpy(), {})}, frequency=fourier.frequencies(task.modulus)
-    )["key"]
-    return found.isel(step=0, drop=True) if "step" in trajectory.dims else found
+    check_measurable(trajectory.network, ("group", "logits"))
+
+    def of(chunk: Chunk) -> Tensor:
+        if chunk.module.declares("neurons_post"):
+            return chunk.cluster_size > 0
+        return spectrum.key_by_power(spectrum.power_fraction(chunk.embedding, chunk.group), chunk.group)
+
+    last = at_last_step(trajectory)
+    found = torch.cat([of(chunk) for chunk in chunks(last)]).numpy()
+    return _array(last, found, "frequency", group_of(trajectory).frequencies)
 
 
 def circuit_neurons(trajectory: Trajectory) -> xr.DataArray:
@@ -134,70 +230,75 @@ def circuit_neurons(trajectory: Trajectory) -> xr.DataArray:
     Raises
     ------
     SltGrokError
-        As `measure`.
+        As `key_frequencies`, or a model without neurons.
     """
-    module, task = circuit_parts(trajectory.network)
-    last = trajectory.isel(step=-1) if "step" in trajectory.dims else trajectory
-    belong = []
-    for chunk in _chunks(last, module):
-        fve = neurons.fraction_of_variance_explained(
-            last.network.stacked_sites(chunk, task.inputs, "neurons_post")["neurons_post"]
-        )
-        belong.append(neurons.in_cluster(fve, module.activation is torch.square))
-    found = last.dataset({"belongs": (("neuron",), torch.cat(belong).numpy(), {})})["belongs"]
-    return found.isel(step=0, drop=True) if "step" in trajectory.dims else found
+    check_measurable(trajectory.network, ("group", "neurons_post"))
+    last = at_last_step(trajectory)
+    return _array(last, torch.cat([chunk.belongs for chunk in chunks(last)]).numpy(), "neuron")
 
 
-def null(trajectory: Trajectory, seed: int = 0, on_progress: OnProgress | None = None) -> xr.Dataset:
-    """Return the same measurement after a random renaming of the tokens.
+# -- parts that other circuit measurements share ----------------------------------------------------------------------
 
-    What the measures say without Fourier structure.
 
-    Inputs, answers, labels and the split are renamed together, so that losses and accuracies of the whole network
-    are unchanged; what depends on the order of Z_p (spectra, clusters, key frequencies, restricted, excluded and trig
-    losses) takes its chance value. One draw of the permutation serves all networks.
+def unmeasurable(network: Network, needs: Sequence[str]) -> str:
+    """Return why circuits cannot be measured of a network; empty where they can."""
+    lacking = lacks(network, needs)
+    return lacking and f"expected {lacking}, got {type(network.module).__name__}"
+
+
+def check_measurable(network: Network, needs: Sequence[str]) -> None:
+    """Raise where `unmeasurable` has a reason.
 
     Raises
     ------
     SltGrokError
-        As `measure`.
+        It has one.
     """
-    _, task = circuit_parts(trajectory.network)
-    permutation = np.random.default_rng(np.random.SeedSequence(seed)).permutation(task.modulus)
-    return measure(relabel(trajectory, permutation), on_progress=on_progress)
+    reason = unmeasurable(network, needs)
+    if reason:
+        raise SltGrokError(f"circuits: {reason}")
 
 
-def circuit_parts(network: Network) -> tuple[Model, ModularTask]:
-    """Return the module and the task of a network that circuits can be measured of.
+def group_of(trajectory: Trajectory) -> Group:
+    """Return the group that the tokens form, of a network that was checked to have one."""
+    group = trajectory.task.group
+    assert group is not None
+    return group
 
-    Raises
-    ------
-    SltGrokError
-        A network that is not of this package or has no task, or p not an odd prime.
+
+def at_last_step(trajectory: Trajectory) -> Trajectory:
+    """Return the networks of the last step, with a `step` dimension of length 1 if there is one."""
+    return trajectory.isel(step=[-1]) if "step" in trajectory.dims else trajectory
+
+
+def chunks(
+    trajectory: Trajectory, kept: Tensor | None = None, gradient_triples: int | None = None, size: int | None = None
+) -> Iterator[Chunk]:
+    """Yield the networks in float64, `size` at a time, by default as many as `CHUNK_BYTES` allows.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        The networks.
+    kept : Tensor or None, optional
+        The circuit's frequencies of each network, (N, K).
+    gradient_triples : int or None, optional
+        See `Chunk`.
+    size : int or None, optional
+        Networks of a chunk.
     """
-    if not isinstance(network.module, Model):
-        raise SltGrokError(
-            f"circuits: expected a model of slt_grok.models, whose sites and weights have known roles, "
-            f"got {type(network.module).__name__}"
-        )
-    if network.task is None:
-        raise SltGrokError("circuits: expected a network with a modular task, this one has none")
-    fourier.frequencies(network.task.modulus)
-    return network.module, network.task
-
-
-def _chunks(trajectory: Trajectory, module: Model) -> Iterator[dict[str, Tensor]]:
-    """Yield the stacked parameters in float64, so many networks at a time as `CHUNK_BYTES` allows."""
-    stack = trajectory.stacked()
-    p, width = module.tokens, module.neuron_logit_map(stack).shape[-2]
-    size = max(1, CHUNK_BYTES // (8 * p**2 * (8 * width + 10 * p)))
+    stack, task, network = trajectory.stacked(), trajectory.task, trajectory.network
+    declared = network.declares("neuron_logit_map") and network.module.neuron_logit_map(stack).shape[-2]  # pyright: ignore[reportCallIssue]
+    size = size or at_a_time(8 * len(task.inputs) * (8 * declared + 10 * task.classes), CHUNK_BYTES)
+    kept = torch.zeros(len(trajectory), 0, dtype=torch.bool) if kept is None else kept
     for start in range(0, len(trajectory), size):
-        yield {name: tensor[start : start + size].double() for name, tensor in stack.items()}
+        part = {name: tensor[start : start + size].double() for name, tensor in stack.items()}
+        yield Chunk(Forward.of(network, part), kept[start : start + size], gradient_triples)
 
 
 def broadcast(trajectory: Trajectory, given: Any) -> tuple[xr.DataArray, Tensor]:
     """Return the mask as (other dims, frequency), and for each of the N networks."""
-    frequencies = fourier.frequencies(trajectory.task.modulus)
+    frequencies = group_of(trajectory).frequencies
     others = {dim: trajectory.coords[dim] for dim in trajectory.dims if dim != "step"}
     values, sizes = np.asarray(given), tuple(map(len, others.values()))
     shape = (*sizes, len(frequencies))
@@ -214,3 +315,23 @@ def broadcast(trajectory: Trajectory, given: Any) -> tuple[xr.DataArray, Tensor]
     whole = mask.expand_dims(step=len(trajectory.coords["step"])) if "step" in trajectory.dims else mask
     on_networks = whole.transpose(*trajectory.dims, "frequency").values.reshape(-1, len(frequencies))
     return mask, torch.from_numpy(on_networks.copy())
+
+
+def _measurable(network: Network) -> tuple[list[type[CircuitMeasure]], dict[str, str]]:
+    """Return the measures that a network has everything for, and what it lacks for each of the others."""
+    measures, omitted = [], {}
+    for kind in CircuitMeasure.in_order():
+        reason = lacks(network, kind.needs)
+        first = next((name for name in kind.after if name in omitted), None)
+        if reason or first:
+            omitted[kind.name] = reason or f"the circuit measure {first}"
+        else:
+            measures.append(kind)
+    return measures, omitted
+
+
+def _array(last: Trajectory, values: np.ndarray, dim: str, coord: Any = None) -> xr.DataArray:
+    """Values of each network of the last step, over the leading dimensions without `step` and one more."""
+    coords = {} if coord is None else {dim: coord}
+    found = last.dataset({"value": ((dim,), values, {})}, **coords)["value"]
+    return found.isel(step=0, drop=True) if "step" in last.dims else found

@@ -3,18 +3,162 @@
 A simple neuron has the pre-activation A_L cos(w_f a + phi_L) + A_R cos(w_f b + phi_R) and the output weights
 cos(w_f c + psi). Sources: McCracken et al. 2505.18266 (simple neurons, accuracy with the fits in place of the neurons);
 Gromov 2301.02679 (psi = phi_L + phi_R, or psi = phi_L - phi_R for subtraction, makes the neurons of a frequency add
-up at the right answer); 2512.25060 (torus distance).
+up at the right answer); 2512.25060 (torus distance); Doshi et al. 2310.13061 (inverse participation ratio).
 
 Everything is read from the lines of a neuron, its means over one token, which hold all of both waves.
 """
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from slt_grok.circuits.neurons import variance
+from slt_grok.circuits.measure import CircuitMeasure, accuracy, loss
+from slt_grok.circuits.neurons import is_constant, variance
+from slt_grok.groups import CyclicGroup, cyclic
+from slt_grok.measurement import Variable
+
+if TYPE_CHECKING:
+    from slt_grok.circuits.chunk import Chunk
+
+GROMOV = "Gromov 2301.02679"
+MCCRACKEN = "McCracken et al. 2505.18266"
+TOPOLOGY = "2512.25060"
+SIMPLE = (
+    "with every pre-activation replaced by its mean + A_L cos(w_f a + phi_L) + A_R cos(w_f b + phi_R), fitted by least "
+    "squares, f the frequency with the largest R^2"
+)
+
+
+def _phase(name: str, of: str) -> Variable:
+    definition = f"phi in A cos(w_k t + phi), the part of {of} at k = neuron_frequency"
+    return Variable(("neuron",), f"phase {name}", definition, GROMOV, "radians")
+
+
+def _ratio(convention: str, range_: str, cosine: str) -> Variable:
+    return Variable(
+        ("neuron",),
+        f"inverse participation ratio ({convention})",
+        f"mean over the neuron's input lines of both tokens (means of the pre-activation over the other one) and its "
+        f"output weights of sum_k |x_k|^4 / (sum_k |x_k|^2)^2, {range_}; the constant omitted; a cosine has {cosine}",
+        "Doshi et al. 2310.13061",
+    )
+
+
+class Phases(CircuitMeasure):
+    """Phases of the neurons' waves and how they align."""
+
+    name = "phases"
+    needs = ("cyclic", "neurons_pre", "neurons_post", "neuron_logit_map")
+    variables = {
+        "neuron_phase_left": _phase("phi_L", "the line of the means of the pre-activation over b"),
+        "neuron_phase_right": _phase("phi_R", "the line of the means of the pre-activation over a"),
+        "neuron_phase_output": _phase("psi", "the neuron's row of W_L over the answers"),
+        "phase_alignment_residual_by_frequency": Variable(
+            ("frequency",),
+            "phase alignment of the frequency",
+            "R_k = |mean of e^{i Delta}| over the neurons counted in neuron_cluster_size, Delta = psi - phi_L - phi_R "
+            "(+ phi_R for subtraction); 1 is aligned, as a single neuron always is; n random phases give about n^(-1/2); "
+            "NaN without a neuron",
+            GROMOV,
+        ),
+        "phase_alignment_residual": Variable(
+            (), "phase alignment", "mean of R_k over the neurons: weighted with neuron_cluster_size", GROMOV
+        ),
+        "inverse_participation_ratio_rfft": _ratio("rfft", "k = 1..floor(n/2)", "1"),
+        "inverse_participation_ratio_dft": _ratio("full DFT", "k = 1..n-1", "1/2"),
+    }
+
+    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+        """See `CircuitMeasure`."""
+        found, frequency, sizes = chunk.waves.phases(chunk.frequency), chunk.frequency[:, None], chunk.cluster_size
+        members = (frequency == torch.arange(1, sizes.shape[-1] + 1)[:, None]) & chunk.belongs[:, None]
+        residual = alignment_residual(found, members, chunk.sign)
+        left, right, output = found
+        return {
+            "neuron_phase_left": left,
+            "neuron_phase_right": right,
+            "neuron_phase_output": output,
+            "phase_alignment_residual_by_frequency": residual,
+            "phase_alignment_residual": (residual * sizes).nansum(-1) / sizes.sum(-1),
+            "inverse_participation_ratio_rfft": inverse_participation_ratio(chunk.waves),
+            "inverse_participation_ratio_dft": inverse_participation_ratio(chunk.waves, full=True),
+        }
+
+
+class SimpleNeurons(CircuitMeasure):
+    """The network with sums of two cosines in place of its pre-activations."""
+
+    name = "simple_neurons"
+    needs = ("cyclic", "neurons_pre", "neurons_post", "neuron_logit_map")
+    variables = {
+        "simple_neuron_r2": Variable(
+            ("neuron",),
+            "R^2 of the neuron's fit by two cosines",
+            "fraction of the variance of the pre-activation over the grid that A_L cos(w_f a + phi_L) + A_R cos(w_f b + "
+            "phi_R) explains, f the best frequency",
+            MCCRACKEN,
+        ),
+        "simple_neurons_loss": loss("loss with simple neurons", f"mean of -log softmax(L)[label], {SIMPLE}", MCCRACKEN),
+        "simple_neurons_accuracy": accuracy("accuracy with simple neurons", SIMPLE, MCCRACKEN),
+    }
+
+    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+        """See `CircuitMeasure`."""
+        fitted, of_fit = chunk.waves.power_fractions().max(1)
+        logits = chunk.forward.with_pre(chunk.waves.fitted(of_fit + 1))
+        return dict(zip(self.variables, (fitted, chunk.losses(logits), chunk.accuracies(logits)), strict=True))
+
+
+class PeakPositions(CircuitMeasure):
+    """Where on the grid of its own frequency each neuron is largest."""
+
+    name = "peak_positions"
+    needs = ("cyclic", "neurons_pre", "neurons_post")
+    variables = {
+        "neuron_alignment_left": Variable(
+            ("neuron",),
+            "where the neuron is largest, first token",
+            "k a mod n at the pair where the pre-activation is largest, k = neuron_frequency; NaN for neurons that "
+            "neuron_cluster_size does not count; the law of (k a, k b) over the others is the phase alignment "
+            "distribution",
+            TOPOLOGY,
+            "tokens",
+        ),
+        "neuron_alignment_right": Variable(
+            ("neuron",), "where the neuron is largest, second token", "k b mod n at the same pair", TOPOLOGY, "tokens"
+        ),
+        "neuron_torus_distance": Variable(
+            ("neuron",),
+            "torus distance of the neuron",
+            "min(|d|, n - |d|), d = k (a - b) mod n (a + b for subtraction) at the pair where the pre-activation is "
+            "largest, k = neuron_frequency",
+            TOPOLOGY,
+            "tokens",
+        ),
+        "torus_distance": Variable(
+            (),
+            "torus distance",
+            "mean of neuron_torus_distance over the neurons of neuron_cluster_size; NaN without one; (p^2 - 1)/(4p) for "
+            "independent uniform phases and an odd prime n = p",
+            TOPOLOGY,
+            "tokens",
+        ),
+    }
+
+    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+        """See `CircuitMeasure`."""
+        aligned = phase_alignment(chunk.sites["neurons_pre"], chunk.frequency)
+        distance = torus_distance(aligned, chunk.group.order, chunk.sign)
+        left, right, of_clusters = (x.double().masked_fill(~chunk.belongs, torch.nan) for x in (*aligned, distance))
+        return {
+            "neuron_alignment_left": left,
+            "neuron_alignment_right": right,
+            "neuron_torus_distance": distance,
+            "torus_distance": of_clusters.nanmean(-1),
+        }
 
 
 @dataclass(frozen=True)
@@ -23,14 +167,17 @@ class Waves:
 
     Parameters
     ----------
+    group : CyclicGroup
+        The tokens' group.
     left, right : Tensor
-        Of the means of the pre-activation over b and over a, (N, (p-1)/2, width).
+        Of the means of the pre-activation over b and over a, (N, K, width).
     output : Tensor
-        Of the output weights over the answers, (N, (p-1)/2, width).
+        Of the output weights over the answers, (N, K, width).
     mean, variance : Tensor
         Of the pre-activation over the grid, (N, width).
     """
 
+    group: CyclicGroup
     left: Tensor
     right: Tensor
     output: Tensor
@@ -39,21 +186,21 @@ class Waves:
 
     @classmethod
     def of(cls, pre: Tensor, neuron_logit_map: Tensor) -> "Waves":
-        """From pre-activations (N, p^2, width) on the grid and W_L (N, width, p)."""
-        p = math.isqrt(pre.shape[1])
-        grid = pre.unflatten(1, (p, p))
+        """From pre-activations (N, n^2, width) on the grid and W_L (N, width, n)."""
+        n = math.isqrt(pre.shape[1])
+        grid = pre.unflatten(1, (n, n))
         of_a, of_b = grid.mean(2), grid.mean(1)
         left, right, output = (_amplitudes(line) for line in (of_a, of_b, neuron_logit_map.mT))
         mean = of_a.mean(1)
-        return cls(left, right, output, mean, variance(pre, mean))
+        return cls(cyclic(n), left, right, output, mean, variance(pre, mean))
 
-    def power_shares(self) -> Tensor:
-        """Share of the pre-activation's variance in both waves of each frequency: (N, (p-1)/2, width), in [0, 1].
+    def power_fractions(self) -> Tensor:
+        """Fraction of the pre-activation's variance in both waves of each frequency: (N, K, width), in [0, 1].
 
         0 for a neuron that is constant on the grid.
         """
-        power = (self.left.abs().square() + self.right.abs().square()) / 2
-        constant = self.variance <= 1e-24 * (self.variance + self.mean.square())  # rounding of a constant, no signal
+        power = (self.left.abs().square() + self.right.abs().square()) / self.group.plane_sizes[:, None]
+        constant = is_constant(self.mean, self.variance)
         return (power / torch.where(constant, 1.0, self.variance)[:, None]).masked_fill(constant[:, None], 0.0)
 
     def phases(self, frequency: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -63,41 +210,69 @@ class Waves:
         return left, right, output
 
     def fitted(self, frequency: Tensor) -> Tensor:
-        """Return mean + A_L cos(w_f a + phi_L) + A_R cos(w_f b + phi_R) on the grid, (N, p^2, width).
+        """Return mean + A_L cos(w_f a + phi_L) + A_R cos(w_f b + phi_R) on the grid, (N, n^2, width).
 
         Least squares at f.
         """
-        p, index = 2 * self.left.shape[1] + 1, frequency[:, None] - 1
-        turns = (torch.arange(p)[:, None] * frequency[:, None]) % p  # (N, p, width)
-        unit = torch.polar(torch.ones((), dtype=torch.float64), 2 * math.pi / p * turns.double())
+        n, index = self.group.order, frequency[:, None] - 1
+        turns = (torch.arange(n)[:, None] * frequency[:, None]) % n  # (N, n, width)
+        unit = torch.polar(torch.ones((), dtype=torch.float64), 2 * math.pi / n * turns.double())
         left, right = ((wave.gather(1, index) * unit).real for wave in (self.left, self.right))
         return (self.mean[:, None, None] + left[:, :, None] + right[:, None]).flatten(1, 2)
 
 
 def _amplitudes(line: Tensor) -> Tensor:
-    """Return a e^{i phi} with line(t) = mean + sum_k A_k cos(w_k t + phi_k): (N, p, width) -> (N, (p-1)/2, width)."""
-    return torch.fft.rfft(line, dim=1)[:, 1:] * (2 / line.shape[1])
+    """Return A_k e^{i phi_k} with line(t) = mean + sum_k A_k cos(w_k t + phi_k): (N, n, width) -> (N, K, width)."""
+    n = line.shape[1]
+    return torch.fft.rfft(line, dim=1)[:, 1:] * cyclic(n).plane_sizes[:, None] / n
+
+
+def phase_alignment(pre: Tensor, frequency: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a neuron is largest: (k a, k b) mod n at the pair (a, b) of its largest pre-activation.
+
+    In these coordinates neurons of all frequencies share one grid, and the relabeling t -> m t changes nothing but
+    the common sign, which belongs to the choice of k or n - k. Their law over the neurons is the phase alignment
+    distribution of 2512.25060.
+
+    Parameters
+    ----------
+    pre : Tensor
+        Pre-activations on the grid, (N, n^2, width).
+    frequency : Tensor
+        k of each neuron, int64 (N, width).
+
+    Returns
+    -------
+    tuple of Tensor
+        k a and k b, int64 (N, width) each, in 0..n-1.
+    """
+    n = math.isqrt(pre.shape[1])
+    grid = pre.unflatten(1, (n, n))
+    # the largest number is found much faster than its place: first in each line of the grid, then the line, then it
+    first = grid.amax(2).argmax(1)
+    line = grid.gather(1, first[:, None, None].expand(-1, 1, n, -1))[:, 0]
+    return frequency * first % n, frequency * line.argmax(1) % n
 
 
 def alignment_residual(phases: tuple[Tensor, Tensor, Tensor], members: Tensor, sign: int = 1) -> Tensor:
     """R_k = |mean of e^{i Delta}| over the neurons of frequency k, Delta = psi - phi_L - sign phi_R.
 
-    One frequency at a time, because cos w_k and cos w_{p-k} are one function: which of the two names a frequency has
+    One frequency at a time, because cos w_k and cos w_{n-k} are one function: which of the two names a frequency has
     is the sign of its phases, and a mean over several frequencies would depend on it.
 
     Parameters
     ----------
-    phases : tuple[Tensor, Tensor, Tensor]
+    phases : tuple of Tensor
         phi_L, phi_R, psi, (N, width) each.
     members : Tensor
-        Which neurons are of frequency k, bool (N, (p-1)/2, width).
+        Which neurons are of frequency k, bool (N, K, width).
     sign : int, optional
         1 for addition, -1 for subtraction.
 
     Returns
     -------
     Tensor
-        (N, (p-1)/2), in [0, 1]: 1 where all are aligned (a single neuron always is), about n^(-1/2) for n neurons of
+        (N, K), in [0, 1]: 1 where all are aligned (a single neuron always is), about n^(-1/2) for n neurons of
         random phases, NaN without a neuron.
     """
     left, right, output = phases
@@ -105,41 +280,44 @@ def alignment_residual(phases: tuple[Tensor, Tensor, Tensor], members: Tensor, s
     return (members * turns[:, None]).sum(-1).abs() / members.sum(-1)
 
 
-def torus_distance(alignment: tuple[Tensor, Tensor], modulus: int, sign: int = 1) -> Tensor:
-    """min(|d|, p - |d|) with d = f (a - sign b) mod p at the pair (a, b) where a neuron's pre-activation is largest.
+def torus_distance(alignment: tuple[Tensor, Tensor], order: int, sign: int = 1) -> Tensor:
+    """min(|d|, n - |d|) with d = f (a - sign b) mod n at the pair (a, b) where a neuron's pre-activation is largest.
 
     Parameters
     ----------
-    alignment : tuple[Tensor, Tensor]
-        f a and f b, int64 (N, width) each (`geometry.phase_alignment`).
-    modulus : int
-        p.
+    alignment : tuple of Tensor
+        f a and f b, int64 (N, width) each (`phase_alignment`).
+    order : int
+        n.
     sign : int, optional
         1 for addition, -1 for subtraction.
 
     Returns
     -------
     Tensor
-        (N, width) in tokens, in [0, (p-1)/2]: 0 where both waves have the same phase; (p^2 - 1)/(4p) is the mean of
-        independent uniform phases.
+        (N, width) in tokens, in [0, n/2]: 0 where both waves have the same phase; (p^2 - 1)/(4p) is the mean of
+        independent uniform phases for an odd prime n = p.
     """
-    distance = (alignment[0] - sign * alignment[1]) % modulus
-    return distance.minimum(modulus - distance)
+    distance = (alignment[0] - sign * alignment[1]) % order
+    return distance.minimum(order - distance)
 
 
-def inverse_participation_ratio(waves: Waves) -> Tensor:
-    """Mean over phi_L's, phi_R's and psi's line of sum_k |x_k|^4 / (sum_k |x_k|^2)^2, k = 1..(p-1)/2 (rfft convention).
+def inverse_participation_ratio(waves: Waves, full: bool = False) -> Tensor:
+    """Mean over phi_L's, phi_R's and psi's line of sum_k |x_k|^4 / (sum_k |x_k|^2)^2.
 
-    Doshi et al. 2310.13061. A cosine has 1, equal amplitudes 2/(p-1). The full discrete Fourier transform has each
-    amplitude twice, at k and p - k, and gives half of this. The constant is left out.
+    Doshi et al. 2310.13061, k = 1..floor(n/2) (rfft convention): a cosine has 1, equal amplitudes 2/(n-1). With `full`
+    k = 1..n-1: the full discrete Fourier transform has each amplitude twice, at k and n - k, but k = n/2 once, and
+    gives half of this for odd n. The constant is omitted.
 
     Returns
     -------
     Tensor
         (N, width), in (0, 1]; NaN for a neuron with a line that vanishes.
     """
+    rows = waves.group.plane_sizes[:, None]
+    often = rows if full else 1
     ratios = []
     for wave in (waves.left, waves.right, waves.output):
-        power = wave.abs().square()
-        ratios.append(power.square().sum(1) / power.sum(1).square())
+        power = (wave.abs() / rows).square()
+        ratios.append((often * power.square()).sum(1) / (often * power).sum(1).square())
     return torch.stack(ratios).mean(0)

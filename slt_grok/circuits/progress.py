@@ -1,121 +1,192 @@
-"""Losses of the network with parts of its logits' Fourier transform kept or taken away.
+"""Losses of the network with parts of its logits' Fourier transform kept or removed.
 
-Notation: logits L[a, b, c] on the whole grid; s = a + b (a - b for subtraction); K a set of frequencies;
-P_k the projection of each class's function of (a, b) on span{cos w_k s, sin w_k s}.
+Notation: logits L[a, b, c] on all pairs; s = a b, or a b^(-1) where the task's sign is -1 (on Z_n a + b and a - b); K a
+set of frequencies, that is, of real irreducible representations; P_k the projection of each class's function of (a, b)
+on the functions of s in the plane of k, on Z_n span{cos w_k s, sin w_k s}.
 Sources: Nanda et al. 2301.05217, section 5.1 (restricted and excluded loss, `sum` mask); the 2 x 2 and 3 x 3 masks are
 those of the ablations of its section 4.4 and of the paper's code; never a block of two different frequencies.
 
-Every function takes logits (N, p^2, p) in float64 and frequencies as a bool mask (N, (p-1)/2).
+Functions take logits (N, n^2, n) in float64 and frequencies as a bool mask (N, K).
 
-P_k needs no p^2 x p^2 matrix. With M[s, c] the mean of L[a, b, c] over the p cells with the same s
-(`fourier.sum_table`), (P_k L)[a, b, c] = sum_t (2/p) cos(w_k (s - t)) M[t, c]: the component at k of M as a function
-of s.
+P_k needs no n^2 x n^2 matrix. With M[s, c] the mean of L[a, b, c] over the n pairs with the same s
+(`Group.means_by_product`), P_k L is the component of M in the plane of k as a function of s.
 """
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from slt_grok import fourier
-from slt_grok.fourier import project
+from slt_grok.circuits.chunk import Chunk, sample_losses
+from slt_grok.circuits.measure import NANDA, PLANES, ZHONG, CircuitMeasure, loss
+from slt_grok.groups import Group
+from slt_grok.measurement import Variable
 
 LARGEST_EXPONENT = 300.0  # the product of two such exponentials is still a float64
 
 
-def sample_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy -log softmax(L)[label] in nats: (N, n, p), (n,) -> (N, n)."""
-    losses = cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)), reduction="none")
-    return losses.unflatten(0, (len(logits), -1))
+class Progress(CircuitMeasure):
+    """Restricted, excluded and trig losses."""
+
+    name = "progress"
+    needs = ("logits", "group")
+    variables = {
+        "restricted_loss_sum": loss(
+            "restricted loss (sum directions)",
+            f"loss of mean_ab L + sum of P_k L over circuit_frequency, P_k the projection on {PLANES}",
+            f"{NANDA}, section 5.1",
+        ),
+        "restricted_loss_2x2": loss(
+            "restricted loss (2 x 2 blocks)",
+            "loss of mean_ab L + the components {cos k, sin k} x {cos k, sin k} of L for k in circuit_frequency; on "
+            "other groups the rows of the plane of k in place of cos k, sin k",
+            f"{NANDA}, section 4.4",
+        ),
+        "restricted_loss_3x3": loss(
+            "restricted loss (3 x 3 blocks)",
+            "loss of mean_ab L + the components {1, cos k, sin k} x {1, cos k, sin k} of L for k in circuit_frequency; "
+            "on other groups the rows of the plane of k in place of cos k, sin k",
+            f"{NANDA}, section 4.4",
+        ),
+        "excluded_loss": loss(
+            "excluded loss",
+            f"loss of L - sum of P_k L over circuit_frequency, P_k the projection on {PLANES}",
+            f"{NANDA}, section 5.1",
+        ),
+        "excluded_loss_by_frequency": Variable(
+            ("frequency",),
+            "excluded loss of one frequency (train)",
+            f"train loss of L - P_k L, one k at a time, P_k the projection on {PLANES}",
+            f"{NANDA}, section 5.1",
+            "nats",
+        ),
+        "excluded_loss_largest": Variable(
+            (),
+            "largest excluded loss of one frequency (train)",
+            "max over all k of excluded_loss_by_frequency: the excluded loss that needs no choice of key frequencies",
+            f"{NANDA}, section 5.1",
+            "nats",
+        ),
+        "trig_loss": loss(
+            "trig loss",
+            "loss of mean_ab L + sum over circuit_frequency of alpha_k kappa_k(s, c), alpha by least squares on "
+            "L - mean_ab L; kappa_k = cos w_k(s - c) on Z_n, in general the reproducing kernel of the plane of k, 1 "
+            "where s = c",
+            f"{NANDA}, section 4.4",
+        ),
+        "clock_fve": Variable(
+            (),
+            "variance explained by the clock",
+            "fraction of the squared norm of L - mean_ab L over all pairs and classes that sum of "
+            "alpha_k kappa_k(s, c) explains, see trig_loss",
+            f"{ZHONG}, section 4",
+        ),
+    }
+
+    def compute(self, chunk: Chunk) -> dict[str, Tensor]:
+        """See `CircuitMeasure`."""
+        logits, table, kept, group = chunk.sites["logits"], chunk.table, chunk.kept, chunk.group
+        train, products, labels = chunk.task.indices("train"), chunk.products, chunk.task.labels
+        fitted, clock_fve = clock_fit(logits, table, kept, group)
+        without_one = excluded_by_frequency(logits[:, train], table, products[train], labels[train], group)
+        return {
+            "restricted_loss_sum": chunk.losses_of_table(restricted_sum(table, kept, group)),
+            "restricted_loss_2x2": chunk.losses(restricted_blocks(logits, kept, group)),
+            "restricted_loss_3x3": chunk.losses(restricted_blocks(logits, kept, group, with_constant=True)),
+            "excluded_loss": chunk.losses(logits - group.project(table, kept)[:, products]),
+            "excluded_loss_by_frequency": without_one,
+            "excluded_loss_largest": without_one.amax(-1),
+            "trig_loss": chunk.losses_of_table(fitted),
+            "clock_fve": clock_fve,
+        }
 
 
-def restricted_sum(table: Tensor, frequencies: Tensor) -> Tensor:
+def restricted_sum(table: Tensor, frequencies: Tensor, group: Group) -> Tensor:
     """mean_ab L + sum_{k in K} P_k L as a table over (s, c), from M (N, s, c)."""
-    return table.mean(1, keepdim=True) + project(table, frequencies)
+    return table.mean(1, keepdim=True) + group.project(table, frequencies)
 
 
-def restricted_blocks(logits: Tensor, frequencies: Tensor, size: int) -> Tensor:
-    """mean_ab L and the same-frequency blocks of K of the two-dimensional transform, (N, p^2, p).
+def restricted_blocks(logits: Tensor, frequencies: Tensor, group: Group, with_constant: bool = False) -> Tensor:
+    """mean_ab L and the blocks of K of the two-dimensional transform, (N, n^2, n).
 
-    `size` 2 keeps {cos k, sin k} x {cos k, sin k} of each k in K (4 components), 3 also their products with the
-    constant (8 components).
+    A block is {cos k, sin k} x {cos k, sin k} of one k in K, on Z_n 2 x 2 = 4 components; `with_constant` adds their
+    products with the constant, 8 components.
     """
-    n, cells, p = logits.shape
-    used = frequencies.any(0)  # rows of no network's K need not be computed
-    rows = fourier.basis(p)[torch.cat([torch.ones(1, dtype=torch.bool), used.repeat_interleave(2)])]
-    half = (rows @ logits.reshape(n, p, p * p)).unflatten(-1, (p, p))  # (N, i, b, c)
+    networks, pairs, n = logits.shape
+    used = frequencies.any(0)[group.plane_of_row]  # rows of no network's K need not be computed
+    rows, plane = torch.cat([group.basis[:1], group.basis[1:][used]]), group.plane_of_row[used]
+    half = (rows @ logits.reshape(networks, n, n * n)).unflatten(-1, (n, n))  # (N, i, b, c)
     components = rows @ half  # (N, i, j, c)
-    own = frequencies[:, used].double().repeat_interleave(2, -1)
-    same = torch.block_diag(*[torch.ones(2, 2, dtype=torch.float64)] * int(used.sum()))
-    mask = torch.zeros(n, len(rows), len(rows), dtype=torch.float64)
+    own = frequencies[:, plane].double()
+    mask = torch.zeros(networks, len(rows), len(rows), dtype=torch.float64)
     mask[:, 0, 0] = 1
-    mask[:, 1:, 1:] = same.reshape(len(rows) - 1, len(rows) - 1) * own[:, None]
-    if size == 3:
+    mask[:, 1:, 1:] = (plane[:, None] == plane) * own[:, None]
+    if with_constant:
         mask[:, 0, 1:] = mask[:, 1:, 0] = own
     back = rows.T @ (components * mask[..., None])  # (N, i, b, c)
-    return (rows.T @ back.reshape(n, len(rows), p * p)).reshape(n, cells, p)
+    return (rows.T @ back.reshape(networks, len(rows), n * n)).reshape(networks, pairs, n)
 
 
-def excluded_by_frequency(logits: Tensor, table: Tensor, sums: Tensor, labels: Tensor) -> Tensor:
+def excluded_by_frequency(logits: Tensor, table: Tensor, products: Tensor, labels: Tensor, group: Group) -> Tensor:
     """Mean loss of L - P_k L, one k at a time, over the given samples.
 
     With y the label and R = P_k L, a function of s, the loss is log(1 + e^{R_y} sum_{c != y} e^{L_c - L_y} e^{-R_c}):
-    the first exponentials are taken once for all k, the second ones for the p values of s, and the sum over c is a
+    the first exponentials are taken once for all k, the second ones for the n values of s, and the sum over c is a
     product of matrices. Where logits are so large that these overflow, it is one frequency after the other.
 
     Parameters
     ----------
     logits : Tensor
-        Of the samples, (N, n, p).
+        Of the samples, (N, n, classes).
     table : Tensor
         M of the whole grid, (N, s, c).
-    sums, labels : Tensor
+    products, labels : Tensor
         s and the right class of each sample, (n,).
+    group : Group
+        The tokens' group.
 
     Returns
     -------
     Tensor
-        (N, (p-1)/2).
+        (N, K).
     """
-    pairs = fourier.basis(table.shape[-1])[1:].unflatten(0, (-1, 2))
     found = []
     for own, means in zip(logits, table, strict=True):
-        removed = pairs.mT @ (pairs @ means)  # (frequency, s, c)
+        removed = torch.stack([plane.T @ (plane @ means) for plane in group.planes])  # (frequency, s, c)
         spread = max((own.amax() - own.amin()).item(), 2 * removed.abs().max().item())
         losses = _excluded_together if spread < LARGEST_EXPONENT else _excluded_one_by_one
-        found.append(losses(own, removed, sums, labels))
+        found.append(losses(own, removed, products, labels))
     return torch.stack(found)
 
 
-def _excluded_one_by_one(logits: Tensor, removed: Tensor, sums: Tensor, labels: Tensor) -> Tensor:
-    """Of one network, (n, p) and (frequency, s, c) -> (frequency,)."""
-    return torch.stack([sample_losses((logits - part[sums])[None], labels).mean() for part in removed])
+def _excluded_one_by_one(logits: Tensor, removed: Tensor, products: Tensor, labels: Tensor) -> Tensor:
+    """Of one network, (n, classes) and (frequency, s, c) -> (frequency,)."""
+    return torch.stack([sample_losses((logits - part[products])[None], labels).mean() for part in removed])
 
 
-def _excluded_together(logits: Tensor, removed: Tensor, sums: Tensor, labels: Tensor) -> Tensor:
+def _excluded_together(logits: Tensor, removed: Tensor, products: Tensor, labels: Tensor) -> Tensor:
     """Return the same, see `excluded_by_frequency`."""
     ahead = (logits - logits.gather(1, labels[:, None])).exp_().scatter_(1, labels[:, None], 0)
     factors = (-removed).exp_()
     others = logits.new_empty(len(logits), len(removed))
     for s, of_sum in enumerate(factors.unbind(1)):
-        rows = (sums == s).nonzero()[:, 0]
+        rows = (products == s).nonzero()[:, 0]
         others[rows] = ahead[rows] @ of_sum.T
-    return (others.T / factors[:, sums, labels]).log1p_().mean(-1)
+    return (others.T / factors[:, products, labels]).log1p_().mean(-1)
 
 
-def clock_fit(logits: Tensor, table: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
-    """Least squares of the logits, each class's grid mean removed, on cos w_k(s - c) for k in K.
+def clock_fit(logits: Tensor, table: Tensor, frequencies: Tensor, group: Group) -> tuple[Tensor, Tensor]:
+    """Least squares of the logits, each class's mean removed, on the kernels kappa_k(s, c) for k in K.
 
-    The functions are orthogonal with squared norm p^3/2, so that alpha_k = 2/p^2 sum_{s,c} M[s, c] cos w_k(s - c).
+    On Z_n they are cos w_k(s - c). They are orthogonal with squared norm n^3/r, r the rows of the plane (2 for a cosine
+    and a sine), so that alpha_k = r/n^2 sum_{s,c} M[s, c] kappa_k(s, c).
 
     Returns
     -------
-    tuple[Tensor, Tensor]
-        The fitted logits mean_ab L + sum_k alpha_k cos w_k(s - c) as a table (N, s, c), and the share of the variance
-        over all p^3 that the fit explains (N,), in [0, 1], NaN where the centered logits vanish.
+    tuple of Tensor
+        The fitted logits mean_ab L + sum_k alpha_k kappa_k(s, c) as a table (N, s, c), and the fraction of the variance
+        over all n^3 that the fit explains (N,), in [0, 1], NaN where the centered logits vanish.
     """
-    p = logits.shape[-1]
-    cosines = fourier.clock(p)
-    alpha = torch.einsum("nsc,ksc->nk", table, cosines) * (2 / p**2) * frequencies
+    n, rows, kernels = group.order, group.plane_sizes, group.kernels
+    alpha = torch.einsum("nsc,ksc->nk", table, kernels) * (rows / n**2) * frequencies
     mean = table.mean(1, keepdim=True)
-    explained = alpha.square().sum(-1) * p**3 / 2
-    return mean + torch.einsum("nk,ksc->nsc", alpha, cosines), explained / (logits - mean).square().sum((1, 2))
+    explained = (alpha.square() * (n**3 / rows)).sum(-1)
+    return mean + torch.einsum("nk,ksc->nsc", alpha, kernels), explained / (logits - mean).square().sum((1, 2))

@@ -5,39 +5,168 @@ Sources: Nanda et al. 2301.05217, section 4.1 (embedding), section 4.2 (neuron-l
 No paper publishes a threshold for key frequencies; ours is `KEY_POWER_RATIO`.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from slt_grok import fourier
+from slt_grok.circuits.measure import NANDA, CircuitMeasure
+from slt_grok.groups import Group, cyclic
+from slt_grok.measurement import Variable
 
-# A frequency is key in a table of weights when it holds more than this multiple of the even share of the power,
-# 1 / ((p-1)/2). Gaussian tables of 12 columns stay below 2.5 at p = 113; key frequencies of published networks
-# lie above 3.5. The rule can name at most (p-1)/6 frequencies.
+if TYPE_CHECKING:
+    from slt_grok.circuits.chunk import Chunk
+
+# A frequency is key in a table of weights when it holds more than this multiple of its even share of the power, the
+# rows of its plane / (n - 1). Gaussian tables of 12 columns stay below 2.5 at p = 113; key frequencies of published
+# networks lie above 3.5. On Z_n the rule can name at most (n - 1)/6 frequencies.
 KEY_POWER_RATIO = 3.0
-RANK_SHARE = 0.99  # of the squared norm; ours, the paper says about ten directions by eye
+RANK_FRACTION = 0.99  # of the squared norm; ours, the paper says about ten directions by eye
 DENSITY_THRESHOLD = 0.5  # of the largest norm (2402.16726, section 4)
+FURUTA = "Furuta et al. 2402.16726, section 4"
+TABLES = {  # name in variables -> long name, symbol, and what the table is a function of
+    "embedding": ("embedding", "W_E", "rows of W_E that stand for the tokens", f"{NANDA}, section 4.1"),
+    "neuron_logit_map": ("neuron-logit map", "W_L", "W_L as a function of the answers", f"{NANDA}, section 4.2"),
+}
 
 
-def power_share(table: Tensor) -> Tensor:
-    """Share of the constant-free squared norm of a table's Fourier components at each frequency.
+def _tables(chunk: "Chunk") -> dict[str, Tensor]:
+    return {"embedding": chunk.embedding, "neuron_logit_map": chunk.to_logits.mT}
+
+
+class Spectra(CircuitMeasure):
+    """Spectra, key frequencies and Gini coefficients of embedding and neuron-logit map."""
+
+    name = "spectra"
+    needs = ("group", "token_embedding", "neuron_logit_map")
+    variables = {
+        f"{variable}{name}{suffix}": Variable(dims, text.format(long=long), f"{definition.format(symbol)}; {of}", source)
+        for name, (long, symbol, of, source) in TABLES.items()
+        for variable, suffix, dims, text, definition in (
+            (
+                "", "_spectrum", ("frequency",), "fraction of the {long}'s power",
+                "squared norm of the Fourier components of {} in the plane of k, cos k and sin k on Z_n, / the same over "
+                "all components but the constant",
+            ),
+            (
+                "key_frequency_", "", ("frequency",), "key frequency ({long})",
+                "fraction of the power of {} over 3 times the even share, the number of rows of the plane / (n - 1); the "
+                "threshold is ours",
+            ),
+            (
+                "gini_", "", (), "Gini coefficient of the {long}",
+                "sum (2i-N-1) c_(i) / (N sum c), c the norms of the N = n-1 Fourier components of {} but the constant, "
+                "ascending",
+            ),
+        )
+    }  # fmt: skip
+
+    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+        """See `CircuitMeasure`."""
+        found: dict[str, Tensor] = {}
+        for name, table in _tables(chunk).items():
+            fraction = power_fraction(table, chunk.group)
+            found[f"{name}_spectrum"] = fraction
+            found[f"key_frequency_{name}"] = key_by_power(fraction, chunk.group)
+            found[f"gini_{name}"] = gini_of_components(table, chunk.group)
+        return found
+
+
+class Agreement(CircuitMeasure):
+    """Whether the three rules name the same key frequencies."""
+
+    name = "key_frequency_agreement"
+    needs = Spectra.needs
+    after = ("spectra", "neurons")
+    variables = {
+        "key_frequency_agreement": Variable(
+            (),
+            "agreement of the three key-frequency rules",
+            "mean over pairs of rules of |A and B| / |A or B|; two empty sets agree; NaN where all three are empty",
+            "Jaccard index",
+        )
+    }
+
+    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+        """See `CircuitMeasure`."""
+        masks = (chunk.values[f"key_frequency{rule}"] for rule in ("", "_embedding", "_neuron_logit_map"))
+        return {"key_frequency_agreement": agreement(*masks)}
+
+
+class Rank(CircuitMeasure):
+    """Rank of the neuron-logit map."""
+
+    name = "rank"
+    needs = ("neuron_logit_map",)
+    variables = {
+        "neuron_logit_map_rank": Variable(
+            (),
+            "rank of the neuron-logit map",
+            "smallest number of singular directions with 99% of the squared norm of W_L less its mean over the answers; "
+            "the threshold is ours",
+            f"{NANDA}, section 4.2",
+            "directions",
+        )
+    }
+
+    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+        """See `CircuitMeasure`."""
+        return {"neuron_logit_map_rank": rank(chunk.to_logits)}
+
+
+class Density(CircuitMeasure):
+    """Fourier frequency density and coefficient ratio."""
+
+    name = "density"
+    needs = ("cyclic", "token_embedding", "neuron_logit_map")
+    variables = {
+        f"{variable}_{name}": Variable((), f"{text} of the {long}", definition.format(symbol), FURUTA)
+        for name, (long, symbol, *_) in TABLES.items()
+        for variable, text, definition in (
+            (
+                "frequency_density", "Fourier frequency density",
+                "fraction of the n-1 norms of the cosine and sine components of {} over half of the largest cosine or "
+                "sine",
+            ),
+            (
+                "coefficient_ratio", "Fourier coefficient ratio",
+                "mean over k of min(c_k / s_k, s_k / c_k), norms of the cosine and sine component of {}; for even n "
+                "without k = n/2, which has no sine",
+            ),
+        )
+    }  # fmt: skip
+
+    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+        """See `CircuitMeasure`."""
+        found: dict[str, Tensor] = {}
+        for name, table in _tables(chunk).items():
+            found[f"frequency_density_{name}"] = frequency_density(table)
+            found[f"coefficient_ratio_{name}"] = coefficient_ratio(table)
+        return found
+
+
+def power_fraction(table: Tensor, group: Group) -> Tensor:
+    """Fraction of the constant-free squared norm of a table's Fourier components at each frequency.
 
     Parameters
     ----------
     table : Tensor
-        A function of one token, (N, p, d).
+        A function of one token, (N, n, d).
+    group : Group
+        The tokens' group.
 
     Returns
     -------
     Tensor
-        (N, (p-1)/2), in [0, 1], sums to 1; NaN for a table that does not depend on the token.
+        (N, K), in [0, 1], sums to 1; NaN for a table that does not depend on the token.
     """
-    power = fourier.frequency_power(fourier.transform(table))
+    power = group.power(group.transform(table))
     return power / power.sum(-1, keepdim=True)
 
 
-def key_by_power(share: Tensor) -> Tensor:
-    """Key frequencies by `KEY_POWER_RATIO`: shares (N, (p-1)/2) -> bool; none where the shares are NaN."""
-    return share > KEY_POWER_RATIO / share.shape[-1]
+def key_by_power(fraction: Tensor, group: Group) -> Tensor:
+    """Key frequencies by `KEY_POWER_RATIO`: (N, K) -> bool; none where the power is NaN."""
+    return fraction > KEY_POWER_RATIO * group.plane_sizes / (group.order - 1)
 
 
 def gini(values: Tensor) -> Tensor:
@@ -50,9 +179,9 @@ def gini(values: Tensor) -> Tensor:
     return (weights * values.sort(-1).values).sum(-1) / (n * values.sum(-1))
 
 
-def gini_of_components(table: Tensor) -> Tensor:
-    """Gini coefficient of the p-1 norms of a table's cosine and sine components: (N, p, d) -> (N,)."""
-    return gini(fourier.transform(table)[..., 1:, :].norm(dim=-1))
+def gini_of_components(table: Tensor, group: Group) -> Tensor:
+    """Gini coefficient of the n-1 norms of a table's Fourier components but the constant: (N, n, d) -> (N,)."""
+    return gini(group.transform(table)[..., 1:, :].norm(dim=-1))
 
 
 def agreement(*masks: Tensor) -> Tensor:
@@ -70,43 +199,44 @@ def agreement(*masks: Tensor) -> Tensor:
 
 
 def rank(matrix: Tensor) -> Tensor:
-    """Least number of singular directions that hold 99% of the squared norm of W_L without its mean over the answers.
+    """Smallest number of singular directions that hold 99% of the squared norm of W_L without its mean over the answers.
 
     W_L (N, width, p) -> int64 (N,), 0 for a matrix of equal columns.
     """
     power = torch.linalg.svdvals(matrix - matrix.mean(-1, keepdim=True)).square()
-    short = power.cumsum(-1) < RANK_SHARE * power.sum(-1, keepdim=True)
+    short = power.cumsum(-1) < RANK_FRACTION * power.sum(-1, keepdim=True)
     return torch.where(power.sum(-1) > 0, short.sum(-1) + 1, 0)
 
 
 def frequency_density(table: Tensor) -> Tensor:
-    """Fourier frequency density (2402.16726, equation 5): (N, p, d) -> (N,).
+    """Fourier frequency density (2402.16726, equation 5): (N, n, d) -> (N,).
 
-    Share of the p-1 norms |mu_k| of the cosine and |nu_k| of the sine components over half of the largest of their
-    kind: cosines are held against the largest cosine, sines against the largest sine. In [1/(p-1), 1], low for a
-    sparse table; 0 where there is nothing but the constant.
+    Fraction of the n-1 norms |mu_k| of the cosine and |nu_k| of the sine components over half of the largest of their
+    kind: cosines are compared with the largest cosine, sines with the largest sine. In [1/(n-1), 1], low for a sparse
+    table; 0 where there is only the constant.
 
     The text of the paper sums over half of the tokens; its code (appendix B) and this function over all of them, where
     cosines and sines are orthogonal.
     """
     norms, rounding = _norms(table)
     large = (norms > DENSITY_THRESHOLD * norms.amax(-2, keepdim=True)) & (norms > rounding)
-    return large.double().mean((-1, -2))
+    return large.double().sum((-1, -2)) / (table.shape[-2] - 1)
 
 
 def coefficient_ratio(table: Tensor) -> Tensor:
-    """Fourier coefficient ratio, mean over k of min(|mu_k| / |nu_k|, |nu_k| / |mu_k|): (N, p, d) -> (N,).
+    """Fourier coefficient ratio, mean over k of min(|mu_k| / |nu_k|, |nu_k| / |mu_k|): (N, n, d) -> (N,).
 
     2402.16726, equation 6, mu_k and nu_k the cosine and sine components. In [0, 1]; 1 where cosine and sine are in
-    balance at every frequency, 0 where one of them is missing. Frequencies without either are left out; NaN where
-    there is none.
+    balance at every frequency, 0 where one of them is missing. Frequencies with neither, and k = n/2, which has no
+    sine, do not count; NaN where none counts.
     """
     norms, rounding = _norms(table)
-    nothing = (norms <= rounding).all(-1)
-    return (norms.amin(-1) / norms.amax(-1)).masked_fill(nothing, torch.nan).nanmean(-1)
+    uncounted = (norms <= rounding).all(-1) | (cyclic(table.shape[-2]).plane_sizes < 2)
+    return (norms.amin(-1) / norms.amax(-1)).masked_fill(uncounted, torch.nan).nanmean(-1)
 
 
 def _norms(table: Tensor) -> tuple[Tensor, Tensor]:
-    """Norms of the cosine and sine components, (N, (p-1)/2, 2), and what is rounding beside them, (N, 1, 1)."""
-    norms = fourier.transform(table)[..., 1:, :].norm(dim=-1).unflatten(-1, (-1, 2))
+    """Norms of the cosine and sine components, (N, K, 2), and what is rounding next to them, (N, 1, 1)."""
+    group = cyclic(table.shape[-2])
+    norms = group.padded(group.transform(table)).norm(dim=-1)
     return norms, 1e-12 * table.square().sum((-1, -2)).sqrt()[..., None, None]

@@ -1,6 +1,6 @@
 """Betti numbers of the clusters' clouds by persistent homology (2512.25060), with the library ripser.
 
-The paper states neither threshold nor subsampling. Ours, tested on the ideal clouds with noise:
+The paper states neither threshold nor subsampling. Ours were tested on the ideal clouds with noise:
 
 - A cloud is centered and scaled to a root-mean-square distance of 1 from its center, so that one threshold serves all
   frequencies, sites and training steps; nothing else is normalized, since whitening would turn an ellipse of noise into
@@ -18,26 +18,123 @@ The paper states neither threshold nor subsampling. Ours, tested on the ideal cl
 `gap`.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 import xarray as xr
-from ripser import ripser
+from pydantic import Field
 
-from slt_grok import fourier
-from slt_grok.circuits import geometry, neurons
-from slt_grok.circuits.measurement import circuit_parts
-from slt_grok.circuits.variables.geometry import TOPOLOGY
+from slt_grok.circuits import geometry
+from slt_grok.circuits.geometry import CLUSTER, LEAST_NEURONS, SHAPE, SITE
+from slt_grok.circuits.measurement import check_measurable, chunks, group_of, unmeasurable
+from slt_grok.format import step
+from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, evenly_spaced
+from slt_grok.models import Network
+from slt_grok.progress import ProgressCallback, ignore
+from slt_grok.settings import Positive, Settings
 from slt_grok.trajectories import Trajectory
 
 LANDMARKS = 150
 THRESHOLD = 0.5
 DEGREES = (0, 1, 2)
 BARS = 32  # the longest ones of a diagram that are kept
+NEEDS = geometry.Geometry.needs
+SCALE = "the cloud centered and scaled to a root-mean-square distance of 1 from its center"
+LENGTHS = "root-mean-square distance from the center"
 
-OnProgress = Callable[[int, int], None]
+
+class TopologySettings(Settings):
+    """See `slt_grok.circuits.topology`."""
+
+    checkpoints: Positive = Field(default=3, description="the topology is measured at this many checkpoints")
+    landmarks: int = Field(default=LANDMARKS, ge=20)
+    threshold: float = Field(default=THRESHOLD, gt=0)
+
+
+class Topology(Measurement):
+    """Betti numbers and persistence diagrams at some checkpoints."""
+
+    name = "topology"
+    title = "Shape of the clusters of neurons"
+    position = 33
+    default = False
+    Settings = TopologySettings
+    variables = {
+        "betti": Variable(
+            ("frequency", "site", "degree"),
+            "Betti number",
+            "number of bars of the Vietoris-Rips filtration over Z/2 on farthest-point landmarks (attribute landmarks) "
+            f"that are longer than the attribute threshold, {SCALE}; in degree 0 also longer than 2 landmark_radius; "
+            f"{SITE}; {CLUSTER}",
+            f"{SHAPE}; threshold and landmarks are ours",
+        ),
+        "persistence_gap": Variable(
+            ("frequency", "site", "degree"),
+            "persistence gap",
+            "shortest bar that counts (the limit where no finite one does) minus the longest that does not (0 where there "
+            "is none)",
+            SHAPE,
+            LENGTHS,
+        ),
+        "landmark_radius": Variable(
+            ("frequency", "site"),
+            "covering radius of the landmarks",
+            "largest distance of a point of the cloud from its nearest landmark",
+            "Vietoris-Rips filtration on farthest-point landmarks",
+            LENGTHS,
+        ),
+        "persistence": Variable(
+            ("frequency", "site", "degree", "bar", "end"),
+            "persistence diagram",
+            f"birth and death of the longest bars, {SCALE}",
+            SHAPE,
+            LENGTHS,
+        ),
+    }
+
+    def unmeasurable(self, network: Network) -> str:
+        """See `Measurement`."""
+        return unmeasurable(network, NEEDS)
+
+    def measure(self, trajectory: Trajectory, settings: TopologySettings, context: Context) -> xr.Dataset:
+        """See `Measurement`."""
+        chosen = trajectory.isel(step=evenly_spaced(trajectory.coords["step"], settings.checkpoints))
+        return context.in_shards(
+            chosen,
+            lambda shard, on_progress: measure(shard, settings.landmarks, settings.threshold, on_progress),
+            size=1,
+        )
+
+    def figures(self) -> Sequence[Drawing]:
+        """See `Result`."""
+        from slt_grok import plots
+
+        caption = (
+            "Birth and death of the components (H0), loops (H1) and cavities (H2) of each cluster's cloud over all pairs of "
+            "tokens. Bars above the dotted line count; the numbers are the Betti numbers."
+        )
+        return [Drawing("persistence_diagrams", plots.persistence_diagrams, caption, ("persistence",))]
+
+    def notes(self, data: Data) -> Sequence[str]:
+        """See `Result`."""
+        dataset = data[self.name]
+        if dataset.isel(step=-1).betti.isnull().all():
+            return [f"No frequency has {LEAST_NEURONS} neurons at the last checkpoint: there is no shape to measure."]
+        return [
+            "A cloud without any shape has the Betti numbers (1, 0, 0) of a disc, too: its alignment (CKA) with the ideal "
+            "disc tells the two apart."
+        ]
+
+    def tables(self, data: Data) -> Sequence[Table]:
+        """See `Result`."""
+        dataset, circuits = data[self.name], data.get("circuits")
+        tables = [_betti(dataset.isel(seed=i)) for i in range(dataset.sizes["seed"])]
+        if circuits is not None and "cka" in circuits:
+            order = 2 * dataset.sizes["frequency"] + 1
+            tables += [_cka(circuits.cka.isel(seed=i), order) for i in range(circuits.sizes["seed"])]
+        return tables
 
 
 @dataclass(frozen=True)
@@ -46,7 +143,7 @@ class Persistence:
 
     Parameters
     ----------
-    bars : tuple[ndarray, ...]
+    bars : tuple of ndarray
         For degrees 0, 1 and 2 birth and death of every bar, (number, 2), the longest first; in units of the
         root-mean-square distance from the center. The bar of degree 0 that never dies has the death infinity.
     radius : float
@@ -63,6 +160,8 @@ class Persistence:
         scale = np.sqrt(np.square(centered).sum(1).mean())
         if scale <= 1e-12 * np.abs(cloud).max(initial=0.0):
             return None
+        from ripser import ripser
+
         found = ripser(centered / scale, maxdim=DEGREES[-1], n_perm=min(landmarks, len(cloud)))
         ordered = [bars[np.argsort(bars[:, 0] - bars[:, 1], kind="stable")] for bars in found["dgms"]]
         return cls(tuple(ordered), float(found["r_cover"]))
@@ -97,18 +196,18 @@ def measure(
     trajectory: Trajectory,
     landmarks: int = LANDMARKS,
     threshold: float = THRESHOLD,
-    on_progress: OnProgress | None = None,
+    on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
     """Return persistent homology of every cluster of every network, at each of `geometry.SITES`.
 
     Parameters
     ----------
     trajectory : Trajectory
-        Networks of this package on a modular task, p an odd prime.
+        Networks whose model declares its neurons, on a task on Z_n.
     landmarks, threshold : int, float, optional
         See the module's docstring.
-    on_progress : OnProgress or None, optional
-        Called with (networks done, networks in all) after each network.
+    on_progress : callable, optional
+        Told the fraction that is done, after each network.
 
     Returns
     -------
@@ -121,21 +220,16 @@ def measure(
     Raises
     ------
     SltGrokError
-        A network that is not of this package or has no task, or p not an odd prime.
+        A network that cannot be measured.
     """
-    module, task = circuit_parts(trajectory.network)
-    frequencies = fourier.frequencies(task.modulus)
+    check_measurable(trajectory.network, NEEDS)
+    frequencies = group_of(trajectory).frequencies
     shape = (len(trajectory), len(frequencies), len(geometry.SITES))
     betti = np.full((*shape, len(DEGREES)), np.nan)
     gap, radius = betti.copy(), np.full(shape, np.nan)
     bars = np.full((*shape, len(DEGREES), BARS, 2), np.nan)
-    stacked = trajectory.stacked()
-    for network in range(len(trajectory)):
-        stack = {name: tensor[[network]].double() for name, tensor in stacked.items()}
-        sites = trajectory.network.stacked_sites(stack, task.inputs, "neurons_pre", "neurons_post", "logits")
-        fve = neurons.fraction_of_variance_explained(sites["neurons_post"])
-        belongs = neurons.in_cluster(fve, module.activation is torch.square)
-        for cluster in geometry.clusters(sites, module.neuron_logit_map(stack), fve.argmax(-1) + 1, belongs):
+    for network, chunk in enumerate(chunks(trajectory, size=1)):
+        for cluster in geometry.clusters(chunk.sites, chunk.to_logits, chunk.frequency, chunk.belongs):
             for site, cloud in enumerate(cluster.clouds.values()):
                 found = Persistence.of(cloud.numpy(), landmarks)
                 if found is None:
@@ -144,14 +238,53 @@ def measure(
                 betti[at], gap[at], radius[at] = found.betti(threshold), found.gaps(threshold), found.radius
                 for degree, each in enumerate(found.bars):
                     bars[(*at, degree, slice(len(each[:BARS])))] = each[:BARS]
-        if on_progress is not None:
-            on_progress(network + 1, len(trajectory))
+        on_progress((network + 1) / len(trajectory))
     values = {"betti": betti, "persistence_gap": gap, "landmark_radius": radius, "persistence": bars}
-    dataset = trajectory.dataset(
-        {name: (dims, values[name], attrs) for name, (dims, attrs) in TOPOLOGY.items()},
-        frequency=frequencies,
-        site=list(geometry.SITES),
-        degree=list(DEGREES),
-        end=["birth", "death"],
+    coords = {"site": list(geometry.SITES), "degree": list(DEGREES), "end": ["birth", "death"]}
+    dataset = Topology().dataset(trajectory, values, frequency=frequencies, **coords)
+    return Topology().check(dataset).assign_attrs(landmarks=landmarks, threshold=threshold)
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+
+def _betti(one: xr.Dataset) -> Table:
+    """Betti numbers of one seed by step and site."""
+    rows = []
+    for at in one.step.values.tolist():
+        clusters = one.sel(step=at).dropna("frequency", how="all", subset=["betti"])
+        cells = [_cell(clusters.sel(site=site)) for site in geometry.SITES]
+        rows.append([step(at), str(clusters.sizes["frequency"]), *cells])
+    caption = (
+        f"Betti numbers of the clusters of neurons, seed {int(one.seed)}: how many clusters have which, and the smallest "
+        f"persistence gap of degrees 1 and 2 (bars longer than {one.attrs['threshold']:g} count; a small gap is a count "
+        "that another threshold would change). (1, 0, 0) is a disc or no shape at all, (1, 1, 0) a circle, (1, 2, 1) a torus"
     )
-    return dataset.assign_attrs(landmarks=landmarks, threshold=threshold)
+    return Table(caption, ["Step", "Clusters", *geometry.SITE_NAMES.values()], rows)
+
+
+def _cell(cloud: xr.Dataset) -> str:
+    numbers = cloud.betti.values[np.isfinite(cloud.betti.values).all(-1)].astype(int)  # none of a single point
+    if not len(numbers):
+        return "–"
+    counts = Counter(tuple(row) for row in numbers.tolist()).most_common()
+    gap = float(cloud.persistence_gap.sel(degree=[1, 2]).min())
+    return f"{', '.join(f'{count} × {betti}' for betti, count in counts)}; gap {gap:.2f}"
+
+
+def _cka(cka: xr.DataArray, order: int) -> Table:
+    """CKA of one seed's clusters with the ideal clouds, and that of these with each other."""
+    last = cka.isel(step=-1)
+    ideal = geometry.ideal_clouds(order, 1)
+    rows = [[name, *map(_value, last.sel(site=site).values)] for site, name in geometry.SITE_NAMES.items()]
+    for name, cloud in ideal.items():
+        rows.append([f"Ideal {name}", *map(_value, geometry.cka(cloud, list(ideal.values())).tolist())])
+    caption = (
+        f"Alignment (CKA) of the clusters with ideal clouds at step {step(int(last.step))}, seed {int(last.seed)}, weighted "
+        "by their numbers of neurons; below, of the ideal clouds with each other"
+    )
+    return Table(caption, ["Cloud", *(f"With the {name}" for name in geometry.CLOUDS)], rows)
+
+
+def _value(cka: float) -> str:
+    return f"{cka:.3f}" if np.isfinite(cka) else "–"

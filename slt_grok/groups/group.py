@@ -135,10 +135,18 @@ class Group:
         return torch.cat([constant, *self.planes])
 
     @cached_property
+    def plane_sizes(self) -> Tensor:
+        """Number of rows of each plane, float64 (K,)."""
+        return torch.tensor([len(plane) for plane in self.planes], dtype=torch.float64)
+
+    @cached_property
     def plane_of_row(self) -> Tensor:
         """Index into `frequencies` of each row of the basis but the constant, int64 (n - 1,)."""
-        sizes = torch.tensor([len(plane) for plane in self.planes])
-        return torch.arange(len(self.planes)).repeat_interleave(sizes)
+        return torch.arange(len(self.planes)).repeat_interleave(self.plane_sizes.long())
+
+    def sum_by_plane(self, values: Tensor) -> Tensor:
+        """Return sums over the rows of each plane of values for each row but the constant: (..., n - 1) -> (..., K)."""
+        return values.new_zeros(*values.shape[:-1], len(self.planes)).index_add_(-1, self.plane_of_row, values)
 
     def transform(self, table: Tensor) -> Tensor:
         """Return the Fourier components of functions of one element: (..., n, d) -> (..., component, d)."""
@@ -154,8 +162,7 @@ class Group:
 
     def power(self, components: Tensor) -> Tensor:
         """Return the squared norm in each plane: (..., component, d) -> (..., K)."""
-        squares = components[..., 1:, :].square().sum(-1)
-        return squares.new_zeros(*squares.shape[:-1], len(self.planes)).index_add_(-1, self.plane_of_row, squares)
+        return self.sum_by_plane(components[..., 1:, :].square().sum(-1))
 
     def project(self, table: Tensor, frequencies: Tensor) -> Tensor:
         """Return the part of functions that lies in some planes, P_K f.

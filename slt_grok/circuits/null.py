@@ -1,0 +1,108 @@
+"""The null of the circuit measures: the same networks with their tokens renamed at random."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from pydantic import Field
+
+from slt_grok.circuits.measurement import (
+    GRADIENT_TRIPLES,
+    Circuits,
+    CircuitsSettings,
+    check_measurable,
+    measure,
+    unmeasurable,
+)
+from slt_grok.format import capital, number
+from slt_grok.interventions import relabel
+from slt_grok.measurement import Context, Data, Measurement, Table
+from slt_grok.models import Network
+from slt_grok.progress import ProgressCallback, ignore
+from slt_grok.trajectories import Trajectory
+
+NEEDS = ("group", "logits", "token_roles")
+SHOWN = (  # variable, and the split where it has some
+    ("neuron_share", None),
+    ("gini_embedding", None),
+    ("gini_neuron_logit_map", None),
+    ("clock_fve", None),
+    ("restricted_loss_sum", "all"),
+    ("trig_loss", "all"),
+    ("excluded_loss", "train"),
+)
+
+
+def null(
+    trajectory: Trajectory,
+    seed: int = 0,
+    gradient_triples: int | None = GRADIENT_TRIPLES,
+    on_progress: ProgressCallback = ignore,
+) -> xr.Dataset:
+    """Return the same measurement after a random renaming of the tokens: what it gives without Fourier structure.
+
+    Inputs, answers, labels and the split are renamed together, so that losses and accuracies of the whole network are
+    unchanged; what depends on the group's composition (spectra, clusters, key frequencies, restricted, excluded and
+    trig losses) takes its chance value. One draw of the permutation serves all networks.
+
+    Raises
+    ------
+    SltGrokError
+        As `circuits.measure`, or a task without a group.
+    """
+    check_measurable(trajectory.network, NEEDS)
+    permutation = np.random.default_rng(np.random.SeedSequence(seed)).permutation(trajectory.task.tokens)
+    return measure(relabel(trajectory, permutation), None, gradient_triples, on_progress)
+
+
+class CircuitNullSettings(CircuitsSettings):
+    """See `slt_grok.circuits.null`."""
+
+    seed: int = Field(default=0, ge=0, description="of the random renaming")
+
+
+class CircuitNull(Measurement):
+    """The null at the last checkpoint."""
+
+    name = "circuit_null"
+    title = "Null of the circuit measures"
+    position = 31
+    Settings = CircuitNullSettings
+    inherits = "circuits"
+    variables = property(lambda self: Circuits().variables)  # pyright: ignore[reportAssignmentType]
+
+    def unmeasurable(self, network: Network) -> str:
+        """See `Measurement`."""
+        return unmeasurable(network, NEEDS)
+
+    def measure(self, trajectory: Trajectory, settings: CircuitNullSettings, context: Context) -> xr.Dataset:
+        """See `Measurement`."""
+        last = trajectory.isel(step=-1)
+        return null(last, settings.seed, settings.gradient_triples, context.on_progress)
+
+    def seconds(self, one: Trajectory, settings: CircuitNullSettings, checkpoints: int, context: Context) -> float:
+        """See `Measurement`."""
+        return super().seconds(one, settings, 1, context)
+
+    def columns(self, dataset: xr.Dataset) -> dict[str, float]:
+        """Return nothing: the null of a run is for its page."""
+        return {}
+
+    def tables(self, data: Data) -> Sequence[Table]:
+        """See `Result`."""
+        chance, measured = data[self.name], data.get("circuits")
+        if measured is None:
+            return ()
+        rows = []
+        for name, split in SHOWN:
+            if name not in measured or name not in chance:
+                continue
+            columns = [dataset[name].isel(step=-1) for dataset in (measured, chance)]
+            columns = columns if split is None else [values.sel(split=split) for values in columns]
+            label = capital(measured[name].attrs["long_name"]) + (f", {split} pairs" if split else "")
+            rows.append([label, *(number(float(values.median())) for values in columns)])
+        caption = (
+            "The circuit at the last checkpoint and its null: the same network with its tokens renamed at random, which "
+            "keeps what it computes and removes what depends on the order of the tokens (median over seeds)"
+        )
+        return [Table(caption, ["Measure", "Network", "Null"], rows)]
