@@ -20,21 +20,93 @@ Two nulls, by permutation, two-sided:
 Holm's correction is over the measures, for each null. An association counts as beyond the trend by `pairing`.
 """
 
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 from math import factorial
+from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
 from scipy.stats import rankdata, t
 
-from slt_grok.transitions.lag_test import holm
-from slt_grok.transitions.measures import RULES, curve, gathered, measured_in
+from slt_grok.format import capital
+from slt_grok.measurement import Data, Derived, Drawing, Table, Variable
+from slt_grok.transitions.lag_test import FEWEST_SEEDS, holm
+from slt_grok.transitions.measures import Curves, declared, with_interval
 
 COVARIATES = ("train_loss", "weight_norm", "sum_of_squared_weights")  # of the last two the first that is there
-FEWEST_SEEDS = 4  # for the null by pairing
 FEWEST_INCREMENTS = 8
 MOST_ORDERS = 7  # seeds of which all orders are taken
-SOURCE = "this package: slt_grok.transitions.association"
+RULE = "by the rules in the docstring of slt_grok.transitions.association"
+VARIABLES = {
+    "partial_correlation": Variable(("measure", "seed"), "partial rank correlation with the LLC", RULE),
+    **with_interval("mean_correlation", Variable(("measure",), "mean partial rank correlation with the LLC", RULE)),
+    "rank_correlation": Variable(("measure",), "mean rank correlation with the LLC", "without covariates"),
+    "correlation_beyond_trend": Variable(
+        ("measure",), "mean partial correlation minus that of all pairings of the seeds", RULE
+    ),
+    "p_value": Variable(("null", "measure"), "p-value of no association", RULE),
+    "p_value_holm": Variable(("null", "measure"), "p-value of no association, Holm's", "correction over measures"),
+    "seeds": Variable(("measure",), "seeds with the measure", "count"),
+    "increments": Variable(("measure",), "increments of each seed", "count"),
+    "left_out": Variable(("measure",), "omitted seeds and checkpoints", "those without a value"),
+    "given": Variable(("measure",), "covariates", RULE),
+    "verdict": Variable(("measure",), "whether the LLC moves with the measure beyond the trend", RULE),
+}
+
+
+class Association(Derived):
+    """What moves with the LLC beyond the trend, over at least four seeds."""
+
+    name = "association"
+    title = "What moves with the LLC"
+    position = 73
+    variables: ClassVar[Mapping[str, Variable]] = VARIABLES  # pyright: ignore[reportIncompatibleMethodOverride]
+
+    def derive(self, data: Data, config: Any) -> xr.Dataset | None:
+        """Return the associations."""
+        return associate(data) if enough_seeds(data) else None
+
+    def figures(self) -> Sequence[Drawing]:
+        """Return the correlations."""
+        from slt_grok import plots
+
+        caption = (
+            "Partial rank correlation of the LLC's changes from checkpoint to checkpoint with those of each measure, "
+            "given train loss and weight norm: seeds in gray, their mean with its 95% interval. Pairing asks for more "
+            "than what the seeds share, against the LLC of one seed with the measure of another."
+        )
+        return [Drawing("association", plots.association, caption, by_seed=False)]
+
+    def tables(self, data: Data) -> Sequence[Table]:
+        """Return the mean correlations."""
+        from slt_grok.plots.style import measure_name
+
+        found = data[self.name]
+        rows = [
+            [
+                capital(measure_name(str(one.measure.item()))),
+                interval_text(one, "mean_correlation"),
+                f"{one.p_value_holm.sel(null='pairing').item():.3f}",
+                f"{one.p_value_holm.sel(null='block').item():.3f}",
+                f"{one.verdict.item()}{f'; without {one.left_out.item()}' if one.left_out.item() else ''}",
+            ]
+            for one in (found.isel(measure=i) for i in range(found.sizes["measure"]))
+        ]
+        header = ["Measure", "Mean partial correlation (95%)", "Holm’s p, pairing", "Holm’s p, blocks", "Verdict"]
+        return [Table("What moves with the LLC, given train loss and weight norm", header, rows, folded=True)]
+
+
+def interval_text(one: xr.Dataset, name: str) -> str:
+    """Return a number with both ends of its interval."""
+    value, low, high = (float(one[f"{name}{end}"]) for end in ("", "_low", "_high"))
+    return f"{value:+.2f} ({low:+.2f} to {high:+.2f})" if np.isfinite(value) else "–"
+
+
+def enough_seeds(data: Data) -> bool:
+    """Return whether there are an LLC and a circuit of as many seeds as a test over seeds needs."""
+    measured = {"training", "llc", "circuits"} <= data.keys() and "unmeasurable" not in data["circuits"].attrs
+    return measured and data["training"].sizes.get("seed", 1) >= FEWEST_SEEDS
 
 
 def remainders(increments: np.ndarray, covariates: np.ndarray) -> np.ndarray:
@@ -105,127 +177,87 @@ def block_length(n: int) -> int:
     return max(2, round(n ** (1 / 3)))
 
 
-def associate(
-    training: xr.Dataset,
-    llc: xr.Dataset,
-    circuits: xr.Dataset | None = None,
-    landscape: xr.Dataset | None = None,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> xr.Dataset:
-    """Partial rank correlation of the LLC's increments with those of every measure, and both nulls.
+def associate(data: Data, *, resamples: int = 2000, seed: int = 0) -> xr.Dataset:
+    """Return the partial rank correlation of the LLC's increments with those of every measure, and both nulls.
 
     Parameters
     ----------
-    training, llc, circuits, landscape : xarray.Dataset, xarray.Dataset, xarray.Dataset or None, xarray.Dataset or None
-        As in `measure`.
+    data : mapping of str to xarray.Dataset
+        A run's datasets, as in `measure`; with an LLC.
     resamples : int, optional
-        Of each null.
+        Number of resamples of each null.
     seed : int, optional
-        Of the nulls.
+        Seed of the nulls.
 
     Returns
     -------
     xarray.Dataset
         Over (measure, seed): `partial_correlation` (-1 to 1). Over measure: `mean_correlation`, its 95% interval
         `mean_correlation_low`, `_high` (Student's over seeds of the inverse hyperbolic tangent),
-        `correlation_beyond_trend` (less the mean over all pairings), `rank_correlation` (without covariates), `p_value`
-        and `p_value_holm` over (null, measure), `seeds`, `increments`, `left_out` (seeds, and checkpoints of the LLC,
-        by name), `given` (the covariates) and `verdict`: `beyond the trend`, `not resolved`, `too few seeds`, `too few
-        increments` or `not measured`. NaN where the data do not suffice.
+        `correlation_beyond_trend` (minus the mean over all pairings), `rank_correlation` (without covariates),
+        `p_value` and `p_value_holm` over (null, measure), `seeds`, `increments`, `left_out` (seeds, and checkpoints of
+        the LLC, by name), `given` (the covariates) and `verdict`: `beyond the trend`, `not resolved`, `too few seeds`,
+        `too few increments` or `not measured`. NaN where the data do not suffice.
 
     Raises
     ------
     SltGrokError
         A dataset without `step`, without accuracies or without one of the seeds.
     """
-    datasets = gathered(training=training, llc=llc, circuits=circuits, landscape=landscape)
-    seeds = datasets["training"].seed.values
-    curves = {name: scaled(datasets, name, seeds) for name in measured_in(datasets)}
-    measures = [name for name in curves if name != "llc"]
-    names = ("mean_correlation", "mean_correlation_low", "mean_correlation_high")
-    names += ("rank_correlation", "correlation_beyond_trend")
-    numbers = {name: np.full(len(measures), np.nan) for name in names}
-    p_values = np.full((2, len(measures)), np.nan)
-    of_seed = np.full((len(measures), len(seeds)), np.nan)
+    curves = Curves(data)
+    scaled = {name: curves.scaled(name) for name in curves.names}
+    measures = [name for name in scaled if name != "llc"]
+    over = {name: v.dims for name, v in VARIABLES.items() if v.dims == ("measure",)}
     words = {name: np.full(len(measures), "", dtype=object) for name in ("left_out", "given", "verdict")}
-    counts = np.zeros((2, len(measures)), int)
-    norm = next((name for name in COVARIATES[1:] if name in curves), None)
+    counts = {name: np.zeros(len(measures), int) for name in ("seeds", "increments")}
+    numbers = {name: np.full(len(measures), np.nan) for name in over if name not in words | counts}
+    p_values = np.full((2, len(measures)), np.nan)
+    of_seed = np.full((len(measures), len(curves.seeds)), np.nan)
+    norm = next((name for name in COVARIATES[1:] if name in scaled), None)
     for i, measure in enumerate(measures):
-        weights = {"weight_norm", "sum_of_squared_weights"}
         covariates = ["train_loss", *([norm] if norm else [])]
-        covariates = [c for c in covariates if c != measure and not (c in weights and measure in weights)]
+        covariates = [c for c in covariates if c != measure and not {c, measure} <= set(COVARIATES[1:])]
         words["given"][i] = ", ".join(covariates)
-        table = xr.align(*(curves[name] for name in ("llc", measure, *covariates)), join="inner")
+        table = xr.align(*(scaled[name] for name in ("llc", measure, *covariates)), join="inner")
         values = np.stack([one.values for one in table])  # (variable, step, seed)
         measured = np.isfinite(values).any(1).all(0)
         kept = np.isfinite(values[:, :, measured]).all((0, 2))
         changed = np.diff(values[:, kept][:, :, measured], axis=1).transpose(0, 2, 1)
-        counts[:, i] = changed.shape[1:]
-        steps = np.setdiff1d(curves["llc"].step.values, table[0].step.values[kept])
-        words["left_out"][i] = _named(seeds[~measured], steps if measured.any() else [])
+        counts["seeds"][i], counts["increments"][i] = changed.shape[1:]
+        steps = np.setdiff1d(scaled["llc"].step.values, table[0].step.values[kept])
+        words["left_out"][i] = _named(curves.seeds[~measured], steps if measured.any() else [])
         if not measured.any() or changed.shape[2] < FEWEST_INCREMENTS:
             words["verdict"][i] = "too few increments" if measured.any() else "not measured"
             continue
         others = changed[2:].transpose(1, 0, 2)
         first, second = (remainders(one, others) for one in changed[:2])
-        plain = [remainders(one, np.zeros((*one.shape[:1], 0, one.shape[1]))) for one in changed[:2]]
-        each = (first * second).sum(1)
-        of_seed[i, measured] = each
+        plain = [remainders(one, others[:, :0]) for one in changed[:2]]
+        each = of_seed[i, measured] = (first * second).sum(1)
         numbers["mean_correlation"][i] = each.mean()
         numbers["rank_correlation"][i] = (plain[0] * plain[1]).sum(1).mean()
-        streams = np.random.SeedSequence([seed, list(RULES).index(measure)]).spawn(2)
+        streams = curves.stream(measure, seed).spawn(2)
         p_values[1, i] = block(first, second, resamples, streams[1])
         words["verdict"][i] = "too few seeds"
         if len(each) >= FEWEST_SEEDS:
             z = np.arctanh(each.clip(-0.999999, 0.999999))
             reach = t.ppf(0.975, len(z) - 1) * z.std(ddof=1) / np.sqrt(len(z))
-            for name, value in zip(names[1:3], np.tanh(z.mean() + np.array([-1, 1]) * reach), strict=True):
-                numbers[name][i] = value
-            numbers["correlation_beyond_trend"][i], p_values[0, i] = pairing(
-                changed[0], changed[1], others, resamples, streams[0]
-            )
+            for end, sign in (("low", -1), ("high", 1)):
+                numbers[f"mean_correlation_{end}"][i] = np.tanh(z.mean() + sign * reach)
+            beyond, p_values[0, i] = pairing(changed[0], changed[1], others, resamples, streams[0])
+            numbers["correlation_beyond_trend"][i] = beyond
     adjusted = np.stack([holm(row) for row in p_values])
     tested = np.isfinite(adjusted[0])
     words["verdict"][tested] = np.where(adjusted[0, tested] <= 0.05, "beyond the trend", "not resolved")
-    smallest = np.array([1 / factorial(min(count, MOST_ORDERS)) for count in counts[0]]) * tested.sum()
+    smallest = np.array([1 / factorial(min(count, MOST_ORDERS)) for count in counts["seeds"]]) * tested.sum()
     words["verdict"][tested & (smallest > 0.05)] = "too few seeds"  # no order of them could pass the correction
-    text = {
-        "mean_correlation": "mean over seeds of the partial rank correlation with the LLC",
-        "mean_correlation_low": "lower end of its 95% interval",
-        "mean_correlation_high": "upper end of its 95% interval",
-        "rank_correlation": "mean over seeds of the rank correlation with the LLC",
-        "correlation_beyond_trend": "mean partial correlation less that of all pairings of the seeds",
-        "left_out": "seeds and checkpoints that were left out",
-        "given": "covariates",
-        "verdict": "whether the LLC moves with the measure beyond the trend",
-    }
-    variables: dict[str, tuple] = {
-        name: ("measure", values.astype(str) if name in words else values, {"long_name": text[name], "source": SOURCE})
-        for name, values in (numbers | words).items()
-    }
-    over = {"long_name": "partial rank correlation with the LLC", "source": SOURCE}
-    variables["partial_correlation"] = (("measure", "seed"), of_seed, over)
-    variables["p_value"] = (("null", "measure"), p_values, {"long_name": "p-value of no association"})
-    variables["p_value_holm"] = (("null", "measure"), adjusted, {"long_name": "p-value of no association, Holm's"})
-    variables["seeds"] = ("measure", counts[0], {"long_name": "seeds with the measure"})
-    variables["increments"] = ("measure", counts[1], {"long_name": "increments of each seed"})
-    coords = {"measure": measures, "seed": seeds, "null": ["pairing", "block"]}
-    return xr.Dataset(variables, coords, {"resamples": resamples, "null_seed": seed})
-
-
-def scaled(datasets: dict[str, xr.Dataset], measure: str, seeds: np.ndarray) -> xr.DataArray:
-    """Return a measure over (step, seed) on the scale of its rule; NaN where it has no logarithm."""
-    curves = [curve(datasets, measure, network) for network in seeds]
-    values = np.stack([one.values for one in curves], axis=1)
-    if RULES[measure][1].scale == "log":
-        values = np.log(np.where(values > 0, values, np.nan))
-    return xr.DataArray(values, dims=("step", "seed"), coords={"step": curves[0].steps, "seed": seeds})
+    found = {name: column.astype(str) for name, column in words.items()} | numbers | counts
+    found |= {"partial_correlation": of_seed, "p_value": p_values, "p_value_holm": adjusted}
+    coords = {"measure": measures, "seed": curves.seeds, "null": ["pairing", "block"]}
+    return declared(VARIABLES, found, coords, resamples=resamples, null_seed=seed)
 
 
 def _named(seeds: np.ndarray, steps: np.ndarray | list) -> str:
-    """Return the seeds and the steps that were left out."""
+    """Return the omitted seeds and steps as text."""
     parts = [f"seeds {', '.join(map(str, seeds))}"] if len(seeds) else []
     parts += [f"steps {', '.join(map(str, steps))}"] if len(steps) else []
     return "; ".join(parts)

@@ -7,35 +7,83 @@ the last one. With d(x) the LLC of a component at the former minus that at the l
     head         d(all heads together) = sum of d(head) + remainder
     frequency    d(all tables over Z_p) = sum of d(key frequency) + d(other frequencies and the constant) + remainder
 
-A component's LLC moves its own weights with all others held. On a quadratic loss the parts of an orthogonal splitting
+A component's LLC moves its own weights with all others fixed. On a quadratic loss the parts of an orthogonal splitting
 have at least the LLC of the whole, so that a remainder is what the interaction of the parts gains or loses over the
-drop: minus the drop of `llc_interaction` of `slt_grok.llc.refined`. Shares are of d(all weights), in all three. This
-way of splitting a drop is this package's.
+drop: minus the drop of `llc_interaction` of `refined`. Fractions are of d(all weights), in all three. This way of
+splitting a drop is this package's.
 """
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
-from slt_grok.transitions.measures import with_seed
+from slt_grok.measurement import Data, Derived, Drawing, Variable
+from slt_grok.transitions.measures import declared, with_seed
 
 SPLITTINGS = {  # splitting -> (groups of its parts, group of its whole)
     "matrix": (("matrix",), "whole"),
     "head": (("head",), "attention"),
     "frequency": (("frequency", "rest"), "tables"),
 }
-REMAINDER, WHOLE, PART = "remainder", "whole", "part"
+ROW, STEPS = ("seed", "row"), "training steps"
+VARIABLES = {
+    "drop": Variable(
+        ROW, "drop of the LLC", "llc at drop_from minus llc at drop_to; the remainder's: the whole's minus the parts'"
+    ),
+    "drop_se": Variable(
+        ROW, "standard error of the drop", "from llc_se of both ends and of all that is summed, in squares"
+    ),
+    "drop_low": Variable(
+        ROW, "drop of the LLC, lower end of its 95% interval", "from llc_low and llc_high, distances in squares"
+    ),
+    "drop_high": Variable(
+        ROW, "drop of the LLC, upper end of its 95% interval", "from llc_low and llc_high, distances in squares"
+    ),
+    "share": Variable(ROW, "fraction of the drop of all weights", "drop / drop of all weights"),
+    "share_se": Variable(ROW, "standard error of the fraction", "to first order in the errors of both drops"),
+    "drop_from": Variable(("seed",), "step of the largest LLC of all weights", "first end of the drop", units=STEPS),
+    "drop_to": Variable(("seed",), "last step", "second end of the drop", units=STEPS),
+}
 
-ATTRS = {
-    "drop": ("drop of the LLC", "llc at drop_from minus llc at drop_to; the remainder's: the whole's minus the parts'"),
-    "drop_se": ("standard error of the drop", "llc_se of both ends and all that is summed, in squares"),
-    "drop_low": ("lower end of the 95% interval of the drop", "from llc_low and llc_high, distances in squares"),
-    "drop_high": ("upper end of the 95% interval of the drop", "from llc_low and llc_high, distances in squares"),
-    "share": ("share of the drop of all weights", "drop / drop of all weights"),
-    "share_se": ("standard error of the share", "to first order in the errors of both drops"),
-}  # fmt: skip
+
+class Attribution(Derived):
+    """The LLC's drop over the parts of the network."""
+
+    name = "attribution"
+    title = "Parts of the LLC's drop"
+    position = 75
+    variables: ClassVar[Mapping[str, Variable]] = VARIABLES  # pyright: ignore[reportIncompatibleMethodOverride]
+
+    def derive(self, data: Data, config: Any) -> xr.Dataset | None:
+        """Return the splittings of refined LLCs, where these are of two checkpoints at least."""
+        refined = data.get("refined")
+        return attribute(refined) if refined is not None and refined.sizes.get("step", 0) > 1 else None
+
+    def figures(self) -> Sequence[Drawing]:
+        """Return the splittings."""
+        from slt_grok import plots
+
+        caption = (
+            "How the drop of the LLC divides among matrices, attention heads and frequencies, each moved alone, in "
+            "percent of the drop of all weights, with one standard error; and the remainder that does not add up."
+        )
+        return [Drawing("attribution", plots.attribution, caption)]
+
+
+class Terms(NamedTuple):
+    """A drop with its standard error and the distances to both ends of its interval, each (seed, ...)."""
+
+    value: np.ndarray
+    error: np.ndarray
+    below: np.ndarray
+    above: np.ndarray
+
+    def at(self, place: Any) -> "Terms":
+        """Return some components."""
+        return Terms(*(each[:, place] for each in self))
 
 
 def attribute(refined: xr.Dataset) -> xr.Dataset:
@@ -45,16 +93,16 @@ def attribute(refined: xr.Dataset) -> xr.Dataset:
     ----------
     refined : xarray.Dataset
         `llc`, `llc_se`, `llc_low`, `llc_high`, `llc_status` over (step, seed, component) with the coordinate `group`,
-        as `slt_grok.llc.refined.measure` gives them; estimates with a status `diverged` are left out as NaN.
+        as the measurement `refined` gives them; estimates with a status `diverged` are omitted as NaN.
 
     Returns
     -------
     xarray.Dataset
-        Over (seed, row) `drop`, `drop_se`, `drop_low`, `drop_high`, `share`, `share_se` (in LLC, in shares of 1), and
-        over seed `drop_from` and `drop_to`, in training steps. The coordinates of `row` are `splitting`, `component`
-        and `kind` (`part`, `whole`, `remainder`). The intervals combine those of the terms (Zou and Donner 2008,
-        doi:10.1002/sim.3095). A remainder is NaN where the whole or any part is; a share is where all weights do not
-        drop.
+        Over (seed, row) `drop`, `drop_se`, `drop_low`, `drop_high`, `share`, `share_se` (in LLC, in fractions of 1),
+        and over seed `drop_from` and `drop_to`, in training steps. The coordinates of `row` are `splitting`,
+        `component` and `kind` (`part`, `whole`, `remainder`). The intervals combine those of the terms (Zou and Donner
+        2008, doi:10.1002/sim.3095). A remainder is NaN where the whole or any part is; a fraction is where all weights
+        do not drop.
 
     Raises
     ------
@@ -62,76 +110,64 @@ def attribute(refined: xr.Dataset) -> xr.Dataset:
         A dataset without `step`, or without the LLC of all weights, or of a single checkpoint.
     """
     data = with_seed(refined, "refined")
-    groups = data["group"].values.astype(str)
+    groups, names = data["group"].values.astype(str), data.component.values.astype(str)
     if "whole" not in groups or data.sizes["step"] < 2:
         raise SltGrokError("refined: expected the LLC of all weights at two checkpoints at least")
     seen = (data.llc_status != "diverged") & np.isfinite(data.llc)
     measured = (data.llc_status != "").any("step").transpose("seed", "component").values
     data = data[["llc", "llc_se", "llc_low", "llc_high"]].where(seen).transpose("step", "seed", "component")
-    whole = data.llc.values[:, :, groups == "whole"][..., 0]
+    (everything,) = np.flatnonzero(groups == "whole")
+    whole = data.llc.values[:, :, everything]
     places = np.where(np.isfinite(whole), whole, -np.inf).argmax(0)
     first = data.isel(step=xr.DataArray(places, dims="seed")).transpose("seed", "component")
     last = data.isel(step=-1).transpose("seed", "component")
-    value, error = (first.llc - last.llc).values, np.hypot(first.llc_se, last.llc_se).values
-    below = np.hypot(first.llc - first.llc_low, last.llc_high - last.llc).values
-    above = np.hypot(first.llc_high - first.llc, last.llc - last.llc_low).values
-    (everything,) = np.flatnonzero(groups == "whole")
-    total = np.where(value[:, everything] > 0, value[:, everything], np.nan)
-    total_se = error[:, everything]
+    drops = Terms(
+        (first.llc - last.llc).values,
+        np.hypot(first.llc_se, last.llc_se).values,
+        np.hypot(first.llc - first.llc_low, last.llc_high - last.llc).values,
+        np.hypot(first.llc_high - first.llc, last.llc - last.llc_low).values,
+    )
+    total = np.where(drops.value[:, everything] > 0, drops.value[:, everything], np.nan)
+    total_se = drops.error[:, everything]
 
     rows, found = [], []
+
+    def add(splitting: str, component: str, kind: str, terms: Terms, share_se: np.ndarray | None = None) -> None:
+        """Add a row; by default its drop is independent of the total's."""
+        value, error, below, above = terms
+        share = value / total
+        if share_se is None:
+            share_se = np.sqrt(error**2 + (share * total_se) ** 2) / abs(total)
+        rows.append((splitting, component, kind))
+        found.append((value, error, value - below, value + above, share, share_se))
+
     for splitting, (inside, outside) in SPLITTINGS.items():
         parts, joint = np.flatnonzero(np.isin(groups, inside)), np.flatnonzero(groups == outside)
-        if not len(parts):
-            continue
-        names = data.component.values
-        rows += [(splitting, str(names[i]), PART) for i in parts]
-        found += [_row(value[:, i], error[:, i], below[:, i], above[:, i], total, total_se) for i in parts]
-        if len(joint) != 1:
+        for i in parts:
+            add(splitting, names[i], "part", drops.at(i))
+        if not len(parts) or len(joint) != 1:
             continue  # not measured jointly: there is no whole to compare with
-        of_joint = joint[0]
-        rows.append((splitting, str(names[of_joint]), WHOLE))
-        itself = of_joint == everything
-        row = _row(value[:, of_joint], error[:, of_joint], below[:, of_joint], above[:, of_joint], total, total_se)
-        found.append((*row[:-1], np.where(np.isfinite(total), 0.0, np.nan)) if itself else row)
+        of_joint = drops.at(joint[0])
+        itself = joint[0] == everything
+        zero = np.where(np.isfinite(total), 0.0, np.nan) if itself else None
+        add(splitting, names[joint[0]], "whole", of_joint, zero)
         own = measured[:, parts]  # another seed's frequencies are not this seed's parts
-        summed = np.where(own, value[:, parts], 0).sum(1)
-        squares = [np.where(own, each[:, parts] ** 2, 0).sum(1) for each in (error, below, above)]
-        left = value[:, of_joint] - summed
-        left_low, left_high = (
-            np.sqrt(here[:, of_joint] ** 2 + there) for here, there in ((below, squares[2]), (above, squares[1]))
+        summed = np.where(own, drops.value[:, parts], 0).sum(1)
+        error, below, above = (np.where(own, each[:, parts] ** 2, 0).sum(1) for each in drops[1:])
+        rest = Terms(
+            of_joint.value - summed,
+            np.sqrt(of_joint.error**2 + error),
+            np.sqrt(of_joint.below**2 + above),
+            np.sqrt(of_joint.above**2 + below),
         )
-        left_se = np.sqrt(error[:, of_joint] ** 2 + squares[0])
-        row = _row(left, left_se, left_low, left_high, total, total_se)
-        if itself:  # 1 - sum / total: the whole is in both
-            row = (*row[:-1], np.sqrt(squares[0] + (summed / total * total_se) ** 2) / total)
-        rows.append((splitting, REMAINDER, REMAINDER))
-        found.append(row)
-    columns = dict(zip(ATTRS, np.moveaxis(np.array(found), 0, -1), strict=True))
-    variables: dict[str, Any] = {
-        name: (("seed", "row"), columns[name], {"long_name": ATTRS[name][0], "definition": ATTRS[name][1]})
-        for name in ATTRS
-    }
-    steps, attrs = data.step.values, {"units": "training steps", "source": "this package"}
-    variables["drop_from"] = (
-        ("seed",), steps[places], attrs | {"long_name": "step of the largest LLC of all weights"}
-    )  # fmt: skip
-    variables["drop_to"] = (("seed",), np.full(len(places), steps[-1]), attrs | {"long_name": "last step"})
-    coords = {
-        "seed": data.seed.values,
-        "row": np.arange(len(rows)),
-        **{name: ("row", list(values)) for name, values in zip(COORDS, zip(*rows, strict=True), strict=True)},
-    }
-    return xr.Dataset(variables, coords=coords, attrs={k: v for k, v in refined.attrs.items() if k in KEPT})
-
-
-COORDS = ("splitting", "component", "kind")
-KEPT = ("sampler", "n_beta", "gamma")
-
-
-def _row(
-    value: np.ndarray, error: np.ndarray, below: np.ndarray, above: np.ndarray, total: np.ndarray, total_se: np.ndarray
-) -> tuple[np.ndarray, ...]:
-    """Return the variables of `ATTRS` of one row, each (seed,), for a drop that is independent of the total's."""
-    share = value / total
-    return value, error, value - below, value + above, share, np.sqrt(error**2 + (share * total_se) ** 2) / abs(total)
+        # 1 - sum / total where the whole is in both
+        share_se = np.sqrt(error + (summed / total * total_se) ** 2) / total if itself else None
+        add(splitting, "remainder", "remainder", rest, share_se)
+    columns = dict(zip(VARIABLES, np.moveaxis(np.array(found), 0, -1), strict=False))
+    steps = data.step.values
+    columns |= {"drop_from": steps[places], "drop_to": np.full(len(places), steps[-1])}
+    coords = {"seed": data.seed.values, "row": np.arange(len(rows))}
+    for name, values in zip(("splitting", "component", "kind"), zip(*rows, strict=True), strict=True):
+        coords[name] = ("row", list(values))
+    kept = {name: refined.attrs[name] for name in ("sampler", "n_beta", "gamma") if name in refined.attrs}
+    return declared(VARIABLES, columns, coords, **kept)

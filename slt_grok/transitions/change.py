@@ -22,8 +22,7 @@ The axis is x = log(1 + step), so that step 0 has a place. Every rule is stated 
   has no transition: NaN.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -33,8 +32,7 @@ PASSES = 4  # over the checkpoints of a plateau
 COVERAGE = (2.5, 97.5)  # percentiles of the bootstrap
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """How the change of one measure is judged.
 
     Parameters
@@ -56,8 +54,7 @@ class Rule:
     relative: bool = False
 
 
-@dataclass(frozen=True)
-class Crossing:
+class Crossing(NamedTuple):
     """A step with its interval; all NaN where there is no transition."""
 
     step: float = np.nan
@@ -137,13 +134,10 @@ def start_of_change(curve: np.ndarray, noise: np.ndarray | None, rule: Rule) -> 
     standard errors of the level of the plateau there. Beginning at the extreme itself, which noise makes too extreme,
     would move the onset, and so would the end of the way up to the plateau.
     """
-    if rule.start == "first":
-        return 0
-    smooth = curve if noise is not None or median_width(len(curve)) == 1 else _running_median(curve)
-    extreme = len(smooth) - 1 - int(smooth[::-1].argmin())
-    if noise is None:
+    extreme, level = _start(curve, noise, rule)
+    if rule.start == "first" or noise is None:
         return extreme
-    apart = np.flatnonzero(curve[:extreme] - _plateau(curve, noise, extreme) > 1.5 * noise[:extreme])
+    apart = np.flatnonzero(curve[:extreme] - level > 1.5 * noise[:extreme])
     return min(int(apart[-1]) + 2, extreme) if len(apart) else 0
 
 
@@ -152,11 +146,7 @@ def _crossings(x: np.ndarray, curve: np.ndarray, rule: Rule, noise: np.ndarray |
     if len(x) < 2:
         return None
     width = median_width(len(x))
-    first, start = 0, float(curve[0])
-    if rule.start == "extreme":
-        smooth = curve if noise is not None or width == 1 else _running_median(curve)
-        first = len(smooth) - 1 - int(smooth[::-1].argmin())
-        start = float(smooth[first]) if noise is None else _plateau(curve, noise, first)
+    first, start = _start(curve, noise, rule)
     end = float(np.median(curve[-width:]))
     error = 0.0 if noise is None else float(np.hypot(noise[first], noise[-width:].max()))
     least = max(rule.minimum * (abs(start) if rule.relative else 1), SIGNIFICANCE * error)
@@ -164,6 +154,18 @@ def _crossings(x: np.ndarray, curve: np.ndarray, rule: Rule, noise: np.ndarray |
         return None
     levels = [start + fraction * (end - start) for fraction in FRACTIONS.values()]
     return tuple(np.array([_crossing(x[first:], curve[first:], level) for level in levels]).T)
+
+
+def _start(curve: np.ndarray, noise: np.ndarray | None, rule: Rule) -> tuple[int, float]:
+    """Index of the start of an oriented curve's change, the first checkpoint or the extreme, and the start level."""
+    if rule.start == "first":
+        return 0, float(curve[0])
+    smooth = curve
+    if noise is None and median_width(len(curve)) > 1:
+        inner = np.median(np.stack([curve[:-2], curve[1:-1], curve[2:]]), axis=0)
+        smooth = np.r_[curve[0], inner, curve[-1]]
+    first = len(smooth) - 1 - int(smooth[::-1].argmin())
+    return first, float(smooth[first]) if noise is None else _plateau(curve, noise, first)
 
 
 def _crossing(x: np.ndarray, curve: np.ndarray, level: float) -> tuple[float, float, float]:
@@ -190,9 +192,3 @@ def _plateau(curve: np.ndarray, noise: np.ndarray, extreme: int) -> float:
             break
         level, reach = float(curve[alike].mean()), 2 * noise
     return level
-
-
-def _running_median(curve: np.ndarray) -> np.ndarray:
-    """Median of each value and its two neighbors; the two ends as they are."""
-    inner = np.median(np.stack([curve[:-2], curve[1:-1], curve[2:]]), axis=0)
-    return np.r_[curve[0], inner, curve[-1]]

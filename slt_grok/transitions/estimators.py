@@ -10,12 +10,16 @@
 An estimator that finds nothing says why in `transition_status`: nothing is dropped.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
 import numpy as np
 import xarray as xr
 
+from slt_grok.measurement import Data, Derived, Drawing, Variable
 from slt_grok.transitions import change_points, sigmoid
 from slt_grok.transitions.change import COVERAGE, FRACTIONS, SIGNIFICANCE, Rule, find_change, oriented, start_of_change
-from slt_grok.transitions.measures import RULES, curve, gathered, measured_in
+from slt_grok.transitions.measures import RULES, Curves, declared, with_interval
 
 ESTIMATORS = ("sigmoid", "crossing", "change_point")
 FEWEST = 5  # checkpoints of a change
@@ -23,30 +27,50 @@ GAIN = 8.0  # least log likelihood of the shape over that of a constant
 FOUND, UNFINISHED = "found", "found, not finished at the last checkpoint"
 TOO_FEW, NO_CHANGE, NOT_MEASURED = "too few checkpoints", "no change", "not measured"
 NO_FIT = "changes, but not as one sigmoid"
-SOURCE = "this package: slt_grok.transitions.estimators"
+DIMS = ("estimator", "measure", "seed")
+VARIABLES = {"transition_status": Variable(DIMS, "what became of the change", "found, or why not")}
+for _when, _fraction in FRACTIONS.items():
+    _one = Variable(
+        DIMS, f"{_when} of the change", f"{_fraction:.0%} of the way from start to end level", units="training steps"
+    )
+    VARIABLES |= with_interval(f"transition_{_when}", _one)
+    VARIABLES[f"transition_{_when}_draw"] = _one._replace(dims=(*DIMS, "draw"), long_name=f"{_one.long_name}, draws")
 
 
-def by_estimator(
-    training: xr.Dataset,
-    llc: xr.Dataset | None = None,
-    circuits: xr.Dataset | None = None,
-    landscape: xr.Dataset | None = None,
-    *,
-    draws: int = 200,
-    seed: int = 0,
-) -> xr.Dataset:
-    """Onset, middle and end of every measure's change by each estimator.
+class Events(Derived):
+    """The events of several seeds by each estimator."""
+
+    name = "events"
+    title = "Events over seeds"
+    position = 71
+    variables: ClassVar[Mapping[str, Variable]] = VARIABLES  # pyright: ignore[reportIncompatibleMethodOverride]
+
+    def derive(self, data: Data, config: Any) -> xr.Dataset | None:
+        """Return the events, of at least two seeds."""
+        return by_estimator(data) if "training" in data and data["training"].sizes["seed"] > 1 else None
+
+    def figures(self) -> Sequence[Drawing]:
+        """Return the middles of all changes."""
+        from slt_grok import plots
+
+        caption = (
+            "The middle of every change in every seed, by a fitted shape, with its 95% interval; seeds in order of "
+            "their rise in test accuracy."
+        )
+        return [Drawing("event_raster", plots.event_raster, caption, by_seed=False)]
+
+
+def by_estimator(data: Data, *, draws: int = 200, seed: int = 0) -> xr.Dataset:
+    """Return onset, middle and end of every measure's change by each estimator.
 
     Parameters
     ----------
-    training : xarray.Dataset
-        As in `measure`.
-    llc, circuits, landscape : xarray.Dataset or None, optional
-        As in `measure`.
+    data : mapping of str to xarray.Dataset
+        A run's datasets, as in `measure`.
     draws : int, optional
-        Of each event, on which intervals and everything later rest.
+        Number of draws of each event, on which intervals and everything later rest.
     seed : int, optional
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
@@ -62,68 +86,45 @@ def by_estimator(
     SltGrokError
         A dataset without `step`, without accuracies or without one of the seeds.
     """
-    datasets = gathered(training=training, llc=llc, circuits=circuits, landscape=landscape)
-    names = measured_in(datasets)
-    seeds = datasets["training"].seed.values
-    shape = (len(ESTIMATORS), len(names), len(seeds))
+    curves = Curves(data)
+    shape = (len(ESTIMATORS), len(curves.names), len(curves.seeds))
     places = np.full((*shape, 3, draws), np.nan)  # log(1 + step)
-    middle, low, high = (np.full((*shape, 3), np.nan) for _ in range(3))
+    bounds = np.full((3, *shape, 3), np.nan)  # middle, low, high
     status = np.full(shape, NO_CHANGE, dtype=object)
-    for i, name in enumerate(names):
-        for j, network in enumerate(seeds):
-            one = curve(datasets, name, network)
-            stream = np.random.SeedSequence([seed, list(RULES).index(name), int(network)])
+    for i, name in enumerate(curves.names):
+        rule = RULES[name].rule
+        for j, network in enumerate(curves.seeds):
+            one, stream = curves.of(name, network), curves.stream(name, seed, int(network))
             of_sigmoid, of_crossing, of_cuts = stream.spawn(3)
-            x, y, noise = oriented(one.steps, one.values, RULES[name][1], one.se)
+            x, y, noise = oriented(one.steps, one.values, rule, one.se)
             if len(x) < FEWEST:
                 status[:, i, j] = TOO_FEW if len(x) else NOT_MEASURED
                 continue
-            crossing = find_change(one.steps, one.values, RULES[name][1], one.se, draws, stream)
+            crossing = find_change(one.steps, one.values, rule, one.se, draws, stream)
             if np.isfinite(crossing["middle"].step):
-                rows = np.log1p([[c.step, c.low, c.high] for c in crossing.values()])
-                middle[1, i, j], low[1, i, j], high[1, i, j] = rows.T
+                rows = bounds[:, 1, i, j] = np.log1p(list(crossing.values())).T
                 u = np.random.default_rng(of_crossing).random(draws)
-                places[1, i, j] = rows[:, 1:2] + (rows[:, 2:] - rows[:, 1:2]) * u
+                places[1, i, j] = rows[1][:, None] + (rows[2] - rows[1])[:, None] * u
                 status[1, i, j] = FOUND
-            first = start_of_change(y, noise, RULES[name][1])
+            first = start_of_change(y, noise, rule)
             if len(x) - first < FEWEST:
                 status[[0, 2], i, j] = TOO_FEW
                 continue
             part = x[first:], y[first:], None if noise is None else noise[first:]
-            for k, found in (
-                (0, fitted(*part, RULES[name][1], draws, of_sigmoid)),
-                (2, cut(*part, RULES[name][1], draws, of_cuts)),
-            ):
-                if found is None:
-                    if k == 0 and status[1, i, j] == FOUND:
-                        status[k, i, j] = NO_FIT
-                    continue
-                places[k, i, j] = found
-                middle[k, i, j] = np.median(found, axis=1)
-                low[k, i, j], high[k, i, j] = np.percentile(found, COVERAGE, axis=1)
-                status[k, i, j] = UNFINISHED if middle[k, i, j, 2] > x[-1] else FOUND
-
-    dims = ("estimator", "measure", "seed")
-    variables: dict[str, tuple] = {}
-    for k, (when, fraction) in enumerate(FRACTIONS.items()):
-        parts = {"": middle, "_low": low, "_high": high}
-        attrs = {
-            "units": "training steps",
-            "definition": f"{fraction:.0%} of the way from start to end level",
-            "source": SOURCE,
-        }
-        for suffix, values in parts.items():
-            text = {"": "", "_low": ", lower end of the 95% interval", "_high": ", upper end of the 95% interval"}[
-                suffix
-            ]
-            attrs_of = {"long_name": f"{when} of the change{text}"} | attrs
-            variables[f"transition_{when}{suffix}"] = (dims, np.expm1(values[..., k]), attrs_of)
-        attrs_of = {"long_name": f"{when} of the change, draws"} | attrs
-        variables[f"transition_{when}_draw"] = ((*dims, "draw"), np.expm1(places[..., k, :]), attrs_of)
-    attrs = {"long_name": "what became of the change", "definition": "found, or why not", "source": SOURCE}
-    variables["transition_status"] = (dims, status.astype(str), attrs)
-    coords = {"estimator": list(ESTIMATORS), "measure": names, "seed": seeds}
-    return xr.Dataset(variables, coords, {"draws": draws, "draws_seed": seed})
+            for k, drawn in ((0, fitted(*part, rule, draws, of_sigmoid)), (2, cut(*part, rule, draws, of_cuts))):
+                if drawn is not None:
+                    places[k, i, j] = drawn
+                    bounds[:, k, i, j] = np.median(drawn, axis=1), *np.percentile(drawn, COVERAGE, axis=1)
+                    status[k, i, j] = UNFINISHED if bounds[0, k, i, j, 2] > x[-1] else FOUND
+                elif k == 0 and status[1, i, j] == FOUND:
+                    status[k, i, j] = NO_FIT
+    values: dict[str, np.ndarray] = {"transition_status": status.astype(str)}
+    for k, when in enumerate(FRACTIONS):
+        for part, suffix in enumerate(("", "_low", "_high")):
+            values[f"transition_{when}{suffix}"] = np.expm1(bounds[part, ..., k])
+        values[f"transition_{when}_draw"] = np.expm1(places[..., k, :])
+    coords = {"estimator": list(ESTIMATORS), "measure": curves.names, "seed": curves.seeds}
+    return declared(VARIABLES, values, coords, draws=draws, draws_seed=seed)
 
 
 def fitted(

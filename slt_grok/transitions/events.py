@@ -12,7 +12,7 @@ The rise of test accuracy is counted from memorization on, since memorizing a co
 pairs (b, a) of many train pairs (a, b): a jump of test accuracy that is no circuit.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,8 +43,7 @@ def phase_ends(test_accuracy: Curve, memorization: float, generalization: float)
     return memorization, min(onset, generalization), generalization
 
 
-@dataclass(frozen=True)
-class Drop:
+class Drop(NamedTuple):
     """The LLC's peak, its end and the difference, with standard errors; NaN where there is no estimate."""
 
     peak: float = np.nan

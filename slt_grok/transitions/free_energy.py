@@ -21,29 +21,45 @@ import numpy as np
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
+from slt_grok.measurement import Variable
 from slt_grok.transitions.change import COVERAGE
 from slt_grok.transitions.events import first_step_at
-from slt_grok.transitions.measures import curve, with_seed
+from slt_grok.transitions.measures import Curves, declared, not_diverged, with_interval, with_seed
 
 PHASES = ("memorizing", "generalizing")
 DRAWS = 4000
 SOURCE = "Watanabe 2009, theorem 6.7"
-
-ATTRS = {
-    "phase_loss": ("train loss of the phase", "nats", "L(w*), mean over the train set"),
-    "llc": ("LLC of the phase", None, "at the checkpoint that stands for the phase"),
-    "llc_se": ("standard error of the LLC", None, "of the chains"),
-    "phase_step": ("checkpoint of the phase", "training steps", "rule in slt_grok.transitions.free_energy"),
-    "generalized": ("whether the seed generalized", None, "test accuracy at its threshold at the last record"),
-    "free_energy": ("free energy", "nats", "n L(w*) + lambda log n - (m - 1) log log n"),
-    "free_energy_se": ("standard error of the free energy", "nats", "log n times the LLC's"),
-    "difference": ("free energy of memorizing minus generalizing", "nats", "above 0 the posterior is generalizing"),
-    "difference_se": ("its standard error", "nats", "log n times both LLCs' in squares"),
-    "mean_free_energy": ("mean free energy over seeds", "nats", "seeds as the outer level"),
-    "mean_difference": ("mean difference over seeds", "nats", "over seeds that have both phases"),
-    "seeds_with": ("seeds that have the phase", None, "count"),
-    "seeds_with_both": ("seeds that have both phases", None, "count"),
-}
+FORMULA = "n L(w*) + lambda log n - (m - 1) log log n"
+OF_PHASE, OVER = ("phase", "seed"), ("train_fraction",)
+VARIABLES = {
+    "phase_loss": Variable(OF_PHASE, "train loss of the phase", "L(w*), mean over the train set", SOURCE, "nats"),
+    "llc": Variable(OF_PHASE, "LLC of the phase", "at the checkpoint that stands for the phase", SOURCE),
+    "llc_se": Variable(OF_PHASE, "standard error of the LLC", "of the chains", SOURCE),
+    "phase_step": Variable(
+        OF_PHASE, "checkpoint of the phase", "rule in slt_grok.transitions.free_energy", SOURCE, "training steps"
+    ),
+    "generalized": Variable(
+        ("seed",), "whether the seed generalized", "test accuracy at its threshold at the last record", SOURCE
+    ),
+    "free_energy": Variable((*OVER, *OF_PHASE), "free energy", FORMULA, SOURCE, "nats"),
+    "free_energy_se": Variable((*OVER, *OF_PHASE), "its standard error", "log n times the LLC's", SOURCE, "nats"),
+    "difference": Variable(
+        (*OVER, "seed"), "free energy of memorizing minus generalizing", "above 0 the posterior is generalizing",
+        SOURCE, "nats",
+    ),
+    "difference_se": Variable(
+        (*OVER, "seed"), "its standard error", "log n times both LLCs' in squares", SOURCE, "nats"
+    ),
+    **with_interval(
+        "mean_free_energy", Variable((*OVER, "phase"), "mean free energy over seeds", FORMULA, SOURCE, "nats")
+    ),
+    **with_interval(
+        "mean_difference",
+        Variable(OVER, "mean difference over seeds", "over seeds that have both phases", SOURCE, "nats"),
+    ),
+    "seeds_with": Variable((*OVER, "phase"), "seeds that have the phase", "count", SOURCE),
+    "seeds_with_both": Variable(OVER, "seeds that have both phases", "count", SOURCE),
+}  # fmt: skip
 
 
 def phases(
@@ -78,36 +94,30 @@ def phases(
     SltGrokError
         A variable, the attribute `n` or a seed is missing.
     """
-    llc, training = with_seed(llc, "llc"), with_seed(training, "training")
     for label, dataset in (("llc", llc), ("control", control)):
         missing = [name for name in ("llc", "llc_se", "baseline_loss") if dataset is not None and name not in dataset]
         if missing:
             raise SltGrokError(f"{label}: expected the variable {missing[0]}, it is missing")
     if "n" not in llc.attrs:
         raise SltGrokError("llc: expected the attribute n, the number of train samples, it is missing")
-    given = {"llc": llc, "training": training}
-    seeds, found, generalized = training.seed.values, [], []
-    for seed in seeds:
-        if seed not in llc.seed.values:
-            raise SltGrokError(f"llc: expected the seeds of training, {seed} is missing")
-        tests = curve(given, "test_accuracy", seed)
-        first = first_step_at(curve(given, "train_accuracy", seed), train_threshold)
+    curves, found, generalized = Curves({"llc": llc, "training": training}), [], []
+    for seed in curves.seeds:
+        tests = curves.of("test_accuracy", seed)
+        first = first_step_at(curves.of("train_accuracy", seed), train_threshold)
         ends = bool(tests.values[-1] >= test_threshold)
         until = first_step_at(tests, test_threshold) if ends else np.inf
         generalized.append(ends)
-        one = _usable(llc.sel(seed=seed))
+        one = _usable(curves.data["llc"].sel(seed=seed))
         kept = one.where((one.step >= first) & (one.step <= until), drop=True)
         if control is not None:
             kept = _usable(with_seed(control, "control").sel(seed=seed)).isel(step=[-1])
         top = kept.isel(step=int(kept.llc.values.argmax())) if kept.sizes["step"] else None
         last = one.isel(step=-1) if ends and one.sizes["step"] else None
         found.append([_numbers(top), _numbers(last)])
-    table = np.array(found)  # (seed, phase, variable)
     names = ("phase_loss", "llc", "llc_se", "phase_step")
-    variables = {name: (("phase", "seed"), table[:, :, i].T, attributes(name)) for i, name in enumerate(names)}
-    outcomes = {"generalized": ("seed", np.array(generalized), attributes("generalized"))}
-    coords = {"phase": list(PHASES), "seed": seeds}
-    return xr.Dataset({**variables, **outcomes}, coords, {"n": int(llc.attrs["n"])})
+    values = dict(zip(names, np.array(found).transpose(2, 1, 0), strict=True))  # (seed, phase, variable) before
+    coords = {"phase": list(PHASES), "seed": curves.seeds}
+    return declared(VARIABLES, values | {"generalized": np.array(generalized)}, coords, n=int(llc.attrs["n"]))
 
 
 def at_fractions(by_fraction: Mapping[float, xr.Dataset]) -> xr.Dataset:
@@ -181,18 +191,8 @@ def free_energy(
     ):
         result = result.assign(_means(name, values, errors, draws, np.random.default_rng(stream)))
     for name in result.data_vars:
-        result[name].attrs.update(attributes(str(name)))
+        result[name].attrs.update(VARIABLES[str(name)].attrs)
     return result.assign_attrs(notes=_notes(result))
-
-
-def attributes(name: str) -> dict[str, str]:
-    """long_name, units, definition and source of a variable of this file."""
-    for suffix, text in (("_low", ", lower end"), ("_high", ", upper end")):
-        if name.endswith(suffix):
-            found = attributes(name.removesuffix(suffix))
-            return found | {"long_name": found["long_name"] + text}
-    long_name, units, definition = ATTRS[name]
-    return {"long_name": long_name, "definition": definition, "source": SOURCE} | ({"units": units} if units else {})
 
 
 def mean_draws(values: np.ndarray, errors: np.ndarray, draws: int, generator: np.random.Generator) -> np.ndarray:
@@ -220,9 +220,7 @@ def mean_draws(values: np.ndarray, errors: np.ndarray, draws: int, generator: np
 
 def _usable(llc: xr.Dataset) -> xr.Dataset:
     """Return the checkpoints whose LLC is a number and not diverged."""
-    good = np.isfinite(llc.llc)
-    if "llc_status" in llc:
-        good &= llc.llc_status != "diverged"
+    good = np.isfinite(llc.llc) & not_diverged(llc)
     return llc[["llc", "llc_se", "baseline_loss"]].where(good, drop=True)
 
 
@@ -251,10 +249,8 @@ def _notes(result: xr.Dataset) -> list[str]:
     notes = []
     for one in (result.isel(train_fraction=i) for i in range(result.sizes["train_fraction"])):
         where = f"train fraction {float(one.train_fraction):g}: "
-        both = int(one.seeds_with_both)
-        for phase in PHASES:
-            if not int(one.seeds_with.sel(phase=phase)):
-                notes.append(f"{where}no seed has the {phase} phase, so no difference is measured")
-        if both == 1:
+        absent = [phase for phase in PHASES if not int(one.seeds_with.sel(phase=phase))]
+        notes += [f"{where}no seed has the {phase} phase, so no difference is measured" for phase in absent]
+        if int(one.seeds_with_both) == 1:
             notes.append(f"{where}one seed has both phases: the interval carries the LLC's sampling error alone")
     return notes

@@ -18,7 +18,7 @@ for all seeds where they share it) and the noise. Percentiles are widened as Hes
 seeds: those of the normal distribution at Student's quantile times sqrt(S / (S - 1)).
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import norm, t
@@ -30,8 +30,7 @@ LEVEL = 0.05
 PLACES = 21  # of a shared error
 
 
-@dataclass(frozen=True)
-class Lag:
+class Lag(NamedTuple):
     """Mean lag in log step, its interval, the p-value of no lag, the bootstrap's interval; is the error shared."""
 
     mean: float

@@ -3,26 +3,94 @@
 A lag is a difference in log(1 + step): 0.1 is 10% later. Positive: the measure's event is after the reference's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
+from slt_grok.format import capital
+from slt_grok.measurement import Data, Derived, Drawing, Table, Variable
+from slt_grok.transitions.association import interval_text
 from slt_grok.transitions.change import FRACTIONS
 from slt_grok.transitions.lag_test import FEWEST_SEEDS, holm, lag_of
+from slt_grok.transitions.measures import declared, with_interval
 
 REFERENCES = ("test_accuracy", "llc")
-SOURCE = "this package: slt_grok.transitions.lag_test"
-NUMBERS = {
-    "lag": "mean lag over seeds",
-    "lag_low": "lower end of the 95% interval of the mean lag",
-    "lag_high": "upper end of the 95% interval of the mean lag",
-    "p_value": "p-value of no lag",
-    "lag_bootstrap_low": "lower end of the hierarchical bootstrap's 95% interval",
-    "lag_bootstrap_high": "upper end of the hierarchical bootstrap's 95% interval",
+DIMS = ("reference", "event", "measure")
+UNITS = "log training steps"
+RULE = "by the rules in the docstring of slt_grok.transitions.lag_test"
+OF_SEED = Variable((*DIMS, "seed"), "lag of a seed", f"median of the draws, {RULE}", units=UNITS)
+BOOTSTRAP = {
+    f"lag_bootstrap_{end}": Variable(
+        DIMS, f"mean lag over seeds, {word} end of the bootstrap's interval", f"95%, {RULE}", units=UNITS
+    )
+    for end, word in (("low", "lower"), ("high", "upper"))
 }
+VARIABLES = {
+    **with_interval("lag", Variable(DIMS, "mean lag over seeds", RULE, units=UNITS)),
+    "p_value": Variable(DIMS, "p-value of no lag", RULE),
+    **BOOTSTRAP,
+    "p_value_holm": Variable(DIMS, "p-value of no lag, Holm's", "Holm's correction over the measures"),
+    "seeds": Variable(DIMS, "seeds with both events", "count"),
+    "shared_error": Variable(DIMS, "events of all seeds lie between the same checkpoints", RULE),
+    "verdict": Variable(DIMS, "order of the two events", "before or after where Holm's p-value is at most 0.05"),
+    "left_out": Variable(DIMS, "seeds without one of the events, and why", "transition_status of both"),
+    **with_interval("lag_of_seed", OF_SEED),
+}
+
+
+class LeadLag(Derived):
+    """What comes first, over at least four seeds."""
+
+    name = "lead_lag"
+    title = "Lead and lag"
+    position = 72
+    variables: ClassVar[Mapping[str, Variable]] = VARIABLES  # pyright: ignore[reportIncompatibleMethodOverride]
+
+    def derive(self, data: Data, config: Any) -> xr.Dataset | None:
+        """Return the lags behind test accuracy, the LLC and, where it is measured, unmirrored test accuracy."""
+        events = data.get("events")
+        if events is None or events.sizes["seed"] < FEWEST_SEEDS:
+            return None
+        return lead_lag(events, [n for n in ("unmirrored_test_accuracy", *REFERENCES) if n in events.measure])
+
+    def figures(self) -> Sequence[Drawing]:
+        """Return the lags of the middles."""
+        caption = (
+            "How much later than the reference each measure is half done, as a difference in log step (0.1 is 10% "
+            "later): seeds in gray, their mean with its 95% interval, filled where the order is resolved after Holm's "
+            "correction. References whose own middle too few seeds have are omitted."
+        )
+        return [Drawing("lead_lag", draw_known, caption, by_seed=False)]
+
+    def tables(self, data: Data) -> Sequence[Table]:
+        """Return the lags of the middles."""
+        from slt_grok.plots.style import measure_name
+
+        rows = [
+            [
+                capital(measure_name(row.measure)),
+                measure_name(row.reference),
+                interval_text(row, "lag"),
+                f"{row.p_value_holm:.3f}" if np.isfinite(row.p_value_holm) else "–",
+                str(row.seeds),
+                f"{row.verdict}{f'; without {row.left_out}' if row.left_out else ''}",
+            ]
+            for _, row in lag_table(data[self.name].sel(event=["middle"])).iterrows()
+        ]
+        header = ["Measure", "Reference", "Lag of the middle in log step (95%)", "Holm’s p", "Seeds", "Order"]
+        return [Table("Lag behind each reference", header, rows, folded=True)]
+
+
+def draw_known(lags: xr.Dataset) -> Any:
+    """Draw the references whose own middle enough seeds have, all of them where none has."""
+    from slt_grok import plots
+
+    known = (lags.verdict.sel(event="middle") != "too few seeds").any("measure")
+    return plots.lead_lag(lags.sel(reference=known.values) if known.any() else lags)
 
 
 def lead_lag(
@@ -32,7 +100,7 @@ def lead_lag(
     resamples: int = 2000,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Lag of the onset, middle and end of every measure behind those of the references.
+    """Return the lag of the onset, middle and end of every measure behind those of the references.
 
     Parameters
     ----------
@@ -67,60 +135,45 @@ def lead_lag(
     own = events.sel(estimator=estimator)
     measures, seeds = own.measure.values.tolist(), own.seed.values.tolist()
     shape = (len(references), len(FRACTIONS), len(measures))
-    numbers = {name: np.full(shape, np.nan) for name in NUMBERS}
+    numbers = np.full((6, *shape), np.nan)  # the fields of `Lag`
     of_seed = np.full((3, *shape, len(seeds)), np.nan)
     count, shared = np.zeros(shape, int), np.zeros(shape, bool)
     left_out = np.full(shape, "", dtype=object)
-    for i, reference in enumerate(references):
-        for j, when in enumerate(FRACTIONS):
-            draws = np.log1p(own[f"transition_{when}_draw"].transpose("measure", "seed", "draw").values)
+    for j, when in enumerate(FRACTIONS):
+        draws = np.log1p(own[f"transition_{when}_draw"].transpose("measure", "seed", "draw").values)
+        for i, reference in enumerate(references):
             of_reference = draws[measures.index(reference)]
             for k, measure in enumerate(measures):
                 if measure == reference:
                     continue
-                lags = draws[k] - of_reference
-                known = np.isfinite(lags).all(1)
+                known = np.isfinite(draws[k] - of_reference).all(1)
+                first, second = draws[k][known], of_reference[known]
                 count[i, j, k] = known.sum()
                 left_out[i, j, k] = _reasons(own, (measure, reference), np.array(seeds)[~known])
-                of_seed[:, i, j, k, known] = np.percentile(lags[known], (50, 2.5, 97.5), axis=1)
+                of_seed[:, i, j, k, known] = np.percentile(first - second, (50, 2.5, 97.5), axis=1)
                 if known.sum() >= FEWEST_SEEDS:
-                    stream = np.random.SeedSequence([seed, i, j, k])
-                    found = lag_of(draws[k][known], of_reference[known], resamples, stream)
-                    values = (found.mean, found.low, found.high, found.p_value)
-                    both = (*values, found.bootstrap_low, found.bootstrap_high)
-                    for name, value in zip(NUMBERS, both, strict=True):
-                        numbers[name][i, j, k] = value
-                    shared[i, j, k] = found.shared
-    adjusted = np.apply_along_axis(holm, 2, numbers["p_value"])
-    verdict = np.where(adjusted <= 0.05, np.where(numbers["lag"] < 0, "before", "after"), "not resolved")
-    verdict = np.where(np.isnan(adjusted), "too few seeds", verdict)
-    dims = ("reference", "event", "measure")
-    units = {"units": "log training steps", "source": SOURCE}
-    variables: dict[str, tuple] = {
-        name: (dims, values, {"long_name": NUMBERS[name]} | ({"source": SOURCE} if name == "p_value" else units))
-        for name, values in numbers.items()
+                    *numbers[:, i, j, k], shared[i, j, k] = lag_of(
+                        first, second, resamples, np.random.SeedSequence([seed, i, j, k])
+                    )
+    names = ("lag", "lag_low", "lag_high", "p_value", *BOOTSTRAP)
+    values: dict[str, np.ndarray] = dict(zip(names, numbers, strict=True))
+    adjusted = np.apply_along_axis(holm, 2, values["p_value"])
+    verdict = np.where(adjusted <= 0.05, np.where(values["lag"] < 0, "before", "after"), "not resolved")
+    values |= {
+        "p_value_holm": adjusted,
+        "seeds": count,
+        "shared_error": shared,
+        "verdict": np.where(np.isnan(adjusted), "too few seeds", verdict).astype(str),
+        "left_out": left_out.astype(str),
     }
-    variables |= {
-        "p_value_holm": (dims, adjusted, {"long_name": "p-value of no lag, Holm's over measures", "source": SOURCE}),
-        "seeds": (dims, count, {"long_name": "seeds with both events"}),
-        "shared_error": (dims, shared, {"long_name": "events of all seeds lie between the same checkpoints"}),
-        "verdict": (dims, verdict.astype(str), {"long_name": "order of the two events", "source": SOURCE}),
-        "left_out": (dims, left_out.astype(str), {"long_name": "seeds without one of the events, and why"}),
-    }
-    for suffix, values in zip(("", "_low", "_high"), of_seed, strict=True):
-        text = {
-            "": "lag",
-            "_low": "lower end of the lag's 95% interval",
-            "_high": "upper end of the lag's 95% interval",
-        }
-        variables[f"lag_of_seed{suffix}"] = ((*dims, "seed"), values, {"long_name": f"{text[suffix]}"} | units)
+    values |= {f"lag_of_seed{end}": part for end, part in zip(("", "_low", "_high"), of_seed, strict=True)}
     coords = {"reference": list(references), "event": list(FRACTIONS), "measure": measures, "seed": seeds}
     settings = {"estimator": estimator, "resamples": resamples, "bootstrap_seed": seed, "fewest_seeds": FEWEST_SEEDS}
-    return xr.Dataset(variables, coords, settings)
+    return declared(VARIABLES, values, coords, **settings)
 
 
 def lag_table(lags: xr.Dataset) -> pd.DataFrame:
-    """One row for each reference, event and measure of `lead_lag`, the reference beside itself left out."""
+    """One row for each reference, event and measure of `lead_lag`, without a reference's row for itself."""
     over_seeds = lags.drop_dims("seed").to_dataframe().reset_index()
     return over_seeds.query("reference != measure").reset_index(drop=True)
 

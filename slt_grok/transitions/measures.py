@@ -1,12 +1,14 @@
-"""Which curves are looked at, where they come from, and by which rule each is judged."""
+"""Which curves are looked at, where they come from, and by which rule each is judged: one entry each in `RULES`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
+from slt_grok.measurement import Data, Variable
 from slt_grok.transitions.change import Rule
 
 FACTOR_2 = float(np.log(2))
@@ -15,24 +17,59 @@ GINI = Rule(rises=True, scale="linear", start="extreme", minimum=0.1)
 LOSS = Rule(rises=False, scale="log", start="extreme", minimum=FACTOR_2)
 SHRINKING = Rule(rises=False, scale="linear", start="extreme", minimum=0.1, relative=True)
 
-# measure -> (dataset, rule)
-RULES: dict[str, tuple[str, Rule]] = {
-    "train_accuracy": ("training", ACCURACY),
-    "test_accuracy": ("training", ACCURACY),
-    "train_loss": ("training", Rule(rises=False, scale="log", start="first", minimum=FACTOR_2)),
-    "test_loss": ("training", LOSS),
-    "llc": ("llc", SHRINKING),
-    "restricted_loss_sum": ("circuits", LOSS),
-    "excluded_loss": ("circuits", Rule(rises=True, scale="log", start="extreme", minimum=FACTOR_2)),
-    "neuron_share": ("circuits", ACCURACY),
-    "gini_embedding": ("circuits", GINI),
-    "gini_neuron_logit_map": ("circuits", GINI),
-    "sum_of_squared_weights": ("circuits", SHRINKING),
-    "weight_norm": ("landscape", SHRINKING),
-    "hessian_trace": ("landscape", LOSS),
-    "unmirrored_test_accuracy": ("circuits", ACCURACY),
+
+def has_circuit(circuits: xr.Dataset) -> Any:
+    """Return whether there is a key frequency; without one there is nothing to restrict to or to exclude."""
+    return circuits.circuit_frequency.any() if "circuit_frequency" in circuits else True
+
+
+def not_diverged(llc: xr.Dataset) -> Any:
+    """Return which LLC estimates count."""
+    return llc.llc_status != "diverged" if "llc_status" in llc else True
+
+
+class Measure(NamedTuple):
+    """A variable of a dataset whose change is an event.
+
+    Parameters
+    ----------
+    label : str
+        The dataset.
+    rule : Rule
+        What counts as its change.
+    select : tuple of dict, optional
+        Coordinates to take, the first selection that has any value.
+    error : str, optional
+        The variable with its standard errors.
+    counts : callable, optional
+        `(dataset of one seed) -> bool`, of all or of each checkpoint; other values are omitted as NaN.
+    """
+
+    label: str
+    rule: Rule
+    select: tuple[dict[str, str], ...] = ({},)
+    error: str = ""
+    counts: Callable[[xr.Dataset], Any] = lambda dataset: True
+
+
+TEST, TRAIN, ALL = {"split": "test"}, {"split": "train"}, {"split": "all"}
+RULES: dict[str, Measure] = {  # the place in it is part of the key of a measure's random stream: append
+    "train_accuracy": Measure("training", ACCURACY),
+    "test_accuracy": Measure("training", ACCURACY),
+    "train_loss": Measure("training", Rule(rises=False, scale="log", start="first", minimum=FACTOR_2)),
+    "test_loss": Measure("training", LOSS),
+    "llc": Measure("llc", SHRINKING, error="llc_se", counts=not_diverged),
+    "restricted_loss_sum": Measure("circuits", LOSS, (TEST, ALL), counts=has_circuit),
+    "excluded_loss": Measure("circuits", LOSS._replace(rises=True), (TRAIN,), counts=has_circuit),
+    "neuron_share": Measure("circuits", ACCURACY),
+    "gini_embedding": Measure("circuits", GINI),
+    "gini_neuron_logit_map": Measure("circuits", GINI),
+    "sum_of_squared_weights": Measure("circuits", SHRINKING),
+    "weight_norm": Measure("landscape", SHRINKING, ({"component": "total"},)),
+    "hessian_trace": Measure("landscape", LOSS, error="hessian_trace_se"),
+    "unmirrored_test_accuracy": Measure("circuits", ACCURACY),
 }
-STANDARD_ERRORS = {"llc": "llc_se", "hessian_trace": "hessian_trace_se"}
+PLACES = {name: place for place, name in enumerate(RULES)}
 
 
 @dataclass(frozen=True)
@@ -44,7 +81,56 @@ class Curve:
     se: np.ndarray | None = None
 
 
-def with_seed(dataset: xr.Dataset, label: str) -> xr.Dataset:
+class Curves:
+    """The curves that a run's datasets hold.
+
+    Parameters
+    ----------
+    data : mapping of str to xarray.Dataset
+        By label, each over (step, seed, ...) or (step, ...) with its own steps; what has no rule is not looked at.
+
+    Raises
+    ------
+    SltGrokError
+        A dataset without `step`, training without accuracies, or a dataset without one of its seeds.
+    """
+
+    def __init__(self, data: Data) -> None:
+        labels = dict.fromkeys(measure.label for measure in RULES.values())
+        known = [label for label in labels if label in data and "unmeasurable" not in data[label].attrs]
+        self.data = {label: with_seed(data[label], label) for label in known}
+        for name in ("train_accuracy", "test_accuracy"):
+            if name not in self.data["training"]:
+                raise SltGrokError(f"training: expected the variable {name}, it is missing")
+        self.seeds = self.data["training"].seed.values
+        for label, dataset in self.data.items():
+            if missing := sorted(set(self.seeds.tolist()) - set(dataset.seed.values.tolist())):
+                raise SltGrokError(f"{label}: expected the seeds of training, {missing} are missing")
+        self.names = [name for name, m in RULES.items() if m.label in self.data and name in self.data[m.label]]
+
+    def of(self, name: str, seed: int) -> Curve:
+        """Return the curve of a measure, see `RULES`; values that do not count are NaN."""
+        measure = RULES[name]
+        dataset = self.data[measure.label].sel(seed=seed)
+        choices = [dataset[name].sel(select) for select in measure.select]
+        values = next((one for one in choices if one.notnull().any()), choices[-1]).where(measure.counts(dataset))
+        se = dataset[measure.error].values.astype(float) if measure.error in dataset else None
+        return Curve(dataset.step.values, values.values.astype(float), se)
+
+    def scaled(self, name: str) -> xr.DataArray:
+        """Return a measure over (step, seed) on the scale of its rule; NaN where it has no logarithm."""
+        curves = [self.of(name, seed) for seed in self.seeds]
+        values = np.stack([one.values for one in curves], axis=1)
+        if RULES[name].rule.scale == "log":
+            values = np.log(np.where(values > 0, values, np.nan))
+        return xr.DataArray(values, dims=("step", "seed"), coords={"step": curves[0].steps, "seed": self.seeds})
+
+    def stream(self, name: str, *keys: int) -> np.random.SeedSequence:
+        """Return the random stream of a measure by the seed of the analysis and, where it has one, the network's."""
+        return np.random.SeedSequence([keys[0], PLACES[name], *keys[1:]])
+
+
+def with_seed(dataset: xr.Dataset, label: str = "dataset") -> xr.Dataset:
     """Return the dataset over (step, seed, ...): one without `seed` gets seed 0.
 
     Raises
@@ -59,64 +145,20 @@ def with_seed(dataset: xr.Dataset, label: str) -> xr.Dataset:
     return dataset.sortby("step").transpose("step", "seed", ...)
 
 
-def gathered(**given: xr.Dataset | None) -> dict[str, xr.Dataset]:
-    """Return the datasets that there are, by label, each over (step, seed, ...), checked.
-
-    Raises
-    ------
-    SltGrokError
-        A dataset without `step`, training without accuracies, or a dataset without one of its seeds.
-    """
-    datasets = {label: with_seed(dataset, label) for label, dataset in given.items() if dataset is not None}
-    check(datasets)
-    return datasets
+def with_interval(name: str, variable: Variable, text: str = "95% interval") -> dict[str, Variable]:
+    """Return the declarations of a number and of both ends of its interval, NAME, NAME_low and NAME_high."""
+    ends = {
+        f"_{end}": f"{variable.long_name}, {word} end of its {text}"
+        for end, word in (("low", "lower"), ("high", "upper"))
+    }
+    return {
+        name + suffix: variable._replace(long_name=own) for suffix, own in ({"": variable.long_name} | ends).items()
+    }
 
 
-def measured_in(datasets: Mapping[str, xr.Dataset]) -> list[str]:
-    """Return the measures with a rule that these datasets hold, in the order of `RULES`."""
-    return [name for name, (label, _) in RULES.items() if label in datasets and name in datasets[label]]
-
-
-def check(datasets: Mapping[str, xr.Dataset]) -> None:
-    """Check that training curves hold the accuracies, and that every dataset holds the seeds of training.
-
-    Raises
-    ------
-    SltGrokError
-        One of them is missing.
-    """
-    for name in ("train_accuracy", "test_accuracy"):
-        if name not in datasets["training"]:
-            raise SltGrokError(f"training: expected the variable {name}, it is missing")
-    for label, dataset in datasets.items():
-        missing = sorted(set(datasets["training"].seed.values.tolist()) - set(dataset.seed.values.tolist()))
-        if missing:
-            raise SltGrokError(f"{label}: expected the seeds of training, {missing} are missing")
-
-
-def curve(datasets: Mapping[str, xr.Dataset], measure: str, seed: int) -> Curve:
-    """Return the curve of a measure.
-
-    Restricted loss on the test split (on all where there is no test set), excluded loss on the train split, the total
-    weight norm.
-
-    Left out as NaN: LLC estimates whose status is `diverged`, and restricted and excluded loss of a network without a
-    key frequency, where there is no circuit to restrict to.
-    """  # fmt: skip
-    dataset = datasets[RULES[measure][0]].sel(seed=seed)
-    values = dataset[measure]
-    if measure == "restricted_loss_sum":
-        test = values.sel(split="test")
-        values = test if test.notnull().any() else values.sel(split="all")
-    elif measure == "excluded_loss":
-        values = values.sel(split="train")
-    elif measure == "weight_norm":
-        values = values.sel(component="total")
-    elif measure == "llc" and "llc_status" in dataset:
-        values = values.where(dataset.llc_status != "diverged")
-    needs_circuit = measure in ("restricted_loss_sum", "excluded_loss") and "circuit_frequency" in dataset
-    if needs_circuit and not dataset.circuit_frequency.any():
-        values = values * np.nan
-    name = STANDARD_ERRORS.get(measure)
-    se = dataset[name].values.astype(float) if name in dataset else None
-    return Curve(dataset.step.values, values.values.astype(float), se)
+def declared(
+    variables: Mapping[str, Variable], values: Mapping[str, Any], coords: Mapping[str, Any], **attrs: Any
+) -> xr.Dataset:
+    """Return a dataset from values, with the dimensions and attributes that are declared."""
+    arrays = {name: (variables[name].dims, value, variables[name].attrs) for name, value in values.items()}
+    return xr.Dataset(arrays, coords, attrs)

@@ -11,19 +11,79 @@ independent, since they share seeds to learn from: the standard error of a mean 
 freedom.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
 import numpy as np
 import xarray as xr
 from scipy.stats import t
 
 from slt_grok.errors import SltGrokError
-from slt_grok.transitions.association import COVARIATES, scaled
-from slt_grok.transitions.measures import gathered, measured_in
+from slt_grok.format import capital
+from slt_grok.measurement import Data, Derived, Drawing, Table, Variable
+from slt_grok.transitions.association import COVARIATES, enough_seeds, interval_text
+from slt_grok.transitions.lag_test import FEWEST_SEEDS
+from slt_grok.transitions.measures import Curves, declared, with_interval
 
 PREDICTORS = ("step", "weight_norm", "circuits", "both")
 CIRCUITS = ("restricted_loss_sum", "excluded_loss", "neuron_share", "gini_embedding", "gini_neuron_logit_map")
 PENALTIES = np.geomspace(1e-3, 1e3, 7)  # times the number of rows
-FEWEST_SEEDS = 4
-SOURCE = "this package: slt_grok.transitions.prediction"
+UNITS = "units of the LLC"
+OF_SEED, OVER = ("predictors", "seed"), ("predictors",)
+VARIABLES = {
+    "llc": Variable(("step", "seed"), "LLC", "of the checkpoints and seeds that have everything"),
+    "prediction": Variable(("predictors", "step", "seed"), "predicted LLC", "by ridge regression on the other seeds"),
+    "error": Variable(OF_SEED, "error in the held-out seed", "root mean square over checkpoints", units=UNITS),
+    "mean_error": Variable(OVER, "mean error over held-out seeds", "mean of error", units=UNITS),
+    "drop_left": Variable(OF_SEED, "fraction of the LLC's drop left", "1 - (change predicted) / (change seen)"),
+    **with_interval("mean_drop_left", Variable(OVER, "mean fraction of the LLC's drop left", "mean of drop_left")),
+    **with_interval(
+        "error_difference", Variable(OVER, "error minus that by weight norm", "mean over held-out seeds", units=UNITS)
+    ),
+}
+
+
+class Prediction(Derived):
+    """The LLC of held-out seeds, over at least four seeds."""
+
+    name = "prediction"
+    title = "Prediction of the LLC"
+    position = 74
+    variables: ClassVar[Mapping[str, Variable]] = VARIABLES  # pyright: ignore[reportIncompatibleMethodOverride]
+
+    def derive(self, data: Data, config: Any) -> xr.Dataset | None:
+        """Return the predictions, none where the datasets do not suffice."""
+        try:
+            return predict_llc(data) if enough_seeds(data) else None
+        except SltGrokError:
+            return None
+
+    def figures(self) -> Sequence[Drawing]:
+        """Return the errors."""
+        from slt_grok import plots
+
+        caption = "Error of the LLC at the checkpoints of a held-out seed, by what it is predicted from."
+        return [Drawing("prediction", plots.prediction, caption, by_seed=False)]
+
+    def tables(self, data: Data) -> Sequence[Table]:
+        """Return the errors, and how much of the drop the predictions lack."""
+        found = data[self.name]
+        rows = [
+            [
+                capital(str(one.predictors.item()).replace("_", " ")),
+                f"{one.mean_error.item():.3g}",
+                interval_text(one, "error_difference"),
+                interval_text(one, "mean_drop_left"),
+            ]
+            for one in (found.sel(predictors=name) for name in PREDICTORS)
+        ]
+        header = [
+            "Predicted from",
+            "Mean error",
+            "Error minus that by weight norm (95%)",
+            "Fraction of the drop left (95%)",
+        ]
+        return [Table("The LLC in held-out seeds", header, rows, folded=True)]
 
 
 def ridge(learned: np.ndarray, target: np.ndarray, asked: np.ndarray, penalty: float) -> np.ndarray:
@@ -65,7 +125,7 @@ def compare(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]
 
 
 def drop_left(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Share of each seed's fall from its largest value to its last (seed, step) that predictions (c, seed, step) lack.
+    """Fraction of each seed's fall from its largest value to its last (seed, step) that predictions lack.
 
     NaN for a seed whose largest value is its last.
     """
@@ -75,25 +135,23 @@ def drop_left(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return 1 - np.divide(made, seen, out=np.full(made.shape, np.nan), where=seen > 0)
 
 
-def predict_llc(
-    training: xr.Dataset, llc: xr.Dataset, circuits: xr.Dataset, landscape: xr.Dataset | None = None
-) -> xr.Dataset:
-    """Errors of the LLC predicted in held-out seeds from circuit measures and from the weight norm.
+def predict_llc(data: Data) -> xr.Dataset:
+    """Return the errors of the LLC predicted in held-out seeds from circuit measures and from the weight norm.
 
     Parameters
     ----------
-    training, llc, circuits, landscape : xarray.Dataset, xarray.Dataset, xarray.Dataset, xarray.Dataset or None
-        As in `measure`. Weight norm: the landscape's, else the sum of squares.
+    data : mapping of str to xarray.Dataset
+        A run's datasets, as in `measure`, with LLC and circuits. Weight norm: the landscape's, else the sum of squares.
 
     Returns
     -------
     xarray.Dataset
         `llc` (step, seed) and `prediction` (predictors, step, seed); `error` (predictors, seed), root mean square; over
         predictors `mean_error` and `error_difference`, its mean difference from that by weight norm (below 0: better),
-        with `error_difference_low` and `_high` (95%). `drop_left` (predictors, seed): the share of the held-out seed's
-        fall from its largest LLC to its last that is not in the prediction, 1 - (change predicted) / (change seen), 0
-        where all of it is and 1 where none; `mean_drop_left`, `_low` and `_high` as above, over the seeds whose LLC
-        falls, NaN under 4 of them. Circuit measures that some seed lacks altogether are not used (attribute
+        with `error_difference_low` and `_high` (95%). `drop_left` (predictors, seed): the fraction of the held-out
+        seed's fall from its largest LLC to its last that is not in the prediction, 1 - (change predicted) / (change
+        seen), 0 where all of it is and 1 where none; `mean_drop_left`, `_low` and `_high` as above, over the seeds
+        whose LLC falls, NaN under 4 of them. Circuit measures that some seed lacks altogether are not used (attribute
         `circuit_measures` says which are), nor checkpoints that lack a value in some seed (attribute `steps_left_out`).
 
     Raises
@@ -101,9 +159,8 @@ def predict_llc(
     SltGrokError
         Fewer than 4 seeds have an LLC, there is no weight norm, or no checkpoint that has everything.
     """
-    datasets = gathered(training=training, llc=llc, circuits=circuits, landscape=landscape)
-    seeds = datasets["training"].seed.values
-    there = {name: scaled(datasets, name, seeds) for name in measured_in(datasets)}
+    curves = Curves(data)
+    there = {name: curves.scaled(name) for name in curves.names if name in ("llc", *COVARIATES, *CIRCUITS)}
     known = there["llc"].notnull().any("step").values
     if known.sum() < FEWEST_SEEDS:
         raise SltGrokError(f"llc: expected at least {FEWEST_SEEDS} seeds to hold one out, got {int(known.sum())}")
@@ -122,42 +179,31 @@ def predict_llc(
     target, *columns = values[:, complete].transpose(0, 2, 1)
     columns = np.stack(columns, axis=-1)
     mean_of_others = (target.sum(0) - target) / (len(target) - 1)
-    predicted = np.stack(
-        [
-            mean_of_others,
-            held_out(target, columns[..., :1]),
-            held_out(target, columns[..., 1:]),
-            held_out(target, columns),
-        ]
-    )
-    error = np.sqrt(((predicted - target) ** 2).mean(2))
-    differences = np.array([compare(one, error[1]) for one in error])
-    over = {"source": SOURCE, "units": "units of the LLC"}
-    variables = {
-        "llc": (("step", "seed"), target.T, {"long_name": "LLC"}),
-        "prediction": (("predictors", "step", "seed"), predicted.swapaxes(1, 2), {"long_name": "predicted LLC"}),
-        "error": (("predictors", "seed"), error, {"long_name": "root mean square error in the held-out seed"} | over),
-        "mean_error": ("predictors", error.mean(1), {"long_name": "mean error over held-out seeds"} | over),
-    }
-    left = drop_left(target, predicted)
-    variables["drop_left"] = (
-        ("predictors", "seed"),
-        left,
-        {"long_name": "share of the LLC's drop left", "source": SOURCE},
-    )
+    chosen = (columns[..., :1], columns[..., 1:], columns)
+    predicted = np.stack([mean_of_others, *(held_out(target, one) for one in chosen)])
+    error, left = np.sqrt(((predicted - target) ** 2).mean(2)), drop_left(target, predicted)
     falls = np.isfinite(left).all(0)
     enough = falls.sum() >= FEWEST_SEEDS
-    of_all = np.array([compare(one[falls], np.zeros(falls.sum())) if enough else (np.nan,) * 3 for one in left])
-    for k, suffix in enumerate(("", "_low", "_high")):
-        text = ("mean share of the LLC's drop left", "lower end of its 95% interval", "upper end")[k]
-        variables[f"mean_drop_left{suffix}"] = ("predictors", of_all[:, k], {"long_name": text, "source": SOURCE})
-        text = ("difference of the error from that by weight norm", "lower end of its 95% interval", "upper end")[k]
-        variables[f"error_difference{suffix}"] = ("predictors", differences[:, k], {"long_name": text} | over)
-    left_out = {
-        "circuit_measures": ", ".join(used),
-        "weight_norm": norm,
-        "steps_left_out": ", ".join(map(str, arrays[0].step.values[~complete])),
-        "seeds_left_out": ", ".join(map(str, seeds[~known])),
+    found = {
+        "llc": target.T,
+        "prediction": predicted.swapaxes(1, 2),
+        "error": error,
+        "mean_error": error.mean(1),
+        "drop_left": left,
     }
-    coords = {"predictors": list(PREDICTORS), "step": arrays[0].step.values[complete], "seed": seeds[known]}
-    return xr.Dataset(variables, coords, left_out)
+    for name, rows in (
+        ("mean_drop_left", [compare(one[falls], 0 * one[falls]) if enough else (np.nan,) * 3 for one in left]),
+        ("error_difference", [compare(one, error[1]) for one in error]),
+    ):
+        found |= {name + end: column for end, column in zip(("", "_low", "_high"), np.array(rows).T, strict=True)}
+    steps, seeds = arrays[0].step.values, curves.seeds
+    coords = {"predictors": list(PREDICTORS), "step": steps[complete], "seed": seeds[known]}
+    return declared(
+        VARIABLES,
+        found,
+        coords,
+        circuit_measures=", ".join(used),
+        weight_norm=norm,
+        steps_left_out=", ".join(map(str, steps[~complete])),
+        seeds_left_out=", ".join(map(str, seeds[~known])),
+    )

@@ -6,25 +6,32 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from slt_grok.transitions.events import PHASES, llc_drop
-from slt_grok.transitions.measures import curve, with_seed
+from slt_grok.measurement import Data
+from slt_grok.transitions.events import PHASES, Drop, llc_drop
+from slt_grok.transitions.measures import Curves
+
+FINAL = {
+    "neuron_share": "neuron_share_final",
+    "restricted_loss_sum": "restricted_loss_final",
+    "excluded_loss": "excluded_loss_final",
+    "train_loss": "train_loss_final",
+    "test_loss": "test_loss_final",
+    "train_accuracy": "train_accuracy_final",
+    "test_accuracy": "test_accuracy_final",
+}
 
 
-def summarize(
-    transitions: xr.Dataset, training: xr.Dataset, llc: xr.Dataset | None = None, circuits: xr.Dataset | None = None
-) -> dict[str, Any]:
-    """Everything that was found, in numbers that JSON can hold: what is absent or not measured is None.
+def summarize(data: Data) -> dict[str, Any]:
+    """Return everything that was found, in numbers that JSON can hold: what is absent or not measured is None.
 
     Parameters
     ----------
-    transitions : xarray.Dataset
-        From `measure`.
-    training, llc, circuits : xarray.Dataset, xarray.Dataset or None, xarray.Dataset or None
-        The datasets that it was made from.
+    data : mapping of str to xarray.Dataset
+        A run's datasets, of which `transitions`, `training`, `llc` and `circuits` are read.
 
     Returns
     -------
-    dict[str, Any]
+    dict of str to object
         `memorization_step`, `generalization_step`; `llc_peak`, `llc_final`, `llc_drop` (each also `_se`),
         `llc_peak_step`, `llc_statuses` (status -> number of estimates); `key_frequencies`, `neuron_share_final`,
         `restricted_loss_final` (sum mask; test split, or all without a test set), `excluded_loss_final` (train split);
@@ -37,57 +44,42 @@ def summarize(
         middle and the outermost interval; the frequencies that are key in any seed; statuses added up; the flags of
         all.
     """
-    datasets = {"training": training, "llc": llc, "circuits": circuits}
-    given = {label: with_seed(d, label) for label, d in datasets.items() if d is not None}
-    seeds = {str(s): _one(transitions.sel(seed=s), given, s) for s in transitions.seed.values.tolist()}
+    curves = Curves({label: data[label] for label in ("training", "llc", "circuits") if label in data})
+    transitions = data["transitions"]
+    seeds = {str(s): _one(transitions.sel(seed=s), curves, s) for s in transitions.seed.values.tolist()}
     summaries = list(seeds.values())
     return summaries[0] if len(summaries) == 1 else _together(summaries, seeds) | {"seeds": seeds}
 
 
-def _one(found: xr.Dataset, given: dict[str, xr.Dataset], seed: int) -> dict[str, Any]:
+def _one(found: xr.Dataset, curves: Curves, seed: int) -> dict[str, Any]:
     """Return the summary of one seed."""
-    drop = llc_drop(curve(given, "llc", seed)) if "llc" in given else None
+    drop = llc_drop(curves.of("llc", seed)) if "llc" in curves.names else Drop()
     summary: dict[str, Any] = {
         "memorization_step": _step(found.memorization_step),
         "generalization_step": _step(found.generalization_step),
-        "llc_peak_step": _step(drop.peak_step) if drop else None,
+        "llc_peak_step": _step(drop.peak_step),
     }
-    for name in ("llc_peak", "llc_final", "llc_drop"):
-        for suffix in ("", "_se"):
-            summary[name + suffix] = _number(getattr(drop, name.removeprefix("llc_") + suffix)) if drop else None
-    summary["llc_statuses"] = _statuses(given, seed)
-
-    summary["key_frequencies"] = None
-    for name, key in (
-        ("neuron_share", "neuron_share_final"),
-        ("restricted_loss_sum", "restricted_loss_final"),
-        ("excluded_loss", "excluded_loss_final"),
-    ):
-        summary[key] = _number(curve(given, name, seed).values[-1]) if "circuits" in given else None
-    if "circuits" in given:
-        keys = given["circuits"].key_frequency.sel(seed=seed).isel(step=-1)
+    for name in ("peak", "final", "drop"):
+        summary |= {f"llc_{name}{suffix}": _number(getattr(drop, name + suffix)) for suffix in ("", "_se")}
+    llc, circuits = (curves.data.get(label) for label in ("llc", "circuits"))
+    summary["llc_statuses"] = summary["key_frequencies"] = None
+    if llc is not None and "llc_status" in llc:
+        summary["llc_statuses"] = dict(Counter(map(str, llc.llc_status.sel(seed=seed).values.tolist())))
+    if circuits is not None and "key_frequency" in circuits:
+        keys = circuits.key_frequency.sel(seed=seed).isel(step=-1)
         summary["key_frequencies"] = keys.frequency.values[keys.values.astype(bool)].tolist()
-    for name in ("train_loss", "test_loss", "train_accuracy", "test_accuracy"):
-        summary[f"{name}_final"] = _number(curve(given, name, seed).values[-1])
-
+    for name, key in FINAL.items():
+        summary[key] = _number(curves.of(name, seed).values[-1]) if name in curves.names else None
     summary["phases"] = _phases(found.phase_step)
-    middles = found[["transition_middle", "transition_middle_low", "transition_middle_high"]]
+    middles = found[["transition_middle", "transition_middle_low", "transition_middle_high"]].to_array("part")
     events = [
-        {"measure": str(name), **{k: float(v) for k, v in zip(("step", "low", "high"), row, strict=True)}}
-        for name, row in zip(
-            found.measure.values, middles.to_array("part").transpose("measure", "part").values, strict=True
-        )
+        {"measure": str(name), **dict(zip(("step", "low", "high"), row, strict=True))}
+        for name, row in zip(found.measure.values, middles.transpose("measure", "part").values.tolist(), strict=True)
         if np.isfinite(row).all()
     ]
     summary["order_of_events"] = sorted(events, key=lambda event: event["step"])
     summary["flags"] = _flags(summary, {event["measure"] for event in events}, found.measure.values.tolist())
     return summary
-
-
-def _statuses(given: dict[str, xr.Dataset], seed: int) -> dict[str, int] | None:
-    if "llc" not in given or "llc_status" not in given["llc"]:
-        return None
-    return dict(Counter(map(str, given["llc"].llc_status.sel(seed=seed).values.tolist())))
 
 
 def _phases(steps: xr.DataArray) -> dict[str, list[int | float] | None]:
@@ -111,7 +103,7 @@ def _flags(summary: dict[str, Any], present: set[str], measured: list[str]) -> l
         flags.append("the LLC does not drop by more than 10% of its peak and 3 standard errors")
     statuses = summary["llc_statuses"] or {}
     for status, consequence in (
-        ("diverged", "left out"),
+        ("diverged", "omitted"),
         ("not converged (likely low)", "kept"),
         ("not converged", "kept"),
         ("not a minimum", "kept"),

@@ -74,14 +74,14 @@ def recorded(seeds: tuple[int, ...]) -> dict[str, xr.Dataset]:
 
 
 def test_few_seeds_and_missing_seeds_are_named():
-    found = associate(**recorded((0,)), resamples=20)
+    found = associate(recorded((0,)), resamples=20)
     assert set(found.verdict.values.tolist()) == {"too few seeds"}
     assert np.isnan(found.p_value.sel(null="pairing")).all()
     assert np.isfinite(found.p_value.sel(null="block")).any()
     several = recorded((0, 1, 2, 3, 7))
     several["circuits"]["neuron_share"][:, 4] = np.nan
     several["circuits"]["gini_embedding"][3, 1] = np.nan
-    found = associate(**several, resamples=20)
+    found = associate(several, resamples=20)
     assert found.left_out.sel(measure="neuron_share").item() == "seeds 7"
     assert found.left_out.sel(measure="gini_embedding").item() == "steps 100"
     assert found.seeds.sel(measure="neuron_share") == 4

@@ -12,7 +12,7 @@ PLANTED = {"train_accuracy": 100, "test_accuracy": 1500, "neuron_share": 700, "r
 
 @pytest.fixture(scope="module")
 def events():
-    return by_estimator(**run((0, 1, 2, 3, 9)), draws=100)
+    return by_estimator(run((0, 1, 2, 3, 9)), draws=100)
 
 
 @pytest.mark.parametrize("estimator", ["sigmoid", "crossing", "change_point"])
@@ -27,7 +27,7 @@ def test_the_planted_middles_are_found_by_each(events, estimator):
 
 
 def test_the_crossing_is_that_of_measure(events):
-    rules = measure(**run((0, 1, 2, 3, 9)))
+    rules = measure(run((0, 1, 2, 3, 9)))
     own = events.sel(estimator="crossing").transition_end.transpose("measure", "seed")
     np.testing.assert_allclose(own, rules.transition_end, rtol=1e-6)
 
@@ -35,11 +35,11 @@ def test_the_crossing_is_that_of_measure(events):
 def test_what_is_not_there_says_why():
     data = run((0, 1), grok=False)
     data["circuits"]["gini_embedding"][:] = np.nan
-    found = by_estimator(**data, draws=20)
+    found = by_estimator(data, draws=20)
     assert (found.transition_status.sel(measure="test_accuracy") == "no change").all()
     assert (found.transition_status.sel(measure="gini_embedding") == "not measured").all()
     assert np.isnan(found.transition_middle.sel(measure="test_accuracy")).all()
-    few = by_estimator(run((0,))["training"].isel(step=[0, 50, -1]), draws=20)
+    few = by_estimator({"training": run((0,))["training"].isel(step=[0, 50, -1])}, draws=20)
     assert (few.transition_status == "too few checkpoints").all()
 
 
@@ -58,14 +58,14 @@ def test_order_of_planted_events(events):
 def test_a_seed_without_the_event_is_named_and_too_few_are_said():
     data = run((0, 1, 2, 3, 9))
     data["training"]["test_accuracy"][:, 4] = 0.01
-    lags = lead_lag(by_estimator(**data, draws=50), ["test_accuracy"], resamples=50)
+    lags = lead_lag(by_estimator(data, draws=50), ["test_accuracy"], resamples=50)
     one = lags.sel(event="middle", measure="llc", reference="test_accuracy")
     assert one.seeds == 4
     assert one.left_out.item() == "seed 9 (test_accuracy: no change)"
     assert np.isnan(one.lag_of_seed.sel(seed=9))
     assert one.verdict.item() == "before"
     data["training"]["test_accuracy"][:, 3] = 0.01
-    one = lead_lag(by_estimator(**data, draws=50), ["test_accuracy"], resamples=50).sel(event="middle", measure="llc")
+    one = lead_lag(by_estimator(data, draws=50), ["test_accuracy"], resamples=50).sel(event="middle", measure="llc")
     assert (one.verdict == "too few seeds").all()
     assert np.isnan(one.lag).all()
     assert np.isnan(one.p_value).all()
@@ -78,10 +78,9 @@ def test_a_reference_that_is_not_there(events):
 
 def test_phases_beside_the_published_ones(events):
     """Excluded loss rises 10% of the way at 1600 e^(-0.15 log 9); test loss falls from 10% to 90% around 1500."""
-    rules = measure(**run((0, 1, 2, 3, 9)))
-    found = phases(rules, events).isel(seed=0)
+    rules = measure(run((0, 1, 2, 3, 9)))
+    found = phases(rules).isel(seed=0)
     np.testing.assert_array_equal(found.phase_step.sel(rule="accuracy").values, rules.phase_step.isel(seed=0).values)
     ends = found.phase_step.sel(rule="progress_measures")
     assert ends.sel(phase_boundary="memorization") == pytest.approx(1600 * 9**-0.15, rel=0.15)
     assert ends.sel(phase_boundary="cleanup") == pytest.approx(1500 * 9**0.15, rel=0.1)
-    assert found.published_phase_step.values.tolist() == [1400, 9400, 14000]

@@ -60,13 +60,12 @@ def run(seeds=(0,), grok=True, test_set=True) -> dict[str, xr.Dataset]:
 
 
 def summary_of(data: dict[str, xr.Dataset], **settings) -> dict:
-    found = transitions.measure(**data, **settings)
-    summary = transitions.summarize(found, data["training"], data.get("llc"), data.get("circuits"))
+    summary = transitions.summarize({**data, "transitions": transitions.measure(data, **settings)})
     return json.loads(json.dumps(summary, allow_nan=False))
 
 
 def test_names_and_dimensions():
-    found = transitions.measure(**run((0, 4)))
+    found = transitions.measure(run((0, 4)))
     names = [f"transition_{when}{end}" for when in ("onset", "middle", "end") for end in ("", "_low", "_high")]
     assert all(found[name].dims == ("measure", "seed") for name in names)
     assert found.phase_step.dims == ("phase_boundary", "seed")
@@ -77,13 +76,13 @@ def test_names_and_dimensions():
         "neuron_share", "gini_embedding", "weight_norm",
     ]  # fmt: skip
     assert all({"long_name", "definition", "source"} <= set(array.attrs) for array in found.data_vars.values())
-    assert set(transitions.measure(run()["training"]).measure.values) == {
+    assert set(transitions.measure({"training": run()["training"]}).measure.values) == {
         "train_accuracy", "test_accuracy", "train_loss", "test_loss",
     }  # fmt: skip
 
 
 def test_the_planted_steps_are_found():
-    middle = transitions.measure(**run()).isel(seed=0)
+    middle = transitions.measure(run()).isel(seed=0)
     planted = {
         "train_accuracy": 100, "test_accuracy": 1500, "train_loss": 130, "test_loss": 1500, "llc": 900,
         "restricted_loss_sum": 800, "neuron_share": 700, "gini_embedding": 700, "excluded_loss": 1600,
@@ -148,17 +147,17 @@ def test_without_a_test_set():
 
 def test_diverged_and_missing_estimates_are_left_out():
     data = run()
-    expected = transitions.measure(data["training"], data["llc"].isel(step=[*range(4), *range(6, 12)]))
+    expected = transitions.measure({**data, "llc": data["llc"].isel(step=[*range(4), *range(6, 12)])})
     spoiled = data["llc"].copy(deep=True)
     spoiled["llc_status"] = spoiled.llc_status.astype(object)
     spoiled.llc[4], spoiled.llc_status[4] = 1e6, "diverged"
     spoiled.llc[5] = np.nan
-    found = transitions.measure(data["training"], spoiled)
+    found = transitions.measure({**data, "llc": spoiled})
     xr.testing.assert_identical(found, expected)
-    summary = transitions.summarize(found, data["training"], spoiled)
+    summary = transitions.summarize({**data, "llc": spoiled, "transitions": found})
     assert summary["llc_peak"] == np.delete(data["llc"].llc.values[:, 0], [4, 5]).max()
     assert summary["llc_statuses"] == {"effective": 11, "diverged": 1}
-    assert summary["flags"] == ['1 of 12 LLC estimates have the status "diverged" and are left out']
+    assert summary["flags"] == ['1 of 12 LLC estimates have the status "diverged" and are omitted']
 
 
 def test_several_seeds():
@@ -184,12 +183,12 @@ def test_a_dataset_over_step_alone():
     alone = {label: dataset.isel(seed=0, drop=True) for label, dataset in data.items()}
     assert summary_of(alone) == summary_of(data)
     third = {label: dataset.isel(seed=1) for label, dataset in run((0, 3)).items()}
-    assert transitions.measure(**third).seed.values.tolist() == [3]
+    assert transitions.measure(third).seed.values.tolist() == [3]
 
 
 def test_a_single_checkpoint_has_no_transitions():
     data = {label: dataset.isel(step=[-1]) for label, dataset in run().items()}
-    found = transitions.measure(**data)
+    found = transitions.measure(data)
     assert np.isnan(found.transition_middle).all()
     summary = summary_of(data)
     assert summary["order_of_events"] == []
@@ -207,4 +206,4 @@ def test_a_single_checkpoint_has_no_transitions():
 )
 def test_datasets_that_do_not_fit(change, named):
     with pytest.raises(SltGrokError, match=named):
-        transitions.measure(**change(run()))
+        transitions.measure(change(run()))

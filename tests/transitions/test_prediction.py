@@ -48,7 +48,7 @@ def test_what_carries_the_llc_predicts_it():
     data["circuits"]["neuron_share"][:] = share
     data["llc"]["llc"][:] = 100 * share
     data["landscape"]["weight_norm"][:] = generator.random(data["landscape"].weight_norm.shape)
-    found = predict_llc(**data)
+    found = predict_llc(data)
     assert found.error.sel(predictors="circuits").max() < 5
     assert found.error.sel(predictors="weight_norm").min() > 15
     assert found.error_difference_high.sel(predictors="circuits") < 0
@@ -59,4 +59,4 @@ def test_what_carries_the_llc_predicts_it():
 
 def test_too_few_seeds_are_an_error_that_counts_them():
     with pytest.raises(SltGrokError, match="at least 4 seeds to hold one out, got 3"):
-        predict_llc(**run((0, 1, 2)))
+        predict_llc(run((0, 1, 2)))

@@ -1,0 +1,200 @@
+"""The transitions of a run: when every measure changes, and the ends of its phases.
+
+Nanda et al. 2301.05217, section 5, tell the phases apart by eye: while the network memorizes, excluded loss falls with
+train loss; while the circuit forms, excluded loss rises and restricted loss begins to fall with test loss still high;
+in cleanup test loss falls. Two rules stand for that:
+
+- by accuracies, see `slt_grok.transitions.events`;
+- by progress measures: memorization ends at the onset (10%) of the rise of excluded loss, circuit formation at the
+  onset of the fall of test loss, cleanup at the end (90%) of that fall.
+
+Published, p = 113: 1,400, 9,400 and 14,000 for the mainline run; another training (steps per epoch, fraction, weight
+decay) has other ones, so that order and ratios compare, not steps.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, ClassVar
+
+import numpy as np
+import xarray as xr
+
+from slt_grok.format import capital, step
+from slt_grok.measurement import Data, Derived, Table, Variable
+from slt_grok.transitions.change import FRACTIONS, find_change
+from slt_grok.transitions.events import PHASES, first_step_at, phase_ends
+from slt_grok.transitions.measures import RULES, Curves, declared, with_interval
+from slt_grok.transitions.summary import summarize
+
+BY_MEASURES = (("excluded_loss", "onset"), ("test_loss", "onset"), ("test_loss", "end"))
+PUBLISHED = (1_400, 9_400, 14_000)
+SOURCE = "Nanda et al. 2301.05217, section 5, names the phases; the rules are this package's"
+BY_RULE = (
+    "step at {:.0%} of the way from start to end level, by the rules in the docstring of slt_grok.transitions.change"
+)
+VARIABLES = {
+    **{
+        full: variable
+        for when, fraction in FRACTIONS.items()
+        for full, variable in with_interval(
+            f"transition_{when}",
+            Variable(("measure", "seed"), f"{when} of the change", BY_RULE.format(fraction), SOURCE, "training steps"),
+            "interval",
+        ).items()
+    },
+    **{
+        f"{word}_step": Variable(
+            ("seed",), f"{word} step", f"first recorded step with {split} accuracy at or above its threshold", SOURCE,
+            "training steps",
+        )
+        for word, split in (("memorization", "train"), ("generalization", "test"))
+    },
+    "phase_step": Variable(
+        ("phase_boundary", "seed"), "last step of each phase",
+        "memorization_step; test accuracy 10% of the way from there to its end; generalization_step", SOURCE,
+        "training steps",
+    ),
+}  # fmt: skip
+
+
+class Transitions(Derived):
+    """Onset, middle and end of every measure's change, and the ends of the phases."""
+
+    name = "transitions"
+    title = "Transitions"
+    position = 70
+    variables: ClassVar[Mapping[str, Variable]] = VARIABLES  # pyright: ignore[reportIncompatibleMethodOverride]
+
+    def derive(self, data: Data, config: Any) -> xr.Dataset | None:
+        """Return the transitions by the thresholds of the configuration."""
+        return measure(data, **dict(config.transitions)) if "training" in data else None
+
+    def tables(self, data: Data) -> Sequence[Table]:
+        """Return the events in order, and the ends of the phases by both rules."""
+        from slt_grok.plots.style import measure_name
+
+        order = summarize(data)["order_of_events"]
+        rows = [
+            [
+                capital(measure_name(event["measure"])),
+                step(event["step"]),
+                f"{step(event['low'])} to {step(event['high'])}",
+                "" if later is None else "yes" if event["high"] < later["low"] else "not resolved",
+            ]
+            for event, later in zip_longest(order, order[1:])
+        ]
+        header = ["Measure", "Middle of its change (step)", "Interval (steps)", "Next one is later"]
+        several = " (medians over seeds, outermost intervals)" if data[self.name].sizes["seed"] > 1 else ""
+        tables = [Table(f"Order of events{several}", header, rows)] if rows else []
+        return [*tables, *_phase_table(phases(data[self.name]))]
+
+
+def measure(
+    data: Data, *, train_threshold: float = 0.99, test_threshold: float = 0.95, bootstrap: int = 200, seed: int = 0
+) -> xr.Dataset:
+    """Return onset, middle and end of every measure's change with intervals, and the ends of the phases.
+
+    Parameters
+    ----------
+    data : mapping of str to xarray.Dataset
+        A run's datasets over (step, seed, ...) or (step, ...), each with its own steps; the seeds are those of
+        `training`.
+    train_threshold, test_threshold : float, optional
+        Accuracies at which a network has memorized and generalized.
+    bootstrap : int, optional
+        Number of redrawn curves for a measure with standard errors.
+    seed : int, optional
+        Seed of the redrawn curves.
+
+    Returns
+    -------
+    xarray.Dataset
+        `transition_onset`, `transition_middle`, `transition_end`, each also `_low` and `_high`, over (measure, seed),
+        in training steps; `memorization_step` and `generalization_step` over (seed); `phase_step` over (phase_boundary,
+        seed), the last step of each phase. NaN: there is no such transition.
+
+    Raises
+    ------
+    SltGrokError
+        A dataset without `step`, without accuracies or without one of the seeds.
+    """
+    curves = Curves(data)
+    changes = np.full((len(FRACTIONS), 3, len(curves.names), len(curves.seeds)), np.nan)  # (when, part, measure, seed)
+    for i, name in enumerate(curves.names):
+        for j, network in enumerate(curves.seeds):
+            one, stream = curves.of(name, network), curves.stream(name, seed, int(network))
+            changes[:, :, i, j] = list(
+                find_change(one.steps, one.values, RULES[name].rule, one.se, bootstrap, stream).values()
+            )
+    values = {
+        f"transition_{when}{suffix}": changes[k, part]
+        for k, when in enumerate(FRACTIONS)
+        for part, suffix in enumerate(("", "_low", "_high"))
+    }
+    tests = [curves.of("test_accuracy", network) for network in curves.seeds]
+    memorized = [first_step_at(curves.of("train_accuracy", network), train_threshold) for network in curves.seeds]
+    generalized = [first_step_at(one, test_threshold) for one in tests]
+    ends = [phase_ends(*one) for one in zip(tests, memorized, generalized, strict=True)]
+    values |= {
+        "memorization_step": np.array(memorized),
+        "generalization_step": np.array(generalized),
+        "phase_step": np.array(ends).T,
+    }
+    coords = {"measure": np.array(curves.names), "seed": curves.seeds, "phase_boundary": list(PHASES)}
+    thresholds = {"train_threshold": train_threshold, "test_threshold": test_threshold}
+    return declared(VARIABLES, values, coords, **thresholds, bootstrap=bootstrap, bootstrap_seed=seed)
+
+
+def phases(found: xr.Dataset) -> xr.Dataset:
+    """Return the last step of each phase by each rule.
+
+    Parameters
+    ----------
+    found : xarray.Dataset
+        From `measure`.
+
+    Returns
+    -------
+    xarray.Dataset
+        `phase_step` over (rule, phase_boundary, seed), with `phase_step_low` and `phase_step_high` (NaN for
+        `accuracy`, whose steps are recorded ones). NaN: there is no such end.
+    """
+    by_measures = np.full((3, len(PHASES), found.sizes["seed"]), np.nan)  # step, low, high
+    for i, (name, when) in enumerate(BY_MEASURES):
+        if name in found.measure:
+            by_measures[:, i] = [found[f"transition_{when}{end}"].sel(measure=name) for end in ("", "_low", "_high")]
+    by_accuracy = found.phase_step.transpose("phase_boundary", "seed").values
+    unknown = np.full_like(by_accuracy, np.nan)
+    dims = ("rule", "phase_boundary", "seed")
+    pairs = zip(("", "_low", "_high"), (by_accuracy, unknown, unknown), by_measures, strict=True)
+    return xr.Dataset(
+        {f"phase_step{end}": (dims, np.stack([first, second])) for end, first, second in pairs},
+        {"rule": ["accuracy", "progress_measures"], "phase_boundary": list(PHASES), "seed": found.seed.values},
+    )
+
+
+def _phase_table(found: xr.Dataset) -> list[Table]:
+    """Return the last step of each phase by both rules and as published; the median and range of several seeds."""
+
+    def cell(rule: str, phase: str) -> str:
+        one = found.sel(rule=rule, phase_boundary=phase)
+        known = one.phase_step.values[np.isfinite(one.phase_step.values)]
+        if not len(known):
+            return "–"
+        if found.sizes["seed"] > 1:
+            return f"{step(np.median(known))} ({step(known.min())} to {step(known.max())}, {len(known)} seeds)"
+        low, high = one.phase_step_low.item(), one.phase_step_high.item()
+        return step(known[0]) + (f" ({step(low)} to {step(high)})" if np.isfinite(low) else "")
+
+    rows = [
+        [capital(name.replace("_", " ")), cell("accuracy", name), cell("progress_measures", name), step(published)]
+        for name, published in zip(PHASES, PUBLISHED, strict=True)
+    ]
+    if all(row[1] == row[2] == "–" for row in rows):
+        return []
+    caption = (
+        "Last step of each phase: by accuracies; by progress measures (excluded loss begins to rise, test loss begins "
+        "to fall, test loss has fallen), with intervals; and as read by eye in arXiv:2301.05217, section 5, for "
+        "another training at p = 113, so that order and ratios compare, not steps"
+    )
+    return [Table(caption, ["Phase", "By accuracies", "By progress measures", "Published run"], rows, folded=True)]
