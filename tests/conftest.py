@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,25 @@ import torch
 import yaml
 
 from slt_grok.cli import main
+
+
+def complete_torchvision() -> None:
+    """Define the operators of a torchvision that was built for another torch, which devinterp imports and never calls.
+
+    Importing it raises a RuntimeError then.
+    """
+    try:
+        import_module("torchvision")
+    except ImportError:
+        pass
+    except RuntimeError:
+        for operator in ("nms", "qnms"):
+            torch.library.define(
+                f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            )
+
+
+complete_torchvision()
 
 CONFIG: dict[str, Any] = {
     "name": "tiny",

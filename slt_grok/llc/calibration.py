@@ -206,7 +206,8 @@ class _Pilot:
         Chains that diverged are put back at w*. A chain on its way out still has a finite loss: its n_beta times excess
         loss is far above d, of which it is half in equilibrium and `STRIDE` halves after n_beta has grown.
         """
-        sampler, ends = UnderdampedLangevin(SAFETY / math.sqrt(curvature), 4 * math.sqrt(self.gamma)), Ends(4)
+        step_size = torch.tensor(SAFETY / math.sqrt(curvature), dtype=torch.float64)  # 0 or NaN far out: no error yet
+        sampler, ends = UnderdampedLangevin(step_size, 4 * math.sqrt(self.gamma)), Ends(4)
         sampling = self.problem.sampling(sampler, self.schedule)
         chains = sampler.run(sampling, self._starts(n_beta, leg, self.position), on_progress, [ends])
         baselines = torch.from_numpy(self.problem.baselines).repeat_interleave(self.chains)

@@ -29,7 +29,7 @@ class ChainStatistics:
     draws : ndarray
         Losses after burn-in, (chain, draw).
     health : list[str]
-        One word a chain, by `chain_health`; the others are left out.
+        Of each chain, by `chain_health`; unhealthy ones are omitted.
     baseline, n_beta : float
         L(w*), and n times the inverse temperature.
     virial : ndarray
@@ -79,7 +79,7 @@ class Status(NamedTuple):
 
 
 def chain_health(losses: np.ndarray, baseline: float, n_beta: float, d: int, bounded: bool = False) -> str:
-    """`healthy`, or the reason to leave a chain out.
+    """Return `healthy`, or the reason to omit a chain.
 
     Parameters
     ----------
@@ -174,12 +174,12 @@ def assess(
     `not converged` (falling draws or R-hat above 1.1), `effective` (well sampled, and tied to its n_beta and gamma),
     `converged` (also unchanged from n_beta / 16 on).
     """
-    left_out = len(statistics.health) - int(statistics.healthy.sum())
-    out = f"; {left_out} of {len(statistics.health)} chains left out" if left_out else ""
-    if left_out == len(statistics.health):
+    omitted = len(statistics.health) - int(statistics.healthy.sum())
+    out = f"; {omitted} of {len(statistics.health)} chains omitted" if omitted else ""
+    if omitted == len(statistics.health):
         return Status("diverged", f"no healthy chain ({statistics.health[0]})")
     if found.llc < -2 * found.llc_se:
-        return Status("not a minimum", "the LLC is negative: the chains go on training" + out)
+        return Status("not a minimum", "the LLC is negative: the chains keep training" + out)
     low = "not converged (likely low)"
     drifts = abs(found.drift) > max(DRIFT_LIMIT * abs(found.llc), ERRORS * found.drift_se)
     if drifts and found.drift > 0:

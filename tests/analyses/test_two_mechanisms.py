@@ -8,7 +8,7 @@ import torch
 from two_mechanisms import balanced, circuit, padded, table
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc import exact
+from slt_grok.operators.jacobian import jacobian_rank
 from slt_grok.models import planted
 from slt_grok.interventions.weights import evaluate
 from slt_grok.tasks import ModularTask
@@ -84,7 +84,7 @@ def test_balancing_keeps_the_function_and_finds_the_least_norm() -> None:
 def ranks(one: Trajectory) -> int:
     module = one.network.module
     module.load_state_dict(one.parameters)
-    return exact.numerical_rank(exact.jacobian(module, one.task.inputs)).rank
+    return jacobian_rank(module, one.task.inputs).rank
 
 
 def test_the_table_has_full_rank_and_the_circuit_has_not() -> None:

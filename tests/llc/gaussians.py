@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from slt_grok.llc.posterior import LocalPosterior
-from slt_grok.llc.samplers import Evaluate, Sampler
+from slt_grok.llc.samplers.sampler import Evaluate, Sampler
 
 Loss = Callable[[Tensor], Tensor]  # positions (chains, d) -> (chains,)
 

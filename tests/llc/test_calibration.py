@@ -43,7 +43,7 @@ def value(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def posed(module: nn.Module) -> Problem:
-    return Problem.from_inputs(module, DATA, value, None, None)
+    return Problem.from_inputs(module, DATA, value)
 
 
 def step_is_consistent(chosen: Calibration, updates: int) -> None:

@@ -13,20 +13,13 @@ import torch
 
 import slt_grok
 from slt_grok.config import load_config
-from slt_grok.errors import SltGrokError
-from slt_grok.llc import SGLD
-from slt_grok.llc.devinterp_sampler import devinterp, estimate_by_devinterp
+from slt_grok.llc.samplers.devinterp import Devinterp
 from slt_grok.models import build
-from slt_grok.models.network import Network
 from slt_grok.store import RunDirectory
-from slt_grok.tasks import ModularTask
 from slt_grok.training import CheckpointSchedule, train
 from slt_grok.trajectories import Trajectory
 
-try:
-    devinterp("slt.sampling")
-except SltGrokError as missing:
-    pytest.skip(str(missing), allow_module_level=True)
+pytest.importorskip("devinterp.slt.sampling")
 
 CONFIG = Path(__file__).parents[2] / "configs" / "devinterp_notebook.yaml"
 STEPS = (2500, 25000)  # memorized; generalized
@@ -37,8 +30,7 @@ CHAINS = 20
 def trajectory(tmp_path_factory: pytest.TempPathFactory) -> Trajectory:
     config = load_config(CONFIG)
     assert config.training is not None
-    task = ModularTask(**config.task.model_dump())
-    network = Network(build(tokens=task.modulus, **config.model.model_dump()), task)
+    network = config.network
     run = RunDirectory(tmp_path_factory.mktemp("notebook"))
     settings = config.training.model_copy(
         update={"checkpoints": CheckpointSchedule(steps=list(STEPS)), "evaluate_every": 5000}
@@ -48,7 +40,7 @@ def trajectory(tmp_path_factory: pytest.TempPathFactory) -> Trajectory:
     assert curves.test_accuracy.sel(step=STEPS[1]).item() > 0.9
     states = {step: run.read_checkpoint(step, network.shapes) for step in STEPS}
     return Trajectory.stack(
-        network.module, {step: {k: v[0] for k, v in state.items()} for step, state in states.items()}, task
+        network.module, {step: {k: v[0] for k, v in state.items()} for step, state in states.items()}, network.task
     )
 
 
@@ -59,8 +51,8 @@ def test_sgld_agrees_with_devinterp_at_two_checkpoints(trajectory: Trajectory) -
     settings = {
         "n_beta": llc.n_beta, "gamma": llc.gamma, "chains": CHAINS, "draws": 200, "burn_in": 300, "batch_size": 128
     }  # fmt: skip
-    ours = slt_grok.llc.estimate(trajectory, sampler=SGLD(llc.step_size), **settings)
-    theirs = estimate_by_devinterp(trajectory, step_size=llc.step_size, **settings)
+    ours = slt_grok.llc.estimate(trajectory, sampler=llc.sampler, **settings)
+    theirs = slt_grok.llc.estimate(trajectory, sampler=Devinterp(llc.sampler.step_size), **settings)
     np.testing.assert_array_equal(ours.baseline_loss, theirs.baseline_loss)
     for i in range(len(STEPS)):
         values, means = [], []
@@ -75,7 +67,7 @@ def test_sgld_agrees_with_devinterp_at_two_checkpoints(trajectory: Trajectory) -
         assert abs(here - there) < 3 * np.hypot(error, other)
         assert means[0] == pytest.approx(means[1], rel=0.05)
     with torch.no_grad():
-        module = build("mlp", trajectory.task.modulus, combine="concatenation", activation="gelu", d_embed=12, d_mlp=48)
+        module = build("mlp", trajectory.task.tokens, combine="concatenation", activation="gelu", d_embed=12, d_mlp=48)
         pairs, labels = trajectory.task.data("train")
         for i in range(len(STEPS)):
             module.load_state_dict({k: v[i] for k, v in trajectory.parameters.items()})

@@ -10,18 +10,15 @@ import pytest
 import torch
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc import devinterp_sampler
-from slt_grok.llc.devinterp_sampler import devinterp, estimate_by_devinterp
+from slt_grok.llc import estimate
+from slt_grok.llc.samplers.devinterp import Devinterp
 from slt_grok.llc.subspaces import Entries, Planes, Subspace
 from slt_grok.models import build
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 from tests.llc.regression import Regression
 
-try:
-    devinterp("slt.sampling")
-except SltGrokError as missing:
-    pytest.skip(str(missing), allow_module_level=True)
+pytest.importorskip("devinterp.slt.sampling")
 
 DATA = Regression(n=40, d=8, seed=0)
 LINE = DATA.trajectory()
@@ -40,14 +37,14 @@ EPSILON = 1.2 / (N_BETA * torch.linalg.eigvalsh(HESSIAN).max().item() + GAMMA)
 
 
 def test_sgld_has_its_finite_step_closed_form() -> None:
-    result = estimate_by_devinterp(
-        LINE, (DATA.x, DATA.y), step_size=EPSILON, n_beta=N_BETA, gamma=GAMMA, chains=4, draws=400, burn_in=60
+    result = estimate(
+        LINE, (DATA.x, DATA.y), sampler=Devinterp(EPSILON), n_beta=N_BETA, gamma=GAMMA, chains=4, draws=400, burn_in=60
     )
     right, llc, error = closed_form(HESSIAN, EPSILON), result.llc.item(), result.llc_se.item()
     assert error < 0.05 * right
     assert abs(llc - right) < 3 * error
     assert abs(closed_form(HESSIAN, 0.0) - right) > 4 * error  # the step's bias can be seen
-    assert result.attrs["sampler"] == "devinterp sgld"
+    assert (result.attrs["sampler"], result.attrs["method"]) == ("devinterp", "sgld")
     # in equilibrium of the finite step the virial is the mean of A times the variance, 1 / (1 - epsilon A / 4)
     a = N_BETA * torch.linalg.eigvalsh(HESSIAN) + GAMMA
     assert result.virial.item() == pytest.approx((1 / (1 - EPSILON * a / 4)).mean().item(), rel=0.1)
@@ -56,8 +53,8 @@ def test_sgld_has_its_finite_step_closed_form() -> None:
 def test_entries_that_do_not_move_stay() -> None:
     index = torch.tensor([1, 4])
     subspace = Subspace(LINE.network.shapes, {"weight": Entries(index)})
-    result = estimate_by_devinterp(
-        LINE, (DATA.x, DATA.y), step_size=EPSILON, n_beta=N_BETA, gamma=GAMMA, chains=4, draws=400, burn_in=60,
+    result = estimate(
+        LINE, (DATA.x, DATA.y), sampler=Devinterp(EPSILON), n_beta=N_BETA, gamma=GAMMA, chains=4, draws=400, burn_in=60,
         subspace=subspace,
     )  # fmt: skip
     right = closed_form(HESSIAN[index[:, None], index], EPSILON)
@@ -77,12 +74,12 @@ def trajectory() -> Trajectory:
     return Trajectory.stack(module, states, ModularTask(7, train_fraction=0.6))
 
 
-SHORT = {"step_size": 1e-4, "n_beta": 10.0, "gamma": 20.0, "chains": 2, "draws": 8, "burn_in": 4}
+SHORT = {"sampler": Devinterp(1e-4), "n_beta": 10.0, "gamma": 20.0, "chains": 2, "draws": 8, "burn_in": 4}
 
 
 @pytest.mark.parametrize("method", ["sgld", "rmsprop_sgld"])
 def test_the_dataset_is_that_of_an_estimate(trajectory: Trajectory, method) -> None:
-    result = estimate_by_devinterp(trajectory, method=method, thinning=2, **SHORT)
+    result = estimate(trajectory, thinning=2, **{**SHORT, "sampler": Devinterp(1e-4, method)})
     assert dict(result.sizes) | {"step": 2, "chain": 2, "draw": 8, "burn_in": 4} == dict(result.sizes)
     # the loss is recorded before each update: on the full batch the first is the baseline
     first = result.burn_in_loss.isel(burn_in=0)
@@ -95,40 +92,34 @@ def test_the_dataset_is_that_of_an_estimate(trajectory: Trajectory, method) -> N
 
 def test_minibatches_are_the_chains_own_and_the_generators_stay(trajectory: Trajectory) -> None:
     before = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state())
-    result = estimate_by_devinterp(trajectory, batch_size=8, **SHORT)
+    result = estimate(trajectory, batch_size=8, **SHORT)
     first = result.burn_in_loss.isel(burn_in=0, step=0).values
     assert first[0] != first[1]
     assert random.getstate() == before[0]
     assert np.random.get_state()[1].tolist() == before[1]
     assert torch.equal(torch.get_rng_state(), before[2])
-    again = estimate_by_devinterp(trajectory.isel(step=[1]), batch_size=8, **SHORT)
+    again = estimate(trajectory.isel(step=[1]), batch_size=8, **SHORT)
     np.testing.assert_array_equal(again.loss_trace[0], result.loss_trace[1])  # whichever networks stand beside
 
 
 def test_a_chain_that_devinterp_gives_up_is_left_out_by_name() -> None:
-    result = estimate_by_devinterp(
-        LINE, (DATA.x, DATA.y), step_size=1e4, n_beta=N_BETA, gamma=GAMMA, chains=2, draws=200, burn_in=10
+    result = estimate(
+        LINE, (DATA.x, DATA.y), sampler=Devinterp(1e4), n_beta=N_BETA, gamma=GAMMA, chains=2, draws=200, burn_in=10
     )
     assert all("loss not finite at update" in str(word) for word in result.chain_health.values)
     assert result.llc_status.item() == "diverged"
     assert np.isnan(result.llc.item())
 
 
-def test_bad_input_gets_a_sentence(trajectory: Trajectory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input_gets_a_sentence(trajectory: Trajectory) -> None:
     planes = Subspace(trajectory.network.shapes, {"W_E": Planes(-2, torch.eye(7)[:2])})
     for wrong, match in (
-        ({"step_size": -1.0}, "step_size, n_beta, gamma: expected numbers above 0"),
-        ({"draws": 1}, "chains, draws, burn_in, thinning: expected at least 1, 4, 0 and 1, got 2, 1, 4 and 1"),
-        ({"batch_size": 1000}, "batch_size: expected between 1 and 29"),
-        ({"method": "hmc"}, "method: expected one of sgld, rmsprop_sgld, got 'hmc'"),
+        ({"batch_size": 1000}, r"batch_size \(1000\) must not exceed the 29 samples"),
         ({"subspace": planes}, "got planes of W_E"),
     ):
         with pytest.raises(SltGrokError, match=match):
-            estimate_by_devinterp(trajectory, **{**SHORT, **wrong})
-
-    def absent(name: str) -> None:
-        raise ModuleNotFoundError(f"No module named {name!r}")
-
-    monkeypatch.setattr(devinterp_sampler, "import_module", absent)
-    with pytest.raises(SltGrokError, match=r"pip install 'slt-grok\[devinterp\]'"):
-        estimate_by_devinterp(trajectory, **SHORT)
+            estimate(trajectory, **{**SHORT, **wrong})
+    with pytest.raises(SltGrokError, match=r"sampler\.method: expected 'sgld' or 'rmsprop_sgld', got 'hmc'"):
+        Devinterp(1e-4, "hmc")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(SltGrokError, match=r"sampler\.step_size: expected greater than 0, got -1.0"):
+        Devinterp(-1.0)

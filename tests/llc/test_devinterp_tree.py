@@ -7,8 +7,7 @@ from arviz_stats.base.array import array_stats
 
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import SGLD, UnderdampedLangevin, estimate
-from slt_grok.llc.devinterp_sampler import devinterp
-from slt_grok.llc.devinterp_tree import arviz_tree, devinterp_tree, sequences
+from slt_grok.llc.export import arviz_tree, devinterp_tree, sequences
 from slt_grok.llc.sample_losses import SampleDraws
 from slt_grok.models import build
 from slt_grok.tasks import ModularTask
@@ -29,10 +28,7 @@ def trajectory() -> Trajectory:
 
 @pytest.fixture(scope="module")
 def compute_llc():
-    try:
-        return devinterp("slt.llc").compute_llc
-    except SltGrokError as missing:
-        pytest.skip(str(missing))
+    return pytest.importorskip("devinterp.slt.llc").compute_llc
 
 
 @pytest.mark.parametrize("setting", ["every draw", "thinned", "underdamped on minibatches"])

@@ -135,8 +135,8 @@ def test_drift_is_the_second_half_minus_the_first() -> None:
 
 
 def test_share_below_the_baseline() -> None:
-    assert average(planted(shift=-LLC)).share_below == pytest.approx(0.5, abs=4 * 0.5 / 3200**0.5)
-    assert average(planted()).share_below == 0
+    assert average(planted(shift=-LLC)).fraction_below == pytest.approx(0.5, abs=4 * 0.5 / 3200**0.5)
+    assert average(planted()).fraction_below == 0
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import UnderdampedLangevin, refined, restrictions
 from slt_grok.llc.refined import Component, components, measure
+from slt_grok.llc.sampling import Schedule
 from slt_grok.llc.subspaces import Planes, Subspace, everything
 from slt_grok.models import EmbeddingMLP, OneLayerTransformer
 from slt_grok.models.network import Network
@@ -21,7 +22,9 @@ from slt_grok.trajectories import Trajectory
 from tests.landscape.toys import ONE_SAMPLE, stacked
 
 N_BETA, GAMMA = 40.0, 60.0
-CHAINS = {"n_beta": N_BETA, "gamma": GAMMA, "chains": 300, "draws": 250, "burn_in": 100, "dtype": torch.float64}
+CHAINS = {
+    "schedule": Schedule(100, 250), "n_betas": [N_BETA], "gamma": GAMMA, "chains": 300, "dtype": torch.float64,
+}  # fmt: skip
 
 
 def hessian(coupled: bool, seed: int = 0) -> Tensor:
@@ -128,22 +131,15 @@ def networks(steps: int = 2, modulus: int = 13) -> Trajectory:
     return Trajectory.stack(module, states, ModularTask(modulus, train_fraction=0.6))
 
 
-SHORT = {
-    "sampler": UnderdampedLangevin(0.02, 20.0),
-    "n_beta": 10.0,
-    "gamma": 20.0,
-    "chains": 2,
-    "draws": 12,
-    "burn_in": 5,
-}
+SHORT = {"sampler": UnderdampedLangevin(0.02, 20.0), "n_betas": [10.0], "gamma": 20.0, "chains": 2}
 
 
 def test_a_component_does_not_depend_on_the_others() -> None:
     trajectory = networks()
     parts = components(trajectory.network, [2, 5])
-    together = measure(trajectory, parts, batch_size=16, **SHORT)
+    together = measure(trajectory, parts, schedule=Schedule(5, 12, 1, 16), **SHORT)
     assert together.llc.dims == ("step", "component")
-    alone = measure(trajectory, parts[3:5], batch_size=16, **SHORT)
+    alone = measure(trajectory, parts[3:5], schedule=Schedule(5, 12, 1, 16), **SHORT)
     np.testing.assert_array_equal(alone.llc, together.llc.isel(component=slice(3, 5)))
     assert "llc_interaction" not in alone
     # the sums of what was found, by hand
@@ -190,15 +186,15 @@ def test_without_a_circuit_or_test_pairs_their_components_are_left_out() -> None
 
 
 def test_where_every_frequency_is_key_there_is_no_null() -> None:
-    found = components(Network(EmbeddingMLP(5, d_embed=4, d_mlp=6)), [1, 2])
+    found = components(Network(EmbeddingMLP(5, d_embed=4, d_mlp=6), ModularTask(5)), [1, 2])
     assert not {part.group for part in found} & {"null frequency", "null circuit"}
 
 
 def test_one_name_twice_or_none_is_refused() -> None:
     trajectory = networks()
     part = components(trajectory.network)[0]
-    with pytest.raises(SltGrokError, match="no name twice, got all weights, all weights"):
-        measure(trajectory, [part, part], **SHORT)
+    with pytest.raises(SltGrokError, match="distinct names, at least one, got all weights, all weights"):
+        measure(trajectory, [part, part], schedule=Schedule(5, 12), **SHORT)
     with pytest.raises(SltGrokError, match="at least one"):
-        measure(trajectory, [], **SHORT)
+        measure(trajectory, [], schedule=Schedule(5, 12), **SHORT)
     assert refined.measure is measure

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 from torch import Tensor
 
-from slt_grok.llc.samplers import HMC, MALA, SGLD, LeimkuhlerMatthews, RMSpropSGLD, Sampler, UnderdampedLangevin
+from slt_grok.llc import HMC, MALA, SGLD, LeimkuhlerMatthews, RMSpropSGLD, UnderdampedLangevin
+from slt_grok.llc.samplers.sampler import Sampler
 from tests.llc.gaussians import Rotated, SeededNoise, Stacked, evaluator, orthogonal, posterior_around, quadratic, run
 
 LIMIT = 4.5

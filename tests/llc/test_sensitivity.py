@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from slt_grok.llc.calibration import Ends, curvature_at
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.sampling import Schedule
-from slt_grok.llc.sensitivity import Ends, Setting, at_settings, curvature_at
+from slt_grok.llc.sensitivity import Setting, at_settings
 from slt_grok.trajectories import Trajectory
 
 CURVATURES = np.array([0.0, 0.5, 5.0, 50.0])
@@ -23,9 +24,7 @@ def problem() -> Problem:
     module = nn.Linear(4, 1, bias=False).double()
     flat = torch.tensor([[3.0, 1, 1, 1]], dtype=torch.float64)  # the first weight does not matter
     states = {10: {"weight": torch.ones(1, 4, dtype=torch.float64)}, 20: {"weight": flat}}
-    return Problem.from_inputs(
-        Trajectory.stack(module, states, loss=nn.functional.mse_loss), (inputs, targets), None, None, None
-    )
+    return Problem.from_inputs(Trajectory.stack(module, states, loss=nn.functional.mse_loss), (inputs, targets))
 
 
 def exact(setting: Setting) -> float:
@@ -57,8 +56,8 @@ def test_curvature_where_chains_end_is_the_largest_of_the_potential(problem: Pro
     setting, ends = Setting(0.03, 10.0, 3.0), Ends(100)
     at_settings(problem, [setting], Schedule(10, 100), longest_flight=40, chains=3, observers=[ends])
     assert ends.positions.shape == (2 * 3, 4)
-    found = curvature_at(problem, ends.positions, setting)
+    found = curvature_at(problem, ends.positions, 10.0, 3.0, Schedule(0, 1))
     np.testing.assert_allclose(found, 10.0 * CURVATURES.max() + 3.0, rtol=1e-3)
-    stiffer = curvature_at(problem, ends.positions, setting._replace(gamma=2000.0))
+    stiffer = curvature_at(problem, ends.positions, 10.0, 2000.0, Schedule(0, 1))
     np.testing.assert_allclose(stiffer, 10.0 * CURVATURES.max() + 2000.0, rtol=1e-2)
     assert math.isfinite(float(stiffer.sum()))

@@ -11,7 +11,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.interventions import relabel
 from slt_grok.llc import UnderdampedLangevin, estimate, restrictions
 from slt_grok.llc.subspaces import Planes, Subspace, everything
-from slt_grok.models import EmbeddingMLP, OneLayerTransformer, QuadraticNetwork
+from slt_grok.models import EmbeddingMLP, Network, OneLayerTransformer, QuadraticNetwork
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 
@@ -23,6 +23,8 @@ MODELS = {
     "concatenation": EmbeddingMLP(P, d_embed=4, d_mlp=6),
     "quadratic": QuadraticNetwork(P, 5),
 }
+TASK = ModularTask(P)
+SUM = Network(MODELS["sum"], TASK)
 TOKEN_ENTRIES = {  # entries a direction over Z_p moves: columns of the embedding, rows of the unembedding, the bias
     "transformer": 8 + 8,
     "two tokens": 8 + 8,
@@ -41,17 +43,17 @@ def random_stack(module: nn.Module, copies: int = 3, seed: int = 0) -> dict[str,
 
 
 def some_subspaces(name: str) -> dict[str, Subspace]:
-    module = MODELS[name]
+    module, network = MODELS[name], Network(MODELS[name], TASK)
     shapes = {n: p.shape for n, p in module.named_parameters()}
     generator = torch.Generator().manual_seed(1)
     found = {
         "everything": everything(shapes),
         "weights": restrictions.parameters(module, "W*"),
         "mask": restrictions.mask(module, {n: torch.rand(s, generator=generator) < 0.3 for n, s in shapes.items()}),
-        "one": restrictions.frequencies(module, [2]),
-        "two": restrictions.frequencies(module, [3, 1]),
-        "others": restrictions.other_frequencies(module, [2]),
-        "tables": restrictions.other_frequencies(module, []),
+        "one": restrictions.frequencies(network, [2]),
+        "two": restrictions.frequencies(network, [3, 1]),
+        "others": restrictions.other_frequencies(network, [2]),
+        "tables": restrictions.other_frequencies(network, []),
     }
     if restrictions.heads(module):
         found["head"] = restrictions.head(module, 1)
@@ -117,7 +119,7 @@ def test_planes_and_their_complement_make_the_whole_tables(name: str) -> None:
 def test_what_moves_are_waves_of_that_frequency(k: int) -> None:
     """Every column's change is a cos(2 pi k t / p) + b sin(2 pi k t / p), every answer row's too."""
     module = MODELS["transformer"]
-    subspace, stack = restrictions.frequencies(module, [k]), random_stack(module)
+    subspace, stack = restrictions.frequencies(Network(module, TASK), [k]), random_stack(module)
     moved = subspace.place(torch.randn(3, subspace.dimension, dtype=torch.float64), stack)
     angle = 2 * np.pi * k * np.arange(P) / P
     waves = np.stack([np.cos(angle), np.sin(angle)], -1)
@@ -171,7 +173,7 @@ def test_frequency_k_under_new_names_is_frequency_k_over_m() -> None:
     length = {"n_beta": 50.0, "gamma": 20.0, "chains": 2, "draws": 20, "burn_in": 5, "batch_size": 32}
 
     def traces(trajectory: Trajectory, k: int) -> np.ndarray:
-        subspace = restrictions.frequencies(trajectory.network.module, [k])
+        subspace = restrictions.frequencies(trajectory.network, [k])
         found = estimate(trajectory, sampler=UnderdampedLangevin(0.05, 10.0), subspace=subspace, **length)
         return found.loss_trace.values
 
@@ -204,11 +206,11 @@ def test_planes_along_any_axis() -> None:
         (lambda: restrictions.mask(MODELS["quadratic"], {"U": torch.zeros(7, 5).bool()}), "at least one weight"),
         (lambda: restrictions.head(MODELS["sum"], 0), "no attention heads"),
         (lambda: restrictions.head(MODELS["transformer"], 2), r"one of 0\.\.1, got 2"),
-        (lambda: restrictions.frequencies(MODELS["sum"], [4]), r"different numbers in 1\.\.3, got \[4\]"),
-        (lambda: restrictions.frequencies(MODELS["sum"], [1, 1]), r"got \[1, 1\]"),
-        (lambda: restrictions.frequencies(MODELS["sum"], []), r"got \[\]"),
-        (lambda: restrictions.frequencies(nn.Linear(1, 1), [1]), "model of slt_grok.models, got Linear"),
-        (lambda: restrictions.frequencies(QuadraticNetwork(9, 4), [1]), "odd prime, got 9"),
+        (lambda: restrictions.frequencies(SUM, [4]), r"distinct ones in 1\.\.3, got \[4\]"),
+        (lambda: restrictions.frequencies(SUM, [1, 1]), r"got \[1, 1\]"),
+        (lambda: restrictions.frequencies(SUM, []), r"got \[\]"),
+        (lambda: restrictions.frequencies(Network(nn.Linear(1, 1), TASK), [1]), "a task with a group and a model"),
+        (lambda: restrictions.frequencies(Network(MODELS["sum"]), [1]), "a task with a group and a model"),
         (lambda: restrictions.split(ModularTask(P, train_fraction=1.0), "test"), "train_fraction 1.0 leaves none"),
         (lambda: restrictions.split(ModularTask(P), "dev"), "one of train, test, all, got 'dev'"),  # pyright: ignore
     ],

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.func import functional_call, hessian
 
 from slt_grok.llc import exact
+from slt_grok.operators.jacobian import jacobian, jacobian_rank, numerical_rank
 from slt_grok.zoo.cases import ZOO, parse
 from slt_grok.zoo.deep_linear import DeepLinear
 from slt_grok.zoo.normal_crossing import CrossingModel
@@ -109,7 +110,7 @@ def test_deep_linear_loss_is_half_the_squared_distance_of_the_maps(text: str) ->
 
 def ranks(module: torch.nn.Module) -> list[int]:
     assert isinstance(module, DeepLinear)
-    return [exact.numerical_rank(layer.detach()).rank for layer in module.layers]
+    return [numerical_rank(layer.detach()).rank for layer in module.layers]
 
 
 def product_rank(problem: KnownProblem) -> int:
@@ -124,7 +125,7 @@ def test_the_most_singular_point_has_the_rank_in_each_layer(widths: tuple[int, .
     assert product_rank(problem) == rank
     assert problem.truth == exact.deep_linear(widths, rank)
     # the Hessian there sees only what moves the rank's own directions
-    jacobian = exact.numerical_rank(exact.jacobian(problem.module, problem.inputs))
+    jacobian = jacobian_rank(problem.module, problem.inputs)
     deep = len(widths) > 2
     if deep:
         assert jacobian.rank == rank * (widths[0] + widths[-1] - rank)
@@ -147,7 +148,7 @@ def test_a_generic_point_has_half_its_jacobian_rank(widths: tuple[int, ...], ran
     problem = draw(f"dln {','.join(map(str, widths))} rank {rank} generic")
     assert ranks(problem.module)[:-1] == [min(shape) for shape in pairwise(widths[:-1])]
     assert product_rank(problem) == rank
-    found = exact.numerical_rank(exact.jacobian(problem.module, problem.inputs))
+    found = jacobian_rank(problem.module, problem.inputs)
     assert found.gap > 1e9
     assert problem.truth == (found.rank / 2, 1)
 
@@ -163,10 +164,10 @@ def test_the_minima_around_a_generic_point_are_smooth() -> None:
         for parameter, piece in zip(problem.module.parameters(), pieces, strict=True):
             parameter.data = piece.reshape(parameter.shape)
         residual = (problem.module(inputs) - targets).detach().flatten()
-        jacobian = exact.jacobian(problem.module, inputs)
-        w = w - torch.linalg.lstsq(jacobian, residual, rcond=1e-9, driver="gelsd").solution
+        slopes = jacobian(problem.module, inputs)
+        w = w - torch.linalg.lstsq(slopes, residual, rcond=1e-9, driver="gelsd").solution
     assert residual.abs().max() < 1e-12
-    assert exact.numerical_rank(jacobian).rank == 2 * problem.truth.value
+    assert numerical_rank(slopes).rank == 2 * problem.truth.value
 
 
 def test_modular_addition_has_its_pairs_and_its_rank() -> None:

@@ -30,6 +30,9 @@ from slt_grok.llc.subspaces import Entries, Whole
 from slt_grok.progress import ProgressCallback, ignore, stretch
 
 
+METHODS = {"sgld": "sgmcmc_sgld", "rmsprop_sgld": "rmsprop_sgld"}
+
+
 @dataclass(frozen=True)
 class Devinterp(Sampler):
     """Whole chains of devinterp's `sgld`, or of its `rmsprop_sgld` with devinterp's alpha 0.99 and eps 0.1.
@@ -77,7 +80,7 @@ class Devinterp(Sampler):
         settings = {
             "lr": self.step_size,
             "bounding_box_size": sampling.box,
-            "sampling_method": f"sgmcmc_{self.method}",
+            "sampling_method": METHODS[self.method],
             "num_draws": schedule.draws,
             "num_burnin_steps": schedule.burn_in,
             "num_steps_bw_draws": schedule.thinning,
