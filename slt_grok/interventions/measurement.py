@@ -127,9 +127,9 @@ class Interventions(Measurement):
             Drawing(
                 "interventions",
                 plots.interventions,
-                "Checkpoints after interventions on their weights, each measured anew: with the last "
-                "circuit alone, or without it, in the tables over tokens and answers (planes of the key frequencies), in "
-                "the neurons (those of one key frequency) or in both; and with one part of the weights from another "
+                "Checkpoints after interventions on their weights, each measured anew: with the last checkpoint's "
+                "circuit alone, or without it, in the tables over tokens and answers (planes of the key frequencies), "
+                "in the neurons (those of one key frequency) or in both; and with one part of the weights from another "
                 "checkpoint. Broken lines: the mean over random frequencies, neurons and planes of the same number. "
                 "The LLC's axis is linear between -10 and 10, bars are 95% intervals, hollow points are neither "
                 "effective nor converged.",

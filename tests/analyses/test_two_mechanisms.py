@@ -8,9 +8,9 @@ import torch
 from two_mechanisms import balanced, circuit, padded, table
 
 from slt_grok.errors import SltGrokError
-from slt_grok.operators.jacobian import jacobian_rank
-from slt_grok.models import planted
 from slt_grok.interventions.weights import evaluate
+from slt_grok.models import planted
+from slt_grok.operators.jacobian import jacobian_rank
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from slt_grok.errors import SltGrokError
+from slt_grok.interventions.surgery import transplant_circuit
 from slt_grok.models import build
 from slt_grok.models.planting import plant
-from slt_grok.interventions.surgery import transplant_circuit
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 

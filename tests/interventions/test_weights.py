@@ -97,7 +97,9 @@ def test_random_planes_are_orthonormal_and_uniform() -> None:
     torch.testing.assert_close(one @ one.T, torch.eye(4, dtype=torch.float64))
     torch.testing.assert_close(one.sum(1), torch.zeros(4, dtype=torch.float64))
     vector = planes(2)[0] * 0.6 + planes(5)[1] * 0.8
-    found = np.array([float((weights.random_directions(cyclic(P), 4, generator) @ vector).square().sum()) for _ in range(2000)])
+    found = np.array(
+        [float((weights.random_directions(cyclic(P), 4, generator) @ vector).square().sum()) for _ in range(2000)]
+    )
     assert abs(found.mean() - 4 / (P - 1)) < 4 * found.std() / 2000**0.5
 
 

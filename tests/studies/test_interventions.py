@@ -1,4 +1,4 @@
-"""Interventions on the weights as a stage of a run: planted clocks, a seed without a circuit, a resume, the page."""
+"""Interventions on the weights as a measurement of a run: planted clocks, a seed without a circuit, a resume."""
 
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,22 @@ import pytest
 import torch
 import xarray as xr
 
-from slt_grok import report
+from slt_grok import plots
 from slt_grok.config import parse_config
 from slt_grok.errors import SltGrokError
+from slt_grok.groups import cyclic
+from slt_grok.interventions import measurement
+from slt_grok.interventions.measurement import ACTS, Circuit, Interventions, control, variants
+from slt_grok.interventions.weights import frequency_directions
 from slt_grok.models import planted
 from slt_grok.store import RunDirectory
-from slt_grok.studies import interventions
-from slt_grok.studies.run import MEASUREMENTS, ONLY_WHEN_ASKED, measure_run
+from slt_grok.studies.run import Run, make_measurements
+from slt_grok.tasks import ModularTask
+from slt_grok.trajectories import Trajectory
 from tests.conftest import CONFIG, Command, write_config
 
 P, KEYS, STEPS = 13, [2, 5], (0, 10, 20, 30)
-LLC = {"step_size": 0.01, "n_beta": 5, "gamma": 10, "chains": 2, "draws": 8, "burn_in": 2}
+LLC = {"sampler": {"step_size": 0.01}, "n_beta": 5, "gamma": 10, "chains": 2, "draws": 8, "burn_in": 2}
 
 
 @pytest.fixture
@@ -44,9 +49,13 @@ def run(tmp_path: Path) -> Path:
     return directory.path
 
 
+def measured(run: Path) -> xr.Dataset:
+    make_measurements(Run(run), ["interventions"])
+    return RunDirectory(run).read_measurement("interventions")
+
+
 def test_a_clock_kept_is_itself_and_removed_is_nothing(run: Path) -> None:
-    page = measure_run(run, ["interventions"]).read_text()
-    found = RunDirectory(run).read_measurement("interventions")
+    found = measured(run)
     assert found.step.values.tolist() == [10, 30]  # from memorization on
     one = found.sel(seed=0)
     plain = one.sel(variant="as trained")
@@ -67,25 +76,22 @@ def test_a_clock_kept_is_itself_and_removed_is_nothing(run: Path) -> None:
     change = one.llc - plain.llc
     np.testing.assert_allclose(one.llc_change.isel(variant=slice(1, None)), change.isel(variant=slice(1, None)))
     assert np.isnan(one.llc_change.sel(variant="as trained")).all()
-    assert "Interventions on the weights" in page
-    assert "With nothing but the circuit" in page
-    assert (run / "figures" / "interventions_seed0.svg").is_file()
+    rows = Interventions().tables({"interventions": found})[0].rows
+    assert [row[0] for row in rows] == one["variant"].values.tolist()
+    for drawing in Interventions().figures():
+        plots.save(drawing.draw(found, seed=0), run / "figures", drawing.name)
 
 
-def test_a_seed_without_a_circuit_has_nothing_but_the_reason(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "write", lambda path: path)
-    measure_run(run, ["interventions"])
-    bare = RunDirectory(run).read_measurement("interventions").sel(seed=1)
+def test_a_seed_without_a_circuit_has_nothing_but_the_reason(run: Path) -> None:
+    bare = measured(run).sel(seed=1)
     acts = bare.act.isin(["kept", "removed", "from memorization"])
     assert np.isnan(bare.llc.isel(variant=acts.values)).all()
-    assert (bare.llc_status_reason.isel(variant=acts.values) == interventions.UNMADE).all()
+    assert (bare.llc_status_reason.isel(variant=acts.values) == measurement.UNMADE).all()
     assert np.isfinite(bare.llc.isel(variant=~acts.values)).all()
 
 
-def test_a_stopped_measurement_goes_on_where_it_was(
-    run: Path, monkeypatch: pytest.MonkeyPatch, in_this_process: None
-) -> None:
-    estimate, calls = interventions.estimate_by, []
+def test_a_stopped_measurement_resumes(run: Path, monkeypatch: pytest.MonkeyPatch, in_this_process: None) -> None:
+    estimate, calls = measurement.estimate_by, []
 
     def stops(*arguments: Any, **options: Any) -> xr.Dataset:
         calls.append(1)
@@ -93,50 +99,46 @@ def test_a_stopped_measurement_goes_on_where_it_was(
             raise KeyboardInterrupt
         return estimate(*arguments, **options)
 
-    monkeypatch.setattr(interventions, "estimate_by", stops)
-    monkeypatch.setattr(report, "write", lambda path: path)
+    monkeypatch.setattr(measurement, "estimate_by", stops)
     with pytest.raises(KeyboardInterrupt):
-        measure_run(run, ["interventions"])
-    measure_run(run, ["interventions"])
-    resumed, after = RunDirectory(run).read_measurement("interventions"), len(calls)
+        measured(run)
+    resumed, after = measured(run), len(calls)
     assert not (run / "state").exists()
     RunDirectory(run).measurement_path("interventions").unlink()
-    measure_run(run, ["interventions"])
-    xr.testing.assert_identical(RunDirectory(run).read_measurement("interventions"), resumed)
+    xr.testing.assert_identical(measured(run), resumed)
     assert len(calls) - after > after - 3  # what was done before the stop was not done again
 
 
 def test_names_of_variants_differ_and_random_circuits_are_as_large() -> None:
-    module = planted.quadratic_clock(P, dict.fromkeys(KEYS, 1.0))
-    from slt_grok.tasks import ModularTask
-    from slt_grok.trajectories import Trajectory
-
-    todo = interventions.variants(Trajectory.of(module, ModularTask(P)), 3)
+    todo = variants(Trajectory.of(planted.quadratic_clock(P, dict.fromkeys(KEYS, 1.0)), ModularTask(P)), 3)
     assert len({variant.name for variant in todo}) == len(todo)
-    neurons = np.arange(32) < 5
+    group, neurons = cyclic(P), np.arange(32) < 5
+    own = Circuit(KEYS, frequency_directions(group, KEYS), neurons)
     for variant in todo:
-        if variant.act in interventions.ACTS:
-            circuit = interventions.circuit_of(variant, KEYS, neurons, P, 0)
+        if variant.act in ACTS and variant.control != "circuit":
+            circuit = control(own, variant, group, 0)
             assert circuit is not None
             assert circuit.directions.shape == (4, P)
             assert circuit.neurons.sum() == 5
             if variant.control in ("random frequencies", "random"):
-                own = interventions.circuit_of(todo[1], KEYS, neurons, P, 0)
-                assert own is not None
                 assert float((circuit.directions @ own.directions.T).abs().max()) < 1e-12
-    five = [1, 2, 4, 5, 6]  # one other frequency is left: not as many
-    assert interventions.circuit_of(todo[2], five, neurons, P, 0) is None
+    five = [1, 2, 4, 5, 6]  # one other frequency remains: not as many
+    assert control(Circuit(five, frequency_directions(group, five), neurons), todo[2], group, 0) is None
 
 
 def test_it_is_measured_only_when_asked_for_and_needs_settings_for_the_llc(
     run: Path, tmp_path: Path, slt_grok_command: Command
 ) -> None:
-    assert "interventions" in MEASUREMENTS
-    assert "interventions" in ONLY_WHEN_ASKED
+    assert not parse_config(CONFIG, "here").asks_for(Interventions)
     config = write_config(tmp_path / "none.yaml", ("llc", None))
     code, error = slt_grok_command("measure", run, "--only", "interventions", "--config", config)
     assert code == 2
     assert "expected settings for interventions" in error
+
+
+def test_settings_are_those_of_the_llc_where_not_given() -> None:
+    found = parse_config({**CONFIG, "llc": LLC, "interventions": {"draws": 20}}, "here").settings(Interventions)
+    assert (found.draws, found.n_beta, found.checkpoints, found.controls) == (20, 5, 4, 2)
 
 
 @pytest.mark.parametrize(
@@ -146,10 +148,7 @@ def test_it_is_measured_only_when_asked_for_and_needs_settings_for_the_llc(
         ({"interventions": {"controls": 0}}, r"interventions\.controls: expected"),
         ({"baseline": "../other"}, r"baseline: expected"),
         ({"task": {**CONFIG["task"], "label_noise": 1.0}}, r"task\.label_noise: expected"),
-        (
-            {"training": {"frequency_penalty": {"frequencies": [3], "strength": 1}}},
-            r"frequencies: expected different ones",
-        ),
+        ({"training": {"frequency_penalty": {"frequencies": [3], "strength": 1}}}, r"frequencies: expected distinct"),
         (
             {"training": {"frequency_penalty": {"frequencies": [1], "strength": 0}}},
             r"frequency_penalty\.strength: expected",
@@ -160,7 +159,7 @@ def test_it_is_measured_only_when_asked_for_and_needs_settings_for_the_llc(
         ({"training": {"start": {"circuit": "lookup", "frequencies": [1]}}}, r"training\.start\.circuit: expected"),
         (
             {"training": {"start": {"circuit": "pizza", "frequencies": [1, 1]}}},
-            r"start\.frequencies: expected different",
+            r"start\.frequencies: expected distinct",
         ),
     ],
 )
