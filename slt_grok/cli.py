@@ -28,7 +28,7 @@ RunFolder = Annotated[Path, typer.Argument(help="A run directory, such as runs/q
 
 
 class RegistryHelp(TyperCommand):
-    """A command whose help names what is registered: looked up only when the help is printed, since it takes seconds."""
+    """A command whose help names what is registered; looked up when the help is printed, since it takes seconds."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help with MEASUREMENTS and FORMATS filled in."""

@@ -1,10 +1,10 @@
 """What is registered, as text: each name with the first line of its docstring, its settings and their defaults."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from slt_grok.circuits.measure import CircuitMeasure
 from slt_grok.llc.samplers.sampler import Sampler
@@ -45,12 +45,9 @@ def _settings(kind: type[Registered]) -> Iterator[str]:
     else:
         fields = schema(kind).model_fields
     for name, field in fields.items():
-        if field.is_required():
-            yield f"{name} (required)"
-        else:
-            default = None if field.default is PydanticUndefined else field.default
-            yield f"{name}={_plain(default)}"
+        default = field.get_default(call_default_factory=True)
+        yield f"{name} (required)" if field.is_required() else f"{name}={json.dumps(default, default=_plain)}"
 
 
 def _plain(value: Any) -> Any:
-    return value.model_dump(mode="json") if isinstance(value, BaseModel) else "null" if value is None else value
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)

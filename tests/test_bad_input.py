@@ -1,7 +1,8 @@
-"""What a person does wrong becomes one sentence that names it, exit code 2, and nothing is lost."""
+"""A user's error becomes one sentence that names it, exit code 2, and nothing is lost."""
 
 import errno
 import hashlib
+import json
 import os
 import pickle
 import subprocess
@@ -20,7 +21,7 @@ from tests.conftest import CONFIG, Command, write_config
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of a finished run to do harm to."""
+    """A copy of a finished run to damage."""
     subprocess.run(["cp", "-r", finished, tmp_path / "run"], check=True)
     return tmp_path / "run"
 
@@ -55,11 +56,13 @@ def refused(result: tuple[int, str], *named: str) -> None:
         ("training.checkpoints.steps", [30], "got 30"),
         ("task.train_fraction", 1.5, "task.train_fraction"),
         ("task.operation", "division", "task.operation"),
-        ("task.modulus", 12, "task.modulus: expected an odd prime"),
         ("llc.n_beta", float("nan"), "llc.n_beta"),
         ("llc.gamma", 0, "llc.gamma"),
         ("llc.gamma", -3, "llc.gamma: expected greater than or equal to 0, got -3"),
-        ("llc.burn_in", 9, "llc.burn_in: expected at most as many updates as the 8 that follow, got 9"),
+        ("llc.burn_in", 9, "burn_in (9) must not exceed draws x thinning (8)"),
+        ("llc.sampler.name", "nuts", "llc.sampler.name: expected one of"),
+        ("llc.sampler.step_size", -1, "llc.sampler.step_size: expected greater than 0, got -1"),
+        ("llc.sampler.length", 3, "llc.sampler.length: unknown key"),
         ("llc.preset", "default", "llc.preset"),
         ("seeds", [1, 1], "seeds"),
         ("name", "../elsewhere", "name"),
@@ -71,17 +74,15 @@ def test_a_wrong_key_or_value(slt_grok_command: Command, tmp_path: Path, key: st
     assert not (tmp_path / "run").exists()
 
 
-def test_p_not_prime_is_fine_where_no_metric_needs_it(slt_grok_command: Command, tmp_path: Path) -> None:
-    config = write_config(
-        tmp_path / "c.yaml", ("task.modulus", 6), ("circuits", None), ("landscape", None), ("llc", None)
-    )
+def test_p_need_not_be_prime(slt_grok_command: Command, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "c.yaml", ("task.modulus", 6), ("landscape", None), ("llc", None))
     code, error = slt_grok_command("run", config, "--out", tmp_path / "run")
     assert code == 0, error
     assert (tmp_path / "run" / "report.html").is_file()
 
 
 @pytest.mark.parametrize("content", [None, "a: [1", "- just a list", "\x00\x01"])
-def test_a_configuration_that_is_none(slt_grok_command: Command, tmp_path: Path, content: str | None) -> None:
+def test_a_file_that_is_not_a_configuration(slt_grok_command: Command, tmp_path: Path, content: str | None) -> None:
     config = tmp_path / "config.yaml"
     if content is not None:
         config.write_text(content)
@@ -175,6 +176,14 @@ def test_no_run_directory(slt_grok_command: Command, tmp_path: Path) -> None:
     refused(slt_grok_command("measure", tmp_path / "nothing"), "nothing", "manifest.json")
     refused(slt_grok_command("show", tmp_path / "nothing"), "nothing", "manifest.json")
     refused(slt_grok_command("report", tmp_path / "nothing"), "nothing", "manifest.json")
+
+
+def test_a_run_of_an_older_version(slt_grok_command: Command, run: Path) -> None:
+    manifest = json.loads((run / "manifest.json").read_text())
+    del manifest["format"]
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    for command in ("measure", "report", "show"):
+        refused(slt_grok_command(command, run), "manifest.json", "another version of slt-grok", "slt-grok run")
 
 
 def test_an_unknown_measurement(slt_grok_command: Command, run: Path) -> None:

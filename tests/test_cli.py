@@ -1,6 +1,7 @@
-"""The command line and the library's front door, on a tiny finished run."""
+"""The command line and the library's main functions, on a tiny finished run."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,12 +24,14 @@ def test_a_run_leaves_what_the_design_says(finished: Path) -> None:
     for name in ("manifest.json", "summary.json", "report.html", "figures/phase_transition.svg"):
         assert (finished / name).is_file(), name
     labels = {path.stem for path in (finished / "measurements").iterdir()}
-    assert labels == {"training", "llc", "circuits", "circuits@maps", "circuits@null", "landscape", "transitions"}
+    assert labels == {"training", "llc", "circuits", "circuit_maps", "circuit_null", "landscape", "transitions"}
     assert [path.name for path in sorted((finished / "checkpoints").iterdir())] == [
         f"step_{step:08d}.safetensors" for step in (0, 10, 20)
     ]
     manifest = json.loads((finished / "manifest.json").read_text())
-    assert set(manifest["stages"]) >= labels - {"circuits@maps", "circuits@null"}
+    assert set(manifest["stages"]) == labels
+    assert manifest["format"] == 2
+    assert manifest["config"] == CONFIG  # what the user wrote, without defaults
     assert manifest["environment"]["packages"]["torch"]
     assert not (finished / "state").exists()
 
@@ -37,7 +40,7 @@ def test_every_variable_says_what_it_is(finished: Path) -> None:
     for label, node in slt_grok.load(finished).children.items():
         for name, variable in node.data_vars.items():
             assert variable.attrs.get("long_name"), (label, name)
-    for label in ("llc", "circuits", "circuits@maps", "circuits@null", "landscape"):
+    for label in ("llc", "circuits", "circuit_maps", "circuit_null", "landscape"):
         dataset = slt_grok.load(finished)[label].to_dataset()
         numeric = [name for name in dataset if dataset[name].dtype.kind in "fib"]
         assert all(dataset[name].attrs.get("definition") and dataset[name].attrs.get("source") for name in numeric)
@@ -77,18 +80,33 @@ def test_running_again_does_nothing_new(finished: Path, slt_grok_command: Comman
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
-def test_show_and_help_and_version(finished: Path) -> None:
-    def output(*arguments: str) -> str:
-        command = [sys.executable, "-m", "slt_grok", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def output(*arguments: str) -> str:
+    command = [sys.executable, "-m", "slt_grok", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"}
+    ).stdout
 
+
+def test_show_and_help_and_version(finished: Path) -> None:
     assert output("--version").strip() == slt_grok.__version__
-    for command in ("run", "measure", "calibrate", "import", "report", "show"):
+    for command in ("run", "study", "measure", "list", "calibrate", "extract", "import", "report", "show"):
         assert command in output("--help")
     assert "llc_final" in output("show", str(finished))
 
 
-def test_starting_is_not_slowed_by_what_a_command_does_not_need() -> None:
+def test_help_and_list_name_what_is_registered() -> None:
+    for measurement in ("circuits", "seed_barriers", "confound"):
+        assert measurement in output("measure", "--help")
+    for format in ("clock_pizza", "devinterp_mlp"):
+        assert format in output("import", "--help")
+    listed = output("list").splitlines()
+    for name in ("llc", "underdamped", "modular", "deep_transformer", "spectra", "transformer_lens"):
+        assert any(line.startswith(f"  {name}: ") for line in listed), name
+    assert any("probe_checkpoints=null, eigenvalues=5, radii=[0.1, 1.0]" in line for line in listed)
+    assert any("modulus (required), operation=" in line for line in listed)
+
+
+def test_help_does_not_import_what_a_command_does_not_need() -> None:
     """The heavy libraries are imported by the stages that use them."""
     heavy = ("torch", "matplotlib", "curvlinops", "xarray")
     program = f"import sys, slt_grok.cli; print([name for name in {heavy} if name in sys.modules])"
@@ -124,7 +142,8 @@ def test_the_llc_of_some_weights_on_other_pairs_in_a_box(
 ) -> None:
     run = tmp_path / "run"
     subprocess.run(["cp", "-r", finished, run], check=True)
-    changes = (("llc.weights", ["W_E"]), ("llc.data", "test"), ("llc.box", 0.5), ("llc.sampler", "sgld"))
+    sampler = {"name": "sgld", "step_size": 0.01}
+    changes = (("llc.weights", ["W_E"]), ("llc.data", "test"), ("llc.box", 0.5), ("llc.sampler", sampler))
     config = write_config(tmp_path / "some.yaml", *changes)
     code, error = slt_grok_command("measure", run, "--only", "llc", "--config", config, "--label", "some")
     assert code == 0, error
@@ -156,10 +175,11 @@ def test_several_seeds_in_one_run(slt_grok_command: Command, tmp_path: Path) -> 
 
 def test_evenly_spaced_takes_every_nth_checkpoint_and_the_last() -> None:
     steps = np.array([0, 1, 2, 5, 10, 100, 1000])
-    assert evenly_spaced(steps, 3) == [0, 5, 1000]
-    assert evenly_spaced(steps, 1) == [1000]
-    assert evenly_spaced(steps, 0) == []
-    assert evenly_spaced(steps, 50) == steps.tolist()
+    assert steps[evenly_spaced(steps, 3)].tolist() == [0, 5, 1000]
+    assert steps[evenly_spaced(steps, 1)].tolist() == [1000]
+    assert steps[evenly_spaced(steps, 0)].tolist() == []
+    assert steps[evenly_spaced(steps, 50)].tolist() == steps.tolist()
+    assert steps[evenly_spaced(steps, None)].tolist() == steps.tolist()
 
 
 @pytest.mark.parametrize("name", ["quickstart", "random_table", "mod113"])
