@@ -279,7 +279,8 @@ def fits_of_one_frequency(logits: Tensor, frequency: int, sign: int = 1) -> Tens
 def pizza_fit(logits: Tensor, frequencies: Tensor, sign: int = 1) -> Tensor:
     """Fraction of the variance that sum_k alpha_k |cos(w_k d/2)| cos w_k(s - c) explains, each class's mean removed.
 
-    Pizzas of different frequencies are orthogonal on the grid, so that alpha_k is one inner product.
+    Pizzas of different frequencies are orthogonal on the grid, so that alpha_k is one inner product. That of k = n/2 does
+    not count: it is the clock and a class mean.
 
     Parameters
     ----------
@@ -298,10 +299,9 @@ def pizza_fit(logits: Tensor, frequencies: Tensor, sign: int = 1) -> Tensor:
     n, group = logits.shape[-1], cyclic(logits.shape[-1])
     variance = (logits - logits.mean(1, keepdim=True)).square().sum((1, 2))
     explained = torch.zeros_like(variance)
-    for k in (frequencies.any(0).nonzero()[:, 0] + 1).tolist():
-        inner = n * (pizza_table(logits, k, sign) * group.kernels[k - 1]).sum((1, 2))
-        norm = n**2 / len(group.planes[k - 1]) * _ring(n, k).square().sum()
-        explained += frequencies[:, k - 1] * inner.square() / norm
+    for k in (frequencies.any(0) & (group.plane_sizes == 2)).nonzero()[:, 0].tolist():
+        inner = n * (pizza_table(logits, k + 1, sign) * group.kernels[k]).sum((1, 2))
+        explained += frequencies[:, k] * inner.square() / (n**2 / 2 * _ring(n, k + 1).square().sum())
     return explained / variance
 
 

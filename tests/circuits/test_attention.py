@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from slt_grok import circuits
-from slt_grok.circuits import attention
+from slt_grok.circuits import attention, neurons
+from slt_grok.groups import cyclic
 from slt_grok.models import DeepTransformer, OneLayerTransformer
 from slt_grok.models.deep_transformer import Block
 from slt_grok.tasks import ModularTask
@@ -23,7 +24,7 @@ def test_pattern_of_one_frequency_and_of_none():
     mixed = wave + 0.1 * (5 * T + 1).cos()
     first = torch.stack([wave, torch.full_like(wave, 0.5), mixed], -1).flatten(0, 1)
     pattern = torch.stack([first, 1 - first], -1)[None]
-    frequency, fve = attention.largest(attention.pattern_shares(pattern))
+    frequency, fve = attention.largest(neurons.fraction_of_variance_explained(pattern[..., 0], cyclic(P)))
     assert frequency.tolist() == [[3, 0, 3]]
     expected = torch.tensor([[1, 0, (0.01 + 0.04) / (0.01 + 0.04 + 0.01)]], dtype=torch.float64)
     torch.testing.assert_close(fve, expected, rtol=0, atol=1e-12)

@@ -11,6 +11,7 @@ from slt_grok import circuits
 from slt_grok.circuits import causal
 from slt_grok.circuits.intervened import INTERVENTIONS, SITES, Draw, Intervened, planes_of
 from slt_grok.errors import SltGrokError
+from slt_grok.groups import cyclic
 from slt_grok.models import EmbeddingMLP, OneLayerTransformer, planted
 from slt_grok.store import importers
 from slt_grok.tasks import ModularTask
@@ -114,7 +115,7 @@ def test_an_untrained_network_has_nothing_to_lose_and_a_memorizing_one_is_measur
 
 
 def _draw(seed=0):
-    return Draw.of(P, np.random.default_rng(seed))
+    return Draw.of(cyclic(P), np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -129,8 +130,8 @@ def test_no_token_keeps_its_planes(seed):
 
 def test_accompanying_frequencies_are_twice_those_of_the_circuit():
     act = INTERVENTIONS["planes and accompanying rotated"]
-    assert K[planes_of(act, np.isin(K, [2, 5]))].tolist() == [2, 3, 4, 5]  # 4, and 10 = -3
-    assert K[planes_of(INTERVENTIONS["planes rotated"], np.isin(K, [2, 5]))].tolist() == [2, 5]
+    assert K[planes_of(act, np.isin(K, [2, 5]), P)].tolist() == [2, 3, 4, 5]  # 4, and 10 = -3
+    assert K[planes_of(INTERVENTIONS["planes rotated"], np.isin(K, [2, 5]), P)].tolist() == [2, 5]
 
 
 def test_random_frequencies_of_equal_norm():
@@ -153,8 +154,8 @@ def test_checkpoints_one_by_one_and_together():
         states[step] = {name: tensor.detach().clone() for name, tensor in module.named_parameters()}
     both = Trajectory.stack(module, states, ModularTask(P))
     calls = []
-    whole = causal.measure(both, KEYS, on_progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(1, 2), (2, 2)]
+    whole = causal.measure(both, KEYS, on_progress=lambda fraction, note="": calls.append(fraction))
+    assert calls == [0.5, 1]
     assert whole.control_effect.dims == ("step", "test", "control")
     for i, shard in enumerate(both.shards(1)):
         part = causal.measure(shard, KEYS)
@@ -201,7 +202,7 @@ def published(request):
     parameters = {name: tensor.double() for name, tensor in network.parameters.items()}
     one = Trajectory(Trajectory.of(network.module, network.task).network, parameters)
     keys = circuits.key_frequencies(one).values
-    return request.param, Intervened(one), keys, Draw.of(network.task.modulus, np.random.default_rng(0))
+    return request.param, Intervened(one), keys, Draw.of(network.task.group, np.random.default_rng(0))
 
 
 def test_every_key_frequency_counts_at_the_logits_and_no_other(published):
@@ -215,7 +216,7 @@ def test_answers_follow_the_circuits_planes(published):
     """A pizza's accompanying circles belong to it: without them 95 to 98% of its answers move, in the mean."""
     name, one, keys, draw = published
     act = INTERVENTIONS["planes and accompanying rotated"]
-    circuit = planes_of(act, keys)
+    circuit = planes_of(act, keys, one.group.order)
     assert one.value(act, circuit, draw) > 0.99
     assert one.value(act, ~circuit, draw) < 0.01
     if name != "pizza":

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from slt_grok import fourier
+from slt_grok.groups import cyclic
 from slt_grok.circuits import clock_pizza
 from slt_grok.circuits.clock_pizza import PrincipalComponents
 
@@ -32,7 +32,7 @@ def waves(k, sign=1):
 @pytest.mark.parametrize("sign", [1, -1])
 def test_distance_irrelevance_of_a_sum_of_both(sign):
     of_distance, of_sum = noise(P, seed=1), noise(P, seed=2)
-    d, s = fourier.grid_sum(P, -sign), fourier.grid_sum(P, sign)
+    d, s = cyclic(P).products(-sign), cyclic(P).products(sign)
     logit = torch.stack([of_distance[d], of_sum[s], of_distance[d] + 3 * of_sum[s]])
     found = clock_pizza.distance_irrelevance(logit, sign)
     spread = [values.std(correction=0) for values in (of_distance, of_sum)]
@@ -124,13 +124,13 @@ def test_clock_and_pizza_fit_themselves(k, sign):
         (-clock, (-3, -2 * correlation - 1)),
         (waves(2, sign)[0], (-1, -1)),
     ):
-        found = [x.item() for x in clock_pizza.fits_of_one_frequency(logits[None], k, sign)]
+        found = [x.item() for x in clock_pizza.fits_of_one_frequency(logits, k, sign)]
         assert found == pytest.approx(expected, abs=1e-12)
 
 
 def test_fits_are_distances_of_standardized_logits():
     logits = noise(P * P, P) + 0.3 * waves(4)[1]
-    found = clock_pizza.fits_of_one_frequency(logits[None], 4)
+    found = clock_pizza.fits_of_one_frequency(logits, 4)
     for q, share in zip(waves(4), found, strict=True):
         z = [(x - x.mean()) / x.std(correction=0) for x in (logits, q)]
         assert share.item() == pytest.approx(1 - (z[0] - z[1]).square().mean().item(), abs=1e-12)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slt_grok import circuits
-from slt_grok.circuits import geometry
+from slt_grok.circuits import geometry, phases
 from slt_grok.interventions import relabel
 from slt_grok.models import OneLayerTransformer, planted
 from slt_grok.store import importers
@@ -162,7 +162,7 @@ def test_phase_alignment_is_where_the_waves_peak():
     step = 2 * math.pi / P
     peaks = torch.stack([k[0], left[0], right[0]], -1).tolist()
     pre = [wave(f, -step * m)[0] + wave(f, -step * n)[1] for f, m, n in peaks]
-    found = geometry.phase_alignment(torch.stack(pre, -1)[None], k)
+    found = phases.phase_alignment(torch.stack(pre, -1)[None], k)
     assert torch.equal(found[0], left)
     assert torch.equal(found[1], right)
 

@@ -10,7 +10,8 @@ import torch
 
 import slt_grok
 from slt_grok import circuits
-from slt_grok.circuits import clock_pizza, geometry, gradient_symmetricity, neurons, phases, spectrum
+from slt_grok.circuits import clock_pizza, gradient_symmetricity, neurons, phases, spectrum
+from slt_grok.groups import cyclic
 from slt_grok.store import importers
 from slt_grok.trajectories import Trajectory
 
@@ -184,16 +185,16 @@ def test_nulls():
     tables = torch.randn(200, p, 128, dtype=torch.float64, generator=generator)
     noise = torch.randn(1, p * p, 400, dtype=torch.float64, generator=generator)
     found = {
-        "gini_random_embedding_59x128": spectrum.gini_of_components(tables),
+        "gini_random_embedding_59x128": spectrum.gini_of_components(tables, cyclic(p)),
         "circularity_random": clock_pizza.circularity(clock_pizza.PrincipalComponents.of(tables)),
-        "max_neuron_fve_white_noise": neurons.fraction_of_variance_explained(noise)[0].amax(-1),
+        "max_neuron_fve_white_noise": neurons.fraction_of_variance_explained(noise, cyclic(p))[0].amax(-1),
     }
     for name, values in found.items():
         assert abs(values.mean() - golden[name]) < 4 * values.std() + 0.0005, name
     pairs = torch.cartesian_prod(torch.arange(p), torch.arange(p))
     waves = torch.eye(p, dtype=torch.float64)  # a neuron that is largest at each pair
     pre = (waves[pairs[:, 1]][:, None] * waves[pairs[:, 0]][..., None]).flatten(1).T[None]
-    aligned = geometry.phase_alignment(pre, torch.full((1, p * p), 7))
+    aligned = phases.phase_alignment(pre, torch.full((1, p * p), 7))
     assert torch.equal(aligned[0][0], 7 * pairs[:, 0] % p)
     distance = phases.torus_distance(aligned, p)
     assert distance.double().mean().item() == pytest.approx((p * p - 1) / (4 * p), rel=1e-12)

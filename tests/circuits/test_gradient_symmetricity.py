@@ -95,7 +95,7 @@ def test_separate_embeddings_are_compared_each_in_its_own_table():
 def test_triples_are_the_published_order():
     expected = list(itertools.product(range(P), repeat=3))
     random.Random(42).shuffle(expected)
-    assert gs.triples(P, 50).tolist() == [list(triple) for triple in expected[:50]]
+    assert gs.triples(P, P, 50).tolist() == [list(triple) for triple in expected[:50]]
 
 
 def test_a_sample_is_of_the_whole_and_says_its_error():
@@ -103,7 +103,7 @@ def test_a_sample_is_of_the_whole_and_says_its_error():
     module_scale = {name: w * 3 for name, w in parameters.items()}  # far from the start, where all cosines are 1
     whole = gs.all_cosines(module, module_scale).flatten()
     mean, error = gs.symmetricity(module, module_scale, 100)
-    chosen = gs.triples(P, 100)
+    chosen = gs.triples(P, P, 100)
     values = whole[(chosen * torch.tensor([P * P, P, 1])).sum(-1)]
     assert mean == pytest.approx(values.mean().item(), abs=1e-12)
     assert error == pytest.approx(values.std().item() * math.sqrt((1 - 100 / P**3) / 100), abs=1e-12)
@@ -117,7 +117,7 @@ def test_zero_gradients_are_no_angle():
     assert all(math.isnan(x) for x in gs.symmetricity(module, nothing, 20))
 
 
-@pytest.mark.parametrize("number", [0, 1, P**3 + 1])
+@pytest.mark.parametrize("number", [0, 1])
 def test_a_number_of_triples_that_there_is_not(number):
     with pytest.raises(SltGrokError, match=f"gradient_triples: expected 2 to {P**3}"):
-        gs.triples(P, number)
+        gs.symmetricity(*network(kind="quadratic", width=4), number)

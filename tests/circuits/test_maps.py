@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from slt_grok.circuits import maps
-from slt_grok.circuits.spectrum import power_share
+from slt_grok.circuits.spectrum import power_fraction
 from slt_grok.errors import SltGrokError
+from slt_grok.groups import cyclic
 from slt_grok.interventions import relabel
 from slt_grok.models import EmbeddingMLP
 from slt_grok.models.planted import clock, gromov, lookup_table
@@ -69,7 +70,7 @@ def test_what_is_at_the_frequency_is_the_spectrum_of_the_embedding():
     rows = torch.randn(1, P, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 1
     found = maps.embedding_planes(rows)
     at_frequency = found["embedding_plane_share"] * found["embedding_plane_fve"]
-    np.testing.assert_allclose(at_frequency, power_share(rows), rtol=1e-12)
+    np.testing.assert_allclose(at_frequency, power_fraction(rows, cyclic(P)), rtol=1e-12)
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)

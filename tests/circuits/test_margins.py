@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from slt_grok import circuits, fourier
+from slt_grok import circuits
 from slt_grok.circuits import margins
+from slt_grok.groups import cyclic
 from slt_grok.models import EmbeddingMLP, OneLayerTransformer, QuadraticNetwork
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
@@ -32,12 +33,12 @@ def test_the_rival_is_the_largest_wrong_class():
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_margin_by_frequency_is_the_margin_of_each_projection(sign):
-    logits, sums = random_logits(), fourier.grid_sum(P, sign)
+    logits, sums = random_logits(), cyclic(P).products(sign)
     labels = (3 * sums + 2) % P
     _, _, rival = margins.margins(logits, labels)
-    found = margins.by_frequency(fourier.sum_table(logits, sign), rival, sums, labels)
+    found = margins.by_frequency(cyclic(P).means_by_product(logits, sign), rival, sums, labels, cyclic(P))
     for k in range(1, (P + 1) // 2):
-        directions = fourier.sum_directions(P, sign)[k - 1]
+        directions = cyclic(P).pairs[k - 1][:, sums] / P**0.5
         part = directions.T @ (directions @ logits)
         gain = part.gather(2, labels.expand(2, -1)[..., None]) - part.gather(2, rival[..., None])
         torch.testing.assert_close(found[:, k - 1], gain.mean((1, 2)), rtol=1e-10, atol=1e-13)

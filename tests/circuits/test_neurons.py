@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from slt_grok import fourier
+from slt_grok.groups import cyclic
 from slt_grok.circuits import neurons
 
 P = 59
@@ -13,7 +13,7 @@ A, B = (
 
 
 def fve(*functions):
-    return neurons.fraction_of_variance_explained(torch.stack(functions, -1)[None])[0]
+    return neurons.fraction_of_variance_explained(torch.stack(functions, -1)[None], cyclic(P))[0]
 
 
 @pytest.mark.parametrize("k", [1, 17, 29])
@@ -40,12 +40,10 @@ def test_variance_is_shared_as_the_squared_amplitudes():
 
 
 def test_definition_by_the_whole_transform():
-    from slt_grok import fourier
-
     values = torch.rand(2, P * P, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     grid = values.mT.unflatten(-1, (P, P))
-    squares = fourier.transform_grid(grid - grid.mean((-1, -2), keepdim=True)).square()
-    found = neurons.fraction_of_variance_explained(values)
+    squares = cyclic(P).transform_grid(grid - grid.mean((-1, -2), keepdim=True)).square()
+    found = neurons.fraction_of_variance_explained(values, cyclic(P))
     for k in (1, 8, 29):
         block = [0, 2 * k - 1, 2 * k]
         expected = squares[..., block, :][..., block].sum((-1, -2)) / squares.sum((-1, -2))
@@ -54,7 +52,7 @@ def test_definition_by_the_whole_transform():
 
 def test_white_noise_is_explained_by_its_degrees_of_freedom():
     noise = torch.randn(1, P * P, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    found = neurons.fraction_of_variance_explained(noise)
+    found = neurons.fraction_of_variance_explained(noise, cyclic(P))
     assert found.mean().item() == pytest.approx(8 / (P * P - 1), rel=0.05)
     assert found.max() < 0.02
 
@@ -113,7 +111,7 @@ def test_polynomials_explain_what_the_fve_says():
     frequency = torch.tensor([[1, 29, 7], [3, 3, 20]])
     left = post - neurons.polynomials(post, frequency)
     share = 1 - left.square().sum(1) / (post - post.mean(1, keepdim=True)).square().sum(1)
-    expected = neurons.fraction_of_variance_explained(post).gather(2, frequency[..., None] - 1)[..., 0]
+    expected = neurons.fraction_of_variance_explained(post, cyclic(P)).gather(2, frequency[..., None] - 1)[..., 0]
     torch.testing.assert_close(share, expected, rtol=1e-9, atol=1e-12)
 
 
@@ -125,8 +123,8 @@ def test_waves_along_the_lines_add_up_to_the_polynomials():
     places = (
         torch.arange(P).repeat_interleave(P),
         torch.arange(P).repeat(P),
-        fourier.grid_sum(P),
-        fourier.grid_sum(P, -1),
+        cyclic(P).products(),
+        cyclic(P).products(-1),
     )
     for wave, place in zip(lines.waves(frequency).unbind(1), places, strict=True):
         found = found + wave[:, place]
@@ -137,7 +135,7 @@ def test_waves_along_the_lines_add_up_to_the_polynomials():
 def test_silent_neurons_are_no_part_of_the_share():
     noise = torch.rand(P * P, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     post = torch.stack([A.cos(), B.cos() + 5, 1e-7 * noise + 3, noise, torch.zeros_like(A)], -1)[None]
-    belongs = neurons.in_cluster(neurons.fraction_of_variance_explained(post))
+    belongs = neurons.in_cluster(neurons.fraction_of_variance_explained(post, cyclic(P)))
     assert belongs.tolist() == [[True, True, False, False, False]]
     assert neurons.share_in_cluster(post.var(1), belongs).item() == pytest.approx(2 / 3)
     assert neurons.share_in_cluster(0 * post.var(1), belongs).item() == 0

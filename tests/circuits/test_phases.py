@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from slt_grok.circuits import geometry, phases
+from slt_grok.circuits import phases
 
 P = 13
 T = 2 * math.pi * torch.arange(P, dtype=torch.float64) / P
@@ -30,13 +30,13 @@ def test_phases_and_shares_of_two_waves():
     assert left[0, 1].item() == pytest.approx(-3.0, abs=1e-12)
     expected = torch.zeros(1, 6, 2, dtype=torch.float64)
     expected[0, 1, 0], expected[0, 4, 1], expected[0, 5, 1] = 1, 4 / 5, 1 / 5
-    torch.testing.assert_close(found.power_shares(), expected, **CLOSE)
+    torch.testing.assert_close(found.power_fractions(), expected, **CLOSE)
 
 
 def test_a_product_of_waves_has_no_share():
     product = ((2 * T)[:, None].cos() * (2 * T).cos()).flatten()
     mixed = waves((product + neuron((2, 1.0, 1.0), (2, 0.0, 0.0))[0], T.cos()))
-    assert mixed.power_shares()[0, 1, 0].item() == pytest.approx((1 / 2) / (1 / 2 + 1 / 4), abs=1e-12)
+    assert mixed.power_fractions()[0, 1, 0].item() == pytest.approx((1 / 2) / (1 / 2 + 1 / 4), abs=1e-12)
 
 
 def test_fit_is_least_squares():
@@ -48,12 +48,12 @@ def test_fit_is_least_squares():
         fitted = columns @ torch.linalg.lstsq(columns, pre[0, :, i : i + 1]).solution[:, 0]
         torch.testing.assert_close(found.fitted(torch.tensor([[4, 6]]))[0, :, i], fitted, **CLOSE)
         share = fitted.var() / pre[0, :, i].var()
-        torch.testing.assert_close(found.power_shares()[0, k - 1, i], share, **CLOSE)
+        torch.testing.assert_close(found.power_fractions()[0, k - 1, i], share, **CLOSE)
 
 
 def test_a_constant_neuron_has_no_share():
     pre = torch.full((1, P * P, 1), 1 / 3, dtype=torch.float64)
-    assert not phases.Waves.of(pre, torch.ones(1, 1, P, dtype=torch.float64)).power_shares().any()
+    assert not phases.Waves.of(pre, torch.ones(1, 1, P, dtype=torch.float64)).power_fractions().any()
 
 
 def test_alignment_counts_each_frequency_alone():
@@ -82,7 +82,7 @@ def test_random_phases_are_aligned_by_chance_alone():
 def test_torus_distance_is_of_the_grid_of_the_frequency(k, a, b):
     w = 2 * math.pi * k / P
     pre, _ = neuron((k, 1.0, -w * a), (k, 1.0, -w * b))
-    aligned = geometry.phase_alignment(pre[None, :, None], torch.tensor([[k]]))
+    aligned = phases.phase_alignment(pre[None, :, None], torch.tensor([[k]]))
     turns = k * (a - b) % P
     found = phases.torus_distance(aligned, P)
     assert found.item() == min(turns, P - turns)

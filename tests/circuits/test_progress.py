@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from slt_grok import circuits, fourier
+from slt_grok import circuits
 from slt_grok.circuits import progress
+from slt_grok.groups import cyclic
 from slt_grok.models.planted import lookup_table
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
@@ -43,17 +44,17 @@ CENTERED = {name for name in parts(1) if name != "mean"}
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_each_mask_keeps_its_own_parts(sign):
-    whole, sums = logits(sign), fourier.grid_sum(P, sign)
-    table = fourier.sum_table(whole, sign)
+    whole, sums = logits(sign), cyclic(P).products(sign)
+    table = cyclic(P).means_by_product(whole, sign)
     close = {"rtol": 0, "atol": 1e-11}
-    torch.testing.assert_close(progress.restricted_sum(table, KEYS)[:, sums], logits(sign, *SUM), **close)
+    torch.testing.assert_close(progress.restricted_sum(table, KEYS, cyclic(P))[:, sums], logits(sign, *SUM), **close)
     two = (*SUM, "difference direction of 2")
-    torch.testing.assert_close(progress.restricted_blocks(whole, KEYS, 2), logits(sign, *two), **close)
+    torch.testing.assert_close(progress.restricted_blocks(whole, KEYS, cyclic(P)), logits(sign, *two), **close)
     three = (*two, "one token at 5")
-    torch.testing.assert_close(progress.restricted_blocks(whole, KEYS, 3), logits(sign, *three), **close)
+    torch.testing.assert_close(progress.restricted_blocks(whole, KEYS, cyclic(P), True), logits(sign, *three), **close)
     rest = [name for name in parts(sign) if name not in SUM or name == "mean"]
-    torch.testing.assert_close(whole - progress.project(table, KEYS)[:, sums], logits(sign, *rest), **close)
-    fitted, explained = progress.clock_fit(whole, table, KEYS)
+    torch.testing.assert_close(whole - cyclic(P).project(table, KEYS)[:, sums], logits(sign, *rest), **close)
+    fitted, explained = progress.clock_fit(whole, table, KEYS, cyclic(P))
     # the sine part of frequency 2 has a component along the clock too; it is found by projection here
     clock2 = (2 * (GRID[0] + sign * GRID[1] - GRID[2])).cos()
     extra = (parts(sign)["sum direction of 2, not a clock"] * clock2).sum() / (P**3 / 2)
@@ -68,40 +69,42 @@ def test_each_mask_keeps_its_own_parts(sign):
 def test_networks_have_frequencies_of_their_own():
     both = torch.cat([logits(1), logits(1)])
     keys = torch.stack([torch.arange(1, 7) == 2, torch.arange(1, 7) == 5])
-    for size in (2, 3):
-        together = progress.restricted_blocks(both, keys, size)
+    for with_constant in (False, True):
+        together = progress.restricted_blocks(both, keys, cyclic(P), with_constant)
         for i in range(2):
-            alone = progress.restricted_blocks(both[i : i + 1], keys[i : i + 1], size)
+            alone = progress.restricted_blocks(both[i : i + 1], keys[i : i + 1], cyclic(P), with_constant)
             torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=1e-12)
 
 
 def test_projection_is_the_one_on_the_normalized_directions():
     noise = torch.randn(2, P * P, P, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    directions = fourier.sum_directions(P)[[1, 4]].flatten(0, 1)
+    directions = cyclic(P).pairs[[1, 4]].flatten(0, 1)[:, cyclic(P).products()] / P**0.5
     expected = directions.T @ (directions @ noise)
-    found = progress.project(fourier.sum_table(noise), KEYS)[:, fourier.grid_sum(P)]
+    found = cyclic(P).project(cyclic(P).means_by_product(noise), KEYS)[:, cyclic(P).products()]
     torch.testing.assert_close(found, expected)
 
 
 def test_clock_fit_is_least_squares():
     noise = torch.randn(1, P * P, P, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    columns = fourier.clock(P)[[1, 4]][:, fourier.grid_sum(P)].flatten(1).T
+    columns = cyclic(P).kernels[[1, 4]][:, cyclic(P).products()].flatten(1).T
     centered = (noise - noise.mean(1, keepdim=True)).flatten()
     alpha = torch.linalg.lstsq(columns, centered[:, None]).solution[:, 0]
-    fitted, explained = progress.clock_fit(noise, fourier.sum_table(noise), KEYS)
+    fitted, explained = progress.clock_fit(noise, cyclic(P).means_by_product(noise), KEYS, cyclic(P))
     residual = centered - columns @ alpha
     torch.testing.assert_close(explained.item(), 1 - (residual.square().sum() / centered.square().sum()).item())
     expected = (columns @ alpha).reshape(1, P * P, P) + noise.mean(1, keepdim=True)
-    torch.testing.assert_close(fitted[:, fourier.grid_sum(P)], expected)
+    torch.testing.assert_close(fitted[:, cyclic(P).products()], expected)
 
 
 def test_excluded_by_frequency_takes_one_frequency_at_a_time():
     noise = torch.randn(2, P * P, P, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     rows, labels = torch.tensor([3, 50, 100]), torch.tensor([1, 2, 3])
-    sums = fourier.grid_sum(P)[rows]
-    found = progress.excluded_by_frequency(noise[:, rows], fourier.sum_table(noise), sums, labels)
+    sums = cyclic(P).products()[rows]
+    found = progress.excluded_by_frequency(
+        noise[:, rows], cyclic(P).means_by_product(noise), sums, labels, cyclic(P)
+    )
     for k in range(1, 7):
-        directions = fourier.sum_directions(P)[k - 1]
+        directions = cyclic(P).pairs[k - 1][:, cyclic(P).products()] / P**0.5
         left = (noise - directions.T @ (directions @ noise))[:, rows]
         expected = (left.logsumexp(-1) - left[:, range(3), labels]).mean(-1)
         torch.testing.assert_close(found[:, k - 1], expected)
@@ -112,13 +115,13 @@ def test_frequencies_taken_out_together_are_those_taken_out_one_by_one(scale):
     """Logits from nearly none to such that exponentials overflow, and labels that s does not say."""
     generator = torch.Generator().manual_seed(0)
     logits = scale * torch.randn(2, P * P, P, dtype=torch.float64, generator=generator)
-    labels, sums = torch.randint(P, (P * P,), generator=generator), fourier.grid_sum(P)
+    labels, sums = torch.randint(P, (P * P,), generator=generator), cyclic(P).products()
     logits[0, torch.arange(P * P), labels] += 5 * scale  # a small loss
-    table = fourier.sum_table(logits)
+    table = cyclic(P).means_by_product(logits)
     rows = torch.randperm(P * P, generator=generator)[:60]
-    found = progress.excluded_by_frequency(logits[:, rows], table, sums[rows], labels[rows])
+    found = progress.excluded_by_frequency(logits[:, rows], table, sums[rows], labels[rows], cyclic(P))
     for k in range(1, P // 2 + 1):
-        left = logits - progress.project(table, torch.arange(1, P // 2 + 1) == k)[:, sums]
+        left = logits - cyclic(P).project(table, torch.arange(1, P // 2 + 1) == k)[:, sums]
         expected = progress.sample_losses(left[:, rows], labels[rows]).mean(-1)
         torch.testing.assert_close(found[:, k - 1], expected, rtol=1e-12, atol=1e-15)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from slt_grok.circuits import spectrum
+from slt_grok.groups import cyclic
 
 
 def test_gini_of_known_lists():
@@ -17,24 +18,26 @@ def test_gini_of_a_random_embedding_is_small():
     table = torch.randn(20, 59, 128, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     # norms of 128 normal numbers have a relative deviation of 1/16, and the Gini coefficient of a normal law is its
     # relative deviation / sqrt(pi)
-    assert spectrum.gini_of_components(table).mean().item() == pytest.approx(1 / 16 / math.sqrt(math.pi), rel=0.05)
+    assert spectrum.gini_of_components(table, cyclic(59)).mean().item() == pytest.approx(1 / 16 / math.sqrt(math.pi), rel=0.05)
 
 
 def test_power_share_leaves_the_constant_out():
     t = 2 * math.pi * torch.arange(13, dtype=torch.float64) / 13
     table = torch.stack([100 + 3 * (2 * t).cos(), 4 * (5 * t + 1).sin()], -1)[None]
-    share = spectrum.power_share(table)
+    share = spectrum.power_fraction(table, cyclic(13))
     expected = torch.zeros(1, 6, dtype=torch.float64)
     expected[0, 1], expected[0, 4] = 0.36, 0.64
     torch.testing.assert_close(share, expected)
-    assert spectrum.key_by_power(torch.tensor([[0.51, 0.49, 0, 0, 0, 0]])).tolist() == [[True] + [False] * 5]
-    assert not spectrum.key_by_power(spectrum.power_share(torch.ones(1, 13, 2, dtype=torch.float64))).any()
+    assert spectrum.key_by_power(torch.tensor([[0.51, 0.49, 0, 0, 0, 0]]), cyclic(13)).tolist() == [[True] + [False] * 5]
+    assert not spectrum.key_by_power(
+        spectrum.power_fraction(torch.ones(1, 13, 2, dtype=torch.float64), cyclic(13)), cyclic(13)
+    ).any()
 
 
 def test_random_tables_have_no_key_frequency():
     for p, width in ((53, 12), (113, 128)):
         table = torch.randn(50, p, width, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-        assert not spectrum.key_by_power(spectrum.power_share(table)).any()
+        assert not spectrum.key_by_power(spectrum.power_fraction(table, cyclic(p)), cyclic(p)).any()
 
 
 def test_agreement():

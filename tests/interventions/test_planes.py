@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from slt_grok import fourier
 from slt_grok.circuits import progress, spectrum
 from slt_grok.errors import SltGrokError
 from slt_grok.interventions import keep, remove, replace_by_clock, rotate, swap
+from slt_grok.groups import cyclic
 from slt_grok.models import DeepTransformer, EmbeddingMLP, OneLayerTransformer, QuadraticNetwork, planted
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
@@ -143,11 +143,11 @@ def test_taking_away_twice_is_once_and_in_any_order(mask, site, name):
 def test_restricted_excluded_and_trig_logits_are_interventions_at_the_logits():
     before, mask = network("a_b_equals"), only(1, 4)
     logits = torch.from_numpy(grid(before)).reshape(1, P * P, P)
-    table, kept, sums = fourier.sum_table(logits), torch.tensor(mask)[None], fourier.grid_sum(P)
-    trig, _ = progress.clock_fit(logits, table, kept)
+    table, kept, sums = cyclic(P).means_by_product(logits), torch.tensor(mask)[None], cyclic(P).products()
+    trig, _ = progress.clock_fit(logits, table, kept, cyclic(P))
     for after, expected in (
-        (remove(before, mask, "logits"), logits - progress.project(table, kept)[:, sums]),
-        (keep(before, mask, "logits"), progress.restricted_sum(table, kept)[:, sums]),
+        (remove(before, mask, "logits"), logits - cyclic(P).project(table, kept)[:, sums]),
+        (keep(before, mask, "logits"), progress.restricted_sum(table, kept, cyclic(P))[:, sums]),
         (replace_by_clock(before, mask), trig[:, sums]),
     ):
         np.testing.assert_allclose(grid(after).reshape(1, P * P, P), expected, atol=1e-12)
@@ -156,12 +156,12 @@ def test_restricted_excluded_and_trig_logits_are_interventions_at_the_logits():
 def test_weights_change_at_the_embedding_alone_and_every_measure_sees_it():
     before = network("a_b_equals")
     after = remove(before, only(2), "embedding")
-    assert spectrum.power_share(RANDOM["a_b_equals"]().token_embedding(after.stacked()))[0, 1] < 1e-20
+    assert spectrum.power_fraction(RANDOM["a_b_equals"]().token_embedding(after.stacked()), cyclic(P))[0, 1] < 1e-20
     assert torch.equal(after.parameters["W_E"][P:], before.parameters["W_E"][P:])  # '=' is no token of Z_p
     for name in before.parameters:
         assert (name == "W_E") != torch.equal(after.parameters[name], before.parameters[name])
     table = before.parameters["W_E"][:P]
-    np.testing.assert_allclose(after.parameters["W_E"][:P] + fourier.project(table, torch.tensor(only(2))), table)
+    np.testing.assert_allclose(after.parameters["W_E"][:P] + cyclic(P).project(table, torch.tensor(only(2))), table)
 
 
 def test_a_whole_trajectory_at_once_and_its_sites_as_changed():
@@ -179,7 +179,7 @@ def test_a_whole_trajectory_at_once_and_its_sites_as_changed():
             one = {name: tensor[0] for name, tensor in alone.parameters.items()}
             np.testing.assert_allclose(together[i], alone.network.outputs(one, alone.task.inputs), atol=1e-12)
         if site == "neurons_post":
-            left = fourier.project(fourier.sum_table(seen), torch.tensor(only(1, 5)))
+            left = cyclic(P).project(cyclic(P).means_by_product(seen), torch.tensor(only(1, 5)))
             np.testing.assert_allclose(left, 0, atol=1e-12)
 
 
@@ -194,5 +194,3 @@ def test_bad_input_is_named():
     after = remove(one, only(1), "logits")
     with pytest.raises(SltGrokError, match=r"whole grid of 169 inputs.*got 50"):
         after.network.outputs(after.parameters, after.task.data("train")[0])
-    with pytest.raises(SltGrokError, match="odd prime"):
-        remove(Trajectory.of(QuadraticNetwork(15, 4), ModularTask(15)), only(1), "logits")

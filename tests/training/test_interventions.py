@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from slt_grok import fourier
+from slt_grok.groups import cyclic
 from slt_grok.errors import SltGrokError
 from slt_grok.models import build, planted
 from slt_grok.models.network import Network
@@ -38,7 +38,7 @@ def states(path: Path, s: TrainingSettings, seeds: tuple[int, ...] = (0,), kind:
 
 def power(state: dict[str, torch.Tensor]) -> np.ndarray:
     """Squared norm of the embedding at each frequency, (seed, frequency)."""
-    return fourier.frequency_power(fourier.transform(state["W_E"][:, :P].double())).numpy()
+    return cyclic(P).power(cyclic(P).transform(state["W_E"][:, :P].double())).numpy()
 
 
 @pytest.mark.parametrize("kind", ["transformer", "mlp"])
@@ -50,8 +50,8 @@ def test_plain_gradient_descent_under_the_penalty_is_its_formula(tmp_path: Path,
     for name, before in plain[0].items():
         wanted = plain[1][name].clone()
         if name == "W_E":
-            mask = torch.from_numpy(np.isin(fourier.frequencies(P), [2, 4]))
-            wanted[:, :P] -= 0.02 * 5.0 * fourier.project(before[:, :P], mask)
+            mask = torch.from_numpy(np.isin(cyclic(P).frequencies, [2, 4]))
+            wanted[:, :P] -= 0.02 * 5.0 * cyclic(P).project(before[:, :P], mask)
         torch.testing.assert_close(bent[1][name], wanted, rtol=1e-5, atol=1e-6)
 
 
@@ -63,7 +63,7 @@ def test_a_strong_penalty_leaves_no_power_and_its_remainder_falls_as_one_over_c_
         power(states(tmp_path / str(c), settings(**common, frequency_penalty=PENALTY | {"strength": c}))[400])[0]
         for c in (10.0, 100.0)
     ]
-    penalized = np.isin(fourier.frequencies(P), [2, 4])
+    penalized = np.isin(cyclic(P).frequencies, [2, 4])
     assert (found[1][penalized] < 1e-5 * plain[penalized]).all()
     np.testing.assert_allclose(found[0][penalized] / found[1][penalized], 100, rtol=0.2)
     assert (found[1][~penalized] > 0.5 * plain[~penalized]).all()
@@ -72,7 +72,7 @@ def test_a_strong_penalty_leaves_no_power_and_its_remainder_falls_as_one_over_c_
 def test_adamw_under_the_penalty_keeps_nothing_in_the_planes(tmp_path: Path) -> None:
     s = settings(steps=600, weight_decay=0.0, frequency_penalty=PENALTY | {"strength": 100.0})
     after = power(states(tmp_path, s)[600])[0]
-    penalized = np.isin(fourier.frequencies(P), [2, 4])
+    penalized = np.isin(cyclic(P).frequencies, [2, 4])
     assert after[penalized].max() < 1e-3 * after[~penalized].min()
 
 
