@@ -23,10 +23,9 @@ from runs_below import below_runs, command_line
 from slt_grok import plots
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.style import with_seed
-from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
-from slt_grok.tasks import ModularTask
+from slt_grok.studies.run import Run
 from slt_grok.transitions.description_length import description_length
 
 CORRELATION = {"rank_correlation": "+.2f", "p_value_correlation": ".1g"}
@@ -35,13 +34,12 @@ LAGS = ("lag", "lag_low", "lag_high", "p_value")
 
 def read(path: Path) -> tuple[str, xr.Dataset, xr.Dataset, int]:
     """Name, both measurements and the number of train pairs of a run."""
-    run = RunDirectory(path)
-    config = run.manifest["config"]
+    run = Run(path)
     for label in ("program", "llc"):
-        if label not in run.labels:
+        if label not in run.data:
             raise SltGrokError(f"{path}: expected {label} measured (slt-grok measure {path.name} --only {label})")
-    program, llc = (with_seed(run.read_measurement(label)) for label in ("program", "llc"))
-    return config["name"], program, llc, len(ModularTask(**config["task"]).indices("train"))
+    program, llc = (with_seed(run.data[label]) for label in ("program", "llc"))
+    return run.config.name, program, llc, len(run.config.task.indices("train"))
 
 
 def numbers(found: xr.Dataset, program: xr.Dataset) -> dict[str, Any]:

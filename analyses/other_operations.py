@@ -59,7 +59,8 @@ def measured(one: Trajectory) -> dict[str, Any]:
     """Return what is explained of one network, and the controls."""
     reading = read(one)
     levels = {name: _shares(reading, program) for name, program in candidates(reading).items()}
-    others = [operation for operation in ANGLES if operation != reading.task.operation]
+    operation = reading.task.operation  # pyright: ignore[reportAttributeAccessIssue]
+    others = [other for other in ANGLES if other != operation]
     try:
         found = extract(reading)
         said = found.program.level + ("" if found.explained else ": no formula explains it by itself")
@@ -67,12 +68,12 @@ def measured(one: Trajectory) -> dict[str, Any]:
     except SltGrokError as error:
         said, explained = str(error), False
     return {
-        "operation": reading.task.operation,
-        "modulus": reading.modulus,
+        "operation": operation,
+        "modulus": reading.p,
         "accuracy": accuracies(reading),
         "keys": reading.keys.tolist(),
         "levels": levels,
-        "read_as": {operation: read_as(reading, operation) for operation in others},
+        "read_as": {other: read_as(reading, other) for other in others},
         "bounds": bounds(reading),
         "explained": explained,
         "said": said,
@@ -91,7 +92,7 @@ def read_as(reading: Reading, operation: str) -> dict[str, float]:
 
 def bounds(reading: Reading) -> dict[str, float]:
     """Shares of the logits' variance that are functions of (s, c) and of what `BOUNDS` says, s the right answer."""
-    p, answers = reading.modulus, np.arange(reading.modulus)
+    p, answers = reading.p, np.arange(reading.p)
     s, c = np.broadcast_arrays(reading.labels[:, None], answers)
     log = Tokens(p, "multiplication").position
     quotient = (log[c] - log[s]) % (p - 1)
@@ -117,7 +118,7 @@ def held_by(reading: Reading, classes: np.ndarray) -> float:
 
 def accuracies(reading: Reading) -> dict[str, float]:
     """Accuracy on train pairs, on test pairs, and on test pairs whose mirror is none of the train pairs."""
-    p, right = reading.modulus, reading.answers == reading.labels
+    p, right = reading.p, reading.answers == reading.labels
     train, test = (reading.task.indices(split).numpy() for split in ("train", "test"))
     a, b = np.divmod(test, p)
     alone = test[~np.isin(b * p + a, train)]

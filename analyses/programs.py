@@ -3,7 +3,7 @@
 For the last network of the first seed of each run:
   agreement, left      of clock, pizza and neurons: share of all pairs where it gives the network's answer, and of the
                        variance of the network's logits that it leaves (`slt_grok.program.match`)
-  random frequencies   the same for as many frequencies that are not the network's (`slt_grok.program.controls`)
+  random frequencies   the same for as many frequencies that are not the network's (mean over draws)
   certified            the lower bound on the accuracy that the program's margins prove, with the program's frequencies
                        and with more of them, by their size in the logits (`slt_grok.program.certificate`); all of them
                        are the network itself
@@ -18,6 +18,7 @@ RUN is a run directory, such as runs/quickstart, or one that `slt-grok import` m
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from runs_below import below_runs, command_line, plain
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.saving import save
 from slt_grok.plots.style import GRAY, WIDTH, panel_letters, styled
-from slt_grok.program import Reading, certificate, controls, extract, match, pairs, read, untrained_like
+from slt_grok.program import Reading, certificate, clock, extract, match, pairs, read
 from slt_grok.program.extraction import candidates
 from slt_grok.program.writing import source
 from slt_grok.store.files import write_json
@@ -41,6 +42,8 @@ from slt_grok.studies.provenance import environment
 from slt_grok.trajectories import Trajectory
 
 ROUNDS = 7
+RANDOM_DRAWS = 5
+CERTIFIED = ("accuracy_bound", "tightness", "margin", "bound_neurons", "bound_output")
 STEPS = 8  # numbers of frequencies of the certificate
 
 
@@ -52,24 +55,32 @@ def measured(one: Trajectory) -> dict[str, Any]:
     text = source(found)
     seconds = time.process_time() - start
     programs, stack = candidates(reading), one.stacked(torch.float32)
-    answers = [partial(answer_of(source(extract(reading, name))), *pairs(reading.modulus)) for name in programs]
+    answers = [partial(answer_of(source(extract(reading, name))), *pairs(reading.p)) for name in programs]
     network, *own = least_seconds([lambda: one.network.stacked_outputs(stack, one.task.inputs), *answers])
     levels = {
         name: {**match(reading, program)._asdict(), "times_as_fast": network / own[place]}
         for place, (name, program) in enumerate(programs.items())
     }
-    random = controls(reading, untrained_like(one), "clock").sel(control="random frequencies")
     return {
         "keys": reading.keys.tolist(),
         "levels": levels,
-        "random_frequencies": {
-            "agreement": random.agreement.item(),
-            "unexplained": 1 - random.explained_variance.item(),
-        },
+        "random_frequencies": random_frequencies(reading),
         "accuracy": float((reading.answers == reading.labels).mean()),
         "certificates": certificates(one, reading),
         "extraction": {"program": found.program.level, "seconds": seconds, "lines": len(text.splitlines())},
     }
+
+
+def random_frequencies(reading: Reading) -> dict[str, float]:
+    """Return agreement and unexplained variance of clocks of as many frequencies that are not the network's."""
+    assert reading.tokens is not None
+    others = np.setdiff1d(reading.tokens.frequencies, reading.keys)
+    if len(others) < len(reading.keys):
+        raise SltGrokError(f"controls: expected at most {len(others)} key frequencies, got {len(reading.keys)}")
+    generator = np.random.default_rng(np.random.SeedSequence(0))
+    draws = [generator.choice(others, len(reading.keys), replace=False) for _ in range(RANDOM_DRAWS)]
+    fits = np.mean([match(reading, clock(reading, draw)) for draw in draws], 0)
+    return {"agreement": float(fits[0]), "unexplained": float(fits[1])}
 
 
 def answer_of(text: str) -> Callable[..., np.ndarray]:
@@ -102,9 +113,8 @@ def certificates(one: Trajectory, reading: Reading) -> list[dict[str, Any]] | st
             found = certificate(one, np.sort(order[:number]))
         except SltGrokError as error:
             return str(error)
-        names = ("accuracy_bound", "tightness", "margin")
-        rows.append({"frequencies": number, **{name: found[name].item() for name in names}})
-        rows[-1] |= {f"bound_{part}": found.bound.sel(part=part).item() for part in found.part.values.tolist()}
+        about = asdict(found)
+        rows.append({"frequencies": number, **{name: about[name] for name in CERTIFIED}})
     return rows
 
 

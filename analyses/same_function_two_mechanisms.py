@@ -35,15 +35,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 from runs_below import plain
+from two_mechanisms import circuit, padded, table
 
+from slt_grok.interventions.weights import evaluate
 from slt_grok.landscape.curvature import measure_curvature
 from slt_grok.landscape.volume import basin_volume
 from slt_grok.llc import estimate, exact
+from slt_grok.operators.jacobian import jacobian_rank
 from slt_grok.plots.saving import save
 from slt_grok.plots.style import BLUE, VERMILION, WIDTH, panel_letters, styled
-from slt_grok.program import surgery
 from slt_grok.program.compression import critical_bits
-from slt_grok.program.two_mechanisms import circuit, padded, table
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.trajectories import Trajectory
@@ -117,20 +118,20 @@ def squared_spectrum(one: Trajectory) -> tuple[int, np.ndarray]:
     """Rank of the Jacobian, and the Hessian's eigenvalues that are not 0, on the squared distance (loss 0)."""
     module = one.network.module
     module.load_state_dict(one.parameters)
-    found = exact.numerical_rank(exact.jacobian(module, one.task.inputs))
+    found = jacobian_rank(module, one.task.inputs)
     return found.rank, found.singular_values[: found.rank] ** 2 / len(one.task.inputs)
 
 
 def measured(name: str, one: Trajectory, wanted: torch.Tensor, living: float, weights: int) -> dict[str, Any]:
     """One network's row; `living` is |w| without dead neurons, `weights` the number of those of the common width."""
-    about = surgery.evaluate(one)
+    about = evaluate(one)
     row: dict[str, Any] = {
         "largest_difference": float((logits(one) - wanted).abs().max()),
         "worst_margin": about["worst_margin"],
         "loss": about["loss"][0],
         "weights": about["parameters"],
         "weight_norm": living,
-        "critical_bits": critical_bits(one),
+        "critical_bits": critical_bits(one)["answers"],
     }
     row["bits"] = row["critical_bits"] * sum(int((t != 0).sum()) for t in one.parameters.values())
     common: dict[str, Any] = {"chains": 4, "seed": SEED}
@@ -271,9 +272,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for number, amplitudes in enumerate(functions()):
         networks = mechanisms(amplitudes)
-        norms = {name: surgery.evaluate(networks[of])["weight_norm"] for name, of in MECHANISMS.items()}
-        norms[f"{CIRCUIT}, copies"] = surgery.evaluate(circuit(MODULUS, amplitudes, DIRECTIONS, COPIES))["weight_norm"]
-        weights = surgery.evaluate(networks[TABLE])["parameters"]
+        norms = {name: evaluate(networks[of])["weight_norm"] for name, of in MECHANISMS.items()}
+        norms[f"{CIRCUIT}, copies"] = evaluate(circuit(MODULUS, amplitudes, DIRECTIONS, COPIES))["weight_norm"]
+        weights = evaluate(networks[TABLE])["parameters"]
         one_row = partial(measured, wanted=logits(networks[CIRCUIT]), weights=weights)
         for name, one in networks.items():
             row = {"function": number, "amplitudes": amplitudes, "mechanism": name}

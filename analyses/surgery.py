@@ -16,6 +16,7 @@ PROGRAM is what `slt-grok extract RUN` wrote; only its constants are read.
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -23,41 +24,49 @@ from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
 from rich.console import Console
 from runs_below import below_runs, plain
 
 from slt_grok import circuits
-from slt_grok.config import parse_config
 from slt_grok.errors import SltGrokError
-from slt_grok.interventions import keep_directions, keep_neurons, remove_directions, remove_neurons
-from slt_grok.interventions.weights import frequency_directions
+from slt_grok.groups import cyclic
+from slt_grok.interventions.surgery import move_frequencies, transplant_circuit
+from slt_grok.interventions.weights import (
+    VARIANT,
+    evaluate,
+    frequency_directions,
+    keep_directions,
+    keep_neurons,
+    remove_directions,
+    remove_neurons,
+)
 from slt_grok.landscape.alignment import align
-from slt_grok.program import constants, surgery
-from slt_grok.program.frequencies import move_frequencies
-from slt_grok.program.modulus import rewrite, worst_margin
-from slt_grok.program.transplant import transplant_circuit
-from slt_grok.store import RunDirectory
+from slt_grok.llc.measurement import estimate_by
+from slt_grok.program import constants
+from slt_grok.program.other_primes import rewrite, worst_margin
 from slt_grok.store.files import write_json
-from slt_grok.studies.llc import estimate_by
-from slt_grok.studies.milestones import milestones
+from slt_grok.studies.context import milestones
 from slt_grok.studies.provenance import environment
-from slt_grok.tasks import ModularTask
+from slt_grok.studies.run import Run
+from slt_grok.tasks import SPLITS, ModularTask
 from slt_grok.trajectories import Trajectory
 
 RESULTS = Path(__file__).parent / "results"
 FACTOR = 2  # of the relabeling
+OF_LLC = ("llc", "llc_se", "llc_low", "llc_high", "llc_status", "llc_status_reason")
 
 
 def best_move(program: constants.Constants, frequency: int) -> int:
     """Return the free frequency in whose place the program's clock has the largest worst margin."""
     others = {k: a for k, a in program.amplitudes.items() if k != frequency}
-    free = [k for k in range(1, (program.modulus + 1) // 2) if k not in program.amplitudes]
-    return max(free, key=lambda k: worst_margin(program.modulus, {**others, k: program.amplitudes.get(frequency, 0.0)}))
+    free = [k for k in range(1, (program.p + 1) // 2) if k not in program.amplitudes]
+    return max(free, key=lambda k: worst_margin(program.p, {**others, k: program.amplitudes.get(frequency, 0.0)}))
 
 
 def moved(last: Trajectory, program: constants.Constants, keys: list[int]) -> dict[str, Trajectory]:
     """Each key frequency alone, and all of Z_p by one factor."""
-    p = program.modulus
+    p = program.p
     targets = {k: best_move(program, k) for k in keys}
     found = {f"{k} moved to {to}": move_frequencies(last, {k: to}) for k, to in targets.items()}
     all_of_them = {k: FACTOR * k % p for k in range(1, (p + 1) // 2)}
@@ -66,7 +75,7 @@ def moved(last: Trajectory, program: constants.Constants, keys: list[int]) -> di
 
 def parted(one: Trajectory, keys: list[int], neurons: np.ndarray, name: str) -> dict[str, Trajectory]:
     """Return the circuit alone, and the network without it."""
-    planes = frequency_directions(one.task.modulus, keys)
+    planes = frequency_directions(cyclic(one.task.classes), keys)
     return {
         f"{name}, circuit alone": keep_neurons(keep_directions(one, planes), neurons),
         f"{name}, circuit removed": remove_neurons(remove_directions(one, planes), neurons),
@@ -127,13 +136,35 @@ def written(
     """Return the program's frequencies as weights for each modulus, in float32 as the run's."""
     found, frequencies = {}, {}
     dtype = next(iter(last.parameters.values())).dtype
-    for modulus in moduli:
-        task = ModularTask(modulus, program.operation, last.task.train_fraction, last.task.split_seed)
+    split = {"train_fraction": last.task.train_fraction, "split_seed": last.task.split_seed}
+    for p in moduli:
+        task = ModularTask(p, program.operation, **split)
         network, served = rewrite(program, model, task)
-        name = f"written for p = {modulus}"
+        name = f"written for p = {p}"
         found[name] = replace(network, parameters={k: t.to(dtype) for k, t in network.parameters.items()})
         frequencies[name] = asdict(served) | {"added": served.added}
     return found, frequencies
+
+
+def measured(variants: dict[str, Trajectory], llc: Callable[[Trajectory], xr.Dataset] | None = None) -> xr.Dataset:
+    """Return the answers of single networks on every pair and their LLC, over `variant`.
+
+    Random streams of the LLC differ by a variant's name. At a finite (n_beta, gamma) LLCs of networks that differ in
+    size or weight scale compare only under the same localization.
+    """
+    rows = []
+    for name, one in variants.items():
+        single = {key: tensor[0] for key, tensor in one.stacked().items()}
+        values = evaluate(one) | {"p": one.task.classes}
+        row = xr.Dataset(
+            {key: (("split",), v) if np.ndim(v) else v for key, v in values.items()}, {"split": list(SPLITS)}
+        )
+        if llc is not None:
+            named = {key: tensor[None] for key, tensor in single.items()}
+            found = llc(replace(one, parameters=named, dims=(VARIANT,), coords={VARIANT: np.array([name])}))
+            row = row.merge(found[list(OF_LLC)].isel({VARIANT: 0}, drop=True))
+        rows.append(row)
+    return xr.concat(rows, VARIANT).assign_coords({VARIANT: list(variants)})
 
 
 def last_of(path: Path) -> Trajectory:
@@ -145,23 +176,25 @@ def main(given: argparse.Namespace) -> None:
     """Measure, print, write."""
     torch.set_num_threads(1)
     start, console = time.monotonic(), Console(highlight=False, soft_wrap=True)
-    run, program = RunDirectory(given.run), constants.read(given.program)
-    config = parse_config(run.manifest["config"], str(run.path / "manifest.json"))
-    if config.llc is None:
+    run, program = Run(given.run), constants.read(given.program)
+    config, llc = run.config, run.calibrated.llc  # pyright: ignore[reportAttributeAccessIssue]
+    if llc is None:
         raise SltGrokError(f"{given.run}: expected a run with LLC settings")
-    every = Trajectory.from_run(given.run).isel(seed=[0])
+    every = run.trajectory.isel(seed=[0])
     last, steps = every.isel(step=[-1]), every.coords["step"]
-    reached = np.flatnonzero(steps >= milestones(run, int(every.coords["seed"][0]))[0])  # NaN: never
+    reached = np.flatnonzero(
+        steps >= milestones(run.data.get("training"), config.transitions, int(every.coords["seed"][0]))[0]
+    )  # NaN: never
     if not len(reached):
         raise SltGrokError(f"{given.run}: expected a checkpoint that has memorized the train set, there is none")
     memorized = int(reached[0])
     keys, neurons = key_circuit(last)
-    new, frequencies = written(program, last, config.model.model_dump(), [program.modulus, *given.moduli])
+    new, frequencies = written(program, last, config.content["model"], [program.p, *given.moduli])
     for name, network in new.items():
         count = len(network.task.indices("train"))
-        if count < (config.llc.batch_size or 1):
+        if count < (llc.batch_size or 1):
             raise SltGrokError(
-                f"--moduli: expected train pairs enough for the LLC's batch of {config.llc.batch_size}, the network "
+                f"--moduli: expected train pairs enough for the LLC's batch of {llc.batch_size}, the network "
                 f"{name} has {count}"
             )
     variants = {
@@ -178,13 +211,13 @@ def main(given: argparse.Namespace) -> None:
         ),
         **new,
     }
-    found = surgery.measure(variants, partial(estimate_by, config.llc))
+    found = measured(variants, partial(estimate_by, llc))
     rows = []
     for name in variants:
         one = found.sel(variant=name)
-        accuracy, loss = ({s: float(one[v].sel(split=s)) for s in surgery.SPLITS} for v in ("accuracy", "loss"))
+        accuracy, loss = ({s: float(one[v].sel(split=s)) for s in SPLITS} for v in ("accuracy", "loss"))
         words = {key: str(one[key].values) for key in ("llc_status", "llc_status_reason")}
-        numbers = {key: float(one[key]) for key in ("worst_margin", "llc", "llc_se", "weight_norm", "modulus")}
+        numbers = {key: float(one[key]) for key in ("worst_margin", "llc", "llc_se", "weight_norm", "p")}
         rows.append({"variant": name, "accuracy": accuracy, "loss": loss, **numbers, **words})
         console.print(
             f"{name}: right {accuracy['all']:.4f}, worst margin {numbers['worst_margin']:.3g}, train loss "
@@ -194,7 +227,7 @@ def main(given: argparse.Namespace) -> None:
         "command": f"python analyses/surgery.py {below_runs(given.run)} {given.program.name}"
         + (f" --donor {below_runs(given.donor)}" if given.donor else "")
         + f" --moduli {' '.join(map(str, given.moduli))}",
-        "llc": config.llc.model_dump(exclude_none=True),
+        "llc": llc.model_dump(mode="json", exclude_none=True),
         "steps": {"last": int(steps[-1]), "memorized": int(steps[memorized])},
         "key_frequencies": keys,
         "frequencies": frequencies,

@@ -7,11 +7,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from slt_grok.store import RunDirectory
-from tests.plots.test_description_length import datasets
 
+STEPS = np.array([0, 10, 100, 1000])
 SCRIPT = Path(__file__).parents[2] / "analyses" / "description_length.py"
+
+
+def datasets(seeds: int) -> tuple[xr.Dataset, xr.Dataset]:
+    factor = 2.0 ** np.arange(seeds)[:, None]  # over seeds
+    loss = np.array([10, 6000, 5000, 40]) * factor
+    answers = np.array([16_000, 12_000, 8000, 41]) * factor
+    shortest = np.stack([answers, loss], -1)
+    bits = np.stack([shortest * 3, shortest], -1)
+    share = np.broadcast_to([[1.0, 1.0], [1, 0.9], [0.6, 0.4], [0, 0]], (seeds, 4, 2))
+    coords = {"seed": np.arange(seeds), "step": STEPS}
+    program = xr.Dataset(
+        {"program_bits": (("seed", "step", "keeps", "mixture"), bits),
+         "network_bits": (("seed", "step", "keeps", "compression"), bits * 100),
+         "table_share": (("seed", "step", "keeps"), share)},
+        {**coords, "keeps": ["answers", "loss"], "mixture": ["clock", "table"], "compression": ["quantized", "pruned"]},
+    )  # fmt: skip
+    value = np.array([-1.0, 100, 50, 10]) * factor
+    llc = xr.Dataset({"llc": (("seed", "step"), value), "llc_se": (("seed", "step"), value / 20)}, coords)
+    return program, llc
 
 
 def run_script(monkeypatch, *arguments: object) -> None:
@@ -23,7 +43,7 @@ def run_script(monkeypatch, *arguments: object) -> None:
 def run(tmp_path) -> Path:
     directory = RunDirectory(tmp_path / "run")
     task = {"modulus": 5, "train_fraction": 0.8}
-    config = {"name": "small", "seeds": [0, 1], "task": task, "model": {"kind": "mlp"}}
+    config = {"name": "small", "seeds": [0, 1], "task": task, "model": {"kind": "mlp"}, "training": None}
     directory.write_manifest({"config": config, "stages": {}})
     program, llc = datasets(2)
     level = np.array([["table", "table"], ["clock", "table"], ["clock", "clock"], ["clock", "clock"]])

@@ -21,7 +21,7 @@ P = 13
 
 
 def of_logits(logits: np.ndarray, task: ModularTask) -> Trajectory:
-    p = task.modulus
+    p = task.classes
     return Trajectory.of(planted.lookup_table(torch.from_numpy(logits).unflatten(0, (p, p))), task)
 
 
@@ -53,7 +53,7 @@ def test_multiplication_is_a_function_of_the_quotient() -> None:
 
 
 def test_a_mirrored_clock_is_told_from_the_clock() -> None:
-    task = ModularTask(P, "subtraction", 0.5)
+    task = ModularTask(P, "subtraction", train_fraction=0.5)
     s, c = (2 * np.pi / P * x for x in (task.labels.numpy()[:, None], np.arange(P)))
     logits = 3 * np.cos(s) * np.cos(c) + np.sin(s) * np.sin(c)  # 2 cos(s - c) + cos(s + c)
     found = script.measured(of_logits(logits, task))
@@ -66,7 +66,7 @@ def test_a_mirrored_clock_is_told_from_the_clock() -> None:
 
 
 def test_a_norm_has_no_level_but_its_bounds() -> None:
-    task = ModularTask(P, "x^2+xy+y^2", 0.5)
+    task = ModularTask(P, "x^2+xy+y^2", train_fraction=0.5)
     norm = task.labels.numpy()
     turned = np.cos(2 * np.pi / P * (norm[:, None] - np.arange(P)))
     found = script.measured(of_logits(turned, task))
