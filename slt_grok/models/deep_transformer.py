@@ -115,6 +115,7 @@ class DeepTransformer(Model):
 
     name: ClassVar[str] = "deep_transformer"
     sites = ("embedding", "attention_pattern", "neurons_pre", "neurons_post", "logits")
+    positions = "W_pos"
 
     W_E: nn.Parameter
     W_pos: nn.Parameter

@@ -73,6 +73,8 @@ class Model(Registered, nn.Module):
     sites: tuple[str, ...] = ()
     """Names that `forward` sends through `at`. Measurements know `embedding` (the table, (vocabulary, d)),
     `attention_pattern` (n, head, key), `neurons_pre` and `neurons_post` (n, d_mlp), and `logits` (n, classes)."""
+    positions: str = ""
+    """Name of the table of positions; an optimizer for hidden matrices leaves it alone."""
 
     def __init__(self, tokens: int, classes: int | None = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Seeds in groups side by side: threads that share one operation would wait for each other after each."""
+"""Seeds in groups that train in parallel: threads that share one operation would wait for each other after each."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from slt_grok.devices import CPU
 from slt_grok.models.network import Network
 
-LARGEST_GROUP = 2 << 20  # bytes of the weights of a group: what a step of theirs touches stays near a core
+LARGEST_GROUP = 2 << 20  # bytes of the weights of a group: what a step touches stays in a core's cache
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Group:
     Parameters
     ----------
     seeds : slice
-        Which.
+        Which of them.
     network : Network
-        Their own, since a call puts its parameters into the module.
-    parameters : dict[str, Tensor]
-        Theirs, as views of all seeds' parameters.
+        A copy for this group, since a call puts its parameters into the module.
+    parameters : dict of str to Tensor
+        Views of all seeds' parameters.
     optimizer : Optimizer
-        Of these views.
+        Optimizer of these views.
     """
 
     seeds: slice
@@ -46,7 +46,7 @@ class Group:
 def groups_of(
     network: Network, parameters: Mapping[str, Tensor], optimizer: Callable[[dict[str, Tensor]], Optimizer]
 ) -> list[Group]:
-    """All seeds as one group, or on the CPU as many for each thread as keep each below `LARGEST_GROUP`."""
+    """Return all seeds as one group, or on the CPU as many for each thread as keep each below `LARGEST_GROUP`."""
     first, threads = next(iter(parameters.values())), torch.get_num_threads()
     filled = sum(parameter.nbytes for parameter in parameters.values()) / LARGEST_GROUP
     seeds = len(first)

@@ -4,8 +4,8 @@ Each is a function of the settings, the step and the weights alone, so that a re
 
     c/2 sum over input tables E of |P_K E|^2,    its gradient c P_K E,
 
-P_K E what the rows of Z_p have in span{cos w_k t, sin w_k t : k in K} (`Group.project`). It is part of the
-gradient that the optimizer is given, and not of the losses that are recorded.
+with P_K E the part of the table's rows that lies in the planes of the frequencies K (`Group.project`). It is part of
+the gradient that the optimizer is given, and not of the losses that are recorded.
 """
 
 from collections.abc import Mapping
@@ -37,19 +37,20 @@ def penalize(
 
     Parameters
     ----------
-    gradients, parameters : dict[str, Tensor], Mapping[str, Tensor]
-        Name -> tensors with any leading axes.
+    gradients, parameters : mapping of str to Tensor
+        By name, with any leading axes.
     network : Network
-        Of a model of this package; p an odd prime.
-    penalty, step : FrequencyPenalty, int
-        Nothing is added before its first step.
+        A network on a task with a group.
+    penalty : FrequencyPenalty
+        Frequencies and strength.
+    step : int
+        Nothing is added before the penalty's first step.
     """
-    module = network.module
-    assert isinstance(module, Model)
     if step < penalty.from_step:
         return
-    assert network.task is not None
-    group = network.task.group
+    module = network.module
+    assert isinstance(module, Model)
+    group = network.task.group if network.task is not None else None
     assert group is not None
     mask = torch.from_numpy(np.isin(group.frequencies, penalty.frequencies))
     for role, (name, axis) in module.token_roles().items():
@@ -62,9 +63,7 @@ def penalize(
 
 
 def start(module: Model, planted: PlantedStart | None) -> dict[str, Tensor]:
-    """Return the weights that training starts from, of a module with fresh ones.
-
-    These, or a circuit beside their share.
+    """Return the weights that training starts from, of a module with fresh ones: these, or a circuit plus noise.
 
     Raises
     ------

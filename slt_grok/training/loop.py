@@ -24,6 +24,7 @@ from slt_grok.training import interventions
 from slt_grok.training.groups import Group, for_each_group, groups_of
 from slt_grok.training.minibatches import Minibatches, generator
 from slt_grok.training.muon import Muon, hidden_matrices
+from slt_grok.training.result import Training
 from slt_grok.training.settings import TrainingSettings
 
 SAVE_SECONDS = 15  # a kill loses at most this much training
@@ -48,17 +49,17 @@ def train(
     seeds: Sequence[int],
     on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
-    """Train, or go on where a killed training stopped; both end in the same bits.
+    """Train, or resume a killed training; both end in the same bits.
 
     Parameters
     ----------
     run : RunDirectory
         Where checkpoints and the state for a resume go.
     network : Network
-        A model of this package with its task.
+        A model with its task.
     settings : TrainingSettings
-        See `TrainingSettings`.
-    seeds : Sequence[int]
+        Optimizer, length, data order and what is kept.
+    seeds : sequence of int
         One network each; a seed fixes initial weights and the order of minibatches, the split is the task's.
     on_progress : callable, optional
         Told the fraction of the steps that are done, and the latest losses.
@@ -72,14 +73,12 @@ def train(
     Raises
     ------
     SltGrokError
-        The loss is not finite, the batch is larger than the train set, or a file cannot be written.
+        The loss is not finite, the settings do not fit the network (`TrainingSettings.check`), or a file cannot be
+        written.
     """
     assert network.task is not None
+    settings.check(network)
     inputs, labels = network.task.data("train")
-    if settings.batch_size is not None and settings.batch_size > len(inputs):
-        raise SltGrokError(
-            f"training.batch_size: expected at most the {len(inputs)} train pairs, got {settings.batch_size}"
-        )
     streams = [np.random.SeedSequence(seed).spawn(2) for seed in seeds]
     device = device_named(settings.device)
     initial = _initial(network, settings, [init for init, _ in streams])
@@ -163,7 +162,7 @@ def _evaluate(group: Group) -> Tensor:
 def _advance(
     group: Group, settings: TrainingSettings, step: int, data: tuple[Tensor, Tensor], rows: Tensor | None
 ) -> Tensor:
-    """One update of some of the seeds; their losses before it, (seeds,).
+    """Update some of the seeds and return their losses before it, (seeds,).
 
     `data` is the train set, `rows` (all seeds, batch) what each seed takes of it: all where None.
     """
@@ -205,7 +204,7 @@ def _save(
 
 
 def _restore(path: Path, parameters: Mapping[str, Tensor], groups: Sequence[Group], curves: dict[int, Tensor]) -> int:
-    """Put everything back as it was before the step that is returned."""
+    """Restore everything as it was before the step that is returned."""
     tensors, metadata = read_tensors(path)
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -227,13 +226,8 @@ def _restore(path: Path, parameters: Mapping[str, Tensor], groups: Sequence[Grou
 def _dataset(curves: Mapping[int, Tensor], seeds: Sequence[int]) -> xr.Dataset:
     steps = sorted(curves)
     values = torch.stack([curves[step] for step in steps]).numpy()
-    source = "Nanda et al. 2301.05217, section 3"
-    variables = {}
-    for row, (split, quantity) in enumerate((s, q) for q in ("loss", "accuracy") for s in ("train", "test")):
-        attrs = {"long_name": f"{split} {quantity}", "source": source}
-        if quantity == "loss":
-            attrs |= {"units": "nats", "definition": f"mean cross-entropy over the {split} set in float64"}
-        else:
-            attrs |= {"units": "1", "definition": f"share of {split} pairs whose largest logit is the right answer"}
-        variables[f"{split}_{quantity}"] = (("step", "seed"), values[:, row], attrs)
+    variables = {
+        name: (("step", "seed"), values[:, row], variable.attrs)
+        for row, (name, variable) in enumerate(Training.variables.items())
+    }
     return xr.Dataset(variables, coords={"step": steps, "seed": list(seeds)})

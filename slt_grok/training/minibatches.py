@@ -23,7 +23,7 @@ class Minibatches:
         self.epoch, self.orders = -1, torch.empty(0, dtype=torch.int64)
 
     def rows(self, step: int) -> Tensor:
-        """Rows (streams, batch_size) of a step, counted from 0."""
+        """Return the rows (streams, batch_size) of a step, counted from 0."""
         epoch, batch = divmod(step, self.n // self.batch_size)
         if epoch != self.epoch:
             children = [

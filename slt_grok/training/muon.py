@@ -25,25 +25,25 @@ RMS = 0.2  # of AdamW's steps (Liu et al.)
 
 
 def hidden_matrices(module: Model) -> list[str]:
-    """Names of the parameters that Muon trains: matrices, or batches of them, that no token indexes.
+    """Return the names of the parameters that Muon trains: matrices, or batches of them, that no token indexes.
 
     Raises
     ------
     SltGrokError
         The network has none.
     """
-    tokens = {name for name, _ in module.token_roles().values()} | {"W_pos"}
-    names = [name for name, tensor in module.named_parameters() if tensor.ndim > 1 and name not in tokens]
+    tables = {name for name, _ in module.token_roles().values()} | {module.positions}
+    names = [name for name, tensor in module.named_parameters() if tensor.ndim > 1 and name not in tables]
     if not names:
         raise SltGrokError("training.optimizer: expected a network with hidden matrices for muon, this one has none")
     return names
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:
-    """U S' V^T for matrices U S V^T of shape (..., m, n), with singular values S' in some 0.7 to 1.2.
+    """Return U S' V^T for matrices U S V^T of shape (..., m, n), with singular values S' between about 0.7 and 1.2.
 
     X <- a X + (b X X^T + c (X X^T)^2) X, five times from X / |X|, on the side that has fewer rows. Singular values far
-    below |X|, by a factor 1,000 and more, are not brought to that range.
+    below |X|, by a factor of 1,000 and more, stay below that range.
     """
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
@@ -62,18 +62,18 @@ class Muon(torch.optim.Optimizer):
 
     Parameters
     ----------
-    hidden : Sequence[Tensor]
+    hidden : sequence of Tensor
         Tensors (..., m, n), each a batch of matrices.
-    rest : Sequence[Tensor]
+    rest : sequence of Tensor
         Tensors of any shape.
     learning_rate : float
-        Of both, since the factor 0.2 sqrt(max(m, n)) gives Muon's steps the size of AdamW's.
+        Learning rate of both, since the factor 0.2 sqrt(max(m, n)) gives Muon's steps the size of AdamW's.
     momentum : float
-        Mu.
-    betas : tuple[float, float]
-        Of AdamW.
+        mu.
+    betas : tuple of float
+        Decay rates of AdamW.
     weight_decay : float
-        Of both, decoupled.
+        Weight decay of both, decoupled.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One step by the gradients that the parameters hold."""
+        """Take one step by the gradients that the parameters hold."""
         for group in self.param_groups:
             (self._muon if group["muon"] else self._adamw)(group)
 

@@ -36,7 +36,7 @@ class StopCriterion(Settings):
 class FrequencyPenalty(Settings):
     """A penalty on what the embedding has in the planes of some frequencies, see `slt_grok.training.interventions`."""
 
-    frequencies: list[Positive] = Field(min_length=1, description="of 1..(p-1)/2")
+    frequencies: list[Positive] = Field(min_length=1, description="of the group, 1 to floor(p/2) for Z_p")
     strength: float = Field(gt=0, description="c of c/2 |P_K E|^2, added to the loss; adamw scales its gradient too")
     from_step: int = Field(default=0, ge=0, description="the first update that it acts on")
 
@@ -52,7 +52,7 @@ class PlantedStart(Settings):
     """A circuit in the initial weights, see `slt_grok.models.planting`."""
 
     circuit: Literal["clock", "pizza"]
-    frequencies: list[Positive] = Field(min_length=1, description="of 1..(p-1)/2")
+    frequencies: list[Positive] = Field(min_length=1, description="of the group, 1 to floor(p/2) for Z_p")
     amplitude: float = Field(default=10.0, gt=0, description="of each frequency in the logits")
     noise: float = Field(default=0.0, ge=0, description="times the usual initial weights, added to the circuit's")
 
@@ -73,10 +73,10 @@ class TrainingSettings(Settings):
     checkpoints: CheckpointSchedule = CheckpointSchedule(logarithmic=20, linear=20)
     evaluate_every: Positive = Field(default=50, description="steps between evaluations of train and test loss")
     stop: StopCriterion | None = None
-    device: Literal["cuda"] | None = Field(default=None, description="the CPU where left out")
+    device: Literal["cuda"] | None = Field(default=None, description="the CPU by default")
     frequency_penalty: FrequencyPenalty | None = None
     weight_decay_changes: list[WeightDecayChange] = Field(default=[], description="by ascending step")
-    start: PlantedStart | None = Field(default=None, description="the usual initial weights where left out")
+    start: PlantedStart | None = Field(default=None, description="the usual initial weights by default")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrainingSettings":
@@ -93,14 +93,18 @@ class TrainingSettings(Settings):
         return self
 
     def check(self, network: Network) -> None:
-        """Check the frequencies of interventions against the task's group.
+        """Check the batch against the train set and the frequencies of interventions against the task's group.
 
         Raises
         ------
         SltGrokError
-            A task without a group, or frequencies that it does not have or that are named twice.
+            A batch larger than the train set, a task without a group, or frequencies that it does not have or that are
+            named twice.
         """
-        group = network.task.group if network.task is not None else None
+        assert network.task is not None
+        group, size = network.task.group, network.task.train_size
+        if self.batch_size is not None and self.batch_size > size:
+            raise SltGrokError(f"training.batch_size: expected at most the {size} train samples, got {self.batch_size}")
         for key, part in (("frequency_penalty", self.frequency_penalty), ("start", self.start)):
             if part is None:
                 continue

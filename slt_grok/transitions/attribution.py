@@ -54,7 +54,7 @@ class Attribution(Derived):
 
     name = "attribution"
     title = "Parts of the LLC's drop"
-    position = 75
+    position = 37  # after the refined LLCs
     variables: ClassVar[Mapping[str, Variable]] = VARIABLES  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def derive(self, data: Data, config: Any) -> xr.Dataset | None:
