@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from typer.core import TyperCommand
+from typer.core import TyperArgument, TyperCommand, TyperOption
 
 from slt_grok import __version__
 from slt_grok.errors import SltGrokError
@@ -37,8 +37,9 @@ class RegistryHelp(TyperCommand):
 
         names = {"MEASUREMENTS": [m.name for m in Measurement.ordered()], "FORMATS": [i.name for i in Importer.all()]}
         for parameter in self.params:
+            assert isinstance(parameter, TyperOption | TyperArgument)
             for word, known in names.items():
-                parameter.help = (getattr(parameter, "help", "") or "").replace(word, ", ".join(known))
+                parameter.help = (parameter.help or "").replace(word, ", ".join(known))
         super().format_help(ctx, formatter)
 
 

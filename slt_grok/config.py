@@ -91,7 +91,7 @@ class RunConfig(Settings):
 def run_config() -> type[RunConfig]:
     """Return the class of a run's configuration, with a section for each registered measurement."""
     sections: dict[str, Any] = {}
-    for kind in sorted(Measurement.all(), key=lambda kind: kind.inherits):  # what is inherited is checked where it stands
+    for kind in sorted(Measurement.all(), key=lambda kind: kind.inherits):  # a wrong value is reported where it stands
         complete = not any(field.is_required() for field in kind.Settings.model_fields.values())
         sections[kind.name] = (kind.Settings | None, kind.Settings() if complete else None)
     return create_model("RunConfig", __base__=RunConfig, **sections)

@@ -1,4 +1,4 @@
-"""A measurement, a sampler and a task with its model from outside the package, each in one file, by the command line."""
+"""A measurement, a sampler and a task with its model from outside the package, each in one file."""
 
 import os
 import signal

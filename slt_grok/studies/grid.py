@@ -119,7 +119,7 @@ def load_study_file(path: Path) -> Study:
     Raises
     ------
     SltGrokError
-        The file or its base is missing or not YAML, one of the study's own keys is wrong, or two runs would be the same.
+        The file or its base is missing or not YAML, one of the study's own keys is wrong, or two runs are the same.
     """
     study = parse_settings(StudySettings, read_yaml(path), str(path), "the keys name, base and arms")
     base = read_yaml(path.parent / study.base)

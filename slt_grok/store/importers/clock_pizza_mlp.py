@@ -59,5 +59,6 @@ def linear_model_in(
     settings |= {"kind": "mlp", "combine": combine, "separate_embeddings": letter == "X"}
     if letter == "X":
         shared |= {"W_E_left": state["embed1.weight"], "W_E_right": state["embed2.weight"]}
-    maps = dict(zip(("W_left", "W_right"), first.chunk(2), strict=True)) if letter == "D" else {"W_in": first}
+    names = ("W_left", "W_right") if letter == "D" else ("W_in",)
+    maps = dict(zip(names, first.chunk(len(names)), strict=True))
     return size["p"], settings, {**shared, **maps, "b_in": state["l1.bias"]}

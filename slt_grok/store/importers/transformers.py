@@ -130,7 +130,7 @@ def transformer_in(
 
 
 def is_causal(file: SourceFile, state: Mapping[str, Tensor]) -> bool:
-    """Tell whether the masks in a state dict let a position see only itself and those before it; True where there is none.
+    """Tell whether the masks in a state dict let a position see only itself and those before it; True without masks.
 
     Raises
     ------
