@@ -10,38 +10,36 @@ from slt_grok.format import number, plus_minus, step
 from slt_grok.landscape.barriers import LINE, barrier, barrier_matrix, between, matrix_seconds
 from slt_grok.landscape.bezier import VARIABLES as CURVE
 from slt_grok.landscape.bezier import bezier, bezier_seconds
-from slt_grok.landscape.declared import without_samples
+from slt_grok.landscape.declared import OfLoss, only
 from slt_grok.landscape.milestones import at_milestones
-from slt_grok.measurement import Context, Data, Drawing, Measurement, Table
+from slt_grok.measurement import Context, Data, Drawing, Table
 from slt_grok.progress import ProgressCallback, stretch
 from slt_grok.settings import Positive, Settings
-from slt_grok.trajectories import Network, Trajectory
+from slt_grok.trajectories import Trajectory
 
 FROM_MILESTONES = {f"line_{name.removeprefix('line_')}": variable for name, variable in LINE.items()} | CURVE
 
 
-class ConnectivitySettings(Settings):
-    """Settings of `Connectivity`."""
+class SeedBarriersSettings(Settings):
+    """Settings of `SeedBarriers`."""
 
     positions: int = Field(default=5, ge=3, description="places on each line, both ends among them")
     rows: int = Field(default=1024, ge=16, description="samples of each split")
-    updates: Positive = Field(default=400, description="of the control point of each curve")
     seed: int = Field(default=0, ge=0)
 
 
-class Connectivity(Measurement):
+class ConnectivitySettings(SeedBarriersSettings):
+    """Settings of `Connectivity`."""
+
+    updates: Positive = Field(default=400, description="of the control point of each curve")
+
+
+class Connectivity(OfLoss):
     """Barriers between all checkpoints; from each milestone to the last checkpoint also along a trained curve."""
 
     name, title, position, default = "connectivity", "Connectivity", 42, False
     Settings = ConnectivitySettings
-    variables = between("step") | {
-        name: v._replace(where="runs with a milestone before the last checkpoint")
-        for name, v in FROM_MILESTONES.items()
-    }
-
-    def unmeasurable(self, network: Network) -> str:
-        """Return why: no task."""
-        return without_samples(network)
+    variables = between("step") | only("runs with a milestone before the last checkpoint", FROM_MILESTONES)
 
     def measure(self, trajectory: Trajectory, settings: ConnectivitySettings, context: Context) -> xr.Dataset:
         """Measure the matrix of barriers, then the curves in shards."""
@@ -79,8 +77,7 @@ class Connectivity(Measurement):
 
     def figures(self) -> Sequence[Drawing]:
         """Return the matrix of barriers, and the loss along lines and curves."""
-        from slt_grok.plots.barriers import barrier_matrix
-        from slt_grok.plots.mode_connectivity import mode_connectivity
+        from slt_grok.plots.paths import barrier_matrix, mode_connectivity
 
         return [
             Drawing(
@@ -114,27 +111,12 @@ class Connectivity(Measurement):
         return [Table(caption, ["Seed", "From step", "Split", "Straight line", "Trained curve"], rows)]
 
 
-class SeedBarriersSettings(Settings):
-    """Settings of `SeedBarriers`."""
-
-    positions: int = Field(default=5, ge=3, description="places on each line, both ends among them")
-    rows: int = Field(default=1024, ge=16, description="samples of each split")
-    seed: int = Field(default=0, ge=0)
-
-
-class SeedBarriers(Measurement):
+class SeedBarriers(OfLoss):
     """Barriers between the seeds at every checkpoint, before and after their units are matched."""
 
-    name, title, position, default, inherits = ("seed_barriers", "Barriers between seeds", 43, False, "connectivity")
+    name, title, position, default, inherits = "seed_barriers", "Barriers between seeds", 43, False, "connectivity"
     Settings = SeedBarriersSettings
-    variables = {
-        name: v._replace(where="two seeds and more; aligned: models that declare their units")
-        for name, v in between("seed", "weights").items()
-    }
-
-    def unmeasurable(self, network: Network) -> str:
-        """Return why: no task."""
-        return without_samples(network)
+    variables = only("two seeds and more; aligned: models that declare their units", between("seed", "weights"))
 
     def measure(self, trajectory: Trajectory, settings: SeedBarriersSettings, context: Context) -> xr.Dataset:
         """Measure some checkpoints at a time; nothing of a single seed."""
@@ -150,7 +132,7 @@ class SeedBarriers(Measurement):
 
     def figures(self) -> Sequence[Drawing]:
         """Return the barriers along training."""
-        from slt_grok.plots.barriers import seed_barriers
+        from slt_grok.plots.paths import seed_barriers
 
         return [
             Drawing(

@@ -18,20 +18,19 @@ from pydantic import Field
 
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.cost import Cost, timed
-from slt_grok.landscape.declared import declared, without_samples
+from slt_grok.landscape.declared import OfLoss, declared
 from slt_grok.landscape.logit_scale import LogitScale, at_logit_scale, logit_standard_deviation
 from slt_grok.landscape.milestones import at_milestones
-from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable
+from slt_grok.measurement import Context, Data, Drawing, Table, Variable
 from slt_grok.operators.objective import Data as Samples
 from slt_grok.operators.objective import Objective, network_seed
 from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.settings import Positive, Settings
 from slt_grok.tasks import SPLITS, Split
-from slt_grok.trajectories import Network, Trajectory
+from slt_grok.trajectories import Trajectory
 
 if TYPE_CHECKING:  # curvlinops takes most of a second to import
     from slt_grok.operators.curvature import Matrix
-    from slt_grok.operators.spectrum import Spectrum
 
 MATRICES = ("hessian", "gauss_newton")
 SCALES: tuple[LogitScale, ...] = ("own", "unit")
@@ -86,51 +85,6 @@ VARIABLES = {
 }
 
 
-def curvature(
-    objective: Objective,
-    index: int,
-    *,
-    matrix: "Matrix" = "hessian",
-    group: Sequence[str] | None = None,
-    eigenvalues: int = 5,
-    repeats: int = 6,
-    steps: int = 6,
-    tolerance: float = TOLERANCE,
-    dtype: torch.dtype | None = None,
-    seed: int = 0,
-) -> "Spectrum":
-    """Return the spectrum of one network's curvature, from which all its numbers follow.
-
-    Parameters
-    ----------
-    objective, index : Objective, int
-        The loss and the network; `at_temperature` gives it unit logit scale.
-    matrix : Matrix, optional
-        `hessian` or `gauss_newton`.
-    group : sequence of str, optional
-        Names of parameters; all by default.
-    eigenvalues, repeats, steps : int, optional
-        See `slt_grok.operators.spectrum.spectrum`: some 20 + repeats * steps products of two gradients each.
-    tolerance : float, optional
-        Relative residual of each eigenpair; the error of an eigenvalue is of the order of its square.
-    dtype : torch.dtype, optional
-        Precision of the products; see `slt_grok.operators.curvature.precise_dtype` for the default.
-    seed : int, optional
-        Seed of all random vectors.
-
-    Raises
-    ------
-    SltGrokError
-        A group that the network does not have, or a setting out of range.
-    """
-    from slt_grok.operators.curvature import CurvatureOperator, precise_dtype
-    from slt_grok.operators.spectrum import spectrum
-
-    dtype = dtype or precise_dtype(objective, index, group, tolerance)
-    operator = CurvatureOperator(objective, index, matrix, group=group, dtype=dtype)
-    return spectrum(operator, eigenvalues, repeats, steps, tolerance, seed)
-
-
 def measure_curvature(
     trajectory: Trajectory,
     *,
@@ -165,7 +119,8 @@ def measure_curvature(
     c : sequence of float, optional
         Where to take the effective dimension. At the loss's own scale, gamma / n_beta of an LLC makes it comparable.
     eigenvalues, repeats, steps : int, optional
-        See `curvature`, which is called for each combination.
+        See `slt_grok.operators.spectrum.spectrum`: some 20 + repeats * steps products, of two gradients each, for each
+        combination. The precision of the products is chosen once for each network and group, on the train set.
     seed : int, optional
         Seed of all random vectors, which also depend on the network's coordinates.
     on_progress : callable, optional
@@ -182,8 +137,8 @@ def measure_curvature(
     SltGrokError
         No task and no data, an unknown group, or a setting out of range.
     """
-    from slt_grok.operators.curvature import precise_dtype
-    from slt_grok.operators.spectrum import products
+    from slt_grok.operators.curvature import CurvatureOperator, precise_dtype
+    from slt_grok.operators.spectrum import products, spectrum
 
     if not c or min(c) <= 0:
         raise SltGrokError(f"c: expected positive numbers, got {list(c)}")
@@ -207,17 +162,8 @@ def measure_curvature(
             loss, part = scaled[s], samples.get(splits[d])
             if loss is None or part is None:
                 continue
-            one = curvature(
-                loss.on(part),
-                index,
-                matrix=matrices[m],
-                group=group,
-                eigenvalues=eigenvalues,
-                repeats=repeats,
-                steps=steps,
-                dtype=dtypes[g],
-                seed=network_seed(seed, coordinates),
-            )
+            operator = CurvatureOperator(loss.on(part), index, matrices[m], group=group, dtype=dtypes[g])
+            one = spectrum(operator, eigenvalues, repeats, steps, TOLERANCE, network_seed(seed, coordinates))
             at = (index, m, s, d, g)
             found["curvature_trace"][at], found["curvature_trace_se"][at] = one.trace()
             found["curvature_eigenvalue"][at] = one.values[:eigenvalues]
@@ -240,20 +186,13 @@ def measure_curvature(
 
 
 def curvature_cost(
-    trajectory: Trajectory,
-    *,
-    data: Samples | None = None,
-    matrix: "Matrix" = "hessian",
-    spectra: int = len(SCALES),
-    eigenvalues: int = 5,
-    repeats: int = 6,
-    steps: int = 6,
+    trajectory: Trajectory, matrix: "Matrix", spectra: int, eigenvalues: int, repeats: int = 6, steps: int = 6
 ) -> Cost:
-    """Predict the cost of so many calls of `curvature` for each network on the train set."""
+    """Predict the cost of so many spectra of each network on the train set."""
     from slt_grok.operators.curvature import CurvatureOperator, precise_dtype
     from slt_grok.operators.spectrum import products
 
-    objective = Objective.of(trajectory, data)
+    objective = Objective.of(trajectory)
     operator = CurvatureOperator(objective, 0, matrix, dtype=precise_dtype(objective, 0, None, TOLERANCE))
     vector = torch.ones(operator.shape[1], dtype=operator.dtype)
     pieces, name = spectra * products(eigenvalues, repeats, steps), matrix.replace("_", "-").title()
@@ -267,16 +206,12 @@ class CurvatureSettings(Settings):
     seed: int = Field(default=0, ge=0)
 
 
-class Curvature(Measurement):
+class Curvature(OfLoss):
     """Hessian and Gauss-Newton matrix at the milestones: of each split, and of each parameter on the train split."""
 
     name, title, position, default = "curvature", "Curvature", 41, False
     Settings = CurvatureSettings
     variables = VARIABLES
-
-    def unmeasurable(self, network: Network) -> str:
-        """Return why: no task."""
-        return without_samples(network)
 
     def measure(self, trajectory: Trajectory, settings: CurvatureSettings, context: Context) -> xr.Dataset:
         """Measure the milestones, one checkpoint at a time."""
@@ -300,11 +235,11 @@ class Curvature(Measurement):
 
     def _cost(self, chosen: Trajectory, settings: CurvatureSettings) -> Cost:
         spectra = len(MATRICES) * len(SCALES) * (len(SPLITS) + len(chosen.network.shapes))
-        return curvature_cost(chosen, spectra=spectra, eigenvalues=settings.eigenvalues)
+        return curvature_cost(chosen, "hessian", spectra, settings.eigenvalues)
 
     def figures(self) -> Sequence[Drawing]:
         """Return the spectral density."""
-        from slt_grok.plots.spectral_density import spectral_density
+        from slt_grok.plots.densities import spectral_density
 
         return [
             Drawing(

@@ -1,12 +1,12 @@
-"""Datasets from declared variables, for functions that are of use without a run."""
+"""What all probes of the landscape share: datasets from declared variables, and what they need of a network."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import xarray as xr
 
-from slt_grok.measurement import Variable
-from slt_grok.trajectories import Trajectory
+from slt_grok.measurement import Measurement, Variable
+from slt_grok.trajectories import Network, Trajectory
 
 
 def declared(
@@ -16,6 +16,14 @@ def declared(
     return trajectory.dataset({k: (variables[k].dims, v, variables[k].attrs) for k, v in values.items()}, **coords)
 
 
-def without_samples(network: Any) -> str:
-    """Return why the loss of a network cannot be measured in a run; empty where it can."""
-    return "" if network.task else "the network has no task, so that the samples of its loss are not known"
+def only(where: str, variables: Mapping[str, Variable]) -> dict[str, Variable]:
+    """Return variables that only some networks have."""
+    return {name: variable._replace(where=where) for name, variable in variables.items()}
+
+
+class OfLoss(Measurement):
+    """Base of measurements of the loss on a task's samples."""
+
+    def unmeasurable(self, network: Network) -> str:
+        """Return why: no task."""
+        return "" if network.task else "the network has no task, so that the samples of its loss are not known"

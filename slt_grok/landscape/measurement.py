@@ -16,12 +16,12 @@ from slt_grok.format import MISSING, number, percent, step
 from slt_grok.landscape import curvature, dynamics, sharpness, volume
 from slt_grok.landscape.barriers import NEIGHBORS, neighbor_barriers
 from slt_grok.landscape.cost import Cost
-from slt_grok.landscape.declared import without_samples
-from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, evenly_spaced
+from slt_grok.landscape.declared import OfLoss, only
+from slt_grok.measurement import Context, Data, Drawing, Table, Variable, evenly_spaced
 from slt_grok.operators.objective import Data as Samples
 from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.settings import Positive, Settings
-from slt_grok.trajectories import Network, Trajectory
+from slt_grok.trajectories import Trajectory
 
 LINES = 0.1  # fraction of the time that what lies between checkpoints takes
 ROWS = 2048  # samples of each split on the line between two checkpoints
@@ -188,8 +188,8 @@ def _one(measured: xr.Dataset, scale: str, names: Mapping[str, str]) -> xr.Datas
 def probe_costs(trajectory: Trajectory, eigenvalues: int, radii: Sequence[float]) -> list[Cost]:
     """Predict nearly all of the cost of `at_checkpoints`: both matrices and the sharpness."""
     return [
-        curvature.curvature_cost(trajectory, spectra=1, eigenvalues=eigenvalues, repeats=REPEATS, steps=1),
-        curvature.curvature_cost(trajectory, matrix="gauss_newton", eigenvalues=0, repeats=REPEATS, steps=STEPS),
+        curvature.curvature_cost(trajectory, "hessian", 1, eigenvalues, REPEATS, 1),
+        curvature.curvature_cost(trajectory, "gauss_newton", 1, 0, REPEATS, STEPS),
         sharpness.sharpness_cost(trajectory, radii=len(radii)),
     ]
 
@@ -205,16 +205,12 @@ class LandscapeSettings(Settings):
     seed: int = Field(default=0, ge=0)
 
 
-class Landscape(Measurement):
+class Landscape(OfLoss):
     """Norms, dynamics and barriers between checkpoints; curvature, sharpness and volume around some of them."""
 
     name, title, position = "landscape", "Loss landscape", 40
     Settings = LandscapeSettings
-    variables = BETWEEN | {name: v._replace(where="probe_checkpoints above 0") for name, v in AT.items()}
-
-    def unmeasurable(self, network: Network) -> str:
-        """Return why: no task."""
-        return without_samples(network)
+    variables = BETWEEN | only("probe_checkpoints above 0", AT)
 
     def measure(self, trajectory: Trajectory, settings: LandscapeSettings, context: Context) -> xr.Dataset:
         """Measure in two passes: probes at checkpoints have shards of their own, which need no neighbor."""
@@ -253,13 +249,12 @@ class Landscape(Measurement):
 
     def figures(self) -> Sequence[Drawing]:
         """Return the probes along training, and how the weights move."""
-        from slt_grok.plots.dynamics import dynamics as draw_dynamics
-        from slt_grok.plots.landscape import landscape
+        from slt_grok.plots import probes
 
         return [
             Drawing(
                 "landscape",
-                landscape,
+                probes.landscape,
                 "The loss landscape along training: weight norm, mean rank of the weight matrices, trace and largest "
                 "eigenvalue of the Hessian, trace and effective dimension (sum of h / (h + c) over the eigenvalues h) "
                 "of the Gauss-Newton matrix, also at unit logit scale (logits divided by their standard deviation), "
@@ -271,7 +266,7 @@ class Landscape(Measurement):
             ),
             Drawing(
                 "dynamics",
-                draw_dynamics,
+                probes.dynamics,
                 "How the weights move: update norm per step; gradient noise scale (variance of one sample's gradient "
                 "over the squared norm of the mean gradient, 95% band); cosine between the gradient of the train loss "
                 "and the update (-1: descent; above 0: the update raises the train loss); effective rank and spectral "

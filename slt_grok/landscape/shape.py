@@ -8,12 +8,12 @@ from pydantic import Field
 
 from slt_grok.format import number, percent, step
 from slt_grok.landscape import principal_plane, slices
-from slt_grok.landscape.declared import without_samples
+from slt_grok.landscape.declared import OfLoss
 from slt_grok.landscape.evaluation import predicted_seconds, splits
 from slt_grok.landscape.milestones import at_milestones
-from slt_grok.measurement import Context, Data, Drawing, Measurement, Table
+from slt_grok.measurement import Context, Data, Drawing, Table
 from slt_grok.settings import Settings
-from slt_grok.trajectories import Network, Trajectory
+from slt_grok.trajectories import Trajectory
 
 
 class ShapeSettings(Settings):
@@ -24,16 +24,12 @@ class ShapeSettings(Settings):
     seed: int = Field(default=0, ge=0)
 
 
-class Shape(Measurement):
+class Shape(OfLoss):
     """Loss in the plane of the first two principal components of the path of the weights."""
 
     name, title, position, default = "shape", "Path of the weights", 44, False
     Settings = ShapeSettings
     variables = principal_plane.VARIABLES
-
-    def unmeasurable(self, network: Network) -> str:
-        """Return why: no task."""
-        return without_samples(network)
 
     def measure(self, trajectory: Trajectory, settings: ShapeSettings, context: Context) -> xr.Dataset:
         """Measure the plane of each seed."""
@@ -79,16 +75,12 @@ class RandomPlanesSettings(ShapeSettings):
     radius: float = Field(default=1.0, gt=0, description="of the planes, in norms of each filter")
 
 
-class RandomPlanes(Measurement):
+class RandomPlanes(OfLoss):
     """Loss in a filter-normalized random plane through each milestone."""
 
     name, title, position, default, inherits = "random_planes", "Random planes", 45, False, "shape"
     Settings = RandomPlanesSettings
     variables = slices.VARIABLES
-
-    def unmeasurable(self, network: Network) -> str:
-        """Return why: no task."""
-        return without_samples(network)
 
     def measure(self, trajectory: Trajectory, settings: RandomPlanesSettings, context: Context) -> xr.Dataset:
         """Measure one checkpoint at a time."""

@@ -7,8 +7,14 @@ from torch import nn
 
 from slt_grok import models
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.alignment import align, match_activations, match_weights, permute, random_permutations
-from slt_grok.models.units import unit_groups
+from slt_grok.landscape.alignment import (
+    align,
+    match_activations,
+    match_weights,
+    permute,
+    random_permutations,
+    unit_groups,
+)
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Network, Trajectory
 
@@ -53,7 +59,7 @@ def logits(trajectory: Trajectory) -> torch.Tensor:
 @each_kind
 def test_every_kind_computes_the_same_after_a_permutation(settings):
     trajectory = single(settings)
-    groups = unit_groups(trajectory.network.module)
+    groups = unit_groups(trajectory.network)
     for seed in range(3):
         moved = permute(trajectory.parameters, groups, random_permutations(trajectory.parameters, groups, seed))
         for units, axes in groups.items():
@@ -97,7 +103,7 @@ def test_weights_come_closer(settings):
 def test_one_hidden_layer_against_all_permutations():
     settings = {"kind": "quadratic", "width": 5}
     first, other = single(settings), single(settings, seed=3)
-    groups = unit_groups(first.network.module)
+    groups = unit_groups(first.network)
     a, b = first.parameters, other.parameters
     with torch.no_grad():
         values = [(t["U"][TASK.inputs[:, 0]] + t["V"][TASK.inputs[:, 1]]).square() for t in (a, b)]
@@ -127,7 +133,7 @@ def test_each_network_of_a_stack_has_its_own_permutation():
 
 def test_what_cannot_be_aligned_is_said():
     linear = Trajectory.of(nn.Linear(2, 2))
-    with pytest.raises(SltGrokError, match="units are known, got Linear"):
+    with pytest.raises(SltGrokError, match="declares its interchangeable units, got Linear"):
         align(linear, linear)
     with pytest.raises(SltGrokError, match=r"same shapes, U has \(7, 12\) against \(7, 5\)"):
         align(single({"kind": "quadratic", "width": 12}), single({"kind": "quadratic", "width": 5}))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from slt_grok import models
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.dynamics import dynamics_cost, gradient_noise_scale, measure_dynamics
+from slt_grok.landscape.dynamics import gradient_noise_scale, measure_dynamics
 from slt_grok.operators.objective import Objective, loss_and_gradient
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
@@ -127,11 +127,6 @@ def test_the_noise_scale_has_no_unit_of_loss(factor):
     one, _ = regression()
     scaled = Trajectory.of(one.network.module, loss=lambda o, t: factor * (o[:, 0] - t) ** 2 / 2)
     np.testing.assert_allclose(noise(Objective.of(scaled, one.data), 60), noise(one, 60), rtol=1e-10)
-
-
-def test_cost_is_said_before():
-    cost = dynamics_cost(trajectory_of())
-    assert (cost.networks, cost.pieces, cost.unit) == (3, 2, "gradients")
 
 
 def test_bad_input():

@@ -5,9 +5,7 @@ from hypothesis import strategies as st
 from torch.func import functional_call
 
 from slt_grok import models
-from slt_grok.landscape import norms
-from slt_grok.landscape.norms import gradient_norm, matrix_ranks, weight_norm
-from slt_grok.operators.objective import Objective
+from slt_grok.landscape.dynamics import matrix_ranks, measure_dynamics, weight_norm
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 from tests.landscape.toys import ONE_SAMPLE, stacked
@@ -22,15 +20,19 @@ def trajectory_of(seeds: int, dtype=torch.float32) -> Trajectory:
     return Trajectory.stack(module, checkpoints, ModularTask(7, train_fraction=0.5))
 
 
+def gradient_norm(trajectory: Trajectory, data=None) -> np.ndarray:
+    return measure_dynamics(trajectory, data=data).gradient_norm.values
+
+
 def test_weight_norm_of_known_weights():
     found = weight_norm(stacked(torch.tensor([[3.0, 4.0, 12.0, 0.0]]), torch.sum).stacked())
-    assert {name: value.tolist() for name, value in found.items()} == {"first": [5.0], "rest": [12.0], "total": [13.0]}
+    assert found.tolist() == [[5.0, 12.0, 13.0]]
 
 
 def test_gradient_norm_of_a_quadratic():
     matrix = torch.tensor([[2.0, 1, 0], [1, 3, 0], [0, 0, 5]], dtype=torch.float64)
     points = torch.tensor([[1.0, 0, 0], [1, -2, 3], [0, 0, 0]], dtype=torch.float64)
-    found = gradient_norm(Objective.of(stacked(points, lambda w: w @ matrix @ w / 2), ONE_SAMPLE))
+    found = gradient_norm(stacked(points, lambda w: w @ matrix @ w / 2), ONE_SAMPLE)
     np.testing.assert_allclose(found, [5**0.5, (0 + 25 + 225) ** 0.5, 0], rtol=1e-12)
 
 
@@ -43,15 +45,7 @@ def test_gradient_norm_against_backward():
         outputs = functional_call(trajectory.network.module, weights, (inputs,))
         gradients = torch.autograd.grad(torch.nn.functional.cross_entropy(outputs, labels), list(weights.values()))
         expected.append(sum(g.square().sum().item() for g in gradients) ** 0.5)
-    np.testing.assert_allclose(gradient_norm(Objective.of(trajectory)), expected, rtol=1e-12)
-
-
-def test_chunks_change_nothing(monkeypatch):
-    objective = Objective.of(trajectory_of(5))
-    whole = gradient_norm(objective)
-    monkeypatch.setattr(norms, "BUDGET", 1)
-    monkeypatch.setattr(norms, "ROWS", 5)
-    np.testing.assert_allclose(gradient_norm(objective), whole, rtol=1e-12)
+    np.testing.assert_allclose(gradient_norm(trajectory), expected, rtol=1e-12)
 
 
 @settings(max_examples=15, deadline=None)
@@ -64,9 +58,8 @@ def test_neurons_have_no_order(order):
         axes = [axis for axis, size in enumerate(tensor.shape[1:], 1) if size == 5]
         permuted[name] = tensor.index_select(axes[0], rows) if axes else tensor
     other = Trajectory(trajectory.network, permuted, trajectory.dims, trajectory.coords)
-    np.testing.assert_allclose(gradient_norm(Objective.of(other)), gradient_norm(Objective.of(trajectory)), rtol=1e-10)
-    for name, value in weight_norm(trajectory.stacked()).items():
-        np.testing.assert_allclose(weight_norm(other.stacked())[name], value, rtol=1e-12)
+    np.testing.assert_allclose(gradient_norm(other), gradient_norm(trajectory), rtol=1e-10)
+    np.testing.assert_allclose(weight_norm(other.stacked()), weight_norm(trajectory.stacked()), rtol=1e-12)
 
 
 def test_ranks_of_known_matrices():

@@ -4,16 +4,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slt_grok.landscape.paths import interpolation_loss, loss_barrier, predecessors
+from slt_grok.landscape.barriers import barrier, loss_barrier
+from slt_grok.landscape.dynamics import predecessors
 from tests.landscape.toys import ONE_SAMPLE, stacked
 
 POSITIONS = np.linspace(0, 1, 9)
 
 
 def line(points, loss):
-    trajectory = stacked(torch.tensor(points), loss)
-    start, end = ({k: v[i] for k, v in trajectory.stacked().items()} for i in (0, 1))
-    return interpolation_loss(trajectory.network, start, end, ONE_SAMPLE, POSITIONS)
+    first, second = (stacked(torch.tensor([point]), loss) for point in points)
+    return barrier(first, second, data=ONE_SAMPLE).line_loss.sel(split="train").values[0]
 
 
 def test_straight_line_of_a_cubic():

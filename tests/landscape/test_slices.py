@@ -5,9 +5,9 @@ from torch import nn
 
 from slt_grok import models
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.slices import filter_normalized, random_lines, random_plane
+from slt_grok.landscape.slices import filter_normalized, random_plane
 from slt_grok.tasks import ModularTask
-from slt_grok.trajectories import Trajectory
+from slt_grok.trajectories import Network, Trajectory
 from tests.landscape.toys import ONE_SAMPLE, stacked
 
 WEIGHTS = torch.randn(3, 40, generator=torch.manual_seed(0))  # the first 20 are biases, each of the others is a filter
@@ -15,23 +15,6 @@ WEIGHTS = torch.randn(3, 40, generator=torch.manual_seed(0))  # the first 20 are
 
 def half_square(w):
     return w @ w / 2
-
-
-def test_a_line_through_a_quadratic_is_its_parabola():
-    """L(w + x d) = L(w) + x w d + x^2 |d|^2 / 2, and |d| is the norm of the filters whatever was drawn."""
-    found = random_lines(stacked(WEIGHTS, half_square), data=ONE_SAMPLE, directions=3, points=11, radius=2)
-    assert found.slice_loss.dims == ("step", "direction", "x", "split")
-    loss, x = found.slice_loss.sel(split="train").values, found.x.values
-    center = WEIGHTS.double().square().sum(1).numpy()[:, None, None] / 2
-    filters = WEIGHTS[:, 20:].double().square().sum(1).numpy()[:, None, None]
-    np.testing.assert_allclose(
-        (loss + loss[..., ::-1]) / 2 - center, np.broadcast_to(filters * x**2 / 2, loss.shape), atol=1e-12
-    )
-    odd = loss - loss[..., ::-1]
-    np.testing.assert_allclose(odd, odd[..., -1:] * x / 2, atol=1e-12)
-    assert len(np.unique(odd[..., -1].round(9))) == 9  # every network and direction its own
-    assert np.isnan(found.slice_loss.sel(split="test")).all()
-    assert (found.slice_loss_se.sel(split="train") == 0).all()
 
 
 def test_a_plane_through_a_quadratic_is_its_paraboloid():
@@ -46,7 +29,7 @@ def test_a_plane_through_a_quadratic_is_its_paraboloid():
 
 
 def directions_of(module, parameters, count=4):
-    return filter_normalized(module, parameters, count, 3)
+    return filter_normalized(Network(module), parameters, count, 3)
 
 
 @pytest.mark.parametrize("kind", ["transformer", "mlp", "quadratic"])
@@ -89,25 +72,26 @@ def test_a_network_has_its_own_slice_in_any_company():
         module.initialize(torch.Generator().manual_seed(step))
         states[step] = {k: v.detach().clone() for k, v in module.named_parameters()}
     trajectory = Trajectory.stack(module, states, task)
-    whole = random_lines(trajectory, points=5, directions=2)
-    alone = random_lines(trajectory.isel(step=1), points=5, directions=2)
-    np.testing.assert_allclose(alone.slice_loss[0], whole.slice_loss[1], rtol=1e-6)
+    whole = random_plane(trajectory, points=5)
+    alone = random_plane(trajectory.isel(step=1), points=5)
+    np.testing.assert_allclose(alone.plane_loss[0], whole.plane_loss[1], rtol=1e-6)
     for split in ("train", "test"):
         inputs, labels = task.data(split)
         logits = trajectory.network.outputs(states[10], inputs).double()
         loss = nn.functional.cross_entropy(logits, labels).item()
-        np.testing.assert_allclose(whole.slice_loss.sel(split=split, x=0, step=10), loss, rtol=1e-6)
+        np.testing.assert_allclose(whole.plane_loss.sel(split=split, x=0, y=0, step=10), loss, rtol=1e-6)
 
 
 def test_losses_that_are_not_finite_stay_so():
-    found = random_lines(stacked(torch.ones(1, 2), lambda w: w[1].log()), data=ONE_SAMPLE, radius=2, points=5)
-    train = found.slice_loss.sel(split="train")[0, 0].values  # log(1 +- x) on one side, log(1 -+ x) on the other
-    assert sorted(train[~np.isnan(train)]) == pytest.approx([-np.inf, 0, np.log(2), np.log(3)])
-    assert np.isnan(train).sum() == 1
+    found = random_plane(stacked(torch.ones(1, 2), lambda w: w[1].log()), data=ONE_SAMPLE, radius=2, points=5)
+    train = found.plane_loss.sel(split="train")[0].values  # log(1 + x d + y e), d and e 1 or -1
+    assert np.isnan(train).any()
+    assert np.isneginf(train).any()
+    assert train[2, 2] == 0
 
 
 def test_settings_out_of_range():
     trajectory = stacked(torch.ones(1, 2), torch.sum)
-    for settings, named in (({"radius": 0}, "radius"), ({"points": 4}, "points"), ({"directions": 0}, "directions")):
+    for settings, named in (({"radius": 0}, "radius"), ({"points": 4}, "points")):
         with pytest.raises(SltGrokError, match=f"{named}: expected"):
-            random_lines(trajectory, data=ONE_SAMPLE, **settings)
+            random_plane(trajectory, data=ONE_SAMPLE, **settings)

@@ -7,8 +7,7 @@ from slt_grok import models
 from slt_grok.errors import SltGrokError
 from slt_grok.operators.curvature import CurvatureOperator, eigenpairs
 from slt_grok.operators.objective import Objective
-from slt_grok.tasks import ModularTask
-from slt_grok.tasks import Split
+from slt_grok.tasks import ModularTask, Split
 from slt_grok.trajectories import Network, Trajectory
 from tests.landscape.toys import ONE_SAMPLE, stacked, symmetric_matrix
 

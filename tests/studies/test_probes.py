@@ -9,10 +9,10 @@ import torch
 
 import slt_grok
 from slt_grok.config import load_config
-from slt_grok.landscape.alignment import permute, random_permutations
-from slt_grok.landscape.curvature import curvature
-from slt_grok.landscape.objective import Objective
-from slt_grok.models.units import unit_groups
+from slt_grok.landscape.alignment import permute, random_permutations, unit_groups
+from slt_grok.operators.curvature import CurvatureOperator
+from slt_grok.operators.objective import Objective
+from slt_grok.operators.spectrum import spectrum
 from slt_grok.store import RunDirectory
 from slt_grok.studies.run import execute_run, measure_run
 from tests.conftest import write_config
@@ -22,7 +22,7 @@ from tests.conftest import write_config
 def probed(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("probes") / "run"
     shutil.copytree(finished, path)
-    measure_run(path, only=["curvature", "connectivity", "shape"])
+    measure_run(path, only=["curvature", "connectivity", "shape", "seed_barriers", "random_planes"])
     return path
 
 
@@ -40,7 +40,8 @@ def test_curvature_of_every_split_and_of_every_parameter(probed: Path) -> None:
         assert abs(float(whole - parts)) <= allowed
     assert np.isfinite(last.curvature_trace.sel(group="total")).all()  # every split
     assert np.isfinite(last.ritz_value.sel(group="total", split="train", logit_scale="own")).any()
-    alone = curvature(Objective.of(trajectory), len(trajectory) - 1, data=trajectory.task.data("all"))
+    operator = CurvatureOperator(Objective.of(trajectory, trajectory.task.data("all")), len(trajectory) - 1)
+    alone = spectrum(operator, 5, 6, 6, 1e-2, 0)
     largest = last.curvature_eigenvalue.sel(matrix="hessian", split="all", group="total", logit_scale="own")
     np.testing.assert_allclose(largest, alone.values[: largest.size], rtol=5e-3)
 
@@ -52,7 +53,7 @@ def test_barriers_between_all_checkpoints(probed: Path) -> None:
     np.testing.assert_array_equal(matrix, matrix.T)
     assert (np.diag(matrix) == 0).all()
     assert "curve_loss" not in found  # no milestone before the last checkpoint
-    assert "connectivity@seeds" not in trees  # a single one
+    assert "two seeds" in trees["seed_barriers"].attrs["unmeasurable"]
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +66,18 @@ def two_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     execute_run(load_config(config), folder / "run")
     run = RunDirectory(folder / "run")
     shapes = slt_grok.trajectory(run.path).network.shapes
-    groups = unit_groups(slt_grok.trajectory(run.path).network.module)
+    groups = unit_groups(slt_grok.trajectory(run.path).network)
     for step in run.steps:
         state = run.read_checkpoint(step, shapes)
         first = {name: tensor[0] for name, tensor in state.items()}
         other = permute(first, groups, random_permutations(first, groups, seed=0))
         run.write_checkpoint(step, {name: torch.stack([tensor, other[name]]) for name, tensor in first.items()})
-    measure_run(run.path, only=["connectivity"])
+    measure_run(run.path, only=["connectivity", "seed_barriers"])
     return run.path
 
 
 def test_the_same_network_with_other_neurons_has_no_barrier_after_alignment(two_seeds: Path) -> None:
-    found = slt_grok.load(two_seeds)["connectivity@seeds"].to_dataset().sel(seed=0, seed_other=1)
+    found = slt_grok.load(two_seeds)["seed_barriers"].to_dataset().sel(seed=0, seed_other=1)
     assert float(found.barrier_between.isel(step=-1).sel(split="train")) > 1e-2  # on the test set all is guessing
     np.testing.assert_allclose(found.barrier_aligned, 0, atol=1e-6)
     assert (two_seeds / "figures" / "seed_barriers.png").is_file()
@@ -99,7 +100,7 @@ def test_the_path_starts_its_plane_at_the_last_checkpoint(probed: Path) -> None:
     trees = slt_grok.load(probed)
     found = trees["shape"].to_dataset().isel(seed=0)
     assert torch.tensor(found.path.isel(step=-1).values).abs().max() < 1e-6
-    plane = trees["shape@random"].to_dataset().isel(step=-1, seed=0).plane_loss.sel(split="train")
+    plane = trees["random_planes"].to_dataset().isel(step=-1, seed=0).plane_loss.sel(split="train")
     middle = plane.sizes["x"] // 2
     own = trees["training"].to_dataset().train_loss.isel(step=-1, seed=0)
     assert float(plane[middle, middle]) == pytest.approx(float(own), rel=1e-4)
