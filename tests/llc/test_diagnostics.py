@@ -68,9 +68,9 @@ SLIGHT = np.linspace(-0.01, 0.01, 400) * LLC
         ({"virial": 1.2}, "not converged", "virial is 1.20"),
         ({"shift": ONE_HIGH + SLIGHT}, "not converged (likely low)", "chains disagree"),
         ({"shift": ONE_HIGH - SLIGHT}, "not converged", "chains disagree"),
-        ({"shift": -LLC - 0.5}, "not a minimum", "go on training"),
+        ({"shift": -LLC - 0.5}, "not a minimum", "keep training"),
         ({"health": ["diverged: loss not finite at update 3"] * 8}, "diverged", "loss not finite at update 3"),
-        ({"health": [*[HEALTHY] * 6, *["diverged: x"] * 2]}, "converged", "2 of 8 chains left out"),
+        ({"health": [*[HEALTHY] * 6, *["diverged: x"] * 2]}, "converged", "2 of 8 chains omitted"),
     ],
 )
 def test_statuses(change: dict[str, Any], word: str, reason: str) -> None:

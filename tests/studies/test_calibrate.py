@@ -12,10 +12,9 @@ import yaml
 import slt_grok
 from slt_grok.config import load_config
 from slt_grok.errors import SltGrokError
-from slt_grok.store import RunDirectory
-from slt_grok.studies import choice
+from slt_grok.llc import choice
 from slt_grok.studies.calibrate import calibrate_run, places, settings_block
-from slt_grok.studies.run import execute_run, measure_run
+from slt_grok.studies.run import Run, execute_run, measure_run
 from slt_grok.trajectories import Trajectory
 from tests.conftest import CONFIG
 
@@ -42,7 +41,7 @@ def run(trained: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def calibrated(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = Path(shutil.copytree(trained, tmp_path_factory.mktemp("calibrated") / "run"))
-    calibrate_run(copy, UPDATES)
+    calibrate_run(Run(copy), UPDATES)
     return copy
 
 
@@ -65,7 +64,7 @@ def test_the_curvature_is_what_the_updates_allow_and_the_step_follows_from_it(ca
     llc, rows = content["llc"], content["measured"]
     assert llc["n_beta"] == float(f"{min(row['n_beta_rule'] for row in rows):.3g}")
     stiffest = min(rows, key=lambda row: row["n_beta_rule"])
-    assert llc["step_size"] == pytest.approx(0.7 / stiffest["curvature_rule"] ** 0.5, rel=0.01)
+    assert llc["sampler"]["step_size"] == pytest.approx(0.7 / stiffest["curvature_rule"] ** 0.5, rel=0.01)
     # A / gamma = (S/60)^2 up to what pilots of four chains see
     assert stiffest["curvature_rule"] / llc["gamma"] == pytest.approx((UPDATES / 60) ** 2, rel=0.3)
     assert (llc["burn_in"], llc["draws"], llc["chains"]) == (27, 63, 4)
@@ -101,17 +100,18 @@ def test_the_effective_value_agrees_with_hmc(calibrated: Path) -> None:
 
 def test_the_same_question_twice_is_nothing_to_do_and_another_one_is_refused(calibrated: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (calibrated / "measurements").iterdir()}
-    content = calibrate_run(calibrated, UPDATES)
+    content = calibrate_run(Run(calibrated), UPDATES)
     assert content == json.loads((calibrated / "calibration.json").read_text())
     assert {path: path.stat().st_mtime_ns for path in (calibrated / "measurements").iterdir()} == before
     with pytest.raises(SltGrokError, match=r"calibration.nc: was measured with other settings \(updates: 90 -> 120\)"):
-        calibrate_run(calibrated, 120)
+        calibrate_run(Run(calibrated), 120)
 
 
 def test_a_run_without_settings_is_measured_with_its_calibration(calibrated: Path) -> None:
-    measure_run(calibrated, ["llc"])
+    measure_run(Run(calibrated), ["llc"])
     llc = slt_grok.load(calibrated)["llc"].to_dataset()
     chosen = json.loads((calibrated / "calibration.json").read_text())["llc"]
+    chosen |= chosen["sampler"]
     assert {key: llc.attrs[key] for key in ("n_beta", "gamma", "step_size", "draws", "longest_flight")} == {
         key: chosen[key] for key in ("n_beta", "gamma", "step_size", "draws", "longest_flight")
     }
@@ -121,16 +121,16 @@ def test_a_run_without_settings_is_measured_with_its_calibration(calibrated: Pat
 def test_a_calibration_that_was_stopped_goes_on_to_the_same_choice(
     calibrated: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = choice.run_chains
-    monkeypatch.setattr(choice, "run_chains", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    before = choice.sample
+    monkeypatch.setattr(choice, "sample", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        calibrate_run(run, UPDATES)  # stopped in the check by HMC
+        calibrate_run(Run(run), UPDATES)  # stopped in the check by HMC
     assert not (run / "calibration.json").exists()
     finished = sorted(path.parent.name for path in (run / "state" / "calibration").rglob("*.nc"))
     assert finished == ["chains"] * 3 + ["rule"] * 3
-    monkeypatch.setattr(choice, "run_chains", before)
+    monkeypatch.setattr(choice, "sample", before)
     monkeypatch.setattr(choice.calibration, "calibrate", None)  # what is finished is not asked for again
-    assert calibrate_run(run, UPDATES) == json.loads((calibrated / "calibration.json").read_text())
+    assert calibrate_run(Run(run), UPDATES) == json.loads((calibrated / "calibration.json").read_text())
     assert not (run / "state").exists()
 
 
@@ -138,18 +138,18 @@ def test_a_damaged_calibration_is_one_sentence(run: Path) -> None:
     for content in ("{}", '{"llc": {"gamma": -1}}', "not JSON"):
         (run / "calibration.json").write_text(content)
         with pytest.raises(SltGrokError, match=r"calibration.json: expected"):
-            measure_run(run, ["llc"])
+            measure_run(Run(run), ["llc"])
 
 
 def test_bad_questions_are_one_sentence(calibrated: Path, run: Path) -> None:
-    with pytest.raises(SltGrokError, match="--updates: expected at least 60, got 10"):
-        calibrate_run(calibrated, 10)
-    with pytest.raises(SltGrokError, match="--batch-size: expected between 1 and the 20 samples there are, got 21"):
-        calibrate_run(run, UPDATES, batch_size=21)
+    with pytest.raises(SltGrokError, match=r"--updates \(10\) must be at least 60"):
+        calibrate_run(Run(calibrated), 10)
+    with pytest.raises(SltGrokError, match=r"--batch-size \(21\) must be between 1 and the 20 samples"):
+        calibrate_run(Run(run), UPDATES, batch_size=21)
     for checkpoint in sorted((run / "checkpoints").iterdir())[2:]:
         checkpoint.unlink()
-    with pytest.raises(SltGrokError, match="expected at least three checkpoints to calibrate on, it has 2"):
-        calibrate_run(run, UPDATES)
+    with pytest.raises(SltGrokError, match="expected at least three to calibrate on, the run has 2"):
+        calibrate_run(Run(run), UPDATES)
 
 
 @pytest.mark.parametrize(
@@ -162,9 +162,5 @@ def test_bad_questions_are_one_sentence(calibrated: Path, run: Path) -> None:
         (0, 1, [0, 1, 6]),
     ],
 )
-def test_checkpoints_are_memorized_half_way_and_last(
-    calibrated: Path, monkeypatch: pytest.MonkeyPatch, memorized: float, generalized: float, expected: list[int]
-) -> None:
-    monkeypatch.setattr("slt_grok.studies.calibrate.milestones", lambda run, seed: (memorized, generalized))
-    trajectory = Trajectory.from_run(calibrated)  # steps 0, 10, ..., 60
-    assert places(RunDirectory(calibrated), trajectory) == expected
+def test_checkpoints_are_memorized_half_way_and_last(memorized: float, generalized: float, expected: list[int]) -> None:
+    assert places(np.arange(0, 61, 10), memorized, generalized) == expected

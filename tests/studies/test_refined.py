@@ -9,11 +9,12 @@ import torch
 from slt_grok.config import parse_config
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import UnderdampedLangevin, refined
+from slt_grok.llc.refined import over_seeds
+from slt_grok.llc.sampling import Schedule
 from slt_grok.models import EmbeddingMLP
 from slt_grok.store import RunDirectory
 from slt_grok.store.run_directory import read_dataset, write_dataset
 from slt_grok.studies import execute_run
-from slt_grok.studies.refined import over_seeds
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 from tests.conftest import CONFIG
@@ -29,7 +30,7 @@ def test_each_seed_keeps_its_own_frequencies(tmp_path) -> None:
     one_by_one = [
         refined.measure(
             both.isel(seed=[i]), refined.components(own.network, k), sampler=UnderdampedLangevin(0.02, 20.0),
-            n_beta=10.0, gamma=20.0, chains=2, draws=8, burn_in=2,
+            schedule=Schedule(2, 8), n_betas=[10.0], gamma=20.0, chains=2,
         )
         for i, k in enumerate(keys)
     ]  # fmt: skip
@@ -63,16 +64,18 @@ def test_what_is_left_out_is_as_in_llc() -> None:
     assert config.refined is not None
     assert (config.refined.n_beta, config.refined.gamma, config.refined.chains) == (5, 10, 2)
     assert (config.refined.draws, config.llc.draws) == (6, 8)
-    assert parse_config(config.model_dump(mode="json"), "manifest") == config
-    assert parse_config(CONFIG, "here").refined is None
+    assert parse_config(config.content, "manifest").refined == config.refined
+    plain = parse_config(CONFIG, "here")
+    assert plain.refined.draws == 8
+    assert not plain.asks_for(refined.Refined)
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"weights": ["W_E"]}, r"refined\.weights, data: expected neither"),
-        ({"data": "test"}, r"refined\.weights, data: expected neither"),
-        ({"sampler": "devinterp"}, r"refined\.sampler: expected one of slt_grok"),
+        ({"weights": ["W_E"]}, r"refined\.weights and data must be omitted"),
+        ({"data": "test"}, r"refined\.weights and data must be omitted"),
+        ({"sampler": {"name": "nuts"}}, r"refined\.sampler\.name: expected one of"),
         ({"checkpoints": 0}, r"refined\.checkpoints: expected"),
         ({"gamma": -1}, r"refined\.gamma: expected"),
     ],
