@@ -25,7 +25,9 @@ def essential(text: str, found: Neurons | None = None) -> str:
     lines = [line for line in text.splitlines() if line and not line.startswith(("import ", "from "))]
     apart = [f"\n{line}" if line.startswith(("def ", "CLOCKS = {")) else line for line in lines]
     if found is not None:
-        apart += [f"\nNot in the file: the strongest of {len(found.constant)} neurons of each clock; a, b, c are angles on it"]
+        apart += [
+            f"\nNot in the file: the strongest of {len(found.constant)} neurons of each clock; a, b, c are angles on it"
+        ]
         apart += _neurons(found)
     return "\n".join(part for line in apart for part in _folded(line)).lstrip("\n")
 

@@ -23,7 +23,7 @@ from slt_grok.measurement import (
 )  # fmt: skip
 from slt_grok.models import Network
 from slt_grok.program.compression import Compressed, compress
-from slt_grok.program.extraction import AGREEMENT, EXPLAINED, LEVELS, Extraction, candidates, extract, match
+from slt_grok.program.extraction import AGREEMENT, EXPLAINED, LEVELS, candidates, extract, match
 from slt_grok.program.length import KEEPS, codes
 from slt_grok.program.levels import neurons
 from slt_grok.program.listing import essential
@@ -169,7 +169,7 @@ class Programs(Measurement):
             ),
             Drawing(
                 "description_length",
-                draw_lengths,
+                plots.description_length,
                 "Bits over training, and LLC × log₂ n of the n train pairs: the shortest code by programs and tables, "
                 "and the network's own, that keep its answers to all pairs, or its loss on the train pairs to within a "
                 "nat in all. Hollow: more than half of the bits list pairs. Bands are 95% intervals, with several "
@@ -181,18 +181,16 @@ class Programs(Measurement):
 
     def notes(self, data: Data) -> Sequence[str]:
         """Return from which step on a program explains each seed's network, and how to read agreement and text."""
-        from slt_grok.plots.explained_share import explained_from
+        from slt_grok import plots
 
-        dataset = data[self.name]
-        onsets = explained_from(dataset)
-        reached = [f"{step(at)} (seed {seed})" for seed, at in zip(*_values(onsets), strict=True) if math.isfinite(at)]
-        found = [
-            f"The shortest program explains {len(reached)} of {plural(onsets.size, 'network')} at the end ({RULE})"
-            + (f", from step {', '.join(reached)} on." if reached else "."),
+        onsets = plots.explained_from(data[self.name]).to_series().dropna()
+        reached = ", ".join(f"step {step(at)} (seed {seed})" for seed, at in onsets.items()) or "no step"
+        return [
+            f"The shortest program explains the network ({RULE}) from {reached} on.",
             "A clock with any few frequencies gives nearly all right answers, so agreement alone does not show a "
             "circuit; the explained variance does.",
+            *filter(None, [data[self.name].attrs.get("program_note")]),
         ]
-        return [*found, dataset.attrs["program_note"]] if "program_note" in dataset.attrs else found
 
     def text(self, data: Data) -> str:
         """Return the file that `slt-grok extract` writes for the last network of the first seed."""
@@ -285,17 +283,17 @@ def as_text(one: Trajectory) -> dict[str, str]:
     except SltGrokError as error:
         reason = str(error).removeprefix("program: ")
         return {"program_note": f"The network at {at} has no program: {reason}."}
-    text, note = source(found), f"The file that `slt-grok extract` writes for {at} has {_contents(found)}."
-    on_tokens = reading.tokens is not None and reading.tokens.order == reading.p
-    shown = neurons(reading) if found.explained and reading.neurons is not None else None
-    lines = {"program_lines": essential(text, shown)} if on_tokens else {}
-    return {"program_source": text, "program_note": note, **lines}
-
-
-def _contents(found: Extraction) -> str:
+    has, shown = "a list of pairs, since no formula explains the network by itself", None
     if found.explained:
-        return f"numbers of {plural(found.digits, 'digit')}"
-    return "a list of pairs, since no formula explains the network by itself"
+        has = f"numbers of {plural(found.digits, 'digit')}"
+        shown = neurons(reading) if reading.neurons is not None else None
+    text, note = source(found), f"The file that `slt-grok extract` writes for {at} has {has}."
+    on_tokens = reading.tokens is not None and reading.tokens.order == reading.p
+    return {
+        "program_source": text,
+        "program_note": note,
+        **({"program_lines": essential(text, shown)} if on_tokens else {}),
+    }
 
 
 def draw_text(program: xr.Dataset, maps: xr.Dataset | None) -> Any:
@@ -313,28 +311,9 @@ def draw_text(program: xr.Dataset, maps: xr.Dataset | None) -> Any:
     return plots.program_text(program.attrs["program_lines"], program, maps)
 
 
-def draw_lengths(program: xr.Dataset, llc: xr.Dataset | None) -> Any:
-    """Draw lengths and the LLC in bits.
-
-    Raises
-    ------
-    SltGrokError
-        No LLC was measured.
-    """
-    from slt_grok import plots
-
-    if llc is None or "n" not in llc.attrs:
-        raise SltGrokError("it needs the measurement llc")
-    return plots.description_length(program, llc, int(llc.attrs["n"]))
-
-
 def shortest(program: xr.Dataset) -> xr.DataArray:
     """Return the bits of the shortest program, over `keeps` and the networks."""
     return program.program_bits.min("mixture")
-
-
-def _values(onsets: xr.DataArray) -> tuple[list[int], list[float]]:
-    return onsets.seed.values.tolist(), onsets.values.tolist()
 
 
 def _rows(at: xr.Dataset, llc: xr.Dataset | None) -> list[list[str]]:

@@ -219,9 +219,10 @@ def rewrite(
             f"{task.operation}"
         )
     p, module = task.classes, models.build(tokens=task.classes, **model).double()
+    nearest(program, p)  # p, and then the architecture, before a search for frequencies
     circuit: Circuit = "pizza" if getattr(module, "activation", None) is relu else "clock"
     try:
-        plant(module, circuit, {1: 1.0}, task.sign)  # before a search for frequencies
+        plant(module, circuit, {1: 1.0}, task.sign)
     except SltGrokError as error:
         raise SltGrokError(f"model: expected an architecture that holds a program by rotation ({error})") from error
     found = transfer(program, p, _directions(module) if circuit == "pizza" else None, least)
