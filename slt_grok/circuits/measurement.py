@@ -186,7 +186,8 @@ def measure(
         coords["frequency"] = group.frequencies
     for kind in measures:
         coords |= {dim: list(of_dim) for dim, of_dim in kind.coords.items()}
-    dataset = result.dataset(trajectory, values, **coords).assign_attrs(classes=trajectory.task.classes, omitted=json.dumps(omitted))
+    attrs = {"classes": trajectory.task.classes, "omitted": json.dumps(omitted)}
+    dataset = result.dataset(trajectory, values, **coords).assign_attrs(attrs)
     if "gradient_symmetricity" in values:
         dataset.attrs["gradient_triples"] = number_of_triples(trajectory.network.module, gradient_triples)  # pyright: ignore[reportArgumentType]
     return result.check(dataset if mask is None else dataset.assign({CIRCUIT_FREQUENCY: mask}))

@@ -150,10 +150,8 @@ def status_counts(llc: xr.Dataset) -> str:
 
 def setting_note(llc: xr.Dataset) -> str:
     """Return the sentence that belongs with every effective LLC."""
-    return (
-        f"Values are effective LLCs at nβ = {llc.attrs['n_beta']:g} and γ = {llc.attrs['gamma']:g}; compare them only "
-        "at the same setting."
-    )
+    parts = [f"{sign} = {llc.attrs[key]:g}" for key, sign in (("n_beta", "nβ"), ("gamma", "γ")) if key in llc.attrs]
+    return f"Values are effective LLCs at {' and '.join(parts)}; compare them only at the same setting."
 
 
 def melted_steps(llc: xr.Dataset) -> np.ndarray:
