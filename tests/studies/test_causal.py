@@ -12,7 +12,7 @@ from slt_grok import report
 from slt_grok.circuits import causal
 from slt_grok.models import planted
 from slt_grok.store import RunDirectory
-from slt_grok.studies.run import MEASUREMENTS, ONLY_WHEN_ASKED, measure_run
+from slt_grok.studies.run import Run, measure_run
 from slt_grok.trajectories import Trajectory
 from tests.conftest import Command, write_config
 
@@ -51,7 +51,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_each_seed_against_its_own_circuit_and_its_own_memorizing_checkpoint(run: Path) -> None:
-    page = measure_run(run, ["causal"]).read_text()
+    page = measure_run(Run(run), ["causal"]).read_text()
     found = RunDirectory(run).read_measurement("causal")
     assert found.step.values.tolist() == [0, 10, 30, 40]
     for seed, keys in enumerate(KEYS):
@@ -67,7 +67,7 @@ def test_each_seed_against_its_own_circuit_and_its_own_memorizing_checkpoint(run
         for name in ("effect", "control_effect", "plane_norm", "loss_ratio_by_frequency"):
             np.testing.assert_array_equal(found[name].isel(seed=[seed]), alone[name], err_msg=name)
     assert "Causal tests of the circuit" in page
-    assert "Seed 1: at step 40 removing any one of 3 and 6 at the logits" in page
+    assert "Causal tests at step 40, seed 1" in page
     assert (run / "figures" / "causal_seed1.svg").is_file()
 
 
@@ -83,29 +83,28 @@ def test_a_stopped_measurement_goes_on_where_it_was(
         return measure(*arguments, **options)
 
     monkeypatch.setattr(causal, "measure", stops)
-    monkeypatch.setattr(report, "write", lambda path: path)  # the page is not what is tested here
+    monkeypatch.setattr(report, "write", lambda run: run.path)  # the page is not what is tested here
     with pytest.raises(KeyboardInterrupt):
-        measure_run(run, ["causal"])
+        measure_run(Run(run), ["causal"])
     assert "causal" not in RunDirectory(run).labels
-    measure_run(run, ["causal"])
+    measure_run(Run(run), ["causal"])
     assert len(calls) == 5  # the second shard of both seeds alone
     resumed = RunDirectory(run).read_measurement("causal")
     RunDirectory(run).measurement_path("causal").unlink()
-    measure_run(run, ["causal"])
+    measure_run(Run(run), ["causal"])
     xr.testing.assert_identical(RunDirectory(run).read_measurement("causal"), resumed)
-    measure_run(run, ["causal"])
+    measure_run(Run(run), ["causal"])
     assert len(calls) == 9  # what is there is not measured again
 
 
 def test_it_is_measured_only_when_asked_for() -> None:
-    assert "causal" in MEASUREMENTS
-    assert "causal" in ONLY_WHEN_ASKED
+    assert not causal.Causal.default
 
 
 def test_other_settings_are_named(
     run: Path, tmp_path: Path, slt_grok_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "write", lambda path: path)
+    monkeypatch.setattr(report, "write", lambda run: run.path)
     assert slt_grok_command("measure", run, "--only", "causal")[0] == 0
     config = write_config(tmp_path / "other.yaml", ("causal", {"draws": 5}))
     code, error = slt_grok_command("measure", run, "--only", "causal", "--config", config)

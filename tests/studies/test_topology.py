@@ -10,7 +10,7 @@ from slt_grok.circuits import topology
 from slt_grok.config import RunConfig, parse_config
 from slt_grok.errors import SltGrokError
 from slt_grok.store import RunDirectory
-from slt_grok.studies.run import measure_run
+from slt_grok.studies.run import Run, measure_run
 from slt_grok.trajectories import Trajectory
 from tests.studies.small import PLANTED, planted_run
 
@@ -25,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_is_measured_at_some_checkpoints(run: Path) -> None:
-    measure_run(run, ["topology"], settings())
+    measure_run(Run(run), ["topology"], settings())
     found = slt_grok.load(run)["topology"].to_dataset()
     assert found.step.values.tolist() == [0, 2, 9]
     assert found.seed.values.tolist() == [3]
@@ -37,10 +37,10 @@ def test_it_is_measured_at_some_checkpoints(run: Path) -> None:
 
 
 def test_other_settings_need_another_label(run: Path) -> None:
-    measure_run(run, ["topology"], settings())
+    measure_run(Run(run), ["topology"], settings())
     with pytest.raises(SltGrokError, match=r"threshold: 0\.5 -> 0\.4"):
-        measure_run(run, ["topology"], settings(threshold=0.4))
-    measure_run(run, ["topology"], settings(threshold=0.4, checkpoints=1), "low")
+        measure_run(Run(run), ["topology"], settings(threshold=0.4))
+    measure_run(Run(run), ["topology"], settings(threshold=0.4, checkpoints=1), "low")
     found = slt_grok.load(run)["topology@low"]
     assert found.attrs["threshold"] == 0.4
     assert found.step.values.tolist() == [9]
