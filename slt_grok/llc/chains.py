@@ -6,7 +6,8 @@ them. Chains never share a minibatch.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any
@@ -200,9 +201,9 @@ def _rows_of(sampler: Sampler, rows: slice, position: Tensor) -> Sampler:
     return replace(sampler, **{**sliced, "step_size": step_size})
 
 
-def _chain_bytes(sampling: Sampling, start: Starts) -> int:
-    """Bytes that one chain's step takes: a handful of copies of its parameters and what backward keeps."""
-    example = sampling.schedule.batch_size or len(sampling.inputs)
+@contextmanager
+def saved_for_backward() -> Iterator[dict[int, int]]:
+    """Yield the sizes in bytes, by address, of what the operations in the block save for their backward pass."""
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -210,8 +211,15 @@ def _chain_bytes(sampling: Sampling, start: Starts) -> int:
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    leaf = sampling.subspace.coordinates(start.stack).requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        yield kept
+
+
+def _chain_bytes(sampling: Sampling, start: Starts) -> int:
+    """Bytes that one chain's step takes: a handful of copies of its parameters and what backward keeps."""
+    example = sampling.schedule.batch_size or len(sampling.inputs)
+    leaf = sampling.subspace.coordinates(start.stack).requires_grad_()
+    with saved_for_backward() as kept:
         stack = sampling.subspace.place(leaf, start.stack)
         sampling.network.stacked_mean_loss(stack, sampling.inputs[:example], sampling.targets[:example], own_data=False)
     return 6 * sum(tensor.nbytes for tensor in start.stack.values()) + 2 * sum(kept.values())

@@ -2,8 +2,8 @@
 
 There are two kinds. `regular`, `normal_crossing`, `deep_linear`, `deep_linear_generic`, `polynomial` and half the rank
 of the Jacobian (`slt_grok.operators.jacobian`) are the learning coefficient lambda itself, a property of the minimum.
-`quadratic` and `quadratic_sgld` are what a sampler is expected to return at a finite n_beta, gamma and step, from which lambda is
-missed by a bias that these formulas give.
+`quadratic` and `quadratic_sgld` are what a sampler is expected to return at a finite n_beta, gamma and step, whose bias
+from lambda these formulas give.
 """
 
 import math

@@ -15,59 +15,56 @@ import xarray as xr
 
 from slt_grok.llc.moments import LossMoments, Moments
 from slt_grok.llc.sample_losses import healthy_chains
+from slt_grok.measurement import Variable
 
 _WATANABE = "Watanabe 2010, JMLR 11, 3571-3594"
 LIMIT = 0.4  # of a sample's variance, beyond which WAIC is not to be relied on (Vehtari et al. 1507.04544, section 2.2)
 
-ATTRS = {
-    "functional_variance": {
-        "long_name": "functional variance",
-        "definition": "V = sum over the training samples of the variance of their loss over draws",
-        "source": _WATANABE,
-    },
-    "singular_fluctuation": {
-        "long_name": "singular fluctuation",
-        "definition": "nu = beta V / 2 with beta = n_beta / n, at the estimate's n_beta and gamma",
-        "source": _WATANABE,
-    },
-    "singular_fluctuation_se": {
-        "long_name": "standard error of the singular fluctuation",
-        "definition": "standard deviation of beta V / 2 over the healthy chains, by the root of their number",
-    },
-    "gibbs_training_loss": {
-        "long_name": "Gibbs training loss",
-        "units": "nats",
-        "definition": "mean over draws of the training loss",
-        "source": _WATANABE,
-    },
-    "bayes_training_loss": {
-        "long_name": "Bayes training loss",
-        "units": "nats",
-        "definition": "T = -1/n sum_i log mean over draws of exp(-l_i)",
-        "source": _WATANABE,
-    },
-    "bayes_test_loss": {
-        "long_name": "Bayes loss on samples not trained on",
-        "units": "nats",
-        "definition": "-mean over these samples of log mean over draws of exp(-l_i)",
-        "source": _WATANABE,
-    },
-    "waic": {
-        "long_name": "widely applicable information criterion",
-        "units": "nats",
-        "definition": "T + beta V / n",
-        "source": _WATANABE,
-    },
-    "waic_se": {
-        "long_name": "standard error of WAIC from the sampling",
-        "units": "nats",
-        "definition": "standard deviation of T + beta V / n over the healthy chains, by the root of their number",
-    },
-    "share_of_large_variances": {
-        "long_name": "share of training samples whose loss varies too much for WAIC",
-        "definition": f"share of samples with beta Var_w[l_i] above {LIMIT}",
-        "source": "Vehtari et al. 1507.04544, section 2.2",
-    },
+VARIABLES = {
+    "functional_variance": Variable(
+        (),
+        "functional variance",
+        "V = sum over the training samples of the variance of their loss over draws",
+        _WATANABE,
+    ),
+    "singular_fluctuation": Variable(
+        (),
+        "singular fluctuation",
+        "nu = beta V / 2 with beta = n_beta / n, at the estimate's n_beta and gamma",
+        _WATANABE,
+    ),
+    "singular_fluctuation_se": Variable(
+        (),
+        "standard error of the singular fluctuation",
+        "standard deviation of beta V / 2 over the healthy chains, by the root of their number",
+    ),
+    "gibbs_training_loss": Variable(
+        (), "Gibbs training loss", "mean over draws of the training loss", _WATANABE, "nats"
+    ),
+    "bayes_training_loss": Variable(
+        (), "Bayes training loss", "T = -1/n sum_i log mean over draws of exp(-l_i)", _WATANABE, "nats"
+    ),
+    "bayes_test_loss": Variable(
+        (),
+        "Bayes loss on samples not trained on",
+        "-mean over these samples of log mean over draws of exp(-l_i)",
+        _WATANABE,
+        "nats",
+    ),
+    "waic": Variable((), "widely applicable information criterion", "T + beta V / n", _WATANABE, "nats"),
+    "waic_se": Variable(
+        (),
+        "standard error of WAIC from the sampling",
+        "standard deviation of T + beta V / n over the healthy chains, by the root of their number",
+        "this package",
+        "nats",
+    ),
+    "share_of_large_variances": Variable(
+        (),
+        "share of training samples whose loss varies too much for WAIC",
+        f"share of samples with beta Var_w[l_i] above {LIMIT}",
+        "Vehtari et al. 1507.04544, section 2.2",
+    ),
 }
 
 
@@ -106,7 +103,7 @@ def fluctuation(result: xr.Dataset, losses: LossMoments) -> xr.Dataset:
         found[f"{name}_se"] = _chain_error(spread[name], healthy)
     shape = result.llc.shape
     return xr.Dataset(
-        {name: (result.llc.dims, value.reshape(shape), ATTRS[name]) for name, value in found.items()},
+        {name: (result.llc.dims, value.reshape(shape), VARIABLES[name].attrs) for name, value in found.items()},
         coords=result.llc.coords,
         attrs={"n_beta": result.attrs["n_beta"], "gamma": result.attrs["gamma"], "beta": beta},
     )

@@ -26,40 +26,41 @@ from slt_grok.llc.estimate import estimate
 from slt_grok.llc.moments import LossMoments, Moments
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.subspaces import Subspace
+from slt_grok.measurement import Variable
 from slt_grok.trajectories import Trajectory
 
 _BAKER = "Baker et al. 2504.18274, section 3"
 _KREER = "Kreer et al. 2509.26544, section 3"
 
-ATTRS = {
-    "influence": {
-        "long_name": "Bayesian influence function",
-        "units": "nats^2",
-        "definition": "-Cov over draws of the losses of two samples",
-        "source": _KREER,
-    },
-    "loss_correlation": {
-        "long_name": "correlation of the samples' losses",
-        "definition": "Cov / (standard deviations), in [-1, 1]; its negative is the normalized influence",
-        "source": _KREER,
-    },
-    "susceptibility": {
-        "long_name": "susceptibility",
-        "units": "nats^2",
-        "definition": "-<phi (l_i - L)>_C + <phi>_C <l_i - L>, phi = L - L(w*)",
-        "source": _BAKER,
-    },
-    "susceptibility_covariance": {
-        "long_name": "susceptibility, the component's own part",
-        "units": "nats^2",
-        "definition": "-Cov_C(L, l_i - L)",
-        "source": _BAKER,
-    },
-    "loss_slope": {
-        "long_name": "slope of the sample's loss over the training loss",
-        "definition": "Cov_C(L, l_i) / Var_C(L) = 1 - susceptibility_covariance / Var_C(L); 1 in the mean of the "
-        "training samples",
-    },
+VARIABLES = {
+    "influence": Variable(
+        ("sample", "query"),
+        "Bayesian influence function",
+        "-Cov over draws of the losses of two samples",
+        _KREER,
+        "nats^2",
+    ),
+    "loss_correlation": Variable(
+        ("sample", "query"),
+        "correlation of the samples' losses",
+        "Cov / (standard deviations), in [-1, 1]; its negative is the normalized influence",
+        _KREER,
+    ),
+    "susceptibility": Variable(
+        ("component", "sample"),
+        "susceptibility",
+        "-<phi (l_i - L)>_C + <phi>_C <l_i - L>, phi = L - L(w*)",
+        _BAKER,
+        "nats^2",
+    ),
+    "susceptibility_covariance": Variable(
+        ("component", "sample"), "susceptibility, the component's own part", "-Cov_C(L, l_i - L)", _BAKER, "nats^2"
+    ),
+    "loss_slope": Variable(
+        ("component", "sample"),
+        "slope of the sample's loss over the training loss",
+        "Cov_C(L, l_i) / Var_C(L) = 1 - susceptibility_covariance / Var_C(L); 1 in the mean of the training samples",
+    ),
 }
 
 
@@ -96,8 +97,8 @@ def influence(result: xr.Dataset, losses: LossMoments) -> xr.Dataset:
     dims = (*result.llc.dims, "sample", "query")
     return xr.Dataset(
         {
-            "influence": (dims, -covariance.reshape(shape), ATTRS["influence"]),
-            "loss_correlation": (dims, correlation.clip(-1, 1).reshape(shape), ATTRS["loss_correlation"]),
+            "influence": (dims, -covariance.reshape(shape), VARIABLES["influence"].attrs),
+            "loss_correlation": (dims, correlation.clip(-1, 1).reshape(shape), VARIABLES["loss_correlation"].attrs),
         },
         coords=result.llc.coords,
         attrs={key: result.attrs[key] for key in ("n_beta", "gamma")},
@@ -179,7 +180,7 @@ def susceptibilities(
             found[name].append(values)
         results.append(result)
     variables: dict[str, Any] = {
-        name: (("component", "sample"), np.stack(values, 1), ATTRS[name]) for name, values in found.items()
+        name: (("component", "sample"), np.stack(values, 1), VARIABLES[name].attrs) for name, values in found.items()
     }
     for name in ("llc", "llc_se", "llc_status"):
         variables[name] = (

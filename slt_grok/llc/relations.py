@@ -7,21 +7,26 @@ from torch import Tensor
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.moments import LossMoments
 from slt_grok.llc.sample_losses import healthy_chains
+from slt_grok.measurement import Variable
 
 RELATIONS = ("swapped", "same answer", "shared token", "unrelated")
 
-ATTRS = {
-    "loss_correlation": {
-        "long_name": "mean correlation of the losses of two pairs",
-        "definition": "correlation over a chain's draws, mean over couples of pairs, mean over healthy chains; its "
+VARIABLES = {
+    "loss_correlation": Variable(
+        ("relation",),
+        "mean correlation of the losses of two pairs",
+        "correlation over a chain's draws, mean over couples of pairs, mean over healthy chains; its "
         "negative is the normalized Bayesian influence function",
-        "source": "Kreer et al. 2509.26544, section 3",
-    },
-    "loss_correlation_se": {
-        "long_name": "standard error of the mean correlation",
-        "definition": "standard deviation over healthy chains, by the root of their number",
-    },
-    "couples": {"long_name": "number of couples of pairs of the relation"},
+        "Kreer et al. 2509.26544, section 3",
+    ),
+    "loss_correlation_se": Variable(
+        ("relation",),
+        "standard error of the mean correlation",
+        "standard deviation over healthy chains, by the root of their number",
+    ),
+    "couples": Variable(
+        ("relation",), "number of couples of pairs of the relation", "number of couples of pairs of the relation"
+    ),
 }
 
 
@@ -85,9 +90,9 @@ def influence_by_relation(result: xr.Dataset, losses: LossMoments) -> xr.Dataset
     dims, shape = (*result.llc.dims, "relation"), (*result.llc.shape, len(groups))
     return xr.Dataset(
         {
-            "loss_correlation": (dims, values.mean("chain").values.reshape(shape), ATTRS["loss_correlation"]),
-            "loss_correlation_se": (dims, error.values.reshape(shape), ATTRS["loss_correlation_se"]),
-            "couples": ("relation", [int(group.sum()) // 2 for group in groups.values()], ATTRS["couples"]),
+            "loss_correlation": (dims, values.mean("chain").values.reshape(shape), VARIABLES["loss_correlation"].attrs),
+            "loss_correlation_se": (dims, error.values.reshape(shape), VARIABLES["loss_correlation_se"].attrs),
+            "couples": ("relation", [int(group.sum()) // 2 for group in groups.values()], VARIABLES["couples"].attrs),
         },
         coords={**result.llc.coords, "relation": list(groups)},
         attrs={key: result.attrs[key] for key in ("n_beta", "gamma")},

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.chains import WORKING_MEMORY
+from slt_grok.llc.chains import WORKING_MEMORY, saved_for_backward
 from slt_grok.llc.diagnostics import HEALTHY
 from slt_grok.llc.samplers.sampler import State
 from slt_grok.llc.sampling import Starts
@@ -106,36 +106,18 @@ class SampleObserver(ABC):
         width = min(at_once, len(inputs))
         height = max(1, at_once // width)
         chains = len(next(iter(stack.values())))
-        return torch.cat(
-            [
-                torch.cat(
-                    [
-                        sample_losses(
-                            self.network,
-                            {name: tensor[i : i + height] for name, tensor in stack.items()},
-                            inputs[j : j + width],
-                            self.targets[j : j + width],
-                        )
-                        for j in range(0, len(inputs), width)
-                    ],
-                    dim=1,
-                )
-                for i in range(0, chains, height)
-            ]
-        )
+        rows = []
+        for i in range(0, chains, height):
+            some = {name: tensor[i : i + height] for name, tensor in stack.items()}
+            pieces = zip(inputs.split(width), self.targets.split(width), strict=True)
+            rows.append(torch.cat([sample_losses(self.network, some, x, y) for x, y in pieces], dim=1))
+        return torch.cat(rows)
 
 
 def _sample_bytes(network: Network, stack: Mapping[str, Tensor], inputs: Tensor) -> int:
     """Bytes that one sample takes in one network's forward pass, by what backward would keep; no less than it."""
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
     count = min(256, len(inputs))
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with torch.enable_grad(), saved_for_backward() as kept:
         one = {name: tensor[:1].detach().requires_grad_() for name, tensor in stack.items()}
         outputs = network.stacked_outputs(one, inputs[:count]).double()
     return (2 * sum(kept.values()) + 4 * outputs.nbytes) // count + 1

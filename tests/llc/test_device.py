@@ -111,7 +111,7 @@ def test_a_subspace_follows_the_weights(part):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_gpu_a_sentence_says_so():
-    with pytest.raises(SltGrokError, match="device: expected none, since torch finds no CUDA device"):
+    with pytest.raises(SltGrokError, match="device: expected null, since torch finds no CUDA device"):
         estimate(trajectory(), sampler=SGLD(1e-4), n_beta=5.0, gamma=10.0, draws=4, device="cuda")
 
 

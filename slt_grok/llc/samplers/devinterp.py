@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,11 +24,10 @@ from torch import Tensor, nn
 
 from slt_grok.devices import CPU
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.samplers.sampler import Evaluate, Noise, Sampler
+from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.sampling import Chains, Observer, Sampling, Starts
 from slt_grok.llc.subspaces import Entries, Whole
 from slt_grok.progress import ProgressCallback, ignore, stretch
-
 
 METHODS = {"sgld": "sgmcmc_sgld", "rmsprop_sgld": "rmsprop_sgld"}
 
@@ -51,14 +50,6 @@ class Devinterp(Sampler):
     name = "devinterp"
 
     method: Literal["sgld", "rmsprop_sgld"] = "sgld"
-
-    def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> NoReturn:
-        """Refuse, since devinterp runs whole chains."""
-        raise NotImplementedError(f"{self.name} runs whole chains")
-
-    def update(self, state: Any, evaluate: Evaluate, noise: Noise, posterior: Any) -> NoReturn:
-        """Refuse, since devinterp runs whole chains."""
-        raise NotImplementedError(f"{self.name} runs whole chains")
 
     def run(
         self,

@@ -1,27 +1,15 @@
 """Hamiltonian Monte Carlo (Neal 1206.1901): exact for the full-batch posterior, whatever its step."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
 
 from slt_grok.llc.posterior import LocalPosterior
-from slt_grok.llc.samplers.sampler import Evaluate, Noise, Sampler, like
+from slt_grok.llc.samplers.exact import ExactSampler, ExactState
+from slt_grok.llc.samplers.sampler import Evaluate, Noise, like
 from slt_grok.settings import Positive
 
 
-class HMCState(NamedTuple):
-    """The current sample and the acceptance probability of the last proposal (chains,)."""
-
-    position: Tensor
-    loss: Tensor
-    gradient: Tensor
-    acceptance: Tensor
-
-
 @dataclass(frozen=True)
-class HMC(Sampler):
+class HMC(ExactSampler):
     """A fresh momentum N(0, I), `leapfrog` leapfrog steps of size h, and a Metropolis test of the energy.
 
     The step of each proposal is drawn uniformly within 20% of h, since with a fixed flight time directions whose
@@ -36,7 +24,6 @@ class HMC(Sampler):
     """
 
     name = "hmc"
-    exact = True
 
     leapfrog: Positive = 20
 
@@ -45,13 +32,8 @@ class HMC(Sampler):
         """Gradients that one update costs."""
         return self.leapfrog
 
-    def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> HMCState:
-        """Return the state at `position`; the noise is not needed."""
-        loss, gradient = evaluate(position)
-        return HMCState(position, loss, gradient.clone(), torch.ones_like(loss))
-
-    def update(self, state: HMCState, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior) -> HMCState:
-        """One proposal, accepted or not; a chain whose proposal is not finite stays."""
+    def update(self, state: ExactState, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior) -> ExactState:
+        """Return the state after one proposal."""
         position, loss, gradient, _ = state
         h = like(self.step_size, position) * (0.8 + 0.4 * noise.uniform().to(position.dtype))
         momentum = noise.normal().clone()
@@ -65,7 +47,4 @@ class HMC(Sampler):
             momentum.addcmul_(posterior.force(proposal, new_gradient), -h / 2)
         after = posterior.potential(proposal, new_loss) + momentum.double().square().sum(1) / 2
         acceptance = (before - after).exp().clamp(max=1.0).nan_to_num(0.0)
-        accepted = noise.uniform() < acceptance[:, None]
-        torch.where(accepted, proposal, position, out=position)
-        torch.where(accepted, new_gradient, gradient, out=gradient)
-        return HMCState(position, torch.where(accepted[:, 0], new_loss, loss), gradient, acceptance)
+        return state.moved(proposal, new_loss, new_gradient, acceptance, noise)

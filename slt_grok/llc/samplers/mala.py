@@ -1,26 +1,17 @@
 """The Metropolis-adjusted Langevin algorithm (Roberts & Tweedie 1996): SGLD's step, made exact; the reference."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from slt_grok.llc.posterior import LocalPosterior
-from slt_grok.llc.samplers.sampler import Evaluate, Noise, Sampler, like
-
-
-class MALAState(NamedTuple):
-    """The current sample and the acceptance probability of the last proposal (chains,)."""
-
-    position: Tensor
-    loss: Tensor
-    gradient: Tensor
-    acceptance: Tensor
+from slt_grok.llc.samplers.exact import ExactSampler, ExactState
+from slt_grok.llc.samplers.sampler import Evaluate, Noise, like
 
 
 @dataclass(frozen=True)
-class MALA(Sampler):
+class MALA(ExactSampler):
     """Propose SGLD's step w' from w; accept with min(1, p(w') q(w|w') / (p(w) q(w'|w))).
 
     q(w'|w) is the normal density with mean w - (epsilon/2) grad U(w) and variance epsilon.
@@ -32,23 +23,14 @@ class MALA(Sampler):
     """
 
     name = "mala"
-    exact = True
 
-    def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> MALAState:
-        """Return the state at `position`; the noise is not needed."""
-        loss, gradient = evaluate(position)
-        return MALAState(position, loss, gradient.clone(), torch.ones_like(loss))
-
-    def update(self, state: MALAState, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior) -> MALAState:
-        """One proposal, accepted or not; a chain whose proposal is not finite stays."""
+    def update(self, state: ExactState, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior) -> ExactState:
+        """Return the state after one proposal."""
         position, loss, gradient, _ = state
         proposal, new_loss, new_gradient, acceptance = propose(
             position, loss, gradient, like(self.step_size, position), evaluate, noise, posterior
         )
-        accepted = noise.uniform() < acceptance[:, None]
-        torch.where(accepted, proposal, position, out=position)
-        torch.where(accepted, new_gradient, gradient, out=gradient)
-        return MALAState(position, torch.where(accepted[:, 0], new_loss, loss), gradient, acceptance)
+        return state.moved(proposal, new_loss, new_gradient, acceptance, noise)
 
 
 def propose(

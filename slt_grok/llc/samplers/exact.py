@@ -1,0 +1,37 @@
+"""What samplers with a Metropolis test share: they sample the full-batch posterior exactly, whatever their step."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from slt_grok.llc.samplers.sampler import Evaluate, Noise, Sampler
+
+
+class ExactState(NamedTuple):
+    """The current sample and the acceptance probability of the last proposal (chains,)."""
+
+    position: Tensor
+    loss: Tensor
+    gradient: Tensor
+    acceptance: Tensor
+
+    def moved(self, proposal: Tensor, loss: Tensor, gradient: Tensor, acceptance: Tensor, noise: Noise) -> "ExactState":
+        """Return the state at the proposal with its acceptance probability, and elsewhere this one; in place."""
+        accepted = noise.uniform() < acceptance[:, None]
+        torch.where(accepted, proposal, self.position, out=self.position)
+        torch.where(accepted, gradient, self.gradient, out=self.gradient)
+        return ExactState(self.position, torch.where(accepted[:, 0], loss, self.loss), self.gradient, acceptance)
+
+
+@dataclass(frozen=True)
+class ExactSampler(Sampler):
+    """A sampler that accepts or rejects; a chain whose proposal is not finite stays."""
+
+    exact = True
+
+    def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> ExactState:
+        """Return the state at `position`; the noise is not needed."""
+        loss, gradient = evaluate(position)
+        return ExactState(position, loss, gradient.clone(), torch.ones_like(loss))
