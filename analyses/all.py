@@ -2,23 +2,20 @@
 
 Usage: python analyses/all.py [--out FOLDER] RUNS
 RUNS is the folder of the studies' directories. Runs every script of claims/ whose study is there, each of which writes
-its own JSON and figure, and writes all.json and all.html with all of them: verdicts with their reasons and effects, and
+its own JSON and figure, and writes all.json with all of them: verdicts with their reasons and effects, and
 by name the claims whose study is missing or lacks what the rule reads. A claim whose study is not there keeps the
 verdict that an earlier run wrote into FOLDER, if the rule is still the one by which it was decided.
 """
 
 import argparse
-import base64
 import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from slt_grok import load_study
 from slt_grok.errors import SltGrokError
-from slt_grok.store.files import atomic, read_json, write_json
+from slt_grok.store.files import read_json, write_json
 from slt_grok.studies.results import StudyResults
 
 CLAIMS = Path(__file__).parent / "claims"
@@ -27,7 +24,6 @@ sys.path.insert(0, str(CLAIMS))  # as Python has it when one of its scripts runs
 rule, verdict = import_module("rule"), import_module("verdict")
 
 MISSING = "not tested"
-ORDER = (rule.SUPPORTED, rule.REFUTED, rule.UNDECIDED, MISSING)
 
 
 def studies(folder: Path) -> dict[str, StudyResults]:
@@ -66,19 +62,6 @@ def tested(name: str, known: dict[str, StudyResults], out: Path) -> dict[str, An
     return {"claim": text.partition("\n")[0], "rule": text.strip(), "verdict": MISSING, "reasons": [reason]}
 
 
-def page(found: dict[str, dict[str, Any]], out: Path) -> str:
-    """All claims as one HTML page that asks nothing of a network."""
-    pictures = {
-        name: "data:image/png;base64," + base64.b64encode((out / f"{name}.png").read_bytes()).decode()
-        for name, one in found.items()
-        if one["verdict"] != MISSING
-    }
-    loader = jinja2.FileSystemLoader(CLAIMS)
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.get_template("page.html.j2")
-    return template.render(found=found, pictures=pictures, order=ORDER)
-
-
 def main(folder: Path, out: Path) -> None:
     """Test, write, say."""
     known = studies(folder)
@@ -90,9 +73,7 @@ def main(folder: Path, out: Path) -> None:
         for sentence in one["reasons"]:
             print(f"  {sentence}")
     write_json(out / "all.json", {"command": f"python analyses/all.py {folder.name}", "claims": found})
-    with atomic(out / "all.html") as temporary:
-        temporary.write_text(page(found, out))
-    print(out / "all.html")
+    print(out / "all.json")
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from deep_linear_table import SWEEPS, figure, run_name, show, summarize, table
+from runs_below import RESULTS, picture
 from torch import Tensor, nn
 
-from slt_grok import plots
 from slt_grok.llc import estimate
 from slt_grok.llc.chains import BatchLoss
 from slt_grok.llc.exact import deep_linear
@@ -41,7 +41,6 @@ from slt_grok.llc.regular import LARGEST
 from slt_grok.store.files import write_json
 from slt_grok.zoo.deep_linear import DeepLinearNetwork
 
-RESULTS = Path(__file__).parent / "results"
 NAME = "benchmark_deep_linear"
 
 # (widths, rank, updates and chains of the default estimator); lambda grows by 5% or more from one to the next
@@ -256,8 +255,7 @@ def main() -> None:
         "runs": runs,
     }
     write_json(folder / f"{NAME}.json", content)
-    for path in plots.save(figure(rows, summary), folder, NAME):
-        print(path)
+    print(picture(figure(rows, summary), folder, NAME))
 
 
 if __name__ == "__main__":

@@ -23,18 +23,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from runs_below import RESULTS, picture
 from speed import chains, figure, measures, quickstart, scaling, training
 from speed.material import ROOT
 from speed.peers import PeerMissing
 from speed.workload import Bench
 
-from slt_grok import plots
 from slt_grok.errors import SltGrokError
 from slt_grok.memory import keep_freed_memory
 from slt_grok.store.files import read_json, write_json
 from slt_grok.studies.provenance import environment
 
-RESULT = Path(__file__).parent / "results" / "benchmark_speed.json"
+RESULT = RESULTS / "benchmark_speed.json"
 WORKLOADS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "W1": lambda bench: chains.run(bench, chains.W1),
     "W2": lambda bench: chains.run(bench, chains.W2),
@@ -74,8 +74,7 @@ def main() -> None:
         records[name] = record
         write_json(arguments.json, dict(sorted(records.items())))
         show(name, record)
-    for path in plots.save(figure.draw(records), arguments.json.parent, arguments.json.stem):
-        print(path)
+    print(picture(figure.draw(records), arguments.json.parent, arguments.json.stem))
 
 
 def provenance(repetitions: int, threads: int, load: float, start: float) -> dict[str, Any]:

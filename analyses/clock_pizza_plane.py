@@ -22,17 +22,17 @@ import xarray as xr
 from published_runs import CIRCULAR, read_published_runs
 from rich.console import Console
 from rich.table import Table
+from runs_below import RESULTS, config_of, picture
 from scipy.spatial import KDTree
 from scipy.stats import percentileofscore
-from slt_grok.plots.mechanisms import DISTANCE_IRRELEVANCE, GRADIENT_SYMMETRICITY
 
 from slt_grok import plots
 from slt_grok.errors import SltGrokError
+from slt_grok.plots.mechanisms import DISTANCE_IRRELEVANCE, GRADIENT_SYMMETRICITY
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 
-RESULTS = Path(__file__).parent / "results"
 MEASURES = ("gradient_symmetricity", "distance_irrelevance_top_wrong")
 NEIGHBORS = 50
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -42,7 +42,7 @@ ENDS = {"rate below 0.1": (0.0, 0.1), "rate above 0.9": (0.9, 1.0)}
 def read(path: Path) -> tuple[str, xr.Dataset, dict[str, Any]]:
     """Name, circuits and setting of a run."""
     run = RunDirectory(path)
-    config = run.manifest["config"]
+    config = config_of(run)
     if "circuits" not in run.labels or MEASURES[0] not in (circuits := run.read_measurement("circuits")):
         raise SltGrokError(f"{path}: expected {MEASURES[0]}; make it by slt-grok measure {path} --only circuits")
     return config["name"], circuits, {"task": config["task"], "model": config["model"]}
@@ -168,8 +168,8 @@ def main() -> None:
         "environment": environment(),
     }
     write_json(given.out / "clock_pizza_plane.json", content)
-    for written in plots.save(plots.clock_pizza_plane(data, cloud.runs), given.out, "clock_pizza_plane"):
-        print(written)
+    figure = plots.clock_pizza_plane(data, cloud.runs if cloud else None)
+    print(picture(figure, given.out, "clock_pizza_plane"))
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from rich.console import Console
-from runs_below import below_runs, command_line, grouped, plain, runs_below
+from runs_below import below_runs, command_line, config_of, grouped, picture, plain, runs_below
 
-from slt_grok import plots, transitions
+from slt_grok import transitions
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.laws import finite_size
 from slt_grok.store import RunDirectory
@@ -24,7 +24,7 @@ from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.transitions.events import llc_drop
 from slt_grok.transitions.finite_size import scaling, sharpness, widths
-from slt_grok.transitions.measures import curve, with_seed
+from slt_grok.transitions.measures import Curves
 from slt_grok.transitions.size_collapse import SizedCurve, collapse
 
 SCALED = {"llc_peak": "LLC at its peak", "llc_end": "LLC at the end", "llc_drop": "Drop of the LLC"}
@@ -36,20 +36,16 @@ WIDTHS = {
 
 def rows_of(run: RunDirectory) -> tuple[list[dict[str, Any]], list[SizedCurve]]:
     """Return a row for each seed, NaN where it has no such number; and its test accuracy over training."""
-    config, datasets = run.manifest["config"], {n: with_seed(run.read_measurement(n), n) for n in ("training", "llc")}
-    thresholds = config.get("transitions") or {}
-    found = transitions.measure(datasets["training"], datasets["llc"], **thresholds)
+    config, data = config_of(run), {label: run.read_measurement(label) for label in ("training", "llc")}
+    found, measured = transitions.measure(data, **config["transitions"]), Curves(data)
     of_llc, of_test = (
         widths(found, measure) if measure in found.measure else xr.full_like(found.memorization_step, np.nan)
         for measure in ("llc", "test_accuracy")
     )
     rows, curves = [], []
     for seed in found.seed.values.tolist():
-        drop, done = (
-            llc_drop(curve(datasets, "llc", seed)),
-            np.isfinite(found.generalization_step.sel(seed=seed).item()),
-        )
-        accuracy = curve(datasets, "test_accuracy", seed)
+        drop, accuracy = llc_drop(measured.of("llc", seed)), measured.of("test_accuracy", seed)
+        done = np.isfinite(found.generalization_step.sel(seed=seed).item())
         middle = float(found.transition_middle.sel(measure="test_accuracy", seed=seed)) if done else np.nan
         curves.append(SizedCurve(config["task"]["modulus"], seed, accuracy.steps, accuracy.values, middle))
         rows.append(
@@ -110,7 +106,7 @@ def main(paths: list[Path], out: Path) -> None:
         for sentence in without:
             console.print(f"{name}, {sentence}")
         figure = finite_size(list(measured.values()), [texts[column] for column in measured])
-        plots.save(figure, out, "finite_size" if number == 0 else f"finite_size_{number + 1}")
+        picture(figure, out, "finite_size" if number == 0 else f"finite_size_{number + 1}")
     command = " ".join(["python analyses/finite_size.py", *map(below_runs, paths)])
     content = {"command": command, "groups": groups, "not_used": notes, "environment": environment()}
     write_json(out / "finite_size.json", plain(content))

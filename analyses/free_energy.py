@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from rich.console import Console
-from runs_below import below_runs, command_line, grouped, plain, runs_below
+from runs_below import below_runs, command_line, config_of, grouped, picture, plain, runs_below
 
-from slt_grok import plots
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.energies import free_energies
 from slt_grok.store import RunDirectory
@@ -29,15 +28,14 @@ DIFFERENCES = ("mean_difference", "mean_difference_low", "mean_difference_high",
 
 def of_run(run: RunDirectory) -> xr.Dataset:
     """Return the phases of a run's seeds, by the run's own thresholds."""
-    thresholds = run.manifest["config"].get("transitions") or {}
-    return phases(run.read_measurement("llc"), run.read_measurement("training"), **thresholds)
+    return phases(run.read_measurement("llc"), run.read_measurement("training"), **config_of(run)["transitions"])
 
 
 def of_group(runs: list[RunDirectory]) -> xr.Dataset:
-    """Free energies over train fractions, seeds of several runs at a fraction side by side."""
+    """Free energies over train fractions, seeds of several runs at a fraction together."""
     by_fraction: dict[float, list[xr.Dataset]] = {}
     for run in runs:
-        by_fraction.setdefault(run.manifest["config"]["task"]["train_fraction"], []).append(of_run(run))
+        by_fraction.setdefault(config_of(run)["task"]["train_fraction"], []).append(of_run(run))
     joined = {}
     for fraction, pieces in by_fraction.items():
         seeds = [seed for piece in pieces for seed in piece.seed.values.tolist()]
@@ -48,7 +46,7 @@ def of_group(runs: list[RunDirectory]) -> xr.Dataset:
 
 
 def content_of(energies: xr.Dataset) -> dict[str, Any]:
-    """Return what a group of runs says."""
+    """Return the results of a group of runs as plain data."""
     outcomes = energies.generalized.transpose("train_fraction", "seed").values
     at = np.broadcast_to(energies.train_fraction.values[:, None], outcomes.shape)
     known = np.isfinite(outcomes)
@@ -87,7 +85,7 @@ def main(paths: list[Path], out: Path) -> None:
             observed = tuple(groups[name]["crossing_seen"].values())[:3]
             predicted = tuple(groups[name]["crossing_predicted"]["fitted"].values())[:3]
             figure = free_energies(energies, against_training(energies), predicted, observed)
-            plots.save(figure, out, "free_energy" if number == 0 else f"free_energy_{number + 1}")
+            picture(figure, out, "free_energy" if number == 0 else f"free_energy_{number + 1}")
     command = " ".join(["python analyses/free_energy.py", *map(below_runs, paths)])
     content = {"command": command, "groups": groups, "not_used": notes}
     write_json(out / "free_energy.json", plain(content | {"environment": environment()}))

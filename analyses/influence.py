@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
+from runs_below import RESULTS, config_of, picture
 
 import slt_grok
-from slt_grok import plots
 from slt_grok.llc import estimate, restrictions
 from slt_grok.llc.fluctuation import fluctuation
 from slt_grok.llc.influence import susceptibilities
@@ -29,7 +29,6 @@ from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 
-RESULTS = Path(__file__).parent / "results"
 GAMMA, PLANE_GAMMA = 100.0, 10.0
 LENGTH = {"chains": 4, "draws": 480, "burn_in": 240, "batch_size": 256}
 EVERY = 4
@@ -48,9 +47,9 @@ def measure(run: Path, steps: list[int]) -> tuple[xr.Dataset, xr.Dataset, xr.Dat
     key = keys.frequency.values[keys.values.astype(bool)].tolist()
     others = [k for k in keys.frequency.values.tolist() if k not in key]
     frequencies = key + sorted(np.random.default_rng(0).permutation(others)[: len(key)].tolist())
-    planes = {str(k): restrictions.frequencies(networks.network.module, [k]) for k in frequencies}
+    planes = {str(k): restrictions.frequencies(networks.network, [k]) for k in frequencies}
     by_relation, waic, chi = [], [], []
-    with progress("influence", len(networks), "networks") as report:
+    with progress("influence", len(networks), "networks") as on_progress:
         for i in range(len(networks)):
             one = networks.isel(step=[i])
             couples = LossMoments(one.network, *task.data("train"), every=EVERY, covariance=True)
@@ -60,7 +59,7 @@ def measure(run: Path, steps: list[int]) -> tuple[xr.Dataset, xr.Dataset, xr.Dat
             waic.append(fluctuation(result, pairs).merge(result[["llc", "llc_se", "llc_status", "rhat"]]))
             found = susceptibilities(one, planes, probes="all", every=EVERY, gamma=PLANE_GAMMA, **settings)
             chi.append(found.assign_coords(key=("component", [k in key for k in frequencies])))
-            report(i + 1)
+            on_progress((i + 1) / len(networks))
     return _joined(by_relation), _joined(waic), _joined(chi)
 
 
@@ -75,10 +74,9 @@ def main(run: Path, steps: list[int]) -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     by_relation, waic, chi = measure(run, steps)
-    name = RunDirectory(run).manifest["config"]["name"]
+    name = config_of(RunDirectory(run))["name"]
     unseen = chi.isel(sample=~chi.trained.values).mean("sample")
-    for path in plots.save(influence_figure(by_relation, waic, chi), RESULTS, f"influence_{name}"):
-        print(path)
+    print(picture(influence_figure(by_relation, waic, chi), RESULTS, f"influence_{name}"))
     content = {
         "command": f"python analyses/influence.py {run} {' '.join(map(str, steps))}",
         "settings": {"n_beta": chi.attrs["n_beta"], "gamma": GAMMA, "gamma_of_planes": PLANE_GAMMA, **LENGTH},

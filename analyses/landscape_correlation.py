@@ -17,9 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from rich.console import Console
 from rich.table import Table
-from runs_below import below_runs, command_line
+from runs_below import below_runs, command_line, config_of, picture
 
-from slt_grok import plots
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.style import BLUE, GRAY, GREEN, VERMILION, WIDTH, panel_letters, step_axis, styled, with_seed
 from slt_grok.store import RunDirectory
@@ -33,7 +32,7 @@ COLORS = {"before": VERMILION, "not resolved": GRAY, "after": GREEN}
 def read(path: Path) -> dict[str, xr.Dataset]:
     """Return the measures of a run beside its LLC, by the name of the run and, of several, the seed."""
     run = RunDirectory(path)
-    name = run.manifest["config"]["name"]
+    name = config_of(run)["name"]
     missing = [label for label in ("llc", "landscape") if label not in run.labels]
     if missing:
         raise SltGrokError(f"{path}: expected a run with llc and landscape measured, {missing[0]} is missing")
@@ -146,8 +145,7 @@ def main(paths: list[Path], out: Path) -> None:
     }
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "landscape_correlation.json", content)
-    for written in plots.save(draw(runs), out, "landscape_correlation"):
-        print(written)
+    print(picture(draw(runs), out, "landscape_correlation"))
 
 
 if __name__ == "__main__":

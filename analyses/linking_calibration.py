@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from linking_synthetic import accuracy_curves, checkpoints, coupled_increments, llc_curves
 from matplotlib.figure import Figure
+from runs_below import picture
 
-from slt_grok import plots
 from slt_grok.plots.style import BLUE, GRAY, GREEN, ORANGE, WIDTH, panel_letters, styled
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
@@ -31,7 +31,7 @@ from slt_grok.transitions.measures import RULES
 from slt_grok.transitions.prediction import compare, held_out
 
 NAME = "linking_calibration"
-LLC, ACCURACY = RULES["llc"][1], RULES["test_accuracy"][1]
+LLC, ACCURACY = RULES["llc"].rule, RULES["test_accuracy"].rule
 EVENTS = ("onset", "middle", "end")
 # name -> (checkpoints, spacing, least and largest width, share of the draws)
 CURVES: dict[str, tuple[int, str, float, float]] = {
@@ -286,7 +286,7 @@ def main() -> None:
     command = " ".join(["python", f"analyses/{NAME}.py", *share])
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_json(arguments.out / f"{NAME}.json", {"command": command, "environment": environment(), **results})
-    plots.save(figure(results["lag_test"], results["association"]), arguments.out, NAME)
+    picture(figure(results["lag_test"], results["association"]), arguments.out, NAME)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,9 @@ import numpy as np
 import xarray as xr
 from free_energy import of_run
 from rich.console import Console
-from runs_below import below_runs, command_line, plain
+from runs_below import below_runs, command_line, picture, plain
 from scipy.stats import t as student
 
-from slt_grok import plots
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.marginal_likelihood import marginal_likelihood
 from slt_grok.plots.energies import tempering
@@ -61,21 +60,14 @@ def of_seed(networks: Trajectory, both: xr.Dataset, gamma: float) -> tuple[xr.Da
     all_steps, all_seeds = (networks.coords[dim].tolist() for dim in ("step", "seed"))
     place = {"step": [all_steps.index(step) for step in steps], "seed": all_seeds.index(seed)}
     start = time.process_time()
-    with progress(f"marginal likelihood, seed {seed}", MOST_GRADIENTS, "gradients at most") as report:
-        done = 0
-
-        def on_steps(count: int, loss: float) -> None:
-            nonlocal done
-            done += count
-            report(done, f"sampled loss {loss:.3g}")
-
+    with progress(f"marginal likelihood, seed {seed}", MOST_GRADIENTS, "gradients at most") as on_progress:
         measured = marginal_likelihood(
             networks.isel(**place),
             gamma=gamma,
             temperatures=TEMPERATURES,
             chains=CHAINS,
             updates=UPDATES,
-            on_steps=on_steps,
+            on_progress=on_progress,
         )
     n = both.attrs["n"]
     formula = -(n * both.phase_loss + both.llc * np.log(n))
@@ -131,11 +123,8 @@ def main(paths: list[Path], out: Path) -> None:
             )
             if not place:
                 names = [f"{phase}, step {one['step']:,}" for phase, one in row["phases"].items()]
-                plots.save(
-                    tempering(measured, names),
-                    out,
-                    "marginal_likelihood" if not number else f"marginal_likelihood_{number + 1}",
-                )
+                suffix = f"_{number + 1}" if number else ""
+                picture(tempering(measured, names), out, f"marginal_likelihood{suffix}")
         found = differences(rows)
         runs[below_runs(path)] = {"gamma": gamma, "difference": found, "seeds": rows}
         value, low, high = found["integrated"]

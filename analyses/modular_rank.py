@@ -2,14 +2,13 @@
 
 On all one-hot pairs the rank is K (3p - 2) up to the cap p^3 for p = 5, 7, 11; on train subsets it is the numerical
 rank at the point, under min(K (3p - 2), N p); the default LLC estimate follows half the rank as K crosses the cap.
-The value that 2603.01192 publishes, K (3p - 1) / 2, stands beside. Writes analyses/results/modular_rank.json and the
-figure beside it; some five minutes on one core.
+The value that 2603.01192 publishes, K (3p - 1) / 2, is given too. Writes analyses/results/modular_rank.json and the
+figure; some five minutes on one core.
 
 Usage: python analyses/modular_rank.py
 """
 
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,17 +16,16 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
+from runs_below import RESULTS, picture
 
 from slt_grok.llc import exact
 from slt_grok.operators.jacobian import NumericalRank, jacobian_rank
-from slt_grok.plots.saving import save
 from slt_grok.plots.style import BLUE, GREEN, ORANGE, VERMILION, WIDTH, panel_letters, styled
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.zoo.cases import parse
 from slt_grok.zoo.measure import measure
 
-RESULTS = Path(__file__).parent / "results"
 WIDTHS = {5: (2, 4, 6, 8, 9, 10, 11, 13), 7: (4, 8, 12, 15, 17, 18, 19, 20, 24), 11: (10, 20, 30, 38, 42, 43, 44, 50)}
 SUBSETS = {5: ((3, 6, 9), (4, 7, 10, 14, 18, 22)), 7: ((4, 9, 14), (8, 14, 20, 28, 36, 44))}  # p: (widths K, pairs N)
 SAMPLED, SAMPLED_WIDTHS = 5, (3, 6, 8, 9, 10, 11, 13)
@@ -176,7 +174,7 @@ def main() -> None:
         "environment": environment(),
     }
     write_json(RESULTS / "modular_rank.json", {"summary": summary, **found})
-    save(draw(found), RESULTS, "modular_rank")
+    picture(draw(found), RESULTS, "modular_rank")
 
 
 if __name__ == "__main__":

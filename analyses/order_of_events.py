@@ -1,10 +1,10 @@
 """What changes first, and what moves with the LLC beyond the course of training, over the seeds of a study.
 
 Usage: python analyses/order_of_events.py [--arm ARM] [--out FOLDER] STUDY
-STUDY is a study's directory, ARM one of its arms (main). Writes order_of_events.json and its figures: events of every
-seed, lag of every measure behind unmirrored test accuracy, the LLC and the weight norm, association with the LLC given
-loss and weight norm, and the LLC predicted in held-out seeds. Unmirrored: on test pairs (a, b) with (b, a) not in the
-train set, since the others are answered by symmetry, in a first step of test accuracy.
+STUDY is a study's directory, ARM one of its arms (main). Writes order_of_events.json (events of every seed, lag of
+every measure behind unmirrored test accuracy, the LLC and the weight norm, association with the LLC given loss and
+weight norm, and the LLC predicted in held-out seeds) and a figure of the lags. Unmirrored: on test pairs (a, b) with
+(b, a) not in the train set, since the others are answered by symmetry, in a first step of test accuracy.
 
 Lags are of middles (and, in the JSON, of onsets and ends), by the fitted shape and, as a check that assumes none, by
 crossing rules. Association and prediction take the seeds that generalized: the others have no circuit.
@@ -19,7 +19,7 @@ import pandas as pd
 import xarray as xr
 from rich.console import Console
 from rich.table import Table
-from runs_below import plain
+from runs_below import RESULTS, picture, plain
 
 from slt_grok import load_study, plots, transitions
 from slt_grok.errors import SltGrokError
@@ -30,7 +30,6 @@ from slt_grok.studies.provenance import environment
 REFERENCES = ("unmirrored_test_accuracy", "llc", "weight_norm")
 ESTIMATORS = ("sigmoid", "crossing")
 NUMBERS = ("lag", "lag_low", "lag_high", "p_value_holm", "seeds", "verdict")
-RESULTS = Path(__file__).parent / "results"
 
 
 def event_rows(events: xr.Dataset) -> dict[str, Any]:
@@ -80,36 +79,30 @@ def main(path: Path, arm: str, out: Path) -> None:
     study = load_study(path)
     console = Console(width=150, highlight=False)
     rows = study.rows(arm=arm)
-    done = rows.loc[rows.status == "done"]
+    done = rows.loc[rows.status == "available"]
     data: dict[str, Any] = {
         label: study.dataset(label, arm=arm) for label in ("training", "llc", "circuits", "landscape")
     }
     generalized = sorted(done.loc[done.outcome == "generalized", "seed"].tolist())
 
-    events = transitions.by_estimator(**data)
+    events = transitions.by_estimator(data)
     references = [name for name in REFERENCES if name in events.measure]
     lags = {estimator: transitions.lead_lag(events, references, estimator) for estimator in ESTIMATORS}
     tables = {estimator: transitions.lag_table(one) for estimator, one in lags.items()}
     say(tables[ESTIMATORS[0]], console)
 
     with_circuit: dict[str, Any] = {label: one.sel(seed=generalized) for label, one in data.items()}
-    association = transitions.associate(**with_circuit)
-    prediction = transitions.predict_llc(**with_circuit)
+    association = transitions.associate(with_circuit)
+    prediction = transitions.predict_llc(with_circuit)
     console.print(association[["mean_correlation", "verdict"]].to_dataframe())
     console.print(prediction[["mean_error", "mean_drop_left"]].to_dataframe())
 
     out.mkdir(parents=True, exist_ok=True)
-    for name, figure in (
-        ("events", plots.event_raster(events)),
-        ("lags", plots.lead_lag(lags[ESTIMATORS[0]])),
-        ("association", plots.association(association)),
-        ("prediction", plots.prediction(prediction)),
-    ):
-        plots.save(figure, out, f"order_of_events_{name}")
+    picture(plots.lead_lag(lags[ESTIMATORS[0]]), out, "order_of_events")
     content = {
         "command": f"python analyses/order_of_events.py --arm {arm} runs/{path.name}",
         "seeds": {outcome: sorted(one.seed.tolist()) for outcome, one in done.groupby("outcome")},
-        "not_done": rows.loc[rows.status != "done", ["run", "seed", "status"]].to_dict("records"),
+        "not_done": rows.loc[rows.status != "available", ["run", "seed", "status"]].to_dict("records"),
         "events": event_rows(events),
         "lags": {estimator: lag_rows(table) for estimator, table in tables.items()},
         "association": association.drop_dims("seed").drop_dims("null").to_dataframe().reset_index().to_dict("records"),

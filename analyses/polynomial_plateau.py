@@ -7,31 +7,29 @@ it, with its step's bias. n = 500 and the error without a half are inferred from
 draws of the points the closed form at degree 100 varies by some 0.1, so that a third equal digit is chance.
 
 The default estimate chooses a larger n_beta, and says what it cannot see: in float64 the spectrum runs down to
-rounding. Rational arithmetic shows that the rank is degree + 1. Writes analyses/results/polynomial_plateau.json and the
-figure beside it; some minutes on one core.
+rounding. Rational arithmetic shows that the rank is degree + 1. Writes analyses/results/polynomial_plateau.json and its
+figure; some minutes on one core.
 
 Usage: python analyses/polynomial_plateau.py
 """
 
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from rich.console import Console
+from runs_below import RESULTS, picture
 from torch import Tensor
 
 from slt_grok.llc import SGLD, estimate, exact
-from slt_grok.plots.saving import save
 from slt_grok.plots.style import BLUE, ORANGE, VERMILION, WIDTH, styled
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.zoo.least_squares import LinearModel
 
-RESULTS = Path(__file__).parent / "results"
 SAMPLES, GAMMA, SEED = 500, 1.0, 0
 N_BETA = SAMPLES / math.log(SAMPLES)
 PUBLISHED = 3.90  # at degree 100
@@ -175,7 +173,7 @@ def main() -> None:
         "environment": environment(),
     }
     write_json(RESULTS / "polynomial_plateau.json", {"summary": summary, **found})
-    save(draw(found), RESULTS, "polynomial_plateau")
+    picture(draw(found), RESULTS, "polynomial_plateau")
 
 
 if __name__ == "__main__":

@@ -8,17 +8,19 @@ import shutil
 import sys
 from pathlib import Path
 
+from runs_below import RESULTS, config_of
+
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import read_json, write_json
 
-RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
 
 
 def record(run: Path) -> Path:
-    """Write `results/NAME.json`, and the phase-transition figure beside it; return the JSON's path."""
-    manifest, summary = RunDirectory(run).manifest, read_json(run / "summary.json")
-    name = manifest["config"]["name"]
+    """Write `results/NAME.json`, and the phase-transition figure; return the JSON's path."""
+    directory, summary = RunDirectory(run), read_json(run / "summary.json")
+    manifest, settings = directory.manifest, config_of(directory)
+    name = settings["name"]
     config = next((ROOT / "configs").rglob(f"{name}.yaml")).relative_to(ROOT)
     content = {
         "command": f"slt-grok run {config}",
@@ -26,7 +28,7 @@ def record(run: Path) -> Path:
         "stages": manifest["stages"],
         "wall_seconds": round(sum(stage.get("wall_seconds", 0) for stage in manifest["stages"].values()), 1),
         "environment": manifest["environment"],
-        "config": manifest["config"],
+        "config": settings,
     }
     path = RESULTS / f"{name}.json"
     write_json(path, content)

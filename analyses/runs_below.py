@@ -1,4 +1,4 @@
-"""The runs that a script is given: run directories, or folders such as a study's with run directories in them."""
+"""What the scripts share: the runs that they are given, and how results are written."""
 
 import argparse
 import json
@@ -7,12 +7,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
+from slt_grok import plots
+from slt_grok.config import parse_config
 from slt_grok.errors import SltGrokError
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import read_json
 
 RESULTS = Path(__file__).parent / "results"
 OF_A_RUN = ("split_seed", "table_seed", "train_rows", "steps", "checkpoints", "evaluate_every", "stop")
+
+
+def config_of(run: RunDirectory) -> dict[str, Any]:
+    """Return a run's configuration as plain data, complete with defaults."""
+    return parse_config(run.manifest["config"], str(run.path / "manifest.json")).model_dump(mode="json")
 
 
 def runs_below(paths: Sequence[Path]) -> tuple[list[RunDirectory], list[str]]:
@@ -34,7 +43,7 @@ def runs_below(paths: Sequence[Path]) -> tuple[list[RunDirectory], list[str]]:
             notes += [
                 f"{run['run']}: {run['status']}" + (f", {run['reason']}" if run.get("reason") else "")
                 for run in read_json(path / "study.json")["runs"]
-                if run["status"] != "done"
+                if run["status"] != "available"
             ]
         for manifest in manifests:
             run = RunDirectory(manifest.parent)
@@ -49,14 +58,14 @@ def runs_below(paths: Sequence[Path]) -> tuple[list[RunDirectory], list[str]]:
 
 
 def grouped(runs: Sequence[RunDirectory], without: Sequence[str]) -> dict[str, list[RunDirectory]]:
-    """Return runs of the same task, model and training but for some keys of the task, by a name for each group.
+    """Return the runs in groups of the same task, model and training, except for some keys of the task.
 
-    Seeds of splits and tables, the length of the training and what is kept of it do not count either. The name is that
-    of the first run; runs of a group may differ in how they were measured.
+    Seeds of splits and tables, the length of the training and what is kept of it do not count either. A group has the
+    name of its first run; its runs may differ in how they were measured.
     """
     groups: dict[str, list[RunDirectory]] = {}
     for run in runs:
-        config = run.manifest["config"]
+        config = config_of(run)
         task, training = (
             {key: value for key, value in (config[part] or {}).items() if key not in (*without, *OF_A_RUN)}
             for part in ("task", "training")
@@ -64,13 +73,13 @@ def grouped(runs: Sequence[RunDirectory], without: Sequence[str]) -> dict[str, l
         groups.setdefault(json.dumps([task, config["model"], training], sort_keys=True), []).append(run)
     names: dict[str, list[RunDirectory]] = {}
     for members in groups.values():
-        name = members[0].manifest["config"]["name"]
+        name = config_of(members[0])["name"]
         names[name if name not in names else f"{name} ({len(names) + 1})"] = members
     return names
 
 
 def plain(value: Any) -> Any:
-    """Numbers that JSON can hold: what is not finite is None."""
+    """Return data that JSON can hold: what is not finite is None."""
     if isinstance(value, dict):
         return {key: plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -80,8 +89,13 @@ def plain(value: Any) -> Any:
     return value
 
 
+def picture(figure: Figure, folder: Path, name: str) -> Path:
+    """Write a figure as `folder/name.png` and return its path."""
+    return plots.save(figure, folder, name, ["png"])[0]
+
+
 def below_runs(path: Path) -> str:
-    """Return the path from the folder of all runs on, which says the same on every machine."""
+    """Return the path from the folder `runs` on, which is the same on every machine."""
     parts = path.resolve().parts
     return str(Path(*parts[parts.index("runs") :])) if "runs" in parts else path.name
 

@@ -1,4 +1,4 @@
-"""Do architectures differ in the geometry and topology of their neurons? Beside the published values of 2512.25060.
+"""Do architectures differ in the geometry and topology of their neurons? With the published values of 2512.25060.
 
 Usage: for each of sum, rate0, rate1 and concatenation
   slt-grok run configs/topology_ARCHITECTURE.yaml
@@ -8,7 +8,7 @@ then
 
 Of every run the last checkpoint is taken; runs of one architecture are pooled. Intervals are bootstrapped over networks
 (95%, percentile): neurons and clusters of one network are not independent. With five networks such an interval covers
-less than it says, so that the extremes stand beside it. Writes results/topology.json and two figures.
+less than it says, so that the extremes are given too. Writes results/topology.json and a figure.
 """
 
 import sys
@@ -22,20 +22,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
+from runs_below import RESULTS, config_of, picture
 from scipy.stats import bootstrap
 
-from slt_grok import plots
 from slt_grok.circuits.geometry import CLOUDS, SITES, cka, ideal_clouds
 from slt_grok.circuits.topology import Persistence
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.clusters import SITES as SITE_NAMES
-from slt_grok.plots.clusters import distances, law
 from slt_grok.plots.style import BLUE, GRAY, GREEN, ORANGE, VERMILION, WIDTH, panel_letters, styled
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 
-RESULTS = Path(__file__).parent / "results"
 PUBLISHED = {  # CKA at the first layer, 2512.25060
     "sum": {"disc": 0.998, "torus": 0.706},
     "rate 0": {"disc": 0.988, "torus": 0.699},
@@ -63,7 +61,7 @@ def architecture(model: dict[str, Any], name: str) -> str:
 def read(path: Path) -> tuple[str, xr.Dataset, xr.Dataset]:
     """Architecture, circuits and topology of a run's last checkpoint."""
     run = RunDirectory(path)
-    config, found = run.manifest["config"], []
+    config, found = config_of(run), []
     for label, variable in (("circuits", "cka"), ("topology", "betti")):
         if label not in run.labels or variable not in (data := run.read_measurement(label)):
             raise SltGrokError(f"{path}: expected {variable}; make it by slt-grok measure {path} --only {label}")
@@ -124,9 +122,9 @@ def over_networks(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return found
 
 
-def ideal(modulus: int) -> dict[str, Any]:
+def ideal(p: int) -> dict[str, Any]:
     """CKA of the ideal clouds with each other, and their Betti numbers."""
-    clouds = ideal_clouds(modulus, 1)
+    clouds = ideal_clouds(p, 1)
     found: dict[str, Any] = {}
     for name, cloud in clouds.items():
         persistence = Persistence.of(cloud.numpy())
@@ -216,25 +214,6 @@ def _architectures(axes: Axes, names: list[str]) -> None:
     axes.set_xlim(-0.6, len(names) - 0.4)
 
 
-@styled
-def draw_alignment(data: dict[str, list[xr.Dataset]]) -> Figure:
-    """Phase alignment distribution and torus distance, a column for each architecture, all its networks together."""
-    figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
-    panels = figure.subplots(2, len(data), squeeze=False, height_ratios=[1.1, 1])
-    names = ["neuron_alignment_left", "neuron_alignment_right", "neuron_torus_distance"]
-    for (name, runs), (upper, lower) in zip(data.items(), panels.T, strict=True):
-        together = xr.concat(
-            [run[names].drop_vars("seed", errors="ignore") for run in runs], "seed", coords="minimal", compat="override"
-        )
-        law(upper, together.assign_coords(frequency=runs[0].frequency))
-        distances(lower, together.assign_coords(frequency=runs[0].frequency))
-        upper.set_title(name)
-        lower.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=6)
-    for axes in panels[:, 1:].flat:
-        axes.set_ylabel("")
-    return figure
-
-
 def table(summary: dict[str, Any]) -> Table:
     """CKA and torus distance with intervals, beside the published values."""
     found = Table(title="Mean over networks (95% interval) [published]")
@@ -259,14 +238,12 @@ def table(summary: dict[str, Any]) -> Table:
 def main(paths: list[Path]) -> None:
     """Read, summarize, draw, write."""
     rows: dict[str, list[dict[str, Any]]] = {}
-    data: dict[str, list[xr.Dataset]] = {}
     settings = []
     for path in paths:
         name, circuits, topology = read(path)
         settings.append({key: topology.attrs[key] for key in ("landmarks", "threshold")})
-        p = 2 * circuits.sizes["frequency"] + 1
+        p = circuits.attrs["classes"]
         rows.setdefault(name, []).extend({"modulus": p, **row} for row in per_network(circuits, topology))
-        data.setdefault(name, []).append(circuits)
     summary = {name: over_networks(networks) for name, networks in rows.items()}
     clouds = ideal(next(iter(rows.values()))[0]["modulus"])
     console = Console(width=200)
@@ -283,9 +260,7 @@ def main(paths: list[Path]) -> None:
         "environment": environment(),
     }
     write_json(RESULTS / "topology.json", content)
-    for figure, name in ((draw(summary, rows), "topology"), (draw_alignment(data), "topology_phase_alignment")):
-        for written in plots.save(figure, RESULTS, name):
-            print(written)
+    print(picture(draw(summary, rows), RESULTS, "topology"))
 
 
 if __name__ == "__main__":

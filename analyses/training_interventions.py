@@ -21,9 +21,9 @@ import pandas as pd
 import xarray as xr
 from claims.rule import UNDECIDED, mean, over_seeds, share
 from matplotlib.figure import Figure
-from runs_below import below_runs, command_line, plain
+from runs_below import below_runs, command_line, picture, plain
 
-from slt_grok import load_study, plots
+from slt_grok import load_study
 from slt_grok.errors import SltGrokError
 from slt_grok.plots import lines
 from slt_grok.plots.style import WIDTH, step_axis, styled
@@ -81,7 +81,7 @@ def content_of(study: StudyResults) -> dict[str, Any]:
     arms = study.table.arm.unique().tolist()
     if PLAIN not in arms or len(arms) < 2:
         raise SltGrokError(f"{study.path}: expected an arm {PLAIN} and others, got {', '.join(arms)}")
-    done = {arm: study.rows(arm=arm, status="done").set_index("seed") for arm in arms}
+    done = {arm: study.rows(arm=arm, status="available").set_index("seed") for arm in arms}
     found: dict[str, Any] = {}
     for arm, rows in done.items():
         found[arm] = of_arm(rows, study.dataset("llc", arm=arm))
@@ -93,7 +93,7 @@ def content_of(study: StudyResults) -> dict[str, Any]:
     not_used = [
         f"{row.run}, seed {row.seed}: {row.status} ({row.reason})"
         for _, row in study.table.iterrows()
-        if row.status != "done"
+        if row.status != "available"
     ]
     return {"arms": found, "not_used": not_used}
 
@@ -112,7 +112,7 @@ def figure(study: StudyResults) -> Figure:
             values = study.dataset(label, arm=arm)[name]
             lines.over_seeds(axes, baseline, label="plain", **STYLES[0])
             lines.over_seeds(axes, values, label="intervened", **STYLES[1])
-            run = Run(study.path / study.rows(arm=arm, status="done").run.iloc[0])
+            run = Run(study.path / study.rows(arm=arm, status="available").run.iloc[0])
             for step in changes(run.config.training):
                 axes.axvline(step, color="0.5", lw=0.8, ls=":")
             step_axis(axes, values.step.values, narrow=True)
@@ -137,7 +137,7 @@ def main(paths: list[Path], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     content = {"command": command} | found | {"environment": environment()}
     write_json(out / "training_interventions.json", plain(content))
-    plots.save(figure(study), out, "training_interventions")
+    picture(figure(study), out, "training_interventions")
     for arm, one in found["arms"].items():
         share, end = one["generalized"], one["llc_final"]
         line = f"{arm}: {share['seeds']} of {share['of']} seeds generalize, LLC at the end {end['value']:.1f}"

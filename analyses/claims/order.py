@@ -6,7 +6,6 @@ seeds share it; with up to two conditions a claim that holds is refuted in at mo
 
 from collections.abc import Sequence
 from math import inf
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,8 +41,8 @@ def in_order(
     effects = dict.fromkeys(names, Effect(np.nan, -inf, inf, (len(seeds),)))
     seen = pd.DataFrame({"measure": [], "seed": [], "step": []})
     if seeds:
-        data: dict[str, Any] = {label: study.dataset(label, arm="main").sel(seed=seeds) for label in labels}
-        events = transitions.by_estimator(**data)
+        data = {label: study.dataset(label, arm="main").sel(seed=seeds) for label in labels}
+        events = transitions.by_estimator(data)
         lags = transitions.lead_lag(events, sorted({second for _, second in names}), estimator)
         for first, second in names:
             one = lags.sel(reference=second, event=when, measure=first)

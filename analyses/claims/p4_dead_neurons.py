@@ -25,13 +25,13 @@ from rule import Condition, Finding, magnitude, mean, over_seeds
 from tables import keep, usable
 from verdict import main
 
-from slt_grok import models
 from slt_grok.config import parse_config
 from slt_grok.errors import SltGrokError
+from slt_grok.llc.measurement import LLC, estimate_by
 from slt_grok.models.network import Network
 from slt_grok.plots.style import BLUE
+from slt_grok.settings import Deferred
 from slt_grok.store import RunDirectory
-from slt_grok.llc.measurement import estimate_by
 from slt_grok.studies.results import StudyResults
 from slt_grok.trajectories import Trajectory
 
@@ -39,13 +39,14 @@ STUDY = "seeds"
 STATES, USED, SHARE, MOST = {"zero": 0.0, "off": -10.0}, 5, 0.5, np.log(1.05)
 
 
-def widened(one: Trajectory, model: dict, bias: float) -> Trajectory:
-    """Return the networks with more neurons, of this bias and else without weights.
+def widened(one: Trajectory, model: Deferred, bias: float) -> Trajectory:
+    """Return the networks with more neurons, of this bias and without weights.
 
-    The same function where it is <= 0.
+    The function is the same if the bias is at most 0.
     """
-    more = {**model, "d_mlp": int(model["d_mlp"] * (1 + SHARE))}
-    network = Network(models.build(tokens=one.task.modulus, **more), one.task)
+    more = model.settings.model_copy(update={"d_mlp": int(model.settings.d_mlp * (1 + SHARE))})  # pyright: ignore[reportAttributeAccessIssue]
+    module = replace(model, settings=more).make(tokens=one.task.tokens, classes=one.task.classes)
+    network = Network(module, one.task)
     parameters = {}
     for name, tensor in one.parameters.items():
         wide = torch.full((*one.shape, *network.shapes[name]), bias if name == "b_in" else 0.0, dtype=tensor.dtype)
@@ -61,13 +62,13 @@ def measured(study: StudyResults) -> tuple[pd.DataFrame, list[str]]:
     for _, row in rows.iloc[USED:].iterrows():
         run = RunDirectory(study.path / str(row.run))
         config = parse_config(run.manifest["config"], str(run.path / "manifest.json"))
-        if config.llc is None or not {"b_in", "W_out"} <= set(Trajectory.from_run(run.path).parameters):
+        settings = config.settings(LLC)
+        if settings is None or not {"b_in", "W_out"} <= set(Trajectory.from_run(run.path).parameters):
             raise SltGrokError(f"{run.path}: expected a network with a layer of neurons, and LLC settings")
         every = Trajectory.from_run(run.path)
         one = every.isel(step=[-1], seed=[every.coords["seed"].tolist().index(row.seed)])
-        model = config.model.model_dump()
-        variants = {"as trained": one} | {name: widened(one, model, bias) for name, bias in STATES.items()}
-        llc = {name: estimate_by(config.llc, variant).llc.item() for name, variant in variants.items()}
+        variants = {"as trained": one} | {name: widened(one, config.model, bias) for name, bias in STATES.items()}
+        llc = {name: estimate_by(settings, variant).llc.item() for name, variant in variants.items()}
         found.append({"run": row.run, "seed": row.seed} | llc)
     return pd.DataFrame(found, columns=["run", "seed", "as trained", *STATES]), left_out
 

@@ -42,7 +42,7 @@ def decide(study: StudyResults) -> Finding:
         )
         for arm in CONTROLS
     ]
-    done = study.rows(arm="main", status="done")
+    done = study.rows(arm="main", status="available")
     numbers = {
         "drop of grokking runs, in units of the LLC": over_seeds(mean, rows["main"].llc_drop.to_numpy(dtype=float)),
         "share of runs that grok": share(int((done.outcome == "generalized").sum()), len(done)),

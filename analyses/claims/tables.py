@@ -29,7 +29,7 @@ def usable(
     for row in rows.to_dict("records"):
         where = f"{row['run']}, seed {row['seed']}"
         absent = [name for name in columns if pd.api.types.is_scalar(row[name]) and pd.isna(row[name])]
-        if row["status"] != "done":
+        if row["status"] != "available":
             reasons.append(f"{where}: {row['status']} ({row['reason']})")
         elif outcome is not None and row["outcome"] != outcome:
             reasons.append(f"{where}: {row['outcome']}, the rule wants {outcome}")

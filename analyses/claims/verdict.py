@@ -96,7 +96,7 @@ def judge(name: str, text: str, study: StudyResults, decide: Decide, panel: Pane
     found = content(name, text, study, finding)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / f"{name}.json", found)
-    plots.save(figure(finding, panel), out, name)
+    plots.save(figure(finding, panel), out, name, ["png"])
     return found
 
 

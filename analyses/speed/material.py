@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from slt_grok import models
-from slt_grok.config import load_config
+from slt_grok.config import RunConfig, load_config, parse_config
 from slt_grok.models.network import Network
 from slt_grok.store import RunDirectory
-from slt_grok.studies import execute_run
+from slt_grok.studies.run import train_run
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 
@@ -24,7 +24,7 @@ class Material(NamedTuple):
     """Networks with their data in a file, and how the package calls them.
 
     path : npz with every parameter (checkpoint, ...), `pairs` and `labels` of the train set, and `baselines`.
-    task, model : as in a configuration; the model's modulus is the task's.
+    task, model : as in a configuration; without the task's kind.
     trajectory : the same networks, over `step` 0, 1, 2, ...
     source : a phrase on where they come from.
     """
@@ -48,7 +48,7 @@ class Material(NamedTuple):
 def of_run(name: str, count: int, scratch: Path) -> Material:
     """`count` checkpoints of runs/NAME, equally spaced; some of them several times where there are fewer.
 
-    A run that is not there is trained, without its measurements, under runs/benchmark_speed.
+    A missing run is trained, without its measurements, under runs/benchmark_speed.
     """
     found = ROOT / "runs" / name
     if not found.is_dir():
@@ -56,16 +56,22 @@ def of_run(name: str, count: int, scratch: Path) -> Material:
         config = load_config(ROOT / "configs" / f"{name}.yaml")
         if not (RunDirectory(found).exists and "training" in RunDirectory(found).manifest["stages"]):
             print(f"{name}: training it under {found.relative_to(ROOT)}, about {MINUTES[name]} minutes", flush=True)
-            execute_run(config.model_copy(update={"llc": None, "circuits": None, "landscape": None}), found)
+            train_run(config, found)
     trajectory = Trajectory.from_run(found).isel(seed=0)
     there = trajectory.shape[0]
     rows = spread(there, count)
-    config = RunDirectory(found).manifest["config"]
+    task, model = sections(parse_config(RunDirectory(found).manifest["config"], name))
     source = f"{count} checkpoints of configs/{name}.yaml"
     if there < count:
         source += f" ({there} different ones, some of them several times)"
     parameters = {key: tensor[rows, 0] for key, tensor in trajectory.parameters.items()}
-    return write(parameters, config["task"], config["model"], source, scratch / f"{name}_{count}.npz")
+    return write(parameters, task, model, source, scratch / f"{name}_{count}.npz")
+
+
+def sections(config: RunConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the task and the model of a configuration as plain data; every task here is on Z_p."""
+    content = config.model_dump(mode="json")
+    return {key: value for key, value in content["task"].items() if key != "kind"}, content["model"]
 
 
 def spread(there: int, count: int) -> list[int]:

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from slt_grok.circuits import key_frequencies
-from slt_grok.circuits.variables import VARIABLES
+from slt_grok.circuits.measurement import Circuits
 
 from .chains import among, place_of
 from .material import of_run
 from .workload import Bench
 
 PLAIN = Path(__file__).parent / "plain_measures.py"
+VARIABLES = Circuits().variables
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def agreement(pairs: list[tuple[Any, Any, list[int]]]) -> dict[str, Any]:
         same = (theirs["neuron_frequency"] == ours["neuron_frequency"][rows]).all(-1)
         for name in theirs.keys() & ours.keys():
             x, y = theirs[name].astype(float), ours[name][rows].astype(float)
-            if "neuron" in VARIABLES[name][0]:
+            if "neuron" in VARIABLES[name].dims:
                 x, y = x[counted], y[counted]
             if name.startswith("polynomial"):
                 x, y = x[same], y[same]

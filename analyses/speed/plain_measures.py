@@ -1,7 +1,7 @@
 """The Fourier measures of one network, one frequency at a time, in plain PyTorch as the papers' formulas read.
 
 The peer of workload 4, and a second implementation that `slt_grok.circuits.measure` must agree with. Names and
-definitions are those of `slt_grok.circuits.variables`. Here are those of logits, weights and circles; neurons and heads
+definitions are those of the measurement `circuits`. Here are those of logits, weights and circles; neurons and heads
 are in `plain_neurons`. Sources: Nanda et al. 2301.05217, sections 4 and 5; Zhong et al. 2306.17844, section 4; Furuta
 et al. 2402.16726, section 4.
 """

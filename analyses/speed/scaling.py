@@ -14,7 +14,7 @@ from slt_grok.config import load_config
 
 from .chains import products
 from .floor import flops
-from .material import ROOT, untrained
+from .material import ROOT, sections, untrained
 from .timing import per_unit, ratio_of_medians
 from .workload import Bench
 
@@ -59,9 +59,9 @@ W6 = ScalingWorkload()
 def run(bench: Bench, workload: ScalingWorkload) -> dict[str, Any]:
     """Return the record of W6; `ratio` holds the cost at the large end over that in the middle, by axis."""
     config = load_config(ROOT / "configs" / "devinterp_notebook.yaml")
-    model, contestants, gflop = config.model.model_dump(), [], {}
+    (own_task, model), contestants, gflop = sections(config), [], {}
     for axis, value, (checkpoints, chains, p) in workload.points():
-        task = config.task.model_dump() | {"modulus": p}
+        task = own_task | {"modulus": p}
         material = untrained(task, model, checkpoints, bench.scratch)
         name = f"{axis} {value}"
         gflop[name] = workload.draws * flops(products(material, workload.batch)) / 1e9

@@ -1,6 +1,6 @@
 """W3 and W5: training, against plain PyTorch and JAX, and many seeds at once against one after the other."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from slt_grok.config import load_config
 from slt_grok.training.minibatches import generator
 
 from .floor import Product, transformer_products
-from .material import ROOT, Material, write
+from .material import ROOT, Material, sections, write
 from .timing import Answers
 from .workload import Bench
 
@@ -98,7 +98,7 @@ W5 = SeedsWorkload(seeds=64, alone=4, steps=100, modulus=31, target={"one-at-a-t
 def run_seeds(bench: Bench, workload: SeedsWorkload) -> dict[str, Any]:
     """Return the record of W5: the network of the quickstart with another p."""
     config = load_config(ROOT / "configs" / "quickstart.yaml")
-    config = config.model_copy(update={"task": config.task.model_copy(update={"modulus": workload.modulus})})
+    config = config.model_copy(update={"task": replace(config.task, modulus=workload.modulus)})
     material = initial(config, bench)
     job = {**material.job("transformer"), "training": settings_of(config), "steps": workload.steps}
     job["compared_after"] = COMPARED_AFTER
@@ -141,7 +141,7 @@ def same_losses(answers: Answers) -> dict[str, Any]:
 
 def initial(config: Any, bench: Bench) -> Material:
     """Return the weights that `slt_grok.training.train` starts seed 0 from."""
-    task, model = config.task.model_dump(), config.model.model_dump()
+    task, model = sections(config)
     network = models.build(tokens=task["modulus"], **model)
     network.initialize(generator(np.random.SeedSequence(0).spawn(2)[0]))
     parameters = {name: tensor.detach()[None] for name, tensor in network.named_parameters()}

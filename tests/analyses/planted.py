@@ -33,7 +33,7 @@ def decided(name: str, planted: StudyResults) -> str:
 
 def row(arm: str, seed: int, **values: Any) -> dict[str, Any]:
     """One seed of a run that is done and generalized; dots in names are written as two underscores."""
-    outcome = {"status": "done", "outcome": "generalized", "reason": ""}
+    outcome = {"status": "available", "outcome": "generalized", "reason": ""}
     own = {"study": "planted", "arm": arm, "run": arm, "seed": seed, **outcome, "train_accuracy_final": 1.0}
     return own | {name.replace("__", "."): value for name, value in values.items()}
 
@@ -51,7 +51,7 @@ def written(folder: Path, name: str, rows: list[dict[str, Any]], data: dict[str,
     write_json(path / "study.json", {"name": name, "runs": []})
     for run, datasets in data.items():
         directory = RunDirectory(path / run)
-        config = {"name": run, "task": {}, "model": {}, "seeds": []}
+        config = {"name": run, "task": {"modulus": 5}, "model": {"kind": "mlp"}, "training": {"steps": 10}}
         directory.write_manifest({"config": config, "environment": {}, "stages": {}})
         for label, dataset in datasets.items():
             directory.write_measurement(label, dataset, {})

@@ -136,23 +136,20 @@ def test_p4_adds_neurons_that_answer_nothing(tmp_path):
     seeds = list(range(script.USED + 1))
     content = {"name": "tiny", "seeds": seeds, "task": {"modulus": 5, "train_fraction": 0.8}, "model": model}
     content["training"] = {"steps": 3, "learning_rate": 0.01, "checkpoints": {"linear": 2}}
-    content["llc"] = {"step_size": 0.01, "n_beta": 5, "gamma": 10, "chains": 2, "draws": 8, "burn_in": 2}
+    sampler = {"name": "underdamped", "step_size": 0.01}
+    content["llc"] = {"sampler": sampler, "n_beta": 5, "gamma": 10, "chains": 2, "draws": 8, "burn_in": 2}
     config = parse_config(content, "tiny")
     run = RunDirectory(tmp_path / "seeds" / "main")
-    run.write_manifest({"config": config.model_dump(mode="json"), "environment": {}, "stages": {}})
-    from slt_grok import models
-    from slt_grok.tasks import ModularTask
-
+    run.write_manifest({"config": content, "environment": {}, "stages": {}})
     torch.manual_seed(0)
-    module = models.build(tokens=5, **config.model.model_dump())
-    one = Trajectory.of(module, ModularTask(**config.task.model_dump()))
+    one = Trajectory.of(config.network.module, config.task)
     weights = {name: torch.randn_like(tensor) for name, tensor in one.parameters.items()}
     run.write_checkpoint(3, {name: torch.stack([tensor] * len(seeds)) for name, tensor in weights.items()})
     one = Trajectory.from_run(run.path).isel(seed=[0])
     inputs, _ = one.task.data("all")
     single = one.stacked()
     for bias in script.STATES.values():
-        wide = script.widened(one, config.model.model_dump(), bias)
+        wide = script.widened(one, config.model, bias)
         assert wide.parameters["b_in"].shape == (1, 1, 9)
         before = one.network.outputs({name: tensor[0] for name, tensor in single.items()}, inputs)
         after = wide.network.outputs({name: tensor[0] for name, tensor in wide.stacked().items()}, inputs)

@@ -48,4 +48,4 @@ def test_the_script_writes_its_rates_and_the_power_curve(tmp_path, monkeypatch):
     middle = [row["estimators"]["sigmoid"]["coverage"]["middle"] for row in found["coverage"].values()]
     assert np.mean(middle) >= 0.85
     assert found["command"] == "python analyses/linking_calibration.py --share 0.01"
-    assert (tmp_path / "linking_calibration.svg").stat().st_size > 10_000
+    assert (tmp_path / "linking_calibration.png").stat().st_size > 10_000

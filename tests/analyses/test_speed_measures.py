@@ -7,7 +7,6 @@ from speed import measures
 from speed.plain_measures import measure
 
 from slt_grok import circuits
-from slt_grok.circuits.variables import VARIABLES
 from slt_grok.models import OneLayerTransformer
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
@@ -54,7 +53,7 @@ def test_plain_measures_are_the_packages(planted):
     assert counted.any() == planted
     for name, values in plain.items():
         theirs, ours = np.asarray(values, float), found[name].values.astype(float)
-        if "neuron" in VARIABLES[name][0]:
+        if "neuron" in measures.VARIABLES[name].dims:
             rows = counted if name.startswith("neuron_alignment") else clear  # NaN for neurons that are not counted
             theirs, ours = theirs[..., rows], ours[..., rows]
         if name.startswith("polynomial") and not planted:

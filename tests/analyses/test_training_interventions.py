@@ -90,7 +90,7 @@ def test_written_with_a_figure_and_a_failed_run_named(tmp_path, capsys):
     assert found["arms"]["off"]["llc_final_over_plain"]["seeds"] == 4
     assert found["not_used"] == ["off, seed 4: failed (training: loss is not finite at step 288)"]
     assert "off: 0 of 4 seeds generalize" in capsys.readouterr().out
-    assert {one.suffix for one in (tmp_path / "out").iterdir()} == {".json", ".png", ".svg"}
+    assert {one.suffix for one in (tmp_path / "out").iterdir()} == {".json", ".png"}
 
 
 def test_without_plain_runs_it_says_so(tmp_path):

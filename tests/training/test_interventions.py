@@ -115,7 +115,7 @@ ALL = {
 }
 
 
-def test_a_stopped_training_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_training_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     through = states(tmp_path / "through", settings(**ALL), (0, 1))
     monkeypatch.setattr("slt_grok.training.loop.SAVE_SECONDS", 0)
     run, network = RunDirectory(tmp_path / "stopped"), Network(build("transformer", P, **KIND["transformer"]), TASK)
@@ -123,8 +123,8 @@ def test_a_stopped_training_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pyt
     class Stopped(Exception):
         pass
 
-    def stop(step: int, losses: object) -> None:
-        if step >= 40:  # after the change, so that the resumed run must know of it
+    def stop(fraction: float, note: str = "") -> None:
+        if fraction >= 40 / 60:  # after the change, so that the resumed run must know of it
             raise Stopped
 
     with pytest.raises(Stopped):

@@ -1,4 +1,4 @@
-"""Muon on stacks: torch's Muon on each matrix, torch's AdamW on the rest, a training that goes on in the same bits."""
+"""Muon on stacks: torch's Muon on each matrix, torch's AdamW on the rest, a training that resumes in the same bits."""
 
 from pathlib import Path
 
@@ -72,7 +72,7 @@ def test_what_tokens_index_is_not_muons() -> None:
 
 
 @pytest.mark.parametrize("kind", ["transformer", "mlp"])
-def test_a_killed_training_goes_on_in_the_same_bits(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_training_resumes_in_the_same_bits(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {"transformer": {"d_model": 8, "n_heads": 2, "d_mlp": 16}, "mlp": {"d_embed": 4, "d_mlp": 8}}
     task = ModularTask(7, train_fraction=0.6)
     network = Network(models.build(kind, 7, **sizes[kind]), task)
@@ -82,8 +82,8 @@ def test_a_killed_training_goes_on_in_the_same_bits(kind: str, tmp_path: Path, m
     through = train(RunDirectory(tmp_path / "through"), network, settings, [3, 4])
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0)
 
-    def kill(step: int, losses: object) -> None:
-        if step == 20:
+    def kill(fraction: float, note: str = "") -> None:
+        if fraction == 20 / 30:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -85,7 +85,7 @@ def test_groups_of_seeds_are_seeds_alone(tmp_path: Path, batch_size: int | None)
 
 @pytest.mark.usefixtures("small_groups")
 def test_a_stopped_training_of_groups_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    test_a_stopped_training_goes_on_bit_for_bit(tmp_path, monkeypatch, 16, "adamw")
+    test_a_stopped_training_resumes_bit_for_bit(tmp_path, monkeypatch, 16, "adamw")
 
 
 @pytest.mark.usefixtures("small_groups")
@@ -98,7 +98,7 @@ def test_a_group_that_diverges_is_one_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("batch_size", [None, 16])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_stopped_training_goes_on_bit_for_bit(
+def test_a_stopped_training_resumes_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int | None, optimizer: str
 ) -> None:
     settings = SETTINGS.model_copy(update={"batch_size": batch_size, "optimizer": optimizer, "momentum": 0.9})
@@ -110,11 +110,11 @@ def test_a_stopped_training_goes_on_bit_for_bit(
         pass
 
     def stop_at(when: int):
-        def on_step(step: int, losses: object) -> None:
-            if step >= when:
+        def on_progress(fraction: float, note: str = "") -> None:
+            if fraction * SETTINGS.steps >= when - 0.5:
                 raise Stopped
 
-        return on_step
+        return on_progress
 
     for when in (20, 40, 60):
         with pytest.raises(Stopped):
