@@ -138,7 +138,7 @@ def written(
     dtype = next(iter(last.parameters.values())).dtype
     split = {"train_fraction": last.task.train_fraction, "split_seed": last.task.split_seed}
     for p in moduli:
-        task = ModularTask(p, program.operation, **split)
+        task = ModularTask(p, program.operation, **split)  # pyright: ignore[reportArgumentType]
         network, served = rewrite(program, model, task)
         name = f"written for p = {p}"
         found[name] = replace(network, parameters={k: t.to(dtype) for k, t in network.parameters.items()})

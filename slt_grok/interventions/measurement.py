@@ -24,7 +24,7 @@ from slt_grok.format import step as of_step
 from slt_grok.groups import Group
 from slt_grok.interventions import weights
 from slt_grok.interventions.weights import VARIANT
-from slt_grok.llc.measurement import estimate_by, seconds_of_updates, shard_chains
+from slt_grok.llc.measurement import estimate_by, seconds_of_updates, shard_chains, without_task
 from slt_grok.llc.settings import LLCSettings
 from slt_grok.llc.variables import VARIABLES
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, evenly_spaced
@@ -75,9 +75,8 @@ class Interventions(Measurement):
 
     def unmeasurable(self, network: Network) -> str:
         """Return why the weights cannot be intervened on."""
-        if network.task is None:
-            return "the network has no task, so its loss is not known"
-        return "" if network.declares("units") else "the model does not declare the units of its weights"
+        undeclared = "" if network.declares("units") else "the model does not declare the units of its weights"
+        return without_task(network) or undeclared
 
     def measure(self, trajectory: Trajectory, settings: InterventionSettings, context: Context) -> xr.Dataset:
         """Measure every variant at some checkpoints from memorization on.
@@ -94,12 +93,13 @@ class Interventions(Measurement):
             OneSeed(trajectory.isel(seed=[i]), circuit, place, settings.seed)
             for i, (circuit, place) in enumerate(zip(_circuits(trajectory), memorized, strict=True))
         ]
-        size, results = max(1, shard_chains(trajectory) // settings.chains), []
+        size = max(1, shard_chains(trajectory) // settings.chains)
+        results: list[xr.Dataset] = []
         for start in range(0, len(todo), size):
 
             def measure(shard: Trajectory, on_progress: ProgressCallback, start: int = start) -> xr.Dataset:
                 some = todo[start : start + size]
-                measured = []
+                measured: list[xr.Dataset] = []
                 for i, of_seed in enumerate(of_seeds):
                     one = shard.isel(seed=[i])
                     made = {v.name: changed for v in some if (changed := of_seed.intervene(one, v)) is not None}

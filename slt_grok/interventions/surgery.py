@@ -28,18 +28,7 @@ from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.groups import cyclic
-from slt_grok.interventions.weights import (
-    exchange,
-    frequency_directions,
-    keep_directions,
-    keep_neurons,
-    model_of,
-    neuron_axes,
-    on_tables,
-    parts,
-    remove_directions,
-    remove_neurons,
-)  # fmt: skip
+from slt_grok.interventions import weights
 from slt_grok.trajectories import Trajectory
 
 
@@ -58,8 +47,8 @@ def move_frequencies(trajectory: Trajectory, moves: Mapping[int, int]) -> Trajec
     SltGrokError
         A network that is not of this package, p not an odd prime, or impossible moves.
     """
-    turn = rotation(model_of(trajectory).tokens, moves)
-    return on_tables(trajectory, lambda table: table @ turn.T)
+    turn = rotation(weights.model_of(trajectory).tokens, moves)
+    return weights.on_tables(trajectory, lambda table: table @ turn.T)
 
 
 def rotation(p: int, moves: Mapping[int, int]) -> Tensor:
@@ -118,17 +107,17 @@ def transplant_circuit(
     SltGrokError
         Networks that do not fit each other, frequencies that do not exist, or a mask of another shape.
     """
-    module = model_of(receiver)
+    module = weights.model_of(receiver)
     p, half = module.tokens, (module.tokens - 1) // 2
-    whole = exchange(receiver, donor, parts(receiver).get("attention", []) if attention else [])
+    whole = weights.exchange(receiver, donor, weights.parts(receiver).get("attention", []) if attention else [])
     if not len(frequencies) or not all(1 <= k <= half for k in (*frequencies, *removed)):
         raise SltGrokError(f"frequencies: expected some of 1..{half}, got {[*frequencies, *removed]}")
-    inside = frequency_directions(cyclic(p), sorted({*frequencies}))
-    others = remove_neurons(whole, neurons)
+    inside = weights.frequency_directions(cyclic(p), sorted({*frequencies}))
+    others = weights.remove_neurons(whole, neurons)
     if len(removed):
-        others = remove_directions(others, frequency_directions(cyclic(p), sorted({*removed})))
-    rest = remove_directions(others, inside).parameters
-    circuit, own = keep_directions(donor, inside).parameters, keep_neurons(donor, neurons).parameters
+        others = weights.remove_directions(others, weights.frequency_directions(cyclic(p), sorted({*removed})))
+    rest = weights.remove_directions(others, inside).parameters
+    circuit, own = weights.keep_directions(donor, inside).parameters, weights.keep_neurons(donor, neurons).parameters
     found = dict(whole.parameters)
     for name, axis in module.token_roles().values():
         if name in rest:
@@ -136,5 +125,5 @@ def transplant_circuit(
             placed = circuit[name].movedim(axis, -1)[..., :p]
             tokens = tokens - tokens.mean(-1, keepdim=True) + placed
             found[name] = torch.cat([tokens, other], -1).movedim(-1, axis)
-    found |= {name: others.parameters[name] + own[name] for name in neuron_axes(module)}
+    found |= {name: others.parameters[name] + own[name] for name in weights.neuron_axes(module)}
     return replace(receiver, parameters=found)

@@ -25,11 +25,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slt_grok.models import Network
 from slt_grok.models.network import cross_entropy
 from slt_grok.program.length import KEEPS, TOLERANCE, log2_choose
 from slt_grok.program.reading import on_all_pairs, single
-from slt_grok.tasks import Task
 from slt_grok.trajectories import Trajectory
 
 Weights = Mapping[str, Tensor]
@@ -67,12 +65,13 @@ def compress(one: Trajectory) -> dict[str, Compressed]:
     SltGrokError
         Several networks, or a task that is not on Z_p.
     """
-    target, weights = _Target.of(one), single(one)
+    kept, weights = _keeping(one), single(one)
     count = sum(tensor.numel() for tensor in weights.values())
     found = {}
     for keeps, bits in critical_bits(one).items():
         orders = [order(weights) for order in (_over_network, _within_tensors)]
-        pruned = min((_pruned(target, weights, order, keeps, bits) for order in orders), key=lambda code: code[0])
+        codes = [_pruned(lambda stack, keeps=keeps: kept(stack)[keeps], weights, order, bits) for order in orders]
+        pruned = min(codes, key=lambda code: code[0])
         found[keeps] = Compressed(count * bits + STORED * len(weights), pruned[0], bits, *pruned[1:])
     return found
 
@@ -85,11 +84,11 @@ def critical_bits(one: Trajectory) -> dict[str, int]:
     SltGrokError
         Several networks, or a task that is not on Z_p.
     """
-    target, weights = _Target.of(one), single(one)
-    found, left = dict.fromkeys(KEEPS, STORED), set(KEEPS)
+    kept, weights = _keeping(one), single(one)
+    found: dict[str, int] = dict.fromkeys(KEEPS, STORED)
+    left = set(KEEPS)
     for bits in range(MOST_BITS, 1, -1):
-        kept = target.kept(quantized(weights, bits))
-        left = {keeps for keeps in left if kept[keeps]}
+        left &= {keeps for keeps, same in kept(quantized(weights, bits)).items() if same}
         if not left:
             break
         found |= dict.fromkeys(left, bits)
@@ -105,29 +104,21 @@ def quantized(weights: Weights, bits: int) -> dict[str, Tensor]:
     return found
 
 
-@dataclass(frozen=True)
-class _Target:
-    """What has to be kept of a network: answers (p^2,), and a mean loss of at most `bound` on the train rows."""
+def _keeping(one: Trajectory) -> Callable[[Weights], dict[str, bool]]:
+    """Return the test whether a network with other weights keeps each of `KEEPS` of this one."""
+    task, rows = one.task, one.task.indices("train")
 
-    network: Network
-    task: Task
-    answers: Tensor
-    bound: float
+    def behavior(weights: Weights) -> tuple[Tensor, float]:
+        logits = on_all_pairs(one.network, weights, "logits")["logits"][0]
+        return logits.argmax(-1), float(cross_entropy(logits[rows].double(), task.train_labels[rows]).mean())
 
-    @classmethod
-    def of(cls, one: Trajectory) -> "_Target":
-        answers, loss = _answers_and_loss(one.network, one.task, single(one))
-        return cls(one.network, one.task, answers, loss + TOLERANCE / len(one.task.indices("train")))
+    answers, loss = behavior(single(one))
 
-    def kept(self, weights: Weights) -> dict[str, bool]:
-        """Whether a network with these weights keeps each of `KEEPS`."""
-        answers, loss = _answers_and_loss(self.network, self.task, weights)
-        return {"answers": torch.equal(answers, self.answers), "loss": loss <= self.bound}
+    def kept(weights: Weights) -> dict[str, bool]:
+        own, reached = behavior(weights)
+        return {"answers": torch.equal(own, answers), "loss": reached <= loss + TOLERANCE / len(rows)}
 
-
-def _answers_and_loss(network: Network, task: Task, stack: Weights) -> tuple[Tensor, float]:
-    logits, rows = on_all_pairs(network, stack, "logits")["logits"][0], task.indices("train")
-    return logits.argmax(-1), float(cross_entropy(logits[rows].double(), task.train_labels[rows]).mean())
+    return kept
 
 
 @dataclass(frozen=True)
@@ -169,13 +160,13 @@ def _ranks(values: Weights) -> dict[str, Tensor]:
     return {name: own.reshape(values[name].shape) for name, own in zip(values, parts, strict=True)}
 
 
-def _pruned(target: _Target, weights: Weights, order: _Order, keeps: str, bits: int) -> tuple[float, int, int]:
+def _pruned(keeps: Callable[[Weights], bool], weights: Weights, order: _Order, bits: int) -> tuple[float, int, int]:
     """Length, bits a weight and weights kept of the shortest code with at least so many bits a weight."""
     tried = _numbers(sum(int((tensor != 0).sum()) for tensor in weights.values()))
 
     def keeps_with(place: int) -> bool:
         kept = {name: torch.where(order.rank[name] < tried[place], tensor, 0.0) for name, tensor in weights.items()}
-        return target.kept(quantized(kept, bits))[keeps]
+        return keeps(quantized(kept, bits))
 
     def length(kept: int) -> float:
         tensors = sum(bool((rank < kept).any()) for rank in order.rank.values())

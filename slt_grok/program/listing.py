@@ -47,7 +47,7 @@ def _formula(found: Neurons, i: int, n: int) -> str:
     size, phase = found.amplitude[entry], found.phase[entry]
     waves = [
         f"{size[w]:.2g} cos({_argument(*WAVES[w], found.tokens.sign)} {_signed(phase[w])})"
-        for w in np.flatnonzero(size > SMALL * size.max())
+        for w in np.flatnonzero(size > SMALL * size.max()).tolist()
     ]
     cosine, sine = found.output[n, i]
     constant = [f"{found.constant[n]:.2g}"] if abs(found.constant[n]) > SMALL * size.max() else []

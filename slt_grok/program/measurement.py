@@ -49,19 +49,15 @@ VARIABLES = {
         "1 - mean (L - Q)^2 / mean L^2 over all p^3, both centered over the answers of each pair",
     ),
     "agreement": Variable(
-        ("level",),
-        "agreement with the network",
-        "fraction of all pairs where the program, without a table, gives the network's answer",
+        ("level",), "agreement with the network", "fraction of all pairs with the network's answer, without a table"
     ),
-    "true_answers": Variable(
-        (), "agreement of the true answers", "fraction of all pairs that the network answers right"
-    ),
+    "true_answers": Variable((), "agreement of the true answers", "fraction of all pairs that the network has right"),
     "program_bits": Variable(
         ("keeps", "mixture"),
         "length of the program",
-        "two-part code: the level's frequencies and numbers, and a table of the pairs where it does not do; table: "
-        "no program; answers: keeps the network's answers to all p^2 pairs; loss: keeps its cross-entropy on the n "
-        "train pairs to 1/n nats",
+        "two-part code: the level's frequencies and numbers, and a table of the pairs where it does not do; table: no "
+        "program; answers: keeps the network's answers to all p^2 pairs; loss: keeps its cross-entropy on the n train "
+        "pairs to 1/n nats",
         units="bits",
     ),
     "chosen": Variable(("keeps",), "level of the shortest program", "argmin of program_bits"),
@@ -73,34 +69,22 @@ VARIABLES = {
     "network_bits": Variable(
         ("keeps", "compression"),
         "length of the network",
-        "quantized: bits_per_weight for every weight; pruned: positions of weights_kept, and bits_per_weight_kept "
-        "for each; 32 bits for the scale of each tensor",
+        "quantized: bits_per_weight for every weight; pruned: positions of weights_kept, and bits_per_weight_kept for "
+        "each; 32 bits for the scale of each tensor",
         units="bits",
     ),
     "bits_per_weight": Variable(
-        ("keeps",),
-        "critical quantization",
-        "fewest bits a weight from which on all finer ones, up to 24, keep; 32 where even 24 do not",
-        units="bits",
+        ("keeps",), "critical quantization", "fewest bits a weight that keep, as all up to 24 do; else 32", units="bits"
     ),
     "bits_per_weight_kept": Variable(
         ("keeps",), "bits a weight of the pruned network", "those of the shortest pruned code", units="bits"
     ),
-    "weights_kept": Variable(
-        ("keeps",),
-        "weights of the pruned network",
-        "largest weights, over the network or within tensors, of the shortest pruned code",
-    ),
+    "weights_kept": Variable(("keeps",), "weights of the pruned network", "those of the shortest pruned code"),
     "program_explains": Variable(
-        (),
-        "whether the shortest program for the answers explains the network without its table",
-        f"agreement of {AGREEMENT:.1%} and {EXPLAINED:.0%} of the variance",
+        (), "whether the shortest program for the answers explains the network", f"without its table: {RULE}"
     ),
     "program_frequency": Variable(
-        ("frequency",),
-        "frequency of the program",
-        "its clock holds more than a thousandth of the variance of the logits",
-        where=ANGLES,
+        ("frequency",), "frequency of the program", "its clock holds over 0.1% of the logits' variance", where=ANGLES
     ),
     "clock_amplitude": Variable(
         ("frequency",), "amplitude of the clock", "2 mean over a, b, c of L cos w_k(s - c)", where=ANGLES
@@ -324,7 +308,7 @@ def _rows(at: xr.Dataset, llc: xr.Dataset | None) -> list[list[str]]:
     for compression in COMPRESSIONS:
         bits = [_bits(at.network_bits.sel(compression=compression, keeps=keeps)) for keeps in KEEPS]
         rows.append([f"Network, {compression}", "–", "–", *bits])
-    if llc is not None and "n" in llc.attrs and at.step in llc.step and at.seed in llc.seed:
+    if llc is not None and "n" in llc.attrs and at.step.item() in llc.step.values and at.seed.item() in llc.seed.values:
         here, log_n = llc.sel(step=at.step, seed=at.seed), math.log2(float(llc.attrs["n"]))
         rows.append(["LLC × log₂ n", "–", "–", "–", plus_minus(float(here.llc) * log_n, float(here.llc_se) * log_n)])
     return rows
