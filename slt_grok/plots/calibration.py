@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from slt_grok.plots.lines import QUANTILE, TRUSTED, points
-from slt_grok.plots.style import VERMILION, frame, one_seed, panel_letters, styled
+from slt_grok.plots.palette import VERMILION
+from slt_grok.plots.style import frame, one_seed, panel_letters, styled
 
 MARKERS = ("o", "s", "D", "^", "v")
 MARKS = (

@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from slt_grok.plots.lines import setting
-from slt_grok.plots.style import VERMILION, few_decades, frame, one_seed, panel_letters, styled
+from slt_grok.plots.palette import VERMILION
+from slt_grok.plots.style import few_decades, frame, one_seed, panel_letters, styled
 
 
 @styled

@@ -10,18 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from slt_grok.plots.style import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    VERMILION,
-    WIDTH,
-    frame,
-    nothing,
-    one_network,
-    panel_letters,
-    styled,
-)
+from slt_grok.plots.palette import BLUE, GREEN, ORANGE, VERMILION
+from slt_grok.plots.style import WIDTH, frame, nothing, one_network, panel_letters, styled
 
 SITES = {
     "neurons_pre": "pre-activations",

@@ -15,20 +15,9 @@ from matplotlib.ticker import FuncFormatter
 
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.lines import line_of_llc, setting
+from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE, VERMILION
 from slt_grok.plots.spectra import COLORS
-from slt_grok.plots.style import (
-    BLUE,
-    GRAY,
-    GREEN,
-    ORANGE,
-    VERMILION,
-    finish,
-    frame,
-    legend_right,
-    one_seed,
-    panel_letters,
-    styled,
-)
+from slt_grok.plots.style import finish, frame, legend_right, one_seed, panel_letters, styled
 
 PER = 1000  # dimensions to which a component's LLC is referred in the last panel
 DARK, OTHER = "0.15", "0.6"

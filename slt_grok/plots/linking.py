@@ -9,22 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from slt_grok.plots.style import (
-    BLUE,
-    BROWN,
-    GRAY,
-    GREEN,
-    ORANGE,
-    PINK,
-    PURPLE,
-    SKY,
-    VERMILION,
-    WIDTH,
-    frame,
-    measure_name,
-    step_axis,
-    styled,
-)
+from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PINK, PURPLE, SKY, VERMILION
+from slt_grok.plots.style import WIDTH, frame, measure_name, step_axis, styled
 
 # measure -> color, marker; the others are gray circles
 LOOKS = {

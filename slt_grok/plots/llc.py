@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.lines import TRUSTED, line_of_llc, points, setting
-from slt_grok.plots.style import BLUE, GRAY, VERMILION, frame, one_seed, panel_letters, step_axis, styled, with_seed
+from slt_grok.plots.palette import BLUE, GRAY, VERMILION
+from slt_grok.plots.style import frame, one_seed, panel_letters, step_axis, styled, with_seed
 
 LIMITS = {"rhat": 1.1, "drift": 0.05, "virial": 0.1}
 """Beyond which an estimate is not well sampled: those of `slt_grok.llc.diagnostics`."""

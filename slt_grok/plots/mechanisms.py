@@ -14,23 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from slt_grok.plots.lines import QUANTILE
-from slt_grok.plots.style import (
-    BLUE,
-    BROWN,
-    GRAY,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    VERMILION,
-    frame,
-    legend_right,
-    nothing,
-    one_seed,
-    panel_letters,
-    step_axis,
-    styled,
-    with_seed,
-)
+from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, VERMILION
+from slt_grok.plots.style import frame, legend_right, nothing, one_seed, panel_letters, step_axis, styled, with_seed
 
 # The boundaries of 2306.17844 between the two
 GRADIENT_SYMMETRICITY = 0.98

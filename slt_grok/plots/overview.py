@@ -18,24 +18,8 @@ from matplotlib.patches import Patch
 from slt_grok.errors import SltGrokError
 from slt_grok.plots import panels
 from slt_grok.plots.llc import draw_llc
-from slt_grok.plots.style import (
-    BLUE,
-    BROWN,
-    GRAY,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    WIDTH,
-    finish,
-    frame,
-    measure_name,
-    panel_letters,
-    step_axis,
-    styled,
-    with_seed,
-)
+from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from slt_grok.plots.style import WIDTH, measure_name, panel_letters, step_axis, styled, with_seed
 
 PHASES = (("memorization", GRAY), ("circuit formation", SKY), ("cleanup", PURPLE))
 
@@ -47,7 +31,7 @@ class Panel(NamedTuple):
     needs: tuple[str, ...]
     draw: Callable[[Axes, xr.Dataset], None]
     height: float
-    measures: dict[str, str] = {}  # noqa: RUF012  # start of a measure's name -> color
+    measures: dict[str, str] = {}  # start of a measure's name -> color
 
 
 PANELS = (
@@ -66,17 +50,6 @@ PANELS = (
     Panel("landscape", ("gradient_norm",), panels.curvature, 1.0, {"hessian_trace": PURPLE}),
     Panel("landscape", ("loss_barrier",), panels.barrier, 0.8),
 )  # fmt: skip
-
-
-@styled
-def training_curves(training: xr.Dataset) -> Figure:
-    """Draw losses and accuracies on the train and the test set against the training step."""
-    figure, grid = frame(2.6, 2, sharex=True, height_ratios=[1.2, 1])
-    training = with_seed(training)
-    for axes, draw in zip(grid[:, 0], (panels.losses, panels.accuracies), strict=True):
-        draw(axes, training)
-    finish(figure, grid[:, 0], training.step.values)
-    return figure
 
 
 @styled
@@ -192,15 +165,8 @@ def draw_events(axes: Axes, events: list[Event]) -> None:
         color = color_of(event.measure)
         axes.plot([event.low, event.high], [row, row], color=color, lw=2.2, alpha=0.55, solid_capstyle="butt")
         axes.plot(event.step, row, "|", ms=7, mew=1.6, color=color)
-        axes.annotate(
-            re.sub(r"W_(.)", r"$W_\1$", measure_name(event.measure)),
-            (1.015, row),
-            xycoords=axes.get_yaxis_transform(),
-            va="center",
-            fontsize=7,
-            color=color,
-            annotation_clip=False,
-        )
+        name, at = re.sub(r"W_(.)", r"$W_\1$", measure_name(event.measure)), axes.get_yaxis_transform()
+        axes.annotate(name, (1.015, row), xycoords=at, va="center", fontsize=7, color=color, annotation_clip=False)
     axes.set_ylim(len(events) - 0.4, -0.6)
     axes.set_yticks([])
     axes.set_ylabel("Transition")

@@ -9,18 +9,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from slt_grok.plots.lines import QUANTILE, over_seeds
-from slt_grok.plots.style import (
-    BLUE,
-    BROWN,
-    GRAY,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    VERMILION,
-    few_decades,
-    legend_right,
-    undefined,
-)
+from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, VERMILION
+from slt_grok.plots.style import few_decades, legend_right, undefined
 
 DOTS = {"marker": "o", "ms": 2.4}
 

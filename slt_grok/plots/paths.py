@@ -14,20 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from slt_grok.errors import SltGrokError
+from slt_grok.plots.palette import BLUE, GREEN, ORANGE, PURPLE
 from slt_grok.plots.spectra import step_edges
-from slt_grok.plots.style import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    few_decades,
-    frame,
-    one_seed,
-    panel_letters,
-    step_axis,
-    styled,
-    undefined,
-)
+from slt_grok.plots.style import few_decades, frame, one_seed, panel_letters, step_axis, styled, undefined
 
 LOWEST = 1e-3  # nats: smaller barriers have the darkest color
 BARRIERS = {  # name, color, line, marker

@@ -10,20 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from slt_grok.plots.lines import curves
-from slt_grok.plots.style import (
-    BLUE,
-    BROWN,
-    GRAY,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    VERMILION,
-    frame,
-    narrow_ticks,
-    one_seed,
-    over_training,
-    styled,
-)
+from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, VERMILION
+from slt_grok.plots.style import frame, narrow_ticks, one_seed, over_training, styled
 
 
 @styled

@@ -17,21 +17,8 @@ from scipy.stats import t
 
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.lines import interval, points
-from slt_grok.plots.style import (
-    BLUE,
-    GRAY,
-    GREEN,
-    ORANGE,
-    VERMILION,
-    WIDTH,
-    frame,
-    one_seed,
-    over_training,
-    step_axis,
-    styled,
-    undefined,
-    with_seed,
-)
+from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE, VERMILION
+from slt_grok.plots.style import WIDTH, frame, one_seed, over_training, step_axis, styled, undefined, with_seed
 from slt_grok.plots.tokens import circle
 
 LEVELS = {  # color, line, marker and its size; the clock over the pizza, which it often hides

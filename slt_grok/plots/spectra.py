@@ -16,25 +16,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from slt_grok.plots.style import (
-    BLUE,
-    BROWN,
-    GRAY,
-    GREEN,
-    ORANGE,
-    PINK,
-    PURPLE,
-    VERMILION,
-    WIDTH,
-    YELLOW,
-    finish,
-    frame,
-    linear_below,
-    one_network,
-    one_seed,
-    styled,
-    undefined,
-)
+from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PINK, PURPLE, VERMILION, YELLOW
+from slt_grok.plots.style import WIDTH, finish, frame, linear_below, one_network, one_seed, styled, undefined
 
 COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, YELLOW)
 TABLES = {"embedding_spectrum": "W_E", "neuron_logit_map_spectrum": "W_L"}

@@ -1,7 +1,6 @@
-"""One look for every figure: sizes, colors, the step axis, lines over seeds.
+"""One look for every figure: sizes, fonts, the step axis, legends; colors are those of `slt_grok.plots.palette`.
 
-Colors are seaborn's "colorblind" palette, after Okabe and Ito, "Color universal design" (2008). Figures are made with
-the object interface of matplotlib under `styled`, so no global state of pyplot is read or changed.
+Figures are made with the object interface of matplotlib under `styled`, so pyplot's global state is not touched.
 """
 
 import functools
@@ -17,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
 from slt_grok.errors import SltGrokError
+from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PINK, PURPLE, SKY, VERMILION, YELLOW  # noqa: F401
 
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, GRAY, YELLOW, SKY = sns.color_palette("colorblind", 10).as_hex()
 MEASURES = {
     "llc": "LLC",
     "restricted_loss_sum": "restricted loss",
@@ -34,30 +33,19 @@ STYLE: Any = {
     **sns.axes_style("ticks"),
     "font.family": "DejaVu Sans",  # comes with matplotlib, so a figure looks the same everywhere
     "mathtext.fontset": "dejavusans",
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
+    **dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize"), 8),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 7),
+    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.7),
+    **dict.fromkeys(("xtick.minor.width", "ytick.minor.width"), 0.5),
+    **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 3),
+    **dict.fromkeys(("xtick.minor.size", "ytick.minor.size"), 1.8),
+    **dict.fromkeys(("legend.frameon", "axes.spines.top", "axes.spines.right"), False),
     "legend.borderaxespad": 0.0,
     "legend.handlelength": 1.8,
     "lines.linewidth": 1.4,
-    "axes.linewidth": 0.7,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "xtick.minor.width": 0.5,
-    "ytick.minor.width": 0.5,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
-    "xtick.minor.size": 1.8,
-    "ytick.minor.size": 1.8,
     "svg.hashsalt": "slt_grok",  # identifiers inside an SVG do not change from run to run
     "svg.fonttype": "path",
     "figure.dpi": 150,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
 }
 
 
@@ -234,18 +222,8 @@ def legend_right(axes: Axes, **options: Any) -> None:
 
 
 def panel_letters(panels: Sequence[Axes], offset: tuple[float, float] = (-46, 0), room: bool = True) -> None:
-    """Put bold letters `offset` points from the upper left corner of each panel, with or without `room` in the layout."""
+    """Put bold letters `offset` points from the upper left corner of each panel, with `room` in the layout or not."""
+    look: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "fontweight": "bold", "fontsize": 9}
     for letter, axes in zip("abcdefghijklmnopqrstuvwxyz", panels, strict=False):
-        text = axes.annotate(
-            letter,
-            (0, 1),
-            xytext=offset,
-            xycoords="axes fraction",
-            textcoords="offset points",
-            fontweight="bold",
-            fontsize=9,
-            va="center",
-            ha="left",
-            annotation_clip=False,
-        )
+        text = axes.annotate(letter, (0, 1), offset, va="center", ha="left", annotation_clip=False, **look)
         text.set_in_layout(room)

@@ -14,10 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from slt_grok.plots.lines import line_of_llc, over_seeds, setting
+from slt_grok.plots.palette import BLUE, GREEN, ORANGE
 from slt_grok.plots.style import (
-    BLUE,
-    GREEN,
-    ORANGE,
     few_decades,
     finish,
     frame,

@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.lines import TRUSTED, interval, setting
-from slt_grok.plots.style import BLUE, GREEN, ORANGE, PURPLE, few_decades, frame, one_seed, panel_letters, styled
+from slt_grok.plots.palette import BLUE, GREEN, ORANGE, PURPLE
+from slt_grok.plots.style import few_decades, frame, one_seed, panel_letters, styled
 
 PLAIN = "0.15"
 COLUMNS = {  # act -> title

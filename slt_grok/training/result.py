@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from slt_grok.format import number, percent, step
-from slt_grok.measurement import Data, Drawing, Result, Table, Variable
+from slt_grok.measurement import Data, Result, Table, Variable
 
 SOURCE = "Nanda et al. 2301.05217, section 3"
 
@@ -23,13 +23,6 @@ class Training(Result):
         )
         for split in ("train", "test")
     }
-
-    def figures(self) -> Sequence[Drawing]:
-        """Return the curves of all seeds."""
-        from slt_grok import plots
-
-        caption = "Loss and accuracy on the train and the test set. With several seeds, the thick line is the median."
-        return [Drawing("training_curves", plots.training_curves, caption, by_seed=False, folded=True)]
 
     def tables(self, data: Data) -> Sequence[Table]:
         """Return where the curves end."""

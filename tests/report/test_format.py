@@ -1,10 +1,10 @@
-"""Numbers as words."""
+"""Numbers for readers."""
 
 import math
 
 import pytest
 
-from slt_grok.report.words import listing, number, percent, plural, plus_minus, sentence, step
+from slt_grok.format import listing, number, percent, plural, plus_minus, sentence, step
 
 
 @pytest.mark.parametrize(

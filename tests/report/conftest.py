@@ -1,0 +1,70 @@
+"""Two tiny runs: one with every measurement, and its baseline with as many seeds as the order of events needs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slt_grok import report
+from slt_grok.config import parse_config
+from slt_grok.store.files import read_json, write_json
+from slt_grok.studies.calibrate import calibrate_run
+from slt_grok.studies.run import Run, derive, make_measurements, train_run
+
+EVIL = "<script>alert('x')</script>"
+BASELINE: dict[str, Any] = {
+    "name": "baseline",
+    "seeds": [0, 1, 2, 3],
+    "task": {"modulus": 7, "train_fraction": 0.8},
+    "model": {"kind": "mlp", "d_embed": 8, "d_mlp": 24},
+    "training": {
+        "steps": 400, "learning_rate": 0.01, "weight_decay": 2.0, "evaluate_every": 20,
+        "checkpoints": {"linear": 3, "logarithmic": 3},
+    },
+    "llc": {
+        "sampler": {"name": "underdamped", "step_size": 0.01}, "n_beta": 20, "gamma": 50, "chains": 2, "draws": 8,
+        "burn_in": 2,
+    },
+    "circuits": {"gradient_triples": 50},
+    "circuit_null": None,
+    "circuit_maps": None,
+    "landscape": None,
+}  # fmt: skip
+EVERYTHING: dict[str, Any] = BASELINE | {
+    "name": "everything",
+    "baseline": "baseline",
+    "seeds": [0, 1],
+    "training": BASELINE["training"] | {"weight_decay_changes": [{"step": 300, "weight_decay": 1.0}]},
+    "circuit_null": {},
+    "circuit_maps": {},
+    "confound": {"checkpoints": 2},
+    "refined": {"checkpoints": 2},
+    "interventions": {"checkpoints": 2, "controls": 2},
+    "topology": {"checkpoints": 1, "landmarks": 20},
+    "causal": {"checkpoints": 2, "draws": 2, "others": 2},
+    "landscape": {"probe_checkpoints": 2, "eigenvalues": 1},
+    "curvature": {"eigenvalues": 1},
+    "connectivity": {"positions": 3, "rows": 32, "updates": 4},
+    "seed_barriers": {},
+    "shape": {"points": 5, "rows": 32},
+    "random_planes": {},
+    "program": {"checkpoints": 2},
+}
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """Both runs, with their pages; text that a page must escape is in the summary and the manifest of the second."""
+    folder = tmp_path_factory.mktemp("runs")
+    for content in (BASELINE, EVERYTHING):
+        run = train_run(parse_config(content, "a test"), folder / content["name"])
+        make_measurements(run)
+        derive(run)
+    calibrate_run(run, updates=60)
+    summary = run.path / "summary.json"
+    write_json(summary, read_json(summary) | {"flags": [EVIL]})
+    run.directory.write_manifest(run.manifest | {"environment": {"device": EVIL}})
+    made = [Run(folder / "baseline"), Run(folder / "everything")]
+    for run in made:
+        report.write(run)
+    return made
