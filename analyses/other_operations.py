@@ -1,7 +1,7 @@
-"""What the extractor explains of networks that learned another operation than addition, and what not.
+"""What the extractor explains of networks that learned another operation than addition.
 
 For the last network of every seed of each run: what each level of program holds of the variance of its logits and gives
-of its answers, and what is said of it (`slt-grok extract`). Beside it two controls and a bound.
+of its answers, and the program of `slt-grok extract`. For comparison two controls and a bound.
   read as another operation   the clock of the network read as if it had learned addition, subtraction, multiplication:
                               what the wrong group explains
   by the answer               the part of the logits that is a function of the right answer s and of c alone, sum over
@@ -15,7 +15,7 @@ x^2 + xy + y^2 has no level: it is no sum of angles of its tokens (slt_grok.prog
 elements where p = 2 mod 3: a product of logarithms of sums of the tokens.
 Accuracy is that on all test pairs, and on those whose mirror (b, a) was not trained on: the others have the same answer
 where the operation is symmetric.
-Writes analyses/results/other_operations.json and the figure beside it.
+Writes analyses/results/other_operations.json and a figure.
 
 Usage: python analyses/other_operations.py RUN... [--out FOLDER]
 RUN is a run directory, such as runs/quickstart, those of configs/studies/operations.yaml, and

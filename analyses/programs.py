@@ -10,7 +10,7 @@ For the last network of the first seed of each run:
   extraction           seconds of one thread from the network to the text of its file
   speed                how many times as long as `answer` of a level's written file the network's forward pass takes for
                        all pairs: one thread, the network in float32, the least of several rounds of all in turn
-Writes analyses/results/programs.json and the figure beside it.
+Writes analyses/results/programs.json and a figure.
 
 Usage: python analyses/programs.py RUN... [--out FOLDER]
 RUN is a run directory, such as runs/quickstart, or one that `slt-grok import` made.
@@ -48,7 +48,7 @@ STEPS = 8  # numbers of frequencies of the certificate
 
 
 def measured(one: Trajectory) -> dict[str, Any]:
-    """Return what is said of one network."""
+    """Return the row of one network."""
     start = time.process_time()
     reading = read(one)
     found = extract(reading)
@@ -102,7 +102,7 @@ def least_seconds(jobs: list[Callable[[], object]]) -> list[float]:
 
 
 def certificates(one: Trajectory, reading: Reading) -> list[dict[str, Any]] | str:
-    """By the number of frequencies: the program's first, then those of the largest clocks; or why there is none."""
+    """Return a row per number of frequencies, the program's first, then those of the largest clocks; or why not."""
     assert reading.tokens is not None
     order = np.abs(reading.clock_amplitudes).argsort()[::-1] + 1
     order = np.concatenate([order[np.isin(order, reading.keys)], order[~np.isin(order, reading.keys)]])

@@ -15,7 +15,7 @@ Rule, paired over the functions: P3 |mean log (table / circuit with dead neurons
 one (n_beta, gamma) and for the Gauss-Newton trace at unit logit scale times |w|^2, as in claims/p3; P4 |mean log
 (padded / bare)| below log 1.05 for table and circuit, off and zero, as in claims/p4. Simultaneous 95% intervals of
 claims/rule. Under the scaled gamma draws of the table reach neurons that are off.
-Writes analyses/results/same_function_two_mechanisms.json and the figure beside it; some fifteen minutes on one core.
+Writes analyses/results/same_function_two_mechanisms.json and a figure; some fifteen minutes on one core.
 
 Usage: python analyses/same_function_two_mechanisms.py [--out FOLDER]
 """

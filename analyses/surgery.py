@@ -1,4 +1,4 @@
-"""What is left of a run's last network after each surgery on it: answers, margin and LLC, before and after.
+"""What remains of a run's last network after each surgery on it: answers, margin and LLC, before and after.
 
 One by one: every key frequency moved to a free one, all moved by one factor (a relabeling: the same function, though
 its train pairs are others); the circuit kept alone and removed, here and in the checkpoint that had memorized; the
@@ -126,7 +126,7 @@ def key_circuit(one: Trajectory) -> tuple[list[int], np.ndarray]:
     mask = circuits.key_frequencies(one).squeeze()
     keys = mask.frequency.values[mask.values].tolist()
     if not keys:
-        raise SltGrokError("circuit: expected a network with neurons of a key frequency, it has none")
+        raise SltGrokError("circuit: expected a network with neurons of a key frequency")
     return keys, circuits.circuit_neurons(one).squeeze().values
 
 
@@ -186,7 +186,7 @@ def main(given: argparse.Namespace) -> None:
         steps >= milestones(run.data.get("training"), config.transitions, int(every.coords["seed"][0]))[0]
     )  # NaN: never
     if not len(reached):
-        raise SltGrokError(f"{given.run}: expected a checkpoint that has memorized the train set, there is none")
+        raise SltGrokError(f"{given.run}: expected a checkpoint that has memorized the train set")
     memorized = int(reached[0])
     keys, neurons = key_circuit(last)
     new, frequencies = written(program, last, config.content["model"], [program.p, *given.moduli])

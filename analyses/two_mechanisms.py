@@ -1,8 +1,8 @@
 """The same function by two mechanisms in one architecture: a lookup table and a Fourier circuit, the same logits.
 
 Both are an `EmbeddingMLP` with concatenation and ReLU on Z_p. The circuit is the pizza of `slt_grok.models.planted`,
-with few neurons; the table is `planted.lookup_table` of the circuit's own logits, one neuron for each pair. What differs
-besides the mechanism is removed as far as possible:
+with few neurons; the table is `planted.lookup_table` of the circuit's own logits, one neuron for each pair. What
+differs besides the mechanism is removed as far as possible:
 
     kinks     the derivative of a ReLU at 0 is a convention: the table's neurons have the inputs 1, -1, -3 for their own
               pair, for those that share a token, for all others; the pizza has an odd number of directions, whose
@@ -136,7 +136,7 @@ def padded(one: Trajectory, d_mlp: int, dead: Dead = "off", d_embed: int | None 
     one : Trajectory
         A single network of this file's architecture.
     d_mlp, d_embed : int, int or None
-        The new widths; the embedding keeps its own where left out.
+        The new widths; by default the embedding keeps its own.
     dead : Dead, optional
         What a further neuron is, see the module's docstring.
 

@@ -167,7 +167,7 @@ class Variant(NamedTuple):
     site : str, optional
         What is changed, one of `SITES` or a part of the weights.
     control : str, optional
-        `circuit`, or what stands in its place; empty for exchanged parts.
+        `circuit`, or what takes its place; empty for exchanged parts.
     draw : int, optional
         Of a random control, from 1 on.
     """
@@ -202,7 +202,7 @@ class OneSeed(NamedTuple):
     trajectory : Trajectory
         All its checkpoints.
     circuit : Circuit or None
-        Of the last checkpoint; None where there is none.
+        Of the last checkpoint; None without a circuit.
     memorized : int or None
         Place of the first checkpoint that has memorized.
     seed : int
@@ -320,7 +320,7 @@ def _flat(one: Trajectory) -> Tensor:
 
 
 def _memorized(context: Context, steps: np.ndarray, seed: int) -> int | None:
-    """Place of the first checkpoint from memorization on; None where there is none."""
+    """Place of the first checkpoint that has memorized; None if none has."""
     later = np.flatnonzero(steps >= context.milestones(seed)[0])  # NaN: never
     return int(later[0]) if len(later) else None
 

@@ -6,8 +6,8 @@ W_L. With constants lambda_n and g(x) = act(x) - lambda x,
 
     L = [lambda h W + D + g(h') W' + m (W - W')] + (g(h') - m) (W - W') + [g(h) - g(h')] W.
 
-The bracket is known with its signs: lambda h W + D is linear in the tables, m a constant. Where its answer q stands
-over every other answer c by more than the two other parts can be, by the Cauchy-Schwarz inequality over the neurons,
+The bracket is known with its signs: lambda h W + D is linear in the tables, m a constant. Where its answer q
+exceeds every other answer c by more than the two other parts can be, by the Cauchy-Schwarz inequality over the neurons,
 
     output    |alpha (g(h') - m)| |((W - W')_q - (W - W')_c) / alpha|
     neurons   (|rho dh_a| + |rho dh_b|) |gamma (W_q - W_c) / rho|,    h - h' = dh_a + dh_b by which token a row is of,

@@ -1,13 +1,13 @@
-"""Which program a network is said to be: the shortest that gives its answers, if it explains the network at all.
+"""The program of a network: the shortest that gives its answers, if it explains the network at all.
 
 Every level, with a table of the pairs where it is wrong, is a two-part code of the network's p^2 answers
 (`slt_grok.program.length`); so is the table of all pairs. The shortest is taken. Without its table it explains the
 network where it gives the network's answer on `AGREEMENT` of all pairs and holds `EXPLAINED` of the variance of the
 centered logits. Agreement alone says little: a clock of any few frequencies with positive amplitudes answers all pairs
 right, and so agrees with every network that does; only the variance tells which frequencies are the network's. For the
-same reason a memorizer's clock saves the table its right answers, learned by heart or not, and the length of the code
+same reason a memorizer's clock saves the table its right answers, memorized or not, and the length of the code
 shows no circuit where the variance shows none. Where a program does not explain a network that has learned its train
-set (`LEARNED`), program and table together are what it is said to be: a memorizer, in part or in whole. Any other
+set (`LEARNED`), its program is both together, program and table: a memorizer, in part or in whole. Any other
 network is not explained.
 """
 
@@ -52,7 +52,7 @@ class Match(NamedTuple):
 
 @dataclass(frozen=True)
 class Extraction:
-    """The program that a network is said to be.
+    """The program of a network.
 
     Parameters
     ----------

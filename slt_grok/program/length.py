@@ -17,7 +17,7 @@ with a table alone. Two things may be kept:
               log p where there is none. Listed are the pairs on which the program's loss is largest, which are the
               fewest that suffice, and the margin, of one digit, is the one that makes the code shortest
 
-The answers of a memorizer are in part those of any faint clock in its logits, right ones learned by heart, and the
+The answers of a memorizer are in part those of any faint clock in its logits, right ones that were memorized, and the
 first code is shorter by them. The second is not: a faint clock has a large loss. The codes are this package's.
 """
 

@@ -190,7 +190,7 @@ class Neurons(Program):
 
 @dataclass(frozen=True)
 class Table:
-    """Answers of listed pairs, with another program for all other pairs: what a memorizer is said to be.
+    """Answers of listed pairs, with another program for all other pairs: the program of a memorizer.
 
     Parameters
     ----------

@@ -70,7 +70,7 @@ class Reading:
 
     @cached_property
     def tokens(self) -> Tokens | None:
-        """The group on which the operation is a sum; None where there is none."""
+        """The group on which the operation is a sum; None without one."""
         return Tokens.of(self.task)
 
     @cached_property

@@ -4,8 +4,8 @@ IDEA = {
     "clock": """
         Every number t is a hand on a few clocks: on clock k it points in the direction 2 pi k t / n. To {do} two
         numbers is to {turn}. A candidate answer c gets the score cos(angle(k, s - c)) from each clock, 1 where the
-        turned hand points at c. A single clock cannot tell neighbors apart, but only the right answer stands where
-        all clocks agree.""",
+        turned hand points at c. A single clock cannot tell neighbors apart, but only at the right answer do all
+        clocks agree.""",
     "pizza": """
         Every number t is a hand on a few clocks: on clock k it points in the direction 2 pi k t / n. Adding the two
         hands as arrows gives an arrow half way between them, at half of the angle of the result s, whose length
@@ -33,7 +33,7 @@ LOG = np.argsort([0, *POWERS])  # LOG[POWERS[j]] = j + 1, and LOG[0] = 0
 """
 
 ANGLE = '''def angle(k, t):
-    """Where number t stands on clock k."""
+    """The angle of number t on clock k."""
     return 2 * np.pi / {order} * (k * t % {order})
 '''
 

@@ -76,7 +76,7 @@ def test_a_move_is_a_rotation_that_can_be_undone(moves: dict[int, int]) -> None:
             np.testing.assert_allclose(image, wave(2 * np.pi * to * t / P), atol=1e-12)
 
 
-def test_what_stands_beside_the_circuit_stays() -> None:
+def test_everything_but_the_circuit_stays() -> None:
     networks = random_networks("transformer")
     moved = move_frequencies(networks, {2: 5})
     assert all(

@@ -129,7 +129,7 @@ def test_one_checkpoint_gives_its_part_to_all() -> None:
         assert torch.equal(changed.parameters["W_E"][i], (i + 1) * one.parameters["W_E"])
 
 
-def test_variants_stand_beside_each_other() -> None:
+def test_variants_become_one_trajectory() -> None:
     one = random_network("transformer")
     both = weights.stack_variants({"as trained": one, "kept": weights.keep_directions(one, planes(1))})
     assert both.dims == ("variant",)

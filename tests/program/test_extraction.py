@@ -1,4 +1,4 @@
-"""Which program is chosen, when none is, and the file that is written."""
+"""Which program is chosen, when there is none, and the written file."""
 
 import math
 from dataclasses import replace
