@@ -1,6 +1,7 @@
 """Measurements of connectivity: barriers between checkpoints, along trained curves, and between seeds."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -45,7 +46,7 @@ class Connectivity(OfLoss):
         """Measure the matrix of barriers, then the curves in shards."""
         starts = at_milestones(trajectory, context.milestones).isel(step=slice(0, -1))
         last = trajectory.isel(step=-1)
-        common = {"positions": settings.positions, "rows": settings.rows}
+        common: dict[str, Any] = {"positions": settings.positions, "rows": settings.rows}
         lines = matrix_seconds(trajectory, **common)
         curves = bezier_seconds(starts, len(starts), updates=settings.updates) if len(starts) else 0.0
         context.announce(
@@ -124,10 +125,15 @@ class SeedBarriers(OfLoss):
             reason = "barriers between seeds need a run with at least two seeds"
             context.announce(f"not measured: {reason}")
             return xr.Dataset(attrs={"unmeasurable": reason})
-        options = settings.model_dump() | {"align": "weights" if trajectory.network.declares("units") else None}
-        context.announce(f"about {matrix_seconds(trajectory, 'seed', **{**options, 'seed': None}):.0f} s")
+        options: dict[str, Any] = {"positions": settings.positions, "rows": settings.rows}
+        options["align"] = "weights" if trajectory.network.declares("units") else None
+        context.announce(f"about {matrix_seconds(trajectory, 'seed', **options):.0f} s")
         return context.in_shards(
-            trajectory, lambda shard, on_progress: barrier_matrix(shard, "seed", on_progress=on_progress, **options), 8
+            trajectory,
+            lambda shard, on_progress: barrier_matrix(
+                shard, "seed", seed=settings.seed, on_progress=on_progress, **options
+            ),
+            8,
         )
 
     def figures(self) -> Sequence[Drawing]:

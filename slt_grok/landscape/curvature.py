@@ -147,7 +147,8 @@ def measure_curvature(
         samples = {s: trajectory.task.data(s) for s in splits if len(trajectory.task.indices(s))}
     else:
         samples = {"train": objective.data}
-    sizes = [objective.size(group) for group in groups.values()]
+    members = list(groups.values())
+    sizes = [objective.size(group) for group in members]
     nodes = max([eigenvalues + steps, *(size for size in sizes if size <= products(eigenvalues, repeats, steps))])
     count, shape = len(trajectory), (len(matrices), len(logit_scales), len(splits), len(groups))
     tails = ((), (), (eigenvalues,), (len(c),), (len(c),), (repeats, nodes), (repeats, nodes), ())
@@ -156,13 +157,13 @@ def measure_curvature(
     for index, coordinates in enumerate(trajectory.labels()):
         found["logit_standard_deviation"][index] = logit_standard_deviation(objective, index)
         # chosen where rounding is worst: at the loss's own scale, which may be near 0
-        dtypes = [precise_dtype(objective, index, group, TOLERANCE) for group in groups.values()]
+        dtypes = [precise_dtype(objective, index, group, TOLERANCE) for group in members]
         scaled = [at_logit_scale(objective, index, scale) for scale in logit_scales]
-        for m, s, d, (g, group) in product(*map(range, shape[:3]), enumerate(groups.values())):
+        for m, s, d, g in product(*map(range, shape)):
             loss, part = scaled[s], samples.get(splits[d])
             if loss is None or part is None:
                 continue
-            operator = CurvatureOperator(loss.on(part), index, matrices[m], group=group, dtype=dtypes[g])
+            operator = CurvatureOperator(loss.on(part), index, matrices[m], group=members[g], dtype=dtypes[g])
             one = spectrum(operator, eigenvalues, repeats, steps, TOLERANCE, network_seed(seed, coordinates))
             at = (index, m, s, d, g)
             found["curvature_trace"][at], found["curvature_trace_se"][at] = one.trace()

@@ -16,9 +16,10 @@ from torch import Tensor
 from slt_grok.batching import at_a_time
 from slt_grok.errors import SltGrokError
 from slt_grok.operators.objective import Data, as_floats, batches, samples_of
+from slt_grok.tasks import Split
 from slt_grok.trajectories import Network, Parameters, Trajectory
 
-SPLITS = ("train", "test")
+SPLITS: tuple[Split, ...] = ("train", "test")
 BLOCKS = 8  # of a random part of the samples: their spread has 7 degrees of freedom
 ROWS = 1024  # samples at a time where all are taken
 BUDGET = 2**25  # bytes of weights, and of float32 activations of the widest layer, at a time
@@ -75,9 +76,9 @@ def splits(
     """
     if rows is not None and rows < 2 * BLOCKS:
         raise SltGrokError(f"rows: expected at least {2 * BLOCKS}, since the spread of {BLOCKS} blocks is the error")
-    wanted = ("train",) if data is not None else [s for s in SPLITS if s in trajectory.task.evaluation_splits()]
+    filled = ("train",) if data is not None else trajectory.task.evaluation_splits()
     found = {}
-    for number, split in enumerate(wanted):
+    for number, split in enumerate(s for s in SPLITS if s in filled):
         inputs, targets = samples_of(trajectory, data, split)
         inputs = as_floats(inputs, next(iter(trajectory.parameters.values())).dtype)
         if rows is None or rows >= len(inputs):
