@@ -92,7 +92,7 @@ def main(paths: list[Path], out: Path) -> None:
         without = []
         for column, measure in (*((c, scaling) for c in SCALED), *((c, sharpness) for c in WIDTHS)):
             try:
-                measured[column] = measure(table, column)
+                measured[column] = measure(table, column, size="modulus")
             except SltGrokError as error:
                 without.append(f"{column}: {error}")
         texts = SCALED | WIDTHS

@@ -2,7 +2,7 @@
 
 The axis is x = log(1 + step), so that step 0 has a place. Every rule is stated here and none is by eye:
 
-- Scale: losses and traces by their logarithm (values that are not positive are left out), the others as they are.
+- Scale: losses and traces by their logarithm (values that are not positive are omitted), the others as they are.
 - End level: the median of the last three checkpoints, or the last one where the curve has fewer than 20.
 - Start level: the first checkpoint, or, for a curve that turns before it changes (an excluded loss falls during
   memorization and then rises), the extreme: the largest value of a falling curve, the smallest of a rising one,
@@ -82,7 +82,7 @@ def find_change(
     steps : ndarray
         Training steps (n,), ascending.
     values : ndarray
-        The curve (n,); NaN points are left out.
+        The curve (n,); NaN points are omitted.
     rule : Rule
         Direction, scale, start and least change.
     se : ndarray or None, optional

@@ -17,15 +17,27 @@ import xarray as xr
 from scipy.stats import spearmanr
 
 from slt_grok.errors import SltGrokError
+from slt_grok.measurement import Variable
 from slt_grok.transitions.change import find_change, oriented, start_of_change
 from slt_grok.transitions.estimators import FEWEST, fitted
 from slt_grok.transitions.lag_test import FEWEST_SEEDS, lag_of
-from slt_grok.transitions.measures import SHRINKING, with_seed
+from slt_grok.transitions.measures import SHRINKING, declared, not_diverged, with_interval, with_seed
 
 LLC = "llc"
 DRAWS = 200
 AT = ("peak", "middle", "end")  # of the LLC
-SOURCE = "this package: slt_grok.transitions.description_length"
+EACH, OVER, STEPS = ("measure", "seed"), ("measure",), "training steps"
+RULE = "by the rules in the docstring of slt_grok.transitions.description_length"
+VARIABLES = {
+    "bits": Variable(("measure", "at", "seed"), "description length", RULE, units="bits"),
+    "checkpoint": Variable(("at", "seed"), "checkpoint", "peak, middle and end of the LLC's drop", units=STEPS),
+    **with_interval("middle", Variable(EACH, "middle of the drop", RULE, units=STEPS), "interval"),
+    "rank_correlation": Variable(EACH, "rank correlation of the changes with the LLC's", "Spearman's"),
+    "p_value_correlation": Variable(EACH, "p-value of no correlation", "of Spearman's correlation"),
+    **with_interval("lag", Variable(OVER, "lag of the middle behind the LLC's", RULE, units="log training steps")),
+    "p_value": Variable(OVER, "p-value of no lag", RULE),
+    "seeds": Variable(OVER, "seeds with both middles", "count"),
+}
 
 
 def lengths(program: xr.Dataset, llc: xr.Dataset, samples: int) -> xr.Dataset:
@@ -36,7 +48,7 @@ def lengths(program: xr.Dataset, llc: xr.Dataset, samples: int) -> xr.Dataset:
     program : xarray.Dataset
         Of `slt_grok.program.measure`, over (step,) or (step, seed).
     llc : xarray.Dataset
-        `llc`, and `llc_se` and `llc_status` where there are any, over the same. A diverged estimate is left out.
+        `llc`, and `llc_se` and `llc_status` where there are any, over the same. A diverged estimate is omitted.
     samples : int
         n.
 
@@ -50,8 +62,11 @@ def lengths(program: xr.Dataset, llc: xr.Dataset, samples: int) -> xr.Dataset:
     SltGrokError
         A variable is missing, samples below 2, or no checkpoint or seed is in both.
     """
-    for label, dataset, name in (("program", program, "program_bits"), ("program", program, "network_bits"),
-                                 ("llc", llc, "llc")):  # fmt: skip
+    for label, dataset, name in (
+        ("program", program, "program_bits"),
+        ("program", program, "network_bits"),
+        ("llc", llc, "llc"),
+    ):
         if name not in dataset:
             raise SltGrokError(f"{label}: expected a variable {name}, got {', '.join(map(str, dataset.data_vars))}")
     if samples < 2:
@@ -60,7 +75,7 @@ def lengths(program: xr.Dataset, llc: xr.Dataset, samples: int) -> xr.Dataset:
     program, llc = xr.align(program, llc, join="inner", exclude=set(program.dims) - {"step", "seed"} | {"draw"})
     if not program.sizes["step"] or not program.sizes["seed"]:
         raise SltGrokError("program, llc: expected checkpoints and seeds that both have, there are none")
-    value = llc.llc if "llc_status" not in llc else llc.llc.where(llc.llc_status != "diverged")
+    value = llc.llc.where(not_diverged(llc))
     error = llc.llc_se if "llc_se" in llc else xr.zeros_like(value)
     curves = {LLC: value * np.log2(samples)}
     for keeps in program.keeps.values.tolist():
@@ -125,22 +140,16 @@ def description_length(program: xr.Dataset, llc: xr.Dataset, samples: int, seed:
                 known = np.isfinite(one) & np.isfinite(other)
                 if known.sum() >= FEWEST and np.ptp(one[known]) > 0 and np.ptp(other[known]) > 0:
                     correlation[i, j] = tuple(spearmanr(one[known], other[known]))
-    at = bits[:, checkpoint, np.arange(len(seeds))]
-    return xr.Dataset(
-        {
-            "bits": (("measure", "at", "seed"), at, {"long_name": "description length", "units": "bits"}),
-            "checkpoint": (("at", "seed"), steps[checkpoint], {"long_name": "checkpoint", "units": "training steps"}),
-            **{
-                f"middle{suffix}": (("measure", "seed"), middle[..., k], {"units": "training steps", "source": SOURCE})
-                for k, suffix in enumerate(("", "_low", "_high"))
-            },
-            "rank_correlation": (("measure", "seed"), correlation[..., 0], {"source": SOURCE}),
-            "p_value_correlation": (("measure", "seed"), correlation[..., 1]),
-            **_lags(draws, seed),
-        },
-        {"measure": measures, "seed": seeds, "at": list(AT)},
-        {"samples": samples, "draws": DRAWS, "draws_seed": seed},
-    )
+    values = {
+        "bits": bits[:, checkpoint, np.arange(len(seeds))],
+        "checkpoint": steps[checkpoint],
+        **{f"middle{suffix}": middle[..., k] for k, suffix in enumerate(("", "_low", "_high"))},
+        "rank_correlation": correlation[..., 0],
+        "p_value_correlation": correlation[..., 1],
+        **_lags(draws, seed),
+    }
+    coords = {"measure": measures, "seed": seeds, "at": list(AT)}
+    return declared(VARIABLES, values, coords, samples=samples, draws=DRAWS, draws_seed=seed)
 
 
 def _middle(
@@ -154,20 +163,15 @@ def _middle(
     drawn = None
     if len(x) - first >= FEWEST:
         drawn = fitted(x[first:], y[first:], None if noise is None else noise[first:], SHRINKING, DRAWS, of_shape)
-    own = np.full(DRAWS, np.nan) if drawn is None else drawn[1]
-    return np.array([crossing.step, crossing.low, crossing.high]), own
+    return np.array(crossing), np.full(DRAWS, np.nan) if drawn is None else drawn[1]
 
 
-def _lags(draws: np.ndarray, seed: int) -> dict[str, tuple]:
+def _lags(draws: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Lag of every measure behind the first one over seeds, of draws (measure, seed, draw)."""
     numbers, seeds = np.full((4, len(draws)), np.nan), np.zeros(len(draws), int)
     for i, own in enumerate(draws):
         known = np.isfinite(own).all(1) & np.isfinite(draws[0]).all(1)
         seeds[i] = known.sum()
         if i and seeds[i] >= FEWEST_SEEDS:
-            lag = lag_of(own[known], draws[0][known], 0, np.random.SeedSequence([seed, i]))
-            numbers[:, i] = lag.mean, lag.low, lag.high, lag.p_value
-    names = ("lag", "lag_low", "lag_high", "p_value")
-    return {name: ("measure", row, {"source": SOURCE}) for name, row in zip(names, numbers, strict=True)} | {
-        "seeds": ("measure", seeds)
-    }
+            numbers[:, i] = lag_of(own[known], draws[0][known], 0, np.random.SeedSequence([seed, i]))[:4]
+    return dict(zip(("lag", "lag_low", "lag_high", "p_value"), numbers, strict=True)) | {"seeds": seeds}

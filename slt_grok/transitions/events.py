@@ -61,7 +61,7 @@ def llc_drop(curve: Curve) -> Drop:
     Peak: the largest estimate (being the largest of several, it is biased upwards by up to some 2 of its standard
     errors). End: the mean of the last three estimates, or the last one where there are fewer than 20, with the standard
     error of a mean of independent estimates. Drop: peak - end, standard errors added in quadrature. NaN estimates
-    are left out.
+    are omitted.
     """
     seen = np.isfinite(curve.values)
     if not seen.any():

@@ -1,8 +1,8 @@
-"""Finite size: how a quantity grows with the modulus p, and whether the transition is sharp in the limit.
+"""Finite size: how a quantity grows with a size p, and whether the transition is sharp in the limit.
 
 Laws (`slt_grok.transitions.size_laws`) are fitted to the logarithms of the seeds' values, with normal noise of one
 variance at all sizes. They are compared by AICc and BIC with the seeds as observations, by the error of predicting the
-mean log at a size that was left out, and each is tested for lack of fit against one free mean a size (F test, the
+mean log at a held-out size, and each is tested for lack of fit against one free mean a size (F test, the
 seeds' scatter as pure error). Intervals: bootstrap over seeds within sizes, percentiles widened for few seeds
 (Hesterberg 2015, doi:10.1080/00031305.2015.1089789, section 4.3).
 
@@ -36,7 +36,7 @@ SUPPORTED, UNDECIDED = "supported", "undecided"
 
 
 def scaling(
-    table: pd.DataFrame, value: str, *, size: str = "modulus", bootstrap: int = BOOTSTRAP, seed: int = 0
+    table: pd.DataFrame, value: str, *, size: str = "size", bootstrap: int = BOOTSTRAP, seed: int = 0
 ) -> xr.Dataset:
     """Return the law by which a quantity grows with the size.
 
@@ -44,18 +44,20 @@ def scaling(
     ----------
     table : pandas.DataFrame
         A row for each seed with the columns `value` and `size`, and `seed` where there is one.
+    value, size : str
+        Columns of the quantity and the size.
     bootstrap, seed : int, optional
         Samples for the intervals, and their stream.
 
     Returns
     -------
     xarray.Dataset
-        Over `law`: `aicc`, `bic`, `aicc_weight`, `prediction_error` (root mean square, of the mean log y at sizes left
-        out), `lack_of_fit` (a p-value); over (law, parameter) `parameter_value`, `_low` and `_high`, 95% intervals, NaN
+        Over `law`: `aicc`, `bic`, `aicc_weight`, `prediction_error` (root mean square, of the mean log y at held-out
+        sizes), `lack_of_fit` (a p-value); over (law, parameter) `parameter_value`, `_low` and `_high`, 95% intervals, NaN
         where a law has no such parameter; over (law, between) `fitted`, `_low` and `_high` at sizes between the
-        smallest and the largest; over `modulus` `mean_log` and `seeds`, over (modulus, row) `measured`. Attributes
-        `verdict` (supported or undecided), `law`, `reason` (a sentence), `notes` (a sentence for each row that was left
-        out and each thing that is missing).
+        smallest and the largest; over `size`'s column name `mean_log` and `seeds`, also over `row` `measured`.
+        Attributes `verdict` (supported or undecided), `law`, `reason` (a sentence), `notes` (a sentence for each
+        omitted row and each thing that is missing).
 
     Raises
     ------
@@ -63,20 +65,24 @@ def scaling(
         A column is missing, or no row has a value above 0.
     """
     sizes = Sizes.of(table, value, size)
-    found = _compared(sizes, LAWS, bootstrap, seed)
+    found = _compared(sizes, size, LAWS, bootstrap, seed)
     word, law, reason = _verdict(found)
     return found.assign_attrs(quantity=value, verdict=word, law=law, reason=reason, notes=_notes(sizes))
 
 
 def sharpness(
-    table: pd.DataFrame, value: str = "width", *, size: str = "modulus", bootstrap: int = BOOTSTRAP, seed: int = 0
+    table: pd.DataFrame, value: str = "width", *, size: str = "size", bootstrap: int = BOOTSTRAP, seed: int = 0
 ) -> xr.Dataset:
-    """Whether the width of a transition, on the axis of log steps, goes to zero with the size or not.
+    """Decide whether the width of a transition, on the axis of log steps, goes to zero with the size.
 
     Parameters
     ----------
-    table, value, size, bootstrap, seed : pandas.DataFrame, str, str, int, int
-        As for `scaling`; `value` is a width in log steps.
+    table : pandas.DataFrame
+        As for `scaling`.
+    value, size : str, optional
+        Columns; `value` is a width in log steps.
+    bootstrap, seed : int, optional
+        As for `scaling`.
 
     Returns
     -------
@@ -90,10 +96,10 @@ def sharpness(
         As for `scaling`.
     """
     sizes = Sizes.of(table, value, size)
-    found = _compared(sizes, {"constant": LAWS["constant"], "power": LAWS["power"], "floor": FLOOR}, bootstrap, seed)
+    laws = {"constant": LAWS["constant"], "power": LAWS["power"], "floor": FLOOR}
+    found = _compared(sizes, size, laws, bootstrap, seed)
     power, floor = found.sel(law="power"), found.sel(law="floor", parameter="a")
-    ends = [-float(power[f"parameter_{end}"].sel(parameter="exponent")) for end in ("value", "high", "low")]
-    exponent, low, high = ends
+    exponent, low, high = (-float(power[f"parameter_{e}"].sel(parameter="exponent")) for e in ("value", "high", "low"))
     floor_low, floor_high = float(floor.parameter_low), float(floor.parameter_high)
     narrowest = float(found.mean_log[-1])
     resolved = floor_low > 0 and float(power.aicc - found.aicc.sel(law="floor")) >= DECISIVE
@@ -107,9 +113,8 @@ def sharpness(
     else:
         word, why = UNDECIDED, "neither a fall to zero nor a floor is resolved"
     numbers = {"exponent": exponent, "exponent_low": low, "exponent_high": high}
-    numbers |= {"floor_low": floor_low, "floor_high": floor_high}
-    notes = _notes(sizes)
-    return found.assign_attrs(quantity=value, verdict=word, reason=f"{why}: {text}", notes=notes, **numbers)
+    numbers |= {"floor_low": floor_low, "floor_high": floor_high, "notes": _notes(sizes)}
+    return found.assign_attrs(quantity=value, verdict=word, reason=f"{why}: {text}", **numbers)
 
 
 def widths(transitions: xr.Dataset, measure: str) -> xr.DataArray:
@@ -118,8 +123,8 @@ def widths(transitions: xr.Dataset, measure: str) -> xr.DataArray:
     return np.log1p(one.transition_end) - np.log1p(one.transition_onset)
 
 
-def _compared(sizes: Sizes, laws: dict[str, Law], bootstrap: int, seed: int) -> xr.Dataset:
-    """Every law through the same seeds."""
+def _compared(sizes: Sizes, size: str, laws: dict[str, Law], bootstrap: int, seed: int) -> xr.Dataset:
+    """Fit every law to the same seeds."""
     p, counts, means, total = sizes.p, sizes.counts, sizes.means, int(sizes.counts.sum())
     redrawn = sizes.redrawn(bootstrap, np.random.default_rng(seed)) if sizes.freedom else None
     parameters = list(dict.fromkeys(n for law in laws.values() for n in law.shape(ANY_SIZES)[1]))
@@ -132,6 +137,12 @@ def _compared(sizes: Sizes, laws: dict[str, Law], bootstrap: int, seed: int) -> 
             continue
         best = fit(law, p, counts, means)
         fitted[0, i] = predict(law, best.parameters, between)
+        places = [parameters.index(name) for name in best.parameters]
+        values[0, i, places] = list(best.parameters.values())
+        if redrawn is not None:
+            of_draws, ends = fit(law, p, counts, redrawn).parameters, _percentiles(sizes.freedom)
+            fitted[1:, i] = np.quantile(predict(law, of_draws, between), ends, axis=0)
+            values[1:, i, places] = np.quantile([of_draws[name] for name in best.parameters], ends, axis=1)
         k = law.parameters + 1
         if sizes.scatter > 0 and total > k + 1:
             deviance = total * np.log((float(best.misfit) + sizes.scatter) / total)
@@ -139,27 +150,21 @@ def _compared(sizes: Sizes, laws: dict[str, Law], bootstrap: int, seed: int) -> 
             rows["bic"][i] = deviance + k * np.log(total)
         rows["lack_of_fit"][i] = _lack(float(best.misfit), len(p) - law.parameters, sizes)
         rows["prediction_error"][i] = _prediction_error(law, sizes)
-        of_draws = fit(law, p, counts, redrawn).parameters if redrawn is not None else {}
-        if of_draws:
-            fitted[1:, i] = np.quantile(predict(law, of_draws, between), _percentiles(sizes.freedom), axis=0)
-        for name, value in best.parameters.items():
-            j = parameters.index(name)
-            values[0, i, j] = value
-            if of_draws:
-                values[1:, i, j] = np.quantile(of_draws[name], _percentiles(sizes.freedom))
+    weight = rows["aicc"]
+    if np.isfinite(weight).any():
+        weight = np.exp(-(weight - np.nanmin(weight)) / 2)
+        weight = weight / np.nansum(weight)
     formulas = [law.formula for law in laws.values()]
-    weight = np.exp(-(rows["aicc"] - np.nanmin(rows["aicc"])) / 2) if np.isfinite(rows["aicc"]).any() else rows["aicc"]
     return xr.Dataset(
         {
-            **{name: ("law", column) for name, column in rows.items()},
-            "aicc_weight": ("law", weight / np.nansum(weight) if np.isfinite(weight).any() else weight),
+            **{name: ("law", column) for name, column in (rows | {"aicc_weight": weight}).items()},
             **{f"parameter_{end}": (("law", "parameter"), values[i]) for i, end in enumerate(("value", "low", "high"))},
             **{f"fitted{end}": (("law", "between"), fitted[i]) for i, end in enumerate(("", "_low", "_high"))},
-            "measured": (("modulus", "row"), pd.DataFrame([np.exp(log) for log in sizes.logs]).to_numpy(float)),
-            "mean_log": ("modulus", means),
-            "seeds": ("modulus", counts),
+            "measured": ((size, "row"), pd.DataFrame([np.exp(log) for log in sizes.logs]).to_numpy(float)),
+            "mean_log": (size, means),
+            "seeds": (size, counts),
         },
-        {"law": list(laws), "formula": ("law", formulas), "parameter": parameters, "modulus": p, "between": between},
+        {"law": list(laws), "formula": ("law", formulas), "parameter": parameters, size: p, "between": between},
     )
 
 
@@ -191,7 +196,7 @@ def _prediction_error(law: Law, sizes: Sizes) -> float:
 
 def _missing(found: xr.Dataset) -> str:
     """Return what there is too little of, or nothing."""
-    sizes, extra = found.sizes["modulus"], int((found.seeds - 1).sum())
+    sizes, extra = found.mean_log.size, int((found.seeds - 1).sum())
     if sizes < FEWEST_SIZES:
         return f"{FEWEST_SIZES} sizes are needed, there are {sizes}"
     if extra < FEWEST_EXTRA_SEEDS:
@@ -224,7 +229,7 @@ def _verdict(found: xr.Dataset) -> tuple[str, str, str]:
 
 def _notes(sizes: Sizes) -> list[str]:
     single = [f"{p:g}" for p, m in zip(sizes.p, sizes.counts, strict=True) if m == 1]
-    notes = [f"left out: {row}" for row in sizes.left_out]
+    notes = [f"omitted: {row}" for row in sizes.left_out]
     if single and sizes.freedom:
         notes.append(f"one seed at size {', '.join(single)}: its scatter is that of the other sizes")
     if not sizes.freedom:

@@ -51,63 +51,56 @@ class Verdict(NamedTuple):
 
 
 def predicted_measured(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 0) -> Crossing:
-    """Crossing by interpolation between the fractions that have both phases.
+    """Return the crossing by interpolation between the fractions that have both phases.
 
     Parameters
     ----------
     energies : xarray.Dataset
         From `free_energy`, over at least one train fraction.
     draws, seed : int, optional
-        Of the mean free energies.
+        Number of draws of the mean free energies, and their seed.
     """
     known = energies.where(energies.seeds_with_both > 0, drop=True)
     fractions = known.train_fraction.values
     if len(fractions) < 2:
-        note = f"both phases are measured at {len(fractions)} train fractions, at least 2 are needed"
-        return Crossing(np.nan, 0.0, np.inf, note)
+        return _unknown(f"both phases are measured at {len(fractions)} train fractions, at least 2 are needed")
     x = np.log(known.n.values.astype(float))
     generator = np.random.default_rng(seed)
     first, second = (_drawn_means(known.sel(phase=phase), draws, generator) for phase in PHASES)
-    low, high = np.quantile([_turn(x, row) for row in first - second], np.array(COVERAGE) / 100, method="nearest")
     at = _turn(x, known.mean_difference.values)
-    if np.isfinite(at):
-        note = "where the measured difference turns"
-    elif at < 0:
+    note = "where the measured difference turns"
+    if at == -np.inf:
         note = (
             f"generalizing has the lower free energy from the smallest fraction with both phases, {fractions[0]:g}, on"
         )
-    else:
+    elif at == np.inf:
         note = f"memorizing has the lower free energy up to the largest fraction with both phases, {fractions[-1]:g}"
-    return _crossing(known, at, low, high, note)
+    return _crossing(known, at, np.array([_turn(x, row) for row in first - second]), note)
 
 
 def predicted_fitted(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 0) -> Crossing:
-    """Crossing of two power laws of n, one for each phase.
+    """Return the crossing of two power laws of n, one for each phase.
 
     Parameters
     ----------
     energies : xarray.Dataset
         From `free_energy`.
     draws, seed : int, optional
-        Of the laws' coefficients.
+        Number of draws of the laws' coefficients, and their seed.
     """
     generator, lines = np.random.default_rng(seed), []
     for phase in PHASES:
         energy = energies.free_energy.sel(phase=phase).transpose("train_fraction", "seed").values
         at, _ = np.nonzero(np.isfinite(energy))
-        if len(np.unique(at)) < 2:
-            note = (
-                f"the {phase} phase is measured at {len(np.unique(at))} train fractions, a power law needs at least 2"
-            )
-            return Crossing(np.nan, 0.0, np.inf, note)
+        if (count := len(np.unique(at))) < 2:
+            return _unknown(f"the {phase} phase is measured at {count} train fractions, a power law needs at least 2")
         values = energy[np.isfinite(energy)]
         if (values <= 0).any():
-            return Crossing(np.nan, 0.0, np.inf, f"a free energy of the {phase} phase is not above 0")
+            return _unknown(f"a free energy of the {phase} phase is not above 0")
         lines.append(_power_law(np.log(energies.n.values[at].astype(float)), np.log(values), draws, generator))
-    meetings = [_meet(first, second) for first, second in zip(*lines, strict=True)]
-    at, drawn = float(meetings[0]), meetings[1]
+    at, drawn = (_meet(first, second) for first, second in zip(*lines, strict=True))
     both = energies.train_fraction.values[energies.seeds_with_both.values > 0]
-    value = np.exp(at) / _n_per_fraction(energies)
+    value = np.exp(float(at)) / _n_per_fraction(energies)
     if np.isinf(at):
         note = "memorizing does not grow faster with n than generalizing: the power laws do not meet in that order"
     elif len(both) and both.min() <= value <= both.max():
@@ -115,9 +108,8 @@ def predicted_fitted(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 0)
     else:
         note = "power laws, extrapolated beyond the fractions that have both phases"
     if np.isnan(drawn).any():
-        return _crossing(energies, at, -np.inf, np.inf, f"{note}; two points a law, so the error is not known")
-    low, high = np.quantile(drawn, np.array(COVERAGE) / 100, method="nearest")
-    return _crossing(energies, at, low, high, note)
+        drawn, note = np.array([-np.inf, np.inf]), f"{note}; two points a law, so the error is not known"
+    return _crossing(energies, float(at), drawn, note)
 
 
 def seen(fractions: np.ndarray, generalized: np.ndarray) -> Crossing:
@@ -139,7 +131,7 @@ def seen(fractions: np.ndarray, generalized: np.ndarray) -> Crossing:
     levels, where = np.unique(np.log(fractions), return_inverse=True)
     trials, wins = np.bincount(where), np.bincount(where, weights=generalized)
     if len(levels) < 2:
-        return Crossing(np.nan, 0.0, np.inf, "one train fraction: a sweep needs at least 2")
+        return _unknown("one train fraction: a sweep needs at least 2")
     span = levels[-1] - levels[0]
     middles = np.linspace(levels[0] - span / 2, levels[-1] + span / 2, GRID[0])
     widths = np.geomspace(span / 1000, 4 * span, GRID[1])
@@ -154,7 +146,7 @@ def seen(fractions: np.ndarray, generalized: np.ndarray) -> Crossing:
     share = wins / trials
     if wins.sum() in (0, trials.sum()):
         what = "every seed generalizes" if wins.sum() else "no seed generalizes"
-        return Crossing(np.nan, low, high, f"{what} at every train fraction of the sweep")
+        return _unknown(f"{what} at every train fraction of the sweep", low, high)
     separated = share[-1] == 1 and share[0] == 0 and set(share) <= {0.0, 1.0} and (np.diff(share) >= 0).all()
     note = f"{int(trials.sum())} seeds at {len(levels)} train fractions"
     if separated:
@@ -163,21 +155,18 @@ def seen(fractions: np.ndarray, generalized: np.ndarray) -> Crossing:
 
 
 def compare(predicted: Crossing, observed: Crossing) -> Verdict:
-    """Whether the free energy predicts the crossing that is seen.
+    """Decide whether the free energy predicts the crossing that is seen.
 
     Refuted where the 95% intervals are apart; supported where they meet, both crossings are numbers and each interval's
     ends are at most a factor 2 apart; undecided otherwise.
     """
-    texts = [
-        f"{name} {c.fraction:.3g} ({c.low:.3g} to {c.high:.3g}; {c.note})"
-        for name, c in (("predicted", predicted), ("seen", observed))
-    ]
-    text = ", ".join(texts)
+    both = {"predicted": predicted, "seen": observed}
+    text = ", ".join(f"{name} {c.fraction:.3g} ({c.low:.3g} to {c.high:.3g}; {c.note})" for name, c in both.items())
     if predicted.high < observed.low or observed.high < predicted.low:
         side = "below" if predicted.high < observed.low else "above"
         return Verdict("refuted", f"the predicted crossing lies {side} the seen one: {text}")
-    known = all(np.isfinite(c.fraction) for c in (predicted, observed))
-    precise = all(c.low > 0 and c.high / c.low <= PRECISE for c in (predicted, observed))
+    known = all(np.isfinite(c.fraction) for c in both.values())
+    precise = all(c.low > 0 and c.high / c.low <= PRECISE for c in both.values())
     if known and precise:
         return Verdict("supported", f"the intervals meet: {text}")
     why = "an interval spans more than a factor 2" if known else "one of the crossings is not known"
@@ -185,7 +174,7 @@ def compare(predicted: Crossing, observed: Crossing) -> Verdict:
 
 
 def against_training(energies: xr.Dataset) -> xr.Dataset:
-    """At each train fraction: which phase has the lower free energy, which one training chose, and whether they agree.
+    """Return for each train fraction which phase has the lower free energy, which training chose, and if they agree.
 
     Training's choice is that of most seeds where Clopper and Pearson's 95% interval of the share that generalizes is
     on one side of one half (six seeds that agree are enough, five are not).
@@ -207,29 +196,27 @@ def against_training(energies: xr.Dataset) -> xr.Dataset:
         wins, trials = int(outcomes.sum()), len(outcomes)
         low, high = share_interval(wins, trials)
         training = "generalizing" if low > 0.5 else "memorizing" if high < 0.5 else "undecided"
-        difference = [float(one[f"mean_difference{s}"]) for s in ("", "_low", "_high")]
+        difference = [float(one[f"mean_difference{end}"]) for end in ("", "_low", "_high")]
         posterior = "generalizing" if difference[1] > 0 else "memorizing" if difference[2] < 0 else "undecided"
         agreement = "agree" if training == posterior else "disagree"
         word = "undecided" if "undecided" in (training, posterior) else agreement
+        energy = "the posterior's preference is not known, since no seed has both phases"
         if np.isfinite(difference[0]):
-            energy = "the posterior prefers {} (F differs by {:.3g} nats, {:.3g} to {:.3g})".format(
-                f"the {posterior} phase" if posterior != "undecided" else "neither phase", *difference
-            )
-        else:
-            energy = "the posterior's preference is not known, since no seed has both phases"
-        rows.append(
-            {
-                "posterior_phase": posterior,
-                "training_phase": training,
-                "generalized_share": wins / trials if trials else np.nan,
-                "generalized_share_low": low,
-                "generalized_share_high": high,
-                "agreement": word,
-                "agreement_reason": f"train fraction {float(one.train_fraction):g}: {energy}; "
-                f"{wins} of {trials} seeds generalized: {word}",
-            }
-        )
-    variables = {name: ("train_fraction", np.array([row[name] for row in rows])) for name in rows[0]}
+            preferred = "neither phase" if posterior == "undecided" else f"the {posterior} phase"
+            numbers = "F differs by {:.3g} nats, {:.3g} to {:.3g}".format(*difference)
+            energy = f"the posterior prefers {preferred} ({numbers})"
+        where, outcome = f"train fraction {float(one.train_fraction):g}", f"{wins} of {trials} seeds generalized"
+        share = wins / trials if trials else np.nan
+        rows.append((posterior, training, share, low, high, word, f"{where}: {energy}; {outcome}: {word}"))
+    names = (
+        "posterior_phase",
+        "training_phase",
+        "generalized_share",
+        "generalized_share_low",
+        "generalized_share_high",
+    )
+    columns = zip((*names, "agreement", "agreement_reason"), zip(*rows, strict=True), strict=True)
+    variables = {name: ("train_fraction", np.array(column)) for name, column in columns}
     return xr.Dataset(variables, {"train_fraction": energies.train_fraction})
 
 
@@ -253,15 +240,19 @@ def _turn(x: np.ndarray, difference: np.ndarray) -> float:
     return float(x[last] + share * (x[last + 1] - x[last]))
 
 
-def _crossing(energies: xr.Dataset, at: float, low: float, high: float, note: str) -> Crossing:
-    """From values of log n."""
+def _unknown(note: str, low: float = 0.0, high: float = np.inf) -> Crossing:
+    return Crossing(np.nan, low, high, note)
+
+
+def _crossing(energies: xr.Dataset, at: float, drawn: np.ndarray, note: str) -> Crossing:
+    """Return the crossing of a value of log n and draws of it."""
     scale = _n_per_fraction(energies)
-    value = float(np.exp(at) / scale) if np.isfinite(at) else np.nan
-    return Crossing(value, float(np.exp(low) / scale), float(np.exp(high) / scale), note)
+    low, high = np.exp(np.quantile(drawn, np.array(COVERAGE) / 100, method="nearest")) / scale
+    return Crossing(float(np.exp(at) / scale) if np.isfinite(at) else np.nan, float(low), float(high), note)
 
 
 def _n_per_fraction(energies: xr.Dataset) -> float:
-    """p^2, up to the rounding of n."""
+    """Return the number of samples, up to the rounding of n."""
     return float((energies.n / energies.train_fraction).mean())
 
 

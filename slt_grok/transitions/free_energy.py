@@ -4,7 +4,7 @@
 
 (Watanabe 2009, theorem 6.7) in nats, at inverse temperature 1, with n train samples, L the mean loss, lambda the LLC
 and m its multiplicity. The phase of lower F has the larger share of the posterior. With cross-entropy the LLC is an
-effective one at its (n_beta, gamma), and a term of order 1 is left out: differences of some nats mean nothing.
+effective one at its (n_beta, gamma), and a term of order 1 is omitted: differences of some nats mean nothing.
 
 Phases of a seed. Memorizing: the checkpoint of the largest LLC from the first one with train accuracy at its threshold
 to the first one with test accuracy at its threshold; or the end of a control run that never generalizes. Generalizing:
@@ -149,7 +149,7 @@ def free_energy(
     found : xarray.Dataset
         From `phases` or `at_fractions`.
     multiplicity : Mapping[str, int] or None, optional
-        m of each phase, 1 where left out.
+        m of each phase, 1 by default.
     draws, seed : int, optional
         Of the posterior of the means.
 

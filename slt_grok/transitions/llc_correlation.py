@@ -1,4 +1,4 @@
-"""The landscape beside the LLC: which measures move with it from its peak to the end, and which is half way first.
+"""The landscape and the LLC: which measures move with it from its peak to the end, and which is half way first.
 
 Two numbers for each measure, from the checkpoint of the largest LLC on: Spearman's rank correlation with the LLC over
 the checkpoints that have both, and the step at which the measure is half way between its first value from there on
@@ -62,7 +62,7 @@ def llc_correlation(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0) -> xr
     Parameters
     ----------
     landscape, llc : xarray.Dataset
-        Over `step`, of one seed; measures that the landscape lacks are left out. The standard errors of a variable are
+        Over `step`, of one seed; measures that the landscape lacks are omitted. The standard errors of a variable are
         in one of its name and `_se`.
     seed : int, optional
         Of the redrawn curves.

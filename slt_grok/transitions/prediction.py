@@ -1,9 +1,9 @@
-"""Does the circuit say more about the LLC than the weight norm does: prediction in seeds that were held out.
+"""Does the circuit say more about the LLC than the weight norm does: prediction in held-out seeds.
 
 Each seed in turn is held out. A ridge regression on the others predicts its LLC at every checkpoint from measures of
 the same checkpoint, each on its rule's scale. Four sets of predictors: `step` (the mean LLC of the other seeds at that
 step: the trend that seeds share), `weight_norm`, `circuits`, and `both`. The penalty is the one that predicts
-best when each of the other seeds is left out in turn.
+best when each of the other seeds is omitted in turn.
 
 Error: root mean square over the checkpoints of the held-out seed, in units of the LLC. Errors of held-out seeds are not
 independent, since they share seeds to learn from: the standard error of a mean difference is s sqrt(1/S + 1/(S - 1))

@@ -34,7 +34,7 @@ NARROWEST = 0.02  # width w in log step
 ASYMMETRY = np.geomspace(0.25, 4, 5)  # k
 COARSE = (141, 13)  # grid of middles and widths for all curves
 FINE = (35, 15)  # and for each one
-PROBABLE = 12.0  # logarithm of the ratio to the best below which a cell is left out of the fine grid
+PROBABLE = 12.0  # logarithm of the ratio to the best below which a cell is not on the fine grid
 INDEPENDENT = 8  # residuals of a curve that count as independent at the least
 CHUNK = 100  # curves at once, for memory
 

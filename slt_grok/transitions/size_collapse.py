@@ -39,8 +39,8 @@ def collapse(curves: Sequence[SizedCurve]) -> xr.Dataset:
 
     Parameters
     ----------
-    curves : Sequence[SizedCurve]
-        Of each seed; one whose middle is not a number is left out by name.
+    curves : sequence of SizedCurve
+        One of each seed; one whose middle is not a number is omitted and named.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def collapse(curves: Sequence[SizedCurve]) -> xr.Dataset:
         `notes`.
     """
     good = [curve for curve in curves if np.isfinite(curve.middle)]
-    notes = [f"left out: size {c.size:g}, seed {c.seed}: no middle" for c in curves if not np.isfinite(c.middle)]
+    notes = [f"omitted: size {c.size:g}, seed {c.seed}: no middle" for c in curves if not np.isfinite(c.middle)]
     sizes = np.unique([curve.size for curve in good])
     counts = np.array([sum(c.size == size for c in good) for size in sizes])
     freedom = int((counts - 1).sum())
@@ -117,7 +117,7 @@ def _least(misfit: np.ndarray) -> float:
 
 
 def _jackknife(stretched: Sequence[np.ndarray]) -> float:
-    """Return the standard error of the exponent: each seed left out in turn, sizes of a single seed never."""
+    """Return the standard error of the exponent: each seed omitted in turn, sizes of a single seed never."""
     means, variance = [one.mean(0) for one in stretched], 0.0
     for i, one in enumerate(stretched):
         m = len(one)

@@ -1,13 +1,13 @@
-"""Laws of a quantity against the modulus p, fitted to seeds: y = a g(p; s) (1 + noise).
+"""Laws of a quantity against a size p, fitted to seeds: y = a g(p; s) (1 + noise).
 
 Each law is a scale a times a shape with at most two parameters s. On the logarithm of y the scale is linear, so that
 the best shape is found on a grid: log y = log a + log g(p; s) + normal noise of the same variance at all p. The sum of
-squares needs only the mean over seeds at each p, beside what the seeds scatter around it, so that a thousand bootstrap
+squares needs only the mean over seeds at each p, and how much the seeds scatter around it, so that a thousand bootstrap
 samples cost one product of matrices.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,26 +19,28 @@ ROUNDING = 1e-10  # of log y
 Shape = Callable[[np.ndarray], tuple[np.ndarray, dict[str, np.ndarray]]]
 
 
-@dataclass(frozen=True)
-class Law:
+class Law(NamedTuple):
     """A law.
 
     Parameters
     ----------
     formula : str
-        As a person writes it.
+        For tables and figures.
     parameters : int
-        Their number, a included.
-    shape : Shape
+        Number of parameters, a included.
+    shape : callable
         Sizes (P,) -> log g on its grid of s (S, P), and by name what follows from s and a scale of 1 (S,); names that
         start with `a` or `b` are multiplied by the scale.
-    special_cases : tuple[str, ...], optional
+    values : callable
+        `(p, **parameters) -> y`, broadcast.
+    special_cases : tuple of str, optional
         Laws that it contains: it can never be far worse than they are.
     """
 
     formula: str
     parameters: int
     shape: Shape
+    values: Callable[..., Any]
     special_cases: tuple[str, ...] = ()
 
 
@@ -77,28 +79,34 @@ def _floor(p: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 LAWS = {
-    "constant": Law("a", 1, _fixed(0)),
-    "proportional": Law("a p", 1, _fixed(1)),
-    "quadratic": Law("a p^2", 1, _fixed(2)),
-    "affine": Law("a + b p", 2, _straight(lambda p: p), ("constant", "proportional")),
-    "logarithmic": Law("a + b log p", 2, _straight(np.log), ("constant",)),
-    "power": Law("a p^exponent", 2, _power, ("constant", "proportional", "quadratic")),
-    "saturating": Law("a p / (p + half_size)", 2, _saturating, ("constant", "proportional")),
-}
-FLOOR = Law("a + b p^-exponent", 3, _floor, ("constant",))  # and every power law that falls
+    "constant": Law("a", 1, _fixed(0), lambda p, a: a + 0 * p),
+    "proportional": Law("a p", 1, _fixed(1), lambda p, a: a * p),
+    "quadratic": Law("a p^2", 1, _fixed(2), lambda p, a: a * p**2),
+    "affine": Law("a + b p", 2, _straight(lambda p: p), lambda p, a, b: a + b * p, ("constant", "proportional")),
+    "logarithmic": Law("a + b log p", 2, _straight(np.log), lambda p, a, b: a + b * np.log(p), ("constant",)),
+    "power": Law(
+        "a p^exponent", 2, _power, lambda p, a, exponent: a * p**exponent, ("constant", "proportional", "quadratic")
+    ),
+    "saturating": Law(
+        "a p / (p + half_size)", 2, _saturating, lambda p, a, half_size: a * p / (p + half_size),
+        ("constant", "proportional"),
+    ),
+}  # fmt: skip
+FLOOR = Law(  # it contains every power law that falls
+    "a + b p^-exponent", 3, _floor, lambda p, a, b, exponent: a + b * p**-exponent, ("constant",)
+)
 
 
-@dataclass(frozen=True)
-class Sizes:
+class Sizes(NamedTuple):
     """Seeds by size.
 
     Parameters
     ----------
     p : ndarray
         Sizes, rising, (P,).
-    logs : tuple[ndarray, ...]
+    logs : tuple of ndarray
         log y of the seeds at each size, P arrays.
-    left_out : tuple[str, ...]
+    left_out : tuple of str
         A sentence for each row of the table that does not count.
     """
 
@@ -108,7 +116,7 @@ class Sizes:
 
     @classmethod
     def of(cls, table: pd.DataFrame, value: str, size: str) -> "Sizes":
-        """From a table with a row for each seed.
+        """Return the seeds of a table with a row for each.
 
         Raises
         ------
@@ -154,12 +162,12 @@ class Sizes:
         return int((self.counts - 1).sum())
 
     def without(self, index: int) -> "Sizes":
-        """All sizes but one."""
+        """Return all sizes but one."""
         kept = np.arange(len(self.p)) != index
         return Sizes(self.p[kept], tuple(log for log, k in zip(self.logs, kept, strict=True) if k), ())
 
     def redrawn(self, count: int, generator: np.random.Generator) -> np.ndarray:
-        """Bootstrap samples of the means, (count, P): residuals of the seeds of all sizes, drawn with replacement.
+        """Return bootstrap samples of the means, (count, P): residuals of all sizes, drawn with replacement.
 
         A residual from m seeds is sqrt(m / (m - 1)) too small; that factor is put back. Needs scatter.
         """
@@ -170,24 +178,15 @@ class Sizes:
         return self.means + np.stack(drawn, 1)
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A law through means.
-
-    Parameters
-    ----------
-    misfit : ndarray
-        sum of squares of the means around the law, each times its number of seeds, (...).
-    parameters : dict[str, ndarray]
-        By name, (...).
-    """
+class Fit(NamedTuple):
+    """A law through means: the weighted sum of squares around it, (...), and its parameters by name, (...)."""
 
     misfit: np.ndarray
     parameters: dict[str, np.ndarray]
 
 
 def fit(law: Law, p: np.ndarray, counts: np.ndarray, means: np.ndarray) -> Fit:
-    """Least squares of a law through mean logarithms.
+    """Return the least squares of a law through mean logarithms.
 
     Parameters
     ----------
@@ -215,21 +214,4 @@ def fit(law: Law, p: np.ndarray, counts: np.ndarray, means: np.ndarray) -> Fit:
 
 def predict(law: Law, parameters: dict[str, np.ndarray], p: np.ndarray) -> np.ndarray:
     """Return the law's values (..., P) at sizes p (P,) from its parameters by name (...)."""
-    own = {name: np.asarray(value)[..., None] for name, value in parameters.items()}
-    match law.formula:
-        case "a":
-            return own["a"] + 0 * p
-        case "a p":
-            return own["a"] * p
-        case "a p^2":
-            return own["a"] * p**2
-        case "a + b p":
-            return own["a"] + own["b"] * p
-        case "a + b log p":
-            return own["a"] + own["b"] * np.log(p)
-        case "a p^exponent":
-            return own["a"] * p ** own["exponent"]
-        case "a p / (p + half_size)":
-            return own["a"] * p / (p + own["half_size"])
-        case _:
-            return own["a"] + own["b"] * p ** -own["exponent"]
+    return law.values(p, **{name: np.asarray(value)[..., None] for name, value in parameters.items()})

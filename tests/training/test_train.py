@@ -177,7 +177,7 @@ def test_a_batch_larger_than_the_train_set_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_gpu_a_sentence_says_so(tmp_path: Path) -> None:
     settings = TrainingSettings(steps=2, device="cuda")
-    with pytest.raises(SltGrokError, match="device: expected none, since torch finds no CUDA device"):
+    with pytest.raises(SltGrokError, match="device: expected null, since torch finds no CUDA device"):
         train(RunDirectory(tmp_path), NETWORK, settings, [0])
 
 

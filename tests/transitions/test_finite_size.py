@@ -20,7 +20,7 @@ def planted(
 ) -> pd.DataFrame:
     generator = np.random.default_rng(seed)
     rows = [(p, s, law(p) * np.exp(noise * generator.standard_normal())) for p in sizes for s in range(seeds)]
-    return pd.DataFrame(rows, columns=["modulus", "seed", "y"])
+    return pd.DataFrame(rows, columns=["size", "seed", "y"])
 
 
 PLANTED = {
@@ -67,7 +67,7 @@ def test_least_squares_are_least() -> None:
 def test_information_criteria_by_hand() -> None:
     table = planted(PLANTED["proportional"][0], 0.1, 3)
     found = scaling(table, "y", bootstrap=20).sel(law="proportional")
-    logs = np.log(table.y) - np.log(table.modulus)
+    logs = np.log(table.y) - np.log(table["size"])
     n, variance = len(table), float(((logs - logs.mean()) ** 2).mean())
     assert found.aicc.item() == pytest.approx(n * np.log(variance) + 4 * n / (n - 3))
     assert found.bic.item() == pytest.approx(n * np.log(variance) + 2 * np.log(n))
@@ -165,7 +165,7 @@ def test_rows_that_do_not_count_are_named() -> None:
     table = planted(lambda p: 3.0 * p, 0.1, 3)
     table.loc[0, "y"], table.loc[4, "y"] = -1.0, np.nan
     notes = scaling(table, "y", bootstrap=50).attrs["notes"]
-    assert notes == ["left out: modulus 23, seed 0: y is -1, not above 0", "left out: modulus 31, seed 1: y is missing"]
+    assert notes == ["omitted: size 23, seed 0: y is -1, not above 0", "omitted: size 31, seed 1: y is missing"]
     with pytest.raises(SltGrokError, match="a column width"):
         scaling(table, "width")
     with pytest.raises(SltGrokError, match="above 0, there are none"):

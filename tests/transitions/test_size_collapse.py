@@ -54,4 +54,4 @@ def test_too_little_is_said() -> None:
     few = collapse([c._replace(middle=np.nan) if c.size > 50 else c for c in curves])
     assert few.attrs["verdict"] == "undecided"
     assert "there are 2 and 4" in few.attrs["reason"]
-    assert few.attrs["notes"][0] == "left out: size 79, seed 0: no middle"
+    assert few.attrs["notes"][0] == "omitted: size 79, seed 0: no middle"
