@@ -37,44 +37,39 @@ SCALES: tuple[LogitScale, ...] = ("own", "unit")
 TOTAL: Mapping[str, Sequence[str] | None] = {"total": None}  # the group of all parameters
 TOLERANCE = 1e-2  # relative residual of each eigenpair; an eigenvalue's error is of the order of its square
 
+OF = ("matrix", "logit_scale", "split", "group")
 WHERE = (
-    "; Hessian or Gauss-Newton matrix A of the mean loss over the parameters of the group, D of them; at unit logit "
+    "Hessian or Gauss-Newton matrix A of the mean loss over the parameters of the group, D of them; at unit logit "
     "scale the logits are divided by their standard deviation before the loss"
 )
 HUTCH = "Meyer et al. 2021 (Hutch++), doi:10.1137/1.9781611976496.16"
+ARPACK = "Lehoucq, Sorensen and Yang 1998 (ARPACK)"
+MACKAY = "MacKay 1992, doi:10.1162/neco.1992.4.3.448; arXiv:2003.02139"
 QUADRATURE = "Ubaru, Chen and Saad 2017, doi:10.1137/16M1104974"
 PER_WEIGHT = "nats per squared unit of weight"
-OF = ("matrix", "logit_scale", "split", "group")
+
+
+def _variable(long_name: str, definition: str, source: str, *dims: str, units: str = "") -> Variable:
+    return Variable((*OF, *dims), long_name, f"{definition}; {WHERE}", source, units)
+
+
 VARIABLES = {
-    "curvature_trace": Variable(OF, "trace of the curvature", f"tr A{WHERE}", HUTCH, PER_WEIGHT),
-    "curvature_trace_se": Variable(
-        OF, "standard error of the trace", f"over the random vectors{WHERE}", HUTCH, PER_WEIGHT
+    "curvature_trace": _variable("trace of the curvature", "tr A", HUTCH, units=PER_WEIGHT),
+    "curvature_trace_se": _variable("standard error of the trace", "over the random vectors", HUTCH, units=PER_WEIGHT),
+    "curvature_eigenvalue": _variable(
+        "largest eigenvalues", "algebraically largest, largest first", ARPACK, "eigenvalue", units=PER_WEIGHT
     ),
-    "curvature_eigenvalue": Variable(
-        (*OF, "eigenvalue"),
-        "largest eigenvalues",
-        f"algebraically largest, largest first{WHERE}",
-        "Lehoucq, Sorensen and Yang 1998 (ARPACK)",
-        PER_WEIGHT,
+    "effective_dimension": _variable(
+        "effective dimension", "sum h / (|h| + c) over the eigenvalues h, by quadrature", MACKAY, "c"
     ),
-    "effective_dimension": Variable(
-        (*OF, "c"),
-        "effective dimension",
-        f"sum h / (|h| + c) over the eigenvalues h, by quadrature{WHERE}",
-        "MacKay 1992, doi:10.1162/neco.1992.4.3.448; arXiv:2003.02139",
+    "effective_dimension_se": _variable(
+        "standard error of the effective dimension", "over the random vectors", QUADRATURE, "c"
     ),
-    "effective_dimension_se": Variable(
-        (*OF, "c"), "standard error of the effective dimension", f"over the random vectors{WHERE}", QUADRATURE
+    "ritz_value": _variable(
+        "nodes of the spectral density", "eigenvalues and Ritz values", QUADRATURE, "repeat", "node", units=PER_WEIGHT
     ),
-    "ritz_value": Variable(
-        (*OF, "repeat", "node"),
-        "nodes of the spectral density",
-        f"eigenvalues and Ritz values{WHERE}",
-        QUADRATURE,
-        PER_WEIGHT,
-    ),
-    "ritz_weight": Variable(
-        (*OF, "repeat", "node"), "weights of the spectral density", f"fraction of the D eigenvalues{WHERE}", QUADRATURE
+    "ritz_weight": _variable(
+        "weights of the spectral density", "fraction of the D eigenvalues", QUADRATURE, "repeat", "node"
     ),
     "logit_standard_deviation": Variable(
         (),

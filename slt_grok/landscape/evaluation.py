@@ -6,7 +6,7 @@ sqrt((1 - n / N) s^2 / B), n of N samples in B blocks, s^2 the variance over blo
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +76,7 @@ def splits(
     """
     if rows is not None and rows < 2 * BLOCKS:
         raise SltGrokError(f"rows: expected at least {2 * BLOCKS}, since the spread of {BLOCKS} blocks is the error")
-    filled = ("train",) if data is not None else trajectory.task.evaluation_splits()
+    filled: Sequence[Split] = ("train",) if data is not None else trajectory.task.evaluation_splits()
     found = {}
     for number, split in enumerate(s for s in SPLITS if s in filled):
         inputs, targets = samples_of(trajectory, data, split)

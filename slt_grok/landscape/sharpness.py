@@ -37,33 +37,20 @@ MODES = ("plain", "adaptive")
 STEPS = 2  # after the first-order one
 PAIRS = 4  # of e and -e
 
-SOURCE = "arXiv:2010.01412; adaptive: arXiv:2102.11600"
-WHERE = "; L the mean loss, e_i in units of |w_i| where adaptive"
-WORST, AVERAGE = ("mode", "radius"), ("mode", "sigma")
+
+def _variable(dim: str, long_name: str, definition: str) -> Variable:
+    definition += "; L the mean loss, e_i in units of |w_i| where adaptive"
+    return Variable(("mode", dim), long_name, definition, "arXiv:2010.01412; adaptive: arXiv:2102.11600", "nats")
+
+
+STEP = "e <- rho g(w + e) / |g(w + e)|"
+NOISE = f"{PAIRS} pairs of e and -e, e ~ N(0, sigma^2)"
 VARIABLES = {
-    "sharpness_first_order": Variable(
-        WORST, "sharpness, first order", f"L(w + rho g / |g|) - L(w), g the gradient{WHERE}", SOURCE, "nats"
-    ),
-    "sharpness": Variable(
-        WORST,
-        "sharpness",
-        f"largest L(w + e) - L(w) on {STEPS} more steps e <- rho g(w + e) / |g(w + e)|{WHERE}",
-        SOURCE,
-        "nats",
-    ),
-    "average_sharpness": Variable(
-        AVERAGE,
-        "average-case sharpness",
-        f"mean of L(w + e) - L(w) over {PAIRS} pairs of e and -e, e ~ N(0, sigma^2){WHERE}",
-        SOURCE,
-        "nats",
-    ),
-    "average_sharpness_se": Variable(
-        AVERAGE,
-        "standard error of the average-case sharpness",
-        f"standard deviation over pairs / sqrt({PAIRS}){WHERE}",
-        SOURCE,
-        "nats",
+    "sharpness_first_order": _variable("radius", "sharpness, first order", "L(w + rho g / |g|) - L(w), g the gradient"),
+    "sharpness": _variable("radius", "sharpness", f"largest L(w + e) - L(w) on {STEPS} more steps {STEP}"),
+    "average_sharpness": _variable("sigma", "average-case sharpness", f"mean of L(w + e) - L(w) over {NOISE}"),
+    "average_sharpness_se": _variable(
+        "sigma", "standard error of the average-case sharpness", f"standard deviation over pairs / sqrt({PAIRS})"
     ),
 }
 

@@ -33,34 +33,25 @@ NUMBERS_AT_ONCE = 2**25  # and weights
 SMALLEST = math.log(1e-9)  # log radius in units of R at which a search begins: there float32 weights do not move
 FAR = 30.0  # |log(excess / epsilon)| beyond which its size says nothing about where it is 0
 
-SOURCE = "arXiv:2501.18812"
+
+def _variable(long_name: str, definition: str, *dims: str, units: str = "nats") -> Variable:
+    return Variable(dims, long_name, definition, "arXiv:2501.18812", units)
+
+
 TERMS = "log c_d r(u)^d over random directions u"
+REGION = "{w : L(w) - L(w*) < epsilon, |w - w*| <= R}"
+EFFECTIVE = "(sum V_u)^2 / sum V_u^2; near 1 neither the log-volume nor its standard error can be trusted"
 VARIABLES = {
-    "radial_log_volume": Variable(
-        ("epsilon",),
-        "radial log-volume of the basin",
-        f"log of the mean of exp of {TERMS}; volume of {{w : L(w) - L(w*) < epsilon, |w - w*| <= R}}",
-        SOURCE,
-        "nats",
+    "radial_log_volume": _variable(
+        "radial log-volume of the basin", f"log of the mean of exp of {TERMS}; volume of {REGION}", "epsilon"
     ),
-    "radial_log_volume_se": Variable(
-        ("epsilon",), "standard error of the log-volume", "sd(V_u) / mean(V_u) / sqrt(directions)", SOURCE, "nats"
+    "radial_log_volume_se": _variable(
+        "standard error of the log-volume", "sd(V_u) / mean(V_u) / sqrt(directions)", "epsilon"
     ),
-    "effective_directions": Variable(
-        ("epsilon",),
-        "effective number of directions",
-        "(sum V_u)^2 / sum V_u^2; near 1 neither the log-volume nor its standard error can be trusted",
-        SOURCE,
-    ),
-    "radial_log_volume_bound": Variable(
-        ("epsilon",), "Jensen's lower bound of the log-volume", f"mean of {TERMS}", SOURCE, "nats"
-    ),
-    "radial_log_volume_bound_se": Variable(
-        ("epsilon",), "standard error of the bound", "sd(log V_u) / sqrt(directions)", SOURCE, "nats"
-    ),
-    "log_ball_volume": Variable(
-        (), "log-volume of the ball", f"log c_d R^d, R = {RADIUS_FRACTION} |w*| unless given", SOURCE, "nats"
-    ),
+    "effective_directions": _variable("effective number of directions", EFFECTIVE, "epsilon", units=""),
+    "radial_log_volume_bound": _variable("Jensen's lower bound of the log-volume", f"mean of {TERMS}", "epsilon"),
+    "radial_log_volume_bound_se": _variable("standard error of the bound", "sd(log V_u) / sqrt(directions)", "epsilon"),
+    "log_ball_volume": _variable("log-volume of the ball", f"log c_d R^d, R = {RADIUS_FRACTION} |w*| unless given"),
 }
 
 

@@ -24,8 +24,6 @@ from slt_grok.operators.curvature import SUBSPACE, eigenpairs
 Matvec = Callable[[np.ndarray], np.ndarray]
 
 END = 1e-12  # of the largest entry so far: below it a Krylov space ends
-ROUNDING = 1e-13  # of the largest eigenvalue, times D: below it an eigenvalue is rounding
-GAP = 1e3  # between the smallest eigenvalue that counts and the rounding below it
 
 
 @dataclass(frozen=True)
@@ -96,21 +94,6 @@ class Spectrum:
         if fraction == 1:
             return nodes, weights
         return np.hstack([nodes, self.nodes]), np.hstack([weights, (1 - fraction) * self.weights])
-
-    @property
-    def rounding(self) -> float:
-        """Size that an eigenvalue of 0 may have."""
-        return float(np.abs(self.values).max() * ROUNDING * len(self.values))
-
-    @property
-    def non_zero(self) -> np.ndarray:
-        """The known eigenvalues above rounding."""
-        return self.values[self.values > self.rounding]
-
-    @property
-    def resolved(self) -> bool:
-        """Whether a gap separates what counts from rounding, so that the numerical rank means something."""
-        return len(self.non_zero) == 0 or bool(self.non_zero.min() > GAP * self.rounding)
 
 
 def symlog_density(nodes: np.ndarray, weights: np.ndarray, grid: np.ndarray, scale: float, width: float) -> np.ndarray:

@@ -70,8 +70,8 @@ def test_cost_and_settings():
     first, second = pair([-1.0, 0.0], [1.0, 0.0], ring)
     assert bezier_seconds(first, 10, data=ONE_SAMPLE) > 0
     done = []
-    bezier(first, second, on_progress=lambda *progress: done.append(progress), **SETTINGS | {"updates": 3})
-    assert done == [(pytest.approx(1 / 3),), (pytest.approx(2 / 3),), (1.0,)]
+    bezier(first, second, on_progress=lambda done_, note="": done.append(done_), **SETTINGS | {"updates": 3})
+    assert done == pytest.approx([1 / 3, 2 / 3, 1])
     with pytest.raises(SltGrokError, match="updates, batch and learning_rate above 0, got 0"):
         bezier(first, second, **SETTINGS | {"updates": 0})
     with pytest.raises(SltGrokError, match=r"same shapes, first has \(1,\) against \(2,\)"):
