@@ -1,7 +1,6 @@
 """The command line and the library's main functions, on a tiny finished run."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +9,22 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
+from typer.testing import CliRunner
 
 import slt_grok
+from slt_grok.cli import app
 from slt_grok.config import load_config
 from slt_grok.measurement import evenly_spaced
 from tests.conftest import CONFIG, Command, write_config
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def output(*arguments: str) -> str:
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def test_a_run_leaves_what_the_design_says(finished: Path) -> None:
@@ -80,17 +87,11 @@ def test_running_again_does_nothing_new(finished: Path, slt_grok_command: Comman
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
-def output(*arguments: str) -> str:
-    command = [sys.executable, "-m", "slt_grok", *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"}
-    ).stdout
-
-
 def test_show_and_help_and_version(finished: Path) -> None:
-    assert output("--version").strip() == slt_grok.__version__
-    for command in ("run", "study", "measure", "list", "calibrate", "extract", "import", "report", "show"):
-        assert command in output("--help")
+    command = [sys.executable, "-m", "slt_grok", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == slt_grok.__version__
+    for name in ("run", "study", "measure", "list", "calibrate", "extract", "import", "report", "show"):
+        assert name in output("--help")
     assert "llc_final" in output("show", str(finished))
 
 
@@ -132,9 +133,9 @@ def test_the_shipped_configurations_are_those_the_readme_lists() -> None:
         assert f"configs/{path.name}" in readme, path.name
 
 
-def test_the_readme_shows_the_script_that_ships() -> None:
+def test_the_guide_shows_the_script_that_ships() -> None:
     script = (ROOT / "analyses" / "bring_your_own.py").read_text()
-    assert script.split('"""', 2)[2].strip() in (ROOT / "README.md").read_text()
+    assert script.split('"""', 2)[2].strip() in (ROOT / "docs" / "guide.md").read_text()
 
 
 def test_the_llc_of_some_weights_on_other_pairs_in_a_box(

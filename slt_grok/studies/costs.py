@@ -18,21 +18,17 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import xarray as xr
 
 from slt_grok.config import RunConfig
 from slt_grok.errors import SltGrokError
 from slt_grok.measurement import Measurement
 from slt_grok.progress import announce, ignore
-from slt_grok.store import RunDirectory
 from slt_grok.store.files import read_json, write_json
-from slt_grok.studies.context import ShardMeasure
+from slt_grok.studies.context import RunContext
 from slt_grok.studies.grid import PlannedRun
-from slt_grok.studies.run import TRAINING
+from slt_grok.studies.run import TRAINING, Run
 from slt_grok.training import CheckpointSchedule, train
-from slt_grok.trajectories import Trajectory
 
 PER_RUN, PER_NETWORK = 6.0, 1.0  # seconds, as measured for quickstart
 STEPS = (4, 12)  # of two trainings whose difference is that of so many steps
@@ -96,26 +92,8 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
     return max(busy)
 
 
-class TrialContext:
-    """A run without other datasets, see `slt_grok.measurement.Context`."""
-
-    def __init__(self, config: RunConfig) -> None:
-        self.config = config
-
-    def data(self, label: str) -> xr.Dataset | None:
-        """Return None: a trial has no datasets."""
-        return None
-
-    def milestones(self, seed: int) -> tuple[float, float]:
-        """Return NaN: a trial learns nothing."""
-        return np.nan, np.nan
-
-    def in_shards(self, trajectory: Trajectory, measure: ShardMeasure, size: int, **options: Any) -> xr.Dataset:
-        """Measure the whole trajectory at once."""
-        return measure(trajectory, ignore)
-
-    def on_progress(self, fraction: float, note: str = "") -> None:
-        """Report nothing."""
+class TrialContext(RunContext):
+    """The context of a measurement that is only timed."""
 
     def announce(self, text: str) -> None:
         """Print nothing."""
@@ -124,26 +102,25 @@ class TrialContext:
 def trial(config: RunConfig, measurements: Collection[str]) -> dict[str, Prices]:
     """Return the prices of training (`step`, `evaluation`) and of each measurement (`seed`) in core-seconds."""
     assert config.training is not None
+    settings = config.training
     with tempfile.TemporaryDirectory() as folder:
-        run = RunDirectory(folder)
+        run = Run(Path(folder), config)
 
         def training(steps: int) -> None:
             changes = {"steps": steps, "evaluate_every": steps, "checkpoints": CheckpointSchedule(), "stop": None}
-            assert config.training is not None
-            train(run, config.network, config.training.model_copy(update=changes), config.seeds)
+            train(run.directory, config.network, settings.model_copy(update=changes), config.seeds)
 
         training(1)  # the first time is slower
         few, many = _seconds(lambda: training(STEPS[0])), _seconds(lambda: training(STEPS[1]))
-        networks = Trajectory.of_checkpoints(config.network, run, config.seeds)
-    step = max(many - few, 0.0) / (STEPS[1] - STEPS[0])
-    prices = {TRAINING: {"step": step, "evaluation": max(few - STEPS[0] * step, 0.0) / 2}}
-    one, context = networks.isel(step=[-1], seed=[0]), TrialContext(config)
-    for measurement in Measurement.ordered():
-        if measurement.name in measurements and isinstance(measurement, Measurement):
-            settings, checkpoints = config.settings(measurement), _checkpoints(config)
-            measurable = not measurement.unmeasurable(one.network)
-            seconds = measurement.seconds(one, settings, checkpoints, context) if measurable else 0.0
-            prices[measurement.name] = {"seed": seconds}
+        step = max(many - few, 0.0) / (STEPS[1] - STEPS[0])
+        prices = {TRAINING: {"step": step, "evaluation": max(few - STEPS[0] * step, 0.0) / 2}}
+        one = run.trajectory.isel(step=[-1], seed=[0])
+        for measurement in Measurement.ordered():
+            if measurement.name in measurements and isinstance(measurement, Measurement):
+                own, context = config.settings(measurement), TrialContext(run, measurement.name, config, {}, ignore)
+                measurable = not measurement.unmeasurable(one.network)
+                seconds = measurement.seconds(one, own, _checkpoints(config), context) if measurable else 0.0
+                prices[measurement.name] = {"seed": seconds}
     return prices
 
 
