@@ -16,13 +16,10 @@ class Answers(CircuitMeasure):
     variables = {
         "accuracy": Variable(("split",), "accuracy", "fraction of pairs whose largest logit is the label's", NANDA),
         "loss": loss("loss", "mean over the pairs of -log softmax(L)[label]", NANDA),
-        "sum_of_squared_weights": Variable(
-            (),
-            "sum of squared weights",
+        "sum_of_squared_weights": Variable((), "sum of squared weights",
             "sum of w^2 over all parameters, the embedding of '=' among them; its unembedding is not a parameter",
-            f"{NANDA}, section 5.1",
-        ),
-    }
+            f"{NANDA}, section 5.1"),
+    }  # fmt: skip
 
     def compute(self, chunk: Chunk) -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
@@ -41,13 +38,10 @@ class Unmirrored(CircuitMeasure):
     name = "unmirrored"
     needs = ("logits", "group")
     variables = {
-        "unmirrored_test_accuracy": Variable(
-            (),
-            "test accuracy on unmirrored pairs",
+        "unmirrored_test_accuracy": Variable((), "test accuracy on unmirrored pairs",
             "fraction of the test pairs (a, b) with (b, a) not in the train set whose largest logit is the label's; a "
-            "network that treats both tokens alike answers the other test pairs once their mirror is memorized",
-        )
-    }
+            "network that treats both tokens alike answers the other test pairs once their mirror is memorized"),
+    }  # fmt: skip
 
     def compute(self, chunk: Chunk) -> dict[str, Tensor]:
         """See `CircuitMeasure`."""

@@ -27,15 +27,11 @@ class AttentionPattern(CircuitMeasure):
     name = "attention_pattern"
     needs = ("group", "attention_pattern")
     variables = {
-        "attention_frequency": Variable(
-            ("head",),
-            "frequency of the head's attention",
+        "attention_frequency": Variable(("head",), "frequency of the head's attention",
             "k with the largest FVE of the attention from the answer's position to the first token as a function of "
-            "(a, b), FVE as in neuron_cluster_size; 0 where it is constant",
-            SOURCE,
-        ),
+            "(a, b), FVE as in neuron_cluster_size; 0 where it is constant", SOURCE),
         "attention_fve": Variable(("head",), "FVE of the head's attention", "max over k of that FVE", SOURCE),
-    }
+    }  # fmt: skip
 
     def compute(self, chunk: Chunk) -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
@@ -50,17 +46,12 @@ class OVCircuit(CircuitMeasure):
     name = "ov_circuit"
     needs = ("group", "token_embedding", "head_maps")
     variables = {
-        "ov_frequency": Variable(
-            ("head",),
-            "frequency of the head's OV circuit",
+        "ov_frequency": Variable(("head",), "frequency of the head's OV circuit",
             "k with the largest fraction of the power of W_E W_V W_O W_in over the tokens, first layer; 0 where it is "
-            "constant",
-            SOURCE,
-        ),
-        "ov_fve": Variable(
-            ("head",), "FVE of the head's OV circuit", "max over k of that fraction of the power", SOURCE
-        ),
-    }
+            "constant", SOURCE),
+        "ov_fve": Variable(("head",), "FVE of the head's OV circuit", "max over k of that fraction of the power",
+            SOURCE),
+    }  # fmt: skip
 
     def compute(self, chunk: Chunk) -> dict[str, Tensor]:
         """See `CircuitMeasure`."""

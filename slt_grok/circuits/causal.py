@@ -29,16 +29,15 @@ from slt_grok.circuits.measure import NANDA
 from slt_grok.circuits.measurement import (
     CIRCUIT_FREQUENCY,
     FREQUENCY_OF_CIRCUIT,
+    CircuitMeasurement,
     broadcast,
-    check_measurable,
     group_of,
     key_frequencies,
-    unmeasurable,
+    require,
 )
 from slt_grok.errors import SltGrokError
 from slt_grok.format import number, percent, step
-from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, evenly_spaced
-from slt_grok.models import Network
+from slt_grok.measurement import Context, Data, Drawing, Table, Variable, evenly_spaced
 from slt_grok.progress import ProgressCallback, ignore, stretch
 from slt_grok.settings import Positive, Settings
 from slt_grok.trajectories import Trajectory
@@ -53,8 +52,7 @@ CONTROLS = {  # with the heading in the table
     UNTRAINED: "Untrained",
     MEMORIZING: "Memorizing",
 }
-NEEDS = ("cyclic", "logits", "neurons_post", "token_embedding", "token_roles")
-EFFECT = "train loss after / train loss before, or the fraction of all pairs (a, b) answered as (a', b), as `quantity` says; "
+EFFECT = "train loss after / before, or the fraction of all pairs (a, b) answered as (a', b), as `quantity` says; "
 PLANES = "square root of the sum of squared Fourier components at the site, over the frequencies that were changed"
 
 Effects = dict[str, Effect]
@@ -69,60 +67,41 @@ class CausalSettings(Settings):
     seed: int = Field(default=0, ge=0)
 
 
-class Causal(Measurement):
+class Causal(CircuitMeasurement):
     """Causal tests at some checkpoints, each seed against its own memorizing checkpoint."""
 
     name = "causal"
     title = "Causal tests of the circuit"
     position = 34
+    needs = ("cyclic", "logits", "neurons_post", "token_embedding", "token_roles")
     default = False
     Settings = CausalSettings
     variables = {
-        "effect": Variable(
-            ("test",),
-            "effect on the circuit",
+        "effect": Variable(("test",), "effect on the circuit",
             f"{EFFECT}on the planes of circuit_frequency together, or the smallest over its frequencies one by one",
-            f"{NANDA}, sections 4.4 and 5.1; moved planes: this package",
-        ),
-        "effect_se": Variable(
-            ("test",), "standard error of the effect", "sd / sqrt(n) over the draws; NaN where nothing is drawn"
-        ),
-        "control_effect": Variable(
-            ("test", "control"),
-            "effect on the control",
-            f"{EFFECT}one frequency at a time the largest over the others, the mean over them, and that of a random set "
-            "with the norm of the frequency whose effect is smallest; random sets: mean over draws",
-        ),
-        "control_effect_se": Variable(
-            ("test", "control"),
-            "standard error of the control",
-            "sd sqrt((1 - n/N) / n) over n of N other frequencies, sd / sqrt(n) over n draws; NaN where nothing is drawn",
-        ),
+            f"{NANDA}, sections 4.4 and 5.1; moved planes: this package"),
+        "effect_se": Variable(("test",), "standard error of the effect",
+            "sd / sqrt(n) over the draws; NaN where nothing is drawn"),
+        "control_effect": Variable(("test", "control"), "effect on the control",
+            f"{EFFECT}one frequency at a time the largest over the others, the mean over them, and that of a random "
+            "set with the norm of the frequency whose effect is smallest; random sets: mean over draws"),
+        "control_effect_se": Variable(("test", "control"), "standard error of the control",
+            "sd sqrt((1 - n/N) / n) over n of N other frequencies, sd / sqrt(n) over n draws; NaN where nothing is "
+            "drawn"),
         "ratio": Variable(("test", "control"), "effect / control", "effect / control_effect"),
         "plane_norm": Variable(("test",), "norm of the circuit's planes", PLANES),
-        "control_plane_norm": Variable(
-            ("test", "control"), "norm of the control's planes", f"{PLANES}; mean over draws"
-        ),
-        "loss_ratio_by_frequency": Variable(
-            ("site", "frequency"),
-            "train loss without a frequency / with it",
+        "control_plane_norm": Variable(("test", "control"), "norm of the control's planes",
+            f"{PLANES}; mean over draws"),
+        "loss_ratio_by_frequency": Variable(("site", "frequency"), "train loss without a frequency / with it",
             "train loss after the planes of one frequency are removed at the site / before; NaN where it was not drawn",
-            f"{NANDA}, section 5.1",
-        ),
+            f"{NANDA}, section 5.1"),
         "train_loss": Variable((), "train loss", "mean over the train set of -log softmax(L)[label]", NANDA, "nats"),
         "accuracy": Variable((), "accuracy", "fraction of all pairs whose largest logit is the label's", NANDA),
         CIRCUIT_FREQUENCY: FREQUENCY_OF_CIRCUIT,
-        "memorizing_step": Variable(
-            (),
-            "step of the memorizing network",
+        "memorizing_step": Variable((), "step of the memorizing network",
             "first checkpoint from memorization on and before generalization, by the thresholds of transitions",
-            where="runs",
-        ),
-    }
-
-    def unmeasurable(self, network: Network) -> str:
-        """See `Measurement`."""
-        return unmeasurable(network, NEEDS)
+            where="runs"),
+    }  # fmt: skip
 
     def measure(self, trajectory: Trajectory, settings: CausalSettings, context: Context) -> xr.Dataset:
         """See `Measurement`."""
@@ -153,11 +132,11 @@ class Causal(Measurement):
         from slt_grok import plots
 
         caption = (
-            "Interventions in the planes of the circuit's frequencies at the last checkpoint, and the same on controls. One "
-            "frequency at a time: the smallest effect over the circuit, the largest over all others. Rotation and the "
-            "planes of another token act on the first token alone; answers count as moved where they are those of the token "
-            "that gave its planes. Below, what rotation moves over training, with (solid) and without (dashed) twice the "
-            "circuit's frequencies."
+            "Interventions in the planes of the circuit's frequencies at the last checkpoint, and the same on "
+            "controls. One frequency at a time: the smallest effect over the circuit, the largest over all others. "
+            "Rotation and the planes of another token act on the first token alone; answers count as moved where they "
+            "are those of the token that gave its planes. Below, what rotation moves over training, with (solid) and "
+            "without (dashed) twice the circuit's frequencies."
         )
         return [Drawing("causal", plots.causal, caption, ("effect", "control_effect"))]
 
@@ -219,7 +198,7 @@ def measure(
         A network that cannot be measured, a mask of another shape, too few draws or others, or more than one memorizing
         network.
     """
-    check_measurable(trajectory.network, NEEDS)
+    require(trajectory.network, Causal.needs)
     group = group_of(trajectory)
     if draws < 2 or others < 1:
         raise SltGrokError(f"causal: expected at least 2 draws and 1 other frequency, got {draws} and {others}")
@@ -377,10 +356,10 @@ def _table(one: xr.Dataset) -> Table:
         norms = [here.plane_norm, *(control.control_plane_norm for control in controls[:3])]
         rows.append([test, _effect(here.effect), *cells, ", ".join(number(float(norm)) for norm in norms)])
     caption = (
-        f"Causal tests at step {step(int(one.step))}, seed {int(one.seed)}: train loss after / before, or fraction of answers "
-        "moved; in parentheses the circuit's effect / the control's. One frequency at a time: the smallest over the circuit, "
-        "the largest over all others, the mean over the others, and random sets of the norm of the one with the smallest. "
-        "Norms: of the planes of the circuit, all others, as many, and those of equal norm"
+        f"Causal tests at step {step(int(one.step))}, seed {int(one.seed)}: train loss after / before, or fraction of "
+        "answers moved; in parentheses the circuit's effect / the control's. One frequency at a time: the smallest "
+        "over the circuit, the largest over all others, the mean over the others, and random sets of the norm of the "
+        "one with the smallest. Norms: of the planes of the circuit, all others, as many, and those of equal norm"
     )
     return Table(caption, ["Intervention", "Circuit", *(CONTROLS[name] for name in shown), "Norms"], rows)
 

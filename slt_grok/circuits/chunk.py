@@ -70,7 +70,7 @@ class Chunk:
 
     @cached_property
     def products(self) -> Tensor:
-        """s of each pair, (n^2,)."""
+        """S of each pair, (n^2,)."""
         return self.group.products(self.sign)
 
     @cached_property

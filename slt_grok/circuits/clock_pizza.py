@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from slt_grok.circuits.chunk import Chunk
 
 CIRCULARITY_COMPONENTS = 4
-# Scores of a principal component below this fraction of the largest ones are rounding, not a direction of the embedding.
+# Scores of a principal component below this fraction of the largest ones are rounding, no direction of the embedding.
 NO_COMPONENT = 1e-9
 CIRCLES = 3  # pairs of principal components that are taken for circles
 # Accompanying circles (2306.17844, section 5): principal components 1 to 6 alone, and 7 to 12 alone.
@@ -47,24 +47,15 @@ class ClockPizza(CircuitMeasure):
     name = "clock_pizza"
     needs = ("cyclic", "logits")
     variables = {
-        "pizza_fve": Variable(
-            (),
-            "variance explained by the pizza",
-            "fraction of the squared norm of L - mean_ab L over all n^3 that sum over circuit_frequency of "
-            "alpha_k |cos(w_k d/2)| cos w_k(s - c) explains, d = a - b; before circle isolation it does not tell clock "
-            "and pizza apart",
-            f"{ZHONG}, section 4",
-        ),
-        "distance_irrelevance": Variable(
-            (), "distance irrelevance (right answer)", f"{DISTANCE}; L the right answer's logit", f"{ZHONG}, section 4"
-        ),
-        "distance_irrelevance_top_wrong": Variable(
-            (),
-            "distance irrelevance (largest wrong logit)",
-            f"{DISTANCE}; L the largest wrong logit, as in the published table of runs",
-            f"{ZHONG}, released code",
-        ),
-    }
+        "pizza_fve": Variable((), "variance explained by the pizza",
+            "fraction of the squared norm of L - mean_ab L over all n^3 that sum over circuit_frequency of alpha_k "
+            "|cos(w_k d/2)| cos w_k(s - c) explains, d = a - b; before circle isolation it does not tell clock and "
+            "pizza apart", f"{ZHONG}, section 4"),
+        "distance_irrelevance": Variable((), "distance irrelevance (right answer)",
+            f"{DISTANCE}; L the right answer's logit", f"{ZHONG}, section 4"),
+        "distance_irrelevance_top_wrong": Variable((), "distance irrelevance (largest wrong logit)",
+            f"{DISTANCE}; L the largest wrong logit, as in the published table of runs", f"{ZHONG}, released code"),
+    }  # fmt: skip
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
@@ -82,34 +73,18 @@ class Circles(CircuitMeasure):
     name = "circles"
     needs = ("cyclic", "logits", "embedding", "token_embedding")
     variables = {
-        "circularity": Variable(
-            (),
-            "circularity",
-            "mean over the first four principal components v of the centered embedding of "
-            "max_k 2/(n sum v^2) |sum_t v_t e^{2 pi i k t/n}|^2 (1/n in place of 2/n for k = n/2); circular from 0.995 on",
-            f"{ZHONG}, appendix",
-        ),
-        "circle_frequency": Variable(
-            ("circle",),
-            "frequency of the circle",
+        "circularity": Variable((), "circularity",
+            "mean over the first four principal components v of the centered embedding of max_k 2/(n sum v^2) |sum_t "
+            "v_t e^{2 pi i k t/n}|^2 (1/n in place of 2/n for k = n/2); circular from 0.995 on", f"{ZHONG}, appendix"),
+        "circle_frequency": Variable(("circle",), "frequency of the circle",
             "k with most power in principal components 2i - 1 and 2i of the embedding; 0 where there are none",
-            f"{ZHONG}, section 4",
-        ),
-        "circle_clock_fve": Variable(
-            ("circle",), "clock's fit of the circle", f"{STANDARDIZED}, Q = cos w_k(s - c)", f"{ZHONG}, section 4"
-        ),
-        "circle_pizza_fve": Variable(
-            ("circle",),
-            "pizza's fit of the circle",
-            f"{STANDARDIZED}, Q = |cos(w_k d/2)| cos w_k(s - c), d = a - b",
-            f"{ZHONG}, section 4",
-        ),
-        "circle_accuracy": Variable(
-            ("circle",),
-            "accuracy of the circle",
-            f"fraction of all pairs that the network answers right {CIRCLE}",
-            f"{ZHONG}, section 4",
-        ),
+            f"{ZHONG}, section 4"),
+        "circle_clock_fve": Variable(("circle",), "clock's fit of the circle", f"{STANDARDIZED}, Q = cos w_k(s - c)",
+            f"{ZHONG}, section 4"),
+        "circle_pizza_fve": Variable(("circle",), "pizza's fit of the circle",
+            f"{STANDARDIZED}, Q = |cos(w_k d/2)| cos w_k(s - c), d = a - b", f"{ZHONG}, section 4"),
+        "circle_accuracy": Variable(("circle",), "accuracy of the circle",
+            f"fraction of all pairs that the network answers right {CIRCLE}", f"{ZHONG}, section 4"),
         **{
             f"accuracy_principal_components_{name}": Variable(
                 (),
@@ -120,7 +95,7 @@ class Circles(CircuitMeasure):
             )
             for name, group in COMPONENT_GROUPS.items()
         },
-    }
+    }  # fmt: skip
     coords = {"circle": range(1, CIRCLES + 1)}
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
@@ -279,8 +254,8 @@ def fits_of_one_frequency(logits: Tensor, frequency: int, sign: int = 1) -> Tens
 def pizza_fit(logits: Tensor, frequencies: Tensor, sign: int = 1) -> Tensor:
     """Fraction of the variance that sum_k alpha_k |cos(w_k d/2)| cos w_k(s - c) explains, each class's mean removed.
 
-    Pizzas of different frequencies are orthogonal on the grid, so that alpha_k is one inner product. That of k = n/2 does
-    not count: it is the clock and a class mean.
+    Pizzas of different frequencies are orthogonal on the grid, so that alpha_k is one inner product. That of k = n/2
+    does not count: it is the clock and a class mean.
 
     Parameters
     ----------

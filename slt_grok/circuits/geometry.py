@@ -38,8 +38,8 @@ CLOUDS = ("disc", "torus", "clock")
 RANKS = (2, 4)
 # A torus has four dimensions: fewer neurons could not show one.
 LEAST_NEURONS = 4
-# The row space of the unembedding is cut where it holds this fraction of the squared norm: weights that training has all
-# but removed would count as much as those that write the answer. Clusters of published networks have rank 2 here.
+# The row space of the unembedding is cut where it holds this fraction of the squared norm: weights that training has
+# all but removed would count as much as those that write the answer. Clusters of published networks have rank 2 here.
 READ_FRACTION = 0.95
 
 
@@ -59,40 +59,21 @@ class Geometry(CircuitMeasure):
     name = "geometry"
     needs = ("cyclic", "neurons_pre", "neurons_post", "logits", "neuron_logit_map")
     variables = {
-        "cka": Variable(
-            ("site", "cloud"),
-            "CKA of the clusters",
-            f"mean of cka_by_frequency {OVER_CLUSTERS}. Ideal clouds with each other: disc and torus 0.7071, clock with "
-            "both 0",
-            SHAPE,
-        ),
-        "cka_by_frequency": Variable(
-            ("frequency", "site", "cloud"),
-            "CKA of the cluster",
-            f"{CKA}; {SITE}; {CLUSTER}",
-            f"{SHAPE}; Kornblith et al. 1905.00414",
-        ),
-        "rank_share": Variable(
-            ("rank",),
-            "variance fraction of the first principal components",
-            f"mean of rank_share_by_frequency {OVER_CLUSTERS}",
-            SHAPE,
-        ),
-        "rank_share_by_frequency": Variable(
-            ("frequency", "rank"),
+        "cka": Variable(("site", "cloud"), "CKA of the clusters",
+            f"mean of cka_by_frequency {OVER_CLUSTERS}. Ideal clouds with each other: disc and torus 0.7071, clock "
+            "with both 0", SHAPE),
+        "cka_by_frequency": Variable(("frequency", "site", "cloud"), "CKA of the cluster", f"{CKA}; {SITE}; {CLUSTER}",
+            f"{SHAPE}; Kornblith et al. 1905.00414"),
+        "rank_share": Variable(("rank",), "variance fraction of the first principal components",
+            f"mean of rank_share_by_frequency {OVER_CLUSTERS}", SHAPE),
+        "rank_share_by_frequency": Variable(("frequency", "rank"),
             "variance fraction of the cluster's first principal components",
-            f"fraction of the variance of the cluster's pre-activations over the grid along their first 2 and 4 "
-            f"principal components; {CLUSTER}",
-            SHAPE,
-        ),
-        "read_rank": Variable(
-            ("frequency",),
-            "directions of the cluster that the unembedding reads",
-            "smallest number of leading singular vectors of W_L of the cluster, mean over the answers removed, that hold "
-            f"95% of its squared norm; the fraction is ours; {CLUSTER}",
-            SHAPE,
-        ),
-    }
+            "fraction of the variance of the cluster's pre-activations over the grid along their first 2 and 4 "
+            f"principal components; {CLUSTER}", SHAPE),
+        "read_rank": Variable(("frequency",), "directions of the cluster that the unembedding reads",
+            "smallest number of leading singular vectors of W_L of the cluster, mean over the answers removed, that "
+            f"hold 95% of its squared norm; the fraction is ours; {CLUSTER}", SHAPE),
+    }  # fmt: skip
     coords = {"site": SITES, "cloud": CLOUDS, "rank": RANKS}
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:

@@ -41,19 +41,14 @@ class GradientSymmetricity(CircuitMeasure):
     name = "gradient_symmetricity"
     needs = ("group", "logits", "embedding", "token_embedding", "token_roles")
     variables = {
-        "gradient_symmetricity": Variable(
-            (),
-            "gradient symmetricity",
-            "mean over triples (a, b, c) of cos(dQ_abc/dE_a, dQ_abc/dE_b), gradients at the embedding before positions; "
-            "the triples are the first ones (attribute gradient_triples of the dataset) of all n^3 in lexicographic order "
-            "shuffled by random.Random(42); 1 by construction where the network sees E_a + E_b alone; NaN where an "
-            "intervention changes what happens inside the network",
-            f"{ZHONG}, section 4",
-        ),
-        "gradient_symmetricity_se": Variable(
-            (), "standard error of gradient symmetricity", "sd of the cosines sqrt((1 - n/N) / n) for n of N triples"
-        ),
-    }
+        "gradient_symmetricity": Variable((), "gradient symmetricity",
+            "mean over triples (a, b, c) of cos(dQ_abc/dE_a, dQ_abc/dE_b), gradients at the embedding before "
+            "positions; the triples are the first ones (attribute gradient_triples of the dataset) of all n^3 in "
+            "lexicographic order shuffled by random.Random(42); 1 by construction where the network sees E_a + E_b "
+            "alone; NaN where an intervention changes what happens inside the network", f"{ZHONG}, section 4"),
+        "gradient_symmetricity_se": Variable((), "standard error of gradient symmetricity",
+            "sd of the cosines sqrt((1 - n/N) / n) for n of N triples"),
+    }  # fmt: skip
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
@@ -146,7 +141,7 @@ def all_cosines(module: Model, parameters: Parameters) -> Tensor:
 def _of_pairs(
     module: Model, parameters: Parameters, pairs: Tensor
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
-    """Logits (n, classes), and the map from a cotangent of them to the gradients (n, d) at the first and second token."""
+    """Logits (n, classes), and the map from their cotangent to the gradients (n, d) at the first and second token."""
     n, p = len(pairs), module.tokens
     own_tokens = copy.copy(module)  # shares everything but the number of its tokens
     own_tokens.tokens = 2 * n

@@ -18,97 +18,62 @@ from slt_grok.circuits.measure import NANDA
 from slt_grok.circuits.measurement import (
     CIRCUIT_FREQUENCY,
     FREQUENCY_OF_CIRCUIT,
+    CircuitMeasurement,
     at_last_step,
     broadcast,
-    check_measurable,
     chunks,
     key_frequencies,
-    unmeasurable,
+    require,
 )
 from slt_grok.groups import Group, cyclic
-from slt_grok.measurement import Context, Drawing, Measurement, Variable
-from slt_grok.models import Network
+from slt_grok.measurement import Context, Drawing, Variable
 from slt_grok.settings import Settings
 from slt_grok.trajectories import Trajectory
 
 EXAMPLES = 3  # neurons of a frequency
 MOST_FREQUENCIES = 5  # that examples are kept of
-NEEDS = ("cyclic", "logits", "neurons_post", "token_embedding")
 PLANE = "the plane that its cosine and its sine component span"
 WITH_NEURONS = "networks with a neuron at a frequency of the circuit"
 
 Examples = list[tuple[int, int]]  # neuron and frequency
 
 
-class CircuitMaps(Measurement):
+class CircuitMaps(CircuitMeasurement):
     """What a paper draws of a circuit, once it has memorized, once it has generalized, and at the end."""
 
     name = "circuit_maps"
     title = "The circuit in pictures"
     position = 32
+    needs = ("cyclic", "logits", "neurons_post", "token_embedding")
     variables = {
-        "embedding_plane": Variable(
-            ("frequency", "token", "part"),
-            "embedding in the plane of the frequency",
-            f"coordinates of the rows of W_E, their mean removed, in {PLANE}; the axes are the orthonormal pair nearest "
-            "to the two. Of what lies at k alone every embedding has an ellipse: these are whole rows. NaN where a "
-            "component vanishes",
-            f"{NANDA}, section 4.1",
-        ),
-        "embedding_plane_share": Variable(
-            ("frequency",),
-            "fraction of norm in the plane",
+        "embedding_plane": Variable(("frequency", "token", "part"), "embedding in the plane of the frequency",
+            f"coordinates of the rows of W_E, their mean removed, in {PLANE}; the axes are the orthonormal pair "
+            "nearest to the two. Of what lies at k alone every embedding has an ellipse: these are whole rows. NaN "
+            "where a component vanishes", f"{NANDA}, section 4.1"),
+        "embedding_plane_share": Variable(("frequency",), "fraction of norm in the plane",
             f"squared norm of W_E, the rows' mean removed, in {PLANE} / squared norm in all; random rows have about "
             "2/d + 2/n. Not orthogonal, planes of several frequencies may hold more than 1 together",
-            f"{NANDA}, section 4.1",
-        ),
-        "embedding_plane_fve": Variable(
-            ("frequency",),
-            "variance in the plane at its frequency",
-            "fraction of the squared norm of embedding_plane that is at k: 1 is an ellipse that the tokens go around in "
-            "the order of k t mod n; random rows have about d/(d + n), so that a wide embedding always shows some circle",
-            f"{NANDA}, section 4.1",
-        ),
-        "logit_fourier_norm": Variable(
-            ("component_a", "component_b"),
-            "norm of the logits' Fourier component",
-            "norm over the answers of F[i, j], F the transform over a and b of the logits less their mean over the answers",
-            f"{NANDA}, section 4.4",
-        ),
-        "example_fve": Variable(
-            ("example",),
-            "FVE of the neuron",
-            "FVE at example_frequency, see neuron_cluster_size of the circuit",
-            f"{NANDA}, section 4.2",
-            where=WITH_NEURONS,
-        ),
-        "example_activation": Variable(
-            ("example", "a", "b"),
-            "activation of the neuron",
-            "post-activation of example_neuron at (a, b)",
-            f"{NANDA}, section 4.2",
-            where=WITH_NEURONS,
-        ),
-        "example_neuron": Variable(
-            ("example",),
-            "neuron",
-            "of the neurons of a frequency of the circuit (neuron_cluster_size) that are not silent at the last step those "
-            "of the largest, the middle and the smallest FVE, followed through all steps; of the five frequencies with "
-            "most neurons; -1 where there are fewer",
-            where=WITH_NEURONS,
-        ),
-        "example_frequency": Variable(
-            ("example",),
-            "frequency of the neuron",
-            "k of the largest FVE at the last step; 0: none",
-            where=WITH_NEURONS,
-        ),
+            f"{NANDA}, section 4.1"),
+        "embedding_plane_fve": Variable(("frequency",), "variance in the plane at its frequency",
+            "fraction of the squared norm of embedding_plane that is at k: 1 is an ellipse that the tokens go around "
+            "in the order of k t mod n; random rows have about d/(d + n), so that a wide embedding always shows some "
+            "circle", f"{NANDA}, section 4.1"),
+        "logit_fourier_norm": Variable(("component_a", "component_b"), "norm of the logits' Fourier component",
+            "norm over the answers of F[i, j], F the transform over a and b of the logits less their mean over the "
+            "answers", f"{NANDA}, section 4.4"),
+        "example_fve": Variable(("example",), "FVE of the neuron",
+            "FVE at example_frequency, see neuron_cluster_size of the circuit", f"{NANDA}, section 4.2",
+            where=WITH_NEURONS),
+        "example_activation": Variable(("example", "a", "b"), "activation of the neuron",
+            "post-activation of example_neuron at (a, b)", f"{NANDA}, section 4.2", where=WITH_NEURONS),
+        "example_neuron": Variable(("example",), "neuron",
+            "of the neurons of a frequency of the circuit (neuron_cluster_size) that are not silent at the last step "
+            "those of the largest, the middle and the smallest FVE, followed through all steps; of the five "
+            "frequencies with most neurons; -1 where there are fewer", where=WITH_NEURONS),
+        "example_frequency": Variable(("example",), "frequency of the neuron",
+            "k of the largest FVE at the last step; 0: none", where=WITH_NEURONS),
         CIRCUIT_FREQUENCY: FREQUENCY_OF_CIRCUIT,
-    }
-
-    def unmeasurable(self, network: Network) -> str:
-        """See `Measurement`."""
-        return unmeasurable(network, NEEDS)
+    }  # fmt: skip
 
     def measure(self, trajectory: Trajectory, settings: Settings, context: Context) -> xr.Dataset:
         """See `Measurement`; of several seeds the checkpoints are those from the median milestones on."""
@@ -136,25 +101,26 @@ class CircuitMaps(Measurement):
             Drawing(
                 "embedding_circles",
                 plots.embedding_circles,
-                "Tokens in the plane of the embedding that belongs to a key frequency k, connected and colored in the order "
-                "of k t mod n, when the train set is memorized, when the network generalizes, and at the end. On a circle "
-                "the embedding holds tokens as angles. Percentages: fraction of the embedding's squared norm in the "
-                "plane; FVE: fraction of that at frequency k; control: a frequency that the circuit does not use.",
+                "Tokens in the plane of the embedding that belongs to a key frequency k, connected and colored in the "
+                "order of k t mod n, when the train set is memorized, when the network generalizes, and at the end. On "
+                "a circle the embedding holds tokens as angles. Percentages: fraction of the embedding's squared norm "
+                "in the plane; FVE: fraction of that at frequency k; control: a frequency that the circuit does not "
+                "use.",
                 ("embedding_plane",),
             ),
             Drawing(
                 "activation_grids",
                 plots.activation_grids,
-                "Activations of three neurons of each key frequency on all pairs of tokens at the last checkpoint: from "
-                "left to right those with the largest, the middle and the smallest fraction of variance at that frequency "
-                "(FVE).",
+                "Activations of three neurons of each key frequency on all pairs of tokens at the last checkpoint: "
+                "from left to right those with the largest, the middle and the smallest fraction of variance at that "
+                "frequency (FVE).",
                 ("example_activation",),
             ),
             Drawing(
                 "logit_spectrum",
                 plots.logit_spectrum,
-                "Size of each product of a wave of a and a wave of b in the logits of the last checkpoint. Waves of a + b "
-                "(or a - b) lie in the 2 × 2 blocks where both have the same frequency.",
+                "Size of each product of a wave of a and a wave of b in the logits of the last checkpoint. Waves of a "
+                "+ b (or a - b) lie in the 2 × 2 blocks where both have the same frequency.",
                 ("logit_fourier_norm",),
             ),
         ]
@@ -182,7 +148,7 @@ def measure(trajectory: Trajectory, circuit_frequency: xr.DataArray | np.ndarray
     SltGrokError
         A network that cannot be measured, or a mask of another shape.
     """
-    check_measurable(trajectory.network, NEEDS)
+    require(trajectory.network, CircuitMaps.needs)
     mask, _ = broadcast(trajectory, key_frequencies(trajectory) if circuit_frequency is None else circuit_frequency)
     group, examples = cyclic(trajectory.task.classes), _examples(trajectory, mask)
     count = max(map(len, examples))

@@ -36,13 +36,11 @@ class Margins(CircuitMeasure):
     name = "margins"
     needs = ("logits",)
     variables = {
-        "margin": Variable(
-            ("split",), "margin", "mean over the pairs of L[label] - max over the wrong c of L[c]", MORWANI
-        ),
-        "margin_smallest": Variable(
-            (), "smallest margin", "min over all pairs of L[label] - max over the wrong c of L[c]", MORWANI
-        ),
-    }
+        "margin": Variable(("split",), "margin", "mean over the pairs of L[label] - max over the wrong c of L[c]",
+            MORWANI),
+        "margin_smallest": Variable((), "smallest margin",
+            "min over all pairs of L[label] - max over the wrong c of L[c]", MORWANI),
+    }  # fmt: skip
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
@@ -56,14 +54,10 @@ class MarginByFrequency(CircuitMeasure):
     name = "margin_by_frequency"
     needs = ("logits", "group")
     variables = {
-        "margin_by_frequency": Variable(
-            ("frequency",),
-            "margin from the frequency",
+        "margin_by_frequency": Variable(("frequency",), "margin from the frequency",
             "mean over all pairs of (P_k L)[label] - (P_k L)[rival], rival the class of the largest wrong logit of L, "
-            f"P_k the projection on {PLANES}",
-            f"{NANDA}, section 4.1 (constructive interference)",
-        )
-    }
+            f"P_k the projection on {PLANES}", f"{NANDA}, section 4.1 (constructive interference)"),
+    }  # fmt: skip
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
@@ -79,28 +73,21 @@ class NormalizedMargins(CircuitMeasure):
     needs = ("logits", "homogeneous_weights")
     after = ("margins",)
     variables = {
-        "normalized_margin": Variable(
-            (),
-            "normalized margin",
+        "normalized_margin": Variable((), "normalized margin",
             f"margin_smallest / sum_i ||(u_i, v_i, w_i)||_2^n {HOMOGENEOUS}; at most sqrt(2/27) / (sqrt(p) (p-1)) for "
-            "the quadratic activation",
-            MORWANI,
-        ),
-        "normalized_margin_l2": Variable(
-            (),
-            "normalized margin (L2 norm)",
-            f"margin_smallest / ||all weights||_2^n {HOMOGENEOUS}",
-            "Lyu and Li 1906.05890",
-        ),
-    }
+            "the quadratic activation", MORWANI),
+        "normalized_margin_l2": Variable((), "normalized margin (L2 norm)",
+            f"margin_smallest / ||all weights||_2^n {HOMOGENEOUS}", "Lyu and Li 1906.05890"),
+    }  # fmt: skip
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
         declared = chunk.module.homogeneous_weights(chunk.stack)
         if declared is None:  # not homogeneous with this activation
             return {}
-        weights, degree = declared
-        return dict(zip(self.variables, normalized(chunk.values["margin_smallest"], *weights, degree), strict=True))
+        (left, right, output), degree = declared
+        found = normalized(chunk.values["margin_smallest"], left, right, output, degree)
+        return dict(zip(self.variables, found, strict=True))
 
 
 def margins(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

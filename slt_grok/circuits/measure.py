@@ -62,7 +62,7 @@ class CircuitMeasure(Registered):
 
     packages: ClassVar[tuple[str, ...]] = ("circuits",)
     needs: ClassVar[tuple[str, ...]] = ()
-    """What a task has to be (`group`, `cyclic`, `odd_prime`) and what a model has to declare, such as `neurons_post`."""
+    """What a task must be (`group`, `cyclic`, `odd_prime`) and what a model must declare, such as `neurons_post`."""
     after: ClassVar[tuple[str, ...]] = ()
     """Names of measures whose variables `compute` reads from `chunk.values`."""
     variables: ClassVar[Mapping[str, Variable]] = {}

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -39,7 +39,18 @@ class CircuitsSettings(Settings):
     )
 
 
-class Circuits(Measurement):
+class CircuitMeasurement(Measurement):
+    """A measurement of networks that have what it needs."""
+
+    needs: ClassVar[tuple[str, ...]] = ("logits",)
+    """As of a `CircuitMeasure`."""
+
+    def unmeasurable(self, network: Network) -> str:
+        """See `Measurement`."""
+        return _reason(network, self.needs)
+
+
+class Circuits(CircuitMeasurement):
     """Every registered circuit measure along training."""
 
     name = "circuits"
@@ -55,10 +66,6 @@ class Circuits(Measurement):
             where = ", ".join(ON_TASK[need][1] if need in ON_TASK else f"models with {need}" for need in kind.needs)
             declared |= {name: v._replace(where=v.where or where) for name, v in kind.variables.items()}
         return declared
-
-    def unmeasurable(self, network: Network) -> str:
-        """See `Measurement`."""
-        return unmeasurable(network, ("logits",))
 
     def measure(self, trajectory: Trajectory, settings: CircuitsSettings, context: Context) -> xr.Dataset:
         """See `Measurement`; the circuit's frequencies at every step are those of the last one."""
@@ -78,15 +85,16 @@ class Circuits(Measurement):
                 "spectrum",
                 plots.spectrum,
                 "Top: fraction of the squared norm of the embedding (W_E) and of the neuron-logit map (W_L) at each "
-                "Fourier frequency; numbers at the edge name the key frequencies of the last checkpoint. Bottom: number "
-                "of neurons with more than 85% of their variance at a frequency, key frequencies in the same colors.",
+                "Fourier frequency; numbers at the edge name the key frequencies of the last checkpoint. Bottom: "
+                "number of neurons with more than 85% of their variance at a frequency, key frequencies in the same "
+                "colors.",
                 ("embedding_spectrum", "neuron_logit_map_spectrum", "neuron_cluster_size"),
             ),
             Drawing(
                 "clock_pizza_plane",
                 lambda circuits: plots.clock_pizza_plane({"this run": circuits}),
-                "Each checkpoint between pizza (the same gradients for both tokens, logits that depend on their distance) "
-                "and clock, from the first (hollow) to the last (filled). Dashed: the published boundaries "
+                "Each checkpoint between pizza (the same gradients for both tokens, logits that depend on their "
+                "distance) and clock, from the first (hollow) to the last (filled). Dashed: the published boundaries "
                 "(arXiv:2306.17844). Bars: 95% intervals of the sampled gradient symmetricity, mostly smaller than the "
                 "points.",
                 ("gradient_symmetricity", "distance_irrelevance_top_wrong"),
@@ -96,8 +104,8 @@ class Circuits(Measurement):
                 "phase_alignment",
                 plots.phase_alignment,
                 "Left: where each neuron is largest, on the grid of its own frequency. On the diagonal (for addition) "
-                "both tokens have the same phase, and the cluster is a disc; independent phases fill the grid, a torus. "
-                "Right: the distance from the diagonal, compared with independent phases.",
+                "both tokens have the same phase, and the cluster is a disc; independent phases fill the grid, a "
+                "torus. Right: the distance from the diagonal, compared with independent phases.",
                 ("neuron_alignment_left", "neuron_torus_distance"),
                 folded=True,
             ),
@@ -110,8 +118,8 @@ class Circuits(Measurement):
         found = [f"Not measured: {name}, which needs {what}." for name, what in omitted.items()]
         if CIRCUIT_FREQUENCY in dataset and not dataset[CIRCUIT_FREQUENCY].any():
             found.append(
-                "No frequency is a key frequency at the last checkpoint: the restricted and trig losses are those of the "
-                "mean logits, and the excluded loss is the plain loss."
+                "No frequency is a key frequency at the last checkpoint: the restricted and trig losses are those of "
+                "the mean logits, and the excluded loss is the plain loss."
             )
         return found
 
@@ -163,8 +171,8 @@ def measure(
     SltGrokError
         A model that does not declare its sites, no task, a mask of another shape, or fewer than two triples.
     """
-    result, group = Circuits(), trajectory.network.task and trajectory.network.task.group
-    check_measurable(trajectory.network, ("logits",))
+    require(trajectory.network, Circuits.needs)
+    group = trajectory.task.group
     mask, on_networks = None, torch.zeros(len(trajectory), 0, dtype=torch.bool)
     if group:
         given = key_frequencies(trajectory) if circuit_frequency is None else circuit_frequency
@@ -187,10 +195,10 @@ def measure(
     for kind in measures:
         coords |= {dim: list(of_dim) for dim, of_dim in kind.coords.items()}
     attrs = {"classes": trajectory.task.classes, "omitted": json.dumps(omitted)}
-    dataset = result.dataset(trajectory, values, **coords).assign_attrs(attrs)
+    dataset = Circuits().dataset(trajectory, values, **coords).assign_attrs(attrs)
     if "gradient_symmetricity" in values:
         dataset.attrs["gradient_triples"] = number_of_triples(trajectory.network.module, gradient_triples)  # pyright: ignore[reportArgumentType]
-    return result.check(dataset if mask is None else dataset.assign({CIRCUIT_FREQUENCY: mask}))
+    return Circuits().check(dataset if mask is None else dataset.assign({CIRCUIT_FREQUENCY: mask}))
 
 
 def key_frequencies(trajectory: Trajectory) -> xr.DataArray:
@@ -208,7 +216,7 @@ def key_frequencies(trajectory: Trajectory) -> xr.DataArray:
     SltGrokError
         As `measure`, or a task without a group.
     """
-    check_measurable(trajectory.network, ("group", "logits"))
+    require(trajectory.network, ("group", "logits"))
 
     def of(chunk: Chunk) -> Tensor:
         if chunk.module.declares("neurons_post"):
@@ -233,7 +241,7 @@ def circuit_neurons(trajectory: Trajectory) -> xr.DataArray:
     SltGrokError
         As `key_frequencies`, or a model without neurons.
     """
-    check_measurable(trajectory.network, ("group", "neurons_post"))
+    require(trajectory.network, ("group", "neurons_post"))
     last = at_last_step(trajectory)
     return _array(last, torch.cat([chunk.belongs for chunk in chunks(last)]).numpy(), "neuron")
 
@@ -241,23 +249,21 @@ def circuit_neurons(trajectory: Trajectory) -> xr.DataArray:
 # -- parts that other circuit measurements share ----------------------------------------------------------------------
 
 
-def unmeasurable(network: Network, needs: Sequence[str]) -> str:
-    """Return why circuits cannot be measured of a network; empty where they can."""
-    lacking = lacks(network, needs)
-    return lacking and f"expected {lacking}, got {type(network.module).__name__}"
-
-
-def check_measurable(network: Network, needs: Sequence[str]) -> None:
-    """Raise where `unmeasurable` has a reason.
+def require(network: Network, needs: Sequence[str]) -> None:
+    """Raise where a network lacks something.
 
     Raises
     ------
     SltGrokError
-        It has one.
+        It does; the sentence names it.
     """
-    reason = unmeasurable(network, needs)
-    if reason:
+    if reason := _reason(network, needs):
         raise SltGrokError(f"circuits: {reason}")
+
+
+def _reason(network: Network, needs: Sequence[str]) -> str:
+    lacking = lacks(network, needs)
+    return lacking and f"expected {lacking}, got {type(network.module).__name__}"
 
 
 def group_of(trajectory: Trajectory) -> Group:

@@ -42,34 +42,20 @@ class Neurons(CircuitMeasure):
     name = "neurons"
     needs = ("group", "neurons_post")
     variables = {
-        "neuron_cluster_size": Variable(
-            ("frequency",),
-            "neurons of the frequency",
-            "number of neurons whose largest FVE is at k and over 0.85 (0.68 for the quadratic activation, where a neuron "
-            "of one frequency reaches 0.8); FVE_k = sum of F[i,j]^2 over i, j in {0, cos k, sin k} / sum of F^2, F the "
-            "transform of the centered post-activation; on other groups the rows of the plane of k in place of cos k, "
-            "sin k",
-            SOURCE,
-            "neurons",
-        ),
-        "neuron_share": Variable(
-            (),
-            "fraction of one-frequency neurons",
-            "fraction of the neurons counted in neuron_cluster_size among all whose standard deviation over the grid is "
-            "over 1e-5 of the largest one's; that threshold is ours",
-            NANDA,
-        ),
+        "neuron_cluster_size": Variable(("frequency",), "neurons of the frequency",
+            "number of neurons whose largest FVE is at k and over 0.85 (0.68 for the quadratic activation, where a "
+            "neuron of one frequency reaches 0.8); FVE_k = sum of F[i,j]^2 over i, j in {0, cos k, sin k} / sum of "
+            "F^2, F the transform of the centered post-activation; on other groups the rows of the plane of k in place "
+            "of cos k, sin k", SOURCE, "neurons"),
+        "neuron_share": Variable((), "fraction of one-frequency neurons",
+            "fraction of the neurons counted in neuron_cluster_size among all whose standard deviation over the grid "
+            "is over 1e-5 of the largest one's; that threshold is ours", NANDA),
         "key_frequency": Variable(("frequency",), "key frequency (neurons)", "neuron_cluster_size > 0", NANDA),
-        "neuron_frequency": Variable(
-            ("neuron",),
-            "frequency of the neuron",
-            "k with the largest FVE, see neuron_cluster_size; means nothing for a neuron with neuron_fve 0",
-            SOURCE,
-        ),
-        "neuron_fve": Variable(
-            ("neuron",), "largest FVE of the neuron", "max over k of FVE_k, see neuron_cluster_size", SOURCE
-        ),
-    }
+        "neuron_frequency": Variable(("neuron",), "frequency of the neuron",
+            "k with the largest FVE, see neuron_cluster_size; means nothing for a neuron with neuron_fve 0", SOURCE),
+        "neuron_fve": Variable(("neuron",), "largest FVE of the neuron", "max over k of FVE_k, see neuron_cluster_size",
+            SOURCE),
+    }  # fmt: skip
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
@@ -90,14 +76,11 @@ class DirectionFve(CircuitMeasure):
     name = "neuron_logit_directions"
     needs = ("cyclic", "neurons_post", "neuron_logit_map")
     variables = {
-        "neuron_logit_direction_fve": Variable(
-            ("frequency", "part"),
+        "neuron_logit_direction_fve": Variable(("frequency", "part"),
             "variance of W_L's direction explained by one wave",
             "fraction of the variance over the grid of u^T MLP that cos w_k s explains, u the component of W_L along "
-            "cos w_k c (part cosine); the same with sines (part sine)",
-            SOURCE,
-        )
-    }
+            "cos w_k c (part cosine); the same with sines (part sine)", SOURCE),
+    }  # fmt: skip
     coords = {"part": ("cosine", "sine")}
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
@@ -111,13 +94,11 @@ class PolynomialNeurons(CircuitMeasure):
     name = "polynomial_neurons"
     needs = ("cyclic", "neurons_post", "neuron_logit_map")
     variables = {
-        "polynomial_neurons_loss": loss(
-            "loss with polynomial neurons", f"mean of -log softmax(L)[label], {POLYNOMIAL}", f"{NANDA}, section 4.3"
-        ),
-        "polynomial_neurons_accuracy": accuracy(
-            "accuracy with polynomial neurons", POLYNOMIAL, f"{NANDA}, section 4.3"
-        ),
-    }
+        "polynomial_neurons_loss": loss("loss with polynomial neurons", f"mean of -log softmax(L)[label], {POLYNOMIAL}",
+            f"{NANDA}, section 4.3"),
+        "polynomial_neurons_accuracy": accuracy("accuracy with polynomial neurons", POLYNOMIAL,
+            f"{NANDA}, section 4.3"),
+    }  # fmt: skip
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
         """See `CircuitMeasure`."""

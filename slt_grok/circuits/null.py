@@ -8,20 +8,18 @@ from pydantic import Field
 
 from slt_grok.circuits.measurement import (
     GRADIENT_TRIPLES,
+    CircuitMeasurement,
     Circuits,
     CircuitsSettings,
-    check_measurable,
     measure,
-    unmeasurable,
+    require,
 )
 from slt_grok.format import capital, number
 from slt_grok.interventions import relabel
-from slt_grok.measurement import Context, Data, Measurement, Table
-from slt_grok.models import Network
+from slt_grok.measurement import Context, Data, Table
 from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.trajectories import Trajectory
 
-NEEDS = ("group", "logits", "token_roles")
 SHOWN = (  # variable, and the split where it has some
     ("neuron_share", None),
     ("gini_embedding", None),
@@ -50,7 +48,7 @@ def null(
     SltGrokError
         As `circuits.measure`, or a task without a group.
     """
-    check_measurable(trajectory.network, NEEDS)
+    require(trajectory.network, CircuitNull.needs)
     permutation = np.random.default_rng(np.random.SeedSequence(seed)).permutation(trajectory.task.tokens)
     return measure(relabel(trajectory, permutation), None, gradient_triples, on_progress)
 
@@ -61,19 +59,16 @@ class CircuitNullSettings(CircuitsSettings):
     seed: int = Field(default=0, ge=0, description="of the random renaming")
 
 
-class CircuitNull(Measurement):
+class CircuitNull(CircuitMeasurement):
     """The null at the last checkpoint."""
 
     name = "circuit_null"
     title = "Null of the circuit measures"
     position = 31
+    needs = ("group", "logits", "token_roles")
     Settings = CircuitNullSettings
     inherits = "circuits"
     variables = property(lambda self: Circuits().variables)  # pyright: ignore[reportAssignmentType]
-
-    def unmeasurable(self, network: Network) -> str:
-        """See `Measurement`."""
-        return unmeasurable(network, NEEDS)
 
     def measure(self, trajectory: Trajectory, settings: CircuitNullSettings, context: Context) -> xr.Dataset:
         """See `Measurement`."""
@@ -102,7 +97,7 @@ class CircuitNull(Measurement):
             label = capital(measured[name].attrs["long_name"]) + (f", {split} pairs" if split else "")
             rows.append([label, *(number(float(values.median())) for values in columns)])
         caption = (
-            "The circuit at the last checkpoint and its null: the same network with its tokens renamed at random, which "
-            "keeps what it computes and removes what depends on the order of the tokens (median over seeds)"
+            "The circuit at the last checkpoint and its null: the same network with its tokens renamed at random, "
+            "which keeps what it computes and removes what depends on the order of the tokens (median over seeds)"
         )
         return [Table(caption, ["Measure", "Network", "Null"], rows)]

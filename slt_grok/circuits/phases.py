@@ -56,20 +56,15 @@ class Phases(CircuitMeasure):
         "neuron_phase_left": _phase("phi_L", "the line of the means of the pre-activation over b"),
         "neuron_phase_right": _phase("phi_R", "the line of the means of the pre-activation over a"),
         "neuron_phase_output": _phase("psi", "the neuron's row of W_L over the answers"),
-        "phase_alignment_residual_by_frequency": Variable(
-            ("frequency",),
-            "phase alignment of the frequency",
+        "phase_alignment_residual_by_frequency": Variable(("frequency",), "phase alignment of the frequency",
             "R_k = |mean of e^{i Delta}| over the neurons counted in neuron_cluster_size, Delta = psi - phi_L - phi_R "
-            "(+ phi_R for subtraction); 1 is aligned, as a single neuron always is; n random phases give about n^(-1/2); "
-            "NaN without a neuron",
-            GROMOV,
-        ),
-        "phase_alignment_residual": Variable(
-            (), "phase alignment", "mean of R_k over the neurons: weighted with neuron_cluster_size", GROMOV
-        ),
+            "(+ phi_R for subtraction); 1 is aligned, as a single neuron always is; n random phases give about "
+            "n^(-1/2); NaN without a neuron", GROMOV),
+        "phase_alignment_residual": Variable((), "phase alignment",
+            "mean of R_k over the neurons: weighted with neuron_cluster_size", GROMOV),
         "inverse_participation_ratio_rfft": _ratio("rfft", "k = 1..floor(n/2)", "1"),
         "inverse_participation_ratio_dft": _ratio("full DFT", "k = 1..n-1", "1/2"),
-    }
+    }  # fmt: skip
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
@@ -94,16 +89,12 @@ class SimpleNeurons(CircuitMeasure):
     name = "simple_neurons"
     needs = ("cyclic", "neurons_pre", "neurons_post", "neuron_logit_map")
     variables = {
-        "simple_neuron_r2": Variable(
-            ("neuron",),
-            "R^2 of the neuron's fit by two cosines",
-            "fraction of the variance of the pre-activation over the grid that A_L cos(w_f a + phi_L) + A_R cos(w_f b + "
-            "phi_R) explains, f the best frequency",
-            MCCRACKEN,
-        ),
+        "simple_neuron_r2": Variable(("neuron",), "R^2 of the neuron's fit by two cosines",
+            "fraction of the variance of the pre-activation over the grid that A_L cos(w_f a + phi_L) + A_R cos(w_f b "
+            "+ phi_R) explains, f the best frequency", MCCRACKEN),
         "simple_neurons_loss": loss("loss with simple neurons", f"mean of -log softmax(L)[label], {SIMPLE}", MCCRACKEN),
         "simple_neurons_accuracy": accuracy("accuracy with simple neurons", SIMPLE, MCCRACKEN),
-    }
+    }  # fmt: skip
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
@@ -118,35 +109,19 @@ class PeakPositions(CircuitMeasure):
     name = "peak_positions"
     needs = ("cyclic", "neurons_pre", "neurons_post")
     variables = {
-        "neuron_alignment_left": Variable(
-            ("neuron",),
-            "where the neuron is largest, first token",
+        "neuron_alignment_left": Variable(("neuron",), "where the neuron is largest, first token",
             "k a mod n at the pair where the pre-activation is largest, k = neuron_frequency; NaN for neurons that "
             "neuron_cluster_size does not count; the law of (k a, k b) over the others is the phase alignment "
-            "distribution",
-            TOPOLOGY,
-            "tokens",
-        ),
-        "neuron_alignment_right": Variable(
-            ("neuron",), "where the neuron is largest, second token", "k b mod n at the same pair", TOPOLOGY, "tokens"
-        ),
-        "neuron_torus_distance": Variable(
-            ("neuron",),
-            "torus distance of the neuron",
+            "distribution", TOPOLOGY, "tokens"),
+        "neuron_alignment_right": Variable(("neuron",), "where the neuron is largest, second token",
+            "k b mod n at the same pair", TOPOLOGY, "tokens"),
+        "neuron_torus_distance": Variable(("neuron",), "torus distance of the neuron",
             "min(|d|, n - |d|), d = k (a - b) mod n (a + b for subtraction) at the pair where the pre-activation is "
-            "largest, k = neuron_frequency",
-            TOPOLOGY,
-            "tokens",
-        ),
-        "torus_distance": Variable(
-            (),
-            "torus distance",
-            "mean of neuron_torus_distance over the neurons of neuron_cluster_size; NaN without one; (p^2 - 1)/(4p) for "
-            "independent uniform phases and an odd prime n = p",
-            TOPOLOGY,
-            "tokens",
-        ),
-    }
+            "largest, k = neuron_frequency", TOPOLOGY, "tokens"),
+        "torus_distance": Variable((), "torus distance",
+            "mean of neuron_torus_distance over the neurons of neuron_cluster_size; NaN without one; (p^2 - 1)/(4p) "
+            "for independent uniform phases and an odd prime n = p", TOPOLOGY, "tokens"),
+    }  # fmt: skip
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
         """See `CircuitMeasure`."""

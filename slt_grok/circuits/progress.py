@@ -29,57 +29,32 @@ class Progress(CircuitMeasure):
     name = "progress"
     needs = ("logits", "group")
     variables = {
-        "restricted_loss_sum": loss(
-            "restricted loss (sum directions)",
+        "restricted_loss_sum": loss("restricted loss (sum directions)",
             f"loss of mean_ab L + sum of P_k L over circuit_frequency, P_k the projection on {PLANES}",
-            f"{NANDA}, section 5.1",
-        ),
-        "restricted_loss_2x2": loss(
-            "restricted loss (2 x 2 blocks)",
+            f"{NANDA}, section 5.1"),
+        "restricted_loss_2x2": loss("restricted loss (2 x 2 blocks)",
             "loss of mean_ab L + the components {cos k, sin k} x {cos k, sin k} of L for k in circuit_frequency; on "
-            "other groups the rows of the plane of k in place of cos k, sin k",
-            f"{NANDA}, section 4.4",
-        ),
-        "restricted_loss_3x3": loss(
-            "restricted loss (3 x 3 blocks)",
+            "other groups the rows of the plane of k in place of cos k, sin k", f"{NANDA}, section 4.4"),
+        "restricted_loss_3x3": loss("restricted loss (3 x 3 blocks)",
             "loss of mean_ab L + the components {1, cos k, sin k} x {1, cos k, sin k} of L for k in circuit_frequency; "
-            "on other groups the rows of the plane of k in place of cos k, sin k",
-            f"{NANDA}, section 4.4",
-        ),
-        "excluded_loss": loss(
-            "excluded loss",
+            "on other groups the rows of the plane of k in place of cos k, sin k", f"{NANDA}, section 4.4"),
+        "excluded_loss": loss("excluded loss",
             f"loss of L - sum of P_k L over circuit_frequency, P_k the projection on {PLANES}",
-            f"{NANDA}, section 5.1",
-        ),
-        "excluded_loss_by_frequency": Variable(
-            ("frequency",),
-            "excluded loss of one frequency (train)",
-            f"train loss of L - P_k L, one k at a time, P_k the projection on {PLANES}",
-            f"{NANDA}, section 5.1",
-            "nats",
-        ),
-        "excluded_loss_largest": Variable(
-            (),
-            "largest excluded loss of one frequency (train)",
+            f"{NANDA}, section 5.1"),
+        "excluded_loss_by_frequency": Variable(("frequency",), "excluded loss of one frequency (train)",
+            f"train loss of L - P_k L, one k at a time, P_k the projection on {PLANES}", f"{NANDA}, section 5.1",
+            "nats"),
+        "excluded_loss_largest": Variable((), "largest excluded loss of one frequency (train)",
             "max over all k of excluded_loss_by_frequency: the excluded loss that needs no choice of key frequencies",
-            f"{NANDA}, section 5.1",
-            "nats",
-        ),
-        "trig_loss": loss(
-            "trig loss",
-            "loss of mean_ab L + sum over circuit_frequency of alpha_k kappa_k(s, c), alpha by least squares on "
-            "L - mean_ab L; kappa_k = cos w_k(s - c) on Z_n, in general the reproducing kernel of the plane of k, 1 "
-            "where s = c",
-            f"{NANDA}, section 4.4",
-        ),
-        "clock_fve": Variable(
-            (),
-            "variance explained by the clock",
-            "fraction of the squared norm of L - mean_ab L over all pairs and classes that sum of "
-            "alpha_k kappa_k(s, c) explains, see trig_loss",
-            f"{ZHONG}, section 4",
-        ),
-    }
+            f"{NANDA}, section 5.1", "nats"),
+        "trig_loss": loss("trig loss",
+            "loss of mean_ab L + sum over circuit_frequency of alpha_k kappa_k(s, c), alpha by least squares on L - "
+            "mean_ab L; kappa_k = cos w_k(s - c) on Z_n, in general the reproducing kernel of the plane of k, 1 where "
+            "s = c", f"{NANDA}, section 4.4"),
+        "clock_fve": Variable((), "variance explained by the clock",
+            "fraction of the squared norm of L - mean_ab L over all pairs and classes that sum of alpha_k kappa_k(s, "
+            "c) explains, see trig_loss", f"{ZHONG}, section 4"),
+    }  # fmt: skip
 
     def compute(self, chunk: Chunk) -> dict[str, Tensor]:
         """See `CircuitMeasure`."""

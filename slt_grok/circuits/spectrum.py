@@ -40,24 +40,18 @@ class Spectra(CircuitMeasure):
     name = "spectra"
     needs = ("group", "token_embedding", "neuron_logit_map")
     variables = {
-        f"{variable}{name}{suffix}": Variable(dims, text.format(long=long), f"{definition.format(symbol)}; {of}", source)
+        variable.format(name): Variable(dims, title.format(long), f"{definition.format(symbol)}; {of}", source)
         for name, (long, symbol, of, source) in TABLES.items()
-        for variable, suffix, dims, text, definition in (
-            (
-                "", "_spectrum", ("frequency",), "fraction of the {long}'s power",
-                "squared norm of the Fourier components of {} in the plane of k, cos k and sin k on Z_n, / the same over "
-                "all components but the constant",
-            ),
-            (
-                "key_frequency_", "", ("frequency",), "key frequency ({long})",
-                "fraction of the power of {} over 3 times the even share, the number of rows of the plane / (n - 1); the "
-                "threshold is ours",
-            ),
-            (
-                "gini_", "", (), "Gini coefficient of the {long}",
+        for variable, dims, title, definition in (
+            ("{}_spectrum", ("frequency",), "power spectrum of the {}",
+                "squared norm of the Fourier components of {} in the plane of k, cos k and sin k on Z_n, / the same "
+                "over all components but the constant"),
+            ("key_frequency_{}", ("frequency",), "key frequency ({})",
+                "fraction of the power of {} over 3 times the even share, the number of rows of the plane / (n - 1); "
+                "the threshold is ours"),
+            ("gini_{}", (), "Gini coefficient of the {}",
                 "sum (2i-N-1) c_(i) / (N sum c), c the norms of the N = n-1 Fourier components of {} but the constant, "
-                "ascending",
-            ),
+                "ascending"),
         )
     }  # fmt: skip
 
@@ -79,13 +73,10 @@ class Agreement(CircuitMeasure):
     needs = Spectra.needs
     after = ("spectra", "neurons")
     variables = {
-        "key_frequency_agreement": Variable(
-            (),
-            "agreement of the three key-frequency rules",
+        "key_frequency_agreement": Variable((), "agreement of the three key-frequency rules",
             "mean over pairs of rules of |A and B| / |A or B|; two empty sets agree; NaN where all three are empty",
-            "Jaccard index",
-        )
-    }
+            "Jaccard index"),
+    }  # fmt: skip
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
@@ -99,15 +90,10 @@ class Rank(CircuitMeasure):
     name = "rank"
     needs = ("neuron_logit_map",)
     variables = {
-        "neuron_logit_map_rank": Variable(
-            (),
-            "rank of the neuron-logit map",
-            "smallest number of singular directions with 99% of the squared norm of W_L less its mean over the answers; "
-            "the threshold is ours",
-            f"{NANDA}, section 4.2",
-            "directions",
-        )
-    }
+        "neuron_logit_map_rank": Variable((), "rank of the neuron-logit map",
+            "smallest number of singular directions with 99% of the squared norm of W_L less its mean over the "
+            "answers; the threshold is ours", f"{NANDA}, section 4.2", "directions"),
+    }  # fmt: skip
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
@@ -120,19 +106,15 @@ class Density(CircuitMeasure):
     name = "density"
     needs = ("cyclic", "token_embedding", "neuron_logit_map")
     variables = {
-        f"{variable}_{name}": Variable((), f"{text} of the {long}", definition.format(symbol), FURUTA)
+        f"{variable}_{name}": Variable((), f"{title} of the {long}", definition.format(symbol), FURUTA)
         for name, (long, symbol, *_) in TABLES.items()
-        for variable, text, definition in (
-            (
-                "frequency_density", "Fourier frequency density",
+        for variable, title, definition in (
+            ("frequency_density", "Fourier frequency density",
                 "fraction of the n-1 norms of the cosine and sine components of {} over half of the largest cosine or "
-                "sine",
-            ),
-            (
-                "coefficient_ratio", "Fourier coefficient ratio",
+                "sine"),
+            ("coefficient_ratio", "Fourier coefficient ratio",
                 "mean over k of min(c_k / s_k, s_k / c_k), norms of the cosine and sine component of {}; for even n "
-                "without k = n/2, which has no sine",
-            ),
+                "without k = n/2, which has no sine"),
         )
     }  # fmt: skip
 
@@ -199,7 +181,7 @@ def agreement(*masks: Tensor) -> Tensor:
 
 
 def rank(matrix: Tensor) -> Tensor:
-    """Smallest number of singular directions that hold 99% of the squared norm of W_L without its mean over the answers.
+    """Smallest number of singular directions with 99% of the squared norm of W_L without its mean over the answers.
 
     W_L (N, width, p) -> int64 (N,), 0 for a matrix of equal columns.
     """

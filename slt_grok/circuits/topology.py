@@ -28,10 +28,9 @@ from pydantic import Field
 
 from slt_grok.circuits import geometry
 from slt_grok.circuits.geometry import CLUSTER, LEAST_NEURONS, SHAPE, SITE
-from slt_grok.circuits.measurement import check_measurable, chunks, group_of, unmeasurable
+from slt_grok.circuits.measurement import CircuitMeasurement, chunks, group_of, require
 from slt_grok.format import step
-from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, evenly_spaced
-from slt_grok.models import Network
+from slt_grok.measurement import Context, Data, Drawing, Table, Variable, evenly_spaced
 from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.settings import Positive, Settings
 from slt_grok.trajectories import Trajectory
@@ -40,7 +39,6 @@ LANDMARKS = 150
 THRESHOLD = 0.5
 DEGREES = (0, 1, 2)
 BARS = 32  # the longest ones of a diagram that are kept
-NEEDS = geometry.Geometry.needs
 SCALE = "the cloud centered and scaled to a root-mean-square distance of 1 from its center"
 LENGTHS = "root-mean-square distance from the center"
 
@@ -53,50 +51,29 @@ class TopologySettings(Settings):
     threshold: float = Field(default=THRESHOLD, gt=0)
 
 
-class Topology(Measurement):
+class Topology(CircuitMeasurement):
     """Betti numbers and persistence diagrams at some checkpoints."""
 
     name = "topology"
     title = "Shape of the clusters of neurons"
     position = 33
+    needs = geometry.Geometry.needs
     default = False
     Settings = TopologySettings
     variables = {
-        "betti": Variable(
-            ("frequency", "site", "degree"),
-            "Betti number",
+        "betti": Variable(("frequency", "site", "degree"), "Betti number",
             "number of bars of the Vietoris-Rips filtration over Z/2 on farthest-point landmarks (attribute landmarks) "
             f"that are longer than the attribute threshold, {SCALE}; in degree 0 also longer than 2 landmark_radius; "
-            f"{SITE}; {CLUSTER}",
-            f"{SHAPE}; threshold and landmarks are ours",
-        ),
-        "persistence_gap": Variable(
-            ("frequency", "site", "degree"),
-            "persistence gap",
-            "shortest bar that counts (the limit where no finite one does) minus the longest that does not (0 where there "
-            "is none)",
-            SHAPE,
-            LENGTHS,
-        ),
-        "landmark_radius": Variable(
-            ("frequency", "site"),
-            "covering radius of the landmarks",
+            f"{SITE}; {CLUSTER}", f"{SHAPE}; threshold and landmarks are ours"),
+        "persistence_gap": Variable(("frequency", "site", "degree"), "persistence gap",
+            "shortest bar that counts (the limit where no finite one does) minus the longest that does not (0 where "
+            "there is none)", SHAPE, LENGTHS),
+        "landmark_radius": Variable(("frequency", "site"), "covering radius of the landmarks",
             "largest distance of a point of the cloud from its nearest landmark",
-            "Vietoris-Rips filtration on farthest-point landmarks",
-            LENGTHS,
-        ),
-        "persistence": Variable(
-            ("frequency", "site", "degree", "bar", "end"),
-            "persistence diagram",
-            f"birth and death of the longest bars, {SCALE}",
-            SHAPE,
-            LENGTHS,
-        ),
-    }
-
-    def unmeasurable(self, network: Network) -> str:
-        """See `Measurement`."""
-        return unmeasurable(network, NEEDS)
+            "Vietoris-Rips filtration on farthest-point landmarks", LENGTHS),
+        "persistence": Variable(("frequency", "site", "degree", "bar", "end"), "persistence diagram",
+            f"birth and death of the longest bars, {SCALE}", SHAPE, LENGTHS),
+    }  # fmt: skip
 
     def measure(self, trajectory: Trajectory, settings: TopologySettings, context: Context) -> xr.Dataset:
         """See `Measurement`."""
@@ -112,8 +89,8 @@ class Topology(Measurement):
         from slt_grok import plots
 
         caption = (
-            "Birth and death of the components (H0), loops (H1) and cavities (H2) of each cluster's cloud over all pairs of "
-            "tokens. Bars above the dotted line count; the numbers are the Betti numbers."
+            "Birth and death of the components (H0), loops (H1) and cavities (H2) of each cluster's cloud over all "
+            "pairs of tokens. Bars above the dotted line count; the numbers are the Betti numbers."
         )
         return [Drawing("persistence_diagrams", plots.persistence_diagrams, caption, ("persistence",))]
 
@@ -123,8 +100,8 @@ class Topology(Measurement):
         if dataset.isel(step=-1).betti.isnull().all():
             return [f"No frequency has {LEAST_NEURONS} neurons at the last checkpoint: there is no shape to measure."]
         return [
-            "A cloud without any shape has the Betti numbers (1, 0, 0) of a disc, too: its alignment (CKA) with the ideal "
-            "disc tells the two apart."
+            "A cloud without any shape has the Betti numbers (1, 0, 0) of a disc, too: its alignment (CKA) with the "
+            "ideal disc tells the two apart."
         ]
 
     def tables(self, data: Data) -> Sequence[Table]:
@@ -222,7 +199,7 @@ def measure(
     SltGrokError
         A network that cannot be measured.
     """
-    check_measurable(trajectory.network, NEEDS)
+    require(trajectory.network, Topology.needs)
     frequencies = group_of(trajectory).frequencies
     shape = (len(trajectory), len(frequencies), len(geometry.SITES))
     betti = np.full((*shape, len(DEGREES)), np.nan)
@@ -256,9 +233,10 @@ def _betti(one: xr.Dataset) -> Table:
         cells = [_cell(clusters.sel(site=site)) for site in geometry.SITES]
         rows.append([step(at), str(clusters.sizes["frequency"]), *cells])
     caption = (
-        f"Betti numbers of the clusters of neurons, seed {int(one.seed)}: how many clusters have which, and the smallest "
-        f"persistence gap of degrees 1 and 2 (bars longer than {one.attrs['threshold']:g} count; a small gap is a count "
-        "that another threshold would change). (1, 0, 0) is a disc or no shape at all, (1, 1, 0) a circle, (1, 2, 1) a torus"
+        f"Betti numbers of the clusters of neurons, seed {int(one.seed)}: how many clusters have which, and the "
+        f"smallest persistence gap of degrees 1 and 2 (bars longer than {one.attrs['threshold']:g} count; a small gap "
+        "is a count that another threshold would change). (1, 0, 0) is a disc or no shape at all, (1, 1, 0) a circle, "
+        "(1, 2, 1) a torus"
     )
     return Table(caption, ["Step", "Clusters", *geometry.SITE_NAMES.values()], rows)
 
@@ -280,8 +258,8 @@ def _cka(cka: xr.DataArray, order: int) -> Table:
     for name, cloud in ideal.items():
         rows.append([f"Ideal {name}", *map(_value, geometry.cka(cloud, list(ideal.values())).tolist())])
     caption = (
-        f"Alignment (CKA) of the clusters with ideal clouds at step {step(int(last.step))}, seed {int(last.seed)}, weighted "
-        "by their numbers of neurons; below, of the ideal clouds with each other"
+        f"Alignment (CKA) of the clusters with ideal clouds at step {step(int(last.step))}, seed {int(last.seed)}, "
+        "weighted by their numbers of neurons; below, of the ideal clouds with each other"
     )
     return Table(caption, ["Cloud", *(f"With the {name}" for name in geometry.CLOUDS)], rows)
 

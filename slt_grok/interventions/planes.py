@@ -13,8 +13,8 @@ with `table` the value as a function of t or s (at neurons and logits its mean o
     keep                 the planes and the mean alone
     swap                 token t has the planes of token t'
     rotate               token t has those of t + shift: on Z_n the plane of k turned by w_k shift
-    replace_by_clock     logits mean + sum_k alpha_k kappa_k(s, c), alpha by least squares, kappa_k the kernel of the plane,
-                         cos w_k(s - c) on Z_n; 2301.05217, section 4.4
+    replace_by_clock     logits mean + sum_k alpha_k kappa_k(s, c), alpha by least squares, kappa_k the kernel of the
+                         plane, cos w_k(s - c) on Z_n; 2301.05217, section 4.4
 
 The site `embedding_first` is the embedding as the first of the two tokens is looked up in it: of (a, b) a alone moves.
 """
@@ -203,7 +203,7 @@ class ChangedCall:
 def _on_grid(order: int, change: Change, value: Tensor) -> Tensor:
     if value.shape[-2] != order**2:
         raise SltGrokError(
-            f"intervention: expected the whole grid of {order**2} inputs, since planes of products are functions of it, "
+            f"intervention: expected the whole grid of {order**2} inputs, which planes of products are functions of, "
             f"got {value.shape[-2]}"
         )
     return change(value)

@@ -1,8 +1,8 @@
 """Renaming the elements of a group: the same function under other names.
 
 A network that answers c to (a, b) becomes one that answers pi(c) to (pi(a), pi(b)). Labels and split are renamed
-with it, so that its losses do not change. Where pi is an automorphism of the group, such as t -> m t on Z_n with m and n
-coprime, the labels stay what they were, and frequency k becomes m^-1 k: every circuit measure must be unchanged. A
+with it, so that its losses do not change. Where pi is an automorphism of the group, such as t -> m t on Z_n with m and
+n coprime, the labels stay what they were, and frequency k becomes m^-1 k: every circuit measure must be unchanged. A
 random permutation keeps the losses and destroys every relation to the group: the null of the Fourier measures.
 """
 

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from slt_grok.groups import cyclic
 from slt_grok.circuits import clock_pizza
 from slt_grok.circuits.clock_pizza import PrincipalComponents
+from slt_grok.groups import cyclic
 
 P = 13
 T = torch.arange(P, dtype=torch.float64)

@@ -46,10 +46,12 @@ def trained(task: Task, seed: int = 0) -> Trajectory:
 
 
 def quadratic_clock(n: int, keys: list[int], scale: float, **task: str) -> Trajectory:
-    """Logits 8 scale sum_k cos w_k(a + sign b - c) of 16 neurons a frequency, whose phases are all pairs of quarter turns."""
+    """Logits 8 scale sum_k cos w_k(a + sign b - c) of 16 neurons a frequency, all pairs of phases in quarter turns."""
     learned = ModularTask(modulus=n, **task)  # pyright: ignore[reportArgumentType]
     t, module = torch.arange(n, dtype=torch.float64)[:, None], QuadraticNetwork(n, 16 * len(keys)).double()
-    left, right = (x.flatten().double() * math.pi / 2 for x in torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij"))
+    left, right = (
+        x.flatten().double() * math.pi / 2 for x in torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
+    )
     waves = [2 * math.pi * k / n * t for k in keys]
     with torch.no_grad():
         module.U.copy_(torch.cat([(x + left).cos() for x in waves], 1))
@@ -147,8 +149,9 @@ def test_pizzas_of_composite_order(n: int) -> None:
 
 UNITS = {9: [2, 4, 5, 7, 8], 12: [5, 7, 11], 8: [3, 5, 7]}
 UNSIGNED = {  # unchanged up to the sign of sines; triples and positions of ties are taken in another order
-    "neuron_phase", "neuron_alignment", "neuron_torus", "torus_distance", "neuron_frequency", "circle", "accuracy_principal",
-    "gradient_symmetricity", "gini", "frequency_density", "coefficient_ratio", "circuit_frequency",
+    "neuron_phase", "neuron_alignment", "neuron_torus", "torus_distance", "neuron_frequency", "circle",
+    "accuracy_principal", "gradient_symmetricity",
+    "gini", "frequency_density", "coefficient_ratio", "circuit_frequency",
 }  # fmt: skip
 
 

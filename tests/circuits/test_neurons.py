@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from slt_grok.groups import cyclic
 from slt_grok.circuits import neurons
+from slt_grok.groups import cyclic
 
 P = 59
 A, B = (

@@ -100,9 +100,7 @@ def test_excluded_by_frequency_takes_one_frequency_at_a_time():
     noise = torch.randn(2, P * P, P, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     rows, labels = torch.tensor([3, 50, 100]), torch.tensor([1, 2, 3])
     sums = cyclic(P).products()[rows]
-    found = progress.excluded_by_frequency(
-        noise[:, rows], cyclic(P).means_by_product(noise), sums, labels, cyclic(P)
-    )
+    found = progress.excluded_by_frequency(noise[:, rows], cyclic(P).means_by_product(noise), sums, labels, cyclic(P))
     for k in range(1, 7):
         directions = cyclic(P).pairs[k - 1][:, cyclic(P).products()] / P**0.5
         left = (noise - directions.T @ (directions @ noise))[:, rows]

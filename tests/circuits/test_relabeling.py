@@ -48,7 +48,9 @@ def random_network(p, kind, seed, **task):
 def no_ties(trajectory):
     """Whether each neuron has one best frequency; a ReLU that is active on a single pair has all of them alike."""
     sites = trajectory.network.stacked_sites(trajectory.stacked(), trajectory.task.inputs, "neurons_post")
-    best = neurons.fraction_of_variance_explained(sites["neurons_post"], trajectory.task.group).sort(-1).values[..., -2:]
+    best = (
+        neurons.fraction_of_variance_explained(sites["neurons_post"], trajectory.task.group).sort(-1).values[..., -2:]
+    )
     return ((best[..., 1] == 0) | (best[..., 1] - best[..., 0] > 1e-9)).all()
 
 

@@ -18,7 +18,9 @@ def test_gini_of_a_random_embedding_is_small():
     table = torch.randn(20, 59, 128, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     # norms of 128 normal numbers have a relative deviation of 1/16, and the Gini coefficient of a normal law is its
     # relative deviation / sqrt(pi)
-    assert spectrum.gini_of_components(table, cyclic(59)).mean().item() == pytest.approx(1 / 16 / math.sqrt(math.pi), rel=0.05)
+    assert spectrum.gini_of_components(table, cyclic(59)).mean().item() == pytest.approx(
+        1 / 16 / math.sqrt(math.pi), rel=0.05
+    )
 
 
 def test_power_share_leaves_the_constant_out():
@@ -28,7 +30,9 @@ def test_power_share_leaves_the_constant_out():
     expected = torch.zeros(1, 6, dtype=torch.float64)
     expected[0, 1], expected[0, 4] = 0.36, 0.64
     torch.testing.assert_close(share, expected)
-    assert spectrum.key_by_power(torch.tensor([[0.51, 0.49, 0, 0, 0, 0]]), cyclic(13)).tolist() == [[True] + [False] * 5]
+    assert spectrum.key_by_power(torch.tensor([[0.51, 0.49, 0, 0, 0, 0]]), cyclic(13)).tolist() == [
+        [True] + [False] * 5
+    ]
     assert not spectrum.key_by_power(
         spectrum.power_fraction(torch.ones(1, 13, 2, dtype=torch.float64), cyclic(13)), cyclic(13)
     ).any()

@@ -12,7 +12,7 @@ from slt_grok.circuits import geometry, topology
 from slt_grok.circuits.topology import Persistence
 from slt_grok.errors import SltGrokError
 from slt_grok.interventions import relabel
-from slt_grok.models import QuadraticNetwork, planted
+from slt_grok.models import planted
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 
