@@ -354,48 +354,27 @@ def _maps(mapped: xr.Dataset) -> xr.Dataset:
 def _reasons(found: xr.Dataset) -> list[str]:
     """Return a sentence for each choice, and what the checks show."""
     one, attrs = found.isel(seed=0), found.attrs
-    steps = [f"{step:,}" for step in one.step.values.tolist()]
-    widest, stiffest = int(one.gamma_rule.values.argmax()), int(one.n_beta_rule.values.argmin())
-    updates, sweeps = attrs["draws"] + attrs["burn_in"], PATIENCE * SWEEPS
-
-    def each(values: xr.DataArray, form: str) -> str:
-        return ", ".join(f"{value:{form}} at step {step}" for step, value in zip(steps, values.values, strict=True))
-
-    change = 100 * (one.llc.sel(batch="minibatch") / one.llc.sel(batch="full") - 1)
+    steps = [f"step {step:,}" for step in one.step.values.tolist()]
+    widest, stiffest = steps[int(one.gamma_rule.argmax())], steps[int(one.n_beta_rule.argmin())]
+    updates = attrs["draws"] + attrs["burn_in"]
+    change = float(abs(one.llc.sel(batch="minibatch") / one.llc.sel(batch="full") - 1).max())
     best = one.sel(batch="full" if attrs["batch_size"] == "full" else "minibatch")
-    measured = f"batches of {attrs['smaller_batch']} of the {attrs['n']} samples change the LLC by "
-    measured += f"{each(change, '+.1f')} (in %)"
-    if attrs["smaller_batch"] == attrs["n"]:
-        measured = f"there are only {attrs['n']} samples"
-    elif attrs["batch_size"] == "full":
-        measured += f", more than {TOLERANCE:.0%}"
-    drift = 100 * best.drift / abs(best.llc)
+    errors = (abs(best.llc - best.llc_hmc) / np.hypot(best.llc_se, best.llc_hmc_se)).values
+    checked = [f"{error:.1f} at {step}" for error, step in zip(errors, steps, strict=True) if np.isfinite(error)]
     return [
-        f"Measured at steps {', '.join(steps)}; one setting for all checkpoints, since only then do values compare.",
-        f"gamma = {attrs['gamma']:g}: the largest of d / ({RHO:g} |w*|²) over the checkpoints (step {steps[widest]}), "
-        f"so that no neighborhood is wider than {RHO:g} |w*|².",
-        f"n_beta = {attrs['n_beta']:g}: the smallest at which A / gamma = ({updates}/{sweeps:g})² over the checkpoints "
-        f"(step {steps[stiffest]}), A being the largest curvature of n_beta L + gamma/2 |w - w*|²: {updates} updates "
-        f"then pass through every direction about {sweeps:g} times.",
-        f"step_size = {attrs['step_size']:g}: {SAFETY:g} / sqrt(A); where the chains end A is "
-        f"{each(one.curvature, '.3g')}, and a step is stable up to 2 / sqrt(A) = "
+        f"One setting for all checkpoints, measured at {', '.join(steps)}: only at the same setting do LLCs compare.",
+        f"gamma = {attrs['gamma']:g}: the largest d / ({RHO:g} |w*|²) over the checkpoints, at {widest}.",
+        f"n_beta = {attrs['n_beta']:g}: the smallest at which A / gamma = ({updates}/{PATIENCE * SWEEPS})², at "
+        f"{stiffest}; A is the largest curvature of n_beta L + gamma/2 |w - w*|².",
+        f"step_size = {attrs['step_size']:g}: {SAFETY:g} / sqrt(A); steps are stable up to "
         f"{2 / np.sqrt(float(one.curvature.max())):.2g}.",
-        f"batch_size = {attrs['batch_size']}: {measured}.",
-        f"With it the second half of the draws differs from the first by {each(drift, '+.1f')} (in % of the LLC).",
-        *[_agreement(best.isel(step=i), steps[i]) for i in range(len(steps)) if np.isfinite(best.llc_hmc[i])],
+        f"batch_size = {attrs['batch_size']}: batches of {attrs['smaller_batch']} of the {attrs['n']} samples change "
+        f"the LLC by at most {change:.1%}; {TOLERANCE:.0%} is the limit.",
+        "Drift: the second half of the draws differs from the first by at most "
+        f"{float(abs(best.drift / best.llc).max()):.1%} of the LLC.",
+        f"Hamiltonian Monte Carlo {'agrees' if np.nanmax(errors) < AGREES else 'does not agree'}: the difference in "
+        f"standard errors is {', '.join(checked)}.",
     ]
-
-
-def _agreement(one: xr.Dataset, step: str) -> str:
-    """Return whether Hamiltonian Monte Carlo confirms the LLC of a checkpoint."""
-    llc, se, exact, exact_se = (float(one[name]) for name in ("llc", "llc_se", "llc_hmc", "llc_hmc_se"))
-    errors = abs(llc - exact) / np.hypot(se, exact_se)
-    verb = "agrees" if errors < AGREES else "does not agree"
-    return (
-        f"At step {step} the effective LLC {llc:.4g} ± {se:.2g} {verb} with {exact:.4g} ± {exact_se:.2g} by "
-        f"Hamiltonian Monte Carlo on the full batch: {errors:.1f} standard errors apart (acceptance "
-        f"{float(one.acceptance_hmc):.2f})."
-    )
 
 
 def _numbers(found: xr.Dataset) -> list[dict[str, Any]]:
