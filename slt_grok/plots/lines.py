@@ -77,11 +77,14 @@ def over_seeds(
         edge = axes.get_xaxis_transform()
         axes.plot(below, np.full(len(below), 0.04), "v", ms=3, mfc="none", mec=color, mew=0.8, transform=edge)
         data = data.where(data > 0)
-    if not np.isfinite(data).any():
-        return None
-    if data.sizes["seed"] > 1:
-        axes.plot(data.step, data, color=color, **{**line, "lw": 0.6, "alpha": 0.5, "marker": ""})
-    return axes.plot(data.step, data.median("seed", skipna=True), color=color, label=label, **line)[0]
+    drawn = None
+    if np.isfinite(data).any():
+        if data.sizes["seed"] > 1:
+            axes.plot(data.step, data, color=color, **{**line, "lw": 0.6, "alpha": 0.5, "marker": ""})
+        drawn = axes.plot(data.step, data.median("seed", skipna=True), color=color, label=label, **line)[0]
+    if positive:
+        few_decades(axes)
+    return drawn
 
 
 def curves(

@@ -46,7 +46,6 @@ def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
         setting(llc).replace(", ", "\n"), (1.015, 0.0), xycoords="axes fraction", fontsize=6.5, va="bottom",
         color="0.35", annotation_clip=False,
     )  # fmt: skip
-    axes.set_ylabel("LLC")
 
 
 @styled

@@ -19,37 +19,35 @@ from slt_grok.errors import SltGrokError
 from slt_grok.plots import panels
 from slt_grok.plots.llc import draw_llc
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION
-from slt_grok.plots.style import WIDTH, measure_name, panel_letters, step_axis, styled, with_seed
+from slt_grok.plots.style import WIDTH, legend_right, measure_name, panel_letters, step_axis, styled, with_seed
 
 PHASES = (("memorization", GRAY), ("circuit formation", SKY), ("cleanup", PURPLE))
 
 
 class Panel(NamedTuple):
-    """A panel: its dataset and the variables it needs, how to draw it, its height in inches, the measures it marks."""
+    """A panel: its dataset and the variables it needs, how to draw it, label, height in inches, measures it marks."""
 
     dataset: str
     needs: tuple[str, ...]
     draw: Callable[[Axes, xr.Dataset], None]
+    label: str
     height: float
     measures: dict[str, str] = {}  # start of a measure's name -> color
 
 
+ACCURACY = {"train_accuracy": BLUE, "test_accuracy": ORANGE}
+LOSSES = {"restricted_loss": GREEN, "excluded_loss": VERMILION}
+SHARES = {"neuron_share": PURPLE, "gini_embedding": BROWN, "gini_neuron_logit_map": GRAY}
 PANELS = (
-    Panel("training", ("train_loss",), panels.losses, 1.05, {"train_loss": BLUE, "test_loss": ORANGE}),
-    Panel("training", ("train_accuracy",), panels.accuracies, 0.8, {"train_accuracy": BLUE, "test_accuracy": ORANGE}),
-    Panel("llc", ("llc", "llc_se"), draw_llc, 1.4, {"llc": BLUE}),
-    Panel(
-        "circuits", ("restricted_loss_sum", "excluded_loss"), panels.circuit_losses, 1.05,
-        {"restricted_loss": GREEN, "excluded_loss": VERMILION},
-    ),
-    Panel(
-        "circuits", ("neuron_share", "gini_embedding", "gini_neuron_logit_map"), panels.circuit_measures, 0.8,
-        {"neuron_share": PURPLE, "gini_embedding": BROWN, "gini_neuron_logit_map": GRAY},
-    ),
-    Panel("landscape", ("weight_norm",), panels.weight_norm, 0.7, {"weight_norm": BLUE}),
-    Panel("landscape", ("gradient_norm",), panels.curvature, 1.0, {"hessian_trace": PURPLE}),
-    Panel("landscape", ("loss_barrier",), panels.barrier, 0.8),
-)  # fmt: skip
+    Panel("training", ("train_loss",), panels.losses, "Loss (nats)", 1.05, {"train_loss": BLUE, "test_loss": ORANGE}),
+    Panel("training", ("train_accuracy",), panels.accuracies, "Accuracy\n(%)", 0.8, ACCURACY),
+    Panel("llc", ("llc", "llc_se"), draw_llc, "LLC", 1.4, {"llc": BLUE}),
+    Panel("circuits", ("restricted_loss_sum", "excluded_loss"), panels.circuit_losses, "Loss (nats)", 1.05, LOSSES),
+    Panel("circuits", tuple(SHARES), panels.circuit_measures, "Share,\nGini", 0.8, SHARES),
+    Panel("landscape", ("weight_norm",), panels.weight_norm, "Weight\nnorm", 0.7, {"weight_norm": BLUE}),
+    Panel("landscape", ("gradient_norm",), panels.curvature, "Gradient,\nHessian", 1.0, {"hessian_trace": PURPLE}),
+    Panel("landscape", ("loss_barrier",), panels.barrier, "Barrier\n(nats)", 0.8),
+)
 
 
 @styled
@@ -94,6 +92,8 @@ def phase_transition(
     step_axis(grid[-1], steps)
     for axes, panel in zip(grid, shown, strict=False):
         panel.draw(axes, measured[panel.dataset])
+        axes.set_ylabel(panel.label)
+        legend_right(axes)
         mark(axes, events, panel.measures)
     if events:
         draw_events(grid[-1], events)

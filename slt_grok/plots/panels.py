@@ -10,94 +10,71 @@ from matplotlib.axes import Axes
 
 from slt_grok.plots.lines import QUANTILE, over_seeds
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, VERMILION
-from slt_grok.plots.style import few_decades, legend_right, undefined
+from slt_grok.plots.style import undefined
 
 DOTS = {"marker": "o", "ms": 2.4}
+POSITIVE = {**DOTS, "positive": True}
 
 
 def losses(axes: Axes, training: xr.Dataset) -> None:
-    """Train and test loss, logarithmic."""
+    """Draw train and test loss, logarithmic."""
     over_seeds(axes, training.train_loss, BLUE, "train", positive=True)
     over_seeds(axes, training.test_loss, ORANGE, "test", positive=True)
-    few_decades(axes)
-    axes.set_ylabel("Loss (nats)")
-    legend_right(axes)
 
 
 def accuracies(axes: Axes, training: xr.Dataset) -> None:
-    """Train and test accuracy in per cent."""
+    """Draw train and test accuracy in percent."""
     over_seeds(axes, 100 * training.train_accuracy, BLUE, "train")
     over_seeds(axes, 100 * training.test_accuracy, ORANGE, "test")
-    axes.set_ylim(-4, 104)
-    axes.set_yticks([0, 50, 100])
-    axes.set_ylabel("Accuracy\n(%)")
-    legend_right(axes)
+    axes.set(ylim=(-4, 104), yticks=[0, 50, 100])
 
 
 def circuit_losses(axes: Axes, circuits: xr.Dataset) -> None:
-    """Restricted loss (train, test) and excluded loss (train), logarithmic, with the loss of guessing."""
+    """Draw restricted loss (train, test) and excluded loss (train), logarithmic, with the loss of guessing."""
     found = circuits.circuit_frequency.any("frequency")  # without a frequency both are losses of something else
     restricted, excluded = circuits.restricted_loss_sum.where(found), circuits.excluded_loss.where(found)
     drawn = [
-        over_seeds(axes, restricted.sel(split="test"), GREEN, "restricted, test", **DOTS, positive=True),
+        over_seeds(axes, restricted.sel(split="test"), GREEN, "restricted, test", **POSITIVE),
         over_seeds(axes, restricted.sel(split="train"), GREEN, "restricted, train", ls="--", lw=1.0, positive=True),
-        over_seeds(axes, excluded.sel(split="train"), VERMILION, "excluded, train", **DOTS, positive=True),
+        over_seeds(axes, excluded.sel(split="train"), VERMILION, "excluded, train", **POSITIVE),
     ]
-    if any(drawn):
-        if classes := circuits.attrs.get("classes"):
-            axes.axhline(np.log(classes), color=GRAY, lw=0.8, ls=":", label=f"guessing, log {classes}")
-        few_decades(axes)
-    else:
+    if not any(drawn):
         undefined(axes, "no key frequency at the last checkpoint: restricted and excluded loss are not defined")
-    axes.set_ylabel("Loss (nats)")
-    legend_right(axes)
+    elif classes := circuits.attrs.get("classes"):
+        axes.axhline(np.log(classes), color=GRAY, lw=0.8, ls=":", label=f"guessing, log {classes}")
 
 
 def circuit_measures(axes: Axes, circuits: xr.Dataset) -> None:
-    """Share of neurons that respond to one frequency, and the Gini coefficients, all in [0, 1]."""
+    """Draw the fraction of neurons that respond to one frequency, and the Gini coefficients, all in [0, 1]."""
     over_seeds(axes, circuits.neuron_share, PURPLE, "neuron share", **DOTS)
     over_seeds(axes, circuits.gini_embedding, BROWN, r"Gini of $W_E$", **DOTS)
     over_seeds(axes, circuits.gini_neuron_logit_map, GRAY, r"Gini of $W_L$", **DOTS)
-    axes.set_ylim(-0.04, 1.04)
-    axes.set_yticks([0, 0.5, 1])
-    axes.set_ylabel("Share,\nGini")
-    legend_right(axes)
+    axes.set(ylim=(-0.04, 1.04), yticks=[0, 0.5, 1])
 
 
 def weight_norm(axes: Axes, landscape: xr.Dataset) -> None:
     """Draw the Euclidean norm of all parameters together."""
     over_seeds(axes, landscape.weight_norm.sel(component="total"), BLUE, "all weights", **DOTS)
-    axes.set_ylabel("Weight\nnorm")
-    legend_right(axes)
 
 
 def curvature(axes: Axes, landscape: xr.Dataset) -> None:
-    """Hessian trace with its 95% band, largest eigenvalue, gradient norm: logarithmic, values <= 0 at the edge."""
-    drawn = [over_seeds(axes, landscape.gradient_norm, GRAY, "gradient norm", **DOTS, positive=True)]
+    """Draw Hessian trace with its 95% band, largest eigenvalue and gradient norm, logarithmic."""
+    over_seeds(axes, landscape.gradient_norm, GRAY, "gradient norm", **POSITIVE)
     if "hessian_trace" in landscape:
         trace, error = landscape.hessian_trace, landscape.hessian_trace_se
         for seed in landscape.seed:
             low, high = ((trace + side * QUANTILE * error).sel(seed=seed).dropna("step") for side in (-1, 1))
             axes.fill_between(low.step, low.where(low > 0), high.where(low > 0), color=PURPLE, alpha=0.2, lw=0)
-        drawn.append(over_seeds(axes, trace, PURPLE, "Hessian trace", **DOTS, positive=True))
-        top = landscape.hessian_eigenvalue.isel(eigenvalue=0)
-        drawn.append(over_seeds(axes, top, BROWN, "top eigenvalue", **DOTS, positive=True))
-    if any(drawn):
-        few_decades(axes)
-    axes.set_ylabel("Gradient,\nHessian")
-    legend_right(axes)
+        over_seeds(axes, trace, PURPLE, "Hessian trace", **POSITIVE)
+        over_seeds(axes, landscape.hessian_eigenvalue.isel(eigenvalue=0), BROWN, "top eigenvalue", **POSITIVE)
 
 
 def barrier(axes: Axes, landscape: xr.Dataset) -> None:
-    """Loss barrier on the straight line from the previous checkpoint, logarithmic, barriers <= 0 at the edge."""
+    """Draw the loss barrier on the straight line from the previous checkpoint, logarithmic."""
     drawn = [
-        over_seeds(axes, landscape.loss_barrier.sel(split=split), color, split, **DOTS, positive=True)
+        over_seeds(axes, landscape.loss_barrier.sel(split=split), color, split, **POSITIVE)
         for split, color in (("train", BLUE), ("test", ORANGE))
         if split in landscape.split
     ]
-    if any(drawn):
-        few_decades(axes)
-    else:
+    if not any(drawn):
         undefined(axes, "no barrier above 0 between successive checkpoints")
-    axes.set_ylabel("Barrier\n(nats)")
-    legend_right(axes)

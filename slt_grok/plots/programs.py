@@ -5,7 +5,7 @@ Levels after Nanda et al. 2301.05217 (clock), Zhong et al. 2306.17844 (pizza) an
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -157,19 +157,15 @@ def _name_tokens(axes: Axes, places: np.ndarray, limit: float) -> None:
             axes.text(place[0], place[1], str(token), ha="center", va="center", fontsize=6)
 
 
-class Look(NamedTuple):
-    """Color, dashes and marker of a curve."""
-
-    color: str
-    dashes: str
-    marker: str
+def _look(color: str, line: str, marker: str) -> dict[str, Any]:
+    return {"color": color, "ls": line, "marker": marker}
 
 
 LENGTHS = {
-    "network": {"answers": Look(GRAY, ":", "v"), "loss": Look(ORANGE, "-.", "^")},
-    "program": {"answers": Look(VERMILION, "--", "s"), "loss": Look(BLUE, "-", "o")},
+    "network": {"answers": _look(GRAY, ":", "v"), "loss": _look(ORANGE, "-.", "^")},
+    "program": {"answers": _look(VERMILION, "--", "s"), "loss": _look(BLUE, "-", "o")},
 }
-OF_LLC = Look(GREEN, "-", "D")
+OF_LLC = _look(GREEN, "-", "D")
 SHORTEST = {"program": "mixture", "network": "compression"}
 
 
@@ -202,10 +198,10 @@ def description_length(program: xr.Dataset, llc: xr.Dataset | None, samples: int
             if keeps in program.keeps:
                 listed = program.table_share.sel(keeps=keeps).median("seed").values > 0.5
                 _length(axes, shortest.sel(keeps=keeps), look, listed if what == "program" else None)
-                handles.append(_handle(look, f"{what}, keeps the {keeps}"))
+                handles.append(Line2D([], [], ms=3.6, label=f"{what}, keeps the {keeps}", **look))
     if llc is not None and samples > 1:
         _llc_in_bits(axes, with_seed(llc), samples)
-        handles.append(_handle(OF_LLC, f"LLC \N{MULTIPLICATION SIGN} log$_2$ n, n = {samples:,}"))
+        handles.append(Line2D([], [], ms=3.6, label=f"LLC × log$_2$ n, n = {samples:,}", **OF_LLC))
     if (program.table_share > 0.5).any():
         handles.append(Line2D([], [], ls="", marker="o", ms=4, mec="0.25", mfc="white", label="mostly table"))
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.015, 1.0))
@@ -217,21 +213,15 @@ def description_length(program: xr.Dataset, llc: xr.Dataset | None, samples: int
     return figure
 
 
-def _handle(look: Look, label: str) -> Line2D:
-    return Line2D([], [], color=look.color, ls=look.dashes, marker=look.marker, ms=3.6, label=label)
-
-
-def _length(axes: Axes, bits: xr.DataArray, look: Look, hollow: np.ndarray | None = None) -> None:
+def _length(axes: Axes, bits: xr.DataArray, look: dict[str, Any], hollow: np.ndarray | None = None) -> None:
     """Draw a line with markers, some of them hollow, and over several seeds the band."""
-    bits = bits.transpose("step", "seed")
+    bits, color = bits.transpose("step", "seed"), look["color"]
     middle, low, high = _geometric_mean(bits)
-    axes.plot(bits.step, middle, color=look.color, ls=look.dashes)
-    if hollow is None:
-        axes.plot(bits.step, middle, look.marker, ms=2.8, color=look.color)
-    else:
-        points(axes, bits.step, middle, ~hollow, look.color, look.marker, 4)
+    axes.plot(bits.step, middle, ms=2.8 if hollow is None else 0, **look)
+    if hollow is not None:
+        points(axes, bits.step, middle, ~hollow, color, look["marker"], 4)
     if bits.sizes["seed"] > 1:
-        axes.fill_between(bits.step, low, high, color=look.color, alpha=0.2, lw=0)
+        axes.fill_between(bits.step, low, high, color=color, alpha=0.2, lw=0)
 
 
 def _llc_in_bits(axes: Axes, llc: xr.Dataset, samples: int) -> None:
@@ -242,7 +232,7 @@ def _llc_in_bits(axes: Axes, llc: xr.Dataset, samples: int) -> None:
     if llc.sizes["seed"] == 1 and ("llc_se" in llc or "llc_low" in llc):
         low, high = (end.isel(seed=0).values * np.log2(samples) for end in interval(llc))
         positive = (bits.isel(seed=0).values > 0) & (low > 0)
-        axes.fill_between(llc.step, low, high, where=positive, color=OF_LLC.color, alpha=0.3, lw=0)
+        axes.fill_between(llc.step, low, high, where=positive, color=OF_LLC["color"], alpha=0.3, lw=0)
 
 
 def _geometric_mean(bits: xr.DataArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,15 +4,17 @@ import subprocess
 import sys
 
 import pytest
+from matplotlib import pyplot
 from PIL import Image
 
+from slt_grok import plots
 from slt_grok.errors import SltGrokError
 from slt_grok.plots import llc_curve, save
-from tests import synthetic
+from tests.plots.test_numbers import llc
 
 
 def test_svg_and_png_of_150_dots_an_inch(tmp_path):
-    figure = llc_curve(synthetic.llc())
+    figure = llc_curve(llc())
     width = figure.get_figwidth()
     svg, png = save(figure, tmp_path / "figures", "llc")
     assert (svg.name, png.name) == ("llc.svg", "llc.png")
@@ -24,7 +26,7 @@ def test_svg_and_png_of_150_dots_an_inch(tmp_path):
 
 
 def test_the_same_figure_gives_the_same_bytes(tmp_path):
-    first, second = (save(llc_curve(synthetic.llc()), tmp_path / name, "llc") for name in ("a", "b"))
+    first, second = (save(llc_curve(llc()), tmp_path / name, "llc") for name in ("a", "b"))
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
     assert b"<dc:date>" not in first[0].read_bytes()
@@ -33,7 +35,7 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path):
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / "figures").write_text("a file where the folder should be")
     with pytest.raises(SltGrokError, match=r"figures.*cannot be written"):
-        save(llc_curve(synthetic.llc()), tmp_path / "figures", "llc")
+        save(llc_curve(llc()), tmp_path / "figures", "llc")
 
 
 def test_plotting_libraries_are_imported_only_when_asked_for():
@@ -42,8 +44,5 @@ def test_plotting_libraries_are_imported_only_when_asked_for():
 
 
 def test_no_figure_of_pyplot_is_left_open():
-    code = (
-        "from slt_grok import plots; from tests import synthetic; plots.phase_transition(**synthetic.datasets());"
-        "import matplotlib.pyplot as p; assert p.get_fignums() == []"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    plots.phase_transition(llc=llc())
+    assert pyplot.get_fignums() == []

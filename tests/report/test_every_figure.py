@@ -6,8 +6,7 @@ import re
 import pytest
 
 from slt_grok.measurement import Result
-from slt_grok.report import provenance, summary
-from slt_grok.studies.run import Run
+from slt_grok.report import summary
 from tests.report.conftest import EVIL
 
 FIGURES = [(result.name, drawing) for result in Result.ordered() for drawing in result.figures()]
@@ -88,11 +87,8 @@ def test_page_has_the_numbers_of_the_summary(runs, pages):
         assert text in pages[1].text
 
 
-def test_labels_without_a_registered_result_are_listed(runs):
-    run = Run(runs[0].path)
-    run.data["llc@gamma300"] = run.data["llc"]
-    assert [label for label in run.data if label not in Result.registry] == ["llc@gamma300"]
-    assert "Llc@gamma300" not in [table.caption for table in provenance.settings(run)]
+def test_labels_without_a_registered_result_are_listed(pages):
+    assert "this page does not show: llc@again." in pages[0].text
 
 
 @pytest.mark.parametrize(
@@ -120,7 +116,5 @@ def test_headline():
         == "The network memorized its train set and did not generalize, and its LLC shows no drop."
     )
     seeds = {"seeds": {"0": steps | drop, "1": steps | {"generalization_step": None}}}
-    assert (
-        summary.headline(seeds)
-        == "Of 2 networks, 2 memorized the train set and 1 generalized; the LLC dropped in 1 of 1 where it was measured."
-    )
+    text = "Of 2 networks, 2 memorized the train set and 1 generalized"
+    assert summary.headline(seeds) == f"{text}; the LLC dropped in 1 of 1 where it was measured."
