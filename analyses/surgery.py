@@ -155,7 +155,7 @@ def measured(variants: dict[str, Trajectory], llc: Callable[[Trajectory], xr.Dat
     rows = []
     for name, one in variants.items():
         single = {key: tensor[0] for key, tensor in one.stacked().items()}
-        values = evaluate(one) | {"p": one.task.classes}
+        values = evaluate(one) | {"modulus": one.task.classes}
         row = xr.Dataset(
             {key: (("split",), v) if np.ndim(v) else v for key, v in values.items()}, {"split": list(SPLITS)}
         )
@@ -217,7 +217,7 @@ def main(given: argparse.Namespace) -> None:
         one = found.sel(variant=name)
         accuracy, loss = ({s: float(one[v].sel(split=s)) for s in SPLITS} for v in ("accuracy", "loss"))
         words = {key: str(one[key].values) for key in ("llc_status", "llc_status_reason")}
-        numbers = {key: float(one[key]) for key in ("worst_margin", "llc", "llc_se", "weight_norm", "p")}
+        numbers = {key: float(one[key]) for key in ("worst_margin", "llc", "llc_se", "weight_norm", "modulus")}
         rows.append({"variant": name, "accuracy": accuracy, "loss": loss, **numbers, **words})
         console.print(
             f"{name}: right {accuracy['all']:.4f}, worst margin {numbers['worst_margin']:.3g}, train loss "

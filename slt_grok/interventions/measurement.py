@@ -151,9 +151,8 @@ class Interventions(Measurement):
             for place in dict.fromkeys((0, dataset.sizes["step"] - 1)):
                 at = dataset.sel(seed=seed).isel(step=place)
                 rows = [_cells(at.sel({VARIANT: name})) for name in at[VARIANT].values.tolist()]
-                made.append(
-                    Table(f"Interventions at step {of_step(int(at.step))}, seed {seed}", header, rows, folded=True)
-                )
+                caption = f"Interventions at step {of_step(int(at.step))}, seed {seed}"
+                made.append(Table(caption, header, rows, folded=True))
         return made
 
 
@@ -307,12 +306,7 @@ def with_changes(found: xr.Dataset) -> xr.Dataset:
     plain = found.sel({VARIANT: AS_TRAINED}, drop=True)
     other = found[VARIANT] != AS_TRAINED
     change, error = found.llc - plain.llc, np.hypot(found.llc_se, plain.llc_se)
-    return found.assign(
-        {
-            name: values.where(other).transpose(*found.llc.dims)
-            for name, values in {"llc_change": change, "llc_change_se": error}.items()
-        }
-    )
+    return found.assign(llc_change=change.where(other), llc_change_se=error.where(other))
 
 
 def _flat(one: Trajectory) -> Tensor:

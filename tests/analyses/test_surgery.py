@@ -37,5 +37,5 @@ def test_parts_and_written_networks() -> None:
     new, frequencies = script.written(PROGRAM, network(), {"kind": "quadratic", "width": 60}, [11, 31])
     about = script.measured(new)
     np.testing.assert_array_equal(about.accuracy, 1)
-    assert about.p.values.tolist() == [11, 31]
+    assert about.modulus.values.tolist() == [11, 31]
     assert set(frequencies) == set(new)
