@@ -95,7 +95,7 @@ def _rows(study: Study, folder: Path, run: PlannedRun) -> list[dict[str, Any]]:
     walls = {f"wall_seconds.{stage}": facts.get("wall_seconds") for stage, facts in stages.items()}
     rows = []
     for seed in run.seeds:
-        own = {label: dataset.sel(seed=[seed]) for label, dataset in data.items() if "seed" in dataset.dims}
+        own = {label: dataset.sel(seed=[seed]) for label, dataset in data.items() if seed in dataset.get("seed", ())}
         outcome, why = _outcome(run, own)
         facts = {"status": now, "outcome": outcome, "reason": "; ".join([*reasons, *([why] if why else [])])}
         rows.append({**place, "seed": seed, **facts, **varied, **settings, **sizes, **walls, **_columns(own)})

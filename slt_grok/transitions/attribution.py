@@ -68,7 +68,7 @@ class Attribution(Derived):
 
         caption = (
             "How the drop of the LLC divides among matrices, attention heads and frequencies, each moved alone, in "
-            "percent of the drop of all weights, with one standard error; and the remainder that does not add up."
+            "percent of the drop of all weights, with 95% intervals. Hatched: what the parts do not add up to."
         )
         return [Drawing("attribution", plots.attribution, caption)]
 

@@ -146,7 +146,7 @@ def description_length(program: xr.Dataset, llc: xr.Dataset, samples: int, seed:
         **{f"middle{suffix}": middle[..., k] for k, suffix in enumerate(("", "_low", "_high"))},
         "rank_correlation": correlation[..., 0],
         "p_value_correlation": correlation[..., 1],
-        **_lags(draws, seed),
+        **_lags(draws),
     }
     coords = {"measure": measures, "seed": seeds, "at": list(AT)}
     return declared(VARIABLES, values, coords, samples=samples, draws=DRAWS, draws_seed=seed)
@@ -166,12 +166,12 @@ def _middle(
     return np.array(crossing), np.full(DRAWS, np.nan) if drawn is None else drawn[1]
 
 
-def _lags(draws: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+def _lags(draws: np.ndarray) -> dict[str, np.ndarray]:
     """Lag of every measure behind the first one over seeds, of draws (measure, seed, draw)."""
     numbers, seeds = np.full((4, len(draws)), np.nan), np.zeros(len(draws), int)
     for i, own in enumerate(draws):
         known = np.isfinite(own).all(1) & np.isfinite(draws[0]).all(1)
         seeds[i] = known.sum()
         if i and seeds[i] >= FEWEST_SEEDS:
-            numbers[:, i] = lag_of(own[known], draws[0][known], 0, np.random.SeedSequence([seed, i]))[:4]
+            numbers[:, i] = lag_of(own[known], draws[0][known])[:4]
     return dict(zip(("lag", "lag_low", "lag_high", "p_value"), numbers, strict=True)) | {"seeds": seeds}

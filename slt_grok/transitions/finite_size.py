@@ -53,8 +53,8 @@ def scaling(
     -------
     xarray.Dataset
         Over `law`: `aicc`, `bic`, `aicc_weight`, `prediction_error` (root mean square, of the mean log y at held-out
-        sizes), `lack_of_fit` (a p-value); over (law, parameter) `parameter_value`, `_low` and `_high`, 95% intervals, NaN
-        where a law has no such parameter; over (law, between) `fitted`, `_low` and `_high` at sizes between the
+        sizes), `lack_of_fit` (a p-value); over (law, parameter) `parameter_value`, `_low` and `_high`, 95% intervals,
+        NaN where a law has no such parameter; over (law, between) `fitted`, `_low` and `_high` at sizes between the
         smallest and the largest; over `size`'s column name `mean_log` and `seeds`, also over `row` `measured`.
         Attributes `verdict` (supported or undecided), `law`, `reason` (a sentence), `notes` (a sentence for each
         omitted row and each thing that is missing).

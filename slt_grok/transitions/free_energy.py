@@ -16,6 +16,7 @@ standard error is known, and the result says so. Between train fractions everyth
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -30,36 +31,28 @@ PHASES = ("memorizing", "generalizing")
 DRAWS = 4000
 SOURCE = "Watanabe 2009, theorem 6.7"
 FORMULA = "n L(w*) + lambda log n - (m - 1) log log n"
-OF_PHASE, OVER = ("phase", "seed"), ("train_fraction",)
+EACH, PHASE, SEED, OVER = (
+    ("train_fraction", "phase", "seed"),
+    ("train_fraction", "phase"),
+    ("seed",),
+    ("train_fraction",),
+)
+_declare = partial(Variable, source=SOURCE)
 VARIABLES = {
-    "phase_loss": Variable(OF_PHASE, "train loss of the phase", "L(w*), mean over the train set", SOURCE, "nats"),
-    "llc": Variable(OF_PHASE, "LLC of the phase", "at the checkpoint that stands for the phase", SOURCE),
-    "llc_se": Variable(OF_PHASE, "standard error of the LLC", "of the chains", SOURCE),
-    "phase_step": Variable(
-        OF_PHASE, "checkpoint of the phase", "rule in slt_grok.transitions.free_energy", SOURCE, "training steps"
-    ),
-    "generalized": Variable(
-        ("seed",), "whether the seed generalized", "test accuracy at its threshold at the last record", SOURCE
-    ),
-    "free_energy": Variable((*OVER, *OF_PHASE), "free energy", FORMULA, SOURCE, "nats"),
-    "free_energy_se": Variable((*OVER, *OF_PHASE), "its standard error", "log n times the LLC's", SOURCE, "nats"),
-    "difference": Variable(
-        (*OVER, "seed"), "free energy of memorizing minus generalizing", "above 0 the posterior is generalizing",
-        SOURCE, "nats",
-    ),
-    "difference_se": Variable(
-        (*OVER, "seed"), "its standard error", "log n times both LLCs' in squares", SOURCE, "nats"
-    ),
-    **with_interval(
-        "mean_free_energy", Variable((*OVER, "phase"), "mean free energy over seeds", FORMULA, SOURCE, "nats")
-    ),
-    **with_interval(
-        "mean_difference",
-        Variable(OVER, "mean difference over seeds", "over seeds that have both phases", SOURCE, "nats"),
-    ),
-    "seeds_with": Variable((*OVER, "phase"), "seeds that have the phase", "count", SOURCE),
-    "seeds_with_both": Variable(OVER, "seeds that have both phases", "count", SOURCE),
-}  # fmt: skip
+    "phase_loss": _declare(EACH[1:], "train loss of the phase", "L(w*), mean over the train set", units="nats"),
+    "llc": _declare(EACH[1:], "LLC of the phase", "at the checkpoint that stands for the phase"),
+    "llc_se": _declare(EACH[1:], "standard error of the LLC", "of the chains"),
+    "phase_step": _declare(EACH[1:], "checkpoint of the phase", f"rule in {__name__}", units="training steps"),
+    "generalized": _declare(SEED, "whether the seed generalized", "test accuracy at its threshold at the last record"),
+    "free_energy": _declare(EACH, "free energy", FORMULA, units="nats"),
+    "free_energy_se": _declare(EACH, "standard error of the free energy", "log n times the LLC's", units="nats"),
+    "difference": _declare(OVER + SEED, "free energy of memorizing minus generalizing", FORMULA, units="nats"),
+    "difference_se": _declare(OVER + SEED, "its standard error", "log n times both LLCs' in squares", units="nats"),
+    **with_interval("mean_free_energy", _declare(PHASE, "mean free energy over seeds", FORMULA, units="nats")),
+    **with_interval("mean_difference", _declare(OVER, "mean difference over seeds", FORMULA, units="nats")),
+    "seeds_with": _declare(PHASE, "seeds that have the phase", "count"),
+    "seeds_with_both": _declare(OVER, "seeds that have both phases", "count"),
+}
 
 
 def phases(

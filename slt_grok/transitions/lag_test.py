@@ -12,16 +12,13 @@ scatter normally by s, the positions inside a gap g have a correlation near exp(
 middles of the intervals then have the standard deviation sqrt(s^2 + g^2 / 12) = 0.42 g, and the intervals the width
 0.95 g.)
 
-The interval holds every mean lag that the test does not reject. Beside it the hierarchical bootstrap (Saravanan et al.
-2020): seeds with replacement, and for every one of them a draw, which carries the place between two checkpoints (one
-for all seeds where they share it) and the noise. Percentiles are widened as Hesterberg (2015, section 5.3) says for few
-seeds: those of the normal distribution at Student's quantile times sqrt(S / (S - 1)).
+The interval holds every mean lag that the test does not reject.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.stats import t
 
 FEWEST_SEEDS = 4
 RESOLUTION = 0.02  # in log step: width of an interval from which on checkpoints matter
@@ -31,42 +28,35 @@ PLACES = 21  # of a shared error
 
 
 class Lag(NamedTuple):
-    """Mean lag in log step, its interval, the p-value of no lag, the bootstrap's interval; is the error shared."""
+    """Mean lag in log step, its 95% interval, the p-value of no lag; is the error one of all seeds."""
 
     mean: float
     low: float
     high: float
     p_value: float
-    bootstrap_low: float
-    bootstrap_high: float
     shared: bool
 
 
-def lag_of(first: np.ndarray, second: np.ndarray, resamples: int = 2000, seed: np.random.SeedSequence | int = 0) -> Lag:
-    """Mean lag of the first event behind the second over seeds, with both intervals and the p-value.
+def lag_of(first: np.ndarray, second: np.ndarray) -> Lag:
+    """Return the mean lag of the first event behind the second over seeds.
 
     Parameters
     ----------
     first, second : ndarray
         Draws of the events in log(1 + step), (seed, draw), at least `FEWEST_SEEDS` seeds.
-    resamples : int, optional
-        Of the bootstrap; 0: none, its interval is NaN.
-    seed : np.random.SeedSequence or int, optional
-        Of the bootstrap.
     """
-    draws = np.sort(first - second, axis=1)
+    draws = first - second
     shared = shares_error(first) or shares_error(second)
     mean, low, high, p_value = map(float, student(np.median(draws, axis=1)))
     if shared:
         places = np.linspace(LEVEL / 2, 1 - LEVEL / 2, PLACES)
         _, lows, highs, p_values = student(np.quantile(draws, places, axis=1))
         low, high, p_value = float(lows.min()), float(highs.max()), float(p_values.max())
-    bootstrapped = bootstrap_interval(draws, shared, resamples, seed) if resamples else (np.nan, np.nan)
-    return Lag(mean, low, high, p_value, *bootstrapped, shared)
+    return Lag(mean, low, high, p_value, shared)
 
 
 def shares_error(draws: np.ndarray) -> bool:
-    """Whether the draws (seed, draw) of an event hardly differ between seeds beside their width."""
+    """Return whether the draws (seed, draw) of an event hardly differ between seeds compared with their width."""
     low, middle, high = np.percentile(draws, (2.5, 50, 97.5), axis=1)
     width = float(np.median(high - low))
     return width > RESOLUTION and bool(middle.std(ddof=1) < SHARED * width)
@@ -81,21 +71,6 @@ def student(lags: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
     error = np.maximum(lags.std(-1, ddof=1), RESOLUTION / 10) / np.sqrt(count)
     reach = t.ppf(1 - LEVEL / 2, count - 1) * error
     return mean, mean - reach, mean + reach, 2 * t.sf(np.abs(mean) / error, count - 1)
-
-
-def bootstrap_interval(
-    draws: np.ndarray, shared: bool, resamples: int, seed: np.random.SeedSequence | int
-) -> tuple[float, float]:
-    """Return the ends of the 95% interval of the mean lag by the hierarchical bootstrap.
-
-    Lags (seed, draw), a seed's ascending.
-    """
-    generator, (count, number) = np.random.default_rng(seed), draws.shape
-    seeds = generator.integers(count, size=(resamples, count))
-    means = draws[seeds, generator.integers(number, size=(resamples, 1 if shared else count))].mean(1)
-    wide = norm.cdf(-np.sqrt(count / (count - 1)) * t.ppf(1 - LEVEL / 2, count - 1))
-    low, high = np.quantile(means, [wide, 1 - wide])
-    return float(low), float(high)
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

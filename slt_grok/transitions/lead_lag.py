@@ -23,16 +23,9 @@ DIMS = ("reference", "event", "measure")
 UNITS = "log training steps"
 RULE = "by the rules in the docstring of slt_grok.transitions.lag_test"
 OF_SEED = Variable((*DIMS, "seed"), "lag of a seed", f"median of the draws, {RULE}", units=UNITS)
-BOOTSTRAP = {
-    f"lag_bootstrap_{end}": Variable(
-        DIMS, f"mean lag over seeds, {word} end of the bootstrap's interval", f"95%, {RULE}", units=UNITS
-    )
-    for end, word in (("low", "lower"), ("high", "upper"))
-}
 VARIABLES = {
     **with_interval("lag", Variable(DIMS, "mean lag over seeds", RULE, units=UNITS)),
     "p_value": Variable(DIMS, "p-value of no lag", RULE),
-    **BOOTSTRAP,
     "p_value_holm": Variable(DIMS, "p-value of no lag, Holm's", "Holm's correction over the measures"),
     "seeds": Variable(DIMS, "seeds with both events", "count"),
     "shared_error": Variable(DIMS, "events of all seeds lie between the same checkpoints", RULE),
@@ -93,32 +86,24 @@ def draw_known(lags: xr.Dataset) -> Any:
     return plots.lead_lag(lags.sel(reference=known.values) if known.any() else lags)
 
 
-def lead_lag(
-    events: xr.Dataset,
-    references: Sequence[str] = REFERENCES,
-    estimator: str = "sigmoid",
-    resamples: int = 2000,
-    seed: int = 0,
-) -> xr.Dataset:
+def lead_lag(events: xr.Dataset, references: Sequence[str] = REFERENCES, estimator: str = "sigmoid") -> xr.Dataset:
     """Return the lag of the onset, middle and end of every measure behind those of the references.
 
     Parameters
     ----------
     events : xarray.Dataset
         From `by_estimator`.
-    references : Sequence[str], optional
+    references : sequence of str, optional
         Measures; one that `events` lacks is an error.
     estimator : str, optional
         Whose draws are taken.
-    resamples, seed : int, optional
-        Of the hierarchical bootstrap.
 
     Returns
     -------
     xarray.Dataset
-        Over (reference, event, measure): `lag`, `lag_low`, `lag_high`, `p_value`, `lag_bootstrap_low`,
-        `lag_bootstrap_high` of `lag_test`; `p_value_holm`, adjusted for the measures of one reference and event;
-        `seeds`, how many have both events; `shared_error`, whether the seeds' events lie between the same checkpoints;
+        Over (reference, event, measure): `lag`, `lag_low`, `lag_high`, `p_value` of `lag_test`; `p_value_holm`,
+        adjusted for the measures of one reference and event; `seeds`, how many have both events; `shared_error`,
+        whether the seeds' events lie between the same checkpoints;
         `verdict`: `before`, `after`, `not resolved` (Holm's p above 0.05) or `too few seeds`; `left_out`, the seeds
         without one of the events and why. `lag_of_seed`, also `_low` and `_high`, over (reference, event, measure,
         seed). Numbers are NaN under 4 seeds.
@@ -135,7 +120,7 @@ def lead_lag(
     own = events.sel(estimator=estimator)
     measures, seeds = own.measure.values.tolist(), own.seed.values.tolist()
     shape = (len(references), len(FRACTIONS), len(measures))
-    numbers = np.full((6, *shape), np.nan)  # the fields of `Lag`
+    numbers = np.full((4, *shape), np.nan)  # the fields of `Lag`
     of_seed = np.full((3, *shape, len(seeds)), np.nan)
     count, shared = np.zeros(shape, int), np.zeros(shape, bool)
     left_out = np.full(shape, "", dtype=object)
@@ -152,11 +137,8 @@ def lead_lag(
                 left_out[i, j, k] = _reasons(own, (measure, reference), np.array(seeds)[~known])
                 of_seed[:, i, j, k, known] = np.percentile(first - second, (50, 2.5, 97.5), axis=1)
                 if known.sum() >= FEWEST_SEEDS:
-                    *numbers[:, i, j, k], shared[i, j, k] = lag_of(
-                        first, second, resamples, np.random.SeedSequence([seed, i, j, k])
-                    )
-    names = ("lag", "lag_low", "lag_high", "p_value", *BOOTSTRAP)
-    values: dict[str, np.ndarray] = dict(zip(names, numbers, strict=True))
+                    *numbers[:, i, j, k], shared[i, j, k] = lag_of(first, second)
+    values: dict[str, np.ndarray] = dict(zip(("lag", "lag_low", "lag_high", "p_value"), numbers, strict=True))
     adjusted = np.apply_along_axis(holm, 2, values["p_value"])
     verdict = np.where(adjusted <= 0.05, np.where(values["lag"] < 0, "before", "after"), "not resolved")
     values |= {
@@ -168,8 +150,7 @@ def lead_lag(
     }
     values |= {f"lag_of_seed{end}": part for end, part in zip(("", "_low", "_high"), of_seed, strict=True)}
     coords = {"reference": list(references), "event": list(FRACTIONS), "measure": measures, "seed": seeds}
-    settings = {"estimator": estimator, "resamples": resamples, "bootstrap_seed": seed, "fewest_seeds": FEWEST_SEEDS}
-    return declared(VARIABLES, values, coords, **settings)
+    return declared(VARIABLES, values, coords, estimator=estimator, fewest_seeds=FEWEST_SEEDS)
 
 
 def lag_table(lags: xr.Dataset) -> pd.DataFrame:

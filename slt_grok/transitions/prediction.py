@@ -65,6 +65,10 @@ class Prediction(Derived):
         caption = "Error of the LLC at the checkpoints of a held-out seed, by what it is predicted from."
         return [Drawing("prediction", plots.prediction, caption, by_seed=False)]
 
+    def columns(self, dataset: xr.Dataset) -> dict[str, Any]:
+        """Return none: what is predicted is of all seeds."""
+        return {}
+
     def tables(self, data: Data) -> Sequence[Table]:
         """Return the errors, and how much of the drop the predictions lack."""
         found = data[self.name]

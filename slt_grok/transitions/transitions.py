@@ -13,6 +13,7 @@ decay) has other ones, so that order and ratios compare, not steps.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any, ClassVar
 
@@ -29,32 +30,18 @@ from slt_grok.transitions.summary import summarize
 BY_MEASURES = (("excluded_loss", "onset"), ("test_loss", "onset"), ("test_loss", "end"))
 PUBLISHED = (1_400, 9_400, 14_000)
 SOURCE = "Nanda et al. 2301.05217, section 5, names the phases; the rules are this package's"
-BY_RULE = (
-    "step at {:.0%} of the way from start to end level, by the rules in the docstring of slt_grok.transitions.change"
-)
+BY_RULE = "step at {:.0%} of the way from start to end level, by the rules of slt_grok.transitions.change"
+FIRST = "first recorded step with {} accuracy at or above its threshold"
+PHASE_RULE = "memorization_step; test accuracy 10% of the way from there to its end; generalization_step"
+_declare = partial(Variable, source=SOURCE, units="training steps")
 VARIABLES = {
-    **{
-        full: variable
-        for when, fraction in FRACTIONS.items()
-        for full, variable in with_interval(
-            f"transition_{when}",
-            Variable(("measure", "seed"), f"{when} of the change", BY_RULE.format(fraction), SOURCE, "training steps"),
-            "interval",
-        ).items()
-    },
-    **{
-        f"{word}_step": Variable(
-            ("seed",), f"{word} step", f"first recorded step with {split} accuracy at or above its threshold", SOURCE,
-            "training steps",
-        )
-        for word, split in (("memorization", "train"), ("generalization", "test"))
-    },
-    "phase_step": Variable(
-        ("phase_boundary", "seed"), "last step of each phase",
-        "memorization_step; test accuracy 10% of the way from there to its end; generalization_step", SOURCE,
-        "training steps",
-    ),
-}  # fmt: skip
+    "memorization_step": _declare(("seed",), "memorization step", FIRST.format("train")),
+    "generalization_step": _declare(("seed",), "generalization step", FIRST.format("test")),
+    "phase_step": _declare(("phase_boundary", "seed"), "last step of each phase", PHASE_RULE),
+}
+for _when, _fraction in FRACTIONS.items():
+    _one = _declare(("measure", "seed"), f"{_when} of the change", BY_RULE.format(_fraction))
+    VARIABLES |= with_interval(f"transition_{_when}", _one, "interval")
 
 
 class Transitions(Derived):

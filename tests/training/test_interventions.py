@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from slt_grok.groups import cyclic
 from slt_grok.errors import SltGrokError
+from slt_grok.groups import cyclic
 from slt_grok.models import build, planted
 from slt_grok.models.network import Network
 from slt_grok.models.planting import GELU_INPUT, plant

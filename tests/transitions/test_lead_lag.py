@@ -44,7 +44,7 @@ def test_what_is_not_there_says_why():
 
 
 def test_order_of_planted_events(events):
-    lags = lead_lag(events, resamples=200)
+    lags = lead_lag(events)
     middle = lags.sel(event="middle", reference="test_accuracy")
     for name, step in PLANTED.items():
         if name != "test_accuracy":
@@ -58,14 +58,14 @@ def test_order_of_planted_events(events):
 def test_a_seed_without_the_event_is_named_and_too_few_are_said():
     data = run((0, 1, 2, 3, 9))
     data["training"]["test_accuracy"][:, 4] = 0.01
-    lags = lead_lag(by_estimator(data, draws=50), ["test_accuracy"], resamples=50)
+    lags = lead_lag(by_estimator(data, draws=50), ["test_accuracy"])
     one = lags.sel(event="middle", measure="llc", reference="test_accuracy")
     assert one.seeds == 4
     assert one.left_out.item() == "seed 9 (test_accuracy: no change)"
     assert np.isnan(one.lag_of_seed.sel(seed=9))
     assert one.verdict.item() == "before"
     data["training"]["test_accuracy"][:, 3] = 0.01
-    one = lead_lag(by_estimator(data, draws=50), ["test_accuracy"], resamples=50).sel(event="middle", measure="llc")
+    one = lead_lag(by_estimator(data, draws=50), ["test_accuracy"]).sel(event="middle", measure="llc")
     assert (one.verdict == "too few seeds").all()
     assert np.isnan(one.lag).all()
     assert np.isnan(one.p_value).all()
