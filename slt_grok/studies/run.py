@@ -186,11 +186,12 @@ def make_measurement(run: Run, measurement: Measurement, config: RunConfig, labe
     with progress(label, len(run.trajectory), "networks") as bar:
         context = RunContext(run, label, config, content, bar)
         reason = measurement.unmeasurable(run.trajectory.network)
-        if reason:
-            context.announce(f"not measured: {reason}")
-            found = xr.Dataset(attrs={"unmeasurable": reason})
+        refusal = xr.Dataset(attrs={"unmeasurable": reason})
+        found = refusal if reason else measurement.measure(run.trajectory, settings, context)
+        if "unmeasurable" in found.attrs:
+            context.announce(f"not measured: {found.attrs['unmeasurable']}")
         else:
-            found = measurement.check(measurement.measure(run.trajectory, settings, context))
+            found = measurement.check(found)
     run.store(label, found, content, start)
     (run.path / SUMMARY).unlink(missing_ok=True)  # it is no longer that of all measurements
 

@@ -1,0 +1,89 @@
+"""One run: what a measurement stores, networks that cannot be measured, settings from elsewhere."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from slt_grok.config import load_config
+from slt_grok.errors import SltGrokError
+from slt_grok.measurement import Measurement, Variable
+from slt_grok.settings import Settings
+from slt_grok.studies.run import SUMMARY, Run, make_measurement, make_measurements, train_run
+from tests.conftest import CONFIG, write_config
+
+
+class Sums(Measurement):
+    """The sum of all weights; it gets its name in a test, so that it is in no registry."""
+
+    variables = {"sum": Variable((), "sum of the weights", "sum of all weights")}
+
+    def __init__(self, reason: str = "", extra: str = "") -> None:
+        self.name, self.reason, self.extra = "sums", reason, extra  # type: ignore[misc]
+
+    def unmeasurable(self, network: Any) -> str:
+        return self.reason
+
+    def measure(self, trajectory: Any, settings: Any, context: Any) -> xr.Dataset:
+        if self.extra == "unmeasurable":
+            return xr.Dataset(attrs={"unmeasurable": "of one seed"})
+        total = sum(w.double().flatten(1).sum(1) for w in trajectory.stacked().values())
+        dataset = self.dataset(trajectory, {"sum": total})
+        return dataset.assign({self.extra: 1}) if self.extra else dataset
+
+
+CONFIG_OF_SUMS: Any = SimpleNamespace(settings=lambda measurement: Settings())
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return train_run(load_config(write_config(tmp_path / "c.yaml")), tmp_path / "run")
+
+
+def test_a_measurement_is_stored_once_with_its_declared_attributes(run: Run) -> None:
+    (run.path / SUMMARY).write_text("{}")
+    make_measurement(run, Sums(), CONFIG_OF_SUMS, "sums")
+    assert not (run.path / SUMMARY).exists()  # it is made again from all measurements
+    stored = Run(run.path).data["sums"]
+    assert stored["sum"].attrs["definition"] == "sum of all weights"
+    last = sum(w[-1, 0].double().sum() for w in run.trajectory.parameters.values())
+    np.testing.assert_allclose(stored["sum"].sel(step=20, seed=0), float(last), rtol=1e-12)
+    assert "sums" in run.manifest["stages"]
+    make_measurement(run, Sums(extra="other"), CONFIG_OF_SUMS, "sums")  # there already: not measured again
+    with pytest.raises(SltGrokError, match="other is measured and not declared"):
+        make_measurement(run, Sums(extra="other"), CONFIG_OF_SUMS, "sums@again")
+
+
+@pytest.mark.parametrize("measurement", [Sums("no group"), Sums(extra="unmeasurable")])
+def test_the_reason_is_stored_where_networks_cannot_be_measured(run: Run, measurement: Sums) -> None:
+    make_measurement(run, measurement, CONFIG_OF_SUMS, "sums")
+    assert Run(run.path).data["sums"].attrs["unmeasurable"] in ("no group", "of one seed")
+
+
+def test_the_manifest_has_what_was_written_and_the_run_its_defaults(run: Run) -> None:
+    assert run.manifest["config"] == CONFIG
+    assert Run(run.path).config.training.weight_decay == 1  # type: ignore[union-attr]
+    assert Run(run.path).config.model_dump() == run.config.model_dump()
+
+
+def test_a_calibration_gives_a_run_the_llc_section_that_it_lacks(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path / "c.yaml", ("llc", None)))
+    run = train_run(config, tmp_path / "run")
+    with pytest.raises(SltGrokError, match=r"settings for llc.*--config, or choose them by slt-grok calibrate"):
+        make_measurements(run, ["llc"])
+    (run.path / "calibration.json").write_text(json.dumps({"llc": CONFIG["llc"]}))
+    resumed = train_run(config, tmp_path / "run")  # the same configuration as before
+    assert resumed.calibrated.llc.gamma == CONFIG["llc"]["gamma"]  # type: ignore[attr-defined]
+    assert resumed.config.llc is None  # type: ignore[attr-defined]
+
+
+def test_settings_from_another_configuration_are_for_the_runs_own_network(run: Run, tmp_path: Path) -> None:
+    other = load_config(write_config(tmp_path / "o.yaml", ("task.modulus", 7), ("llc.gamma", 20)))
+    make_measurements(run, ["llc"], other, "other")
+    stored = run.data["llc@other"]
+    assert json.loads(stored.attrs["settings"])["gamma"] == 20
+    assert stored.attrs["n"] == 20  # train pairs of p = 5
