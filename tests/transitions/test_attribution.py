@@ -84,14 +84,21 @@ def test_errors_by_hand() -> None:
     assert float(left["drop"] - left.drop_low) == pytest.approx(39**0.5)
 
 
+@pytest.fixture(scope="module")
+def drawn() -> list[xr.Dataset]:
+    """400 draws of all LLCs."""
+    rng = np.random.default_rng(1)
+    return [attribute(refined(noise=rng.normal(size=(3, 1, len(PARTS))))) for _ in range(400)]
+
+
 @pytest.mark.parametrize(
     ("splitting", "name"),
     [("matrix", "W_U"), ("matrix", "remainder"), ("head", "remainder"), ("frequency", "all frequencies")],
 )
-def test_standard_errors_of_shares_are_those_of_repeated_draws(splitting: str, name: str) -> None:
-    """400 draws of all LLCs: their spread is known to 3.5%, so that 15% are more than four of its standard errors."""
-    rng = np.random.default_rng(1)
-    drawn = [attribute(refined(noise=rng.normal(size=(3, 1, len(PARTS))))) for _ in range(400)]
+def test_standard_errors_of_shares_are_those_of_repeated_draws(
+    drawn: list[xr.Dataset], splitting: str, name: str
+) -> None:
+    """The spread of 400 draws is known to 3.5%, so that 15% are more than four of its standard errors."""
     exact = attribute(refined())
     spread = np.std([float(row(one, splitting, name).share) for one in drawn], ddof=1)
     assert spread == pytest.approx(float(row(exact, splitting, name).share_se), rel=0.15)
