@@ -1,4 +1,4 @@
-"""Files that are whole or absent: temporary name, then rename; every failure is one sentence.
+"""Files that are whole or absent: temporary name, then rename; every error is one sentence.
 
 Reading a tensor file never executes code from it: safetensors, or pickles restricted to tensors and plain
 containers (`weights_only=True`).
@@ -23,14 +23,14 @@ from slt_grok.errors import SltGrokError
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it otherwise.
+    """Yield a temporary path next to `path`; rename it to `path` if the block succeeds, remove it otherwise.
 
     Raises
     ------
     SltGrokError
         The file cannot be written (full disk, no permission); an older file at `path` is untouched.
     """
-    temporary = path.with_name(f".{path.name}.part")  # what a killed process left is written over
+    temporary = path.with_name(f".{path.name}.part")  # what a killed process left is overwritten
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -73,7 +73,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Named tensors and the string metadata of a safetensors file.
+    """Return the named tensors and the string metadata of a safetensors file.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The run directory: manifest, checkpoints, measurements, state for a resume.
+"""A run directory: manifest, checkpoints, measurements, state for a resume.
 
 manifest.json                             config, versions, and each finished stage with its wall time
 checkpoints/step_00002250.safetensors     every tensor with a leading `seed` coordinate
@@ -25,12 +25,12 @@ FORMAT = 2  # of a run directory; what an older version wrote is made again, not
 
 
 class RunDirectory:
-    """A folder that holds everything about one run.
+    """A folder with everything about one run.
 
     Parameters
     ----------
     path : str or Path
-        The folder. It need not exist for a new run; `manifest` raises where there is none.
+        The folder; that of a new run need not exist.
     """
 
     def __init__(self, path: str | Path) -> None:

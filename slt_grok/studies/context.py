@@ -1,4 +1,4 @@
-"""What a measurement may ask of the run that it is made for, and the shards that a kill leaves whole.
+"""What a measurement may ask of its run, and shards that survive a kill.
 
 What a shard gives depends on its own checkpoints alone (and the one before them where a measurement asks for it), never
 on which shards were measured before, so that a resumed run ends in the same values as one never killed.
@@ -47,7 +47,7 @@ class RunContext:
         self.on_progress = on_progress
 
     def data(self, label: str) -> xr.Dataset | None:
-        """Return another dataset of the run, None where there is none."""
+        """Return another dataset of the run, None if it has none of that label."""
         return self.run.data.get(label)
 
     def milestones(self, seed: int) -> tuple[float, float]:
@@ -55,7 +55,7 @@ class RunContext:
         return milestones(self.data("training"), self.run.config.transitions, seed)
 
     def announce(self, text: str) -> None:
-        """Print a line that stays: what a piece of work is going to cost."""
+        """Print a line that stays, such as the predicted cost of the work."""
         announce(self.label, text)
 
     def in_shards(

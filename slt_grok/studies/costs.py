@@ -1,4 +1,4 @@
-"""What a study's runs will cost on this machine: a short trial of each kind of run, times the number of pieces.
+"""Predicted cost of a study's runs on this machine: a short trial of each kind of run, times the number of pieces.
 
 seconds = steps x step + evaluations x evaluation                        training
         + seeds x what the measurement predicts for one                  each measurement, `Measurement.seconds`

@@ -22,7 +22,7 @@ from slt_grok.studies.worker import failures
 
 
 def run_study(file: Path, out: Path | None, workers: int | None, only_plan: bool) -> tuple[Path, bool]:
-    """Plan a study, make what is missing of it and write its table; return the table's path and whether all went well.
+    """Plan a study, make what is missing of it and write its table; return the table's path and whether all succeeded.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def run_study(file: Path, out: Path | None, workers: int | None, only_plan: bool
     workers : int, optional
         Processes at a time; one per core by default.
     only_plan : bool
-        Stop after the plan, which goes well if no settings are refused.
+        Stop after the plan, which succeeds if no settings are refused.
 
     Raises
     ------
