@@ -168,9 +168,10 @@ class Programs(Measurement):
         from slt_grok import plots
 
         onsets = plots.explained_from(data[self.name]).to_series().dropna()
-        reached = ", ".join(f"step {step(at)} (seed {seed})" for seed, at in onsets.items()) or "no step"
+        reached = ", ".join(f"step {step(at)} (seed {seed})" for seed, at in onsets.items())
+        onset = f"explains the network from {reached} on" if reached else "does not explain the network at the end"
         return [
-            f"The shortest program explains the network ({RULE}) from {reached} on.",
+            f"The shortest program {onset} ({RULE}).",
             "A clock with any few frequencies gives nearly all right answers, so agreement alone does not show a "
             "circuit; the explained variance does.",
             *filter(None, [data[self.name].attrs.get("program_note")]),
