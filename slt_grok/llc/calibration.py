@@ -26,7 +26,7 @@ from slt_grok.llc.samplers.underdamped import UnderdampedLangevin
 from slt_grok.llc.sampling import Schedule, Starts
 from slt_grok.progress import ProgressCallback, ignore, stretch
 
-RHO = 0.7  # share of |w*|^2 that the localization lets all weights move together
+RHO = 0.7  # fraction of |w*|^2 that the localization lets all weights move together
 SWEEPS = 20  # S / sqrt(A / gamma)
 SAFETY = 0.7  # h sqrt(A); 2 is unstable
 LONGER_STEP = 3  # of the exact sampler, where the curvature varies too much for one stable step
@@ -85,7 +85,7 @@ class Calibration:
 
     @property
     def burn_in(self) -> int:
-        """Updates left out at the start."""
+        """Updates omitted at the start."""
         return round(BURN_IN_FRACTION * self.updates)
 
 
@@ -177,7 +177,7 @@ def _towards(target: float, n_beta: float, curvature: float, gamma: float, strid
 
 
 class _Pilot:
-    """Chains that start at w* and go on while n_beta is adjusted.
+    """Chains that start at w* and continue while n_beta is adjusted.
 
     Parameters
     ----------

@@ -198,7 +198,9 @@ def choose(trajectory: Trajectory, question: Question, context: Context) -> tupl
     n_beta = rounded(float(at.n_beta_rule))
     step_size = rounded(SAFETY / math.sqrt(float(at.curvature_rule)))
     chosen = Setting(step_size, n_beta, gamma)
-    options = {"longest_flight": math.ceil(math.pi / (math.sqrt(gamma) * step_size))}  # half a localization's period
+    options: dict[str, Any] = {
+        "longest_flight": math.ceil(math.pi / (math.sqrt(gamma) * step_size))
+    }  # half a localization's period
     smaller = question.batch_size or max(n // MINIBATCH, min(n, SMALLEST))
     sampled = part("chains", (0.15, 0.35), partial(_chains, question, chosen, smaller, options))
     batch_size = question.batch_size
@@ -276,7 +278,7 @@ def _chains(
     question: Question,
     chosen: Setting,
     smaller: int,
-    options: dict[str, int],
+    options: dict[str, Any],
     problem: Problem,
     on_progress: ProgressCallback,
 ) -> xr.Dataset:

@@ -13,7 +13,7 @@ HEALTHY = "healthy"
 RHAT_LIMIT = 1.1
 DRIFT_LIMIT = 0.05  # of the LLC, between the halves of the draws, where it is also 3 standard errors
 CHANGE_LIMIT = 0.05  # of the LLC, from n_beta / 16 to n_beta, beyond what its error explains
-VIRIAL_LIMIT = 0.1  # the share of the localized volume that the chains may not have filled
+VIRIAL_LIMIT = 0.1  # the fraction of the localized volume that the chains may not have filled
 ERRORS = 3.0  # standard errors beyond which a difference is no chance
 INTERVAL = 1.96  # of a 95% interval
 
@@ -72,7 +72,7 @@ class Average(NamedTuple):
 
 
 class Status(NamedTuple):
-    """One of `STATUSES`, and its reason in words."""
+    """One of `STATUSES`, and its reason."""
 
     status: str
     reason: str
@@ -169,7 +169,7 @@ def assess(
     Notes
     -----
     In this order: `diverged` (no healthy chain), `not a minimum` (LLC below 0 by more than 2 standard errors: the
-    chains go on training), `not converged (likely low)` (the second half of the draws above the first, the virial
+    chains keep training), `not converged (likely low)` (the second half of the draws above the first, the virial
     below 1, or the LLC above that of n_beta / 16: the chains, or the temperature, are still on the way up),
     `not converged` (falling draws or R-hat above 1.1), `effective` (well sampled, and tied to its n_beta and gamma),
     `converged` (also unchanged from n_beta / 16 on).
@@ -201,8 +201,8 @@ def assess(
     error = float(np.hypot(found.llc_se, hotter.llc_se))
     if abs(change) > CHANGE_LIMIT * abs(found.llc) and abs(change) > INTERVAL * error:
         status = low if change > 0 else "not converged"
-        share = 100 * change / found.llc
-        return Status(status, f"the LLC changes by {share:.1f}% from n_beta / 16 to n_beta" + out)
+        percent = 100 * change / found.llc
+        return Status(status, f"the LLC changes by {percent:.1f}% from n_beta / 16 to n_beta" + out)
     return Status("converged", f"{well}; changes by {100 * change / found.llc:.1f}% from n_beta / 16" + out)
 
 

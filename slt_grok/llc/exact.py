@@ -201,13 +201,13 @@ def modular_rank(p: int, neurons: int, pairs: int | None = None) -> int:
     neurons : int
         K.
     pairs : int or None, optional
-        N; all p^2 where left out.
+        N; all p^2 by default.
     """
     return min(neurons * (3 * p - 2), p * (p * p if pairs is None else pairs))
 
 
 def modular_published(p: int, neurons: int) -> float:
-    """K (3p - 1) / 2, what 2603.01192 publishes for such a network: the shift of each neuron is left out."""
+    """K (3p - 1) / 2, what 2603.01192 publishes for such a network: it omits the shift of each neuron."""
     return neurons * (3 * p - 1) / 2
 
 

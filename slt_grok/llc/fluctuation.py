@@ -7,7 +7,7 @@ training loss T = -1/n sum_i log E_w[exp(-l_i)]; the mean of WAIC over data sets
 loss up to o(1/n). For a regular model that realizes the truth, nu = d/2 at beta = 1.
 
 The localization is a prior around a w* that has seen the data, so that of a network that only memorized, WAIC says how
-well draws near w* fit, not how they generalize: `bayes_test_loss` beside it is measured on samples not trained on.
+well draws near w* fit, not how they generalize: `bayes_test_loss` is measured on samples not trained on.
 """
 
 import numpy as np
@@ -61,8 +61,8 @@ VARIABLES = {
     ),
     "share_of_large_variances": Variable(
         (),
-        "share of training samples whose loss varies too much for WAIC",
-        f"share of samples with beta Var_w[l_i] above {LIMIT}",
+        "fraction of training samples whose loss varies too much for WAIC",
+        f"fraction of samples with beta Var_w[l_i] above {LIMIT}",
         "Vehtari et al. 1507.04544, section 2.2",
     ),
 }

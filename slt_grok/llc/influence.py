@@ -130,7 +130,7 @@ def susceptibilities(
     n_beta, gamma : float
         See `slt_grok.llc.estimate`.
     sampler : Sampler or None, optional
-        Of all weights and each component; where left out, each has the step that the rule of `slt_grok.llc.calibration`
+        Of all weights and each component; by default each has the step that the rule of `slt_grok.llc.calibration`
         chooses for it.
     probes : str, optional
         The split whose pairs are probed, `train` or `all`; L is the loss on the train split in any case.
@@ -144,7 +144,7 @@ def susceptibilities(
     xarray.Dataset
         A dataset over the trajectory's dimensions, `component` and `sample`: `susceptibility`, its own part
         `susceptibility_covariance`, and `loss_slope`, which has no scale and so compares components and checkpoints;
-        over `component` the `llc`, `llc_se` and `llc_status` of these draws, beside `whole_status` of those of all
+        over `component` the `llc`, `llc_se` and `llc_status` of these draws, and `whole_status` of those of all
         weights; over `sample` the coordinates `a`, `b`, `answer` and `trained`.
 
     Raises

@@ -13,7 +13,7 @@ with precision gamma + g and has the mass (g / (gamma + g))^(d/2) exp(-gamma g/(
 checkpoints with the same window share out one global posterior. A decoupled weight decay (AdamW) is the gradient of no
 such prior: g is a choice, not a fit.
 
-Temperatures lie evenly in log beta from beta_1 to 1, beside beta = 0; the quadrature is `slt_grok.llc.tempering`'s.
+Temperatures lie evenly in log beta from beta_1 to 1, with beta = 0; the quadrature is `slt_grok.llc.tempering`'s.
 
 Steps of underdamped Langevin are stable by calibration at some of the temperatures and interpolated between them.
 """
@@ -47,7 +47,7 @@ LEAPFROG = 16  # steps of a proposal of HMC
 PRIOR_DRAWS = 256  # for the loss far from the network, which sets the smallest beta above 0
 FEWEST = 6  # temperatures above 0: an even number, so that every second one ends at 1 as well
 FIRST = 0.1  # nats: mean and standard deviation of beta n L under the prior, at the smallest beta above 0
-FALSE_ALARM = 0.01  # fraction of chains in equilibrium that are said to drift, over all temperatures
+FALSE_ALARM = 0.01  # fraction of chains in equilibrium that count as drifting, over all temperatures
 PILOTS = 0.3  # of the progress
 
 SOURCE = "doi:10.1214/ss/1028905934"
@@ -241,9 +241,9 @@ def _singles(problem: Problem) -> list[Problem]:
     ]
 
 
-def _centered(problem: Problem, share: float) -> Problem:
-    """Return the problem with its networks' weights scaled by a share, the losses at w* kept."""
-    parameters = {name: share * tensor for name, tensor in problem.trajectory.parameters.items()}
+def _centered(problem: Problem, scale: float) -> Problem:
+    """Return the problem with its networks' weights scaled, the losses at w* kept."""
+    parameters = {name: scale * tensor for name, tensor in problem.trajectory.parameters.items()}
     return replace(problem, trajectory=replace(problem.trajectory, parameters=parameters))
 
 

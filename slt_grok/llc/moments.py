@@ -2,7 +2,7 @@
 
 Means, variances and covariances are kept chain by chain by Welford's recursion and merged by that of Chan, Golub &
 LeVeque 1983 (The American Statistician 37, 242-247, equation 2.1), so that a chain that turns out to be unhealthy can
-be left out afterwards. Everything is float64. Of several temperatures, only the chains at the largest n_beta count.
+be omitted afterwards. Everything is float64. Of several temperatures, only the chains at the largest n_beta count.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is to be sampled: networks, their data, the weights that move; and where chains on it start."""
+"""What to sample: networks, their data and the weights that move; and where the chains start."""
 
 import zlib
 from collections.abc import Sequence
@@ -87,7 +87,7 @@ class Problem:
     def sampling(
         self, sampler: Sampler, schedule: Schedule, box: float | None = None, device: torch.device = CPU
     ) -> Sampling:
-        """Return what chains on the problem need besides their starts."""
+        """Return what chains need, apart from their starts."""
         network = self.trajectory.network
         return Sampling(network, self.inputs, self.targets, self.subspace, sampler, schedule, box, device)
 

@@ -46,6 +46,27 @@ INTERACTIONS = {
 """Name -> groups whose LLCs are summed, group of the whole that is subtracted, definition."""
 
 
+COMPONENT_VARIABLES = (
+    {name: VARIABLES[name]._replace(dims=("component",)) for name in KEPT}
+    | {
+        "llc_per_dimension": Variable(
+            ("component",), "LLC per dimension", "llc / dimension; at most 1/2 on a quadratic loss", WANG
+        ),
+        "dimension": Variable(("component",), "number of coordinates that move", "size of the subspace", WANG),
+    }
+    | {
+        name: Variable((), "interaction of the parts' LLCs", definition, where="these components were measured")
+        for name, (_, _, definition) in INTERACTIONS.items()
+    }
+    | {
+        f"{name}_se": Variable(
+            (), "standard error of the interaction", "root of the sum of llc_se^2", where="as the interaction"
+        )
+        for name in INTERACTIONS
+    }
+)
+
+
 @dataclass(frozen=True)
 class Component:
     """What moves, and the data of the loss.
@@ -197,7 +218,7 @@ def _dataset(trajectory: Trajectory, parts: Sequence[Component], results: Sequen
         if set(summed) <= set(groups) and outside.sum() == 1:
             values[name] = values["llc"][:, inside].sum(1) - values["llc"][:, outside][:, 0]
             values[f"{name}_se"] = np.sqrt((values["llc_se"][:, inside | outside] ** 2).sum(1))
-    declared = Refined.variables
+    declared = COMPONENT_VARIABLES
     result = trajectory.dataset(
         {name: (declared[name].dims, value, declared[name].attrs) for name, value in values.items()},
         component=np.array([part.name for part in parts]),
@@ -244,25 +265,7 @@ class Refined(Measurement):
     name, title, position = "refined", "Refined LLCs", 36  # after circuits, whose key frequencies it takes
     Settings = RefinedSettings
     default, inherits = False, "llc"
-    variables = (
-        {name: VARIABLES[name]._replace(dims=("component",)) for name in KEPT}
-        | {
-            "llc_per_dimension": Variable(
-                ("component",), "LLC per dimension", "llc / dimension; at most 1/2 on a quadratic loss", WANG
-            ),
-            "dimension": Variable(("component",), "number of coordinates that move", "size of the subspace", WANG),
-        }
-        | {
-            name: Variable((), "interaction of the parts' LLCs", definition, where="these components were measured")
-            for name, (_, _, definition) in INTERACTIONS.items()
-        }
-        | {
-            f"{name}_se": Variable(
-                (), "standard error of the interaction", "root of the sum of llc_se^2", where="as the interaction"
-            )
-            for name in INTERACTIONS
-        }
-    )
+    variables = COMPONENT_VARIABLES
 
     def measure(self, trajectory: Trajectory, settings: RefinedSettings, context: Context) -> xr.Dataset:
         """Estimate the LLC of every component at some checkpoints, evenly spaced over training."""

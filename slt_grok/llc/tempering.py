@@ -1,6 +1,6 @@
 """From tempered draws to log Z(1) / Z(0): quadrature that knows the slopes, and acceptance ratios.
 
-Z(beta) = int exp(-beta n L(w)) prior(w) dw, at temperatures that lie evenly in log beta from beta_1 to 1, beside beta
+Z(beta) = int exp(-beta n L(w)) prior(w) dw, at temperatures that lie evenly in log beta from beta_1 to 1, and at beta
 = 0. Cubic Hermite polynomials go through the means <n L>_beta with their known slopes, d<n L>/d beta = -Var(n L) (the
 correction of Friel, Hurn and Wyse 2014, doi:10.1007/s11222-013-9397-1), in beta below beta_1 and in log beta above;
 their error is taken to be what leaving out every second temperature changes. Beside it stands Bennett's acceptance
@@ -47,7 +47,7 @@ def acceptance_ratio(betas: np.ndarray, energies: list[np.ndarray]) -> float:
 
 
 def coarse(betas: np.ndarray, means: np.ndarray, variances: np.ndarray) -> float:
-    """Return the integral with every second temperature left out, the smallest above 0 among them."""
+    """Return the integral with every second temperature omitted, the smallest above 0 among them."""
     kept = np.arange(0, len(betas), 2)
     return integral(betas[kept], means[kept], variances[kept])
 

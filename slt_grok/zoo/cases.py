@@ -1,4 +1,4 @@
-"""What a person types for a case of the zoo, and the zoo itself."""
+"""The strings that name cases of the zoo, and the zoo itself."""
 
 import re
 from collections.abc import Callable
@@ -45,7 +45,7 @@ ZOO = (
 
 
 class Case(Protocol):
-    """A kind of minimum, drawn anew by each generator."""
+    """A kind of minimum, of which each generator draws another one."""
 
     @property
     def family(self) -> str:

@@ -26,7 +26,7 @@ def run(cases: Sequence[str], seed: int | None, json: Path | None, command: str)
     cases : Sequence[str]
         The whole zoo where empty.
     seed : int or None
-        Where left out, 0 to 4 for the whole zoo and 0 for chosen cases.
+        By default 0 to 4 for the whole zoo and 0 for chosen cases.
     json : Path or None
         File to write {summary, cases} to.
     command : str
@@ -41,11 +41,12 @@ def run(cases: Sequence[str], seed: int | None, json: Path | None, command: str)
         raise SltGrokError(f"--json: expected a file in a folder that exists, got {json}")
     seeds = [seed] if seed is not None else [0] if cases else list(SEEDS)
     cases, start, done = list(dict.fromkeys(cases)) or ZOO, time.monotonic(), []
-    with progress("validate", len(cases) * len(seeds), "cases") as report:
+    total = len(cases) * len(seeds)
+    with progress("validate", total, "cases") as report:
 
         def on_row(row: Row) -> None:
             done.append(row)
-            report(len(done), f"{row['case']}: {_percent(row['relative_error'])}, {row['status']}")
+            report(len(done) / total, f"{row['case']}: {_percent(row['relative_error'])}, {row['status']}")
 
         rows = validate(cases, seeds, on_row)
     summary = summarize(rows) | {"wall_seconds": round(time.monotonic() - start, 1)}

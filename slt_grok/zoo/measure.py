@@ -1,4 +1,4 @@
-"""One case of the zoo: what the default estimator says, beside the truth."""
+"""One case of the zoo: the default estimate, compared with the truth."""
 
 import time
 from typing import Any

@@ -76,7 +76,7 @@ def _measured(tasks: Sequence[tuple[str, int]]) -> Iterator[Row]:
 def _start_worker() -> None:
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker at once and without a word
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker at once and silently
     torch.set_num_threads(1)
     keep_freed_memory()
 
@@ -86,7 +86,7 @@ def summarize(rows: Sequence[Row]) -> dict[str, Any]:
 
     Relative errors are |estimate / truth - 1|. `median_abs_relative_error` and `p90_abs_relative_error` are over the
     regular, deep-linear and modular cases (`aggregate_scope`), raw; the same with the known multiplicity added stands
-    beside. `coverage` is the share of the cases with status converged whose 95% interval holds the truth.
+    too. `coverage` is the fraction of the cases with status converged whose 95% interval holds the truth.
     """
     whole = [row for row in rows if not row["failed"]]
     scope = [row for row in whole if row["family"].startswith(AGGREGATE)]

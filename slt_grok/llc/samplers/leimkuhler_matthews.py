@@ -25,7 +25,7 @@ class LeimkuhlerMatthewsState(NamedTuple):
 class LeimkuhlerMatthews(Sampler):
     """w <- w - (epsilon/2) [n_beta grad L(w) + gamma (w - w*)] + sqrt(epsilon) (N_t + N_{t+1}) / 2.
 
-    One gradient a step, as SGLD; on a quadratic loss the stationary variance is 1/A for every stable step
+    One gradient for each step, as in SGLD; on a quadratic loss the stationary variance is 1/A for every stable step
     (epsilon A < 4), without SGLD's step-size bias.
 
     Parameters

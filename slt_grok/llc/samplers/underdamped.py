@@ -14,7 +14,7 @@ from slt_grok.settings import AboveZero, Positive
 
 
 class UnderdampedState(NamedTuple):
-    """The current sample, the momentum (chains, d), and the steps until it is drawn anew (chains, 1)."""
+    """The current sample, the momentum (chains, d), and the steps until it is redrawn (chains, 1)."""
 
     position: Tensor
     loss: Tensor
@@ -34,7 +34,7 @@ class UnderdampedLangevin(Sampler):
     of A/gamma.
 
     The friction alone leaves some directions slow: those much softer than xi^2/4 creep, those much stiffer ring. So
-    each chain's momentum is also drawn anew, after a number of steps that is log-uniform between 1 and
+    each chain's momentum is also redrawn, after a number of steps that is log-uniform between 1 and
     `longest_flight` steps: flights of every length, for curvatures of every size. It is drawn in the middle of the
     step, as if xi were infinite there: that is where BAOAB's momentum is independent of the position on a quadratic.
 
@@ -46,7 +46,7 @@ class UnderdampedLangevin(Sampler):
         xi, a number, or one for each chain, (chains, 1); damping is critical in a direction of curvature (xi/2)^2. By
         default 4 sqrt(gamma), so that directions held by the localization alone are damped at twice the critical rate.
     longest_flight : int or None, optional
-        Most steps between two fresh momenta; None never draws them anew.
+        Most steps between two fresh momenta; None never redraws them.
     """
 
     name = "underdamped"
@@ -97,7 +97,7 @@ class UnderdampedLangevin(Sampler):
         return UnderdampedState(position, *evaluate(position), momentum, countdown)
 
     def _flight(self, position: Tensor, noise: Noise) -> Tensor:
-        """Return the steps until the momentum is drawn anew, (chains, 1)."""
+        """Return the steps until the momentum is redrawn, (chains, 1)."""
         if self.longest_flight is None:
             return position.new_zeros(len(position), 1)
         return torch.exp(noise.uniform() * math.log(self.longest_flight)).ceil()
