@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from figures.laws import finite_size
 from rich.console import Console
 from runs_below import below_runs, command_line, config_of, grouped, picture, plain, runs_below
 
 from slt_grok import transitions
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.laws import finite_size
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from figures.energies import free_energies
 from rich.console import Console
 from runs_below import below_runs, command_line, config_of, grouped, picture, plain, runs_below
 
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.energies import free_energies
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
+from figures.influence import influence_figure
 from runs_below import RESULTS, config_of, picture
 
 import slt_grok
@@ -23,7 +24,6 @@ from slt_grok.llc.influence import susceptibilities
 from slt_grok.llc.moments import LossMoments
 from slt_grok.llc.relations import influence_by_relation
 from slt_grok.memory import keep_freed_memory
-from slt_grok.plots.influence import influence_figure
 from slt_grok.progress import progress
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from figures.energies import tempering
 from free_energy import of_run
 from rich.console import Console
 from runs_below import below_runs, command_line, picture, plain
@@ -24,7 +25,6 @@ from scipy.stats import t as student
 
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.marginal_likelihood import marginal_likelihood
-from slt_grok.plots.energies import tempering
 from slt_grok.progress import progress
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
