@@ -15,6 +15,7 @@ configuration, the runner, the page and the table of a study iterate over `Resul
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -113,10 +114,8 @@ class Result(Registered, ABC):
     position: ClassVar[int] = 100
     """Place in a run and on the page: smaller comes first."""
 
-    @property
-    @abstractmethod
-    def variables(self) -> Mapping[str, Variable]:
-        """Every variable that the dataset may have."""
+    variables: Mapping[str, Variable] = MappingProxyType({})
+    """Every variable that the dataset may have."""
 
     def figures(self) -> Sequence[Drawing]:
         """Return the figures of the page."""

@@ -59,7 +59,7 @@ class Circuits(CircuitMeasurement):
     Settings = CircuitsSettings
 
     @property
-    def variables(self) -> dict[str, Variable]:
+    def variables(self) -> dict[str, Variable]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The variables of all circuit measures, and the frequencies of the circuit."""
         declared = {CIRCUIT_FREQUENCY: FREQUENCY_OF_CIRCUIT}
         for kind in CircuitMeasure.all():
