@@ -14,7 +14,7 @@ from slt_grok.operators.curvature import CurvatureOperator
 from slt_grok.operators.objective import Objective
 from slt_grok.operators.spectrum import spectrum
 from slt_grok.store import RunDirectory
-from slt_grok.studies.run import execute_run, measure_run
+from slt_grok.studies.run import Run, execute_run, measure_run
 from tests.conftest import write_config
 
 
@@ -22,7 +22,7 @@ from tests.conftest import write_config
 def probed(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("probes") / "run"
     shutil.copytree(finished, path)
-    measure_run(path, only=["curvature", "connectivity", "shape", "seed_barriers", "random_planes"])
+    measure_run(Run(path), only=["curvature", "connectivity", "shape", "seed_barriers", "random_planes"])
     return path
 
 
@@ -62,8 +62,9 @@ def two_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two_seeds")
     changes = (("seeds", [0, 1]), ("transitions", {"train_threshold": 0.01, "test_threshold": 0.99}))
     unwanted = (("llc", None), ("landscape", None), ("circuits", None))
-    config = write_config(folder / "two.yaml", *changes, *unwanted, ("connectivity", {"updates": 30, "rows": 16}))
+    config = write_config(folder / "two.yaml", *changes, *unwanted)
     execute_run(load_config(config), folder / "run")
+    asked = write_config(folder / "asked.yaml", *changes, *unwanted, ("connectivity", {"updates": 30, "rows": 16}))
     run = RunDirectory(folder / "run")
     shapes = slt_grok.trajectory(run.path).network.shapes
     groups = unit_groups(slt_grok.trajectory(run.path).network)
@@ -72,7 +73,7 @@ def two_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
         first = {name: tensor[0] for name, tensor in state.items()}
         other = permute(first, groups, random_permutations(first, groups, seed=0))
         run.write_checkpoint(step, {name: torch.stack([tensor, other[name]]) for name, tensor in first.items()})
-    measure_run(run.path, only=["connectivity", "seed_barriers"])
+    measure_run(Run(run.path), only=["connectivity", "seed_barriers"], settings=load_config(asked))
     return run.path
 
 
