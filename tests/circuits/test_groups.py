@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from slt_grok import circuits
-from slt_grok.circuits import clock_pizza, neurons, phases, progress, spectrum
+from slt_grok.circuits import causal, clock_pizza, intervened, maps, neurons, phases, progress, spectrum, topology
 from slt_grok.circuits.measure import CircuitMeasure
 from slt_grok.groups import Group, cyclic
 from slt_grok.interventions import relabel, remove, rotate
@@ -145,6 +145,28 @@ def test_pizzas_of_composite_order(n: int) -> None:
         correlation = torch.corrcoef(torch.stack([clock.flatten(), pizza.flatten()]))[0, 1].item()
         found = clock_pizza.fits_of_one_frequency(pizza, k)
         assert found.tolist() == pytest.approx([2 * correlation - 1, 1], abs=1e-9)
+
+
+def test_maps_topology_and_causal_tests_of_even_order() -> None:
+    n, keys = 12, [1, 5]
+    one = quadratic_clock(n, keys, 0.6)
+    drawn = maps.measure(one)
+    assert drawn.component_a.values.tolist()[-2:] == ["sin 5", "cos 6"]
+    expected = np.zeros((n, n))
+    for k in keys:
+        expected[2 * k - 1 : 2 * k + 1, 2 * k - 1 : 2 * k + 1] = 4.8 * (n / 2) ** 1.5
+    np.testing.assert_allclose(drawn.logit_fourier_norm, expected, atol=1e-5)
+    assert np.isnan(drawn.embedding_plane.sel(frequency=6)).all()  # the sign character spans no plane
+    found = topology.measure(one, landmarks=60)
+    assert np.isfinite(found.betti.sel(frequency=keys)).all()
+    tests = causal.measure(one, np.isin(np.arange(1, 7), keys), draws=2, others=2)
+    removed = tests.sel(test="all removed, logits")
+    np.testing.assert_allclose(removed.effect, math.log(n) / clock_loss(n, dict.fromkeys(keys, 4.8)), rtol=1e-9)
+    np.testing.assert_allclose(removed.control_effect.sel(control="all other frequencies"), 1, rtol=1e-9)
+    circuit = intervened.planes_of(
+        intervened.INTERVENTIONS["planes and accompanying rotated"], np.isin(np.arange(1, 7), [2, 6]), n
+    )
+    assert circuit.nonzero()[0].tolist() == [1, 3, 5]  # 2, 4 and 6, whose double is the constant
 
 
 UNITS = {9: [2, 4, 5, 7, 8], 12: [5, 7, 11], 8: [3, 5, 7]}
