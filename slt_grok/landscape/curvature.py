@@ -17,6 +17,7 @@ import xarray as xr
 from pydantic import Field
 
 from slt_grok.errors import SltGrokError
+from slt_grok.format import number, plus_minus
 from slt_grok.landscape.cost import Cost, timed
 from slt_grok.landscape.declared import OfLoss, declared
 from slt_grok.landscape.logit_scale import LogitScale, at_logit_scale, logit_standard_deviation
@@ -256,8 +257,8 @@ class Curvature(OfLoss):
         for step, matrix, scale, split in product(*(one[dim].values for dim in ("step", *OF[:3]))):
             at = one.sel(step=step, matrix=matrix, logit_scale=scale, split=split, group="total")
             if np.isfinite(at.curvature_trace):
-                trace, error = float(at.curvature_trace), float(at.curvature_trace_se)
-                largest = f"{float(at.curvature_eigenvalue[0]):.3g}"
-                rows.append([f"{step:,}", matrix.replace("_", "-"), scale, split, f"{trace:.3g}±{error:.1g}", largest])
+                trace = plus_minus(float(at.curvature_trace), float(at.curvature_trace_se))
+                names = map(str, (matrix.replace("_", "-"), scale, split))
+                rows.append([f"{step:,}", *names, trace, number(float(at.curvature_eigenvalue[0]))])
         header = ["Step", "Matrix", "Logit scale", "Split", "Trace", "Largest eigenvalue"]
         return Table(f"Curvature in nats per squared unit of weight, seed {int(one.seed)}", header, rows, folded=True)
