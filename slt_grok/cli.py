@@ -163,7 +163,9 @@ def extract(
     out: Annotated[Path, typer.Option("--out", "-o", help="The Python file to write.")] = Path("program.py"),
     step: Annotated[int | None, typer.Option(help="The checkpoint's step; the last one by default.")] = None,
     seed: Annotated[int | None, typer.Option(help="The seed; the first one by default.")] = None,
-    level: Annotated[str, typer.Option(help="clock, pizza, neurons, or the shortest of them.")] = "shortest",
+    level: Annotated[
+        str, typer.Option(help="clock, pizza or neurons; shortest chooses the one with the fewest bits.")
+    ] = "shortest",
 ) -> None:
     """Read the program that a network runs from its weights, and write it as a stand-alone Python file.
 
