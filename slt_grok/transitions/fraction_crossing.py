@@ -17,8 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from scipy.stats import beta as beta_distribution
-from scipy.stats import chi2
+from scipy.stats import binomtest, chi2
 
 from slt_grok.errors import SltGrokError
 from slt_grok.transitions.change import COVERAGE
@@ -28,7 +27,6 @@ DRAWS = 2000
 GRID = (301, 40)  # middles and widths
 CUTOFF = float(chi2.ppf(0.95, 1) / 2)
 PRECISE = 2.0  # ratio of an interval's ends up to which it can support a prediction
-CONFIDENCE = 0.95
 
 
 class Crossing(NamedTuple):
@@ -222,10 +220,10 @@ def against_training(energies: xr.Dataset) -> xr.Dataset:
 
 def share_interval(wins: int, trials: int) -> tuple[float, float]:
     """Clopper and Pearson's 95% interval of a share (1934, doi:10.1093/biomet/26.4.404)."""
-    tail = (1 - CONFIDENCE) / 2
-    low = float(beta_distribution.ppf(tail, wins, trials - wins + 1)) if wins else 0.0
-    high = float(beta_distribution.ppf(1 - tail, wins + 1, trials - wins)) if wins < trials else 1.0
-    return low, high
+    if not trials:
+        return 0.0, 1.0
+    ends = binomtest(wins, trials).proportion_ci(method="exact")
+    return ends.low, ends.high
 
 
 def _turn(x: np.ndarray, difference: np.ndarray) -> float:

@@ -54,6 +54,11 @@ MEASURES: Mapping[str, Measure] = {
 FEWEST = 4  # checkpoints that a rank correlation needs
 WITH, WITHOUT = 0.8, 0.4  # rank correlations from which on a measure may move with the LLC, and below which it does not
 DRAWS = 400
+COLUMNS = (
+    "at_peak", "at_end", "half_way_step", "half_way_low", "half_way_high",
+    "rank_correlation", "rank_correlation_low", "rank_correlation_high",
+)  # fmt: skip
+Noisy = tuple[xr.DataArray, xr.DataArray | None]  # a curve and its standard errors
 
 
 def llc_correlation(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0) -> xr.Dataset:
@@ -76,17 +81,17 @@ def llc_correlation(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0) -> xr
     """
     value = llc.llc.dropna("step")
     peak = int(value.step[value.argmax("step")]) if len(value) else 0
-    curves = {"LLC": (value, llc.get("llc_se"))}
+    curves: dict[str, Noisy] = {"LLC": (value, llc.get("llc_se"))}
     for name, (variable, one) in MEASURES.items():
         try:
             error = one(landscape[f"{variable}_se"]) if f"{variable}_se" in landscape else None
             curves[name] = (one(landscape[variable]), error)
         except KeyError:  # a measure of another version, or of other settings
             continue
-    rows = []
-    for index, (values, error) in enumerate(curves.values()):
-        generator = np.random.default_rng([seed, index])
-        rows.append(_row(values, error, value, llc.get("llc_se"), peak, generator))
+    rows = [
+        _row(curve, curves["LLC"], peak, np.random.default_rng([seed, index]))
+        for index, curve in enumerate(curves.values())
+    ]
     table = {name: ("measure", np.array([row[name] for row in rows])) for name in rows[0]}
     return xr.Dataset(table, {"measure": list(curves)}, {"peak_step": peak})
 
@@ -115,21 +120,13 @@ def groups(found: xr.Dataset) -> dict[str, list[str]]:
     }
 
 
-def _row(
-    curve: xr.DataArray,
-    error: xr.DataArray | None,
-    llc: xr.DataArray,
-    llc_error: xr.DataArray | None,
-    peak: int,
-    generator: np.random.Generator,
-) -> dict[str, float]:
+def _row(measure: Noisy, of_llc: Noisy, peak: int, generator: np.random.Generator) -> dict[str, float]:
     """Return the columns of `llc_correlation` for one measure."""
+    (curve, error), (llc, llc_error) = measure, of_llc
     curve, llc = xr.align(curve.dropna("step"), llc, join="inner")
     curve, llc = (array.where(array.step >= peak, drop=True) for array in (curve, llc))
     steps, values = curve.step.values, curve.values
-    columns = ("at_peak", "at_end", "half_way_step", "half_way_low", "half_way_high")
-    correlations = ("rank_correlation", "rank_correlation_low", "rank_correlation_high")
-    found = dict.fromkeys((*columns, *correlations), np.nan) | {"checkpoints": len(steps)}
+    found = dict.fromkeys(COLUMNS, np.nan) | {"checkpoints": len(steps)}
     if len(steps) < FEWEST:
         return found
     found |= {"at_peak": values[0], "at_end": values[-1]}

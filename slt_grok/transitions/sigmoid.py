@@ -22,7 +22,7 @@ the interval.
 Everything runs over many curves at once: first one grid for all, then one for each curve around what is probable.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit, logit
@@ -39,8 +39,7 @@ INDEPENDENT = 8  # residuals of a curve that count as independent at the least
 CHUNK = 100  # curves at once, for memory
 
 
-@dataclass(frozen=True)
-class Sigmoids:
+class Sigmoids(NamedTuple):
     """What is known of C curves.
 
     `events`: draws of onset, middle and end in log(1 + step), (C, 3, K). For each curve (C,): `gain`, the log
@@ -63,7 +62,7 @@ def fit(
     draws: int,
     seed: np.random.SeedSequence | int,
 ) -> Sigmoids:
-    """Draws of onset, middle and end of a rise in each curve.
+    """Return draws of onset, middle and end of a rise in each curve.
 
     Parameters
     ----------
@@ -78,7 +77,7 @@ def fit(
     draws : int
         Number K of draws.
     seed : np.random.SeedSequence or int
-        Of the draws; curves of one call have one stream for every `CHUNK` of them.
+        Seed of the draws; every `CHUNK` curves of a call have a stream.
     """
     chunks = [slice(i, i + CHUNK) for i in range(0, max(len(curves), 1), CHUNK)]
     sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
@@ -86,7 +85,7 @@ def fit(
         _fit(x, curves[at], None if noise is None else noise[at], used[at], draws, own)
         for at, own in zip(chunks, sequence.spawn(len(chunks)), strict=True)
     ]
-    return Sigmoids(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in Sigmoids.__annotations__})
+    return Sigmoids(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
 def _fit(
