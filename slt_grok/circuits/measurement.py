@@ -29,6 +29,14 @@ from slt_grok.trajectories import Trajectory
 CHUNK_BYTES = 2**29
 GRADIENT_TRIPLES = 6000  # standard error 0.005 where the cosines spread most
 SHARD = 8  # checkpoints
+CIRCUIT_FREQUENCY = "circuit_frequency"
+FREQUENCY_OF_CIRCUIT = Variable(
+    ("frequency",),
+    "frequency of the circuit",
+    "used by the restricted, excluded and trig losses at every step; unless given, key_frequency at the last step",
+    NANDA,
+    where="a task whose tokens form a group",
+)
 
 
 class CircuitsSettings(Settings):
@@ -115,23 +123,14 @@ class Circuits(CircuitMeasurement):
         """See `Result`."""
         dataset = data[self.name]
         omitted = json.loads(dataset.attrs.get("omitted", "{}"))
-        found = [f"Not measured: {name}, which needs {what}." for name, what in omitted.items()]
+        needed = [f"{name.replace('_', ' ')} (needs {what})" for name, what in omitted.items()]
+        found = [f"Not measured: {'; '.join(needed)}."] if needed else []
         if CIRCUIT_FREQUENCY in dataset and not dataset[CIRCUIT_FREQUENCY].any():
             found.append(
                 "No frequency is a key frequency at the last checkpoint: the restricted and trig losses are those of "
                 "the mean logits, and the excluded loss is the plain loss."
             )
         return found
-
-
-CIRCUIT_FREQUENCY = "circuit_frequency"
-FREQUENCY_OF_CIRCUIT = Variable(
-    ("frequency",),
-    "frequency of the circuit",
-    "used by the restricted, excluded and trig losses at every step; unless given, key_frequency at the last step",
-    NANDA,
-    where="a task whose tokens form a group",
-)
 
 
 def measure(
