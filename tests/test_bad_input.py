@@ -124,7 +124,7 @@ def test_weights_that_match_nothing_are_named_with_those_there_are(
 
 def test_a_split_without_pairs(slt_grok_command: Command, tmp_path: Path) -> None:
     config = write_config(tmp_path / "all.yaml", ("task.train_fraction", 1.0), ("llc.data", "test"))
-    refused(slt_grok_command("run", config, "--out", tmp_path / "run"), "data: expected pairs in the test split")
+    refused(slt_grok_command("run", config, "--out", tmp_path / "run"), "data: expected samples in the test split")
 
 
 def test_a_calibration_of_nothing_and_bad_questions(slt_grok_command: Command, run: Path, tmp_path: Path) -> None:
