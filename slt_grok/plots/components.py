@@ -21,7 +21,7 @@ from slt_grok.plots.style import finish, frame, legend_right, one_seed, panel_le
 
 PER = 1000  # dimensions to which a component's LLC is referred in the last panel
 DARK, OTHER = "0.15", "0.6"
-LINE = {"ms": 2.8, "alpha": 0.2, "lw": 1.1}
+LINE: dict[str, Any] = {"ms": 2.8, "alpha": 0.2, "lw": 1.1}
 DATA = {"all weights": (BLUE, "train set"), "test pairs": (ORANGE, "test set"), "all pairs": (GRAY, "all pairs")}
 CIRCUIT = {
     "circuit": (GREEN, "key frequencies"),
@@ -168,7 +168,7 @@ def attribution(split: xr.Dataset, seed: int | None = None) -> Figure:
 
 def _bars(axes: Axes, rows: xr.Dataset, color: str) -> None:
     """Draw parts, the largest first, then the remainder and the whole."""
-    order = np.lexsort((-rows["drop"].fillna(0).values, [KINDS.index(kind) for kind in rows.kind.values]))
+    order = np.lexsort(np.stack([-rows["drop"].fillna(0).values, [KINDS.index(kind) for kind in rows.kind.values]]))
     rows = rows.isel(row=order)
     looks: dict[str, dict[str, Any]] = {
         "part": {"color": color},

@@ -87,12 +87,7 @@ def over_seeds(
     return drawn
 
 
-def curves(
-    axes: Axes,
-    label: str,
-    drawn: Mapping[str, tuple[xr.DataArray, xr.DataArray | None, str]],
-    logarithmic: bool = False,
-) -> None:
+def curves(axes: Axes, label: str, drawn: Mapping[str, tuple[Any, ...]], logarithmic: bool = False) -> None:
     """Draw lines over `step` with 95% bands where there are errors, and a legend where there are several.
 
     Parameters

@@ -4,6 +4,8 @@ Diagnostics: R-hat and effective sample size (Vehtari et al. 1903.08008), drift 
 virial identity, acceptance of a Metropolis-adjusted Langevin proposal, distance from the checkpoint.
 """
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -27,7 +29,7 @@ def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
     """
     llc = with_seed(llc)
     several = llc.sizes["seed"] > 1
-    look = {"lw": 0.8, "ms": 3, "alpha": 0.15} if several else {"lw": 1.4, "ms": 3.6}
+    look: Any = {"lw": 0.8, "ms": 3, "alpha": 0.15} if several else {"lw": 1.4, "ms": 3.6}
     for seed in llc.seed:
         line_of_llc(axes, llc.sel(seed=seed), BLUE, **look)
     status = llc.llc_status if "llc_status" in llc else xr.full_like(llc.llc, "effective", dtype=object)

@@ -127,12 +127,13 @@ def logit_spectrum(maps: xr.Dataset, seed: int | None = None, step: int | None =
     blocks = _blocks(one, len(norm))
     keys = [k for k in one.frequency.values[one.circuit_frequency.values.astype(bool)].tolist() if k in blocks]
     figure, ((axes,),) = frame(0.62 * WIDTH, width=0.72 * WIDTH)
-    colors = LogNorm(norm.max() / 10**DECADES, norm.max())
-    image = axes.imshow(np.maximum(norm, colors.vmin), norm=colors, cmap="mako")
+    lowest = norm.max() / 10**DECADES
+    colors = LogNorm(lowest, norm.max())
+    image = axes.imshow(np.maximum(norm, lowest), norm=colors, cmap="mako")
     figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02, extend="min").set_label(
         "Norm over the classes of the logits' component (logits)"
     )
-    _name_waves(axes, {k: np.mean(blocks[k]) for k in keys}, len(norm), len(one.frequency))
+    _name_waves(axes, {k: float(np.mean(blocks[k])) for k in keys}, len(norm), len(one.frequency))
     axes.set_title(f"Step {int(one.step):,}" + (f"\n{_in_blocks(norm, blocks, keys)}" if keys else ""), loc="left")
     return figure
 

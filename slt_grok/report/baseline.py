@@ -25,7 +25,7 @@ class Baseline(NamedTuple):
 
     name: str
     settings: Mapping[str, Any] = {}
-    data: Data = {}  # noqa: RUF012
+    data: Data = {}
     summary: Mapping[str, Any] = {}
     notes: tuple[str, ...] = ()
 

@@ -22,9 +22,9 @@ from slt_grok.store.files import read_json
 OVERVIEW = ("training", "llc", "circuits", "landscape", "transitions")
 """Labels of the datasets in the aligned figure at the top."""
 OVERVIEW_CAPTION = (
-    "Everything measured along training on one step axis. Shaded: the phases. Dashed: the middle of a transition; bars: "
-    "its interval. Triangles at a lower edge: values at or below 0, which a logarithmic axis cannot show. With "
-    "several seeds, thin lines are seeds and thick lines their median."
+    "All measures along training on one step axis. Shaded: the phases. Dashed: the middle of a transition; bars: "
+    "its interval. Triangles at a lower edge: values at or below 0, which a logarithmic axis cannot show. With several "
+    "seeds, thin lines are seeds and thick lines their median."
 )
 HOW_TO_READ = (
     "Step axes are logarithmic; where step 0 is drawn, the axis is linear up to the step that its label names.",
@@ -174,8 +174,8 @@ def drawn(plan: Sequence[Planned], folder: Path) -> tuple[dict[str, list[Shown]]
     figures: dict[str, list[Shown]] = {}
     failed: dict[str, list[str]] = {}
     for place, one in enumerate(plan):
-        result = made[place]
-        (failed if isinstance(result, str) else figures).setdefault(one.section, []).append(result)
+        into: dict[str, list[Any]] = failed if isinstance(made[place], str) else figures
+        into.setdefault(one.section, []).append(made[place])
     return figures, failed
 
 

@@ -1,7 +1,6 @@
 """The training curves, as the page and a study's table show them."""
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Sequence
 
 from slt_grok.format import number, percent, step
 from slt_grok.measurement import Data, Result, Table, Variable
@@ -15,7 +14,7 @@ class Training(Result):
     name = "training"
     title = "Training"
     position = 0
-    variables: ClassVar[Mapping[str, Variable]] = {  # pyright: ignore[reportIncompatibleMethodOverride]
+    variables = {
         f"{split}_{quantity}": Variable((), f"{split} {quantity}", definition.format(split), SOURCE, units)
         for quantity, definition, units in (
             ("loss", "mean cross-entropy over the {} set in float64", "nats"),
