@@ -9,8 +9,8 @@ from torch import nn
 
 from slt_grok.circuits import progress, spectrum
 from slt_grok.errors import SltGrokError
-from slt_grok.interventions import keep, remove, replace_by_clock, rotate, swap
 from slt_grok.groups import cyclic
+from slt_grok.interventions import keep, remove, replace_by_clock, rotate, swap
 from slt_grok.models import DeepTransformer, EmbeddingMLP, OneLayerTransformer, QuadraticNetwork, planted
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
