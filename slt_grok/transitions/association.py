@@ -97,8 +97,8 @@ class Association(Derived):
         return [Table("What moves with the LLC, given train loss and weight norm", header, rows, folded=True)]
 
 
-def interval_text(one: xr.Dataset, name: str) -> str:
-    """Return a number with both ends of its interval."""
+def interval_text(one: Any, name: str) -> str:
+    """Return a number of a dataset or a table's row with both ends of its interval."""
     value, low, high = (float(one[f"{name}{end}"]) for end in ("", "_low", "_high"))
     return f"{value:+.2f} ({low:+.2f} to {high:+.2f})" if np.isfinite(value) else "–"
 

@@ -102,7 +102,7 @@ def by_estimator(data: Data, *, draws: int = 200, seed: int = 0) -> xr.Dataset:
                 continue
             crossing = find_change(one.steps, one.values, rule, one.se, draws, stream)
             if np.isfinite(crossing["middle"].step):
-                rows = bounds[:, 1, i, j] = np.log1p(list(crossing.values())).T
+                rows = bounds[:, 1, i, j] = np.log1p(np.array(list(crossing.values()))).T
                 u = np.random.default_rng(of_crossing).random(draws)
                 places[1, i, j] = rows[1][:, None] + (rows[2] - rows[1])[:, None] * u
                 status[1, i, j] = FOUND
