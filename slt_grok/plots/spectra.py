@@ -6,7 +6,6 @@ which are blocks on the diagonal.
 """
 
 from collections.abc import Sequence
-from itertools import groupby
 
 import numpy as np
 import xarray as xr
@@ -119,12 +118,11 @@ def logit_spectrum(maps: xr.Dataset, seed: int | None = None, step: int | None =
     Parameters
     ----------
     maps : xarray.Dataset
-        As the measurement `circuit_maps` returns it; the coordinate `component_frequency` names the frequency of each
-        component, 0 for the constant.
+        As the measurement `circuit_maps` returns it.
     """
     one = one_network(maps, seed, step)
     norm = one.logit_fourier_norm.transpose("component_a", "component_b").values.astype(float)
-    blocks = _blocks(one, len(norm))
+    blocks = _blocks(one)
     keys = [k for k in one.frequency.values[one.circuit_frequency.values.astype(bool)].tolist() if k in blocks]
     figure, ((axes,),) = frame(0.62 * WIDTH, width=0.72 * WIDTH)
     lowest = norm.max() / 10**DECADES
@@ -138,14 +136,13 @@ def logit_spectrum(maps: xr.Dataset, seed: int | None = None, step: int | None =
     return figure
 
 
-def _blocks(maps: xr.Dataset, components: int) -> dict[int, list[int]]:
-    """Return the places of each frequency's components, 0 being the constant."""
-    if "component_frequency" in maps.coords:
-        frequencies = maps.component_frequency.values.tolist()
-    else:
-        frequencies = [0, *np.repeat(maps.frequency.values, 2).tolist()][:components]
-    places = sorted(range(components), key=lambda i: frequencies[i])
-    return {k: list(own) for k, own in groupby(places, key=lambda i: frequencies[i])}
+def _blocks(maps: xr.Dataset) -> dict[int, list[int]]:
+    """Return the places of each frequency's components, which are named by it; 0 stands for the constant."""
+    blocks: dict[int, list[int]] = {}
+    for place, name in enumerate(maps.component_a.values.tolist()):
+        _, _, frequency = name.partition(" ")
+        blocks.setdefault(int(frequency or 0), []).append(place)
+    return blocks
 
 
 def _in_blocks(norm: np.ndarray, blocks: dict[int, list[int]], keys: list[int]) -> str:
