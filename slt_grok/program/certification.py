@@ -1,25 +1,26 @@
 """A lower bound on a network's accuracy from the margins of its neuron-level program and a bound on their difference.
 
-The network is act(h) W + D by tables over its tokens (`slt_grok.program.token_tables`). The program is act(h') W': the
-key frequencies and their second harmonics of the tables, weighed by the network's attention, the key frequencies of
-W_L. With constants lambda_n and g(x) = act(x) - lambda x,
+The network is act(h) W + D, given by tables over its tokens (`slt_grok.program.token_tables`). The program is act(h')
+W', built from the key frequencies and their second harmonics in the tables, weighted by the network's attention, and
+from the key frequencies of W_L. With constants lambda_n and g(x) = act(x) - lambda x,
 
     L = [lambda h W + D + g(h') W' + m (W - W')] + (g(h') - m) (W - W') + [g(h) - g(h')] W.
 
-The bracket is known with its signs: lambda h W + D is linear in the tables, m a constant. Where its answer q
-exceeds every other answer c by more than the two other parts can be, by the Cauchy-Schwarz inequality over the neurons,
+The bracket is known with its sign: lambda h W + D is linear in the tables and m is a constant. The program's answer q
+is certified where its lead over every other answer c exceeds the other two parts, bounded by the Cauchy-Schwarz
+inequality over the neurons:
 
     output    |alpha (g(h') - m)| |((W - W')_q - (W - W')_c) / alpha|
-    neurons   (|rho dh_a| + |rho dh_b|) |gamma (W_q - W_c) / rho|,    h - h' = dh_a + dh_b by which token a row is of,
+    neurons   (|rho dh_a| + |rho dh_b|) |gamma (W_q - W_c) / rho|,    h - h' = dh_a + dh_b, split by the row's token
 
-q is the network's answer: lambda_n -+ gamma_n are the least and largest slope of act on all that h_n and h'_n can be.
-The weights alpha, rho > 0 balance the neurons; any are right. So the fraction of pairs with an answer that is right and
-certified is never above the true accuracy, whatever the network.
+Then q is the network's answer. lambda_n -+ gamma_n are the least and largest slopes of act over all values that h_n and
+h'_n can take. The weights alpha, rho > 0 balance the neurons; any choice is valid. The fraction of pairs with a correct
+and certified answer therefore never exceeds the true accuracy, for any network.
 
-No neuron of the network is computed on a pair, but its attention is: |rho dh_a| is a norm in the space of the heads.
-With T rows a pair, one of them the residual stream, that takes about width (T + 2 K + 2) multiplications a pair for the
-program and width (T + 2 + 2 T (4 K + T + 2) / p) for the tables, where the network takes width (T + p) by such tables.
-Bounds from a mechanism, and what they cost against how tight they are: Gross et al. 2406.11779; this one is ours.
+The network's neurons are never computed on a pair, only its attention: |rho dh_a| is a norm in the space of the heads.
+With T rows per pair, one of them the residual stream, this takes about width (T + 2 K + 2) multiplications per pair for
+the program and width (T + 2 + 2 T (4 K + T + 2) / p) for the tables; the network takes width (T + p) with such tables.
+On bounds from a mechanism and their cost versus tightness: Gross et al. 2406.11779; this bound is ours.
 """
 
 from dataclasses import dataclass
@@ -34,17 +35,17 @@ from slt_grok.program.program import ACTIVATIONS
 from slt_grok.program.token_tables import TokenTables
 from slt_grok.trajectories import Trajectory
 
-ROUNDING = 1e-12  # of the sum of the largest |slope h_n W_nc|, what float64 may lose
+ROUNDING = 1e-12  # relative to the largest sum of |slope h_n W_nc|: the rounding error allowed for in float64
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A network and its program, in the symbols of the module.
+    """A network and its program, in the symbols of the module docstring.
 
     Parameters
     ----------
     network : TokenTables
-        By its tables.
+        The network, as tables over its tokens.
     slope : ndarray
         lambda, (width,).
     rows : ndarray
@@ -52,15 +53,15 @@ class Comparison:
     readout : tuple of ndarray
         W' as a product (width, r) (r, class).
     middle, middle_logits : ndarray
-        m and m (W - W'), (width,) and (class,).
+        m of shape (width,) and m (W - W') of shape (class,).
     alpha : ndarray
-        (width,).
+        Weights of the neurons, (width,).
     off : ndarray
         |rho dh_a| + |rho dh_b|, (a, b).
     apart_neurons, apart_output : ndarray
         |gamma (W_q - W_c) / rho| and |((W - W')_q - (W - W')_c) / alpha|, (class, class).
     slack : float
-        What a difference of logits may lose by rounding.
+        Bound on the rounding error of a logit difference.
     """
 
     network: TokenTables
@@ -77,7 +78,7 @@ class Comparison:
 
     @classmethod
     def of(cls, network: TokenTables, keys: np.ndarray) -> "Comparison":
-        """With the frequencies of the program."""
+        """Compare a network with the program that has the given frequencies."""
         values, output, n = network.values, network.output, network.tokens.order
         waves = _waves(network, np.unique(np.concatenate([keys, 2 * keys % n])))
         kept = waves.T @ (np.linalg.pinv(waves, rcond=1e-9).T @ values)
@@ -90,7 +91,7 @@ class Comparison:
         slope, spread = (least + largest) / 2, (largest - least) / 2
         rows = np.concatenate([kept, values @ (slope[:, None] * output) + network.past], -1)
 
-        # the constant and the weights from n pairs that lie about evenly
+        # the constant and the weights, from n roughly evenly spaced pairs
         pre = network.sum(kept, np.arange(n), np.arange(n) * round(0.618 * n) % n)
         bent = ACTIVATIONS[network.activation](pre) - slope * pre
         middle, alpha = bent.mean(0), _balance(bent.std(0), rest.std(1))
@@ -121,7 +122,7 @@ class Comparison:
         )
 
     def line(self, a: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """For all b: what is known with its signs, (b, class), and the two bounds where its answer is q, alike."""
+        """For all b: the signed part, (b, class), and the two bounds where the program answers q."""
         b = np.arange(self.network.tokens.order)
         pre, linear = np.split(self.network.sum(self.rows, np.full_like(b, a), b), [len(self.slope)], -1)
         bent = ACTIVATIONS[self.network.activation](pre) - self.slope * pre
@@ -140,13 +141,14 @@ class Certificate:
     Parameters
     ----------
     accuracy_bound : float
-        Fraction of all pairs that are certified and answered right by the program.
+        Fraction of all pairs that are certified and that the program answers correctly.
     certified : float
-        Fraction of all pairs whose answer is certain to be the program's; pairs without angles count as not certified.
+        Fraction of all pairs on which the network provably gives the program's answer; pairs without angles do not
+        count.
     margin : float
-        Mean over the pairs of the largest logit less the second one, of what is known with its signs.
+        Difference between the largest and second-largest logit in the signed part, averaged over the pairs.
     bound_neurons, bound_output : float
-        Mean over the pairs of each part of the bound on the difference, at the program's second answer.
+        Each part of the bound on the difference at the program's second answer, averaged over the pairs.
     tightness : float
         Median over the pairs of the largest bound / margin over the other answers; a pair below 1 is certified.
     """
@@ -160,19 +162,20 @@ class Certificate:
 
 
 def certificate(one: Trajectory, keys: np.ndarray) -> Certificate:
-    """Return what the neuron-level program proves about its network.
+    """Compute what the neuron-level program proves about its network.
 
     Parameters
     ----------
     one : Trajectory
         One network of this package with one hidden layer, on addition, subtraction or multiplication.
     keys : ndarray
-        The frequencies of the program. More of them bound more tightly, and cost more; all of them are the network.
+        Frequencies of the program. More of them give a tighter bound at a higher cost; all of them give the network
+        itself.
 
     Raises
     ------
     SltGrokError
-        As `TokenTables.of`; no frequency, or one that does not exist.
+        See `TokenTables.of`; also for an empty set of frequencies or one that does not exist.
     """
     network = TokenTables.of(one)
     if not len(keys) or not np.isin(keys, network.tokens.frequencies).all():
@@ -192,7 +195,7 @@ def certificate(one: Trajectory, keys: np.ndarray) -> Certificate:
         proven.append(certain[-1] & (best == (a + tokens.sign * j) % tokens.order))
         margins.append(margin[second])
         parts.append([bound["neurons"][second], bound["output"][second]])
-        with np.errstate(divide="ignore", over="ignore"):  # two answers alike
+        with np.errstate(divide="ignore", over="ignore"):  # two equal answers
             ratios.append((total / margin).max(-1))
     neurons, output = np.mean(parts, (0, 2))
     return Certificate(
@@ -206,12 +209,12 @@ def certificate(one: Trajectory, keys: np.ndarray) -> Certificate:
 
 
 def slope_range(activation: str, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least and largest slope of an activation between low and high, each like low."""
+    """Compute the least and largest slope of an activation between low and high, elementwise."""
     if activation == "relu":
         return (low > 0).astype(float), (high > 0).astype(float)
     if activation == "quadratic":
         return 2 * low, 2 * high
-    # GELU's slope grows from -sqrt 2 to sqrt 2 and falls outside
+    # GELU's slope increases from -sqrt 2 to sqrt 2 and decreases outside
     points = [low, high, np.clip(-np.sqrt(2), low, high), np.clip(np.sqrt(2), low, high)]
     slopes = np.stack([norm.cdf(x) + x * norm.pdf(x) for x in points])
     return slopes.min(0), slopes.max(0)
@@ -223,7 +226,7 @@ def _waves(network: TokenTables, frequencies: np.ndarray) -> np.ndarray:
 
 
 def _readout(network: TokenTables, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the constant and the keys of W_L, and the class without angle as it is: (width, r) and (r, class)."""
+    """Factor W_L at the constant and the keys, leaving the class without angle unchanged: (width, r), (r, class)."""
     n, output, waves = network.tokens.order, network.output, _waves(network, keys)
     outside = output[:, n:]
     parts = np.concatenate([output[:, :n] @ np.linalg.pinv(waves, rcond=1e-9), outside], 1)
@@ -231,17 +234,17 @@ def _readout(network: TokenTables, keys: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _norms(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """|sum_t w_t rows_t| over the neurons, (own token, other token), by the triangular factor of each token's rows."""
+    """|sum_t w_t rows_t| over the neurons, (own token, other token), from the QR factor of each token's rows."""
     factors = np.linalg.qr(rows.transpose(1, 2, 0), mode="r")  # (token, term, term)
     return np.linalg.norm(factors @ weights.transpose(1, 0, 2), axis=1)
 
 
 def _distances(columns: np.ndarray) -> np.ndarray:
-    """Euclidean distance of each column from each, from the differences: squares and products would cancel."""
+    """Euclidean distances between all columns, computed from differences since squares and products would cancel."""
     return cdist(columns.T, columns.T)
 
 
 def _balance(sizes: np.ndarray, partners: np.ndarray) -> np.ndarray:
-    """Return the alpha that make the mean |alpha x| |y / alpha| least, for neurons of these sizes of x and y."""
+    """Compute the alpha that minimize the mean of |alpha x| |y / alpha|, given the norms of x and y per neuron."""
     x, y = (size / (size.max() or 1.0) + 1e-9 for size in (sizes, partners))
     return np.sqrt(y / x)

@@ -1,21 +1,21 @@
-"""Bits of a network itself, as few as keep what it does: critical quantization, and pruning by magnitude before it.
+"""Shortest codes of the network itself: critical quantization, with or without pruning by magnitude first.
 
-    quantized   every weight in b bits, as one of the 2^b - 1 even steps from -max|w| to max|w| of its tensor, and 32
-                bits for each tensor's max|w|. b is the critical one: the fewest from which on all finer ones, up to
-                24, keep. Where even 24 do not, the weights are left as they are, at 32 bits
-    pruned      the weights of least magnitude are set to 0, then those kept are quantized. Paid for are the positions
-                (log2 of how many choices there are of so many weights), and b bits for each weight kept. Magnitudes are
-                compared over the whole network, or within each tensor, the same fraction of each; of both, and of b
-                from the critical one on until more bits stop paying for themselves, the shortest code is taken. How few
-                weights keep at one b is found by bisection, to 4%, as if what fewer weights keep more kept too; they or
-                all weights, whose positions cost nothing, are the shorter code
+    quantized   every weight in b bits, as one of 2^b - 1 evenly spaced levels from -max|w| to max|w| of its tensor,
+                plus 32 bits for each tensor's max|w|. b is critical: the smallest number of bits such that it and every
+                larger number up to 24 preserve the behavior. If even 24 do not, the weights stay unchanged at 32 bits
+    pruned      the weights of smallest magnitude are set to 0 and the others are quantized. The code pays for the
+                positions (log2 of the number of possible choices) and b bits per remaining weight. Magnitudes are
+                compared over the whole network, or within each tensor with the same fraction kept in each; the code is
+                the shortest over both rules and over b, from its critical value until more bits no longer pay off. The
+                smallest number of weights for a given b is found by bisection, to 4%, as if the criterion were monotone
+                in it; the code uses either that number or all weights, whose positions cost nothing
 
-What is kept is that of `slt_grok.program.length`: the answers to all pairs, or the cross-entropy on the n train pairs
-to 1/n nats, of the network in the precision of its weights. A weight that is 0 is never kept, so that dead neurons of
-zero weights cost the pruned code nothing but positions.
+The behavior to preserve is defined in `slt_grok.program.length`: the answers to all pairs, or the cross-entropy on the
+n train pairs to 1/n nats, with the network at the precision of its weights. Weights equal to 0 are always pruned, so
+dead neurons with zero weights add only positions to the pruned code.
 
-Quantization to even steps and pruning by magnitude are those of Han et al. 1510.00149, without training in between; the
-critical ones are after P3 of the program-synthesis hypothesis.
+Uniform quantization and magnitude pruning follow Han et al. 1510.00149, without retraining; critical quantization
+follows P3 of the program-synthesis hypothesis.
 """
 
 import math
@@ -32,22 +32,22 @@ from slt_grok.trajectories import Trajectory
 
 Weights = Mapping[str, Tensor]
 MOST_BITS = 24
-STORED = 32  # bits of a weight that is left as it is, and of a tensor's scale
-FINENESS = 16  # numbers of weights that are tried for each factor of 2
+STORED = 32  # bits of an unquantized weight, and of a tensor's scale
+FINENESS = 16  # numbers of weights tried per factor of 2
 
 
 @dataclass(frozen=True)
 class Compressed:
-    """A network's shortest codes that keep one thing.
+    """Shortest codes of a network that preserve its answers or its loss.
 
     Parameters
     ----------
     quantized, pruned : float
-        Bits of both codes.
+        Length of each code in bits.
     bits_per_weight, bits_per_weight_kept : int
-        b of each.
+        Bits per weight, b, in each code.
     weights_kept : int
-        By the second code.
+        Number of weights kept in the pruned code.
     """
 
     quantized: float
@@ -58,7 +58,7 @@ class Compressed:
 
 
 def compress(one: Trajectory) -> dict[str, Compressed]:
-    """Return the shortest codes of a single network for each of `KEEPS`.
+    """Compute the shortest codes of a single network for each entry of `KEEPS`.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def compress(one: Trajectory) -> dict[str, Compressed]:
 
 
 def critical_bits(one: Trajectory) -> dict[str, int]:
-    """Return the critical bits a weight of a single network for each of `KEEPS`, `STORED` where 24 do not keep.
+    """Compute the critical number of bits per weight for each of `KEEPS`; `STORED` where 24 bits are not enough.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def critical_bits(one: Trajectory) -> dict[str, int]:
 
 
 def quantized(weights: Weights, bits: int) -> dict[str, Tensor]:
-    """Return every tensor rounded to the nearest of its 2^bits - 1 even steps; from `STORED` bits on as it is."""
+    """Round every tensor to the nearest of its 2^bits - 1 levels; unchanged for `STORED` bits or more."""
     found = {}
     for name, tensor in weights.items():
         step = tensor.abs().max() / (2 ** (bits - 1) - 1)
@@ -105,7 +105,7 @@ def quantized(weights: Weights, bits: int) -> dict[str, Tensor]:
 
 
 def _keeping(one: Trajectory) -> Callable[[Weights], dict[str, bool]]:
-    """Return the test whether a network with other weights keeps each of `KEEPS` of this one."""
+    """Build a test of whether other weights preserve each of `KEEPS` of this network."""
     task, rows = one.task, one.task.indices("train")
 
     def behavior(weights: Weights) -> tuple[Tensor, float]:
@@ -123,7 +123,7 @@ def _keeping(one: Trajectory) -> Callable[[Weights], dict[str, bool]]:
 
 @dataclass(frozen=True)
 class _Order:
-    """In which order weights are kept: `rank` of each, the largest 0, and the bits of the positions of the first k."""
+    """Order in which weights are kept: the `rank` of each (0 is the largest) and the bits of the first k positions."""
 
     rank: dict[str, Tensor]
     position_bits: Callable[[int], float]
@@ -136,7 +136,7 @@ def _over_network(weights: Weights) -> _Order:
 
 
 def _within_tensors(weights: Weights) -> _Order:
-    """By the rank within the tensor as a fraction of the weights there that are not 0."""
+    """Order by rank within the tensor, as a fraction of its nonzero weights."""
     fractions = {}
     for name, tensor in weights.items():
         own = _ranks({name: -tensor.abs()})[name]
@@ -152,7 +152,7 @@ def _within_tensors(weights: Weights) -> _Order:
 
 
 def _ranks(values: Weights) -> dict[str, Tensor]:
-    """Rank of every entry among all of them, the least one 0."""
+    """Rank of every entry among all entries, starting at 0 for the smallest."""
     flat = torch.cat([tensor.flatten() for tensor in values.values()])
     rank = torch.empty(len(flat), dtype=torch.int64)
     rank[flat.argsort(stable=True)] = torch.arange(len(flat))
@@ -161,7 +161,7 @@ def _ranks(values: Weights) -> dict[str, Tensor]:
 
 
 def _pruned(keeps: Callable[[Weights], bool], weights: Weights, order: _Order, bits: int) -> tuple[float, int, int]:
-    """Length, bits a weight and weights kept of the shortest code with at least so many bits a weight."""
+    """Length, bits per weight and number of weights of the shortest code with at least `bits` bits per weight."""
     tried = _numbers(sum(int((tensor != 0).sum()) for tensor in weights.values()))
 
     def keeps_with(place: int) -> bool:
@@ -175,7 +175,7 @@ def _pruned(keeps: Callable[[Weights], bool], weights: Weights, order: _Order, b
     best, place = (math.inf, bits, 0), 0
     while True:
         place = _last(keeps_with, len(tried), place)
-        # bits of positions are concave in the weights kept: the shortest keeps the fewest or all
+        # the bits of the positions are concave in the number of weights: the shortest code keeps the fewest or all
         total, kept = min((length(kept), kept) for kept in (tried[place], tried[0]))
         if total >= best[0]:
             return best
@@ -186,13 +186,13 @@ def _pruned(keeps: Callable[[Weights], bool], weights: Weights, order: _Order, b
 
 
 def _numbers(most: int) -> list[int]:
-    """Numbers of weights to try, falling, the last one 0."""
+    """Numbers of weights to try, in decreasing order, ending with 0."""
     places = range(math.ceil(FINENESS * math.log2(max(most, 1))) + 1)
     return [*sorted({int(most * 2 ** (-place / FINENESS)) for place in places} - {0}, reverse=True), 0]
 
 
 def _last(holds: Callable[[int], bool], count: int, guess: int) -> int:
-    """Return the last of places 0..count - 1 that holds, taking the first to hold, by strides and bisection."""
+    """Find the last of places 0..count - 1 that holds (the first is assumed to hold), by strides and bisection."""
     if guess and not holds(guess):
         low, high = 0, guess
     else:

@@ -1,7 +1,7 @@
 """The constants of a program's file, read as text without running it.
 
-The file is parsed, never imported or executed: of its top-level assignments those count whose value is a literal
-(numbers, strings, lists, tuples, dictionaries), which `ast.literal_eval` reads. A program by rotation has `MODULUS`
+The file is parsed, never imported or executed. Only top-level assignments with a literal value count (numbers, strings,
+lists, tuples, dictionaries), read with `ast.literal_eval`. A rotation program has `MODULUS`
 and `CLOCKS`, k -> w of w cos w_k(s - c), or k -> (w, u, v) of (w + u |cos w_k d/2| + v |cos w_k d|) cos w_k(s - c); its
 docstring begins with the operation, as in "Addition modulo 53".
 """
@@ -26,14 +26,13 @@ class Constants:
         Number of tokens.
     operation : str
         One of `slt_grok.tasks.OPERATIONS`.
-    amplitudes : dict of int to float
-        Frequency, 1..(p-1)/2 -> A_k of the clock that fits best, A_k cos w_k(a + b - c) in the logits; of a pizza w +
-        (u + v) mean |cos|.
+    Frequency in 1..(p-1)/2 -> A_k of the best-fitting clock, A_k cos w_k(a + b - c) in the logits; for a pizza it is w
+    + (u + v) mean |cos|.
 
     Raises
     ------
     SltGrokError
-        No frequency, one outside 1..(p-1)/2, or an amplitude that is not a finite number.
+        No frequency, a frequency outside 1..(p-1)/2, or an amplitude that is not a finite number.
     """
 
     p: int
@@ -49,12 +48,12 @@ class Constants:
 
 
 def read(path: Path) -> Constants:
-    """Return the constants of a program's file.
+    """Read the constants of a program's file.
 
     Raises
     ------
     SltGrokError
-        The file is missing or is not Python, or constants are missing or are not those of a program.
+        The file is missing or is not Python, or its constants are missing or are not those of a program.
     """
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -80,12 +79,12 @@ def read(path: Path) -> Constants:
 
 
 def ring_mean(p: int) -> float:
-    """Return the mean over e in Z_p of |cos(w_k e / 2)| and of |cos w_k e|, the same for every k of an odd prime p."""
+    """Compute the mean of |cos(w_k e / 2)|, equally of |cos w_k e|, over e in Z_p, for any k and odd prime p."""
     return sum(abs(math.cos(math.pi / p * e)) for e in range(p)) / p
 
 
 def _literals(tree: ast.Module) -> dict[str, Any]:
-    """Return the top-level constants: name -> value, where the value is a literal."""
+    """Collect the top-level constants with a literal value: name -> value."""
     found = {}
     for statement in tree.body:
         match statement:
@@ -103,6 +102,6 @@ def _literals(tree: ast.Module) -> dict[str, Any]:
 
 
 def _is_weight(value: Any) -> bool:
-    """Tell whether a value is a number, or three numbers of a pizza."""
+    """Tell whether a value is a number, or the three numbers of a pizza."""
     numbers = value if isinstance(value, tuple) and len(value) == 3 else (value,)
     return all(type(number) in (int, float) for number in numbers)

@@ -1,14 +1,14 @@
-"""The program of a network: the shortest that gives its answers, if it explains the network at all.
+"""The program of a network: the shortest one that reproduces its answers, and whether it explains the network.
 
-Every level, with a table of the pairs where it is wrong, is a two-part code of the network's p^2 answers
-(`slt_grok.program.length`); so is the table of all pairs. The shortest is taken. Without its table it explains the
-network where it gives the network's answer on `AGREEMENT` of all pairs and holds `EXPLAINED` of the variance of the
-centered logits. Agreement alone says little: a clock of any few frequencies with positive amplitudes answers all pairs
-right, and so agrees with every network that does; only the variance tells which frequencies are the network's. For the
-same reason a memorizer's clock saves the table its right answers, memorized or not, and the length of the code
-shows no circuit where the variance shows none. Where a program does not explain a network that has learned its train
-set (`LEARNED`), its program is both together, program and table: a memorizer, in part or in whole. Any other
-network is not explained.
+Every level of program, with a table of the pairs it gets wrong, is a two-part code of the network's p^2 answers
+(`slt_grok.program.length`); so is a table of all pairs. The shortest code wins. Without its table, the program explains
+the network if it gives the network's answer on at least `AGREEMENT` of all pairs and accounts for at least `EXPLAINED`
+of the variance of the centered logits. Agreement alone says little: a clock with any few frequencies and positive
+amplitudes answers all pairs correctly, and so agrees with every network that does; only the explained variance tells
+which frequencies the network uses. For the same reason, the clock in a memorizer saves the table the correct answers,
+memorized or not, so a short code is no evidence of a circuit unless the explained variance is high. If no program
+explains a network that has learned its train set (`LEARNED`), its program is a formula together with a table: a full or
+partial memorizer. Any other network is unexplained.
 """
 
 from dataclasses import dataclass
@@ -26,19 +26,19 @@ from slt_grok.program.tokens import pairs
 LEVELS = {"clock": clock, "pizza": pizza, "neurons": neurons}
 AGREEMENT = 0.999
 EXPLAINED = 0.75
-LEARNED = 0.99  # of the train pairs, answered by their train labels
-GROWTH = 1.01  # factor by which dropping digits may raise the unexplained variance
+LEARNED = 0.99  # fraction of train pairs answered with their train labels
+GROWTH = 1.01  # factor by which dropping digits may increase the unexplained variance
 
 
 class Match(NamedTuple):
-    """How well a program, without a table, accounts for a network.
+    """How well a program without a table accounts for a network.
 
     Parameters
     ----------
     agreement : float
-        Fraction of all pairs where it gives the network's answer.
+        Fraction of all pairs on which it gives the network's answer.
     unexplained : float
-        Fraction of the variance of the network's logits, centered over the answers, that it does not hold.
+        Fraction of the variance of the network's logits, centered over the answers, that it does not account for.
     """
 
     agreement: float
@@ -46,7 +46,7 @@ class Match(NamedTuple):
 
     @property
     def explains(self) -> bool:
-        """The rule: `AGREEMENT` of all pairs and `EXPLAINED` of the variance."""
+        """The criterion: at least `AGREEMENT` of all pairs and `EXPLAINED` of the variance."""
         return self.agreement >= AGREEMENT and 1 - self.unexplained >= EXPLAINED
 
 
@@ -57,13 +57,13 @@ class Extraction:
     Parameters
     ----------
     reading : Reading
-        Of the network.
+        What was read from the network.
     program : Program or Table
-        With as few digits as leave the logits as well explained; a `Table` for a memorizer.
+        The program, with as few digits as explain the logits equally well; a `Table` for a memorizer.
     digits : int
-        Of its numbers.
+        Number of digits of its numbers.
     bits : dict of str to float
-        Level -> length of the two-part code with that level, `table` for all pairs listed.
+        Level -> length of the two-part code at that level; `table` lists all pairs.
     explained : bool
         Whether the program explains the network without a table.
     """
@@ -81,15 +81,15 @@ def extract(reading: Reading, level: str = "shortest") -> Extraction:
     Parameters
     ----------
     reading : Reading
-        A network.
+        A network on all pairs.
     level : str, optional
-        `clock`, `pizza` or `neurons`, without a table; or `shortest`, the level of least length, with a table where the
-        network is a memorizer.
+        `clock`, `pizza` or `neurons`, without a table; or `shortest`, the level with the shortest code, with a table if
+        the network is a memorizer.
 
     Raises
     ------
     SltGrokError
-        The network is not explained, or lacks what the level needs.
+        The network is not explained, or it lacks what the level requires.
     """
     if level not in (*LEVELS, "shortest"):
         raise SltGrokError(f"--level: expected one of {', '.join(LEVELS)}, shortest, got {level!r}")
@@ -120,14 +120,14 @@ def extract(reading: Reading, level: str = "shortest") -> Extraction:
 
 
 def candidates(reading: Reading) -> dict[str, Program]:
-    """Return the program of every level that the network has, unrounded; none where the logits have no frequency."""
+    """Fit every level of program that applies to the network, unrounded; empty if the logits have no key frequency."""
     if not len(reading.keys):
         return {}
     return {name: fit(reading) for name, fit in LEVELS.items() if name != "neurons" or reading.neurons is not None}
 
 
 def fewest_digits(reading: Reading, program: Program) -> tuple[Program, int]:
-    """Return the program with the fewest digits that keep agreement and explained variance (to `GROWTH`)."""
+    """Find the program with the fewest digits that keeps the agreement and the explained variance (to `GROWTH`)."""
     whole = match(reading, program)
     bound = GROWTH * whole.unexplained + 1e-9
     for digits in range(1, MOST_DIGITS):
@@ -139,7 +139,7 @@ def fewest_digits(reading: Reading, program: Program) -> tuple[Program, int]:
 
 
 def match(reading: Reading, program: Program) -> Match:
-    """Return the agreement of the answers, and the unexplained variance, over all pairs."""
+    """Compute the agreement of the answers and the unexplained variance over all pairs."""
     logits = program.grid()
     left = reading.logits - (logits - logits.mean(-1, keepdims=True))
     agreement = (logits.argmax(-1) == reading.answers).mean()
@@ -147,5 +147,5 @@ def match(reading: Reading, program: Program) -> Match:
 
 
 def agreement(reading: Reading, program: Program | Table) -> float:
-    """Return the fraction of all pairs where a program, with its table, gives the network's answer."""
+    """Compute the fraction of all pairs on which a program, with its table if any, gives the network's answer."""
     return float((program.answer(*pairs(reading.p)) == reading.answers).mean())

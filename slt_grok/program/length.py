@@ -1,24 +1,24 @@
-"""Two-part codes of what a network does: a program's frequencies and numbers, then the pairs where it does not do.
+"""Two-part codes of a network's behavior: a program's frequencies and numbers, then the pairs it gets wrong.
 
-Every number of one name is a whole multiple of one unit, a power of ten, and costs the same: log2 of how many multiples
-there are between the largest and its negative. The largest multiple and the exponent of the unit come before them, in
-Elias's gamma code of whole numbers (1975). Not counted is the level of the program, two bits in any code.
+All numbers of one name are integer multiples of one unit, a power of ten, and cost the same: log2 of the number of
+multiples between the largest and its negative. They are preceded by the largest multiple and the unit's exponent, in
+the Elias gamma code (1975). The level of the program, two bits in any code, is not counted.
 
-Minimum description length (Rissanen 1978), at the number of digits that makes the whole shortest; no digits are sent
-with a table alone. Two things may be kept:
+This is minimum description length (Rissanen 1978), with the number of digits chosen to minimize the total; a table
+alone has no digits to send. A code preserves one of two things:
 
-    answers   the network's answer to each of the p^2 pairs. Listed are the pairs where the program answers something
-              else: how many, which ones, and one of p answers for each
-    loss      the cross-entropy on the n train pairs, to within `TOLERANCE` nats over the whole set, 1/n a pair: program
-              and table together may have a mean loss of at most the network's and 1/n. That is the scale at which
-              lambda log n, lambda the learning coefficient, is the length of what was learned (Watanabe 2013). A listed
-              train pair has its train label over all other answers by a margin in nats, one number for the whole table,
-              and so the loss log(1 + (p - 1) exp -margin); pairs not listed have that of the program's own logits, or
-              log p where there is none. Listed are the pairs on which the program's loss is largest, which are the
-              fewest that suffice, and the margin, of one digit, is the one that makes the code shortest
+    answers   the network's answer to each of the p^2 pairs. The table lists the pairs on which the program disagrees:
+              how many, which ones, and one of p answers for each
+    loss      the cross-entropy on the n train pairs, to within `TOLERANCE` nats over the whole set, 1/n per pair:
+              program and table together may exceed the network's mean loss by at most 1/n. On that scale, lambda log n,
+              with lambda the learning coefficient, is the length of what was learned (Watanabe 2013). In a listed train
+              pair, the logit of the train label exceeds all others by a margin in nats, one number for the whole table,
+              so its loss is log(1 + (p - 1) exp -margin); an unlisted pair has the loss of the program's logits, or log
+              p without a program. The table lists the pairs with the largest loss under the program, the fewest that
+              suffice, and the one-digit margin is chosen to minimize the code length
 
-The answers of a memorizer are in part those of any faint clock in its logits, right ones that were memorized, and the
-first code is shorter by them. The second is not: a faint clock has a large loss. The codes are this package's.
+A memorizer's answers agree in part with any faint clock in its logits, namely on the correct answers it memorized, and
+this shortens the first code. It does not shorten the second: a faint clock has a large loss. The codes are ours.
 """
 
 import math
@@ -35,7 +35,7 @@ P = TypeVar("P", bound=Program)
 
 KEEPS = ("answers", "loss")
 TOLERANCE = 1.0  # nats over the whole train set
-MARGINS = (*range(1, 10), *range(10, 100, 10))  # nats, of one digit
+MARGINS = (*range(1, 10), *range(10, 100, 10))  # nats, one significant digit
 MOST_DIGITS = 6
 
 
@@ -45,11 +45,11 @@ class Code(NamedTuple):
     Parameters
     ----------
     bits : float
-        Of program and table.
+        Length of program and table.
     listing : float
-        Those of them that list pairs: what an empty table would not need.
+        Bits of the table that list pairs, beyond those of an empty table.
     digits : int
-        Of the program's numbers; 0 where there is no program.
+        Digits of the program's numbers; 0 without a program.
     """
 
     bits: float
@@ -58,7 +58,7 @@ class Code(NamedTuple):
 
 
 def codes(reading: Reading, program: Program | None) -> dict[str, Code]:
-    """Return the shortest code with a program, unrounded, or with a table alone for None, for each of `KEEPS`."""
+    """Find the shortest code for each of `KEEPS`, with an unrounded program or, for None, with a table alone."""
     if program is None:
         p = reading.p
         alone = {"answers": table_bits(p, p * p), "loss": _loss_table(reading, np.zeros((p * p, p)))[0]}
@@ -68,7 +68,7 @@ def codes(reading: Reading, program: Program | None) -> dict[str, Code]:
         coarse = rounded(program, digits)
         own = program_bits(coarse, digits)
         if own >= max(code.bits for code in best.values()):
-            break  # further digits cost more still
+            break  # further digits only cost more
         logits = coarse.grid()
         for keeps, table in (("answers", _answers_table), ("loss", _loss_table)):
             listed, empty = table(reading, logits)
@@ -77,15 +77,15 @@ def codes(reading: Reading, program: Program | None) -> dict[str, Code]:
 
 
 def _answers_table(reading: Reading, logits: np.ndarray) -> tuple[float, float]:
-    """Bits of the table of pairs where logits (p^2, p) lack the network's answer, and of a table without pairs."""
+    """Bits of the table of pairs on which logits (p^2, p) miss the network's answer, and of an empty table."""
     wrong = int((logits.argmax(-1) != reading.answers).sum())
     return table_bits(reading.p, wrong), table_bits(reading.p, 0)
 
 
 def _loss_table(reading: Reading, logits: np.ndarray) -> tuple[float, float]:
-    """Bits of the shortest table of train pairs that brings the loss of logits (p^2, p) to the network's, and as above.
+    """Bits of the shortest table that lowers the loss of logits (p^2, p) to the network's, and of an empty one.
 
-    A table without pairs has no margin.
+    An empty table has no margin.
     """
     p, rows = reading.p, reading.task.indices("train").numpy()
     n, labels = len(rows), reading.task.train_labels.numpy()[rows]
@@ -109,18 +109,18 @@ def cross_entropy(logits: np.ndarray, answers: np.ndarray) -> np.ndarray:
 
 
 def rounded(program: P, digits: int) -> P:
-    """Return the program with every number a multiple of its `step`."""
+    """Round every number of a program to a multiple of its `step`."""
     return replace(program, **{name: _rounded(numbers, digits) for name, numbers in program.numbers.items()})
 
 
 def _rounded(numbers: np.ndarray, digits: int) -> np.ndarray:
     coarse = np.round(numbers / step(numbers, digits)) * step(numbers, digits)
-    unit = step(coarse, digits)  # ten times as large where the largest became a power of ten, as 9.96 does
+    unit = step(coarse, digits)  # ten times as large where rounding makes the largest a power of ten, as with 9.96
     return np.round(numbers / unit) * unit
 
 
 def step(numbers: np.ndarray, digits: int) -> float:
-    """Return the power of ten that numbers of one name are multiples of, with so many digits of the largest."""
+    """Compute the power of ten that numbers are rounded to when the largest keeps `digits` digits."""
     return 10.0 ** _exponent(numbers, digits)
 
 
@@ -137,7 +137,7 @@ def program_bits(program: Program, digits: int) -> float:
 
 
 def number_bits(numbers: np.ndarray, digits: int) -> float:
-    """Bits of numbers of one name with so many digits of the largest: unit, largest multiple, and a multiple each."""
+    """Bits of numbers of one name at a given number of digits: unit, largest multiple, then one multiple each."""
     exponent = _exponent(numbers, digits)
     largest = round(np.abs(numbers).max(initial=0) / 10.0**exponent)
     unit = 2 * abs(exponent) - (exponent < 0)  # 0, -1, 1, -2, .. as 0, 1, 2, 3, ..
@@ -145,12 +145,12 @@ def number_bits(numbers: np.ndarray, digits: int) -> float:
 
 
 def gamma_bits(number: int) -> int:
-    """Bits of a whole number from 1 on in Elias's gamma code: 2 floor(log2 n) + 1."""
+    """Bits of a positive integer in the Elias gamma code: 2 floor(log2 n) + 1."""
     return 2 * (number.bit_length() - 1) + 1
 
 
 def table_bits(p: int, entries: int, among: int | None = None) -> float:
-    """Bits of a table of some pairs among so many, all p^2 by default: how many, which ones, an answer for each."""
+    """Bits of a table of some of all p^2 pairs (or of `among`): how many, which ones, and an answer for each."""
     size = p**2 if among is None else among
     return math.log2(size + 1) + log2_choose(size, entries) + entries * math.log2(p)
 

@@ -1,17 +1,17 @@
-"""Programs of a network, by least squares on its centered logits over all pairs: clock, pizza and neurons.
+"""Least-squares programs of a network's centered logits over all pairs: clock, pizza and neurons.
 
-Clocks of different frequencies are orthogonal on the grid, and so are the pizzas: each frequency is fitted alone, on
-y_k(a, b) of `slt_grok.program.reading`. Sources: Nanda et al. 2301.05217, section 4.1 (logits as sum_k alpha_k
-cos w_k(a + b - c)); Zhong et al. 2306.17844, sections 3 and 5 (|cos w_k(a - b)/2|, and the accompanying circle of
-frequency 2k, whose distance factor is |cos w_k(a - b)|).
+Clocks of different frequencies are orthogonal on the grid, and so are pizzas, so each frequency is fitted separately to
+y_k(a, b) of `slt_grok.program.reading`. Sources: Nanda et al. 2301.05217, section 4.1 (logits as sum_k alpha_k cos
+w_k(a + b - c)); Zhong et al. 2306.17844, sections 3 and 5 (|cos w_k(a - b)/2|, and the accompanying circle of frequency
+2k with distance factor |cos w_k(a - b)|).
 
 A simple neuron is cos(w_k a + phi) + cos(w_k b + psi) (McCracken et al. 2505.18266). Trained transformers need more:
-attention makes products of the two waves (2301.05217, section 4.2), and every embedding has the second harmonics 2k
-besides k, whose 1 to 2% of a neuron's variance carry a fifth of the logits' variance. So a neuron has the six `WAVES`
-of its frequency, and those of another one only where they matter (`ENTRY_SHARE`). The pre-activations are
-least-squares projections. The output weights are the parts of W_L = W_out W_U at the key frequencies, moved by a ridge
-regression on the logits (`RIDGE`) to make up for what the waves omit; waves of one token that reach the logits past
-the neurons (the direct path of the residual stream) are fitted with them.
+attention multiplies the two waves (2301.05217, section 4.2), and every embedding contains the second harmonic 2k along
+with k; it makes up only 1 to 2% of a neuron's variance but a fifth of the logits' variance. A neuron therefore has the
+six `WAVES` of its main frequency, and waves of other frequencies only where they matter (`ENTRY_SHARE`). The
+pre-activations are least-squares projections. The output weights are the components of W_L = W_out W_U at the key
+frequencies, adjusted by a ridge regression on the logits (`RIDGE`) to compensate for what the waves omit. Waves of one
+token that bypass the neurons (the direct path of the residual stream) are fitted jointly.
 """
 
 from dataclasses import replace
@@ -23,10 +23,10 @@ from slt_grok.program.program import ACTIVATIONS, Neurons, Rotations
 from slt_grok.program.reading import Reading
 from slt_grok.program.tokens import ONE_TOKEN, WAVES, Tokens, Waves
 
-# Waves of one frequency are kept in a neuron where their variance times the squared norm of the neuron's output weights
-# is more than this fraction of the sum over all neurons and frequencies. Ours; a neuron without any is omitted.
+# A neuron keeps the waves of a frequency if their variance times the squared norm of the neuron's output weights
+# exceeds this fraction of the sum over all neurons and frequencies. Ours; a neuron that keeps none is omitted.
 ENTRY_SHARE = 3e-6
-RIDGE = 0.03  # of the neurons' mean variance
+RIDGE = 0.03  # relative to the mean variance of the neurons
 
 
 def clock(reading: Reading, keys: np.ndarray | None = None) -> Rotations:
@@ -37,12 +37,12 @@ def clock(reading: Reading, keys: np.ndarray | None = None) -> Rotations:
     reading : Reading
         A network.
     keys : ndarray or None, optional
-        The frequencies; by default `Reading.keys`.
+        Frequencies to fit; by default `Reading.keys`.
 
     Raises
     ------
     SltGrokError
-        An operation without angles, or no frequency.
+        The operation has no angles, or no frequency is given.
     """
     return _rotations(reading, keys, 1)
 
@@ -60,15 +60,15 @@ def neurons(reading: Reading, keys: np.ndarray | None = None, ridge: float | Non
     reading : Reading
         A network.
     keys : ndarray or None, optional
-        The frequencies; by default `Reading.keys`.
+        Frequencies to fit; by default `Reading.keys`.
     ridge : float or None, optional
-        How strongly the output weights are held at those of W_L, as a fraction of the neurons' mean variance; None
-        leaves them as they are read.
+        Strength of the pull of the output weights toward W_L, relative to the neurons' mean variance; None leaves them
+        as read.
 
     Raises
     ------
     SltGrokError
-        An operation without angles, no frequency, or not one hidden layer with a known activation.
+        An operation without angles, no frequencies, more than one hidden layer, or an unknown activation.
     """
     tokens, keys = _angles(reading, keys)
     hidden = reading.neurons
@@ -121,7 +121,7 @@ def _rotations(reading: Reading, keys: np.ndarray | None, factors: int) -> Rotat
 
 
 def _angles(reading: Reading, keys: np.ndarray | None) -> tuple[Tokens, np.ndarray]:
-    """Return the angles of the tokens, and the frequencies to take, ascending."""
+    """Get the angles of the tokens, and the frequencies to fit in ascending order."""
     if reading.tokens is None:
         raise SltGrokError("program: the labels are not the sum of angles of their tokens")
     keys = reading.keys if keys is None else np.sort(np.asarray(keys, dtype=np.int64))
@@ -131,7 +131,7 @@ def _angles(reading: Reading, keys: np.ndarray | None) -> tuple[Tokens, np.ndarr
 
 
 def _outside(reading: Reading) -> np.ndarray:
-    """Mean logit of the class 0 less that of the other classes, for pairs that have angles and for the others."""
+    """Mean logit of the class 0 minus that of the other classes, for pairs with angles and for the others."""
     lead = reading.logits[:, 0] - reading.logits[:, 1:].mean(-1)
     inside = np.isin(np.arange(len(lead)), reading.on_group[2])
     return np.zeros(2) if inside.all() else np.array([lead[inside].mean(), lead[~inside].mean()])
@@ -140,14 +140,14 @@ def _outside(reading: Reading) -> np.ndarray:
 def _with_output(
     program: Neurons, a: np.ndarray, b: np.ndarray, target: np.ndarray, read: np.ndarray, ridge: float | None
 ) -> Neurons:
-    """Return the program with output weights near those that were read, and with what goes past the neurons.
+    """Fit the output weights, near those that were read, and the waves that bypass the neurons.
 
     Parameters
     ----------
     target : ndarray
-        Cosine and sine parts of the logits at the keys, (m, 2 K).
+        Cosine and sine components of the logits at the keys, (m, 2 K).
     read : ndarray
-        Those of W_L, (width, 2 K).
+        The same components of W_L, (width, 2 K).
     """
     post = ACTIVATIONS[program.activation](program.pre(a, b))
     waves = [_waves(program.tokens, k, program.keys, a, b, ONE_TOKEN) for k in program.keys]
@@ -158,7 +158,7 @@ def _with_output(
         basis = basis[:, size > 1e-9 * size[0]]
         free = post - basis @ (basis.T @ post)
         gram = free.T @ free
-        scale = np.trace(gram) / len(gram) or 1.0  # neurons that are never on have no output weights to move
+        scale = np.trace(gram) / len(gram) or 1.0  # neurons that are never active have no output weights to adjust
         held = ridge * scale * np.eye(len(gram))
         output = read + np.linalg.solve(gram + held, free.T @ (target - post @ read))
     rest = _least_squares(past, target - post @ output)
@@ -171,7 +171,7 @@ def _with_output(
 
 
 def _waves(tokens: Tokens, frequency: int, keys: np.ndarray, a: np.ndarray, b: np.ndarray, waves: Waves) -> np.ndarray:
-    """`Tokens.waves`, with zeros for second harmonics that are another key frequency, since they are counted there."""
+    """Compute `Tokens.waves`, with zeros for second harmonics that are also key frequencies, which count there."""
     found = tokens.waves(frequency, a, b, waves).reshape(len(a), len(waves), 2)
     double = min(2 * frequency % tokens.order, -2 * frequency % tokens.order)
     if double in keys and double != frequency:
@@ -180,5 +180,5 @@ def _waves(tokens: Tokens, frequency: int, keys: np.ndarray, a: np.ndarray, b: n
 
 
 def _least_squares(design: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the shortest solution, by the normal equations: columns are waves of the grid, orthogonal or zero."""
+    """Compute the least-norm solution by the normal equations; columns are waves on the grid, orthogonal or zero."""
     return np.linalg.pinv(design.T @ design, rcond=1e-9, hermitian=True) @ (design.T @ target)

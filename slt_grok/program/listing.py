@@ -8,25 +8,25 @@ import numpy as np
 from slt_grok.program.program import Neurons
 from slt_grok.program.tokens import WAVES
 
-WIDTH = 84  # characters of a line in the figure
-SMALL = 0.1  # waves, and a constant, below this fraction of a neuron's largest wave are not shown
+WIDTH = 84  # characters per line of the figure
+SMALL = 0.1  # waves and constants below this fraction of a neuron's largest wave are hidden
 MOST_NEURONS = 4
-WHOLE = "\u00a0"  # a space at which no line is broken
+WHOLE = "\u00a0"  # a non-breaking space
 
 
 def essential(text: str, found: Neurons | None = None) -> str:
-    """Return a program's file without docstrings, imports and blank lines, in lines of at most `WIDTH` characters.
+    """Strip docstrings, imports and blank lines from a program's file, and fold lines longer than `WIDTH` characters.
 
-    With the neuron-level program of the same network also the neuron that writes most to each of at most `MOST_NEURONS`
-    frequencies.
+    Given the neuron-level program of the same network, add the neuron that contributes most to each of at most
+    `MOST_NEURONS` frequencies.
     """
     text = re.sub(r'^ *"""(?:.|\n)*?"""\n', "", text, flags=re.MULTILINE)
-    text = re.sub(r'"""(?:.|\n)*?"""', '"..."', text)  # long rows of numbers
+    text = re.sub(r'"""(?:.|\n)*?"""', '"..."', text)  # long arrays of numbers
     lines = [line for line in text.splitlines() if line and not line.startswith(("import ", "from "))]
     apart = [f"\n{line}" if line.startswith(("def ", "CLOCKS = {")) else line for line in lines]
     if found is not None:
         apart += [
-            f"\nNot in the file: the strongest of {len(found.constant)} neurons of each clock; a, b, c are angles on it"
+            f"\nNot in the file: for each clock, the strongest of {len(found.constant)} neurons; a, b, c are its angles"
         ]
         apart += _neurons(found)
     return "\n".join(part for line in apart for part in _folded(line)).lstrip("\n")
@@ -34,7 +34,7 @@ def essential(text: str, found: Neurons | None = None) -> str:
 
 def _neurons(found: Neurons) -> list[str]:
     written = np.linalg.norm(found.output, axis=-1)  # (width, K)
-    weight = np.zeros_like(written)  # amplitude of the neuron's waves of each frequency times what it writes there
+    weight = np.zeros_like(written)  # amplitude of the neuron's waves at each frequency times its output there
     place = np.searchsorted(found.keys, found.frequency)
     weight[found.neuron, place] = np.linalg.norm(found.amplitude, axis=1)
     weight *= written
@@ -60,7 +60,7 @@ def _signed(value: float) -> str:
 
 
 def _argument(first: int, second: int, sign: int) -> str:
-    """Return `a+b` for (1, 1), `2b` for (0, 2)."""
+    """Format (1, 1) as `a+b` and (0, 2) as `2b`."""
     parts = [(first, "a"), (sign * second, "b")]
     text = "".join(f"{'-' if m < 0 else '+'}{abs(m) if abs(m) > 1 else ''}{name}" for m, name in parts if m)
     return text.removeprefix("+")

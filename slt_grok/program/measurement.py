@@ -1,4 +1,4 @@
-"""Programs along training: how much of every network each level explains, and how long it is next to the network."""
+"""Programs over training: how much of each network every level explains, and its length compared with the network's."""
 
 import math
 import time
@@ -36,8 +36,8 @@ from slt_grok.trajectories import Trajectory
 
 MIXTURES = (*LEVELS, "table")
 COMPRESSIONS = ("quantized", "pruned")
-SHARD = 4  # checkpoints
-TRIAL = 5  # frequencies of the program that a prediction of the cost fits, as many as a trained network has
+SHARD = 4  # checkpoints per shard
+TRIAL = 5  # frequencies of the program used to predict the cost, as many as a typical trained network has
 RULE = f"agreement on {percent(AGREEMENT)} of all pairs and {percent(EXPLAINED)} of the variance"
 ANGLES = "tasks whose labels are the sum of angles of their tokens"
 
@@ -51,11 +51,13 @@ VARIABLES = {
     "agreement": Variable(
         ("level",), "agreement with the network", "fraction of all pairs with the network's answer, without a table"
     ),
-    "true_answers": Variable((), "agreement of the true answers", "fraction of all pairs that the network has right"),
+    "true_answers": Variable(
+        (), "agreement of the correct answers", "fraction of all pairs that the network answers correctly"
+    ),
     "program_bits": Variable(
         ("keeps", "mixture"),
         "length of the program",
-        "two-part code: the level's frequencies and numbers, and a table of the pairs where it does not do; table: no "
+        "two-part code: the level's frequencies and numbers, and a table of the pairs it gets wrong; table: no "
         "program; answers: keeps the network's answers to all p^2 pairs; loss: keeps its cross-entropy on the n train "
         "pairs to 1/n nats",
         units="bits",
@@ -63,8 +65,8 @@ VARIABLES = {
     "chosen": Variable(("keeps",), "level of the shortest program", "argmin of program_bits"),
     "table_share": Variable(
         ("keeps",),
-        "table's fraction of the shortest program",
-        "fraction of its bits that list pairs, beyond those of an empty table; 1 for a table alone",
+        "share of the table in the shortest program",
+        "fraction of its bits that list pairs, beyond an empty table; 1 for a table alone",
     ),
     "network_bits": Variable(
         ("keeps", "compression"),
@@ -74,17 +76,23 @@ VARIABLES = {
         units="bits",
     ),
     "bits_per_weight": Variable(
-        ("keeps",), "critical quantization", "fewest bits a weight that keep, as all up to 24 do; else 32", units="bits"
+        ("keeps",),
+        "critical quantization",
+        "fewest bits per weight that suffice, as do all more up to 24; else 32",
+        units="bits",
     ),
     "bits_per_weight_kept": Variable(
-        ("keeps",), "bits a weight of the pruned network", "those of the shortest pruned code", units="bits"
+        ("keeps",), "bits per weight of the pruned network", "in the shortest pruned code", units="bits"
     ),
-    "weights_kept": Variable(("keeps",), "weights of the pruned network", "those of the shortest pruned code"),
+    "weights_kept": Variable(("keeps",), "weights of the pruned network", "number kept in the shortest pruned code"),
     "program_explains": Variable(
         (), "whether the shortest program for the answers explains the network", f"without its table: {RULE}"
     ),
     "program_frequency": Variable(
-        ("frequency",), "frequency of the program", "its clock holds over 0.1% of the logits' variance", where=ANGLES
+        ("frequency",),
+        "frequency of the program",
+        "its clock accounts for over 0.1% of the logits' variance",
+        where=ANGLES,
     ),
     "clock_amplitude": Variable(
         ("frequency",), "amplitude of the clock", "2 mean over a, b, c of L cos w_k(s - c)", where=ANGLES
@@ -95,7 +103,7 @@ VARIABLES = {
 class ProgramSettings(Settings):
     """Settings of the measurement `program`."""
 
-    checkpoints: Positive | None = Field(default=None, description="how many are read, evenly spaced; all by default")
+    checkpoints: Positive | None = Field(default=None, description="number of evenly spaced checkpoints; default: all")
 
 
 class Programs(Measurement):
@@ -106,17 +114,17 @@ class Programs(Measurement):
     variables = VARIABLES
 
     def unmeasurable(self, network: Network) -> str:
-        """Return why networks of this kind have no program."""
+        """Explain why networks of this kind have no program; empty if they do."""
         return unreadable(network.task)
 
     def measure(self, trajectory: Trajectory, settings: ProgramSettings, context: Context) -> xr.Dataset:
-        """Measure the chosen checkpoints; attributes hold the last network's program as text."""
+        """Measure the chosen checkpoints; attributes store the last network's program as text."""
         chosen = trajectory.isel(step=evenly_spaced(trajectory.coords["step"], settings.checkpoints))
         found = context.in_shards(chosen, measure, SHARD)
         return found.assign_attrs(as_text(trajectory.isel(step=[-1], seed=[0])))
 
     def seconds(self, one: Trajectory, settings: ProgramSettings, checkpoints: int, context: Context) -> float:
-        """Predict from a trial that adds the program of a trained network, since a fresh one has none."""
+        """Predict the cost from a trial that adds a typical program, since an untrained network has none."""
         start = time.process_time()
         reading = read(one)
         measure(one)
@@ -127,7 +135,7 @@ class Programs(Measurement):
         return (time.process_time() - start) * min(settings.checkpoints or checkpoints, checkpoints)
 
     def figures(self) -> Sequence[Drawing]:
-        """Return the program as text, what each level explains, and the lengths."""
+        """List the figures: the program as text, the variance each level explains, and the lengths."""
         from slt_grok import plots
 
         return (
@@ -135,9 +143,9 @@ class Programs(Measurement):
                 "program_text",
                 draw_text,
                 "Left: the essential lines of the program's file, and for a network with one hidden layer its "
-                "strongest neurons as formulas, without waves below a tenth of the largest. Right: each token in the "
+                "strongest neurons as formulas, omitting waves below a tenth of the largest. Right: each token in the "
                 "plane of the embedding that belongs to a clock k of the program, joined and colored in the order of "
-                "k t mod p; weight: of the ideal clock in the logits.",
+                "k t mod p; the weight is that of the ideal clock in the logits.",
                 ("program_frequency",),
                 ("circuit_maps",),
                 by_seed=False,
@@ -145,26 +153,26 @@ class Programs(Measurement):
             Drawing(
                 "explained_share",
                 plots.explained_share,
-                "Above: the variance of the logits that each level explains. Below: the fraction of all pairs on which "
-                "it gives the network's answer, without a table, with the right answers for comparison. A line begins "
-                "where the logits have a frequency. Tick: from there on the shortest program explains the network. "
+                "Top: the variance of the logits that each level explains. Bottom: the fraction of all pairs on which "
+                "it gives the network's answer, without a table; the correct answers for comparison. A line begins "
+                "where the logits have a key frequency. From the tick on, the shortest program explains the network. "
                 "With several seeds, thin lines are seeds and thick lines their mean with its 95% interval.",
                 by_seed=False,
             ),
             Drawing(
                 "description_length",
                 plots.description_length,
-                "Bits over training, and LLC × log₂ n of the n train pairs: the shortest code by programs and tables, "
-                "and the network's own, that keep its answers to all pairs, or its loss on the train pairs to within a "
-                "nat in all. Hollow: more than half of the bits list pairs. Bands are 95% intervals, with several "
-                "seeds those of the geometric mean.",
+                "Bits over training, and LLC × log₂ n of the n train pairs: the shortest program with its table, "
+                "and the compressed network, each preserving its answers to all pairs or its train loss to within one "
+                "nat in total. Hollow: more than half of the bits list pairs. Bands are 95% intervals, over several "
+                "seeds of the geometric mean.",
                 others=("llc",),
                 by_seed=False,
             ),
         )
 
     def notes(self, data: Data) -> Sequence[str]:
-        """Return from which step on a program explains each seed's network, and how to read agreement and text."""
+        """State the step from which a program explains each seed's network, and how to read agreement and the text."""
         from slt_grok import plots
 
         onsets = plots.explained_from(data[self.name]).to_series().dropna()
@@ -172,19 +180,19 @@ class Programs(Measurement):
         onset = f"explains the network from {reached} on" if reached else "does not explain the network at the end"
         return [
             f"The shortest program {onset} ({RULE}).",
-            "A clock with any few frequencies gives nearly all right answers, so agreement alone does not show a "
+            "A clock with any few frequencies gives nearly all correct answers, so agreement alone does not show a "
             "circuit; the explained variance does.",
             *filter(None, [data[self.name].attrs.get("program_note")]),
         ]
 
     def text(self, data: Data) -> str:
-        """Return the file that `slt-grok extract` writes for the last network of the first seed."""
+        """Get the file that `slt-grok extract` writes for the last network of the first seed."""
         return data[self.name].attrs.get("program_source", "")
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Return every level with its fit and length, where the code that keeps the loss is longest and at the end."""
+        """Tabulate fit and length of every level, at the step with the longest loss-preserving code and at the end."""
         made, dataset = [], data[self.name]
-        header = ["", "Variance of the logits", "Network’s answers given", "Bits, answers kept", "Bits, loss kept"]
+        header = ["", "Variance of the logits", "Agreement with the network", "Bits (answers)", "Bits (loss)"]
         for seed in dataset.seed.values.tolist():
             one = dataset.sel(seed=seed)
             longest = int(shortest(one).sel(keeps="loss").argmax("step"))
@@ -195,7 +203,7 @@ class Programs(Measurement):
         return made
 
     def columns(self, dataset: xr.Dataset) -> dict[str, Any]:
-        """Return the last checkpoint's numbers, and the shortest program's bits and their drop from the largest."""
+        """Report the last checkpoint's numbers, and the shortest program's bits with their drop from the maximum."""
         found = final_numbers(dataset, f"final.{self.name}")
         bits = shortest(dataset).sortby("step")
         for keeps in bits.keeps.values:
@@ -206,18 +214,18 @@ class Programs(Measurement):
 
 
 def measure(trajectory: Trajectory, on_progress: ProgressCallback = ignore) -> xr.Dataset:
-    """Measure every level of program of every network of a trajectory.
+    """Measure every level of program of every network in a trajectory.
 
     Returns
     -------
     xarray.Dataset
         Over the leading dimensions of the trajectory, with the variables of `Programs`; NaN for levels that a network
-        does not have, which are all of them where no frequency is in its logits.
+        does not have (all of them if its logits have no key frequency).
 
     Raises
     ------
     SltGrokError
-        As `slt_grok.program.read`.
+        See `slt_grok.program.read`.
     """
     rows = []
     for index in np.ndindex(*trajectory.shape):
@@ -256,10 +264,9 @@ def _row(reading: Reading, compressed: list[Compressed]) -> dict[str, Any]:
 
 
 def as_text(one: Trajectory) -> dict[str, str]:
-    """Return attributes that hold a network's program: `program_source`, `program_lines` and `program_note`.
+    """Describe a network's program in the attributes `program_source`, `program_lines` and `program_note`.
 
-    `program_lines` are essential lines for a figure with the circles of the tokens, and absent where the angles are
-    those of logarithms.
+    `program_lines` are the essential lines for the figure with the token circles; absent if the angles are logarithms.
     """
     at = ", ".join(f"{dim} {step(int(values[0]))}" for dim, values in one.coords.items())
     reading = read(one)
@@ -268,9 +275,9 @@ def as_text(one: Trajectory) -> dict[str, str]:
     except SltGrokError as error:
         reason = str(error).removeprefix("program: ")
         return {"program_note": f"The network at {at} has no program: {reason}."}
-    has, shown = "a list of pairs, since no formula explains the network by itself", None
+    has, shown = "a list of pairs, since no formula alone explains the network", None
     if found.explained:
-        has = f"numbers of {plural(found.digits, 'digit')}"
+        has = f"numbers rounded to {plural(found.digits, 'digit')}"
         shown = neurons(reading) if reading.neurons is not None else None
     text, note = source(found), f"The file that `slt-grok extract` writes for {at} has {has}."
     on_tokens = reading.tokens is not None and reading.tokens.order == reading.p
@@ -282,22 +289,22 @@ def as_text(one: Trajectory) -> dict[str, str]:
 
 
 def draw_text(program: xr.Dataset, maps: xr.Dataset | None) -> Any:
-    """Draw the last network's program next to its circles.
+    """Draw the last network's program next to its token circles.
 
     Raises
     ------
     SltGrokError
-        No program on the tokens themselves, or no circles were measured.
+        There is no program in terms of the tokens themselves, or no circles were measured.
     """
     from slt_grok import plots
 
     if "program_lines" not in program.attrs or maps is None:
-        raise SltGrokError("it needs the text of a program and the measurement circuit_maps")
+        raise SltGrokError("needs a program's text and the measurement circuit_maps")
     return plots.program_text(program.attrs["program_lines"], program, maps)
 
 
 def shortest(program: xr.Dataset) -> xr.DataArray:
-    """Return the bits of the shortest program, over `keeps` and the networks."""
+    """Compute the bits of the shortest program, over `keeps` and the networks."""
     return program.program_bits.min("mixture")
 
 

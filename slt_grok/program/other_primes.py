@@ -1,21 +1,21 @@
-"""A program's frequencies for another prime, and weights that hold them there, without training.
+"""Transfer a program's frequencies to another prime, and write weights that implement them, without training.
 
-A program of Z_p is its operation and the amplitudes A_k of its frequencies k. Of k the turn k/p of a token is kept as
-far as p' has it: in the order of falling |A_k|, each frequency becomes the one of 1..(p'-1)/2 nearest to k p'/p that no
-earlier one has taken (the smaller of two equally near). What p' then holds has a closed form before there are weights:
+A program on Z_p is its operation and the amplitudes A_k of its frequencies k. A token's turn at frequency k is k/p,
+kept as closely as p' allows: in order of decreasing |A_k|, each frequency becomes the one in 1..(p'-1)/2 nearest to k
+p'/p that is not yet taken (the smaller one in a tie). The margin for p' has a closed form before any weights are
+written:
 
-    clock    worst margin min_d sum_k A_k (1 - cos w_k d), d = 1..p'-1, exact (through a GELU to some 1%, see
+    clock    worst margin min_d sum_k A_k (1 - cos w_k d), d = 1..p'-1, exact (to about 1% through a GELU, see
              `slt_grok.models.planting`)
     pizza    min_{e, d} sum_k |cos(w_k e / 2)| (B_k (1 - cos w_k d) - 2 |B_k| r), e = a - b, with the residual r of
-             `slt_grok.models.planted.pizza_residual`: a lower bound of the worst margin. B_k = A_k / mean |cos|, the
-             mean over Z_p', so that the clock that fits the pizza best has the amplitudes A_k
+             `slt_grok.models.planted.pizza_residual`: a lower bound on the worst margin. B_k = A_k / mean |cos|, the
+             mean over Z_p', so that the clock that best fits the pizza has the amplitudes A_k
 
-The turns of a larger prime nearly repeat after p tokens, since p k'/p' is nearly an integer: there the nearest
-frequencies answer with a small margin. Where it is below the target, and only there, frequencies may shift: by up to 1,
-2, 4, .. places of p' until the margin is reached, each in turn to the best of its places until none gains. Where no
-shift is enough, the frequency that gains most is added, with the mean of the amplitudes. The form of the clock is that
-of Nanda et al. 2301.05217, section 4.1, of the pizza that of Zhong et al. 2306.17844, section 4; the rule is this
-package's.
+The turns of a larger prime nearly repeat after p tokens, since p k'/p' is nearly an integer, so the nearest frequencies
+can have a small margin. If, and only if, it is below the target, frequencies may shift by up to 1, 2, 4, ... places of
+p' until the margin is reached; each moves in turn to its best place until none improves. If no shift suffices, the
+frequency that improves the margin most is added, with the mean amplitude. The clock has the form of Nanda et al.
+2301.05217, section 4.1, the pizza that of Zhong et al. 2306.17844, section 4; the transfer rule is ours.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ from slt_grok.tasks import ModularTask, is_prime
 from slt_grok.trajectories import Network, Trajectory
 
 Circuit = Literal["clock", "pizza"]
-LEAST = 1.0  # target of the worst margin, in nats: the right answer e times as likely as any other
+LEAST = 1.0  # target worst margin, in nats: the correct answer is e times as likely as any other
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,15 @@ class Transferred:
     Parameters
     ----------
     amplitudes : dict of int to float
-        Frequency of p' -> A.
+        Frequency of p' -> its amplitude.
     origins : dict of int to int or None
-        Frequency of p' -> the frequency of p that it comes from; None where it was added.
+        Frequency of p' -> the frequency of p it comes from; None if it was added.
     margin : float
-        Closed form of the worst margin, or its lower bound, in nats.
+        Closed form of the worst margin, or a lower bound on it, in nats.
     nearest_margin : float
-        The same at the nearest frequencies, before anything was shifted or added.
+        The same for the nearest frequencies, before shifting or adding any.
     shift : int
-        By up to how many places frequencies might shift.
+        Largest number of places by which frequencies were allowed to shift.
     """
 
     amplitudes: dict[int, float]
@@ -69,14 +69,14 @@ class Transferred:
 
 
 def worst_margin(p: int, amplitudes: Mapping[int, float], directions: int | None = None) -> float:
-    """Return the worst margin of a clock, or with `directions` the lower bound of a pizza's; see the module.
+    """Compute the worst margin of a clock or, with `directions`, the lower bound for a pizza; see the module docstring.
 
     Parameters
     ----------
     p : int
         Number of tokens.
     amplitudes : mapping of int to float
-        Frequency -> A_k, of the clock or of the clock that fits the pizza best.
+        Frequency -> A_k, of the clock or of the clock that best fits the pizza.
     directions : int or None, optional
         J of `slt_grok.models.planted.pizza`; None for a clock.
     """
@@ -90,12 +90,12 @@ def worst_margin(p: int, amplitudes: Mapping[int, float], directions: int | None
 
 
 def nearest(program: Constants, p: int) -> dict[int, int]:
-    """Return frequency of the program -> frequency of another prime p, all different, by the rule of the module.
+    """Map each frequency of the program to a distinct one of another prime p, by the rule of the module docstring.
 
     Raises
     ------
     SltGrokError
-        p is not an odd prime, or has fewer frequencies than the program.
+        The prime p is not odd, or has fewer frequencies than the program.
     """
     if p < 3 or not is_prime(p):
         raise SltGrokError(f"modulus: expected an odd prime, got {p}")
@@ -112,25 +112,25 @@ def nearest(program: Constants, p: int) -> dict[int, int]:
 
 
 def transfer(program: Constants, p: int, directions: dict[int, int] | None = None, least: float = LEAST) -> Transferred:
-    """Return the program's frequencies for another prime.
+    """Transfer the program's frequencies to another prime.
 
     Parameters
     ----------
     program : Constants
-        Of the program.
+        Constants of the program.
     p : int
-        p', an odd prime.
+        The new prime p', odd.
     directions : dict of int to int or None, optional
-        For a pizza, J by the number of frequencies, which share the neurons; None for a clock. Its numbers of
-        frequencies are those that the network has room for.
+        For a pizza, J by number of frequencies (they share the neurons), for each number the network has room for; None
+        for a clock.
     least : float, optional
-        Target of the worst margin, in nats, by the closed form.
+        Target worst margin, in nats, by the closed form.
 
     Raises
     ------
     SltGrokError
-        p is not an odd prime or has too few frequencies, or no set of frequencies that the network has room for
-        reaches the margin.
+        The new prime is not an odd prime or has too few frequencies, or no set of frequencies that fits into the
+        network reaches the margin.
     """
 
     def margin(places: list[int], heights: list[float]) -> float:
@@ -154,8 +154,8 @@ def transfer(program: Constants, p: int, directions: dict[int, int] | None = Non
             continue
         if len(places) >= room:
             raise SltGrokError(
-                f"modulus: expected amplitudes that give a worst margin of {least:g} by the closed form, the "
-                f"{room} frequencies of {p} that fit give {found:.3g}"
+                f"modulus: expected amplitudes with a worst margin of {least:g} by the closed form, but the "
+                f"{room} frequencies of {p} that fit reach only {found:.3g}"
             )
         heights = [*heights, float(np.mean(heights))]
         others = [k for k in range(1, half + 1) if k not in places]
@@ -169,7 +169,7 @@ def transfer(program: Constants, p: int, directions: dict[int, int] | None = Non
 def _shifted(
     places: list[int], heights: list[float], start: list[int], shift: int, half: int, margin: Any
 ) -> tuple[list[int], float]:
-    """Move each frequency in turn to the place within `shift` of its start that gains most, until none gains."""
+    """Move each frequency in turn to the best place within `shift` of its start, until none improves."""
     best = margin(places, heights)
     while True:
         before = best
@@ -187,16 +187,16 @@ def _shifted(
 def rewrite(
     program: Constants, model: Mapping[str, Any], task: ModularTask, least: float = LEAST
 ) -> tuple[Trajectory, Transferred]:
-    """Return a network of some architecture that computes the program on another Z_p, written and not trained.
+    """Write a network of a given architecture that computes the program on another Z_p, without training.
 
-    With ReLU it holds a pizza, else a clock.
+    A ReLU network implements a pizza, any other a clock.
 
     Parameters
     ----------
     program : Constants
-        Operation and amplitudes.
+        Operation and amplitudes of the program.
     model : mapping of str to object
-        The section `model` of a configuration, with `kind`.
+        The `model` section of a configuration, including `kind`.
     task : ModularTask
         The task for p', with the program's operation.
     least : float, optional
@@ -205,13 +205,13 @@ def rewrite(
     Returns
     -------
     tuple of Trajectory and Transferred
-        A single network, float64, whose logits are those of `slt_grok.models.planting`; and its frequencies.
+        A single float64 network with the logits described in `slt_grok.models.planting`, and its frequencies.
 
     Raises
     ------
     SltGrokError
-        Another operation than the program's, or one that is neither addition nor subtraction; a network that cannot
-        hold a circuit or is too narrow; as `transfer`.
+        The task's operation differs from the program's or is neither addition nor subtraction, the network cannot
+        implement a circuit or is too narrow, or an error of `transfer`.
     """
     if program.operation not in ("addition", "subtraction") or task.operation != program.operation:
         raise SltGrokError(
@@ -219,7 +219,7 @@ def rewrite(
             f"{task.operation}"
         )
     p, module = task.classes, models.build(tokens=task.classes, **model).double()
-    nearest(program, p)  # p, and then the architecture, before a search for frequencies
+    nearest(program, p)  # check p, then the architecture, before searching for frequencies
     circuit: Circuit = "pizza" if getattr(module, "activation", None) is relu else "clock"
     try:
         plant(module, circuit, {1: 1.0}, task.sign)
@@ -232,7 +232,7 @@ def rewrite(
 
 
 def _directions(module: Model) -> dict[int, int]:
-    """J of the pizza by the number of frequencies, for those numbers that the module has room for."""
+    """J of the pizza by number of frequencies, for the numbers that the module has room for."""
     shapes = {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
     name, axis = next(iter(module.units()["neurons_post"].items()))
     width, heads = shapes[name][axis], module.head_parameters()

@@ -1,17 +1,18 @@
-"""Programs: what a network computes, as formulas of few numbers that can be run.
+"""Programs: runnable formulas with few numbers for what a network computes.
 
-    Rotations   logits sum_k (alpha_k + beta_k |cos w_k d/2| + gamma_k |cos w_k d|) cos w_k(s - c), with s = a + b and
-                d = a - b. With alpha alone it is the ideal clock (Nanda et al. 2301.05217, section 4.1), with the rest
-                the pizza and its accompanying circle of frequency 2k (Zhong et al. 2306.17844, sections 3 and 5)
-    Neurons     neuron by neuron: waves of one frequency through the activation into cos w_k c and sin w_k c
+    Rotations   logits sum_k (alpha_k + beta_k |cos w_k d/2| + gamma_k |cos w_k d|) cos w_k(s - c), with s = a + b and d
+                = a - b. With alpha alone this is the ideal clock (Nanda et al. 2301.05217, section 4.1); with the other
+                terms, the pizza and its accompanying circle of frequency 2k (Zhong et al. 2306.17844, sections 3 and 5)
+    Neurons     neuron by neuron: waves of one frequency, through the activation, into cos w_k c and sin w_k c
                 (McCracken et al. 2505.18266; Gromov 2301.02679)
-    Table       answers of listed pairs, alone or with a program for all other pairs
+    Table       the answers to listed pairs, alone or with a program for all other pairs
 
     >>> program.logits(a, b)          # float64 (..., p), of integer arrays a and b of one shape
     >>> program.answer(a, b)          # int64, the class of the largest logit
     >>> program.numbers               # name -> array: every real number in it, in the order of its fields
 
-Angles are those of `slt_grok.program.tokens`: the discrete logarithm for multiplication, a minus sign for subtraction.
+Angles are defined in `slt_grok.program.tokens`: the discrete logarithm for multiplication, a minus sign for
+subtraction.
 """
 
 import math
@@ -39,11 +40,10 @@ class Program(ABC):
     ----------
     tokens : Tokens
         Angles of the tokens.
-    outside : ndarray
-        Logit of the class without an angle (0 of multiplication) less the mean of the others, for pairs in the group
-        and for pairs with a 0; ignored where all tokens have angles.
+    Logit of the class without an angle (0 under multiplication) minus the mean of the others, for pairs in the group
+    and for pairs with a 0; ignored if all tokens have angles.
     keys : ndarray
-        The frequencies, int64 (K,), ascending.
+        Key frequencies, int64 (K,), ascending.
     """
 
     NUMBERS: ClassVar[tuple[str, ...]]  # fields that hold real numbers
@@ -68,11 +68,11 @@ class Program(ABC):
 
     @property
     def structure_bits(self) -> int:
-        """Bits of what the program has besides frequencies and numbers."""
+        """Bits that describe the program besides its frequencies and numbers."""
         return 0
 
     def logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Logits of all p answers, float64 (..., p); their mean over the answers carries no meaning."""
+        """Compute the logits of all p answers, float64 (..., p); their mean over the answers is arbitrary."""
         a, b = np.broadcast_arrays(a, b)
         _, _, inside = self.tokens.sums(a, b)
         found = np.zeros((*a.shape, self.tokens.p))
@@ -84,7 +84,7 @@ class Program(ABC):
         return found
 
     def answer(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Return the answer with the largest logit, int64 like a; the least one of equals."""
+        """Compute the answer with the largest logit, int64 like a; ties go to the smallest."""
         return self.logits(a, b).argmax(-1)
 
     def grid(self) -> np.ndarray:
@@ -99,7 +99,7 @@ class Rotations(Program):
     Parameters
     ----------
     amplitude : ndarray
-        alpha_k, and for a pizza also beta_k and gamma_k, (K, 1) or (K, 3), in the logits' unit.
+        Coefficient alpha_k, and for a pizza also beta_k and gamma_k, (K, 1) or (K, 3), in units of the logits.
     """
 
     NUMBERS = ("amplitude",)
@@ -125,27 +125,27 @@ class Rotations(Program):
 
 @dataclass(frozen=True)
 class Neurons(Program):
-    """logits = sum_n act(h_n) W_n(c) + D(c), every neuron a sum of waves of (a, b).
+    """logits = sum_n act(h_n) W_n(c) + D(c), where each neuron is a sum of waves of (a, b).
 
-    h_n = constant_n + sum_k sum_ij A cos(w_k(i a + j b) + phi), mostly of one frequency k; W_n(c) = sum_K (out_nK0
-    cos w_K c + out_nK1 sin w_K c); D are the waves of one token, `ONE_TOKEN`, that reach the logits past the neurons.
+    h_n = constant_n + sum_k sum_ij A cos(w_k(i a + j b) + phi), mostly at one frequency k; W_n(c) = sum_K (out_nK0 cos
+    w_K c + out_nK1 sin w_K c); D consists of the waves of one token, `ONE_TOKEN`, that bypass the neurons.
 
     Parameters
     ----------
     activation : str
         `relu`, `quadratic` or `gelu`.
     neuron, frequency : ndarray
-        Of each entry, int64 (entry,): neuron n has waves of frequency k.
+        Neuron n and frequency k of each entry, int64 (entry,): neuron n has waves of frequency k.
     amplitude, phase : ndarray
-        A and phi of each entry, (entry, wave) in the order of `WAVES`; phases in (-pi, pi].
+        Amplitude A and phase phi of each entry, (entry, wave) in the order of `WAVES`; phases in (-pi, pi].
     constant : ndarray
-        (width,).
+        Constant term of each neuron, (width,).
     output : ndarray
-        (width, K, 2).
+        Output weights, (width, K, 2).
     past : ndarray
-        D, cosine and sine part of w_K c for cosine and sine of each wave of w_k, (K, 4, 2, K, 2).
+        D: cosine and sine components of w_K c for the cosine and sine of each wave of w_k, (K, 4, 2, K, 2).
     shift : ndarray
-        What every pair has in its cosine and sine parts of w_K c, (K, 2).
+        Cosine and sine components of w_K c shared by all pairs, (K, 2).
     """
 
     NUMBERS = ("constant", "amplitude", "phase", "output", "past", "shift")
@@ -167,7 +167,7 @@ class Neurons(Program):
 
     @property
     def structure_bits(self) -> int:
-        """Which frequencies each neuron has."""
+        """Bits that say which frequencies each neuron has."""
         return len(self.constant) * len(self.keys)
 
     def pre(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -190,7 +190,7 @@ class Neurons(Program):
 
 @dataclass(frozen=True)
 class Table:
-    """Answers of listed pairs, with another program for all other pairs: the program of a memorizer.
+    """The answers to listed pairs, with another program for all other pairs: the program of a memorizer.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ class Table:
     answers : ndarray
         Their answers, int64 (m,).
     rest : Program or None
-        The program of the other pairs; None where every pair is listed.
+        Program for the other pairs; None if every pair is listed.
     """
 
     p: int
@@ -215,7 +215,7 @@ class Table:
         return "table" if self.rest is None else f"{self.rest.level} and table"
 
     def answer(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Return the listed answer, else the other program's, int64 like a."""
+        """Return the listed answer, or else the other program's, int64 like a."""
         listed = np.full(self.p**2, -1)
         listed[self.rows] = self.answers
         answer = listed[a * self.p + b]

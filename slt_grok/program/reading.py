@@ -1,9 +1,9 @@
-"""A network as the extractor reads it: logits and neurons on all pairs, and the frequencies of the logits.
+"""What the extractor reads from a network: its logits and neurons on all pairs, and the frequencies of the logits.
 
-The logits are centered over the answers, which changes no probability. On the cyclic group of
-`slt_grok.program.tokens` their component along cos w_k(s - c) for one pair is y_k(a, b) = 2/n sum_c L(c)
-cos w_k(s - c): its mean over the pairs is the ideal clock's amplitude alpha_k, and alpha_k^2 / 2 that clock's part of
-the variance (Nanda et al. 2301.05217, section 4.1).
+The logits are centered over the answers, which leaves the probabilities unchanged. On the cyclic group of
+`slt_grok.program.tokens`, their component along cos w_k(s - c) at a pair is y_k(a, b) = 2/n sum_c L(c) cos w_k(s - c).
+Its mean over the pairs is the amplitude alpha_k of the ideal clock, which accounts for alpha_k^2 / 2 of the variance
+(Nanda et al. 2301.05217, section 4.1).
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from slt_grok.program.tokens import Tokens, pairs, unreadable
 from slt_grok.tasks import Task
 from slt_grok.trajectories import Trajectory
 
-# A frequency is in the circuit when its clock holds more than this fraction of the logits' variance. Ours: the weakest
-# frequency of published networks holds 0.018, the largest one of untrained networks 2e-5.
+# A frequency belongs to the circuit if its clock accounts for more than this fraction of the logits' variance. Ours:
+# the weakest frequency of published networks accounts for 0.018, the strongest of untrained networks for 2e-5.
 KEY_SHARE = 1e-3
 
 
@@ -37,7 +37,7 @@ class HiddenLayer:
     pre : ndarray
         Pre-activations, (p^2, width).
     to_logits : ndarray
-        W_L, (width, p), centered over the answers.
+        Neuron-logit map W_L, (width, p), centered over the answers.
     """
 
     activation: str
@@ -47,16 +47,16 @@ class HiddenLayer:
 
 @dataclass(frozen=True)
 class Reading:
-    """What is read from a single network; all float64.
+    """What was read from a single network, all in float64.
 
     Parameters
     ----------
     task : Task
-        With the right answers and the split.
+        Task with the correct answers and the split.
     logits : ndarray
-        (p^2, p), centered over the answers.
+        Logits, (p^2, p), centered over the answers.
     neurons : HiddenLayer or None
-        None for a network with more than one hidden layer, or with an unknown activation.
+        Neurons; None if the network has more than one hidden layer or an unknown activation.
     """
 
     task: Task
@@ -70,7 +70,7 @@ class Reading:
 
     @cached_property
     def tokens(self) -> Tokens | None:
-        """The group on which the operation is a sum; None without one."""
+        """The group on which the operation is addition; None if there is none."""
         return Tokens.of(self.task)
 
     @cached_property
@@ -80,7 +80,7 @@ class Reading:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """The right answers, (p^2,)."""
+        """The correct answers, (p^2,)."""
         return self.task.labels.numpy()
 
     @cached_property
@@ -90,9 +90,9 @@ class Reading:
 
     @cached_property
     def on_group(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return a and b of the pairs that have angles, their rows of the p^2, and their logits by j = 0..n-1, (m, n).
+        """Select a and b of the pairs with angles, their rows among the p^2, and their logits by j = 0..n-1, (m, n).
 
-        The logits are centered anew over these answers.
+        The logits are centered again over these answers.
         """
         assert self.tokens is not None
         a, b = pairs(self.p)
@@ -107,18 +107,18 @@ class Reading:
         return np.array([self.along_clock(k).mean() for k in self.tokens.frequencies])
 
     def along_clock(self, frequency: int) -> np.ndarray:
-        """y_k of each pair that has angles, (m,)."""
+        """Compute y_k of each pair with angles, (m,)."""
         tokens = self.tokens
         assert tokens is not None
         a, b, _, logits = self.on_group
         angle = tokens.angle(frequency, tokens.sums(a, b)[0])
         parts = logits @ tokens.answer_waves(np.array([frequency])).T
-        scale = 2 / tokens.order / (1 + (2 * frequency == tokens.order))  # of cos pi c, half the others' norm
+        scale = 2 / tokens.order / (1 + (2 * frequency == tokens.order))  # cos pi c: twice the squared norm
         return scale * (parts[:, 0] * np.cos(angle) + parts[:, 1] * np.sin(angle))
 
     @cached_property
     def keys(self) -> np.ndarray:
-        """The frequencies of the circuit by `KEY_SHARE`, int64, ascending; none where the operation has no angles."""
+        """Frequencies of the circuit by `KEY_SHARE`, int64, ascending; empty if the operation has no angles."""
         if self.tokens is None:
             return np.array([], dtype=np.int64)
         norm = 1 - (2 * self.tokens.frequencies != self.tokens.order) / 2  # mean square of cos w_k c
@@ -127,12 +127,12 @@ class Reading:
 
 
 def single(one: Trajectory, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-    """Return the parameters of a single network, each with a first axis of length 1.
+    """Extract the parameters of a single network, each with a leading axis of length 1.
 
     Raises
     ------
     SltGrokError
-        Several networks, or a task without Z_p for an odd prime p.
+        There are several networks, or the task is not on Z_p for an odd prime p.
     """
     if len(one) != 1:
         raise SltGrokError(f"program: expected one network, got {len(one)}; select a step and a seed")
@@ -142,7 +142,7 @@ def single(one: Trajectory, dtype: torch.dtype | None = None) -> dict[str, Tenso
 
 
 def on_all_pairs(network: Network, stack: Parameters, *names: str) -> dict[str, Tensor]:
-    """Return values at sites on all pairs of the network's task, (N, p^2, ...), as fast as the model allows."""
+    """Compute values at sites on all pairs of the network's task, (N, p^2, ...), as fast as the model allows."""
     assert network.task is not None
     if network.call is functional_call and network.declares("stacked_grid"):
         return network.module.stacked_grid(stack, names)  # pyright: ignore
@@ -152,12 +152,12 @@ def on_all_pairs(network: Network, stack: Parameters, *names: str) -> dict[str, 
 
 
 def read(one: Trajectory) -> Reading:
-    """Return logits and neurons of one network on all pairs of its task.
+    """Read the logits and neurons of one network on all pairs of its task.
 
     Raises
     ------
     SltGrokError
-        Several networks, a task that is not on Z_p, logits of another shape, or logits that are all alike.
+        There are several networks, the task is not on Z_p, or the logits have another shape or are all equal.
     """
     stack, network, module = single(one, torch.float64), one.network, one.network.module
     activation = activation_name(getattr(module, "activation", None))
@@ -169,7 +169,7 @@ def read(one: Trajectory) -> Reading:
         raise SltGrokError(f"program: expected logits of shape ({p * p}, {p}), got {logits.shape}")
     logits = logits - logits.mean(-1, keepdims=True)
     if not np.square(logits).mean() > 0:
-        raise SltGrokError("program: expected logits that tell the answers apart, all of them are alike")
+        raise SltGrokError("program: expected logits that distinguish the answers, got equal ones")
     if not has_neurons:
         return Reading(one.task, logits, None)
     to_logits = module.neuron_logit_map(stack)[0].numpy()  # pyright: ignore

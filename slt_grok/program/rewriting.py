@@ -1,4 +1,4 @@
-"""A program's file and another prime -> a run directory with the written network, which every measurement works on."""
+"""Turn a program's file into a run directory with a network written for another prime."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,35 +19,35 @@ from slt_grok.tasks import ModularTask
 def write_rewritten(
     program: Path, name: str, model: Mapping[str, Any], task: Mapping[str, Any], p: int, out: Path
 ) -> list[str]:
-    """Write a program's frequencies as weights for another prime, float32, as a run with one checkpoint at step 0.
+    """Write a program's frequencies as float32 weights for another prime, as a run with one checkpoint at step 0.
 
     Parameters
     ----------
     program : Path
-        What `slt-grok extract` wrote; only its constants are read.
+        File written by `slt-grok extract`; only its constants are read.
     name : str
-        Of the architecture's configuration.
+        Name of the architecture's configuration.
     model, task : mapping of str to object
-        Its sections; the task's modulus and operation are replaced.
+        Sections of that configuration; the task's modulus and operation are replaced.
     p : int
-        An odd prime.
+        The new prime, odd.
     out : Path
-        The run directory to make.
+        Run directory to create.
 
     Returns
     -------
     list of str
-        Sentences on the frequencies and on the network's answers.
+        Sentences about the frequencies and the network's answers.
 
     Raises
     ------
     SltGrokError
-        A program that cannot be read, an architecture or a prime that it cannot be written for, a split that is
-        listed pair by pair, or an existing run directory.
+        The program cannot be read, the architecture or the prime is unsuitable, the split lists its pairs one by one,
+        or the run directory exists.
     """
     found = constants.read(program)
     if task.get("split_rule") == "listed":
-        raise SltGrokError("task.split_rule: expected a rule that splits the pairs of any modulus, got listed")
+        raise SltGrokError("task.split_rule: expected a rule that works for any modulus, got listed")
     settings = {**task, "modulus": p, "operation": found.operation}
     settings.pop("kind", None)
     network, transferred = rewrite(found, model, ModularTask(**settings))
@@ -55,10 +55,10 @@ def write_rewritten(
     about = evaluate(replace(network, parameters=single))
     came = [f"{k} from {origin}" if origin else f"{k} added" for k, origin in transferred.origins.items()]
     notes = [
-        f"Frequencies of {p} and of {found.p}: {', '.join(came)}; they might shift by {transferred.shift}.",
-        f"By the closed form the worst margin is at least {transferred.margin:.3g} nats, "
+        f"Frequencies for {p} from those for {found.p}: {', '.join(came)}; allowed shift {transferred.shift}.",
+        f"In closed form, the worst margin is at least {transferred.margin:.3g} nats, "
         f"{transferred.nearest_margin:.3g} at the nearest frequencies.",
-        f"The network answers {about['accuracy'][2]:.2%} of all {p**2} pairs right, with a worst margin of "
+        f"The network answers {about['accuracy'][2]:.2%} of all {p**2} pairs correctly, with a worst margin of "
         f"{about['worst_margin']:.3g} nats.",
     ]
     config = {"name": f"{name}-p{p}", "task": settings, "model": dict(model)}

@@ -1,11 +1,11 @@
-"""A network with one hidden layer by tables over its tokens, and how each pair weighs their rows.
+"""A network with one hidden layer as tables over its tokens, and the weights of their rows for each pair.
 
     h(a, b) = sum_t w_t(a, b) T_t[a or b],    logits(a, b) = act(h) W_L + sum_t w_t(a, b) D_t[a or b]
 
-The rows T_t and D_t depend on one token each: what it puts into the neurons, and past them into the logits. In an MLP
-or a quadratic network there is one of each token, of weight 1, from the network on 2 p - 1 pairs. In a transformer
-there is one for each head and token, from the weights, whose w_t is the attention pattern, and one for the residual
-stream. The scores, too, are tables over tokens: see `slt_grok.models.transformer_gradient`.
+The rows T_t and D_t each depend on one token: what it contributes to the neurons, and directly to the logits. An MLP or
+a quadratic network has one row per token, with weight 1, computed by the network on 2 p - 1 pairs. A transformer has
+one per head and token, computed from the weights, whose w_t is the attention pattern, and one for the residual stream.
+The attention scores are also tables over tokens: see `slt_grok.models.transformer_gradient`.
 """
 
 from dataclasses import dataclass
@@ -22,29 +22,29 @@ from slt_grok.program.reading import single
 from slt_grok.program.tokens import Tokens
 from slt_grok.trajectories import Trajectory
 
-Found = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # of_first .. output, classes as they are
+Found = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # of_first .. output, classes not reordered
 
 
 @dataclass(frozen=True)
 class TokenTables:
-    """A network on the pairs that have angles; see the module. Tokens are the elements j of the group.
+    """A network on the pairs that have angles; see the module docstring. Tokens are the elements j of the group.
 
     Parameters
     ----------
     tokens : Tokens
-        Of its task.
+        Tokens of the network's task.
     activation : str
-        Its name.
+        Name of the activation.
     of_first : ndarray
-        Whether row t is of a, not of b, (term,).
+        Whether row t belongs to a rather than b, (term,).
     weights : ndarray
-        w, (term, a, b).
+        Weights w_t, (term, a, b).
     values : ndarray
-        T, (term, token, width).
+        Rows T_t, (term, token, width).
     past : ndarray
-        D, (term, token, class).
+        Rows D_t, (term, token, class).
     output : ndarray
-        W_L, (width, class). Classes are the elements j, then the one without an angle, if any.
+        Neuron-logit map W_L, (width, class). Classes are the elements j, then the one without an angle, if any.
     """
 
     tokens: Tokens
@@ -57,21 +57,21 @@ class TokenTables:
 
     @classmethod
     def of(cls, one: Trajectory) -> "TokenTables":
-        """Return the tables of one network.
+        """Build the tables of one network.
 
         Raises
         ------
         SltGrokError
-            Several networks, a task without angles, a network under an intervention, or one that is neither an MLP
-            with one hidden layer, a quadratic network nor a one-layer transformer of this package.
+            There are several networks, the task has no angles, the network is under an intervention, or it is not an
+            MLP with one hidden layer, a quadratic network, or a one-layer transformer of this package.
         """
         stack, network, module = single(one, torch.float64), one.network, one.network.module
         tokens = Tokens.of(one.task)
         if tokens is None:
             raise SltGrokError("certificate: the labels are not the sum of angles of their tokens")
         if network.call is not functional_call:
-            raise SltGrokError("certificate: expected a network as it is, not under an intervention")
-        # a class derived from these may have another forward
+            raise SltGrokError("certificate: expected an unmodified network, got one under an intervention")
+        # a derived class may have another forward
         if isinstance(module, OneLayerTransformer) and network.declares("stacked_grid"):
             of_first, weights, values, past, output = _of_transformer(module, stack, tokens)
         elif isinstance(module, Model) and type(module) in (EmbeddingMLP, QuadraticNetwork):
@@ -82,17 +82,17 @@ class TokenTables:
                 f"got {type(module).__name__}"
             )
         activation = activation_name(module.activation)
-        assert activation is not None  # every module above is made with one of these
+        assert activation is not None  # every module above is built with one of these
         classes = np.concatenate([tokens.token, np.flatnonzero(tokens.position < 0)])
         return cls(tokens, activation, of_first, weights, values, past[..., classes], output[:, classes])
 
     def sum(self, rows: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """sum_t w_t rows_t for m pairs of elements, (m, columns), of rows (term, token, columns)."""
+        """Compute sum_t w_t rows_t for m pairs of elements, (m, columns), with rows (term, token, columns)."""
         token = np.where(self.of_first[:, None], a, b)
         return np.einsum("tm,tmc->mc", self.weights[:, a, b], rows[np.arange(len(rows))[:, None], token])
 
     def range(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Bounds of that sum over all pairs, (columns,) each."""
+        """Bound that sum over all pairs, (columns,) each."""
         weights = np.stack([self.weights.min((1, 2)), self.weights.max((1, 2))])
         ends = np.stack([rows.min(1), rows.max(1)])
         corners = (weights[:, None, :, None] * ends).reshape(4, *ends.shape[1:])
@@ -100,7 +100,7 @@ class TokenTables:
 
 
 def _of_sum(network: Network, module: Model, stack: Parameters, tokens: Tokens) -> Found:
-    """From the network on the pairs (a, 0) and (0, b)."""
+    """Read the tables off the network on the pairs (a, 0) and (0, b)."""
     element, n = torch.from_numpy(tokens.token), tokens.order
     zero = element[:1].expand(n)
     inputs = torch.cat([torch.stack([element, zero], -1), torch.stack([zero, element], -1)])
@@ -112,7 +112,7 @@ def _of_sum(network: Network, module: Model, stack: Parameters, tokens: Tokens) 
 
 
 def _of_transformer(module: OneLayerTransformer, stack: Parameters, tokens: Tokens) -> Found:
-    """From the weights; the residual stream at the last position, b or '=', counts as a row of b."""
+    """Read the tables off the weights; the residual stream at the last position, b or '=', counts as a row of b."""
     width, p, n = module.W_in.shape[1], module.tokens, tokens.order
     equals = module.layout == "a_b_equals"
     found = tables(stack, module.attention_rate, equals)

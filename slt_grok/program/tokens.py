@@ -3,10 +3,10 @@
     addition          c = a + b on Z_p itself
     subtraction       c = a - b on Z_p, the second token with a minus sign
     multiplication    log c = log a + log b on Z_(p-1), by the discrete logarithm to the least primitive root of p; the
-                      token 0 has no logarithm, and a pair that contains a 0 is answered 0
+                      token 0 has no logarithm, and the answer to any pair that contains 0 is 0
 
-Source: Furuta et al. 2402.16726, section 3 (operations of modular arithmetic). x^2 + xy + y^2 and random tables are
-not a sum on any cyclic group of the tokens, and have no angles here.
+Source: Furuta et al. 2402.16726, section 3 (operations of modular arithmetic). x^2 + xy + y^2 and random tables are not
+sums on any cyclic group of the tokens, and have no angles here.
 """
 
 import math
@@ -23,14 +23,14 @@ from slt_grok.tasks import OPERATIONS, Task, is_prime
 
 ANGLES = ("addition", "subtraction", "multiplication")
 Waves = Sequence[tuple[int, int]]
-# Arguments i j_a + j sign j_b of the waves of a neuron, in this order: the pair of cosines, the products that attention
-# makes of them, the second harmonics.
+# Arguments i j_a + j sign j_b of a neuron's waves, in this order: the two cosines, the products that attention makes of
+# them, and the second harmonics.
 WAVES: Waves = ((1, 0), (0, 1), (1, 1), (1, -1), (2, 0), (0, 2))
 ONE_TOKEN: Waves = ((1, 0), (0, 1), (2, 0), (0, 2))
 
 
 def unreadable(task: Task | None) -> str:
-    """Return why networks of a task cannot be read as programs; empty where they can."""
+    """Explain why networks on a task cannot be read as programs; empty if they can."""
     group = None if task is None else task.group
     if isinstance(group, CyclicGroup) and group.is_odd_prime:
         return ""
@@ -39,7 +39,7 @@ def unreadable(task: Task | None) -> str:
 
 
 def pairs(p: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a and b of all pairs in lexicographic order, int64 (p^2,) each."""
+    """List a and b of all pairs in lexicographic order, int64 (p^2,) each."""
     a, b = np.divmod(np.arange(p**2), p)
     return a, b
 
@@ -58,7 +58,7 @@ class Tokens:
     Raises
     ------
     SltGrokError
-        p is not an odd prime, or the operation has no angles.
+        The modulus is not an odd prime, or the operation has no angles.
     """
 
     p: int
@@ -74,7 +74,7 @@ class Tokens:
 
     @classmethod
     def of(cls, task: Task) -> "Tokens | None":
-        """Return the tokens of a task whose labels are those of one of `ANGLES`; None for other labels."""
+        """Build the tokens of a task whose labels are those of one of `ANGLES`; None for other labels."""
         a, b = task.inputs.unbind(-1)
         for operation in ANGLES:
             if torch.equal(OPERATIONS[operation](a, b) % task.classes, task.labels):
@@ -88,7 +88,7 @@ class Tokens:
 
     @property
     def sign(self) -> int:
-        """-1 for subtraction, else 1."""
+        """Sign of the second token: -1 for subtraction, else 1."""
         return -1 if self.operation == "subtraction" else 1
 
     @property
@@ -112,34 +112,34 @@ class Tokens:
         return found
 
     def sums(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Sum j_a + sign j_b, distance j_a - sign j_b (both mod n), and which pairs have them (bool), each like a."""
+        """Compute j_a + sign j_b, j_a - sign j_b (both mod n) and a mask of pairs that have them, each like a."""
         first, second = self.position[a], self.sign * self.position[b]
         inside = (self.position[a] >= 0) & (self.position[b] >= 0)
         return (first + second) % self.order, (first - second) % self.order, inside
 
     def angle(self, frequency: np.ndarray | int, j: np.ndarray) -> np.ndarray:
-        """w_k j, reduced in integers so that no digit is lost."""
+        """Compute w_k j, reduced in integers so that no digits are lost."""
         return 2 * math.pi / self.order * (np.asarray(frequency) * j % self.order)
 
     def waves(self, frequency: int, a: np.ndarray, b: np.ndarray, waves: Waves = WAVES) -> np.ndarray:
-        """Return cos and sin of w_k(i j_a + j sign j_b) for each wave (i, j) in turn, (m, 2 waves)."""
+        """Compute cos and sin of w_k(i j_a + j sign j_b) for each wave (i, j) in turn, (m, 2 waves)."""
         first, second = self.position[a], self.sign * self.position[b]
         angle = np.stack([self.angle(frequency, i * first + j * second) for i, j in waves], -1)
         return np.stack([np.cos(angle), np.sin(angle)], -1).reshape(len(a), -1)
 
     def answer_waves(self, frequencies: np.ndarray) -> np.ndarray:
-        """Return cos w_k c and sin w_k c for each frequency in turn, (2 K, n)."""
+        """Compute cos w_k c and sin w_k c for each frequency in turn, (2 K, n)."""
         angle = self.angle(frequencies[:, None], np.arange(self.order))
         return np.stack([np.cos(angle), np.sin(angle)], 1).reshape(2 * len(frequencies), -1)
 
     def distance_factors(self, frequency: int, d: np.ndarray) -> np.ndarray:
-        """1, |cos w_k d/2| and |cos w_k d|, (..., 3)."""
+        """Compute 1, |cos w_k d/2| and |cos w_k d|, (..., 3)."""
         angle = self.angle(frequency, d)
         return np.stack([np.ones_like(angle), np.abs(np.cos(angle / 2)), np.abs(np.cos(angle))], -1)
 
 
 def primitive_root(p: int) -> int:
-    """Return the least g whose powers are all of 1..p-1."""
+    """Find the least g whose powers are all of 1..p-1."""
     order = p - 1
     primes = [q for q in range(2, order + 1) if order % q == 0 and is_prime(q)]
     return next(g for g in range(1, p) if all(pow(g, order // q, p) != 1 for q in primes))

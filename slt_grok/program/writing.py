@@ -1,7 +1,7 @@
-"""A program as a Python file of its own: numpy alone, `MODULUS`, `logits(a, b)` and `answer(a, b)`, under 120 lines.
+"""Write a program as a self-contained Python file of under 120 lines with `logits(a, b)` and `answer(a, b)`.
 
-The numbers stand in it as they are in the program, which has been rounded (`slt_grok.program.length.rounded`): those of
-the clock and the pizza as decimals, those of neurons and tables as integers in rows of text.
+The file contains the program's numbers, already rounded (`slt_grok.program.length.rounded`): decimals for the clock and
+the pizza, integers in rows of text for neurons and tables.
 """
 
 import textwrap
@@ -16,12 +16,12 @@ from slt_grok.program.length import step
 from slt_grok.program.program import Neurons, Program, Rotations, Table
 from slt_grok.program.tokens import ONE_TOKEN, WAVES, Tokens, primitive_root
 
-MOST_ROWS = 30  # of text, for the numbers of one file
+MOST_ROWS = 30  # rows of text for all numbers of one file
 LEAST_IN_A_ROW = 40
-LINE = 110  # characters of the docstring's text
+LINE = 110  # characters per line of the docstring
 OMITTED = {
-    "clock": "how the scores depend on the distance of the two numbers",
-    "pizza": "what the scores of single pairs have besides their sum and distance",
+    "clock": "the dependence of the scores on the distance of the two numbers",
+    "pizza": "whatever in the scores depends on more than the sum and distance",
     "neurons": "weak neurons, higher harmonics and products of different frequencies",
 }
 
@@ -32,7 +32,7 @@ def write(extraction: Extraction, path: str | Path) -> Path:
     Raises
     ------
     SltGrokError
-        The folder does not exist or cannot be written to.
+        The folder does not exist or is not writable.
     """
     path = Path(path)
     try:
@@ -43,7 +43,7 @@ def write(extraction: Extraction, path: str | Path) -> Path:
 
 
 def source(extraction: Extraction) -> str:
-    """Return the text of the file."""
+    """Format the program as the text of a Python file."""
     program = extraction.program
     table = program if isinstance(program, Table) else None
     rest = program.rest if isinstance(program, Table) else program
@@ -77,18 +77,18 @@ def _docstring(extraction: Extraction, table: Table | None, rest: Program | None
     right = (reading.answers == reading.labels).mean()
     told = (
         f"It gives the network's answer on {agreement(reading, program):.2%} of all {p * p} pairs; the network is "
-        f"right on {right:.2%}."
+        f"correct on {right:.2%}."
     )
     if rest is not None:
         told += (
-            f" Of the variance of the network's logits the formula holds {1 - match(reading, rest).unexplained:.2%}."
+            f" The formula explains {1 - match(reading, rest).unexplained:.2%} of the variance of the network's logits."
             f" Omitted are other frequencies, {OMITTED[rest.level]}, and digits beyond the {extraction.digits} kept."
         )
     if table is not None and rest is not None:
         told += (
-            f" By itself it differs on {len(table.rows)} pairs, which are listed. Where it does not differ, that alone"
-            f" does not show that the network computes so: any formula for the right answers gives the right ones,"
-            f" also those that were memorized. What shows it is the explained variance."
+            f"  Alone, the formula differs on {len(table.rows)} pairs, which are listed. Agreement elsewhere does not"
+            f" show that the network computes this way: any correct formula also gives the correct answers that the"
+            f" network has memorized. The explained variance would show it."
         )
     title = f"{operation} modulo {p}, as read from a trained network: {program.level}."
     return "\n\n".join([title[0].upper() + title[1:], textwrap.fill(idea, LINE), textwrap.fill(told, LINE)])
@@ -188,7 +188,7 @@ def _array(name: str, numbers: np.ndarray, in_a_row: int, unit: float | None = N
 
 
 def _unit(numbers: np.ndarray) -> float:
-    """Return the largest power of ten that all numbers are multiples of (to rounding)."""
+    """Find the largest power of ten of which all numbers are multiples (up to rounding)."""
     units = [step(numbers, digits) for digits in range(1, 17)]
     fits = (unit for unit in units if np.allclose(numbers / unit, np.round(numbers / unit), atol=1e-6, rtol=0))
     return next(fits, units[-1])

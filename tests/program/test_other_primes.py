@@ -135,7 +135,7 @@ def test_what_cannot_be_written_is_said() -> None:
         transfer(ROTATION, 91)
     with pytest.raises(SltGrokError, match="expected at least 7 for the program's 3 frequencies, got 5"):
         transfer(ROTATION, 5)
-    with pytest.raises(SltGrokError, match="that give a worst margin of 1000"):
+    with pytest.raises(SltGrokError, match="with a worst margin of 1000"):
         transfer(ROTATION, 11, least=1000.0)
     with pytest.raises(SltGrokError, match="operation: expected addition or subtraction"):
         rewrite(Constants(53, "multiplication", {1: 1.0}), TRANSFORMER, ModularTask(59, "multiplication"))
