@@ -1,8 +1,8 @@
-"""The Fourier circuit along training: every published measure of it, in one dataset with formulas and sources.
+"""The Fourier circuit over training: every published measure of it, in one dataset with formulas and sources.
 
 Spectra, key frequencies, restricted and excluded losses (`progress`, `spectrum`), clusters and phases of neurons
 (`neurons`, `phases`, `geometry`), attention heads (`attention`), clock and pizza (`clock_pizza`,
-`gradient_symmetricity`), margins (`margins`). What a paper draws of a circuit is measured by `maps.measure`.
+`gradient_symmetricity`), margins (`margins`). `maps.measure` computes what papers usually plot of a circuit.
 
 >>> from slt_grok import circuits, trajectory
 >>> networks = trajectory("runs/quickstart")

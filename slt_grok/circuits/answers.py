@@ -33,7 +33,7 @@ class Answers(CircuitMeasure):
 
 
 class Unmirrored(CircuitMeasure):
-    """Test accuracy on pairs whose mirror image was not trained on."""
+    """Test accuracy on pairs whose mirror image is not in the train set."""
 
     name = "unmirrored"
     needs = ("logits", "group")

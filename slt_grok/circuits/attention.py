@@ -1,11 +1,10 @@
-"""Frequencies of the attention heads: what a head looks at, and what it moves.
+"""Frequencies of the attention heads: where a head attends, and what it moves.
 
-Source: Nanda et al. 2301.05217, section 4.2: the attention that the answer position pays to the first token is, as a
-function of (a, b), made of one frequency, and so is what the head writes into the neurons.
+Source: Nanda et al. 2301.05217, section 4.2: the attention from the answer position to the first token, as a function
+of (a, b), consists of one frequency, and so does the head's output to the neurons.
 
-Of a network of several layers both are the first layer's, as its neurons are. The heads of later layers read what the
-layers before have made of both tokens: W_E W_V W_O W_in of such a head is one of many paths and no map from tokens to
-neurons, so it is omitted.
+In a deep network both are measured in the first layer, as are its neurons. Later heads read a mixture of both tokens:
+their W_E W_V W_O W_in is one of many paths and not a map from tokens to neurons, so it is omitted.
 """
 
 import torch
@@ -41,7 +40,7 @@ class AttentionPattern(CircuitMeasure):
 
 
 class OVCircuit(CircuitMeasure):
-    """Frequency of what the heads write into the neurons."""
+    """Frequency of the heads' output to the neurons."""
 
     name = "ov_circuit"
     needs = ("group", "token_embedding", "head_maps")
@@ -60,7 +59,7 @@ class OVCircuit(CircuitMeasure):
 
 
 def largest(fractions: Tensor) -> tuple[Tensor, Tensor]:
-    """Frequency and size of the largest fraction, (..., K) -> int64 and float (...); 0 and 0 where there is none."""
+    """Index and size of the largest fraction, (..., K) -> int64 and float (...); 0 and 0 if all vanish."""
     fve, index = fractions.nan_to_num(0).max(-1)
     return torch.where(fve > 0, index + 1, 0), fve
 
@@ -69,7 +68,7 @@ def ov_power(token_embedding: Tensor, maps: HeadMaps, group: Group) -> Tensor:
     """Fraction of the power of W_E W_V W_O W_in of each head at each frequency of the token.
 
     Embedding (N, n, d), W_V (N, head, d, d_head), W_O (N, head, d_head, d) and W_in (N, d, d_mlp) -> (N, head, K); NaN
-    where the head writes nothing.
+    for a head with zero output.
     """
     written = token_embedding[:, None] @ maps.value @ maps.output @ maps.neurons[:, None]
     return spectrum.power_fraction(written, group)

@@ -1,9 +1,9 @@
 """Causal tests of the Fourier circuit, each against matched controls.
 
-A circuit of frequencies K claims what must happen when something is done to its planes and to nothing else. Every
-intervention of `circuits.intervened` is made on the planes of K, and as a control on those of all other frequencies, of
-as many random others, and of random others with the same norm; and on the planes of K in an untrained network and in
-one that has memorized. The controls are this package's; see `circuits.intervened` for the sources of the tests.
+A circuit with frequencies K predicts what happens when its planes, and nothing else, are changed. Every intervention of
+`circuits.intervened` is applied to the planes of K and, as controls, to those of all other frequencies, of an equal
+number of random others, and of random others with the same norm; also to the planes of K in an untrained network and in
+one that has memorized. The controls are ours; see `circuits.intervened` for the sources of the tests.
 """
 
 import math
@@ -45,7 +45,7 @@ from slt_grok.trajectories import Trajectory
 LOSS, MOVED = "train loss after / before", "share of answers moved"
 ALL_OTHERS, RANDOM, EQUAL_NORM = "all other frequencies", "random frequencies", "random frequencies of equal norm"
 UNTRAINED, MEMORIZING = "untrained network", "memorizing network"
-CONTROLS = {  # with the heading in the table
+CONTROLS = {  # with their headings in the table
     ALL_OTHERS: "All others",
     RANDOM: "Random, as many",
     EQUAL_NORM: "Random, equal norm",
@@ -59,11 +59,11 @@ Effects = dict[str, Effect]
 
 
 class CausalSettings(Settings):
-    """See `slt_grok.circuits.causal`."""
+    """Settings of the measurement `causal`."""
 
-    checkpoints: Positive = Field(default=8, description="the causal tests are made at this many checkpoints")
-    draws: int = Field(default=3, ge=2, description="random sets of frequencies, shifts and renamings of the tokens")
-    others: Positive = Field(default=10, description="other frequencies that are removed one at a time")
+    checkpoints: Positive = Field(default=8, description="number of checkpoints at which to run the causal tests")
+    draws: int = Field(default=3, ge=2, description="number of random frequency sets, shifts and relabelings")
+    others: Positive = Field(default=10, description="number of other frequencies to remove one at a time")
     seed: int = Field(default=0, ge=0)
 
 
@@ -78,12 +78,12 @@ class Causal(CircuitMeasurement):
     Settings = CausalSettings
     variables = {
         "effect": Variable(("test",), "effect on the circuit",
-            f"{EFFECT}on the planes of circuit_frequency together, or the smallest over its frequencies one by one",
+            f"{EFFECT}on the planes of circuit_frequency together, or the smallest over single frequencies",
             f"{NANDA}, sections 4.4 and 5.1; moved planes: this package"),
         "effect_se": Variable(("test",), "standard error of the effect",
-            "sd / sqrt(n) over the draws; NaN where nothing is drawn"),
+            "sd / sqrt(n) over the draws; NaN if nothing is drawn"),
         "control_effect": Variable(("test", "control"), "effect on the control",
-            f"{EFFECT}one frequency at a time the largest over the others, the mean over them, and that of a random "
+            f"{EFFECT}for single frequencies, the largest and mean over the others, and the effect of a random "
             "set with the norm of the frequency whose effect is smallest; random sets: mean over draws"),
         "control_effect_se": Variable(("test", "control"), "standard error of the control",
             "sd sqrt((1 - n/N) / n) over n of N other frequencies, sd / sqrt(n) over n draws; NaN where nothing is "
@@ -132,11 +132,11 @@ class Causal(CircuitMeasurement):
         from slt_grok import plots
 
         caption = (
-            "Interventions in the planes of the circuit's frequencies at the last checkpoint, and the same on "
-            "controls. One frequency at a time: the smallest effect over the circuit, the largest over all others. "
-            "Rotation and the planes of another token act on the first token alone; answers count as moved where they "
-            "are those of the token that gave its planes. Below, what rotation moves over training, with (solid) and "
-            "without (dashed) twice the circuit's frequencies."
+            "Interventions on the planes of the circuit's frequencies at the last checkpoint, and on matched "
+            "controls. One frequency at a time: the smallest effect over the circuit, the largest over the others. "
+            "Rotations and swaps change the first token only; an answer counts as moved if it is the answer for "
+            "the token that provided the planes. Bottom: answers moved by rotation over training, with (solid) and "
+            "without (dashed) the doubled frequencies."
         )
         return [Drawing("causal", plots.causal, caption, ("effect", "control_effect"))]
 
@@ -144,7 +144,7 @@ class Causal(CircuitMeasurement):
         """See `Result`."""
         if data[self.name][CIRCUIT_FREQUENCY].any():
             return ()
-        return ["No frequency has a neuron at the last checkpoint: there is no circuit to test."]
+        return ["No neuron belongs to a frequency at the last checkpoint, so there is no circuit to test."]
 
     def tables(self, data: Data) -> Sequence[Table]:
         """See `Result`."""
@@ -162,10 +162,10 @@ def measure(
     seed: int = 0,
     on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
-    """Effect of every intervention on the circuit of every network, and of its controls.
+    """Measure the effect of every intervention on the circuit of every network, and on its controls.
 
-    Networks are taken one after the other, since random frequencies of equal norm differ from one to the next; what is
-    drawn is the same for all.
+    Networks are processed one at a time, since random frequencies of equal norm differ between them; the random draws
+    are the same for all.
 
     Parameters
     ----------
@@ -174,29 +174,29 @@ def measure(
     circuit_frequency : xarray.DataArray or ndarray or None, optional
         K, as for `circuits.measure`.
     memorizing : Trajectory or None, optional
-        One network that has memorized, without leading coordinates longer than 1; its controls are NaN by default.
+        One network that has memorized, with leading coordinates of length 1; by default its controls are NaN.
     draws : int, optional
-        Random sets of frequencies, shifts and renamings, whose mean is taken; at least 2.
+        Number of random frequency sets, shifts and relabelings to average over; at least 2.
     others : int, optional
-        How many other frequencies are removed one at a time at the embedding and at the neurons, at least 1; at the
-        logits it is all of them.
+        Number of other frequencies to remove one at a time at the embedding and at the neurons, at least 1; at the
+        logits, all of them are removed.
     seed : int, optional
-        Of what is drawn, and of the untrained network, whose controls are NaN for a module that cannot draw weights.
+        Seed of the draws and of the untrained network, whose controls are NaN if the module cannot initialize weights.
     on_progress : callable, optional
-        Told the fraction that is done, after each network.
+        Called with the completed fraction after each network.
 
     Returns
     -------
     xarray.Dataset
         A dataset over the leading dimensions, then `test` (`INTERVENTIONS`) and `control` (`CONTROLS`), with the
-        variables of `Causal`. The coordinate `quantity` says what an effect is. NaN where K is empty, and for controls
-        on other frequencies where there is none.
+        variables of `Causal`. The coordinate `quantity` gives the type of effect. NaN if K is empty, and for controls
+        on other frequencies if there are none.
 
     Raises
     ------
     SltGrokError
-        A network that cannot be measured, a mask of another shape, too few draws or others, or more than one memorizing
-        network.
+        A network that cannot be measured, a mask of the wrong shape, too few draws or others, or more than one
+        memorizing network.
     """
     require(trajectory.network, Causal.needs)
     group = group_of(trajectory)
@@ -234,19 +234,19 @@ def measure(
 
 
 def _memorizing(steps: np.ndarray, memorized: float, generalized: float) -> int | None:
-    """Place of the first checkpoint that has memorized and not yet generalized; None where there is none."""
+    """Find the first checkpoint that has memorized but not generalized; None if there is none."""
     between = np.flatnonzero((steps >= memorized) & ~(steps >= generalized))  # NaN: never
     return int(between[0]) if len(between) else None
 
 
 def _alone(trajectory: Trajectory, index: int) -> Trajectory:
-    """One of the networks in float64, without leading coordinates."""
+    """Select one of the networks, in float64 and without leading coordinates."""
     stack = trajectory.stacked()
     return Trajectory(trajectory.network, {name: tensor[index].double() for name, tensor in stack.items()})
 
 
 def _untrained(trajectory: Trajectory, seed: int) -> Trajectory | None:
-    """Return the network with fresh weights in float64; None for a module from elsewhere that cannot draw them."""
+    """Initialize the network anew in float64; None for an external module that cannot initialize weights."""
     fresh = deepcopy(trajectory.network.module).double()
     try:
         fresh.initialize(torch.Generator().manual_seed(seed))  # pyright: ignore[reportCallIssue]
@@ -258,7 +258,7 @@ def _untrained(trajectory: Trajectory, seed: int) -> Trajectory | None:
 def _measure(
     one: Intervened, circuit: np.ndarray, compared: Mapping[str, Effects], drawn: Sequence[Draw], others: int
 ) -> dict[str, np.ndarray | float]:
-    """All variables of one network."""
+    """Compute all variables for one network."""
     sampled = circuit.copy()
     sampled[[place for place in drawn[0].order if not circuit[place]][:others]] = True
     by_site, rows = [], []
@@ -291,7 +291,7 @@ def _measure(
 def _one_at_a_time(
     one: Intervened, act: Intervention, circuit: np.ndarray, values: np.ndarray, drawn: Sequence[Draw]
 ) -> Effects:
-    """Return the weakest circuit frequency against the strongest, the mean and the norm-matched random others."""
+    """Compare the weakest circuit frequency with the others: the strongest, the mean, and norm-matched random sets."""
     places, measured = np.arange(len(circuit)), np.flatnonzero(~circuit & np.isfinite(values))
     if not circuit.any():
         return {}
@@ -311,7 +311,7 @@ def _one_at_a_time(
 
 
 def _together(one: Intervened, act: Intervention, circuit: np.ndarray, drawn: Sequence[Draw]) -> Effects:
-    """All frequencies of the circuit against all others, as many of them, and as many as have its norm."""
+    """Compare the whole circuit with all other frequencies, an equal number of them, and a set of equal norm."""
     own = planes_of(act, circuit, one.group.order)
     if not circuit.any() or own.all():
         return {}
@@ -326,9 +326,9 @@ def _together(one: Intervened, act: Intervention, circuit: np.ndarray, drawn: Se
 def _equal_norm(
     one: Intervened, act: Intervention, like: np.ndarray, circuit: np.ndarray, drawn: Sequence[Draw]
 ) -> list[np.ndarray]:
-    """For each draw the first frequencies in its order whose planes together come closest to the norm of `like`.
+    """For each draw, take the first frequencies in its order whose planes together come closest to the norm of `like`.
 
-    Never none; all others where they have less.
+    At least one is taken; all others if their norm is smaller.
     """
     power, sets = one.power[act.site], []
     for draw in drawn:
@@ -346,7 +346,7 @@ def _mask(like: np.ndarray, places: Sequence[int] | np.ndarray) -> np.ndarray:
 
 
 def _table(one: xr.Dataset) -> Table:
-    """Effect, controls, ratio and norms of one network."""
+    """Tabulate effect, controls, ratio and norms of one network."""
     shown = [name for name in CONTROLS if np.isfinite(one.control_effect.sel(control=name)).any()]
     rows = []
     for test in one.test.values.tolist():

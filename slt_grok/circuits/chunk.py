@@ -1,4 +1,4 @@
-"""A stack of networks that fits in memory at once, with what several circuit measures need of it."""
+"""A stack of networks that fits in memory at once, with the quantities shared by several circuit measures."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,18 +16,18 @@ from slt_grok.tasks import SPLITS, Task
 
 @dataclass(frozen=True)
 class Chunk:
-    """N networks and what one forward pass gives.
+    """N networks and the results of one forward pass.
 
     Parameters
     ----------
     forward : Forward
         The networks, their parameters in float64, and the values at their sites.
     kept : Tensor
-        The frequencies of the circuit, a bool mask (N, K).
+        Frequencies of the circuit, a bool mask (N, K).
     gradient_triples : int or None, optional
         See `gradient_symmetricity`.
     values : dict of str to Tensor, optional
-        The variables that were computed so far.
+        Variables computed so far.
     """
 
     forward: Forward
@@ -37,40 +37,40 @@ class Chunk:
 
     @property
     def module(self) -> Model:
-        """What the networks have in common."""
+        """The module shared by the networks."""
         return self.forward.module
 
     @property
     def task(self) -> Task:
-        """What they learned."""
+        """The task they learned."""
         return self.forward.task
 
     @property
     def group(self) -> Group:
-        """The group that the tokens form; for measures that need one."""
+        """The group of the tokens; for measures that require one."""
         assert self.task.group is not None
         return self.task.group
 
     @property
     def sign(self) -> int:
-        """The label depends on s = a b^sign."""
+        """The label depends on s = a b^sign; this is the sign."""
         return self.task.sign
 
     @property
     def stack(self) -> Values:
-        """Their parameters."""
+        """The stacked parameters."""
         return self.forward.stack
 
     @property
     def sites(self) -> Values:
-        """Values on all pairs."""
+        """The values at the sites on all pairs."""
         return self.forward.sites
 
     # -- what several measures read ---------------------------------------------------------------------------
 
     @cached_property
     def products(self) -> Tensor:
-        """S of each pair, (n^2,)."""
+        """The product s of each pair, (n^2,)."""
         return self.group.products(self.sign)
 
     @cached_property
@@ -80,12 +80,12 @@ class Chunk:
 
     @cached_property
     def margins(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Logit of the right answer, the largest wrong one and its class, (N, n^2) each."""
+        """Logit of the correct answer, largest wrong logit and its class, (N, n^2) each."""
         return margins.margins(self.sites["logits"], self.task.labels)
 
     @cached_property
     def embedding(self) -> Tensor:
-        """W_E, the tokens' rows, (N, n, d)."""
+        """The token rows of W_E, (N, n, d)."""
         return self.module.token_embedding(self.stack)
 
     @property
@@ -102,27 +102,27 @@ class Chunk:
 
     @cached_property
     def belongs(self) -> Tensor:
-        """Which neurons compute with one frequency, bool (N, width)."""
+        """Mask of the neurons that compute with one frequency, bool (N, width)."""
         return neurons.in_cluster(self.fve, getattr(self.module, "activation", None) is torch.square)
 
     @cached_property
     def cluster_size(self) -> Tensor:
-        """Number of neurons of each frequency, int64 (N, K)."""
+        """Number of neurons at each frequency, int64 (N, K)."""
         return neurons.cluster_sizes(self.fve, self.belongs)
 
     @cached_property
     def frequency(self) -> Tensor:
-        """Frequency of each neuron, from 1 on, int64 (N, width)."""
+        """Frequency of each neuron, starting at 1, int64 (N, width)."""
         return self.fve.argmax(-1) + 1
 
     @cached_property
     def lines(self) -> neurons.Lines:
-        """The neurons' means along the lines of the grid."""
+        """Means of the neurons along the lines of the grid."""
         return neurons.Lines.of(self.sites["neurons_post"])
 
     @cached_property
     def waves(self) -> phases.Waves:
-        """The cosines in the neurons' pre-activations and output weights."""
+        """Cosines in the neurons' pre-activations and output weights."""
         return phases.Waves.of(self.sites["neurons_pre"], self.to_logits)
 
     # -- means by split -----------------------------------------------------------------------------------------
@@ -137,11 +137,11 @@ class Chunk:
         return self.by_split(sample_losses(logits, self.task.labels))
 
     def losses_of_table(self, table: Tensor) -> Tensor:
-        """Mean cross-entropy by split of logits that depend on s alone: (N, s, c) -> (N, 3)."""
+        """Mean cross-entropy by split for logits that depend on s alone: (N, s, c) -> (N, 3)."""
         return self.by_split(-table.log_softmax(-1)[:, self.products, self.task.labels])
 
     def accuracies(self, logits: Tensor) -> Tensor:
-        """Fraction of right answers by split: (N, n, classes) -> (N, 3)."""
+        """Fraction of correct answers by split: (N, n, classes) -> (N, 3)."""
         return self.by_split(logits.argmax(-1) == self.task.labels)
 
 

@@ -1,8 +1,8 @@
-"""Values of a stack of networks on all samples, and their logits with something else in place of a part.
+"""Values of a stack of networks on all samples, and their logits with one part replaced.
 
-`Forward` goes through the network's own forward, for any model and under any intervention. `GridForward` is for models
-that declare `stacked_grid` and run as they are: it computes on the grid of all pairs, and the logits with other
-neurons from the sum L + (new - post) W_L, W_L = W_out W_U (2301.05217, section 4.2).
+`Forward` uses the network's own forward pass, for any model and under any intervention. `GridForward` is for models
+that declare `stacked_grid` and are not under an intervention: it computes on the grid of all pairs, and gets the logits
+for other neurons from the sum L + (new - post) W_L, W_L = W_out W_U (2301.05217, section 4.2).
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Forward:
     Parameters
     ----------
     network, module, task : Network, Model, Task
-        What the networks have in common.
+        What the networks share.
     stack : Values
         Their parameters in float64.
     """
@@ -40,7 +40,7 @@ class Forward:
 
     @staticmethod
     def of(network: Network, stack: Values) -> "Forward":
-        """Return the fastest one for these networks."""
+        """Choose the fastest implementation for these networks."""
         module, task = network.module, network.task
         assert isinstance(module, Model)
         assert task is not None
@@ -49,7 +49,7 @@ class Forward:
 
     @cached_property
     def to_logits(self) -> Tensor:
-        """W_L, (N, width, classes)."""
+        """Neuron-logit map W_L, (N, width, classes)."""
         return self.module.neuron_logit_map(self.stack)
 
     @cached_property
@@ -65,19 +65,19 @@ class Forward:
         return sites
 
     def with_embedding(self, table: Tensor) -> Tensor:
-        """Logits with these rows for the tokens, (N, n, d), in their precision."""
+        """Compute the logits with these rows for the tokens, (N, n, d), at their precision."""
         return self._with("embedding", table)
 
     def with_polynomials(self, lines: Lines, frequency: Tensor) -> Tensor:
-        """Logits with `neurons.polynomials` in place of the neurons, whose lines are given."""
+        """Compute the logits with `neurons.polynomials` in place of the neurons, given their lines."""
         return self._with("neurons_post", neurons.polynomials(self.sites["neurons_post"], frequency))
 
     def with_pre(self, pre: Tensor) -> Tensor:
-        """Logits with these pre-activations, (N, n^2, width)."""
+        """Compute the logits with these pre-activations, (N, n^2, width)."""
         return self._with("neurons_pre", pre)
 
     def _with(self, site: str, values: Tensor) -> Tensor:
-        """Logits with other values (N, ...) at a site, in their precision; rows beyond them stay."""
+        """Compute the logits with other values (N, ...) at a site, at their precision; further rows are unchanged."""
 
         def forward(parameters: Values, new: Tensor) -> Tensor:
             def at(name: str, value: Tensor) -> Tensor:
@@ -89,11 +89,11 @@ class Forward:
 
 
 class GridForward(Forward):
-    """The same for models with `stacked_grid` and without intervention, in a third of the time."""
+    """Forward passes of models with `stacked_grid` and no intervention, in a third of the time."""
 
     @cached_property
     def sites(self) -> Values:
-        """As `Forward.sites`; of the attention pattern, that to a and to b."""
+        """As `Forward.sites`; the attention pattern covers a and b only."""
         return self.module.stacked_grid(self.stack, (*SITES, "neurons_read"))
 
     def with_embedding(self, table: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class GridForward(Forward):
         return self.module.stacked_grid(stack, ["logits"])["logits"]
 
     def with_polynomials(self, lines: Lines, frequency: Tensor) -> Tensor:
-        """See `Forward`; waves of a, b, a + b and a - b are read out before they are looked up for the pairs."""
+        """See `Forward`; waves of a, b, a + b and a - b are mapped to logits before the lookup by pair."""
         group = self.task.group
         assert group is not None
         of_a, of_b, of_sum, of_difference = (lines.waves(frequency) @ self.to_logits[:, None]).unbind(1)
@@ -118,5 +118,5 @@ class GridForward(Forward):
 
     @cached_property
     def _direct(self) -> Tensor:
-        """What does not go through the neurons, (N, n^2, classes)."""
+        """Part of the logits that bypasses the neurons, (N, n^2, classes)."""
         return self.sites["logits"] - self.sites["neurons_read"]

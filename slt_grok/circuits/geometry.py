@@ -1,15 +1,16 @@
 """The shape of a cluster of neurons: disc, torus or clock (2512.25060).
 
-The neurons of one frequency k turn the n^2 pairs into a cloud of points. With x = w_k a and y = w_k b (-w_k b for
-subtraction), waves cos(x + phi_L) + cos(y + phi_R) of phi_L = phi_R give a disc, those of independent phases a torus:
+The neurons of one frequency k map the n^2 pairs to a cloud of points. With x = w_k a and y = w_k b (-w_k b for
+subtraction), waves cos(x + phi_L) + cos(y + phi_R) form a disc if phi_L = phi_R, and a torus if the phases are
+independent:
 
     disc   (cos x + cos y, sin x + sin y)       rank 2, Betti numbers (1, 0, 0)
     torus  (cos x, sin x, cos y, sin y)         rank 4, (1, 2, 1)
     clock  (cos(x + y), sin(x + y))             rank 2, (1, 1, 0)
 
-A cloud is looked at in four places (`SITES`): the cluster's pre-activations, its post-activations, these projected on
-what the unembedding reads of them, and the logits in the plane of k. The first two are disc or torus before anything
-has been computed from them; only the last two are what acts on the answer.
+A cloud is examined at four sites (`SITES`): the cluster's pre-activations, its post-activations, their projection on
+what the unembedding reads, and the logits in the plane of k. The first two are a disc or a torus regardless of what is
+computed from them; only the last two affect the answer.
 """
 
 import math
@@ -36,10 +37,11 @@ SITE_NAMES = {
 SITES = tuple(SITE_NAMES)
 CLOUDS = ("disc", "torus", "clock")
 RANKS = (2, 4)
-# A torus has four dimensions: fewer neurons could not show one.
+# A torus has four dimensions: fewer neurons cannot show one.
 LEAST_NEURONS = 4
-# The row space of the unembedding is cut where it holds this fraction of the squared norm: weights that training has
-# all but removed would count as much as those that write the answer. Clusters of published networks have rank 2 here.
+# The row space of the unembedding is truncated at this fraction of the squared norm; otherwise weights that training
+# has nearly removed would count as much as those that write the answer. Clusters of published networks have rank 2
+# here.
 READ_FRACTION = 0.95
 
 
@@ -54,7 +56,7 @@ OVER_CLUSTERS = "over the clusters, weighted by their numbers of neurons; NaN wi
 
 
 class Geometry(CircuitMeasure):
-    """CKA of the clusters with ideal clouds, and their dimension."""
+    """CKA of the clusters with ideal clouds, and their dimensions."""
 
     name = "geometry"
     needs = ("cyclic", "neurons_pre", "neurons_post", "logits", "neuron_logit_map")
@@ -88,9 +90,9 @@ class Cluster:
     Parameters
     ----------
     network : int
-        Its index in the stack.
+        Index of the network in the stack.
     frequency : int
-        k.
+        Frequency k.
     neurons : Tensor
         Indices of the neurons, int64 (n,).
     clouds : dict[str, Tensor]
@@ -113,11 +115,11 @@ def clusters(
     sites : Mapping[str, Tensor]
         `neurons_pre` and `neurons_post` (N, n^2, width) and `logits` (N, n^2, n) on the grid.
     neuron_logit_map : Tensor
-        W_L, (N, width, n).
+        Neuron-logit map W_L, (N, width, n).
     frequency : Tensor
-        Of each neuron, int64 (N, width) from 1 on.
+        Frequency of each neuron, starting at 1, int64 (N, width).
     belongs : Tensor
-        Which neurons count, bool (N, width).
+        Mask of the neurons that count, bool (N, width).
     """
     pairs = cyclic(neuron_logit_map.shape[-1]).pairs
     for network, (own, counts) in enumerate(zip(frequency, belongs, strict=True)):
@@ -131,20 +133,20 @@ def clusters(
 
 
 def row_space(weights: Tensor) -> Tensor:
-    """Directions in the space of neurons that the unembedding reads.
+    """Compute the directions in neuron space that the unembedding reads.
 
-    The leading left singular vectors of W_L - mean over the answers (a constant over the answers changes no
-    probability), as few as hold `READ_FRACTION` of its squared norm.
+    These are the leading left singular vectors of W_L - mean over the answers (a constant over the answers leaves the
+    probabilities unchanged), as few as hold `READ_FRACTION` of its squared norm.
 
     Parameters
     ----------
     weights : Tensor
-        W_L of the neurons, (m, n).
+        Rows of W_L for the neurons, (m, n).
 
     Returns
     -------
     Tensor
-        (m, r), orthonormal columns; r = 0 where nothing is read.
+        Orthonormal columns, (m, r); r = 0 if nothing is read.
     """
     left, size, _ = torch.linalg.svd(weights - weights.mean(-1, keepdim=True), full_matrices=False)
     held = size.square().cumsum(0)
@@ -152,12 +154,12 @@ def row_space(weights: Tensor) -> Tensor:
 
 
 def ideal_clouds(order: int, frequency: int, sign: int = 1) -> dict[str, Tensor]:
-    """Disc (n^2, 2), torus (n^2, 4) and clock (n^2, 2) of one frequency, see the module's docstring.
+    """Construct the disc (n^2, 2), torus (n^2, 4) and clock (n^2, 2) of one frequency; see the module docstring.
 
     Parameters
     ----------
     order, frequency : int
-        n and k.
+        Order n of the group and frequency k.
     sign : int, optional
         1 for addition, -1 for subtraction.
     """
@@ -170,22 +172,22 @@ def ideal_clouds(order: int, frequency: int, sign: int = 1) -> dict[str, Tensor]
 
 
 def cka(cloud: Tensor, others: Sequence[Tensor]) -> Tensor:
-    """Linear, centered kernel alignment |X^T Y|^2 / (|X^T X| |Y^T Y|) (Frobenius norms) with each of the others.
+    """Compute the linear CKA |X^T Y|^2 / (|X^T X| |Y^T Y|) (Frobenius norms, centered) with each of the others.
 
-    Kornblith et al. 1905.00414, section 3. It does not see rotations, shifts and a common scale.
+    Kornblith et al. 1905.00414, section 3. It is invariant to rotations, shifts and a common scale.
 
     Parameters
     ----------
     cloud : Tensor
-        X, (points, n).
+        Points X, (points, n).
     others : Sequence[Tensor]
         Clouds Y of the same points, (points, m) each.
 
     Returns
     -------
     Tensor
-        (len(others),), in [0, 1]; NaN where one of the two is a single point. A disc has 2^(-1/2) with the torus of its
-        frequency, and 0 with its clock.
+        Shape (len(others),), in [0, 1]; NaN if either cloud is a single point. A disc has 2^(-1/2) with the torus of
+        its frequency, and 0 with its clock.
     """
     x, y = (values - values.mean(0) for values in (cloud, torch.cat(list(others), -1)))
     widths = [other.shape[-1] for other in others]
@@ -195,9 +197,9 @@ def cka(cloud: Tensor, others: Sequence[Tensor]) -> Tensor:
 
 
 def rank_shares(cloud: Tensor) -> Tensor:
-    """Fraction of the cloud's variance along its first 2 and its first 4 principal components.
+    """Compute the fraction of the cloud's variance along its first 2 and its first 4 principal components.
 
-    Cloud (points, n >= 4) -> (2,), in [0, 1]; NaN where the cloud is a single point.
+    Cloud (points, n >= 4) -> (2,), in [0, 1]; NaN if the cloud is a single point.
     """
     x = cloud - cloud.mean(0)
     variance = torch.linalg.eigvalsh(x.T @ x)
@@ -207,17 +209,17 @@ def rank_shares(cloud: Tensor) -> Tensor:
 def shapes(
     sites: Mapping[str, Tensor], neuron_logit_map: Tensor, frequency: Tensor, belongs: Tensor, sign: int = 1
 ) -> dict[str, Tensor]:
-    """CKA with the ideal clouds and variance fractions of ranks 2 and 4, by cluster and on average over the neurons.
+    """Compute CKA with the ideal clouds and variance fractions of ranks 2 and 4, per cluster and averaged over neurons.
 
     See `clusters` for the arguments.
 
     Returns
     -------
     dict of str to Tensor
-        `cka_by_frequency` (N, K, site, cloud), `rank_share_by_frequency` (N, K, rank), of the
-        pre-activations, and `read_rank` (N, K), the dimension of `row_space`: NaN where there is no cluster.
-        `cka` (N, site, cloud) and `rank_share` (N, rank) are means over the clusters, weighted by their numbers of
-        neurons: what a neuron drawn at random belongs to.
+        `cka_by_frequency` (N, K, site, cloud), `rank_share_by_frequency` (N, K, rank) of the pre-activations, and
+        `read_rank` (N, K), the dimension of `row_space`: NaN without a cluster. `cka` (N, site, cloud) and `rank_share`
+        (N, rank) are means over the clusters, weighted by their numbers of neurons: the expected value for a randomly
+        drawn neuron.
     """
     n = neuron_logit_map.shape[-1]
     places = (len(frequency), n // 2)
@@ -242,6 +244,6 @@ def shapes(
 
 
 def _over_clusters(values: Tensor, size: Tensor) -> Tensor:
-    """Mean over the frequencies (axis 1) weighted by the clusters' sizes (N, frequency); NaN without a cluster."""
+    """Average over the frequencies (axis 1), weighted by the cluster sizes (N, frequency); NaN without a cluster."""
     weight = size.unflatten(1, (-1, *[1] * (values.ndim - 2)))
     return torch.where(weight > 0, values * weight, 0.0).sum(1) / weight.sum(1)

@@ -1,13 +1,13 @@
-"""Gradient symmetricity: whether a logit changes alike with the embeddings of both tokens.
+"""Gradient symmetricity: whether a logit responds equally to the embeddings of both tokens.
 
-Zhong et al. 2306.17844, section 4: the mean over triples (a, b, c) of cos(dQ_abc/dE_a, dQ_abc/dE_b), Q_abc the logit
-of c on the pair (a, b); the gradients are taken at the embedding before positions are added, for the first and the
-second token apart also where a = b. It is 1 by construction where a network sees only E_a + E_b, and close to 1 in
-untrained transformers that answer at '=': it falls from there for a clock. Where the answer is read at the second
-token, that token has the residual stream in addition to the attention, and an untrained network starts near 1/2.
+Zhong et al. 2306.17844, section 4: the mean over triples (a, b, c) of cos(dQ_abc/dE_a, dQ_abc/dE_b), where Q_abc is the
+logit of c on the pair (a, b); gradients are taken at the embedding before positions are added, separately for the first
+and the second token even if a = b. It is 1 by construction if a network sees only E_a + E_b, and close to 1 in
+untrained transformers that answer at '='; a clock falls from there. If the answer is read at the second token, that
+token has the residual stream in addition to attention, and an untrained network starts near 1/2.
 
-A model computes from one row a token, so that the gradients of pairs with a token in common add up. Here every pair
-has two tokens of its own, a vocabulary of 2n for n pairs, and one backward pass gives all gradients apart.
+A model computes with one row per token, so gradients of pairs that share a token would add up. Here every pair has two
+tokens to itself, a vocabulary of 2n for n pairs, and one backward pass gives all gradients separately.
 """
 
 import copy
@@ -29,14 +29,14 @@ from slt_grok.models.network import Parameters
 if TYPE_CHECKING:
     from slt_grok.circuits.chunk import Chunk
 
-# Pairs at a time, with all classes and with one. A transformer without '=' tabulates the scores of all its 2n
-# queries on all its 2n keys: larger n spends its time there, smaller n on calls.
+# Pairs per batch, with all classes and with one. A transformer without '=' tabulates the scores of all 2n queries and
+# 2n keys: larger n spends its time there, smaller n on call overhead.
 PAIRS_WITH_ALL_CLASSES, PAIRS_WITH_ONE_CLASS = 16, 128
-SHUFFLE_SEED = 42  # the order in which published values were computed
+SHUFFLE_SEED = 42  # the published values use this shuffle
 
 
 class GradientSymmetricity(CircuitMeasure):
-    """Cosines of the gradients by the embeddings of both tokens."""
+    """Cosines between the gradients with respect to the two token embeddings."""
 
     name = "gradient_symmetricity"
     needs = ("group", "logits", "embedding", "token_embedding", "token_roles")
@@ -61,12 +61,12 @@ class GradientSymmetricity(CircuitMeasure):
 
 
 def number_of_triples(module: Model, wanted: int | None) -> int:
-    """Return how many triples are taken: as many as wanted, at most all of them; all for None.
+    """Determine the number of triples: as many as wanted, up to all of them; all for None.
 
     Raises
     ------
     SltGrokError
-        Fewer than two are wanted.
+        Fewer than two triples are wanted.
     """
     size = module.tokens**2 * module.classes
     if wanted is not None and wanted < 2:
@@ -76,9 +76,9 @@ def number_of_triples(module: Model, wanted: int | None) -> int:
 
 @cache
 def triples(tokens: int, classes: int, number: int) -> Tensor:
-    """Return the first of all n^2 m triples (a, b, c) in an order shuffled by `random.Random(42)`, (number, 3).
+    """List the first of all n^2 m triples (a, b, c) in an order shuffled by `random.Random(42)`, (number, 3).
 
-    Before the shuffle the order is lexicographic.
+    Before the shuffle, the order is lexicographic.
     """
     order = list(range(tokens**2 * classes))
     random.Random(SHUFFLE_SEED).shuffle(order)
@@ -87,25 +87,25 @@ def triples(tokens: int, classes: int, number: int) -> Tensor:
 
 
 def symmetricity(module: Model, parameters: Parameters, number: int | None) -> tuple[float, float]:
-    """Mean and standard error of cos(dQ_abc/dE_a, dQ_abc/dE_b).
+    """Compute mean and standard error of cos(dQ_abc/dE_a, dQ_abc/dE_b).
 
     Parameters
     ----------
     module, parameters : Model, Parameters
-        One network, in the precision to compute in.
+        One network, at the precision to compute in.
     number : int or None
-        How many of `triples`, at most all; None for all.
+        Number of `triples`, at most all; None for all.
 
     Returns
     -------
     tuple of float
-        The mean over the triples whose two gradients are not zero, in [-1, 1], NaN where there are fewer than two; its
-        standard error as that of a sample without replacement, sd sqrt((1 - n/N) / n): 0 for all N triples.
+        The mean over the triples with nonzero gradients, in [-1, 1], NaN if there are fewer than two; and its standard
+        error for a sample without replacement, sd sqrt((1 - n/N) / n): 0 for all N triples.
 
     Raises
     ------
     SltGrokError
-        `number` is less than 2.
+        Fewer than two triples are wanted.
     """
     n, m = module.tokens, module.classes
     number = number_of_triples(module, number)
@@ -120,7 +120,7 @@ def symmetricity(module: Model, parameters: Parameters, number: int | None) -> t
 
 
 def cosines(module: Model, parameters: Parameters, at: Tensor) -> Tensor:
-    """Return the cosine at each triple, (n, 3) -> (n,); NaN where a gradient is zero."""
+    """Compute the cosine at each triple, (n, 3) -> (n,); NaN if a gradient is zero."""
     found = []
     for part in at.split(PAIRS_WITH_ONE_CLASS):
         logits, gradients = _of_pairs(module, parameters, part[:, :2])
@@ -129,7 +129,7 @@ def cosines(module: Model, parameters: Parameters, at: Tensor) -> Tensor:
 
 
 def all_cosines(module: Model, parameters: Parameters) -> Tensor:
-    """Return the cosine at every triple, (n^2, classes); NaN where a gradient is zero."""
+    """Compute the cosine at every triple, (n^2, classes); NaN if a gradient is zero."""
     tokens, classes, found = torch.arange(module.tokens), module.classes, []
     for part in torch.cartesian_prod(tokens, tokens).split(PAIRS_WITH_ALL_CLASSES):
         logits, gradients = _of_pairs(module, parameters, part)
@@ -141,13 +141,13 @@ def all_cosines(module: Model, parameters: Parameters) -> Tensor:
 def _of_pairs(
     module: Model, parameters: Parameters, pairs: Tensor
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
-    """Logits (n, classes), and the map from their cotangent to the gradients (n, d) at the first and second token."""
+    """Compute logits (n, classes), and the map from their cotangent to the gradients (n, d) at the two tokens."""
     n, p = len(pairs), module.tokens
-    own_tokens = copy.copy(module)  # shares everything but the number of its tokens
+    own_tokens = copy.copy(module)  # shares everything except the number of tokens
     own_tokens.tokens = 2 * n
     rows = torch.arange(n)
     inputs = torch.stack([rows, rows + n], -1)
-    # tokens with a table each see the other one's half of the embedding not at all
+    # with one table per token, each has zeros for the other's half of the embedding
     tables = len([role for role in module.token_roles() if not role.startswith("output")])
 
     def logits(embedded: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""One network and what interventions in its Fourier planes do to its train loss, or to its answers.
+"""Effects of interventions on one network's Fourier planes on its train loss or its answers.
 
-Sources: Nanda et al. 2301.05217, sections 4.4 and 5.1 (frequencies removed and kept, the clock in place of the logits);
-Zhong et al. 2306.17844, section 5 (a pizza's accompanying circles, here those at twice its frequencies). Moving planes
-to other tokens is this package's. Everything here is about a task on Z_n.
+Sources: Nanda et al. 2301.05217, sections 4.4 and 5.1 (removing and keeping frequencies, replacing the logits by the
+clock); Zhong et al. 2306.17844, section 5 (a pizza's accompanying circles, here those at twice its frequencies). Moving
+planes to other tokens is ours. Everything here requires a task on Z_n.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,19 +25,19 @@ SITES: Mapping[Site, str] = {"embedding": "embedding", "neurons_post": "neurons"
 
 
 class Intervention(NamedTuple):
-    """What is done in some planes.
+    """An intervention on some planes.
 
     Parameters
     ----------
     site, new, only : Site, Change, bool
-        As for `change_planes`.
+        See `change_planes`.
     tokens : {"shifted", "renamed"} or None, optional
-        Which tokens of a draw give their planes, in place of `new`. The effect is then the fraction of all pairs (a, b)
-        that are answered as (a', b); else it is the train loss as a multiple of what it was.
+        Tokens of a draw that provide their planes, in place of `new`. The effect is then the fraction of all pairs (a,
+        b) answered as (a', b); otherwise it is the train loss relative to that before.
     one : bool, optional
-        Whether the frequencies go one at a time, else all together.
+        Whether frequencies are changed one at a time rather than together.
     accompanied : bool, optional
-        Whether twice the frequencies of the circuit belong to it.
+        Whether the doubled frequencies count as part of the circuit.
     """
 
     site: Site
@@ -60,7 +60,7 @@ INTERVENTIONS = {
 
 
 class Draw(NamedTuple):
-    """What is random: an order of the frequencies' places, and the tokens that give their planes to 0..n-1."""
+    """Random choices: an order of the frequencies, and the tokens that provide their planes to 0..n-1."""
 
     order: np.ndarray
     shifted: np.ndarray
@@ -68,7 +68,7 @@ class Draw(NamedTuple):
 
     @classmethod
     def of(cls, group: Group, generator: np.random.Generator) -> "Draw":
-        """Return a random order, a shift by 1..n-1, and one cycle through all tokens (none keeps its own planes)."""
+        """Draw an order, a shift by 1..n-1, and one cycle through all tokens (none keeps its own planes)."""
         n = group.order
         cycle = generator.permutation(n)
         renamed = np.empty_like(cycle)
@@ -78,7 +78,7 @@ class Draw(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """An effect, the norm of the planes that were changed, and the standard error of a mean over draws."""
+    """An effect, the norm of the changed planes, and the standard error of a mean over draws."""
 
     value: float
     norm: float
@@ -90,7 +90,7 @@ UNKNOWN = Effect(float("nan"), float("nan"))
 
 @dataclass(frozen=True)
 class Intervened:
-    """One network, and what there is in it before anything is done.
+    """One network, with cached values from before any intervention.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class Intervened:
 
     @cached_property
     def logits(self) -> Tensor:
-        """On the grid, (n^2, n)."""
+        """The logits on the grid, (n^2, n)."""
         return self._outputs(self.trajectory, self.trajectory.task.inputs)
 
     @cached_property
@@ -117,7 +117,7 @@ class Intervened:
 
     @property
     def accuracy(self) -> float:
-        """Fraction of all pairs with the right answer."""
+        """Fraction of all pairs answered correctly."""
         return (self.logits.argmax(-1) == self.trajectory.task.labels).double().mean().item()
 
     @cached_property
@@ -126,7 +126,7 @@ class Intervened:
         one, group = self.trajectory, self.group
         stack = one.stacked()
         neurons = one.network.stacked_sites(stack, one.task.inputs, "neurons_post")["neurons_post"][0]
-        often = group.order**0.5  # a function of s is there n times on the grid
+        often = group.order**0.5  # a function of s appears n times on the grid
         tables = {
             "embedding": one.network.module.token_embedding(stack)[0],  # pyright: ignore[reportCallIssue]
             "neurons_post": often * group.means_by_product(neurons, one.task.sign),
@@ -136,11 +136,11 @@ class Intervened:
         return {**found, "embedding_first": found["embedding"]}
 
     def norm(self, act: Intervention, planes: np.ndarray) -> float:
-        """Norm of what lies in the planes at the site before."""
+        """Norm of the planes at the site before the intervention."""
         return float(self.power[act.site][planes].sum() ** 0.5)
 
     def value(self, act: Intervention, planes: np.ndarray, draw: Draw) -> float:
-        """Return what an intervention in the planes (a bool mask) does."""
+        """Compute the effect of an intervention on the planes (a bool mask)."""
         task, tokens = self.trajectory.task, None if act.tokens is None else getattr(draw, act.tokens)
         new = act.new if tokens is None else lambda values: values[tokens]
         train = task.indices("train")
@@ -148,7 +148,7 @@ class Intervened:
             logits = changed(self.logits, torch.from_numpy(planes), self.group, new, act.only, task.sign)
         else:
             network = change_planes(self.trajectory, planes, act.site, new=new, only=act.only)
-            if act.site == "embedding":  # needs the train pairs alone
+            if act.site == "embedding":  # needs only the train pairs
                 return self._loss(self._outputs(network, task.inputs[train])) / self.loss
             logits = self._outputs(network, task.inputs)
         if tokens is None:
@@ -157,7 +157,7 @@ class Intervened:
         return (logits.argmax(-1) == wanted).double().mean().item()
 
     def mean(self, act: Intervention, sets: Sequence[np.ndarray], drawn: Sequence[Draw]) -> Effect:
-        """Mean over sets of planes, each with its draw; nothing is random for one set where no token moves."""
+        """Average the effect over sets of planes, each with its draw; one set without moved tokens is not random."""
         if act.tokens is None and len({planes.tobytes() for planes in sets}) == 1:
             return Effect(self.value(act, sets[0], drawn[0]), self.norm(act, sets[0]))
         values = [self.value(act, *pair) for pair in zip(sets, drawn, strict=True)]
@@ -165,7 +165,7 @@ class Intervened:
         return Effect(float(np.mean(values)), norm, float(np.std(values, ddof=1) / len(values) ** 0.5))
 
     def one_by_one(self, act: Intervention, which: np.ndarray, draw: Draw) -> np.ndarray:
-        """Return the effect on each frequency of a mask, (K,); on the others NaN, except at the logits."""
+        """Compute the effect on each frequency of a mask, (K,); NaN for the others, except at the logits."""
         if act.site == "logits":
             task, train = self.trajectory.task, self.trajectory.task.indices("train")
             table = self.group.means_by_product(self.logits, task.sign)
@@ -178,7 +178,7 @@ class Intervened:
         return values
 
     def circuit(self, act: Intervention, circuit: np.ndarray, drawn: Sequence[Draw]) -> Effect:
-        """Return the effect on the circuit: one by one it is that of the frequency with the smallest."""
+        """Compute the effect on the circuit; one frequency at a time, it is the smallest effect of any."""
         if not circuit.any():
             return UNKNOWN
         if act.one:
@@ -196,9 +196,9 @@ class Intervened:
 
 
 def planes_of(act: Intervention, circuit: np.ndarray, order: int) -> np.ndarray:
-    """Return the circuit's frequencies, with 2k mod n next to each k where it is accompanied.
+    """Add 2k mod n to the circuit's frequencies for each k if the intervention is accompanied.
 
-    2k is folded to 1..floor(n/2); 0, of k = n/2, has no plane.
+    The frequency 2k is folded to 1..floor(n/2); 0, from k = n/2, has no plane.
     """
     if not act.accompanied:
         return circuit

@@ -1,7 +1,7 @@
-"""The circuit as a paper draws it: embedding circles, activation grids and the logits' two-dimensional spectrum.
+"""Maps of the circuit: embedding circles, activation grids and the logits' two-dimensional spectrum.
 
-After the figures of Nanda et al. 2301.05217, sections 4.1, 4.2 and 4.4. Numbers of the same circuit are in
-`slt_grok.circuits.measure`.
+After the figures of Nanda et al. 2301.05217, sections 4.1, 4.2 and 4.4. See `slt_grok.circuits.measure` for scalar
+measures of the same circuit.
 """
 
 import math
@@ -30,8 +30,8 @@ from slt_grok.measurement import Context, Drawing, Variable
 from slt_grok.settings import Settings
 from slt_grok.trajectories import Trajectory
 
-EXAMPLES = 3  # neurons of a frequency
-MOST_FREQUENCIES = 5  # that examples are kept of
+EXAMPLES = 3  # neurons per frequency
+MOST_FREQUENCIES = 5  # frequencies with examples
 PLANE = "the plane that its cosine and its sine component span"
 WITH_NEURONS = "networks with a neuron at a frequency of the circuit"
 
@@ -39,7 +39,7 @@ Examples = list[tuple[int, int]]  # neuron and frequency
 
 
 class CircuitMaps(CircuitMeasurement):
-    """What a paper draws of a circuit, once it has memorized, once it has generalized, and at the end."""
+    """Maps of a circuit after memorization, after generalization, and at the end of training."""
 
     name = "circuit_maps"
     title = "The circuit in pictures"
@@ -48,15 +48,15 @@ class CircuitMaps(CircuitMeasurement):
     variables = {
         "embedding_plane": Variable(("frequency", "token", "part"), "embedding in the plane of the frequency",
             f"coordinates of the rows of W_E, their mean removed, in {PLANE}; the axes are the orthonormal pair "
-            "nearest to the two. Of what lies at k alone every embedding has an ellipse: these are whole rows. NaN "
-            "where a component vanishes", f"{NANDA}, section 4.1"),
+            "nearest to the two. Components at k alone always form an ellipse; these are entire rows. NaN "
+            "if a component vanishes", f"{NANDA}, section 4.1"),
         "embedding_plane_share": Variable(("frequency",), "fraction of norm in the plane",
             f"squared norm of W_E, the rows' mean removed, in {PLANE} / squared norm in all; random rows have about "
-            "2/d + 2/n. Not orthogonal, planes of several frequencies may hold more than 1 together",
+            "2/d + 2/n. The planes are not orthogonal, so their sum can exceed 1",
             f"{NANDA}, section 4.1"),
         "embedding_plane_fve": Variable(("frequency",), "variance in the plane at its frequency",
-            "fraction of the squared norm of embedding_plane that is at k: 1 is an ellipse that the tokens go around "
-            "in the order of k t mod n; random rows have about d/(d + n), so that a wide embedding always shows some "
+            "fraction of the squared norm of embedding_plane that is at k: 1 is an ellipse with the tokens arranged "
+            "in the order of k t mod n; random rows have about d/(d + n), so a wide embedding always shows some "
             "circle", f"{NANDA}, section 4.1"),
         "logit_fourier_norm": Variable(("component_a", "component_b"), "norm of the logits' Fourier component",
             "norm over the answers of F[i, j], F the transform over a and b of the logits less their mean over the "
@@ -67,16 +67,16 @@ class CircuitMaps(CircuitMeasurement):
         "example_activation": Variable(("example", "a", "b"), "activation of the neuron",
             "post-activation of example_neuron at (a, b)", f"{NANDA}, section 4.2", where=WITH_NEURONS),
         "example_neuron": Variable(("example",), "neuron",
-            "of the neurons of a frequency of the circuit (neuron_cluster_size) that are not silent at the last step "
-            "those of the largest, the middle and the smallest FVE, followed through all steps; of the five "
-            "frequencies with most neurons; -1 where there are fewer", where=WITH_NEURONS),
+            "the active neurons of a circuit frequency (neuron_cluster_size) at the last step with "
+            "the largest, the median and the smallest FVE, tracked through all steps; for the five "
+            "frequencies with the most neurons; -1 if there are fewer", where=WITH_NEURONS),
         "example_frequency": Variable(("example",), "frequency of the neuron",
             "k of the largest FVE at the last step; 0: none", where=WITH_NEURONS),
         CIRCUIT_FREQUENCY: FREQUENCY_OF_CIRCUIT,
     }  # fmt: skip
 
     def measure(self, trajectory: Trajectory, settings: Settings, context: Context) -> xr.Dataset:
-        """See `Measurement`; of several seeds the checkpoints are those from the median milestones on."""
+        """See `Measurement`; with several seeds, checkpoints are chosen by the median milestones."""
         steps, last = trajectory.coords["step"], len(trajectory.coords["step"]) - 1
         places = {last}
         for of_seeds in np.array([context.milestones(seed) for seed in trajectory.coords["seed"].tolist()]).T:
@@ -90,7 +90,7 @@ class CircuitMaps(CircuitMeasurement):
         return super().seconds(one, settings, min(checkpoints, 3), context)
 
     def columns(self, dataset: xr.Dataset) -> dict[str, float]:
-        """Return nothing: maps are for figures."""
+        """Report no columns: maps are for figures."""
         return {}
 
     def figures(self) -> Sequence[Drawing]:
@@ -103,7 +103,7 @@ class CircuitMaps(CircuitMeasurement):
                 plots.embedding_circles,
                 "Tokens in the plane of the embedding that belongs to a key frequency k, connected and colored in the "
                 "order of k t mod n, when the train set is memorized, when the network generalizes, and at the end. On "
-                "a circle the embedding holds tokens as angles. Percentages: fraction of the embedding's squared norm "
+                "a circle, the embedding encodes angles. Percentages: fraction of the embedding's squared norm "
                 "in the plane; FVE: fraction of that at frequency k; control: a frequency that the circuit does not "
                 "use.",
                 ("embedding_plane",),
@@ -112,7 +112,7 @@ class CircuitMaps(CircuitMeasurement):
                 "activation_grids",
                 plots.activation_grids,
                 "Activations of three neurons of each key frequency on all pairs of tokens at the last checkpoint: "
-                "from left to right those with the largest, the middle and the smallest fraction of variance at that "
+                "from left to right, the largest, median and smallest fraction of variance at that "
                 "frequency (FVE).",
                 ("example_activation",),
             ),
@@ -127,26 +127,26 @@ class CircuitMaps(CircuitMeasurement):
 
 
 def measure(trajectory: Trajectory, circuit_frequency: xr.DataArray | np.ndarray | None = None) -> xr.Dataset:
-    """Embedding planes, activations of a few neurons and Fourier components of the logits of every network.
+    """Compute embedding planes, activations of a few neurons and Fourier components of the logits of every network.
 
     Parameters
     ----------
     trajectory : Trajectory
-        Networks whose model declares embedding and neurons, on a task on Z_n.
+        Networks whose model declares its embedding and neurons, on a task on Z_n.
     circuit_frequency : xarray.DataArray or ndarray or None, optional
-        As for `slt_grok.circuits.measure`.
+        See `slt_grok.circuits.measure`.
 
     Returns
     -------
     xarray.Dataset
         A dataset over the leading dimensions of the trajectory with the variables of `CircuitMaps`, in single
-        precision: some 0.7 MB a network at n = 113 and four frequencies. The examples are omitted where no frequency of
-        the circuit has a neuron.
+        precision: about 0.7 MB per network at n = 113 with four frequencies. The examples are omitted if no frequency
+        of the circuit has a neuron.
 
     Raises
     ------
     SltGrokError
-        A network that cannot be measured, or a mask of another shape.
+        A network that cannot be measured, or a mask of the wrong shape.
     """
     require(trajectory.network, CircuitMaps.needs)
     mask, _ = broadcast(trajectory, key_frequencies(trajectory) if circuit_frequency is None else circuit_frequency)
@@ -168,7 +168,7 @@ def measure(trajectory: Trajectory, circuit_frequency: xr.DataArray | np.ndarray
 
 
 def embedding_planes(table: Tensor) -> dict[str, Tensor]:
-    """Rows of the embedding in the plane of each frequency, and the fraction of squared norm there.
+    """Project the embedding's rows on the plane of each frequency, and compute the fraction of squared norm there.
 
     With c_k and s_k the cosine and sine components of W_E, vectors in the space of the embedding, the axes are the
     polar factor of (c_k, s_k): orthonormal, and such that an exact circle has token t at the angle w_k t.
@@ -176,13 +176,13 @@ def embedding_planes(table: Tensor) -> dict[str, Tensor]:
     Parameters
     ----------
     table : Tensor
-        W_E, (N, n, d).
+        Token embedding W_E, (N, n, d).
 
     Returns
     -------
     dict of str to Tensor
-        `embedding_plane` (N, K, n, 2), `embedding_plane_share` and `embedding_plane_fve` (N, K), both in [0, 1]; NaN
-        where c_k and s_k span no plane, as at k = n/2.
+        `embedding_plane` (N, K, n, 2), `embedding_plane_share` and `embedding_plane_fve` (N, K), both in [0, 1]; NaN if
+        c_k and s_k do not span a plane, as at k = n/2.
     """
     rows = pad(table - table.mean(-2, keepdim=True), (0, max(0, 2 - table.shape[-1])))
     group = cyclic(table.shape[1])
@@ -200,17 +200,17 @@ def embedding_planes(table: Tensor) -> dict[str, Tensor]:
 
 
 def logit_fourier_norm(logits: Tensor, group: Group) -> Tensor:
-    """Norm over the answers of each two-dimensional Fourier component: logits (N, n^2, n) -> (N, n, n).
+    """Compute the norm over the answers of each two-dimensional Fourier component: (N, n^2, n) -> (N, n, n).
 
-    The mean over the answers, which changes no probability, is removed before. The order is that of the rows of
-    `Group.basis`, see `component_names`.
+    The mean over the answers, which does not affect the probabilities, is removed first. Rows are ordered as in
+    `Group.basis`; see `component_names`.
     """
     grid = (logits - logits.mean(-1, keepdim=True)).mT.unflatten(-1, (group.order, -1))
     return group.transform_grid(grid).norm(dim=1)
 
 
 def component_names(order: int) -> list[str]:
-    """Names of the rows of the basis of Z_n: 1, cos 1, sin 1, cos 2, ..."""
+    """List the names of the rows of the basis of Z_n: 1, cos 1, sin 1, cos 2, ..."""
     return ["1", *(f"{wave} {k}" for k in range(1, order // 2 + 1) for wave in ("cos", "sin"))][:order]
 
 
@@ -218,7 +218,7 @@ def component_names(order: int) -> list[str]:
 
 
 def _examples(trajectory: Trajectory, mask: xr.DataArray) -> list[Examples]:
-    """Neurons to show of each network of the last step."""
+    """Choose the example neurons of each network at the last step."""
     found: list[Examples] = []
     kept = torch.from_numpy(mask.values.reshape(-1, mask.sizes["frequency"]))
     for chunk, own in zip(chunks(at_last_step(trajectory), size=1), kept, strict=True):
@@ -229,22 +229,22 @@ def _examples(trajectory: Trajectory, mask: xr.DataArray) -> list[Examples]:
 
 
 def choose(fve: Tensor, belongs: Tensor, kept: Tensor) -> Examples:
-    """Of each of the frequencies with most neurons those of the largest, the middle and the smallest FVE.
+    """Choose the neurons with the largest, median and smallest FVE at each of the frequencies with the most neurons.
 
     Parameters
     ----------
     fve : Tensor
-        (d_mlp, K).
+        Fraction of variance explained, (d_mlp, K).
     belongs : Tensor
-        Which neurons may be chosen, bool (d_mlp,).
+        Mask of the neurons that may be chosen, bool (d_mlp,).
     kept : Tensor
-        The frequencies to choose from, bool (K,).
+        Mask of the frequencies to choose from, bool (K,).
 
     Returns
     -------
     list of tuple
-        Pairs of neuron and frequency, at most `MOST_FREQUENCIES` frequencies in ascending order with at most `EXAMPLES`
-        neurons each, of descending FVE.
+        Pairs of neuron and frequency: at most `MOST_FREQUENCIES` frequencies in ascending order, each with at most
+        `EXAMPLES` neurons in descending order of FVE.
     """
     own = fve.argmax(-1)
     sizes = torch.bincount(own[belongs], minlength=len(kept)) * kept
@@ -259,7 +259,7 @@ def choose(fve: Tensor, belongs: Tensor, kept: Tensor) -> Examples:
 
 
 def _for_each_step(trajectory: Trajectory, examples: list[Examples]) -> list[Examples]:
-    """Return the examples of each network: those of its last step."""
+    """Repeat the examples of the last step for each step."""
     if "step" not in trajectory.dims:
         return examples
     other = [i for i, dim in enumerate(trajectory.dims) if dim != "step"]
@@ -271,7 +271,7 @@ def _for_each_step(trajectory: Trajectory, examples: list[Examples]) -> list[Exa
 
 
 def _activations(post: Tensor, examples: Examples, count: int) -> dict[str, Tensor]:
-    """Activations (1, count, n, n) and FVE (1, count) of one network's examples, NaN beyond them."""
+    """Activations (1, count, n, n) and FVE (1, count) of one network's examples, padded with NaN."""
     n = math.isqrt(post.shape[1])
     activation, fve = torch.full((1, count, n, n), torch.nan), torch.full((1, count), torch.nan)
     if examples:
@@ -284,7 +284,7 @@ def _activations(post: Tensor, examples: Examples, count: int) -> dict[str, Tens
 
 
 def _named(mask: xr.DataArray, examples: list[Examples], count: int) -> dict[str, xr.DataArray]:
-    """Neuron and frequency of each example, over the dimensions of the mask but `frequency`."""
+    """Neuron and frequency of each example, over the dimensions of the mask except `frequency`."""
     if not count:
         return {}
     filled = np.array([own + [(-1, 0)] * (count - len(own)) for own in examples])

@@ -1,14 +1,14 @@
-"""Margins of the right answer, and what each frequency gives to them.
+"""Margins of the correct answer, and the contribution of each frequency.
 
-Sources: Nanda et al. 2301.05217, section 4.1 (the waves of the key frequencies interfere constructively at the right
-answer); Morwani et al. 2311.07568 (networks of largest normalized margin are Fourier circuits); Lyu and Li 1906.05890
-(normalized margin of homogeneous networks).
+Sources: Nanda et al. 2301.05217, section 4.1 (the waves of the key frequencies interfere constructively at the correct
+answer); Morwani et al. 2311.07568 (networks with the largest normalized margin are Fourier circuits); Lyu and Li
+1906.05890 (normalized margin of homogeneous networks).
 
-A margin can be compared over the scale of the weights only where the logits are homogeneous, L(s w) = s^degree L(w).
-Networks of one layer without embedding and biases are, with a quadratic activation or ReLU. The others are not, and
-have no normalized margin: GELU is not homogeneous; biases scale otherwise than the products of weights that they are
-added to (separate exponents for each parameter would fix that, but they are not unique); attention has a softmax, and a
-residual stream adds paths of different degree.
+Margins are comparable across weight scales only if the logits are homogeneous, L(s w) = s^degree L(w). This holds for
+networks with one layer and no embedding or biases, with a quadratic or ReLU activation. The others have no normalized
+margin: GELU is not homogeneous; biases scale differently from the products of weights they are added to (separate
+exponents for each parameter would fix that, but they are not unique); attention has a softmax, and a residual stream
+adds paths of different degrees.
 """
 
 from typing import TYPE_CHECKING
@@ -49,7 +49,7 @@ class Margins(CircuitMeasure):
 
 
 class MarginByFrequency(CircuitMeasure):
-    """What each frequency adds to the margin."""
+    """Contribution of each frequency to the margin."""
 
     name = "margin_by_frequency"
     needs = ("logits", "group")
@@ -67,7 +67,7 @@ class MarginByFrequency(CircuitMeasure):
 
 
 class NormalizedMargins(CircuitMeasure):
-    """Margins of homogeneous networks over the scale of their weights."""
+    """Margins of homogeneous networks relative to the scale of their weights."""
 
     name = "normalized_margins"
     needs = ("logits", "homogeneous_weights")
@@ -91,7 +91,7 @@ class NormalizedMargins(CircuitMeasure):
 
 
 def margins(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logit of the right answer, the largest wrong one and its class: (N, n, p), (n,) -> three of (N, n)."""
+    """Logit of the correct answer, largest wrong logit and its class: (N, n, p), (n,) -> three of (N, n)."""
     index = labels.expand(logits.shape[:-1])[..., None]
     right = logits.gather(-1, index)[..., 0]
     wrong, rival = logits.scatter(-1, index, -torch.inf).max(-1)
@@ -99,29 +99,29 @@ def margins(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def by_frequency(table: Tensor, rival: Tensor, products: Tensor, labels: Tensor, group: Group) -> Tensor:
-    """Mean over all pairs of (P_k L)[label] - (P_k L)[rival], P_k the projection of `progress`.
+    """Average (P_k L)[label] - (P_k L)[rival] over all pairs, with P_k the projection of `progress`.
 
-    The rival is the class of the largest wrong logit of the whole network: summed over k, and with what no P_k holds,
-    the values add up to its mean margin.
+    The rival is the class of the largest wrong logit of the whole network: summed over k, together with the part
+    outside every P_k, the values add up to its mean margin.
 
     Parameters
     ----------
     table : Tensor
         M[s, c] of the logits (`Group.means_by_product`), (N, n, n).
     rival : Tensor
-        Class of the largest wrong logit of each pair, (N, n^2).
+        Class of the largest wrong logit for each pair, (N, n^2).
     products, labels : Tensor
-        s and the right class of each pair, (n^2,).
+        Product s and correct class of each pair, (n^2,).
     group : Group
         The tokens' group.
 
     Returns
     -------
     Tensor
-        (N, K) in the unit of the logits.
+        Contributions (N, K) in units of the logits.
     """
     networks, n, _ = table.shape
-    # how often class c is the right answer, less how often it is the rival, among the pairs of product s
+    # how often class c is the correct answer minus how often it is the rival, among pairs with product s
     count = torch.zeros(networks, n * n, dtype=table.dtype)
     one = torch.ones(1, dtype=table.dtype)
     count.scatter_add_(1, (products * n + labels).expand(networks, -1), one.expand(networks, n * n))
@@ -132,27 +132,27 @@ def by_frequency(table: Tensor, rival: Tensor, products: Tensor, labels: Tensor,
 
 
 def normalized(margin: Tensor, left: Tensor, right: Tensor, output: Tensor, degree: int) -> tuple[Tensor, Tensor]:
-    """Return the smallest margin over a norm of the weights to the power of the network's degree, for two norms.
+    """Divide the smallest margin by a norm of the weights to the power of the network's degree, for two norms.
 
-    For networks L = sum_i act(u_i(a) + v_i(b)) w_i with act(s x) = s^r act(x) for s > 0, whose degree is r + 1.
+    For networks L = sum_i act(u_i(a) + v_i(b)) w_i with act(s x) = s^r act(x) for s > 0, which have degree r + 1.
 
     Parameters
     ----------
     margin : Tensor
         Smallest margin over the pairs, (N,).
     left, right : Tensor
-        u and v, (N, p, width).
+        Input weights u and v, (N, p, width).
     output : Tensor
-        w, (N, width, p).
+        Output weights w, (N, width, p).
     degree : int
-        Of the network, 3 for the quadratic activation, 2 for ReLU.
+        Degree of the network, 3 for the quadratic activation, 2 for ReLU.
 
     Returns
     -------
     tuple[Tensor, Tensor]
-        Two of (N,): over sum_i ||(u_i, v_i, w_i)||_2^degree, the norm L_{2,degree} of 2311.07568, and over
-        ||w||_2^degree of all weights (1906.05890). Of a quadratic network the first is at most sqrt(2/27) / (sqrt(p) (p
-        - 1)), reached by Fourier circuits alone (theorem 7 of 2311.07568). At degree 2 the two are the same.
+        Two normalized margins (N,): divided by sum_i ||(u_i, v_i, w_i)||_2^degree, the norm L_{2,degree} of 2311.07568,
+        and by ||w||_2^degree of all weights (1906.05890). For a quadratic network the first is at most sqrt(2/27) /
+        (sqrt(p) (p - 1)), reached only by Fourier circuits (theorem 7 of 2311.07568). At degree 2 the two are equal.
     """
     squares = left.square().sum(1) + right.square().sum(1) + output.square().sum(2)
     return margin / squares.pow(degree / 2).sum(-1), margin / squares.sum(-1).pow(degree / 2)

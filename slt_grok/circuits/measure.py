@@ -1,6 +1,6 @@
-"""What a circuit measure is: numbers from one forward pass of a stack of networks, declared where they are computed.
+"""Interface of a circuit measure: variables, their definitions, and their computation from one forward pass.
 
-A subclass with a `name`, in any module of this folder or of a plugin, adds its variables to the dataset `circuits`.
+A named subclass, in any module of this folder or in a plugin, adds its variables to the dataset `circuits`.
 
 >>> class LogitSpread(CircuitMeasure):
 ...     name = "logit_spread"
@@ -44,7 +44,7 @@ ON_TASK = {
 
 
 def lacks(network: Network, needs: Sequence[str]) -> str:
-    """Return what a network would have to have in addition; empty where it has everything that is needed."""
+    """State what else a network would need; empty if it has everything required."""
     if network.task is None:
         return "a task"
     for need in needs:
@@ -58,25 +58,25 @@ def lacks(network: Network, needs: Sequence[str]) -> str:
 
 
 class CircuitMeasure(Registered):
-    """Some variables of the circuits' dataset and how they are computed."""
+    """Some variables of the circuits dataset, with their computation."""
 
     packages: ClassVar[tuple[str, ...]] = ("circuits",)
     needs: ClassVar[tuple[str, ...]] = ()
-    """What a task must be (`group`, `cyclic`, `odd_prime`) and what a model must declare, such as `neurons_post`."""
+    """Requirements on the task (`group`, `cyclic`, `odd_prime`), and sites that a model must declare."""
     after: ClassVar[tuple[str, ...]] = ()
     """Names of measures whose variables `compute` reads from `chunk.values`."""
     variables: ClassVar[Mapping[str, Variable]] = {}
-    """Every variable that `compute` returns, with its dimensions besides the trajectory's."""
+    """Every variable that `compute` returns, with its dimensions in addition to the trajectory's."""
     coords: ClassVar[Mapping[str, Sequence[str | int]]] = {}
-    """Values of these dimensions, where they have any and are not `frequency` or `split`."""
+    """Coordinate values of these dimensions, if any, except for `frequency` and `split`."""
 
     @abstractmethod
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
-        """Return values (N, ...) of the variables for the N networks of a chunk."""
+        """Compute the variables, (N, ...) each, for the N networks of a chunk."""
 
     @classmethod
     def in_order(cls) -> "list[type[CircuitMeasure]]":
-        """Return all measures, each behind those that it reads from."""
+        """List all measures, each after those it reads from."""
         graph = {kind.name: kind.after for kind in cls.all()}
         return [cls.named(name) for name in TopologicalSorter(graph).static_order()]
 

@@ -25,10 +25,10 @@ from slt_grok.settings import Settings
 from slt_grok.tasks import SPLITS
 from slt_grok.trajectories import Trajectory
 
-# Doubles held at once: activations are held some eight times on the way, logits some ten times.
+# Number of doubles in memory: computations hold activations about eight times, logits about ten times.
 CHUNK_BYTES = 2**29
-GRADIENT_TRIPLES = 6000  # standard error 0.005 where the cosines spread most
-SHARD = 8  # checkpoints
+GRADIENT_TRIPLES = 6000  # standard error at most 0.005
+SHARD = 8  # checkpoints per shard
 CIRCUIT_FREQUENCY = "circuit_frequency"
 FREQUENCY_OF_CIRCUIT = Variable(
     ("frequency",),
@@ -40,18 +40,18 @@ FREQUENCY_OF_CIRCUIT = Variable(
 
 
 class CircuitsSettings(Settings):
-    """See `slt_grok.circuits.measure`."""
+    """Settings of the measurement `circuits`."""
 
     gradient_triples: int | None = Field(
-        default=GRADIENT_TRIPLES, ge=2, description="triples that gradient symmetricity is the mean over; null: all n^3"
+        default=GRADIENT_TRIPLES, ge=2, description="triples to average gradient symmetricity over; null: all n^3"
     )
 
 
 class CircuitMeasurement(Measurement):
-    """A measurement of networks that have what it needs."""
+    """A measurement of networks that meet its requirements."""
 
     needs: ClassVar[tuple[str, ...]] = ("logits",)
-    """As of a `CircuitMeasure`."""
+    """As for a `CircuitMeasure`."""
 
     def unmeasurable(self, network: Network) -> str:
         """See `Measurement`."""
@@ -59,7 +59,7 @@ class CircuitMeasurement(Measurement):
 
 
 class Circuits(CircuitMeasurement):
-    """Every registered circuit measure along training."""
+    """Every registered circuit measure over training."""
 
     name = "circuits"
     title = "Fourier circuit"
@@ -68,7 +68,7 @@ class Circuits(CircuitMeasurement):
 
     @property
     def variables(self) -> dict[str, Variable]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The variables of all circuit measures, and the frequencies of the circuit."""
+        """Variables of all circuit measures, and the frequencies of the circuit."""
         declared = {CIRCUIT_FREQUENCY: FREQUENCY_OF_CIRCUIT}
         for kind in CircuitMeasure.all():
             where = ", ".join(ON_TASK[need][1] if need in ON_TASK else f"models with {need}" for need in kind.needs)
@@ -76,7 +76,7 @@ class Circuits(CircuitMeasurement):
         return declared
 
     def measure(self, trajectory: Trajectory, settings: CircuitsSettings, context: Context) -> xr.Dataset:
-        """See `Measurement`; the circuit's frequencies at every step are those of the last one."""
+        """See `Measurement`; the circuit's frequencies at the last step are used at every step."""
         keys = key_frequencies(trajectory) if trajectory.task.group else None
         return context.in_shards(
             trajectory,
@@ -92,7 +92,7 @@ class Circuits(CircuitMeasurement):
             Drawing(
                 "spectrum",
                 plots.spectrum,
-                "Top: fraction of the squared norm of the embedding (W_E) and of the neuron-logit map (W_L) at each "
+                "Top: fraction of the squared norm of the embedding (W_E) and the neuron-logit map (W_L) at each "
                 "Fourier frequency; numbers at the edge name the key frequencies of the last checkpoint. Bottom: "
                 "number of neurons with more than 85% of their variance at a frequency, key frequencies in the same "
                 "colors.",
@@ -101,7 +101,7 @@ class Circuits(CircuitMeasurement):
             Drawing(
                 "clock_pizza_plane",
                 lambda circuits: plots.clock_pizza_plane({"this run": circuits}),
-                "Each checkpoint between pizza (the same gradients for both tokens, logits that depend on their "
+                "Checkpoints between pizza (equal gradients for both tokens, logits that depend on their "
                 "distance) and clock, from the first (hollow) to the last (filled). Dashed: the published boundaries "
                 "(arXiv:2306.17844). Bars: 95% intervals of the sampled gradient symmetricity, mostly smaller than the "
                 "points.",
@@ -111,8 +111,8 @@ class Circuits(CircuitMeasurement):
             Drawing(
                 "phase_alignment",
                 plots.phase_alignment,
-                "Left: where each neuron is largest, on the grid of its own frequency. On the diagonal (for addition) "
-                "both tokens have the same phase, and the cluster is a disc; independent phases fill the grid, a "
+                "Left: where each neuron peaks, on the grid of its frequency. On the diagonal (for addition) "
+                "both tokens have the same phase and the cluster is a disc; independent phases fill the grid, a "
                 "torus. Right: the distance from the diagonal, compared with independent phases.",
                 ("neuron_alignment_left", "neuron_torus_distance"),
                 folded=True,
@@ -139,36 +139,36 @@ def measure(
     gradient_triples: int | None = GRADIENT_TRIPLES,
     on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
-    """Circuit measures of every network of a trajectory.
+    """Measure the circuits of every network in a trajectory.
 
     Parameters
     ----------
     trajectory : Trajectory
-        Networks whose model declares its sites, on a task.
+        Networks on a task, whose model declares its sites.
     circuit_frequency : xarray.DataArray or ndarray or None, optional
-        The frequencies used for the restricted, excluded and trig losses at every step: a bool mask over `frequency`,
-        or over the leading dimensions without `step`, then `frequency`. By default `key_frequencies(trajectory)`; give
-        it when a trajectory is measured in shards.
+        Frequencies used for the restricted, excluded and trig losses at every step: a bool mask over `frequency`, or
+        over the leading dimensions without `step`, then `frequency`. The default is `key_frequencies(trajectory)`; pass
+        the mask explicitly when measuring a trajectory in shards.
     gradient_triples : int or None, optional
-        How many of the n^3 triples (a, b, c) gradient symmetricity is the mean over, see
-        `gradient_symmetricity.triples`; at most n^3 are taken, None takes all of them, which costs about a core-second
-        for each 30,000 triples (7 s at n = 59, a minute at n = 113).
+        Number of triples (a, b, c) to average gradient symmetricity over, see `gradient_symmetricity.triples`; at most
+        n^3. None uses all n^3, at a cost of about one core-second per 30,000 triples (7 s at n = 59, a minute at n =
+        113).
     on_progress : callable, optional
-        Told the fraction that is done, after each chunk.
+        Called with the completed fraction after each chunk.
 
     Returns
     -------
     xarray.Dataset
         A dataset over the leading dimensions of the trajectory with the variables of every `CircuitMeasure`, whose
-        attributes hold the formula, unit and source of each; losses in nats, float64. Measures that need what task or
-        model do not have are omitted; the attribute `omitted` (JSON) says which and why. Where no frequency is used,
-        the restricted and trig losses are those of the mean logits and the excluded loss is the plain one. Test values
-        are NaN where everything is trained on.
+        attributes give the formula, unit and source of each; losses in nats, float64. Measures with unmet requirements
+        are omitted; the attribute `omitted` (JSON) lists them with reasons. If no frequency is used, the restricted and
+        trig losses are those of the mean logits and the excluded loss is the plain loss. Test values are NaN if all
+        pairs are in the train set.
 
     Raises
     ------
     SltGrokError
-        A model that does not declare its sites, no task, a mask of another shape, or fewer than two triples.
+        A model that does not declare its sites, no task, a mask of the wrong shape, or fewer than two triples.
     """
     require(trajectory.network, Circuits.needs)
     group = trajectory.task.group
@@ -201,9 +201,10 @@ def measure(
 
 
 def key_frequencies(trajectory: Trajectory) -> xr.DataArray:
-    """Key frequencies at the last step: those with a neuron of their own, see `neurons`.
+    """Find the key frequencies at the last step: those with at least one neuron, see `neurons`.
 
-    Of a model without neurons they are those with most power in the embedding, see `spectrum.key_by_power`.
+    For a model without neurons, these are the frequencies with the most power in the embedding, see
+    `spectrum.key_by_power`.
 
     Returns
     -------
@@ -213,7 +214,7 @@ def key_frequencies(trajectory: Trajectory) -> xr.DataArray:
     Raises
     ------
     SltGrokError
-        As `measure`, or a task without a group.
+        See `measure`; also a task without a group.
     """
     require(trajectory.network, ("group", "logits"))
 
@@ -228,7 +229,7 @@ def key_frequencies(trajectory: Trajectory) -> xr.DataArray:
 
 
 def circuit_neurons(trajectory: Trajectory) -> xr.DataArray:
-    """Return the neurons that compute with one key frequency at the last step, see `neurons.in_cluster`.
+    """Find the neurons that compute with one key frequency at the last step, see `neurons.in_cluster`.
 
     Returns
     -------
@@ -238,7 +239,7 @@ def circuit_neurons(trajectory: Trajectory) -> xr.DataArray:
     Raises
     ------
     SltGrokError
-        As `key_frequencies`, or a model without neurons.
+        See `key_frequencies`; also a model without neurons.
     """
     require(trajectory.network, ("group", "neurons_post"))
     last = at_last_step(trajectory)
@@ -249,12 +250,12 @@ def circuit_neurons(trajectory: Trajectory) -> xr.DataArray:
 
 
 def require(network: Network, needs: Sequence[str]) -> None:
-    """Raise where a network lacks something.
+    """Raise an error unless a network meets all requirements.
 
     Raises
     ------
     SltGrokError
-        It does; the sentence names it.
+        A requirement is not met; the message names it.
     """
     if reason := _reason(network, needs):
         raise SltGrokError(f"circuits: {reason}")
@@ -266,32 +267,32 @@ def _reason(network: Network, needs: Sequence[str]) -> str:
 
 
 def group_of(trajectory: Trajectory) -> Group:
-    """Return the group that the tokens form, of a network that was checked to have one."""
+    """Get the group of the tokens, for a network already checked to have one."""
     group = trajectory.task.group
     assert group is not None
     return group
 
 
 def at_last_step(trajectory: Trajectory) -> Trajectory:
-    """Return the networks of the last step, with a `step` dimension of length 1 if there is one."""
+    """Select the networks of the last step, keeping a `step` dimension of length 1 if there is one."""
     return trajectory.isel(step=[-1]) if "step" in trajectory.dims else trajectory
 
 
 def chunks(
     trajectory: Trajectory, kept: Tensor | None = None, gradient_triples: int | None = None, size: int | None = None
 ) -> Iterator[Chunk]:
-    """Yield the networks in float64, `size` at a time, by default as many as `CHUNK_BYTES` allows.
+    """Yield the networks in float64, `size` at a time; by default as many as `CHUNK_BYTES` allows.
 
     Parameters
     ----------
     trajectory : Trajectory
         The networks.
     kept : Tensor or None, optional
-        The circuit's frequencies of each network, (N, K).
+        Circuit frequencies of each network, (N, K).
     gradient_triples : int or None, optional
         See `Chunk`.
     size : int or None, optional
-        Networks of a chunk.
+        Number of networks per chunk.
     """
     stack, task, network = trajectory.stacked(), trajectory.task, trajectory.network
     declared = network.declares("neuron_logit_map") and network.module.neuron_logit_map(stack).shape[-2]  # pyright: ignore[reportCallIssue]
@@ -303,7 +304,7 @@ def chunks(
 
 
 def broadcast(trajectory: Trajectory, given: Any) -> tuple[xr.DataArray, Tensor]:
-    """Return the mask as (other dims, frequency), and for each of the N networks."""
+    """Broadcast the mask to (other dims, frequency), and to each of the N networks."""
     frequencies = group_of(trajectory).frequencies
     others = {dim: trajectory.coords[dim] for dim in trajectory.dims if dim != "step"}
     values, sizes = np.asarray(given), tuple(map(len, others.values()))
@@ -324,7 +325,7 @@ def broadcast(trajectory: Trajectory, given: Any) -> tuple[xr.DataArray, Tensor]
 
 
 def _measurable(network: Network) -> tuple[list[type[CircuitMeasure]], dict[str, str]]:
-    """Return the measures that a network has everything for, and what it lacks for each of the others."""
+    """List the measures whose requirements a network meets, and the reason for omitting each of the others."""
     measures, omitted = [], {}
     for kind in CircuitMeasure.in_order():
         reason = lacks(network, kind.needs)
@@ -337,7 +338,7 @@ def _measurable(network: Network) -> tuple[list[type[CircuitMeasure]], dict[str,
 
 
 def _array(last: Trajectory, values: np.ndarray, dim: str, coord: Any = None) -> xr.DataArray:
-    """Values of each network of the last step, over the leading dimensions without `step` and one more."""
+    """Arrange values of each network at the last step over the leading dimensions without `step`, and one more."""
     coords = {} if coord is None else {dim: coord}
     found = last.dataset({"value": ((dim,), values, {})}, **coords)["value"]
     return found.isel(step=0, drop=True) if "step" in last.dims else found

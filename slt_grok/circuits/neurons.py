@@ -1,10 +1,9 @@
-"""Which neurons compute with one frequency.
+"""Neurons that compute with a single frequency.
 
 Nanda et al. 2301.05217, section 4.2: the post-activation of a neuron, centered over the grid, is compared with its
-part in the 3 x 3 block {1, cos w_k, sin w_k} x {1, cos w_k, sin w_k} of the two-dimensional Fourier transform: the
-polynomials of degree 2 in cosine and sine of w_k a and w_k b. On another group the rows of the plane of k take the
-place of cosine and sine. The directions in which the neuron-logit map W_L reads the neurons are compared with cos w_k s
-and sin w_k s.
+component in the 3 x 3 block {1, cos w_k, sin w_k} x {1, cos w_k, sin w_k} of the two-dimensional Fourier transform: the
+polynomials of degree 2 in cosine and sine of w_k a and w_k b. On other groups the rows of the plane of k replace cosine
+and sine. The directions in which the neuron-logit map W_L reads the neurons are compared with cos w_k s and sin w_k s.
 """
 
 import math
@@ -21,13 +20,13 @@ from slt_grok.measurement import Variable
 if TYPE_CHECKING:
     from slt_grok.circuits.chunk import Chunk
 
-# A neuron belongs to the frequency that explains more than this of its variance (2301.05217, section 4.2), as a
-# fraction of what a neuron of one frequency can reach: (cos x + cos y)^2 = 1 + cos(x + y) + cos(x - y)
-# + cos(2x)/2 + cos(2y)/2 has only 4/5 of its variance in the block of its own frequency.
+# A neuron belongs to the frequency that explains more than this fraction of its variance (2301.05217, section 4.2),
+# relative to the largest fraction that a single-frequency neuron can reach: (cos x + cos y)^2 = 1 + cos(x + y) + cos(x
+# - y) + cos(2x)/2 + cos(2y)/2 has only 4/5 of its variance in the block of its frequency.
 CLUSTER_FVE = 0.85
 QUADRATIC_REACH = 0.8
-# Weight decay leaves neurons that vary by less than this fraction of what the most active one does: they are no part of
-# the network any more, and their shape is that of rounding and of the last gradients.
+# Weight decay leaves neurons whose variation is below this fraction of the most active one's: they no longer contribute
+# to the network, and their shape reflects rounding and the last gradients.
 SILENT = 1e-5
 POLYNOMIAL = (
     "with every neuron replaced by its projection on {1, cos, sin} x {1, cos, sin} of w_k a and w_k b, k its "
@@ -37,7 +36,7 @@ SOURCE = f"{NANDA}, section 4.2"
 
 
 class Neurons(CircuitMeasure):
-    """Clusters of neurons and the key frequencies that they name."""
+    """Clusters of neurons, and the key frequencies they define."""
 
     name = "neurons"
     needs = ("group", "neurons_post")
@@ -52,7 +51,7 @@ class Neurons(CircuitMeasure):
             "is over 1e-5 of the largest one's; that threshold is ours", NANDA),
         "key_frequency": Variable(("frequency",), "key frequency (neurons)", "neuron_cluster_size > 0", NANDA),
         "neuron_frequency": Variable(("neuron",), "frequency of the neuron",
-            "k with the largest FVE, see neuron_cluster_size; means nothing for a neuron with neuron_fve 0", SOURCE),
+            "k with the largest FVE, see neuron_cluster_size; meaningless for a neuron with neuron_fve 0", SOURCE),
         "neuron_fve": Variable(("neuron",), "largest FVE of the neuron", "max over k of FVE_k, see neuron_cluster_size",
             SOURCE),
     }  # fmt: skip
@@ -71,7 +70,7 @@ class Neurons(CircuitMeasure):
 
 
 class DirectionFve(CircuitMeasure):
-    """How far the directions that the unembedding reads are one wave."""
+    """Closeness of the directions that the unembedding reads to a single wave."""
 
     name = "neuron_logit_directions"
     needs = ("cyclic", "neurons_post", "neuron_logit_map")
@@ -89,7 +88,7 @@ class DirectionFve(CircuitMeasure):
 
 
 class PolynomialNeurons(CircuitMeasure):
-    """The network with polynomials of one frequency in place of its neurons."""
+    """The network with its neurons replaced by polynomials of one frequency."""
 
     name = "polynomial_neurons"
     needs = ("cyclic", "neurons_post", "neuron_logit_map")
@@ -108,18 +107,18 @@ class PolynomialNeurons(CircuitMeasure):
 
 @dataclass(frozen=True)
 class Lines:
-    """Functions on the grid by their means along its lines.
+    """Functions on the grid, represented by their means along its lines.
 
-    {cos a, sin a} x {cos b, sin b} spans cos and sin of w_k(a + b) and of w_k(a - b): with the products with the
-    constant, the 3 x 3 block of frequency k is the component at k of four functions of one variable. The sign character
-    (k = n/2 for even n) of a - b is that of a + b and counts as a part of the latter alone.
+    {cos a, sin a} x {cos b, sin b} spans cos and sin of w_k(a + b) and of w_k(a - b): together with the products with
+    the constant, the 3 x 3 block of frequency k is the component at k of four functions of one variable. The sign
+    character (k = n/2 for even n) of a - b equals that of a + b and counts only toward the latter.
 
     Parameters
     ----------
     lines : Tensor
         Means over the pairs with the same a, b, a + b and a - b, (N, 4, n, width).
     mean, variance : Tensor
-        Over the grid, (N, width).
+        Mean and variance over the grid, (N, width).
     """
 
     lines: Tensor
@@ -128,7 +127,7 @@ class Lines:
 
     @classmethod
     def of(cls, values: Tensor) -> "Lines":
-        """From functions on the grid, (N, n^2, width) in float64."""
+        """Compute the means of functions on the grid, (N, n^2, width) in float64."""
         n = math.isqrt(values.shape[1])
         group, grid = cyclic(n), values.unflatten(1, (n, n))
         lines = [grid.mean(2), grid.mean(1), *(group.means_by_product(values, sign) for sign in (1, -1))]
@@ -139,7 +138,7 @@ class Lines:
 
     @property
     def constant(self) -> Tensor:
-        """Functions whose variance is the rounding of a constant, no signal: bool (N, width)."""
+        """Mask of functions that are constant up to rounding: bool (N, width)."""
         return is_constant(self.mean, self.variance)
 
     def fraction_of_variance_explained(self) -> Tensor:
@@ -152,9 +151,9 @@ class Lines:
         return fve.masked_fill(self.constant[:, None], 0.0).transpose(1, 2)
 
     def waves(self, frequency: Tensor) -> Tensor:
-        """Return the part of each line at one frequency a function, int64 (N, width) from 1 on -> (N, 4, n, width).
+        """Project each line on one frequency per function, int64 (N, width) starting at 1 -> (N, 4, n, width).
 
-        The projection on the 3 x 3 block of that frequency is the mean and the sum of these four.
+        The projection on the 3 x 3 block of that frequency is the mean plus the sum of these four.
         """
         pairs = cyclic(self.lines.shape[2]).pairs[frequency - 1].movedim(1, 3)  # (N, 2, n, width)
         pairs = pairs[:, :, None]
@@ -162,15 +161,15 @@ class Lines:
 
 
 def variance(values: Tensor, mean: Tensor) -> Tensor:
-    """Return the population variance over axis 1 of values (N, n, ...) with that mean, (N, ...).
+    """Compute the population variance over axis 1 of values (N, n, ...), given their mean, (N, ...).
 
-    torch's own goes down the columns of a long table one number after the other, and takes three times as long.
+    torch.var traverses the columns of a long table one element at a time, and takes three times as long.
     """
     return (values - mean[:, None]).square_().mean(1)
 
 
 def is_constant(mean: Tensor, variance: Tensor) -> Tensor:
-    """Tell which variances are the rounding of a constant."""
+    """Flag variances that are rounding errors of a constant."""
     return variance <= 1e-24 * (variance + mean.square())
 
 
@@ -182,12 +181,12 @@ def fraction_of_variance_explained(neurons: Tensor, group: Group) -> Tensor:
     neurons : Tensor
         Post-activations on the grid, (N, n^2, d_mlp) in float64.
     group : Group
-        The tokens' group.
+        Group of the tokens.
 
     Returns
     -------
     Tensor
-        (N, d_mlp, K), in [0, 1]; 0 for a neuron that is constant on the grid.
+        Fractions (N, d_mlp, K), in [0, 1]; 0 for a neuron that is constant on the grid.
     """
     if isinstance(group, CyclicGroup):
         return Lines.of(neurons).fraction_of_variance_explained()
@@ -202,7 +201,7 @@ def fraction_of_variance_explained(neurons: Tensor, group: Group) -> Tensor:
 
 
 def in_cluster(fve: Tensor, quadratic: bool = False) -> Tensor:
-    """Which neurons belong to a frequency: largest FVE over 0.85, or 0.68 for the quadratic activation.
+    """Flag the neurons that belong to a frequency: largest FVE over 0.85, or 0.68 for the quadratic activation.
 
     FVE (N, d_mlp, K) -> bool (N, d_mlp).
     """
@@ -210,9 +209,9 @@ def in_cluster(fve: Tensor, quadratic: bool = False) -> Tensor:
 
 
 def share_in_cluster(variance: Tensor, belongs: Tensor) -> Tensor:
-    """Fraction of the neurons of `in_cluster` among those that are not silent (`SILENT`).
+    """Compute the fraction of active neurons (see `SILENT`) that are flagged by `in_cluster`.
 
-    Variances of the post-activations over the grid (N, d_mlp), bool (N, d_mlp) -> (N,), in [0, 1]; 0 where no neuron
+    Variances of the post-activations over the grid (N, d_mlp), bool (N, d_mlp) -> (N,), in [0, 1]; 0 if no neuron
     varies.
     """
     spread = variance.sqrt()
@@ -221,7 +220,7 @@ def share_in_cluster(variance: Tensor, belongs: Tensor) -> Tensor:
 
 
 def cluster_sizes(fve: Tensor, belongs: Tensor) -> Tensor:
-    """Return the number of neurons at each frequency: those of `in_cluster`, at the frequency of their largest FVE.
+    """Count the neurons at each frequency: those flagged by `in_cluster`, at the frequency of their largest FVE.
 
     FVE (N, d_mlp, K), bool (N, d_mlp) -> int64 (N, K).
     """
@@ -230,19 +229,19 @@ def cluster_sizes(fve: Tensor, belongs: Tensor) -> Tensor:
 
 
 def polynomials(neurons: Tensor, frequency: Tensor) -> Tensor:
-    """Return the neurons' projections on the 3 x 3 block of one frequency each, the constant among them.
+    """Project the neurons on the 3 x 3 block of one frequency each, including the constant.
 
     Parameters
     ----------
     neurons : Tensor
         Post-activations on the grid, (N, n^2, d_mlp) in float64.
     frequency : Tensor
-        Of each neuron, int64 (N, d_mlp) from 1 on.
+        Frequency of each neuron, int64 (N, d_mlp) starting at 1.
 
     Returns
     -------
     Tensor
-        (N, n^2, d_mlp).
+        Projections, (N, n^2, d_mlp).
     """
     n = math.isqrt(neurons.shape[1])
     group = cyclic(n)
@@ -253,26 +252,26 @@ def polynomials(neurons: Tensor, frequency: Tensor) -> Tensor:
 
 
 def direction_fve(read: Tensor, sign: int = 1) -> Tensor:
-    """Fraction of the variance of u^T MLP that cos w_k s explains, and of v^T MLP that sin w_k s does.
+    """Compute the fraction of the variance of u^T MLP explained by cos w_k s, and of v^T MLP by sin w_k s.
 
-    u and v are the components of W_L along cos w_k c and sin w_k c of the answer, so that the part at k of the logits
-    that the neurons write is u^T MLP cos w_k c + v^T MLP sin w_k c.
+    Here u and v are the components of W_L along cos w_k c and sin w_k c of the answer, so the component at k of the
+    neurons' contribution to the logits is u^T MLP cos w_k c + v^T MLP sin w_k c.
 
     Parameters
     ----------
     read : Tensor
-        What the neurons write into the logits, their post-activations times W_L, (N, n^2, n) in float64.
+        Contribution of the neurons to the logits, their post-activations times W_L, (N, n^2, n) in float64.
     sign : int, optional
         1 for addition (s = a + b), -1 for subtraction.
 
     Returns
     -------
     Tensor
-        (N, K, 2), cosine and sine, in [0, 1]; NaN where the direction reads a constant.
+        Fractions (N, K, 2), cosine and sine, in [0, 1]; NaN if the direction reads a constant.
     """
     group = cyclic(read.shape[-1])
     rows = group.pairs.flatten(0, 1)
     directions = read @ rows.T  # (N, n^2, 2 K)
-    # over sqrt(n), the component along the wave on the grid
+    # divided by sqrt(n), the component along the wave on the grid
     along = (group.means_by_product(directions, sign) * rows.T).sum(1)
     return (along.square() / (group.order * variance(directions, directions.mean(1)))).unflatten(-1, (-1, 2))

@@ -1,4 +1,4 @@
-"""The null of the circuit measures: the same networks with their tokens renamed at random."""
+"""The null of the circuit measures: the same networks with their tokens randomly relabeled."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ from slt_grok.measurement import Context, Data, Table
 from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.trajectories import Trajectory
 
-SHOWN = (  # variable, and the split where it has some
+SHOWN = (  # variable, and its split if it has any
     ("neuron_share", None),
     ("gini_embedding", None),
     ("gini_neuron_logit_map", None),
@@ -37,16 +37,16 @@ def null(
     gradient_triples: int | None = GRADIENT_TRIPLES,
     on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
-    """Return the same measurement after a random renaming of the tokens: what it gives without Fourier structure.
+    """Repeat the circuit measurement after a random relabeling of the tokens: its values without Fourier structure.
 
-    Inputs, answers, labels and the split are renamed together, so that losses and accuracies of the whole network are
-    unchanged; what depends on the group's composition (spectra, clusters, key frequencies, restricted, excluded and
-    trig losses) takes its chance value. One draw of the permutation serves all networks.
+    Inputs, answers, labels and split are relabeled together, so the losses and accuracies of the whole network are
+    unchanged; anything that depends on the group's composition (spectra, clusters, key frequencies, restricted,
+    excluded and trig losses) takes its chance value. All networks share one random permutation.
 
     Raises
     ------
     SltGrokError
-        As `circuits.measure`, or a task without a group.
+        See `circuits.measure`; also a task without a group.
     """
     require(trajectory.network, CircuitNull.needs)
     permutation = np.random.default_rng(np.random.SeedSequence(seed)).permutation(trajectory.task.tokens)
@@ -54,9 +54,9 @@ def null(
 
 
 class CircuitNullSettings(CircuitsSettings):
-    """See `slt_grok.circuits.null`."""
+    """Settings of the measurement `circuit_null`."""
 
-    seed: int = Field(default=0, ge=0, description="of the random renaming")
+    seed: int = Field(default=0, ge=0, description="seed of the random relabeling")
 
 
 class CircuitNull(CircuitMeasurement):
@@ -80,7 +80,7 @@ class CircuitNull(CircuitMeasurement):
         return super().seconds(one, settings, 1, context)
 
     def columns(self, dataset: xr.Dataset) -> dict[str, float]:
-        """Return nothing: the null of a run is for its page."""
+        """Report no columns: the null of a run is shown on its page."""
         return {}
 
     def tables(self, data: Data) -> Sequence[Table]:
@@ -97,7 +97,7 @@ class CircuitNull(CircuitMeasurement):
             label = capital(measured[name].attrs["long_name"]) + (f", {split} pairs" if split else "")
             rows.append([label, *(number(float(values.median())) for values in columns)])
         caption = (
-            "The circuit at the last checkpoint and its null: the same network with its tokens renamed at random, "
-            "which keeps what it computes and removes what depends on the order of the tokens (median over seeds)"
+            "The circuit at the last checkpoint and its null: the same network with its tokens randomly relabeled, "
+            "which preserves the function but destroys any dependence on the token order (median over seeds)"
         )
         return [Table(caption, ["Measure", "Network", "Null"], rows)]

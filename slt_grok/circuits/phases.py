@@ -1,11 +1,11 @@
-"""Neurons as sums of two waves: their frequencies, phases, fits, and how the phases align.
+"""Neurons as sums of two waves: frequencies, phases, fits, and the alignment of the phases.
 
-A simple neuron has the pre-activation A_L cos(w_f a + phi_L) + A_R cos(w_f b + phi_R) and the output weights
-cos(w_f c + psi). Sources: McCracken et al. 2505.18266 (simple neurons, accuracy with the fits in place of the neurons);
-Gromov 2301.02679 (psi = phi_L + phi_R, or psi = phi_L - phi_R for subtraction, makes the neurons of a frequency add
-up at the right answer); 2512.25060 (torus distance); Doshi et al. 2310.13061 (inverse participation ratio).
+A simple neuron has the pre-activation A_L cos(w_f a + phi_L) + A_R cos(w_f b + phi_R) and the output weights cos(w_f c
++ psi). Sources: McCracken et al. 2505.18266 (simple neurons, accuracy with the fits in place of the neurons); Gromov
+2301.02679 (with psi = phi_L + phi_R, or psi = phi_L - phi_R for subtraction, the neurons of a frequency add up at the
+correct answer); 2512.25060 (torus distance); Doshi et al. 2310.13061 (inverse participation ratio).
 
-Everything is read from the lines of a neuron, its means over one token, which hold all of both waves.
+Everything is computed from the lines of a neuron, its means over one token, which determine both waves.
 """
 
 import math
@@ -58,10 +58,10 @@ class Phases(CircuitMeasure):
         "neuron_phase_output": _phase("psi", "the neuron's row of W_L over the answers"),
         "phase_alignment_residual_by_frequency": Variable(("frequency",), "phase alignment of the frequency",
             "R_k = |mean of e^{i Delta}| over the neurons counted in neuron_cluster_size, Delta = psi - phi_L - phi_R "
-            "(+ phi_R for subtraction); 1 is aligned, as a single neuron always is; n random phases give about "
+            "(+ phi_R for subtraction); 1 if aligned, as a single neuron always is; n random phases give about "
             "n^(-1/2); NaN without a neuron", GROMOV),
         "phase_alignment_residual": Variable((), "phase alignment",
-            "mean of R_k over the neurons: weighted with neuron_cluster_size", GROMOV),
+            "mean of R_k weighted by neuron_cluster_size", GROMOV),
         "inverse_participation_ratio_rfft": _ratio("rfft", "k = 1..floor(n/2)", "1"),
         "inverse_participation_ratio_dft": _ratio("full DFT", "k = 1..n-1", "1/2"),
     }  # fmt: skip
@@ -84,7 +84,7 @@ class Phases(CircuitMeasure):
 
 
 class SimpleNeurons(CircuitMeasure):
-    """The network with sums of two cosines in place of its pre-activations."""
+    """The network with its pre-activations replaced by sums of two cosines."""
 
     name = "simple_neurons"
     needs = ("cyclic", "neurons_pre", "neurons_post", "neuron_logit_map")
@@ -104,22 +104,22 @@ class SimpleNeurons(CircuitMeasure):
 
 
 class PeakPositions(CircuitMeasure):
-    """Where on the grid of its own frequency each neuron is largest."""
+    """Position of each neuron's maximum on the grid of its frequency."""
 
     name = "peak_positions"
     needs = ("cyclic", "neurons_pre", "neurons_post")
     variables = {
-        "neuron_alignment_left": Variable(("neuron",), "where the neuron is largest, first token",
-            "k a mod n at the pair where the pre-activation is largest, k = neuron_frequency; NaN for neurons that "
+        "neuron_alignment_left": Variable(("neuron",), "peak position of the neuron, first token",
+            "k a mod n at the pair with the largest pre-activation, k = neuron_frequency; NaN for neurons that "
             "neuron_cluster_size does not count; the law of (k a, k b) over the others is the phase alignment "
             "distribution", TOPOLOGY, "tokens"),
-        "neuron_alignment_right": Variable(("neuron",), "where the neuron is largest, second token",
+        "neuron_alignment_right": Variable(("neuron",), "peak position of the neuron, second token",
             "k b mod n at the same pair", TOPOLOGY, "tokens"),
         "neuron_torus_distance": Variable(("neuron",), "torus distance of the neuron",
             "min(|d|, n - |d|), d = k (a - b) mod n (a + b for subtraction) at the pair where the pre-activation is "
             "largest, k = neuron_frequency", TOPOLOGY, "tokens"),
         "torus_distance": Variable((), "torus distance",
-            "mean of neuron_torus_distance over the neurons of neuron_cluster_size; NaN without one; (p^2 - 1)/(4p) "
+            "mean of neuron_torus_distance over the neurons in neuron_cluster_size; NaN if none; (p^2 - 1)/(4p) "
             "for independent uniform phases and an odd prime n = p", TOPOLOGY, "tokens"),
     }  # fmt: skip
 
@@ -143,13 +143,13 @@ class Waves:
     Parameters
     ----------
     group : CyclicGroup
-        The tokens' group.
+        Group of the tokens.
     left, right : Tensor
-        Of the means of the pre-activation over b and over a, (N, K, width).
+        Amplitudes in the means of the pre-activation over b and over a, (N, K, width).
     output : Tensor
-        Of the output weights over the answers, (N, K, width).
+        Amplitudes in the output weights over the answers, (N, K, width).
     mean, variance : Tensor
-        Of the pre-activation over the grid, (N, width).
+        Mean and variance of the pre-activation over the grid, (N, width).
     """
 
     group: CyclicGroup
@@ -161,7 +161,7 @@ class Waves:
 
     @classmethod
     def of(cls, pre: Tensor, neuron_logit_map: Tensor) -> "Waves":
-        """From pre-activations (N, n^2, width) on the grid and W_L (N, width, n)."""
+        """Compute the waves of pre-activations (N, n^2, width) on the grid and of W_L (N, width, n)."""
         n = math.isqrt(pre.shape[1])
         grid = pre.unflatten(1, (n, n))
         of_a, of_b = grid.mean(2), grid.mean(1)
@@ -170,24 +170,24 @@ class Waves:
         return cls(cyclic(n), left, right, output, mean, variance(pre, mean))
 
     def power_fractions(self) -> Tensor:
-        """Fraction of the pre-activation's variance in both waves of each frequency: (N, K, width), in [0, 1].
+        """Compute the fraction of the pre-activation's variance in both waves of each frequency: (N, K, width).
 
-        0 for a neuron that is constant on the grid.
+        It is 0 for a neuron that is constant on the grid.
         """
         power = (self.left.abs().square() + self.right.abs().square()) / self.group.plane_sizes[:, None]
         constant = is_constant(self.mean, self.variance)
         return (power / torch.where(constant, 1.0, self.variance)[:, None]).masked_fill(constant[:, None], 0.0)
 
     def phases(self, frequency: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """phi_L, phi_R and psi at one frequency a neuron, int64 (N, width) from 1 on -> (N, width) in (-pi, pi]."""
+        """Compute phi_L, phi_R and psi at one frequency per neuron: int64 (N, width) -> (N, width) in (-pi, pi]."""
         index = frequency[:, None] - 1
         left, right, output = (wave.gather(1, index)[:, 0].angle() for wave in (self.left, self.right, self.output))
         return left, right, output
 
     def fitted(self, frequency: Tensor) -> Tensor:
-        """Return mean + A_L cos(w_f a + phi_L) + A_R cos(w_f b + phi_R) on the grid, (N, n^2, width).
+        """Evaluate mean + A_L cos(w_f a + phi_L) + A_R cos(w_f b + phi_R) on the grid, (N, n^2, width).
 
-        Least squares at f.
+        This is the least-squares fit at f.
         """
         n, index = self.group.order, frequency[:, None] - 1
         turns = (torch.arange(n)[:, None] * frequency[:, None]) % n  # (N, n, width)
@@ -197,16 +197,16 @@ class Waves:
 
 
 def _amplitudes(line: Tensor) -> Tensor:
-    """Return A_k e^{i phi_k} with line(t) = mean + sum_k A_k cos(w_k t + phi_k): (N, n, width) -> (N, K, width)."""
+    """Compute A_k e^{i phi_k} with line(t) = mean + sum_k A_k cos(w_k t + phi_k): (N, n, width) -> (N, K, width)."""
     n = line.shape[1]
     return torch.fft.rfft(line, dim=1)[:, 1:] * cyclic(n).plane_sizes[:, None] / n
 
 
 def phase_alignment(pre: Tensor, frequency: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a neuron is largest: (k a, k b) mod n at the pair (a, b) of its largest pre-activation.
+    """Locate the peak of each neuron: (k a, k b) mod n at the pair (a, b) with the largest pre-activation.
 
-    In these coordinates neurons of all frequencies share one grid, and the relabeling t -> m t changes nothing but
-    the common sign, which belongs to the choice of k or n - k. Their law over the neurons is the phase alignment
+    In these coordinates neurons of all frequencies share one grid, and the relabeling t -> m t changes only the common
+    sign, which depends on the choice between k and n - k. Their distribution over the neurons is the phase alignment
     distribution of 2512.25060.
 
     Parameters
@@ -214,7 +214,7 @@ def phase_alignment(pre: Tensor, frequency: Tensor) -> tuple[Tensor, Tensor]:
     pre : Tensor
         Pre-activations on the grid, (N, n^2, width).
     frequency : Tensor
-        k of each neuron, int64 (N, width).
+        Frequency k of each neuron, int64 (N, width).
 
     Returns
     -------
@@ -223,31 +223,31 @@ def phase_alignment(pre: Tensor, frequency: Tensor) -> tuple[Tensor, Tensor]:
     """
     n = math.isqrt(pre.shape[1])
     grid = pre.unflatten(1, (n, n))
-    # the largest number is found much faster than its place: first in each line of the grid, then the line, then it
+    # finding the maximum is much faster than its index: first the maxima of the lines, then the line, then the pair
     first = grid.amax(2).argmax(1)
     line = grid.gather(1, first[:, None, None].expand(-1, 1, n, -1))[:, 0]
     return frequency * first % n, frequency * line.argmax(1) % n
 
 
 def alignment_residual(phases: tuple[Tensor, Tensor, Tensor], members: Tensor, sign: int = 1) -> Tensor:
-    """R_k = |mean of e^{i Delta}| over the neurons of frequency k, Delta = psi - phi_L - sign phi_R.
+    """Compute R_k = |mean of e^{i Delta}| over the neurons of frequency k, Delta = psi - phi_L - sign phi_R.
 
-    One frequency at a time, because cos w_k and cos w_{n-k} are one function: which of the two names a frequency has
-    is the sign of its phases, and a mean over several frequencies would depend on it.
+    This is done one frequency at a time because cos w_k and cos w_{n-k} are the same function: the choice between the
+    two names of a frequency determines the sign of its phases, and a mean over several frequencies would depend on it.
 
     Parameters
     ----------
     phases : tuple of Tensor
-        phi_L, phi_R, psi, (N, width) each.
+        Phases phi_L, phi_R and psi, (N, width) each.
     members : Tensor
-        Which neurons are of frequency k, bool (N, K, width).
+        Mask of the neurons with frequency k, bool (N, K, width).
     sign : int, optional
         1 for addition, -1 for subtraction.
 
     Returns
     -------
     Tensor
-        (N, K), in [0, 1]: 1 where all are aligned (a single neuron always is), about n^(-1/2) for n neurons of
+        Shape (N, K), in [0, 1]: 1 if all are aligned (a single neuron always is), about n^(-1/2) for n neurons with
         random phases, NaN without a neuron.
     """
     left, right, output = phases
@@ -256,38 +256,38 @@ def alignment_residual(phases: tuple[Tensor, Tensor, Tensor], members: Tensor, s
 
 
 def torus_distance(alignment: tuple[Tensor, Tensor], order: int, sign: int = 1) -> Tensor:
-    """min(|d|, n - |d|) with d = f (a - sign b) mod n at the pair (a, b) where a neuron's pre-activation is largest.
+    """Compute min(|d|, n - |d|), d = f (a - sign b) mod n, at the pair (a, b) with a neuron's largest pre-activation.
 
     Parameters
     ----------
     alignment : tuple of Tensor
-        f a and f b, int64 (N, width) each (`phase_alignment`).
+        Peak positions f a and f b, int64 (N, width) each (`phase_alignment`).
     order : int
-        n.
+        Order n of the group.
     sign : int, optional
         1 for addition, -1 for subtraction.
 
     Returns
     -------
     Tensor
-        (N, width) in tokens, in [0, n/2]: 0 where both waves have the same phase; (p^2 - 1)/(4p) is the mean of
-        independent uniform phases for an odd prime n = p.
+        Shape (N, width) in tokens, in [0, n/2]: 0 if both waves have the same phase; independent uniform phases have
+        mean (p^2 - 1)/(4p) for an odd prime n = p.
     """
     distance = (alignment[0] - sign * alignment[1]) % order
     return distance.minimum(order - distance)
 
 
 def inverse_participation_ratio(waves: Waves, full: bool = False) -> Tensor:
-    """Mean over phi_L's, phi_R's and psi's line of sum_k |x_k|^4 / (sum_k |x_k|^2)^2.
+    """Average sum_k |x_k|^4 / (sum_k |x_k|^2)^2 over the three lines that give phi_L, phi_R and psi.
 
-    Doshi et al. 2310.13061, k = 1..floor(n/2) (rfft convention): a cosine has 1, equal amplitudes 2/(n-1). With `full`
-    k = 1..n-1: the full discrete Fourier transform has each amplitude twice, at k and n - k, but k = n/2 once, and
-    gives half of this for odd n. The constant is omitted.
+    Doshi et al. 2310.13061, k = 1..floor(n/2) (rfft convention): a cosine has 1, equal amplitudes have 2/(n-1). With
+    `full`, k = 1..n-1: the full discrete Fourier transform counts each amplitude twice, at k and n - k, except k = n/2,
+    and gives half of this for odd n. The constant is omitted.
 
     Returns
     -------
     Tensor
-        (N, width), in (0, 1]; NaN for a neuron with a line that vanishes.
+        Shape (N, width), in (0, 1]; NaN for a neuron with a line that vanishes.
     """
     rows = waves.group.plane_sizes[:, None]
     often = rows if full else 1

@@ -1,10 +1,10 @@
-"""Losses of the network with parts of its logits' Fourier transform kept or removed.
+"""Losses of the network with parts of the Fourier transform of its logits kept or removed.
 
-Notation: logits L[a, b, c] on all pairs; s = a b, or a b^(-1) where the task's sign is -1 (on Z_n a + b and a - b); K a
+Notation: logits L[a, b, c] on all pairs; s = a b, or a b^(-1) if the task's sign is -1 (on Z_n, a + b and a - b); K a
 set of frequencies, that is, of real irreducible representations; P_k the projection of each class's function of (a, b)
 on the functions of s in the plane of k, on Z_n span{cos w_k s, sin w_k s}.
-Sources: Nanda et al. 2301.05217, section 5.1 (restricted and excluded loss, `sum` mask); the 2 x 2 and 3 x 3 masks are
-those of the ablations of its section 4.4 and of the paper's code; never a block of two different frequencies.
+Sources: Nanda et al. 2301.05217, section 5.1 (restricted and excluded loss, `sum` mask); the 2 x 2 and 3 x 3 masks
+follow the ablations of its section 4.4 and the paper's code; blocks of two different frequencies are never included.
 
 Functions take logits (N, n^2, n) in float64 and frequencies as a bool mask (N, K).
 
@@ -75,18 +75,18 @@ class Progress(CircuitMeasure):
 
 
 def restricted_sum(table: Tensor, frequencies: Tensor, group: Group) -> Tensor:
-    """mean_ab L + sum_{k in K} P_k L as a table over (s, c), from M (N, s, c)."""
+    """Compute mean_ab L + sum_{k in K} P_k L as a table over (s, c), from M (N, s, c)."""
     return table.mean(1, keepdim=True) + group.project(table, frequencies)
 
 
 def restricted_blocks(logits: Tensor, frequencies: Tensor, group: Group, with_constant: bool = False) -> Tensor:
-    """mean_ab L and the blocks of K of the two-dimensional transform, (N, n^2, n).
+    """Compute mean_ab L plus the blocks of K in the two-dimensional transform, (N, n^2, n).
 
-    A block is {cos k, sin k} x {cos k, sin k} of one k in K, on Z_n 2 x 2 = 4 components; `with_constant` adds their
-    products with the constant, 8 components.
+    A block is {cos k, sin k} x {cos k, sin k} for one k in K, on Z_n 2 x 2 = 4 components; `with_constant` adds their
+    products with the constant, for a total of 8.
     """
     networks, pairs, n = logits.shape
-    used = frequencies.any(0)[group.plane_of_row]  # rows of no network's K need not be computed
+    used = frequencies.any(0)[group.plane_of_row]  # rows that are in no network's K are not needed
     rows, plane = torch.cat([group.basis[:1], group.basis[1:][used]]), group.plane_of_row[used]
     half = (rows @ logits.reshape(networks, n, n * n)).unflatten(-1, (n, n))  # (N, i, b, c)
     components = rows @ half  # (N, i, j, c)
@@ -101,27 +101,27 @@ def restricted_blocks(logits: Tensor, frequencies: Tensor, group: Group, with_co
 
 
 def excluded_by_frequency(logits: Tensor, table: Tensor, products: Tensor, labels: Tensor, group: Group) -> Tensor:
-    """Mean loss of L - P_k L, one k at a time, over the given samples.
+    """Compute the mean loss of L - P_k L, one k at a time, over the given samples.
 
     With y the label and R = P_k L, a function of s, the loss is log(1 + e^{R_y} sum_{c != y} e^{L_c - L_y} e^{-R_c}):
-    the first exponentials are taken once for all k, the second ones for the n values of s, and the sum over c is a
-    product of matrices. Where logits are so large that these overflow, it is one frequency after the other.
+    the first exponentials are computed once for all k, the second ones for the n values of s, and the sum over c is a
+    matrix product. If the logits are so large that these overflow, frequencies are processed one at a time.
 
     Parameters
     ----------
     logits : Tensor
-        Of the samples, (N, n, classes).
+        Logits of the samples, (N, n, classes).
     table : Tensor
-        M of the whole grid, (N, s, c).
+        Table M of the whole grid, (N, s, c).
     products, labels : Tensor
-        s and the right class of each sample, (n,).
+        Product s and correct class of each sample, (n,).
     group : Group
-        The tokens' group.
+        Group of the tokens.
 
     Returns
     -------
     Tensor
-        (N, K).
+        Losses, (N, K).
     """
     found = []
     for own, means in zip(logits, table, strict=True):
@@ -133,12 +133,12 @@ def excluded_by_frequency(logits: Tensor, table: Tensor, products: Tensor, label
 
 
 def _excluded_one_by_one(logits: Tensor, removed: Tensor, products: Tensor, labels: Tensor) -> Tensor:
-    """Of one network, (n, classes) and (frequency, s, c) -> (frequency,)."""
+    """Compute the losses of one network, (n, classes) and (frequency, s, c) -> (frequency,)."""
     return torch.stack([sample_losses((logits - part[products])[None], labels).mean() for part in removed])
 
 
 def _excluded_together(logits: Tensor, removed: Tensor, products: Tensor, labels: Tensor) -> Tensor:
-    """Return the same, see `excluded_by_frequency`."""
+    """Compute the losses for all frequencies at once, see `excluded_by_frequency`."""
     ahead = (logits - logits.gather(1, labels[:, None])).exp_().scatter_(1, labels[:, None], 0)
     factors = (-removed).exp_()
     others = logits.new_empty(len(logits), len(removed))
@@ -149,10 +149,10 @@ def _excluded_together(logits: Tensor, removed: Tensor, products: Tensor, labels
 
 
 def clock_fit(logits: Tensor, table: Tensor, frequencies: Tensor, group: Group) -> tuple[Tensor, Tensor]:
-    """Least squares of the logits, each class's mean removed, on the kernels kappa_k(s, c) for k in K.
+    """Fit the logits, with each class's mean removed, by least squares on the kernels kappa_k(s, c) for k in K.
 
-    On Z_n they are cos w_k(s - c). They are orthogonal with squared norm n^3/r, r the rows of the plane (2 for a cosine
-    and a sine), so that alpha_k = r/n^2 sum_{s,c} M[s, c] kappa_k(s, c).
+    On Z_n these are cos w_k(s - c). They are orthogonal with squared norm n^3/r, with r the number of rows of the plane
+    (2 for a cosine and a sine), so alpha_k = r/n^2 sum_{s,c} M[s, c] kappa_k(s, c).
 
     Returns
     -------

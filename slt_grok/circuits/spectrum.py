@@ -1,8 +1,8 @@
-"""What the weights alone say: spectra, key frequencies by their power, Gini coefficients.
+"""Measures of the weights alone: spectra, key frequencies by power, Gini coefficients.
 
 Sources: Nanda et al. 2301.05217, section 4.1 (embedding), section 4.2 (neuron-logit map, its rank), section 5.1
 (Gini); Furuta et al. 2402.16726, section 4 (Fourier frequency density, Fourier coefficient ratio).
-No paper publishes a threshold for key frequencies; ours is `KEY_POWER_RATIO`.
+No paper publishes a threshold for key frequencies; we use `KEY_POWER_RATIO`.
 """
 
 from typing import TYPE_CHECKING
@@ -17,11 +17,11 @@ from slt_grok.measurement import Variable
 if TYPE_CHECKING:
     from slt_grok.circuits.chunk import Chunk
 
-# A frequency is key in a table of weights when it holds more than this multiple of its even share of the power, the
-# rows of its plane / (n - 1). Gaussian tables of 12 columns stay below 2.5 at p = 113; key frequencies of published
-# networks lie above 3.5. On Z_n the rule can name at most (n - 1)/6 frequencies.
+# A frequency is key in a table of weights if it holds more than this multiple of its even share of the power, the rows
+# of its plane / (n - 1). Gaussian tables with 12 columns stay below 2.5 at p = 113; key frequencies of published
+# networks are above 3.5. On Z_n the rule can select at most (n - 1)/6 frequencies.
 KEY_POWER_RATIO = 3.0
-RANK_FRACTION = 0.99  # of the squared norm; ours, the paper says about ten directions by eye
+RANK_FRACTION = 0.99  # of the squared norm; ours, the paper reads about ten directions off a plot
 DENSITY_THRESHOLD = 0.5  # of the largest norm (2402.16726, section 4)
 FURUTA = "Furuta et al. 2402.16726, section 4"
 TABLES = {  # name in variables -> long name, symbol, and what the table is a function of
@@ -35,7 +35,7 @@ def _tables(chunk: "Chunk") -> dict[str, Tensor]:
 
 
 class Spectra(CircuitMeasure):
-    """Spectra, key frequencies and Gini coefficients of embedding and neuron-logit map."""
+    """Spectra, key frequencies and Gini coefficients of the embedding and the neuron-logit map."""
 
     name = "spectra"
     needs = ("group", "token_embedding", "neuron_logit_map")
@@ -67,7 +67,7 @@ class Spectra(CircuitMeasure):
 
 
 class Agreement(CircuitMeasure):
-    """Whether the three rules name the same key frequencies."""
+    """Agreement of the three rules for key frequencies."""
 
     name = "key_frequency_agreement"
     needs = Spectra.needs
@@ -91,7 +91,7 @@ class Rank(CircuitMeasure):
     needs = ("neuron_logit_map",)
     variables = {
         "neuron_logit_map_rank": Variable((), "rank of the neuron-logit map",
-            "smallest number of singular directions with 99% of the squared norm of W_L less its mean over the "
+            "smallest number of singular directions with 99% of the squared norm of W_L minus its mean over the "
             "answers; the threshold is ours", f"{NANDA}, section 4.2", "directions"),
     }  # fmt: skip
 
@@ -110,7 +110,7 @@ class Density(CircuitMeasure):
         for name, (long, symbol, *_) in TABLES.items()
         for variable, title, definition in (
             ("frequency_density", "Fourier frequency density",
-                "fraction of the n-1 norms of the cosine and sine components of {} over half of the largest cosine or "
+                "fraction of the n-1 norms of cosine and sine components of {} above half of the largest cosine or "
                 "sine"),
             ("coefficient_ratio", "Fourier coefficient ratio",
                 "mean over k of min(c_k / s_k, s_k / c_k), norms of the cosine and sine component of {}; for even n "
@@ -128,33 +128,33 @@ class Density(CircuitMeasure):
 
 
 def power_fraction(table: Tensor, group: Group) -> Tensor:
-    """Fraction of the constant-free squared norm of a table's Fourier components at each frequency.
+    """Compute the fraction of a table's squared norm, without the constant, at each frequency.
 
     Parameters
     ----------
     table : Tensor
-        A function of one token, (N, n, d).
+        Function of one token, (N, n, d).
     group : Group
-        The tokens' group.
+        Group of the tokens.
 
     Returns
     -------
     Tensor
-        (N, K), in [0, 1], sums to 1; NaN for a table that does not depend on the token.
+        Fractions (N, K), in [0, 1], which sum to 1; NaN for a table that does not depend on the token.
     """
     power = group.power(group.transform(table))
     return power / power.sum(-1, keepdim=True)
 
 
 def key_by_power(fraction: Tensor, group: Group) -> Tensor:
-    """Key frequencies by `KEY_POWER_RATIO`: (N, K) -> bool; none where the power is NaN."""
+    """Select the key frequencies by `KEY_POWER_RATIO`: (N, K) -> bool; none if the power is NaN."""
     return fraction > KEY_POWER_RATIO * group.plane_sizes / (group.order - 1)
 
 
 def gini(values: Tensor) -> Tensor:
-    """Gini coefficient sum_i (2i - n - 1) c_(i) / (n sum c) over the last axis, c_(i) ascending.
+    """Compute the Gini coefficient sum_i (2i - n - 1) c_(i) / (n sum c) over the last axis, c_(i) ascending.
 
-    0 for equal values, 1 - 1/n where one value holds everything, NaN where all are 0. Values must be >= 0.
+    It is 0 for equal values, 1 - 1/n if one value holds everything, NaN if all are 0. Values must be >= 0.
     """
     n = values.shape[-1]
     weights = 2 * torch.arange(1, n + 1, dtype=values.dtype) - n - 1
@@ -162,14 +162,14 @@ def gini(values: Tensor) -> Tensor:
 
 
 def gini_of_components(table: Tensor, group: Group) -> Tensor:
-    """Gini coefficient of the n-1 norms of a table's Fourier components but the constant: (N, n, d) -> (N,)."""
+    """Compute the Gini coefficient of the norms of a table's n-1 nonconstant Fourier components: (N, n, d) -> (N,)."""
     return gini(group.transform(table)[..., 1:, :].norm(dim=-1))
 
 
 def agreement(*masks: Tensor) -> Tensor:
-    """Mean over pairs of masks of the Jaccard index |A and B| / |A or B|, each mask (N, frequency) -> (N,).
+    """Average the Jaccard index |A and B| / |A or B| over pairs of masks, (N, frequency) each -> (N,).
 
-    In [0, 1]. Two empty masks agree (1); where all masks are empty there is nothing to agree on: NaN.
+    In [0, 1]. Two empty masks agree (1); NaN if all masks are empty.
     """
     pairs = [(a, b) for i, a in enumerate(masks) for b in masks[:i]]
     index = []
@@ -181,7 +181,7 @@ def agreement(*masks: Tensor) -> Tensor:
 
 
 def rank(matrix: Tensor) -> Tensor:
-    """Smallest number of singular directions with 99% of the squared norm of W_L without its mean over the answers.
+    """Count the singular directions with 99% of the squared norm of W_L after removing its mean over the answers.
 
     W_L (N, width, p) -> int64 (N,), 0 for a matrix of equal columns.
     """
@@ -191,14 +191,14 @@ def rank(matrix: Tensor) -> Tensor:
 
 
 def frequency_density(table: Tensor) -> Tensor:
-    """Fourier frequency density (2402.16726, equation 5): (N, n, d) -> (N,).
+    """Compute the Fourier frequency density (2402.16726, equation 5): (N, n, d) -> (N,).
 
-    Fraction of the n-1 norms |mu_k| of the cosine and |nu_k| of the sine components over half of the largest of their
-    kind: cosines are compared with the largest cosine, sines with the largest sine. In [1/(n-1), 1], low for a sparse
-    table; 0 where there is only the constant.
+    Fraction of the n-1 norms, |mu_k| of the cosine and |nu_k| of the sine components, above half of the largest of
+    their kind: cosines are compared with the largest cosine, sines with the largest sine. In [1/(n-1), 1], low for a
+    sparse table; 0 if there is only the constant.
 
-    The text of the paper sums over half of the tokens; its code (appendix B) and this function over all of them, where
-    cosines and sines are orthogonal.
+    The paper's text sums over half of the tokens; its code (appendix B) and this function sum over all of them, which
+    makes cosines and sines orthogonal.
     """
     norms, rounding = _norms(table)
     large = (norms > DENSITY_THRESHOLD * norms.amax(-2, keepdim=True)) & (norms > rounding)
@@ -206,11 +206,11 @@ def frequency_density(table: Tensor) -> Tensor:
 
 
 def coefficient_ratio(table: Tensor) -> Tensor:
-    """Fourier coefficient ratio, mean over k of min(|mu_k| / |nu_k|, |nu_k| / |mu_k|): (N, n, d) -> (N,).
+    """Compute the Fourier coefficient ratio, mean over k of min(|mu_k| / |nu_k|, |nu_k| / |mu_k|): (N, n, d) -> (N,).
 
-    2402.16726, equation 6, mu_k and nu_k the cosine and sine components. In [0, 1]; 1 where cosine and sine are in
-    balance at every frequency, 0 where one of them is missing. Frequencies with neither, and k = n/2, which has no
-    sine, do not count; NaN where none counts.
+    2402.16726, equation 6, with mu_k and nu_k the cosine and sine components. In [0, 1]; 1 if cosine and sine are
+    balanced at every frequency, 0 if one of them is missing. Frequencies with neither, and k = n/2, which has no sine,
+    do not count; NaN if none counts.
     """
     norms, rounding = _norms(table)
     uncounted = (norms <= rounding).all(-1) | (cyclic(table.shape[-2]).plane_sizes < 2)
@@ -218,7 +218,7 @@ def coefficient_ratio(table: Tensor) -> Tensor:
 
 
 def _norms(table: Tensor) -> tuple[Tensor, Tensor]:
-    """Norms of the cosine and sine components, (N, K, 2), and what is rounding next to them, (N, 1, 1)."""
+    """Compute the norms of the cosine and sine components, (N, K, 2), and their rounding level, (N, 1, 1)."""
     group = cyclic(table.shape[-2])
     norms = group.padded(group.transform(table)).norm(dim=-1)
     return norms, 1e-12 * table.square().sum((-1, -2)).sqrt()[..., None, None]

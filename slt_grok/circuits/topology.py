@@ -1,21 +1,20 @@
-"""Betti numbers of the clusters' clouds by persistent homology (2512.25060), with the library ripser.
+"""Betti numbers of the clusters' point clouds by persistent homology (2512.25060), with the library ripser.
 
-The paper states neither threshold nor subsampling. Ours were tested on the ideal clouds with noise:
+The paper specifies neither threshold nor subsampling. Ours were tested on the ideal clouds with noise:
 
 - A cloud is centered and scaled to a root-mean-square distance of 1 from its center, so that one threshold serves all
   frequencies, sites and training steps; nothing else is normalized, since whitening would turn an ellipse of noise into
   a disc.
-- `LANDMARKS` points of it, each the farthest from those before, the first one the pair (0, 0): the Vietoris-Rips
-  complex of all p^2 points is out of reach, farthest points cover a thin part as well as a dense one, and the choice
-  is the same under the relabeling t -> m t.
-- Homology over Z/2 in degrees 0, 1 and 2. A bar counts where it is longer than `THRESHOLD`. The torus's shortest are
-  0.87 (degree 1) and 0.77 (degree 2) long, the longest that belong to no feature of disc, torus and clock 0.2. A circle
-  of radius r has a bar of length sqrt(3) r less the spacing of its points: a hole counts from a radius of about 0.4 on.
-- In degree 0 a bar must also be longer than twice the covering radius e of the landmarks: those of a connected cloud
-  may lie 2 e apart.
+- `LANDMARKS` points are selected, starting with the pair (0, 0), each the farthest from those before: the Vietoris-Rips
+  complex of all p^2 points is out of reach, farthest points cover thin parts as well as dense ones, and the choice is
+  invariant to the relabeling t -> m t.
+- Homology over Z/2 in degrees 0, 1 and 2. A bar counts if it is longer than `THRESHOLD`. The torus's shortest bars have
+  lengths 0.87 (degree 1) and 0.77 (degree 2); the longest spurious bar of disc, torus or clock has 0.2. A circle of
+  radius r has a bar of length sqrt(3) r minus the spacing of its points: a hole counts for radii above about 0.4.
+- In degree 0 a bar must also be longer than twice the covering radius e of the landmarks, since the landmarks of a
+  connected cloud can be 2 e apart.
 
-(1, 0, 0) is also what a cloud without any shape gives: CKA tells a disc from it. How clear a count is, is said by its
-`gap`.
+A cloud without any shape also gives (1, 0, 0): CKA distinguishes a disc from it. The `gap` tells how clear a count is.
 """
 
 from collections import Counter
@@ -38,15 +37,15 @@ from slt_grok.trajectories import Trajectory
 LANDMARKS = 150
 THRESHOLD = 0.5
 DEGREES = (0, 1, 2)
-BARS = 32  # the longest ones of a diagram that are kept
+BARS = 32  # longest bars to keep per diagram
 SCALE = "the cloud centered and scaled to a root-mean-square distance of 1 from its center"
 LENGTHS = "root-mean-square distance from the center"
 
 
 class TopologySettings(Settings):
-    """See `slt_grok.circuits.topology`."""
+    """Settings of the measurement `topology`."""
 
-    checkpoints: Positive = Field(default=3, description="the topology is measured at this many checkpoints")
+    checkpoints: Positive = Field(default=3, description="number of checkpoints at which to measure the topology")
     landmarks: int = Field(default=LANDMARKS, ge=20)
     threshold: float = Field(default=THRESHOLD, gt=0)
 
@@ -66,7 +65,7 @@ class Topology(CircuitMeasurement):
             f"that are longer than the attribute threshold, {SCALE}; in degree 0 also longer than 2 landmark_radius; "
             f"{SITE}; {CLUSTER}", f"{SHAPE}; threshold and landmarks are ours"),
         "persistence_gap": Variable(("frequency", "site", "degree"), "persistence gap",
-            "shortest bar that counts (the limit where no finite one does) minus the longest that does not (0 where "
+            "shortest bar that counts (the limit if no finite bar does) minus the longest that does not (0 if "
             "there is none)", SHAPE, LENGTHS),
         "landmark_radius": Variable(("frequency", "site"), "covering radius of the landmarks",
             "largest distance of a point of the cloud from its nearest landmark",
@@ -100,8 +99,8 @@ class Topology(CircuitMeasurement):
         if dataset.isel(step=-1).betti.isnull().all():
             return [f"No frequency has {LEAST_NEURONS} neurons at the last checkpoint: there is no shape to measure."]
         return [
-            "A cloud without any shape has the Betti numbers (1, 0, 0) of a disc, too: its alignment (CKA) with the "
-            "ideal disc tells the two apart."
+            "A cloud without any shape also has the Betti numbers (1, 0, 0) of a disc; the alignment (CKA) with the "
+            "ideal disc distinguishes the two."
         ]
 
     def tables(self, data: Data) -> Sequence[Table]:
@@ -121,10 +120,10 @@ class Persistence:
     Parameters
     ----------
     bars : tuple of ndarray
-        For degrees 0, 1 and 2 birth and death of every bar, (number, 2), the longest first; in units of the
-        root-mean-square distance from the center. The bar of degree 0 that never dies has the death infinity.
+        Birth and death of every bar for degrees 0, 1 and 2, (number, 2), in descending order of length, in units of the
+        root-mean-square distance from the center. The bar of degree 0 that never dies has death infinity.
     radius : float
-        Covering radius of the landmarks, in the same unit.
+        Covering radius of the landmarks, in the same units.
     """
 
     bars: tuple[np.ndarray, ...]
@@ -132,7 +131,7 @@ class Persistence:
 
     @classmethod
     def of(cls, cloud: np.ndarray, landmarks: int = LANDMARKS) -> "Persistence | None":
-        """Of a cloud (points, dimensions); None where all its points are one."""
+        """Compute the diagrams of a cloud (points, dimensions); None if all its points coincide."""
         centered = cloud - cloud.mean(0)
         scale = np.sqrt(np.square(centered).sum(1).mean())
         if scale <= 1e-12 * np.abs(cloud).max(initial=0.0):
@@ -144,19 +143,19 @@ class Persistence:
         return cls(tuple(ordered), float(found["r_cover"]))
 
     def limits(self, threshold: float = THRESHOLD) -> tuple[float, ...]:
-        """How long a bar must be to count, in each degree."""
+        """Minimum length of a bar to count, in each degree."""
         return max(threshold, 2 * self.radius), threshold, threshold
 
     def betti(self, threshold: float = THRESHOLD) -> list[int]:
-        """Betti numbers: bars longer than the limit, in degrees 0, 1 and 2."""
+        """Count the bars longer than the limit, in degrees 0, 1 and 2."""
         return [
             int((length > limit).sum()) for length, limit in zip(self._lengths, self.limits(threshold), strict=True)
         ]
 
     def gaps(self, threshold: float = THRESHOLD) -> list[float]:
-        """Shortest bar that counts (the limit where no finite one does) minus the longest that does not (0: none).
+        """Shortest bar that counts (the limit if no finite bar does) minus the longest that does not (0 if none).
 
-        Of degrees 0, 1 and 2, each >= 0: a small gap is a count that another threshold would change.
+        For degrees 0, 1 and 2, each >= 0: a small gap means that another threshold would change the count.
         """
         found = []
         for length, limit in zip(self._lengths, self.limits(threshold), strict=True):
@@ -175,24 +174,24 @@ def measure(
     threshold: float = THRESHOLD,
     on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
-    """Return persistent homology of every cluster of every network, at each of `geometry.SITES`.
+    """Compute the persistent homology of every cluster of every network, at each of `geometry.SITES`.
 
     Parameters
     ----------
     trajectory : Trajectory
-        Networks whose model declares its neurons, on a task on Z_n.
+        Networks on a task on Z_n, whose model declares its neurons.
     landmarks, threshold : int, float, optional
-        See the module's docstring.
+        See the module docstring.
     on_progress : callable, optional
-        Told the fraction that is done, after each network.
+        Called with the completed fraction after each network.
 
     Returns
     -------
     xarray.Dataset
         A dataset over the leading dimensions of the trajectory, then `frequency` and `site`: `betti` and
-        `persistence_gap` over `degree`, `landmark_radius`, and `persistence` over (degree, bar, end), the diagram's
-        `BARS` longest bars. NaN where a frequency has no cluster of at least `geometry.LEAST_NEURONS` neurons, or a
-        cloud is a single point.
+        `persistence_gap` over `degree`, `landmark_radius`, and `persistence` over (degree, bar, end), the `BARS`
+        longest bars of the diagram. NaN if a frequency has no cluster of at least `geometry.LEAST_NEURONS` neurons, or
+        a cloud is a single point.
 
     Raises
     ------
@@ -226,16 +225,16 @@ def measure(
 
 
 def _betti(one: xr.Dataset) -> Table:
-    """Betti numbers of one seed by step and site."""
+    """Tabulate the Betti numbers of one seed by step and site."""
     rows = []
     for at in one.step.values.tolist():
         clusters = one.sel(step=at).dropna("frequency", how="all", subset=["betti"])
         cells = [_cell(clusters.sel(site=site)) for site in geometry.SITES]
         rows.append([step(at), str(clusters.sizes["frequency"]), *cells])
     caption = (
-        f"Betti numbers of the clusters of neurons, seed {int(one.seed)}: how many clusters have which, and the "
+        f"Betti numbers of the neuron clusters, seed {int(one.seed)}: number of clusters with each, and the "
         f"smallest persistence gap of degrees 1 and 2 (bars longer than {one.attrs['threshold']:g} count; a small gap "
-        "is a count that another threshold would change). (1, 0, 0) is a disc or no shape at all, (1, 1, 0) a circle, "
+        "means that another threshold would change the count). (1, 0, 0) is a disc or no shape, (1, 1, 0) a circle, "
         "(1, 2, 1) a torus"
     )
     return Table(caption, ["Step", "Clusters", *geometry.SITE_NAMES.values()], rows)
@@ -251,7 +250,7 @@ def _cell(cloud: xr.Dataset) -> str:
 
 
 def _cka(cka: xr.DataArray, order: int) -> Table:
-    """CKA of one seed's clusters with the ideal clouds, and that of these with each other."""
+    """Tabulate the CKA of one seed's clusters with the ideal clouds, and of these with each other."""
     last = cka.isel(step=-1)
     ideal = geometry.ideal_clouds(order, 1)
     rows = [[name, *map(_value, last.sel(site=site).values)] for site, name in geometry.SITE_NAMES.items()]
@@ -259,7 +258,7 @@ def _cka(cka: xr.DataArray, order: int) -> Table:
         rows.append([f"Ideal {name}", *map(_value, geometry.cka(cloud, list(ideal.values())).tolist())])
     caption = (
         f"Alignment (CKA) of the clusters with ideal clouds at step {step(int(last.step))}, seed {int(last.seed)}, "
-        "weighted by their numbers of neurons; below, of the ideal clouds with each other"
+        "weighted by their numbers of neurons; below: of the ideal clouds with each other"
     )
     return Table(caption, ["Cloud", *(f"With the {name}" for name in geometry.CLOUDS)], rows)
 
