@@ -1,5 +1,6 @@
 """A tiny run that many tests read or damage, and the command line inside the test process."""
 
+import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from importlib import import_module
@@ -11,6 +12,7 @@ import torch
 import yaml
 
 from slt_grok.cli import main
+from slt_grok.registry import Registered
 
 
 def complete_torchvision() -> None:
@@ -91,3 +93,15 @@ def in_this_process() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def importable() -> Iterator[Callable[[Path], None]]:
+    """Make the modules of a folder importable as plugins; afterwards nobody knows what they registered."""
+    registries = [family.registry for family in Registered.__subclasses__()]
+    before, path = [dict(registry) for registry in registries], list(sys.path)
+    yield lambda folder: sys.path.append(str(folder))
+    sys.path[:] = path
+    for registry, content in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(content)

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ LINES = {"logit_spread.py": 20, "two_step.py": 30, "worst_pair.py": 32, "dihedra
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, importable: Callable[[Path], None]) -> Path:
     folder = tmp_path_factory.mktemp("extending")
+    importable(folder)
     for name, code in re.findall(r"`(\w+\.py)`:\n\n```python\n(.*?)```", TEXT, re.DOTALL):
         (folder / name).write_text(code)
     (folder / "extended.yaml").write_text(re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)[-1])
@@ -45,7 +47,7 @@ def test_the_circuit_measure_and_the_probe_measure_what_they_say(run: Path) -> N
     logits = last.network.stacked_outputs(last.stacked(torch.float64), task.inputs)[0]
     spread = tree["circuits"].logit_spread.isel(step=-1, seed=0).item()
     assert spread == pytest.approx(logits.std(correction=0).item(), rel=1e-9)
-    train, labels = task.data("train")
+    labels = task.data("train")[1]
     losses = torch.nn.functional.cross_entropy(logits[task.indices("train")], labels, reduction="none")
     assert tree["worst_pair"].worst_loss.isel(step=-1, seed=0).item() == pytest.approx(losses.max().item(), rel=1e-9)
     assert (run / "figures" / "worst_pair.png").is_file()

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +65,9 @@ def run(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def measured(folder: Path) -> Path:
+def measured(folder: Path, importable: Callable[[Path], None]) -> Path:
     """The run, killed in the middle of the new measurement and resumed."""
+    importable(PLUGINS)
     path = folder / "runs" / "outside"
     process = slt_grok_command(folder, "run", "outside.yaml")
     shards = path / "state" / "top_weights"

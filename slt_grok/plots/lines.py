@@ -1,14 +1,16 @@
 """Lines over training: seeds and their median, 95% bands, points by status."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from slt_grok.plots.style import few_decades
+from slt_grok.plots.palette import BLUE
+from slt_grok.plots.style import few_decades, frame, step_axis, styled, with_seed
 
 QUANTILE = 1.96  # of the standard normal, for a 95% interval
 TRUSTED = ("effective", "converged")
@@ -47,6 +49,27 @@ def line_of_llc(
     axes.plot(llc.step, value, color=color, label=label or None, **look)
     trusted = llc.llc_status.isin(TRUSTED) if "llc_status" in llc else drawn
     points(axes, llc.step, value, trusted, color, marker, size)
+
+
+def curve(variable: str) -> Callable[..., Figure]:
+    """Return a function of a dataset that draws one of its variables against the training step.
+
+    The quickest figure for a new measurement: `Drawing("name", curve("variable"), "Caption.")`.
+    """
+
+    @styled
+    def draw(dataset: xr.Dataset, seed: int | None = None) -> Figure:
+        values = with_seed(dataset)[variable]
+        figure, panels = frame(2.4, width=4.5)
+        axes = panels[0, 0]
+        over_seeds(axes, values if seed is None else values.sel(seed=[seed]), BLUE, "", marker="o", ms=3)
+        name, units = values.attrs.get("long_name", variable), values.attrs.get("units")
+        axes.set_ylabel(name[:1].upper() + name[1:] + (f" ({units})" if units else ""))
+        step_axis(axes, values.step.values)
+        axes.spines[["top", "right"]].set_visible(False)
+        return figure
+
+    return draw
 
 
 def points(axes: Axes, x: Any, y: Any, filled: Any, color: str, marker: str = "o", size: float = 3) -> None:
