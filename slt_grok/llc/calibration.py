@@ -1,13 +1,13 @@
-"""Settings by rule: gamma, n_beta, step and friction from the weights, the curvature and a number of updates.
+"""Rule-based settings: gamma, n_beta, step and friction from the weights, the curvature and the number of updates.
 
-The rule needs no known answer and no tuning by eye:
+The rule needs neither a known answer nor manual tuning:
 
-- gamma = d / (rho |w*|^2): the directions that only the localization holds spread over rho |w*|^2 together;
-- n_beta so that A / gamma = (S/20)^2 for S updates, A being the largest curvature of n_beta L + gamma/2 |w - w*|^2:
-  underdamped Langevin relaxes in some sqrt(A/gamma) updates, so S updates see every direction some twenty times;
+- gamma = d / (rho |w*|^2): the directions held only by the localization have a total variance of rho |w*|^2;
+- n_beta such that A / gamma = (S/20)^2 for S updates, with A the largest curvature of n_beta L + gamma/2 |w - w*|^2:
+  underdamped Langevin relaxes in about sqrt(A/gamma) updates, so S updates traverse every direction some twenty times;
 - h = 0.7 / sqrt(A), a third of the largest stable step; friction 4 sqrt(gamma);
-- A by power iteration at chain states, since the chain does not live at w*: where a fitted network's loss is 1e-7,
-  the curvature at w* nearly vanishes and a step taken from it diverges at once.
+- A by power iteration at chain states, since chains do not stay at w*: for a fitted network with a loss of 1e-7, the
+  curvature at w* nearly vanishes, and a step based on it would diverge at once.
 """
 
 import math
@@ -26,38 +26,38 @@ from slt_grok.llc.samplers.underdamped import UnderdampedLangevin
 from slt_grok.llc.sampling import Schedule, Starts
 from slt_grok.progress import ProgressCallback, ignore, stretch
 
-RHO = 0.7  # fraction of |w*|^2 that the localization lets all weights move together
+RHO = 0.7  # fraction of |w*|^2 by which the localization lets all weights move together
 SWEEPS = 20  # S / sqrt(A / gamma)
 SAFETY = 0.7  # h sqrt(A); 2 is unstable
-LONGER_STEP = 3  # of the exact sampler, where the curvature varies too much for one stable step
-FLIGHTS = 100  # and how many of its proposals the updates make
-VARYING = "a loss was out of the posterior's reach: HMC with three times the rule's step, at a ninth of its n_beta"
+LONGER_STEP = 3  # factor for the exact sampler, if the curvature varies too much for one stable step
+FLIGHTS = 100  # number of its proposals
+VARYING = "a loss exceeded the posterior's range: HMC with three times the rule's step, at a ninth of its n_beta"
 TEMPERATURE_RATIOS = (1, 4, 16)
 BURN_IN_FRACTION = 0.3
 PILOT_FRACTION, PILOTS = 0.075, 6
-PILOT_NUMBERS = 2_048  # chains x coordinates, for 4 to 64 chains: in few dimensions the curvature varies most
-SETTLED = 1.25  # two curvatures within this factor are the same
-UNSTABLE = 8  # times the curvature that a step was for, where it was unstable: h sqrt(A) was above 2
-STRIDE = 8  # most by which n_beta grows from one pilot to the next
+PILOT_NUMBERS = 2_048  # chains x coordinates, for 4 to 64 chains: curvature varies most in low dimensions
+SETTLED = 1.25  # two curvatures within this factor count as equal
+UNSTABLE = 8  # factor by which the curvature exceeds the expected one if a step was unstable: h sqrt(A) above 2
+STRIDE = 8  # largest factor by which n_beta grows between pilots
 POWER_ITERATIONS = 12
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the rule chose.
+    """The settings chosen by the rule.
 
     Parameters
     ----------
     gamma, n_beta : float
-        Localization and largest n times inverse temperature.
+        Localization, and the largest n times inverse temperature.
     step_size : float
-        h.
+        Step size h.
     curvature : float
-        A, the largest curvature of the potential seen at chain states.
+        Largest curvature A of the potential seen at chain states.
     updates : int
-        S, updates of a chain, burn-in included.
+        Number of updates S per chain, including burn-in.
     reasons : tuple[str, ...]
-        A sentence for each choice.
+        One sentence per choice.
     """
 
     gamma: float
@@ -69,30 +69,30 @@ class Calibration:
 
     @property
     def sampler(self) -> UnderdampedLangevin:
-        """Underdamped Langevin with friction 4 sqrt(gamma) and flights up to half a period of the localization."""
+        """Underdamped Langevin with friction 4 sqrt(gamma) and flights of up to half a period of the localization."""
         flight = math.ceil(math.pi / (math.sqrt(self.gamma) * self.step_size))
         return UnderdampedLangevin(self.step_size, 4 * math.sqrt(self.gamma), flight)
 
     @property
     def for_varying_curvature(self) -> HMC:
-        """HMC for a loss whose curvature is far larger in places than the pilots saw, at n_beta / LONGER_STEP^2.
+        """HMC for a loss whose curvature can far exceed that seen by the pilots, at n_beta / LONGER_STEP^2.
 
-        It refuses the steps that are unstable, where a fixed stable one would be too short for the S updates: with the
-        step for A / gamma = (S / 20 LONGER_STEP)^2 they cross the localization's width some sixty times.
+        HMC rejects unstable steps, whereas a fixed stable step would be too short for the S updates: with the step for
+        A / gamma = (S / 20 LONGER_STEP)^2, the updates cross the width of the localization about sixty times.
         """
         step_size = SAFETY * SWEEPS * LONGER_STEP / (math.sqrt(self.gamma) * self.updates)
         return HMC(step_size, max(1, self.updates // FLIGHTS))
 
     @property
     def burn_in(self) -> int:
-        """Updates omitted at the start."""
+        """Number of initial updates to omit."""
         return round(BURN_IN_FRACTION * self.updates)
 
 
 def localization(problem: Problem) -> float:
-    """Return gamma = d / (rho |w*|^2) with d and |w*| of the weights that move; the median over networks.
+    """Compute gamma = d / (rho |w*|^2) with d and |w*| of the weights that move; the median over networks.
 
-    rho is 0.7; where w* is 0 it has no scale of its own, and the spread is 1.
+    The fraction rho is 0.7; if w* is 0 it sets no scale, and rho |w*|^2 is replaced by 1.
     """
     center = problem.subspace.coordinates(problem.trajectory.stacked(torch.float64))
     norm = center.square().sum(1).median().item()
@@ -109,22 +109,22 @@ def calibrate(
     seed: int = 0,
     on_progress: ProgressCallback = ignore,
 ) -> Calibration:
-    """Choose by the rule what is not given.
+    """Choose any omitted setting by the rule.
 
     Parameters
     ----------
     problem : Problem
-        One network or some of a trajectory, which then share gamma and n_beta.
+        One network, or several of a trajectory, which then share gamma and n_beta.
     updates : int
-        S, the updates that an estimate may take.
+        Number of updates S that an estimate may use.
     gamma, n_beta : float or None, optional
-        Kept where given.
+        Values to keep; chosen by the rule if None.
     batch_size : int or None, optional
-        Of the chains; the curvature is that of the same batches.
+        Batch size of the chains; the curvature is measured on the same batches.
     seed : int, optional
-        Of the pilots.
+        Seed of the pilots.
     on_progress : callable, optional
-        As in `estimate`.
+        See `estimate`.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def calibrate(
         if not fixed:
             value, curvature = _towards(target, value, curvature, gamma, STRIDE)
     if not math.isfinite(curvature) or not math.isfinite(value):
-        raise SltGrokError(f"calibration: found no stable step for gamma {gamma:.4g}; expected a loss that is smooth")
+        raise SltGrokError(f"calibration: found no stable step for gamma {gamma:.4g}; expected a smooth loss")
     step_size = SAFETY / math.sqrt(curvature)
     by_rule = f", so that A / gamma = ({updates}/{SWEEPS})^2 for {updates} updates"
     reasons.append(f"n_beta: {value:.4g}" + (", given" if fixed else by_rule))
@@ -167,9 +167,9 @@ def _norm(problem: Problem) -> float:
 
 
 def _towards(target: float, n_beta: float, curvature: float, gamma: float, stride: float) -> tuple[float, float]:
-    """n_beta on the way to the target, and the potential's curvature there if the loss's stays what it was.
+    """Move n_beta toward the target, and predict the potential's curvature there if that of the loss stays the same.
 
-    At most `stride` times the n_beta before: chains that have not spread yet see too little curvature.
+    The new n_beta is at most `stride` times the old one: chains that have not spread yet see too little curvature.
     """
     loss_curvature = max(curvature - gamma, 1e-3 * curvature) / n_beta
     wanted = min((max(target, 2 * gamma) - gamma) / loss_curvature, stride * n_beta)
@@ -184,7 +184,7 @@ class _Pilot:
     problem, gamma, batch_size, seed : Problem, float, int or None, int
         See `calibrate`.
     updates : int
-        Of each leg.
+        Number of updates per leg.
     """
 
     def __init__(self, problem: Problem, updates: int, gamma: float, batch_size: int | None, seed: int) -> None:
@@ -193,7 +193,7 @@ class _Pilot:
         self.chains = max(4, min(64, PILOT_NUMBERS // problem.d))
         self.position = self.center = problem.subspace.coordinates(self._starts(1.0, 0, None).stack)
         noise = torch.randn(self.position.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        # draws from the localization alone: where the loss is steepest, so that the first n_beta is too small
+        # draws from the localization alone: the loss is steepest here, so the first n_beta is too small
         self.spread = self.position + noise.to(self.position) / math.sqrt(gamma)
 
     def _starts(self, n_beta: float, leg: int, position: Tensor | None) -> Starts:
@@ -201,12 +201,13 @@ class _Pilot:
         return starts._replace(position=position)
 
     def run(self, n_beta: float, curvature: float, leg: int, on_progress: ProgressCallback) -> bool:
-        """Continue at this n_beta, with a step for this curvature; tell whether it was stable.
+        """Continue at this n_beta, with a step for this curvature; return True if it was stable.
 
-        Chains that diverged are put back at w*. A chain on its way out still has a finite loss: its n_beta times excess
-        loss is far above d, of which it is half in equilibrium and `STRIDE` halves after n_beta has grown.
+        Diverged chains are reset to w*. A chain that is diverging can still have a finite loss; it is detected because
+        n_beta times its excess loss is far above d (in equilibrium it is d/2, and up to `STRIDE` d/2 just after n_beta
+        has grown).
         """
-        step_size = torch.tensor(SAFETY / math.sqrt(curvature), dtype=torch.float64)  # 0 or NaN far out: no error yet
+        step_size = torch.tensor(SAFETY / math.sqrt(curvature), dtype=torch.float64)  # 0 or NaN if diverged
         sampler, ends = UnderdampedLangevin(step_size, 4 * math.sqrt(self.gamma)), Ends(4)
         sampling = self.problem.sampling(sampler, self.schedule)
         chains = sampler.run(sampling, self._starts(n_beta, leg, self.position), on_progress, [ends])
@@ -217,19 +218,19 @@ class _Pilot:
         return not (chains.resets.any() or lost.any())
 
     def curvature(self, n_beta: float, position: Tensor) -> float:
-        """Return the largest curvature of the potential over some positions, one for each chain."""
+        """Compute the largest curvature of the potential over some positions, one per chain."""
         return curvature_at(self.problem, position, n_beta, self.gamma, self.schedule, self.seed + 7919).max().item()
 
 
 class Ends:
-    """Stores where chains of a given number of draws end (an observer)."""
+    """Observer that stores the final positions of chains with a given number of draws."""
 
     def __init__(self, draws: int) -> None:
         self.every = draws
         self.pieces: list[Tensor] = []
 
     def begin(self, starts: Starts) -> None:
-        """Forget earlier chains."""
+        """Discard earlier chains."""
         self.pieces = []
 
     def observe(self, chains: slice, state: State, stack: object) -> None:
@@ -238,27 +239,27 @@ class Ends:
 
     @property
     def positions(self) -> Tensor:
-        """Where the chains ended, (chains, d)."""
+        """Final positions of the chains, (chains, d)."""
         return torch.cat(self.pieces)
 
 
 def curvature_at(
     problem: Problem, position: Tensor, n_beta: float, gamma: float, schedule: Schedule, seed: int = 0
 ) -> Tensor:
-    """Return the largest curvature of n_beta L + gamma/2 |w - w*|^2 at each position, (chains,).
+    """Compute the largest curvature of n_beta L + gamma/2 |w - w*|^2 at each position, (chains,).
 
     Parameters
     ----------
     problem : Problem
         N networks.
     position : Tensor
-        (N x chains, d), as many chains for every network.
+        Positions, (N x chains, d), with the same number of chains for every network.
     n_beta, gamma : float
         Inverse temperature and localization.
     schedule : Schedule
-        Its batch size; a minibatch is the first one of the chain's stream.
+        Schedule with the batch size; a minibatch is the first one of the chain's stream.
     seed : int, optional
-        Seed of the streams.
+        Seed of the random streams.
     """
     starts = problem.starts([n_beta], gamma, len(position) // len(problem.trajectory), seed)
     posterior = LocalPosterior(problem.subspace.coordinates(starts.stack), starts.n_beta, starts.gamma)
@@ -267,17 +268,17 @@ def curvature_at(
 
 
 def top_curvature(batch_loss: BatchLoss, position: Tensor, posterior: LocalPosterior) -> Tensor:
-    """Return the largest eigenvalue in size of the Hessian of U(w) at each position, (chains,), by power iteration.
+    """Compute the Hessian eigenvalue of U(w) of largest magnitude at each position, (chains,), by power iteration.
 
-    Products with the Hessian are central differences of the gradient, on one batch, which gives the eigenvalue to
-    a few percent from below.
+    Hessian-vector products are central differences of the gradient on one batch, which give the eigenvalue to within a
+    few percent, from below.
     """
-    # not slt_grok.operators: that is the exact Hessian of one network in float64; these are all chains in one batch, in
-    # their own precision and with the quick gradients of the models, and the rule's step sizes rest on these numbers
+    # not slt_grok.operators, which computes the exact Hessian of one network in float64; this covers all chains in one
+    # batch, at their precision and with the models' fast gradients, and the rule's step sizes depend on these numbers
     batch_loss(position)
     generator = torch.Generator().manual_seed(0)
     vector = torch.randn(position.shape, generator=generator, dtype=torch.float64).to(position)
-    # far enough for float32 to see the difference, near enough for the curvature to be that of the point
+    # large enough for float32 to resolve the difference, small enough for the curvature to be local
     reach = (1e-3 if position.dtype == torch.float32 else 1e-5) * position.norm(dim=1, keepdim=True).clamp(min=1.0)
     norm = vector.norm(dim=1, keepdim=True)
     for _ in range(POWER_ITERATIONS):

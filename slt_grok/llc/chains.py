@@ -1,8 +1,8 @@
-"""Many chains at once: checkpoints x temperatures x chains as batches of flat coordinates.
+"""Batched chains: checkpoints x temperatures x chains, with flat coordinates.
 
-Every chain has random streams of its own, spawned from its checkpoint's coordinates and its own number, so that an
-estimate depends neither on the other checkpoints nor on which chains make a batch, nor on how many threads work on
-them. Chains never share a minibatch.
+Every chain has its own random streams, spawned from its checkpoint's coordinates and its index, so an estimate does not
+depend on the other checkpoints, on the composition of batches, or on the number of threads. Chains never share a
+minibatch.
 """
 
 import math
@@ -26,11 +26,11 @@ from slt_grok.processes import Report, run_parallel
 from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.training.minibatches import Minibatches
 
-WORKING_MEMORY = 1 << 30  # bytes that chains may take together
-LARGEST_BATCH = 32 << 20  # bytes of one batch of chains: what it touches in an update stays near a core,
-SMALLEST_BATCH = 4 << 20  # and under this each operation costs more to start than to do
-LOOKS = 32  # draws of a chain at which distance and virial are recorded
-PROBES = 4  # and the acceptance of a MALA proposal
+WORKING_MEMORY = 1 << 30  # bytes that all chains may use together
+LARGEST_BATCH = 32 << 20  # bytes per batch of chains: the working set of an update stays in a core's cache
+SMALLEST_BATCH = 4 << 20  # below this, launching an operation costs more than running it
+LOOKS = 32  # draws per chain at which distance and virial are recorded
+PROBES = 4  # draws per chain at which the acceptance of a MALA proposal is recorded
 
 
 class BatchLoss:
@@ -45,39 +45,39 @@ class BatchLoss:
         self.gradient = torch.empty(0)
 
     def __call__(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        """On the next batch."""
+        """Evaluate on the next batch."""
         if self.minibatches is not None:
             rows = self.minibatches.rows(self.calls).to(self.sampling.inputs.device)
-            flat = rows.flatten()  # by whole rows, which is faster than an index of two dimensions
+            flat = rows.flatten()  # indexing entire rows is faster than a two-dimensional index
             inputs, targets = self.sampling.inputs.index_select(0, flat), self.sampling.targets.index_select(0, flat)
             self.data, self.own_data = (inputs.unflatten(0, rows.shape), targets.unflatten(0, rows.shape)), True
         self.calls += 1
         return self.again(position)
 
     def again(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        """On the same batch as before."""
+        """Evaluate again on the previous batch."""
         subspace, network = self.sampling.subspace, self.sampling.network
         stack = subspace.place(position, self.stack)
         loss, gradients = network.stacked_loss_and_gradient(stack, *self.data, self.own_data, subspace.parts.keys())
-        self.gradient = subspace.coordinates(gradients)  # its coordinates are orthonormal in the weights
+        self.gradient = subspace.coordinates(gradients)  # valid because the coordinates are orthonormal in the weights
         return loss, self.gradient
 
 
 def run_chains(
     sampling: Sampling, starts: Starts, on_progress: ProgressCallback = ignore, observers: Sequence[Observer] = ()
 ) -> Chains:
-    """Run every chain.
+    """Run all chains.
 
     Parameters
     ----------
     sampling : Sampling
-        What is sampled, and how.
+        What to sample, and how.
     starts : Starts
-        Where each chain starts, at which temperature.
+        Starting point and temperature of each chain.
     on_progress : callable, optional
-        Told the fraction of the updates that is done, with the mean loss.
+        Called with the completed fraction of the updates and the mean loss.
     observers : sequence of Observer, optional
-        Told of the start, and given every n-th draw.
+        Notified at the start, and given every n-th draw.
     """
     for observer in observers:
         observer.begin(starts)
@@ -85,7 +85,7 @@ def run_chains(
     size, workers = _size_and_workers(sampling, starts)
     sampling = sampling.on_device()
     batches = [slice(i, min(i + size, total)) for i in range(0, total, size)]
-    if observers:  # which watch the chains in this process, in order
+    if observers:  # observers watch the chains in this process, in order
         workers = 1
     done = [0] * len(batches)  # updates
 
@@ -103,14 +103,14 @@ def run_chains(
 
 
 def _size_and_workers(sampling: Sampling, starts: Starts) -> tuple[int, int]:
-    """Return the number of chains in a batch, and of batches at a time."""
+    """Choose the number of chains per batch, and of concurrent batches."""
     total, bytes_each = len(starts.streams), _chain_bytes(sampling, starts.rows(slice(0, 1)))
-    if sampling.device != CPU:  # which is busy only with as many chains as it holds
+    if sampling.device != CPU:  # a GPU needs as many chains at once as fit
         free, _ = torch.cuda.mem_get_info(sampling.device)
         return min(total, max(1, free // (2 * bytes_each))), 1
     threads = torch.get_num_threads()
     largest, smallest = (max(1, min(s, WORKING_MEMORY) // bytes_each) for s in (LARGEST_BATCH, SMALLEST_BATCH))
-    rounds = math.ceil(total / (threads * largest))  # as many batches for each thread
+    rounds = math.ceil(total / (threads * largest))  # the same number of batches for each thread
     size = min(largest, max(smallest, math.ceil(total / (threads * rounds))))
     return size, min(threads, math.ceil(total / size), max(1, WORKING_MEMORY // (size * bytes_each)))
 
@@ -160,12 +160,12 @@ def _run_batch(
 
 
 def _on_cpu(seen: Any) -> Any:
-    """Return a tuple with its tensors on the CPU."""
+    """Move the tensors of a tuple to the CPU."""
     return type(seen)(*(value.to(CPU) if isinstance(value, Tensor) else value for value in seen))
 
 
 def _look(state: State, posterior: LocalPosterior) -> tuple[Tensor, Tensor]:
-    """Distance and virial, each (chains,)."""
+    """Compute distance and virial, each (chains,)."""
     offset = state.position - posterior.center
     virial = (offset * posterior.force(state.position, state.gradient)).sum(1) / offset.shape[1]
     return offset.norm(dim=1), virial
@@ -174,7 +174,7 @@ def _look(state: State, posterior: LocalPosterior) -> tuple[Tensor, Tensor]:
 def _acceptance(
     state: Any, sampler: Sampler, batch_loss: BatchLoss, noise: StreamNoise, posterior: LocalPosterior
 ) -> Tensor:
-    """Return the acceptance probability of a MALA proposal with the sampler's step, on the draw's batch, (chains,)."""
+    """Compute the acceptance of a MALA proposal with the sampler's step, on the draw's batch, (chains,)."""
     if sampler.exact:
         return state.acceptance
     kept, epsilon = state.gradient.clone(), like(sampler.langevin_step, state.position)
@@ -184,7 +184,7 @@ def _acceptance(
 
 
 def _replace_rows(state: Any, fresh: Any, rows: Tensor) -> Any:
-    """Return the state with some chains' rows from another one; what is no tensor stays."""
+    """Replace some chains' rows of the state with those of another state; non-tensors are unchanged."""
     return type(state)(
         *(
             torch.where(rows.reshape(-1, *[1] * (old.ndim - 1)), new, old) if isinstance(old, Tensor) else old
@@ -194,7 +194,7 @@ def _replace_rows(state: Any, fresh: Any, rows: Tensor) -> Any:
 
 
 def _rows_of(sampler: Sampler, rows: slice, position: Tensor) -> Sampler:
-    """Return the sampler of some chains, its step a tensor in their precision."""
+    """Slice the sampler to some chains, with its step as a tensor at their precision."""
     values = {field.name: getattr(sampler, field.name) for field in fields(sampler)}
     sliced = {name: value[rows] for name, value in values.items() if isinstance(value, Tensor) and value.ndim}
     step_size = like(sliced.get("step_size", sampler.step_size), position)
@@ -203,7 +203,7 @@ def _rows_of(sampler: Sampler, rows: slice, position: Tensor) -> Sampler:
 
 @contextmanager
 def saved_for_backward() -> Iterator[dict[int, int]]:
-    """Yield the sizes in bytes, by address, of what the operations in the block save for their backward pass."""
+    """Yield the sizes in bytes, by address, of the tensors that operations in the block save for backward."""
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -216,7 +216,7 @@ def saved_for_backward() -> Iterator[dict[int, int]]:
 
 
 def _chain_bytes(sampling: Sampling, start: Starts) -> int:
-    """Bytes that one chain's step takes: a handful of copies of its parameters and what backward keeps."""
+    """Bytes used by one chain's step: several copies of its parameters plus what backward saves."""
     example = sampling.schedule.batch_size or len(sampling.inputs)
     leaf = sampling.subspace.coordinates(start.stack).requires_grad_()
     with saved_for_backward() as kept:

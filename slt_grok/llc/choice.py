@@ -1,15 +1,15 @@
-"""The choice of one setting for a whole trajectory, with what shows how far to trust it: the result `calibration`.
+"""Choose one setting for an entire trajectory, with checks of its validity: the result `calibration`.
 
-The rules are those of `slt_grok.llc.calibration`; a trajectory adds to them:
+The rules of `slt_grok.llc.calibration` apply, with these additions for a trajectory:
 
 - gamma is the largest of d / (rho |w*|^2) over the checkpoints, so that no neighborhood is wider than rho |w*|^2;
-- n_beta is the smallest that the rule asks for with a third of the updates: A / gamma = (S/60)^2 at the stiffest
-  checkpoint. Cross-entropy has no limit of large n_beta to seek, and draws that pass through every direction sixty
-  times are worth more than a large n_beta;
-- minibatches of a quarter of the samples where they change no LLC by more than 5%, else the full batch.
+- n_beta is the smallest value given by the rule with a third of the updates: A / gamma = (S/60)^2 at the stiffest
+  checkpoint. Cross-entropy has no limit at large n_beta, and draws that traverse every direction sixty times are worth
+  more than a large n_beta;
+- minibatches of a quarter of the samples if they change no LLC by more than 5%, else the full batch.
 
-Then come maps of the LLC over step and n_beta and over gamma, and a check of the draws' mean by Hamiltonian Monte Carlo
-(Neal 1206.1901), which has no error of the step, on the full batch.
+These are followed by maps of the LLC over step and n_beta and over gamma, and a check of the draws' mean by Hamiltonian
+Monte Carlo (Neal 1206.1901), which has no step-size error, on the full batch.
 """
 
 import math
@@ -35,13 +35,13 @@ from slt_grok.measurement import Context, Data, Drawing, Result, Table, Variable
 from slt_grok.progress import ProgressCallback, stretch
 from slt_grok.trajectories import Trajectory
 
-PATIENCE = 3  # the rule is asked for this many times fewer updates than there are
+PATIENCE = 3  # the rule is applied with this many times fewer updates than available
 CHAINS = 4
-MINIBATCH, SMALLEST = 4, 64  # a minibatch is one in so many of the samples, and at least so many
-TOLERANCE = 0.05  # of the LLC, that minibatches may change
+MINIBATCH, SMALLEST = 4, 64  # a minibatch has one in MINIBATCH samples, and at least SMALLEST
+TOLERANCE = 0.05  # relative change of the LLC that minibatches may cause
 MAP_CHAINS = 2
-STEPS, TEMPERATURES, GAMMAS = (0.5, 1.0, 2.0), (0.25, 1.0, 4.0), (1 / 16, 0.25, 1.0, 4.0, 16.0)  # times the choice
-HMC_STEP, HMC_ANGLE = 0.5, 1.5  # step times the choice; a flight's angle of the localization's oscillation
+STEPS, TEMPERATURES, GAMMAS = (0.5, 1.0, 2.0), (0.25, 1.0, 4.0), (1 / 16, 0.25, 1.0, 4.0, 16.0)  # x chosen
+HMC_STEP, HMC_ANGLE = 0.5, 1.5  # relative to the chosen step; flight angle of the localization's oscillation
 HMC_CHAINS, HMC_BURN_IN, HMC_DRAWS = 2, 8, 24
 AGREES = 3.0  # standard errors
 RULE, NEAL = "the rules of slt_grok.llc.calibration", "Neal 1206.1901"
@@ -53,17 +53,14 @@ NUMBERS = (
 
 
 class CalibrationResult(Result):
-    """The choice of the LLC's settings for a run, made by `slt-grok calibrate`."""
+    """The LLC settings chosen for a run by `slt-grok calibrate`."""
 
     name, title, position = "calibration", "Calibration of the LLC", 19
     variables: ClassVar[dict[str, Variable]] = {
         "weight_norm": Variable((), "norm of the weights", "|w*|", RULE),
         "gamma_rule": Variable((), "localization by the rule", "d / (rho |w*|^2) with rho = 0.7", RULE),
         "n_beta_rule": Variable(
-            (),
-            "inverse temperature by the rule",
-            "n_beta at which A / gamma is the square of the updates asked for over 20",
-            RULE,
+            (), "n_beta by the rule", "n_beta at which A / gamma = (requested updates / 20)^2", RULE
         ),
         "curvature_rule": Variable(
             (),
@@ -73,8 +70,8 @@ class CalibrationResult(Result):
         ),
         "curvature": Variable(
             (),
-            "curvature at the choice",
-            "largest curvature A of n_beta L + gamma/2 |w - w*|^2 where the full batch's chains end",
+            "curvature at the chosen setting",
+            "largest curvature A of n_beta L + gamma/2 |w - w*|^2 where the full-batch chains end",
             RULE,
         ),
         "llc_hmc": Variable(
@@ -96,12 +93,12 @@ class CalibrationResult(Result):
     }
 
     def figures(self) -> Sequence[Drawing]:
-        """Return the LLC around the choice."""
+        """List the figures: the LLC around the chosen setting."""
         from slt_grok import plots
 
         marks = (
             "at three checkpoints. Bars are 95% intervals, hollow points are neither effective nor converged, rings "
-            "mark the choice."
+            "mark the chosen setting."
         )
         return (
             Drawing("llc_by_step", plots.llc_by_step, f"LLC against step size and nβ {marks}", by_seed=False),
@@ -109,11 +106,11 @@ class CalibrationResult(Result):
         )
 
     def notes(self, data: Data) -> Sequence[str]:
-        """Return the reasons of the choice."""
+        """State the reasons for the choice."""
         return [str(reason) for reason in np.atleast_1d(data[self.name].attrs["reasons"])]
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Return the numbers at each checkpoint that the choice rests on."""
+        """Tabulate the numbers at each checkpoint that determine the choice."""
         found = data[self.name]
         rows = []
         for step in found.step.values.tolist():
@@ -135,20 +132,20 @@ class CalibrationResult(Result):
         return (Table("Basis of the choice", header, rows),)
 
     def columns(self, dataset: xr.Dataset) -> dict[str, Any]:
-        """Return no column: the choice belongs to a run, not to its last checkpoint."""
+        """Report no columns: the choice belongs to a run, not to its last checkpoint."""
         return {}
 
 
 @dataclass(frozen=True)
 class Question:
-    """What `slt-grok calibrate` is asked.
+    """A request to `slt-grok calibrate`.
 
     Parameters
     ----------
     updates : int
-        S, updates of each chain, burn-in included.
+        Number of updates S per chain, including burn-in.
     batch_size : int or None
-        None to choose it.
+        Batch size; None to choose it.
     seed : int
         Seed of the chains.
     """
@@ -158,27 +155,27 @@ class Question:
     seed: int
 
     def schedule(self, batch_size: int | None) -> Schedule:
-        """Return the length of a chain with a batch size."""
+        """Compute the schedule of a chain with a given batch size."""
         burn_in = round(calibration.BURN_IN_FRACTION * self.updates)
         return Schedule(burn_in, self.updates - burn_in, 1, batch_size)
 
 
 def choose(trajectory: Trajectory, question: Question, context: Context) -> tuple[xr.Dataset, dict[str, Any]]:
-    """Return the choice for a trajectory from three checkpoints of it.
+    """Choose the settings for a trajectory from three of its checkpoints.
 
     Parameters
     ----------
     trajectory : Trajectory
-        The three checkpoints, of one seed.
+        Three checkpoints of one seed.
     question : Question
-        Length, batch size and seed.
+        Number of updates, batch size and seed.
     context : Context
-        Measures the checkpoints in parallel and stores finished parts until all are done.
+        Runs the checkpoints in parallel and stores finished parts until all are done.
 
     Returns
     -------
     tuple of xarray.Dataset and dict
-        What was measured, over (step, seed), and the content of `calibration.json`.
+        The measured values over (step, seed), and the content of `calibration.json`.
     """
     updates, seed, n = question.updates, question.seed, trajectory.task.train_size
     steps = trajectory.coords["step"].tolist()
@@ -186,7 +183,7 @@ def choose(trajectory: Trajectory, question: Question, context: Context) -> tupl
     def part(
         name: str, span: tuple[float, float], measure: Callable[[Problem, ProgressCallback], xr.Dataset]
     ) -> xr.Dataset:
-        """Return a part of the calibration, checkpoint by checkpoint."""
+        """Measure one part of the calibration, checkpoint by checkpoint."""
         return context.in_shards(
             trajectory, lambda one, done: measure(Problem.from_inputs(one), done), 1, part=name, span=span
         )
@@ -200,7 +197,7 @@ def choose(trajectory: Trajectory, question: Question, context: Context) -> tupl
     chosen = Setting(step_size, n_beta, gamma)
     options: dict[str, Any] = {
         "longest_flight": math.ceil(math.pi / (math.sqrt(gamma) * step_size))
-    }  # half a localization's period
+    }  # half a period of the localization
     smaller = question.batch_size or max(n // MINIBATCH, min(n, SMALLEST))
     sampled = part("chains", (0.15, 0.35), partial(_chains, question, chosen, smaller, options))
     batch_size = question.batch_size
@@ -247,18 +244,18 @@ def choose(trajectory: Trajectory, question: Question, context: Context) -> tupl
 
 
 def rounded(value: float) -> float:
-    """Return three digits, so that the settings that are printed are those that were used."""
+    """Round to three digits, so that the printed settings are the ones used."""
     return float(f"{value:.3g}")
 
 
 def _of(problem: Problem, **values: float) -> xr.Dataset:
-    """Return numbers of one network, over its coordinates."""
+    """Wrap the values of one network in a dataset over its coordinates."""
     declared = CalibrationResult.variables
     return problem.trajectory.dataset({name: ((), [value], declared[name].attrs) for name, value in values.items()})
 
 
 def _neighborhood(trajectory: Trajectory) -> xr.Dataset:
-    """Return |w*| and the gamma that the rule asks for, at every network."""
+    """Compute |w*| and the rule's gamma for every network."""
     stack = trajectory.stacked(torch.float64)
     flat = torch.cat([tensor.flatten(1) for tensor in stack.values()], 1)
     square, d, declared = flat.square().sum(1).numpy(), flat.shape[1], CalibrationResult.variables
@@ -267,7 +264,7 @@ def _neighborhood(trajectory: Trajectory) -> xr.Dataset:
 
 
 def _rule(question: Question, gamma: float, problem: Problem, on_progress: ProgressCallback) -> xr.Dataset:
-    """Return the n_beta of the rule and the curvature there."""
+    """Compute the rule's n_beta and the curvature there."""
     found = calibration.calibrate(
         problem, question.updates // PATIENCE, gamma=gamma, seed=question.seed, on_progress=on_progress
     )
@@ -282,7 +279,7 @@ def _chains(
     problem: Problem,
     on_progress: ProgressCallback,
 ) -> xr.Dataset:
-    """Return the LLC on the full batch, with where the chains end, and on minibatches with the same noise."""
+    """Estimate the LLC on the full batch, with the final positions, and on minibatches with the same noise."""
     full = question.schedule(None)
     ends, options = Ends(full.draws), {**options, "chains": CHAINS, "seed": question.seed}
     parts = stretch(on_progress, 0, 0.5), stretch(on_progress, 0.5, 1)
@@ -301,9 +298,9 @@ def _chains(
 def _hmc(
     question: Question, chosen: Setting, sampled: xr.Dataset, problem: Problem, on_progress: ProgressCallback
 ) -> xr.Dataset:
-    """Return the LLC by HMC at two checkpoints, from where the full batch's chains ended.
+    """Estimate the LLC by HMC at two checkpoints, starting where the full-batch chains ended.
 
-    At w* it would reject every proposal.
+    Starting at w*, HMC would reject every proposal.
     """
     step = int(problem.trajectory.coords["step"][0])
     if step == int(sampled.step[1]):
@@ -326,12 +323,12 @@ def _hmc(
 
 
 def _maps(mapped: xr.Dataset) -> xr.Dataset:
-    """Return LLCs at a list of settings as two maps, over step and n_beta, and over gamma.
+    """Rearrange LLCs at a list of settings as two maps, over step and n_beta, and over gamma.
 
     Parameters
     ----------
     mapped : xarray.Dataset
-        Over (step, seed, setting); first every step at every n_beta, then the gammas.
+        Values over (step, seed, setting): first every step at every n_beta, then the gammas.
     """
     shape, declared = (len(STEPS), len(TEMPERATURES)), CalibrationResult.variables
     first, second = (
@@ -354,7 +351,7 @@ def _maps(mapped: xr.Dataset) -> xr.Dataset:
 
 
 def _reasons(found: xr.Dataset) -> list[str]:
-    """Return a sentence for each choice, and what the checks show."""
+    """State one sentence per choice, and the outcome of the checks."""
     one, attrs = found.isel(seed=0), found.attrs
     steps = [f"step {step:,}" for step in one.step.values.tolist()]
     widest, stiffest = steps[int(one.gamma_rule.argmax())], steps[int(one.n_beta_rule.argmin())]
@@ -364,23 +361,23 @@ def _reasons(found: xr.Dataset) -> list[str]:
     errors = (abs(best.llc - best.llc_hmc) / np.hypot(best.llc_se, best.llc_hmc_se)).values
     checked = [f"{error:.1f} at {step}" for error, step in zip(errors, steps, strict=True) if np.isfinite(error)]
     return [
-        f"One setting for all checkpoints, measured at {', '.join(steps)}: only at the same setting do LLCs compare.",
+        f"One setting for all checkpoints, measured at {', '.join(steps)}: LLCs compare only at the same setting.",
         f"gamma = {attrs['gamma']:g}: the largest d / ({RHO:g} |w*|²) over the checkpoints, at {widest}.",
         f"n_beta = {attrs['n_beta']:g}: the smallest at which A / gamma = ({updates}/{PATIENCE * SWEEPS})², at "
         f"{stiffest}; A is the largest curvature of n_beta L + gamma/2 |w - w*|².",
-        f"step_size = {attrs['step_size']:g}: {SAFETY:g} / sqrt(A); steps are stable up to "
+        f"step_size = {attrs['step_size']:g}: {SAFETY:g} / sqrt(A); the stability limit is "
         f"{2 / np.sqrt(float(one.curvature.max())):.2g}.",
         f"batch_size = {attrs['batch_size']}: batches of {attrs['smaller_batch']} of the {attrs['n']} samples change "
         f"the LLC by at most {change:.1%}; {TOLERANCE:.0%} is the limit.",
         "Drift: the second half of the draws differs from the first by at most "
         f"{float(abs(best.drift / best.llc).max()):.1%} of the LLC.",
-        f"Hamiltonian Monte Carlo {'agrees' if np.nanmax(errors) < AGREES else 'does not agree'}: the difference in "
-        f"standard errors is {', '.join(checked)}.",
+        f"Hamiltonian Monte Carlo {'agrees' if np.nanmax(errors) < AGREES else 'does not agree'}: the differences in "
+        f"standard errors are {', '.join(checked)}.",
     ]
 
 
 def _numbers(found: xr.Dataset) -> list[dict[str, Any]]:
-    """Return what was measured at each checkpoint, JSON-able; NaN as None."""
+    """Convert the values at each checkpoint to JSON; NaN becomes None."""
     one = found.isel(seed=0)
     rows = []
     for step in one.step.values.tolist():

@@ -1,6 +1,6 @@
-"""Whether an estimate can be trusted: health of each chain, R-hat, effective sample size, standard error, status.
+"""Reliability of an estimate: health of each chain, R-hat, effective sample size, standard error, status.
 
-R-hat, ESS and MCSE are those of Vehtari et al. 1903.08008 (rank-normalized split R-hat, bulk ESS), by arviz-stats.
+R-hat, ESS and MCSE follow Vehtari et al. 1903.08008 (rank-normalized split R-hat, bulk ESS), computed by arviz-stats.
 """
 
 from collections.abc import Sequence
@@ -11,29 +11,29 @@ import numpy as np
 
 HEALTHY = "healthy"
 RHAT_LIMIT = 1.1
-DRIFT_LIMIT = 0.05  # of the LLC, between the halves of the draws, where it is also 3 standard errors
-CHANGE_LIMIT = 0.05  # of the LLC, from n_beta / 16 to n_beta, beyond what its error explains
-VIRIAL_LIMIT = 0.1  # the fraction of the localized volume that the chains may not have filled
-ERRORS = 3.0  # standard errors beyond which a difference is no chance
-INTERVAL = 1.96  # of a 95% interval
+DRIFT_LIMIT = 0.05  # relative to the LLC, between the halves of the draws, if it is also 3 standard errors
+CHANGE_LIMIT = 0.05  # relative to the LLC, from n_beta / 16 to n_beta, beyond its error
+VIRIAL_LIMIT = 0.1  # fraction of the localized volume that the chains may have left unexplored
+ERRORS = 3.0  # number of standard errors that makes a difference significant
+INTERVAL = 1.96  # half-width of a 95% interval in standard errors
 
 STATUSES = ("converged", "effective", "not converged (likely low)", "not converged", "not a minimum", "diverged")
 
 
 @dataclass(frozen=True)
 class ChainStatistics:
-    """What was seen along one network's chains at one temperature.
+    """Records of one network's chains at one temperature.
 
     Parameters
     ----------
     draws : ndarray
         Losses after burn-in, (chain, draw).
     health : list[str]
-        Of each chain, by `chain_health`; unhealthy ones are omitted.
+        Health of each chain, by `chain_health`; unhealthy ones are omitted.
     baseline, n_beta : float
         L(w*), and n times the inverse temperature.
     virial : ndarray
-        (w - w*) . grad U / d, (chain, look).
+        Virial (w - w*) . grad U / d, (chain, look).
     """
 
     draws: np.ndarray
@@ -44,7 +44,7 @@ class ChainStatistics:
 
     @property
     def healthy(self) -> np.ndarray:
-        """Which chains are averaged, (chain,)."""
+        """Mask of the chains to average, (chain,)."""
         return np.array([status == HEALTHY for status in self.health])
 
 
@@ -52,12 +52,12 @@ class Average(NamedTuple):
     """The LLC at one temperature, from its healthy chains.
 
     llc : n_beta (mean loss - L(w*)).
-    llc_se : the larger of the MCSE, which knows the autocorrelation within chains, and the standard error of the
-        chains' means, which also sees chains that disagree.
-    rhat, ess : of the draws' losses.
+    llc_se : the larger of the MCSE, which accounts for autocorrelation within chains, and the standard error of the
+        chains' means, which also reflects disagreement between chains.
+    rhat, ess : R-hat and effective sample size of the draws' losses.
     drift, drift_se : LLC of the second half of the draws minus that of the first, and its standard error.
     virial, virial_se : mean of (w - w*) . grad U / d, 1 in equilibrium, and its standard error over chains.
-    fraction_below : fraction of the draws whose loss is below L(w*).
+    fraction_below : fraction of draws with a loss below L(w*).
     """
 
     llc: float
@@ -79,7 +79,7 @@ class Status(NamedTuple):
 
 
 def chain_health(losses: np.ndarray, baseline: float, n_beta: float, d: int, bounded: bool = False) -> str:
-    """Return `healthy`, or the reason to omit a chain.
+    """Classify a chain as `healthy`, or give the reason to omit it.
 
     Parameters
     ----------
@@ -90,14 +90,14 @@ def chain_health(losses: np.ndarray, baseline: float, n_beta: float, d: int, bou
     n_beta, d : float, int
         Inverse temperature times n; number of coordinates that move.
     bounded : bool, optional
-        Whether each single loss is the posterior's own, from the full batch and a sampler whose step does not widen it;
-        then `highest_excess` bounds it.
+        Whether each loss is exact, from the full batch and a sampler without step-size bias; then `highest_excess`
+        bounds it.
 
     Notes
     -----
-    n_beta (E L - L(w*)) is at most d/2 at a minimum of a smooth loss, so that a mean over the last half above d means
-    that the step is unstable, not that the landscape is complex. Up to d = 30 chance alone may reach it: the bound is
-    the larger of d and 30.
+    n_beta (E L - L(w*)) is at most d/2 at a minimum of a smooth loss, so a mean above d over the last half indicates an
+    unstable step, not a complex landscape. For d up to 30 this can happen by chance: the bound is the larger of d and
+    30.
     """
     broken = ~np.isfinite(losses)
     if broken.any():
@@ -113,27 +113,27 @@ def chain_health(losses: np.ndarray, baseline: float, n_beta: float, d: int, bou
 
 
 def highest_excess(d: int) -> float:
-    """n_beta (L - L(w*)) that no draw reaches: d/2 + 10 sqrt(d/2) + 50.
+    """Upper bound on n_beta (L - L(w*)) for any draw: d/2 + 10 sqrt(d/2) + 50.
 
-    At a minimum it is distributed as a Gamma variable of shape lambda <= d/2; ten standard deviations and 50 above its
-    mean have a probability below 1e-20, so that what lies beyond is an unstable step.
+    At a minimum it follows a Gamma distribution of shape lambda <= d/2; ten standard deviations and 50 above its mean
+    have a probability below 1e-20, so anything larger comes from an unstable step.
     """
     return d / 2 + 10 * (d / 2) ** 0.5 + 50
 
 
 def is_out_of_reach(losses: np.ndarray, baselines: np.ndarray, n_betas: Sequence[float], d: int) -> bool:
-    """Tell whether any loss (network, temperature, chain, update) is above `highest_excess`, or not finite."""
+    """Tell whether any loss (network, temperature, chain, update) is above `highest_excess` or not finite."""
     with np.errstate(over="ignore"):
         excess = np.array(n_betas)[:, None, None] * (losses - baselines[:, None, None, None])
     return not bool((excess <= highest_excess(d)).all())  # NaN compares false
 
 
 def average(statistics: ChainStatistics) -> Average:
-    """Return the LLC at one temperature with its diagnostics; NaN throughout where no chain is healthy."""
+    """Estimate the LLC at one temperature with its diagnostics; all NaN if no chain is healthy."""
     healthy = statistics.healthy
     if not healthy.any():
         return Average(*[np.nan] * len(Average._fields))
-    # the excess, in LLC units: R-hat and ESS do not change, and rounding near a loss of 1e-8 does no harm
+    # the excess in LLC units: leaves R-hat and ESS unchanged, and avoids rounding errors near a loss of 1e-8
     excess = statistics.n_beta * (statistics.draws[healthy] - statistics.baseline)
     rhat, ess, mcse = (_statistic(name, excess) for name in ("rhat", "ess", "mcse"))
     first, second = np.array_split(excess, 2, axis=1)
@@ -154,44 +154,44 @@ def average(statistics: ChainStatistics) -> Average:
 def assess(
     found: Average, statistics: ChainStatistics, finite_minimizer: bool, hotter: Average | None = None
 ) -> Status:
-    """Return the status of an estimate.
+    """Assign a status to an estimate.
 
     Parameters
     ----------
     found, statistics : Average, ChainStatistics
-        The estimate at the reported temperature, and where it comes from.
+        The estimate at the reported temperature, and the records it is based on.
     finite_minimizer : bool
-        False for cross-entropy, which has no finite minimizer on a fitted network: there a well-sampled value belongs
-        to its (n_beta, gamma).
+        False for cross-entropy, which has no finite minimizer on a fitted network: even a well-sampled value then
+        depends on (n_beta, gamma).
     hotter : Average or None, optional
-        The estimate at n_beta / 16 from chains of their own, where there is one.
+        The estimate at n_beta / 16 from separate chains, if any.
 
     Notes
     -----
     In this order: `diverged` (no healthy chain), `not a minimum` (LLC below 0 by more than 2 standard errors: the
-    chains keep training), `not converged (likely low)` (the second half of the draws above the first, the virial
-    below 1, or the LLC above that of n_beta / 16: the chains, or the temperature, are still on the way up),
-    `not converged` (falling draws or R-hat above 1.1), `effective` (well sampled, and tied to its n_beta and gamma),
-    `converged` (also unchanged from n_beta / 16 on).
+    chains continue training), `not converged (likely low)` (the second half of the draws above the first, the virial
+    below 1, or the LLC above that at n_beta / 16: the chains or the temperature have not reached the plateau), `not
+    converged` (falling draws or R-hat above 1.1), `effective` (well sampled, but specific to its n_beta and gamma),
+    `converged` (also unchanged from n_beta / 16).
     """
     omitted = len(statistics.health) - int(statistics.healthy.sum())
     out = f"; {omitted} of {len(statistics.health)} chains omitted" if omitted else ""
     if omitted == len(statistics.health):
         return Status("diverged", f"no healthy chain ({statistics.health[0]})")
     if found.llc < -2 * found.llc_se:
-        return Status("not a minimum", "the LLC is negative: the chains keep training" + out)
+        return Status("not a minimum", "the LLC is negative: the chains continue training" + out)
     low = "not converged (likely low)"
     drifts = abs(found.drift) > max(DRIFT_LIMIT * abs(found.llc), ERRORS * found.drift_se)
     if drifts and found.drift > 0:
-        return Status(low, f"the second half of the draws lies {found.drift:.3g} above the first" + out)
+        return Status(low, f"the second half of the draws is {found.drift:.3g} above the first" + out)
     if abs(found.virial - 1) > np.nanmax([VIRIAL_LIMIT, ERRORS * found.virial_se]):
         status = low if found.virial < 1 else "not converged"
-        return Status(status, f"the virial is {found.virial:.2f}, in equilibrium it is 1" + out)
+        return Status(status, f"the virial is {found.virial:.2f}, not 1 as in equilibrium" + out)
     if not found.rhat <= RHAT_LIMIT:
         status = "not converged" if found.drift < 0 else low
         return Status(status, f"R-hat {found.rhat:.2f} is above {RHAT_LIMIT}: the chains disagree or still drift" + out)
     if drifts:
-        return Status("not converged", f"the second half of the draws lies {-found.drift:.3g} below the first" + out)
+        return Status("not converged", f"the second half of the draws is {-found.drift:.3g} below the first" + out)
     well = f"R-hat {found.rhat:.2f}, effective sample size {found.ess:.0f}"
     if not finite_minimizer:
         return Status("effective", well + out)
@@ -209,21 +209,22 @@ def assess(
 def interval(
     found: Average, n_beta: float, hotter: Average | None = None, regular: bool = False
 ) -> tuple[float, float]:
-    """95% interval of the LLC, with what the value may still gain at larger n_beta.
+    """Compute a 95% interval for the LLC that allows for a further increase at larger n_beta.
 
-    Down: 1.96 standard errors. Up: those, and two gains read from the change c = LLC(n_beta) - LLC(n_beta/16), where it
-    is above 0. A singular direction of order 2k gains c / (16^(1/k) - 1), which is c for k = 4, in squares with the
-    errors. A multiplicity m gains (m - 1) / log n_beta, which changes so slowly with n_beta that it is read as
-    c log(n_beta) / log(16), c being the largest change that its own error allows, up to m = 3, and added.
+    The lower end is 1.96 standard errors below. The upper end adds to these two possible increases, both estimated from
+    the change c = LLC(n_beta) - LLC(n_beta/16) if it is positive. A singular direction of order 2k adds c / (16^(1/k) -
+    1), which is c for k = 4; this is combined with the errors in quadrature. A multiplicity m adds (m - 1) / log
+    n_beta, which changes so slowly with n_beta that it is estimated as c log(n_beta) / log(16), with c the largest
+    change compatible with its error, up to m = 3.
 
     Parameters
     ----------
     found, n_beta : Average, float
-        The estimate and its n times inverse temperature.
+        The estimate, and n times its inverse temperature.
     hotter : Average or None, optional
-        The estimate at n_beta / 16, where there is one.
+        The estimate at n_beta / 16, if any.
     regular : bool, optional
-        At a regular point the multiplicity is 1.
+        Whether the point is regular, so that the multiplicity is 1.
     """
     statistical = INTERVAL * found.llc_se
     if hotter is None:
@@ -236,9 +237,9 @@ def interval(
 
 
 def wbic_slope(n_betas: np.ndarray, losses: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
-    """LLC as the slope of E L over 1 / n_beta, and its standard error (Watanabe 1208.6338, section 5).
+    """Estimate the LLC as the slope of E L over 1 / n_beta, with its standard error (Watanabe 1208.6338, section 5).
 
-    E L = L(w*) + lambda / n_beta, so that no L(w*) is needed.
+    Since E L = L(w*) + lambda / n_beta, this does not require L(w*).
 
     Parameters
     ----------
@@ -260,7 +261,7 @@ def _statistic(name: str, draws: np.ndarray) -> float:
 
 
 def _chain_error(draws: np.ndarray) -> float:
-    """Return the standard error of the mean from the chains' means; NaN for a single chain."""
+    """Compute the standard error of the mean from the chains' means; NaN for a single chain."""
     return draws.mean(axis=1).std(ddof=1) / len(draws) ** 0.5 if len(draws) > 1 else np.nan
 
 

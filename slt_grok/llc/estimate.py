@@ -1,4 +1,4 @@
-"""The LLC of one network or of a whole trajectory, with its error and diagnostics; what is not given follows a rule."""
+"""Estimate the LLC of a network or a trajectory, with errors and diagnostics; a rule chooses omitted settings."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,14 +21,14 @@ from slt_grok.llc.subspaces import Subspace
 from slt_grok.progress import ProgressCallback, ignore, stretch
 from slt_grok.trajectories import Loss, Trajectory
 
-UPDATES = 8_000  # of a chain, by default; half as many at regular points, and twice as many where the estimate changes
-SETTLED = 0.025  # by more than this fraction (and its error) from n_beta / 16 to n_beta
-SEEK_DRAWS = 2_000  # updates over draws: no more draws than the autocorrelation lets count
-SCOUT = 0.125  # of the updates, for a first look
-TIGHTER, TIGHTENINGS = 16, 2  # how gamma rises where the chains left the point, and how often
-NUMBERS = 8_192  # chains x coordinates at each temperature: more chains where they are cheap, 4 to 128
-EFFECTIVE_UPDATES = 500  # where there is no finite minimizer, so that no larger n_beta is sought
-PILOTS = 0.3  # of the progress
+UPDATES = 8_000  # per chain, by default; half at regular points, twice if the estimate still changes
+SETTLED = 0.025  # relative change (beyond its error) from n_beta / 16 to n_beta that triggers more updates
+SEEK_DRAWS = 2_000  # updates per draw: with more draws, the autocorrelation would leave no more information
+SCOUT = 0.125  # fraction of the updates, for an initial estimate
+TIGHTER, TIGHTENINGS = 16, 2  # factor and number of increases of gamma if the chains leave the point
+NUMBERS = 8_192  # chains x coordinates per temperature: more chains (4 to 128) if they are cheap
+EFFECTIVE_UPDATES = 500  # without a finite minimizer, so that no larger n_beta is sought
+PILOTS = 0.3  # fraction of the progress bar
 
 
 def estimate(
@@ -55,69 +55,70 @@ def estimate(
 ) -> xr.Dataset:
     """Estimate the LLC at each network: llc = n_beta (E[L(w)] - L(w*)) (Lau et al. 2308.12108, definition 3).
 
-    The expectation is over p(w) ~ exp(-n_beta L(w) - gamma/2 |w - w*|^2), sampled from w* on by `chains` chains for
-    each network and temperature, all in one batch. Whichever of sampler, n_beta and gamma is omitted is chosen by the
-    rule of `slt_grok.llc.calibration`; for a loss with a finite minimizer with three temperatures n_beta {1, 1/4, 1/16}
-    and with the exact correction of `slt_grok.llc.regular` where the point turns out to be regular.
-    Where the curvature varies more than a fixed step can follow, HMC takes over with as many gradients, so
-    fewer draws, at a ninth of n_beta; the attributes `sampler`, `n_beta`, `draws` and `calibration` say so.
-    `slt_grok.llc.sample.sample` is the same with every setting given.
+    The expectation is over p(w) ~ exp(-n_beta L(w) - gamma/2 |w - w*|^2), sampled from w* by `chains` chains for each
+    network and temperature, all in one batch. Any of sampler, n_beta and gamma that is omitted is chosen by the rule of
+    `slt_grok.llc.calibration`; for a loss with a finite minimizer, the rule uses the three temperatures n_beta {1, 1/4,
+    1/16} and the exact correction of `slt_grok.llc.regular` if the point turns out to be regular. If the curvature
+    varies more than a fixed step can follow, HMC takes over with the same number of gradients, hence fewer draws, at a
+    ninth of n_beta; the attributes `sampler`, `n_beta`, `draws` and `calibration` record this.
+    `slt_grok.llc.sample.sample` is the variant with every setting given.
 
     Parameters
     ----------
     source : torch.nn.Module or Trajectory
         Any `nn.Module` at the parameters w*, or a trajectory.
     data : tuple of Tensor, optional
-        (inputs, targets) that the network was trained on; by default the train set of the trajectory's task.
+        Training data (inputs, targets); by default the train set of the trajectory's task.
     loss : callable, optional
-        (outputs, targets) -> losses of the samples or their mean; outputs arrive in float64. By default the
-        trajectory's own, or cross-entropy.
+        (outputs, targets) -> losses of the samples or their mean; outputs are passed in float64. The default is the
+        trajectory's loss, or cross-entropy.
     sampler : Sampler, optional
-        One of `slt_grok.llc.samplers`.
+        A sampler from `slt_grok.llc.samplers`.
     n_beta : float or sequence of float, optional
-        n times the inverse temperature, above 0; of several, the largest is reported, the others tell how the value
+        n times the inverse temperature, above 0; of several, the largest is reported and the others show how the value
         depends on it.
     gamma : float, optional
         Localization, at least 0.
     updates : int, optional
-        Updates of a chain, burn-in included, if `draws` is omitted. If both are omitted, a first look of 1,000
-        raises gamma until the chains stay at the point; then 8,000 (4,000 at a regular point) and, if the estimate
-        still changes with n_beta, twice as many with the settings that the rule then chooses; 500 for cross-entropy.
+        Updates per chain, including burn-in, if `draws` is omitted. If both are omitted, an initial run of 1,000
+        updates raises gamma until the chains stay at the point; then 8,000 (4,000 at a regular point) and, if the
+        estimate still changes with n_beta, twice as many with the settings that the rule then chooses; 500 for
+        cross-entropy.
     chains, draws, burn_in, thinning : int, optional
-        Length of the sampling in updates; burn-in is never averaged in, and by default is 30% of `updates` or half of
+        Length of the sampling in updates. Burn-in is never averaged in; it defaults to 30% of `updates` or half of
         `draws`. There are 4 chains by default, up to 128 for small problems; thinning is 1 if draws or n_beta are
         given.
     batch_size : int, optional
-        Size of each chain's own minibatches; the full batch by default.
+        Minibatch size of each chain; the full batch by default.
     box : float, optional
         Half-width of a hard box around w*, in addition to the Gaussian localization.
     subspace : Subspace, optional
-        The weights that move; all by default.
+        Weights that move; all by default.
     dtype : torch.dtype, optional
-        Precision of the chains' parameters, by default that of the network; losses are float64 in any case.
+        Precision of the chains' parameters, by default that of the network; losses are always float64.
     device : str, optional
-        `cuda` runs the chains there, all in one batch as far as memory allows: other random numbers, and sums in
-        another order. The CPU by default; pilots of the rule always run on the CPU.
+        `cuda` runs the chains on the GPU, all in one batch if memory allows; random numbers and the order of sums
+        differ from the CPU. The CPU by default; the rule's pilots always run on the CPU.
     seed : int, optional
-        With a network's coordinates and a chain's number it fixes the chain's random streams.
+        Seed; together with a network's coordinates and a chain's index it determines the random streams.
     observers : sequence of Observer, optional
         See `slt_grok.llc.sampling.Observer`.
     on_progress : callable, optional
-        Told the fraction that is done, with the mean loss.
+        Called with the completed fraction and the mean loss.
 
     Returns
     -------
     xarray.Dataset
         A dataset over the trajectory's dimensions: `llc`, `llc_se`, `llc_low`, `llc_high` (95% interval), `rhat`,
         `ess`, `drift`, `virial`, `fraction_below_initial_loss`, `llc_status`, `llc_status_reason`, `baseline_loss`; by
-        temperature `llc_at_temperature`, `llc_at_temperature_se`, with `llc_change` and `llc_wbic` where there are
+        temperature `llc_at_temperature`, `llc_at_temperature_se`, with `llc_change` and `llc_wbic` if there are
         several; by chain `llc_chain`, `chain_health`, `resets`, `acceptance`, `distance`, `loss_trace` (chain, draw),
         `burn_in_loss` (chain, burn_in). Negative values are reported, not clipped.
 
     Raises
     ------
     SltGrokError
-        No data, or a setting out of its range; weights or a loss at w* that are not finite.
+        There are no data, a setting is out of range, or weights or the loss at w* are not finite.
 
     Examples
     --------
@@ -152,9 +153,10 @@ def estimate(
 def _scout(
     once: Callable[..., xr.Dataset], schedule: Schedule, gamma: float | None, on_progress: ProgressCallback
 ) -> tuple[float, bool]:
-    """gamma, and whether all points are regular, from a short estimate.
+    """Choose gamma, and test whether all points are regular, from a short estimate.
 
-    Where its chains see less than the Hessian at w*, they have left for where the loss is more degenerate: gamma rises.
+    If the chains see less than the Hessian at w* predicts, they have left for a more degenerate region: gamma is
+    raised.
     """
     found = once(_scaled(schedule, SCOUT), gamma, on_progress=on_progress)
     for _ in range(TIGHTENINGS if gamma is None else 0):
@@ -165,14 +167,14 @@ def _scout(
 
 
 def _scaled(schedule: Schedule, factor: float) -> Schedule:
-    """As many draws, over another number of updates."""
+    """Change the number of updates but not of draws."""
     thinning = max(1, round(factor * schedule.thinning))
     draws = round(factor * schedule.draws * schedule.thinning / thinning)
     return replace(schedule, burn_in=round(factor * schedule.burn_in), draws=draws, thinning=thinning)
 
 
 def _in_flights(schedule: Schedule, leapfrog: int) -> Schedule:
-    """As many gradients, in updates of some leapfrog steps each."""
+    """Convert to updates of several leapfrog steps each, with the same number of gradients."""
     burn_in = schedule.burn_in // leapfrog
     return replace(schedule, burn_in=burn_in, draws=schedule.updates // leapfrog - burn_in, thinning=1)
 
@@ -192,7 +194,7 @@ def _once(
     observers: Sequence[Observer],
     on_progress: ProgressCallback,
 ) -> xr.Dataset:
-    """One estimate, with what was not given chosen by the rule for this many updates."""
+    """Make one estimate, with omitted settings chosen by the rule for this number of updates."""
     rest = {"chains": chains, "box": box, "device": device, "seed": seed, "curvatures": known, "observers": observers}
     if sampler is not None and given is not None and gamma is not None:
         n_betas = sorted(given, reverse=True)
@@ -218,7 +220,7 @@ def _once(
 
 
 def _schedule(updates: int, draws: int | None, burn_in: int | None, thinning: int, batch_size: int | None) -> Schedule:
-    """Burn-in is half of the draws where these are given, else 30% of the updates."""
+    """Build the schedule; burn-in defaults to half of the draws if given, else to 30% of the updates."""
     if draws is not None:
         return Schedule(draws // 2 if burn_in is None else burn_in, draws, thinning, batch_size)
     first = round(BURN_IN_FRACTION * updates) if burn_in is None else burn_in

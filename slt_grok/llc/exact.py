@@ -1,9 +1,9 @@
 """Known learning coefficients in closed form.
 
 There are two kinds. `regular`, `normal_crossing`, `deep_linear`, `deep_linear_generic`, `polynomial` and half the rank
-of the Jacobian (`slt_grok.operators.jacobian`) are the learning coefficient lambda itself, a property of the minimum.
-`quadratic` and `quadratic_sgld` are what a sampler is expected to return at a finite n_beta, gamma and step, whose bias
-from lambda these formulas give.
+of the Jacobian (`slt_grok.operators.jacobian`) give the learning coefficient lambda itself, a property of the minimum.
+`quadratic` and `quadratic_sgld` give the expected result of a sampler at finite n_beta, gamma and step, which differs
+from lambda by a known bias.
 """
 
 import math
@@ -25,20 +25,20 @@ class LearningCoefficient(NamedTuple):
 
 
 def regular(rank: int) -> LearningCoefficient:
-    """Return rank / 2 with multiplicity 1: a minimum whose Hessian has that rank along a smooth set of minima."""
+    """Compute rank / 2, multiplicity 1: a minimum whose Hessian has that rank along a smooth set of minima."""
     return LearningCoefficient(rank / 2, 1)
 
 
 def quadratic(eigenvalues: ArrayLike, n_beta: float, gamma: float) -> float:
-    """n_beta (E L - L(w*)) = 1/2 sum_i n_beta h_i / (n_beta h_i + gamma) on L = 1/2 sum_i h_i w_i^2.
+    """Compute n_beta (E L - L(w*)) = 1/2 sum_i n_beta h_i / (n_beta h_i + gamma) for L = 1/2 sum_i h_i w_i^2.
 
-    The mean over p(w) ~ exp(-n_beta L - gamma/2 |w - w*|^2), as an exact sampler finds it; between 0 and rank / 2,
-    which it reaches as n_beta h / gamma goes to infinity in every direction.
+    This is the mean over p(w) ~ exp(-n_beta L - gamma/2 |w - w*|^2), as given by an exact sampler; it is between 0 and
+    rank / 2, and approaches the latter as n_beta h / gamma goes to infinity in every direction.
 
     Parameters
     ----------
     eigenvalues : ArrayLike
-        h_i >= 0 of the Hessian of L, (d,).
+        Eigenvalues h_i >= 0 of the Hessian of L, (d,).
     n_beta, gamma : float
         n times the inverse temperature, and the localization.
     """
@@ -50,24 +50,24 @@ def quadratic(eigenvalues: ArrayLike, n_beta: float, gamma: float) -> float:
 def quadratic_sgld(
     eigenvalues: ArrayLike, n_beta: float, gamma: float, step_size: float, updates: int | None = None
 ) -> float:
-    """`quadratic` for full-batch SGLD of a finite step, at its stationary state or after some updates from w*.
+    """Compute `quadratic` for full-batch SGLD with a finite step, when stationary or after some updates from w*.
 
-    1/2 sum_i n_beta h_i / (A_i (1 - epsilon A_i / 4)) [1 - (1 - epsilon A_i / 2)^(2 t)], A_i = n_beta h_i + gamma: the
-    variance of the linear recursion w <- (1 - epsilon A/2) w + sqrt(epsilon) N(0, 1).
+    It is 1/2 sum_i n_beta h_i / (A_i (1 - epsilon A_i / 4)) [1 - (1 - epsilon A_i / 2)^(2 t)], A_i = n_beta h_i +
+    gamma, from the variance of the linear recursion w <- (1 - epsilon A/2) w + sqrt(epsilon) N(0, 1).
 
     Parameters
     ----------
     eigenvalues, n_beta, gamma : ArrayLike, float, float
-        As for `quadratic`.
+        See `quadratic`.
     step_size : float
-        epsilon.
+        Step size epsilon.
     updates : int or None, optional
-        t; None for the stationary state.
+        Number of updates t; None for the stationary state.
 
     Raises
     ------
     SltGrokError
-        epsilon A_i >= 4 for some i, where the recursion diverges.
+        The recursion diverges because epsilon A_i >= 4 for some i.
     """
     h = np.asarray(eigenvalues, dtype=float)
     a = n_beta * h + gamma
@@ -82,12 +82,12 @@ def quadratic_sgld(
 
 
 def normal_crossing(exponents: Sequence[int]) -> LearningCoefficient:
-    """L = prod_i w_i^(2 k_i) at 0: lambda = 1 / (2 max k), as often as the maximum occurs (Watanabe 2009).
+    """Compute lambda = 1 / (2 max k) for L = prod_i w_i^(2 k_i) at 0; m counts the maxima (Watanabe 2009).
 
     Parameters
     ----------
     exponents : Sequence[int]
-        k_i >= 0, at least one of them above 0.
+        Exponents k_i >= 0, at least one of them above 0.
 
     Raises
     ------
@@ -101,47 +101,47 @@ def normal_crossing(exponents: Sequence[int]) -> LearningCoefficient:
 
 
 def multiplicity_correction(multiplicity: int, n_beta: float) -> float:
-    """(m - 1) / log(n_beta): what the estimate n_beta (E L - L(w*)) misses of lambda through the multiplicity.
+    """Compute (m - 1) / log(n_beta), which n_beta (E L - L(w*)) lacks of lambda because of the multiplicity.
 
-    It is -d log Z / d log n_beta of Z ~ n_beta^-lambda (log n_beta)^(m-1), to leading order: the unit in which n_beta
-    counts (the loss at the border of the neighborhood) adds a constant to the logarithm that no formula knows.
+    This is -d log Z / d log n_beta of Z ~ n_beta^-lambda (log n_beta)^(m-1), to leading order: the unit of n_beta (the
+    loss at the border of the neighborhood) adds an unknown constant to the logarithm.
 
     Parameters
     ----------
     multiplicity : int
-        m >= 1.
+        Multiplicity m >= 1.
     n_beta : float
-        Above 1.
+        Inverse temperature times n, above 1.
     """
     return (multiplicity - 1) / math.log(n_beta) if multiplicity > 1 else 0.0
 
 
 def deep_linear(widths: Sequence[int], rank: int) -> LearningCoefficient:
-    """Return the deep linear network W_1 ...
+    """Compute lambda and m of a deep linear network with a true map of given rank, at its most singular minimum.
 
-    W_L with a true map of some rank, at its most singular minimum (Aoyagi 2023).
+    The network is W_1 ... W_L (Aoyagi 2023).
 
     With M_s = H_s - r let S be the set of some l + 1 smallest M with max_S M < min_rest M and
     l max_S M <= s < l min_rest M, s = sum_S M. With a = s - (ceil(s/l) - 1) l,
     lambda = (r (H_0 + H_L) - r^2) / 2 + a (l - a) / (4 l) - l (l - 1) / 4 (s / l)^2 + 1/2 sum_{i<j in S} M_i M_j
-    and m = a (l - a) + 1. The value belongs to the point where each layer has rank exactly r; see
-    `deep_linear_generic` for the other end of the fibre.
+    and m = a (l - a) + 1. The value holds at the point where each layer has rank exactly r; see `deep_linear_generic`
+    for the opposite extreme on the fiber.
 
     Parameters
     ----------
     widths : Sequence[int]
-        H_0, ..., H_L, at least two.
+        Widths H_0, ..., H_L, at least two.
     rank : int
-        r, from 0 to the smallest width.
+        Rank r, from 0 to the smallest width.
 
     Raises
     ------
     SltGrokError
-        A rank that no product of such matrices has, or fewer than two widths.
+        The rank is impossible for these widths, or there are fewer than two widths.
     """
     _check_deep_linear(widths, rank)
     m = sorted(width - rank for width in widths)
-    border = [*m[1:], math.inf]  # the smallest of the rest, were S to end here
+    border = [*m[1:], math.inf]  # the smallest M not in S, if S ended here
     for size in range(1, len(m)):
         s, rest = sum(m[: size + 1]), border[size]
         if m[size] < rest and size * m[size] <= s and (rest == math.inf or s < size * rest):
@@ -160,20 +160,20 @@ def deep_linear(widths: Sequence[int], rank: int) -> LearningCoefficient:
 
 
 def deep_linear_generic(widths: Sequence[int], rank: int) -> LearningCoefficient:
-    """Return the deep linear network where all layers but the last have full rank: a smooth point of the fibre.
+    """Compute lambda and m of a deep linear network where all layers but the last have full rank, a smooth point.
 
-    With b = min(H_0, ..., H_{L-1}) the product of these layers has rank b and the last layer carries the rank r, so
-    that the Jacobian leaves out (H_0 - b)(H_L - r) of the H_0 H_L entries: lambda is half of what is left, m = 1.
+    With b = min(H_0, ..., H_{L-1}), the product of these layers has rank b and the last layer has rank r, so the
+    Jacobian misses (H_0 - b)(H_L - r) of the H_0 H_L entries: lambda is half of the remainder, m = 1.
 
     Parameters
     ----------
     widths, rank : Sequence[int], int
-        As for `deep_linear`.
+        See `deep_linear`.
 
     Raises
     ------
     SltGrokError
-        As for `deep_linear`.
+        See `deep_linear`.
     """
     _check_deep_linear(widths, rank)
     bottleneck = min(widths[:-1])
@@ -188,43 +188,43 @@ def _check_deep_linear(widths: Sequence[int], rank: int) -> None:
 
 
 def modular_rank(p: int, neurons: int, pairs: int | None = None) -> int:
-    """Rank of the Jacobian of sum_k v_k (w_{k,a} + w'_{k,b})^2 with generic weights on one-hot pairs over Z_p.
+    """Compute the Jacobian rank of sum_k v_k (w_{k,a} + w'_{k,b})^2 with generic weights on one-hot pairs over Z_p.
 
-    On all p^2 pairs it is min(K (3p - 2), p^3): of a neuron's 3p weights, two directions change nothing, the scale of v
-    against w and the shift w_a + t, w'_b - t. On N train pairs min(K (3p - 2), N p) is an upper bound only; take
-    `slt_grok.operators.jacobian.jacobian_rank` at the point.
+    On all p^2 pairs it is min(K (3p - 2), p^3): among a neuron's 3p weights, two directions have no effect, the scale
+    of v relative to w and the shift w_a + t, w'_b - t. On N train pairs, min(K (3p - 2), N p) is only an upper bound;
+    compute `slt_grok.operators.jacobian.jacobian_rank` at the point instead.
 
     Parameters
     ----------
     p : int
         Modulus.
     neurons : int
-        K.
+        Number of neurons K.
     pairs : int or None, optional
-        N; all p^2 by default.
+        Number of pairs N; all p^2 by default.
     """
     return min(neurons * (3 * p - 2), p * (p * p if pairs is None else pairs))
 
 
 def modular_published(p: int, neurons: int) -> float:
-    """K (3p - 1) / 2, what 2603.01192 publishes for such a network: it omits the shift of each neuron."""
+    """Compute K (3p - 1) / 2, published in 2603.01192 for such a network, which omits the shift of each neuron."""
     return neurons * (3 * p - 1) / 2
 
 
 def polynomial(degree: int) -> LearningCoefficient:
-    """(degree + 1) / 2 with m = 1: least squares with the monomials 1, ..., x^degree, whose Gram matrix is regular."""
+    """Compute (degree + 1) / 2, m = 1, for least squares with the monomials 1, ..., x^degree (regular Gram matrix)."""
     return regular(degree + 1)
 
 
 def polynomial_gram(degree: int) -> list[list[Fraction]]:
-    """Gram matrix E[x^i x^j] of the monomials, x uniform on [-1, 1]: 1 / (i + j + 1), and 0 where i + j is odd."""
+    """Gram matrix E[x^i x^j] of the monomials, x uniform on [-1, 1]: 1 / (i + j + 1), or 0 if i + j is odd."""
     return [
         [Fraction(0) if (i + j) % 2 else Fraction(1, i + j + 1) for j in range(degree + 1)] for i in range(degree + 1)
     ]
 
 
 def exact_rank(matrix: Sequence[Sequence[Fraction]]) -> int:
-    """Rank of a matrix of rational numbers without rounding, by Gaussian elimination."""
+    """Compute the exact rank of a matrix of rational numbers by Gaussian elimination."""
     rows = [list(row) for row in matrix]
     rank = 0
     for column in range(len(rows[0]) if rows else 0):

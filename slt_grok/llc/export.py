@@ -1,9 +1,9 @@
-"""Draws of an estimate as trees that other tools read: devinterp 2's functions, and ArviZ.
+"""Export an estimate's draws as trees for other tools: devinterp 2 and ArviZ.
 
-devinterp 2.0.1 averages every step it finds, so that only draws after burn-in, of healthy chains, are exported. Its
-names: `sampling_loss_micro` (chain, step, batch_sampling, token_pos) are the losses of the updates, `init_loss`
-(chain, token_pos) is L(w*), `loss_NAME` (chain, draw, batch_NAME, token_pos) are the losses of observed samples and
-`input_ids_NAME` (batch_NAME, token) their sequences; n_beta lies in the attribute `metadata`. Nothing here imports
+devinterp 2.0.1 averages over all steps, so only draws after burn-in from healthy chains are exported. Its names:
+`sampling_loss_micro` (chain, step, batch_sampling, token_pos) are the losses of the updates, `init_loss` (chain,
+token_pos) is L(w*), `loss_NAME` (chain, draw, batch_NAME, token_pos) are the losses of observed samples and
+`input_ids_NAME` (batch_NAME, token) their sequences; n_beta is in the attribute `metadata`. Nothing here imports
 devinterp or ArviZ.
 """
 
@@ -20,14 +20,14 @@ from slt_grok.llc.sample_losses import SampleDraws
 
 
 def sequences(inputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the samples as sequences of tokens, int64 (n, tokens): [a, b, answer].
+    """Convert the samples to sequences of tokens, int64 (n, tokens): [a, b, answer].
 
-    It is the sample's number twice where the data are no tokens.
+    If the data are not tokens, the sequence is the sample's index, repeated.
 
     Parameters
     ----------
     inputs, targets : Tensor
-        (n, ...) and (n,).
+        Samples, (n, ...) and (n,).
     """
     if inputs.is_floating_point() or targets.is_floating_point():
         return torch.arange(len(inputs))[:, None].expand(-1, 2)
@@ -35,27 +35,27 @@ def sequences(inputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def devinterp_tree(result: xr.Dataset, observed: Mapping[str, SampleDraws] | None = None) -> xr.DataTree:
-    """Return one network's draws as a tree of devinterp 2.
+    """Convert one network's draws to a devinterp 2 tree.
 
-    Its `compute_llc`, `compute_bif` and `compute_susceptibilities` take it.
+    It is accepted by devinterp's `compute_llc`, `compute_bif` and `compute_susceptibilities`.
 
     Parameters
     ----------
     result : xarray.Dataset
-        What `slt_grok.llc.estimate` returned, for one network.
+        Result of `slt_grok.llc.estimate` for one network.
     observed : Mapping[str, SampleDraws] or None, optional
-        Name -> draws of samples' losses that were among the estimate's observers; `compute_bif` takes all names,
-        `compute_susceptibilities` wants the training samples under the name of its `sampling_task`.
+        Name -> draws of samples' losses, taken by observers of the estimate; `compute_bif` uses all names,
+        `compute_susceptibilities` expects the training samples under the name of its `sampling_task`.
 
     Returns
     -------
     xarray.DataTree
-        A tree with one token position, the answer's, in float64.
+        A tree with one token position, that of the answer, in float64.
 
     Raises
     ------
     SltGrokError
-        Several networks, none of whose chains is healthy, or a name that is no identifier.
+        There are several networks, no healthy chain, or a name that is not an identifier.
 
     Examples
     --------
@@ -85,25 +85,25 @@ def devinterp_tree(result: xr.Dataset, observed: Mapping[str, SampleDraws] | Non
 
 
 def arviz_tree(result: xr.Dataset, draws: SampleDraws | None = None) -> xr.DataTree:
-    """One network's draws as ArviZ reads them.
+    """Convert one network's draws to an ArviZ tree.
 
     Parameters
     ----------
     result : xarray.Dataset
-        What `slt_grok.llc.estimate` returned, for one network.
+        Result of `slt_grok.llc.estimate` for one network.
     draws : SampleDraws or None, optional
-        Losses of samples that were among the estimate's observers.
+        Losses of samples, taken by an observer of the estimate.
 
     Returns
     -------
     xarray.DataTree
-        A tree with the group `posterior`: `loss` (chain, draw); with `draws` also `log_likelihood`: `loss` (chain,
+        A tree with the group `posterior`: `loss` (chain, draw); with `draws`, also `log_likelihood`: `loss` (chain,
         draw, observation), the samples' -l_i.
 
     Raises
     ------
     SltGrokError
-        Several networks, or one none of whose chains is healthy.
+        There are several networks, or no healthy chain.
     """
     losses, healthy = _healthy_losses(result)
     groups = {"posterior": xr.Dataset({"loss": (("chain", "draw"), losses)}, _numbers(losses))}
@@ -118,7 +118,7 @@ def _numbers(values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _healthy_losses(result: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Losses of the draws of healthy chains, (chain, draw), and which chains these are."""
+    """Select the draws' losses from healthy chains, (chain, draw), and the mask of these chains."""
     if result.llc.size != 1:
         raise SltGrokError(
             f"tree: expected the estimate of one network, got {result.llc.size}; select one, as by isel(step=-1)"

@@ -6,8 +6,8 @@ V = sum_i Var_w[l_i], the singular fluctuation nu = lim (beta/2) E[V], and WAIC 
 training loss T = -1/n sum_i log E_w[exp(-l_i)]; the mean of WAIC over data sets is that of the Bayes generalization
 loss up to o(1/n). For a regular model that realizes the truth, nu = d/2 at beta = 1.
 
-The localization is a prior around a w* that has seen the data, so that of a network that only memorized, WAIC says how
-well draws near w* fit, not how they generalize: `bayes_test_loss` is measured on samples not trained on.
+The localization is a prior around a w* that has seen the data, so for a network that has only memorized, WAIC measures
+how well draws near w* fit, not how they generalize: `bayes_test_loss` is computed on held-out samples.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from slt_grok.llc.sample_losses import healthy_chains
 from slt_grok.measurement import Variable
 
 _WATANABE = "Watanabe 2010, JMLR 11, 3571-3594"
-LIMIT = 0.4  # of a sample's variance, beyond which WAIC is not to be relied on (Vehtari et al. 1507.04544, section 2.2)
+LIMIT = 0.4  # of a sample's variance: WAIC is unreliable above it (Vehtari et al. 1507.04544, section 2.2)
 
 VARIABLES = {
     "functional_variance": Variable(
@@ -36,7 +36,7 @@ VARIABLES = {
     "singular_fluctuation_se": Variable(
         (),
         "standard error of the singular fluctuation",
-        "standard deviation of beta V / 2 over the healthy chains, by the root of their number",
+        "standard deviation of beta V / 2 over the healthy chains / sqrt(their number)",
     ),
     "gibbs_training_loss": Variable(
         (), "Gibbs training loss", "mean over draws of the training loss", _WATANABE, "nats"
@@ -46,7 +46,7 @@ VARIABLES = {
     ),
     "bayes_test_loss": Variable(
         (),
-        "Bayes loss on samples not trained on",
+        "Bayes loss on held-out samples",
         "-mean over these samples of log mean over draws of exp(-l_i)",
         _WATANABE,
         "nats",
@@ -55,7 +55,7 @@ VARIABLES = {
     "waic_se": Variable(
         (),
         "standard error of WAIC from the sampling",
-        "standard deviation of T + beta V / n over the healthy chains, by the root of their number",
+        "standard deviation of T + beta V / n over the healthy chains / sqrt(their number)",
         "this package",
         "nats",
     ),
@@ -69,26 +69,26 @@ VARIABLES = {
 
 
 def fluctuation(result: xr.Dataset, losses: LossMoments) -> xr.Dataset:
-    """Singular fluctuation and WAIC of each network of an estimate.
+    """Compute singular fluctuation and WAIC of each network of an estimate.
 
     Parameters
     ----------
     result : xarray.Dataset
-        What `slt_grok.llc.estimate` returned with `losses` among its observers.
+        Result of `slt_grok.llc.estimate` with `losses` among its observers.
     losses : LossMoments
-        The moments of the training samples' losses, and where there are samples that are not `trained`, of theirs.
+        Moments of the losses of the training samples and, if not all samples are `trained`, of the held-out ones.
 
     Returns
     -------
     xarray.Dataset
         A dataset over the estimate's dimensions: `functional_variance`, `singular_fluctuation` and its standard error,
-        `gibbs_training_loss`, `bayes_training_loss`, `waic` and its standard error, in nats a sample, and
-        `share_of_large_variances`; with samples that are not trained on, `bayes_test_loss`. NaN where no chain is
-        healthy; standard errors are NaN for fewer than two chains.
+        `gibbs_training_loss`, `bayes_training_loss`, `waic` and its standard error, in nats per sample, and
+        `share_of_large_variances`; with held-out samples, also `bayes_test_loss`. NaN if no chain is healthy; standard
+        errors are NaN for fewer than two chains.
 
     Notes
     -----
-    They are those of the density exp(-l): a loss that is no -log p up to a constant has to be scaled to one first.
+    The values refer to the density exp(-l): a loss that is not -log p up to a constant must first be scaled to one.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def fluctuation(result: xr.Dataset, losses: LossMoments) -> xr.Dataset:
 
 
 def _values(moments: Moments, beta: float) -> dict[str, np.ndarray]:
-    """Each of the moments' leading shape."""
+    """Compute the variables, each with the leading shape of the moments."""
     variance = moments.variance[..., moments.trained]
     total, n = variance.sum(-1), variance.shape[-1]
     bayes = -moments.log_mean_likelihood
@@ -128,7 +128,7 @@ def _values(moments: Moments, beta: float) -> dict[str, np.ndarray]:
 
 
 def _chain_error(values: np.ndarray, healthy: np.ndarray) -> np.ndarray:
-    """Return the standard error of the mean over healthy chains, (network, chain) -> (network,)."""
+    """Compute the standard error of the mean over healthy chains, (network, chain) -> (network,)."""
     count = healthy.sum(1)
     mean = np.where(healthy, values, 0).sum(1) / np.maximum(count, 1)
     square = np.where(healthy, values - mean[:, None], 0) ** 2

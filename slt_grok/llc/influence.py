@@ -4,15 +4,15 @@ Expectations are over the tempered, localized posterior p(w) ~ exp(-n_beta L(w) 
 of sample i, L the training loss.
 
 - Bayesian influence function (Kreer et al. 2509.26544, section 3): BIF_ij = -Cov(l_i, l_j), the rate at which the
-  expected loss of sample j changes with the weight of l_i in the exponent; one copy more of a training sample is a
-  weight of n_beta / n. devinterp 2's `compute_bif` gives Cov (or the correlation) without the minus sign.
+  expected loss of sample j changes with the weight of l_i in the exponent; an additional copy of a training sample is a
+  weight of n_beta / n. devinterp 2's `compute_bif` returns Cov (or the correlation) without the minus sign.
 - Susceptibility (Baker et al. 2504.18274, section 3 and appendix C.4) of a component C to sample i: with
   phi = L - L(w*), expectations <.>_C over the posterior in which only C's weights move, <.> over that of all weights,
   chi_i = -<phi (l_i - L)>_C + <phi>_C <l_i - L>, as devinterp 2's `compute_susceptibilities` has it. Its part
-  -Cov_C(phi, l_i - L) needs the component's own draws alone.
-
-A negative susceptibility means that the component's loss and the sample's rise and fall together more than the average
-sample's does: the component serves that sample.
+  chi_i = -<phi (l_i - L)>_C + <phi>_C <l_i - L>, as in devinterp 2's `compute_susceptibilities`. The term
+-Cov_C(phi, l_i - L) requires only the component's draws.
+A negative susceptibility means that the losses of component and sample covary more than average: the component serves
+that sample.
 """
 
 from collections.abc import Mapping
@@ -54,12 +54,12 @@ VARIABLES = {
         "nats^2",
     ),
     "susceptibility_covariance": Variable(
-        ("component", "sample"), "susceptibility, the component's own part", "-Cov_C(L, l_i - L)", _BAKER, "nats^2"
+        ("component", "sample"), "susceptibility, covariance term", "-Cov_C(L, l_i - L)", _BAKER, "nats^2"
     ),
     "loss_slope": Variable(
         ("component", "sample"),
         "slope of the sample's loss over the training loss",
-        "Cov_C(L, l_i) / Var_C(L) = 1 - susceptibility_covariance / Var_C(L); 1 in the mean of the training samples",
+        "Cov_C(L, l_i) / Var_C(L) = 1 - susceptibility_covariance / Var_C(L); 1 on average over the training samples",
     ),
 }
 
@@ -68,25 +68,25 @@ _BY_SAMPLE = ("susceptibility", "susceptibility_covariance", "loss_slope")
 
 
 def influence(result: xr.Dataset, losses: LossMoments) -> xr.Dataset:
-    """Bayesian influence functions between all samples of `losses`, from the draws of an estimate.
+    """Compute Bayesian influence functions between all samples of `losses`, from the draws of an estimate.
 
     Parameters
     ----------
     result : xarray.Dataset
-        What `slt_grok.llc.estimate` returned with `losses` among its observers.
+        Result of `slt_grok.llc.estimate` with `losses` among its observers.
     losses : LossMoments
-        Moments that were taken with `covariance=True`.
+        Moments recorded with `covariance=True`.
 
     Returns
     -------
     xarray.Dataset
         A dataset over the estimate's dimensions, `sample` and `query`: `influence` (symmetric) and `loss_correlation`,
-        NaN for a sample whose loss does not vary.
+        NaN for a sample with constant loss.
 
     Raises
     ------
     SltGrokError
-        The covariance was not taken.
+        The covariance was not recorded.
     """
     moments = losses.pooled(result)
     covariance = moments.covariance
@@ -116,41 +116,41 @@ def susceptibilities(
     every: int = 1,
     **settings: Any,
 ) -> xr.Dataset:
-    """Susceptibility of each component to each pair, at each network.
+    """Compute the susceptibility of each component to each pair, for each network.
 
-    All weights are sampled once and each component once, all at the same n_beta and gamma; moments of the pairs' losses
-    are taken on the way.
+    All weights are sampled once and each component once, at the same n_beta and gamma; moments of the pairs' losses are
+    recorded along the way.
 
     Parameters
     ----------
     trajectory : Trajectory
         Networks of a modular task.
     components : Mapping[str, Subspace]
-        Name -> the weights that move, such as `slt_grok.llc.restrictions.frequencies(module, [k])`.
+        Name -> weights that move, such as `slt_grok.llc.restrictions.frequencies(module, [k])`.
     n_beta, gamma : float
         See `slt_grok.llc.estimate`.
     sampler : Sampler or None, optional
-        Of all weights and each component; by default each has the step that the rule of `slt_grok.llc.calibration`
-        chooses for it.
+        Sampler of all weights and of each component; by default, the rule of `slt_grok.llc.calibration` chooses a step
+        for each.
     probes : str, optional
-        The split whose pairs are probed, `train` or `all`; L is the loss on the train split in any case.
+        Split whose pairs are probed, `train` or `all`; L is always the loss on the train split.
     every : int, optional
-        Draws from one look at the pairs' losses to the next.
+        Number of draws between evaluations of the pairs' losses.
     settings : Any
-        Others of `slt_grok.llc.estimate`.
+        Further settings of `slt_grok.llc.estimate`.
 
     Returns
     -------
     xarray.Dataset
-        A dataset over the trajectory's dimensions, `component` and `sample`: `susceptibility`, its own part
-        `susceptibility_covariance`, and `loss_slope`, which has no scale and so compares components and checkpoints;
-        over `component` the `llc`, `llc_se` and `llc_status` of these draws, and `whole_status` of those of all
-        weights; over `sample` the coordinates `a`, `b`, `answer` and `trained`.
+        A dataset over the trajectory's dimensions, `component` and `sample`: `susceptibility`, its covariance term
+        `susceptibility_covariance`, and `loss_slope`, which is scale-free and thus comparable across components and
+        checkpoints; over `component`, the `llc`, `llc_se` and `llc_status` of these draws, and the `whole_status` of
+        those of all weights; over `sample`, the coordinates `a`, `b`, `answer` and `trained`.
 
     Raises
     ------
     SltGrokError
-        No component, other probes, or a setting out of its range.
+        There is no component, `probes` is unknown, or a setting is out of range.
 
     Examples
     --------
@@ -201,17 +201,16 @@ def susceptibilities(
 
 
 def susceptibility(component: Moments, whole: Moments, baseline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Susceptibility of a component to each sample, and the part -Cov_C(L, l_i - L) of it, each (network, n).
+    """Compute the susceptibility of a component to each sample, and its term -Cov_C(L, l_i - L), each (network, n).
 
-    Expectations are means over the draws there are (no degree of freedom is taken off), so that they are those of
-    devinterp 2 on the same draws.
+    Expectations are plain means over the draws (without a degrees-of-freedom correction), as in devinterp 2.
 
     Parameters
     ----------
     component, whole : Moments
-        Pooled moments of the same samples, with only the component's weights moving and with all.
+        Pooled moments of the same samples, with only the component's weights moving and with all weights moving.
     baseline : ndarray
-        L(w*), (network,).
+        Loss L(w*), (network,).
     """
     covariance = component.training_scatter / component.count[:, None]
     own = covariance[:, component.trained].mean(1, keepdims=True) - covariance  # Var L - Cov(L, l_i)

@@ -1,4 +1,4 @@
-"""Marginal likelihood of the neighborhood of a network, by thermodynamic integration over tempered chains.
+"""Marginal likelihood of a network's neighborhood, by thermodynamic integration over tempered chains.
 
     Z = int exp(-n L(w)) prior(w) dw,    log Z = -int_0^1 n <L>_beta d beta,
 
@@ -7,15 +7,16 @@ Friel and Pettitt 2008, doi:10.1111/j.1467-9868.2007.00650.x), with L in nats an
 -log Z is the free energy that Watanabe's n L(w*) + lambda log n - (m - 1) log log n approximates (2009, theorem 6.7).
 In x = log beta the integrand above n L(w*) is the LLC at each temperature, n beta (<L>_beta - L(w*)).
 
-Prior. The window N(w*, 1/gamma) around the checkpoint, normalized; or, with the precision g of a weight-decay prior
+Prior. The window N(w*, 1/gamma) around the checkpoint, normalized; or, given the precision g of a weight-decay prior
 N(0, 1/g), that prior times the window exp(-gamma/2 |w - w*|^2). Their product is normal around c = gamma w*/(gamma + g)
-with precision gamma + g and has the mass (g / (gamma + g))^(d/2) exp(-gamma g/(2 (gamma + g)) |w*|^2), so that two
-checkpoints with the same window share out one global posterior. A decoupled weight decay (AdamW) is the gradient of no
-such prior: g is a choice, not a fit.
+with precision gamma + g and has mass (g / (gamma + g))^(d/2) exp(-gamma g/(2 (gamma + g)) |w*|^2), so two checkpoints
+with the same window measure shares of one global posterior. A decoupled weight decay (AdamW) is not the gradient of
+such a prior: g is a choice, not a fit.
 
-Temperatures lie evenly in log beta from beta_1 to 1, with beta = 0; the quadrature is `slt_grok.llc.tempering`'s.
+Temperatures are evenly spaced in log beta from beta_1 to 1, plus beta = 0; for the quadrature see
+`slt_grok.llc.tempering`.
 
-Steps of underdamped Langevin are stable by calibration at some of the temperatures and interpolated between them.
+The steps of underdamped Langevin are calibrated at some temperatures and interpolated in between.
 """
 
 import math
@@ -42,13 +43,13 @@ from slt_grok.measurement import Variable
 from slt_grok.progress import ProgressCallback, ignore, stretch
 from slt_grok.trajectories import Loss, Trajectory
 
-CALIBRATED = 5  # temperatures at which the curvature is sought
-LEAPFROG = 16  # steps of a proposal of HMC
-PRIOR_DRAWS = 256  # for the loss far from the network, which sets the smallest beta above 0
-FEWEST = 6  # temperatures above 0: an even number, so that every second one ends at 1 as well
-FIRST = 0.1  # nats: mean and standard deviation of beta n L under the prior, at the smallest beta above 0
-FALSE_ALARM = 0.01  # fraction of chains in equilibrium that count as drifting, over all temperatures
-PILOTS = 0.3  # of the progress
+CALIBRATED = 5  # number of temperatures at which the curvature is measured
+LEAPFROG = 16  # leapfrog steps per HMC proposal
+PRIOR_DRAWS = 256  # for the loss far from the network, which determines the smallest beta above 0
+FEWEST = 6  # temperatures above 0: an even number, so that every second one also ends at 1
+FIRST = 0.1  # nats: bound on mean and standard deviation of beta n L under the prior, at the smallest beta above 0
+FALSE_ALARM = 0.01  # fraction of equilibrated chains flagged as drifting, over all temperatures
+PILOTS = 0.3  # fraction of the progress bar
 
 SOURCE = "doi:10.1214/ss/1028905934"
 VARIABLES = {
@@ -63,12 +64,12 @@ VARIABLES = {
         (), "standard error of the log marginal likelihood", "from the spread of the chains' means", SOURCE, "nats"
     ),
     "log_marginal_likelihood_quadrature": Variable(
-        (), "error of quadrature", "change when every second temperature is omitted", SOURCE, "nats"
+        (), "quadrature error", "change from omitting every second temperature", SOURCE, "nats"
     ),
     "log_marginal_likelihood_bar": Variable(
         (),
         "log marginal likelihood by acceptance ratios",
-        "Bennett's ratio between neighbors, same draws",
+        "Bennett acceptance ratios of neighboring temperatures, same draws",
         SOURCE,
         "nats",
     ),
@@ -111,46 +112,46 @@ def marginal_likelihood(
     seed: int = 0,
     on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
-    """Log marginal likelihood of each network's neighborhood, with the errors of sampling and of quadrature.
+    """Estimate the log marginal likelihood of each network's neighborhood, with sampling and quadrature errors.
 
-    Costs networks x (temperatures + 1) x chains x updates gradients on all samples (16 times as many with HMC), and
-    the pilots of five calibrations a network.
+    The cost is networks x (temperatures + 1) x chains x updates gradients on all samples (16 times as many with HMC),
+    plus the pilots of five calibrations per network.
 
     Parameters
     ----------
     source : torch.nn.Module or Trajectory
         Any `nn.Module` at the parameters w*, or a trajectory.
     data : tuple[Tensor, Tensor] or None, optional
-        (inputs, targets) that the network was trained on; a trajectory of a modular task has its own.
+        Training data (inputs, targets); a trajectory with a task provides its own.
     gamma : float
         Precision of the window around w*, above 0.
     weight_decay_prior : float or None, optional
-        g, the precision of a prior around 0; None for the window alone.
+        Precision g of a prior around 0; None for the window alone.
     loss : Loss or None, optional
-        As in `slt_grok.llc.estimate`; a mean over samples of negative log likelihoods in nats.
+        See `slt_grok.llc.estimate`; must be a mean over samples of negative log likelihoods in nats.
     temperatures : int, optional
-        beta above 0, an even number of at least 6.
+        Number of values of beta above 0, even and at least 6.
     chains : int, optional
-        At each temperature, at least 4.
+        Number of chains per temperature, at least 4.
     updates : int, optional
-        Of each chain; the first 30% are burn-in.
+        Updates per chain; the first 30% are burn-in.
     sampler : {"underdamped", "hmc"}, optional
-        `underdamped`, or the exact `hmc` where the curvature varies too much for one step.
+        Langevin dynamics, or the exact `hmc` if the curvature varies too much for one step.
     dtype, device, seed, on_progress : torch.dtype or None, str or None, int, callable, optional
-        As in `slt_grok.llc.estimate`.
+        See `slt_grok.llc.estimate`.
 
     Returns
     -------
     xarray.Dataset
-        Over the trajectory's dimensions `log_marginal_likelihood`, `log_marginal_likelihood_se`,
+        Over the trajectory's dimensions: `log_marginal_likelihood`, `log_marginal_likelihood_se`,
         `log_marginal_likelihood_quadrature`, `log_marginal_likelihood_bar`, `log_prior_mass`, `baseline_loss`, all in
-        nats, `marginal_likelihood_status` and `marginal_likelihood_reason`; over `beta` as well `mean_loss`,
-        `mean_loss_se`, `llc_at_beta` (`beta_value` has the temperatures, which differ between networks).
+        nats, `marginal_likelihood_status` and `marginal_likelihood_reason`; over `beta` as well: `mean_loss`,
+        `mean_loss_se`, `llc_at_beta` (`beta_value` gives the temperatures, which differ between networks).
 
     Raises
     ------
     SltGrokError
-        A setting out of its range; no data; weights or a loss at w* that are not finite.
+        A setting is out of range, there are no data, or weights or the loss at w* are not finite.
     """
     _check(gamma, weight_decay_prior, temperatures, chains, updates)
     where = device_named(device)
@@ -196,9 +197,9 @@ def marginal_likelihood(
 
 
 def log_mass(dimension: int, squared_norm: float, gamma: float, weight_decay_prior: float | None) -> float:
-    """Return log int prior(w) window(w) dw, in nats: d/2 log(g/(gamma + g)) - gamma g/(2 (gamma + g)) |w*|^2.
+    """Compute log int prior(w) window(w) dw, in nats: d/2 log(g/(gamma + g)) - gamma g/(2 (gamma + g)) |w*|^2.
 
-    0 without g.
+    It is 0 without g.
     """
     if weight_decay_prior is None:
         return 0.0
@@ -207,7 +208,7 @@ def log_mass(dimension: int, squared_norm: float, gamma: float, weight_decay_pri
 
 
 def ladder(problem: Problem, precision: float, n: int, temperatures: int, seed: int) -> np.ndarray:
-    """0 and even steps in log beta from beta_1 to 1, (temperatures + 1,).
+    """Choose the temperatures: 0 and even steps in log beta from beta_1 to 1, (temperatures + 1,).
 
     beta_1 n L has a mean excess and a standard deviation of at most 0.1 nats over independent draws of the prior.
     """
@@ -228,7 +229,7 @@ def ladder(problem: Problem, precision: float, n: int, temperatures: int, seed: 
 
 
 def _singles(problem: Problem) -> list[Problem]:
-    """Return the problem of each network by itself."""
+    """Split the problem into one per network."""
     trajectory = problem.trajectory
     parameters = trajectory.stacked()
     return [
@@ -242,7 +243,7 @@ def _singles(problem: Problem) -> list[Problem]:
 
 
 def _centered(problem: Problem, scale: float) -> Problem:
-    """Return the problem with its networks' weights scaled, the losses at w* kept."""
+    """Scale the networks' weights but keep the losses at w*."""
     parameters = {name: scale * tensor for name, tensor in problem.trajectory.parameters.items()}
     return replace(problem, trajectory=replace(problem.trajectory, parameters=parameters))
 
@@ -250,9 +251,9 @@ def _centered(problem: Problem, scale: float) -> Problem:
 def _steps(
     problem: Problem, n_betas: np.ndarray, gamma: float, updates: int, seed: int, on_progress: ProgressCallback
 ) -> np.ndarray:
-    """Return h at each n_beta.
+    """Choose h at each n_beta.
 
-    It is calibrated at some; between them the curvature of the loss is interpolated in logarithms.
+    It is calibrated at some values of n_beta; in between, the curvature of the loss is interpolated logarithmically.
     """
     chosen = np.unique(np.linspace(1, len(n_betas) - 1, CALIBRATED).round().astype(int))
     found = []
@@ -276,7 +277,7 @@ SAMPLERS = {"underdamped": _underdamped, "hmc": lambda step_sizes, gamma: HMC(st
 def _row(
     traces: np.ndarray, betas: np.ndarray, n: int, baseline: float, mass: float, burn_in: int, d: int
 ) -> dict[str, Any]:
-    """Return what is known of one network, from its losses (temperature, chain, update)."""
+    """Compute the variables of one network from its losses (temperature, chain, update)."""
     health = [[chain_health(c, baseline, n * b, d) for c in of_b] for b, of_b in zip(betas, traces, strict=True)]
     lost = [
         f"beta {b:.3g}: {word}" for b, words in zip(betas, health, strict=True) for word in words if word != HEALTHY
@@ -303,7 +304,7 @@ def _row(
     elif abs(drifts).max() > student.ppf(1 - FALSE_ALARM / (2 * len(betas)), len(energies[0]) - 1):
         reason = f"the draws still drift at beta {betas[abs(drifts).argmax()]:.3g}"
     elif abs(bar + value) > ERRORS * se + quadrature:
-        reason = f"acceptance ratios give another value: {abs(bar + value):.3g} nats apart"
+        reason = f"acceptance ratios differ by {abs(bar + value):.3g} nats"
     spread = np.array([e.mean(1).std(ddof=1) / len(e) ** 0.5 for e in energies])
     return {
         "log_marginal_likelihood": mass - n * baseline - value,
@@ -321,7 +322,7 @@ def _row(
 
 
 def _drift(energies: np.ndarray) -> float:
-    """Second half of the draws (chain, draw) minus the first, over its standard error from the chains."""
+    """Second half minus first half of the draws (chain, draw), over its standard error across chains."""
     first, second = np.array_split(energies, 2, axis=1)
     change = second.mean(1) - first.mean(1)
     error = change.std(ddof=1) / len(change) ** 0.5

@@ -22,7 +22,7 @@ def test_hmc_takes_over_and_samples_the_whole_neighborhood(seed: int) -> None:
     problem = NormalCrossing((1, 3)).problem(torch.Generator().manual_seed(seed))
     found = estimate(problem.module, problem.data, loss=half_squared_error, updates=1500, chains=64, seed=seed)
     assert found.attrs["sampler"] == "hmc"
-    assert "out of the posterior's reach" in found.attrs["calibration"]
+    assert "exceeded the posterior's range" in found.attrs["calibration"]
     right = localized_crossing(found.attrs["n_beta"], found.attrs["gamma"])
     # 4 standard errors: a false alarm in some 1 of 15,000 seeds
     assert abs(found.llc.item() - right) < 4 * found.llc_se.item()
