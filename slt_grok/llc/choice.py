@@ -13,7 +13,7 @@ Monte Carlo (Neal 1206.1901), which has no step-size error, on the full batch.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -56,7 +56,7 @@ class CalibrationResult(Result):
     """The LLC settings chosen for a run by `slt-grok calibrate`."""
 
     name, title, position = "calibration", "Calibration of the LLC", 19
-    variables: ClassVar[dict[str, Variable]] = {
+    variables: ClassVar[Mapping[str, Variable]] = {
         "weight_norm": Variable((), "norm of the weights", "|w*|", RULE),
         "gamma_rule": Variable((), "localization by the rule", "d / (rho |w*|^2) with rho = 0.7", RULE),
         "n_beta_rule": Variable(

@@ -19,9 +19,9 @@ from slt_grok.measurement import Context, Data, Drawing, Measurement, Table
 from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.trajectories import Network, Trajectory
 
-SHARD_PARAMETERS = 750_000  # parameters of all chains in one shard: large enough for batching to pay,
-SHARD_CHAINS = 32  # small enough that a kill loses little; fixed, since a shard's make-up fixes its rounding
-TRIAL_DRAWS = (4, 12)  # of two estimates whose difference is that of so many updates
+SHARD_PARAMETERS = 750_000  # parameters of all chains in one shard: large enough to benefit from batching,
+SHARD_CHAINS = 32  # small enough to lose little when killed; fixed, since a shard's composition determines its rounding
+TRIAL_DRAWS = (4, 12)  # for two estimates whose difference gives the cost of this many updates
 
 
 class LLC(Measurement):
@@ -41,7 +41,7 @@ class LLC(Measurement):
         )
 
     def unmeasurable(self, network: Network) -> str:
-        """Return why the LLC cannot be measured; empty if it can."""
+        """Explain why the LLC cannot be measured; empty if it can."""
         return without_task(network)
 
     def seconds(self, one: Trajectory, settings: SamplingSettings, checkpoints: int, context: Context) -> float:
@@ -50,7 +50,7 @@ class LLC(Measurement):
         return networks * seconds_of_updates(one, settings, settings.schedule.updates)
 
     def figures(self) -> Sequence[Drawing]:
-        """Return traces and diagnostics of the chains."""
+        """List the figures: traces and diagnostics of the chains."""
         from slt_grok import plots
 
         return (
@@ -63,7 +63,7 @@ class LLC(Measurement):
             Drawing(
                 "llc_diagnostics",
                 plots.llc_diagnostics,
-                "Diagnostics that decide the status of each estimate. Dashed lines: the limits of a well-sampled "
+                "Diagnostics that determine the status of each estimate. Dashed lines: limits for a well-sampled "
                 "estimate. Drift: LLC of the second half of the draws minus that of the first, relative to the LLC. "
                 "Virial: 1 in equilibrium. Acceptance: of a Metropolis-adjusted Langevin proposal with the sampler's "
                 "step. Hollow points are neither effective nor converged.",
@@ -72,12 +72,12 @@ class LLC(Measurement):
         )
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Return the worst diagnostics, the omitted chains, and every estimate."""
+        """Tabulate the worst diagnostics, the omitted chains, and every estimate."""
         llc = data[self.name]
         return [summary_table(llc), *omitted_chains(llc), estimates_table(llc)]
 
     def notes(self, data: Data) -> Sequence[str]:
-        """Return the counts of statuses, the setting that values belong to, and what must not be trusted."""
+        """Report the counts of statuses, the setting that values refer to, and values that should not be trusted."""
         llc = data[self.name]
         notes = [status_counts(llc), setting_note(llc)]
         omitted = int((llc.chain_health != HEALTHY).sum())
@@ -87,19 +87,19 @@ class LLC(Measurement):
         if len(melted):
             notes.append(
                 f"Melted at {len(melted)} of {llc.sizes['step']} checkpoints (steps {melted[0]:,} to {melted[-1]:,}): "
-                "the chains' mean loss is above that of guessing, although the network has learned, so the value "
+                "the chains' mean loss is above that of guessing although the network has learned, so the value "
                 "reflects nβ and γ rather than the network."
             )
         return notes
 
 
 def estimate_by(settings: LLCSettings, trajectory: Trajectory, on_progress: ProgressCallback = ignore) -> xr.Dataset:
-    """Return the LLC of a trajectory by the settings of a configuration, see `slt_grok.llc.sample.sample`.
+    """Estimate the LLC of a trajectory with the settings of a configuration, see `slt_grok.llc.sample.sample`.
 
     Raises
     ------
     SltGrokError
-        A split without samples, weights that no parameter matches, or a setting out of its range.
+        A split has no samples, a pattern matches no parameter, or a setting is out of range.
     """
     data = restrictions.split(trajectory.task, settings.data)
     problem = Problem.from_inputs(trajectory, data, subspace=subspace_of(settings, trajectory), dtype=settings.dtype)
@@ -108,31 +108,31 @@ def estimate_by(settings: LLCSettings, trajectory: Trajectory, on_progress: Prog
 
 
 def subspace_of(settings: LLCSettings, trajectory: Trajectory) -> Subspace:
-    """Return the weights that move.
+    """Build the subspace of the weights that move.
 
     Raises
     ------
     SltGrokError
-        A pattern that no parameter matches.
+        A pattern matches no parameter.
     """
     return restrictions.parameters(trajectory.network.module, *(settings.weights or ["*"]))
 
 
 def shard_chains(trajectory: Trajectory) -> int:
-    """Return the number of chains of one shard, for networks of this size."""
+    """Compute the number of chains per shard for networks of this size."""
     parameters = sum(shape.numel() for shape in trajectory.network.shapes.values())
     return min(SHARD_CHAINS, max(1, SHARD_PARAMETERS // parameters))
 
 
 def without_task(network: Network) -> str:
-    """Return the reason if a network has no task, whose samples the loss is over."""
+    """Explain that a network has no task to provide the samples; empty if it has one."""
     return "" if network.task is not None else "the network has no task, so its loss is not known"
 
 
 def seconds_of_updates(one: Trajectory, settings: SamplingSettings, updates: int) -> float:
-    """Predict the core-seconds of so many updates of all chains of one network."""
+    """Predict the core-seconds for the given number of updates of all chains of one network."""
     taken = []
-    for draws in (TRIAL_DRAWS[0], *TRIAL_DRAWS):  # the first time is slower
+    for draws in (TRIAL_DRAWS[0], *TRIAL_DRAWS):  # the first run is slower
         problem = Problem.from_inputs(one, dtype=settings.dtype)
         start = time.process_time()
         short = settings.model_copy(update={"draws": draws, "burn_in": 0, "thinning": 1, "device": None})
@@ -142,22 +142,22 @@ def seconds_of_updates(one: Trajectory, settings: SamplingSettings, updates: int
 
 
 def status_counts(llc: xr.Dataset) -> str:
-    """Return how many estimates have which status, as a sentence."""
+    """Summarize the number of estimates with each status in a sentence."""
     statuses, counts = np.unique(llc.llc_status.values.astype(str), return_counts=True)
     named = [f"{count} {status}" for status, count in zip(statuses, counts, strict=True) if status]
     return f"Estimates by status: {', '.join(named)}."
 
 
 def setting_note(llc: xr.Dataset) -> str:
-    """Return the sentence that belongs with every effective LLC."""
+    """State the setting that every effective LLC refers to."""
     parts = [f"{sign} = {llc.attrs[key]:g}" for key, sign in (("n_beta", "nβ"), ("gamma", "γ")) if key in llc.attrs]
     return f"Values are effective LLCs at {' and '.join(parts)}; compare them only at the same setting."
 
 
 def melted_steps(llc: xr.Dataset) -> np.ndarray:
-    """Return the steps at which chains lose more than a guess does, although the checkpoint has learned.
+    """Find the steps at which chains lose more than guessing would, although the checkpoint has learned.
 
-    Guessing costs log(classes) nats, the attribute `guessing_loss`.
+    Guessing costs log(classes) nats, stored in the attribute `guessing_loss`.
     """
     guess = llc.attrs.get("guessing_loss", np.inf)
     sampled = llc.baseline_loss + llc.llc / llc.attrs["n_beta"]

@@ -1,8 +1,8 @@
-"""Losses of the samples along chains: running moments, so that one set of draws serves many measurements.
+"""Running moments of the samples' losses along chains, so that one set of draws serves many measurements.
 
-Means, variances and covariances are kept chain by chain by Welford's recursion and merged by that of Chan, Golub &
-LeVeque 1983 (The American Statistician 37, 242-247, equation 2.1), so that a chain that turns out to be unhealthy can
-be omitted afterwards. Everything is float64. Of several temperatures, only the chains at the largest n_beta count.
+Means, variances and covariances are updated within each chain by Welford's recursion and merged by that of Chan, Golub
+& LeVeque 1983 (The American Statistician 37, 242-247, equation 2.1), so that an unhealthy chain can be omitted
+afterwards. Everything is float64. With several temperatures, only the chains at the largest n_beta count.
 """
 
 from dataclasses import dataclass
@@ -16,30 +16,30 @@ from slt_grok.errors import SltGrokError
 from slt_grok.llc.sample_losses import SampleObserver, healthy_chains
 from slt_grok.models.network import Network
 
-COVARIANCE_MEMORY = 2 << 30  # bytes that the covariances of all chains together may take
-BLOCK = 32  # draws of a chain that enter its covariance together
+COVARIANCE_MEMORY = 2 << 30  # bytes for the covariances of all chains
+BLOCK = 32  # draws per chain that enter the covariance at once
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of the samples' losses over draws, for some networks and, before `pooled`, each of their chains.
+    """Moments of the samples' losses over draws, for several networks and, before `pooled`, each of their chains.
 
     Parameters
     ----------
     count : ndarray
-        Draws, (network, chain) or (network,), and so the leading dimensions of all the others.
+        Number of draws, (network, chain) or (network,); its shape is the leading shape of all others.
     mean : ndarray
-        Of each sample's loss, in nats, (..., n).
+        Mean of each sample's loss, in nats, (..., n).
     scatter : ndarray
-        sum over draws of (l_i - mean_i)^2, (..., n).
+        Sum over draws of (l_i - mean_i)^2, (..., n).
     training_scatter : ndarray
-        sum over draws of (l_i - mean_i)(L - mean of L), L the mean loss over `trained`, (..., n).
+        Sum over draws of (l_i - mean_i)(L - mean of L), with L the mean loss over `trained`, (..., n).
     log_sum : ndarray
-        log of the sum over draws of exp(-l_i), (..., n).
+        Log of the sum over draws of exp(-l_i), (..., n).
     co_scatter : ndarray or None
-        sum over draws of (l_i - mean_i)(l_j - mean_j), (..., n, n); None where it was not asked for.
+        Sum over draws of (l_i - mean_i)(l_j - mean_j), (..., n, n); None if not recorded.
     trained : ndarray
-        Which of the n samples make up the training loss L.
+        Indices of the samples that make up the training loss L.
     """
 
     count: np.ndarray
@@ -62,7 +62,7 @@ class Moments:
         Raises
         ------
         SltGrokError
-            It was not asked for.
+            The covariance was not recorded.
         """
         if self.co_scatter is None:
             raise SltGrokError("covariance: expected moments that were taken with covariance=True")
@@ -70,21 +70,21 @@ class Moments:
 
     @property
     def training_loss(self) -> np.ndarray:
-        """Mean over draws of the training loss L, in nats, (...)."""
+        """Mean of the training loss L over draws, in nats, (...)."""
         return self.mean[..., self.trained].mean(-1)
 
     @property
     def log_mean_likelihood(self) -> np.ndarray:
-        """Return the log of the mean over draws of exp(-l_i), (..., n)."""
+        """Compute the log of the mean over draws of exp(-l_i), (..., n)."""
         return self.log_sum - np.log(self.count)[..., None]
 
     def pooled(self, kept: np.ndarray | None = None) -> "Moments":
-        """All draws of a network as one set: (network, chain, ...) -> (network, ...).
+        """Pool the draws of each network's chains: (network, chain, ...) -> (network, ...).
 
         Parameters
         ----------
         kept : ndarray or None, optional
-            Which chains, bool (network, chain); all where None. NaN for a network of which none is kept.
+            Mask of the chains to pool, bool (network, chain); None for all. NaN for a network with none.
         """
         kept = np.ones(self.count.shape, bool) if kept is None else kept
         count = np.where(kept, self.count, 0)
@@ -122,19 +122,19 @@ def _degrees(count: np.ndarray) -> np.ndarray:
 
 
 class LossMoments(SampleObserver):
-    """Running moments of the samples' losses.
+    """Observer of the running moments of the samples' losses.
 
     Parameters
     ----------
     network, inputs, targets, trained, every : Network, Tensor, Tensor, Tensor or None, int
         See `SampleObserver`.
     covariance : bool, optional
-        Whether the n x n covariance is kept too, at 8 n^2 bytes a chain.
+        Whether to record the n x n covariance, at 8 n^2 bytes per chain.
 
     Raises
     ------
     SltGrokError
-        As `SampleObserver`; once chains start, covariances of more than 2 GiB.
+        See `SampleObserver`; also, when chains start, covariances of more than 2 GiB.
 
     Examples
     --------
@@ -162,13 +162,13 @@ class LossMoments(SampleObserver):
         n = len(self.inputs)
         if self.covariance and 8 * count * n * n > COVARIANCE_MEMORY:
             raise SltGrokError(
-                f"covariance: expected at most {COVARIANCE_MEMORY >> 30} GiB, {n} samples and {count} chains take "
+                f"covariance: expected at most {COVARIANCE_MEMORY >> 30} GiB, but {n} samples and {count} chains take "
                 f"{8 * count * n * n >> 30}; give fewer samples, or fewer networks at a time"
             )
         self._count = torch.zeros(count, dtype=torch.int64)
         self._mean, self._scatter, self._training_scatter = torch.zeros(3, count, n, dtype=torch.float64)
         self._log_sum = torch.full((count, n), -torch.inf, dtype=torch.float64)
-        # sums over draws of (l - l at the chain's first draw), and of their products: exact after a shift to the mean
+        # sums over draws of (l - l at the chain's first draw), and of their products; centered exactly later
         self._first = torch.zeros(count, n, dtype=torch.float64)
         self._products = torch.zeros(count, n, n, dtype=torch.float64) if self.covariance else None
         self._waiting: list[Tensor] = []
@@ -198,7 +198,7 @@ class LossMoments(SampleObserver):
         self._waiting = []
 
     def by_chain(self, networks: int = 1) -> Moments:
-        """Return the moments so far of each chain of each network, (network, chain, ...)."""
+        """Get the current moments of each chain of each network, (network, chain, ...)."""
         self._multiply()
         co_scatter = None
         if self._products is not None:
@@ -209,6 +209,6 @@ class LossMoments(SampleObserver):
         return Moments(*leading, trained=self.trained.numpy())  # pyright: ignore[reportArgumentType]
 
     def pooled(self, result: xr.Dataset) -> Moments:
-        """Return the moments of each network over the healthy chains of the observed estimate, (network, ...)."""
+        """Pool the moments of each network over the healthy chains of the observed estimate, (network, ...)."""
         healthy = healthy_chains(result)
         return self.by_chain(len(healthy)).pooled(healthy)

@@ -1,4 +1,4 @@
-"""Random numbers of chains: one stream for each, so that a chain's noise depends on nothing but the chain."""
+"""Random numbers for chains: one stream per chain, so that its noise depends on nothing else."""
 
 from collections.abc import Sequence
 
@@ -8,23 +8,23 @@ from torch import Tensor
 
 from slt_grok.training.minibatches import generator
 
-BLOCK = 8192  # numbers of a chain that are drawn together; fixed, since it decides what a stream gives
+BLOCK = 8192  # numbers drawn at once per chain; fixed, since it affects the values of a stream
 
 
 class StreamNoise:
-    """Numbers from one stream a chain."""
+    """Random numbers from one stream per chain."""
 
     def __init__(self, streams: Sequence[np.random.SeedSequence], dimension: int, like: Tensor) -> None:
         self.generators = [generator(stream, like.device) for stream in streams]
         self.others = [generator(stream.spawn(1)[0], like.device) for stream in streams]
         block = max(1, BLOCK // dimension)
-        self.dtype = like.dtype  # drawn in float32, whose resolution is ample for noise and four times as fast
+        self.dtype = like.dtype  # drawn in float32, which is precise enough for noise and four times as fast
         self.normals = like.new_empty(len(streams), block, dimension, dtype=torch.float32)
         self.uniforms = like.new_empty(len(streams), 256, 1, dtype=torch.float64)
         self.next_normal = self.next_uniform = 0
 
     def normal(self) -> Tensor:
-        """Return standard normal numbers, (chains, d)."""
+        """Draw standard normal numbers, (chains, d)."""
         place = self.next_normal % self.normals.shape[1]
         if place == 0:
             for row, own in zip(self.normals, self.generators, strict=True):
@@ -33,7 +33,7 @@ class StreamNoise:
         return self.normals[:, place].to(self.dtype)
 
     def uniform(self) -> Tensor:
-        """Uniform numbers in [0, 1), (chains, 1)."""
+        """Draw uniform numbers in [0, 1), (chains, 1)."""
         place = self.next_uniform % self.uniforms.shape[1]
         if place == 0:
             for row, own in zip(self.uniforms, self.others, strict=True):
@@ -43,15 +43,15 @@ class StreamNoise:
 
 
 class ZeroNoise:
-    """No randomness: what a chain that was put back at w* starts with, from rest."""
+    """No randomness: a chain reset to w* starts at rest."""
 
     def __init__(self, like: Tensor) -> None:
         self.like = like
 
     def normal(self) -> Tensor:
-        """Zeros, (chains, d)."""
+        """Generate zeros, (chains, d)."""
         return torch.zeros_like(self.like)
 
     def uniform(self) -> Tensor:
-        """Zeros, (chains, 1)."""
+        """Generate zeros, (chains, 1)."""
         return self.like.new_zeros(len(self.like), 1)

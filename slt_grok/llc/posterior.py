@@ -8,12 +8,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LocalPosterior:
-    """p(w) ~ exp(-n_beta L(w) - gamma/2 |w - center|^2), inside a box where one is given.
+    """p(w) ~ exp(-n_beta L(w) - gamma/2 |w - center|^2), restricted to a box if given.
 
     Parameters
     ----------
     center : Tensor
-        w*, the checkpoint each chain started from, (chains, d).
+        Checkpoint w* from which each chain started, (chains, d).
     n_beta : Tensor
         n times the inverse temperature, (chains, 1).
     gamma : Tensor
@@ -28,15 +28,15 @@ class LocalPosterior:
     box: float | None = None
 
     def force(self, position: Tensor, loss_gradient: Tensor) -> Tensor:
-        """-grad log p(w) = n_beta grad L(w) + gamma (w - center), (chains, d); a new tensor."""
+        """Compute -grad log p(w) = n_beta grad L(w) + gamma (w - center), (chains, d); a new tensor."""
         return (position - self.center).mul_(self.gamma).addcmul_(loss_gradient, self.n_beta)
 
     def descend(self, position: Tensor, loss_gradient: Tensor, step: Tensor) -> None:
-        """Move w <- w - step (-grad log p(w)), in place: twice over the weights where `force` takes it four times."""
+        """Update w <- w - step (-grad log p(w)) in place, in two passes over the weights where `force` needs four."""
         position.lerp_(self.center, step * self.gamma).addcmul_(loss_gradient, -step * self.n_beta)
 
     def potential(self, position: Tensor, loss: Tensor) -> Tensor:
-        """U(w) = n_beta L(w) + gamma/2 |w - center|^2 = -log p(w) up to a constant, float64 (chains,); inf outside."""
+        """Compute U(w) = n_beta L(w) + gamma/2 |w - center|^2 = -log p(w) + const, float64 (chains,); inf outside."""
         offset = (position - self.center).double()
         value = self.n_beta[:, 0].double() * loss + self.gamma[:, 0].double() / 2 * offset.square().sum(1)
         if self.box is None:
@@ -44,9 +44,9 @@ class LocalPosterior:
         return torch.where(offset.abs().amax(1) <= self.box, value, torch.inf)
 
     def reflect(self, position: Tensor, momentum: Tensor | None = None) -> None:
-        """Fold positions that left the box back at its walls, in place, turning the momentum round with them.
+        """Reflect positions that left the box at its walls, in place, and reverse the momentum with them.
 
-        Reflection keeps the distribution inside the box; clipping would pile it up on the walls.
+        Reflection preserves the distribution inside the box; clipping would pile it up on the walls.
         """
         if self.box is None:
             return

@@ -1,4 +1,4 @@
-"""What to sample: networks, their data and the weights that move; and where the chains start."""
+"""The sampling problem: networks, their data and the weights that move, and the starting points of the chains."""
 
 import zlib
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ from slt_grok.trajectories import Loss, Trajectory, cross_entropy
 
 @dataclass(frozen=True)
 class Problem:
-    """Networks with data and the weights that move.
+    """Networks with their data and the weights that move.
 
     Parameters
     ----------
     trajectory : Trajectory
-        N networks.
+        The N networks.
     inputs, targets : Tensor
         The n samples.
     subspace : Subspace
-        The weights that move.
+        Weights that move.
     dtype : torch.dtype
-        Precision of the chains' weights; losses are float64 in any case.
+        Precision of the chains' weights; losses are always float64.
     baselines : ndarray
         L(w*) on all samples in float64, (N,).
     """
@@ -50,26 +50,26 @@ class Problem:
         subspace: Subspace | None = None,
         dtype: torch.dtype | None = None,
     ) -> "Problem":
-        """Return the problem of the arguments of `slt_grok.llc.estimate`.
+        """Build the problem from the arguments of `slt_grok.llc.estimate`.
 
         Raises
         ------
         SltGrokError
-            No data, weights or a loss at w* that is not finite, a subspace of no weights.
+            There are no data, weights or the loss at w* are not finite, or the subspace is empty.
         """
         trajectory = _trajectory(source, loss)
         inputs, targets = _data(trajectory, data)
         dtype = dtype or next(iter(trajectory.parameters.values())).dtype
         subspace = subspace or everything(trajectory.network.shapes)
         if not subspace.dimension:
-            raise SltGrokError("subspace: expected at least one weight that moves, this one has none")
+            raise SltGrokError("subspace: expected at least one weight that moves, got none")
         if inputs.is_floating_point():
             inputs = inputs.to(dtype)
         baselines = _baselines(trajectory, inputs.double() if inputs.is_floating_point() else inputs, targets)
         for label, value in zip(trajectory.labels(), baselines, strict=True):
             if not np.isfinite(value):
                 where = ", ".join(f"{dim} {coordinate}" for dim, coordinate in label.items()) or "the network"
-                raise SltGrokError(f"loss: expected a finite loss at the checkpoint, it is {value} at {where}")
+                raise SltGrokError(f"loss: expected a finite loss at the checkpoint, got {value} at {where}")
         return cls(trajectory, inputs, targets, subspace, dtype, baselines)
 
     @property
@@ -79,7 +79,7 @@ class Problem:
 
     @property
     def finite_minimizer(self) -> bool:
-        """False for cross-entropy, ours or torch's, of which a fitted network has no finite minimizer."""
+        """Whether a fitted network has a finite minimizer of the loss; False for cross-entropy, ours or torch's."""
         loss = self.trajectory.network.loss
         known = loss in (cross_entropy, nn.functional.cross_entropy) or isinstance(loss, nn.CrossEntropyLoss)
         return not known
@@ -87,12 +87,12 @@ class Problem:
     def sampling(
         self, sampler: Sampler, schedule: Schedule, box: float | None = None, device: torch.device = CPU
     ) -> Sampling:
-        """Return what chains need, apart from their starts."""
+        """Bundle everything that chains need except their starting points."""
         network = self.trajectory.network
         return Sampling(network, self.inputs, self.targets, self.subspace, sampler, schedule, box, device)
 
     def starts(self, n_betas: Sequence[float], gamma: float, chains: int, seed: int) -> Starts:
-        """Chains at w*, in the order (network, temperature, chain)."""
+        """Start chains at w*, in the order (network, temperature, chain)."""
         copies = len(n_betas) * chains
         stack = {
             name: tensor.repeat_interleave(copies, 0) for name, tensor in self.trajectory.stacked(self.dtype).items()
@@ -118,7 +118,7 @@ def _trajectory(source: nn.Module | Trajectory, loss: Loss | None) -> Trajectory
 
 def _data(trajectory: Trajectory, data: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
     if data is None and trajectory.network.task is None:
-        raise SltGrokError("data: expected (inputs, targets), since the network carries no task of its own")
+        raise SltGrokError("data: expected (inputs, targets), since the network has no task")
     inputs, targets = data if data is not None else trajectory.task.data("train")
     if len(inputs) != len(targets) or not len(inputs):
         raise SltGrokError(f"data: expected as many targets as inputs, got {len(inputs)} and {len(targets)}")
@@ -126,7 +126,7 @@ def _data(trajectory: Trajectory, data: tuple[Tensor, Tensor] | None) -> tuple[T
 
 
 def _baselines(trajectory: Trajectory, inputs: Tensor, targets: Tensor) -> np.ndarray:
-    """Network by network, so that memory stays that of one."""
+    """Compute the baselines one network at a time, to limit memory."""
     stack = trajectory.stacked(torch.float64)
     with torch.no_grad():
         losses = [
@@ -139,9 +139,9 @@ def _baselines(trajectory: Trajectory, inputs: Tensor, targets: Tensor) -> np.nd
 
 
 def _keys(trajectory: Trajectory) -> list[tuple[int, ...]]:
-    """Return a network's coordinates as non-negative integers, names by their checksum.
+    """Convert each network's coordinates to non-negative integers, names by their checksum.
 
-    Where they are none, its place.
+    Without coordinates, the network's index is used.
     """
     values = {
         dim: np.array([zlib.crc32(str(name).encode()) for name in v.tolist()]) if v.dtype.kind in "UO" else v

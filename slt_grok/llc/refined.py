@@ -1,10 +1,11 @@
-"""Refined LLCs along training: each matrix, each head, each key frequency, the circuit against the rest.
+"""Refined LLCs over training: each matrix, each head, each key frequency, and the circuit versus the rest.
 
-The LLC of a component is that of `slt_grok.llc.estimate` with all other weights held at the checkpoint (weight
+The LLC of a component is that of `slt_grok.llc.estimate` with all other weights fixed at the checkpoint (weight
 refinement) or on other data (data refinement), Wang et al. 2410.02984, section 3, at the same n_beta and gamma as the
-LLC of all weights. On a quadratic loss with Hessian H the localized LLC is 1/2 tr f(H) with f(h) = n_beta h /
-(n_beta h + gamma) concave, so that the parts of an orthogonal splitting never sum to less than the whole, and to as
-much where H has no entries between them: the difference, `llc_interaction`, is how far the parts share directions.
+LLC of all weights. On a quadratic loss with Hessian H the localized LLC is 1/2 tr f(H) with f(h) = n_beta h / (n_beta h
++ gamma) concave, so the parts of an orthogonal decomposition never sum to less than the whole, and sum to exactly the
+whole if H has no entries between them: the difference, `llc_interaction`, measures how strongly the parts share
+directions.
 """
 
 import zlib
@@ -43,7 +44,7 @@ INTERACTIONS = {
     "llc_interaction_frequency": (("frequency",), "circuit", "sum over key frequencies minus their joint LLC"),
     "llc_interaction_circuit": (("circuit", "rest"), "tables", "key plus other frequencies minus their joint LLC"),
 }
-"""Name -> groups whose LLCs are summed, group of the whole that is subtracted, definition."""
+"""Name -> groups whose LLCs are summed, group of the whole to subtract, definition."""
 
 
 COMPONENT_VARIABLES = (
@@ -69,20 +70,21 @@ COMPONENT_VARIABLES = (
 
 @dataclass(frozen=True)
 class Component:
-    """What moves, and the data of the loss.
+    """A subspace to sample, and the data of the loss.
 
     Parameters
     ----------
     name : str
-        Coordinate in the dataset.
+        Coordinate value in the dataset.
     group : str
-        Its kind: `whole`, `data`, `matrix`, `head`, `attention` (all heads together); of the tables over the group
-        `frequency` (one key frequency), `circuit` (all key ones), `rest` (the others and the constant), `tables`
-        (circuit and rest together), `null frequency` and `null circuit` (as many random frequencies that are not key).
+        Kind of component: `whole`, `data`, `matrix`, `head`, `attention` (all heads together); in the tables over the
+        group, `frequency` (one key frequency), `circuit` (all key frequencies), `rest` (the others and the constant),
+        `tables` (circuit and rest together), `null frequency` and `null circuit` (an equal number of random frequencies
+        that are not key).
     subspace : Subspace
-        The weights that move.
+        Weights that move.
     data : tuple[Tensor, Tensor] or None, optional
-        (inputs, targets); the task's train set where None.
+        The pair (inputs, targets); None for the task's train set.
     """
 
     name: str
@@ -92,16 +94,17 @@ class Component:
 
 
 def components(network: Network, key_frequencies: Sequence[int] = (), seed: int = 0) -> list[Component]:
-    """Return the components whose refined LLCs are measured by default.
+    """List the components whose refined LLCs are measured by default.
 
-    All weights; each parameter; each attention head, and all of them together; with key frequencies, in the tables over
-    the task's group, each of them, all of them, the rest, everything, and as a null as many frequencies that are not
-    key, drawn by `seed`; all weights on the test samples and on all samples, where the task has test samples.
+    These are all weights; each parameter; each attention head and all of them together; with key frequencies, in the
+    tables over the task's group, each of them, all of them, the rest, everything, and, as a null, an equal number of
+    other frequencies drawn with `seed`; and all weights on the test samples and on all samples, if the task has test
+    samples.
 
     Raises
     ------
     SltGrokError
-        Key frequencies that the network's task or model does not have.
+        The network's task or model lacks the given key frequencies.
     """
     module, task = network.module, network.task
     whole = everything(network.shapes)
@@ -143,38 +146,39 @@ def measure(
     on_progress: ProgressCallback = ignore,
     **settings: Any,
 ) -> xr.Dataset:
-    """Return the LLC of each component at each network, all at the same n_beta, gamma and step.
+    """Estimate the LLC of each component at each network, all at the same n_beta, gamma and step.
 
-    A restriction's largest curvature is at most that of all weights, so that a step that is stable for those is
-    stable for every component.
+    A restriction's largest curvature is at most that of all weights, so a step that is stable for all weights is stable
+    for every component.
 
     Parameters
     ----------
     trajectory : Trajectory
-        Networks, over any leading dimensions.
+        Networks over any leading dimensions.
     parts : sequence of Component
-        What is measured, with distinct names; see `components`.
+        Components to measure, with distinct names; see `components`.
     sampler, schedule : Sampler, Schedule
         See `slt_grok.llc.sample.sample`.
     seed : int, optional
-        With a component's name it fixes the random streams: a component's value does not depend on the others.
+        Seed; together with a component's name it determines the random streams, so components are independent.
     dtype : torch.dtype or None, optional
         See `slt_grok.llc.estimate`.
     on_progress : callable, optional
-        Told the fraction that is done.
+        Called with the completed fraction.
     **settings
-        `n_betas`, `gamma` and others of `slt_grok.llc.sample.sample`.
+        Settings of `slt_grok.llc.sample.sample` such as `n_betas` and `gamma`.
 
     Returns
     -------
     xarray.Dataset
-        A dataset over the trajectory's dimensions and `component` with the variables of `Refined`; interactions where
-        the components for them are given. Negative values are reported with the status "not a minimum", not clipped.
+        A dataset over the trajectory's dimensions and `component` with the variables of `Refined`; interactions are
+        included if the required components are given. Negative values are reported with the status "not a minimum", not
+        clipped.
 
     Raises
     ------
     SltGrokError
-        No component, two of the same name, or a setting out of its range.
+        There is no component, two share a name, or a setting is out of range.
 
     Examples
     --------
@@ -208,7 +212,7 @@ def _seed(seed: int, name: str) -> int:
 
 
 def _dataset(trajectory: Trajectory, parts: Sequence[Component], results: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Return the estimates of all components in one dataset, with what follows from them together."""
+    """Combine the estimates of all components in one dataset, with the quantities derived from them jointly."""
     groups = np.array([part.group for part in parts])
     sizes = np.array([part.subspace.dimension for part in parts])
     values = {name: np.stack([one[name].values.ravel() for one in results], -1) for name in KEPT}
@@ -228,8 +232,8 @@ def _dataset(trajectory: Trajectory, parts: Sequence[Component], results: Sequen
 
 
 def over_seeds(measured: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Return refined LLCs of one seed each in one dataset; a component that another seed does not have is NaN there."""
-    of_component = {}  # name -> what does not depend on the network
+    """Combine refined LLCs of single seeds in one dataset; components that a seed lacks are NaN."""
+    of_component = {}  # name -> variables that do not depend on the network
     for one in measured:
         for name, group, size in zip(one.component.values, one.group.values, one.dimension.values, strict=True):
             of_component.setdefault(name, (group, size))
@@ -247,7 +251,7 @@ def over_seeds(measured: Sequence[xr.Dataset]) -> xr.Dataset:
 
 
 class RefinedSettings(SamplingSettings):
-    """Settings of refined LLCs; omitted keys are those of `llc`, since values compare only at the same setting."""
+    """Settings of refined LLCs; omitted keys are inherited from `llc`, so that values are comparable."""
 
     checkpoints: Positive = 10
 
@@ -260,15 +264,15 @@ class RefinedSettings(SamplingSettings):
 
 
 class Refined(Measurement):
-    """Refined LLCs of some checkpoints; key frequencies are those of each seed's last checkpoint."""
+    """Refined LLCs of some checkpoints, with the key frequencies of each seed's last checkpoint."""
 
-    name, title, position = "refined", "Refined LLCs", 36  # after circuits, whose key frequencies it takes
+    name, title, position = "refined", "Refined LLCs", 36  # after circuits, which provide the key frequencies
     Settings = RefinedSettings
     default, inherits = False, "llc"
     variables = COMPONENT_VARIABLES
 
     def measure(self, trajectory: Trajectory, settings: RefinedSettings, context: Context) -> xr.Dataset:
-        """Estimate the LLC of every component at some checkpoints, evenly spaced over training."""
+        """Estimate the LLC of every component at several checkpoints, evenly spaced over training."""
         network = trajectory.network
         places = evenly_spaced(trajectory.coords["step"], settings.checkpoints)
         keys = self._key_frequencies(trajectory, context)
@@ -294,43 +298,43 @@ class Refined(Measurement):
 
     @staticmethod
     def _key_frequencies(trajectory: Trajectory, context: Context) -> dict[int, Sequence[int]]:
-        """Return the key frequencies of each seed, from the measurement of the circuit."""
+        """Get the key frequencies of each seed from the circuit measurement."""
         task = trajectory.task
         if task.group is None or not trajectory.network.declares("token_roles"):
             return {}
         circuits = context.data("circuits")
         if circuits is None or "circuit_frequency" not in circuits:
-            context.announce("without key frequencies, since circuits are not measured")
+            context.announce("no key frequencies, since circuits are not measured")
             return {}
         mask = circuits.circuit_frequency
         return {seed: mask.frequency.values[mask.sel(seed=seed).values] for seed in mask.seed.values.tolist()}
 
     def unmeasurable(self, network: Network) -> str:
-        """Return why refined LLCs cannot be measured; empty if they can."""
+        """Explain why refined LLCs cannot be measured; empty if they can."""
         return without_task(network)
 
     def seconds(self, one: Trajectory, settings: RefinedSettings, checkpoints: int, context: Context) -> float:
-        """Predict core-seconds from a few updates, for the components that need no circuit."""
+        """Predict core-seconds from a few updates, for the components that do not require a circuit."""
         return LLC().seconds(one, settings, checkpoints, context) * len(components(one.network))
 
     def figures(self) -> Sequence[Drawing]:
-        """Return the LLCs of all components."""
+        """List the figures: the LLCs of all components."""
         from slt_grok import plots
 
         caption = (
             "Refined LLCs: all weights on train, test and all samples; each matrix and each attention head alone; each "
             "key frequency alone in the tables over tokens and answers, with as many random frequencies in gray; and, "
-            "per 1,000 dimensions, all key frequencies against everything else in these tables. Bands are 95% "
+            "per 1,000 dimensions, all key frequencies versus everything else in these tables. Bands are 95% "
             "intervals; hollow points are neither effective nor converged. On a quadratic loss the parts never sum to "
             "less than the whole: where they do, the loss rises only when several move together."
         )
         return (Drawing("refined_llc", plots.refined_llc, caption),)
 
     def notes(self, data: Data) -> Sequence[str]:
-        """Return the counts of statuses, and the setting that values belong to."""
+        """Report the counts of statuses, and the setting that values refer to."""
         refined = data[self.name]
         return [
             status_counts(refined),
             setting_note(refined),
-            "A checkpoint need not be a minimum on samples that it was not trained on: negative values occur there.",
+            "A checkpoint need not be a minimum on held-out samples: LLCs can be negative there.",
         ]

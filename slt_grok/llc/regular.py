@@ -1,10 +1,10 @@
-"""What the localization hides at a regular point, and whether the point is one.
+"""The contribution that the localization hides at a regular point, and a test of regularity.
 
-Where the loss is quadratic at the chain's scale, with Hessian eigenvalues h_i, the chain sees
-1/2 sum n_beta h_i / (n_beta h_i + gamma) of the true value rank(H)/2: each direction whose n_beta h_i is not far above
-gamma counts too little. The exact add-on is 1/2 sum gamma / (n_beta h_i + gamma) over the non-zero h_i (Laplace's
-approximation with the localization as its prior). It is added only where the sampled values agree with the first sum,
-so that a singular point, which has more than its Hessian shows, is left alone.
+If the loss is quadratic at the chain's scale, with Hessian eigenvalues h_i, the chain measures 1/2 sum n_beta h_i /
+(n_beta h_i + gamma) instead of the true value rank(H)/2: each direction whose n_beta h_i is not far above gamma is
+underweighted. The exact correction is 1/2 sum gamma / (n_beta h_i + gamma) over the nonzero h_i (Laplace's
+approximation with the localization as its prior). It is added only if the sampled values agree with the first sum, so a
+singular point, whose LLC exceeds what its Hessian shows, is left alone.
 """
 
 from collections.abc import Sequence
@@ -18,36 +18,36 @@ from slt_grok.llc.diagnostics import Average
 from slt_grok.llc.exact import quadratic
 from slt_grok.llc.problem import Problem
 
-LARGEST = 2000  # coordinates up to which the Hessian is formed
-ROUNDING = 1e-13  # of the largest eigenvalue, times d: below it an eigenvalue is rounding
-GAP = 1e3  # between the smallest eigenvalue that counts and the rounding below it
-AGREEMENT = 0.01  # of the value, or 3 standard errors
+LARGEST = 2000  # largest number of coordinates for which the Hessian is formed
+ROUNDING = 1e-13  # relative to the largest eigenvalue, times d: smaller eigenvalues are rounding errors
+GAP = 1e3  # ratio between the smallest eigenvalue that counts and the rounding errors
+AGREEMENT = 0.01  # relative to the value, or 3 standard errors
 CHUNK = 64
 UNRESOLVED = (
-    "the eigenvalues of the Hessian reach down to rounding without a gap: directions flatter than gamma / n_beta exist "
+    "the Hessian's eigenvalues extend down to rounding without a gap: directions flatter than gamma / n_beta exist "
     "and do not count"
 )
 LEFT_THE_POINT = (
-    "the value is below what the Hessian at w* shows, which bounds the LLC of w* from below: the chains live where the "
-    "loss is more degenerate, and need a larger gamma"
+    "the value is below the lower bound set by the Hessian at w*: the chains have moved to where the "
+    "loss is more degenerate and need a larger gamma"
 )
 
 
 @dataclass(frozen=True)
 class Curvatures:
-    """Eigenvalues of the Hessian of L at w*, in the coordinates that move, and what they alone predict.
+    """Eigenvalues of the Hessian of L at w*, in the coordinates that move, and their prediction of the LLC.
 
     Parameters
     ----------
     eigenvalues : ndarray
-        In ascending order, (d,).
+        Eigenvalues in ascending order, (d,).
     """
 
     eigenvalues: np.ndarray
 
     @property
     def rounding(self) -> float:
-        """The largest value that an eigenvalue of 0 may take."""
+        """Largest rounding error of a zero eigenvalue."""
         return float(np.abs(self.eigenvalues).max() * ROUNDING * len(self.eigenvalues))
 
     @property
@@ -57,28 +57,28 @@ class Curvatures:
 
     @property
     def resolved(self) -> bool:
-        """Whether a gap separates what counts from rounding, so that the numerical rank means something."""
+        """Whether a gap separates nonzero eigenvalues from rounding errors, making the numerical rank meaningful."""
         return len(self.non_zero) == 0 or bool(self.non_zero.min() > GAP * self.rounding)
 
     def visible(self, n_beta: float, gamma: float) -> float:
-        """1/2 sum n_beta h / (n_beta h + gamma)."""
+        """Compute 1/2 sum n_beta h / (n_beta h + gamma)."""
         return quadratic(self.non_zero, n_beta, gamma)
 
     def hidden(self, n_beta: float, gamma: float) -> float:
-        """1/2 sum gamma / (n_beta h + gamma), over the non-zero h."""
+        """Compute 1/2 sum gamma / (n_beta h + gamma) over the nonzero h."""
         return len(self.non_zero) / 2 - self.visible(n_beta, gamma)
 
     def explains(self, llc: float, llc_se: float, n_beta: float, gamma: float) -> bool:
-        """Whether a sampled value is what the Hessian alone predicts."""
+        """Tell whether a sampled value agrees with the prediction from the Hessian alone."""
         return abs(llc - self.visible(n_beta, gamma)) < max(3 * llc_se, AGREEMENT * abs(llc))
 
     def exceeds(self, llc: float, llc_se: float, n_beta: float, gamma: float) -> bool:
-        """Whether the Hessian alone predicts more than was sampled: the chains have left the point."""
+        """Tell whether the Hessian alone predicts more than was sampled: the chains have left the point."""
         return self.resolved and self.visible(n_beta, gamma) - llc > max(3 * llc_se, AGREEMENT * abs(llc))
 
 
 def curvatures(problem: Problem, index: int) -> Curvatures | None:
-    """Return the Hessian's eigenvalues at one network's w*, in float64; None above 2,000 coordinates."""
+    """Compute the Hessian's eigenvalues at one network's w*, in float64; None above 2,000 coordinates."""
     from slt_grok.operators.curvature import hessian_product  # imports curvlinops
 
     if problem.d > LARGEST:
@@ -99,7 +99,7 @@ def curvatures(problem: Problem, index: int) -> Curvatures | None:
 
 
 def is_regular(hessian: Curvatures, averages: Sequence[Average], n_betas: Sequence[float], gamma: float) -> bool:
-    """Whether the Hessian alone predicts the value at n_beta and, where there are others, down to n_beta / 16."""
+    """Tell whether the Hessian alone predicts the value at n_beta and, if given, at the other temperatures."""
     return hessian.resolved and all(
         hessian.explains(a.llc, a.llc_se, b, gamma)
         for a, b in zip(averages, n_betas, strict=True)

@@ -1,4 +1,4 @@
-"""Bayesian influence between pairs by what they have in common: both tokens, the answer, a token, nothing."""
+"""Bayesian influence between pairs by what they share: both tokens, the answer, a token, or nothing."""
 
 import numpy as np
 import xarray as xr
@@ -15,14 +15,14 @@ VARIABLES = {
     "loss_correlation": Variable(
         ("relation",),
         "mean correlation of the losses of two pairs",
-        "correlation over a chain's draws, mean over couples of pairs, mean over healthy chains; its "
+        "correlation over a chain's draws, averaged over couples of pairs and over healthy chains; its "
         "negative is the normalized Bayesian influence function",
         "Kreer et al. 2509.26544, section 3",
     ),
     "loss_correlation_se": Variable(
         ("relation",),
         "standard error of the mean correlation",
-        "standard deviation over healthy chains, by the root of their number",
+        "standard deviation over healthy chains / sqrt(their number)",
     ),
     "couples": Variable(
         ("relation",), "number of couples of pairs of the relation", "number of couples of pairs of the relation"
@@ -31,23 +31,23 @@ VARIABLES = {
 
 
 def relations(pairs: Tensor, answers: Tensor) -> dict[str, np.ndarray]:
-    """Which couples of different pairs have what in common: relation -> symmetric bool (n, n); each couple has one.
+    """Classify couples of different pairs: relation -> symmetric bool (n, n); each couple has one relation.
 
-    `swapped` is (a, b) and (b, a); `shared token` any other couple with a token in common, at whatever position;
-    `same answer` couples share no token.
+    `swapped` is (a, b) and (b, a); `shared token` is any other couple with a token in common, at any position; `same
+    answer` couples share no token.
 
     Parameters
     ----------
     pairs, answers : Tensor
-        int64 (n, 2) and (n,), no pair twice.
+        int64 (n, 2) and (n,), all pairs distinct.
 
     Raises
     ------
     SltGrokError
-        Inputs that are no pairs of tokens.
+        The inputs are not pairs of tokens.
     """
     if pairs.is_floating_point() or pairs.ndim != 2 or pairs.shape[1] != 2:
-        raise SltGrokError(f"pairs: expected two tokens a sample, got inputs of shape {tuple(pairs.shape)}")
+        raise SltGrokError(f"pairs: expected two tokens per sample, got inputs of shape {tuple(pairs.shape)}")
     a, b = pairs.numpy().T
     other = ~np.eye(len(a), dtype=bool)
     swapped = (a[:, None] == b) & (b[:, None] == a) & other
@@ -58,25 +58,25 @@ def relations(pairs: Tensor, answers: Tensor) -> dict[str, np.ndarray]:
 
 
 def influence_by_relation(result: xr.Dataset, losses: LossMoments) -> xr.Dataset:
-    """Mean correlation of the losses of two pairs at each network, by what the pairs have in common.
+    """Average the correlation of the losses of two pairs for each network, by what the pairs share.
 
     Parameters
     ----------
     result : xarray.Dataset
-        What `slt_grok.llc.estimate` returned with `losses` among its observers.
+        Result of `slt_grok.llc.estimate` with `losses` among its observers.
     losses : LossMoments
-        Moments of pairs' losses that were taken with `covariance=True`.
+        Moments of the pairs' losses recorded with `covariance=True`.
 
     Returns
     -------
     xarray.Dataset
         A dataset over the estimate's dimensions and `relation`: `loss_correlation` in [-1, 1] and its standard error;
-        over `relation` alone `couples`. NaN where no couple has the relation, or no chain is healthy.
+        over `relation` alone, `couples`. NaN if no couple has the relation, or no chain is healthy.
 
     Raises
     ------
     SltGrokError
-        The covariance was not taken, or the samples are no pairs of tokens.
+        The covariance was not recorded, or the samples are not pairs of tokens.
     """
     groups = relations(losses.inputs, losses.targets)
     healthy = healthy_chains(result)

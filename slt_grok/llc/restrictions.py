@@ -1,9 +1,9 @@
-"""Which weights move, and on which data: whole parameters, masks, attention heads, planes of frequencies.
+"""Subspaces and data for refined LLCs: entire parameters, masks, attention heads, planes of frequencies.
 
 Refined LLCs restrict the weights or the data (Wang et al. 2410.02984, section 3). Those of frequencies restrict the
-tables over the task's group to the circuit's own directions: an axis over tokens or answers is the sum of the constant
-and of one plane for each irreducible representation, {cos, sin} for each of the (p-1)/2 frequencies of Z_p, and only
-the components in the chosen planes move.
+tables over the task's group to the circuit's directions: an axis over tokens or answers decomposes into the constant
+and one plane per irreducible representation, {cos, sin} for each of the (p-1)/2 frequencies of Z_p, and only the
+components in the chosen planes move.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,12 @@ from slt_grok.tasks import SPLITS, Split, Task
 
 
 def parameters(module: nn.Module, *patterns: str) -> Subspace:
-    """All of the parameters whose name matches one of the patterns, such as "W_E" or "layers.*.weight".
+    """Select all parameters whose name matches one of the patterns, such as "W_E" or "layers.*.weight".
 
     Raises
     ------
     SltGrokError
-        A pattern that matches no parameter; the sentence lists the names.
+        A pattern matches no parameter; the message lists the names.
     """
     shapes = _shapes(module)
     for pattern in patterns:
@@ -35,7 +35,7 @@ def parameters(module: nn.Module, *patterns: str) -> Subspace:
 
 
 def mask(module: nn.Module, masks: Mapping[str, Tensor]) -> Subspace:
-    """Return the entries where a parameter's mask is True; parameters without a mask stay.
+    """Select the entries where a parameter's mask is True; parameters without a mask stay fixed.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def mask(module: nn.Module, masks: Mapping[str, Tensor]) -> Subspace:
     Raises
     ------
     SltGrokError
-        An unknown name, a mask of another shape or type, or masks that are False throughout.
+        A name is unknown, a mask has the wrong shape or type, or all masks are False.
     """
     shapes = _shapes(module)
     for name, chosen in masks.items():
@@ -59,22 +59,22 @@ def mask(module: nn.Module, masks: Mapping[str, Tensor]) -> Subspace:
                 f"got {str(chosen.dtype).removeprefix('torch.')} of shape {tuple(chosen.shape)}"
             )
     if not any(chosen.any() for chosen in masks.values()):
-        raise SltGrokError("mask: expected at least one weight that moves, this one has none")
+        raise SltGrokError("mask: expected at least one True entry, got none")
     return Subspace(shapes, {n: Entries(c.flatten().nonzero()[:, 0]) for n, c in masks.items() if c.any()})
 
 
 def matrices(module: nn.Module) -> dict[str, Subspace]:
-    """Each parameter alone: name -> subspace. Together they are all weights."""
+    """Select each parameter separately: name -> subspace. Together they are all weights."""
     return {name: parameters(module, name.replace("[", "[[]")) for name in _shapes(module)}
 
 
 def head(module: nn.Module, index: int) -> Subspace:
-    """Return one attention head: its slices of the parameters that the model declares as those of heads.
+    """Select one attention head: its slices of the parameters that the model declares as belonging to heads.
 
     Raises
     ------
     SltGrokError
-        A network that declares no attention heads, or no head of that number.
+        The network declares no attention heads, or none with that index.
     """
     count = heads(module)
     if not 0 <= index < count:
@@ -89,28 +89,26 @@ def head(module: nn.Module, index: int) -> Subspace:
 
 
 def head_parameters(module: nn.Module) -> Sequence[str]:
-    """Return the names of the parameters of attention heads, none for a network that declares none."""
+    """List the names of the parameters of attention heads; empty if the network declares none."""
     return module.head_parameters() if isinstance(module, Model) else ()
 
 
 def heads(module: nn.Module) -> int:
-    """Return the number of attention heads, 0 for a network that declares none."""
+    """Count the attention heads; 0 if the network declares none."""
     names = head_parameters(module)
     return _shapes(module)[names[0]][0] if names else 0
 
 
 def frequencies(network: Network, chosen: Sequence[int]) -> Subspace:
-    """Return the planes of some frequencies in every table over the task's group, such as embedding and unembedding.
+    """Select the planes of some frequencies in every table over the task's group, such as embedding and unembedding.
 
-    Which tables those are, the model declares in `token_roles()`: W_E and W_U, or U, V and W, with an output bias where
-    there is one. The directions of these planes along each token axis move. Rows for other tokens (the '=' sign) do
-    not.
+    The model declares these tables in `token_roles()`: W_E and W_U, or U, V and W, plus an output bias if any. The
+    directions of the planes along each token axis move. Rows for other tokens (the '=' sign) do not.
 
     Raises
     ------
     SltGrokError
-        A task without a group, a model that declares no such tables, or frequencies that are not distinct ones of the
-        group.
+        The task has no group, the model declares no such tables, or the frequencies are not distinct ones of the group.
     """
     group = _group(network)
     if not len(chosen) or len(set(chosen)) < len(chosen) or not set(chosen) <= set(group.frequencies.tolist()):
@@ -119,15 +117,15 @@ def frequencies(network: Network, chosen: Sequence[int]) -> Subspace:
 
 
 def other_frequencies(network: Network, chosen: Sequence[int]) -> Subspace:
-    """Return the complement of `frequencies(network, chosen)` in the same tables: the other planes and the constant.
+    """Select the complement of `frequencies(network, chosen)` in the same tables: the other planes and the constant.
 
-    Rows for other tokens (the '=' sign) are in neither. With no frequency chosen it is all of `frequencies` and the
+    Rows for other tokens (the '=' sign) are in neither. If no frequency is chosen, these are all planes and the
     constant.
 
     Raises
     ------
     SltGrokError
-        As `frequencies`.
+        See `frequencies`.
     """
     group = _group(network)
     planes = [plane for k, plane in enumerate(group.planes, 1) if k not in chosen]
@@ -135,22 +133,21 @@ def other_frequencies(network: Network, chosen: Sequence[int]) -> Subspace:
 
 
 def split(task: Task, name: Split) -> tuple[Tensor, Tensor]:
-    """Return (inputs, targets) of the samples of a split, for the `data` of `slt_grok.llc.estimate`.
+    """Get (inputs, targets) of the samples of a split, for the `data` of `slt_grok.llc.estimate`.
 
-    A checkpoint need not be a minimum on samples that it was not trained on: the LLC there may be negative, and its
-    status says so.
+    A checkpoint need not be a minimum on held-out samples: the LLC may be negative there, which its status reports.
 
     Raises
     ------
     SltGrokError
-        No such split, or no test samples, since the network was trained on all of them.
+        There is no such split, or no test samples because the network was trained on all of them.
     """
     if name not in SPLITS:
         raise SltGrokError(f"data: expected one of {', '.join(SPLITS)}, got {name!r}")
     inputs, targets = task.data(name)
     if not len(inputs):
         raise SltGrokError(
-            f"data: expected samples in the {name} split, train_fraction {task.train_fraction} leaves none"
+            f"data: expected samples in the {name} split, but train_fraction {task.train_fraction} leaves none"
         )
     return inputs, targets
 

@@ -1,6 +1,6 @@
-"""The LLC with every setting given: sample the local posterior and say what the chains show.
+"""The LLC with every setting given: sample the local posterior and summarize the chains.
 
-The chains' losses become values, errors, diagnostics and statuses of each network.
+The chains' losses are converted to values, errors, diagnostics and statuses for each network.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ OF_AVERAGE = ("llc", "llc_se", "rhat", "ess", "drift", "virial")
 
 
 class OutOfReach(SltGrokError):
-    """A loss along a chain that no draw of the posterior has: the step is unstable there."""
+    """A loss along a chain too high for any draw of the posterior: the step is unstable there."""
 
 
 def sample(
@@ -54,12 +54,12 @@ def sample(
     observers: Sequence[Observer] = (),
     on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
-    """Estimate the LLC at each network of a problem by a sampler, with nothing left to a rule.
+    """Estimate the LLC of each network of a problem, with every setting given.
 
     Parameters
     ----------
     problem : Problem
-        Networks, data, and the weights that move.
+        Networks, data and the weights that move.
     sampler : Sampler
         See `slt_grok.llc.samplers`.
     schedule : Schedule
@@ -73,11 +73,11 @@ def sample(
     box, device, seed, observers, on_progress
         See `slt_grok.llc.estimate`.
     position : Tensor or None, optional
-        Where the chains start, in the order (network, temperature, chain), (chains, d); at w* by default.
+        Starting points of the chains, in the order (network, temperature, chain), (chains, d); w* by default.
     curvatures : sequence of Curvatures or None, optional
         Hessian eigenvalues at each network's w*, for the correction at regular points.
     bounded : bool, optional
-        Whether to raise instead of returning an estimate with a loss that no draw of the posterior has.
+        Whether to raise an error rather than return an estimate with a loss too high for any draw of the posterior.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def sample(
     Raises
     ------
     SltGrokError
-        A setting out of its range, or one that the sampler cannot run with.
+        A setting is out of range, or incompatible with the sampler.
     OutOfReach
         See `bounded`.
     """
@@ -96,7 +96,7 @@ def sample(
     starts = problem.starts(n_betas, gamma, chains, seed)._replace(position=position)
     found = sampler.run(sampling, starts, on_progress, observers)
     if bounded and is_out_of_reach(_by_network(problem, found.losses, n_betas), problem.baselines, n_betas, problem.d):
-        raise OutOfReach("step_size: a loss along a chain is out of the posterior's reach; take a smaller step")
+        raise OutOfReach("step_size: a loss along a chain exceeds the posterior's range; use a smaller step")
     settings = {
         "sampler": sampler.name,
         **{key: "none" if value is None else value for key, value in asdict(sampler).items()},
@@ -118,12 +118,12 @@ def check(
     problem: Problem, schedule: Schedule, n_betas: Sequence[float] | None, gamma: float | None, chains: int,
     box: float | None, sampler: Sampler,
 ) -> None:  # fmt: skip
-    """Check the settings of an estimate, those to be chosen being None.
+    """Check the settings of an estimate; those still to be chosen are None.
 
     Raises
     ------
     SltGrokError
-        A setting out of its range, or one that the sampler cannot run with.
+        A setting is out of range, or incompatible with the sampler.
     """
     lowest = 1.0 if n_betas is None else min(n_betas, default=0.0)
     for wrong, sentence in (
@@ -143,14 +143,14 @@ def check(
 
 
 def _by_network(problem: Problem, values: torch.Tensor, n_betas: Sequence[float]) -> np.ndarray:
-    """Return values of the chains, (chains, ...), as (network, temperature, chain, ...)."""
+    """Reshape values of the chains, (chains, ...), to (network, temperature, chain, ...)."""
     return values.unflatten(0, (len(problem.trajectory), len(n_betas), -1)).numpy()
 
 
 def statistics(
     problem: Problem, found: Chains, schedule: Schedule, n_betas: Sequence[float], bounded: bool = False
 ) -> list[list[ChainStatistics]]:
-    """Return what the chains of each network and temperature show, see `chain_health` for `bounded`."""
+    """Collect the statistics of each network's chains at each temperature; see `chain_health` for `bounded`."""
     traces, virial = (_by_network(problem, values, n_betas) for values in (found.losses, found.virial))
     return [
         [
@@ -208,7 +208,7 @@ def _row(
     finite_minimizer: bool,
     curvatures: Curvatures | None,
 ) -> dict[str, Any]:
-    """Return the values of one network."""
+    """Compute the variables of one network."""
     averages, correction = [average(one) for one in of_network], 0.0
     if curvatures is not None and is_regular(curvatures, averages, n_betas, gamma):
         correction = curvatures.hidden(n_betas[0], gamma)

@@ -1,6 +1,6 @@
-"""Losses of the samples at the draws of chains, as observers of the chains see them.
+"""Losses of individual samples at the chains' draws, recorded by observers.
 
-Of several temperatures, only the chains at the largest n_beta are looked at. Everything is float64.
+With several temperatures, only the chains at the largest n_beta are observed. Everything is float64.
 """
 
 from abc import ABC, abstractmethod
@@ -21,9 +21,10 @@ from slt_grok.models.network import Network
 
 
 def losses_of_outputs(network: Network, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Loss of each sample, float64 (n,), from outputs (n, ...): what the network's loss says of the sample alone.
+    """Compute each sample's loss, float64 (n,), from outputs (n, ...) by evaluating the network's loss on it alone.
 
-    Their mean over the samples is the network's mean loss, whether its loss gives one number a sample or their mean.
+    Their mean over the samples is the network's mean loss, whether its loss returns one number per sample or their
+    mean.
     """
 
     def one(output: Tensor, target: Tensor) -> Tensor:
@@ -33,13 +34,13 @@ def losses_of_outputs(network: Network, outputs: Tensor, targets: Tensor) -> Ten
 
 
 def sample_losses(network: Network, stack: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
-    """Loss of each sample under each of N networks, float64 (N, n)."""
+    """Compute the loss of each sample under each of N networks, float64 (N, n)."""
     outputs = network.stacked_outputs(stack, inputs)
     return vmap(lambda one: losses_of_outputs(network, one, targets))(outputs)
 
 
 def healthy_chains(result: xr.Dataset) -> np.ndarray:
-    """Which chains of an estimate are averaged, bool (network, chain) in the order of the estimate's networks."""
+    """Mask of the averaged chains of an estimate, bool (network, chain), in the order of the estimate's networks."""
     return (result.chain_health == HEALTHY).values.reshape(-1, result.sizes["chain"])
 
 
@@ -51,16 +52,16 @@ class SampleObserver(ABC):
     network : Network
         The function and its loss.
     inputs, targets : Tensor
-        The samples, which need not be those that the chains sample on.
+        Samples to evaluate, which may differ from those that the chains train on.
     trained : Tensor or None, optional
-        Places of the samples whose mean is the training loss L; all where None.
+        Indices of the samples whose mean is the training loss L; None for all.
     every : int, optional
-        Draws from one look to the next.
+        Number of draws between evaluations.
 
     Raises
     ------
     SltGrokError
-        No sample, or a place that is none.
+        There are no samples, or an index is invalid.
     """
 
     def __init__(
@@ -75,14 +76,14 @@ class SampleObserver(ABC):
         self._sample_bytes = 0
 
     def begin(self, starts: Starts) -> None:
-        """Chains are about to start; those at the largest n_beta are looked at."""
+        """Prepare for new chains; those at the largest n_beta are observed."""
         coldest = starts.n_beta[:, 0] == starts.n_beta.max()
         self._row = torch.where(coldest, coldest.cumsum(0) - 1, -1)
         self._sample_bytes = 0
         self._start(int(coldest.sum()))
 
     def observe(self, chains: slice, state: State, stack: Mapping[str, Tensor]) -> None:
-        """Take a draw of some of the chains."""
+        """Record a draw of some of the chains."""
         rows = self._row[chains]
         seen = rows >= 0
         if seen.any():
@@ -90,14 +91,14 @@ class SampleObserver(ABC):
 
     @abstractmethod
     def _start(self, count: int) -> None:
-        """Prepare for that many chains."""
+        """Prepare for the given number of chains."""
 
     @abstractmethod
     def _add(self, rows: Tensor, losses: Tensor) -> None:
         """Add a draw of the chains in these rows: losses (rows, n)."""
 
     def _losses(self, stack: Mapping[str, Tensor]) -> Tensor:
-        """In pieces that fit into the working memory, (chains, n)."""
+        """Compute the losses in pieces that fit into the working memory, (chains, n)."""
         dtype = next(iter(stack.values())).dtype
         inputs = self.inputs.to(dtype) if self.inputs.is_floating_point() else self.inputs
         if not self._sample_bytes:
@@ -115,7 +116,7 @@ class SampleObserver(ABC):
 
 
 def _sample_bytes(network: Network, stack: Mapping[str, Tensor], inputs: Tensor) -> int:
-    """Bytes that one sample takes in one network's forward pass, by what backward would keep; no less than it."""
+    """Bound the bytes that one sample needs in one network's forward pass, by what backward would save."""
     count = min(256, len(inputs))
     with torch.enable_grad(), saved_for_backward() as kept:
         one = {name: tensor[:1].detach().requires_grad_() for name, tensor in stack.items()}
@@ -124,7 +125,7 @@ def _sample_bytes(network: Network, stack: Mapping[str, Tensor], inputs: Tensor)
 
 
 class SampleDraws(SampleObserver):
-    """Every draw's losses of the samples, for what needs the draws themselves; 8 n bytes a draw and chain.
+    """The losses of all samples at every draw, for uses that need the draws themselves; 8 n bytes per draw and chain.
 
     Parameters
     ----------
@@ -140,5 +141,5 @@ class SampleDraws(SampleObserver):
             self._draws[row].append(draw)
 
     def by_chain(self, networks: int = 1) -> np.ndarray:
-        """Return the draws so far of each chain of each network, float64 (network, chain, draw, n)."""
+        """Get the draws so far of each chain of each network, float64 (network, chain, draw, n)."""
         return torch.stack([torch.stack(chain) for chain in self._draws]).unflatten(0, (networks, -1)).numpy()

@@ -1,4 +1,4 @@
-"""What is sampled and how, where chains start, and what is recorded along them."""
+"""Specification of a sampling run: networks, schedule, starting points, and the records of the chains."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,18 +17,18 @@ from slt_grok.trajectories import Network
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long a chain runs and on which data.
+    """Length of a chain, and its data.
 
     Parameters
     ----------
     burn_in : int
-        Updates at the start whose losses are stored separately and never averaged in.
+        Initial updates, whose losses are stored separately and never averaged in.
     draws : int
-        Losses that are averaged.
+        Number of losses to average.
     thinning : int, optional
-        Updates from one draw to the next.
+        Number of updates between draws.
     batch_size : int or None, optional
-        Samples of a minibatch, drawn without replacement within an epoch; None for the full batch.
+        Minibatch size, drawn without replacement within an epoch; None for the full batch.
     """
 
     burn_in: NonNegative
@@ -41,24 +41,24 @@ class Schedule:
 
     @property
     def updates(self) -> int:
-        """Updates of one chain."""
+        """Number of updates per chain."""
         return self.burn_in + self.draws * self.thinning
 
     def drawn(self, losses: np.ndarray) -> np.ndarray:
-        """Return the draws' losses from those of all updates, along the last axis."""
+        """Select the draws' losses from those of all updates, along the last axis."""
         return losses[..., self.burn_in + self.thinning - 1 :: self.thinning]
 
 
 class Observer(Protocol):
-    """What records more of the draws than their loss, such as the losses of single samples."""
+    """Records more about the draws than their loss, such as the losses of individual samples."""
 
     @property
     def every(self) -> int:
-        """Draws between two observations."""
+        """Number of draws between observations."""
         ...
 
     def begin(self, starts: "Starts") -> None:
-        """Forget earlier chains, since new ones are about to start."""
+        """Discard earlier chains before new ones start."""
         ...
 
     def observe(self, chains: slice, state: State, stack: Mapping[str, Tensor]) -> None:
@@ -68,7 +68,7 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Sampling:
-    """What is sampled, and how.
+    """A specification of what to sample, and how.
 
     Parameters
     ----------
@@ -77,15 +77,15 @@ class Sampling:
     inputs, targets : Tensor
         The n samples.
     subspace : Subspace
-        The weights that move.
+        Weights that move.
     sampler : Sampler
-        See `slt_grok.llc.samplers`; settings that are tensors have a row for each chain.
+        See `slt_grok.llc.samplers`; tensor-valued settings have one row per chain.
     schedule : Schedule
-        Length and batch.
+        Length and batch size.
     box : float or None, optional
         See `LocalPosterior`.
     device : torch.device, optional
-        Where the chains run; starts and records are on the CPU.
+        Device of the chains; starts and records are on the CPU.
     """
 
     network: Network
@@ -98,7 +98,7 @@ class Sampling:
     device: torch.device = CPU
 
     def on_device(self) -> "Sampling":
-        """Return the same with samples and buffers on the device."""
+        """Copy this with samples and buffers on the device."""
         if self.device == CPU:
             return self
         network = replace(self.network)  # a copy
@@ -107,12 +107,12 @@ class Sampling:
 
 
 class Starts(NamedTuple):
-    """Where the chains start, a row for each chain.
+    """Starting points of the chains, one row per chain.
 
     stack : the checkpoint's parameters by name, (chains, ...).
-    n_beta, gamma : (chains, 1) in the precision of the parameters.
-    streams : a seed sequence for each chain; its spawn key ends in (temperature, chain).
-    position : where the chains start, (chains, d); at the checkpoint where None.
+    n_beta, gamma : (chains, 1) at the precision of the parameters.
+    streams : one seed sequence per chain; its spawn key ends in (temperature, chain).
+    position : starting points, (chains, d); None for the checkpoint.
     """
 
     stack: dict[str, Tensor]
@@ -122,7 +122,7 @@ class Starts(NamedTuple):
     position: Tensor | None = None
 
     def rows(self, rows: slice, device: torch.device = CPU) -> "Starts":
-        """Return some of the chains, on a device."""
+        """Slice some of the chains, on a device."""
         stack = {name: tensor[rows].to(device) for name, tensor in self.stack.items()}
         position = None if self.position is None else self.position[rows].to(device)
         n_beta, gamma = self.n_beta[rows].to(device), self.gamma[rows].to(device)
@@ -130,15 +130,15 @@ class Starts(NamedTuple):
 
 
 class Chains(NamedTuple):
-    """What was recorded along the chains.
+    """Records of the chains.
 
-    losses : float64 (chains, updates): the loss on the update's batch after each update; a chain that left every bound
-        has an infinite or NaN loss there and restarts from w*.
-    resets : how often a chain was put back at w*, (chains,).
-    distance : |w - w*| at some draws, (chains, look).
+    losses : float64 (chains, updates): loss on the update's batch after each update; infinite or NaN if the chain
+        diverged, after which it restarts from w*.
+    resets : number of times a chain was reset to w*, (chains,).
+    distance : |w - w*| at evenly spaced draws, (chains, look).
     virial : (w - w*) . grad U(w) / d at these draws, (chains, look); its mean is 1 in equilibrium.
-    acceptance : acceptance probability of a MALA proposal with the sampler's step (epsilon, or h^2), mean over some
-        draws; the sampler's own where it accepts or rejects; (chains,).
+    acceptance : acceptance probability of a MALA proposal with the sampler's step (epsilon, or h^2), averaged over some
+        draws; the sampler's actual acceptance if it accepts or rejects; (chains,).
     """
 
     losses: Tensor

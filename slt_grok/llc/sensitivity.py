@@ -1,7 +1,7 @@
-"""How an LLC depends on step, temperature and localization: many settings of underdamped Langevin in one batch.
+"""Dependence of the LLC on step, temperature and localization: many settings of underdamped Langevin in one batch.
 
-The estimate is that of Lau et al. 2308.12108, definition 3, at each setting; a value that holds over a range of
-settings belongs to the network, one that moves with them belongs to the setting as well.
+At each setting the estimate follows Lau et al. 2308.12108, definition 3; a value that is stable over a range of
+settings characterizes the network, one that varies also depends on the setting.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from slt_grok.progress import ProgressCallback, ignore
 
 
 class Setting(NamedTuple):
-    """Step h, n times the inverse temperature, localization."""
+    """Step h, n times the inverse temperature, and localization."""
 
     step_size: float
     n_beta: float
@@ -40,22 +40,22 @@ def at_settings(
     observers: Sequence[Observer] = (),
     on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
-    """Return the LLC at each setting, by underdamped Langevin dynamics.
+    """Estimate the LLC at each setting, by underdamped Langevin dynamics.
 
     Parameters
     ----------
     problem : Problem
-        N networks.
+        The N networks.
     settings : sequence of Setting
-        K settings, each with chains of its own.
+        The K settings, each with separate chains.
     schedule : Schedule
-        Length and batch size, the same for all.
+        Length and batch size, the same for all settings.
     longest_flight : int
-        Most steps between fresh momenta.
+        Most steps between momentum refreshments.
     chains : int
         Number of chains for each network and setting.
     seed, observers, on_progress : int, sequence of Observer, callable, optional
-        See `slt_grok.llc.estimate`; chains come in the order (network, setting, chain).
+        See `slt_grok.llc.estimate`; chains are ordered (network, setting, chain).
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """Settings of LLC measurements: sampler, temperature, localization, length, data, weights.
 
-Two conventions of the field are one line each, `preset: devinterp` and `preset: lau`; other keys override them.
+Two conventions from the literature take one line each, `preset: devinterp` and `preset: lau`; other keys override them.
 `n_beta` may be a rule instead of a number: `n/log(n)` for the n samples, or `batch/log(batch)`.
 """
 
@@ -18,8 +18,8 @@ from slt_grok.llc.sampling import Schedule
 from slt_grok.settings import AboveZero, NonNegative, Positive, Settings, section
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # devinterp 2.0.1: lr as in its README; chains, draws, burn-in, batch and localization are the defaults of its
-    # SamplerConfig; n_beta that of its utils.default_nbeta
+    # devinterp 2.0.1: lr from its README; chains, draws, burn-in, batch size and localization are the defaults of its
+    # SamplerConfig; n_beta is from its utils.default_nbeta
     "devinterp": {
         "sampler": {"name": "sgld", "step_size": 1e-3},
         "n_beta": "batch/log(batch)",
@@ -29,8 +29,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "burn_in": 0,
         "batch_size": 32,
     },
-    # Lau et al. 2308.12108: SGLD at Watanabe's temperature 1/log n, localized by gamma; step and gamma differ between
-    # its experiments, these are the ones that implementations of the estimator start from
+    # Lau et al. 2308.12108: SGLD at Watanabe's temperature 1/log n, localized by gamma; step and gamma vary between its
+    # experiments, and these are the usual starting values in implementations of the estimator
     "lau": {"sampler": {"name": "sgld", "step_size": 1e-5}, "n_beta": "n/log(n)", "gamma": 100.0},
 }
 RULES = ("n/log(n)", "batch/log(batch)")
@@ -88,7 +88,7 @@ class SamplingSettings(Settings):
         return self
 
     def n_beta_of(self, samples: int) -> float:
-        """Return n_beta as a number for this many samples."""
+        """Evaluate n_beta for the given number of samples."""
         if not isinstance(self.n_beta, str):
             return self.n_beta
         size = samples if self.n_beta == "n/log(n)" else self.batch_size or 2
@@ -105,7 +105,7 @@ class SamplingSettings(Settings):
         return getattr(torch, self.precision)
 
     def arguments(self, samples: int) -> dict[str, Any]:
-        """Return the arguments of `slt_grok.llc.sample.sample` for a problem with this many samples."""
+        """Collect the arguments of `slt_grok.llc.sample.sample` for a problem with the given number of samples."""
         return {
             "sampler": self.sampler,
             "schedule": self.schedule,
@@ -115,9 +115,9 @@ class SamplingSettings(Settings):
 
 
 class LLCSettings(SamplingSettings):
-    """Settings of an LLC measurement: how to sample, on which data, and which weights move."""
+    """Settings of an LLC measurement: how to sample, on which data, and the weights that move."""
 
-    data: Literal["train", "test", "all"] = Field(default="train", description="the samples whose loss is meant")
+    data: Literal["train", "test", "all"] = Field(default="train", description="the samples that define the loss")
     weights: list[str] | None = Field(
         default=None, min_length=1, description="names or patterns of the parameters that move; all by default"
     )

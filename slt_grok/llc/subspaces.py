@@ -1,7 +1,7 @@
-"""The part of the weights that a chain may move: everything, some entries, or planes along an axis.
+"""Subspaces of the weights that a chain may move in: everything, some entries, or planes along an axis.
 
-A chain lives in coordinates z of its subspace, orthonormal in the weights, and the rest of the network stays at the
-checkpoint: the LLC of the subspace is the refined LLC (Wang et al. 2410.02984, section 3).
+A chain uses orthonormal coordinates z of its subspace, and the rest of the network stays at the checkpoint: the LLC of
+the subspace is the refined LLC (Wang et al. 2410.02984, section 3).
 """
 
 from collections.abc import Mapping
@@ -13,34 +13,34 @@ from torch import Tensor
 
 
 class Part(Protocol):
-    """What moves of one parameter."""
+    """The movable part of one parameter."""
 
     def size(self, shape: torch.Size) -> int:
-        """Return the number of coordinates."""
+        """Count the coordinates."""
         ...
 
     def coordinates(self, tensor: Tensor) -> Tensor:
-        """Tensors (N, *shape) -> coordinates (N, size)."""
+        """Compute coordinates (N, size) of tensors (N, *shape)."""
         ...
 
     def place(self, coordinates: Tensor, tensor: Tensor) -> Tensor:
-        """Tensors (N, *shape) that have these coordinates and are otherwise `tensor`."""
+        """Build tensors (N, *shape) with these coordinates, and otherwise equal to `tensor`."""
         ...
 
 
 class Whole:
-    """The whole parameter."""
+    """An entire parameter."""
 
     def size(self, shape: torch.Size) -> int:
-        """Return the number of coordinates."""
+        """Count the coordinates."""
         return shape.numel()
 
     def coordinates(self, tensor: Tensor) -> Tensor:
-        """Return the tensor, flat."""
+        """Flatten the tensor."""
         return tensor.flatten(1)
 
     def place(self, coordinates: Tensor, tensor: Tensor) -> Tensor:
-        """Return the coordinates in the tensor's shape."""
+        """Reshape the coordinates to the tensor's shape."""
         return coordinates.reshape(-1, *tensor.shape[1:])
 
 
@@ -51,21 +51,21 @@ class Entries:
     Parameters
     ----------
     index : Tensor
-        Places in the flattened parameter, int64.
+        Indices into the flattened parameter, int64.
     """
 
     index: Tensor
 
     def size(self, shape: torch.Size) -> int:
-        """Return the number of coordinates."""
+        """Count the coordinates."""
         return len(self.index)
 
     def coordinates(self, tensor: Tensor) -> Tensor:
-        """Return the entries."""
+        """Select the entries."""
         return tensor.flatten(1)[:, self.index.to(tensor.device)]
 
     def place(self, coordinates: Tensor, tensor: Tensor) -> Tensor:
-        """Return the tensor with these entries."""
+        """Replace these entries of the tensor."""
         return tensor.flatten(1).index_copy(1, self.index.to(tensor.device), coordinates).reshape(tensor.shape)
 
 
@@ -76,7 +76,7 @@ class Planes:
     Parameters
     ----------
     axis : int
-        Counted from the end, as -2.
+        Axis, counted from the end, such as -2.
     directions : Tensor
         Orthonormal rows, (k, size of the axis).
     """
@@ -85,15 +85,15 @@ class Planes:
     directions: Tensor
 
     def size(self, shape: torch.Size) -> int:
-        """Return the number of coordinates."""
+        """Count the coordinates."""
         return shape.numel() // shape[self.axis] * len(self.directions)
 
     def coordinates(self, tensor: Tensor) -> Tensor:
-        """Components along the directions."""
+        """Compute the components along the directions."""
         return (tensor.movedim(self.axis, -1) @ self.directions.to(tensor).T).flatten(1)
 
     def place(self, coordinates: Tensor, tensor: Tensor) -> Tensor:
-        """Return the tensor with these components, the rest as it is."""
+        """Replace these components of the tensor."""
         directions, moved = self.directions.to(tensor), tensor.movedim(self.axis, -1)
         change = coordinates.reshape(*moved.shape[:-1], -1) - moved @ directions.T
         return (moved + change @ directions).movedim(-1, self.axis)
@@ -101,14 +101,14 @@ class Planes:
 
 @dataclass(frozen=True)
 class Subspace:
-    """The weights that move.
+    """A subspace of the weights that may move.
 
     Parameters
     ----------
     shapes : Mapping[str, torch.Size]
         Name and shape of every parameter of the network.
     parts : Mapping[str, Part]
-        What moves of each parameter; those that are not named stay at the checkpoint.
+        Movable part of each parameter; parameters not listed stay at the checkpoint.
     """
 
     shapes: Mapping[str, torch.Size]
@@ -116,15 +116,15 @@ class Subspace:
 
     @property
     def dimension(self) -> int:
-        """Number of coordinates, d."""
+        """Number of coordinates d."""
         return sum(part.size(self.shapes[name]) for name, part in self.parts.items())
 
     def coordinates(self, stack: Mapping[str, Tensor]) -> Tensor:
-        """Named tensors (N, ...) -> coordinates (N, d)."""
+        """Compute coordinates (N, d) of named tensors (N, ...)."""
         return torch.cat([part.coordinates(stack[name]) for name, part in self.parts.items()], dim=1)
 
     def place(self, coordinates: Tensor, stack: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Named tensors (N, ...) with these coordinates (N, d) and otherwise those of `stack`; differentiable."""
+        """Build named tensors (N, ...) with these coordinates (N, d), otherwise those of `stack`; differentiable."""
         sizes = [part.size(self.shapes[name]) for name, part in self.parts.items()]
         pieces = dict(zip(self.parts, coordinates.split(sizes, dim=1), strict=True))
         return {
@@ -134,5 +134,5 @@ class Subspace:
 
 
 def everything(shapes: Mapping[str, torch.Size]) -> Subspace:
-    """All weights."""
+    """Select all weights."""
     return Subspace(shapes, {name: Whole() for name in shapes})

@@ -9,11 +9,11 @@ from slt_grok.measurement import Table
 
 
 def summary_table(llc: xr.Dataset) -> Table:
-    """Return the counts of statuses and the worst value of each diagnostic, with its checkpoint."""
+    """Tabulate the counts of statuses and the worst value of each diagnostic, with its checkpoint."""
     statuses, counts = np.unique(llc.llc_status.values.astype(str), return_counts=True)
     rows = [[f"Status: {v}", f"{n} of {llc.llc.size}"] for v, n in zip(statuses, counts, strict=True)]
     rows.append(["Omitted chains", f"{int((llc.chain_health != HEALTHY).sum())} of {llc.chain_health.size}"])
-    rows.append(["Chains put back at the checkpoint", f"{int((llc.resets > 0).sum())} of {llc.resets.size}"])
+    rows.append(["Chains reset to the checkpoint", f"{int((llc.resets > 0).sum())} of {llc.resets.size}"])
     for label, values, badness, form in (
         ("Largest R-hat", llc.rhat, llc.rhat, ".3f"),
         ("Smallest effective sample size", llc.ess, -llc.ess, ".0f"),
@@ -32,7 +32,7 @@ def summary_table(llc: xr.Dataset) -> Table:
 
 
 def _worst(values: xr.DataArray, badness: xr.DataArray, form: str) -> str:
-    """Return the value where `badness` is largest, with its coordinates; a dash where nothing is finite."""
+    """Format the value where `badness` is largest, with its coordinates; a dash if nothing is finite."""
     known = np.where(np.isfinite(badness.values), badness.values, -np.inf)
     place = np.unravel_index(known.argmax(), known.shape)
     if known[place] == -np.inf:
@@ -42,7 +42,7 @@ def _worst(values: xr.DataArray, badness: xr.DataArray, form: str) -> str:
 
 
 def omitted_chains(llc: xr.Dataset) -> list[Table]:
-    """Return the table of chains that failed, if there are any."""
+    """Tabulate the chains that failed, if any."""
     health = llc.chain_health.transpose("step", "seed", "chain")
     places = np.argwhere((health != HEALTHY).values).tolist()
     if not places:
@@ -55,7 +55,7 @@ def omitted_chains(llc: xr.Dataset) -> list[Table]:
 
 
 def estimates_table(llc: xr.Dataset) -> Table:
-    """Return a row for each estimate, with its interval, status and diagnostics."""
+    """Tabulate each estimate with its interval, status and diagnostics."""
     distance = llc.distance.isel(look=-1).mean("chain")
     rows = []
     for i, step in enumerate(llc.step.values):

@@ -1,11 +1,10 @@
-"""From tempered draws to log Z(1) / Z(0): quadrature that knows the slopes, and acceptance ratios.
+"""Compute log Z(1) / Z(0) from tempered draws: quadrature with known slopes, and acceptance ratios.
 
-Z(beta) = int exp(-beta n L(w)) prior(w) dw, at temperatures that lie evenly in log beta from beta_1 to 1, and at beta
-= 0. Cubic Hermite polynomials go through the means <n L>_beta with their known slopes, d<n L>/d beta = -Var(n L) (the
+Z(beta) = int exp(-beta n L(w)) prior(w) dw, at temperatures evenly spaced in log beta from beta_1 to 1, and at beta =
+0. Cubic Hermite polynomials interpolate the means <n L>_beta with their known slopes, d<n L>/d beta = -Var(n L) (the
 correction of Friel, Hurn and Wyse 2014, doi:10.1007/s11222-013-9397-1), in beta below beta_1 and in log beta above;
-their error is taken to be what leaving out every second temperature changes. Beside it stands Bennett's acceptance
-ratio between neighboring temperatures (1976, doi:10.1016/0021-9991(76)90078-4), from the same draws, which has no
-error of quadrature.
+their error is estimated by omitting every second temperature. For comparison, Bennett's acceptance ratio between
+neighboring temperatures (1976, doi:10.1016/0021-9991(76)90078-4), from the same draws, has no quadrature error.
 """
 
 import math
@@ -16,9 +15,10 @@ from scipy.special import expit
 
 
 def integral(betas: np.ndarray, means: np.ndarray, variances: np.ndarray) -> float:
-    """int_0^1 u d beta for u = <n L>_beta from its means and variances (K,) at betas 0 = b_0 < b_1 < ... = 1.
+    """Integrate u = <n L>_beta over beta in [0, 1] from its means and variances (K,) at betas 0 = b_0 < b_1 < ... = 1.
 
-    Cubic Hermite: in beta on [0, b_1], and in log beta above for y = beta u, whose slope is y - beta^2 Var.
+    This uses cubic Hermite interpolation: in beta on [0, b_1], and in log beta above for y = beta u, with slope y -
+    beta^2 Var.
     """
     first = betas[1] * ((means[0] + means[1]) / 2 + betas[1] * (variances[1] - variances[0]) / 12)
     x, y = np.log(betas[1:]), betas[1:] * means[1:]
@@ -27,7 +27,7 @@ def integral(betas: np.ndarray, means: np.ndarray, variances: np.ndarray) -> flo
 
 
 def acceptance_ratio(betas: np.ndarray, energies: list[np.ndarray]) -> float:
-    """Return log Z(1) - log Z(0) from draws of n L at each beta: the sum of Bennett's ratios between neighbors.
+    """Compute log Z(1) - log Z(0) from draws of n L at each beta, as a sum of Bennett's ratios between neighbors.
 
     For neighbors with D = (b' - b) n L and N, N' draws, C = log Z' - log Z solves
     sum_b f(M + D + C) = sum_b' f(-M - D - C), f the logistic function of minus its argument, M = log(N'/N).
@@ -47,15 +47,15 @@ def acceptance_ratio(betas: np.ndarray, energies: list[np.ndarray]) -> float:
 
 
 def coarse(betas: np.ndarray, means: np.ndarray, variances: np.ndarray) -> float:
-    """Return the integral with every second temperature omitted, the smallest above 0 among them."""
+    """Compute the integral without every second temperature, including the smallest above 0."""
     kept = np.arange(0, len(betas), 2)
     return integral(betas[kept], means[kept], variances[kept])
 
 
 def integral_error(betas: np.ndarray, k: int, energies: np.ndarray) -> float:
-    """Return the standard error that one temperature's chains (chain, draw) bring to the integral.
+    """Compute the standard error that one temperature's chains (chain, draw) contribute to the integral.
 
-    The integral is linear in them.
+    The integral is linear in the means.
     """
     alone = np.zeros(len(betas))
     of_chains = []

@@ -27,8 +27,8 @@ VARIABLES = {
     "llc_high": Variable(
         (),
         "upper end of the 95% interval of the LLC",
-        "llc + root of the squares of 1.96 llc_se and of what the LLC may still gain at larger n_beta, "
-        "LLC(n_beta) - LLC(n_beta / 16) where it rises; and a multiplicity up to 3",
+        "llc + 1.96 llc_se combined in quadrature with the possible increase at larger n_beta, "
+        "LLC(n_beta) - LLC(n_beta / 16) if positive; plus a multiplicity up to 3",
         RULES,
     ),
     "rhat": Variable((), "R-hat", "rank-normalized split R-hat of the draws' losses", VEHTARI),
@@ -51,22 +51,20 @@ VARIABLES = {
         RULES,
     ),
     "llc_status": Variable((), "status of the LLC estimate", "one of slt_grok.llc.diagnostics.STATUSES", RULES),
-    "llc_status_reason": Variable((), "reason for the status", "the diagnostic that decides the status", RULES),
+    "llc_status_reason": Variable((), "reason for the status", "the diagnostic that determines the status", RULES),
     "baseline_loss": Variable(
         (), "loss at the checkpoint", "L(w*), mean over all samples of the data in float64", LAU, "nats"
     ),
     "llc_chain": Variable(("chain",), "LLC of one chain", "n_beta (mean of the chain's draws - baseline_loss)", LAU),
-    "chain_health": Variable(
-        ("chain",), "health of the chain", "healthy, or the reason why the chain is omitted", RULES
-    ),
+    "chain_health": Variable(("chain",), "health of the chain", "healthy, or the reason for omitting the chain", RULES),
     "resets": Variable(
-        ("chain",), "resets of the chain", "how often the loss was not finite and the chain was put back at w*", RULES
+        ("chain",), "resets of the chain", "number of times the loss was not finite and the chain reset to w*", RULES
     ),
     "acceptance": Variable(
         ("chain",),
         "acceptance of a MALA proposal",
         "min(1, p(w') q(w|w') / (p(w) q(w'|w))) for a Langevin step of the sampler's size (epsilon, or h^2), mean over "
-        "draws; the sampler's own where it accepts or rejects",
+        "draws; the sampler's actual acceptance if it accepts or rejects",
         "Roberts & Tweedie 1996",
     ),
     "distance": Variable(("chain", "look"), "distance from the checkpoint", "|w - w*| at evenly spaced draws", LAU),
@@ -109,8 +107,8 @@ VARIABLES = {
     "llc_correction": Variable(
         (),
         "correction at a regular point",
-        "1/2 sum gamma / (n_beta h + gamma) over the non-zero eigenvalues h of the Hessian at w*; contained in llc "
-        "where sampling agrees with the Hessian, 0 elsewhere",
+        "1/2 sum gamma / (n_beta h + gamma) over the nonzero eigenvalues h of the Hessian at w*; included in llc "
+        "if sampling agrees with the Hessian, else 0",
         "Laplace's approximation with the localization as prior",
         where="n_beta chosen by the rule",
     ),

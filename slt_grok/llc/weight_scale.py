@@ -1,9 +1,9 @@
-"""The LLC of a grokking run under three treatments of the scale of its weights.
+"""The LLC of a grokking run under three treatments of its weight scale.
 
-`fixed_gamma` is the LLC as it is measured along a trajectory (Lau et al. 2308.12108). Weights shrink while a network
-groks, so that at fixed gamma the neighborhood grows relative to them: `relative_gamma` takes gamma = d / (rho |w*|^2)
-at each checkpoint, and `rescaled_weights` multiplies the weights of each checkpoint so that all have the last one's
-norm, at fixed gamma. A rescaled network computes something else, and need not be at a minimum: its loss is given too.
+`fixed_gamma` is the LLC as measured along a trajectory (Lau et al. 2308.12108). Weights shrink while a network groks,
+so at fixed gamma the neighborhood grows relative to them: `relative_gamma` uses gamma = d / (rho |w*|^2) at each
+checkpoint, and `rescaled_weights` rescales the weights of each checkpoint to the last one's norm, at fixed gamma. A
+rescaled network computes a different function and need not be at a minimum, so its loss is also reported.
 """
 
 from collections.abc import Sequence
@@ -36,26 +36,26 @@ RULE = "this package; gamma by the rules of slt_grok.llc.calibration"
 
 
 class WeightScaleSettings(LLCSettings):
-    """Settings of `llc`, at fewer checkpoints."""
+    """Settings of `llc`, for fewer checkpoints."""
 
-    checkpoints: int = Field(default=10, ge=2, description="from memorization on")
+    checkpoints: int = Field(default=10, ge=2, description="number of checkpoints, starting at memorization")
 
 
 class WeightScale(Measurement):
-    """The LLC under each treatment from memorization on, and how much of its drop remains."""
+    """The LLC under each treatment after memorization, and the fraction of its drop that remains."""
 
     name, title, position = "confound", "LLC and weight scale", 22
     Settings = WeightScaleSettings
     default, inherits = False, "llc"
     variables = {name: VARIABLES[name]._replace(dims=("treatment",)) for name in KEPT} | {
         "gamma": Variable(("treatment",), "localization", "gamma of the treatment", LAU),
-        "weight_norm": Variable(("treatment",), "norm of the weights", "|w*| of the network as it was sampled"),
+        "weight_norm": Variable(("treatment",), "norm of the weights", "|w*| of the network that was sampled"),
         "drop": Variable(("treatment",), "drop of the LLC", "llc at drop_from minus llc at the last checkpoint", RULE),
         "drop_se": Variable(
             ("treatment",), "standard error of the drop", "root of the sum of llc_se^2 at both ends", RULE
         ),
         "drop_share": Variable(
-            ("treatment",), "drop as a fraction of the LLC it starts from", "drop / llc at drop_from", RULE
+            ("treatment",), "drop relative to the LLC at its start", "drop / llc at drop_from", RULE
         ),
         "drop_left": Variable(
             ("treatment",), "fraction of the drop at fixed gamma that remains", "drop / drop under fixed_gamma", RULE
@@ -64,17 +64,17 @@ class WeightScale(Measurement):
             ("treatment",), "standard error of the remaining fraction", "from the standard errors of both drops", RULE
         ),
         "drop_from": Variable(
-            (), "step that the drop starts from", "step of the largest llc under fixed_gamma", RULE, "training steps"
+            (), "step at which the drop starts", "step of the largest llc under fixed_gamma", RULE, "training steps"
         ),
     }
 
     def measure(self, trajectory: Trajectory, settings: WeightScaleSettings, context: Context) -> xr.Dataset:
-        """Estimate the LLC under each treatment at some checkpoints, and the drop between two of them."""
+        """Estimate the LLC under each treatment at several checkpoints, and the drop between two of them."""
         steps, seeds = trajectory.coords["step"], trajectory.coords["seed"].tolist()
         memorized = [step for step in (context.milestones(seed)[0] for seed in seeds) if step <= steps[-1]]  # not NaN
         late = steps[steps >= min(memorized, default=steps[len(steps) // 3])]
         chosen = late[evenly_spaced(late, settings.checkpoints)]
-        norms = norm(trajectory.isel(step=-1), settings).tolist()  # of each seed's last checkpoint
+        norms = norm(trajectory.isel(step=-1), settings).tolist()  # for each seed's last checkpoint
 
         def measure_shard(shard: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
             count = len(norms)
@@ -88,7 +88,7 @@ class WeightScale(Measurement):
         return xr.merge([found, drops(found)]).assign_attrs(found.attrs)
 
     def unmeasurable(self, network: Network) -> str:
-        """Return why the LLC cannot be measured; empty if it can."""
+        """Explain why the LLC cannot be measured; empty if it can."""
         return without_task(network)
 
     def seconds(self, one: Trajectory, settings: WeightScaleSettings, checkpoints: int, context: Context) -> float:
@@ -96,18 +96,18 @@ class WeightScale(Measurement):
         return len(TREATMENTS) * LLC().seconds(one, settings, checkpoints, context)
 
     def figures(self) -> Sequence[Drawing]:
-        """Return the LLC under each treatment."""
+        """List the figures: the LLC under each treatment."""
         from slt_grok import plots
 
         caption = (
-            "The LLC under three treatments of the weights' scale, with 95% bands; below, the train loss of the "
-            "networks as trained and with all weights scaled to the last checkpoint's norm. Hollow points are neither "
+            "The LLC under three treatments of the weight scale, with 95% bands. Bottom: train loss of the "
+            "networks as trained and with all weights rescaled to the last norm. Hollow points are neither "
             "effective nor converged."
         )
         return (Drawing("confound", plots.confound, caption),)
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Return the drop under each treatment."""
+        """Tabulate the drop under each treatment."""
         rows = []
         for seed in data[self.name].seed.values.tolist():
             one = data[self.name].sel(seed=seed)
@@ -127,26 +127,26 @@ class WeightScale(Measurement):
                     ]
                 )
         header = [
-            "Seed", "Treatment", "Steps", "Drop of the LLC", "Relative drop", "Of the drop at fixed γ",
+            "Seed", "Treatment", "Steps", "Drop of the LLC", "Relative drop", "Fraction of the drop at fixed γ",
             "Loss at the start", "Status",
         ]  # fmt: skip
         return (Table("Drop of the LLC under each treatment", header, rows),)
 
     def notes(self, data: Data) -> Sequence[str]:
-        """Return the counts of statuses, the setting, and where rescaling changes the function."""
+        """Report the counts of statuses, the setting, and where rescaling changes the function."""
         found = data[self.name]
         start = found.baseline_loss.sel(step=found.drop_from)
         trained, scaled = (start.sel(treatment=name).values for name in ("fixed_gamma", "rescaled_weights"))
         notes = [status_counts(found), setting_note(found)]
         if (scaled > np.maximum(10 * trained, 0.1)).any():
-            notes.append("Scaled weights no longer compute what was learned: that treatment measures another function.")
+            notes.append("Rescaled weights no longer compute the learned function: that treatment measures another.")
         return notes
 
 
 def treated(
     one: Trajectory, settings: WeightScaleSettings, last_norm: float, on_progress: ProgressCallback
 ) -> xr.Dataset:
-    """Return the LLC of one network under the three treatments."""
+    """Estimate the LLC of one network under the three treatments."""
     own_norm = float(norm(one, settings)[0])
     scale = last_norm / own_norm
     rescaled = replace(one, parameters={name: tensor * scale for name, tensor in one.parameters.items()})
@@ -162,13 +162,13 @@ def treated(
 
 
 def norm(trajectory: Trajectory, settings: WeightScaleSettings) -> np.ndarray:
-    """Return |w*| of the weights that move, at each network."""
+    """Compute |w*| of the weights that move, for each network."""
     subspace = subspace_of(settings, trajectory)
     return subspace.coordinates(trajectory.stacked(torch.float64)).norm(dim=1).numpy()
 
 
 def drops(found: xr.Dataset) -> xr.Dataset:
-    """Return the drop under each treatment, between the same two checkpoints.
+    """Compute the drop under each treatment, between the same two checkpoints.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def drops(found: xr.Dataset) -> xr.Dataset:
     -------
     xarray.Dataset
         `drop_from` (seed), the step of the largest LLC under `fixed_gamma`, and over (seed, treatment) `drop`,
-        `drop_se`, `drop_share`, `drop_left` and `drop_left_se`. NaN where an end was not measured.
+        `drop_se`, `drop_share`, `drop_left` and `drop_left_se`. NaN if an end was not measured.
     """
     llc, se = (found[name].transpose("step", "seed", "treatment") for name in ("llc", "llc_se"))
     at = llc.sel(treatment="fixed_gamma").fillna(-np.inf).values.argmax(0)
@@ -190,7 +190,7 @@ def drops(found: xr.Dataset) -> xr.Dataset:
     own, own_se = (values.sel(treatment="fixed_gamma", drop=True) for values in (drop, drop_se))
     left = drop / own
     left_se = abs(left) * ((drop_se / drop) ** 2 + (own_se / own) ** 2) ** 0.5
-    left_se = left_se.where(left.treatment != "fixed_gamma", 0.0)  # the same number twice
+    left_se = left_se.where(left.treatment != "fixed_gamma", 0.0)  # the ratio is 1 exactly
     values = {"drop": drop, "drop_se": drop_se, "drop_share": drop / first, "drop_left": left, "drop_left_se": left_se}
     result = xr.Dataset({name: value.transpose("seed", "treatment") for name, value in values.items()})
     return result.assign(drop_from=("seed", llc.step.values[at]))

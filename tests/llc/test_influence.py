@@ -186,5 +186,5 @@ def test_bad_input_gets_a_sentence() -> None:
     result = estimate(trajectory, observers=[losses], **SETTINGS)
     with pytest.raises(SltGrokError, match="covariance=True"):
         influence(result, losses)
-    with pytest.raises(SltGrokError, match="two tokens a sample"):
+    with pytest.raises(SltGrokError, match="two tokens per sample"):
         relations(torch.randn(4, 3), torch.zeros(4))

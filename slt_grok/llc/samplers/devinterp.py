@@ -1,8 +1,8 @@
-"""devinterp 2's own samplers on our networks, read by our diagnostics: the LLC as the field's tool draws it.
+"""devinterp 2's samplers on our networks with our diagnostics: the LLC as sampled by the field's standard tool.
 
-Every network is run by `devinterp.slt.sampling.sample`, with samples as sequences of tokens and one loss for each
-predicted token, chains on minibatches of their own, and the baseline in float64 over all samples. devinterp records the
-loss *before* each update, so that its first one is L(w*).
+Every network is run by `devinterp.slt.sampling.sample`, with samples as sequences of tokens and one loss per predicted
+token, separate minibatches for each chain, and the baseline in float64 over all samples. devinterp records the loss
+*before* each update, so the first one is L(w*).
 """
 
 import io
@@ -34,15 +34,15 @@ METHODS = {"sgld": "sgmcmc_sgld", "rmsprop_sgld": "rmsprop_sgld"}
 
 @dataclass(frozen=True)
 class Devinterp(Sampler):
-    """Whole chains of devinterp's `sgld`, or of its `rmsprop_sgld` with devinterp's alpha 0.99 and eps 0.1.
+    """Chains by devinterp's `sgld`, or by its `rmsprop_sgld` with devinterp's alpha 0.99 and eps 0.1.
 
-    They run on the CPU and move whole parameters or entries of them; a box clips instead of reflecting. `acceptance` is
-    NaN, which devinterp does not offer.
+    They run on the CPU and move entire parameters or entries of them; a box clips instead of reflecting. `acceptance`
+    is NaN, since devinterp does not provide it.
 
     Parameters
     ----------
     step_size : float
-        devinterp's `lr`, which is epsilon.
+        Step size epsilon, devinterp's `lr`.
     method : {"sgld", "rmsprop_sgld"}, optional
         devinterp's sampling method.
     """
@@ -58,12 +58,12 @@ class Devinterp(Sampler):
         on_progress: ProgressCallback = ignore,
         observers: Sequence[Observer] = (),
     ) -> Chains:
-        """Run every chain, those of one network and temperature by one call of devinterp.
+        """Run all chains, with one call of devinterp per network and temperature.
 
         Raises
         ------
         SltGrokError
-            Another device than the CPU, observers, chains that do not start at w*, or a subspace of planes.
+            The device is not the CPU, there are observers, chains do not start at w*, or the subspace has planes.
         """
         if sampling.device != CPU or observers or starts.position is not None:
             raise SltGrokError("sampler devinterp: expected chains from w* on the CPU, without observers")
@@ -91,10 +91,10 @@ class Devinterp(Sampler):
 
 
 class _SampleLoss:
-    """devinterp's loss function, (model, sequences) -> (batch, tokens - 1), and what it records of the chains.
+    """Loss function for devinterp, (model, sequences) -> (batch, tokens - 1), which also records the chains.
 
-    It is called with gradients once before each update, and with a new model for each chain: so it knows which update
-    of which chain it is, and records distance and virial as `slt_grok.llc.chains` does.
+    It is called with gradients once before each update, and with a new model for each chain, so it can infer the chain
+    and update, and records distance and virial as `slt_grok.llc.chains` does.
     """
 
     def __init__(self, sampling: Sampling, starts: Starts, on_progress: ProgressCallback) -> None:
@@ -106,7 +106,7 @@ class _SampleLoss:
         self.center = sampling.subspace.coordinates(starts.stack)[0].double()
         self.look_every = max(1, sampling.schedule.draws // LOOKS)
         self.tokens = sequences(sampling.inputs, sampling.targets)
-        # sequences of tokens are the data themselves; numbers stand for them
+        # sequences of tokens are passed as data; other samples by index
         self.is_number = sampling.inputs.is_floating_point() or sampling.targets.is_floating_point()
         self.model: nn.Module | None = None
         self.update = 0
@@ -115,7 +115,7 @@ class _SampleLoss:
     def __call__(self, model: nn.Module, tokens: Tensor) -> Tensor:
         from slt_grok.llc.sample_losses import losses_of_outputs
 
-        model.eval()  # devinterp puts it in training mode, with dropout
+        model.eval()  # devinterp switches to training mode, with dropout
         inputs, targets = self._data(tokens)
         losses = losses_of_outputs(self.sampling.network, model(inputs), targets)
         if torch.is_grad_enabled():
@@ -142,7 +142,7 @@ class _SampleLoss:
             self.on_progress(min(chains / len(self.starts.streams), 1.0), f"sampled loss {loss.item():.3g}")
 
     def _look(self, parameters: dict[str, nn.Parameter], loss: Tensor) -> tuple[float, float]:
-        """Return distance and virial."""
+        """Compute distance and virial."""
         subspace = self.sampling.subspace
         moving = {name: parameters[name] for name in subspace.parts}
         gradients = torch.autograd.grad(loss, list(moving.values()), retain_graph=True)
@@ -153,7 +153,7 @@ class _SampleLoss:
         return offset.norm().item(), (offset @ force).item() / len(offset)
 
     def looked(self) -> Tensor:
-        """Return distance and virial at each look of each chain, (chain, look, 2); NaN after a chain was given up."""
+        """Distance and virial at each look of each chain, (chain, look, 2); NaN once a chain is abandoned."""
         count = self.sampling.schedule.draws // self.look_every
         looks = torch.full((len(self.looks), count, 2), torch.nan, dtype=torch.float64)
         for row, chain in zip(looks, self.looks, strict=True):
@@ -162,7 +162,7 @@ class _SampleLoss:
 
 
 def _chains(sampling: Sampling, starts: Starts, settings: dict[str, Any], on_progress: ProgressCallback) -> Chains:
-    """Return all chains of one network; a chain that devinterp gave up has NaN losses from there on."""
+    """Run all chains of one network; a chain abandoned by devinterp has NaN losses from then on."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from devinterp.slt import sampling as devinterp
@@ -170,18 +170,18 @@ def _chains(sampling: Sampling, starts: Starts, settings: dict[str, Any], on_pro
     model = deepcopy(sampling.network.module).to(next(iter(starts.stack.values())).dtype).requires_grad_(True)
     model.load_state_dict({name: tensor[0] for name, tensor in starts.stack.items()}, strict=False)
     loss = _SampleLoss(sampling, starts, on_progress)
-    rows: Any = [{"input_ids": row} for row in loss.tokens]  # all that devinterp asks of a dataset
+    rows: Any = [{"input_ids": row} for row in loss.tokens]  # devinterp requires nothing else of a dataset
     settings = settings | {
         "n_beta": starts.n_beta[0].item(),
         "localization": starts.gamma[0].item(),
         "num_chains": len(starts.streams),
-        "init_seed": int(starts.streams[0].generate_state(1)[0]) >> 1,  # devinterp adds the chain's number
+        "init_seed": int(starts.streams[0].generate_state(1)[0]) >> 1,  # devinterp adds the chain's index
     }
     with (
         TemporaryDirectory() as folder,
         _kept_generators(),
         warnings.catch_warnings(),
-        redirect_stderr(io.StringIO()),  # its progress bar, which has no option
+        redirect_stderr(io.StringIO()),  # suppresses the progress bar, which has no option
     ):
         warnings.simplefilter("ignore")
         tree = devinterp.sample(model, rows, {}, loss_fn=loss, output_path=Path(folder) / "samples.zarr", **settings)
@@ -198,7 +198,7 @@ def _chains(sampling: Sampling, starts: Starts, settings: dict[str, Any], on_pro
 
 
 def _masks(sampling: Sampling) -> dict[str, Tensor | None]:
-    """Return the subspace in devinterp's form: name -> mask, None for a whole parameter."""
+    """Convert the subspace to devinterp's form: name -> mask, None for an entire parameter."""
     masks: dict[str, Tensor | None] = {}
     for name, part in sampling.subspace.parts.items():
         if isinstance(part, Whole):
@@ -215,7 +215,7 @@ def _masks(sampling: Sampling) -> dict[str, Tensor | None]:
 
 @contextmanager
 def _kept_generators() -> Iterator[None]:
-    """Restore the global generators, which devinterp seeds, afterwards."""
+    """Restore the global generators, which devinterp seeds, on exit."""
     ours, theirs = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         yield

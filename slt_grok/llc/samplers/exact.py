@@ -1,4 +1,4 @@
-"""What samplers with a Metropolis test share: they sample the full-batch posterior exactly, whatever their step."""
+"""Base of samplers with a Metropolis test: they sample the full-batch posterior exactly for any step."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class ExactState(NamedTuple):
     acceptance: Tensor
 
     def moved(self, proposal: Tensor, loss: Tensor, gradient: Tensor, acceptance: Tensor, noise: Noise) -> "ExactState":
-        """Return the state at the proposal with its acceptance probability, and elsewhere this one; in place."""
+        """Move to the proposal with its acceptance probability, in place; other chains stay."""
         accepted = noise.uniform() < acceptance[:, None]
         torch.where(accepted, proposal, self.position, out=self.position)
         torch.where(accepted, gradient, self.gradient, out=self.gradient)
@@ -27,11 +27,11 @@ class ExactState(NamedTuple):
 
 @dataclass(frozen=True)
 class ExactSampler(Sampler):
-    """A sampler that accepts or rejects; a chain whose proposal is not finite stays."""
+    """A sampler with an accept-reject step; a chain with a non-finite proposal stays."""
 
     exact = True
 
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> ExactState:
-        """Return the state at `position`; the noise is not needed."""
+        """Build the state at `position`; the noise is not used."""
         loss, gradient = evaluate(position)
         return ExactState(position, loss, gradient.clone(), torch.ones_like(loss))

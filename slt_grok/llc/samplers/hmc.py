@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo (Neal 1206.1901): exact for the full-batch posterior, whatever its step."""
+"""Hamiltonian Monte Carlo (Neal 1206.1901): exact for the full-batch posterior at any step."""
 
 from dataclasses import dataclass
 
@@ -12,15 +12,15 @@ from slt_grok.settings import Positive
 class HMC(ExactSampler):
     """A fresh momentum N(0, I), `leapfrog` leapfrog steps of size h, and a Metropolis test of the energy.
 
-    The step of each proposal is drawn uniformly within 20% of h, since with a fixed flight time directions whose
-    period it hits would never move. An update costs `leapfrog` gradients.
+    The step of each proposal is drawn uniformly within 20% of h, since at a fixed flight time, directions with a
+    matching period would never move. An update costs `leapfrog` gradients.
 
     Parameters
     ----------
     step_size : float or Tensor
-        h, a number, or one for each chain, (chains, 1).
+        Step h, a number, or one per chain, (chains, 1).
     leapfrog : int, optional
-        Steps of a proposal.
+        Leapfrog steps per proposal.
     """
 
     name = "hmc"
@@ -29,11 +29,11 @@ class HMC(ExactSampler):
 
     @property
     def gradients(self) -> int:
-        """Gradients that one update costs."""
+        """Number of gradients per update."""
         return self.leapfrog
 
     def update(self, state: ExactState, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior) -> ExactState:
-        """Return the state after one proposal."""
+        """Make one proposal."""
         position, loss, gradient, _ = state
         h = like(self.step_size, position) * (0.8 + 0.4 * noise.uniform().to(position.dtype))
         momentum = noise.normal().clone()

@@ -13,7 +13,7 @@ from slt_grok.llc.samplers.sampler import Evaluate, Noise, Sampler, like
 
 
 class LeimkuhlerMatthewsState(NamedTuple):
-    """The current sample and the noise of the last step: each (chains, d) but the loss, (chains,)."""
+    """The current sample and the noise of the last step: each (chains, d) except the loss, (chains,)."""
 
     position: Tensor
     loss: Tensor
@@ -25,25 +25,25 @@ class LeimkuhlerMatthewsState(NamedTuple):
 class LeimkuhlerMatthews(Sampler):
     """w <- w - (epsilon/2) [n_beta grad L(w) + gamma (w - w*)] + sqrt(epsilon) (N_t + N_{t+1}) / 2.
 
-    One gradient for each step, as in SGLD; on a quadratic loss the stationary variance is 1/A for every stable step
-    (epsilon A < 4), without SGLD's step-size bias.
+    One gradient per step, as in SGLD; on a quadratic loss the stationary variance is 1/A for every stable step (epsilon
+    A < 4), without SGLD's step-size bias.
 
     Parameters
     ----------
     step_size : float or Tensor
-        epsilon, a number, or one for each chain, (chains, 1).
+        Step epsilon, a number, or one per chain, (chains, 1).
     """
 
     name = "leimkuhler_matthews"
 
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> LeimkuhlerMatthewsState:
-        """Return the state at `position` with the noise that the first step shares."""
+        """Build the state at `position`, with the noise shared by the first step."""
         return LeimkuhlerMatthewsState(position, *evaluate(position), noise.normal().clone())
 
     def update(
         self, state: LeimkuhlerMatthewsState, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior
     ) -> LeimkuhlerMatthewsState:
-        """One step, in place."""
+        """Make one step, in place."""
         epsilon = like(self.step_size, state.position)
         position, earlier = state.position, state.noise
         posterior.descend(position, state.gradient, epsilon / 2)

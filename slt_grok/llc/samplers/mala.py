@@ -1,4 +1,4 @@
-"""The Metropolis-adjusted Langevin algorithm (Roberts & Tweedie 1996): SGLD's step, made exact; the reference."""
+"""Metropolis-adjusted Langevin algorithm (Roberts & Tweedie 1996): SGLD's step made exact; the reference sampler."""
 
 from dataclasses import dataclass
 
@@ -12,20 +12,20 @@ from slt_grok.llc.samplers.sampler import Evaluate, Noise, like
 
 @dataclass(frozen=True)
 class MALA(ExactSampler):
-    """Propose SGLD's step w' from w; accept with min(1, p(w') q(w|w') / (p(w) q(w'|w))).
+    """Propose SGLD's step w' from w; accept with probability min(1, p(w') q(w|w') / (p(w) q(w'|w))).
 
     q(w'|w) is the normal density with mean w - (epsilon/2) grad U(w) and variance epsilon.
 
     Parameters
     ----------
     step_size : float or Tensor
-        epsilon, a number, or one for each chain, (chains, 1).
+        Step epsilon, a number, or one per chain, (chains, 1).
     """
 
     name = "mala"
 
     def update(self, state: ExactState, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior) -> ExactState:
-        """Return the state after one proposal."""
+        """Make one proposal."""
         position, loss, gradient, _ = state
         proposal, new_loss, new_gradient, acceptance = propose(
             position, loss, gradient, like(self.step_size, position), evaluate, noise, posterior
@@ -42,7 +42,7 @@ def propose(
     noise: Noise,
     posterior: LocalPosterior,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """MALA's proposal, loss and gradient there, and its acceptance probability (chains,), 0 where not finite."""
+    """Draw a proposal; compute its loss, gradient and acceptance probability (chains,), which is 0 if not finite."""
     force = posterior.force(position, gradient)
     proposal = torch.addcmul(position, force, epsilon, value=-0.5).addcmul_(noise.normal(), epsilon.sqrt())
     forward = (proposal - position).addcmul_(force, epsilon, value=0.5)

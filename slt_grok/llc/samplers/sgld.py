@@ -21,23 +21,23 @@ class SGLDState(NamedTuple):
 class SGLD(Sampler):
     """w <- w - (epsilon/2) [n_beta grad L(w) + gamma (w - w*)] + sqrt(epsilon) N(0, I).
 
-    On a quadratic loss with Hessian eigenvalues h and A = n_beta h + gamma the stationary variance is
-    1 / (A (1 - epsilon A / 4)): too wide by the factor in brackets, and unstable from epsilon A = 4 on.
+    On a quadratic loss with Hessian eigenvalues h and A = n_beta h + gamma, the stationary variance is 1 / (A (1 -
+    epsilon A / 4)): too large by the factor in parentheses, and unstable for epsilon A >= 4.
 
     Parameters
     ----------
     step_size : float or Tensor
-        epsilon, a number, or one for each chain, (chains, 1).
+        Step epsilon, a number, or one per chain, (chains, 1).
     """
 
     name = "sgld"
 
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> SGLDState:
-        """Return the state at `position`; the noise is not needed."""
+        """Build the state at `position`; the noise is not used."""
         return SGLDState(position, *evaluate(position))
 
     def update(self, state: SGLDState, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior) -> SGLDState:
-        """One step, in place."""
+        """Make one step, in place."""
         epsilon = like(self.step_size, state.position)
         position = state.position
         posterior.descend(position, state.gradient, epsilon / 2)
