@@ -21,10 +21,10 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 import xarray as xr
 
+from slt_grok import settings as base
 from slt_grok.errors import SltGrokError
 from slt_grok.progress import ProgressCallback
 from slt_grok.registry import Registered
-from slt_grok.settings import Settings
 from slt_grok.trajectories import Network, Trajectory
 
 Data = Mapping[str, xr.Dataset]
@@ -114,7 +114,7 @@ class Result(Registered, ABC):
     position: ClassVar[int] = 100
     """Place in a run and on the page: smaller comes first."""
 
-    variables: Mapping[str, Variable] = MappingProxyType({})
+    variables: ClassVar[Mapping[str, Variable]] = MappingProxyType({})
     """Every variable that the dataset may have."""
 
     def figures(self) -> Sequence[Drawing]:
@@ -231,7 +231,7 @@ class Context(Protocol):
 class Measurement(Result):
     """A dataset made from a trajectory."""
 
-    Settings: ClassVar[type[Settings]] = Settings
+    Settings: ClassVar[type[base.Settings]] = base.Settings
     """Its section of a configuration."""
     default: ClassVar[bool] = True
     """Whether a run makes it unasked; where False, a run makes it if its configuration has the section."""

@@ -55,7 +55,7 @@ class Registered:
         return [kind for _, kind in sorted(cls.registry.items()) if issubclass(kind, cls)]
 
     @classmethod
-    def named(cls, name: str) -> type[Self]:
+    def find(cls, name: str) -> type[Self]:
         """Return the family's class of that name.
 
         Raises

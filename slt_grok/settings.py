@@ -141,7 +141,7 @@ def section(family: type[Registered], tag: str, default: str | None = None, defe
             raise PydanticCustomError("mapping", "mapping")
         name = content.get(tag, default)
         try:
-            kind = family.named(name)
+            kind = family.find(name)
         except SltGrokError as error:
             raise PydanticCustomError("section", "{message}", {"message": f"{tag}: {error}"}) from error
         try:

@@ -78,7 +78,7 @@ class CircuitMeasure(Registered):
     def in_order(cls) -> "list[type[CircuitMeasure]]":
         """List all measures, each after those it reads from."""
         graph = {kind.name: kind.after for kind in cls.all()}
-        return [cls.named(name) for name in TopologicalSorter(graph).static_order()]
+        return [cls.find(name) for name in TopologicalSorter(graph).static_order()]
 
 
 def loss(long_name: str, definition: str, source: str) -> Variable:

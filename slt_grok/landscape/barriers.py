@@ -42,7 +42,7 @@ ERROR = Variable(
     "Cochran 1977, section 2.6",
     "nats",
 )
-LINE = {
+LINE: dict[str, Variable] = {
     "line_loss": Variable(
         ("split", "position"),
         "loss between networks",
@@ -53,7 +53,9 @@ LINE = {
     "barrier": BARRIER,
     "barrier_se": ERROR,
 }
-NEIGHBORS = dict(zip(("interpolation_loss", "loss_barrier", "loss_barrier_se"), LINE.values(), strict=True))
+NEIGHBORS: Mapping[str, Variable] = dict(
+    zip(("interpolation_loss", "loss_barrier", "loss_barrier_se"), LINE.values(), strict=True)
+)
 
 
 def between(along: str, align: str = "") -> dict[str, Variable]:

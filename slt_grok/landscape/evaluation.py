@@ -78,7 +78,8 @@ def splits(
         raise SltGrokError(f"rows: expected at least {2 * BLOCKS}, since the spread of {BLOCKS} blocks is the error")
     filled: Sequence[Split] = ("train",) if data is not None else trajectory.task.evaluation_splits()
     found = {}
-    for number, split in enumerate(s for s in SPLITS if s in filled):
+    chosen: list[Split] = [split for split in SPLITS if split in filled]
+    for number, split in enumerate(chosen):
         inputs, targets = samples_of(trajectory, data, split)
         inputs = as_floats(inputs, next(iter(trajectory.parameters.values())).dtype)
         if rows is None or rows >= len(inputs):

@@ -54,7 +54,7 @@ def _renamed(names: Mapping[str, str], matrix: str, scale: str = "") -> dict[str
     }
 
 
-BETWEEN = dynamics.VARIABLES | NEIGHBORS
+BETWEEN = {**dynamics.VARIABLES, **NEIGHBORS}
 AT = (
     _renamed(HESSIAN, "Hessian")
     | _renamed(GAUSS_NEWTON, "Gauss-Newton matrix")

@@ -25,7 +25,7 @@ def build(kind: str, tokens: int, classes: int | None = None, **settings: Any) -
         An unknown kind, or settings that the kind does not take.
     """
     try:
-        model = Model.named(kind)
+        model = Model.find(kind)
     except SltGrokError as error:
         raise SltGrokError(f"model.kind: {error}") from error
     try:

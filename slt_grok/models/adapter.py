@@ -1,14 +1,14 @@
-"""Any `nn.Module` on pairs as a model of this package, by naming its sites and the roles of its weights.
+"""Use any `nn.Module` on pairs as a model of this package, by naming its sites and the roles of its weights.
 
-The module keeps its own forward pass. Sites are read and replaced where it hands a tensor to a submodule or takes one
-from it; an activation that is a bare function lies between the output of one submodule and the input of another. The
-table of the embedding must be looked up by token, as `nn.Embedding` does.
+The module keeps its own forward pass. Sites are read and replaced where it passes a tensor to or from a submodule; an
+activation that is a bare function lies between the output of one submodule and the input of another. The embedding
+table must be looked up by token, as `nn.Embedding` does.
 
 >>> mine = MyMLP(p=53)                                    # embedding, linear1l, linear1r, act, linear2
 >>> network = models.Adapter(
 ...     mine,
 ...     tokens=53,
-...     inputs=lambda pairs: (pairs[:, 0], pairs[:, 1]),  # what MyMLP.forward takes
+...     inputs=lambda pairs: (pairs[:, 0], pairs[:, 1]),  # arguments of MyMLP.forward
 ...     sites={"neurons_pre": "act:input", "neurons_post": "act:output"},
 ...     roles={"input": ("embedding.weight", -2), "output": ("linear2.weight", -2)},
 ... )
@@ -28,41 +28,40 @@ from slt_grok.errors import SltGrokError
 from slt_grok.models.model import At, Model, passthrough
 
 SIDES = ("input", "output")
-PREFIX = "network."  # of the wrapped module's parameters among the adapter's
+PREFIX = "network."  # prefix of the wrapped module's parameter names in the adapter
 
 
 class Adapter(Model):
-    """A user's module with named sites and roles.
+    """A user-supplied module with named sites and roles.
 
     Parameters
     ----------
     network : torch.nn.Module
-        The module.
+        The module to wrap.
     tokens : int
         Number of tokens, p.
     sites : Mapping[str, str]
         `neurons_pre`, `neurons_post` and, for a module with attention, `attention_pattern` -> "SUBMODULE:input" or
         "SUBMODULE:output", with the submodule's dotted name. The site `embedding` is the table of the role `input`.
     roles : Mapping[str, tuple[str, int]]
-        Which axis of which parameter runs over Z_p, counted from the end: `input` (or `left` and `right` for
+        Parameter and axis (counted from the end) that runs over Z_p, for each role: `input` (or `left` and `right` for
         separate embeddings of the two operands), `output`, and `output_bias` if any.
     inputs : callable, optional
-        Maps pairs (n, 2) to what the module's forward takes: a tensor or a tuple of arguments. By default the pairs
+        Maps pairs (n, 2) to the arguments of the module's forward: a tensor or a tuple. By default, the pairs
         themselves.
     neuron_logit_map : callable or None, optional
-        W_L (..., d_mlp, p) from the module's parameters by name, which may have leading axes. By default the parameter
-        of the role `output`, for a module whose neurons reach the logits only through it.
+        Computes W_L (..., d_mlp, p) from the module's parameters by name, which may have leading axes. The default is
+        the parameter of the role `output`, for a module whose neurons reach the logits only through it.
     position : int or None, optional
-        Position at which sites and logits are read, for a module with an axis of positions after the samples': -1 is
-        the last. For the attention pattern (n, head, query, key) it is the query.
+        Position at which sites and logits are read, for a module with an axis of positions after the samples; -1 is the
+        last. For the attention pattern (n, head, query, key), it is the query.
     quadratic : bool, optional
-        Whether the activation is the square, which changes the threshold at which a neuron belongs to a frequency.
+        Whether the activation is the square, which affects the threshold for assigning a neuron to a frequency.
 
     Raises
     ------
     SltGrokError
-        A submodule or parameter that the module does not have, a site or role that is missing, or an axis that has
-        fewer than p entries.
+        The module lacks a submodule or parameter, a site or role is missing, or an axis has fewer than p entries.
     """
 
     def __init__(
@@ -92,32 +91,32 @@ class Adapter(Model):
             if not -len(shapes[name]) <= axis < 0 or shapes[name][axis] < tokens:
                 raise SltGrokError(
                     f"roles: expected {name} to have p = {tokens} entries or more along axis {axis} (counted from the "
-                    f"end), its shape is {tuple(shapes[name])}"
+                    f"end), got shape {tuple(shapes[name])}"
                 )
         for site in ("neurons_pre", "neurons_post"):
             if site not in self.places:
-                raise SltGrokError(f"sites: expected a submodule for {site}, it is missing")
+                raise SltGrokError(f"sites: expected a submodule for {site}, got none")
         for site, place in self.places.items():
             name, _, side = place.rpartition(":")
             if side not in SIDES or name not in dict(network.named_modules()):
                 raise SltGrokError(f"sites: expected SUBMODULE:input or SUBMODULE:output for {site}, got {place!r}")
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Not known for a module from elsewhere.
+        """Raise an error, since the initialization of an external module is unknown.
 
         Raises
         ------
         SltGrokError
-            Always.
+            It always is.
         """
         raise SltGrokError("adapter: expected a network that is trained already; its initialization is not known here")
 
     def named(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a state dict of the wrapped module under the names of this one."""
+        """Rename a state dict of the wrapped module to this module's parameter names."""
         return {PREFIX + name: tensor for name, tensor in state.items()}
 
     def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
-        """Logits (n, p) of the wrapped module at `position`, classes beyond p omitted."""
+        """Compute the logits (n, p) of the wrapped module at `position`, without classes beyond p."""
         table = at("embedding", self._whole_embedding(dict(self.named_parameters())))
         table, pairs = self._as_the_module_counts(table, pairs)
         parts = table.split([table.shape[-1] // len(self.tables)] * len(self.tables), -1)
@@ -141,10 +140,10 @@ class Adapter(Model):
         return at("logits", logits[..., : self.classes])
 
     def _as_the_module_counts(self, table: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return table and pairs with tokens that are not numbers, such as '=', where the module looks for them.
+        """Move non-numeric tokens such as '=' to where the module expects them.
 
-        A measurement that gives every pair two separate tokens sets `tokens` to their number. The module still looks
-        for the first token after the numbers at p, so that numbers from p on move behind it.
+        A measurement that gives every pair two separate tokens sets `tokens` to their number. The module still expects
+        the first non-numeric token at p, so numbers from p on are moved after it.
         """
         p, numbers, others = self.classes, table[: self.tokens], table[self.tokens :]
         filled = nn.functional.pad(numbers[:p], (0, 0, 0, max(0, p - len(numbers))))
@@ -169,11 +168,11 @@ class Adapter(Model):
         return module.register_forward_hook(after)
 
     def token_roles(self) -> Mapping[str, tuple[str, int]]:
-        """Return the roles that were given."""
+        """Return the roles passed to the constructor."""
         return {role: (PREFIX + name, axis) for role, (name, axis) in self.roles.items()}
 
     def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """Return the rows of the embedding that stand for Z_p, (..., p, d).
+        """Select the rows of the embedding for Z_p, (..., p, d).
 
         The tables of `left` and `right` are concatenated.
         """
@@ -184,7 +183,7 @@ class Adapter(Model):
         return torch.cat([parameters[PREFIX + name].movedim(axis, -2) for name, axis in tables], -1)
 
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """W_L (..., d_mlp, p), as given or the parameter of the role `output`."""
+        """Compute W_L (..., d_mlp, p): as passed, or the parameter of the role `output`."""
         if self.logit_map is not None:
             own = {name.removeprefix(PREFIX): tensor for name, tensor in parameters.items()}
             return self.logit_map(own)[..., : self.classes]

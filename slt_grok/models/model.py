@@ -81,8 +81,8 @@ class Model(Registered, nn.Module):
         self.tokens = tokens
         self.classes = tokens if classes is None else classes
 
-    def forward(self, inputs: Tensor, at: At = passthrough) -> Tensor:
-        """Return logits (n, classes) for tokens (n, operands)."""
+    def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
+        """Return logits (n, classes) for tokens (n, operands), pairs of them in every task of this package."""
         raise NotImplementedError
 
     def initialize(self, generator: torch.Generator) -> None:
@@ -128,7 +128,7 @@ class Model(Registered, nn.Module):
         raise NotImplementedError
 
     def stacked_gradients(
-        self, stack: Parameters, inputs: Tensor, labels: Tensor, own_data: bool, wanted: Collection[str]
+        self, stack: Parameters, pairs: Tensor, labels: Tensor, own_data: bool, wanted: Collection[str]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return mean cross-entropies (N,) in float64 of N networks, and their gradients by the wanted parameters.
 
@@ -136,7 +136,7 @@ class Model(Registered, nn.Module):
         ----------
         stack : mapping of str to Tensor
             All parameters by name, (N, ...).
-        inputs, labels : Tensor
+        pairs, labels : Tensor
             (n, operands) and (n,), or with `own_data` (N, n, operands) and (N, n).
         own_data : bool
             Whether each network has samples of its own.

@@ -31,8 +31,8 @@ def test_circuits_their_null_and_their_maps(tmp_path: Path) -> None:
         assert set(found) == set(wanted)
         for name in wanted:
             np.testing.assert_allclose(found[name], wanted[name], rtol=1e-6, atol=1e-9, err_msg=f"{label}.{name}")
-    assert "circuit_maps" not in str(Result.named("circuit_maps")().columns(data["circuit_maps"]))
-    columns = Result.named("circuits")().columns(data["circuits"].sel(seed=3))
+    assert "circuit_maps" not in str(Result.find("circuit_maps")().columns(data["circuit_maps"]))
+    columns = Result.find("circuits")().columns(data["circuits"].sel(seed=3))
     assert columns["final.circuits.loss.test"] == float(data["circuits"].loss.sel(seed=3, split="test", step=9))
     assert "The circuit at the last checkpoint and its null" in page
     assert "Not measured: " in page
@@ -42,5 +42,5 @@ def test_circuits_their_null_and_their_maps(tmp_path: Path) -> None:
 
 def test_no_key_frequency_is_a_note() -> None:
     dataset = xr.Dataset({"circuit_frequency": (("seed", "frequency"), np.zeros((1, 6), dtype=bool))})
-    (note,) = Result.named("circuits")().notes({"circuits": dataset})
+    (note,) = Result.find("circuits")().notes({"circuits": dataset})
     assert note.startswith("No frequency is a key frequency")

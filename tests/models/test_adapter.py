@@ -192,7 +192,7 @@ def test_tokens_of_their_own_for_every_pair():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"sites": {"neurons_pre": "act:input"}}, "neurons_post, it is missing"),
+        ({"sites": {"neurons_pre": "act:input"}}, "neurons_post, got none"),
         ({"sites": {"neurons_pre": "act:input", "neurons_post": "act"}}, "SUBMODULE:input"),
         ({"sites": {"neurons_pre": "act:input", "neurons_post": "relu:output"}}, "'relu:output'"),
         ({"roles": {"input": ("embedding.weight", -2)}}, "and output, got input"),

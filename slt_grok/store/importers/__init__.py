@@ -56,7 +56,7 @@ def read(path: str | Path, format: str | None = None) -> Imported:
         The file is missing, cut short, of another format, or holds a network that is not supported.
     """
     try:
-        importer = Importer.named(format)() if format is not None else None
+        importer = Importer.find(format)() if format is not None else None
     except SltGrokError as error:
         raise SltGrokError(f"format: {error}") from error
     file = SourceFile.read(Path(path))
