@@ -1,4 +1,4 @@
-"""Trajectory to trajectory: what a network becomes when something in it is changed."""
+"""Map a trajectory to a trajectory of modified networks."""
 
 from slt_grok.interventions.planes import change_planes, changed, keep, remove, replace_by_clock, rotate, swap
 from slt_grok.interventions.relabel import RelabeledTask, relabel

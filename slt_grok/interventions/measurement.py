@@ -1,11 +1,11 @@
 """The LLC, loss and accuracy of a run's checkpoints after interventions on their weights, with matched controls.
 
-Every checkpoint is measured as it was trained; with the circuit of the last checkpoint kept or removed, in its tables
-over the tokens, in its neurons or in both; with as many random frequencies that are not key, a random subspace of as
-many dimensions, or as many random neurons in place of the circuit's; and with one part of its weights from the last
-checkpoint, or from the one that has memorized (where both are the same checkpoint nothing changes: the null of all
-these differences). See `slt_grok.interventions.weights` for each of these. Every variant has random streams of its own,
-by its name, so that differences between two have the errors of both.
+Every checkpoint is measured as trained; with the circuit of the last checkpoint kept or removed, in its tables over the
+tokens, in its neurons or in both; with an equal number of random non-key frequencies, a random subspace of the same
+dimension, or an equal number of random neurons in place of the circuit's; and with one part of its weights taken from
+the last checkpoint, or from the first that has memorized (if the two checkpoints coincide nothing changes, which is the
+null of all these differences). See `slt_grok.interventions.weights` for each of these. Every variant has separate
+random streams, seeded by its name, so the differences between two variants include the errors of both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,8 +42,8 @@ SITES = {  # site -> controls of the circuit there
     "neurons": ("random neurons",),
     "tables and neurons": ("random",),
 }
-ORIGINS = ("from the end", "from memorization")  # of exchanged parts
-UNMADE = "this seed has no circuit, no other frequencies to compare with, or no checkpoint that has memorized"
+ORIGINS = ("from the end", "from memorization")  # of swapped parts
+UNMADE = "this seed has no circuit, no control frequencies, or no checkpoint that has memorized"
 OF_LLC = ("llc", "llc_se", "llc_low", "llc_high", "rhat", "ess", "drift", "llc_status", "llc_status_reason")
 MEASURED = {
     **{name: VARIABLES[name]._replace(dims=(VARIANT,), where="") for name in OF_LLC},
@@ -57,10 +57,10 @@ WORDS = ("llc_status", "llc_status_reason")
 
 
 class InterventionSettings(LLCSettings):
-    """Settings of the measurement `interventions`; keys that are not given are those of `llc`."""
+    """Settings of the measurement `interventions`; omitted keys are inherited from `llc`."""
 
-    checkpoints: int = Field(default=4, ge=2, description="how many are intervened on, from memorization on")
-    controls: Positive = Field(default=2, description="random planes and neurons for each intervention")
+    checkpoints: int = Field(default=4, ge=2, description="number of checkpoints, starting at memorization")
+    controls: Positive = Field(default=2, description="number of random controls per intervention")
 
 
 class Interventions(Measurement):
@@ -70,19 +70,19 @@ class Interventions(Measurement):
     Settings = InterventionSettings
     variables = MEASURED | {
         "llc_change": Variable((VARIANT,), "change of the LLC", "llc minus the llc as trained at the same step"),
-        "llc_change_se": Variable((VARIANT,), "standard error of the change of the LLC", "llc_se of both, in squares"),
+        "llc_change_se": Variable((VARIANT,), "standard error of the change of the LLC", "sqrt(sum of both llc_se^2)"),
     }
 
     def unmeasurable(self, network: Network) -> str:
-        """Return why the weights cannot be intervened on."""
+        """Explain why the weights cannot be intervened on; empty if they can."""
         undeclared = "" if network.declares("units") else "the model does not declare the units of its weights"
         return without_task(network) or undeclared
 
     def measure(self, trajectory: Trajectory, settings: InterventionSettings, context: Context) -> xr.Dataset:
-        """Measure every variant at some checkpoints from memorization on.
+        """Measure every variant at several checkpoints after memorization.
 
-        The coordinates `act`, `site`, `control` and `draw` say what a variant is. What a seed lacks (a circuit, a
-        memorizing checkpoint) is NaN, with the reason in `llc_status_reason`.
+        The coordinates `act`, `site`, `control` and `draw` identify a variant. Variants that a seed cannot provide
+        (without a circuit or a memorizing checkpoint) are NaN, with the reason in `llc_status_reason`.
         """
         steps, seeds = trajectory.coords["step"], trajectory.coords["seed"].tolist()
         todo = variants(trajectory, settings.controls)
@@ -120,31 +120,31 @@ class Interventions(Measurement):
         return count * seconds_of_updates(one, settings, settings.schedule.updates)
 
     def figures(self) -> Sequence[Drawing]:
-        """Return the variants over training."""
+        """List the figures: the variants over training."""
         from slt_grok import plots
 
         return (
             Drawing(
                 "interventions",
                 plots.interventions,
-                "Checkpoints after interventions on their weights, each measured anew: with the last checkpoint's "
-                "circuit alone, or without it, in the tables over tokens and answers (planes of the key frequencies), "
+                "Checkpoints after interventions on their weights, each re-measured: with the last checkpoint's "
+                "circuit alone or without it, in the tables over tokens and answers (planes of the key frequencies), "
                 "in the neurons (those of one key frequency) or in both; and with one part of the weights from another "
-                "checkpoint. Broken lines: the mean over random frequencies, neurons and planes of the same number. "
-                "The LLC's axis is linear between -10 and 10, bars are 95% intervals, hollow points are neither "
+                "checkpoint. Dashed lines: the mean over equal numbers of random frequencies, neurons or planes. "
+                "The LLC's axis is linear between -10 and 10, bars are 95% intervals, and hollow points are neither "
                 "effective nor converged.",
             ),
         )
 
     def notes(self, data: Data) -> Sequence[str]:
-        """Return how to read an LLC after an intervention."""
+        """Explain how to read an LLC after an intervention."""
         return (
             "An intervened network need not be at a minimum of the loss: its LLC can be negative, and a positive one "
-            "says how the loss rises around a point, not how a solution is degenerate. Read it with its loss.",
+            "describes how the loss rises around a point, not the degeneracy of a solution. Read it with its loss.",
         )
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Return all variants at the first and the last checkpoint of each seed."""
+        """Tabulate all variants at the first and the last checkpoint of each seed."""
         dataset, made = data[self.name], []
         header = ["Variant", "LLC", "Status", "Train loss", "Train accuracy", "Test accuracy", "Change of weights"]
         for seed in dataset.seed.values.tolist():
@@ -157,18 +157,18 @@ class Interventions(Measurement):
 
 
 class Variant(NamedTuple):
-    """An intervention by what is done, where, with what in the circuit's place, and in which draw of it.
+    """An intervention: the act, its site, the control in place of the circuit, and the control's draw.
 
     Parameters
     ----------
     act : str
-        `as trained`, `kept`, `removed`, or `from the end` and `from memorization` for exchanged parts.
+        `as trained`, `kept`, `removed`, or `from the end` and `from memorization` for swapped parts.
     site : str, optional
-        What is changed, one of `SITES` or a part of the weights.
+        What is changed: one of `SITES` or a part of the weights.
     control : str, optional
-        `circuit`, or what takes its place; empty for exchanged parts.
+        `circuit`, or what replaces it; empty for swapped parts.
     draw : int, optional
-        Of a random control, from 1 on.
+        Draw of a random control, starting at 1.
     """
 
     act: str
@@ -178,7 +178,7 @@ class Variant(NamedTuple):
 
     @property
     def name(self) -> str:
-        """A name in words, different for all variants."""
+        """A readable name, unique among all variants."""
         if self.act not in ACTS:
             return f"{self.site} {self.act}".strip()
         draw = f" {self.draw}" if self.draw else ""
@@ -186,7 +186,7 @@ class Variant(NamedTuple):
 
 
 class Circuit(NamedTuple):
-    """A circuit, or what takes its place: its frequencies, functions of a token (count, n), and neurons (d_mlp,)."""
+    """A circuit or its control: its frequencies, functions of a token (count, n), and neurons (d_mlp,)."""
 
     keys: list[int]
     directions: Tensor
@@ -194,18 +194,18 @@ class Circuit(NamedTuple):
 
 
 class OneSeed(NamedTuple):
-    """What the variants of one seed are made from.
+    """Inputs for the variants of one seed.
 
     Parameters
     ----------
     trajectory : Trajectory
-        All its checkpoints.
+        All checkpoints of the seed.
     circuit : Circuit or None
-        Of the last checkpoint; None without a circuit.
+        Circuit of the last checkpoint; None without a circuit.
     memorized : int or None
-        Place of the first checkpoint that has memorized.
+        Index of the first checkpoint that has memorized.
     seed : int
-        Of the random controls.
+        Seed of the random controls.
     """
 
     trajectory: Trajectory
@@ -214,7 +214,7 @@ class OneSeed(NamedTuple):
     seed: int
 
     def intervene(self, one: Trajectory, variant: Variant) -> Trajectory | None:
-        """Return a variant of a checkpoint; None where the seed lacks what it takes."""
+        """Build a variant of a checkpoint; None if the seed lacks what it requires."""
         if variant.act == AS_TRAINED:
             return one
         if variant.act in ORIGINS:
@@ -233,7 +233,7 @@ class OneSeed(NamedTuple):
 
 
 def variants(trajectory: Trajectory, controls: int) -> list[Variant]:
-    """Return everything that is done to a network of this shape; the circuit only where there can be one."""
+    """List all variants of a network of this shape; the circuit only if there can be one."""
     found = [Variant(AS_TRAINED)]
     if _can_have_a_circuit(trajectory.network):
         for act in ACTS:
@@ -248,7 +248,7 @@ def _can_have_a_circuit(network: Network) -> bool:
 
 
 def _circuits(trajectory: Trajectory) -> list[Circuit | None]:
-    """Return the circuit of each seed's last checkpoint."""
+    """Find the circuit of each seed's last checkpoint."""
     group = trajectory.task.group
     if group is None or not _can_have_a_circuit(trajectory.network):
         return [None] * trajectory.shape[1]
@@ -261,9 +261,9 @@ def _circuits(trajectory: Trajectory) -> list[Circuit | None]:
 
 
 def control(circuit: Circuit, variant: Variant, group: Group, seed: int) -> Circuit | None:
-    """Return as much of what is random; None where there are not enough other frequencies.
+    """Draw an equally large random control; None if there are not enough other frequencies.
 
-    Random frequencies are not key; random neurons are drawn among all, since the circuit can have most of them.
+    Random frequencies are not key; random neurons are drawn from all, since most may belong to the circuit.
     """
     keys, neurons = circuit.keys, circuit.neurons
     generator = np.random.default_rng(np.random.SeedSequence([seed, variant.draw]))
@@ -277,7 +277,7 @@ def control(circuit: Circuit, variant: Variant, group: Group, seed: int) -> Circ
 def measured_variants(
     one: Trajectory, made: Mapping[str, Trajectory], settings: LLCSettings, names: Sequence[str]
 ) -> xr.Dataset:
-    """Return LLC, losses, accuracies and distance of one network's variants; those not made are NaN."""
+    """Measure LLC, losses, accuracies and distance of one network's variants; unavailable variants are NaN."""
     sizes = {**dict(zip(one.dims, one.shape, strict=True)), VARIANT: len(names), "split": len(SPLITS)}
     coords = {**one.coords, VARIANT: list(names), "split": list(SPLITS)}
     found = xr.Dataset(coords=coords)
@@ -302,7 +302,7 @@ def measured_variants(
 
 
 def with_changes(found: xr.Dataset) -> xr.Dataset:
-    """Return the dataset with the LLC minus that of the network as trained, at the same step and seed."""
+    """Add the LLC minus that of the network as trained, at the same step and seed."""
     plain = found.sel({VARIANT: AS_TRAINED}, drop=True)
     other = found[VARIANT] != AS_TRAINED
     change, error = found.llc - plain.llc, np.hypot(found.llc_se, plain.llc_se)
@@ -314,7 +314,7 @@ def _flat(one: Trajectory) -> Tensor:
 
 
 def _memorized(context: Context, steps: np.ndarray, seed: int) -> int | None:
-    """Place of the first checkpoint that has memorized; None if none has."""
+    """Find the index of the first checkpoint that has memorized; None if none has."""
     later = np.flatnonzero(steps >= context.milestones(seed)[0])  # NaN: never
     return int(later[0]) if len(later) else None
 

@@ -1,22 +1,22 @@
-"""Interventions in the planes of Fourier frequencies: what lies there at a site of a network becomes something else.
+"""Interventions on the planes of Fourier frequencies: a network's values in them are replaced at a site.
 
-At the embedding the functions are those of a token t, at neurons and logits those of the product s = a b (a + b on Z_n;
-a b^-1 and a - b for subtraction). P_K projects such functions on the planes of the representations k in K, on Z_n
-span{cos w_k t, sin w_k t : k in K}. `change_planes` does the work,
+At the embedding the functions depend on a token t, at neurons and logits on the product s = a b (a + b on Z_n; a b^-1
+and a - b for subtraction). P_K projects such functions on the planes of the representations k in K, on Z_n span{cos w_k
+t, sin w_k t : k in K}. `change_planes` computes
 
     value' = rest + new(P_K table),
 
-with `table` the value as a function of t or s (at neurons and logits its mean over the n cells with the same s), and
-`rest` the value without P_K table, or nothing but its mean. The named interventions say what is new and what stays:
+with `table` the value as a function of t or s (for neurons and logits, its mean over the n cells with the same s), and
+`rest` either the value without P_K table, or only its mean. The named interventions choose `new` and `rest`:
 
     remove               nothing in the planes                    Nanda et al. 2301.05217, sections 4.4 and 5.1
-    keep                 the planes and the mean alone
-    swap                 token t has the planes of token t'
-    rotate               token t has those of t + shift: on Z_n the plane of k turned by w_k shift
-    replace_by_clock     logits mean + sum_k alpha_k kappa_k(s, c), alpha by least squares, kappa_k the kernel of the
-                         plane, cos w_k(s - c) on Z_n; 2301.05217, section 4.4
+    keep                 the planes and the mean only
+    swap                 token t gets the planes of token t'
+    rotate               token t gets those of t + shift: on Z_n the plane of k is rotated by w_k shift
+    replace_by_clock     logits become mean + sum_k alpha_k kappa_k(s, c), alpha by least squares, kappa_k the kernel of
+                         the plane, cos w_k(s - c) on Z_n; 2301.05217, section 4.4
 
-The site `embedding_first` is the embedding as the first of the two tokens is looked up in it: of (a, b) a alone moves.
+The site `embedding_first` is the embedding as used for the first token: in the pair (a, b), only a changes.
 """
 
 import copy
@@ -43,21 +43,21 @@ Change = Callable[[Tensor], Tensor]
 def change_planes(
     trajectory: Trajectory, frequencies: Any, site: Site, *, new: Change, only: bool = False
 ) -> Trajectory:
-    """Replace what lies in the planes of some frequencies at a site of every network.
+    """Replace the values in the planes of some frequencies at a site of every network.
 
     Parameters
     ----------
     trajectory : Trajectory
         Networks whose model declares roles and sites, on a task with a group.
     frequencies : array_like
-        The set K, a bool mask over `Group.frequencies`, the same for all networks.
+        Frequencies K, a bool mask over `Group.frequencies`, the same for all networks.
     site : Site
-        `embedding` changes the weights, so that every measure sees it; at the other sites the value changes on its way
-        through the network. Neurons and logits are changed on the whole grid of inputs, in order, alone.
+        `embedding` changes the weights, so every measure sees the change; at the other sites, the value changes during
+        the forward pass. Neurons and logits can be changed only on the entire grid of inputs, in order.
     new : Change
-        What lies in the planes, functions of t or s as a table (n, d) -> what is put in its place.
+        Maps the values in the planes, functions of t or s as a table (n, d), to their replacement.
     only : bool, optional
-        Whether only the mean over tokens or over the grid stays next to it.
+        Whether to discard everything else except the mean over tokens or over the grid.
 
     Returns
     -------
@@ -67,13 +67,13 @@ def change_planes(
     Raises
     ------
     SltGrokError
-        A model without declared roles, a task without a group, a mask of another shape, or an unknown site.
+        A model without declared roles, a task without a group, a mask of the wrong shape, or an unknown site.
     """
     module, task = trajectory.network.module, trajectory.task
     if not isinstance(module, Model):
         raise SltGrokError(f"intervention: expected a model of slt_grok.models, got {type(module).__name__}")
     if task.group is None:
-        raise SltGrokError("intervention: expected a task whose tokens form a group, this one has none")
+        raise SltGrokError("intervention: expected a task whose tokens form a group, got none")
     if site not in get_args(Site):
         raise SltGrokError(f"intervention: expected a site among {', '.join(get_args(Site))}, got {site!r}")
     mask, count = torch.from_numpy(np.array(frequencies)), len(task.group.frequencies)
@@ -95,20 +95,20 @@ def change_planes(
 def changed(
     values: Tensor, frequencies: Tensor, group: Group, new: Change, only: bool = False, sign: int | None = None
 ) -> Tensor:
-    """Return rest + new(P_K table), as the module's docstring says, of the value at a site.
+    """Compute rest + new(P_K table) for the value at a site, see the module docstring.
 
     Parameters
     ----------
     values : Tensor
-        Functions of one token, (..., n, d); with `sign` functions of the grid, (..., n^2, d).
+        Functions of one token, (..., n, d), or, with `sign`, functions of the grid, (..., n^2, d).
     frequencies : Tensor
-        K as a bool mask (K,).
+        Frequencies K as a bool mask (K,).
     group : Group
-        The tokens' group.
+        Group of the tokens.
     new, only : Change, bool
-        As for `change_planes`.
+        See `change_planes`.
     sign : int or None, optional
-        s = a b^sign.
+        Exponent in s = a b^sign.
     """
     table = values if sign is None else group.means_by_product(values, sign)
     before = group.project(table, frequencies)
@@ -119,7 +119,7 @@ def changed(
 
 
 def clock_part(table: Tensor, group: Group | None = None) -> Tensor:
-    """Return sum over all k of alpha_k kappa_k(s, c), alpha by least squares: functions of s and c, (..., n, n).
+    """Compute the sum over all k of alpha_k kappa_k(s, c), alpha by least squares: functions of s and c, (..., n, n).
 
     The group is Z_n by default, where kappa_k(s, c) = cos w_k(s - c).
     """
@@ -144,16 +144,16 @@ def swap(
     tokens: Sequence[int] | np.ndarray | Tensor,
     site: Site = "embedding_first",
 ) -> Trajectory:
-    """Token t gets the planes of tokens[t]: what those planes alone decide must be answered for (tokens[a], b)."""
+    """Give token t the planes of tokens[t]: if these planes alone decide, the answer becomes that to (tokens[a], b)."""
     rows = torch.as_tensor(np.asarray(tokens))
     return change_planes(trajectory, frequencies, site, new=lambda table: table[..., rows, :])
 
 
 def rotate(trajectory: Trajectory, frequencies: Any, shift: int, site: Site = "embedding_first") -> Trajectory:
-    """Token t gets the planes of t + shift (of t times the element `shift`): on Z_n plane k is turned by w_k shift."""
+    """Give token t the planes of t + shift (t times the element `shift`): on Z_n plane k is rotated by w_k shift."""
     group = trajectory.task.group
     if group is None:
-        raise SltGrokError("intervention: expected a task whose tokens form a group, this one has none")
+        raise SltGrokError("intervention: expected a task whose tokens form a group, got none")
     return swap(trajectory, frequencies, group.table[:, shift % group.order], site)
 
 
@@ -161,7 +161,7 @@ def rotate(trajectory: Trajectory, frequencies: Any, shift: int, site: Site = "e
 
 
 def _tokens_changed(trajectory: Trajectory, module: Model, change: Change) -> dict[str, Tensor]:
-    """Return the parameters with the rows of the tokens changed in each table of tokens."""
+    """Compute the parameters with the token rows of each token table changed."""
     parameters = dict(trajectory.parameters)
     for role, (name, axis) in module.token_roles().items():
         if name in parameters and not role.startswith("output"):
@@ -172,12 +172,12 @@ def _tokens_changed(trajectory: Trajectory, module: Model, change: Change) -> di
 
 @dataclass(frozen=True)
 class ChangedCall:
-    """Calls a network whose values at some sites are changed, one after the other, before anything else sees them."""
+    """Call a network with the values at some sites changed, one after the other, before anything else uses them."""
 
     changes: tuple[tuple[Site, Change], ...]
 
     def __call__(self, module: nn.Module, parameters: Any, arguments: Any, options: Any) -> Tensor:
-        """Return the outputs of the module."""
+        """Compute the outputs of the module."""
         assert isinstance(module, Model)
         after, n = options.get("at", passthrough), module.tokens
         on_first = [change for site, change in self.changes if site == "embedding_first"]
@@ -193,8 +193,8 @@ class ChangedCall:
                 value = change(value) if site == name else value
             return after(name, value)
 
-        if on_first:  # 2n tokens: those that the first token is looked up in, and those of the second one
-            module = copy.copy(module)  # shares everything but the number of its tokens
+        if on_first:  # 2n tokens: n for the first token, then n for the second
+            module = copy.copy(module)  # shares everything except the number of tokens
             module.tokens = 2 * n
             arguments = (arguments[0] + torch.tensor([0, n]),)
         return functional_call(module, parameters, arguments, {**options, "at": at})

@@ -1,9 +1,9 @@
-"""Renaming the elements of a group: the same function under other names.
+"""Relabel the elements of a group: the same function under other names.
 
-A network that answers c to (a, b) becomes one that answers pi(c) to (pi(a), pi(b)). Labels and split are renamed
-with it, so that its losses do not change. Where pi is an automorphism of the group, such as t -> m t on Z_n with m and
-n coprime, the labels stay what they were, and frequency k becomes m^-1 k: every circuit measure must be unchanged. A
-random permutation keeps the losses and destroys every relation to the group: the null of the Fourier measures.
+A network that answers c to (a, b) becomes one that answers pi(c) to (pi(a), pi(b)). Labels and split are relabeled as
+well, so its losses do not change. If pi is an automorphism of the group, such as t -> m t on Z_n with m and n coprime,
+the labels stay the same and frequency k becomes m^-1 k: every circuit measure must be unchanged. A random permutation
+preserves the losses but destroys every relation to the group: the null of the Fourier measures.
 """
 
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ from slt_grok.trajectories import Trajectory
 
 @dataclass(frozen=True, kw_only=True)
 class RelabeledTask(GroupTask):
-    """A task whose tokens and answers are renamed: the label of (pi(a), pi(b)) is pi(label of (a, b)).
+    """A task with relabeled tokens and answers: the label of (pi(a), pi(b)) is pi(label of (a, b)).
 
-    The inputs are all pairs in lexicographic order as ever; a split holds the renamed pairs of the same split before.
+    The inputs remain all pairs in lexicographic order; a split consists of the relabeled pairs of the original split.
 
     Parameters
     ----------
     before : Task
-        The task before, with a group.
+        The original task, with a group.
     permutation : tuple of int
         (pi(0), ..., pi(n-1)).
     """
@@ -40,22 +40,22 @@ class RelabeledTask(GroupTask):
     permutation: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        """Skip the checks of a configuration."""
+        """Skip the checks of the configuration."""
 
     @property
     def group(self) -> Group:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The group, its elements named as before."""
+        """The group, with its elements relabeled."""
         assert self.before.group is not None
         return self.before.group
 
     @property
     def sign(self) -> Literal[1, -1]:
-        """As before."""
+        """The sign of the original task."""
         return self.before.sign
 
     @cached_property
     def _new_row(self) -> Tensor:
-        """Where each row of `inputs` goes."""
+        """New index of each row of `inputs`."""
         a, b = torch.tensor(self.permutation)[self.inputs].unbind(-1)
         return a * self.tokens + b
 
@@ -65,17 +65,17 @@ class RelabeledTask(GroupTask):
 
     @cached_property
     def labels(self) -> Tensor:
-        """The right answer to each pair, int64 (n^2,)."""
+        """The correct answer to each pair, int64 (n^2,)."""
         return self._renamed(self.before.labels)
 
     @cached_property
     def train_labels(self) -> Tensor:
-        """The label of each pair in training, int64 (n^2,)."""
+        """The label used in training for each pair, int64 (n^2,)."""
         return self._renamed(self.before.train_labels)
 
     @property
     def order(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The permutation of the pairs whose beginning is the train set, int64 (n^2,)."""
+        """A permutation of the pairs that starts with the train set, int64 (n^2,)."""
         return self._new_row[self.before.order]
 
     @property
@@ -92,24 +92,24 @@ def relabel(trajectory: Trajectory, permutation: Sequence[int] | np.ndarray) -> 
     trajectory : Trajectory
         Networks whose model declares the roles of its weights, on a task with a group.
     permutation : sequence of int or ndarray
-        The new name of each of 0..n-1.
+        New label of each of 0..n-1.
 
     Returns
     -------
     Trajectory
         A trajectory with the same leading coordinates, whose task is a `RelabeledTask`. Rows for other tokens (the '='
-        sign) stay as they are.
+        sign) are unchanged.
 
     Raises
     ------
     SltGrokError
-        A model without declared roles, a task without a group, or something that is no permutation of its elements.
+        A model without declared roles, a task without a group, or not a permutation of its elements.
     """
     task, module = trajectory.task, trajectory.network.module
     if not isinstance(module, Model):
         raise SltGrokError(f"relabel: expected a model of slt_grok.models, got {type(module).__name__}")
     if task.group is None:
-        raise SltGrokError("relabel: expected a task whose tokens form a group, this one has none")
+        raise SltGrokError("relabel: expected a task whose tokens form a group, got none")
     n = task.group.order
     names = torch.as_tensor(np.asarray(permutation))
     if names.shape != (n,) or not torch.equal(names.sort().values, torch.arange(n)):

@@ -1,22 +1,22 @@
-"""Surgery on a circuit: its frequencies moved to others, or the circuit moved into another network.
+"""Surgery on a circuit: its frequencies moved to others, or the circuit moved to another network.
 
 Every table over Z_p (W_E and W_U; U, V and W) is a sum over the planes {cos w_k t, sin w_k t} along its axis of tokens
-or answers. Moving k to k' puts what stood on cos w_k t, sin w_k t on cos w_k' t, sin w_k' t, in all tables alike: a
-rotation of the functions of t, which changes no norm and nothing else in the network. What stood in a plane that is
-taken goes to one that was vacated, so that moves become a permutation of planes. A k' beyond (p-1)/2 is p - k', with
-the sine's sign turned. For t -> m t on all of Z_p every k goes to m^-1 k, and the network is the relabeled one: the
-same function under other names. Moving single frequencies is another function: right where the network's logits are a
-sum over frequencies, one each, and as far as the new set separates the answers. Harmonics of a moved frequency that the
-network also uses (2k, 3k, ..) stay where they are.
+or answers. Moving k to k' maps the coefficients of cos w_k t, sin w_k t to cos w_k' t, sin w_k' t, in all tables: a
+rotation of the functions of t that changes no norm and nothing else in the network. Planes that are taken move to those
+that were vacated, so the moves form a permutation of planes. A k' beyond (p-1)/2 is p - k', with the sine's sign
+flipped. For t -> m t on all of Z_p, every k goes to m^-1 k, and the network is the relabeled one: the same function
+under other names. Moving single frequencies gives a different function: correct if the network's logits are a sum over
+single frequencies and the new set separates the answers. Harmonics of a moved frequency that the network also uses (2k,
+3k, ...) are not moved.
 
-A transplanted circuit is what `slt_grok.interventions.weights` keeps: the planes of its frequencies and the mean over
-tokens in every table over Z_p, and its neurons. Tables with an axis of neurons (U, V, W; the W_U of an MLP) are
-exchanged neuron by neuron, all others plane by plane. All the rest is the receiver's; attention too, unless it is taken
-along. Where the two networks share a basis (checkpoints of one run, networks without hidden basis such as quadratic
-ones on one-hot tokens) the donor's neurons read from the planes that came with them. Networks of different seeds have
-different bases of embedding and residual stream: there a neuron of the donor also reads the receiver's remaining
-planes, in directions that mean something else. Both operations are this package's, after the circuits of Nanda et al.
-2301.05217.
+A transplanted circuit consists of what `slt_grok.interventions.weights` keeps: the planes of its frequencies and the
+mean over tokens in every table over Z_p, and its neurons. Tables with an axis of neurons (U, V, W; the W_U of an MLP)
+are exchanged neuron by neuron, all others plane by plane. Everything else belongs to the receiver, including attention
+unless it is transplanted too. If the two networks share a basis (checkpoints of one run, or networks without a hidden
+basis such as quadratic ones on one-hot tokens), the donor's neurons read from the planes that came with them. Networks
+of different seeds have different bases of embedding and residual stream: a neuron of the donor then also reads the
+receiver's remaining planes, in directions with a different meaning. Both operations are ours, based on the circuits of
+Nanda et al. 2301.05217.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,24 +40,24 @@ def move_frequencies(trajectory: Trajectory, moves: Mapping[int, int]) -> Trajec
     trajectory : Trajectory
         Networks of this package on Z_p, p an odd prime.
     moves : mapping of int to int
-        k -> k', k in 1..(p-1)/2, k' in 1..p-1, no two of them to the same plane (k' and p - k' are one).
+        k -> k', k in 1..(p-1)/2, k' in 1..p-1, with distinct target planes (k' and p - k' are the same).
 
     Raises
     ------
     SltGrokError
-        A network that is not of this package, p not an odd prime, or impossible moves.
+        A network not from this package, p not an odd prime, or impossible moves.
     """
     turn = rotation(weights.model_of(trajectory).tokens, moves)
     return weights.on_tables(trajectory, lambda table: table @ turn.T)
 
 
 def rotation(p: int, moves: Mapping[int, int]) -> Tensor:
-    """Return the orthogonal matrix (p, p), float64, that moves functions of t as a column: f -> rotation @ f.
+    """Construct the orthogonal matrix (p, p), float64, that moves functions of t as columns: f -> rotation @ f.
 
     Raises
     ------
     SltGrokError
-        p not an odd prime, or impossible moves.
+        The modulus p is not an odd prime, or the moves are impossible.
     """
     group, half = cyclic(p), (p - 1) // 2
     if not group.is_odd_prime:
@@ -65,7 +65,7 @@ def rotation(p: int, moves: Mapping[int, int]) -> Tensor:
     planes = {k: min(to, p - to) for k, to in moves.items()}
     if not all(1 <= k <= half and 1 <= to <= half for k, to in planes.items()) or len({*planes.values()}) < len(planes):
         raise SltGrokError(
-            f"moves: expected frequencies 1..{half} to different ones of 1..{p - 1}, k' and {p} - k' being the same, "
+            f"moves: expected frequencies 1..{half} to distinct ones of 1..{p - 1}, k' and {p} - k' being the same, "
             f"got {dict(moves)}"
         )
     vacated = [k for k in planes if k not in planes.values()]
@@ -87,25 +87,25 @@ def transplant_circuit(
     removed: Sequence[int] = (),
     attention: bool = False,
 ) -> Trajectory:
-    """Return the receiver with the donor's circuit in the circuit's place.
+    """Replace the receiver's circuit by the donor's.
 
     Parameters
     ----------
     receiver, donor : Trajectory
-        Networks of this package on Z_p, the same shapes, dimensions and lengths.
+        Networks of this package on Z_p, with the same shapes, dimensions and lengths.
     frequencies : sequence of int
-        Of the donor's circuit.
+        Frequencies of the donor's circuit.
     neurons : ndarray
-        Of the donor's circuit, a bool mask (d_mlp,); the receiver's neurons at these places are lost.
+        Neurons of the donor's circuit, a bool mask (d_mlp,); the receiver's neurons at these indices are lost.
     removed : sequence of int, optional
-        Frequencies of the receiver's own circuit that are also taken out.
+        Frequencies of the receiver's circuit to remove as well.
     attention : bool, optional
-        Whether the donor's attention comes with it.
+        Whether to transplant the donor's attention as well.
 
     Raises
     ------
     SltGrokError
-        Networks that do not fit each other, frequencies that do not exist, or a mask of another shape.
+        Networks that are incompatible, frequencies that do not exist, or a mask of the wrong shape.
     """
     module = weights.model_of(receiver)
     p, half = module.tokens, (module.tokens - 1) // 2

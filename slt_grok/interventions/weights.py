@@ -1,20 +1,21 @@
-"""Interventions on the weights: a circuit kept or removed, parts exchanged between checkpoints.
+"""Interventions on the weights: keeping or removing a circuit, swapping parts between checkpoints.
 
-A Fourier circuit in the weights is what the field reads there (Nanda et al. 2301.05217, sections 4.1 and 4.2):
+The weights of a Fourier circuit are identified as in the literature (Nanda et al. 2301.05217, sections 4.1 and 4.2):
 
-    tables     every table over the tokens (W_E and W_U; U, V and W) lies in the planes of the key frequencies K along
-               its axis of tokens or answers; P_K projects it there. Those of W_U are those of the neuron-logit map
-               W_L = W_out W_U
-    neurons    the neurons that compute with one frequency of K; the others take no part
+    tables     every table over the tokens (W_E and W_U; U, V and W) is in the planes of the key frequencies K along its
+               axis of tokens or answers, on which P_K projects. The frequencies of W_U are those of the neuron-logit
+               map W_L = W_out W_U
+    neurons    the neurons that compute with one frequency of K; the others do not contribute
 
-Keeping the circuit leaves P_K T and the mean over tokens of every table T (that of W_U changes no probability), and
-sets the weights into and out of all other neurons to zero; removing it leaves T - P_K T, and zero for its own neurons.
-Rows of other tokens (the '=' sign), positions, attention and the biases behind the neurons stay. W_in and W_out have
-no axis of tokens: what reaches the neurons of a token and what is read off them lies in the planes once the tables do.
-As a control the planes can be any others: those of other frequencies, or a random subspace as large.
+Keeping the circuit retains P_K T and the mean over tokens of every table T (the mean of W_U does not affect the
+probabilities), and zeros the weights into and out of all other neurons; removing it retains T - P_K T and zeros the
+circuit's neurons. Rows of other tokens (the '=' sign), positions, attention and the biases after the neurons are
+unchanged. W_in and W_out have no token axis: a token's input to the neurons and their output lie in the planes once the
+tables do. As a control, the planes can be any others: those of other frequencies, or a random subspace of the same
+dimension.
 
-Unlike values changed on their way through a network (`planes`), these are networks of their own: everything can be
-measured at them, though none needs to be at a minimum of the loss. Exchanging parts is this package's.
+Unlike values changed during the forward pass (`planes`), these are networks in their own right: every measure applies
+to them, though none needs to be at a minimum of the loss. Swapping parts is ours.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,17 +36,17 @@ VARIANT = "variant"
 
 
 def frequency_directions(group: Group, frequencies: Sequence[int]) -> Tensor:
-    """Return the orthonormal functions of a token in the planes of some frequencies, (count, n), float64."""
+    """Construct the orthonormal functions of a token in the planes of some frequencies, (count, n), float64."""
     return torch.cat([group.planes[k - 1] for k in frequencies])
 
 
 def random_directions(group: Group, count: int, generator: np.random.Generator) -> Tensor:
-    """Orthonormal functions of a token whose span is uniform among those orthogonal to the constant, (count, n).
+    """Draw orthonormal functions of a token with a uniformly random span orthogonal to the constant, (count, n).
 
     Raises
     ------
     SltGrokError
-        More than n - 1 directions.
+        More than n - 1 directions are requested.
     """
     if not 0 <= count < group.order:
         raise SltGrokError(f"directions: expected at most {group.order - 1}, got {count}")
@@ -54,7 +55,7 @@ def random_directions(group: Group, count: int, generator: np.random.Generator) 
 
 
 def keep_directions(trajectory: Trajectory, directions: Tensor) -> Trajectory:
-    """Keep of every table its mean over the tokens and its part along some directions of the token axis.
+    """Keep only the mean over the tokens of every table and its component along some directions of the token axis.
 
     Parameters
     ----------
@@ -66,13 +67,13 @@ def keep_directions(trajectory: Trajectory, directions: Tensor) -> Trajectory:
     Raises
     ------
     SltGrokError
-        A network that is not of this package, or directions of another length.
+        A network not from this package, or directions of the wrong length.
     """
     return on_tables(trajectory, lambda table: table.mean(-1, keepdim=True) + _along(table, directions))
 
 
 def remove_directions(trajectory: Trajectory, directions: Tensor) -> Trajectory:
-    """Remove from every table its part along some directions of the token axis; see `keep_directions`."""
+    """Remove from every table its component along some directions of the token axis; see `keep_directions`."""
     return on_tables(trajectory, lambda table: table - _along(table, directions))
 
 
@@ -85,12 +86,12 @@ def _along(table: Tensor, directions: Tensor) -> Tensor:
 
 
 def on_tables(trajectory: Trajectory, change: Callable[[Tensor], Tensor]) -> Trajectory:
-    """Change every table over the tokens, given with the token axis last and in float64; other rows stay.
+    """Change every table over the tokens, passed in float64 with the token axis last; other rows are unchanged.
 
     Raises
     ------
     SltGrokError
-        A network that is not of this package.
+        A network not from this package.
     """
     module, parameters = model_of(trajectory), dict(trajectory.parameters)
     for name, axis in module.token_roles().values():
@@ -101,12 +102,12 @@ def on_tables(trajectory: Trajectory, change: Callable[[Tensor], Tensor]) -> Tra
 
 
 def model_of(trajectory: Trajectory) -> Model:
-    """Return the module.
+    """Get the module, checking that it is a model of this package.
 
     Raises
     ------
     SltGrokError
-        It is not a model of this package, and declares no parts.
+        It is not a model of this package, so it declares no parts.
     """
     module = trajectory.network.module
     if not isinstance(module, Model):
@@ -115,29 +116,29 @@ def model_of(trajectory: Trajectory) -> Model:
 
 
 def neuron_axes(model: Model) -> Mapping[str, int]:
-    """Return the axes of the first hidden layer's neurons, parameter -> axis; empty where they are not declared."""
+    """Map parameters to the axis of the first hidden layer's neurons; empty if not declared."""
     units = model.units()
     return units.get("neurons_post") or units.get("neurons_post.0") or {}
 
 
 def keep_neurons(trajectory: Trajectory, neurons: np.ndarray) -> Trajectory:
-    """Zero the weights into and out of all neurons but some.
+    """Zero the weights into and out of all but some neurons.
 
     Parameters
     ----------
     trajectory : Trajectory
-        Networks of this package that declare their units.
+        Networks of this package whose model declares its units.
     neurons : ndarray
-        Which ones stay, a bool mask (d_mlp,); of several layers those of the site `neurons_post`.
+        Neurons to keep, a bool mask (d_mlp,); with several layers, those of the site `neurons_post`.
 
     Raises
     ------
     SltGrokError
-        A network whose neurons are not declared, or a mask of another shape.
+        A network that does not declare its neurons, or a mask of the wrong shape.
     """
     axes = neuron_axes(model_of(trajectory))
     if not axes:
-        raise SltGrokError("neurons: expected a model that declares its units, this one does not")
+        raise SltGrokError("neurons: expected a model that declares its units")
     name, axis = next(iter(axes.items()))
     size, mask = trajectory.network.shapes[name][axis], torch.from_numpy(np.array(neurons))
     if mask.shape != (size,) or mask.dtype != torch.bool:
@@ -154,14 +155,14 @@ def remove_neurons(trajectory: Trajectory, neurons: np.ndarray) -> Trajectory:
 
 
 def parts(trajectory: Trajectory) -> dict[str, list[str]]:
-    """Return what can be exchanged: part -> parameters, for the parts that the network has.
+    """List what can be swapped: part -> parameters, for the parts that the network has.
 
-    Parts are embedding (with positions), attention, MLP (with its biases) and unembedding.
+    The parts are embedding (with positions), attention, MLP (with its biases) and unembedding.
 
     Raises
     ------
     SltGrokError
-        A network that is not of this package.
+        A network not from this package.
     """
     module = model_of(trajectory)
     roles = {name: role for role, (name, _) in module.token_roles().items()}
@@ -178,27 +179,27 @@ def parts(trajectory: Trajectory) -> dict[str, list[str]]:
 
 
 def exchange(trajectory: Trajectory, donor: Trajectory, names: Sequence[str]) -> Trajectory:
-    """Give every network some parameters of another checkpoint.
+    """Replace some parameters of every network by those of another checkpoint.
 
     Parameters
     ----------
     trajectory : Trajectory
-        Over any leading dimensions.
+        Networks over any leading dimensions.
     donor : Trajectory
-        Networks of the same shapes, over the same dimensions, each as long or of length 1.
+        Networks with the same shapes and dimensions, each of the same length or of length 1.
     names : sequence of str
-        The parameters that are taken from the donor.
+        Parameters to take from the donor.
 
     Raises
     ------
     SltGrokError
-        A donor of other shapes or dimensions, or a name that is not a parameter.
+        A donor with other shapes or dimensions, or a name that is not a parameter.
     """
     fits = len(donor.shape) == len(trajectory.shape) and all(
         d in (1, n) for d, n in zip(donor.shape, trajectory.shape, strict=True)
     )
     if donor.network.shapes != trajectory.network.shapes or donor.dims != trajectory.dims or not fits:
-        raise SltGrokError("donor: expected networks of the same shapes and dimensions, each as long or of length 1")
+        raise SltGrokError("donor: expected the same shapes and dimensions, each of the same length or length 1")
     for name in names:
         if name not in trajectory.parameters:
             raise SltGrokError(f"parts: expected some of {', '.join(trajectory.parameters)}, got {name}")
@@ -207,12 +208,12 @@ def exchange(trajectory: Trajectory, donor: Trajectory, names: Sequence[str]) ->
 
 
 def stack_variants(variants: Mapping[str, Trajectory]) -> Trajectory:
-    """Return variants of the same networks as one trajectory with a last leading dimension `variant`.
+    """Stack variants of the same networks along a last leading dimension `variant`.
 
     Raises
     ------
     SltGrokError
-        None, or variants over different coordinates.
+        There are no variants, or their coordinates differ.
     """
     if not variants:
         raise SltGrokError("variants: expected at least one")
@@ -235,8 +236,8 @@ def evaluate(one: Trajectory) -> dict[str, Any]:
     Returns
     -------
     dict of str to object
-        `accuracy` and `loss` by split (NaN on a split without inputs), `worst_margin`, the least right logit less the
-        largest wrong one, `weight_norm` and `parameters`, the number of weights.
+        `accuracy` and `loss` by split (NaN for an empty split), `worst_margin` (the smallest correct logit minus the
+        largest wrong one), `weight_norm` and `parameters`, the number of weights.
     """
     task, parameters = one.task, {name: tensor[0].double() for name, tensor in one.stacked().items()}
     with torch.no_grad():

@@ -1,8 +1,8 @@
-"""Hand-written losses and derivatives that the models' gradients use.
+"""Hand-written losses and derivatives for the models' gradients.
 
-Softmax and its derivative are computed in the precision of the logits and hold even for losses far below what that
-precision resolves next to 1: with q the probability of all wrong answers together, summed over them,
--log softmax(logits)[label] = -log(1 - q), and its derivative by the right logit is -q.
+Softmax and its derivative are computed at the precision of the logits and stay accurate even for losses far below its
+resolution near 1: with q the total probability of all wrong answers, -log softmax(logits)[label] = -log(1 - q), and its
+derivative with respect to the correct logit is -q.
 """
 
 from collections.abc import Callable
@@ -15,34 +15,34 @@ ACTIVATION_BACKWARD: dict[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor],
     nn.functional.gelu: torch.ops.aten.gelu_backward,
     torch.square: lambda gradient, pre: 2 * pre * gradient,
 }
-"""From the gradient by an activation's value, and what it was applied to, to the gradient by the latter."""
+"""(gradient with respect to an activation's value, its argument) -> gradient with respect to the argument."""
 
 
 def least_probability(dtype: torch.dtype) -> float:
-    """Return the probability below which a wrong answer counts as 0, 4e-29 in float32.
+    """Probability below which a wrong answer counts as 0, 4e-29 in float32.
 
-    A quarter of the exponents below it.
+    A quarter of the range of exponents lies below it.
 
-    Where a network is sure of its answers, probabilities and their products with weights are subnormal else, and a
-    processor takes many times as long over each of those.
+    If a network is certain of its answers, probabilities and their products with weights would otherwise be subnormal,
+    which processors handle many times more slowly.
     """
     return torch.finfo(dtype).tiny ** 0.75
 
 
 def mean_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean of -log softmax(logits)[label] over n samples for each of N networks, and its gradient by the logits.
+    """Compute the mean of -log softmax(logits)[label] over n samples for each of N networks, and its gradient.
 
     Parameters
     ----------
     logits : Tensor
-        (N, classes, n).
+        Logits, (N, classes, n).
     labels : Tensor
-        (N, n).
+        Labels, (N, n).
 
     Returns
     -------
     tuple[Tensor, Tensor]
-        float64 (N,) in nats, and (N, classes, n).
+        Losses, float64 (N,) in nats, and gradients with respect to the logits, (N, classes, n).
     """
     labels = labels[:, None]
     behind = logits.amax(1, keepdim=True) - logits.gather(1, labels)
@@ -51,6 +51,6 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     gradient.scatter_(1, labels, 0)
     right = -gradient.sum(1, keepdim=True)
     gradient.scatter_(1, labels, right).div_(labels.shape[-1])
-    # a sample that is lost is as far behind as its logits say, since its probability may underflow
+    # for a badly wrong sample, use the logits directly, since its probability may underflow
     losses = behind - torch.where(behind > 0, most_likely - 1, right).log1p()
     return losses.mean((1, 2)), gradient

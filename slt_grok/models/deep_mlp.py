@@ -1,7 +1,7 @@
 """Embedding MLP with two hidden layers: models beta and gamma of Zhong et al. 2306.17844, appendix.
 
-Beta is L3 relu L2 relu L1(x1 + x2), gamma L3 relu L2 relu(L1 x1 + L1 x2). L1 is affine, so that the two differ only in
-how often its bias counts: once in beta, twice in gamma.
+Beta is L3 relu L2 relu L1(x1 + x2), gamma L3 relu L2 relu(L1 x1 + L1 x2). L1 is affine, so the two differ only in how
+often its bias counts: once in beta, twice in gamma.
 """
 
 from collections.abc import Mapping
@@ -18,23 +18,23 @@ from slt_grok.settings import Positive
 class DeepMLP(Model):
     """logits = act(act(h) W_2 + b_2) W_U with h = (E_a + E_b) W_1 + b_1, or + 2 b_1 with `bias_per_token`.
 
-    The sites `neurons_pre` and `neurons_post` are the first hidden layer's (n, d_mlp): there the neurons of the
-    published networks have one frequency each, while those of the second layer mix several. The second layer's sites
+    The sites `neurons_pre` and `neurons_post` are those of the first hidden layer, (n, d_mlp), since its neurons have
+    one frequency each in the published networks, while those of the second layer mix several. The second layer's sites
     are `neurons_pre.1` and `neurons_post.1`. `neuron_logit_map` is the direct path W_2 W_U of the first layer's
-    neurons, which is their map to the logits only as far as the second activation is linear.
+    neurons, which is their exact map to the logits only if the second activation is linear.
 
     Parameters
     ----------
     tokens : int
         Number of tokens, p.
     d_embed, d_mlp : int, optional
-        Widths of the embedding and of the first hidden layer.
+        Widths of the embedding and the first hidden layer.
     d_second : int or None, optional
         Width of the second hidden layer; d_mlp by default.
     activation : str, optional
         Activation function.
     bias_per_token : bool, optional
-        Whether each token brings the bias b_1 (gamma) or the sum does (beta).
+        Whether each token adds the bias b_1 (gamma) rather than their sum (beta).
 
     """
 
@@ -63,7 +63,7 @@ class DeepMLP(Model):
         self.W_U = nn.Parameter(torch.zeros(d_second, self.classes))
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Embedding N(0, 2/d_embed), W_U N(0, 1/fan in), the rest uniform in +-1/sqrt(fan in) (the paper's code)."""
+        """Draw W_E from N(0, 2/d_embed), W_U from N(0, 1/fan in), the rest uniform in +-1/sqrt(fan in) (paper's code)."""
         with torch.no_grad():
             self.W_E.normal_(0, (2 / self.W_E.shape[1]) ** 0.5, generator=generator)
             for weights, bias in ((self.W_1, self.b_1), (self.W_2, self.b_2)):
@@ -73,8 +73,8 @@ class DeepMLP(Model):
             self.W_U.normal_(0, self.W_U.shape[0] ** -0.5, generator=generator)
 
     def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
-        """Logits (n, p); see the class for the sites."""
-        half = at("embedding", self.W_E) @ self.W_1  # each token meets the map once, then rows are looked up
+        """Compute the logits (n, p); see the class for the sites."""
+        half = at("embedding", self.W_E) @ self.W_1  # each token is mapped once, then rows are looked up
         if self.bias_per_token:
             half = half + self.b_1
         first = look_up(pairs[:, 0], half) + look_up(pairs[:, 1], half)
@@ -84,19 +84,19 @@ class DeepMLP(Model):
         return at("logits", second @ self.W_U)
 
     def token_roles(self) -> Mapping[str, tuple[str, int]]:
-        """Return the role of each axis: input tokens are rows of W_E, the answers columns of W_U."""
+        """Declare the role of each axis: input tokens are rows of W_E, answers are columns of W_U."""
         return {"input": ("W_E", -2), "output": ("W_U", -1)}
 
     def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """W_E, (..., p, d_embed)."""
+        """Get W_E, (..., p, d_embed)."""
         return parameters["W_E"]
 
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """Return the direct path W_L = W_2 W_U of the first layer's neurons, (..., d_mlp, p); see the class."""
+        """Compute the direct path W_L = W_2 W_U of the first layer's neurons, (..., d_mlp, p); see the class."""
         return parameters["W_2"] @ parameters["W_U"]
 
     def units(self) -> dict[str, dict[str, int]]:
-        """Dimensions of the embedding, and neurons of both layers."""
+        """Declare the dimensions of the embedding, and the neurons of both layers."""
         return {
             "embedding": {"W_E": -1, "W_1": -2},
             "neurons_post": {"W_1": -1, "b_1": -1, "W_2": -2},

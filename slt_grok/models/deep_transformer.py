@@ -1,8 +1,8 @@
 """Transformers of several layers, computed at all positions: those of Zhong et al. 2306.17844, appendix, depth 1-4.
 
 Each layer is the block of `slt_grok.models.transformer`: attention, then an MLP, both added to the residual stream; no
-LayerNorm. Layout `[a, b, =]` is causal, `[a, b]` unmasked. After the first layer what stands at a position depends
-on both tokens, so that nothing can be looked up by token; only the last layer is cut to the answer position.
+LayerNorm. Layout `[a, b, =]` is causal, `[a, b]` unmasked. After the first layer, the values at a position depend on
+both tokens, so they cannot be looked up by token; only the last layer is restricted to the answer position.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,9 +24,9 @@ class Block(nn.Module):
     shapes : Mapping[str, tuple[int, ...]]
         Name -> shape of each parameter.
     activation, attention_rate : callable, float
-        Of the network.
+        Activation and attention rate of the network.
     causal : bool
-        Whether a position sees only itself and those before it.
+        Whether a position attends only to itself and earlier ones.
     """
 
     W_Q: nn.Parameter
@@ -51,9 +51,9 @@ class Block(nn.Module):
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
 
     def forward(self, residual: Tensor, at: At, layer: int, last: bool) -> Tensor:
-        """Return the residual stream (n, position, d_model) after layer number `layer`.
+        """Compute the residual stream (n, position, d_model) after layer number `layer`.
 
-        Of the last, the answer position.
+        For the last layer, only the answer position is computed.
         """
 
         def site(name: str, values: Tensor, position: int) -> Tensor:
@@ -82,12 +82,13 @@ class Block(nn.Module):
 class DeepTransformer(Model):
     """Blocks of attention and MLP between an embedding and an unembedding; logits at the last position.
 
-    The sites `attention_pattern` (n, head, key), `neurons_pre` and `neurons_post` (n, d_mlp) are the first layer's at
-    the answer position: in a published network of two layers (2306.17844, run 4asyr7ht1p) its neurons have one
-    frequency each and show every frequency of the circuit, while those of the second mix them and miss one. Layer i =
-    0, 1, ... has the sites `attention_pattern.i` (n, head, query, key), `neurons_pre.i` and `neurons_post.i` (n,
-    position, d_mlp); in the last layer the answer is their only query and position. `neuron_logit_map` is the first
-    layer's direct path W_out W_U through the residual stream, the whole map to the logits where there is one layer.
+    The sites `attention_pattern` (n, head, key), `neurons_pre` and `neurons_post` (n, d_mlp) are those of the first
+    layer at the answer position: in a published network with two layers (2306.17844, run 4asyr7ht1p), its neurons have
+    one frequency each and cover every frequency of the circuit, while those of the second layer mix them and miss one.
+    Layer i = 0, 1, ... has the sites `attention_pattern.i` (n, head, query, key), `neurons_pre.i` and `neurons_post.i`
+    (n, position, d_mlp); in the last layer, the answer is their only query and position. `neuron_logit_map` is the
+    first layer's direct path W_out W_U through the residual stream, which is the full map to the logits if there is
+    only one layer.
 
     Parameters
     ----------
@@ -96,7 +97,7 @@ class DeepTransformer(Model):
     n_layers : int, optional
         Number of layers.
     d_model, n_heads, d_mlp : int, optional
-        Widths, the same in all layers.
+        Widths, equal in all layers.
     d_head : int or None, optional
         Width of a head; d_model / n_heads by default.
     activation : str, optional
@@ -104,13 +105,13 @@ class DeepTransformer(Model):
     layout : {"a_b_equals", "a_b"}, optional
         `a_b_equals` for the tokens [a, b, =], causal; `a_b` for [a, b], unmasked.
     attention_rate : float, optional
-        alpha in M' = alpha M + (1 - alpha) J with J all ones where the mask allows, rows not renormalized (2306.17844);
-        1 is ordinary attention.
+        Rate alpha in M' = alpha M + (1 - alpha) J, where J is 1 wherever the mask allows, rows not renormalized
+        (2306.17844); 1 is ordinary attention.
 
     Raises
     ------
     SltGrokError
-        d_model is not a multiple of n_heads and no d_head is given, an unknown layout or activation.
+        The width d_model is not a multiple of n_heads and no d_head is given, or the layout or activation is unknown.
     """
 
     name: ClassVar[str] = "deep_transformer"
@@ -154,7 +155,7 @@ class DeepTransformer(Model):
         self.W_U = nn.Parameter(torch.zeros(d_model, self.classes))
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Draw normal weights of deviation 1/sqrt(d_model), W_U 1/sqrt(vocabulary), biases zero (2301.05217)."""
+        """Draw weights from N(0, 1/d_model), W_U from N(0, 1/vocabulary), with zero biases (2301.05217)."""
         vocabulary, d_model = self.W_E.shape
         with torch.no_grad():
             for name, parameter in self.named_parameters():
@@ -164,7 +165,7 @@ class DeepTransformer(Model):
                     parameter.normal_(0, (vocabulary if name == "W_U" else d_model) ** -0.5, generator=generator)
 
     def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
-        """Logits (n, p) at the answer position; see the class for the sites."""
+        """Compute the logits (n, p) at the answer position; see the class for the sites."""
         table = at("embedding", self.W_E)
         tokens = torch.cat([pairs, torch.full_like(pairs[:, :1], self.tokens)], -1)[:, : len(self.W_pos)]
         residual = nn.functional.embedding(tokens, table) + self.W_pos
@@ -173,19 +174,19 @@ class DeepTransformer(Model):
         return at("logits", residual[:, -1] @ self.W_U)
 
     def token_roles(self) -> Mapping[str, tuple[str, int]]:
-        """Return the role of each axis: input tokens are rows of W_E, the answers columns of W_U."""
+        """Declare the role of each axis: input tokens are rows of W_E, answers are columns of W_U."""
         return {"input": ("W_E", -2), "output": ("W_U", -1)}
 
     def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """W_E without the row of the '=' token, (..., p, d_model)."""
+        """Get W_E without the row of the '=' token, (..., p, d_model)."""
         return parameters["W_E"][..., : self.tokens, :]
 
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """Return the direct path W_L = W_out W_U of the first layer's neurons, (..., d_mlp, p); see the class."""
+        """Compute the direct path W_L = W_out W_U of the first layer's neurons, (..., d_mlp, p); see the class."""
         return parameters["blocks.0.W_out"] @ parameters["W_U"]
 
     def units(self) -> dict[str, dict[str, int]]:
-        """Residual stream, and heads and neurons of each layer."""
+        """Declare the residual stream, and the heads and neurons of each layer."""
         prefixes = {f"blocks.{i}.": f".{i}" for i in range(len(self.blocks))}
         groups = stream_units(list(prefixes))
         for prefix, suffix in prefixes.items():
@@ -193,5 +194,5 @@ class DeepTransformer(Model):
         return groups
 
     def head_maps(self, parameters: Mapping[str, Tensor]) -> HeadMaps:
-        """W_V, W_O and W_in of the first layer."""
+        """Get W_V, W_O and W_in of the first layer."""
         return HeadMaps(*(parameters[f"blocks.0.{name}"] for name in ("W_V", "W_O", "W_in")))

@@ -1,8 +1,8 @@
 """Embedding MLPs with one hidden layer: the two tokens' embeddings are summed or concatenated.
 
-Sum is the model alpha of Zhong et al. 2306.17844, with separate embeddings its alpha'; concatenation, written as two
-maps whose outputs add up, is its model delta and the network of the grokking notebook of devinterp, whose two maps
-have a bias each.
+Sum is the model alpha of Zhong et al. 2306.17844, with separate embeddings its alpha'. Concatenation, written as the
+sum of two maps, is its model delta, and the network of devinterp's grokking notebook, whose two maps have one bias
+each.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,7 +21,7 @@ from slt_grok.settings import Positive
 class EmbeddingMLP(Model):
     """logits = act(h) W_U + b_U with h = (E_a + E_b) W_in + b_in, or h = E_a W_left + E_b W_right + b_in.
 
-    With separate embeddings E_a is a row of W_E_left and E_b one of W_E_right, and the site `embedding` is the table
+    With separate embeddings, E_a is a row of W_E_left and E_b one of W_E_right, and the site `embedding` is the table
     [W_E_left, W_E_right] of shape (p, 2 d_embed).
 
     Parameters
@@ -29,7 +29,7 @@ class EmbeddingMLP(Model):
     tokens : int
         Number of tokens, p.
     d_embed, d_mlp : int, optional
-        Widths of the embedding and of the hidden layer.
+        Widths of the embedding and the hidden layer.
     combine : {"sum", "concatenation"}, optional
         `sum` or `concatenation`.
     activation : str, optional
@@ -37,9 +37,9 @@ class EmbeddingMLP(Model):
     output_bias : bool, optional
         Whether there is a bias b_U.
     separate_embeddings : bool, optional
-        Whether the two tokens have embeddings of their own.
+        Whether the two tokens have separate embeddings.
     bias_per_token : bool, optional
-        Whether the maps of a concatenation have a bias each, b_left and b_right, in place of b_in.
+        Whether the two maps of a concatenation have separate biases, b_left and b_right, instead of b_in.
 
     Raises
     ------
@@ -92,12 +92,12 @@ class EmbeddingMLP(Model):
                     parameter.uniform_(-bound, bound, generator=generator)
 
     def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
-        """Logits (n, p); see the package's docstring for the sites."""
+        """Compute the logits (n, p); see the package docstring for the sites."""
         tables = at("embedding", torch.cat([getattr(self, name) for name in self.embeddings], -1))
         tables = tables.chunk(len(self.embeddings), -1)
         tokens = pairs.unbind(-1)
         maps = [getattr(self, name) for name in self.inputs]
-        # each token meets each map once, then the p rows are looked up for the n pairs
+        # each token is mapped once per side, then the p rows are looked up for the n pairs
         halves = [look_up(token, tables[i % len(tables)] @ maps[i % len(maps)]) for i, token in enumerate(tokens)]
         pre = at("neurons_pre", halves[0] + halves[1] + sum(getattr(self, name) for name in self.biases))
         logits = at("neurons_post", self.activation(pre)) @ self.W_U
@@ -111,24 +111,24 @@ class EmbeddingMLP(Model):
         return loss_and_gradients(stack, pairs, labels, own_data, wanted, sides, self.biases, self.activation)
 
     def token_roles(self) -> Mapping[str, tuple[str, int]]:
-        """Return the role of each axis.
+        """Declare the role of each axis.
 
-        Input tokens are rows of the embeddings, the answers columns of W_U and entries of b_U.
+        Input tokens are rows of the embeddings, answers are columns of W_U and entries of b_U.
         """
         sides = ("left", "right") if len(self.embeddings) == 2 else ("input",)
         inputs = {side: (name, -2) for side, name in zip(sides, self.embeddings, strict=True)}
         return {**inputs, "output": ("W_U", -1), "output_bias": ("b_U", -1)}
 
     def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """W_E, (..., p, d_embed), or [W_E_left, W_E_right], (..., p, 2 d_embed)."""
+        """Get W_E, (..., p, d_embed), or [W_E_left, W_E_right], (..., p, 2 d_embed)."""
         return torch.cat([parameters[name] for name in self.embeddings], -1)
 
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """W_L = W_U, (..., d_mlp, p)."""
+        """Get W_L = W_U, (..., d_mlp, p)."""
         return parameters["W_U"]
 
     def units(self) -> dict[str, dict[str, int]]:
-        """Dimensions of the embedding, or of each of two, and neurons."""
+        """Declare the dimensions of each embedding, and the neurons."""
         tables, maps = self.embeddings, self.inputs
         if len(tables) == len(maps) == 2:
             embeddings = {f"embedding.{i}": {tables[i]: -1, maps[i]: -2} for i in (0, 1)}

@@ -1,7 +1,7 @@
-"""The gradient of many embedding MLPs at once, written by hand.
+"""Hand-written gradients of many embedding MLPs at once.
 
-Each token meets its map once a network, so that the n pairs only look rows up; the gradient by a looked-up row is the
-sum over the pairs that have its token. What automatic differentiation gives is the reference.
+Each token is mapped once per network, so the n pairs only look up rows; the gradient with respect to a row is the sum
+over the pairs with its token. Automatic differentiation is the reference.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,18 +23,18 @@ def loss_and_gradients(
     biases: Sequence[str],
     activation: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Mean losses (N,) in float64, and gradients (N, ...) by the parameters that are wanted.
+    """Compute mean losses (N,) in float64, and gradients (N, ...) with respect to the wanted parameters.
 
     Parameters
     ----------
     stack : Mapping[str, Tensor]
         All parameters by name, (N, ...).
     pairs, labels : Tensor
-        (n, 2) and (n,), or with `own_data` (N, n, 2) and (N, n).
+        Tokens (n, 2) and labels (n,), or with `own_data` (N, n, 2) and (N, n).
     sides : Sequence[tuple[str, str]]
-        Names of the embedding (p, d_embed) and of the map (d_embed, d_mlp) of the left and of the right token.
+        Names of the embedding (p, d_embed) and the map (d_embed, d_mlp) for the left and the right token.
     biases : Sequence[str]
-        Names of what is added to the pre-activations.
+        Names of the biases added to the pre-activations.
     activation : callable
         A key of `ACTIVATION_BACKWARD`.
     """
@@ -43,16 +43,16 @@ def loss_and_gradients(
     if not own_data:
         pairs, labels = pairs.expand(networks, -1, 2), labels.expand(networks, -1)
     n = labels.shape[1]
-    tables = unembedding.new_empty(2, networks, p, d_mlp)  # by side
+    tables = unembedding.new_empty(2, networks, p, d_mlp)  # one per side
     for table, (embedding, weights) in zip(tables, sides, strict=True):
         torch.bmm(stack[embedding], stack[weights], out=table)
     for bias in biases:
         tables[0] += stack[bias][:, None]
     first_rows = p * torch.arange(2 * networks, device=pairs.device).view(2, networks)
-    rows = pairs + first_rows.T[:, None]  # of the tables, (N, n, 2)
+    rows = pairs + first_rows.T[:, None]  # rows of the tables, (N, n, 2)
     pre = embedding_bag(rows.reshape(-1, 2), tables.view(-1, d_mlp), mode="sum")
     post = activation(pre).view(networks, n, d_mlp)
-    logits = torch.bmm(unembedding.mT, post.mT)  # the samples last, since softmax is faster across rows than along them
+    logits = torch.bmm(unembedding.mT, post.mT)  # samples last, since softmax is faster across rows than along them
     if "b_U" in stack:
         logits += stack["b_U"][..., None]
     losses, by_logits = mean_cross_entropy(logits, labels)

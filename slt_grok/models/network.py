@@ -1,7 +1,7 @@
-"""A module's function with its task and its loss, for one set of parameters or for a stack of them.
+"""A module's function with its task and loss, for one set of parameters or a stack of them.
 
-Everything that can be computed for many networks at once goes through `torch.func.vmap` over the stack, so that any
-`nn.Module` works, not only the ones of this package.
+Everything that can be computed for many networks at once uses `torch.func.vmap` over the stack, so any `nn.Module`
+works, not only those of this package.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -33,15 +33,15 @@ class Network:
     Parameters
     ----------
     module : torch.nn.Module
-        Any `nn.Module`; a copy in evaluation mode is kept, and only its structure is used: the parameters come from
-        outside.
+        Any `nn.Module`; a copy in evaluation mode is kept, and only its structure is used: parameters are passed
+        separately.
     task : Task or None, optional
-        What it learned; None for a network from elsewhere.
+        The task that it learned; None for an external network.
     loss : Loss, optional
-        (outputs, targets) -> losses of the samples, or their mean. Outputs are cast to float64 before, since a loss
-        near 1e-8 is below what float32 resolves.
+        (outputs, targets) -> losses of the samples, or their mean. Outputs are first cast to float64, since float32
+        does not resolve a loss near 1e-8.
     call : Call, optional
-        (module, parameters, arguments, options) -> outputs; an intervention puts another in its place.
+        (module, parameters, arguments, options) -> outputs; an intervention replaces it.
     """
 
     module: nn.Module
@@ -58,23 +58,23 @@ class Network:
         return {name: parameter.shape for name, parameter in self.module.named_parameters()}
 
     def declares(self, what: str) -> bool:
-        """Tell whether the module declares a site or a method of that name, see `slt_grok.models.Model`."""
+        """Tell whether the module declares a site or method with that name, see `slt_grok.models.Model`."""
         return isinstance(self.module, Model) and self.module.declares(what)
 
     def outputs(self, parameters: Parameters, inputs: Tensor, **options: Any) -> Tensor:
-        """Return the module's outputs for one set of parameters."""
+        """Compute the module's outputs for one set of parameters."""
         return self.call(self.module, dict(parameters), (inputs,), options)
 
     def mean_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss over the samples for one set of parameters, a float64 scalar."""
+        """Compute the mean loss over the samples for one set of parameters, a float64 scalar."""
         return self.loss(self.outputs(parameters, inputs).double(), targets).double().mean()
 
     def stacked_outputs(self, stack: Parameters, inputs: Tensor) -> Tensor:
-        """Return the outputs (N, n, ...) of N networks on the same inputs."""
+        """Compute the outputs (N, n, ...) of N networks on the same inputs."""
         return vmap(lambda parameters: self.outputs(parameters, inputs))(dict(stack))
 
     def stacked_sites(self, stack: Parameters, inputs: Tensor, *names: str) -> dict[str, Tensor]:
-        """Values (N, ...) at named sites of N networks on the same inputs (models of this package)."""
+        """Compute the values (N, ...) at named sites of N networks on the same inputs (models of this package)."""
 
         def sites(parameters: Parameters) -> dict[str, Tensor]:
             found: dict[str, Tensor] = {}
@@ -84,17 +84,17 @@ class Network:
         return vmap(sites)(dict(stack))
 
     def stacked_mean_loss(self, stack: Parameters, inputs: Tensor, targets: Tensor, own_data: bool) -> Tensor:
-        """Mean losses (N,) of N networks in float64; with `own_data` the data has a leading N of its own."""
+        """Compute the mean losses (N,) of N networks in float64; with `own_data` the data has its own leading N."""
         data_dim = 0 if own_data else None
         return vmap(self.mean_loss, in_dims=(0, data_dim, data_dim))(dict(stack), inputs, targets)
 
     def stacked_loss_and_gradient(
         self, stack: Parameters, inputs: Tensor, targets: Tensor, own_data: bool, wanted: Collection[str]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """As `stacked_mean_loss`, with each network's gradient (N, ...) by the parameters that are wanted.
+        """Compute `stacked_mean_loss`, and each network's gradient (N, ...) with respect to the wanted parameters.
 
-        A model that declares `stacked_gradients` computes it; else, and under an intervention or another
-        loss, it is automatic differentiation, which that gradient is tested against.
+        A model's `stacked_gradients` is used if declared; without it, or under an intervention or another loss,
+        automatic differentiation is used, against which those gradients are tested.
         """
         stack = {name: tensor.detach() for name, tensor in stack.items()}
         module, plain = self.module, self.loss is cross_entropy and self.call is functional_call

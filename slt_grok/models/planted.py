@@ -1,16 +1,16 @@
-"""Networks with a circuit constructed by hand: known answers for every measure.
+"""Networks with a hand-constructed circuit: known answers for every measure.
 
-All are in float64; `Trajectory.of(network, ModularTask(p))` is what measurements take. w_k = 2 pi k / p, with
-frequencies k among 1..(p-1)/2 and p an odd prime.
+All are in float64; measurements take `Trajectory.of(network, ModularTask(p))`. Here w_k = 2 pi k / p, with frequencies
+k in 1..(p-1)/2 and p an odd prime.
 
-    gromov             random phases: all answers are right above a stated width
+    gromov             random phases: all answers are correct above a known width
     clock              logits sum_k A_k cos w_k(a + b - c), exactly, on one embedding
     quadratic_clock    the same logits as a quadratic network on one-hot tokens
-    pizza              logits sum_k A_k |cos(w_k(a - b)/2)| cos w_k(a + b - c), up to a stated residual
-    lookup_table       any table of logits, one neuron for each pair
+    pizza              logits sum_k A_k |cos(w_k(a - b)/2)| cos w_k(a + b - c), up to a known residual
+    lookup_table       any table of logits, with one neuron per pair
 
 Sources: Gromov 2301.02679, section 3 (quadratic networks); Zhong et al. 2306.17844, sections 3 and 4 (clock, pizza).
-The evenly spaced phases and the bounds are this package's.
+The evenly spaced phases and the bounds are ours.
 """
 
 import math
@@ -28,15 +28,15 @@ from slt_grok.tasks import is_prime
 
 M = TypeVar("M", EmbeddingMLP, QuadraticNetwork)
 
-PHASES = 4  # the least number of evenly spaced phases for which every unwanted product of the clock cancels exactly
+PHASES = 4  # smallest number of evenly spaced phases for which every unwanted product of the clock cancels exactly
 
 
 def gromov(p: int, frequencies: Sequence[int], width: int, seed: int = 0, sign: int = 1) -> QuadraticNetwork:
-    """U = cos(w_n a + f_n), V = cos(w_n b + g_n), W = cos(w_n c + f_n + g_n), n = 1..width.
+    """Construct U = cos(w_n a + f_n), V = cos(w_n b + g_n), W = cos(w_n c + f_n + g_n), n = 1..width.
 
-    Neurons take the frequencies in turn, phases are independent and uniform. Of (U + V)^2 W each neuron gives
-    cos w_n(a + b - c) / 2; everything else has a random phase and averages out, so that the margin grows
-    like width times `smallest_gap`, the noise like the square root of the width.
+    Neurons cycle through the frequencies, with independent uniform phases. Each neuron contributes cos w_n(a + b - c) /
+    2 to (U + V)^2 W; everything else has a random phase and averages out, so the margin grows like width times
+    `smallest_gap`, and the noise like the square root of the width.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def gromov(p: int, frequencies: Sequence[int], width: int, seed: int = 0, sign: 
     frequencies : Sequence[int]
         Frequencies of the neurons.
     width : int
-        Number of neurons; above `sufficient_width` all answers are right.
+        Number of neurons; above `sufficient_width`, all answers are correct.
     seed : int, optional
         Seed of the phases.
     sign : int, optional
@@ -54,7 +54,7 @@ def gromov(p: int, frequencies: Sequence[int], width: int, seed: int = 0, sign: 
     Raises
     ------
     SltGrokError
-        p is not an odd prime, no frequency or one outside 1..(p-1)/2, or no neuron.
+        The modulus p is not an odd prime, there is no frequency or one outside 1..(p-1)/2, or no neuron.
     """
     _check(p, frequencies)
     if width < 1:
@@ -68,22 +68,22 @@ def gromov(p: int, frequencies: Sequence[int], width: int, seed: int = 0, sign: 
 
 
 def smallest_gap(p: int, frequencies: Sequence[int]) -> float:
-    """Return min over d = 1..p-1 of the mean over frequencies of sin^2(w_k d / 2), in (0, 1).
+    """Compute the minimum over d = 1..p-1 of the mean over frequencies of sin^2(w_k d / 2), in (0, 1).
 
-    Half of it is how far below the right answer the next one is in the mean of cos w_k(a + b - c).
+    Half of it is the gap between the correct answer and the next one in the mean of cos w_k(a + b - c).
     """
     turns = _angles(p, torch.tensor(frequencies))[1:]
     return (turns / 2).sin().square().mean(-1).min().item()
 
 
 def sufficient_width(p: int, frequencies: Sequence[int], failure: float = 1e-3) -> int:
-    """Return a width above which `gromov` answers all pairs right with probability at least 1 - failure.
+    """Compute a width above which `gromov` answers all pairs correctly with probability at least 1 - failure.
 
-    16.5 (3 log p + log 1/failure) / m with m of `smallest_gap`, rounded up to equal shares. For an answer d away from
-    the right one, the difference of the two logits is a sum of independent terms, one a neuron, 2 sin(w d/2) (cos x +
+    It is 16.5 (3 log p + log 1/failure) / m with m from `smallest_gap`, rounded up to equal shares. For a wrong answer
+    at distance d, the difference of the two logits is a sum of independent terms, one per neuron, 2 sin(w d/2) (cos x +
     cos y)^2 sin(..): each has mean sin^2(w d/2), variance at most 5.25 times that, and is at most 9 below its mean, so
-    that Bernstein's inequality bounds the chance of a sum <= 0 by exp(-width m / 16.5). There are fewer than p^3
-    wrong answers.
+    Bernstein's inequality bounds the probability of a sum <= 0 by exp(-width m / 16.5). There are fewer than p^3 wrong
+    answers.
     """
     _check(p, frequencies)
     gap = smallest_gap(p, frequencies)
@@ -92,11 +92,12 @@ def sufficient_width(p: int, frequencies: Sequence[int], failure: float = 1e-3) 
 
 
 def clock(p: int, amplitudes: Mapping[int, float], sign: int = 1) -> EmbeddingMLP:
-    """Logits sum_k A_k cos w_k(a + sign b - c), to rounding.
+    """Construct a network with logits sum_k A_k cos w_k(a + sign b - c), up to rounding.
 
-    The embedding has a circle for each k, see `_circles`; a frequency has 16 neurons (cos(w_k a + f) + cos(sign w_k b +
-    g))^2 into cos(w_k c + f + g), f and g each on 4 evenly spaced phases, for which all but the wanted product cancels.
-    On and off the circles Q_c is bilinear in E_a and E_b, so that gradient symmetricity is 0 over all triples.
+    The embedding has a circle for each k, see `_circles`. Each frequency has 16 neurons (cos(w_k a + f) + cos(sign w_k
+    b + g))^2 with output cos(w_k c + f + g), where f and g each take 4 evenly spaced phases, so that everything but the
+    wanted product cancels. Everywhere, even off the circles, Q_c is bilinear in E_a and E_b, so gradient symmetricity
+    is 0 over all triples.
 
     Parameters
     ----------
@@ -110,7 +111,7 @@ def clock(p: int, amplitudes: Mapping[int, float], sign: int = 1) -> EmbeddingML
     Raises
     ------
     SltGrokError
-        p is not an odd prime, no frequency or one outside 1..(p-1)/2.
+        The modulus p is not an odd prime, or there is no frequency or one outside 1..(p-1)/2.
     """
     keys = list(amplitudes)
     _check(p, keys)
@@ -129,19 +130,19 @@ def clock(p: int, amplitudes: Mapping[int, float], sign: int = 1) -> EmbeddingML
 
 
 def quadratic_clock(p: int, amplitudes: Mapping[int, float], sign: int = 1) -> QuadraticNetwork:
-    """`clock` with its embedding multiplied into U and V: logits sum_k A_k cos w_k(a + sign b - c), to rounding."""
+    """Construct `clock` with its embedding multiplied into U and V: the same logits up to rounding."""
     own = dict(clock(p, amplitudes, sign).named_parameters())
     network = QuadraticNetwork(p, len(own["W_U"]))
     return _with(network, U=own["W_E"] @ own["W_left"], V=own["W_E"] @ own["W_right"], W=own["W_U"])
 
 
 def pizza(p: int, amplitudes: Mapping[int, float], directions: int = 32) -> EmbeddingMLP:
-    """Logits sum_k A_k |cos(w_k(a - b)/2)| (cos w_k(a + b - c) + r), |r| <= `pizza_residual(directions)`.
+    """Construct logits sum_k A_k |cos(w_k(a - b)/2)| (cos w_k(a + b - c) + r), |r| <= `pizza_residual(directions)`.
 
-    The embedding has a circle for each k, see `_circles`. On the unit circle E_a + E_b is 2 cos(w_k(a - b)/2) times
-    the unit vector at the angle w_k(a + b)/2; a pair of ReLU neurons gives its absolute value along the angle
-    phi_j = pi j / J, into cos(w_k c - 2 phi_j), for j = 0..J-1. The second harmonic of |cos| is wanted, and others
-    meet cos(w_k c - 2 phi_j) only from the order J-1 on.
+    The embedding has a circle for each k, see `_circles`. On the unit circle, E_a + E_b is 2 cos(w_k(a - b)/2) times
+    the unit vector at the angle w_k(a + b)/2; for each j = 0..J-1, a pair of ReLU neurons computes the absolute value
+    of its component along the angle phi_j = pi j / J, with output cos(w_k c - 2 phi_j). The second harmonic of |cos| is
+    wanted; others contribute to cos(w_k c - 2 phi_j) only from order J-1 on.
 
     Parameters
     ----------
@@ -150,12 +151,12 @@ def pizza(p: int, amplitudes: Mapping[int, float], directions: int = 32) -> Embe
     amplitudes : Mapping[int, float]
         Frequency -> A_k.
     directions : int, optional
-        J, at least 3; a frequency has 2 J neurons.
+        Number J of directions, at least 3; a frequency has 2 J neurons.
 
     Raises
     ------
     SltGrokError
-        p is not an odd prime, no frequency or one outside 1..(p-1)/2, or fewer than 3 directions.
+        The modulus p is not an odd prime, there is no frequency or one outside 1..(p-1)/2, or fewer than 3 directions.
     """
     keys = list(amplitudes)
     _check(p, keys)
@@ -177,26 +178,26 @@ def pizza(p: int, amplitudes: Mapping[int, float], directions: int = 32) -> Embe
 
 
 def pizza_residual(directions: int) -> float:
-    """pi^2 / (4 (J-1)^2 - 1), the bound of what `pizza` adds to each cosine of the answer.
+    """Compute pi^2 / (4 (J-1)^2 - 1), the bound on what `pizza` adds to each cosine of the answer.
 
-    |cos x| = (2/pi) + (4/pi) sum_m (-1)^(m+1) cos(2 m x) / (4 m^2 - 1). Besides m = 1 the orders i J - 1 and i J + 1
-    remain, i >= 1, each at most 3 / (4 m^2 - 1) of the wanted one.
+    |cos x| = (2/pi) + (4/pi) sum_m (-1)^(m+1) cos(2 m x) / (4 m^2 - 1). In addition to m = 1, the orders i J - 1 and i
+    J + 1 remain, i >= 1, each at most 3 / (4 m^2 - 1) relative to the wanted one.
     """
     return math.pi**2 / (4 * (directions - 1) ** 2 - 1)
 
 
 def lookup_table(logits: Tensor) -> EmbeddingMLP:
-    """Return a network that memorizes any table: relu(1[a = i] + 1[b = j] - 1) is 1 for the pair (i, j) alone.
+    """Construct a network that memorizes any table: relu(1[a = i] + 1[b = j] - 1) is 1 only for the pair (i, j).
 
     Parameters
     ----------
     logits : Tensor
-        Logits of each pair, (p, p, p). For labels, `margin * one_hot(labels)`.
+        Logits of each pair, (p, p, p). For labels, use `margin * one_hot(labels)`.
 
     Raises
     ------
     SltGrokError
-        Another shape.
+        The logits have another shape.
     """
     p = len(logits)
     if logits.shape != (p, p, p):
@@ -220,27 +221,27 @@ def _check(p: int, frequencies: Sequence[int]) -> None:
 
 
 def _angles(p: int, frequencies: Tensor) -> Tensor:
-    """w_k t, (token, frequency), reduced in integers so that no digit is lost."""
+    """Compute w_k t, (token, frequency), reduced in integers so that no digits are lost."""
     return 2 * math.pi / p * (torch.arange(p)[:, None] * frequencies % p).double()
 
 
 def _radii(count: int) -> Tensor:
-    """1, 1 - 1/(2 n), .., over 1/2: all different, so that principal components separate the n circles."""
+    """Radii 1, 1 - 1/(2 n), ..., over 1/2: all different, so that principal components separate the n circles."""
     return 1 - torch.arange(count, dtype=torch.float64) / (2 * count)
 
 
 def _circles(p: int, frequencies: Sequence[int]) -> Tensor:
-    """r_k (cos w_k t, sin w_k t) for each k in turn, r_k from `_radii`, (token, 2 frequencies)."""
+    """Compute r_k (cos w_k t, sin w_k t) for each k in turn, r_k from `_radii`, (token, 2 frequencies)."""
     angle = _angles(p, torch.tensor(frequencies))
     return (torch.stack([angle.cos(), angle.sin()], -1) * _radii(len(frequencies))[:, None]).flatten(1)
 
 
 def _from_circles(rows: Sequence[Tensor], count: int) -> Tensor:
-    """Return the same map (2, neurons) from each of the circles, with its radius taken out, (2 circles, neurons)."""
+    """Apply the same map (2, neurons) to each circle, dividing by its radius, (2 circles, neurons)."""
     return torch.block_diag(*[torch.stack(list(rows)) / radius for radius in _radii(count)])
 
 
 def _with(network: M, **weights: Tensor) -> M:
-    """Return the network in float64 with these weights; those not named stay zero."""
+    """Fill a network with these weights in float64; others stay zero."""
     network.double().load_state_dict({**network.state_dict(), **weights})
     return network

@@ -1,16 +1,16 @@
-"""A planted circuit inside a network of another size, for training to start from.
+"""Plant a circuit in a network of another size, as a starting point for training.
 
-    clock    in an `EmbeddingMLP` that concatenates, with squares or GELU, or a `QuadraticNetwork`
+    clock    in an `EmbeddingMLP` with concatenation and a quadratic or GELU activation, or a `QuadraticNetwork`
     pizza    in an `EmbeddingMLP` or a `OneLayerTransformer` with ReLU
 
-The circuits are those of `slt_grok.models.planted`, with the same logits; weights that they do not need are zero. An
-MLP that concatenates adds the pizza's tokens by two equal maps. Each neuron of the clock is paired with one of
-opposite input and the same output, and GELU(u) + GELU(-u) = u erf(u / sqrt 2) is sqrt(2/pi) u^2 (1 - e), 0 <= e <=
-u^2 / 6: GELU squares small inputs, the clock's are at most 2 `GELU_INPUT`, and e at most 0.7%.
+The circuits are those of `slt_grok.models.planted`, with the same logits; weights that they do not use are zero. An MLP
+with concatenation adds the pizza's tokens by two equal maps. Each neuron of the clock is paired with one of opposite
+input and the same output, and GELU(u) + GELU(-u) = u erf(u / sqrt 2) is sqrt(2/pi) u^2 (1 - e), 0 <= e <= u^2 / 6: GELU
+squares small inputs; the clock's are at most 2 `GELU_INPUT`, and e is at most 0.7%.
 
-In the transformer, W_Q = W_K = 0 make all positions count alike; heads copy the sum of both tokens' circles to separate
+In the transformer, W_Q = W_K = 0 weights all positions equally; heads copy the sum of both tokens' circles to separate
 dimensions of the residual stream; the pizza's neurons read these and write cos w_k c, sin w_k c to further ones, which
-only W_U reads: 6 dimensions per frequency. Sources: as there; GELU and the transformer are this package's.
+only W_U reads: 6 dimensions per frequency. Sources: as in that module; GELU and the transformer are ours.
 """
 
 import math
@@ -38,18 +38,18 @@ GELU_INPUT = 0.1  # scale of the clock's cosines before a GELU
 def plant(
     module: Model, circuit: Literal["clock", "pizza"], amplitudes: Mapping[int, float], sign: int = 1
 ) -> dict[str, Tensor]:
-    """Return the parameters of a module that hold a planted circuit, float64.
+    """Compute float64 parameters of a module that implement a planted circuit.
 
     Parameters
     ----------
     module : Model
         The network; only its structure matters.
     circuit : {"clock", "pizza"}
-        See the module's docstring.
+        See the module docstring.
     amplitudes : Mapping[int, float]
-        Frequency -> A_k in the logits.
+        Frequency -> its amplitude A_k in the logits.
     sign : int, optional
-        1 for a + b, -1 for a - b, which a clock alone can.
+        1 for a + b, -1 for a - b, which only a clock supports.
 
     Returns
     -------
@@ -59,11 +59,11 @@ def plant(
     Raises
     ------
     SltGrokError
-        A module that cannot hold the circuit, or is too narrow for it; p is not an odd prime, no frequency or one
-        outside 1..(p-1)/2; a pizza of a - b.
+        A module that cannot implement the circuit or is too narrow for it, p not an odd prime, no frequency or one
+        outside 1..(p-1)/2, or a pizza for a - b.
     """
     if sign != 1 and circuit == "pizza":
-        raise SltGrokError("operation: expected addition for a pizza, which adds both tokens alike")
+        raise SltGrokError("operation: expected addition for a pizza, which adds both tokens equally")
     p, shapes = module.tokens, {name: parameter.shape for name, parameter in module.named_parameters()}
     match module, circuit:
         case EmbeddingMLP(inputs=["W_left", "W_right"]), "clock" if module.activation in (torch.square, gelu):
@@ -82,7 +82,7 @@ def plant(
 
 
 def _pizza(p: int, amplitudes: Mapping[int, float], width: int) -> dict[str, Tensor]:
-    """Return the pizza with as many directions as the neurons allow."""
+    """Construct the pizza with as many directions as the neurons allow."""
     directions = width // (2 * max(len(amplitudes), 1))
     if directions < 3:
         raise SltGrokError(f"training.start: expected d_mlp of at least {6 * len(amplitudes)} for a pizza, got {width}")
@@ -90,31 +90,31 @@ def _pizza(p: int, amplitudes: Mapping[int, float], width: int) -> dict[str, Ten
 
 
 def _before_gelu(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the clock of squares with small inputs, and outputs as much larger.
+    """Convert the clock of squares to small inputs, with outputs scaled up accordingly.
 
-    sqrt(2/pi) u^2 stands for 2 u^2 of a pair.
+    A pair gives sqrt(2/pi) u^2 instead of 2 u^2.
     """
     scaled = {name: own[name] * GELU_INPUT for name in ("W_left", "W_right")}
     return {**own, **scaled, "W_U": own["W_U"] * (math.sqrt(2 * math.pi) / GELU_INPUT**2)}
 
 
 def _in_transformer(module: OneLayerTransformer, amplitudes: Mapping[int, float]) -> dict[str, Tensor]:
-    """Return the transformer's part of each tensor, from the first entries on; see the module's docstring."""
+    """Construct the circuit's block of each of the transformer's tensors; see the module docstring."""
     (heads, d_model, d_head), width = module.W_Q.shape, module.W_in.shape[1]
     flat = {name: tensor.detach() for name, tensor in _pizza(module.tokens, amplitudes, width).items()}
-    size = flat["W_E"].shape[1]  # 2 dimensions a frequency
+    size = flat["W_E"].shape[1]  # 2 dimensions per frequency
     if d_model < 3 * size or heads * d_head < size:
         raise SltGrokError(
-            f"training.start: expected d_model of at least {3 * size} and heads of together at least {size} dimensions "
+            f"training.start: expected d_model of at least {3 * size} and heads of at least {size} dimensions together "
             f"for a pizza of {size // 2} frequencies, got {d_model} and {heads * d_head}"
         )
     positions = module.W_pos.shape[0]
-    weight = module.attention_rate / positions + 1 - module.attention_rate  # of each position
+    weight = module.attention_rate / positions + 1 - module.attention_rate  # weight of each position
     value, output = torch.zeros(heads, d_model, d_head).double(), torch.zeros(heads, d_head, d_model).double()
     for i in range(size):
         head, slot = divmod(i, d_head)
         value[head, i, slot] = output[head, slot, size + i] = weight**-0.5
-    waves, scale, answers = torch.linalg.svd(flat["W_U"], full_matrices=False)  # rank: 2 a frequency
+    waves, scale, answers = torch.linalg.svd(flat["W_U"], full_matrices=False)  # rank: 2 per frequency
     root = scale[:size].sqrt()
     nothing = torch.zeros(size, flat["W_in"].shape[1]).double()
     return {
@@ -128,10 +128,10 @@ def _in_transformer(module: OneLayerTransformer, amplitudes: Mapping[int, float]
 
 
 def _padded(own: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-    """Tensors in the module's shapes with the circuit's from the first entries on, zero elsewhere."""
+    """Embed the circuit's tensors in the module's shapes, from the first entries on, zero elsewhere."""
     found = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
     for name, tensor in own.items():
-        if name not in shapes:  # a tensor that the module has by token, or another way; biases are 0
+        if name not in shapes:  # a tensor by token or of another form in the module; biases are 0
             continue
         small = [f"{want} > {has}" for want, has in zip(tensor.shape, shapes[name], strict=True) if want > has]
         if small:

@@ -19,9 +19,9 @@ class QuadraticNetwork(Model):
     tokens : int
         Number of tokens, p.
     width : int, optional
-        Number K of neurons.
+        Number of neurons K.
     activation : str, optional
-        `quadratic`; another one makes it the same network with that activation.
+        Activation function; `quadratic` for the solvable model.
     """
 
     name: ClassVar[str] = "quadratic"
@@ -44,22 +44,22 @@ class QuadraticNetwork(Model):
             self.W.normal_(0, self.W.shape[0] ** -0.5, generator=generator)
 
     def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
-        """Logits (n, p); the site `embedding` is the table [U, V] of shape (p, 2K)."""
+        """Compute the logits (n, p); the site `embedding` is the table [U, V] of shape (p, 2K)."""
         left, right = at("embedding", torch.cat([self.U, self.V], -1)).chunk(2, -1)
         a, b = pairs.unbind(-1)
         pre = at("neurons_pre", look_up(a, left) + look_up(b, right))
         return at("logits", at("neurons_post", self.activation(pre)) @ self.W)
 
     def token_roles(self) -> Mapping[str, tuple[str, int]]:
-        """Return the role of each axis: input tokens are rows of U and V, the answers columns of W."""
+        """Declare the role of each axis: input tokens are rows of U and V, answers are columns of W."""
         return {"left": ("U", -2), "right": ("V", -2), "output": ("W", -1)}
 
     def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """[U, V], (..., p, 2K)."""
+        """Get [U, V], (..., p, 2K)."""
         return torch.cat([parameters["U"], parameters["V"]], -1)
 
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """W, (..., K, p)."""
+        """Get W, (..., K, p)."""
         return parameters["W"]
 
     def units(self) -> dict[str, dict[str, int]]:
@@ -67,6 +67,6 @@ class QuadraticNetwork(Model):
         return {"neurons_post": {"U": -1, "V": -1, "W": -2}}
 
     def homogeneous_weights(self, parameters: Mapping[str, Tensor]) -> tuple[tuple[Tensor, ...], int] | None:
-        """U, V and W; logits scale with their third power for the quadratic activation, with the second for ReLU."""
+        """Get U, V and W, and the degree of the logits in them: 3 for the quadratic activation, 2 for ReLU."""
         degree = {torch.square: 3, nn.functional.relu: 2}.get(self.activation)
         return None if degree is None else (tuple(parameters[name] for name in "UVW"), degree)

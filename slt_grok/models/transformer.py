@@ -1,11 +1,11 @@
 """The one-layer transformer of the grokking papers, computed at the answer position only.
 
-Layout `[a, b, =]` with causal attention is Nanda et al. 2301.05217, section 3; `[a, b]` with unmasked attention
-and attention rate alpha is Zhong et al. 2306.17844, section 2. No LayerNorm, learned positions, untied
-unembedding, biases in the MLP alone.
+Layout `[a, b, =]` with causal attention is Nanda et al. 2301.05217, section 3; `[a, b]` with unmasked attention and
+attention rate alpha is Zhong et al. 2306.17844, section 2. There is no LayerNorm, positions are learned, the
+unembedding is untied, and only the MLP has biases.
 
-The answer is read at the last position, so that queries, the MLP and logits are needed only there, and keys and
-values depend on one token each: they are computed once for each of the p tokens and looked up for the n pairs.
+The answer is read at the last position, so queries, the MLP and logits are needed only there, and keys and values
+depend on one token each: they are computed once for each of the p tokens and looked up for the n pairs.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -26,17 +26,17 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def positions_and_tokens(layout: Layout, tokens: int) -> tuple[int, int]:
-    """Return the length of the context and the size of the vocabulary: `a_b_equals` adds the token '='."""
+    """Compute the context length and the vocabulary size: `a_b_equals` adds the token '='."""
     return (3, tokens + 1) if layout == "a_b_equals" else (2, tokens)
 
 
 def head_width(d_model: int, n_heads: int, d_head: int | None) -> int:
-    """Return the width of a head: as given, or d_model / n_heads.
+    """Compute the width of a head: as given, or d_model / n_heads.
 
     Raises
     ------
     SltGrokError
-        None is given and d_model is not a multiple of n_heads.
+        The width d_head is None and d_model is not a multiple of n_heads.
     """
     if d_head is None and d_model % n_heads:
         raise SltGrokError(f"model.d_model: expected a multiple of n_heads = {n_heads}, got {d_model}; or give d_head")
@@ -57,7 +57,7 @@ class OneLayerTransformer(Model):
     layout : {"a_b_equals", "a_b"}, optional
         `a_b_equals` for the tokens [a, b, =], causal; `a_b` for [a, b], unmasked.
     attention_rate : float, optional
-        alpha in M' = alpha M + (1 - alpha) J with J all ones, rows not renormalized (2306.17844); 1 is ordinary
+        Rate alpha in M' = alpha M + (1 - alpha) J with J all ones, rows not renormalized (2306.17844); 1 is ordinary
         attention.
     d_head : int or None, optional
         Width of a head; d_model / n_heads by default.
@@ -65,7 +65,7 @@ class OneLayerTransformer(Model):
     Raises
     ------
     SltGrokError
-        d_model is not a multiple of n_heads and no d_head is given, an unknown layout or activation.
+        The width d_model is not a multiple of n_heads and no d_head is given, or the layout or activation is unknown.
     """
 
     name: ClassVar[str] = "transformer"
@@ -118,7 +118,7 @@ class OneLayerTransformer(Model):
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Draw normal weights of deviation 1/sqrt(d_model), W_U 1/sqrt(vocabulary), biases zero (2301.05217)."""
+        """Draw weights from N(0, 1/d_model), W_U from N(0, 1/vocabulary), with zero biases (2301.05217)."""
         vocabulary, d_model = self.W_E.shape
         with torch.no_grad():
             for name, parameter in self.named_parameters():
@@ -129,11 +129,11 @@ class OneLayerTransformer(Model):
                     parameter.normal_(0, scale, generator=generator)
 
     def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
-        """Logits (n, p) at the answer position; see the package's docstring for the sites."""
+        """Compute the logits (n, p) at the answer position; see the package docstring for the sites."""
         a, b = pairs.unbind(-1)
         p, (n_heads, d_model, d_head) = self.tokens, self.W_Q.shape
         table = at("embedding", self.W_E)
-        # one row a token: what stands at each position, before it is looked up for the pairs
+        # one row per token at each position, before the lookup by pair
         streams = [table[:p] + self.W_pos[0], table[:p] + self.W_pos[1]]
         if self.layout == "a_b_equals":
             streams.append(table[p:] + self.W_pos[2])
@@ -151,7 +151,7 @@ class OneLayerTransformer(Model):
             key = heads(self.W_K, stream)
             table_of_scores = torch.einsum("qhd,khd->qkh", query, key) / d_head**0.5
             row = tokens[-1] * key.shape[0] + token
-            if stream is streams[-1]:  # the last position attends to itself: query and key are one token
+            if stream is streams[-1]:  # the last position attends to itself: query and key are the same token
                 table_of_scores, row = table_of_scores.diagonal().movedim(-1, 0), token
             scores.append(per_pair(row, table_of_scores.reshape(-1, n_heads)))
         pattern = torch.stack(torch.broadcast_tensors(*scores), -1).softmax(-1)  # (n, head, key)
@@ -179,27 +179,27 @@ class OneLayerTransformer(Model):
         return transformer_grid.stacked_grid(stack, names, self.activation, self.attention_rate)
 
     def token_roles(self) -> Mapping[str, tuple[str, int]]:
-        """Return the role of each axis: input tokens are rows of W_E, the answers columns of W_U."""
+        """Declare the role of each axis: input tokens are rows of W_E, answers are columns of W_U."""
         return {"input": ("W_E", -2), "output": ("W_U", -1)}
 
     def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """W_E without the row of the '=' token, (..., p, d_model)."""
+        """Get W_E without the row of the '=' token, (..., p, d_model)."""
         return parameters["W_E"][..., : self.tokens, :]
 
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """W_L = W_out W_U, (..., d_mlp, p) (2301.05217, section 4.2)."""
+        """Compute W_L = W_out W_U, (..., d_mlp, p) (2301.05217, section 4.2)."""
         return parameters["W_out"] @ parameters["W_U"]
 
     def units(self) -> dict[str, dict[str, int]]:
-        """Residual stream, heads and neurons."""
+        """Declare the residual stream, heads and neurons."""
         return stream_units([""]) | block_units("", "")
 
     def head_parameters(self) -> Sequence[str]:
-        """Return the four maps of the heads."""
+        """List the four maps of the heads."""
         return OF_HEADS
 
     def head_maps(self, parameters: Mapping[str, Tensor]) -> HeadMaps:
-        """W_V, W_O and W_in."""
+        """Get W_V, W_O and W_in."""
         return HeadMaps(parameters["W_V"], parameters["W_O"], parameters["W_in"])
 
 
@@ -207,7 +207,7 @@ OF_HEADS = ("W_Q", "W_K", "W_V", "W_O")
 
 
 def stream_units(prefixes: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Return the units of the residual stream through blocks whose parameters have these prefixes."""
+    """Declare the units of the residual stream through blocks whose parameters have these prefixes."""
     axes = {"W_E": -1, "W_pos": -1, "W_U": -2}
     for prefix in prefixes:
         axes |= {prefix + name: -2 for name in ("W_Q", "W_K", "W_V", "W_in")}
@@ -216,7 +216,7 @@ def stream_units(prefixes: Sequence[str]) -> dict[str, dict[str, int]]:
 
 
 def block_units(prefix: str, suffix: str) -> dict[str, dict[str, int]]:
-    """Return the heads and neurons of a block."""
+    """Declare the heads and neurons of a block."""
     heads = {prefix + name: -3 for name in OF_HEADS}
     return {
         f"heads{suffix}": heads,

@@ -5,14 +5,14 @@ pattern (the network of Nanda et al. 2301.05217, section 3, and Zhong et al. 230
 
     residual = last + sum_k sum_h pattern_kh value_kh[token_k] W_O_h,
 
-so that its products with W_in and W_U are taken for the p tokens, before the rows are looked up for the pairs:
+so its products with W_in and W_U can be computed for the p tokens before the rows are looked up for the pairs:
 
     [pre, direct] = base + sum_k sum_h pattern_kh T_kh[token_k],    T_kh = value_kh W_O_h [W_in, W_U],
     logits        = direct + act(pre) W_L,                          W_L  = W_out W_U.
 
-Of the products over the pairs only the one with W_L remains; the sum over positions k and heads h is a weighted bag of
-rows. A head's pattern sums to a constant, so that '=' drops out of the sum once its value is subtracted from the other
-two. What depends on tokens and weights alone is differentiated automatically, the neurons of the pairs by hand.
+Of the products over the pairs, only the one with W_L remains; the sum over positions k and heads h is a weighted bag of
+rows. A head's pattern sums to a constant, so '=' drops out of the sum if its value is subtracted from the other two.
+Everything that depends only on tokens and weights is differentiated automatically, the neurons of the pairs by hand.
 """
 
 import math
@@ -27,12 +27,12 @@ from slt_grok.models.backward import ACTIVATION_BACKWARD, mean_cross_entropy
 
 Activation = Callable[[Tensor], Tensor]
 
-PIECE = 5 << 18  # neurons and logits that are computed together: much for one operation, little for a cache
-LINE = 16  # float32 numbers of a cache line: the rows of the tables are multiples of it
+PIECE = 5 << 18  # neurons and logits computed at once: enough to amortize an operation, few enough for the cache
+LINE = 16  # float32 numbers per cache line: the tables' rows are padded to a multiple of it
 
 
 class Tables(NamedTuple):
-    """What depends on single tokens, or on the weights alone, for N networks.
+    """Quantities that depend on single tokens or on the weights alone, for N networks.
 
     rows : T, (N, head, p + 2, columns): of the p tokens, then of the positions of a and b, which add to those of the
         tokens there; columns are d_mlp neurons, p logits and zeros.
@@ -56,12 +56,12 @@ def stacked_gradients(
     activation: Activation,
     attention_rate: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Mean cross-entropies (N,) in float64 and gradients, as `Model.stacked_gradients` returns them.
+    """Compute mean cross-entropies (N,) in float64 and gradients, see `Model.stacked_gradients`.
 
     Parameters
     ----------
     activation, attention_rate : Activation, float
-        The model's; all its other settings are shapes of the weights.
+        Activation and attention rate of the model; all other settings follow from the shapes of the weights.
     """
     networks = len(stack["W_E"])
     columns = stack["W_in"].shape[-1] + stack["W_U"].shape[-1]
@@ -75,14 +75,14 @@ def stacked_gradients(
         loss, found = _gradients(weights, x, y, wanted, activation, attention_rate)
         losses.append(loss)
         gradients.append(found)
-    if len(gradients) == 1:  # as they are, without a copy
+    if len(gradients) == 1:  # avoid a copy
         return losses[0], dict(zip(wanted, gradients[0], strict=True))
     whole = [torch.cat(parts) for parts in zip(*gradients, strict=True)]
     return torch.cat(losses), dict(zip(wanted, whole, strict=True))
 
 
 def _even(count: int, most: int) -> int:
-    """Return a size of pieces, at most `most` but at least 1, that cuts `count` into pieces of about the same size."""
+    """Compute a piece size of at most `most` but at least 1 that divides `count` into roughly equal pieces."""
     pieces = math.ceil(count / max(1, most))
     return math.ceil(count / pieces)
 
@@ -91,7 +91,7 @@ def _gradients(
     weights: Mapping[str, Tensor], pairs: Tensor, labels: Tensor, wanted: Collection[str], activation: Activation,
     attention_rate: float,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:  # fmt: skip
-    """Losses and gradients for pairs (N, n, 2) and labels (N, n)."""
+    """Compute losses and gradients for pairs (N, n, 2) and labels (N, n)."""
     equals = weights["W_E"].shape[1] > weights["W_U"].shape[2]
     with torch.enable_grad():
         found = tables(weights, attention_rate, equals)
@@ -109,12 +109,12 @@ def _gradients(
 
 
 def tables(weights: Mapping[str, Tensor], attention_rate: float, equals: bool) -> Tables:
-    """Return the tables of N networks; `equals` where the last token is '=', not b."""
+    """Compute the tables of N networks; `equals` if the last token is '=' rather than b."""
     w = weights
     p, d_head = w["W_U"].shape[-1], w["W_Q"].shape[-1]
     number, position = w["W_E"][:, :p], w["W_pos"]
     last = (w["W_E"][:, p:] if equals else number) + position[:, -1:]
-    # keys and values relative to those of '=', whose score is 0 then
+    # keys and values relative to those of '=', so its score is 0
     offsets = position[:, :2] - last if equals else position
     streams = torch.cat([number, offsets], 1)[:, None]
 
@@ -138,12 +138,12 @@ def tables(weights: Mapping[str, Tensor], attention_rate: float, equals: bool) -
 
 
 def patterns(scores: list[Tensor], pairs: Tensor, attention_rate: float, equals: bool) -> Tensor:
-    """Return the attention to the positions of a and b, (N, n, 2 head), for pairs (N, n, 2)."""
+    """Compute the attention to the positions of a and b, (N, n, 2 head), for pairs (N, n, 2)."""
     a, b = pairs.unbind(-1)
     parts = [_look_up(scores[0], a if equals else b * scores[1].shape[1] + a), _look_up(scores[1], b)]
     if equals:
         parts.append(torch.zeros_like(parts[0]))
-    # positions in front: a softmax over a short last axis is not vectorized
+    # positions first: a softmax over a short last axis is not vectorized
     pattern = attention_rate * torch.stack(parts).softmax(0) + (1 - attention_rate)
     return torch.cat([pattern[0], pattern[1]], -1)
 
@@ -151,7 +151,7 @@ def patterns(scores: list[Tensor], pairs: Tensor, attention_rate: float, equals:
 def through_neurons(
     rows: Tensor, base: Tensor, pattern: Tensor, readout: Tensor, pairs: Tensor, labels: Tensor, activation: Activation
 ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Losses (N,), and their gradients by the first four arguments, which are those of `Tables` and `patterns`."""
+    """Compute losses (N,) and gradients with respect to the first four arguments, see `Tables` and `patterns`."""
     networks, n = labels.shape
     _, n_heads, length, columns = rows.shape
     d_mlp, p = readout.shape[1:]
@@ -192,7 +192,7 @@ def through_neurons(
 
 
 def _sum_by_token(columns: Tensor, weights: Tensor, tokens: Tensor, length: int) -> Tensor:
-    """For each token t the sum of the rows (N, n, columns) that have it at a position, times that position's weight.
+    """For each token t, sum the rows (N, n, columns) that have it at a position, times that position's weight.
 
     weights (N, n, position and head), tokens (N, n, position) -> (N, head, length, columns).
     """
@@ -213,7 +213,7 @@ def _sum_by_token(columns: Tensor, weights: Tensor, tokens: Tensor, length: int)
 
 
 def _dots(columns: Tensor, table: Tensor, rows: Tensor) -> Tensor:
-    """columns[i] . table[rows[i, j]], the gradient of a bag by its weights: (samples, j)."""
+    """Compute columns[i] . table[rows[i, j]], the gradient of a bag with respect to its weights: (samples, j)."""
     size = rows.shape[1]
     offsets = torch.arange(0, rows.numel(), size, device=rows.device)
     bags = torch.arange(len(rows), device=rows.device).repeat_interleave(size)
@@ -222,6 +222,6 @@ def _dots(columns: Tensor, table: Tensor, rows: Tensor) -> Tensor:
 
 
 def _look_up(tables: Tensor, rows: Tensor) -> Tensor:
-    """Row `rows[i, j]` of table i: (N, rows, d) and (N, n) -> (N, n, d)."""
+    """Look up row `rows[i, j]` of table i: (N, rows, d) and (N, n) -> (N, n, d)."""
     first = torch.arange(len(tables), device=rows.device)[:, None] * tables.shape[1]
     return tables.flatten(0, 1).index_select(0, (first + rows).flatten()).view(*rows.shape, -1)

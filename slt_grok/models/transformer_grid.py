@@ -1,11 +1,11 @@
 """Sites of a stack of one-layer transformers on all p^2 pairs, with one product over the pairs.
 
-As in `transformer_gradient`, products with W_in and W_U are taken for the p tokens. On the whole grid no row has to be
-looked up: the rows of the first token are the same for a line of the grid, those of the second for a line across,
+As in `transformer_gradient`, products with W_in and W_U are computed for the p tokens. On the entire grid no row has to
+be looked up: the first token's rows are constant along one axis of the grid, the second token's along the other,
 
     [pre, direct][a, b] = base[b] + sum_h pattern_ah[a, b] T_ah[a] + sum_h pattern_bh[a, b] T_bh[b],
 
-so that each of the sums is a batch of p products of matrices, whose inner dimension is the number of heads.
+so each of the sums is a batch of p matrix products, whose inner dimension is the number of heads.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -16,29 +16,29 @@ from torch.nn.functional import pad
 
 from slt_grok.models.transformer_gradient import patterns, tables
 
-NUMBERS = 5 << 17  # neurons and logits that are computed together: much for one operation, little for a cache
+NUMBERS = 5 << 17  # neurons and logits computed at once: enough to amortize an operation, few enough for the cache
 GRID_SITES = ("attention_pattern", "neurons_pre", "neurons_post", "neurons_read", "logits")
 
 
 def stacked_grid(
     stack: Mapping[str, Tensor], names: Collection[str], activation: Callable[[Tensor], Tensor], attention_rate: float
 ) -> dict[str, Tensor]:
-    """Values at sites of N networks on all pairs, a slow and b fast, in the precision of the stack.
+    """Compute values at sites of N networks on all pairs, a slow and b fast, at the precision of the stack.
 
     Parameters
     ----------
     stack : Mapping[str, Tensor]
-        The parameters of `OneLayerTransformer`, (N, ...).
+        Parameters of `OneLayerTransformer`, (N, ...).
     names : Collection[str]
-        Some of `GRID_SITES`.
+        Names of sites among `GRID_SITES`.
     activation, attention_rate : callable, float
-        The model's; all its other settings are shapes of the weights.
+        Activation and attention rate of the model; all other settings follow from the shapes of the weights.
 
     Returns
     -------
     dict[str, Tensor]
-        `neurons_pre` and `neurons_post` (N, p^2, d_mlp), `logits` (N, p^2, p), `neurons_read`, the part post W_L of the
-        logits, (N, p^2, p), and `attention_pattern` (N, p^2, head, 2), that to a and to b.
+        `neurons_pre` and `neurons_post` (N, p^2, d_mlp), `logits` (N, p^2, p), `neurons_read`, the component post W_L
+        of the logits, (N, p^2, p), and `attention_pattern` (N, p^2, head, 2) to a and to b.
     """
     (d_mlp, _), p = stack["W_out"].shape[1:], stack["W_U"].shape[-1]
     networks, equals, n_heads = len(stack["W_E"]), stack["W_E"].shape[1] > p, stack["W_Q"].shape[1]
@@ -47,7 +47,7 @@ def stacked_grid(
     pairs = torch.cartesian_prod(tokens, tokens).expand(networks, -1, 2)
     pattern = patterns(found.scores, pairs, attention_rate, equals).unflatten(1, (p, p))
     to_a, to_b = pattern.split(n_heads, -1)  # (N, a, b, head)
-    to_b = pad(to_b, (0, 1), value=1.0).transpose(1, 2).contiguous()  # the 1 is for the base
+    to_b = pad(to_b, (0, 1), value=1.0).transpose(1, 2).contiguous()  # the 1 is the weight of the base
     of_a, of_b = ((found.rows[:, :, :p] + found.rows[:, :, p + k, None]).transpose(1, 2) for k in range(2))
     of_b = torch.cat([of_b, found.base.expand(-1, p, -1)[:, :, None]], 2)  # (N, token, head and base, columns)
     widths = {"neurons_pre": d_mlp, "neurons_post": d_mlp, "neurons_read": p, "logits": p}
