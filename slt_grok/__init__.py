@@ -1,8 +1,8 @@
 """slt_grok: singular learning theory measured on networks that learn an algorithm.
 
 >>> import slt_grok
->>> run = slt_grok.load("runs/quickstart")          # everything measured, as labeled datasets
->>> run["llc"].llc.sel(seed=0)                      # the LLC along training
+>>> run = slt_grok.load("runs/quickstart")          # all measurements, as labeled datasets
+>>> run["llc"].llc.sel(seed=0)                      # the LLC over training
 >>> networks = slt_grok.trajectory("runs/quickstart")
 >>> slt_grok.llc.estimate(networks.isel(step=-1), n_beta=30, gamma=100)
 """
@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 
 
 def load(run: str | Path) -> "xr.DataTree":
-    """Return everything measured in a run directory: a tree with one dataset per measurement.
+    """Load everything measured in a run directory, as a tree with one dataset per measurement.
 
     Parameters
     ----------
@@ -32,13 +32,13 @@ def load(run: str | Path) -> "xr.DataTree":
     Returns
     -------
     xarray.DataTree
-        A tree whose children are `training`, `llc`, `circuits`, `landscape`, `transitions` and whatever else is stored;
-        `load(run)["llc"].llc` is an array over (step, seed).
+        A tree whose children are `training`, `llc`, `circuits`, `landscape`, `transitions` and any others that are
+        stored; `load(run)["llc"].llc` is an array over (step, seed).
 
     Raises
     ------
     SltGrokError
-        The folder is not a run directory, or a file in it is damaged.
+        The folder is not a run directory, or a file in it is corrupt.
     """
     import xarray as xr
 
@@ -52,7 +52,7 @@ def load(run: str | Path) -> "xr.DataTree":
 
 
 def load_study(study: str | Path) -> "StudyResults":
-    """Return the table of a study and the datasets of its runs, see `slt_grok.studies.results.StudyResults`.
+    """Load the table of a study and the datasets of its runs, see `slt_grok.studies.results.StudyResults`.
 
     >>> study = slt_grok.load_study("runs/seeds")
     >>> study.table.groupby("arm").llc_final.describe()
@@ -61,7 +61,7 @@ def load_study(study: str | Path) -> "StudyResults":
     Raises
     ------
     SltGrokError
-        The folder is not a study's directory, or a file in it is damaged.
+        The folder is not a study directory, or a file in it is corrupt.
     """
     from slt_grok.studies.results import load_study
 
@@ -69,12 +69,12 @@ def load_study(study: str | Path) -> "StudyResults":
 
 
 def trajectory(run: str | Path) -> "Trajectory":
-    """Return the networks of a run directory, all checkpoints stacked over (step, seed).
+    """Load the networks of a run directory, with all checkpoints stacked over (step, seed).
 
     Raises
     ------
     SltGrokError
-        The folder is not a run directory, or a checkpoint in it is damaged.
+        The folder is not a run directory, or a checkpoint in it is corrupt.
     """
     from slt_grok.trajectories import Trajectory
 

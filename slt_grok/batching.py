@@ -1,6 +1,6 @@
-"""How much work is done at a time: as much as fits into a budget of memory."""
+"""Batch sizes from a memory budget."""
 
 
 def at_a_time(bytes_each: int, budget: int) -> int:
-    """Return how many pieces of so many bytes each fit into a budget of bytes, at least one."""
+    """Compute how many pieces of `bytes_each` bytes fit into a budget of bytes, at least one."""
     return max(1, budget // max(1, bytes_each))

@@ -20,15 +20,15 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Measure the local learning coefficient, the loss landscape and the circuit of networks that learn an "
-    "algorithm, along training. Start with: slt-grok run configs/quickstart.yaml",
+    help="Measure the local learning coefficient, loss landscape and circuit of networks that learn an "
+    "algorithm, over training. Start with: slt-grok run configs/quickstart.yaml",
 )
 
 RunFolder = Annotated[Path, typer.Argument(help="A run directory, such as runs/quickstart.", metavar="RUN")]
 
 
 class RegistryHelp(TyperCommand):
-    """A command whose help names what is registered; looked up when the help is printed, since it takes seconds."""
+    """A command whose help lists registered names; they are looked up only when needed, since that takes seconds."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help with MEASUREMENTS and FORMATS filled in."""
@@ -55,7 +55,7 @@ def run(
     config: Annotated[Path, typer.Argument(help="A YAML configuration, such as configs/quickstart.yaml.")],
     out: Annotated[Path | None, typer.Option(help="The run directory; runs/NAME by default.")] = None,
 ) -> None:
-    """Train a network, measure it along training and write the report.
+    """Train a network, measure it over training and write the report.
 
     The same command resumes a killed run, and does only what is missing.
     """
@@ -73,13 +73,13 @@ def study(
     file: Annotated[Path, typer.Argument(help="A study's YAML file, such as configs/studies/seeds.yaml.")],
     out: Annotated[Path | None, typer.Option(help="The study's directory; runs/NAME by default.")] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Runs at a time, each in its own process; one per core by default.", min=1)
+        int | None, typer.Option(help="Number of concurrent runs, one process each; one per core by default.", min=1)
     ] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Print what would be done and what it costs, and exit.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the planned work and its cost, and exit.")] = False,
 ) -> None:
-    """Make the missing runs of a grid of settings and seeds, and one table of all their summaries.
+    """Execute the missing runs of a grid of settings and seeds, and tabulate all their summaries.
 
-    The same command resumes a killed study. It ends with exit code 1 if a run failed or its settings are refused; these
+    The same command resumes a killed study. The exit code is 1 if a run failed or its settings were rejected; such runs
     are in the table with the reason, and do not stop the others.
     """
     from slt_grok.studies.study import run_study
@@ -95,17 +95,16 @@ def study(
 def measure(
     run: RunFolder,
     only: Annotated[
-        str | None,
-        typer.Option(help="Some of MEASUREMENTS, separated by commas; by default all that the configuration asks for."),
+        str | None, typer.Option(help="Comma-separated names among MEASUREMENTS; by default, all that are configured.")
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Take the measurements' settings from this configuration file.")
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="Store what is measured as MEASUREMENT@LABEL, next to what there is.")
+        str | None, typer.Option(help="Store the results as MEASUREMENT@LABEL, alongside existing ones.")
     ] = None,
 ) -> None:
-    """Make the missing measurements of an existing or imported run and write the report again."""
+    """Make the missing measurements of an existing or imported run and rewrite the report."""
     from slt_grok.config import load_config
     from slt_grok.measurement import Measurement
     from slt_grok.studies import Run, measure_run
@@ -123,9 +122,9 @@ def measure(
 
 @app.command("list")
 def list_(
-    plugin: Annotated[list[str] | None, typer.Option(help="A module with more of them; may be repeated.")] = None,
+    plugin: Annotated[list[str] | None, typer.Option(help="A module that adds more; may be repeated.")] = None,
 ) -> None:
-    """Print what a configuration can name: measurements, samplers, tasks, models and formats, with their settings."""
+    """Print the available measurements, samplers, tasks, models and formats with their settings."""
     from slt_grok.listing import listing
     from slt_grok.registry import load_plugins
 
@@ -137,16 +136,16 @@ def list_(
 def calibrate(
     run: RunFolder,
     updates: Annotated[
-        int, typer.Option(help="Updates of each chain, burn-in included: more of them allow a larger n_beta.")
+        int, typer.Option(help="Updates per chain, including burn-in; more of them allow a larger n_beta.")
     ] = 300,
     batch_size: Annotated[
-        int | None, typer.Option(help="Samples of a minibatch; chosen by its effect on the estimate by default.")
+        int | None, typer.Option(help="Minibatch size; by default chosen by its effect on the estimate.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the chains.", min=0)] = 0,
 ) -> None:
     """Choose the LLC's settings for a run by rule, check them, and print them as a section of a configuration.
 
-    A run whose configuration has no llc section is measured with them: slt-grok measure RUN --only llc
+    A run whose configuration has no llc section is then measured with them: slt-grok measure RUN --only llc
     """
     from slt_grok.studies import Run
     from slt_grok.studies.calibrate import calibrate_run, settings_block
@@ -167,9 +166,9 @@ def extract(
         str, typer.Option(help="clock, pizza or neurons; shortest chooses the one with the fewest bits.")
     ] = "shortest",
 ) -> None:
-    """Read the program that a network runs from its weights, and write it as a stand-alone Python file.
+    """Extract the program that a network implements from its weights, and write it as a standalone Python file.
 
-    If no program explains the network, the command says so and ends with exit code 2.
+    If no program explains the network, the command reports this and exits with code 2.
     """
     from slt_grok import program
     from slt_grok.trajectories import Trajectory
@@ -193,13 +192,12 @@ def extract(
 @app.command("import", cls=RegistryHelp)
 def import_(
     files: Annotated[
-        list[Path],
-        typer.Argument(help="Checkpoint files of one network, or a folder of them; their numbers are the steps."),
+        list[Path], typer.Argument(help="Checkpoint files of one network, or a folder of them; the numbers are steps.")
     ],
     out: Annotated[Path, typer.Option(help="The run directory to create.")],
     format: Annotated[str | None, typer.Option(help="One of FORMATS; recognized by default.")] = None,
 ) -> None:
-    """Import checkpoints from elsewhere as a run directory for `slt-grok measure`."""
+    """Import external checkpoints as a run directory for `slt-grok measure`."""
     from slt_grok.store import importers
 
     for note in importers.import_run(files, out, format):
@@ -209,14 +207,14 @@ def import_(
 
 @app.command()
 def rewrite(
-    program: Annotated[Path, typer.Argument(help="What slt-grok extract wrote; it is read, not executed.")],
+    program: Annotated[Path, typer.Argument(help="A file written by slt-grok extract; it is read, not executed.")],
     config: Annotated[Path, typer.Argument(help="A configuration with the architecture and the split.")],
     modulus: Annotated[int, typer.Option(help="The new modulus, an odd prime.")],
     out: Annotated[Path, typer.Option(help="The run directory to create.")],
 ) -> None:
     """Write a program's frequencies as weights for another modulus, without training.
 
-    The network is a run with one checkpoint, for slt-grok measure RUN --config CONFIG.
+    The network is stored as a run with one checkpoint, for slt-grok measure RUN --config CONFIG.
     """
     from slt_grok.config import load_config
     from slt_grok.program.rewriting import write_rewritten
@@ -229,7 +227,7 @@ def rewrite(
 
 @app.command()
 def report(run: RunFolder) -> None:
-    """Draw the figures and write the page of a run again from its measurements."""
+    """Redraw the figures and rewrite the page of a run from its measurements."""
     from slt_grok.report import write
     from slt_grok.studies import Run
 
@@ -258,25 +256,25 @@ def show(run: RunFolder) -> None:
 def validate(
     case: Annotated[
         list[str] | None,
-        typer.Option(help='A case such as "dln 8,12,10 rank 3"; may be repeated. The whole zoo by default.'),
+        typer.Option(help='A case such as "dln 8,12,10 rank 3"; may be repeated. The entire zoo by default.'),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of problems and chains; 0 by default, and 0 to 4 for the whole zoo.", min=0)
+        int | None, typer.Option(help="Seed of problems and chains; default: 0, or 0 to 4 for the entire zoo.", min=0)
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the summary and all cases to this file.")] = None,
 ) -> None:
-    """Estimate the LLC where it is known, with the default settings, and print truth and estimate."""
+    """Estimate known LLCs with the default settings, and print truth and estimate."""
     from slt_grok.zoo import command
 
     command.run(case or [], seed, json, shlex.join(["slt-grok", *sys.argv[1:]]))
 
 
 def main() -> None:
-    """Run the command line; a user's error becomes one sentence and exit code 2."""
+    """Run the command line; a user error is reported in one sentence with exit code 2."""
     from slt_grok.memory import keep_freed_memory
 
     keep_freed_memory()
-    sys.path.append(os.getcwd())  # where plugins may be, as with python -m
+    sys.path.append(os.getcwd())  # plugins may be here, as with python -m
     try:
         app(standalone_mode=True)
     except SltGrokError as error:

@@ -1,7 +1,7 @@
-"""What a configuration file says: one YAML file names a task, a network, its training and what to measure.
+"""Configurations: one YAML file specifies a task, a network, its training and the measurements.
 
-Every measurement in the registry has a section of its name. Unknown keys are rejected; every error is one sentence with
-the file, the key and what was expected.
+Every measurement in the registry has a section with its name. Unknown keys are rejected; every error is one sentence
+with the file, the key and what was expected.
 """
 
 from collections.abc import Mapping
@@ -24,14 +24,14 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
 
 class TransitionsSettings(Settings):
-    """Accuracies at which a network has memorized and generalized, see `slt_grok.transitions.measure`."""
+    """Accuracies at which a network counts as having memorized or generalized, see `slt_grok.transitions.measure`."""
 
     train_threshold: float = Field(default=0.99, gt=0, le=1)
     test_threshold: float = Field(default=0.95, gt=0, le=1)
 
 
 class RunConfig(Settings):
-    """A whole run, without the measurements' sections, which `run_config` adds. A null section is not measured."""
+    """A run, without the measurements' sections, which `run_config` adds. A null section is not measured."""
 
     name: str = Field(pattern=NAME)
     plugins: list[str] = Field(default=[], description="importable modules that add measurements, samplers, ...")
@@ -47,7 +47,7 @@ class RunConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _inherit(cls, content: Any) -> Any:
-        """Fill what a measurement's section leaves open from the section it inherits."""
+        """Fill keys that a measurement's section omits from the section it inherits from."""
         if not isinstance(content, Mapping):
             return content
         filled = dict(content)
@@ -62,7 +62,7 @@ class RunConfig(Settings):
     def _fits_together(self) -> "RunConfig":
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: expected distinct seeds, got {self.seeds}")
-        network = self.network  # an impossible network is an error now, not after training
+        network = self.network  # report an impossible network now rather than after training
         if self.training is not None:
             self.training.check(network)
         return self
@@ -75,11 +75,11 @@ class RunConfig(Settings):
 
     @property
     def content(self) -> dict[str, Any]:
-        """What was written, from which `parse_config` makes the same configuration again."""
+        """The content as written, from which `parse_config` recreates the configuration."""
         return self._content
 
     def settings(self, measurement: type[Measurement] | Measurement) -> Any:
-        """Return the settings of a measurement, None where it is not to be made."""
+        """Get the settings of a measurement, None if it is not to be made."""
         return getattr(self, measurement.name)
 
     def asks_for(self, measurement: type[Measurement] | Measurement) -> bool:
@@ -89,16 +89,16 @@ class RunConfig(Settings):
 
 
 def run_config() -> type[RunConfig]:
-    """Return the class of a run's configuration, with a section for each registered measurement."""
+    """Build the class of a run's configuration, with a section for each registered measurement."""
     sections: dict[str, Any] = {}
-    for kind in sorted(Measurement.all(), key=lambda kind: kind.inherits):  # a wrong value is reported where it stands
+    for kind in sorted(Measurement.all(), key=lambda kind: kind.inherits):  # report a wrong value at its origin
         complete = not any(field.is_required() for field in kind.Settings.model_fields.values())
         sections[kind.name] = (kind.Settings | None, kind.Settings() if complete else None)
     return create_model("RunConfig", __base__=RunConfig, **sections)
 
 
 def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML file.
+    """Read the content of a YAML file.
 
     Raises
     ------
@@ -116,30 +116,30 @@ def read_yaml(path: Path) -> Any:
 
 
 def load_config(path: Path) -> RunConfig:
-    """Return a run's configuration from a YAML file.
+    """Read a run's configuration from a YAML file.
 
     Raises
     ------
     SltGrokError
-        The file is missing or not YAML, or a key or value is wrong; the sentence names it.
+        The file is missing or not YAML, or a key or value is wrong; the message names it.
     """
     return parse_config(read_yaml(path), str(path))
 
 
 def parse_config(content: Any, origin: str) -> RunConfig:
-    """Return a run's configuration from plain data.
+    """Parse a run's configuration from plain data.
 
     Parameters
     ----------
     content : object
-        What a file says.
+        Content of the file.
     origin : str
-        Named in errors.
+        Name of the source in error messages.
 
     Raises
     ------
     SltGrokError
-        A key or value is wrong; the sentence names the first one.
+        A key or value is wrong; the message names the first one.
     """
     plugins = content.get("plugins") or [] if isinstance(content, Mapping) else []
     if not isinstance(plugins, list) or not all(isinstance(name, str) for name in plugins):

@@ -1,4 +1,4 @@
-"""Devices by name."""
+"""Look up devices by name."""
 
 import torch
 
@@ -8,12 +8,12 @@ CPU = torch.device("cpu")
 
 
 def device_named(name: str | None) -> torch.device:
-    """Return the device that a setting names; the CPU for None.
+    """Get the device named by a setting; the CPU for None.
 
     Raises
     ------
     SltGrokError
-        It is `cuda` and torch finds no CUDA device.
+        The device is `cuda` and torch finds no CUDA device.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise SltGrokError("device: expected null, since torch finds no CUDA device here, got cuda")

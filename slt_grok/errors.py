@@ -1,8 +1,8 @@
-"""The exception that reports bad input to the user."""
+"""The exception for invalid user input."""
 
 
 class SltGrokError(Exception):
-    """Bad input, described in one sentence that names the file or key and what was expected.
+    """Invalid input, described in one sentence that names the file or key and what was expected.
 
     The command line prints the sentence and exits with code 2; a script can catch it.
     """

@@ -1,4 +1,4 @@
-"""Numbers for readers: errors to two digits, values to the same place."""
+"""Format numbers for readers: errors to two digits, values to the same decimal place."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,12 @@ MISSING = "not measured"
 
 
 def known(value: Any) -> TypeGuard[float]:
-    """Return whether a value is a finite number."""
+    """Tell whether a value is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def number(value: Any) -> str:
-    """Return three digits, with a power of ten outside 0.001 to 10,000."""
+    """Format three digits, with a power of ten outside 0.001 to 10,000."""
     if not known(value):
         return MISSING
     if value == 0 or 1e-3 <= abs(value) < 1e4:
@@ -24,7 +24,7 @@ def number(value: Any) -> str:
 
 
 def plus_minus(value: Any, error: Any) -> str:
-    """Return a value with its standard error, both to the second digit of the error; small ones with a power of ten."""
+    """Format a value with its standard error, both to the error's second digit; small ones with a power of ten."""
     if not known(value):
         return MISSING
     if not known(error) or error <= 0:
@@ -34,11 +34,11 @@ def plus_minus(value: Any, error: Any) -> str:
         exponent = math.floor(math.log10(max(abs(value), error)))
         scaled = plus_minus(value / 10.0**exponent, error / 10.0**exponent)
         return f"({scaled}) × 10{str(exponent).translate(SUPERSCRIPT)}"
-    return f"{value:,.{places}f}\u00a0±\u00a0{error:,.{places}f}"  # not broken over two lines
+    return f"{value:,.{places}f}\u00a0±\u00a0{error:,.{places}f}"  # non-breaking spaces
 
 
 def percent(fraction: Any) -> str:
-    """Return a percentage to one place, never rounded up to 100 or down to 0."""
+    """Format a percentage to one decimal place, never rounded up to 100 or down to 0."""
     if not known(fraction):
         return MISSING
     if 0.9995 <= fraction < 1:
@@ -49,41 +49,41 @@ def percent(fraction: Any) -> str:
 
 
 def step(value: Any) -> str:
-    """Return a training step with thousands separated."""
+    """Format a training step with thousands separators."""
     return f"{round(value):,}" if known(value) else "–"
 
 
 def listing(items: Sequence[Any]) -> str:
-    """Return `a, b and c`."""
+    """Join items as `a, b and c`."""
     words = [str(item) for item in items]
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def plural(count: int, noun: str) -> str:
-    """Return `1 seed` or `2 seeds`."""
+    """Format a count as `1 seed` or `2 seeds`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def capital(text: str) -> str:
-    """Return the text with its first letter capitalized."""
+    """Capitalize the first letter of a text."""
     return text[:1].upper() + text[1:]
 
 
 def sentence(text: Any) -> str:
-    """Return a remark as a sentence, with a capital and a full stop."""
+    """Turn a remark into a sentence, with a capital and a period."""
     text = capital(str(text).strip())
     return text if text.endswith((".", "!", "?")) else text + "."
 
 
 def duration(seconds: Any) -> str:
-    """Return seconds, or minutes from two minutes on."""
+    """Format a duration in seconds, or in minutes from two minutes on."""
     if not known(seconds):
         return "–"
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested settings as `a.b` -> text."""
+    """Flatten nested settings to `a.b` -> text."""
     rows: dict[str, str] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):

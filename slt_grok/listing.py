@@ -1,4 +1,4 @@
-"""What is registered, as text: each name with the first line of its docstring, its settings and their defaults."""
+"""List what is registered: each name with the first line of its docstring, its settings and their defaults."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from slt_grok.store.importers import Importer
 from slt_grok.tasks import Task
 
 FAMILIES: dict[str, type[Registered]] = {
-    "Measurements: a section of a configuration each, `NAME: {...}`": Measurement,
+    "Measurements: sections of a configuration, `NAME: {...}`": Measurement,
     "Samplers: `sampler: {name: NAME, ...}` in the section llc": Sampler,
     "Tasks: `task: {kind: NAME, ...}`": Task,
     "Models: `model: {kind: NAME, ...}`": Model,
@@ -26,7 +26,7 @@ FAMILIES: dict[str, type[Registered]] = {
 
 
 def listing() -> Iterator[str]:
-    """Yield the lines of the list."""
+    """Yield the lines of the listing."""
     for title, family in FAMILIES.items():
         yield title
         for kind in family.all():

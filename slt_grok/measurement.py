@@ -1,8 +1,8 @@
-"""What a measurement is: one object in one file, with all that anybody needs to know of it.
+"""Interface of a measurement: one object in one file that declares everything about it.
 
-A `Result` is a dataset with a name: its variables with their definitions, its figures, its tables, its columns in a
-study. A `Measurement` makes one from a trajectory, a `Derived` one from other datasets. The command line, the
-configuration, the runner, the page and the table of a study iterate over `Result.registry` and know none by name.
+A `Result` is a named dataset: its variables with their definitions, its figures, its tables, its columns in a study. A
+`Measurement` computes one from a trajectory, a `Derived` one from other datasets. The command line, the configuration,
+the runner, the page and a study's table iterate over `Result.registry` and know no result by name.
 
 >>> class WeightSum(Measurement):
 ...     name, title = "weight_sum", "Sum of weights"
@@ -37,17 +37,17 @@ class Variable(NamedTuple):
     Parameters
     ----------
     dims : tuple of str
-        Dimensions besides those of the trajectory.
+        Dimensions in addition to those of the trajectory.
     long_name : str
-        What it is called in tables and figures.
+        Name in tables and figures.
     definition : str
         Formula or rule.
     source : str, optional
-        The publication that it comes from.
+        Publication of the definition.
     units : str, optional
         Units; empty for a pure number.
     where : str, optional
-        Which networks have it; empty where all do, so that its absence is an error.
+        Condition on networks that have the variable; if empty, all do, and its absence is an error.
     """
 
     dims: tuple[str, ...]
@@ -59,13 +59,13 @@ class Variable(NamedTuple):
 
     @property
     def attrs(self) -> dict[str, str]:
-        """The attributes in a dataset."""
+        """The variable's attributes in a dataset."""
         attrs = {"long_name": self.long_name, "definition": self.definition, "source": self.source}
         return attrs | ({"units": self.units} if self.units else {})
 
 
 class Table(NamedTuple):
-    """A table on the page; `folded` ones open on demand."""
+    """A table on the page; if `folded`, it opens on demand."""
 
     caption: str
     header: Sequence[str]
@@ -79,19 +79,19 @@ class Drawing(NamedTuple):
     Parameters
     ----------
     name : str
-        Its file name.
+        File name of the figure.
     draw : callable
-        `(dataset, *others, seed=...) -> Figure`; `seed` only where it is drawn by seed.
+        `(dataset, *others, seed=...) -> Figure`; `seed` is passed only if there is one figure per seed.
     caption : str
-        What it shows and how to read it.
+        Explains what the figure shows and how to read it.
     variables : tuple of str, optional
-        It is drawn where the dataset has all of these.
+        The figure is drawn only if the dataset has all of these.
     others : tuple of str, optional
-        Labels of further datasets that `draw` takes, None for one that the run lacks.
+        Labels of further datasets passed to `draw`, with None for any that the run lacks.
     by_seed : bool, optional
-        Whether each seed has a figure.
+        Whether there is one figure per seed.
     folded : bool, optional
-        Whether it opens on demand.
+        Whether the figure opens on demand.
     """
 
     name: str
@@ -104,59 +104,59 @@ class Drawing(NamedTuple):
 
 
 class Result(Registered, ABC):
-    """A dataset with a name, as the page, a study's table and a script see it."""
+    """A named dataset, as used by the page, a study's table and scripts."""
 
     packages: ClassVar[tuple[str, ...]] = (
         "training", "llc", "circuits", "landscape", "interventions", "program", "transitions",
     )  # fmt: skip
     title: ClassVar[str] = ""
-    """Heading on the page; without one it has no section there."""
+    """Heading on the page; a result without a title has no section there."""
     position: ClassVar[int] = 100
-    """Place in a run and on the page: smaller comes first."""
+    """Position in a run and on the page, in ascending order."""
 
     variables: ClassVar[Mapping[str, Variable]] = MappingProxyType({})
     """Every variable that the dataset may have."""
 
     def figures(self) -> Sequence[Drawing]:
-        """Return the figures of the page."""
+        """List the figures for the page."""
         return ()
 
     def notes(self, data: Data) -> Sequence[str]:
-        """Return short sentences for the page: above all what a reader must not take for granted."""
+        """Write short sentences for the page, above all on what a reader must not take for granted."""
         return ()
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Return the tables of the page."""
+        """Build the tables for the page."""
         return ()
 
     def text(self, data: Data) -> str:
-        """Return preformatted text for the page; empty for none."""
+        """Build preformatted text for the page; empty for none."""
         return ""
 
     def columns(self, dataset: xr.Dataset) -> dict[str, Any]:
-        """Return the columns of one seed in a study's table: by default the numbers of the last checkpoint."""
+        """Compute the columns of one seed in a study's table: by default, the numbers of the last checkpoint."""
         return final_numbers(dataset, f"final.{self.name}")
 
     def check(self, dataset: xr.Dataset) -> xr.Dataset:
-        """Return the dataset with the declared attributes.
+        """Attach the declared attributes to a dataset.
 
         Raises
         ------
         SltGrokError
-            It has a variable that is not declared, or lacks a declared one that every network has.
+            A variable is not declared, or a declared variable that every network has is missing.
         """
         unknown = [str(name) for name in dataset.data_vars if name not in self.variables]
         absent = [name for name, v in self.variables.items() if not v.where and name not in dataset]
         if unknown or absent:
             wrong = (
-                f"{unknown[0]} is measured and not declared" if unknown else f"{absent[0]} is declared, not measured"
+                f"{unknown[0]} is measured but not declared" if unknown else f"{absent[0]} is declared but not measured"
             )
             raise SltGrokError(f"measurement {self.name}: expected exactly its declared variables, {wrong}")
         declared = {name: dataset[name].assign_attrs(self.variables[str(name)].attrs) for name in dataset.data_vars}
         return dataset.assign(declared)
 
     def dataset(self, trajectory: Trajectory, values: Mapping[str, Any], **coords: Any) -> xr.Dataset:
-        """Return a dataset over the trajectory from values of shape (N, ...), with the declared dimensions."""
+        """Build a dataset over the trajectory from values of shape (N, ...), with the declared dimensions."""
         arrays = {
             name: (self.variables[name].dims, value, self.variables[name].attrs) for name, value in values.items()
         }
@@ -164,29 +164,29 @@ class Result(Registered, ABC):
 
     @classmethod
     def ordered(cls) -> list["Result"]:
-        """Return one object of each class, in the order of `position`."""
+        """Instantiate each class, in the order of `position`."""
         return sorted((kind() for kind in cls.all()), key=lambda result: (result.position, result.name))
 
 
 class Derived(Result):
-    """A dataset made from other datasets; it is made again whenever one of them may have changed."""
+    """A dataset computed from other datasets; it is recomputed whenever one of them may have changed."""
 
     @abstractmethod
     def derive(self, data: Data, config: Any) -> xr.Dataset | None:
-        """Return the dataset, or None where what it is made from was not measured."""
+        """Compute the dataset; None if its inputs were not measured."""
 
 
 class Context(Protocol):
-    """What a measurement may ask of the run that it is made for."""
+    """Information that a run provides to its measurements."""
 
     config: Any
 
     def data(self, label: str) -> xr.Dataset | None:
-        """Return another dataset of the run, None where there is none."""
+        """Get another dataset of the run; None if there is none."""
         ...
 
     def milestones(self, seed: int) -> tuple[float, float]:
-        """Return the steps at which a seed memorized and generalized; NaN where it did not or that is unknown."""
+        """Get the steps at which a seed memorized and generalized; NaN if it did not or this is unknown."""
         ...
 
     def in_shards(
@@ -200,61 +200,61 @@ class Context(Protocol):
         span: tuple[float, float] = (0.0, 1.0),
         local: bool = False,
     ) -> xr.Dataset:
-        """Measure `size` checkpoints at a time, in parallel, keeping each finished shard on disk until all are done.
+        """Measure `size` checkpoints at a time, in parallel, storing each finished shard until all are done.
 
         Parameters
         ----------
         trajectory : Trajectory
-            Over (step, seed).
+            A trajectory over (step, seed).
         measure : callable
             `(shard, on_progress) -> dataset` over the shard's coordinates.
         size, overlap : int
-            Checkpoints of a shard, and how many before it the measurement needs to see; these are cut off again.
+            Checkpoints per shard, and preceding checkpoints that the measurement needs, which are cut off again.
         part : str, optional
-            Name of this part of a measurement that has several.
+            Name of this part, if a measurement has several.
         span : tuple of float, optional
-            Which stretch of the measurement's progress this part is.
+            Interval of the measurement's progress that this part covers.
         local : bool, optional
-            Whether to measure in this process, one shard after the other.
+            Whether to measure in this process, one shard at a time.
         """
         ...
 
     def on_progress(self, fraction: float, note: str = "") -> None:
-        """Report the fraction of the measurement that is done, with a current fact."""
+        """Report the completed fraction of the measurement, with a short status."""
         ...
 
     def announce(self, text: str) -> None:
-        """Print a line that stays: what a piece of work is going to cost."""
+        """Print a persistent line, such as the predicted cost of the work."""
         ...
 
 
 class Measurement(Result):
-    """A dataset made from a trajectory."""
+    """A dataset computed from a trajectory."""
 
     Settings: ClassVar[type[base.Settings]] = base.Settings
-    """Its section of a configuration."""
+    """Class of its section in a configuration."""
     default: ClassVar[bool] = True
-    """Whether a run makes it unasked; where False, a run makes it if its configuration has the section."""
+    """Whether a run makes it by default; if False, only if its configuration has the section."""
     inherits: ClassVar[str] = ""
-    """Label of a measurement whose settings hold where its own section says nothing."""
+    """Label of a measurement whose settings are the defaults for omitted keys."""
 
     @abstractmethod
     def measure(self, trajectory: Trajectory, settings: Any, context: Context) -> xr.Dataset:
-        """Measure every network, or some: a dataset over (step, seed, ...)."""
+        """Measure every network, or some of them: a dataset over (step, seed, ...)."""
 
     def unmeasurable(self, network: Network) -> str:
-        """Return why networks of this kind cannot be measured; empty where they can."""
+        """Explain why networks of this kind cannot be measured; empty if they can."""
         return ""
 
     def seconds(self, one: Trajectory, settings: Any, checkpoints: int, context: Context) -> float:
-        """Predict core-seconds for so many checkpoints of one seed, from a trial on a single network."""
+        """Predict core-seconds for the given number of checkpoints of one seed, from a trial on a single network."""
         start = time.process_time()
         self.measure(one, settings, context)
         return (time.process_time() - start) * min(getattr(settings, "checkpoints", None) or checkpoints, checkpoints)
 
 
 def final_numbers(dataset: xr.Dataset, prefix: str) -> dict[str, Any]:
-    """Return every number of the last checkpoint, those along a short named dimension as PREFIX.VARIABLE.VALUE."""
+    """Collect every number at the last checkpoint; along a short named dimension, as PREFIX.VARIABLE.VALUE."""
     if "step" not in dataset.dims:
         return {}
     last = dataset.sortby("step").isel(step=-1)
@@ -273,6 +273,6 @@ def final_numbers(dataset: xr.Dataset, prefix: str) -> dict[str, Any]:
 
 
 def evenly_spaced(steps: np.ndarray, count: int | None) -> list[int]:
-    """Return the places of at most `count` checkpoints, every n-th, the last one among them; of all for None."""
+    """Choose the indices of at most `count` evenly spaced checkpoints, including the last; all for None."""
     last = len(steps) - 1
     return np.unique(np.linspace(last, 0, last + 1 if count is None else count).round().astype(int)).tolist()

@@ -1,4 +1,4 @@
-"""Memory of the process: keep freed tensors mapped, and report the peak."""
+"""Memory of the process: keep freed tensors mapped, and report the peak usage."""
 
 import ctypes
 import resource
@@ -8,10 +8,10 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep the memory of freed tensors.
+    """Configure glibc to keep the memory of freed tensors.
 
-    Otherwise every large tensor is mapped again and each of its pages costs a fault, which can triple the run time.
-    Does nothing with other C libraries.
+    Otherwise every large tensor is mapped again and each of its pages causes a fault, which can triple the run time.
+    This does nothing with other C libraries.
     """
     if sys.platform == "linux":
         try:
@@ -23,6 +23,6 @@ def keep_freed_memory() -> None:
 
 
 def peak_gib() -> float:
-    """Return the largest resident size of this process so far, in GiB."""
+    """Get the largest resident size of this process so far, in GiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 30 if sys.platform == "darwin" else 1 << 20)

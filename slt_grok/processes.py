@@ -1,7 +1,7 @@
-"""Jobs in parallel, in processes of one thread each.
+"""Run jobs in parallel, in single-threaded processes.
 
-Threads take turns at Python's lock, and threads that share one operation wait for each other after each. Processes do
-neither; forked from this one, they have its data already. If processes cannot be forked, or if torch may use only one
+Threads contend for Python's global lock, and threads that share one operation synchronize after each. Processes avoid
+both; forked from this one, they already have its data. If processes cannot be forked, or if torch may use only one
 thread, the jobs run in this process, one after the other.
 """
 
@@ -24,31 +24,31 @@ from slt_grok.errors import SltGrokError
 
 Report = Callable[[Any], None]
 Job = Callable[[Report], Any]
-"""Called with a callback for its progress; what it returns and what it reports is pickled."""
+"""Called with a callback for its progress; its return value and its reports are pickled."""
 
-REPORT_SECONDS = 0.1  # a report sooner than that after the last one is dropped
+REPORT_SECONDS = 0.1  # minimum interval between reports; earlier ones are dropped
 
 
 def run_parallel(
     jobs: Sequence[Job], on_progress: Callable[[int, Any], None] = lambda place, progress: None, most: int | None = None
 ) -> Iterator[tuple[int, Any]]:
-    """Yield each job's place and what it returned, as they are done.
+    """Yield each job's index and return value as jobs finish.
 
     Parameters
     ----------
     jobs : sequence of callable
-        Need not be picklable.
+        Jobs, which need not be picklable.
     on_progress : callable, optional
-        Called in this process with a job's place and what it reports.
+        Called in this process with a job's index and its report.
     most : int, optional
-        At most so many at a time; by default as many as torch may use threads.
+        Largest number of concurrent jobs; by default, the number of threads torch may use.
 
     Raises
     ------
     SltGrokError
         A process was killed.
     Exception
-        What a job raised; the others are terminated, as they are if the iterator is closed.
+        Any exception raised by a job; the others are terminated, as they are if the iterator is closed.
     """
     workers = min(torch.get_num_threads(), len(jobs), most or len(jobs))
     if workers < 2 or sys.platform != "linux":
@@ -86,8 +86,8 @@ def _received(connection: Connection) -> Any:
         return pickle.loads(connection.recv_bytes())
     except (EOFError, ConnectionResetError):
         raise SltGrokError(
-            "a process that did a part of the work was killed, perhaps for lack of memory; "
-            "the same command resumes from what is done"
+            "a worker process was killed, perhaps because memory ran out; "
+            "the same command resumes from the finished part"
         ) from ChildProcessError("killed")  # an OSError: another attempt may succeed
 
 
@@ -96,7 +96,7 @@ def _start(jobs: Sequence[Job], siblings: Sequence[Connection]) -> tuple[Connect
     context = multiprocessing.get_context("fork")
     child = context.Process(target=_work, args=(jobs, there, [*siblings, here]), daemon=True)
     with warnings.catch_warnings():
-        # about locks that other threads may hold: those that compute are idle here, and a child does not print
+        # about locks that other threads may hold: compute threads are idle here, and a child does not print
         warnings.simplefilter("ignore", DeprecationWarning)
         child.start()
     there.close()
@@ -104,8 +104,8 @@ def _start(jobs: Sequence[Job], siblings: Sequence[Connection]) -> tuple[Connect
 
 
 def _work(jobs: Sequence[Job], connection: Connection, inherited: Sequence[Connection]) -> None:
-    """Do the jobs given to a child, until there are none or the parent has ended."""
-    for other in inherited:  # otherwise the end of the parent would not be noticed
+    """Run jobs assigned to a child until there are none left or the parent has exited."""
+    for other in inherited:  # otherwise the parent's exit would go unnoticed
         other.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent terminates its children
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with rate and time left, or plain lines if standard error is not a terminal."""
+"""Progress of long computations: a bar with rate and time left, or plain lines if standard error is not a terminal."""
 
 import sys
 import time
@@ -9,16 +9,16 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-LINE_SECONDS = 10  # between two plain lines
+LINE_SECONDS = 10  # interval between plain lines
 
 console = Console(stderr=True, highlight=False)
 
 
 class ProgressCallback(Protocol):
-    """Is called with the progress of the work."""
+    """A callback that receives the progress of a computation."""
 
     def __call__(self, fraction: float, note: str = "") -> None:
-        """Report the fraction that is done, in [0, 1], and a current fact."""
+        """Report the completed fraction, in [0, 1], and a short status."""
 
 
 def ignore(fraction: float, note: str = "") -> None:
@@ -26,12 +26,12 @@ def ignore(fraction: float, note: str = "") -> None:
 
 
 def stretch(on_progress: ProgressCallback, start: float, end: float) -> ProgressCallback:
-    """Return the callback of a part of the work, which is from `start` to `end` of the whole."""
+    """Map the progress of a part of the work to `start`..`end` of the whole."""
     return lambda fraction, note="": on_progress(start + (end - start) * fraction, note)
 
 
 def announce(title: str, text: str) -> None:
-    """Print a line that stays, above the bar if there is one, such as the predicted cost of the work."""
+    """Print a persistent line, above the bar if there is one, such as the predicted cost of the work."""
     console.print(f"{title}: {text}", soft_wrap=True)
 
 

@@ -1,8 +1,8 @@
-"""Everything that is added in one place: measurements, samplers, tasks and models, found by their names.
+"""Registries of measurements, samplers, tasks and models, which are found by name.
 
-Whoever adds one writes a class with a `name` in a file of its own and edits no other. The package's own modules are
-found by walking its folders; modules from outside by the entry point group `slt_grok.plugins`, or by the key `plugins`
-of a configuration.
+To add one, write a class with a `name` in a separate file; no other file changes. The package's modules are found by
+walking its folders, external modules by the entry point group `slt_grok.plugins` or the key `plugins` of a
+configuration.
 """
 
 import importlib
@@ -18,14 +18,14 @@ GROUP = "slt_grok.plugins"
 
 
 class Registered:
-    """Base of a family whose members are found by name: a direct subclass begins a family, those below it join it.
+    """Base of a family whose members are found by name: a direct subclass starts a family, its subclasses join it.
 
-    A class below a family's base that has no `name` of its own is a base itself and not listed.
+    A class below a family's base without a `name` is abstract and not listed.
     """
 
     registry: ClassVar[dict[str, Any]]
     packages: ClassVar[tuple[str, ...]]
-    """The packages inside this one whose modules are walked for the family's classes."""
+    """Subpackages whose modules may define classes of the family."""
     name: ClassVar[str]
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -36,8 +36,8 @@ class Registered:
             other = cls.registry.setdefault(cls.name, cls)
             if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
                 raise SltGrokError(
-                    f"{cls.__module__}.{cls.__qualname__}: the name {cls.name!r} is that of "
-                    f"{other.__module__}.{other.__qualname__} already; choose another"
+                    f"{cls.__module__}.{cls.__qualname__}: the name {cls.name!r} is already taken by "
+                    f"{other.__module__}.{other.__qualname__}; choose another"
                 )
             cls.registry[cls.name] = cls
 
@@ -50,18 +50,18 @@ class Registered:
 
     @classmethod
     def all(cls) -> list[type[Self]]:
-        """Return the family's classes, those below this one, by name."""
+        """List the family's classes below this one, sorted by name."""
         cls.load()
         return [kind for _, kind in sorted(cls.registry.items()) if issubclass(kind, cls)]
 
     @classmethod
     def find(cls, name: str) -> type[Self]:
-        """Return the family's class of that name.
+        """Get the family's class with a given name.
 
         Raises
         ------
         SltGrokError
-            There is none.
+            There is no such class.
         """
         cls.load()
         if name not in cls.registry:
@@ -78,25 +78,25 @@ def import_modules(package: str) -> None:
 
 @cache
 def import_plugins() -> None:
-    """Import the plugins that other distributions name by an entry point."""
+    """Import the plugins that other distributions declare by an entry point."""
     for point in entry_points(group=GROUP):
         point.load()
 
 
 def load_plugins(modules: Iterable[str], origin: str) -> None:
-    """Import the modules that a configuration names.
+    """Import the modules listed in a configuration.
 
     Parameters
     ----------
     modules : iterable of str
-        Dotted names of importable modules; never paths of files.
+        Dotted names of importable modules; file paths are not accepted.
     origin : str
-        Named in errors.
+        Name of the source in error messages.
 
     Raises
     ------
     SltGrokError
-        A module that cannot be imported.
+        A module cannot be imported.
     """
     for module in modules:
         try:

@@ -1,7 +1,7 @@
-"""Settings: what a configuration file may say, checked once, with one sentence for what is wrong.
+"""Settings: the content of a configuration file, checked once, with a one-sentence message for any error.
 
-Two kinds of thing are sections of a configuration: a `Settings` model, and an object of a registered family whose
-constructor is its own schema, such as `sampler: {name: underdamped, step_size: 0.01}`.
+A section of a configuration is either a `Settings` model or an object of a registered family whose constructor defines
+its schema, such as `sampler: {name: underdamped, step_size: 0.01}`.
 """
 
 import inspect
@@ -23,7 +23,7 @@ AboveZero = Annotated[float, Field(gt=0)]
 
 
 class Settings(BaseModel):
-    """Base of all settings: unknown keys are rejected, and so are NaN and infinity."""
+    """Base of all settings: unknown keys, NaN and infinity are rejected."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
@@ -37,18 +37,18 @@ def parse_settings(kind: type[S], content: Any, origin: str, keys: str = "settin
     Parameters
     ----------
     kind : type
-        The settings' class.
+        Class of the settings.
     content : object
-        What a file holds.
+        Content of a file.
     origin : str
-        Named in errors: the file.
+        Name of the source in error messages.
     keys : str, optional
-        What the mapping should hold, named in errors.
+        Description of the expected keys, for error messages.
 
     Raises
     ------
     SltGrokError
-        No mapping, or a wrong key or value; the sentence names the first one.
+        The content is not a mapping, or a key or value is wrong; the message names the first one.
     """
     if not isinstance(content, Mapping):
         raise SltGrokError(f"{origin}: expected a mapping with {keys}, got {content!r}")
@@ -61,7 +61,7 @@ def parse_settings(kind: type[S], content: Any, origin: str, keys: str = "settin
 
 
 def sentence(error: ValidationError | ErrorDetails) -> str:
-    """Return the first of the errors as `key: expected ..., got ...`."""
+    """Format the first error as `key: expected ..., got ...`."""
     first = error.errors()[0] if isinstance(error, ValidationError) else error
     key = ".".join(map(str, first["loc"]))
     match first["type"]:
@@ -81,9 +81,10 @@ def sentence(error: ValidationError | ErrorDetails) -> str:
 
 @cache
 def schema(kind: type) -> type[Settings]:
-    """Return the settings that a class is constructed from, read off its constructor's signature.
+    """Build settings from the signature of a class's constructor.
 
-    Parameters of type Tensor, one value a chain or network, cannot stand in a file: of a union they are dropped.
+    Tensor-valued parameters, with one value per chain or network, cannot appear in a file: they are removed from
+    unions.
     """
     hints = get_type_hints(kind.__init__, include_extras=True)
     fields: dict[str, Any] = {}
@@ -100,37 +101,37 @@ def schema(kind: type) -> type[Settings]:
 
 @dataclass(frozen=True)
 class Deferred:
-    """A registered class with its settings, to be constructed once what else it takes is known.
+    """A registered class with its settings, constructed once its other arguments are known.
 
     Parameters
     ----------
     kind : type
-        The class.
+        The class to construct.
     settings : Settings
-        What the configuration says, complete with defaults.
+        Settings from the configuration, complete with defaults.
     """
 
     kind: type
     settings: Settings
 
     def make(self, **given: Any) -> Any:
-        """Construct the object from what is given and the settings."""
+        """Construct the object from the given arguments and the settings."""
         return self.kind(**given, **dict(self.settings))
 
 
 def section(family: type[Registered], tag: str, default: str | None = None, deferred: bool = False) -> Any:
-    """Return the type of a configuration's section that is an object of a family, `{tag: NAME, **its settings}`.
+    """Build the type of a configuration section that is an object of a family, `{tag: NAME, **its settings}`.
 
     Parameters
     ----------
     family : type
-        Its members are looked up when a configuration is read, so that plugins count.
+        The family, whose members are looked up when a configuration is read, so that plugins are included.
     tag : str
-        The key that holds the name.
+        Key that holds the name.
     default : str, optional
-        The name where the section has none.
+        Name to use if the section has none.
     deferred : bool, optional
-        Whether to keep a `Deferred` instead of the object, since its constructor takes more than the section says.
+        Whether to keep a `Deferred` instead of the object, for constructors with arguments beyond the section.
     """
     result: Any = Deferred if deferred else family
 
@@ -165,13 +166,13 @@ def check(thing: Any, origin: str) -> None:
     Raises
     ------
     SltGrokError
-        A value out of its range; the sentence names it as `origin.field`.
+        A value is out of range; the message names it as `origin.field`.
     """
     kind = schema(type(thing))
     values = {key: getattr(thing, key) for key in kind.model_fields}
     try:
         kind.model_validate({key: value for key, value in values.items() if not isinstance(value, Tensor)})
     except ValidationError as error:
-        wrong = [one for one in error.errors() if one["type"] != "missing"]  # what is missing is a tensor
+        wrong = [one for one in error.errors() if one["type"] != "missing"]  # missing fields are tensors
         if wrong:
             raise SltGrokError(f"{origin}.{sentence(wrong[0])}") from error

@@ -1,4 +1,4 @@
-"""Trajectories: the one thing that every measurement takes, a network with a stack of its parameters."""
+"""Trajectories: the input of every measurement, a network with a stack of its parameters."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,9 +25,9 @@ class Trajectory:
     Parameters
     ----------
     network : Network
-        The function.
+        The network, without parameters.
     parameters : dict[str, Tensor]
-        Every tensor with the leading coordinates `dims`.
+        All parameters, with leading coordinates `dims`.
     dims : tuple[str, ...], optional
         Names of the leading coordinates, such as ("step", "seed"); () for a single network.
     coords : dict[str, ndarray], optional
@@ -36,7 +36,7 @@ class Trajectory:
     Raises
     ------
     SltGrokError
-        A tensor whose shape does not fit the network, or values that are not finite.
+        A tensor's shape does not fit the network, or values are not finite.
     """
 
     network: Network
@@ -48,7 +48,7 @@ class Trajectory:
         shapes = self.network.shapes
         if set(shapes) != set(self.parameters):
             odd = sorted(set(shapes) ^ set(self.parameters))
-            raise SltGrokError(f"checkpoint: expected the parameters of the network, these differ: {', '.join(odd)}")
+            raise SltGrokError(f"checkpoint: expected the network's parameters, but these differ: {', '.join(odd)}")
         for name, tensor in self.parameters.items():
             if tensor.shape != self.shape + shapes[name]:
                 raise SltGrokError(
@@ -60,7 +60,7 @@ class Trajectory:
 
     @classmethod
     def of(cls, module: nn.Module, task: Task | None = None, loss: Loss = cross_entropy) -> "Trajectory":
-        """Return a single network with its own parameters."""
+        """Wrap a single network with its current parameters."""
         return cls(Network(module, task, loss), {k: v.detach().clone() for k, v in module.named_parameters()})
 
     @classmethod
@@ -71,14 +71,14 @@ class Trajectory:
         task: Task | None = None,
         loss: Loss = cross_entropy,
     ) -> "Trajectory":
-        """State dicts of one module by training step, as a trajectory over `step`.
+        """Stack state dicts of one module by training step into a trajectory over `step`.
 
         Tensors of a state dict that are not parameters of the module (buffers) are omitted.
 
         Raises
         ------
         SltGrokError
-            No checkpoint, or one that does not fit the module.
+            There are no checkpoints, or one does not fit the module.
         """
         if not checkpoints:
             raise SltGrokError("checkpoints: expected at least one state dict")
@@ -96,12 +96,12 @@ class Trajectory:
 
     @classmethod
     def from_run(cls, path: str | Path) -> "Trajectory":
-        """Return all checkpoints of a run directory, over (step, seed).
+        """Load all checkpoints of a run directory, over (step, seed).
 
         Raises
         ------
         SltGrokError
-            Not a run directory, no checkpoint, or a damaged one.
+            The folder is not a run directory, has no checkpoint, or one is corrupt.
         """
         from slt_grok.config import parse_config  # it knows every section; this method alone looks up the house
 
@@ -111,12 +111,12 @@ class Trajectory:
 
     @classmethod
     def of_checkpoints(cls, network: Network, directory: RunDirectory, seeds: Sequence[int]) -> "Trajectory":
-        """Return the checkpoints in a run directory as a trajectory of a network over (step, seed).
+        """Load the checkpoints in a run directory as a trajectory of a network over (step, seed).
 
         Raises
         ------
         SltGrokError
-            No checkpoint, or a damaged one.
+            There are no checkpoints, or one is corrupt.
         """
         if not directory.steps:
             raise SltGrokError(f"{directory.path / 'checkpoints'}: expected at least one checkpoint")
@@ -141,14 +141,14 @@ class Trajectory:
         Raises
         ------
         SltGrokError
-            The network has none.
+            The network has no task.
         """
         if self.network.task is None:
             raise SltGrokError("trajectory: expected a network with a modular task, this one has none")
         return self.network.task
 
     def stacked(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-        """Return the parameters with the leading coordinates flattened to one of length N."""
+        """Flatten the leading coordinates of the parameters to one of length N."""
         n = len(self.dims)
         return {
             name: (tensor.flatten(0, n - 1) if n else tensor[None]).to(dtype or tensor.dtype)
@@ -156,7 +156,7 @@ class Trajectory:
         }
 
     def labels(self) -> list[dict[str, Any]]:
-        """Return the coordinates of each of the N networks, in the order of `stacked`."""
+        """List the coordinates of each of the N networks, in the order of `stacked`."""
         grid = np.ndindex(*self.shape)
         return [{dim: self.coords[dim][i].item() for dim, i in zip(self.dims, index, strict=True)} for index in grid]
 
@@ -171,14 +171,14 @@ class Trajectory:
         return replace(self, parameters=parameters, coords=coords)
 
     def shards(self, size: int, overlap: int = 0) -> Iterator["Trajectory"]:
-        """Consecutive pieces of `size` checkpoints along `step`, each with the `overlap` ones before it."""
+        """Split into consecutive pieces of `size` checkpoints along `step`, each with the `overlap` preceding ones."""
         for start in range(0, self.shape[0], size):
             yield self.isel(**{self.dims[0]: slice(max(start - overlap, 0), start + size)})
 
     def dataset(
         self, variables: Mapping[str, tuple[Sequence[str], Any, Mapping[str, Any]]], **coords: Any
     ) -> xr.Dataset:
-        """Return a dataset over the leading coordinates.
+        """Build a dataset over the leading coordinates.
 
         Parameters
         ----------

@@ -90,7 +90,7 @@ def test_a_killed_process_is_a_sentence():
     def dies(report):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(SltGrokError, match="killed, perhaps for lack of memory") as error:
+    with pytest.raises(SltGrokError, match="killed, perhaps because memory ran out") as error:
         list(run_parallel([dies, lambda report: time.sleep(5)]))
     assert isinstance(error.value.__cause__, OSError)  # a study tries again after one of these
 

@@ -1,4 +1,4 @@
-"""Finite groups: the composition that a task's labels follow, and the Fourier analysis that comes with it."""
+"""Finite groups: the composition behind a task's labels, and its Fourier analysis."""
 
 from slt_grok.groups.cyclic import CyclicGroup, cyclic
 from slt_grok.groups.group import Group

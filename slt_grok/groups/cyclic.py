@@ -17,7 +17,7 @@ from slt_grok.groups.group import Group
 
 @cache
 def cyclic(n: int) -> "CyclicGroup":
-    """Return Z_n, the same object for the same n."""
+    """Construct Z_n, returning the same object for the same n."""
     elements = torch.arange(n)
     return CyclicGroup((elements[:, None] + elements) % n)
 
@@ -32,7 +32,7 @@ class CyclicGroup(Group):
     """Z_n; get it from `cyclic`."""
 
     def __post_init__(self) -> None:
-        """Do not check a table that `cyclic` has made."""
+        """Skip the checks, since the table comes from `cyclic`."""
 
     @property
     def is_odd_prime(self) -> bool:
@@ -50,7 +50,7 @@ class CyclicGroup(Group):
         """Cosine and sine row of each frequency, (K, 2, n); for even n the last sine row is 0."""
         n = self.order
         k = torch.arange(1, n // 2 + 1)
-        turns = (k[:, None] * torch.arange(n)) % n  # reduced in integers, so that no digit is lost
+        turns = (k[:, None] * torch.arange(n)) % n  # reduced in integers so that no digits are lost
         angle = 2 * math.pi / n * turns.double()
         pairs = torch.stack([angle.cos(), angle.sin()], 1) * math.sqrt(2 / n)
         if n % 2 == 0:
@@ -58,7 +58,7 @@ class CyclicGroup(Group):
         return pairs
 
     def padded(self, components: Tensor) -> Tensor:
-        """Return components without the constant as pairs: (..., component, d) -> (..., K, 2, d)."""
+        """Arrange components without the constant as pairs: (..., component, d) -> (..., K, 2, d)."""
         return pad(components[..., 1:, :], (0, 0, 0, 1 - self.order % 2)).unflatten(-2, (-1, 2))
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What learns a task: modules from tokens to logits that declare their parts, see `slt_grok.models.model`."""
+"""Models of a task: modules from tokens to logits that declare their parts, see `slt_grok.models.model`."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ from slt_grok.settings import Deferred, schema, sentence
 
 
 def build(kind: str, tokens: int, classes: int | None = None, **settings: Any) -> Model:
-    """Return a model of a registered kind from its settings.
+    """Build a model of a registered kind from its settings.
 
     Raises
     ------
     SltGrokError
-        An unknown kind, or settings that the kind does not take.
+        The kind is unknown, or does not accept the settings.
     """
     try:
         model = Model.find(kind)

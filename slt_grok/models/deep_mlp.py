@@ -63,7 +63,7 @@ class DeepMLP(Model):
         self.W_U = nn.Parameter(torch.zeros(d_second, self.classes))
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Draw W_E from N(0, 2/d_embed), W_U from N(0, 1/fan in), the rest uniform in +-1/sqrt(fan in) (paper's code)."""
+        """Draw W_E as N(0, 2/d_embed), W_U as N(0, 1/fan-in), the rest uniform within 1/sqrt(fan-in), as published."""
         with torch.no_grad():
             self.W_E.normal_(0, (2 / self.W_E.shape[1]) ** 0.5, generator=generator)
             for weights, bias in ((self.W_1, self.b_1), (self.W_2, self.b_2)):

@@ -1,8 +1,8 @@
-"""What a network declares about itself: sites, roles of its weights, interchangeable units, heads.
+"""Interface of a network: it declares its sites, the roles of its weights, interchangeable units and heads.
 
-A model takes int64 tokens of shape (n, operands) and returns logits (n, classes). Its forward pass sends each
-named site through `at(name, value)`, so that one function can record or replace what is there. Measurements ask what a
-model declares and never of which class it is: what it does not declare is not measured, and the result says so.
+A model takes int64 tokens of shape (n, operands) and returns logits (n, classes). Its forward pass sends each named
+site through `at(name, value)`, so one function can record or replace the value. Measurements depend on what a model
+declares, never on its class: whatever it does not declare is not measured, and the result states this.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -25,17 +25,17 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def activation_name(function: object) -> str | None:
-    """Return the name of an activation function; None for one that has none here."""
+    """Look up the name of an activation function; None if it has none here."""
     return next((name for name, known in ACTIVATIONS.items() if known is function), None)
 
 
 def passthrough(name: str, value: Tensor) -> Tensor:
-    """Keep the value of every site: the `at` of a plain forward pass."""
+    """Leave the value of every site unchanged: the `at` of a plain forward pass."""
     return value
 
 
 def record(into: dict[str, Tensor], *names: str) -> At:
-    """Return an `at` that keeps the value of each named site in `into` and changes nothing."""
+    """Build an `at` that records the value of each named site in `into` and changes nothing."""
 
     def at(name: str, value: Tensor) -> Tensor:
         if name in names:
@@ -46,7 +46,7 @@ def record(into: dict[str, Tensor], *names: str) -> At:
 
 
 class HeadMaps(NamedTuple):
-    """The maps through which attention heads write into the first layer's neurons: W_V, W_O (head first) and W_in."""
+    """The maps from attention heads into the first layer's neurons: W_V, W_O (head first) and W_in."""
 
     value: Tensor
     output: Tensor
@@ -56,16 +56,16 @@ class HeadMaps(NamedTuple):
 class Model(Registered, nn.Module):
     """A network from tokens to logits that declares its parts.
 
-    A subclass with a `name` is a kind of model for configurations; the parameters of its constructor after `tokens` and
-    `classes` are its settings. Role methods work on parameters with any leading axes, so that one call serves a whole
+    A named subclass is a kind of model for configurations; its settings are the parameters of its constructor after
+    `tokens` and `classes`. Role methods accept parameters with any leading axes, so one call serves an entire
     trajectory.
 
     Parameters
     ----------
     tokens : int
-        Number of different tokens that stand for something to compute with.
+        Number of distinct tokens with a value (not counting '=').
     classes : int, optional
-        Number of answers; as many as tokens by default.
+        Number of answers; by default, the number of tokens.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("models",)
@@ -86,51 +86,51 @@ class Model(Registered, nn.Module):
         raise NotImplementedError
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Draw fresh weights in place, all from `generator`."""
+        """Initialize the weights in place, drawing everything from `generator`."""
         raise NotImplementedError
 
     # -- what a model may declare -----------------------------------------------------------------------------
 
     def token_roles(self) -> Mapping[str, tuple[str, int]]:
-        """Return which axis of which parameter runs over the tokens or classes: role -> (name, axis from the end)."""
+        """Map each role to a parameter and its axis over tokens or classes: role -> (name, axis from the end)."""
         return {}
 
     def token_embedding(self, parameters: Parameters) -> Tensor:
-        """Return the rows of the embedding that stand for the tokens, (..., tokens, d)."""
+        """Select the rows of the embedding for the tokens, (..., tokens, d)."""
         raise NotImplementedError
 
     def neuron_logit_map(self, parameters: Parameters) -> Tensor:
-        """Return W_L, the linear map from neurons to logits, (..., d_mlp, classes)."""
+        """Compute W_L, the linear map from neurons to logits, (..., d_mlp, classes)."""
         raise NotImplementedError
 
     def units(self) -> Mapping[str, Mapping[str, int]]:
-        """Return the groups of interchangeable units: units -> {parameter: its axis over them, from the end}.
+        """Declare the groups of interchangeable units: units -> {parameter: its axis over them, from the end}.
 
-        The same permutation of all these axes changes nothing that the network computes. A group named `neurons_post`
-        is the site whose values are the neurons' activations. Groups with weights into the tokens' own rows come
-        first, since tokens and answers have an order that a matching can start from.
+        The same permutation of all these axes leaves the function unchanged. A group named `neurons_post` corresponds
+        to the site with the neurons' activations. Groups with weights in the token rows come first, since tokens and
+        answers have a fixed order from which a matching can start.
         """
         return {}
 
     def head_parameters(self) -> Sequence[str]:
-        """Return the parameters whose first axis runs over attention heads, those of the first layer."""
+        """List the parameters whose first axis runs over the attention heads of the first layer."""
         return ()
 
     def head_maps(self, parameters: Parameters) -> HeadMaps:
-        """Return the maps of the first layer's attention heads."""
+        """Get the maps of the first layer's attention heads."""
         raise NotImplementedError
 
     def homogeneous_weights(self, parameters: Parameters) -> tuple[tuple[Tensor, ...], int] | None:
-        """Return the weights of each neuron, and the degree in which the logits scale with all of them together.
+        """Get the weights of each neuron, and the degree of homogeneity of the logits in them.
 
-        None for a network that is not homogeneous.
+        The result is None for a network that is not homogeneous.
         """
         raise NotImplementedError
 
     def stacked_gradients(
         self, stack: Parameters, pairs: Tensor, labels: Tensor, own_data: bool, wanted: Collection[str]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return mean cross-entropies (N,) in float64 of N networks, and their gradients by the wanted parameters.
+        """Compute mean cross-entropies (N,) in float64 of N networks, and their gradients for the wanted parameters.
 
         Parameters
         ----------
@@ -139,21 +139,21 @@ class Model(Registered, nn.Module):
         pairs, labels : Tensor
             (n, operands) and (n,), or with `own_data` (N, n, operands) and (N, n).
         own_data : bool
-            Whether each network has samples of its own.
+            Whether each network has separate samples.
         wanted : collection of str
-            Names of parameters.
+            Names of the parameters to differentiate.
         """
         raise NotImplementedError
 
     def stacked_grid(self, stack: Parameters, names: Collection[str]) -> dict[str, Tensor]:
-        """Return values at sites of N networks on all pairs of tokens, faster than by `forward`."""
+        """Compute the values at sites of N networks on all pairs of tokens, faster than by `forward`."""
         raise NotImplementedError
 
     def declares(self, what: str) -> bool:
-        """Tell whether the model has a site of that name, or overrides the method of that name.
+        """Tell whether the model has a site with that name, or overrides the method with that name.
 
-        A quick version of the forward pass counts only if the model's own class brings it: a class derived from that
-        may have another forward.
+        A fast version of the forward pass counts only if the model's own class defines it: a derived class may have a
+        different forward.
         """
         if what in self.sites:
             return True

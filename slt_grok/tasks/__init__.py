@@ -1,4 +1,4 @@
-"""What is learned: tasks with their splits and groups."""
+"""Tasks with their splits and groups."""
 
 from slt_grok.groups.cyclic import is_prime
 from slt_grok.tasks.modular import OPERATIONS, ModularTask

@@ -34,22 +34,22 @@ class ModularTask(GroupTask):
     Parameters
     ----------
     modulus : int
-        p, at least 3; it need not be prime.
+        Modulus p, at least 3; it need not be prime.
     operation : {"addition", "subtraction", "multiplication", "x^2+xy+y^2", "random_table"}, optional
-        The label of (a, b) is operation(a, b) mod p. `random_table` draws every label uniformly from Z_p by
-        `table_seed`: nothing to generalize, the control for memorization.
+        The label of (a, b) is operation(a, b) mod p. `random_table` draws every label uniformly from Z_p, seeded by
+        `table_seed`: there is nothing to generalize, so it is the control for memorization.
     split_rule : {"uniform", "progress_measures", "listed"}, optional
-        `uniform` permutes the pairs by numpy's generator; `progress_measures` is the exact split of the code of
-        2301.05217: `random.seed(s)`, shuffle the list of (i, j, p), take the first ones; `listed` is `train_rows`.
+        `uniform` permutes the pairs with numpy's generator; `progress_measures` reproduces the split in the code of
+        2301.05217: `random.seed(s)`, shuffle the list of (i, j, p), take the first ones; `listed` uses `train_rows`.
     table_seed : int, optional
         Seed of the random table.
     train_rows : tuple of int, optional
-        The rows of `inputs` that were trained on, for `listed`: a split made elsewhere.
+        Rows of `inputs` in the train set, for `listed`: a split made elsewhere.
 
     Raises
     ------
     SltGrokError
-        A value out of its range, or rows that are not distinct numbers in 0..p^2 - 1.
+        A field is out of range, or the rows are not distinct numbers in 0..p^2 - 1.
     """
 
     name: ClassVar[str] = "modular"
@@ -76,12 +76,12 @@ class ModularTask(GroupTask):
 
     @property
     def sign(self) -> Literal[1, -1]:
-        """-1 for subtraction."""
+        """Sign of b: -1 for subtraction, else 1."""
         return -1 if self.operation == "subtraction" else 1
 
     @cached_property
     def labels(self) -> Tensor:
-        """The right answer to each pair, int64 of shape (p^2,)."""
+        """The correct answer to each pair, int64 of shape (p^2,)."""
         if self.operation == "random_table":
             generator = np.random.default_rng(np.random.SeedSequence(self.table_seed))
             return torch.from_numpy(generator.integers(self.modulus, size=self.modulus**2))
@@ -95,14 +95,14 @@ class ModularTask(GroupTask):
 
     @cached_property
     def order(self) -> Tensor:
-        """The permutation of the pairs whose beginning is the train set, int64 (p^2,)."""
+        """A permutation of the pairs that starts with the train set, int64 (p^2,)."""
         p = self.modulus
         if self.split_rule == "listed":
             rest = sorted(set(range(p * p)) - set(self.train_rows))
             return torch.tensor([*self.train_rows, *rest])
         if self.split_rule == "progress_measures":
             pairs = [(i, j) for i in range(p) for j in range(p)]
-            # the shuffle depends on the list's length alone, so that the '=' token can be omitted
+            # the shuffle depends only on the list's length, so the '=' token can be omitted
             random.Random(self.split_seed).shuffle(pairs)
             return torch.tensor([i * p + j for i, j in pairs])
         return super().order

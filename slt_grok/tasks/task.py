@@ -1,4 +1,4 @@
-"""What a task is: inputs, labels, a train/test split and, where there is one, the group that its tokens form."""
+"""Interface of a task: inputs, labels, a train/test split and, if any, the group of its tokens."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -23,27 +23,28 @@ NonNegative = Annotated[int, Field(ge=0)]
 
 @dataclass(frozen=True, kw_only=True)
 class Task(Registered):
-    """A supervised task on tokens with a split of its samples; a dataclass whose fields are its configuration.
+    """A supervised task on tokens with a train/test split; a dataclass whose fields are its configuration.
 
-    A subclass with a `name` gives `inputs`, `labels` and `classes`, and may give `group`. `GroupTask` gives all of them
+    A named subclass defines `inputs`, `labels` and `classes`, and optionally `group`. `GroupTask` derives all of them
     from a group.
 
     Parameters
     ----------
     train_fraction : float, optional
-        Fraction of the samples to train on, in (0, 1]: int(train_fraction n) of n.
+        Fraction of the samples in the train set, in (0, 1]: int(train_fraction n) of n.
     split_seed : int, optional
-        Seed of the permutation that splits them.
+        Seed of the permutation that determines the split.
     label_noise : float, optional
-        Fraction of the train samples, in [0, 1), whose label in training is wrong: round(label_noise n) of n, each with
-        one of the other classes, all equally likely. `labels`, and the test and all samples of `data`, stay right.
+        Fraction of the train samples, in [0, 1), with a wrong label in training: round(label_noise n) of n, each with
+        one of the other classes, all equally likely. `labels`, and `data` for the test set and all samples, stay
+        correct.
     noise_seed : int, optional
-        Seed of these samples and classes.
+        Seed of the noisy samples and their classes.
 
     Raises
     ------
     SltGrokError
-        A value out of its range, or a fraction that leaves no train sample.
+        A field is out of range, or the train set would be empty.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("tasks",)
@@ -69,7 +70,7 @@ class Task(Registered):
     @cached_property
     @abstractmethod
     def labels(self) -> Tensor:
-        """The right class of each input, int64 (n,)."""
+        """The correct class of each input, int64 (n,)."""
 
     @property
     @abstractmethod
@@ -78,22 +79,22 @@ class Task(Registered):
 
     @property
     def tokens(self) -> int:
-        """Number of different tokens."""
+        """Number of distinct tokens."""
         return int(self.inputs.max()) + 1
 
     @property
     def group(self) -> Group | None:
-        """The group that tokens and classes are elements of, with its Fourier analysis; None where there is none."""
+        """The group of the tokens and classes, with its Fourier analysis; None if there is none."""
         return None
 
     @property
     def sign(self) -> Literal[1, -1]:
-        """The labels depend on a b^sign, where they follow the group's composition."""
+        """Sign in a b^sign, which determines the labels if they follow the group's composition."""
         return 1
 
     @cached_property
     def train_labels(self) -> Tensor:
-        """The label of each input in training: `labels` with the noise, int64 (n,)."""
+        """The label used in training for each input: `labels` with the noise, int64 (n,)."""
         train, labels = self.indices("train"), self.labels.clone()
         generator = np.random.default_rng(np.random.SeedSequence([self.noise_seed, 1]))  # not the split's stream
         wrong = train[torch.from_numpy(generator.permutation(len(train)))[: round(self.label_noise * len(train))]]
@@ -103,7 +104,7 @@ class Task(Registered):
 
     @cached_property
     def order(self) -> Tensor:
-        """The permutation of the samples whose beginning is the train set, int64 (n,)."""
+        """A permutation of the samples that starts with the train set, int64 (n,)."""
         generator = np.random.default_rng(np.random.SeedSequence(self.split_seed))
         return torch.from_numpy(generator.permutation(len(self.inputs)))
 
@@ -113,7 +114,7 @@ class Task(Registered):
         return int(self.train_fraction * len(self.inputs))
 
     def indices(self, split: Split) -> Tensor:
-        """Return the rows of `inputs` in a split, int64; `test` is empty where everything is trained on."""
+        """Select the rows of `inputs` in a split, int64; `test` is empty if all samples are in the train set."""
         match split:
             case "train":
                 return self.order[: self.train_size]
@@ -123,12 +124,12 @@ class Task(Registered):
                 return torch.arange(len(self.inputs))
 
     def data(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Return inputs (n, operands) and labels (n,) of a split; the train set's labels with their noise."""
+        """Get inputs (n, operands) and labels (n,) of a split; labels of the train set include the noise."""
         rows = self.indices(split)
         return self.inputs[rows], (self.train_labels if split == "train" else self.labels)[rows]
 
     def evaluation_splits(self) -> Sequence[Split]:
-        """Return the splits that have samples."""
+        """List the nonempty splits."""
         return [split for split in SPLITS if len(self.indices(split))]
 
 
@@ -136,14 +137,14 @@ class Task(Registered):
 class GroupTask(Task):
     """Composition of two elements of a finite group: the label of (a, b) is a b.
 
-    A subclass with a `name` gives `group`; inputs are all n^2 pairs in lexicographic order, so that a quantity over
-    all of them is an n x n grid after a reshape.
+    A named subclass defines `group`; inputs are all n^2 pairs in lexicographic order, so a quantity over all of them
+    can be reshaped to an n x n grid.
     """
 
     @cached_property
     @abstractmethod
     def group(self) -> Group:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The group."""
+        """The group that the labels compose in."""
 
     @property
     def tokens(self) -> int:

@@ -1,1 +1,1 @@
-"""The zoo: minima whose learning coefficient is known, and what the default estimator says about them."""
+"""The zoo: minima with known learning coefficients, on which the default estimator is validated."""

@@ -1,4 +1,4 @@
-"""The strings that name cases of the zoo, and the zoo itself."""
+"""The cases of the zoo, and the strings that name them."""
 
 import re
 from collections.abc import Callable
@@ -45,15 +45,15 @@ ZOO = (
 
 
 class Case(Protocol):
-    """A kind of minimum, of which each generator draws another one."""
+    """A family of minima, from which a generator draws random instances."""
 
     @property
     def family(self) -> str:
-        """What summaries collect it under."""
+        """Name of the family in summaries."""
         ...
 
     def problem(self, generator: Generator) -> KnownProblem:
-        """Return the minimum that a generator draws: weights w*, turns, teacher."""
+        """Draw a minimum: weights w*, rotations, teacher."""
         ...
 
 
@@ -80,12 +80,12 @@ _FORMS: list[tuple[str, Callable[..., Case]]] = [
 
 
 def parse(text: str) -> Case:
-    """Return the case that a string such as "dln 8,12,10 rank 3" names.
+    """Parse a string such as "dln 8,12,10 rank 3" into a case.
 
     Raises
     ------
     SltGrokError
-        A string of no such form, or numbers that fit no problem.
+        The string has none of the known forms, or its numbers describe no problem.
     """
     for form, make in _FORMS:
         if found := re.fullmatch(form, " ".join(text.split())):

@@ -19,23 +19,23 @@ COLUMNS = ("case", "seed", "truth", "m", "estimate", "95% interval", "error", "w
 
 
 def run(cases: Sequence[str], seed: int | None, json: Path | None, command: str) -> None:
-    """Measure, print the table, write the file.
+    """Run the validation, print the table and write the file.
 
     Parameters
     ----------
     cases : Sequence[str]
-        The whole zoo where empty.
+        Names of the cases; the entire zoo if empty.
     seed : int or None
-        By default 0 to 4 for the whole zoo and 0 for chosen cases.
+        Seed; by default, 0 to 4 for the entire zoo and 0 for chosen cases.
     json : Path or None
         File to write {summary, cases} to.
     command : str
-        What was typed, for the file.
+        The command line, recorded in the file.
 
     Raises
     ------
     SltGrokError
-        A case that does not parse, or a file that cannot be written.
+        A case cannot be parsed, or the file cannot be written.
     """
     if json is not None and (json.is_dir() or not json.resolve().parent.is_dir()):
         raise SltGrokError(f"--json: expected a file in a folder that exists, got {json}")
@@ -58,7 +58,7 @@ def run(cases: Sequence[str], seed: int | None, json: Path | None, command: str)
 
 
 def _print(rows: Sequence[Row], summary: dict[str, Any]) -> None:
-    """Print a table on a terminal, aligned plain lines elsewhere."""
+    """Print a table on a terminal, or else aligned plain lines."""
     console, cells = Console(highlight=False), [_cells(row) for row in rows]
     if console.is_terminal:
         table = Table(*COLUMNS)

@@ -1,4 +1,4 @@
-"""Deep linear networks at two kinds of minima: the most singular one of Aoyagi 2023, and a generic one."""
+"""Deep linear networks at two kinds of minima: the most singular one (Aoyagi 2023), and a generic one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class DeepLinear(nn.Module):
         self.layers = nn.ParameterList([nn.Parameter(layer) for layer in layers])
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the outputs."""
+        """Compute the outputs."""
         for layer in self.layers:
             inputs = inputs @ layer
         return inputs
@@ -28,17 +28,17 @@ class DeepLinear(nn.Module):
 
 @dataclass(frozen=True)
 class DeepLinearNetwork:
-    """Least squares with inputs of covariance I: L = |W_1 ... W_L - W|^2 / 2, W of some rank.
+    """Least squares with inputs of covariance I: L = |W_1 ... W_L - W|^2 / 2, with W of given rank.
 
     Parameters
     ----------
     widths : tuple[int, ...]
-        H_0, ..., H_L.
+        Widths H_0, ..., H_L.
     rank : int
-        Of W.
+        Rank of W.
     generic : bool, optional
-        Whether only the last layer carries the rank and the others are random of full rank; otherwise each layer has
-        exactly this rank, the most singular point of the fibre.
+        Whether only the last layer has reduced rank and the others are random of full rank; otherwise each layer has
+        exactly this rank, the most singular point of the fiber.
     """
 
     widths: tuple[int, ...]
@@ -46,15 +46,15 @@ class DeepLinearNetwork:
     generic: bool = False
 
     def __post_init__(self) -> None:
-        exact.deep_linear(self.widths, self.rank)  # refuses widths and ranks that fit no network
+        exact.deep_linear(self.widths, self.rank)  # rejects impossible widths and ranks
 
     @property
     def family(self) -> str:
-        """By the number of layers."""
+        """Family name, by the number of layers."""
         return f"deep linear, {len(self.widths) - 1} layers"
 
     def problem(self, generator: Generator) -> KnownProblem:
-        """Return the problem that a generator draws."""
+        """Draw a random problem."""
         inputs = self.widths[0] ** 0.5 * torch.eye(self.widths[0], dtype=torch.float64)
         if self.generic:
             layers, truth = self._generic(generator), exact.deep_linear_generic(self.widths, self.rank)
@@ -63,7 +63,7 @@ class DeepLinearNetwork:
         return KnownProblem(DeepLinear(layers), inputs, truth)
 
     def _most_singular(self, generator: Generator) -> list[Tensor]:
-        """W_i = U_{i-1} C_i U_i^T with orthonormal U and cores C of singular values between 0.7 and 1.5."""
+        """Construct W_i = U_{i-1} C_i U_i^T with orthonormal U and cores C with singular values between 0.7 and 1.5."""
         frames = [orthonormal(width, self.rank, generator) for width in self.widths]
         layers = []
         for before, after in pairwise(frames):
@@ -73,11 +73,11 @@ class DeepLinearNetwork:
         return layers
 
     def _generic(self, generator: Generator) -> list[Tensor]:
-        """Return normal layers of variance 1 / fan-in.
+        """Draw normal layers of variance 1 / fan-in, except the last.
 
-        The last one is P^+ P Q + (1 - P^+ P) Z, P the product of the others.
+        The last layer is P^+ P Q + (1 - P^+ P) Z, with P the product of the others.
 
-        P Q of rank r is the map that is learned; the second term, which P does not see, is free.
+        P Q of rank r is the learned map; the second term is annihilated by P and arbitrary.
         """
         *shapes, (width, outputs) = pairwise(self.widths)
         layers = [normal(shape, generator) / shape[0] ** 0.5 for shape in shapes]

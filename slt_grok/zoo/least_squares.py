@@ -19,15 +19,15 @@ class LinearModel(nn.Module):
         self.w = nn.Parameter(w)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the outputs."""
+        """Compute the outputs."""
         return (features @ self.w)[:, None]
 
 
 @dataclass(frozen=True)
 class Quadratic:
-    """L = 1/2 (w - w*)^T H (w - w*): `rank` eigenvalues of H spread evenly over `decades` powers of ten, 1 the largest.
+    """L = 1/2 (w - w*)^T H (w - w*); `rank` eigenvalues of H are log-spaced over `decades` powers of ten, up to 1.
 
-    The eigenvectors are random, w* is standard normal.
+    The eigenvectors are random, and w* is standard normal.
     """
 
     dimension: int
@@ -41,7 +41,7 @@ class Quadratic:
             raise SltGrokError(f"rank: expected from 1 to the dimension {self.dimension}, got {self.rank}")
 
     def problem(self, generator: Generator) -> KnownProblem:
-        """Return the problem that a generator draws."""
+        """Draw a random problem."""
         eigenvalues = torch.logspace(-self.decades, 0, self.rank, dtype=torch.float64)
         vectors = orthonormal(self.dimension, self.rank, generator)
         features = (vectors * (self.rank * eigenvalues).sqrt()).T
@@ -52,7 +52,7 @@ class Quadratic:
 class Polynomial:
     """Least squares with the monomials 1, x, ..., x^degree, x uniform on [-1, 1], w* standard normal.
 
-    The features stand at the Gauss-Legendre nodes with their weights, so that the mean over them is that over x.
+    The features are evaluated at the Gauss-Legendre nodes with their weights, so the mean over them is the mean over x.
     """
 
     degree: int
@@ -60,7 +60,7 @@ class Polynomial:
     family = "polynomial"
 
     def problem(self, generator: Generator) -> KnownProblem:
-        """Return the problem that a generator draws."""
+        """Draw a random problem."""
         nodes, weights = np.polynomial.legendre.leggauss(self.degree + 1)
         features = np.sqrt(len(nodes) * weights / 2)[:, None] * np.vander(nodes, self.degree + 1, increasing=True)
         w = normal((self.degree + 1,), generator)

@@ -1,4 +1,4 @@
-"""One case of the zoo: the default estimate, compared with the truth."""
+"""Run one case of the zoo: compare the default estimate with the truth."""
 
 import time
 from typing import Any
@@ -13,30 +13,30 @@ from slt_grok.zoo.problem import KnownProblem, half_squared_error
 
 
 def measure(text: str, seed: int) -> dict[str, Any]:
-    """Estimate the LLC of a case without any setting, and compare.
+    """Estimate the LLC of a case with default settings, and compare it with the truth.
 
     Parameters
     ----------
     text : str
-        See `slt_grok.zoo.cases.parse`.
+        Name of the case, see `slt_grok.zoo.cases.parse`.
     seed : int
-        Of the problem and of the chains.
+        Seed of the problem and the chains.
 
     Returns
     -------
     dict[str, Any]
         `case`, `family`, `seed`, `parameters`; `truth`, `multiplicity`; `estimate`, `standard_error`, `low`, `high`,
         `relative_error`; `estimate_with_multiplicity` = estimate + (m - 1) / log(n_beta) and its `relative_error_...`;
-        `covered`: whether the truth lies from `low` to `high`; `status`, `reason`, `flagged`: any status but converged;
-        `settings` that the rule chose, `seconds`. Where nothing finite came out, `failed` is True and the numbers are
-        None; what was raised is the `reason`.
+        `covered`: whether the truth is between `low` and `high`; `status`, `reason`, `flagged`: any status but
+        converged; the `settings` chosen by the rule, `seconds`. If the estimate is not finite, `failed` is True and the
+        numbers are None; for an exception, `reason` is its message.
     """
     start = time.perf_counter()
     problem, facts = _pose(text, seed)
     truth = problem.truth
     try:
         found = estimate(problem.module, problem.data, loss=half_squared_error, seed=seed)
-    except Exception as error:  # an estimator that raises has failed this case, not the zoo
+    except Exception as error:  # an estimator that raises fails this case, not the entire zoo
         return failure(text, seed, f"{type(error).__name__}: {error}", time.perf_counter() - start)
     value = found.llc.item()
     status, reason = found.llc_status.item(), found.llc_status_reason.item()
@@ -63,7 +63,7 @@ def measure(text: str, seed: int) -> dict[str, Any]:
 
 
 def failure(text: str, seed: int, reason: str, seconds: float = 0.0) -> dict[str, Any]:
-    """Return the row of a case that gave no number."""
+    """Build the row of a case without a result."""
     numbers = ("estimate", "standard_error", "low", "high", "relative_error")
     corrected = ("estimate_with_multiplicity", "relative_error_with_multiplicity")
     return {
@@ -80,7 +80,7 @@ def failure(text: str, seed: int, reason: str, seconds: float = 0.0) -> dict[str
 
 
 def _pose(text: str, seed: int) -> tuple[KnownProblem, dict[str, Any]]:
-    """Return the problem, and what is known of it."""
+    """Draw the problem, and collect its known properties."""
     case = parse(text)
     problem = case.problem(torch.Generator().manual_seed(seed))
     return problem, {

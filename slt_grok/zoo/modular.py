@@ -1,4 +1,4 @@
-"""Networks with quadratic activation on pairs of residues, where half the Jacobian's rank is the truth (2603.01192)."""
+"""Networks with quadratic activation on pairs of residues, with half the Jacobian's rank as the truth (2603.01192)."""
 
 from dataclasses import dataclass
 
@@ -14,16 +14,16 @@ from slt_grok.zoo.problem import KnownProblem
 
 @dataclass(frozen=True)
 class ModularQuadratic:
-    """f(a, b) = (U_a + V_b)^2 W at random weights, on some pairs, with its own outputs as targets.
+    """f(a, b) = (U_a + V_b)^2 W at random weights, on some pairs, with the network's outputs as targets.
 
-    At random weights the rank of the Jacobian is the largest there is, so that it does not change nearby.
+    At random weights the rank of the Jacobian is maximal, so it is constant nearby.
 
     Parameters
     ----------
     modulus : int
-        p.
+        Modulus p.
     width : int
-        Number K of neurons.
+        Number of neurons K.
     pairs : int or None, optional
         Size N of the train set, drawn from all p^2 pairs; None for all.
     """
@@ -41,7 +41,7 @@ class ModularQuadratic:
             raise SltGrokError(f"pairs: expected from 1 to p^2 = {self.modulus**2}, or all, got {self.pairs}")
 
     def problem(self, generator: Generator) -> KnownProblem:
-        """Return the problem that a generator draws."""
+        """Draw a random problem."""
         module = QuadraticNetwork(self.modulus, self.width)
         module.initialize(generator)
         values = torch.arange(self.modulus)

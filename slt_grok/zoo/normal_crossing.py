@@ -1,4 +1,4 @@
-"""Normal crossings (Watanabe 2009), turned so that no axis is a coordinate."""
+"""Normal crossings (Watanabe 2009), rotated so that no axis is a coordinate."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class CrossingModel(nn.Module):
         self.w = nn.Parameter(center.clone())
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the outputs."""
+        """Compute the outputs."""
         u = self.rotation @ (self.w - self.center)
         for factor, exponent in zip(u.unbind(), self.exponents, strict=True):
             inputs = inputs * factor**exponent
@@ -35,13 +35,13 @@ class NormalCrossing:
     family = "normal crossing"
 
     def __post_init__(self) -> None:
-        exact.normal_crossing(self.exponents)  # refuses exponents that make no crossing
+        exact.normal_crossing(self.exponents)  # rejects exponents without a crossing
 
     def problem(self, generator: Generator) -> KnownProblem:
-        """Return the problem that a generator draws."""
+        """Draw a random problem."""
         d = len(self.exponents)
         center = normal((d,), generator)
         module = CrossingModel(self.exponents, orthonormal(d, d, generator), center * (d**0.5 / center.norm()))
-        # half the squared error at sqrt(2) is the square
+        # half the squared error at input sqrt(2) is the square
         inputs = torch.full((1, 1), 2**0.5, dtype=torch.float64)
         return KnownProblem(module, inputs, exact.normal_crossing(self.exponents))

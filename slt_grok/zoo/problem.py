@@ -1,4 +1,4 @@
-"""A minimum whose learning coefficient is known, as a module with data."""
+"""A minimum with a known learning coefficient, as a module with data."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,16 @@ from slt_grok.llc.exact import LearningCoefficient
 
 @dataclass(frozen=True)
 class KnownProblem:
-    """A module at a minimum w* of loss 0, and its learning coefficient there.
+    """A module at a minimum w* with loss 0, and its learning coefficient there.
 
     Parameters
     ----------
     module : torch.nn.Module
-        At w*, in float64.
+        The module at w*, in float64.
     inputs : Tensor
-        Such that the mean over them is the mean over the population, or over the train set where that is the loss.
+        Inputs whose mean equals that over the population, or over the train set if the loss is defined on it.
     truth : LearningCoefficient
-        lambda and its multiplicity at w*.
+        Learning coefficient lambda and its multiplicity at w*.
     """
 
     module: nn.Module
@@ -28,20 +28,20 @@ class KnownProblem:
 
     @property
     def data(self) -> tuple[Tensor, Tensor]:
-        """Inputs, and the module's own outputs as targets: no residual, so that L(w*) = 0."""
+        """Inputs, and the module's outputs as targets: no residual, so L(w*) = 0."""
         return self.inputs, self.module(self.inputs).detach()
 
 
 def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """|f(x) - y|^2 / 2 for each sample: (n, ...) and (n, ...) -> (n,); the loss of every problem of the zoo."""
+    """Compute |f(x) - y|^2 / 2 for each sample: (n, ...) and (n, ...) -> (n,); the loss of every problem of the zoo."""
     return 0.5 * (outputs - targets).square().flatten(1).sum(1)
 
 
 def normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
-    """Return standard normal numbers in float64."""
+    """Draw standard normal numbers in float64."""
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 def orthonormal(rows: int, columns: int, generator: Generator) -> Tensor:
-    """Random orthonormal columns, (rows, columns) with columns <= rows."""
+    """Draw random orthonormal columns, (rows, columns) with columns <= rows."""
     return torch.linalg.qr(normal((rows, columns), generator))[0]

@@ -1,4 +1,4 @@
-"""The zoo from end to end: cases x seeds over worker processes, and a summary of errors, statuses and coverage."""
+"""Validate the estimator on the zoo: cases x seeds over worker processes, with a summary."""
 
 import multiprocessing
 import os
@@ -17,8 +17,8 @@ from slt_grok.zoo.cases import parse
 from slt_grok.zoo.measure import failure, measure
 
 WORKERS = 2
-CLOSE = 0.05  # relative error within which a converged estimate is right
-AGGREGATE = ("regular", "deep linear", "modular")  # families that the aggregate errors are over
+CLOSE = 0.05  # relative error below which a converged estimate counts as correct
+AGGREGATE = ("regular", "deep linear", "modular")  # families included in the aggregate errors
 
 Row = dict[str, Any]
 
@@ -29,21 +29,21 @@ def validate(cases: Sequence[str], seeds: Sequence[int], on_row: Callable[[Row],
     Parameters
     ----------
     cases : Sequence[str]
-        See `slt_grok.zoo.cases.parse`.
+        Names of the cases, see `slt_grok.zoo.cases.parse`.
     seeds : Sequence[int]
-        Of the problems and the chains; a case and a seed give the same row whatever else is measured.
+        Seeds of the problems and the chains; each row depends only on its case and seed.
     on_row : callable, optional
-        Called with each row as it is done.
+        Called with each row when it is finished.
 
     Returns
     -------
     list[Row]
-        Rows as of `slt_grok.zoo.measure.measure`, case by case and seed by seed.
+        Rows of `slt_grok.zoo.measure.measure`, ordered by case, then seed.
 
     Raises
     ------
     SltGrokError
-        No case, or one that does not parse; before anything is measured.
+        There is no case or seed, or a case cannot be parsed; checked before anything is measured.
     """
     tasks = [(case, seed) for seed in seeds for case in cases]
     if not tasks:
@@ -58,7 +58,7 @@ def validate(cases: Sequence[str], seeds: Sequence[int], on_row: Callable[[Row],
 
 
 def _measured(tasks: Sequence[tuple[str, int]]) -> Iterator[Row]:
-    """Rows as they are done."""
+    """Yield rows as they are finished."""
     workers = min(WORKERS, os.cpu_count() or 1, len(tasks))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker) as pool:
@@ -76,17 +76,18 @@ def _measured(tasks: Sequence[tuple[str, int]]) -> Iterator[Row]:
 def _start_worker() -> None:
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker at once and silently
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker immediately and silently
     torch.set_num_threads(1)
     keep_freed_memory()
 
 
 def summarize(rows: Sequence[Row]) -> dict[str, Any]:
-    """Errors, statuses and coverage of some rows; a number that no row bears on is None.
+    """Summarize the errors, statuses and coverage of some rows; a number without any row is None.
 
     Relative errors are |estimate / truth - 1|. `median_abs_relative_error` and `p90_abs_relative_error` are over the
-    regular, deep-linear and modular cases (`aggregate_scope`), raw; the same with the known multiplicity added stands
-    too. `coverage` is the fraction of the cases with status converged whose 95% interval holds the truth.
+    regular, deep-linear and modular cases (`aggregate_scope`), for raw estimates; the same errors with the known
+    multiplicity correction are also reported. `coverage` is the fraction of converged cases whose 95% interval contains
+    the truth.
     """
     whole = [row for row in rows if not row["failed"]]
     scope = [row for row in whole if row["family"].startswith(AGGREGATE)]

@@ -54,7 +54,7 @@ def test_a_measurement_is_stored_once_with_its_declared_attributes(run: Run) -> 
     np.testing.assert_allclose(stored["sum"].sel(step=20, seed=0), float(last), rtol=1e-12)
     assert "sums" in run.manifest["stages"]
     make_measurement(run, Sums(extra="other"), CONFIG_OF_SUMS, "sums")  # there already: not measured again
-    with pytest.raises(SltGrokError, match="other is measured and not declared"):
+    with pytest.raises(SltGrokError, match="other is measured but not declared"):
         make_measurement(run, Sums(extra="other"), CONFIG_OF_SUMS, "sums@again")
 
 
