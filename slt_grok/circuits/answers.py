@@ -1,4 +1,4 @@
-"""What the network answers: accuracy and loss, margins, and the size of its weights."""
+"""Accuracy, loss, and the norm of the weights."""
 
 import torch
 from torch import Tensor

@@ -142,7 +142,7 @@ class Lines:
         return is_constant(self.mean, self.variance)
 
     def fraction_of_variance_explained(self) -> Tensor:
-        """See the function of that name."""
+        """See the function with the same name."""
         n = self.lines.shape[2]
         group = cyclic(n)
         squares = group.transform(self.lines)[:, :, 1:].square().sum(1)

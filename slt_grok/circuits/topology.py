@@ -241,7 +241,7 @@ def _betti(one: xr.Dataset) -> Table:
 
 
 def _cell(cloud: xr.Dataset) -> str:
-    numbers = cloud.betti.values[np.isfinite(cloud.betti.values).all(-1)].astype(int)  # none of a single point
+    numbers = cloud.betti.values[np.isfinite(cloud.betti.values).all(-1)].astype(int)  # omits single points
     if not len(numbers):
         return "–"
     counts = Counter(tuple(row) for row in numbers.tolist()).most_common()

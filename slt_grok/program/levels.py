@@ -126,7 +126,7 @@ def _angles(reading: Reading, keys: np.ndarray | None) -> tuple[Tokens, np.ndarr
         raise SltGrokError("program: the labels are not the sum of angles of their tokens")
     keys = reading.keys if keys is None else np.sort(np.asarray(keys, dtype=np.int64))
     if not len(keys):
-        raise SltGrokError("program: no frequency's clock holds more than a thousandth of the logits' variance")
+        raise SltGrokError("program: no frequency's clock explains more than a thousandth of the logits' variance")
     return reading.tokens, keys
 
 

@@ -89,10 +89,7 @@ VARIABLES = {
         (), "whether the shortest program for the answers explains the network", f"without its table: {RULE}"
     ),
     "program_frequency": Variable(
-        ("frequency",),
-        "frequency of the program",
-        "its clock accounts for over 0.1% of the logits' variance",
-        where=ANGLES,
+        ("frequency",), "frequency of the program", "its clock explains over 0.1% of the logits' variance", where=ANGLES
     ),
     "clock_amplitude": Variable(
         ("frequency",), "amplitude of the clock", "2 mean over a, b, c of L cos w_k(s - c)", where=ANGLES

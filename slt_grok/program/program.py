@@ -7,7 +7,7 @@
                 (McCracken et al. 2505.18266; Gromov 2301.02679)
     Table       the answers to listed pairs, alone or with a program for all other pairs
 
-    >>> program.logits(a, b)          # float64 (..., p), of integer arrays a and b of one shape
+    >>> program.logits(a, b)          # float64 (..., p), for integer arrays a and b of equal shape
     >>> program.answer(a, b)          # int64, the class of the largest logit
     >>> program.numbers               # name -> array: every real number in it, in the order of its fields
 

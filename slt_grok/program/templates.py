@@ -4,28 +4,28 @@ IDEA = {
     "clock": """
         Every number t is a hand on a few clocks: on clock k it points in the direction 2 pi k t / n. To {do} two
         numbers is to {turn}. A candidate answer c gets the score cos(angle(k, s - c)) from each clock, 1 where the
-        turned hand points at c. A single clock cannot tell neighbors apart, but only at the right answer do all
+        turned hand points at c. A single clock cannot tell neighbors apart, but only at the correct answer do all
         clocks agree.""",
     "pizza": """
         Every number t is a hand on a few clocks: on clock k it points in the direction 2 pi k t / n. Adding the two
-        hands as arrows gives an arrow half way between them, at half of the angle of the result s, whose length
-        |cos(angle(k, d) / 2)| depends on the distance d of the two numbers. So the score cos(angle(k, s - c)) of a
-        candidate answer c counts more or less with d; a second clock of twice the speed gives |cos(angle(k, d))|.""",
+        hands as arrows gives an arrow halfway between them, at half the angle of the result s, whose length
+        |cos(angle(k, d) / 2)| depends on the distance d between the two numbers. So the score cos(angle(k, s - c)) of a
+        candidate answer c counts more or less with d; a second clock at twice the speed gives |cos(angle(k, d))|.""",
     "neurons": """
         Every number t is a hand on a few clocks: on clock k it points in the direction 2 pi k t / n. Each neuron adds
         waves of the two hands (mostly of one clock), their products and their double angles, and passes the sum
-        through the activation: what comes out has parts cos and sin of the angle of the result s. Each neuron writes
-        waves of the candidate answer c; together these are about cos(angle(k, s - c)), largest at the right answer.""",
+        through the activation: the output has components cos and sin of the angle of s. Each neuron writes waves
+        of the candidate answer c; together these are about cos(angle(k, s - c)), largest at the correct answer.""",
     "table": """
         The answers are listed, pair by pair: no rule was found in this network.""",
 }
 DO = {
-    "addition": ("add", "turn the hand of a on by the angle of b: s = a + b"),
+    "addition": ("add", "turn the hand of a forward by the angle of b: s = a + b"),
     "subtraction": ("subtract", "turn the hand of a back by the angle of b: s = a - b"),
-    "multiplication": ("multiply", "add their logarithms, the clocks' numbers here: s = log a + log b"),
+    "multiplication": ("multiply", "add their logarithms, which are the numbers on these clocks: s = log a + log b"),
 }
 
-LOGARITHMS = """ORDER = {order}  # of the clocks' numbers: logarithms to the base {root}
+LOGARITHMS = """ORDER = {order}  # logarithms to base {root}
 POWERS = [pow({root}, j, MODULUS) for j in range(ORDER)]
 LOG = np.argsort([0, *POWERS])  # LOG[POWERS[j]] = j + 1, and LOG[0] = 0
 
@@ -73,13 +73,13 @@ ACTIVATION = {
 
 NUMBERS = '''
 def numbers(text, scale=1):
-    """Whole numbers in text, times their unit."""
+    """Integers in text, times their unit."""
     return np.array(text.split(), dtype=int) * scale
 '''
 
 TABLE = '''
 def answer(a, b):
-    """The answer to a and b (integer arrays of one shape)."""
+    """The answer to a and b (integer arrays of equal shape)."""
     table = np.full(MODULUS**2, -1)
     table[np.cumsum(PAIRS)] = ANSWERS
     listed = table[(np.asarray(a) % MODULUS) * MODULUS + np.asarray(b) % MODULUS]
@@ -88,13 +88,13 @@ def answer(a, b):
 
 ANSWER = '''
 def answer(a, b):
-    """The answer to a and b (integer arrays of one shape): the one with the largest score."""
+    """The answer to a and b (integer arrays of equal shape): the one with the largest score."""
     return logits(a, b).argmax(-1)
 '''
 
 OF_SUM = '''
 def answer(a, b):
-    """The answer to a and b (integer arrays of one shape): the one with the largest score."""
+    """The answer to a and b (integer arrays of equal shape): the one with the largest score."""
     s = np.asarray(a) {sign} np.asarray(b)
     each, place = np.unique(s, return_inverse=True)  # one answer for all pairs with the same s
     return logits(each, 0).argmax(-1)[place].reshape(s.shape)

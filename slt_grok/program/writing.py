@@ -188,7 +188,7 @@ def _array(name: str, numbers: np.ndarray, in_a_row: int, unit: float | None = N
 
 
 def _unit(numbers: np.ndarray) -> float:
-    """Find the largest power of ten of which all numbers are multiples (up to rounding)."""
+    """Find the largest power of ten that divides all numbers (up to rounding)."""
     units = [step(numbers, digits) for digits in range(1, 17)]
     fits = (unit for unit in units if np.allclose(numbers / unit, np.round(numbers / unit), atol=1e-6, rtol=0))
     return next(fits, units[-1])
