@@ -59,7 +59,7 @@ def mask(module: nn.Module, masks: Mapping[str, Tensor]) -> Subspace:
                 f"got {str(chosen.dtype).removeprefix('torch.')} of shape {tuple(chosen.shape)}"
             )
     if not any(chosen.any() for chosen in masks.values()):
-        raise SltGrokError("mask: expected at least one True entry, got none")
+        raise SltGrokError("mask: expected at least one weight that moves, got none")
     return Subspace(shapes, {n: Entries(c.flatten().nonzero()[:, 0]) for n, c in masks.items() if c.any()})
 
 

@@ -106,7 +106,8 @@ def extract(reading: Reading, level: str = "shortest") -> Extraction:
             return Extraction(reading, program, digits, bits, True)
         found = (
             f"the {best} gives its answer on {fits.agreement:.1%} of all pairs and explains "
-            f"{1 - fits.unexplained:.1%} of the variance of its logits, expected at least {AGREEMENT:.1%} and {EXPLAINED:.0%}"
+            f"{1 - fits.unexplained:.1%} of the variance of its logits, expected at least {AGREEMENT:.1%} "
+            f"and {EXPLAINED:.0%}"
         )
     train = reading.task.indices("train").numpy()
     learned = (reading.answers[train] == reading.task.train_labels.numpy()[train]).mean()

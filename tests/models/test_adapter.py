@@ -197,7 +197,7 @@ def test_tokens_of_their_own_for_every_pair():
         ({"sites": {"neurons_pre": "act:input", "neurons_post": "relu:output"}}, "'relu:output'"),
         ({"roles": {"input": ("embedding.weight", -2)}}, "and output, got input"),
         ({"roles": {"input": ("embed.weight", -2), "output": ("last.weight", -2)}}, "'embed.weight'"),
-        ({"roles": {"input": ("embedding.weight", -1), "output": ("last.weight", -2)}}, r"p = 7 .* shape is \(7, 5\)"),
+        ({"roles": {"input": ("embedding.weight", -1), "output": ("last.weight", -2)}}, r"p = 7 .* got shape \(7, 5\)"),
         ({"tokens": 11}, "p = 11 entries"),
     ],
 )

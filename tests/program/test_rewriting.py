@@ -35,7 +35,7 @@ def test_the_written_run_is_right_on_every_pair(tmp_path: Path, slt_grok_command
     program, config = files(tmp_path)
     code, told = slt_grok_command("rewrite", program, config, "--modulus", 31, "--out", tmp_path / "run")
     assert code == 0
-    assert "100.00% of all 961 pairs right" in told
+    assert "100.00% of all 961 pairs correctly" in told
     written = Trajectory.from_run(tmp_path / "run")
     assert written.coords["step"].tolist() == [0]
     outputs = written.network.stacked_outputs(written.stacked(), written.task.inputs)[0]
