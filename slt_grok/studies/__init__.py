@@ -1,4 +1,4 @@
-"""A run from its configuration to its page, and studies of many: plan, run, resume."""
+"""Single runs from configuration to page, and studies of many runs: plan, execute, resume."""
 
 from slt_grok.studies.run import Run, execute_run, measure_run
 

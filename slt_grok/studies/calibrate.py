@@ -1,4 +1,4 @@
-"""`slt-grok calibrate`: one setting for all checkpoints of a run, chosen at three and stored with its reasons."""
+"""`slt-grok calibrate`: choose LLC settings for a run from three of its checkpoints, and store them with reasons."""
 
 import time
 from collections.abc import Mapping
@@ -20,29 +20,29 @@ LABEL = CalibrationResult.name
 
 
 def calibrate_run(run: Run, updates: int = UPDATES, batch_size: int | None = None, seed: int = 0) -> dict[str, Any]:
-    """Choose the LLC's settings for a run, store them as `calibration.json` with its page, and return them.
+    """Choose the LLC settings of a run, store them in `calibration.json` with a page, and return them.
 
     Parameters
     ----------
     run : Run
-        A run with checkpoints; of several seeds the first is used.
+        A run with checkpoints; if it has several seeds, the first is used.
     updates : int, optional
-        Updates of each chain of the LLC, burn-in included.
+        Updates per chain, including burn-in.
     batch_size : int or None, optional
-        Batch size of the chains; by default by the rule of `slt_grok.llc.choice`.
+        Minibatch size of the chains; chosen by the rule in `slt_grok.llc.choice` by default.
     seed : int, optional
         Seed of the chains.
 
     Returns
     -------
     dict
-        `question`, `checkpoints`, `reasons` (sentences), `measured` (numbers at each checkpoint), and `llc`: the choice
-        as the section of a configuration.
+        `question`, `checkpoints`, `reasons` (sentences), `measured` (numbers at each checkpoint), and `llc`: the chosen
+        settings as a section of a configuration.
 
     Raises
     ------
     SltGrokError
-        A setting out of its range, or a calibration that is stored with another question.
+        A setting is out of range, or the run already stores a calibration with other arguments.
     """
     from slt_grok import report
 
@@ -64,31 +64,31 @@ def calibrate_run(run: Run, updates: int = UPDATES, batch_size: int | None = Non
         write_json(path, result)
         run.store(LABEL, CalibrationResult().check(found), content, start)
     elif LABEL not in run.manifest["stages"]:
-        run.directory.finish_stage(LABEL)  # killed after the measurement was written and before it was recorded
+        run.directory.finish_stage(LABEL)  # killed between writing the measurement and recording it
     with progress("report", 1, "page"):
         report.write(run)
     return read_json(path)
 
 
 def settings_block(content: Mapping[str, Any]) -> str:
-    """Return the choice as the `llc:` section of a YAML configuration."""
+    """Format the choice as the `llc:` section of a YAML configuration."""
     return yaml.safe_dump({"llc": content["llc"]}, sort_keys=False)
 
 
 def places(steps: np.ndarray, memorized: float, generalized: float) -> list[int]:
-    """Return three checkpoints: the first that has memorized, the one half way to generalization, the last.
+    """Pick three checkpoints: the first after memorization, the one halfway to generalization, and the last.
 
-    Where no memorization was recorded they are a third and two thirds of the checkpoints, and the last; a network that
-    does not generalize counts as doing so at its end.
+    Without a recorded memorization, the checkpoints at one third and two thirds of the run, and the last, are used. A
+    network that does not generalize is treated as if it did so at the end of the run.
 
     Raises
     ------
     SltGrokError
-        Fewer than three checkpoints.
+        The run has fewer than three checkpoints.
     """
     last = len(steps) - 1
     if last < 2:
-        raise SltGrokError(f"checkpoints: expected at least three to calibrate on, the run has {last + 1}")
+        raise SltGrokError(f"checkpoints: expected at least three for calibration, the run has {last + 1}")
     first, middle = last // 3, 2 * last // 3
     if memorized < steps[-2]:  # NaN compares false
         end = generalized if generalized > memorized else steps[-1]

@@ -1,7 +1,7 @@
-"""What a measurement may ask of its run, and shards that survive a kill.
+"""The context that a run passes to its measurements, and shards that survive a kill.
 
-What a shard gives depends on its own checkpoints alone (and the one before them where a measurement asks for it), never
-on which shards were measured before, so that a resumed run ends in the same values as one never killed.
+The values of a shard depend only on its own checkpoints (and the preceding one, if a measurement asks for it), never
+on which shards were measured earlier, so that a resumed run yields the same values as an uninterrupted one.
 """
 
 import json
@@ -23,20 +23,20 @@ ShardMeasure = Callable[[Trajectory, ProgressCallback], xr.Dataset]
 
 
 class RunContext:
-    """The context of one measurement of a run, see `slt_grok.measurement.Context`.
+    """The context of one measurement of a run; see `slt_grok.measurement.Context`.
 
     Parameters
     ----------
     run : Run
         The run.
     config : RunConfig
-        What the measurement's settings are from.
+        The configuration that the measurement's settings come from.
     label : str
-        What is measured; finished shards are stored in `state/LABEL/`.
+        Label of the measurement; finished shards are stored in `state/LABEL/`.
     settings : mapping
-        Plain data; shards with other settings, from an earlier attempt, are measured again.
+        The settings as plain data; shards stored with other settings by an earlier attempt are measured again.
     on_progress : callable
-        Called with the fraction that is done and a current fact.
+        Called with the completed fraction and a short status text.
     """
 
     def __init__(
@@ -47,15 +47,15 @@ class RunContext:
         self.on_progress = on_progress
 
     def data(self, label: str) -> xr.Dataset | None:
-        """Return another dataset of the run, None if it has none of that label."""
+        """Get another dataset of the run, or None if there is none with that label."""
         return self.run.data.get(label)
 
     def milestones(self, seed: int) -> tuple[float, float]:
-        """Return the steps at which a seed has memorized and generalized; NaN where it has not."""
+        """Get the steps at which a seed memorized and generalized; NaN if it did not."""
         return milestones(self.data("training"), self.run.config.transitions, seed)
 
     def announce(self, text: str) -> None:
-        """Print a line that stays, such as the predicted cost of the work."""
+        """Print a permanent line, such as the predicted cost of the work."""
         announce(self.label, text)
 
     def in_shards(
@@ -69,7 +69,7 @@ class RunContext:
         span: tuple[float, float] = (0.0, 1.0),
         local: bool = False,
     ) -> xr.Dataset:
-        """Measure some checkpoints at a time, in parallel, see `slt_grok.measurement.Context`."""
+        """Measure a few checkpoints at a time, in parallel; see `slt_grok.measurement.Context`."""
         total, shards = trajectory.shape[0], list(trajectory.shards(size, overlap))
         folder = self.run.directory.state(f"{self.label}/{part}" if part else self.label)
         paths = [folder / f"shard_{index:04d}.nc" for index in range(len(shards))]
@@ -104,7 +104,7 @@ class RunContext:
 
 
 def milestones(training: xr.Dataset | None, thresholds: Any, seed: int) -> tuple[float, float]:
-    """Return the first recorded steps at which train and test accuracy of a seed reach their thresholds, or NaN."""
+    """Find the first recorded steps at which a seed's train and test accuracy reach their thresholds, NaN if never."""
     if training is None:
         return np.nan, np.nan
     found = []

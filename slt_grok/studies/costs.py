@@ -1,12 +1,12 @@
-"""Predicted cost of a study's runs on this machine: a short trial of each kind of run, times the number of pieces.
+"""Predicted cost of a study's runs on this machine, from a short trial of each kind of run.
 
 seconds = steps x step + evaluations x evaluation                        training
-        + seeds x what the measurement predicts for one                  each measurement, `Measurement.seconds`
-        + 6 s a run and 1 s a network                                    start of the process, derived results
+                + seeds x predicted seconds for one network                      each measurement, `Measurement.seconds`
+                + 6 s per run and 1 s per network                                process start, derived results
 
-A trial trains for some steps from random weights and lets each measurement predict from one network, on one thread and
-in seconds of a core, which are seconds of time where there is a free core for each process. It depends on sizes and
-settings alone, so that runs of the same sizes share one; a study stores its trials in `costs.json`.
+A trial trains for a few steps from random weights and lets each measurement predict its cost from one network on one
+thread. Times are core-seconds, which equal wall time when every process has a free core. They depend only on sizes and
+settings, so runs of the same sizes share a trial; a study stores its trials in `costs.json`.
 """
 
 import hashlib
@@ -31,18 +31,18 @@ from slt_grok.studies.run import TRAINING, Run
 from slt_grok.training import CheckpointSchedule, train
 
 PER_RUN, PER_NETWORK = 6.0, 1.0  # seconds, as measured for quickstart
-STEPS = (4, 12)  # of two trainings whose difference is that of so many steps
+STEPS = (4, 12)  # lengths of two trainings, whose difference gives the time per step
 
 Prices = dict[str, float]
 
 
 class Costs:
-    """The trials of a study.
+    """The trial timings of a study.
 
     Parameters
     ----------
     path : Path
-        Where they are stored.
+        File in which they are stored.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,25 +50,25 @@ class Costs:
         self.known: dict[str, Prices] = read_json(path) if path.is_file() else {}
 
     def measure(self, runs: Sequence[PlannedRun]) -> None:
-        """Make the missing trials and store them."""
+        """Run the missing trials and store their results."""
         for run in runs:
             missing = {stage: key for stage, key in _keys(run).items() if key not in self.known}
             if not missing or run.config is None:
                 continue
-            announce("trial", f"{run.arm} {dict(run.varied) or ''}: what {', '.join(missing)} cost")
+            announce("trial", f"{run.arm} {dict(run.varied) or ''}: cost of {', '.join(missing)}")
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
             try:
                 prices = trial(run.config, [stage for stage in missing if stage != TRAINING])
                 self.known |= {key: prices[stage] for stage, key in missing.items()}
             except SltGrokError:
-                continue  # the run itself will fail by it, and say so
+                continue  # the run itself will fail and report the error
             finally:
                 torch.set_num_threads(threads)
             write_json(self.path, self.known)
 
     def of(self, run: PlannedRun) -> Prices:
-        """Return the predicted seconds of each stage on one thread; empty where no trial could be made."""
+        """Predict the single-threaded seconds of each stage; empty if no trial was possible."""
         keys = _keys(run)
         if run.config is None or run.config.training is None or not all(key in self.known for key in keys.values()):
             return {}
@@ -78,14 +78,14 @@ class Costs:
         return parts | {name: len(run.seeds) * self.known[keys[name]]["seed"] for name in run.measurements}
 
     def total(self, run: PlannedRun, made: Collection[str] = ()) -> float:
-        """Return the predicted seconds of a run on one thread, without the stages made; 0 where no trial could be."""
+        """Predict the single-threaded seconds of a run without its finished stages; 0 if no trial was possible."""
         parts = self.of(run)
         left = [seconds for stage, seconds in parts.items() if stage not in made]
         return sum(left) + PER_RUN + PER_NETWORK * len(run.seeds) if parts else 0.0
 
 
 def makespan(seconds: Sequence[float], workers: int) -> float:
-    """Return how long pieces of work take by some workers, the longest pieces first."""
+    """Compute the wall time of tasks distributed over a number of workers, longest first."""
     busy = [0.0] * workers
     for piece in sorted(seconds, reverse=True):
         heapq.heapreplace(busy, busy[0] + piece)
@@ -93,14 +93,14 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
 
 
 class TrialContext(RunContext):
-    """The context of a measurement that is only timed."""
+    """The context of a measurement that is only being timed."""
 
     def announce(self, text: str) -> None:
         """Print nothing."""
 
 
 def trial(config: RunConfig, measurements: Collection[str]) -> dict[str, Prices]:
-    """Return the prices of training (`step`, `evaluation`) and of each measurement (`seed`) in core-seconds."""
+    """Measure the core-seconds of training (`step`, `evaluation`) and predict those of each measurement (`seed`)."""
     assert config.training is not None
     settings = config.training
     with tempfile.TemporaryDirectory() as folder:
@@ -110,7 +110,7 @@ def trial(config: RunConfig, measurements: Collection[str]) -> dict[str, Prices]
             changes = {"steps": steps, "evaluate_every": steps, "checkpoints": CheckpointSchedule(), "stop": None}
             train(run.directory, config.network, settings.model_copy(update=changes), config.seeds)
 
-        training(1)  # the first time is slower
+        training(1)  # the first call is slower
         few, many = _seconds(lambda: training(STEPS[0])), _seconds(lambda: training(STEPS[1]))
         step = max(many - few, 0.0) / (STEPS[1] - STEPS[0])
         prices = {TRAINING: {"step": step, "evaluation": max(few - STEPS[0] * step, 0.0) / 2}}
@@ -130,7 +130,7 @@ def _checkpoints(config: RunConfig) -> int:
 
 
 def _keys(run: PlannedRun) -> dict[str, str]:
-    """Return for each stage a digest of what its price depends on."""
+    """Compute a digest for each stage of everything its cost depends on."""
     if run.config is None or run.config.training is None:
         return {}
     content, task = run.config.model_dump(mode="json"), run.config.task
@@ -144,6 +144,6 @@ def _keys(run: PlannedRun) -> dict[str, str]:
 
 
 def _seconds(work: Callable[[], Any]) -> float:
-    start = time.process_time()  # a core's seconds: another program's work is not this one's cost
+    start = time.process_time()  # CPU time, so that other programs' work does not count
     work()
     return time.process_time() - start

@@ -1,10 +1,10 @@
-"""A study's file: a base configuration, and named arms that change some of its settings over a grid.
+"""Study files: a base configuration and named arms that vary some of its settings over a grid.
 
     name: widths
     base: ../quickstart.yaml          # relative to the study's file
     seeds: 3                          # 0, 1, 2; or a list
     batch: 3                          # seeds that train as one stack and share a run directory
-    measurements: [circuits, llc]     # by default all that the configuration asks for
+    measurements: [circuits, llc]     # by default all that the configuration requests
     set: {training.steps: 2000}       # changes for all arms, by dotted keys
     arms:
       table: {set: {task.operation: random_table}}
@@ -12,8 +12,8 @@
         grid: {model.d_mlp: [64, 128], llc.sampler.step_size: [0.01, 0.02]}     # every combination
         points: [{task.modulus: 23, llc.batch_size: 64}, {task.modulus: 53}]    # settings that change together
 
-A run is one point of an arm's grid with one batch of its seeds. Its directory is named by its whole configuration, so
-that a changed study finds again what it can still use, and never what it cannot.
+A run is one point of an arm's grid with one batch of its seeds. Its directory name contains a digest of its full
+configuration, so that an edited study reuses exactly the runs that still match.
 """
 
 import hashlib
@@ -38,12 +38,12 @@ Changes = dict[str, Any]
 
 
 class ArmSettings(Settings):
-    """What an arm changes; what it omits is the study's."""
+    """What an arm changes; omitted keys are taken from the study."""
 
     seeds: Seeds | None = None
     batch: Positive | None = None
     measurements: list[str] | None = None
-    set: Changes = Field(default={}, description="changes of this arm, by dotted keys")
+    set: Changes = Field(default={}, description="changes for this arm, by dotted keys")
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default={}, description="every combination")
     points: list[Changes] = Field(default=[{}], min_length=1, description="settings that change together")
 
@@ -54,9 +54,9 @@ class StudySettings(Settings):
     name: str = Field(pattern=NAME)
     base: str
     seeds: Seeds = 1
-    batch: Positive = Field(default=5, description="seeds that train as one stack and share a run directory")
-    measurements: list[str] | None = Field(default=None, description="what of a run is measured")
-    page: bool = Field(default=False, description="whether every run gets its figures and its page")
+    batch: Positive = Field(default=5, description="number of seeds that train as one stack and share a run directory")
+    measurements: list[str] | None = Field(default=None, description="names of the measurements to make")
+    page: bool = Field(default=False, description="whether to draw the figures and write the page of every run")
     set: Changes = Field(default={}, description="changes for all arms, by dotted keys")
     arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")], ArmSettings] = Field(min_length=1)
 
@@ -68,21 +68,21 @@ class PlannedRun:
     Parameters
     ----------
     arm : str
-        Its name.
+        Name of the arm.
     varied : mapping
-        The settings by which it differs from other runs of the study, by dotted keys.
+        The settings in which it differs from other runs of the study, by dotted keys.
     seeds : tuple of int
-        One network each.
+        The seeds, one network each.
     name : str
-        Its directory, relative to the study's.
+        Its directory, relative to the study's directory.
     page : bool
-        Whether it gets its figures and its page.
+        Whether to draw its figures and write its page.
     config : RunConfig, optional
-        None where the settings are refused.
+        Its configuration; None if the settings were rejected.
     measurements : tuple of str, optional
-        Names of measurements, in the order in which they are made.
+        Names of the measurements, in execution order.
     reason : str, optional
-        Why the settings are refused.
+        Why the settings were rejected.
     """
 
     arm: str
@@ -95,7 +95,7 @@ class PlannedRun:
     reason: str = ""
 
     def of_one_seed(self, seed: int) -> "PlannedRun":
-        """Return the same run with one of its seeds."""
+        """Copy the run with only one of its seeds."""
         assert self.config is not None
         content = {**self.config.content, "seeds": [seed]}
         name = _directory(self.arm, self.varied, content)
@@ -104,32 +104,32 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Study:
-    """A study's name, and its runs in the order of the file."""
+    """The name of a study and its runs, in the order of the file."""
 
     name: str
     runs: tuple[PlannedRun, ...]
 
 
 def load_study_file(path: Path) -> Study:
-    """Return a study from its YAML file.
+    """Read a study from its YAML file.
 
-    Settings that a run's configuration refuses make a run without a configuration and with the reason; the other runs
-    do not wait for it.
+    Settings that are not a valid configuration yield a run with a reason instead of a configuration; the other runs
+    are not affected.
 
     Raises
     ------
     SltGrokError
-        The file or its base is missing or not YAML, one of the study's own keys is wrong, or two runs are the same.
+        The file or its base is missing or not YAML, one of the study's own keys is wrong, or two runs are identical.
     """
     study = parse_settings(StudySettings, read_yaml(path), str(path), "the keys name, base and arms")
     base = read_yaml(path.parent / study.base)
     if not isinstance(base, dict):
-        raise SltGrokError(f"{path.parent / study.base}: expected a configuration of a run, which {path} is based on")
+        raise SltGrokError(f"{path.parent / study.base}: expected a run configuration, since {path} is based on it")
     runs = [run for name, arm in study.arms.items() for run in _runs_of(path, study, base, name, arm)]
     names = [run.name for run in runs]
     for run in runs:
         if names.count(run.name) > 1:
-            raise SltGrokError(f"{path}: arms.{run.arm}: expected distinct runs, {dict(run.varied)} is there twice")
+            raise SltGrokError(f"{path}: arms.{run.arm}: expected distinct runs, {dict(run.varied)} occurs twice")
     return Study(study.name, tuple(runs))
 
 
@@ -155,7 +155,7 @@ def _runs_of(path: Path, study: StudySettings, base: Changes, name: str, arm: Ar
 
 
 def _with_config(run: PlannedRun, content: Changes, asked: Sequence[str] | None, where: str) -> PlannedRun:
-    """Return the run with its configuration, or with the reason why its settings are refused."""
+    """Add the configuration to a run, or the reason why its settings were rejected."""
     try:
         config = parse_config(content, where)
     except SltGrokError as error:
@@ -170,7 +170,7 @@ def _with_config(run: PlannedRun, content: Changes, asked: Sequence[str] | None,
 
 
 def _measurements(asked: Sequence[str] | None, config: RunConfig, where: str) -> tuple[str, ...]:
-    """Return the names of what is measured, in the order of a run."""
+    """List the measurements to make, in the order in which a run makes them."""
     known = [measurement.name for measurement in Measurement.ordered()]
     for name in asked or ():
         if name not in known:
@@ -181,7 +181,7 @@ def _measurements(asked: Sequence[str] | None, config: RunConfig, where: str) ->
 
 
 def changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
-    """Return a copy of nested settings with some dotted keys changed; a missing section is created."""
+    """Copy nested settings with the values at some dotted keys changed; missing sections are created."""
     content = deepcopy(dict(base))
     for dotted, value in changes.items():
         *parents, key = dotted.split(".")
@@ -195,7 +195,7 @@ def changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
 
 
 def _directory(arm: str, varied: Mapping[str, Any], content: Changes) -> str:
-    """Return ARM/SETTINGS-DIGEST: readable first, then unique."""
+    """Format ARM/SETTINGS-DIGEST: a readable part, then a unique one."""
     seeds = content["seeds"]
     words = [f"{key.rpartition('.')[2]}={v}" for key, v in varied.items() if isinstance(v, int | float | str)]
     words += [f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}to{seeds[-1]}"]

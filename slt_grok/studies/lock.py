@@ -1,4 +1,4 @@
-"""One process at a time in a directory; the lock ends with the process, however that ends."""
+"""A lock that admits one process at a time to a directory and is released however the process ends."""
 
 import fcntl
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from slt_grok.errors import SltGrokError
 
 @contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Hold the lock of a directory, which is created if it is missing.
+    """Hold the lock of a directory, which is created if missing.
 
     Raises
     ------
     SltGrokError
-        Another process holds it and `wait` is not set, or the directory cannot be written.
+        Another process holds the lock and `wait` is not set, or the directory is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

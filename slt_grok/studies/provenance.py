@@ -1,4 +1,4 @@
-"""What a number was made with: versions, threads, device, git state."""
+"""Provenance of results: versions, threads, device, git state."""
 
 import platform
 import subprocess
@@ -14,7 +14,7 @@ PACKAGES = ("torch", "numpy", "scipy", "xarray", "arviz-stats", "curvlinops-for-
 
 
 def environment() -> dict[str, Any]:
-    """Versions, threads, processor kind and the git state of the package's source, JSON-able."""
+    """Collect versions, threads, processor and the git state of the package's source, ready for JSON."""
     return {
         "slt_grok": slt_grok.__version__,
         "git": git_state(),
@@ -28,7 +28,7 @@ def environment() -> dict[str, Any]:
 
 
 def git_state() -> str | None:
-    """Commit of the source this package runs from, with `+changes` where files differ from it; None outside git."""
+    """Get the commit of the running source, with `+changes` if files differ from it; None outside git."""
     folder = Path(slt_grok.__file__).parent
 
     def git(*arguments: str) -> str:

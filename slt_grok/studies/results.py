@@ -1,4 +1,4 @@
-"""A finished study as a script sees it: the table, and the datasets of its runs."""
+"""Read access to a finished study: its table and the datasets of its runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,11 @@ class StudyResults:
     Parameters
     ----------
     path : Path
-        Its directory.
+        The study's directory.
     table : pandas.DataFrame
-        A row for each seed of each run, see `slt_grok.studies.table`.
+        One row per seed of each run; see `slt_grok.studies.table`.
     index : dict
-        `study.json`: name, the study's file, and of each run its arm, directory, seeds, varied settings, status.
+        Content of `study.json`: name and file of the study; arm, directory, seeds, varied settings and status per run.
     """
 
     path: Path
@@ -34,12 +34,12 @@ class StudyResults:
     index: dict[str, Any]
 
     def rows(self, **settings: Any) -> pd.DataFrame:
-        """Return the rows whose columns have these values; a column with dots is passed as `**{"task.modulus": 53}`.
+        """Select rows by column values; a column whose name has dots is passed as `**{"task.modulus": 53}`.
 
         Raises
         ------
         SltGrokError
-            No such column or no such row.
+            There is no such column or no matching row.
         """
         rows = self.table
         for column, value in settings.items():
@@ -47,53 +47,53 @@ class StudyResults:
                 raise SltGrokError(f"{self.path / TABLE}: no such column: {column}")
             rows = rows.loc[rows[column] == value]
         if rows.empty:
-            raise SltGrokError(f"{self.path / TABLE}: expected rows with {settings}, there are none")
+            raise SltGrokError(f"{self.path / TABLE}: no rows match {settings}")
         return rows
 
     def datasets(self, label: str, **settings: Any) -> dict[str, xr.Dataset]:
-        """Return a measurement of the finished runs with these settings: directory -> dataset over (step, seed, ...).
+        """Load a measurement of the finished runs with these settings: directory -> dataset over (step, seed, ...).
 
         Raises
         ------
         SltGrokError
-            As `rows`; none of them is finished, or one lacks the measurement.
+            As in `rows`; or no matching run is finished, or one of them lacks the measurement.
         """
         rows = self.rows(**settings)
         names = rows.loc[rows.status == "available", "run"].unique().tolist()
         if not names:
-            raise SltGrokError(f"{self.path}: expected a finished run with {settings}, there is none")
+            raise SltGrokError(f"{self.path}: no finished run matches {settings}")
         return {name: RunDirectory(self.path / name).read_measurement(label) for name in names}
 
     def dataset(self, label: str, **settings: Any) -> xr.Dataset:
-        """Return the same as one dataset over all seeds, for settings that single out one point of the grid.
+        """Load a measurement as one dataset over all seeds, for settings that identify one point of the grid.
 
         Raises
         ------
         SltGrokError
-            As `datasets`, or the settings fit several points of the grid.
+            As in `datasets`, or the settings match several points of the grid.
         """
         found = self.datasets(label, **settings)
         joined = xr.concat(list(found.values()), dim="seed", join="outer", combine_attrs="drop_conflicts")
         if joined.indexes["seed"].has_duplicates:
             raise SltGrokError(
-                f"{self.path}: expected settings that single out one point of the grid, "
-                f"{settings} fit the runs {', '.join(found)}"
+                f"{self.path}: expected settings that identify one point of the grid, "
+                f"{settings} match the runs {', '.join(found)}"
             )
         return joined.sortby("seed")
 
 
 def load_study(path: str | Path) -> StudyResults:
-    """Return a study's table and datasets.
+    """Load a study's table and index; datasets are read on request.
 
     Parameters
     ----------
     path : str or Path
-        The study's directory, such as runs/seeds.
+        The study's directory, such as `runs/seeds`.
 
     Raises
     ------
     SltGrokError
-        No study's directory, or a damaged file.
+        Not a study's directory, or a file is damaged.
     """
     folder = Path(path)
     return StudyResults(folder, read_table(folder / TABLE), read_json(folder / INDEX))

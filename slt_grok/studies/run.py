@@ -1,7 +1,7 @@
-"""One run: train, measure, derive, write the page; each stage only if it is missing.
+"""One run: train, measure, derive, write the page; each stage only if its result is missing.
 
-Every stage is a function of what is in the run directory, so that the same command resumes a killed run, and `measure`
-serves imported networks as well. The directory is read once a command, by `Run`.
+Every stage is a function of the run directory's content, so that the same command resumes a killed run and `measure`
+also serves imported networks. `Run` reads the directory once per command.
 """
 
 import time
@@ -30,19 +30,19 @@ TRAINING = "training"
 
 
 class Run:
-    """A run directory with what is in it, each part read at most once.
+    """A run directory and its contents, each part read at most once.
 
     Parameters
     ----------
     path : Path
         The directory.
     config : RunConfig, optional
-        The run's own configuration, where it is parsed already.
+        The run's own configuration, if it is already parsed.
 
     Raises
     ------
     SltGrokError
-        Not a run directory, or a damaged manifest.
+        Not a run directory, or the manifest is damaged.
     """
 
     def __init__(self, path: Path, config: RunConfig | None = None) -> None:
@@ -51,12 +51,12 @@ class Run:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The manifest as it is now."""
+        """The current manifest."""
         return self.directory.manifest
 
     @cached_property
     def calibrated(self) -> RunConfig:
-        """The configuration, with an llc section from `slt-grok calibrate` where it has none."""
+        """The configuration; a missing llc section is filled in from `slt-grok calibrate`."""
         path, content = self.path / CALIBRATION, self.config.content
         if content.get("llc") is not None or not path.is_file():
             return self.config
@@ -73,31 +73,31 @@ class Run:
         return {label: self.directory.read_measurement(label) for label in self.directory.labels}
 
     def store(self, label: str, dataset: xr.Dataset, settings: Any, start: float) -> None:
-        """Write a dataset and record its stage as done, with the wall time since `start` and the peak of memory."""
+        """Write a dataset and record its stage as finished, with wall time since `start` and peak memory."""
         self.data[label] = self.directory.write_measurement(label, dataset, settings)
         seconds = round(time.monotonic() - start, 1)
         self.directory.finish_stage(label, wall_seconds=seconds, peak_memory_gib=round(peak_gib(), 2))
 
 
 def execute_run(config: RunConfig, path: Path) -> Path:
-    """Train and measure what is missing of a configuration, write its report and return the report's path.
+    """Train and measure whatever a configuration's run still lacks, write its report and return the report's path.
 
     Raises
     ------
     SltGrokError
-        As `train_run` and `measure_run`.
+        As in `train_run` and `measure_run`.
     """
     return measure_run(train_run(config, path))
 
 
 def train_run(config: RunConfig, path: Path) -> Run:
-    """Create a run's directory if there is none, train its networks if that is missing, and return the run.
+    """Create the run's directory if needed, train its networks if they are missing, and return the run.
 
     Raises
     ------
     SltGrokError
-        The directory holds a run of another configuration (the changed keys are named), a file cannot be read or
-        written, or training diverges.
+        The directory holds a run with another configuration (the error names the differing keys), a file cannot be read
+        or written, or training diverges.
     """
     directory = RunDirectory(path)
     if directory.exists:
@@ -105,7 +105,7 @@ def train_run(config: RunConfig, path: Path) -> Run:
         changed = changed_keys(stored.model_dump(mode="json"), config.model_dump(mode="json"))
         if changed:
             raise SltGrokError(
-                f"{path}: holds a run of another configuration ({'; '.join(changed)}); expected the same one, or "
+                f"{path}: holds a run with another configuration ({'; '.join(changed)}); expected the same one, or "
                 f"another --out"
             )
     else:
@@ -122,24 +122,23 @@ def train_run(config: RunConfig, path: Path) -> Run:
 def measure_run(
     run: Run, only: Sequence[str] | None = None, settings: RunConfig | None = None, label: str | None = None
 ) -> Path:
-    """Make the missing measurements of a run, then what is derived from them and its page; return the page's path.
+    """Make a run's missing measurements, then its derived results and page; return the path of the page.
 
     Parameters
     ----------
     run : Run
         A run with checkpoints.
     only : sequence of str, optional
-        Names of measurements; by default all that the configuration asks for.
+        Names of measurements; all that the configuration requests by default.
     settings : RunConfig, optional
         Settings of measurements to use instead of the run's own.
     label : str, optional
-        What is measured is stored as MEASUREMENT@LABEL, next to what there is.
+        Suffix under which to store the results, as MEASUREMENT@LABEL, alongside existing ones.
 
     Raises
     ------
     SltGrokError
-        No settings for a measurement that was asked for, a measurement that is stored with other settings, or a damaged
-        file.
+        A requested measurement has no settings or is already stored with other settings, or a file is damaged.
     """
     from slt_grok import report
 
@@ -152,12 +151,12 @@ def measure_run(
 def make_measurements(
     run: Run, only: Sequence[str] | None = None, settings: RunConfig | None = None, label: str | None = None
 ) -> None:
-    """Make the measurements of `measure_run` alone, without what is derived from them.
+    """Make a run's missing measurements without deriving further results; see `measure_run`.
 
     Raises
     ------
     SltGrokError
-        As `measure_run`.
+        As in `measure_run`.
     """
     config = settings or run.calibrated
     for measurement in Measurement.ordered():
@@ -174,13 +173,13 @@ def make_measurements(
 
 
 def make_measurement(run: Run, measurement: Measurement, config: RunConfig, label: str) -> None:
-    """Make one measurement with the settings of a configuration, unless it is stored with the same ones."""
+    """Make one measurement with a configuration's settings, unless it is already stored with the same ones."""
     settings = config.settings(measurement)
     content = settings.model_dump(mode="json")
     if label in run.data:
         run.directory.check_settings(label, run.data[label], content)
         if label not in run.manifest["stages"]:
-            run.directory.finish_stage(label)  # killed after the measurement was written and before it was recorded
+            run.directory.finish_stage(label)  # killed between writing the measurement and recording it
         return
     start = time.monotonic()
     with progress(label, len(run.trajectory), "networks") as bar:
@@ -193,11 +192,11 @@ def make_measurement(run: Run, measurement: Measurement, config: RunConfig, labe
         else:
             found = measurement.check(found)
     run.store(label, found, content, start)
-    (run.path / SUMMARY).unlink(missing_ok=True)  # it is no longer that of all measurements
+    (run.path / SUMMARY).unlink(missing_ok=True)  # it no longer covers all measurements
 
 
 def derive(run: Run) -> None:
-    """Make transitions, summary and whatever else follows from the datasets: it costs less than a check for change.
+    """Derive transitions, summary and other results from the datasets; always redone, which is cheaper than checking.
 
     Raises
     ------

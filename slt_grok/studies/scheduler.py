@@ -1,7 +1,7 @@
-"""The missing runs of a study, each in a process of its own, several at a time; a killed study is resumed.
+"""Execute the missing runs of a study, several at a time, each in its own process.
 
-A run's status is read from its directory alone. A run of several seeds whose training fails is made again one seed at a
-time, so that a seed that diverges does not take the others with it.
+A run's status is read from its directory alone, so that a killed study can be resumed. A run of several seeds whose
+training fails is repeated one seed at a time, so that a diverging seed does not take the others with it.
 """
 
 import json
@@ -21,19 +21,19 @@ from slt_grok.studies.grid import PlannedRun, Study
 from slt_grok.studies.run import SUMMARY, TRAINING
 from slt_grok.studies.worker import FAILURES, failures
 
-DEATHS = 2  # times that a run's process may die, by whatever kills it, before the run counts as failed
+DEATHS = 2  # deaths of a run's process, for whatever reason, after which the run counts as failed
 LOG = "log.txt"
 
 Status = Literal["available", "missing", "failed", "refused"]
 
 
 def cores() -> int:
-    """Return the number of processor cores that this process may use."""
+    """Count the processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def status(run: PlannedRun, folder: Path) -> Status:
-    """Return the status of a run: `missing` is also one that was started and is not complete."""
+    """Read the status of a run; `missing` includes runs that were started but are not complete."""
     if run.config is None:
         return "refused"
     path = folder / run.name
@@ -46,7 +46,7 @@ def status(run: PlannedRun, folder: Path) -> Status:
 
 
 def current_runs(study: Study, folder: Path) -> list[PlannedRun]:
-    """Return the runs as they are to be made: a batch whose training failed for good is replaced by its seeds alone."""
+    """List the runs to execute; a batch whose training failed for good is replaced by single-seed runs."""
     runs = []
     for run in study.runs:
         failure = failures(folder / run.name).get(TRAINING, {}) if run.config is not None else {}
@@ -56,7 +56,7 @@ def current_runs(study: Study, folder: Path) -> list[PlannedRun]:
 
 
 def runs_to_make(study: Study, folder: Path) -> list[PlannedRun]:
-    """Return the runs that are missing, and those of whose failures one is not final."""
+    """List the runs that are missing or have a failure that may be retried."""
 
     def is_open(run: PlannedRun) -> bool:
         now = status(run, folder)
@@ -69,18 +69,18 @@ def runs_to_make(study: Study, folder: Path) -> list[PlannedRun]:
 def make_runs(
     study: Study, folder: Path, workers: int, cost: Callable[[PlannedRun], float], on_progress: ProgressCallback
 ) -> None:
-    """Make `runs_to_make`, the most expensive ones first.
+    """Execute `runs_to_make`, the most expensive ones first.
 
     Parameters
     ----------
     study, folder : Study, Path
         The study and its directory.
     workers : int
-        Processes at a time; each has an equal share of the cores.
+        Number of concurrent processes; they share the cores equally.
     cost : callable
-        Predicted seconds of a run, in which progress is counted.
+        Predicted seconds of a run, the unit of progress.
     on_progress : callable
-        Called with the fraction of the predicted seconds that is done, and what is at work.
+        Called with the completed fraction of the predicted seconds and a description of the current work.
     """
     threads = max(1, cores() // workers)
     works: dict[Future[None], Work] = {}
@@ -112,14 +112,14 @@ def make_runs(
 
 
 class Work:
-    """One run's process, started again if it dies.
+    """The process of one run, restarted if it dies.
 
     Parameters
     ----------
     run, folder : PlannedRun, Path
-        What is to be made, in the study's directory.
+        The run and the study's directory.
     threads : int
-        Threads of the process.
+        Number of threads of the process.
     """
 
     def __init__(self, run: PlannedRun, folder: Path, threads: int) -> None:
@@ -131,7 +131,7 @@ class Work:
 
     @property
     def seconds(self) -> float:
-        """Seconds since it was started."""
+        """Seconds since the start."""
         return 0.0 if self.started is None else time.monotonic() - self.started
 
     def run(self) -> None:
@@ -169,7 +169,7 @@ class Work:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
-                start_new_session=True,  # an interrupted study must not look like a death of the worker
+                start_new_session=True,  # so that interrupting the study does not look like a worker's death
                 env={**os.environ, **threads},
             ) as self.process,
         ):

@@ -1,4 +1,4 @@
-"""A study from its file to its table: plan, predict the cost, make what is missing, collect."""
+"""A study from file to table: plan, predict the cost, execute the missing runs, collect the results."""
 
 import json
 from collections import Counter
@@ -22,23 +22,23 @@ from slt_grok.studies.worker import failures
 
 
 def run_study(file: Path, out: Path | None, workers: int | None, only_plan: bool) -> tuple[Path, bool]:
-    """Plan a study, make what is missing of it and write its table; return the table's path and whether all succeeded.
+    """Plan a study, execute its missing runs and write the table; return its path and whether everything succeeded.
 
     Parameters
     ----------
     file : Path
-        See `slt_grok.studies.grid`.
+        The study's YAML file; see `slt_grok.studies.grid`.
     out : Path, optional
         The study's directory; runs/NAME by default.
     workers : int, optional
-        Processes at a time; one per core by default.
+        Number of concurrent processes; one per core by default.
     only_plan : bool
-        Stop after the plan, which succeeds if no settings are refused.
+        Whether to stop after the plan, which succeeds if no settings are rejected.
 
     Raises
     ------
     SltGrokError
-        The study's file is wrong, another process works on the study, or a file cannot be written.
+        The study's file is invalid, another process is working on the study, or a file cannot be written.
     """
     study = load_study_file(file)
     folder = out or Path("runs") / study.name
@@ -53,7 +53,7 @@ def run_study(file: Path, out: Path | None, workers: int | None, only_plan: bool
         announce(
             study.name,
             f"{len(to_make)} of {len(runs)} runs to make, about {seconds / 60:.0f} core-minutes, "
-            f"{span / 60:.0f} min by {workers} processes",
+            f"{span / 60:.0f} min with {workers} processes",
         )
         reasons = dict.fromkeys(run.reason for run in study.runs if run.reason)
         for reason in reasons:
@@ -73,7 +73,7 @@ def run_study(file: Path, out: Path | None, workers: int | None, only_plan: bool
 
 
 def plan_table(study: Study, folder: Path, costs: Costs) -> Table:
-    """Return a row for each point of each arm: its settings, seeds, statuses of its runs, and their predicted cost."""
+    """Tabulate each point of each arm: its settings, seeds, run statuses and predicted cost."""
     runs = current_runs(study, folder)
     parts = {run.name: costs.of(run) for run in runs}
     stages = list(dict.fromkeys(stage for part in parts.values() for stage in part))
@@ -104,7 +104,7 @@ def _stages(run: PlannedRun, folder: Path) -> list[str]:
 
 
 def _ranges(seeds: Sequence[int]) -> str:
-    """Return such as `0-4, 7`."""
+    """Format numbers as ranges, such as `0-4, 7`."""
     ends = [seed for seed in seeds if seed - 1 not in seeds], [seed for seed in seeds if seed + 1 not in seeds]
     return ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in zip(*ends, strict=True))
 

@@ -1,17 +1,17 @@
-"""One table of a study, a row for each seed of each run: settings, status, and every summary there is.
+"""The table of a study, one row per seed of each run: settings, status and every available summary.
 
 Columns
 -------
-study, arm, run, seed           where it is: `run` is the directory, relative to the study's
-status                          available, failed, refused (settings that are not valid) or missing (not made yet)
-outcome                         generalized, memorized (test accuracy below its threshold to the end) or neither
-reason                          a sentence wherever the status is not available or the outcome is not generalized
-task.*, model.*, training.*, MEASUREMENT.*      the settings, by the configuration's dotted keys
-parameters, train_pairs         numbers of both
-wall_seconds.STAGE              of the run, that is of all its seeds together: `seeds_in_run`
-the rest                        `slt_grok.transitions.summarize` of the seed, with phases as phases.NAME.start and
+study, arm, run, seed           location: `run` is the directory, relative to the study's
+status                          available, failed, refused (invalid settings) or missing (not made yet)
+outcome                         generalized, memorized (test accuracy never reached its threshold) or neither
+reason                          a sentence if the status is not available or the outcome is not generalized
+task.*, model.*, training.*, MEASUREMENT.*      settings, by the configuration's dotted keys
+parameters, train_pairs         number of weights and of train pairs
+wall_seconds.STAGE              of the whole run, whose number of seeds is `seeds_in_run`
+others                          `slt_grok.transitions.summarize` of the seed, with phases as phases.NAME.start and
                                 .end and the order of events as event.MEASURE.step, .low and .high
-final.LABEL.VARIABLE and others what each result has for the seed, see `slt_grok.measurement.Result.columns`
+final.LABEL.VARIABLE and others columns that each result adds; see `slt_grok.measurement.Result.columns`
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ from slt_grok.transitions import summarize
 
 
 def make_table(study: Study, folder: Path) -> pd.DataFrame:
-    """Return the table of a study as it is now, in the order of its file.
+    """Tabulate a study in its current state, in the order of its file.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def make_table(study: Study, folder: Path) -> pd.DataFrame:
     rows = [row for run in current_runs(study, folder) for row in _rows(study, folder, run)]
     table = pd.DataFrame(rows)
     for name in table.columns[table.map(lambda value: isinstance(value, str)).any()]:
-        # a number in one run and a rule's name in another: parquet has one type a column
+        # may mix numbers and names of rules, but parquet has one type per column
         table[name] = table[name].map(
             lambda value: str(value) if isinstance(value, int | float) and value == value else value
         )
@@ -57,7 +57,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Return a table from parquet.
+    """Read a table from parquet.
 
     Raises
     ------
@@ -67,9 +67,9 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)
     except FileNotFoundError as error:
-        raise SltGrokError(f"{path}: no such table; slt-grok study makes it") from error
+        raise SltGrokError(f"{path}: no such table; run slt-grok study to create it") from error
     except (OSError, ValueError) as error:
-        raise SltGrokError(f"{path}: expected a whole parquet file ({error})") from error
+        raise SltGrokError(f"{path}: expected a complete parquet file ({error})") from error
 
 
 def _rows(study: Study, folder: Path, run: PlannedRun) -> list[dict[str, Any]]:
@@ -103,7 +103,7 @@ def _rows(study: Study, folder: Path, run: PlannedRun) -> list[dict[str, Any]]:
 
 
 def flat(content: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, with dotted keys; lists are values."""
+    """Flatten nested mappings to dotted keys; lists are values."""
     if not isinstance(content, Mapping):
         return {prefix: content}
     pieces = [flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in content.items()]
@@ -111,7 +111,7 @@ def flat(content: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _columns(data: Mapping[str, xr.Dataset]) -> dict[str, Any]:
-    """Return everything that was measured of the one seed in these datasets."""
+    """Collect everything measured for the one seed in these datasets."""
     columns = {}
     if "transitions" in data and TRAINING in data:
         summary = summarize(data)
@@ -128,7 +128,7 @@ def _columns(data: Mapping[str, xr.Dataset]) -> dict[str, Any]:
 
 
 def _outcome(run: PlannedRun, data: Mapping[str, xr.Dataset]) -> tuple[str | None, str]:
-    """Return what the training curves say of a seed, and a sentence if it did not generalize."""
+    """Classify a seed by its training curves, with a sentence if it did not generalize."""
     if TRAINING not in data:
         return None, ""
     assert run.config is not None
@@ -139,5 +139,5 @@ def _outcome(run: PlannedRun, data: Mapping[str, xr.Dataset]) -> tuple[str | Non
     if test >= thresholds.test_threshold:
         return "generalized", ""
     if test != test:
-        return "memorized", "there is no test set, so that whether it generalizes is unknown"
+        return "memorized", "there is no test set, so generalization cannot be assessed"
     return "memorized", f"test accuracy never reached {thresholds.test_threshold:g}: at most {test:.3g}"

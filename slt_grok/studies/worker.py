@@ -1,9 +1,9 @@
-"""One run of a study in a process of its own: train, measure, derive; failures are recorded and do not stop the rest.
+"""One run of a study in its own process: train, measure, derive; failures are recorded and do not stop the rest.
 
     python -m slt_grok.studies.worker < order
 
-The order is a line of JSON on standard input. Its writer holds the pipe open; when it is closed, because the study was
-killed, the worker ends at once, so that no run is worked on by two processes after a restart.
+The order is a line of JSON on standard input. The parent keeps the pipe open; when it closes because the study was
+killed, the worker exits at once, so that two processes never work on the same run after a restart.
 """
 
 import json
@@ -27,14 +27,14 @@ FAILURES, DERIVED = "failures.json", "derived"
 
 
 def failures(path: Path) -> dict[str, dict[str, Any]]:
-    """Return what failed in a run directory: stage -> `reason`, and `final` if another attempt would end the same."""
+    """Read the failures in a run directory: stage -> `reason`, and `final` if a retry would fail in the same way."""
     return read_json(path / FAILURES) if (path / FAILURES).is_file() else {}
 
 
 def complete(config: RunConfig, path: Path, measurements: Sequence[str], page: bool) -> dict[str, dict[str, Any]]:
-    """Do what is missing of a run up to its summary; return what failed, which is recorded as well.
+    """Do the missing work of a run up to its summary; record and return the failures.
 
-    A measurement that fails does not stop the others. A final failure is not attempted again.
+    A failed measurement does not stop the others. A final failure is not retried.
     """
     known = failures(path)
     failed = {stage: failure for stage, failure in known.items() if failure["final"]}
@@ -45,7 +45,7 @@ def complete(config: RunConfig, path: Path, measurements: Sequence[str], page: b
         try:
             return work()
         except SltGrokError as error:
-            # a full disk may be emptied; a loss that is not finite will not be finite the next time
+            # a full disk can be freed, but a non-finite loss will not become finite on a retry
             failed[stage] = {"reason": str(error), "final": not isinstance(error.__cause__, OSError | SafetensorError)}
         except Exception as error:
             traceback.print_exc()
@@ -66,7 +66,7 @@ def complete(config: RunConfig, path: Path, measurements: Sequence[str], page: b
 
 
 def _end_with_the_study() -> None:
-    """Exit when nobody holds the other end of standard input."""
+    """Exit as soon as the other end of standard input is closed."""
 
     def watch() -> None:
         sys.stdin.read()
@@ -76,7 +76,7 @@ def _end_with_the_study() -> None:
 
 
 def main() -> None:
-    """Do what the order says."""
+    """Execute the order read from standard input."""
     from slt_grok.memory import keep_freed_memory
 
     order = json.loads(sys.stdin.readline())

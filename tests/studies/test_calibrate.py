@@ -148,7 +148,7 @@ def test_bad_questions_are_one_sentence(calibrated: Path, run: Path) -> None:
         calibrate_run(Run(run), UPDATES, batch_size=21)
     for checkpoint in sorted((run / "checkpoints").iterdir())[2:]:
         checkpoint.unlink()
-    with pytest.raises(SltGrokError, match="expected at least three to calibrate on, the run has 2"):
+    with pytest.raises(SltGrokError, match="expected at least three for calibration, the run has 2"):
         calibrate_run(Run(run), UPDATES)
 
 

@@ -71,11 +71,11 @@ def test_datasets_of_an_arm_over_its_seeds(study: tuple[Path, Path, list[str]]) 
     (one,) = results.datasets("llc", arm="main", seed=2).values()
     xr.testing.assert_identical(joint.llc.sel(seed=[2]), one.llc)
     assert results.dataset("training", arm="wide", **{"model.d_mlp": 4}).seed.size == 2
-    with pytest.raises(SltGrokError, match="single out one point"):
+    with pytest.raises(SltGrokError, match="identify one point"):
         results.dataset("training", arm="wide")
-    with pytest.raises(SltGrokError, match="there are none"):
+    with pytest.raises(SltGrokError, match="no rows match"):
         results.rows(arm="narrow")
-    with pytest.raises(SltGrokError, match="a finished run"):
+    with pytest.raises(SltGrokError, match="no finished run"):
         results.dataset("training", arm="hot")
     with pytest.raises(SltGrokError, match=r"table\.parquet"):
         slt_grok.load_study(study[1] / "main")
