@@ -142,7 +142,7 @@ def remeasure(command: Command, run: Path) -> tuple[int, str]:
 def test_a_truncated_checkpoint(slt_grok_command: Command, run: Path) -> None:
     checkpoint = sorted((run / "checkpoints").iterdir())[-1]
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
-    refused(remeasure(slt_grok_command, run), checkpoint.name, "whole safetensors file")
+    refused(remeasure(slt_grok_command, run), checkpoint.name, "complete safetensors file")
 
 
 def test_no_checkpoints(slt_grok_command: Command, run: Path) -> None:

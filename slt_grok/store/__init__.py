@@ -1,4 +1,4 @@
-"""A run directory on disk, and published checkpoints brought into one."""
+"""Run directories on disk, and importers for published checkpoints."""
 
 from slt_grok.store.files import atomic, read_tensors, write_tensors
 from slt_grok.store.run_directory import RunDirectory

@@ -1,7 +1,7 @@
-"""Files that are whole or absent: temporary name, then rename; every error is one sentence.
+"""Atomic file access: write to a temporary name, then rename; every error is one sentence.
 
-Reading a tensor file never executes code from it: safetensors, or pickles restricted to tensors and plain
-containers (`weights_only=True`).
+Reading a tensor file never executes code from it: only safetensors, and pickles restricted to tensors and plain
+containers (`weights_only=True`), are read.
 """
 
 import json
@@ -28,9 +28,9 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises
     ------
     SltGrokError
-        The file cannot be written (full disk, no permission); an older file at `path` is untouched.
+        The file cannot be written (full disk, no permission); an existing file at `path` is left unchanged.
     """
-    temporary = path.with_name(f".{path.name}.part")  # what a killed process left is overwritten
+    temporary = path.with_name(f".{path.name}.part")  # leftovers of a killed process are overwritten
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -39,7 +39,7 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise SltGrokError(f"{path}: cannot be written ({reason}); what was there before is untouched") from error
+        raise SltGrokError(f"{path}: cannot be written ({reason}); any previous file is unchanged") from error
     finally:
         temporary.unlink(missing_ok=True) if os.path.isdir(path.parent) else None
 
@@ -73,12 +73,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the named tensors and the string metadata of a safetensors file.
+    """Read the named tensors and the string metadata of a safetensors file.
 
     Raises
     ------
     SltGrokError
-        The file is missing, cut short or of another format.
+        The file is missing, truncated or in another format.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -86,33 +86,33 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except FileNotFoundError as error:
         raise SltGrokError(f"{path}: no such checkpoint") from error
     except (SafetensorError, OSError) as error:
-        raise SltGrokError(f"{path}: expected a whole safetensors file ({error})") from error
+        raise SltGrokError(f"{path}: expected a complete safetensors file ({error})") from error
 
 
 def read_torch(path: Path) -> Any:
-    """Return the content of a `torch.save` file, restricted to tensors and plain containers.
+    """Read a `torch.save` file, restricted to tensors and plain containers.
 
     Raises
     ------
     SltGrokError
-        The file is missing, cut short, or holds objects that would need code to be executed.
+        The file is missing, truncated, or holds objects that could only be read by executing code.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # what torch says of a foreign file is in the sentence below
+        with warnings.catch_warnings(action="ignore"):  # torch's complaint goes into the error below
             return torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError as error:
         raise SltGrokError(f"{path}: no such checkpoint") from error
-    except Exception as error:  # torch raises a dozen kinds for a cut or foreign file
+    except Exception as error:  # torch raises many kinds of errors for truncated or foreign files
         message = str(error).strip()
         wanted = re.search(r"GLOBAL (\S+)", message)
         if wanted:
             raise SltGrokError(
-                f"{path}: refused, since reading it would execute code of {wanted[1]}; expected tensors and plain "
-                f"containers alone, as torch.save(model.state_dict(), ...) writes them"
+                f"{path}: refused, since reading it would execute code of {wanted[1]}; expected only tensors and "
+                f"plain containers, as torch.save(model.state_dict(), ...) writes them"
             ) from error
         reason = message.splitlines()[0] if message else type(error).__name__
-        if "weights_only" in reason:  # torch's advice would be to execute what is in the file
-            reason = "refused: it is no torch file, or a pickle that could execute code"
+        if "weights_only" in reason:  # torch would advise executing the file's content
+            reason = "refused: it is not a torch file, or a pickle that could execute code"
         raise SltGrokError(
-            f"{path}: expected a whole torch checkpoint of tensors and plain containers ({reason})"
+            f"{path}: expected a complete torch checkpoint of tensors and plain containers ({reason})"
         ) from error

@@ -1,9 +1,9 @@
-"""A run directory: manifest, checkpoints, measurements, state for a resume.
+"""Run directories: manifest, checkpoints, measurements and state for resuming.
 
-manifest.json                             config, versions, and each finished stage with its wall time
+manifest.json                             config, versions, finished stages with wall times
 checkpoints/step_00002250.safetensors     every tensor with a leading `seed` coordinate
-measurements/LABEL.nc                     one xarray file a measurement, its settings in its attributes
-state/                                    what a resume needs; gone when its stage is done
+measurements/LABEL.nc                     one xarray file per measurement, settings in its attributes
+state/                                    data for resuming; removed when its stage is finished
 """
 
 import json
@@ -21,7 +21,7 @@ from torch import Tensor
 from slt_grok.errors import SltGrokError
 from slt_grok.store.files import atomic, read_json, read_tensors, write_json, write_tensors
 
-FORMAT = 2  # of a run directory; what an older version wrote is made again, not converted
+FORMAT = 2  # of run directories; older ones must be re-run and are not converted
 
 
 class RunDirectory:
@@ -30,7 +30,7 @@ class RunDirectory:
     Parameters
     ----------
     path : str or Path
-        The folder; that of a new run need not exist.
+        The folder; it need not exist yet for a new run.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -50,7 +50,7 @@ class RunDirectory:
         Raises
         ------
         SltGrokError
-            Not a run directory, or one that an older version of this package wrote.
+            Not a run directory, or one written by another version of this package.
         """
         path = self.path / "manifest.json"
         if not self.exists:
@@ -58,12 +58,12 @@ class RunDirectory:
         manifest = read_json(path)
         config = manifest.get("config") if isinstance(manifest, dict) else None
         if not isinstance(config, dict):
-            raise SltGrokError(f"{path}: expected the manifest of a run, config is missing")
+            raise SltGrokError(f"{path}: expected the manifest of a run, but the key config is missing")
         if manifest.get("format") != FORMAT:
             again = "slt-grok import" if config.get("source") else "slt-grok run"
             raise SltGrokError(
                 f"{path}: this run is from another version of slt-grok (format {manifest.get('format', 1)}, expected "
-                f"{FORMAT}); make it again in a new directory by {again}"
+                f"{FORMAT}); re-create it in a new directory with {again}"
             )
         return {"stages": {}, **manifest}
 
@@ -72,18 +72,18 @@ class RunDirectory:
         write_json(self.path / "manifest.json", {"format": FORMAT, **manifest})
 
     def finish_stage(self, stage: str, **facts: Any) -> None:
-        """Record in the manifest that a stage is done, and drop its state."""
+        """Record in the manifest that a stage is finished, and remove its state."""
         manifest = self.manifest
         manifest["stages"][stage] = facts
         self.write_manifest(manifest)
         shutil.rmtree(self.state(stage), ignore_errors=True)
-        with suppress(OSError):  # another stage's state is still in it
+        with suppress(OSError):  # the folder still holds another stage's state
             self.state(stage).parent.rmdir()
 
     # -- checkpoints ------------------------------------------------------------------------------------------
 
     def checkpoint_path(self, step: int) -> Path:
-        """Return the file of a step's checkpoint."""
+        """Get the path of the checkpoint at a step."""
         return self.path / "checkpoints" / f"step_{step:08d}.safetensors"
 
     @property
@@ -97,25 +97,25 @@ class RunDirectory:
         write_tensors(self.checkpoint_path(step), tensors, {"step": str(step), "dims": "seed"})
 
     def read_checkpoint(self, step: int, expected: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-        """Return the parameters of all seeds at a step, checked against the shapes (without `seed`) of the network.
+        """Read the parameters of all seeds at a step, checked against the network's shapes (without `seed`).
 
         Raises
         ------
         SltGrokError
-            The file is missing, cut short, of another network, or has values that are not finite.
+            The file is missing, truncated, of another network, or has non-finite values.
         """
         path = self.checkpoint_path(step)
         tensors, _ = read_tensors(path)
         check_parameters(path, {k: v[0] for k, v in tensors.items()}, expected)
         for name, tensor in tensors.items():
             if not torch.isfinite(tensor).all():
-                raise SltGrokError(f"{path}: expected finite weights, {name} holds NaN or infinity")
+                raise SltGrokError(f"{path}: expected finite weights, but {name} holds NaN or infinity")
         return tensors
 
     # -- measurements -----------------------------------------------------------------------------------------
 
     def measurement_path(self, label: str) -> Path:
-        """Return the file of a measurement."""
+        """Get the path of a measurement."""
         return self.path / "measurements" / f"{label}.nc"
 
     @property
@@ -124,18 +124,18 @@ class RunDirectory:
         return sorted(path.stem for path in (self.path / "measurements").glob("*.nc"))
 
     def write_measurement(self, label: str, dataset: xr.Dataset, settings: Mapping[str, Any]) -> xr.Dataset:
-        """Write a dataset with the settings that it was made with, and return it with them."""
+        """Write a dataset with the settings used to make it, and return it with them."""
         complete = dataset.assign_attrs(settings=json.dumps(settings, default=str))
         write_dataset(self.measurement_path(label), complete)
         return complete
 
     def read_measurement(self, label: str) -> xr.Dataset:
-        """Return a measurement, in memory.
+        """Read a measurement into memory.
 
         Raises
         ------
         SltGrokError
-            There is none of that label, or its file is damaged.
+            There is no measurement with that label, or its file is damaged.
         """
         return read_dataset(self.measurement_path(label))
 
@@ -145,7 +145,7 @@ class RunDirectory:
         Raises
         ------
         SltGrokError
-            It was made with others; the sentence names the changed keys.
+            It was made with others; the message names the changed keys.
         """
         changed = changed_keys(json.loads(stored.attrs["settings"]), json.loads(json.dumps(settings, default=str)))
         if changed:
@@ -157,23 +157,23 @@ class RunDirectory:
     # -- state ------------------------------------------------------------------------------------------------
 
     def state(self, stage: str) -> Path:
-        """Return the folder for what a resume of that stage needs."""
+        """Get the folder for the data that resuming a stage needs."""
         return self.path / "state" / stage
 
 
 def check_parameters(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> None:
-    """Check names and shapes of a network's tensors.
+    """Check the names and shapes of a network's tensors.
 
     Raises
     ------
     SltGrokError
-        A tensor is missing, unknown or of another shape; the sentence names it.
+        A tensor is missing, unknown or of the wrong shape; the message names it.
     """
     for name in [*expected, *found]:
         if name not in found:
-            raise SltGrokError(f"{path}: expected a tensor {name} of shape {tuple(expected[name])}, it is missing")
+            raise SltGrokError(f"{path}: expected a tensor {name} of shape {tuple(expected[name])}, but it is missing")
         if name not in expected:
-            raise SltGrokError(f"{path}: expected only {', '.join(expected)}, it also has {name}")
+            raise SltGrokError(f"{path}: expected only {', '.join(expected)}, but it also has {name}")
         if found[name].shape != expected[name]:
             raise SltGrokError(
                 f"{path}: expected {name} of shape {tuple(expected[name])}, got {tuple(found[name].shape)}"
@@ -182,7 +182,7 @@ def check_parameters(path: Path, found: Mapping[str, Tensor], expected: Mapping[
 
 def write_dataset(path: Path, dataset: xr.Dataset) -> None:
     """Write a dataset as netCDF, atomically."""
-    # in memory first: HDF5 on a disk that fills up leaves a handle that crashes the process when it is collected
+    # in memory first, since a full disk leaves HDF5 with a handle that crashes the process when garbage-collected
     content = bytes(dataset.to_netcdf(engine="h5netcdf"))
     with atomic(path) as temporary:
         temporary.write_bytes(content)
@@ -198,16 +198,16 @@ def read_dataset(path: Path) -> xr.Dataset:
     """
     try:
         with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            # the encoding remembers the length of strings, and would cut longer ones when the data is written again
+            # the encoding fixes string lengths and would truncate longer strings when the data is rewritten
             return dataset.load().drop_encoding()
     except FileNotFoundError as error:
         raise SltGrokError(f"{path}: no such measurement") from error
     except (OSError, KeyError, ValueError) as error:
-        raise SltGrokError(f"{path}: expected a whole netCDF file ({error})") from error
+        raise SltGrokError(f"{path}: expected a complete netCDF file ({error})") from error
 
 
 def changed_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Return the differences of two nested settings, each as `key: old -> new`."""
+    """List the differences between two nested settings, each as `key: old -> new`."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         keys = [*old, *(key for key in new if key not in old)]
         return [

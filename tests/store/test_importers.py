@@ -74,7 +74,7 @@ def test_contradictions_are_said_and_the_optimizers_word_counts(tmp_path):
 def test_a_curve_of_unknown_spacing_is_left_out(tmp_path):
     network = importers.read(progress_file(tmp_path / "a.pth", test_losses=[1.0] * 7))
     assert set(network.curves) == {"train_loss"}
-    assert any("7 values of test_loss fit no known spacing over 21 epochs" in note for note in network.notes)
+    assert any("7 values of test_loss fit no known spacing of 21 epochs" in note for note in network.notes)
 
 
 def test_state_dict_alone(tmp_path):
@@ -127,7 +127,7 @@ def test_operation_is_read_from_the_function_and_never_executed(tmp_path):
 
 def test_a_run_from_one_file(tmp_path):
     notes = importers.import_run([progress_file(tmp_path / "final.pth")], tmp_path / "run")
-    assert any("3 at which all losses were recorded" in note for note in notes)
+    assert any("3 with all losses" in note for note in notes)
     trajectory = Trajectory.from_run(tmp_path / "run")
     assert trajectory.dims == ("step", "seed")
     assert trajectory.coords["step"].tolist() == [20]
@@ -188,7 +188,7 @@ def test_files_that_do_not_make_a_run(tmp_path):
     with pytest.raises(SltGrokError, match="at least one file"):
         importers.import_run([], out)
     same_step = progress_file(tmp_path / "other.pth")
-    with pytest.raises(SltGrokError, match="one file a step"):
+    with pytest.raises(SltGrokError, match="one file per step"):
         importers.import_run([one, same_step], out)
     other_task = progress_file(tmp_path / "task.pth", epoch=30, config=CONFIG | {"seed": 4})
     with pytest.raises(SltGrokError, match="files of one network"):
@@ -199,7 +199,7 @@ def test_files_that_do_not_make_a_run(tmp_path):
         importers.import_run([one, no_step], out)
     assert not out.exists()
     assert any("step 0" in note for note in importers.import_run([no_step], out))
-    with pytest.raises(SltGrokError, match="there is a run already"):
+    with pytest.raises(SltGrokError, match="already holds a run"):
         importers.import_run([one], out)
 
 
@@ -217,10 +217,10 @@ def test_foreign_and_damaged_files(tmp_path):
     whole = progress_file(tmp_path / "whole.pth")
     cut = tmp_path / "cut.pth"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    rejects(cut, "whole torch checkpoint")
+    rejects(cut, "complete torch checkpoint")
     text = tmp_path / "text.pth"
     text.write_text("epoch,loss\n")
-    rejects(text, "whole torch checkpoint")
+    rejects(text, "complete torch checkpoint")
     for name, content in (("tensor", torch.ones(3)), ("list", [1, 2]), ("mlp", {"embed.weight": torch.ones(7, 4)})):
         path = tmp_path / f"{name}.pth"
         torch.save(content, path)
@@ -284,7 +284,7 @@ def test_configs_that_are_not_supported(tmp_path, config, words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"n_layers": 2}, "expected 2 layers as config_abc1.json says, the weights have 1"),
+        ({"n_layers": 2}, "expected 2 layers as stated in config_abc1.json, the weights have 1"),
         ({"eqn_sign": True}, "eqn_sign"),
         ({"diff_vocab": 1}, "diff_vocab"),
         ({"C": 11, "funcs": "lambda x: (x[0]+x[1])%11"}, "C = 11"),
@@ -305,7 +305,7 @@ def test_clock_pizza_files_that_lack_something(tmp_path):
     rejects(path, "readable JSON")
     config.unlink()
     rejects(path, r"config_abc1\.json: no such file")
-    rejects(pizza_file(tmp_path, blocks=2), "expected 1 layers as config_abc1.json says, the weights have 2")
+    rejects(pizza_file(tmp_path, blocks=2), "expected 1 layers as stated in config_abc1.json, the weights have 2")
 
 
 # -- the published networks -----------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
-"""Checkpoints from elsewhere imported into our names, layouts and run directories.
+"""Importers that convert external checkpoints to this package's names, layouts and run directories.
 
     >>> from slt_grok.store import importers
     >>> importers.recognize(path)                    # "progress_measures"
-    >>> importers.read(path).notes                   # what was read, assumed or contradictory
-    >>> importers.import_run([path], "runs/theirs")  # a run directory for every measurement
+    >>> importers.read(path).notes                   # what was read, assumed, or contradictory
+    >>> importers.import_run([path], "runs/theirs")  # a run directory that can be measured
 
 | format | files |
 |---|---|
@@ -12,9 +12,9 @@
 | `transformer_lens` | state dicts of TransformerLens without LayerNorm |
 | `devinterp_mlp` | the MLP of devinterp's grokking notebook |
 
-Files are `torch.save`d or safetensors, and are read without executing code from them. A format is a subclass of
-`Importer` in a module of this folder or of a plugin. Any other `nn.Module` becomes a trajectory in a script, through
-`slt_grok.models.Adapter`.
+Files are read without executing code from them, whether they come from `torch.save` or are safetensors. A format is a
+subclass of `Importer` in a module of this folder or of a plugin. Any other `nn.Module` becomes a trajectory in a
+script, through `slt_grok.models.Adapter`.
 """
 
 from collections.abc import Sequence
@@ -26,22 +26,22 @@ from slt_grok.store.importers.importer import Importer
 from slt_grok.store.importers.run import write_run
 from slt_grok.store.importers.source import SourceFile
 
-SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")  # of the checkpoints in a folder
+SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")  # of checkpoint files in a folder
 
 
 def recognize(path: str | Path) -> str:
-    """Return the name of a file's format.
+    """Recognize a file's format and return its name.
 
     Raises
     ------
     SltGrokError
-        The file is missing, cut short, or of no supported format.
+        The file is missing, truncated, or in no supported format.
     """
     return _importer_of(SourceFile.read(Path(path))).name
 
 
 def read(path: str | Path, format: str | None = None) -> Imported:
-    """Return the network in a published file.
+    """Read the network in a published file.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def read(path: str | Path, format: str | None = None) -> Imported:
     Raises
     ------
     SltGrokError
-        The file is missing, cut short, of another format, or holds a network that is not supported.
+        The file is missing, truncated, in another format, or holds an unsupported network.
     """
     try:
         importer = Importer.find(format)() if format is not None else None
@@ -64,12 +64,12 @@ def read(path: str | Path, format: str | None = None) -> Imported:
 
 
 def import_run(files: Sequence[str | Path], out: str | Path, format: str | None = None) -> list[str]:
-    """Write files of one network, one for each step, as a run directory and return notes on them.
+    """Write files of one network, one per step, as a run directory and return notes on them.
 
     Parameters
     ----------
     files : sequence of str or Path
-        One file a step, or folders of such files; the step is the file's epoch, or the number in its name.
+        One file per step, or folders of such files; the step is the file's epoch, or the number in its name.
     out : str or Path
         A new folder.
     format : str, optional
@@ -78,12 +78,12 @@ def import_run(files: Sequence[str | Path], out: str | Path, format: str | None 
     Returns
     -------
     list of str
-        Sentences on what was read, assumed or contradictory; they are in the manifest too.
+        Sentences on what was read, assumed, or contradictory; the manifest contains them too.
 
     Raises
     ------
     SltGrokError
-        A file that cannot be read as such a network, files of different networks, or `out` holds a run.
+        A file does not hold such a network, the files are of different networks, or `out` already holds a run.
     """
     if not files:
         raise SltGrokError("import: expected at least one file")
@@ -91,12 +91,12 @@ def import_run(files: Sequence[str | Path], out: str | Path, format: str | None 
 
 
 def _files(path: Path) -> list[Path]:
-    """Return a file itself, or the checkpoints in a folder."""
+    """List a single file, or the checkpoints in a folder."""
     if not path.is_dir():
         return [path]
     found = sorted(child for child in path.iterdir() if child.suffix in SUFFIXES)
     if not found:
-        raise SltGrokError(f"{path}: expected checkpoints in this folder ({', '.join(SUFFIXES)}), it has none")
+        raise SltGrokError(f"{path}: expected checkpoints ({', '.join(SUFFIXES)}) in this folder, found none")
     return found
 
 

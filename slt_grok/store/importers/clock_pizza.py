@@ -1,8 +1,8 @@
-"""Files of the code of Zhong et al. 2306.17844: transformers with an attention rate on [a, b], and linear models.
+"""Files from the code of Zhong et al. 2306.17844: transformers with an attention rate on [a, b], and linear models.
 
-A network is `model_ID.pt`, a plain state dict, next to `config_ID.json`; `model_ID_STEP.pt` for one of several steps.
-Attention has no mask, whatever the config's `attention_dir` says: the code does not use it. The train set was drawn by
-an unseeded generator and is in no file. Addition is all that the code of the linear models knows.
+A network is `model_ID.pt`, a plain state dict, next to `config_ID.json`; `model_ID_STEP.pt` if there are several steps.
+Attention has no mask, whatever the config's `attention_dir` says, since the code does not use it. The train set was
+drawn by an unseeded generator and is not stored. The code of the linear models only knows addition.
 """
 
 import re
@@ -25,19 +25,19 @@ SETTINGS = {"learning_rate": "lr", "weight_decay": "weight_decay", "train_fracti
 
 
 class ClockPizza(Importer):
-    """The code of 2306.17844: transformers of any depth on [a, b] and linear models, with config JSON."""
+    """Files of the code of 2306.17844: transformers of any depth on [a, b] and linear models, with config JSON."""
 
     name = "clock_pizza"
     layout = "a transformer on the two tokens [a, b], or a linear model with l1 and unembed"
 
     def recognizes(self, file: SourceFile) -> bool:
-        """Tell whether it is a linear model, or transformer weights on two positions or next to a config."""
+        """Check for a linear model, or for transformer weights on two positions or next to a config."""
         layout, positions = layout_of(file.state)
         transformer = layout == "own_code" and (positions == 2 or _config_path(file.path)[0].is_file())
         return transformer or is_linear(file.state)
 
     def convert(self, file: SourceFile) -> Imported:
-        """Return the network in the file with the settings in the config next to it."""
+        """Convert the network in the file, with the settings of the config next to it."""
         config_path, step_in_name = _config_path(file.path)
         stored = read_json(config_path)
         if not isinstance(stored, Mapping):
@@ -46,7 +46,7 @@ class ClockPizza(Importer):
         linear = is_linear(state)
         for key in ("C", "model_type") if linear else ("C", "attn_coeff", "funcs"):
             if key not in stored:
-                raise SltGrokError(f"{config_path}: expected a key {key}, it is missing")
+                raise SltGrokError(f"{config_path}: expected a key {key}, but it is missing")
         try:
             p, rate = int(stored["C"]), float(stored.get("attn_coeff", 1))
         except (TypeError, ValueError) as error:
@@ -57,7 +57,7 @@ class ClockPizza(Importer):
         else:
             in_weights, model, parameters = _transformer(file, state, config_path, stored, rate)
         if in_weights != p:
-            raise file.error(f"expected weights for C = {p} as {config_path.name} says, got {in_weights}")
+            raise file.error(f"expected weights for C = {p} as stated in {config_path.name}, got {in_weights}")
         step = step_in_name if step_in_name is not None else stored.get("epoch")
         part = f"{100 * float(stored['frac']):g}%" if "frac" in stored else "part"
         return Imported(
@@ -72,7 +72,7 @@ class ClockPizza(Importer):
             parameters=parameters,
             settings={ours: stored[theirs] for ours, theirs in SETTINGS.items() if theirs in stored},
             notes=[
-                f"The {part} of the pairs that it was trained on was drawn by an unseeded generator and is in no file: "
+                f"The {part} of the pairs used for training was drawn by an unseeded generator and is not in the file: "
                 f"all pairs are taken as the train set, and there is no test set."
             ],
         )
@@ -90,12 +90,12 @@ def _transformer(
     p, model, parameters = transformer_in(file, state, "own_code", activation, rate, 2, int(stored["C"]))
     depth, layers = model.get("n_layers", 1), stored.get("n_layers", 1)
     if layers != depth:
-        raise file.error(f"expected {layers} layers as {config_path.name} says, the weights have {depth}")
+        raise file.error(f"expected {layers} layers as stated in {config_path.name}, the weights have {depth}")
     return p, model, parameters
 
 
 def _config_path(path: Path) -> tuple[Path, int | None]:
-    """Return the config of a file, and the step in its name."""
+    """Find the config of a file, and the step in the file's name."""
     identity = path.stem.removeprefix("model_")
     own = path.with_name(f"config_{identity}.json")
     numbered = re.fullmatch(r"(.+)_(\d+)", identity)
@@ -105,7 +105,7 @@ def _config_path(path: Path) -> tuple[Path, int | None]:
 
 
 def _operation(path: Path, function: str, p: int) -> str:
-    """Return the operation of a config's `funcs`, such as `lambda x: (x[0]+x[1])%59`; read, never executed."""
+    """Parse the operation in a config's `funcs`, such as `lambda x: (x[0]+x[1])%59`, without executing it."""
     match = re.fullmatch(r"lambdax:\(x\[0\]([-+*])x\[1\]\)%(\d+)", function.replace(" ", ""))
     if not match or int(match[2]) != p:
         raise SltGrokError(

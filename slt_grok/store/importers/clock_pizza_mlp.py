@@ -1,12 +1,12 @@
-"""The linear models of Zhong et al. 2306.17844, appendix, as their code writes them.
+"""The linear models in the appendix of Zhong et al. 2306.17844, as written by their code.
 
-| code | paper | logits (L3, or L2 where there is one hidden layer, is `unembed`) | our model |
+| code | paper | logits (L3, or L2 with one hidden layer, is `unembed`) | our model |
 |---|---|---|---|
 | A | alpha | L2 relu L1(x1 + x2) | mlp, sum |
 | B | beta | L3 relu L2 relu L1(x1 + x2) | deep_mlp |
-| C | gamma | L3 relu L2 relu(L1 x1 + L1 x2), the bias of L1 counted twice | deep_mlp, bias_per_token |
+| C | gamma | L3 relu L2 relu(L1 x1 + L1 x2), with the bias of L1 counted twice | deep_mlp, bias_per_token |
 | D | delta | L2 relu L1[x1; x2] | mlp, concatenation |
-| X | alpha' | L2 relu L1(x1 + y2), the second token with an embedding of its own | mlp, sum, separate_embeddings |
+| X | alpha' | L2 relu L1(x1 + y2), with a separate embedding of the second token | mlp, sum, separate_embeddings |
 """
 
 from collections.abc import Mapping
@@ -31,19 +31,19 @@ LAYOUTS = {
 
 
 def is_linear(state: Mapping[str, Any]) -> bool:
-    """Tell whether a state dict is one of a linear model; one of the tensors may be missing, to be named."""
+    """Check whether a state dict is that of a linear model; one tensor may be missing, to be named in an error."""
     return len({"l1.weight", "l1.bias", "unembed.weight"} & set(state)) > 1
 
 
 def linear_model_in(
     file: SourceFile, state: Mapping[str, Tensor], config_path: Path, letter: Any, p: int
 ) -> tuple[int, dict[str, Any], dict[str, Tensor]]:
-    """Return p of the weights, model settings and parameters; `letter` is the config's `model_type`, `p` its C.
+    """Get p from the weights, model settings and parameters; `letter` is the config's `model_type`, `p` its C.
 
     Raises
     ------
     SltGrokError
-        An unknown letter, or a tensor that is missing, unknown, of another shape or not finite.
+        The letter is unknown, or a tensor is missing, unknown, of the wrong shape or not finite.
     """
     if letter not in LAYOUTS:
         raise SltGrokError(f"{config_path}: expected model_type to be one of {', '.join(LAYOUTS)}, got {letter!r}")

@@ -1,9 +1,9 @@
-"""The MLP of the grokking notebook of devinterp (after Panickssery and Vaintrob): gelu(L1l E_a + L1r E_b) L2.
+"""The MLP of devinterp's grokking notebook (after Panickssery and Vaintrob): gelu(L1l E_a + L1r E_b) L2.
 
-A file is a state dict with `embedding`, `linear1l`, `linear1r` and `linear2`, or a dict with it under `model` (or
-`state_dict`) and, where it was saved so, `params` (the notebook's `p`, `train_frac`, `random_seed`, ...), `step`,
-`train_loss`, `test_loss`. With the seed comes the train set: the notebook makes a set of all pairs, shuffles the
-numbers of its elements by `random.seed(random_seed)`, and takes the first int(train_frac p^2).
+A file is a state dict with `embedding`, `linear1l`, `linear1r` and `linear2`, or a dict that holds it under `model` (or
+`state_dict`) and may also have `params` (the notebook's `p`, `train_frac`, `random_seed`, ...), `step`, `train_loss`
+and `test_loss`. The seed determines the train set: the notebook makes a set of all pairs, shuffles the indices of its
+elements with `random.seed(random_seed)`, and takes the first int(train_frac p^2).
 """
 
 import random
@@ -31,15 +31,15 @@ class DevinterpMLP(Importer):
     layout = "a state dict with linear1l and linear1r"
 
     def recognizes(self, file: SourceFile) -> bool:
-        """Tell whether there is one of the first layer's maps: one may be missing, to be named."""
+        """Check for either of the first layer's maps; the other may be missing, to be named in an error."""
         return bool({"linear1l.weight", "linear1r.weight"} & set(file.state))
 
     def convert(self, file: SourceFile) -> Imported:
-        """Return the network; an unembedding that is tied to the embedding is an error."""
+        """Convert the network; an unembedding that is tied to the embedding is an error."""
         state = file.tensors()
         embedding, last = state.get("embedding.weight"), state.get("linear2.weight")
         if embedding is not None and last is not None and len(last) == embedding.shape[-1] != len(embedding):
-            raise file.error("expected linear2.weight with a row for each answer; a tied unembedding is not supported")
+            raise file.error("expected linear2.weight with one row per answer; a tied unembedding is not supported")
         params = file.extras.get("params", file.extras.get("config"))
         params = params if isinstance(params, Mapping) else {}
         known = {"p": int(file.number("p", params["p"]))} if "p" in params else {}
@@ -47,7 +47,7 @@ class DevinterpMLP(Importer):
         size = file.sizes(state, LAYOUT | bias, known=known)
         p = size["p"]
         if known.get("p", p) != p:
-            raise file.error(f"expected weights for p = {known['p']} as its params say, got p = {p}")
+            raise file.error(f"expected weights for p = {known['p']} as stated in its params, got p = {p}")
         parameters = {
             "W_E": state["embedding.weight"],
             "W_left": state["linear1l.weight"].T,
@@ -66,7 +66,7 @@ class DevinterpMLP(Importer):
             "output_bias": bool(bias),
             "bias_per_token": True,
         }
-        notes = ["The file does not say the activation: gelu, the notebook's, is assumed."]
+        notes = ["The file does not state the activation: gelu is assumed, as in the notebook."]
         has_split = {"random_seed", "train_frac"} <= set(params)
         if has_split:
             notes.append(f"The train set is the notebook's for random_seed {params['random_seed']}.")
@@ -76,7 +76,7 @@ class DevinterpMLP(Importer):
 
 
 def _split(file: SourceFile, p: int, params: Mapping[str, Any]) -> dict[str, Any]:
-    # the order of a set of pairs of small integers is the same in every CPython from 3.8 on, whatever the hash seed
+    # a set of pairs of small integers has the same order in every CPython since 3.8, whatever the hash seed
     pairs = list({(a, b) for a in range(p) for b in range(p)})
     try:
         size = int(params["train_frac"] * len(pairs))

@@ -1,4 +1,4 @@
-"""What every importer returns, and how it is evaluated."""
+"""The common result of all importers, and its evaluation."""
 
 import math
 from collections.abc import Mapping
@@ -21,26 +21,26 @@ Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Imported:
-    """One network of a published file, in our names and layouts.
+    """One network from a published file, in this package's names and layouts.
 
     Parameters
     ----------
     path, format : Path, str
-        The file and the name of its layout.
+        The file and the name of its format.
     config : dict
         `name`, `task` (settings of `ModularTask`), `model` (`kind` and settings).
     step : int or None
-        The training step of the network, None if neither the file nor its name says it.
+        The training step of the network; None if neither the file nor its name states it.
     parameters : dict of str to Tensor
-        The tensors of the model of `config`; copies are kept, not views of the file's tensors.
+        The tensors of the model in `config`; they are copied and share no memory with the file's tensors.
     curves : dict of str to tuple of ndarray, optional
-        `train_loss`, `test_loss` -> (steps, values), where the file holds them.
+        `train_loss`, `test_loss` -> (steps, values), if the file holds them.
     settings : dict, optional
-        How it was trained, as far as the file says.
+        How it was trained, as far as the file states it.
     task_known : bool, optional
         Whether operation and split come from the file; otherwise addition with all pairs is assumed.
     notes : list of str, optional
-        Sentences on what was read, assumed or contradictory.
+        Sentences on what was read, assumed, or contradictory.
     """
 
     path: Path
@@ -64,11 +64,11 @@ class Imported:
 
     @property
     def module(self) -> Model:
-        """The model of `config`, its weights not set."""
+        """The model of `config`, without its weights."""
         return models.build(tokens=self.task.tokens, classes=self.task.classes, **self.config["model"])
 
     def evaluate(self) -> dict[str, float]:
-        """Return losses (nats) and accuracies on train and test set in float64; NaN for an empty test set."""
+        """Compute losses (nats) and accuracies on the train and test sets in float64; NaN for an empty test set."""
         module, task = self.module, self.task
         logits = functional_call(module, {k: v.double() for k, v in self.parameters.items()}, (task.inputs,)).detach()
         losses = cross_entropy(logits, task.labels, reduction="none")
@@ -80,14 +80,14 @@ class Imported:
         }
 
     def compare(self, stored: Mapping[str, float]) -> None:
-        """Note whether the losses that the file holds agree with those computed here."""
+        """Note whether the losses stored in the file agree with those computed here."""
         values = self.evaluate()
         for name, loss in stored.items():
             same = math.isclose(loss, values[name], rel_tol=0.05, abs_tol=1e-7)  # 1e-7: float32's noise
-            words = "they agree" if same else "they DISAGREE: the split, the task or the layout may be another one"
-            self.notes.append(f"The file says {name} {loss:.5g}, computed {values[name]:.5g}: {words}.")
+            words = "they agree" if same else "they DISAGREE: the split, the task or the layout may differ"
+            self.notes.append(f"Stored {name} {loss:.5g}, computed {values[name]:.5g}: {words}.")
         if not stored:
             self.notes.append(
-                f"The file holds no loss to check against; computed on the train set: loss {values['train_loss']:.5g}, "
+                f"The file holds no loss to check against; on the train set, computed loss {values['train_loss']:.5g}, "
                 f"accuracy {values['train_accuracy']:.5g}."
             )

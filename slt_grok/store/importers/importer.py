@@ -1,4 +1,4 @@
-"""What an importer is: one object in one file that knows one layout of published files."""
+"""The importer interface: one class in one file reads one format of published files."""
 
 import re
 from abc import ABC, abstractmethod
@@ -13,33 +13,33 @@ from slt_grok.store.importers.source import SourceFile
 
 
 class Importer(Registered, ABC):
-    """A reader of one format; a subclass with a `name` is one, and its name is that of the format."""
+    """A reader of one format; subclasses with a `name` are registered under it."""
 
     packages: ClassVar[tuple[str, ...]] = ("store.importers",)
     layout: ClassVar[str]
-    """What its files hold, named in errors."""
+    """Description of the expected content, for error messages."""
 
     @abstractmethod
     def recognizes(self, file: SourceFile) -> bool:
-        """Tell whether a file has this layout."""
+        """Check whether a file has this layout."""
 
     @abstractmethod
     def convert(self, file: SourceFile) -> Imported:
-        """Return the network in a file of this layout.
+        """Convert the network in a file of this layout.
 
         Raises
         ------
         SltGrokError
-            The file does not make a network that our models can express; the sentence says why.
+            The file does not hold a network that our models can express; the message says why.
         """
 
     def read(self, file: SourceFile) -> Imported:
-        """Return the network in a file, with notes on how its losses compare with those stored.
+        """Read the network in a file, and note how its losses compare with the stored ones.
 
         Raises
         ------
         SltGrokError
-            As `convert`, or the file has another layout.
+            As in `convert`, or the file has another layout.
         """
         if not self.recognizes(file):
             raise file.error(f"expected {self.layout}")
@@ -49,28 +49,28 @@ class Importer(Registered, ABC):
 
 
 def assumed_task(file: SourceFile, p: int, notes: list[str]) -> dict[str, Any]:
-    """Return the settings of addition mod p for a file that does not say what was learned; the notes say so.
+    """Get the settings of addition mod p for a file that does not state its task, and add a note that says so.
 
     Raises
     ------
     SltGrokError
-        `train_indices` in the file that are not distinct rows of the p^2 pairs.
+        The file's `train_indices` are not distinct rows of the p^2 pairs.
     """
     rows = file.extras.get("train_indices")
     if rows is None:
-        notes.append("The file does not say what was learned: addition is assumed, and all pairs as the train set.")
+        notes.append("The file does not state its task: addition is assumed, with all pairs as the train set.")
         return {"modulus": p, "operation": "addition", "train_fraction": 1.0}
-    notes.append("The file does not say what was learned: addition is assumed; its train_indices are the train set.")
+    notes.append("The file does not state its task: addition is assumed, with its train_indices as the train set.")
     return listed_split(file, torch.as_tensor(rows).tolist(), p)
 
 
 def listed_split(file: SourceFile, rows: Sequence[int], p: int) -> dict[str, Any]:
-    """Return the settings of addition mod p with a train set given by its rows in the lexicographic list of pairs.
+    """Get the settings of addition mod p with a train set given by rows of the lexicographic list of pairs.
 
     Raises
     ------
     SltGrokError
-        Rows that are not distinct numbers in 0..p^2 - 1.
+        The rows are not distinct numbers in 0..p^2 - 1.
     """
     if not rows or len(set(rows)) < len(rows) or not 0 <= min(rows) <= max(rows) < p**2:
         raise file.error(f"expected train_indices to be distinct numbers in 0..{p**2 - 1}")
@@ -79,5 +79,5 @@ def listed_split(file: SourceFile, rows: Sequence[int], p: int) -> dict[str, Any
 
 
 def run_name(text: str) -> str:
-    """Return a text as the name of a run: letters, digits, `_`, `.` and `-`, a letter or digit first."""
+    """Turn a text into a run name: letters, digits, `_`, `.` and `-`, starting with a letter or digit."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", text).lstrip("_.-") or "imported"

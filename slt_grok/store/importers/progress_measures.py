@@ -1,8 +1,8 @@
-"""Files of the code of Nanda et al. 2301.05217: transformers on [a, b, =].
+"""Files written by the code of Nanda et al. 2301.05217: transformers on [a, b, =].
 
-A file is a dict with `model` (a state dict), and, as far as it was saved so, `config`, `optimizer`, `epoch`,
-`train_loss`, `test_loss`, `train_losses` (every epoch) and `test_losses` (every epoch or every tenth); or the state
-dict alone. Losses of an epoch were recorded before its update.
+A file is the state dict alone, or a dict with `model` (a state dict) and optionally `config`, `optimizer`, `epoch`,
+`train_loss`, `test_loss`, `train_losses` (every epoch) and `test_losses` (every epoch or every tenth). Losses of an
+epoch were recorded before its update.
 """
 
 from collections.abc import Mapping
@@ -16,22 +16,22 @@ from slt_grok.store.importers.source import SourceFile, activation_name
 from slt_grok.store.importers.transformers import layout_of, transformer_in
 
 OPERATIONS = {"add": "addition", "subtract": "subtraction", "x2xyy2": "x^2+xy+y^2"}
-RECORDED_EVERY = (1, 10)  # epochs from one entry of a list of losses to the next
+RECORDED_EVERY = (1, 10)  # possible epochs between two entries of a list of losses
 
 
 class ProgressMeasures(Importer):
-    """The code of 2301.05217: transformers on [a, b, =] with config, loss curves and train split."""
+    """Files of the code of 2301.05217: transformers on [a, b, =] with config, loss curves and train split."""
 
     name = "progress_measures"
     layout = "a transformer on the three tokens [a, b, =]"
 
     def recognizes(self, file: SourceFile) -> bool:
-        """Tell whether it is transformer weights of that code, with its config or not on two positions."""
+        """Check for transformer weights of that code, either with its config or on other than two positions."""
         layout, positions = layout_of(file.state)
         return layout == "own_code" and (positions != 2 or "config" in file.extras)
 
     def convert(self, file: SourceFile) -> Imported:
-        """Return the network with its task, training settings and curves."""
+        """Convert the network with its task, training settings and curves."""
         stored = file.table("config")
         activation = activation_name(file.path, stored.get("act_type", "ReLU"))
         vocabulary = int(file.number("config.p", stored["p"])) + 1 if "p" in stored else None
@@ -39,7 +39,7 @@ class ProgressMeasures(Importer):
             file, file.tensors(), "own_code", activation, positions=3, vocabulary=vocabulary
         )
         if vocabulary not in (None, p + 1):
-            raise file.error(f"expected weights for p = {stored['p']} as its config says, got p = {p}")
+            raise file.error(f"expected weights for p = {stored['p']} as stated in its config, got p = {p}")
         depth = model.get("n_layers", 1)
         if stored.get("num_layers", depth) != depth:
             raise file.error(f"expected {stored['num_layers']} layers as its config says, the weights have {depth}")
@@ -59,7 +59,7 @@ class ProgressMeasures(Importer):
 
 def _task(file: SourceFile, stored: Mapping[str, Any], p: int, notes: list[str]) -> dict[str, Any]:
     if "fn_name" not in stored:
-        notes.append("The file has no config: addition is assumed, and all pairs are taken as the train set.")
+        notes.append("The file has no config: addition is assumed, with all pairs as the train set.")
         return {"modulus": p, "operation": "addition", "train_fraction": 1.0}
     if stored["fn_name"] not in OPERATIONS:
         raise file.error(f"expected fn_name to be one of {list(OPERATIONS)}, got {stored['fn_name']!r}")
@@ -73,7 +73,7 @@ def _task(file: SourceFile, stored: Mapping[str, Any], p: int, notes: list[str])
 
 
 def _settings(file: SourceFile, stored: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
-    """Return the training settings; the optimizer's state overrides the config, since it did the work."""
+    """Collect the training settings; the optimizer's state overrides the config, since it was actually used."""
     names = {"learning_rate": "lr", "weight_decay": "weight_decay"}
     settings = {ours: stored[theirs] for ours, theirs in names.items() if theirs in stored}
     groups = (file.extras.get("optimizer") or {}).get("param_groups") or [{}]
@@ -81,7 +81,7 @@ def _settings(file: SourceFile, stored: Mapping[str, Any], notes: list[str]) -> 
     for name, value in used.items():
         if value is not None and settings.get(name, value) != value:
             notes.append(
-                f"The config says {name} {settings[name]:g}, the optimizer's state {value:g}: the optimizer's is taken."
+                f"{name} is {settings[name]:g} in the config but {value:g} in the optimizer's state, which is used."
             )
         if value is not None:
             settings[name] = value
@@ -98,7 +98,7 @@ def _curves(file: SourceFile, notes: list[str]) -> Curves | None:
     for name, curve in values.items():
         every = next((n for n in RECORDED_EVERY if len(curve) == (epochs - 1) // n + 1), None)
         if every is None:
-            notes.append(f"The {len(curve)} values of {name} fit no known spacing over {epochs} epochs: omitted.")
+            notes.append(f"The {len(curve)} values of {name} fit no known spacing of {epochs} epochs and are omitted.")
         else:
             curves[name] = (np.arange(len(curve)) * every, np.array(curve))
     return curves

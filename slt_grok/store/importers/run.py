@@ -1,4 +1,4 @@
-"""Imported networks written as a run directory."""
+"""Write imported networks as a run directory."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,11 +15,11 @@ NAMES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
 
 def write_run(networks: Sequence[Imported], out: Path) -> list[str]:
-    """Write files of one network, one for each step, as a run directory with one seed.
+    """Write files of one network, one per step, as a run directory with one seed.
 
-    The manifest's config has `training` None and `source`: format, files, training settings and notes. The training
-    curves are the files' own at the steps where they hold all of them; at the imported checkpoints what they do not
-    hold is computed; accuracies elsewhere are NaN.
+    The manifest's config has `training` None and a `source`: format, files, training settings and notes. The training
+    curves are the files' own at steps where they hold all of them; values that they lack at imported checkpoints are
+    computed; accuracies elsewhere are NaN.
 
     Returns
     -------
@@ -29,18 +29,18 @@ def write_run(networks: Sequence[Imported], out: Path) -> list[str]:
     Raises
     ------
     SltGrokError
-        `out` is a run directory already, the files are not of one network, or two have the same step.
+        `out` is already a run directory, the files are not of one network, or two have the same step.
     """
     run = RunDirectory(out)
     if run.exists:
-        raise SltGrokError(f"{out}: expected a new folder, there is a run already")
+        raise SltGrokError(f"{out}: expected a new folder, but it already holds a run")
     first = next((n for n in networks if n.task_known), networks[0])
     notes = []
     for network in networks:
         if network.config["model"] != first.config["model"] or (
             network.task_known and network.config["task"] != first.config["task"]
         ):
-            raise SltGrokError(f"{network.path}: expected the model and task of {first.path}: the files of one network")
+            raise SltGrokError(f"{network.path}: expected the model and task of {first.path}: files of one network")
         prefix = f"{network.path.name}: " if len(networks) > 1 else ""
         notes += [prefix + note for note in network.notes]
     by_step: dict[int, Imported] = {}
@@ -49,10 +49,10 @@ def write_run(networks: Sequence[Imported], out: Path) -> list[str]:
         if step is None:
             raise SltGrokError(f"{network.path}: expected its step in the file or as a number in its name")
         if step in by_step:
-            raise SltGrokError(f"{network.path}: expected one file a step, {by_step[step].path} is step {step} too")
+            raise SltGrokError(f"{network.path}: expected one file per step, {by_step[step].path} is also step {step}")
         by_step[step] = network
     if first.step is None and len(networks) == 1:
-        notes.append("Neither the file nor its name says the training step: it is written as step 0.")
+        notes.append("Neither the file nor its name states the training step: it is stored as step 0.")
     for step, network in sorted(by_step.items()):
         run.write_checkpoint(step, {name: tensor[None] for name, tensor in network.parameters.items()})
     files = [str(by_step[step].path) for step in sorted(by_step)]
@@ -77,11 +77,11 @@ def _training(by_step: dict[int, Imported], first: Imported, notes: list[str]) -
             points[step] = points.get(step, {}) | {name: curve[step] for name, curve in curves.items()}
         longest = max(map(len, curves.values()))
         if len(common) < longest:
-            notes.append(f"Of {longest} recorded steps the {len(common)} at which all losses were recorded are kept.")
+            notes.append(f"Of {longest} recorded steps, only the {len(common)} with all losses are kept.")
     steps = sorted(points)
     table = {name: np.array([[points[s].get(name, np.nan)] for s in steps]) for name in NAMES}
     attrs = {"loss": {"units": "nats", "definition": "mean of -log softmax(L)[label]"}}
-    attrs["accuracy"] = {"definition": "fraction of pairs whose largest logit is the label's"}
+    attrs["accuracy"] = {"definition": "fraction of pairs whose largest logit is that of the label"}
     return xr.Dataset(
         {
             name: (("step", "seed"), values, {"long_name": name.replace("_", " "), **attrs[name.split("_")[1]]})

@@ -1,7 +1,7 @@
-"""A published file: its content, and its tensors against the layout that they should have.
+"""Published files: their content, and checks of their tensors against an expected layout.
 
-A layout gives each tensor's name its axes in words, such as {"embed.W_E": "d_model vocabulary"}. The size of an axis is
-what most tensors say it is, so that a tensor of the wrong shape is named itself, and not one that it is compared with.
+A layout maps each tensor's name to its axes in words, such as {"embed.W_E": "d_model vocabulary"}. The size of an axis
+is decided by the majority of tensors, so that an error names the tensor of the wrong shape rather than another one.
 """
 
 import math
@@ -19,20 +19,20 @@ from torch import Tensor
 from slt_grok.errors import SltGrokError
 from slt_grok.store.files import read_tensors, read_torch
 
-HOLDERS = ("model", "state_dict", "model_state_dict")  # under which a file may hold the state dict among other things
+HOLDERS = ("model", "state_dict", "model_state_dict")  # keys under which a file may hold its state dict
 ACTIVATIONS = ("relu", "gelu")
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file with its content, read without executing code from it.
+    """The content of a file, read without executing code from it.
 
     Parameters
     ----------
     path : Path
         The file.
     content : object
-        What is in it.
+        The content as read.
     """
 
     path: Path
@@ -40,11 +40,11 @@ class SourceFile:
 
     @classmethod
     def read(cls, path: Path) -> "SourceFile":
-        """Return a file that `torch.save` wrote, or a safetensors file."""
+        """Read a file written by `torch.save`, or a safetensors file."""
         return cls(path, read_tensors(path)[0] if path.suffix == ".safetensors" else read_torch(path))
 
     def error(self, message: str) -> SltGrokError:
-        """Return an error that names the file."""
+        """Create an error that names the file."""
         return SltGrokError(f"{self.path}: {message}")
 
     @cached_property
@@ -57,32 +57,32 @@ class SourceFile:
 
     @cached_property
     def extras(self) -> Mapping[str, Any]:
-        """What the file holds besides its state dict, this included; empty if it is a state dict alone."""
+        """All entries of a file that holds its state dict under a key; empty for a bare state dict."""
         content = self.content
         return content if isinstance(content, Mapping) and any(key in content for key in HOLDERS) else {}
 
     def table(self, key: str) -> Mapping[str, Any]:
-        """Return a table of settings among the extras; empty if there is none."""
+        """Get a table of settings from the extras; empty if there is none."""
         found = self.extras.get(key) or {}
         if not isinstance(found, Mapping):
             raise self.error(f"expected {key} to be a table of settings, got {type(found).__name__}")
         return found
 
     def step(self, key: str, default: int | None = None) -> int | None:
-        """Return the training step: the extra of that name, or the number at the end of the file's name."""
+        """Get the training step from an entry of the extras, or from the number at the end of the file's name."""
         in_name = re.search(r"\d+$", self.path.stem)
         step = self.extras.get(key, int(in_name[0]) if in_name else default)
         return None if step is None else int(self.number(key, step))
 
     def number(self, name: str, value: Any) -> float:
-        """Return a number that may be stored as a tensor."""
+        """Convert a value, possibly stored as a tensor, to a number."""
         try:
             return float(value.detach() if isinstance(value, Tensor) else value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise self.error(f"expected {name} to be a number") from error
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the state dict, checked to hold named tensors alone."""
+        """Get the state dict, checked to hold only named tensors."""
         if not self.state or not all(isinstance(v, Tensor) for v in self.state.values()):
             raise self.error("expected a state dict of named tensors")
         return dict(self.state)
@@ -101,33 +101,33 @@ class SourceFile:
         state : mapping of str to Tensor
             The tensors by name.
         layout : mapping of str to str
-            Name -> its axes in words; `a*b` is an axis of that many entries, `2*a` twice as many.
+            Name -> its axes in words; `a*b` is an axis with that many entries, `2*a` twice as many.
         ignored : iterable of str, optional
-            Names that may be there and are not weights.
+            Names that may be present but are not weights.
         known : mapping of str to int, optional
-            What a config says of some axes; it decides where two tensors differ and no third one does.
+            Sizes of some axes from a config; they break a tie between two tensors that disagree.
 
         Raises
         ------
         SltGrokError
-            A tensor is missing, unknown, of another shape or not finite; the sentence names it.
+            A tensor is missing, unknown, of the wrong shape or not finite; the message names it.
         """
         for name in layout:
             if name not in state:
-                raise self.error(f"expected a tensor {name}, it is missing")
+                raise self.error(f"expected a tensor {name}, but it is missing")
         unknown = sorted(set(state) - set(layout) - set(ignored))
         if unknown:
             first_layer = [name for name in layout if not re.match(r"blocks\.[1-9]", name)]
-            raise self.error(f"expected only the tensors {', '.join(first_layer)}, it also has {unknown[0]}")
+            raise self.error(f"expected only the tensors {', '.join(first_layer)}, but it also has {unknown[0]}")
         votes = {axis: Counter([size]) for axis, size in (known or {}).items()}
         for name, words in layout.items():
             tensor, axes = state[name], words.split()
             if tensor.ndim != len(axes):
                 raise self.error(
-                    f"expected {name} of {len(axes)} dimensions ({', '.join(axes)}), got shape {tuple(tensor.shape)}"
+                    f"expected {name} with {len(axes)} dimensions ({', '.join(axes)}), got shape {tuple(tensor.shape)}"
                 )
             if not torch.isfinite(tensor).all():
-                raise self.error(f"expected finite weights, {name} holds NaN or infinity")
+                raise self.error(f"expected finite weights, but {name} holds NaN or infinity")
             for axis, size in zip(axes, tensor.shape, strict=True):
                 if axis.isidentifier():
                     votes.setdefault(axis, Counter())[size] += 1
@@ -145,12 +145,12 @@ class SourceFile:
 
 
 def activation_name(path: Path, given: Any) -> str:
-    """Return our name of an activation function.
+    """Translate the name of an activation function to this package's.
 
     Raises
     ------
     SltGrokError
-        One that our models do not have.
+        None of our models has it.
     """
     if str(given).lower() not in ACTIVATIONS:
         raise SltGrokError(f"{path}: expected the activation to be one of {list(ACTIVATIONS)}, got {given!r}")

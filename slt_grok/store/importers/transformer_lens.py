@@ -1,11 +1,11 @@
 """State dicts of the TransformerLens library: transformers on [a, b, =] or [a, b] without LayerNorm.
 
-A file is a state dict, or a dict with it under `model` (or `state_dict`) and, where it was saved so, `config` (a table
-of the settings), `epoch`, `train_loss`, `test_loss` and `train_indices` (rows of the lexicographic list of pairs). A
-config that is an object of the library cannot be read: that would execute code.
+A file is a state dict, or a dict that holds it under `model` (or `state_dict`) and may also have `config` (a table of
+settings), `epoch`, `train_loss`, `test_loss` and `train_indices` (rows of the lexicographic list of pairs). A config
+that is an object of the library cannot be read, since that would execute code.
 
-Our transformers have biases in the MLP alone. The others are there in every such file; they must be zero, as they are
-if training had none. LayerNorm must not be there.
+Our transformers have biases only in the MLP. Such files always contain the others; they must be zero, as they are if
+training used none. LayerNorm is not supported.
 """
 
 import re
@@ -28,17 +28,17 @@ class TransformerLens(Importer):
     layout = "a TransformerLens state dict on the tokens [a, b, =] or [a, b]"
 
     def recognizes(self, file: SourceFile) -> bool:
-        """Tell whether there are transformer weights with heads as an axis of W_O."""
+        """Check for transformer weights with a head axis in W_O."""
         return layout_of(file.state)[0] == "transformer_lens"
 
     def convert(self, file: SourceFile) -> Imported:
-        """Return the network; LayerNorm, biases outside the MLP or attention in the other direction are errors."""
+        """Convert the network; LayerNorm, biases outside the MLP or attention in the other direction are errors."""
         config, state, notes = file.table("config"), _without_zero_biases(file), list[str]()
         if config.get("normalization_type") is not None:
             raise file.error(f"expected a network without LayerNorm, got {config['normalization_type']}")
         if "act_fn" not in config:
             notes.append(
-                "The file says neither the activation nor whether the residual stream is normalized without weights: "
+                "The file states neither the activation nor whether the residual stream is normalized without weights: "
                 "relu and no LayerNorm are assumed."
             )
         activation = activation_name(file.path, config.get("act_fn", "relu"))
@@ -57,7 +57,7 @@ def _without_zero_biases(file: SourceFile) -> dict[str, Tensor]:
     state = file.tensors()
     for name, tensor in state.items():
         if LAYER_NORM.fullmatch(name):
-            raise file.error(f"expected a network without LayerNorm, it has {name}")
+            raise file.error(f"expected a network without LayerNorm, but it has {name}")
         if BIASES.fullmatch(name) and tensor.any():
-            raise file.error(f"expected {name} to be zero, since our transformers have biases in the MLP alone")
+            raise file.error(f"expected {name} to be zero, since our transformers have biases only in the MLP")
     return {name: tensor for name, tensor in state.items() if not BIASES.fullmatch(name)}

@@ -1,7 +1,8 @@
-"""Transformers in the two layouts that files have, turned into ours; any number of layers.
+"""Convert transformers of any depth from the two layouts found in files to ours.
 
-`own_code` is the layout of the code of Nanda et al. 2301.05217, which Zhong et al. 2306.17844 took over: weights act
-from the left. `transformer_lens` is that of the TransformerLens library, whose weights act from the right, as ours do.
+`own_code` is the layout of the code of Nanda et al. 2301.05217, adopted by Zhong et al. 2306.17844, in which weights
+multiply from the left. `transformer_lens` is that of the TransformerLens library; its weights multiply from the right,
+like ours.
 """
 
 import re
@@ -41,9 +42,9 @@ NO_WEIGHTS = ("attn.mask", "attn.IGNORE")  # constant buffers
 
 
 def layout_of(state: Mapping[str, Any]) -> tuple[Layout | None, int | None]:
-    """Return the layout of a transformer's state dict and its number of positions; None for what it does not say.
+    """Determine the layout of a transformer's state dict and its number of positions; None for what is undetermined.
 
-    TransformerLens has biases of attention and unembedding, and an axis of heads in W_O, as in W_Q.
+    TransformerLens has biases of attention and unembedding, and a head axis in W_O, as in W_Q.
     """
     if not any(name.startswith("blocks.0.") for name in state):
         return None, None
@@ -64,27 +65,27 @@ def transformer_in(
     positions: int | None = None,
     vocabulary: int | None = None,
 ) -> tuple[int, dict[str, Any], dict[str, Tensor]]:
-    """Return p, model settings and parameters of a transformer on [a, b, =] or [a, b].
+    """Get p, model settings and parameters of a transformer on [a, b, =] or [a, b].
 
-    With three positions the last row of W_E is the '=' token. Of W_U only the p number classes are kept.
+    With three positions, the last row of W_E is the '=' token. Only the p number classes of W_U are kept.
 
     Parameters
     ----------
     file : SourceFile
         The file.
     state, layout : mapping of str to Tensor, str
-        Its tensors and their layout.
+        The file's tensors and their layout.
     activation, attention_rate : str, float
-        Of the network.
+        Activation and attention rate of the network.
     positions : int, optional
-        How many it must have; 2 or 3 by default.
+        Required number of positions; 2 or 3 by default.
     vocabulary : int, optional
-        What a config says of the number of tokens.
+        Number of tokens according to a config.
 
     Raises
     ------
     SltGrokError
-        A tensor is missing, unknown, of another shape or not finite, or the answers are not those of p.
+        A tensor is missing, unknown, of the wrong shape or not finite, or the answers are not those of p.
     """
     depth = 1 + max((int(m[1]) for name in state if (m := re.match(r"blocks\.(\d+)\.", name))), default=0)
     of_blocks = {f"blocks.{i}.{name}": axes for i in range(depth) for name, axes in BLOCK[layout].items()}
@@ -93,7 +94,7 @@ def transformer_in(
     size = file.sizes(state, NETWORK[layout] | of_blocks, ignored, known)
     if size["context"] not in ((2, 3) if positions is None else (positions,)):
         expected = {None: "2 positions [a, b] or 3 [a, b, =]", 2: "2 positions [a, b]", 3: "3 positions [a, b, =]"}
-        raise file.error(f"expected pos_embed.W_pos of {expected[positions]}, got {size['context']}")
+        raise file.error(f"expected pos_embed.W_pos for {expected[positions]}, got {size['context']}")
     p = size["vocabulary"] - (size["context"] == 3)
     answers = size.get("answers", size["vocabulary"])
     if answers not in (p, size["vocabulary"]):
@@ -130,12 +131,12 @@ def transformer_in(
 
 
 def is_causal(file: SourceFile, state: Mapping[str, Tensor]) -> bool:
-    """Tell whether the masks in a state dict let a position see only itself and those before it; True without masks.
+    """Check whether the masks let a position see only itself and earlier ones; True without masks.
 
     Raises
     ------
     SltGrokError
-        A mask that is neither causal nor all ones.
+        A mask is neither causal nor all ones.
     """
     answers = set()
     for name, mask in state.items():
@@ -146,5 +147,5 @@ def is_causal(file: SourceFile, state: Mapping[str, Tensor]) -> bool:
             elif torch.equal(mask.float(), everywhere):
                 answers.add(False)
             else:
-                raise file.error(f"expected {name} to be causal or all ones, it is another mask")
+                raise file.error(f"expected {name} to be causal or all ones, but it is neither")
     return answers != {False}
