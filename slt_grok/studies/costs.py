@@ -1,8 +1,8 @@
 """Predicted cost of a study's runs on this machine, from a short trial of each kind of run.
 
 seconds = steps x step + evaluations x evaluation                        training
-                + seeds x predicted seconds for one network                      each measurement, `Measurement.seconds`
-                + 6 s per run and 1 s per network                                process start, derived results
+        + seeds x predicted seconds for one network                      each measurement, `Measurement.seconds`
+        + 6 s per run and 1 s per network                                process start, derived results
 
 A trial trains for a few steps from random weights and lets each measurement predict its cost from one network on one
 thread. Times are core-seconds, which equal wall time when every process has a free core. They depend only on sizes and

@@ -1,8 +1,9 @@
-"""What changes when, in which order: transitions of accuracies, losses, LLC, circuit and landscape measures.
+"""When each quantity changes, and in which order: accuracies, losses, LLC, circuit and landscape measures.
 
-Of one run: `measure` finds them by the rules of `change` and `events`; `summarize` gives the numbers of `summary.json`.
-Over seeds: `by_estimator` compares fitted shapes, those rules and change-point detection, with draws; `lead_lag` asks
-what comes first; `associate` and `predict_llc` what moves with the LLC. All take a run's datasets by label.
+For one run, `measure` detects transitions by the rules of `change` and `events`, and `summarize` collects the numbers
+of `summary.json`. Over seeds, `by_estimator` compares those rules with fitted shapes and change-point detection, and
+provides draws; `lead_lag` tests which event comes first; `associate` and `predict_llc` ask what moves with the LLC. All
+take a run's datasets by label.
 """
 
 from slt_grok.transitions.association import associate

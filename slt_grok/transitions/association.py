@@ -1,23 +1,23 @@
-"""Whether the LLC moves with a measure beyond the trend that all of them share, and beyond loss and weight norm.
+"""Tests of whether the LLC moves with a measure beyond the trend that all measures share, given loss and weight norm.
 
-Increments from checkpoint to checkpoint, on each measure's scale, of the checkpoints that all seeds have. Within a seed
-they are replaced by their ranks, and what the ranks of the increments of log train loss and of the weight norm explain
-by least squares is taken away: the correlation of what is left is Kendall's partial rank correlation. The statistic is
-its mean over seeds.
+The data are increments between checkpoints available in all seeds, on each measure's scale. Within a seed, they are
+replaced by their ranks, and a least-squares fit on the ranks of the increments of log train loss and weight norm is
+subtracted: the correlation of the residuals is Kendall's partial rank correlation. The statistic is its mean over
+seeds.
 
-Two nulls, by permutation, two-sided:
+Two nulls, by two-sided permutation tests:
 
-- `pairing`: one seed's LLC with another seed's measure, both given the covariates of the LLC's seed (given each its
-  own, covariates that stand for the course of training with an error would join the remainders of one seed and not
-  those of two). Everything that seeds have in common, the course of training above all, is in the null too, so what is
-  beyond it belongs to the seed. All orders of the seeds where they are few
-  (up to 7), random ones else; with S seeds no p-value is below 1 / S!, so that m measures need
-  S! >= 20 m: 4 seeds for one, 6 for twelve.
-- `block`: within each seed the remainders of the measure in blocks of about n^(1/3) increments, in random order, so
-  that what follows each other stays so. It tells an association within a seed from none; a course of training that all
-  seeds share is no part of this null. It needs one seed only.
+- `pairing`: the LLC of one seed with the measure of another, both given the covariates of the LLC's seed. (If each were
+  given its own, covariates that are a noisy proxy of training progress would correlate the residuals within a seed
+  but not across seeds.) Everything that seeds share, above all the course of training, is part of this null, so
+  whatever exceeds it is specific to the seed. All permutations of the seeds are used for up to 7 seeds, random ones
+  otherwise; with S seeds no p-value is below 1 / S!, so that m measures need
+  S! >= 20 m: 4 seeds for one measure, 6 for twelve.
+- `block`: within each seed, the measure's residuals are shuffled in blocks of about n^(1/3) increments, which preserves
+  short-range order. It detects an association within a seed, but a course of training shared by all seeds is not part
+  of this null. It needs only one seed.
 
-Holm's correction is over the measures, for each null. An association counts as beyond the trend by `pairing`.
+Holm's correction is over the measures, for each null. An association is beyond the trend if it is by `pairing`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,21 +34,21 @@ from slt_grok.measurement import Data, Derived, Drawing, Table, Variable
 from slt_grok.transitions.lag_test import FEWEST_SEEDS, holm
 from slt_grok.transitions.measures import Curves, declared, with_interval
 
-COVARIATES = ("train_loss", "weight_norm", "sum_of_squared_weights")  # of the last two the first that is there
+COVARIATES = ("train_loss", "weight_norm", "sum_of_squared_weights")  # of the last two, the first available one
 FEWEST_INCREMENTS = 8
-MOST_ORDERS = 7  # seeds of which all orders are taken
+MOST_ORDERS = 7  # number of seeds up to which all permutations are used
 RULE = "by the rules in the docstring of slt_grok.transitions.association"
 VARIABLES = {
     "partial_correlation": Variable(("measure", "seed"), "partial rank correlation with the LLC", RULE),
     **with_interval("mean_correlation", Variable(("measure",), "mean partial rank correlation with the LLC", RULE)),
     "rank_correlation": Variable(("measure",), "mean rank correlation with the LLC", "without covariates"),
     "correlation_beyond_trend": Variable(
-        ("measure",), "mean partial correlation minus that of all pairings of the seeds", RULE
+        ("measure",), "mean partial correlation minus its mean over all pairings of seeds", RULE
     ),
     "p_value": Variable(("null", "measure"), "p-value of no association", RULE),
-    "p_value_holm": Variable(("null", "measure"), "p-value of no association, Holm's", "correction over measures"),
+    "p_value_holm": Variable(("null", "measure"), "Holm-corrected p-value of no association", "over measures"),
     "seeds": Variable(("measure",), "seeds with the measure", "count"),
-    "increments": Variable(("measure",), "increments of each seed", "count"),
+    "increments": Variable(("measure",), "increments per seed", "count"),
     "left_out": Variable(("measure",), "omitted seeds and checkpoints", "those without a value"),
     "given": Variable(("measure",), "covariates", RULE),
     "verdict": Variable(("measure",), "whether the LLC moves with the measure beyond the trend", RULE),
@@ -56,7 +56,7 @@ VARIABLES = {
 
 
 class Association(Derived):
-    """What moves with the LLC beyond the trend, over at least four seeds."""
+    """Measures that move with the LLC beyond the trend; needs at least four seeds."""
 
     name = "association"
     title = "What moves with the LLC"
@@ -64,22 +64,22 @@ class Association(Derived):
     variables: ClassVar[Mapping[str, Variable]] = VARIABLES  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def derive(self, data: Data, config: Any) -> xr.Dataset | None:
-        """Return the associations."""
+        """Compute the associations."""
         return associate(data) if enough_seeds(data) else None
 
     def figures(self) -> Sequence[Drawing]:
-        """Return the correlations."""
+        """Draw the correlations."""
         from slt_grok import plots
 
         caption = (
-            "Partial rank correlation of the LLC's changes from checkpoint to checkpoint with those of each measure, "
-            "given train loss and weight norm: seeds in gray, their mean with its 95% interval. Pairing asks for more "
-            "than what the seeds share, against the LLC of one seed with the measure of another."
+            "Partial rank correlation between changes of the LLC and of each measure from checkpoint to checkpoint, "
+            "given train loss and weight norm: seeds in gray, their mean with its 95% interval. The pairing null, the "
+            "LLC of one seed with the measure of another, contains whatever the seeds share."
         )
         return [Drawing("association", plots.association, caption, by_seed=False)]
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Return the mean correlations."""
+        """Tabulate the mean correlations."""
         from slt_grok.plots.style import measure_name
 
         found = data[self.name]
@@ -98,32 +98,32 @@ class Association(Derived):
 
 
 def interval_text(one: Any, name: str) -> str:
-    """Return a number of a dataset or a table's row with both ends of its interval."""
+    """Format an entry of a dataset or table row with its interval."""
     value, low, high = (float(one[f"{name}{end}"]) for end in ("", "_low", "_high"))
     return f"{value:+.2f} ({low:+.2f} to {high:+.2f})" if np.isfinite(value) else "–"
 
 
 def enough_seeds(data: Data) -> bool:
-    """Return whether there are an LLC and a circuit of as many seeds as a test over seeds needs."""
+    """Check for an LLC and circuit measures of enough seeds for a test over seeds."""
     measured = all(label in data and "step" in data[label].dims for label in ("training", "llc", "circuits"))
     return measured and data["training"].sizes.get("seed", 1) >= FEWEST_SEEDS
 
 
 def remainders(increments: np.ndarray, covariates: np.ndarray) -> np.ndarray:
-    """Ranks of increments (..., n) less what the ranks of the covariates (..., c, n) explain, of mean 0 and length 1.
+    """Residuals of the ranks of increments (..., n) given those of covariates (..., c, n), with mean 0 and norm 1.
 
-    0 throughout where nothing is left.
+    0 throughout if nothing remains.
     """
     return _left(_ranks(increments), _ranks(covariates))
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks along the last axis, of mean 0."""
+    """Ranks along the last axis, centered to mean 0."""
     return rankdata(values, axis=-1) - (values.shape[-1] + 1) / 2 if values.size else values
 
 
 def _left(ranks: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """`remainders` of ranks."""
+    """Compute `remainders` from ranks."""
     basis = np.linalg.qr(np.swapaxes(given, -1, -2))[0]
     left = ranks - (basis @ (np.swapaxes(basis, -1, -2) @ ranks[..., None]))[..., 0]
     length = np.linalg.norm(left, axis=-1, keepdims=True)
@@ -134,17 +134,17 @@ def _left(ranks: np.ndarray, given: np.ndarray) -> np.ndarray:
 def pairing(
     llc: np.ndarray, measure: np.ndarray, covariates: np.ndarray, resamples: int, seed: np.random.SeedSequence | int
 ) -> tuple[float, float]:
-    """Mean partial correlation less that of all pairings of the seeds, and its two-sided p-value.
+    """Mean partial correlation minus its mean over all pairings of seeds, and its two-sided p-value.
 
     Parameters
     ----------
     llc, measure, covariates : ndarray
         Increments (seed, n), (seed, n) and (seed, c, n).
     resamples, seed : int, np.random.SeedSequence or int
-        Of the random orders of more than `MOST_ORDERS` seeds.
+        Number and seed of the random permutations, for more than `MOST_ORDERS` seeds.
     """
     first = remainders(llc, covariates)
-    # every seed's measure given the covariates of the LLC's seed: (LLC's seed, measure's seed, n)
+    # each seed's measure given the covariates of the LLC's seed: (LLC's seed, measure's seed, n)
     second = _left(_ranks(measure)[None], _ranks(covariates)[:, None])
     correlation = np.einsum("sn,stn->st", first, second)
     count = len(first)
@@ -154,15 +154,15 @@ def pairing(
         generator = np.random.default_rng(seed)
         orders = np.array([range(count), *(generator.permutation(count) for _ in range(resamples))])
     means = correlation[np.arange(count), orders].mean(1)
-    excess = means - correlation.mean()  # the trend that seeds share is the mean over pairings, not 0
+    excess = means - correlation.mean()  # the shared trend makes the mean over pairings nonzero
     return float(excess[0]), float(np.mean(np.abs(excess) >= abs(excess[0]) - 1e-12))
 
 
 def block(first: np.ndarray, second: np.ndarray, resamples: int, seed: np.random.SeedSequence | int) -> float:
-    """Two-sided p-value of the mean correlation of remainders (seed, n) against blocks in random order."""
+    """Two-sided p-value of the mean correlation of residuals (seed, n) against shuffled blocks."""
     generator, (count, n) = np.random.default_rng(seed), first.shape
     length = block_length(n)
-    # blocks begin anywhere: the series is turned, cut into blocks (the last may be shorter), and these are shuffled
+    # rotate the series randomly, cut it into blocks (the last may be shorter) and shuffle them
     keys = generator.random((resamples, count, -(-n // length))).repeat(length, axis=2)[:, :, :n]
     at = np.argsort(keys, axis=2, kind="stable")
     at = (at + generator.integers(n, size=(resamples, count, 1))) % n
@@ -173,36 +173,36 @@ def block(first: np.ndarray, second: np.ndarray, resamples: int, seed: np.random
 
 
 def block_length(n: int) -> int:
-    """Increments in a block: n^(1/3), rounded, at least 2."""
+    """Compute the number of increments per block: n^(1/3), rounded, at least 2."""
     return max(2, round(n ** (1 / 3)))
 
 
 def associate(data: Data, *, resamples: int = 2000, seed: int = 0) -> xr.Dataset:
-    """Return the partial rank correlation of the LLC's increments with those of every measure, and both nulls.
+    """Compute partial rank correlations of the LLC's increments with those of every measure, and test both nulls.
 
     Parameters
     ----------
     data : mapping of str to xarray.Dataset
-        A run's datasets, as in `measure`; with an LLC.
+        A run's datasets, as in `measure`, including an LLC.
     resamples : int, optional
-        Number of resamples of each null.
+        Number of resamples for each null.
     seed : int, optional
-        Seed of the nulls.
+        Seed of the resamples.
 
     Returns
     -------
     xarray.Dataset
         Over (measure, seed): `partial_correlation` (-1 to 1). Over measure: `mean_correlation`, its 95% interval
-        `mean_correlation_low`, `_high` (Student's over seeds of the inverse hyperbolic tangent),
+        `mean_correlation_low`, `_high` (Student's t over seeds on the inverse hyperbolic tangent),
         `correlation_beyond_trend` (minus the mean over all pairings), `rank_correlation` (without covariates),
-        `p_value` and `p_value_holm` over (null, measure), `seeds`, `increments`, `left_out` (seeds, and checkpoints of
-        the LLC, by name), `given` (the covariates) and `verdict`: `beyond the trend`, `not resolved`, `too few seeds`,
-        `too few increments` or `not measured`. NaN where the data do not suffice.
+        `p_value` and `p_value_holm` over (null, measure), `seeds`, `increments`, `left_out` (names of omitted seeds and
+        checkpoints), `given` (the covariates) and `verdict`: `beyond the trend`, `not resolved`, `too few seeds`,
+        `too few increments` or `not measured`. NaN if the data do not suffice.
 
     Raises
     ------
     SltGrokError
-        A dataset without `step`, without accuracies or without one of the seeds.
+        A dataset lacks `step`, accuracies or one of the seeds.
     """
     curves = Curves(data)
     scaled = {name: curves.scaled(name) for name in curves.names}
@@ -249,7 +249,7 @@ def associate(data: Data, *, resamples: int = 2000, seed: int = 0) -> xr.Dataset
     tested = np.isfinite(adjusted[0])
     words["verdict"][tested] = np.where(adjusted[0, tested] <= 0.05, "beyond the trend", "not resolved")
     smallest = np.array([1 / factorial(min(count, MOST_ORDERS)) for count in counts["seeds"]]) * tested.sum()
-    words["verdict"][tested & (smallest > 0.05)] = "too few seeds"  # no order of them could pass the correction
+    words["verdict"][tested & (smallest > 0.05)] = "too few seeds"  # no permutation could pass the correction
     found = {name: column.astype(str) for name, column in words.items()} | numbers | counts
     found |= {"partial_correlation": of_seed, "p_value": p_values, "p_value_holm": adjusted}
     coords = {"measure": measures, "seed": curves.seeds, "null": ["pairing", "block"]}
@@ -257,7 +257,7 @@ def associate(data: Data, *, resamples: int = 2000, seed: int = 0) -> xr.Dataset
 
 
 def _named(seeds: np.ndarray, steps: np.ndarray | list) -> str:
-    """Return the omitted seeds and steps as text."""
+    """Format the omitted seeds and steps."""
     parts = [f"seeds {', '.join(map(str, seeds))}"] if len(seeds) else []
     parts += [f"steps {', '.join(map(str, steps))}"] if len(steps) else []
     return "; ".join(parts)

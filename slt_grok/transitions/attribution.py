@@ -1,16 +1,16 @@
-"""The LLC's drop split over matrices, attention heads and key frequencies, with what does not add up.
+"""The drop of the LLC attributed to matrices, attention heads and key frequencies, with the remainder.
 
-From refined LLCs (Wang et al. 2410.02984, section 3) at the checkpoint where the LLC of all weights is largest and at
-the last one. With d(x) the LLC of a component at the former minus that at the latter, three splittings:
+Based on refined LLCs (Wang et al. 2410.02984, section 3) at the checkpoint where the LLC of all weights is largest and
+at the last one. With d(x) the LLC of a component at the former minus that at the latter, there are three splittings:
 
     matrix       d(all weights) = sum of d(matrix) + remainder
     head         d(all heads together) = sum of d(head) + remainder
     frequency    d(all tables over Z_p) = sum of d(key frequency) + d(other frequencies and the constant) + remainder
 
-A component's LLC moves its own weights with all others fixed. On a quadratic loss the parts of an orthogonal splitting
-have at least the LLC of the whole, so that a remainder is what the interaction of the parts gains or loses over the
-drop: minus the drop of `llc_interaction` of `refined`. Fractions are of d(all weights), in all three. This way of
-splitting a drop is this package's.
+A component's LLC moves only its own weights. On a quadratic loss, the parts of an orthogonal splitting have at least
+the LLC of the whole, so the remainder is the change of the interaction of the parts over the drop: minus the drop of
+`llc_interaction` in `refined`. All fractions are relative to d(all weights). Attributing a drop in this way is specific
+to this package.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,26 +31,26 @@ SPLITTINGS = {  # splitting -> (groups of its parts, group of its whole)
 ROW, STEPS = ("seed", "row"), "training steps"
 VARIABLES = {
     "drop": Variable(
-        ROW, "drop of the LLC", "llc at drop_from minus llc at drop_to; the remainder's: the whole's minus the parts'"
+        ROW, "drop of the LLC", "llc at drop_from minus llc at drop_to; for the remainder, whole minus parts"
     ),
     "drop_se": Variable(
-        ROW, "standard error of the drop", "from llc_se of both ends and of all that is summed, in squares"
+        ROW, "standard error of the drop", "llc_se of both ends and of all summands, added in quadrature"
     ),
     "drop_low": Variable(
-        ROW, "drop of the LLC, lower end of its 95% interval", "from llc_low and llc_high, distances in squares"
+        ROW, "drop of the LLC, lower end of its 95% interval", "from llc_low and llc_high, added in quadrature"
     ),
     "drop_high": Variable(
-        ROW, "drop of the LLC, upper end of its 95% interval", "from llc_low and llc_high, distances in squares"
+        ROW, "drop of the LLC, upper end of its 95% interval", "from llc_low and llc_high, added in quadrature"
     ),
     "share": Variable(ROW, "fraction of the drop of all weights", "drop / drop of all weights"),
-    "share_se": Variable(ROW, "standard error of the fraction", "to first order in the errors of both drops"),
-    "drop_from": Variable(("seed",), "step of the largest LLC of all weights", "first end of the drop", units=STEPS),
-    "drop_to": Variable(("seed",), "last step", "second end of the drop", units=STEPS),
+    "share_se": Variable(ROW, "standard error of the fraction", "first-order propagation of the errors of both drops"),
+    "drop_from": Variable(("seed",), "step of the largest LLC of all weights", "start of the drop", units=STEPS),
+    "drop_to": Variable(("seed",), "last step", "end of the drop", units=STEPS),
 }
 
 
 class Attribution(Derived):
-    """The LLC's drop over the parts of the network."""
+    """The drop of the LLC attributed to parts of the network."""
 
     name = "attribution"
     title = "Parts of the LLC's drop"
@@ -58,17 +58,17 @@ class Attribution(Derived):
     variables: ClassVar[Mapping[str, Variable]] = VARIABLES  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def derive(self, data: Data, config: Any) -> xr.Dataset | None:
-        """Return the splittings of refined LLCs, where these are of two checkpoints at least."""
+        """Compute the splittings from refined LLCs of at least two checkpoints."""
         refined = data.get("refined")
         return attribute(refined) if refined is not None and refined.sizes.get("step", 0) > 1 else None
 
     def figures(self) -> Sequence[Drawing]:
-        """Return the splittings."""
+        """Draw the splittings."""
         from slt_grok import plots
 
         caption = (
             "How the drop of the LLC divides among matrices, attention heads and frequencies, each moved alone, in "
-            "percent of the drop of all weights, with 95% intervals. Hatched: what the parts do not add up to."
+            "percent of the drop of all weights, with 95% intervals. Hatched: the remainder not explained by the parts."
         )
         return [Drawing("attribution", plots.attribution, caption)]
 
@@ -82,37 +82,37 @@ class Terms(NamedTuple):
     above: np.ndarray
 
     def at(self, place: Any) -> "Terms":
-        """Return some components."""
+        """Select some components."""
         return Terms(*(each[:, place] for each in self))
 
 
 def attribute(refined: xr.Dataset) -> xr.Dataset:
-    """Split the drop of the LLC of all weights.
+    """Attribute the drop of the LLC of all weights to parts of the network.
 
     Parameters
     ----------
     refined : xarray.Dataset
         `llc`, `llc_se`, `llc_low`, `llc_high`, `llc_status` over (step, seed, component) with the coordinate `group`,
-        as the measurement `refined` gives them; estimates with a status `diverged` are omitted as NaN.
+        as written by the measurement `refined`; estimates with the status `diverged` are treated as NaN.
 
     Returns
     -------
     xarray.Dataset
-        Over (seed, row) `drop`, `drop_se`, `drop_low`, `drop_high`, `share`, `share_se` (in LLC, in fractions of 1),
-        and over seed `drop_from` and `drop_to`, in training steps. The coordinates of `row` are `splitting`,
-        `component` and `kind` (`part`, `whole`, `remainder`). The intervals combine those of the terms (Zou and Donner
-        2008, doi:10.1002/sim.3095). A remainder is NaN where the whole or any part is; a fraction is where all weights
-        do not drop.
+        Over (seed, row): `drop`, `drop_se`, `drop_low`, `drop_high` in units of the LLC and `share`, `share_se` as
+        fractions; over seed: `drop_from` and `drop_to`, in training steps. The coordinates of `row` are `splitting`,
+        `component` and `kind` (`part`, `whole`, `remainder`). Intervals combine those of the terms (Zou and Donner
+        2008, doi:10.1002/sim.3095). A remainder is NaN if the whole or any part is; a fraction is NaN if the LLC of all
+        weights does not drop.
 
     Raises
     ------
     SltGrokError
-        A dataset without `step`, or without the LLC of all weights, or of a single checkpoint.
+        The dataset lacks `step` or the LLC of all weights, or has a single checkpoint.
     """
     data = with_seed(refined, "refined")
     groups, names = data["group"].values.astype(str), data.component.values.astype(str)
     if "whole" not in groups or data.sizes["step"] < 2:
-        raise SltGrokError("refined: expected the LLC of all weights at two checkpoints at least")
+        raise SltGrokError("refined: expected the LLC of all weights at at least two checkpoints")
     seen = (data.llc_status != "diverged") & np.isfinite(data.llc)
     measured = (data.llc_status != "").any("step").transpose("seed", "component").values
     data = data[["llc", "llc_se", "llc_low", "llc_high"]].where(seen).transpose("step", "seed", "component")
@@ -133,7 +133,7 @@ def attribute(refined: xr.Dataset) -> xr.Dataset:
     rows, found = [], []
 
     def add(splitting: str, component: str, kind: str, terms: Terms, share_se: np.ndarray | None = None) -> None:
-        """Add a row; by default its drop is independent of the total's."""
+        """Add a row; by default its drop is independent of the total drop."""
         value, error, below, above = terms
         share = value / total
         if share_se is None:
@@ -151,7 +151,7 @@ def attribute(refined: xr.Dataset) -> xr.Dataset:
         itself = joint[0] == everything
         zero = np.where(np.isfinite(total), 0.0, np.nan) if itself else None
         add(splitting, names[joint[0]], "whole", of_joint, zero)
-        own = measured[:, parts]  # another seed's frequencies are not this seed's parts
+        own = measured[:, parts]  # omit frequencies of other seeds
         summed = np.where(own, drops.value[:, parts], 0).sum(1)
         error, below, above = (np.where(own, each[:, parts] ** 2, 0).sum(1) for each in drops[1:])
         rest = Terms(
@@ -160,7 +160,7 @@ def attribute(refined: xr.Dataset) -> xr.Dataset:
             np.sqrt(of_joint.below**2 + above),
             np.sqrt(of_joint.above**2 + below),
         )
-        # 1 - sum / total where the whole is in both
+        # 1 - sum / total if the whole is in both
         share_se = np.sqrt(error + (summed / total * total_se) ** 2) / total if itself else None
         add(splitting, "remainder", "remainder", rest, share_se)
     columns = dict(zip(VARIABLES, np.moveaxis(np.array(found), 0, -1), strict=False))

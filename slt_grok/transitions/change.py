@@ -1,25 +1,25 @@
 """When a curve changes: onset, middle and end of its rise or fall, each with an interval.
 
-The axis is x = log(1 + step), so that step 0 has a place. Every rule is stated here and none is by eye:
+The axis is x = log(1 + step), which has a place for step 0. All rules are explicit and none relies on visual judgment:
 
-- Scale: losses and traces by their logarithm (values that are not positive are omitted), the others as they are.
-- End level: the median of the last three checkpoints, or the last one where the curve has fewer than 20.
-- Start level: the first checkpoint, or, for a curve that turns before it changes (an excluded loss falls during
-  memorization and then rises), the extreme: the largest value of a falling curve, the smallest of a rising one,
-  after a running median over three checkpoints where there are at least 20; only what comes after it counts. A
-  curve with standard errors is not smoothed, since its noise is known: there the start level is the mean of
+- Scale: logarithmic for losses and traces (nonpositive values are omitted), linear for the others.
+- End level: the median of the last three checkpoints, or the last one if the curve has fewer than 20.
+- Start level: the first checkpoint, or, for a curve that reverses before it changes (excluded loss falls during
+  memorization and then rises), the extreme: the maximum of a falling curve, the minimum of a rising one, after a
+  running median over three checkpoints if there are at least 20. Only later checkpoints count. A curve with standard
+  errors is not smoothed, since its noise is known: its start level is the mean of
   the plateau at the extreme (all checkpoints within two joint standard errors of it, then those within two standard
-  errors of their mean, and so on), because the largest of many noisy values is above the level they share.
-- Onset, middle and end are where the curve has gone 10%, 50% and 90% of the way from start level to end level.
-- A crossing lies in the gap between two checkpoints that leaves the fewest on its wrong side: those before it that are
-  already past the level and those after it that are not. One outlier moves it at most by one checkpoint, wherever it
-  is, which holds neither for the first crossing nor for the last. Of several such gaps it is the middle one, and
-  inside the gap the straight line in x is followed.
-- Interval: from the first checkpoint to the last of all such gaps, since between two checkpoints nothing is known. A
-  curve with standard errors is also drawn anew `bootstrap` times with normal noise of those errors, and the central
-  95% of its crossings are united with that interval.
+  errors of their mean, and so on), because the maximum of many noisy values exceeds their common level.
+- Onset, middle and end are where the curve has covered 10%, 50% and 90% of the distance from start level to end level.
+- A crossing lies in the gap between two checkpoints that leaves the fewest on its wrong side, that is, earlier ones
+  already past the level and later ones not yet past it. A single outlier moves it by at most one checkpoint, wherever
+  it is, which holds neither for the first crossing nor for the last. Of several such gaps, the middle one is used,
+  with linear interpolation in x.
+- Interval: from the first checkpoint to the last of all such gaps, since the curve is unknown between checkpoints. A
+  curve with standard errors is also redrawn `bootstrap` times with normal noise, and the central 95% of its crossings
+  are united with that interval.
 - A curve that changes by less than its rule's minimum, or by less than 3 joint standard errors of its two levels,
-  has no transition: NaN.
+  has no transition (NaN).
 """
 
 from typing import Literal, NamedTuple
@@ -28,23 +28,23 @@ import numpy as np
 
 FRACTIONS = {"onset": 0.1, "middle": 0.5, "end": 0.9}
 SIGNIFICANCE = 3.0  # joint standard errors
-PASSES = 4  # over the checkpoints of a plateau
+PASSES = 4  # iterations of the plateau rule
 COVERAGE = (2.5, 97.5)  # percentiles of the bootstrap
 
 
 class Rule(NamedTuple):
-    """How the change of one measure is judged.
+    """How a change of one measure is detected.
 
     Parameters
     ----------
     rises : bool
-        The direction of the change; a change in the other direction is none.
+        Direction of the change; changes in the other direction do not count.
     scale : {"linear", "log"}
         `linear`, or `log` for natural logarithms.
     start : {"first", "extreme"}
         The `first` checkpoint, or the `extreme` from which the curve changes.
     minimum : float
-        Least change from start to end level: on the scale, or a share of the start level where `relative`.
+        Smallest change from start to end level: on the scale, or as a fraction of the start level if `relative`.
     """
 
     rises: bool
@@ -63,7 +63,7 @@ class Crossing(NamedTuple):
 
 
 def median_width(count: int) -> int:
-    """Return the number of last checkpoints that make an end level: 3, or 1 of fewer than 20."""
+    """Count the final checkpoints that define the end level: 3, or 1 if there are fewer than 20 checkpoints."""
     return 3 if count >= 20 else 1
 
 
@@ -84,18 +84,18 @@ def find_change(
     values : ndarray
         The curve (n,); NaN points are omitted.
     rule : Rule
-        Direction, scale, start and least change.
+        Direction, scale, start and smallest change.
     se : ndarray or None, optional
-        Standard errors (n,) of the values, on the values' own scale; NaN counts as 0. None: not known.
+        Standard errors (n,) of the values, on the values' own scale; NaN counts as 0. None if unknown.
     bootstrap : int, optional
-        Number of redrawn curves where there are standard errors.
+        Number of redrawn curves if there are standard errors.
     seed : np.random.SeedSequence or int, optional
-        Of the redrawn curves.
+        Seed of the redrawn curves.
 
     Returns
     -------
     dict[str, Crossing]
-        `onset`, `middle`, `end`: steps and intervals, on the scale of `steps`.
+        `onset`, `middle`, `end`: steps and intervals, in the units of `steps`.
     """
     x, curve, noise = oriented(steps, values, rule, se)
     found = _crossings(x, curve, rule, noise)
@@ -111,14 +111,14 @@ def find_change(
         if len(drawn):
             bounds = np.percentile(drawn, COVERAGE, axis=0)
             low, high = np.minimum(low, bounds[0]), np.maximum(high, bounds[1])
-    steps_of = np.expm1(np.stack([middle, low, high], -1)).round(6)  # a checkpoint's step comes back whole
+    steps_of = np.expm1(np.stack([middle, low, high], -1)).round(6)  # recover integer checkpoint steps exactly
     return {name: Crossing(*row) for name, row in zip(FRACTIONS, steps_of.tolist(), strict=True)}
 
 
 def oriented(
     steps: np.ndarray, values: np.ndarray, rule: Rule, se: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """log(1 + step), the curve on its rule's scale, turned so that it should rise, and its noise, where finite."""
+    """log(1 + step), the curve on its rule's scale, flipped so that it should rise, and its noise, where finite."""
     with np.errstate(divide="ignore", invalid="ignore"):
         curve = np.log(np.where(values > 0, values, np.nan)) if rule.scale == "log" else values.astype(float)
         noise = None if se is None else np.nan_to_num(se / values if rule.scale == "log" else se)
@@ -128,11 +128,11 @@ def oriented(
 
 
 def start_of_change(curve: np.ndarray, noise: np.ndarray | None, rule: Rule) -> int:
-    """Index of the first checkpoint that belongs to the change of an oriented curve: its start level's.
+    """Index of the first checkpoint that belongs to the change of an oriented curve.
 
-    Of a curve with noise that starts from an extreme: the second of the checkpoints before it that are all within 1.5
-    standard errors of the level of the plateau there. Beginning at the extreme itself, which noise makes too extreme,
-    would move the onset, and so would the end of the way up to the plateau.
+    For a noisy curve that starts from an extreme, it is the second of the preceding checkpoints that are all within 1.5
+    standard errors of the plateau's level. Starting at the extreme itself, which noise exaggerates, would shift the
+    onset, and so would including the approach to the plateau.
     """
     extreme, level = _start(curve, noise, rule)
     if rule.start == "first" or noise is None:
@@ -142,7 +142,7 @@ def start_of_change(curve: np.ndarray, noise: np.ndarray | None, rule: Rule) -> 
 
 
 def _crossings(x: np.ndarray, curve: np.ndarray, rule: Rule, noise: np.ndarray | None) -> tuple[np.ndarray, ...] | None:
-    """Places, lower and upper ends (3,) of the three crossings of a curve that should rise; None if it does not."""
+    """Positions, lower and upper ends (3,) of the three crossings of an oriented curve; None if it does not rise."""
     if len(x) < 2:
         return None
     width = median_width(len(x))
@@ -169,7 +169,7 @@ def _start(curve: np.ndarray, noise: np.ndarray | None, rule: Rule) -> tuple[int
 
 
 def _crossing(x: np.ndarray, curve: np.ndarray, level: float) -> tuple[float, float, float]:
-    """Where a curve rises through a level, and the range of the gaps between checkpoints where that may be."""
+    """Position where a curve rises through a level, and the range of the gaps between checkpoints where that may be."""
     past = curve >= level
     # wrong[g]: checkpoints on the wrong side if the first g lie before the crossing
     wrong = np.r_[0, past.cumsum()] + np.r_[(~past)[::-1].cumsum()[::-1], 0]

@@ -1,13 +1,13 @@
-"""Onset, middle and end of a change by change-point detection: the best piecewise constant curve.
+"""Onset, middle and end of a change by change-point detection with piecewise constant curves.
 
-The curve is divided by the standard deviation of its noise and cut into pieces of constant level by PELT (Killick et
-al. 2012, in `ruptures`; Truong et al. 2020), with a penalty of 3 log n on each cut: n checkpoints of noise alone are
-cut in few of a hundred curves. No cut: no change. Start and end level are those of the first and the last piece;
-onset, middle and end are the cuts at which the levels pass 10%, 50% and 90% of the way.
+The curve is divided by the standard deviation of its noise and segmented into pieces of constant level by PELT (Killick
+et al. 2012, in `ruptures`; Truong et al. 2020), with a penalty of 3 log n per cut: pure noise is cut in only a few
+percent of curves. Without a cut there is no change. Start and end level are those of the first and last piece; onset,
+middle and end are the cuts at which the levels pass 10%, 50% and 90% of the distance.
 
-A cut is known up to the gap between its two checkpoints, so each draw lies uniformly (in log(1 + step)) in the gap; the
-noise of standard errors is drawn anew for each. Noise is the median standard error; where there is none, it is taken
-from second differences, which a smooth curve leaves small, and is at least `FLOOR` of the range.
+A cut is only known up to the gap between its two checkpoints, so each draw is uniform (in log(1 + step)) in the gap;
+noise with known standard errors is redrawn each time. The noise level is the median standard error; without one, it is
+estimated from second differences, which are small for a smooth curve, and is at least `FLOOR` of the range.
 """
 
 from itertools import pairwise
@@ -15,12 +15,12 @@ from itertools import pairwise
 import numpy as np
 import ruptures
 
-FLOOR = 0.02  # least standard deviation of the noise, as a share of the curve's range
+FLOOR = 0.02  # smallest standard deviation of the noise, as a fraction of the curve's range
 PENALTY = 3.0  # times log n
 
 
 def noise_level(curve: np.ndarray, noise: np.ndarray | None) -> float:
-    """Return the standard deviation of a curve's noise: see above."""
+    """Estimate the standard deviation of a curve's noise; see above."""
     if noise is not None and noise.any():
         level = float(np.median(noise))
     else:
@@ -29,12 +29,12 @@ def noise_level(curve: np.ndarray, noise: np.ndarray | None) -> float:
 
 
 def gaps(curve: np.ndarray, level: float) -> np.ndarray | None:
-    """For 10%, 50% and 90% of the way the index of the first checkpoint past the cut, (3,); None without a rise.
+    """Find the indices (3,) of the first checkpoints past the cuts at 10%, 50% and 90% of the rise; None without a rise.
 
     Parameters
     ----------
     curve : ndarray
-        (n,), which should rise.
+        An oriented curve (n,).
     level : float
         Standard deviation of its noise.
     """
@@ -52,18 +52,18 @@ def gaps(curve: np.ndarray, level: float) -> np.ndarray | None:
 def draw(
     x: np.ndarray, curve: np.ndarray, noise: np.ndarray | None, draws: int, seed: np.random.SeedSequence | int
 ) -> np.ndarray | None:
-    """Draws (3, draws) of onset, middle and end in log(1 + step); None where the curve has no cut.
+    """Draws (3, draws) of onset, middle and end in log(1 + step); None if the curve has no cut.
 
     Parameters
     ----------
     x, curve : ndarray
-        (n,), at least 5 points of a curve that should rise.
+        Abscissas and values (n,) of an oriented curve, at least 5 points.
     noise : ndarray or None
-        Standard errors (n,); None: not known.
+        Standard errors (n,); None if unknown.
     draws : int
-        Their number.
+        Number of draws.
     seed : np.random.SeedSequence or int
-        Of the draws.
+        Seed of the draws.
     """
     level, generator = noise_level(curve, noise), np.random.default_rng(seed)
     found = gaps(curve, level)

@@ -1,15 +1,15 @@
-"""Does description length drop where the LLC drops: both in bits, a seed's change of each, and lags over seeds.
+"""Whether description length drops when the LLC drops: both in bits, their changes within a seed, and lags over seeds.
 
-The LLC enters as llc log2(n), n train pairs: the bits that lambda log n nats are (Watanabe 2013). Lengths are those of
-the shortest program, and of the shorter compression of the network itself (`slt_grok.program.measure`), one for each
-thing that is kept. All of it is looked at on the checkpoints that both datasets have.
+The LLC enters as llc log2(n) with n train pairs, that is, lambda log n nats in bits (Watanabe 2013). The lengths are
+those of the shortest program and of the shorter compression of the network itself (`slt_grok.program.measure`), for
+each property to preserve. Only checkpoints in both datasets are used.
 
-The middle of a drop is where half of the bits between the start level and the end level are gone, on a linear scale
-for every curve alike, by the rules of `slt_grok.transitions.change`; of lengths only what comes from the LLC's largest
-value on, since the answers of a network that has learned nothing have a long code. Over seeds, from four on, the lag of
-each middle behind the LLC's is tested in log(1 + step) (`slt_grok.transitions.lag_test`) with draws of the fitted
-shape. The rank correlation is Spearman's, of the changes from one checkpoint to the next from the LLC's largest value
-on: the values of curves that fall are correlated whatever joins them, their changes need not be.
+The middle of a drop is the point where half of the bits between the start level and the end level are gone, on a linear
+scale for all curves, by the rules of `slt_grok.transitions.change`. Lengths only count from the LLC's maximum on, since
+the answers of an untrained network have a long code. With at least four seeds, the lag of each middle behind the LLC's
+is tested in log(1 + step) (`slt_grok.transitions.lag_test`) with draws of the fitted shape. The rank correlation is
+Spearman's, of the changes between consecutive checkpoints from the LLC's maximum on: the values of any two falling
+curves are correlated, but their changes need not be.
 """
 
 import numpy as np
@@ -32,8 +32,8 @@ VARIABLES = {
     "bits": Variable(("measure", "at", "seed"), "description length", RULE, units="bits"),
     "checkpoint": Variable(("at", "seed"), "checkpoint", "peak, middle and end of the LLC's drop", units=STEPS),
     **with_interval("middle", Variable(EACH, "middle of the drop", RULE, units=STEPS), "interval"),
-    "rank_correlation": Variable(EACH, "rank correlation of the changes with the LLC's", "Spearman's"),
-    "p_value_correlation": Variable(EACH, "p-value of no correlation", "of Spearman's correlation"),
+    "rank_correlation": Variable(EACH, "rank correlation of the changes with those of the LLC", "Spearman's"),
+    "p_value_correlation": Variable(EACH, "p-value of no correlation", "from Spearman's correlation"),
     **with_interval("lag", Variable(OVER, "lag of the middle behind the LLC's", RULE, units="log training steps")),
     "p_value": Variable(OVER, "p-value of no lag", RULE),
     "seeds": Variable(OVER, "seeds with both middles", "count"),
@@ -41,26 +41,26 @@ VARIABLES = {
 
 
 def lengths(program: xr.Dataset, llc: xr.Dataset, samples: int) -> xr.Dataset:
-    """Curves in bits on the checkpoints of both: `bits` and `standard_error` over (measure, step, seed).
+    """Curves in bits at the common checkpoints: `bits` and `standard_error` over (measure, step, seed).
 
     Parameters
     ----------
     program : xarray.Dataset
-        Of `slt_grok.program.measure`, over (step,) or (step, seed).
+        From `slt_grok.program.measure`, over (step,) or (step, seed).
     llc : xarray.Dataset
-        `llc`, and `llc_se` and `llc_status` where there are any, over the same. A diverged estimate is omitted.
+        `llc`, and optionally `llc_se` and `llc_status`, over the same dimensions. Diverged estimates are omitted.
     samples : int
-        n.
+        Number n of train pairs.
 
     Returns
     -------
     xarray.Dataset
-        Measures: `llc`, and `program_KEEPS` and `network_KEEPS` of each thing kept, whose standard error is 0.
+        Measures: `llc`, and `program_KEEPS` and `network_KEEPS` for each property to preserve, with standard error 0.
 
     Raises
     ------
     SltGrokError
-        A variable is missing, samples below 2, or no checkpoint or seed is in both.
+        A variable is missing, `samples` is below 2, or the datasets share no checkpoint or seed.
     """
     for label, dataset, name in (
         ("program", program, "program_bits"),
@@ -74,7 +74,7 @@ def lengths(program: xr.Dataset, llc: xr.Dataset, samples: int) -> xr.Dataset:
     program, llc = with_seed(program, "program"), with_seed(llc, "llc")
     program, llc = xr.align(program, llc, join="inner", exclude=set(program.dims) - {"step", "seed"} | {"draw"})
     if not program.sizes["step"] or not program.sizes["seed"]:
-        raise SltGrokError("program, llc: expected checkpoints and seeds that both have, there are none")
+        raise SltGrokError("program, llc: expected common checkpoints and seeds, found none")
     value = llc.llc.where(not_diverged(llc))
     error = llc.llc_se if "llc_se" in llc else xr.zeros_like(value)
     curves = {LLC: value * np.log2(samples)}
@@ -92,33 +92,33 @@ def lengths(program: xr.Dataset, llc: xr.Dataset, samples: int) -> xr.Dataset:
 
 
 def description_length(program: xr.Dataset, llc: xr.Dataset, samples: int, seed: int = 0) -> xr.Dataset:
-    """Lengths where the LLC is largest, half way and at its end, the middles of all drops, and their lags.
+    """Lengths at the LLC's maximum, midpoint and end, the middles of all drops, and their lags.
 
     Parameters
     ----------
     program, llc, samples : xarray.Dataset, xarray.Dataset, int
         As in `lengths`.
     seed : int, optional
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
     xarray.Dataset
-        Over (measure, seed): `bits` also over `at`, `middle`, `middle_low` and `middle_high` in training steps (NaN: no
-        drop by the rule), `rank_correlation` of the changes with the LLC's and `p_value_correlation`; over (at, seed)
-        `checkpoint`, the steps looked at: of the largest LLC, the first one with at most half of the drop left, the
-        last. Over measure, NaN under 4 seeds with both: `lag` of the middle behind the LLC's in log step, `lag_low`,
-        `lag_high` (95%), `p_value`; `seeds`, how many have both.
+        Over (measure, seed): `bits` also over `at`; `middle`, `middle_low` and `middle_high` in training steps (NaN
+        without a drop by the rule); `rank_correlation` of the changes with the LLC's and `p_value_correlation`. Over
+        (at, seed): `checkpoint`, the steps used: of the largest LLC, the first one with at most half of the drop left,
+        and the last. Over measure, NaN with fewer than 4 seeds: `lag` of the middle behind the LLC's in log step,
+        `lag_low`, `lag_high` (95%), `p_value`; `seeds`, the number of seeds with both middles.
 
     Raises
     ------
     SltGrokError
-        As `lengths`, or an LLC that is nowhere finite.
+        As in `lengths`, or the LLC is nowhere finite.
     """
     found = lengths(program, llc, samples)
     measures, seeds, steps = found.measure.values.tolist(), found.seed.values, found.step.values
     if not np.isfinite(found.bits.sel(measure=LLC)).any("step").all():
-        raise SltGrokError("llc: expected a finite estimate of every seed at some checkpoint")
+        raise SltGrokError("llc: expected a finite estimate for every seed at some checkpoint")
     shape = (len(measures), len(seeds))
     middle, draws = np.full((*shape, 3), np.nan), np.full((*shape, DRAWS), np.nan)
     correlation, checkpoint = np.full((*shape, 2), np.nan), np.zeros((len(AT), len(seeds)), int)
@@ -155,7 +155,7 @@ def description_length(program: xr.Dataset, llc: xr.Dataset, samples: int, seed:
 def _middle(
     steps: np.ndarray, values: np.ndarray, error: np.ndarray | None, stream: np.random.SeedSequence
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Step of the middle with both ends, (3,), and draws of it in log(1 + step); NaN where nothing is known."""
+    """Step of the middle with both ends, (3,), and its draws in log(1 + step); NaN if unknown."""
     of_crossing, of_shape = stream.spawn(2)
     crossing = find_change(steps, values, SHRINKING, error, seed=of_crossing)["middle"]
     x, y, noise = oriented(steps, values, SHRINKING, error)
@@ -167,7 +167,7 @@ def _middle(
 
 
 def _lags(draws: np.ndarray) -> dict[str, np.ndarray]:
-    """Lag of every measure behind the first one over seeds, of draws (measure, seed, draw)."""
+    """Lag of every measure behind the first one over seeds, from draws (measure, seed, draw)."""
     numbers, seeds = np.full((4, len(draws)), np.nan), np.zeros(len(draws), int)
     for i, own in enumerate(draws):
         known = np.isfinite(own).all(1) & np.isfinite(draws[0]).all(1)

@@ -1,13 +1,13 @@
-"""Onset, middle and end of every change by three estimators side by side, with draws of what each leaves open.
+"""Onset, middle and end of every change by three estimators, with draws that represent their uncertainty.
 
-- `sigmoid`: the middle of the draws of a fitted shape (`sigmoid`), their central 95%. The default: what else is said
-  about events (lead and lag) uses its draws, whose interval covers the truth in about 95% (analyses/results/
+- `sigmoid`: the median of draws from a fitted shape (`sigmoid`) with their central 95%. This is the default: further
+  analyses of events (lead and lag) use its draws, whose interval covers the truth in about 95% (analyses/results/
   linking_calibration.json).
 - `crossing`: the rules of `change`, which assume no shape. Its intervals are bounds: at least the whole gap between two
-  checkpoints, so they cover in more than 95%. Its draws are uniform between its bounds.
+  checkpoints, so their coverage exceeds 95%. Its draws are uniform between its bounds.
 - `change_point`: cuts of the best piecewise constant curve (`change_points`).
 
-An estimator that finds nothing says why in `transition_status`: nothing is dropped.
+An estimator without a result gives the reason in `transition_status`; nothing is dropped silently.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,13 @@ from slt_grok.transitions.change import COVERAGE, FRACTIONS, SIGNIFICANCE, Rule,
 from slt_grok.transitions.measures import RULES, Curves, declared, with_interval
 
 ESTIMATORS = ("sigmoid", "crossing", "change_point")
-FEWEST = 5  # checkpoints of a change
-GAIN = 8.0  # least log likelihood of the shape over that of a constant
+FEWEST = 5  # checkpoints needed for a change
+GAIN = 8.0  # smallest log likelihood gain of the shape over a constant
 FOUND, UNFINISHED = "found", "found, not finished at the last checkpoint"
 TOO_FEW, NO_CHANGE, NOT_MEASURED = "too few checkpoints", "no change", "not measured"
 NO_FIT = "changes, but not as one sigmoid"
 DIMS = ("estimator", "measure", "seed")
-VARIABLES = {"transition_status": Variable(DIMS, "what became of the change", "found, or why not")}
+VARIABLES = {"transition_status": Variable(DIMS, "status of the change", "found, or the reason why not")}
 for _when, _fraction in FRACTIONS.items():
     _one = Variable(
         DIMS, f"{_when} of the change", f"{_fraction:.0%} of the way from start to end level", units="training steps"
@@ -46,45 +46,45 @@ class Events(Derived):
     variables: ClassVar[Mapping[str, Variable]] = VARIABLES  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def derive(self, data: Data, config: Any) -> xr.Dataset | None:
-        """Return the events, of at least two seeds."""
+        """Compute the events of at least two seeds."""
         return by_estimator(data) if "training" in data and data["training"].sizes["seed"] > 1 else None
 
     def figures(self) -> Sequence[Drawing]:
-        """Return the middles of all changes."""
+        """Draw the middles of all changes."""
         from slt_grok import plots
 
         caption = (
-            "The middle of every change in every seed, by a fitted shape, with its 95% interval; seeds in order of "
+            "The middle of every change in every seed, from a fitted shape, with its 95% interval; seeds are sorted by "
             "their rise in test accuracy."
         )
         return [Drawing("event_raster", plots.event_raster, caption, by_seed=False)]
 
 
 def by_estimator(data: Data, *, draws: int = 200, seed: int = 0) -> xr.Dataset:
-    """Return onset, middle and end of every measure's change by each estimator.
+    """Estimate onset, middle and end of every measure's change with each estimator.
 
     Parameters
     ----------
     data : mapping of str to xarray.Dataset
         A run's datasets, as in `measure`.
     draws : int, optional
-        Number of draws of each event, on which intervals and everything later rest.
+        Number of draws of each event, which determine intervals and all later results.
     seed : int, optional
         Seed of the draws.
 
     Returns
     -------
     xarray.Dataset
-        `transition_onset`, `transition_middle`, `transition_end`, each also `_low` and `_high` (95%), in training steps
-        over (estimator, measure, seed), and `_draw` over (estimator, measure, seed, draw); `transition_status` over
-        (estimator, measure, seed): `found`, `found, not finished at the last checkpoint`, `no change`, `changes, but
-        not as one sigmoid` (its level is crossed, but the curve rises in steps or turns), `too few checkpoints` or `not
+        `transition_onset`, `transition_middle`, `transition_end`, each also with `_low` and `_high` (95%), in training
+        steps over (estimator, measure, seed), and `_draw` over (estimator, measure, seed, draw); `transition_status`
+        over (estimator, measure, seed): `found`, `found, not finished at the last checkpoint`, `no change`, `changes,
+        but not as one sigmoid` (it crosses its level, but rises in steps or reverses), `too few checkpoints` or `not
         measured`. NaN unless found.
 
     Raises
     ------
     SltGrokError
-        A dataset without `step`, without accuracies or without one of the seeds.
+        A dataset lacks `step`, accuracies or one of the seeds.
     """
     curves = Curves(data)
     shape = (len(ESTIMATORS), len(curves.names), len(curves.seeds))
@@ -137,7 +137,7 @@ def fitted(
 
 
 def is_change(found: sigmoid.Sigmoids, rule: Rule) -> np.ndarray:
-    """Which fitted changes (C,) are as large as their rule wants, 3 of their standard errors, and better than none."""
+    """Check which fitted changes (C,) exceed their rule's minimum, 3 standard errors, and the fit of a constant."""
     least = rule.minimum * (np.abs(found.start) if rule.relative else 1.0)
     return (found.gain >= GAIN) & (found.size >= least) & (found.size > SIGNIFICANCE * found.size_se)
 

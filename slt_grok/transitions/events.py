@@ -1,15 +1,15 @@
 """Memorization, generalization, the phases between them, and the drop of the LLC.
 
-Nanda et al. 2301.05217, section 5, name three phases of grokking: memorization, circuit formation, cleanup. There they
-are told apart by eye from the progress measures; here their boundaries follow from accuracies alone, so that every
-other measure can be compared with them:
+Nanda et al. 2301.05217, section 5, describe three phases of grokking: memorization, circuit formation, cleanup. They
+distinguish them visually from progress measures; here the boundaries follow from accuracies alone, so that every other
+measure can be compared with them:
 
 - memorization: from the start until train accuracy reaches its threshold;
 - circuit formation: from there until test accuracy has gone 10% of the way from its value there to its end;
 - cleanup: from there until test accuracy reaches its threshold.
 
 The rise of test accuracy is counted from memorization on, since memorizing a commutative table also answers the test
-pairs (b, a) of many train pairs (a, b): a jump of test accuracy that is no circuit.
+pairs (b, a) of many train pairs (a, b): a jump of test accuracy that does not indicate a circuit.
 """
 
 from typing import NamedTuple
@@ -31,8 +31,8 @@ def first_step_at(curve: Curve, threshold: float) -> float:
 def phase_ends(test_accuracy: Curve, memorization: float, generalization: float) -> tuple[float, float, float]:
     """Last step of memorization, circuit formation and cleanup.
 
-    The last two are NaN where the network never memorizes or never generalizes, where it generalizes no later than it
-    memorizes, and where test accuracy rises by less than 0.2 after memorization.
+    The last two are NaN if the network never memorizes or never generalizes, if it generalizes no later than it
+    memorizes, or if test accuracy rises by less than 0.2 after memorization.
     """
     if not memorization < generalization:
         return memorization, np.nan, np.nan
@@ -44,7 +44,7 @@ def phase_ends(test_accuracy: Curve, memorization: float, generalization: float)
 
 
 class Drop(NamedTuple):
-    """The LLC's peak, its end and the difference, with standard errors; NaN where there is no estimate."""
+    """The LLC's peak, its end and the difference, with standard errors; NaN without estimates."""
 
     peak: float = np.nan
     peak_se: float = np.nan
@@ -58,10 +58,9 @@ class Drop(NamedTuple):
 def llc_drop(curve: Curve) -> Drop:
     """Peak, end and drop of an LLC curve.
 
-    Peak: the largest estimate (being the largest of several, it is biased upwards by up to some 2 of its standard
-    errors). End: the mean of the last three estimates, or the last one where there are fewer than 20, with the standard
-    error of a mean of independent estimates. Drop: peak - end, standard errors added in quadrature. NaN estimates
-    are omitted.
+    Peak: the largest estimate (as a maximum, it is biased upward by up to about 2 of its standard errors). End: the
+    mean of the last three estimates, or the last one if there are fewer than 20, with the standard error of a mean of
+    independent estimates. Drop: peak - end, with standard errors added in quadrature. NaN estimates are omitted.
     """
     seen = np.isfinite(curve.values)
     if not seen.any():

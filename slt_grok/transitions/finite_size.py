@@ -1,19 +1,20 @@
-"""Finite size: how a quantity grows with a size p, and whether the transition is sharp in the limit.
+"""Finite-size scaling: how a quantity grows with a size p, and whether the transition is sharp in the limit.
 
-Laws (`slt_grok.transitions.size_laws`) are fitted to the logarithms of the seeds' values, with normal noise of one
-variance at all sizes. They are compared by AICc and BIC with the seeds as observations, by the error of predicting the
-mean log at a held-out size, and each is tested for lack of fit against one free mean a size (F test, the
-seeds' scatter as pure error). Intervals: bootstrap over seeds within sizes, percentiles widened for few seeds
+Laws (`slt_grok.transitions.size_laws`) are fitted to the logarithms of the seeds' values, with normal noise of equal
+variance at all sizes. They are compared by AICc and BIC with seeds as observations, and by the error in predicting the
+mean log at a held-out size; each is tested for lack of fit against a free mean per size (F test with the
+scatter of the seeds as pure error). Intervals: bootstrap over seeds within sizes, percentiles widened for few seeds
 (Hesterberg 2015, doi:10.1080/00031305.2015.1089789, section 4.3).
 
-Decision rules, written down before any study:
-- A law is supported where every other law that does not contain it as a special case has an AICc at least 4 larger and
-  no smaller error of prediction, and its own lack of fit has p >= 0.01; else the question is undecided.
-- Sharp: widths fall as p^-c, the interval of c lies above 0 and reaches 0.25, the power law does not lack fit, and the
-  interval of the floor a of a + b p^-c ends below half of the width at the largest size. Smooth: the interval of c lies
-  below 0.25, at which a tenfold p narrows the transition to 56%, and holds 0 or less; or the floor is resolved: its
-  interval lies above 0 and AICc is at least 4 smaller with the floor than with the power law. Else undecided.
-- Fewer than four sizes, or fewer than four seeds beyond one a size, decide nothing.
+Decision rules, fixed before any study:
+- A law is supported if every other law that does not contain it as a special case has an AICc at least 4 larger and
+  no smaller prediction error, and its own lack of fit has p >= 0.01; otherwise the question is undecided.
+- Sharp: widths fall as p^-c, the interval of c lies above 0 and reaches 0.25, the power law fits, and the interval of
+  the floor a in a + b p^-c ends below half of the width at the largest size. Smooth: the interval of c lies
+  below 0.25, at which a tenfold p narrows the transition to 56%, and contains 0 or less; or the floor is resolved:
+  its interval lies above 0 and AICc is at least 4 smaller with the floor than with the power law. Otherwise
+  undecided.
+- With fewer than four sizes, or fewer than four seeds beyond one per size, nothing is decided.
 """
 
 import numpy as np
@@ -29,8 +30,8 @@ DECISIVE = 4.0  # difference of AICc
 LACK = 0.01
 FEWEST_SIZES, FEWEST_EXTRA_SEEDS = 4, 4
 SHARP = 0.25  # exponent
-CURVE = 60  # points of a fitted curve
-ANY_SIZES = np.array([2.0, 3.0])  # to ask a law for the names of its parameters
+CURVE = 60  # number of points of a fitted curve
+ANY_SIZES = np.array([2.0, 3.0])  # used only to get the names of a law's parameters
 BOOTSTRAP = 2000
 SUPPORTED, UNDECIDED = "supported", "undecided"
 
@@ -38,31 +39,31 @@ SUPPORTED, UNDECIDED = "supported", "undecided"
 def scaling(
     table: pd.DataFrame, value: str, *, size: str = "size", bootstrap: int = BOOTSTRAP, seed: int = 0
 ) -> xr.Dataset:
-    """Return the law by which a quantity grows with the size.
+    """Fit laws of a quantity against the size, and compare them.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        A row for each seed with the columns `value` and `size`, and `seed` where there is one.
+        One row per seed with the columns `value` and `size`, and optionally `seed`.
     value, size : str
         Columns of the quantity and the size.
     bootstrap, seed : int, optional
-        Samples for the intervals, and their stream.
+        Number of bootstrap samples for the intervals, and their seed.
 
     Returns
     -------
     xarray.Dataset
-        Over `law`: `aicc`, `bic`, `aicc_weight`, `prediction_error` (root mean square, of the mean log y at held-out
-        sizes), `lack_of_fit` (a p-value); over (law, parameter) `parameter_value`, `_low` and `_high`, 95% intervals,
-        NaN where a law has no such parameter; over (law, between) `fitted`, `_low` and `_high` at sizes between the
-        smallest and the largest; over `size`'s column name `mean_log` and `seeds`, also over `row` `measured`.
-        Attributes `verdict` (supported or undecided), `law`, `reason` (a sentence), `notes` (a sentence for each
-        omitted row and each thing that is missing).
+        Over `law`: `aicc`, `bic`, `aicc_weight`, `prediction_error` (root mean square error of the mean log y at
+        held-out sizes), `lack_of_fit` (a p-value); over (law, parameter) `parameter_value`, `_low` and `_high`, 95%
+        intervals, NaN if a law has no such parameter; over (law, between) `fitted`, `_low` and `_high` at sizes between
+        the smallest and the largest; over `size`'s column name `mean_log` and `seeds`, also over `row` `measured`.
+        Attributes: `verdict` (supported or undecided), `law`, `reason` (a sentence), `notes` (a sentence for each
+        omitted row and each missing item).
 
     Raises
     ------
     SltGrokError
-        A column is missing, or no row has a value above 0.
+        A column is missing, or no row has a positive value.
     """
     sizes = Sizes.of(table, value, size)
     found = _compared(sizes, size, LAWS, bootstrap, seed)
@@ -73,27 +74,27 @@ def scaling(
 def sharpness(
     table: pd.DataFrame, value: str = "width", *, size: str = "size", bootstrap: int = BOOTSTRAP, seed: int = 0
 ) -> xr.Dataset:
-    """Decide whether the width of a transition, on the axis of log steps, goes to zero with the size.
+    """Decide whether the width of a transition, in log step, goes to zero with the size.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        As for `scaling`.
+        As in `scaling`.
     value, size : str, optional
         Columns; `value` is a width in log steps.
     bootstrap, seed : int, optional
-        As for `scaling`.
+        As in `scaling`.
 
     Returns
     -------
     xarray.Dataset
-        As `scaling`, over the laws constant, power and floor. Attributes: `verdict` (sharp, smooth or undecided),
+        As in `scaling`, for the laws constant, power and floor. Attributes: `verdict` (sharp, smooth or undecided),
         `exponent`, `exponent_low`, `exponent_high` (c of p^-c), `floor_low`, `floor_high`, `reason`, `notes`.
 
     Raises
     ------
     SltGrokError
-        As for `scaling`.
+        As in `scaling`.
     """
     sizes = Sizes.of(table, value, size)
     laws = {"constant": LAWS["constant"], "power": LAWS["power"], "floor": FLOOR}
@@ -109,7 +110,7 @@ def sharpness(
     elif resolved or (low <= 0 and high < SHARP):
         word, why = "smooth", "there is a floor" if resolved else "the width hardly falls with p"
     elif low > 0 and high >= SHARP and floor_high < np.exp(narrowest) / 2 and float(power.lack_of_fit) >= LACK:
-        word, why = "sharp", "the width falls as a power of p, and what floor there may be is below half of it"
+        word, why = "sharp", "the width falls as a power of p, and any floor is below half of it"
     else:
         word, why = UNDECIDED, "neither a fall to zero nor a floor is resolved"
     numbers = {"exponent": exponent, "exponent_low": low, "exponent_high": high}
@@ -118,7 +119,7 @@ def sharpness(
 
 
 def widths(transitions: xr.Dataset, measure: str) -> xr.DataArray:
-    """Width of a measure's transition in log steps, log((1 + end) / (1 + onset)), (seed,); NaN where there is none."""
+    """Width of a measure's transition in log step, log((1 + end) / (1 + onset)), (seed,); NaN without a transition."""
     one = transitions.sel(measure=measure)
     return np.log1p(one.transition_end) - np.log1p(one.transition_onset)
 
@@ -169,13 +170,13 @@ def _compared(sizes: Sizes, size: str, laws: dict[str, Law], bootstrap: int, see
 
 
 def _percentiles(freedom: int) -> list[float]:
-    """Return the central 95%, widened as Student's distribution is wider than the normal one."""
+    """Percentiles of the central 95%, widened by the ratio of Student's t to the normal distribution."""
     tail = float(norm.cdf(student.ppf(0.025, freedom)))
     return [tail, 1 - tail]
 
 
 def _lack(misfit: float, freedom: int, sizes: Sizes) -> float:
-    """p-value of the means' misfit against the seeds' scatter."""
+    """Compute the p-value of the means' misfit against the scatter of the seeds."""
     if freedom < 1 or not sizes.freedom or not sizes.scatter:
         return np.nan
     return float(fisher.sf((misfit / freedom) / (sizes.scatter / sizes.freedom), freedom, sizes.freedom))
@@ -195,19 +196,19 @@ def _prediction_error(law: Law, sizes: Sizes) -> float:
 
 
 def _missing(found: xr.Dataset) -> str:
-    """Return what there is too little of, or nothing."""
+    """Describe what there is too little of; empty if nothing."""
     sizes, extra = found.mean_log.size, int((found.seeds - 1).sum())
     if sizes < FEWEST_SIZES:
         return f"{FEWEST_SIZES} sizes are needed, there are {sizes}"
     if extra < FEWEST_EXTRA_SEEDS:
-        return f"{FEWEST_EXTRA_SEEDS} seeds beyond one a size are needed, there are {extra}"
+        return f"{FEWEST_EXTRA_SEEDS} seeds beyond one per size are needed, there are {extra}"
     if not np.isfinite(found.aicc).any():
-        return "the seeds of a size all have the same value, so no law can be compared"
+        return "the seeds of a size all have the same value, so laws cannot be compared"
     return ""
 
 
 def _verdict(found: xr.Dataset) -> tuple[str, str, str]:
-    """Word, law and sentence."""
+    """Verdict, law and sentence."""
     if missing := _missing(found):
         return UNDECIDED, "", missing
     name = str(found.law.values[int(found.aicc.values.argmin())])
@@ -231,7 +232,7 @@ def _notes(sizes: Sizes) -> list[str]:
     single = [f"{p:g}" for p, m in zip(sizes.p, sizes.counts, strict=True) if m == 1]
     notes = [f"omitted: {row}" for row in sizes.left_out]
     if single and sizes.freedom:
-        notes.append(f"one seed at size {', '.join(single)}: its scatter is that of the other sizes")
+        notes.append(f"one seed at size {', '.join(single)}: its scatter is taken from the other sizes")
     if not sizes.freedom:
-        notes.append("no size has two seeds: there are no intervals and no AICc")
+        notes.append("no size has two seeds, so there are no intervals and no AICc")
     return notes

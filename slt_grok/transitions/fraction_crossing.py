@@ -1,16 +1,16 @@
-"""The train fraction at which generalizing takes over: predicted by free energies, seen over a sweep, and compared.
+"""The train fraction at which generalization takes over: predicted from free energies, observed in a sweep, compared.
 
-Predicted, `measured`: where the mean difference of the free energies, linear in log n between the fractions that have
-both phases, turns to above 0 for good. `fitted`: where two power laws F = a n^b meet, one for each phase through the
-means at all fractions that have it; the only one that reaches fractions where no seed generalizes, and then said to
-be extrapolated. Intervals are central 95% of posterior draws (Jeffreys' prior): for `measured` of the means, whose
-spread over seeds is taken to be the same share of each, for `fitted` of both laws' coefficients, with the scatter of
-the seeds around them. Both phases of a seed are taken to be independent.
+Predicted, `measured`: where the mean difference of the free energies, interpolated linearly in log n between fractions
+that have both phases, becomes positive for good. `fitted`: the intersection of two power laws F = a n^b, one for each
+phase through the means at all its fractions; only this one reaches fractions where no seed generalizes, and it is then
+marked as extrapolated. Intervals are the central 95% of posterior draws (Jeffreys' prior): of the means for `measured`,
+assuming the same relative spread over seeds at all fractions; of both laws' coefficients for `fitted`, with the scatter
+of the seeds around them. The two phases of a seed are taken to be independent.
 
-Seen: the fraction at which half of the seeds generalize, by logistic regression on log fraction, P = f((log r - log
-r50) / s), every seed and fraction one independent trial. The interval is that of the profile likelihood (3.84 / 2
-nats below its top), s between a thousandth of and four times the range of log fraction: it stays finite where outcomes
-are separated, as they are with few seeds, and it is open where no fraction stands on one side.
+Observed: the fraction at which half of the seeds generalize, by logistic regression on log fraction, P = f((log r - log
+r50) / s), where each seed at each fraction is one independent trial. The interval is from the profile likelihood (3.84
+/ 2 nats below its maximum), with s between a thousandth of and four times the range of log fraction: it stays finite
+for separated outcomes, which are common with few seeds, and is open if all fractions are on one side.
 """
 
 from typing import NamedTuple
@@ -24,15 +24,15 @@ from slt_grok.transitions.change import COVERAGE
 from slt_grok.transitions.free_energy import PHASES
 
 DRAWS = 2000
-GRID = (301, 40)  # middles and widths
+GRID = (301, 40)  # numbers of middles and widths
 CUTOFF = float(chi2.ppf(0.95, 1) / 2)
-PRECISE = 2.0  # ratio of an interval's ends up to which it can support a prediction
+PRECISE = 2.0  # largest ratio of an interval's ends that can support a prediction
 
 
 class Crossing(NamedTuple):
-    """A train fraction with its 95% interval, and a sentence on it.
+    """A train fraction with its 95% interval and an explanatory note.
 
-    `fraction` is NaN where there is none; `low` is 0 and `high` infinite where that end is open.
+    `fraction` is NaN if there is no crossing; an open end is 0 for `low` or infinite for `high`.
     """
 
     fraction: float
@@ -42,20 +42,20 @@ class Crossing(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """supported, refuted or undecided; and a sentence."""
+    """A verdict (supported, refuted or undecided) and a sentence."""
 
     word: str
     reason: str
 
 
 def predicted_measured(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 0) -> Crossing:
-    """Return the crossing by interpolation between the fractions that have both phases.
+    """Predict the crossing by interpolation between the fractions that have both phases.
 
     Parameters
     ----------
     energies : xarray.Dataset
         From `free_energy`, over at least one train fraction.
-    draws, seed : int, optional
+    Number of draws of the mean free energies, and their seed.
         Number of draws of the mean free energies, and their seed.
     """
     known = energies.where(energies.seeds_with_both > 0, drop=True)
@@ -66,7 +66,7 @@ def predicted_measured(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 
     generator = np.random.default_rng(seed)
     first, second = (_drawn_means(known.sel(phase=phase), draws, generator) for phase in PHASES)
     at = _turn(x, known.mean_difference.values)
-    note = "where the measured difference turns"
+    note = "where the measured difference changes sign"
     if at == -np.inf:
         note = (
             f"generalizing has the lower free energy from the smallest fraction with both phases, {fractions[0]:g}, on"
@@ -77,7 +77,7 @@ def predicted_measured(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 
 
 
 def predicted_fitted(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 0) -> Crossing:
-    """Return the crossing of two power laws of n, one for each phase.
+    """Predict the crossing as the intersection of two power laws of n, one per phase.
 
     Parameters
     ----------
@@ -106,22 +106,22 @@ def predicted_fitted(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 0)
     else:
         note = "power laws, extrapolated beyond the fractions that have both phases"
     if np.isnan(drawn).any():
-        drawn, note = np.array([-np.inf, np.inf]), f"{note}; two points a law, so the error is not known"
+        drawn, note = np.array([-np.inf, np.inf]), f"{note}; each law has only two points, so the error is unknown"
     return _crossing(energies, float(at), drawn, note)
 
 
 def seen(fractions: np.ndarray, generalized: np.ndarray) -> Crossing:
-    """Return the fraction at which half of the seeds generalize.
+    """Estimate the fraction at which half of the seeds generalize.
 
     Parameters
     ----------
     fractions, generalized : ndarray
-        Of each trained seed, above 0 and 0 or 1, (trial,).
+        Train fraction (positive) and outcome (0 or 1) of each trained seed, (trial,).
 
     Raises
     ------
     SltGrokError
-        No trial, or a fraction that is not above 0.
+        There is no trial, or a fraction is not positive.
     """
     fractions, generalized = np.asarray(fractions, float), np.asarray(generalized, float)
     if not len(fractions) or not (fractions > 0).all():
@@ -138,7 +138,7 @@ def seen(fractions: np.ndarray, generalized: np.ndarray) -> Crossing:
     profile = likelihood.max(1)
     inside = np.flatnonzero(profile >= profile.max() - CUTOFF)
     best = middles[np.isclose(profile, profile.max(), rtol=0, atol=1e-6)].mean()
-    # the points of the grid next to those inside, so that no part of the interval is lost between two points
+    # include the neighbors of the grid points inside, so that no part of the interval is lost
     low = 0.0 if inside[0] == 0 else float(np.exp(middles[inside[0] - 1]))
     high = np.inf if inside[-1] == GRID[0] - 1 else float(np.exp(middles[inside[-1] + 1]))
     share = wins / trials
@@ -148,34 +148,34 @@ def seen(fractions: np.ndarray, generalized: np.ndarray) -> Crossing:
     separated = share[-1] == 1 and share[0] == 0 and set(share) <= {0.0, 1.0} and (np.diff(share) >= 0).all()
     note = f"{int(trials.sum())} seeds at {len(levels)} train fractions"
     if separated:
-        note += "; outcomes are separated, so between two fractions nothing is known"
+        note += "; outcomes are separated, so the crossing is not resolved between two fractions"
     return Crossing(float(np.exp(best)), low, high, note)
 
 
 def compare(predicted: Crossing, observed: Crossing) -> Verdict:
-    """Decide whether the free energy predicts the crossing that is seen.
+    """Decide whether the free energy predicts the observed crossing.
 
-    Refuted where the 95% intervals are apart; supported where they meet, both crossings are numbers and each interval's
-    ends are at most a factor 2 apart; undecided otherwise.
+    Refuted if the 95% intervals are disjoint; supported if they overlap, both crossings are known and the ends of each
+    interval differ by at most a factor of 2; undecided otherwise.
     """
     both = {"predicted": predicted, "seen": observed}
     text = ", ".join(f"{name} {c.fraction:.3g} ({c.low:.3g} to {c.high:.3g}; {c.note})" for name, c in both.items())
     if predicted.high < observed.low or observed.high < predicted.low:
         side = "below" if predicted.high < observed.low else "above"
-        return Verdict("refuted", f"the predicted crossing lies {side} the seen one: {text}")
+        return Verdict("refuted", f"the predicted crossing lies {side} the observed one: {text}")
     known = all(np.isfinite(c.fraction) for c in both.values())
     precise = all(c.low > 0 and c.high / c.low <= PRECISE for c in both.values())
     if known and precise:
-        return Verdict("supported", f"the intervals meet: {text}")
-    why = "an interval spans more than a factor 2" if known else "one of the crossings is not known"
+        return Verdict("supported", f"the intervals overlap: {text}")
+    why = "an interval spans more than a factor 2" if known else "one of the crossings is unknown"
     return Verdict("undecided", f"{why}: {text}")
 
 
 def against_training(energies: xr.Dataset) -> xr.Dataset:
-    """Return for each train fraction which phase has the lower free energy, which training chose, and if they agree.
+    """Compare, at each train fraction, the phase with the lower free energy with the one that training chose.
 
-    Training's choice is that of most seeds where Clopper and Pearson's 95% interval of the share that generalizes is
-    on one side of one half (six seeds that agree are enough, five are not).
+    Training's choice is the majority of seeds if the Clopper-Pearson 95% interval of the fraction that generalizes lies
+    on one side of one half (six unanimous seeds are enough, five are not).
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def against_training(energies: xr.Dataset) -> xr.Dataset:
         posterior = "generalizing" if difference[1] > 0 else "memorizing" if difference[2] < 0 else "undecided"
         agreement = "agree" if training == posterior else "disagree"
         word = "undecided" if "undecided" in (training, posterior) else agreement
-        energy = "the posterior's preference is not known, since no seed has both phases"
+        energy = "the posterior's preference is unknown, since no seed has both phases"
         if np.isfinite(difference[0]):
             preferred = "neither phase" if posterior == "undecided" else f"the {posterior} phase"
             numbers = "F differs by {:.3g} nats, {:.3g} to {:.3g}".format(*difference)
@@ -219,7 +219,7 @@ def against_training(energies: xr.Dataset) -> xr.Dataset:
 
 
 def share_interval(wins: int, trials: int) -> tuple[float, float]:
-    """Clopper and Pearson's 95% interval of a share (1934, doi:10.1093/biomet/26.4.404)."""
+    """Clopper-Pearson 95% interval of a proportion (1934, doi:10.1093/biomet/26.4.404)."""
     if not trials:
         return 0.0, 1.0
     ends = binomtest(wins, trials).proportion_ci(method="exact")
@@ -227,7 +227,7 @@ def share_interval(wins: int, trials: int) -> tuple[float, float]:
 
 
 def _turn(x: np.ndarray, difference: np.ndarray) -> float:
-    """Where a broken line turns to above 0 for good; -inf where it is above throughout, inf where it ends below."""
+    """Point after which a piecewise linear curve stays above 0; -inf if it is always above, inf if it ends below."""
     below = np.flatnonzero(difference <= 0)
     if not len(below):
         return -np.inf
@@ -243,21 +243,21 @@ def _unknown(note: str, low: float = 0.0, high: float = np.inf) -> Crossing:
 
 
 def _crossing(energies: xr.Dataset, at: float, drawn: np.ndarray, note: str) -> Crossing:
-    """Return the crossing of a value of log n and draws of it."""
+    """Build the crossing from a value of log n and its draws."""
     scale = _n_per_fraction(energies)
     low, high = np.exp(np.quantile(drawn, np.array(COVERAGE) / 100, method="nearest")) / scale
     return Crossing(float(np.exp(at) / scale) if np.isfinite(at) else np.nan, float(low), float(high), note)
 
 
 def _n_per_fraction(energies: xr.Dataset) -> float:
-    """Return the number of samples, up to the rounding of n."""
+    """Compute the total number of samples, up to the rounding of n."""
     return float((energies.n / energies.train_fraction).mean())
 
 
 def _drawn_means(one: xr.Dataset, draws: int, generator: np.random.Generator) -> np.ndarray:
     """Draws of a phase's mean free energy at each fraction, (draw, train_fraction).
 
-    The spread over seeds is the same share of the mean at all fractions; of single seeds it is the LLC's error.
+    The relative spread over seeds is the same at all fractions; for single seeds, the LLC's error is used.
     """
     energy = one.free_energy.transpose("train_fraction", "seed").values
     means, counts = np.nanmean(energy, 1), np.isfinite(energy).sum(1)
@@ -272,7 +272,7 @@ def _drawn_means(one: xr.Dataset, draws: int, generator: np.random.Generator) ->
 def _power_law(
     x: np.ndarray, y: np.ndarray, draws: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Slope and height of a line, least squares (2,) and draws of their posterior (2, draw); NaN from two points."""
+    """Slope and intercept of a line: least squares (2,) and posterior draws (2, draw); NaN for two points."""
     design = np.stack([x, np.ones_like(x)], 1)
     best, *_ = np.linalg.lstsq(design, y)
     freedom = len(x) - 2
@@ -284,7 +284,7 @@ def _power_law(
 
 
 def _meet(memorizing: np.ndarray, generalizing: np.ndarray) -> np.ndarray:
-    """Return log n at which two lines (2, ...) meet; inf where memorizing does not grow faster."""
+    """Compute log n at the intersection of two lines (2, ...); inf if memorizing does not grow faster."""
     (slope, height), (other_slope, other_height) = memorizing, generalizing
     with np.errstate(divide="ignore", invalid="ignore"):
         meeting = (other_height - height) / (slope - other_slope)

@@ -1,18 +1,18 @@
-"""Free energy of the memorizing and the generalizing phase, and the train fraction at which they are equal.
+"""Free energies of the memorizing and the generalizing phase, and the train fraction at which they are equal.
 
     F = n L(w*) + lambda log n - (m - 1) log log n
 
 (Watanabe 2009, theorem 6.7) in nats, at inverse temperature 1, with n train samples, L the mean loss, lambda the LLC
-and m its multiplicity. The phase of lower F has the larger share of the posterior. With cross-entropy the LLC is an
-effective one at its (n_beta, gamma), and a term of order 1 is omitted: differences of some nats mean nothing.
+and m its multiplicity. The phase with the lower F has the larger share of the posterior. With cross-entropy the LLC is
+an effective one at its (n_beta, gamma), and a term of order 1 is omitted: differences of a few nats are meaningless.
 
-Phases of a seed. Memorizing: the checkpoint of the largest LLC from the first one with train accuracy at its threshold
-to the first one with test accuracy at its threshold; or the end of a control run that never generalizes. Generalizing:
-the last checkpoint, where test accuracy is at its threshold there.
+Phases of a seed. Memorizing: the checkpoint with the largest LLC between the first one with train accuracy at its
+threshold and the first one with test accuracy at its threshold; or the end of a control run that never generalizes.
+Generalizing: the last checkpoint, if its test accuracy is at the threshold.
 
-Errors. Seeds are the outer level: a mean over two seeds or more has Student's distribution around it (the posterior
-under Jeffreys' prior), whose spread over seeds contains the sampling error of each LLC; of one seed only the LLC's
-standard error is known, and the result says so. Between train fractions everything is independent.
+Errors. Seeds are the outer level: the mean over two or more seeds is distributed as Student's t (the posterior under
+Jeffreys' prior), whose spread over seeds includes the sampling error of each LLC. For a single seed only the LLC's
+standard error is known, and the result says so. Different train fractions are independent.
 """
 
 from collections.abc import Mapping
@@ -40,14 +40,14 @@ EACH, PHASE, SEED, OVER = (
 _declare = partial(Variable, source=SOURCE)
 VARIABLES = {
     "phase_loss": _declare(EACH[1:], "train loss of the phase", "L(w*), mean over the train set", units="nats"),
-    "llc": _declare(EACH[1:], "LLC of the phase", "at the checkpoint that stands for the phase"),
-    "llc_se": _declare(EACH[1:], "standard error of the LLC", "of the chains"),
+    "llc": _declare(EACH[1:], "LLC of the phase", "at the checkpoint that represents the phase"),
+    "llc_se": _declare(EACH[1:], "standard error of the LLC", "over the chains"),
     "phase_step": _declare(EACH[1:], "checkpoint of the phase", f"rule in {__name__}", units="training steps"),
     "generalized": _declare(SEED, "whether the seed generalized", "test accuracy at its threshold at the last record"),
     "free_energy": _declare(EACH, "free energy", FORMULA, units="nats"),
-    "free_energy_se": _declare(EACH, "standard error of the free energy", "log n times the LLC's", units="nats"),
-    "difference": _declare(OVER + SEED, "free energy of memorizing minus generalizing", FORMULA, units="nats"),
-    "difference_se": _declare(OVER + SEED, "its standard error", "log n times both LLCs' in squares", units="nats"),
+    "free_energy_se": _declare(EACH, "standard error of the free energy", "log n times that of the LLC", units="nats"),
+    "difference": _declare(OVER + SEED, "free energy of memorizing minus that of generalizing", FORMULA, units="nats"),
+    "difference_se": _declare(OVER + SEED, "its standard error", "log n times both LLCs' in quadrature", units="nats"),
     **with_interval("mean_free_energy", _declare(PHASE, "mean free energy over seeds", FORMULA, units="nats")),
     **with_interval("mean_difference", _declare(OVER, "mean difference over seeds", FORMULA, units="nats")),
     "seeds_with": _declare(PHASE, "seeds that have the phase", "count"),
@@ -63,7 +63,7 @@ def phases(
     train_threshold: float = 0.99,
     test_threshold: float = 0.95,
 ) -> xr.Dataset:
-    """Return what stands for each phase of each seed.
+    """Select the checkpoint that represents each phase of each seed, with its loss and LLC.
 
     Parameters
     ----------
@@ -72,14 +72,14 @@ def phases(
     training : xarray.Dataset
         Accuracies over (step, seed).
     control : xarray.Dataset or None, optional
-        The same as `llc` of a run without weight decay and the same seeds, whose end stands for memorizing.
+        As `llc`, for a run of the same seeds without weight decay, whose end represents memorizing.
     train_threshold, test_threshold : float, optional
-        Accuracies at which a seed has memorized and generalized.
+        Accuracies at which a seed counts as having memorized or generalized.
 
     Returns
     -------
     xarray.Dataset
-        `phase_loss`, `llc`, `llc_se`, `phase_step` over (phase, seed), NaN where a seed does not have the phase;
+        `phase_loss`, `llc`, `llc_se`, `phase_step` over (phase, seed), NaN if a seed does not have the phase;
         `generalized` (seed); the attribute `n`.
 
     Raises
@@ -90,9 +90,9 @@ def phases(
     for label, dataset in (("llc", llc), ("control", control)):
         missing = [name for name in ("llc", "llc_se", "baseline_loss") if dataset is not None and name not in dataset]
         if missing:
-            raise SltGrokError(f"{label}: expected the variable {missing[0]}, it is missing")
+            raise SltGrokError(f"{label}: expected the variable {missing[0]}, but it is missing")
     if "n" not in llc.attrs:
-        raise SltGrokError("llc: expected the attribute n, the number of train samples, it is missing")
+        raise SltGrokError("llc: expected the attribute n, the number of train samples, but it is missing")
     curves, found, generalized = Curves({"llc": llc, "training": training}), [], []
     for seed in curves.seeds:
         tests = curves.of("test_accuracy", seed)
@@ -114,14 +114,14 @@ def phases(
 
 
 def at_fractions(by_fraction: Mapping[float, xr.Dataset]) -> xr.Dataset:
-    """Return the phases at several train fractions as one dataset over (train_fraction, phase, seed), with `n` of each.
+    """Combine the phases at several train fractions over (train_fraction, phase, seed), with `n` at each.
 
-    A seed that a fraction does not have is NaN there; `generalized` becomes a number, 0 or 1.
+    Seeds missing at a fraction are NaN there; `generalized` becomes a number, 0 or 1.
 
     Raises
     ------
     SltGrokError
-        No fraction.
+        The mapping is empty.
     """
     if not by_fraction:
         raise SltGrokError("train fractions: expected at least one run with phases")
@@ -135,7 +135,7 @@ def at_fractions(by_fraction: Mapping[float, xr.Dataset]) -> xr.Dataset:
 def free_energy(
     found: xr.Dataset, multiplicity: Mapping[str, int] | None = None, *, draws: int = DRAWS, seed: int = 0
 ) -> xr.Dataset:
-    """Free energy of each phase and the difference, of each seed and as a mean over seeds with 95% intervals.
+    """Free energies of the phases and their difference, for each seed and as means over seeds with 95% intervals.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def free_energy(
     multiplicity : Mapping[str, int] or None, optional
         m of each phase, 1 by default.
     draws, seed : int, optional
-        Of the posterior of the means.
+        Number of posterior draws of the means, and their seed.
 
     Returns
     -------
@@ -152,13 +152,13 @@ def free_energy(
         `found` with, in nats, `free_energy` and `free_energy_se` (train_fraction, phase, seed); `difference` and
         `difference_se` (train_fraction, seed), memorizing minus generalizing, so that above 0 the posterior prefers
         generalizing; `mean_free_energy` and `mean_difference`, each with `_low` and `_high`; `seeds_with`,
-        `seeds_with_both`. NaN where no seed has the phase. The attribute `notes` has a sentence for each fraction where
-        intervals do not know the spread over seeds.
+        `seeds_with_both`. NaN if no seed has the phase. The attribute `notes` has a sentence for each fraction where
+        the intervals do not include the spread over seeds.
 
     Raises
     ------
     SltGrokError
-        A multiplicity below 1, or fewer than 3 train samples.
+        A multiplicity is below 1, or there are fewer than 3 train samples.
     """
     if "train_fraction" not in found.dims:
         found = at_fractions({np.nan: found})
@@ -189,17 +189,17 @@ def free_energy(
 
 
 def mean_draws(values: np.ndarray, errors: np.ndarray, draws: int, generator: np.random.Generator) -> np.ndarray:
-    """Draws of the mean over seeds: Student's t around the mean of two or more, normal with the error of a single one.
+    """Draws of the mean over seeds: Student's t around the mean of two or more, normal with its own error for one.
 
     Parameters
     ----------
     values, errors : ndarray
-        Of the seeds, NaN where there is none, (seed,).
+        Values and standard errors of the seeds, NaN if missing, (seed,).
 
     Returns
     -------
     ndarray
-        (draws,), NaN where there is no seed.
+        (draws,), NaN without seeds.
     """
     known = np.isfinite(values)
     values, errors = values[known], errors[known]
@@ -212,7 +212,7 @@ def mean_draws(values: np.ndarray, errors: np.ndarray, draws: int, generator: np
 
 
 def _usable(llc: xr.Dataset) -> xr.Dataset:
-    """Return the checkpoints whose LLC is a number and not diverged."""
+    """Select the checkpoints whose LLC is finite and not diverged."""
     good = np.isfinite(llc.llc) & not_diverged(llc)
     return llc[["llc", "llc_se", "baseline_loss"]].where(good, drop=True)
 
@@ -245,5 +245,5 @@ def _notes(result: xr.Dataset) -> list[str]:
         absent = [phase for phase in PHASES if not int(one.seeds_with.sel(phase=phase))]
         notes += [f"{where}no seed has the {phase} phase, so no difference is measured" for phase in absent]
         if int(one.seeds_with_both) == 1:
-            notes.append(f"{where}one seed has both phases: the interval carries the LLC's sampling error alone")
+            notes.append(f"{where}one seed has both phases: the interval only reflects the LLC's sampling error")
     return notes

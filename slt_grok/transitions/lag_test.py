@@ -1,18 +1,18 @@
-"""Does one event come before another, over seeds: a test that knows what the checkpoints leave open.
+"""A test over seeds of whether one event precedes another, accounting for the spacing of checkpoints.
 
-Lag of a seed: difference of two events in log(1 + step), of which draws are known (`estimators`). The test is Student's
-on the medians of the seeds' draws: what the checkpoints and the noise leave open in each seed is part of their scatter.
+The lag of a seed is the difference of two events in log(1 + step), for which draws are available (`estimators`). The
+test is Student's t on the medians of the seeds' draws: uncertainty within a seed is part of the scatter over seeds.
 
-That fails where the events of all seeds lie between the same few checkpoints: then the seeds share their error, more of
-them tell no more, and Student's test rejects nearly always. So where the standard deviation over seeds of an event is
-below `SHARED` of the median width of its intervals, the error is taken as one of all seeds, wherever it is worst: the
-test and its interval are made from the k-th smallest draw of every seed, for each k in the central 95%; the p-value is
-the largest of them and the interval their union. There the test rejects less often than it says. (Of events that
-scatter normally by s, the positions inside a gap g have a correlation near exp(-(2 pi s / g)^2), 3% at s = 0.3 g; the
-middles of the intervals then have the standard deviation sqrt(s^2 + g^2 / 12) = 0.42 g, and the intervals the width
+That fails if the events of all seeds lie between the same few checkpoints: the seeds then share their error, more of
+them add no information, and Student's test nearly always rejects. So if the standard deviation of an event over seeds
+is below `SHARED` of the median width of its intervals, the error is taken as common to all seeds, in the worst case:
+the test and its interval are computed from the k-th smallest draw of every seed, for each k in the central 95%; the
+p-value is the largest of them and the interval their union, so that the test is conservative. (For events with normal
+scatter s, the positions inside a gap g have a correlation near exp(-(2 pi s / g)^2), 3% at s = 0.3 g; the
+midpoints of the intervals then have the standard deviation sqrt(s^2 + g^2 / 12) = 0.42 g, and the intervals the width
 0.95 g.)
 
-The interval holds every mean lag that the test does not reject.
+The interval contains every mean lag that the test does not reject.
 """
 
 from typing import NamedTuple
@@ -21,14 +21,14 @@ import numpy as np
 from scipy.stats import t
 
 FEWEST_SEEDS = 4
-RESOLUTION = 0.02  # in log step: width of an interval from which on checkpoints matter
+RESOLUTION = 0.02  # in log step: smallest width of an interval at which checkpoint spacing matters
 SHARED = 0.44
 LEVEL = 0.05
-PLACES = 21  # of a shared error
+PLACES = 21  # number of values of a shared error
 
 
 class Lag(NamedTuple):
-    """Mean lag in log step, its 95% interval, the p-value of no lag; is the error one of all seeds."""
+    """Mean lag in log step, its 95% interval, the p-value of no lag, and whether all seeds share the error."""
 
     mean: float
     low: float
@@ -38,12 +38,12 @@ class Lag(NamedTuple):
 
 
 def lag_of(first: np.ndarray, second: np.ndarray) -> Lag:
-    """Return the mean lag of the first event behind the second over seeds.
+    """Estimate the mean lag of the first event behind the second over seeds.
 
     Parameters
     ----------
     first, second : ndarray
-        Draws of the events in log(1 + step), (seed, draw), at least `FEWEST_SEEDS` seeds.
+        Draws of the events in log(1 + step), (seed, draw), for at least `FEWEST_SEEDS` seeds.
     """
     draws = first - second
     shared = shares_error(first) or shares_error(second)
@@ -56,16 +56,16 @@ def lag_of(first: np.ndarray, second: np.ndarray) -> Lag:
 
 
 def shares_error(draws: np.ndarray) -> bool:
-    """Return whether the draws (seed, draw) of an event hardly differ between seeds compared with their width."""
+    """Check whether draws (seed, draw) of an event vary little between seeds compared with their width."""
     low, middle, high = np.percentile(draws, (2.5, 50, 97.5), axis=1)
     width = float(np.median(high - low))
     return width > RESOLUTION and bool(middle.std(ddof=1) < SHARED * width)
 
 
 def student(lags: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, ends of its 95% interval and p-value of no lag, each (...), by Student's test on lags (..., seed).
+    """Mean, 95% interval and p-value of no lag, each (...), by Student's test on lags (..., seed).
 
-    Lags that are all the same are taken to scatter by a tenth of `RESOLUTION`.
+    Identical lags are assumed to scatter by a tenth of `RESOLUTION`.
     """
     count, mean = lags.shape[-1], lags.mean(-1)
     error = np.maximum(lags.std(-1, ddof=1), RESOLUTION / 10) / np.sqrt(count)
@@ -74,7 +74,7 @@ def student(lags: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm's (1979) p-values of several tests, which hold together whatever joins the tests; NaN is no test."""
+    """Holm's (1979) adjusted p-values of several tests, valid under any dependence; NaN means no test."""
     p_values = np.asarray(p_values, float)
     tested = np.flatnonzero(np.isfinite(p_values))
     order = tested[np.argsort(p_values[tested])]

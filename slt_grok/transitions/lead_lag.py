@@ -1,6 +1,6 @@
-"""Which events come before which: lead or lag of every measure against test accuracy and against the LLC, over seeds.
+"""Order of events: lead or lag of every measure relative to test accuracy and to the LLC, over seeds.
 
-A lag is a difference in log(1 + step): 0.1 is 10% later. Positive: the measure's event is after the reference's.
+A lag is a difference in log(1 + step): 0.1 is 10% later. Positive: the measure's event comes after the reference's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,9 +26,9 @@ OF_SEED = Variable((*DIMS, "seed"), "lag of a seed", f"median of the draws, {RUL
 VARIABLES = {
     **with_interval("lag", Variable(DIMS, "mean lag over seeds", RULE, units=UNITS)),
     "p_value": Variable(DIMS, "p-value of no lag", RULE),
-    "p_value_holm": Variable(DIMS, "p-value of no lag, Holm's", "Holm's correction over the measures"),
+    "p_value_holm": Variable(DIMS, "Holm-corrected p-value of no lag", "Holm's correction over the measures"),
     "seeds": Variable(DIMS, "seeds with both events", "count"),
-    "shared_error": Variable(DIMS, "events of all seeds lie between the same checkpoints", RULE),
+    "shared_error": Variable(DIMS, "whether the events of all seeds lie between the same checkpoints", RULE),
     "verdict": Variable(DIMS, "order of the two events", "before or after where Holm's p-value is at most 0.05"),
     "left_out": Variable(DIMS, "seeds without one of the events, and why", "transition_status of both"),
     **with_interval("lag_of_seed", OF_SEED),
@@ -36,7 +36,7 @@ VARIABLES = {
 
 
 class LeadLag(Derived):
-    """What comes first, over at least four seeds."""
+    """The order of events; needs at least four seeds."""
 
     name = "lead_lag"
     title = "Lead and lag"
@@ -44,23 +44,23 @@ class LeadLag(Derived):
     variables: ClassVar[Mapping[str, Variable]] = VARIABLES  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def derive(self, data: Data, config: Any) -> xr.Dataset | None:
-        """Return the lags behind test accuracy, the LLC and, where it is measured, unmirrored test accuracy."""
+        """Compute the lags behind test accuracy, the LLC and, if measured, unmirrored test accuracy."""
         events = data.get("events")
         if events is None or events.sizes["seed"] < FEWEST_SEEDS:
             return None
         return lead_lag(events, [n for n in ("unmirrored_test_accuracy", *REFERENCES) if n in events.measure])
 
     def figures(self) -> Sequence[Drawing]:
-        """Return the lags of the middles."""
+        """Draw the lags of the middles."""
         caption = (
-            "How much later than the reference each measure is half done, as a difference in log step (0.1 is 10% "
+            "How much later than the reference each measure is half complete, as a difference in log step (0.1 is 10% "
             "later): seeds in gray, their mean with its 95% interval, filled where the order is resolved after Holm's "
-            "correction. References whose own middle too few seeds have are omitted."
+            "correction. References with a middle in too few seeds are omitted."
         )
         return [Drawing("lead_lag", draw_known, caption, by_seed=False)]
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Return the lags of the middles."""
+        """Tabulate the lags of the middles."""
         from slt_grok.plots.style import measure_name
 
         rows = [
@@ -79,7 +79,7 @@ class LeadLag(Derived):
 
 
 def draw_known(lags: xr.Dataset) -> Any:
-    """Draw the references whose own middle enough seeds have, all of them where none has."""
+    """Draw the references whose own middle exists in enough seeds, or all references if there are none."""
     from slt_grok import plots
 
     known = (lags.verdict.sel(event="middle") != "too few seeds").any("measure")
@@ -87,31 +87,31 @@ def draw_known(lags: xr.Dataset) -> Any:
 
 
 def lead_lag(events: xr.Dataset, references: Sequence[str] = REFERENCES, estimator: str = "sigmoid") -> xr.Dataset:
-    """Return the lag of the onset, middle and end of every measure behind those of the references.
+    """Estimate the lag of every measure's onset, middle and end behind those of the references.
 
     Parameters
     ----------
     events : xarray.Dataset
         From `by_estimator`.
     references : sequence of str, optional
-        Measures; one that `events` lacks is an error.
+        Measures; each must be in `events`.
     estimator : str, optional
-        Whose draws are taken.
+        Name of the estimator whose draws are used.
 
     Returns
     -------
     xarray.Dataset
         Over (reference, event, measure): `lag`, `lag_low`, `lag_high`, `p_value` of `lag_test`; `p_value_holm`,
-        adjusted for the measures of one reference and event; `seeds`, how many have both events; `shared_error`,
-        whether the seeds' events lie between the same checkpoints;
+        adjusted for the measures of one reference and event; `seeds`, the number of seeds with both events;
+        `shared_error`, whether the seeds' events lie between the same checkpoints;
         `verdict`: `before`, `after`, `not resolved` (Holm's p above 0.05) or `too few seeds`; `left_out`, the seeds
-        without one of the events and why. `lag_of_seed`, also `_low` and `_high`, over (reference, event, measure,
-        seed). Numbers are NaN under 4 seeds.
+        that lack one of the events and why. `lag_of_seed`, also `_low` and `_high`, over (reference, event, measure,
+        seed). Numbers are NaN with fewer than 4 seeds.
 
     Raises
     ------
     SltGrokError
-        No such estimator or reference.
+        There is no such estimator or reference.
     """
     for name, wanted in (("estimator", [estimator]), ("measure", list(references))):
         missing = sorted(set(wanted) - set(events[name].values.tolist()))
@@ -154,13 +154,13 @@ def lead_lag(events: xr.Dataset, references: Sequence[str] = REFERENCES, estimat
 
 
 def lag_table(lags: xr.Dataset) -> pd.DataFrame:
-    """One row for each reference, event and measure of `lead_lag`, without a reference's row for itself."""
+    """Tabulate one row per reference, event and measure of `lead_lag`, without the references themselves."""
     over_seeds = lags.drop_dims("seed").to_dataframe().reset_index()
     return over_seeds.query("reference != measure").reset_index(drop=True)
 
 
 def _reasons(events: xr.Dataset, measures: tuple[str, ...], seeds: np.ndarray) -> str:
-    """Why each of the seeds has no lag: the measure without an event and its status."""
+    """Explain why each of the seeds has no lag: the measure without an event and its status."""
     status = events.transition_status
     parts = []
     for seed in seeds:

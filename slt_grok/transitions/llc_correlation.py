@@ -1,20 +1,19 @@
-"""The landscape and the LLC: which measures move with it from its peak to the end, and which is half way first.
+"""The landscape and the LLC: which measures move with the LLC from its peak to the end, and which reach halfway first.
 
 Two numbers for each measure, from the checkpoint of the largest LLC on: Spearman's rank correlation with the LLC over
-the checkpoints that have both, and the step at which the measure is half way between its first value from there on
-(later than the peak where it was not measured there) and its last one, on a logarithmic scale where it is positive
-throughout, the step interpolated in log(1 + step). A rank correlation of two curves that both fall is high whatever
-joins them: it says that they move together, not why.
+the common checkpoints, and the step at which the measure is halfway between its first value from there on (later than
+the peak if it was not measured there) and its last one, on a logarithmic scale if it is always positive, with the step
+interpolated in log(1 + step). Any two falling curves have a high rank correlation: it shows that they move together,
+not why.
 
-Each has an interval. Curves with standard errors are drawn anew with normal noise of those errors (of the logarithm
-where a curve is positive), and the central 95% of what comes out is taken; that of the half-way step also reaches over
-the checkpoints on both sides of it, since between two checkpoints nothing is known. Where a curve has no error the
-interval carries the LLC's alone (rank correlation) or the checkpoints' alone (half-way step). The peak stays where it
-was found.
+Each number has an interval. Curves with standard errors are redrawn with normal noise (of the logarithm if a curve is
+positive), and the central 95% of the results is used; the interval of the halfway step also includes the adjacent
+checkpoints, since the curve is unknown between checkpoints. If a curve has no error, the interval only reflects that of
+the LLC (rank correlation) or the checkpoint spacing (halfway step). The peak is not redrawn.
 
-A measure is half way before or after the LLC where their intervals are apart. It moves with the LLC where the rank
-correlation is at least 0.8 in size and the intervals are not apart, since two curves that fall at different times are
-correlated as well; it does not where the correlation is below 0.4 in size.
+A measure reaches halfway before or after the LLC if their intervals are disjoint. It moves with the LLC if the rank
+correlation is at least 0.8 in magnitude and the intervals overlap, since two curves that fall at different times are
+correlated as well; it does not if the correlation is below 0.4 in magnitude.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +27,7 @@ from slt_grok.transitions.change import COVERAGE
 
 
 class Measure(NamedTuple):
-    """A variable of the landscape, and what makes one number for each network of it or of its standard error."""
+    """A landscape variable, and a function that reduces it or its standard error to one number per network."""
 
     variable: str
     one: Callable[[xr.DataArray], xr.DataArray] = lambda values: values
@@ -52,7 +51,7 @@ MEASURES: Mapping[str, Measure] = {
     "lower bound of the basin's log-volume": Measure("radial_log_volume_bound", lambda v: v.isel(epsilon=0)),
 }
 FEWEST = 4  # checkpoints that a rank correlation needs
-WITH, WITHOUT = 0.8, 0.4  # rank correlations from which on a measure may move with the LLC, and below which it does not
+WITH, WITHOUT = 0.8, 0.4  # thresholds of the rank correlation: moves with the LLC, does not
 DRAWS = 400
 COLUMNS = (
     "at_peak", "at_end", "half_way_step", "half_way_low", "half_way_high",
@@ -62,22 +61,22 @@ Noisy = tuple[xr.DataArray, xr.DataArray | None]  # a curve and its standard err
 
 
 def llc_correlation(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0) -> xr.Dataset:
-    """Rank correlation with the LLC and half-way step of each landscape measure, of one seed.
+    """Rank correlation with the LLC and halfway step of each landscape measure, for one seed.
 
     Parameters
     ----------
     landscape, llc : xarray.Dataset
-        Over `step`, of one seed; measures that the landscape lacks are omitted. The standard errors of a variable are
-        in one of its name and `_se`.
+        Over `step`, for one seed; measures missing from the landscape are omitted. The standard errors of a variable
+        NAME are in NAME_se.
     seed : int, optional
-        Of the redrawn curves.
+        Seed of the redrawn curves.
 
     Returns
     -------
     xarray.Dataset
         Over `measure`, the LLC first: `at_peak` and `at_end`, `half_way_step`, `half_way_low` and `half_way_high`,
-        `rank_correlation` (from -1 to 1), `rank_correlation_low` and `rank_correlation_high`, over `checkpoints`; NaN
-        where a measure has fewer than four of them, or does not change. Attribute `peak_step`.
+        `rank_correlation` (from -1 to 1), `rank_correlation_low` and `rank_correlation_high`, with `checkpoints`; NaN
+        if a measure has fewer than four checkpoints or does not change. Attribute `peak_step`.
     """
     value = llc.llc.dropna("step")
     peak = int(value.step[value.argmax("step")]) if len(value) else 0
@@ -86,7 +85,7 @@ def llc_correlation(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0) -> xr
         try:
             error = one(landscape[f"{variable}_se"]) if f"{variable}_se" in landscape else None
             curves[name] = (one(landscape[variable]), error)
-        except KeyError:  # a measure of another version, or of other settings
+        except KeyError:  # written by another version or with other settings
             continue
     rows = [
         _row(curve, curves["LLC"], peak, np.random.default_rng([seed, index]))
@@ -97,7 +96,7 @@ def llc_correlation(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0) -> xr
 
 
 def order(found: xr.Dataset) -> dict[str, str]:
-    """Of each measure of `llc_correlation` whether it is half way `before` or `after` the LLC, or `not resolved`."""
+    """Classify each measure of `llc_correlation` as halfway `before` or `after` the LLC, or `not resolved`."""
     own, words = found.sel(measure="LLC"), {}
     for name in found.measure.values.tolist():
         row = found.sel(measure=name)
@@ -109,7 +108,7 @@ def order(found: xr.Dataset) -> dict[str, str]:
 
 
 def groups(found: xr.Dataset) -> dict[str, list[str]]:
-    """Measures of `llc_correlation` that move with the LLC, do not, and are half way before and after it, in order."""
+    """Group measures of `llc_correlation`: moving with the LLC or not, and halfway before or after it."""
     measured = found.drop_sel(measure="LLC").dropna("measure", subset=["rank_correlation"]).sortby("half_way_step")
     placed, names, size = order(found), measured.measure.values, abs(measured.rank_correlation.values)
     return {
@@ -121,7 +120,7 @@ def groups(found: xr.Dataset) -> dict[str, list[str]]:
 
 
 def _row(measure: Noisy, of_llc: Noisy, peak: int, generator: np.random.Generator) -> dict[str, float]:
-    """Return the columns of `llc_correlation` for one measure."""
+    """Compute the columns of `llc_correlation` for one measure."""
     (curve, error), (llc, llc_error) = measure, of_llc
     curve, llc = xr.align(curve.dropna("step"), llc, join="inner")
     curve, llc = (array.where(array.step >= peak, drop=True) for array in (curve, llc))
@@ -144,34 +143,34 @@ def _row(measure: Noisy, of_llc: Noisy, peak: int, generator: np.random.Generato
         of_draws = _redrawn(llc.values, llc_noise, generator)
         found["rank_correlation"] = float(_rank_correlation(values, llc.values))
         low, high = np.nanpercentile(_rank_correlation(drawn, of_draws), COVERAGE)
-        found["rank_correlation_low"] = min(low, found["rank_correlation"])  # added noise takes from a correlation
+        found["rank_correlation_low"] = min(low, found["rank_correlation"])  # added noise weakens a correlation
         found["rank_correlation_high"] = max(high, found["rank_correlation"])
     return found
 
 
 def _at(error: xr.DataArray | None, steps: np.ndarray) -> np.ndarray:
-    """Return the standard errors at these steps, 0 where there are none."""
+    """Get the standard errors at these steps, 0 if there are none."""
     return np.zeros(len(steps)) if error is None else np.nan_to_num(error.sel(step=steps).values)
 
 
 def _redrawn(values: np.ndarray, noise: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Curves (draw, n) with normal noise, of the logarithm where all values are positive, so that they remain so."""
+    """Redraw curves (draw, n) with normal noise, on the logarithm if all values are positive, to keep them positive."""
     normal = generator.standard_normal((DRAWS, len(values)))
     return values * np.exp(noise / values * normal) if (values > 0).all() else values + noise * normal
 
 
 def _rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman's, of each pair of rows (..., n)."""
+    """Spearman's rank correlation of each pair of rows (..., n)."""
     one, other = (ranks - ranks.mean(-1, keepdims=True) for ranks in (rankdata(v, axis=-1) for v in (first, second)))
-    with np.errstate(invalid="ignore"):  # a curve that does not change
+    with np.errstate(invalid="ignore"):  # constant curves
         return (one * other).sum(-1) / np.sqrt((one**2).sum(-1) * (other**2).sum(-1))
 
 
 def half_way(steps: np.ndarray, values: np.ndarray) -> float:
-    """First step at which a curve is half way from its first value to its last, both (n,); NaN where these are equal.
+    """First step at which a curve is halfway from its first value to its last, both (n,); NaN if these are equal.
 
-    Half way is the geometric mean where all values are positive, else the arithmetic one; between checkpoints the curve
-    is a straight line in log(1 + step).
+    Halfway is the geometric mean if all values are positive, otherwise the arithmetic one; between checkpoints the
+    curve is linear in log(1 + step).
     """
     heights = np.log(values) if (values > 0).all() else values
     share = (heights - heights[0]) / (heights[-1] - heights[0]) if heights[-1] != heights[0] else heights * np.nan

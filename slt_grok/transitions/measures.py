@@ -1,4 +1,4 @@
-"""Which curves are looked at, where they come from, and by which rule each is judged: one entry each in `RULES`."""
+"""The analyzed curves, their source datasets, and the rule for each one's change, as entries of `RULES`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ SHRINKING = Rule(rises=False, scale="linear", start="extreme", minimum=0.1, rela
 
 
 def has_circuit(circuits: xr.Dataset) -> Any:
-    """Return whether there is a key frequency; without one there is nothing to restrict to or to exclude."""
+    """Check for a key frequency, without which restricted and excluded loss are undefined."""
     return circuits.circuit_frequency.any() if "circuit_frequency" in circuits else True
 
 
 def not_diverged(llc: xr.Dataset) -> Any:
-    """Return which LLC estimates count."""
+    """Mask the LLC estimates that have not diverged."""
     return llc.llc_status != "diverged" if "llc_status" in llc else True
 
 
@@ -34,15 +34,15 @@ class Measure(NamedTuple):
     Parameters
     ----------
     label : str
-        The dataset.
+        Label of the dataset.
     rule : Rule
-        What counts as its change.
+        What counts as a change.
     select : tuple of dict, optional
-        Coordinates to take, the first selection that has any value.
+        Coordinates to select; the first selection with any values is used.
     error : str, optional
-        The variable with its standard errors.
+        Name of the variable with its standard errors.
     counts : callable, optional
-        `(dataset of one seed) -> bool`, of all or of each checkpoint; other values are omitted as NaN.
+        `(dataset of one seed) -> bool`, overall or for each checkpoint; values where it is False become NaN.
     """
 
     label: str
@@ -53,7 +53,7 @@ class Measure(NamedTuple):
 
 
 TEST, TRAIN, ALL = {"split": "test"}, {"split": "train"}, {"split": "all"}
-RULES: dict[str, Measure] = {  # the place in it is part of the key of a measure's random stream: append
+RULES: dict[str, Measure] = {  # positions key the measures' random streams, so only append
     "train_accuracy": Measure("training", ACCURACY),
     "test_accuracy": Measure("training", ACCURACY),
     "train_loss": Measure("training", Rule(rises=False, scale="log", start="first", minimum=FACTOR_2)),
@@ -74,7 +74,7 @@ PLACES = {name: place for place, name in enumerate(RULES)}
 
 @dataclass(frozen=True)
 class Curve:
-    """One measure of one seed: training steps, values and, where there are any, standard errors, each (n,)."""
+    """One measure of one seed: training steps, values and, if available, standard errors, each (n,)."""
 
     steps: np.ndarray
     values: np.ndarray
@@ -82,17 +82,18 @@ class Curve:
 
 
 class Curves:
-    """The curves that a run's datasets hold.
+    """The curves in a run's datasets.
 
     Parameters
     ----------
     data : mapping of str to xarray.Dataset
-        By label, each over (step, seed, ...) or (step, ...) with its own steps; what has no rule is not looked at.
+        Datasets by label, each over (step, seed, ...) or (step, ...) with its own steps; variables without a rule are
+        ignored.
 
     Raises
     ------
     SltGrokError
-        A dataset without `step`, training without accuracies, or a dataset without one of its seeds.
+        A dataset lacks `step`, the training dataset lacks accuracies, or a dataset lacks one of its seeds.
     """
 
     def __init__(self, data: Data) -> None:
@@ -101,7 +102,7 @@ class Curves:
         self.data = {label: with_seed(data[label], label) for label in known}
         for name in ("train_accuracy", "test_accuracy"):
             if name not in self.data["training"]:
-                raise SltGrokError(f"training: expected the variable {name}, it is missing")
+                raise SltGrokError(f"training: expected the variable {name}, but it is missing")
         self.seeds = self.data["training"].seed.values
         for label, dataset in self.data.items():
             if missing := sorted(set(self.seeds.tolist()) - set(dataset.seed.values.tolist())):
@@ -109,7 +110,7 @@ class Curves:
         self.names = [name for name, m in RULES.items() if m.label in self.data and name in self.data[m.label]]
 
     def of(self, name: str, seed: int) -> Curve:
-        """Return the curve of a measure, see `RULES`; values that do not count are NaN."""
+        """Get the curve of a measure; see `RULES`. Values that do not count are NaN."""
         measure = RULES[name]
         dataset = self.data[measure.label].sel(seed=seed)
         choices = [dataset[name].sel(select) for select in measure.select]
@@ -118,7 +119,7 @@ class Curves:
         return Curve(dataset.step.values, values.values.astype(float), se)
 
     def scaled(self, name: str) -> xr.DataArray:
-        """Return a measure over (step, seed) on the scale of its rule; NaN where it has no logarithm."""
+        """Get a measure over (step, seed) on the scale of its rule; NaN where it has no logarithm."""
         curves = [self.of(name, seed) for seed in self.seeds]
         values = np.stack([one.values for one in curves], axis=1)
         if RULES[name].rule.scale == "log":
@@ -126,17 +127,17 @@ class Curves:
         return xr.DataArray(values, dims=("step", "seed"), coords={"step": curves[0].steps, "seed": self.seeds})
 
     def stream(self, name: str, *keys: int) -> np.random.SeedSequence:
-        """Return the random stream of a measure by the seed of the analysis and, where it has one, the network's."""
+        """Create the random stream of a measure from the analysis seed and, if given, the network's seed."""
         return np.random.SeedSequence([keys[0], PLACES[name], *keys[1:]])
 
 
 def with_seed(dataset: xr.Dataset, label: str = "dataset") -> xr.Dataset:
-    """Return the dataset over (step, seed, ...): one without `seed` gets seed 0.
+    """Ensure the dimensions (step, seed, ...): a dataset without `seed` gets seed 0.
 
     Raises
     ------
     SltGrokError
-        It has no `step` dimension, so that nothing changes along it.
+        The dataset has no `step` dimension.
     """
     if "step" not in dataset.dims:
         raise SltGrokError(f"{label}: expected a dataset over step, got the dimensions {tuple(dataset.dims)}")
@@ -146,7 +147,7 @@ def with_seed(dataset: xr.Dataset, label: str = "dataset") -> xr.Dataset:
 
 
 def with_interval(name: str, variable: Variable, text: str = "95% interval") -> dict[str, Variable]:
-    """Return the declarations of a number and of both ends of its interval, NAME, NAME_low and NAME_high."""
+    """Declare a number and both ends of its interval: NAME, NAME_low and NAME_high."""
     ends = {
         f"_{end}": f"{variable.long_name}, {word} end of its {text}"
         for end, word in (("low", "lower"), ("high", "upper"))
@@ -159,6 +160,6 @@ def with_interval(name: str, variable: Variable, text: str = "95% interval") -> 
 def declared(
     variables: Mapping[str, Variable], values: Mapping[str, Any], coords: Mapping[str, Any], **attrs: Any
 ) -> xr.Dataset:
-    """Return a dataset from values, with the dimensions and attributes that are declared."""
+    """Build a dataset from values, with the declared dimensions and attributes."""
     arrays = {name: (variables[name].dims, value, variables[name].attrs) for name, value in values.items()}
     return xr.Dataset(arrays, coords, attrs)

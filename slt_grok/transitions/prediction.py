@@ -1,13 +1,13 @@
-"""Does the circuit say more about the LLC than the weight norm does: prediction in held-out seeds.
+"""Whether the circuit predicts the LLC better than the weight norm does, in held-out seeds.
 
-Each seed in turn is held out. A ridge regression on the others predicts its LLC at every checkpoint from measures of
-the same checkpoint, each on its rule's scale. Four sets of predictors: `step` (the mean LLC of the other seeds at that
-step: the trend that seeds share), `weight_norm`, `circuits`, and `both`. The penalty is the one that predicts
-best when each of the other seeds is omitted in turn.
+Each seed is held out in turn. A ridge regression on the others predicts its LLC at every checkpoint from measures of
+the same checkpoint, each on its rule's scale. There are four sets of predictors: `step` (the mean LLC of the other
+seeds at that step: the shared trend), `weight_norm`, `circuits`, and `both`. The penalty is chosen by leave-one-out
+prediction among the other seeds.
 
 Error: root mean square over the checkpoints of the held-out seed, in units of the LLC. Errors of held-out seeds are not
-independent, since they share seeds to learn from: the standard error of a mean difference is s sqrt(1/S + 1/(S - 1))
-(Nadeau and Bengio 2003, with one seed tested and S - 1 learned from), with Student's quantile of S - 1 degrees of
+independent, since their training seeds overlap: the standard error of a mean difference is s sqrt(1/S + 1/(S - 1))
+(Nadeau and Bengio 2003, with one test seed and S - 1 training seeds), with Student's quantile for S - 1 degrees of
 freedom.
 """
 
@@ -31,20 +31,20 @@ PENALTIES = np.geomspace(1e-3, 1e3, 7)  # times the number of rows
 UNITS = "units of the LLC"
 OF_SEED, OVER = ("predictors", "seed"), ("predictors",)
 VARIABLES = {
-    "llc": Variable(("step", "seed"), "LLC", "of the checkpoints and seeds that have everything"),
+    "llc": Variable(("step", "seed"), "LLC", "at the checkpoints and seeds where all variables are available"),
     "prediction": Variable(("predictors", "step", "seed"), "predicted LLC", "by ridge regression on the other seeds"),
     "error": Variable(OF_SEED, "error in the held-out seed", "root mean square over checkpoints", units=UNITS),
     "mean_error": Variable(OVER, "mean error over held-out seeds", "mean of error", units=UNITS),
-    "drop_left": Variable(OF_SEED, "fraction of the LLC's drop left", "1 - (change predicted) / (change seen)"),
-    **with_interval("mean_drop_left", Variable(OVER, "mean fraction of the LLC's drop left", "mean of drop_left")),
+    "drop_left": Variable(OF_SEED, "unpredicted fraction of the LLC's drop", "1 - predicted change / observed change"),
+    **with_interval("mean_drop_left", Variable(OVER, "mean unpredicted fraction of the drop", "mean of drop_left")),
     **with_interval(
-        "error_difference", Variable(OVER, "error minus that by weight norm", "mean over held-out seeds", units=UNITS)
+        "error_difference", Variable(OVER, "error minus that of weight norm", "mean over held-out seeds", units=UNITS)
     ),
 }
 
 
 class Prediction(Derived):
-    """The LLC of held-out seeds, over at least four seeds."""
+    """Prediction of the LLC in held-out seeds; needs at least four seeds."""
 
     name = "prediction"
     title = "Prediction of the LLC"
@@ -52,25 +52,25 @@ class Prediction(Derived):
     variables: ClassVar[Mapping[str, Variable]] = VARIABLES  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def derive(self, data: Data, config: Any) -> xr.Dataset | None:
-        """Return the predictions, none where the datasets do not suffice."""
+        """Compute the predictions, or None if the datasets do not suffice."""
         try:
             return predict_llc(data) if enough_seeds(data) else None
         except SltGrokError:
             return None
 
     def figures(self) -> Sequence[Drawing]:
-        """Return the errors."""
+        """Draw the errors."""
         from slt_grok import plots
 
-        caption = "Error of the LLC at the checkpoints of a held-out seed, by what it is predicted from."
+        caption = "Error of the predicted LLC at the checkpoints of a held-out seed, by set of predictors."
         return [Drawing("prediction", plots.prediction, caption, by_seed=False)]
 
     def columns(self, dataset: xr.Dataset) -> dict[str, Any]:
-        """Return none: what is predicted is of all seeds."""
+        """Return no columns, since predictions involve all seeds."""
         return {}
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Return the errors, and how much of the drop the predictions lack."""
+        """Tabulate the errors and the unpredicted fraction of the drop."""
         found = data[self.name]
         rows = [
             [
@@ -82,16 +82,16 @@ class Prediction(Derived):
             for one in (found.sel(predictors=name) for name in PREDICTORS)
         ]
         header = [
-            "Predicted from",
+            "Predictors",
             "Mean error",
-            "Error minus that by weight norm (95%)",
-            "Fraction of the drop left (95%)",
+            "Error minus that of weight norm (95%)",
+            "Unpredicted fraction of the drop (95%)",
         ]
         return [Table("The LLC in held-out seeds", header, rows, folded=True)]
 
 
 def ridge(learned: np.ndarray, target: np.ndarray, asked: np.ndarray, penalty: float) -> np.ndarray:
-    """Predictions (m,) at `asked` (m, c) by ridge regression of `target` (n,) on `learned` (n, c), standardized."""
+    """Predict (m,) at `asked` (m, c) by ridge regression of `target` (n,) on standardized `learned` (n, c)."""
     center, scale = learned.mean(0), learned.std(0)
     scale = np.where(scale > 0, scale, 1.0)
     rows = (learned - center) / scale
@@ -100,12 +100,12 @@ def ridge(learned: np.ndarray, target: np.ndarray, asked: np.ndarray, penalty: f
 
 
 def held_out(target: np.ndarray, predictors: np.ndarray) -> np.ndarray:
-    """Predictions (seed, step) of a target (seed, step) from predictors (seed, step, c), each seed from the others."""
+    """Predict a target (seed, step) from predictors (seed, step, c), each seed from the others."""
     return np.stack([_one_held_out(target, predictors, s) for s in range(len(target))])
 
 
 def _one_held_out(target: np.ndarray, predictors: np.ndarray, out: int) -> np.ndarray:
-    """`held_out` of one seed."""
+    """Predict one seed as in `held_out`."""
 
     def predict(seeds: np.ndarray, asked: int | np.integer, penalty: float) -> np.ndarray:
         rows = predictors[seeds].reshape(-1, predictors.shape[2])
@@ -129,7 +129,7 @@ def compare(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]
 
 
 def drop_left(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Fraction of each seed's fall from its largest value to its last (seed, step) that predictions lack.
+    """Fraction of each seed's fall from its largest value to its last (seed, step) that the predictions miss.
 
     NaN for a seed whose largest value is its last.
     """
@@ -140,28 +140,30 @@ def drop_left(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 
 def predict_llc(data: Data) -> xr.Dataset:
-    """Return the errors of the LLC predicted in held-out seeds from circuit measures and from the weight norm.
+    """Predict the LLC of held-out seeds from circuit measures and from the weight norm, and compare the errors.
 
     Parameters
     ----------
     data : mapping of str to xarray.Dataset
-        A run's datasets, as in `measure`, with LLC and circuits. Weight norm: the landscape's, else the sum of squares.
+        A run's datasets, as in `measure`, with LLC and circuits. The weight norm is that of the landscape, if
+        available, or else the sum of squares.
 
     Returns
     -------
     xarray.Dataset
         `llc` (step, seed) and `prediction` (predictors, step, seed); `error` (predictors, seed), root mean square; over
-        predictors `mean_error` and `error_difference`, its mean difference from that by weight norm (below 0: better),
+        predictors, `mean_error` and `error_difference`, its mean difference from that of weight norm (below 0: better),
         with `error_difference_low` and `_high` (95%). `drop_left` (predictors, seed): the fraction of the held-out
-        seed's fall from its largest LLC to its last that is not in the prediction, 1 - (change predicted) / (change
-        seen), 0 where all of it is and 1 where none; `mean_drop_left`, `_low` and `_high` as above, over the seeds
-        whose LLC falls, NaN under 4 of them. Circuit measures that some seed lacks altogether are not used (attribute
-        `circuit_measures` says which are), nor checkpoints that lack a value in some seed (attribute `steps_left_out`).
+        seed's fall from its largest LLC to its last that is not predicted, 1 - (predicted change) / (observed change),
+        0 if all of it is and 1 if none; `mean_drop_left`, `_low` and `_high` as above, over the seeds
+        whose LLC falls, NaN with fewer than 4 of them. Circuit measures that are missing in some seed are not used (the
+        attribute `circuit_measures` lists those used), nor checkpoints that lack a value in some seed
+        (`steps_left_out`).
 
     Raises
     ------
     SltGrokError
-        Fewer than 4 seeds have an LLC, there is no weight norm, or no checkpoint that has everything.
+        Fewer than 4 seeds have an LLC, there is no weight norm, or no checkpoint has all variables.
     """
     curves = Curves(data)
     there = {name: curves.scaled(name) for name in curves.names if name in ("llc", *COVARIATES, *CIRCUITS)}
@@ -170,7 +172,7 @@ def predict_llc(data: Data) -> xr.Dataset:
         raise SltGrokError(f"llc: expected at least {FEWEST_SEEDS} seeds to hold one out, got {int(known.sum())}")
     norm = next((name for name in COVARIATES[1:] if name in there), None)
     if norm is None:
-        raise SltGrokError(f"landscape: expected weight_norm, or circuits with {COVARIATES[2]}, neither is there")
+        raise SltGrokError(f"landscape: expected weight_norm, or circuits with {COVARIATES[2]}, got neither")
     table = {name: there[name].isel(seed=known) for name in ("llc", norm, *CIRCUITS) if name in there}
     used = [name for name in CIRCUITS if name in table and bool(table[name].notnull().any("step").all())]
     arrays = xr.align(*(table[name] for name in ("llc", norm, *used)), join="inner")

@@ -1,25 +1,25 @@
-"""Onset, middle and end of a change from a fitted shape, with everything that the curve leaves open.
+"""Onset, middle and end of a change from a fitted sigmoid, with the full uncertainty.
 
 Shape, in x = log(1 + step): value = a + b s(z)^k with s the logistic function, z = (x - m) / w + logit(2^(-1/k)) and
-b > 0 once the curve is turned so that it should rise (a generalized logistic function of type I; k = 1 is the plain
-one, k above 1 starts sharply and ends slowly, below 1 the other way round). m is the middle, where 50% of the way is
-done; onset and end, at 10% and 90%, are m + w (logit(f^(1/k)) - logit(2^(-1/k))).
+b > 0 once the curve is oriented to rise (a generalized logistic function of type I; k = 1 is the plain
+one, k above 1 starts sharply and ends slowly, and vice versa below 1). m is the middle, where 50% of the rise is
+complete; onset and end, at 10% and 90%, are m + w (logit(f^(1/k)) - logit(2^(-1/k))).
 
-Instead of one best fit, the likelihood of every (m, w, k) on a grid is computed, so that an interval is as wide as the
-checkpoints and the noise leave it: of a jump between two distant checkpoints it is the whole gap. Given (m, w, k) the
-levels a, b are least squares. A middle counts with its best width and asymmetry (profile likelihood), and is otherwise
-as likely anywhere between the first and the last checkpoint used; then log w and log k are uniform.
+Instead of a single best fit, the likelihood is computed on a grid of (m, w, k), so that an interval is as wide as the
+checkpoints and the noise allow: for a jump between two distant checkpoints it is the whole gap. Given (m, w, k), the
+levels a, b are least-squares estimates. A middle is weighted by its best width and asymmetry (profile likelihood), with
+a uniform prior between the first and the last checkpoint used; given the middle, log w and log k are uniform.
 
-Noise. Where a curve has standard errors, they give the variances up to a common factor, which is unknown but near 1: a
-scaled inverse chi-square prior of `PRIOR` degrees of freedom says that standard errors are themselves right to some
-25%. Errors of single checkpoints are smoothed over their neighbors first, since weights that are off by chance make
-an interval too short. Elsewhere the variance is the same everywhere and unknown. Integrated out (Gelman et al.,
+Noise. Standard errors, if available, give the variances up to a common factor, which is unknown but near 1: a
+scaled inverse chi-square prior with `PRIOR` degrees of freedom states that standard errors are themselves accurate to
+about 25%. Errors of single checkpoints are first smoothed over their neighbors, since randomly wrong weights make
+intervals too short. Otherwise the variance is constant and unknown. Integrating it out (Gelman et al.,
 Bayesian Data Analysis, section 3.2) this leaves (RSS + prior)^-(degrees of freedom / 2) for the residual sum of squares
-RSS; the two levels and the width count as fitted. Residuals of a curve that has another shape follow each other; n
-residuals of lag-1 correlation r > 0 count as n (1 - r) / (1 + r) (Bayley and Hammersley 1946), so that a misfit widens
-the interval.
+RSS; the two levels and the width count as fitted. Residuals of a curve with another shape are autocorrelated; n
+residuals with lag-1 correlation r > 0 count as n (1 - r) / (1 + r) (Bayley and Hammersley 1946), so that a misfit
+widens the interval.
 
-Everything runs over many curves at once: first one grid for all, then one for each curve around what is probable.
+All curves are processed at once: first on one common grid, then on one grid per curve around its probable region.
 """
 
 from typing import NamedTuple
@@ -27,20 +27,20 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, logit
 
-PRIOR = 8.0  # degrees of freedom that the standard errors are worth
-FLOOR = 2e-3  # least standard deviation of the noise, as a share of the curve's range
-NEIGHBORS = 2  # on either side, over which standard errors are smoothed
-NARROWEST = 0.02  # width w in log step
+PRIOR = 8.0  # degrees of freedom of the prior from standard errors
+FLOOR = 2e-3  # smallest standard deviation of the noise, as a fraction of the curve's range
+NEIGHBORS = 2  # number on either side over which standard errors are smoothed
+NARROWEST = 0.02  # smallest width w in log step
 ASYMMETRY = np.geomspace(0.25, 4, 5)  # k
 COARSE = (141, 13)  # grid of middles and widths for all curves
 FINE = (35, 15)  # and for each one
-PROBABLE = 12.0  # logarithm of the ratio to the best below which a cell is not on the fine grid
-INDEPENDENT = 8  # residuals of a curve that count as independent at the least
+PROBABLE = 12.0  # largest log ratio to the best cell for a cell to be on the fine grid
+INDEPENDENT = 8  # smallest number of independent residuals of a curve
 CHUNK = 100  # curves at once, for memory
 
 
 class Sigmoids(NamedTuple):
-    """What is known of C curves.
+    """Fit results for C curves.
 
     `events`: draws of onset, middle and end in log(1 + step), (C, 3, K). For each curve (C,): `gain`, the log
     likelihood of the best shape minus that of a constant; `start` and `size`, the fitted value at the first point used
@@ -62,22 +62,22 @@ def fit(
     draws: int,
     seed: np.random.SeedSequence | int,
 ) -> Sigmoids:
-    """Return draws of onset, middle and end of a rise in each curve.
+    """Draw onset, middle and end of the rise of each curve.
 
     Parameters
     ----------
     x : ndarray
         log(1 + step) (n,), ascending.
     curves : ndarray
-        (C, n), turned so that they should rise.
+        Oriented curves (C, n).
     noise : ndarray or None
-        Standard errors (C, n), positive where `used`; None: not known.
+        Standard errors (C, n), positive where `used`; None if unknown.
     used : ndarray
-        (C, n), which points count; at least 5 in each curve.
+        Mask (C, n) of the points that count; at least 5 in each curve.
     draws : int
         Number K of draws.
     seed : np.random.SeedSequence or int
-        Seed of the draws; every `CHUNK` curves of a call have a stream.
+        Seed of the draws; each chunk of `CHUNK` curves has its own stream.
     """
     chunks = [slice(i, i + CHUNK) for i in range(0, max(len(curves), 1), CHUNK)]
     sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
@@ -96,11 +96,11 @@ def _fit(
     draws: int,
     seed: np.random.SeedSequence,
 ) -> Sigmoids:
-    """`fit` of one chunk."""
+    """Fit one chunk; see `fit`."""
     rows, count = np.arange(len(curves)), used.sum(1)
     y = np.where(used, curves, 0.0)
     span = np.where(used, curves, -np.inf).max(1) - np.where(used, curves, np.inf).min(1)
-    least = np.where(span > 0, FLOOR * span, 1.0)[:, None]  # of a constant, any
+    least = np.where(span > 0, FLOOR * span, 1.0)[:, None]  # arbitrary for a constant
     scale = least if noise is None else np.maximum(_smooth(noise, used), least)
     weight = np.where(used, scale**-2.0, 0.0)
     prior, known = (float(INDEPENDENT), 0.0) if noise is None else (PRIOR, PRIOR)
@@ -150,7 +150,7 @@ def _fit(
 
 
 def _smooth(noise: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Geometric mean of the standard errors (C, n) of each point used and its `NEIGHBORS` used on either side."""
+    """Geometric mean of the standard errors (C, n) of each used point and its `NEIGHBORS` used ones on either side."""
     at = np.arange(noise.shape[1])
     near = np.abs(at[:, None] - at) <= NEIGHBORS
     with np.errstate(divide="ignore"):
@@ -159,7 +159,7 @@ def _smooth(noise: np.ndarray, used: np.ndarray) -> np.ndarray:
 
 
 def _shapes(x: np.ndarray, middles: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """Return the shapes (C, middle, width, k, n) on the axes (C, middle) and (C, width)."""
+    """Evaluate the shapes (C, middle, width, k, n) on the axes (C, middle) and (C, width)."""
     z = (x - middles[:, :, None, None]) / widths[:, None, :, None]
     return np.stack([expit(z + logit(2 ** (-1 / k))) ** k for k in ASYMMETRY], axis=3)
 
@@ -169,7 +169,7 @@ def _least_squares(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Residual sums, slopes and spreads of the shapes (C, G) from weighted sums; infinite where a shape does not rise.
 
-    `y` has weighted mean 0, so that the level drops out.
+    `y` has weighted mean 0, which eliminates the level.
     """
     total = weight.sum(1, keepdims=True)
     spread = of_square - of_weight**2 / total
@@ -180,13 +180,13 @@ def _least_squares(
 
 
 def _inside(rss: np.ndarray, middles: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Residual sums (C, G), infinite where the middle is not between the first and the last point used."""
+    """Residual sums (C, G), infinite if the middle is not between the first and the last used point."""
     outside = (middles < first[:, None]) | (middles > last[:, None])
     return np.where(np.repeat(outside, rss.shape[1] // middles.shape[1], axis=1), np.inf, rss)
 
 
 def _independent(residual: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Share of the residuals (C, n) that counts as independent, from their lag-1 correlation where it is no chance."""
+    """Fraction of the residuals (C, n) that counts as independent, from their lag-1 correlation if significant."""
     count = used.sum(1)
     own = (residual**2).sum(1)
     together = (residual[:, 1:] * residual[:, :-1]).sum(1)
@@ -196,7 +196,7 @@ def _independent(residual: np.ndarray, used: np.ndarray) -> np.ndarray:
 
 
 def _axis(probable: np.ndarray, places: np.ndarray, count: int, margin: int) -> np.ndarray:
-    """Return an even axis (C, count) over the probable places of each curve and `margin` more on either side."""
+    """Construct a uniform axis (C, count) over the probable positions of each curve plus `margin` on either side."""
     last = len(places) - 1
     low, high = probable.argmax(1) - margin, last - probable[:, ::-1].argmax(1) + margin
     return np.linspace(places[low.clip(0)], places[high.clip(max=last)], count, axis=1)
@@ -207,9 +207,9 @@ def _draw(
 ) -> np.ndarray:
     """Stratified draws (C, 3, draws) of onset, middle and end from log likelihoods (C, middle, width, k).
 
-    Uniform inside a cell, in no order.
+    Uniform inside a cell, in random order.
     """
-    grid = np.where(np.isfinite(grid).any((1, 2, 3), keepdims=True), grid, 0.0)  # nothing rises: nothing is known
+    grid = np.where(np.isfinite(grid).any((1, 2, 3), keepdims=True), grid, 0.0)  # no shape rises: a flat likelihood
     cells = np.exp(grid - grid.max((1, 2, 3), keepdims=True))
     of_middle, of_rest = cells.max((2, 3)), cells.sum((2, 3))
     cells = cells * np.divide(of_middle, of_rest, out=np.zeros_like(of_rest), where=of_rest > 0)[:, :, None, None]

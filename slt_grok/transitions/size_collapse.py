@@ -1,13 +1,13 @@
-"""Finite-size collapse: whether curves over training at all moduli become one when their log-step axis is stretched.
+"""Finite-size collapse: whether curves over training at all moduli coincide after rescaling their log-step axis.
 
-A transition that is sharp in the limit of large p has the shape y = g((x - x_p) (p / p_0)^c) with x = log(1 + step),
-x_p the middle of the seed's own transition and c > 0; with c = 0 it has the same width at all sizes. The misfit of an
-exponent is the mean over pairs of sizes of the squared difference of their mean curves, on the part of the stretched
-axis that both cover, over the variance that the curves have there (after Bhattacharjee and Seno 2001,
-doi:10.1088/0305-4470/34/33/302). c is where it is least, by a parabola through the smallest of a grid and its
-neighbors; its standard error is that of the jackknife over seeds within sizes (Shao and Tu 1995, section 6.2), its
-interval Student's with as many degrees of freedom as there are seeds beyond one a size. p_0 is the geometric mean of
-the sizes.
+A transition that is sharp in the limit of large p has the form y = g((x - x_p) (p / p_0)^c) with x = log(1 + step),
+x_p the middle of the seed's own transition and c > 0; c = 0 means the same width at all sizes. The misfit of an
+exponent is the mean over pairs of sizes of the squared difference of their mean curves, on the part of the rescaled
+axis that both cover, divided by the variance of the curves there (after Bhattacharjee and Seno 2001,
+doi:10.1088/0305-4470/34/33/302). c minimizes it, by a parabola through the smallest grid value and its
+neighbors; its standard error is from the jackknife over seeds within sizes (Shao and Tu 1995, section 6.2), its
+interval Student's t with as many degrees of freedom as there are seeds beyond one per size. p_0 is the geometric mean
+of the sizes.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ import xarray as xr
 from scipy.stats import t as student
 
 EXPONENTS = np.linspace(-1.0, 2.0, 121)
-REACH = 3.0  # units of the stretched axis on each side of the middle
+REACH = 3.0  # units of the rescaled axis on each side of the middle
 POINTS = 61
 FEWEST_SIZES, FEWEST_EXTRA_SEEDS = 3, 3
-BETTER = 0.5  # misfit over that of c = 0 from which on the stretched curves are one and the others are not
+BETTER = 0.5  # largest misfit, relative to that at c = 0, at which only the rescaled curves coincide
 
 
 class SizedCurve(NamedTuple):
@@ -35,20 +35,20 @@ class SizedCurve(NamedTuple):
 
 
 def collapse(curves: Sequence[SizedCurve]) -> xr.Dataset:
-    """Return the exponent at which the curves of all sizes fall on one.
+    """Find the exponent at which the curves of all sizes coincide.
 
     Parameters
     ----------
     curves : sequence of SizedCurve
-        One of each seed; one whose middle is not a number is omitted and named.
+        One curve per seed; curves without a finite middle are omitted and listed in the notes.
 
     Returns
     -------
     xarray.Dataset
-        `misfit` over `exponent`, 0 for curves that are one and near 2 for curves that have nothing to do with each
-        other; `curve` over (size, place) at the best exponent, on the stretched axis `place`. Attributes: `exponent`,
+        `misfit` over `exponent`, 0 for curves that coincide and near 2 for unrelated curves; `curve` over (size, place)
+        at the best exponent, on the rescaled axis `place`. Attributes: `exponent`,
         `_low`, `_high` (95%), `misfit_ratio` (of the best to c = 0), `verdict` (sharp: the interval lies above 0 and
-        stretching halves the misfit or more; smooth: it holds 0 and ends below 0.25; else undecided), `reason`,
+        rescaling at least halves the misfit; smooth: it contains 0 and ends below 0.25; otherwise undecided), `reason`,
         `notes`.
     """
     good = [curve for curve in curves if np.isfinite(curve.middle)]
@@ -59,7 +59,7 @@ def collapse(curves: Sequence[SizedCurve]) -> xr.Dataset:
     nothing = {"exponent": np.nan, "exponent_low": np.nan, "exponent_high": np.nan, "misfit_ratio": np.nan}
     if len(sizes) < FEWEST_SIZES or freedom < FEWEST_EXTRA_SEEDS:
         reason = (
-            f"{FEWEST_SIZES} sizes and {FEWEST_EXTRA_SEEDS} seeds beyond one a size are needed, "
+            f"{FEWEST_SIZES} sizes and {FEWEST_EXTRA_SEEDS} seeds beyond one per size are needed, "
             f"there are {len(sizes)} and {freedom}"
         )
         return xr.Dataset(attrs={**nothing, "verdict": "undecided", "reason": reason, "notes": notes})
@@ -71,9 +71,9 @@ def collapse(curves: Sequence[SizedCurve]) -> xr.Dataset:
     ratio = float(misfit[best] / plain) if plain > 0 else 1.0
     text = f"c = {exponent:.2f} ({low:.2f} to {high:.2f}), misfit {ratio:.2f} of that at c = 0"
     if low > 0 and ratio <= BETTER:
-        word, why = "sharp", "curves of all sizes fall on one when stretched"
+        word, why = "sharp", "curves of all sizes coincide after rescaling"
     elif low <= 0 <= high < 0.25:
-        word, why = "smooth", "curves of all sizes are best left as they are"
+        word, why = "smooth", "curves of all sizes fit best without rescaling"
     else:
         word, why = "undecided", "no exponent is clearly better"
     curve = np.array([one.mean(0)[best] for one in stretched])
@@ -93,7 +93,7 @@ def collapse(curves: Sequence[SizedCurve]) -> xr.Dataset:
 
 
 def _stretched(curves: Sequence[SizedCurve], ratio: float) -> np.ndarray:
-    """Values of the seeds of a size at the places of the axis stretched by each exponent, (seed, exponent, place).
+    """Evaluate the seeds of a size on the axis rescaled by each exponent, (seed, exponent, place).
 
     NaN where a curve has no step.
     """
@@ -106,7 +106,7 @@ def _stretched(curves: Sequence[SizedCurve], ratio: float) -> np.ndarray:
 
 
 def _least(misfit: np.ndarray) -> float:
-    """Return the exponent of least misfit."""
+    """Find the exponent with the smallest misfit."""
     best = int(np.nanargmin(misfit))
     if not 0 < best < len(misfit) - 1:
         return float(EXPONENTS[best])
@@ -117,7 +117,7 @@ def _least(misfit: np.ndarray) -> float:
 
 
 def _jackknife(stretched: Sequence[np.ndarray]) -> float:
-    """Return the standard error of the exponent: each seed omitted in turn, sizes of a single seed never."""
+    """Compute the standard error of the exponent, omitting each seed in turn, except for sizes with a single seed."""
     means, variance = [one.mean(0) for one in stretched], 0.0
     for i, one in enumerate(stretched):
         m = len(one)

@@ -1,9 +1,9 @@
-"""Laws of a quantity against a size p, fitted to seeds: y = a g(p; s) (1 + noise).
+"""Laws of a quantity as a function of a size p, fitted to seeds: y = a g(p; s) (1 + noise).
 
-Each law is a scale a times a shape with at most two parameters s. On the logarithm of y the scale is linear, so that
-the best shape is found on a grid: log y = log a + log g(p; s) + normal noise of the same variance at all p. The sum of
-squares needs only the mean over seeds at each p, and how much the seeds scatter around it, so that a thousand bootstrap
-samples cost one product of matrices.
+Each law is a scale a times a shape with at most two parameters s. The scale is linear in log y, so the best shape is
+found on a grid: log y = log a + log g(p; s) + normal noise with the same variance at all p. The sum of squares only
+needs the mean over seeds at each p and the scatter of the seeds around it, so that a thousand bootstrap samples cost
+one matrix product.
 """
 
 from collections.abc import Callable
@@ -15,26 +15,26 @@ import pandas as pd
 from slt_grok.errors import SltGrokError
 
 RATIOS = np.geomspace(1e-3, 1e3, 1201)  # f(largest p) / f(smallest p) of straight lines
-ROUNDING = 1e-10  # of log y
+ROUNDING = 1e-10  # rounding error of log y
 Shape = Callable[[np.ndarray], tuple[np.ndarray, dict[str, np.ndarray]]]
 
 
 class Law(NamedTuple):
-    """A law.
+    """A law of growth with the size.
 
     Parameters
     ----------
     formula : str
-        For tables and figures.
+        The formula, for tables and figures.
     parameters : int
-        Number of parameters, a included.
+        Number of parameters, including a.
     shape : callable
-        Sizes (P,) -> log g on its grid of s (S, P), and by name what follows from s and a scale of 1 (S,); names that
+        Maps sizes (P,) to log g on its grid of s (S, P), and a dict of parameters at scale 1 (S,); those whose names
         start with `a` or `b` are multiplied by the scale.
     values : callable
-        `(p, **parameters) -> y`, broadcast.
+        `(p, **parameters) -> y`, with broadcasting.
     special_cases : tuple of str, optional
-        Laws that it contains: it can never be far worse than they are.
+        Laws contained in this one, which it cannot fit much worse.
     """
 
     formula: str
@@ -54,7 +54,7 @@ def _power(p: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def _straight(axis: Callable[[np.ndarray], np.ndarray]) -> Shape:
-    """Return a straight line over axis(p), positive at all sizes, by the ratio of its ends."""
+    """Parametrize a straight line over axis(p), positive at all sizes, by the ratio of its ends."""
 
     def shape(p: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         x = axis(p)
@@ -92,22 +92,22 @@ LAWS = {
         ("constant", "proportional"),
     ),
 }  # fmt: skip
-FLOOR = Law(  # it contains every power law that falls
+FLOOR = Law(  # contains every decreasing power law
     "a + b p^-exponent", 3, _floor, lambda p, a, b, exponent: a + b * p**-exponent, ("constant",)
 )
 
 
 class Sizes(NamedTuple):
-    """Seeds by size.
+    """Seeds grouped by size.
 
     Parameters
     ----------
     p : ndarray
-        Sizes, rising, (P,).
+        Sizes, ascending, (P,).
     logs : tuple of ndarray
         log y of the seeds at each size, P arrays.
     left_out : tuple of str
-        A sentence for each row of the table that does not count.
+        A sentence for each row of the table that is omitted.
     """
 
     p: np.ndarray
@@ -116,20 +116,20 @@ class Sizes(NamedTuple):
 
     @classmethod
     def of(cls, table: pd.DataFrame, value: str, size: str) -> "Sizes":
-        """Return the seeds of a table with a row for each.
+        """Group the seeds of a table with one row per seed.
 
         Raises
         ------
         SltGrokError
-            A column is missing, or no row has a value above 0.
+            A column is missing, or no row has a positive value.
         """
         for column in (value, size):
             if column not in table:
-                raise SltGrokError(f"table: expected a column {column}, there is none")
+                raise SltGrokError(f"table: expected a column {column}, but it is missing")
         values, sizes = (np.asarray(pd.to_numeric(table[name], errors="coerce"), float) for name in (value, size))
         good = np.isfinite(values) & (values > 0) & np.isfinite(sizes) & (sizes > 0)
         if not good.any():
-            raise SltGrokError(f"table: expected rows with {value} and {size} above 0, there are none")
+            raise SltGrokError(f"table: expected rows with {value} and {size} above 0, found none")
         seeds = table["seed"] if "seed" in table else pd.Series(range(len(table)), index=table.index)
         names = [f"{size} {p}, seed {s}" for p, s in zip(table[size], seeds, strict=True)]
         left_out = [
@@ -142,7 +142,7 @@ class Sizes(NamedTuple):
 
     @property
     def counts(self) -> np.ndarray:
-        """Seeds at each size, (P,)."""
+        """Number of seeds at each size, (P,)."""
         return np.array([len(log) for log in self.logs])
 
     @property
@@ -152,7 +152,7 @@ class Sizes(NamedTuple):
 
     @property
     def scatter(self) -> float:
-        """Sum of squares of the seeds around the means; 0 where it is rounding."""
+        """Sum of squares of the seeds around the means; 0 if it is only rounding error."""
         found = float(sum(((log - log.mean()) ** 2).sum() for log in self.logs))
         return found if found > ROUNDING**2 else 0.0
 
@@ -162,14 +162,14 @@ class Sizes(NamedTuple):
         return int((self.counts - 1).sum())
 
     def without(self, index: int) -> "Sizes":
-        """Return all sizes but one."""
+        """Copy with one size omitted."""
         kept = np.arange(len(self.p)) != index
         return Sizes(self.p[kept], tuple(log for log, k in zip(self.logs, kept, strict=True) if k), ())
 
     def redrawn(self, count: int, generator: np.random.Generator) -> np.ndarray:
-        """Return bootstrap samples of the means, (count, P): residuals of all sizes, drawn with replacement.
+        """Draw bootstrap samples of the means, (count, P), from residuals of all sizes, with replacement.
 
-        A residual from m seeds is sqrt(m / (m - 1)) too small; that factor is put back. Needs scatter.
+        A residual from m seeds is too small by a factor sqrt(m / (m - 1)), which is corrected. Requires scatter.
         """
         pool = np.concatenate(
             [(log - log.mean()) * (len(log) / (len(log) - 1)) ** 0.5 for log in self.logs if len(log) > 1]
@@ -179,21 +179,21 @@ class Sizes(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """A law through means: the weighted sum of squares around it, (...), and its parameters by name, (...)."""
+    """A fitted law: the weighted sum of squares around it, (...), and its parameters by name, (...)."""
 
     misfit: np.ndarray
     parameters: dict[str, np.ndarray]
 
 
 def fit(law: Law, p: np.ndarray, counts: np.ndarray, means: np.ndarray) -> Fit:
-    """Return the least squares of a law through mean logarithms.
+    """Fit a law to mean logarithms by least squares.
 
     Parameters
     ----------
     p, counts : ndarray
         Sizes and their numbers of seeds, (P,).
     means : ndarray
-        Of log y, (..., P).
+        Mean log y, (..., P).
     """
     logs, derived = law.shape(p)
     weights = counts / counts.sum()
@@ -203,7 +203,7 @@ def fit(law: Law, p: np.ndarray, counts: np.ndarray, means: np.ndarray) -> Fit:
         return values - middle[..., None], middle
 
     (own, own_middle), (others, other_middle) = center(logs), center(means)
-    squares = (others * counts) @ (-2 * own.T)  # the sum of squares is quadratic in the two
+    squares = (others * counts) @ (-2 * own.T)  # the sum of squares is quadratic in both
     squares += (own**2) @ counts
     best = squares.argmin(-1)
     misfit = np.take_along_axis(squares, best[..., None], -1)[..., 0] + (others**2) @ counts
@@ -213,5 +213,5 @@ def fit(law: Law, p: np.ndarray, counts: np.ndarray, means: np.ndarray) -> Fit:
 
 
 def predict(law: Law, parameters: dict[str, np.ndarray], p: np.ndarray) -> np.ndarray:
-    """Return the law's values (..., P) at sizes p (P,) from its parameters by name (...)."""
+    """Evaluate a law (..., P) at sizes p (P,) from its parameters by name (...)."""
     return law.values(p, **{name: np.asarray(value)[..., None] for name, value in parameters.items()})

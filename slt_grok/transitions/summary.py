@@ -1,4 +1,4 @@
-"""The numbers that a script wants, for `summary.json`."""
+"""The summary of a run for scripts, `summary.json`."""
 
 from collections import Counter
 from typing import Any
@@ -22,27 +22,28 @@ FINAL = {
 
 
 def summarize(data: Data) -> dict[str, Any]:
-    """Return everything that was found, in numbers that JSON can hold: what is absent or not measured is None.
+    """Collect all results as JSON-compatible numbers; absent or unmeasured ones are None.
 
     Parameters
     ----------
     data : mapping of str to xarray.Dataset
-        A run's datasets, of which `transitions`, `training`, `llc` and `circuits` are read.
+        A run's datasets; `transitions`, `training`, `llc` and `circuits` are used.
 
     Returns
     -------
     dict of str to object
         `memorization_step`, `generalization_step`; `llc_peak`, `llc_final`, `llc_drop` (each also `_se`),
         `llc_peak_step`, `llc_statuses` (status -> number of estimates); `key_frequencies`, `neuron_share_final`,
-        `restricted_loss_final` (sum mask; test split, or all without a test set), `excluded_loss_final` (train split);
+        `restricted_loss_final` (sum mask; test split, or all pairs without one), `excluded_loss_final` (train split);
         `train_loss_final`, `test_loss_final`, `train_accuracy_final`, `test_accuracy_final`; `phases` (name -> [first,
         last step] or None); `order_of_events` (measure, step, low, high by the middle of each change, ascending);
-        `flags` (sentences). "Final" is the last checkpoint; the LLC's is `transitions.events.llc_drop`'s.
+        `flags` (sentences). "Final" refers to the last checkpoint, except for the LLC, see
+        `transitions.events.llc_drop`.
 
-        With several seeds, `seeds` holds this for each, and the top level over seeds: the median of a number and of
-        each end of a phase, None where one seed has none; of the order of events, what every seed has, with the median
-        middle and the outermost interval; the frequencies that are key in any seed; statuses added up; the flags of
-        all.
+        With several seeds, `seeds` holds this for each seed, and the top level combines them: medians of numbers and of
+        phase ends, None if one seed has none; for the order of events, those that every seed has, with the median
+        middle and the outermost interval; frequencies that are key in any seed; summed counts of statuses; and the
+        flags of all seeds.
     """
     curves = Curves({label: data[label] for label in ("training", "llc", "circuits") if label in data})
     transitions = data["transitions"]
@@ -52,7 +53,7 @@ def summarize(data: Data) -> dict[str, Any]:
 
 
 def _one(found: xr.Dataset, curves: Curves, seed: int) -> dict[str, Any]:
-    """Return the summary of one seed."""
+    """Summarize one seed."""
     drop = llc_drop(curves.of("llc", seed)) if "llc" in curves.names else Drop()
     summary: dict[str, Any] = {
         "memorization_step": _step(found.memorization_step),
@@ -91,12 +92,12 @@ def _phases(steps: xr.DataArray) -> dict[str, list[int | float] | None]:
 
 
 def _flags(summary: dict[str, Any], present: set[str], measured: list[str]) -> list[str]:
-    """Sentences about what was not found or cannot be relied on."""
+    """List what is missing or unreliable, in sentences."""
     flags = []
     if summary["memorization_step"] is None:
         flags.append("train accuracy never reached its threshold: the network did not memorize")
     if summary["test_accuracy_final"] is None:
-        flags.append("there is no test set: whether the network generalizes is not known")
+        flags.append("there is no test set, so generalization cannot be assessed")
     elif summary["generalization_step"] is None:
         flags.append("test accuracy never reached its threshold: the network did not generalize")
     if "llc" in measured and "llc" not in present:
@@ -117,7 +118,7 @@ def _flags(summary: dict[str, Any], present: set[str], measured: list[str]) -> l
 
 
 def _together(summaries: list[dict[str, Any]], seeds: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """One summary over several seeds."""
+    """Combine the summaries of several seeds."""
     joint: dict[str, Any] = {}
     for key, first in summaries[0].items():
         values = [s[key] for s in summaries]
@@ -143,7 +144,7 @@ def _median_span(spans: list[list[float] | None]) -> list[float] | None:
 
 
 def _common_events(lists: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Return the events that every seed has: median middle, outermost interval."""
+    """List the events that every seed has: median middle, outermost interval."""
     by_measure = [{event["measure"]: event for event in events} for events in lists]
     common = [m for m in by_measure[0] if all(m in events for events in by_measure)]
     joint = [
@@ -159,11 +160,11 @@ def _common_events(lists: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def _number(value: Any) -> float | None:
-    """Return a finite float, or None."""
+    """Convert to a finite float, or None."""
     return float(value) if np.isfinite(value) else None
 
 
 def _step(value: Any) -> int | float | None:
-    """Return a training step: whole where it is a recorded one, a fraction where it was interpolated."""
+    """Convert a training step: an integer if it is a recorded one, a float if it was interpolated."""
     number = _number(value)
     return int(number) if number is not None and number.is_integer() else number

@@ -1,15 +1,15 @@
-"""The transitions of a run: when every measure changes, and the ends of its phases.
+"""The transitions of a run: when each measure changes, and when its phases end.
 
-Nanda et al. 2301.05217, section 5, tell the phases apart by eye: while the network memorizes, excluded loss falls with
-train loss; while the circuit forms, excluded loss rises and restricted loss begins to fall with test loss still high;
-in cleanup test loss falls. Two rules stand for that:
+Nanda et al. 2301.05217, section 5, distinguish the phases visually: during memorization, excluded loss falls with train
+loss; during circuit formation, excluded loss rises and restricted loss begins to fall while test loss is still high; in
+cleanup, test loss falls. Two rules formalize this:
 
-- by accuracies, see `slt_grok.transitions.events`;
+- by accuracies; see `slt_grok.transitions.events`;
 - by progress measures: memorization ends at the onset (10%) of the rise of excluded loss, circuit formation at the
   onset of the fall of test loss, cleanup at the end (90%) of that fall.
 
-Published, p = 113: 1,400, 9,400 and 14,000 for the mainline run; another training (steps per epoch, fraction, weight
-decay) has other ones, so that order and ratios compare, not steps.
+The published values for p = 113 are 1,400, 9,400 and 14,000 for the mainline run; other training settings (steps per
+epoch, fraction, weight decay) give others, so that only order and ratios can be compared, not steps.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,11 +53,11 @@ class Transitions(Derived):
     variables: ClassVar[Mapping[str, Variable]] = VARIABLES  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def derive(self, data: Data, config: Any) -> xr.Dataset | None:
-        """Return the transitions by the thresholds of the configuration."""
+        """Compute the transitions with the thresholds of the configuration."""
         return measure(data, **dict(config.transitions)) if "training" in data else None
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Return the events in order, and the ends of the phases by both rules."""
+        """Tabulate the events in order, and the ends of the phases by both rules."""
         from slt_grok.plots.style import measure_name
 
         order = summarize(data)["order_of_events"]
@@ -79,7 +79,7 @@ class Transitions(Derived):
 def measure(
     data: Data, *, train_threshold: float = 0.99, test_threshold: float = 0.95, bootstrap: int = 200, seed: int = 0
 ) -> xr.Dataset:
-    """Return onset, middle and end of every measure's change with intervals, and the ends of the phases.
+    """Detect onset, middle and end of every measure's change with intervals, and the ends of the phases.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def measure(
         A run's datasets over (step, seed, ...) or (step, ...), each with its own steps; the seeds are those of
         `training`.
     train_threshold, test_threshold : float, optional
-        Accuracies at which a network has memorized and generalized.
+        Accuracies at which a network counts as having memorized or generalized.
     bootstrap : int, optional
         Number of redrawn curves for a measure with standard errors.
     seed : int, optional
@@ -96,14 +96,14 @@ def measure(
     Returns
     -------
     xarray.Dataset
-        `transition_onset`, `transition_middle`, `transition_end`, each also `_low` and `_high`, over (measure, seed),
-        in training steps; `memorization_step` and `generalization_step` over (seed); `phase_step` over (phase_boundary,
-        seed), the last step of each phase. NaN: there is no such transition.
+        `transition_onset`, `transition_middle`, `transition_end`, each also with `_low` and `_high`, over (measure,
+        seed), in training steps; `memorization_step` and `generalization_step` over (seed); `phase_step` over
+        (phase_boundary, seed), the last step of each phase. NaN without such a transition.
 
     Raises
     ------
     SltGrokError
-        A dataset without `step`, without accuracies or without one of the seeds.
+        A dataset lacks `step`, accuracies or one of the seeds.
     """
     curves = Curves(data)
     changes = np.full((len(FRACTIONS), 3, len(curves.names), len(curves.seeds)), np.nan)  # (when, part, measure, seed)
@@ -133,18 +133,18 @@ def measure(
 
 
 def phases(found: xr.Dataset) -> xr.Dataset:
-    """Return the last step of each phase by each rule.
+    """Compute the last step of each phase by each rule.
 
     Parameters
     ----------
     found : xarray.Dataset
-        From `measure`.
+        The result of `measure`.
 
     Returns
     -------
     xarray.Dataset
         `phase_step` over (rule, phase_boundary, seed), with `phase_step_low` and `phase_step_high` (NaN for
-        `accuracy`, whose steps are recorded ones). NaN: there is no such end.
+        `accuracy`, whose steps are recorded ones). NaN without such an end.
     """
     by_measures = np.full((3, len(PHASES), found.sizes["seed"]), np.nan)  # step, low, high
     for i, (name, when) in enumerate(BY_MEASURES):
@@ -161,7 +161,7 @@ def phases(found: xr.Dataset) -> xr.Dataset:
 
 
 def _phase_table(found: xr.Dataset) -> list[Table]:
-    """Return the last step of each phase by both rules and as published; the median and range of several seeds."""
+    """Tabulate the last step of each phase by both rules and as published, with median and range over several seeds."""
 
     def cell(rule: str, phase: str) -> str:
         one = found.sel(rule=rule, phase_boundary=phase)
@@ -180,8 +180,8 @@ def _phase_table(found: xr.Dataset) -> list[Table]:
     if all(row[1] == row[2] == "–" for row in rows):
         return []
     caption = (
-        "Last step of each phase: by accuracies; by progress measures (excluded loss begins to rise, test loss begins "
+        "Last step of each phase: by accuracies; by progress measures (excluded loss starts to rise, test loss starts "
         "to fall, test loss has fallen), with intervals; and as read by eye in arXiv:2301.05217, section 5, for "
-        "another training at p = 113, so that order and ratios compare, not steps"
+        "different training settings at p = 113, so that only order and ratios can be compared, not steps"
     )
     return [Table(caption, ["Phase", "By accuracies", "By progress measures", "Published run"], rows, folded=True)]

@@ -106,7 +106,7 @@ def test_what_cannot_be_compared() -> None:
         lengths(program.drop_vars("program_bits"), llc, 1024)
     with pytest.raises(SltGrokError, match="at least 2 train pairs, got 1"):
         lengths(program, llc, 1)
-    with pytest.raises(SltGrokError, match="checkpoints and seeds that both have"):
+    with pytest.raises(SltGrokError, match="common checkpoints and seeds"):
         lengths(program, llc.assign_coords(seed=[9]), 1024)
-    with pytest.raises(SltGrokError, match="a finite estimate of every seed"):
+    with pytest.raises(SltGrokError, match="a finite estimate for every seed"):
         description_length(program, llc * np.nan, 1024)

@@ -147,8 +147,8 @@ def test_too_little_is_said() -> None:
     assert few_sizes.attrs["verdict"] == "undecided"
     assert few_sizes.attrs["reason"] == "4 sizes are needed, there are 3"
     one_seed = scaling(planted(lambda p: 3.0 * p, 0.1, 1), "y")
-    assert "seeds beyond one a size" in one_seed.attrs["reason"]
-    assert "no size has two seeds: there are no intervals and no AICc" in one_seed.attrs["notes"]
+    assert "seeds beyond one per size" in one_seed.attrs["reason"]
+    assert "no size has two seeds, so there are no intervals and no AICc" in one_seed.attrs["notes"]
     assert np.isnan(one_seed.parameter_low).all()
     assert one_seed.parameter_value.sel(law="proportional", parameter="a") == pytest.approx(3, rel=0.2)
     assert sharpness(planted(lambda p: 3.0 / p, 0.1, 5, sizes=P[:1]), "y", bootstrap=50).attrs["verdict"] == "undecided"
@@ -168,7 +168,7 @@ def test_rows_that_do_not_count_are_named() -> None:
     assert notes == ["omitted: size 23, seed 0: y is -1, not above 0", "omitted: size 31, seed 1: y is missing"]
     with pytest.raises(SltGrokError, match="a column width"):
         scaling(table, "width")
-    with pytest.raises(SltGrokError, match="above 0, there are none"):
+    with pytest.raises(SltGrokError, match="above 0, found none"):
         scaling(table.assign(y=0.0), "y")
 
 
