@@ -29,7 +29,7 @@ def noise_level(curve: np.ndarray, noise: np.ndarray | None) -> float:
 
 
 def gaps(curve: np.ndarray, level: float) -> np.ndarray | None:
-    """Find the indices (3,) of the first checkpoints past the cuts at 10%, 50% and 90% of the rise; None without a rise.
+    """Find the indices (3,) of the first checkpoints past the cuts at 10%, 50% and 90% of the rise, or None.
 
     Parameters
     ----------
