@@ -1,10 +1,10 @@
 """The loss landscape at and between checkpoints.
 
-`measure` makes the default probes: `at_checkpoints` those around each network, `between_checkpoints` those between it
-and the one before. Each family has a module: `dynamics`, `curvature`, `sharpness`, `volume`, `barriers` with
+`measure` runs the default probes: `at_checkpoints` those around each network, `between_checkpoints` those between a
+network and its predecessor. Each family has a module: `dynamics`, `curvature`, `sharpness`, `volume`, `barriers` with
 `alignment` and `bezier`, `slices`, `principal_plane`.
 
-A probe of your own is a measurement: a file in this folder, or in a plugin, and nothing else.
+To add a probe, write a measurement in a single file, either in this folder or in a plugin.
 
 >>> class GradientMaximum(Measurement):
 ...     "Largest entry of the gradient."

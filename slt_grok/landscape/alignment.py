@@ -1,20 +1,20 @@
-"""Permutations of a network's units that leave its function unchanged, matched to those of another network.
+"""Alignment of networks: permutations of units that leave a network's function unchanged, matched to another network.
 
-Units of a hidden layer have no order: a permutation P of a layer that is applied to the weights into it and, inverted,
-to the weights out of it changes nothing. Two networks are compared after the permutations that bring one closest to
+Units of a hidden layer have no order: applying a permutation P to the weights into a layer and its inverse to the
+weights out of it changes nothing. Two networks are compared after permutations that bring one closest to
 the other (Entezari et al. 2110.06296, conjecture 1; Ainsworth et al. 2209.04836):
 
     weights        max over all P_l of the sum over parameters <A, P(B)>, one layer at a time as a linear assignment
-                   with the others held, until nothing changes (2209.04836, algorithm 1): a local maximum, never worse
-                   than the given order
+                   with the others fixed, until convergence (2209.04836, algorithm 1): a local maximum, never worse
+                   than the original order
     activations    max over P of sum_i <z_i^A, z_P(i)^B> over the neurons' activations on the same inputs, a linear
                    assignment for each layer (2209.04836, section 3.1); embedding dimensions and heads then by weights.
-                   Neurons that are silent on all inputs match any other silent one
-    random         permutations drawn at random: the null, where nothing is matched
+                   Neurons that are silent on all inputs are interchangeable
+    random         random permutations: the null without any matching
 
-The groups of interchangeable units are what a model declares by `units`. Other symmetries are not covered: rotations of
+Interchangeable units are those that a model declares by `units`. Other symmetries are not covered: rotations of
 the residual stream, maps inside a head, the scale of a ReLU neuron. A barrier after alignment is therefore an upper
-bound of the one modulo all symmetries.
+bound of the barrier modulo all symmetries.
 """
 
 from collections.abc import Mapping
@@ -30,15 +30,15 @@ from slt_grok.errors import SltGrokError
 from slt_grok.trajectories import Network, Parameters, Trajectory
 
 Method = Literal["weights", "activations", "random"]
-Groups = Mapping[str, Mapping[str, int]]  # units -> {parameter: its axis over them, from the end}
-Permutations = Mapping[str, np.ndarray]  # units -> old index of each new place
+Groups = Mapping[str, Mapping[str, int]]  # units -> {parameter: its axis of units, counted from the end}
+Permutations = Mapping[str, np.ndarray]  # units -> old index at each new position
 
 SITE = "neurons_post"  # groups of neurons are named after the sites of their activations
-SWEEPS = 50  # over the groups; a handful is the rule
+SWEEPS = 50  # limit on sweeps over the groups; a handful usually suffices
 
 
 def check_same_shapes(first: Trajectory, second: Trajectory) -> None:
-    """Check that networks of two trajectories can be compared weight by weight.
+    """Check that networks of two trajectories have matching parameter shapes.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def check_same_shapes(first: Trajectory, second: Trajectory) -> None:
     odd = [name for name in {**one, **other} if one.get(name) != other.get(name)]
     if odd:
         mine, theirs = (tuple(shapes[odd[0]]) if odd[0] in shapes else "none" for shapes in (one, other))
-        raise SltGrokError(f"line between networks: expected the same shapes, {odd[0]} has {mine} against {theirs}")
+        raise SltGrokError(f"line between networks: expected equal shapes, but {odd[0]} has {mine} and {theirs}")
     if len(second) not in (1, len(first)):
         raise SltGrokError(
             f"line between networks: expected as many second networks as first ({len(first)}) or one, got {len(second)}"
@@ -57,12 +57,12 @@ def check_same_shapes(first: Trajectory, second: Trajectory) -> None:
 
 
 def unit_groups(network: Network) -> Groups:
-    """Return the groups of interchangeable units that the network declares.
+    """Get the groups of interchangeable units that the network declares.
 
     Raises
     ------
     SltGrokError
-        It declares none.
+        The model declares none.
     """
     if not network.declares("units"):
         raise SltGrokError(
@@ -73,7 +73,7 @@ def unit_groups(network: Network) -> Groups:
 
 
 def permute(parameters: Parameters, groups: Groups, permutations: Permutations) -> dict[str, Tensor]:
-    """Return the parameters (any leading axes) with each group's units in the order of its permutation."""
+    """Permute the units of each group in the parameters, which may have leading axes."""
     moved = dict(parameters)
     for units, order in permutations.items():
         index = torch.from_numpy(np.asarray(order))
@@ -83,7 +83,7 @@ def permute(parameters: Parameters, groups: Groups, permutations: Permutations) 
 
 
 def random_permutations(parameters: Parameters, groups: Groups, seed: int) -> dict[str, np.ndarray]:
-    """Return a uniform permutation of every group."""
+    """Draw a uniformly random permutation of every group."""
     generator = np.random.default_rng(seed)
     return {units: generator.permutation(_size(parameters, axes)) for units, axes in groups.items()}
 
@@ -91,7 +91,7 @@ def random_permutations(parameters: Parameters, groups: Groups, seed: int) -> di
 def match_weights(
     reference: Parameters, other: Parameters, groups: Groups, held: Permutations | None = None
 ) -> dict[str, np.ndarray]:
-    """Return permutations of `other` that bring its weights close to the reference's (2209.04836, algorithm 1).
+    """Find permutations of `other` that bring its weights close to the reference's (2209.04836, algorithm 1).
 
     Parameters
     ----------
@@ -100,12 +100,12 @@ def match_weights(
     groups : Groups
         Groups of units.
     held : Permutations, optional
-        Known permutations, which are kept.
+        Known permutations, which stay fixed.
 
     Returns
     -------
     dict of str to ndarray
-        Units -> old index of each new place, for `permute`.
+        Units -> old index at each new position, for `permute`.
     """
     fixed = {name: tensor.double() for name, tensor in reference.items()}
     free = {name: tensor.double() for name, tensor in other.items()}
@@ -131,7 +131,7 @@ def match_weights(
 def match_activations(
     network: Network, reference: Parameters, other: Parameters, groups: Groups, inputs: Tensor
 ) -> dict[str, np.ndarray]:
-    """Return permutations of the neurons of `other` that bring their activations close to the reference's."""
+    """Find permutations of the neurons of `other` that bring their activations close to the reference's."""
     sites = [units for units in groups if units.startswith(SITE)]
     both = {name: torch.stack([tensor, other[name]]) for name, tensor in reference.items()}
     with torch.no_grad():
@@ -146,18 +146,18 @@ def match_activations(
 def aligned(
     network: Network, reference: Parameters, others: Parameters, method: Method, inputs: Tensor, seed: int = 0
 ) -> dict[str, Tensor]:
-    """Return several networks with their units matched to those of one.
+    """Permute several networks to match their units to those of a reference.
 
     Parameters
     ----------
     network : Network
-        The function.
+        The network whose parameters are matched.
     reference : Parameters
         Parameters of one network.
     others : Parameters
-        The same with a leading N.
+        As `reference`, with a leading N.
     method : Method
-        See the module's docstring.
+        Matching method; see the module docstring.
     inputs : Tensor
         Inputs on which activations are compared.
     seed : int, optional
@@ -166,7 +166,7 @@ def aligned(
     Raises
     ------
     SltGrokError
-        A model that does not declare its units.
+        The model does not declare its units.
     """
     groups = unit_groups(network)
     moved = []
@@ -182,7 +182,7 @@ def aligned(
 
 
 def align(trajectory: Trajectory, reference: Trajectory, method: Method = "weights", seed: int = 0) -> Trajectory:
-    """Return the trajectory with the units of each network matched to those of its partner; functions do not change.
+    """Permute the units of each network to match those of its partner, without changing its function.
 
     Parameters
     ----------
@@ -193,12 +193,12 @@ def align(trajectory: Trajectory, reference: Trajectory, method: Method = "weigh
     method : Method, optional
         `weights`, `activations` (on the train inputs) or `random`.
     seed : int, optional
-        Seed of random permutations.
+        Seed of the random permutations.
 
     Raises
     ------
     SltGrokError
-        Shapes or numbers that differ, an unknown method, or a model that does not declare its units.
+        Shapes or numbers of networks differ, the method is unknown, or the model does not declare its units.
     """
     if method not in get_args(Method):
         raise SltGrokError(f"alignment: expected one of {', '.join(get_args(Method))}, got {method!r}")
@@ -223,5 +223,5 @@ def _size(parameters: Parameters, axes: Mapping[str, int]) -> int:
 
 
 def _assignment(gain: Tensor) -> np.ndarray:
-    """Return for each unit of the reference the unit of the other, so that the sum of gains is largest."""
+    """Assign to each unit of the reference a unit of the other network, maximizing the sum of gains."""
     return linear_sum_assignment(gain.numpy(force=True), maximize=True)[1]

@@ -2,12 +2,12 @@
 
 L(t) = L((1 - t) w_1 + t w_2) for t in [0, 1] (Goodfellow et al. 1412.6544), and the barrier is
 max_t [L(t) - (1 - t) L(0) - t L(1)] (Frankle et al. 1912.05671; in this form Entezari et al. 2110.06296, definition 1):
-0 where the line stays at or below the chord, as on a convex loss. It is an excess over the chord, so that a hump below
-the chord, between a bad end and a good one, is no barrier.
+0 if the line stays at or below the chord, as on a convex loss. The barrier is relative to the chord, so that a hump
+below it, between a bad end and a good one, does not count.
 
-Two networks that compute the same with different neurons have a barrier that says nothing about the function; the
-barrier after `slt_grok.landscape.alignment` does not depend on the order of the units. Its null is the barrier to the
-same network with its units in random order (method `random` there): what a line costs where nothing is matched.
+Two networks that compute the same function with different neurons have a barrier that says nothing about the function;
+the barrier after `slt_grok.landscape.alignment` does not depend on the order of units. Its null is the barrier to the
+same network with randomly permuted units (method `random` there): the cost of a line without any matching.
 """
 
 import time
@@ -38,7 +38,7 @@ BARRIER = Variable(
 ERROR = Variable(
     ("split",),
     "standard error of the loss barrier",
-    "standard error over the samples at the position of the barrier; 0 where all samples are taken",
+    "standard error over the samples at the position of the barrier; 0 if all samples are used",
     "Cochran 1977, section 2.6",
     "nats",
 )
@@ -59,7 +59,7 @@ NEIGHBORS: Mapping[str, Variable] = dict(
 
 
 def between(along: str, align: str = "") -> dict[str, Variable]:
-    """Return the variables of `barrier_matrix`."""
+    """Declare the variables of `barrier_matrix`."""
     name, dims = f"loss barrier between pairs along {along}", (f"{along}_other", "split")
     plain = {
         "barrier_between": BARRIER._replace(dims=dims, long_name=name),
@@ -75,25 +75,25 @@ def between(along: str, align: str = "") -> dict[str, Variable]:
 
 
 def positions_between(count: int) -> np.ndarray:
-    """Return equally spaced t in [0, 1], both ends among them.
+    """Space positions t equally over [0, 1], including both ends.
 
     Raises
     ------
     SltGrokError
-        Fewer than 3.
+        `count` is below 3.
     """
     if count < 3:
-        raise SltGrokError(f"positions: expected at least 3, both ends among them, got {count}")
+        raise SltGrokError(f"positions: expected at least 3, including both ends, got {count}")
     return np.linspace(0, 1, count)
 
 
 def loss_barrier(losses: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Return max_t [L(t) - (1 - t) L(0) - t L(1)] over the last axis (position); NaN where a loss is."""
+    """Compute max_t [L(t) - (1 - t) L(0) - t L(1)] over the last axis (position); NaN if any loss is NaN."""
     return (losses - _chord(losses, positions)).max(-1)
 
 
 def barrier_with_error(losses: np.ndarray, positions: np.ndarray, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
-    """Return the barrier and its standard error, from losses (..., position, block); NaN where a loss is not finite."""
+    """Compute the barrier and its standard error from losses (..., position, block); NaN if a loss is not finite."""
     with np.errstate(invalid="ignore"):  # infinity - infinity
         means = losses @ samples.weights
         highest = (means - _chord(means, positions)).argmax(-1)
@@ -113,32 +113,32 @@ def barrier(
     rows: int | None = None,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Measure the loss along the straight line from each network of one trajectory to its partner of another.
+    """Measure the loss along the straight line from each network of one trajectory to its partner in another.
 
     Parameters
     ----------
     first, second : Trajectory
-        Networks of the same shapes, as many in the second as in the first, or one. Task, loss and coordinates are the
-        first's.
+        Networks of the same shapes; `second` has as many as `first`, or one. Task, loss and coordinates are those of
+        `first`.
     data : Data, optional
         Train inputs (n, ...) and targets (n, ...) for networks without a task.
     positions : int, optional
-        Number of t, both ends among them. The barrier is the largest of these, so it is at most too small.
+        Number of positions t, including both ends. The barrier is the maximum over these, so it is at most too small.
     rows : int, optional
-        Samples of each split; all by default.
+        Number of samples of each split; all by default.
     seed : int, optional
-        Seed of the draw of these samples.
+        Seed of the sample selection.
 
     Returns
     -------
     xarray.Dataset
         Over the dimensions of `first`: `line_loss` (split, position), `barrier` and `barrier_se` (split). NaN for a
-        split without samples; a barrier is NaN where a loss on its line is not finite.
+        split without samples; a barrier is NaN if a loss on its line is not finite.
 
     Raises
     ------
     SltGrokError
-        Shapes or numbers that differ, no task and no data, or a setting out of range.
+        Shapes or numbers of networks differ, there is no task and no data, or a setting is out of range.
     """
     alignment.check_same_shapes(first, second)
     partners = range(len(first)) if len(second) > 1 else [0] * len(first)
@@ -154,7 +154,7 @@ def neighbor_barriers(
     rows: int | None = None,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Measure `barrier` from the checkpoint before to each: `interpolation_loss`, `loss_barrier`, `loss_barrier_se`.
+    """Measure `barrier` from each checkpoint's predecessor: `interpolation_loss`, `loss_barrier`, `loss_barrier_se`.
 
     NaN at the first checkpoint, and everywhere without a `step` dimension.
     """
@@ -174,7 +174,7 @@ def _along_lines(
     rows: int | None,
     seed: int,
 ) -> xr.Dataset:
-    """Return losses, barriers and errors; for (i, j, k) of `lines` network i has the line from start j to end k."""
+    """Compute losses, barriers and errors; for (i, j, k) in `lines`, network i stores the line from j to k."""
     t = positions_between(positions)
     chosen = splits(trajectory, data, rows, seed)
     straight = np.stack([1 - t, t], -1)
@@ -192,7 +192,7 @@ def _along_lines(
 
 
 def matrix_points(count: int, positions: int) -> int:
-    """Return how many losses of each split `barrier_matrix` takes for so many networks."""
+    """Count the losses of each split that `barrier_matrix` evaluates for a number of networks."""
     return count + count * (count - 1) // 2 * (positions - 2)
 
 
@@ -205,7 +205,7 @@ def matrix_seconds(
     positions: int = 5,
     rows: int | None = 1024,
 ) -> float:
-    """Predict the seconds of `barrier_matrix`, from a few losses and, with `align`, from matching one pair."""
+    """Predict the seconds of `barrier_matrix` from a few losses and, with `align`, from matching one pair."""
     chosen = splits(trajectory, data, rows)
     size = len(trajectory.coords[along])
     groups, kinds = len(trajectory) // size, 2 if align else 1
@@ -237,31 +237,31 @@ def barrier_matrix(
     trajectory : Trajectory
         The networks.
     along : str, optional
-        The dimension; the other networks of a pair have the dimension `step_other` (or the like).
+        The dimension; the other network of a pair is indexed by `step_other` or similar.
     align : alignment.Method, optional
-        Also match the units of the later network to those of the earlier one, see `alignment.align`.
+        Method for also matching the units of the later network to the earlier one; see `alignment.align`.
     data : Data, optional
         Train inputs (n, ...) and targets (n, ...) for networks without a task.
     positions : int, optional
-        Number of t, both ends among them.
+        Number of positions t, including both ends.
     rows : int, optional
-        Samples of each split; None for all.
+        Number of samples of each split; None for all.
     seed : int, optional
-        Seed of the draw of these samples, and of a random alignment.
+        Seed of the sample selection and of a random alignment.
     on_progress : callable, optional
-        Told the fraction of pairs that are done.
+        Called with the completed fraction of pairs.
 
     Returns
     -------
     xarray.Dataset
         Over the trajectory's dimensions: `barrier_between` and `barrier_between_se` (`along`_other, split), and with
-        `align` also `barrier_aligned` and `barrier_aligned_se`. Symmetric, 0 between a network and itself; NaN where a
+        `align` also `barrier_aligned` and `barrier_aligned_se`. Symmetric, 0 between a network and itself; NaN if a
         loss on the line is not finite, and for a split without samples.
 
     Raises
     ------
     SltGrokError
-        No such dimension, no task and no data, or a setting out of range.
+        There is no such dimension, no task and no data, or a setting is out of range.
     """
     if along not in trajectory.dims:
         known = ", ".join(trajectory.dims) or "none, this is a single network"
@@ -304,12 +304,12 @@ def barrier_matrix(
 
 
 def _chord(losses: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Return the straight line between the losses at both ends of the last axis."""
+    """Interpolate linearly between the losses at both ends of the last axis."""
     return (1 - positions) * losses[..., :1] + positions * losses[..., -1:]
 
 
 def _spokes(count: int, inner: np.ndarray) -> np.ndarray:
-    """Return coefficients (count x inner, 1 + count) of the lines from network 0 to each of the others."""
+    """Compute coefficients (count x inner, 1 + count) of the lines from network 0 to each of the others."""
     coefficients = np.zeros((count, len(inner), 1 + count))
     coefficients[:, :, 0] = 1 - inner
     coefficients[np.arange(count), :, 1 + np.arange(count)] = inner
@@ -317,5 +317,5 @@ def _spokes(count: int, inner: np.ndarray) -> np.ndarray:
 
 
 def _inputs(chosen: dict[str, Samples]) -> torch.Tensor:
-    """Return the train inputs, on which activations are matched."""
+    """Get the train inputs, on which activations are matched."""
     return torch.cat([inputs for inputs, _ in chosen["train"].blocks])

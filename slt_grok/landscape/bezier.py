@@ -1,12 +1,12 @@
 """Mode connectivity: the barrier along a trained quadratic Bezier curve between two networks.
 
 phi(t) = (1 - t)^2 w_1 + 2 t (1 - t) theta + t^2 w_2 with min over the control point theta of E_t L(phi(t)), t uniform
-on [0, 1] (Garipov et al. 1802.10026, section 3, equation 2). theta is trained by Adam, one t and one minibatch an
-update. It starts in the middle of the two, where the curve is the straight line, moved by a little noise: on a ridge
-that is symmetric to the line the gradient there is 0.
+on [0, 1] (Garipov et al. 1802.10026, section 3, equation 2). theta is trained by Adam, with one t and one minibatch per
+update. It starts at the midpoint, where the curve is the straight line, plus a little noise, because the gradient
+vanishes there on a ridge that is symmetric about the line.
 
-A curve with a low barrier proves that the two ends are connected below it. A high one proves nothing: training may
-have been too short, or one bend too few. The null is the straight line itself.
+A curve with a low barrier proves that the two ends are connected below it. A high barrier proves nothing: training may
+have been too short, or one bend may not suffice. The null is the straight line itself.
 """
 
 import time
@@ -26,8 +26,8 @@ from slt_grok.operators.objective import Data
 from slt_grok.progress import ProgressCallback, ignore, stretch
 from slt_grok.trajectories import Network, Parameters, Trajectory
 
-NOISE = 1e-3  # of the start, as a fraction of the distance between the two ends
-TOGETHER = 8  # curves that are trained at a time
+NOISE = 1e-3  # initial noise, as a fraction of the distance between the two ends
+TOGETHER = 8  # number of curves trained simultaneously
 
 CURVE = "phi(t) = (1 - t)^2 w_1 + 2 t (1 - t) theta + t^2 w_2"
 SOURCE = "arXiv:1802.10026, section 3"
@@ -47,7 +47,7 @@ VARIABLES = {
 
 
 def bernstein(t: np.ndarray | float) -> np.ndarray:
-    """Return the weights (1 - t)^2, 2 t (1 - t), t^2 of w_1, theta and w_2 at each t, (..., 3)."""
+    """Evaluate the weights (1 - t)^2, 2 t (1 - t), t^2 of w_1, theta and w_2 at each t, (..., 3)."""
     return np.stack([(1 - t) ** 2, 2 * t * (1 - t), t**2], -1)
 
 
@@ -64,46 +64,46 @@ def bezier(
     seed: int = 0,
     on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
-    """Measure the loss along a trained curve from each network of one trajectory to its partner of another.
+    """Measure the loss along a trained curve from each network of one trajectory to its partner in another.
 
     Parameters
     ----------
     first, second : Trajectory
-        Networks of the same shapes, as many in the second as in the first, or one. Task, loss and coordinates are the
-        first's.
+        Networks of the same shapes; `second` has as many as `first`, or one. Task, loss and coordinates are those of
+        `first`.
     data : Data, optional
         Train inputs (n, ...) and targets (n, ...) for networks without a task. Curves are trained on the train split.
     updates : int, optional
-        Updates of the control point.
+        Number of updates of the control point.
     learning_rate : float, optional
-        Learning rate of Adam at the start; it falls to 0 along a cosine.
+        Initial learning rate of Adam; it decays to 0 along a cosine.
     batch : int, optional
-        Samples of an update, without replacement.
+        Number of samples per update, without replacement.
     positions : int, optional
-        Number of t at which the trained curve is measured, both ends among them.
+        Number of positions t at which the trained curve is measured, including both ends.
     rows : int, optional
-        Samples of each split for that; all by default.
+        Number of samples of each split for measuring the curve; all by default.
     seed : int, optional
         Seed of noise, t and minibatches, which are the same for every curve.
     on_progress : callable, optional
-        Told the fraction of updates that are done.
+        Called with the completed fraction of updates.
 
     Returns
     -------
     xarray.Dataset
         Over the dimensions of `first`: `curve_loss` (split, position), `curve_barrier` and `curve_barrier_se` (split),
-        and `curve_bend`. An update whose gradient is not finite is skipped; a barrier is NaN where a loss on its curve
+        and `curve_bend`. An update whose gradient is not finite is skipped; a barrier is NaN if a loss on its curve
         is not finite, and for a split without samples.
 
     Raises
     ------
     SltGrokError
-        Shapes or numbers that differ, no task and no data, or a setting out of range.
+        Shapes or numbers of networks differ, there is no task and no data, or a setting is out of range.
     """
     check_same_shapes(first, second)
     if min(updates, batch) < 1 or not learning_rate > 0:
         raise SltGrokError(
-            f"bezier: expected updates, batch and learning_rate above 0, got {updates}, {batch}, {learning_rate:g}"
+            f"bezier: expected positive updates, batch and learning_rate, got {updates}, {batch}, {learning_rate:g}"
         )
     t = positions_between(positions)
     chosen = splits(first, data, rows, seed)
@@ -142,7 +142,7 @@ def train_control(
     seed: int,
     on_progress: ProgressCallback = ignore,
 ) -> dict[str, Tensor]:
-    """Return the trained control points theta, each parameter with the leading N of `starts` and `ends`."""
+    """Train the control points theta; each parameter has the leading N of `starts` and `ends`."""
     generator = np.random.default_rng(seed)
     noise = torch.Generator().manual_seed(seed)
     size = sum(shape.numel() for shape in network.shapes.values())
@@ -174,7 +174,7 @@ def train_control(
 def bezier_seconds(
     trajectory: Trajectory, curves: int, *, data: Data | None = None, updates: int = 400, batch: int = 512
 ) -> float:
-    """Predict the seconds of training so many curves, from five updates of one; measuring them is extra."""
+    """Predict the seconds of training a number of curves from five updates of one; measuring them is extra."""
     one = {name: tensor[:1] for name, tensor in trajectory.stacked().items()}
     samples = splits(trajectory, data)["train"]
     times: list[float] = []

@@ -24,19 +24,19 @@ FROM_MILESTONES = {f"line_{name.removeprefix('line_')}": variable for name, vari
 class SeedBarriersSettings(Settings):
     """Settings of `SeedBarriers`."""
 
-    positions: int = Field(default=5, ge=3, description="places on each line, both ends among them")
-    rows: int = Field(default=1024, ge=16, description="samples of each split")
+    positions: int = Field(default=5, ge=3, description="positions on each line, including both ends")
+    rows: int = Field(default=1024, ge=16, description="number of samples of each split")
     seed: int = Field(default=0, ge=0)
 
 
 class ConnectivitySettings(SeedBarriersSettings):
     """Settings of `Connectivity`."""
 
-    updates: Positive = Field(default=400, description="of the control point of each curve")
+    updates: Positive = Field(default=400, description="number of updates of each curve's control point")
 
 
 class Connectivity(OfLoss):
-    """Barriers between all checkpoints; from each milestone to the last checkpoint also along a trained curve."""
+    """Barriers between all checkpoints, and along trained curves from each milestone to the last checkpoint."""
 
     name, title, position, default = "connectivity", "Connectivity", 42, False
     Settings = ConnectivitySettings
@@ -71,21 +71,21 @@ class Connectivity(OfLoss):
         return xr.merge([found, along], join="outer", combine_attrs="drop_conflicts")
 
     def seconds(self, one: Trajectory, settings: ConnectivitySettings, checkpoints: int, context: Context) -> float:
-        """Predict from a few losses and updates; there are at most two curves."""
+        """Predict the cost from a few losses and updates; there are at most two curves."""
         many = one.isel(step=[0] * checkpoints)
         lines = matrix_seconds(many, positions=settings.positions, rows=settings.rows)
         return lines + bezier_seconds(one, min(2, checkpoints - 1), updates=settings.updates)
 
     def figures(self) -> Sequence[Drawing]:
-        """Return the matrix of barriers, and the loss along lines and curves."""
+        """Draw the matrix of barriers, and the loss along lines and curves."""
         from slt_grok.plots.paths import barrier_matrix, mode_connectivity
 
         return [
             Drawing(
                 "barrier_matrix",
                 barrier_matrix,
-                "Loss barrier on the straight line between every two checkpoints, on the train and on the test set: 0 "
-                "where the loss stays below the chord between its ends.",
+                "Loss barrier on the straight line between every two checkpoints, on the train and the test set: 0 "
+                "if the loss stays below the chord between its ends.",
                 ("barrier_between",),
             ),
             Drawing(
@@ -99,7 +99,7 @@ class Connectivity(OfLoss):
         ]
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Return the barriers on line and curve from each milestone to the last checkpoint."""
+        """Tabulate the barriers along line and curve from each milestone to the last checkpoint."""
         found, rows = data[self.name], []
         if "curve_barrier" not in found:
             return []
@@ -113,14 +113,14 @@ class Connectivity(OfLoss):
 
 
 class SeedBarriers(OfLoss):
-    """Barriers between the seeds at every checkpoint, before and after their units are matched."""
+    """Barriers between the seeds at every checkpoint, before and after matching their units."""
 
     name, title, position, default, inherits = "seed_barriers", "Barriers between seeds", 43, False, "connectivity"
     Settings = SeedBarriersSettings
-    variables = only("two seeds and more; aligned: models that declare their units", between("seed", "weights"))
+    variables = only("at least two seeds; aligned: models that declare their units", between("seed", "weights"))
 
     def measure(self, trajectory: Trajectory, settings: SeedBarriersSettings, context: Context) -> xr.Dataset:
-        """Measure some checkpoints at a time; nothing of a single seed."""
+        """Measure a few checkpoints at a time; a single seed has no barriers."""
         if len(trajectory.coords["seed"]) < 2:
             reason = "barriers between seeds need a run with at least two seeds"
             context.announce(f"not measured: {reason}")
@@ -137,7 +137,7 @@ class SeedBarriers(OfLoss):
         )
 
     def figures(self) -> Sequence[Drawing]:
-        """Return the barriers along training."""
+        """Draw the barriers over training."""
         from slt_grok.plots.paths import seed_barriers
 
         return [
@@ -147,14 +147,14 @@ class SeedBarriers(OfLoss):
                 "Loss barrier on the straight line between seeds at each checkpoint (thin: pairs; thick: median), for "
                 "the weights as they are and after the units of one network (neurons, heads, dimensions of the "
                 "embedding) are permuted to bring its weights closest to the other's. The matching is a local optimum, "
-                "so that the second is an upper bound of the barrier modulo permutations.",
+                "so the aligned barrier is an upper bound of the barrier modulo permutations.",
                 ("barrier_between", "barrier_aligned"),
                 by_seed=False,
             )
         ]
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Return median and range over the pairs at the last checkpoint."""
+        """Tabulate median and range over the pairs at the last checkpoint."""
         if "barrier_between" not in data[self.name]:
             return []
         last, rows = data[self.name].isel(step=-1), []
@@ -169,5 +169,5 @@ class SeedBarriers(OfLoss):
 
 
 def _with_error(value: xr.DataArray, error: xr.DataArray) -> str:
-    """Return the value with its error; without one where all samples were taken."""
+    """Format a value with its error, if any."""
     return plus_minus(float(value), float(error)) if error > 0 else number(float(value))

@@ -1,4 +1,4 @@
-"""The cost of a probe of the landscape, announced before it is paid."""
+"""The predicted cost of a landscape probe, announced in advance."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class Cost(NamedTuple):
-    """So many equal pieces of work for each of so many networks.
+    """A number of equal pieces of work for each of a number of networks.
 
     Parameters
     ----------
@@ -15,9 +15,9 @@ class Cost(NamedTuple):
     pieces : int
         Pieces of work for each network.
     unit : str
-        What a piece is, in the plural.
+        Name of a piece, in the plural.
     seconds_each : float
-        Time that one piece took.
+        Seconds that one piece took.
     """
 
     networks: int
@@ -27,11 +27,11 @@ class Cost(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Seconds in all."""
+        """Total seconds."""
         return self.networks * self.pieces * self.seconds_each
 
     def __str__(self) -> str:
-        """Return one line for an announcement."""
+        """Format the cost as one line."""
         whole = f"{self.seconds:.0f} s" if self.seconds < 120 else f"{self.seconds / 60:.0f} min"
         return (
             f"{self.networks:,} networks, {self.pieces:,} {self.unit} each of {self.seconds_each:.2g} s: about {whole}"
@@ -39,7 +39,7 @@ class Cost(NamedTuple):
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """Return the seconds that work takes the second time: the first time is slower."""
+    """Time the second call of a function, since the first call is slower."""
     work()
     start = time.perf_counter()
     work()

@@ -1,10 +1,10 @@
 """Curvature of the loss along a trajectory: trace, largest eigenvalues, effective dimension, spectral density.
 
-For the Hessian and the Gauss-Newton matrix, on the train, the test and the whole loss, over all parameters and over
-groups of them. A network that fits its train set with a loss near 1e-8 has no curvature left, whatever its shape,
-merely because its logits are large. Everything is therefore given twice: for the loss as it is, and at unit logit
-scale, for the loss of z / s with s the standard deviation of the logits z at that checkpoint, held fixed. The second
-does not change when the unembedding is scaled, and neither does its curvature in all other parameters.
+For the Hessian and the Gauss-Newton matrix, on the train, test and combined loss, over all parameters and over groups
+of them. A network that fits its train set with a loss near 1e-8 has vanishing curvature, whatever its shape, merely
+because its logits are large. Everything is therefore computed twice: for the loss itself, and at unit logit scale, for
+the loss of z / s with s the standard deviation of the logits z at that checkpoint, held fixed. The latter is invariant
+to scaling the unembedding, and so is its curvature in all other parameters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,11 +36,11 @@ if TYPE_CHECKING:  # curvlinops takes most of a second to import
 MATRICES = ("hessian", "gauss_newton")
 SCALES: tuple[LogitScale, ...] = ("own", "unit")
 TOTAL: Mapping[str, Sequence[str] | None] = {"total": None}  # the group of all parameters
-TOLERANCE = 1e-2  # relative residual of each eigenpair; an eigenvalue's error is of the order of its square
+TOLERANCE = 1e-2  # relative residual of each eigenpair; the error of the eigenvalue is of the order of its square
 
 OF = ("matrix", "logit_scale", "split", "group")
 WHERE = (
-    "Hessian or Gauss-Newton matrix A of the mean loss over the parameters of the group, D of them; at unit logit "
+    "Hessian or Gauss-Newton matrix A of the mean loss over the D parameters of the group; at unit logit "
     "scale the logits are divided by their standard deviation before the loss"
 )
 HUTCH = "Meyer et al. 2021 (Hutch++), doi:10.1137/1.9781611976496.16"
@@ -105,33 +105,33 @@ def measure_curvature(
     data : Data, optional
         Train inputs (n, ...) and targets (n, ...) for a network without a task.
     matrices : sequence of Matrix, optional
-        Some of `hessian`, `gauss_newton`.
+        Subset of `hessian`, `gauss_newton`.
     logit_scales : sequence of LogitScale, optional
-        Some of `own`, `unit`.
+        Subset of `own`, `unit`.
     splits : sequence of Split, optional
-        Some of `train`, `test`, `all`. A product costs as much as the split has samples.
+        Subset of `train`, `test`, `all`. The cost of a product is proportional to the size of the split.
     groups : mapping, optional
         Name -> names of parameters, None for all of them.
     c : sequence of float, optional
-        Where to take the effective dimension. At the loss's own scale, gamma / n_beta of an LLC makes it comparable.
+        Values of c for the effective dimension. At the loss's own scale, c = gamma / n_beta is comparable to an LLC.
     eigenvalues, repeats, steps : int, optional
-        See `slt_grok.operators.spectrum.spectrum`: some 20 + repeats * steps products, of two gradients each, for each
-        combination. The precision of the products is chosen once for each network and group, on the train set.
+        See `slt_grok.operators.spectrum.spectrum`; each combination takes about 20 + repeats * steps products, at the
+        cost of two gradients each. The precision of the products is chosen per network and group, on the train set.
     seed : int, optional
         Seed of all random vectors, which also depend on the network's coordinates.
     on_progress : callable, optional
-        Told the fraction of networks that are done.
+        Called with the completed fraction of networks.
 
     Returns
     -------
     xarray.Dataset
-        `ritz_value` and `ritz_weight` are a quadrature of all eigenvalues with weights that sum to 1 in each repeat.
-        What does not exist (unit scale without class labels, the test split of a network without one) is NaN.
+        `ritz_value` and `ritz_weight` form a quadrature of all eigenvalues with weights that sum to 1 in each repeat.
+        Undefined values (unit scale without class labels, the test split of a network without one) are NaN.
 
     Raises
     ------
     SltGrokError
-        No task and no data, an unknown group, or a setting out of range.
+        There is no task and no data, a group is unknown, or a setting is out of range.
     """
     from slt_grok.operators.curvature import CurvatureOperator, precise_dtype
     from slt_grok.operators.spectrum import products, spectrum
@@ -152,7 +152,7 @@ def measure_curvature(
     found["logit_standard_deviation"] = np.full(count, np.nan)
     for index, coordinates in enumerate(trajectory.labels()):
         found["logit_standard_deviation"][index] = logit_standard_deviation(objective, index)
-        # chosen where rounding is worst: at the loss's own scale, which may be near 0
+        # choose where rounding is worst: at the loss's own scale, which may be near 0
         dtypes = [precise_dtype(objective, index, group, TOLERANCE) for group in members]
         scaled = [at_logit_scale(objective, index, scale) for scale in logit_scales]
         for m, s, d, g in product(*map(range, shape)):
@@ -185,7 +185,7 @@ def measure_curvature(
 def curvature_cost(
     trajectory: Trajectory, matrix: "Matrix", spectra: int, eigenvalues: int, repeats: int = 6, steps: int = 6
 ) -> Cost:
-    """Predict the cost of so many spectra of each network on the train set."""
+    """Predict the cost of a number of spectra of each network on the train set."""
     from slt_grok.operators.curvature import CurvatureOperator, precise_dtype
     from slt_grok.operators.spectrum import products
 
@@ -204,7 +204,7 @@ class CurvatureSettings(Settings):
 
 
 class Curvature(OfLoss):
-    """Hessian and Gauss-Newton matrix at the milestones: of each split, and of each parameter on the train split."""
+    """Hessian and Gauss-Newton matrix at the milestones: on each split, and per parameter on the train split."""
 
     name, title, position, default = "curvature", "Curvature", 41, False
     Settings = CurvatureSettings
@@ -227,7 +227,7 @@ class Curvature(OfLoss):
         return context.in_shards(chosen, shard, 1)
 
     def seconds(self, one: Trajectory, settings: CurvatureSettings, checkpoints: int, context: Context) -> float:
-        """Predict from one product; there are at most three milestones."""
+        """Predict the cost from one product; there are at most three milestones."""
         return self._cost(one, settings)._replace(networks=min(3, checkpoints)).seconds
 
     def _cost(self, chosen: Trajectory, settings: CurvatureSettings) -> Cost:
@@ -235,7 +235,7 @@ class Curvature(OfLoss):
         return curvature_cost(chosen, "hessian", spectra, settings.eigenvalues)
 
     def figures(self) -> Sequence[Drawing]:
-        """Return the spectral density."""
+        """Draw the spectral density."""
         from slt_grok.plots.densities import spectral_density
 
         return [
@@ -243,13 +243,13 @@ class Curvature(OfLoss):
                 "spectral_density",
                 spectral_density,
                 "Density of the Hessian's eigenvalues after memorization, after generalization and at the end, for the "
-                "loss as it is and at unit logit scale. The axis counts decades on both sides of 0.",
+                "loss itself and at unit logit scale. The axis counts decades on both sides of 0.",
                 ("ritz_value",),
             )
         ]
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Return traces and largest eigenvalues of each matrix, logit scale and split, a table for each seed."""
+        """Tabulate traces and largest eigenvalues of each matrix, logit scale and split, one table per seed."""
         return [self._table(data[self.name].sel(seed=seed)) for seed in data[self.name].seed.values]
 
     def _table(self, one: xr.Dataset) -> Table:

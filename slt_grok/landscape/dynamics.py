@@ -1,11 +1,11 @@
-"""How a trajectory moves: norms, updates and their angle to the gradient, gradient noise, ranks of the matrices.
+"""The motion of a trajectory: norms, updates, their angle to the gradient, gradient noise, ranks of weight matrices.
 
 The gradient noise scale (McCandlish et al. 1812.06162, equation 2.9) is B = tr(Sigma) / |G|^2 with G the gradient of
-the train loss and Sigma the covariance of one sample's gradient: the batch size above which averaging over more samples
-does not pay. The population is the train set, so that G is exact, and Sigma is too where all samples are taken.
+the train loss and Sigma the covariance of single-sample gradients: the batch size above which averaging over more
+samples has little benefit. The population is the train set, so that G is exact, as is Sigma if all samples are used.
 
-The squared weight norm is the regularizer whose fall marks the cleanup phase in Nanda et al. 2301.05217, section 5.1;
-the gradient norm says how far a checkpoint is from a critical point, where an LLC is defined.
+The squared weight norm is the regularizer whose decline marks the cleanup phase in Nanda et al. 2301.05217, section
+5.1; the gradient norm shows how far a checkpoint is from a critical point, where an LLC is defined.
 """
 
 from typing import NamedTuple
@@ -23,15 +23,15 @@ from slt_grok.measurement import Variable
 from slt_grok.operators.objective import Data, Objective, check_finite_loss, loss_and_gradient, network_seed
 from slt_grok.trajectories import Parameters, Trajectory
 
-BUDGET = 2**27  # bytes of the gradients of single samples at a time
-SAMPLES = 256  # whose gradients make the noise scale
+BUDGET = 2**27  # bytes of single-sample gradients held at a time
+SAMPLES = 256  # number of samples whose gradients determine the noise scale
 
 NOISE = "arXiv:1812.06162, equation 2.9"
 VARIABLES = {
     "weight_norm": Variable(
         ("component",),
         "weight norm",
-        "sqrt(sum w^2) of each parameter, and of all together (total)",
+        "sqrt(sum w^2) of each parameter, and of all parameters (total)",
         "arXiv:2301.05217, section 5.1",
     ),
     "gradient_norm": Variable(
@@ -44,7 +44,7 @@ VARIABLES = {
     "update_norm": Variable(
         ("component",),
         "norm of the update",
-        "|w - w_previous| from the checkpoint before, of each parameter and in total",
+        "|w - w_previous| from the previous checkpoint, of each parameter and in total",
         "Euclidean distance",
     ),
     "gradient_step_cosine": Variable(
@@ -63,7 +63,7 @@ VARIABLES = {
     "gradient_noise_scale_se": Variable(
         (),
         "standard error of the gradient noise scale",
-        "sqrt((1 - m / n) / m) std |g_i - G|^2 / |G|^2 over the m of n samples",
+        "sqrt((1 - m / n) / m) std |g_i - G|^2 / |G|^2 over m of the n samples",
         NOISE,
         "samples",
     ),
@@ -84,36 +84,36 @@ VARIABLES = {
 
 
 class NoiseScale(NamedTuple):
-    """B = tr(Sigma) / |G|^2 in samples, and its standard error; infinite where G = 0 and Sigma is not."""
+    """B = tr(Sigma) / |G|^2 in samples, and its standard error; infinite if G = 0 and Sigma is not."""
 
     value: float
     standard_error: float
 
 
 def gradient_noise_scale(objective: Objective, index: int, gradient: Parameters, samples: int, seed: int) -> NoiseScale:
-    """Return tr(Sigma) / |G|^2 over the train set, tr(Sigma) = mean of |g_i - G|^2.
+    """Estimate tr(Sigma) / |G|^2 over the train set, with tr(Sigma) = mean of |g_i - G|^2.
 
     Parameters
     ----------
     objective, index : Objective, int
-        The loss and the network.
+        The loss, and the index of the network.
     gradient : Parameters
-        G.
+        The gradient G.
     samples : int
-        Number of g_i, drawn without replacement, at least 2; all samples, without error, where there are not more.
+        Number of g_i, drawn without replacement, at least 2; if there are no more, all samples, without error.
     seed : int
-        Seed of the draw.
+        Seed of the sample selection.
 
     Returns
     -------
     NoiseScale
-        B, and sqrt((1 - m / n) s^2 / m) / |G|^2, s the standard deviation of |g_i - G|^2 over the m of n samples taken;
-        too small where a few samples hold most of the noise and none of them was taken.
+        B, and sqrt((1 - m / n) s^2 / m) / |G|^2, s the standard deviation of |g_i - G|^2 over the m of n samples used;
+        too small if a few samples hold most of the noise and none of them was drawn.
 
     Raises
     ------
     SltGrokError
-        Fewer than two samples.
+        `samples` is below two.
     """
     if samples < 2:
         raise SltGrokError(f"samples: expected at least 2, since their spread is the standard error, got {samples}")
@@ -147,7 +147,7 @@ class MatrixRanks(NamedTuple):
 
 
 def matrix_ranks(stack: Parameters) -> MatrixRanks:
-    """Return spectral norm, stable rank and effective rank of each matrix of a stack of N networks."""
+    """Compute spectral norm, stable rank and effective rank of each matrix of a stack of N networks."""
     names, singular_values = [], []
     for name, tensor in stack.items():
         for place in np.ndindex(*tensor.shape[1:-2]) if tensor.ndim > 2 else ():
@@ -163,7 +163,7 @@ def matrix_ranks(stack: Parameters) -> MatrixRanks:
 
 
 def predecessors(trajectory: Trajectory) -> list[tuple[int, int]]:
-    """Return pairs (previous, this) of flat indices of networks that are neighbors along `step`."""
+    """List pairs (previous, this) of flat indices of networks that are neighbors along `step`."""
     if "step" not in trajectory.dims:
         return []
     grid = np.arange(len(trajectory)).reshape(trajectory.shape)
@@ -172,7 +172,7 @@ def predecessors(trajectory: Trajectory) -> list[tuple[int, int]]:
 
 
 def weight_norm(stack: Parameters) -> np.ndarray:
-    """Return the Euclidean norm of each parameter and, last, of all together, (N, parameters + 1), float64."""
+    """Compute the Euclidean norm of each parameter and, last, of all parameters, (N, parameters + 1), float64."""
     squares = [tensor.double().square().flatten(1).sum(1) for tensor in stack.values()]
     squares.append(torch.stack(squares).sum(0))
     return torch.stack([square.sqrt() for square in squares], 1).numpy(force=True)
@@ -186,18 +186,18 @@ def measure_dynamics(
     Parameters
     ----------
     trajectory : Trajectory
-        The networks. Without a `step` dimension there is no checkpoint before, and updates are NaN.
+        The networks. Without a `step` dimension there is no previous checkpoint, and updates are NaN.
     data : Data, optional
         Train inputs (n, ...) and targets (n, ...) for a network without a task.
     samples : int, optional
-        Number of single samples' gradients for the noise scale.
+        Number of single-sample gradients for the noise scale.
     seed : int, optional
-        Seed of their choice, which also depends on the network's coordinates.
+        Seed of the sample selection, which also depends on the network's coordinates.
 
     Raises
     ------
     SltGrokError
-        No task and no data, a loss that is not finite, or fewer than two samples.
+        There is no task and no data, a loss is not finite, or `samples` is below two.
     """
     objective = Objective.of(trajectory, data)
     gradients, noise = [], []
@@ -219,7 +219,7 @@ def measure_dynamics(
 
 
 def _norms_and_cosines(steps: Parameters, gradient: Parameters) -> tuple[np.ndarray, np.ndarray]:
-    """Return norms of the steps and their cosines with the gradient, of each parameter and in total; NaN for 0."""
+    """Compute norms of the steps and their cosines with the gradient, per parameter and in total; NaN for 0."""
     sums = [
         [part.sum().item() for part in (step * step, step * gradient[name], gradient[name].square())]
         for name, step in steps.items()

@@ -1,8 +1,8 @@
-"""Mean losses at linear combinations of networks, on all samples of a split or on a random part of them.
+"""Mean losses at linear combinations of networks, on all samples of a split or a random subset.
 
-Every probe between and around checkpoints asks for L(sum_k c_k w_k): on a line, a curve, or in a plane. Loss
-differences over a random part of the samples carry the standard error of a mean over blocks without replacement,
-sqrt((1 - n / N) s^2 / B), n of N samples in B blocks, s^2 the variance over blocks (Cochran 1977, section 2.6).
+Every probe between and around checkpoints needs L(sum_k c_k w_k): on a line, a curve, or in a plane. Loss
+differences over a random subset carry the standard error of a mean over blocks drawn without replacement,
+sqrt((1 - n / N) s^2 / B), for n of N samples in B blocks with s^2 the variance over blocks (Cochran 1977, section 2.6).
 """
 
 import time
@@ -20,21 +20,21 @@ from slt_grok.tasks import Split
 from slt_grok.trajectories import Network, Parameters, Trajectory
 
 SPLITS: tuple[Split, ...] = ("train", "test")
-BLOCKS = 8  # of a random part of the samples: their spread has 7 degrees of freedom
-ROWS = 1024  # samples at a time where all are taken
-BUDGET = 2**25  # bytes of weights, and of float32 activations of the widest layer, at a time
+BLOCKS = 8  # number of blocks of a random subset, whose spread has 7 degrees of freedom
+ROWS = 1024  # number of samples at a time if all are used
+BUDGET = 2**25  # bytes of weights, and of float32 activations of the widest layer, held at a time
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples of a split in blocks.
+    """Samples of a split, divided into blocks.
 
     Parameters
     ----------
     blocks : tuple of Data
         Inputs (n_b, ...) and targets (n_b, ...) of each block.
     fraction : float
-        n / N, the fraction of the split that they are; 1 for all of it.
+        n / N, their fraction of the split; 1 for the whole split.
     """
 
     blocks: tuple[Data, ...]
@@ -42,12 +42,12 @@ class Samples:
 
     @property
     def weights(self) -> np.ndarray:
-        """n_b / n, (block,): the weight of each block's mean in the mean over all."""
+        """n_b / n, (block,): the weight of each block's mean in the overall mean."""
         sizes = np.array([len(inputs) for inputs, _ in self.blocks], dtype=float)
         return sizes / sizes.sum()
 
     def standard_error(self, values: np.ndarray) -> np.ndarray:
-        """Return the standard error of a mean with values (..., block); 0 where all samples were taken."""
+        """Compute the standard error of a mean with values (..., block); 0 if all samples were used."""
         if self.fraction == 1:
             return np.where(np.isfinite(values).all(-1), 0.0, np.nan)
         return np.sqrt((1 - self.fraction) / len(self.blocks)) * values.std(-1, ddof=1)
@@ -56,7 +56,7 @@ class Samples:
 def splits(
     trajectory: Trajectory, data: Data | None = None, rows: int | None = None, seed: int = 0
 ) -> dict[str, Samples]:
-    """Return the samples of each split that is not empty: `train`, and `test` where the task has a test set.
+    """Select the samples of each nonempty split: `train`, and `test` if the task has a test set.
 
     Parameters
     ----------
@@ -65,14 +65,14 @@ def splits(
     data : Data, optional
         Train inputs (n, ...) and targets (n, ...) for a network without a task.
     rows : int, optional
-        Most samples of each split, drawn without replacement, at least 16; all by default.
+        Maximum number of samples of each split, drawn without replacement, at least 16; all by default.
     seed : int, optional
-        Seed of the draw, which is the same for every network.
+        Seed of the sample selection, which is the same for every network.
 
     Raises
     ------
     SltGrokError
-        Neither data nor a task is given, inputs and targets differ in number, or rows below 16.
+        Neither data nor a task is given, inputs and targets differ in number, or `rows` is below 16.
     """
     if rows is not None and rows < 2 * BLOCKS:
         raise SltGrokError(f"rows: expected at least {2 * BLOCKS}, since the spread of {BLOCKS} blocks is the error")
@@ -92,23 +92,24 @@ def splits(
 
 
 def losses_at(network: Network, vectors: Parameters, coefficients: np.ndarray, samples: Samples) -> np.ndarray:
-    """Return mean losses of each block at sum_k c_k w_k, float64 from weights in their own precision.
+    """Compute mean losses of each block at sum_k c_k w_k, in float64 from weights in their own precision.
 
     Parameters
     ----------
     network : Network
-        The function.
+        The network to evaluate.
     vectors : Parameters
         Every parameter with a leading K.
     coefficients : ndarray
-        c, (point, K). Rows of 0 and a single 1 give that network to the last bit.
+        c, (point, K). A row with a single 1 and zeros elsewhere reproduces that network bit for bit.
     samples : Samples
         Samples of one split.
 
     Returns
     -------
     ndarray
-        (point, block); times `samples.weights` it is the mean loss. Infinite or NaN where the network's loss is.
+        (point, block); the mean loss is the sum over blocks weighted by `samples.weights`. Infinite or NaN where the
+        network's loss is.
     """
     points, blocks = len(coefficients), samples.blocks
     losses = np.empty((points, len(blocks)))
@@ -124,7 +125,7 @@ def losses_at(network: Network, vectors: Parameters, coefficients: np.ndarray, s
 
 
 def predicted_seconds(trajectory: Trajectory, points: int, chosen: Mapping[str, Samples]) -> float:
-    """Return the seconds that losses at so many points take on the samples of `splits`, from a trial on a few."""
+    """Predict the seconds of evaluating losses at a number of points on the samples of `splits`, from a short trial."""
     network, stack = trajectory.network, {name: tensor[:1] for name, tensor in trajectory.stacked().items()}
     total = 0.0
     for samples in chosen.values():

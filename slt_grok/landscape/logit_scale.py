@@ -1,8 +1,8 @@
 """The scale of the logits, and the loss at unit scale.
 
-Scaling the unembedding up sends the loss of a network that fits its train set to 0, and all curvature with it, while
-the network's answers stay the same. The loss of z / s, with s the standard deviation of the logits z at a checkpoint,
-held fixed as a temperature (Guo et al. 1706.04599, section 4.2), does not depend on that scale.
+Scaling up the unembedding sends the loss of a network that fits its train set to 0, and all curvature with it, while
+the network's predictions stay the same. The loss of z / s, with s the standard deviation of the logits z at a
+checkpoint, held fixed as a temperature (Guo et al. 1706.04599, section 4.2), does not depend on that scale.
 """
 
 from dataclasses import replace
@@ -19,10 +19,10 @@ LogitScale = Literal["own", "unit"]
 
 
 def logit_standard_deviation(objective: Objective, index: int) -> float:
-    """Return s = sqrt(mean over samples and classes of (z - mean over classes of z)^2).
+    """Compute s = sqrt(mean over samples and classes of (z - mean over classes of z)^2).
 
-    What all logits of a sample share does not count, since cross-entropy does not depend on it. NaN where the targets
-    are not class labels or a sample has fewer than two outputs.
+    A shift common to all logits of a sample does not count, since cross-entropy does not depend on it. NaN if the
+    targets are not class labels or a sample has fewer than two outputs.
     """
     parameters = objective.weights(index)
     total = count = 0.0
@@ -37,7 +37,7 @@ def logit_standard_deviation(objective: Objective, index: int) -> float:
 
 
 def at_temperature(objective: Objective, temperature: float) -> Objective:
-    """Return the objective with outputs divided by a temperature before the loss."""
+    """Divide the outputs of an objective by a temperature before the loss."""
     given = objective.network
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def at_temperature(objective: Objective, temperature: float) -> Objective:
 
 
 def at_logit_scale(objective: Objective, index: int, scale: LogitScale) -> Objective | None:
-    """Return the objective at its own logit scale, or at the unit scale of network `index`; None if that has none."""
+    """Get the objective at its own logit scale, or at the unit scale of network `index`; None if that is undefined."""
     if scale == "own":
         return objective
     deviation = logit_standard_deviation(objective, index)

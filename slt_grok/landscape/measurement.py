@@ -1,7 +1,7 @@
-"""The default probes of a trajectory's landscape, as one dataset.
+"""The default probes of a trajectory's landscape, in one dataset.
 
-A network's values depend on that network and on the checkpoint before it alone, and its random probes on its
-coordinates, so that pieces with one checkpoint of overlap give what the whole gives.
+A network's values depend only on that network and its predecessor, and its random probes on its coordinates, so that
+shards that overlap by one checkpoint give the same values as the whole trajectory.
 """
 
 import time
@@ -23,14 +23,14 @@ from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.settings import Positive, Settings
 from slt_grok.trajectories import Trajectory
 
-LINES = 0.1  # fraction of the time that what lies between checkpoints takes
-ROWS = 2048  # samples of each split on the line between two checkpoints
-REPEATS = 4  # random vectors of each trace
-STEPS = 5  # of the quadrature behind the effective dimension
+LINES = 0.1  # fraction of the progress bar for probes between checkpoints
+ROWS = 2048  # number of samples of each split on the line between two checkpoints
+REPEATS = 4  # number of random vectors for each trace
+STEPS = 5  # Lanczos steps of the quadrature for the effective dimension
 EPSILONS = (0.1,)  # thresholds of the excess loss of the basin, in nats
-DIRECTIONS, SAMPLES = 8, 512  # of its volume: random directions, and samples that make its loss
+DIRECTIONS, SAMPLES = 8, 512  # of the basin's volume: random directions, and samples of the loss
 
-# names in `measure_curvature` -> names here
+# names in `measure_curvature` -> names in this dataset
 HESSIAN = {name: name.replace("curvature", "hessian") for name in list(curvature.VARIABLES)[:3]}
 GAUSS_NEWTON = {
     "curvature_trace": "gauss_newton_trace",
@@ -75,23 +75,23 @@ def measure(
     seed: int = 0,
     on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
-    """Measure everything of `between_checkpoints`, and of `at_checkpoints` at some steps; NaN at the others.
+    """Run `between_checkpoints`, and `at_checkpoints` at selected steps, with NaN at the others.
 
     Parameters
     ----------
     trajectory : Trajectory
-        The networks. Without a `step` dimension there is no checkpoint before, and what needs one is NaN.
+        The networks. Without a `step` dimension there is no previous checkpoint, and quantities that need it are NaN.
     data, eigenvalues, radii, seed
         See `at_checkpoints`.
     probe_steps : sequence of int, optional
-        Steps of the probes at checkpoints; all by default.
+        Steps at which to run the probes at checkpoints; all by default.
     on_progress : callable, optional
-        Told the fraction of the probes at checkpoints that are done.
+        Called with the completed fraction of the probes at checkpoints.
 
     Raises
     ------
     SltGrokError
-        See `between_checkpoints` and `at_checkpoints`.
+        As in `between_checkpoints` and `at_checkpoints`.
     """
     lines = between_checkpoints(trajectory, data=data, seed=seed)
     chosen = trajectory
@@ -104,12 +104,12 @@ def measure(
 
 
 def joined(lines: xr.Dataset, around: xr.Dataset) -> xr.Dataset:
-    """Return both as one dataset; NaN where a network has no probes around it."""
+    """Merge both datasets; NaN where a network has no probes around it."""
     return xr.merge([lines, around], join="outer", combine_attrs="drop_conflicts")
 
 
 def between_checkpoints(trajectory: Trajectory, *, data: Samples | None = None, seed: int = 0) -> xr.Dataset:
-    """Measure norms, dynamics, and the line from the checkpoint before.
+    """Measure norms, dynamics, and the line from the previous checkpoint.
 
     Parameters
     ----------
@@ -118,12 +118,12 @@ def between_checkpoints(trajectory: Trajectory, *, data: Samples | None = None, 
     data : Data, optional
         Train inputs (n, ...) and targets (n, ...) for a network without a task.
     seed : int, optional
-        Seed of the samples that are drawn.
+        Seed of the sample selection.
 
     Raises
     ------
     SltGrokError
-        No task and no data, or a loss that is not finite.
+        There is no task and no data, or a loss is not finite.
     """
     moves = dynamics.measure_dynamics(trajectory, data=data, seed=seed)
     return xr.merge([moves, neighbor_barriers(trajectory, data=data, rows=ROWS, seed=seed)], join="exact")
@@ -147,18 +147,18 @@ def at_checkpoints(
     data : Data, optional
         Train inputs (n, ...) and targets (n, ...) for a network without a task.
     eigenvalues : int, optional
-        Number of the largest eigenvalues.
+        Number of largest eigenvalues.
     radii : sequence of float, optional
-        rho of the sharpness.
+        Values of rho for the sharpness.
     seed : int, optional
         Seed of all random vectors, which also depend on the network's coordinates.
     on_progress : callable, optional
-        Told the fraction of networks that are done.
+        Called with the completed fraction of networks.
 
     Raises
     ------
     SltGrokError
-        No task and no data, a loss that is not finite, or a setting out of range.
+        There is no task and no data, a loss is not finite, or a setting is out of range.
     """
     common: dict[str, Any] = {"data": data, "repeats": REPEATS, "seed": seed}
     hessian = curvature.measure_curvature(
@@ -180,13 +180,13 @@ def at_checkpoints(
 
 
 def _one(measured: xr.Dataset, scale: str, names: Mapping[str, str]) -> xr.Dataset:
-    """Return some variables of one matrix on one split and group at one logit scale, renamed."""
+    """Select and rename some variables of one matrix on one split and group at one logit scale."""
     one = measured[list(names)].squeeze(["matrix", "split", "group"], drop=True)
     return one.sel(logit_scale=scale, drop=True).rename(names)
 
 
 def probe_costs(trajectory: Trajectory, eigenvalues: int, radii: Sequence[float]) -> list[Cost]:
-    """Predict nearly all of the cost of `at_checkpoints`: both matrices and the sharpness."""
+    """Predict most of the cost of `at_checkpoints`: both matrices and the sharpness."""
     return [
         curvature.curvature_cost(trajectory, "hessian", 1, eigenvalues, REPEATS, 1),
         curvature.curvature_cost(trajectory, "gauss_newton", 1, 0, REPEATS, STEPS),
@@ -198,10 +198,10 @@ class LandscapeSettings(Settings):
     """Settings of `Landscape`."""
 
     probe_checkpoints: int | None = Field(
-        default=None, ge=0, description="Hessian, sharpness and volume are taken at this many checkpoints; null: at all"
+        default=None, ge=0, description="number of checkpoints with Hessian, sharpness and volume; null: all"
     )
     eigenvalues: Positive = 5
-    radii: list[Annotated[float, Field(gt=0)]] = Field(default=[0.1, 1.0], min_length=1, description="of the sharpness")
+    radii: list[Annotated[float, Field(gt=0)]] = Field(default=[0.1, 1.0], min_length=1, description="radii")
     seed: int = Field(default=0, ge=0)
 
 
@@ -213,7 +213,7 @@ class Landscape(OfLoss):
     variables = BETWEEN | only("probe_checkpoints above 0", AT)
 
     def measure(self, trajectory: Trajectory, settings: LandscapeSettings, context: Context) -> xr.Dataset:
-        """Measure in two passes: probes at checkpoints have shards of their own, which need no neighbor."""
+        """Measure in two passes: probes at checkpoints have their own shards, since they need no neighbor."""
         lines = context.in_shards(
             trajectory,
             lambda shard, on_progress: between_checkpoints(shard, seed=settings.seed),
@@ -236,7 +236,7 @@ class Landscape(OfLoss):
         return joined(lines, around)
 
     def seconds(self, one: Trajectory, settings: LandscapeSettings, checkpoints: int, context: Context) -> float:
-        """Predict from one network, for all checkpoints and for those with probes."""
+        """Predict the cost from one network, for all checkpoints and for those with probes."""
         start = time.process_time()
         between_checkpoints(one)
         middle = time.process_time()
@@ -248,14 +248,14 @@ class Landscape(OfLoss):
         return settings.model_dump(include={"eigenvalues", "radii", "seed"})
 
     def figures(self) -> Sequence[Drawing]:
-        """Return the probes along training, and how the weights move."""
+        """Draw the probes over training, and the motion of the weights."""
         from slt_grok.plots import probes
 
         return [
             Drawing(
                 "landscape",
                 probes.landscape,
-                "The loss landscape along training: weight norm, mean rank of the weight matrices, trace and largest "
+                "The loss landscape over training: weight norm, mean rank of the weight matrices, trace and largest "
                 "eigenvalue of the Hessian, trace and effective dimension (sum of h / (h + c) over the eigenvalues h) "
                 "of the Gauss-Newton matrix, also at unit logit scale (logits divided by their standard deviation), "
                 "sharpness at one radius (adaptive: in units of each weight), and a lower bound of the basin's "
@@ -267,7 +267,7 @@ class Landscape(OfLoss):
             Drawing(
                 "dynamics",
                 probes.dynamics,
-                "How the weights move: update norm per step; gradient noise scale (variance of one sample's gradient "
+                "Motion of the weights: update norm per step; gradient noise scale (variance of one sample's gradient "
                 "over the squared norm of the mean gradient, 95% band); cosine between the gradient of the train loss "
                 "and the update (-1: descent; above 0: the update raises the train loss); effective rank and spectral "
                 "norm of each matrix, with single heads as thin lines.",
@@ -277,14 +277,14 @@ class Landscape(OfLoss):
         ]
 
     def notes(self, data: Data) -> Sequence[str]:
-        """Return what a falling curvature does not mean."""
+        """Warn about vanishing curvature."""
         return [
-            "A loss near 0 makes every curvature vanish, merely because the logits are large: compare checkpoints at "
+            "Near zero loss, all curvature vanishes merely because the logits are large: compare checkpoints at "
             "unit logit scale."
         ]
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Return every measure next to the LLC from its peak on, a table for each seed."""
+        """Tabulate every measure and the LLC from its peak on, one table per seed."""
         from slt_grok.transitions.llc_correlation import llc_correlation
 
         mine, llc = data[self.name], data.get("llc")

@@ -1,4 +1,4 @@
-"""The few checkpoints at which costly probes are measured."""
+"""The few checkpoints at which expensive probes are run."""
 
 from collections.abc import Callable
 
@@ -8,15 +8,15 @@ from slt_grok.trajectories import Trajectory
 
 
 def at_milestones(trajectory: Trajectory, milestones: Callable[[int], tuple[float, float]]) -> Trajectory:
-    """Return the first checkpoints after memorization and after generalization, and the last one.
+    """Select the first checkpoints after memorization and after generalization, and the last one.
 
     Parameters
     ----------
     trajectory : Trajectory
         Networks over (step, seed).
     milestones : callable
-        Seed -> steps at which it memorized and generalized, NaN where it did not. Of several seeds the median counts; a
-        milestone that none reached is omitted.
+        Seed -> steps at which it memorized and generalized, NaN if it did not. With several seeds the median is used; a
+        milestone that no seed reached is omitted.
     """
     steps = trajectory.coords["step"]
     places = {len(steps) - 1}

@@ -1,12 +1,12 @@
 """The plane of a trajectory's first two principal components, its loss, and the path in it.
 
-With w_k the checkpoints of one run, the components are those of the matrix of w_k - mean(w), and the plane goes
+With w_k the checkpoints of one run, the components are those of the matrix of w_k - mean(w). The plane passes
 through the last checkpoint, so that the loss at its origin is that of the trained network (Li et al. 1712.09913,
-section 7). The other checkpoints are seen at their projections, and the loss there is not theirs: `path_distance` is
-the distance of each from the plane, `path_loss` its loss, and `projected_loss` what the plane shows.
+section 7). The other checkpoints are drawn at their projections, where the loss differs from theirs: `path_distance` is
+the distance of each from the plane, `path_loss` its loss, and `projected_loss` the loss at its projection.
 
-The null: a random walk of n steps in many dimensions also lies in few components, with fractions (6 / pi^2) / k^2, 61%
-and 15% (Antognini and Sohl-Dickstein 1806.08805). Fractions near these do not indicate a path of low dimension.
+The null: a random walk of n steps in many dimensions also has few large components, with fractions (6 / pi^2) / k^2,
+61% and 15% (Antognini and Sohl-Dickstein 1806.08805). Fractions near these do not indicate a low-dimensional path.
 """
 
 from dataclasses import replace
@@ -24,27 +24,27 @@ from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.trajectories import Parameters, Trajectory
 
 SOURCE = "arXiv:1712.09913, section 7"
-MARGIN = 0.25  # of the path's extent on each side
+MARGIN = 0.25  # added on each side, as a fraction of the path's extent
 WALK = 6 / np.pi**2 / np.arange(1, 3) ** 2
 
 PLANE = "the plane of the first two principal components through the last checkpoint"
 SURFACE = ("x", "y", "split")
 VARIABLES = {
     "principal_plane_loss": Variable(
-        SURFACE, "loss in the principal plane", f"mean loss in {PLANE}; over runs, not steps", SOURCE, "nats"
+        SURFACE, "loss in the principal plane", f"mean loss in {PLANE}; per run, not per step", SOURCE, "nats"
     ),
     "principal_plane_loss_se": Variable(
         SURFACE, "standard error of the loss in the principal plane", "over the samples", SOURCE, "nats"
     ),
     "plane_x": Variable(
-        ("x",), "place along the first component", "distance from the last checkpoint", SOURCE, "weight"
+        ("x",), "position along the first component", "distance from the last checkpoint", SOURCE, "weight"
     ),
     "plane_y": Variable(
-        ("y",), "place along the second component", "distance from the last checkpoint", SOURCE, "weight"
+        ("y",), "position along the second component", "distance from the last checkpoint", SOURCE, "weight"
     ),
-    "explained_share": Variable(("component",), "share of variance", "s_k^2 / sum s^2, s of w - mean(w)", SOURCE),
+    "explained_share": Variable(("component",), "fraction of variance", "s_k^2 / sum s^2, s of w - mean(w)", SOURCE),
     "explained_share_random_walk": Variable(
-        ("component",), "shares of a random walk", "(6 / pi^2) / k^2", "arXiv:1806.08805"
+        ("component",), "fractions of variance of a random walk", "(6 / pi^2) / k^2", "arXiv:1806.08805"
     ),
     "path": Variable(("component",), "path in the principal plane", "(w - w_last) . component", SOURCE, "weight"),
     "path_distance": Variable((), "distance from the principal plane", "|w - its projection|", SOURCE, "weight"),
@@ -57,7 +57,7 @@ OF_CHECKPOINTS = ("path", "path_distance", "path_loss", "projected_loss")
 
 
 def principal_components(stack: Parameters) -> tuple[dict[str, Tensor], np.ndarray]:
-    """Return the first two principal components of a stack of networks, and the shares of variance they explain.
+    """Compute the first two principal components of a stack of networks, and the fractions of variance they explain.
 
     Parameters
     ----------
@@ -67,13 +67,13 @@ def principal_components(stack: Parameters) -> tuple[dict[str, Tensor], np.ndarr
     Returns
     -------
     tuple of dict and ndarray
-        Orthonormal directions in float64, every parameter with a leading 2, each with its sign such that the first
-        network is on its negative side of the last; shares (2,) in [0, 1].
+        Orthonormal directions in float64, every parameter with a leading 2, with signs such that the first
+        network has negative coordinates relative to the last; fractions of variance (2,) in [0, 1].
 
     Raises
     ------
     SltGrokError
-        Fewer than 3 networks, or all on a line.
+        There are fewer than 3 networks, or all are on a line.
     """
     flat = torch.cat([tensor.double().flatten(1) for tensor in stack.values()], 1)
     if len(flat) < 3:
@@ -81,7 +81,7 @@ def principal_components(stack: Parameters) -> tuple[dict[str, Tensor], np.ndarr
     centered = flat - flat.mean(0)
     _, values, components = torch.linalg.svd(centered, full_matrices=False)
     if values[1] <= 1e-7 * values[0]:  # of weights in float32
-        raise SltGrokError("principal plane: expected checkpoints that are not all on a line in weight space")
+        raise SltGrokError("principal plane: expected checkpoints that are not all on one line in weight space")
     components = components[:2] * torch.where(components[:2] @ (flat[0] - flat[-1]) > 0, -1, 1)[:, None]
     shares = (values[:2].square() / values.square().sum()).numpy(force=True)
     sizes = [tensor[0].numel() for tensor in stack.values()]
@@ -100,7 +100,7 @@ def principal_plane(
 ) -> xr.Dataset:
     """Measure the loss in the plane of the first two principal components of the path along `step`, for each run.
 
-    Costs points^2 + 2 checkpoints losses of each split for a run; see `evaluation.predicted_seconds`.
+    The cost per run is points^2 + 2 checkpoints losses of each split; see `evaluation.predicted_seconds`.
 
     Parameters
     ----------
@@ -109,24 +109,24 @@ def principal_plane(
     data : Data, optional
         Train inputs (n, ...) and targets (n, ...) for networks without a task.
     points : int, optional
-        Points of the grid along each axis, which reaches a quarter of the path's extent beyond it on each side.
+        Number of grid points along each axis, which extends a quarter of the path's extent beyond it on each side.
     rows : int, optional
-        Samples of each split; None for all.
+        Number of samples of each split; None for all.
     seed : int, optional
-        Seed of the draw of these samples.
+        Seed of the sample selection.
     on_progress : callable, optional
-        Told the fraction of runs that are done.
+        Called with the completed fraction of runs.
 
     Returns
     -------
     xarray.Dataset
         `path`, `path_distance`, `path_loss` and `projected_loss` over all dimensions of the trajectory, the others over
-        those besides `step`; losses as the network has them, infinite or NaN too.
+        all but `step`. Losses may be infinite or NaN.
 
     Raises
     ------
     SltGrokError
-        No `step`, fewer than 3 checkpoints or all on a line, no task and no data, or a setting out of range.
+        There is no `step`, fewer than 3 checkpoints or all on a line, no task and no data, or a setting out of range.
     """
     if "step" not in trajectory.dims:
         raise SltGrokError(f"principal plane: expected a dimension step, got {', '.join(trajectory.dims) or 'none'}")
@@ -177,7 +177,7 @@ def principal_plane(
 
 
 def _projection(stack: Parameters, directions: Parameters) -> tuple[np.ndarray, np.ndarray]:
-    """Return coordinates (N, 2) of the networks in the plane through the last one, and distances (N,) from it."""
+    """Project the networks onto the plane through the last one: coordinates (N, 2) and distances (N,) from it."""
     apart = torch.cat([(tensor - tensor[-1]).double().flatten(1) for tensor in stack.values()], 1)
     basis = torch.cat([d.flatten(1) for d in directions.values()], 1)
     inside = apart @ basis.T

@@ -1,4 +1,4 @@
-"""Measurements of the landscape's shape: the plane of the path, and random planes."""
+"""Measurements of the landscape's shape: the principal plane of the path, and random planes."""
 
 from collections.abc import Sequence
 
@@ -19,8 +19,8 @@ from slt_grok.trajectories import Trajectory
 class ShapeSettings(Settings):
     """Settings of `Shape`."""
 
-    points: int = Field(default=25, ge=3, description="of the grid along each axis")
-    rows: int = Field(default=1024, ge=16, description="samples of each split")
+    points: int = Field(default=25, ge=3, description="number of grid points along each axis")
+    rows: int = Field(default=1024, ge=16, description="number of samples of each split")
     seed: int = Field(default=0, ge=0)
 
 
@@ -37,11 +37,11 @@ class Shape(OfLoss):
         return principal_plane.principal_plane(trajectory, on_progress=context.on_progress, **settings.model_dump())
 
     def seconds(self, one: Trajectory, settings: ShapeSettings, checkpoints: int, context: Context) -> float:
-        """Predict from a few losses."""
+        """Predict the cost from a few losses."""
         return _seconds(one, 1, settings)
 
     def figures(self) -> Sequence[Drawing]:
-        """Return the plane with the path."""
+        """Draw the plane with the path."""
         from slt_grok.plots.slices import principal_plane
 
         return [
@@ -49,14 +49,14 @@ class Shape(OfLoss):
                 "principal_plane",
                 principal_plane,
                 "Train and test loss in the plane of the first two principal components of the path of the weights. "
-                "Points are checkpoints, each in the color of its own loss: they lie off the plane, whose loss at "
-                "their projections is different.",
+                "Points are checkpoints, each in the color of its own loss; they lie off the plane, so the loss at "
+                "their projections differs.",
                 ("principal_plane_loss",),
             )
         ]
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Return how much of the path the plane holds."""
+        """Tabulate how much of the path's variance lies in the plane."""
         found, rows = data[self.name], []
         for seed in found.seed.values:
             one = found.sel(seed=seed)
@@ -72,7 +72,7 @@ class Shape(OfLoss):
 class RandomPlanesSettings(ShapeSettings):
     """Settings of `RandomPlanes`."""
 
-    radius: float = Field(default=1.0, gt=0, description="of the planes, in norms of each filter")
+    radius: float = Field(default=1.0, gt=0, description="radius of the planes, in filter norms")
 
 
 class RandomPlanes(OfLoss):
@@ -93,11 +93,11 @@ class RandomPlanes(OfLoss):
         )
 
     def seconds(self, one: Trajectory, settings: RandomPlanesSettings, checkpoints: int, context: Context) -> float:
-        """Predict from a few losses; there are at most three milestones."""
+        """Predict the cost from a few losses; there are at most three milestones."""
         return _seconds(one, min(3, checkpoints), settings)
 
     def figures(self) -> Sequence[Drawing]:
-        """Return the plane through the last checkpoint."""
+        """Draw the plane through the last checkpoint."""
         from slt_grok.plots.slices import random_plane
 
         return [
@@ -111,7 +111,7 @@ class RandomPlanes(OfLoss):
         ]
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Return the train loss on a circle of half the radius around each milestone."""
+        """Tabulate the train loss on a circle of half the radius around each milestone."""
         found, rows = data[self.name].sel(split="train"), []
         x, y = found.x.values, found.y.values
         radius = x.max() / 2

@@ -1,13 +1,13 @@
-"""Sharpness: how much the loss rises within a radius of a network, at worst and on average.
+"""Sharpness: how much the loss rises within a radius of a network, in the worst case and on average.
 
 Worst case (Foret et al. 2010.01412, equation 1): max over |e| <= rho of L(w + e) - L(w), by the first-order step
 e = rho g / |g| with g the gradient (their equation 2), and by further steps of e <- rho g(w + e) / |g(w + e)|. Such a
-step maximizes the linear part of L at w + e over the ball, so that it never goes down where L is convex; on a
-quadratic at its minimum it is power iteration and ends in rho^2 h_1 / 2, h_1 the largest eigenvalue of the Hessian.
+step maximizes the linear part of L at w + e over the ball, so the loss never decreases if L is convex; on a
+quadratic at its minimum it is power iteration and converges to rho^2 h_1 / 2, h_1 the largest Hessian eigenvalue.
 The result is a lower bound of the maximum.
 Average case: the mean of L(w + e) - L(w) over Gaussian e of standard deviation sigma; sigma^2 tr H / 2 on a quadratic.
-Adaptive (Kwon et al. 2102.11600, equations 4 and 9): e_i counts in units of |w_i|, so that rescaling one layer up and
-the next one down, which does not change a ReLU network, does not change its sharpness either.
+Adaptive (Kwon et al. 2102.11600, equations 4 and 9): e_i is in units of |w_i|, so that scaling one layer up and the
+next one down, which does not change a ReLU network's function, does not change its sharpness either.
 """
 
 from collections.abc import Sequence
@@ -34,12 +34,12 @@ from slt_grok.operators.objective import (
 from slt_grok.trajectories import Trajectory
 
 MODES = ("plain", "adaptive")
-STEPS = 2  # after the first-order one
-PAIRS = 4  # of e and -e
+STEPS = 2  # number of steps after the first-order one
+PAIRS = 4  # number of pairs e and -e
 
 
 def _variable(dim: str, long_name: str, definition: str) -> Variable:
-    definition += "; L the mean loss, e_i in units of |w_i| where adaptive"
+    definition += "; L the mean loss, e_i in units of |w_i| if adaptive"
     return Variable(("mode", dim), long_name, definition, "arXiv:2010.01412; adaptive: arXiv:2102.11600", "nats")
 
 
@@ -58,7 +58,7 @@ Weights = dict[str, Tensor]
 
 
 class WorstCase(NamedTuple):
-    """Rises of the loss at each radius, (radius,): after the first-order step, and the largest one on all steps."""
+    """Rise of the loss at each radius, (radius,): after the first-order step, and the largest over all steps."""
 
     first_order: np.ndarray
     ascent: np.ndarray
@@ -80,18 +80,18 @@ class _Loss:
         self.units = {name: w.abs() if adaptive else torch.ones_like(w) for name, w in self.at.items()}
 
     def moved(self, step: Weights | None) -> Weights:
-        """Return w + e for a step in units."""
+        """Compute w + e for a step in these units."""
         return self.at if step is None else {name: w + self.units[name] * step[name] for name, w in self.at.items()}
 
     def value(self, step: Weights | None = None) -> float:
-        """Return the loss at w + e."""
+        """Compute the loss at w + e."""
         weights, samples = self.moved(step), len(self.data[0])
         with torch.no_grad():
             parts = [self.network.mean_loss(weights, x, y).item() * len(x) for x, y in batches(self.data, ROWS)]
         return sum(parts) / samples
 
     def gradient(self, step: Weights | None = None) -> tuple[Weights, float]:
-        """Return the gradient by a step in units at w + e, and the loss there."""
+        """Compute the gradient with respect to a step in these units at w + e, and the loss there."""
         loss, slope = loss_and_gradient(self.network, self.moved(step), self.data)
         return {name: self.units[name] * value for name, value in slope.items()}, loss
 
@@ -99,25 +99,25 @@ class _Loss:
 def worst_case_sharpness(
     objective: Objective, index: int, radii: Sequence[float], *, steps: int = 3, adaptive: bool = False, seed: int = 0
 ) -> WorstCase:
-    """Return max over |e| <= rho of L(w + e) - L(w), from below.
+    """Estimate max over |e| <= rho of L(w + e) - L(w) from below.
 
     Parameters
     ----------
     objective, index : Objective, int
-        The loss and the network.
+        The loss, and the index of the network.
     radii : sequence of float
-        rho > 0; where adaptive, of |e / w|.
+        Values of rho > 0; bounds on |e / w| if adaptive.
     steps : int, optional
-        Steps after the first-order one, each a gradient for each radius.
+        Number of steps after the first-order one, each at the cost of one gradient per radius.
     adaptive : bool, optional
-        Whether e_i counts in units of |w_i|.
+        Whether e_i is in units of |w_i|.
     seed : int, optional
-        Seed of the direction in which the ascent begins where the gradient is 0; the first-order step is 0 there.
+        Seed of the initial ascent direction if the gradient is 0, in which case the first-order step is 0.
 
     Raises
     ------
     SltGrokError
-        A radius that is not positive, or a loss at the network that is not finite.
+        A radius is not positive, or the loss at the network is not finite.
     """
     _check_positive("radii", radii)
     loss = _Loss(objective, index, adaptive)
@@ -139,25 +139,25 @@ def worst_case_sharpness(
 def average_case_sharpness(
     objective: Objective, index: int, sigmas: Sequence[float], *, pairs: int = 4, adaptive: bool = False, seed: int = 0
 ) -> AverageCase:
-    """Return the mean of L(w + e) - L(w) over e ~ N(0, sigma^2), in pairs of e and -e, between which the slope cancels.
+    """Estimate the mean of L(w + e) - L(w) over e ~ N(0, sigma^2) from pairs e and -e, which cancel the slope.
 
     Parameters
     ----------
     objective, index : Objective, int
-        The loss and the network.
+        The loss, and the index of the network.
     sigmas : sequence of float
-        Standard deviations > 0 of each e_i; where adaptive, of e_i / |w_i|.
+        Standard deviations > 0 of each e_i, or of e_i / |w_i| if adaptive.
     pairs : int, optional
-        At least 2, the same for each sigma; each costs two losses.
+        Number of pairs, at least 2, the same for each sigma; each costs two losses.
     adaptive : bool, optional
-        Whether e_i counts in units of |w_i|.
+        Whether e_i is in units of |w_i|.
     seed : int, optional
         Seed of the draws.
 
     Raises
     ------
     SltGrokError
-        A sigma that is not positive, fewer than two pairs, or a loss at the network that is not finite.
+        A sigma is not positive, there are fewer than two pairs, or the loss at the network is not finite.
     """
     _check_positive("sigmas", sigmas)
     if pairs < 2:
@@ -198,7 +198,7 @@ def measure_sharpness(
     Raises
     ------
     SltGrokError
-        No task and no data, a loss that is not finite, or a radius or sigma that is not positive.
+        There is no task and no data, a loss is not finite, or a radius or sigma is not positive.
     """
     objective = Objective.of(trajectory, data)
     worst, average = [], []
@@ -217,7 +217,7 @@ def measure_sharpness(
 
 
 def sharpness_cost(trajectory: Trajectory, *, data: Data | None = None, radii: int = 2, sigmas: int = 1) -> Cost:
-    """Predict the cost of `measure_sharpness`; a loss counts as a third of a gradient."""
+    """Predict the cost of `measure_sharpness`, counting a loss as a third of a gradient."""
     loss = _Loss(Objective.of(trajectory, data), 0, adaptive=False)
     gradients = len(MODES) * (1 + radii * STEPS + (radii + 1 + 2 * PAIRS * sigmas) / 3)
     return Cost(len(trajectory), round(gradients), "gradients", timed(loss.gradient))
@@ -228,7 +228,7 @@ def _noise(like: Weights, generator: torch.Generator) -> Weights:
 
 
 def _of_length(direction: Weights, length: float) -> Weights:
-    """Return the direction scaled to a length, all parameters together; zero stays zero."""
+    """Scale a direction to a total length over all parameters; zero stays zero."""
     norm = torch.stack([part.square().sum() for part in direction.values()]).sum().sqrt()
     return {name: part * (length / norm if norm > 0 else 0) for name, part in direction.items()}
 

@@ -1,10 +1,11 @@
 """Filter-normalized slices through a checkpoint: the loss in random planes.
 
-L(w + x d + y e), d and e Gaussian and then scaled filter by filter, d_f <- d_f |w_f| / |d_f| (Li et al. 1712.09913,
-section 4). At x = 1 every filter has moved by as much as its own norm, so that slices of networks of different weight
-scale can be compared. A filter is the weights that generate one neuron: of a matrix of this package, which multiplies
-from the right (input, output), a column, in each head; of a torch layer (output, input, ...) what belongs to one
-output. Parameters of one dimension, biases among them, are not moved, as in the paper's plots; scalars neither.
+L(w + x d + y e) with d and e Gaussian, rescaled filter by filter, d_f <- d_f |w_f| / |d_f| (Li et al. 1712.09913,
+section 4). At x = 1 every filter has moved by its own norm, so that slices of networks with different weight
+scales are comparable. A filter is the set of weights that generate one neuron: in a matrix of this package, which
+multiplies from the right (input, output), a column, separately for each head; in a torch layer (output, input, ...)
+the weights of one output. One-dimensional parameters such as biases do not move, as in the paper's plots, nor do
+scalars.
 
 A random direction has a fraction of about k / D in any k of D directions: these slices show the mean curvature, tr H
 weighted by the filters' norms, and never a sharp direction or a valley floor.
@@ -28,7 +29,7 @@ VARIABLES = {
     "plane_loss": Variable(
         ("x", "y", "split"),
         "loss in a random plane",
-        "mean loss at w + x d + y e, d and e each a filter-normalized direction: Gaussian, each filter scaled to the "
+        "mean loss at w + x d + y e, d and e filter-normalized directions: Gaussian, each filter scaled to the "
         "norm of the weights', 0 for biases",
         SOURCE,
         "nats",
@@ -41,8 +42,8 @@ VARIABLES = {
 
 
 def filter_norms(network: Network, weights: Tensor) -> Tensor:
-    """Return the norms of the filters of a matrix, in a shape that broadcasts over it."""
-    if network.declares("units"):  # matrices of the package's models, which declare them, multiply from the right
+    """Compute the norms of a matrix's filters, in a shape that broadcasts over it."""
+    if network.declares("units"):  # the package's models declare units and multiply from the right
         return weights.norm(dim=-2, keepdim=True)
     return weights.flatten(1).norm(dim=1).reshape(-1, *[1] * (weights.ndim - 1))
 
@@ -62,7 +63,7 @@ def filter_normalized(network: Network, parameters: Parameters, count: int, seed
 
 
 def cosine(directions: Parameters) -> float:
-    """Return the cosine of the angle between the first two directions; random ones are nearly orthogonal."""
+    """Compute the cosine of the angle between the first two directions; random ones are nearly orthogonal."""
     flat = torch.cat([d.double().flatten(1) for d in directions.values()], 1)
     return torch.nn.functional.cosine_similarity(flat[0], flat[1], dim=0).item()
 
@@ -79,7 +80,7 @@ def random_plane(
 ) -> xr.Dataset:
     """Measure L(w + x d + y e) in a random plane through each checkpoint.
 
-    Costs points^2 losses of each split for each network; see `evaluation.predicted_seconds`.
+    The cost per network is points^2 losses of each split; see `evaluation.predicted_seconds`.
 
     Parameters
     ----------
@@ -88,30 +89,30 @@ def random_plane(
     data : Data, optional
         Train inputs (n, ...) and targets (n, ...) for networks without a task.
     radius : float, optional
-        Largest |x| and |y|, in norms of the filters.
+        Maximum |x| and |y|, in filter norms.
     points : int, optional
-        Odd number of x and of y.
+        Number of values of x and of y, odd.
     rows : int, optional
-        Samples of each split; None for all.
+        Number of samples of each split; None for all.
     seed : int, optional
-        Seed of directions, which also depend on the network's coordinates, and of the draw of samples.
+        Seed of directions, which also depend on the network's coordinates, and of the sample selection.
     on_progress : callable, optional
-        Told the fraction of networks that are done.
+        Called with the completed fraction of networks.
 
     Returns
     -------
     xarray.Dataset
-        Losses as the network has them, infinite or NaN too; standard errors are 0 where all samples are taken.
+        Losses may be infinite or NaN; standard errors are 0 if all samples are used.
 
     Raises
     ------
     SltGrokError
-        No task and no data, or a setting out of range.
+        There is no task and no data, or a setting is out of range.
     """
     if not radius > 0:
-        raise SltGrokError(f"radius: expected a number above 0, in norms of the filters, got {radius:g}")
+        raise SltGrokError(f"radius: expected a positive number, in filter norms, got {radius:g}")
     if points < 3 or points % 2 == 0:
-        raise SltGrokError(f"points: expected an odd number of at least 3, so that 0 is among them, got {points}")
+        raise SltGrokError(f"points: expected an odd number of at least 3, so that 0 is included, got {points}")
     x = np.linspace(-radius, radius, points)
     moves = np.stack(np.meshgrid(x, x, indexing="ij"), -1).reshape(-1, 2)
     coefficients = np.concatenate([np.ones((len(moves), 1)), moves], 1)

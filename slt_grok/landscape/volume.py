@@ -1,13 +1,13 @@
-"""Log-volume of the basin {w : L(w) - L(w*) < epsilon, |w - w*| <= R} by its radius along random directions.
+"""Log-volume of the basin {w : L(w) - L(w*) < epsilon, |w - w*| <= R} from its radius along random directions.
 
 After Scherlis and Belrose 2501.18812. For a basin that every ray from w* leaves once, V = c_d E_u[r(u)^d] with u
 uniform on the unit sphere, r(u) the radius along u and c_d = pi^(d/2) / Gamma(d/2 + 1). The estimate is never too high
-on average, but where d log r varies by much more than 1 between directions, one direction carries it all
-(`effective_directions` near 1) and neither it nor its standard error mean anything. What then remains is Jensen's bound
-log V >= log c_d + d E_u[log r], whose error is an ordinary one.
+on average, but if d log r varies by much more than 1 between directions, a single direction dominates
+(`effective_directions` near 1) and neither the estimate nor its standard error is meaningful. Jensen's bound
+log V >= log c_d + d E_u[log r] remains valid, and has an ordinary standard error.
 
-The ball of radius R around the checkpoint stands for the neighborhood: without one, directions in which the loss does
-not rise would have no end. Its default R = 0.7 |w*| is the one that the LLC's rule gamma = d / (0.7 |w*|)^2 means.
+The ball of radius R around the checkpoint represents the neighborhood: without it, directions in which the loss does
+not rise would be unbounded. The default R = 0.7 |w*| corresponds to the LLC's rule gamma = d / (0.7 |w*|)^2.
 """
 
 import math
@@ -28,10 +28,10 @@ from slt_grok.operators.objective import Data, as_floats, batches, network_seed,
 from slt_grok.trajectories import Network, Parameters, Trajectory
 
 RADIUS_FRACTION = 0.7  # R / |w*|
-SAMPLES_AT_ONCE = 2**14  # losses of one sample that a forward pass holds: some 200 MB of activations at d_mlp = 512
-NUMBERS_AT_ONCE = 2**25  # and weights
-SMALLEST = math.log(1e-9)  # log radius in units of R at which a search begins: there float32 weights do not move
-FAR = 30.0  # |log(excess / epsilon)| beyond which its size says nothing about where it is 0
+SAMPLES_AT_ONCE = 2**14  # single-sample losses per forward pass: about 200 MB of activations at d_mlp = 512
+NUMBERS_AT_ONCE = 2**25  # numbers per forward pass, weights included
+SMALLEST = math.log(1e-9)  # log radius, in units of R, at which a search begins, too small to move float32 weights
+FAR = 30.0  # |log(excess / epsilon)| beyond which its magnitude is not informative about its zero
 
 
 def _variable(long_name: str, definition: str, *dims: str, units: str = "nats") -> Variable:
@@ -49,7 +49,7 @@ VARIABLES = {
         "standard error of the log-volume", "sd(V_u) / mean(V_u) / sqrt(directions)", "epsilon"
     ),
     "effective_directions": _variable("effective number of directions", EFFECTIVE, "epsilon", units=""),
-    "radial_log_volume_bound": _variable("Jensen's lower bound of the log-volume", f"mean of {TERMS}", "epsilon"),
+    "radial_log_volume_bound": _variable("Jensen's lower bound on the log-volume", f"mean of {TERMS}", "epsilon"),
     "radial_log_volume_bound_se": _variable("standard error of the bound", "sd(log V_u) / sqrt(directions)", "epsilon"),
     "log_ball_volume": _variable("log-volume of the ball", f"log c_d R^d, R = {RADIUS_FRACTION} |w*| unless given"),
 }
@@ -58,14 +58,14 @@ VARIABLES = {
 class Basin:
     """The excess loss L(w* + offset) - L(w*) around one network, as a function of flat offsets.
 
-    Weights stay in their own precision, losses are float64.
+    Weights keep their precision, losses are float64.
 
     Parameters
     ----------
     network : Network
-        The function.
+        The network to evaluate.
     parameters : Parameters
-        w*.
+        The parameters w*.
     data : Data
         Inputs (n, ...) and targets (n, ...) of the loss.
     radius : float or None
@@ -73,12 +73,12 @@ class Basin:
     seed : int
         Seed of the network's own random stream.
     name : str
-        Named in errors.
+        Name of the network in error messages.
 
     Raises
     ------
     SltGrokError
-        A radius that is not positive, or a loss at w* that is not finite.
+        The radius is not positive, or the loss at w* is not finite.
     """
 
     def __init__(
@@ -93,21 +93,21 @@ class Basin:
         if not 0 < self.radius < math.inf:
             raise SltGrokError(
                 f"radius: expected a positive number, got {self.radius:g} for {name} (the default is "
-                f"{RADIUS_FRACTION} |w*|, so that weights of 0 need a radius)"
+                f"{RADIUS_FRACTION} |w*|, so zero weights need an explicit radius)"
             )
         self.generator = torch.Generator().manual_seed(seed)
         self.baseline = 0.0
         self.baseline = self.excess(torch.zeros_like(self.center)[None]).item()
         if not math.isfinite(self.baseline):
-            raise SltGrokError(f"loss: expected a finite loss at the checkpoint, it is {self.baseline} at {name}")
+            raise SltGrokError(f"loss: expected a finite loss at the checkpoint, got {self.baseline} at {name}")
 
     def excess(self, offsets: Tensor) -> Tensor:
-        """Return L(w* + offset) - L(w*) for offsets (m, d): float64 (m,), infinite where the loss overflows.
+        """Compute L(w* + offset) - L(w*) for offsets (m, d): float64 (m,), infinite where the loss overflows.
 
         Raises
         ------
         SltGrokError
-            A loss that is NaN.
+            A loss is NaN.
         """
         rows = len(self.pieces[0][0])
         size = min(at_a_time(rows, SAMPLES_AT_ONCE), at_a_time(self.dimension, NUMBERS_AT_ONCE))
@@ -135,15 +135,15 @@ class Basin:
 
 
 def log_unit_ball(dimension: int) -> float:
-    """Return the log of pi^(d/2) / Gamma(d/2 + 1), the volume of the unit ball in d dimensions."""
+    """Compute the log of pi^(d/2) / Gamma(d/2 + 1), the volume of the unit ball in d dimensions."""
     return dimension / 2 * math.log(math.pi) - math.lgamma(dimension / 2 + 1)
 
 
 def radii(basin: Basin, directions: Tensor, epsilons: np.ndarray) -> np.ndarray:
-    """Return where rays from w* leave the basin, in (0, R].
+    """Find where rays from w* leave the basin, in (0, R].
 
-    A bracketed search for the zero of log(excess / epsilon) as a function of log radius, nearly a straight line. Where
-    the excess loss crosses epsilon more than once on the way to R, one of the crossings is taken.
+    A bracketed search for the zero of log(excess / epsilon) as a function of log radius, which is nearly linear. If
+    the excess loss crosses epsilon more than once on the way to R, any one of the crossings may be returned.
 
     Parameters
     ----------
@@ -152,12 +152,12 @@ def radii(basin: Basin, directions: Tensor, epsilons: np.ndarray) -> np.ndarray:
     directions : Tensor
         Unit vectors (m, d).
     epsilons : ndarray
-        Thresholds, above 0.
+        Thresholds, positive.
 
     Returns
     -------
     ndarray
-        Radii (m, epsilon), float64; R where the excess loss is below epsilon there.
+        Radii (m, epsilon), float64; R if the excess loss is below epsilon there.
     """
     rows, targets = (grid.ravel() for grid in np.meshgrid(np.arange(len(directions)), np.log(epsilons), indexing="ij"))
 
@@ -181,7 +181,7 @@ def radii(basin: Basin, directions: Tensor, epsilons: np.ndarray) -> np.ndarray:
 
 
 def log_mean_exp(values: np.ndarray) -> tuple[float, float, float]:
-    """Return the log of the mean of exp(values), its standard error and the effective number of values.
+    """Compute the log of the mean of exp(values), its standard error and the effective number of values.
 
     Parameters
     ----------
@@ -209,31 +209,31 @@ def basin_volume(
     radius: float | None = None,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Measure the log-volume of each network's basin by its radius along random directions.
+    """Measure the log-volume of each network's basin from its radius along random directions.
 
-    Costs about 13 mean losses for each direction and threshold.
+    The cost is about 13 mean losses per direction and threshold.
 
     Parameters
     ----------
     trajectory : Trajectory
         The networks.
     epsilons : sequence of float
-        Thresholds of the excess loss, above 0.
+        Thresholds of the excess loss, positive.
     directions : int, optional
-        Random directions, at least 2; the same for all thresholds.
+        Number of random directions, at least 2; the same for all thresholds.
     data : Data, optional
         Train inputs (n, ...) and targets (n, ...) for networks without a task.
     samples : int, optional
-        Samples that make the loss, drawn once for all networks; all by default.
+        Number of samples that define the loss, drawn once for all networks; all by default.
     radius : float, optional
         R of the ball around w*; 0.7 |w*| by default.
     seed : int, optional
-        Seed of samples and directions; the latter depend on the network's coordinates too.
+        Seed of samples and directions; the latter also depend on the network's coordinates.
 
     Raises
     ------
     SltGrokError
-        A setting out of range, no data, a loss at a checkpoint that is not finite, or NaN around it.
+        A setting is out of range, there is no data, or a loss is not finite at a checkpoint or is NaN around it.
     """
     thresholds = np.asarray(epsilons, dtype=float)
     if not thresholds.size or not (np.isfinite(thresholds) & (thresholds > 0)).all():

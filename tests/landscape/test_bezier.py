@@ -72,7 +72,7 @@ def test_cost_and_settings():
     done = []
     bezier(first, second, on_progress=lambda done_, note="": done.append(done_), **SETTINGS | {"updates": 3})
     assert done == pytest.approx([1 / 3, 2 / 3, 1])
-    with pytest.raises(SltGrokError, match="updates, batch and learning_rate above 0, got 0"):
+    with pytest.raises(SltGrokError, match="positive updates, batch and learning_rate, got 0"):
         bezier(first, second, **SETTINGS | {"updates": 0})
     with pytest.raises(SltGrokError, match=r"same shapes, first has \(1,\) against \(2,\)"):
         bezier(first, stacked(torch.zeros(1, 4), ring), **SETTINGS)

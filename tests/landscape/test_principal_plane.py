@@ -98,7 +98,7 @@ def test_runs_side_by_side_have_their_own_planes():
 
 def test_what_has_no_plane_is_said():
     line = torch.arange(4.0)[:, None] * torch.ones(4, 6)
-    for points, said in ((line, "not all on a line"), (planted()[:2], "at least 3 checkpoints along step, got 2")):
+    for points, said in ((line, "not all on one line"), (planted()[:2], "at least 3 checkpoints along step, got 2")):
         with pytest.raises(SltGrokError, match=said):
             principal_plane(stacked(points, torch.sum), data=ONE_SAMPLE)
     with pytest.raises(SltGrokError, match="dimension step, got none"):
