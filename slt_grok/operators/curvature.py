@@ -2,10 +2,10 @@
 
 With f_w(x_i) the outputs and l the loss, H = (1/n) sum_i d^2 l(f_w(x_i), y_i) / dw^2. The Gauss-Newton matrix omits
 the curvature of f (Schraudolph 2002, doi:10.1162/08997660260028683): G = (1/n) sum_i J_i^T [d^2 l / df^2] J_i with
-J_i = d f_w(x_i) / dw. Where l is convex in f, as cross-entropy is, G has no negative eigenvalue.
+J_i = d f_w(x_i) / dw. If l is convex in f, like cross-entropy, G has no negative eigenvalue.
 
-The matrix is a linear operator of curvlinops and is never formed. A product H v is the derivative of (dL/dw) . v; all
-that it needs of the network without v is kept, so that it costs about two gradients. The largest eigenvalues come from
+The matrix is a linear operator of curvlinops and is never formed. A product H v is the derivative of (dL/dw) . v;
+everything that does not depend on v is cached, so that it costs about two gradients. The largest eigenvalues come from
 implicitly restarted Lanczos (ARPACK, in scipy).
 """
 
@@ -26,23 +26,23 @@ from slt_grok.trajectories import Network
 Matrix = Literal["hessian", "gauss_newton"]
 Product = Callable[[Any], Any]
 
-RESTARTS = 20  # of Lanczos; what has not converged by then is NaN
-SMALL = 10_000  # parameters: below it float64 costs nothing that is worth saving
-TRIED = 512  # samples on which single precision is tried
+RESTARTS = 20  # maximum number of Lanczos restarts; unconverged eigenvalues are NaN
+SMALL = 10_000  # number of parameters below which float64 is cheap enough
+TRIED = 512  # number of samples on which single precision is tested
 SUBSPACE = 20  # Lanczos vectors: five eigenvalues of a network of p = 113 to 1% need at most one restart
 
 
 def hessian_product(outputs: Callable[[Any], Tensor], loss: Callable[[Tensor], Tensor], free: Any) -> Product:
-    """Return v -> H v for loss(outputs(free)); `free` and v are a tensor, or a dict or list of tensors.
+    """Build v -> H v for loss(outputs(free)); `free` and v are a tensor, or a dict or list of tensors.
 
-    Reverse over reverse mode: torch has no forward mode for the backward pass of some losses, such as its `mse_loss`.
+    Reverse-over-reverse mode: torch has no forward mode for the backward pass of some losses, such as its `mse_loss`.
     """
     pull = vjp(grad(lambda free: loss(outputs(free))), free)[1]
     return lambda vector: pull(vector)[0]
 
 
 def gauss_newton_product(outputs: Callable[[Any], Tensor], loss: Callable[[Tensor], Tensor], free: Any) -> Product:
-    """Return v -> J^T (d^2 l / df^2) J v for loss(outputs(free)); J v is the derivative of u -> J^T u, transposed."""
+    """Build v -> J^T (d^2 l / df^2) J v for loss(outputs(free)); J v is the derivative of u -> J^T u, transposed."""
     values, pull = vjp(outputs, free)[:2]
     push = vjp(lambda u: pull(u)[0], torch.zeros_like(values))[1]
     bend = vjp(grad(loss), values)[1]
@@ -50,23 +50,23 @@ def gauss_newton_product(outputs: Callable[[Any], Tensor], loss: Callable[[Tenso
 
 
 class CurvatureOperator(PyTorchLinearOperator):
-    """The Hessian or Gauss-Newton matrix (D, D), rows in the order of `named_parameters`, each flattened.
+    """The Hessian or Gauss-Newton matrix (D, D), with rows in the order of `named_parameters`, each flattened.
 
     Parameters
     ----------
     objective, index : Objective, int
-        The loss, and the network at whose parameters the matrix is taken.
+        The loss, and the index of the network at whose parameters the matrix is evaluated.
     matrix : Matrix, optional
         `hessian` or `gauss_newton`.
     group : sequence of str, optional
-        Names of the D parameters that the matrix is over; all by default.
+        Names of the D parameters that the matrix covers; all by default.
     dtype : torch.dtype, optional
-        Precision of the network and of the products. The loss and its derivatives by the outputs are always float64.
+        Precision of the network and the products. The loss and its derivatives by the outputs are always float64.
 
     Raises
     ------
     SltGrokError
-        A group that the network does not have.
+        The network does not have the group.
     """
 
     SELF_ADJOINT = True
@@ -123,11 +123,11 @@ class CurvatureOperator(PyTorchLinearOperator):
 
 
 def precise_dtype(objective: Objective, index: int, group: Sequence[str] | None, tolerance: float) -> torch.dtype:
-    """Return float32 where a Hessian product in it agrees with float64 to the tolerance, float64 elsewhere.
+    """Choose float32 if a Hessian product in it agrees with float64 to the tolerance, otherwise float64.
 
     A product in float32 takes less than half the time. The loss and its derivatives by the outputs are float64 in
-    both, so that near zero loss, too, only the rounding of weights and logits is left: 1e-6 of the product's norm at a
-    loss of 9e-8 (p = 113), and up to 2e-4 where a ReLU is near its kink. A part of the samples decides.
+    both cases, so even near zero loss only the rounding of weights and logits remains: 1e-6 of the product's norm at a
+    loss of 9e-8 (p = 113), and up to 2e-4 if a ReLU is near its kink. The test uses a subset of the samples.
     """
     size = objective.size(group)
     if size < SMALL or tolerance < 1e-5:
@@ -147,24 +147,24 @@ def precise_dtype(objective: Objective, index: int, group: Sequence[str] | None,
 def eigenpairs(
     operator: PyTorchLinearOperator, count: int, tolerance: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the algebraically largest eigenvalues, largest first, and their vectors.
+    """Compute the algebraically largest eigenvalues, largest first, and their vectors.
 
     Parameters
     ----------
     operator : PyTorchLinearOperator
-        Symmetric (D, D), D > count.
+        Symmetric operator (D, D), D > count.
     count : int
         Number of eigenvalues.
     tolerance : float
-        |A u - value u| <= tolerance * |value| for each pair, so that the value is as close to an eigenvalue.
+        Each pair satisfies |A u - value u| <= tolerance * |value|, so the value is that close to an eigenvalue.
     seed : int
-        Seed of the start vector.
+        Seed of the starting vector.
 
     Returns
     -------
     tuple of ndarray
         Values (count,) and orthonormal vectors (D, count), float64; NaN where Lanczos did not converge, and everywhere
-        if the matrix is not finite. Of eigenvalues that are closer together than the tolerance, one may be missed.
+        if the matrix is not finite. Among eigenvalues closer together than the tolerance, some may be missed.
     """
     generator = np.random.default_rng(seed)
     size = operator.shape[0]

@@ -1,6 +1,6 @@
-"""The Jacobian of all outputs by the parameters, and its numerical rank.
+"""The Jacobian of all outputs with respect to the parameters, and its numerical rank.
 
-Where all residuals are 0 and the rank does not change nearby, the set of minima is smooth and half the rank is the
+If all residuals are 0 and the rank is constant nearby, the set of minima is smooth and half the rank is the
 learning coefficient, with multiplicity 1.
 """
 
@@ -14,19 +14,19 @@ from torch.func import functional_call, jacrev
 
 from slt_grok.operators.objective import as_floats
 
-CHUNK = 256  # rows of the Jacobian at a time
+CHUNK = 256  # number of rows of the Jacobian at a time
 
 
 class NumericalRank(NamedTuple):
-    """The rank of a matrix, and how clear it is.
+    """The rank of a matrix, and how well determined it is.
 
     Parameters
     ----------
     rank : int
         Number of singular values above max(rows, columns) eps s_1.
     gap : float
-        The smallest singular value that counts over the largest that does not; infinite where that is 0 or missing.
-        Far below 1e6 the rank is a matter of the threshold.
+        The smallest singular value above the threshold over the largest one below it; infinite if the latter is 0 or
+        missing. Far below 1e6, the rank depends on the threshold.
     singular_values : ndarray
         All singular values, descending.
     """
@@ -37,7 +37,7 @@ class NumericalRank(NamedTuple):
 
 
 def jacobian(module: nn.Module, inputs: Tensor) -> Tensor:
-    """Return d outputs / d parameters at the module's parameters, float64 (all outputs of all inputs, parameters)."""
+    """Compute d outputs / d parameters in float64, (all outputs of all inputs, parameters)."""
     parameters = {name: value.detach().double() for name, value in module.named_parameters()}
     inputs = as_floats(inputs, torch.float64)
     blocks = jacrev(lambda free: functional_call(module, free, (inputs,)).flatten(), chunk_size=CHUNK)(parameters)
@@ -45,7 +45,7 @@ def jacobian(module: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def numerical_rank(matrix: Tensor) -> NumericalRank:
-    """Return the rank of a matrix by its singular values in float64, with its gap."""
+    """Determine the rank of a matrix from its singular values in float64, with its gap."""
     values = torch.linalg.svdvals(matrix.double()).numpy(force=True)
     threshold = max(matrix.shape) * np.finfo(float).eps * values.max(initial=0.0)
     rank = int((values > threshold).sum())
@@ -54,5 +54,5 @@ def numerical_rank(matrix: Tensor) -> NumericalRank:
 
 
 def jacobian_rank(module: nn.Module, inputs: Tensor) -> NumericalRank:
-    """Return the rank of the Jacobian of a module's outputs on the inputs."""
+    """Determine the rank of the Jacobian of a module's outputs on the inputs."""
     return numerical_rank(jacobian(module, inputs))

@@ -1,7 +1,7 @@
 """The mean loss as a float64 function of the parameters, for every network of a trajectory.
 
 L(w) = mean over the samples of loss(f_w(x), y). Parameters, buffers, inputs and losses are float64, since gradients
-and curvature of a network that fits all samples are far below what float32 resolves.
+and curvature of a network that fits all samples are far below float32 resolution.
 """
 
 import math
@@ -21,36 +21,36 @@ from slt_grok.trajectories import Network, Parameters, Trajectory
 
 Data = tuple[Tensor, Tensor]
 
-ROWS = 2048  # samples at a time: larger tensors are returned to the system and their pages faulted in anew
+ROWS = 2048  # number of samples at a time: larger tensors are returned to the system, which costs page faults
 
 
 def network_seed(seed: int, coordinates: Mapping[str, Any]) -> int:
-    """Return the random seed of one network, so that a shard of a trajectory draws what the whole draws.
+    """Derive the random seed of one network, so that a shard of a trajectory draws the same as the whole.
 
     Parameters
     ----------
     seed : int
         Seed of the measurement.
     coordinates : mapping
-        Coordinates of the network, as `Trajectory.labels` gives them; never its place in a stack.
+        Coordinates of the network, as in `Trajectory.labels`; never its position in a stack.
     """
     values = [v if isinstance(v, int) and v >= 0 else crc32(str(v).encode()) for v in coordinates.values()]
     return int(np.random.SeedSequence([seed, *values]).generate_state(1)[0])
 
 
 def as_floats(inputs: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return real inputs in the precision of the weights; tokens stay integers."""
+    """Convert real inputs to the precision of the weights; tokens stay integers."""
     return inputs.to(dtype) if inputs.is_floating_point() else inputs
 
 
 def batches(data: Data, rows: int) -> list[Data]:
-    """Return the samples in consecutive batches of at most `rows`."""
+    """Split the samples into consecutive batches of at most `rows`."""
     inputs, targets = data
     return list(zip(inputs.split(rows), targets.split(rows), strict=True))
 
 
 def check_finite_loss(loss: float, index: int) -> None:
-    """Refuse to measure around a network whose loss is not finite.
+    """Check that a network's loss is finite before measuring around it.
 
     Raises
     ------
@@ -62,12 +62,12 @@ def check_finite_loss(loss: float, index: int) -> None:
 
 
 def samples_of(trajectory: Trajectory, data: Data | None = None, split: Split = "train") -> Data:
-    """Return the given samples, or else those of a split of the trajectory's task.
+    """Get the given samples, or else those of a split of the trajectory's task.
 
     Raises
     ------
     SltGrokError
-        Neither data nor a task is given, no samples, or inputs and targets differ in number.
+        Neither data nor a task is given, there are no samples, or inputs and targets differ in number.
     """
     inputs, targets = trajectory.task.data(split) if data is None else data
     if len(inputs) != len(targets) or not len(inputs):
@@ -78,7 +78,7 @@ def samples_of(trajectory: Trajectory, data: Data | None = None, split: Split = 
 
 
 def loss_and_gradient(network: Network, parameters: Parameters, data: Data) -> tuple[float, dict[str, Tensor]]:
-    """Return the mean loss over all samples and its gradient, ROWS samples at a time."""
+    """Compute the mean loss over all samples and its gradient, ROWS samples at a time."""
     stack = {name: tensor[None] for name, tensor in parameters.items()}
     loss, gradient = 0.0, {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
     for inputs, targets in batches(data, ROWS):
@@ -97,7 +97,7 @@ class Objective:
     Parameters
     ----------
     network : Network
-        The function, its buffers in float64.
+        The network, its buffers in float64.
     stack : dict of str to Tensor
         The parameters in float64, each with a leading N.
     data : Data
@@ -110,12 +110,12 @@ class Objective:
 
     @classmethod
     def of(cls, trajectory: Trajectory, data: Data | None = None) -> "Objective":
-        """Return the mean loss of a trajectory's networks on `data`, or on the train split of its task.
+        """Build the mean loss of a trajectory's networks on `data`, or on the train split of its task.
 
         Raises
         ------
         SltGrokError
-            See `samples_of`.
+            As in `samples_of`.
         """
         inputs, targets = samples_of(trajectory, data)
         network = trajectory.network
@@ -127,24 +127,24 @@ class Objective:
         return len(next(iter(self.stack.values())))
 
     def weights(self, index: int) -> dict[str, Tensor]:
-        """Return the parameters of one network."""
+        """Get the parameters of one network."""
         return {name: tensor[index] for name, tensor in self.stack.items()}
 
     def gradient(self, index: int) -> dict[str, Tensor]:
-        """Return dL/dw at one network, by parameter."""
+        """Compute dL/dw at one network, by parameter."""
         return loss_and_gradient(self.network, self.weights(index), self.data)[1]
 
     def on(self, data: Data) -> "Objective":
-        """Return the loss on other samples."""
+        """Replace the samples."""
         return replace(self, data=(as_floats(data[0], torch.float64), data[1]))
 
     def group(self, names: Sequence[str] | None) -> list[str]:
-        """Return the names of a group of parameters in the network's own order; None for all of them.
+        """List the parameters of a group in the network's own order; None for all of them.
 
         Raises
         ------
         SltGrokError
-            An empty group, or a name that the network does not have.
+            The group is empty, or contains a name that the network does not have.
         """
         known = list(self.stack)
         unknown = [name for name in names or [] if name not in known]
@@ -153,5 +153,5 @@ class Objective:
         return [name for name in known if names is None or name in names]
 
     def size(self, names: Sequence[str] | None = None) -> int:
-        """Return the number of parameters in a group."""
+        """Count the parameters in a group."""
         return sum(self.network.shapes[name].numel() for name in self.group(names))

@@ -1,12 +1,12 @@
-"""The spectrum of a symmetric matrix that is known by its products: traces of functions of it, and its density.
+"""The spectrum of a symmetric matrix given by its products: traces of matrix functions, and the spectral density.
 
-The largest eigenvalues h_1..h_k with their vectors U are computed (`eigenpairs`), the others are sampled by stochastic
+The largest eigenvalues h_1..h_k with their vectors U are computed (`eigenpairs`); the rest is sampled by stochastic
 Lanczos quadrature (Ubaru, Chen and Saad 2017, doi:10.1137/16M1104974): m Lanczos steps from a random unit vector v
-orthogonal to U give nodes t_j and weights s_j with v^T f(A) v = sum_j s_j f(t_j), exactly so for polynomials of degree
-2m - 1, and E[v^T f(A) v] is the trace of f(A) over the complement of U divided by its dimension D - k. Hence
+orthogonal to U give nodes t_j and weights s_j with v^T f(A) v = sum_j s_j f(t_j), which is exact for polynomials of
+degree 2m - 1, and E[v^T f(A) v] is the trace of f(A) over the complement of U divided by its dimension D - k. Hence
 tr f(A) = sum_i f(h_i) + (D - k) mean_v sum_j s_j f(t_j).
 For f(h) = h this is Hutch++ (Meyer, Musco, Musco and Woodruff 2021, doi:10.1137/1.9781611976496.16) with eigenvectors
-for its sketch: unbiased for every U, and the vectors v are independent of each other and of U, so that their spread
+as its sketch: unbiased for every U, and the vectors v are independent of each other and of U, so that their spread
 gives a valid standard error.
 """
 
@@ -23,7 +23,7 @@ from slt_grok.operators.curvature import SUBSPACE, eigenpairs
 
 Matvec = Callable[[np.ndarray], np.ndarray]
 
-END = 1e-12  # of the largest entry so far: below it a Krylov space ends
+END = 1e-12  # relative to the largest entry so far, below which a Krylov space is exhausted
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Spectrum:
     Parameters
     ----------
     values : ndarray
-        The k largest eigenvalues, largest first; all D where the matrix was formed.
+        The k largest eigenvalues, largest first; all D if the matrix was formed.
     nodes, weights : ndarray
-        t and s of each repeat, (repeat, m); weights sum to 1, or are all 0 where all eigenvalues are known.
+        t and s of each repeat, (repeat, m); weights sum to 1, or are all 0 if all eigenvalues are known.
     size : int
-        D.
+        Dimension D.
     """
 
     values: np.ndarray
@@ -47,16 +47,16 @@ class Spectrum:
 
     @classmethod
     def of(cls, matrix: np.ndarray, repeats: int = 2, steps: int = 1) -> "Spectrum":
-        """Return all eigenvalues of a matrix, NaN where it is not finite; nodes and weights are (repeats, steps)."""
+        """Compute all eigenvalues of a matrix, NaN if it is not finite; nodes and weights are (repeats, steps)."""
         size, nothing = len(matrix), np.zeros((repeats, steps))
         if not np.isfinite(matrix).all():
             return cls(np.full(size, np.nan), nothing * np.nan, nothing * np.nan, size)
         return cls(np.linalg.eigvalsh((matrix + matrix.T) / 2)[::-1], nothing, nothing, size)
 
     def trace(self, function: Callable[[np.ndarray], np.ndarray] = lambda h: h) -> tuple[float, float]:
-        """Return tr f(A) = sum f(h) over all eigenvalues, and its standard error over the repeats.
+        """Estimate tr f(A) = sum f(h) over all eigenvalues, and its standard error over the repeats.
 
-        The error does not include the quadrature's own, which is 0 for polynomials of degree 2m - 1 and for the
+        The error does not include that of the quadrature, which is 0 for polynomials of degree 2m - 1 and for the
         identity.
         """
         known = self.values[np.isfinite(self.values)]
@@ -65,27 +65,27 @@ class Spectrum:
         return float(function(known).sum() + rest.mean()), float(error)
 
     def effective_dimension(self, c: float) -> tuple[float, float]:
-        """Return sum h / (|h| + c), the number of directions stiffer than c, and its standard error.
+        """Estimate sum h / (|h| + c), the number of directions stiffer than c, and its standard error.
 
         Without negative eigenvalues it is sum h / (h + c) (MacKay 1992, doi:10.1162/neco.1992.4.3.448, equation 4.9;
-        arXiv:2003.02139); a negative one counts from 0 to -1, so that rounding of either sign around 0 cancels. With
-        c = gamma / n_beta half of it is the LLC that an exact sampler gives for the quadratic part of the loss. Use the
-        Gauss-Newton matrix where the Hessian has eigenvalues of both signs: there the sum counts signs, and a
+        arXiv:2003.02139); a negative eigenvalue counts from 0 to -1, so that rounding of either sign around 0 cancels.
+        With c = gamma / n_beta, half of it is the LLC that an exact sampler gives for the quadratic part of the loss.
+        Use the Gauss-Newton matrix if the Hessian has eigenvalues of both signs: then the sum counts signs, and a
         quadrature of few steps, which lumps both sides of 0 together, is inaccurate (see `spectrum`).
 
         Raises
         ------
         SltGrokError
-            c is not above 0.
+            c is not positive.
         """
         if not c > 0:
-            raise SltGrokError(f"effective dimension: expected c above 0, got {c}")
+            raise SltGrokError(f"effective dimension: expected a positive c, got {c}")
         return self.trace(lambda h: h / (abs(h) + c))
 
     def quadrature(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return nodes and weights of all D eigenvalues in each repeat, (repeat, k + m), or (repeat, D) if all known.
+        """Combine nodes and weights of all D eigenvalues per repeat, (repeat, k + m), or (repeat, D) if all are known.
 
-        The weights of a repeat sum to 1, of which each of the k largest eigenvalues has 1 / D.
+        The weights of a repeat sum to 1; each of the k largest eigenvalues has weight 1 / D.
         """
         known = self.values[np.isfinite(self.values)]
         fraction = len(known) / self.size
@@ -97,16 +97,16 @@ class Spectrum:
 
 
 def symlog_density(nodes: np.ndarray, weights: np.ndarray, grid: np.ndarray, scale: float, width: float) -> np.ndarray:
-    """Return the density of the eigenvalues along x = asinh(h / (2 scale)) / ln 10, which counts decades far from 0.
+    """Compute the density of the eigenvalues along x = asinh(h / (2 scale)) / ln 10, which counts decades far from 0.
 
     Parameters
     ----------
     nodes, weights : ndarray
-        A quadrature, or eigenvalues with their multiplicities; of equal shape.
+        A quadrature, or eigenvalues with their multiplicities, of equal shape.
     grid : ndarray
         Eigenvalues h at which to evaluate the density, (points,).
     scale : float
-        |h| below which the axis is linear.
+        Value of |h| below which the axis is linear.
     width : float
         Standard deviation of the Gaussian that smooths each node, in decades.
 
@@ -121,7 +121,7 @@ def symlog_density(nodes: np.ndarray, weights: np.ndarray, grid: np.ndarray, sca
 
 
 def lanczos(matvec: Matvec, start: np.ndarray, steps: int, against: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return nodes and weights of the quadrature from one start vector, by Lanczos with full reorthogonalization.
+    """Compute the quadrature from one starting vector, by Lanczos with full reorthogonalization.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def lanczos(matvec: Matvec, start: np.ndarray, steps: int, against: np.ndarray) 
     start : ndarray
         (D,), not in the span of `against`.
     steps : int
-        m, at most D - k; fewer are taken where the Krylov space ends before, and the quadrature is exact then.
+        m, at most D - k; fewer are used if the Krylov space is exhausted earlier, and the quadrature is exact then.
     against : ndarray
         Orthonormal vectors (D, k) whose span is excluded.
 
@@ -171,38 +171,38 @@ def lanczos(matvec: Matvec, start: np.ndarray, steps: int, against: np.ndarray) 
 def spectrum(
     operator: PyTorchLinearOperator, eigenvalues: int, repeats: int, steps: int, tolerance: float, seed: int
 ) -> Spectrum:
-    """Return the spectrum of a symmetric operator (D, D).
+    """Estimate the spectrum of a symmetric operator (D, D).
 
-    Where D is at most the number of products of the estimate, the matrix is formed: all D eigenvalues are known then
-    and standard errors are 0.
+    If D is at most the number of products of the estimate, the matrix is formed: then all D eigenvalues are known and
+    standard errors are 0.
 
     Parameters
     ----------
     operator : PyTorchLinearOperator
-        Symmetric.
+        Symmetric operator.
     eigenvalues : int
-        k, number of the largest; from 0 to D.
+        k, the number of largest eigenvalues, from 0 to D.
     repeats : int
-        Start vectors of the quadrature, at least 2. Each gives one sample of every trace.
+        Number of starting vectors of the quadrature, at least 2. Each gives one sample of every trace.
     steps : int
-        m, products for each of them. 1 is enough for the trace. The effective dimension at c needs more, the smaller c
-        is against the eigenvalues: on networks of p = 113 at unit logit scale, c = 0.3 being 4 to 12% of the largest
-        eigenvalue, 5 steps on the Gauss-Newton matrix are within 0.5% of 16, while 6 on the Hessian are up to 15% off
-        and 12 still 4%.
+        m, the number of products per starting vector. 1 is enough for the trace. The effective dimension needs more for
+        smaller c relative to the eigenvalues: on networks of p = 113 at unit logit scale, with c = 0.3 being 4 to 12%
+        of the largest eigenvalue, 5 steps on the Gauss-Newton matrix are within 0.5% of 16 steps, whereas on the
+        Hessian 6 steps are up to 15% off and 12 still 4%.
     tolerance : float
         Relative residual of each eigenpair.
     seed : int
-        Seed of all start vectors.
+        Seed of all starting vectors.
 
     Returns
     -------
     Spectrum
-        Everything is NaN where the matrix is not finite.
+        All values are NaN if the matrix is not finite.
 
     Raises
     ------
     SltGrokError
-        A setting out of range.
+        A setting is out of range.
     """
     size = operator.shape[0]
     if not 0 <= eigenvalues <= size:
@@ -217,7 +217,7 @@ def spectrum(
         return Spectrum.of(linear.matmat(np.eye(size)), repeats, steps)
     eigen_stream, *streams = np.random.SeedSequence(seed).spawn(repeats + 1)
     generators = [np.random.default_rng(stream) for stream in streams]
-    # numpy's threads wait for work by spinning: between two products they would take the cores from torch's
+    # numpy's idle threads spin: between two products they would take the cores from torch's
     with threadpool_limits(limits=1, user_api="blas"):
         values, vectors = np.empty(0), np.empty((size, 0))
         if eigenvalues:
@@ -229,5 +229,5 @@ def spectrum(
 
 
 def products(eigenvalues: int, repeats: int, steps: int) -> int:
-    """Return how many products `spectrum` takes, those of one Lanczos space (more if it restarts) and the rest."""
+    """Count the products that `spectrum` takes: those of one Lanczos space (more if it restarts) and the rest."""
     return (max(2 * eigenvalues + 1, SUBSPACE) if eigenvalues else 0) + repeats * steps

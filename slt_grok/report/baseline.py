@@ -1,4 +1,4 @@
-"""A run with an intervention in its training next to the baseline run that its configuration names."""
+"""Comparison of a run that has an intervention in training with the baseline run named in its configuration."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,16 +12,16 @@ from slt_grok.store.files import read_json
 TITLE = "Comparison with the baseline run"
 CAPTION = (
     "This run (solid) and {name} (dashed): test accuracy, LLC, excluded loss on the train set for the key frequencies "
-    "of each run, and the norm of all weights. Dotted: where training was changed. LLCs compare at the same setting "
-    "only. With label noise, train loss and LLC are those of the labels in training, the circuit's losses those of the "
-    "right answers."
+    "of each run, and the norm of all weights. Dotted: changes in training. LLCs are only comparable at the same "
+    "setting. With label noise, train loss and LLC use the training labels, the circuit's losses the "
+    "correct answers."
 )
-NOISE = {"label_noise", "noise_seed"}  # the part of the task that is an intervention
+NOISE = {"label_noise", "noise_seed"}  # settings of the task that count as an intervention
 COMPARED = ("training", "llc", "circuits", "landscape")
 
 
 class Baseline(NamedTuple):
-    """The baseline run: its name, settings, datasets and summary; empty where there is no such run."""
+    """The baseline run: its name, settings, datasets and summary; empty if there is no such run."""
 
     name: str
     settings: Mapping[str, Any] = {}
@@ -31,19 +31,19 @@ class Baseline(NamedTuple):
 
 
 def read(run: Any) -> Baseline | None:
-    """Return the run that `baseline` of the configuration names, from the same folder; None where it names none.
+    """Read the run that the configuration names as `baseline`, from the same folder; None if it names none.
 
     Raises
     ------
     SltGrokError
-        The other run has another task or network, or is damaged.
+        The other run has a different task or network, or is damaged.
     """
     name = run.config.baseline
     if name is None:
         return None
     path = run.path.resolve().parent / name
     if not (path / "manifest.json").is_file():
-        return Baseline(name, notes=(f"Not compared: there is no run {name} in the folder of this run.",))
+        return Baseline(name, notes=(f"Not compared: there is no run {name} in the parent folder of this run.",))
     other = type(run)(path)
     own, theirs = (one.config.model_dump(mode="json") for one in (run, other))
     for key in ("model", "task"):
@@ -56,7 +56,7 @@ def read(run: Any) -> Baseline | None:
 
 
 def changes(training: Any) -> list[int]:
-    """Return the steps at which training was changed."""
+    """List the steps at which training was changed."""
     if training is None:
         return []
     steps = [change.step for change in training.weight_decay_changes]
@@ -65,7 +65,7 @@ def changes(training: Any) -> list[int]:
 
 
 def tables(run: Any, other: Baseline, summary: Mapping[str, Any]) -> list[Table]:
-    """Return the settings that differ, and milestones, LLC and accuracy of both runs, a row for each run and seed."""
+    """Tabulate the settings that differ, and milestones, LLC and accuracy of both runs, one row per run and seed."""
     if not other.settings:
         return []
     own = run.config.model_dump(mode="json")

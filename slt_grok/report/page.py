@@ -1,4 +1,4 @@
-"""The page of a run: one HTML file with a section for every result, made from what the results say of themselves."""
+"""The page of a run: one HTML file with a section per result, built from what each result provides."""
 
 import base64
 import importlib.resources
@@ -22,31 +22,31 @@ from slt_grok.store.files import read_json
 OVERVIEW = ("training", "llc", "circuits", "landscape", "transitions")
 """Labels of the datasets in the aligned figure at the top."""
 OVERVIEW_CAPTION = (
-    "All measures along training on one step axis. Shaded: the phases. Dashed: the middle of a transition; bars: "
-    "its interval. Triangles at a lower edge: values at or below 0, which a logarithmic axis cannot show. With several "
+    "All measures over training on a common step axis. Shaded: phases. Dashed: middles of transitions; bars: "
+    "their intervals. Triangles at a lower edge: nonpositive values, which a log axis cannot show. With several "
     "seeds, thin lines are seeds and thick lines their median."
 )
 HOW_TO_READ = (
-    "Step axes are logarithmic; where step 0 is drawn, the axis is linear up to the step that its label names.",
+    "Step axes are logarithmic; if step 0 is drawn, the axis is linear up to the step named in its label.",
     "Bars and bands are 95% intervals; ± is one standard error.",
-    "Filled points have the status effective or converged. Hollow points have another status, which the legend names; "
+    "Filled points have the status effective or converged. Hollow points have another status, named in the legend; "
     "a cross marks a diverged estimate, which is not drawn.",
-    "Two events are in order if their intervals do not overlap; otherwise their order is not resolved.",
+    "The order of two events is resolved only if their intervals do not overlap.",
     "The LLC drops if it ends below its peak by more than 3 standard errors and 10% of the peak.",
 )
 BEFORE_TRUSTING = (
-    "Cross-entropy on a network that fits its train set has no finite minimizer, so every LLC here is an effective one "
-    "at its nβ and γ: compare it across checkpoints at the same setting only.",
+    "Cross-entropy on a network that fits its train set has no finite minimizer, so every LLC here is effective "
+    "at its nβ and γ: compare only across checkpoints at the same setting.",
     "Where chains have melted (their mean loss is not well below that of guessing), the value reflects nβ, not the "
     "network.",
-    "At fixed γ, part of a drop of the LLC may be a change in the scale of the weights; "
+    "At fixed γ, part of a drop of the LLC may be due to a change in weight scale; "
     "slt-grok measure RUN --only confound separates the two.",
-    "A peak is the largest of several noisy estimates, so it is biased high, and the drop with it.",
+    "A peak is the largest of several noisy estimates, so both the peak and the drop are biased high.",
 )
 
 
 class Shown(NamedTuple):
-    """A figure with its picture as a data URI."""
+    """A figure with its image as a data URI."""
 
     name: str
     caption: str
@@ -77,17 +77,17 @@ class Planned(NamedTuple):
 def write(run: Any) -> Path:
     """Draw all figures of a run into `figures/` and write its page, `report.html`; return the page's path.
 
-    The page refers to no other file: pictures are inside it. Text from files is escaped.
+    The page is self-contained: images are embedded. Text from files is escaped.
 
     Parameters
     ----------
     run : slt_grok.studies.run.Run
-        The run, with its configuration and datasets; `summary.json` is read where it exists.
+        The run, with its configuration and datasets; `summary.json` is read if it exists.
 
     Raises
     ------
     SltGrokError
-        A damaged file, or the page or a figure cannot be written.
+        A file is damaged, or the page or a figure cannot be written.
     """
     path = run.path / "summary.json"
     numbers = read_json(path) if path.is_file() else {}
@@ -120,7 +120,7 @@ def write(run: Any) -> Path:
 
 
 def planned(run: Any, results: Sequence[Result]) -> list[Planned]:
-    """Return every figure to draw: the overview, and those of the results as far as their variables were measured."""
+    """List every figure to draw: the overview, and those of the results whose variables were measured."""
     overview = {label: run.data[label] for label in OVERVIEW if label in run.data and run.data[label].sizes}
     plan = []
     if overview.keys() - {"transitions"}:
@@ -134,7 +134,7 @@ def planned(run: Any, results: Sequence[Result]) -> list[Planned]:
 
 
 def _planned(run: Any, result: Result, drawing: Drawing) -> list[Planned]:
-    """Return a figure, or one for each seed with all but the first folded."""
+    """Plan one figure, or one per seed with all but the first folded."""
     dataset = run.data[result.name]
     draw = partial(drawing.draw, dataset, *(run.data.get(label) for label in drawing.others))
     seeds = dataset.seed.values.tolist() if "seed" in dataset.dims else [None]
@@ -160,13 +160,13 @@ def _planned_baseline(run: Any, other: baseline.Baseline | None) -> list[Planned
 
 
 def drawn(plan: Sequence[Planned], folder: Path) -> tuple[dict[str, list[Shown]], dict[str, list[str]]]:
-    """Draw figures in parallel; return those of each section, and notes on those that cannot be drawn."""
+    """Draw figures in parallel; return those of each section, and notes on failures."""
 
     def job(report: Any, one: Planned) -> Shown | str:
         try:
             figure = one.draw()
         except SltGrokError as error:
-            return f"{one.name} is not drawn: {error}."
+            return f"{one.name} could not be drawn: {error}."
         data = base64.b64encode(plots.save(figure, folder, one.name)[0].read_bytes()).decode("ascii")
         return Shown(one.name, one.caption, f"data:image/svg+xml;base64,{data}", one.folded)
 

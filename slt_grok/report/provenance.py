@@ -1,4 +1,4 @@
-"""Tables at the end of the page: the settings of a run, what it was made with, how long each stage took."""
+"""Tables at the end of the page: settings, environment, and the time of each stage."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from slt_grok.measurement import Result, Table
 
 
 def settings(run: Any) -> list[Table]:
-    """Return the configuration with its defaults, a folded table for each section of what was measured."""
+    """Tabulate the configuration with its defaults, one folded table per measured section."""
     content = run.config.model_dump(mode="json")
     own = {key: value for key, value in content.items() if not isinstance(value, Mapping)}
     absent = {label for label in Result.registry if label not in run.data}
@@ -20,7 +20,7 @@ def settings(run: Any) -> list[Table]:
 
 
 def provenance(manifest: Mapping[str, Any]) -> list[Table]:
-    """Return where and with what the run was made, and how long each stage took."""
+    """Tabulate the environment of the run and the time of each stage."""
     tables = []
     if environment := manifest.get("environment"):
         tables.append(Table("Environment", ["", ""], list(map(list, flat(environment).items()))))

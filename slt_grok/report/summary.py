@@ -1,4 +1,4 @@
-"""The top of the page: one sentence, and the key numbers, from the content of `summary.json`."""
+"""The top of the page: one sentence and the key numbers, from `summary.json`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,17 +8,17 @@ import xarray as xr
 from slt_grok.format import MISSING, known, listing, percent, plus_minus, step
 from slt_grok.measurement import Table
 
-DROP_ERRORS, DROP_FRACTION = 3.0, 0.1  # a peak is the largest of many estimates, so 1.96 would find drops in noise
+DROP_ERRORS, DROP_FRACTION = 3.0, 0.1  # a peak is the largest of many estimates, so 1.96 would detect drops in noise
 Summary = Mapping[str, Any]
 
 
 def seeds_of(summary: Summary) -> dict[str, Summary]:
-    """Return the summary of each seed; empty for a run of a single seed."""
+    """Get the summary of each seed; empty for a run of a single seed."""
     return dict(summary.get("seeds") or {})
 
 
 def llc_dropped(summary: Summary) -> bool | None:
-    """Return whether the LLC ends below its peak by 3 standard errors and 10% of the peak; None if unknown."""
+    """Check whether the LLC ends below its peak by 3 standard errors and 10% of the peak; None if unknown."""
     drop, error, peak = (summary.get(key) for key in ("llc_drop", "llc_drop_se", "llc_peak"))
     if not known(drop) or not known(error) or not known(peak):
         return None
@@ -26,7 +26,7 @@ def llc_dropped(summary: Summary) -> bool | None:
 
 
 def headline(summary: Summary) -> str:
-    """Return the run in one sentence."""
+    """Summarize the run in one sentence."""
     seeds = list(seeds_of(summary).values()) or [summary]
     if not any(known(s.get("train_accuracy_final")) for s in seeds):
         return "The training of these networks was not recorded."
@@ -47,12 +47,12 @@ def headline(summary: Summary) -> str:
 
 
 def key_numbers(summary: Summary) -> dict[str, str]:
-    """Return the numbers that a reader looks for first; none without a summary or with several seeds."""
+    """Collect the most important numbers; empty without a summary or with several seeds."""
     return _numbers(summary) if summary and not seeds_of(summary) else {}
 
 
 def seed_table(summary: Summary) -> Table | None:
-    """Return the key numbers of each seed, None for a run of a single one."""
+    """Tabulate the key numbers of each seed; None for a single seed."""
     rows = {seed: _numbers(one) for seed, one in seeds_of(summary).items()}
     if not rows:
         return None
@@ -77,13 +77,13 @@ def _numbers(summary: Summary) -> dict[str, str]:
 
 
 def llc_setting(llc: xr.Dataset | None) -> str:
-    """Return `nβ = 30, γ = 100`, as far as the dataset says."""
+    """Format the setting, such as `nβ = 30, γ = 100`, as far as the dataset states it."""
     attrs = llc.attrs if llc is not None else {}
     return ", ".join(f"{sign} = {attrs[key]:g}" for key, sign in (("n_beta", "nβ"), ("gamma", "γ")) if key in attrs)
 
 
 def subtitle(config: Any) -> str:
-    """Return task, network, length of training and seeds in one line."""
+    """Describe task, network, length of training and seeds in one line."""
     written = config.content
     task = [
         str(value) if isinstance(value, str) else f"{key.replace('_', ' ')} {value}"

@@ -1,4 +1,4 @@
-"""Seeds in groups that train in parallel: threads that share one operation would wait for each other after each."""
+"""Groups of seeds that train in parallel, which avoids synchronizing threads after every operation."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,23 +13,23 @@ from torch.optim import Optimizer
 from slt_grok.devices import CPU
 from slt_grok.models.network import Network
 
-LARGEST_GROUP = 2 << 20  # bytes of the weights of a group: what a step touches stays in a core's cache
+LARGEST_GROUP = 2 << 20  # bytes of weights per group, such that a step's data stays in a core's cache
 
 
 @dataclass(frozen=True)
 class Group:
-    """Some of the seeds.
+    """A group of seeds.
 
     Parameters
     ----------
     seeds : slice
-        Which of them.
+        Slice of the seeds in this group.
     network : Network
-        A copy for this group, since a call puts its parameters into the module.
+        A separate copy for this group, since a call writes its parameters into the module.
     parameters : dict of str to Tensor
         Views of all seeds' parameters.
     optimizer : Optimizer
-        Optimizer of these views.
+        The optimizer of these views.
     """
 
     seeds: slice
@@ -39,14 +39,14 @@ class Group:
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Device of the parameters."""
         return next(iter(self.parameters.values())).device
 
 
 def groups_of(
     network: Network, parameters: Mapping[str, Tensor], optimizer: Callable[[dict[str, Tensor]], Optimizer]
 ) -> list[Group]:
-    """Return all seeds as one group, or on the CPU as many for each thread as keep each below `LARGEST_GROUP`."""
+    """Put all seeds into one group or, on the CPU, split them evenly over threads, each group below `LARGEST_GROUP`."""
     first, threads = next(iter(parameters.values())), torch.get_num_threads()
     filled = sum(parameter.nbytes for parameter in parameters.values()) / LARGEST_GROUP
     seeds = len(first)
@@ -63,7 +63,7 @@ def groups_of(
 
 @contextmanager
 def for_each_group(groups: Sequence[Group]) -> Iterator[Callable[[Callable[[Group], Tensor]], list[Tensor]]]:
-    """Yield what applies a function to every group and returns its values in their order; one group has all threads."""
+    """Yield a function that applies another one to every group, in order; a single group gets all threads."""
     threads = torch.get_num_threads()
     workers = min(threads, len(groups))
     if workers == 1:

@@ -1,11 +1,12 @@
-"""Interventions in training: a penalty on frequencies, another weight decay from a step on, a planted circuit to start.
+"""Interventions in training: a penalty on frequencies, a change of weight decay, a planted circuit at the start.
 
-Each is a function of the settings, the step and the weights alone, so that a resume needs no more state. The penalty is
+Each is a function of only the settings, the step and the weights, so that a resume needs no additional state. The
+penalty is
 
     c/2 sum over input tables E of |P_K E|^2,    its gradient c P_K E,
 
-with P_K E the part of the table's rows that lies in the planes of the frequencies K (`Group.project`). It is part of
-the gradient that the optimizer is given, and not of the losses that are recorded.
+where P_K E is the projection of the table's rows onto the planes of the frequencies K (`Group.project`). It is added to
+the gradient that the optimizer receives, but not to the recorded losses.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from slt_grok.training.settings import FrequencyPenalty, PlantedStart, TrainingS
 
 
 def weight_decay(settings: TrainingSettings, step: int) -> float:
-    """Return the weight decay of the update from `step` to the next."""
+    """Get the weight decay of the update from `step` to the next."""
     changed = [change.weight_decay for change in settings.weight_decay_changes if change.step <= step]
     return changed[-1] if changed else settings.weight_decay
 
@@ -33,18 +34,18 @@ def penalize(
     penalty: FrequencyPenalty,
     step: int,
 ) -> None:
-    """Add c P_K E to the gradient of each input table E, in place of the entry.
+    """Add c P_K E to the gradient of each input table E, replacing the entry.
 
     Parameters
     ----------
     gradients, parameters : mapping of str to Tensor
-        By name, with any leading axes.
+        Gradients and parameters by name, with any leading axes.
     network : Network
         A network on a task with a group.
     penalty : FrequencyPenalty
         Frequencies and strength.
     step : int
-        Nothing is added before the penalty's first step.
+        The training step; nothing is added before the penalty's first step.
     """
     if step < penalty.from_step:
         return
@@ -63,12 +64,12 @@ def penalize(
 
 
 def start(module: Model, planted: PlantedStart | None) -> dict[str, Tensor]:
-    """Return the weights that training starts from, of a module with fresh ones: these, or a circuit plus noise.
+    """Initialize training from a module's fresh weights, or from a circuit plus noise.
 
     Raises
     ------
     SltGrokError
-        A circuit that the module cannot hold.
+        The module cannot hold the circuit.
     """
     fresh = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
     if planted is None:

@@ -1,7 +1,7 @@
-"""Training of several seeds as one batch, with checkpoints and a bit-exact resume.
+"""Training of several seeds as one batch, with checkpoints and bit-exact resuming.
 
-The parameters of all seeds are stacked; the sum of the seeds' losses has each seed's own gradient, and torch's
-element-wise optimizers act on the stack as they would on each seed alone. Losses are float64 (cast at the logits).
+The parameters of all seeds are stacked; the gradient of the summed losses is each seed's own gradient, and torch's
+element-wise optimizers act on the stack as they would on each seed separately. Losses are float64 (cast at the logits).
 """
 
 import time
@@ -27,7 +27,7 @@ from slt_grok.training.muon import Muon, hidden_matrices
 from slt_grok.training.result import Training
 from slt_grok.training.settings import TrainingSettings
 
-SAVE_SECONDS = 15  # a kill loses at most this much training
+SAVE_SECONDS = 15  # maximum training time lost when the process is killed
 
 OPTIMIZERS: dict[str, Callable[[list[Tensor], TrainingSettings], torch.optim.Optimizer]] = {
     "adamw": lambda tensors, s: torch.optim.AdamW(
@@ -49,26 +49,27 @@ def train(
     seeds: Sequence[int],
     on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
-    """Train, or resume a killed training; both end in the same bits.
+    """Train, or resume a killed training run; both end in bit-identical results.
 
     Parameters
     ----------
     run : RunDirectory
-        Where checkpoints and the state for a resume go.
+        Where checkpoints and the state for resuming are stored.
     network : Network
         A model with its task.
     settings : TrainingSettings
-        Optimizer, length, data order and what is kept.
+        Optimizer, length, data order and checkpoint schedule.
     seeds : sequence of int
-        One network each; a seed fixes initial weights and the order of minibatches, the split is the task's.
+        One network each; a seed determines the initial weights and the order of minibatches, the task determines the
+        split.
     on_progress : callable, optional
-        Told the fraction of the steps that are done, and the latest losses.
+        Called with the completed fraction of steps, and the latest losses.
 
     Returns
     -------
     xarray.Dataset
-        `train_loss`, `test_loss` (nat), `train_accuracy`, `test_accuracy` over (step, seed) at every evaluation and
-        checkpoint; test values are NaN where there is no test set.
+        `train_loss`, `test_loss` (nats), `train_accuracy`, `test_accuracy` over (step, seed) at every evaluation and
+        checkpoint; test values are NaN without a test set.
 
     Raises
     ------
@@ -146,7 +147,7 @@ def _initial(
 
 
 def _evaluate(group: Group) -> Tensor:
-    """Rows train loss, test loss, train accuracy, test accuracy; one column a seed."""
+    """Compute rows train loss, test loss, train accuracy, test accuracy, with one column per seed."""
     network = group.network
     assert network.task is not None
     losses, accuracies = [], []
@@ -162,9 +163,9 @@ def _evaluate(group: Group) -> Tensor:
 def _advance(
     group: Group, settings: TrainingSettings, step: int, data: tuple[Tensor, Tensor], rows: Tensor | None
 ) -> Tensor:
-    """Update some of the seeds and return their losses before it, (seeds,).
+    """Update some of the seeds and return their losses before the update, (seeds,).
 
-    `data` is the train set, `rows` (all seeds, batch) what each seed takes of it: all where None.
+    `data` is the train set and `rows` (all seeds, batch) selects each seed's minibatch; None for the full batch.
     """
     network, parameters, (inputs, labels) = group.network, group.parameters, data
     if rows is not None:
@@ -173,7 +174,7 @@ def _advance(
     if settings.frequency_penalty is not None:
         interventions.penalize(gradients, network, parameters, settings.frequency_penalty, step)
     for name, parameter in parameters.items():
-        parameter.grad = gradients[name].contiguous()  # the fused optimizers go by memory, not by strides
+        parameter.grad = gradients[name].contiguous()  # fused optimizers ignore strides
     for options in group.optimizer.param_groups:
         options["lr"] = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
         options["weight_decay"] = interventions.weight_decay(settings, step)
@@ -195,7 +196,7 @@ def _save(
     states = [group.optimizer.state_dict()["state"] for group in groups]
     for index, state in states[0].items():
         for key, value in state.items():
-            if isinstance(value, Tensor):  # of all seeds, or the number of steps
+            if isinstance(value, Tensor):  # a tensor over all seeds, or the number of steps
                 whole = torch.cat([other[index][key] for other in states]) if value.ndim else value
                 tensors[f"optimizer.{index}.{key}"] = whole
     tensors["curve_steps"] = torch.tensor(list(curves))
@@ -204,7 +205,7 @@ def _save(
 
 
 def _restore(path: Path, parameters: Mapping[str, Tensor], groups: Sequence[Group], curves: dict[int, Tensor]) -> int:
-    """Restore everything as it was before the step that is returned."""
+    """Restore the state before the step that is returned."""
     tensors, metadata = read_tensors(path)
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -213,7 +214,7 @@ def _restore(path: Path, parameters: Mapping[str, Tensor], groups: Sequence[Grou
             parameters[".".join(rest)].copy_(tensor)
         elif kind == "optimizer":
             state.setdefault(int(rest[0]), {})[rest[1]] = tensor
-    for group in groups:  # each with a number of steps of its own, which its optimizer counts on
+    for group in groups:  # each with its own step counter, which its optimizer increments
         own = {
             index: {key: value[group.seeds] if value.ndim else value.clone() for key, value in values.items()}
             for index, values in state.items()

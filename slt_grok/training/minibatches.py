@@ -1,4 +1,4 @@
-"""Minibatches as a function of the step: a resume needs no generator state, and no two streams share a batch."""
+"""Minibatches as a function of the step: resuming needs no generator state, and streams are independent."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,14 @@ from torch import Tensor
 
 
 def generator(stream: np.random.SeedSequence, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a torch generator at the start of a stream; devices give other numbers."""
+    """Create a torch generator at the start of a stream; different devices give different numbers."""
     return torch.Generator(device).manual_seed(int(stream.generate_state(1, np.uint64)[0] >> 1))
 
 
 class Minibatches:
-    """Rows of each step's minibatches, one for each stream, without replacement within an epoch.
+    """Rows of each step's minibatches, one per stream, without replacement within an epoch.
 
-    Each stream permutes the n samples anew every epoch; what does not fill a batch at the end of an epoch is dropped.
+    Each stream permutes the n samples anew every epoch; an incomplete batch at the end of an epoch is dropped.
     """
 
     def __init__(self, streams: Sequence[np.random.SeedSequence], n: int, batch_size: int) -> None:
@@ -23,7 +23,7 @@ class Minibatches:
         self.epoch, self.orders = -1, torch.empty(0, dtype=torch.int64)
 
     def rows(self, step: int) -> Tensor:
-        """Return the rows (streams, batch_size) of a step, counted from 0."""
+        """Get the rows (streams, batch_size) of a step, counted from 0."""
         epoch, batch = divmod(step, self.n // self.batch_size)
         if epoch != self.epoch:
             children = [

@@ -1,10 +1,10 @@
 """Muon on a stack of networks: each hidden matrix's step is its momentum, orthogonalized by Newton-Schulz iterations.
 
 Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; the factor that makes AdamW's
-learning rate and weight decay serve for both is Liu et al. 2502.16982, section 2.2. torch.optim.Muon takes single
-matrices only; here every leading dimension (seeds, and heads of W_Q, W_K, W_V, W_O) is a batch of matrices.
+learning rate and weight decay suitable for both is from Liu et al. 2502.16982, section 2.2. torch.optim.Muon only takes
+single matrices; here every leading dimension (seeds, and heads of W_Q, W_K, W_V, W_O) is a batch of matrices.
 
-As there, Muon is for hidden matrices alone. Embeddings and unembeddings (what a network's tokens index), positions and
+As in the source, Muon is only for hidden matrices. Embeddings and unembeddings (indexed by tokens), positions and
 biases are trained by AdamW with the same learning rate and weight decay.
 """
 
@@ -18,14 +18,14 @@ from torch.optim.adamw import adamw
 from slt_grok.errors import SltGrokError
 from slt_grok.models import Model
 
-QUINTIC = (3.4445, -4.7750, 2.0315)  # of each iteration, for the steepest slope at zero (Jordan et al.)
+QUINTIC = (3.4445, -4.7750, 2.0315)  # coefficients of each iteration, for the steepest slope at zero (Jordan et al.)
 ITERATIONS = 5
 SMALLEST_NORM = 1e-7
-RMS = 0.2  # of AdamW's steps (Liu et al.)
+RMS = 0.2  # root mean square of AdamW's steps (Liu et al.)
 
 
 def hidden_matrices(module: Model) -> list[str]:
-    """Return the names of the parameters that Muon trains: matrices, or batches of them, that no token indexes.
+    """List the parameters that Muon trains: matrices, or batches of them, that are not indexed by tokens.
 
     Raises
     ------
@@ -40,10 +40,10 @@ def hidden_matrices(module: Model) -> list[str]:
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:
-    """Return U S' V^T for matrices U S V^T of shape (..., m, n), with singular values S' between about 0.7 and 1.2.
+    """Compute U S' V^T for matrices U S V^T of shape (..., m, n), with singular values S' between about 0.7 and 1.2.
 
-    X <- a X + (b X X^T + c (X X^T)^2) X, five times from X / |X|, on the side that has fewer rows. Singular values far
-    below |X|, by a factor of 1,000 and more, stay below that range.
+    X <- a X + (b X X^T + c (X X^T)^2) X, five times from X / |X|, on the side with fewer rows. Singular values far
+    below |X|, by a factor of 1,000 or more, stay below that range.
     """
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
@@ -69,7 +69,7 @@ class Muon(torch.optim.Optimizer):
     learning_rate : float
         Learning rate of both, since the factor 0.2 sqrt(max(m, n)) gives Muon's steps the size of AdamW's.
     momentum : float
-        mu.
+        Momentum mu.
     betas : tuple of float
         Decay rates of AdamW.
     weight_decay : float
@@ -91,7 +91,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Take one step by the gradients that the parameters hold."""
+        """Take one step with the gradients stored in the parameters."""
         for group in self.param_groups:
             (self._muon if group["muon"] else self._adamw)(group)
 

@@ -1,4 +1,4 @@
-"""The training curves, as the page and a study's table show them."""
+"""The training curves, as shown on the page and in a study's table."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ SOURCE = "Nanda et al. 2301.05217, section 3"
 
 
 class Training(Result):
-    """Losses and accuracies over training; `slt_grok.training.train` writes them."""
+    """Losses and accuracies over training, written by `slt_grok.training.train`."""
 
     name = "training"
     title = "Training"
@@ -18,13 +18,13 @@ class Training(Result):
         f"{split}_{quantity}": Variable((), f"{split} {quantity}", definition.format(split), SOURCE, units)
         for quantity, definition, units in (
             ("loss", "mean cross-entropy over the {} set in float64", "nats"),
-            ("accuracy", "fraction of {} samples whose largest logit is the right answer", "1"),
+            ("accuracy", "fraction of {} samples whose largest logit is the correct answer", "1"),
         )
         for split in ("train", "test")
     }
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Return where the curves end."""
+        """Tabulate the final values of the curves."""
         curves = data[self.name].sortby("step").isel(step=-1)
         rows = [
             [

@@ -1,4 +1,4 @@
-"""What a configuration says about training, interventions in it included."""
+"""Settings of training, including interventions."""
 
 from typing import Annotated, Literal
 
@@ -11,14 +11,14 @@ from slt_grok.settings import Positive, Settings
 
 
 class CheckpointSchedule(Settings):
-    """At which steps a checkpoint is kept: the union of the three, with the first and the last step."""
+    """Steps at which a checkpoint is stored: the union of the three, with the first and the last step."""
 
-    linear: int = Field(default=0, ge=0, description="this many, equally spaced over all steps")
-    logarithmic: int = Field(default=0, ge=0, description="this many, equally spaced in log step from step 1 on")
-    steps: list[Annotated[int, Field(ge=0)]] = Field(default=[], description="these steps")
+    linear: int = Field(default=0, ge=0, description="number of checkpoints equally spaced in step")
+    logarithmic: int = Field(default=0, ge=0, description="number of checkpoints equally spaced in log step from 1")
+    steps: list[Annotated[int, Field(ge=0)]] = Field(default=[], description="explicit steps")
 
     def at(self, last: int) -> list[int]:
-        """Return the steps, ascending, for a training of `last` steps."""
+        """List the steps, ascending, for a training run of `last` steps."""
         chosen = {0, last, *(step for step in self.steps if step <= last)}
         if self.linear:
             chosen |= {round(step) for step in np.linspace(0, last, self.linear)}
@@ -28,55 +28,55 @@ class CheckpointSchedule(Settings):
 
 
 class StopCriterion(Settings):
-    """Training ends early at the first evaluation where every seed is below this test loss (train loss without one)."""
+    """Stop training early once every seed is below this test loss (train loss without a test set) at an evaluation."""
 
     loss: float = Field(gt=0)
 
 
 class FrequencyPenalty(Settings):
-    """A penalty on what the embedding has in the planes of some frequencies, see `slt_grok.training.interventions`."""
+    """A penalty on the embedding in the planes of some frequencies; see `slt_grok.training.interventions`."""
 
-    frequencies: list[Positive] = Field(min_length=1, description="of the group, 1 to floor(p/2) for Z_p")
+    frequencies: list[Positive] = Field(min_length=1, description="frequencies of the group, 1 to floor(p/2) for Z_p")
     strength: float = Field(gt=0, description="c of c/2 |P_K E|^2, added to the loss; adamw scales its gradient too")
-    from_step: int = Field(default=0, ge=0, description="the first update that it acts on")
+    from_step: int = Field(default=0, ge=0, description="first update to which it applies")
 
 
 class WeightDecayChange(Settings):
-    """Another weight decay from a step on; the checkpoint of that step is still the same."""
+    """Another weight decay from a step on; the checkpoint of that step is not yet affected."""
 
     step: int = Field(ge=0)
     weight_decay: float = Field(ge=0)
 
 
 class PlantedStart(Settings):
-    """A circuit in the initial weights, see `slt_grok.models.planting`."""
+    """A circuit in the initial weights; see `slt_grok.models.planting`."""
 
     circuit: Literal["clock", "pizza"]
-    frequencies: list[Positive] = Field(min_length=1, description="of the group, 1 to floor(p/2) for Z_p")
-    amplitude: float = Field(default=10.0, gt=0, description="of each frequency in the logits")
-    noise: float = Field(default=0.0, ge=0, description="times the usual initial weights, added to the circuit's")
+    frequencies: list[Positive] = Field(min_length=1, description="frequencies of the group, 1 to floor(p/2) for Z_p")
+    amplitude: float = Field(default=10.0, gt=0, description="amplitude of each frequency in the logits")
+    noise: float = Field(default=0.0, ge=0, description="multiple of the usual initial weights, added to the circuit")
 
 
 class TrainingSettings(Settings):
-    """Optimizer, length, data order, and what is kept on the way."""
+    """Optimizer, length, data order, evaluation and checkpoints."""
 
     steps: Positive
     optimizer: Literal["adamw", "adam", "sgd", "muon"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0)
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.98)
-    momentum: float = Field(default=0.0, ge=0, lt=1, description="of SGD and Muon, whose paper has 0.95")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="momentum of SGD and Muon, whose paper uses 0.95")
     weight_decay: float = Field(
         default=1.0, ge=0, description="decoupled for adamw and muon, an L2 penalty for adam and sgd"
     )
-    warmup_steps: int = Field(default=10, ge=0, description="the learning rate rises linearly over these steps")
-    batch_size: Positive | None = Field(default=None, description="none is the full batch")
+    warmup_steps: int = Field(default=10, ge=0, description="steps over which the learning rate rises linearly")
+    batch_size: Positive | None = Field(default=None, description="minibatch size; the full batch by default")
     checkpoints: CheckpointSchedule = CheckpointSchedule(logarithmic=20, linear=20)
     evaluate_every: Positive = Field(default=50, description="steps between evaluations of train and test loss")
     stop: StopCriterion | None = None
-    device: Literal["cuda"] | None = Field(default=None, description="the CPU by default")
+    device: Literal["cuda"] | None = Field(default=None, description="device; the CPU by default")
     frequency_penalty: FrequencyPenalty | None = None
-    weight_decay_changes: list[WeightDecayChange] = Field(default=[], description="by ascending step")
-    start: PlantedStart | None = Field(default=None, description="the usual initial weights by default")
+    weight_decay_changes: list[WeightDecayChange] = Field(default=[], description="changes by ascending step")
+    start: PlantedStart | None = Field(default=None, description="circuit to plant; fresh initial weights by default")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrainingSettings":
@@ -93,13 +93,12 @@ class TrainingSettings(Settings):
         return self
 
     def check(self, network: Network) -> None:
-        """Check the batch against the train set and the frequencies of interventions against the task's group.
+        """Check the batch size against the train set and the frequencies of interventions against the task's group.
 
         Raises
         ------
         SltGrokError
-            A batch larger than the train set, a task without a group, or frequencies that it does not have or that are
-            named twice.
+            The batch is larger than the train set, the task has no group, or frequencies are unknown or duplicated.
         """
         assert network.task is not None
         group, size = network.task.group, network.task.train_size
@@ -109,7 +108,7 @@ class TrainingSettings(Settings):
             if part is None:
                 continue
             if group is None:
-                raise SltGrokError(f"training.{key}: expected a task on a group, whose frequencies it names")
+                raise SltGrokError(f"training.{key}: expected a task on a group, which defines the frequencies")
             if len(set(part.frequencies)) < len(part.frequencies) or max(part.frequencies) > len(group.frequencies):
                 raise SltGrokError(
                     f"training.{key}.frequencies: expected distinct numbers of 1..{len(group.frequencies)}, "

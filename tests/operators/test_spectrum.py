@@ -150,7 +150,7 @@ def test_settings_out_of_range(arguments: tuple[int, int, int], named: str):
 
 
 def test_c_out_of_range(repeats):
-    with pytest.raises(SltGrokError, match="expected c above 0"):
+    with pytest.raises(SltGrokError, match="expected a positive c"):
         repeats[0].effective_dimension(0)
 
 
