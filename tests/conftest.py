@@ -98,7 +98,10 @@ def in_this_process() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def importable() -> Iterator[Callable[[Path], None]]:
     """Make the modules of a folder importable as plugins; afterwards nobody knows what they registered."""
-    registries = [family.registry for family in Registered.__subclasses__()]
+    families = Registered.__subclasses__()
+    for family in families:
+        family.load()  # else what a plugin imports for the first time would be forgotten as well
+    registries = [family.registry for family in families]
     before, path = [dict(registry) for registry in registries], list(sys.path)
     yield lambda folder: sys.path.append(str(folder))
     sys.path[:] = path
