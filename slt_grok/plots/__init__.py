@@ -1,4 +1,4 @@
-"""Figures: functions of datasets that return a matplotlib `Figure`, and `save`; imported when they are asked for."""
+"""Figures: functions from datasets to matplotlib `Figure` objects, and `save`; imported on first use."""
 
 import importlib
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """Return the function of that name from the module of this folder that defines it."""
+    """Import a function by name from the module of this folder that defines it."""
     for path in sorted(Path(__file__).parent.glob("*.py")):
         if f"\ndef {name}(" in path.read_text(encoding="utf-8"):
             globals()[name] = getattr(importlib.import_module(f"{__name__}.{path.stem}"), name)

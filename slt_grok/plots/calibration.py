@@ -1,6 +1,7 @@
-"""How the LLC moves with step size, temperature and localization around the chosen settings.
+"""Sensitivity of the LLC to step size, temperature and localization around the chosen settings.
 
-A value that holds over a range of settings belongs to the network (estimator: Lau et al. 2308.12108, definition 3).
+A value that is stable over a range of settings is a property of the network (estimator: Lau et al. 2308.12108,
+definition 3).
 """
 
 import numpy as np
@@ -25,7 +26,7 @@ MARKS = (
 
 @styled
 def llc_by_step(calibration: xr.Dataset) -> Figure:
-    """Draw the LLC against the step size, a line for each n_beta and a panel for each checkpoint.
+    """Draw the LLC against the step size, one line per n_beta and one panel per checkpoint.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def llc_by_step(calibration: xr.Dataset) -> Figure:
 
 @styled
 def llc_by_gamma(calibration: xr.Dataset) -> Figure:
-    """Draw the LLC against the localization, a line for each checkpoint.
+    """Draw the LLC against the localization, one line per checkpoint.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ def llc_by_gamma(calibration: xr.Dataset) -> Figure:
 
 
 def _line(axes: Axes, at: xr.Dataset, name: str, along: str, color: str, marker: str, chosen: float | None) -> None:
-    """Draw a line with 95% error bars, a ring at the choice and crosses at the edge for diverged estimates."""
+    """Draw a line with 95% error bars, a ring at the chosen setting and crosses at the edge for diverged estimates."""
     x, value, status = at[along].values, at[name].values, at[f"{name}_status"].values.astype(str)
     seen = np.isfinite(value) & (status != "diverged")
     axes.plot(x[seen], value[seen], color=color, lw=0.9)

@@ -1,4 +1,4 @@
-"""Loss traces of the LLC's chains at a handful of checkpoints, with the health of each chain.
+"""Loss traces of the LLC's chains at a few checkpoints, with the health of each chain.
 
 The estimate is n beta times the gap between the mean of the traces after burn-in and the baseline L(w*) (2308.12108).
 """
@@ -21,10 +21,10 @@ from slt_grok.plots.style import few_decades, frame, one_seed, panel_letters, st
 
 @styled
 def llc_traces(llc: xr.Dataset, seed: int | None = None, checkpoints: int = 6) -> Figure:
-    """Draw the sampled loss of every chain against the sampler's step, burn-in shaded, with the baseline loss.
+    """Draw the sampled loss of every chain against the sampler's step, with shaded burn-in and the baseline loss.
 
-    The checkpoints are evenly spaced. Chains that are not healthy are dashed; the loss axis is set by the healthy ones,
-    so that a diverged chain leaves the panel instead of flattening it.
+    The checkpoints are evenly spaced. Unhealthy chains are dashed; the healthy ones set the loss axis, so that a
+    diverged chain leaves the panel instead of compressing it.
     """
     one = one_seed(llc, seed)
     chosen = np.unique(np.linspace(0, one.sizes["step"] - 1, checkpoints).round().astype(int))
@@ -79,7 +79,7 @@ def _traces(axes: Axes, point: xr.Dataset, colors: list[str]) -> None:
 
 
 def _title(point: xr.Dataset, health: np.ndarray) -> str:
-    """Return step, status, R-hat and ESS, and which chains are excluded, with the first reason."""
+    """Format step, status, R-hat and ESS, and the excluded chains with the first reason."""
     rhat, ess = float(point.rhat), float(point.ess)
     numbers = f"R-hat {rhat:.2f}, ESS {ess:.0f}" if np.isfinite(rhat) else "no R-hat"
     text = f"Step {int(point.step):,}: {point.llc_status.values!s}; {numbers}\n"

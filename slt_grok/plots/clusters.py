@@ -1,7 +1,7 @@
-"""Clusters of neurons: the phases of each, and the persistence diagrams of their clouds (2512.25060).
+"""Clusters of neurons: the phases of each cluster, and the persistence diagrams of their point clouds (2512.25060).
 
 Neurons on the diagonal of the phase alignment distribution have equal phases for both tokens, and their cluster is a
-disc; independent phases fill the grid, and the cluster is a torus.
+disc; neurons with independent phases fill the grid, and their cluster is a torus.
 """
 
 import numpy as np
@@ -20,17 +20,17 @@ SITES = {
     "logits": "logits",
 }
 DEGREES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"))  # color and marker of degrees 0, 1 and 2
-TOP, NEVER = 2.2, 2.1  # of the axes, and where a bar that never dies is drawn
+TOP, NEVER = 2.2, 2.1  # upper limit of the axes, and position of a bar that never dies
 
 
 @styled
 def phase_alignment(circuits: xr.Dataset, seed: int | None = None, step: int | None = None) -> Figure:
-    """Draw (k a, k b) at the pair where each neuron is largest, and the law of the torus distance.
+    """Draw (k a, k b) at the pair that maximizes each neuron, and the distribution of the torus distance.
 
     Parameters
     ----------
     circuits : xarray.Dataset
-        As the measurement `circuits` returns it, with the number of tokens in the attribute `classes`.
+        The measurement `circuits`, with the number of tokens in the attribute `classes`.
     """
     one = one_network(circuits, seed, step)
     if not one.neuron_alignment_left.notnull().any():
@@ -44,7 +44,7 @@ def phase_alignment(circuits: xr.Dataset, seed: int | None = None, step: int | N
 
 
 def law(axes: Axes, data: xr.Dataset) -> None:
-    """Draw every neuron of a cluster as a point of Z_p^2, and the diagonal of equal phases (for addition)."""
+    """Draw each neuron of a cluster as a point of Z_p^2, and the diagonal of equal phases (for addition)."""
     p = int(data.attrs["classes"])
     left, right = (data[f"neuron_alignment_{side}"].values.ravel() for side in ("left", "right"))
     axes.plot([0, p - 1], [0, p - 1], color="0.7", lw=0.8, zorder=0)
@@ -55,7 +55,7 @@ def law(axes: Axes, data: xr.Dataset) -> None:
 
 
 def distances(axes: Axes, data: xr.Dataset) -> None:
-    """Draw the law of the torus distance over the neurons and that of independent uniform phases, with both means."""
+    """Draw the torus distance over the neurons against that of independent uniform phases, with both means."""
     p = int(data.attrs["classes"])
     of_clusters = data.neuron_torus_distance.where(data.neuron_alignment_left.notnull()).values.ravel()
     found = of_clusters[np.isfinite(of_clusters)]
@@ -65,21 +65,21 @@ def distances(axes: Axes, data: xr.Dataset) -> None:
     axes.bar(distance, 100 * share, width=0.8, color=BLUE, label=f"{len(found)} neurons, mean {found.mean():.2f}")
     label = f"uniform phases, mean {(p**2 - 1) / (4 * p):.2f}"
     axes.step(distance, 100 * uniform, where="mid", color=VERMILION, lw=1.2, label=label)
-    axes.set(xlabel="Torus distance (tokens)", ylabel="Share of neurons (%)", xlim=(-0.8, distance[-1] + 0.8))
+    axes.set(xlabel="Torus distance (tokens)", ylabel="Fraction of neurons (%)", xlim=(-0.8, distance[-1] + 0.8))
     axes.legend(loc="upper right")
 
 
 @styled
 def persistence_diagrams(topology: xr.Dataset, seed: int | None = None, step: int | None = None) -> Figure:
-    """Draw birth and death of the bars, a row for each cluster and a column for each site.
+    """Draw birth and death of the bars, one row per cluster and one column per site.
 
-    Bars above the dotted line are longer than the threshold and count; each panel shows the Betti numbers. The bar that
+    Bars above the dotted line exceed the threshold and count; each panel shows the Betti numbers. The bar that
     never dies is drawn at the upper edge.
 
     Parameters
     ----------
     topology : xarray.Dataset
-        As the measurement `topology` returns it.
+        The measurement `topology`.
     """
     one = one_network(topology, seed, step).dropna("frequency", how="all", subset=["landmark_radius"])
     rows = one.sizes["frequency"]

@@ -1,4 +1,4 @@
-"""Refined LLCs along training, and the drop of the LLC split over matrices, heads and frequencies.
+"""Refined LLCs over training, and the drop of the LLC attributed to matrices, heads and frequencies.
 
 Estimator: Lau et al., 2308.12108; restrictions: Wang et al., 2410.02984, section 3; splittings:
 `slt_grok.transitions.attribution`.
@@ -19,38 +19,38 @@ from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE, VERMILION
 from slt_grok.plots.spectra import COLORS
 from slt_grok.plots.style import finish, frame, legend_right, one_seed, panel_letters, styled
 
-PER = 1000  # dimensions to which a component's LLC is referred in the last panel
+PER = 1000  # number of dimensions by which the last panel normalizes a component's LLC
 DARK, OTHER = "0.15", "0.6"
 LINE: dict[str, Any] = {"ms": 2.8, "alpha": 0.2, "lw": 1.1}
 DATA = {"all weights": (BLUE, "train set"), "test pairs": (ORANGE, "test set"), "all pairs": (GRAY, "all pairs")}
 CIRCUIT = {
     "circuit": (GREEN, "key frequencies"),
     "rest": (VERMILION, "other frequencies,\nconstant"),
-    "null circuit": (OTHER, "as many that\nare not key"),
+    "null circuit": (OTHER, "equally many\nother frequencies"),
 }
 
 
 @styled
 def refined_llc(refined: xr.Dataset, seed: int | None = None) -> Figure:
-    """Draw refined LLCs of one seed, a panel for each kind of restriction that was measured.
+    """Draw refined LLCs of one seed, one panel per kind of restriction that was measured.
 
     By data: all weights on the train set, the test set and all pairs. By matrix: the largest in color, with their sum
-    and the LLC of all weights. By head. By frequency: each key frequency, and in gray as many random ones. The circuit
-    against the rest: LLC per 1,000 dimensions of all key frequencies, of everything else in the same tables, and of as
+    and the LLC of all weights. By head. By frequency: each key frequency, and in gray equally many random ones. Circuit
+    and rest: LLC per 1,000 dimensions of all key frequencies, of everything else in the same tables, and of equally
     many random frequencies.
 
     Parameters
     ----------
     refined : xarray.Dataset
-        As `slt_grok.llc.refined.measure` returns it for checkpoints.
+        The dataset of `slt_grok.llc.refined.measure` for checkpoints.
     """
     one = one_seed(refined, seed)
-    one = one.isel(component=(one.llc_status != "").any("step").values)  # another seed's key frequencies
+    one = one.isel(component=(one.llc_status != "").any("step").values)  # omit key frequencies of other seeds
     groups = set(one.group.values.tolist())
     draws = [draw for group, draw in PANELS.items() if group in groups]
     if not draws:
         raise SltGrokError(f"the refined LLC figure expected matrices, heads or frequencies, got {', '.join(groups)}")
-    heights = [1.6 if draw is _by_matrix else 1.0 for draw in draws]  # eleven names need the room
+    heights = [1.6 if draw is _by_matrix else 1.0 for draw in draws]  # room for eleven names
     figure, grid = frame(0.5 + 1.6 * sum(heights), len(draws), sharex=True, height_ratios=heights)
     for axes, draw in zip(grid[:, 0], draws, strict=True):
         draw(axes, one)
@@ -132,19 +132,19 @@ KINDS = ("part", "remainder", "whole")
 
 @styled
 def attribution(split: xr.Dataset, seed: int | None = None) -> Figure:
-    """Draw a panel for each splitting, a bar for each part, for the remainder (hatched) and for the whole (dark).
+    """Draw one panel per splitting, with bars for each part, the remainder (hatched) and the whole (dark).
 
-    Bars are drops of the LLC with 95% intervals; the number next to each is its share of the drop of all weights.
+    Bars are drops of the LLC with 95% intervals; the label of each is its percentage of the drop of all weights.
 
     Parameters
     ----------
     split : xarray.Dataset
-        As `slt_grok.transitions.attribution` derives it.
+        The dataset derived by `slt_grok.transitions.attribution`.
 
     Raises
     ------
     SltGrokError
-        No known drop.
+        No drop is known.
     """
     one = split.sel(seed=split.seed.values[0] if seed is None else seed)
     if not np.isfinite(one["drop"]).any():
@@ -159,7 +159,7 @@ def attribution(split: xr.Dataset, seed: int | None = None) -> Figure:
         _bars(axes, one.isel(row=(one.splitting == name).values), color)
         axes.set_title(title, loc="left")
     panels[-1].set_xlabel(
-        f"Drop of the LLC from step {int(one.drop_from):,} to step {int(one.drop_to):,}; percent of all weights' drop"
+        f"Drop of the LLC from step {int(one.drop_from):,} to step {int(one.drop_to):,}, in percent of that of all weights"
     )
     panels[0].set_title(setting(split), loc="right", fontsize=6.5, color="0.35")
     panel_letters(panels, offset=(-105, 7), room=False)
@@ -179,7 +179,7 @@ def _bars(axes: Axes, rows: xr.Dataset, color: str) -> None:
         here = rows.isel(row=place)
         value = float(here["drop"])
         if not np.isfinite(value):
-            axes.text(0, place, " not known: a part or the whole was not measured", va="center", fontsize=6.5)
+            axes.text(0, place, " unknown: a part or the whole was not measured", va="center", fontsize=6.5)
             continue
         axes.barh(place, value, height=0.72, lw=0.8, **looks[str(kind)])
         ends = [[value - float(here.drop_low)], [float(here.drop_high) - value]]

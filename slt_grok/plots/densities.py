@@ -1,4 +1,4 @@
-"""The density of the curvature's eigenvalues at several checkpoints."""
+"""The spectral density of the curvature at several checkpoints."""
 
 import numpy as np
 import seaborn as sns
@@ -9,7 +9,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.operators.spectrum import symlog_density
 from slt_grok.plots.style import frame, legend_right, one_seed, panel_letters, styled
 
-DECADES = 6  # drawn below the largest eigenvalue; what is smaller is near the middle, on a linear piece of the axis
+DECADES = 6  # decades drawn below the largest eigenvalue; smaller values are in the linear part of the axis
 POINTS = 800
 TITLES = {"own": "the loss", "unit": "the loss at unit logit scale"}
 BROADENING = 0.12  # standard deviation of the Gaussian for each node, in decades
@@ -17,26 +17,27 @@ BROADENING = 0.12  # standard deviation of the Gaussian for each node, in decade
 
 @styled
 def spectral_density(curvature: xr.Dataset, seed: int | None = None) -> Figure:
-    """Draw the density of the Hessian's eigenvalues, a panel for each logit scale and a line for each checkpoint.
+    """Draw the density of the Hessian's eigenvalues, one panel per logit scale and one line per checkpoint.
 
-    Both axes are linear near 0 and logarithmic beyond. The integral of a line along the axis, in decades where that is
-    logarithmic, is 1; triangles mark the largest eigenvalue. Up to four checkpoints are drawn, evenly spaced. With few
-    Lanczos steps a peak near 0 stands at the mean of many small eigenvalues, and says little about how they spread.
+    Both axes are linear near 0 and logarithmic beyond. Each line integrates to 1 along the axis, measured in decades in
+    the logarithmic part; triangles mark the largest eigenvalue. Up to four checkpoints are drawn, evenly spaced. With
+    few Lanczos steps, a peak near 0 is at the mean of many small eigenvalues, and its width does not reflect their
+    spread.
 
     Parameters
     ----------
     curvature : xarray.Dataset
-        As the measurement `curvature` returns it.
+        The measurement `curvature`.
 
     Raises
     ------
     SltGrokError
-        Nothing was measured.
+        No spectrum was measured.
     """
     one = one_seed(curvature, seed).sel(matrix="hessian", split="train", group="total")
     measured = one.step.values[np.isfinite(one.curvature_trace).any("logit_scale").values]
     if not len(measured):
-        raise SltGrokError("the figure of the spectral density expected a checkpoint with a spectrum, there is none")
+        raise SltGrokError("the spectral density figure expected a checkpoint with a spectrum, found none")
     steps = measured[np.unique(np.linspace(0, len(measured) - 1, 4).astype(int))].tolist()
     there = np.isfinite(one.curvature_trace).any("step")
     scales = one.logit_scale.values[there.values].tolist()

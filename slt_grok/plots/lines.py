@@ -17,14 +17,14 @@ TRUSTED = ("effective", "converged")
 
 
 def interval(llc: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return the ends of the 95% interval: llc_low and llc_high, or llc +- 1.96 llc_se where the dataset lacks them."""
+    """Get the ends of the 95% interval: llc_low and llc_high, or llc +- 1.96 llc_se if the dataset lacks them."""
     if "llc_low" in llc and "llc_high" in llc:
         return llc.llc_low, llc.llc_high
     return llc.llc - QUANTILE * llc.llc_se, llc.llc + QUANTILE * llc.llc_se
 
 
 def setting(llc: xr.Dataset) -> str:
-    """Return sampler, n beta and gamma in one line, as far as the dataset says."""
+    """Format sampler, n beta and gamma in one line, as far as the dataset states them."""
     attrs = llc.attrs
     parts = [str(attrs["sampler"])] if "sampler" in attrs else []
     parts += [f"$n\\beta$ = {attrs['n_beta']:g}"] if "n_beta" in attrs else []
@@ -40,7 +40,7 @@ def line_of_llc(
     Parameters
     ----------
     look : object
-        Of the line, with the size of markers `ms` and the opacity of the band `alpha`.
+        Style of the line, with the marker size `ms` and the opacity of the band `alpha`.
     """
     drawn = np.isfinite(llc.llc) & (llc.llc_status != "diverged" if "llc_status" in llc else True)
     value, low, high = ((scale * values).where(drawn) for values in (llc.llc, *interval(llc)))
@@ -52,9 +52,9 @@ def line_of_llc(
 
 
 def curve(variable: str) -> Callable[..., Figure]:
-    """Return a function of a dataset that draws one of its variables against the training step.
+    """Build a function that draws one variable of a dataset against the training step.
 
-    The quickest figure for a new measurement: `Drawing("name", curve("variable"), "Caption.")`.
+    The simplest figure for a new measurement: `Drawing("name", curve("variable"), "Caption.")`.
     """
 
     @styled
@@ -81,17 +81,17 @@ def points(axes: Axes, x: Any, y: Any, filled: Any, color: str, marker: str = "o
 def over_seeds(
     axes: Axes, values: xr.DataArray, color: str, label: str, positive: bool = False, **line: Any
 ) -> Line2D | None:
-    """Draw one seed as a line over `step`, several as thin lines with a thick median; missing steps are bridged.
+    """Draw one seed as a line over `step`, several as thin lines with a thick median, bridging missing steps.
 
     Parameters
     ----------
     positive : bool, optional
-        Make the axis logarithmic, break the line at values <= 0 and mark these by triangles at the lower edge.
+        Make the axis logarithmic, break the line at nonpositive values and mark these by triangles at the lower edge.
 
     Returns
     -------
     Line2D or None
-        The line for the legend, None where nothing is finite.
+        The line for the legend, None if nothing is finite.
     """
     data = values.transpose("step", "seed").dropna("step", how="all")
     if positive:
@@ -111,14 +111,14 @@ def over_seeds(
 
 
 def curves(axes: Axes, label: str, drawn: Mapping[str, tuple[Any, ...]], logarithmic: bool = False) -> None:
-    """Draw lines over `step` with 95% bands where there are errors, and a legend where there are several.
+    """Draw lines over `step` with 95% bands if there are errors, and a legend if there are several lines.
 
     Parameters
     ----------
     drawn : mapping
         Name -> (values, standard error or None, color).
     logarithmic : bool, optional
-        The vertical axis; values that are not positive are omitted.
+        Whether the vertical axis is logarithmic; nonpositive values are then omitted.
     """
     found = False
     for name, (values, error, color) in drawn.items():

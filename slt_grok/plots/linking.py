@@ -1,4 +1,4 @@
-"""Over several seeds: when what changed, and what moves with the LLC beyond the course of training.
+"""Events and associations over several seeds: what changes when, and what moves with the LLC beyond the trend.
 
 Datasets: `slt_grok.transitions.by_estimator`, `lead_lag`, `associate` and `predict_llc`.
 """
@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PINK, PURPLE, SKY, VERMILION
 from slt_grok.plots.style import WIDTH, frame, measure_name, step_axis, styled
 
-# measure -> color, marker; the others are gray circles
+# measure -> color, marker; all others are gray circles
 LOOKS = {
     "train_accuracy": (BLUE, "o"),
     "test_accuracy": (ORANGE, "o"),
@@ -30,15 +30,15 @@ LOOKS = {
     "unmirrored_test_accuracy": (ORANGE, "p"),
 }
 UNKNOWN = (GRAY, "o")
-PREDICTORS = {"step": "step\nalone", "weight_norm": "weight\nnorm"}  # the others by their names
+PREDICTORS = {"step": "step\nalone", "weight_norm": "weight\nnorm"}  # all others by their names
 
 
 @styled
 def event_raster(events: xr.Dataset, event: str = "middle", estimator: str = "sigmoid") -> Figure:
-    """Draw one row a seed, one marker a measure at its event with its 95% interval.
+    """Draw one row per seed, with one marker per measure at its event and the 95% interval.
 
-    The seeds are in order of test accuracy (on unmirrored pairs where measured: the others may be answered by
-    symmetry). Measures without an event in a seed are named at the right of its row.
+    Seeds are sorted by test accuracy (on unmirrored pairs if measured, since the others may be answered by
+    symmetry). Measures without an event in a seed are named to the right of its row.
     """
     own = events.sel(estimator=estimator)
     place, low, high = (
@@ -75,9 +75,9 @@ def event_raster(events: xr.Dataset, event: str = "middle", estimator: str = "si
 
 @styled
 def lead_lag(lags: xr.Dataset, event: str = "middle") -> Figure:
-    """Draw the lag of every measure behind each reference: each seed a gray dot, the mean with its 95% interval.
+    """Draw the lag of every measure behind each reference: seeds as gray dots, the mean with its 95% interval.
 
-    Filled where the order is resolved (Holm's p at most 0.05), open where it is not.
+    Filled if the order is resolved (Holm's p at most 0.05), open otherwise.
     """
     references, measures = lags.reference.values.tolist(), lags.measure.values.tolist()
     figure, ((*panels,),) = frame(0.9 + 0.24 * len(measures), 1, len(references), sharey=True)
@@ -95,7 +95,7 @@ def lead_lag(lags: xr.Dataset, event: str = "middle") -> Figure:
                 filled=verdict in ("before", "after"),
             )  # fmt: skip
             if verdict == "too few seeds":
-                left = np.nansum(one.lag_of_seed - center) > 0  # the words stand where the seeds do not
+                left = np.nansum(one.lag_of_seed - center) > 0  # put the text where there are no seeds
                 at_edge = {"xycoords": axes.get_yaxis_transform(), "ha": "left" if left else "right", "va": "center"}
                 axes.annotate(f"{verdict} ({int(one.seeds)})", (0.01 if left else 0.99, row), fontsize=6, **at_edge)
         axes.set_xlabel(f"{event.capitalize()} after that of\n{measure_name(reference)}\n(difference in log step)")
@@ -107,7 +107,7 @@ def lead_lag(lags: xr.Dataset, event: str = "middle") -> Figure:
 def association(found: xr.Dataset) -> Figure:
     """Draw partial rank correlations with the LLC: seeds as gray dots, mean with its 95% interval, both p-values.
 
-    Filled where the association is beyond the trend (Holm's p by pairing at most 0.05).
+    Filled if the association is beyond the trend (Holm's p by pairing at most 0.05).
     """
     measures = found.measure.values.tolist()
     figure, ((axes,),) = frame(0.9 + 0.24 * len(measures))
@@ -129,7 +129,7 @@ def association(found: xr.Dataset) -> Figure:
 def _seeds_and_mean(
     axes: Axes, row: int, of_seed: xr.DataArray, mean: tuple[xr.DataArray, ...], color: str, marker: str, filled: bool
 ) -> None:
-    """Draw seeds as gray dots and their mean with its interval in one row; the line at 0 belongs to all."""
+    """Draw seeds as gray dots and their mean with its interval in one row."""
     value, low, high = (float(one) for one in mean)
     jitter = np.linspace(-0.18, 0.18, of_seed.size) if of_seed.size > 1 else np.zeros(1)
     axes.axvline(0, color=GRAY, lw=0.8)
@@ -145,7 +145,7 @@ def _name_rows(axes: Axes, measures: list[str]) -> None:
 
 @styled
 def prediction(found: xr.Dataset) -> Figure:
-    """Draw the error of the LLC in held-out seeds by set of predictors; lines join the same seed."""
+    """Draw the error of the LLC in held-out seeds by set of predictors; lines connect the same seed."""
     figure, ((axes,),) = frame(2.4, width=WIDTH / 2)
     at = np.arange(found.sizes["predictors"])
     axes.plot(at, found.error.values, "-", color="0.75", lw=0.6)

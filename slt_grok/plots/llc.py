@@ -1,4 +1,4 @@
-"""The LLC along training, and what the status of each estimate rests on (estimator: Lau et al., 2308.12108).
+"""The LLC over training, and the diagnostics behind the status of each estimate (estimator: Lau et al., 2308.12108).
 
 Diagnostics: R-hat and effective sample size (Vehtari et al. 1903.08008), drift between the halves of the draws, the
 virial identity, acceptance of a Metropolis-adjusted Langevin proposal, distance from the checkpoint.
@@ -18,11 +18,11 @@ from slt_grok.plots.palette import BLUE, GRAY, VERMILION
 from slt_grok.plots.style import frame, one_seed, panel_letters, step_axis, styled, with_seed
 
 LIMITS = {"rhat": 1.1, "drift": 0.05, "virial": 0.1}
-"""Beyond which an estimate is not well sampled: those of `slt_grok.llc.diagnostics`."""
+"""Limits beyond which an estimate is not well sampled, from `slt_grok.llc.diagnostics`."""
 
 
 def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
-    """Draw the LLC, its 95% interval and statuses on axes that have their step axis already.
+    """Draw the LLC, its 95% interval and statuses on axes that already have a step axis.
 
     Filled points have a trusted status, hollow ones another; a diverged estimate is a cross at the upper edge.
     Several seeds share the color, each with its own line and band.
@@ -57,8 +57,8 @@ def llc_curve(llc: xr.Dataset) -> Figure:
     Parameters
     ----------
     llc : xarray.Dataset
-        As `slt_grok.llc.estimate` returns it for checkpoints: llc and llc_se over (step,) or (step, seed), and
-        llc_status if present.
+        A dataset of `slt_grok.llc.estimate` for checkpoints: llc and llc_se over (step,) or (step, seed), and
+        optionally llc_status.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Which mechanism: the clock and pizza plane, and what interventions in the circuit's planes do.
+"""The mechanism: the clock and pizza plane, and the effects of interventions in the circuit's planes.
 
-Plane after Zhong et al. 2306.17844, section 5, whose one-layer networks of attention rate 0 to 1 fill the way from
-pizza (symmetric gradients, logits that depend on a - b) to clock; interventions after Nanda et al. 2301.05217, sections
+The plane follows Zhong et al. 2306.17844, section 5, whose one-layer networks of attention rate 0 to 1 range from pizza
+(symmetric gradients, logits that depend on a - b) to clock; the interventions follow Nanda et al. 2301.05217, sections
 4.4 and 5.1, with the tests and controls of `slt_grok.circuits.causal`.
 """
 
@@ -17,15 +17,15 @@ from slt_grok.plots.lines import QUANTILE
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, VERMILION
 from slt_grok.plots.style import frame, legend_right, nothing, one_seed, panel_letters, step_axis, styled, with_seed
 
-# The boundaries of 2306.17844 between the two
+# The boundaries of 2306.17844 between clock and pizza
 GRADIENT_SYMMETRICITY = 0.98
 DISTANCE_IRRELEVANCE = 0.6
-RUNS = ((VERMILION, "o"), ("k", "s"), (PURPLE, "^"), (GREEN, "D"), (BROWN, "v"))  # color, marker; then again
+RUNS = ((VERMILION, "o"), ("k", "s"), (PURPLE, "^"), (GREEN, "D"), (BROWN, "v"))  # color, marker; cycled
 
 CIRCUIT = (BLUE, "o", 5.5)  # color, marker, size
-CONTROLS = {  # one marker each, so that color is not needed; and the name in the legend
+CONTROLS = {  # distinct markers, so that color is redundant; and the name in the legend
     "all other frequencies": (ORANGE, "s", 4.5, "all others"),
-    "random frequencies": (GRAY, "x", 4.5, "random, as many"),
+    "random frequencies": (GRAY, "x", 4.5, "random, equally many"),
     "random frequencies of equal norm": (BROWN, "+", 6, "random, equal norm"),
     "untrained network": (PURPLE, "v", 4.5, "untrained"),
     "memorizing network": (VERMILION, "^", 4.5, "memorizing"),
@@ -35,15 +35,15 @@ MOVED = ("planes of another token", "planes rotated", "planes and accompanying r
 
 @styled
 def clock_pizza_plane(runs: Mapping[str, xr.Dataset] | xr.Dataset, published: xr.Dataset | None = None) -> Figure:
-    """Draw each network's checkpoints as a path from its hollow first to its full last one, with 95% intervals.
+    """Draw each network's checkpoints as a path from a hollow first to a full last point, with 95% intervals.
 
     Parameters
     ----------
     runs : xarray.Dataset or mapping
-        The measurement `circuits` of a run, or of several by name; each seed is a path. Checkpoints where one of the
-        two measures is not defined are omitted.
+        The measurement `circuits` of a run, or of several by name; each seed is a path. Checkpoints at which one of the
+        two measures is undefined are omitted.
     published : xarray.Dataset or None, optional
-        Published runs of circular embeddings, drawn beneath in the color of their attention rate.
+        Published runs with circular embeddings, drawn underneath in the color of their attention rate.
     """
     named = {"this run": runs} if isinstance(runs, xr.Dataset) else runs
     figure, ((axes,),) = frame(4.4 if published is not None else 3.6, width=5.8)
@@ -72,7 +72,7 @@ def clock_pizza_plane(runs: Mapping[str, xr.Dataset] | xr.Dataset, published: xr
 
 
 def _path(axes: Axes, run: xr.Dataset, label: str, color: str, marker: str) -> None:
-    """Draw one network along training."""
+    """Draw one network over training."""
     names = ["distance_irrelevance_top_wrong", "gradient_symmetricity", "gradient_symmetricity_se"]
     run = run[names].dropna("step", subset=names[:2])
     if not run.sizes["step"]:
@@ -86,20 +86,20 @@ def _path(axes: Axes, run: xr.Dataset, label: str, color: str, marker: str) -> N
 
 @styled
 def causal(measured: xr.Dataset, seed: int | None = None) -> Figure:
-    """Draw a row for each test at the last step, and below what rotation moves over training.
+    """Draw one row per test at the last step, and the effect of rotations over training below.
 
-    Above, train loss after / before and share of predictions moved. Below, what rotation moves in the planes of the
-    circuit (its doubled frequencies too) and in all others.
+    Above: train loss after / before, and fraction of predictions moved. Below: the effect of rotating the planes of
+    the circuit (with and without its doubled frequencies) and of rotating all others.
 
     Parameters
     ----------
     measured : xarray.Dataset
-        As the measurement `causal` returns it.
+        The measurement `causal`.
     """
     along = one_seed(measured, seed)
     one = along.isel(step=-1)
     if not one.circuit_frequency.any():
-        return nothing("no frequency in the circuit at the last step: there is nothing to intervene on")
+        return nothing("no frequency in the circuit at the last step, so there is nothing to intervene on")
     moved = one.test.isin(MOVED).values
     several = along.sizes["step"] > 1
     heights = [(~moved).sum(), moved.sum() + 1, *([7.5] if several else [])]
@@ -112,7 +112,7 @@ def causal(measured: xr.Dataset, seed: int | None = None) -> Figure:
     panels[0].set_title(f"Step {int(one.step):,}", loc="left")
     _rows(panels[1], one.isel(test=moved))
     panels[1].set_xlim(-0.04, 1.04)
-    panels[1].set_xlabel("Share of predictions moved")
+    panels[1].set_xlabel("Fraction of predictions moved")
     legend_right(panels[0])
     if several:
         _along(panels[2], along)
@@ -121,7 +121,7 @@ def causal(measured: xr.Dataset, seed: int | None = None) -> Figure:
 
 
 def _rows(axes: Axes, one: xr.Dataset) -> None:
-    """Draw a row for each test: the mark of the circuit and those of the controls."""
+    """Draw one row per test: the markers of the circuit and of the controls."""
     rows = np.arange(one.sizes["test"])
     color, marker, size = CIRCUIT
     axes.plot(one.effect, rows, marker, ms=size, color=color, label="circuit", zorder=3)
@@ -146,5 +146,5 @@ def _along(axes: Axes, along: xr.Dataset) -> None:
             axes.plot(along.step, values.sel(test=test), line, marker=marker, ms=3, color=color, label=name + added)
     step_axis(axes, along.step.values)
     axes.set_ylim(-0.04, 1.04)
-    axes.set_ylabel("Share of predictions\nmoved by rotation")
-    legend_right(axes, handlelength=3.2)  # long enough for dashes
+    axes.set_ylabel("Fraction of predictions\nmoved by rotation")
+    legend_right(axes, handlelength=3.2)  # long enough to show dashes

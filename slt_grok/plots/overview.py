@@ -1,4 +1,4 @@
-"""The aligned phase-transition figure: everything measured along training, one above the other on one step axis.
+"""The aligned phase-transition figure: all measures over training, stacked on a common step axis.
 
 Phases after Nanda et al., "Progress measures for grokking via mechanistic interpretability" (2301.05217), section 5:
 memorization, circuit formation, cleanup.
@@ -25,7 +25,7 @@ PHASES = (("memorization", GRAY), ("circuit formation", SKY), ("cleanup", PURPLE
 
 
 class Panel(NamedTuple):
-    """A panel: its dataset and the variables it needs, how to draw it, label, height in inches, measures it marks."""
+    """A panel: its dataset, required variables, drawing function, label, height in inches, and measures to mark."""
 
     dataset: str
     needs: tuple[str, ...]
@@ -60,16 +60,16 @@ def phase_transition(
 ) -> Figure:
     """Losses, accuracies, LLC, circuit measures and landscape against the training step, with phases and transitions.
 
-    With several seeds, each has a thin line and their median a thick one (the LLC: a line and a band each); phases and
-    transitions are then medians, their bars from the lowest to the highest end of the seeds' intervals.
+    Several seeds are thin lines with a thick median (the LLC: one line and band each); phases and transitions are then
+    medians, with bars from the lowest to the highest end of the seeds' intervals.
 
     Parameters
     ----------
     training, llc, circuits, landscape : xarray.Dataset or None, optional
-        The measurements; panels without their variables are omitted.
+        The measurements; panels whose variables are missing are omitted.
     transitions : xarray.Dataset or None, optional
-        Phases are shaded where `phase_step` is finite; every transition has a vertical line at its middle with its
-        interval as a horizontal bar, in the panel of its measure and in a last panel by name.
+        Phases are shaded if `phase_step` is finite; every transition has a vertical line at its middle with its
+        interval as a horizontal bar, in the panel of its measure and by name in a last panel.
 
     Raises
     ------
@@ -99,16 +99,16 @@ def phase_transition(
         draw_events(grid[-1], events)
     if transitions is not None:
         shade(figure, list(grid), transitions)
-    step_axis(grid[-1], steps)  # again: lines may have moved the limits
+    step_axis(grid[-1], steps)  # again, since lines may have changed the limits
     panel_letters(list(grid), room=False)
     figure.align_ylabels(list(grid))
     return figure
 
 
 def shared_steps(measured: dict[str, xr.Dataset]) -> np.ndarray:
-    """Return the steps that set the axis.
+    """Select the steps that set the axis.
 
-    Those of the checkpoints where there are any, since training is recorded denser.
+    Those of the checkpoints if there are any, since training is recorded more densely.
     """
     checkpoints = [dataset.step.values for name, dataset in measured.items() if name != "training"]
     last = max(dataset.step.values.max() for dataset in measured.values())
@@ -125,7 +125,7 @@ class Event(NamedTuple):
 
 
 def middles(transitions: xr.Dataset) -> list[Event]:
-    """Middle of every transition that was seen, in order, over seeds the median with the widest interval."""
+    """List the middle of every detected transition in order; over seeds, the median with the widest interval."""
     seeds = transitions if "seed" in transitions.dims else transitions.expand_dims("seed", axis=-1)
     events = []
     for measure in seeds.measure.values:
@@ -140,7 +140,7 @@ def middles(transitions: xr.Dataset) -> list[Event]:
 
 
 def color_of(measure: str) -> str:
-    """Return the color of a measure, the same in its panel and among the events."""
+    """Get the color of a measure, which is the same in its panel and among the events."""
     colors = {start: color for panel in PANELS for start, color in panel.measures.items()}
     return next((color for start, color in colors.items() if measure.startswith(start)), GRAY)
 
@@ -159,7 +159,7 @@ def mark(axes: Axes, events: list[Event], measures: dict[str, str]) -> None:
 
 
 def draw_events(axes: Axes, events: list[Event]) -> None:
-    """Every transition by name, in order: a point at its middle and its interval."""
+    """Draw every transition by name, in order: a point at its middle and its interval."""
     rows = np.arange(len(events))
     for row, event in zip(rows, events, strict=True):
         color = color_of(event.measure)
@@ -173,7 +173,7 @@ def draw_events(axes: Axes, events: list[Event]) -> None:
 
 
 def phase_spans(transitions: xr.Dataset) -> list[tuple[str, str, float, float]]:
-    """Name, color, first and last step of each phase whose ends are known; over seeds the median.
+    """List name, color, first and last step of each phase with known ends; medians over seeds.
 
     `phase_step` holds the end of memorization, of circuit formation and of cleanup; memorization starts at 0.
     """

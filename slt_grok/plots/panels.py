@@ -1,7 +1,7 @@
-"""The panels of the phase-transition figure, each a function that draws one dataset on given axes.
+"""The panels of the phase-transition figure: functions that draw one dataset on given axes.
 
-The measurements define the curves: progress measures after Nanda et al. (2301.05217), LLC after Lau et al.
-(2308.12108). Colors keep their meaning over the panels: train blue, test orange, circuit green, memorizer vermilion.
+The curves are defined by the measurements: progress measures after Nanda et al. (2301.05217), LLC after Lau et al.
+(2308.12108). Colors have the same meaning in all panels: train blue, test orange, circuit green, memorizer vermilion.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ POSITIVE = {**DOTS, "positive": True}
 
 
 def losses(axes: Axes, training: xr.Dataset) -> None:
-    """Draw train and test loss, logarithmic."""
+    """Draw train and test loss on a logarithmic axis."""
     over_seeds(axes, training.train_loss, BLUE, "train", positive=True)
     over_seeds(axes, training.test_loss, ORANGE, "test", positive=True)
 
@@ -30,8 +30,8 @@ def accuracies(axes: Axes, training: xr.Dataset) -> None:
 
 
 def circuit_losses(axes: Axes, circuits: xr.Dataset) -> None:
-    """Draw restricted loss (train, test) and excluded loss (train), logarithmic, with the loss of guessing."""
-    found = circuits.circuit_frequency.any("frequency")  # without a frequency both are losses of something else
+    """Draw restricted loss (train, test), excluded loss (train) and the loss of guessing on a logarithmic axis."""
+    found = circuits.circuit_frequency.any("frequency")  # without a frequency both losses are meaningless
     restricted, excluded = circuits.restricted_loss_sum.where(found), circuits.excluded_loss.where(found)
     drawn = [
         over_seeds(axes, restricted.sel(split="test"), GREEN, "restricted, test", **POSITIVE),
@@ -39,7 +39,7 @@ def circuit_losses(axes: Axes, circuits: xr.Dataset) -> None:
         over_seeds(axes, excluded.sel(split="train"), VERMILION, "excluded, train", **POSITIVE),
     ]
     if not any(drawn):
-        undefined(axes, "no key frequency at the last checkpoint: restricted and excluded loss are not defined")
+        undefined(axes, "no key frequency at the last checkpoint: restricted and excluded loss are undefined")
     elif classes := circuits.attrs.get("classes"):
         axes.axhline(np.log(classes), color=GRAY, lw=0.8, ls=":", label=f"guessing, log {classes}")
 
@@ -53,12 +53,12 @@ def circuit_measures(axes: Axes, circuits: xr.Dataset) -> None:
 
 
 def weight_norm(axes: Axes, landscape: xr.Dataset) -> None:
-    """Draw the Euclidean norm of all parameters together."""
+    """Draw the Euclidean norm of all parameters."""
     over_seeds(axes, landscape.weight_norm.sel(component="total"), BLUE, "all weights", **DOTS)
 
 
 def curvature(axes: Axes, landscape: xr.Dataset) -> None:
-    """Draw Hessian trace with its 95% band, largest eigenvalue and gradient norm, logarithmic."""
+    """Draw Hessian trace with its 95% band, largest eigenvalue and gradient norm on a logarithmic axis."""
     over_seeds(axes, landscape.gradient_norm, GRAY, "gradient norm", **POSITIVE)
     if "hessian_trace" in landscape:
         trace, error = landscape.hessian_trace, landscape.hessian_trace_se
@@ -70,7 +70,7 @@ def curvature(axes: Axes, landscape: xr.Dataset) -> None:
 
 
 def barrier(axes: Axes, landscape: xr.Dataset) -> None:
-    """Draw the loss barrier on the straight line from the previous checkpoint, logarithmic."""
+    """Draw the loss barrier on the straight line from the previous checkpoint on a logarithmic axis."""
     drawn = [
         over_seeds(axes, landscape.loss_barrier.sel(split=split), color, split, **POSITIVE)
         for split, color in (("train", BLUE), ("test", ORANGE))

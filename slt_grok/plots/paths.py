@@ -23,21 +23,21 @@ BARRIERS = {  # name, color, line, marker
     "barrier_between": ("straight line", BLUE, "-", "o"),
     "barrier_aligned": ("units aligned", ORANGE, "--", "s"),
 }
-COLORS = (BLUE, ORANGE, GREEN, PURPLE)  # of the checkpoints that paths start from
+COLORS = (BLUE, ORANGE, GREEN, PURPLE)  # one per checkpoint from which paths start
 PATHS = {"line_loss": ("straight line", "--"), "curve_loss": ("trained curve", "-")}
 
 
 @styled
 def barrier_matrix(measured: xr.Dataset, seed: int | None = None) -> Figure:
-    """Draw the barrier between every two checkpoints of one seed, for each split, and after alignment if measured.
+    """Draw the barrier between all pairs of checkpoints of one seed, for each split, and after alignment if measured.
 
-    Each cell reaches half way to its neighbors on the axes, which are logarithmic. Gray cells are not known: the loss
-    on their line is not finite, or the split has no samples.
+    Each cell extends halfway to its neighbors on the logarithmic axes. Gray cells are unknown: the loss on their line
+    is not finite, or the split has no samples.
 
     Parameters
     ----------
     measured : xarray.Dataset
-        `barrier_between` over (step, step_other, split), and `barrier_aligned` or not.
+        `barrier_between` over (step, step_other, split), and optionally `barrier_aligned`.
     """
     one = one_seed(measured, seed)
     names = [name for name in BARRIERS if name in one]
@@ -60,7 +60,7 @@ def barrier_matrix(measured: xr.Dataset, seed: int | None = None) -> Figure:
     bar = figure.colorbar(ScalarMappable(norm, colors), ax=everywhere, extend="min", aspect=30, pad=0.015, shrink=0.8)
     bar.set_label("Barrier (nats, logarithmic)")
     for axes in panels[:, 0]:
-        axes.set_ylabel("Training step of the other")
+        axes.set_ylabel("Training step of the other network")
     for axes in panels[-1]:
         axes.set_xlabel("Training step")
     panel_letters(everywhere, offset=(-14, 9), room=False)
@@ -68,7 +68,7 @@ def barrier_matrix(measured: xr.Dataset, seed: int | None = None) -> Figure:
 
 
 def _both_axes(axes: Axes, steps: np.ndarray) -> None:
-    """Make both axes the training step, see `step_axis`."""
+    """Use the training step on both axes; see `step_axis`."""
     step_axis(axes, steps, narrow=True)
     axes.set_xlabel("")
     ticks, minor = list(axes.get_xticks()), list(axes.xaxis.get_minorticklocs())
@@ -83,12 +83,12 @@ def _both_axes(axes: Axes, steps: np.ndarray) -> None:
 
 @styled
 def seed_barriers(measured: xr.Dataset) -> Figure:
-    """Draw the barriers between seeds at each step, for each split: each pair thin, their median thick.
+    """Draw the barriers between seeds at each step, for each split: pairs as thin lines, their median as a thick one.
 
     Parameters
     ----------
     measured : xarray.Dataset
-        `barrier_between` over (step, seed, seed_other, split), and `barrier_aligned` or not.
+        `barrier_between` over (step, seed, seed_other, split), and optionally `barrier_aligned`.
     """
     first, second = np.triu_indices(measured.sizes["seed"], 1)
     if not len(first):
@@ -129,7 +129,7 @@ def mode_connectivity(measured: xr.Dataset, seed: int | None = None) -> Figure:
     one = one_seed(measured, seed)
     starts = one.step.values[np.isfinite(one.curve_loss).any(["split", "position"]).values].tolist()
     if not starts:
-        raise SltGrokError("no checkpoint has a curve to the last one")
+        raise SltGrokError("no checkpoint has a curve to the last checkpoint")
     figure, ((*panels,),) = frame(2.9, 1, one.sizes["split"], sharey=True)
     for axes, split in zip(panels, one.split.values, strict=True):
         for start, color in zip(starts, COLORS, strict=False):

@@ -1,4 +1,4 @@
-"""The landscape and the motion of the weights along training, with the LLC: one panel a measure, on one step axis.
+"""The landscape and the motion of the weights over training, with the LLC: one panel per measure on a common step axis.
 
 Gradient noise scale: McCandlish et al. 1812.06162.
 """
@@ -21,9 +21,9 @@ def landscape(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | 
     Parameters
     ----------
     landscape : xarray.Dataset
-        As the measurement `landscape` returns it.
+        The measurement `landscape`.
     llc : xarray.Dataset or None, optional
-        As the measurement `llc` returns it.
+        The measurement `llc`.
     """
     one = one_seed(landscape, seed)
     figure, grid = frame(7.0, 4, 2, sharex=True)
@@ -72,9 +72,9 @@ def dynamics(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | N
     Parameters
     ----------
     landscape : xarray.Dataset
-        As the measurement `landscape` returns it.
+        The measurement `landscape`.
     llc : xarray.Dataset or None, optional
-        As the measurement `llc` returns it.
+        The measurement `llc`.
     """
     one = one_seed(landscape, seed)
     figure, grid = frame(5.9, 3, 2, sharex=True)
@@ -88,7 +88,7 @@ def dynamics(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | N
     curves(panels[3], "Cosine of gradient\nand step", {"cosine": (cosine, None, GRAY)})
     panels[3].axhline(0, color="0.7", lw=0.7, zorder=0)
     names = one.weight_matrix.values.tolist()
-    kinds = list(dict.fromkeys(name.split("[")[0] for name in names))  # heads of a kind: one
+    kinds = list(dict.fromkeys(name.split("[")[0] for name in names))  # heads of the same kind share an entry
     palette = sns.color_palette("colorblind" if len(kinds) <= 10 else "husl", len(kinds)).as_hex()
     colors = dict(zip(kinds, palette, strict=True))
     for axes, variable in zip(panels[4:], ("effective_rank", "spectral_norm"), strict=True):

@@ -1,4 +1,4 @@
-"""Programs: how much of the network each level explains over training, the text of one, and description lengths.
+"""Programs: variance explained by each level over training, the text of a program, and description lengths.
 
 Levels after Nanda et al. 2301.05217 (clock), Zhong et al. 2306.17844 (pizza) and McCracken et al. 2505.18266
 (neurons).
@@ -21,7 +21,7 @@ from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE, VERMILION
 from slt_grok.plots.style import WIDTH, frame, one_seed, over_training, step_axis, styled, undefined, with_seed
 from slt_grok.plots.tokens import circle
 
-LEVELS = {  # color, line, marker and its size; the clock over the pizza, which it often hides
+LEVELS = {  # color, line, marker and its size; the clock is drawn over the pizza, which it often hides
     "neurons": (GREEN, (0, (1, 1.3)), "^", 3.2),
     "pizza": (ORANGE, (0, (4, 2)), "s", 4.4),
     "clock": (BLUE, "-", "o", 2.2),
@@ -34,15 +34,15 @@ QUANTILE = 0.975
 def explained_share(program: xr.Dataset) -> Figure:
     """Draw explained variance and agreement of every level over training, and the network's accuracy on all pairs.
 
-    With a single seed, all levels share a panel. With several, each level has its own: every seed is a thin line, thick
-    is their mean with Student's 95% interval, cut at 0 and 100%, at the steps where every seed has the level. A line
-    begins where the logits have a frequency. Ticks under the lower panels: the step from which on the shortest program
-    explains the network, of each seed that has one.
+    A single seed has all levels in one panel. With several seeds, each level has its own panel: seeds are thin lines,
+    and the thick one is their mean with Student's 95% interval, clipped at 0 and 100%, at steps where every seed has
+    the level. A line starts where the logits have a frequency. Ticks under the lower panels mark, for each seed that
+    has one, the step from which on the shortest program explains the network.
 
     Parameters
     ----------
     program : xarray.Dataset
-        As the measurement `program` returns it.
+        The measurement `program`.
     """
     program = with_seed(program)
     several = program.sizes["seed"] > 1
@@ -73,7 +73,7 @@ def explained_share(program: xr.Dataset) -> Figure:
 
 
 def explained_from(program: xr.Dataset) -> xr.DataArray:
-    """Return the step from which on every checkpoint's shortest program explains its network, over `seed`; or NaN."""
+    """Find the step from which on every checkpoint's shortest program explains its network, over `seed`; or NaN."""
     program = with_seed(program)
     explains = program.program_explains.transpose("step", "seed").values.astype(bool)
     from_here_on = np.logical_and.accumulate(explains[::-1])[::-1]
@@ -82,7 +82,7 @@ def explained_from(program: xr.Dataset) -> xr.DataArray:
 
 
 def _mean(axes: Axes, values: xr.DataArray, look: dict[str, Any]) -> None:
-    """Draw one line, or thin lines of the seeds and their mean with its interval."""
+    """Draw one line, or thin lines for seeds and their mean with its interval."""
     count = values.sizes["seed"]
     if count == 1:
         axes.plot(values.step, values.isel(seed=0), **look)
@@ -97,23 +97,23 @@ def _mean(axes: Axes, values: xr.DataArray, look: dict[str, Any]) -> None:
 
 
 MOST_CIRCLES, IN_A_COLUMN = 6, 3
-NAMED = 3  # tokens 0, 1, 2 are written at their points
-APART, OUTSIDE = 0.18, 0.17  # of two names, of a name from its point, in half widths of a panel
-LETTERS, LEADING = 6.2, 1.32  # points, and line spacing
+NAMED = 3  # tokens 0, 1 and 2 are labeled
+APART, OUTSIDE = 0.18, 0.17  # distance between two labels, and of a label from its point, in half widths of a panel
+LETTERS, LEADING = 6.2, 1.32  # font size in points, and line spacing
 
 
 @styled
 def program_text(text: str, program: xr.Dataset, maps: xr.Dataset, seed: int | None = None) -> Figure:
-    """Draw the text at the left; at the right the tokens in the planes of the program's frequencies, at the last step.
+    """Draw the text, and next to it the tokens in the planes of the program's frequencies at the last step.
 
     Parameters
     ----------
     text : str
-        Lines of at most 84 characters.
+        Program text with lines of at most 84 characters.
     program : xarray.Dataset
-        As the measurement `program` returns it; of more than six frequencies those of largest amplitude are drawn.
+        The measurement `program`; only the six frequencies of largest amplitude are drawn.
     maps : xarray.Dataset
-        As the measurement `circuit_maps` returns it.
+        The measurement `circuit_maps`.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def program_text(text: str, program: xr.Dataset, maps: xr.Dataset, seed: int | N
     size = abs(last.clock_amplitude.where(last.program_frequency.astype(bool), drop=True))
     keys = sorted(size.sortby(size, ascending=False).frequency.values[:MOST_CIRCLES].tolist())
     if not keys:
-        raise SltGrokError("the figure of a program expected a frequency at the last step, there is none")
+        raise SltGrokError("the program figure expected a frequency at the last step, found none")
     columns = 1 if len(keys) <= IN_A_COLUMN else 2
     rows = math.ceil(len(keys) / columns)
     height = max((text.count("\n") + 1) * LETTERS * LEADING / 72 + 0.15, (1.08 if columns == 1 else 1.5) * rows + 0.5)
@@ -150,7 +150,7 @@ def program_text(text: str, program: xr.Dataset, maps: xr.Dataset, seed: int | N
 
 
 def _name_tokens(axes: Axes, places: np.ndarray, limit: float) -> None:
-    """Write the first tokens outside their circle, except where the name of an earlier one stands."""
+    """Label the first tokens outside their circle, unless an earlier label is in the way."""
     places = places * (1 + OUTSIDE * limit / np.linalg.norm(places, axis=1, keepdims=True))
     for token, place in enumerate(places):
         if token == 0 or np.linalg.norm(places[:token] - place, axis=1).min() > APART * limit:
@@ -173,16 +173,16 @@ SHORTEST = {"program": "mixture", "network": "compression"}
 def description_length(program: xr.Dataset, llc: xr.Dataset | None, samples: int | None = None) -> Figure:
     """Draw bits of program and network against the training step, and llc log2(n) on the same axis.
 
-    With several seeds, the geometric means with their 95% intervals by Student's t on the logarithms; with one, the
-    LLC's interval. A program whose bits mostly list pairs has a hollow marker. An LLC that is not positive or diverged
-    is not drawn.
+    With several seeds, geometric means with their 95% intervals by Student's t on the logarithms; with one, the
+    LLC's interval. A program whose bits mostly list pairs has a hollow marker. Nonpositive or diverged LLCs are
+    omitted.
 
     Parameters
     ----------
     program : xarray.Dataset
-        As the measurement `program` returns it.
+        The measurement `program`.
     llc : xarray.Dataset or None
-        As the measurement `llc` returns it, with steps of its own.
+        The measurement `llc`, with its own steps.
     samples : int or None, optional
         n, the size of the train set; by default the attribute `n` of `llc`.
     """
@@ -214,7 +214,7 @@ def description_length(program: xr.Dataset, llc: xr.Dataset | None, samples: int
 
 
 def _length(axes: Axes, bits: xr.DataArray, look: dict[str, Any], hollow: np.ndarray | None = None) -> None:
-    """Draw a line with markers, some of them hollow, and over several seeds the band."""
+    """Draw a line with markers, some of them hollow, and the band over several seeds."""
     bits, color = bits.transpose("step", "seed"), look["color"]
     middle, low, high = _geometric_mean(bits)
     axes.plot(bits.step, middle, ms=2.8 if hollow is None else 0, **look)
@@ -236,7 +236,7 @@ def _llc_in_bits(axes: Axes, llc: xr.Dataset, samples: int) -> None:
 
 
 def _geometric_mean(bits: xr.DataArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the geometric mean over seeds of (step, seed) and the ends of its 95% interval, NaN for one seed."""
+    """Compute the geometric mean over seeds of (step, seed) and the ends of its 95% interval, NaN for one seed."""
     logs: xr.DataArray = bits.where(bits > 0).pipe(np.log)
     count = logs.notnull().sum("seed").values
     mean = logs.mean("seed").values

@@ -1,4 +1,4 @@
-"""A figure to disk as SVG and PNG, the same bytes for the same figure."""
+"""Saving figures as SVG and PNG, with identical bytes for identical figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,18 +13,18 @@ METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 
 
 def save(figure: Figure, folder: str | Path, name: str, kinds: Sequence[str] = ("svg", "png")) -> list[Path]:
-    """Write `folder/name.svg` and `folder/name.png` (150 dots an inch), each whole or not at all, and empty the figure.
+    """Write `folder/name.svg` and `folder/name.png` (150 dpi) atomically, and clear the figure.
 
     Parameters
     ----------
     figure : Figure
-        It is cleared afterwards, so that its memory is free.
+        The figure, which is cleared afterwards to free its memory.
     folder : str or Path
-        Made if it is not there.
+        The folder, created if missing.
     name : str
-        The file name without ending.
+        The file name without extension.
     kinds : sequence of str, optional
-        Which of the two.
+        Which of the two formats to write.
 
     Returns
     -------
@@ -39,8 +39,8 @@ def save(figure: Figure, folder: str | Path, name: str, kinds: Sequence[str] = (
     paths = []
     with matplotlib.rc_context(STYLE):
         if engine := figure.get_layout_engine():
-            engine.execute(figure)  # once for both files
-            figure.set_layout_engine(None)  # with "none" each file would be drawn once more, in vain
+            engine.execute(figure)  # once for both formats
+            figure.set_layout_engine(None)  # the string "none" would cost an extra draw per file
         for kind in kinds:
             path = Path(folder) / f"{name}.{kind}"
             with atomic(path) as temporary:

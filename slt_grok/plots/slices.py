@@ -1,7 +1,7 @@
-"""Slices of the loss: in a random plane, and in the plane of the path's principal components.
+"""Slices of the loss: in a random plane, and in the principal plane of the path.
 
-After Li et al. 1712.09913, sections 4 and 7. Losses are drawn as their logarithm; where a loss is not finite the plane
-is gray, and one of 0 has the lowest color.
+After Li et al. 1712.09913, sections 4 and 7. Losses are drawn on a logarithmic scale; nonfinite losses are gray, and
+zero losses have the lowest color.
 """
 
 import numpy as np
@@ -15,13 +15,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from slt_grok.plots.style import WIDTH, frame, one_network, one_seed, panel_letters, styled, undefined
 
-LEVELS = 24  # of color
-LABELS = 4  # steps that are named along a path
+LEVELS = 24  # number of color levels
+LABELS = 4  # number of steps labeled along a path
 
 
 @styled
 def random_plane(measured: xr.Dataset, seed: int | None = None, step: int | None = None) -> Figure:
-    """Draw the loss in a random plane through one checkpoint, the cross, for each split.
+    """Draw the loss in a random plane through one checkpoint, marked by a cross, for each split.
 
     Parameters
     ----------
@@ -30,14 +30,14 @@ def random_plane(measured: xr.Dataset, seed: int | None = None, step: int | None
     """
     at = one_network(measured, seed, step)
     figure, panels, _, _ = _side_by_side(at.plane_loss, at.x.values, at.y.values)
-    figure.set_size_inches(WIDTH, 3.6)  # of square panels the titles would be cut
+    figure.set_size_inches(WIDTH, 3.6)  # square panels would clip the titles
     for axes in panels:
         axes.plot(0, 0, "+", color="black", ms=9, mew=2.4)
         axes.plot(0, 0, "+", color="white", ms=8, mew=1.0)
         axes.set_aspect("equal")
         axes.locator_params(nbins=5)
-        axes.set_xlabel("Position $x$ (norms of the filters)")
-    panels[0].set_ylabel("Position $y$ (norms of the filters)")
+        axes.set_xlabel("Position $x$ (filter norms)")
+    panels[0].set_ylabel("Position $y$ (filter norms)")
     return figure
 
 
@@ -45,13 +45,13 @@ def random_plane(measured: xr.Dataset, seed: int | None = None, step: int | None
 def principal_plane(measured: xr.Dataset, seed: int | None = None) -> Figure:
     """Draw the loss in the plane of the path's first two principal components with the path on it, for each split.
 
-    A point has the color of the checkpoint's loss: where it differs from its surroundings, the checkpoint is far from
-    the plane. The axes say which share of the variance a component explains, and which that of a random walk does.
+    Points have the color of the checkpoint's own loss: if it differs from the surroundings, the checkpoint is far from
+    the plane. The axis labels give the fraction of variance of a component, and that of a random walk.
 
     Parameters
     ----------
     measured : xarray.Dataset
-        As the measurement `shape` returns it.
+        The measurement `shape`.
     """
     one = one_seed(measured, seed)
     figure, panels, norm, colors = _side_by_side(one.principal_plane_loss, one.plane_x.values, one.plane_y.values)
@@ -76,7 +76,7 @@ def principal_plane(measured: xr.Dataset, seed: int | None = None) -> Figure:
 
 
 def _side_by_side(losses: xr.DataArray, x: np.ndarray, y: np.ndarray) -> tuple[Figure, list[Axes], LogNorm, Colormap]:
-    """Draw contours of the logarithm of losses (x, y, split), one panel a split, all on one scale of colors."""
+    """Draw contours of the log of losses (x, y, split), one panel per split, on a common color scale."""
     figure, ((*panels,),) = frame(3.3, 1, losses.sizes["split"], sharey=True)
     values = losses.transpose("split", "y", "x").values
     drawn = values[np.isfinite(values) & (values > 0)]
@@ -91,7 +91,7 @@ def _side_by_side(losses: xr.DataArray, x: np.ndarray, y: np.ndarray) -> tuple[F
             undefined(axes, "no samples, or no finite loss")
             continue
         shown = np.ma.masked_invalid(np.where(np.isfinite(grid), np.maximum(grid, low), np.nan))
-        heights, places = np.ma.log(shown), np.log(levels)  # between points the contours are lines in the logarithm
+        heights, places = np.ma.log(shown), np.log(levels)  # contours interpolate the logarithm linearly
         axes.contourf(x, y, heights, levels=places, cmap=colors, vmin=places[0], vmax=places[-1])
         axes.contour(x, y, heights, levels=places[::2], colors="white", linewidths=0.3, linestyles="-", alpha=0.6)
     bar = figure.colorbar(ScalarMappable(norm, colors), ax=panels, aspect=30, pad=0.015)

@@ -1,7 +1,7 @@
 """Fourier spectra: of embedding and neuron-logit map over training with the neuron clusters, and of the logits.
 
 After Nanda et al. (2301.05217), section 4: a neuron belongs to the frequency that explains more than 85% of its
-variance; logits that are sums of cos w_k(a + b - c) have components at the products of waves of one frequency alone,
+variance; logits that are sums of cos w_k(a + b - c) only have components at products of waves of the same frequency,
 which are blocks on the diagonal.
 """
 
@@ -20,17 +20,17 @@ from slt_grok.plots.style import WIDTH, finish, frame, linear_below, one_network
 
 COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, YELLOW)
 TABLES = {"embedding_spectrum": "W_E", "neuron_logit_map_spectrum": "W_L"}
-DECADES = 4  # of the logits' colors, below the largest component
+DECADES = 4  # decades of the logits' color scale, below the largest component
 
 
 @styled
 def spectrum(circuits: xr.Dataset, seed: int | None = None) -> Figure:
-    """Draw heat maps of the spectra of embedding and neuron-logit map, above the neuron cluster sizes of one seed.
+    """Draw heat maps of the spectra of embedding and neuron-logit map, and the neuron cluster sizes, of one seed.
 
-    Frequency against step; each checkpoint's column reaches half way to its neighbors on the axis. Numbers at the
+    Frequency against step; each checkpoint's column extends halfway to its neighbors on the axis. Numbers at the
     right edge name the key frequencies of the last checkpoint (neuron rule), in the colors of their lines below; other
-    frequencies are gray. The colors run from a twentieth of the uniform share to 100%. Spectra that were not measured
-    are omitted.
+    frequencies are gray. The colors range from a twentieth of the uniform fraction to 100%. Spectra that were not
+    measured are omitted.
     """
     one = one_seed(circuits, seed)
     frequency = one.frequency.values
@@ -44,7 +44,7 @@ def spectrum(circuits: xr.Dataset, seed: int | None = None) -> Figure:
         axes.pcolormesh(
             step_edges(one.step.values),
             np.r_[frequency - 0.5, frequency[-1] + 0.5],
-            np.maximum(100 * one[name].transpose("frequency", "step").values, lowest),  # 0 has no color
+            np.maximum(100 * one[name].transpose("frequency", "step").values, lowest),  # zero has no logarithm
             norm=LogNorm(lowest, 100), cmap="mako", rasterized=True,
         )  # fmt: skip
         axes.set_ylabel(f"Frequency $k$ of ${TABLES[name]}$")
@@ -52,7 +52,7 @@ def spectrum(circuits: xr.Dataset, seed: int | None = None) -> Figure:
     bar = figure.colorbar(
         ScalarMappable(LogNorm(lowest, 100), "mako"), ax=panels, shrink=0.4, anchor=(0, 1.0), pad=0.015, aspect=18
     )
-    bar.set_label("Share of squared norm (%)")
+    bar.set_label("Fraction of squared norm (%)")
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     _clusters(panels[-1], one.neuron_cluster_size, colors)
     finish(figure, panels, one.step.values)
@@ -60,7 +60,7 @@ def spectrum(circuits: xr.Dataset, seed: int | None = None) -> Figure:
 
 
 def _name_keys(axes: Axes, colors: dict[int, str], frequencies: int) -> None:
-    """Write the key frequencies at the right edge, each in its color."""
+    """Label the key frequencies at the right edge, each in its color."""
     edge = axes.get_yaxis_transform()
     for (k, color), place in zip(colors.items(), spread(list(colors), 0.055 * frequencies), strict=True):
         axes.annotate(
@@ -71,7 +71,7 @@ def _name_keys(axes: Axes, colors: dict[int, str], frequencies: int) -> None:
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Return heights for labels of ascending places, at least `gap` apart, each run of close ones around its mean."""
+    """Place labels of ascending positions at least `gap` apart, centering each run of close ones on its mean."""
     runs: list[list[float]] = []
     for place in places:
         runs.append([place])
@@ -97,7 +97,7 @@ def _clusters(axes: Axes, size: xr.DataArray, colors: dict[int, str]) -> None:
 
 
 def step_edges(steps: np.ndarray) -> np.ndarray:
-    """Return the edges of columns that reach half way to the neighboring checkpoints on the step axis."""
+    """Compute the edges of columns that extend halfway to the neighboring checkpoints on the step axis."""
     if len(steps) == 1:
         return np.array([steps[0] * 0.9, steps[0] * 1.1 + 1])
     bound = linear_below(steps) or 1e-9
@@ -112,13 +112,13 @@ def logit_spectrum(maps: xr.Dataset, seed: int | None = None, step: int | None =
     """Draw a heat map of the norm over the classes of each Fourier component of the logits.
 
     Rows are the waves of a, columns those of b: the constant, then the waves of each frequency. The ticks name the
-    circuit's frequencies; the title says which share of the squared norm, the constant component excepted, is in their
-    blocks, and which share of the components these are.
+    circuit's frequencies; the title gives the fraction of the squared norm, without the constant component, that is in
+    their blocks, and the fraction of components that these blocks contain.
 
     Parameters
     ----------
     maps : xarray.Dataset
-        As the measurement `circuit_maps` returns it.
+        The measurement `circuit_maps`.
     """
     one = one_network(maps, seed, step)
     norm = one.logit_fourier_norm.transpose("component_a", "component_b").values.astype(float)
@@ -137,7 +137,7 @@ def logit_spectrum(maps: xr.Dataset, seed: int | None = None, step: int | None =
 
 
 def _blocks(maps: xr.Dataset) -> dict[int, list[int]]:
-    """Return the places of each frequency's components, which are named by it; 0 stands for the constant."""
+    """List the positions of each frequency's components, parsed from their names; 0 stands for the constant."""
     blocks: dict[int, list[int]] = {}
     for place, name in enumerate(maps.component_a.values.tolist()):
         _, _, frequency = name.partition(" ")
@@ -154,7 +154,7 @@ def _in_blocks(norm: np.ndarray, blocks: dict[int, list[int]], keys: list[int]) 
 
 
 def _name_waves(axes: Axes, keys: dict[int, float], components: int, frequencies: int) -> None:
-    """Put ticks at the constant and at the circuit's frequencies; keep their names apart."""
+    """Put ticks at the constant and at the circuit's frequencies, keeping their labels apart."""
     places = [0, *keys.values()]
     for axis, token in ((axes.yaxis, "a"), (axes.xaxis, "b")):
         axis.set_major_locator(FixedLocator(places))

@@ -1,6 +1,6 @@
-"""One look for every figure: sizes, fonts, the step axis, legends; colors are those of `slt_grok.plots.palette`.
+"""The common style of all figures: sizes, fonts, the step axis, legends; colors are in `slt_grok.plots.palette`.
 
-Figures are made with the object interface of matplotlib under `styled`, so pyplot's global state is not touched.
+Figures use matplotlib's object interface under `styled`, so that pyplot's global state is not touched.
 """
 
 import functools
@@ -50,12 +50,12 @@ STYLE: Any = {
 
 
 def measure_name(measure: str) -> str:
-    """Return the readable name of a measure."""
+    """Get the readable name of a measure."""
     return MEASURES.get(measure, measure.replace("_", " "))
 
 
 def styled(make: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Run a function that makes a figure under `STYLE`, without touching the caller's settings."""
+    """Decorate a function that makes a figure to run under `STYLE`, without changing the caller's settings."""
 
     @functools.wraps(make)
     def wrapper(*args: Any, **options: Any) -> Figure:
@@ -66,30 +66,30 @@ def styled(make: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def frame(height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **options: Any) -> tuple[Figure, Any]:
-    """Return a figure of that size in inches and its panels, an array (rows, columns)."""
+    """Create a figure of the given size in inches and its panels, an array (rows, columns)."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def nothing(reason: str) -> Figure:
-    """Return a low figure that says why there is nothing to draw."""
+    """Create a short figure that says why there is nothing to draw."""
     figure, panels = frame(0.8)
     undefined(panels[0, 0], reason)
     return figure
 
 
 def undefined(axes: Axes, reason: str) -> None:
-    """Write into an empty panel why it is empty."""
+    """State in an empty panel why it is empty."""
     axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", fontsize=7, color="0.35")
     axes.set_yscale("linear")
     axes.set_yticks([])
 
 
-# -- which networks -------------------------------------------------------------------------------------------
+# -- selecting networks --------------------------------------------------------------------------------------
 
 
 def with_seed(dataset: xr.Dataset) -> xr.Dataset:
-    """Return the dataset with a `seed` dimension after `step`, whether it had one or not.
+    """Ensure a `seed` dimension after `step`.
 
     Raises
     ------
@@ -98,13 +98,13 @@ def with_seed(dataset: xr.Dataset) -> xr.Dataset:
     """
     if "step" not in dataset.dims:
         raise SltGrokError(
-            f"a figure along training expected a dimension step, got {', '.join(map(str, dataset.dims))}"
+            f"a figure over training expected a dimension step, got {', '.join(map(str, dataset.dims))}"
         )
     return dataset if "seed" in dataset.dims else dataset.expand_dims(seed=[0], axis=1)
 
 
 def one_seed(dataset: xr.Dataset, seed: int | None) -> xr.Dataset:
-    """Return one seed of a dataset, by default the first.
+    """Select one seed of a dataset, by default the first.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def one_seed(dataset: xr.Dataset, seed: int | None) -> xr.Dataset:
 
 
 def one_network(dataset: xr.Dataset, seed: int | None, step: int | None) -> xr.Dataset:
-    """Return one network of a dataset along training, by default the first seed's last.
+    """Select one network of a dataset over training, by default the last of the first seed.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def _chosen(values: list[int], value: int | None, name: str, default: int) -> in
 
 
 def linear_below(steps: Sequence[int] | np.ndarray) -> int | None:
-    """Return the step above which the axis is logarithmic; None where no step is 0 and it is so everywhere.
+    """Compute the step above which the axis is logarithmic; None if no step is 0 and it is logarithmic everywhere.
 
     The smallest positive step, at least a 200th of the last one, rounded down to 1, 2 or 5 times a power of 10.
     """
@@ -153,10 +153,10 @@ def linear_below(steps: Sequence[int] | np.ndarray) -> int | None:
 
 
 def step_axis(axes: Axes, steps: Sequence[int] | np.ndarray, narrow: bool = False) -> None:
-    """Make the x axis of `axes` the training step: logarithmic, with step 0 at the left edge and labeled 0.
+    """Make the x axis the training step: logarithmic, with step 0 at the left edge and labeled 0.
 
-    Between 0 and `linear_below(steps)` the axis is linear and short (a third of a decade), and its label says so. In a
-    `narrow` panel powers of ten alone have labels.
+    Between 0 and `linear_below(steps)` the axis is linear and short (a third of a decade), as stated in its label. In a
+    `narrow` panel only powers of ten have labels.
     """
     steps = np.asarray(steps)
     last = max(steps.max(), 1)
@@ -181,7 +181,7 @@ def step_axis(axes: Axes, steps: Sequence[int] | np.ndarray, narrow: bool = Fals
 
 
 def over_training(figure: Figure, panels: Sequence[Axes], steps: np.ndarray, rotation: float = 45) -> None:
-    """Give the panels of a grid step axes with one label below all of them, and letters."""
+    """Give the panels of a grid step axes with a common label below, and letters."""
     for axes in panels:
         step_axis(axes, steps)
         axes.set_xlabel("")
@@ -191,21 +191,21 @@ def over_training(figure: Figure, panels: Sequence[Axes], steps: np.ndarray, rot
 
 
 def finish(figure: Figure, panels: Sequence[Axes], steps: np.ndarray) -> None:
-    """Give panels that stand one above the other their step axis and letters."""
+    """Give stacked panels their step axis and letters."""
     step_axis(panels[-1], steps)
     panel_letters(panels)
     figure.align_ylabels(list(panels))
 
 
 def narrow_ticks(axes: Axes) -> None:
-    """Label values on a logarithmic y axis that may be less than two decades long."""
+    """Label values on a logarithmic y axis that may span less than two decades."""
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def few_decades(axes: Axes) -> None:
-    """Label at most five powers of ten on a logarithmic y axis; make it linear where nothing positive is drawn."""
+    """Label at most five powers of ten on a logarithmic y axis; make it linear if nothing positive is drawn."""
     if not np.isfinite(axes.dataLim.minposy):
         axes.set_yscale("linear")
         return
@@ -215,14 +215,14 @@ def few_decades(axes: Axes) -> None:
 
 
 def legend_right(axes: Axes, **options: Any) -> None:
-    """Draw the legend to the right of the axes, outside the data; none where nothing has a label."""
+    """Draw the legend to the right of the axes, outside the data; omit it if nothing has a label."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         axes.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.015, 1.0), **options)
 
 
 def panel_letters(panels: Sequence[Axes], offset: tuple[float, float] = (-46, 0), room: bool = True) -> None:
-    """Put bold letters `offset` points from the upper left corner of each panel, with `room` in the layout or not."""
+    """Put bold letters `offset` points from the upper left corner of each panel, with or without `room` in the layout."""
     look: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "fontweight": "bold", "fontsize": 9}
     for letter, axes in zip("abcdefghijklmnopqrstuvwxyz", panels, strict=False):
         text = axes.annotate(letter, (0, 1), offset, va="center", ha="left", annotation_clip=False, **look)

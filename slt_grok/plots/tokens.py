@@ -1,4 +1,4 @@
-"""Tokens in the planes of the embedding, and what neurons do on all pairs of tokens.
+"""Tokens in the planes of the embedding, and activations of neurons on all pairs of tokens.
 
 After Nanda et al. 2301.05217, sections 4.1 and 4.2, and Zhong et al. 2306.17844, figure 1.
 """
@@ -12,28 +12,28 @@ from matplotlib.figure import Figure
 
 from slt_grok.plots.style import WIDTH, frame, nothing, one_network, one_seed, styled
 
-MOST_CIRCLES = 5  # in a row, with the control next to them
-ORDER = "twilight"  # cyclic, and its lightness alone tells the order, so that no hue is needed
+MOST_CIRCLES = 5  # columns of circuit frequencies; the control comes last
+ORDER = "twilight"  # cyclic, with order encoded in lightness, so that hue is redundant
 
-# Grids are placed by hand, in dots of a saved figure with a whole number of them a cell: fine waves beat otherwise.
-DOTS = 150  # an inch
-LARGEST = 1.7 * DOTS  # a panel
+# Grids are placed by hand, such that each cell is a whole number of dots in a saved figure, to avoid moire patterns.
+DOTS = 150  # per inch
+LARGEST = 1.7 * DOTS  # per panel
 LEFT, RIGHT, BOTTOM, TOP, GAP, ROW_GAP = 85, 110, 70, 66, 20, 86
 
 
 @styled
 def embedding_circles(maps: xr.Dataset, seed: int | None = None) -> Figure:
-    """Draw the tokens in the planes of the circuit's frequencies, a column each, and a row for each step.
+    """Draw the tokens in the planes of the circuit's frequencies, one column each, and one row per step.
 
-    Tokens are joined in the order of k t mod p, which is also their color: on a circle, the line is its edge and the
-    colors go round once. The last column is a control, the frequency outside the circuit with the median share of
-    norm at the last step. All panels of a row have one scale.
+    Tokens are connected in the order of k t mod p, which is also their color: for a circle, the line is its edge and
+    the colors go around once. The last column is a control, the frequency outside the circuit with the median fraction
+    of norm at the last step. All panels of a row share one scale.
 
     Parameters
     ----------
     maps : xarray.Dataset
-        As the measurement `circuit_maps` returns it; of more than five frequencies in the circuit, those with the
-        largest share of norm at the last step are drawn.
+        The measurement `circuit_maps`; with more than five frequencies in the circuit, those with the largest fraction
+        of norm at the last step are drawn.
     """
     one = one_seed(maps, seed)
     keys, control = _shown(one.isel(step=-1))
@@ -53,7 +53,7 @@ def embedding_circles(maps: xr.Dataset, seed: int | None = None) -> Figure:
         row[0].set_ylabel(f"Step {int(step):,}\nalong $\\sin$")
     for k, axes in zip(columns, panels[0], strict=True):
         axes.set_title(f"$k$ = {k}{', control' if k in control else ''}\n{axes.get_title()}")
-    figure.supxlabel(r"Centered row of the embedding along $\cos$ (the units of $W_E$)", fontsize=8)
+    figure.supxlabel(r"Centered row of the embedding along $\cos$ (units of $W_E$)", fontsize=8)
     colors = ScalarMappable(Normalize(0, one.sizes["token"]), ORDER)
     bar = figure.colorbar(colors, ax=panels, shrink=min(1, 1.6 / rows), pad=0.01)
     bar.set_label(r"$k\,t$ mod $p$ of token $t$")
@@ -61,8 +61,8 @@ def embedding_circles(maps: xr.Dataset, seed: int | None = None) -> Figure:
 
 
 def _shown(last: xr.Dataset) -> tuple[list[int], list[int]]:
-    """Return the circuit's frequencies with the largest share of norm, ascending, and the control if there is one."""
-    share = last.embedding_plane_share.dropna("frequency")  # of those that have a plane
+    """Select the circuit's frequencies with the largest fraction of norm, ascending, and the control, if any."""
+    share = last.embedding_plane_share.dropna("frequency")  # frequencies that have a plane
     kept = last.circuit_frequency.sel(frequency=share.frequency).values.astype(bool)
     circuit, others = (share[which].sortby(share[which], ascending=False) for which in (kept, ~kept))
     return sorted(circuit.frequency.values[:MOST_CIRCLES].tolist()), others.frequency.values[others.size // 2 :][
@@ -71,7 +71,7 @@ def _shown(last: xr.Dataset) -> tuple[list[int], list[int]]:
 
 
 def circle(axes: Axes, plane: xr.Dataset) -> None:
-    """Draw the tokens in the plane of one frequency, with its share of norm and what of it is at the frequency."""
+    """Draw the tokens in the plane of one frequency, with its fraction of norm and of variance at the frequency."""
     p = plane.sizes["token"]
     turns = int(plane.frequency) * np.arange(p) % p
     x, y = plane.embedding_plane.transpose("part", "token").values[:, np.argsort(turns)]
@@ -84,15 +84,15 @@ def circle(axes: Axes, plane: xr.Dataset) -> None:
 
 @styled
 def activation_grids(maps: xr.Dataset, seed: int | None = None, step: int | None = None) -> Figure:
-    """Draw activations of a few neurons over all (a, b), a row for each frequency of the circuit.
+    """Draw activations of a few neurons over all (a, b), one row per frequency of the circuit.
 
-    From the left, of each frequency's neurons the one of the largest, the middle and the least share of variance (FVE)
-    at the frequency. Each grid is in units of its own largest absolute activation.
+    From the left: the neurons of each frequency with the largest, the median and the smallest fraction of variance
+    (FVE) at the frequency. Each grid is normalized by its largest absolute activation.
 
     Parameters
     ----------
     maps : xarray.Dataset
-        As the measurement `circuit_maps` returns it.
+        The measurement `circuit_maps`.
     """
     one = one_network(maps, seed, step)
     frequencies = [] if "example_neuron" not in one else [k for k in np.unique(one.example_frequency) if k]
@@ -110,12 +110,12 @@ def activation_grids(maps: xr.Dataset, seed: int | None = None, step: int | None
         row[0].set_ylabel("$a$ (token)")
     for axes in panels[-1]:
         axes.set_xlabel("$b$ (token)")
-    figure.colorbar(ScalarMappable(Normalize(low, 1), "mako"), cax=bar).set_label("Activation / its largest")
+    figure.colorbar(ScalarMappable(Normalize(low, 1), "mako"), cax=bar).set_label("Activation / maximum")
     return figure
 
 
 def _placed(cells: int, rows: int, columns: int) -> tuple[Figure, list[list[Axes]], Axes]:
-    """Return a figure of square panels whose cells are whole dots, and the axes of its color bar."""
+    """Create a figure of square panels whose cells are whole dots, and the axes of its color bar."""
     side = cells * max(1, int(LARGEST // cells))
     width = LEFT + columns * side + (columns - 1) * GAP + RIGHT
     height = BOTTOM + rows * side + (rows - 1) * ROW_GAP + TOP
@@ -131,7 +131,7 @@ def _placed(cells: int, rows: int, columns: int) -> tuple[Figure, list[list[Axes
 
 
 def _scaled(neuron: xr.Dataset) -> np.ndarray:
-    """Return activations (a, b) in units of the largest absolute one; zeros where the neuron is silent."""
+    """Normalize activations (a, b) by the largest absolute one; zeros if the neuron is silent."""
     values = neuron.example_activation.transpose("a", "b").values
     return values / (np.abs(values).max() or 1)
 

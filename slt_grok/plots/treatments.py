@@ -1,4 +1,4 @@
-"""The LLC under treatments of the weights' scale, and a run with an intervention in training next to a baseline run.
+"""The LLC under treatments of the weight scale, and a run with an intervention in training against a baseline run.
 
 Estimator: Lau et al. 2308.12108, definition 3; excluded loss: Nanda et al. 2301.05217, section 5.1, for the key
 frequencies of each run.
@@ -42,7 +42,7 @@ LINEAR = 10  # the LLC's axis is linear up to here, since it can be negative
 
 @styled
 def confound(measured: xr.Dataset, seed: int | None = None) -> Figure:
-    """Draw the LLC with 95% bands, one color a treatment; below it the loss at w*, as trained and rescaled."""
+    """Draw the LLC with 95% bands, one color per treatment, and below it the loss at w*, as trained and rescaled."""
     one = one_seed(measured, seed)
     figure, grid = frame(3.8, 2, sharex=True, height_ratios=[1.8, 1])
     upper, lower = panels = grid[:, 0].tolist()
@@ -70,14 +70,14 @@ def baseline_comparison(
 ) -> Figure:
     """Draw four panels over training, the baseline run dashed and the intervened one solid.
 
-    With several seeds, each has a thin line and their median a thick one.
+    Several seeds are thin lines with a thick median.
 
     Parameters
     ----------
     baseline, intervened : mapping
-        `training`, `llc`, `circuits` and `landscape` of both, as far as there are any.
+        `training`, `llc`, `circuits` and `landscape` of both runs, as far as available.
     names : tuple of str
-        Of both runs, in this order.
+        Names of both runs, in this order.
     changes : sequence of int, optional
         Steps at which training was changed, drawn as vertical lines.
     """
@@ -90,7 +90,7 @@ def baseline_comparison(
             if label in run
         ]
         if not any(drawn):
-            undefined(axes, f"{name.split(chr(10))[0]}: not measured, or not defined")
+            undefined(axes, f"{name.split(chr(10))[0]}: not measured or undefined")
         elif axes.get_yscale() == "log":
             low, high = axes.get_ylim()
             (few_decades if high / low > 100 else narrow_ticks)(axes)

@@ -1,4 +1,4 @@
-"""Interventions on the weights over training: LLC, train loss and test accuracy of each, with their controls.
+"""Interventions on the weights over training: LLC, train loss and test accuracy of each, with controls.
 
 Variants of the measurement `interventions`; LLC estimator: Lau et al. 2308.12108, definition 3.
 """
@@ -20,7 +20,7 @@ COLUMNS = {  # act -> title
     "from the end": "part from the\nlast checkpoint",
     "from memorization": "part from the\nmemorizing one",
 }
-SITES = {  # color and marker of what is changed
+SITES = {  # color and marker of the modified site
     "tables": (BLUE, "o"),
     "neurons": (ORANGE, "s"),
     "tables and neurons": (GREEN, "D"),
@@ -29,32 +29,32 @@ SITES = {  # color and marker of what is changed
     "MLP": (ORANGE, "s"),
     "unembedding": (GREEN, "D"),
 }
-LINES = {"circuit": "-", "": "-", "random planes": ":"}  # of the others, dashed
+LINES = {"circuit": "-", "": "-", "random planes": ":"}  # all others are dashed
 AXES = ("LLC", "Train loss\n(nats)", "Test accuracy\n(%)")
 LINEAR = 10  # the LLC's axis is linear up to here, since it can be negative
 
 
 @styled
 def interventions(measured: xr.Dataset, seed: int | None = None) -> Figure:
-    """Draw a column for each kind of intervention; above the LLC with 95% intervals, then train loss and test accuracy.
+    """Draw one column per kind of intervention: the LLC with 95% intervals, then train loss and test accuracy.
 
-    Solid: the circuit, or a part from another checkpoint; dashed and dotted: random controls, the mean over draws. The
-    dark line is the network as trained. Hollow points have a status other than effective or converged.
+    Solid: the circuit, or a part from another checkpoint; dashed and dotted: random controls, averaged over draws. The
+    dark line is the trained network. Hollow points have a status other than effective or converged.
 
     Parameters
     ----------
     measured : xarray.Dataset
-        As the measurement `interventions` returns it.
+        The measurement `interventions`.
 
     Raises
     ------
     SltGrokError
-        There are only networks as trained.
+        The dataset only contains unmodified networks.
     """
     one = one_seed(measured, seed)
     acts = [act for act in COLUMNS if np.isfinite(one.llc.isel(variant=(one.act == act).values)).any()]
     if not acts:
-        raise SltGrokError("the figure of interventions expected some variants, there are only networks as trained")
+        raise SltGrokError("the figure of interventions expected some variants, found only networks as trained")
     figure, panels = frame(5.4, 3, len(acts), sharex=True, sharey="row", height_ratios=[1.6, 1, 1])
     for column, act in zip(panels.T, acts, strict=True):
         column[0].set_title(COLUMNS[act])
@@ -76,7 +76,7 @@ def interventions(measured: xr.Dataset, seed: int | None = None) -> Figure:
 
 
 def _lines(column: np.ndarray, some: xr.Dataset, color: str, marker: str, line: str) -> None:
-    """Draw LLC, loss and accuracy of an intervention: the mean over its draws, and in the first panel every draw."""
+    """Draw LLC, loss and accuracy of an intervention: the mean over its draws, and every draw in the first panel."""
     seen = (some.llc_status != "diverged") & np.isfinite(some.llc)
     value, low, high = (values.where(seen) for values in (some.llc, *interval(some)))
     column[0].plot(some.step, value.mean("variant"), line, color=color, lw=1.1)
