@@ -159,7 +159,7 @@ def attribution(split: xr.Dataset, seed: int | None = None) -> Figure:
         _bars(axes, one.isel(row=(one.splitting == name).values), color)
         axes.set_title(title, loc="left")
     panels[-1].set_xlabel(
-        f"Drop of the LLC from step {int(one.drop_from):,} to step {int(one.drop_to):,}, in percent of that of all weights"
+        f"Drop of the LLC from step {int(one.drop_from):,} to step {int(one.drop_to):,}; % of that of all weights"
     )
     panels[0].set_title(setting(split), loc="right", fontsize=6.5, color="0.35")
     panel_letters(panels, offset=(-105, 7), room=False)

@@ -97,9 +97,7 @@ def with_seed(dataset: xr.Dataset) -> xr.Dataset:
         There is no `step` dimension to draw along.
     """
     if "step" not in dataset.dims:
-        raise SltGrokError(
-            f"a figure over training expected a dimension step, got {', '.join(map(str, dataset.dims))}"
-        )
+        raise SltGrokError(f"a figure over training expected a dimension step, got {', '.join(map(str, dataset.dims))}")
     return dataset if "seed" in dataset.dims else dataset.expand_dims(seed=[0], axis=1)
 
 
@@ -222,7 +220,7 @@ def legend_right(axes: Axes, **options: Any) -> None:
 
 
 def panel_letters(panels: Sequence[Axes], offset: tuple[float, float] = (-46, 0), room: bool = True) -> None:
-    """Put bold letters `offset` points from the upper left corner of each panel, with or without `room` in the layout."""
+    """Put bold letters `offset` points from the upper left corner of each panel; `room` reserves layout space."""
     look: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "fontweight": "bold", "fontsize": 9}
     for letter, axes in zip("abcdefghijklmnopqrstuvwxyz", panels, strict=False):
         text = axes.annotate(letter, (0, 1), offset, va="center", ha="left", annotation_clip=False, **look)
