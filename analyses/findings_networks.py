@@ -17,18 +17,18 @@ BITS = {
     "network_answers": "network, for the answers",
 }
 
-PROGRAMS = """The share of the variance of the logits that each level of program leaves unexplained. The accuracy is
-proven from the program's margins, without running the network on any pair; it is never above the true one.
+PROGRAMS = """The fraction of the logits' variance that each level of program leaves unexplained. The accuracy is
+proven from the program's margins, without running the network on any pair; it is never above the true accuracy.
 Frequencies outside the program limit it. Speed compares the program's file with the network's forward pass."""
 
 OPERATIONS = """Multiplication is read through the discrete logarithm. *By the answer* bounds what any clock on the
-answers can explain. x^2+xy+y^2 has no level of program."""
+answers can explain. There is no level of program for x^2+xy+y^2."""
 
 CUT = """Accuracy over all pairs, worst margin in nats and LLC after surgery on the weights. *Written* networks are a
 program's frequencies written as weights for another prime, without training."""
 
-LENGTH = """Mean bits over seeds at the LLC's peak, half way down and at the end, with the mean share of table in
-brackets. The lag behind the LLC is in log step; the correlation is the mean rank correlation of changes. A program
+LENGTH = """Mean bits over seeds at the LLC's peak, halfway down and at the end, with the mean fraction of table in
+parentheses. The lag behind the LLC is in log step; the correlation is the mean rank correlation of changes. A program
 that keeps the train loss can be short while the network still memorizes: a short code of the loss does not show that
 the memorizing solution is gone."""
 
@@ -36,17 +36,17 @@ MECHANISMS = """A lookup table and a Fourier circuit planted with identical logi
 The sign of the first row changes once gamma is scaled with the norm: which mechanism looks simpler depends on the
 window."""
 
-PADDED = """Units that answer nothing, and copies of units, added to either mechanism."""
+PADDED = """Dead units, and copies of units, added to either mechanism."""
 
-SHAPES = """The shares of neurons in clusters whose activations before the nonlinearity have the Betti numbers of each
+SHAPES = """The fractions of neurons in clusters whose pre-activations have the Betti numbers of each
 shape, and the similarity (CKA) to an ideal disc and torus; means over seeds. Concatenated embeddings make tori, the
-other architectures discs, as arXiv:2512.25060 says."""
+other architectures discs, as claimed in arXiv:2512.25060."""
 
-PLANE = """Clock, pizza or between, by the published runs of arXiv:2306.17844."""
+PLANE = """Classification as clock, pizza or in between, based on the published runs of arXiv:2306.17844."""
 
 KNOWN = """Quadratic networks on modular addition: half the rank of the Jacobian is the LLC, and the published formula
-misses a gauge of each unit. Polynomial regression: conventional sampling returns a plateau that its temperature
-explains."""
+misses a gauge symmetry of each unit. Polynomial regression: conventional sampling returns a plateau that its
+temperature explains."""
 
 INFLUENCE = """Mean correlation over posterior draws of the losses of two training pairs, by how the pairs are
 related. Its negative is the normalized Bayesian influence function."""
