@@ -87,5 +87,5 @@ def test_a_manifest_of_something_else_is_refused(tmp_path: Path, content: str) -
 def test_a_run_of_an_older_version_says_what_to_do(tmp_path: Path, source: object, command: str) -> None:
     config = {"name": "x", "seeds": [0], "task": {"modulus": 53}, "model": {"kind": "mlp"}, "beside": None}
     (tmp_path / "manifest.json").write_text(json.dumps({"config": {**config, "source": source}, "stages": {}}))
-    with pytest.raises(SltGrokError, match=rf"manifest\.json.*format 1, expected 2.*new directory by {command}"):
+    with pytest.raises(SltGrokError, match=rf"manifest\.json.*format 1, expected 2.*new directory with {command}"):
         _ = RunDirectory(tmp_path).manifest

@@ -256,7 +256,7 @@ def test_every_missing_tensor_is_named(tmp_path, format):
         if not name.endswith(NOT_WEIGHTS):
             # of a deeper layer all of it may be missing, but not a part
             less = {k: v for k, v in state.items() if k != name}
-            rejects(write(less), f"expected a tensor {name}, it is missing")
+            rejects(write(less), f"expected a tensor {name}, but it is missing")
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -270,7 +270,7 @@ def test_every_misshapen_tensor_is_named(tmp_path, format):
             if name == "pos_embed.W_pos" and axis == 0:
                 if format.startswith("transformer_lens"):  # three positions or two, but not four
                     assert len(larger) == 4
-                rejects(write({**state, name: larger}), f"pos_embed.W_pos of .* positions .*, got {len(larger)}")
+                rejects(write({**state, name: larger}), f"pos_embed.W_pos for .* positions .*, got {len(larger)}")
                 continue
             if name == "embed.W_E" and format.startswith("transformer_lens") and axis == 0:
                 rejects(write({**state, name: larger}), r"unembed.W_U with the 8 answers that embed.W_E .*, got 7")
@@ -279,7 +279,7 @@ def test_every_misshapen_tensor_is_named(tmp_path, format):
                 larger = torch.cat([larger, tensor[:, :1]], 1)  # p + 1 answers would be right
             blamed = UNDECIDED.get(format, {name}) if name in UNDECIDED.get(format, ()) else {name}
             rejects(write({**state, name: larger}), "|".join(blamed))
-        rejects(write({**state, name: tensor[None]}), f"{name} of {tensor.ndim} dimensions")
+        rejects(write({**state, name: tensor[None]}), f"{name} with {tensor.ndim} dimensions")
         broken = tensor.clone()
         broken.view(-1)[0] = torch.nan
         rejects(write({**state, name: broken}), f"{name} holds NaN")
@@ -300,7 +300,7 @@ def test_a_wrong_p_is_found_by_shape(tmp_path):
         (foreign.linear("D").state_dict(), {"model_type": "D"}),
     ):
         path = foreign.pizza_file(tmp_path, state, C=59, funcs="lambda x: (x[0]+x[1])%59", **changes)
-        rejects(path, "weights for C = 59 as config_abc1.json says, got 7")
+        rejects(path, "weights for C = 59 as stated in config_abc1.json, got 7")
     torch.save({"model": foreign.notebook().state_dict(), "params": {"p": 53}}, tmp_path / "b.pt")
     rejects(tmp_path / "b.pt", "p = 53 as stated in its params, got p = 7")
     torch.save(foreign.lens(1, answers=P - 1), tmp_path / "c.pt")
@@ -319,7 +319,7 @@ def test_biases_that_our_transformers_do_not_have(tmp_path, name):
 @pytest.mark.parametrize("name", ["blocks.0.ln1.w", "blocks.0.ln2.b", "ln_final.w"])
 def test_layer_norm(tmp_path, name):
     torch.save(foreign.lens(1) | {name: torch.ones(D)}, tmp_path / "a.pt")
-    rejects(tmp_path / "a.pt", f"without LayerNorm, it has {name}")
+    rejects(tmp_path / "a.pt", f"without LayerNorm, but it has {name}")
     torch.save({"model": foreign.lens(1), "config": {"normalization_type": "LNPre"}}, tmp_path / "b.pt")
     rejects(tmp_path / "b.pt", "without LayerNorm, got LNPre")
 

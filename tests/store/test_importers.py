@@ -247,10 +247,10 @@ def test_no_code_of_a_file_is_executed(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda s: s.pop("unembed.W_U"), "unembed.W_U, it is missing"),
+        (lambda s: s.pop("unembed.W_U"), "unembed.W_U, but it is missing"),
         (lambda s: s.update({"ln.w": torch.ones(3)}), "also has ln.w"),
         (lambda s: s.update({"blocks.0.mlp.b_in": torch.ones(5)}), "b_in of shape .12,"),
-        (lambda s: s.update({"blocks.0.attn.W_Q": torch.ones(4, 4)}), "W_Q of 3 dimensions"),
+        (lambda s: s.update({"blocks.0.attn.W_Q": torch.ones(4, 4)}), "W_Q with 3 dimensions"),
         (lambda s: s.update({"blocks.0.attn.W_K": torch.ones(2, 3, 8)}), "W_K of shape"),
         (lambda s: s.update({"blocks.0.attn.W_O": torch.ones(8, 9)}), "W_O of shape"),
         (lambda s: s.update({"unembed.W_U": torch.ones(8, 20)}), "W_U of shape"),

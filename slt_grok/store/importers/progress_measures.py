@@ -81,7 +81,7 @@ def _settings(file: SourceFile, stored: Mapping[str, Any], notes: list[str]) -> 
     for name, value in used.items():
         if value is not None and settings.get(name, value) != value:
             notes.append(
-                f"{name} is {settings[name]:g} in the config but {value:g} in the optimizer's state, which is used."
+                f"The config states {name} {settings[name]:g}, the optimizer's state {value:g}: the latter is used."
             )
         if value is not None:
             settings[name] = value
