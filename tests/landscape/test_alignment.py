@@ -136,7 +136,7 @@ def test_what_cannot_be_aligned_is_said():
     linear = Trajectory.of(nn.Linear(2, 2))
     with pytest.raises(SltGrokError, match="declares its interchangeable units, got Linear"):
         align(linear, linear)
-    with pytest.raises(SltGrokError, match=r"same shapes, U has \(7, 12\) against \(7, 5\)"):
+    with pytest.raises(SltGrokError, match=r"equal shapes, but U has \(7, 12\) and \(7, 5\)"):
         align(single({"kind": "quadratic", "width": 12}), single({"kind": "quadratic", "width": 5}))
     with pytest.raises(SltGrokError, match="weights, activations, random, got 'nearest'"):
         align(single(SETTINGS[-1]), single(SETTINGS[-1]), "nearest")

@@ -154,9 +154,9 @@ def test_all_samples_have_no_error_and_few_are_refused():
 
 
 def test_networks_of_other_shapes():
-    with pytest.raises(SltGrokError, match=r"same shapes, W_in has \(6, 10\) against \(6, 12\)"):
+    with pytest.raises(SltGrokError, match=r"equal shapes, but W_in has \(6, 10\) and \(6, 12\)"):
         barrier(trajectory_of(), trajectory_of(model=TRANSFORMER | {"d_mlp": 12}))
-    with pytest.raises(SltGrokError, match=r"same shapes, W_E has \(8, 6\) against \(7, 128\)"):
+    with pytest.raises(SltGrokError, match=r"equal shapes, but W_E has \(8, 6\) and \(7, 128\)"):
         barrier(trajectory_of(), trajectory_of(model={"kind": "deep_transformer"}))
     with pytest.raises(SltGrokError, match=r"as many second networks as first \(6\) or one, got 2"):
         barrier(trajectory_of(), trajectory_of().isel(step=0))

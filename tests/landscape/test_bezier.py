@@ -74,5 +74,5 @@ def test_cost_and_settings():
     assert done == pytest.approx([1 / 3, 2 / 3, 1])
     with pytest.raises(SltGrokError, match="positive updates, batch and learning_rate, got 0"):
         bezier(first, second, **SETTINGS | {"updates": 0})
-    with pytest.raises(SltGrokError, match=r"same shapes, first has \(1,\) against \(2,\)"):
+    with pytest.raises(SltGrokError, match=r"equal shapes, but first has \(1,\) and \(2,\)"):
         bezier(first, stacked(torch.zeros(1, 4), ring), **SETTINGS)
