@@ -1,4 +1,4 @@
-"""What a person sees of long work, with a terminal and without."""
+"""What is shown of long work, with a terminal and without."""
 
 import io
 
@@ -13,10 +13,10 @@ def test_without_a_terminal_there_are_plain_lines(
 ) -> None:
     monkeypatch.setattr(progress, "LINE_SECONDS", -1)
     with progress.progress("training", 100, "steps") as report:
-        report(25, "train loss 0.5")
+        report(0.25, "train loss 0.5")
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("training: 25/100 steps, ")
-    assert " a second, " in lines[0]
+    assert " per second, " in lines[0]
     assert " s left" in lines[0]
     assert lines[0].endswith("train loss 0.5")
     assert lines[1].startswith("training: done in ")
@@ -26,7 +26,7 @@ def test_with_a_terminal_there_is_a_bar_with_rate_time_left_and_facts(monkeypatc
     screen = io.StringIO()
     monkeypatch.setattr(progress, "console", Console(file=screen, force_terminal=True, width=160))
     with progress.progress("training", 100, "steps") as report:
-        report(100, "train loss 0.5")
+        report(1.0, "train loss 0.5")
     shown = screen.getvalue()
     for part in ("training", "100/100", "steps", "/s", "left", "train loss 0.5"):
         assert part in shown

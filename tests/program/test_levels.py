@@ -124,7 +124,7 @@ def test_bad_input() -> None:
     with pytest.raises(SltGrokError, match="odd prime"):
         program.Tokens(12)
     two = Trajectory.of(DeepMLP(11, 4, 4), ModularTask(11))
-    with pytest.raises(SltGrokError, match="alike"):
+    with pytest.raises(SltGrokError, match="equal ones"):
         program.read(two)
     module = DeepMLP(11, 4, 4)
     module.initialize(torch.Generator().manual_seed(0))

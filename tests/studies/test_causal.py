@@ -1,4 +1,4 @@
-"""The causal tests as a stage of a run: checkpoints, seeds with circuits of their own, a resume, the page."""
+"""The causal tests as a stage of a run: checkpoints, seeds with circuits of their own, a resume."""
 
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_each_seed_against_its_own_circuit_and_its_own_memorizing_checkpoint(run: Path) -> None:
-    page = measure_run(Run(run), ["causal"]).read_text()
+    measure_run(Run(run), ["causal"])
     found = RunDirectory(run).read_measurement("causal")
     assert found.step.values.tolist() == [0, 10, 30, 40]
     for seed, keys in enumerate(KEYS):
@@ -66,9 +66,6 @@ def test_each_seed_against_its_own_circuit_and_its_own_memorizing_checkpoint(run
         )
         for name in ("effect", "control_effect", "plane_norm", "loss_ratio_by_frequency"):
             np.testing.assert_array_equal(found[name].isel(seed=[seed]), alone[name], err_msg=name)
-    assert "Causal tests of the circuit" in page
-    assert "Causal tests at step 40, seed 1" in page
-    assert (run / "figures" / "causal_seed1.svg").is_file()
 
 
 def test_a_stopped_measurement_goes_on_where_it_was(

@@ -21,6 +21,8 @@ from tests.conftest import CONFIG
 from tests.program import networks
 from tests.studies.small import PLANTED, planted_run
 
+PAGES = True
+
 
 def settings(**changes: int) -> RunConfig:
     return parse_config(PLANTED | {"program": changes}, "test")

@@ -19,6 +19,8 @@ from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 from tests.conftest import CONFIG
 
+PAGES = True
+
 
 def test_each_seed_keeps_its_own_frequencies(tmp_path) -> None:
     module = EmbeddingMLP(13, d_embed=4, d_mlp=6)
