@@ -20,7 +20,12 @@ CONFIG = {
     "seeds": [0, 1],
     "task": {"modulus": 13, "train_fraction": 0.6},
     "model": {"kind": "transformer", "d_model": 32, "n_heads": 2, "d_mlp": 64},
-    "training": {"steps": 600, "batch_size": 50, "evaluate_every": 100, "checkpoints": {"logarithmic": 6, "linear": 8}},
+    "training": {
+        "steps": 1000,
+        "batch_size": 50,
+        "evaluate_every": 100,
+        "checkpoints": {"logarithmic": 6, "linear": 8},
+    },
     "llc": {
         "sampler": {"step_size": 0.01},
         "n_beta": 20,
