@@ -1,14 +1,14 @@
 """Figures: functions from datasets to matplotlib `Figure` objects, and `save`; imported on first use."""
 
 import importlib
-from pathlib import Path
+import pkgutil
 from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """Import a function by name from the module of this folder that defines it."""
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        if f"\ndef {name}(" in path.read_text(encoding="utf-8"):
-            globals()[name] = getattr(importlib.import_module(f"{__name__}.{path.stem}"), name)
-            return globals()[name]
+    """Return the function of that name from the module of this folder that defines it."""
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        function = getattr(importlib.import_module(module.name), name, None)
+        if getattr(function, "__module__", None) == module.name:
+            return globals().setdefault(name, function)
     raise AttributeError(f"module {__name__!r} has no figure {name!r}")
