@@ -62,9 +62,12 @@ class RunConfig(Settings):
     def _fits_together(self) -> "RunConfig":
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: expected distinct seeds, got {self.seeds}")
-        network = self.network  # report an impossible network now rather than after training
+        network = self.network  # report what does not fit it now rather than after training
         if self.training is not None:
             self.training.check(network)
+        for key in type(self).model_fields:
+            if isinstance(part := getattr(self, key), Settings):
+                part.fit(network, key)
         return self
 
     @cached_property

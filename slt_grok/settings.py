@@ -27,6 +27,15 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
+    def fit(self, network: Any, key: str) -> None:
+        """Check what depends on the network and its task; `key` is the section's, named in errors.
+
+        Raises
+        ------
+        SltGrokError
+            A value that this network does not allow.
+        """
+
 
 S = TypeVar("S", bound=BaseModel)
 

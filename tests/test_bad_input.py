@@ -15,6 +15,8 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from slt_grok.config import parse_config
+from slt_grok.errors import SltGrokError
 from slt_grok.store import files
 from tests.conftest import CONFIG, Command, write_config
 
@@ -255,3 +257,9 @@ def test_a_measurement_without_settings_is_not_passed_over_in_silence(
     code, error = slt_grok_command("run", config, "--out", tmp_path / "run")
     assert code == 0, error
     refused(slt_grok_command("measure", tmp_path / "run", "--only", "llc"), "settings for llc", "--config")
+
+
+def test_a_batch_larger_than_the_train_set_is_refused_before_training(tmp_path: Path) -> None:
+    content = {**CONFIG, "llc": {**CONFIG["llc"], "batch_size": 1000}}
+    with pytest.raises(SltGrokError, match=r"tiny.yaml: llc.batch_size \(1000\) must not exceed the \d+ train samples"):
+        parse_config(content, "tiny.yaml")

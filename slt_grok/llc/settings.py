@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.sampling import Schedule
+from slt_grok.models import Network
 from slt_grok.settings import AboveZero, NonNegative, Positive, Settings, section
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -86,6 +87,13 @@ class SamplingSettings(Settings):
                 f"burn_in ({self.burn_in}) must not exceed draws x thinning ({self.draws * self.thinning})"
             )
         return self
+
+    def fit(self, network: Network, key: str) -> None:
+        """See `Settings`: a batch must not be larger than its split."""
+        split, size = getattr(self, "data", "train"), self.batch_size or 0
+        samples = size if network.task is None else len(network.task.indices(split))
+        if size > samples:
+            raise SltGrokError(f"{key}.batch_size ({size}) must not exceed the {samples} {split} samples")
 
     def n_beta_of(self, samples: int) -> float:
         """Evaluate n_beta for the given number of samples."""
