@@ -245,7 +245,7 @@ def test_a_disk_that_fills_up_keeps_what_was_there(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
-    refused(slt_grok_command("measure", run), "No space left", "untouched")
+    refused(slt_grok_command("measure", run), "No space left", "unchanged")
     monkeypatch.undo()
     assert fingerprint(run) == before
 
