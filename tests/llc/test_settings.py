@@ -16,7 +16,8 @@ BASE = {"sampler": {"step_size": 0.01}, "n_beta": 5, "gamma": 10}
 
 
 def settings(**content: Any) -> LLCSettings:
-    found = parse_config({**CONFIG, "llc": content}, "file.yaml").llc
+    task = {"modulus": 13, "train_fraction": 0.8}  # more samples than any batch here
+    found = parse_config({**CONFIG, "task": task, "llc": content}, "file.yaml").llc
     assert found is not None
     return found
 
