@@ -90,7 +90,8 @@ class SamplingSettings(Settings):
 
     def fit(self, network: Network, key: str) -> None:
         """See `Settings`: a batch must not be larger than its split."""
-        split, size = getattr(self, "data", "train"), self.batch_size or 0
+        split: Any = getattr(self, "data", "train")
+        size = self.batch_size or 0
         samples = size if network.task is None else len(network.task.indices(split))
         if size > samples:
             raise SltGrokError(f"{key}.batch_size ({size}) must not exceed the {samples} {split} samples")
