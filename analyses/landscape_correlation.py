@@ -30,7 +30,7 @@ COLORS = {"before": VERMILION, "not resolved": GRAY, "after": GREEN}
 
 
 def read(path: Path) -> dict[str, xr.Dataset]:
-    """Return the measures of a run beside its LLC, by the name of the run and, of several, the seed."""
+    """Return the measures of a run with its LLC, by the name of the run and, of several, the seed."""
     run = RunDirectory(path)
     name = config_of(run)["name"]
     missing = [label for label in ("llc", "landscape") if label not in run.labels]

@@ -55,7 +55,7 @@ def with_both(path: Path) -> tuple[xr.Dataset, float]:
 
 
 def of_seed(networks: Trajectory, both: xr.Dataset, gamma: float) -> tuple[xr.Dataset, dict[str, Any]]:
-    """Return the marginal likelihood of both phases of a seed, and its numbers beside those of the formula."""
+    """Return the marginal likelihood of both phases of a seed, and its numbers next to those of the formula."""
     seed, steps = int(both.seed), both.phase_step.values.astype(int).tolist()
     all_steps, all_seeds = (networks.coords[dim].tolist() for dim in ("step", "seed"))
     place = {"step": [all_steps.index(step) for step in steps], "seed": all_seeds.index(seed)}

@@ -45,7 +45,7 @@ def event_rows(events: xr.Dataset) -> dict[str, Any]:
 
 
 def lag_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the lags as plain data: reference, event, measure and numbers, and which seeds were left out and why."""
+    """Return the lags as plain data: reference, event, measure and numbers, and which seeds were omitted and why."""
     return table.filter(["reference", "event", "measure", *NUMBERS, "left_out"]).to_dict("records")
 
 

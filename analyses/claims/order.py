@@ -33,7 +33,7 @@ def in_order(
 ) -> Finding:
     """Test that the first event of each pair comes before the second, in arm `main`.
 
-    Of `beside` report the lag alone.
+    Report only the lag of `beside`.
     """
     rows, left_out = usable(study, [], arm="main")
     seeds = rows.seed.tolist()

@@ -14,7 +14,7 @@ TRAINED = 0.99  # train accuracy of a network that has memorized
 def usable(
     study: StudyResults, columns: Sequence[str], outcome: str | None = "generalized", **settings: object
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Return the done rows with these settings, outcome and columns, and why the others are left out.
+    """Return the done rows with these settings, outcome and columns, and why the others are omitted.
 
     Raises
     ------

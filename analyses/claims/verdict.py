@@ -61,7 +61,7 @@ def content(name: str, text: str, study: StudyResults, finding: Finding) -> dict
 
 @styled
 def figure(finding: Finding, panel: Panel) -> Figure:
-    """Draw the networks on the left; on the right each condition's interval beside its threshold."""
+    """Draw the networks on the left; on the right each condition's interval with its threshold."""
     count = max(len(finding.conditions), 1)
     made = Figure(figsize=(WIDTH, max(2.6, 0.8 * count + 0.4)), layout="constrained")
     grid = made.add_gridspec(count, 2, width_ratios=(1.5, 1))

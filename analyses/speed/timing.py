@@ -25,7 +25,7 @@ def interleaved(
     Returns
     -------
     tuple[Answers, list[str]]
-        The answers of each contestant, and a sentence for each that ended on the way, whose answers are left out.
+        The answers of each contestant, and a sentence for each that ended on the way, whose answers are omitted.
     """
     answers: Answers = {worker.name: [] for worker in workers}
     lost: list[str] = []

@@ -23,7 +23,7 @@ train = tensors.pop("train_rows").long()
 
 
 def repeat(repetition: int) -> dict:
-    """Return the checkpoints of this repetition; their values into a file beside the job."""
+    """Return the checkpoints of this repetition; their values into a file next to the job."""
     chosen = job["checkpoints"][repetition % len(job["checkpoints"])]
     rows = [
         code.measure({name: tensor[index] for name, tensor in tensors.items()}, train, job["frequencies"])

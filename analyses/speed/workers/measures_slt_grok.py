@@ -24,7 +24,7 @@ frequencies = np.array(job["frequencies"])
 
 
 def repeat(repetition: int) -> dict:
-    """Return the checkpoints of this repetition; their values into a file beside the job."""
+    """Return the checkpoints of this repetition; their values into a file next to the job."""
     chosen = job["checkpoints"][repetition % len(job["checkpoints"])]
     if repetition < 0:
         chosen = chosen[:2]
