@@ -242,14 +242,14 @@ class Measurement(Result):
     def measure(self, trajectory: Trajectory, settings: Any, context: Context) -> xr.Dataset:
         """Measure every network, or some of them: a dataset over (step, seed, ...)."""
 
-    def unmeasurable(self, network: Network) -> str:
-        """Explain why networks of this kind cannot be measured; empty if they can."""
-        return ""
+    def unmeasurable(self, network: Network) -> str | None:
+        """Explain why networks of this kind cannot be measured; None if they can."""
+        return None
 
-    def seconds(self, one: Trajectory, settings: Any, checkpoints: int, context: Context) -> float:
+    def seconds(self, trial: Trajectory, settings: Any, checkpoints: int, context: Context) -> float:
         """Predict core-seconds for the given number of checkpoints of one seed, from a trial on a single network."""
         start = time.process_time()
-        self.measure(one, settings, context)
+        self.measure(trial, settings, context)
         return (time.process_time() - start) * min(getattr(settings, "checkpoints", None) or checkpoints, checkpoints)
 
 

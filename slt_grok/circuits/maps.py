@@ -85,9 +85,9 @@ class CircuitMaps(CircuitMeasurement):
                 places |= set(np.flatnonzero(steps >= np.median(known))[:1].tolist())
         return measure(trajectory.isel(step=sorted(places)), key_frequencies(trajectory))
 
-    def seconds(self, one: Trajectory, settings: Settings, checkpoints: int, context: Context) -> float:
+    def seconds(self, trial: Trajectory, settings: Settings, checkpoints: int, context: Context) -> float:
         """See `Measurement`."""
-        return super().seconds(one, settings, min(checkpoints, 3), context)
+        return super().seconds(trial, settings, min(checkpoints, 3), context)
 
     def columns(self, dataset: xr.Dataset) -> dict[str, float]:
         """Report no columns: maps are for figures."""

@@ -53,7 +53,7 @@ class CircuitMeasurement(Measurement):
     needs: ClassVar[tuple[str, ...]] = ("logits",)
     """As for a `CircuitMeasure`."""
 
-    def unmeasurable(self, network: Network) -> str:
+    def unmeasurable(self, network: Network) -> str | None:
         """See `Measurement`."""
         return _reason(network, self.needs)
 
@@ -261,9 +261,9 @@ def require(network: Network, needs: Sequence[str]) -> None:
         raise SltGrokError(f"circuits: {reason}")
 
 
-def _reason(network: Network, needs: Sequence[str]) -> str:
+def _reason(network: Network, needs: Sequence[str]) -> str | None:
     lacking = lacks(network, needs)
-    return lacking and f"expected {lacking}, got {type(network.module).__name__}"
+    return f"expected {lacking}, got {type(network.module).__name__}" if lacking else None
 
 
 def group_of(trajectory: Trajectory) -> Group:

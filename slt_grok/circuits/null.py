@@ -75,9 +75,9 @@ class CircuitNull(CircuitMeasurement):
         last = trajectory.isel(step=-1)
         return null(last, settings.seed, settings.gradient_triples, context.on_progress)
 
-    def seconds(self, one: Trajectory, settings: CircuitNullSettings, checkpoints: int, context: Context) -> float:
+    def seconds(self, trial: Trajectory, settings: CircuitNullSettings, checkpoints: int, context: Context) -> float:
         """See `Measurement`."""
-        return super().seconds(one, settings, 1, context)
+        return super().seconds(trial, settings, 1, context)
 
     def columns(self, dataset: xr.Dataset) -> dict[str, float]:
         """Report no columns: the null of a run is shown on its page."""

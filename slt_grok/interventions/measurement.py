@@ -73,9 +73,9 @@ class Interventions(Measurement):
         "llc_change_se": Variable((VARIANT,), "standard error of the change of the LLC", "sqrt(sum of both llc_se^2)"),
     }
 
-    def unmeasurable(self, network: Network) -> str:
-        """Explain why the weights cannot be intervened on; empty if they can."""
-        undeclared = "" if network.declares("units") else "the model does not declare the units of its weights"
+    def unmeasurable(self, network: Network) -> str | None:
+        """Explain why the weights cannot be intervened on; None if they can."""
+        undeclared = None if network.declares("units") else "the model does not declare the units of its weights"
         return without_task(network) or undeclared
 
     def measure(self, trajectory: Trajectory, settings: InterventionSettings, context: Context) -> xr.Dataset:
@@ -114,10 +114,10 @@ class Interventions(Measurement):
         fields = {field: (VARIANT, [getattr(variant, field) for variant in todo]) for field in Variant._fields}
         return with_changes(found).assign_coords(fields)
 
-    def seconds(self, one: Trajectory, settings: InterventionSettings, checkpoints: int, context: Context) -> float:
+    def seconds(self, trial: Trajectory, settings: InterventionSettings, checkpoints: int, context: Context) -> float:
         """Predict core-seconds from a few updates."""
-        count = min(settings.checkpoints, checkpoints) * len(variants(one, settings.controls))
-        return count * seconds_of_updates(one, settings, settings.schedule.updates)
+        count = min(settings.checkpoints, checkpoints) * len(variants(trial, settings.controls))
+        return count * seconds_of_updates(trial, settings, settings.schedule.updates)
 
     def figures(self) -> Sequence[Drawing]:
         """List the figures: the variants over training."""

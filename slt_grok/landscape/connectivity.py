@@ -70,11 +70,11 @@ class Connectivity(OfLoss):
         along = context.in_shards(starts, curve, 1, part="curves", span=(middle, 1))
         return xr.merge([found, along], join="outer", combine_attrs="drop_conflicts")
 
-    def seconds(self, one: Trajectory, settings: ConnectivitySettings, checkpoints: int, context: Context) -> float:
+    def seconds(self, trial: Trajectory, settings: ConnectivitySettings, checkpoints: int, context: Context) -> float:
         """Predict the cost from a few losses and updates; there are at most two curves."""
-        many = one.isel(step=[0] * checkpoints)
+        many = trial.isel(step=[0] * checkpoints)
         lines = matrix_seconds(many, positions=settings.positions, rows=settings.rows)
-        return lines + bezier_seconds(one, min(2, checkpoints - 1), updates=settings.updates)
+        return lines + bezier_seconds(trial, min(2, checkpoints - 1), updates=settings.updates)
 
     def figures(self) -> Sequence[Drawing]:
         """Draw the matrix of barriers, and the loss along lines and curves."""

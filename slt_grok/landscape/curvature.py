@@ -226,9 +226,9 @@ class Curvature(OfLoss):
 
         return context.in_shards(chosen, shard, 1)
 
-    def seconds(self, one: Trajectory, settings: CurvatureSettings, checkpoints: int, context: Context) -> float:
+    def seconds(self, trial: Trajectory, settings: CurvatureSettings, checkpoints: int, context: Context) -> float:
         """Predict the cost from one product; there are at most three milestones."""
-        return self._cost(one, settings)._replace(networks=min(3, checkpoints)).seconds
+        return self._cost(trial, settings)._replace(networks=min(3, checkpoints)).seconds
 
     def _cost(self, chosen: Trajectory, settings: CurvatureSettings) -> Cost:
         spectra = len(MATRICES) * len(SCALES) * (len(SPLITS) + len(chosen.network.shapes))

@@ -24,6 +24,6 @@ def only(where: str, variables: Mapping[str, Variable]) -> dict[str, Variable]:
 class OfLoss(Measurement):
     """Base class of measurements of the loss on a task's samples."""
 
-    def unmeasurable(self, network: Network) -> str:
-        """Explain that a network has no task; empty if it has one."""
-        return "" if network.task else "the network has no task, so the samples of its loss are unknown"
+    def unmeasurable(self, network: Network) -> str | None:
+        """Explain that a network has no task; None if it has one."""
+        return None if network.task else "the network has no task, so the samples of its loss are unknown"

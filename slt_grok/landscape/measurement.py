@@ -235,12 +235,12 @@ class Landscape(OfLoss):
         )
         return joined(lines, around)
 
-    def seconds(self, one: Trajectory, settings: LandscapeSettings, checkpoints: int, context: Context) -> float:
+    def seconds(self, trial: Trajectory, settings: LandscapeSettings, checkpoints: int, context: Context) -> float:
         """Predict the cost from one network, for all checkpoints and for those with probes."""
         start = time.process_time()
-        between_checkpoints(one)
+        between_checkpoints(trial)
         middle = time.process_time()
-        at_checkpoints(one, **self._options(settings))
+        at_checkpoints(trial, **self._options(settings))
         asked = checkpoints if settings.probe_checkpoints is None else min(settings.probe_checkpoints, checkpoints)
         return (middle - start) * checkpoints + (time.process_time() - middle) * asked
 

@@ -36,9 +36,9 @@ class Shape(OfLoss):
         context.announce(f"about {_seconds(trajectory, trajectory.shape[1], settings):.0f} s")
         return principal_plane.principal_plane(trajectory, on_progress=context.on_progress, **settings.model_dump())
 
-    def seconds(self, one: Trajectory, settings: ShapeSettings, checkpoints: int, context: Context) -> float:
+    def seconds(self, trial: Trajectory, settings: ShapeSettings, checkpoints: int, context: Context) -> float:
         """Predict the cost from a few losses."""
-        return _seconds(one, 1, settings)
+        return _seconds(trial, 1, settings)
 
     def figures(self) -> Sequence[Drawing]:
         """Draw the plane with the path."""
@@ -92,9 +92,9 @@ class RandomPlanes(OfLoss):
             1,
         )
 
-    def seconds(self, one: Trajectory, settings: RandomPlanesSettings, checkpoints: int, context: Context) -> float:
+    def seconds(self, trial: Trajectory, settings: RandomPlanesSettings, checkpoints: int, context: Context) -> float:
         """Predict the cost from a few losses; there are at most three milestones."""
-        return _seconds(one, min(3, checkpoints), settings)
+        return _seconds(trial, min(3, checkpoints), settings)
 
     def figures(self) -> Sequence[Drawing]:
         """Draw the plane through the last checkpoint."""

@@ -40,14 +40,14 @@ class LLC(Measurement):
             local=settings.device is not None,
         )
 
-    def unmeasurable(self, network: Network) -> str:
-        """Explain why the LLC cannot be measured; empty if it can."""
+    def unmeasurable(self, network: Network) -> str | None:
+        """Explain why the LLC cannot be measured; None if it can."""
         return without_task(network)
 
-    def seconds(self, one: Trajectory, settings: SamplingSettings, checkpoints: int, context: Context) -> float:
+    def seconds(self, trial: Trajectory, settings: SamplingSettings, checkpoints: int, context: Context) -> float:
         """Predict core-seconds from a few updates."""
         networks = min(getattr(settings, "checkpoints", checkpoints), checkpoints)
-        return networks * seconds_of_updates(one, settings, settings.schedule.updates)
+        return networks * seconds_of_updates(trial, settings, settings.schedule.updates)
 
     def figures(self) -> Sequence[Drawing]:
         """List the figures: traces and diagnostics of the chains."""
@@ -124,9 +124,9 @@ def shard_chains(trajectory: Trajectory) -> int:
     return min(SHARD_CHAINS, max(1, SHARD_PARAMETERS // parameters))
 
 
-def without_task(network: Network) -> str:
-    """Explain that a network has no task to provide the samples; empty if it has one."""
-    return "" if network.task is not None else "the network has no task, so its loss is not known"
+def without_task(network: Network) -> str | None:
+    """Explain that a network has no task to provide the samples; None if it has one."""
+    return None if network.task is not None else "the network has no task, so its loss is not known"
 
 
 def seconds_of_updates(one: Trajectory, settings: SamplingSettings, updates: int) -> float:

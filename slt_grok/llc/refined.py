@@ -309,13 +309,13 @@ class Refined(Measurement):
         mask = circuits.circuit_frequency
         return {seed: mask.frequency.values[mask.sel(seed=seed).values] for seed in mask.seed.values.tolist()}
 
-    def unmeasurable(self, network: Network) -> str:
-        """Explain why refined LLCs cannot be measured; empty if they can."""
+    def unmeasurable(self, network: Network) -> str | None:
+        """Explain why refined LLCs cannot be measured; None if they can."""
         return without_task(network)
 
-    def seconds(self, one: Trajectory, settings: RefinedSettings, checkpoints: int, context: Context) -> float:
+    def seconds(self, trial: Trajectory, settings: RefinedSettings, checkpoints: int, context: Context) -> float:
         """Predict core-seconds from a few updates, for the components that do not require a circuit."""
-        return LLC().seconds(one, settings, checkpoints, context) * len(components(one.network))
+        return LLC().seconds(trial, settings, checkpoints, context) * len(components(trial.network))
 
     def figures(self) -> Sequence[Drawing]:
         """List the figures: the LLCs of all components."""

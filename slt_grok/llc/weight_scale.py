@@ -87,13 +87,13 @@ class WeightScale(Measurement):
         found = context.in_shards(trajectory.isel(step=places), measure_shard, size=1, local=local)
         return xr.merge([found, drops(found)]).assign_attrs(found.attrs)
 
-    def unmeasurable(self, network: Network) -> str:
-        """Explain why the LLC cannot be measured; empty if it can."""
+    def unmeasurable(self, network: Network) -> str | None:
+        """Explain why the LLC cannot be measured; None if it can."""
         return without_task(network)
 
-    def seconds(self, one: Trajectory, settings: WeightScaleSettings, checkpoints: int, context: Context) -> float:
+    def seconds(self, trial: Trajectory, settings: WeightScaleSettings, checkpoints: int, context: Context) -> float:
         """Predict core-seconds from a few updates."""
-        return len(TREATMENTS) * LLC().seconds(one, settings, checkpoints, context)
+        return len(TREATMENTS) * LLC().seconds(trial, settings, checkpoints, context)
 
     def figures(self) -> Sequence[Drawing]:
         """List the figures: the LLC under each treatment."""

@@ -110,8 +110,8 @@ class Programs(Measurement):
     Settings = ProgramSettings
     variables = VARIABLES
 
-    def unmeasurable(self, network: Network) -> str:
-        """Explain why networks of this kind have no program; empty if they do."""
+    def unmeasurable(self, network: Network) -> str | None:
+        """Explain why networks of this kind have no program; None if they do."""
         return unreadable(network.task)
 
     def measure(self, trajectory: Trajectory, settings: ProgramSettings, context: Context) -> xr.Dataset:
@@ -120,11 +120,11 @@ class Programs(Measurement):
         found = context.in_shards(chosen, measure, SHARD)
         return found.assign_attrs(as_text(trajectory.isel(step=[-1], seed=[0])))
 
-    def seconds(self, one: Trajectory, settings: ProgramSettings, checkpoints: int, context: Context) -> float:
+    def seconds(self, trial: Trajectory, settings: ProgramSettings, checkpoints: int, context: Context) -> float:
         """Predict the cost from a trial that adds a typical program, since an untrained network has none."""
         start = time.process_time()
-        reading = read(one)
-        measure(one)
+        reading = read(trial)
+        measure(trial)
         if reading.tokens is not None and reading.neurons is not None:
             trial = neurons(reading, reading.tokens.frequencies[:TRIAL])
             codes(reading, trial)

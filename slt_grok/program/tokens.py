@@ -29,11 +29,11 @@ WAVES: Waves = ((1, 0), (0, 1), (1, 1), (1, -1), (2, 0), (0, 2))
 ONE_TOKEN: Waves = ((1, 0), (0, 1), (2, 0), (0, 2))
 
 
-def unreadable(task: Task | None) -> str:
-    """Explain why networks on a task cannot be read as programs; empty if they can."""
+def unreadable(task: Task | None) -> str | None:
+    """Explain why networks on a task cannot be read as programs; None if they can."""
     group = None if task is None else task.group
     if isinstance(group, CyclicGroup) and group.is_odd_prime:
-        return ""
+        return None
     got = "no group" if group is None else f"a group of order {group.order}"
     return f"expected a task on Z_p with an odd prime p, got {got}"
 
