@@ -96,30 +96,10 @@ class Group:
         for h in range(self.order):
             members = conjugates[:, h].unique()
             weights[torch.cat([members, self.inverses[members]]).unique()] += generator.standard_normal()
-        spaces = self._eigenspaces(self.table, weights, np.eye(self.order))
-        found = [space for space in spaces if abs(space.sum(0)).max() < 0.5]  # one of them is the constants
-        return [torch.from_numpy(space.T.copy()) for space in sorted(found, key=lambda space: space.shape[1])]
-
-    @cached_property
-    def representations(self) -> list[Tensor]:
-        """The orthogonal matrices rho(g) of each nontrivial real irreducible representation, (n, d, d)."""
-        generator, found = np.random.default_rng(1), []
-        for plane in self.planes:
-            weights = generator.standard_normal(self.order)
-            # right multiplication commutes with left multiplication: each eigenspace carries one copy
-            copies = self._eigenspaces(self.table.T, weights + weights[self.inverses], plane.numpy().T)
-            copy = torch.from_numpy(copies[0])
-            found.append(torch.einsum("si,gsj->gij", copy, copy[self.table[self.inverses]]))
-        return found
-
-    def _eigenspaces(self, table: Tensor, weights: np.ndarray, within: np.ndarray) -> list[np.ndarray]:
-        """Eigenspaces (n, m) of f -> sum_g weights[g] f(g^(-1) t), for `table` [g, t], within an invariant subspace."""
-        elements, operator = np.arange(self.order), np.zeros((self.order, self.order))
-        for g in elements:
-            operator[table[g], elements] += weights[g]
-        values, vectors = np.linalg.eigh(within.T @ operator @ within)
+        values, vectors = np.linalg.eigh(weights[self.table[:, self.inverses]])  # f -> sum_g weights[g] f(g^-1 t)
         cuts = np.flatnonzero(np.diff(values) > SAME * abs(values).max()) + 1
-        return [within @ part for part in np.split(vectors, cuts, axis=1)]
+        spaces = [space for space in np.split(vectors, cuts, axis=1) if abs(space.sum(0)).max() < 0.5]  # no constants
+        return [torch.from_numpy(space.T.copy()) for space in sorted(spaces, key=lambda space: space.shape[1])]
 
     # -- Fourier analysis -------------------------------------------------------------------------------------
 
@@ -155,10 +135,6 @@ class Group:
     def transform_grid(self, grid: Tensor) -> Tensor:
         """Compute the components sum_ab basis[i, a] basis[j, b] grid[a, b] of functions of a pair, (..., n, n)."""
         return self.basis @ grid @ self.basis.T
-
-    def inverse_grid(self, components: Tensor) -> Tensor:
-        """Compute the functions of a pair with these components, the inverse of `transform_grid`."""
-        return self.basis.T @ components @ self.basis
 
     def power(self, components: Tensor) -> Tensor:
         """Compute the squared norm in each plane: (..., component, d) -> (..., K)."""
