@@ -8,7 +8,7 @@ Of each seed: bits of the shortest program (with a table of what it does not do)
 all pairs, and of the one that keeps its loss on the train pairs; how much of it is table; bits of the network itself;
 llc log2(n); all at the LLC's largest value, half way down and at the end. The middle of each drop from there on, and
 the rank correlation of its changes with the LLC's. From four seeds on, the lag of each middle behind the LLC's. The
-rules are those of `slt_grok.transitions.description_length`.
+rules are those of `length_and_llc`.
 """
 
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from length_and_llc import description_length
 from rich.console import Console
 from rich.table import Table
 from runs_below import below_runs, command_line
@@ -26,7 +27,6 @@ from slt_grok.plots.style import with_seed
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.run import Run
-from slt_grok.transitions.description_length import description_length
 
 CORRELATION = {"rank_correlation": "+.2f", "p_value_correlation": ".1g"}
 LAGS = ("lag", "lag_low", "lag_high", "p_value")

@@ -16,6 +16,7 @@ import xarray as xr
 from figures.laws import finite_size
 from rich.console import Console
 from runs_below import below_runs, command_line, config_of, grouped, picture, plain, runs_below
+from size_collapse import SizedCurve, collapse
 
 from slt_grok import transitions
 from slt_grok.errors import SltGrokError
@@ -25,7 +26,6 @@ from slt_grok.studies.provenance import environment
 from slt_grok.transitions.events import llc_drop
 from slt_grok.transitions.finite_size import scaling, sharpness, widths
 from slt_grok.transitions.measures import Curves
-from slt_grok.transitions.size_collapse import SizedCurve, collapse
 
 SCALED = {"llc_peak": "LLC at its peak", "llc_end": "LLC at the end", "llc_drop": "Drop of the LLC"}
 WIDTHS = {

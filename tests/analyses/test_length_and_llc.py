@@ -1,13 +1,13 @@
-"""Lengths beside the LLC on curves whose middles, lags and correlations are known."""
+"""Lengths compared with the LLC on curves whose middles, lags and correlations are known."""
 
 import numpy as np
 import pytest
 import xarray as xr
+from length_and_llc import description_length, lengths
 from scipy.special import expit
 from scipy.stats import spearmanr
 
 from slt_grok.errors import SltGrokError
-from slt_grok.transitions.description_length import description_length, lengths
 
 STEPS = np.array([0, *np.unique(np.geomspace(10, 10_000, 40).astype(int))])
 

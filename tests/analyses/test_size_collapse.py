@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-
-from slt_grok.transitions.size_collapse import SizedCurve, collapse
+from size_collapse import SizedCurve, collapse
 
 SIZES = (23, 43, 79, 113)
 

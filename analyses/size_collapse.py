@@ -11,6 +11,7 @@ of the sizes.
 """
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,19 @@ BETTER = 0.5  # largest misfit, relative to that at c = 0, at which only the res
 
 
 class SizedCurve(NamedTuple):
-    """An order parameter of one seed over training: steps and values (n,), and the step of its middle."""
+    """An order parameter of one seed over training.
+
+    Parameters
+    ----------
+    size : float
+        Size of the task.
+    seed : int
+        Seed of the network.
+    steps, values : ndarray
+        Training steps and values (n,).
+    middle : float
+        Step of the middle of the transition; NaN without one.
+    """
 
     size: float
     seed: int
@@ -46,26 +59,26 @@ def collapse(curves: Sequence[SizedCurve]) -> xr.Dataset:
     -------
     xarray.Dataset
         `misfit` over `exponent`, 0 for curves that coincide and near 2 for unrelated curves; `curve` over (size, place)
-        at the best exponent, on the rescaled axis `place`. Attributes: `exponent`,
-        `_low`, `_high` (95%), `misfit_ratio` (of the best to c = 0), `verdict` (sharp: the interval lies above 0 and
-        rescaling at least halves the misfit; smooth: it contains 0 and ends below 0.25; otherwise undecided), `reason`,
-        `notes`.
+        at the best exponent, on the rescaled axis `place`. Attributes: `exponent`, `exponent_low` and `exponent_high`
+        (95%), `misfit_ratio` (of the best to c = 0), `verdict` (sharp: the interval lies above 0 and rescaling at least
+        halves the misfit; smooth: it contains 0 and ends below 0.25; otherwise undecided), `reason`, `notes`.
     """
     good = [curve for curve in curves if np.isfinite(curve.middle)]
     notes = [f"omitted: size {c.size:g}, seed {c.seed}: no middle" for c in curves if not np.isfinite(c.middle)]
     sizes = np.unique([curve.size for curve in good])
     counts = np.array([sum(c.size == size for c in good) for size in sizes])
     freedom = int((counts - 1).sum())
-    nothing = {"exponent": np.nan, "exponent_low": np.nan, "exponent_high": np.nan, "misfit_ratio": np.nan}
     if len(sizes) < FEWEST_SIZES or freedom < FEWEST_EXTRA_SEEDS:
         reason = (
             f"{FEWEST_SIZES} sizes and {FEWEST_EXTRA_SEEDS} seeds beyond one per size are needed, "
             f"there are {len(sizes)} and {freedom}"
         )
-        return xr.Dataset(attrs={**nothing, "verdict": "undecided", "reason": reason, "notes": notes})
+        numbers = dict.fromkeys(("exponent", "exponent_low", "exponent_high", "misfit_ratio"), np.nan)
+        return xr.Dataset(attrs={**numbers, "verdict": "undecided", "reason": reason, "notes": notes})
     stretched = [_stretched([c for c in good if c.size == size], size / np.exp(np.log(sizes).mean())) for size in sizes]
-    misfit = _misfit([one.mean(0) for one in stretched])
-    exponent, error = _least(misfit), _jackknife(stretched)
+    means = np.array([curves.mean(0) for curves in stretched])
+    misfit = _misfit(means)
+    exponent, error = _least(misfit), _jackknife(stretched, means)
     low, high = exponent + np.array([-1, 1]) * error * student.ppf(0.975, freedom)
     best, plain = int(np.nanargmin(misfit)), misfit[np.abs(EXPONENTS).argmin()]
     ratio = float(misfit[best] / plain) if plain > 0 else 1.0
@@ -76,9 +89,8 @@ def collapse(curves: Sequence[SizedCurve]) -> xr.Dataset:
         word, why = "smooth", "curves of all sizes fit best without rescaling"
     else:
         word, why = "undecided", "no exponent is clearly better"
-    curve = np.array([one.mean(0)[best] for one in stretched])
     return xr.Dataset(
-        {"misfit": ("exponent", misfit), "curve": (("size", "place"), curve)},
+        {"misfit": ("exponent", misfit), "curve": (("size", "place"), means[:, best])},
         {"exponent": EXPONENTS, "size": sizes, "place": np.linspace(-REACH, REACH, POINTS)},
         {
             "exponent": exponent,
@@ -98,11 +110,9 @@ def _stretched(curves: Sequence[SizedCurve], ratio: float) -> np.ndarray:
     NaN where a curve has no step.
     """
     places = np.linspace(-REACH, REACH, POINTS) * ratio ** -EXPONENTS[:, None]
-    rows = []
-    for curve in curves:
-        x = np.log1p(curve.steps.astype(float)) - np.log1p(curve.middle)
-        rows.append(np.interp(places, x, curve.values, left=np.nan, right=np.nan))
-    return np.array(rows)
+    axes = [np.log1p(curve.steps.astype(float)) - np.log1p(curve.middle) for curve in curves]
+    rows = zip(axes, curves, strict=True)
+    return np.array([np.interp(places, x, curve.values, left=np.nan, right=np.nan) for x, curve in rows])
 
 
 def _least(misfit: np.ndarray) -> float:
@@ -116,30 +126,27 @@ def _least(misfit: np.ndarray) -> float:
     return float(EXPONENTS[best] + shift * (EXPONENTS[1] - EXPONENTS[0]))
 
 
-def _jackknife(stretched: Sequence[np.ndarray]) -> float:
+def _jackknife(stretched: Sequence[np.ndarray], means: np.ndarray) -> float:
     """Compute the standard error of the exponent, omitting each seed in turn, except for sizes with a single seed."""
-    means, variance = [one.mean(0) for one in stretched], 0.0
-    for i, one in enumerate(stretched):
-        m = len(one)
-        if m == 1:
+    variance = 0.0
+    for i, curves in enumerate(stretched):
+        if len(curves) == 1:
             continue
-        without = [
-            _least(_misfit([*means[:i], np.delete(one, k, 0).mean(0), *means[i + 1 :]])) for k in range(m)
-        ]  # fmt: skip
-        variance += (m - 1) / m * np.square(np.array(without) - np.mean(without)).sum()
+        reduced = [np.delete(curves, seed, 0).mean(0) for seed in range(len(curves))]
+        exponents = [_least(_misfit([*means[:i], mean, *means[i + 1 :]])) for mean in reduced]
+        variance += (len(curves) - 1) * np.var(exponents)
     return float(variance**0.5)
 
 
-def _misfit(means: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean squared difference of pairs of curves over their variance, for each exponent."""
-    total = np.zeros(len(EXPONENTS))
-    pairs = [(i, j) for i in range(len(means)) for j in range(i)]
-    for i, j in pairs:
-        both = np.isfinite(means[i]) & np.isfinite(means[j])
+def _misfit(means: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """Mean squared difference of pairs of curves (size, exponent, place) over their variance, for each exponent."""
+    ratios = []
+    for first, second in combinations(means, 2):
+        both = np.isfinite(first) & np.isfinite(second)
+        pair = np.where(both, [first, second], 0.0)
         count = np.maximum(both.sum(1), 1)
-        one, other = (np.where(both, means[k], 0.0) for k in (i, j))
-        middle = (one + other).sum(1) / (2 * count)
-        spread = (both * ((one - middle[:, None]) ** 2 + (other - middle[:, None]) ** 2)).sum(1) / (2 * count)
-        difference = ((one - other) ** 2).sum(1) / count
-        total += np.divide(difference, spread, out=np.full(len(spread), np.nan), where=spread > 0)
-    return total / len(pairs)
+        middle = pair.sum((0, 2)) / (2 * count)
+        spread = (both * (pair - middle[:, None]) ** 2).sum((0, 2)) / (2 * count)
+        difference = ((pair[0] - pair[1]) ** 2).sum(1) / count
+        ratios.append(np.divide(difference, spread, out=np.full(len(spread), np.nan), where=spread > 0))
+    return np.mean(ratios, axis=0)
