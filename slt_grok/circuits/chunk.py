@@ -5,23 +5,24 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from slt_grok.circuits import margins, neurons, phases
-from slt_grok.circuits.forward import Forward, Values
+from slt_grok.circuits.forward import Forward, GridForward, Values
 from slt_grok.groups import CyclicGroup, Group
-from slt_grok.models import Model
-from slt_grok.tasks import SPLITS, Task
+from slt_grok.models import Model, Network
+from slt_grok.tasks import SPLITS
 
 
 @dataclass(frozen=True)
-class Chunk:
+class Chunk(Forward):
     """N networks and the results of one forward pass.
 
     Parameters
     ----------
-    forward : Forward
-        The networks, their parameters in float64, and the values at their sites.
+    network, module, task, stack : Network, Model, Task, Values
+        See `Forward`.
     kept : Tensor
         Frequencies of the circuit, a bool mask (N, K).
     gradient_triples : int or None, optional
@@ -30,20 +31,18 @@ class Chunk:
         Variables computed so far.
     """
 
-    forward: Forward
     kept: Tensor
     gradient_triples: int | None = None
     values: Values = field(default_factory=dict)
 
-    @property
-    def module(self) -> Model:
-        """The module shared by the networks."""
-        return self.forward.module
-
-    @property
-    def task(self) -> Task:
-        """The task they learned."""
-        return self.forward.task
+    @staticmethod
+    def of(network: Network, stack: Values, kept: Tensor, gradient_triples: int | None = None) -> "Chunk":
+        """Choose the fastest forward pass for these networks."""
+        module, task = network.module, network.task
+        assert isinstance(module, Model)
+        assert task is not None
+        fast = module.declares("stacked_grid") and network.call is functional_call and task.group is not None
+        return (GridChunk if fast else Chunk)(network, module, task, stack, kept, gradient_triples)
 
     @property
     def group(self) -> Group:
@@ -55,16 +54,6 @@ class Chunk:
     def sign(self) -> int:
         """The label depends on s = a b^sign; this is the sign."""
         return self.task.sign
-
-    @property
-    def stack(self) -> Values:
-        """The stacked parameters."""
-        return self.forward.stack
-
-    @property
-    def sites(self) -> Values:
-        """The values at the sites on all pairs."""
-        return self.forward.sites
 
     # -- what several measures read ---------------------------------------------------------------------------
 
@@ -87,11 +76,6 @@ class Chunk:
     def embedding(self) -> Tensor:
         """The token rows of W_E, (N, n, d)."""
         return self.module.token_embedding(self.stack)
-
-    @property
-    def to_logits(self) -> Tensor:
-        """W_L, the map from neurons to logits, (N, width, classes)."""
-        return self.forward.to_logits
 
     @cached_property
     def fve(self) -> Tensor:
@@ -149,3 +133,7 @@ def sample_losses(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy -log softmax(L)[label] in nats: (N, n, classes), (n,) -> (N, n)."""
     losses = cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)), reduction="none")
     return losses.unflatten(0, (len(logits), -1))
+
+
+class GridChunk(GridForward, Chunk):
+    """A chunk with the forward pass of `GridForward`."""

@@ -10,17 +10,14 @@ circle, since the other circles of a pizza fill in |cos(w_k d/2)|.
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from slt_grok.circuits.chunk import Chunk
 from slt_grok.circuits.measure import SUM, ZHONG, CircuitMeasure
 from slt_grok.groups import cyclic
 from slt_grok.measurement import Variable
-
-if TYPE_CHECKING:
-    from slt_grok.circuits.chunk import Chunk
 
 CIRCULARITY_COMPONENTS = 4
 # Scores of a principal component below this fraction of the largest ones are rounding errors, not a direction.
@@ -57,7 +54,7 @@ class ClockPizza(CircuitMeasure):
             f"{DISTANCE}; L the largest wrong logit, as in the published table of runs", f"{ZHONG}, released code"),
     }  # fmt: skip
 
-    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+    def compute(self, chunk: Chunk) -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
         right, wrong, _ = chunk.margins
         return {
@@ -98,14 +95,14 @@ class Circles(CircuitMeasure):
     }  # fmt: skip
     coords = {"circle": range(1, CIRCLES + 1)}
 
-    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+    def compute(self, chunk: Chunk) -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
         components = PrincipalComponents.of(chunk.embedding)
 
         def alone(group: slice) -> tuple[Tensor, Tensor]:
             """Compute logits and accuracy of the network with these principal components only."""
             # no loss is computed from these logits: single precision suffices, in half the time
-            logits = chunk.forward.with_embedding(components.only(group).float())
+            logits = chunk.with_embedding(components.only(group).float())
             return logits.double(), chunk.accuracies(logits)[:, -1].masked_fill(components.absent(group), torch.nan)
 
         frequency, fits, accuracy = [], [], []

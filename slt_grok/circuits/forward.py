@@ -10,7 +10,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from slt_grok.circuits import neurons
 from slt_grok.circuits.neurons import Lines
@@ -37,15 +37,6 @@ class Forward:
     module: Model
     task: Task
     stack: Values
-
-    @staticmethod
-    def of(network: Network, stack: Values) -> "Forward":
-        """Choose the fastest implementation for these networks."""
-        module, task = network.module, network.task
-        assert isinstance(module, Model)
-        assert task is not None
-        fast = module.declares("stacked_grid") and network.call is functional_call and task.group is not None
-        return (GridForward if fast else Forward)(network, module, task, stack)
 
     @cached_property
     def to_logits(self) -> Tensor:

@@ -14,19 +14,15 @@ computed from them; only the last two affect the answer.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from slt_grok.circuits.chunk import Chunk
 from slt_grok.circuits.measure import CircuitMeasure
 from slt_grok.groups import cyclic
 from slt_grok.measurement import Variable
-
-if TYPE_CHECKING:
-    from slt_grok.circuits.chunk import Chunk
 
 SITE_NAMES = {
     "neurons_pre": "Pre-activations",
@@ -43,7 +39,6 @@ LEAST_NEURONS = 4
 # has nearly removed would count as much as those that write the answer. Clusters of published networks have rank 2
 # here.
 READ_FRACTION = 0.95
-
 
 SHAPE = "2512.25060"
 SITE = (
@@ -78,58 +73,40 @@ class Geometry(CircuitMeasure):
     }  # fmt: skip
     coords = {"site": SITES, "cloud": CLOUDS, "rank": RANKS}
 
-    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
-        """See `CircuitMeasure`."""
-        return shapes(chunk.sites, chunk.to_logits, chunk.frequency, chunk.belongs, chunk.sign)
+    def compute(self, chunk: Chunk) -> dict[str, Tensor]:
+        """See `CircuitMeasure`; means over the clusters are the expected value for a randomly drawn neuron."""
+        size = torch.where(chunk.cluster_size < LEAST_NEURONS, 0, chunk.cluster_size).double()
+        similarity = size.new_full((*size.shape, len(SITES), len(CLOUDS)), torch.nan)
+        share, rank = size.new_full((*size.shape, len(RANKS)), torch.nan), torch.full_like(size, torch.nan)
+        for (network, index), clouds in clusters(chunk):
+            ideal = list(ideal_clouds(chunk.group.order, index + 1, chunk.sign).values())
+            similarity[network, index] = torch.stack([cka(cloud, ideal) for cloud in clouds.values()])
+            share[network, index] = rank_shares(clouds["neurons_pre"])
+            rank[network, index] = clouds["neurons_post_read"].shape[1]
+        return {
+            "cka_by_frequency": similarity,
+            "cka": _over_clusters(similarity, size),
+            "rank_share_by_frequency": share,
+            "rank_share": _over_clusters(share, size),
+            "read_rank": rank,
+        }
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """The neurons of one frequency in one network.
+def clusters(chunk: Chunk) -> Iterator[tuple[tuple[int, int], dict[str, Tensor]]]:
+    """Yield each cluster of at least `LEAST_NEURONS` neurons.
 
-    Parameters
-    ----------
-    network : int
-        Index of the network in the stack.
-    frequency : int
-        Frequency k.
-    neurons : Tensor
-        Indices of the neurons, int64 (n,).
-    clouds : dict[str, Tensor]
-        The points at each of `SITES`, (n^2, dimensions).
+    Yields
+    ------
+    tuple
+        Indices of the network and of the frequency, counted from 0; and the points at each of `SITES`, (n^2,
+        dimensions).
     """
-
-    network: int
-    frequency: int
-    neurons: Tensor
-    clouds: dict[str, Tensor]
-
-
-def clusters(
-    sites: Mapping[str, Tensor], neuron_logit_map: Tensor, frequency: Tensor, belongs: Tensor
-) -> Iterator[Cluster]:
-    """Yield the clusters of at least `LEAST_NEURONS` neurons.
-
-    Parameters
-    ----------
-    sites : Mapping[str, Tensor]
-        `neurons_pre` and `neurons_post` (N, n^2, width) and `logits` (N, n^2, n) on the grid.
-    neuron_logit_map : Tensor
-        Neuron-logit map W_L, (N, width, n).
-    frequency : Tensor
-        Frequency of each neuron, starting at 1, int64 (N, width).
-    belongs : Tensor
-        Mask of the neurons that count, bool (N, width).
-    """
-    pairs = cyclic(neuron_logit_map.shape[-1]).pairs
-    for network, (own, counts) in enumerate(zip(frequency, belongs, strict=True)):
-        found, sizes = own[counts].unique(return_counts=True)
-        for k in found[sizes >= LEAST_NEURONS].tolist():
-            neurons = ((own == k) & counts).nonzero()[:, 0]
-            pre, post = (sites[name][network][:, neurons] for name in ("neurons_pre", "neurons_post"))
-            read = post @ row_space(neuron_logit_map[network, neurons])
-            plane = sites["logits"][network] @ pairs[k - 1].T
-            yield Cluster(network, k, neurons, dict(zip(SITES, (pre, post, read, plane), strict=True)))
+    for network, index in (chunk.cluster_size >= LEAST_NEURONS).nonzero().tolist():
+        members = ((chunk.frequency[network] == index + 1) & chunk.belongs[network]).nonzero()[:, 0]
+        pre, post = (chunk.sites[name][network][:, members] for name in ("neurons_pre", "neurons_post"))
+        read = post @ row_space(chunk.to_logits[network, members])
+        plane = chunk.sites["logits"][network] @ cyclic(chunk.group.order).pairs[index].T
+        yield (network, index), dict(zip(SITES, (pre, post, read, plane), strict=True))
 
 
 def row_space(weights: Tensor) -> Tensor:
@@ -204,43 +181,6 @@ def rank_shares(cloud: Tensor) -> Tensor:
     x = cloud - cloud.mean(0)
     variance = torch.linalg.eigvalsh(x.T @ x)
     return torch.stack([variance[-rank:].sum() for rank in RANKS]) / variance.sum()
-
-
-def shapes(
-    sites: Mapping[str, Tensor], neuron_logit_map: Tensor, frequency: Tensor, belongs: Tensor, sign: int = 1
-) -> dict[str, Tensor]:
-    """Compute CKA with the ideal clouds and variance fractions of ranks 2 and 4, per cluster and averaged over neurons.
-
-    See `clusters` for the arguments.
-
-    Returns
-    -------
-    dict of str to Tensor
-        `cka_by_frequency` (N, K, site, cloud), `rank_share_by_frequency` (N, K, rank) of the pre-activations, and
-        `read_rank` (N, K), the dimension of `row_space`: NaN without a cluster. `cka` (N, site, cloud) and `rank_share`
-        (N, rank) are means over the clusters, weighted by their numbers of neurons: the expected value for a randomly
-        drawn neuron.
-    """
-    n = neuron_logit_map.shape[-1]
-    places = (len(frequency), n // 2)
-    size = torch.zeros(places, dtype=torch.float64)
-    similarity = torch.full((*places, len(SITES), len(CLOUDS)), torch.nan, dtype=torch.float64)
-    share = torch.full((*places, len(RANKS)), torch.nan, dtype=torch.float64)
-    rank = torch.full(places, torch.nan, dtype=torch.float64)
-    for cluster in clusters(sites, neuron_logit_map, frequency, belongs):
-        at = cluster.network, cluster.frequency - 1
-        ideal = list(ideal_clouds(n, cluster.frequency, sign).values())
-        size[at] = len(cluster.neurons)
-        similarity[at] = torch.stack([cka(cloud, ideal) for cloud in cluster.clouds.values()])
-        share[at] = rank_shares(cluster.clouds["neurons_pre"])
-        rank[at] = cluster.clouds["neurons_post_read"].shape[1]
-    return {
-        "cka_by_frequency": similarity,
-        "cka": _over_clusters(similarity, size),
-        "rank_share_by_frequency": share,
-        "rank_share": _over_clusters(share, size),
-        "read_rank": rank,
-    }
 
 
 def _over_clusters(values: Tensor, size: Tensor) -> Tensor:

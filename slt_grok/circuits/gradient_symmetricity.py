@@ -14,20 +14,17 @@ import copy
 import random
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, vjp, vmap
 
+from slt_grok.circuits.chunk import Chunk
 from slt_grok.circuits.measure import ZHONG, CircuitMeasure
 from slt_grok.errors import SltGrokError
 from slt_grok.measurement import Variable
 from slt_grok.models import Model
 from slt_grok.models.network import Parameters
-
-if TYPE_CHECKING:
-    from slt_grok.circuits.chunk import Chunk
 
 # Pairs per batch, with all classes and with one. A transformer without '=' tabulates the scores of all 2n queries and
 # 2n keys: larger n spends its time there, smaller n on call overhead.
@@ -50,9 +47,9 @@ class GradientSymmetricity(CircuitMeasure):
             "sd of the cosines sqrt((1 - n/N) / n) for n of N triples"),
     }  # fmt: skip
 
-    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+    def compute(self, chunk: Chunk) -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
-        if chunk.forward.network.call is not functional_call:  # an intervention that knows the n tokens alone
+        if chunk.network.call is not functional_call:  # an intervention that knows the n tokens alone
             nothing = torch.full((len(chunk.kept),), torch.nan, dtype=torch.float64)
             return dict.fromkeys(self.variables, nothing)
         networks = [dict(zip(chunk.stack, one, strict=True)) for one in zip(*chunk.stack.values(), strict=True)]

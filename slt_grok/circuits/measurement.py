@@ -13,7 +13,6 @@ from torch import Tensor
 from slt_grok.batching import at_a_time
 from slt_grok.circuits import spectrum
 from slt_grok.circuits.chunk import Chunk
-from slt_grok.circuits.forward import Forward
 from slt_grok.circuits.gradient_symmetricity import number_of_triples
 from slt_grok.circuits.measure import NANDA, ON_TASK, CircuitMeasure, lacks
 from slt_grok.errors import SltGrokError
@@ -300,7 +299,7 @@ def chunks(
     kept = torch.zeros(len(trajectory), 0, dtype=torch.bool) if kept is None else kept
     for start in range(0, len(trajectory), size):
         part = {name: tensor[start : start + size].double() for name, tensor in stack.items()}
-        yield Chunk(Forward.of(network, part), kept[start : start + size], gradient_triples)
+        yield Chunk.of(network, part, kept[start : start + size], gradient_triples)
 
 
 def broadcast(trajectory: Trajectory, given: Any) -> tuple[xr.DataArray, Tensor]:

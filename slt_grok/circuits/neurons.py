@@ -101,7 +101,7 @@ class PolynomialNeurons(CircuitMeasure):
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
-        logits = chunk.forward.with_polynomials(chunk.lines, chunk.frequency)
+        logits = chunk.with_polynomials(chunk.lines, chunk.frequency)
         return dict(zip(self.variables, (chunk.losses(logits), chunk.accuracies(logits)), strict=True))
 
 

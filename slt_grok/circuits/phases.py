@@ -99,7 +99,7 @@ class SimpleNeurons(CircuitMeasure):
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
         fitted, of_fit = chunk.waves.power_fractions().max(1)
-        logits = chunk.forward.with_pre(chunk.waves.fitted(of_fit + 1))
+        logits = chunk.with_pre(chunk.waves.fitted(of_fit + 1))
         return dict(zip(self.variables, (fitted, chunk.losses(logits), chunk.accuracies(logits)), strict=True))
 
 

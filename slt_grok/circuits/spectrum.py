@@ -5,17 +5,13 @@ Sources: Nanda et al. 2301.05217, section 4.1 (embedding), section 4.2 (neuron-l
 No paper publishes a threshold for key frequencies; we use `KEY_POWER_RATIO`.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from slt_grok.circuits.chunk import Chunk
 from slt_grok.circuits.measure import NANDA, CircuitMeasure
 from slt_grok.groups import Group, cyclic
 from slt_grok.measurement import Variable
-
-if TYPE_CHECKING:
-    from slt_grok.circuits.chunk import Chunk
 
 # A frequency is key in a table of weights if it holds more than this multiple of its even share of the power, the rows
 # of its plane / (n - 1). Gaussian tables with 12 columns stay below 2.5 at p = 113; key frequencies of published
@@ -30,7 +26,7 @@ TABLES = {  # name in variables -> long name, symbol, and what the table is a fu
 }
 
 
-def _tables(chunk: "Chunk") -> dict[str, Tensor]:
+def _tables(chunk: Chunk) -> dict[str, Tensor]:
     return {"embedding": chunk.embedding, "neuron_logit_map": chunk.to_logits.mT}
 
 
@@ -55,7 +51,7 @@ class Spectra(CircuitMeasure):
         )
     }  # fmt: skip
 
-    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+    def compute(self, chunk: Chunk) -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
         found: dict[str, Tensor] = {}
         for name, table in _tables(chunk).items():
@@ -78,7 +74,7 @@ class Agreement(CircuitMeasure):
             "Jaccard index"),
     }  # fmt: skip
 
-    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+    def compute(self, chunk: Chunk) -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
         masks = (chunk.values[f"key_frequency{rule}"] for rule in ("", "_embedding", "_neuron_logit_map"))
         return {"key_frequency_agreement": agreement(*masks)}
@@ -95,7 +91,7 @@ class Rank(CircuitMeasure):
             "answers; the threshold is ours", f"{NANDA}, section 4.2", "directions"),
     }  # fmt: skip
 
-    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+    def compute(self, chunk: Chunk) -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
         return {"neuron_logit_map_rank": rank(chunk.to_logits)}
 
@@ -118,7 +114,7 @@ class Density(CircuitMeasure):
         )
     }  # fmt: skip
 
-    def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
+    def compute(self, chunk: Chunk) -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
         found: dict[str, Tensor] = {}
         for name, table in _tables(chunk).items():

@@ -205,12 +205,12 @@ def measure(
     gap, radius = betti.copy(), np.full(shape, np.nan)
     bars = np.full((*shape, len(DEGREES), BARS, 2), np.nan)
     for network, chunk in enumerate(chunks(trajectory, size=1)):
-        for cluster in geometry.clusters(chunk.sites, chunk.to_logits, chunk.frequency, chunk.belongs):
-            for site, cloud in enumerate(cluster.clouds.values()):
+        for (_, index), clouds in geometry.clusters(chunk):
+            for site, cloud in enumerate(clouds.values()):
                 found = Persistence.of(cloud.numpy(), landmarks)
                 if found is None:
                     continue
-                at = network, cluster.frequency - 1, site
+                at = network, index, site
                 betti[at], gap[at], radius[at] = found.betti(threshold), found.gaps(threshold), found.radius
                 for degree, each in enumerate(found.bars):
                     bars[(*at, degree, slice(len(each[:BARS])))] = each[:BARS]

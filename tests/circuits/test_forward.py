@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from slt_grok.circuits import neurons
+from slt_grok.circuits.chunk import Chunk
 from slt_grok.circuits.forward import Forward, GridForward
 from slt_grok.interventions import remove
 from slt_grok.models import EmbeddingMLP, OneLayerTransformer
@@ -24,9 +25,8 @@ class Doubled(OneLayerTransformer):
         return 2 * super().forward(pairs, at)
 
 
-def of(network, stack):
-    forward = Forward.of(network, stack)
-    return forward, Forward(forward.network, forward.module, forward.task, stack)
+def chunk_of(trajectory):
+    return Chunk.of(trajectory.network, trajectory.stacked(torch.float64), torch.zeros(len(trajectory), P // 2) > 0)
 
 
 @pytest.fixture(params=["a_b_equals", "a_b"])
@@ -39,7 +39,8 @@ def both(request):
         states[step]["b_in"] += 0.1 * torch.arange(20)
         states[step]["b_out"] += 0.1 * torch.arange(12)
     trajectory = Trajectory.stack(module, states, ModularTask(P, operation="subtraction"))
-    return of(trajectory.network, trajectory.stacked(torch.float64))
+    chunk = chunk_of(trajectory)
+    return chunk, Forward(chunk.network, chunk.module, chunk.task, chunk.stack)
 
 
 def test_sites(both):
@@ -74,4 +75,4 @@ def test_others_go_through_their_own_forward():
     intervened = remove(trajectory, [True] * (P // 2), "neurons_post")
     mlp, own = Trajectory.of(EmbeddingMLP(P), task), Trajectory.of(Doubled(P, 12, 3, 20), task)
     for other in (intervened, mlp, own):
-        assert type(Forward.of(other.network, other.stacked(torch.float64))) is Forward
+        assert type(chunk_of(other)) is Chunk

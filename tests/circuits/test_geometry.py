@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from slt_grok import circuits
 from slt_grok.circuits import geometry, phases
+from slt_grok.groups import cyclic
 from slt_grok.interventions import relabel
 from slt_grok.models import OneLayerTransformer, planted
 from slt_grok.store import importers
@@ -137,9 +139,16 @@ def test_a_network_is_the_mean_over_its_neurons():
     pre += [sum(wave(9, i)) for i in range(3)] + [sum(wave(4, 1.0))]
     pre = torch.stack(pre, -1)[None]
     logits = geometry.ideal_clouds(P, 2)["clock"][None] @ random(1, 2, P)
-    found = geometry.shapes(
-        {"neurons_pre": pre, "neurons_post": pre, "logits": logits}, random(1, 14, P), frequency, belongs
+    chunk = SimpleNamespace(
+        group=cyclic(P),
+        sign=1,
+        sites={"neurons_pre": pre, "neurons_post": pre, "logits": logits},
+        to_logits=random(1, 14, P),
+        frequency=frequency,
+        belongs=belongs,
+        cluster_size=torch.bincount(frequency[belongs] - 1, minlength=P // 2)[None],
     )
+    found = geometry.Geometry().compute(chunk)
     by_frequency = found["cka_by_frequency"][0, :, 0]
     assert (~by_frequency[:, 0].isnan()).nonzero()[:, 0].tolist() == [1, 4]
     torch.testing.assert_close(found["cka"][0, 0], 0.6 * by_frequency[1] + 0.4 * by_frequency[4])
