@@ -15,14 +15,14 @@ import numpy as np
 import torch
 import xarray as xr
 from figures.influence import influence_figure
+from fluctuation import fluctuation
+from loss_moments import LossMoments
+from pair_relations import influence_by_relation
 from runs_below import RESULTS, config_of, picture
+from susceptibilities import susceptibilities
 
 import slt_grok
 from slt_grok.llc import estimate, restrictions
-from slt_grok.llc.fluctuation import fluctuation
-from slt_grok.llc.influence import susceptibilities
-from slt_grok.llc.moments import LossMoments
-from slt_grok.llc.relations import influence_by_relation
 from slt_grok.memory import keep_freed_memory
 from slt_grok.progress import progress
 from slt_grok.store import RunDirectory
@@ -57,7 +57,7 @@ def measure(run: Path, steps: list[int]) -> tuple[xr.Dataset, xr.Dataset, xr.Dat
             result = estimate(one, observers=[couples, pairs], gamma=GAMMA, **settings)
             by_relation.append(influence_by_relation(result, couples))
             waic.append(fluctuation(result, pairs).merge(result[["llc", "llc_se", "llc_status", "rhat"]]))
-            found = susceptibilities(one, planes, probes="all", every=EVERY, gamma=PLANE_GAMMA, **settings)
+            found = susceptibilities(one, planes, every=EVERY, gamma=PLANE_GAMMA, **settings)
             chi.append(found.assign_coords(key=("component", [k in key for k in frequencies])))
             on_progress((i + 1) / len(networks))
     return _joined(by_relation), _joined(waic), _joined(chi)

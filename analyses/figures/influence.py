@@ -18,11 +18,11 @@ def influence_figure(by_relation: xr.Dataset, waic: xr.Dataset, susceptibilities
     Parameters
     ----------
     by_relation : xarray.Dataset
-        Of `slt_grok.llc.relations.influence_by_relation`, over (step, relation).
+        Of `pair_relations.influence_by_relation`, over (step, relation).
     waic : xarray.Dataset
-        Of `slt_grok.llc.fluctuation.fluctuation`, over (step,), with `bayes_test_loss`.
+        Of `fluctuation.fluctuation`, over (step,), with `bayes_test_loss`.
     susceptibilities : xarray.Dataset
-        Of `slt_grok.llc.influence.susceptibilities`, over (step, component, sample), with test pairs, and a coordinate
+        Of `susceptibilities.susceptibilities`, over (step, component, sample), with test pairs, and a coordinate
         `key` that says which components are key frequencies.
     """
     figure, grid = frame(5.4, 3, sharex=True)

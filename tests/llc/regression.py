@@ -7,13 +7,9 @@ covariances C = X A^-1 X^T.
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor, nn
 
-from slt_grok.llc.sample_losses import SampleObserver
-from slt_grok.llc.sampling import Starts
 from slt_grok.models.network import Network
 from slt_grok.trajectories import Trajectory
 
@@ -85,22 +81,3 @@ class Regression:
         means, spread = self.residuals(posterior)
         one_more = 1 + spread.diagonal()
         return -one_more.log() / 2 - means**2 / (2 * one_more)
-
-
-def show(observer: SampleObserver, posterior: Posterior, chains: int, draws: int, n_beta: float, seed: int) -> None:
-    """Independent draws of the posterior, given to an observer as if chains had made them."""
-    d = len(posterior.mean)
-    generator = torch.Generator().manual_seed(seed)
-    values, vectors = torch.linalg.eigh(posterior.covariance)
-    root = vectors * values.clamp(min=0).sqrt()
-    ones = torch.ones(chains, 1, dtype=torch.float64)
-    observer.begin(Starts({"weight": torch.zeros(chains, 1, d)}, n_beta * ones, ones, [None] * chains))  # pyright: ignore
-    for _ in range(draws):
-        z = torch.randn(chains, d, generator=generator, dtype=torch.float64)
-        observer.observe(slice(0, chains), None, {"weight": (posterior.mean + z @ root.T)[:, None]})  # pyright: ignore
-
-
-def independent(n_beta: float, chains: int) -> xr.Dataset:
-    """What an estimate says of chains, for draws that `show` made: all healthy."""
-    names = ("chain", np.full(chains, "healthy"))
-    return xr.Dataset({"llc": ((), 0.0), "chain_health": names}, attrs={"n_beta": n_beta, "gamma": 1.0})

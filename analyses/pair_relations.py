@@ -2,11 +2,10 @@
 
 import numpy as np
 import xarray as xr
+from loss_moments import LossMoments, estimate_dataset, healthy_chains, mean_and_error
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.moments import LossMoments
-from slt_grok.llc.sample_losses import healthy_chains
 from slt_grok.measurement import Variable
 
 RELATIONS = ("swapped", "same answer", "shared token", "unrelated")
@@ -84,16 +83,10 @@ def influence_by_relation(result: xr.Dataset, losses: LossMoments) -> xr.Dataset
     deviation = np.sqrt(moments.variance)
     with np.errstate(divide="ignore", invalid="ignore"):
         correlation = moments.covariance / (deviation[..., :, None] * deviation[..., None, :])
-        means = [correlation[..., group].sum(-1) / group.sum() for group in groups.values()]
-    values = xr.DataArray(np.stack(means, -1), dims=("network", "chain", "relation")).where(healthy[..., None])
-    error = values.std("chain", ddof=1) / np.sqrt(values.notnull().sum("chain"))
-    dims, shape = (*result.llc.dims, "relation"), (*result.llc.shape, len(groups))
-    return xr.Dataset(
-        {
-            "loss_correlation": (dims, values.mean("chain").values.reshape(shape), VARIABLES["loss_correlation"].attrs),
-            "loss_correlation_se": (dims, error.values.reshape(shape), VARIABLES["loss_correlation_se"].attrs),
-            "couples": ("relation", [int(group.sum()) // 2 for group in groups.values()], VARIABLES["couples"].attrs),
-        },
-        coords={**result.llc.coords, "relation": list(groups)},
-        attrs={key: result.attrs[key] for key in ("n_beta", "gamma")},
+        by_chain = [correlation[..., group].sum(-1) / group.sum() for group in groups.values()]
+    mean, error = mean_and_error(np.stack(by_chain, -1), healthy)
+    values = {"loss_correlation": mean, "loss_correlation_se": error}
+    couples = [int(group.sum()) // 2 for group in groups.values()]
+    return estimate_dataset(result, VARIABLES, values, relation=list(groups)).assign(
+        couples=("relation", couples, VARIABLES["couples"].attrs)
     )

@@ -12,9 +12,8 @@ how well draws near w* fit, not how they generalize: `bayes_test_loss` is comput
 
 import numpy as np
 import xarray as xr
+from loss_moments import LossMoments, Moments, estimate_dataset, healthy_chains, mean_and_error
 
-from slt_grok.llc.moments import LossMoments, Moments
-from slt_grok.llc.sample_losses import healthy_chains
 from slt_grok.measurement import Variable
 
 _WATANABE = "Watanabe 2010, JMLR 11, 3571-3594"
@@ -98,15 +97,10 @@ def fluctuation(result: xr.Dataset, losses: LossMoments) -> xr.Dataset:
     healthy = healthy_chains(result)
     by_chain = losses.by_chain(len(healthy))
     beta = result.attrs["n_beta"] / len(losses.trained)
-    found, spread = _values(by_chain.pooled(healthy), beta), _values(by_chain, beta)
+    values, values_by_chain = _values(by_chain.pooled(healthy), beta), _values(by_chain, beta)
     for name in ("singular_fluctuation", "waic"):
-        found[f"{name}_se"] = _chain_error(spread[name], healthy)
-    shape = result.llc.shape
-    return xr.Dataset(
-        {name: (result.llc.dims, value.reshape(shape), VARIABLES[name].attrs) for name, value in found.items()},
-        coords=result.llc.coords,
-        attrs={"n_beta": result.attrs["n_beta"], "gamma": result.attrs["gamma"], "beta": beta},
-    )
+        values[f"{name}_se"] = mean_and_error(values_by_chain[name], healthy)[1]
+    return estimate_dataset(result, VARIABLES, values).assign_attrs(beta=beta)
 
 
 def _values(moments: Moments, beta: float) -> dict[str, np.ndarray]:
@@ -125,11 +119,3 @@ def _values(moments: Moments, beta: float) -> dict[str, np.ndarray]:
         "share_of_large_variances": np.where(np.isnan(total), np.nan, (beta * variance > LIMIT).mean(-1)),
         **({"bayes_test_loss": others.mean(-1)} if others.size else {}),
     }
-
-
-def _chain_error(values: np.ndarray, healthy: np.ndarray) -> np.ndarray:
-    """Compute the standard error of the mean over healthy chains, (network, chain) -> (network,)."""
-    count = healthy.sum(1)
-    mean = np.where(healthy, values, 0).sum(1) / np.maximum(count, 1)
-    square = np.where(healthy, values - mean[:, None], 0) ** 2
-    return np.sqrt(square.sum(1) / np.where(count > 1, (count - 1) * count, np.nan))

@@ -5,15 +5,23 @@ Means, variances and covariances are updated within each chain by Welford's recu
 afterwards. Everything is float64. With several temperatures, only the chains at the largest n_beta count.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
+from torch.func import vmap
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.sample_losses import SampleObserver, healthy_chains
+from slt_grok.llc.chains import WORKING_MEMORY, saved_for_backward
+from slt_grok.llc.diagnostics import HEALTHY
+from slt_grok.llc.sample_losses import losses_of_outputs
+from slt_grok.llc.samplers.sampler import State
+from slt_grok.llc.sampling import Starts
+from slt_grok.measurement import Variable
 from slt_grok.models.network import Network
 
 COVARIANCE_MEMORY = 2 << 30  # bytes for the covariances of all chains
@@ -121,20 +129,26 @@ def _degrees(count: np.ndarray) -> np.ndarray:
     return np.where(count > 1, count - 1, np.nan)
 
 
-class LossMoments(SampleObserver):
-    """Observer of the running moments of the samples' losses.
+class LossMoments:
+    """Observer (`slt_grok.llc.sampling.Observer`) of the running moments of the samples' losses.
 
     Parameters
     ----------
-    network, inputs, targets, trained, every : Network, Tensor, Tensor, Tensor or None, int
-        See `SampleObserver`.
+    network : Network
+        The function and its loss.
+    inputs, targets : Tensor
+        Samples to evaluate, which may differ from those that the chains train on.
+    trained : Tensor or None, optional
+        Indices of the samples whose mean is the training loss L; None for all.
+    every : int, optional
+        Number of draws between evaluations.
     covariance : bool, optional
         Whether to record the n x n covariance, at 8 n^2 bytes per chain.
 
     Raises
     ------
     SltGrokError
-        See `SampleObserver`; also, when chains start, covariances of more than 2 GiB.
+        There are no samples, or an index is invalid; also, when chains start, covariances of more than 2 GiB.
 
     Examples
     --------
@@ -154,9 +168,43 @@ class LossMoments(SampleObserver):
         every: int = 1,
         covariance: bool = False,
     ) -> None:
-        super().__init__(network, inputs, targets, trained=trained, every=every)
+        if len(inputs) != len(targets) or not len(inputs):
+            raise SltGrokError(f"data: expected as many targets as inputs, got {len(inputs)} and {len(targets)}")
+        self.network, self.inputs, self.targets, self.every = network, inputs, targets, every
+        self.trained = torch.arange(len(inputs)) if trained is None else trained
+        if not len(self.trained) or self.trained.min() < 0 or self.trained.max() >= len(inputs):
+            raise SltGrokError(f"trained: expected at least one index below the {len(inputs)} samples")
         self.covariance = covariance
-        self._start(0)
+
+    def begin(self, starts: Starts) -> None:
+        """Prepare for new chains; those at the largest n_beta are observed."""
+        coldest = starts.n_beta[:, 0] == starts.n_beta.max()
+        self._row = torch.where(coldest, coldest.cumsum(0) - 1, -1)
+        self._sample_bytes = 0
+        self._start(int(coldest.sum()))
+
+    def observe(self, chains: slice, state: State, stack: Mapping[str, Tensor]) -> None:
+        """Record a draw of some of the chains."""
+        rows = self._row[chains]
+        observed = rows >= 0
+        if observed.any():
+            self._add(rows[observed], self._losses({name: tensor[observed] for name, tensor in stack.items()}))
+
+    def _losses(self, stack: Mapping[str, Tensor]) -> Tensor:
+        """Compute the losses in pieces that fit into the working memory, (chains, n)."""
+        first = next(iter(stack.values()))
+        inputs = self.inputs.to(first.dtype) if self.inputs.is_floating_point() else self.inputs
+        if not self._sample_bytes:
+            self._sample_bytes = _sample_bytes(self.network, stack, inputs)
+        at_once = max(1, WORKING_MEMORY // self._sample_bytes)  # samples times chains
+        width = min(at_once, len(inputs))
+        height = max(1, at_once // width)
+        rows = []
+        for i in range(0, len(first), height):
+            some = {name: tensor[i : i + height] for name, tensor in stack.items()}
+            pieces = zip(inputs.split(width), self.targets.split(width), strict=True)
+            rows.append(torch.cat([sample_losses(self.network, some, x, y) for x, y in pieces], dim=1))
+        return torch.cat(rows)
 
     def _start(self, count: int) -> None:
         n = len(self.inputs)
@@ -212,3 +260,68 @@ class LossMoments(SampleObserver):
         """Pool the moments of each network over the healthy chains of the observed estimate, (network, ...)."""
         healthy = healthy_chains(result)
         return self.by_chain(len(healthy)).pooled(healthy)
+
+
+def sample_losses(network: Network, stack: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+    """Compute the loss of each sample under each of N networks, float64 (N, n)."""
+    outputs = network.stacked_outputs(stack, inputs)
+    return vmap(lambda rows: losses_of_outputs(network, rows, targets))(outputs)
+
+
+def healthy_chains(result: xr.Dataset) -> np.ndarray:
+    """Mask of the averaged chains of an estimate, bool (network, chain), in the order of the estimate's networks."""
+    return (result.chain_health == HEALTHY).values.reshape(-1, result.sizes["chain"])
+
+
+def mean_and_error(values: np.ndarray, healthy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Average over each network's healthy chains, with the standard error of the mean.
+
+    Parameters
+    ----------
+    values : ndarray
+        Values of each chain, (network, chain, ...).
+    healthy : ndarray
+        Mask of the chains to average, bool (network, chain).
+
+    Returns
+    -------
+    tuple of ndarray
+        Means, NaN without a healthy chain, and their errors, NaN for fewer than two, each (network, ...).
+    """
+    array = xr.DataArray(values).where(xr.DataArray(healthy))
+    chain = array.dims[1]
+    return array.mean(chain).values, (array.std(chain, ddof=1) / array.notnull().sum(chain) ** 0.5).values
+
+
+def estimate_dataset(
+    result: xr.Dataset, variables: Mapping[str, Variable], values: Mapping[str, np.ndarray], **coords: Any
+) -> xr.Dataset:
+    """Build a dataset over the networks of an estimate, with its n_beta and gamma as attributes.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        Result of `slt_grok.llc.estimate`.
+    variables : Mapping[str, Variable]
+        Declarations of the variables.
+    values : Mapping[str, ndarray]
+        Values by name, (network, ...).
+    **coords
+        Values of further dimensions.
+    """
+    llc = result.llc
+    arrays = {
+        name: ((*llc.dims, *variables[name].dims), value.reshape(llc.shape + value.shape[1:]), variables[name].attrs)
+        for name, value in values.items()
+    }
+    attrs = {key: result.attrs[key] for key in ("n_beta", "gamma")}
+    return xr.Dataset(arrays, {**llc.coords, **coords}, attrs)
+
+
+def _sample_bytes(network: Network, stack: Mapping[str, Tensor], inputs: Tensor) -> int:
+    """Bound the bytes that one sample needs in one network's forward pass, by what backward would save."""
+    count = min(256, len(inputs))
+    with torch.enable_grad(), saved_for_backward() as saved:
+        leaves = {name: tensor[:1].detach().requires_grad_() for name, tensor in stack.items()}
+        outputs = network.stacked_outputs(leaves, inputs[:count]).double()
+    return (2 * sum(saved.values()) + 4 * outputs.nbytes) // count + 1

@@ -1,4 +1,4 @@
-"""Influence functions and susceptibilities on linear regression, in closed form, and against devinterp's own functions.
+"""Influence between samples and susceptibilities on linear regression, in closed form, and against devinterp.
 
 Statistical tests use independent draws of the exact posterior with fixed seeds; entries are off by at most 5 standard
 errors (by chance with probability 0.01% for the 105 different entries), and by one in the root mean square.
@@ -7,19 +7,18 @@ errors (by chance with probability 0.01% for the 105 different entries), and by 
 import numpy as np
 import pytest
 import torch
+from loss_moments import LossMoments
+from pair_relations import influence_by_relation, relations
+from susceptibilities import susceptibilities, susceptibility
 
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import SGLD, estimate
-from slt_grok.llc.export import devinterp_tree
-from slt_grok.llc.influence import influence, susceptibilities, susceptibility
-from slt_grok.llc.moments import LossMoments
-from slt_grok.llc.relations import influence_by_relation, relations
-from slt_grok.llc.sample_losses import SampleDraws
 from slt_grok.llc.subspaces import Subspace, Whole, everything
 from slt_grok.models import build
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
-from tests.llc.regression import Regression, independent, show
+from tests.analyses.draws import SampleDraws, devinterp_tree, show
+from tests.llc.regression import Regression
 
 N, D, BETA, GAMMA = 14, 3, 0.5, 4.0
 CHAINS, DRAWS = 20, 1500
@@ -35,18 +34,17 @@ def observed(data: Regression, free: torch.Tensor | None = None) -> LossMoments:
 def test_influence_is_the_closed_form_of_a_gaussian_posterior() -> None:
     """-Cov(l_i, l_j) = -(g_i^T S g_j + tr(H_i S H_j S) / 2)."""
     data = Regression(N, D, seed=0)
-    found = influence(independent(BETA * N, CHAINS), observed(data))
+    covariance = observed(data).by_chain().pooled().covariance[0]
     right = data.loss_covariance(data.posterior(BETA, GAMMA)).numpy()
     spread = np.sqrt(right.diagonal())
     # (n - 1) Var of a covariance of normal numbers; losses have heavier tails, which the factor 3 allows for
     error = 3 * np.sqrt((np.outer(spread**2, spread**2) + right**2) / (CHAINS * DRAWS))
-    off = (-found.influence.values - right) / error
+    off = (covariance - right) / error
     assert np.abs(off).max() < 5
     assert (off**2).mean() ** 0.5 < 1
     assert np.abs(right / error).max() > 20  # what is tested is far from 0
-    correlation = found.loss_correlation.values
-    np.testing.assert_allclose(correlation.diagonal(), 1)
-    assert np.abs(correlation - right / np.outer(spread, spread)).max() < 0.05
+    deviation = np.sqrt(covariance.diagonal())
+    assert np.abs(covariance / np.outer(deviation, deviation) - right / np.outer(spread, spread)).max() < 0.05
 
 
 def test_a_first_order_copy_of_a_sample_moves_the_other_losses_as_the_influence_says() -> None:
@@ -94,18 +92,16 @@ def theirs():
     return pytest.importorskip("devinterp.slt.bif"), pytest.importorskip("devinterp.slt.susceptibilities")
 
 
-@pytest.mark.parametrize("covariance", [True, False])
-def test_influence_is_devinterps_on_the_same_draws(theirs, covariance: bool) -> None:
+def test_influence_is_devinterps_on_the_same_draws(theirs) -> None:
     trajectory = modular()
     data = trajectory.task.data("train")
     losses, draws = LossMoments(trajectory.network, *data, covariance=True), SampleDraws(trajectory.network, *data)
     result = estimate(trajectory, observers=[losses, draws], **SETTINGS)
     tree = devinterp_tree(result, {"train": draws})
-    by_them = theirs[0].compute_bif(tree, compute_covariance=covariance, correlation_method="sequence", device="cpu")
-    ours = influence(result, losses).isel(step=0)
-    value = -ours.influence.values if covariance else ours.loss_correlation.values
+    by_them = theirs[0].compute_bif(tree, compute_covariance=True, correlation_method="sequence", device="cpu")
+    value = losses.pooled(result).covariance[0]
     np.testing.assert_allclose(by_them.influences.values, value, rtol=0, atol=1e-10 * np.abs(value).max())
-    by_token = theirs[0].compute_bif(tree, compute_covariance=covariance, device="cpu").influences.values
+    by_token = theirs[0].compute_bif(tree, compute_covariance=True, device="cpu").influences.values
     np.testing.assert_allclose(by_token[:, :, 0, 0], value, rtol=0, atol=1e-6 * np.abs(value).max())  # float32
 
 
@@ -119,7 +115,7 @@ def test_susceptibilities_are_devinterps_on_the_same_draws(theirs) -> None:
         result = estimate(trajectory, subspace=subspace, observers=list(draws.values()), **SETTINGS)
         trees[name] = devinterp_tree(result, draws)
     by_them = theirs[1].compute_susceptibilities(trees, "train")
-    found = susceptibilities(trajectory, parts, probes="all", **SETTINGS).isel(step=0)
+    found = susceptibilities(trajectory, parts, **SETTINGS).isel(step=0)
     value = found.susceptibility
     assert by_them["susceptibilities"].wr.values.tolist() == value.component.values.tolist()
     right = by_them["susceptibilities"].sus.values.T
@@ -135,13 +131,11 @@ def test_susceptibilities_name_their_pairs() -> None:
     task = trajectory.task
     parts = {"embedding": Subspace(trajectory.network.shapes, {"W_E": Whole()})}
     found = susceptibilities(trajectory, parts, **SETTINGS)
-    assert found.a.shape == (len(task.indices("train")),)
-    assert found.trained.all()
+    assert found.trained.values.nonzero()[0].tolist() == sorted(task.indices("train").tolist())
     np.testing.assert_array_equal((found.a + found.b) % 7, found.answer)
-    np.testing.assert_allclose(found.susceptibility.mean("sample"), 0, atol=1e-12)
-    np.testing.assert_allclose(found.loss_slope.mean("sample"), 1)
-    every_pair = susceptibilities(trajectory, parts, probes="all", **SETTINGS)
-    assert every_pair.trained.values.nonzero()[0].tolist() == sorted(task.indices("train").tolist())
+    trained = found.isel(sample=found.trained.values)
+    np.testing.assert_allclose(trained.susceptibility.mean("sample"), 0, atol=1e-12)
+    np.testing.assert_allclose(trained.loss_slope.mean("sample"), 1)
 
 
 def test_relations_of_pairs_by_hand() -> None:
@@ -166,7 +160,7 @@ def test_influence_by_relation_is_the_mean_over_couples_and_chains() -> None:
     )
     result = estimate(trajectory, observers=[losses, draws], **SETTINGS)
     found = influence_by_relation(result, losses).isel(step=0)
-    by_chain = [np.corrcoef(chain.T) for chain in draws.by_chain()[0]]
+    by_chain = [np.corrcoef(chain.T) for chain in draws.losses()[0]]
     for name, group in relations(pairs, answers).items():
         means = [correlation[group].mean() for correlation in by_chain]
         one = found.sel(relation=name)
@@ -177,14 +171,11 @@ def test_influence_by_relation_is_the_mean_over_couples_and_chains() -> None:
 
 def test_bad_input_gets_a_sentence() -> None:
     trajectory = modular()
-    parts = {"embedding": Subspace(trajectory.network.shapes, {"W_E": Whole()})}
     with pytest.raises(SltGrokError, match="at least one subspace"):
         susceptibilities(trajectory, {}, **SETTINGS)
-    with pytest.raises(SltGrokError, match="expected train or all, got 'test'"):
-        susceptibilities(trajectory, parts, probes="test", **SETTINGS)
     losses = LossMoments(trajectory.network, *trajectory.task.data("train"))
     result = estimate(trajectory, observers=[losses], **SETTINGS)
     with pytest.raises(SltGrokError, match="covariance=True"):
-        influence(result, losses)
+        influence_by_relation(result, losses)
     with pytest.raises(SltGrokError, match="two tokens per sample"):
         relations(torch.randn(4, 3), torch.zeros(4))

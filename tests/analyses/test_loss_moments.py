@@ -1,19 +1,19 @@
 """Running moments against numpy's on the same draws: whatever the pieces, exactly."""
 
+import loss_moments
 import numpy as np
 import pytest
 import torch
+from loss_moments import LossMoments, sample_losses
 from torch import nn
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc import SGLD, chains, estimate, moments
-from slt_grok.llc import sample_losses as observed
-from slt_grok.llc.moments import LossMoments
-from slt_grok.llc.sample_losses import SampleDraws, sample_losses
+from slt_grok.llc import SGLD, chains, estimate
 from slt_grok.models import build
 from slt_grok.models.network import Network, cross_entropy
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
+from tests.analyses.draws import SampleDraws
 
 P = 7
 TASK = ModularTask(P, train_fraction=0.6)
@@ -64,14 +64,14 @@ def test_samples_have_the_losses_of_the_network_on_them_alone(trajectory: Trajec
 
 def test_draws_are_those_of_the_coldest_chains(seen: tuple[LossMoments, SampleDraws, np.ndarray]) -> None:
     _, draws, trace = seen
-    losses = draws.by_chain(2)
+    losses = draws.losses(2)
     assert losses.shape == (2, 3, 35, P * P)
     np.testing.assert_allclose(losses[..., TASK.indices("train")].mean(-1), trace, rtol=1e-12)
 
 
 def test_moments_are_numpys(seen: tuple[LossMoments, SampleDraws, np.ndarray]) -> None:
     running, draws, _ = seen
-    found, losses = running.by_chain(2), draws.by_chain(2)
+    found, losses = running.by_chain(2), draws.losses(2)
     kept = np.array([[True, True, True], [True, False, True]])
     together = found.pooled(kept)
     for i, chosen in enumerate(([0, 1, 2], [0, 2])):
@@ -96,8 +96,8 @@ def test_pieces_change_nothing(
 ) -> None:
     whole = seen[0].by_chain(2)
     monkeypatch.setattr(chains, "WORKING_MEMORY", 1)  # one chain at a time
-    monkeypatch.setattr(observed, "WORKING_MEMORY", 100_000)  # and a few of its samples
-    monkeypatch.setattr(moments, "BLOCK", 3)
+    monkeypatch.setattr(loss_moments, "WORKING_MEMORY", 100_000)  # and a few of its samples
+    monkeypatch.setattr(loss_moments, "BLOCK", 3)
     again = LossMoments(trajectory.network, PAIRS, ANSWERS, trained=TASK.indices("train"), every=2, covariance=True)
     estimate(trajectory, observers=[again], **SETTINGS)
     pieces = again.by_chain(2)
@@ -126,7 +126,7 @@ def test_bad_input_gets_a_sentence(trajectory: Trajectory) -> None:
     network = Network(build("mlp", P), TASK, cross_entropy)
     with pytest.raises(SltGrokError, match="as many targets as inputs, got 49 and 48"):
         LossMoments(network, PAIRS, ANSWERS[1:])
-    with pytest.raises(SltGrokError, match="one place among the 49 samples"):
+    with pytest.raises(SltGrokError, match="one index below the 49 samples"):
         SampleDraws(network, PAIRS, ANSWERS, trained=torch.tensor([49]))
     without = LossMoments(trajectory.network, PAIRS, ANSWERS)
     estimate(trajectory, observers=[without], **SETTINGS)

@@ -6,12 +6,13 @@ Statistical tests fail by chance with probability 0.3% each (3 standard errors);
 import numpy as np
 import pytest
 import torch
+from fluctuation import fluctuation
+from loss_moments import LossMoments
 from torch import Tensor
 
 from slt_grok.llc import estimate
-from slt_grok.llc.fluctuation import fluctuation
-from slt_grok.llc.moments import LossMoments
-from tests.llc.regression import Posterior, Regression, independent, show
+from tests.analyses.draws import independent, show
+from tests.llc.regression import Posterior, Regression
 
 
 def closed_form(data: Regression, beta: float, posterior: Posterior) -> dict[str, float]:
