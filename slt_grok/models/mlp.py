@@ -49,6 +49,7 @@ class EmbeddingMLP(Model):
 
     name: ClassVar[str] = "mlp"
     sites = ("embedding", "neurons_pre", "neurons_post", "logits")
+    token_sums = True
 
     W_U: nn.Parameter
     b_U: nn.Parameter

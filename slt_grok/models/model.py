@@ -75,6 +75,9 @@ class Model(Registered, nn.Module):
     `attention_pattern` (n, head, key), `neurons_pre` and `neurons_post` (n, d_mlp), and `logits` (n, classes)."""
     positions: str = ""
     """Name of the table of positions; an optimizer for hidden matrices leaves it alone."""
+    token_sums: bool = False
+    """Whether `neurons_pre`, and the logits except for what the neurons add to them, are sums of one term per token:
+    with the site `attention_pattern`, of the last token and of those that it attends to, weighted by the pattern."""
 
     def __init__(self, tokens: int, classes: int | None = None) -> None:
         super().__init__()
@@ -152,11 +155,11 @@ class Model(Registered, nn.Module):
     def declares(self, what: str) -> bool:
         """Tell whether the model has a site with that name, or overrides the method with that name.
 
-        A fast version of the forward pass counts only if the model's own class defines it: a derived class may have a
-        different forward.
+        What holds for one forward pass alone (`token_sums` and its fast versions) counts only if the model's own class
+        defines it: a derived class may have a different forward.
         """
         if what in self.sites:
             return True
-        if what in ("stacked_gradients", "stacked_grid"):
+        if what in ("stacked_gradients", "stacked_grid", "token_sums"):
             return what in vars(type(self))
         return getattr(type(self), what, None) is not getattr(Model, what, None)

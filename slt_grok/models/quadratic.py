@@ -26,6 +26,7 @@ class QuadraticNetwork(Model):
 
     name: ClassVar[str] = "quadratic"
     sites = ("embedding", "neurons_pre", "neurons_post", "logits")
+    token_sums = True
 
     def __init__(
         self, tokens: int, width: Positive = 256, activation: Activation = "quadratic", classes: int | None = None

@@ -71,6 +71,7 @@ class OneLayerTransformer(Model):
     name: ClassVar[str] = "transformer"
     sites = ("embedding", "attention_pattern", "neurons_pre", "neurons_post", "logits")
     positions = "W_pos"
+    token_sums = True
 
     W_E: nn.Parameter
     W_pos: nn.Parameter

@@ -38,7 +38,6 @@ from slt_grok.trajectories import Trajectory
 ROUNDING = 1e-12  # relative to the largest sum of |slope h_n W_nc|: the rounding error allowed for in float64
 
 
-@dataclass(frozen=True)
 class Comparison:
     """A network and its program, in the symbols of the module docstring.
 
@@ -46,6 +45,11 @@ class Comparison:
     ----------
     network : TokenTables
         The network, as tables over its tokens.
+    keys : ndarray
+        Frequencies of the program.
+
+    Attributes
+    ----------
     slope : ndarray
         lambda, (width,).
     rows : ndarray
@@ -64,62 +68,37 @@ class Comparison:
         Bound on the rounding error of a logit difference.
     """
 
-    network: TokenTables
-    slope: np.ndarray
-    rows: np.ndarray
-    readout: tuple[np.ndarray, np.ndarray]
-    middle: np.ndarray
-    middle_logits: np.ndarray
-    alpha: np.ndarray
-    off: np.ndarray
-    apart_neurons: np.ndarray
-    apart_output: np.ndarray
-    slack: float
-
-    @classmethod
-    def of(cls, network: TokenTables, keys: np.ndarray) -> "Comparison":
-        """Compare a network with the program that has the given frequencies."""
+    def __init__(self, network: TokenTables, keys: np.ndarray) -> None:
+        self.network = network
         values, output, n = network.values, network.output, network.tokens.order
         waves = _waves(network, np.unique(np.concatenate([keys, 2 * keys % n])))
         kept = waves.T @ (np.linalg.pinv(waves, rcond=1e-9).T @ values)
         off = values - kept
-        readout = _readout(network, keys)
-        rest = output - readout[0] @ readout[1]
+        self.readout = _readout(network, keys)
+        rest = output - self.readout[0] @ self.readout[1]
 
         low, high = (np.stack(ends) for ends in zip(network.range(values), network.range(kept), strict=True))
         least, largest = slope_range(network.activation, low.min(0), high.max(0))
-        slope, spread = (least + largest) / 2, (largest - least) / 2
-        rows = np.concatenate([kept, values @ (slope[:, None] * output) + network.past], -1)
+        self.slope, spread = (least + largest) / 2, (largest - least) / 2
+        self.rows = np.concatenate([kept, values @ (self.slope[:, None] * output) + network.past], -1)
 
         # the constant and the weights, from n roughly evenly spaced pairs
         pre = network.sum(kept, np.arange(n), np.arange(n) * round(0.618 * n) % n)
-        bent = ACTIVATIONS[network.activation](pre) - slope * pre
-        middle, alpha = bent.mean(0), _balance(bent.std(0), rest.std(1))
+        bent = ACTIVATIONS[network.activation](pre) - self.slope * pre
+        self.middle, self.alpha = bent.mean(0), _balance(bent.std(0), rest.std(1))
+        self.middle_logits = self.middle @ rest
         typical = np.einsum("tab,tjn->n", np.square(network.weights) / n**2, np.square(off) / n, optimize=True)
         rho = _balance(np.sqrt(typical), spread * output.std(1))
-        norms = [
-            _norms(weights[some], rho * off[some])
-            for some, weights in (
-                (network.of_first, network.weights),
-                (~network.of_first, network.weights.swapaxes(1, 2)),
-            )
-        ]
-        largest_of = (np.abs(network.weights).max((1, 2)) @ np.abs(x).max(1) for x in (values, kept, network.past))
-        inputs, inputs_kept, past = largest_of
-        steepest = np.maximum(np.abs(least), np.abs(largest)) * (inputs + inputs_kept)
-        return cls(
-            network=network,
-            slope=slope,
-            rows=rows,
-            readout=readout,
-            middle=middle,
-            middle_logits=middle @ rest,
-            alpha=alpha,
-            off=norms[0] + norms[1].T,
-            apart_neurons=_distances((spread / rho)[:, None] * output),
-            apart_output=_distances(rest / alpha[:, None]),
-            slack=ROUNDING * (steepest @ np.abs(output) + past).max(),
+        first, weights = network.of_first, network.weights
+        off_second = _norms(weights[~first].swapaxes(1, 2), rho * off[~first]).T
+        self.off = _norms(weights[first], rho * off[first]) + off_second
+        self.apart_neurons = _distances((spread / rho)[:, None] * output)
+        self.apart_output = _distances(rest / self.alpha[:, None])
+        inputs, kept_inputs, past = (
+            np.abs(weights).max((1, 2)) @ np.abs(rows).max(1) for rows in (values, kept, network.past)
         )
+        steepest = np.maximum(np.abs(least), np.abs(largest)) * (inputs + kept_inputs)
+        self.slack = ROUNDING * (steepest @ np.abs(output) + past).max()
 
     def line(self, a: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """For all b: the signed part, (b, class), and the two bounds where the program answers q."""
@@ -161,13 +140,13 @@ class Certificate:
     tightness: float
 
 
-def certificate(one: Trajectory, keys: np.ndarray) -> Certificate:
+def certificate(trajectory: Trajectory, keys: np.ndarray) -> Certificate:
     """Compute what the neuron-level program proves about its network.
 
     Parameters
     ----------
-    one : Trajectory
-        One network of this package with one hidden layer, on addition, subtraction or multiplication.
+    trajectory : Trajectory
+        A single network whose model declares `token_sums`, on addition, subtraction or multiplication.
     keys : ndarray
         Frequencies of the program. More of them give a tighter bound at a higher cost; all of them give the network
         itself.
@@ -175,36 +154,34 @@ def certificate(one: Trajectory, keys: np.ndarray) -> Certificate:
     Raises
     ------
     SltGrokError
-        See `TokenTables.of`; also for an empty set of frequencies or one that does not exist.
+        See `TokenTables`; also for an empty set of frequencies or one that does not exist.
     """
-    network = TokenTables.of(one)
+    network = TokenTables(trajectory)
     if not len(keys) or not np.isin(keys, network.tokens.frequencies).all():
         most = network.tokens.frequencies[-1]
         raise SltGrokError(f"certificate: expected frequencies of 1..{most}, got {[int(k) for k in keys]}")
-    compared, tokens = Comparison.of(network, keys), network.tokens
-    j = np.arange(tokens.order)
-    proven, certain, margins, ratios, parts = [], [], [], [], []
+    comparison, tokens = Comparison(network, keys), network.tokens
+    j, lines = np.arange(tokens.order), []
     for a in range(tokens.order):
-        logits, bound = compared.line(a)
+        logits, bound = comparison.line(a)
         best = logits.argmax(-1)
         others = np.arange(logits.shape[1]) != best[:, None]
         margin = np.where(others, logits.max(-1, keepdims=True) - logits, np.inf)
-        total = bound["neurons"] + bound["output"] + compared.slack
-        second = (j, margin.argmin(-1))
-        certain.append((margin > total).all(-1))
-        proven.append(certain[-1] & (best == (a + tokens.sign * j) % tokens.order))
-        margins.append(margin[second])
-        parts.append([bound["neurons"][second], bound["output"][second]])
+        total = bound["neurons"] + bound["output"] + comparison.slack
+        second, certified = (j, margin.argmin(-1)), (margin > total).all(-1)
+        correct = best == (a + tokens.sign * j) % tokens.order
         with np.errstate(divide="ignore", over="ignore"):  # two equal answers
-            ratios.append((total / margin).max(-1))
-    neurons, output = np.mean(parts, (0, 2))
+            ratio = (total / margin).max(-1)
+        parts = margin[second], bound["neurons"][second], bound["output"][second]
+        lines.append([certified & correct, certified, *parts, ratio])
+    proven, certified, margin, neurons, output, ratio = np.swapaxes(lines, 0, 1)
     return Certificate(
-        accuracy_bound=float(np.sum(proven) / tokens.p**2),
-        certified=float(np.sum(certain) / tokens.p**2),
-        margin=float(np.mean(margins)),
-        bound_neurons=float(neurons),
-        bound_output=float(output),
-        tightness=float(np.median(ratios)),
+        accuracy_bound=float(proven.sum() / tokens.p**2),
+        certified=float(certified.sum() / tokens.p**2),
+        margin=float(margin.mean()),
+        bound_neurons=float(neurons.mean()),
+        bound_output=float(output.mean()),
+        tightness=float(np.median(ratio)),
     )
 
 

@@ -2,34 +2,36 @@
 
     h(a, b) = sum_t w_t(a, b) T_t[a or b],    logits(a, b) = act(h) W_L + sum_t w_t(a, b) D_t[a or b]
 
-The rows T_t and D_t each depend on one token: what it contributes to the neurons, and directly to the logits. An MLP or
-a quadratic network has one row per token, with weight 1, computed by the network on 2 p - 1 pairs. A transformer has
-one per head and token, computed from the weights, whose w_t is the attention pattern, and one for the residual stream.
-The attention scores are also tables over tokens: see `slt_grok.models.transformer_gradient`.
+The rows T_t and D_t each depend on one token: what it contributes to the neurons, and directly to the logits. A network
+without attention has one row per token, with weight 1, computed by the network on 2 n + 1 pairs. A network with
+attention has one per head and token, whose w_t is the attention pattern, and one for the residual stream: they are
+computed by the network with its pattern replaced by one head's attention to one position, and by none.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.func import functional_call
 
 from slt_grok.errors import SltGrokError
-from slt_grok.models import EmbeddingMLP, Model, Network, OneLayerTransformer, QuadraticNetwork
+from slt_grok.models import Network, record
 from slt_grok.models.model import Parameters, activation_name
-from slt_grok.models.transformer_gradient import patterns, tables
-from slt_grok.program.reading import single
+from slt_grok.program.reading import on_all_pairs, single
 from slt_grok.program.tokens import Tokens
 from slt_grok.trajectories import Trajectory
 
-Found = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # of_first .. output, classes not reordered
+NO_ATTENTION = torch.zeros(())
 
 
-@dataclass(frozen=True)
 class TokenTables:
     """A network on the pairs that have angles; see the module docstring. Tokens are the elements j of the group.
 
     Parameters
+    ----------
+    trajectory : Trajectory
+        A single network.
+
+    Attributes
     ----------
     tokens : Tokens
         Tokens of the network's task.
@@ -45,46 +47,34 @@ class TokenTables:
         Rows D_t, (term, token, class).
     output : ndarray
         Neuron-logit map W_L, (width, class). Classes are the elements j, then the one without an angle, if any.
+
+    Raises
+    ------
+    SltGrokError
+        There are several networks, the task has no angles, the network is under an intervention, or its model does not
+        declare `token_sums`.
     """
 
-    tokens: Tokens
-    activation: str
-    of_first: np.ndarray
-    weights: np.ndarray
-    values: np.ndarray
-    past: np.ndarray
-    output: np.ndarray
-
-    @classmethod
-    def of(cls, one: Trajectory) -> "TokenTables":
-        """Build the tables of one network.
-
-        Raises
-        ------
-        SltGrokError
-            There are several networks, the task has no angles, the network is under an intervention, or it is not an
-            MLP with one hidden layer, a quadratic network, or a one-layer transformer of this package.
-        """
-        stack, network, module = single(one, torch.float64), one.network, one.network.module
-        tokens = Tokens.of(one.task)
+    def __init__(self, trajectory: Trajectory) -> None:
+        stack, network = single(trajectory, torch.float64), trajectory.network
+        tokens = Tokens.of(trajectory.task)
+        activation = activation_name(getattr(network.module, "activation", None))
         if tokens is None:
             raise SltGrokError("certificate: the labels are not the sum of angles of their tokens")
         if network.call is not functional_call:
             raise SltGrokError("certificate: expected an unmodified network, got one under an intervention")
-        # a derived class may have another forward
-        if isinstance(module, OneLayerTransformer) and network.declares("stacked_grid"):
-            of_first, weights, values, past, output = _of_transformer(module, stack, tokens)
-        elif isinstance(module, Model) and type(module) in (EmbeddingMLP, QuadraticNetwork):
-            of_first, weights, values, past, output = _of_sum(network, module, stack, tokens)
-        else:
+        if activation is None or not network.declares("token_sums"):
             raise SltGrokError(
-                f"certificate: expected an MLP with one hidden layer, a quadratic network or a one-layer transformer, "
-                f"got {type(module).__name__}"
+                "certificate: expected a model that declares `token_sums`, such as mlp, quadratic or transformer, got "
+                f"{type(network.module).__name__}"
             )
-        activation = activation_name(module.activation)
-        assert activation is not None  # every module above is built with one of these
+        self.tokens, self.activation = tokens, activation
+        output = network.module.neuron_logit_map(stack)[0]  # pyright: ignore
+        of_first, weights, rows = _rows(network, stack, torch.from_numpy(tokens.token), output)
+        self.of_first, self.weights = of_first.numpy(), weights.numpy()
+        self.values, past = np.split(rows.numpy(), [len(output)], -1)
         classes = np.concatenate([tokens.token, np.flatnonzero(tokens.position < 0)])
-        return cls(tokens, activation, of_first, weights, values, past[..., classes], output[:, classes])
+        self.past, self.output = past[..., classes], output.numpy()[:, classes]
 
     def sum(self, rows: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Compute sum_t w_t rows_t for m pairs of elements, (m, columns), with rows (term, token, columns)."""
@@ -99,28 +89,33 @@ class TokenTables:
         return corners.min(0).sum(0), corners.max(0).sum(0)
 
 
-def _of_sum(network: Network, module: Model, stack: Parameters, tokens: Tokens) -> Found:
-    """Read the tables off the network on the pairs (a, 0) and (0, b)."""
-    element, n = torch.from_numpy(tokens.token), tokens.order
-    zero = element[:1].expand(n)
-    inputs = torch.cat([torch.stack([element, zero], -1), torch.stack([zero, element], -1)])
-    sites = network.stacked_sites(stack, inputs, "neurons_pre", "neurons_post", "logits")
-    output = module.neuron_logit_map(stack)[0]
-    pre, past = sites["neurons_pre"][0], sites["logits"][0] - sites["neurons_post"][0] @ output
-    values, past = (np.stack([x[:n].numpy(), (x[n:] - x[n]).numpy()]) for x in (pre, past))
-    return np.array([True, False]), np.ones((2, n, n)), values, past, output.numpy()
+def _rows(network: Network, stack: Parameters, element: Tensor, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute `of_first`, `weights` and the rows [T_t, D_t], (term, token, width + class), classes not reordered."""
+    parameters, n, zero = {name: tensor[0] for name, tensor in stack.items()}, len(element), element[:1]
 
+    def parts(first: Tensor, second: Tensor, attention: Tensor = NO_ATTENTION) -> Tensor:
+        """Compute [h, logits - act(h) W_L] for n pairs under a given attention pattern."""
+        sites: dict[str, Tensor] = {}
+        recorded = record(sites, "neurons_pre", "neurons_post", "logits")
 
-def _of_transformer(module: OneLayerTransformer, stack: Parameters, tokens: Tokens) -> Found:
-    """Read the tables off the weights; the residual stream at the last position, b or '=', counts as a row of b."""
-    width, p, n = module.W_in.shape[1], module.tokens, tokens.order
-    equals = module.layout == "a_b_equals"
-    found = tables(stack, module.attention_rate, equals)
-    element = torch.from_numpy(tokens.token)
-    pairs = torch.cartesian_prod(element, element)[None]
-    pattern = patterns(found.scores, pairs, module.attention_rate, equals)[0].T.unflatten(1, (n, n))
-    of_head, base = found.rows[0], found.base[0].expand(p, -1)[element]
-    rows = torch.cat([of_head[:, element] + of_head[:, p + k, None] for k in range(2)] + [base[None]]).numpy()
-    weights = torch.cat([pattern, torch.ones(1, n, n)]).numpy()
-    of_first = np.arange(len(rows)) < len(of_head)
-    return of_first, weights, rows[..., :width], rows[..., width : width + p], found.readout[0].numpy()
+        def at(name: str, value: Tensor) -> Tensor:
+            return recorded(name, attention.expand_as(value) if name == "attention_pattern" else value)
+
+        network.outputs(parameters, torch.stack(torch.broadcast_tensors(first, second), -1), at=at)
+        return torch.cat([sites["neurons_pre"], sites["logits"] - sites["neurons_post"] @ output], -1)
+
+    if not network.declares("attention_pattern"):
+        rows = torch.stack([parts(element, zero), parts(zero, element) - parts(zero, zero)])
+        return torch.tensor([True, False]), torch.ones(2, n, n), rows
+    pattern = network.stacked_sites(stack, zero.expand(1, 2), "attention_pattern")["attention_pattern"][0, 0]
+    units = torch.eye(pattern.numel()).view(-1, *pattern.shape)  # of one head to one position
+    last = parts(element, element)
+    attended = torch.stack([parts(element, element, unit) for unit in units]) - last
+    to_a, to_b, *to_equals = attended.unflatten(0, pattern.shape).unbind(1)
+    for constant in to_equals:  # the attention to '=' is what a and b leave of a constant sum
+        last = last + (pattern.sum(-1)[:, None, None] * constant).sum(0)
+        to_a, to_b = to_a - constant, to_b - constant
+    grid = on_all_pairs(network, stack, "attention_pattern")["attention_pattern"][0, ..., :2]
+    on_group = grid.unflatten(0, (-1, network.module.tokens))[element][:, element]  # pyright: ignore
+    weights = torch.cat([on_group.permute(3, 2, 0, 1).flatten(0, 1), torch.ones(1, n, n)])
+    return torch.arange(len(weights)) < len(pattern), weights, torch.cat([to_a, to_b, last[None]])

@@ -68,7 +68,7 @@ def test_planted_networks_are_certified(name: str) -> None:
 def test_attention_that_moves_is_followed(layout: str) -> None:
     """Tables of the keys alone, whatever the pattern: the program is the network, errors and all."""
     network = Trajectory.of(transformer(layout, 0.5), ModularTask(P))
-    assert np.ptp(TokenTables.of(network).weights, axis=(1, 2)).max() > 0.5
+    assert np.ptp(TokenTables(network).weights, axis=(1, 2)).max() > 0.5
     found = certificate(network, KEYS)
     assert found.certified == 1
     assert found.accuracy_bound == accuracy(network)
@@ -189,8 +189,8 @@ def test_both_parts_hold_on_any_network(
         weights.data.normal_(0, size, generator=generator)
     trajectory = Trajectory.of(module, ModularTask(p, operation))
     chosen = np.array(sorted(keys))
-    network = TokenTables.of(trajectory)
-    compared = Comparison.of(network, chosen)
+    network = TokenTables(trajectory)
+    compared = Comparison(network, chosen)
     for a in range(network.tokens.order):
         logits, known, true = parts(network, compared, a)
         np.testing.assert_allclose(known + true["neurons"] + true["output"], logits, atol=compared.slack)
@@ -209,8 +209,8 @@ def test_with_one_neuron_nothing_is_lost(kind: str, part: str) -> None:
     for seed in range(20):
         module = KINDS[kind](7, 1, "relu").double()
         module.initialize(torch.Generator().manual_seed(seed))
-        network = TokenTables.of(Trajectory.of(module, ModularTask(7)))
-        compared = Comparison.of(network, np.array([1]))
+        network = TokenTables(Trajectory.of(module, ModularTask(7)))
+        compared = Comparison(network, np.array([1]))
         for a in range(7):
             _, known, true = parts(network, compared, a)
             best = known.argmax(-1)[:, None]
@@ -225,8 +225,8 @@ def test_a_program_that_overshoots_its_network() -> None:
     module = QuadraticNetwork(P, 1).double()
     wave = torch.sign(torch.cos(2 * torch.pi / P * torch.arange(P).double()))[:, None]
     module.load_state_dict({"U": wave, "V": wave, "W": torch.arange(P).double()[None]})
-    network = TokenTables.of(Trajectory.of(module, ModularTask(P)))
-    compared = Comparison.of(network, np.array([1]))
+    network = TokenTables(Trajectory.of(module, ModularTask(P)))
+    compared = Comparison(network, np.array([1]))
     _, known, true = parts(network, compared, 0)
     apart = np.abs(np.take_along_axis(true["neurons"], known.argmax(-1)[:, None], -1) - true["neurons"])
     assert (apart <= compared.line(0)[1]["neurons"] + compared.slack).all()

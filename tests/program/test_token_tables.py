@@ -41,7 +41,7 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_they_are_the_network(name: str, operation: str) -> None:
     module = random(NETWORKS[name]())
-    found = TokenTables.of(Trajectory.of(module, ModularTask(P, operation)))
+    found = TokenTables(Trajectory.of(module, ModularTask(P, operation)))
     n, tokens = found.tokens.order, found.tokens
     a, b = np.divmod(np.arange(n * n), n)
     pre, past = found.sum(found.values, a, b), found.sum(found.past, a, b)
@@ -54,7 +54,7 @@ def test_they_are_the_network(name: str, operation: str) -> None:
 
 @pytest.mark.parametrize("name", ["concatenation", "half attention", "equals"])
 def test_ranges_hold_all_pairs(name: str) -> None:
-    found = TokenTables.of(Trajectory.of(random(NETWORKS[name]()), ModularTask(P)))
+    found = TokenTables(Trajectory.of(random(NETWORKS[name]()), ModularTask(P)))
     a, b = np.divmod(np.arange(P * P), P)
     pre = found.sum(found.values, a, b)
     low, high = found.range(found.values)
@@ -72,12 +72,12 @@ def test_refusals() -> None:
         return 2 * functional_call(*arguments)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     with pytest.raises(SltGrokError, match="under an intervention"):
-        TokenTables.of(replace(network, network=replace(network.network, call=doubled)))
+        TokenTables(replace(network, network=replace(network.network, call=doubled)))
     with pytest.raises(SltGrokError, match="got DeepMLP"):
-        TokenTables.of(Trajectory.of(DeepMLP(P, 6, 20), task))
+        TokenTables(Trajectory.of(DeepMLP(P, 6, 20), task))
     states = {step: dict(network.network.module.named_parameters()) for step in (0, 1)}
     with pytest.raises(SltGrokError, match="one network"):
-        TokenTables.of(Trajectory.stack(network.network.module, states, task))
+        TokenTables(Trajectory.stack(network.network.module, states, task))
 
 
 def test_a_derived_class_is_refused() -> None:
@@ -85,4 +85,4 @@ def test_a_derived_class_is_refused() -> None:
         """Its forward could be anything."""
 
     with pytest.raises(SltGrokError, match="got Other"):
-        TokenTables.of(Trajectory.of(Other(P, 12, 3, 20), ModularTask(P)))
+        TokenTables(Trajectory.of(Other(P, 12, 3, 20), ModularTask(P)))
