@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from circuit_surgery import move_frequencies, transplant_circuit
 from rich.console import Console
 from runs_below import below_runs, plain
 
 from slt_grok import circuits
 from slt_grok.errors import SltGrokError
 from slt_grok.groups import cyclic
-from slt_grok.interventions.surgery import move_frequencies, transplant_circuit
 from slt_grok.interventions.weights import (
     VARIANT,
     evaluate,

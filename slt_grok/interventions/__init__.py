@@ -2,14 +2,7 @@
 
 from slt_grok.interventions.planes import change_planes, changed, keep, remove, replace_by_clock, rotate, swap
 from slt_grok.interventions.relabel import RelabeledTask, relabel
-from slt_grok.interventions.weights import (
-    exchange,
-    keep_directions,
-    keep_neurons,
-    remove_directions,
-    remove_neurons,
-    stack_variants,
-)
+from slt_grok.interventions.weights import exchange, keep_directions, keep_neurons, remove_directions, remove_neurons
 
 __all__ = [
     "RelabeledTask",
@@ -25,6 +18,5 @@ __all__ = [
     "remove_neurons",
     "replace_by_clock",
     "rotate",
-    "stack_variants",
     "swap",
 ]

@@ -8,7 +8,10 @@ null of all these differences). See `slt_grok.interventions.weights` for each of
 random streams, seeded by its name, so the differences between two variants include the errors of both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +23,7 @@ from torch import Tensor
 from slt_grok import circuits
 from slt_grok.circuits.measure import lacks
 from slt_grok.format import number, percent, plus_minus
-from slt_grok.format import step as of_step
+from slt_grok.format import step as format_step
 from slt_grok.groups import Group
 from slt_grok.interventions import weights
 from slt_grok.interventions.weights import VARIANT
@@ -35,25 +38,27 @@ from slt_grok.tasks import SPLITS
 from slt_grok.trajectories import Trajectory
 
 AS_TRAINED = "as trained"
-ACTS = {"kept": (weights.keep_directions, weights.keep_neurons),
-        "removed": (weights.remove_directions, weights.remove_neurons)}  # fmt: skip
+ACTS = {
+    "kept": (weights.keep_directions, weights.keep_neurons),
+    "removed": (weights.remove_directions, weights.remove_neurons),
+}
 SITES = {  # site -> controls of the circuit there
     "tables": ("random frequencies", "random planes"),
     "neurons": ("random neurons",),
     "tables and neurons": ("random",),
 }
 ORIGINS = ("from the end", "from memorization")  # of swapped parts
-UNMADE = "this seed has no circuit, no control frequencies, or no checkpoint that has memorized"
-OF_LLC = ("llc", "llc_se", "llc_low", "llc_high", "rhat", "ess", "drift", "llc_status", "llc_status_reason")
+UNAVAILABLE = "this seed has no circuit, no control frequencies, or no checkpoint that has memorized"
+LLC_VARIABLES = ("llc", "llc_se", "llc_low", "llc_high", "rhat", "ess", "drift", "llc_status", "llc_status_reason")
 MEASURED = {
-    **{name: VARIABLES[name]._replace(dims=(VARIANT,), where="") for name in OF_LLC},
+    **{name: VARIABLES[name]._replace(dims=(VARIANT,), where="") for name in LLC_VARIABLES},
     "loss": Variable((VARIANT, "split"), "loss", "mean cross-entropy over the split in float64", units="nats"),
     "accuracy": Variable((VARIANT, "split"), "accuracy", "fraction of pairs whose largest logit is the label"),
     "distance": Variable(
         (VARIANT,), "relative change of the weights", "|w - w_as_trained| / |w_as_trained| over all weights"
     ),
 }
-WORDS = ("llc_status", "llc_status_reason")
+MISSING = {"llc_status": "", "llc_status_reason": UNAVAILABLE}  # of unavailable variants; NaN in all other variables
 
 
 class InterventionSettings(LLCSettings):
@@ -85,34 +90,28 @@ class Interventions(Measurement):
         (without a circuit or a memorizing checkpoint) are NaN, with the reason in `llc_status_reason`.
         """
         steps, seeds = trajectory.coords["step"], trajectory.coords["seed"].tolist()
-        todo = variants(trajectory, settings.controls)
+        planned = variants(trajectory, settings.controls)
         memorized = [_memorized(context, steps, seed) for seed in seeds]
-        first = min((place for place in memorized if place is not None), default=len(steps) // 3)
+        first = min((index for index in memorized if index is not None), default=len(steps) // 3)
         chosen = trajectory.isel(step=[first + i for i in evenly_spaced(steps[first:], settings.checkpoints)])
-        of_seeds = [
-            OneSeed(trajectory.isel(seed=[i]), circuit, place, settings.seed)
-            for i, (circuit, place) in enumerate(zip(_circuits(trajectory), memorized, strict=True))
+        sources = [
+            Source(trajectory.isel(seed=[i]), circuit, index, settings.seed)
+            for i, (circuit, index) in enumerate(zip(_circuits(trajectory), memorized, strict=True))
         ]
         size = max(1, shard_chains(trajectory) // settings.chains)
-        results: list[xr.Dataset] = []
-        for start in range(0, len(todo), size):
-
-            def measure(shard: Trajectory, on_progress: ProgressCallback, start: int = start) -> xr.Dataset:
-                some = todo[start : start + size]
-                measured: list[xr.Dataset] = []
-                for i, of_seed in enumerate(of_seeds):
-                    one = shard.isel(seed=[i])
-                    made = {v.name: changed for v in some if (changed := of_seed.intervene(one, v)) is not None}
-                    measured.append(measured_variants(one, made, settings, [v.name for v in some]))
-                    on_progress((i + 1) / len(of_seeds), f"{len(todo)} variants")
-                return xr.concat(measured, "seed", combine_attrs="drop_conflicts")
-
-            span = (start / len(todo), min(start + size, len(todo)) / len(todo))
-            part, local = f"variants_{start:03d}", settings.device is not None
-            results.append(context.in_shards(chosen, measure, 1, part=part, span=span, local=local))
-        found = xr.concat(results, VARIANT, combine_attrs="drop_conflicts")
-        fields = {field: (VARIANT, [getattr(variant, field) for variant in todo]) for field in Variant._fields}
-        return with_changes(found).assign_coords(fields)
+        results = [
+            context.in_shards(
+                chosen,
+                partial(_measured, sources=sources, variants=planned[start : start + size], settings=settings),
+                1,
+                part=f"variants_{start:03d}",
+                span=(start / len(planned), min(start + size, len(planned)) / len(planned)),
+                local=settings.device is not None,
+            )
+            for start in range(0, len(planned), size)
+        ]
+        fields = {field: (VARIANT, [getattr(variant, field) for variant in planned]) for field in Variant._fields}
+        return with_changes(xr.concat(results, VARIANT, combine_attrs="drop_conflicts")).assign_coords(fields)
 
     def seconds(self, trial: Trajectory, settings: InterventionSettings, checkpoints: int, context: Context) -> float:
         """Predict core-seconds from a few updates."""
@@ -145,15 +144,15 @@ class Interventions(Measurement):
 
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate all variants at the first and the last checkpoint of each seed."""
-        dataset, made = data[self.name], []
+        dataset, tables = data[self.name], []
         header = ["Variant", "LLC", "Status", "Train loss", "Train accuracy", "Test accuracy", "Change of weights"]
         for seed in dataset.seed.values.tolist():
-            for place in dict.fromkeys((0, dataset.sizes["step"] - 1)):
-                at = dataset.sel(seed=seed).isel(step=place)
-                rows = [_cells(at.sel({VARIANT: name})) for name in at[VARIANT].values.tolist()]
-                caption = f"Interventions at step {of_step(int(at.step))}, seed {seed}"
-                made.append(Table(caption, header, rows, folded=True))
-        return made
+            for index in dict.fromkeys((0, dataset.sizes["step"] - 1)):
+                network = dataset.sel(seed=seed).isel(step=index)
+                rows = [_cells(network.sel({VARIANT: name})) for name in network[VARIANT].values.tolist()]
+                caption = f"Interventions at step {format_step(int(network.step))}, seed {seed}"
+                tables.append(Table(caption, header, rows, folded=True))
+        return tables
 
 
 class Variant(NamedTuple):
@@ -186,15 +185,25 @@ class Variant(NamedTuple):
 
 
 class Circuit(NamedTuple):
-    """A circuit or its control: its frequencies, functions of a token (count, n), and neurons (d_mlp,)."""
+    """A circuit or its control.
+
+    Parameters
+    ----------
+    keys : list of int
+        Frequencies.
+    directions : Tensor
+        Orthonormal functions of a token, (count, n).
+    neurons : ndarray
+        Bool mask, (d_mlp,).
+    """
 
     keys: list[int]
     directions: Tensor
     neurons: np.ndarray
 
 
-class OneSeed(NamedTuple):
-    """Inputs for the variants of one seed.
+class Source(NamedTuple):
+    """What the variants of one seed are built from.
 
     Parameters
     ----------
@@ -213,34 +222,33 @@ class OneSeed(NamedTuple):
     memorized: int | None
     seed: int
 
-    def intervene(self, one: Trajectory, variant: Variant) -> Trajectory | None:
+    def intervene(self, network: Trajectory, variant: Variant) -> Trajectory | None:
         """Build a variant of a checkpoint; None if the seed lacks what it requires."""
         if variant.act == AS_TRAINED:
-            return one
+            return network
         if variant.act in ORIGINS:
-            place = -1 if variant.act == ORIGINS[0] else self.memorized
-            names = weights.parts(one)[variant.site]
-            return None if place is None else weights.exchange(one, self.trajectory.isel(step=[place]), names)
-        group = one.task.group
-        if self.circuit is None or group is None:
-            return None
-        circuit = self.circuit if variant.control == "circuit" else control(self.circuit, variant, group, self.seed)
+            index = -1 if variant.act == ORIGINS[0] else self.memorized
+            names = weights.parts(network)[variant.site]
+            return None if index is None else weights.exchange(network, self.trajectory.isel(step=[index]), names)
+        circuit = self.circuit
+        if circuit is not None and variant.control != "circuit":
+            circuit = control(circuit, variant, weights.group_of(network), self.seed)
         if circuit is None:
             return None
-        in_tables, in_neurons = ACTS[variant.act]
-        changed = in_tables(one, circuit.directions) if "tables" in variant.site else one
-        return in_neurons(changed, circuit.neurons) if "neurons" in variant.site else changed
+        on_tables, on_neurons = ACTS[variant.act]
+        if "tables" in variant.site:
+            network = on_tables(network, circuit.directions)
+        return on_neurons(network, circuit.neurons) if "neurons" in variant.site else network
 
 
 def variants(trajectory: Trajectory, controls: int) -> list[Variant]:
     """List all variants of a network of this shape; the circuit only if there can be one."""
-    found = [Variant(AS_TRAINED)]
+    draws = range(1, controls + 1)
+    planned = [Variant(AS_TRAINED)]
     if _can_have_a_circuit(trajectory.network):
-        for act in ACTS:
-            for site, randoms in SITES.items():
-                found.append(Variant(act, site, "circuit"))
-                found += [Variant(act, site, name, draw) for name in randoms for draw in range(1, controls + 1)]
-    return found + [Variant(origin, part) for origin in ORIGINS for part in weights.parts(trajectory)]
+        for act, (site, randoms) in product(ACTS, SITES.items()):
+            planned += [Variant(act, site, "circuit"), *(Variant(act, site, *each) for each in product(randoms, draws))]
+    return planned + [Variant(origin, part) for origin, part in product(ORIGINS, weights.parts(trajectory))]
 
 
 def _can_have_a_circuit(network: Network) -> bool:
@@ -249,15 +257,14 @@ def _can_have_a_circuit(network: Network) -> bool:
 
 def _circuits(trajectory: Trajectory) -> list[Circuit | None]:
     """Find the circuit of each seed's last checkpoint."""
-    group = trajectory.task.group
-    if group is None or not _can_have_a_circuit(trajectory.network):
+    if not _can_have_a_circuit(trajectory.network):
         return [None] * trajectory.shape[1]
-    found: list[Circuit | None] = []
+    group, results = weights.group_of(trajectory), []
     neurons = circuits.circuit_neurons(trajectory).values
-    for mask, own in zip(circuits.key_frequencies(trajectory), neurons, strict=True):
+    for mask, in_circuit in zip(circuits.key_frequencies(trajectory), neurons, strict=True):
         keys = mask.frequency.values[mask.values].tolist()
-        found.append(Circuit(keys, weights.frequency_directions(group, keys), own) if keys else None)
-    return found
+        results.append(Circuit(keys, weights.frequency_directions(group, keys), in_circuit) if keys else None)
+    return results
 
 
 def control(circuit: Circuit, variant: Variant, group: Group, seed: int) -> Circuit | None:
@@ -274,43 +281,61 @@ def control(circuit: Circuit, variant: Variant, group: Group, seed: int) -> Circ
     return Circuit(others, weights.frequency_directions(group, others), chosen) if len(others) == len(keys) else None
 
 
-def measured_variants(
-    one: Trajectory, made: Mapping[str, Trajectory], settings: LLCSettings, names: Sequence[str]
+def _measured(
+    shard: Trajectory,
+    on_progress: ProgressCallback,
+    sources: Sequence[Source],
+    variants: Sequence[Variant],
+    settings: LLCSettings,
 ) -> xr.Dataset:
-    """Measure LLC, losses, accuracies and distance of one network's variants; unavailable variants are NaN."""
-    sizes = {**dict(zip(one.dims, one.shape, strict=True)), VARIANT: len(names), "split": len(SPLITS)}
-    coords = {**one.coords, VARIANT: list(names), "split": list(SPLITS)}
-    found = xr.Dataset(coords=coords)
+    """Measure some variants of one checkpoint of every seed."""
+    results = []
+    for i, source in enumerate(sources):
+        results.append(measured_variants(shard.isel(seed=[i]), source, variants, settings))
+        on_progress((i + 1) / len(sources), f"{len(variants)} variants")
+    return xr.concat(results, "seed", combine_attrs="drop_conflicts")
+
+
+def measured_variants(
+    network: Trajectory, source: Source, variants: Sequence[Variant], settings: LLCSettings
+) -> xr.Dataset:
+    """Measure LLC, losses, accuracies and distance of one network's variants; `MISSING` where unavailable."""
+    intervened = {variant.name: source.intervene(network, variant) for variant in variants}
+    available = {name: variant for name, variant in intervened.items() if variant is not None}
+    coords = {**network.coords, VARIANT: list(intervened), "split": list(SPLITS)}
+    result = xr.Dataset(coords=coords)
     for name, variable in MEASURED.items():
-        dims = (*one.dims, *variable.dims)
-        missing = {"llc_status": "", "llc_status_reason": UNMADE}.get(name, np.nan)
-        found[name] = (dims, np.full([sizes[dim] for dim in dims], missing, dtype=object if name in WORDS else float))
-    if made:
-        stacked = weights.stack_variants(made)
-        llc = estimate_by(settings, stacked)
-        here = {VARIANT: list(made)}
-        for name in OF_LLC:
-            found[name].loc[here] = llc[name].transpose(*found[name].dims).values
-        before = _flat(one)
-        for name, other in made.items():
-            about = weights.evaluate(other)
-            found["distance"].loc[{VARIANT: name}] = float((_flat(other) - before).norm() / before.norm())
-            found["loss"].loc[{VARIANT: name}] = about["loss"]
-            found["accuracy"].loc[{VARIANT: name}] = about["accuracy"]
-        found.attrs = llc.attrs
-    return found.assign({name: found[name].astype(str) for name in WORDS})
+        dims = (*network.dims, *variable.dims)
+        missing = np.full([len(coords[dim]) for dim in dims], MISSING.get(name, np.nan), dtype=object)
+        result[name] = (dims, missing if name in MISSING else missing.astype(float))
+    if available:
+        parameters = {
+            name: torch.stack([variant.parameters[name] for variant in available.values()], len(network.dims))
+            for name in network.parameters
+        }
+        dims, coords = (*network.dims, VARIANT), {**network.coords, VARIANT: np.array(list(available))}
+        llc = estimate_by(settings, replace(network, parameters=parameters, dims=dims, coords=coords))
+        for name in LLC_VARIABLES:
+            result[name].loc[{VARIANT: list(available)}] = llc[name].transpose(*result[name].dims).values
+        before = _flat(network)
+        for name, variant in available.items():
+            values = weights.evaluate(variant) | {"distance": float((_flat(variant) - before).norm() / before.norm())}
+            for variable in ("distance", "loss", "accuracy"):
+                result[variable].loc[{VARIANT: name}] = values[variable]
+        result.attrs = llc.attrs
+    return result.assign({name: result[name].astype(str) for name in MISSING})
 
 
-def with_changes(found: xr.Dataset) -> xr.Dataset:
+def with_changes(dataset: xr.Dataset) -> xr.Dataset:
     """Add the LLC minus that of the network as trained, at the same step and seed."""
-    plain = found.sel({VARIANT: AS_TRAINED}, drop=True)
-    other = found[VARIANT] != AS_TRAINED
-    change, error = found.llc - plain.llc, np.hypot(found.llc_se, plain.llc_se)
-    return found.assign(llc_change=change.where(other), llc_change_se=error.where(other))
+    trained = dataset.sel({VARIANT: AS_TRAINED}, drop=True)
+    others = dataset[VARIANT] != AS_TRAINED
+    change, error = dataset.llc - trained.llc, np.hypot(dataset.llc_se, trained.llc_se)
+    return dataset.assign(llc_change=change.where(others), llc_change_se=error.where(others))
 
 
-def _flat(one: Trajectory) -> Tensor:
-    return torch.cat([tensor.double().flatten() for tensor in one.parameters.values()])
+def _flat(network: Trajectory) -> Tensor:
+    return torch.cat([tensor.double().flatten() for tensor in network.parameters.values()])
 
 
 def _memorized(context: Context, steps: np.ndarray, seed: int) -> int | None:
@@ -319,10 +344,10 @@ def _memorized(context: Context, steps: np.ndarray, seed: int) -> int | None:
     return int(later[0]) if len(later) else None
 
 
-def _cells(here: xr.Dataset) -> list[str]:
-    name, status, reason = str(here[VARIANT].values), str(here.llc_status.values), str(here.llc_status_reason.values)
-    if not np.isfinite(here.llc) and not status:
+def _cells(variant: xr.Dataset) -> list[str]:
+    name, status, reason = (str(variant[key].values) for key in (VARIANT, *MISSING))
+    if not np.isfinite(variant.llc) and not status:
         return [name, "–", reason, "–", "–", "–", "–"]
-    accuracies = [percent(float(here.accuracy.sel(split=split))) for split in ("train", "test")]
-    loss, distance = number(float(here.loss.sel(split="train"))), percent(float(here.distance))
-    return [name, plus_minus(float(here.llc), float(here.llc_se)), status, loss, *accuracies, distance]
+    accuracies = [percent(float(variant.accuracy.sel(split=split))) for split in ("train", "test")]
+    loss, distance = number(float(variant.loss.sel(split="train"))), percent(float(variant.distance))
+    return [name, plus_minus(float(variant.llc), float(variant.llc_se)), status, loss, *accuracies, distance]

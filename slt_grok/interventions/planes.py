@@ -32,6 +32,7 @@ from torch.func import functional_call
 
 from slt_grok.errors import SltGrokError
 from slt_grok.groups import Group, cyclic
+from slt_grok.interventions.weights import group_of, model_of
 from slt_grok.models import Model
 from slt_grok.models.model import passthrough
 from slt_grok.trajectories import Trajectory
@@ -69,23 +70,19 @@ def change_planes(
     SltGrokError
         A model without declared roles, a task without a group, a mask of the wrong shape, or an unknown site.
     """
-    module, task = trajectory.network.module, trajectory.task
-    if not isinstance(module, Model):
-        raise SltGrokError(f"intervention: expected a model of slt_grok.models, got {type(module).__name__}")
-    if task.group is None:
-        raise SltGrokError("intervention: expected a task whose tokens form a group, got none")
+    module, group = model_of(trajectory), group_of(trajectory)
     if site not in get_args(Site):
         raise SltGrokError(f"intervention: expected a site among {', '.join(get_args(Site))}, got {site!r}")
-    mask, count = torch.from_numpy(np.array(frequencies)), len(task.group.frequencies)
+    mask, count = torch.from_numpy(np.array(frequencies)), len(group.frequencies)
     if mask.shape != (count,) or mask.dtype != torch.bool:
         raise SltGrokError(
             f"frequencies: expected a bool mask of shape ({count},), got {mask.dtype} of shape {tuple(mask.shape)}"
         )
-    change = partial(changed, frequencies=mask, group=task.group, new=new, only=only)
+    change = partial(changed, frequencies=mask, group=group, new=new, only=only)
     if site == "embedding":
         return replace(trajectory, parameters=_tokens_changed(trajectory, module, change))
     if site != "embedding_first":
-        change = partial(_on_grid, task.group.order, partial(change, sign=task.sign))
+        change = partial(_on_grid, group.order, partial(change, sign=trajectory.task.sign))
     before = trajectory.network.call
     earlier = before.changes if isinstance(before, ChangedCall) else ()
     call = ChangedCall((*earlier, (site, change)))
@@ -134,7 +131,7 @@ keep = partial(change_planes, new=torch.clone, only=True)
 
 def replace_by_clock(trajectory: Trajectory, frequencies: Any) -> Trajectory:
     """Replace the logits by their mean and the kernels of some frequencies."""
-    new = partial(clock_part, group=trajectory.task.group)
+    new = partial(clock_part, group=group_of(trajectory))
     return change_planes(trajectory, frequencies, "logits", new=new, only=True)
 
 
@@ -151,9 +148,7 @@ def swap(
 
 def rotate(trajectory: Trajectory, frequencies: Any, shift: int, site: Site = "embedding_first") -> Trajectory:
     """Give token t the planes of t + shift (t times the element `shift`): on Z_n plane k is rotated by w_k shift."""
-    group = trajectory.task.group
-    if group is None:
-        raise SltGrokError("intervention: expected a task whose tokens form a group, got none")
+    group = group_of(trajectory)
     return swap(trajectory, frequencies, group.table[:, shift % group.order], site)
 
 

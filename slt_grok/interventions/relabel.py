@@ -17,7 +17,7 @@ from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.groups import Group
-from slt_grok.models import Model
+from slt_grok.interventions.weights import group_of, model_of
 from slt_grok.tasks import GroupTask, Task
 from slt_grok.trajectories import Trajectory
 
@@ -105,12 +105,7 @@ def relabel(trajectory: Trajectory, permutation: Sequence[int] | np.ndarray) -> 
     SltGrokError
         A model without declared roles, a task without a group, or not a permutation of its elements.
     """
-    task, module = trajectory.task, trajectory.network.module
-    if not isinstance(module, Model):
-        raise SltGrokError(f"relabel: expected a model of slt_grok.models, got {type(module).__name__}")
-    if task.group is None:
-        raise SltGrokError("relabel: expected a task whose tokens form a group, got none")
-    n = task.group.order
+    task, module, n = trajectory.task, model_of(trajectory), group_of(trajectory).order
     names = torch.as_tensor(np.asarray(permutation))
     if names.shape != (n,) or not torch.equal(names.sort().values, torch.arange(n)):
         raise SltGrokError(f"relabel: expected a permutation of 0..{n - 1}")

@@ -35,6 +35,33 @@ from slt_grok.trajectories import Trajectory
 VARIANT = "variant"
 
 
+def model_of(trajectory: Trajectory) -> Model:
+    """Get the module, checking that it is a model of this package.
+
+    Raises
+    ------
+    SltGrokError
+        It is not a model of this package, so it declares no parts.
+    """
+    module = trajectory.network.module
+    if not isinstance(module, Model):
+        raise SltGrokError(f"intervention: expected a model of slt_grok.models, got {type(module).__name__}")
+    return module
+
+
+def group_of(trajectory: Trajectory) -> Group:
+    """Get the group of the task's tokens.
+
+    Raises
+    ------
+    SltGrokError
+        The tokens do not form a group.
+    """
+    if trajectory.task.group is None:
+        raise SltGrokError("intervention: expected a task whose tokens form a group, got none")
+    return trajectory.task.group
+
+
 def frequency_directions(group: Group, frequencies: Sequence[int]) -> Tensor:
     """Construct the orthonormal functions of a token in the planes of some frequencies, (count, n), float64."""
     return torch.cat([group.planes[k - 1] for k in frequencies])
@@ -101,20 +128,6 @@ def on_tables(trajectory: Trajectory, change: Callable[[Tensor], Tensor]) -> Tra
     return replace(trajectory, parameters=parameters)
 
 
-def model_of(trajectory: Trajectory) -> Model:
-    """Get the module, checking that it is a model of this package.
-
-    Raises
-    ------
-    SltGrokError
-        It is not a model of this package, so it declares no parts.
-    """
-    module = trajectory.network.module
-    if not isinstance(module, Model):
-        raise SltGrokError(f"intervention: expected a model of slt_grok.models, got {type(module).__name__}")
-    return module
-
-
 def neuron_axes(model: Model) -> Mapping[str, int]:
     """Map parameters to the axis of the first hidden layer's neurons; empty if not declared."""
     units = model.units()
@@ -167,15 +180,16 @@ def parts(trajectory: Trajectory) -> dict[str, list[str]]:
     module = model_of(trajectory)
     roles = {name: role for role, (name, _) in module.token_roles().items()}
     in_heads = {name for units, axes in module.units().items() if units.startswith("heads") for name in axes}
-    found: dict[str, list[str]] = {"embedding": [], "attention": [], "MLP": [], "unembedding": []}
+    names: dict[str, list[str]] = {"embedding": [], "attention": [], "MLP": [], "unembedding": []}
     for name in trajectory.network.shapes:
-        if name in roles:
-            found["unembedding" if roles[name].startswith("output") else "embedding"].append(name)
-        elif name == "W_pos":
-            found["embedding"].append(name)
+        if roles.get(name, "").startswith("output"):
+            part = "unembedding"
+        elif name in roles or name == module.positions:
+            part = "embedding"
         else:
-            found["attention" if name in in_heads else "MLP"].append(name)
-    return {part: inside for part, inside in found.items() if inside}
+            part = "attention" if name in in_heads else "MLP"
+        names[part].append(name)
+    return {part: parameters for part, parameters in names.items() if parameters}
 
 
 def exchange(trajectory: Trajectory, donor: Trajectory, names: Sequence[str]) -> Trajectory:
@@ -195,10 +209,8 @@ def exchange(trajectory: Trajectory, donor: Trajectory, names: Sequence[str]) ->
     SltGrokError
         A donor with other shapes or dimensions, or a name that is not a parameter.
     """
-    fits = len(donor.shape) == len(trajectory.shape) and all(
-        d in (1, n) for d, n in zip(donor.shape, trajectory.shape, strict=True)
-    )
-    if donor.network.shapes != trajectory.network.shapes or donor.dims != trajectory.dims or not fits:
+    alike = (donor.dims, donor.network.shapes) == (trajectory.dims, trajectory.network.shapes)
+    if not alike or not all(d in (1, n) for d, n in zip(donor.shape, trajectory.shape, strict=True)):
         raise SltGrokError("donor: expected the same shapes and dimensions, each of the same length or length 1")
     for name in names:
         if name not in trajectory.parameters:
@@ -207,31 +219,13 @@ def exchange(trajectory: Trajectory, donor: Trajectory, names: Sequence[str]) ->
     return replace(trajectory, parameters={**trajectory.parameters, **taken})
 
 
-def stack_variants(variants: Mapping[str, Trajectory]) -> Trajectory:
-    """Stack variants of the same networks along a last leading dimension `variant`.
-
-    Raises
-    ------
-    SltGrokError
-        There are no variants, or their coordinates differ.
-    """
-    if not variants:
-        raise SltGrokError("variants: expected at least one")
-    first, *others = variants.values()
-    for other in others:
-        same = other.dims == first.dims and all(np.array_equal(other.coords[d], first.coords[d]) for d in first.dims)
-        if not same or other.network.shapes != first.network.shapes:
-            raise SltGrokError("variants: expected variants of the same networks, over the same coordinates")
-    stacked = {
-        name: torch.stack([variant.parameters[name] for variant in variants.values()], len(first.dims))
-        for name in first.parameters
-    }
-    coords = {**first.coords, VARIANT: np.array(list(variants))}
-    return replace(first, parameters=stacked, dims=(*first.dims, VARIANT), coords=coords)
-
-
-def evaluate(one: Trajectory) -> dict[str, Any]:
+def evaluate(network: Trajectory) -> dict[str, Any]:
     """Evaluate a single network on all inputs, its weights in float64.
+
+    Parameters
+    ----------
+    network : Trajectory
+        A single network with a task.
 
     Returns
     -------
@@ -239,20 +233,16 @@ def evaluate(one: Trajectory) -> dict[str, Any]:
         `accuracy` and `loss` by split (NaN for an empty split), `worst_margin` (the smallest correct logit minus the
         largest wrong one), `weight_norm` and `parameters`, the number of weights.
     """
-    task, parameters = one.task, {name: tensor[0].double() for name, tensor in one.stacked().items()}
+    task, parameters = network.task, {name: tensor[0].double() for name, tensor in network.stacked().items()}
     with torch.no_grad():
-        logits = one.network.outputs(parameters, task.inputs).double()
-    accuracies, losses = [], []
-    for split in SPLITS:
-        rows, labels = task.indices(split), task.data(split)[1]
-        accuracies.append(float((logits[rows].argmax(-1) == labels).double().mean()))
-        losses.append(float(one.network.loss(logits[rows], labels).mean()))
-    right = torch.nn.functional.one_hot(task.labels, logits.shape[-1]).bool()
-    margins = logits[right] - logits.masked_fill(right, -torch.inf).max(-1).values
+        logits = network.network.outputs(parameters, task.inputs).double()
+    splits = [(logits[task.indices(split)], task.data(split)[1]) for split in SPLITS]
+    correct = torch.nn.functional.one_hot(task.labels, logits.shape[-1]).bool()
+    margins = logits[correct] - logits.masked_fill(correct, -torch.inf).max(-1).values
     weights = torch.cat([tensor.flatten() for tensor in parameters.values()])
     return {
-        "accuracy": accuracies,
-        "loss": losses,
+        "accuracy": [float((outputs.argmax(-1) == labels).double().mean()) for outputs, labels in splits],
+        "loss": [float(network.network.loss(outputs, labels).mean()) for outputs, labels in splits],
         "worst_margin": float(margins.min()),
         "weight_norm": float(weights.norm()),
         "parameters": len(weights),

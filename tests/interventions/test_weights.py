@@ -129,14 +129,6 @@ def test_one_checkpoint_gives_its_part_to_all() -> None:
         assert torch.equal(changed.parameters["W_E"][i], (i + 1) * one.parameters["W_E"])
 
 
-def test_variants_become_one_trajectory() -> None:
-    one = random_network("transformer")
-    both = weights.stack_variants({"as trained": one, "kept": weights.keep_directions(one, planes(1))})
-    assert both.dims == ("variant",)
-    assert both.coords["variant"].tolist() == ["as trained", "kept"]
-    assert torch.equal(both.parameters["W_E"][0], one.parameters["W_E"])
-
-
 @pytest.mark.parametrize(
     ("make", "named"),
     [
@@ -144,7 +136,6 @@ def test_variants_become_one_trajectory() -> None:
         (lambda: weights.keep_neurons(clock(), np.ones(3, dtype=bool)), r"bool mask of shape \(48,\)"),
         (lambda: weights.exchange(clock(), clock(), ["W_X"]), "expected some of W_E.*got W_X"),
         (lambda: weights.exchange(clock(), random_network("mlp"), ["W_E"]), "same shapes"),
-        (lambda: weights.stack_variants({}), "at least one"),
         (lambda: weights.random_directions(cyclic(5), 5, np.random.default_rng(0)), "at most 4"),
     ],
 )

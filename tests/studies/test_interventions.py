@@ -86,7 +86,7 @@ def test_a_seed_without_a_circuit_has_nothing_but_the_reason(run: Path) -> None:
     bare = measured(run).sel(seed=1)
     acts = bare.act.isin(["kept", "removed", "from memorization"])
     assert np.isnan(bare.llc.isel(variant=acts.values)).all()
-    assert (bare.llc_status_reason.isel(variant=acts.values) == measurement.UNMADE).all()
+    assert (bare.llc_status_reason.isel(variant=acts.values) == measurement.UNAVAILABLE).all()
     assert np.isfinite(bare.llc.isel(variant=~acts.values)).all()
 
 

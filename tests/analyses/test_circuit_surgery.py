@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from circuit_surgery import move_frequencies, rotation
 
 from slt_grok.errors import SltGrokError
 from slt_grok.interventions import relabel
-from slt_grok.interventions.surgery import move_frequencies, rotation
 from slt_grok.models import build, planted
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory

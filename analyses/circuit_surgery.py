@@ -117,13 +117,12 @@ def transplant_circuit(
     if len(removed):
         others = weights.remove_directions(others, weights.frequency_directions(cyclic(p), sorted({*removed})))
     rest = weights.remove_directions(others, inside).parameters
-    circuit, own = weights.keep_directions(donor, inside).parameters, weights.keep_neurons(donor, neurons).parameters
-    found = dict(whole.parameters)
+    planes, donated = weights.keep_directions(donor, inside).parameters, weights.keep_neurons(donor, neurons).parameters
+    parameters = dict(whole.parameters)
     for name, axis in module.token_roles().values():
         if name in rest:
             tokens, other = rest[name].movedim(axis, -1).tensor_split([p], -1)
-            placed = circuit[name].movedim(axis, -1)[..., :p]
-            tokens = tokens - tokens.mean(-1, keepdim=True) + placed
-            found[name] = torch.cat([tokens, other], -1).movedim(-1, axis)
-    found |= {name: others.parameters[name] + own[name] for name in weights.neuron_axes(module)}
-    return replace(receiver, parameters=found)
+            tokens = tokens - tokens.mean(-1, keepdim=True) + planes[name].movedim(axis, -1)[..., :p]
+            parameters[name] = torch.cat([tokens, other], -1).movedim(-1, axis)
+    parameters |= {name: others.parameters[name] + donated[name] for name in weights.neuron_axes(module)}
+    return replace(receiver, parameters=parameters)

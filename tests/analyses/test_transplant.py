@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from circuit_surgery import transplant_circuit
 
 from slt_grok.errors import SltGrokError
-from slt_grok.interventions.surgery import transplant_circuit
 from slt_grok.models import build
 from slt_grok.models.planting import plant
 from slt_grok.tasks import ModularTask
