@@ -22,6 +22,7 @@ from slt_grok.circuits.measurement import (
     at_last_step,
     broadcast,
     chunks,
+    for_each_network,
     key_frequencies,
     require,
 )
@@ -77,12 +78,10 @@ class CircuitMaps(CircuitMeasurement):
 
     def measure(self, trajectory: Trajectory, settings: Settings, context: Context) -> xr.Dataset:
         """See `Measurement`; with several seeds, checkpoints are chosen by the median milestones."""
-        steps, last = trajectory.coords["step"], len(trajectory.coords["step"]) - 1
-        places = {last}
-        for of_seeds in np.array([context.milestones(seed) for seed in trajectory.coords["seed"].tolist()]).T:
-            known = of_seeds[np.isfinite(of_seeds)]
-            if len(known):
-                places |= set(np.flatnonzero(steps >= np.median(known))[:1].tolist())
+        steps, seeds = trajectory.coords["step"], trajectory.coords["seed"].tolist()
+        milestones = xr.DataArray([context.milestones(seed) for seed in seeds], dims=("seed", "milestone"))
+        reached = [np.flatnonzero(steps >= step)[:1] for step in milestones.median("seed").values]  # none for NaN
+        places = {len(steps) - 1, *np.concatenate(reached).tolist()}
         return measure(trajectory.isel(step=sorted(places)), key_frequencies(trajectory))
 
     def seconds(self, trial: Trajectory, settings: Settings, checkpoints: int, context: Context) -> float:
@@ -151,20 +150,19 @@ def measure(trajectory: Trajectory, circuit_frequency: xr.DataArray | np.ndarray
     require(trajectory.network, CircuitMaps.needs)
     mask, _ = broadcast(trajectory, key_frequencies(trajectory) if circuit_frequency is None else circuit_frequency)
     group, examples = cyclic(trajectory.task.classes), _examples(trajectory, mask)
-    count = max(map(len, examples))
+    chosen = [for_each_network(trajectory, examples[name]) for name in ("example_neuron", "example_frequency")]
     pieces: list[dict[str, Tensor]] = []
-    for chunk, own in zip(chunks(trajectory, size=1), _for_each_step(trajectory, examples), strict=True):
-        found = embedding_planes(chunk.embedding)
-        found["logit_fourier_norm"] = logit_fourier_norm(chunk.sites["logits"], group)
-        if count:
-            found |= _activations(chunk.sites["neurons_post"], own, count)
-        pieces.append({name: values.float() for name, values in found.items()})
+    for chunk, *example in zip(chunks(trajectory, size=1), *map(torch.from_numpy, chosen), strict=True):
+        maps = embedding_planes(chunk.embedding)
+        maps["logit_fourier_norm"] = logit_fourier_norm(chunk.sites["logits"], group)
+        if examples.sizes["example"]:
+            maps |= _activations(chunk.sites["neurons_post"], *example)
+        pieces.append({name: values.float() for name, values in maps.items()})
     values = {name: torch.cat([piece[name] for piece in pieces]).numpy() for name in pieces[0]}
     names = component_names(group.order)
     coords = {"frequency": group.frequencies, "part": ["cosine", "sine"], "component_a": names, "component_b": names}
-    result = CircuitMaps()
-    dataset = result.dataset(trajectory, values, **coords)
-    return result.check(dataset.assign({CIRCUIT_FREQUENCY: mask} | _named(mask, examples, count)))
+    dataset = CircuitMaps().dataset(trajectory, values, **coords).assign({CIRCUIT_FREQUENCY: mask})
+    return CircuitMaps().check(dataset.assign(examples) if examples.sizes["example"] else dataset)
 
 
 def embedding_planes(table: Tensor) -> dict[str, Tensor]:
@@ -217,15 +215,19 @@ def component_names(order: int) -> list[str]:
 # -- examples of neurons --------------------------------------------------------------------------------------------
 
 
-def _examples(trajectory: Trajectory, mask: xr.DataArray) -> list[Examples]:
-    """Choose the example neurons of each network at the last step."""
-    found: list[Examples] = []
-    kept = torch.from_numpy(mask.values.reshape(-1, mask.sizes["frequency"]))
-    for chunk, own in zip(chunks(at_last_step(trajectory), size=1), kept, strict=True):
+def _examples(trajectory: Trajectory, mask: xr.DataArray) -> xr.Dataset:
+    """Choose neurons and their frequencies at the last step, over the dimensions of the mask except `frequency`."""
+    chosen, masks = [], torch.from_numpy(mask.values.reshape(-1, mask.sizes["frequency"]))
+    for chunk, kept in zip(chunks(at_last_step(trajectory), size=1), masks, strict=True):
         spread = chunk.sites["neurons_post"][0].std(0)
         active = spread > neurons.SILENT * spread.amax()
-        found.append(choose(chunk.fve[0], chunk.belongs[0] & active, own))
-    return found
+        chosen.append(choose(chunk.fve[0], chunk.belongs[0] & active, kept))
+    count = max(map(len, chosen))
+    filled = np.array([examples + [(-1, 0)] * (count - len(examples)) for examples in chosen], dtype=np.int64)
+    filled = filled.reshape(*mask.shape[:-1], count, 2)
+    dims = (*mask.dims[:-1], "example")
+    values = {"example_neuron": (dims, filled[..., 0]), "example_frequency": (dims, filled[..., 1])}
+    return xr.Dataset(values, mask.drop_vars("frequency").coords)
 
 
 def choose(fve: Tensor, belongs: Tensor, kept: Tensor) -> Examples:
@@ -246,51 +248,24 @@ def choose(fve: Tensor, belongs: Tensor, kept: Tensor) -> Examples:
         Pairs of neuron and frequency: at most `MOST_FREQUENCIES` frequencies in ascending order, each with at most
         `EXAMPLES` neurons in descending order of FVE.
     """
-    own = fve.argmax(-1)
-    sizes = torch.bincount(own[belongs], minlength=len(kept)) * kept
+    frequency = fve.argmax(-1)
+    sizes = torch.bincount(frequency[belongs], minlength=len(kept)) * kept
     largest = sizes.argsort(descending=True, stable=True)[:MOST_FREQUENCIES]
-    found: Examples = []
+    examples: Examples = []
     for k in sorted(int(k) for k in largest if sizes[k]):
-        members = ((own == k) & belongs).nonzero()[:, 0]
+        members = ((frequency == k) & belongs).nonzero()[:, 0]
         ordered = members[fve[members, k].argsort(descending=True, stable=True)]
         places = np.unique(np.linspace(0, len(ordered) - 1, EXAMPLES).round().astype(int))
-        found += [(int(ordered[place]), k + 1) for place in places]
-    return found
+        examples += [(int(ordered[place]), k + 1) for place in places]
+    return examples
 
 
-def _for_each_step(trajectory: Trajectory, examples: list[Examples]) -> list[Examples]:
-    """Repeat the examples of the last step for each step."""
-    if "step" not in trajectory.dims:
-        return examples
-    other = [i for i, dim in enumerate(trajectory.dims) if dim != "step"]
-    shape = [trajectory.shape[i] for i in other]
-    return [
-        examples[np.ravel_multi_index([index[i] for i in other], shape) if other else 0]
-        for index in np.ndindex(*trajectory.shape)
-    ]
-
-
-def _activations(post: Tensor, examples: Examples, count: int) -> dict[str, Tensor]:
-    """Activations (1, count, n, n) and FVE (1, count) of one network's examples, padded with NaN."""
-    n = math.isqrt(post.shape[1])
-    activation, fve = torch.full((1, count, n, n), torch.nan), torch.full((1, count), torch.nan)
-    if examples:
-        chosen, k = (torch.tensor(each) for each in zip(*examples, strict=True))
-        values = post[..., chosen]
-        activation[0, : len(chosen)] = values[0].T.unflatten(-1, (n, n)).float()
-        of_each = neurons.Lines.of(values).fraction_of_variance_explained()[0]
-        fve[0, : len(chosen)] = of_each.gather(-1, k[:, None] - 1)[:, 0].float()
-    return {"example_activation": activation, "example_fve": fve}
-
-
-def _named(mask: xr.DataArray, examples: list[Examples], count: int) -> dict[str, xr.DataArray]:
-    """Neuron and frequency of each example, over the dimensions of the mask except `frequency`."""
-    if not count:
-        return {}
-    filled = np.array([own + [(-1, 0)] * (count - len(own)) for own in examples])
-    without = mask.isel(frequency=0, drop=True)
-    shape = (*without.shape, count)
+def _activations(post: Tensor, neuron: Tensor, frequency: Tensor) -> dict[str, Tensor]:
+    """Activations (1, count, n, n) and FVE (1, count) of one network's examples, (count,); NaN for neuron -1."""
+    n, absent = math.isqrt(post.shape[1]), neuron < 0
+    activation, index = post[..., neuron], (frequency - 1).clamp(min=0)
+    fve = neurons.Lines.of(activation).fraction_of_variance_explained().gather(-1, index[None, :, None])
     return {
-        name: xr.DataArray(filled[..., i].reshape(shape), without.coords, (*without.dims, "example"))
-        for i, name in enumerate(("example_neuron", "example_frequency"))
+        "example_activation": activation.mT.unflatten(-1, (n, n)).masked_fill(absent[:, None, None], torch.nan),
+        "example_fve": fve[..., 0].masked_fill(absent, torch.nan),
     }

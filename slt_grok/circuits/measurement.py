@@ -217,14 +217,15 @@ def key_frequencies(trajectory: Trajectory) -> xr.DataArray:
     """
     require(trajectory.network, ("group", "logits"))
 
-    def of(chunk: Chunk) -> Tensor:
-        if chunk.module.declares("neurons_post"):
-            return chunk.cluster_size > 0
-        return spectrum.key_by_power(spectrum.power_fraction(chunk.embedding, chunk.group), chunk.group)
-
     last = at_last_step(trajectory)
-    found = torch.cat([of(chunk) for chunk in chunks(last)]).numpy()
-    return _array(last, found, "frequency", group_of(trajectory).frequencies)
+    return _over_seeds(last, [_key(chunk) for chunk in chunks(last)], "frequency", group_of(trajectory).frequencies)
+
+
+def _key(chunk: Chunk) -> Tensor:
+    """Mask of the key frequencies, bool (N, K)."""
+    if chunk.module.declares("neurons_post"):
+        return chunk.cluster_size > 0
+    return spectrum.key_by_power(spectrum.power_fraction(chunk.embedding, chunk.group), chunk.group)
 
 
 def circuit_neurons(trajectory: Trajectory) -> xr.DataArray:
@@ -242,7 +243,7 @@ def circuit_neurons(trajectory: Trajectory) -> xr.DataArray:
     """
     require(trajectory.network, ("group", "neurons_post"))
     last = at_last_step(trajectory)
-    return _array(last, torch.cat([chunk.belongs for chunk in chunks(last)]).numpy(), "neuron")
+    return _over_seeds(last, [chunk.belongs for chunk in chunks(last)], "neuron")
 
 
 # -- parts that other circuit measurements share ----------------------------------------------------------------------
@@ -306,21 +307,21 @@ def broadcast(trajectory: Trajectory, given: Any) -> tuple[xr.DataArray, Tensor]
     """Broadcast the mask to (other dims, frequency), and to each of the N networks."""
     frequencies = group_of(trajectory).frequencies
     others = {dim: trajectory.coords[dim] for dim in trajectory.dims if dim != "step"}
-    values, sizes = np.asarray(given), tuple(map(len, others.values()))
-    shape = (*sizes, len(frequencies))
+    values, shape = np.asarray(given), (*map(len, others.values()), len(frequencies))
     if values.shape not in (shape, shape[-1:]) or values.dtype != bool:
         raise SltGrokError(
             f"circuit_frequency: expected a bool mask of shape {shape} or {shape[-1:]}, "
             f"got {values.dtype} of shape {values.shape}"
         )
-    mask = xr.DataArray(
-        np.broadcast_to(values, shape).copy(),
-        coords={**{d: (d, v) for d, v in others.items()}, "frequency": frequencies},
-        dims=(*others, "frequency"),
-    )
-    whole = mask.expand_dims(step=len(trajectory.coords["step"])) if "step" in trajectory.dims else mask
-    on_networks = whole.transpose(*trajectory.dims, "frequency").values.reshape(-1, len(frequencies))
-    return mask, torch.from_numpy(on_networks.copy())
+    coords = {**others, "frequency": frequencies}
+    mask = xr.DataArray(np.broadcast_to(values, shape).copy(), coords, tuple(coords))
+    return mask, torch.from_numpy(for_each_network(trajectory, mask))
+
+
+def for_each_network(trajectory: Trajectory, values: xr.DataArray) -> np.ndarray:
+    """Repeat values over the leading dimensions without `step` at each step: (other dims, K) -> (N, K)."""
+    whole = values.expand_dims(step=len(trajectory.coords["step"])) if "step" in trajectory.dims else values
+    return whole.transpose(*trajectory.dims, ...).values.reshape(len(trajectory), -1).copy()
 
 
 def _measurable(network: Network) -> tuple[list[type[CircuitMeasure]], dict[str, str]]:
@@ -336,8 +337,7 @@ def _measurable(network: Network) -> tuple[list[type[CircuitMeasure]], dict[str,
     return measures, omitted
 
 
-def _array(last: Trajectory, values: np.ndarray, dim: str, coord: Any = None) -> xr.DataArray:
-    """Arrange values of each network at the last step over the leading dimensions without `step`, and one more."""
-    coords = {} if coord is None else {dim: coord}
-    found = last.dataset({"value": ((dim,), values, {})}, **coords)["value"]
-    return found.isel(step=0, drop=True) if "step" in last.dims else found
+def _over_seeds(last: Trajectory, values: list[Tensor], dim: str, coord: Any = None) -> xr.DataArray:
+    """Arrange values of the networks at the last step over the leading dimensions without `step`, and one more."""
+    dataset = last.dataset({"value": ((dim,), torch.cat(values), {})}, **({} if coord is None else {dim: coord}))
+    return dataset["value"].isel(step=0, drop=True) if "step" in last.dims else dataset["value"]
