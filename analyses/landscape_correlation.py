@@ -4,8 +4,11 @@ Usage: python analyses/landscape_correlation.py [--out FOLDER] RUN ...
 A RUN is a directory with LLC and landscape measured. Writes landscape_correlation.json and its figure into results/.
 
 From the LLC's peak to the end of each seed: Spearman's rank correlation of each measure with the LLC, and the step at
-which it is half way between its value at the peak and its last one, with intervals; the rules are those of
-`slt_grok.transitions.llc_correlation`. A measure is in a group of all runs where it is in that group in each.
+which it is halfway between its value at the peak and its last one, with intervals; the rules are those of
+`slt_grok.transitions.llc_correlation`. A measure reaches halfway before or after the LLC if their intervals are
+disjoint. It moves with the LLC if the rank correlation is at least 0.8 in magnitude and the intervals overlap, since
+two curves that fall at different times are correlated as well; it does not if the correlation is below 0.4 in
+magnitude. A measure is in a group of all runs if it is in that group in each.
 """
 
 from pathlib import Path
@@ -17,16 +20,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from rich.console import Console
 from rich.table import Table
-from runs_below import below_runs, command_line, config_of, picture
+from runs_below import below_runs, command_line, config_of, picture, plain
 
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.style import BLUE, GRAY, GREEN, VERMILION, WIDTH, panel_letters, step_axis, styled, with_seed
+from slt_grok.plots.style import BLUE, GRAY, GREEN, VERMILION, frame, panel_letters, step_axis, styled, with_seed
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
-from slt_grok.transitions.llc_correlation import FEWEST, groups, llc_correlation, order
+from slt_grok.transitions.llc_correlation import FEWEST, llc_correlation
 
 COLORS = {"before": VERMILION, "not resolved": GRAY, "after": GREEN}
+WITH, WITHOUT = 0.8, 0.4  # thresholds of the rank correlation: moves with the LLC, does not
 
 
 def read(path: Path) -> dict[str, xr.Dataset]:
@@ -37,86 +41,94 @@ def read(path: Path) -> dict[str, xr.Dataset]:
     if missing:
         raise SltGrokError(f"{path}: expected a run with llc and landscape measured, {missing[0]} is missing")
     llc, landscape = (with_seed(run.read_measurement(label)) for label in ("llc", "landscape"))
-    seeds = llc.seed.values.tolist()
-    found = {
-        name if len(seeds) == 1 else f"{name}, seed {seed}": llc_correlation(
-            landscape.sel(seed=seed), llc.sel(seed=seed)
-        )
-        for seed in seeds
-    }
-    for which, one in found.items():
-        if not np.isfinite(one.half_way_step.sel(measure="LLC")):
+    datasets = {}
+    for seed in llc.seed.values.tolist():
+        network = name if llc.sizes["seed"] == 1 else f"{name}, seed {seed}"
+        datasets[network] = llc_correlation(landscape.sel(seed=seed), llc.sel(seed=seed))
+        if not np.isfinite(datasets[network].half_way_step.sel(measure="LLC")):
             raise SltGrokError(
-                f"{path}: expected an LLC that changes over {FEWEST} checkpoints from its peak on ({which})"
+                f"{path}: expected an LLC that changes over {FEWEST} checkpoints from its peak on ({network})"
             )
-    return found
+    return datasets
+
+
+def order(correlations: xr.Dataset) -> dict[str, str]:
+    """Classify each measure of `llc_correlation` as halfway `before` or `after` the LLC, or `not resolved`."""
+    llc = correlations.sel(measure="LLC")
+    rows = correlations.drop_sel(measure="LLC").dropna("measure", subset=["half_way_step"])
+    before, after = rows.half_way_high < llc.half_way_low, rows.half_way_low > llc.half_way_high
+    words = np.where(before, "before", np.where(after, "after", "not resolved"))
+    return dict(zip(rows.measure.values.tolist(), words.tolist(), strict=True))
+
+
+def groups(correlations: xr.Dataset) -> dict[str, list[str]]:
+    """Group measures of `llc_correlation`: moving with the LLC or not, and halfway before or after it."""
+    measured = correlations.drop_sel(measure="LLC").dropna("measure", subset=["rank_correlation"])
+    size = abs(measured.sortby("half_way_step").rank_correlation).to_series()
+    placed = order(correlations)
+    return {
+        "move_with_it": [name for name in size.index[size >= WITH] if placed.get(name) == "not resolved"],
+        "do_not": size.index[size < WITHOUT].tolist(),
+        "half_way_before_it": [name for name in size.index if placed.get(name) == "before"],
+        "half_way_after_it": [name for name in size.index if placed.get(name) == "after"],
+    }
 
 
 def in_every_run(runs: dict[str, xr.Dataset]) -> dict[str, list[str]]:
     """Return the measures that are in the same group in every run."""
-    first, *others = (groups(found) for found in runs.values())
-    return {what: [n for n in names if all(n in other[what] for other in others)] for what, names in first.items()}
+    first, *others = map(groups, runs.values())
+    return {group: [n for n in names if all(n in other[group] for other in others)] for group, names in first.items()}
 
 
-def numbers(found: xr.Dataset) -> dict[str, Any]:
-    """Return a run's groups and its table as plain data; None where a number is not known."""
-    rows: dict[str, Any] = {}
-    for name in found.measure.values.tolist():
-        row = {str(key): float(value) for key, value in found.sel(measure=name).data_vars.items()}
-        rows[name] = {key: value if np.isfinite(value) else None for key, value in row.items()}
-    return {"peak_step": found.attrs["peak_step"], **groups(found), "measures": rows}
+def numbers(correlations: xr.Dataset) -> dict[str, Any]:
+    """Return a run's groups and its table as plain data."""
+    measures = correlations.to_dataframe().astype(float).to_dict("index")
+    return {"peak_step": correlations.attrs["peak_step"], **groups(correlations), "measures": measures}
 
 
 @styled
 def draw(runs: dict[str, xr.Dataset]) -> Figure:
-    """Half-way steps with their intervals, a panel for each run, and on its right the rank correlations."""
-    names = list(dict.fromkeys(name for found in runs.values() for name in found.measure.values.tolist()))
-    figure = Figure(figsize=(WIDTH, 1.2 + 0.2 * len(names)), layout="constrained")
-    panels = list(figure.subplots(1, len(runs), sharey=True, squeeze=False)[0])
-    for axes, (title, found) in zip(panels, runs.items(), strict=True):
-        own, placed = found.sel(measure="LLC"), order(found)
-        axes.axvspan(float(own.half_way_low), float(own.half_way_high), color=BLUE, alpha=0.15, lw=0)
-        for name in found.measure.values.tolist():
-            row, place = found.sel(measure=name), names.index(name)
-            if not np.isfinite(row.half_way_step):
-                continue
-            color = COLORS[placed[name]] if name in placed else BLUE
+    """Halfway steps with their intervals, a panel for each run, and on its right the rank correlations."""
+    names = list(dict.fromkeys(name for correlations in runs.values() for name in correlations.measure.values.tolist()))
+    figure, (panels,) = frame(1.2 + 0.2 * len(names), 1, len(runs), sharey=True)
+    for axes, (title, correlations) in zip(panels, runs.items(), strict=True):
+        llc, placed = correlations.sel(measure="LLC"), order(correlations)
+        axes.axvspan(float(llc.half_way_low), float(llc.half_way_high), color=BLUE, alpha=0.15, lw=0)
+        for name, row in correlations.to_dataframe().dropna(subset="half_way_step").iterrows():
+            place, color = names.index(str(name)), COLORS.get(placed.get(str(name), ""), BLUE)
             axes.plot([row.half_way_low, row.half_way_high], [place] * 2, color=color, lw=1.4)
             axes.plot(row.half_way_step, place, "o", ms=4, color=color)
             if name in placed and np.isfinite(row.rank_correlation):
-                text = f"{float(row.rank_correlation):+.2f}".replace("-", "\N{MINUS SIGN}")
+                text = f"{row.rank_correlation:+.2f}".replace("-", "\N{MINUS SIGN}")
                 axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), fontsize=6.5, va="center")
         axes.annotate("rank\ncorr.", (1.01, 1.005), xycoords="axes fraction", fontsize=6.5)
-        ends = found[["half_way_low", "half_way_high"]].to_array()
-        step_axis(axes, np.array([max(float(ends.min()) / 1.3, 1), float(ends.max()) * 1.3]))
+        lowest, highest = float(correlations.half_way_low.min()), float(correlations.half_way_high.max())
+        step_axis(axes, np.array([max(lowest / 1.3, 1), highest * 1.3]))
         axes.tick_params(axis="x", labelrotation=45)
-        axes.set_xlabel("Half-way step (logarithmic)")
+        axes.set_xlabel("Halfway step (logarithmic)")
         axes.set_title(title, loc="left")
-        axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()
     lines = [Line2D([], [], color=color, marker="o", ms=4, label=text) for text, color in COLORS.items()]
-    legend = figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), title="Half way beside the LLC")
-    legend.get_title().set_fontsize(7)
-    panel_letters(panels, offset=(-14, 9), room=False)
+    title = "Halfway step compared with the LLC's"
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), title=title, title_fontsize=7)
+    panel_letters(panels.tolist(), offset=(-14, 9), room=False)
     return figure
 
 
-def table(name: str, found: xr.Dataset) -> Table:
-    """Return the measures of a run as a person reads them."""
-    placed = order(found)
-    shown = Table(title=f"{name}, from the LLC's peak at step {found.attrs['peak_step']:,}")
-    for column in ("measure", "half way", "interval", "beside the LLC", "rank correlation", "interval", "checkpoints"):
-        shown.add_column(column)
-    for measure in found.measure.values.tolist():
-        row = found.sel(measure=measure)
+def table(name: str, correlations: xr.Dataset) -> Table:
+    """Tabulate the measures of a run."""
+    placed = order(correlations)
+    header = ("measure", "halfway", "interval", "order", "rank correlation", "interval", "checkpoints")
+    shown = Table(*header, title=f"{name}, from the LLC's peak at step {correlations.attrs['peak_step']:,}")
+    for measure, row in correlations.to_dataframe().iterrows():
         shown.add_row(
-            measure,
-            f"{float(row.half_way_step):,.0f}",
-            f"{float(row.half_way_low):,.0f} to {float(row.half_way_high):,.0f}",
-            placed.get(measure, ""),
-            f"{float(row.rank_correlation):+.2f}",
-            f"{float(row.rank_correlation_low):+.2f} to {float(row.rank_correlation_high):+.2f}",
+            str(measure),
+            f"{row.half_way_step:,.0f}",
+            f"{row.half_way_low:,.0f} to {row.half_way_high:,.0f}",
+            placed.get(str(measure), ""),
+            f"{row.rank_correlation:+.2f}",
+            f"{row.rank_correlation_low:+.2f} to {row.rank_correlation_high:+.2f}",
             str(int(row.checkpoints)),
         )
     return shown
@@ -126,25 +138,25 @@ def main(paths: list[Path], out: Path) -> None:
     """Read, compare, draw, write."""
     runs: dict[str, xr.Dataset] = {}
     for path in paths:
-        found = read(path)
-        if twice := runs.keys() & found.keys():
-            raise SltGrokError(f"{path}: expected every run once, {', '.join(sorted(twice))} is there twice")
-        runs |= found
+        networks = read(path)
+        if repeated := runs.keys() & networks.keys():
+            raise SltGrokError(f"{path}: expected every run once, {', '.join(sorted(repeated))} is there twice")
+        runs |= networks
     console = Console(width=150)
-    for name, found in runs.items():
-        console.print(table(name, found))
-    together = in_every_run(runs)
-    for where, found in {**{name: groups(found) for name, found in runs.items()}, "in every run": together}.items():
-        for what, names in found.items():
-            console.print(f"{where}, {what.replace('_', ' ')}: {', '.join(names) or 'none'}", highlight=False)
+    for name, correlations in runs.items():
+        console.print(table(name, correlations))
+    shared = in_every_run(runs)
+    for where, grouped in {**{name: groups(run) for name, run in runs.items()}, "in every run": shared}.items():
+        for group, names in grouped.items():
+            console.print(f"{where}, {group.replace('_', ' ')}: {', '.join(names) or 'none'}", highlight=False)
     content = {
         "command": " ".join(["python analyses/landscape_correlation.py", *map(below_runs, paths)]),
-        "in_every_run": together,
-        "runs": {name: numbers(found) for name, found in runs.items()},
+        "in_every_run": shared,
+        "runs": {name: numbers(correlations) for name, correlations in runs.items()},
         "environment": environment(),
     }
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "landscape_correlation.json", content)
+    write_json(out / "landscape_correlation.json", plain(content))
     print(picture(draw(runs), out, "landscape_correlation"))
 
 

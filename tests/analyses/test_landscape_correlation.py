@@ -1,4 +1,4 @@
-"""The landscape beside the LLC over several runs: groups that every run shares, and the whole script."""
+"""The landscape and the LLC over several runs: groups that every run shares, and the whole script."""
 
 import json
 import runpy
@@ -14,7 +14,7 @@ from slt_grok.transitions.llc_correlation import llc_correlation
 
 SCRIPT = Path(__file__).parents[2] / "analyses" / "landscape_correlation.py"
 STEPS = 10 ** np.arange(7)
-LLC = np.array([50.0, 49, 48, 12, 11, 10.5, 10])  # half way between 100 and 1,000
+LLC = np.array([50.0, 49, 48, 12, 11, 10.5, 10])  # halfway between 100 and 1,000
 EARLY = np.array([100.0, 1, 0.9, 0.8, 0.7, 0.6, 0.5])
 LATE = np.array([100.0, 99, 98, 97, 96, 95, 1])
 

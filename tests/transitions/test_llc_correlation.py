@@ -1,10 +1,10 @@
-"""Landscape beside the LLC: on curves whose rank correlation and half-way step are known."""
+"""The landscape and the LLC: on curves whose rank correlation and halfway step are known."""
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from slt_grok.transitions.llc_correlation import half_way, llc_correlation
+from slt_grok.transitions.llc_correlation import llc_correlation, midpoint
 
 STEPS = np.array([0, 9, 99, 999, 9999])
 
@@ -38,19 +38,19 @@ def test_checkpoints_without_probes_are_left_out() -> None:
     assert np.isnan(found.half_way_step.sel(measure="weight norm"))
 
 
-def test_half_way_is_geometric_for_positive_curves() -> None:
-    """1 to 1e-4 by one decade a decade of 1 + step: half way at 1e-2, 1 + step = 1e2."""
-    assert half_way(STEPS, 10.0 ** -np.arange(5)) == pytest.approx(99)
-    between = half_way(STEPS, np.array([1.0, 1, 1e-2, 1e-2, 1e-2]))  # 0.1 is half way in log between 10 and 100
+def test_the_midpoint_is_geometric_for_positive_curves() -> None:
+    """1 to 1e-4 by one decade a decade of 1 + step: halfway at 1e-2, 1 + step = 1e2."""
+    assert midpoint(STEPS, 10.0 ** -np.arange(5)) == pytest.approx(99)
+    between = midpoint(STEPS, np.array([1.0, 1, 1e-2, 1e-2, 1e-2]))  # 0.1 is halfway in log between 10 and 100
     assert between == pytest.approx(10**1.5 - 1)
 
 
-def test_half_way_is_arithmetic_for_curves_of_either_sign() -> None:
-    assert half_way(STEPS, np.array([-2.0, -1, 0, 1, 2])) == pytest.approx(99)
-    assert np.isnan(half_way(STEPS, np.array([1.0, 2, 3, 2, 1])))
+def test_the_midpoint_is_arithmetic_for_curves_of_either_sign() -> None:
+    assert midpoint(STEPS, np.array([-2.0, -1, 0, 1, 2])) == pytest.approx(99)
+    assert np.isnan(midpoint(STEPS, np.array([1.0, 2, 3, 2, 1])))
 
 
-def test_the_llc_is_half_way_from_its_peak_on() -> None:
+def test_the_llc_is_halfway_from_its_peak_on() -> None:
     """16 to 2 by halves, each over a decade of 1 + step from 10 on: the middle is at 10^2.5."""
     found = llc_correlation(*datasets(np.ones(5), np.ones(5)))
     assert float(found.half_way_step.sel(measure="LLC")) == pytest.approx(10**2.5 - 1)
@@ -59,13 +59,13 @@ def test_the_llc_is_half_way_from_its_peak_on() -> None:
 def test_without_errors_the_interval_is_that_of_the_checkpoints() -> None:
     found = llc_correlation(*datasets(np.array([90.0, 9, 5, 4, 3]), np.ones(5)))
     llc, norm = (found.sel(measure=name) for name in ("LLC", "weight norm"))
-    assert (float(llc.half_way_low), float(llc.half_way_high)) == (99, 999)  # half way at 10^2.5 - 1
+    assert (float(llc.half_way_low), float(llc.half_way_high)) == (99, 999)  # halfway at 10^2.5 - 1
     assert (float(norm.half_way_low), float(norm.half_way_high)) == (9, 99)  # sqrt(27) is between 9 and 5
     assert float(norm.rank_correlation_low) == float(norm.rank_correlation_high) == 1
 
 
 def test_the_interval_carries_the_error() -> None:
-    """A straight line with an error at its last place alone: half way moves by half that error over the slope."""
+    """A straight line with an error at its last place alone: halfway moves by half that error over the slope."""
     x = np.linspace(0, 5, 401)
     steps, line, error = np.expm1(x), 2.5 - x, np.where(x == 5, 0.4, 0)
     data = {"hessian_trace": ("step", line), "hessian_trace_se": ("step", error)}
