@@ -67,6 +67,9 @@ class CausalSettings(Settings):
     seed: int = Field(default=0, ge=0)
 
 
+DEFAULTS = CausalSettings()
+
+
 class Causal(CircuitMeasurement):
     """Causal tests at some checkpoints, each seed against its own memorizing checkpoint."""
 
@@ -107,25 +110,19 @@ class Causal(CircuitMeasurement):
         """See `Measurement`."""
         steps, seeds = trajectory.coords["step"], trajectory.coords["seed"].tolist()
         keys = key_frequencies(trajectory)
-        memorized = [_memorizing(steps, *context.milestones(seed)) for seed in seeds]
+        memorizing = [_memorizing(steps, *context.milestones(seed)) for seed in seeds]
 
-        def of_shard(shard: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
-            networks: list[xr.Dataset] = []
-            for i, place in enumerate(memorized):
-                found = measure(
-                    shard.isel(seed=[i]),
-                    keys.isel(seed=[i]),
-                    None if place is None else trajectory.isel(step=[place], seed=[i]),
-                    draws=settings.draws,
-                    others=settings.others,
-                    seed=settings.seed,
-                    on_progress=stretch(on_progress, i / len(seeds), (i + 1) / len(seeds)),
-                )
-                at = [np.nan if place is None else float(steps[place])]
-                networks.append(found.assign(memorizing_step=("seed", at)))
-            return xr.concat(networks, "seed")
+        def measure_shard(shard: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
+            datasets = []
+            for i, place in enumerate(memorizing):
+                memorized = trajectory.isel(step=place, seed=[i]) if place else None
+                part = stretch(on_progress, i / len(seeds), (i + 1) / len(seeds))
+                datasets.append(measure(shard.isel(seed=[i]), keys.isel(seed=[i]), memorized, settings, part))
+            return xr.concat(datasets, "seed")
 
-        return context.in_shards(trajectory.isel(step=evenly_spaced(steps, settings.checkpoints)), of_shard, size=2)
+        chosen = trajectory.isel(step=evenly_spaced(steps, settings.checkpoints))
+        memorizing_steps = [float(steps[place[0]]) if place else np.nan for place in memorizing]
+        return context.in_shards(chosen, measure_shard, size=2).assign(memorizing_step=("seed", memorizing_steps))
 
     def figures(self) -> Sequence[Drawing]:
         """See `Result`."""
@@ -156,10 +153,7 @@ def measure(
     trajectory: Trajectory,
     circuit_frequency: xr.DataArray | np.ndarray | None = None,
     memorizing: Trajectory | None = None,
-    *,
-    draws: int = 3,
-    others: int = 10,
-    seed: int = 0,
+    settings: CausalSettings = DEFAULTS,
     on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
     """Measure the effect of every intervention on the circuit of every network, and on its controls.
@@ -175,13 +169,10 @@ def measure(
         K, as for `circuits.measure`.
     memorizing : Trajectory or None, optional
         One network that has memorized, with leading coordinates of length 1; by default its controls are NaN.
-    draws : int, optional
-        Number of random frequency sets, shifts and relabelings to average over; at least 2.
-    others : int, optional
-        Number of other frequencies to remove one at a time at the embedding and at the neurons, at least 1; at the
-        logits, all of them are removed.
-    seed : int, optional
-        Seed of the draws and of the untrained network, whose controls are NaN if the module cannot initialize weights.
+    settings : CausalSettings, optional
+        Numbers of random draws and of other frequencies to remove one at a time at the embedding and at the neurons (at
+        the logits, all of them are removed), and the seed of the draws and of the untrained network, whose controls are
+        NaN if the module cannot initialize weights. `checkpoints` has no effect.
     on_progress : callable, optional
         Called with the completed fraction after each network.
 
@@ -195,54 +186,46 @@ def measure(
     Raises
     ------
     SltGrokError
-        A network that cannot be measured, a mask of the wrong shape, too few draws or others, or more than one
-        memorizing network.
+        A network that cannot be measured, a mask of the wrong shape, or more than one memorizing network.
     """
     require(trajectory.network, Causal.needs)
     group = group_of(trajectory)
-    if draws < 2 or others < 1:
-        raise SltGrokError(f"causal: expected at least 2 draws and 1 other frequency, got {draws} and {others}")
     if memorizing is not None and len(memorizing) != 1:
         raise SltGrokError(f"causal: expected one memorizing network, got {len(memorizing)}")
     mask, masks = broadcast(trajectory, key_frequencies(trajectory) if circuit_frequency is None else circuit_frequency)
-    generators = np.random.default_rng(np.random.SeedSequence(seed)).spawn(draws)
+    generators = np.random.default_rng(np.random.SeedSequence(settings.seed)).spawn(settings.draws)
     drawn = [Draw.of(group, generator) for generator in generators]
     references = {}
-    if (fresh := _untrained(trajectory, seed)) is not None:
-        references[UNTRAINED] = Intervened(fresh)
+    if (untrained := _untrained(trajectory, settings.seed)) is not None:
+        references[UNTRAINED] = Intervened(untrained)
     if memorizing is not None:
-        references[MEMORIZING] = Intervened(_alone(memorizing, 0))
+        references[MEMORIZING] = Intervened(_single(memorizing, 0))
     compared: dict[bytes, dict[str, Effects]] = {}  # circuit -> reference -> its effects
-    found = []
+    networks = []
     for i, circuit in enumerate(masks.numpy()):
-        of_circuit = compared.setdefault(circuit.tobytes(), {})
-        for name, reference in references.items():
-            if name not in of_circuit:
-                of_circuit[name] = {test: reference.circuit(act, circuit, drawn) for test, act in INTERVENTIONS.items()}
-        found.append(_measure(Intervened(_alone(trajectory, i)), circuit, of_circuit, drawn, others))
+        if circuit.tobytes() not in compared:
+            compared[circuit.tobytes()] = {
+                name: {test: reference.circuit(act, circuit, drawn) for test, act in INTERVENTIONS.items()}
+                for name, reference in references.items()
+            }
+        network = Intervened(_single(trajectory, i))
+        networks.append(_measure(network, circuit, compared[circuit.tobytes()], drawn, settings.others))
         on_progress((i + 1) / len(trajectory))
-    values = {name: [one[name] for one in found] for name in found[0]}
-    coords = {
-        "test": list(INTERVENTIONS),
-        "control": list(CONTROLS),
-        "site": list(SITES),
-        "frequency": group.frequencies,
-    }
-    dataset = Causal().dataset(trajectory, values, **coords)
+    values = {name: [network[name] for network in networks] for name in networks[0]}
+    coords = {"test": list(INTERVENTIONS), "control": list(CONTROLS), "site": list(SITES)}
+    dataset = Causal().dataset(trajectory, values, **coords, frequency=group.frequencies)
     quantities = [LOSS if act.tokens is None else MOVED for act in INTERVENTIONS.values()]
     return Causal().check(dataset.assign_coords(quantity=("test", quantities)).assign({CIRCUIT_FREQUENCY: mask}))
 
 
-def _memorizing(steps: np.ndarray, memorized: float, generalized: float) -> int | None:
-    """Find the first checkpoint that has memorized but not generalized; None if there is none."""
-    between = np.flatnonzero((steps >= memorized) & ~(steps >= generalized))  # NaN: never
-    return int(between[0]) if len(between) else None
+def _memorizing(steps: np.ndarray, memorized: float, generalized: float) -> list[int]:
+    """Find the first checkpoint that has memorized but not generalized; none if there is none."""
+    return np.flatnonzero((steps >= memorized) & ~(steps >= generalized))[:1].tolist()  # NaN: never
 
 
-def _alone(trajectory: Trajectory, index: int) -> Trajectory:
-    """Select one of the networks, in float64 and without leading coordinates."""
-    stack = trajectory.stacked()
-    return Trajectory(trajectory.network, {name: tensor[index].double() for name, tensor in stack.items()})
+def _single(trajectory: Trajectory, index: int) -> Trajectory:
+    """Select a network, in float64 and without leading coordinates."""
+    return Trajectory(trajectory.network, {k: v[index] for k, v in trajectory.stacked(torch.float64).items()})
 
 
 def _untrained(trajectory: Trajectory, seed: int) -> Trajectory | None:
@@ -256,20 +239,19 @@ def _untrained(trajectory: Trajectory, seed: int) -> Trajectory | None:
 
 
 def _measure(
-    one: Intervened, circuit: np.ndarray, compared: Mapping[str, Effects], drawn: Sequence[Draw], others: int
+    network: Intervened, circuit: np.ndarray, compared: Mapping[str, Effects], drawn: Sequence[Draw], others: int
 ) -> dict[str, np.ndarray | float]:
     """Compute all variables for one network."""
     sampled = circuit.copy()
-    sampled[[place for place in drawn[0].order if not circuit[place]][:others]] = True
+    sampled[_outside(circuit, drawn[0])[:others]] = True
     by_site, rows = [], []
     for name, act in INTERVENTIONS.items():
-        effects = {control: found[name] for control, found in compared.items()}
-        if act.one:
-            values = one.one_by_one(act, sampled, drawn[0])
-            by_site.append(values)
-            effects |= _one_at_a_time(one, act, circuit, values, drawn)
+        effects = {control: reference[name] for control, reference in compared.items()}
+        if act.separately:
+            by_site.append(network.one_by_one(act, sampled, drawn[0]))
+            effects |= _one_at_a_time(network, act, circuit, by_site[-1], drawn)
         else:
-            effects |= {"circuit": one.circuit(act, circuit, drawn)} | _together(one, act, circuit, drawn)
+            effects |= {"circuit": network.circuit(act, circuit, drawn)} | _together(network, act, circuit, drawn)
         rows.append([effects.get(key, UNKNOWN) for key in ("circuit", *CONTROLS)])
     value, norm, error = np.moveaxis(np.array(rows, dtype=float), -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -283,83 +265,88 @@ def _measure(
         "plane_norm": norm[:, 0],
         "control_plane_norm": norm[:, 1:],
         "loss_ratio_by_frequency": np.stack(by_site),
-        "train_loss": one.loss,
-        "accuracy": one.accuracy,
+        "train_loss": network.loss,
+        "accuracy": network.accuracy,
     }
 
 
 def _one_at_a_time(
-    one: Intervened, act: Intervention, circuit: np.ndarray, values: np.ndarray, drawn: Sequence[Draw]
+    network: Intervened, act: Intervention, circuit: np.ndarray, values: np.ndarray, drawn: Sequence[Draw]
 ) -> Effects:
     """Compare the weakest circuit frequency with the others: the strongest, the mean, and norm-matched random sets."""
-    places, measured = np.arange(len(circuit)), np.flatnonzero(~circuit & np.isfinite(values))
     if not circuit.any():
         return {}
-    weakest = places == np.where(circuit, values, np.inf).argmin()
-    found = {"circuit": Effect(values[weakest].item(), one.norm(act, weakest))}
+    weakest = np.where(circuit, values, np.inf).argmin()
+    effects = {"circuit": Effect(values[weakest], network.norm(act, weakest))}
+    measured = np.flatnonzero(~circuit & np.isfinite(values))
     if not len(measured):
-        return found
-    strongest = places == measured[values[measured].argmax()]
-    n, rest = len(measured), values[measured]
-    spread = rest.std(ddof=1) * ((1 - n / (~circuit).sum()) / n) ** 0.5 if n > 1 else np.nan
-    norms = [one.norm(act, places == place) for place in measured]
-    return found | {
-        ALL_OTHERS: Effect(values[strongest].item(), one.norm(act, strongest)),
-        RANDOM: Effect(float(rest.mean()), float(np.mean(norms)), float(spread)),
-        EQUAL_NORM: one.mean(act, _equal_norm(one, act, weakest, circuit, drawn), drawn),
+        return effects
+    n, others = len(measured), values[measured]
+    strongest = measured[others.argmax()]
+    error = others.std(ddof=1) * ((1 - n / (~circuit).sum()) / n) ** 0.5 if n > 1 else np.nan
+    return effects | {
+        ALL_OTHERS: Effect(values[strongest], network.norm(act, strongest)),
+        RANDOM: Effect(others.mean(), np.mean([network.norm(act, place) for place in measured]), error),
+        EQUAL_NORM: network.mean(act, _equal_norm(network, act, weakest, circuit, drawn), drawn),
     }
 
 
-def _together(one: Intervened, act: Intervention, circuit: np.ndarray, drawn: Sequence[Draw]) -> Effects:
+def _together(network: Intervened, act: Intervention, circuit: np.ndarray, drawn: Sequence[Draw]) -> Effects:
     """Compare the whole circuit with all other frequencies, an equal number of them, and a set of equal norm."""
-    own = planes_of(act, circuit, one.group.order)
-    if not circuit.any() or own.all():
+    planes = planes_of(act, circuit, network.group.order)
+    if not circuit.any() or planes.all():
         return {}
-    as_many = [_mask(own, [place for place in draw.order if not own[place]][: own.sum()]) for draw in drawn]
+    as_many = [_mask(planes, _outside(planes, draw)[: planes.sum()]) for draw in drawn]
     return {
-        ALL_OTHERS: one.mean(act, [~own] * len(drawn), drawn),
-        RANDOM: one.mean(act, as_many, drawn),
-        EQUAL_NORM: one.mean(act, _equal_norm(one, act, own, own, drawn), drawn),
+        ALL_OTHERS: network.mean(act, [~planes] * len(drawn), drawn),
+        RANDOM: network.mean(act, as_many, drawn),
+        EQUAL_NORM: network.mean(act, _equal_norm(network, act, planes, planes, drawn), drawn),
     }
 
 
 def _equal_norm(
-    one: Intervened, act: Intervention, like: np.ndarray, circuit: np.ndarray, drawn: Sequence[Draw]
+    network: Intervened, act: Intervention, like: np.ndarray | np.intp, circuit: np.ndarray, drawn: Sequence[Draw]
 ) -> list[np.ndarray]:
     """For each draw, take the first frequencies in its order whose planes together come closest to the norm of `like`.
 
     At least one is taken; all others if their norm is smaller.
     """
-    power, sets = one.power[act.site], []
+    power, sets = network.power[act.site], []
     for draw in drawn:
-        order = np.array([place for place in draw.order if not circuit[place]])
+        order = _outside(circuit, draw)
         count = np.abs(np.sqrt(power[order].cumsum()) - np.sqrt(power[like].sum())).argmin() + 1
         sets.append(_mask(circuit, order[:count]))
     return sets
 
 
-def _mask(like: np.ndarray, places: Sequence[int] | np.ndarray) -> np.ndarray:
+def _outside(circuit: np.ndarray, draw: Draw) -> np.ndarray:
+    """List the frequencies outside the circuit, counted from 0, in the order of the draw."""
+    return draw.order[~circuit[draw.order]]
+
+
+def _mask(like: np.ndarray, places: np.ndarray) -> np.ndarray:
     return np.isin(np.arange(len(like)), places)
 
 
 # -- the table --------------------------------------------------------------------------------------------------------
 
 
-def _table(one: xr.Dataset) -> Table:
+def _table(dataset: xr.Dataset) -> Table:
     """Tabulate effect, controls, ratio and norms of one network."""
-    shown = [name for name in CONTROLS if np.isfinite(one.control_effect.sel(control=name)).any()]
+    shown = [name for name in CONTROLS if np.isfinite(dataset.control_effect.sel(control=name)).any()]
     rows = []
-    for test in one.test.values.tolist():
-        here = one.sel(test=test)
-        controls = [here.sel(control=name) for name in shown]
+    for name in dataset.test.values.tolist():
+        test = dataset.sel(test=name)
+        controls = [test.sel(control=control) for control in shown]
         cells = [f"{_effect(control.control_effect)} ({_times(float(control.ratio))})" for control in controls]
-        norms = [here.plane_norm, *(control.control_plane_norm for control in controls[:3])]
-        rows.append([test, _effect(here.effect), *cells, ", ".join(number(float(norm)) for norm in norms)])
+        norms = [test.plane_norm, *(control.control_plane_norm for control in controls[:3])]
+        rows.append([name, _effect(test.effect), *cells, ", ".join(number(float(norm)) for norm in norms)])
     caption = (
-        f"Causal tests at step {step(int(one.step))}, seed {int(one.seed)}: train loss after / before, or fraction of "
-        "answers moved; in parentheses the circuit's effect / the control's. One frequency at a time: the smallest "
-        "over the circuit, the largest over all others, the mean over the others, and random sets of the norm of the "
-        "one with the smallest. Norms: of the planes of the circuit, all others, as many, and those of equal norm"
+        f"Causal tests at step {step(int(dataset.step))}, seed {int(dataset.seed)}: train loss after / before, or "
+        "fraction of answers moved; in parentheses the circuit's effect / the control's. One frequency at a time: the "
+        "smallest over the circuit, the largest over all others, the mean over the others, and random sets of the norm "
+        "of the one with the smallest. Norms: of the planes of the circuit, all others, as many, and those of equal "
+        "norm"
     )
     return Table(caption, ["Intervention", "Circuit", *(CONTROLS[name] for name in shown), "Norms"], rows)
 

@@ -34,7 +34,7 @@ class Intervention(NamedTuple):
     tokens : {"shifted", "renamed"} or None, optional
         Tokens of a draw that provide their planes, in place of `new`. The effect is then the fraction of all pairs (a,
         b) answered as (a', b); otherwise it is the train loss relative to that before.
-    one : bool, optional
+    separately : bool, optional
         Whether frequencies are changed one at a time rather than together.
     accompanied : bool, optional
         Whether the doubled frequencies count as part of the circuit.
@@ -44,12 +44,12 @@ class Intervention(NamedTuple):
     new: Change = torch.zeros_like
     only: bool = False
     tokens: Literal["shifted", "renamed"] | None = None
-    one: bool = False
+    separately: bool = False
     accompanied: bool = False
 
 
 INTERVENTIONS = {
-    **{f"one frequency removed, {name}": Intervention(site, one=True) for site, name in SITES.items()},
+    **{f"one frequency removed, {name}": Intervention(site, separately=True) for site, name in SITES.items()},
     **{f"all removed, {name}": Intervention(site) for site, name in SITES.items()},
     **{f"only these kept, {name}": Intervention(site, torch.clone, only=True) for site, name in SITES.items()},
     "clock in place of logits": Intervention("logits", clock_part, only=True),
@@ -123,20 +123,17 @@ class Intervened:
     @cached_property
     def power(self) -> dict[str, np.ndarray]:
         """Squared norm of the planes of each frequency at each site, (K,)."""
-        one, group = self.trajectory, self.group
-        stack = one.stacked()
-        neurons = one.network.stacked_sites(stack, one.task.inputs, "neurons_post")["neurons_post"][0]
-        often = group.order**0.5  # a function of s appears n times on the grid
-        tables = {
-            "embedding": one.network.module.token_embedding(stack)[0],  # pyright: ignore[reportCallIssue]
-            "neurons_post": often * group.means_by_product(neurons, one.task.sign),
-            "logits": often * group.means_by_product(self.logits, one.task.sign),
-        }
-        found = {site: group.power(group.transform(table)).numpy() for site, table in tables.items()}
-        return {**found, "embedding_first": found["embedding"]}
+        network, task, group = self.trajectory.network, self.trajectory.task, self.group
+        stack = self.trajectory.stacked()
+        post = network.stacked_sites(stack, task.inputs, "neurons_post")["neurons_post"][0]
+        embedding = network.module.token_embedding(stack)[0]  # pyright: ignore[reportCallIssue]
+        # a function of s appears n times on the grid
+        on_grid = [group.order**0.5 * group.means_by_product(values, task.sign) for values in (post, self.logits)]
+        power = [group.power(group.transform(table)).numpy() for table in (embedding, *on_grid)]
+        return dict(zip(SITES, power, strict=True)) | {"embedding_first": power[0]}
 
-    def norm(self, act: Intervention, planes: np.ndarray) -> float:
-        """Norm of the planes at the site before the intervention."""
+    def norm(self, act: Intervention, planes: np.ndarray | np.intp) -> float:
+        """Norm of the planes (a bool mask or an index) at the site before the intervention."""
         return float(self.power[act.site][planes].sum() ** 0.5)
 
     def value(self, act: Intervention, planes: np.ndarray, draw: Draw) -> float:
@@ -181,10 +178,9 @@ class Intervened:
         """Compute the effect on the circuit; one frequency at a time, it is the smallest effect of any."""
         if not circuit.any():
             return UNKNOWN
-        if act.one:
+        if act.separately:
             values = np.where(circuit, self.one_by_one(act, circuit, drawn[0]), np.inf)
-            weakest = np.arange(len(circuit)) == values.argmin()
-            return Effect(float(values.min()), self.norm(act, weakest))
+            return Effect(values.min(), self.norm(act, values.argmin()))
         return self.mean(act, [planes_of(act, circuit, self.group.order)] * len(drawn), drawn)
 
     def _outputs(self, network: Trajectory, inputs: Tensor) -> Tensor:

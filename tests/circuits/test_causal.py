@@ -178,10 +178,6 @@ def test_without_a_circuit_and_without_others():
 
 def test_bad_input_is_named():
     one = Trajectory.of(planted.clock(P, AMPLITUDES), ModularTask(P))
-    with pytest.raises(SltGrokError, match="at least 2 draws and 1 other frequency, got 1 and 10"):
-        causal.measure(one, draws=1)
-    with pytest.raises(SltGrokError, match="at least 2 draws and 1 other frequency, got 3 and 0"):
-        causal.measure(one, others=0)
     two = Trajectory.stack(one.network.module, {0: one.parameters, 1: one.parameters}, one.task)
     with pytest.raises(SltGrokError, match="one memorizing network, got 2"):
         causal.measure(one, memorizing=two)

@@ -61,9 +61,8 @@ def test_each_seed_against_its_own_circuit_and_its_own_memorizing_checkpoint(run
     for seed in (0, 1):
         place = STEPS.index(int(found.memorizing_step.sel(seed=seed)))
         one = networks.isel(step=[0, 1, 3, 4], seed=[seed])
-        alone = causal.measure(
-            one, found.circuit_frequency.values[seed], networks.isel(step=[place], seed=[seed]), draws=2, others=2
-        )
+        memorizing, settings = networks.isel(step=[place], seed=[seed]), causal.CausalSettings(draws=2, others=2)
+        alone = causal.measure(one, found.circuit_frequency.values[seed], memorizing, settings)
         for name in ("effect", "control_effect", "plane_norm", "loss_ratio_by_frequency"):
             np.testing.assert_array_equal(found[name].isel(seed=[seed]), alone[name], err_msg=name)
 
