@@ -63,18 +63,16 @@ class RunConfig(Settings):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: expected distinct seeds, got {self.seeds}")
         network = self.network  # report what does not fit it now rather than after training
-        if self.training is not None:
-            self.training.check(network)
         for key in type(self).model_fields:
             if isinstance(part := getattr(self, key), Settings):
-                part.fit(network, key)
+                part.check_network(network, key)
         return self
 
     @cached_property
     def network(self) -> Network:
         """The network with its task, without parameters."""
         model: Deferred = self.model
-        return Network(model.make(tokens=self.task.tokens, classes=self.task.classes), self.task)
+        return Network(model.construct(tokens=self.task.tokens, classes=self.task.classes), self.task)
 
     @property
     def content(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, create_model
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -27,8 +27,15 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
-    def fit(self, network: Any, key: str) -> None:
-        """Check what depends on the network and its task; `key` is the section's, named in errors.
+    def check_network(self, network: Any, key: str) -> None:
+        """Check what depends on the network and its task.
+
+        Parameters
+        ----------
+        network : Network
+            The network with its task.
+        key : str
+            Key of the section, for error messages.
 
         Raises
         ------
@@ -78,8 +85,6 @@ def sentence(error: ValidationError | ErrorDetails) -> str:
             return f"{key}: unknown key"
         case "missing":
             return f"{key}: this key is missing"
-        case "section":
-            return f"{key}.{first['msg']}" if key else first["msg"]
         case "value_error":
             message = first["msg"].removeprefix("Value error, ")
             return f"{key}.{message}" if key else message
@@ -101,9 +106,8 @@ def schema(kind: type) -> type[Settings]:
         if name in getattr(kind, "given", ()):
             continue
         hint = hints.get(name, Any)
-        plain = [part for part in get_args(hint) if part is not Tensor]
         if Tensor in get_args(hint):
-            hint = plain[0] if len(plain) == 1 else plain[0] | plain[1]
+            hint = Union[tuple(part for part in get_args(hint) if part is not Tensor)]  # noqa: UP007
         fields[name] = (hint, ... if parameter.default is parameter.empty else parameter.default)
     return create_model(kind.__name__, __base__=Settings, **fields)
 
@@ -123,9 +127,9 @@ class Deferred:
     kind: type
     settings: Settings
 
-    def make(self, **given: Any) -> Any:
-        """Construct the object from the given arguments and the settings."""
-        return self.kind(**given, **dict(self.settings))
+    def construct(self, **arguments: Any) -> Any:
+        """Construct the object from these arguments and the settings."""
+        return self.kind(**arguments, **dict(self.settings))
 
 
 def section(family: type[Registered], tag: str, default: str | None = None, deferred: bool = False) -> Any:
@@ -149,17 +153,15 @@ def section(family: type[Registered], tag: str, default: str | None = None, defe
             return content
         if not isinstance(content, Mapping):
             raise PydanticCustomError("mapping", "mapping")
-        name = content.get(tag, default)
+        settings = {tag: default, **content}
         try:
-            kind = family.find(name)
+            kind = family.find(settings.pop(tag))
+            complete = Deferred(kind, schema(kind).model_validate(settings))
         except SltGrokError as error:
-            raise PydanticCustomError("section", "{message}", {"message": f"{tag}: {error}"}) from error
-        try:
-            settings = schema(kind).model_validate({key: value for key, value in content.items() if key != tag})
-            made = Deferred(kind, settings)
-            return made if deferred else made.make()
+            raise ValueError(f"{tag}: {error}") from error
         except ValidationError as error:
-            raise PydanticCustomError("section", "{message}", {"message": sentence(error)}) from error
+            raise ValueError(sentence(error)) from error
+        return complete if deferred else complete.construct()
 
     def write(value: Any) -> dict[str, Any]:
         kind, source = (value.kind, value.settings) if deferred else (type(value), value)
@@ -169,19 +171,26 @@ def section(family: type[Registered], tag: str, default: str | None = None, defe
     return Annotated[result, PlainValidator(read), PlainSerializer(write)]
 
 
-def check(thing: Any, origin: str) -> None:
+def check(instance: Any, origin: str) -> None:
     """Check the fields of a dataclass against their annotations.
+
+    Parameters
+    ----------
+    instance : object
+        An instance of the dataclass.
+    origin : str
+        Its key in a configuration, for error messages.
 
     Raises
     ------
     SltGrokError
         A value is out of range; the message names it as `origin.field`.
     """
-    kind = schema(type(thing))
-    values = {key: getattr(thing, key) for key in kind.model_fields}
+    kind = schema(type(instance))
+    values = {key: getattr(instance, key) for key in kind.model_fields}
     try:
         kind.model_validate({key: value for key, value in values.items() if not isinstance(value, Tensor)})
     except ValidationError as error:
-        wrong = [one for one in error.errors() if one["type"] != "missing"]  # missing fields are tensors
+        wrong = [details for details in error.errors() if details["type"] != "missing"]  # missing fields are tensors
         if wrong:
             raise SltGrokError(f"{origin}.{sentence(wrong[0])}") from error

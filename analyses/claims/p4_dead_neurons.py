@@ -45,7 +45,7 @@ def widened(one: Trajectory, model: Deferred, bias: float) -> Trajectory:
     The function is the same if the bias is at most 0.
     """
     more = model.settings.model_copy(update={"d_mlp": int(model.settings.d_mlp * (1 + SHARE))})  # pyright: ignore[reportAttributeAccessIssue]
-    module = replace(model, settings=more).make(tokens=one.task.tokens, classes=one.task.classes)
+    module = replace(model, settings=more).construct(tokens=one.task.tokens, classes=one.task.classes)
     network = Network(module, one.task)
     parameters = {}
     for name, tensor in one.parameters.items():

@@ -88,7 +88,7 @@ class SamplingSettings(Settings):
             )
         return self
 
-    def fit(self, network: Network, key: str) -> None:
+    def check_network(self, network: Network, key: str) -> None:
         """See `Settings`: a batch must not be larger than its split."""
         split: Any = getattr(self, "data", "train")
         size = self.batch_size or 0
@@ -115,12 +115,8 @@ class SamplingSettings(Settings):
 
     def arguments(self, samples: int) -> dict[str, Any]:
         """Collect the arguments of `slt_grok.llc.sample.sample` for a problem with the given number of samples."""
-        return {
-            "sampler": self.sampler,
-            "schedule": self.schedule,
-            "n_betas": [self.n_beta_of(samples)],
-            **{name: getattr(self, name) for name in ("gamma", "chains", "box", "device", "seed")},
-        }
+        names = ("sampler", "schedule", "gamma", "chains", "box", "device", "seed")
+        return {name: getattr(self, name) for name in names} | {"n_betas": [self.n_beta_of(samples)]}
 
 
 class LLCSettings(SamplingSettings):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from slt_grok.errors import SltGrokError
 from slt_grok.models.adapter import Adapter
@@ -13,7 +13,9 @@ from slt_grok.models.model import Model, record
 from slt_grok.models.network import Network
 from slt_grok.models.quadratic import QuadraticNetwork
 from slt_grok.models.transformer import OneLayerTransformer
-from slt_grok.settings import Deferred, schema, sentence
+from slt_grok.settings import section, sentence
+
+SECTION = TypeAdapter(section(Model, "kind", deferred=True))
 
 
 def build(kind: str, tokens: int, classes: int | None = None, **settings: Any) -> Model:
@@ -25,13 +27,10 @@ def build(kind: str, tokens: int, classes: int | None = None, **settings: Any) -
         The kind is unknown, or does not accept the settings.
     """
     try:
-        model = Model.find(kind)
-    except SltGrokError as error:
-        raise SltGrokError(f"model.kind: {error}") from error
-    try:
-        return Deferred(model, schema(model).model_validate(settings)).make(tokens=tokens, classes=classes)
+        model = SECTION.validate_python({"kind": kind, **settings})
     except ValidationError as error:
         raise SltGrokError(f"model.{sentence(error)}") from error
+    return model.construct(tokens=tokens, classes=classes)
 
 
 __all__ = [

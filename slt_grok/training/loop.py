@@ -74,11 +74,11 @@ def train(
     Raises
     ------
     SltGrokError
-        The loss is not finite, the settings do not fit the network (`TrainingSettings.check`), or a file cannot be
-        written.
+        The loss is not finite, the settings do not fit the network (`TrainingSettings.check_network`), or a file
+        cannot be written.
     """
     assert network.task is not None
-    settings.check(network)
+    settings.check_network(network, "training")
     inputs, labels = network.task.data("train")
     streams = [np.random.SeedSequence(seed).spawn(2) for seed in seeds]
     device = device_named(settings.device)

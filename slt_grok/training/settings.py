@@ -92,7 +92,7 @@ class TrainingSettings(Settings):
             raise ValueError("momentum: expected a number above 0 with muon, such as 0.95, got 0")
         return self
 
-    def check(self, network: Network) -> None:
+    def check_network(self, network: Network, key: str) -> None:
         """Check the batch size against the train set and the frequencies of interventions against the task's group.
 
         Raises
@@ -103,14 +103,14 @@ class TrainingSettings(Settings):
         assert network.task is not None
         group, size = network.task.group, network.task.train_size
         if self.batch_size is not None and self.batch_size > size:
-            raise SltGrokError(f"training.batch_size: expected at most the {size} train samples, got {self.batch_size}")
-        for key, part in (("frequency_penalty", self.frequency_penalty), ("start", self.start)):
+            raise SltGrokError(f"{key}.batch_size: expected at most the {size} train samples, got {self.batch_size}")
+        for name, part in (("frequency_penalty", self.frequency_penalty), ("start", self.start)):
             if part is None:
                 continue
             if group is None:
-                raise SltGrokError(f"training.{key}: expected a task on a group, which defines the frequencies")
+                raise SltGrokError(f"{key}.{name}: expected a task on a group, which defines the frequencies")
             if len(set(part.frequencies)) < len(part.frequencies) or max(part.frequencies) > len(group.frequencies):
                 raise SltGrokError(
-                    f"training.{key}.frequencies: expected distinct numbers of 1..{len(group.frequencies)}, "
+                    f"{key}.{name}.frequencies: expected distinct numbers of 1..{len(group.frequencies)}, "
                     f"got {part.frequencies}"
                 )
