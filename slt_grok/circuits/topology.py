@@ -138,34 +138,31 @@ class Persistence:
             return None
         from ripser import ripser
 
-        found = ripser(centered / scale, maxdim=DEGREES[-1], n_perm=min(landmarks, len(cloud)))
-        ordered = [bars[np.argsort(bars[:, 0] - bars[:, 1], kind="stable")] for bars in found["dgms"]]
-        return cls(tuple(ordered), float(found["r_cover"]))
-
-    def limits(self, threshold: float = THRESHOLD) -> tuple[float, ...]:
-        """Minimum length of a bar to count, in each degree."""
-        return max(threshold, 2 * self.radius), threshold, threshold
+        result = ripser(centered / scale, maxdim=DEGREES[-1], n_perm=min(landmarks, len(cloud)))
+        ordered = [bars[np.argsort(bars[:, 0] - bars[:, 1], kind="stable")] for bars in result["dgms"]]
+        return cls(tuple(ordered), float(result["r_cover"]))
 
     def betti(self, threshold: float = THRESHOLD) -> list[int]:
         """Count the bars longer than the limit, in degrees 0, 1 and 2."""
-        return [
-            int((length > limit).sum()) for length, limit in zip(self._lengths, self.limits(threshold), strict=True)
-        ]
+        return [int((lengths > limit).sum()) for lengths, limit in self._lengths(threshold)]
 
     def gaps(self, threshold: float = THRESHOLD) -> list[float]:
         """Shortest bar that counts (the limit if no finite bar does) minus the longest that does not (0 if none).
 
         For degrees 0, 1 and 2, each >= 0: a small gap means that another threshold would change the count.
         """
-        found = []
-        for length, limit in zip(self._lengths, self.limits(threshold), strict=True):
-            counted = length[(length > limit) & np.isfinite(length)].min(initial=np.inf)
-            found.append(float((counted if np.isfinite(counted) else limit) - length[length <= limit].max(initial=0.0)))
-        return found
+        gaps = []
+        for lengths, limit in self._lengths(threshold):
+            counted = lengths[(lengths > limit) & np.isfinite(lengths)]
+            gaps.append(
+                float(counted.min(initial=np.inf) if len(counted) else limit) - lengths[lengths <= limit].max(initial=0)
+            )
+        return gaps
 
-    @property
-    def _lengths(self) -> list[np.ndarray]:
-        return [bars[:, 1] - bars[:, 0] for bars in self.bars]
+    def _lengths(self, threshold: float) -> list[tuple[np.ndarray, float]]:
+        """Lengths of the bars, and the minimum length of a bar to count, in each degree."""
+        limits = max(threshold, 2 * self.radius), threshold, threshold
+        return [(bars[:, 1] - bars[:, 0], limit) for bars, limit in zip(self.bars, limits, strict=True)]
 
 
 def measure(
@@ -201,21 +198,21 @@ def measure(
     require(trajectory.network, Topology.needs)
     frequencies = group_of(trajectory).frequencies
     shape = (len(trajectory), len(frequencies), len(geometry.SITES))
-    betti = np.full((*shape, len(DEGREES)), np.nan)
-    gap, radius = betti.copy(), np.full(shape, np.nan)
-    bars = np.full((*shape, len(DEGREES), BARS, 2), np.nan)
+    values = {name: np.full((*shape, len(DEGREES)), np.nan) for name in ("betti", "persistence_gap")}
+    values["landmark_radius"] = np.full(shape, np.nan)
+    values["persistence"] = np.full((*shape, len(DEGREES), BARS, 2), np.nan)
     for network, chunk in enumerate(chunks(trajectory, size=1)):
-        for (_, index), clouds in geometry.clusters(chunk):
+        for (_, frequency), clouds in geometry.clusters(chunk):
             for site, cloud in enumerate(clouds.values()):
-                found = Persistence.of(cloud.numpy(), landmarks)
-                if found is None:
+                if (diagrams := Persistence.of(cloud.numpy(), landmarks)) is None:
                     continue
-                at = network, index, site
-                betti[at], gap[at], radius[at] = found.betti(threshold), found.gaps(threshold), found.radius
-                for degree, each in enumerate(found.bars):
-                    bars[(*at, degree, slice(len(each[:BARS])))] = each[:BARS]
+                cell = network, frequency, site
+                values["betti"][cell] = diagrams.betti(threshold)
+                values["persistence_gap"][cell] = diagrams.gaps(threshold)
+                values["landmark_radius"][cell] = diagrams.radius
+                for degree, bars in enumerate(diagrams.bars):
+                    values["persistence"][(*cell, degree, slice(len(bars)))] = bars[:BARS]
         on_progress((network + 1) / len(trajectory))
-    values = {"betti": betti, "persistence_gap": gap, "landmark_radius": radius, "persistence": bars}
     coords = {"site": list(geometry.SITES), "degree": list(DEGREES), "end": ["birth", "death"]}
     dataset = Topology().dataset(trajectory, values, frequency=frequencies, **coords)
     return Topology().check(dataset).assign_attrs(landmarks=landmarks, threshold=threshold)
@@ -224,18 +221,18 @@ def measure(
 # -- tables -----------------------------------------------------------------------------------------------------------
 
 
-def _betti(one: xr.Dataset) -> Table:
+def _betti(dataset: xr.Dataset) -> Table:
     """Tabulate the Betti numbers of one seed by step and site."""
     rows = []
-    for at in one.step.values.tolist():
-        clusters = one.sel(step=at).dropna("frequency", how="all", subset=["betti"])
+    for at_step in (dataset.sel(step=value) for value in dataset.step):
+        clusters = at_step.dropna("frequency", how="all", subset=["betti"])
         cells = [_cell(clusters.sel(site=site)) for site in geometry.SITES]
-        rows.append([step(at), str(clusters.sizes["frequency"]), *cells])
+        rows.append([step(int(at_step.step)), str(clusters.sizes["frequency"]), *cells])
     caption = (
-        f"Betti numbers of the neuron clusters, seed {int(one.seed)}: number of clusters with each, and the "
-        f"smallest persistence gap of degrees 1 and 2 (bars longer than {one.attrs['threshold']:g} count; a small gap "
-        "means that another threshold would change the count). (1, 0, 0) is a disc or no shape, (1, 1, 0) a circle, "
-        "(1, 2, 1) a torus"
+        f"Betti numbers of the neuron clusters, seed {int(dataset.seed)}: number of clusters with each, and the "
+        f"smallest persistence gap of degrees 1 and 2 (bars longer than {dataset.attrs['threshold']:g} count; a small "
+        "gap means that another threshold would change the count). (1, 0, 0) is a disc or no shape, (1, 1, 0) a "
+        "circle, (1, 2, 1) a torus"
     )
     return Table(caption, ["Step", "Clusters", *geometry.SITE_NAMES.values()], rows)
 
@@ -253,15 +250,11 @@ def _cka(cka: xr.DataArray, order: int) -> Table:
     """Tabulate the CKA of one seed's clusters with the ideal clouds, and of these with each other."""
     last = cka.isel(step=-1)
     ideal = geometry.ideal_clouds(order, 1)
-    rows = [[name, *map(_value, last.sel(site=site).values)] for site, name in geometry.SITE_NAMES.items()]
-    for name, cloud in ideal.items():
-        rows.append([f"Ideal {name}", *map(_value, geometry.cka(cloud, list(ideal.values())).tolist())])
+    values = {name: last.sel(site=site).values for site, name in geometry.SITE_NAMES.items()}
+    values |= {f"Ideal {name}": geometry.cka(cloud, list(ideal.values())) for name, cloud in ideal.items()}
+    rows = [[name, *(f"{value:.3f}" if np.isfinite(value) else "–" for value in row)] for name, row in values.items()]
     caption = (
         f"Alignment (CKA) of the clusters with ideal clouds at step {step(int(last.step))}, seed {int(last.seed)}, "
         "weighted by their numbers of neurons; below: of the ideal clouds with each other"
     )
     return Table(caption, ["Cloud", *(f"With the {name}" for name in geometry.CLOUDS)], rows)
-
-
-def _value(cka: float) -> str:
-    return f"{cka:.3f}" if np.isfinite(cka) else "–"
