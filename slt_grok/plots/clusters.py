@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from slt_grok.plots.palette import BLUE, GREEN, ORANGE, VERMILION
-from slt_grok.plots.style import WIDTH, frame, nothing, one_network, panel_letters, styled
+from slt_grok.plots.style import WIDTH, empty_figure, frame, panel_letters, select_network, styled
 
 SITES = {
     "neurons_pre": "pre-activations",
@@ -32,21 +32,21 @@ def phase_alignment(circuits: xr.Dataset, seed: int | None = None, step: int | N
     circuits : xarray.Dataset
         The measurement `circuits`, with the number of tokens in the attribute `classes`.
     """
-    one = one_network(circuits, seed, step)
-    if not one.neuron_alignment_left.notnull().any():
-        return nothing("no cluster of neurons")
+    network = select_network(circuits, seed, step)
+    if not network.neuron_alignment_left.notnull().any():
+        return empty_figure("no cluster of neurons")
     figure, ((left, right),) = frame(2.7, 1, 2, width=0.8 * WIDTH)
     left.set_box_aspect(1)
-    law(left, one)
-    distances(right, one)
+    _phases(left, network)
+    _distances(right, network)
     panel_letters([left, right], offset=(-34, 6))
     return figure
 
 
-def law(axes: Axes, data: xr.Dataset) -> None:
+def _phases(axes: Axes, network: xr.Dataset) -> None:
     """Draw each neuron of a cluster as a point of Z_p^2, and the diagonal of equal phases (for addition)."""
-    p = int(data.attrs["classes"])
-    left, right = (data[f"neuron_alignment_{side}"].values.ravel() for side in ("left", "right"))
+    p = int(network.attrs["classes"])
+    left, right = (network[f"neuron_alignment_{side}"].values.ravel() for side in ("left", "right"))
     axes.plot([0, p - 1], [0, p - 1], color="0.7", lw=0.8, zorder=0)
     axes.scatter(left, right, s=9, color=BLUE, alpha=0.35, lw=0)
     ticks = range(0, p, 10 if p < 70 else 20)
@@ -54,15 +54,17 @@ def law(axes: Axes, data: xr.Dataset) -> None:
     axes.set(xlabel=r"$k\,a$ mod $p$ (tokens)", ylabel=r"$k\,b$ mod $p$ (tokens)")
 
 
-def distances(axes: Axes, data: xr.Dataset) -> None:
+def _distances(axes: Axes, network: xr.Dataset) -> None:
     """Draw the torus distance over the neurons against that of independent uniform phases, with both means."""
-    p = int(data.attrs["classes"])
-    of_clusters = data.neuron_torus_distance.where(data.neuron_alignment_left.notnull()).values.ravel()
-    found = of_clusters[np.isfinite(of_clusters)]
+    p = int(network.attrs["classes"])
+    in_cluster = network.neuron_alignment_left.notnull() & network.neuron_torus_distance.notnull()
+    distances = network.neuron_torus_distance.values[in_cluster.values]
     distance = np.arange((p + 1) // 2)
-    share = np.array([np.mean(found == d) for d in distance])
+    share = np.array([np.mean(distances == value) for value in distance])
     uniform = np.where(distance == 0, 1, 2) / p
-    axes.bar(distance, 100 * share, width=0.8, color=BLUE, label=f"{len(found)} neurons, mean {found.mean():.2f}")
+    axes.bar(
+        distance, 100 * share, width=0.8, color=BLUE, label=f"{len(distances)} neurons, mean {distances.mean():.2f}"
+    )
     label = f"uniform phases, mean {(p**2 - 1) / (4 * p):.2f}"
     axes.step(distance, 100 * uniform, where="mid", color=VERMILION, lw=1.2, label=label)
     axes.set(xlabel="Torus distance (tokens)", ylabel="Fraction of neurons (%)", xlim=(-0.8, distance[-1] + 0.8))
@@ -81,19 +83,19 @@ def persistence_diagrams(topology: xr.Dataset, seed: int | None = None, step: in
     topology : xarray.Dataset
         The measurement `topology`.
     """
-    one = one_network(topology, seed, step).dropna("frequency", how="all", subset=["landmark_radius"])
-    rows = one.sizes["frequency"]
+    clouds = select_network(topology, seed, step).dropna("frequency", how="all", subset=["landmark_radius"])
+    rows = clouds.sizes["frequency"]
     if not rows:
-        return nothing("no cluster of neurons")
+        return empty_figure("no cluster of neurons")
     figure, panels = frame(0.6 + 1.6 * rows, rows, len(SITES), sharex=True, sharey=True)
-    for k, row in zip(one.frequency.values, panels, strict=True):
+    for k, row in zip(clouds.frequency.values, panels, strict=True):
         for site, axes in zip(SITES, row, strict=True):
-            _diagram(axes, one.sel(frequency=k, site=site), topology.attrs["threshold"])
+            _diagram(axes, clouds.sel(frequency=k, site=site), topology.attrs["threshold"])
         row[0].set_ylabel(f"$k$ = {k}")
     for site, axes in zip(SITES.values(), panels[0], strict=True):
         axes.set_title(site)
-    figure.supxlabel("Birth (root-mean-square distance of the cloud from its center)", fontsize=8)
-    figure.supylabel("Death (same unit)", fontsize=8)
+    figure.supxlabel("Birth (root-mean-square distance of the cloud from its center)")
+    figure.supylabel("Death (same unit)")
     marks = [Line2D([], [], color=color, marker=marker, ls="", ms=4) for color, marker in DEGREES]
     figure.legend(marks, [f"$H_{degree}$" for degree in range(3)], loc="outside right upper")
     return figure

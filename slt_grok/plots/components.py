@@ -5,19 +5,19 @@ Estimator: Lau et al., 2308.12108; restrictions: Wang et al., 2410.02984, sectio
 """
 
 from collections.abc import Callable
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.lines import line_of_llc, setting
+from slt_grok.plots.lines import line_of_llc, note_setting
 from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE, VERMILION
 from slt_grok.plots.spectra import COLORS
-from slt_grok.plots.style import finish, frame, legend_right, one_seed, panel_letters, styled
+from slt_grok.plots.style import finish, legend_right, name_rows, panel_letters, select_seed, stack, styled, symlog_axis
 
 PER = 1000  # number of dimensions by which the last panel normalizes a component's LLC
 DARK, OTHER = "0.15", "0.6"
@@ -44,73 +44,73 @@ def refined_llc(refined: xr.Dataset, seed: int | None = None) -> Figure:
     refined : xarray.Dataset
         The dataset of `slt_grok.llc.refined.measure` for checkpoints.
     """
-    one = one_seed(refined, seed)
-    one = one.isel(component=(one.llc_status != "").any("step").values)  # omit key frequencies of other seeds
-    groups = set(one.group.values.tolist())
+    refined = select_seed(refined, seed)
+    refined = refined.isel(component=(refined.llc_status != "").any("step").values)  # omit other seeds' key frequencies
+    groups = set(refined.group.values.tolist())
     draws = [draw for group, draw in PANELS.items() if group in groups]
     if not draws:
         raise SltGrokError(f"the refined LLC figure expected matrices, heads or frequencies, got {', '.join(groups)}")
     heights = [1.6 if draw is _by_matrix else 1.0 for draw in draws]  # room for eleven names
-    figure, grid = frame(0.5 + 1.6 * sum(heights), len(draws), sharex=True, height_ratios=heights)
-    for axes, draw in zip(grid[:, 0], draws, strict=True):
-        draw(axes, one)
+    figure, panels = stack(0.5 + 1.6 * sum(heights), heights)
+    for axes, draw in zip(panels, draws, strict=True):
+        draw(axes, refined)
         axes.axhline(0, color="0.8", lw=0.6, zorder=0)
         legend_right(axes)
-    grid[0, 0].set_title(setting(one), loc="right", fontsize=6.5, color="0.35")
-    finish(figure, grid[:, 0].tolist(), one.step.values)
+    note_setting(panels[0], refined)
+    finish(figure, panels, refined.step.values)
     return figure
 
 
-def _of(one: xr.Dataset, group: str) -> list[xr.Dataset]:
-    return [one.isel(component=i) for i in np.flatnonzero(one.group.values == group)]
+def _components(refined: xr.Dataset, group: str) -> list[xr.Dataset]:
+    return [refined.isel(component=i) for i in np.flatnonzero(refined.group.values == group)]
 
 
-def _by_data(axes: Axes, one: xr.Dataset) -> None:
+def _by_data(axes: Axes, refined: xr.Dataset) -> None:
     for name, (color, label) in DATA.items():
-        if name in one.component:
-            line_of_llc(axes, one.sel(component=name), color, label, **LINE)
+        if name in refined.component:
+            line_of_llc(axes, refined.sel(component=name), color, label, **LINE)
     axes.set_ylabel("LLC,\nall weights")
 
 
-def _by_matrix(axes: Axes, one: xr.Dataset) -> None:
-    found = one.isel(component=one.group.values == "matrix")
-    order = np.argsort(-found.llc.max("step").fillna(-np.inf).values, kind="stable")
-    for whole in _of(one, "whole")[:1]:
+def _by_matrix(axes: Axes, refined: xr.Dataset) -> None:
+    matrices = refined.isel(component=refined.group.values == "matrix")
+    matrices = matrices.isel(component=np.argsort(-matrices.llc.max("step").fillna(-np.inf).values, kind="stable"))
+    for whole in _components(refined, "whole"):
+        total = matrices.llc.sum("component", skipna=False)
         line_of_llc(axes, whole, DARK, "all weights", **LINE)
-        axes.plot(one.step, found.llc.sum("component", skipna=False), ":", color=DARK, lw=1.2, label="sum of matrices")
-    rest = ", ".join(found.component.values[order[len(COLORS) :]])
-    for i, place in enumerate(order):
-        matrix = found.isel(component=place)
-        color, name = (COLORS[i], str(matrix.component.values)) if i < len(COLORS) else (OTHER, rest)
-        line_of_llc(axes, matrix, color, name if i <= len(COLORS) else "", **LINE)
-    axes.set_yscale("symlog", linthresh=1, linscale=0.5)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.plot(refined.step, total, ":", color=DARK, lw=1.2, label="sum of matrices")
+    names = matrices.component.values.tolist()
+    labels = [*names[: len(COLORS)], ", ".join(names[len(COLORS) :])]
+    for i, name in enumerate(names):
+        color, label = (COLORS[i], labels[i]) if i < len(COLORS) else (OTHER, labels[i] if i == len(COLORS) else "")
+        line_of_llc(axes, matrices.sel(component=name), color, label, **LINE)
+    symlog_axis(axes, 1, 0.5)
     axes.set_ylabel("LLC, by matrix\n(logarithmic above 1)")
 
 
-def _by_head(axes: Axes, one: xr.Dataset) -> None:
-    _each(axes, _of(one, "head"))
+def _by_head(axes: Axes, refined: xr.Dataset) -> None:
+    _each(axes, _components(refined, "head"))
     axes.set_ylabel("LLC,\nby head")
 
 
-def _by_frequency(axes: Axes, one: xr.Dataset) -> None:
-    null = _of(one, "null frequency")
-    numbers = ", ".join(str(random.component.values).split()[-1] for random in null)
-    for i, random in enumerate(null):
-        line_of_llc(axes, random, OTHER, "" if i else f"not key: {numbers}", **LINE)
-    _each(axes, _of(one, "frequency"))
+def _by_frequency(axes: Axes, refined: xr.Dataset) -> None:
+    random = _components(refined, "null frequency")
+    numbers = ", ".join(str(frequency.component.values).split()[-1] for frequency in random)
+    for i, frequency in enumerate(random):
+        line_of_llc(axes, frequency, OTHER, "" if i else f"not key: {numbers}", **LINE)
+    _each(axes, _components(refined, "frequency"))
     axes.set_ylabel("LLC, one\nfrequency")
 
 
-def _each(axes: Axes, found: list[xr.Dataset]) -> None:
-    for i, part in enumerate(found):
-        line_of_llc(axes, part, COLORS[i % len(COLORS)], str(part.component.values), **LINE)
+def _each(axes: Axes, components: list[xr.Dataset]) -> None:
+    for component, color in zip(components, cycle(COLORS), strict=False):
+        line_of_llc(axes, component, color, str(component.component.values), **LINE)
 
 
-def _circuit_and_rest(axes: Axes, one: xr.Dataset) -> None:
+def _circuit_and_rest(axes: Axes, refined: xr.Dataset) -> None:
     for group, (color, label) in CIRCUIT.items():
-        for found in _of(one, group)[:1]:
-            line_of_llc(axes, found, color, label, scale=PER / found.dimension, **LINE)
+        for component in _components(refined, group):
+            line_of_llc(axes, component, color, label, scale=PER / component.dimension, **LINE)
     axes.set_ylabel(f"LLC per {PER:,}\ndimensions")
 
 
@@ -146,22 +146,21 @@ def attribution(split: xr.Dataset, seed: int | None = None) -> Figure:
     SltGrokError
         No drop is known.
     """
-    one = split.sel(seed=split.seed.values[0] if seed is None else seed)
-    if not np.isfinite(one["drop"]).any():
+    split = split.sel(seed=split.seed.values[0] if seed is None else seed)
+    known = np.isfinite(split["drop"])
+    if not known.any():
         raise SltGrokError("no drop of the LLC is known")
-    one = one.isel(row=np.flatnonzero(np.isfinite(one["drop"]) | (one.kind == "remainder")))
-    counts = {name: count for name in SPLITTINGS if (count := int((one.splitting == name).sum()))}
-    height = 0.7 + 0.19 * sum(counts.values()) + 0.3 * len(counts)
-    figure, grid = frame(height, len(counts), sharex=True, height_ratios=list(counts.values()))
-    panels = grid[:, 0].tolist()
+    split = split.isel(row=(known | (split.kind == "remainder")).values)
+    counts = {name: count for name in SPLITTINGS if (count := int((split.splitting == name).sum()))}
+    figure, panels = stack(0.7 + 0.19 * sum(counts.values()) + 0.3 * len(counts), list(counts.values()))
     for axes, name in zip(panels, counts, strict=True):
         title, color = SPLITTINGS[name]
-        _bars(axes, one.isel(row=(one.splitting == name).values), color)
+        _bars(axes, split.isel(row=(split.splitting == name).values), color)
         axes.set_title(title, loc="left")
     panels[-1].set_xlabel(
-        f"Drop of the LLC from step {int(one.drop_from):,} to step {int(one.drop_to):,}; % of that of all weights"
+        f"Drop of the LLC from step {int(split.drop_from):,} to step {int(split.drop_to):,}; % of that of all weights"
     )
-    panels[0].set_title(setting(split), loc="right", fontsize=6.5, color="0.35")
+    note_setting(panels[0], split)
     panel_letters(panels, offset=(-105, 7), room=False)
     return figure
 
@@ -170,26 +169,22 @@ def _bars(axes: Axes, rows: xr.Dataset, color: str) -> None:
     """Draw parts, the largest first, then the remainder and the whole."""
     order = np.lexsort(np.stack([-rows["drop"].fillna(0).values, [KINDS.index(kind) for kind in rows.kind.values]]))
     rows = rows.isel(row=order)
+    name_rows(axes, rows.component.values.tolist())
     looks: dict[str, dict[str, Any]] = {
         "part": {"color": color},
         "remainder": {"facecolor": "white", "edgecolor": color, "hatch": "////"},
         "whole": {"color": "0.35"},
     }
-    for place, kind in enumerate(rows.kind.values):
-        here = rows.isel(row=place)
-        value = float(here["drop"])
+    for place, kind in enumerate(rows.kind.values.tolist()):
+        value, low, high, share = (float(rows[name][place]) for name in ("drop", "drop_low", "drop_high", "share"))
         if not np.isfinite(value):
             axes.text(0, place, " unknown: a part or the whole was not measured", va="center", fontsize=6.5)
             continue
-        axes.barh(place, value, height=0.72, lw=0.8, **looks[str(kind)])
-        ends = [[value - float(here.drop_low)], [float(here.drop_high) - value]]
-        axes.errorbar(value, place, xerr=ends, color="0.1", lw=0.9, capsize=1.5)
-        if np.isfinite(here.share):
-            share = 100 * float(here.share)
-            text = f"{share:.1f}%" if abs(share) >= 1 else f"{share:.2g}%"
-            at = {"textcoords": "offset points", "va": "center", "fontsize": 6.5, "color": "0.25"}
-            axes.annotate(text, (max(float(here.drop_high), 0), place), (4, 0), **at)
-    axes.set_yticks(range(rows.sizes["row"]), [str(name) for name in rows.component.values])
-    axes.set_ylim(rows.sizes["row"] - 0.4, -0.6)
+        axes.barh(place, value, height=0.72, lw=0.8, **looks[kind])
+        axes.errorbar(value, place, xerr=[[value - low], [high - value]], color="0.1", lw=0.9, capsize=1.5)
+        if np.isfinite(share):
+            text = f"{100 * share:.1f}%" if abs(share) >= 0.01 else f"{100 * share:.2g}%"
+            look: Any = {"textcoords": "offset points", "va": "center", "fontsize": 6.5, "color": "0.25"}
+            axes.annotate(text, (max(high, 0), place), (4, 0), **look)
     axes.axvline(0, color="0.6", lw=0.7)
     axes.margins(x=0.12)

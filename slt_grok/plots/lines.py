@@ -25,11 +25,13 @@ def interval(llc: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
 
 def setting(llc: xr.Dataset) -> str:
     """Format sampler, n beta and gamma in one line, as far as the dataset states them."""
-    attrs = llc.attrs
-    parts = [str(attrs["sampler"])] if "sampler" in attrs else []
-    parts += [f"$n\\beta$ = {attrs['n_beta']:g}"] if "n_beta" in attrs else []
-    parts += [f"$\\gamma$ = {attrs['gamma']:g}"] if "gamma" in attrs else []
-    return ", ".join(parts)
+    formats = {"sampler": "{}", "n_beta": r"$n\beta$ = {:g}", "gamma": r"$\gamma$ = {:g}"}
+    return ", ".join(text.format(llc.attrs[key]) for key, text in formats.items() if key in llc.attrs)
+
+
+def note_setting(axes: Axes, llc: xr.Dataset) -> None:
+    """State the setting of the estimates above the right end of a panel."""
+    axes.set_title(setting(llc), loc="right", fontsize=6.5, color="0.35")
 
 
 def line_of_llc(
@@ -42,13 +44,12 @@ def line_of_llc(
     look : object
         Style of the line, with the marker size `ms` and the opacity of the band `alpha`.
     """
-    drawn = np.isfinite(llc.llc) & (llc.llc_status != "diverged" if "llc_status" in llc else True)
+    drawn = np.isfinite(llc.llc) & (llc.llc_status != "diverged")
     value, low, high = ((scale * values).where(drawn) for values in (llc.llc, *interval(llc)))
     size, alpha = look.pop("ms", 3), look.pop("alpha", 0.25)
     axes.fill_between(llc.step, low, high, color=color, alpha=alpha, lw=0)
     axes.plot(llc.step, value, color=color, label=label or None, **look)
-    trusted = llc.llc_status.isin(TRUSTED) if "llc_status" in llc else drawn
-    points(axes, llc.step, value, trusted, color, marker, size)
+    points(axes, llc.step, value, llc.llc_status.isin(TRUSTED), color, marker, size)
 
 
 def curve(variable: str) -> Callable[..., Figure]:
@@ -60,13 +61,11 @@ def curve(variable: str) -> Callable[..., Figure]:
     @styled
     def draw(dataset: xr.Dataset, seed: int | None = None) -> Figure:
         values = with_seed(dataset)[variable]
-        figure, panels = frame(2.4, width=4.5)
-        axes = panels[0, 0]
+        figure, ((axes,),) = frame(2.4, width=4.5)
         over_seeds(axes, values if seed is None else values.sel(seed=[seed]), BLUE, "", marker="o", ms=3)
         name, units = values.attrs.get("long_name", variable), values.attrs.get("units")
         axes.set_ylabel(name[:1].upper() + name[1:] + (f" ({units})" if units else ""))
         step_axis(axes, values.step.values)
-        axes.spines[["top", "right"]].set_visible(False)
         return figure
 
     return draw
@@ -100,14 +99,14 @@ def over_seeds(
         edge = axes.get_xaxis_transform()
         axes.plot(below, np.full(len(below), 0.04), "v", ms=3, mfc="none", mec=color, mew=0.8, transform=edge)
         data = data.where(data > 0)
-    drawn = None
+    median = None
     if np.isfinite(data).any():
         if data.sizes["seed"] > 1:
             axes.plot(data.step, data, color=color, **{**line, "lw": 0.6, "alpha": 0.5, "marker": ""})
-        drawn = axes.plot(data.step, data.median("seed", skipna=True), color=color, label=label, **line)[0]
+        (median,) = axes.plot(data.step, data.median("seed", skipna=True), color=color, label=label, **line)
     if positive:
         few_decades(axes)
-    return drawn
+    return median
 
 
 def curves(axes: Axes, label: str, drawn: Mapping[str, tuple[Any, ...]], logarithmic: bool = False) -> None:
@@ -120,18 +119,14 @@ def curves(axes: Axes, label: str, drawn: Mapping[str, tuple[Any, ...]], logarit
     logarithmic : bool, optional
         Whether the vertical axis is logarithmic; nonpositive values are then omitted.
     """
-    found = False
     for name, (values, error, color) in drawn.items():
-        values = values.where(values > 0) if logarithmic else values
-        values = values.dropna("step")
-        found = found or len(values) > 0
+        values = (values.where(values > 0) if logarithmic else values).dropna("step")
         axes.plot(values.step, values, "o-", ms=2.6, lw=1.1, color=color, label=name)
         if error is not None:
-            spread = QUANTILE * error.sel(step=values.step)
-            low = values - spread
-            low = np.maximum(low, values / 1e3) if logarithmic else low
-            axes.fill_between(values.step, low, values + spread, color=color, alpha=0.2, lw=0)
-    if logarithmic and found:
+            reach = QUANTILE * error.sel(step=values.step)
+            low = np.maximum(values - reach, values / 1e3) if logarithmic else values - reach
+            axes.fill_between(values.step, low, values + reach, color=color, alpha=0.2, lw=0)
+    if logarithmic:
         axes.set_yscale("log")
         few_decades(axes)
     axes.set_ylabel(label)

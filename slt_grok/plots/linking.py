@@ -3,6 +3,8 @@
 Datasets: `slt_grok.transitions.by_estimator`, `lead_lag`, `associate` and `predict_llc`.
 """
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -10,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PINK, PURPLE, SKY, VERMILION
-from slt_grok.plots.style import WIDTH, frame, measure_name, step_axis, styled
+from slt_grok.plots.style import WIDTH, frame, measure_name, name_rows, step_axis, styled
 
 # measure -> color, marker; all others are gray circles
 LOOKS = {
@@ -34,38 +36,33 @@ PREDICTORS = {"step": "step\nalone", "weight_norm": "weight\nnorm"}  # all other
 
 
 @styled
-def event_raster(events: xr.Dataset, event: str = "middle", estimator: str = "sigmoid") -> Figure:
-    """Draw one row per seed, with one marker per measure at its event and the 95% interval.
+def event_raster(events: xr.Dataset) -> Figure:
+    """Draw one row per seed, with one marker per measure at the middle of its change and the 95% interval.
 
     Seeds are sorted by test accuracy (on unmirrored pairs if measured, since the others may be answered by
     symmetry). Measures without an event in a seed are named to the right of its row.
     """
-    own = events.sel(estimator=estimator)
-    place, low, high = (
-        own[f"transition_{event}{suffix}"].transpose("measure", "seed") for suffix in ("", "_low", "_high")
-    )
-    measures = own.measure.values.tolist()
+    events = events.sel(estimator="sigmoid").transpose("seed", "measure", ...)
+    measures = events.measure.values.tolist()
     by = "unmirrored_test_accuracy" if "unmirrored_test_accuracy" in measures else "test_accuracy"
-    order = np.argsort(place.sel(measure=by).values, kind="stable")
-    figure, ((axes,),) = frame(1.5 + 0.3 * max(len(order), 3))
+    events = events.isel(seed=np.argsort(events.transition_middle.sel(measure=by).values, kind="stable"))
+    middle, low, high = (events[f"transition_middle{end}"].values for end in ("", "_low", "_high"))
+    known = np.isfinite(middle)
+    figure, ((axes,),) = frame(1.5 + 0.3 * max(len(middle), 3))
     offsets = np.linspace(-0.36, 0.36, len(measures)) if len(measures) > 1 else np.zeros(1)
-    for row, at in enumerate(order):
+    name_rows(axes, [str(seed) for seed in events.seed.values])
+    for row in range(len(middle)):
         axes.axhspan(row - 0.46, row + 0.46, color="0.95" if row % 2 else "1.0", lw=0, zorder=0)
-        seen = np.isfinite(place.values[:, at])
-        for i in np.flatnonzero(seen):
+        for i in np.flatnonzero(known[row]):
             color, marker = LOOKS.get(measures[i], UNKNOWN)
-            ends, height = [low.values[i, at], high.values[i, at]], row + offsets[i]
+            ends, height = [low[row, i], high[row, i]], row + offsets[i]
             axes.plot(ends, [height] * 2, color=color, lw=1.2, alpha=0.55, solid_capstyle="butt")
-            axes.plot(place.values[i, at], height, marker, color=color, ms=3.4, mew=0.4, mec="white")
-        if not seen.all():
-            missing = ",\n".join(measure_name(measures[i]) for i in np.flatnonzero(~seen))
-            at_edge = {"xycoords": axes.get_yaxis_transform(), "fontsize": 5.5, "va": "center", "color": "0.35"}
-            axes.annotate(f"no event: {missing}", (1.01, row), **at_edge)
-    found = np.isfinite(place.values)
-    first, last = (low.values[found].min(), high.values[found].max()) if found.any() else (1.0, 10.0)
+            axes.plot(middle[row, i], height, marker, color=color, ms=3.4, mew=0.4, mec="white")
+        if not known[row].all():
+            missing = ",\n".join(measure_name(measures[i]) for i in np.flatnonzero(~known[row]))
+            _note(axes, row, f"no event: {missing}", fontsize=5.5, color="0.35")
+    first, last = (low[known].min(), high[known].max()) if known.any() else (1.0, 10.0)
     step_axis(axes, np.array([max(first, 1.0) / 1.1, last * 1.1]))
-    axes.set_ylim(len(order) - 0.5, -0.5)
-    axes.set_yticks(range(len(order)), [str(place.seed.values[at]) for at in order])
     axes.set_ylabel("Seed")
     looks = [(measure_name(m), *LOOKS.get(m, UNKNOWN)) for m in measures]
     handles = [Line2D([], [], color=color, marker=marker, ls="", ms=4, label=name) for name, color, marker in looks]
@@ -74,84 +71,78 @@ def event_raster(events: xr.Dataset, event: str = "middle", estimator: str = "si
 
 
 @styled
-def lead_lag(lags: xr.Dataset, event: str = "middle") -> Figure:
-    """Draw the lag of every measure behind each reference: seeds as gray dots, the mean with its 95% interval.
+def lead_lag(lags: xr.Dataset) -> Figure:
+    """Draw the lag of every middle behind that of each reference: seeds as gray dots, the mean with its 95% interval.
 
     Filled if the order is resolved (Holm's p at most 0.05), open otherwise.
     """
     references, measures = lags.reference.values.tolist(), lags.measure.values.tolist()
     figure, ((*panels,),) = frame(0.9 + 0.24 * len(measures), 1, len(references), sharey=True)
     for axes, reference in zip(panels, references, strict=True):
-        own = lags.sel(reference=reference, event=event)
-        values = own[["lag_of_seed", "lag_low", "lag_high"]].to_array().values
-        center = (np.nanmin(values) + np.nanmax(values)) / 2 if np.isfinite(values).any() else 0.0
+        behind = lags.sel(reference=reference, event="middle")
+        values = behind[["lag_of_seed", "lag_low", "lag_high"]].to_array()
+        center = (values.min() + values.max()) / 2
         for row, measure in enumerate(measures):
             if measure == reference:
                 continue
-            one, (color, marker) = own.sel(measure=measure), LOOKS.get(measure, UNKNOWN)
-            verdict = str(one.verdict.values)
-            _seeds_and_mean(
-                axes, row, one.lag_of_seed, (one.lag, one.lag_low, one.lag_high), color, marker,
-                filled=verdict in ("before", "after"),
-            )  # fmt: skip
-            if verdict == "too few seeds":
-                left = np.nansum(one.lag_of_seed - center) > 0  # put the text where there are no seeds
-                at_edge = {"xycoords": axes.get_yaxis_transform(), "ha": "left" if left else "right", "va": "center"}
-                axes.annotate(f"{verdict} ({int(one.seeds)})", (0.01 if left else 0.99, row), fontsize=6, **at_edge)
-        axes.set_xlabel(f"{event.capitalize()} after that of\n{measure_name(reference)}\n(difference in log step)")
-    _name_rows(panels[0], measures)
+            lag, look = behind.sel(measure=measure), LOOKS.get(measure, UNKNOWN)
+            _seeds_and_mean(axes, row, lag.lag_of_seed, lag, "lag", *look, filled=lag.verdict in ("before", "after"))
+            if lag.verdict == "too few seeds":
+                left = (lag.lag_of_seed - center).sum() > 0  # put the text where there are no seeds
+                place = {"x": 0.01, "ha": "left"} if left else {"x": 0.99, "ha": "right"}
+                _note(axes, row, f"{lag.verdict.item()} ({int(lag.seeds)})", **place)
+        axes.set_xlabel(f"Middle after that of\n{measure_name(reference)}\n(difference in log step)")
+    name_rows(panels[0], list(map(measure_name, measures)))
     return figure
 
 
 @styled
-def association(found: xr.Dataset) -> Figure:
+def association(associations: xr.Dataset) -> Figure:
     """Draw partial rank correlations with the LLC: seeds as gray dots, mean with its 95% interval, both p-values.
 
     Filled if the association is beyond the trend (Holm's p by pairing at most 0.05).
     """
-    measures = found.measure.values.tolist()
+    measures = associations.measure.values.tolist()
     figure, ((axes,),) = frame(0.9 + 0.24 * len(measures))
     for row, measure in enumerate(measures):
-        one = found.sel(measure=measure)
-        verdict = str(one.verdict.values)
-        mean = one.mean_correlation, one.mean_correlation_low, one.mean_correlation_high
-        _seeds_and_mean(axes, row, one.partial_correlation, mean, BLUE, "o", filled=verdict == "beyond the trend")
-        axes.plot(one.rank_correlation, row, "|", color=ORANGE, ms=8, mew=1.4)
-        p = [f"{float(one.p_value_holm.sel(null=null)):.3f}" for null in ("pairing", "block")]
-        text = f"{verdict}; Holm's p {p[0]} by pairing, {p[1]} by blocks".replace("nan", "–")
-        axes.annotate(text, (1.01, row), xycoords=axes.get_yaxis_transform(), fontsize=6, va="center")
-    _name_rows(axes, measures)
+        result = associations.sel(measure=measure)
+        filled = result.verdict == "beyond the trend"
+        _seeds_and_mean(axes, row, result.partial_correlation, result, "mean_correlation", BLUE, "o", filled=filled)
+        axes.plot(result.rank_correlation, row, "|", color=ORANGE, ms=8, mew=1.4)
+        pairing, block = (f"{float(result.p_value_holm.sel(null=null)):.3f}" for null in ("pairing", "block"))
+        text = f"{result.verdict.item()}; Holm's p {pairing} by pairing, {block} by blocks"
+        _note(axes, row, text.replace("nan", "–"))
+    name_rows(axes, list(map(measure_name, measures)))
     axes.set_xlim(-1.02, 1.02)
     axes.set_xlabel("Rank correlation of increments with the LLC's\n(● given loss and weight norm, | without)")
     return figure
 
 
+def _note(axes: Axes, row: int, text: str, x: float = 1.01, **look: Any) -> None:
+    """Write a text at a row, by default to the right of the panel."""
+    axes.annotate(text, (x, row), xycoords=axes.get_yaxis_transform(), va="center", **{"fontsize": 6, **look})
+
+
 def _seeds_and_mean(
-    axes: Axes, row: int, of_seed: xr.DataArray, mean: tuple[xr.DataArray, ...], color: str, marker: str, filled: bool
+    axes: Axes, row: int, seeds: xr.DataArray, result: xr.Dataset, name: str, color: str, marker: str, filled: bool
 ) -> None:
-    """Draw seeds as gray dots and their mean with its interval in one row."""
-    value, low, high = (float(one) for one in mean)
-    jitter = np.linspace(-0.18, 0.18, of_seed.size) if of_seed.size > 1 else np.zeros(1)
+    """Draw seeds as gray dots and their mean `name` with its interval in one row."""
+    mean, low, high = (float(result[f"{name}{end}"]) for end in ("", "_low", "_high"))
+    jitter = np.linspace(-0.18, 0.18, seeds.size) if seeds.size > 1 else np.zeros(1)
     axes.axvline(0, color=GRAY, lw=0.8)
-    axes.plot(of_seed, row + jitter, ".", color="0.6", ms=3, zorder=1)
+    axes.plot(seeds, row + jitter, ".", color="0.6", ms=3, zorder=1)
     axes.plot([low, high], [row, row], color=color, lw=2, alpha=0.7, solid_capstyle="butt")
-    axes.plot(value, row, marker, color=color, ms=5, mfc=color if filled else "white", mew=1)
-
-
-def _name_rows(axes: Axes, measures: list[str]) -> None:
-    axes.set_yticks(range(len(measures)), [measure_name(m) for m in measures])
-    axes.set_ylim(len(measures) - 0.5, -0.5)
+    axes.plot(mean, row, marker, color=color, ms=5, mfc=color if filled else "white", mew=1)
 
 
 @styled
-def prediction(found: xr.Dataset) -> Figure:
+def prediction(predictions: xr.Dataset) -> Figure:
     """Draw the error of the LLC in held-out seeds by set of predictors; lines connect the same seed."""
     figure, ((axes,),) = frame(2.4, width=WIDTH / 2)
-    at = np.arange(found.sizes["predictors"])
-    axes.plot(at, found.error.values, "-", color="0.75", lw=0.6)
-    axes.plot(at, found.error.values, ".", color="0.5", ms=4)
-    axes.plot(at, found.mean_error, "_", color=BLUE, ms=16, mew=2)
-    axes.set_xticks(at, [PREDICTORS.get(name, name) for name in found.predictors.values.tolist()])
+    names = [PREDICTORS.get(name, name) for name in predictions.predictors.values.tolist()]
+    axes.plot(names, predictions.error, "-", color="0.75", lw=0.6)
+    axes.plot(names, predictions.error, ".", color="0.5", ms=4)
+    axes.plot(names, predictions.mean_error, "_", color=BLUE, ms=16, mew=2)
     axes.set_ylabel("Root mean square error of the LLC\nin the held-out seed")
     axes.set_ylim(0)
     return figure

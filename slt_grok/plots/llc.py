@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.lines import TRUSTED, line_of_llc, points, setting
 from slt_grok.plots.palette import BLUE, GRAY, VERMILION
-from slt_grok.plots.style import frame, one_seed, panel_letters, step_axis, styled, with_seed
+from slt_grok.plots.style import frame, legend_right, panel_letters, select_seed, step_axis, styled, with_seed
 
 LIMITS = {"rhat": 1.1, "drift": 0.05, "virial": 0.1}
 """Limits beyond which an estimate is not well sampled, from `slt_grok.llc.diagnostics`."""
@@ -32,18 +32,16 @@ def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
     look: Any = {"lw": 0.8, "ms": 3, "alpha": 0.15} if several else {"lw": 1.4, "ms": 3.6}
     for seed in llc.seed:
         line_of_llc(axes, llc.sel(seed=seed), BLUE, **look)
-    status = llc.llc_status if "llc_status" in llc else xr.full_like(llc.llc, "effective", dtype=object)
-    lost = (status == "diverged") | ~np.isfinite(llc.llc)
+    omitted = (llc.llc_status == "diverged") | ~np.isfinite(llc.llc)
     handles = [Line2D([], [], color=BLUE, marker="o", ms=3.6, label="LLC, 95% interval")]
-    for name in np.unique(status.where(~lost & ~status.isin(TRUSTED), "").values.astype(str)):
-        if name:
-            handles.append(Line2D([], [], ls="", marker="o", ms=3.6, mec=BLUE, mfc="white", label=name))
-    if lost.any():
-        steps, edge = llc.step.values[lost.any("seed").values], axes.get_xaxis_transform()
+    for name in np.unique(llc.llc_status.values[(~omitted & ~llc.llc_status.isin(TRUSTED)).values].astype(str)):
+        handles.append(Line2D([], [], ls="", marker="o", ms=3.6, mec=BLUE, mfc="white", label=name))
+    if omitted.any():
+        steps, edge = llc.step.values[omitted.any("seed").values], axes.get_xaxis_transform()
         cross = {"ls": "", "marker": "x", "ms": 4.5, "color": VERMILION}
         axes.plot(steps, np.full(len(steps), 0.96), **cross, transform=edge, clip_on=False)
         handles.append(Line2D([], [], **cross, label="diverged, not drawn"))
-    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.015, 1.0))
+    legend_right(axes, handles)
     axes.annotate(
         setting(llc).replace(", ", "\n"), (1.015, 0.0), xycoords="axes fraction", fontsize=6.5, va="bottom",
         color="0.35", annotation_clip=False,
@@ -57,22 +55,21 @@ def llc_curve(llc: xr.Dataset) -> Figure:
     Parameters
     ----------
     llc : xarray.Dataset
-        A dataset of `slt_grok.llc.estimate` for checkpoints: llc and llc_se over (step,) or (step, seed), and
-        optionally llc_status.
+        A dataset of `slt_grok.llc.estimate` for checkpoints: llc, llc_se and llc_status over (step,) or (step, seed).
 
     Raises
     ------
     SltGrokError
-        The dataset has no `step` dimension, or no llc or llc_se.
+        The dataset has no `step` dimension, or lacks one of these variables.
     """
     llc = with_seed(llc)
-    for name in ("llc", "llc_se"):
+    for name in ("llc", "llc_se", "llc_status"):
         if name not in llc:
             raise SltGrokError(f"the LLC figure expected a variable {name}, got {', '.join(map(str, llc.data_vars))}")
-    figure, panels = frame(2.8)
-    step_axis(panels[0, 0], llc.step.values)
-    draw_llc(panels[0, 0], llc)
-    panels[0, 0].set_ylabel("Local learning coefficient (LLC)")
+    figure, ((axes,),) = frame(2.8)
+    step_axis(axes, llc.step.values)
+    draw_llc(axes, llc)
+    axes.set_ylabel("Local learning coefficient (LLC)")
     return figure
 
 
@@ -82,22 +79,22 @@ def llc_diagnostics(llc: xr.Dataset, seed: int | None = None) -> Figure:
 
     Dashed lines are the limits of the statuses. Points with a status other than effective or converged are hollow.
     """
-    one = one_seed(llc, seed)
-    trusted = one.llc_status.isin(TRUSTED).values
+    llc = select_seed(llc, seed)
+    trusted = llc.llc_status.isin(TRUSTED).values
     drift = 100 * LIMITS["drift"]
     panels = (
-        ("R-hat", one.rhat, (LIMITS["rhat"],)),
-        ("Effective\nsample size", one.ess, ()),
-        ("Drift\n(% of LLC)", 100 * one.drift / abs(one.llc), (-drift, drift)),
-        ("Virial", one.virial, (1 - LIMITS["virial"], 1 + LIMITS["virial"])),
-        ("Acceptance", one.acceptance.mean("chain"), ()),
-        ("Distance\n$|w-w^*|$", one.distance.isel(look=-1).mean("chain"), ()),
+        ("R-hat", llc.rhat, (LIMITS["rhat"],)),
+        ("Effective\nsample size", llc.ess, ()),
+        ("Drift\n(% of LLC)", 100 * llc.drift / abs(llc.llc), (-drift, drift)),
+        ("Virial", llc.virial, (1 - LIMITS["virial"], 1 + LIMITS["virial"])),
+        ("Acceptance", llc.acceptance.mean("chain"), ()),
+        ("Distance\n$|w-w^*|$", llc.distance.isel(look=-1).mean("chain"), ()),
     )
     figure, grid = frame(4.4, 3, 2, sharex=True)
     for axes, (label, values, limits) in zip(grid.flat, panels, strict=True):
-        step_axis(axes, one.step.values, narrow=True)
-        axes.plot(one.step, values.values.astype(float), color=BLUE, lw=0.9)
-        points(axes, one.step, values, trusted, BLUE)
+        step_axis(axes, llc.step.values, narrow=True)
+        axes.plot(llc.step, values, color=BLUE, lw=0.9)
+        points(axes, llc.step, values, trusted, BLUE)
         for limit in limits:
             axes.axhline(limit, color=GRAY, lw=0.8, ls=(0, (4, 2)))
         axes.set_ylabel(label)

@@ -15,7 +15,17 @@ from matplotlib.figure import Figure
 
 from slt_grok.plots.lines import QUANTILE
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, VERMILION
-from slt_grok.plots.style import frame, legend_right, nothing, one_seed, panel_letters, step_axis, styled, with_seed
+from slt_grok.plots.style import (
+    empty_figure,
+    frame,
+    legend_right,
+    name_rows,
+    panel_letters,
+    select_seed,
+    step_axis,
+    styled,
+    with_seed,
+)
 
 # The boundaries of 2306.17844 between clock and pizza
 GRADIENT_SYMMETRICITY = 0.98
@@ -34,18 +44,17 @@ MOVED = ("planes of another token", "planes rotated", "planes and accompanying r
 
 
 @styled
-def clock_pizza_plane(runs: Mapping[str, xr.Dataset] | xr.Dataset, published: xr.Dataset | None = None) -> Figure:
+def clock_pizza_plane(runs: Mapping[str, xr.Dataset], published: xr.Dataset | None = None) -> Figure:
     """Draw each network's checkpoints as a path from a hollow first to a full last point, with 95% intervals.
 
     Parameters
     ----------
-    runs : xarray.Dataset or mapping
-        The measurement `circuits` of a run, or of several by name; each seed is a path. Checkpoints at which one of the
-        two measures is undefined are omitted.
+    runs : mapping
+        The measurement `circuits` of each run by name; each seed is a path. Checkpoints at which one of the two
+        measures is undefined are omitted.
     published : xarray.Dataset or None, optional
         Published runs with circular embeddings, drawn underneath in the color of their attention rate.
     """
-    named = {"this run": runs} if isinstance(runs, xr.Dataset) else runs
     figure, ((axes,),) = frame(4.4 if published is not None else 3.6, width=5.8)
     axes.axvline(DISTANCE_IRRELEVANCE, color="0.6", lw=0.8, ls="--", zorder=0)
     axes.axhline(GRADIENT_SYMMETRICITY, color="0.6", lw=0.8, ls="--", zorder=0)
@@ -56,11 +65,11 @@ def clock_pizza_plane(runs: Mapping[str, xr.Dataset] | xr.Dataset, published: xr
         name = "Attention rate of the published runs"
         figure.colorbar(cloud, ax=axes, location="bottom", shrink=0.6, aspect=30, label=name)
     styles = cycle(RUNS)
-    for name, run in named.items():
-        several = with_seed(run)
-        for seed in several.seed.values.tolist():
-            label = f"{name}, seed {seed}" if several.sizes["seed"] > 1 else name
-            _path(axes, several.sel(seed=seed), label, *next(styles))
+    for name, run in runs.items():
+        seeds = with_seed(run)
+        for seed in seeds.seed.values.tolist():
+            label = f"{name}, seed {seed}" if seeds.sizes["seed"] > 1 else name
+            _path(axes, seeds.sel(seed=seed), label, *next(styles))
     axes.set(xlabel="Distance irrelevance (largest wrong logit)", ylabel="Gradient symmetricity")
     low = min(axes.get_ylim()[0], 0.15)
     axes.set(xlim=(0, 1.03), ylim=(low, 1.04))
@@ -96,55 +105,51 @@ def causal(measured: xr.Dataset, seed: int | None = None) -> Figure:
     measured : xarray.Dataset
         The measurement `causal`.
     """
-    along = one_seed(measured, seed)
-    one = along.isel(step=-1)
-    if not one.circuit_frequency.any():
-        return nothing("no frequency in the circuit at the last step, so there is nothing to intervene on")
-    moved = one.test.isin(MOVED).values
-    several = along.sizes["step"] > 1
+    networks = select_seed(measured, seed)
+    last = networks.isel(step=-1)
+    if not last.circuit_frequency.any():
+        return empty_figure("no frequency in the circuit at the last step, so there is nothing to intervene on")
+    moved = last.test.isin(MOVED).values
+    several = networks.sizes["step"] > 1
     heights = [(~moved).sum(), moved.sum() + 1, *([7.5] if several else [])]
     figure, grid = frame(5.6 if several else 3.4, len(heights), height_ratios=heights)
     panels = grid[:, 0].tolist()
-    _rows(panels[0], one.isel(test=~moved))
-    panels[0].set_xscale("log")
+    _rows(panels[0], last.isel(test=~moved))
+    panels[0].set(xscale="log", xlabel="Train loss after / before (logarithmic)")
     panels[0].axvline(1, color="0.75", lw=0.7, zorder=0)
-    panels[0].set_xlabel("Train loss after / before (logarithmic)")
-    panels[0].set_title(f"Step {int(one.step):,}", loc="left")
-    _rows(panels[1], one.isel(test=moved))
-    panels[1].set_xlim(-0.04, 1.04)
-    panels[1].set_xlabel("Fraction of predictions moved")
+    panels[0].set_title(f"Step {int(last.step):,}", loc="left")
+    _rows(panels[1], last.isel(test=moved))
+    panels[1].set(xlim=(-0.04, 1.04), xlabel="Fraction of predictions moved")
     legend_right(panels[0])
     if several:
-        _along(panels[2], along)
+        _over_training(panels[2], networks)
     panel_letters(panels, offset=(-140, 8), room=False)
     return figure
 
 
-def _rows(axes: Axes, one: xr.Dataset) -> None:
+def _rows(axes: Axes, tests: xr.Dataset) -> None:
     """Draw one row per test: the markers of the circuit and of the controls."""
-    rows = np.arange(one.sizes["test"])
+    name_rows(axes, tests.test.values.tolist())
+    rows = np.arange(tests.sizes["test"])
     color, marker, size = CIRCUIT
-    axes.plot(one.effect, rows, marker, ms=size, color=color, label="circuit", zorder=3)
+    axes.plot(tests.effect, rows, marker, ms=size, color=color, label="circuit", zorder=3)
     for control, (color, marker, size, name) in CONTROLS.items():
-        values = one.control_effect.sel(control=control)
+        values = tests.control_effect.sel(control=control)
         if np.isfinite(values).any():
             axes.plot(values, rows, marker, ms=size, color=color, mfc="none", mew=1.1, label=name)
-    axes.set_yticks(rows, one.test.values.tolist())
-    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="y", color="0.92", lw=0.7)
     axes.set_axisbelow(True)
 
 
-def _along(axes: Axes, along: xr.Dataset) -> None:
+def _over_training(axes: Axes, networks: xr.Dataset) -> None:
     """Draw predictions moved over training when all planes of the circuit are rotated, and when all others are."""
     others = "all other frequencies"
     for values, (color, marker, *_), name in (
-        (along.effect, CIRCUIT, "circuit"),
-        (along.control_effect.sel(control=others), CONTROLS[others], "all others"),
+        (networks.effect, CIRCUIT, "circuit"),
+        (networks.control_effect.sel(control=others), CONTROLS[others], "all others"),
     ):
         for test, line, added in zip(MOVED[1:], ("--", "-"), ("", " (2k too)"), strict=True):
-            axes.plot(along.step, values.sel(test=test), line, marker=marker, ms=3, color=color, label=name + added)
-    step_axis(axes, along.step.values)
-    axes.set_ylim(-0.04, 1.04)
-    axes.set_ylabel("Fraction of predictions\nmoved by rotation")
+            axes.plot(networks.step, values.sel(test=test), line, marker=marker, ms=3, color=color, label=name + added)
+    step_axis(axes, networks.step.values)
+    axes.set(ylim=(-0.04, 1.04), ylabel="Fraction of predictions\nmoved by rotation")
     legend_right(axes, handlelength=3.2)  # long enough to show dashes

@@ -6,20 +6,19 @@ memorization, circuit formation, cleanup.
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 from slt_grok.errors import SltGrokError
 from slt_grok.plots import panels
 from slt_grok.plots.llc import draw_llc
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION
-from slt_grok.plots.style import WIDTH, legend_right, measure_name, panel_letters, step_axis, styled, with_seed
+from slt_grok.plots.style import legend_right, measure_name, panel_letters, stack, step_axis, styled, with_seed
 
 PHASES = (("memorization", GRAY), ("circuit formation", SKY), ("cleanup", PURPLE))
 
@@ -83,13 +82,8 @@ def phase_transition(
         raise SltGrokError("the phase-transition figure expected at least one of training, llc, circuits, landscape")
     events = middles(transitions) if transitions is not None else []
     heights = [panel.height for panel in shown] + ([max(0.2 + 0.13 * len(events), 0.5)] if events else [])
-    figure = Figure(
-        figsize=(WIDTH, sum(heights) + 0.1 * len(heights) + 0.75),
-        layout=ConstrainedLayoutEngine(h_pad=0.045, hspace=0.0),
-    )
-    grid = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    steps = shared_steps(measured)
-    step_axis(grid[-1], steps)
+    figure, grid = stack(sum(heights) + 0.1 * len(heights) + 0.75, heights)
+    figure.set_layout_engine("constrained", h_pad=0.045, hspace=0.0)
     for axes, panel in zip(grid, shown, strict=False):
         panel.draw(axes, measured[panel.dataset])
         axes.set_ylabel(panel.label)
@@ -98,10 +92,10 @@ def phase_transition(
     if events:
         draw_events(grid[-1], events)
     if transitions is not None:
-        shade(figure, list(grid), transitions)
-    step_axis(grid[-1], steps)  # again, since lines may have changed the limits
-    panel_letters(list(grid), room=False)
-    figure.align_ylabels(list(grid))
+        shade(figure, grid, transitions)
+    step_axis(grid[-1], shared_steps(measured))
+    panel_letters(grid, room=False)
+    figure.align_ylabels(grid)
     return figure
 
 
@@ -115,28 +109,17 @@ def shared_steps(measured: dict[str, xr.Dataset]) -> np.ndarray:
     return np.unique(np.r_[np.concatenate(checkpoints or [measured["training"].step.values]), last])
 
 
-class Event(NamedTuple):
-    """A transition: the measure and its middle, with the interval."""
+def middles(transitions: xr.Dataset) -> list[Any]:
+    """List (measure, middle, low, high) of every detected transition in order.
 
-    measure: str
-    step: float
-    low: float
-    high: float
-
-
-def middles(transitions: xr.Dataset) -> list[Event]:
-    """List the middle of every detected transition in order; over seeds, the median with the widest interval."""
+    Over seeds, the median with the widest interval.
+    """
     seeds = transitions if "seed" in transitions.dims else transitions.expand_dims("seed", axis=-1)
-    events = []
-    for measure in seeds.measure.values:
-        one = seeds.sel(measure=measure)
-        step = one.transition_middle.values
-        seen = np.isfinite(step)
-        if seen.any():
-            low, high = one.transition_middle_low.values, one.transition_middle_high.values
-            low, high = np.where(np.isfinite(low), low, step), np.where(np.isfinite(high), high, step)
-            events.append(Event(str(measure), float(np.median(step[seen])), low[seen].min(), high[seen].max()))
-    return sorted(events, key=lambda event: event.step)
+    middle = seeds.transition_middle
+    low, high = (seeds[f"transition_middle_{end}"].fillna(middle).where(middle.notnull()) for end in ("low", "high"))
+    columns = {"middle": middle.median("seed"), "low": low.min("seed"), "high": high.max("seed")}
+    events = xr.Dataset(columns).dropna("measure").sortby("middle").to_dataframe().reset_index()
+    return list(events[["measure", *columns]].itertuples(index=False))
 
 
 def color_of(measure: str) -> str:
@@ -145,31 +128,25 @@ def color_of(measure: str) -> str:
     return next((color for start, color in colors.items() if measure.startswith(start)), GRAY)
 
 
-def mark(axes: Axes, events: list[Event], measures: dict[str, str]) -> None:
+def mark(axes: Axes, events: list[Any], measures: dict[str, str]) -> None:
     """Draw a vertical line at each transition of the measures, with its interval as a bar near the upper edge."""
-    own = [event for event in events if event.measure.startswith(tuple(measures))] if measures else []
-    for i, event in enumerate(own):
-        color = color_of(event.measure)
-        axes.axvline(event.step, color=color, lw=0.8, ls=(0, (4, 2)), alpha=0.8, zorder=1)
-        height = 0.97 - 0.07 * i
-        axes.plot(
-            [event.low, event.high], [height, height], color=color, lw=2.2, solid_capstyle="butt", alpha=0.8,
-            transform=axes.get_xaxis_transform(), zorder=1,
-        )  # fmt: skip
+    for i, event in enumerate(event for event in events if event.measure.startswith(tuple(measures))):
+        color, height, edge = color_of(event.measure), 0.97 - 0.07 * i, axes.get_xaxis_transform()
+        axes.axvline(event.middle, color=color, lw=0.8, ls=(0, (4, 2)), alpha=0.8, zorder=1)
+        look = {"color": color, "lw": 2.2, "alpha": 0.8, "solid_capstyle": "butt", "zorder": 1}
+        axes.plot([event.low, event.high], [height, height], transform=edge, **look)
 
 
-def draw_events(axes: Axes, events: list[Event]) -> None:
+def draw_events(axes: Axes, events: list[Any]) -> None:
     """Draw every transition by name, in order: a point at its middle and its interval."""
-    rows = np.arange(len(events))
-    for row, event in zip(rows, events, strict=True):
+    for row, event in enumerate(events):
         color = color_of(event.measure)
         axes.plot([event.low, event.high], [row, row], color=color, lw=2.2, alpha=0.55, solid_capstyle="butt")
-        axes.plot(event.step, row, "|", ms=7, mew=1.6, color=color)
-        name, at = re.sub(r"W_(.)", r"$W_\1$", measure_name(event.measure)), axes.get_yaxis_transform()
-        axes.annotate(name, (1.015, row), xycoords=at, va="center", fontsize=7, color=color, annotation_clip=False)
+        axes.plot(event.middle, row, "|", ms=7, mew=1.6, color=color)
+        name, edge = re.sub(r"W_(.)", r"$W_\1$", measure_name(event.measure)), axes.get_yaxis_transform()
+        axes.annotate(name, (1.015, row), xycoords=edge, va="center", fontsize=7, color=color, annotation_clip=False)
     axes.set_ylim(len(events) - 0.4, -0.6)
-    axes.set_yticks([])
-    axes.set_ylabel("Transition")
+    axes.set(yticks=[], ylabel="Transition")
 
 
 def phase_spans(transitions: xr.Dataset) -> list[tuple[str, str, float, float]]:

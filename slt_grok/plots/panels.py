@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from slt_grok.plots.lines import QUANTILE, over_seeds
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, VERMILION
-from slt_grok.plots.style import undefined
+from slt_grok.plots.style import empty_panel, percent_axis
 
 DOTS = {"marker": "o", "ms": 2.4}
 POSITIVE = {**DOTS, "positive": True}
@@ -26,20 +26,20 @@ def accuracies(axes: Axes, training: xr.Dataset) -> None:
     """Draw train and test accuracy in percent."""
     over_seeds(axes, 100 * training.train_accuracy, BLUE, "train")
     over_seeds(axes, 100 * training.test_accuracy, ORANGE, "test")
-    axes.set(ylim=(-4, 104), yticks=[0, 50, 100])
+    percent_axis(axes)
 
 
 def circuit_losses(axes: Axes, circuits: xr.Dataset) -> None:
     """Draw restricted loss (train, test), excluded loss (train) and the loss of guessing on a logarithmic axis."""
-    found = circuits.circuit_frequency.any("frequency")  # without a frequency both losses are meaningless
-    restricted, excluded = circuits.restricted_loss_sum.where(found), circuits.excluded_loss.where(found)
+    defined = circuits.circuit_frequency.any("frequency")  # without a frequency both losses are meaningless
+    restricted, excluded = circuits.restricted_loss_sum.where(defined), circuits.excluded_loss.where(defined)
     drawn = [
         over_seeds(axes, restricted.sel(split="test"), GREEN, "restricted, test", **POSITIVE),
         over_seeds(axes, restricted.sel(split="train"), GREEN, "restricted, train", ls="--", lw=1.0, positive=True),
         over_seeds(axes, excluded.sel(split="train"), VERMILION, "excluded, train", **POSITIVE),
     ]
     if not any(drawn):
-        undefined(axes, "no key frequency at the last checkpoint: restricted and excluded loss are undefined")
+        empty_panel(axes, "no key frequency at the last checkpoint: restricted and excluded loss are undefined")
     elif classes := circuits.attrs.get("classes"):
         axes.axhline(np.log(classes), color=GRAY, lw=0.8, ls=":", label=f"guessing, log {classes}")
 
@@ -77,4 +77,4 @@ def barrier(axes: Axes, landscape: xr.Dataset) -> None:
         if split in landscape.split
     ]
     if not any(drawn):
-        undefined(axes, "no barrier above 0 between successive checkpoints")
+        empty_panel(axes, "no barrier above 0 between successive checkpoints")

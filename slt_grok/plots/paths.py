@@ -4,19 +4,27 @@ Barrier: Entezari et al. 2110.06296, definition 1; curves: Garipov et al. 1802.1
 """
 
 import numpy as np
-import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.ticker import NullFormatter
 
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.palette import BLUE, GREEN, ORANGE, PURPLE
 from slt_grok.plots.spectra import step_edges
-from slt_grok.plots.style import few_decades, frame, one_seed, panel_letters, step_axis, styled, undefined
+from slt_grok.plots.style import (
+    empty_panel,
+    few_decades,
+    frame,
+    panel_letters,
+    select_seed,
+    shared_legend,
+    step_axis,
+    styled,
+)
 
 LOWEST = 1e-3  # nats: smaller barriers have the darkest color
 BARRIERS = {  # name, color, line, marker
@@ -39,31 +47,30 @@ def barrier_matrix(measured: xr.Dataset, seed: int | None = None) -> Figure:
     measured : xarray.Dataset
         `barrier_between` over (step, step_other, split), and optionally `barrier_aligned`.
     """
-    one = one_seed(measured, seed)
-    names = [name for name in BARRIERS if name in one]
-    steps, splits = one.step.values, one.split.values
-    highest = max(float(one[name].max()) for name in names)
+    barriers = select_seed(measured, seed)
+    names = [name for name in BARRIERS if name in barriers]
+    steps, splits = barriers.step.values, barriers.split.values
+    highest = max(float(barriers[name].max()) for name in names)
+    colors = ScalarMappable(LogNorm(LOWEST, max(highest, 10 * LOWEST) if np.isfinite(highest) else 1), "mako")
     figure, panels = frame(0.4 + 3.1 * len(names), len(names), len(splits))
-    norm = LogNorm(LOWEST, max(highest, 10 * LOWEST)) if np.isfinite(highest) else LogNorm(LOWEST, 1)
-    colors = sns.color_palette("mako", as_cmap=True)
+    edges = step_edges(steps)
     for row, name in zip(panels, names, strict=True):
         for axes, split in zip(row, splits, strict=True):
-            values = one[name].sel(split=split).transpose("step_other", "step").values
+            values = barriers[name].sel(split=split).transpose("step_other", "step").values
+            shown = np.ma.masked_invalid(np.maximum(values, LOWEST))
             axes.set_facecolor("0.85")
-            edges, shown = step_edges(steps), np.ma.masked_invalid(np.maximum(values, LOWEST))
-            axes.pcolormesh(edges, edges, shown, norm=norm, cmap=colors, rasterized=True)
+            axes.pcolormesh(edges, edges, shown, norm=colors.norm, cmap=colors.cmap, rasterized=True)
             _both_axes(axes, steps)
             axes.set_title(f"{split}, {BARRIERS[name][0]}" if len(names) > 1 else str(split), loc="left")
             if np.isnan(values).all():
-                undefined(axes, "no samples, or no finite loss")
-    everywhere = panels.ravel().tolist()
-    bar = figure.colorbar(ScalarMappable(norm, colors), ax=everywhere, extend="min", aspect=30, pad=0.015, shrink=0.8)
-    bar.set_label("Barrier (nats, logarithmic)")
+                empty_panel(axes, "no samples, or no finite loss")
+    place = {"ax": panels, "extend": "min", "aspect": 30, "pad": 0.015, "shrink": 0.8}
+    figure.colorbar(colors, label="Barrier (nats, logarithmic)", **place)
     for axes in panels[:, 0]:
         axes.set_ylabel("Training step of the other network")
     for axes in panels[-1]:
         axes.set_xlabel("Training step")
-    panel_letters(everywhere, offset=(-14, 9), room=False)
+    panel_letters(panels.flat, offset=(-14, 9), room=False)
     return figure
 
 
@@ -71,12 +78,11 @@ def _both_axes(axes: Axes, steps: np.ndarray) -> None:
     """Use the training step on both axes; see `step_axis`."""
     step_axis(axes, steps, narrow=True)
     axes.set_xlabel("")
-    ticks, minor = list(axes.get_xticks()), list(axes.xaxis.get_minorticklocs())
     limits, transform = (max(axes.get_xlim()[0], 0), steps.max()), axes.xaxis.get_transform()
     axes.set_yscale("function", functions=(transform.transform_non_affine, transform.inverted().transform_non_affine))
-    axes.yaxis.set_major_locator(FixedLocator(ticks))
-    axes.yaxis.set_minor_locator(FixedLocator(minor))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_major_locator(axes.xaxis.get_major_locator())
+    axes.yaxis.set_minor_locator(axes.xaxis.get_minor_locator())
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set(xlim=limits, ylim=limits)
 
@@ -94,20 +100,19 @@ def seed_barriers(measured: xr.Dataset) -> Figure:
     if not len(first):
         raise SltGrokError("seed_barriers: expected at least two seeds, got one")
     figure, ((*panels,),) = frame(2.7, 1, measured.sizes["split"], sharey=True)
-    names = {name: look for name, look in BARRIERS.items() if name in measured}
     for axes, split in zip(panels, measured.split.values, strict=True):
-        for name, (_, color, line, marker) in names.items():
-            values = measured[name].sel(split=split).transpose("step", "seed", "seed_other").values[:, first, second]
+        for name in [name for name in BARRIERS if name in measured]:
+            label, color, line, marker = BARRIERS[name]
+            pairs = measured[name].sel(split=split).transpose("step", "seed", "seed_other").values[:, first, second]
             if len(first) > 1:
-                axes.plot(measured.step, values, color=color, ls=line, lw=0.6, alpha=0.5)
-            axes.plot(measured.step, np.median(values, 1), color=color, ls=line, marker=marker, ms=3)
+                axes.plot(measured.step, pairs, color=color, ls=line, lw=0.6, alpha=0.5)
+            axes.plot(measured.step, np.median(pairs, 1), color=color, ls=line, marker=marker, ms=3, label=label)
         step_axis(axes, measured.step.values)
         axes.set_xlabel("Training step")
         axes.set_title(str(split), loc="left")
     panels[0].set_ylabel("Barrier between seeds\n(nats)")
     panels[0].set_ylim(bottom=0)
-    lines = [Line2D([], [], color=color, ls=ls, marker=m, ms=3, label=text) for text, color, ls, m in names.values()]
-    figure.legend(handles=lines, loc="outside upper center", ncols=2)
+    shared_legend(figure, panels[:1])
     panel_letters(panels, offset=(-14, 9), room=False)
     return figure
 
@@ -126,24 +131,24 @@ def mode_connectivity(measured: xr.Dataset, seed: int | None = None) -> Figure:
     SltGrokError
         No path starts at any checkpoint.
     """
-    one = one_seed(measured, seed)
-    starts = one.step.values[np.isfinite(one.curve_loss).any(["split", "position"]).values].tolist()
+    losses = select_seed(measured, seed)
+    starts = losses.step.values[np.isfinite(losses.curve_loss).any(["split", "position"]).values].tolist()
     if not starts:
         raise SltGrokError("no checkpoint has a curve to the last checkpoint")
-    figure, ((*panels,),) = frame(2.9, 1, one.sizes["split"], sharey=True)
-    for axes, split in zip(panels, one.split.values, strict=True):
+    figure, ((*panels,),) = frame(2.9, 1, losses.sizes["split"], sharey=True)
+    for axes, split in zip(panels, losses.split.values, strict=True):
         for start, color in zip(starts, COLORS, strict=False):
             for name, (_, style) in PATHS.items():
-                losses = one[name].sel(split=split, step=start)
-                axes.plot(one.position, losses.where(losses > 0), color=color, ls=style, marker="o", ms=2)
+                path = losses[name].sel(split=split, step=start)
+                axes.plot(path.position, path.where(path > 0), color=color, ls=style, marker="o", ms=2)
         axes.set_yscale("log")
         if not any(np.isfinite(line.get_ydata()).any() for line in axes.lines):
-            undefined(axes, "no samples, or no finite loss")
+            empty_panel(axes, "no samples, or no finite loss")
         axes.set_title(str(split), loc="left")
         axes.set(xlabel="Position $t$", xlim=(0, 1))
     few_decades(panels[0])
     panels[0].set_ylabel("Loss (nats)")
-    last = int(one.step[-1])
+    last = int(losses.step[-1])
     lines = [Line2D([], [], color=c, label=f"step {s:,} to {last:,}") for s, c in zip(starts, COLORS, strict=False)]
     lines += [Line2D([], [], color="0.3", ls=style, label=name) for name, style in PATHS.values()]
     figure.legend(handles=lines, loc="outside upper center", ncols=len(lines))

@@ -12,13 +12,24 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 from scipy.stats import t
 
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.lines import interval, points
 from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE, VERMILION
-from slt_grok.plots.style import WIDTH, frame, one_seed, over_training, step_axis, styled, undefined, with_seed
+from slt_grok.plots.style import (
+    WIDTH,
+    empty_panel,
+    frame,
+    legend_right,
+    over_training,
+    select_seed,
+    shared_legend,
+    step_axis,
+    styled,
+    with_seed,
+)
 from slt_grok.plots.tokens import circle
 
 LEVELS = {  # color, line, marker and its size; the clock is drawn over the pizza, which it often hides
@@ -55,10 +66,10 @@ def explained_share(program: xr.Dataset) -> Figure:
                 color, line, marker, size = LEVELS[level]
                 look = {"color": color, "ls": line, "marker": marker, "ms": size, "label": level}
                 look["mfc"] = "white" if level == "pizza" else color
-                _mean(axes, 100 * program[name].sel(level=level).transpose("step", "seed"), look)
+                _line(axes, 100 * program[name].sel(level=level), look)
             axes.set(ylim=(-4, 104), yticks=[0, 25, 50, 75, 100])
             if not np.isfinite(program[name].sel(level=levels)).any():
-                undefined(axes, "no frequency in the logits:\nno program of this level")
+                empty_panel(axes, "no frequency in the logits:\nno program of this level")
     onset = explained_from(program)
     for axes in panels[1]:
         true = {"color": "0.15", "ls": "none", "marker": "x", "ms": 3.6, "mew": 0.8}
@@ -66,8 +77,7 @@ def explained_share(program: xr.Dataset) -> Figure:
         tick = {"color": "0.15", "ms": 9, "mew": 1.2, "clip_on": False, "zorder": 5}
         edge = axes.get_xaxis_transform()
         axes.plot(onset, np.zeros(len(onset)), "|", **tick, transform=edge, label="explained from here on")
-    handles = {text: line for axes in panels.flat for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles))
+    shared_legend(figure, panels.flat)
     over_training(figure, panels.ravel().tolist(), program.step.values, 45 if several else 0)
     return figure
 
@@ -75,25 +85,27 @@ def explained_share(program: xr.Dataset) -> Figure:
 def explained_from(program: xr.Dataset) -> xr.DataArray:
     """Find the step from which on every checkpoint's shortest program explains its network, over `seed`; or NaN."""
     program = with_seed(program)
-    explains = program.program_explains.transpose("step", "seed").values.astype(bool)
+    explains = program.program_explains.values.astype(bool)
     from_here_on = np.logical_and.accumulate(explains[::-1])[::-1]
     first = np.where(from_here_on.any(0), program.step.values[from_here_on.argmax(0)], np.nan)
     return xr.DataArray(first, {"seed": program.seed}, attrs={"long_name": "step from which the program explains"})
 
 
-def _mean(axes: Axes, values: xr.DataArray, look: dict[str, Any]) -> None:
+def _line(axes: Axes, values: xr.DataArray, look: dict[str, Any]) -> None:
     """Draw one line, or thin lines for seeds and their mean with its interval."""
-    count = values.sizes["seed"]
-    if count == 1:
-        axes.plot(values.step, values.isel(seed=0), **look)
-        return
-    axes.plot(values.step, values, color=look["color"], ls="-", lw=0.6, alpha=0.5)
-    whole = values.dropna("step")
-    mean = whole.mean("seed")
-    reach = t.ppf(QUANTILE, count - 1) * whole.std("seed", ddof=1) / np.sqrt(count)
-    low, high = (mean - reach).clip(0, 100), (mean + reach).clip(0, 100)
-    axes.fill_between(whole.step, low, high, color=look["color"], alpha=0.2, lw=0)
-    axes.plot(whole.step, mean, **look)
+    if values.sizes["seed"] > 1:
+        axes.plot(values.step, values, color=look["color"], ls="-", lw=0.6, alpha=0.5)
+        values = values.dropna("step")
+        _, low, high = _mean(values)
+        axes.fill_between(values.step, low.clip(0, 100), high.clip(0, 100), color=look["color"], alpha=0.2, lw=0)
+    axes.plot(values.step, values.mean("seed"), **look)
+
+
+def _mean(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Compute the mean over seeds and the ends of its 95% interval by Student's t."""
+    count, mean = values.count("seed"), values.mean("seed")
+    reach = t.ppf(QUANTILE, (count - 1).clip(1)) * values.std("seed", ddof=1) / np.sqrt(count)
+    return mean, mean - reach, mean + reach
 
 
 MOST_CIRCLES, IN_A_COLUMN = 6, 3
@@ -120,7 +132,7 @@ def program_text(text: str, program: xr.Dataset, maps: xr.Dataset, seed: int | N
     SltGrokError
         The program has no frequency at the last step.
     """
-    last, planes = (one_seed(one, seed).isel(step=-1) for one in (program, maps))
+    last, planes = (select_seed(dataset, seed).isel(step=-1) for dataset in (program, maps))
     size = abs(last.clock_amplitude.where(last.program_frequency.astype(bool), drop=True))
     keys = sorted(size.sortby(size, ascending=False).frequency.values[:MOST_CIRCLES].tolist())
     if not keys:
@@ -157,15 +169,13 @@ def _name_tokens(axes: Axes, places: np.ndarray, limit: float) -> None:
             axes.text(place[0], place[1], str(token), ha="center", va="center", fontsize=6)
 
 
-def _look(color: str, line: str, marker: str) -> dict[str, Any]:
-    return {"color": color, "ls": line, "marker": marker}
-
-
-LENGTHS = {
-    "network": {"answers": _look(GRAY, ":", "v"), "loss": _look(ORANGE, "-.", "^")},
-    "program": {"answers": _look(VERMILION, "--", "s"), "loss": _look(BLUE, "-", "o")},
+LENGTHS = {  # color, line, marker
+    ("network", "answers"): (GRAY, ":", "v"),
+    ("network", "loss"): (ORANGE, "-.", "^"),
+    ("program", "answers"): (VERMILION, "--", "s"),
+    ("program", "loss"): (BLUE, "-", "o"),
 }
-OF_LLC = _look(GREEN, "-", "D")
+LLC_LENGTH = (GREEN, "-", "D")
 SHORTEST = {"program": "mixture", "network": "compression"}
 
 
@@ -187,60 +197,49 @@ def description_length(program: xr.Dataset, llc: xr.Dataset | None, samples: int
         n, the size of the train set; by default the attribute `n` of `llc`.
     """
     program = with_seed(program)
-    samples = samples or int(llc.attrs.get("n", 0) if llc is not None else 0)
     figure, ((axes,),) = frame(3.8)
-    step_axis(axes, np.union1d(program.step.values, llc.step.values) if llc is not None else program.step.values)
     axes.set_yscale("log")
-    handles = []
-    for what, looks in LENGTHS.items():
-        shortest = program[f"{what}_bits"].min(SHORTEST[what])
-        for keeps, look in looks.items():
-            if keeps in program.keeps:
-                listed = program.table_share.sel(keeps=keeps).median("seed").values > 0.5
-                _length(axes, shortest.sel(keeps=keeps), look, listed if what == "program" else None)
-                handles.append(Line2D([], [], ms=3.6, label=f"{what}, keeps the {keeps}", **look))
-    if llc is not None and samples > 1:
-        _llc_in_bits(axes, with_seed(llc), samples)
-        handles.append(Line2D([], [], ms=3.6, label=f"LLC × log$_2$ n, n = {samples:,}", **OF_LLC))
+    handles, steps = [], program.step.values
+    for (kind, keeps), look in LENGTHS.items():
+        if keeps in program.keeps:
+            bits = program[f"{kind}_bits"].min(SHORTEST[kind]).sel(keeps=keeps)
+            listed = program.table_share.sel(keeps=keeps).median("seed") > 0.5 if kind == "program" else None
+            handles.append(_length(axes, bits, f"{kind}, keeps the {keeps}", look, listed))
+    if llc is not None and (samples := samples or int(llc.attrs.get("n", 0))) > 1:
+        handles.append(_llc_in_bits(axes, with_seed(llc), samples))
+        steps = np.union1d(steps, llc.step.values)
+    step_axis(axes, steps)
     if (program.table_share > 0.5).any():
         handles.append(Line2D([], [], ls="", marker="o", ms=4, mec="0.25", mfc="white", label="mostly table"))
-    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.015, 1.0))
+    legend_right(axes, handles)
     axes.yaxis.set_major_locator(LogLocator(numticks=8))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_minor_locator(LogLocator(subs=tuple(range(2, 10)), numticks=80))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel("Description length (bits)")
     return figure
 
 
-def _length(axes: Axes, bits: xr.DataArray, look: dict[str, Any], hollow: np.ndarray | None = None) -> None:
-    """Draw a line with markers, some of them hollow, and the band over several seeds."""
-    bits, color = bits.transpose("step", "seed"), look["color"]
-    middle, low, high = _geometric_mean(bits)
-    axes.plot(bits.step, middle, ms=2.8 if hollow is None else 0, **look)
-    if hollow is not None:
-        points(axes, bits.step, middle, ~hollow, color, look["marker"], 4)
-    if bits.sizes["seed"] > 1:
-        axes.fill_between(bits.step, low, high, color=color, alpha=0.2, lw=0)
-
-
-def _llc_in_bits(axes: Axes, llc: xr.Dataset, samples: int) -> None:
-    if "llc_status" in llc:
-        llc = llc.where(llc.llc_status != "diverged")
-    bits = llc.llc * np.log2(samples)
-    _length(axes, bits, OF_LLC)
-    if llc.sizes["seed"] == 1 and ("llc_se" in llc or "llc_low" in llc):
-        low, high = (end.isel(seed=0).values * np.log2(samples) for end in interval(llc))
-        positive = (bits.isel(seed=0).values > 0) & (low > 0)
-        axes.fill_between(llc.step, low, high, where=positive, color=OF_LLC["color"], alpha=0.3, lw=0)
-
-
-def _geometric_mean(bits: xr.DataArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute the geometric mean over seeds of (step, seed) and the ends of its 95% interval, NaN for one seed."""
+def _length(
+    axes: Axes, bits: xr.DataArray, label: str, look: tuple[str, str, str], hollow: xr.DataArray | None = None
+) -> Line2D:
+    """Draw a line with markers, some of them hollow, and the band over several seeds; return a line for the legend."""
+    color, line, marker = look
     logs: xr.DataArray = bits.where(bits > 0).pipe(np.log)
-    count = logs.notnull().sum("seed").values
-    mean = logs.mean("seed").values
-    spread = logs.std("seed", ddof=1).values if bits.sizes["seed"] > 1 else np.full(len(mean), np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        reach = t.ppf(QUANTILE, np.maximum(count - 1, 1)) * spread / np.sqrt(count)
-    return np.exp(mean), np.exp(mean - reach), np.exp(mean + reach)
+    axes.plot(bits.step, np.exp(logs.mean("seed")), line, color=color, marker=marker, ms=2.8 if hollow is None else 0)
+    if hollow is not None:
+        points(axes, bits.step, np.exp(logs.mean("seed")), ~hollow, color, marker, 4)
+    if bits.sizes["seed"] > 1:
+        _, low, high = _mean(logs)
+        axes.fill_between(bits.step, np.exp(low), np.exp(high), color=color, alpha=0.2, lw=0)
+    return Line2D([], [], color=color, ls=line, marker=marker, ms=3.6, label=label)
+
+
+def _llc_in_bits(axes: Axes, llc: xr.Dataset, samples: int) -> Line2D:
+    bits, low, high = (
+        np.log2(samples) * values.where(llc.llc_status != "diverged") for values in (llc.llc, *interval(llc))
+    )
+    if llc.sizes["seed"] == 1:
+        positive = ((bits > 0) & (low > 0)).values[:, 0]
+        axes.fill_between(llc.step, low[:, 0], high[:, 0], where=positive, color=GREEN, alpha=0.3, lw=0)
+    return _length(axes, bits, f"LLC × log$_2$ n, n = {samples:,}", LLC_LENGTH)

@@ -6,6 +6,8 @@ which are blocks on the diagonal.
 """
 
 from collections.abc import Sequence
+from itertools import cycle
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -13,10 +15,20 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.ticker import FixedLocator, NullFormatter
 
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PINK, PURPLE, VERMILION, YELLOW
-from slt_grok.plots.style import WIDTH, finish, frame, linear_below, one_network, one_seed, styled, undefined
+from slt_grok.plots.style import (
+    WIDTH,
+    empty_panel,
+    finish,
+    frame,
+    linear_below,
+    select_network,
+    select_seed,
+    stack,
+    styled,
+)
 
 COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, YELLOW)
 TABLES = {"embedding_spectrum": "W_E", "neuron_logit_map_spectrum": "W_L"}
@@ -32,42 +44,34 @@ def spectrum(circuits: xr.Dataset, seed: int | None = None) -> Figure:
     frequencies are gray. The colors range from a twentieth of the uniform fraction to 100%. Spectra that were not
     measured are omitted.
     """
-    one = one_seed(circuits, seed)
-    frequency = one.frequency.values
-    lowest = 100 / len(frequency) / 20
-    tables = [name for name in TABLES if name in one]
-    figure, grid = frame(2.0 + 2.3 * len(tables), len(tables) + 1, sharex=True, height_ratios=[1.5] * len(tables) + [1])
-    panels = grid[:, 0].tolist()
-    keys = frequency[one.key_frequency.isel(step=-1).values.astype(bool)].tolist()
-    colors = {k: COLORS[i % len(COLORS)] for i, k in enumerate(keys)}
+    circuits = select_seed(circuits, seed)
+    frequency = circuits.frequency.values
+    norm = LogNorm(100 / len(frequency) / 20, 100)
+    tables = [name for name in TABLES if name in circuits]
+    figure, panels = stack(2.0 + 2.3 * len(tables), [1.5] * len(tables) + [1])
+    keys = frequency[circuits.key_frequency.isel(step=-1).values.astype(bool)].tolist()
+    colors = dict(zip(keys, cycle(COLORS), strict=False))
+    columns, rows = step_edges(circuits.step.values), np.r_[frequency - 0.5, frequency[-1] + 0.5]
     for axes, name in zip(panels, tables, strict=False):
-        axes.pcolormesh(
-            step_edges(one.step.values),
-            np.r_[frequency - 0.5, frequency[-1] + 0.5],
-            np.maximum(100 * one[name].transpose("frequency", "step").values, lowest),  # zero has no logarithm
-            norm=LogNorm(lowest, 100), cmap="mako", rasterized=True,
-        )  # fmt: skip
+        percent = 100 * circuits[name].transpose("frequency", "step").clip(min=norm.vmin / 100)  # zero has no logarithm
+        axes.pcolormesh(columns, rows, percent, norm=norm, cmap="mako", rasterized=True)
         axes.set_ylabel(f"Frequency $k$ of ${TABLES[name]}$")
         _name_keys(axes, colors, len(frequency))
-    bar = figure.colorbar(
-        ScalarMappable(LogNorm(lowest, 100), "mako"), ax=panels, shrink=0.4, anchor=(0, 1.0), pad=0.015, aspect=18
-    )
-    bar.set_label("Fraction of squared norm (%)")
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    _clusters(panels[-1], one.neuron_cluster_size, colors)
-    finish(figure, panels, one.step.values)
+    place = {"shrink": 0.4, "anchor": (0, 1.0), "pad": 0.015, "aspect": 18}
+    bar = figure.colorbar(ScalarMappable(norm, "mako"), ax=panels, label="Fraction of squared norm (%)", **place)
+    bar.ax.yaxis.set_major_formatter("{x:g}")
+    _clusters(panels[-1], circuits.neuron_cluster_size, colors)
+    finish(figure, panels, circuits.step.values)
     return figure
 
 
 def _name_keys(axes: Axes, colors: dict[int, str], frequencies: int) -> None:
     """Label the key frequencies at the right edge, each in its color."""
     edge = axes.get_yaxis_transform()
+    look: Any = {"xycoords": edge, "textcoords": edge, "va": "center", "fontsize": 7, "annotation_clip": False}
+    line = {"arrowstyle": "-", "lw": 1.0, "shrinkA": 1, "shrinkB": 0}
     for (k, color), place in zip(colors.items(), spread(list(colors), 0.055 * frequencies), strict=True):
-        axes.annotate(
-            str(k), (1.004, k), (1.035, place), xycoords=edge, textcoords=edge, color=color, va="center", fontsize=7,
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": color, "lw": 1.0, "shrinkA": 1, "shrinkB": 0},
-        )  # fmt: skip
+        axes.annotate(str(k), (1.004, k), (1.035, place), color=color, arrowprops=line | {"color": color}, **look)
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
@@ -90,7 +94,7 @@ def _clusters(axes: Axes, size: xr.DataArray, colors: dict[int, str]) -> None:
     axes.set_ylabel("Neurons in cluster")
     populated = size.frequency.values[(size > 0).any("step").values].tolist()
     if not populated:
-        undefined(axes, "no neuron with more than 85% of its variance at one frequency, at any checkpoint")
+        empty_panel(axes, "no neuron with more than 85% of its variance at one frequency, at any checkpoint")
     for k in populated:
         look = {"color": colors[k], "lw": 1.4, "zorder": 3} if k in colors else {"color": GRAY, "lw": 0.6}
         axes.plot(size.step, size.sel(frequency=k), marker="o", ms=2.2, **look)
@@ -120,19 +124,17 @@ def logit_spectrum(maps: xr.Dataset, seed: int | None = None, step: int | None =
     maps : xarray.Dataset
         The measurement `circuit_maps`.
     """
-    one = one_network(maps, seed, step)
-    norm = one.logit_fourier_norm.transpose("component_a", "component_b").values.astype(float)
-    blocks = _blocks(one)
-    keys = [k for k in one.frequency.values[one.circuit_frequency.values.astype(bool)].tolist() if k in blocks]
+    network = select_network(maps, seed, step)
+    norm = network.logit_fourier_norm.transpose("component_a", "component_b").values.astype(float)
+    blocks = _blocks(network)
+    keys = [k for k in network.frequency.values[network.circuit_frequency.values.astype(bool)].tolist() if k in blocks]
     figure, ((axes,),) = frame(0.62 * WIDTH, width=0.72 * WIDTH)
     lowest = norm.max() / 10**DECADES
-    colors = LogNorm(lowest, norm.max())
-    image = axes.imshow(np.maximum(norm, lowest), norm=colors, cmap="mako")
-    figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02, extend="min").set_label(
-        "Norm over the classes of the logits' component (logits)"
-    )
-    _name_waves(axes, {k: float(np.mean(blocks[k])) for k in keys}, len(norm), len(one.frequency))
-    axes.set_title(f"Step {int(one.step):,}" + (f"\n{_in_blocks(norm, blocks, keys)}" if keys else ""), loc="left")
+    image = axes.imshow(np.maximum(norm, lowest), norm=LogNorm(lowest, norm.max()), cmap="mako")
+    label = "Norm over the classes of the logits' component (logits)"
+    figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02, extend="min", label=label)
+    _name_waves(axes, {k: float(np.mean(blocks[k])) for k in keys}, len(norm), len(network.frequency))
+    axes.set_title(f"Step {int(network.step):,}" + (f"\n{_in_blocks(norm, blocks, keys)}" if keys else ""), loc="left")
     return figure
 
 

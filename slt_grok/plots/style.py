@@ -4,19 +4,21 @@ Figures use matplotlib's object interface under `styled`, so that pyplot's globa
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
 import seaborn as sns
 import xarray as xr
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PINK, PURPLE, SKY, VERMILION, YELLOW  # noqa: F401
+from slt_grok.transitions.measures import with_seed
 
 MEASURES = {
     "llc": "LLC",
@@ -33,7 +35,7 @@ STYLE: Any = {
     **sns.axes_style("ticks"),
     "font.family": "DejaVu Sans",  # comes with matplotlib, so a figure looks the same everywhere
     "mathtext.fontset": "dejavusans",
-    **dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize"), 8),
+    **dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize", "figure.labelsize"), 8),
     **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 7),
     **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.7),
     **dict.fromkeys(("xtick.minor.width", "ytick.minor.width"), 0.5),
@@ -71,37 +73,29 @@ def frame(height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, 
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def nothing(reason: str) -> Figure:
+def stack(height: float, heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
+    """Create a figure of stacked panels of the given relative heights on a common x axis."""
+    figure, grid = frame(height, len(heights), sharex=True, height_ratios=heights)
+    return figure, grid[:, 0].tolist()
+
+
+def empty_figure(reason: str) -> Figure:
     """Create a short figure that says why there is nothing to draw."""
     figure, panels = frame(0.8)
-    undefined(panels[0, 0], reason)
+    empty_panel(panels[0, 0], reason)
     return figure
 
 
-def undefined(axes: Axes, reason: str) -> None:
+def empty_panel(axes: Axes, reason: str) -> None:
     """State in an empty panel why it is empty."""
     axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", fontsize=7, color="0.35")
-    axes.set_yscale("linear")
-    axes.set_yticks([])
+    axes.set(yscale="linear", yticks=[])
 
 
 # -- selecting networks --------------------------------------------------------------------------------------
 
 
-def with_seed(dataset: xr.Dataset) -> xr.Dataset:
-    """Ensure a `seed` dimension after `step`.
-
-    Raises
-    ------
-    SltGrokError
-        There is no `step` dimension to draw along.
-    """
-    if "step" not in dataset.dims:
-        raise SltGrokError(f"a figure over training expected a dimension step, got {', '.join(map(str, dataset.dims))}")
-    return dataset if "seed" in dataset.dims else dataset.expand_dims(seed=[0], axis=1)
-
-
-def one_seed(dataset: xr.Dataset, seed: int | None) -> xr.Dataset:
+def select_seed(dataset: xr.Dataset, seed: int | None) -> xr.Dataset:
     """Select one seed of a dataset, by default the first.
 
     Raises
@@ -109,11 +103,10 @@ def one_seed(dataset: xr.Dataset, seed: int | None) -> xr.Dataset:
     SltGrokError
         There is no such seed.
     """
-    dataset = with_seed(dataset)
-    return dataset.sel(seed=_chosen(dataset.seed.values.tolist(), seed, "seed", 0))
+    return _select(with_seed(dataset), "seed", seed, 0)
 
 
-def one_network(dataset: xr.Dataset, seed: int | None, step: int | None) -> xr.Dataset:
+def select_network(dataset: xr.Dataset, seed: int | None, step: int | None) -> xr.Dataset:
     """Select one network of a dataset over training, by default the last of the first seed.
 
     Raises
@@ -121,17 +114,17 @@ def one_network(dataset: xr.Dataset, seed: int | None, step: int | None) -> xr.D
     SltGrokError
         There is no such seed or step.
     """
-    one = one_seed(dataset, seed)
-    return one.sel(step=_chosen(one.step.values.tolist(), step, "step", -1))
+    return _select(select_seed(dataset, seed), "step", step, -1)
 
 
-def _chosen(values: list[int], value: int | None, name: str, default: int) -> int:
+def _select(dataset: xr.Dataset, name: str, value: int | None, default: int) -> xr.Dataset:
+    values = dataset[name].values.tolist()
     if value is not None and value not in values:
         raise SltGrokError(f"expected a {name} among {', '.join(map(str, values))}, got {value}")
-    return values[default] if value is None else value
+    return dataset.sel({name: values[default] if value is None else value})
 
 
-# -- the step axis --------------------------------------------------------------------------------------------
+# -- axes -----------------------------------------------------------------------------------------------------
 
 
 def linear_below(steps: Sequence[int] | np.ndarray) -> int | None:
@@ -140,14 +133,11 @@ def linear_below(steps: Sequence[int] | np.ndarray) -> int | None:
     The smallest positive step, at least a 200th of the last one, rounded down to 1, 2 or 5 times a power of 10.
     """
     steps = np.asarray(steps)
-    positive = steps[steps > 0]
-    if len(positive) == len(steps):
+    if steps.min() > 0:
         return None
-    if len(positive) == 0:
-        return 1
-    bound = max(positive.min(), positive.max() / 200, 1)
+    bound = max(min(steps[steps > 0], default=1), steps.max() / 200, 1)
     power = 10 ** int(np.floor(np.log10(bound)))
-    return int(max(m * power for m in (1, 2, 5) if m * power <= bound))
+    return max(m * power for m in (1, 2, 5) if m * power <= bound)
 
 
 def step_axis(axes: Axes, steps: Sequence[int] | np.ndarray, narrow: bool = False) -> None:
@@ -156,26 +146,24 @@ def step_axis(axes: Axes, steps: Sequence[int] | np.ndarray, narrow: bool = Fals
     Between 0 and `linear_below(steps)` the axis is linear and short (a third of a decade), as stated in its label. In a
     `narrow` panel only powers of ten have labels.
     """
-    steps = np.asarray(steps)
-    last = max(steps.max(), 1)
-    bound = linear_below(steps)
+    last, bound = max(np.max(steps), 1), linear_below(steps)
+    first = bound or np.min(steps)
     if bound is None:
         axes.set_xscale("log")
-        first, label = steps.min(), "Training step (logarithmic)"
         axes.set_xlim(first / 1.04, last * 1.04 if last > first else last * 1.2)
     else:
         axes.set_xscale("symlog", linthresh=bound, linscale=0.3)
-        first, label = bound, f"Training step (logarithmic above {bound:,}, linear from 0 to it)"
         axes.set_xlim(-0.12 * bound, last * 1.06)
-    decades = np.log10(last / first) if last > first else 0
-    parts = (1, 2, 5) if decades <= 3.2 and not narrow else (1,)
     powers = 10.0 ** np.arange(0, 13)
-    major = [m * q for q in powers for m in parts if first <= m * q <= last * 1.001]
+    parts = (1,) if narrow or last / first > 10**3.2 else (1, 2, 5)
+    major = [m * power for power in powers for m in parts if first <= m * power <= last * 1.001]
+    minor = [m * power for power in powers for m in range(2, 10) if first < m * power < last]
     axes.xaxis.set_major_locator(FixedLocator(([] if bound is None else [0]) + major))
-    axes.xaxis.set_minor_locator(FixedLocator([m * q for q in powers for m in range(2, 10) if first < m * q < last]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_locator(FixedLocator(minor))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel(label)
+    linear = f" above {bound:,}, linear from 0 to it" if bound else ""
+    axes.set_xlabel(f"Training step (logarithmic{linear})")
 
 
 def over_training(figure: Figure, panels: Sequence[Axes], steps: np.ndarray, rotation: float = 45) -> None:
@@ -184,7 +172,7 @@ def over_training(figure: Figure, panels: Sequence[Axes], steps: np.ndarray, rot
         step_axis(axes, steps)
         axes.set_xlabel("")
         axes.tick_params(axis="x", labelrotation=rotation)
-    figure.supxlabel("Training step (logarithmic, linear near 0)", fontsize=8)
+    figure.supxlabel("Training step (logarithmic, linear near 0)")
     panel_letters(panels)
 
 
@@ -198,7 +186,7 @@ def finish(figure: Figure, panels: Sequence[Axes], steps: np.ndarray) -> None:
 def narrow_ticks(axes: Axes) -> None:
     """Label values on a logarithmic y axis that may span less than two decades."""
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.yaxis.set_major_formatter("{x:,g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
@@ -212,11 +200,38 @@ def few_decades(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def legend_right(axes: Axes, **options: Any) -> None:
+def symlog_axis(axes: Axes, linear: float = 10, linscale: float = 0.6) -> None:
+    """Make the y axis linear up to `linear` and logarithmic beyond, for the LLC, which can be negative."""
+    axes.set_yscale("symlog", linthresh=linear, linscale=linscale)
+    axes.yaxis.set_major_formatter("{x:g}")
+
+
+def percent_axis(axes: Axes) -> None:
+    """Make the y axis a percentage from 0 to 100."""
+    axes.set(ylim=(-4, 104), yticks=[0, 50, 100])
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Make the y axis one named row per integer, the first at the top."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+
+
+# -- legends and letters --------------------------------------------------------------------------------------
+
+
+def legend_right(axes: Axes, handles: Sequence[Artist] | None = None, **options: Any) -> None:
     """Draw the legend to the right of the axes, outside the data; omit it if nothing has a label."""
-    handles, labels = axes.get_legend_handles_labels()
+    handles = axes.get_legend_handles_labels()[0] if handles is None else handles
     if handles:
-        axes.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.015, 1.0), **options)
+        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.015, 1.0), **options)
+
+
+def shared_legend(figure: Figure, panels: Iterable[Axes], **options: Any) -> None:
+    """Draw one legend for all panels, above them by default, with each label once."""
+    handles = {text: line for axes in panels for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
+    options = {"loc": "outside upper center", "ncols": len(handles)} | options
+    figure.legend(handles.values(), handles.keys(), **options)
 
 
 def panel_letters(panels: Sequence[Axes], offset: tuple[float, float] = (-46, 0), room: bool = True) -> None:

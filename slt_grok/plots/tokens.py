@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from slt_grok.plots.style import WIDTH, frame, nothing, one_network, one_seed, styled
+from slt_grok.plots.style import WIDTH, empty_figure, frame, select_network, select_seed, styled
 
 MOST_CIRCLES = 5  # columns of circuit frequencies; the control comes last
 ORDER = "twilight"  # cyclic, with order encoded in lightness, so that hue is redundant
@@ -35,39 +35,37 @@ def embedding_circles(maps: xr.Dataset, seed: int | None = None) -> Figure:
         The measurement `circuit_maps`; with more than five frequencies in the circuit, those with the largest fraction
         of norm at the last step are drawn.
     """
-    one = one_seed(maps, seed)
-    keys, control = _shown(one.isel(step=-1))
+    maps = select_seed(maps, seed)
+    keys, control = _columns(maps.isel(step=-1))
     if not keys:
-        return nothing("no frequency in the circuit at the last step")
-    columns, rows = [*keys, *control], one.sizes["step"]
+        return empty_figure("no frequency in the circuit at the last step")
+    columns, rows = [*keys, *control], maps.sizes["step"]
     size = min(WIDTH / (len(columns) + 0.7), 1.75)
     figure, panels = frame((size + 0.4) * rows + 0.5, rows, len(columns), width=size * (len(columns) + 0.7))
-    for step, row in zip(one.step.values, panels, strict=True):
-        now = one.sel(step=step)
-        limit = 1.08 * float(np.abs(now.embedding_plane.sel(frequency=columns)).max())
+    for step, row in zip(maps.step.values, panels, strict=True):
+        planes = maps.sel(step=step, frequency=columns)
+        limit = 1.08 * float(np.abs(planes.embedding_plane).max())
         for k, axes in zip(columns, row, strict=True):
-            circle(axes, now.sel(frequency=k))
+            circle(axes, planes.sel(frequency=k))
             axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
             axes.locator_params(nbins=3, steps=[1, 2, 4, 5, 10])
             axes.tick_params(labelleft=axes is row[0])
         row[0].set_ylabel(f"Step {int(step):,}\nalong $\\sin$")
     for k, axes in zip(columns, panels[0], strict=True):
         axes.set_title(f"$k$ = {k}{', control' if k in control else ''}\n{axes.get_title()}")
-    figure.supxlabel(r"Centered row of the embedding along $\cos$ (units of $W_E$)", fontsize=8)
-    colors = ScalarMappable(Normalize(0, one.sizes["token"]), ORDER)
-    bar = figure.colorbar(colors, ax=panels, shrink=min(1, 1.6 / rows), pad=0.01)
-    bar.set_label(r"$k\,t$ mod $p$ of token $t$")
+    figure.supxlabel(r"Centered row of the embedding along $\cos$ (units of $W_E$)")
+    colors = ScalarMappable(Normalize(0, maps.sizes["token"]), ORDER)
+    figure.colorbar(colors, ax=panels, shrink=min(1, 1.6 / rows), pad=0.01, label=r"$k\,t$ mod $p$ of token $t$")
     return figure
 
 
-def _shown(last: xr.Dataset) -> tuple[list[int], list[int]]:
+def _columns(maps: xr.Dataset) -> tuple[list[int], list[int]]:
     """Select the circuit's frequencies with the largest fraction of norm, ascending, and the control, if any."""
-    share = last.embedding_plane_share.dropna("frequency")  # frequencies that have a plane
-    kept = last.circuit_frequency.sel(frequency=share.frequency).values.astype(bool)
-    circuit, others = (share[which].sortby(share[which], ascending=False) for which in (kept, ~kept))
-    return sorted(circuit.frequency.values[:MOST_CIRCLES].tolist()), others.frequency.values[others.size // 2 :][
-        :1
-    ].tolist()
+    share = maps.embedding_plane_share.dropna("frequency")  # frequencies that have a plane
+    share = share.sortby(-share)
+    in_circuit = maps.circuit_frequency.sel(frequency=share.frequency).values.astype(bool)
+    keys, others = (share.frequency.values[chosen].tolist() for chosen in (in_circuit, ~in_circuit))
+    return sorted(keys[:MOST_CIRCLES]), others[len(others) // 2 :][:1]
 
 
 def circle(axes: Axes, plane: xr.Dataset) -> None:
@@ -94,13 +92,14 @@ def activation_grids(maps: xr.Dataset, seed: int | None = None, step: int | None
     maps : xarray.Dataset
         The measurement `circuit_maps`.
     """
-    one = one_network(maps, seed, step)
-    frequencies = [] if "example_neuron" not in one else [k for k in np.unique(one.example_frequency) if k]
+    network = select_network(maps, seed, step)
+    examples = [] if "example_neuron" not in network else [network.isel(example=i) for i in range(len(network.example))]
+    frequencies = sorted({int(neuron.example_frequency) for neuron in examples} - {0})
     if not frequencies:
-        return nothing("no neuron at a frequency of the circuit at the last step")
-    rows = [[one.isel(example=i) for i in np.flatnonzero(one.example_frequency == k)] for k in frequencies]
-    figure, panels, bar = _placed(one.sizes["a"], len(rows), max(map(len, rows)))
-    low = min(0.0, *(_scaled(neuron).min() for row in rows for neuron in row))
+        return empty_figure("no neuron at a frequency of the circuit at the last step")
+    rows = [[neuron for neuron in examples if neuron.example_frequency == k] for k in frequencies]
+    figure, panels, bar = _placed(network.sizes["a"], len(rows), max(map(len, rows)))
+    low = min(0.0, *(_scaled(neuron).min() for neurons in rows for neuron in neurons))
     for neurons, row in zip(rows, panels, strict=True):
         for neuron, axes in zip(neurons, row, strict=False):
             _grid(axes, neuron, low)
@@ -110,7 +109,7 @@ def activation_grids(maps: xr.Dataset, seed: int | None = None, step: int | None
         row[0].set_ylabel("$a$ (token)")
     for axes in panels[-1]:
         axes.set_xlabel("$b$ (token)")
-    figure.colorbar(ScalarMappable(Normalize(low, 1), "mako"), cax=bar).set_label("Activation / maximum")
+    figure.colorbar(ScalarMappable(Normalize(low, 1), "mako"), cax=bar, label="Activation / maximum")
     return figure
 
 

@@ -11,20 +11,23 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
-from slt_grok.plots.lines import line_of_llc, over_seeds, setting
+from slt_grok.plots.lines import line_of_llc, note_setting, over_seeds
 from slt_grok.plots.palette import BLUE, GREEN, ORANGE
 from slt_grok.plots.style import (
+    empty_panel,
     few_decades,
     finish,
     frame,
     legend_right,
     narrow_ticks,
-    one_seed,
     over_training,
+    percent_axis,
+    select_seed,
+    shared_legend,
+    stack,
     styled,
-    undefined,
+    symlog_axis,
     with_seed,
 )
 
@@ -37,27 +40,26 @@ STYLES: tuple[dict[str, Any], dict[str, Any]] = (
     {"color": ORANGE, "ls": "--", "lw": 1.2},
     {"color": BLUE, "ls": "-", "lw": 1.4},
 )  # baseline, intervened
-LINEAR = 10  # the LLC's axis is linear up to here, since it can be negative
 
 
 @styled
 def confound(measured: xr.Dataset, seed: int | None = None) -> Figure:
     """Draw the LLC with 95% bands, one color per treatment, and below it the loss at w*, as trained and rescaled."""
-    one = one_seed(measured, seed)
-    figure, grid = frame(3.8, 2, sharex=True, height_ratios=[1.8, 1])
-    upper, lower = panels = grid[:, 0].tolist()
+    measured = select_seed(measured, seed)
+    figure, panels = stack(3.8, [1.8, 1])
+    upper, lower = panels
     for treatment, (color, marker, name) in TREATMENTS.items():
-        line_of_llc(upper, one.sel(treatment=treatment), color, name, marker, ms=3.6)
+        line_of_llc(upper, measured.sel(treatment=treatment), color, name, marker, ms=3.6)
     upper.axhline(0, color="0.7", lw=0.7, zorder=0)
     upper.set_ylabel("LLC")
     for treatment, name in (("fixed_gamma", "as trained"), ("rescaled_weights", "rescaled weights")):
         color, marker, _ = TREATMENTS[treatment]
-        lower.plot(one.step, one.baseline_loss.sel(treatment=treatment), color=color, marker=marker, ms=3, label=name)
-    lower.set_yscale("log")
-    lower.set_ylabel("Loss at $w^*$\n(nats)")
+        loss = measured.baseline_loss.sel(treatment=treatment)
+        lower.plot(measured.step, loss, color=color, marker=marker, ms=3, label=name)
+    lower.set(yscale="log", ylabel="Loss at $w^*$\n(nats)")
     for axes in panels:
         legend_right(axes)
-    finish(figure, panels, one.step.values)
+    finish(figure, panels, measured.step.values)
     return figure
 
 
@@ -85,12 +87,12 @@ def baseline_comparison(
     figure, grid = frame(4.6, 2, 2, sharex=True)
     for axes, (label, (draw, name)) in zip(grid.flat, PANELS.items(), strict=True):
         drawn = [
-            draw(axes, run[label], {**style, "label": of})
-            for run, of, style in zip(runs, names, STYLES, strict=True)
+            draw(axes, run[label], {**style, "label": name_of_run})
+            for run, name_of_run, style in zip(runs, names, STYLES, strict=True)
             if label in run
         ]
         if not any(drawn):
-            undefined(axes, f"{name.split(chr(10))[0]}: not measured or undefined")
+            empty_panel(axes, f"{name.split(chr(10))[0]}: not measured or undefined")
         elif axes.get_yscale() == "log":
             low, high = axes.get_ylim()
             (few_decades if high / low > 100 else narrow_ticks)(axes)
@@ -99,22 +101,19 @@ def baseline_comparison(
             axes.axvline(step, color="0.5", lw=0.8, ls=":")
     steps = np.unique(np.concatenate([data.step.values for run in runs for data in run.values()]))
     over_training(figure, list(grid.flat), steps)
-    handles = {text: line for axes in grid.flat for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2)
+    shared_legend(figure, grid.flat, ncols=2)
     if "llc" in runs[1]:
-        grid[0, 1].set_title(setting(runs[1]["llc"]), loc="right", fontsize=6.5, color="0.35")
+        note_setting(grid[0, 1], runs[1]["llc"])
     return figure
 
 
 def _accuracy(axes: Axes, training: xr.Dataset, style: dict[str, Any]) -> bool:
-    axes.set_ylim(-4, 104)
-    axes.set_yticks([0, 50, 100])
+    percent_axis(axes)
     return over_seeds(axes, 100 * training.test_accuracy, **style) is not None
 
 
 def _llc(axes: Axes, llc: xr.Dataset, style: dict[str, Any]) -> bool:
-    axes.set_yscale("symlog", linthresh=LINEAR, linscale=0.6)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    symlog_axis(axes)
     for seed in llc.seed:
         line_of_llc(axes, llc.sel(seed=seed), style["color"], ls="", ms=2.6, alpha=0.2)
     return over_seeds(axes, llc.llc.where(llc.llc_status != "diverged"), **style) is not None
@@ -123,8 +122,8 @@ def _llc(axes: Axes, llc: xr.Dataset, style: dict[str, Any]) -> bool:
 def _excluded(axes: Axes, circuits: xr.Dataset, style: dict[str, Any]) -> bool:
     if "excluded_loss" not in circuits:
         return False
-    found = circuits.excluded_loss.sel(split="train").where(circuits.circuit_frequency.any("frequency"))
-    return over_seeds(axes, found, positive=True, **style) is not None
+    excluded = circuits.excluded_loss.sel(split="train").where(circuits.circuit_frequency.any("frequency"))
+    return over_seeds(axes, excluded, positive=True, **style) is not None
 
 
 def _norm(axes: Axes, landscape: xr.Dataset, style: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.lines import TRUSTED, interval, setting
 from slt_grok.plots.palette import BLUE, GREEN, ORANGE, PURPLE
-from slt_grok.plots.style import few_decades, frame, one_seed, panel_letters, styled
+from slt_grok.plots.style import few_decades, frame, panel_letters, percent_axis, select_seed, styled, symlog_axis
 
 PLAIN = "0.15"
 COLUMNS = {  # act -> title
@@ -31,7 +31,6 @@ SITES = {  # color and marker of the modified site
 }
 LINES = {"circuit": "-", "": "-", "random planes": ":"}  # all others are dashed
 AXES = ("LLC", "Train loss\n(nats)", "Test accuracy\n(%)")
-LINEAR = 10  # the LLC's axis is linear up to here, since it can be negative
 
 
 @styled
@@ -51,23 +50,26 @@ def interventions(measured: xr.Dataset, seed: int | None = None) -> Figure:
     SltGrokError
         The dataset only contains unmodified networks.
     """
-    one = one_seed(measured, seed)
-    acts = [act for act in COLUMNS if np.isfinite(one.llc.isel(variant=(one.act == act).values)).any()]
+    networks = select_seed(measured, seed)
+    acts = [act for act in COLUMNS if np.isfinite(networks.llc.isel(variant=(networks.act == act).values)).any()]
     if not acts:
         raise SltGrokError("the figure of interventions expected some variants, found only networks as trained")
     figure, panels = frame(5.4, 3, len(acts), sharex=True, sharey="row", height_ratios=[1.6, 1, 1])
     for column, act in zip(panels.T, acts, strict=True):
         column[0].set_title(COLUMNS[act])
-        _lines(column, one.isel(variant=(one.act == "as trained").values), PLAIN, ".", "-")
-        found = one.isel(variant=(one.act == act).values)
-        for site, control in dict.fromkeys(zip(found.site.values.tolist(), found.control.values.tolist(), strict=True)):
-            some = found.isel(variant=((found.site == site) & (found.control == control)).values)
-            _lines(column, some, *SITES[site], LINES.get(control, "--"))
-    _finish(panels, one.step.values)
+        _lines(column, networks.isel(variant=(networks.act == "as trained").values), PLAIN, ".", "-")
+        variants = networks.isel(variant=(networks.act == act).values)
+        for site, control in dict.fromkeys(
+            zip(variants.site.values.tolist(), variants.control.values.tolist(), strict=True)
+        ):
+            draws = variants.isel(variant=((variants.site == site) & (variants.control == control)).values)
+            _lines(column, draws, *SITES[site], LINES.get(control, "--"))
+    _finish(panels, networks.step.values)
     handles = [Line2D([], [], color=PLAIN, marker=".", label="as trained")]
-    names = [site for site in SITES if (one.site == site).any()]
-    handles += [Line2D([], [], color=SITES[s][0], marker=SITES[s][1], ms=3.5, label=s) for s in names]
-    if (one.control == "circuit").any():
+    for site, (color, marker) in SITES.items():
+        if (networks.site == site).any():
+            handles.append(Line2D([], [], color=color, marker=marker, ms=3.5, label=site))
+    if (networks.control == "circuit").any():
         handles.append(Line2D([], [], color="0.4", ls="--", label="random frequencies, neurons"))
         handles.append(Line2D([], [], color="0.4", ls=":", label="random planes"))
     figure.legend(handles=handles, loc="outside lower center", ncols=5)
@@ -75,21 +77,21 @@ def interventions(measured: xr.Dataset, seed: int | None = None) -> Figure:
     return figure
 
 
-def _lines(column: np.ndarray, some: xr.Dataset, color: str, marker: str, line: str) -> None:
+def _lines(column: np.ndarray, draws: xr.Dataset, color: str, marker: str, line: str) -> None:
     """Draw LLC, loss and accuracy of an intervention: the mean over its draws, and every draw in the first panel."""
-    seen = (some.llc_status != "diverged") & np.isfinite(some.llc)
-    value, low, high = (values.where(seen) for values in (some.llc, *interval(some)))
-    column[0].plot(some.step, value.mean("variant"), line, color=color, lw=1.1)
-    trusted = some.llc_status.isin(TRUSTED)
-    for i in range(some.sizes["variant"]):
-        at = {"variant": i}
-        bars = np.abs(np.stack([value[at] - low[at], high[at] - value[at]]))
-        look = {"ms": 3, "mew": 0.8, "elinewidth": 0.7, "alpha": 1.0 if line == "-" else 0.6}
-        for face, shown in ((color, trusted[at]), ("white", ~trusted[at])):
-            column[0].errorbar(some.step, value[at].where(shown), bars, fmt=marker, color=color, mfc=face, **look)
+    drawn = (draws.llc_status != "diverged") & np.isfinite(draws.llc)
+    value, low, high = (values.where(drawn) for values in (draws.llc, *interval(draws)))
+    column[0].plot(draws.step, value.mean("variant"), line, color=color, lw=1.1)
+    trusted = draws.llc_status.isin(TRUSTED)
+    look = {"ms": 3, "mew": 0.8, "elinewidth": 0.7, "alpha": 1.0 if line == "-" else 0.6}
+    for i in range(draws.sizes["variant"]):
+        bars = np.abs([(value - low)[:, i], (high - value)[:, i]])
+        for face, shown in ((color, trusted), ("white", ~trusted)):
+            points = value.where(shown)[:, i]
+            column[0].errorbar(draws.step, points, bars, fmt=marker, color=color, mfc=face, **look)
     style = {"color": color, "lw": 1.1, "ls": line, "marker": marker, "ms": 2.6 if line == "-" else 0}
-    column[1].plot(some.step, some.loss.sel(split="train").mean("variant"), **style)
-    column[2].plot(some.step, 100 * some.accuracy.sel(split="test").mean("variant"), **style)
+    column[1].plot(draws.step, draws.loss.sel(split="train").mean("variant"), **style)
+    column[2].plot(draws.step, 100 * draws.accuracy.sel(split="test").mean("variant"), **style)
 
 
 def _finish(panels: np.ndarray, steps: np.ndarray) -> None:
@@ -98,14 +100,14 @@ def _finish(panels: np.ndarray, steps: np.ndarray) -> None:
         axes.set_xticks(steps, [f"{step:,}" for step in steps], rotation=45)
         axes.minorticks_off()
     for axes in panels[0]:
-        axes.set_yscale("symlog", linthresh=LINEAR, linscale=0.6)
+        symlog_axis(axes)
         axes.axhline(0, color="0.8", lw=0.6, zorder=0)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     for axes in panels[1]:
         axes.set_yscale("log")
         few_decades(axes)
     for axes in panels[2]:
-        axes.set(ylim=(-4, 104), yticks=[0, 50, 100], xlabel="Training step\n(logarithmic)")
+        percent_axis(axes)
+        axes.set_xlabel("Training step\n(logarithmic)")
     for axes, label in zip(panels[:, 0], AXES, strict=True):
         axes.set_ylabel(label)
     panel_letters(panels[:, 0].tolist())

@@ -116,9 +116,9 @@ def test_a_network_is_explained_from_where_it_stays_explained(explains, first):
 
 def test_seed_and_step_that_are_not_there_are_named():
     with pytest.raises(SltGrokError, match="expected a seed among 0, 1, got 5"):
-        style.one_seed(llc(seeds=2), 5)
+        style.select_seed(llc(seeds=2), 5)
     with pytest.raises(SltGrokError, match=r"expected a step among 0, 20, .*, got 7"):
-        style.one_network(llc(), None, 7)
+        style.select_network(llc(), None, 7)
     with pytest.raises(SltGrokError, match="expected a variable llc_se"):
         plots.llc_curve(llc().drop_vars("llc_se"))
     with pytest.raises(AttributeError, match="no figure 'nothing_of_the_kind'"):
