@@ -192,7 +192,7 @@ def measure(
     group = group_of(trajectory)
     if memorizing is not None and len(memorizing) != 1:
         raise SltGrokError(f"causal: expected one memorizing network, got {len(memorizing)}")
-    mask, masks = broadcast(trajectory, key_frequencies(trajectory) if circuit_frequency is None else circuit_frequency)
+    mask, masks = broadcast(trajectory, circuit_frequency)
     generators = np.random.default_rng(np.random.SeedSequence(settings.seed)).spawn(settings.draws)
     drawn = [Draw.of(group, generator) for generator in generators]
     references = {}
@@ -213,7 +213,7 @@ def measure(
         on_progress((i + 1) / len(trajectory))
     values = {name: [network[name] for network in networks] for name in networks[0]}
     coords = {"test": list(INTERVENTIONS), "control": list(CONTROLS), "site": list(SITES)}
-    dataset = Causal().dataset(trajectory, values, **coords, frequency=group.frequencies)
+    dataset = Causal().dataset(trajectory, values, **coords)
     quantities = [LOSS if act.tokens is None else MOVED for act in INTERVENTIONS.values()]
     return Causal().check(dataset.assign_coords(quantity=("test", quantities)).assign({CIRCUIT_FREQUENCY: mask}))
 

@@ -148,7 +148,7 @@ def measure(trajectory: Trajectory, circuit_frequency: xr.DataArray | np.ndarray
         A network that cannot be measured, or a mask of the wrong shape.
     """
     require(trajectory.network, CircuitMaps.needs)
-    mask, _ = broadcast(trajectory, key_frequencies(trajectory) if circuit_frequency is None else circuit_frequency)
+    mask, _ = broadcast(trajectory, circuit_frequency)
     group, examples = cyclic(trajectory.task.classes), _examples(trajectory, mask)
     chosen = [for_each_network(trajectory, examples[name]) for name in ("example_neuron", "example_frequency")]
     pieces: list[dict[str, Tensor]] = []
@@ -160,7 +160,7 @@ def measure(trajectory: Trajectory, circuit_frequency: xr.DataArray | np.ndarray
         pieces.append({name: values.float() for name, values in maps.items()})
     values = {name: torch.cat([piece[name] for piece in pieces]).numpy() for name in pieces[0]}
     names = component_names(group.order)
-    coords = {"frequency": group.frequencies, "part": ["cosine", "sine"], "component_a": names, "component_b": names}
+    coords = {"part": ["cosine", "sine"], "component_a": names, "component_b": names}
     dataset = CircuitMaps().dataset(trajectory, values, **coords).assign({CIRCUIT_FREQUENCY: mask})
     return CircuitMaps().check(dataset.assign(examples) if examples.sizes["example"] else dataset)
 

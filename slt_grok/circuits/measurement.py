@@ -170,30 +170,21 @@ def measure(
         A model that does not declare its sites, no task, a mask of the wrong shape, or fewer than two triples.
     """
     require(trajectory.network, Circuits.needs)
-    group = trajectory.task.group
-    mask, on_networks = None, torch.zeros(len(trajectory), 0, dtype=torch.bool)
-    if group:
-        given = key_frequencies(trajectory) if circuit_frequency is None else circuit_frequency
-        mask, on_networks = broadcast(trajectory, given)
+    mask, kept = broadcast(trajectory, circuit_frequency) if trajectory.task.group else (None, None)
     measures, omitted = _measurable(trajectory.network)
     pieces: list[dict[str, Tensor]] = []
-    for chunk in chunks(trajectory, on_networks, gradient_triples):
+    for chunk in chunks(trajectory, kept, gradient_triples):
         for kind in measures:
-            found = kind().compute(chunk)
-            undeclared = set(found) - set(kind.variables)
-            if undeclared:
+            values = kind().compute(chunk)
+            if undeclared := set(values) - set(kind.variables):
                 raise SltGrokError(f"circuit measure {kind.name}: {min(undeclared)} is computed and not declared")
-            chunk.values.update(found)
+            chunk.values.update(values)
         pieces.append(chunk.values)
         on_progress(sum(len(piece["loss"]) for piece in pieces) / len(trajectory))
     values = {name: torch.cat([piece[name] for piece in pieces]).numpy() for name in pieces[0]}
-    coords: dict[str, Any] = {"split": list(SPLITS)}
-    if group:
-        coords["frequency"] = group.frequencies
-    for kind in measures:
-        coords |= {dim: list(of_dim) for dim, of_dim in kind.coords.items()}
-    attrs = {"classes": trajectory.task.classes, "omitted": json.dumps(omitted)}
-    dataset = Circuits().dataset(trajectory, values, **coords).assign_attrs(attrs)
+    coords = {dim: list(labels) for kind in measures for dim, labels in kind.coords.items()}
+    dataset = Circuits().dataset(trajectory, values, split=list(SPLITS), **coords)
+    dataset.attrs = {"classes": trajectory.task.classes, "omitted": json.dumps(omitted)}
     if "gradient_symmetricity" in values:
         dataset.attrs["gradient_triples"] = number_of_triples(trajectory.network.module, gradient_triples)  # pyright: ignore[reportArgumentType]
     return Circuits().check(dataset if mask is None else dataset.assign({CIRCUIT_FREQUENCY: mask}))
@@ -216,7 +207,6 @@ def key_frequencies(trajectory: Trajectory) -> xr.DataArray:
         See `measure`; also a task without a group.
     """
     require(trajectory.network, ("group", "logits"))
-
     last = at_last_step(trajectory)
     return _over_seeds(last, [_key(chunk) for chunk in chunks(last)], "frequency", group_of(trajectory).frequencies)
 
@@ -303,17 +293,17 @@ def chunks(
         yield Chunk.of(network, part, kept[start : start + size], gradient_triples)
 
 
-def broadcast(trajectory: Trajectory, given: Any) -> tuple[xr.DataArray, Tensor]:
-    """Broadcast the mask to (other dims, frequency), and to each of the N networks."""
-    frequencies = group_of(trajectory).frequencies
-    others = {dim: trajectory.coords[dim] for dim in trajectory.dims if dim != "step"}
-    values, shape = np.asarray(given), (*map(len, others.values()), len(frequencies))
+def broadcast(trajectory: Trajectory, circuit_frequency: Any = None) -> tuple[xr.DataArray, Tensor]:
+    """Broadcast the mask, by default `key_frequencies`, to (other dims, frequency), and to each of the N networks."""
+    coords = {dim: trajectory.coords[dim] for dim in trajectory.dims if dim != "step"}
+    coords["frequency"] = group_of(trajectory).frequencies
+    values = np.asarray(key_frequencies(trajectory) if circuit_frequency is None else circuit_frequency)
+    shape = tuple(map(len, coords.values()))
     if values.shape not in (shape, shape[-1:]) or values.dtype != bool:
         raise SltGrokError(
             f"circuit_frequency: expected a bool mask of shape {shape} or {shape[-1:]}, "
             f"got {values.dtype} of shape {values.shape}"
         )
-    coords = {**others, "frequency": frequencies}
     mask = xr.DataArray(np.broadcast_to(values, shape).copy(), coords, tuple(coords))
     return mask, torch.from_numpy(for_each_network(trajectory, mask))
 

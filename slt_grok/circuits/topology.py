@@ -154,9 +154,8 @@ class Persistence:
         gaps = []
         for lengths, limit in self._lengths(threshold):
             counted = lengths[(lengths > limit) & np.isfinite(lengths)]
-            gaps.append(
-                float(counted.min(initial=np.inf) if len(counted) else limit) - lengths[lengths <= limit].max(initial=0)
-            )
+            shortest = counted.min() if len(counted) else limit
+            gaps.append(float(shortest - lengths[lengths <= limit].max(initial=0.0)))
         return gaps
 
     def _lengths(self, threshold: float) -> list[tuple[np.ndarray, float]]:
