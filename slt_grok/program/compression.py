@@ -19,8 +19,9 @@ follows P3 of the program-synthesis hypothesis.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,7 +58,7 @@ class Compressed:
     weights_kept: int
 
 
-def compress(one: Trajectory) -> dict[str, Compressed]:
+def compress(network: Trajectory) -> dict[str, Compressed]:
     """Compute the shortest codes of a single network for each entry of `KEEPS`.
 
     Raises
@@ -65,18 +66,20 @@ def compress(one: Trajectory) -> dict[str, Compressed]:
     SltGrokError
         Several networks, or a task that is not on Z_p.
     """
-    kept, weights = _keeping(one), single(one)
+    preserved, weights = _preserving(network), single(network)
     count = sum(tensor.numel() for tensor in weights.values())
-    found = {}
-    for keeps, bits in critical_bits(one).items():
-        orders = [order(weights) for order in (_over_network, _within_tensors)]
-        codes = [_pruned(lambda stack, keeps=keeps: kept(stack)[keeps], weights, order, bits) for order in orders]
-        pruned = min(codes, key=lambda code: code[0])
-        found[keeps] = Compressed(count * bits + STORED * len(weights), pruned[0], bits, *pruned[1:])
-    return found
+    codes = {}
+    for keeps, bits in critical_bits(network).items():
+        rules = [
+            _pruned(lambda stack, keeps=keeps: preserved(stack)[keeps], weights, order, bits)
+            for order in _orders(weights)
+        ]
+        length, bits_kept, weights_kept = min(rules, key=lambda code: code[0])
+        codes[keeps] = Compressed(count * bits + STORED * len(weights), length, bits, bits_kept, weights_kept)
+    return codes
 
 
-def critical_bits(one: Trajectory) -> dict[str, int]:
+def critical_bits(network: Trajectory) -> dict[str, int]:
     """Compute the critical number of bits per weight for each of `KEEPS`; `STORED` where 24 bits are not enough.
 
     Raises
@@ -84,105 +87,103 @@ def critical_bits(one: Trajectory) -> dict[str, int]:
     SltGrokError
         Several networks, or a task that is not on Z_p.
     """
-    kept, weights = _keeping(one), single(one)
-    found: dict[str, int] = dict.fromkeys(KEEPS, STORED)
-    left = set(KEEPS)
+    preserved, weights = _preserving(network), single(network)
+    critical: dict[str, int] = dict.fromkeys(KEEPS, STORED)
+    remaining = set(KEEPS)
     for bits in range(MOST_BITS, 1, -1):
-        left &= {keeps for keeps, same in kept(quantized(weights, bits)).items() if same}
-        if not left:
+        remaining &= {keeps for keeps, same in preserved(quantized(weights, bits)).items() if same}
+        if not remaining:
             break
-        found |= dict.fromkeys(left, bits)
-    return found
+        critical |= dict.fromkeys(remaining, bits)
+    return critical
 
 
 def quantized(weights: Weights, bits: int) -> dict[str, Tensor]:
     """Round every tensor to the nearest of its 2^bits - 1 levels; unchanged for `STORED` bits or more."""
-    found = {}
+    rounded = {}
     for name, tensor in weights.items():
         step = tensor.abs().max() / (2 ** (bits - 1) - 1)
-        found[name] = (tensor / step).round() * step if step > 0 and bits < STORED else tensor
-    return found
+        rounded[name] = (tensor / step).round() * step if step > 0 and bits < STORED else tensor
+    return rounded
 
 
-def _keeping(one: Trajectory) -> Callable[[Weights], dict[str, bool]]:
+def _preserving(network: Trajectory) -> Callable[[Weights], dict[str, bool]]:
     """Build a test of whether other weights preserve each of `KEEPS` of this network."""
-    task, rows = one.task, one.task.indices("train")
+    task, rows = network.task, network.task.indices("train")
 
     def behavior(weights: Weights) -> tuple[Tensor, float]:
-        logits = on_all_pairs(one.network, weights, "logits")["logits"][0]
+        logits = on_all_pairs(network.network, weights, "logits")["logits"][0]
         return logits.argmax(-1), float(cross_entropy(logits[rows].double(), task.train_labels[rows]).mean())
 
-    answers, loss = behavior(single(one))
+    answers, loss = behavior(single(network))
 
-    def kept(weights: Weights) -> dict[str, bool]:
-        own, reached = behavior(weights)
-        return {"answers": torch.equal(own, answers), "loss": reached <= loss + TOLERANCE / len(rows)}
+    def preserved(weights: Weights) -> dict[str, bool]:
+        new_answers, new_loss = behavior(weights)
+        return {"answers": torch.equal(new_answers, answers), "loss": new_loss <= loss + TOLERANCE / len(rows)}
 
-    return kept
-
-
-@dataclass(frozen=True)
-class _Order:
-    """Order in which weights are kept: the `rank` of each (0 is the largest) and the bits of the first k positions."""
-
-    rank: dict[str, Tensor]
-    position_bits: Callable[[int], float]
+    return preserved
 
 
-def _over_network(weights: Weights) -> _Order:
-    count = sum(tensor.numel() for tensor in weights.values())
-    rank = _ranks({name: -tensor.abs() for name, tensor in weights.items()})
-    return _Order(rank, lambda kept: math.log2(count + 1) + log2_choose(count, kept))
+class _Order(NamedTuple):
+    """Order in which weights are kept.
+
+    Parameters
+    ----------
+    ranks : sequence of Tensor
+        Rank of each weight of each tensor, flat; 0 is the first to keep.
+    groups : sequence of Tensor
+        The same ranks in the groups that the code counts separately: the number of weights kept in a group determines
+        the number of choices of their positions.
+    """
+
+    ranks: Sequence[Tensor]
+    groups: Sequence[Tensor]
+
+    def position_bits(self, kept: int) -> float:
+        """Bits of the positions of the first weights."""
+        count = sum(len(group) for group in self.groups)
+        return math.log2(count + 1) + sum(log2_choose(len(group), int((group < kept).sum())) for group in self.groups)
 
 
-def _within_tensors(weights: Weights) -> _Order:
-    """Order by rank within the tensor, as a fraction of its nonzero weights."""
-    fractions = {}
-    for name, tensor in weights.items():
-        own = _ranks({name: -tensor.abs()})[name]
-        fractions[name] = (own + 0.5) / max(int((tensor != 0).sum()), 1)
-    rank = _ranks(fractions)
-    count = sum(tensor.numel() for tensor in weights.values())
-
-    def position_bits(kept: int) -> float:
-        own = [(tensor.numel(), int((tensor < kept).sum())) for tensor in rank.values()]
-        return math.log2(count + 1) + sum(log2_choose(size, of_them) for size, of_them in own)
-
-    return _Order(rank, position_bits)
+def _orders(weights: Weights) -> list[_Order]:
+    """Order by magnitude in the whole network, and by rank in the tensor, as a fraction of its nonzero weights."""
+    magnitudes = [tensor.abs().flatten() for tensor in weights.values()]
+    sizes = [len(magnitude) for magnitude in magnitudes]
+    in_network = _ranks(-torch.cat(magnitudes))
+    fractions = [(_ranks(-magnitude) + 0.5) / max(int((magnitude != 0).sum()), 1) for magnitude in magnitudes]
+    in_tensors = _ranks(torch.cat(fractions)).split(sizes)
+    return [_Order(in_network.split(sizes), [in_network]), _Order(in_tensors, in_tensors)]
 
 
-def _ranks(values: Weights) -> dict[str, Tensor]:
-    """Rank of every entry among all entries, starting at 0 for the smallest."""
-    flat = torch.cat([tensor.flatten() for tensor in values.values()])
-    rank = torch.empty(len(flat), dtype=torch.int64)
-    rank[flat.argsort(stable=True)] = torch.arange(len(flat))
-    parts = rank.split([tensor.numel() for tensor in values.values()])
-    return {name: own.reshape(values[name].shape) for name, own in zip(values, parts, strict=True)}
+def _ranks(values: Tensor) -> Tensor:
+    """Rank of every entry, starting at 0 for the smallest."""
+    return values.argsort(stable=True).argsort()
 
 
-def _pruned(keeps: Callable[[Weights], bool], weights: Weights, order: _Order, bits: int) -> tuple[float, int, int]:
-    """Length, bits per weight and number of weights of the shortest code with at least `bits` bits per weight."""
-    tried = _numbers(sum(int((tensor != 0).sum()) for tensor in weights.values()))
+def _pruned(keeps: Callable[[Weights], bool], weights: Weights, order: _Order, least: int) -> tuple[float, int, int]:
+    """Length, bits per weight and number of weights of the shortest code with at least `least` bits per weight."""
+    numbers = _numbers(sum(int((tensor != 0).sum()) for tensor in weights.values()))
+    best, place = (math.inf, least, 0), 0
 
     def keeps_with(place: int) -> bool:
-        kept = {name: torch.where(order.rank[name] < tried[place], tensor, 0.0) for name, tensor in weights.items()}
+        kept = {
+            name: torch.where(rank.view(tensor.shape) < numbers[place], tensor, 0.0)
+            for (name, tensor), rank in zip(weights.items(), order.ranks, strict=True)
+        }
         return keeps(quantized(kept, bits))
 
     def length(kept: int) -> float:
-        tensors = sum(bool((rank < kept).any()) for rank in order.rank.values())
+        tensors = sum(bool((rank < kept).any()) for rank in order.ranks)
         return kept * bits + order.position_bits(kept) + STORED * tensors
 
-    best, place = (math.inf, bits, 0), 0
-    while True:
-        place = _last(keeps_with, len(tried), place)
+    for bits in range(least, max(least, MOST_BITS) + 1):
+        place = _last(keeps_with, len(numbers), place)
         # the bits of the positions are concave in the number of weights: the shortest code keeps the fewest or all
-        total, kept = min((length(kept), kept) for kept in (tried[place], tried[0]))
+        total, kept = min((length(kept), kept) for kept in (numbers[place], numbers[0]))
         if total >= best[0]:
-            return best
+            break
         best = total, bits, kept
-        if bits >= MOST_BITS:
-            return best
-        bits += 1
+    return best
 
 
 def _numbers(most: int) -> list[int]:

@@ -26,8 +26,9 @@ class Constants:
         Number of tokens.
     operation : str
         One of `slt_grok.tasks.OPERATIONS`.
-    Frequency in 1..(p-1)/2 -> A_k of the best-fitting clock, A_k cos w_k(a + b - c) in the logits; for a pizza it is w
-    + (u + v) mean |cos|.
+    amplitudes : dict of int to float
+        Frequency in 1..(p-1)/2 -> A_k of the best-fitting clock, A_k cos w_k(a + b - c) in the logits; for a pizza it
+        is w + (u + v) mean |cos|.
 
     Raises
     ------
@@ -61,8 +62,8 @@ def read(path: Path) -> Constants:
         raise SltGrokError(f"{path}: expected a program's file, it cannot be read ({error})") from error
     except (SyntaxError, ValueError) as error:
         raise SltGrokError(f"{path}: expected Python source, it cannot be parsed ({error})") from error
-    found = _literals(tree)
-    p, clocks = found.get("MODULUS"), found.get("CLOCKS")
+    literals = _literals(tree)
+    p, clocks = literals.get("MODULUS"), literals.get("CLOCKS")
     if type(p) is not int or p < 3 or not is_prime(p):
         raise SltGrokError(f"{path}: expected an odd prime as constant MODULUS, got {p!r}")
     if not isinstance(clocks, dict) or not all(type(k) is int and _is_weight(w) for k, w in clocks.items()):
@@ -85,7 +86,7 @@ def ring_mean(p: int) -> float:
 
 def _literals(tree: ast.Module) -> dict[str, Any]:
     """Collect the top-level constants with a literal value: name -> value."""
-    found = {}
+    literals = {}
     for statement in tree.body:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
@@ -95,10 +96,10 @@ def _literals(tree: ast.Module) -> dict[str, Any]:
             case _:
                 continue
         try:
-            found[name] = ast.literal_eval(value)
+            literals[name] = ast.literal_eval(value)
         except (ValueError, TypeError, MemoryError, RecursionError):
             continue
-    return found
+    return literals
 
 
 def _is_weight(value: Any) -> bool:

@@ -93,21 +93,18 @@ def extract(reading: Reading, level: str = "shortest") -> Extraction:
     """
     if level not in (*LEVELS, "shortest"):
         raise SltGrokError(f"--level: expected one of {', '.join(LEVELS)}, shortest, got {level!r}")
-    chosen = candidates(reading) if level == "shortest" else {level: LEVELS[level](reading)}
-    bits = {name: codes(reading, program)["answers"].bits for name, program in chosen.items()}
-    if level == "shortest":
-        bits["table"] = codes(reading, None)["answers"].bits
+    programs = {**candidates(reading), "table": None} if level == "shortest" else {level: LEVELS[level](reading)}
+    bits = {name: codes(reading, program)["answers"].bits for name, program in programs.items()}
     best = min(bits, key=lambda name: bits[name])
-    program, digits, found = None, 1, "no program is shorter than the table of its answers"
-    if best != "table":
-        program, digits = fewest_digits(reading, chosen[best])
-        fits = match(reading, program)
-        if fits.explains:
+    program, digits, reason = programs[best], 1, "no program is shorter than the table of its answers"
+    if program is not None:
+        program, digits = fewest_digits(reading, program)
+        fit = match(reading, program)
+        if fit.explains:
             return Extraction(reading, program, digits, bits, True)
-        found = (
-            f"the {best} gives its answer on {fits.agreement:.1%} of all pairs and explains "
-            f"{1 - fits.unexplained:.1%} of the variance of its logits, expected at least {AGREEMENT:.1%} "
-            f"and {EXPLAINED:.0%}"
+        reason = (
+            f"the {best} gives its answer on {fit.agreement:.1%} of all pairs and explains {1 - fit.unexplained:.1%} "
+            f"of the variance of its logits, expected at least {AGREEMENT:.1%} and {EXPLAINED:.0%}"
         )
     train = reading.task.indices("train").numpy()
     learned = (reading.answers[train] == reading.task.train_labels.numpy()[train]).mean()
@@ -116,7 +113,7 @@ def extract(reading: Reading, level: str = "shortest") -> Extraction:
         rows = np.flatnonzero(~same)
         return Extraction(reading, Table(reading.p, rows, reading.answers[rows], program), digits, bits, False)
     raise SltGrokError(
-        f"program: the network is not explained: {found}; it answers {learned:.1%} of its train pairs by their labels"
+        f"program: the network is not explained: {reason}; it answers {learned:.1%} of its train pairs by their labels"
     )
 
 
@@ -133,8 +130,8 @@ def fewest_digits(reading: Reading, program: Program) -> tuple[Program, int]:
     bound = GROWTH * whole.unexplained + 1e-9
     for digits in range(1, MOST_DIGITS):
         coarse = rounded(program, digits)
-        found = match(reading, coarse)
-        if found.unexplained <= bound and found.agreement >= whole.agreement:
+        fit = match(reading, coarse)
+        if fit.unexplained <= bound and fit.agreement >= whole.agreement:
             return coarse, digits
     return rounded(program, MOST_DIGITS), MOST_DIGITS
 
@@ -142,9 +139,9 @@ def fewest_digits(reading: Reading, program: Program) -> tuple[Program, int]:
 def match(reading: Reading, program: Program) -> Match:
     """Compute the agreement of the answers and the unexplained variance over all pairs."""
     logits = program.grid()
-    left = reading.logits - (logits - logits.mean(-1, keepdims=True))
+    residual = reading.logits - (logits - logits.mean(-1, keepdims=True))
     agreement = (logits.argmax(-1) == reading.answers).mean()
-    return Match(float(agreement), float(np.square(left).mean() / reading.variance))
+    return Match(float(agreement), float(np.square(residual).mean() / reading.variance))
 
 
 def agreement(reading: Reading, program: Program | Table) -> float:

@@ -66,13 +66,13 @@ def codes(reading: Reading, program: Program | None) -> dict[str, Code]:
     best: dict[str, Code] = dict.fromkeys(KEEPS, Code(np.inf, 0.0, 0))
     for digits in range(1, MOST_DIGITS + 1):
         coarse = rounded(program, digits)
-        own = program_bits(coarse, digits)
-        if own >= max(code.bits for code in best.values()):
+        formula = program_bits(coarse, digits)
+        if formula >= max(code.bits for code in best.values()):
             break  # further digits only cost more
         logits = coarse.grid()
         for keeps, table in (("answers", _answers_table), ("loss", _loss_table)):
             listed, empty = table(reading, logits)
-            best[keeps] = min(best[keeps], Code(own + listed, listed - empty, digits))
+            best[keeps] = min(best[keeps], Code(formula + listed, listed - empty, digits))
     return best
 
 
@@ -91,13 +91,13 @@ def _loss_table(reading: Reading, logits: np.ndarray) -> tuple[float, float]:
     n, labels = len(rows), reading.task.train_labels.numpy()[rows]
     allowed = cross_entropy(reading.logits[rows], labels).sum() + TOLERANCE
     ascending = np.sort(cross_entropy(logits[rows], labels))
-    left = np.append(np.cumsum(ascending)[::-1], 0.0)  # loss of the rest when the k largest are listed
+    rest = np.append(np.cumsum(ascending)[::-1], 0.0)  # loss of the rest when the k largest are listed
     empty = table_bits(p, 0, n)
-    if left[0] <= allowed:
+    if rest[0] <= allowed:
         return empty, empty
     lengths = []
     for margin in MARGINS:
-        listed = np.flatnonzero(left + np.arange(n + 1) * np.log1p((p - 1) * np.exp(-margin)) <= allowed)
+        listed = np.flatnonzero(rest + np.arange(n + 1) * np.log1p((p - 1) * np.exp(-margin)) <= allowed)
         if len(listed):
             lengths.append(number_bits(np.array(margin), 1) + table_bits(p, int(listed[0]), n))
     return min(lengths), empty

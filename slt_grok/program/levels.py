@@ -89,7 +89,7 @@ def neurons(reading: Reading, keys: np.ndarray | None = None, ridge: float | Non
     entries = coefficients[key, :, np.flatnonzero(alive)[neuron]]
     cosine, sine = np.moveaxis(entries.reshape(len(neuron), len(WAVES), 2), -1, 0)
     size = np.hypot(cosine, sine)
-    found = Neurons(
+    program = Neurons(
         tokens=tokens,
         outside=_outside(reading),
         keys=keys,
@@ -107,17 +107,15 @@ def neurons(reading: Reading, keys: np.ndarray | None = None, ridge: float | Non
     norm = np.square(answers).sum(1)
     answers[norm < 1e-9 * tokens.order] = 0.0  # sin pi c
     norm = np.maximum(norm, 1.0)
-    return _with_output(found, a, b, logits @ answers.T / norm, to_logits[alive] @ answers.T / norm, ridge)
+    return _with_output(program, a, b, logits @ answers.T / norm, to_logits[alive] @ answers.T / norm, ridge)
 
 
 def _rotations(reading: Reading, keys: np.ndarray | None, factors: int) -> Rotations:
     tokens, keys = _angles(reading, keys)
     a, b, _, _ = reading.on_group
     _, d, _ = tokens.sums(a, b)
-    amplitude = np.empty((len(keys), factors))
-    for i, k in enumerate(keys):
-        amplitude[i] = np.linalg.lstsq(tokens.distance_factors(k, d)[:, :factors], reading.along_clock(k))[0]
-    return Rotations(tokens, _outside(reading), keys, amplitude)
+    fits = [np.linalg.lstsq(tokens.distance_factors(k, d)[:, :factors], reading.along_clock(k)) for k in keys]
+    return Rotations(tokens, _outside(reading), keys, np.array([coefficients for coefficients, *_ in fits]))
 
 
 def _angles(reading: Reading, keys: np.ndarray | None) -> tuple[Tokens, np.ndarray]:
@@ -172,11 +170,11 @@ def _with_output(
 
 def _waves(tokens: Tokens, frequency: int, keys: np.ndarray, a: np.ndarray, b: np.ndarray, waves: Waves) -> np.ndarray:
     """Compute `Tokens.waves`, with zeros for second harmonics that are also key frequencies, which count there."""
-    found = tokens.waves(frequency, a, b, waves).reshape(len(a), len(waves), 2)
+    values = tokens.waves(frequency, a, b, waves).reshape(len(a), len(waves), 2)
     double = min(2 * frequency % tokens.order, -2 * frequency % tokens.order)
     if double in keys and double != frequency:
-        found[:, [2 in wave for wave in waves]] = 0.0
-    return found.reshape(len(a), -1)
+        values[:, [2 in wave for wave in waves]] = 0.0
+    return values.reshape(len(a), -1)
 
 
 def _least_squares(design: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -11,23 +11,14 @@ from pydantic import Field
 
 from slt_grok.errors import SltGrokError
 from slt_grok.format import capital, percent, plural, plus_minus, step
-from slt_grok.measurement import (
-    Context,
-    Data,
-    Drawing,
-    Measurement,
-    Table,
-    Variable,
-    evenly_spaced,
-    final_numbers,
-)  # fmt: skip
+from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, evenly_spaced, final_numbers
 from slt_grok.models import Network
-from slt_grok.program.compression import Compressed, compress
+from slt_grok.program.compression import compress
 from slt_grok.program.extraction import AGREEMENT, EXPLAINED, LEVELS, candidates, extract, match
 from slt_grok.program.length import KEEPS, codes
 from slt_grok.program.levels import neurons
 from slt_grok.program.listing import essential
-from slt_grok.program.reading import Reading, read
+from slt_grok.program.reading import read
 from slt_grok.program.tokens import unreadable
 from slt_grok.program.writing import source
 from slt_grok.progress import ProgressCallback, ignore
@@ -117,8 +108,8 @@ class Programs(Measurement):
     def measure(self, trajectory: Trajectory, settings: ProgramSettings, context: Context) -> xr.Dataset:
         """Measure the chosen checkpoints; attributes store the last network's program as text."""
         chosen = trajectory.isel(step=evenly_spaced(trajectory.coords["step"], settings.checkpoints))
-        found = context.in_shards(chosen, measure, SHARD)
-        return found.assign_attrs(as_text(trajectory.isel(step=[-1], seed=[0])))
+        dataset = context.in_shards(chosen, measure, SHARD)
+        return dataset.assign_attrs(as_text(trajectory.isel(step=[-1], seed=[0])))
 
     def seconds(self, trial: Trajectory, settings: ProgramSettings, checkpoints: int, context: Context) -> float:
         """Predict the cost from a trial that adds a typical program, since an untrained network has none."""
@@ -126,9 +117,9 @@ class Programs(Measurement):
         reading = read(trial)
         measure(trial)
         if reading.tokens is not None and reading.neurons is not None:
-            trial = neurons(reading, reading.tokens.frequencies[:TRIAL])
-            codes(reading, trial)
-            match(reading, trial)
+            program = neurons(reading, reading.tokens.frequencies[:TRIAL])
+            codes(reading, program)
+            match(reading, program)
         return (time.process_time() - start) * min(settings.checkpoints or checkpoints, checkpoints)
 
     def figures(self) -> Sequence[Drawing]:
@@ -173,7 +164,7 @@ class Programs(Measurement):
         from slt_grok import plots
 
         onsets = plots.explained_from(data[self.name]).to_series().dropna()
-        reached = ", ".join(f"step {step(at)} (seed {seed})" for seed, at in onsets.items())
+        reached = ", ".join(f"step {step(onset)} (seed {seed})" for seed, onset in onsets.items())
         onset = f"explains the network from {reached} on" if reached else "does not explain the network at the end"
         return [
             f"The shortest program {onset} ({RULE}).",
@@ -188,26 +179,27 @@ class Programs(Measurement):
 
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate fit and length of every level, at the step with the longest loss-preserving code and at the end."""
-        made, dataset = [], data[self.name]
+        tables, dataset = [], data[self.name]
         header = ["", "Variance of the logits", "Agreement with the network", "Bits (answers)", "Bits (loss)"]
         for seed in dataset.seed.values.tolist():
-            one = dataset.sel(seed=seed)
-            longest = int(shortest(one).sel(keeps="loss").argmax("step"))
-            for place in dict.fromkeys((longest, one.sizes["step"] - 1)):
-                at = one.isel(step=place)
-                caption = f"Programs at step {step(int(at.step))}, seed {seed}. Bits of the shortest code of each kind"
-                made.append(Table(caption, header, _rows(at, data.get("llc")), folded=dataset.sizes["seed"] > 1))
-        return made
+            networks = dataset.sel(seed=seed)
+            longest = int(shortest(networks).sel(keeps="loss").argmax("step"))
+            for index in dict.fromkeys((longest, networks.sizes["step"] - 1)):
+                network = networks.isel(step=index)
+                caption = (
+                    f"Programs at step {step(int(network.step))}, seed {seed}. Bits of the shortest code of each kind"
+                )
+                rows = _rows(network, data.get("llc"))
+                tables.append(Table(caption, header, rows, folded=dataset.sizes["seed"] > 1))
+        return tables
 
     def columns(self, dataset: xr.Dataset) -> dict[str, Any]:
         """Report the last checkpoint's numbers, and the shortest program's bits with their drop from the maximum."""
-        found = final_numbers(dataset, f"final.{self.name}")
-        bits = shortest(dataset).sortby("step")
-        for keeps in bits.keeps.values:
-            own = bits.sel(keeps=keeps).values
-            found[f"final.program.shortest_bits.{keeps}"] = float(own[-1])
-            found[f"program_bits_drop.{keeps}"] = float(own.max() - own[-1])
-        return found
+        columns = final_numbers(dataset, f"final.{self.name}")
+        for bits in shortest(dataset).sortby("step").transpose("keeps", "step"):
+            columns[f"final.program.shortest_bits.{bits.keeps.item()}"] = bits[-1].item()
+            columns[f"program_bits_drop.{bits.keeps.item()}"] = (bits.max() - bits[-1]).item()
+        return columns
 
 
 def measure(trajectory: Trajectory, on_progress: ProgressCallback = ignore) -> xr.Dataset:
@@ -226,8 +218,8 @@ def measure(trajectory: Trajectory, on_progress: ProgressCallback = ignore) -> x
     """
     rows = []
     for index in np.ndindex(*trajectory.shape):
-        one = trajectory.isel(**{dim: [i] for dim, i in zip(trajectory.dims, index, strict=True)})
-        rows.append(_row(read(one), list(compress(one).values())))
+        network = trajectory.isel(**{dim: [i] for dim, i in zip(trajectory.dims, index, strict=True)})
+        rows.append(_row(network))
         on_progress(len(rows) / len(trajectory))
     coords = {"level": list(LEVELS), "keeps": list(KEEPS), "mixture": list(MIXTURES), "compression": list(COMPRESSIONS)}
     if "clock_amplitude" in rows[0]:
@@ -236,53 +228,57 @@ def measure(trajectory: Trajectory, on_progress: ProgressCallback = ignore) -> x
     return Programs().dataset(trajectory, values, **coords)
 
 
-def _row(reading: Reading, compressed: list[Compressed]) -> dict[str, Any]:
-    found = candidates(reading)
-    lengths = {name: codes(reading, program) for name, program in found.items()} | {"table": codes(reading, None)}
-    fits = {name: match(reading, program) for name, program in found.items()}
-    chosen = {keeps: min(lengths, key=lambda name: lengths[name][keeps].bits) for keeps in KEEPS}
-    best = [lengths[chosen[keeps]][keeps] for keeps in KEEPS]
+def _row(network: Trajectory) -> dict[str, Any]:
+    """Measure a single network: variable -> its value."""
+    reading, compressed = read(network), list(compress(network).values())
+    programs = candidates(reading)
+    lengths = {name: codes(reading, programs.get(name)) for name in (*programs, "table")}
+    fits = {name: match(reading, program) for name, program in programs.items()}
+    chosen = [min(lengths, key=lambda name: lengths[name][keeps].bits) for keeps in KEEPS]
+    shortest_codes = [lengths[name][keeps] for name, keeps in zip(chosen, KEEPS, strict=True)]
     row = {
         "explained_variance": [1 - fits[name].unexplained if name in fits else np.nan for name in LEVELS],
         "agreement": [fits[name].agreement if name in fits else np.nan for name in LEVELS],
         "true_answers": (reading.answers == reading.labels).mean(),
         "program_bits": [[lengths[n][keeps].bits if n in lengths else np.nan for n in MIXTURES] for keeps in KEEPS],
-        "chosen": [chosen[keeps] for keeps in KEEPS],
-        "table_share": [code.listing / code.bits for code in best],
-        "program_explains": chosen["answers"] != "table" and fits[chosen["answers"]].explains,
-        "network_bits": [[getattr(own, name) for name in COMPRESSIONS] for own in compressed],
+        "chosen": chosen,
+        "table_share": [code.listing / code.bits for code in shortest_codes],
+        "program_explains": chosen[0] in fits and fits[chosen[0]].explains,
+        "network_bits": [[code.quantized, code.pruned] for code in compressed],
+        "bits_per_weight": [code.bits_per_weight for code in compressed],
+        "bits_per_weight_kept": [code.bits_per_weight_kept for code in compressed],
+        "weights_kept": [code.weights_kept for code in compressed],
     }
-    for name in ("bits_per_weight", "bits_per_weight_kept", "weights_kept"):
-        row[name] = [getattr(own, name) for own in compressed]
     if reading.tokens is not None:
         row["clock_amplitude"] = reading.clock_amplitudes
         row["program_frequency"] = np.isin(reading.tokens.frequencies, reading.keys)
     return row
 
 
-def as_text(one: Trajectory) -> dict[str, str]:
+def as_text(network: Trajectory) -> dict[str, str]:
     """Describe a network's program in the attributes `program_source`, `program_lines` and `program_note`.
 
     `program_lines` are the essential lines for the figure with the token circles; absent if the angles are logarithms.
     """
-    at = ", ".join(f"{dim} {step(int(values[0]))}" for dim, values in one.coords.items())
-    reading = read(one)
+    label = ", ".join(f"{dim} {step(int(values[0]))}" for dim, values in network.coords.items())
+    reading = read(network)
     try:
-        found = extract(reading)
+        extraction = extract(reading)
     except SltGrokError as error:
         reason = str(error).removeprefix("program: ")
-        return {"program_note": f"The network at {at} has no program: {reason}."}
-    has, shown = "a list of pairs, since no formula alone explains the network", None
-    if found.explained:
-        has = f"numbers rounded to {plural(found.digits, 'digit')}"
-        shown = neurons(reading) if reading.neurons is not None else None
-    text, note = source(found), f"The file that `slt-grok extract` writes for {at} has {has}."
-    on_tokens = reading.tokens is not None and reading.tokens.order == reading.p
-    return {
+        return {"program_note": f"The network at {label} has no program: {reason}."}
+    content, strongest = "a list of pairs, since no formula alone explains the network", None
+    if extraction.explained:
+        content = f"numbers rounded to {plural(extraction.digits, 'digit')}"
+        strongest = neurons(reading) if reading.neurons is not None else None
+    text = source(extraction)
+    attrs = {
         "program_source": text,
-        "program_note": note,
-        **({"program_lines": essential(text, shown)} if on_tokens else {}),
+        "program_note": f"The file that `slt-grok extract` writes for {label} has {content}.",
     }
+    if reading.tokens is not None and reading.tokens.order == reading.p:
+        attrs["program_lines"] = essential(text, strongest)
+    return attrs
 
 
 def draw_text(program: xr.Dataset, maps: xr.Dataset | None) -> Any:
@@ -305,17 +301,18 @@ def shortest(program: xr.Dataset) -> xr.DataArray:
     return program.program_bits.min("mixture")
 
 
-def _rows(at: xr.Dataset, llc: xr.Dataset | None) -> list[list[str]]:
-    rows = []
-    for mixture in MIXTURES:
-        fits = [_share(at[name].reindex(level=[mixture])[0]) for name in ("explained_variance", "agreement")]
-        rows.append([capital(mixture), *fits, *(_bits(at.program_bits.sel(mixture=mixture, keeps=k)) for k in KEEPS)])
-    for compression in COMPRESSIONS:
-        bits = [_bits(at.network_bits.sel(compression=compression, keeps=keeps)) for keeps in KEEPS]
-        rows.append([f"Network, {compression}", "–", "–", *bits])
-    if llc is not None and "n" in llc.attrs and at.step.item() in llc.step.values and at.seed.item() in llc.seed.values:
-        here, log_n = llc.sel(step=at.step, seed=at.seed), math.log2(float(llc.attrs["n"]))
-        rows.append(["LLC × log₂ n", "–", "–", "–", plus_minus(float(here.llc) * log_n, float(here.llc_se) * log_n)])
+def _rows(network: xr.Dataset, llc: xr.Dataset | None) -> list[list[str]]:
+    fits = network[["explained_variance", "agreement"]].reindex(level=MIXTURES).to_array()
+    rows = [
+        [capital(name), *map(_share, fits.sel(level=name)), *map(_bits, network.program_bits.sel(mixture=name))]
+        for name in MIXTURES
+    ]
+    for name, bits in zip(COMPRESSIONS, network.network_bits.transpose("compression", "keeps"), strict=True):
+        rows.append([f"Network, {name}", "–", "–", *map(_bits, bits)])
+    if llc is not None and "n" in llc.attrs and all(network[dim].item() in llc[dim].values for dim in ("step", "seed")):
+        measured, log_n = llc.sel(step=network.step, seed=network.seed), math.log2(float(llc.attrs["n"]))
+        bits = plus_minus(float(measured.llc) * log_n, float(measured.llc_se) * log_n)
+        rows.append(["LLC × log₂ n", "–", "–", "–", bits])
     return rows
 
 

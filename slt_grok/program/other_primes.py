@@ -18,8 +18,9 @@ frequency that improves the margin most is added, with the mean amplitude. The c
 2301.05217, section 4.1, the pizza that of Zhong et al. 2306.17844, section 4; the transfer rule is ours.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Literal
 
 import numpy as np
@@ -99,16 +100,16 @@ def nearest(program: Constants, p: int) -> dict[int, int]:
     """
     if p < 3 or not is_prime(p):
         raise SltGrokError(f"modulus: expected an odd prime, got {p}")
-    free, found = np.arange(1, (p + 1) // 2), {}
+    free, places = np.arange(1, (p + 1) // 2), {}
     if len(program.amplitudes) > len(free):
         raise SltGrokError(
             f"modulus: expected at least {2 * len(program.amplitudes) + 1} for the program's "
             f"{len(program.amplitudes)} frequencies, got {p}"
         )
     for k in sorted(program.amplitudes, key=lambda k: -abs(program.amplitudes[k])):
-        found[k] = int(free[np.abs(free * program.p - k * p).argmin()])
-        free = free[free != found[k]]
-    return found
+        places[k] = int(free[np.abs(free * program.p - k * p).argmin()])
+        free = free[free != places[k]]
+    return places
 
 
 def transfer(program: Constants, p: int, directions: dict[int, int] | None = None, least: float = LEAST) -> Transferred:
@@ -132,54 +133,51 @@ def transfer(program: Constants, p: int, directions: dict[int, int] | None = Non
         The new prime is not an odd prime or has too few frequencies, or no set of frequencies that fits into the
         network reaches the margin.
     """
-
-    def margin(places: list[int], heights: list[float]) -> float:
-        shared = None if directions is None else directions[len(places)]
-        return worst_margin(p, dict(zip(places, heights, strict=True)), shared)
-
     start, half = nearest(program, p), (p - 1) // 2
-    origins: list[int | None] = list(start)
-    heights, places = [program.amplitudes[k] for k in start], list(start.values())
     if directions is not None and len(start) not in directions:
         raise SltGrokError(
             f"model: expected room for a pizza of {len(start)} frequencies, got {max(directions, default=0)}"
         )
+    heights = [program.amplitudes[k] for k in start]
+    mean = float(np.mean(heights))
+
+    def amplitudes(places: Sequence[int]) -> dict[int, float]:
+        return dict(zip_longest(places, heights, fillvalue=mean))  # the program's frequencies, then those added
+
+    def margin(places: Sequence[int]) -> float:
+        return worst_margin(p, amplitudes(places), None if directions is None else directions[len(places)])
+
+    places, shift = list(start.values()), 0
+    nearest_margin = best = margin(places)
+    while best < least and shift < half:
+        shift = 2 * shift or 1
+        places, best = _shifted(places, list(start.values()), shift, half, margin)
     room = half if directions is None else min(half, max(directions))
-    at_first = found = margin(places, heights)
-    shift = 0
-    while found < least:
-        if shift < half:
-            shift = 2 * shift or 1
-            places, found = _shifted(places, heights, list(start.values()), shift, half, margin)
-            continue
+    while best < least:
         if len(places) >= room:
             raise SltGrokError(
                 f"modulus: expected amplitudes with a worst margin of {least:g} by the closed form, but the "
-                f"{room} frequencies of {p} that fit reach only {found:.3g}"
+                f"{room} frequencies of {p} that fit reach only {best:.3g}"
             )
-        heights = [*heights, float(np.mean(heights))]
         others = [k for k in range(1, half + 1) if k not in places]
-        gains = [margin([*places, k], heights) for k in others]
-        places, origins = [*places, others[int(np.argmax(gains))]], [*origins, None]
-        found = max(gains)
-    amplitudes = dict(zip(places, heights, strict=True))
-    return Transferred(amplitudes, dict(zip(places, origins, strict=True)), found, at_first, shift)
+        margins = [margin([*places, k]) for k in others]
+        best = max(margins)
+        places = [*places, others[margins.index(best)]]
+    return Transferred(amplitudes(places), dict(zip_longest(places, start)), best, nearest_margin, shift)
 
 
 def _shifted(
-    places: list[int], heights: list[float], start: list[int], shift: int, half: int, margin: Any
+    places: list[int], start: list[int], shift: int, half: int, margin: Callable[[Sequence[int]], float]
 ) -> tuple[list[int], float]:
     """Move each frequency in turn to the best place within `shift` of its start, until none improves."""
-    best = margin(places, heights)
+    best = margin(places)
     while True:
         before = best
         for i, center in enumerate(start):
             for k in range(max(1, center - shift), min(half, center + shift) + 1):
-                if k not in places:
-                    other = [*places[:i], k, *places[i + 1 :]]
-                    value = margin(other, heights)
-                    if value > best:
-                        places, best = other, value
+                moved = [*places[:i], k, *places[i + 1 :]]
+                if k not in places and (value := margin(moved)) > best:
+                    places, best = moved, value
         if best == before:
             return places, best
 
@@ -225,10 +223,10 @@ def rewrite(
         plant(module, circuit, {1: 1.0}, task.sign)
     except SltGrokError as error:
         raise SltGrokError(f"model: expected an architecture that holds a program by rotation ({error})") from error
-    found = transfer(program, p, _directions(module) if circuit == "pizza" else None, least)
+    transferred = transfer(program, p, _directions(module) if circuit == "pizza" else None, least)
     scale = 1 / ring_mean(p) if circuit == "pizza" else 1.0
-    parameters = plant(module, circuit, {k: scale * height for k, height in found.amplitudes.items()}, task.sign)
-    return Trajectory(Network(module, task), parameters), found
+    parameters = plant(module, circuit, {k: scale * height for k, height in transferred.amplitudes.items()}, task.sign)
+    return Trajectory(Network(module, task), parameters), transferred
 
 
 def _directions(module: Model) -> dict[int, int]:

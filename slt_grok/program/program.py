@@ -40,8 +40,9 @@ class Program(ABC):
     ----------
     tokens : Tokens
         Angles of the tokens.
-    Logit of the class without an angle (0 under multiplication) minus the mean of the others, for pairs in the group
-    and for pairs with a 0; ignored if all tokens have angles.
+    outside : ndarray
+        Logit of the class without an angle (0 under multiplication) minus the mean of the others, for pairs in the
+        group and for pairs with a 0, (2,); ignored if all tokens have angles.
     keys : ndarray
         Key frequencies, int64 (K,), ascending.
     """
@@ -75,13 +76,13 @@ class Program(ABC):
         """Compute the logits of all p answers, float64 (..., p); their mean over the answers is arbitrary."""
         a, b = np.broadcast_arrays(a, b)
         _, _, inside = self.tokens.sums(a, b)
-        found = np.zeros((*a.shape, self.tokens.p))
+        on_group = np.zeros((inside.sum(), self.tokens.p))
+        on_group[:, self.tokens.token] = self._of_group(a[inside], b[inside])
+        logits = np.zeros((*a.shape, self.tokens.p))
+        logits[inside] = on_group
         if self.tokens.order < self.tokens.p:
-            found[..., 0] = np.where(inside, *self.outside)
-        position = self.tokens.position[self.tokens.position >= 0]
-        values = self._of_group(a[inside], b[inside])[:, position]
-        found[inside[..., None] & (self.tokens.position >= 0)] = values.ravel()
-        return found
+            logits[..., 0] = np.where(inside, *self.outside)
+        return logits
 
     def answer(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Compute the answer with the largest logit, int64 like a; ties go to the smallest."""
@@ -114,13 +115,13 @@ class Rotations(Program):
     def _of_group(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         s, d, _ = self.tokens.sums(a, b)
         c = np.arange(self.tokens.order)
-        found = np.zeros((len(a), len(c)))
+        logits = np.zeros((len(a), len(c)))
         for k, amplitude in zip(self.keys, self.amplitude, strict=True):
             size = self.tokens.distance_factors(k, d)[:, : len(amplitude)] @ amplitude
             angle_s, angle_c = self.tokens.angle(k, s), self.tokens.angle(k, c)
-            found += (size * np.cos(angle_s))[:, None] * np.cos(angle_c)
-            found += (size * np.sin(angle_s))[:, None] * np.sin(angle_c)
-        return found
+            logits += (size * np.cos(angle_s))[:, None] * np.cos(angle_c)
+            logits += (size * np.sin(angle_s))[:, None] * np.sin(angle_c)
+        return logits
 
 
 @dataclass(frozen=True)
@@ -172,12 +173,13 @@ class Neurons(Program):
 
     def pre(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Pre-activations of m pairs in the group, (m, width)."""
-        found = np.tile(self.constant, (len(a), 1))
+        pre = np.tile(self.constant, (len(a), 1))
         for k in np.unique(self.frequency):
-            own = np.flatnonzero(self.frequency == k)
-            size = np.stack([np.cos(self.phase[own]), -np.sin(self.phase[own])], -1) * self.amplitude[own, :, None]
-            found[:, self.neuron[own]] += self.tokens.waves(k, a, b) @ size.reshape(len(own), -1).T
-        return found
+            entry = self.frequency == k
+            phase, amplitude = self.phase[entry], self.amplitude[entry, :, None]
+            coefficients = (np.stack([np.cos(phase), -np.sin(phase)], -1) * amplitude).reshape(len(phase), -1)
+            pre[:, self.neuron[entry]] += self.tokens.waves(k, a, b) @ coefficients.T
+        return pre
 
     def _of_group(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         post = ACTIVATIONS[self.activation](self.pre(a, b))

@@ -126,7 +126,7 @@ class Reading:
         return self.tokens.frequencies[(share > KEY_SHARE) & (self.clock_amplitudes > 0)]
 
 
-def single(one: Trajectory, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+def single(trajectory: Trajectory, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """Extract the parameters of a single network, each with a leading axis of length 1.
 
     Raises
@@ -134,11 +134,11 @@ def single(one: Trajectory, dtype: torch.dtype | None = None) -> dict[str, Tenso
     SltGrokError
         There are several networks, or the task is not on Z_p for an odd prime p.
     """
-    if len(one) != 1:
-        raise SltGrokError(f"program: expected one network, got {len(one)}; select a step and a seed")
-    if reason := unreadable(one.task):
+    if len(trajectory) != 1:
+        raise SltGrokError(f"program: expected one network, got {len(trajectory)}; select a step and a seed")
+    if reason := unreadable(trajectory.task):
         raise SltGrokError(f"program: {reason}")
-    return one.stacked(dtype)
+    return trajectory.stacked(dtype)
 
 
 def on_all_pairs(network: Network, stack: Parameters, *names: str) -> dict[str, Tensor]:
@@ -151,27 +151,32 @@ def on_all_pairs(network: Network, stack: Parameters, *names: str) -> dict[str, 
     return {"logits": network.stacked_outputs(stack, network.task.inputs)}
 
 
-def read(one: Trajectory) -> Reading:
+def read(trajectory: Trajectory) -> Reading:
     """Read the logits and neurons of one network on all pairs of its task.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        A single network; its model may be any module.
 
     Raises
     ------
     SltGrokError
         There are several networks, the task is not on Z_p, or the logits have another shape or are all equal.
     """
-    stack, network, module = single(one, torch.float64), one.network, one.network.module
+    stack, network, module = single(trajectory, torch.float64), trajectory.network, trajectory.network.module
     activation = activation_name(getattr(module, "activation", None))
-    layers = [units for units in module.units() if "neurons" in units] if isinstance(module, Model) else []
+    layers = [units for units in module.units() if "neurons" in units] if network.declares("units") else []
     has_neurons = len(layers) == 1 and activation is not None
     sites = on_all_pairs(network, stack, "logits", *["neurons_pre"] * has_neurons)
-    logits, p = sites["logits"][0].numpy(), one.task.classes
+    logits, p = sites["logits"][0].numpy(), trajectory.task.classes
     if logits.shape != (p * p, p):
         raise SltGrokError(f"program: expected logits of shape ({p * p}, {p}), got {logits.shape}")
     logits = logits - logits.mean(-1, keepdims=True)
     if not np.square(logits).mean() > 0:
         raise SltGrokError("program: expected logits that distinguish the answers, got equal ones")
     if not has_neurons:
-        return Reading(one.task, logits, None)
+        return Reading(trajectory.task, logits, None)
     to_logits = module.neuron_logit_map(stack)[0].numpy()  # pyright: ignore
     to_logits = to_logits - to_logits.mean(-1, keepdims=True)
-    return Reading(one.task, logits, HiddenLayer(activation, sites["neurons_pre"][0].numpy(), to_logits))  # pyright: ignore
+    return Reading(trajectory.task, logits, HiddenLayer(activation, sites["neurons_pre"][0].numpy(), to_logits))  # pyright: ignore

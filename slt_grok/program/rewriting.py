@@ -45,21 +45,21 @@ def write_rewritten(
         The program cannot be read, the architecture or the prime is unsuitable, the split lists its pairs one by one,
         or the run directory exists.
     """
-    found = constants.read(program)
+    source = constants.read(program)
     if task.get("split_rule") == "listed":
         raise SltGrokError("task.split_rule: expected a rule that works for any modulus, got listed")
-    settings = {**task, "modulus": p, "operation": found.operation}
+    settings = {**task, "modulus": p, "operation": source.operation}
     settings.pop("kind", None)
-    network, transferred = rewrite(found, model, ModularTask(**settings))
+    network, transferred = rewrite(source, model, ModularTask(**settings))
     single = {key: tensor.to(torch.float32) for key, tensor in network.parameters.items()}
-    about = evaluate(replace(network, parameters=single))
-    came = [f"{k} from {origin}" if origin else f"{k} added" for k, origin in transferred.origins.items()]
+    values = evaluate(replace(network, parameters=single))
+    mapping = [f"{k} from {origin}" if origin else f"{k} added" for k, origin in transferred.origins.items()]
     notes = [
-        f"Frequencies for {p} from those for {found.p}: {', '.join(came)}; allowed shift {transferred.shift}.",
+        f"Frequencies for {p} from those for {source.p}: {', '.join(mapping)}; allowed shift {transferred.shift}.",
         f"In closed form, the worst margin is at least {transferred.margin:.3g} nats, "
         f"{transferred.nearest_margin:.3g} at the nearest frequencies.",
-        f"The network answers {about['accuracy'][2]:.2%} of all {p**2} pairs correctly, with a worst margin of "
-        f"{about['worst_margin']:.3g} nats.",
+        f"The network answers {values['accuracy'][2]:.2%} of all {p**2} pairs correctly, with a worst margin of "
+        f"{values['worst_margin']:.3g} nats.",
     ]
     config = {"name": f"{name}-p{p}", "task": settings, "model": dict(model)}
     write_run([Imported(program, "program", config, 0, single, notes=notes)], out)

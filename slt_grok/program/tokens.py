@@ -107,9 +107,9 @@ class Tokens:
     @cached_property
     def position(self) -> np.ndarray:
         """The element j of each token, int64 (p,); -1 for a token that is not in the group."""
-        found = np.full(self.p, -1)
-        found[self.token] = np.arange(self.order)
-        return found
+        position = np.full(self.p, -1)
+        position[self.token] = np.arange(self.order)
+        return position
 
     def sums(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Compute j_a + sign j_b, j_a - sign j_b (both mod n) and a mask of pairs that have them, each like a."""
