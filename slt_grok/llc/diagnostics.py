@@ -51,13 +51,21 @@ class ChainStatistics:
 class Average(NamedTuple):
     """The LLC at one temperature, from its healthy chains.
 
-    llc : n_beta (mean loss - L(w*)).
-    llc_se : the larger of the MCSE, which accounts for autocorrelation within chains, and the standard error of the
-        chains' means, which also reflects disagreement between chains.
-    rhat, ess : R-hat and effective sample size of the draws' losses.
-    drift, drift_se : LLC of the second half of the draws minus that of the first, and its standard error.
-    virial, virial_se : mean of (w - w*) . grad U / d, 1 in equilibrium, and its standard error over chains.
-    fraction_below : fraction of draws with a loss below L(w*).
+    Parameters
+    ----------
+    llc : float
+        n_beta (mean loss - L(w*)).
+    llc_se : float
+        The larger of the MCSE, which accounts for autocorrelation within chains, and the standard error of the chains'
+        means, which also reflects disagreement between chains.
+    rhat, ess : float
+        R-hat and effective sample size of the draws' losses.
+    drift, drift_se : float
+        LLC of the second half of the draws minus that of the first, and its standard error.
+    virial, virial_se : float
+        Mean of (w - w*) . grad U / d, 1 in equilibrium, and its standard error over chains.
+    fraction_below : float
+        Fraction of draws with a loss below L(w*).
     """
 
     llc: float
@@ -72,7 +80,15 @@ class Average(NamedTuple):
 
 
 class Status(NamedTuple):
-    """One of `STATUSES`, and its reason."""
+    """The status of an estimate.
+
+    Parameters
+    ----------
+    status : str
+        One of `STATUSES`.
+    reason : str
+        The diagnostic that determines it.
+    """
 
     status: str
     reason: str
@@ -122,7 +138,7 @@ def highest_excess(d: int) -> float:
 
 
 def is_out_of_reach(losses: np.ndarray, baselines: np.ndarray, n_betas: Sequence[float], d: int) -> bool:
-    """Tell whether any loss (network, temperature, chain, update) is above `highest_excess` or not finite."""
+    """Test whether any loss (network, temperature, chain, update) is above `highest_excess` or not finite."""
     with np.errstate(over="ignore"):
         excess = np.array(n_betas)[:, None, None] * (losses - baselines[:, None, None, None])
     return not bool((excess <= highest_excess(d)).all())  # NaN compares false
@@ -135,16 +151,14 @@ def average(statistics: ChainStatistics) -> Average:
         return Average(*[np.nan] * len(Average._fields))
     # the excess in LLC units: leaves R-hat and ESS unchanged, and avoids rounding errors near a loss of 1e-8
     excess = statistics.n_beta * (statistics.draws[healthy] - statistics.baseline)
-    rhat, ess, mcse = (_statistic(name, excess) for name in ("rhat", "ess", "mcse"))
     first, second = np.array_split(excess, 2, axis=1)
-    drift_se = np.hypot(_standard_error(first), _standard_error(second))
     return Average(
         llc=float(excess.mean()),
-        llc_se=float(np.nanmax([mcse, _chain_error(excess)])),
-        rhat=rhat,
-        ess=ess,
+        llc_se=_standard_error(excess),
+        rhat=_statistic("rhat", excess),
+        ess=_statistic("ess", excess),
         drift=float(second.mean() - first.mean()),
-        drift_se=float(drift_se),
+        drift_se=float(np.hypot(_standard_error(first), _standard_error(second))),
         virial=float(statistics.virial[healthy].mean()),
         virial_se=float(_chain_error(statistics.virial[healthy])),
         fraction_below=float((excess < 0).mean()),
@@ -152,13 +166,13 @@ def average(statistics: ChainStatistics) -> Average:
 
 
 def assess(
-    found: Average, statistics: ChainStatistics, finite_minimizer: bool, hotter: Average | None = None
+    estimate: Average, statistics: ChainStatistics, finite_minimizer: bool, hotter: Average | None = None
 ) -> Status:
     """Assign a status to an estimate.
 
     Parameters
     ----------
-    found, statistics : Average, ChainStatistics
+    estimate, statistics : Average, ChainStatistics
         The estimate at the reported temperature, and the records it is based on.
     finite_minimizer : bool
         False for cross-entropy, which has no finite minimizer on a fitted network: even a well-sampled value then
@@ -174,40 +188,42 @@ def assess(
     converged` (falling draws or R-hat above 1.1), `effective` (well sampled, but specific to its n_beta and gamma),
     `converged` (also unchanged from n_beta / 16).
     """
-    omitted = len(statistics.health) - int(statistics.healthy.sum())
-    out = f"; {omitted} of {len(statistics.health)} chains omitted" if omitted else ""
-    if omitted == len(statistics.health):
+    chains, omitted = len(statistics.health), int((~statistics.healthy).sum())
+    if omitted == chains:
         return Status("diverged", f"no healthy chain ({statistics.health[0]})")
-    if found.llc < -2 * found.llc_se:
-        return Status("not a minimum", "the LLC is negative: the chains continue training" + out)
+    status, reason = _assess_estimate(estimate, finite_minimizer, hotter)
+    return Status(status, f"{reason}; {omitted} of {chains} chains omitted" if omitted else reason)
+
+
+def _assess_estimate(estimate: Average, finite_minimizer: bool, hotter: Average | None) -> tuple[str, str]:
+    if estimate.llc < -2 * estimate.llc_se:
+        return "not a minimum", "the LLC is negative: the chains continue training"
     low = "not converged (likely low)"
-    drifts = abs(found.drift) > max(DRIFT_LIMIT * abs(found.llc), ERRORS * found.drift_se)
-    if drifts and found.drift > 0:
-        return Status(low, f"the second half of the draws is {found.drift:.3g} above the first" + out)
-    if abs(found.virial - 1) > np.nanmax([VIRIAL_LIMIT, ERRORS * found.virial_se]):
-        status = low if found.virial < 1 else "not converged"
-        return Status(status, f"the virial is {found.virial:.2f}, not 1 as in equilibrium" + out)
-    if not found.rhat <= RHAT_LIMIT:
-        status = "not converged" if found.drift < 0 else low
-        return Status(status, f"R-hat {found.rhat:.2f} is above {RHAT_LIMIT}: the chains disagree or still drift" + out)
+    drifts = abs(estimate.drift) > max(DRIFT_LIMIT * abs(estimate.llc), ERRORS * estimate.drift_se)
+    if drifts and estimate.drift > 0:
+        return low, f"the second half of the draws is {estimate.drift:.3g} above the first"
+    if abs(estimate.virial - 1) > np.nanmax([VIRIAL_LIMIT, ERRORS * estimate.virial_se]):
+        status = low if estimate.virial < 1 else "not converged"
+        return status, f"the virial is {estimate.virial:.2f}, not 1 as in equilibrium"
+    if not estimate.rhat <= RHAT_LIMIT:
+        status = "not converged" if estimate.drift < 0 else low
+        return status, f"R-hat {estimate.rhat:.2f} is above {RHAT_LIMIT}: the chains disagree or still drift"
     if drifts:
-        return Status("not converged", f"the second half of the draws is {-found.drift:.3g} below the first" + out)
-    well = f"R-hat {found.rhat:.2f}, effective sample size {found.ess:.0f}"
+        return "not converged", f"the second half of the draws is {-estimate.drift:.3g} below the first"
+    well = f"R-hat {estimate.rhat:.2f}, effective sample size {estimate.ess:.0f}"
     if not finite_minimizer:
-        return Status("effective", well + out)
+        return "effective", well
     if hotter is None:
-        return Status("effective", f"{well}; one temperature, so its limit at large n_beta was not checked" + out)
-    change = found.llc - hotter.llc
-    error = float(np.hypot(found.llc_se, hotter.llc_se))
-    if abs(change) > CHANGE_LIMIT * abs(found.llc) and abs(change) > INTERVAL * error:
-        status = low if change > 0 else "not converged"
-        percent = 100 * change / found.llc
-        return Status(status, f"the LLC changes by {percent:.1f}% from n_beta / 16 to n_beta" + out)
-    return Status("converged", f"{well}; changes by {100 * change / found.llc:.1f}% from n_beta / 16" + out)
+        return "effective", f"{well}; one temperature, so its limit at large n_beta was not checked"
+    change, error = estimate.llc - hotter.llc, np.hypot(estimate.llc_se, hotter.llc_se)
+    percent = 100 * change / estimate.llc
+    if abs(change) > max(CHANGE_LIMIT * abs(estimate.llc), INTERVAL * error):
+        return low if change > 0 else "not converged", f"the LLC changes by {percent:.1f}% from n_beta / 16 to n_beta"
+    return "converged", f"{well}; changes by {percent:.1f}% from n_beta / 16"
 
 
 def interval(
-    found: Average, n_beta: float, hotter: Average | None = None, regular: bool = False
+    estimate: Average, n_beta: float, hotter: Average | None = None, regular: bool = False
 ) -> tuple[float, float]:
     """Compute a 95% interval for the LLC that allows for a further increase at larger n_beta.
 
@@ -219,39 +235,21 @@ def interval(
 
     Parameters
     ----------
-    found, n_beta : Average, float
+    estimate, n_beta : Average, float
         The estimate, and n times its inverse temperature.
     hotter : Average or None, optional
         The estimate at n_beta / 16, if any.
     regular : bool, optional
         Whether the point is regular, so that the multiplicity is 1.
     """
-    statistical = INTERVAL * found.llc_se
+    statistical = INTERVAL * estimate.llc_se
     if hotter is None:
-        return found.llc - statistical, found.llc + statistical
-    change, log = found.llc - hotter.llc, np.log(max(n_beta, 2.0))
+        return estimate.llc - statistical, estimate.llc + statistical
+    change, log = estimate.llc - hotter.llc, np.log(max(n_beta, 2.0))
     order = float(np.hypot(statistical, max(change, 0.0)))
-    largest = max(change + INTERVAL * float(np.hypot(found.llc_se, hotter.llc_se)), 0.0)
+    largest = max(change + INTERVAL * float(np.hypot(estimate.llc_se, hotter.llc_se)), 0.0)
     multiplicity = 0.0 if regular else min(largest * log / np.log(16), 2 / log)
-    return found.llc - statistical, found.llc + order + multiplicity
-
-
-def wbic_slope(n_betas: np.ndarray, losses: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
-    """Estimate the LLC as the slope of E L over 1 / n_beta, with its standard error (Watanabe 1208.6338, section 5).
-
-    Since E L = L(w*) + lambda / n_beta, this does not require L(w*).
-
-    Parameters
-    ----------
-    n_betas, losses, errors : ndarray
-        Inverse temperatures, mean losses and their standard errors, (temperature,).
-    """
-    x, weight = 1 / n_betas, 1 / errors**2
-    if len(x) < 2 or not np.isfinite(losses).all() or not np.isfinite(weight).all():
-        return np.nan, np.nan
-    spread = (weight * (x - np.average(x, weights=weight)) ** 2).sum()
-    slope = (weight * (x - np.average(x, weights=weight)) * losses).sum() / spread
-    return float(slope), float(spread**-0.5)
+    return estimate.llc - statistical, estimate.llc + order + multiplicity
 
 
 def _statistic(name: str, draws: np.ndarray) -> float:

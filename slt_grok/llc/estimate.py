@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.calibration import BURN_IN_FRACTION, LONGER_STEP, TEMPERATURE_RATIOS, VARYING, calibrate
 from slt_grok.llc.problem import Problem
-from slt_grok.llc.regular import LEFT_THE_POINT, Curvatures, curvatures
+from slt_grok.llc.regular import LEFT_THE_POINT, curvatures
 from slt_grok.llc.sample import OutOfReach, check, sample
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.samplers.underdamped import UnderdampedLangevin
@@ -111,9 +112,9 @@ def estimate(
     xarray.Dataset
         A dataset over the trajectory's dimensions: `llc`, `llc_se`, `llc_low`, `llc_high` (95% interval), `rhat`,
         `ess`, `drift`, `virial`, `fraction_below_initial_loss`, `llc_status`, `llc_status_reason`, `baseline_loss`; by
-        temperature `llc_at_temperature`, `llc_at_temperature_se`, with `llc_change` and `llc_wbic` if there are
-        several; by chain `llc_chain`, `chain_health`, `resets`, `acceptance`, `distance`, `loss_trace` (chain, draw),
-        `burn_in_loss` (chain, burn_in). Negative values are reported, not clipped.
+        temperature `llc_at_temperature`, `llc_at_temperature_se`, with `llc_change` if there are several; by chain
+        `llc_chain`, `chain_health`, `resets`, `acceptance`, `distance`, `loss_trace` (chain, draw), `burn_in_loss`
+        (chain, burn_in). Negative values are reported, not clipped.
 
     Raises
     ------
@@ -125,45 +126,54 @@ def estimate(
     >>> result = slt_grok.llc.estimate(module, (inputs, targets), n_beta=30, gamma=100)
     >>> float(result.llc), float(result.llc_se), str(result.llc_status.values)
     """
-    given = [float(n_beta)] if isinstance(n_beta, int | float) else None if n_beta is None else list(n_beta)
+    n_betas = None if n_beta is None else sorted(np.atleast_1d(n_beta).astype(float).tolist(), reverse=True)
     problem = Problem.from_inputs(source, data, loss, subspace, dtype)
-    seek = given is None and problem.finite_minimizer
+    seek = n_betas is None and problem.finite_minimizer
     if chains is None:
-        chains = max(4, min(128, NUMBERS // problem.subspace.dimension)) if seek else 4
+        chains = max(4, min(128, NUMBERS // problem.d)) if seek else 4
     total = updates or (UPDATES if problem.finite_minimizer else EFFECTIVE_UPDATES)
     if thinning is None:
         thinning = max(1, total // SEEK_DRAWS) if seek and draws is None else 1
     schedule = _schedule(total, draws, burn_in, thinning, batch_size)
-    check(problem, schedule, given, gamma, chains, box, sampler or UnderdampedLangevin(1.0))
-    known = [curvatures(problem, i) for i in range(len(problem.trajectory))] if seek else None
-    once = partial(
-        _once, problem, known, given=given, sampler=sampler, chains=chains, box=box, device=device, seed=seed,
-        observers=observers,
-    )  # fmt: skip
+    check(problem, schedule, n_betas, gamma, chains, box, sampler or UnderdampedLangevin(1.0))
+    settings = {"chains": chains, "box": box, "device": device, "seed": seed, "observers": observers}
+    hessians = [curvatures(problem, i) for i in range(len(problem.trajectory))] if seek else None
+    attempt = partial(_attempt, problem, sampler=sampler, n_betas=n_betas, curvatures=hessians, **settings)
     if not seek or draws is not None or updates is not None:
-        return once(schedule, gamma, on_progress=on_progress)
-    gamma, regular = _scout(once, schedule, gamma, stretch(on_progress, 0, 0.1))
-    result = once(_scaled(schedule, 0.5) if regular else schedule, gamma, on_progress=stretch(on_progress, 0.1, 0.4))
+        return attempt(schedule, gamma, on_progress=on_progress)
+    gamma, regular = _scout(attempt, schedule, gamma, stretch(on_progress, 0, 0.1))
+    result = attempt(_scaled(schedule, 0.5) if regular else schedule, gamma, on_progress=stretch(on_progress, 0.1, 0.4))
     error = np.hypot(result.llc_se, result.llc_at_temperature_se.isel(temperature=-1))
     if (abs(result.llc_change) > np.maximum(SETTLED * abs(result.llc), 2 * error)).any():
-        result = once(_scaled(schedule, 1 if regular else 2), gamma, on_progress=stretch(on_progress, 0.4, 1))
+        result = attempt(_scaled(schedule, 1 if regular else 2), gamma, on_progress=stretch(on_progress, 0.4, 1))
     return result
 
 
+def _schedule(updates: int, draws: int | None, burn_in: int | None, thinning: int, batch_size: int | None) -> Schedule:
+    """Build the schedule; burn-in defaults to half of the draws if given, else to 30% of the updates."""
+    if burn_in is None:
+        burn_in = draws // 2 if draws is not None else round(BURN_IN_FRACTION * updates)
+    if draws is None:
+        if burn_in >= updates:
+            raise SltGrokError(f"burn_in ({burn_in}) must be less than the {updates} updates of a chain")
+        draws = (updates - burn_in) // max(thinning, 1)
+    return Schedule(burn_in, draws, thinning, batch_size)
+
+
 def _scout(
-    once: Callable[..., xr.Dataset], schedule: Schedule, gamma: float | None, on_progress: ProgressCallback
+    attempt: Callable[..., xr.Dataset], schedule: Schedule, gamma: float | None, on_progress: ProgressCallback
 ) -> tuple[float, bool]:
     """Choose gamma, and test whether all points are regular, from a short estimate.
 
     If the chains see less than the Hessian at w* predicts, they have left for a more degenerate region: gamma is
     raised.
     """
-    found = once(_scaled(schedule, SCOUT), gamma, on_progress=on_progress)
+    result = attempt(_scaled(schedule, SCOUT), gamma, on_progress=on_progress)
     for _ in range(TIGHTENINGS if gamma is None else 0):
-        if not found.llc_status_reason.str.contains(LEFT_THE_POINT, regex=False).any():
+        if not result.llc_status_reason.str.contains(LEFT_THE_POINT, regex=False).any():
             break
-        found = once(_scaled(schedule, SCOUT), TIGHTER * found.attrs["gamma"], on_progress=on_progress)
-    return found.attrs["gamma"], bool((found.llc_correction > 0).all())
+        result = attempt(_scaled(schedule, SCOUT), TIGHTER * result.attrs["gamma"], on_progress=on_progress)
+    return result.attrs["gamma"], bool((result.llc_correction > 0).all())
 
 
 def _scaled(schedule: Schedule, factor: float) -> Schedule:
@@ -173,57 +183,33 @@ def _scaled(schedule: Schedule, factor: float) -> Schedule:
     return replace(schedule, burn_in=round(factor * schedule.burn_in), draws=draws, thinning=thinning)
 
 
-def _in_flights(schedule: Schedule, leapfrog: int) -> Schedule:
-    """Convert to updates of several leapfrog steps each, with the same number of gradients."""
-    burn_in = schedule.burn_in // leapfrog
-    return replace(schedule, burn_in=burn_in, draws=schedule.updates // leapfrog - burn_in, thinning=1)
-
-
-def _once(
+def _attempt(
     problem: Problem,
-    known: Sequence[Curvatures | None] | None,
     schedule: Schedule,
     gamma: float | None,
     *,
-    given: list[float] | None,
     sampler: Sampler | None,
-    chains: int,
-    box: float | None,
-    device: str | None,
-    seed: int,
-    observers: Sequence[Observer],
+    n_betas: list[float] | None,
     on_progress: ProgressCallback,
+    **settings: Any,
 ) -> xr.Dataset:
     """Make one estimate, with omitted settings chosen by the rule for this number of updates."""
-    rest = {"chains": chains, "box": box, "device": device, "seed": seed, "curvatures": known, "observers": observers}
-    if sampler is not None and given is not None and gamma is not None:
-        n_betas = sorted(given, reverse=True)
-        return sample(
-            problem, sampler, schedule, n_betas=n_betas, gamma=gamma, on_progress=on_progress, **rest
-        ).assign_attrs(calibration="settings given")
-    chosen = calibrate(
-        problem, schedule.updates, gamma=gamma, n_beta=max(given, default=None) if given is not None else None,
-        batch_size=schedule.batch_size, seed=seed, on_progress=stretch(on_progress, 0, PILOTS),
-    )  # fmt: skip
-    if given is None:
-        given = [chosen.n_beta / ratio for ratio in (TEMPERATURE_RATIOS if problem.finite_minimizer else (1,))]
-    n_betas, notes = sorted(given, reverse=True), chosen.reasons
-    rest |= {"gamma": chosen.gamma, "on_progress": stretch(on_progress, PILOTS, 1)}
-    may_change = known is not None and schedule.batch_size is None and sampler is None
+    if sampler is not None and n_betas is not None and gamma is not None:
+        result = sample(problem, sampler, schedule, n_betas=n_betas, gamma=gamma, on_progress=on_progress, **settings)
+        return result.assign_attrs(calibration="settings given")
+    options = {"gamma": gamma, "batch_size": schedule.batch_size, "seed": settings["seed"]}
+    n_beta, pilots = None if n_betas is None else n_betas[0], stretch(on_progress, 0, PILOTS)
+    chosen = calibrate(problem, schedule.updates, n_beta=n_beta, **options, on_progress=pilots)
+    if n_betas is None:
+        n_betas = [chosen.n_beta / ratio for ratio in (TEMPERATURE_RATIOS if problem.finite_minimizer else (1,))]
+    settings |= {"gamma": chosen.gamma, "on_progress": stretch(on_progress, PILOTS, 1)}
+    bounded = settings["curvatures"] is not None and schedule.batch_size is None and sampler is None
+    notes = chosen.reasons
     try:
-        found = sample(problem, sampler or chosen.sampler, schedule, n_betas=n_betas, bounded=may_change, **rest)
-    except OutOfReach:
-        exact = chosen.for_varying_curvature
-        schedule, notes = _in_flights(schedule, exact.leapfrog), (*notes, VARYING)
-        found = sample(problem, exact, schedule, n_betas=[value / LONGER_STEP**2 for value in n_betas], **rest)
-    return found.assign_attrs(calibration="; ".join(notes))
-
-
-def _schedule(updates: int, draws: int | None, burn_in: int | None, thinning: int, batch_size: int | None) -> Schedule:
-    """Build the schedule; burn-in defaults to half of the draws if given, else to 30% of the updates."""
-    if draws is not None:
-        return Schedule(draws // 2 if burn_in is None else burn_in, draws, thinning, batch_size)
-    first = round(BURN_IN_FRACTION * updates) if burn_in is None else burn_in
-    if first >= updates:
-        raise SltGrokError(f"burn_in ({first}) must be less than the {updates} updates of a chain")
-    return Schedule(first, (updates - first) // max(thinning, 1), thinning, batch_size)
+        result = sample(problem, sampler or chosen.sampler, schedule, n_betas=n_betas, bounded=bounded, **settings)
+    except OutOfReach:  # HMC with the same number of gradients
+        hmc, notes = chosen.for_varying_curvature, (*notes, VARYING)
+        burn_in = schedule.burn_in // hmc.leapfrog
+        schedule = replace(schedule, burn_in=burn_in, draws=schedule.updates // hmc.leapfrog - burn_in, thinning=1)
+        result = sample(problem, hmc, schedule, n_betas=[value / LONGER_STEP**2 for value in n_betas], **settings)
+    return result.assign_attrs(calibration="; ".join(notes))

@@ -13,16 +13,8 @@ import xarray as xr
 
 from slt_grok.devices import device_named
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.diagnostics import (
-    ChainStatistics,
-    Status,
-    assess,
-    average,
-    chain_health,
-    interval,
-    is_out_of_reach,
-    wbic_slope,
-)  # fmt: skip
+from slt_grok.llc import diagnostics
+from slt_grok.llc.diagnostics import ChainStatistics, Status
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.regular import LEFT_THE_POINT, UNRESOLVED, Curvatures, is_regular
 from slt_grok.llc.samplers.sampler import Sampler
@@ -94,30 +86,61 @@ def sample(
     check(problem, schedule, n_betas, gamma, chains, box, sampler)
     sampling = problem.sampling(sampler, schedule, box, device_named(device))
     starts = problem.starts(n_betas, gamma, chains, seed)._replace(position=position)
-    found = sampler.run(sampling, starts, on_progress, observers)
-    if bounded and is_out_of_reach(_by_network(problem, found.losses, n_betas), problem.baselines, n_betas, problem.d):
-        raise OutOfReach("step_size: a loss along a chain exceeds the posterior's range; use a smaller step")
-    settings = {
-        "sampler": sampler.name,
-        **{key: "none" if value is None else value for key, value in asdict(sampler).items()},
-        "n_beta": n_betas[0],
-        "gamma": gamma,
-        "box": "none" if box is None else box,
-        "chains": chains,
-        **{key: "full" if value is None else value for key, value in asdict(schedule).items()},
-        "device": sampling.device.type,
-        "dtype": str(problem.dtype).removeprefix("torch."),
-        "seed": seed,
-        "n": len(problem.inputs),
-        "dimension": problem.d,
+    records = sampler.run(sampling, starts, on_progress, observers)
+    if bounded:
+        losses = _by_network(problem, records.losses, n_betas)
+        if diagnostics.is_out_of_reach(losses, problem.baselines, n_betas, problem.d):
+            raise OutOfReach("step_size: a loss along a chain exceeds the posterior's range; use a smaller step")
+    exact_losses = curvatures is not None and schedule.batch_size is None
+    rows = [
+        _row(temperatures, gamma, problem.finite_minimizer, curvatures[i] if curvatures else None)
+        for i, temperatures in enumerate(statistics(problem, records, schedule, n_betas, exact_losses))
+    ]
+    coldest = {name: _by_network(problem, tensor, n_betas)[:, 0] for name, tensor in records._asdict().items()}
+    values = {
+        **{name: [row[name] for row in rows] for name in rows[0]},
+        **{name: coldest[name] for name in ("resets", "acceptance", "distance")},
+        "baseline_loss": problem.baselines,
+        "loss_trace": schedule.drawn(coldest["losses"]),
+        "burn_in_loss": coldest["losses"][..., : schedule.burn_in],
     }
-    return _dataset(problem, found, schedule, n_betas, gamma, curvatures).assign_attrs(settings)
+    if len(n_betas) == 1:
+        del values["llc_change"]
+    if curvatures is None:
+        del values["llc_correction"]
+    dataset = problem.trajectory.dataset(
+        {name: (VARIABLES[name].dims, value, VARIABLES[name].attrs) for name, value in values.items()},
+        chain=np.arange(chains),
+        draw=np.arange(schedule.draws),
+        temperature=np.array(n_betas),
+    ).assign_attrs(
+        {
+            "sampler": sampler.name,
+            **{key: "none" if value is None else value for key, value in asdict(sampler).items()},
+            "n_beta": n_betas[0],
+            "gamma": gamma,
+            "box": "none" if box is None else box,
+            "chains": chains,
+            **{key: "full" if value is None else value for key, value in asdict(schedule).items()},
+            "device": sampling.device.type,
+            "dtype": str(problem.dtype).removeprefix("torch."),
+            "seed": seed,
+            "n": len(problem.inputs),
+            "dimension": problem.d,
+        }
+    )
+    return dataset if problem.finite_minimizer else dataset.assign_attrs(comment=EFFECTIVE)
 
 
 def check(
-    problem: Problem, schedule: Schedule, n_betas: Sequence[float] | None, gamma: float | None, chains: int,
-    box: float | None, sampler: Sampler,
-) -> None:  # fmt: skip
+    problem: Problem,
+    schedule: Schedule,
+    n_betas: Sequence[float] | None,
+    gamma: float | None,
+    chains: int,
+    box: float | None,
+    sampler: Sampler,
+) -> None:
     """Check the settings of an estimate; those still to be chosen are None.
 
     Raises
@@ -148,15 +171,15 @@ def _by_network(problem: Problem, values: torch.Tensor, n_betas: Sequence[float]
 
 
 def statistics(
-    problem: Problem, found: Chains, schedule: Schedule, n_betas: Sequence[float], bounded: bool = False
+    problem: Problem, records: Chains, schedule: Schedule, n_betas: Sequence[float], bounded: bool = False
 ) -> list[list[ChainStatistics]]:
     """Collect the statistics of each network's chains at each temperature; see `chain_health` for `bounded`."""
-    traces, virial = (_by_network(problem, values, n_betas) for values in (found.losses, found.virial))
+    losses, virial = (_by_network(problem, values, n_betas) for values in (records.losses, records.virial))
     return [
         [
             ChainStatistics(
-                schedule.drawn(traces[i, t]),
-                [chain_health(chain, baseline, n_beta, problem.d, bounded) for chain in traces[i, t]],
+                schedule.drawn(losses[i, t]),
+                [diagnostics.chain_health(chain, baseline, n_beta, problem.d, bounded) for chain in losses[i, t]],
                 baseline,
                 n_beta,
                 virial[i, t],
@@ -167,65 +190,24 @@ def statistics(
     ]
 
 
-def _dataset(
-    problem: Problem,
-    found: Chains,
-    schedule: Schedule,
-    n_betas: Sequence[float],
-    gamma: float,
-    curvatures: Sequence[Curvatures | None] | None,
-) -> xr.Dataset:
-    bounded = curvatures is not None and schedule.batch_size is None
-    rows = [
-        _row(of_network, n_betas, gamma, problem.finite_minimizer, curvatures[i] if curvatures else None)
-        for i, of_network in enumerate(statistics(problem, found, schedule, n_betas, bounded))
-    ]
-    values: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
-    traces = _by_network(problem, found.losses, n_betas)[:, 0]
-    values |= {
-        name: _by_network(problem, getattr(found, name), n_betas)[:, 0] for name in ("resets", "acceptance", "distance")
-    }
-    values |= {
-        "baseline_loss": problem.baselines,
-        "loss_trace": schedule.drawn(traces),
-        "burn_in_loss": traces[..., : schedule.burn_in],
-    }
-    absent = set() if len(n_betas) > 1 else {"llc_wbic", "llc_wbic_se", "llc_change"}
-    absent |= {"llc_correction"} if curvatures is None else set()
-    result = problem.trajectory.dataset(
-        {name: (VARIABLES[name].dims, v, VARIABLES[name].attrs) for name, v in values.items() if name not in absent},
-        chain=np.arange(traces.shape[1]),
-        draw=np.arange(schedule.draws),
-        temperature=np.array(n_betas),
-    )
-    return result if problem.finite_minimizer else result.assign_attrs(comment=EFFECTIVE)
-
-
 def _row(
-    of_network: list[ChainStatistics],
-    n_betas: Sequence[float],
-    gamma: float,
-    finite_minimizer: bool,
-    curvatures: Curvatures | None,
+    temperatures: list[ChainStatistics], gamma: float, finite_minimizer: bool, curvatures: Curvatures | None
 ) -> dict[str, Any]:
-    """Compute the variables of one network."""
-    averages, correction = [average(one) for one in of_network], 0.0
+    """Compute the variables of one network from its chains at each temperature, coldest first."""
+    coldest, n_betas = temperatures[0], [statistics.n_beta for statistics in temperatures]
+    averages, correction = [diagnostics.average(statistics) for statistics in temperatures], 0.0
     if curvatures is not None and is_regular(curvatures, averages, n_betas, gamma):
         correction = curvatures.hidden(n_betas[0], gamma)
         averages = [a._replace(llc=a.llc + curvatures.hidden(b, gamma)) for a, b in zip(averages, n_betas, strict=True)]
+    best = averages[0]
     hotter = next((a for a, b in zip(averages, n_betas, strict=True) if n_betas[0] / b >= 15.9), None)
-    best, coldest = averages[0], of_network[0]
-    status = assess(best, coldest, finite_minimizer, hotter)
-    if curvatures is not None and not curvatures.resolved and status.status == "converged":
-        status = Status("not converged (likely low)", UNRESOLVED)
-    if curvatures is not None and not correction and curvatures.exceeds(best.llc, best.llc_se, n_betas[0], gamma):
-        status = Status("not converged (likely low)", LEFT_THE_POINT)
-    low, high = interval(best, n_betas[0], hotter if finite_minimizer else None, regular=correction > 0)
-    slope, slope_se = wbic_slope(
-        np.array(n_betas),
-        np.array([coldest.baseline + a.llc / b for a, b in zip(averages, n_betas, strict=True)]),
-        np.array([a.llc_se / b for a, b in zip(averages, n_betas, strict=True)]),
-    )
+    status = diagnostics.assess(best, coldest, finite_minimizer, hotter)
+    if curvatures is not None:
+        if not curvatures.resolved and status.status == "converged":
+            status = Status("not converged (likely low)", UNRESOLVED)
+        elif not correction and curvatures.exceeds(best.llc, best.llc_se, n_betas[0], gamma):
+            status = Status("not converged (likely low)", LEFT_THE_POINT)
+    low, high = diagnostics.interval(best, n_betas[0], hotter if finite_minimizer else None, regular=correction > 0)
     return {
         **{name: getattr(best, name) for name in OF_AVERAGE},
         "llc_low": low,
@@ -237,8 +219,6 @@ def _row(
         "llc_status_reason": status.reason,
         "llc_at_temperature": [a.llc for a in averages],
         "llc_at_temperature_se": [a.llc_se for a in averages],
-        "llc_wbic": slope,
-        "llc_wbic_se": slope_se,
         "chain_health": coldest.health,
         "llc_chain": n_betas[0] * (coldest.draws.mean(-1) - coldest.baseline),
     }

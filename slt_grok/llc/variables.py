@@ -10,8 +10,6 @@ EFFECTIVE = (
 LAU = "Lau et al. 2308.12108, definition 3"
 VEHTARI = "Vehtari et al. 1903.08008, by arviz-stats"
 RULES = "the rules of slt_grok.llc.diagnostics"
-WATANABE = "Watanabe 1208.6338, section 5"
-SEVERAL = "sampled at several temperatures"
 
 VARIABLES = {
     "llc": Variable(
@@ -88,21 +86,11 @@ VARIABLES = {
         ("temperature",), "standard error of the LLC at each temperature", "as llc_se", VEHTARI
     ),
     "llc_change": Variable(
-        (), "change of the LLC with temperature", "LLC at n_beta minus LLC at n_beta / 16", RULES, where=SEVERAL
-    ),
-    "llc_wbic": Variable(
         (),
-        "LLC from the slope over temperatures",
-        "slope of the mean loss over 1 / n_beta, weighted by its errors; needs no L(w*)",
-        WATANABE,
-        where=SEVERAL,
-    ),
-    "llc_wbic_se": Variable(
-        (),
-        "standard error of the LLC from the slope",
-        "from the standard errors of the mean losses",
-        WATANABE,
-        where=SEVERAL,
+        "change of the LLC with temperature",
+        "LLC at n_beta minus LLC at n_beta / 16",
+        RULES,
+        where="sampled at several temperatures",
     ),
     "llc_correction": Variable(
         (),

@@ -21,7 +21,6 @@ from slt_grok.llc.diagnostics import (
     average,
     chain_health,
     interval,
-    wbic_slope,
 )
 
 LLC, SPREAD, BASELINE, N_BETA = 10.0, 1.0, 0.5, 40.0
@@ -209,32 +208,6 @@ def test_a_regular_point_has_no_multiplicity_to_gain() -> None:
 def test_a_falling_change_widens_nothing() -> None:
     found, hotter = exactly(LLC)._replace(llc_se=0.2), exactly(1.5 * LLC)
     assert interval(found, 1e4, hotter) == interval(found, 1e4) == (LLC - 1.96 * 0.2, LLC + 1.96 * 0.2)
-
-
-N_BETAS = N_BETA / np.array([1.0, 4.0, 16.0, 64.0])
-ERRORS = np.array([0.3, 0.1, 0.2, 0.4]) / N_BETAS
-
-
-def test_the_wbic_slope_is_the_weighted_regression() -> None:
-    """Exact on a line, whatever L(w*); on any data what numpy's weighted fit gives, with its error."""
-    for loss_at_minimum in (0.0, 7.0):
-        assert wbic_slope(N_BETAS, loss_at_minimum + LLC / N_BETAS, ERRORS)[0] == pytest.approx(LLC)
-    losses = 3.0 + np.random.default_rng(0).standard_normal(4)
-    (slope, _), covariance = np.polyfit(1 / N_BETAS, losses, 1, w=1 / ERRORS, cov="unscaled")
-    assert wbic_slope(N_BETAS, losses, ERRORS) == pytest.approx((slope, covariance[0, 0] ** 0.5))
-
-
-def test_the_wbic_error_is_the_spread_of_the_slope() -> None:
-    noise = np.random.default_rng(1).standard_normal((2000, 4)) * ERRORS
-    slopes = np.array([wbic_slope(N_BETAS, 1.0 + LLC / N_BETAS + row, ERRORS) for row in noise])
-    z = (slopes[:, 0] - LLC) / slopes[:, 1]
-    assert abs(z.mean()) < 4 / 2000**0.5
-    assert abs(z.std() - 1) < 4 / (2 * 2000) ** 0.5
-
-
-def test_the_wbic_slope_of_one_temperature_or_of_diverged_chains_is_no_number() -> None:
-    assert np.isnan(wbic_slope(N_BETAS[:1], np.array([1.0]), ERRORS[:1])).all()
-    assert np.isnan(wbic_slope(N_BETAS, np.array([1.0, np.nan, 1.0, 1.0]), ERRORS)).all()
 
 
 def test_health_names_the_first_update_that_is_not_finite() -> None:

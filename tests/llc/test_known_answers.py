@@ -125,9 +125,6 @@ def test_the_true_value_is_half_the_rank() -> None:
     assert result.llc_se.item() < 0.1
     assert result.llc_status.item() == "converged"
     assert result.llc_low.item() < 15 < result.llc_high.item()
-    # the slope over 1 / n_beta needs no loss at the minimum and finds the same
-    assert abs(result.llc_wbic.item() - 15) < 3 * result.llc_wbic_se.item()
-    assert result.llc_wbic_se.item() < 0.2
 
 
 def test_float32_and_float64_agree_within_error() -> None:

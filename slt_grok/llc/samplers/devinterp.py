@@ -24,6 +24,8 @@ from torch import Tensor, nn
 
 from slt_grok.devices import CPU
 from slt_grok.errors import SltGrokError
+from slt_grok.llc.chains import LOOKS
+from slt_grok.llc.sample_losses import losses_of_outputs
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.sampling import Chains, Observer, Sampling, Starts
 from slt_grok.llc.subspaces import Entries, Whole
@@ -67,7 +69,7 @@ class Devinterp(Sampler):
         """
         if sampling.device != CPU or observers or starts.position is not None:
             raise SltGrokError("sampler devinterp: expected chains from w* on the CPU, without observers")
-        schedule, masks = sampling.schedule, _masks(sampling)
+        schedule = sampling.schedule
         settings = {
             "lr": self.step_size,
             "bounding_box_size": sampling.box,
@@ -78,87 +80,66 @@ class Devinterp(Sampler):
             "batch_size": schedule.batch_size or len(sampling.inputs),
             "num_init_loss_batches": 1,  # the baseline is ours
             "match_sampling_input_ids_across_chains": False,
-            "param_masks": masks,
+            "param_masks": _masks(sampling),
             "device": "cpu",
         }
-        total, done, found = len(starts.streams), 0, []
+        total, done, records = len(starts.streams), 0, []
         for _, group in groupby(starts.streams, lambda stream: stream.spawn_key[:-1]):
             count = len(list(group))
-            part = stretch(on_progress, done / total, (done + count) / total)
-            found.append(_chains(sampling, starts.rows(slice(done, done + count)), settings, part))
+            progress = stretch(on_progress, done / total, (done + count) / total)
+            records.append(_chains(sampling, starts.rows(slice(done, done + count)), settings, progress))
             done += count
-        return Chains(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        return Chains(*map(torch.cat, zip(*records, strict=True)))
 
 
 class _SampleLoss:
-    """Loss function for devinterp, (model, sequences) -> (batch, tokens - 1), which also records the chains.
+    """Loss function for devinterp, (model, sequences) -> (batch, 1), which also records the chains.
 
     It is called with gradients once before each update, and with a new model for each chain, so it can infer the chain
     and update, and records distance and virial as `slt_grok.llc.chains` does.
     """
 
     def __init__(self, sampling: Sampling, starts: Starts, on_progress: ProgressCallback) -> None:
-        from slt_grok.llc.chains import LOOKS
-        from slt_grok.llc.export import sequences
-
         self.sampling, self.starts = sampling, starts
         self.on_progress, self.stderr = on_progress, sys.stderr
         self.center = sampling.subspace.coordinates(starts.stack)[0].double()
         self.look_every = max(1, sampling.schedule.draws // LOOKS)
-        self.tokens = sequences(sampling.inputs, sampling.targets)
-        # sequences of tokens are passed as data; other samples by index
-        self.is_number = sampling.inputs.is_floating_point() or sampling.targets.is_floating_point()
         self.model: nn.Module | None = None
-        self.update = 0
-        self.looks: list[list[tuple[float, float]]] = []
+        self.chain, self.update = -1, 0
+        # distance and virial (chain, look, 2); NaN once a chain is abandoned
+        shape = len(starts.streams), sampling.schedule.draws // self.look_every, 2
+        self.looks = torch.full(shape, torch.nan, dtype=torch.float64)
 
     def __call__(self, model: nn.Module, tokens: Tensor) -> Tensor:
-        from slt_grok.llc.sample_losses import losses_of_outputs
-
         model.eval()  # devinterp switches to training mode, with dropout
-        inputs, targets = self._data(tokens)
+        inputs, targets = self.sampling.inputs[tokens[:, 0]], self.sampling.targets[tokens[:, 0]]
         losses = losses_of_outputs(self.sampling.network, model(inputs), targets)
         if torch.is_grad_enabled():
             self._note(model, losses.mean())
-        return losses[:, None].expand(-1, tokens.shape[1] - 1)
-
-    def _data(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        inputs, targets = self.sampling.inputs, self.sampling.targets
-        if self.is_number:
-            return inputs[tokens[:, 0]], targets[tokens[:, 0]]
-        return tokens[:, :-1].reshape(-1, *inputs.shape[1:]), tokens[:, -1]
+        return losses[:, None]
 
     def _note(self, model: nn.Module, loss: Tensor) -> None:
         schedule = self.sampling.schedule
         if model is not self.model:
-            self.model, self.update = model, 0
-            self.looks.append([])
-        draw, rest = divmod(self.update + 1 - schedule.burn_in, schedule.thinning)
-        if draw >= 1 and not rest and draw % self.look_every == 0:
-            self.looks[-1].append(self._look(dict(model.named_parameters()), loss))
+            self.model, self.chain, self.update = model, self.chain + 1, 0
+        draw, remainder = divmod(self.update + 1 - schedule.burn_in, schedule.thinning)
+        if draw >= 1 and not remainder and draw % self.look_every == 0:
+            self.looks[self.chain, draw // self.look_every - 1] = self._look(model, loss)
         self.update += 1
-        chains = len(self.looks) - 1 + self.update / schedule.updates
+        chains = self.chain + self.update / schedule.updates
         with redirect_stderr(self.stderr):
             self.on_progress(min(chains / len(self.starts.streams), 1.0), f"sampled loss {loss.item():.3g}")
 
-    def _look(self, parameters: dict[str, nn.Parameter], loss: Tensor) -> tuple[float, float]:
+    def _look(self, model: nn.Module, loss: Tensor) -> Tensor:
         """Compute distance and virial."""
         subspace = self.sampling.subspace
-        moving = {name: parameters[name] for name in subspace.parts}
+        moving = {name: parameter for name, parameter in model.named_parameters() if name in subspace.parts}
         gradients = torch.autograd.grad(loss, list(moving.values()), retain_graph=True)
         gradient = subspace.coordinates({name: g[None] for name, g in zip(moving, gradients, strict=True)})[0].double()
         position = subspace.coordinates({name: tensor.detach()[None] for name, tensor in moving.items()})[0].double()
         offset = position - self.center
         force = self.starts.n_beta[0].item() * gradient + self.starts.gamma[0].item() * offset
-        return offset.norm().item(), (offset @ force).item() / len(offset)
-
-    def looked(self) -> Tensor:
-        """Distance and virial at each look of each chain, (chain, look, 2); NaN once a chain is abandoned."""
-        count = self.sampling.schedule.draws // self.look_every
-        looks = torch.full((len(self.looks), count, 2), torch.nan, dtype=torch.float64)
-        for row, chain in zip(looks, self.looks, strict=True):
-            row[: len(chain)] = torch.tensor(chain, dtype=torch.float64).reshape(-1, 2)
-        return looks
+        return torch.stack([offset.norm(), offset @ force / len(offset)])
 
 
 def _chains(sampling: Sampling, starts: Starts, settings: dict[str, Any], on_progress: ProgressCallback) -> Chains:
@@ -170,7 +151,8 @@ def _chains(sampling: Sampling, starts: Starts, settings: dict[str, Any], on_pro
     model = deepcopy(sampling.network.module).to(next(iter(starts.stack.values())).dtype).requires_grad_(True)
     model.load_state_dict({name: tensor[0] for name, tensor in starts.stack.items()}, strict=False)
     loss = _SampleLoss(sampling, starts, on_progress)
-    rows: Any = [{"input_ids": row} for row in loss.tokens]  # devinterp requires nothing else of a dataset
+    # a sequence of tokens is a sample's index, twice; devinterp requires nothing else of a dataset
+    rows: Any = [{"input_ids": torch.tensor([i, i])} for i in range(len(sampling.inputs))]
     settings = settings | {
         "n_beta": starts.n_beta[0].item(),
         "localization": starts.gamma[0].item(),
@@ -187,12 +169,11 @@ def _chains(sampling: Sampling, starts: Starts, settings: dict[str, Any], on_pro
         tree = devinterp.sample(model, rows, {}, loss_fn=loss, output_path=Path(folder) / "samples.zarr", **settings)
         losses = tree.dataset.sampling_loss_micro.values.astype(np.float64).mean((2, 3))
         tree.close()
-    looks = loss.looked()
     return Chains(
         losses=torch.from_numpy(losses),
         resets=torch.zeros(len(losses), dtype=torch.int64),
-        distance=looks[..., 0],
-        virial=looks[..., 1],
+        distance=loss.looks[..., 0],
+        virial=loss.looks[..., 1],
         acceptance=torch.full((len(losses),), torch.nan, dtype=torch.float64),
     )
 

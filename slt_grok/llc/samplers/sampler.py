@@ -32,11 +32,9 @@ class Noise(Protocol):
 
     def normal(self) -> Tensor:
         """Draw standard normal numbers, (chains, d); overwritten by the next call."""
-        ...
 
     def uniform(self) -> Tensor:
         """Draw uniform numbers in [0, 1), (chains, 1)."""
-        ...
 
 
 class State(Protocol):
@@ -45,17 +43,14 @@ class State(Protocol):
     @property
     def position(self) -> Tensor:
         """The current samples, (chains, d)."""
-        ...
 
     @property
     def loss(self) -> Tensor:
         """L at the samples, float64 (chains,)."""
-        ...
 
     @property
     def gradient(self) -> Tensor:
         """The gradient of L at the samples, (chains, d)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -88,11 +83,6 @@ class Sampler(Registered):
         """
         if self.exact and batch_size is not None:
             raise SltGrokError(f"batch_size must be omitted, since {self.name} accepts by the loss of the full batch")
-
-    @property
-    def gradients(self) -> int:
-        """Number of gradients per update."""
-        return 1
 
     @property
     def langevin_step(self) -> float | Tensor:
