@@ -3,6 +3,7 @@
 import ctypes
 import resource
 import sys
+from contextlib import suppress
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
@@ -14,12 +15,10 @@ def keep_freed_memory() -> None:
     This does nothing with other C libraries.
     """
     if sys.platform == "linux":
-        try:
+        with suppress(OSError, AttributeError):
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
             libc.mallopt(M_TRIM_THRESHOLD, 1 << 30)
-        except (OSError, AttributeError):
-            return
 
 
 def peak_gib() -> float:

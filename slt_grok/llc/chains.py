@@ -8,7 +8,7 @@ minibatch.
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -39,10 +39,8 @@ class BatchLoss:
     def __init__(self, sampling: Sampling, starts: Starts, streams: Sequence[np.random.SeedSequence]) -> None:
         self.sampling, self.stack = sampling, starts.stack
         self.data, self.own_data = (sampling.inputs, sampling.targets), False
-        self.minibatches, self.calls = None, 0
-        if sampling.schedule.batch_size is not None:
-            self.minibatches = Minibatches(streams, len(sampling.inputs), sampling.schedule.batch_size)
-        self.gradient = torch.empty(0)
+        size, self.calls = sampling.schedule.batch_size, 0
+        self.minibatches = None if size is None else Minibatches(streams, len(sampling.inputs), size)
 
     def __call__(self, position: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate on the next batch."""
@@ -59,8 +57,7 @@ class BatchLoss:
         subspace, network = self.sampling.subspace, self.sampling.network
         stack = subspace.place(position, self.stack)
         loss, gradients = network.stacked_loss_and_gradient(stack, *self.data, self.own_data, subspace.parts.keys())
-        self.gradient = subspace.coordinates(gradients)  # valid because the coordinates are orthonormal in the weights
-        return loss, self.gradient
+        return loss, subspace.coordinates(gradients)  # valid because the coordinates are orthonormal in the weights
 
 
 def run_chains(
@@ -85,8 +82,6 @@ def run_chains(
     size, workers = _size_and_workers(sampling, starts)
     sampling = sampling.on_device()
     batches = [slice(i, min(i + size, total)) for i in range(0, total, size)]
-    if observers:  # observers watch the chains in this process, in order
-        workers = 1
     done = [0] * len(batches)  # updates
 
     def on_report(place: int, report: tuple[int, float]) -> None:
@@ -96,10 +91,10 @@ def run_chains(
 
     pieces: dict[int, Chains] = {}
     jobs = [partial(_run_batch, sampling, starts, rows, observers) for rows in batches]
-    for place, chains in run_parallel(jobs, on_report, workers):
+    for place, chains in run_parallel(jobs, on_report, 1 if observers else workers):  # observers need this process
         pieces[place] = chains
         on_report(place, (sampling.schedule.updates, chains.losses[:, -1].mean().item()))
-    return Chains(*(torch.cat(piece) for piece in zip(*(pieces[i] for i in range(len(batches))), strict=True)))
+    return Chains(*(torch.cat(piece) for piece in zip(*(pieces[i] for i in sorted(pieces)), strict=True)))
 
 
 def _size_and_workers(sampling: Sampling, starts: Starts) -> tuple[int, int]:
@@ -116,9 +111,9 @@ def _size_and_workers(sampling: Sampling, starts: Starts) -> tuple[int, int]:
 
 
 def _run_batch(
-    sampling: Sampling, all_starts: Starts, rows: slice, observers: Sequence[Observer], report: Report
+    sampling: Sampling, starts: Starts, rows: slice, observers: Sequence[Observer], report: Report
 ) -> Chains:
-    starts, schedule = all_starts.rows(rows, sampling.device), sampling.schedule
+    starts, schedule = starts.rows(rows, sampling.device), sampling.schedule
     center = sampling.subspace.coordinates(starts.stack)
     sampler = _rows_of(sampling.sampler, rows, center)
     posterior = LocalPosterior(center, starts.n_beta, starts.gamma, sampling.box)
@@ -138,30 +133,31 @@ def _run_batch(
         losses[:, update] = state.loss
         broken = ~torch.isfinite(state.loss)
         if broken.any():
-            state = _replace_rows(state, sampler.init(center.clone(), batch_loss.again, ZeroNoise(center)), broken)
+            restarted = sampler.init(center.clone(), batch_loss.again, ZeroNoise(center))
+            for current, fresh in zip(state, restarted, strict=True):
+                if isinstance(current, Tensor):
+                    current[broken] = fresh[broken]
             resets += broken
         report((update + 1, losses[:, update].mean().item()))
-        draw, rest = divmod(update + 1 - schedule.burn_in, schedule.thinning)
-        if draw < 1 or rest:
+        draw, remainder = divmod(update + 1 - schedule.burn_in, schedule.thinning)
+        if draw < 1 or remainder:
             continue
         if draw % look_every == 0:
             looks.append(_look(state, posterior))
         if draw % probe_every == 0:
             acceptances.append(_acceptance(state, sampler, batch_loss, noise, posterior))
-        due = [observer for observer in observers if draw % observer.every == 0]
-        if due:
-            with torch.no_grad():
-                stack = sampling.subspace.place(state.position, starts.stack)
-                seen = _on_cpu(state), {name: tensor.to(CPU) for name, tensor in stack.items()}
-                for observer in due:
-                    observer.observe(rows, *seen)
+        for observer in observers:
+            if draw % observer.every == 0:
+                with torch.no_grad():
+                    stack = sampling.subspace.place(state.position, starts.stack)
+                    observer.observe(rows, _on_cpu(state), {name: tensor.to(CPU) for name, tensor in stack.items()})
     distance, virial = (torch.stack(values, 1) for values in zip(*looks, strict=True))
     return _on_cpu(Chains(losses, resets, distance, virial, torch.stack(acceptances).mean(0)))
 
 
-def _on_cpu(seen: Any) -> Any:
-    """Move the tensors of a tuple to the CPU."""
-    return type(seen)(*(value.to(CPU) if isinstance(value, Tensor) else value for value in seen))
+def _on_cpu(values: Any) -> Any:
+    """Move the tensors of a named tuple to the CPU."""
+    return type(values)(*(value.to(CPU) if isinstance(value, Tensor) else value for value in values))
 
 
 def _look(state: State, posterior: LocalPosterior) -> tuple[Tensor, Tensor]:
@@ -177,26 +173,15 @@ def _acceptance(
     """Compute the acceptance of a MALA proposal with the sampler's step, on the draw's batch, (chains,)."""
     if sampler.exact:
         return state.acceptance
-    kept, epsilon = state.gradient.clone(), like(sampler.langevin_step, state.position)
-    acceptance = propose(state.position, state.loss, kept, epsilon, batch_loss.again, noise, posterior)[-1]
-    state.gradient.copy_(kept)
+    gradient, epsilon = state.gradient.clone(), like(sampler.langevin_step, state.position)
+    acceptance = propose(state.position, state.loss, gradient, epsilon, batch_loss.again, noise, posterior)[-1]
+    state.gradient.copy_(gradient)
     return acceptance
-
-
-def _replace_rows(state: Any, fresh: Any, rows: Tensor) -> Any:
-    """Replace some chains' rows of the state with those of another state; non-tensors are unchanged."""
-    return type(state)(
-        *(
-            torch.where(rows.reshape(-1, *[1] * (old.ndim - 1)), new, old) if isinstance(old, Tensor) else old
-            for old, new in zip(state, fresh, strict=True)
-        )
-    )
 
 
 def _rows_of(sampler: Sampler, rows: slice, position: Tensor) -> Sampler:
     """Slice the sampler to some chains, with its step as a tensor at their precision."""
-    values = {field.name: getattr(sampler, field.name) for field in fields(sampler)}
-    sliced = {name: value[rows] for name, value in values.items() if isinstance(value, Tensor) and value.ndim}
+    sliced = {name: value[rows] for name, value in vars(sampler).items() if isinstance(value, Tensor) and value.ndim}
     step_size = like(sliced.get("step_size", sampler.step_size), position)
     return replace(sampler, **{**sliced, "step_size": step_size})
 
@@ -204,22 +189,22 @@ def _rows_of(sampler: Sampler, rows: slice, position: Tensor) -> Sampler:
 @contextmanager
 def saved_for_backward() -> Iterator[dict[int, int]]:
     """Yield the sizes in bytes, by address, of the tensors that operations in the block save for backward."""
-    kept: dict[int, int] = {}
+    sizes: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        yield kept
+        yield sizes
 
 
 def _chain_bytes(sampling: Sampling, start: Starts) -> int:
     """Bytes used by one chain's step: several copies of its parameters plus what backward saves."""
     example = sampling.schedule.batch_size or len(sampling.inputs)
     leaf = sampling.subspace.coordinates(start.stack).requires_grad_()
-    with saved_for_backward() as kept:
+    with saved_for_backward() as sizes:
         stack = sampling.subspace.place(leaf, start.stack)
         sampling.network.stacked_mean_loss(stack, sampling.inputs[:example], sampling.targets[:example], own_data=False)
-    return 6 * sum(tensor.nbytes for tensor in start.stack.values()) + 2 * sum(kept.values())
+    return 6 * sum(tensor.nbytes for tensor in start.stack.values()) + 2 * sum(sizes.values())

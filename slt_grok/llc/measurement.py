@@ -103,8 +103,8 @@ def estimate_by(settings: LLCSettings, trajectory: Trajectory, on_progress: Prog
     """
     data = restrictions.split(trajectory.task, settings.data)
     problem = Problem.from_inputs(trajectory, data, subspace=subspace_of(settings, trajectory), dtype=settings.dtype)
-    found = sample(problem, **settings.arguments(len(data[0])), on_progress=on_progress)
-    return found.assign_attrs(data=settings.data, guessing_loss=math.log(trajectory.task.classes))
+    result = sample(problem, **settings.arguments(len(data[0])), on_progress=on_progress)
+    return result.assign_attrs(data=settings.data, guessing_loss=math.log(trajectory.task.classes))
 
 
 def subspace_of(settings: LLCSettings, trajectory: Trajectory) -> Subspace:
@@ -129,16 +129,15 @@ def without_task(network: Network) -> str | None:
     return None if network.task is not None else "the network has no task, so its loss is not known"
 
 
-def seconds_of_updates(one: Trajectory, settings: SamplingSettings, updates: int) -> float:
+def seconds_of_updates(network: Trajectory, settings: SamplingSettings, updates: int) -> float:
     """Predict the core-seconds for the given number of updates of all chains of one network."""
-    taken = []
+    problem, times = Problem.from_inputs(network, dtype=settings.dtype), []
     for draws in (TRIAL_DRAWS[0], *TRIAL_DRAWS):  # the first run is slower
-        problem = Problem.from_inputs(one, dtype=settings.dtype)
-        start = time.process_time()
         short = settings.model_copy(update={"draws": draws, "burn_in": 0, "thinning": 1, "device": None})
+        start = time.process_time()
         sample(problem, **short.arguments(len(problem.inputs)))
-        taken.append(time.process_time() - start)
-    return max(taken[2] - taken[1], 0.0) / (TRIAL_DRAWS[1] - TRIAL_DRAWS[0]) * updates
+        times.append(time.process_time() - start)
+    return max(times[2] - times[1], 0.0) / (TRIAL_DRAWS[1] - TRIAL_DRAWS[0]) * updates
 
 
 def status_counts(llc: xr.Dataset) -> str:

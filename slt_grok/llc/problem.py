@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -57,8 +58,14 @@ class Problem:
         SltGrokError
             There are no data, weights or the loss at w* are not finite, or the subspace is empty.
         """
-        trajectory = _trajectory(source, loss)
-        inputs, targets = _data(trajectory, data)
+        trajectory = Trajectory.of(source) if isinstance(source, nn.Module) else source
+        if loss is not None:
+            trajectory = replace(trajectory, network=replace(trajectory.network, loss=loss))
+        if data is None and trajectory.network.task is None:
+            raise SltGrokError("data: expected (inputs, targets), since the network has no task")
+        inputs, targets = data or trajectory.task.data("train")
+        if len(inputs) != len(targets) or not len(inputs):
+            raise SltGrokError(f"data: expected as many targets as inputs, got {len(inputs)} and {len(targets)}")
         dtype = dtype or next(iter(trajectory.parameters.values())).dtype
         subspace = subspace or everything(trajectory.network.shapes)
         if not subspace.dimension:
@@ -81,8 +88,7 @@ class Problem:
     def finite_minimizer(self) -> bool:
         """Whether a fitted network has a finite minimizer of the loss; False for cross-entropy, ours or torch's."""
         loss = self.trajectory.network.loss
-        known = loss in (cross_entropy, nn.functional.cross_entropy) or isinstance(loss, nn.CrossEntropyLoss)
-        return not known
+        return loss not in (cross_entropy, nn.functional.cross_entropy) and not isinstance(loss, nn.CrossEntropyLoss)
 
     def sampling(
         self, sampler: Sampler, schedule: Schedule, box: float | None = None, device: torch.device = CPU
@@ -93,36 +99,16 @@ class Problem:
 
     def starts(self, n_betas: Sequence[float], gamma: float, chains: int, seed: int) -> Starts:
         """Start chains at w*, in the order (network, temperature, chain)."""
-        copies = len(n_betas) * chains
-        stack = {
-            name: tensor.repeat_interleave(copies, 0) for name, tensor in self.trajectory.stacked(self.dtype).items()
-        }
-        count = len(self.trajectory) * copies
-        n_beta = torch.tensor(n_betas, dtype=self.dtype).repeat_interleave(chains).repeat(len(self.trajectory))
+        networks, copies = self.trajectory.stacked(self.dtype), len(n_betas) * chains
+        stack = {name: tensor.repeat_interleave(copies, 0) for name, tensor in networks.items()}
+        n_beta = torch.tensor(n_betas, dtype=self.dtype).repeat_interleave(chains).repeat(len(self.trajectory))[:, None]
         streams = [
             np.random.SeedSequence(seed, spawn_key=(*key, temperature, chain))
             for key in _keys(self.trajectory)
             for temperature in range(len(n_betas))
             for chain in range(chains)
         ]
-        return Starts(stack, n_beta[:, None], torch.full((count, 1), gamma, dtype=self.dtype), streams)
-
-
-def _trajectory(source: nn.Module | Trajectory, loss: Loss | None) -> Trajectory:
-    if isinstance(source, nn.Module):
-        return Trajectory.of(source, loss=loss or cross_entropy)
-    if loss is not None:
-        return replace(source, network=replace(source.network, loss=loss))
-    return source
-
-
-def _data(trajectory: Trajectory, data: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-    if data is None and trajectory.network.task is None:
-        raise SltGrokError("data: expected (inputs, targets), since the network has no task")
-    inputs, targets = data if data is not None else trajectory.task.data("train")
-    if len(inputs) != len(targets) or not len(inputs):
-        raise SltGrokError(f"data: expected as many targets as inputs, got {len(inputs)} and {len(targets)}")
-    return inputs, targets
+        return Starts(stack, n_beta, torch.full_like(n_beta, gamma), streams)
 
 
 def _baselines(trajectory: Trajectory, inputs: Tensor, targets: Tensor) -> np.ndarray:
@@ -141,13 +127,14 @@ def _baselines(trajectory: Trajectory, inputs: Tensor, targets: Tensor) -> np.nd
 def _keys(trajectory: Trajectory) -> list[tuple[int, ...]]:
     """Convert each network's coordinates to non-negative integers, names by their checksum.
 
-    Without coordinates, the network's index is used.
+    If a coordinate is neither, the network's index is used.
     """
-    values = {
-        dim: np.array([zlib.crc32(str(name).encode()) for name in v.tolist()]) if v.dtype.kind in "UO" else v
-        for dim, v in trajectory.coords.items()
-    }
-    if all(np.issubdtype(v.dtype, np.integer) and (v >= 0).all() for v in values.values()):
-        grid = np.ndindex(*trajectory.shape)
-        return [tuple(int(values[d][i]) for d, i in zip(trajectory.dims, index, strict=True)) for index in grid]
-    return [tuple(index) for index in np.ndindex(*trajectory.shape)]
+    axes: list[Sequence[int]] = []
+    for dim in trajectory.dims:
+        values = trajectory.coords[dim]
+        if values.dtype.kind in "UO":
+            values = np.array([zlib.crc32(str(name).encode()) for name in values])
+        if values.dtype.kind not in "iu" or (values < 0).any():
+            return list(np.ndindex(*trajectory.shape))
+        axes.append(values.tolist())
+    return list(product(*axes))

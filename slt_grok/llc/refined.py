@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 from pydantic import model_validator
@@ -24,8 +25,6 @@ from slt_grok.llc import restrictions
 from slt_grok.llc.measurement import LLC, setting_note, status_counts, without_task
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import sample
-from slt_grok.llc.samplers.sampler import Sampler
-from slt_grok.llc.sampling import Schedule
 from slt_grok.llc.settings import SamplingSettings
 from slt_grok.llc.subspaces import Subspace, everything
 from slt_grok.llc.variables import VARIABLES
@@ -46,26 +45,23 @@ INTERACTIONS = {
 }
 """Name -> groups whose LLCs are summed, group of the whole to subtract, definition."""
 
-
-COMPONENT_VARIABLES = (
-    {name: VARIABLES[name]._replace(dims=("component",)) for name in KEPT}
-    | {
-        "llc_per_dimension": Variable(
-            ("component",), "LLC per dimension", "llc / dimension; at most 1/2 on a quadratic loss", WANG
-        ),
-        "dimension": Variable(("component",), "number of coordinates that move", "size of the subspace", WANG),
-    }
-    | {
+COMPONENT_VARIABLES = {
+    **{name: VARIABLES[name]._replace(dims=("component",)) for name in KEPT},
+    "llc_per_dimension": Variable(
+        ("component",), "LLC per dimension", "llc / dimension; at most 1/2 on a quadratic loss", WANG
+    ),
+    "dimension": Variable(("component",), "number of coordinates that move", "size of the subspace", WANG),
+    **{
         name: Variable((), "interaction of the parts' LLCs", definition, where="these components were measured")
         for name, (_, _, definition) in INTERACTIONS.items()
-    }
-    | {
+    },
+    **{
         f"{name}_se": Variable(
             (), "standard error of the interaction", "root of the sum of llc_se^2", where="as the interaction"
         )
         for name in INTERACTIONS
-    }
-)
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -106,41 +102,37 @@ def components(network: Network, key_frequencies: Sequence[int] = (), seed: int 
     SltGrokError
         The network's task or model lacks the given key frequencies.
     """
-    module, task = network.module, network.task
-    whole = everything(network.shapes)
-    found = [Component("all weights", "whole", whole)]
-    found += [Component(name, "matrix", subspace) for name, subspace in restrictions.matrices(module).items()]
-    count = restrictions.heads(module)
-    found += [Component(f"head {h}", "head", restrictions.head(module, h)) for h in range(count)]
-    if count:
-        of_heads = restrictions.parameters(module, *restrictions.head_parameters(module))
-        found.append(Component("all heads", "attention", of_heads))
+    module, task, whole = network.module, network.task, everything(network.shapes)
+    parts = [Component("all weights", "whole", whole)]
+    parts += [Component(name, "matrix", subspace) for name, subspace in restrictions.matrices(module).items()]
+    parts += [Component(f"head {h}", "head", restrictions.head(module, h)) for h in range(restrictions.heads(module))]
+    if names := restrictions.head_parameters(module):
+        parts.append(Component("all heads", "attention", restrictions.parameters(module, *names)))
     keys = [int(k) for k in key_frequencies]
     if keys:
         planes, others = restrictions.frequencies, restrictions.other_frequencies
-        found += [Component(f"frequency {k}", "frequency", planes(network, [k])) for k in keys]
-        found.append(Component("key frequencies", "circuit", planes(network, keys)))
-        found.append(Component("other frequencies", "rest", others(network, keys)))
-        found.append(Component("all frequencies", "tables", others(network, [])))
+        parts += [Component(f"frequency {k}", "frequency", planes(network, [k])) for k in keys]
+        parts += [
+            Component("key frequencies", "circuit", planes(network, keys)),
+            Component("other frequencies", "rest", others(network, keys)),
+            Component("all frequencies", "tables", others(network, [])),
+        ]
         assert task is not None
         assert task.group is not None
         ordinary = np.setdiff1d(task.group.frequencies, keys)
         null = sorted(np.random.default_rng(seed).permutation(ordinary)[: len(keys)].tolist())
-        found += [Component(f"null frequency {k}", "null frequency", planes(network, [k])) for k in null]
+        parts += [Component(f"null frequency {k}", "null frequency", planes(network, [k])) for k in null]
         if null:
-            found.append(Component("null frequencies", "null circuit", planes(network, null)))
+            parts.append(Component("null frequencies", "null circuit", planes(network, null)))
     if task is not None and len(task.indices("test")):
-        found.append(Component("test pairs", "data", whole, restrictions.split(task, "test")))
-        found.append(Component("all pairs", "data", whole, restrictions.split(task, "all")))
-    return found
+        parts += [Component(f"{name} pairs", "data", whole, task.data(name)) for name in ("test", "all")]
+    return parts
 
 
 def measure(
     trajectory: Trajectory,
     parts: Sequence[Component],
     *,
-    sampler: Sampler,
-    schedule: Schedule,
     seed: int = 0,
     dtype: torch.dtype | None = None,
     on_progress: ProgressCallback = ignore,
@@ -157,8 +149,6 @@ def measure(
         Networks over any leading dimensions.
     parts : sequence of Component
         Components to measure, with distinct names; see `components`.
-    sampler, schedule : Sampler, Schedule
-        See `slt_grok.llc.sample.sample`.
     seed : int, optional
         Seed; together with a component's name it determines the random streams, so components are independent.
     dtype : torch.dtype or None, optional
@@ -166,7 +156,7 @@ def measure(
     on_progress : callable, optional
         Called with the completed fraction.
     **settings
-        Settings of `slt_grok.llc.sample.sample` such as `n_betas` and `gamma`.
+        Settings of `slt_grok.llc.sample.sample`: `sampler`, `schedule`, `n_betas`, `gamma`, `chains`.
 
     Returns
     -------
@@ -184,8 +174,8 @@ def measure(
     --------
     >>> parts = refined.components(networks.network, key_frequencies=[4, 11, 20])
     >>> sampler, schedule = UnderdampedLangevin(0.015), Schedule(75, 150)
-    >>> found = refined.measure(networks, parts, sampler=sampler, schedule=schedule, n_betas=[30], gamma=100)
-    >>> found.llc.sel(component="frequency 4")
+    >>> llcs = refined.measure(networks, parts, sampler=sampler, schedule=schedule, n_betas=[30], gamma=100)
+    >>> llcs.llc.sel(component="frequency 4")
     """
     names = [part.name for part in parts]
     if not names or len(set(names)) < len(names):
@@ -193,61 +183,38 @@ def measure(
     results = []
     for i, part in enumerate(parts):
         problem = Problem.from_inputs(trajectory, part.data, subspace=part.subspace, dtype=dtype)
-        results.append(
-            sample(
-                problem,
-                sampler,
-                schedule,
-                seed=_seed(seed, part.name),
-                on_progress=stretch(on_progress, i / len(parts), (i + 1) / len(parts)),
-                **settings,
-            )
-        )
-    attrs = {key: value for key, value in results[0].attrs.items() if key not in ("dimension", "n")}
-    return _dataset(trajectory, parts, results).assign_attrs(attrs | {"seed": seed})
-
-
-def _seed(seed: int, name: str) -> int:
-    return int(np.random.SeedSequence((seed, zlib.crc32(name.encode()))).generate_state(1)[0])
-
-
-def _dataset(trajectory: Trajectory, parts: Sequence[Component], results: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Combine the estimates of all components in one dataset, with the quantities derived from them jointly."""
-    groups = np.array([part.group for part in parts])
-    sizes = np.array([part.subspace.dimension for part in parts])
-    values = {name: np.stack([one[name].values.ravel() for one in results], -1) for name in KEPT}
-    values["llc_per_dimension"] = values["llc"] / sizes
+        part_seed = int(np.random.SeedSequence((seed, zlib.crc32(part.name.encode()))).generate_state(1)[0])
+        progress = stretch(on_progress, i / len(parts), (i + 1) / len(parts))
+        results.append(sample(problem, seed=part_seed, on_progress=progress, **settings)[list(KEPT)])
+    groups, sizes = np.array([part.group for part in parts]), np.array([part.subspace.dimension for part in parts])
+    result = xr.concat(results, xr.Variable("component", names)).transpose(..., "component")
+    result = result.assign_coords(group=("component", groups))
+    result = result.assign(llc_per_dimension=result.llc / sizes, dimension=("component", sizes))
     for name, (summed, whole, _) in INTERACTIONS.items():
         inside, outside = np.isin(groups, summed), groups == whole
         if set(summed) <= set(groups) and outside.sum() == 1:
-            values[name] = values["llc"][:, inside].sum(1) - values["llc"][:, outside][:, 0]
-            values[f"{name}_se"] = np.sqrt((values["llc_se"][:, inside | outside] ** 2).sum(1))
-    declared = COMPONENT_VARIABLES
-    result = trajectory.dataset(
-        {name: (declared[name].dims, value, declared[name].attrs) for name, value in values.items()},
-        component=np.array([part.name for part in parts]),
-        group=("component", groups),
-    )
-    return result.assign(dimension=("component", sizes, declared["dimension"].attrs))
+            total = result.llc.isel(component=inside).sum("component", skipna=False)
+            result[name] = total - result.llc.isel(component=outside).squeeze("component", drop=True)
+            squares = result.llc_se.isel(component=inside | outside) ** 2
+            result[f"{name}_se"] = np.sqrt(squares.sum("component", skipna=False))
+    for name, values in result.data_vars.items():
+        values.attrs = COMPONENT_VARIABLES[str(name)].attrs
+    del result.attrs["dimension"], result.attrs["n"]
+    return result.assign_attrs(seed=seed)
 
 
-def over_seeds(measured: Sequence[xr.Dataset]) -> xr.Dataset:
+def over_seeds(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
     """Combine refined LLCs of single seeds in one dataset; components that a seed lacks are NaN."""
-    of_component = {}  # name -> variables that do not depend on the network
-    for one in measured:
-        for name, group, size in zip(one.component.values, one.group.values, one.dimension.values, strict=True):
-            of_component.setdefault(name, (group, size))
-    groups, sizes = zip(*of_component.values(), strict=True)
-    aligned = [
-        one.drop_vars(("group", "dimension")).reindex(
-            component=list(of_component), fill_value={name: UNMEASURED.get(str(name), np.nan) for name in one.data_vars}
-        )
-        for one in measured
-    ]
+    components = pd.concat([dataset[["group", "dimension"]].to_dataframe() for dataset in datasets])
+    components = components[~components.index.duplicated()]
+    aligned = []
+    for dataset in datasets:
+        fill = {name: UNMEASURED.get(str(name), np.nan) for name in dataset.data_vars}
+        dataset = dataset.drop_vars(("group", "dimension"))
+        aligned.append(dataset.reindex(component=list(components.index), fill_value=fill))
     joined = xr.concat(aligned, dim="seed", data_vars="minimal", coords="minimal", compat="override", join="exact")
-    return joined.assign(dimension=("component", list(sizes), measured[0]["dimension"].attrs)).assign_coords(
-        group=("component", list(groups))
-    )
+    joined = joined.assign_coords(group=("component", list(components.group)))
+    return joined.assign(dimension=("component", list(components.dimension), datasets[0].dimension.attrs))
 
 
 class RefinedSettings(SamplingSettings):
@@ -257,7 +224,7 @@ class RefinedSettings(SamplingSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _components_say_the_rest(cls, content: Any) -> Any:
+    def _reject_weights_and_data(cls, content: Any) -> Any:
         if isinstance(content, dict) and {"weights", "data"} & set(content):
             raise ValueError("weights and data must be omitted, since each component has its own")
         return content
@@ -277,21 +244,14 @@ class Refined(Measurement):
         places = evenly_spaced(trajectory.coords["step"], settings.checkpoints)
         keys = self._key_frequencies(trajectory, context)
         parts = [components(network, keys.get(seed, ()), settings.seed) for seed in trajectory.coords["seed"].tolist()]
-        arguments = settings.arguments(trajectory.task.train_size)
+        arguments = {"dtype": settings.dtype, **settings.arguments(trajectory.task.train_size)}
 
         def measure_shard(shard: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
-            return over_seeds(
-                [
-                    measure(
-                        shard.isel(seed=[i]),
-                        of_seed,
-                        dtype=settings.dtype,
-                        on_progress=stretch(on_progress, i / len(parts), (i + 1) / len(parts)),
-                        **arguments,
-                    )
-                    for i, of_seed in enumerate(parts)
-                ]
-            )
+            seeds = []
+            for i, seed_parts in enumerate(parts):
+                progress = stretch(on_progress, i / len(parts), (i + 1) / len(parts))
+                seeds.append(measure(shard.isel(seed=[i]), seed_parts, on_progress=progress, **arguments))
+            return over_seeds(seeds)
 
         local = settings.device is not None
         return context.in_shards(trajectory.isel(step=places), measure_shard, size=1, local=local)

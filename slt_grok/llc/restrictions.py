@@ -1,4 +1,4 @@
-"""Subspaces and data for refined LLCs: entire parameters, masks, attention heads, planes of frequencies.
+"""Subspaces and data for refined LLCs: entire parameters, attention heads, planes of frequencies.
 
 Refined LLCs restrict the weights or the data (Wang et al. 2410.02984, section 3). Those of frequencies restrict the
 tables over the task's group to the circuit's directions: an axis over tokens or answers decomposes into the constant
@@ -6,7 +6,7 @@ and one plane per irreducible representation, {cos, sin} for each of the (p-1)/2
 components in the chosen planes move.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 import torch
@@ -16,7 +16,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.groups import Group
 from slt_grok.llc.subspaces import Entries, Planes, Subspace, Whole
 from slt_grok.models import Model, Network
-from slt_grok.tasks import SPLITS, Split, Task
+from slt_grok.tasks import Split, Task
 
 
 def parameters(module: nn.Module, *patterns: str) -> Subspace:
@@ -34,38 +34,10 @@ def parameters(module: nn.Module, *patterns: str) -> Subspace:
     return Subspace(shapes, {n: Whole() for n in shapes if any(fnmatchcase(n, pattern) for pattern in patterns)})
 
 
-def mask(module: nn.Module, masks: Mapping[str, Tensor]) -> Subspace:
-    """Select the entries where a parameter's mask is True; parameters without a mask stay fixed.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The network.
-    masks : Mapping[str, Tensor]
-        Name -> bool tensor of the parameter's shape.
-
-    Raises
-    ------
-    SltGrokError
-        A name is unknown, a mask has the wrong shape or type, or all masks are False.
-    """
-    shapes = _shapes(module)
-    for name, chosen in masks.items():
-        if name not in shapes:
-            raise SltGrokError(f"mask: expected names among {', '.join(shapes)}, got {name}")
-        if chosen.dtype != torch.bool or chosen.shape != shapes[name]:
-            raise SltGrokError(
-                f"mask: expected bool of shape {tuple(shapes[name])} for {name}, "
-                f"got {str(chosen.dtype).removeprefix('torch.')} of shape {tuple(chosen.shape)}"
-            )
-    if not any(chosen.any() for chosen in masks.values()):
-        raise SltGrokError("mask: expected at least one weight that moves, got none")
-    return Subspace(shapes, {n: Entries(c.flatten().nonzero()[:, 0]) for n, c in masks.items() if c.any()})
-
-
 def matrices(module: nn.Module) -> dict[str, Subspace]:
     """Select each parameter separately: name -> subspace. Together they are all weights."""
-    return {name: parameters(module, name.replace("[", "[[]")) for name in _shapes(module)}
+    shapes = _shapes(module)
+    return {name: Subspace(shapes, {name: Whole()}) for name in shapes}
 
 
 def head(module: nn.Module, index: int) -> Subspace:
@@ -76,16 +48,13 @@ def head(module: nn.Module, index: int) -> Subspace:
     SltGrokError
         The network declares no attention heads, or none with that index.
     """
-    count = heads(module)
+    shapes, count = _shapes(module), heads(module)
+    if not count:
+        raise SltGrokError("head: the network declares no attention heads")
     if not 0 <= index < count:
-        expected = (
-            f"expected one of 0..{count - 1}, got {index}" if count else "the network declares no attention heads"
-        )
-        raise SltGrokError(f"head: {expected}")
-    chosen = torch.zeros(count, dtype=torch.bool)
-    chosen[index] = True
-    shapes = _shapes(module)
-    return mask(module, {name: chosen[:, None, None].expand(shapes[name]) for name in head_parameters(module)})
+        raise SltGrokError(f"head: expected one of 0..{count - 1}, got {index}")
+    entries = {n: torch.arange(shapes[n].numel()).reshape(shapes[n])[index] for n in head_parameters(module)}
+    return Subspace(shapes, {name: Entries(places.flatten()) for name, places in entries.items()})
 
 
 def head_parameters(module: nn.Module) -> Sequence[str]:
@@ -140,10 +109,8 @@ def split(task: Task, name: Split) -> tuple[Tensor, Tensor]:
     Raises
     ------
     SltGrokError
-        There is no such split, or no test samples because the network was trained on all of them.
+        There are no test samples because the network was trained on all of them.
     """
-    if name not in SPLITS:
-        raise SltGrokError(f"data: expected one of {', '.join(SPLITS)}, got {name!r}")
     inputs, targets = task.data(name)
     if not len(inputs):
         raise SltGrokError(

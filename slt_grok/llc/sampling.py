@@ -55,15 +55,12 @@ class Observer(Protocol):
     @property
     def every(self) -> int:
         """Number of draws between observations."""
-        ...
 
     def begin(self, starts: "Starts") -> None:
         """Discard earlier chains before new ones start."""
-        ...
 
     def observe(self, chains: slice, state: State, stack: Mapping[str, Tensor]) -> None:
         """Record a draw of some chains from their state and their parameters as named tensors."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -109,10 +106,16 @@ class Sampling:
 class Starts(NamedTuple):
     """Starting points of the chains, one row per chain.
 
-    stack : the checkpoint's parameters by name, (chains, ...).
-    n_beta, gamma : (chains, 1) at the precision of the parameters.
-    streams : one seed sequence per chain; its spawn key ends in (temperature, chain).
-    position : starting points, (chains, d); None for the checkpoint.
+    Parameters
+    ----------
+    stack : dict[str, Tensor]
+        The checkpoint's parameters by name, (chains, ...).
+    n_beta, gamma : Tensor
+        Inverse temperature times n, and localization, (chains, 1), at the precision of the parameters.
+    streams : sequence of numpy.random.SeedSequence
+        One seed sequence per chain; its spawn key ends in (temperature, chain).
+    position : Tensor or None, optional
+        Starting points, (chains, d); None for the checkpoint.
     """
 
     stack: dict[str, Tensor]
@@ -125,20 +128,26 @@ class Starts(NamedTuple):
         """Slice some of the chains, on a device."""
         stack = {name: tensor[rows].to(device) for name, tensor in self.stack.items()}
         position = None if self.position is None else self.position[rows].to(device)
-        n_beta, gamma = self.n_beta[rows].to(device), self.gamma[rows].to(device)
-        return Starts(stack, n_beta, gamma, self.streams[rows], position)
+        return Starts(stack, self.n_beta[rows].to(device), self.gamma[rows].to(device), self.streams[rows], position)
 
 
 class Chains(NamedTuple):
     """Records of the chains.
 
-    losses : float64 (chains, updates): loss on the update's batch after each update; infinite or NaN if the chain
-        diverged, after which it restarts from w*.
-    resets : number of times a chain was reset to w*, (chains,).
-    distance : |w - w*| at evenly spaced draws, (chains, look).
-    virial : (w - w*) . grad U(w) / d at these draws, (chains, look); its mean is 1 in equilibrium.
-    acceptance : acceptance probability of a MALA proposal with the sampler's step (epsilon, or h^2), averaged over some
-        draws; the sampler's actual acceptance if it accepts or rejects; (chains,).
+    Parameters
+    ----------
+    losses : Tensor
+        Loss on the update's batch after each update, float64 (chains, updates); infinite or NaN if the chain diverged,
+        after which it restarts from w*.
+    resets : Tensor
+        Number of times a chain was reset to w*, (chains,).
+    distance : Tensor
+        |w - w*| at evenly spaced draws, (chains, look).
+    virial : Tensor
+        (w - w*) . grad U(w) / d at these draws, (chains, look); its mean is 1 in equilibrium.
+    acceptance : Tensor
+        Acceptance probability of a MALA proposal with the sampler's step (epsilon, or h^2), averaged over some draws;
+        the sampler's actual acceptance if it accepts or rejects; (chains,).
     """
 
     losses: Tensor

@@ -17,15 +17,12 @@ class Part(Protocol):
 
     def size(self, shape: torch.Size) -> int:
         """Count the coordinates."""
-        ...
 
     def coordinates(self, tensor: Tensor) -> Tensor:
         """Compute coordinates (N, size) of tensors (N, *shape)."""
-        ...
 
     def place(self, coordinates: Tensor, tensor: Tensor) -> Tensor:
         """Build tensors (N, *shape) with these coordinates, and otherwise equal to `tensor`."""
-        ...
 
 
 class Whole:

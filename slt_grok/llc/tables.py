@@ -1,5 +1,7 @@
 """Tables of LLC measurements: the worst diagnostics, omitted chains, and every estimate."""
 
+from itertools import product
+
 import numpy as np
 import xarray as xr
 
@@ -11,76 +13,64 @@ from slt_grok.measurement import Table
 def summary_table(llc: xr.Dataset) -> Table:
     """Tabulate the counts of statuses and the worst value of each diagnostic, with its checkpoint."""
     statuses, counts = np.unique(llc.llc_status.values.astype(str), return_counts=True)
-    rows = [[f"Status: {v}", f"{n} of {llc.llc.size}"] for v, n in zip(statuses, counts, strict=True)]
-    rows.append(["Omitted chains", f"{int((llc.chain_health != HEALTHY).sum())} of {llc.chain_health.size}"])
-    rows.append(["Chains reset to the checkpoint", f"{int((llc.resets > 0).sum())} of {llc.resets.size}"])
-    for label, values, badness, form in (
-        ("Largest R-hat", llc.rhat, llc.rhat, ".3f"),
-        ("Smallest effective sample size", llc.ess, -llc.ess, ".0f"),
-        ("Largest drift between the halves of the draws, relative to the LLC", llc.drift / abs(llc.llc), None, "+.1%"),
-        ("Virial farthest from 1", llc.virial, abs(llc.virial - 1), ".3f"),
-        ("Largest fraction of draws below the checkpoint's loss", llc.fraction_below_initial_loss, None, ".1%"),
-        (
-            "Smallest acceptance of a Langevin proposal",
-            llc.acceptance.mean("chain"),
-            -llc.acceptance.mean("chain"),
-            ".2f",
-        ),
-    ):
-        rows.append([label, _worst(values, abs(values) if badness is None else badness, form)])
+    drift, acceptance = llc.drift / abs(llc.llc), llc.acceptance.mean("chain")
+    below = llc.fraction_below_initial_loss
+    rows = [
+        *[[f"Status: {status}", f"{count} of {llc.llc.size}"] for status, count in zip(statuses, counts, strict=True)],
+        ["Omitted chains", f"{int((llc.chain_health != HEALTHY).sum())} of {llc.chain_health.size}"],
+        ["Chains reset to the checkpoint", f"{int((llc.resets > 0).sum())} of {llc.resets.size}"],
+        ["Largest R-hat", _worst(llc.rhat, llc.rhat, ".3f")],
+        ["Smallest effective sample size", _worst(llc.ess, -llc.ess, ".0f")],
+        ["Largest drift between the halves of the draws, relative to the LLC", _worst(drift, abs(drift), "+.1%")],
+        ["Virial farthest from 1", _worst(llc.virial, abs(llc.virial - 1), ".3f")],
+        ["Largest fraction of draws below the checkpoint's loss", _worst(below, below, ".1%")],
+        ["Smallest acceptance of a Langevin proposal", _worst(acceptance, -acceptance, ".2f")],
+    ]
     return Table("Diagnostics of the LLC", ["", ""], rows)
 
 
 def _worst(values: xr.DataArray, badness: xr.DataArray, form: str) -> str:
     """Format the value where `badness` is largest, with its coordinates; a dash if nothing is finite."""
-    known = np.where(np.isfinite(badness.values), badness.values, -np.inf)
-    place = np.unravel_index(known.argmax(), known.shape)
-    if known[place] == -np.inf:
+    finite = np.isfinite(badness)
+    if not finite.any():
         return "–"
-    at = ", ".join(f"{dim} {values[dim].values[i]:,}" for dim, i in zip(values.dims, place, strict=True))
-    return f"{float(values.values[place]):{form}} ({at})"
+    worst = values[badness.where(finite, -np.inf).argmax(...)]
+    return f"{worst.item():{form}} ({', '.join(f'{dim} {worst[dim].item():,}' for dim in values.dims)})"
 
 
 def omitted_chains(llc: xr.Dataset) -> list[Table]:
     """Tabulate the chains that failed, if any."""
-    health = llc.chain_health.transpose("step", "seed", "chain")
-    places = np.argwhere((health != HEALTHY).values).tolist()
-    if not places:
-        return []
+    health = llc.chain_health.stack(place=("step", "seed", "chain"))
+    failed = health[(health != HEALTHY).values]
     rows = [
-        [f"{llc.step.values[i]:,}", str(llc.seed.values[j]), str(llc.chain.values[k]), str(health.values[i, j, k])]
-        for i, j, k in places
+        [f"{step:,}", str(seed), str(chain), str(reason)]
+        for (step, seed, chain), reason in zip(failed.place.values, failed.values, strict=True)
     ]
-    return [Table("Omitted chains", ["Step", "Seed", "Chain", "Reason"], rows, folded=len(rows) > 8)]
+    table = Table("Omitted chains", ["Step", "Seed", "Chain", "Reason"], rows, folded=len(rows) > 8)
+    return [table] if rows else []
 
 
 def estimates_table(llc: xr.Dataset) -> Table:
     """Tabulate each estimate with its interval, status and diagnostics."""
-    distance = llc.distance.isel(look=-1).mean("chain")
     rows = []
-    for i, step in enumerate(llc.step.values):
-        for j, seed in enumerate(llc.seed.values):
-            one = llc.isel(step=i, seed=j)
-            rows.append(
-                [
-                    f"{step:,}",
-                    str(seed),
-                    plus_minus(one.llc.item(), one.llc_se.item()),
-                    f"{float(one.llc_low):.4g} to {float(one.llc_high):.4g}",
-                    str(one.llc_status.values),
-                    str(one.llc_status_reason.values),
-                    f"{float(one.rhat):.3f}",
-                    f"{float(one.ess):.0f}",
-                    f"{float(one.drift):+.2g}",
-                    f"{float(one.virial):.3f}",
-                    f"{float(one.fraction_below_initial_loss):.1%}",
-                    f"{float(one.acceptance.mean()):.2f}",
-                    f"{float(distance[i, j]):.3g}",
-                    str(int(one.resets.sum())),
-                ]
-            )
-    header = [
-        "Step", "Seed", "Effective LLC ± SE", "95% interval", "Status", "Reason", "R-hat", "ESS", "Drift", "Virial",
-        "Below L(w*)", "Acceptance", "|w − w*|", "Resets",
-    ]  # fmt: skip
-    return Table("All LLC estimates", header, rows, folded=True)
+    for step, seed in product(llc.step.values, llc.seed.values):
+        estimate = llc.sel(step=step, seed=seed)
+        rows.append(
+            {
+                "Step": f"{step:,}",
+                "Seed": str(seed),
+                "Effective LLC ± SE": plus_minus(estimate.llc.item(), estimate.llc_se.item()),
+                "95% interval": f"{estimate.llc_low.item():.4g} to {estimate.llc_high.item():.4g}",
+                "Status": str(estimate.llc_status.values),
+                "Reason": str(estimate.llc_status_reason.values),
+                "R-hat": f"{estimate.rhat.item():.3f}",
+                "ESS": f"{estimate.ess.item():.0f}",
+                "Drift": f"{estimate.drift.item():+.2g}",
+                "Virial": f"{estimate.virial.item():.3f}",
+                "Below L(w*)": f"{estimate.fraction_below_initial_loss.item():.1%}",
+                "Acceptance": f"{estimate.acceptance.mean().item():.2f}",
+                "|w − w*|": f"{estimate.distance[..., -1].mean().item():.3g}",
+                "Resets": str(estimate.resets.sum().item()),
+            }
+        )
+    return Table("All LLC estimates", list(rows[0]), [list(row.values()) for row in rows], folded=True)

@@ -14,7 +14,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.llc import UnderdampedLangevin, refined, restrictions
 from slt_grok.llc.refined import Component, components, measure
 from slt_grok.llc.sampling import Schedule
-from slt_grok.llc.subspaces import Planes, Subspace, everything
+from slt_grok.llc.subspaces import Entries, Planes, Subspace, everything
 from slt_grok.models import EmbeddingMLP, OneLayerTransformer
 from slt_grok.models.network import Network
 from slt_grok.tasks import ModularTask
@@ -56,12 +56,12 @@ def parts_of(trajectory: Trajectory) -> tuple[list[Component], list[Tensor]]:
     shapes, module = trajectory.network.shapes, trajectory.network.module
     eye = torch.eye(12, dtype=torch.float64)
     plane = torch.linalg.qr(torch.randn(6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3)))[0].T
-    odd = torch.arange(6) % 2 == 1
+    odd = Subspace(shapes, {"first": Entries(torch.tensor([1, 3, 5]))})
     made = [
         (Component("all weights", "whole", everything(shapes)), eye),
         (Component("first", "matrix", restrictions.parameters(module, "first")), eye[:6]),
         (Component("rest", "matrix", restrictions.parameters(module, "rest")), eye[6:]),
-        (Component("odd", "mask", restrictions.mask(module, {"first": odd})), eye[1:6:2]),
+        (Component("odd", "mask", odd), eye[1:6:2]),
         (Component("plane", "plane", Subspace(shapes, {"rest": Planes(-2, plane)})), plane @ eye[6:]),
     ]
     return [replace(part, data=ONE_SAMPLE) for part, _ in made], [rows for _, rows in made]
