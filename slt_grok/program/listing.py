@@ -14,7 +14,7 @@ MOST_NEURONS = 4
 WHOLE = "\u00a0"  # a non-breaking space
 
 
-def essential(text: str, found: Neurons | None = None) -> str:
+def essential(text: str, program: Neurons | None = None) -> str:
     """Strip docstrings, imports and blank lines from a program's file, and fold lines longer than `WIDTH` characters.
 
     Given the neuron-level program of the same network, add the neuron that contributes most to each of at most
@@ -23,36 +23,35 @@ def essential(text: str, found: Neurons | None = None) -> str:
     text = re.sub(r'^ *"""(?:.|\n)*?"""\n', "", text, flags=re.MULTILINE)
     text = re.sub(r'"""(?:.|\n)*?"""', '"..."', text)  # long arrays of numbers
     lines = [line for line in text.splitlines() if line and not line.startswith(("import ", "from "))]
-    apart = [f"\n{line}" if line.startswith(("def ", "CLOCKS = {")) else line for line in lines]
-    if found is not None:
-        apart += [
-            f"\nNot in the file: for each clock, the strongest of {len(found.constant)} neurons; a, b, c are its angles"
-        ]
-        apart += _neurons(found)
-    return "\n".join(part for line in apart for part in _folded(line)).lstrip("\n")
+    spaced = [f"\n{line}" if line.startswith(("def ", "CLOCKS = {")) else line for line in lines]
+    if program is not None:
+        count = len(program.constant)
+        spaced.append(f"\nNot in the file: for each clock, the strongest of {count} neurons; a, b, c are its angles")
+        spaced += _neurons(program)
+    return "\n".join(part for line in spaced for part in _folded(line)).lstrip("\n")
 
 
-def _neurons(found: Neurons) -> list[str]:
-    written = np.linalg.norm(found.output, axis=-1)  # (width, K)
-    weight = np.zeros_like(written)  # amplitude of the neuron's waves at each frequency times its output there
-    place = np.searchsorted(found.keys, found.frequency)
-    weight[found.neuron, place] = np.linalg.norm(found.amplitude, axis=1)
-    weight *= written
+def _neurons(program: Neurons) -> list[str]:
+    outputs = np.linalg.norm(program.output, axis=-1)  # (width, K)
+    weight = np.zeros_like(outputs)  # amplitude of the neuron's waves at each frequency times its output there
+    key = np.searchsorted(program.keys, program.frequency)
+    weight[program.neuron, key] = np.linalg.norm(program.amplitude, axis=1)
+    weight *= outputs
     shown = sorted(np.argsort(-weight.max(0), kind="stable")[:MOST_NEURONS].tolist())
-    return [f"k = {found.keys[i]}: {_formula(found, i, int(weight[:, i].argmax()))}" for i in shown]
+    return [f"k = {program.keys[i]}: {_formula(program, i, int(weight[:, i].argmax()))}" for i in shown]
 
 
-def _formula(found: Neurons, i: int, n: int) -> str:
-    entry = np.flatnonzero((found.neuron == n) & (found.frequency == found.keys[i]))[0]
-    size, phase = found.amplitude[entry], found.phase[entry]
+def _formula(program: Neurons, i: int, n: int) -> str:
+    entry = np.flatnonzero((program.neuron == n) & (program.frequency == program.keys[i]))[0]
+    size, phase = program.amplitude[entry], program.phase[entry]
     waves = [
-        f"{size[w]:.2g} cos({_argument(*WAVES[w], found.tokens.sign)} {_signed(phase[w])})"
+        f"{size[w]:.2g} cos({_argument(*WAVES[w], program.tokens.sign)} {_signed(phase[w])})"
         for w in np.flatnonzero(size > SMALL * size.max()).tolist()
     ]
-    cosine, sine = found.output[n, i]
-    constant = [f"{found.constant[n]:.2g}"] if abs(found.constant[n]) > SMALL * size.max() else []
+    cosine, sine = program.output[n, i]
+    constant = [f"{program.constant[n]:.2g}"] if abs(program.constant[n]) > SMALL * size.max() else []
     written = f"{np.hypot(cosine, sine):.2g} cos(c {_signed(-np.arctan2(sine, cosine))})"
-    return f"{found.activation}({' + '.join([*constant, *waves])}) * {written}"
+    return f"{program.activation}({' + '.join([*constant, *waves])}) * {written}"
 
 
 def _signed(value: float) -> str:
@@ -69,6 +68,6 @@ def _argument(first: int, second: int, sign: int) -> str:
 def _folded(line: str) -> list[str]:
     body = line.lstrip("\n")
     after = " " * (len(body) - len(body.lstrip()) + 4)
-    body = re.sub(r"cos\([^()]*\)", lambda one: one[0].replace(" ", WHOLE), body)
+    body = re.sub(r"cos\([^()]*\)", lambda wave: wave[0].replace(" ", WHOLE), body)
     folded = textwrap.wrap(body, WIDTH, subsequent_indent=after, break_on_hyphens=False)
     return [""] * (len(line) - len(body)) + [part.replace(WHOLE, " ") for part in folded]

@@ -83,7 +83,7 @@ def answer(a, b):
     table = np.full(MODULUS**2, -1)
     table[np.cumsum(PAIRS)] = ANSWERS
     listed = table[(np.asarray(a) % MODULUS) * MODULUS + np.asarray(b) % MODULUS]
-    return {found}
+    return {answer}
 '''
 
 ANSWER = '''

@@ -45,53 +45,50 @@ def write(extraction: Extraction, path: str | Path) -> Path:
 def source(extraction: Extraction) -> str:
     """Format the program as the text of a Python file."""
     program = extraction.program
-    table = program if isinstance(program, Table) else None
-    rest = program.rest if isinstance(program, Table) else program
-    head, body = [f'"""{_docstring(extraction, table, rest)}\n"""'], [f"MODULUS = {extraction.reading.p}"]
-    numbers = [templates.NUMBERS] * (table is not None or isinstance(rest, Neurons))
-    match rest:
-        case Rotations():
-            body += [_angle(rest.tokens), _rotations(rest), *numbers]
-        case Neurons():
-            head += ["import math"] * (rest.activation == "gelu")
-            body += [*numbers, _angle(rest.tokens), _neuron_arrays(rest), _neurons(rest)]
-        case _:
-            body += numbers
+    table, formula = (program, program.rest) if isinstance(program, Table) else (None, program)
+    head, body = [f'"""{_docstring(extraction, table, formula)}\n"""'], [f"MODULUS = {extraction.reading.p}"]
+    if isinstance(formula, Rotations):
+        body += [_angle(formula.tokens), _rotations(formula)]
+    if table is not None or isinstance(formula, Neurons):
+        body.append(templates.NUMBERS)
+    if isinstance(formula, Neurons):
+        head += ["import math"] * (formula.activation == "gelu")
+        body += [_angle(formula.tokens), _neuron_arrays(formula), _neurons(formula)]
     if table is not None:
-        found = "listed" if rest is None else "np.where(listed >= 0, listed, logits(a, b).argmax(-1))"
-        body += [_table(table), templates.TABLE.format(found=found)]
-    elif rest is not None and rest.level == "clock" and rest.tokens.order == rest.tokens.p:
-        body.append(templates.OF_SUM.format(sign="-" if rest.tokens.sign < 0 else "+"))
+        answer = "listed" if formula is None else "np.where(listed >= 0, listed, logits(a, b).argmax(-1))"
+        body += [_table(table), templates.TABLE.format(answer=answer)]
+    elif formula is not None and formula.level == "clock" and formula.tokens.order == formula.tokens.p:
+        body.append(templates.OF_SUM.format(sign="-" if formula.tokens.sign < 0 else "+"))
     else:
         body.append(templates.ANSWER)
     parts = "\n\n\n".join(part.strip("\n") for part in body)
     return "\n\n".join([*head, "import numpy as np"]) + f"\n\n{parts}\n"
 
 
-def _docstring(extraction: Extraction, table: Table | None, rest: Program | None) -> str:
+def _docstring(extraction: Extraction, table: Table | None, formula: Program | None) -> str:
     reading, program = extraction.reading, extraction.program
     p = reading.p
     operation = reading.tokens.operation if reading.tokens else getattr(reading.task, "operation", "an operation")
     do, turn = templates.DO.get(operation, ("", ""))
-    idea = " ".join(templates.IDEA["table" if rest is None else rest.level].split()).format(do=do, turn=turn)
-    right = (reading.answers == reading.labels).mean()
-    told = (
+    idea = " ".join(templates.IDEA["table" if formula is None else formula.level].split()).format(do=do, turn=turn)
+    fit = (
         f"It gives the network's answer on {agreement(reading, program):.2%} of all {p * p} pairs; the network is "
-        f"correct on {right:.2%}."
+        f"correct on {(reading.answers == reading.labels).mean():.2%}."
     )
-    if rest is not None:
-        told += (
-            f" The formula explains {1 - match(reading, rest).unexplained:.2%} of the variance of the network's logits."
-            f" Omitted are other frequencies, {OMITTED[rest.level]}, and digits beyond the {extraction.digits} kept."
+    if formula is not None:
+        explained = 1 - match(reading, formula).unexplained
+        fit += (
+            f" The formula explains {explained:.2%} of the variance of the network's logits. Omitted are other"
+            f" frequencies, {OMITTED[formula.level]}, and digits beyond the {extraction.digits} kept."
         )
-    if table is not None and rest is not None:
-        told += (
+    if table is not None and formula is not None:
+        fit += (
             f"  Alone, the formula differs on {len(table.rows)} pairs, which are listed. Agreement elsewhere does not"
             f" show that the network computes this way: any correct formula also gives the correct answers that the"
             f" network has memorized. The explained variance would show it."
         )
     title = f"{operation} modulo {p}, as read from a trained network: {program.level}."
-    return "\n\n".join([title[0].upper() + title[1:], textwrap.fill(idea, LINE), textwrap.fill(told, LINE)])
+    return "\n\n".join([title[0].upper() + title[1:], textwrap.fill(idea, LINE), textwrap.fill(fit, LINE)])
 
 
 def _angle(tokens: Tokens) -> str:
@@ -126,10 +123,9 @@ def _end(program: Program) -> str:
 def _rotations(program: Rotations) -> str:
     clock = program.level == "clock"
     rows = []
-    for k, values in zip(program.keys, program.amplitude, strict=True):
-        texts = [repr(round(float(value), 12)) for value in values]
-        joined = ", ".join(texts)
-        rows.append(f"    {k}: {joined if clock else f'({joined})'},")
+    for k, amplitudes in zip(program.keys, program.amplitude, strict=True):
+        values = ", ".join(repr(round(float(amplitude), 12)) for amplitude in amplitudes)
+        rows.append(f"    {k}: {values if clock else f'({values})'},")
     text = templates.ROTATIONS.format(
         start=_start(program.tokens, "s = x + y" if clock else "s, d = x + y, x - y"),
         amplitudes="w" if clock else "(w, u, v)",
