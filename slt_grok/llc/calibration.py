@@ -70,8 +70,8 @@ class Calibration:
     @property
     def sampler(self) -> UnderdampedLangevin:
         """Underdamped Langevin with friction 4 sqrt(gamma) and flights of up to half a period of the localization."""
-        flight = math.ceil(math.pi / (math.sqrt(self.gamma) * self.step_size))
-        return UnderdampedLangevin(self.step_size, 4 * math.sqrt(self.gamma), flight)
+        friction, flight = 4 * math.sqrt(self.gamma), half_period(self.gamma, self.step_size)
+        return UnderdampedLangevin(self.step_size, friction, flight)
 
     @property
     def for_varying_curvature(self) -> HMC:
@@ -83,20 +83,10 @@ class Calibration:
         step_size = SAFETY * SWEEPS * LONGER_STEP / (math.sqrt(self.gamma) * self.updates)
         return HMC(step_size, max(1, self.updates // FLIGHTS))
 
-    @property
-    def burn_in(self) -> int:
-        """Number of initial updates to omit."""
-        return round(BURN_IN_FRACTION * self.updates)
 
-
-def localization(problem: Problem) -> float:
-    """Compute gamma = d / (rho |w*|^2) with d and |w*| of the weights that move; the median over networks.
-
-    The fraction rho is 0.7; if w* is 0 it sets no scale, and rho |w*|^2 is replaced by 1.
-    """
-    center = problem.subspace.coordinates(problem.trajectory.stacked(torch.float64))
-    norm = center.square().sum(1).median().item()
-    return center.shape[1] / (RHO * norm if norm > 0 else 1.0)
+def half_period(gamma: float, step_size: float) -> int:
+    """Compute the steps in half a period of the directions that only the localization holds, pi / (sqrt(gamma) h)."""
+    return math.ceil(math.pi / (math.sqrt(gamma) * step_size))
 
 
 def calibrate(
@@ -131,39 +121,42 @@ def calibrate(
     SltGrokError
         No step is stable.
     """
-    reasons = [f"gamma: {gamma:.4g}, given"] if gamma is not None else []
-    if gamma is None:
-        gamma = localization(problem)
-        at_zero = ", with 1 for rho |w*|^2, since w* is 0" if not _norm(problem) else ""
-        reasons.append(f"gamma: d / ({RHO} |w*|^2) = {gamma:.4g}{at_zero}")
-    target = (updates / SWEEPS) ** 2 * gamma
-    fixed = n_beta is not None
-    value = n_beta if n_beta is not None else 1.0
+    gamma, gamma_reason = _localization(problem) if gamma is None else (gamma, f"gamma: {gamma:.4g}, given")
+    given, target = n_beta, (updates / SWEEPS) ** 2 * gamma
     pilot = _Pilot(problem, max(100, round(PILOT_FRACTION * updates)), gamma, batch_size, seed)
-    curvature = pilot.curvature(value, pilot.spread)
-    if not fixed:
-        value, curvature = _towards(target, value, curvature, gamma, math.inf)
+    n_beta = 1.0 if given is None else given
+    curvature = pilot.curvature(n_beta, pilot.spread)
+    if given is None:
+        n_beta, curvature = _towards(target, n_beta, curvature, gamma, math.inf)
     settled = 0
     for index in range(PILOTS):
-        stable = pilot.run(value, curvature, index, stretch(on_progress, index / PILOTS, (index + 1) / PILOTS))
-        before, curvature = curvature, pilot.curvature(value, pilot.position)
+        stable = pilot.run(n_beta, curvature, index, stretch(on_progress, index / PILOTS, (index + 1) / PILOTS))
+        before, curvature = curvature, pilot.curvature(n_beta, pilot.position)
         curvature = curvature if stable else max(curvature, UNSTABLE * before)
         settled = settled + 1 if abs(math.log(curvature / before)) < math.log(SETTLED) else 0
         if settled == 2 or index == PILOTS - 1:
             break
-        if not fixed:
-            value, curvature = _towards(target, value, curvature, gamma, STRIDE)
-    if not math.isfinite(curvature) or not math.isfinite(value):
+        if given is None:
+            n_beta, curvature = _towards(target, n_beta, curvature, gamma, STRIDE)
+    if not math.isfinite(curvature) or not math.isfinite(n_beta):
         raise SltGrokError(f"calibration: found no stable step for gamma {gamma:.4g}; expected a smooth loss")
     step_size = SAFETY / math.sqrt(curvature)
-    by_rule = f", so that A / gamma = ({updates}/{SWEEPS})^2 for {updates} updates"
-    reasons.append(f"n_beta: {value:.4g}" + (", given" if fixed else by_rule))
-    reasons.append(f"step: {SAFETY} / sqrt(A) = {step_size:.4g}, A = {curvature:.4g} at chain states")
-    return Calibration(gamma, value, step_size, curvature, updates, tuple(reasons))
+    by_rule = f"so that A / gamma = ({updates}/{SWEEPS})^2 for {updates} updates"
+    reasons = (
+        gamma_reason,
+        f"n_beta: {n_beta:.4g}, {by_rule if given is None else 'given'}",
+        f"step: {SAFETY} / sqrt(A) = {step_size:.4g}, A = {curvature:.4g} at chain states",
+    )
+    return Calibration(gamma, n_beta, step_size, curvature, updates, reasons)
 
 
-def _norm(problem: Problem) -> float:
-    return problem.subspace.coordinates(problem.trajectory.stacked(torch.float64)).norm().item()
+def _localization(problem: Problem) -> tuple[float, str]:
+    """Compute gamma = d / (rho |w*|^2) of the weights that move, with its reason; the median over networks."""
+    center = problem.subspace.coordinates(problem.trajectory.stacked(torch.float64))
+    square = center.square().sum(1).median().item()
+    gamma = problem.d / (RHO * square if square > 0 else 1.0)  # a w* of 0 sets no scale
+    at_zero = ", with 1 for rho |w*|^2, since w* is 0" if square == 0 else ""
+    return gamma, f"gamma: d / ({RHO} |w*|^2) = {gamma:.4g}{at_zero}"
 
 
 def _towards(target: float, n_beta: float, curvature: float, gamma: float, stride: float) -> tuple[float, float]:
@@ -172,8 +165,8 @@ def _towards(target: float, n_beta: float, curvature: float, gamma: float, strid
     The new n_beta is at most `stride` times the old one: chains that have not spread yet see too little curvature.
     """
     loss_curvature = max(curvature - gamma, 1e-3 * curvature) / n_beta
-    wanted = min((max(target, 2 * gamma) - gamma) / loss_curvature, stride * n_beta)
-    return wanted, wanted * loss_curvature + gamma
+    n_beta = min((max(target, 2 * gamma) - gamma) / loss_curvature, stride * n_beta)
+    return n_beta, n_beta * loss_curvature + gamma
 
 
 class _Pilot:
@@ -191,14 +184,11 @@ class _Pilot:
         self.problem, self.gamma, self.seed = problem, gamma, seed
         self.schedule = Schedule(updates - 4, 4, 1, batch_size)
         self.chains = max(4, min(64, PILOT_NUMBERS // problem.d))
-        self.position = self.center = problem.subspace.coordinates(self._starts(1.0, 0, None).stack)
+        center = problem.subspace.coordinates(problem.trajectory.stacked(problem.dtype))
+        self.position = self.center = center.repeat_interleave(self.chains, 0)
         noise = torch.randn(self.position.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         # draws from the localization alone: the loss is steepest here, so the first n_beta is too small
         self.spread = self.position + noise.to(self.position) / math.sqrt(gamma)
-
-    def _starts(self, n_beta: float, leg: int, position: Tensor | None) -> Starts:
-        starts = self.problem.starts([n_beta], self.gamma, self.chains, self.seed + 7919 * (leg + 1))
-        return starts._replace(position=position)
 
     def run(self, n_beta: float, curvature: float, leg: int, on_progress: ProgressCallback) -> bool:
         """Continue at this n_beta, with a step for this curvature; return True if it was stable.
@@ -209,8 +199,9 @@ class _Pilot:
         """
         step_size = torch.tensor(SAFETY / math.sqrt(curvature), dtype=torch.float64)  # 0 or NaN if diverged
         sampler, ends = UnderdampedLangevin(step_size, 4 * math.sqrt(self.gamma)), Ends(4)
+        starts = self.problem.starts([n_beta], self.gamma, self.chains, self.seed + 7919 * (leg + 1))
         sampling = self.problem.sampling(sampler, self.schedule)
-        chains = sampler.run(sampling, self._starts(n_beta, leg, self.position), on_progress, [ends])
+        chains = sampler.run(sampling, starts._replace(position=self.position), on_progress, [ends])
         baselines = torch.from_numpy(self.problem.baselines).repeat_interleave(self.chains)
         excess = n_beta * (chains.losses[:, -1] - baselines)
         lost = excess > STRIDE * max(self.problem.d, 30)

@@ -13,8 +13,8 @@ Monte Carlo (Neal 1206.1901), which has no step-size error, on the full batch.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -24,7 +24,7 @@ import xarray as xr
 
 from slt_grok.format import number, plus_minus
 from slt_grok.llc import calibration
-from slt_grok.llc.calibration import RHO, SAFETY, SWEEPS, Ends, curvature_at
+from slt_grok.llc.calibration import RHO, SAFETY, SWEEPS, Ends, curvature_at, half_period
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import sample
 from slt_grok.llc.samplers.hmc import HMC
@@ -46,10 +46,7 @@ HMC_CHAINS, HMC_BURN_IN, HMC_DRAWS = 2, 8, 24
 AGREES = 3.0  # standard errors
 RULE, NEAL = "the rules of slt_grok.llc.calibration", "Neal 1206.1901"
 SAMPLED = ("llc", "llc_se", "rhat", "ess", "drift", "virial", "llc_status", "llc_status_reason")
-NUMBERS = (
-    "weight_norm", "gamma_rule", "n_beta_rule", "curvature_rule", "curvature", "llc_hmc", "llc_hmc_se",
-    "acceptance_hmc",
-)  # fmt: skip
+MAPPED = ("llc", "llc_se", "llc_status")
 
 
 class CalibrationResult(Result):
@@ -86,9 +83,9 @@ class CalibrationResult(Result):
         ),
         **{name: VARIABLES[name]._replace(dims=("batch",)) for name in SAMPLED},
         **{
-            f"llc_by_{axis}{suffix}": VARIABLES[name]._replace(dims=dims, source=LAU)
+            name.replace("llc", f"llc_by_{axis}"): VARIABLES[name]._replace(dims=dims, source=LAU)
             for axis, dims in (("step", ("step_size", "n_beta")), ("gamma", ("gamma",)))
-            for name, suffix in (("llc", ""), ("llc_se", "_se"), ("llc_status", "_status"))
+            for name in MAPPED
         },
     }
 
@@ -111,25 +108,24 @@ class CalibrationResult(Result):
 
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate the numbers at each checkpoint that determine the choice."""
-        found = data[self.name]
+        values = data[self.name].isel(seed=0)
         rows = []
-        for step in found.step.values.tolist():
-            here = found.sel(step=step).isel(seed=0)
-            llcs = [here.sel(batch=batch) for batch in ("full", "minibatch")]
+        for step in values.step.values.tolist():
+            network = values.sel(step=step)
+            estimates = [(network.llc.sel(batch=b), network.llc_se.sel(batch=b)) for b in ("full", "minibatch")]
+            estimates.append((network.llc_hmc, network.llc_hmc_se))
+            numbers = ("weight_norm", "gamma_rule", "n_beta_rule", "curvature")
             rows.append(
                 [
                     f"{step:,}",
-                    *[number(here[name].item()) for name in ("weight_norm", "gamma_rule", "n_beta_rule", "curvature")],
-                    *[plus_minus(one.llc.item(), one.llc_se.item()) for one in llcs],
-                    plus_minus(here.llc_hmc.item(), here.llc_hmc_se.item()),
-                    str(here.llc_status.sel(batch="full").values),
+                    *[number(network[name].item()) for name in numbers],
+                    *[plus_minus(llc.item(), error.item()) for llc, error in estimates],
+                    str(network.llc_status.sel(batch="full").values),
                 ]
             )
-        header = [
-            "Step", "|w*|", "γ by the rule", "nβ by the rule", "Curvature", "LLC, full batch",
-            f"LLC, batch {found.attrs['smaller_batch']}", "LLC by HMC", "Status",
-        ]  # fmt: skip
-        return (Table("Basis of the choice", header, rows),)
+        minibatch = f"LLC, batch {values.attrs['smaller_batch']}"
+        header = ["Step", "|w*|", "γ by the rule", "nβ by the rule", "Curvature", "LLC, full batch", minibatch]
+        return (Table("Basis of the choice", [*header, "LLC by HMC", "Status"], rows),)
 
     def columns(self, dataset: xr.Dataset) -> dict[str, Any]:
         """Report no columns: the choice belongs to a run, not to its last checkpoint."""
@@ -177,70 +173,45 @@ def choose(trajectory: Trajectory, question: Question, context: Context) -> tupl
     tuple of xarray.Dataset and dict
         The measured values over (step, seed), and the content of `calibration.json`.
     """
-    updates, seed, n = question.updates, question.seed, trajectory.task.train_size
-    steps = trajectory.coords["step"].tolist()
-
-    def part(
-        name: str, span: tuple[float, float], measure: Callable[[Problem, ProgressCallback], xr.Dataset]
-    ) -> xr.Dataset:
-        """Measure one part of the calibration, checkpoint by checkpoint."""
-        return context.in_shards(
-            trajectory, lambda one, done: measure(Problem.from_inputs(one), done), 1, part=name, span=span
-        )
-
-    neighborhood = _neighborhood(trajectory)
+    measure = partial(context.in_shards, trajectory, size=1)
+    n, neighborhood = trajectory.task.train_size, _neighborhood(trajectory)
     gamma = rounded(float(neighborhood.gamma_rule.max()))
-    ruled = part("rule", (0.0, 0.15), partial(_rule, question, gamma))
-    at = ruled.isel(seed=0, step=int(ruled.n_beta_rule.isel(seed=0).argmin("step")))  # the stiffest
-    n_beta = rounded(float(at.n_beta_rule))
-    step_size = rounded(SAFETY / math.sqrt(float(at.curvature_rule)))
+    ruled = measure(partial(_rule, question, gamma), part="rule", span=(0.0, 0.15))
+    stiffest = ruled.isel(seed=0, step=int(ruled.n_beta_rule.isel(seed=0).argmin("step")))
+    n_beta = rounded(float(stiffest.n_beta_rule))
+    step_size = rounded(SAFETY / math.sqrt(float(stiffest.curvature_rule)))
     chosen = Setting(step_size, n_beta, gamma)
-    options: dict[str, Any] = {
-        "longest_flight": math.ceil(math.pi / (math.sqrt(gamma) * step_size))
-    }  # half a period of the localization
-    smaller = question.batch_size or max(n // MINIBATCH, min(n, SMALLEST))
-    sampled = part("chains", (0.15, 0.35), partial(_chains, question, chosen, smaller, options))
     batch_size = question.batch_size
+    smaller = batch_size or max(n // MINIBATCH, min(n, SMALLEST))
+    sampled = measure(partial(_chains, question, chosen, smaller), part="chains", span=(0.15, 0.35))
     if batch_size is None and smaller < n:
-        llc = sampled.llc.sel(batch="minibatch") / sampled.llc.sel(batch="full")
-        batch_size = smaller if bool((abs(llc - 1) <= TOLERANCE).all()) else None
-    exact = part("hmc", (0.35, 0.6), partial(_hmc, question, chosen, sampled))
-    grid = [Setting(step_size * a, n_beta * b, gamma) for a in STEPS for b in TEMPERATURES]
-    grid += [Setting(step_size, n_beta, gamma * c) for c in GAMMAS]
-
-    def maps(problem: Problem, on_progress: ProgressCallback) -> xr.Dataset:
-        return at_settings(
-            problem, grid, question.schedule(batch_size), chains=MAP_CHAINS, seed=seed + 1, on_progress=on_progress,
-            **options,
-        )  # fmt: skip
-
-    mapped = part("maps", (0.6, 1.0), maps)
+        ratio = sampled.llc.sel(batch="minibatch") / sampled.llc.sel(batch="full")
+        batch_size = smaller if bool((abs(ratio - 1) <= TOLERANCE).all()) else None
+    exact = measure(partial(_hmc, question, chosen, sampled), part="hmc", span=(0.35, 0.6))
     schedule = question.schedule(batch_size)
-    llc = {
-        "sampler": {"name": "underdamped", "step_size": step_size, **options},
+    maps = measure(partial(_maps, question, chosen, schedule), part="maps", span=(0.6, 1.0))
+    settings = {
         "n_beta": n_beta,
         "gamma": gamma,
         "chains": CHAINS,
         "draws": schedule.draws,
         "burn_in": schedule.burn_in,
         "batch_size": batch_size,
-        "seed": seed,
+        "seed": question.seed,
     }
-    found = xr.merge([neighborhood, ruled, sampled.drop_vars("end"), exact, _maps(mapped)])
-    attrs = {key: value for key, value in llc.items() if key != "sampler"} | {
-        "sampler": "underdamped", "step_size": step_size, **options, "batch_size": batch_size or "full", "n": n,
-        "smaller_batch": smaller,
-    }  # fmt: skip
-    found = found.assign_attrs(attrs)
-    reasons = _reasons(found)
+    sampler = {"step_size": step_size, "longest_flight": half_period(gamma, step_size)}
+    attrs = {**settings, **sampler, "sampler": "underdamped", "batch_size": batch_size or "full"}
+    values = xr.merge([neighborhood, ruled, sampled.drop_vars("end"), exact, maps])
+    values = values.assign_attrs(attrs, n=n, smaller_batch=smaller)
+    reasons = _reasons(values)
     content = {
-        "question": {"updates": updates, "batch_size": question.batch_size, "seed": seed},
-        "checkpoints": steps,
+        "question": asdict(question),
+        "checkpoints": trajectory.coords["step"].tolist(),
         "reasons": reasons,
-        "measured": _numbers(found),
-        "llc": llc,
+        "measured": _numbers(values),
+        "llc": {"sampler": {"name": "underdamped", **sampler}, **settings},
     }
-    return found.assign_attrs(reasons=reasons), content
+    return values.assign_attrs(reasons=reasons), content
 
 
 def rounded(value: float) -> float:
@@ -248,68 +219,56 @@ def rounded(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def _of(problem: Problem, **values: float) -> xr.Dataset:
-    """Wrap the values of one network in a dataset over its coordinates."""
-    declared = CalibrationResult.variables
-    return problem.trajectory.dataset({name: ((), [value], declared[name].attrs) for name, value in values.items()})
+def _dataset(trajectory: Trajectory, **values: Any) -> xr.Dataset:
+    """Build a dataset of some variables of the result from their values for each network."""
+    return CalibrationResult().dataset(trajectory, values)
 
 
 def _neighborhood(trajectory: Trajectory) -> xr.Dataset:
     """Compute |w*| and the rule's gamma for every network."""
-    stack = trajectory.stacked(torch.float64)
-    flat = torch.cat([tensor.flatten(1) for tensor in stack.values()], 1)
-    square, d, declared = flat.square().sum(1).numpy(), flat.shape[1], CalibrationResult.variables
-    values = {"weight_norm": np.sqrt(square), "gamma_rule": d / (RHO * square)}
-    return trajectory.dataset({name: ((), value, declared[name].attrs) for name, value in values.items()})
+    flat = torch.cat([tensor.flatten(1) for tensor in trajectory.stacked(torch.float64).values()], 1)
+    square = flat.square().sum(1).numpy()
+    return _dataset(trajectory, weight_norm=np.sqrt(square), gamma_rule=flat.shape[1] / (RHO * square))
 
 
-def _rule(question: Question, gamma: float, problem: Problem, on_progress: ProgressCallback) -> xr.Dataset:
+def _rule(question: Question, gamma: float, network: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
     """Compute the rule's n_beta and the curvature there."""
-    found = calibration.calibrate(
-        problem, question.updates // PATIENCE, gamma=gamma, seed=question.seed, on_progress=on_progress
-    )
-    return _of(problem, n_beta_rule=found.n_beta, curvature_rule=found.curvature)
+    problem, updates = Problem.from_inputs(network), question.updates // PATIENCE
+    rule = calibration.calibrate(problem, updates, gamma=gamma, seed=question.seed, on_progress=on_progress)
+    return _dataset(network, n_beta_rule=[rule.n_beta], curvature_rule=[rule.curvature])
 
 
 def _chains(
-    question: Question,
-    chosen: Setting,
-    smaller: int,
-    options: dict[str, Any],
-    problem: Problem,
-    on_progress: ProgressCallback,
+    question: Question, chosen: Setting, smaller: int, network: Trajectory, on_progress: ProgressCallback
 ) -> xr.Dataset:
     """Estimate the LLC on the full batch, with the final positions, and on minibatches with the same noise."""
-    full = question.schedule(None)
-    ends, options = Ends(full.draws), {**options, "chains": CHAINS, "seed": question.seed}
-    parts = stretch(on_progress, 0, 0.5), stretch(on_progress, 0.5, 1)
-    results = [
-        at_settings(problem, [chosen], full, observers=[ends], on_progress=parts[0], **options),
-        at_settings(problem, [chosen], question.schedule(smaller), on_progress=parts[1], **options),
+    problem, full = Problem.from_inputs(network), question.schedule(None)
+    flight, ends = half_period(chosen.gamma, chosen.step_size), Ends(full.draws)
+    estimate = partial(at_settings, problem, [chosen], longest_flight=flight, chains=CHAINS, seed=question.seed)
+    estimates = [
+        estimate(full, observers=[ends], on_progress=stretch(on_progress, 0, 0.5)),
+        estimate(question.schedule(smaller), on_progress=stretch(on_progress, 0.5, 1)),
     ]
     curvature = curvature_at(problem, ends.positions, chosen.n_beta, chosen.gamma, full).max().item()
-    both = xr.concat(results, xr.Variable("batch", ["full", "minibatch"])).isel(setting=0, drop=True)
-    end = ends.positions.numpy()[None, None]
-    return xr.merge([both, _of(problem, curvature=curvature)]).assign(
-        end=(("step", "seed", "hmc_chain", "coordinate"), end)
-    )
+    both = xr.concat(estimates, xr.Variable("batch", ["full", "minibatch"])).isel(setting=0, drop=True)
+    end = xr.Variable(("step", "seed", "hmc_chain", "coordinate"), ends.positions.numpy()[None, None])
+    return both.merge(_dataset(network, curvature=[curvature])).assign(end=end)
 
 
 def _hmc(
-    question: Question, chosen: Setting, sampled: xr.Dataset, problem: Problem, on_progress: ProgressCallback
+    question: Question, chosen: Setting, sampled: xr.Dataset, network: Trajectory, on_progress: ProgressCallback
 ) -> xr.Dataset:
     """Estimate the LLC by HMC at two checkpoints, starting where the full-batch chains ended.
 
     Starting at w*, HMC would reject every proposal.
     """
-    step = int(problem.trajectory.coords["step"][0])
+    step = int(network.coords["step"][0])
     if step == int(sampled.step[1]):
-        return _of(problem, llc_hmc=np.nan, llc_hmc_se=np.nan, acceptance_hmc=np.nan)
-    h = HMC_STEP * chosen.step_size
-    sampler = HMC(h, math.ceil(HMC_ANGLE / (math.sqrt(chosen.gamma) * HMC_STEP * chosen.step_size)))
-    one = sample(
-        problem,
-        sampler,
+        return _dataset(network, llc_hmc=[np.nan], llc_hmc_se=[np.nan], acceptance_hmc=[np.nan])
+    step_size = HMC_STEP * chosen.step_size
+    estimate = sample(
+        Problem.from_inputs(network),
+        HMC(step_size, math.ceil(HMC_ANGLE / (math.sqrt(chosen.gamma) * step_size))),
         Schedule(HMC_BURN_IN, HMC_DRAWS),
         n_betas=[chosen.n_beta],
         gamma=chosen.gamma,
@@ -318,46 +277,48 @@ def _hmc(
         position=torch.from_numpy(sampled.end.sel(step=step).values[0, :HMC_CHAINS]),
         on_progress=on_progress,
     )
-    values = {"llc_hmc": one.llc, "llc_hmc_se": one.llc_se, "acceptance_hmc": one.acceptance}
-    return _of(problem, **{name: float(value.mean()) for name, value in values.items()})
-
-
-def _maps(mapped: xr.Dataset) -> xr.Dataset:
-    """Rearrange LLCs at a list of settings as two maps, over step and n_beta, and over gamma.
-
-    Parameters
-    ----------
-    mapped : xarray.Dataset
-        Values over (step, seed, setting): first every step at every n_beta, then the gammas.
-    """
-    shape, declared = (len(STEPS), len(TEMPERATURES)), CalibrationResult.variables
-    first, second = (
-        mapped.isel(setting=slice(shape[0] * shape[1])),
-        mapped.isel(setting=slice(shape[0] * shape[1], None)),
+    return _dataset(
+        network,
+        llc_hmc=[estimate.llc.item()],
+        llc_hmc_se=[estimate.llc_se.item()],
+        acceptance_hmc=[estimate.acceptance.mean().item()],
     )
-    coords = {
-        "step_size": first.step_size.values.reshape(shape)[:, 0],
-        "n_beta": first.n_beta.values.reshape(shape)[0],
-        "gamma": second.gamma.values,
-    }
-    variables: dict[str, Any] = {}
-    for name, suffix in (("llc", ""), ("llc_se", "_se"), ("llc_status", "_status")):
-        for of, axis in ((first, "step"), (second, "gamma")):
-            one = declared[f"llc_by_{axis}{suffix}"]
-            values = of[name].transpose("step", "seed", "setting").values
-            grid = values.reshape(*values.shape[:2], *(len(coords[dim]) for dim in one.dims))
-            variables[f"llc_by_{axis}{suffix}"] = (("step", "seed", *one.dims), grid, one.attrs)
-    return xr.Dataset(variables, coords={"step": mapped.step, "seed": mapped.seed, **coords})
 
 
-def _reasons(found: xr.Dataset) -> list[str]:
+def _maps(
+    question: Question, chosen: Setting, schedule: Schedule, network: Trajectory, on_progress: ProgressCallback
+) -> xr.Dataset:
+    """Estimate the LLC over step size and n_beta around the choice, and over gamma."""
+    step_size, n_beta, gamma = chosen
+    grid = [Setting(step_size * a, n_beta * b, gamma) for a in STEPS for b in TEMPERATURES]
+    line = [Setting(step_size, n_beta, gamma * c) for c in GAMMAS]
+    llcs = at_settings(
+        Problem.from_inputs(network),
+        grid + line,
+        schedule,
+        longest_flight=half_period(gamma, step_size),
+        chains=MAP_CHAINS,
+        seed=question.seed + 1,
+        on_progress=on_progress,
+    )[list(MAPPED)]
+    by_step = llcs.isel(setting=slice(len(grid))).drop_vars("gamma").set_index(setting=["step_size", "n_beta"])
+    by_gamma = llcs.isel(setting=slice(len(grid), None)).drop_vars(["step_size", "n_beta"]).swap_dims(setting="gamma")
+    return xr.merge(
+        [
+            values.rename({name: name.replace("llc", f"llc_by_{axis}") for name in MAPPED})
+            for axis, values in (("step", by_step.unstack("setting")), ("gamma", by_gamma))
+        ]
+    )
+
+
+def _reasons(values: xr.Dataset) -> list[str]:
     """State one sentence per choice, and the outcome of the checks."""
-    one, attrs = found.isel(seed=0), found.attrs
-    steps = [f"step {step:,}" for step in one.step.values.tolist()]
-    widest, stiffest = steps[int(one.gamma_rule.argmax())], steps[int(one.n_beta_rule.argmin())]
+    values, attrs = values.isel(seed=0), values.attrs
+    steps = [f"step {step:,}" for step in values.step.values.tolist()]
+    widest, stiffest = steps[int(values.gamma_rule.argmax())], steps[int(values.n_beta_rule.argmin())]
     updates = attrs["draws"] + attrs["burn_in"]
-    change = float(abs(one.llc.sel(batch="minibatch") / one.llc.sel(batch="full") - 1).max())
-    best = one.sel(batch="full" if attrs["batch_size"] == "full" else "minibatch")
+    change = float(abs(values.llc.sel(batch="minibatch") / values.llc.sel(batch="full") - 1).max())
+    best = values.sel(batch="full" if attrs["batch_size"] == "full" else "minibatch")
     errors = (abs(best.llc - best.llc_hmc) / np.hypot(best.llc_se, best.llc_hmc_se)).values
     checked = [f"{error:.1f} at {step}" for error, step in zip(errors, steps, strict=True) if np.isfinite(error)]
     return [
@@ -366,7 +327,7 @@ def _reasons(found: xr.Dataset) -> list[str]:
         f"n_beta = {attrs['n_beta']:g}: the smallest at which A / gamma = ({updates}/{PATIENCE * SWEEPS})², at "
         f"{stiffest}; A is the largest curvature of n_beta L + gamma/2 |w - w*|².",
         f"step_size = {attrs['step_size']:g}: {SAFETY:g} / sqrt(A); the stability limit is "
-        f"{2 / np.sqrt(float(one.curvature.max())):.2g}.",
+        f"{2 / np.sqrt(float(values.curvature.max())):.2g}.",
         f"batch_size = {attrs['batch_size']}: batches of {attrs['smaller_batch']} of the {attrs['n']} samples change "
         f"the LLC by at most {change:.1%}; {TOLERANCE:.0%} is the limit.",
         "Drift: the second half of the draws differs from the first by at most "
@@ -376,16 +337,15 @@ def _reasons(found: xr.Dataset) -> list[str]:
     ]
 
 
-def _numbers(found: xr.Dataset) -> list[dict[str, Any]]:
+def _numbers(values: xr.Dataset) -> list[dict[str, Any]]:
     """Convert the values at each checkpoint to JSON; NaN becomes None."""
-    one = found.isel(seed=0)
+    by_network = [name for name, variable in CalibrationResult.variables.items() if not variable.dims]
     rows = []
-    for step in one.step.values.tolist():
-        here = one.sel(step=step)
-        row: dict[str, Any] = {"step": step} | {name: float(here[name]) for name in NUMBERS}
-        for batch in one.batch.values.tolist():
-            at = here.sel(batch=batch)
-            row |= {f"{name}_{batch}": float(at[name]) for name in ("llc", "llc_se", "drift", "virial", "rhat", "ess")}
-            row[f"llc_status_{batch}"] = str(at.llc_status.values)
-        rows.append({key: None if isinstance(v, float) and not np.isfinite(v) else v for key, v in row.items()})
+    for step in values.step.values.tolist():
+        network = values.isel(seed=0).sel(step=step)
+        row = {"step": step} | {name: network[name].item() for name in by_network}
+        for batch in network.batch.values.tolist():
+            names = ("llc", "llc_se", "drift", "virial", "rhat", "ess", "llc_status")
+            row |= {f"{name}_{batch}": network[name].sel(batch=batch).item() for name in names}
+        rows.append({key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()})
     return rows

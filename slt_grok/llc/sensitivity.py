@@ -64,27 +64,24 @@ def at_settings(
         dimensions and `setting`, with the coordinates `step_size`, `n_beta` and `gamma` along it.
     """
     networks = len(problem.trajectory)
-    step_size, n_beta, gamma = (np.array(column) for column in zip(*settings, strict=True))
+    step_sizes, n_betas, gammas = zip(*settings, strict=True)
 
-    def of_chain(values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(problem.dtype).repeat_interleave(chains).repeat(networks)[:, None]
+    def by_chain(values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=problem.dtype).repeat_interleave(chains).repeat(networks)[:, None]
 
-    sampler = UnderdampedLangevin(of_chain(step_size), longest_flight=longest_flight)
-    starts = problem.starts(n_beta.tolist(), 1.0, chains, seed)._replace(gamma=of_chain(gamma))
-    found = sampler.run(problem.sampling(sampler, schedule), starts, on_progress, observers)
+    sampler = UnderdampedLangevin(by_chain(step_sizes), longest_flight=longest_flight)
+    starts = problem.starts(n_betas, 1.0, chains, seed)._replace(gamma=by_chain(gammas))
+    records = sampler.run(problem.sampling(sampler, schedule), starts, on_progress, observers)
     rows = []
-    for of_network in statistics(problem, found, schedule, n_beta.tolist()):
-        for one in of_network:
-            best = average(one)
-            status, reason = assess(best, one, problem.finite_minimizer)
-            numbers = {name: getattr(best, name) for name in OF_AVERAGE}
-            rows.append({**numbers, "llc_status": status, "llc_status_reason": reason})
+    for records_of_network in statistics(problem, records, schedule, n_betas):
+        for records_at_setting in records_of_network:
+            estimate = average(records_at_setting)
+            status = assess(estimate, records_at_setting, problem.finite_minimizer)
+            rows.append([*(getattr(estimate, name) for name in OF_AVERAGE), *status])
+    columns = zip((*OF_AVERAGE, "llc_status", "llc_status_reason"), zip(*rows, strict=True), strict=True)
     return problem.trajectory.dataset(
-        {
-            name: (("setting",), np.array([row[name] for row in rows]).reshape(networks, -1), VARIABLES[name].attrs)
-            for name in rows[0]
-        },
-        step_size=("setting", step_size),
-        n_beta=("setting", n_beta),
-        gamma=("setting", gamma),
+        {name: (("setting",), np.reshape(column, (networks, -1)), VARIABLES[name].attrs) for name, column in columns},
+        step_size=("setting", list(step_sizes)),
+        n_beta=("setting", list(n_betas)),
+        gamma=("setting", list(gammas)),
     )

@@ -8,6 +8,7 @@ rescaled network computes a different function and need not be at a minimum, so 
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -74,18 +75,18 @@ class WeightScale(Measurement):
         memorized = [step for step in (context.milestones(seed)[0] for seed in seeds) if step <= steps[-1]]  # not NaN
         late = steps[steps >= min(memorized, default=steps[len(steps) // 3])]
         chosen = late[evenly_spaced(late, settings.checkpoints)]
-        norms = norm(trajectory.isel(step=-1), settings).tolist()  # for each seed's last checkpoint
+        last_norms = norm(trajectory.isel(step=-1), settings).tolist()  # one per seed
 
         def measure_shard(shard: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
-            count = len(norms)
-            parts = [stretch(on_progress, i / count, (i + 1) / count) for i in range(count)]
-            networks = [treated(shard.isel(seed=[i]), settings, norms[i], part) for i, part in enumerate(parts)]
+            networks = []
+            for i, last_norm in enumerate(last_norms):
+                part = stretch(on_progress, i / len(last_norms), (i + 1) / len(last_norms))
+                networks.append(treated(shard.isel(seed=[i]), settings, last_norm, part))
             return xr.concat(networks, "seed")
 
-        places = np.flatnonzero(np.isin(steps, chosen)).tolist()
-        local = settings.device is not None
-        found = context.in_shards(trajectory.isel(step=places), measure_shard, size=1, local=local)
-        return xr.merge([found, drops(found)]).assign_attrs(found.attrs)
+        selected = trajectory.isel(step=np.flatnonzero(np.isin(steps, chosen)).tolist())
+        llcs = context.in_shards(selected, measure_shard, size=1, local=settings.device is not None)
+        return llcs.merge(drops(llcs))
 
     def unmeasurable(self, network: Network) -> str | None:
         """Explain why the LLC cannot be measured; None if it can."""
@@ -109,54 +110,48 @@ class WeightScale(Measurement):
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate the drop under each treatment."""
         rows = []
-        for seed in data[self.name].seed.values.tolist():
-            one = data[self.name].sel(seed=seed)
-            start, end = int(one.drop_from), int(one.step[-1])
-            for treatment, label in TREATMENTS.items():
-                at = one.sel(treatment=treatment)
-                rows.append(
-                    [
-                        str(seed),
-                        label,
-                        f"{start:,} to {end:,}",
-                        plus_minus(at["drop"].item(), at.drop_se.item()),
-                        f"{float(at.drop_share):.1%}",
-                        plus_minus(at.drop_left.item(), at.drop_left_se.item()),
-                        f"{float(at.baseline_loss.sel(step=start)):.3g}",
-                        ", ".join(dict.fromkeys(at.llc_status.sel(step=[start, end]).values.astype(str))),
-                    ]
-                )
-        header = [
-            "Seed", "Treatment", "Steps", "Drop of the LLC", "Relative drop", "Fraction of the drop at fixed γ",
-            "Loss at the start", "Status",
-        ]  # fmt: skip
-        return (Table("Drop of the LLC under each treatment", header, rows),)
+        for seed, (treatment, label) in product(data[self.name].seed.values.tolist(), TREATMENTS.items()):
+            values = data[self.name].sel(seed=seed, treatment=treatment)
+            start, end = int(values.drop_from), int(values.step[-1])
+            rows.append(
+                {
+                    "Seed": str(seed),
+                    "Treatment": label,
+                    "Steps": f"{start:,} to {end:,}",
+                    "Drop of the LLC": plus_minus(values["drop"].item(), values.drop_se.item()),
+                    "Relative drop": f"{float(values.drop_share):.1%}",
+                    "Fraction of the drop at fixed γ": plus_minus(values.drop_left.item(), values.drop_left_se.item()),
+                    "Loss at the start": f"{float(values.baseline_loss.sel(step=start)):.3g}",
+                    "Status": ", ".join(dict.fromkeys(values.llc_status.sel(step=[start, end]).values.astype(str))),
+                }
+            )
+        return (Table("Drop of the LLC under each treatment", list(rows[0]), [list(row.values()) for row in rows]),)
 
     def notes(self, data: Data) -> Sequence[str]:
         """Report the counts of statuses, the setting, and where rescaling changes the function."""
-        found = data[self.name]
-        start = found.baseline_loss.sel(step=found.drop_from)
+        llcs = data[self.name]
+        start = llcs.baseline_loss.sel(step=llcs.drop_from)
         trained, scaled = (start.sel(treatment=name).values for name in ("fixed_gamma", "rescaled_weights"))
-        notes = [status_counts(found), setting_note(found)]
+        notes = [status_counts(llcs), setting_note(llcs)]
         if (scaled > np.maximum(10 * trained, 0.1)).any():
             notes.append("Rescaled weights no longer compute the learned function: that treatment measures another.")
         return notes
 
 
 def treated(
-    one: Trajectory, settings: WeightScaleSettings, last_norm: float, on_progress: ProgressCallback
+    network: Trajectory, settings: WeightScaleSettings, last_norm: float, on_progress: ProgressCallback
 ) -> xr.Dataset:
     """Estimate the LLC of one network under the three treatments."""
-    own_norm = float(norm(one, settings)[0])
-    scale = last_norm / own_norm
-    rescaled = replace(one, parameters={name: tensor * scale for name, tensor in one.parameters.items()})
-    relative = subspace_of(settings, one).dimension / (RHO * own_norm**2)
-    treatments = ((one, settings.gamma, own_norm), (one, relative, own_norm), (rescaled, settings.gamma, last_norm))
+    trained_norm = norm(network, settings).item()
+    scale = last_norm / trained_norm
+    rescaled = replace(network, parameters={name: tensor * scale for name, tensor in network.parameters.items()})
+    gamma, relative = settings.gamma, subspace_of(settings, network).dimension / (RHO * trained_norm**2)
+    treatments = (network, gamma, trained_norm), (network, relative, trained_norm), (rescaled, gamma, last_norm)
     results = []
-    for i, (network, gamma, size) in enumerate(treatments):
+    for i, (treated_network, gamma, weight_norm) in enumerate(treatments):
         part = stretch(on_progress, i / len(treatments), (i + 1) / len(treatments))
-        found = estimate_by(settings.model_copy(update={"gamma": gamma}), network, part)[list(KEPT)]
-        results.append(found.assign(gamma=(one.dims, [[gamma]]), weight_norm=(one.dims, [[size]])))
+        result = estimate_by(settings.model_copy(update={"gamma": gamma}), treated_network, part)[list(KEPT)]
+        results.append(result.assign(gamma=(network.dims, [[gamma]]), weight_norm=(network.dims, [[weight_norm]])))
     joined = xr.concat(results, xr.Variable("treatment", list(TREATMENTS)), combine_attrs="drop_conflicts")
     return joined.transpose("step", "seed", "treatment", ...)
 
@@ -167,12 +162,12 @@ def norm(trajectory: Trajectory, settings: WeightScaleSettings) -> np.ndarray:
     return subspace.coordinates(trajectory.stacked(torch.float64)).norm(dim=1).numpy()
 
 
-def drops(found: xr.Dataset) -> xr.Dataset:
+def drops(llcs: xr.Dataset) -> xr.Dataset:
     """Compute the drop under each treatment, between the same two checkpoints.
 
     Parameters
     ----------
-    found : xarray.Dataset
+    llcs : xarray.Dataset
         `llc` and `llc_se` over (step, seed, treatment), with a treatment `fixed_gamma`.
 
     Returns
@@ -181,16 +176,14 @@ def drops(found: xr.Dataset) -> xr.Dataset:
         `drop_from` (seed), the step of the largest LLC under `fixed_gamma`, and over (seed, treatment) `drop`,
         `drop_se`, `drop_share`, `drop_left` and `drop_left_se`. NaN if an end was not measured.
     """
-    llc, se = (found[name].transpose("step", "seed", "treatment") for name in ("llc", "llc_se"))
-    at = llc.sel(treatment="fixed_gamma").fillna(-np.inf).values.argmax(0)
-    start = xr.DataArray(at, dims="seed", coords={"seed": llc.seed})
-    first, last = llc.isel(step=start).drop_vars("step"), llc.isel(step=-1).drop_vars("step")
+    llc, se = llcs.llc, llcs.llc_se
+    start = llc.sel(treatment="fixed_gamma", drop=True).fillna(-np.inf).argmax("step")
+    first, last = llc.isel(step=start, drop=True), llc.isel(step=-1, drop=True)
     drop = first - last
-    drop_se = (se.isel(step=start).drop_vars("step") ** 2 + se.isel(step=-1).drop_vars("step") ** 2) ** 0.5
-    own, own_se = (values.sel(treatment="fixed_gamma", drop=True) for values in (drop, drop_se))
-    left = drop / own
-    left_se = abs(left) * ((drop_se / drop) ** 2 + (own_se / own) ** 2) ** 0.5
+    drop_se = np.hypot(se.isel(step=start, drop=True), se.isel(step=-1, drop=True))
+    fixed, fixed_se = (values.sel(treatment="fixed_gamma", drop=True) for values in (drop, drop_se))
+    left = drop / fixed
+    left_se = abs(left) * np.hypot(drop_se / drop, fixed_se / fixed)
     left_se = left_se.where(left.treatment != "fixed_gamma", 0.0)  # the ratio is 1 exactly
     values = {"drop": drop, "drop_se": drop_se, "drop_share": drop / first, "drop_left": left, "drop_left_se": left_se}
-    result = xr.Dataset({name: value.transpose("seed", "treatment") for name, value in values.items()})
-    return result.assign(drop_from=("seed", llc.step.values[at]))
+    return xr.Dataset(values, attrs=llcs.attrs).assign(drop_from=llc.step[start].drop_vars("step"))

@@ -55,7 +55,6 @@ def step_is_consistent(chosen: Calibration, updates: int) -> None:
     # the longest flight is half a period of the directions that the localization alone holds
     assert sampler.longest_flight is not None
     assert 0 <= sampler.longest_flight - math.pi / (math.sqrt(chosen.gamma) * chosen.step_size) < 1
-    assert chosen.burn_in == round(0.3 * updates)
 
 
 @pytest.mark.parametrize(("minimum", "updates"), [(2.0, 2000), (2.0, 500), (0.1, 1000)])
