@@ -44,7 +44,7 @@ def rows_of(run: RunDirectory) -> tuple[list[dict[str, Any]], list[SizedCurve]]:
     )
     rows, curves = [], []
     for seed in found.seed.values.tolist():
-        drop, accuracy = llc_drop(measured.of("llc", seed)), measured.of("test_accuracy", seed)
+        drop, accuracy = llc_drop(measured.get("llc", seed)), measured.get("test_accuracy", seed)
         done = np.isfinite(found.generalization_step.sel(seed=seed).item())
         middle = float(found.transition_middle.sel(measure="test_accuracy", seed=seed)) if done else np.nan
         curves.append(SizedCurve(config["task"]["modulus"], seed, accuracy.steps, accuracy.values, middle))

@@ -32,9 +32,10 @@ from scipy.stats import rankdata, t
 from slt_grok.format import capital
 from slt_grok.measurement import Data, Derived, Drawing, Table, Variable
 from slt_grok.transitions.lag_test import FEWEST_SEEDS, holm
-from slt_grok.transitions.measures import Curves, declared, with_interval
+from slt_grok.transitions.measures import Curves, declared, interval_text, with_interval
+from slt_grok.transitions.statuses import Verdict
 
-COVARIATES = ("train_loss", "weight_norm", "sum_of_squared_weights")  # of the last two, the first available one
+NORMS = ("weight_norm", "sum_of_squared_weights")  # the first available one is a covariate
 FEWEST_INCREMENTS = 8
 MOST_ORDERS = 7  # number of seeds up to which all permutations are used
 RULE = "by the rules in the docstring of slt_grok.transitions.association"
@@ -82,25 +83,19 @@ class Association(Derived):
         """Tabulate the mean correlations."""
         from slt_grok.plots.style import measure_name
 
-        found = data[self.name]
+        dataset = data[self.name]
         rows = [
             [
-                capital(measure_name(str(one.measure.item()))),
-                interval_text(one, "mean_correlation"),
-                f"{one.p_value_holm.sel(null='pairing').item():.3f}",
-                f"{one.p_value_holm.sel(null='block').item():.3f}",
-                f"{one.verdict.item()}{f'; without {one.left_out.item()}' if one.left_out.item() else ''}",
+                capital(measure_name(row.measure.item())),
+                interval_text(row, "mean_correlation"),
+                f"{row.p_value_holm.sel(null='pairing').item():.3f}",
+                f"{row.p_value_holm.sel(null='block').item():.3f}",
+                f"{row.verdict.item()}{f'; without {row.left_out.item()}' if row.left_out.item() else ''}",
             ]
-            for one in (found.isel(measure=i) for i in range(found.sizes["measure"]))
+            for row in (dataset.sel(measure=name) for name in dataset.measure.values)
         ]
         header = ["Measure", "Mean partial correlation (95%)", "Holm’s p, pairing", "Holm’s p, blocks", "Verdict"]
         return [Table("What moves with the LLC, given train loss and weight norm", header, rows, folded=True)]
-
-
-def interval_text(one: Any, name: str) -> str:
-    """Format an entry of a dataset or table row with its interval."""
-    value, low, high = (float(one[f"{name}{end}"]) for end in ("", "_low", "_high"))
-    return f"{value:+.2f} ({low:+.2f} to {high:+.2f})" if np.isfinite(value) else "–"
 
 
 def enough_seeds(data: Data) -> bool:
@@ -114,21 +109,17 @@ def remainders(increments: np.ndarray, covariates: np.ndarray) -> np.ndarray:
 
     0 throughout if nothing remains.
     """
-    return _left(_ranks(increments), _ranks(covariates))
+    ranks = _ranks(increments)
+    basis = np.linalg.qr(np.swapaxes(_ranks(covariates), -1, -2))[0]
+    rest = ranks - (basis @ (np.swapaxes(basis, -1, -2) @ ranks[..., None]))[..., 0]
+    length = np.linalg.norm(rest, axis=-1, keepdims=True)
+    remains = length > 1e-9 * np.linalg.norm(ranks, axis=-1, keepdims=True)
+    return np.divide(rest, length, out=np.zeros_like(rest), where=remains)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
     """Ranks along the last axis, centered to mean 0."""
     return rankdata(values, axis=-1) - (values.shape[-1] + 1) / 2 if values.size else values
-
-
-def _left(ranks: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Compute `remainders` from ranks."""
-    basis = np.linalg.qr(np.swapaxes(given, -1, -2))[0]
-    left = ranks - (basis @ (np.swapaxes(basis, -1, -2) @ ranks[..., None]))[..., 0]
-    length = np.linalg.norm(left, axis=-1, keepdims=True)
-    something = length > 1e-9 * np.linalg.norm(ranks, axis=-1, keepdims=True)
-    return np.divide(left, length, out=np.zeros_like(left), where=something)
 
 
 def pairing(
@@ -145,7 +136,7 @@ def pairing(
     """
     first = remainders(llc, covariates)
     # each seed's measure given the covariates of the LLC's seed: (LLC's seed, measure's seed, n)
-    second = _left(_ranks(measure)[None], _ranks(covariates)[:, None])
+    second = remainders(measure[None], covariates[:, None])
     correlation = np.einsum("sn,stn->st", first, second)
     count = len(first)
     if count <= MOST_ORDERS:
@@ -164,10 +155,10 @@ def block(first: np.ndarray, second: np.ndarray, resamples: int, seed: np.random
     length = block_length(n)
     # rotate the series randomly, cut it into blocks (the last may be shorter) and shuffle them
     keys = generator.random((resamples, count, -(-n // length))).repeat(length, axis=2)[:, :, :n]
-    at = np.argsort(keys, axis=2, kind="stable")
-    at = (at + generator.integers(n, size=(resamples, count, 1))) % n
-    drawn = np.take_along_axis(np.broadcast_to(second, at.shape), at, 2)
-    means = (first * drawn).sum(2).mean(1)
+    order = np.argsort(keys, axis=2, kind="stable")
+    order = (order + generator.integers(n, size=(resamples, count, 1))) % n
+    shuffled = np.take_along_axis(np.broadcast_to(second, order.shape), order, 2)
+    means = (first * shuffled).sum(2).mean(1)
     observed = abs(float((first * second).sum(1).mean()))
     return float((1 + (np.abs(means) >= observed - 1e-12).sum()) / (resamples + 1))
 
@@ -207,56 +198,65 @@ def associate(data: Data, *, resamples: int = 2000, seed: int = 0) -> xr.Dataset
     curves = Curves(data)
     scaled = {name: curves.scaled(name) for name in curves.names}
     measures = [name for name in scaled if name != "llc"]
-    over = {name: v.dims for name, v in VARIABLES.items() if v.dims == ("measure",)}
-    words = {name: np.full(len(measures), "", dtype=object) for name in ("left_out", "given", "verdict")}
-    counts = {name: np.zeros(len(measures), int) for name in ("seeds", "increments")}
-    numbers = {name: np.full(len(measures), np.nan) for name in over if name not in words | counts}
-    p_values = np.full((2, len(measures)), np.nan)
-    of_seed = np.full((len(measures), len(curves.seeds)), np.nan)
-    norm = next((name for name in COVARIATES[1:] if name in scaled), None)
-    for i, measure in enumerate(measures):
-        covariates = ["train_loss", *([norm] if norm else [])]
-        covariates = [c for c in covariates if c != measure and not {c, measure} <= set(COVARIATES[1:])]
-        words["given"][i] = ", ".join(covariates)
-        table = xr.align(*(scaled[name] for name in ("llc", measure, *covariates)), join="inner")
-        values = np.stack([one.values for one in table])  # (variable, step, seed)
-        measured = np.isfinite(values).any(1).all(0)
-        kept = np.isfinite(values[:, :, measured]).all((0, 2))
-        changed = np.diff(values[:, kept][:, :, measured], axis=1).transpose(0, 2, 1)
-        counts["seeds"][i], counts["increments"][i] = changed.shape[1:]
-        steps = np.setdiff1d(scaled["llc"].step.values, table[0].step.values[kept])
-        words["left_out"][i] = _named(curves.seeds[~measured], steps if measured.any() else [])
-        if not measured.any() or changed.shape[2] < FEWEST_INCREMENTS:
-            words["verdict"][i] = "too few increments" if measured.any() else "not measured"
-            continue
-        others = changed[2:].transpose(1, 0, 2)
-        first, second = (remainders(one, others) for one in changed[:2])
-        plain = [remainders(one, others[:, :0]) for one in changed[:2]]
-        each = of_seed[i, measured] = (first * second).sum(1)
-        numbers["mean_correlation"][i] = each.mean()
-        numbers["rank_correlation"][i] = (plain[0] * plain[1]).sum(1).mean()
-        streams = curves.stream(measure, seed).spawn(2)
-        p_values[1, i] = block(first, second, resamples, streams[1])
-        words["verdict"][i] = "too few seeds"
-        if len(each) >= FEWEST_SEEDS:
-            z = np.arctanh(each.clip(-0.999999, 0.999999))
-            reach = t.ppf(0.975, len(z) - 1) * z.std(ddof=1) / np.sqrt(len(z))
-            for end, sign in (("low", -1), ("high", 1)):
-                numbers[f"mean_correlation_{end}"][i] = np.tanh(z.mean() + sign * reach)
-            beyond, p_values[0, i] = pairing(changed[0], changed[1], others, resamples, streams[0])
-            numbers["correlation_beyond_trend"][i] = beyond
-    adjusted = np.stack([holm(row) for row in p_values])
-    tested = np.isfinite(adjusted[0])
-    words["verdict"][tested] = np.where(adjusted[0, tested] <= 0.05, "beyond the trend", "not resolved")
-    smallest = np.array([1 / factorial(min(count, MOST_ORDERS)) for count in counts["seeds"]]) * tested.sum()
-    words["verdict"][tested & (smallest > 0.05)] = "too few seeds"  # no permutation could pass the correction
-    found = {name: column.astype(str) for name, column in words.items()} | numbers | counts
-    found |= {"partial_correlation": of_seed, "p_value": p_values, "p_value_holm": adjusted}
+    rows = [_associate_one(name, scaled, resamples, curves.stream(name, seed)) for name in measures]
+    values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    values["p_value"] = values["p_value"].T
+    values["p_value_holm"] = np.stack([holm(p_values) for p_values in values["p_value"]])
+    adjusted = values["p_value_holm"][0]
+    tested = np.isfinite(adjusted)
+    smallest = np.array([1 / factorial(min(count, MOST_ORDERS)) for count in values["seeds"]])
+    resolvable = smallest * tested.sum() <= 0.05  # else no permutation could pass the correction
+    verdict = np.where(adjusted <= 0.05, Verdict.BEYOND_TREND, Verdict.NOT_RESOLVED)
+    verdict = np.where(resolvable, verdict, Verdict.TOO_FEW_SEEDS)
+    values["verdict"] = np.where(tested, verdict, values["verdict"])
     coords = {"measure": measures, "seed": curves.seeds, "null": ["pairing", "block"]}
-    return declared(VARIABLES, found, coords, resamples=resamples, null_seed=seed)
+    return declared(VARIABLES, values, coords, resamples=resamples, null_seed=seed)
 
 
-def _named(seeds: np.ndarray, steps: np.ndarray | list) -> str:
+def _associate_one(
+    measure: str, scaled: Mapping[str, xr.DataArray], resamples: int, stream: np.random.SeedSequence
+) -> dict[str, Any]:
+    """Compute the row of one measure of `associate`, without corrections for several measures."""
+    norm = next((name for name in NORMS if name in scaled), None)
+    covariates = [] if measure == "train_loss" else ["train_loss"]
+    covariates += [norm] if norm and measure not in NORMS else []
+    table = xr.align(*(scaled[name] for name in ("llc", measure, *covariates)), join="inner")
+    seeds, steps = table[0].seed.values, table[0].step.values
+    values = np.stack([column.values for column in table])  # (variable, step, seed)
+    measured = np.isfinite(values).any(1).all(0)
+    kept = np.isfinite(values[:, :, measured]).all((0, 2))
+    increments = np.diff(values[:, kept][:, :, measured], axis=1).transpose(0, 2, 1)
+    omitted_steps = np.setdiff1d(scaled["llc"].step.values, steps[kept]) if measured.any() else []
+    names = ("mean_correlation", "mean_correlation_low", "mean_correlation_high", "rank_correlation")
+    row: dict[str, Any] = dict.fromkeys((*names, "correlation_beyond_trend"), np.nan) | {
+        "partial_correlation": np.full(len(seeds), np.nan),
+        "p_value": np.full(2, np.nan),
+        "seeds": increments.shape[1],
+        "increments": increments.shape[2],
+        "left_out": _list_omitted(seeds[~measured], omitted_steps),
+        "given": ", ".join(covariates),
+    }
+    if not measured.any():
+        return row | {"verdict": Verdict.NOT_MEASURED}
+    if increments.shape[2] < FEWEST_INCREMENTS:
+        return row | {"verdict": Verdict.TOO_FEW_INCREMENTS}
+    given = increments[2:].transpose(1, 0, 2)
+    llc, other = (remainders(series, given) for series in increments[:2])
+    correlations = row["partial_correlation"][measured] = (llc * other).sum(1)
+    without = [remainders(series, given[:, :0]) for series in increments[:2]]
+    row |= {"mean_correlation": correlations.mean(), "rank_correlation": (without[0] * without[1]).sum(1).mean()}
+    pairing_stream, block_stream = stream.spawn(2)
+    row["p_value"][1] = block(llc, other, resamples, block_stream)
+    if len(correlations) >= FEWEST_SEEDS:
+        z = np.arctanh(correlations.clip(-0.999999, 0.999999))
+        reach = t.ppf(0.975, len(z) - 1) * z.std(ddof=1) / np.sqrt(len(z))
+        row["mean_correlation_low"], row["mean_correlation_high"] = np.tanh(z.mean() + reach * np.array([-1, 1]))
+        excess, row["p_value"][0] = pairing(increments[0], increments[1], given, resamples, pairing_stream)
+        row["correlation_beyond_trend"] = excess
+    return row | {"verdict": Verdict.TOO_FEW_SEEDS}  # unless tested
+
+
+def _list_omitted(seeds: np.ndarray, steps: np.ndarray | list) -> str:
     """Format the omitted seeds and steps."""
     parts = [f"seeds {', '.join(map(str, seeds))}"] if len(seeds) else []
     parts += [f"steps {', '.join(map(str, steps))}"] if len(steps) else []

@@ -19,22 +19,21 @@ import xarray as xr
 from slt_grok.measurement import Data, Derived, Drawing, Variable
 from slt_grok.transitions import change_points, sigmoid
 from slt_grok.transitions.change import COVERAGE, FRACTIONS, SIGNIFICANCE, Rule, find_change, oriented, start_of_change
-from slt_grok.transitions.measures import RULES, Curves, declared, with_interval
+from slt_grok.transitions.measures import RULES, Curve, Curves, declared, with_interval
+from slt_grok.transitions.statuses import ChangeStatus
 
 ESTIMATORS = ("sigmoid", "crossing", "change_point")
 FEWEST = 5  # checkpoints needed for a change
 GAIN = 8.0  # smallest log likelihood gain of the shape over a constant
-FOUND, UNFINISHED = "found", "found, not finished at the last checkpoint"
-TOO_FEW, NO_CHANGE, NOT_MEASURED = "too few checkpoints", "no change", "not measured"
-NO_FIT = "changes, but not as one sigmoid"
 DIMS = ("estimator", "measure", "seed")
 VARIABLES = {"transition_status": Variable(DIMS, "status of the change", "found, or the reason why not")}
 for _when, _fraction in FRACTIONS.items():
-    _one = Variable(
-        DIMS, f"{_when} of the change", f"{_fraction:.0%} of the way from start to end level", units="training steps"
+    _rule = f"{_fraction:.0%} of the way from start to end level"
+    _event = Variable(DIMS, f"{_when} of the change", _rule, units="training steps")
+    VARIABLES |= with_interval(f"transition_{_when}", _event)
+    VARIABLES[f"transition_{_when}_draw"] = _event._replace(
+        dims=(*DIMS, "draw"), long_name=f"{_event.long_name}, draws"
     )
-    VARIABLES |= with_interval(f"transition_{_when}", _one)
-    VARIABLES[f"transition_{_when}_draw"] = _one._replace(dims=(*DIMS, "draw"), long_name=f"{_one.long_name}, draws")
 
 
 class Events(Derived):
@@ -87,59 +86,71 @@ def by_estimator(data: Data, *, draws: int = 200, seed: int = 0) -> xr.Dataset:
         A dataset lacks `step`, accuracies or one of the seeds.
     """
     curves = Curves(data)
-    shape = (len(ESTIMATORS), len(curves.names), len(curves.seeds))
-    places = np.full((*shape, 3, draws), np.nan)  # log(1 + step)
-    bounds = np.full((3, *shape, 3), np.nan)  # middle, low, high
-    status = np.full(shape, NO_CHANGE, dtype=object)
-    for i, name in enumerate(curves.names):
-        rule = RULES[name].rule
-        for j, network in enumerate(curves.seeds):
-            one, stream = curves.of(name, network), curves.stream(name, seed, int(network))
-            of_sigmoid, of_crossing, of_cuts = stream.spawn(3)
-            x, y, noise = oriented(one.steps, one.values, rule, one.se)
-            if len(x) < FEWEST:
-                status[:, i, j] = TOO_FEW if len(x) else NOT_MEASURED
-                continue
-            crossing = find_change(one.steps, one.values, rule, one.se, draws, stream)
-            if np.isfinite(crossing["middle"].step):
-                rows = bounds[:, 1, i, j] = np.log1p(np.array(list(crossing.values()))).T
-                u = np.random.default_rng(of_crossing).random(draws)
-                places[1, i, j] = rows[1][:, None] + (rows[2] - rows[1])[:, None] * u
-                status[1, i, j] = FOUND
-            first = start_of_change(y, noise, rule)
-            if len(x) - first < FEWEST:
-                status[[0, 2], i, j] = TOO_FEW
-                continue
-            part = x[first:], y[first:], None if noise is None else noise[first:]
-            for k, drawn in ((0, fitted(*part, rule, draws, of_sigmoid)), (2, cut(*part, rule, draws, of_cuts))):
-                if drawn is not None:
-                    places[k, i, j] = drawn
-                    bounds[:, k, i, j] = np.median(drawn, axis=1), *np.percentile(drawn, COVERAGE, axis=1)
-                    status[k, i, j] = UNFINISHED if bounds[0, k, i, j, 2] > x[-1] else FOUND
-                elif k == 0 and status[1, i, j] == FOUND:
-                    status[k, i, j] = NO_FIT
+    networks = [(name, network) for name in curves.names for network in curves.seeds]
+    estimates = [
+        _estimate(curves.get(name, network), RULES[name].rule, draws, curves.stream(name, seed, int(network)))
+        for name, network in networks
+    ]
+    # (measure, seed, estimator, ...) -> (estimator, measure, seed, ...)
+    shape = (len(curves.names), len(curves.seeds))
+    status, bounds, places = (
+        np.moveaxis(np.reshape(part, (*shape, *np.shape(part)[1:])), 2, 0) for part in zip(*estimates, strict=True)
+    )
     values: dict[str, np.ndarray] = {"transition_status": status.astype(str)}
     for k, when in enumerate(FRACTIONS):
         for part, suffix in enumerate(("", "_low", "_high")):
-            values[f"transition_{when}{suffix}"] = np.expm1(bounds[part, ..., k])
+            values[f"transition_{when}{suffix}"] = np.expm1(bounds[..., part, k])
         values[f"transition_{when}_draw"] = np.expm1(places[..., k, :])
     coords = {"estimator": list(ESTIMATORS), "measure": curves.names, "seed": curves.seeds}
     return declared(VARIABLES, values, coords, draws=draws, draws_seed=seed)
+
+
+def _estimate(
+    curve: Curve, rule: Rule, draws: int, stream: np.random.SeedSequence
+) -> tuple[list[ChangeStatus], np.ndarray, np.ndarray]:
+    """Statuses, bounds (estimator, part, event) and draws (estimator, event, draw) of one curve, in log(1 + step)."""
+    status = [ChangeStatus.NO_CHANGE] * len(ESTIMATORS)
+    bounds = np.full((len(ESTIMATORS), 3, 3), np.nan)  # parts: middle, low, high
+    places = np.full((len(ESTIMATORS), 3, draws), np.nan)
+    sigmoid_stream, crossing_stream, cut_stream = stream.spawn(3)
+    x, y, noise = oriented(curve.steps, curve.values, rule, curve.se)
+    if len(x) < FEWEST:
+        status = [ChangeStatus.TOO_FEW if len(x) else ChangeStatus.NOT_MEASURED] * len(ESTIMATORS)
+        return status, bounds, places
+    crossing = find_change(curve.steps, curve.values, rule, curve.se, draws, stream)
+    crosses = bool(np.isfinite(crossing["middle"].step))
+    if crosses:
+        _, low, high = bounds[1] = np.log1p(np.array(list(crossing.values()))).T
+        places[1] = low[:, None] + (high - low)[:, None] * np.random.default_rng(crossing_stream).random(draws)
+        status[1] = ChangeStatus.FOUND
+    first = start_of_change(y, noise, rule)
+    if len(x) - first < FEWEST:
+        status[0] = status[2] = ChangeStatus.TOO_FEW
+        return status, bounds, places
+    change = x[first:], y[first:], None if noise is None else noise[first:], rule, draws
+    for k, drawn in ((0, fitted(*change, sigmoid_stream)), (2, cut(*change, cut_stream))):
+        if drawn is not None:
+            places[k] = drawn
+            bounds[k] = np.median(drawn, axis=1), *np.percentile(drawn, COVERAGE, axis=1)
+            status[k] = ChangeStatus.UNFINISHED if bounds[k, 0, 2] > x[-1] else ChangeStatus.FOUND
+        elif k == 0 and crosses:
+            status[k] = ChangeStatus.NO_FIT
+    return status, bounds, places
 
 
 def fitted(
     x: np.ndarray, y: np.ndarray, noise: np.ndarray | None, rule: Rule, draws: int, seed: np.random.SeedSequence
 ) -> np.ndarray | None:
     """Draws (3, draws) of onset, middle and end of the fitted shape; None without a change by the rule."""
-    known = None if noise is None or not noise.any() else noise[None]
-    found = sigmoid.fit(x, y[None], known, np.ones((1, len(x)), bool), draws, seed)
-    return found.events[0] if is_change(found, rule)[0] else None
+    errors = None if noise is None or not noise.any() else noise[None]
+    fit = sigmoid.fit(x, y[None], errors, np.ones((1, len(x)), bool), draws, seed)
+    return fit.events[0] if is_change(fit, rule)[0] else None
 
 
-def is_change(found: sigmoid.Sigmoids, rule: Rule) -> np.ndarray:
+def is_change(fit: sigmoid.Sigmoids, rule: Rule) -> np.ndarray:
     """Check which fitted changes (C,) exceed their rule's minimum, 3 standard errors, and the fit of a constant."""
-    least = rule.minimum * (np.abs(found.start) if rule.relative else 1.0)
-    return (found.gain >= GAIN) & (found.size >= least) & (found.size > SIGNIFICANCE * found.size_se)
+    least = rule.minimum * (np.abs(fit.start) if rule.relative else 1.0)
+    return (fit.gain >= GAIN) & (fit.size >= least) & (fit.size > SIGNIFICANCE * fit.size_se)
 
 
 def cut(

@@ -95,8 +95,8 @@ def phases(
         raise SltGrokError("llc: expected the attribute n, the number of train samples, but it is missing")
     curves, found, generalized = Curves({"llc": llc, "training": training}), [], []
     for seed in curves.seeds:
-        tests = curves.of("test_accuracy", seed)
-        first = first_step_at(curves.of("train_accuracy", seed), train_threshold)
+        tests = curves.get("test_accuracy", seed)
+        first = first_step_at(curves.get("train_accuracy", seed), train_threshold)
         ends = bool(tests.values[-1] >= test_threshold)
         until = first_step_at(tests, test_threshold) if ends else np.inf
         generalized.append(ends)

@@ -13,16 +13,16 @@ import xarray as xr
 from slt_grok.errors import SltGrokError
 from slt_grok.format import capital
 from slt_grok.measurement import Data, Derived, Drawing, Table, Variable
-from slt_grok.transitions.association import interval_text
 from slt_grok.transitions.change import FRACTIONS
 from slt_grok.transitions.lag_test import FEWEST_SEEDS, holm, lag_of
-from slt_grok.transitions.measures import declared, with_interval
+from slt_grok.transitions.measures import declared, interval_text, with_interval
+from slt_grok.transitions.statuses import ChangeStatus, Verdict
 
 REFERENCES = ("test_accuracy", "llc")
 DIMS = ("reference", "event", "measure")
 UNITS = "log training steps"
 RULE = "by the rules in the docstring of slt_grok.transitions.lag_test"
-OF_SEED = Variable((*DIMS, "seed"), "lag of a seed", f"median of the draws, {RULE}", units=UNITS)
+EACH = Variable((*DIMS, "seed"), "lag of a seed", f"median of the draws, {RULE}", units=UNITS)
 VARIABLES = {
     **with_interval("lag", Variable(DIMS, "mean lag over seeds", RULE, units=UNITS)),
     "p_value": Variable(DIMS, "p-value of no lag", RULE),
@@ -31,7 +31,7 @@ VARIABLES = {
     "shared_error": Variable(DIMS, "whether the events of all seeds lie between the same checkpoints", RULE),
     "verdict": Variable(DIMS, "order of the two events", "before or after where Holm's p-value is at most 0.05"),
     "left_out": Variable(DIMS, "seeds without one of the events, and why", "transition_status of both"),
-    **with_interval("lag_of_seed", OF_SEED),
+    **with_interval("lag_of_seed", EACH),
 }
 
 
@@ -82,7 +82,7 @@ def draw_known(lags: xr.Dataset) -> Any:
     """Draw the references whose own middle exists in enough seeds, or all references if there are none."""
     from slt_grok import plots
 
-    known = (lags.verdict.sel(event="middle") != "too few seeds").any("measure")
+    known = (lags.verdict.sel(event="middle") != Verdict.TOO_FEW_SEEDS).any("measure")
     return plots.lead_lag(lags.sel(reference=known.values) if known.any() else lags)
 
 
@@ -117,38 +117,38 @@ def lead_lag(events: xr.Dataset, references: Sequence[str] = REFERENCES, estimat
         missing = sorted(set(wanted) - set(events[name].values.tolist()))
         if missing:
             raise SltGrokError(f"{name}: expected one of {', '.join(events[name].values)}, got {', '.join(missing)}")
-    own = events.sel(estimator=estimator)
-    measures, seeds = own.measure.values.tolist(), own.seed.values.tolist()
+    events = events.sel(estimator=estimator)
+    measures, seeds = events.measure.values.tolist(), events.seed.values
     shape = (len(references), len(FRACTIONS), len(measures))
     numbers = np.full((4, *shape), np.nan)  # the fields of `Lag`
-    of_seed = np.full((3, *shape, len(seeds)), np.nan)
+    seed_lags = np.full((3, *shape, len(seeds)), np.nan)
     count, shared = np.zeros(shape, int), np.zeros(shape, bool)
-    left_out = np.full(shape, "", dtype=object)
+    omitted = np.full(shape, "", dtype=object)
     for j, when in enumerate(FRACTIONS):
-        draws = np.log1p(own[f"transition_{when}_draw"].transpose("measure", "seed", "draw").values)
+        draws = np.log1p(events[f"transition_{when}_draw"].transpose("measure", "seed", "draw").values)
         for i, reference in enumerate(references):
-            of_reference = draws[measures.index(reference)]
             for k, measure in enumerate(measures):
                 if measure == reference:
                     continue
-                known = np.isfinite(draws[k] - of_reference).all(1)
-                first, second = draws[k][known], of_reference[known]
+                first, second = draws[k], draws[measures.index(reference)]
+                known = np.isfinite(first - second).all(1)
                 count[i, j, k] = known.sum()
-                left_out[i, j, k] = _reasons(own, (measure, reference), np.array(seeds)[~known])
-                of_seed[:, i, j, k, known] = np.percentile(first - second, (50, 2.5, 97.5), axis=1)
+                omitted[i, j, k] = _reasons(events, (measure, reference), seeds[~known])
+                seed_lags[:, i, j, k, known] = np.percentile((first - second)[known], (50, 2.5, 97.5), axis=1)
                 if known.sum() >= FEWEST_SEEDS:
-                    *numbers[:, i, j, k], shared[i, j, k] = lag_of(first, second)
+                    *numbers[:, i, j, k], shared[i, j, k] = lag_of(first[known], second[known])
     values: dict[str, np.ndarray] = dict(zip(("lag", "lag_low", "lag_high", "p_value"), numbers, strict=True))
     adjusted = np.apply_along_axis(holm, 2, values["p_value"])
-    verdict = np.where(adjusted <= 0.05, np.where(values["lag"] < 0, "before", "after"), "not resolved")
+    order = np.where(values["lag"] < 0, Verdict.BEFORE, Verdict.AFTER)
+    verdict = np.where(adjusted <= 0.05, order, Verdict.NOT_RESOLVED)
     values |= {
         "p_value_holm": adjusted,
         "seeds": count,
         "shared_error": shared,
-        "verdict": np.where(np.isnan(adjusted), "too few seeds", verdict).astype(str),
-        "left_out": left_out.astype(str),
+        "verdict": np.where(np.isnan(adjusted), Verdict.TOO_FEW_SEEDS, verdict),
+        "left_out": omitted.astype(str),
     }
-    values |= {f"lag_of_seed{end}": part for end, part in zip(("", "_low", "_high"), of_seed, strict=True)}
+    values |= {f"lag_of_seed{end}": part for end, part in zip(("", "_low", "_high"), seed_lags, strict=True)}
     coords = {"reference": list(references), "event": list(FRACTIONS), "measure": measures, "seed": seeds}
     return declared(VARIABLES, values, coords, estimator=estimator, fewest_seeds=FEWEST_SEEDS)
 
@@ -159,12 +159,11 @@ def lag_table(lags: xr.Dataset) -> pd.DataFrame:
     return over_seeds.query("reference != measure").reset_index(drop=True)
 
 
-def _reasons(events: xr.Dataset, measures: tuple[str, ...], seeds: np.ndarray) -> str:
+def _reasons(events: xr.Dataset, measures: Sequence[str], seeds: np.ndarray) -> str:
     """Explain why each of the seeds has no lag: the measure without an event and its status."""
-    status = events.transition_status
-    parts = []
+    reasons = []
     for seed in seeds:
-        each = [(m, str(status.sel(measure=m, seed=seed).values)) for m in measures]
-        why = ", ".join(f"{m}: {s}" for m, s in each if not s.startswith("found"))
-        parts.append(f"seed {seed} ({why})")
-    return "; ".join(parts)
+        statuses = {m: events.transition_status.sel(measure=m, seed=seed).item() for m in measures}
+        missing = [f"{m}: {status}" for m, status in statuses.items() if not status.startswith(ChangeStatus.FOUND)]
+        reasons.append(f"seed {seed} ({', '.join(missing)})")
+    return "; ".join(reasons)

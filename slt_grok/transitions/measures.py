@@ -10,6 +10,7 @@ import xarray as xr
 from slt_grok.errors import SltGrokError
 from slt_grok.measurement import Data, Variable
 from slt_grok.transitions.change import Rule
+from slt_grok.transitions.statuses import DIVERGED
 
 FACTOR_2 = float(np.log(2))
 ACCURACY = Rule(rises=True, scale="linear", start="first", minimum=0.2)
@@ -25,7 +26,7 @@ def has_circuit(circuits: xr.Dataset) -> Any:
 
 def not_diverged(llc: xr.Dataset) -> Any:
     """Mask the LLC estimates that have not diverged."""
-    return llc.llc_status != "diverged" if "llc_status" in llc else True
+    return llc.llc_status != DIVERGED if "llc_status" in llc else True
 
 
 class Measure(NamedTuple):
@@ -74,7 +75,15 @@ PLACES = {name: place for place, name in enumerate(RULES)}
 
 @dataclass(frozen=True)
 class Curve:
-    """One measure of one seed: training steps, values and, if available, standard errors, each (n,)."""
+    """One measure of one seed.
+
+    Parameters
+    ----------
+    steps, values : ndarray
+        Training steps and values (n,).
+    se : ndarray or None, optional
+        Standard errors (n,); None if unknown.
+    """
 
     steps: np.ndarray
     values: np.ndarray
@@ -98,8 +107,8 @@ class Curves:
 
     def __init__(self, data: Data) -> None:
         labels = dict.fromkeys(measure.label for measure in RULES.values())
-        known = [label for label in labels if label in data and "unmeasurable" not in data[label].attrs]
-        self.data = {label: with_seed(data[label], label) for label in known}
+        measured = [label for label in labels if label in data and "unmeasurable" not in data[label].attrs]
+        self.data = {label: with_seed(data[label], label) for label in measured}
         for name in ("train_accuracy", "test_accuracy"):
             if name not in self.data["training"]:
                 raise SltGrokError(f"training: expected the variable {name}, but it is missing")
@@ -109,22 +118,23 @@ class Curves:
                 raise SltGrokError(f"{label}: expected the seeds of training, {missing} are missing")
         self.names = [name for name, m in RULES.items() if m.label in self.data and name in self.data[m.label]]
 
-    def of(self, name: str, seed: int) -> Curve:
+    def get(self, name: str, seed: int) -> Curve:
         """Get the curve of a measure; see `RULES`. Values that do not count are NaN."""
         measure = RULES[name]
         dataset = self.data[measure.label].sel(seed=seed)
         choices = [dataset[name].sel(select) for select in measure.select]
-        values = next((one for one in choices if one.notnull().any()), choices[-1]).where(measure.counts(dataset))
+        values = next((choice for choice in choices if choice.notnull().any()), choices[-1])
+        values = values.where(measure.counts(dataset)).values.astype(float)
         se = dataset[measure.error].values.astype(float) if measure.error in dataset else None
-        return Curve(dataset.step.values, values.values.astype(float), se)
+        return Curve(dataset.step.values, values, se)
 
     def scaled(self, name: str) -> xr.DataArray:
         """Get a measure over (step, seed) on the scale of its rule; NaN where it has no logarithm."""
-        curves = [self.of(name, seed) for seed in self.seeds]
-        values = np.stack([one.values for one in curves], axis=1)
+        values = np.stack([self.get(name, seed).values for seed in self.seeds], axis=1)
         if RULES[name].rule.scale == "log":
             values = np.log(np.where(values > 0, values, np.nan))
-        return xr.DataArray(values, dims=("step", "seed"), coords={"step": curves[0].steps, "seed": self.seeds})
+        steps = self.data[RULES[name].label].step.values
+        return xr.DataArray(values, {"step": steps, "seed": self.seeds}, ("step", "seed"))
 
     def stream(self, name: str, *keys: int) -> np.random.SeedSequence:
         """Create the random stream of a measure from the analysis seed and, if given, the network's seed."""
@@ -148,13 +158,15 @@ def with_seed(dataset: xr.Dataset, label: str = "dataset") -> xr.Dataset:
 
 def with_interval(name: str, variable: Variable, text: str = "95% interval") -> dict[str, Variable]:
     """Declare a number and both ends of its interval: NAME, NAME_low and NAME_high."""
-    ends = {
-        f"_{end}": f"{variable.long_name}, {word} end of its {text}"
-        for end, word in (("low", "lower"), ("high", "upper"))
-    }
-    return {
-        name + suffix: variable._replace(long_name=own) for suffix, own in ({"": variable.long_name} | ends).items()
-    }
+    ends = (("_low", "lower"), ("_high", "upper"))
+    names = {name + suffix: f"{variable.long_name}, {end} end of its {text}" for suffix, end in ends}
+    return {name: variable} | {end: variable._replace(long_name=long_name) for end, long_name in names.items()}
+
+
+def interval_text(row: Any, name: str) -> str:
+    """Format an entry of a dataset or table row with its interval."""
+    value, low, high = (float(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
+    return f"{value:+.2f} ({low:+.2f} to {high:+.2f})" if np.isfinite(value) else "–"
 
 
 def declared(

@@ -21,21 +21,21 @@ from scipy.stats import t
 from slt_grok.errors import SltGrokError
 from slt_grok.format import capital
 from slt_grok.measurement import Data, Derived, Drawing, Table, Variable
-from slt_grok.transitions.association import COVARIATES, enough_seeds, interval_text
+from slt_grok.transitions.association import NORMS, enough_seeds
 from slt_grok.transitions.lag_test import FEWEST_SEEDS
-from slt_grok.transitions.measures import Curves, declared, with_interval
+from slt_grok.transitions.measures import Curves, declared, interval_text, with_interval
 
 PREDICTORS = ("step", "weight_norm", "circuits", "both")
 CIRCUITS = ("restricted_loss_sum", "excluded_loss", "neuron_share", "gini_embedding", "gini_neuron_logit_map")
 PENALTIES = np.geomspace(1e-3, 1e3, 7)  # times the number of rows
 UNITS = "units of the LLC"
-OF_SEED, OVER = ("predictors", "seed"), ("predictors",)
+EACH, OVER = ("predictors", "seed"), ("predictors",)
 VARIABLES = {
     "llc": Variable(("step", "seed"), "LLC", "at the checkpoints and seeds where all variables are available"),
     "prediction": Variable(("predictors", "step", "seed"), "predicted LLC", "by ridge regression on the other seeds"),
-    "error": Variable(OF_SEED, "error in the held-out seed", "root mean square over checkpoints", units=UNITS),
+    "error": Variable(EACH, "error in the held-out seed", "root mean square over checkpoints", units=UNITS),
     "mean_error": Variable(OVER, "mean error over held-out seeds", "mean of error", units=UNITS),
-    "drop_left": Variable(OF_SEED, "unpredicted fraction of the LLC's drop", "1 - predicted change / observed change"),
+    "drop_left": Variable(EACH, "unpredicted fraction of the LLC's drop", "1 - predicted change / observed change"),
     **with_interval("mean_drop_left", Variable(OVER, "mean unpredicted fraction of the drop", "mean of drop_left")),
     **with_interval(
         "error_difference", Variable(OVER, "error minus that of weight norm", "mean over held-out seeds", units=UNITS)
@@ -71,15 +71,15 @@ class Prediction(Derived):
 
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate the errors and the unpredicted fraction of the drop."""
-        found = data[self.name]
+        dataset = data[self.name]
         rows = [
             [
-                capital(str(one.predictors.item()).replace("_", " ")),
-                f"{one.mean_error.item():.3g}",
-                interval_text(one, "error_difference"),
-                interval_text(one, "mean_drop_left"),
+                capital(row.predictors.item().replace("_", " ")),
+                f"{row.mean_error.item():.3g}",
+                interval_text(row, "error_difference"),
+                interval_text(row, "mean_drop_left"),
             ]
-            for one in (found.sel(predictors=name) for name in PREDICTORS)
+            for row in (dataset.sel(predictors=name) for name in PREDICTORS)
         ]
         header = [
             "Predictors",
@@ -101,31 +101,28 @@ def ridge(learned: np.ndarray, target: np.ndarray, asked: np.ndarray, penalty: f
 
 def held_out(target: np.ndarray, predictors: np.ndarray) -> np.ndarray:
     """Predict a target (seed, step) from predictors (seed, step, c), each seed from the others."""
-    return np.stack([_one_held_out(target, predictors, s) for s in range(len(target))])
 
-
-def _one_held_out(target: np.ndarray, predictors: np.ndarray, out: int) -> np.ndarray:
-    """Predict one seed as in `held_out`."""
-
-    def predict(seeds: np.ndarray, asked: int | np.integer, penalty: float) -> np.ndarray:
+    def predict(seeds: np.ndarray, asked: int, penalty: float) -> np.ndarray:
         rows = predictors[seeds].reshape(-1, predictors.shape[2])
         return ridge(rows, target[seeds].ravel(), predictors[asked], penalty)
 
-    others = np.delete(np.arange(len(target)), out)
-    errors = [
-        sum(((predict(others[others != s], s, penalty) - target[s]) ** 2).mean() for s in others)
-        for penalty in PENALTIES
-    ]
-    return predict(others, out, PENALTIES[int(np.argmin(errors))])
+    def error(seeds: np.ndarray, penalty: float) -> float:
+        return sum(((predict(seeds[seeds != s], s, penalty) - target[s]) ** 2).mean() for s in seeds)
+
+    predictions = []
+    for seed in range(len(target)):
+        others = np.delete(np.arange(len(target)), seed)
+        errors = [error(others, penalty) for penalty in PENALTIES]
+        predictions.append(predict(others, seed, PENALTIES[np.argmin(errors)]))
+    return np.stack(predictions)
 
 
 def compare(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
     """Mean of first - second over held-out seeds (S,), and its 95% interval."""
     difference = first - second
-    count = len(difference)
-    error = difference.std(ddof=1) * np.sqrt(1 / count + 1 / (count - 1))
-    reach = t.ppf(0.975, count - 1) * error
-    return float(difference.mean()), float(difference.mean() - reach), float(difference.mean() + reach)
+    count, mean = len(difference), difference.mean()
+    reach = t.ppf(0.975, count - 1) * difference.std(ddof=1) * np.sqrt(1 / count + 1 / (count - 1))
+    return float(mean), float(mean - reach), float(mean + reach)
 
 
 def drop_left(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -134,9 +131,9 @@ def drop_left(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     NaN for a seed whose largest value is its last.
     """
     rows, peak = np.arange(len(target)), target.argmax(1)
-    seen = target[rows, peak] - target[:, -1]
-    made = predicted[:, rows, peak] - predicted[:, :, -1]
-    return 1 - np.divide(made, seen, out=np.full(made.shape, np.nan), where=seen > 0)
+    observed = target[rows, peak] - target[:, -1]
+    change = predicted[:, rows, peak] - predicted[:, :, -1]
+    return 1 - change / np.where(observed > 0, observed, np.nan)
 
 
 def predict_llc(data: Data) -> xr.Dataset:
@@ -166,17 +163,17 @@ def predict_llc(data: Data) -> xr.Dataset:
         Fewer than 4 seeds have an LLC, there is no weight norm, or no checkpoint has all variables.
     """
     curves = Curves(data)
-    there = {name: curves.scaled(name) for name in curves.names if name in ("llc", *COVARIATES, *CIRCUITS)}
-    known = there["llc"].notnull().any("step").values
+    scaled = {name: curves.scaled(name) for name in curves.names if name in ("llc", *NORMS, *CIRCUITS)}
+    known = scaled["llc"].notnull().any("step").values
     if known.sum() < FEWEST_SEEDS:
         raise SltGrokError(f"llc: expected at least {FEWEST_SEEDS} seeds to hold one out, got {int(known.sum())}")
-    norm = next((name for name in COVARIATES[1:] if name in there), None)
+    norm = next((name for name in NORMS if name in scaled), None)
     if norm is None:
-        raise SltGrokError(f"landscape: expected weight_norm, or circuits with {COVARIATES[2]}, got neither")
-    table = {name: there[name].isel(seed=known) for name in ("llc", norm, *CIRCUITS) if name in there}
-    used = [name for name in CIRCUITS if name in table and bool(table[name].notnull().any("step").all())]
-    arrays = xr.align(*(table[name] for name in ("llc", norm, *used)), join="inner")
-    values = np.stack([one.values for one in arrays])  # (variable, step, seed)
+        raise SltGrokError(f"landscape: expected weight_norm, or circuits with {NORMS[1]}, got neither")
+    scaled = {name: array.isel(seed=known) for name, array in scaled.items()}
+    used = [name for name in CIRCUITS if name in scaled and scaled[name].notnull().any("step").all()]
+    arrays = xr.align(*(scaled[name] for name in ("llc", norm, *used)), join="inner")
+    values = np.stack([array.values for array in arrays])  # (variable, step, seed)
     complete = np.isfinite(values).all((0, 2))
     if complete.sum() < 2 or not used:
         raise SltGrokError(
@@ -185,28 +182,29 @@ def predict_llc(data: Data) -> xr.Dataset:
     target, *columns = values[:, complete].transpose(0, 2, 1)
     columns = np.stack(columns, axis=-1)
     mean_of_others = (target.sum(0) - target) / (len(target) - 1)
-    chosen = (columns[..., :1], columns[..., 1:], columns)
-    predicted = np.stack([mean_of_others, *(held_out(target, one) for one in chosen)])
+    predictors = (columns[..., :1], columns[..., 1:], columns)
+    predicted = np.stack([mean_of_others, *(held_out(target, selected) for selected in predictors)])
     error, left = np.sqrt(((predicted - target) ** 2).mean(2)), drop_left(target, predicted)
     falls = np.isfinite(left).all(0)
-    enough = falls.sum() >= FEWEST_SEEDS
-    found = {
+    intervals = {"error_difference": [compare(row, error[1]) for row in error]}
+    if falls.sum() >= FEWEST_SEEDS:
+        intervals["mean_drop_left"] = [compare(row[falls], np.zeros(falls.sum())) for row in left]
+    else:
+        intervals["mean_drop_left"] = [(np.nan,) * 3] * len(left)
+    results = {
         "llc": target.T,
         "prediction": predicted.swapaxes(1, 2),
         "error": error,
         "mean_error": error.mean(1),
         "drop_left": left,
     }
-    for name, rows in (
-        ("mean_drop_left", [compare(one[falls], 0 * one[falls]) if enough else (np.nan,) * 3 for one in left]),
-        ("error_difference", [compare(one, error[1]) for one in error]),
-    ):
-        found |= {name + end: column for end, column in zip(("", "_low", "_high"), np.array(rows).T, strict=True)}
+    for name, rows in intervals.items():
+        results |= {name + end: column for end, column in zip(("", "_low", "_high"), np.transpose(rows), strict=True)}
     steps, seeds = arrays[0].step.values, curves.seeds
     coords = {"predictors": list(PREDICTORS), "step": steps[complete], "seed": seeds[known]}
     return declared(
         VARIABLES,
-        found,
+        results,
         coords,
         circuit_measures=", ".join(used),
         weight_norm=norm,

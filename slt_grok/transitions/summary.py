@@ -54,7 +54,7 @@ def summarize(data: Data) -> dict[str, Any]:
 
 def _one(found: xr.Dataset, curves: Curves, seed: int) -> dict[str, Any]:
     """Summarize one seed."""
-    drop = llc_drop(curves.of("llc", seed)) if "llc" in curves.names else Drop()
+    drop = llc_drop(curves.get("llc", seed)) if "llc" in curves.names else Drop()
     summary: dict[str, Any] = {
         "memorization_step": _step(found.memorization_step),
         "generalization_step": _step(found.generalization_step),
@@ -70,7 +70,7 @@ def _one(found: xr.Dataset, curves: Curves, seed: int) -> dict[str, Any]:
         keys = circuits.key_frequency.sel(seed=seed).isel(step=-1)
         summary["key_frequencies"] = keys.frequency.values[keys.values.astype(bool)].tolist()
     for name, key in FINAL.items():
-        summary[key] = _number(curves.of(name, seed).values[-1]) if name in curves.names else None
+        summary[key] = _number(curves.get(name, seed).values[-1]) if name in curves.names else None
     summary["phases"] = _phases(found.phase_step)
     middles = found[["transition_middle", "transition_middle_low", "transition_middle_high"]].to_array("part")
     events = [

@@ -109,7 +109,7 @@ def measure(
     changes = np.full((len(FRACTIONS), 3, len(curves.names), len(curves.seeds)), np.nan)  # (when, part, measure, seed)
     for i, name in enumerate(curves.names):
         for j, network in enumerate(curves.seeds):
-            one, stream = curves.of(name, network), curves.stream(name, seed, int(network))
+            one, stream = curves.get(name, network), curves.stream(name, seed, int(network))
             changes[:, :, i, j] = list(
                 find_change(one.steps, one.values, RULES[name].rule, one.se, bootstrap, stream).values()
             )
@@ -118,8 +118,8 @@ def measure(
         for k, when in enumerate(FRACTIONS)
         for part, suffix in enumerate(("", "_low", "_high"))
     }
-    tests = [curves.of("test_accuracy", network) for network in curves.seeds]
-    memorized = [first_step_at(curves.of("train_accuracy", network), train_threshold) for network in curves.seeds]
+    tests = [curves.get("test_accuracy", network) for network in curves.seeds]
+    memorized = [first_step_at(curves.get("train_accuracy", network), train_threshold) for network in curves.seeds]
     generalized = [first_step_at(one, test_threshold) for one in tests]
     ends = [phase_ends(*one) for one in zip(tests, memorized, generalized, strict=True)]
     values |= {
