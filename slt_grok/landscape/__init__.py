@@ -1,7 +1,7 @@
 """The loss landscape at and between checkpoints.
 
-`measure` runs the default probes: `at_checkpoints` those around each network, `between_checkpoints` those between a
-network and its predecessor. Each family has a module: `dynamics`, `curvature`, `sharpness`, `volume`, `barriers` with
+Of the default measurement, `at_checkpoints` covers the probes around each network, `between_checkpoints` those between
+a network and its predecessor. Each family has a module: `dynamics`, `curvature`, `sharpness`, `volume`, `barriers` with
 `alignment` and `bezier`, `slices`, `principal_plane`.
 
 To add a probe, write a measurement in a single file, either in this folder or in a plugin.
@@ -13,13 +13,13 @@ To add a probe, write a measurement in a single file, either in this folder or i
 ...     def measure(self, trajectory, settings, context):
 ...         def shard(part, on_progress):
 ...             loss = Objective.of(part)  # the mean train loss in float64
-...             gradients = [loss.gradient(index) for index in range(len(loss))]
-...             largest = [max(g.abs().max().item() for g in one.values()) for one in gradients]
+...             gradients = [loss.gradient(index) for index in range(len(part))]
+...             largest = [max(g.abs().max().item() for g in gradient.values()) for gradient in gradients]
 ...             return self.dataset(part, {"gradient_maximum": largest})
 ...         return context.in_shards(trajectory, shard, 4)
 """
 
-from slt_grok.landscape.measurement import at_checkpoints, between_checkpoints, measure
+from slt_grok.landscape.measurement import at_checkpoints, between_checkpoints
 from slt_grok.operators.objective import Objective
 
-__all__ = ["Objective", "at_checkpoints", "between_checkpoints", "measure"]
+__all__ = ["Objective", "at_checkpoints", "between_checkpoints"]

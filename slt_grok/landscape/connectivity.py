@@ -1,24 +1,20 @@
 """Measurements of connectivity: barriers between checkpoints, along trained curves, and between seeds."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
 from pydantic import Field
 
-from slt_grok.format import number, plus_minus, step
+from slt_grok.format import duration, number, plus_minus, step
 from slt_grok.landscape.barriers import LINE, barrier, barrier_matrix, between, matrix_seconds
 from slt_grok.landscape.bezier import VARIABLES as CURVE
 from slt_grok.landscape.bezier import bezier, bezier_seconds
-from slt_grok.landscape.declared import OfLoss, only
-from slt_grok.landscape.milestones import at_milestones
-from slt_grok.measurement import Context, Data, Drawing, Table
+from slt_grok.landscape.common import at_milestones, only
+from slt_grok.measurement import Context, Data, Drawing, Measurement, Table
 from slt_grok.progress import ProgressCallback, stretch
-from slt_grok.settings import Positive, Settings
+from slt_grok.settings import NonNegative, Positive, Settings
 from slt_grok.trajectories import Trajectory
-
-FROM_MILESTONES = {f"line_{name.removeprefix('line_')}": variable for name, variable in LINE.items()} | CURVE
 
 
 class SeedBarriersSettings(Settings):
@@ -26,7 +22,7 @@ class SeedBarriersSettings(Settings):
 
     positions: int = Field(default=5, ge=3, description="positions on each line, including both ends")
     rows: int = Field(default=1024, ge=16, description="number of samples of each split")
-    seed: int = Field(default=0, ge=0)
+    seed: NonNegative = 0
 
 
 class ConnectivitySettings(SeedBarriersSettings):
@@ -35,50 +31,47 @@ class ConnectivitySettings(SeedBarriersSettings):
     updates: Positive = Field(default=400, description="number of updates of each curve's control point")
 
 
-class Connectivity(OfLoss):
+class Connectivity(Measurement):
     """Barriers between all checkpoints, and along trained curves from each milestone to the last checkpoint."""
 
     name, title, position, default = "connectivity", "Connectivity", 42, False
     Settings = ConnectivitySettings
-    variables = between("step") | only("runs with a milestone before the last checkpoint", FROM_MILESTONES)
+    variables = between("step") | only("runs with a milestone before the last checkpoint", LINE | CURVE)
 
     def measure(self, trajectory: Trajectory, settings: ConnectivitySettings, context: Context) -> xr.Dataset:
         """Measure the matrix of barriers, then the curves in shards."""
         starts = at_milestones(trajectory, context.milestones).isel(step=slice(0, -1))
         last = trajectory.isel(step=-1)
-        common: dict[str, Any] = {"positions": settings.positions, "rows": settings.rows}
-        lines = matrix_seconds(trajectory, **common)
+        options = settings.model_dump(include={"positions", "rows"})
+        lines = matrix_seconds(trajectory, "step", **options)
         curves = bezier_seconds(starts, len(starts), updates=settings.updates) if len(starts) else 0.0
         context.announce(
-            f"about {lines + curves:.0f} s: barriers between checkpoints {lines:.0f} s, trained curves {curves:.0f} s"
+            f"about {duration(lines + curves)}: barriers between checkpoints {duration(lines)}, "
+            f"trained curves {duration(curves)}"
         )
         middle = lines / (lines + curves)
-        found = barrier_matrix(
-            trajectory, seed=settings.seed, on_progress=stretch(context.on_progress, 0, middle), **common
-        )
+        on_matrix = stretch(context.on_progress, 0, middle)
+        matrix = barrier_matrix(trajectory, seed=settings.seed, on_progress=on_matrix, **options)
         if not len(starts):
-            return found
+            return matrix
 
         def curve(shard: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
             ends = last.isel(step=[0] * shard.shape[0])
             trained = bezier(shard, ends, updates=settings.updates, seed=settings.seed, on_progress=on_progress)
-            straight = barrier(shard, ends, positions=trained.sizes["position"])
-            return xr.merge(
-                [straight.rename(barrier="line_barrier", barrier_se="line_barrier_se"), trained], join="exact"
-            )
+            return xr.merge([barrier(shard, ends, positions=trained.sizes["position"]), trained], join="exact")
 
-        along = context.in_shards(starts, curve, 1, part="curves", span=(middle, 1))
-        return xr.merge([found, along], join="outer", combine_attrs="drop_conflicts")
+        trained = context.in_shards(starts, curve, 1, part="curves", span=(middle, 1))
+        return xr.merge([matrix, trained], join="outer", combine_attrs="drop_conflicts")
 
     def seconds(self, trial: Trajectory, settings: ConnectivitySettings, checkpoints: int, context: Context) -> float:
         """Predict the cost from a few losses and updates; there are at most two curves."""
         many = trial.isel(step=[0] * checkpoints)
-        lines = matrix_seconds(many, positions=settings.positions, rows=settings.rows)
+        lines = matrix_seconds(many, "step", positions=settings.positions, rows=settings.rows)
         return lines + bezier_seconds(trial, min(2, checkpoints - 1), updates=settings.updates)
 
     def figures(self) -> Sequence[Drawing]:
         """Draw the matrix of barriers, and the loss along lines and curves."""
-        from slt_grok.plots.paths import barrier_matrix, mode_connectivity
+        from slt_grok.plots.slices import barrier_matrix, mode_connectivity
 
         return [
             Drawing(
@@ -100,45 +93,39 @@ class Connectivity(OfLoss):
 
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate the barriers along line and curve from each milestone to the last checkpoint."""
-        found, rows = data[self.name], []
-        if "curve_barrier" not in found:
+        dataset, rows = data[self.name], []
+        if "curve_barrier" not in dataset:
             return []
-        for seed, start, split in np.ndindex(found.sizes["seed"], found.sizes["step"], found.sizes["split"]):
-            at = found.isel(seed=seed, step=start, split=split)
-            if np.isfinite(at.curve_barrier):
-                both = [_with_error(at[f"{path}_barrier"], at[f"{path}_barrier_se"]) for path in ("line", "curve")]
-                rows.append([str(int(at.seed)), step(int(at.step)), str(at.split.item()), *both])
-        caption = f"Loss barriers to the checkpoint at step {step(int(found.step[-1]))}, in nats"
+        for seed, start, split in np.ndindex(dataset.sizes["seed"], dataset.sizes["step"], dataset.sizes["split"]):
+            values = dataset.isel(seed=seed, step=start, split=split)
+            if np.isfinite(values.curve_barrier):
+                barriers = [_with_error(values, name) for name in ("line_barrier", "curve_barrier")]
+                rows.append([str(int(values.seed)), step(int(values.step)), str(values.split.item()), *barriers])
+        caption = f"Loss barriers to the checkpoint at step {step(int(dataset.step[-1]))}, in nats"
         return [Table(caption, ["Seed", "From step", "Split", "Straight line", "Trained curve"], rows)]
 
 
-class SeedBarriers(OfLoss):
+class SeedBarriers(Measurement):
     """Barriers between the seeds at every checkpoint, before and after matching their units."""
 
     name, title, position, default, inherits = "seed_barriers", "Barriers between seeds", 43, False, "connectivity"
     Settings = SeedBarriersSettings
-    variables = only("at least two seeds; aligned: models that declare their units", between("seed", "weights"))
+    variables = only("at least two seeds; aligned: models that declare their units", between("seed", align=True))
 
     def measure(self, trajectory: Trajectory, settings: SeedBarriersSettings, context: Context) -> xr.Dataset:
         """Measure a few checkpoints at a time; a single seed has no barriers."""
         if len(trajectory.coords["seed"]) < 2:
-            reason = "barriers between seeds need a run with at least two seeds"
-            context.announce(f"not measured: {reason}")
-            return xr.Dataset(attrs={"unmeasurable": reason})
-        options: dict[str, Any] = {"positions": settings.positions, "rows": settings.rows}
-        options["align"] = "weights" if trajectory.network.declares("units") else None
-        context.announce(f"about {matrix_seconds(trajectory, 'seed', **options):.0f} s")
+            return xr.Dataset(attrs={"unmeasurable": "barriers between seeds need a run with at least two seeds"})
+        options = settings.model_dump(include={"positions", "rows"}) | {"align": trajectory.network.declares("units")}
+        context.announce(f"about {duration(matrix_seconds(trajectory, 'seed', **options))}")
+        options["seed"] = settings.seed
         return context.in_shards(
-            trajectory,
-            lambda shard, on_progress: barrier_matrix(
-                shard, "seed", seed=settings.seed, on_progress=on_progress, **options
-            ),
-            8,
+            trajectory, lambda shard, on_progress: barrier_matrix(shard, "seed", on_progress=on_progress, **options), 8
         )
 
     def figures(self) -> Sequence[Drawing]:
         """Draw the barriers over training."""
-        from slt_grok.plots.paths import seed_barriers
+        from slt_grok.plots.slices import seed_barriers
 
         return [
             Drawing(
@@ -168,6 +155,7 @@ class SeedBarriers(OfLoss):
         return [Table(caption, ["Weights", "Split", "Median", "Smallest", "Largest"], rows)]
 
 
-def _with_error(value: xr.DataArray, error: xr.DataArray) -> str:
+def _with_error(values: xr.Dataset, name: str) -> str:
     """Format a value with its error, if any."""
-    return plus_minus(float(value), float(error)) if error > 0 else number(float(value))
+    value, error = float(values[name]), float(values[f"{name}_se"])
+    return plus_minus(value, error) if error > 0 else number(value)

@@ -9,33 +9,28 @@ to scaling the unembedding, and so is its curvature in all other parameters.
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 from pydantic import Field
 
-from slt_grok.errors import SltGrokError
-from slt_grok.format import number, plus_minus
-from slt_grok.landscape.cost import Cost, timed
-from slt_grok.landscape.declared import OfLoss, declared
+from slt_grok.format import duration, number, plus_minus
+from slt_grok.landscape.common import at_milestones, declared, timed
 from slt_grok.landscape.logit_scale import LogitScale, at_logit_scale, logit_standard_deviation
-from slt_grok.landscape.milestones import at_milestones
-from slt_grok.measurement import Context, Data, Drawing, Table, Variable
-from slt_grok.operators.objective import Data as Samples
+from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable
+from slt_grok.operators.curvature import CurvatureOperator, Matrix, precise_dtype
 from slt_grok.operators.objective import Objective, network_seed
+from slt_grok.operators.spectrum import products, spectrum
 from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.settings import Positive, Settings
 from slt_grok.tasks import SPLITS, Split
 from slt_grok.trajectories import Trajectory
 
-if TYPE_CHECKING:  # curvlinops takes most of a second to import
-    from slt_grok.operators.curvature import Matrix
-
 MATRICES = ("hessian", "gauss_newton")
 SCALES: tuple[LogitScale, ...] = ("own", "unit")
 TOTAL: Mapping[str, Sequence[str] | None] = {"total": None}  # the group of all parameters
+C = (0.3, 1.0)  # of the effective dimension; at the loss's own scale, c = gamma / n_beta is comparable to an LLC
 TOLERANCE = 1e-2  # relative residual of each eigenpair; the error of the eigenvalue is of the order of its square
 
 OF = ("matrix", "logit_scale", "split", "group")
@@ -84,12 +79,10 @@ VARIABLES = {
 def measure_curvature(
     trajectory: Trajectory,
     *,
-    data: Samples | None = None,
-    matrices: Sequence["Matrix"] = ("hessian",),
+    matrices: Sequence[Matrix] = ("hessian",),
     logit_scales: Sequence[LogitScale] = SCALES,
     splits: Sequence[Split] = ("train",),
     groups: Mapping[str, Sequence[str] | None] = TOTAL,
-    c: Sequence[float] = (0.3, 1.0),
     eigenvalues: int = 5,
     repeats: int = 6,
     steps: int = 6,
@@ -102,8 +95,6 @@ def measure_curvature(
     ----------
     trajectory : Trajectory
         The networks.
-    data : Data, optional
-        Train inputs (n, ...) and targets (n, ...) for a network without a task.
     matrices : sequence of Matrix, optional
         Subset of `hessian`, `gauss_newton`.
     logit_scales : sequence of LogitScale, optional
@@ -112,8 +103,6 @@ def measure_curvature(
         Subset of `train`, `test`, `all`. The cost of a product is proportional to the size of the split.
     groups : mapping, optional
         Name -> names of parameters, None for all of them.
-    c : sequence of float, optional
-        Values of c for the effective dimension. At the loss's own scale, c = gamma / n_beta is comparable to an LLC.
     eigenvalues, repeats, steps : int, optional
         See `slt_grok.operators.spectrum.spectrum`; each combination takes about 20 + repeats * steps products, at the
         cost of two gradients each. The precision of the products is chosen per network and group, on the train set.
@@ -131,69 +120,49 @@ def measure_curvature(
     Raises
     ------
     SltGrokError
-        There is no task and no data, a group is unknown, or a setting is out of range.
+        A group is unknown, or there are fewer parameters than `eigenvalues`.
     """
-    from slt_grok.operators.curvature import CurvatureOperator, precise_dtype
-    from slt_grok.operators.spectrum import products, spectrum
-
-    if not c or min(c) <= 0:
-        raise SltGrokError(f"c: expected positive numbers, got {list(c)}")
-    objective = Objective.of(trajectory, data)
-    if data is None:
-        samples = {s: trajectory.task.data(s) for s in splits if len(trajectory.task.indices(s))}
-    else:
-        samples = {"train": objective.data}
+    objective, task = Objective.of(trajectory), trajectory.task
     members = list(groups.values())
     sizes = [objective.size(group) for group in members]
     nodes = max([eigenvalues + steps, *(size for size in sizes if size <= products(eigenvalues, repeats, steps))])
     count, shape = len(trajectory), (len(matrices), len(logit_scales), len(splits), len(groups))
-    tails = ((), (), (eigenvalues,), (len(c),), (len(c),), (repeats, nodes), (repeats, nodes), ())
-    found = {name: np.full((count, *shape, *tail), np.nan) for name, tail in zip(VARIABLES, tails, strict=True)}
-    found["logit_standard_deviation"] = np.full(count, np.nan)
+    tails = ((), (), (eigenvalues,), (len(C),), (len(C),), (repeats, nodes), (repeats, nodes))
+    values = {name: np.full((count, *shape, *tail), np.nan) for name, tail in zip(VARIABLES, tails, strict=False)}
+    deviations = [logit_standard_deviation(objective, index) for index in range(count)]
     for index, coordinates in enumerate(trajectory.labels()):
-        found["logit_standard_deviation"][index] = logit_standard_deviation(objective, index)
         # choose where rounding is worst: at the loss's own scale, which may be near 0
         dtypes = [precise_dtype(objective, index, group, TOLERANCE) for group in members]
-        scaled = [at_logit_scale(objective, index, scale) for scale in logit_scales]
+        scaled = [at_logit_scale(objective, deviations[index], scale) for scale in logit_scales]
         for m, s, d, g in product(*map(range, shape)):
-            loss, part = scaled[s], samples.get(splits[d])
-            if loss is None or part is None:
+            loss, place = scaled[s], (index, m, s, d, g)
+            if loss is None or not len(task.indices(splits[d])):
                 continue
-            operator = CurvatureOperator(loss.on(part), index, matrices[m], group=members[g], dtype=dtypes[g])
-            one = spectrum(operator, eigenvalues, repeats, steps, TOLERANCE, network_seed(seed, coordinates))
-            at = (index, m, s, d, g)
-            found["curvature_trace"][at], found["curvature_trace_se"][at] = one.trace()
-            found["curvature_eigenvalue"][at] = one.values[:eigenvalues]
-            dimensions = np.transpose([one.effective_dimension(value) for value in c])
-            found["effective_dimension"][at], found["effective_dimension_se"][at] = dimensions
-            for name, values in zip(("ritz_value", "ritz_weight"), one.quadrature(), strict=True):
-                found[name][*at, :, : values.shape[1]] = values
+            loss = loss.on(task.data(splits[d]))
+            operator = CurvatureOperator(loss, index, matrices[m], group=members[g], dtype=dtypes[g])
+            estimate = spectrum(operator, eigenvalues, repeats, steps, TOLERANCE, network_seed(seed, coordinates))
+            values["curvature_trace"][place], values["curvature_trace_se"][place] = estimate.trace()
+            values["curvature_eigenvalue"][place] = estimate.values[:eigenvalues]
+            dimensions = np.transpose([estimate.effective_dimension(c) for c in C])
+            values["effective_dimension"][place], values["effective_dimension_se"][place] = dimensions
+            for name, ritz in zip(("ritz_value", "ritz_weight"), estimate.quadrature(), strict=True):
+                values[name][*place, :, : ritz.shape[1]] = ritz
         on_progress((index + 1) / count)
-    return declared(
-        trajectory,
-        VARIABLES,
-        found,
-        matrix=list(matrices),
-        logit_scale=list(logit_scales),
-        split=list(splits),
-        group=list(groups),
-        c=list(c),
-        eigenvalue=np.arange(1, eigenvalues + 1),
-    ).assign_attrs(repeats=repeats, steps=steps, tolerance=TOLERANCE, seed=seed)
+    values["logit_standard_deviation"] = np.array(deviations)
+    coords = dict(zip(OF, map(list, (matrices, logit_scales, splits, groups)), strict=True))
+    coords |= {"c": list(C), "eigenvalue": list(range(1, eigenvalues + 1))}
+    attrs = {"repeats": repeats, "steps": steps, "tolerance": TOLERANCE, "seed": seed}
+    return declared(trajectory, VARIABLES, values, **coords).assign_attrs(attrs)
 
 
-def curvature_cost(
-    trajectory: Trajectory, matrix: "Matrix", spectra: int, eigenvalues: int, repeats: int = 6, steps: int = 6
-) -> Cost:
-    """Predict the cost of a number of spectra of each network on the train set."""
-    from slt_grok.operators.curvature import CurvatureOperator, precise_dtype
-    from slt_grok.operators.spectrum import products
-
+def curvature_seconds(
+    trajectory: Trajectory, matrix: Matrix, spectra: int, eigenvalues: int, repeats: int = 6, steps: int = 6
+) -> float:
+    """Predict the seconds of a number of spectra of each network on the train set, from one product."""
     objective = Objective.of(trajectory)
     operator = CurvatureOperator(objective, 0, matrix, dtype=precise_dtype(objective, 0, None, TOLERANCE))
-    vector = torch.ones(operator.shape[1], dtype=operator.dtype)
-    pieces, name = spectra * products(eigenvalues, repeats, steps), matrix.replace("_", "-").title()
-    return Cost(len(trajectory), pieces, f"{name} products", timed(lambda: operator @ vector))
+    seconds = timed(operator.matvec, np.ones(operator.shape[1]))
+    return len(trajectory) * spectra * products(eigenvalues, repeats, steps) * seconds
 
 
 class CurvatureSettings(Settings):
@@ -203,7 +172,7 @@ class CurvatureSettings(Settings):
     seed: int = Field(default=0, ge=0)
 
 
-class Curvature(OfLoss):
+class Curvature(Measurement):
     """Hessian and Gauss-Newton matrix at the milestones: on each split, and per parameter on the train split."""
 
     name, title, position, default = "curvature", "Curvature", 41, False
@@ -214,7 +183,7 @@ class Curvature(OfLoss):
         """Measure the milestones, one checkpoint at a time."""
         chosen = at_milestones(trajectory, context.milestones)
         groups = {name: [name] for name in trajectory.network.shapes}
-        context.announce(str(self._cost(chosen, settings)))
+        context.announce(f"about {duration(self._seconds(chosen, settings))}")
         options: dict[str, Any] = {"matrices": MATRICES, "eigenvalues": settings.eigenvalues, "seed": settings.seed}
 
         def shard(part: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
@@ -228,15 +197,15 @@ class Curvature(OfLoss):
 
     def seconds(self, trial: Trajectory, settings: CurvatureSettings, checkpoints: int, context: Context) -> float:
         """Predict the cost from one product; there are at most three milestones."""
-        return self._cost(trial, settings)._replace(networks=min(3, checkpoints)).seconds
+        return min(3, checkpoints) * self._seconds(trial, settings)
 
-    def _cost(self, chosen: Trajectory, settings: CurvatureSettings) -> Cost:
-        spectra = len(MATRICES) * len(SCALES) * (len(SPLITS) + len(chosen.network.shapes))
-        return curvature_cost(chosen, "hessian", spectra, settings.eigenvalues)
+    def _seconds(self, trajectory: Trajectory, settings: CurvatureSettings) -> float:
+        spectra = len(MATRICES) * len(SCALES) * (len(SPLITS) + len(trajectory.network.shapes))
+        return curvature_seconds(trajectory, "hessian", spectra, settings.eigenvalues)
 
     def figures(self) -> Sequence[Drawing]:
         """Draw the spectral density."""
-        from slt_grok.plots.densities import spectral_density
+        from slt_grok.plots.probes import spectral_density
 
         return [
             Drawing(
@@ -250,15 +219,16 @@ class Curvature(OfLoss):
 
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate traces and largest eigenvalues of each matrix, logit scale and split, one table per seed."""
-        return [self._table(data[self.name].sel(seed=seed)) for seed in data[self.name].seed.values]
+        return [_table(data[self.name].sel(seed=seed, group="total")) for seed in data[self.name].seed.values]
 
-    def _table(self, one: xr.Dataset) -> Table:
-        rows = []
-        for step, matrix, scale, split in product(*(one[dim].values for dim in ("step", *OF[:3]))):
-            at = one.sel(step=step, matrix=matrix, logit_scale=scale, split=split, group="total")
-            if np.isfinite(at.curvature_trace):
-                trace = plus_minus(float(at.curvature_trace), float(at.curvature_trace_se))
-                names = map(str, (matrix.replace("_", "-"), scale, split))
-                rows.append([f"{step:,}", *names, trace, number(float(at.curvature_eigenvalue[0]))])
-        header = ["Step", "Matrix", "Logit scale", "Split", "Trace", "Largest eigenvalue"]
-        return Table(f"Curvature in nats per squared unit of weight, seed {int(one.seed)}", header, rows, folded=True)
+
+def _table(curvature: xr.Dataset) -> Table:
+    rows = []
+    for step, *names in product(*(curvature[dim].values for dim in ("step", *OF[:3]))):
+        values = curvature.sel({"step": step, **dict(zip(OF, names, strict=False))})
+        if np.isfinite(values.curvature_trace):
+            trace = plus_minus(float(values.curvature_trace), float(values.curvature_trace_se))
+            labels = [str(name).replace("_", "-") for name in names]
+            rows.append([f"{step:,}", *labels, trace, number(float(values.curvature_eigenvalue[0]))])
+    header = ["Step", "Matrix", "Logit scale", "Split", "Trace", "Largest eigenvalue"]
+    return Table(f"Curvature in nats per squared unit of weight, seed {int(curvature.seed)}", header, rows, folded=True)

@@ -17,10 +17,9 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from slt_grok.batching import at_a_time
-from slt_grok.errors import SltGrokError
-from slt_grok.landscape.declared import declared
+from slt_grok.landscape.common import declared
 from slt_grok.measurement import Variable
-from slt_grok.operators.objective import Data, Objective, check_finite_loss, loss_and_gradient, network_seed
+from slt_grok.operators.objective import Objective, check_finite_loss, loss_and_gradient, network_seed
 from slt_grok.trajectories import Parameters, Trajectory
 
 BUDGET = 2**27  # bytes of single-sample gradients held at a time
@@ -100,7 +99,7 @@ def gradient_noise_scale(objective: Objective, index: int, gradient: Parameters,
     gradient : Parameters
         The gradient G.
     samples : int
-        Number of g_i, drawn without replacement, at least 2; if there are no more, all samples, without error.
+        Number of g_i, at least 2, drawn without replacement; if there are no more, all samples, without error.
     seed : int
         Seed of the sample selection.
 
@@ -109,23 +108,16 @@ def gradient_noise_scale(objective: Objective, index: int, gradient: Parameters,
     NoiseScale
         B, and sqrt((1 - m / n) s^2 / m) / |G|^2, s the standard deviation of |g_i - G|^2 over the m of n samples used;
         too small if a few samples hold most of the noise and none of them was drawn.
-
-    Raises
-    ------
-    SltGrokError
-        `samples` is below two.
     """
-    if samples < 2:
-        raise SltGrokError(f"samples: expected at least 2, since their spread is the standard error, got {samples}")
     inputs, targets = objective.data
-    taken = np.sort(np.random.default_rng(seed).permutation(len(inputs))[:samples])
+    rows = np.sort(np.random.default_rng(seed).permutation(len(inputs))[:samples])
     weights = objective.weights(index)
 
-    def one(x: Tensor, y: Tensor) -> Tensor:
+    def squared_deviation(x: Tensor, y: Tensor) -> Tensor:
         slope = grad(objective.network.mean_loss)(weights, x[None], y[None])
         return torch.stack([(slope[name] - value).square().sum() for name, value in gradient.items()]).sum()
 
-    squares = vmap(one, chunk_size=at_a_time(8 * objective.size(), BUDGET))(inputs[taken], targets[taken])
+    squares = vmap(squared_deviation, chunk_size=at_a_time(8 * objective.size(), BUDGET))(inputs[rows], targets[rows])
     squares = squares.numpy(force=True)
     length = sum(value.square().sum().item() for value in gradient.values())
     spread = squares.std(ddof=1) if len(squares) > 1 else 0.0
@@ -163,12 +155,9 @@ def matrix_ranks(stack: Parameters) -> MatrixRanks:
 
 
 def predecessors(trajectory: Trajectory) -> list[tuple[int, int]]:
-    """List pairs (previous, this) of flat indices of networks that are neighbors along `step`."""
-    if "step" not in trajectory.dims:
-        return []
+    """List pairs (previous, current) of flat indices of neighbors along `step`, the first dimension."""
     grid = np.arange(len(trajectory)).reshape(trajectory.shape)
-    along = np.moveaxis(grid, trajectory.dims.index("step"), 0)
-    return list(zip(along[:-1].ravel().tolist(), along[1:].ravel().tolist(), strict=True))
+    return list(zip(grid[:-1].ravel().tolist(), grid[1:].ravel().tolist(), strict=True))
 
 
 def weight_norm(stack: Parameters) -> np.ndarray:
@@ -178,44 +167,37 @@ def weight_norm(stack: Parameters) -> np.ndarray:
     return torch.stack([square.sqrt() for square in squares], 1).numpy(force=True)
 
 
-def measure_dynamics(
-    trajectory: Trajectory, *, data: Data | None = None, samples: int = SAMPLES, seed: int = 0
-) -> xr.Dataset:
+def measure_dynamics(trajectory: Trajectory, *, seed: int = 0) -> xr.Dataset:
     """Measure norms, updates, cosine of gradient and step, gradient noise scale, and ranks of the weight matrices.
 
     Parameters
     ----------
     trajectory : Trajectory
-        The networks. Without a `step` dimension there is no previous checkpoint, and updates are NaN.
-    data : Data, optional
-        Train inputs (n, ...) and targets (n, ...) for a network without a task.
-    samples : int, optional
-        Number of single-sample gradients for the noise scale.
+        The networks; updates of the first checkpoint are NaN.
     seed : int, optional
         Seed of the sample selection, which also depends on the network's coordinates.
 
     Raises
     ------
     SltGrokError
-        There is no task and no data, a loss is not finite, or `samples` is below two.
+        A loss is not finite.
     """
-    objective = Objective.of(trajectory, data)
+    objective = Objective.of(trajectory)
     gradients, noise = [], []
     for index, coordinates in enumerate(trajectory.labels()):
         loss, gradient = loss_and_gradient(objective.network, objective.weights(index), objective.data)
         check_finite_loss(loss, index)
         gradients.append(gradient)
-        noise.append(gradient_noise_scale(objective, index, gradient, samples, network_seed(seed, coordinates)))
+        noise.append(gradient_noise_scale(objective, index, gradient, SAMPLES, network_seed(seed, coordinates)))
     norms, cosines = np.full((2, len(trajectory), len(objective.stack) + 1), np.nan)
-    for before, this in predecessors(trajectory):
-        steps = {name: tensor[this] - tensor[before] for name, tensor in objective.stack.items()}
-        norms[this], cosines[this] = _norms_and_cosines(steps, gradients[before])
+    for previous, current in predecessors(trajectory):
+        steps = {name: tensor[current] - tensor[previous] for name, tensor in objective.stack.items()}
+        norms[current], cosines[current] = _norms_and_cosines(steps, gradients[previous])
     names, *ranks = matrix_ranks(objective.stack)
     squares = [sum(value.square().sum().item() for value in gradient.values()) for gradient in gradients]
-    scale, error = np.transpose(noise)
-    values = (weight_norm(objective.stack), np.sqrt(squares), norms, cosines, scale, error, *ranks)
-    found = dict(zip(VARIABLES, values, strict=True))
-    return declared(trajectory, VARIABLES, found, component=[*objective.stack, "total"], weight_matrix=names)
+    results = (weight_norm(objective.stack), np.sqrt(squares), norms, cosines, *np.transpose(noise), *ranks)
+    values = dict(zip(VARIABLES, results, strict=True))
+    return declared(trajectory, VARIABLES, values, component=[*objective.stack, "total"], weight_matrix=names)
 
 
 def _norms_and_cosines(steps: Parameters, gradient: Parameters) -> tuple[np.ndarray, np.ndarray]:

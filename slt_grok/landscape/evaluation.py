@@ -5,17 +5,15 @@ differences over a random subset carry the standard error of a mean over blocks 
 sqrt((1 - n / N) s^2 / B), for n of N samples in B blocks with s^2 the variance over blocks (Cochran 1977, section 2.6).
 """
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from slt_grok.batching import at_a_time
-from slt_grok.errors import SltGrokError
-from slt_grok.operators.objective import Data, as_floats, batches, samples_of
+from slt_grok.landscape.common import timed
+from slt_grok.operators.objective import Data, batches
 from slt_grok.tasks import Split
 from slt_grok.trajectories import Network, Parameters, Trajectory
 
@@ -53,42 +51,28 @@ class Samples:
         return np.sqrt((1 - self.fraction) / len(self.blocks)) * values.std(-1, ddof=1)
 
 
-def splits(
-    trajectory: Trajectory, data: Data | None = None, rows: int | None = None, seed: int = 0
-) -> dict[str, Samples]:
+def splits(trajectory: Trajectory, rows: int | None = None, seed: int = 0) -> dict[Split, Samples]:
     """Select the samples of each nonempty split: `train`, and `test` if the task has a test set.
 
     Parameters
     ----------
     trajectory : Trajectory
-        Networks with a task, unless `data` is given.
-    data : Data, optional
-        Train inputs (n, ...) and targets (n, ...) for a network without a task.
+        Networks with a task.
     rows : int, optional
         Maximum number of samples of each split, drawn without replacement, at least 16; all by default.
     seed : int, optional
         Seed of the sample selection, which is the same for every network.
-
-    Raises
-    ------
-    SltGrokError
-        Neither data nor a task is given, inputs and targets differ in number, or `rows` is below 16.
     """
-    if rows is not None and rows < 2 * BLOCKS:
-        raise SltGrokError(f"rows: expected at least {2 * BLOCKS}, since the spread of {BLOCKS} blocks is the error")
-    filled: Sequence[Split] = ("train",) if data is not None else trajectory.task.evaluation_splits()
-    found = {}
-    chosen: list[Split] = [split for split in SPLITS if split in filled]
-    for number, split in enumerate(chosen):
-        inputs, targets = samples_of(trajectory, data, split)
-        inputs = as_floats(inputs, next(iter(trajectory.parameters.values())).dtype)
-        if rows is None or rows >= len(inputs):
-            found[split] = Samples(tuple(batches((inputs, targets), ROWS)), 1.0)
-            continue
-        drawn = np.random.default_rng([seed, number]).permutation(len(inputs))[:rows]
-        blocks = tuple((inputs[part], targets[part]) for part in np.array_split(drawn, BLOCKS))
-        found[split] = Samples(blocks, rows / len(inputs))
-    return found
+    selection = {}
+    for number, split in enumerate(SPLITS):
+        inputs, targets = trajectory.task.data(split)
+        if rows is not None and rows < len(inputs):
+            drawn = np.random.default_rng([seed, number]).permutation(len(inputs))[:rows]
+            blocks = tuple((inputs[part], targets[part]) for part in np.array_split(drawn, BLOCKS))
+            selection[split] = Samples(blocks, rows / len(inputs))
+        elif len(inputs):
+            selection[split] = Samples(tuple(batches((inputs, targets), ROWS)), 1.0)
+    return selection
 
 
 def losses_at(network: Network, vectors: Parameters, coefficients: np.ndarray, samples: Samples) -> np.ndarray:
@@ -111,35 +95,47 @@ def losses_at(network: Network, vectors: Parameters, coefficients: np.ndarray, s
         (point, block); the mean loss is the sum over blocks weighted by `samples.weights`. Infinite or NaN where the
         network's loss is.
     """
-    points, blocks = len(coefficients), samples.blocks
-    losses = np.empty((points, len(blocks)))
+    losses = np.empty((len(coefficients), len(samples.blocks)))
     chunk = _points_at_a_time(network, samples)
     with torch.no_grad():
-        for start in range(0, points, chunk):
+        for start in range(0, len(losses), chunk):
             part = slice(start, start + chunk)
-            stack = {name: _combined(coefficients[part], tensor) for name, tensor in vectors.items()}
-            for block, (inputs, targets) in enumerate(blocks):
+            weights = torch.from_numpy(coefficients[part])
+            stack = {name: torch.tensordot(weights.to(tensor), tensor, dims=1) for name, tensor in vectors.items()}
+            for block, (inputs, targets) in enumerate(samples.blocks):
                 values = network.stacked_mean_loss(stack, inputs, targets, own_data=False)
                 losses[part, block] = values.numpy(force=True)
     return losses
 
 
-def predicted_seconds(trajectory: Trajectory, points: int, chosen: Mapping[str, Samples]) -> float:
+def mean_losses(
+    network: Network, vectors: Parameters, coefficients: np.ndarray, selection: Mapping[Split, Samples]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute mean losses at sum_k c_k w_k and their standard errors, each (point, split); NaN for an empty split.
+
+    Parameters
+    ----------
+    network, vectors, coefficients
+        See `losses_at`.
+    selection : mapping
+        Samples of each split, as selected by `splits`.
+    """
+    means, errors = np.full((2, len(coefficients), len(SPLITS)), np.nan)
+    for split, samples in selection.items():
+        losses, column = losses_at(network, vectors, coefficients, samples), SPLITS.index(split)
+        means[:, column], errors[:, column] = losses @ samples.weights, samples.standard_error(losses)
+    return means, errors
+
+
+def predicted_seconds(trajectory: Trajectory, points: int, selection: Mapping[Split, Samples]) -> float:
     """Predict the seconds of evaluating losses at a number of points on the samples of `splits`, from a short trial."""
     network, stack = trajectory.network, {name: tensor[:1] for name, tensor in trajectory.stacked().items()}
     total = 0.0
-    for samples in chosen.values():
-        few = np.ones((min(points, _points_at_a_time(network, samples)), 1))
-        one = Samples(samples.blocks[:1], samples.fraction)
-        losses_at(network, stack, few, one)  # the first call is slower
-        start = time.perf_counter()
-        losses_at(network, stack, few, one)
-        total += (time.perf_counter() - start) * points / len(few) / samples.weights[0]
+    for samples in selection.values():
+        coefficients = np.ones((min(points, _points_at_a_time(network, samples)), 1))
+        seconds = timed(losses_at, network, stack, coefficients, Samples(samples.blocks[:1], samples.fraction))
+        total += seconds * points / len(coefficients) / samples.weights[0]
     return total
-
-
-def _combined(coefficients: np.ndarray, tensor: Tensor) -> Tensor:
-    return torch.tensordot(torch.from_numpy(coefficients).to(tensor), tensor, dims=1)
 
 
 def _points_at_a_time(network: Network, samples: Samples) -> int:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from slt_grok.operators.objective import ROWS, Objective, batches
-from slt_grok.trajectories import Network
 
 LogitScale = Literal["own", "unit"]
 
@@ -38,17 +37,16 @@ def logit_standard_deviation(objective: Objective, index: int) -> float:
 
 def at_temperature(objective: Objective, temperature: float) -> Objective:
     """Divide the outputs of an objective by a temperature before the loss."""
-    given = objective.network
+    network = objective.network
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        return given.loss(outputs / temperature, targets)
+        return network.loss(outputs / temperature, targets)
 
-    return replace(objective, network=Network(given.module, given.task, loss, given.call))
+    return replace(objective, network=replace(network, loss=loss))
 
 
-def at_logit_scale(objective: Objective, index: int, scale: LogitScale) -> Objective | None:
-    """Get the objective at its own logit scale, or at the unit scale of network `index`; None if that is undefined."""
+def at_logit_scale(objective: Objective, deviation: float, scale: LogitScale) -> Objective | None:
+    """Get the objective at its own logit scale, or at unit scale given the logits' deviation; None if undefined."""
     if scale == "own":
         return objective
-    deviation = logit_standard_deviation(objective, index)
     return at_temperature(objective, deviation) if deviation > 0 else None

@@ -9,7 +9,7 @@ The null: a random walk of n steps in many dimensions also has few large compone
 61% and 15% (Antognini and Sohl-Dickstein 1806.08805). Fractions near these do not indicate a low-dimensional path.
 """
 
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +17,16 @@ import xarray as xr
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.evaluation import SPLITS, losses_at, splits
+from slt_grok.landscape.common import declared
+from slt_grok.landscape.evaluation import SPLITS, Samples, mean_losses, splits
 from slt_grok.measurement import Variable
-from slt_grok.operators.objective import Data
 from slt_grok.progress import ProgressCallback, ignore
+from slt_grok.tasks import Split
 from slt_grok.trajectories import Parameters, Trajectory
 
 SOURCE = "arXiv:1712.09913, section 7"
 MARGIN = 0.25  # added on each side, as a fraction of the path's extent
+RANDOM_WALK = "explained_share_random_walk"
 WALK = 6 / np.pi**2 / np.arange(1, 3) ** 2
 
 PLANE = "the plane of the first two principal components through the last checkpoint"
@@ -43,7 +45,7 @@ VARIABLES = {
         ("y",), "position along the second component", "distance from the last checkpoint", SOURCE, "weight"
     ),
     "explained_share": Variable(("component",), "fraction of variance", "s_k^2 / sum s^2, s of w - mean(w)", SOURCE),
-    "explained_share_random_walk": Variable(
+    RANDOM_WALK: Variable(
         ("component",), "fractions of variance of a random walk", "(6 / pi^2) / k^2", "arXiv:1806.08805"
     ),
     "path": Variable(("component",), "path in the principal plane", "(w - w_last) . component", SOURCE, "weight"),
@@ -53,7 +55,6 @@ VARIABLES = {
         ("split",), "loss at the checkpoint's projection", f"mean loss at the projection on {PLANE}", SOURCE, "nats"
     ),
 }
-OF_CHECKPOINTS = ("path", "path_distance", "path_loss", "projected_loss")
 
 
 def principal_components(stack: Parameters) -> tuple[dict[str, Tensor], np.ndarray]:
@@ -92,22 +93,19 @@ def principal_components(stack: Parameters) -> tuple[dict[str, Tensor], np.ndarr
 def principal_plane(
     trajectory: Trajectory,
     *,
-    data: Data | None = None,
     points: int = 25,
     rows: int | None = 1024,
     seed: int = 0,
     on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
-    """Measure the loss in the plane of the first two principal components of the path along `step`, for each run.
+    """Measure the loss in the plane of the first two principal components of the path along `step`, for each seed.
 
-    The cost per run is points^2 + 2 checkpoints losses of each split; see `evaluation.predicted_seconds`.
+    The cost per seed is points^2 + 2 checkpoints losses of each split; see `evaluation.predicted_seconds`.
 
     Parameters
     ----------
     trajectory : Trajectory
-        Networks over `step`, at least 3 of them.
-    data : Data, optional
-        Train inputs (n, ...) and targets (n, ...) for networks without a task.
+        Networks over (step, seed), at least 3 steps.
     points : int, optional
         Number of grid points along each axis, which extends a quarter of the path's extent beyond it on each side.
     rows : int, optional
@@ -115,70 +113,63 @@ def principal_plane(
     seed : int, optional
         Seed of the sample selection.
     on_progress : callable, optional
-        Called with the completed fraction of runs.
+        Called with the completed fraction of seeds.
 
     Returns
     -------
     xarray.Dataset
-        `path`, `path_distance`, `path_loss` and `projected_loss` over all dimensions of the trajectory, the others over
-        all but `step`. Losses may be infinite or NaN.
+        `path`, `path_distance`, `path_loss` and `projected_loss` over (step, seed, ...), the others over (seed, ...).
+        Losses may be infinite or NaN.
 
     Raises
     ------
     SltGrokError
-        There is no `step`, fewer than 3 checkpoints or all on a line, no task and no data, or a setting out of range.
+        There are fewer than 3 checkpoints, or all are on a line.
     """
-    if "step" not in trajectory.dims:
-        raise SltGrokError(f"principal plane: expected a dimension step, got {', '.join(trajectory.dims) or 'none'}")
-    if points < 3:
-        raise SltGrokError(f"points: expected at least 3, got {points}")
-    chosen = splits(trajectory, data, rows, seed)
-    axis = trajectory.dims.index("step")
-    first = {name: tensor.movedim(axis, 0) for name, tensor in trajectory.parameters.items()}
-    others = tuple(dim for dim in trajectory.dims if dim != "step")
-    turned = replace(trajectory, parameters=first, dims=("step", *others))
-    steps, runs = turned.shape[0], turned.shape[1:].numel()
-    stack = {name: tensor.unflatten(0, (steps, runs)) for name, tensor in turned.stacked().items()}
+    selection, count = splits(trajectory, rows, seed), trajectory.shape[1]
+    planes: list[xr.Dataset] = []
+    for index in range(count):
+        planes.append(_plane(trajectory.isel(seed=[index]), points, selection))
+        on_progress((index + 1) / count)
+    return xr.concat(planes, "seed", data_vars="minimal", join="exact")
 
-    surface = np.full((2, runs, points, points, len(SPLITS)), np.nan)
-    places, shares = np.empty((runs, 2, points)), np.empty((runs, 2))
-    path, distance = np.empty((steps, runs, 2)), np.empty((steps, runs))
-    seen = np.full((2, steps, runs, len(SPLITS)), np.nan)
-    for run in range(runs):
-        own = {name: tensor[:, run] for name, tensor in stack.items()}
-        directions, shares[run] = principal_components(own)
-        path[:, run], distance[:, run] = _projection(own, directions)
-        low, high = path[:, run].min(0), path[:, run].max(0)
-        room = MARGIN * (high - low)
-        places[run] = np.linspace(low - room, high + room, points, axis=-1)
-        grid = np.stack(np.meshgrid(*places[run], indexing="ij"), -1).reshape(-1, 2)
-        moves = np.concatenate([grid, path[:, run]])
-        vectors = {name: torch.cat([tensor[-1:], directions[name].to(tensor)]) for name, tensor in own.items()}
-        coefficients = np.concatenate([np.ones((len(moves), 1)), moves], 1)
-        for split, samples in chosen.items():
-            k = SPLITS.index(split)
-            losses = losses_at(trajectory.network, vectors, coefficients, samples)
-            inner, projected = np.split(losses, [len(grid)])
-            surface[0, run, ..., k] = (inner @ samples.weights).reshape(points, points)
-            surface[1, run, ..., k] = samples.standard_error(inner).reshape(points, points)
-            true = losses_at(trajectory.network, own, np.eye(steps), samples)
-            seen[:, :, run, k] = true @ samples.weights, projected @ samples.weights
-        on_progress((run + 1) / runs)
 
-    values = (*surface, places[:, 0], places[:, 1], shares, WALK, path, distance, *seen)
-    arrays = {}
-    for (name, variable), value in zip(VARIABLES.items(), values, strict=True):
-        dims = () if value is WALK else turned.dims if name in OF_CHECKPOINTS else others
-        sizes = [len(trajectory.coords[dim]) for dim in dims]
-        shaped = value.reshape(*sizes, *value.shape[value.ndim - len(variable.dims) :])
-        arrays[name] = ((*dims, *variable.dims), shaped, variable.attrs)
-    coords = {dim: (dim, values) for dim, values in trajectory.coords.items()}
-    return xr.Dataset(arrays, coords={**coords, "component": [1, 2], "split": list(SPLITS)})
+def _plane(run: Trajectory, points: int, selection: dict[Split, Samples]) -> xr.Dataset:
+    """Measure the plane of one seed."""
+    stack = run.stacked()
+    directions, shares = principal_components(stack)
+    path, distance = _projection(stack, directions)
+    low, high = path.min(0), path.max(0)
+    margin = MARGIN * (high - low)
+    x, y = np.linspace(low - margin, high + margin, points, axis=-1)
+    grid = np.stack(np.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 2)
+    vectors = {name: torch.cat([tensor[-1:], directions[name].to(tensor)]) for name, tensor in stack.items()}
+    coefficients = np.insert(np.concatenate([grid, path]), 0, 1, axis=1)
+    means, errors = mean_losses(run.network, vectors, coefficients, selection)
+    surface, surface_se = (losses[: len(grid)].reshape(points, points, -1) for losses in (means, errors))
+    per_run = {
+        "principal_plane_loss": surface,
+        "principal_plane_loss_se": surface_se,
+        "plane_x": x,
+        "plane_y": y,
+        "explained_share": shares,
+    }
+    per_checkpoint = {
+        "path": path,
+        "path_distance": distance,
+        "path_loss": mean_losses(run.network, stack, np.eye(len(path)), selection)[0],
+        "projected_loss": means[len(grid) :],
+    }
+    arrays: dict[str, Any] = {
+        name: (("seed", *VARIABLES[name].dims), value[None], VARIABLES[name].attrs) for name, value in per_run.items()
+    }
+    arrays[RANDOM_WALK] = "component", WALK, VARIABLES[RANDOM_WALK].attrs
+    return declared(run, VARIABLES, per_checkpoint, component=[1, 2], split=list(SPLITS)).assign(arrays)
 
 
 def _projection(stack: Parameters, directions: Parameters) -> tuple[np.ndarray, np.ndarray]:
     """Project the networks onto the plane through the last one: coordinates (N, 2) and distances (N,) from it."""
-    apart = torch.cat([(tensor - tensor[-1]).double().flatten(1) for tensor in stack.values()], 1)
+    offsets = torch.cat([(tensor - tensor[-1]).double().flatten(1) for tensor in stack.values()], 1)
     basis = torch.cat([d.flatten(1) for d in directions.values()], 1)
-    inside = apart @ basis.T
-    return inside.numpy(force=True), (apart - inside @ basis).norm(dim=1).numpy(force=True)
+    coordinates = offsets @ basis.T
+    return coordinates.numpy(force=True), (offsets - coordinates @ basis).norm(dim=1).numpy(force=True)

@@ -6,13 +6,12 @@ import numpy as np
 import xarray as xr
 from pydantic import Field
 
-from slt_grok.format import number, percent, step
+from slt_grok.format import duration, number, percent, step
 from slt_grok.landscape import principal_plane, slices
-from slt_grok.landscape.declared import OfLoss
+from slt_grok.landscape.common import at_milestones
 from slt_grok.landscape.evaluation import predicted_seconds, splits
-from slt_grok.landscape.milestones import at_milestones
-from slt_grok.measurement import Context, Data, Drawing, Table
-from slt_grok.settings import Settings
+from slt_grok.measurement import Context, Data, Drawing, Measurement, Table
+from slt_grok.settings import AboveZero, NonNegative, Settings
 from slt_grok.trajectories import Trajectory
 
 
@@ -21,10 +20,10 @@ class ShapeSettings(Settings):
 
     points: int = Field(default=25, ge=3, description="number of grid points along each axis")
     rows: int = Field(default=1024, ge=16, description="number of samples of each split")
-    seed: int = Field(default=0, ge=0)
+    seed: NonNegative = 0
 
 
-class Shape(OfLoss):
+class Shape(Measurement):
     """Loss in the plane of the first two principal components of the path of the weights."""
 
     name, title, position, default = "shape", "Path of the weights", 44, False
@@ -33,7 +32,7 @@ class Shape(OfLoss):
 
     def measure(self, trajectory: Trajectory, settings: ShapeSettings, context: Context) -> xr.Dataset:
         """Measure the plane of each seed."""
-        context.announce(f"about {_seconds(trajectory, trajectory.shape[1], settings):.0f} s")
+        context.announce(f"about {duration(_seconds(trajectory, trajectory.shape[1], settings))}")
         return principal_plane.principal_plane(trajectory, on_progress=context.on_progress, **settings.model_dump())
 
     def seconds(self, trial: Trajectory, settings: ShapeSettings, checkpoints: int, context: Context) -> float:
@@ -57,12 +56,12 @@ class Shape(OfLoss):
 
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate how much of the path's variance lies in the plane."""
-        found, rows = data[self.name], []
-        for seed in found.seed.values:
-            one = found.sel(seed=seed)
-            shares = [percent(float(share)) for share in one.explained_share]
-            extent = float(np.sqrt((one.path**2).sum("component")).max())
-            rows.append([str(seed), *shares, number(float(one.path_distance.max())), number(extent)])
+        dataset, rows = data[self.name], []
+        for seed in dataset.seed.values:
+            plane = dataset.sel(seed=seed)
+            shares = [percent(float(share)) for share in plane.explained_share]
+            extent = float(np.sqrt((plane.path**2).sum("component")).max())
+            rows.append([str(seed), *shares, number(float(plane.path_distance.max())), number(extent)])
         walk = " and ".join(percent(share) for share in principal_plane.WALK)
         caption = f"Variance of the path in its first two components; a random walk of many steps has {walk}"
         header = ["Seed", "First", "Second", "Largest distance from the plane", "Extent in the plane"]
@@ -72,10 +71,10 @@ class Shape(OfLoss):
 class RandomPlanesSettings(ShapeSettings):
     """Settings of `RandomPlanes`."""
 
-    radius: float = Field(default=1.0, gt=0, description="radius of the planes, in filter norms")
+    radius: AboveZero = Field(default=1.0, description="radius of the planes, in filter norms")
 
 
-class RandomPlanes(OfLoss):
+class RandomPlanes(Measurement):
     """Loss in a filter-normalized random plane through each milestone."""
 
     name, title, position, default, inherits = "random_planes", "Random planes", 45, False, "shape"
@@ -85,7 +84,7 @@ class RandomPlanes(OfLoss):
     def measure(self, trajectory: Trajectory, settings: RandomPlanesSettings, context: Context) -> xr.Dataset:
         """Measure one checkpoint at a time."""
         chosen = at_milestones(trajectory, context.milestones)
-        context.announce(f"about {_seconds(chosen, len(chosen), settings):.0f} s")
+        context.announce(f"about {duration(_seconds(chosen, len(chosen), settings))}")
         return context.in_shards(
             chosen,
             lambda shard, on_progress: slices.random_plane(shard, on_progress=on_progress, **settings.model_dump()),
@@ -112,18 +111,18 @@ class RandomPlanes(OfLoss):
 
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate the train loss on a circle of half the radius around each milestone."""
-        found, rows = data[self.name].sel(split="train"), []
-        x, y = found.x.values, found.y.values
-        radius = x.max() / 2
-        circle = abs(np.hypot(x[:, None], y) - radius) <= (x[1] - x[0]) / 2
-        for seed, place in np.ndindex(found.sizes["seed"], found.sizes["step"]):
-            one = found.isel(seed=seed, step=place)
-            losses = one.plane_loss.transpose("x", "y").values[circle]
-            values = [number(float(f(losses))) for f in (np.mean, np.min, np.max)]
-            rows.append([str(int(one.seed)), step(int(one.step)), *values])
-        caption = f"Train loss in nats on a circle of {number(float(radius))} filter norms around the checkpoint"
+        dataset, rows = data[self.name].sel(split="train"), []
+        x, y = dataset.x, dataset.y
+        radius = float(x.max()) / 2
+        circle = abs(np.hypot(x, y) - radius) <= float(x[1] - x[0]) / 2
+        for seed, checkpoint in np.ndindex(dataset.sizes["seed"], dataset.sizes["step"]):
+            plane = dataset.isel(seed=seed, step=checkpoint)
+            losses = plane.plane_loss.where(circle)
+            values = [number(float(statistic)) for statistic in (losses.mean(), losses.min(), losses.max())]
+            rows.append([str(int(plane.seed)), step(int(plane.step)), *values])
+        caption = f"Train loss in nats on a circle of {number(radius)} filter norms around the checkpoint"
         return [Table(caption, ["Seed", "Step", "Mean", "Smallest", "Largest"], rows)]
 
 
 def _seconds(trajectory: Trajectory, planes: int, settings: ShapeSettings) -> float:
-    return predicted_seconds(trajectory, settings.points**2 * planes, splits(trajectory, rows=settings.rows))
+    return predicted_seconds(trajectory, settings.points**2 * planes, splits(trajectory, settings.rows))

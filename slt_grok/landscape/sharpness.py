@@ -11,31 +11,22 @@ next one down, which does not change a ReLU network's function, does not change 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
-from slt_grok.errors import SltGrokError
-from slt_grok.landscape.cost import Cost, timed
-from slt_grok.landscape.declared import declared
+from slt_grok.landscape.common import declared, timed
 from slt_grok.measurement import Variable
-from slt_grok.operators.objective import (
-    ROWS,
-    Data,
-    Objective,
-    batches,
-    check_finite_loss,
-    loss_and_gradient,
-    network_seed,
-)
+from slt_grok.operators.objective import ROWS, Objective, batches, check_finite_loss, loss_and_gradient, network_seed
 from slt_grok.trajectories import Trajectory
 
 MODES = ("plain", "adaptive")
 STEPS = 2  # number of steps after the first-order one
 PAIRS = 4  # number of pairs e and -e
+SIGMAS = (0.01,)  # standard deviations of e
 
 
 def _variable(dim: str, long_name: str, definition: str) -> Variable:
@@ -117,9 +108,8 @@ def worst_case_sharpness(
     Raises
     ------
     SltGrokError
-        A radius is not positive, or the loss at the network is not finite.
+        The loss at the network is not finite.
     """
-    _check_positive("radii", radii)
     loss = _Loss(objective, index, adaptive)
     slope, base = loss.gradient()
     check_finite_loss(base, index)
@@ -157,11 +147,8 @@ def average_case_sharpness(
     Raises
     ------
     SltGrokError
-        A sigma is not positive, there are fewer than two pairs, or the loss at the network is not finite.
+        The loss at the network is not finite.
     """
-    _check_positive("sigmas", sigmas)
-    if pairs < 2:
-        raise SltGrokError(f"pairs: expected at least 2, since their spread is the standard error, got {pairs}")
     loss = _Loss(objective, index, adaptive)
     base, generator = loss.value(), torch.Generator().manual_seed(seed)
     check_finite_loss(base, index)
@@ -169,58 +156,49 @@ def average_case_sharpness(
     for pair in range(pairs):
         noise = _noise(loss.at, generator)
         for number, sigma in enumerate(sigmas):
-            two = [loss.value({name: sign * sigma * z for name, z in noise.items()}) for sign in (1, -1)]
-            rises[number, pair] = sum(two) / 2 - base
+            losses = [loss.value({name: sign * sigma * z for name, z in noise.items()}) for sign in (1, -1)]
+            rises[number, pair] = sum(losses) / 2 - base
     return AverageCase(rises.mean(1), rises.std(1, ddof=1) / pairs**0.5)
 
 
-def measure_sharpness(
-    trajectory: Trajectory,
-    *,
-    data: Data | None = None,
-    radii: Sequence[float] = (0.1, 1.0),
-    sigmas: Sequence[float] = (0.01,),
-    seed: int = 0,
-) -> xr.Dataset:
+def measure_sharpness(trajectory: Trajectory, *, radii: Sequence[float] = (0.1, 1.0), seed: int = 0) -> xr.Dataset:
     """Measure worst-case and average-case sharpness of the train loss, plain and adaptive.
 
     Parameters
     ----------
     trajectory : Trajectory
         The networks.
-    data : Data, optional
-        Train inputs (n, ...) and targets (n, ...) for a network without a task.
-    radii, sigmas : sequence of float, optional
-        See `worst_case_sharpness` and `average_case_sharpness`.
+    radii : sequence of float, optional
+        See `worst_case_sharpness`.
     seed : int, optional
         Seed of the draws, which also depend on the network's coordinates.
 
     Raises
     ------
     SltGrokError
-        There is no task and no data, a loss is not finite, or a radius or sigma is not positive.
+        A loss is not finite.
     """
-    objective = Objective.of(trajectory, data)
-    worst, average = [], []
+    objective = Objective.of(trajectory)
+    results: list[list[np.ndarray]] = [[] for _ in VARIABLES]
     for index, coordinates in enumerate(trajectory.labels()):
-        seeded = network_seed(seed, coordinates)
+        options: dict[str, Any] = {"seed": network_seed(seed, coordinates)}
         for adaptive in (False, True):
-            worst.append(worst_case_sharpness(objective, index, radii, steps=STEPS, adaptive=adaptive, seed=seeded))
-            average.append(
-                average_case_sharpness(objective, index, sigmas, pairs=PAIRS, adaptive=adaptive, seed=seeded)
-            )
-    arrays = [
-        part.swapaxes(0, 1).reshape(2, len(trajectory), len(MODES), -1) for part in (np.array(worst), np.array(average))
-    ]
-    values = dict(zip(VARIABLES, (array for pair in arrays for array in pair), strict=True))
-    return declared(trajectory, VARIABLES, values, mode=list(MODES), radius=list(radii), sigma=list(sigmas))
+            options["adaptive"] = adaptive
+            worst = worst_case_sharpness(objective, index, radii, steps=STEPS, **options)
+            average = average_case_sharpness(objective, index, SIGMAS, pairs=PAIRS, **options)
+            for result, value in zip(results, (*worst, *average), strict=True):
+                result.append(value)
+    values = {
+        name: np.reshape(result, (len(trajectory), len(MODES), -1))
+        for name, result in zip(VARIABLES, results, strict=True)
+    }
+    return declared(trajectory, VARIABLES, values, mode=list(MODES), radius=list(radii), sigma=list(SIGMAS))
 
 
-def sharpness_cost(trajectory: Trajectory, *, data: Data | None = None, radii: int = 2, sigmas: int = 1) -> Cost:
-    """Predict the cost of `measure_sharpness`, counting a loss as a third of a gradient."""
-    loss = _Loss(Objective.of(trajectory, data), 0, adaptive=False)
-    gradients = len(MODES) * (1 + radii * STEPS + (radii + 1 + 2 * PAIRS * sigmas) / 3)
-    return Cost(len(trajectory), round(gradients), "gradients", timed(loss.gradient))
+def sharpness_seconds(trajectory: Trajectory, radii: int) -> float:
+    """Predict the seconds of `measure_sharpness`, counting a loss as a third of a gradient."""
+    gradients = len(MODES) * (1 + radii * STEPS + (radii + 1 + 2 * PAIRS * len(SIGMAS)) / 3)
+    return len(trajectory) * gradients * timed(_Loss(Objective.of(trajectory), 0, adaptive=False).gradient)
 
 
 def _noise(like: Weights, generator: torch.Generator) -> Weights:
@@ -231,8 +209,3 @@ def _of_length(direction: Weights, length: float) -> Weights:
     """Scale a direction to a total length over all parameters; zero stays zero."""
     norm = torch.stack([part.square().sum() for part in direction.values()]).sum().sqrt()
     return {name: part * (length / norm if norm > 0 else 0) for name, part in direction.items()}
-
-
-def _check_positive(name: str, values: Sequence[float]) -> None:
-    if not len(values) or not min(values) > 0:
-        raise SltGrokError(f"{name}: expected positive numbers, got {list(values)}")

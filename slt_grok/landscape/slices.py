@@ -17,10 +17,10 @@ import xarray as xr
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.declared import declared
-from slt_grok.landscape.evaluation import SPLITS, losses_at, splits
+from slt_grok.landscape.common import declared
+from slt_grok.landscape.evaluation import SPLITS, mean_losses, splits
 from slt_grok.measurement import Variable
-from slt_grok.operators.objective import Data, network_seed
+from slt_grok.operators.objective import network_seed
 from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.trajectories import Network, Parameters, Trajectory
 
@@ -51,27 +51,20 @@ def filter_norms(network: Network, weights: Tensor) -> Tensor:
 def filter_normalized(network: Network, parameters: Parameters, count: int, seed: int) -> dict[str, Tensor]:
     """Draw random directions for one network, every parameter with a leading `count`."""
     generator = torch.Generator().manual_seed(seed)
-    directions = {name: torch.zeros(count, *w.shape, dtype=torch.float64) for name, w in parameters.items()}
+    directions = {name: w.new_zeros(count, *w.shape) for name, w in parameters.items()}
     for i in range(count):
         for name, weights in parameters.items():
             if weights.ndim < 2:
                 continue
-            drawn = torch.randn(weights.shape, generator=generator, dtype=torch.float64)
-            scale = filter_norms(network, weights.double().cpu()) / filter_norms(network, drawn)
-            directions[name][i] = drawn * scale
-    return {name: d.to(parameters[name]) for name, d in directions.items()}
-
-
-def cosine(directions: Parameters) -> float:
-    """Compute the cosine of the angle between the first two directions; random ones are nearly orthogonal."""
-    flat = torch.cat([d.double().flatten(1) for d in directions.values()], 1)
-    return torch.nn.functional.cosine_similarity(flat[0], flat[1], dim=0).item()
+            noise = torch.randn(weights.shape, generator=generator, dtype=torch.float64)
+            scale = filter_norms(network, weights.double().cpu()) / filter_norms(network, noise)
+            directions[name][i] = noise * scale
+    return directions
 
 
 def random_plane(
     trajectory: Trajectory,
     *,
-    data: Data | None = None,
     radius: float = 1.0,
     points: int = 21,
     rows: int | None = 1024,
@@ -86,8 +79,6 @@ def random_plane(
     ----------
     trajectory : Trajectory
         The networks.
-    data : Data, optional
-        Train inputs (n, ...) and targets (n, ...) for networks without a task.
     radius : float, optional
         Maximum |x| and |y|, in filter norms.
     points : int, optional
@@ -107,28 +98,23 @@ def random_plane(
     Raises
     ------
     SltGrokError
-        There is no task and no data, or a setting is out of range.
+        The number of points is even.
     """
-    if not radius > 0:
-        raise SltGrokError(f"radius: expected a positive number, in filter norms, got {radius:g}")
-    if points < 3 or points % 2 == 0:
+    if points % 2 == 0:
         raise SltGrokError(f"points: expected an odd number of at least 3, so that 0 is included, got {points}")
     x = np.linspace(-radius, radius, points)
     moves = np.stack(np.meshgrid(x, x, indexing="ij"), -1).reshape(-1, 2)
-    coefficients = np.concatenate([np.ones((len(moves), 1)), moves], 1)
-    chosen, stack = splits(trajectory, data, rows, seed), trajectory.stacked()
-    losses, errors = np.full((2, len(trajectory), points, points, len(SPLITS)), np.nan)
-    cosines = []
+    coefficients = np.insert(moves, 0, 1, axis=1)
+    selection, stack = splits(trajectory, rows, seed), trajectory.stacked()
+    losses, cosines = [], []
     for i, coordinates in enumerate(trajectory.labels()):
         center = {name: tensor[i] for name, tensor in stack.items()}
         directions = filter_normalized(trajectory.network, center, 2, network_seed(seed, coordinates))
-        cosines.append(cosine(directions))
+        flat = torch.cat([d.double().flatten(1) for d in directions.values()], 1)
+        cosines.append(torch.nn.functional.cosine_similarity(flat[0], flat[1], dim=0).item())
         vectors = {name: torch.cat([center[name][None], d]) for name, d in directions.items()}
-        for split, samples in chosen.items():
-            k = SPLITS.index(split)
-            values = losses_at(trajectory.network, vectors, coefficients, samples)
-            losses[i, ..., k] = (values @ samples.weights).reshape(points, points)
-            errors[i, ..., k] = samples.standard_error(values).reshape(points, points)
+        losses.append(mean_losses(trajectory.network, vectors, coefficients, selection))
         on_progress((i + 1) / len(trajectory))
-    values = {"plane_loss": losses, "plane_loss_se": errors, "plane_cosine": cosines}
+    means, errors = np.reshape(losses, (-1, 2, points, points, len(SPLITS))).swapaxes(0, 1)
+    values = {"plane_loss": means, "plane_loss_se": errors, "plane_cosine": cosines}
     return declared(trajectory, VARIABLES, values, x=x, y=x, split=list(SPLITS))

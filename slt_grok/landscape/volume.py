@@ -22,9 +22,9 @@ from torch import Tensor
 
 from slt_grok.batching import at_a_time
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.declared import declared
+from slt_grok.landscape.common import declared
 from slt_grok.measurement import Variable
-from slt_grok.operators.objective import Data, as_floats, batches, network_seed, samples_of
+from slt_grok.operators.objective import Data, batches, network_seed
 from slt_grok.trajectories import Network, Parameters, Trajectory
 
 RADIUS_FRACTION = 0.7  # R / |w*|
@@ -70,8 +70,6 @@ class Basin:
         Inputs (n, ...) and targets (n, ...) of the loss.
     radius : float or None
         R; None for 0.7 |w*|.
-    seed : int
-        Seed of the network's own random stream.
     name : str
         Name of the network in error messages.
 
@@ -81,21 +79,18 @@ class Basin:
         The radius is not positive, or the loss at w* is not finite.
     """
 
-    def __init__(
-        self, network: Network, parameters: Parameters, data: Data, radius: float | None, seed: int, name: str
-    ) -> None:
+    def __init__(self, network: Network, parameters: Parameters, data: Data, radius: float | None, name: str) -> None:
         self.network, self.name = network, name
         self.shapes = {key: tensor.shape for key, tensor in parameters.items()}
         self.center = torch.cat([tensor.flatten() for tensor in parameters.values()])
         self.dimension = len(self.center)
-        self.pieces = batches((as_floats(data[0], self.center.dtype), data[1]), SAMPLES_AT_ONCE)
+        self.pieces = batches(data, SAMPLES_AT_ONCE)
         self.radius = RADIUS_FRACTION * self.center.double().norm().item() if radius is None else radius
         if not 0 < self.radius < math.inf:
             raise SltGrokError(
                 f"radius: expected a positive number, got {self.radius:g} for {name} (the default is "
                 f"{RADIUS_FRACTION} |w*|, so zero weights need an explicit radius)"
             )
-        self.generator = torch.Generator().manual_seed(seed)
         self.baseline = 0.0
         self.baseline = self.excess(torch.zeros_like(self.center)[None]).item()
         if not math.isfinite(self.baseline):
@@ -112,23 +107,20 @@ class Basin:
         rows = len(self.pieces[0][0])
         size = min(at_a_time(rows, SAMPLES_AT_ONCE), at_a_time(self.dimension, NUMBERS_AT_ONCE))
         with torch.no_grad():
-            found = torch.cat([self._mean_loss(part) for part in offsets.split(size)]) - self.baseline
-        if found.isnan().any():
+            excess = torch.cat([self._mean_loss(part) for part in offsets.split(size)]) - self.baseline
+        if excess.isnan().any():
             raise SltGrokError(f"loss: expected a number around {self.name}, got NaN within radius {self.radius:g}")
-        return found
+        return excess
 
-    def directions(self, count: int) -> Tensor:
-        """Draw independent uniform unit vectors (count, d) from the network's own stream."""
-        drawn = torch.randn(count, self.dimension, generator=self.generator, dtype=torch.float64)
-        drawn = drawn.to(self.center.dtype)
-        return drawn / drawn.norm(dim=1, keepdim=True)
+    def directions(self, count: int, seed: int) -> Tensor:
+        """Draw independent uniform unit vectors (count, d)."""
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(count, self.dimension, generator=generator, dtype=torch.float64).to(self.center.dtype)
+        return noise / noise.norm(dim=1, keepdim=True)
 
     def _mean_loss(self, offsets: Tensor) -> Tensor:
         flat = (self.center + offsets).split([shape.numel() for shape in self.shapes.values()], dim=1)
-        stack = {
-            name: part.unflatten(1, shape) if shape else part[:, 0]
-            for (name, shape), part in zip(self.shapes.items(), flat, strict=True)
-        }
+        stack = {k: part.reshape(-1, *shape) for (k, shape), part in zip(self.shapes.items(), flat, strict=True)}
         rows = sum(len(x) for x, _ in self.pieces)
         losses = [self.network.stacked_mean_loss(stack, x, y, own_data=False) * (len(x) / rows) for x, y in self.pieces]
         return torch.stack(losses).sum(0)
@@ -167,17 +159,17 @@ def radii(basin: Basin, directions: Tensor, epsilons: np.ndarray) -> np.ndarray:
         return np.clip(np.log(np.maximum(excess, np.finfo(float).tiny)) - target, -FAR, FAR)
 
     at_ball = basin.excess(basin.radius * directions).log().numpy()
-    inside = ~(at_ball[rows] >= targets)
-    found = np.zeros(len(rows))
-    if not inside.all():
+    leaves = at_ball[rows] >= targets
+    log_radii = np.zeros(len(rows))
+    if leaves.any():
         search = find_root(
             gap,
-            (np.full((~inside).sum(), SMALLEST), np.zeros((~inside).sum())),
-            args=(rows[~inside], targets[~inside]),
+            (np.full(leaves.sum(), SMALLEST), np.zeros(leaves.sum())),
+            args=(rows[leaves], targets[leaves]),
             tolerances={"xatol": max(1e-2 / basin.dimension, 1e-7), "xrtol": 0.0, "fatol": 0.0},
         )
-        found[~inside] = search.x
-    return basin.radius * np.exp(found).reshape(len(directions), len(epsilons))
+        log_radii[leaves] = search.x
+    return basin.radius * np.exp(log_radii).reshape(len(directions), len(epsilons))
 
 
 def log_mean_exp(values: np.ndarray) -> tuple[float, float, float]:
@@ -204,7 +196,6 @@ def basin_volume(
     epsilons: Sequence[float],
     *,
     directions: int = 16,
-    data: Data | None = None,
     samples: int | None = None,
     radius: float | None = None,
     seed: int = 0,
@@ -221,10 +212,8 @@ def basin_volume(
         Thresholds of the excess loss, positive.
     directions : int, optional
         Number of random directions, at least 2; the same for all thresholds.
-    data : Data, optional
-        Train inputs (n, ...) and targets (n, ...) for networks without a task.
     samples : int, optional
-        Number of samples that define the loss, drawn once for all networks; all by default.
+        Number of train samples that define the loss, drawn once for all networks; all by default.
     radius : float, optional
         R of the ball around w*; 0.7 |w*| by default.
     seed : int, optional
@@ -233,25 +222,27 @@ def basin_volume(
     Raises
     ------
     SltGrokError
-        A setting is out of range, there is no data, or a loss is not finite at a checkpoint or is NaN around it.
+        A setting is out of range, or a loss is not finite at a checkpoint or is NaN around it.
     """
     thresholds = np.asarray(epsilons, dtype=float)
     if not thresholds.size or not (np.isfinite(thresholds) & (thresholds > 0)).all():
         raise SltGrokError(f"epsilons: expected positive numbers, got {list(epsilons)}")
     if directions < 2:
         raise SltGrokError(f"directions: expected at least 2, since their spread is the error, got {directions}")
-    inputs, targets = samples_of(trajectory, data)
+    inputs, targets = trajectory.task.data("train")
     if samples is not None and samples < len(inputs):
         rows = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))[:samples]
         inputs, targets = inputs[rows], targets[rows]
-    stack, table, balls = trajectory.stacked(), [], []
+    stack, table = trajectory.stacked(), []
     for index, label in enumerate(trajectory.labels()):
         name = ", ".join(f"{dim} {value}" for dim, value in label.items()) or "the network"
         weights = {key: tensor[index] for key, tensor in stack.items()}
-        basin = Basin(trajectory.network, weights, (inputs, targets), radius, network_seed(seed, label), name)
+        basin = Basin(trajectory.network, weights, (inputs, targets), radius, name)
+        rays = basin.directions(directions, network_seed(seed, label))
         constant = log_unit_ball(basin.dimension)
-        terms = constant + basin.dimension * np.log(radii(basin, basin.directions(directions), thresholds))
-        table.append([(*log_mean_exp(t), t.mean(), t.std(ddof=1) / directions**0.5) for t in terms.T])
-        balls.append(constant + basin.dimension * math.log(basin.radius))
-    values = dict(zip(VARIABLES, (*np.moveaxis(np.array(table), -1, 0), np.array(balls)), strict=True))
+        terms = constant + basin.dimension * np.log(radii(basin, rays, thresholds))
+        ball = constant + basin.dimension * math.log(basin.radius)
+        table.append([(*log_mean_exp(t), t.mean(), t.std(ddof=1) / directions**0.5, ball) for t in terms.T])
+    values = dict(zip(VARIABLES, np.moveaxis(np.array(table), -1, 0), strict=True))
+    values["log_ball_volume"] = values["log_ball_volume"][:, 0]
     return declared(trajectory, VARIABLES, values, epsilon=thresholds).assign_attrs(directions=directions)

@@ -4,7 +4,7 @@ With f_w(x_i) the outputs and l the loss, H = (1/n) sum_i d^2 l(f_w(x_i), y_i) /
 the curvature of f (Schraudolph 2002, doi:10.1162/08997660260028683): G = (1/n) sum_i J_i^T [d^2 l / df^2] J_i with
 J_i = d f_w(x_i) / dw. If l is convex in f, like cross-entropy, G has no negative eigenvalue.
 
-The matrix is a linear operator of curvlinops and is never formed. A product H v is the derivative of (dL/dw) . v;
+The matrix is a linear operator of scipy and is never formed. A product H v is the derivative of (dL/dw) . v;
 everything that does not depend on v is cached, so that it costs about two gradients. The largest eigenvalues come from
 implicitly restarted Lanczos (ARPACK, in scipy).
 """
@@ -15,8 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from curvlinops._torch_base import PyTorchLinearOperator
-from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 from torch.func import grad, vjp
 
@@ -28,7 +27,7 @@ Product = Callable[[Any], Any]
 
 RESTARTS = 20  # maximum number of Lanczos restarts; unconverged eigenvalues are NaN
 SMALL = 10_000  # number of parameters below which float64 is cheap enough
-TRIED = 512  # number of samples on which single precision is tested
+SAMPLES = 512  # number of samples on which single precision is tested
 SUBSPACE = 20  # Lanczos vectors: five eigenvalues of a network of p = 113 to 1% need at most one restart
 
 
@@ -49,7 +48,7 @@ def gauss_newton_product(outputs: Callable[[Any], Tensor], loss: Callable[[Tenso
     return lambda vector: pull(bend(push(vector)[0])[0])[0]
 
 
-class CurvatureOperator(PyTorchLinearOperator):
+class CurvatureOperator(LinearOperator):
     """The Hessian or Gauss-Newton matrix (D, D), with rows in the order of `named_parameters`, each flattened.
 
     Parameters
@@ -69,8 +68,6 @@ class CurvatureOperator(PyTorchLinearOperator):
         The network does not have the group.
     """
 
-    SELF_ADJOINT = True
-
     def __init__(
         self,
         objective: Objective,
@@ -80,18 +77,16 @@ class CurvatureOperator(PyTorchLinearOperator):
         group: Sequence[str] | None = None,
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        given = objective.network
-        network = Network(deepcopy(given.module).to(dtype), given.task, given.loss, given.call)
-        self._names = objective.group(group)
-        shapes = [tuple(network.shapes[name]) for name in self._names]
-        super().__init__(shapes, shapes)
+        network = objective.network
+        network = Network(deepcopy(network.module).to(dtype), network.task, network.loss, network.call)
         weights = {name: tensor.to(dtype) for name, tensor in objective.weights(index).items()}
-        free = {name: weights[name] for name in self._names}
-        self._like = free[self._names[0]]
+        self._free = free = {name: weights[name] for name in objective.group(group)}
+        size = sum(tensor.numel() for tensor in free.values())
+        super().__init__(np.dtype(np.float64), (size, size))
         inputs, targets = objective.data
         product = hessian_product if matrix == "hessian" else gauss_newton_product
 
-        def of_batch(batch: Data) -> Product:
+        def batch_product(batch: Data) -> Product:
             fraction = len(batch[0]) / len(inputs)
             return product(
                 lambda free: network.outputs({**weights, **free}, batch[0]).double(),
@@ -99,27 +94,14 @@ class CurvatureOperator(PyTorchLinearOperator):
                 free,
             )
 
-        self._products = [of_batch(batch) for batch in batches((as_floats(inputs, dtype), targets), ROWS)]
+        self._products = [batch_product(batch) for batch in batches((as_floats(inputs, dtype), targets), ROWS)]
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of the products."""
-        return self._like.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the weights."""
-        return self._like.device
-
-    def _matmat(self, X: list[Tensor]) -> list[Tensor]:
-        columns = [
-            dict(zip(self._names, column, strict=True)) for column in zip(*[b.unbind(-1) for b in X], strict=True)
-        ]
-        results = [[product(column) for product in self._products] for column in columns]
-        return [
-            torch.stack([torch.stack([part[name] for part in parts]).sum(0) for parts in results], -1)
-            for name in self._names
-        ]
+    def _matvec(self, x: np.ndarray) -> np.ndarray:
+        like = next(iter(self._free.values()))
+        pieces = torch.from_numpy(x.ravel()).to(like).split([tensor.numel() for tensor in self._free.values()])
+        vector = {k: piece.reshape(w.shape) for (k, w), piece in zip(self._free.items(), pieces, strict=True)}
+        parts = [torch.cat([part.flatten() for part in product(vector).values()]) for product in self._products]
+        return torch.stack(parts).sum(0).double().numpy(force=True)
 
 
 def precise_dtype(objective: Objective, index: int, group: Sequence[str] | None, tolerance: float) -> torch.dtype:
@@ -133,25 +115,23 @@ def precise_dtype(objective: Objective, index: int, group: Sequence[str] | None,
     if size < SMALL or tolerance < 1e-5:
         return torch.float64
     inputs, targets = objective.data
-    every = max(1, len(inputs) // TRIED)
-    some = objective.on((inputs[::every], targets[::every]))
+    every = max(1, len(inputs) // SAMPLES)
+    subset = objective.on((inputs[::every], targets[::every]))
     vector = np.random.default_rng(0).standard_normal(size)
     exact, rounded = (
-        CurvatureOperator(some, index, group=group, dtype=dtype).to_scipy(np.dtype(np.float64)).matvec(vector)
+        CurvatureOperator(subset, index, group=group, dtype=dtype).matvec(vector)
         for dtype in (torch.float64, torch.float32)
     )
     agree = np.linalg.norm(rounded - exact) <= tolerance * np.linalg.norm(exact)
     return torch.float32 if agree else torch.float64
 
 
-def eigenpairs(
-    operator: PyTorchLinearOperator, count: int, tolerance: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def eigenpairs(operator: LinearOperator, count: int, tolerance: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Compute the algebraically largest eigenvalues, largest first, and their vectors.
 
     Parameters
     ----------
-    operator : PyTorchLinearOperator
+    operator : scipy.sparse.linalg.LinearOperator
         Symmetric operator (D, D), D > count.
     count : int
         Number of eigenvalues.
@@ -168,17 +148,16 @@ def eigenpairs(
     """
     generator = np.random.default_rng(seed)
     size = operator.shape[0]
-    linear = operator.to_scipy(np.dtype(np.float64))
     start = generator.standard_normal(size)
     values, vectors = np.full(count, np.nan), np.full((size, count), np.nan)
-    trial = linear.matvec(start)
+    trial = operator.matvec(start)
     if not np.isfinite(trial).all():
         return values, vectors
     if not trial.any():  # H = 0: Lanczos has no first step
         return np.zeros(count), np.eye(size, count)
     try:
         pairs = eigsh(
-            linear,
+            operator,
             k=count,
             which="LA",
             v0=start,

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
-from slt_grok.tasks import Split
 from slt_grok.trajectories import Network, Parameters, Trajectory
 
 Data = tuple[Tensor, Tensor]
@@ -61,22 +60,6 @@ def check_finite_loss(loss: float, index: int) -> None:
         raise SltGrokError(f"network {index} of the trajectory: expected a finite mean loss, got {loss}")
 
 
-def samples_of(trajectory: Trajectory, data: Data | None = None, split: Split = "train") -> Data:
-    """Get the given samples, or else those of a split of the trajectory's task.
-
-    Raises
-    ------
-    SltGrokError
-        Neither data nor a task is given, there are no samples, or inputs and targets differ in number.
-    """
-    inputs, targets = trajectory.task.data(split) if data is None else data
-    if len(inputs) != len(targets) or not len(inputs):
-        raise SltGrokError(
-            f"data: expected as many targets as inputs and at least one, got {len(targets)} and {len(inputs)}"
-        )
-    return inputs, targets
-
-
 def loss_and_gradient(network: Network, parameters: Parameters, data: Data) -> tuple[float, dict[str, Tensor]]:
     """Compute the mean loss over all samples and its gradient, ROWS samples at a time."""
     stack = {name: tensor[None] for name, tensor in parameters.items()}
@@ -110,21 +93,17 @@ class Objective:
 
     @classmethod
     def of(cls, trajectory: Trajectory, data: Data | None = None) -> "Objective":
-        """Build the mean loss of a trajectory's networks on `data`, or on the train split of its task.
+        """Build the mean loss of a trajectory's networks on `data`, by default on the train split of its task.
 
         Raises
         ------
         SltGrokError
-            As in `samples_of`.
+            Neither data nor a task is given.
         """
-        inputs, targets = samples_of(trajectory, data)
+        inputs, targets = trajectory.task.data("train") if data is None else data
         network = trajectory.network
         double = Network(deepcopy(network.module).double(), network.task, network.loss)
         return cls(double, trajectory.stacked(torch.float64), (as_floats(inputs, torch.float64), targets))
-
-    def __len__(self) -> int:
-        """Return the number of networks, N."""
-        return len(next(iter(self.stack.values())))
 
     def weights(self, index: int) -> dict[str, Tensor]:
         """Get the parameters of one network."""

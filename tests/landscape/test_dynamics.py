@@ -10,7 +10,7 @@ from slt_grok.landscape.dynamics import gradient_noise_scale, measure_dynamics
 from slt_grok.operators.objective import Objective, loss_and_gradient
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
-from tests.landscape.toys import ONE_SAMPLE, stacked, symmetric_matrix
+from tests.landscape.toys import stacked, symmetric_matrix
 
 SIZE = 6
 
@@ -85,7 +85,7 @@ def test_gradient_descent_on_a_quadratic():
     later = w - 0.1 * slope
     across -= (across @ (matrix @ later)) / (matrix @ later).square().sum() * (matrix @ later)
     trajectory = stacked(torch.stack([w, later, later + across, later + across]), lambda w: w @ matrix @ w / 2)
-    found = measure_dynamics(trajectory, data=ONE_SAMPLE)
+    found = measure_dynamics(trajectory)
     np.testing.assert_allclose(found.update_norm.sel(component="total")[1:3], [0.1 * slope.norm(), across.norm()])
     np.testing.assert_allclose(found.gradient_step_cosine.sel(component="total")[1:3], [-1, 0], atol=1e-12)
     np.testing.assert_allclose(found.gradient_step_cosine[1], -1, rtol=1e-12)
@@ -108,14 +108,15 @@ def test_loss_and_gradient_against_backward(monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-15)
 
 
-def test_dataset_and_its_shards():
+def test_dataset_and_its_shards(monkeypatch):
+    monkeypatch.setattr("slt_grok.landscape.dynamics.SAMPLES", 10)
     trajectory = trajectory_of(steps=(0, 10, 20, 30))
-    whole = measure_dynamics(trajectory, samples=10)
+    whole = measure_dynamics(trajectory)
     assert whole.update_norm.dims == ("step", "component")
     assert whole.effective_rank.dims == ("step", "weight_matrix")
     assert all({"long_name", "definition", "source"} <= set(array.attrs) for array in whole.data_vars.values())
     for start, shard in zip((0, 2), trajectory.shards(2, overlap=1), strict=True):
-        piece = measure_dynamics(shard, samples=10).isel(step=slice(1 if start else 0, None))
+        piece = measure_dynamics(shard).isel(step=slice(1 if start else 0, None))
         for name in whole.data_vars:
             np.testing.assert_allclose(piece[name], whole[name][start : start + 2], rtol=1e-8)
 
@@ -129,8 +130,6 @@ def test_the_noise_scale_has_no_unit_of_loss(factor):
     np.testing.assert_allclose(noise(Objective.of(scaled, one.data), 60), noise(one, 60), rtol=1e-10)
 
 
-def test_bad_input():
-    with pytest.raises(SltGrokError, match="samples: expected at least 2"):
-        measure_dynamics(trajectory_of(), samples=1)
+def test_a_loss_that_is_not_finite():
     with pytest.raises(SltGrokError, match="network 1 of the trajectory: expected a finite mean loss"):
-        measure_dynamics(stacked(torch.tensor([[1.0, 1], [-1, 1]]), lambda w: w[0].log()), data=ONE_SAMPLE)
+        measure_dynamics(stacked(torch.tensor([[1.0, 1], [-1, 1]]), lambda w: w[0].log()))

@@ -8,7 +8,7 @@ from slt_grok import models
 from slt_grok.landscape.dynamics import matrix_ranks, measure_dynamics, weight_norm
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
-from tests.landscape.toys import ONE_SAMPLE, stacked
+from tests.landscape.toys import stacked
 
 
 def trajectory_of(seeds: int, dtype=torch.float32) -> Trajectory:
@@ -20,8 +20,8 @@ def trajectory_of(seeds: int, dtype=torch.float32) -> Trajectory:
     return Trajectory.stack(module, checkpoints, ModularTask(7, train_fraction=0.5))
 
 
-def gradient_norm(trajectory: Trajectory, data=None) -> np.ndarray:
-    return measure_dynamics(trajectory, data=data).gradient_norm.values
+def gradient_norm(trajectory: Trajectory) -> np.ndarray:
+    return measure_dynamics(trajectory).gradient_norm.values
 
 
 def test_weight_norm_of_known_weights():
@@ -32,7 +32,7 @@ def test_weight_norm_of_known_weights():
 def test_gradient_norm_of_a_quadratic():
     matrix = torch.tensor([[2.0, 1, 0], [1, 3, 0], [0, 0, 5]], dtype=torch.float64)
     points = torch.tensor([[1.0, 0, 0], [1, -2, 3], [0, 0, 0]], dtype=torch.float64)
-    found = gradient_norm(stacked(points, lambda w: w @ matrix @ w / 2), ONE_SAMPLE)
+    found = gradient_norm(stacked(points, lambda w: w @ matrix @ w / 2))
     np.testing.assert_allclose(found, [5**0.5, (0 + 25 + 225) ** 0.5, 0], rtol=1e-12)
 
 

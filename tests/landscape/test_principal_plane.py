@@ -7,12 +7,20 @@ from slt_grok.errors import SltGrokError
 from slt_grok.landscape.principal_plane import principal_components, principal_plane
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Network, Trajectory
-from tests.landscape.toys import ONE_SAMPLE, stacked
+from tests.landscape.toys import stacked
 
 SIZE = 30
 BASIS = torch.linalg.qr(torch.randn(SIZE, 4, dtype=torch.float64, generator=torch.manual_seed(0)))[0].T
 ANGLE = torch.linspace(0, 2, 12, dtype=torch.float64)
 SPIRAL = torch.stack([3 * ANGLE * ANGLE.cos(), ANGLE * ANGLE.sin()], 1)  # a path in a plane
+
+
+def plane(trajectory: Trajectory, **settings):
+    """The principal plane of a trajectory over `step` alone."""
+    parameters = {name: tensor[:, None] for name, tensor in trajectory.parameters.items()}
+    coords = trajectory.coords | {"seed": np.array([0])}
+    run = Trajectory(trajectory.network, parameters, ("step", "seed"), coords)
+    return principal_plane(run, **settings).isel(seed=0)
 
 
 def planted(height: torch.Tensor | None = None) -> torch.Tensor:
@@ -23,7 +31,7 @@ def planted(height: torch.Tensor | None = None) -> torch.Tensor:
 
 def test_a_path_in_a_plane_is_found():
     trajectory = stacked(planted(), lambda w: w @ w)
-    found = principal_plane(trajectory, data=ONE_SAMPLE, points=9)
+    found = plane(trajectory, points=9)
     spread = np.linalg.eigvalsh(np.cov(SPIRAL.numpy().T))[::-1]
     np.testing.assert_allclose(found.explained_share, spread / spread.sum(), rtol=1e-10)
     assert float(found.explained_share.sum()) == pytest.approx(1, abs=1e-12)
@@ -42,7 +50,7 @@ def test_a_path_in_a_plane_is_found():
 def test_the_loss_in_the_plane_is_that_of_its_points():
     """|w|^2 at w_last + x d + y e: with w_last = BASIS[3] + ..., the part out of the plane adds 1 everywhere."""
     trajectory = stacked(planted(), lambda w: w @ w)
-    found = principal_plane(trajectory, data=ONE_SAMPLE, points=9)
+    found = plane(trajectory, points=9)
     directions, _ = principal_components(trajectory.stacked())
     flat = torch.cat([d.flatten(1) for d in directions.values()], 1)
     x, y = np.meshgrid(found.plane_x, found.plane_y, indexing="ij")
@@ -62,7 +70,7 @@ def test_what_is_out_of_the_plane_is_told():
     drawn = np.random.default_rng(0).standard_normal(12)
     height = drawn - design @ np.linalg.lstsq(design, drawn, rcond=None)[0]
     height *= 0.1 / np.abs(height).max()
-    found = principal_plane(stacked(planted(torch.from_numpy(height)), lambda w: w @ w), data=ONE_SAMPLE, points=3)
+    found = plane(stacked(planted(torch.from_numpy(height)), lambda w: w @ w), points=3)
     np.testing.assert_allclose(found.path_distance, np.abs(height - height[-1]), atol=1e-10)
     total = SPIRAL.var(0).sum().item() + height.var(ddof=1)
     assert float(found.explained_share.sum()) == pytest.approx(SPIRAL.var(0).sum().item() / total, rel=1e-9)
@@ -74,7 +82,7 @@ def test_the_null_is_a_random_walk():
     walk = torch.randn(400, 20000, generator=torch.manual_seed(1)).cumsum(0)
     trajectory = stacked(walk, torch.sum)
     _, shares = principal_components(trajectory.stacked())
-    null = principal_plane(stacked(planted(), torch.sum), data=ONE_SAMPLE, points=3).explained_share_random_walk
+    null = plane(stacked(planted(), torch.sum), points=3).explained_share_random_walk
     np.testing.assert_allclose(shares, null, rtol=0.02)
 
 
@@ -100,15 +108,11 @@ def test_what_has_no_plane_is_said():
     line = torch.arange(4.0)[:, None] * torch.ones(4, 6)
     for points, said in ((line, "not all on one line"), (planted()[:2], "at least 3 checkpoints along step, got 2")):
         with pytest.raises(SltGrokError, match=said):
-            principal_plane(stacked(points, torch.sum), data=ONE_SAMPLE)
-    with pytest.raises(SltGrokError, match="dimension step, got none"):
-        principal_plane(Trajectory.of(torch.nn.Linear(2, 2)), data=ONE_SAMPLE)
-    with pytest.raises(SltGrokError, match="points: expected at least 3"):
-        principal_plane(stacked(planted(), torch.sum), data=ONE_SAMPLE, points=2)
+            plane(stacked(points, torch.sum))
 
 
 def test_losses_that_are_not_finite_stay_so():
-    found = principal_plane(stacked(planted(), lambda w: w[0].log() + w[-1]), data=ONE_SAMPLE, points=9)
+    found = plane(stacked(planted(), lambda w: w[0].log() + w[-1]), points=9)
     values = found.principal_plane_loss.sel(split="train").values
     assert np.isnan(values).any()
     assert np.isfinite(values).any()

@@ -8,7 +8,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.landscape.slices import filter_normalized, random_plane
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Network, Trajectory
-from tests.landscape.toys import ONE_SAMPLE, stacked
+from tests.landscape.toys import stacked
 
 WEIGHTS = torch.randn(3, 40, generator=torch.manual_seed(0))  # the first 20 are biases, each of the others is a filter
 
@@ -18,7 +18,7 @@ def half_square(w):
 
 
 def test_a_plane_through_a_quadratic_is_its_paraboloid():
-    found = random_plane(stacked(WEIGHTS, half_square), data=ONE_SAMPLE, points=7)
+    found = random_plane(stacked(WEIGHTS, half_square), points=7)
     assert found.plane_loss.dims == ("step", "x", "y", "split")
     loss = found.plane_loss.sel(split="train").values
     x, y = np.meshgrid(found.x, found.y, indexing="ij")
@@ -83,15 +83,13 @@ def test_a_network_has_its_own_slice_in_any_company():
 
 
 def test_losses_that_are_not_finite_stay_so():
-    found = random_plane(stacked(torch.ones(1, 2), lambda w: w[1].log()), data=ONE_SAMPLE, radius=2, points=5)
+    found = random_plane(stacked(torch.ones(1, 2), lambda w: w[1].log()), radius=2, points=5)
     train = found.plane_loss.sel(split="train")[0].values  # log(1 + x d + y e), d and e 1 or -1
     assert np.isnan(train).any()
     assert np.isneginf(train).any()
     assert train[2, 2] == 0
 
 
-def test_settings_out_of_range():
-    trajectory = stacked(torch.ones(1, 2), torch.sum)
-    for settings, named in (({"radius": 0}, "radius"), ({"points": 4}, "points")):
-        with pytest.raises(SltGrokError, match=f"{named}: expected"):
-            random_plane(trajectory, data=ONE_SAMPLE, **settings)
+def test_an_even_number_of_points():
+    with pytest.raises(SltGrokError, match="points: expected an odd number"):
+        random_plane(stacked(torch.ones(1, 2), torch.sum), points=4)

@@ -11,7 +11,7 @@ from torch import nn
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.volume import basin_volume, log_mean_exp, log_unit_ball
 from slt_grok.trajectories import Trajectory
-from tests.landscape.toys import ONE_SAMPLE, stacked
+from tests.landscape.toys import TrainSet, stacked
 
 
 def rotation(size: int) -> torch.Tensor:
@@ -48,7 +48,7 @@ def test_unit_balls():
 
 def test_a_sphere_has_no_error():
     h = np.full(9, 4.0)
-    found = basin_volume(quadratic(h), [1e-3, 1e-6], data=ONE_SAMPLE, directions=4, radius=1.0).isel(step=0)
+    found = basin_volume(quadratic(h), [1e-3, 1e-6], directions=4, radius=1.0).isel(step=0)
     expected = [ellipsoid_log_volume(h, epsilon) for epsilon in (1e-3, 1e-6)]
     np.testing.assert_allclose(
         found.radial_log_volume, expected, atol=0.02
@@ -59,7 +59,7 @@ def test_a_sphere_has_no_error():
 
 
 def test_all_of_the_ball():
-    found = basin_volume(quadratic(np.ones(7)), [1e9], data=ONE_SAMPLE, radius=0.3).isel(step=0)
+    found = basin_volume(quadratic(np.ones(7)), [1e9], radius=0.3).isel(step=0)
     expected = log_unit_ball(7) + 7 * math.log(0.3)
     np.testing.assert_allclose(found.radial_log_volume, expected)
     np.testing.assert_allclose(found.log_ball_volume, expected)
@@ -69,7 +69,7 @@ def test_ellipsoids_within_three_standard_errors():
     """40 repeats of 100 directions: unbiased, and 3 standard errors hold in 95% or more."""
     h = np.geomspace(1, 8, 5)
     repeats = stacked_copies(quadratic(h), 40)
-    found = basin_volume(repeats, [1e-4], data=ONE_SAMPLE, directions=100, radius=1.0).isel(epsilon=0)
+    found = basin_volume(repeats, [1e-4], directions=100, radius=1.0).isel(epsilon=0)
     deviation = found.radial_log_volume - ellipsoid_log_volume(h, 1e-4)
     assert abs(np.expm1(deviation).mean()) < 4 * deviation.std() / 40**0.5
     assert (abs(deviation) < 3 * found.radial_log_volume_se).mean() >= 0.95
@@ -87,7 +87,7 @@ def test_quartic():
     """{sum a_i u_i^4 < epsilon} has the volume epsilon^(d/4) prod a_i^(-1/4) (2 Gamma(5/4))^d / Gamma(1 + d/4)."""
     a = torch.tensor([1.0, 2.0, 5.0, 9.0], dtype=torch.float64)
     trajectory = around(torch.ones(1, 4), lambda u: (a * u**4).sum())
-    found = basin_volume(trajectory, [1e-6], data=ONE_SAMPLE, directions=2000, radius=1.0).isel(step=0, epsilon=0)
+    found = basin_volume(trajectory, [1e-6], directions=2000, radius=1.0).isel(step=0, epsilon=0)
     expected = math.log(1e-6) - 0.25 * a.log().sum().item() + 4 * math.log(2 * math.gamma(1.25)) - math.lgamma(2)
     assert found.radial_log_volume_se < 0.05
     assert abs(found.radial_log_volume - expected) < 3 * found.radial_log_volume_se
@@ -95,7 +95,7 @@ def test_quartic():
 
 def test_crossing_in_a_disk():
     trajectory = around(torch.ones(1, 2), lambda u: u[0] ** 2 * u[1] ** 2)
-    found = basin_volume(trajectory, [1e-2, 1e-4], data=ONE_SAMPLE, directions=4000, radius=1.0).isel(step=0)
+    found = basin_volume(trajectory, [1e-2, 1e-4], directions=4000, radius=1.0).isel(step=0)
     expected = np.array([crossing_log_volume(epsilon) for epsilon in (1e-2, 1e-4)])
     assert (found.radial_log_volume_se < 0.1).all()
     assert (abs(found.radial_log_volume - expected) < 3 * found.radial_log_volume_se).all()
@@ -105,7 +105,7 @@ def test_neither_data_scale_nor_units_of_weight_matter():
     """L and epsilon times 7 leave V; weights times 3 and R times 3 add d log 3."""
     h = torch.tensor([1.0, 3.0, 9.0], dtype=torch.float64)
     base, louder, wider = (
-        basin_volume(stacked(torch.ones(1, 3) * scale, loss), [epsilon], data=ONE_SAMPLE, radius=scale).isel(step=0)
+        basin_volume(stacked(torch.ones(1, 3) * scale, loss), [epsilon], radius=scale).isel(step=0)
         for scale, epsilon, loss in (
             (1.0, 1e-3, lambda w: (h * (w - 1) ** 2).sum()),
             (1.0, 7e-3, lambda w: 7 * (h * (w - 1) ** 2).sum()),
@@ -119,7 +119,7 @@ def test_neither_data_scale_nor_units_of_weight_matter():
 def test_one_network_gives_its_own_values():
     points = torch.randn(3, 4, generator=torch.manual_seed(2), dtype=torch.float64)
     whole = stacked(points, lambda w: (w**2).sum() ** 2, steps=(0, 10, 20))
-    options = {"data": ONE_SAMPLE, "directions": 3}
+    options = {"directions": 3}
     found = basin_volume(whole, [1e-2, 1e-1], **options)
     xr.testing.assert_identical(basin_volume(whole.isel(step=[1]), [1e-2, 1e-1], **options), found.isel(step=[1]))
     np.testing.assert_allclose(found.log_ball_volume, log_unit_ball(4) + 4 * np.log(0.7 * points.norm(dim=1)))
@@ -139,8 +139,8 @@ def test_a_subset_of_the_samples():
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     data = (torch.randn(50, 2, generator=torch.manual_seed(0)), torch.arange(50) % 3)
-    trajectory = Trajectory.of(module)
-    options = {"data": data, "directions": 2, "radius": 30.0}
+    trajectory = Trajectory.of(module, TrainSet(*data))
+    options = {"directions": 2, "radius": 30.0}
     some, again, whole = (basin_volume(trajectory, [0.1], samples=n, **options) for n in (20, 20, None))
     xr.testing.assert_identical(some, again)
     assert some.radial_log_volume != whole.radial_log_volume
@@ -149,12 +149,12 @@ def test_a_subset_of_the_samples():
 def test_a_loss_that_is_not_finite():
     trajectory = stacked(torch.tensor([[1.0, 1.0], [-1.0, 1.0]]), lambda w: w[0].log(), steps=(5, 6))
     with pytest.raises(SltGrokError, match="step 6"):
-        basin_volume(trajectory, [1e-3], data=ONE_SAMPLE, radius=0.1)
+        basin_volume(trajectory, [1e-3], radius=0.1)
     infinite = stacked(torch.tensor([[0.0, 1.0]]), lambda w: 1 / w[0] ** 2, steps=(7,))
     with pytest.raises(SltGrokError, match="step 7"):
-        basin_volume(infinite, [1e-3], data=ONE_SAMPLE, radius=0.1)
+        basin_volume(infinite, [1e-3], radius=0.1)
     wall = stacked(torch.tensor([[1.0, 1.0]]), lambda w: torch.where(w.norm() > 2, torch.inf, 0.0))
-    found = basin_volume(wall, [1e-3], data=ONE_SAMPLE, radius=9.0)  # infinite is merely outside
+    found = basin_volume(wall, [1e-3], radius=9.0)  # infinite is merely outside
     assert 0.5 < found.radial_log_volume.item() < math.log(math.pi * 4)
 
 
@@ -169,9 +169,9 @@ def test_a_loss_that_is_not_finite():
 )
 def test_settings_out_of_range(epsilons, settings, named):
     with pytest.raises(SltGrokError, match=f"{named}: expected"):
-        basin_volume(quadratic(np.ones(4)), epsilons, data=ONE_SAMPLE, **settings)
+        basin_volume(quadratic(np.ones(4)), epsilons, **settings)
 
 
 def test_weights_of_zero_need_a_radius():
     with pytest.raises(SltGrokError, match="radius: expected a positive number"):
-        basin_volume(stacked(torch.zeros(1, 4), lambda w: (w**2).sum()), [1e-3], data=ONE_SAMPLE)
+        basin_volume(stacked(torch.zeros(1, 4), lambda w: (w**2).sum()), [1e-3])

@@ -1,12 +1,28 @@
 """Losses that are functions of the weights alone, so that everything about them is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import nn
 
+from slt_grok.landscape.alignment import permute, unit_groups
 from slt_grok.trajectories import Trajectory
 
 ONE_SAMPLE = (torch.zeros(1, 1, dtype=torch.float64), torch.zeros(1))
+
+
+class TrainSet:
+    """A task with the given train set and an empty test set."""
+
+    def __init__(self, inputs, targets):
+        self.samples = inputs, targets
+
+    def indices(self, split):
+        return torch.arange(0 if split == "test" else len(self.samples[0]))
+
+    def data(self, split):
+        return tuple(part[self.indices(split)] for part in self.samples)
 
 
 class Weights(nn.Module):
@@ -28,10 +44,26 @@ def stacked(points: torch.Tensor, loss, steps=None) -> Trajectory:
         step: {"first": row[: size // 2], "rest": row[size // 2 :, None]}
         for step, row in zip(steps or range(len(points)), points.double(), strict=True)
     }
-    return Trajectory.stack(Weights(size), checkpoints, loss=lambda outputs, _: torch.func.vmap(loss)(outputs))
+    return Trajectory.stack(
+        Weights(size), checkpoints, TrainSet(*ONE_SAMPLE), lambda outputs, _: torch.func.vmap(loss)(outputs)
+    )
 
 
 def symmetric_matrix(eigenvalues: np.ndarray) -> torch.Tensor:
     """A matrix of these eigenvalues in a random basis."""
     rotation, _ = np.linalg.qr(np.random.default_rng(3).standard_normal((len(eigenvalues),) * 2))
     return torch.from_numpy(rotation @ np.diag(eigenvalues) @ rotation.T)
+
+
+def random_permutations(parameters, groups, seed: int) -> dict[str, np.ndarray]:
+    """Draw a uniformly random permutation of every group of units."""
+    generator = np.random.default_rng(seed)
+    sizes = {units: parameters[name].shape[axis] for units, axes in groups.items() for name, axis in axes.items()}
+    return {units: generator.permutation(size) for units, size in sizes.items()}
+
+
+def shuffled(trajectory: Trajectory, seed: int) -> Trajectory:
+    """Permute the units of every network in the same random way."""
+    groups = unit_groups(trajectory.network)
+    orders = random_permutations(trajectory.parameters, groups, seed)
+    return replace(trajectory, parameters=permute(trajectory.parameters, groups, orders))

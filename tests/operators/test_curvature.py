@@ -41,7 +41,7 @@ def flat_function(trajectory: Trajectory, inputs: torch.Tensor):
 
 
 def dense(operator: CurvatureOperator) -> np.ndarray:
-    return operator.to_scipy().matmat(np.eye(operator.shape[0]))
+    return operator.matmat(np.eye(operator.shape[0]))
 
 
 def dense_hessian(trajectory: Trajectory, split: Split) -> np.ndarray:
@@ -107,12 +107,12 @@ def test_a_group_that_is_not_there(group):
 def test_single_precision_products():
     _, trajectory = small_transformer()
     double, single = (CurvatureOperator(Objective.of(trajectory), 0, dtype=d) for d in (torch.float64, torch.float32))
-    assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
+    assert (dense(single) != dense(double)).any()
     np.testing.assert_allclose(dense(single), dense(double), atol=1e-6)
 
 
 def product(trajectory: Trajectory) -> np.ndarray:
-    hessian = CurvatureOperator(Objective.of(trajectory), 0).to_scipy()
+    hessian = CurvatureOperator(Objective.of(trajectory), 0)
     return hessian.matvec(np.random.default_rng(0).standard_normal(hessian.shape[0]))
 
 

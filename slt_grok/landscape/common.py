@@ -1,0 +1,51 @@
+"""Shared parts of the landscape measurements: datasets from declared variables, milestones, timing."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from slt_grok.measurement import Variable
+from slt_grok.trajectories import Trajectory
+
+
+def declared(
+    trajectory: Trajectory, variables: Mapping[str, Variable], values: Mapping[str, Any], **coords: Any
+) -> xr.Dataset:
+    """Build a dataset over the trajectory from values (N, ...), with the declared dimensions and attributes."""
+    return trajectory.dataset({k: (variables[k].dims, v, variables[k].attrs) for k, v in values.items()}, **coords)
+
+
+def only(where: str, variables: Mapping[str, Variable]) -> dict[str, Variable]:
+    """Mark variables as available only for some networks."""
+    return {name: variable._replace(where=where) for name, variable in variables.items()}
+
+
+def at_milestones(trajectory: Trajectory, milestones: Callable[[int], tuple[float, float]]) -> Trajectory:
+    """Select the first checkpoints after memorization and after generalization, and the last one.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        Networks over (step, seed).
+    milestones : callable
+        Seed -> steps at which it memorized and generalized, NaN if it did not. With several seeds the median is used; a
+        milestone that no seed reached is omitted.
+    """
+    steps = trajectory.coords["step"]
+    indices = {len(steps) - 1}
+    for reached in zip(*map(milestones, trajectory.coords["seed"].tolist()), strict=True):
+        known = [step for step in reached if np.isfinite(step)]
+        if known:
+            indices |= set(np.flatnonzero(steps >= np.median(known))[:1].tolist())
+    return trajectory.isel(step=sorted(indices))
+
+
+def timed(work: Callable[..., Any], *arguments: Any) -> float:
+    """Time the second call of a function in seconds, since the first call is slower."""
+    work(*arguments)
+    start = time.perf_counter()
+    work(*arguments)
+    return time.perf_counter() - start
