@@ -92,10 +92,10 @@ class CircuitNull(CircuitMeasurement):
         for name, split in SHOWN:
             if name not in measured or name not in chance:
                 continue
-            columns = [dataset[name].isel(step=-1) for dataset in (measured, chance)]
-            columns = columns if split is None else [values.sel(split=split) for values in columns]
+            where = {"split": split} if split else {}
+            values = [float(dataset[name].isel(step=-1).sel(where).median()) for dataset in (measured, chance)]
             label = capital(measured[name].attrs["long_name"]) + (f", {split} pairs" if split else "")
-            rows.append([label, *(number(float(values.median())) for values in columns)])
+            rows.append([label, *map(number, values)])
         caption = (
             "The circuit at the last checkpoint and its null: the same network with its tokens randomly relabeled, "
             "which preserves the function but destroys any dependence on the token order (median over seeds)"

@@ -68,10 +68,10 @@ class Phases(CircuitMeasure):
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
-        found, frequency, sizes = chunk.waves.phases(chunk.frequency), chunk.frequency[:, None], chunk.cluster_size
+        left, right, output = chunk.waves.phases(chunk.frequency)
+        frequency, sizes = chunk.frequency[:, None], chunk.cluster_size
         members = (frequency == torch.arange(1, sizes.shape[-1] + 1)[:, None]) & chunk.belongs[:, None]
-        residual = alignment_residual(found, members, chunk.sign)
-        left, right, output = found
+        residual = alignment_residual((left, right, output), members, chunk.sign)
         return {
             "neuron_phase_left": left,
             "neuron_phase_right": right,
@@ -98,9 +98,9 @@ class SimpleNeurons(CircuitMeasure):
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
-        fitted, of_fit = chunk.waves.power_fractions().max(1)
-        logits = chunk.with_pre(chunk.waves.fitted(of_fit + 1))
-        return dict(zip(self.variables, (fitted, chunk.losses(logits), chunk.accuracies(logits)), strict=True))
+        r2, index = chunk.waves.power_fractions().max(1)
+        logits = chunk.with_pre(chunk.waves.fitted(index + 1))
+        return dict(zip(self.variables, (r2, chunk.losses(logits), chunk.accuracies(logits)), strict=True))
 
 
 class PeakPositions(CircuitMeasure):
@@ -144,18 +144,15 @@ class Waves:
     ----------
     group : CyclicGroup
         Group of the tokens.
-    left, right : Tensor
-        Amplitudes in the means of the pre-activation over b and over a, (N, K, width).
-    output : Tensor
-        Amplitudes in the output weights over the answers, (N, K, width).
+    amplitudes : Tensor
+        A_k e^{i phi_k} with line(t) = mean + sum_k A_k cos(w_k t + phi_k) for three lines: the means of the
+        pre-activation over b and over a, and the output weights over the answers, (3, N, K, width).
     mean, variance : Tensor
         Mean and variance of the pre-activation over the grid, (N, width).
     """
 
     group: CyclicGroup
-    left: Tensor
-    right: Tensor
-    output: Tensor
+    amplitudes: Tensor
     mean: Tensor
     variance: Tensor
 
@@ -163,43 +160,39 @@ class Waves:
     def of(cls, pre: Tensor, neuron_logit_map: Tensor) -> "Waves":
         """Compute the waves of pre-activations (N, n^2, width) on the grid and of W_L (N, width, n)."""
         n = math.isqrt(pre.shape[1])
-        grid = pre.unflatten(1, (n, n))
-        of_a, of_b = grid.mean(2), grid.mean(1)
-        left, right, output = (_amplitudes(line) for line in (of_a, of_b, neuron_logit_map.mT))
-        mean = of_a.mean(1)
-        return cls(cyclic(n), left, right, output, mean, variance(pre, mean))
+        group, grid = cyclic(n), pre.unflatten(1, (n, n))
+        lines = torch.stack([grid.mean(2), grid.mean(1), neuron_logit_map.mT])
+        amplitudes = torch.fft.rfft(lines, dim=2)[:, :, 1:] * group.plane_sizes[:, None] / n
+        mean = lines[0].mean(1)
+        return cls(group, amplitudes, mean, variance(pre, mean))
 
     def power_fractions(self) -> Tensor:
         """Compute the fraction of the pre-activation's variance in both waves of each frequency: (N, K, width).
 
         It is 0 for a neuron that is constant on the grid.
         """
-        power = (self.left.abs().square() + self.right.abs().square()) / self.group.plane_sizes[:, None]
+        power = self.amplitudes[:2].abs().square().sum(0) / self.group.plane_sizes[:, None]
         constant = is_constant(self.mean, self.variance)
         return (power / torch.where(constant, 1.0, self.variance)[:, None]).masked_fill(constant[:, None], 0.0)
 
-    def phases(self, frequency: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute phi_L, phi_R and psi at one frequency per neuron: int64 (N, width) -> (N, width) in (-pi, pi]."""
-        index = frequency[:, None] - 1
-        left, right, output = (wave.gather(1, index)[:, 0].angle() for wave in (self.left, self.right, self.output))
-        return left, right, output
+    def phases(self, frequency: Tensor) -> Tensor:
+        """Compute phi_L, phi_R and psi at one frequency per neuron: int64 (N, width) -> (3, N, width) in (-pi, pi]."""
+        return self._at(frequency)[:, :, 0].angle()
 
     def fitted(self, frequency: Tensor) -> Tensor:
         """Evaluate mean + A_L cos(w_f a + phi_L) + A_R cos(w_f b + phi_R) on the grid, (N, n^2, width).
 
         This is the least-squares fit at f.
         """
-        n, index = self.group.order, frequency[:, None] - 1
+        n = self.group.order
         turns = (torch.arange(n)[:, None] * frequency[:, None]) % n  # (N, n, width)
         unit = torch.polar(torch.ones((), dtype=torch.float64), 2 * math.pi / n * turns.double())
-        left, right = ((wave.gather(1, index) * unit).real for wave in (self.left, self.right))
+        left, right = (self._at(frequency)[:2] * unit).real
         return (self.mean[:, None, None] + left[:, :, None] + right[:, None]).flatten(1, 2)
 
-
-def _amplitudes(line: Tensor) -> Tensor:
-    """Compute A_k e^{i phi_k} with line(t) = mean + sum_k A_k cos(w_k t + phi_k): (N, n, width) -> (N, K, width)."""
-    n = line.shape[1]
-    return torch.fft.rfft(line, dim=1)[:, 1:] * cyclic(n).plane_sizes[:, None] / n
+    def _at(self, frequency: Tensor) -> Tensor:
+        """Select the amplitudes at one frequency per neuron, (3, N, 1, width)."""
+        return self.amplitudes.gather(2, (frequency[:, None] - 1).expand(3, -1, -1, -1))
 
 
 def phase_alignment(pre: Tensor, frequency: Tensor) -> tuple[Tensor, Tensor]:
@@ -290,9 +283,5 @@ def inverse_participation_ratio(waves: Waves, full: bool = False) -> Tensor:
         Shape (N, width), in (0, 1]; NaN for a neuron with a line that vanishes.
     """
     rows = waves.group.plane_sizes[:, None]
-    often = rows if full else 1
-    ratios = []
-    for wave in (waves.left, waves.right, waves.output):
-        power = (wave.abs() / rows).square()
-        ratios.append((often * power.square()).sum(1) / (often * power).sum(1).square())
-    return torch.stack(ratios).mean(0)
+    power, count = (waves.amplitudes.abs() / rows).square(), rows if full else 1
+    return ((count * power.square()).sum(2) / (count * power).sum(2).square()).mean(0)

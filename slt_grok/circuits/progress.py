@@ -90,12 +90,12 @@ def restricted_blocks(logits: Tensor, frequencies: Tensor, group: Group, with_co
     rows, plane = torch.cat([group.basis[:1], group.basis[1:][used]]), group.plane_of_row[used]
     half = (rows @ logits.reshape(networks, n, n * n)).unflatten(-1, (n, n))  # (N, i, b, c)
     components = rows @ half  # (N, i, j, c)
-    own = frequencies[:, plane].double()
+    kept = frequencies[:, plane].double()
     mask = torch.zeros(networks, len(rows), len(rows), dtype=torch.float64)
     mask[:, 0, 0] = 1
-    mask[:, 1:, 1:] = (plane[:, None] == plane) * own[:, None]
+    mask[:, 1:, 1:] = (plane[:, None] == plane) * kept[:, None]
     if with_constant:
-        mask[:, 0, 1:] = mask[:, 1:, 0] = own
+        mask[:, 0, 1:] = mask[:, 1:, 0] = kept
     back = rows.T @ (components * mask[..., None])  # (N, i, b, c)
     return (rows.T @ back.reshape(networks, len(rows), n * n)).reshape(networks, pairs, n)
 
@@ -123,13 +123,13 @@ def excluded_by_frequency(logits: Tensor, table: Tensor, products: Tensor, label
     Tensor
         Losses, (N, K).
     """
-    found = []
-    for own, means in zip(logits, table, strict=True):
+    losses = []
+    for network, means in zip(logits, table, strict=True):
         removed = torch.stack([plane.T @ (plane @ means) for plane in group.planes])  # (frequency, s, c)
-        spread = max((own.amax() - own.amin()).item(), 2 * removed.abs().max().item())
-        losses = _excluded_together if spread < LARGEST_EXPONENT else _excluded_one_by_one
-        found.append(losses(own, removed, products, labels))
-    return torch.stack(found)
+        spread = max((network.amax() - network.amin()).item(), 2 * removed.abs().max().item())
+        excluded = _excluded_together if spread < LARGEST_EXPONENT else _excluded_one_by_one
+        losses.append(excluded(network, removed, products, labels))
+    return torch.stack(losses)
 
 
 def _excluded_one_by_one(logits: Tensor, removed: Tensor, products: Tensor, labels: Tensor) -> Tensor:
@@ -142,9 +142,9 @@ def _excluded_together(logits: Tensor, removed: Tensor, products: Tensor, labels
     ahead = (logits - logits.gather(1, labels[:, None])).exp_().scatter_(1, labels[:, None], 0)
     factors = (-removed).exp_()
     others = logits.new_empty(len(logits), len(removed))
-    for s, of_sum in enumerate(factors.unbind(1)):
+    for s, of_product in enumerate(factors.unbind(1)):
         rows = (products == s).nonzero()[:, 0]
-        others[rows] = ahead[rows] @ of_sum.T
+        others[rows] = ahead[rows] @ of_product.T
     return (others.T / factors[:, products, labels]).log1p_().mean(-1)
 
 

@@ -5,6 +5,8 @@ Sources: Nanda et al. 2301.05217, section 4.1 (embedding), section 4.2 (neuron-l
 No paper publishes a threshold for key frequencies; we use `KEY_POWER_RATIO`.
 """
 
+from itertools import combinations
+
 import torch
 from torch import Tensor
 
@@ -53,13 +55,13 @@ class Spectra(CircuitMeasure):
 
     def compute(self, chunk: Chunk) -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
-        found: dict[str, Tensor] = {}
+        values: dict[str, Tensor] = {}
         for name, table in _tables(chunk).items():
             fraction = power_fraction(table, chunk.group)
-            found[f"{name}_spectrum"] = fraction
-            found[f"key_frequency_{name}"] = key_by_power(fraction, chunk.group)
-            found[f"gini_{name}"] = gini_of_components(table, chunk.group)
-        return found
+            values[f"{name}_spectrum"] = fraction
+            values[f"key_frequency_{name}"] = key_by_power(fraction, chunk.group)
+            values[f"gini_{name}"] = gini_of_components(table, chunk.group)
+        return values
 
 
 class Agreement(CircuitMeasure):
@@ -116,11 +118,8 @@ class Density(CircuitMeasure):
 
     def compute(self, chunk: Chunk) -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
-        found: dict[str, Tensor] = {}
-        for name, table in _tables(chunk).items():
-            found[f"frequency_density_{name}"] = frequency_density(table)
-            found[f"coefficient_ratio_{name}"] = coefficient_ratio(table)
-        return found
+        densities = {f"frequency_density_{name}": frequency_density(table) for name, table in _tables(chunk).items()}
+        return densities | {f"coefficient_ratio_{name}": coefficient_ratio(t) for name, t in _tables(chunk).items()}
 
 
 def power_fraction(table: Tensor, group: Group) -> Tensor:
@@ -167,13 +166,10 @@ def agreement(*masks: Tensor) -> Tensor:
 
     In [0, 1]. Two empty masks agree (1); NaN if all masks are empty.
     """
-    pairs = [(a, b) for i, a in enumerate(masks) for b in masks[:i]]
-    index = []
-    for a, b in pairs:
-        union = (a | b).sum(-1)
-        index.append(torch.where(union > 0, (a & b).sum(-1) / union.clamp(min=1).double(), 1.0))
-    nothing = ~torch.stack(masks).any(0).any(-1)
-    return torch.stack(index).mean(0).masked_fill(nothing, torch.nan)
+    first, second = (torch.stack(side) for side in zip(*combinations(masks, 2), strict=True))
+    union = (first | second).sum(-1)
+    index = torch.where(union > 0, (first & second).sum(-1) / union.clamp(min=1).double(), 1.0)
+    return index.mean(0).masked_fill(~union.any(0), torch.nan)
 
 
 def rank(matrix: Tensor) -> Tensor:
