@@ -243,11 +243,11 @@ class Source(NamedTuple):
 
 def variants(trajectory: Trajectory, controls: int) -> list[Variant]:
     """List all variants of a network of this shape; the circuit only if there can be one."""
-    draws = range(1, controls + 1)
     planned = [Variant(AS_TRAINED)]
     if _can_have_a_circuit(trajectory.network):
         for act, (site, randoms) in product(ACTS, SITES.items()):
-            planned += [Variant(act, site, "circuit"), *(Variant(act, site, *each) for each in product(randoms, draws))]
+            planned.append(Variant(act, site, "circuit"))
+            planned += [Variant(act, site, name, draw) for name in randoms for draw in range(1, controls + 1)]
     return planned + [Variant(origin, part) for origin, part in product(ORIGINS, weights.parts(trajectory))]
 
 
@@ -289,7 +289,7 @@ def _measured(
     settings: LLCSettings,
 ) -> xr.Dataset:
     """Measure some variants of one checkpoint of every seed."""
-    results = []
+    results: list[xr.Dataset] = []
     for i, source in enumerate(sources):
         results.append(measured_variants(shard.isel(seed=[i]), source, variants, settings))
         on_progress((i + 1) / len(sources), f"{len(variants)} variants")

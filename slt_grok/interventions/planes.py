@@ -141,7 +141,15 @@ def swap(
     tokens: Sequence[int] | np.ndarray | Tensor,
     site: Site = "embedding_first",
 ) -> Trajectory:
-    """Give token t the planes of tokens[t]: if these planes alone decide, the answer becomes that to (tokens[a], b)."""
+    """Give token t the planes of tokens[t]: if these planes alone decide, the answer becomes that to (tokens[a], b).
+
+    Parameters
+    ----------
+    trajectory, frequencies, site : Trajectory, array_like, Site
+        See `change_planes`.
+    tokens : sequence of int, ndarray or Tensor
+        Token whose planes each of 0..n-1 gets.
+    """
     rows = torch.as_tensor(np.asarray(tokens))
     return change_planes(trajectory, frequencies, site, new=lambda table: table[..., rows, :])
 

@@ -60,9 +60,9 @@ class Comparison:
         m of shape (width,) and m (W - W') of shape (class,).
     alpha : ndarray
         Weights of the neurons, (width,).
-    off : ndarray
+    deviation : ndarray
         |rho dh_a| + |rho dh_b|, (a, b).
-    apart_neurons, apart_output : ndarray
+    neuron_distances, output_distances : ndarray
         |gamma (W_q - W_c) / rho| and |((W - W')_q - (W - W')_c) / alpha|, (class, class).
     slack : float
         Bound on the rounding error of a logit difference.
@@ -73,7 +73,7 @@ class Comparison:
         values, output, n = network.values, network.output, network.tokens.order
         waves = _waves(network, np.unique(np.concatenate([keys, 2 * keys % n])))
         kept = waves.T @ (np.linalg.pinv(waves, rcond=1e-9).T @ values)
-        off = values - kept
+        dropped = values - kept
         self.readout = _readout(network, keys)
         rest = output - self.readout[0] @ self.readout[1]
 
@@ -84,16 +84,16 @@ class Comparison:
 
         # the constant and the weights, from n roughly evenly spaced pairs
         pre = network.sum(kept, np.arange(n), np.arange(n) * round(0.618 * n) % n)
-        bent = ACTIVATIONS[network.activation](pre) - self.slope * pre
-        self.middle, self.alpha = bent.mean(0), _balance(bent.std(0), rest.std(1))
+        nonlinear = ACTIVATIONS[network.activation](pre) - self.slope * pre
+        self.middle, self.alpha = nonlinear.mean(0), _balance(nonlinear.std(0), rest.std(1))
         self.middle_logits = self.middle @ rest
-        typical = np.einsum("tab,tjn->n", np.square(network.weights) / n**2, np.square(off) / n, optimize=True)
+        typical = np.einsum("tab,tjn->n", np.square(network.weights) / n**2, np.square(dropped) / n, optimize=True)
         rho = _balance(np.sqrt(typical), spread * output.std(1))
-        first, weights = network.of_first, network.weights
-        off_second = _norms(weights[~first].swapaxes(1, 2), rho * off[~first]).T
-        self.off = _norms(weights[first], rho * off[first]) + off_second
-        self.apart_neurons = _distances((spread / rho)[:, None] * output)
-        self.apart_output = _distances(rest / self.alpha[:, None])
+        first, weights = network.is_first, network.weights
+        second = _norms(weights[~first].swapaxes(1, 2), rho * dropped[~first]).T
+        self.deviation = _norms(weights[first], rho * dropped[first]) + second
+        self.neuron_distances = _distances((spread / rho)[:, None] * output)
+        self.output_distances = _distances(rest / self.alpha[:, None])
         inputs, kept_inputs, past = (
             np.abs(weights).max((1, 2)) @ np.abs(rows).max(1) for rows in (values, kept, network.past)
         )
@@ -104,12 +104,12 @@ class Comparison:
         """For all b: the signed part, (b, class), and the two bounds where the program answers q."""
         b = np.arange(self.network.tokens.order)
         pre, linear = np.split(self.network.sum(self.rows, np.full_like(b, a), b), [len(self.slope)], -1)
-        bent = ACTIVATIONS[self.network.activation](pre) - self.slope * pre
-        logits = linear + bent @ self.readout[0] @ self.readout[1] + self.middle_logits
-        best, size = logits.argmax(-1), np.linalg.norm(self.alpha * (bent - self.middle), axis=-1)
+        nonlinear = ACTIVATIONS[self.network.activation](pre) - self.slope * pre
+        logits = linear + nonlinear @ self.readout[0] @ self.readout[1] + self.middle_logits
+        best, size = logits.argmax(-1), np.linalg.norm(self.alpha * (nonlinear - self.middle), axis=-1)
         return logits, {
-            "neurons": self.off[a][:, None] * self.apart_neurons[best],
-            "output": size[:, None] * self.apart_output[best],
+            "neurons": self.deviation[a][:, None] * self.neuron_distances[best],
+            "output": size[:, None] * self.output_distances[best],
         }
 
 
@@ -186,7 +186,15 @@ def certificate(trajectory: Trajectory, keys: np.ndarray) -> Certificate:
 
 
 def slope_range(activation: str, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the least and largest slope of an activation between low and high, elementwise."""
+    """Compute the least and largest slope of an activation between two bounds, elementwise.
+
+    Parameters
+    ----------
+    activation : str
+        `relu`, `quadratic` or `gelu`.
+    low, high : ndarray
+        Bounds of the activation's input, of equal shape.
+    """
     if activation == "relu":
         return (low > 0).astype(float), (high > 0).astype(float)
     if activation == "quadratic":

@@ -61,6 +61,16 @@ class Compressed:
 def compress(network: Trajectory) -> dict[str, Compressed]:
     """Compute the shortest codes of a single network for each entry of `KEEPS`.
 
+    Parameters
+    ----------
+    network : Trajectory
+        A single network.
+
+    Returns
+    -------
+    dict of str to Compressed
+        `answers` and `loss` -> the shortest codes that preserve it.
+
     Raises
     ------
     SltGrokError
@@ -81,6 +91,11 @@ def compress(network: Trajectory) -> dict[str, Compressed]:
 
 def critical_bits(network: Trajectory) -> dict[str, int]:
     """Compute the critical number of bits per weight for each of `KEEPS`; `STORED` where 24 bits are not enough.
+
+    Parameters
+    ----------
+    network : Trajectory
+        A single network.
 
     Raises
     ------

@@ -137,7 +137,15 @@ def fewest_digits(reading: Reading, program: Program) -> tuple[Program, int]:
 
 
 def match(reading: Reading, program: Program) -> Match:
-    """Compute the agreement of the answers and the unexplained variance over all pairs."""
+    """Compute the agreement of the answers and the unexplained variance over all pairs.
+
+    Parameters
+    ----------
+    reading : Reading
+        A network.
+    program : Program
+        A program without a table.
+    """
     logits = program.grid()
     residual = reading.logits - (logits - logits.mean(-1, keepdims=True))
     agreement = (logits.argmax(-1) == reading.answers).mean()

@@ -58,7 +58,20 @@ class Code(NamedTuple):
 
 
 def codes(reading: Reading, program: Program | None) -> dict[str, Code]:
-    """Find the shortest code for each of `KEEPS`, with an unrounded program or, for None, with a table alone."""
+    """Find the shortest code for each of `KEEPS`.
+
+    Parameters
+    ----------
+    reading : Reading
+        A network.
+    program : Program or None
+        A program with unrounded numbers; None for a table alone.
+
+    Returns
+    -------
+    dict of str to Code
+        `answers` and `loss` -> the shortest code that preserves it.
+    """
     if program is None:
         p = reading.p
         alone = {"answers": table_bits(p, p * p), "loss": _loss_table(reading, np.zeros((p * p, p)))[0]}

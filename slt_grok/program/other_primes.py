@@ -142,7 +142,8 @@ def transfer(program: Constants, p: int, directions: dict[int, int] | None = Non
     mean = float(np.mean(heights))
 
     def amplitudes(places: Sequence[int]) -> dict[int, float]:
-        return dict(zip_longest(places, heights, fillvalue=mean))  # the program's frequencies, then those added
+        added = [mean] * (len(places) - len(heights))
+        return dict(zip(places, [*heights, *added], strict=True))
 
     def margin(places: Sequence[int]) -> float:
         return worst_margin(p, amplitudes(places), None if directions is None else directions[len(places)])

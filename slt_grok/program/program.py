@@ -59,7 +59,7 @@ class Program(ABC):
         """`clock`, `pizza` or `neurons`."""
 
     @abstractmethod
-    def _of_group(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def _group_logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Logits of the elements j = 0..n-1 for m pairs in the group, (m, n)."""
 
     @property
@@ -77,7 +77,7 @@ class Program(ABC):
         a, b = np.broadcast_arrays(a, b)
         _, _, inside = self.tokens.sums(a, b)
         on_group = np.zeros((inside.sum(), self.tokens.p))
-        on_group[:, self.tokens.token] = self._of_group(a[inside], b[inside])
+        on_group[:, self.tokens.token] = self._group_logits(a[inside], b[inside])
         logits = np.zeros((*a.shape, self.tokens.p))
         logits[inside] = on_group
         if self.tokens.order < self.tokens.p:
@@ -112,7 +112,7 @@ class Rotations(Program):
         """`clock` or `pizza`."""
         return "clock" if self.amplitude.shape[1] == 1 else "pizza"
 
-    def _of_group(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def _group_logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         s, d, _ = self.tokens.sums(a, b)
         c = np.arange(self.tokens.order)
         logits = np.zeros((len(a), len(c)))
@@ -181,7 +181,7 @@ class Neurons(Program):
             pre[:, self.neuron[entry]] += self.tokens.waves(k, a, b) @ coefficients.T
         return pre
 
-    def _of_group(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def _group_logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         post = ACTIVATIONS[self.activation](self.pre(a, b))
         parts = post @ self.output.reshape(len(self.output), -1) + self.shift.ravel()
         for k, past in zip(self.keys, self.past, strict=True):

@@ -166,7 +166,7 @@ def read(trajectory: Trajectory) -> Reading:
     """
     stack, network, module = single(trajectory, torch.float64), trajectory.network, trajectory.network.module
     activation = activation_name(getattr(module, "activation", None))
-    layers = [units for units in module.units() if "neurons" in units] if network.declares("units") else []
+    layers = [units for units in module.units() if "neurons" in units] if isinstance(module, Model) else []
     has_neurons = len(layers) == 1 and activation is not None
     sites = on_all_pairs(network, stack, "logits", *["neurons_pre"] * has_neurons)
     logits, p = sites["logits"][0].numpy(), trajectory.task.classes

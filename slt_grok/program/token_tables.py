@@ -37,7 +37,7 @@ class TokenTables:
         Tokens of the network's task.
     activation : str
         Name of the activation.
-    of_first : ndarray
+    is_first : ndarray
         Whether row t belongs to a rather than b, (term,).
     weights : ndarray
         Weights w_t, (term, a, b).
@@ -70,15 +70,15 @@ class TokenTables:
             )
         self.tokens, self.activation = tokens, activation
         output = network.module.neuron_logit_map(stack)[0]  # pyright: ignore
-        of_first, weights, rows = _rows(network, stack, torch.from_numpy(tokens.token), output)
-        self.of_first, self.weights = of_first.numpy(), weights.numpy()
+        is_first, weights, rows = _rows(network, stack, torch.from_numpy(tokens.token), output)
+        self.is_first, self.weights = is_first.numpy(), weights.numpy()
         self.values, past = np.split(rows.numpy(), [len(output)], -1)
         classes = np.concatenate([tokens.token, np.flatnonzero(tokens.position < 0)])
         self.past, self.output = past[..., classes], output.numpy()[:, classes]
 
     def sum(self, rows: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Compute sum_t w_t rows_t for m pairs of elements, (m, columns), with rows (term, token, columns)."""
-        token = np.where(self.of_first[:, None], a, b)
+        token = np.where(self.is_first[:, None], a, b)
         return np.einsum("tm,tmc->mc", self.weights[:, a, b], rows[np.arange(len(rows))[:, None], token])
 
     def range(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +90,7 @@ class TokenTables:
 
 
 def _rows(network: Network, stack: Parameters, element: Tensor, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute `of_first`, `weights` and the rows [T_t, D_t], (term, token, width + class), classes not reordered."""
+    """Compute `is_first`, `weights` and the rows [T_t, D_t], (term, token, width + class), classes not reordered."""
     parameters, n, zero = {name: tensor[0] for name, tensor in stack.items()}, len(element), element[:1]
 
     def parts(first: Tensor, second: Tensor, attention: Tensor = NO_ATTENTION) -> Tensor:
