@@ -14,14 +14,14 @@ to this package.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
 from slt_grok.measurement import Data, Derived, Drawing, Variable
-from slt_grok.transitions.measures import declared, with_seed
+from slt_grok.transitions.measures import declared, not_diverged, with_seed
 
 SPLITTINGS = {  # splitting -> (groups of its parts, group of its whole)
     "matrix": (("matrix",), "whole"),
@@ -73,19 +73,6 @@ class Attribution(Derived):
         return [Drawing("attribution", plots.attribution, caption)]
 
 
-class Terms(NamedTuple):
-    """A drop with its standard error and the distances to both ends of its interval, each (seed, ...)."""
-
-    value: np.ndarray
-    error: np.ndarray
-    below: np.ndarray
-    above: np.ndarray
-
-    def at(self, place: Any) -> "Terms":
-        """Select some components."""
-        return Terms(*(each[:, place] for each in self))
-
-
 def attribute(refined: xr.Dataset) -> xr.Dataset:
     """Attribute the drop of the LLC of all weights to parts of the network.
 
@@ -109,65 +96,66 @@ def attribute(refined: xr.Dataset) -> xr.Dataset:
     SltGrokError
         The dataset lacks `step` or the LLC of all weights, or has a single checkpoint.
     """
-    data = with_seed(refined, "refined")
+    data = with_seed(refined, "refined").transpose("step", "seed", "component", ...)
     groups, names = data["group"].values.astype(str), data.component.values.astype(str)
     if "whole" not in groups or data.sizes["step"] < 2:
         raise SltGrokError("refined: expected the LLC of all weights at at least two checkpoints")
-    seen = (data.llc_status != "diverged") & np.isfinite(data.llc)
-    measured = (data.llc_status != "").any("step").transpose("seed", "component").values
-    data = data[["llc", "llc_se", "llc_low", "llc_high"]].where(seen).transpose("step", "seed", "component")
+    measured = (data.llc_status != "").any("step").values
+    data = data[["llc", "llc_se", "llc_low", "llc_high"]].where(not_diverged(data) & np.isfinite(data.llc))
     (everything,) = np.flatnonzero(groups == "whole")
     whole = data.llc.values[:, :, everything]
-    places = np.where(np.isfinite(whole), whole, -np.inf).argmax(0)
-    first = data.isel(step=xr.DataArray(places, dims="seed")).transpose("seed", "component")
-    last = data.isel(step=-1).transpose("seed", "component")
-    drops = Terms(
-        (first.llc - last.llc).values,
-        np.hypot(first.llc_se, last.llc_se).values,
-        np.hypot(first.llc - first.llc_low, last.llc_high - last.llc).values,
-        np.hypot(first.llc_high - first.llc, last.llc - last.llc_low).values,
+    peaks = np.where(np.isfinite(whole), whole, -np.inf).argmax(0)
+    first, last = data.isel(step=xr.DataArray(peaks, dims="seed")), data.isel(step=-1)
+    # value, standard error, and distances to the lower and upper end of the interval: (4, seed, component)
+    drops = np.array(
+        [
+            first.llc - last.llc,
+            np.hypot(first.llc_se, last.llc_se),
+            np.hypot(first.llc - first.llc_low, last.llc_high - last.llc),
+            np.hypot(first.llc_high - first.llc, last.llc - last.llc_low),
+        ]
     )
-    total = np.where(drops.value[:, everything] > 0, drops.value[:, everything], np.nan)
-    total_se = drops.error[:, everything]
+    value, error = drops[:2, :, everything]
+    total, total_se = np.where(value > 0, value, np.nan), error
 
-    rows, found = [], []
+    rows, terms, fraction_errors = [], [], []
 
-    def add(splitting: str, component: str, kind: str, terms: Terms, share_se: np.ndarray | None = None) -> None:
-        """Add a row; by default its drop is independent of the total drop."""
-        value, error, below, above = terms
-        share = value / total
-        if share_se is None:
-            share_se = np.sqrt(error**2 + (share * total_se) ** 2) / abs(total)
+    def add(splitting: str, component: str, kind: str, term: np.ndarray, fraction_se: np.ndarray | None = None) -> None:
+        """Add a row with its drop (4, seed), which by default is independent of the total drop."""
+        if fraction_se is None:
+            fraction_se = np.sqrt(term[1] ** 2 + (term[0] / total * total_se) ** 2) / total
         rows.append((splitting, component, kind))
-        found.append((value, error, value - below, value + above, share, share_se))
+        terms.append(term)
+        fraction_errors.append(fraction_se)
 
     for splitting, (inside, outside) in SPLITTINGS.items():
         parts, joint = np.flatnonzero(np.isin(groups, inside)), np.flatnonzero(groups == outside)
         for i in parts:
-            add(splitting, names[i], "part", drops.at(i))
+            add(splitting, names[i], "part", drops[:, :, i])
         if not len(parts) or len(joint) != 1:
             continue  # not measured jointly: there is no whole to compare with
-        of_joint = drops.at(joint[0])
-        itself = joint[0] == everything
-        zero = np.where(np.isfinite(total), 0.0, np.nan) if itself else None
-        add(splitting, names[joint[0]], "whole", of_joint, zero)
-        own = measured[:, parts]  # omit frequencies of other seeds
-        summed = np.where(own, drops.value[:, parts], 0).sum(1)
-        error, below, above = (np.where(own, each[:, parts] ** 2, 0).sum(1) for each in drops[1:])
-        rest = Terms(
-            of_joint.value - summed,
-            np.sqrt(of_joint.error**2 + error),
-            np.sqrt(of_joint.below**2 + above),
-            np.sqrt(of_joint.above**2 + below),
-        )
-        # 1 - sum / total if the whole is in both
-        share_se = np.sqrt(error + (summed / total * total_se) ** 2) / total if itself else None
-        add(splitting, "remainder", "remainder", rest, share_se)
-    columns = dict(zip(VARIABLES, np.moveaxis(np.array(found), 0, -1), strict=False))
-    steps = data.step.values
-    columns |= {"drop_from": steps[places], "drop_to": np.full(len(places), steps[-1])}
+        joint_drop = drops[:, :, joint[0]]
+        summands = np.where(measured[:, parts], drops[:, :, parts], 0)  # omit frequencies of other seeds
+        summed, (error, below, above) = summands[0].sum(1), (summands[1:] ** 2).sum(2)
+        remainder = np.array([joint_drop[0] - summed, *np.sqrt(joint_drop[1:] ** 2 + [error, above, below])])
+        whole_se = remainder_se = None
+        if joint[0] == everything:  # the fractions are 1 and 1 - summed / total
+            whole_se, remainder_se = 0 * total, np.sqrt(error + (summed / total * total_se) ** 2) / total
+        add(splitting, names[joint[0]], "whole", joint_drop, whole_se)
+        add(splitting, "remainder", "remainder", remainder, remainder_se)
+    value, error, below, above = np.array(terms).transpose(1, 2, 0)
+    columns = {
+        "drop": value,
+        "drop_se": error,
+        "drop_low": value - below,
+        "drop_high": value + above,
+        "share": value / total[:, None],
+        "share_se": np.transpose(fraction_errors),
+        "drop_from": data.step.values[peaks],
+        "drop_to": np.full(len(peaks), data.step.values[-1]),
+    }
     coords = {"seed": data.seed.values, "row": np.arange(len(rows))}
-    for name, values in zip(("splitting", "component", "kind"), zip(*rows, strict=True), strict=True):
-        coords[name] = ("row", list(values))
-    kept = {name: refined.attrs[name] for name in ("sampler", "n_beta", "gamma") if name in refined.attrs}
-    return declared(VARIABLES, columns, coords, **kept)
+    for name, labels in zip(("splitting", "component", "kind"), zip(*rows, strict=True), strict=True):
+        coords[name] = ("row", list(labels))
+    settings = {name: refined.attrs[name] for name in ("sampler", "n_beta", "gamma") if name in refined.attrs}
+    return declared(VARIABLES, columns, coords, **settings)

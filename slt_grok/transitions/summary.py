@@ -4,12 +4,15 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from slt_grok.measurement import Data
 from slt_grok.transitions.events import PHASES, Drop, llc_drop
 from slt_grok.transitions.measures import Curves
+from slt_grok.transitions.statuses import DIVERGED, KEPT
 
+ENDS = {"step": "", "low": "_low", "high": "_high"}
 FINAL = {
     "neuron_share": "neuron_share_final",
     "restricted_loss_sum": "restricted_loss_final",
@@ -47,17 +50,17 @@ def summarize(data: Data) -> dict[str, Any]:
     """
     curves = Curves({label: data[label] for label in ("training", "llc", "circuits") if label in data})
     transitions = data["transitions"]
-    seeds = {str(s): _one(transitions.sel(seed=s), curves, s) for s in transitions.seed.values.tolist()}
+    seeds = {str(s): _summarize_seed(transitions.sel(seed=s), curves, s) for s in transitions.seed.values.tolist()}
     summaries = list(seeds.values())
-    return summaries[0] if len(summaries) == 1 else _together(summaries, seeds) | {"seeds": seeds}
+    return summaries[0] if len(summaries) == 1 else _combine(summaries, seeds) | {"seeds": seeds}
 
 
-def _one(found: xr.Dataset, curves: Curves, seed: int) -> dict[str, Any]:
+def _summarize_seed(transitions: xr.Dataset, curves: Curves, seed: int) -> dict[str, Any]:
     """Summarize one seed."""
     drop = llc_drop(curves.get("llc", seed)) if "llc" in curves.names else Drop()
     summary: dict[str, Any] = {
-        "memorization_step": _step(found.memorization_step),
-        "generalization_step": _step(found.generalization_step),
+        "memorization_step": _step(transitions.memorization_step),
+        "generalization_step": _step(transitions.generalization_step),
         "llc_peak_step": _step(drop.peak_step),
     }
     for name in ("peak", "final", "drop"):
@@ -71,15 +74,15 @@ def _one(found: xr.Dataset, curves: Curves, seed: int) -> dict[str, Any]:
         summary["key_frequencies"] = keys.frequency.values[keys.values.astype(bool)].tolist()
     for name, key in FINAL.items():
         summary[key] = _number(curves.get(name, seed).values[-1]) if name in curves.names else None
-    summary["phases"] = _phases(found.phase_step)
-    middles = found[["transition_middle", "transition_middle_low", "transition_middle_high"]].to_array("part")
-    events = [
-        {"measure": str(name), **dict(zip(("step", "low", "high"), row, strict=True))}
-        for name, row in zip(found.measure.values, middles.transpose("measure", "part").values.tolist(), strict=True)
-        if np.isfinite(row).all()
-    ]
-    summary["order_of_events"] = sorted(events, key=lambda event: event["step"])
-    summary["flags"] = _flags(summary, {event["measure"] for event in events}, found.measure.values.tolist())
+    summary["phases"] = _phases(transitions.phase_step)
+    middles = {part: transitions[f"transition_middle{suffix}"].values.tolist() for part, suffix in ENDS.items()}
+    events = (
+        pd.DataFrame({"measure": transitions.measure.values.tolist(), **middles})
+        .dropna()
+        .sort_values("step", kind="stable")
+    )
+    summary["order_of_events"] = events.to_dict("records")
+    summary["flags"] = _flags(summary, set(events.measure), transitions.measure.values.tolist())
     return summary
 
 
@@ -103,21 +106,17 @@ def _flags(summary: dict[str, Any], present: set[str], measured: list[str]) -> l
     if "llc" in measured and "llc" not in present:
         flags.append("the LLC does not drop by more than 10% of its peak and 3 standard errors")
     statuses = summary["llc_statuses"] or {}
-    for status, consequence in (
-        ("diverged", "omitted"),
-        ("not converged (likely low)", "kept"),
-        ("not converged", "kept"),
-        ("not a minimum", "kept"),
-    ):
+    for status in (DIVERGED, *KEPT):
         if status in statuses:
             count = f"{statuses[status]} of {sum(statuses.values())} LLC estimates"
+            consequence = "omitted" if status == DIVERGED else "kept"
             flags.append(f'{count} have the status "{status}" and are {consequence}')
     if summary["key_frequencies"] == []:
         flags.append("no key frequency at the last checkpoint: there is no Fourier circuit")
     return flags
 
 
-def _together(summaries: list[dict[str, Any]], seeds: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _combine(summaries: list[dict[str, Any]], seeds: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Combine the summaries of several seeds."""
     joint: dict[str, Any] = {}
     for key, first in summaries[0].items():
@@ -128,7 +127,8 @@ def _together(summaries: list[dict[str, Any]], seeds: dict[str, dict[str, Any]])
             case "llc_statuses":
                 joint[key] = None if first is None else dict(sum(map(Counter, values), Counter()))
             case "phases":
-                joint[key] = {name: _median_span([v[name] for v in values]) for name in first}
+                spans = {name: [value[name] for value in values] for name in first}
+                joint[key] = {name: None if None in s else np.median(s, axis=0).tolist() for name, s in spans.items()}
             case "order_of_events":
                 joint[key] = _common_events(values)
             case "flags":
@@ -138,25 +138,13 @@ def _together(summaries: list[dict[str, Any]], seeds: dict[str, dict[str, Any]])
     return joint
 
 
-def _median_span(spans: list[list[float] | None]) -> list[float] | None:
-    known = [span for span in spans if span is not None]
-    return np.median(known, axis=0).tolist() if len(known) == len(spans) else None
-
-
 def _common_events(lists: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """List the events that every seed has: median middle, outermost interval."""
-    by_measure = [{event["measure"]: event for event in events} for events in lists]
-    common = [m for m in by_measure[0] if all(m in events for events in by_measure)]
-    joint = [
-        {
-            "measure": m,
-            "step": float(np.median([events[m]["step"] for events in by_measure])),
-            "low": min(events[m]["low"] for events in by_measure),
-            "high": max(events[m]["high"] for events in by_measure),
-        }
-        for m in common
-    ]
-    return sorted(joint, key=lambda event: event["step"])
+    events = pd.DataFrame([event for events in lists for event in events], columns=["measure", *ENDS])
+    events = events.astype(dict.fromkeys(ENDS, float))
+    by_measure = events.groupby("measure", sort=False)
+    common = by_measure.agg({"step": "median", "low": "min", "high": "max"})[by_measure.size() == len(lists)]
+    return common.sort_values("step", kind="stable").reset_index().to_dict("records")
 
 
 def _number(value: Any) -> float | None:

@@ -25,6 +25,7 @@ from slt_grok.measurement import Data, Derived, Table, Variable
 from slt_grok.transitions.change import FRACTIONS, find_change
 from slt_grok.transitions.events import PHASES, first_step_at, phase_ends
 from slt_grok.transitions.measures import RULES, Curves, declared, with_interval
+from slt_grok.transitions.statuses import Verdict
 from slt_grok.transitions.summary import summarize
 
 BY_MEASURES = (("excluded_loss", "onset"), ("test_loss", "onset"), ("test_loss", "end"))
@@ -40,8 +41,8 @@ VARIABLES = {
     "phase_step": _declare(("phase_boundary", "seed"), "last step of each phase", PHASE_RULE),
 }
 for _when, _fraction in FRACTIONS.items():
-    _one = _declare(("measure", "seed"), f"{_when} of the change", BY_RULE.format(_fraction))
-    VARIABLES |= with_interval(f"transition_{_when}", _one, "interval")
+    _event = _declare(("measure", "seed"), f"{_when} of the change", BY_RULE.format(_fraction))
+    VARIABLES |= with_interval(f"transition_{_when}", _event, "interval")
 
 
 class Transitions(Derived):
@@ -66,7 +67,7 @@ class Transitions(Derived):
                 capital(measure_name(event["measure"])),
                 step(event["step"]),
                 f"{step(event['low'])} to {step(event['high'])}",
-                "" if later is None else "yes" if event["high"] < later["low"] else "not resolved",
+                "" if later is None else "yes" if event["high"] < later["low"] else Verdict.NOT_RESOLVED,
             ]
             for event, later in zip_longest(order, order[1:])
         ]
@@ -106,22 +107,22 @@ def measure(
         A dataset lacks `step`, accuracies or one of the seeds.
     """
     curves = Curves(data)
-    changes = np.full((len(FRACTIONS), 3, len(curves.names), len(curves.seeds)), np.nan)  # (when, part, measure, seed)
-    for i, name in enumerate(curves.names):
-        for j, network in enumerate(curves.seeds):
-            one, stream = curves.get(name, network), curves.stream(name, seed, int(network))
-            changes[:, :, i, j] = list(
-                find_change(one.steps, one.values, RULES[name].rule, one.se, bootstrap, stream).values()
-            )
+    changes = []
+    for name in curves.names:
+        for network in curves.seeds:
+            curve, stream = curves.get(name, network), curves.stream(name, seed, int(network))
+            change = find_change(curve.steps, curve.values, RULES[name].rule, curve.se, bootstrap, stream)
+            changes.append(list(change.values()))
+    changes = np.reshape(changes, (len(curves.names), len(curves.seeds), len(FRACTIONS), 3))
     values = {
-        f"transition_{when}{suffix}": changes[k, part]
+        f"transition_{when}{suffix}": changes[:, :, k, part]
         for k, when in enumerate(FRACTIONS)
         for part, suffix in enumerate(("", "_low", "_high"))
     }
     tests = [curves.get("test_accuracy", network) for network in curves.seeds]
     memorized = [first_step_at(curves.get("train_accuracy", network), train_threshold) for network in curves.seeds]
-    generalized = [first_step_at(one, test_threshold) for one in tests]
-    ends = [phase_ends(*one) for one in zip(tests, memorized, generalized, strict=True)]
+    generalized = [first_step_at(test, test_threshold) for test in tests]
+    ends = [phase_ends(*seed_curves) for seed_curves in zip(tests, memorized, generalized, strict=True)]
     values |= {
         "memorization_step": np.array(memorized),
         "generalization_step": np.array(generalized),
@@ -132,12 +133,12 @@ def measure(
     return declared(VARIABLES, values, coords, **thresholds, bootstrap=bootstrap, bootstrap_seed=seed)
 
 
-def phases(found: xr.Dataset) -> xr.Dataset:
+def phases(transitions: xr.Dataset) -> xr.Dataset:
     """Compute the last step of each phase by each rule.
 
     Parameters
     ----------
-    found : xarray.Dataset
+    transitions : xarray.Dataset
         The result of `measure`.
 
     Returns
@@ -146,31 +147,33 @@ def phases(found: xr.Dataset) -> xr.Dataset:
         `phase_step` over (rule, phase_boundary, seed), with `phase_step_low` and `phase_step_high` (NaN for
         `accuracy`, whose steps are recorded ones). NaN without such an end.
     """
-    by_measures = np.full((3, len(PHASES), found.sizes["seed"]), np.nan)  # step, low, high
+    by_accuracy = transitions.phase_step.transpose("phase_boundary", "seed").values
+    steps = np.full((3, 2, *by_accuracy.shape), np.nan)  # (step, low, high), rule, ...
+    steps[0, 0] = by_accuracy
     for i, (name, when) in enumerate(BY_MEASURES):
-        if name in found.measure:
-            by_measures[:, i] = [found[f"transition_{when}{end}"].sel(measure=name) for end in ("", "_low", "_high")]
-    by_accuracy = found.phase_step.transpose("phase_boundary", "seed").values
-    unknown = np.full_like(by_accuracy, np.nan)
-    dims = ("rule", "phase_boundary", "seed")
-    pairs = zip(("", "_low", "_high"), (by_accuracy, unknown, unknown), by_measures, strict=True)
+        if name in transitions.measure:
+            event = transitions.sel(measure=name)
+            steps[:, 1, i] = [event[f"transition_{when}{end}"] for end in ("", "_low", "_high")]
     return xr.Dataset(
-        {f"phase_step{end}": (dims, np.stack([first, second])) for end, first, second in pairs},
-        {"rule": ["accuracy", "progress_measures"], "phase_boundary": list(PHASES), "seed": found.seed.values},
+        {
+            f"phase_step{end}": (("rule", "phase_boundary", "seed"), part)
+            for end, part in zip(("", "_low", "_high"), steps, strict=True)
+        },
+        {"rule": ["accuracy", "progress_measures"], "phase_boundary": list(PHASES), "seed": transitions.seed.values},
     )
 
 
-def _phase_table(found: xr.Dataset) -> list[Table]:
+def _phase_table(steps: xr.Dataset) -> list[Table]:
     """Tabulate the last step of each phase by both rules and as published, with median and range over several seeds."""
 
     def cell(rule: str, phase: str) -> str:
-        one = found.sel(rule=rule, phase_boundary=phase)
-        known = one.phase_step.values[np.isfinite(one.phase_step.values)]
+        ends = steps.sel(rule=rule, phase_boundary=phase).dropna("seed", subset=["phase_step"])
+        known = ends.phase_step.values
         if not len(known):
             return "–"
-        if found.sizes["seed"] > 1:
+        if steps.sizes["seed"] > 1:
             return f"{step(np.median(known))} ({step(known.min())} to {step(known.max())}, {len(known)} seeds)"
-        low, high = one.phase_step_low.item(), one.phase_step_high.item()
+        low, high = ends.phase_step_low.item(), ends.phase_step_high.item()
         return step(known[0]) + (f" ({step(low)} to {step(high)})" if np.isfinite(low) else "")
 
     rows = [
