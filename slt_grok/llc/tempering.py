@@ -36,20 +36,15 @@ def acceptance_ratio(betas: np.ndarray, energies: list[np.ndarray]) -> float:
     for i, width in enumerate(np.diff(betas)):
         here, there = width * energies[i], width * energies[i + 1]
         shift = math.log(len(there) / len(here))
-
-        def excess(c: float, here: np.ndarray = here, there: np.ndarray = there, shift: float = shift) -> float:
-            return float(expit(-(here + c - shift)).sum() - expit(there + c - shift).sum())
-
         low = min(-here.max(), -there.max()) - abs(shift) - 50
         high = max(-here.min(), -there.min()) + abs(shift) + 50
-        total += root_scalar(excess, bracket=(low, high)).root
+        total += root_scalar(_imbalance, args=(here, there, shift), bracket=(low, high)).root
     return total
 
 
-def coarse(betas: np.ndarray, means: np.ndarray, variances: np.ndarray) -> float:
-    """Compute the integral without every second temperature, including the smallest above 0."""
-    kept = np.arange(0, len(betas), 2)
-    return integral(betas[kept], means[kept], variances[kept])
+def _imbalance(ratio: float, here: np.ndarray, there: np.ndarray, shift: float) -> float:
+    """Compute the difference of the two sums that Bennett's ratio makes equal."""
+    return float(expit(-(here + ratio - shift)).sum() - expit(there + ratio - shift).sum())
 
 
 def integral_error(betas: np.ndarray, k: int, energies: np.ndarray) -> float:
@@ -57,11 +52,9 @@ def integral_error(betas: np.ndarray, k: int, energies: np.ndarray) -> float:
 
     The integral is linear in the means.
     """
-    alone = np.zeros(len(betas))
-    of_chains = []
-    center = energies.mean()
+    center, contributions = energies.mean(), []
     for chain in energies:
-        means, variances = alone.copy(), alone.copy()
+        means, variances = np.zeros((2, len(betas)))
         means[k], variances[k] = chain.mean(), ((chain - center) ** 2).mean()
-        of_chains.append(integral(betas, means, variances))
-    return float(np.std(of_chains, ddof=1) / len(of_chains) ** 0.5)
+        contributions.append(integral(betas, means, variances))
+    return float(np.std(contributions, ddof=1) / len(contributions) ** 0.5)
