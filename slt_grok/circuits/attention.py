@@ -35,8 +35,8 @@ class AttentionPattern(CircuitMeasure):
     def compute(self, chunk: Chunk) -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
         to_first = chunk.sites["attention_pattern"][..., 0]  # (N, n^2, head)
-        found = largest(neurons.fraction_of_variance_explained(to_first, chunk.group))
-        return dict(zip(self.variables, found, strict=True))
+        fve = neurons.fraction_of_variance_explained(to_first, chunk.group)
+        return dict(zip(self.variables, largest(fve), strict=True))
 
 
 class OVCircuit(CircuitMeasure):
@@ -54,8 +54,8 @@ class OVCircuit(CircuitMeasure):
 
     def compute(self, chunk: Chunk) -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
-        found = largest(ov_power(chunk.embedding, chunk.module.head_maps(chunk.stack), chunk.group))
-        return dict(zip(self.variables, found, strict=True))
+        power = ov_power(chunk.embedding, chunk.module.head_maps(chunk.stack), chunk.group)
+        return dict(zip(self.variables, largest(power), strict=True))
 
 
 def largest(fractions: Tensor) -> tuple[Tensor, Tensor]:

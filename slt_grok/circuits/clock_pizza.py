@@ -83,14 +83,10 @@ class Circles(CircuitMeasure):
         "circle_accuracy": Variable(("circle",), "accuracy of the circle",
             f"fraction of all pairs that the network answers correctly {CIRCLE}", f"{ZHONG}, section 4"),
         **{
-            f"accuracy_principal_components_{name}": Variable(
-                (),
-                f"accuracy, components {group.start + 1} to {group.stop}",
-                "fraction of all pairs that the network answers correctly "
-                + ALONE.format(f"{group.start + 1} to {group.stop}"),
-                f"{ZHONG}, section 5",
-            )
-            for name, group in COMPONENT_GROUPS.items()
+            f"accuracy_principal_components_{name}": Variable((), f"accuracy, components {numbers}",
+                f"fraction of all pairs that the network answers correctly {ALONE.format(numbers)}",
+                f"{ZHONG}, section 5")
+            for name, numbers in (("1_6", "1 to 6"), ("7_12", "7 to 12"))
         },
     }  # fmt: skip
     coords = {"circle": range(1, CIRCLES + 1)}
@@ -105,21 +101,20 @@ class Circles(CircuitMeasure):
             logits = chunk.with_embedding(components.only(group).float())
             return logits.double(), chunk.accuracies(logits)[:, -1].masked_fill(components.absent(group), torch.nan)
 
-        frequency, fits, accuracy = [], [], []
-        for circle in range(CIRCLES):
-            logits, right = alone(slice(2 * circle, 2 * circle + 2))
-            found = circle_frequency(components, circle)
-            each = zip(logits, found.tolist(), strict=True)
-            frequency.append(found)
-            accuracy.append(right)
-            fits.append(torch.stack([fits_of_one_frequency(one, k, chunk.sign) for one, k in each]))
+        frequencies = [circle_frequency(components, circle) for circle in range(CIRCLES)]
+        accuracies, fits = [], []
+        for circle, frequency in enumerate(frequencies):
+            logits, accuracy = alone(slice(2 * circle, 2 * circle + 2))
+            networks = zip(logits, frequency.tolist(), strict=True)
+            accuracies.append(accuracy)
+            fits.append(torch.stack([fits_of_one_frequency(network, k, chunk.sign) for network, k in networks]))
         clock, pizza = torch.stack(fits, 1).unbind(-1)
         return {
             "circularity": circularity(components),
-            "circle_frequency": torch.stack(frequency, -1),
+            "circle_frequency": torch.stack(frequencies, -1),
             "circle_clock_fve": clock,
             "circle_pizza_fve": pizza,
-            "circle_accuracy": torch.stack(accuracy, -1),
+            "circle_accuracy": torch.stack(accuracies, -1),
         } | {f"accuracy_principal_components_{name}": alone(group)[1] for name, group in COMPONENT_GROUPS.items()}
 
 

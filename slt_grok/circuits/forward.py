@@ -98,10 +98,10 @@ class GridForward(Forward):
         """See `Forward`; waves of a, b, a + b and a - b are mapped to logits before the lookup by pair."""
         group = self.task.group
         assert group is not None
-        of_a, of_b, of_sum, of_difference = (lines.waves(frequency) @ self.to_logits[:, None]).unbind(1)
-        both = of_a[:, :, None] + (of_b + lines.mean[:, None] @ self.to_logits)[:, None]
+        first, second, total, difference = (lines.waves(frequency) @ self.to_logits[:, None]).unbind(1)
+        both = first[:, :, None] + (second + lines.mean[:, None] @ self.to_logits)[:, None]
         logits = both.flatten(1, 2) + self._direct
-        return logits.add_(of_sum[:, group.products()]).add_(of_difference[:, group.products(-1)])
+        return logits.add_(total[:, group.products()]).add_(difference[:, group.products(-1)])
 
     def with_pre(self, pre: Tensor) -> Tensor:
         """See `Forward`."""

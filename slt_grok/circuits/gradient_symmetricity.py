@@ -11,6 +11,7 @@ tokens to itself, a vocabulary of 2n for n pairs, and one backward pass gives al
 """
 
 import copy
+import math
 import random
 from collections.abc import Callable
 from functools import cache
@@ -50,11 +51,10 @@ class GradientSymmetricity(CircuitMeasure):
     def compute(self, chunk: Chunk) -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
         if chunk.network.call is not functional_call:  # an intervention that knows the n tokens alone
-            nothing = torch.full((len(chunk.kept),), torch.nan, dtype=torch.float64)
-            return dict.fromkeys(self.variables, nothing)
-        networks = [dict(zip(chunk.stack, one, strict=True)) for one in zip(*chunk.stack.values(), strict=True)]
-        found = [symmetricity(chunk.module, network, chunk.gradient_triples) for network in networks]
-        return dict(zip(self.variables, torch.tensor(found, dtype=torch.float64).unbind(-1), strict=True))
+            return dict.fromkeys(self.variables, torch.full((len(chunk.kept),), torch.nan, dtype=torch.float64))
+        networks = ({name: w[i] for name, w in chunk.stack.items()} for i in range(len(chunk.kept)))
+        values = [symmetricity(chunk.module, network, chunk.gradient_triples) for network in networks]
+        return dict(zip(self.variables, torch.tensor(values, dtype=torch.float64).unbind(-1), strict=True))
 
 
 def number_of_triples(module: Model, wanted: int | None) -> int:
@@ -110,38 +110,38 @@ def symmetricity(module: Model, parameters: Parameters, number: int | None) -> t
         cosine, omitted = all_cosines(module, parameters), 0.0
     else:
         cosine, omitted = cosines(module, parameters, triples(n, m, number)), 1 - number / (n**2 * m)
-    found = cosine[~cosine.isnan()]
-    if len(found) < 2:
-        return float("nan"), float("nan")
-    return found.mean().item(), found.std().item() * (omitted / len(found)) ** 0.5
+    defined = cosine[~cosine.isnan()]
+    if len(defined) < 2:
+        return math.nan, math.nan
+    return defined.mean().item(), defined.std().item() * (omitted / len(defined)) ** 0.5
 
 
-def cosines(module: Model, parameters: Parameters, at: Tensor) -> Tensor:
+def cosines(module: Model, parameters: Parameters, triples: Tensor) -> Tensor:
     """Compute the cosine at each triple, (n, 3) -> (n,); NaN if a gradient is zero."""
-    found = []
-    for part in at.split(PAIRS_WITH_ONE_CLASS):
-        logits, gradients = _of_pairs(module, parameters, part[:, :2])
-        found.append(_cosine(*gradients(torch.zeros_like(logits).scatter_(1, part[:, 2:], 1))))
-    return torch.cat(found)
+    parts = []
+    for part in triples.split(PAIRS_WITH_ONE_CLASS):
+        logits, cosine = _logits_and_cosine(module, parameters, part[:, :2])
+        parts.append(cosine(torch.zeros_like(logits).scatter_(1, part[:, 2:], 1)))
+    return torch.cat(parts)
 
 
 def all_cosines(module: Model, parameters: Parameters) -> Tensor:
     """Compute the cosine at every triple, (n^2, classes); NaN if a gradient is zero."""
-    tokens, classes, found = torch.arange(module.tokens), module.classes, []
+    tokens, classes, parts = torch.arange(module.tokens), module.classes, []
     for part in torch.cartesian_prod(tokens, tokens).split(PAIRS_WITH_ALL_CLASSES):
-        logits, gradients = _of_pairs(module, parameters, part)
+        logits, cosine = _logits_and_cosine(module, parameters, part)
         each_class = torch.eye(classes, dtype=logits.dtype)[:, None].expand(classes, *logits.shape)
-        found.append(_cosine(*vmap(gradients)(each_class)).T)
-    return torch.cat(found)
+        parts.append(vmap(cosine)(each_class).T)
+    return torch.cat(parts)
 
 
-def _of_pairs(
+def _logits_and_cosine(
     module: Model, parameters: Parameters, pairs: Tensor
-) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
-    """Compute logits (n, classes), and the map from their cotangent to the gradients (n, d) at the two tokens."""
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Compute the logits of n pairs (n, classes), and the function from their cotangent to the cosines (n,)."""
     n, p = len(pairs), module.tokens
-    own_tokens = copy.copy(module)  # shares everything except the number of tokens
-    own_tokens.tokens = 2 * n
+    pairwise = copy.copy(module)  # shares everything except the number of tokens
+    pairwise.tokens = 2 * n
     rows = torch.arange(n)
     inputs = torch.stack([rows, rows + n], -1)
     # with one table per token, each has zeros for the other's half of the embedding
@@ -151,16 +151,13 @@ def _of_pairs(
         def at(name: str, value: Tensor) -> Tensor:
             return torch.cat([embedded, value[p:]]) if name == "embedding" else value  # rows from p on are no tokens
 
-        return functional_call(own_tokens, dict(parameters), (inputs,), {"at": at})
+        return functional_call(pairwise, dict(parameters), (inputs,), {"at": at})
 
     value, pull, *_ = vjp(logits, module.token_embedding(parameters)[pairs.T.flatten()])
 
-    def gradients(cotangent: Tensor) -> tuple[Tensor, Tensor]:
+    def cosine(cotangent: Tensor) -> Tensor:
         first, second = pull(cotangent)[0].chunk(2)
-        return first.chunk(tables, -1)[0], second.chunk(tables, -1)[-1]
+        first, second = first.chunk(tables, -1)[0], second.chunk(tables, -1)[-1]
+        return (first * second).sum(-1) / (first.norm(dim=-1) * second.norm(dim=-1))  # 0/0 is NaN
 
-    return value, gradients
-
-
-def _cosine(first: Tensor, second: Tensor) -> Tensor:
-    return (first * second).sum(-1) / (first.norm(dim=-1) * second.norm(dim=-1))  # 0/0 is NaN
+    return value, cosine

@@ -150,8 +150,8 @@ class Intervened:
             logits = self._outputs(network, task.inputs)
         if tokens is None:
             return self._loss(logits[train]) / self.loss
-        wanted = task.labels.unflatten(0, (self.group.order, -1))[tokens].flatten()
-        return (logits.argmax(-1) == wanted).double().mean().item()
+        moved = task.labels.unflatten(0, (self.group.order, -1))[tokens].flatten()
+        return (logits.argmax(-1) == moved).double().mean().item()
 
     def mean(self, act: Intervention, sets: Sequence[np.ndarray], drawn: Sequence[Draw]) -> Effect:
         """Average the effect over sets of planes, each with its draw; one set without moved tokens is not random."""

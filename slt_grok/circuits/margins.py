@@ -61,9 +61,8 @@ class MarginByFrequency(CircuitMeasure):
 
     def compute(self, chunk: "Chunk") -> dict[str, Tensor]:
         """See `CircuitMeasure`."""
-        rival = chunk.margins[2]
-        found = by_frequency(chunk.table, rival, chunk.products, chunk.task.labels, chunk.group)
-        return {"margin_by_frequency": found}
+        rival, labels = chunk.margins[2], chunk.task.labels
+        return {"margin_by_frequency": by_frequency(chunk.table, rival, chunk.products, labels, chunk.group)}
 
 
 class NormalizedMargins(CircuitMeasure):
@@ -86,8 +85,8 @@ class NormalizedMargins(CircuitMeasure):
         if declared is None:  # not homogeneous with this activation
             return {}
         (left, right, output), degree = declared
-        found = normalized(chunk.values["margin_smallest"], left, right, output, degree)
-        return dict(zip(self.variables, found, strict=True))
+        values = normalized(chunk.values["margin_smallest"], left, right, output, degree)
+        return dict(zip(self.variables, values, strict=True))
 
 
 def margins(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -123,9 +122,9 @@ def by_frequency(table: Tensor, rival: Tensor, products: Tensor, labels: Tensor,
     networks, n, _ = table.shape
     # how often class c is the correct answer minus how often it is the rival, among pairs with product s
     count = torch.zeros(networks, n * n, dtype=table.dtype)
-    one = torch.ones(1, dtype=table.dtype)
-    count.scatter_add_(1, (products * n + labels).expand(networks, -1), one.expand(networks, n * n))
-    count.scatter_add_(1, products * n + rival, -one.expand(networks, n * n))
+    ones = torch.ones_like(count)
+    count.scatter_add_(1, (products * n + labels).expand(networks, -1), ones)
+    count.scatter_add_(1, products * n + rival, -ones)
     rows = group.basis[1:]
     gain = ((rows @ table) * (rows @ count.unflatten(1, (n, n)))).sum(-1) / n**2
     return group.sum_by_plane(gain)

@@ -123,13 +123,13 @@ class Circuits(CircuitMeasurement):
         dataset = data[self.name]
         omitted = json.loads(dataset.attrs.get("omitted", "{}"))
         needed = [f"{name.replace('_', ' ')} (needs {what})" for name, what in omitted.items()]
-        found = [f"Not measured: {'; '.join(needed)}."] if needed else []
+        notes = [f"Not measured: {'; '.join(needed)}."] if needed else []
         if CIRCUIT_FREQUENCY in dataset and not dataset[CIRCUIT_FREQUENCY].any():
-            found.append(
+            notes.append(
                 "No frequency is a key frequency at the last checkpoint: the restricted and trig losses are those of "
                 "the mean logits, and the excluded loss is the plain loss."
             )
-        return found
+        return notes
 
 
 def measure(

@@ -127,12 +127,12 @@ class PeakPositions(CircuitMeasure):
         """See `CircuitMeasure`."""
         aligned = phase_alignment(chunk.sites["neurons_pre"], chunk.frequency)
         distance = torus_distance(aligned, chunk.group.order, chunk.sign)
-        left, right, of_clusters = (x.double().masked_fill(~chunk.belongs, torch.nan) for x in (*aligned, distance))
+        left, right, clustered = (x.double().masked_fill(~chunk.belongs, torch.nan) for x in (*aligned, distance))
         return {
             "neuron_alignment_left": left,
             "neuron_alignment_right": right,
             "neuron_torus_distance": distance,
-            "torus_distance": of_clusters.nanmean(-1),
+            "torus_distance": clustered.nanmean(-1),
         }
 
 
