@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from slt_grok.errors import SltGrokError
+from slt_grok.plots import style
 from slt_grok.plots.lines import line_of_llc, note_setting
 from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE, VERMILION
 from slt_grok.plots.spectra import COLORS
-from slt_grok.plots.style import finish, legend_right, name_rows, panel_letters, select_seed, stack, styled, symlog_axis
 
 PER = 1000  # number of dimensions by which the last panel normalizes a component's LLC
 DARK, OTHER = "0.15", "0.6"
@@ -30,7 +30,7 @@ CIRCUIT = {
 }
 
 
-@styled
+@style.styled
 def refined_llc(refined: xr.Dataset, seed: int | None = None) -> Figure:
     """Draw refined LLCs of one seed, one panel per kind of restriction that was measured.
 
@@ -44,20 +44,20 @@ def refined_llc(refined: xr.Dataset, seed: int | None = None) -> Figure:
     refined : xarray.Dataset
         The dataset of `slt_grok.llc.refined.measure` for checkpoints.
     """
-    refined = select_seed(refined, seed)
+    refined = style.select_seed(refined, seed)
     refined = refined.isel(component=(refined.llc_status != "").any("step").values)  # omit other seeds' key frequencies
     groups = set(refined.group.values.tolist())
     draws = [draw for group, draw in PANELS.items() if group in groups]
     if not draws:
         raise SltGrokError(f"the refined LLC figure expected matrices, heads or frequencies, got {', '.join(groups)}")
     heights = [1.6 if draw is _by_matrix else 1.0 for draw in draws]  # room for eleven names
-    figure, panels = stack(0.5 + 1.6 * sum(heights), heights)
+    figure, panels = style.stack(0.5 + 1.6 * sum(heights), heights)
     for axes, draw in zip(panels, draws, strict=True):
         draw(axes, refined)
         axes.axhline(0, color="0.8", lw=0.6, zorder=0)
-        legend_right(axes)
+        style.legend_right(axes)
     note_setting(panels[0], refined)
-    finish(figure, panels, refined.step.values)
+    style.finish(figure, panels, refined.step.values)
     return figure
 
 
@@ -84,7 +84,7 @@ def _by_matrix(axes: Axes, refined: xr.Dataset) -> None:
     for i, name in enumerate(names):
         color, label = (COLORS[i], labels[i]) if i < len(COLORS) else (OTHER, labels[i] if i == len(COLORS) else "")
         line_of_llc(axes, matrices.sel(component=name), color, label, **LINE)
-    symlog_axis(axes, 1, 0.5)
+    style.symlog_axis(axes, 1, 0.5)
     axes.set_ylabel("LLC, by matrix\n(logarithmic above 1)")
 
 
@@ -130,7 +130,7 @@ SPLITTINGS = {
 KINDS = ("part", "remainder", "whole")
 
 
-@styled
+@style.styled
 def attribution(split: xr.Dataset, seed: int | None = None) -> Figure:
     """Draw one panel per splitting, with bars for each part, the remainder (hatched) and the whole (dark).
 
@@ -152,7 +152,7 @@ def attribution(split: xr.Dataset, seed: int | None = None) -> Figure:
         raise SltGrokError("no drop of the LLC is known")
     split = split.isel(row=(known | (split.kind == "remainder")).values)
     counts = {name: count for name in SPLITTINGS if (count := int((split.splitting == name).sum()))}
-    figure, panels = stack(0.7 + 0.19 * sum(counts.values()) + 0.3 * len(counts), list(counts.values()))
+    figure, panels = style.stack(0.7 + 0.19 * sum(counts.values()) + 0.3 * len(counts), list(counts.values()))
     for axes, name in zip(panels, counts, strict=True):
         title, color = SPLITTINGS[name]
         _bars(axes, split.isel(row=(split.splitting == name).values), color)
@@ -161,7 +161,7 @@ def attribution(split: xr.Dataset, seed: int | None = None) -> Figure:
         f"Drop of the LLC from step {int(split.drop_from):,} to step {int(split.drop_to):,}; % of that of all weights"
     )
     note_setting(panels[0], split)
-    panel_letters(panels, offset=(-105, 7), room=False)
+    style.panel_letters(panels, offset=(-105, 7), room=False)
     return figure
 
 
@@ -169,7 +169,7 @@ def _bars(axes: Axes, rows: xr.Dataset, color: str) -> None:
     """Draw parts, the largest first, then the remainder and the whole."""
     order = np.lexsort(np.stack([-rows["drop"].fillna(0).values, [KINDS.index(kind) for kind in rows.kind.values]]))
     rows = rows.isel(row=order)
-    name_rows(axes, rows.component.values.tolist())
+    style.name_rows(axes, rows.component.values.tolist())
     looks: dict[str, dict[str, Any]] = {
         "part": {"color": color},
         "remainder": {"facecolor": "white", "edgecolor": color, "hatch": "////"},

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from slt_grok.plots import style
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PINK, PURPLE, SKY, VERMILION
-from slt_grok.plots.style import WIDTH, frame, measure_name, name_rows, step_axis, styled
 
 # measure -> color, marker; all others are gray circles
 LOOKS = {
@@ -35,7 +35,7 @@ UNKNOWN = (GRAY, "o")
 PREDICTORS = {"step": "step\nalone", "weight_norm": "weight\nnorm"}  # all others by their names
 
 
-@styled
+@style.styled
 def event_raster(events: xr.Dataset) -> Figure:
     """Draw one row per seed, with one marker per measure at the middle of its change and the 95% interval.
 
@@ -48,9 +48,9 @@ def event_raster(events: xr.Dataset) -> Figure:
     events = events.isel(seed=np.argsort(events.transition_middle.sel(measure=by).values, kind="stable"))
     middle, low, high = (events[f"transition_middle{end}"].values for end in ("", "_low", "_high"))
     known = np.isfinite(middle)
-    figure, ((axes,),) = frame(1.5 + 0.3 * max(len(middle), 3))
+    figure, ((axes,),) = style.frame(1.5 + 0.3 * max(len(middle), 3))
     offsets = np.linspace(-0.36, 0.36, len(measures)) if len(measures) > 1 else np.zeros(1)
-    name_rows(axes, [str(seed) for seed in events.seed.values])
+    style.name_rows(axes, [str(seed) for seed in events.seed.values])
     for row in range(len(middle)):
         axes.axhspan(row - 0.46, row + 0.46, color="0.95" if row % 2 else "1.0", lw=0, zorder=0)
         for i in np.flatnonzero(known[row]):
@@ -59,25 +59,25 @@ def event_raster(events: xr.Dataset) -> Figure:
             axes.plot(ends, [height] * 2, color=color, lw=1.2, alpha=0.55, solid_capstyle="butt")
             axes.plot(middle[row, i], height, marker, color=color, ms=3.4, mew=0.4, mec="white")
         if not known[row].all():
-            missing = ",\n".join(measure_name(measures[i]) for i in np.flatnonzero(~known[row]))
+            missing = ",\n".join(style.measure_name(measures[i]) for i in np.flatnonzero(~known[row]))
             _note(axes, row, f"no event: {missing}", fontsize=5.5, color="0.35")
     first, last = (low[known].min(), high[known].max()) if known.any() else (1.0, 10.0)
-    step_axis(axes, np.array([max(first, 1.0) / 1.1, last * 1.1]))
+    style.step_axis(axes, np.array([max(first, 1.0) / 1.1, last * 1.1]))
     axes.set_ylabel("Seed")
-    looks = [(measure_name(m), *LOOKS.get(m, UNKNOWN)) for m in measures]
+    looks = [(style.measure_name(m), *LOOKS.get(m, UNKNOWN)) for m in measures]
     handles = [Line2D([], [], color=color, marker=marker, ls="", ms=4, label=name) for name, color, marker in looks]
     figure.legend(handles=handles, loc="outside upper center", ncols=5)
     return figure
 
 
-@styled
+@style.styled
 def lead_lag(lags: xr.Dataset) -> Figure:
     """Draw the lag of every middle behind that of each reference: seeds as gray dots, the mean with its 95% interval.
 
     Filled if the order is resolved (Holm's p at most 0.05), open otherwise.
     """
     references, measures = lags.reference.values.tolist(), lags.measure.values.tolist()
-    figure, ((*panels,),) = frame(0.9 + 0.24 * len(measures), 1, len(references), sharey=True)
+    figure, ((*panels,),) = style.frame(0.9 + 0.24 * len(measures), 1, len(references), sharey=True)
     for axes, reference in zip(panels, references, strict=True):
         behind = lags.sel(reference=reference, event="middle")
         values = behind[["lag_of_seed", "lag_low", "lag_high"]].to_array()
@@ -91,19 +91,19 @@ def lead_lag(lags: xr.Dataset) -> Figure:
                 left = (lag.lag_of_seed - center).sum() > 0  # put the text where there are no seeds
                 place = {"x": 0.01, "ha": "left"} if left else {"x": 0.99, "ha": "right"}
                 _note(axes, row, f"{lag.verdict.item()} ({int(lag.seeds)})", **place)
-        axes.set_xlabel(f"Middle after that of\n{measure_name(reference)}\n(difference in log step)")
-    name_rows(panels[0], list(map(measure_name, measures)))
+        axes.set_xlabel(f"Middle after that of\n{style.measure_name(reference)}\n(difference in log step)")
+    style.name_rows(panels[0], list(map(style.measure_name, measures)))
     return figure
 
 
-@styled
+@style.styled
 def association(associations: xr.Dataset) -> Figure:
     """Draw partial rank correlations with the LLC: seeds as gray dots, mean with its 95% interval, both p-values.
 
     Filled if the association is beyond the trend (Holm's p by pairing at most 0.05).
     """
     measures = associations.measure.values.tolist()
-    figure, ((axes,),) = frame(0.9 + 0.24 * len(measures))
+    figure, ((axes,),) = style.frame(0.9 + 0.24 * len(measures))
     for row, measure in enumerate(measures):
         result = associations.sel(measure=measure)
         filled = result.verdict == "beyond the trend"
@@ -112,7 +112,7 @@ def association(associations: xr.Dataset) -> Figure:
         pairing, block = (f"{float(result.p_value_holm.sel(null=null)):.3f}" for null in ("pairing", "block"))
         text = f"{result.verdict.item()}; Holm's p {pairing} by pairing, {block} by blocks"
         _note(axes, row, text.replace("nan", "–"))
-    name_rows(axes, list(map(measure_name, measures)))
+    style.name_rows(axes, list(map(style.measure_name, measures)))
     axes.set_xlim(-1.02, 1.02)
     axes.set_xlabel("Rank correlation of increments with the LLC's\n(● given loss and weight norm, | without)")
     return figure
@@ -135,10 +135,10 @@ def _seeds_and_mean(
     axes.plot(mean, row, marker, color=color, ms=5, mfc=color if filled else "white", mew=1)
 
 
-@styled
+@style.styled
 def prediction(predictions: xr.Dataset) -> Figure:
     """Draw the error of the LLC in held-out seeds by set of predictors; lines connect the same seed."""
-    figure, ((axes,),) = frame(2.4, width=WIDTH / 2)
+    figure, ((axes,),) = style.frame(2.4, width=style.WIDTH / 2)
     names = [PREDICTORS.get(name, name) for name in predictions.predictors.values.tolist()]
     axes.plot(names, predictions.error, "-", color="0.75", lw=0.6)
     axes.plot(names, predictions.error, ".", color="0.5", ms=4)

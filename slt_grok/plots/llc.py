@@ -1,21 +1,28 @@
-"""The LLC over training, and the diagnostics behind the status of each estimate (estimator: Lau et al., 2308.12108).
+"""The LLC over training, its diagnostics and chains, and its sensitivity to the settings (Lau et al., 2308.12108).
 
 Diagnostics: R-hat and effective sample size (Vehtari et al. 1903.08008), drift between the halves of the draws, the
-virial identity, acceptance of a Metropolis-adjusted Langevin proposal, distance from the checkpoint.
+virial identity, acceptance of a Metropolis-adjusted Langevin proposal, distance from the checkpoint. The estimate is
+n beta times the gap between the mean of the chains' loss after burn-in and the baseline L(w*). A value that is stable
+over a range of settings is a property of the network.
 """
 
+import textwrap
 from typing import Any
 
 import numpy as np
+import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.lines import TRUSTED, line_of_llc, points, setting
+from slt_grok.measurement import evenly_spaced
+from slt_grok.plots import style
+from slt_grok.plots.lines import QUANTILE, TRUSTED, line_of_llc, points, setting
 from slt_grok.plots.palette import BLUE, GRAY, VERMILION
-from slt_grok.plots.style import frame, legend_right, panel_letters, select_seed, step_axis, styled, with_seed
 
 LIMITS = {"rhat": 1.1, "drift": 0.05, "virial": 0.1}
 """Limits beyond which an estimate is not well sampled, from `slt_grok.llc.diagnostics`."""
@@ -27,7 +34,7 @@ def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
     Filled points have a trusted status, hollow ones another; a diverged estimate is a cross at the upper edge.
     Several seeds share the color, each with its own line and band.
     """
-    llc = with_seed(llc)
+    llc = style.with_seed(llc)
     several = llc.sizes["seed"] > 1
     look: Any = {"lw": 0.8, "ms": 3, "alpha": 0.15} if several else {"lw": 1.4, "ms": 3.6}
     for seed in llc.seed:
@@ -41,14 +48,14 @@ def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
         cross = {"ls": "", "marker": "x", "ms": 4.5, "color": VERMILION}
         axes.plot(steps, np.full(len(steps), 0.96), **cross, transform=edge, clip_on=False)
         handles.append(Line2D([], [], **cross, label="diverged, not drawn"))
-    legend_right(axes, handles)
+    style.legend_right(axes, handles)
     axes.annotate(
         setting(llc).replace(", ", "\n"), (1.015, 0.0), xycoords="axes fraction", fontsize=6.5, va="bottom",
         color="0.35", annotation_clip=False,
     )  # fmt: skip
 
 
-@styled
+@style.styled
 def llc_curve(llc: xr.Dataset) -> Figure:
     """Draw the LLC against the training step, with its 95% error band.
 
@@ -62,24 +69,24 @@ def llc_curve(llc: xr.Dataset) -> Figure:
     SltGrokError
         The dataset has no `step` dimension, or lacks one of these variables.
     """
-    llc = with_seed(llc)
+    llc = style.with_seed(llc)
     for name in ("llc", "llc_se", "llc_status"):
         if name not in llc:
             raise SltGrokError(f"the LLC figure expected a variable {name}, got {', '.join(map(str, llc.data_vars))}")
-    figure, ((axes,),) = frame(2.8)
-    step_axis(axes, llc.step.values)
+    figure, ((axes,),) = style.frame(2.8)
+    style.step_axis(axes, llc.step.values)
     draw_llc(axes, llc)
     axes.set_ylabel("Local learning coefficient (LLC)")
     return figure
 
 
-@styled
+@style.styled
 def llc_diagnostics(llc: xr.Dataset, seed: int | None = None) -> Figure:
     """Draw R-hat, effective sample size, drift, virial, acceptance and distance against the training step.
 
     Dashed lines are the limits of the statuses. Points with a status other than effective or converged are hollow.
     """
-    llc = select_seed(llc, seed)
+    llc = style.select_seed(llc, seed)
     trusted = llc.llc_status.isin(TRUSTED).values
     drift = 100 * LIMITS["drift"]
     panels = (
@@ -90,15 +97,169 @@ def llc_diagnostics(llc: xr.Dataset, seed: int | None = None) -> Figure:
         ("Acceptance", llc.acceptance.mean("chain"), ()),
         ("Distance\n$|w-w^*|$", llc.distance.isel(look=-1).mean("chain"), ()),
     )
-    figure, grid = frame(4.4, 3, 2, sharex=True)
+    figure, grid = style.frame(4.4, 3, 2, sharex=True)
     for axes, (label, values, limits) in zip(grid.flat, panels, strict=True):
-        step_axis(axes, llc.step.values, narrow=True)
+        style.step_axis(axes, llc.step.values, narrow=True)
         axes.plot(llc.step, values, color=BLUE, lw=0.9)
         points(axes, llc.step, values, trusted, BLUE)
         for limit in limits:
             axes.axhline(limit, color=GRAY, lw=0.8, ls=(0, (4, 2)))
         axes.set_ylabel(label)
         axes.set_xlabel("Training step" if axes in grid[-1] else "")
-    panel_letters(list(grid.flat), offset=(-40, 4))
+    style.panel_letters(list(grid.flat), offset=(-40, 4))
     figure.align_ylabels(list(grid.flat))
     return figure
+
+
+CHECKPOINTS = 6
+
+
+@style.styled
+def llc_traces(llc: xr.Dataset, seed: int | None = None) -> Figure:
+    """Draw the sampled loss of every chain against the sampler's step, with shaded burn-in and the baseline loss.
+
+    The checkpoints are evenly spaced. Unhealthy chains are dashed; the healthy ones set the loss axis, so that a
+    diverged chain leaves the panel instead of compressing it.
+    """
+    llc = style.select_seed(llc, seed)
+    chosen = evenly_spaced(llc.step.values, CHECKPOINTS)
+    rows = -(-len(chosen) // 2)
+    figure, grid = style.frame(1.75 * rows + 0.5, rows, 2)
+    panels = list(grid.flat)[: len(chosen)]
+    for axes in grid.flat[len(chosen) :]:
+        axes.remove()
+    colors = sns.color_palette("crest", llc.sizes["chain"]).as_hex()
+    for axes, index in zip(panels, chosen, strict=True):
+        _traces(axes, llc.isel(step=index), colors)
+    for axes in panels[-2:]:
+        axes.set_xlabel("Sampler step")
+    handles = [
+        Line2D([], [], color=colors[len(colors) // 2], lw=0.8, label="healthy chain"),
+        Line2D([], [], color=VERMILION, lw=0.8, ls="--", label="excluded chain"),
+        Line2D([], [], color="black", lw=0.9, ls=":", label=r"baseline $L(w^*)$"),
+        Patch(color="0.5", alpha=0.15, lw=0, label="burn-in"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, title=setting(llc), title_fontsize=7)
+    style.panel_letters(panels, offset=(-34, 19), room=False)
+    return figure
+
+
+def _traces(axes: Axes, llc: xr.Dataset, colors: list[str]) -> None:
+    """Draw the chains of one checkpoint."""
+    burn_in = int(llc.attrs.get("burn_in", llc.sizes.get("burn_in", 0)))
+    draw = burn_in + int(llc.attrs.get("thinning", 1)) * np.arange(1, llc.sizes["draw"] + 1)
+    health, baseline = llc.chain_health.values.astype(str), float(llc.baseline_loss)
+    for i, color in enumerate(colors):
+        excluded: Any = {"color": VERMILION, "ls": (0, (4, 1.5))}
+        look: Any = {"lw": 0.6, "color": color} | (excluded if health[i] != "healthy" else {})
+        if "burn_in_loss" in llc and llc.sizes["burn_in"]:
+            early = llc.burn_in_loss.isel(chain=i)
+            axes.plot(np.linspace(0, burn_in, len(early), endpoint=False), early, alpha=0.6, **look)
+        axes.plot(draw, llc.loss_trace.isel(chain=i), **look)
+    axes.axvspan(0, burn_in, color="0.5", alpha=0.15, lw=0)
+    axes.axhline(baseline, color="black", lw=0.9, ls=":")
+    axes.set_xlim(0, draw[-1])
+    losses = llc.loss_trace.values[health == "healthy"]
+    losses = losses[np.isfinite(losses)]
+    if len(losses):
+        low, high = min(losses.min(), baseline), max(losses.max(), baseline)
+        axes.set_ylim(low - 0.06 * (high - low), high + 0.12 * (high - low))
+    else:
+        axes.set_yscale("log")
+        style.few_decades(axes)
+    axes.set_ylabel("Loss (nats)")
+    axes.set_title(_title(llc, health), loc="left", fontsize=7, linespacing=1.25)
+
+
+def _title(llc: xr.Dataset, health: np.ndarray) -> str:
+    """Format step, status, R-hat and ESS, and the excluded chains with the first reason."""
+    rhat, ess = float(llc.rhat), float(llc.ess)
+    numbers = f"R-hat {rhat:.2f}, ESS {ess:.0f}" if np.isfinite(rhat) else "no R-hat"
+    text = f"Step {int(llc.step):,}: {llc.llc_status.values!s}; {numbers}\n"
+    excluded = np.flatnonzero(health != "healthy")
+    if not len(excluded):
+        return f"{text}all {len(health)} chains healthy"
+    names = ", ".join(map(str, llc.chain.values[excluded]))
+    chains = f"all {len(health)} chains" if len(excluded) == len(health) else f"chain {names} of {len(health)}"
+    return text + textwrap.shorten(f"{chains} excluded: {health[excluded[0]]}", 58, placeholder=" ...")
+
+
+CHOICE_MARKERS = ("o", "s", "D", "^", "v")
+MARKS = (
+    {"ms": 4, "marker": "o", "mec": "0.35", "mfc": "white", "label": "not trusted"},
+    {"ms": 4.5, "marker": "x", "color": VERMILION, "label": "diverged"},
+    {"ms": 8, "marker": "o", "mec": "black", "mfc": "none", "label": "chosen"},
+)
+
+
+@style.styled
+def llc_by_step(calibration: xr.Dataset) -> Figure:
+    """Draw the LLC against the step size, one line per n_beta and one panel per checkpoint.
+
+    Parameters
+    ----------
+    calibration : xarray.Dataset
+        `llc_by_step` and its `_se` and `_status` over (step, seed, step_size, n_beta), with the choice in the
+        attributes `step_size` and `n_beta`.
+    """
+    calibration = style.select_seed(calibration, None)
+    colors = sns.color_palette("viridis", calibration.sizes["n_beta"] + 1).as_hex()[:-1]
+    figure, ((*panels,),) = style.frame(2.9, 1, calibration.sizes["step"])
+    lines = []
+    for n_beta, color, marker in zip(calibration.n_beta.values, colors, CHOICE_MARKERS, strict=False):
+        ring = calibration.attrs["step_size"] if np.isclose(n_beta, calibration.attrs["n_beta"]) else None
+        for axes, step in zip(panels, calibration.step.values, strict=True):
+            _choice(axes, calibration.sel(step=step, n_beta=n_beta), "llc_by_step", "step_size", color, marker, ring)
+            axes.set_title(f"Step {int(step):,}", fontsize=7)
+            axes.set_xlabel("Step size $h$")
+        lines.append(Line2D([], [], color=color, marker=marker, ms=4, label=f"$n\\beta$ = {n_beta:.3g}"))
+    panels[0].set_ylabel("LLC")
+    figure.legend(handles=[*lines, *_marks()], loc="outside upper center", ncols=len(lines))
+    style.panel_letters(panels, offset=(-26, 9), room=False)
+    return figure
+
+
+@style.styled
+def llc_by_gamma(calibration: xr.Dataset) -> Figure:
+    """Draw the LLC against the localization, one line per checkpoint.
+
+    Parameters
+    ----------
+    calibration : xarray.Dataset
+        `llc_by_gamma` and its `_se` and `_status` over (step, seed, gamma), with the choice in the attribute `gamma`.
+    """
+    calibration = style.select_seed(calibration, None)
+    colors = sns.color_palette("viridis", calibration.sizes["step"] + 1).as_hex()[:-1]
+    figure, ((axes,),) = style.frame(2.7)
+    lines = []
+    for step, color, marker in zip(calibration.step.values, colors, CHOICE_MARKERS, strict=False):
+        _choice(axes, calibration.sel(step=step), "llc_by_gamma", "gamma", color, marker, calibration.attrs["gamma"])
+        lines.append(Line2D([], [], color=color, marker=marker, ms=4, label=f"step {int(step):,}"))
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set(xlabel=r"Localization $\gamma$", ylabel="LLC")
+    axes.set_ylim(bottom=min(0.0, 1.2 * float(calibration.llc_by_gamma.min())))
+    style.legend_right(axes, [*lines, *_marks()])
+    return figure
+
+
+def _choice(axes: Axes, llc: xr.Dataset, name: str, along: str, color: str, marker: str, chosen: float | None) -> None:
+    """Draw a line with 95% error bars, a ring at the chosen setting and crosses at the edge for diverged estimates."""
+    settings, status = llc[along].values, llc[f"{name}_status"]
+    drawn = (np.isfinite(llc[name]) & (status != "diverged")).values
+    x, value, error = settings[drawn], llc[name].values[drawn], QUANTILE * llc[f"{name}_se"].values[drawn]
+    axes.plot(x, value, color=color, lw=0.9)
+    axes.errorbar(x, value, error, color=color, ls="", lw=0.9, capsize=1.5)
+    points(axes, x, value, status.isin(TRUSTED).values[drawn], color, marker, 4)
+    diverged, edge = settings[~drawn], axes.get_xaxis_transform()
+    axes.plot(diverged, np.full(len(diverged), 0.97), "x", ms=4.5, color=VERMILION, transform=edge, clip_on=False)
+    if chosen is not None:
+        ring = np.isclose(x, chosen)
+        axes.plot(x[ring], value[ring], "o", ms=10, mec="black", mfc="none", mew=1.0)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(settings.tolist()))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1000 else f"{value:.3g}")
+
+
+def _marks() -> list[Line2D]:
+    return [Line2D([], [], ls="", **mark) for mark in MARKS]

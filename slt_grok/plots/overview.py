@@ -1,7 +1,8 @@
 """The aligned phase-transition figure: all measures over training, stacked on a common step axis.
 
-Phases after Nanda et al., "Progress measures for grokking via mechanistic interpretability" (2301.05217), section 5:
-memorization, circuit formation, cleanup.
+Progress measures and phases (memorization, circuit formation, cleanup) after Nanda et al. (2301.05217), LLC after Lau
+et al. (2308.12108). Colors have the same meaning in all panels: train blue, test orange, circuit green, memorizer
+vermilion.
 """
 
 import re
@@ -15,41 +16,117 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from slt_grok.errors import SltGrokError
-from slt_grok.plots import panels
+from slt_grok.plots import style
+from slt_grok.plots.lines import QUANTILE, over_seeds
 from slt_grok.plots.llc import draw_llc
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION
-from slt_grok.plots.style import legend_right, measure_name, panel_letters, stack, step_axis, styled, with_seed
 
 PHASES = (("memorization", GRAY), ("circuit formation", SKY), ("cleanup", PURPLE))
+DOTS = {"marker": "o", "ms": 2.4}
+POSITIVE = {**DOTS, "positive": True}
+
+
+def _losses(axes: Axes, training: xr.Dataset) -> None:
+    over_seeds(axes, training.train_loss, BLUE, "train", positive=True)
+    over_seeds(axes, training.test_loss, ORANGE, "test", positive=True)
+
+
+def _accuracies(axes: Axes, training: xr.Dataset) -> None:
+    over_seeds(axes, 100 * training.train_accuracy, BLUE, "train")
+    over_seeds(axes, 100 * training.test_accuracy, ORANGE, "test")
+    style.percent_axis(axes)
+
+
+def _circuit_losses(axes: Axes, circuits: xr.Dataset) -> None:
+    """Draw restricted loss (train, test), excluded loss (train) and the loss of guessing on a logarithmic axis."""
+    defined = circuits.circuit_frequency.any("frequency")  # without a frequency both losses are meaningless
+    restricted, excluded = circuits.restricted_loss_sum.where(defined), circuits.excluded_loss.where(defined)
+    drawn = [
+        over_seeds(axes, restricted.sel(split="test"), GREEN, "restricted, test", **POSITIVE),
+        over_seeds(axes, restricted.sel(split="train"), GREEN, "restricted, train", ls="--", lw=1.0, positive=True),
+        over_seeds(axes, excluded.sel(split="train"), VERMILION, "excluded, train", **POSITIVE),
+    ]
+    if not any(drawn):
+        style.empty_panel(axes, "no key frequency at the last checkpoint: restricted and excluded loss are undefined")
+    elif classes := circuits.attrs.get("classes"):
+        axes.axhline(np.log(classes), color=GRAY, lw=0.8, ls=":", label=f"guessing, log {classes}")
+
+
+def _circuit_measures(axes: Axes, circuits: xr.Dataset) -> None:
+    """Draw the fraction of neurons that respond to one frequency, and the Gini coefficients, all in [0, 1]."""
+    for (name, color), label in zip(SHARES.items(), ("neuron share", "Gini of $W_E$", "Gini of $W_L$"), strict=True):
+        if name in circuits:
+            over_seeds(axes, circuits[name], color, label, **DOTS)
+    axes.set(ylim=(-0.04, 1.04), yticks=[0, 0.5, 1])
+
+
+def _weight_norm(axes: Axes, landscape: xr.Dataset) -> None:
+    over_seeds(axes, landscape.weight_norm.sel(component="total"), BLUE, "all weights", **DOTS)
+
+
+def _curvature(axes: Axes, landscape: xr.Dataset) -> None:
+    """Draw Hessian trace with its 95% band, largest eigenvalue and gradient norm on a logarithmic axis."""
+    over_seeds(axes, landscape.gradient_norm, GRAY, "gradient norm", **POSITIVE)
+    if "hessian_trace" in landscape:
+        trace, reach = landscape.hessian_trace, QUANTILE * landscape.hessian_trace_se
+        for seed in landscape.seed:
+            low, high = ((trace + side * reach).sel(seed=seed).dropna("step") for side in (-1, 1))
+            axes.fill_between(low.step, low.where(low > 0), high.where(low > 0), color=PURPLE, alpha=0.2, lw=0)
+        over_seeds(axes, trace, PURPLE, "Hessian trace", **POSITIVE)
+        over_seeds(axes, landscape.hessian_eigenvalue.isel(eigenvalue=0), BROWN, "top eigenvalue", **POSITIVE)
+
+
+def _barrier(axes: Axes, landscape: xr.Dataset) -> None:
+    """Draw the loss barrier on the straight line from the previous checkpoint on a logarithmic axis."""
+    drawn = [
+        over_seeds(axes, landscape.loss_barrier.sel(split=split), color, split, **POSITIVE)
+        for split, color in (("train", BLUE), ("test", ORANGE))
+        if split in landscape.split
+    ]
+    if not any(drawn):
+        style.empty_panel(axes, "no barrier above 0 between successive checkpoints")
 
 
 class Panel(NamedTuple):
-    """A panel: its dataset, required variables, drawing function, label, height in inches, and measures to mark."""
+    """A panel of the figure.
+
+    Parameters
+    ----------
+    dataset : str
+        Label of the dataset.
+    draw : callable
+        Draws the dataset on axes.
+    label : str
+        Label of the vertical axis.
+    height : float
+        Height in inches.
+    colors : dict
+        Variable -> color; a dataset with none of these has no such panel.
+    """
 
     dataset: str
-    needs: tuple[str, ...]
     draw: Callable[[Axes, xr.Dataset], None]
     label: str
     height: float
-    measures: dict[str, str] = {}  # start of a measure's name -> color
+    colors: dict[str, str]
 
 
-ACCURACY = {"train_accuracy": BLUE, "test_accuracy": ORANGE}
-LOSSES = {"restricted_loss": GREEN, "excluded_loss": VERMILION}
+RESTRICTED = {"restricted_loss_sum": GREEN, "excluded_loss": VERMILION}
 SHARES = {"neuron_share": PURPLE, "gini_embedding": BROWN, "gini_neuron_logit_map": GRAY}
 PANELS = (
-    Panel("training", ("train_loss",), panels.losses, "Loss (nats)", 1.05, {"train_loss": BLUE, "test_loss": ORANGE}),
-    Panel("training", ("train_accuracy",), panels.accuracies, "Accuracy\n(%)", 0.8, ACCURACY),
-    Panel("llc", ("llc", "llc_se"), draw_llc, "LLC", 1.4, {"llc": BLUE}),
-    Panel("circuits", ("restricted_loss_sum", "excluded_loss"), panels.circuit_losses, "Loss (nats)", 1.05, LOSSES),
-    Panel("circuits", tuple(SHARES), panels.circuit_measures, "Share,\nGini", 0.8, SHARES),
-    Panel("landscape", ("weight_norm",), panels.weight_norm, "Weight\nnorm", 0.7, {"weight_norm": BLUE}),
-    Panel("landscape", ("gradient_norm",), panels.curvature, "Gradient,\nHessian", 1.0, {"hessian_trace": PURPLE}),
-    Panel("landscape", ("loss_barrier",), panels.barrier, "Barrier\n(nats)", 0.8),
+    Panel("training", _losses, "Loss (nats)", 1.05, {"train_loss": BLUE, "test_loss": ORANGE}),
+    Panel("training", _accuracies, "Accuracy\n(%)", 0.8, {"train_accuracy": BLUE, "test_accuracy": ORANGE}),
+    Panel("llc", draw_llc, "LLC", 1.4, {"llc": BLUE}),
+    Panel("circuits", _circuit_losses, "Loss (nats)", 1.05, RESTRICTED),
+    Panel("circuits", _circuit_measures, "Share,\nGini", 0.8, SHARES),
+    Panel("landscape", _weight_norm, "Weight\nnorm", 0.7, {"weight_norm": BLUE}),
+    Panel("landscape", _curvature, "Gradient,\nHessian", 1.0, {"gradient_norm": GRAY, "hessian_trace": PURPLE}),
+    Panel("landscape", _barrier, "Barrier\n(nats)", 0.8, {"loss_barrier": GRAY}),
 )
+COLORS = {name: color for panel in PANELS for name, color in panel.colors.items()}
 
 
-@styled
+@style.styled
 def phase_transition(
     training: xr.Dataset | None = None,
     llc: xr.Dataset | None = None,
@@ -76,25 +153,25 @@ def phase_transition(
         There is nothing to draw.
     """
     given = {"training": training, "llc": llc, "circuits": circuits, "landscape": landscape}
-    measured = {name: with_seed(dataset) for name, dataset in given.items() if dataset is not None}
-    shown = [p for p in PANELS if p.dataset in measured and all(name in measured[p.dataset] for name in p.needs)]
+    measured = {name: style.with_seed(dataset) for name, dataset in given.items() if dataset is not None}
+    shown = [p for p in PANELS if p.dataset in measured and p.colors.keys() & set(measured[p.dataset])]
     if not shown:
         raise SltGrokError("the phase-transition figure expected at least one of training, llc, circuits, landscape")
     events = middles(transitions) if transitions is not None else []
     heights = [panel.height for panel in shown] + ([max(0.2 + 0.13 * len(events), 0.5)] if events else [])
-    figure, grid = stack(sum(heights) + 0.1 * len(heights) + 0.75, heights)
+    figure, grid = style.stack(sum(heights) + 0.1 * len(heights) + 0.75, heights)
     figure.set_layout_engine("constrained", h_pad=0.045, hspace=0.0)
     for axes, panel in zip(grid, shown, strict=False):
         panel.draw(axes, measured[panel.dataset])
         axes.set_ylabel(panel.label)
-        legend_right(axes)
-        mark(axes, events, panel.measures)
+        style.legend_right(axes)
+        mark(axes, [event for event in events if event.measure in panel.colors])
     if events:
         draw_events(grid[-1], events)
     if transitions is not None:
         shade(figure, grid, transitions)
-    step_axis(grid[-1], shared_steps(measured))
-    panel_letters(grid, room=False)
+    style.step_axis(grid[-1], shared_steps(measured))
+    style.panel_letters(grid, room=False)
     figure.align_ylabels(grid)
     return figure
 
@@ -122,16 +199,10 @@ def middles(transitions: xr.Dataset) -> list[Any]:
     return list(events[["measure", *columns]].itertuples(index=False))
 
 
-def color_of(measure: str) -> str:
-    """Get the color of a measure, which is the same in its panel and among the events."""
-    colors = {start: color for panel in PANELS for start, color in panel.measures.items()}
-    return next((color for start, color in colors.items() if measure.startswith(start)), GRAY)
-
-
-def mark(axes: Axes, events: list[Any], measures: dict[str, str]) -> None:
-    """Draw a vertical line at each transition of the measures, with its interval as a bar near the upper edge."""
-    for i, event in enumerate(event for event in events if event.measure.startswith(tuple(measures))):
-        color, height, edge = color_of(event.measure), 0.97 - 0.07 * i, axes.get_xaxis_transform()
+def mark(axes: Axes, events: list[Any]) -> None:
+    """Draw a vertical line at each transition, with its interval as a bar near the upper edge."""
+    for i, event in enumerate(events):
+        color, height, edge = COLORS[event.measure], 0.97 - 0.07 * i, axes.get_xaxis_transform()
         axes.axvline(event.middle, color=color, lw=0.8, ls=(0, (4, 2)), alpha=0.8, zorder=1)
         look = {"color": color, "lw": 2.2, "alpha": 0.8, "solid_capstyle": "butt", "zorder": 1}
         axes.plot([event.low, event.high], [height, height], transform=edge, **look)
@@ -140,10 +211,10 @@ def mark(axes: Axes, events: list[Any], measures: dict[str, str]) -> None:
 def draw_events(axes: Axes, events: list[Any]) -> None:
     """Draw every transition by name, in order: a point at its middle and its interval."""
     for row, event in enumerate(events):
-        color = color_of(event.measure)
+        color = COLORS.get(event.measure, GRAY)
         axes.plot([event.low, event.high], [row, row], color=color, lw=2.2, alpha=0.55, solid_capstyle="butt")
         axes.plot(event.middle, row, "|", ms=7, mew=1.6, color=color)
-        name, edge = re.sub(r"W_(.)", r"$W_\1$", measure_name(event.measure)), axes.get_yaxis_transform()
+        name, edge = re.sub(r"W_(.)", r"$W_\1$", style.measure_name(event.measure)), axes.get_yaxis_transform()
         axes.annotate(name, (1.015, row), xycoords=edge, va="center", fontsize=7, color=color, annotation_clip=False)
     axes.set_ylim(len(events) - 0.4, -0.6)
     axes.set(yticks=[], ylabel="Transition")

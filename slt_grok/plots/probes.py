@@ -1,20 +1,24 @@
-"""The landscape and the motion of the weights over training, with the LLC: one panel per measure on a common step axis.
+"""The landscape and the motion of the weights over training, and the spectral density of the curvature.
 
 Gradient noise scale: McCandlish et al. 1812.06162.
 """
 
+import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from slt_grok.errors import SltGrokError
+from slt_grok.measurement import evenly_spaced
+from slt_grok.operators.spectrum import symlog_density
+from slt_grok.plots import style
 from slt_grok.plots.lines import curves
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, VERMILION
-from slt_grok.plots.style import frame, narrow_ticks, over_training, select_seed, styled
 
 
-@styled
+@style.styled
 def landscape(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | None = None) -> Figure:
     """Draw LLC, norm, ranks, curvature at both logit scales, effective dimension, sharpness and volume of one seed.
 
@@ -25,8 +29,8 @@ def landscape(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | 
     llc : xarray.Dataset or None, optional
         The measurement `llc`.
     """
-    networks = select_seed(landscape, seed)
-    figure, grid = frame(7.0, 4, 2, sharex=True)
+    networks = style.select_seed(landscape, seed)
+    figure, grid = style.frame(7.0, 4, 2, sharex=True)
     panels = grid.flatten().tolist()
     _llc(panels[0], llc, seed)
     curves(panels[1], "Weight norm", {"all weights": (networks.weight_norm.sel(component="total"), None, GRAY)})
@@ -61,11 +65,11 @@ def landscape(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | 
         for epsilon, color in zip(networks.epsilon.values.tolist(), (BLUE, ORANGE), strict=False)
     }
     curves(panels[7], "Log-volume,\nlower bound (nats)", volume)
-    over_training(figure, panels, networks.step.values)
+    style.over_training(figure, panels, networks.step.values)
     return figure
 
 
-@styled
+@style.styled
 def dynamics(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | None = None) -> Figure:
     """Draw LLC, update norm, gradient noise scale, cosine of gradient and update, effective rank and spectral norm.
 
@@ -76,8 +80,8 @@ def dynamics(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | N
     llc : xarray.Dataset or None, optional
         The measurement `llc`.
     """
-    networks = select_seed(landscape, seed)
-    figure, grid = frame(5.9, 3, 2, sharex=True)
+    networks = style.select_seed(landscape, seed)
+    figure, grid = style.frame(5.9, 3, 2, sharex=True)
     panels = grid.flatten().tolist()
     _llc(panels[0], llc, seed)
     rate = networks.update_norm.sel(component="total") / networks.step.diff("step")
@@ -97,9 +101,9 @@ def dynamics(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | N
             axes.plot(networks.step, values, color=color, lw=0.6 if "[" in name else 1.3)
         axes.set_ylabel(variable.capitalize().replace("_", " "))
     panels[4].set_yscale("log")
-    narrow_ticks(panels[4])
+    style.narrow_ticks(panels[4])
     panels[5].set_ylim(bottom=0)
-    over_training(figure, panels, networks.step.values)
+    style.over_training(figure, panels, networks.step.values)
     lines = [Line2D([], [], color=color, label=kind) for kind, color in colors.items()]
     figure.legend(handles=lines, loc="outside right lower")
     return figure
@@ -109,5 +113,70 @@ def _llc(axes: Axes, llc: xr.Dataset | None, seed: int | None) -> None:
     if llc is None or "llc" not in llc:
         axes.set_axis_off()
     else:
-        estimates = select_seed(llc, seed)
+        estimates = style.select_seed(llc, seed)
         curves(axes, "LLC", {"LLC": (estimates.llc, estimates.llc_se, BLUE)})
+
+
+DECADES = 6  # decades drawn below the largest eigenvalue; smaller values are in the linear part of the axis
+POINTS = 800
+TITLES = {"own": "the loss", "unit": "the loss at unit logit scale"}
+BROADENING = 0.12  # standard deviation of the Gaussian for each node, in decades
+
+
+@style.styled
+def spectral_density(curvature: xr.Dataset, seed: int | None = None) -> Figure:
+    """Draw the density of the Hessian's eigenvalues, one panel per logit scale and one line per checkpoint.
+
+    Both axes are linear near 0 and logarithmic beyond. Each line integrates to 1 along the axis, measured in decades in
+    the logarithmic part; triangles mark the largest eigenvalue. Up to four checkpoints are drawn, evenly spaced. With
+    few Lanczos steps, a peak near 0 is at the mean of many small eigenvalues, and its width does not reflect their
+    spread.
+
+    Parameters
+    ----------
+    curvature : xarray.Dataset
+        The measurement `curvature`.
+
+    Raises
+    ------
+    SltGrokError
+        No spectrum was measured.
+    """
+    spectra = style.select_seed(curvature, seed).sel(matrix="hessian", split="train", group="total")
+    spectra = spectra.isel(step=spectra.curvature_trace.notnull().any("logit_scale").values)
+    spectra = spectra.dropna("logit_scale", how="all", subset=["curvature_trace"])
+    if not spectra.sizes["step"]:
+        raise SltGrokError("the spectral density figure expected a checkpoint with a spectrum, found none")
+    spectra = spectra.isel(step=evenly_spaced(spectra.step.values, 4))
+    scales = spectra.logit_scale.values.tolist()
+    figure, grid = style.frame(2.1 * len(scales) + 0.3, len(scales))
+    panels = grid[:, 0].tolist()
+    for axes, scale in zip(panels, scales, strict=True):
+        _densities(axes, spectra.sel(logit_scale=scale))
+        axes.set(xlabel=f"Eigenvalue of the Hessian of {TITLES[scale]}", ylabel="Density (per decade)")
+    style.legend_right(panels[0])
+    style.panel_letters(panels)
+    return figure
+
+
+def _densities(axes: Axes, spectra: xr.Dataset) -> None:
+    """Draw the density at every checkpoint, and its largest eigenvalue."""
+    reach = float(np.abs(spectra.ritz_value).max())
+    linear = reach * 10.0**-DECADES
+    edge = np.arcsinh(3 * reach / (2 * linear))
+    values = 2 * linear * np.sinh(np.linspace(-edge, edge, POINTS))
+    for step, color in zip(spectra.step.values, sns.color_palette("viridis", spectra.sizes["step"]), strict=True):
+        spectrum = spectra.sel(step=step)
+        kept = np.isfinite(spectrum.ritz_value.values)
+        nodes, weights = (spectrum[name].values[kept] for name in ("ritz_value", "ritz_weight"))
+        density = symlog_density(nodes, weights / spectrum.sizes["repeat"], values, linear, BROADENING)
+        axes.plot(values, density, color=color, label=f"step {step:,}")
+        largest = float(spectrum.curvature_eigenvalue.max())
+        axes.plot(largest, 0.03, "v", ms=3.5, color=color, transform=axes.get_xaxis_transform())
+    axes.set_xscale("symlog", linthresh=linear, linscale=0.5)
+    axes.set_yscale("symlog", linthresh=1e-5, linscale=0.4)
+    axes.set_xlim(values[0], values[-1])
+    axes.set_ylim(bottom=0)
+    powers = 10.0 ** np.arange(np.floor(np.log10(reach)), np.log10(linear), -2)
+    axes.set_xticks([*-powers, 0, *powers[::-1]])
+    axes.minorticks_off()

@@ -16,20 +16,9 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from scipy.stats import t
 
 from slt_grok.errors import SltGrokError
+from slt_grok.plots import style
 from slt_grok.plots.lines import interval, points
 from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE, VERMILION
-from slt_grok.plots.style import (
-    WIDTH,
-    empty_panel,
-    frame,
-    legend_right,
-    over_training,
-    select_seed,
-    shared_legend,
-    step_axis,
-    styled,
-    with_seed,
-)
 from slt_grok.plots.tokens import circle
 
 LEVELS = {  # color, line, marker and its size; the clock is drawn over the pizza, which it often hides
@@ -41,7 +30,7 @@ PANELS = {"explained_variance": "Variance of logits\nexplained (%)", "agreement"
 QUANTILE = 0.975
 
 
-@styled
+@style.styled
 def explained_share(program: xr.Dataset) -> Figure:
     """Draw explained variance and agreement of every level over training, and the network's accuracy on all pairs.
 
@@ -55,10 +44,10 @@ def explained_share(program: xr.Dataset) -> Figure:
     program : xarray.Dataset
         The measurement `program`.
     """
-    program = with_seed(program)
+    program = style.with_seed(program)
     several = program.sizes["seed"] > 1
     columns = [[level] for level in reversed(LEVELS)] if several else [list(LEVELS)]
-    figure, panels = frame(4.1, 2, len(columns), sharex=True, sharey="row")
+    figure, panels = style.frame(4.1, 2, len(columns), sharex=True, sharey="row")
     for row, (name, label) in zip(panels, PANELS.items(), strict=True):
         row[0].set_ylabel(label)
         for axes, levels in zip(row, columns, strict=True):
@@ -69,7 +58,7 @@ def explained_share(program: xr.Dataset) -> Figure:
                 _line(axes, 100 * program[name].sel(level=level), look)
             axes.set(ylim=(-4, 104), yticks=[0, 25, 50, 75, 100])
             if not np.isfinite(program[name].sel(level=levels)).any():
-                empty_panel(axes, "no frequency in the logits:\nno program of this level")
+                style.empty_panel(axes, "no frequency in the logits:\nno program of this level")
     onset = explained_from(program)
     for axes in panels[1]:
         true = {"color": "0.15", "ls": "none", "marker": "x", "ms": 3.6, "mew": 0.8}
@@ -77,14 +66,14 @@ def explained_share(program: xr.Dataset) -> Figure:
         tick = {"color": "0.15", "ms": 9, "mew": 1.2, "clip_on": False, "zorder": 5}
         edge = axes.get_xaxis_transform()
         axes.plot(onset, np.zeros(len(onset)), "|", **tick, transform=edge, label="explained from here on")
-    shared_legend(figure, panels.flat)
-    over_training(figure, panels.ravel().tolist(), program.step.values, 45 if several else 0)
+    style.shared_legend(figure, panels.flat)
+    style.over_training(figure, panels.ravel().tolist(), program.step.values, 45 if several else 0)
     return figure
 
 
 def explained_from(program: xr.Dataset) -> xr.DataArray:
     """Find the step from which on every checkpoint's shortest program explains its network, over `seed`; or NaN."""
-    program = with_seed(program)
+    program = style.with_seed(program)
     explains = program.program_explains.values.astype(bool)
     from_here_on = np.logical_and.accumulate(explains[::-1])[::-1]
     first = np.where(from_here_on.any(0), program.step.values[from_here_on.argmax(0)], np.nan)
@@ -114,7 +103,7 @@ APART, OUTSIDE = 0.18, 0.17  # distance between two labels, and of a label from 
 LETTERS, LEADING = 6.2, 1.32  # font size in points, and line spacing
 
 
-@styled
+@style.styled
 def program_text(text: str, program: xr.Dataset, maps: xr.Dataset, seed: int | None = None) -> Figure:
     """Draw the text, and next to it the tokens in the planes of the program's frequencies at the last step.
 
@@ -132,7 +121,7 @@ def program_text(text: str, program: xr.Dataset, maps: xr.Dataset, seed: int | N
     SltGrokError
         The program has no frequency at the last step.
     """
-    last, planes = (select_seed(dataset, seed).isel(step=-1) for dataset in (program, maps))
+    last, planes = (style.select_seed(dataset, seed).isel(step=-1) for dataset in (program, maps))
     size = abs(last.clock_amplitude.where(last.program_frequency.astype(bool), drop=True))
     keys = sorted(size.sortby(size, ascending=False).frequency.values[:MOST_CIRCLES].tolist())
     if not keys:
@@ -140,8 +129,8 @@ def program_text(text: str, program: xr.Dataset, maps: xr.Dataset, seed: int | N
     columns = 1 if len(keys) <= IN_A_COLUMN else 2
     rows = math.ceil(len(keys) / columns)
     height = max((text.count("\n") + 1) * LETTERS * LEADING / 72 + 0.15, (1.08 if columns == 1 else 1.5) * rows + 0.5)
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[4.75, WIDTH - 4.75])[0]
+    figure = Figure(figsize=(style.WIDTH, height), layout="constrained")
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[4.75, style.WIDTH - 4.75])[0]
     left.text(0.012, 0.985, text, family="DejaVu Sans Mono", fontsize=LETTERS, linespacing=LEADING, va="top")
     panels = right.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     limit = 1.38 * float(np.abs(planes.embedding_plane.sel(frequency=keys)).max())
@@ -179,7 +168,7 @@ LLC_LENGTH = (GREEN, "-", "D")
 SHORTEST = {"program": "mixture", "network": "compression"}
 
 
-@styled
+@style.styled
 def description_length(program: xr.Dataset, llc: xr.Dataset | None, samples: int | None = None) -> Figure:
     """Draw bits of program and network against the training step, and llc log2(n) on the same axis.
 
@@ -196,8 +185,8 @@ def description_length(program: xr.Dataset, llc: xr.Dataset | None, samples: int
     samples : int or None, optional
         n, the size of the train set; by default the attribute `n` of `llc`.
     """
-    program = with_seed(program)
-    figure, ((axes,),) = frame(3.8)
+    program = style.with_seed(program)
+    figure, ((axes,),) = style.frame(3.8)
     axes.set_yscale("log")
     handles, steps = [], program.step.values
     for (kind, keeps), look in LENGTHS.items():
@@ -206,12 +195,12 @@ def description_length(program: xr.Dataset, llc: xr.Dataset | None, samples: int
             listed = program.table_share.sel(keeps=keeps).median("seed") > 0.5 if kind == "program" else None
             handles.append(_length(axes, bits, f"{kind}, keeps the {keeps}", look, listed))
     if llc is not None and (samples := samples or int(llc.attrs.get("n", 0))) > 1:
-        handles.append(_llc_in_bits(axes, with_seed(llc), samples))
+        handles.append(_llc_in_bits(axes, style.with_seed(llc), samples))
         steps = np.union1d(steps, llc.step.values)
-    step_axis(axes, steps)
+    style.step_axis(axes, steps)
     if (program.table_share > 0.5).any():
         handles.append(Line2D([], [], ls="", marker="o", ms=4, mec="0.25", mfc="white", label="mostly table"))
-    legend_right(axes, handles)
+    style.legend_right(axes, handles)
     axes.yaxis.set_major_locator(LogLocator(numticks=8))
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_minor_locator(LogLocator(subs=tuple(range(2, 10)), numticks=80))

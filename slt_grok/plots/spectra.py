@@ -17,25 +17,15 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter
 
+from slt_grok.plots import style
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PINK, PURPLE, VERMILION, YELLOW
-from slt_grok.plots.style import (
-    WIDTH,
-    empty_panel,
-    finish,
-    frame,
-    linear_below,
-    select_network,
-    select_seed,
-    stack,
-    styled,
-)
 
 COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, YELLOW)
 TABLES = {"embedding_spectrum": "W_E", "neuron_logit_map_spectrum": "W_L"}
 DECADES = 4  # decades of the logits' color scale, below the largest component
 
 
-@styled
+@style.styled
 def spectrum(circuits: xr.Dataset, seed: int | None = None) -> Figure:
     """Draw heat maps of the spectra of embedding and neuron-logit map, and the neuron cluster sizes, of one seed.
 
@@ -44,11 +34,11 @@ def spectrum(circuits: xr.Dataset, seed: int | None = None) -> Figure:
     frequencies are gray. The colors range from a twentieth of the uniform fraction to 100%. Spectra that were not
     measured are omitted.
     """
-    circuits = select_seed(circuits, seed)
+    circuits = style.select_seed(circuits, seed)
     frequency = circuits.frequency.values
     norm = LogNorm(100 / len(frequency) / 20, 100)
     tables = [name for name in TABLES if name in circuits]
-    figure, panels = stack(2.0 + 2.3 * len(tables), [1.5] * len(tables) + [1])
+    figure, panels = style.stack(2.0 + 2.3 * len(tables), [1.5] * len(tables) + [1])
     keys = frequency[circuits.key_frequency.isel(step=-1).values.astype(bool)].tolist()
     colors = dict(zip(keys, cycle(COLORS), strict=False))
     columns, rows = step_edges(circuits.step.values), np.r_[frequency - 0.5, frequency[-1] + 0.5]
@@ -61,7 +51,7 @@ def spectrum(circuits: xr.Dataset, seed: int | None = None) -> Figure:
     bar = figure.colorbar(ScalarMappable(norm, "mako"), ax=panels, label="Fraction of squared norm (%)", **place)
     bar.ax.yaxis.set_major_formatter("{x:g}")
     _clusters(panels[-1], circuits.neuron_cluster_size, colors)
-    finish(figure, panels, circuits.step.values)
+    style.finish(figure, panels, circuits.step.values)
     return figure
 
 
@@ -94,7 +84,7 @@ def _clusters(axes: Axes, size: xr.DataArray, colors: dict[int, str]) -> None:
     axes.set_ylabel("Neurons in cluster")
     populated = size.frequency.values[(size > 0).any("step").values].tolist()
     if not populated:
-        empty_panel(axes, "no neuron with more than 85% of its variance at one frequency, at any checkpoint")
+        style.empty_panel(axes, "no neuron with more than 85% of its variance at one frequency, at any checkpoint")
     for k in populated:
         look = {"color": colors[k], "lw": 1.4, "zorder": 3} if k in colors else {"color": GRAY, "lw": 0.6}
         axes.plot(size.step, size.sel(frequency=k), marker="o", ms=2.2, **look)
@@ -104,14 +94,14 @@ def step_edges(steps: np.ndarray) -> np.ndarray:
     """Compute the edges of columns that extend halfway to the neighboring checkpoints on the step axis."""
     if len(steps) == 1:
         return np.array([steps[0] * 0.9, steps[0] * 1.1 + 1])
-    bound = linear_below(steps) or 1e-9
+    bound = style.linear_below(steps) or 1e-9
     place = np.where(steps > bound, 0.3 + np.log10(np.maximum(steps, bound) / bound), 0.3 * steps / bound)
     middle = (place[1:] + place[:-1]) / 2
     edges = np.r_[max(place[0] - (middle[0] - place[0]), 0 if steps[0] == 0 else -np.inf), middle, place[-1]]
     return np.where(edges > 0.3, bound * 10 ** (edges - 0.3), edges * bound / 0.3)
 
 
-@styled
+@style.styled
 def logit_spectrum(maps: xr.Dataset, seed: int | None = None, step: int | None = None) -> Figure:
     """Draw a heat map of the norm over the classes of each Fourier component of the logits.
 
@@ -124,11 +114,11 @@ def logit_spectrum(maps: xr.Dataset, seed: int | None = None, step: int | None =
     maps : xarray.Dataset
         The measurement `circuit_maps`.
     """
-    network = select_network(maps, seed, step)
+    network = style.select_network(maps, seed, step)
     norm = network.logit_fourier_norm.transpose("component_a", "component_b").values.astype(float)
     blocks = _blocks(network)
     keys = [k for k in network.frequency.values[network.circuit_frequency.values.astype(bool)].tolist() if k in blocks]
-    figure, ((axes,),) = frame(0.62 * WIDTH, width=0.72 * WIDTH)
+    figure, ((axes,),) = style.frame(0.62 * style.WIDTH, width=0.72 * style.WIDTH)
     lowest = norm.max() / 10**DECADES
     image = axes.imshow(np.maximum(norm, lowest), norm=LogNorm(lowest, norm.max()), cmap="mako")
     label = "Norm over the classes of the logits' component (logits)"

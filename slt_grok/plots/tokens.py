@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from slt_grok.plots.style import WIDTH, empty_figure, frame, select_network, select_seed, styled
+from slt_grok.plots import style
 
 MOST_CIRCLES = 5  # columns of circuit frequencies; the control comes last
 ORDER = "twilight"  # cyclic, with order encoded in lightness, so that hue is redundant
@@ -21,7 +21,7 @@ LARGEST = 1.7 * DOTS  # per panel
 LEFT, RIGHT, BOTTOM, TOP, GAP, ROW_GAP = 85, 110, 70, 66, 20, 86
 
 
-@styled
+@style.styled
 def embedding_circles(maps: xr.Dataset, seed: int | None = None) -> Figure:
     """Draw the tokens in the planes of the circuit's frequencies, one column each, and one row per step.
 
@@ -35,13 +35,13 @@ def embedding_circles(maps: xr.Dataset, seed: int | None = None) -> Figure:
         The measurement `circuit_maps`; with more than five frequencies in the circuit, those with the largest fraction
         of norm at the last step are drawn.
     """
-    maps = select_seed(maps, seed)
+    maps = style.select_seed(maps, seed)
     keys, control = _columns(maps.isel(step=-1))
     if not keys:
-        return empty_figure("no frequency in the circuit at the last step")
+        return style.empty_figure("no frequency in the circuit at the last step")
     columns, rows = [*keys, *control], maps.sizes["step"]
-    size = min(WIDTH / (len(columns) + 0.7), 1.75)
-    figure, panels = frame((size + 0.4) * rows + 0.5, rows, len(columns), width=size * (len(columns) + 0.7))
+    size = min(style.WIDTH / (len(columns) + 0.7), 1.75)
+    figure, panels = style.frame((size + 0.4) * rows + 0.5, rows, len(columns), width=size * (len(columns) + 0.7))
     for step, row in zip(maps.step.values, panels, strict=True):
         planes = maps.sel(step=step, frequency=columns)
         limit = 1.08 * float(np.abs(planes.embedding_plane).max())
@@ -80,7 +80,7 @@ def circle(axes: Axes, plane: xr.Dataset) -> None:
     axes.set_title(f"{100 * share:.2g}% of norm\nFVE {fve:.3f}")
 
 
-@styled
+@style.styled
 def activation_grids(maps: xr.Dataset, seed: int | None = None, step: int | None = None) -> Figure:
     """Draw activations of a few neurons over all (a, b), one row per frequency of the circuit.
 
@@ -92,11 +92,11 @@ def activation_grids(maps: xr.Dataset, seed: int | None = None, step: int | None
     maps : xarray.Dataset
         The measurement `circuit_maps`.
     """
-    network = select_network(maps, seed, step)
+    network = style.select_network(maps, seed, step)
     examples = [] if "example_neuron" not in network else [network.isel(example=i) for i in range(len(network.example))]
     frequencies = sorted({int(neuron.example_frequency) for neuron in examples} - {0})
     if not frequencies:
-        return empty_figure("no neuron at a frequency of the circuit at the last step")
+        return style.empty_figure("no neuron at a frequency of the circuit at the last step")
     rows = [[neuron for neuron in examples if neuron.example_frequency == k] for k in frequencies]
     figure, panels, bar = _placed(network.sizes["a"], len(rows), max(map(len, rows)))
     low = min(0.0, *(_scaled(neuron).min() for neurons in rows for neuron in neurons))

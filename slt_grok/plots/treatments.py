@@ -1,7 +1,7 @@
-"""The LLC under treatments of the weight scale, and a run with an intervention in training against a baseline run.
+"""The LLC under treatments of the weight scale, and runs and networks with interventions.
 
 Estimator: Lau et al. 2308.12108, definition 3; excluded loss: Nanda et al. 2301.05217, section 5.1, for the key
-frequencies of each run.
+frequencies of each run; variants of the measurement `interventions`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,25 +11,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from slt_grok.plots.lines import line_of_llc, note_setting, over_seeds
-from slt_grok.plots.palette import BLUE, GREEN, ORANGE
-from slt_grok.plots.style import (
-    empty_panel,
-    few_decades,
-    finish,
-    frame,
-    legend_right,
-    narrow_ticks,
-    over_training,
-    percent_axis,
-    select_seed,
-    shared_legend,
-    stack,
-    styled,
-    symlog_axis,
-    with_seed,
-)
+from slt_grok.errors import SltGrokError
+from slt_grok.plots import style
+from slt_grok.plots.lines import TRUSTED, interval, line_of_llc, note_setting, over_seeds, setting
+from slt_grok.plots.palette import BLUE, GREEN, ORANGE, PURPLE
 
 TREATMENTS = {  # color, marker, name
     "fixed_gamma": (BLUE, "o", r"fixed $\gamma$"),
@@ -42,11 +29,11 @@ STYLES: tuple[dict[str, Any], dict[str, Any]] = (
 )  # baseline, intervened
 
 
-@styled
+@style.styled
 def confound(measured: xr.Dataset, seed: int | None = None) -> Figure:
     """Draw the LLC with 95% bands, one color per treatment, and below it the loss at w*, as trained and rescaled."""
-    measured = select_seed(measured, seed)
-    figure, panels = stack(3.8, [1.8, 1])
+    measured = style.select_seed(measured, seed)
+    figure, panels = style.stack(3.8, [1.8, 1])
     upper, lower = panels
     for treatment, (color, marker, name) in TREATMENTS.items():
         line_of_llc(upper, measured.sel(treatment=treatment), color, name, marker, ms=3.6)
@@ -58,12 +45,12 @@ def confound(measured: xr.Dataset, seed: int | None = None) -> Figure:
         lower.plot(measured.step, loss, color=color, marker=marker, ms=3, label=name)
     lower.set(yscale="log", ylabel="Loss at $w^*$\n(nats)")
     for axes in panels:
-        legend_right(axes)
-    finish(figure, panels, measured.step.values)
+        style.legend_right(axes)
+    style.finish(figure, panels, measured.step.values)
     return figure
 
 
-@styled
+@style.styled
 def baseline_comparison(
     baseline: Mapping[str, xr.Dataset],
     intervened: Mapping[str, xr.Dataset],
@@ -83,51 +70,51 @@ def baseline_comparison(
     changes : sequence of int, optional
         Steps at which training was changed, drawn as vertical lines.
     """
-    runs = [{label: with_seed(run[label]) for label in PANELS if label in run} for run in (baseline, intervened)]
-    figure, grid = frame(4.6, 2, 2, sharex=True)
+    runs = [{label: style.with_seed(run[label]) for label in PANELS if label in run} for run in (baseline, intervened)]
+    figure, grid = style.frame(4.6, 2, 2, sharex=True)
     for axes, (label, (draw, name)) in zip(grid.flat, PANELS.items(), strict=True):
         drawn = [
-            draw(axes, run[label], {**style, "label": name_of_run})
-            for run, name_of_run, style in zip(runs, names, STYLES, strict=True)
+            draw(axes, run[label], {**look, "label": name_of_run})
+            for run, name_of_run, look in zip(runs, names, STYLES, strict=True)
             if label in run
         ]
         if not any(drawn):
-            empty_panel(axes, f"{name.split(chr(10))[0]}: not measured or undefined")
+            style.empty_panel(axes, f"{name.split(chr(10))[0]}: not measured or undefined")
         elif axes.get_yscale() == "log":
             low, high = axes.get_ylim()
-            (few_decades if high / low > 100 else narrow_ticks)(axes)
+            (style.few_decades if high / low > 100 else style.narrow_ticks)(axes)
         axes.set_ylabel(name)
         for step in changes:
             axes.axvline(step, color="0.5", lw=0.8, ls=":")
     steps = np.unique(np.concatenate([data.step.values for run in runs for data in run.values()]))
-    over_training(figure, list(grid.flat), steps)
-    shared_legend(figure, grid.flat, ncols=2)
+    style.over_training(figure, list(grid.flat), steps)
+    style.shared_legend(figure, grid.flat, ncols=2)
     if "llc" in runs[1]:
         note_setting(grid[0, 1], runs[1]["llc"])
     return figure
 
 
-def _accuracy(axes: Axes, training: xr.Dataset, style: dict[str, Any]) -> bool:
-    percent_axis(axes)
-    return over_seeds(axes, 100 * training.test_accuracy, **style) is not None
+def _accuracy(axes: Axes, training: xr.Dataset, look: dict[str, Any]) -> bool:
+    style.percent_axis(axes)
+    return over_seeds(axes, 100 * training.test_accuracy, **look) is not None
 
 
-def _llc(axes: Axes, llc: xr.Dataset, style: dict[str, Any]) -> bool:
-    symlog_axis(axes)
+def _llc(axes: Axes, llc: xr.Dataset, look: dict[str, Any]) -> bool:
+    style.symlog_axis(axes)
     for seed in llc.seed:
-        line_of_llc(axes, llc.sel(seed=seed), style["color"], ls="", ms=2.6, alpha=0.2)
-    return over_seeds(axes, llc.llc.where(llc.llc_status != "diverged"), **style) is not None
+        line_of_llc(axes, llc.sel(seed=seed), look["color"], ls="", ms=2.6, alpha=0.2)
+    return over_seeds(axes, llc.llc.where(llc.llc_status != "diverged"), **look) is not None
 
 
-def _excluded(axes: Axes, circuits: xr.Dataset, style: dict[str, Any]) -> bool:
+def _excluded(axes: Axes, circuits: xr.Dataset, look: dict[str, Any]) -> bool:
     if "excluded_loss" not in circuits:
         return False
     excluded = circuits.excluded_loss.sel(split="train").where(circuits.circuit_frequency.any("frequency"))
-    return over_seeds(axes, excluded, positive=True, **style) is not None
+    return over_seeds(axes, excluded, positive=True, **look) is not None
 
 
-def _norm(axes: Axes, landscape: xr.Dataset, style: dict[str, Any]) -> bool:
-    return over_seeds(axes, landscape.weight_norm.sel(component="total"), **style) is not None
+def _norm(axes: Axes, landscape: xr.Dataset, look: dict[str, Any]) -> bool:
+    return over_seeds(axes, landscape.weight_norm.sel(component="total"), **look) is not None
 
 
 PANELS: dict[str, tuple[Callable[[Axes, xr.Dataset, dict[str, Any]], bool], str]] = {
@@ -136,3 +123,103 @@ PANELS: dict[str, tuple[Callable[[Axes, xr.Dataset, dict[str, Any]], bool], str]
     "circuits": (_excluded, "Excluded loss, train\n(nats)"),
     "landscape": (_norm, "Weight norm"),
 }
+
+
+PLAIN = "0.15"
+ACTS = {  # act -> title
+    "kept": "circuit kept alone",
+    "removed": "circuit removed",
+    "from the end": "part from the\nlast checkpoint",
+    "from memorization": "part from the\nmemorizing one",
+}
+SITES = {  # color and marker of the modified site
+    "tables": (BLUE, "o"),
+    "neurons": (ORANGE, "s"),
+    "tables and neurons": (GREEN, "D"),
+    "embedding": (BLUE, "o"),
+    "attention": (PURPLE, "v"),
+    "MLP": (ORANGE, "s"),
+    "unembedding": (GREEN, "D"),
+}
+LINES = {"circuit": "-", "": "-", "random planes": ":"}  # all others are dashed
+ROWS = ("LLC", "Train loss\n(nats)", "Test accuracy\n(%)")
+
+
+@style.styled
+def interventions(measured: xr.Dataset, seed: int | None = None) -> Figure:
+    """Draw one column per kind of intervention: the LLC with 95% intervals, then train loss and test accuracy.
+
+    Solid: the circuit, or a part from another checkpoint; dashed and dotted: random controls, averaged over draws. The
+    dark line is the trained network. Hollow points have a status other than effective or converged.
+
+    Parameters
+    ----------
+    measured : xarray.Dataset
+        The measurement `interventions`.
+
+    Raises
+    ------
+    SltGrokError
+        The dataset only contains unmodified networks.
+    """
+    networks = style.select_seed(measured, seed)
+    acts = [act for act in ACTS if np.isfinite(networks.llc.isel(variant=(networks.act == act).values)).any()]
+    if not acts:
+        raise SltGrokError("the figure of interventions expected some variants, found only networks as trained")
+    figure, panels = style.frame(5.4, 3, len(acts), sharex=True, sharey="row", height_ratios=[1.6, 1, 1])
+    for column, act in zip(panels.T, acts, strict=True):
+        column[0].set_title(ACTS[act])
+        _intervention(column, networks.isel(variant=(networks.act == "as trained").values), PLAIN, ".", "-")
+        variants = networks.isel(variant=(networks.act == act).values)
+        for site, control in dict.fromkeys(
+            zip(variants.site.values.tolist(), variants.control.values.tolist(), strict=True)
+        ):
+            draws = variants.isel(variant=((variants.site == site) & (variants.control == control)).values)
+            _intervention(column, draws, *SITES[site], LINES.get(control, "--"))
+    _label(panels, networks.step.values)
+    handles = [Line2D([], [], color=PLAIN, marker=".", label="as trained")]
+    for site, (color, marker) in SITES.items():
+        if (networks.site == site).any():
+            handles.append(Line2D([], [], color=color, marker=marker, ms=3.5, label=site))
+    if (networks.control == "circuit").any():
+        handles.append(Line2D([], [], color="0.4", ls="--", label="random frequencies, neurons"))
+        handles.append(Line2D([], [], color="0.4", ls=":", label="random planes"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=5)
+    figure.suptitle(setting(measured), x=0.995, ha="right", fontsize=6.5, color="0.35")
+    return figure
+
+
+def _intervention(column: np.ndarray, draws: xr.Dataset, color: str, marker: str, line: str) -> None:
+    """Draw LLC, loss and accuracy of an intervention: the mean over its draws, and every draw in the first panel."""
+    drawn = (draws.llc_status != "diverged") & np.isfinite(draws.llc)
+    value, low, high = (values.where(drawn) for values in (draws.llc, *interval(draws)))
+    column[0].plot(draws.step, value.mean("variant"), line, color=color, lw=1.1)
+    trusted = draws.llc_status.isin(TRUSTED)
+    look = {"ms": 3, "mew": 0.8, "elinewidth": 0.7, "alpha": 1.0 if line == "-" else 0.6}
+    for i in range(draws.sizes["variant"]):
+        bars = np.abs([(value - low)[:, i], (high - value)[:, i]])
+        for face, shown in ((color, trusted), ("white", ~trusted)):
+            points = value.where(shown)[:, i]
+            column[0].errorbar(draws.step, points, bars, fmt=marker, color=color, mfc=face, **look)
+    style = {"color": color, "lw": 1.1, "ls": line, "marker": marker, "ms": 2.6 if line == "-" else 0}
+    column[1].plot(draws.step, draws.loss.sel(split="train").mean("variant"), **style)
+    column[2].plot(draws.step, 100 * draws.accuracy.sel(split="test").mean("variant"), **style)
+
+
+def _label(panels: np.ndarray, steps: np.ndarray) -> None:
+    for axes in panels.flat:
+        axes.set_xscale("log")
+        axes.set_xticks(steps, [f"{step:,}" for step in steps], rotation=45)
+        axes.minorticks_off()
+    for axes in panels[0]:
+        style.symlog_axis(axes)
+        axes.axhline(0, color="0.8", lw=0.6, zorder=0)
+    for axes in panels[1]:
+        axes.set_yscale("log")
+        style.few_decades(axes)
+    for axes in panels[2]:
+        style.percent_axis(axes)
+        axes.set_xlabel("Training step\n(logarithmic)")
+    for axes, label in zip(panels[:, 0], ROWS, strict=True):
+        axes.set_ylabel(label)
+    style.panel_letters(panels[:, 0].tolist())
