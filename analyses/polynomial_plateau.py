@@ -15,6 +15,7 @@ Usage: python analyses/polynomial_plateau.py
 
 import math
 import time
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 from runs_below import RESULTS, picture
+from sympy import QQ
+from sympy.polys.matrices import DomainMatrix
 from torch import Tensor
 
 from slt_grok.llc import SGLD, estimate, exact
@@ -59,6 +62,18 @@ def hessian_eigenvalues(degree: int) -> np.ndarray:
     return np.linalg.eigvalsh(2 * features.T @ features / SAMPLES).clip(0)
 
 
+def gram(degree: int) -> list[list[Fraction]]:
+    """E[x^i x^j] of the monomials, x uniform on [-1, 1]: 1 / (i + j + 1), or 0 if i + j is odd."""
+    powers = range(degree + 1)
+    return [[Fraction((i + j + 1) % 2, i + j + 1) for j in powers] for i in powers]
+
+
+def exact_rank(degree: int) -> int:
+    """Rank of the Gram matrix in rational arithmetic."""
+    rows = [[QQ(entry.numerator, entry.denominator) for entry in row] for row in gram(degree)]
+    return DomainMatrix(rows, (degree + 1, degree + 1), QQ).rank()
+
+
 def at_degree(degree: int) -> dict[str, Any]:
     """Truth and closed forms."""
     h = hessian_eigenvalues(degree)
@@ -66,7 +81,7 @@ def at_degree(degree: int) -> dict[str, Any]:
         "degree": degree,
         "truth": exact.polynomial(degree).value,
         "closed_form": exact.quadratic(h, N_BETA, GAMMA),
-        "float64_rank": int(np.linalg.matrix_rank(np.array(exact.polynomial_gram(degree), dtype=float))),
+        "float64_rank": int(np.linalg.matrix_rank(np.array(gram(degree), dtype=float))),
     }
 
 
@@ -141,7 +156,7 @@ def main() -> None:
     """Measure, print, write."""
     torch.set_num_threads(1)
     start, console = time.monotonic(), Console(highlight=False, soft_wrap=True)
-    rank = exact.exact_rank(exact.polynomial_gram(100))
+    rank = exact_rank(100)
     found: dict[str, Any] = {"by_degree": [at_degree(degree) for degree in DEGREES]}
     last = found["by_degree"][-1]
     console.print(

@@ -9,6 +9,7 @@ from lambda by a known bias.
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,15 @@ from slt_grok.errors import SltGrokError
 
 
 class LearningCoefficient(NamedTuple):
-    """lambda and its multiplicity m: F_n = n L_n(w*) + lambda log n - (m - 1) log log n (Watanabe 2009)."""
+    """A learning coefficient: F_n = n L_n(w*) + lambda log n - (m - 1) log log n (Watanabe 2009).
+
+    Parameters
+    ----------
+    value : float
+        Learning coefficient lambda.
+    multiplicity : int
+        Multiplicity m.
+    """
 
     value: float
     multiplicity: int
@@ -142,12 +151,11 @@ def deep_linear(widths: Sequence[int], rank: int) -> LearningCoefficient:
     _check_deep_linear(widths, rank)
     m = sorted(width - rank for width in widths)
     border = [*m[1:], math.inf]  # the smallest M not in S, if S ended here
-    for size in range(1, len(m)):
-        s, rest = sum(m[: size + 1]), border[size]
-        if m[size] < rest and size * m[size] <= s and (rest == math.inf or s < size * rest):
-            break
-    else:
-        raise AssertionError("Aoyagi's set exists for every list of widths")
+    size, s = next(
+        (size, s)
+        for size, s in enumerate(accumulate(m))
+        if size and m[size] < border[size] and size * m[size] <= s < size * border[size]
+    )
     a = s - (-(-s // size) - 1) * size
     pairs = Fraction(s**2 - sum(x**2 for x in m[: size + 1]), 2)
     value = (
@@ -214,27 +222,3 @@ def modular_published(p: int, neurons: int) -> float:
 def polynomial(degree: int) -> LearningCoefficient:
     """Compute (degree + 1) / 2, m = 1, for least squares with the monomials 1, ..., x^degree (regular Gram matrix)."""
     return regular(degree + 1)
-
-
-def polynomial_gram(degree: int) -> list[list[Fraction]]:
-    """Gram matrix E[x^i x^j] of the monomials, x uniform on [-1, 1]: 1 / (i + j + 1), or 0 if i + j is odd."""
-    return [
-        [Fraction(0) if (i + j) % 2 else Fraction(1, i + j + 1) for j in range(degree + 1)] for i in range(degree + 1)
-    ]
-
-
-def exact_rank(matrix: Sequence[Sequence[Fraction]]) -> int:
-    """Compute the exact rank of a matrix of rational numbers by Gaussian elimination."""
-    rows = [list(row) for row in matrix]
-    rank = 0
-    for column in range(len(rows[0]) if rows else 0):
-        pivot = next((i for i in range(rank, len(rows)) if rows[i][column]), None)
-        if pivot is None:
-            continue
-        rows[rank], rows[pivot] = rows[pivot], rows[rank]
-        for i in range(rank + 1, len(rows)):
-            if rows[i][column]:
-                factor = rows[i][column] / rows[rank][column]
-                rows[i] = [x - factor * y if y else x for x, y in zip(rows[i], rows[rank], strict=True)]
-        rank += 1
-    return rank

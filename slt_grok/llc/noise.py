@@ -15,8 +15,8 @@ class StreamNoise:
     """Random numbers from one stream per chain."""
 
     def __init__(self, streams: Sequence[np.random.SeedSequence], dimension: int, like: Tensor) -> None:
-        self.generators = [generator(stream, like.device) for stream in streams]
-        self.others = [generator(stream.spawn(1)[0], like.device) for stream in streams]
+        self.normal_streams = [generator(stream, like.device) for stream in streams]
+        self.uniform_streams = [generator(stream.spawn(1)[0], like.device) for stream in streams]
         block = max(1, BLOCK // dimension)
         self.dtype = like.dtype  # drawn in float32, which is precise enough for noise and four times as fast
         self.normals = like.new_empty(len(streams), block, dimension, dtype=torch.float32)
@@ -27,8 +27,8 @@ class StreamNoise:
         """Draw standard normal numbers, (chains, d)."""
         place = self.next_normal % self.normals.shape[1]
         if place == 0:
-            for row, own in zip(self.normals, self.generators, strict=True):
-                row.normal_(generator=own)
+            for row, stream in zip(self.normals, self.normal_streams, strict=True):
+                row.normal_(generator=stream)
         self.next_normal += 1
         return self.normals[:, place].to(self.dtype)
 
@@ -36,8 +36,8 @@ class StreamNoise:
         """Draw uniform numbers in [0, 1), (chains, 1)."""
         place = self.next_uniform % self.uniforms.shape[1]
         if place == 0:
-            for row, own in zip(self.uniforms, self.others, strict=True):
-                row.uniform_(generator=own)
+            for row, stream in zip(self.uniforms, self.uniform_streams, strict=True):
+                row.uniform_(generator=stream)
         self.next_uniform += 1
         return self.uniforms[:, place]
 

@@ -22,7 +22,15 @@ from slt_grok.progress import ProgressCallback, ignore
 
 
 class Setting(NamedTuple):
-    """Step h, n times the inverse temperature, and localization."""
+    """A setting of underdamped Langevin dynamics.
+
+    Parameters
+    ----------
+    step_size : float
+        Step h.
+    n_beta, gamma : float
+        n times the inverse temperature, and localization.
+    """
 
     step_size: float
     n_beta: float

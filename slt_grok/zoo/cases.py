@@ -88,9 +88,9 @@ def parse(text: str) -> Case:
         The string has none of the known forms, or its numbers describe no problem.
     """
     for form, make in _FORMS:
-        if found := re.fullmatch(form, " ".join(text.split())):
+        if match := re.fullmatch(form, " ".join(text.split())):
             try:
-                return make(*found.groups())
+                return make(*match.groups())
             except SltGrokError as error:
                 raise SltGrokError(f"case {text!r}: {error}") from error
     raise SltGrokError(f"case: expected one of the forms {GRAMMAR}, got {text!r}")

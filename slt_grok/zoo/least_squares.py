@@ -28,6 +28,15 @@ class Quadratic:
     """L = 1/2 (w - w*)^T H (w - w*); `rank` eigenvalues of H are log-spaced over `decades` powers of ten, up to 1.
 
     The eigenvectors are random, and w* is standard normal.
+
+    Parameters
+    ----------
+    dimension : int
+        Number of weights.
+    rank : int
+        Rank of H, from 1 to the dimension.
+    decades : float
+        Powers of ten that the nonzero eigenvalues span.
     """
 
     dimension: int
@@ -53,6 +62,11 @@ class Polynomial:
     """Least squares with the monomials 1, x, ..., x^degree, x uniform on [-1, 1], w* standard normal.
 
     The features are evaluated at the Gauss-Legendre nodes with their weights, so the mean over them is the mean over x.
+
+    Parameters
+    ----------
+    degree : int
+        Largest exponent of the monomials.
     """
 
     degree: int

@@ -35,18 +35,17 @@ def measure(text: str, seed: int) -> dict[str, Any]:
     problem, facts = _pose(text, seed)
     truth = problem.truth
     try:
-        found = estimate(problem.module, problem.data, loss=half_squared_error, seed=seed)
+        result = estimate(problem.module, problem.data, loss=half_squared_error, seed=seed)
     except Exception as error:  # an estimator that raises fails this case, not the entire zoo
         return failure(text, seed, f"{type(error).__name__}: {error}", time.perf_counter() - start)
-    value = found.llc.item()
-    status, reason = found.llc_status.item(), found.llc_status_reason.item()
+    names = ("llc", "llc_low", "llc_high", "llc_status", "llc_status_reason")
+    value, low, high, status, reason = (result[name].item() for name in names)
     if not np.isfinite(value):
         return failure(text, seed, f"{status}: {reason}", time.perf_counter() - start)
-    low, high = found.llc_low.item(), found.llc_high.item()
-    corrected = value + multiplicity_correction(truth.multiplicity, found.attrs["n_beta"])
+    corrected = value + multiplicity_correction(truth.multiplicity, result.attrs["n_beta"])
     return facts | {
         "estimate": value,
-        "standard_error": found.llc_se.item(),
+        "standard_error": result.llc_se.item(),
         "low": low,
         "high": high,
         "relative_error": value / truth.value - 1,
@@ -57,7 +56,7 @@ def measure(text: str, seed: int) -> dict[str, Any]:
         "reason": reason,
         "flagged": status != "converged",
         "failed": False,
-        "settings": {name: found.attrs[name] for name in ("n_beta", "gamma", "step_size", "burn_in", "draws")},
+        "settings": {name: result.attrs[name] for name in ("n_beta", "gamma", "step_size", "burn_in", "draws")},
         "seconds": time.perf_counter() - start,
     }
 

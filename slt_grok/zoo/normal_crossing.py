@@ -28,7 +28,13 @@ class CrossingModel(nn.Module):
 
 @dataclass(frozen=True)
 class NormalCrossing:
-    """L = prod_i u_i^(2 k_i), u = Q (w - w*), with a random rotation Q and |w*|^2 = d."""
+    """L = prod_i u_i^(2 k_i), u = Q (w - w*), with a random rotation Q and |w*|^2 = d.
+
+    Parameters
+    ----------
+    exponents : tuple[int, ...]
+        Exponents k_i >= 0, at least one of them above 0.
+    """
 
     exponents: tuple[int, ...]
 

@@ -89,9 +89,9 @@ def summarize(rows: Sequence[Row]) -> dict[str, Any]:
     multiplicity correction are also reported. `coverage` is the fraction of converged cases whose 95% interval contains
     the truth.
     """
-    whole = [row for row in rows if not row["failed"]]
-    scope = [row for row in whole if row["family"].startswith(AGGREGATE)]
-    converged = [row for row in whole if not row["flagged"]]
+    measured = [row for row in rows if not row["failed"]]
+    scope = [row for row in measured if row["family"].startswith(AGGREGATE)]
+    converged = [row for row in measured if not row["flagged"]]
     simple = [row for row in converged if row["multiplicity"] == 1]
     widths = [(row["high"] - row["low"]) / 2 / abs(row["truth"]) for row in converged]
     families = dict.fromkeys(row["family"] for row in rows)
@@ -101,10 +101,10 @@ def summarize(rows: Sequence[Row]) -> dict[str, Any]:
         "aggregate_cases": len(scope),
         "failed": sum(row["failed"] for row in rows),
         "flagged_share": statistics.fmean(row["flagged"] for row in rows),
-        "coverage": _mean(row["covered"] for row in converged),
+        "coverage": _mean([row["covered"] for row in converged]),
         "coverage_scope": "cases with status converged",
-        "coverage_multiplicity_1": _mean(row["covered"] for row in simple),
-        "converged_within_5_percent": _mean(abs(row["relative_error"]) <= CLOSE for row in simple),
+        "coverage_multiplicity_1": _mean([row["covered"] for row in simple]),
+        "converged_within_5_percent": _mean([abs(row["relative_error"]) <= CLOSE for row in simple]),
         "converged_within_5_percent_scope": "cases with status converged and multiplicity 1",
         "median_half_width": statistics.median(widths) if widths else None,
         "median_half_width_scope": "half the 95% interval over the truth, cases with status converged",
@@ -114,29 +114,28 @@ def summarize(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _family(rows: Sequence[Row]) -> dict[str, Any]:
-    whole = [row for row in rows if not row["failed"]]
-    errors = [abs(row["relative_error_with_multiplicity"]) for row in whole]
+    measured = [row for row in rows if not row["failed"]]
+    errors = [abs(row["relative_error_with_multiplicity"]) for row in measured]
     return {
         "cases": len(rows),
-        **_errors(whole),
-        "max_abs_relative_error": max((abs(row["relative_error"]) for row in whole), default=None),
+        **_errors(measured),
+        "max_abs_relative_error": max((abs(row["relative_error"]) for row in measured), default=None),
         "max_abs_relative_error_with_multiplicity": max(errors, default=None),
         "flagged": sum(row["flagged"] for row in rows),
         "failed": sum(row["failed"] for row in rows),
-        "covered_of_converged": sum(row["covered"] for row in whole if not row["flagged"]),
+        "covered_of_converged": sum(row["covered"] for row in measured if not row["flagged"]),
         "median_seconds": statistics.median(row["seconds"] for row in rows),
     }
 
 
 def _errors(rows: Sequence[Row]) -> dict[str, float | None]:
-    found = {}
+    summary = {}
     for suffix in ("", "_with_multiplicity"):
         errors = [abs(row[f"relative_error{suffix}"]) for row in rows]
-        found[f"median_abs_relative_error{suffix}"] = float(np.median(errors)) if errors else None
-        found[f"p90_abs_relative_error{suffix}"] = float(np.quantile(errors, 0.9)) if errors else None
-    return found
+        summary[f"median_abs_relative_error{suffix}"] = float(np.median(errors)) if errors else None
+        summary[f"p90_abs_relative_error{suffix}"] = float(np.quantile(errors, 0.9)) if errors else None
+    return summary
 
 
-def _mean(flags: Iterator[bool]) -> float | None:
-    values = list(flags)
-    return sum(values) / len(values) if values else None
+def _mean(flags: Sequence[bool]) -> float | None:
+    return statistics.fmean(flags) if flags else None

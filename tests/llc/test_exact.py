@@ -1,12 +1,10 @@
 """Closed forms against integrals, recursions, other published formulas and brute force; only w* is random."""
 
 import math
-from fractions import Fraction
 from itertools import product
 
 import numpy as np
 import pytest
-import sympy
 import torch
 from scipy.integrate import quad
 from scipy.linalg import expm
@@ -239,27 +237,6 @@ def test_the_gauge_of_a_neuron_changes_nothing() -> None:
         module.V[:, 1] *= 3
         module.W[1] /= 9
     torch.testing.assert_close(module(pairs(5)), before)
-
-
-def test_the_gram_matrix_is_that_of_the_integrals() -> None:
-    x = sympy.Symbol("x")
-    for i, row in enumerate(exact.polynomial_gram(5)):
-        for j, entry in enumerate(row):
-            assert sympy.Rational(entry.numerator, entry.denominator) == sympy.integrate(x ** (i + j), (x, -1, 1)) / 2
-
-
-def test_exact_rank_sees_what_float64_does_not() -> None:
-    gram = exact.polynomial_gram(40)
-    assert exact.exact_rank(gram) == 41 == 2 * exact.polynomial(40).value
-    assert np.linalg.matrix_rank(np.array(gram, dtype=float)) < 30
-
-
-def test_exact_rank_of_matrices_that_are_singular() -> None:
-    generator = np.random.default_rng(0)
-    for rank in (0, 1, 3, 5):
-        left, right = generator.integers(-3, 4, (6, rank)), generator.integers(-3, 4, (rank, 7))
-        entries = [[Fraction(int(x), 7) for x in row] for row in left @ right]
-        assert exact.exact_rank(entries) == sympy.Matrix(left @ right).rank()
 
 
 def test_the_plateau_of_polynomial_regression() -> None:
