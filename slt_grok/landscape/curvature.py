@@ -9,28 +9,29 @@ to scaling the unembedding, and so is its curvature in all other parameters.
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
-from pydantic import Field
 
 from slt_grok.format import duration, number, plus_minus
 from slt_grok.landscape.common import at_milestones, declared, timed
-from slt_grok.landscape.logit_scale import LogitScale, at_logit_scale, logit_standard_deviation
+from slt_grok.landscape.logit_scale import at_temperature, logit_standard_deviation
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable
 from slt_grok.operators.curvature import CurvatureOperator, Matrix, precise_dtype
 from slt_grok.operators.objective import Objective, network_seed
 from slt_grok.operators.spectrum import products, spectrum
 from slt_grok.progress import ProgressCallback, ignore
-from slt_grok.settings import Positive, Settings
+from slt_grok.settings import NonNegative, Positive, Settings
 from slt_grok.tasks import SPLITS, Split
 from slt_grok.trajectories import Trajectory
 
+LogitScale = Literal["own", "unit"]
 MATRICES = ("hessian", "gauss_newton")
 SCALES: tuple[LogitScale, ...] = ("own", "unit")
 TOTAL: Mapping[str, Sequence[str] | None] = {"total": None}  # the group of all parameters
 C = (0.3, 1.0)  # of the effective dimension; at the loss's own scale, c = gamma / n_beta is comparable to an LLC
+REPEATS, STEPS = 6, 6  # random vectors of the quadrature, and Lanczos steps of each
 TOLERANCE = 1e-2  # relative residual of each eigenpair; the error of the eigenvalue is of the order of its square
 
 OF = ("matrix", "logit_scale", "split", "group")
@@ -84,8 +85,8 @@ def measure_curvature(
     splits: Sequence[Split] = ("train",),
     groups: Mapping[str, Sequence[str] | None] = TOTAL,
     eigenvalues: int = 5,
-    repeats: int = 6,
-    steps: int = 6,
+    repeats: int = REPEATS,
+    steps: int = STEPS,
     seed: int = 0,
     on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
@@ -133,9 +134,10 @@ def measure_curvature(
     for index, coordinates in enumerate(trajectory.labels()):
         # choose where rounding is worst: at the loss's own scale, which may be near 0
         dtypes = [precise_dtype(objective, index, group, TOLERANCE) for group in members]
-        scaled = [at_logit_scale(objective, deviations[index], scale) for scale in logit_scales]
+        deviation = deviations[index]
+        losses = {"own": objective, "unit": at_temperature(objective, deviation) if deviation > 0 else None}
         for m, s, d, g in product(*map(range, shape)):
-            loss, place = scaled[s], (index, m, s, d, g)
+            loss, place = losses[logit_scales[s]], (index, m, s, d, g)
             if loss is None or not len(task.indices(splits[d])):
                 continue
             loss = loss.on(task.data(splits[d]))
@@ -155,21 +157,11 @@ def measure_curvature(
     return declared(trajectory, VARIABLES, values, **coords).assign_attrs(attrs)
 
 
-def curvature_seconds(
-    trajectory: Trajectory, matrix: Matrix, spectra: int, eigenvalues: int, repeats: int = 6, steps: int = 6
-) -> float:
-    """Predict the seconds of a number of spectra of each network on the train set, from one product."""
-    objective = Objective.of(trajectory)
-    operator = CurvatureOperator(objective, 0, matrix, dtype=precise_dtype(objective, 0, None, TOLERANCE))
-    seconds = timed(operator.matvec, np.ones(operator.shape[1]))
-    return len(trajectory) * spectra * products(eigenvalues, repeats, steps) * seconds
-
-
 class CurvatureSettings(Settings):
     """Settings of `Curvature`."""
 
     eigenvalues: Positive = 5
-    seed: int = Field(default=0, ge=0)
+    seed: NonNegative = 0
 
 
 class Curvature(Measurement):
@@ -183,7 +175,7 @@ class Curvature(Measurement):
         """Measure the milestones, one checkpoint at a time."""
         chosen = at_milestones(trajectory, context.milestones)
         groups = {name: [name] for name in trajectory.network.shapes}
-        context.announce(f"about {duration(self._seconds(chosen, settings))}")
+        context.announce(f"about {duration(self._seconds(chosen, settings.eigenvalues))}")
         options: dict[str, Any] = {"matrices": MATRICES, "eigenvalues": settings.eigenvalues, "seed": settings.seed}
 
         def shard(part: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
@@ -197,11 +189,14 @@ class Curvature(Measurement):
 
     def seconds(self, trial: Trajectory, settings: CurvatureSettings, checkpoints: int, context: Context) -> float:
         """Predict the cost from one product; there are at most three milestones."""
-        return min(3, checkpoints) * self._seconds(trial, settings)
+        return min(3, checkpoints) * self._seconds(trial, settings.eigenvalues)
 
-    def _seconds(self, trajectory: Trajectory, settings: CurvatureSettings) -> float:
+    def _seconds(self, trajectory: Trajectory, eigenvalues: int) -> float:
+        objective = Objective.of(trajectory)
+        operator = CurvatureOperator(objective, 0, dtype=precise_dtype(objective, 0, None, TOLERANCE))
         spectra = len(MATRICES) * len(SCALES) * (len(SPLITS) + len(trajectory.network.shapes))
-        return curvature_seconds(trajectory, "hessian", spectra, settings.eigenvalues)
+        work = len(trajectory) * spectra * products(eigenvalues, REPEATS, STEPS)
+        return work * timed(operator.matvec, np.ones(operator.shape[1]))
 
     def figures(self) -> Sequence[Drawing]:
         """Draw the spectral density."""

@@ -6,15 +6,12 @@ checkpoint, held fixed as a temperature (Guo et al. 1706.04599, section 4.2), do
 """
 
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from slt_grok.operators.objective import ROWS, Objective, batches
-
-LogitScale = Literal["own", "unit"]
 
 
 def logit_standard_deviation(objective: Objective, index: int) -> float:
@@ -43,10 +40,3 @@ def at_temperature(objective: Objective, temperature: float) -> Objective:
         return network.loss(outputs / temperature, targets)
 
     return replace(objective, network=replace(network, loss=loss))
-
-
-def at_logit_scale(objective: Objective, deviation: float, scale: LogitScale) -> Objective | None:
-    """Get the objective at its own logit scale, or at unit scale given the logits' deviation; None if undefined."""
-    if scale == "own":
-        return objective
-    return at_temperature(objective, deviation) if deviation > 0 else None

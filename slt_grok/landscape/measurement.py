@@ -11,7 +11,6 @@ from typing import Any
 import xarray as xr
 from pydantic import Field
 
-from slt_grok.format import duration
 from slt_grok.landscape import curvature, dynamics, sharpness, volume
 from slt_grok.landscape.barriers import NEIGHBORS, neighbor_barriers
 from slt_grok.landscape.common import only
@@ -134,13 +133,6 @@ def _select(dataset: xr.Dataset, scale: str, names: Mapping[str, str]) -> xr.Dat
     return selection.sel(logit_scale=scale, drop=True).rename(names)
 
 
-def probe_seconds(trajectory: Trajectory, eigenvalues: int, radii: Sequence[float]) -> float:
-    """Predict most of the seconds of `at_checkpoints`: both matrices and the sharpness."""
-    hessian = curvature.curvature_seconds(trajectory, "hessian", 1, eigenvalues, REPEATS, 1)
-    gauss_newton = curvature.curvature_seconds(trajectory, "gauss_newton", 1, 0, REPEATS, STEPS)
-    return hessian + gauss_newton + sharpness.sharpness_seconds(trajectory, len(radii))
-
-
 class LandscapeSettings(Settings):
     """Settings of `Landscape`."""
 
@@ -172,10 +164,10 @@ class Landscape(Measurement):
         chosen = trajectory.isel(step=evenly_spaced(trajectory.coords["step"], settings.probe_checkpoints))
         if not len(chosen):
             return lines
-        context.announce(f"about {duration(probe_seconds(chosen, settings.eigenvalues, settings.radii))}")
+        options = settings.model_dump(exclude={"probe_checkpoints"})
         around = context.in_shards(
             chosen,
-            lambda shard, on_progress: at_checkpoints(shard, **self._options(settings), on_progress=on_progress),
+            lambda shard, on_progress: at_checkpoints(shard, on_progress=on_progress, **options),
             4,
             part="at",
             span=(LINES, 1),
@@ -187,12 +179,9 @@ class Landscape(Measurement):
         start = time.process_time()
         between_checkpoints(trial)
         middle = time.process_time()
-        at_checkpoints(trial, **self._options(settings))
-        asked = checkpoints if settings.probe_checkpoints is None else min(settings.probe_checkpoints, checkpoints)
-        return (middle - start) * checkpoints + (time.process_time() - middle) * asked
-
-    def _options(self, settings: LandscapeSettings) -> dict[str, Any]:
-        return settings.model_dump(include={"eigenvalues", "radii", "seed"})
+        at_checkpoints(trial, **settings.model_dump(exclude={"probe_checkpoints"}))
+        probed = checkpoints if settings.probe_checkpoints is None else min(settings.probe_checkpoints, checkpoints)
+        return (middle - start) * checkpoints + (time.process_time() - middle) * probed
 
     def figures(self) -> Sequence[Drawing]:
         """Draw the probes over training, and the motion of the weights."""

@@ -18,7 +18,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from slt_grok.landscape.common import declared, timed
+from slt_grok.landscape.common import declared
 from slt_grok.measurement import Variable
 from slt_grok.operators.objective import ROWS, Objective, batches, check_finite_loss, loss_and_gradient, network_seed
 from slt_grok.trajectories import Trajectory
@@ -67,12 +67,16 @@ class _Loss:
 
     def __init__(self, objective: Objective, index: int, adaptive: bool) -> None:
         self.network, self.data = objective.network, objective.data
-        self.at = objective.weights(index)
-        self.units = {name: w.abs() if adaptive else torch.ones_like(w) for name, w in self.at.items()}
+        self.weights = objective.weights(index)
+        self.units = {name: w.abs() if adaptive else torch.ones_like(w) for name, w in self.weights.items()}
 
     def moved(self, step: Weights | None) -> Weights:
         """Compute w + e for a step in these units."""
-        return self.at if step is None else {name: w + self.units[name] * step[name] for name, w in self.at.items()}
+        return (
+            self.weights
+            if step is None
+            else {name: w + self.units[name] * step[name] for name, w in self.weights.items()}
+        )
 
     def value(self, step: Weights | None = None) -> float:
         """Compute the loss at w + e."""
@@ -114,7 +118,7 @@ def worst_case_sharpness(
     slope, base = loss.gradient()
     check_finite_loss(base, index)
     flat = not any(part.any() for part in slope.values())
-    start = _noise(loss.at, torch.Generator().manual_seed(seed)) if flat else slope
+    start = _noise(loss.weights, torch.Generator().manual_seed(seed)) if flat else slope
     rises = np.zeros((len(radii), steps + 1))
     for number, radius in enumerate(radii):
         step = _of_length(start, radius)
@@ -154,7 +158,7 @@ def average_case_sharpness(
     check_finite_loss(base, index)
     rises = np.empty((len(sigmas), pairs))
     for pair in range(pairs):
-        noise = _noise(loss.at, generator)
+        noise = _noise(loss.weights, generator)
         for number, sigma in enumerate(sigmas):
             losses = [loss.value({name: sign * sigma * z for name, z in noise.items()}) for sign in (1, -1)]
             rises[number, pair] = sum(losses) / 2 - base
@@ -193,12 +197,6 @@ def measure_sharpness(trajectory: Trajectory, *, radii: Sequence[float] = (0.1, 
         for name, result in zip(VARIABLES, results, strict=True)
     }
     return declared(trajectory, VARIABLES, values, mode=list(MODES), radius=list(radii), sigma=list(SIGMAS))
-
-
-def sharpness_seconds(trajectory: Trajectory, radii: int) -> float:
-    """Predict the seconds of `measure_sharpness`, counting a loss as a third of a gradient."""
-    gradients = len(MODES) * (1 + radii * STEPS + (radii + 1 + 2 * PAIRS * len(SIGMAS)) / 3)
-    return len(trajectory) * gradients * timed(_Loss(Objective.of(trajectory), 0, adaptive=False).gradient)
 
 
 def _noise(like: Weights, generator: torch.Generator) -> Weights:

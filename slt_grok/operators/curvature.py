@@ -11,6 +11,7 @@ implicitly restarted Lanczos (ARPACK, in scipy).
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,6 @@ from torch import Tensor
 from torch.func import grad, vjp
 
 from slt_grok.operators.objective import ROWS, Data, Objective, as_floats, batches
-from slt_grok.trajectories import Network
 
 Matrix = Literal["hessian", "gauss_newton"]
 Product = Callable[[Any], Any]
@@ -77,8 +77,7 @@ class CurvatureOperator(LinearOperator):
         group: Sequence[str] | None = None,
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        network = objective.network
-        network = Network(deepcopy(network.module).to(dtype), network.task, network.loss, network.call)
+        network = replace(objective.network, module=deepcopy(objective.network.module).to(dtype))
         weights = {name: tensor.to(dtype) for name, tensor in objective.weights(index).items()}
         self._free = free = {name: weights[name] for name in objective.group(group)}
         size = sum(tensor.numel() for tensor in free.values())

@@ -101,9 +101,8 @@ class Objective:
             Neither data nor a task is given.
         """
         inputs, targets = trajectory.task.data("train") if data is None else data
-        network = trajectory.network
-        double = Network(deepcopy(network.module).double(), network.task, network.loss)
-        return cls(double, trajectory.stacked(torch.float64), (as_floats(inputs, torch.float64), targets))
+        network = replace(trajectory.network, module=deepcopy(trajectory.network.module).double())
+        return cls(network, trajectory.stacked(torch.float64), (as_floats(inputs, torch.float64), targets))
 
     def weights(self, index: int) -> dict[str, Tensor]:
         """Get the parameters of one network."""

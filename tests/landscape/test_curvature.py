@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from slt_grok import models
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.curvature import curvature_seconds, measure_curvature
+from slt_grok.landscape.curvature import Curvature, measure_curvature
 from slt_grok.landscape.logit_scale import at_temperature, logit_standard_deviation
 from slt_grok.operators import curvature as operators
 from slt_grok.operators.curvature import CurvatureOperator, eigenpairs, precise_dtype
@@ -158,7 +158,8 @@ def test_vectors_of_the_largest_eigenvalues():
 
 def test_cost_is_predicted(monkeypatch):
     monkeypatch.setattr("slt_grok.landscape.curvature.timed", lambda work, *arguments: 0.5)
-    assert curvature_seconds(trajectory_of(), "hessian", 2, 5, 6, 8) == 2 * 2 * (20 + 48) * 0.5
+    predicted = Curvature()._seconds(trajectory_of(), 5)
+    assert predicted == 2 * 2 * 2 * (3 + 3) * (20 + 36) * 0.5  # networks, matrices, scales, splits and blocks
 
 
 def test_a_group_that_does_not_exist():

@@ -7,12 +7,7 @@ from torch import nn
 
 from slt_grok import models
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.sharpness import (
-    average_case_sharpness,
-    measure_sharpness,
-    sharpness_seconds,
-    worst_case_sharpness,
-)
+from slt_grok.landscape.sharpness import average_case_sharpness, measure_sharpness, worst_case_sharpness
 from slt_grok.operators.objective import Objective
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
@@ -160,8 +155,3 @@ def test_a_loss_that_is_not_finite():
     toy = stacked(torch.tensor([[1.0, 1.0], [-1.0, 1.0]]), lambda w: w[0].log())
     with pytest.raises(SltGrokError, match="network 1 of the trajectory: expected a finite mean loss, got nan"):
         measure_sharpness(toy)
-
-
-def test_cost_is_predicted(monkeypatch):
-    monkeypatch.setattr("slt_grok.landscape.sharpness.timed", lambda work: 0.5)
-    assert sharpness_seconds(trajectory_of(), radii=2) == pytest.approx(2 * 2 * (5 + 11 / 3) * 0.5)

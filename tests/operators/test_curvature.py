@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -141,3 +143,12 @@ def test_curvature_that_is_not_finite():
         Objective.of(stacked(torch.zeros(1, SIZE), lambda w: w.abs().sqrt().sum()), ONE_SAMPLE), 0
     )
     assert np.isnan(eigenpairs(operator, 2, 1e-3, 0)[0]).all()
+
+
+def test_an_intervention_is_kept():
+    """Outputs w scaled by the square root of 3 by the network's call: the Hessian of sum w^2 is three times itself."""
+    trajectory = stacked(torch.ones(1, SIZE), lambda w: (w**2).sum())
+    call = lambda *arguments: 3**0.5 * functional_call(*arguments)  # noqa: E731
+    changed = Trajectory(replace(trajectory.network, call=call), trajectory.parameters, ("step",), trajectory.coords)
+    expected = 3 * dense(CurvatureOperator(Objective.of(trajectory), 0))
+    np.testing.assert_allclose(dense(CurvatureOperator(Objective.of(changed), 0)), expected, rtol=1e-12)
