@@ -48,7 +48,7 @@ def move_frequencies(trajectory: Trajectory, moves: Mapping[int, int]) -> Trajec
         A network not from this package, p not an odd prime, or impossible moves.
     """
     turn = rotation(weights.model_of(trajectory).tokens, moves)
-    return weights.on_tables(trajectory, lambda table: table @ turn.T)
+    return weights.change_tables(trajectory, lambda table: table @ turn.T)
 
 
 def rotation(p: int, moves: Mapping[int, int]) -> Tensor:

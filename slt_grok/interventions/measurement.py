@@ -8,7 +8,7 @@ null of all these differences). See `slt_grok.interventions.weights` for each of
 random streams, seeded by its name, so the differences between two variants include the errors of both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -95,14 +95,14 @@ class Interventions(Measurement):
         first = min((index for index in memorized if index is not None), default=len(steps) // 3)
         chosen = trajectory.isel(step=[first + i for i in evenly_spaced(steps[first:], settings.checkpoints)])
         sources = [
-            Source(trajectory.isel(seed=[i]), circuit, index, settings.seed)
+            Source(trajectory.isel(seed=[i]), circuit, index, settings)
             for i, (circuit, index) in enumerate(zip(_circuits(trajectory), memorized, strict=True))
         ]
         size = max(1, shard_chains(trajectory) // settings.chains)
         results = [
             context.in_shards(
                 chosen,
-                partial(_measured, sources=sources, variants=planned[start : start + size], settings=settings),
+                partial(_measured, sources=sources, variants=planned[start : start + size]),
                 1,
                 part=f"variants_{start:03d}",
                 span=(start / len(planned), min(start + size, len(planned)) / len(planned)),
@@ -213,14 +213,14 @@ class Source(NamedTuple):
         Circuit of the last checkpoint; None without a circuit.
     memorized : int or None
         Index of the first checkpoint that has memorized.
-    seed : int
-        Seed of the random controls.
+    settings : LLCSettings
+        Settings of the LLC, whose seed is also that of the random controls.
     """
 
     trajectory: Trajectory
     circuit: Circuit | None
     memorized: int | None
-    seed: int
+    settings: LLCSettings
 
     def intervene(self, network: Trajectory, variant: Variant) -> Trajectory | None:
         """Build a variant of a checkpoint; None if the seed lacks what it requires."""
@@ -232,13 +232,35 @@ class Source(NamedTuple):
             return None if index is None else weights.exchange(network, self.trajectory.isel(step=[index]), names)
         circuit = self.circuit
         if circuit is not None and variant.control != "circuit":
-            circuit = control(circuit, variant, weights.group_of(network), self.seed)
+            circuit = control(circuit, variant, weights.group_of(network), self.settings.seed)
         if circuit is None:
             return None
         on_tables, on_neurons = ACTS[variant.act]
         if "tables" in variant.site:
             network = on_tables(network, circuit.directions)
         return on_neurons(network, circuit.neurons) if "neurons" in variant.site else network
+
+    def measure(self, network: Trajectory, variants: Sequence[Variant]) -> xr.Dataset:
+        """Measure LLC, losses, accuracies and distance of a checkpoint's variants; `MISSING` where unavailable."""
+        intervened = {variant.name: self.intervene(network, variant) for variant in variants}
+        available = {name: variant for name, variant in intervened.items() if variant is not None}
+        result = xr.Dataset(coords={**network.coords, VARIANT: list(intervened), "split": list(SPLITS)})
+        for name, variable in MEASURED.items():
+            dims = (*network.dims, *variable.dims)
+            missing = np.full([result.sizes[dim] for dim in dims], MISSING.get(name, np.nan), dtype=object)
+            result[name] = (dims, missing if name in MISSING else missing.astype(float))
+        if available:
+            llc = estimate_by(self.settings, _stacked(network, available))
+            for name in LLC_VARIABLES:
+                result[name].loc[{VARIANT: list(available)}] = llc[name].transpose(*result[name].dims).values
+            before = _flat(network)
+            for name, variant in available.items():
+                result["distance"].loc[{VARIANT: name}] = float((_flat(variant) - before).norm() / before.norm())
+                values = weights.evaluate(variant)
+                for variable in ("loss", "accuracy"):
+                    result[variable].loc[{VARIANT: name}] = values[variable]
+            result.attrs = llc.attrs
+        return result.assign({name: result[name].astype(str) for name in MISSING})
 
 
 def variants(trajectory: Trajectory, controls: int) -> list[Variant]:
@@ -282,48 +304,24 @@ def control(circuit: Circuit, variant: Variant, group: Group, seed: int) -> Circ
 
 
 def _measured(
-    shard: Trajectory,
-    on_progress: ProgressCallback,
-    sources: Sequence[Source],
-    variants: Sequence[Variant],
-    settings: LLCSettings,
+    shard: Trajectory, on_progress: ProgressCallback, sources: Sequence[Source], variants: Sequence[Variant]
 ) -> xr.Dataset:
     """Measure some variants of one checkpoint of every seed."""
     results: list[xr.Dataset] = []
     for i, source in enumerate(sources):
-        results.append(measured_variants(shard.isel(seed=[i]), source, variants, settings))
+        results.append(source.measure(shard.isel(seed=[i]), variants))
         on_progress((i + 1) / len(sources), f"{len(variants)} variants")
     return xr.concat(results, "seed", combine_attrs="drop_conflicts")
 
 
-def measured_variants(
-    network: Trajectory, source: Source, variants: Sequence[Variant], settings: LLCSettings
-) -> xr.Dataset:
-    """Measure LLC, losses, accuracies and distance of one network's variants; `MISSING` where unavailable."""
-    intervened = {variant.name: source.intervene(network, variant) for variant in variants}
-    available = {name: variant for name, variant in intervened.items() if variant is not None}
-    coords = {**network.coords, VARIANT: list(intervened), "split": list(SPLITS)}
-    result = xr.Dataset(coords=coords)
-    for name, variable in MEASURED.items():
-        dims = (*network.dims, *variable.dims)
-        missing = np.full([len(coords[dim]) for dim in dims], MISSING.get(name, np.nan), dtype=object)
-        result[name] = (dims, missing if name in MISSING else missing.astype(float))
-    if available:
-        parameters = {
-            name: torch.stack([variant.parameters[name] for variant in available.values()], len(network.dims))
-            for name in network.parameters
-        }
-        dims, coords = (*network.dims, VARIANT), {**network.coords, VARIANT: np.array(list(available))}
-        llc = estimate_by(settings, replace(network, parameters=parameters, dims=dims, coords=coords))
-        for name in LLC_VARIABLES:
-            result[name].loc[{VARIANT: list(available)}] = llc[name].transpose(*result[name].dims).values
-        before = _flat(network)
-        for name, variant in available.items():
-            values = weights.evaluate(variant) | {"distance": float((_flat(variant) - before).norm() / before.norm())}
-            for variable in ("distance", "loss", "accuracy"):
-                result[variable].loc[{VARIANT: name}] = values[variable]
-        result.attrs = llc.attrs
-    return result.assign({name: result[name].astype(str) for name in MISSING})
+def _stacked(network: Trajectory, variants: Mapping[str, Trajectory]) -> Trajectory:
+    """Stack variants of a checkpoint along a last leading dimension `variant`."""
+    parameters = {
+        name: torch.stack([variant.parameters[name] for variant in variants.values()], len(network.dims))
+        for name in network.parameters
+    }
+    coords = {**network.coords, VARIANT: np.array(list(variants))}
+    return replace(network, parameters=parameters, dims=(*network.dims, VARIANT), coords=coords)
 
 
 def with_changes(dataset: xr.Dataset) -> xr.Dataset:

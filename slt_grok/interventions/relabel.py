@@ -17,7 +17,7 @@ from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.groups import Group
-from slt_grok.interventions.weights import group_of, model_of
+from slt_grok.interventions.weights import change_tables, group_of
 from slt_grok.tasks import GroupTask, Task
 from slt_grok.trajectories import Trajectory
 
@@ -105,16 +105,13 @@ def relabel(trajectory: Trajectory, permutation: Sequence[int] | np.ndarray) -> 
     SltGrokError
         A model without declared roles, a task without a group, or not a permutation of its elements.
     """
-    task, module, n = trajectory.task, model_of(trajectory), group_of(trajectory).order
+    task, n = trajectory.task, group_of(trajectory).order
     names = torch.as_tensor(np.asarray(permutation))
     if names.shape != (n,) or not torch.equal(names.sort().values, torch.arange(n)):
         raise SltGrokError(f"relabel: expected a permutation of 0..{n - 1}")
     old_row = names.argsort()
-    parameters = dict(trajectory.parameters)
-    for name, axis in module.token_roles().values():
-        if name in parameters:
-            tokens, rest = parameters[name].tensor_split([n], axis)
-            parameters[name] = torch.cat([tokens.index_select(axis, old_row), rest], axis)
     before, earlier = (task.before, task.permutation) if isinstance(task, RelabeledTask) else (task, range(n))
     renamed = RelabeledTask(before=before, permutation=tuple(names[list(earlier)].tolist()))
+    tables = change_tables(trajectory, lambda table: table[..., old_row]).parameters
+    parameters = {name: tensor.contiguous() for name, tensor in tables.items()}  # for sums in the order of the original
     return replace(trajectory, network=replace(trajectory.network, task=renamed), parameters=parameters)

@@ -96,12 +96,12 @@ def keep_directions(trajectory: Trajectory, directions: Tensor) -> Trajectory:
     SltGrokError
         A network not from this package, or directions of the wrong length.
     """
-    return on_tables(trajectory, lambda table: table.mean(-1, keepdim=True) + _along(table, directions))
+    return change_tables(trajectory, lambda table: table.mean(-1, keepdim=True) + _along(table, directions))
 
 
 def remove_directions(trajectory: Trajectory, directions: Tensor) -> Trajectory:
     """Remove from every table its component along some directions of the token axis; see `keep_directions`."""
-    return on_tables(trajectory, lambda table: table - _along(table, directions))
+    return change_tables(trajectory, lambda table: table - _along(table, directions))
 
 
 def _along(table: Tensor, directions: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ def _along(table: Tensor, directions: Tensor) -> Tensor:
     return (table @ directions.T) @ directions
 
 
-def on_tables(trajectory: Trajectory, change: Callable[[Tensor], Tensor]) -> Trajectory:
+def change_tables(trajectory: Trajectory, change: Callable[[Tensor], Tensor]) -> Trajectory:
     """Change every table over the tokens, passed in float64 with the token axis last; other rows are unchanged.
 
     Raises
