@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from slt_grok.batching import at_a_time
 from slt_grok.devices import CPU
 from slt_grok.llc.noise import StreamNoise, ZeroNoise
 from slt_grok.llc.posterior import LocalPosterior
@@ -75,6 +76,11 @@ def run_chains(
         Called with the completed fraction of the updates and the mean loss.
     observers : sequence of Observer, optional
         Notified at the start, and given every n-th draw.
+
+    Returns
+    -------
+    Chains
+        The records, in the order of `starts`.
     """
     for observer in observers:
         observer.begin(starts)
@@ -102,12 +108,12 @@ def _size_and_workers(sampling: Sampling, starts: Starts) -> tuple[int, int]:
     total, bytes_each = len(starts.streams), _chain_bytes(sampling, starts.rows(slice(0, 1)))
     if sampling.device != CPU:  # a GPU needs as many chains at once as fit
         free, _ = torch.cuda.mem_get_info(sampling.device)
-        return min(total, max(1, free // (2 * bytes_each))), 1
+        return min(total, at_a_time(2 * bytes_each, free)), 1
     threads = torch.get_num_threads()
-    largest, smallest = (max(1, min(s, WORKING_MEMORY) // bytes_each) for s in (LARGEST_BATCH, SMALLEST_BATCH))
+    largest, smallest = (at_a_time(bytes_each, min(s, WORKING_MEMORY)) for s in (LARGEST_BATCH, SMALLEST_BATCH))
     rounds = math.ceil(total / (threads * largest))  # the same number of batches for each thread
     size = min(largest, max(smallest, math.ceil(total / (threads * rounds))))
-    return size, min(threads, math.ceil(total / size), max(1, WORKING_MEMORY // (size * bytes_each)))
+    return size, min(threads, math.ceil(total / size), at_a_time(size * bytes_each, WORKING_MEMORY))
 
 
 def _run_batch(
@@ -173,9 +179,9 @@ def _acceptance(
     """Compute the acceptance of a MALA proposal with the sampler's step, on the draw's batch, (chains,)."""
     if sampler.exact:
         return state.acceptance
-    gradient, epsilon = state.gradient.clone(), like(sampler.langevin_step, state.position)
-    acceptance = propose(state.position, state.loss, gradient, epsilon, batch_loss.again, noise, posterior)[-1]
-    state.gradient.copy_(gradient)
+    kept = State(state.position, state.loss, state.gradient.clone())  # an evaluation may overwrite the gradient
+    acceptance = propose(kept, like(sampler.langevin_step, kept.position), batch_loss.again, noise, posterior)[-1]
+    state.gradient.copy_(kept.gradient)
     return acceptance
 
 

@@ -109,6 +109,11 @@ def chain_health(losses: np.ndarray, baseline: float, n_beta: float, d: int, bou
         Whether each loss is exact, from the full batch and a sampler without step-size bias; then `highest_excess`
         bounds it.
 
+    Returns
+    -------
+    str
+        `HEALTHY`, or the reason.
+
     Notes
     -----
     n_beta (E L - L(w*)) is at most d/2 at a minimum of a smooth loss, so a mean above d over the last half indicates an
@@ -129,7 +134,7 @@ def chain_health(losses: np.ndarray, baseline: float, n_beta: float, d: int, bou
 
 
 def highest_excess(d: int) -> float:
-    """Upper bound on n_beta (L - L(w*)) for any draw: d/2 + 10 sqrt(d/2) + 50.
+    """Bound n_beta (L - L(w*)) for any draw: d/2 + 10 sqrt(d/2) + 50.
 
     At a minimum it follows a Gamma distribution of shape lambda <= d/2; ten standard deviations and 50 above its mean
     have a probability below 1e-20, so anything larger comes from an unstable step.
@@ -145,7 +150,18 @@ def is_out_of_reach(losses: np.ndarray, baselines: np.ndarray, n_betas: Sequence
 
 
 def average(statistics: ChainStatistics) -> Average:
-    """Estimate the LLC at one temperature with its diagnostics; all NaN if no chain is healthy."""
+    """Estimate the LLC at one temperature with its diagnostics.
+
+    Parameters
+    ----------
+    statistics : ChainStatistics
+        Records of the chains; unhealthy ones are omitted.
+
+    Returns
+    -------
+    Average
+        The estimate; all NaN if no chain is healthy.
+    """
     healthy = statistics.healthy
     if not healthy.any():
         return Average(*[np.nan] * len(Average._fields))
@@ -179,6 +195,11 @@ def assess(
         depends on (n_beta, gamma).
     hotter : Average or None, optional
         The estimate at n_beta / 16 from separate chains, if any.
+
+    Returns
+    -------
+    Status
+        The status with its reason, including the number of omitted chains.
 
     Notes
     -----
@@ -241,6 +262,11 @@ def interval(
         The estimate at n_beta / 16, if any.
     regular : bool, optional
         Whether the point is regular, so that the multiplicity is 1.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper end.
     """
     statistical = INTERVAL * estimate.llc_se
     if hotter is None:

@@ -94,7 +94,21 @@ class LLC(Measurement):
 
 
 def estimate_by(settings: LLCSettings, trajectory: Trajectory, on_progress: ProgressCallback = ignore) -> xr.Dataset:
-    """Estimate the LLC of a trajectory with the settings of a configuration, see `slt_grok.llc.sample.sample`.
+    """Estimate the LLC of a trajectory with the settings of a configuration.
+
+    Parameters
+    ----------
+    settings : LLCSettings
+        Content of the section `llc`.
+    trajectory : Trajectory
+        Networks with a task.
+    on_progress : callable, optional
+        Called with the completed fraction and the mean loss.
+
+    Returns
+    -------
+    xarray.Dataset
+        See `slt_grok.llc.estimate`.
 
     Raises
     ------
@@ -130,7 +144,17 @@ def without_task(network: Network) -> str | None:
 
 
 def seconds_of_updates(network: Trajectory, settings: SamplingSettings, updates: int) -> float:
-    """Predict the core-seconds for the given number of updates of all chains of one network."""
+    """Predict the core-seconds for the updates of all chains of one network.
+
+    Parameters
+    ----------
+    network : Trajectory
+        A single network.
+    settings : SamplingSettings
+        Settings of the measurement; the trial takes fewer updates.
+    updates : int
+        Number of updates per chain.
+    """
     problem, times = Problem.from_inputs(network, dtype=settings.dtype), []
     for draws in (TRIAL_DRAWS[0], *TRIAL_DRAWS):  # the first run is slower
         short = settings.model_copy(update={"draws": draws, "burn_in": 0, "thinning": 1, "device": None})
@@ -154,7 +178,7 @@ def setting_note(llc: xr.Dataset) -> str:
 
 
 def melted_steps(llc: xr.Dataset) -> np.ndarray:
-    """Find the steps at which chains lose more than guessing would, although the checkpoint has learned.
+    """Find the steps at which the chains' loss exceeds that of guessing, although the checkpoint has learned.
 
     Guessing costs log(classes) nats, stored in the attribute `guessing_loss`.
     """

@@ -53,6 +53,11 @@ class Problem:
     ) -> "Problem":
         """Build the problem from the arguments of `slt_grok.llc.estimate`.
 
+        Parameters
+        ----------
+        source, data, loss, subspace, dtype
+            See `slt_grok.llc.estimate`.
+
         Raises
         ------
         SltGrokError
@@ -98,7 +103,22 @@ class Problem:
         return Sampling(network, self.inputs, self.targets, self.subspace, sampler, schedule, box, device)
 
     def starts(self, n_betas: Sequence[float], gamma: float, chains: int, seed: int) -> Starts:
-        """Start chains at w*, in the order (network, temperature, chain)."""
+        """Start chains at w*.
+
+        Parameters
+        ----------
+        n_betas, gamma : sequence of float, float
+            n times each inverse temperature, and the localization.
+        chains : int
+            Number of chains for each network and temperature.
+        seed : int
+            Seed; together with a network's coordinates and a chain's index it determines the random streams.
+
+        Returns
+        -------
+        Starts
+            Starting points in the order (network, temperature, chain).
+        """
         networks, copies = self.trajectory.stacked(self.dtype), len(n_betas) * chains
         stack = {name: tensor.repeat_interleave(copies, 0) for name, tensor in networks.items()}
         n_beta = torch.tensor(n_betas, dtype=self.dtype).repeat_interleave(chains).repeat(len(self.trajectory))[:, None]

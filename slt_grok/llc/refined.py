@@ -97,6 +97,15 @@ def components(network: Network, key_frequencies: Sequence[int] = (), seed: int 
     other frequencies drawn with `seed`; and all weights on the test samples and on all samples, if the task has test
     samples.
 
+    Parameters
+    ----------
+    network : Network
+        The network with its task.
+    key_frequencies : sequence of int, optional
+        Frequencies of the circuit.
+    seed : int, optional
+        Seed of the random frequencies.
+
     Raises
     ------
     SltGrokError
@@ -117,9 +126,7 @@ def components(network: Network, key_frequencies: Sequence[int] = (), seed: int 
             Component("other frequencies", "rest", others(network, keys)),
             Component("all frequencies", "tables", others(network, [])),
         ]
-        assert task is not None
-        assert task.group is not None
-        ordinary = np.setdiff1d(task.group.frequencies, keys)
+        ordinary = np.setdiff1d(restrictions.group_of_tables(network).frequencies, keys)
         null = sorted(np.random.default_rng(seed).permutation(ordinary)[: len(keys)].tolist())
         parts += [Component(f"null frequency {k}", "null frequency", planes(network, [k])) for k in null]
         if null:
@@ -204,17 +211,28 @@ def measure(
 
 
 def over_seeds(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Combine refined LLCs of single seeds in one dataset; components that a seed lacks are NaN."""
-    components = pd.concat([dataset[["group", "dimension"]].to_dataframe() for dataset in datasets])
-    components = components[~components.index.duplicated()]
+    """Combine refined LLCs of single seeds in one dataset.
+
+    Parameters
+    ----------
+    datasets : sequence of xarray.Dataset
+        Results of `measure`, each for one seed, over (step, seed, component).
+
+    Returns
+    -------
+    xarray.Dataset
+        A dataset over all seeds and components; components that a seed lacks are NaN.
+    """
+    properties = pd.concat([dataset[["group", "dimension"]].to_dataframe() for dataset in datasets])
+    properties = properties[~properties.index.duplicated()]
     aligned = []
     for dataset in datasets:
         fill = {name: UNMEASURED.get(str(name), np.nan) for name in dataset.data_vars}
         dataset = dataset.drop_vars(("group", "dimension"))
-        aligned.append(dataset.reindex(component=list(components.index), fill_value=fill))
+        aligned.append(dataset.reindex(component=list(properties.index), fill_value=fill))
     joined = xr.concat(aligned, dim="seed", data_vars="minimal", coords="minimal", compat="override", join="exact")
-    joined = joined.assign_coords(group=("component", list(components.group)))
-    return joined.assign(dimension=("component", list(components.dimension), datasets[0].dimension.attrs))
+    joined = joined.assign_coords(group=("component", list(properties.group)))
+    return joined.assign(dimension=("component", list(properties.dimension), datasets[0].dimension.attrs))
 
 
 class RefinedSettings(SamplingSettings):

@@ -49,10 +49,8 @@ def head(module: nn.Module, index: int) -> Subspace:
         The network declares no attention heads, or none with that index.
     """
     shapes, count = _shapes(module), heads(module)
-    if not count:
-        raise SltGrokError("head: the network declares no attention heads")
     if not 0 <= index < count:
-        raise SltGrokError(f"head: expected one of 0..{count - 1}, got {index}")
+        raise SltGrokError(f"head: expected an index below {count}, the number of attention heads, got {index}")
     entries = {n: torch.arange(shapes[n].numel()).reshape(shapes[n])[index] for n in head_parameters(module)}
     return Subspace(shapes, {name: Entries(places.flatten()) for name, places in entries.items()})
 
@@ -68,6 +66,20 @@ def heads(module: nn.Module) -> int:
     return _shapes(module)[names[0]][0] if names else 0
 
 
+def group_of_tables(network: Network) -> Group:
+    """Get the task's group, over which the model declares tables.
+
+    Raises
+    ------
+    SltGrokError
+        The task has no group, or the model declares no such tables.
+    """
+    task = network.task
+    if task is None or task.group is None or not network.declares("token_roles"):
+        raise SltGrokError("frequencies: expected a task with a group and a model that declares its tables over tokens")
+    return task.group
+
+
 def frequencies(network: Network, chosen: Sequence[int]) -> Subspace:
     """Select the planes of some frequencies in every table over the task's group, such as embedding and unembedding.
 
@@ -79,7 +91,7 @@ def frequencies(network: Network, chosen: Sequence[int]) -> Subspace:
     SltGrokError
         The task has no group, the model declares no such tables, or the frequencies are not distinct ones of the group.
     """
-    group = _group(network)
+    group = group_of_tables(network)
     if not len(chosen) or len(set(chosen)) < len(chosen) or not set(chosen) <= set(group.frequencies.tolist()):
         raise SltGrokError(f"frequencies: expected distinct ones in 1..{len(group.planes)}, got {list(chosen)}")
     return _token_directions(network, torch.cat([group.planes[k - 1] for k in chosen]))
@@ -96,7 +108,7 @@ def other_frequencies(network: Network, chosen: Sequence[int]) -> Subspace:
     SltGrokError
         See `frequencies`.
     """
-    group = _group(network)
+    group = group_of_tables(network)
     planes = [plane for k, plane in enumerate(group.planes, 1) if k not in chosen]
     return _token_directions(network, torch.cat([group.basis[:1], *planes]))
 
@@ -121,13 +133,6 @@ def split(task: Task, name: Split) -> tuple[Tensor, Tensor]:
 
 def _shapes(module: nn.Module) -> dict[str, torch.Size]:
     return {name: parameter.shape for name, parameter in module.named_parameters()}
-
-
-def _group(network: Network) -> Group:
-    task = network.task
-    if task is None or task.group is None or not network.declares("token_roles"):
-        raise SltGrokError("frequencies: expected a task with a group and a model that declares its tables over tokens")
-    return task.group
 
 
 def _token_directions(network: Network, directions: Tensor) -> Subspace:

@@ -108,13 +108,14 @@ def sample(
         del values["llc_change"]
     if curvatures is None:
         del values["llc_correction"]
-    dataset = problem.trajectory.dataset(
+    return problem.trajectory.dataset(
         {name: (VARIABLES[name].dims, value, VARIABLES[name].attrs) for name, value in values.items()},
         chain=np.arange(chains),
         draw=np.arange(schedule.draws),
         temperature=np.array(n_betas),
     ).assign_attrs(
         {
+            **({} if problem.finite_minimizer else {"comment": EFFECTIVE}),
             "sampler": sampler.name,
             **{key: "none" if value is None else value for key, value in asdict(sampler).items()},
             "n_beta": n_betas[0],
@@ -129,7 +130,6 @@ def sample(
             "dimension": problem.d,
         }
     )
-    return dataset if problem.finite_minimizer else dataset.assign_attrs(comment=EFFECTIVE)
 
 
 def check(
@@ -141,7 +141,7 @@ def check(
     box: float | None,
     sampler: Sampler,
 ) -> None:
-    """Check the settings of an estimate; those still to be chosen are None.
+    """Check the settings of an estimate; `n_betas` and `gamma` are None if still to be chosen.
 
     Raises
     ------
@@ -173,7 +173,20 @@ def _by_network(problem: Problem, values: torch.Tensor, n_betas: Sequence[float]
 def statistics(
     problem: Problem, records: Chains, schedule: Schedule, n_betas: Sequence[float], bounded: bool = False
 ) -> list[list[ChainStatistics]]:
-    """Collect the statistics of each network's chains at each temperature; see `chain_health` for `bounded`."""
+    """Collect the statistics of each network's chains at each temperature.
+
+    Parameters
+    ----------
+    problem, records, schedule, n_betas : Problem, Chains, Schedule, sequence of float
+        The records of chains in the order (network, temperature, chain), and the settings that they were run with.
+    bounded : bool, optional
+        See `slt_grok.llc.diagnostics.chain_health`.
+
+    Returns
+    -------
+    list of list of ChainStatistics
+        Statistics of each network at each temperature.
+    """
     losses, virial = (_by_network(problem, values, n_betas) for values in (records.losses, records.virial))
     return [
         [
@@ -193,7 +206,7 @@ def statistics(
 def _row(
     temperatures: list[ChainStatistics], gamma: float, finite_minimizer: bool, curvatures: Curvatures | None
 ) -> dict[str, Any]:
-    """Compute the variables of one network from its chains at each temperature, coldest first."""
+    """Compute the variables of one network from its chains at each temperature, the coldest first."""
     coldest, n_betas = temperatures[0], [statistics.n_beta for statistics in temperatures]
     averages, correction = [diagnostics.average(statistics) for statistics in temperatures], 0.0
     if curvatures is not None and is_regular(curvatures, averages, n_betas, gamma):

@@ -55,6 +55,7 @@ class Observer(Protocol):
     @property
     def every(self) -> int:
         """Number of draws between observations."""
+        ...
 
     def begin(self, starts: "Starts") -> None:
         """Discard earlier chains before new ones start."""

@@ -6,38 +6,24 @@ the subspace is the refined LLC (Wang et al. 2410.02984, section 3).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 
-class Part(Protocol):
-    """The movable part of one parameter."""
-
-    def size(self, shape: torch.Size) -> int:
-        """Count the coordinates."""
-
-    def coordinates(self, tensor: Tensor) -> Tensor:
-        """Compute coordinates (N, size) of tensors (N, *shape)."""
-
-    def place(self, coordinates: Tensor, tensor: Tensor) -> Tensor:
-        """Build tensors (N, *shape) with these coordinates, and otherwise equal to `tensor`."""
-
-
 class Whole:
-    """An entire parameter."""
+    """An entire parameter, as the movable part of it; every kind of part has these methods."""
 
     def size(self, shape: torch.Size) -> int:
         """Count the coordinates."""
         return shape.numel()
 
     def coordinates(self, tensor: Tensor) -> Tensor:
-        """Flatten the tensor."""
+        """Compute coordinates (N, size) of tensors (N, *shape): their flattened entries."""
         return tensor.flatten(1)
 
     def place(self, coordinates: Tensor, tensor: Tensor) -> Tensor:
-        """Reshape the coordinates to the tensor's shape."""
+        """Build tensors with these coordinates, and otherwise equal to `tensor`."""
         return coordinates.reshape(-1, *tensor.shape[1:])
 
 
@@ -104,12 +90,12 @@ class Subspace:
     ----------
     shapes : Mapping[str, torch.Size]
         Name and shape of every parameter of the network.
-    parts : Mapping[str, Part]
+    parts : Mapping[str, Whole | Entries | Planes]
         Movable part of each parameter; parameters not listed stay at the checkpoint.
     """
 
     shapes: Mapping[str, torch.Size]
-    parts: Mapping[str, Part]
+    parts: Mapping[str, Whole | Entries | Planes]
 
     @property
     def dimension(self) -> int:

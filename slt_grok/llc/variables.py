@@ -9,6 +9,8 @@ EFFECTIVE = (
 
 LAU = "Lau et al. 2308.12108, definition 3"
 VEHTARI = "Vehtari et al. 1903.08008, by arviz-stats"
+BATCH_LOSS = "mean loss over the step's batch, in float64"
+SEVERAL = "sampled at several temperatures"
 RULES = "the rules of slt_grok.llc.diagnostics"
 
 VARIABLES = {
@@ -66,15 +68,9 @@ VARIABLES = {
         "Roberts & Tweedie 1996",
     ),
     "distance": Variable(("chain", "look"), "distance from the checkpoint", "|w - w*| at evenly spaced draws", LAU),
-    "loss_trace": Variable(
-        ("chain", "draw"), "loss at each draw", "mean loss over the step's batch, in float64", LAU, "nats"
-    ),
+    "loss_trace": Variable(("chain", "draw"), "loss at each draw", BATCH_LOSS, LAU, "nats"),
     "burn_in_loss": Variable(
-        ("chain", "burn_in"),
-        "loss during burn-in",
-        "mean loss over the step's batch, in float64; never averaged in",
-        LAU,
-        "nats",
+        ("chain", "burn_in"), "loss during burn-in", f"{BATCH_LOSS}; never averaged in", LAU, "nats"
     ),
     "llc_at_temperature": Variable(
         ("temperature",),
@@ -86,11 +82,7 @@ VARIABLES = {
         ("temperature",), "standard error of the LLC at each temperature", "as llc_se", VEHTARI
     ),
     "llc_change": Variable(
-        (),
-        "change of the LLC with temperature",
-        "LLC at n_beta minus LLC at n_beta / 16",
-        RULES,
-        where="sampled at several temperatures",
+        (), "change of the LLC with temperature", "LLC at n_beta minus LLC at n_beta / 16", RULES, where=SEVERAL
     ),
     "llc_correction": Variable(
         (),

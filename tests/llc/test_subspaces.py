@@ -199,8 +199,8 @@ def test_planes_along_any_axis() -> None:
     [
         (lambda: restrictions.parameters(MODELS["quadratic"], "W_E"), "matches one of U, V, W, got 'W_E'"),
         (lambda: restrictions.parameters(MODELS["sum"], "W*", "c*"), r"W_E, W_in, b_in, W_U, b_U, got 'c\*'"),
-        (lambda: restrictions.head(MODELS["sum"], 0), "no attention heads"),
-        (lambda: restrictions.head(MODELS["transformer"], 2), r"one of 0\.\.1, got 2"),
+        (lambda: restrictions.head(MODELS["sum"], 0), "below 0, the number of attention heads"),
+        (lambda: restrictions.head(MODELS["transformer"], 2), "below 2, the number of attention heads, got 2"),
         (lambda: restrictions.frequencies(SUM, [4]), r"distinct ones in 1\.\.3, got \[4\]"),
         (lambda: restrictions.frequencies(SUM, [1, 1]), r"got \[1, 1\]"),
         (lambda: restrictions.frequencies(SUM, []), r"got \[\]"),

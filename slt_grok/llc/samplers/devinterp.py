@@ -29,7 +29,7 @@ from slt_grok.llc.sample_losses import losses_of_outputs
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.sampling import Chains, Observer, Sampling, Starts
 from slt_grok.llc.subspaces import Entries, Whole
-from slt_grok.progress import ProgressCallback, ignore, stretch
+from slt_grok.progress import ProgressCallback, stretch
 
 METHODS = {"sgld": "sgmcmc_sgld", "rmsprop_sgld": "rmsprop_sgld"}
 
@@ -54,11 +54,7 @@ class Devinterp(Sampler):
     method: Literal["sgld", "rmsprop_sgld"] = "sgld"
 
     def run(
-        self,
-        sampling: Sampling,
-        starts: Starts,
-        on_progress: ProgressCallback = ignore,
-        observers: Sequence[Observer] = (),
+        self, sampling: Sampling, starts: Starts, on_progress: ProgressCallback, observers: Sequence[Observer] = ()
     ) -> Chains:
         """Run all chains, with one call of devinterp per network and temperature.
 

@@ -10,7 +10,15 @@ from slt_grok.llc.samplers.sampler import Evaluate, Noise, Sampler
 
 
 class ExactState(NamedTuple):
-    """The current sample and the acceptance probability of the last proposal (chains,)."""
+    """The state of every chain.
+
+    Parameters
+    ----------
+    position, loss, gradient : Tensor
+        See `slt_grok.llc.samplers.sampler.State`.
+    acceptance : Tensor
+        Acceptance probability of the last proposal, (chains,).
+    """
 
     position: Tensor
     loss: Tensor

@@ -13,7 +13,15 @@ from slt_grok.llc.samplers.sampler import Evaluate, Noise, Sampler, like
 
 
 class LeimkuhlerMatthewsState(NamedTuple):
-    """The current sample and the noise of the last step: each (chains, d) except the loss, (chains,)."""
+    """The state of every chain.
+
+    Parameters
+    ----------
+    position, loss, gradient : Tensor
+        See `slt_grok.llc.samplers.sampler.State`.
+    noise : Tensor
+        Noise of the last step, (chains, d).
+    """
 
     position: Tensor
     loss: Tensor

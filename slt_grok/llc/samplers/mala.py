@@ -7,7 +7,7 @@ from torch import Tensor
 
 from slt_grok.llc.posterior import LocalPosterior
 from slt_grok.llc.samplers.exact import ExactSampler, ExactState
-from slt_grok.llc.samplers.sampler import Evaluate, Noise, like
+from slt_grok.llc.samplers.sampler import Evaluate, Noise, State, like
 
 
 @dataclass(frozen=True)
@@ -26,28 +26,34 @@ class MALA(ExactSampler):
 
     def update(self, state: ExactState, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior) -> ExactState:
         """Make one proposal."""
-        position, loss, gradient, _ = state
-        proposal, new_loss, new_gradient, acceptance = propose(
-            position, loss, gradient, like(self.step_size, position), evaluate, noise, posterior
-        )
-        return state.moved(proposal, new_loss, new_gradient, acceptance, noise)
+        epsilon = like(self.step_size, state.position)
+        return state.moved(*propose(state, epsilon, evaluate, noise, posterior), noise)
 
 
 def propose(
-    position: Tensor,
-    loss: Tensor,
-    gradient: Tensor,
-    epsilon: Tensor,
-    evaluate: Evaluate,
-    noise: Noise,
-    posterior: LocalPosterior,
+    state: State | ExactState, epsilon: Tensor, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Draw a proposal; compute its loss, gradient and acceptance probability (chains,), which is 0 if not finite."""
-    force = posterior.force(position, gradient)
+    """Draw a Langevin proposal.
+
+    Parameters
+    ----------
+    state : State or ExactState
+        The current samples, with their losses and gradients.
+    epsilon : Tensor
+        Step, a scalar, or one per chain, (chains, 1).
+    evaluate, noise, posterior : callable, Noise, LocalPosterior
+        See `slt_grok.llc.samplers.sampler.Sampler`.
+
+    Returns
+    -------
+    tuple of Tensor
+        The proposal (chains, d), its loss, gradient and acceptance probability (chains,), which is 0 if not finite.
+    """
+    position, force = state.position, posterior.force(state.position, state.gradient)
     proposal = torch.addcmul(position, force, epsilon, value=-0.5).addcmul_(noise.normal(), epsilon.sqrt())
     forward = (proposal - position).addcmul_(force, epsilon, value=0.5)
     new_loss, new_gradient = evaluate(proposal)
     back = (position - proposal).addcmul_(posterior.force(proposal, new_gradient), epsilon, value=0.5)
-    log_ratio = posterior.potential(position, loss) - posterior.potential(proposal, new_loss)
+    log_ratio = posterior.potential(position, state.loss) - posterior.potential(proposal, new_loss)
     log_ratio += ((forward.double().square() - back.double().square()) / (2 * epsilon.double())).sum(1)
     return proposal, new_loss, new_gradient, log_ratio.exp().clamp(max=1.0).nan_to_num(0.0)

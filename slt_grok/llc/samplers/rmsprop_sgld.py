@@ -16,7 +16,17 @@ from slt_grok.settings import AboveZero, Positive
 
 
 class RMSpropSGLDState(NamedTuple):
-    """The current sample, the running mean V of the squared gradient (chains, d) and the number of updates."""
+    """The state of every chain.
+
+    Parameters
+    ----------
+    position, loss, gradient : Tensor
+        See `slt_grok.llc.samplers.sampler.State`.
+    square_average : Tensor
+        Running mean V of the squared gradient, (chains, d).
+    updates : int
+        Number of updates so far.
+    """
 
     position: Tensor
     loss: Tensor

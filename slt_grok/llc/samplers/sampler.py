@@ -8,14 +8,14 @@ state includes the chain's current sample: position, loss there and gradient of 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.posterior import LocalPosterior
-from slt_grok.progress import ProgressCallback, ignore
+from slt_grok.progress import ProgressCallback
 from slt_grok.registry import Registered
 from slt_grok.settings import AboveZero, check
 
@@ -32,25 +32,29 @@ class Noise(Protocol):
 
     def normal(self) -> Tensor:
         """Draw standard normal numbers, (chains, d); overwritten by the next call."""
+        ...
 
     def uniform(self) -> Tensor:
         """Draw uniform numbers in [0, 1), (chains, 1)."""
+        ...
 
 
-class State(Protocol):
-    """Interface of every sampler's state."""
+class State(NamedTuple):
+    """The state of every chain; that of a sampler with further variables has these fields and its own.
 
-    @property
-    def position(self) -> Tensor:
-        """The current samples, (chains, d)."""
+    Parameters
+    ----------
+    position : Tensor
+        The current samples, (chains, d).
+    loss : Tensor
+        L at the samples, float64 (chains,).
+    gradient : Tensor
+        The gradient of L at the samples, (chains, d).
+    """
 
-    @property
-    def loss(self) -> Tensor:
-        """L at the samples, float64 (chains,)."""
-
-    @property
-    def gradient(self) -> Tensor:
-        """The gradient of L at the samples, (chains, d)."""
+    position: Tensor
+    loss: Tensor
+    gradient: Tensor
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,8 @@ class Sampler(Registered):
         self,
         sampling: "Sampling",
         starts: "Starts",
-        on_progress: ProgressCallback = ignore,
-        observers: "Sequence[Observer]" = (),
+        on_progress: ProgressCallback,
+        observers: Sequence["Observer"] = (),
     ) -> "Chains":
         """Run all chains, see `slt_grok.llc.chains.run_chains`; an external sampler may use its own loop."""
         from slt_grok.llc.chains import run_chains  # which imports this module
@@ -103,11 +107,41 @@ class Sampler(Registered):
 
     @abstractmethod
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> Any:
-        """Build the state at `position`, which is kept and updated in place."""
+        """Build the state at `position`, which is kept and updated in place.
+
+        Parameters
+        ----------
+        position : Tensor
+            Starting points, (chains, d).
+        evaluate : callable
+            Computes losses and gradients, see `Evaluate`.
+        noise : Noise
+            Source of randomness.
+
+        Returns
+        -------
+        State
+            A `State`, or a named tuple that starts with its fields.
+        """
 
     @abstractmethod
     def update(self, state: Any, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior) -> Any:
-        """Make one update."""
+        """Make one update of all chains.
+
+        Parameters
+        ----------
+        state : State
+            State returned by `init` or by the last update; it may be changed in place.
+        evaluate, noise : callable, Noise
+            See `init`.
+        posterior : LocalPosterior
+            Computes forces and potentials, and reflects chains that leave the box.
+
+        Returns
+        -------
+        State
+            The new state.
+        """
 
 
 def like(value: float | Tensor, position: Tensor) -> Tensor:

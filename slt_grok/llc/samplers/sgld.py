@@ -1,20 +1,11 @@
 """Stochastic gradient Langevin dynamics (Welling & Teh 2011; localized by Lau et al. 2308.12108, section 4.4)."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from torch import Tensor
 
 from slt_grok.llc.posterior import LocalPosterior
-from slt_grok.llc.samplers.sampler import Evaluate, Noise, Sampler, like
-
-
-class SGLDState(NamedTuple):
-    """The current sample: position (chains, d), loss (chains,), gradient (chains, d)."""
-
-    position: Tensor
-    loss: Tensor
-    gradient: Tensor
+from slt_grok.llc.samplers.sampler import Evaluate, Noise, Sampler, State, like
 
 
 @dataclass(frozen=True)
@@ -32,15 +23,15 @@ class SGLD(Sampler):
 
     name = "sgld"
 
-    def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> SGLDState:
+    def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> State:
         """Build the state at `position`; the noise is not used."""
-        return SGLDState(position, *evaluate(position))
+        return State(position, *evaluate(position))
 
-    def update(self, state: SGLDState, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior) -> SGLDState:
+    def update(self, state: State, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior) -> State:
         """Make one step, in place."""
         epsilon = like(self.step_size, state.position)
         position = state.position
         posterior.descend(position, state.gradient, epsilon / 2)
         position.addcmul_(noise.normal(), epsilon.sqrt())
         posterior.reflect(position)
-        return SGLDState(position, *evaluate(position))
+        return State(position, *evaluate(position))

@@ -14,7 +14,17 @@ from slt_grok.settings import AboveZero, Positive
 
 
 class UnderdampedState(NamedTuple):
-    """The current sample, the momentum (chains, d), and the steps until it is redrawn (chains, 1)."""
+    """The state of every chain.
+
+    Parameters
+    ----------
+    position, loss, gradient : Tensor
+        See `slt_grok.llc.samplers.sampler.State`.
+    momentum : Tensor
+        Momentum, (chains, d).
+    countdown : Tensor
+        Number of steps until the momentum is refreshed, (chains, 1).
+    """
 
     position: Tensor
     loss: Tensor
