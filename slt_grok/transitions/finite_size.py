@@ -25,6 +25,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from slt_grok.transitions.size_laws import FLOOR, LAWS, Law, Sizes, fit, predict
+from slt_grok.transitions.statuses import Verdict
 
 DECISIVE = 4.0  # difference of AICc
 LACK = 0.01
@@ -33,7 +34,6 @@ SHARP = 0.25  # exponent
 CURVE = 60  # number of points of a fitted curve
 ANY_SIZES = np.array([2.0, 3.0])  # used only to get the names of a law's parameters
 BOOTSTRAP = 2000
-SUPPORTED, UNDECIDED = "supported", "undecided"
 
 
 def scaling(
@@ -65,10 +65,10 @@ def scaling(
     SltGrokError
         A column is missing, or no row has a positive value.
     """
-    sizes = Sizes.of(table, value, size)
-    found = _compared(sizes, size, LAWS, bootstrap, seed)
-    word, law, reason = _verdict(found)
-    return found.assign_attrs(quantity=value, verdict=word, law=law, reason=reason, notes=_notes(sizes))
+    sizes = Sizes.from_table(table, value, size)
+    laws = _compare(sizes, size, LAWS, bootstrap, seed)
+    verdict, law, reason = _verdict(laws)
+    return laws.assign_attrs(quantity=value, verdict=verdict, law=law, reason=reason, notes=_notes(sizes))
 
 
 def sharpness(
@@ -96,39 +96,40 @@ def sharpness(
     SltGrokError
         As in `scaling`.
     """
-    sizes = Sizes.of(table, value, size)
-    laws = {"constant": LAWS["constant"], "power": LAWS["power"], "floor": FLOOR}
-    found = _compared(sizes, size, laws, bootstrap, seed)
-    power, floor = found.sel(law="power"), found.sel(law="floor", parameter="a")
+    sizes = Sizes.from_table(table, value, size)
+    compared = {"constant": LAWS["constant"], "power": LAWS["power"], "floor": FLOOR}
+    laws = _compare(sizes, size, compared, bootstrap, seed)
+    power, floor = laws.sel(law="power"), laws.sel(law="floor", parameter="a")
     exponent, low, high = (-float(power[f"parameter_{e}"].sel(parameter="exponent")) for e in ("value", "high", "low"))
     floor_low, floor_high = float(floor.parameter_low), float(floor.parameter_high)
-    narrowest = float(found.mean_log[-1])
-    resolved = floor_low > 0 and float(power.aicc - found.aicc.sel(law="floor")) >= DECISIVE
+    narrowest = float(np.exp(laws.mean_log[-1]))
+    resolved = floor_low > 0 and float(power.aicc - floor.aicc) >= DECISIVE
     text = f"width ~ p^-c with c = {exponent:.2f} ({low:.2f} to {high:.2f}), floor {floor_low:.2g} to {floor_high:.2g}"
-    if missing := _missing(found):
-        word, why, text = UNDECIDED, missing, "nothing is fitted"
+    if missing := _missing(laws):
+        verdict, why, text = Verdict.UNDECIDED, missing, "nothing is fitted"
     elif resolved or (low <= 0 and high < SHARP):
-        word, why = "smooth", "there is a floor" if resolved else "the width hardly falls with p"
-    elif low > 0 and high >= SHARP and floor_high < np.exp(narrowest) / 2 and float(power.lack_of_fit) >= LACK:
-        word, why = "sharp", "the width falls as a power of p, and any floor is below half of it"
+        verdict, why = Verdict.SMOOTH, "there is a floor" if resolved else "the width hardly falls with p"
+    elif low > 0 and high >= SHARP and floor_high < narrowest / 2 and float(power.lack_of_fit) >= LACK:
+        verdict, why = Verdict.SHARP, "the width falls as a power of p, and any floor is below half of it"
     else:
-        word, why = UNDECIDED, "neither a fall to zero nor a floor is resolved"
+        verdict, why = Verdict.UNDECIDED, "neither a fall to zero nor a floor is resolved"
     numbers = {"exponent": exponent, "exponent_low": low, "exponent_high": high}
     numbers |= {"floor_low": floor_low, "floor_high": floor_high, "notes": _notes(sizes)}
-    return found.assign_attrs(quantity=value, verdict=word, reason=f"{why}: {text}", **numbers)
+    return laws.assign_attrs(quantity=value, verdict=verdict, reason=f"{why}: {text}", **numbers)
 
 
 def widths(transitions: xr.Dataset, measure: str) -> xr.DataArray:
     """Width of a measure's transition in log step, log((1 + end) / (1 + onset)), (seed,); NaN without a transition."""
-    one = transitions.sel(measure=measure)
-    return np.log1p(one.transition_end) - np.log1p(one.transition_onset)
+    change = transitions.sel(measure=measure)
+    return np.log1p(change.transition_end) - np.log1p(change.transition_onset)
 
 
-def _compared(sizes: Sizes, size: str, laws: dict[str, Law], bootstrap: int, seed: int) -> xr.Dataset:
+def _compare(sizes: Sizes, size: str, laws: dict[str, Law], bootstrap: int, seed: int) -> xr.Dataset:
     """Fit every law to the same seeds."""
     p, counts, means, total = sizes.p, sizes.counts, sizes.means, int(sizes.counts.sum())
     redrawn = sizes.redrawn(bootstrap, np.random.default_rng(seed)) if sizes.freedom else None
     parameters = list(dict.fromkeys(n for law in laws.values() for n in law.shape(ANY_SIZES)[1]))
+    ends = _percentiles(sizes.freedom)
     rows = {name: np.full(len(laws), np.nan) for name in ("aicc", "bic", "prediction_error", "lack_of_fit")}
     values = np.full((3, len(laws), len(parameters)), np.nan)
     between = np.geomspace(p[0], p[-1], CURVE)
@@ -141,9 +142,9 @@ def _compared(sizes: Sizes, size: str, laws: dict[str, Law], bootstrap: int, see
         places = [parameters.index(name) for name in best.parameters]
         values[0, i, places] = list(best.parameters.values())
         if redrawn is not None:
-            of_draws, ends = fit(law, p, counts, redrawn).parameters, _percentiles(sizes.freedom)
-            fitted[1:, i] = np.quantile(predict(law, of_draws, between), ends, axis=0)
-            values[1:, i, places] = np.quantile([of_draws[name] for name in best.parameters], ends, axis=1)
+            draws = fit(law, p, counts, redrawn).parameters
+            fitted[1:, i] = np.quantile(predict(law, draws, between), ends, axis=0)
+            values[1:, i, places] = np.quantile(list(draws.values()), ends, axis=1)
         k = law.parameters + 1
         if sizes.scatter > 0 and total > k + 1:
             deviance = total * np.log((float(best.misfit) + sizes.scatter) / total)
@@ -155,7 +156,6 @@ def _compared(sizes: Sizes, size: str, laws: dict[str, Law], bootstrap: int, see
     if np.isfinite(weight).any():
         weight = np.exp(-(weight - np.nanmin(weight)) / 2)
         weight = weight / np.nansum(weight)
-    formulas = [law.formula for law in laws.values()]
     return xr.Dataset(
         {
             **{name: ("law", column) for name, column in (rows | {"aicc_weight": weight}).items()},
@@ -165,7 +165,13 @@ def _compared(sizes: Sizes, size: str, laws: dict[str, Law], bootstrap: int, see
             "mean_log": (size, means),
             "seeds": (size, counts),
         },
-        {"law": list(laws), "formula": ("law", formulas), "parameter": parameters, size: p, "between": between},
+        {
+            "law": list(laws),
+            "formula": ("law", [law.formula for law in laws.values()]),
+            "parameter": parameters,
+            size: p,
+            "between": between,
+        },
     )
 
 
@@ -195,42 +201,41 @@ def _prediction_error(law: Law, sizes: Sizes) -> float:
     return float(np.sqrt(np.mean(np.square(errors))))
 
 
-def _missing(found: xr.Dataset) -> str:
+def _missing(laws: xr.Dataset) -> str:
     """Describe what there is too little of; empty if nothing."""
-    sizes, extra = found.mean_log.size, int((found.seeds - 1).sum())
+    sizes, extra = laws.mean_log.size, int((laws.seeds - 1).sum())
     if sizes < FEWEST_SIZES:
         return f"{FEWEST_SIZES} sizes are needed, there are {sizes}"
     if extra < FEWEST_EXTRA_SEEDS:
         return f"{FEWEST_EXTRA_SEEDS} seeds beyond one per size are needed, there are {extra}"
-    if not np.isfinite(found.aicc).any():
+    if not np.isfinite(laws.aicc).any():
         return "the seeds of a size all have the same value, so laws cannot be compared"
     return ""
 
 
-def _verdict(found: xr.Dataset) -> tuple[str, str, str]:
+def _verdict(laws: xr.Dataset) -> tuple[str, str, str]:
     """Verdict, law and sentence."""
-    if missing := _missing(found):
-        return UNDECIDED, "", missing
-    name = str(found.law.values[int(found.aicc.values.argmin())])
-    best = found.sel(law=name)
+    if missing := _missing(laws):
+        return Verdict.UNDECIDED, "", missing
+    table = laws[["aicc", "prediction_error", "lack_of_fit"]].reset_coords(drop=True).to_dataframe()
+    name = str(table.index[table.aicc.argmin()])
+    best = table.loc[name]
     text = f"{name} ({LAWS[name].formula}) has the smallest AICc"
-    if float(best.lack_of_fit) < LACK:
-        return UNDECIDED, name, f"{text}, but it does not fit: p = {float(best.lack_of_fit):.2g}"
-    rivals = [law for law in LAWS if law != name and name not in LAWS[law].special_cases]
+    if best.lack_of_fit < LACK:
+        return Verdict.UNDECIDED, name, f"{text}, but it does not fit: p = {best.lack_of_fit:.2g}"
     near = []
-    for law in rivals:
-        behind = float(found.aicc.sel(law=law) - best.aicc)
-        ahead = float(found.prediction_error.sel(law=law)) < float(best.prediction_error)
-        if behind < DECISIVE or ahead:
+    for law, rival in table.drop(name).iterrows():
+        behind, ahead = rival.aicc - best.aicc, rival.prediction_error < best.prediction_error
+        if name not in LAWS[law].special_cases and (behind < DECISIVE or ahead):
             near.append(f"{law} (AICc {behind:+.1f}{', predicts better' if ahead else ''})")
     if near:
-        return UNDECIDED, name, f"{text}, but not decisively against {', '.join(near)}"
-    return SUPPORTED, name, f"{text} by at least {DECISIVE:g}, and none of the other laws predicts better"
+        return Verdict.UNDECIDED, name, f"{text}, but not decisively against {', '.join(near)}"
+    return Verdict.SUPPORTED, name, f"{text} by at least {DECISIVE:g}, and none of the other laws predicts better"
 
 
 def _notes(sizes: Sizes) -> list[str]:
     single = [f"{p:g}" for p, m in zip(sizes.p, sizes.counts, strict=True) if m == 1]
-    notes = [f"omitted: {row}" for row in sizes.left_out]
+    notes = [f"omitted: {row}" for row in sizes.omitted]
     if single and sizes.freedom:
         notes.append(f"one seed at size {', '.join(single)}: its scatter is taken from the other sizes")
     if not sizes.freedom:

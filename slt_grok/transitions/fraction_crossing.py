@@ -16,12 +16,15 @@ for separated outcomes, which are common with few seeds, and is open if all frac
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from scipy.stats import binomtest, chi2
 
 from slt_grok.errors import SltGrokError
 from slt_grok.transitions.change import COVERAGE
 from slt_grok.transitions.free_energy import PHASES
+from slt_grok.transitions.statuses import Phase
+from slt_grok.transitions.statuses import Verdict as Word
 
 DRAWS = 2000
 GRID = (301, 40)  # numbers of middles and widths
@@ -32,7 +35,14 @@ PRECISE = 2.0  # largest ratio of an interval's ends that can support a predicti
 class Crossing(NamedTuple):
     """A train fraction with its 95% interval and an explanatory note.
 
-    `fraction` is NaN if there is no crossing; an open end is 0 for `low` or infinite for `high`.
+    Parameters
+    ----------
+    fraction : float
+        The train fraction; NaN if there is no crossing.
+    low, high : float
+        Ends of the interval; 0 and infinity if open.
+    note : str
+        How it was obtained, or why it is unknown.
     """
 
     fraction: float
@@ -42,7 +52,15 @@ class Crossing(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """A verdict (supported, refuted or undecided) and a sentence."""
+    """A verdict and its reason.
+
+    Parameters
+    ----------
+    word : str
+        `supported`, `refuted` or `undecided`.
+    reason : str
+        A sentence.
+    """
 
     word: str
     reason: str
@@ -55,7 +73,7 @@ def predicted_measured(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 
     ----------
     energies : xarray.Dataset
         From `free_energy`, over at least one train fraction.
-    Number of draws of the mean free energies, and their seed.
+    draws, seed : int, optional
         Number of draws of the mean free energies, and their seed.
     """
     known = energies.where(energies.seeds_with_both > 0, drop=True)
@@ -65,15 +83,15 @@ def predicted_measured(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 
     x = np.log(known.n.values.astype(float))
     generator = np.random.default_rng(seed)
     first, second = (_drawn_means(known.sel(phase=phase), draws, generator) for phase in PHASES)
-    at = _turn(x, known.mean_difference.values)
+    turn = _turn(x, known.mean_difference.values)
     note = "where the measured difference changes sign"
-    if at == -np.inf:
+    if turn == -np.inf:
         note = (
             f"generalizing has the lower free energy from the smallest fraction with both phases, {fractions[0]:g}, on"
         )
-    elif at == np.inf:
+    elif turn == np.inf:
         note = f"memorizing has the lower free energy up to the largest fraction with both phases, {fractions[-1]:g}"
-    return _crossing(known, at, np.array([_turn(x, row) for row in first - second]), note)
+    return _crossing(known, turn, np.array([_turn(x, row) for row in first - second]), note)
 
 
 def predicted_fitted(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 0) -> Crossing:
@@ -89,17 +107,17 @@ def predicted_fitted(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 0)
     generator, lines = np.random.default_rng(seed), []
     for phase in PHASES:
         energy = energies.free_energy.sel(phase=phase).transpose("train_fraction", "seed").values
-        at, _ = np.nonzero(np.isfinite(energy))
-        if (count := len(np.unique(at))) < 2:
+        places, _ = np.nonzero(np.isfinite(energy))
+        if (count := len(np.unique(places))) < 2:
             return _unknown(f"the {phase} phase is measured at {count} train fractions, a power law needs at least 2")
         values = energy[np.isfinite(energy)]
         if (values <= 0).any():
             return _unknown(f"a free energy of the {phase} phase is not above 0")
-        lines.append(_power_law(np.log(energies.n.values[at].astype(float)), np.log(values), draws, generator))
-    at, drawn = (_meet(first, second) for first, second in zip(*lines, strict=True))
+        lines.append(_power_law(np.log(energies.n.values[places].astype(float)), np.log(values), draws, generator))
+    meeting, drawn = (_meet(first, second) for first, second in zip(*lines, strict=True))
     both = energies.train_fraction.values[energies.seeds_with_both.values > 0]
-    value = np.exp(float(at)) / _n_per_fraction(energies)
-    if np.isinf(at):
+    value = np.exp(float(meeting)) / _n_per_fraction(energies)
+    if np.isinf(meeting):
         note = "memorizing does not grow faster with n than generalizing: the power laws do not meet in that order"
     elif len(both) and both.min() <= value <= both.max():
         note = "power laws, between fractions that have both phases"
@@ -107,7 +125,7 @@ def predicted_fitted(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 0)
         note = "power laws, extrapolated beyond the fractions that have both phases"
     if np.isnan(drawn).any():
         drawn, note = np.array([-np.inf, np.inf]), f"{note}; each law has only two points, so the error is unknown"
-    return _crossing(energies, float(at), drawn, note)
+    return _crossing(energies, float(meeting), drawn, note)
 
 
 def seen(fractions: np.ndarray, generalized: np.ndarray) -> Crossing:
@@ -145,7 +163,7 @@ def seen(fractions: np.ndarray, generalized: np.ndarray) -> Crossing:
     if wins.sum() in (0, trials.sum()):
         what = "every seed generalizes" if wins.sum() else "no seed generalizes"
         return _unknown(f"{what} at every train fraction of the sweep", low, high)
-    separated = share[-1] == 1 and share[0] == 0 and set(share) <= {0.0, 1.0} and (np.diff(share) >= 0).all()
+    separated = set(share) == {0.0, 1.0} and (np.diff(share) >= 0).all()
     note = f"{int(trials.sum())} seeds at {len(levels)} train fractions"
     if separated:
         note += "; outcomes are separated, so the crossing is not resolved between two fractions"
@@ -162,13 +180,13 @@ def compare(predicted: Crossing, observed: Crossing) -> Verdict:
     text = ", ".join(f"{name} {c.fraction:.3g} ({c.low:.3g} to {c.high:.3g}; {c.note})" for name, c in both.items())
     if predicted.high < observed.low or observed.high < predicted.low:
         side = "below" if predicted.high < observed.low else "above"
-        return Verdict("refuted", f"the predicted crossing lies {side} the observed one: {text}")
+        return Verdict(Word.REFUTED, f"the predicted crossing lies {side} the observed one: {text}")
     known = all(np.isfinite(c.fraction) for c in both.values())
     precise = all(c.low > 0 and c.high / c.low <= PRECISE for c in both.values())
     if known and precise:
-        return Verdict("supported", f"the intervals overlap: {text}")
+        return Verdict(Word.SUPPORTED, f"the intervals overlap: {text}")
     why = "an interval spans more than a factor 2" if known else "one of the crossings is unknown"
-    return Verdict("undecided", f"{why}: {text}")
+    return Verdict(Word.UNDECIDED, f"{why}: {text}")
 
 
 def against_training(energies: xr.Dataset) -> xr.Dataset:
@@ -189,33 +207,40 @@ def against_training(energies: xr.Dataset) -> xr.Dataset:
         `_low` and `_high`, `agreement` (agree, disagree or undecided) and `agreement_reason`, a sentence.
     """
     rows = []
-    for one in (energies.isel(train_fraction=i) for i in range(energies.sizes["train_fraction"])):
-        outcomes = one.generalized.values[np.isfinite(one.generalized.values)]
+    for i, fraction in enumerate(energies.train_fraction.values):
+        row = energies.isel(train_fraction=i)
+        outcomes = row.generalized.dropna("seed").values
         wins, trials = int(outcomes.sum()), len(outcomes)
         low, high = share_interval(wins, trials)
-        training = "generalizing" if low > 0.5 else "memorizing" if high < 0.5 else "undecided"
-        difference = [float(one[f"mean_difference{end}"]) for end in ("", "_low", "_high")]
-        posterior = "generalizing" if difference[1] > 0 else "memorizing" if difference[2] < 0 else "undecided"
+        training = _preferred(low - 0.5, high - 0.5)
+        difference = [float(row[f"mean_difference{end}"]) for end in ("", "_low", "_high")]
+        posterior = _preferred(*difference[1:])
         agreement = "agree" if training == posterior else "disagree"
-        word = "undecided" if "undecided" in (training, posterior) else agreement
+        word = Word.UNDECIDED if Word.UNDECIDED in (training, posterior) else agreement
         energy = "the posterior's preference is unknown, since no seed has both phases"
         if np.isfinite(difference[0]):
-            preferred = "neither phase" if posterior == "undecided" else f"the {posterior} phase"
+            preferred = "neither phase" if posterior == Word.UNDECIDED else f"the {posterior} phase"
             numbers = "F differs by {:.3g} nats, {:.3g} to {:.3g}".format(*difference)
             energy = f"the posterior prefers {preferred} ({numbers})"
-        where, outcome = f"train fraction {float(one.train_fraction):g}", f"{wins} of {trials} seeds generalized"
-        share = wins / trials if trials else np.nan
-        rows.append((posterior, training, share, low, high, word, f"{where}: {energy}; {outcome}: {word}"))
-    names = (
-        "posterior_phase",
-        "training_phase",
-        "generalized_share",
-        "generalized_share_low",
-        "generalized_share_high",
-    )
-    columns = zip((*names, "agreement", "agreement_reason"), zip(*rows, strict=True), strict=True)
-    variables = {name: ("train_fraction", np.array(column)) for name, column in columns}
-    return xr.Dataset(variables, {"train_fraction": energies.train_fraction})
+        outcome = f"{wins} of {trials} seeds generalized"
+        rows.append(
+            {
+                "posterior_phase": posterior,
+                "training_phase": training,
+                "generalized_share": wins / trials if trials else np.nan,
+                "generalized_share_low": low,
+                "generalized_share_high": high,
+                "agreement": word,
+                "agreement_reason": f"train fraction {fraction:g}: {energy}; {outcome}: {word}",
+            }
+        )
+    index = pd.Index(energies.train_fraction.values, name="train_fraction")
+    return xr.Dataset.from_dataframe(pd.DataFrame(rows, index)).assign_coords(train_fraction=energies.train_fraction)
+
+
+def _preferred(low: float, high: float) -> str:
+    """Phase that an interval prefers: above 0 generalizing, below 0 memorizing."""
+    return Phase.GENERALIZING if low > 0 else Phase.MEMORIZING if high < 0 else Word.UNDECIDED
 
 
 def share_interval(wins: int, trials: int) -> tuple[float, float]:
@@ -234,19 +259,19 @@ def _turn(x: np.ndarray, difference: np.ndarray) -> float:
     last = below[-1]
     if last == len(x) - 1:
         return np.inf
-    share = -difference[last] / (difference[last + 1] - difference[last])
-    return float(x[last] + share * (x[last + 1] - x[last]))
+    fraction = -difference[last] / (difference[last + 1] - difference[last])
+    return float(x[last] + fraction * (x[last + 1] - x[last]))
 
 
 def _unknown(note: str, low: float = 0.0, high: float = np.inf) -> Crossing:
     return Crossing(np.nan, low, high, note)
 
 
-def _crossing(energies: xr.Dataset, at: float, drawn: np.ndarray, note: str) -> Crossing:
+def _crossing(energies: xr.Dataset, log_n: float, drawn: np.ndarray, note: str) -> Crossing:
     """Build the crossing from a value of log n and its draws."""
     scale = _n_per_fraction(energies)
     low, high = np.exp(np.quantile(drawn, np.array(COVERAGE) / 100, method="nearest")) / scale
-    return Crossing(float(np.exp(at) / scale) if np.isfinite(at) else np.nan, float(low), float(high), note)
+    return Crossing(float(np.exp(log_n) / scale) if np.isfinite(log_n) else np.nan, float(low), float(high), note)
 
 
 def _n_per_fraction(energies: xr.Dataset) -> float:
@@ -254,17 +279,17 @@ def _n_per_fraction(energies: xr.Dataset) -> float:
     return float((energies.n / energies.train_fraction).mean())
 
 
-def _drawn_means(one: xr.Dataset, draws: int, generator: np.random.Generator) -> np.ndarray:
+def _drawn_means(energies: xr.Dataset, draws: int, generator: np.random.Generator) -> np.ndarray:
     """Draws of a phase's mean free energy at each fraction, (draw, train_fraction).
 
     The relative spread over seeds is the same at all fractions; for single seeds, the LLC's error is used.
     """
-    energy = one.free_energy.transpose("train_fraction", "seed").values
+    energy = energies.free_energy.transpose("train_fraction", "seed").values
     means, counts = np.nanmean(energy, 1), np.isfinite(energy).sum(1)
     freedom = int((counts - 1).sum())
     normal = generator.standard_normal((draws, len(means)))
     if freedom == 0:
-        return means + np.nanmean(one.free_energy_se.transpose("train_fraction", "seed").values, 1) * normal
+        return means + np.nanmean(energies.free_energy_se.transpose("train_fraction", "seed").values, 1) * normal
     spread = np.sqrt(np.nansum((energy / means[:, None] - 1) ** 2) / generator.chisquare(freedom, (draws, 1)))
     return means * (1 + spread * normal / np.sqrt(counts))
 

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
@@ -26,8 +27,9 @@ from slt_grok.measurement import Variable
 from slt_grok.transitions.change import COVERAGE
 from slt_grok.transitions.events import first_step_at
 from slt_grok.transitions.measures import Curves, declared, not_diverged, with_interval, with_seed
+from slt_grok.transitions.statuses import Phase
 
-PHASES = ("memorizing", "generalizing")
+PHASES = tuple(map(str, Phase))
 DRAWS = 4000
 SOURCE = "Watanabe 2009, theorem 6.7"
 FORMULA = "n L(w*) + lambda log n - (m - 1) log log n"
@@ -93,22 +95,20 @@ def phases(
             raise SltGrokError(f"{label}: expected the variable {missing[0]}, but it is missing")
     if "n" not in llc.attrs:
         raise SltGrokError("llc: expected the attribute n, the number of train samples, but it is missing")
-    curves, found, generalized = Curves({"llc": llc, "training": training}), [], []
+    curves, rows, generalized = Curves({"llc": llc, "training": training}), [], []
     for seed in curves.seeds:
         tests = curves.get("test_accuracy", seed)
         first = first_step_at(curves.get("train_accuracy", seed), train_threshold)
         ends = bool(tests.values[-1] >= test_threshold)
         until = first_step_at(tests, test_threshold) if ends else np.inf
         generalized.append(ends)
-        one = _usable(curves.data["llc"].sel(seed=seed))
-        kept = one.where((one.step >= first) & (one.step <= until), drop=True)
+        usable = _usable(curves.data["llc"].sel(seed=seed))
+        memorizing = usable[(usable.index >= first) & (usable.index <= until)]
         if control is not None:
-            kept = _usable(with_seed(control, "control").sel(seed=seed)).isel(step=[-1])
-        top = kept.isel(step=int(kept.llc.values.argmax())) if kept.sizes["step"] else None
-        last = one.isel(step=-1) if ends and one.sizes["step"] else None
-        found.append([_numbers(top), _numbers(last)])
-    names = ("phase_loss", "llc", "llc_se", "phase_step")
-    values = dict(zip(names, np.array(found).transpose(2, 1, 0), strict=True))  # (seed, phase, variable) before
+            memorizing = _usable(with_seed(control, "control").sel(seed=seed)).tail(1)
+        representatives = (memorizing.nlargest(1, "llc"), usable.tail(1 if ends else 0))
+        rows.append([table.reset_index().reindex([0]).to_numpy()[0] for table in representatives])
+    values = dict(zip(("phase_step", "phase_loss", "llc", "llc_se"), np.array(rows).transpose(2, 1, 0), strict=True))
     coords = {"phase": list(PHASES), "seed": curves.seeds}
     return declared(VARIABLES, values | {"generalized": np.array(generalized)}, coords, n=int(llc.attrs["n"]))
 
@@ -133,13 +133,13 @@ def at_fractions(by_fraction: Mapping[float, xr.Dataset]) -> xr.Dataset:
 
 
 def free_energy(
-    found: xr.Dataset, multiplicity: Mapping[str, int] | None = None, *, draws: int = DRAWS, seed: int = 0
+    phases: xr.Dataset, multiplicity: Mapping[str, int] | None = None, *, draws: int = DRAWS, seed: int = 0
 ) -> xr.Dataset:
     """Free energies of the phases and their difference, for each seed and as means over seeds with 95% intervals.
 
     Parameters
     ----------
-    found : xarray.Dataset
+    phases : xarray.Dataset
         From `phases` or `at_fractions`.
     multiplicity : Mapping[str, int] or None, optional
         m of each phase, 1 by default.
@@ -149,7 +149,7 @@ def free_energy(
     Returns
     -------
     xarray.Dataset
-        `found` with, in nats, `free_energy` and `free_energy_se` (train_fraction, phase, seed); `difference` and
+        `phases` with, in nats, `free_energy` and `free_energy_se` (train_fraction, phase, seed); `difference` and
         `difference_se` (train_fraction, seed), memorizing minus generalizing, so that above 0 the posterior prefers
         generalizing; `mean_free_energy` and `mean_difference`, each with `_low` and `_high`; `seeds_with`,
         `seeds_with_both`. NaN if no seed has the phase. The attribute `notes` has a sentence for each fraction where
@@ -160,29 +160,25 @@ def free_energy(
     SltGrokError
         A multiplicity is below 1, or there are fewer than 3 train samples.
     """
-    if "train_fraction" not in found.dims:
-        found = at_fractions({np.nan: found})
-    if (found.n < 3).any():
-        raise SltGrokError(f"n: expected at least 3 train samples, got {int(found.n.min())}")
+    if "train_fraction" not in phases.dims:
+        phases = at_fractions({np.nan: phases})
+    if (phases.n < 3).any():
+        raise SltGrokError(f"n: expected at least 3 train samples, got {int(phases.n.min())}")
     orders = [dict(multiplicity or {}).get(phase, 1) for phase in PHASES]
     if min(orders) < 1:
         raise SltGrokError(f"multiplicity: expected numbers of at least 1, got {orders}")
-    m = xr.DataArray(orders, dims="phase", coords={"phase": list(PHASES)})
-    log_n = np.log(found.n)
-    energy = (found.n * found.phase_loss + found.llc * log_n - (m - 1) * np.log(log_n)).transpose(*found.llc.dims)
-    error = (log_n * found.llc_se).transpose(*found.llc.dims)
+    m, log_n = xr.DataArray(orders, {"phase": list(PHASES)}), np.log(phases.n)
+    energy = phases.n * phases.phase_loss + phases.llc * log_n - (m - 1) * np.log(log_n)
+    energy, error = (array.transpose(*phases.llc.dims) for array in (energy, log_n * phases.llc_se))
     first, second = (energy.sel(phase=phase, drop=True) for phase in PHASES)
-    result = found.assign(free_energy=energy, free_energy_se=error, difference=first - second)
+    result = phases.assign(free_energy=energy, free_energy_se=error, difference=first - second)
     result["difference_se"] = (error**2).sum("phase", skipna=False) ** 0.5
     result["seeds_with"] = energy.notnull().sum("seed")
     result["seeds_with_both"] = result.difference.notnull().sum("seed")
     streams = np.random.SeedSequence(seed).spawn(2)
-    for (name, values, errors), stream in zip(
-        (("mean_free_energy", energy, error), ("mean_difference", result.difference, result.difference_se)),
-        streams,
-        strict=True,
-    ):
-        result = result.assign(_means(name, values, errors, draws, np.random.default_rng(stream)))
+    for name, stream in zip(("free_energy", "difference"), streams, strict=True):
+        values, errors = result[name], result[f"{name}_se"]
+        result = result.assign(_means(f"mean_{name}", values, errors, draws, np.random.default_rng(stream)))
     for name in result.data_vars:
         result[name].attrs.update(VARIABLES[str(name)].attrs)
     return result.assign_attrs(notes=_notes(result))
@@ -211,16 +207,10 @@ def mean_draws(values: np.ndarray, errors: np.ndarray, draws: int, generator: np
     return values.mean() + spread * generator.standard_t(len(values) - 1, draws)
 
 
-def _usable(llc: xr.Dataset) -> xr.Dataset:
-    """Select the checkpoints whose LLC is finite and not diverged."""
-    good = np.isfinite(llc.llc) & not_diverged(llc)
-    return llc[["llc", "llc_se", "baseline_loss"]].where(good, drop=True)
-
-
-def _numbers(one: xr.Dataset | None) -> list[float]:
-    if one is None:
-        return [np.nan] * 4
-    return [float(one.baseline_loss), float(one.llc), float(one.llc_se), float(one.step)]
+def _usable(llc: xr.Dataset) -> pd.DataFrame:
+    """Tabulate loss, LLC and its error over the steps whose LLC is finite and not diverged."""
+    usable = np.isfinite(llc.llc) & not_diverged(llc)
+    return llc[["baseline_loss", "llc", "llc_se"]].reset_coords(drop=True).to_dataframe()[usable.values]
 
 
 def _means(
@@ -240,10 +230,10 @@ def _means(
 
 def _notes(result: xr.Dataset) -> list[str]:
     notes = []
-    for one in (result.isel(train_fraction=i) for i in range(result.sizes["train_fraction"])):
-        where = f"train fraction {float(one.train_fraction):g}: "
-        absent = [phase for phase in PHASES if not int(one.seeds_with.sel(phase=phase))]
+    for i, fraction in enumerate(result.train_fraction.values):
+        row, where = result.isel(train_fraction=i), f"train fraction {fraction:g}: "
+        absent = row.phase.values[row.seeds_with.values == 0]
         notes += [f"{where}no seed has the {phase} phase, so no difference is measured" for phase in absent]
-        if int(one.seeds_with_both) == 1:
+        if row.seeds_with_both == 1:
             notes.append(f"{where}one seed has both phases: the interval only reflects the LLC's sampling error")
     return notes

@@ -73,9 +73,8 @@ def _saturating(p: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 def _floor(p: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     exponent, share = (grid.ravel() for grid in np.meshgrid(np.geomspace(0.1, 6, 60), np.linspace(0, 1, 101)[:-1]))
     falling = (1 - share[:, None]) * (p / p.max()) ** -exponent[:, None]
-    return np.log(share[:, None] + falling), {
-        "a": share, "b": (1 - share) * p.max() ** exponent, "exponent": exponent
-    }  # fmt: skip
+    parameters = {"a": share, "b": (1 - share) * p.max() ** exponent, "exponent": exponent}
+    return np.log(share[:, None] + falling), parameters
 
 
 LAWS = {
@@ -88,10 +87,13 @@ LAWS = {
         "a p^exponent", 2, _power, lambda p, a, exponent: a * p**exponent, ("constant", "proportional", "quadratic")
     ),
     "saturating": Law(
-        "a p / (p + half_size)", 2, _saturating, lambda p, a, half_size: a * p / (p + half_size),
+        "a p / (p + half_size)",
+        2,
+        _saturating,
+        lambda p, a, half_size: a * p / (p + half_size),
         ("constant", "proportional"),
     ),
-}  # fmt: skip
+}
 FLOOR = Law(  # contains every decreasing power law
     "a + b p^-exponent", 3, _floor, lambda p, a, b, exponent: a + b * p**-exponent, ("constant",)
 )
@@ -106,16 +108,16 @@ class Sizes(NamedTuple):
         Sizes, ascending, (P,).
     logs : tuple of ndarray
         log y of the seeds at each size, P arrays.
-    left_out : tuple of str
+    omitted : tuple of str
         A sentence for each row of the table that is omitted.
     """
 
     p: np.ndarray
     logs: tuple[np.ndarray, ...]
-    left_out: tuple[str, ...]
+    omitted: tuple[str, ...]
 
     @classmethod
-    def of(cls, table: pd.DataFrame, value: str, size: str) -> "Sizes":
+    def from_table(cls, table: pd.DataFrame, value: str, size: str) -> "Sizes":
         """Group the seeds of a table with one row per seed.
 
         Raises
@@ -131,14 +133,14 @@ class Sizes(NamedTuple):
         if not good.any():
             raise SltGrokError(f"table: expected rows with {value} and {size} above 0, found none")
         seeds = table["seed"] if "seed" in table else pd.Series(range(len(table)), index=table.index)
-        names = [f"{size} {p}, seed {s}" for p, s in zip(table[size], seeds, strict=True)]
-        left_out = [
-            f"{name}: {value} is {'missing' if np.isnan(v) else f'{v:.4g}, not above 0'}"
-            for name, v, ok in zip(names, values, good, strict=True)
-            if not ok
-        ]
+        rows = zip(table[size], seeds, values, good, strict=True)
+        omitted = tuple(
+            f"{size} {p}, seed {seed}: {value} is {'missing' if np.isnan(y) else f'{y:.4g}, not above 0'}"
+            for p, seed, y, usable in rows
+            if not usable
+        )
         p = np.unique(sizes[good])
-        return cls(p, tuple(np.log(values[good & (sizes == one)]) for one in p), tuple(left_out))
+        return cls(p, tuple(np.log(values[good & (sizes == one_size)]) for one_size in p), omitted)
 
     @property
     def counts(self) -> np.ndarray:
@@ -153,8 +155,8 @@ class Sizes(NamedTuple):
     @property
     def scatter(self) -> float:
         """Sum of squares of the seeds around the means; 0 if it is only rounding error."""
-        found = float(sum(((log - log.mean()) ** 2).sum() for log in self.logs))
-        return found if found > ROUNDING**2 else 0.0
+        squares = float(sum(((log - log.mean()) ** 2).sum() for log in self.logs))
+        return squares if squares > ROUNDING**2 else 0.0
 
     @property
     def freedom(self) -> int:
@@ -163,8 +165,7 @@ class Sizes(NamedTuple):
 
     def without(self, index: int) -> "Sizes":
         """Copy with one size omitted."""
-        kept = np.arange(len(self.p)) != index
-        return Sizes(self.p[kept], tuple(log for log, k in zip(self.logs, kept, strict=True) if k), ())
+        return Sizes(np.delete(self.p, index), self.logs[:index] + self.logs[index + 1 :], ())
 
     def redrawn(self, count: int, generator: np.random.Generator) -> np.ndarray:
         """Draw bootstrap samples of the means, (count, P), from residuals of all sizes, with replacement.
@@ -195,19 +196,15 @@ def fit(law: Law, p: np.ndarray, counts: np.ndarray, means: np.ndarray) -> Fit:
     means : ndarray
         Mean log y, (..., P).
     """
-    logs, derived = law.shape(p)
+    shapes, derived = law.shape(p)
     weights = counts / counts.sum()
-
-    def center(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        middle = values @ weights
-        return values - middle[..., None], middle
-
-    (own, own_middle), (others, other_middle) = center(logs), center(means)
-    squares = (others * counts) @ (-2 * own.T)  # the sum of squares is quadratic in both
-    squares += (own**2) @ counts
+    heights, levels = shapes @ weights, means @ weights
+    shapes, means = shapes - heights[..., None], means - levels[..., None]
+    squares = (means * counts) @ (-2 * shapes.T)  # the sum of squares is quadratic in both
+    squares += (shapes**2) @ counts
     best = squares.argmin(-1)
-    misfit = np.take_along_axis(squares, best[..., None], -1)[..., 0] + (others**2) @ counts
-    scale = np.exp(other_middle - own_middle[best])
+    misfit = np.take_along_axis(squares, best[..., None], -1)[..., 0] + (means**2) @ counts
+    scale = np.exp(levels - heights[best])
     parameters = {n: v[best] * (scale if n[0] in "ab" else 1.0) for n, v in derived.items()}
     return Fit(np.maximum(misfit, 0.0), parameters)
 
