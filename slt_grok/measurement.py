@@ -16,7 +16,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import xarray as xr
@@ -65,7 +65,19 @@ class Variable(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table on the page; if `folded`, it opens on demand."""
+    """A table on the page.
+
+    Parameters
+    ----------
+    caption : str
+        Explains what the table shows.
+    header : sequence of str
+        Column names.
+    rows : sequence of sequence of str
+        The cells.
+    folded : bool, optional
+        Whether the table opens on demand.
+    """
 
     caption: str
     header: Sequence[str]
@@ -148,22 +160,21 @@ class Result(Registered, ABC):
         unknown = [str(name) for name in dataset.data_vars if name not in self.variables]
         absent = [name for name, v in self.variables.items() if not v.where and name not in dataset]
         if unknown or absent:
-            wrong = (
-                f"{unknown[0]} is measured but not declared" if unknown else f"{absent[0]} is declared but not measured"
+            first, fault = (
+                (unknown[0], "measured but not declared") if unknown else (absent[0], "declared but not measured")
             )
-            raise SltGrokError(f"measurement {self.name}: expected exactly its declared variables, {wrong}")
+            raise SltGrokError(f"measurement {self.name}: expected exactly its declared variables, {first} is {fault}")
         declared = {name: dataset[name].assign_attrs(self.variables[str(name)].attrs) for name in dataset.data_vars}
         return dataset.assign(declared)
 
     def dataset(self, trajectory: Trajectory, values: Mapping[str, Any], **coords: Any) -> xr.Dataset:
         """Build a dataset over the trajectory from values of shape (N, ...), with the declared dimensions."""
-        arrays = {
-            name: (self.variables[name].dims, value, self.variables[name].attrs) for name, value in values.items()
-        }
+        declared = self.variables
+        arrays = {name: (declared[name].dims, value, declared[name].attrs) for name, value in values.items()}
         return trajectory.dataset(arrays, **coords)
 
     @classmethod
-    def ordered(cls) -> list["Result"]:
+    def ordered(cls) -> list[Self]:
         """Instantiate each class, in the order of `position`."""
         return sorted((kind() for kind in cls.all()), key=lambda result: (result.position, result.name))
 
@@ -258,18 +269,18 @@ def final_numbers(dataset: xr.Dataset, prefix: str) -> dict[str, Any]:
     if "step" not in dataset.dims:
         return {}
     last = dataset.sortby("step").isel(step=-1)
-    found: dict[str, Any] = {f"{prefix}.step": last.step.item()}
+    numbers: dict[str, Any] = {f"{prefix}.step": last.step.item()}
     for name, values in last.data_vars.items():
         if "step" not in dataset[name].dims:
             continue
         if values.dims == ("component",) and "total" in values.component:
             values = values.sel(component="total", drop=True)
         if values.dims == ():
-            found[f"{prefix}.{name}"] = values.item()
+            numbers[f"{prefix}.{name}"] = values.item()
         elif values.dims in (("split",), ("keeps",)):
-            (dim,) = values.dims
-            found |= {f"{prefix}.{name}.{of}": values.sel({dim: of}).item() for of in values[dim].values}
-    return found
+            labels = values[values.dims[0]].values
+            numbers |= {f"{prefix}.{name}.{label}": value.item() for label, value in zip(labels, values, strict=True)}
+    return numbers
 
 
 def evenly_spaced(steps: np.ndarray, count: int | None) -> list[int]:

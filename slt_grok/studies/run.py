@@ -4,6 +4,7 @@ Every stage is a function of the run directory's content, so that the same comma
 also serves imported networks. `Run` reads the directory once per command.
 """
 
+import json
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -14,6 +15,7 @@ import xarray as xr
 
 from slt_grok.config import RunConfig, parse_config
 from slt_grok.errors import SltGrokError
+from slt_grok.format import listing
 from slt_grok.measurement import Derived, Measurement
 from slt_grok.memory import peak_gib
 from slt_grok.progress import progress
@@ -96,18 +98,12 @@ def train_run(config: RunConfig, path: Path) -> Run:
     Raises
     ------
     SltGrokError
-        The directory holds a run with another configuration (the error names the differing keys), a file cannot be read
-        or written, or training diverges.
+        The directory holds a run with another configuration, or measurements made with other settings (the error names
+        the differing keys); a file cannot be read or written, or training diverges.
     """
     directory = RunDirectory(path)
     if directory.exists:
-        stored = Run(path).config
-        changed = changed_keys(stored.model_dump(mode="json"), config.model_dump(mode="json"))
-        if changed:
-            raise SltGrokError(
-                f"{path}: holds a run with another configuration ({'; '.join(changed)}); expected the same one, or "
-                f"another --out"
-            )
+        adopt_settings(Run(path), config)
     else:
         directory.write_manifest({"config": config.content, "environment": environment(), "stages": {}})
     run = Run(path, config)
@@ -117,6 +113,41 @@ def train_run(config: RunConfig, path: Path) -> Run:
             curves = train(directory, config.network, config.training, config.seeds, bar)
         run.store(TRAINING, curves, config.training.model_dump(mode="json"), start)
     return run
+
+
+def adopt_settings(run: Run, config: RunConfig) -> None:
+    """Store a changed configuration if only measurements that the run does not have yet are affected.
+
+    Raises
+    ------
+    SltGrokError
+        The change affects the networks, or a stored measurement.
+    """
+    old, new = run.config.model_dump(mode="json"), config.model_dump(mode="json")
+    measurements = {kind.name for kind in Measurement.all()}
+    changed = changed_keys(old, new)
+    fixed, wanted = ({key: part[key] for key in part if key not in measurements} for part in (old, new))
+    if fixed != wanted:
+        raise SltGrokError(
+            f"{run.path}: holds a run with another configuration ({'; '.join(changed)}); expected the same one, or "
+            f"another --out"
+        )
+    if not changed:
+        return
+    affected = {
+        label: changed_keys(json.loads(run.data[label].attrs["settings"]), new[label], label)
+        for label in run.directory.labels
+        if label in measurements and new[label] is not None
+    }
+    labels = [label for label, lines in affected.items() if lines]
+    if labels:
+        lines = "; ".join(line for label in labels for line in affected[label])
+        raise SltGrokError(
+            f"{run.path}: already has {listing(labels)} with other settings ({lines}); expected the same ones; measure "
+            f"under another label by slt-grok measure {run.path} --config FILE --only {','.join(labels)} --label NAME, "
+            f"or remove {listing([f'measurements/{label}.nc' for label in labels])}"
+        )
+    run.directory.write_manifest({**run.manifest, "config": config.content})
 
 
 def measure_run(
@@ -160,7 +191,6 @@ def make_measurements(
     """
     config = settings or run.calibrated
     for measurement in Measurement.ordered():
-        assert isinstance(measurement, Measurement)
         if not (config.asks_for(measurement) if only is None else measurement.name in only):
             continue
         if config.settings(measurement) is None:
@@ -184,14 +214,15 @@ def make_measurement(run: Run, measurement: Measurement, config: RunConfig, labe
     start = time.monotonic()
     with progress(label, len(run.trajectory), "networks") as bar:
         context = RunContext(run, label, config, content, bar)
-        reason = measurement.unmeasurable(run.trajectory.network)
-        refusal = xr.Dataset(attrs={"unmeasurable": reason})
-        found = refusal if reason else measurement.measure(run.trajectory, settings, context)
-        if "unmeasurable" in found.attrs:
-            context.announce(f"not measured: {found.attrs['unmeasurable']}")
+        if reason := measurement.unmeasurable(run.trajectory.network):
+            dataset = xr.Dataset(attrs={"unmeasurable": reason})
         else:
-            found = measurement.check(found)
-    run.store(label, found, content, start)
+            dataset = measurement.measure(run.trajectory, settings, context)
+        if "unmeasurable" in dataset.attrs:
+            context.announce(f"not measured: {dataset.attrs['unmeasurable']}")
+        else:
+            dataset = measurement.check(dataset)
+    run.store(label, dataset, content, start)
     (run.path / SUMMARY).unlink(missing_ok=True)  # it no longer covers all measurements
 
 
@@ -209,7 +240,6 @@ def derive(run: Run) -> None:
         path = run.directory.measurement_path(TRAINING)
         raise SltGrokError(f"{path}: no such measurement; expected the training curves")
     for result in Derived.ordered():
-        assert isinstance(result, Derived)
         start = time.monotonic()
         dataset = result.derive(run.data, run.config)
         if dataset is not None:

@@ -87,3 +87,17 @@ def test_settings_from_another_configuration_are_for_the_runs_own_network(run: R
     stored = run.data["llc@other"]
     assert json.loads(stored.attrs["settings"])["gamma"] == 20
     assert stored.attrs["n"] == 20  # train pairs of p = 5
+
+
+def test_changed_settings_of_measurements_name_the_keys_and_the_remedy(tmp_path: Path) -> None:
+    path, file = tmp_path / "run", tmp_path / "c.yaml"
+    run = train_run(load_config(write_config(file)), path)
+    run.store("llc", xr.Dataset(), run.config.settings(Measurement.find("llc")).model_dump(mode="json"), 0.0)
+    before = (path / "manifest.json").read_bytes()
+    changed = load_config(write_config(file, ("llc.gamma", 20), ("circuits", None)))
+    with pytest.raises(SltGrokError, match=r"llc with other settings \(llc.gamma: 10.0 -> 20.0\).*--label.*llc\.nc"):
+        train_run(changed, path)
+    assert (path / "manifest.json").read_bytes() == before
+    (path / "measurements" / "llc.nc").unlink()
+    train_run(changed, path)
+    assert Run(path).config.settings(Measurement.find("llc")).gamma == 20
