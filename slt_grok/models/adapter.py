@@ -18,6 +18,7 @@ table must be looked up by token, as `nn.Embedding` does.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -118,28 +119,25 @@ class Adapter(Model):
     def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
         """Compute the logits (n, p) of the wrapped module at `position`, without classes beyond p."""
         table = at("embedding", self._whole_embedding(dict(self.named_parameters())))
-        table, pairs = self._as_the_module_counts(table, pairs)
-        parts = table.split([table.shape[-1] // len(self.tables)] * len(self.tables), -1)
+        table, pairs = self._in_module_order(table, pairs)
+        parts = table.chunk(len(self.tables), -1)
         replaced = {}
         for role, part in zip(self.tables, parts, strict=True):
             name, axis = self.roles[role]
             replaced[name] = part.movedim(-2, axis)
-        modules = dict(self.network.named_modules())
-        handles = []
-        for site, place in self.places.items():
-            name, _, side = place.rpartition(":")
-            handles.append(self._hook(modules[name], site, side, at))
-        try:
-            given = self.inputs(pairs)
-            logits = functional_call(self.network, replaced, given if isinstance(given, tuple) else (given,))
-        finally:
-            for handle in handles:
-                handle.remove()
+        with ExitStack() as hooks:
+            for site, place in self.places.items():
+                name, _, side = place.rpartition(":")
+                hooks.callback(self._hook(self.network.get_submodule(name), site, side, at).remove)
+            arguments = self.inputs(pairs)
+            logits = functional_call(
+                self.network, replaced, arguments if isinstance(arguments, tuple) else (arguments,)
+            )
         if self.position is not None:
             logits = logits[:, self.position]
         return at("logits", logits[..., : self.classes])
 
-    def _as_the_module_counts(self, table: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    def _in_module_order(self, table: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
         """Move non-numeric tokens such as '=' to where the module expects them.
 
         A measurement that gives every pair two separate tokens sets `tokens` to their number. The module still expects
@@ -156,14 +154,14 @@ class Adapter(Model):
             if axis is None:
                 return at(site, values)
             index = torch.tensor([self.position], device=values.device) % values.shape[axis]
-            here = at(site, values.index_select(axis, index).squeeze(axis))
-            return values.index_copy(axis, index, here.unsqueeze(axis))
+            selected = at(site, values.index_select(axis, index).squeeze(axis))
+            return values.index_copy(axis, index, selected.unsqueeze(axis))
 
         if side == "input":
-            return module.register_forward_pre_hook(lambda _, given: (through(given[0]), *given[1:]))
+            return module.register_forward_pre_hook(lambda _, arguments: (through(arguments[0]), *arguments[1:]))
 
-        def after(module: nn.Module, given: Any, result: Tensor) -> Tensor:
-            return through(result)
+        def after(module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
+            return through(output)
 
         return module.register_forward_hook(after)
 
@@ -185,7 +183,7 @@ class Adapter(Model):
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """Compute W_L (..., d_mlp, p): as passed, or the parameter of the role `output`."""
         if self.logit_map is not None:
-            own = {name.removeprefix(PREFIX): tensor for name, tensor in parameters.items()}
-            return self.logit_map(own)[..., : self.classes]
+            unprefixed = {name.removeprefix(PREFIX): tensor for name, tensor in parameters.items()}
+            return self.logit_map(unprefixed)[..., : self.classes]
         name, axis = self.roles["output"]
         return parameters[PREFIX + name].movedim(axis, -1)[..., : self.classes]

@@ -11,8 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from slt_grok.models.model import ACTIVATIONS, Activation, At, HeadMaps, Model, passthrough
-from slt_grok.models.transformer import Fraction, Layout, block_units, head_width, positions_and_tokens, stream_units
+from slt_grok.models.model import ACTIVATIONS, Activation, At, HeadMaps, add_parameters, passthrough
+from slt_grok.models.transformer import Fraction, Layout, Transformer, block_units, parameter_shapes, stream_units
 from slt_grok.settings import Positive
 
 
@@ -47,8 +47,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.activation, self.attention_rate, self.causal = activation, attention_rate, causal
-        for name, shape in shapes.items():
-            self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
+        add_parameters(self, shapes)
 
     def forward(self, residual: Tensor, at: At, layer: int, last: bool) -> Tensor:
         """Compute the residual stream (n, position, d_model) after layer number `layer`.
@@ -79,7 +78,7 @@ class Block(nn.Module):
         return residual + post @ self.W_out + self.b_out
 
 
-class DeepTransformer(Model):
+class DeepTransformer(Transformer):
     """Blocks of attention and MLP between an embedding and an unembedding; logits at the last position.
 
     The sites `attention_pattern` (n, head, key), `neurons_pre` and `neurons_post` (n, d_mlp) are those of the first
@@ -115,12 +114,6 @@ class DeepTransformer(Model):
     """
 
     name: ClassVar[str] = "deep_transformer"
-    sites = ("embedding", "attention_pattern", "neurons_pre", "neurons_post", "logits")
-    positions = "W_pos"
-
-    W_E: nn.Parameter
-    W_pos: nn.Parameter
-    W_U: nn.Parameter
 
     def __init__(
         self,
@@ -136,33 +129,11 @@ class DeepTransformer(Model):
         classes: int | None = None,
     ) -> None:
         super().__init__(tokens, classes)
-        context, vocabulary = positions_and_tokens(layout, tokens)
         self.activation = ACTIVATIONS[activation]
-        self.W_E = nn.Parameter(torch.zeros(vocabulary, d_model))
-        self.W_pos = nn.Parameter(torch.zeros(context, d_model))
-        heads = (n_heads, d_model, head_width(d_model, n_heads, d_head))
-        shapes: dict[str, tuple[int, ...]] = {
-            **dict.fromkeys(("W_Q", "W_K", "W_V"), heads),
-            "W_O": (n_heads, heads[-1], d_model),
-            "W_in": (d_model, d_mlp),
-            "b_in": (d_mlp,),
-            "W_out": (d_mlp, d_model),
-            "b_out": (d_model,),
-        }
-        self.blocks = nn.ModuleList(
-            Block(shapes, self.activation, attention_rate, layout == "a_b_equals") for _ in range(n_layers)
-        )
-        self.W_U = nn.Parameter(torch.zeros(d_model, self.classes))
-
-    def initialize(self, generator: torch.Generator) -> None:
-        """Draw weights from N(0, 1/d_model), W_U from N(0, 1/vocabulary), with zero biases (2301.05217)."""
-        vocabulary, d_model = self.W_E.shape
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                if ".b_" in name:
-                    parameter.zero_()
-                else:
-                    parameter.normal_(0, (vocabulary if name == "W_U" else d_model) ** -0.5, generator=generator)
+        shapes = parameter_shapes(tokens, self.classes, layout, d_model, n_heads, d_mlp, d_head)
+        add_parameters(self, {name: shapes.pop(name) for name in ("W_E", "W_pos", "W_U")})
+        causal = layout == "a_b_equals"
+        self.blocks = nn.ModuleList(Block(shapes, self.activation, attention_rate, causal) for _ in range(n_layers))
 
     def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
         """Compute the logits (n, p) at the answer position; see the class for the sites."""
@@ -172,14 +143,6 @@ class DeepTransformer(Model):
         for i, block in enumerate(self.blocks):
             residual = block(residual, at, i, last=i == len(self.blocks) - 1)
         return at("logits", residual[:, -1] @ self.W_U)
-
-    def token_roles(self) -> Mapping[str, tuple[str, int]]:
-        """Declare the role of each axis: input tokens are rows of W_E, answers are columns of W_U."""
-        return {"input": ("W_E", -2), "output": ("W_U", -1)}
-
-    def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """Get W_E without the row of the '=' token, (..., p, d_model)."""
-        return parameters["W_E"][..., : self.tokens, :]
 
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """Compute the direct path W_L = W_out W_U of the first layer's neurons, (..., d_mlp, p); see the class."""

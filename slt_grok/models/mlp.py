@@ -14,7 +14,7 @@ from torch.nn.functional import embedding as look_up
 
 from slt_grok.errors import SltGrokError
 from slt_grok.models.mlp_gradient import loss_and_gradients
-from slt_grok.models.model import ACTIVATIONS, Activation, At, Model, passthrough
+from slt_grok.models.model import ACTIVATIONS, Activation, At, Model, add_parameters, passthrough
 from slt_grok.settings import Positive
 
 
@@ -78,8 +78,7 @@ class EmbeddingMLP(Model):
         shapes |= dict.fromkeys(self.biases, (d_mlp,)) | {"W_U": (d_mlp, self.classes)}
         if output_bias:
             shapes["b_U"] = (self.classes,)
-        for name, shape in shapes.items():
-            self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
+        add_parameters(self, shapes)
 
     def initialize(self, generator: torch.Generator) -> None:
         """Use torch's defaults: embedding N(0, 1), linear maps and biases uniform in +-1/sqrt(fan in)."""

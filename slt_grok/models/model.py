@@ -45,8 +45,22 @@ def record(into: dict[str, Tensor], *names: str) -> At:
     return at
 
 
+def add_parameters(module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Register a zero parameter of each shape under its name."""
+    for name, shape in shapes.items():
+        module.register_parameter(name, nn.Parameter(torch.zeros(shape)))
+
+
 class HeadMaps(NamedTuple):
-    """The maps from attention heads into the first layer's neurons: W_V, W_O (head first) and W_in."""
+    """The maps from attention heads into the first layer's neurons.
+
+    Parameters
+    ----------
+    value, output : Tensor
+        W_V and W_O, head first.
+    neurons : Tensor
+        W_in.
+    """
 
     value: Tensor
     output: Tensor

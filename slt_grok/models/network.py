@@ -77,9 +77,9 @@ class Network:
         """Compute the values (N, ...) at named sites of N networks on the same inputs (models of this package)."""
 
         def sites(parameters: Parameters) -> dict[str, Tensor]:
-            found: dict[str, Tensor] = {}
-            self.outputs(parameters, inputs, at=record(found, *names))
-            return found
+            values: dict[str, Tensor] = {}
+            self.outputs(parameters, inputs, at=record(values, *names))
+            return values
 
         return vmap(sites)(dict(stack))
 

@@ -61,8 +61,7 @@ def gromov(p: int, frequencies: Sequence[int], width: int, seed: int = 0, sign: 
         raise SltGrokError(f"gromov: expected a width of at least 1, got {width}")
     drawn = np.random.default_rng(np.random.SeedSequence(seed)).uniform(0, 2 * math.pi, (2, width))
     first, second = torch.from_numpy(drawn)
-    of_neuron = torch.tensor([frequencies[n % len(frequencies)] for n in range(width)])
-    angle = _angles(p, of_neuron)  # (token, neuron)
+    angle = _angles(p, torch.tensor(np.resize(frequencies, width)))  # (token, neuron)
     network = QuadraticNetwork(p, width)
     return _with(network, U=(angle + first).cos(), V=(sign * angle + second).cos(), W=(angle + first + second).cos().T)
 
@@ -123,17 +122,15 @@ def clock(p: int, amplitudes: Mapping[int, float], sign: int = 1) -> EmbeddingML
         W_E=_circles(p, keys),
         W_left=_from_circles([first.cos(), -first.sin()], len(keys)),
         W_right=_from_circles([second.cos(), -sign * second.sin()], len(keys)),
-        W_U=torch.cat(
-            [2 / PHASES**2 * amplitudes[k] * (_angles(p, torch.tensor([k])) + first + second).cos().T for k in keys]
-        ),
+        W_U=_answers(p, amplitudes, first + second, 2 / PHASES**2),
     )
 
 
 def quadratic_clock(p: int, amplitudes: Mapping[int, float], sign: int = 1) -> QuadraticNetwork:
     """Construct `clock` with its embedding multiplied into U and V: the same logits up to rounding."""
-    own = dict(clock(p, amplitudes, sign).named_parameters())
-    network = QuadraticNetwork(p, len(own["W_U"]))
-    return _with(network, U=own["W_E"] @ own["W_left"], V=own["W_E"] @ own["W_right"], W=own["W_U"])
+    weights = dict(clock(p, amplitudes, sign).named_parameters())
+    network = QuadraticNetwork(p, len(weights["W_U"]))
+    return _with(network, U=weights["W_E"] @ weights["W_left"], V=weights["W_E"] @ weights["W_right"], W=weights["W_U"])
 
 
 def pizza(p: int, amplitudes: Mapping[int, float], directions: int = 32) -> EmbeddingMLP:
@@ -168,12 +165,7 @@ def pizza(p: int, amplitudes: Mapping[int, float], directions: int = 32) -> Embe
         network,
         W_E=_circles(p, keys),
         W_in=_from_circles([phi.cos(), phi.sin()], len(keys)),
-        W_U=torch.cat(
-            [
-                3 * math.pi / (4 * directions) * amplitudes[k] * (_angles(p, torch.tensor([k])) - 2 * phi).cos().T
-                for k in keys
-            ]
-        ),
+        W_U=_answers(p, amplitudes, -2 * phi, 3 * math.pi / (4 * directions)),
     )
 
 
@@ -239,6 +231,12 @@ def _circles(p: int, frequencies: Sequence[int]) -> Tensor:
 def _from_circles(rows: Sequence[Tensor], count: int) -> Tensor:
     """Apply the same map (2, neurons) to each circle, dividing by its radius, (2 circles, neurons)."""
     return torch.block_diag(*[torch.stack(list(rows)) / radius for radius in _radii(count)])
+
+
+def _answers(p: int, amplitudes: Mapping[int, float], phases: Tensor, scale: float) -> Tensor:
+    """Compute scale A_k cos(w_k c + phase) for each k in turn, (frequency and phase, answer)."""
+    waves = [scale * a * (_angles(p, torch.tensor([k])) + phases).cos().T for k, a in amplitudes.items()]
+    return torch.cat(waves)
 
 
 def _with(network: M, **weights: Tensor) -> M:

@@ -67,15 +67,15 @@ def plant(
     p, shapes = module.tokens, {name: parameter.shape for name, parameter in module.named_parameters()}
     match module, circuit:
         case EmbeddingMLP(inputs=["W_left", "W_right"]), "clock" if module.activation in (torch.square, gelu):
-            own = dict(planted.clock(p, amplitudes, sign).named_parameters())
-            own = _before_gelu(own) if module.activation is gelu else own
-            return _padded({**own, **dict.fromkeys(module.embeddings, own["W_E"])}, shapes)
+            weights = dict(planted.clock(p, amplitudes, sign).named_parameters())
+            weights = _before_gelu(weights) if module.activation is gelu else weights
+            return _padded({**weights, **dict.fromkeys(module.embeddings, weights["W_E"])}, shapes)
         case QuadraticNetwork(activation=torch.square), "clock":
             return _padded(dict(planted.quadratic_clock(p, amplitudes, sign).named_parameters()), shapes)
         case EmbeddingMLP(), "pizza" if module.activation is relu:
-            own = _pizza(p, amplitudes, shapes["W_U"][0])
-            equal = dict.fromkeys(module.embeddings, own["W_E"]) | dict.fromkeys(module.inputs, own["W_in"])
-            return _padded({**own, **equal}, shapes)
+            weights = _pizza(p, amplitudes, shapes["W_U"][0])
+            equal = dict.fromkeys(module.embeddings, weights["W_E"]) | dict.fromkeys(module.inputs, weights["W_in"])
+            return _padded({**weights, **equal}, shapes)
         case OneLayerTransformer(), "pizza" if module.activation is relu:
             return _padded(_in_transformer(module, amplitudes), shapes)
     raise SltGrokError(f"training.start.circuit: expected {HOLDS[circuit]} for a {circuit}")
@@ -89,13 +89,13 @@ def _pizza(p: int, amplitudes: Mapping[int, float], width: int) -> dict[str, Ten
     return dict(planted.pizza(p, amplitudes, directions).named_parameters())
 
 
-def _before_gelu(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _before_gelu(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert the clock of squares to small inputs, with outputs scaled up accordingly.
 
     A pair gives sqrt(2/pi) u^2 instead of 2 u^2.
     """
-    scaled = {name: own[name] * GELU_INPUT for name in ("W_left", "W_right")}
-    return {**own, **scaled, "W_U": own["W_U"] * (math.sqrt(2 * math.pi) / GELU_INPUT**2)}
+    scaled = {name: weights[name] * GELU_INPUT for name in ("W_left", "W_right")}
+    return {**weights, **scaled, "W_U": weights["W_U"] * (math.sqrt(2 * math.pi) / GELU_INPUT**2)}
 
 
 def _in_transformer(module: OneLayerTransformer, amplitudes: Mapping[int, float]) -> dict[str, Tensor]:
@@ -127,10 +127,10 @@ def _in_transformer(module: OneLayerTransformer, amplitudes: Mapping[int, float]
     }
 
 
-def _padded(own: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+def _padded(weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
     """Embed the circuit's tensors in the module's shapes, from the first entries on, zero elsewhere."""
-    found = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
-    for name, tensor in own.items():
+    padded = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
+    for name, tensor in weights.items():
         if name not in shapes:  # a tensor by token or of another form in the module; biases are 0
             continue
         small = [f"{want} > {has}" for want, has in zip(tensor.shape, shapes[name], strict=True) if want > has]
@@ -139,5 +139,5 @@ def _padded(own: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> dict
                 f"training.start: expected a network wide enough for the circuit, whose {name} has the shape "
                 f"{tuple(tensor.shape)}, got {tuple(shapes[name])}"
             )
-        found[name][tuple(slice(0, size) for size in tensor.shape)] = tensor.detach()
-    return found
+        padded[name][tuple(slice(0, size) for size in tensor.shape)] = tensor.detach()
+    return padded

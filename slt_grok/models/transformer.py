@@ -18,20 +18,19 @@ from torch.nn.functional import embedding as look_up
 
 from slt_grok.errors import SltGrokError
 from slt_grok.models import transformer_gradient, transformer_grid
-from slt_grok.models.model import ACTIVATIONS, Activation, At, HeadMaps, Model, passthrough
+from slt_grok.models.model import ACTIVATIONS, Activation, At, HeadMaps, Model, add_parameters, passthrough
 from slt_grok.settings import Positive
 
 Layout = Literal["a_b_equals", "a_b"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
-
-def positions_and_tokens(layout: Layout, tokens: int) -> tuple[int, int]:
-    """Compute the context length and the vocabulary size: `a_b_equals` adds the token '='."""
-    return (3, tokens + 1) if layout == "a_b_equals" else (2, tokens)
+HEAD_PARAMETERS = ("W_Q", "W_K", "W_V", "W_O")
 
 
-def head_width(d_model: int, n_heads: int, d_head: int | None) -> int:
-    """Compute the width of a head: as given, or d_model / n_heads.
+def parameter_shapes(
+    tokens: int, classes: int, layout: Layout, d_model: int, n_heads: int, d_mlp: int, d_head: int | None
+) -> dict[str, tuple[int, ...]]:
+    """Compute the shape of each parameter of a network with one block.
 
     Raises
     ------
@@ -40,10 +39,52 @@ def head_width(d_model: int, n_heads: int, d_head: int | None) -> int:
     """
     if d_head is None and d_model % n_heads:
         raise SltGrokError(f"model.d_model: expected a multiple of n_heads = {n_heads}, got {d_model}; or give d_head")
-    return d_head or d_model // n_heads
+    d_head = d_head or d_model // n_heads
+    context, vocabulary = (3, tokens + 1) if layout == "a_b_equals" else (2, tokens)
+    return {
+        "W_E": (vocabulary, d_model),
+        "W_pos": (context, d_model),
+        **dict.fromkeys(("W_Q", "W_K", "W_V"), (n_heads, d_model, d_head)),
+        "W_O": (n_heads, d_head, d_model),
+        "W_in": (d_model, d_mlp),
+        "b_in": (d_mlp,),
+        "W_out": (d_mlp, d_model),
+        "b_out": (d_model,),
+        "W_U": (d_model, classes),
+    }
 
 
-class OneLayerTransformer(Model):
+class Transformer(Model):
+    """The parts that transformers of any depth share: embedding, positions and unembedding."""
+
+    sites = ("embedding", "attention_pattern", "neurons_pre", "neurons_post", "logits")
+    positions = "W_pos"
+
+    W_E: nn.Parameter
+    W_pos: nn.Parameter
+    W_U: nn.Parameter
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """Draw weights from N(0, 1/d_model), W_U from N(0, 1/vocabulary), with zero biases (2301.05217)."""
+        vocabulary, d_model = self.W_E.shape
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name.rpartition(".")[2].startswith("b_"):
+                    parameter.zero_()
+                else:
+                    scale = (vocabulary if name == "W_U" else d_model) ** -0.5
+                    parameter.normal_(0, scale, generator=generator)
+
+    def token_roles(self) -> Mapping[str, tuple[str, int]]:
+        """Declare the role of each axis: input tokens are rows of W_E, answers are columns of W_U."""
+        return {"input": ("W_E", -2), "output": ("W_U", -1)}
+
+    def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """Get W_E without the row of the '=' token, (..., p, d_model)."""
+        return parameters["W_E"][..., : self.tokens, :]
+
+
+class OneLayerTransformer(Transformer):
     """One block of attention and MLP between an embedding and an unembedding.
 
     Parameters
@@ -69,12 +110,8 @@ class OneLayerTransformer(Model):
     """
 
     name: ClassVar[str] = "transformer"
-    sites = ("embedding", "attention_pattern", "neurons_pre", "neurons_post", "logits")
-    positions = "W_pos"
     token_sums = True
 
-    W_E: nn.Parameter
-    W_pos: nn.Parameter
     W_Q: nn.Parameter
     W_K: nn.Parameter
     W_V: nn.Parameter
@@ -83,7 +120,6 @@ class OneLayerTransformer(Model):
     b_in: nn.Parameter
     W_out: nn.Parameter
     b_out: nn.Parameter
-    W_U: nn.Parameter
 
     def __init__(
         self,
@@ -98,36 +134,10 @@ class OneLayerTransformer(Model):
         classes: int | None = None,
     ) -> None:
         super().__init__(tokens, classes)
-        context, vocabulary = positions_and_tokens(layout, tokens)
         self.activation = ACTIVATIONS[activation]
         self.attention_rate = attention_rate
         self.layout = layout
-        d_head = head_width(d_model, n_heads, d_head)
-        for name, shape in {
-            "W_E": (vocabulary, d_model),
-            "W_pos": (context, d_model),
-            "W_Q": (n_heads, d_model, d_head),
-            "W_K": (n_heads, d_model, d_head),
-            "W_V": (n_heads, d_model, d_head),
-            "W_O": (n_heads, d_head, d_model),
-            "W_in": (d_model, d_mlp),
-            "b_in": (d_mlp,),
-            "W_out": (d_mlp, d_model),
-            "b_out": (d_model,),
-            "W_U": (d_model, self.classes),
-        }.items():
-            self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
-
-    def initialize(self, generator: torch.Generator) -> None:
-        """Draw weights from N(0, 1/d_model), W_U from N(0, 1/vocabulary), with zero biases (2301.05217)."""
-        vocabulary, d_model = self.W_E.shape
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                if name.startswith("b_"):
-                    parameter.zero_()
-                else:
-                    scale = (vocabulary if name == "W_U" else d_model) ** -0.5
-                    parameter.normal_(0, scale, generator=generator)
+        add_parameters(self, parameter_shapes(tokens, self.classes, layout, d_model, n_heads, d_mlp, d_head))
 
     def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
         """Compute the logits (n, p) at the answer position; see the package docstring for the sites."""
@@ -179,14 +189,6 @@ class OneLayerTransformer(Model):
         """See `Model` and `slt_grok.models.transformer_grid`."""
         return transformer_grid.stacked_grid(stack, names, self.activation, self.attention_rate)
 
-    def token_roles(self) -> Mapping[str, tuple[str, int]]:
-        """Declare the role of each axis: input tokens are rows of W_E, answers are columns of W_U."""
-        return {"input": ("W_E", -2), "output": ("W_U", -1)}
-
-    def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """Get W_E without the row of the '=' token, (..., p, d_model)."""
-        return parameters["W_E"][..., : self.tokens, :]
-
     def neuron_logit_map(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """Compute W_L = W_out W_U, (..., d_mlp, p) (2301.05217, section 4.2)."""
         return parameters["W_out"] @ parameters["W_U"]
@@ -197,14 +199,11 @@ class OneLayerTransformer(Model):
 
     def head_parameters(self) -> Sequence[str]:
         """List the four maps of the heads."""
-        return OF_HEADS
+        return HEAD_PARAMETERS
 
     def head_maps(self, parameters: Mapping[str, Tensor]) -> HeadMaps:
         """Get W_V, W_O and W_in."""
         return HeadMaps(parameters["W_V"], parameters["W_O"], parameters["W_in"])
-
-
-OF_HEADS = ("W_Q", "W_K", "W_V", "W_O")
 
 
 def stream_units(prefixes: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -218,8 +217,7 @@ def stream_units(prefixes: Sequence[str]) -> dict[str, dict[str, int]]:
 
 def block_units(prefix: str, suffix: str) -> dict[str, dict[str, int]]:
     """Declare the heads and neurons of a block."""
-    heads = {prefix + name: -3 for name in OF_HEADS}
     return {
-        f"heads{suffix}": heads,
+        f"heads{suffix}": {prefix + name: -3 for name in HEAD_PARAMETERS},
         f"neurons_post{suffix}": {f"{prefix}W_in": -1, f"{prefix}b_in": -1, f"{prefix}W_out": -2},
     }

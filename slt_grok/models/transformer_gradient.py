@@ -34,11 +34,17 @@ LINE = 16  # float32 numbers per cache line: the tables' rows are padded to a mu
 class Tables(NamedTuple):
     """Quantities that depend on single tokens or on the weights alone, for N networks.
 
-    rows : T, (N, head, p + 2, columns): of the p tokens, then of the positions of a and b, which add to those of the
+    Parameters
+    ----------
+    rows : Tensor
+        T, (N, head, p + 2, columns): of the p tokens, then of the positions of a and b, which add to those of the
         tokens there; columns are d_mlp neurons, p logits and zeros.
-    base : (N, 1, columns), or (N, p, columns) by b where b is the last token.
-    scores : of the positions of a and b, (N, rows, head): by a, or by b p + a where b is the last token; and by b.
-    readout : W_L, (N, d_mlp, p).
+    base : Tensor
+        (N, 1, columns), or (N, p, columns) by b where b is the last token.
+    scores : list of Tensor
+        Scores of the positions of a and b, (N, rows, head): by a, or by b p + a where b is the last token; and by b.
+    readout : Tensor
+        W_L, (N, d_mlp, p).
     """
 
     rows: Tensor
@@ -72,9 +78,9 @@ def stacked_gradients(
         weights = {name: tensor[some].detach().requires_grad_(name in wanted) for name, tensor in stack.items()}
         count = len(weights["W_E"])
         x, y = (pairs[some], labels[some]) if own_data else (pairs.expand(count, -1, 2), labels.expand(count, -1))
-        loss, found = _gradients(weights, x, y, wanted, activation, attention_rate)
+        loss, gradient = _gradients(weights, x, y, wanted, activation, attention_rate)
         losses.append(loss)
-        gradients.append(found)
+        gradients.append(gradient)
     if len(gradients) == 1:  # avoid a copy
         return losses[0], dict(zip(wanted, gradients[0], strict=True))
     whole = [torch.cat(parts) for parts in zip(*gradients, strict=True)]
@@ -88,24 +94,28 @@ def _even(count: int, most: int) -> int:
 
 
 def _gradients(
-    weights: Mapping[str, Tensor], pairs: Tensor, labels: Tensor, wanted: Collection[str], activation: Activation,
+    weights: Mapping[str, Tensor],
+    pairs: Tensor,
+    labels: Tensor,
+    wanted: Collection[str],
+    activation: Activation,
     attention_rate: float,
-) -> tuple[Tensor, tuple[Tensor, ...]]:  # fmt: skip
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Compute losses and gradients for pairs (N, n, 2) and labels (N, n)."""
     equals = weights["W_E"].shape[1] > weights["W_U"].shape[2]
     with torch.enable_grad():
-        found = tables(weights, attention_rate, equals)
-        pattern = patterns(found.scores, pairs, attention_rate, equals)
-    values = [found.rows, found.base, pattern, found.readout]
+        rows, base, scores, readout = tables(weights, attention_rate, equals)
+        pattern = patterns(scores, pairs, attention_rate, equals)
     losses, gradients = through_neurons(
-        found.rows.detach(), found.base.detach(), pattern.detach(), found.readout.detach(), pairs, labels, activation
+        rows.detach(), base.detach(), pattern.detach(), readout.detach(), pairs, labels, activation
     )
     if not wanted:
         return losses, ()
+    values = (rows, base, pattern, readout)
     used = [(value, gradient) for value, gradient in zip(values, gradients, strict=True) if value.requires_grad]
-    values, gradients = zip(*used, strict=True)
+    outputs, output_gradients = zip(*used, strict=True)
     leaves = [weights[name] for name in wanted]
-    return losses, torch.autograd.grad(values, leaves, gradients, materialize_grads=True)
+    return losses, torch.autograd.grad(outputs, leaves, output_gradients, materialize_grads=True)
 
 
 def tables(weights: Mapping[str, Tensor], attention_rate: float, equals: bool) -> Tables:
@@ -205,10 +215,8 @@ def _sum_by_token(columns: Tensor, weights: Tensor, tokens: Tensor, length: int)
     first = torch.arange(networks, device=tokens.device).view(-1, 1, 1) * n
     counts = tokens.new_zeros(networks, length).scatter_add_(1, tokens, torch.ones_like(tokens))
     counts = counts[:, None].expand(-1, n_heads, -1).flatten()
-    sums = embedding_bag(
-        (first + order % n).flatten(), columns.flatten(0, 1), counts.cumsum(0) - counts, mode="sum",
-        per_sample_weights=shares.gather(-1, order).flatten(),
-    )  # fmt: skip
+    samples, offsets, weights = (first + order % n).flatten(), counts.cumsum(0) - counts, shares.gather(-1, order)
+    sums = embedding_bag(samples, columns.flatten(0, 1), offsets, mode="sum", per_sample_weights=weights.flatten())
     return sums.view(networks, n_heads, length, -1)
 
 

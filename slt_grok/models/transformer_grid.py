@@ -42,29 +42,29 @@ def stacked_grid(
     """
     (d_mlp, _), p = stack["W_out"].shape[1:], stack["W_U"].shape[-1]
     networks, equals, n_heads = len(stack["W_E"]), stack["W_E"].shape[1] > p, stack["W_Q"].shape[1]
-    found = tables(stack, attention_rate, equals)
-    tokens = torch.arange(p, device=found.rows.device)
+    rows, base, scores, readout = tables(stack, attention_rate, equals)
+    tokens = torch.arange(p, device=rows.device)
     pairs = torch.cartesian_prod(tokens, tokens).expand(networks, -1, 2)
-    pattern = patterns(found.scores, pairs, attention_rate, equals).unflatten(1, (p, p))
+    pattern = patterns(scores, pairs, attention_rate, equals).unflatten(1, (p, p))
     to_a, to_b = pattern.split(n_heads, -1)  # (N, a, b, head)
     to_b = pad(to_b, (0, 1), value=1.0).transpose(1, 2).contiguous()  # the 1 is the weight of the base
-    of_a, of_b = ((found.rows[:, :, :p] + found.rows[:, :, p + k, None]).transpose(1, 2) for k in range(2))
-    of_b = torch.cat([of_b, found.base.expand(-1, p, -1)[:, :, None]], 2)  # (N, token, head and base, columns)
+    rows_a, rows_b = ((rows[:, :, :p] + rows[:, :, p + k, None]).transpose(1, 2) for k in range(2))
+    rows_b = torch.cat([rows_b, base.expand(-1, p, -1)[:, :, None]], 2)  # (N, token, head and base, columns)
     widths = {"neurons_pre": d_mlp, "neurons_post": d_mlp, "neurons_read": p, "logits": p}
-    kept = {name: of_a.new_empty(networks, p, p, widths[name]) for name in names if name in widths}
-    piece = max(1, NUMBERS // (p * of_a.shape[-1]))
+    blocks = {name: rows_a.new_empty(networks, p, p, widths[name]) for name in names if name in widths}
+    piece = max(1, NUMBERS // (p * rows_a.shape[-1]))
     for network in range(networks):
         for start in range(0, p, piece):
             some = slice(start, start + piece)
-            both = to_a[network, some] @ of_a[network, some]  # (a, b, columns)
-            both.transpose(0, 1).baddbmm_(to_b[network, :, some], of_b[network])
+            both = to_a[network, some] @ rows_a[network, some]  # (a, b, columns)
+            both.transpose(0, 1).baddbmm_(to_b[network, :, some], rows_b[network])
             pre, direct = both[..., :d_mlp], both[..., d_mlp : d_mlp + p]
             post = activation(pre)
-            read = post @ found.readout[network]
+            read = post @ readout[network]
             values = {"neurons_pre": pre, "neurons_post": post, "neurons_read": read, "logits": direct + read}
-            for name, whole in kept.items():
+            for name, whole in blocks.items():
                 whole[network, some] = values[name]
-    sites = {name: whole.flatten(1, 2) for name, whole in kept.items()}
+    sites = {name: whole.flatten(1, 2) for name, whole in blocks.items()}
     if "attention_pattern" in names:
         sites["attention_pattern"] = pattern.flatten(1, 2).unflatten(-1, (2, n_heads)).transpose(-1, -2)
     return sites
