@@ -15,7 +15,8 @@ from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.groups import CyclicGroup, cyclic
-from slt_grok.tasks.task import GroupTask, NonNegative
+from slt_grok.settings import NonNegative
+from slt_grok.tasks.task import GroupTask
 
 Operation = Literal["addition", "subtraction", "multiplication", "x^2+xy+y^2", "random_table"]
 
@@ -101,8 +102,7 @@ class ModularTask(GroupTask):
             rest = sorted(set(range(p * p)) - set(self.train_rows))
             return torch.tensor([*self.train_rows, *rest])
         if self.split_rule == "progress_measures":
-            pairs = [(i, j) for i in range(p) for j in range(p)]
-            # the shuffle depends only on the list's length, so the '=' token can be omitted
-            random.Random(self.split_seed).shuffle(pairs)
-            return torch.tensor([i * p + j for i, j in pairs])
+            rows = list(range(p * p))  # the shuffle depends only on the list's length
+            random.Random(self.split_seed).shuffle(rows)
+            return torch.tensor(rows)
         return super().order

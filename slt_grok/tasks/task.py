@@ -14,11 +14,10 @@ from torch import Tensor
 from slt_grok.errors import SltGrokError
 from slt_grok.groups import Group
 from slt_grok.registry import Registered
-from slt_grok.settings import check
+from slt_grok.settings import NonNegative, check
 
 Split = Literal["train", "test", "all"]
 SPLITS: tuple[Split, ...] = ("train", "test", "all")
-NonNegative = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ class Task(Registered):
 
     def __post_init__(self) -> None:
         check(self, "task")
-        if len(self.indices("train")) < 1:
+        if not self.train_size:
             raise SltGrokError(
                 f"task.train_fraction: expected a fraction that leaves at least one train sample, "
                 f"got {self.train_fraction}"

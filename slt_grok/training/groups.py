@@ -54,10 +54,10 @@ def groups_of(
     groups = []
     for start in range(0, seeds, size):
         some = slice(start, start + size)
-        own = {name: parameter[some] for name, parameter in parameters.items()}
+        views = {name: parameter[some] for name, parameter in parameters.items()}
         copy = replace(network)
         copy.module.to(first.device)
-        groups.append(Group(some, copy, own, optimizer(own)))
+        groups.append(Group(some, copy, views, optimizer(views)))
     return groups
 
 

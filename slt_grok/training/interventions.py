@@ -23,8 +23,8 @@ from slt_grok.training.settings import FrequencyPenalty, PlantedStart, TrainingS
 
 def weight_decay(settings: TrainingSettings, step: int) -> float:
     """Get the weight decay of the update from `step` to the next."""
-    changed = [change.weight_decay for change in settings.weight_decay_changes if change.step <= step]
-    return changed[-1] if changed else settings.weight_decay
+    past = [change.weight_decay for change in settings.weight_decay_changes if change.step <= step]
+    return [settings.weight_decay, *past][-1]
 
 
 def penalize(
@@ -49,18 +49,20 @@ def penalize(
     """
     if step < penalty.from_step:
         return
-    module = network.module
+    module, task = network.module, network.task
     assert isinstance(module, Model)
-    group = network.task.group if network.task is not None else None
-    assert group is not None
+    assert task is not None
+    assert task.group is not None
+    group = task.group
     mask = torch.from_numpy(np.isin(group.frequencies, penalty.frequencies))
     for role, (name, axis) in module.token_roles().items():
         if not role.startswith("output"):
             table = parameters[name].detach().movedim(axis, -2)[..., : module.tokens, :]
-            inside = penalty.strength * group.project(table, mask).movedim(-2, axis)
-            whole = torch.zeros_like(gradients[name])
-            whole.narrow(axis, 0, module.tokens).copy_(inside)
-            gradients[name] = gradients[name] + whole
+            gradient = gradients[name].clone()
+            gradient.narrow(axis, 0, module.tokens).add_(
+                penalty.strength * group.project(table, mask).movedim(-2, axis)
+            )
+            gradients[name] = gradient
 
 
 def start(module: Model, planted: PlantedStart | None) -> dict[str, Tensor]:

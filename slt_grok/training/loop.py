@@ -5,7 +5,7 @@ element-wise optimizers act on the stack as they would on each seed separately. 
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,18 +28,6 @@ from slt_grok.training.result import Training
 from slt_grok.training.settings import TrainingSettings
 
 SAVE_SECONDS = 15  # maximum training time lost when the process is killed
-
-OPTIMIZERS: dict[str, Callable[[list[Tensor], TrainingSettings], torch.optim.Optimizer]] = {
-    "adamw": lambda tensors, s: torch.optim.AdamW(
-        tensors, s.learning_rate, betas=s.betas, weight_decay=s.weight_decay, fused=True
-    ),
-    "adam": lambda tensors, s: torch.optim.Adam(
-        tensors, s.learning_rate, betas=s.betas, weight_decay=s.weight_decay, fused=True
-    ),
-    "sgd": lambda tensors, s: torch.optim.SGD(
-        tensors, s.learning_rate, momentum=s.momentum, weight_decay=s.weight_decay, fused=True
-    ),
-}
 
 
 def train(
@@ -85,12 +73,10 @@ def train(
     initial = _initial(network, settings, [init for init, _ in streams])
     parameters = {name: tensor.to(device) for name, tensor in initial.items()}
     inputs, labels = inputs.to(device), labels.to(device)
-    groups = groups_of(network, parameters, lambda own: _optimizer(network, own, settings))
+    groups = groups_of(network, parameters, lambda views: _optimizer(network, views, settings))
     state_file = run.state("training") / "state.safetensors"
     curves: dict[int, Tensor] = {}
-    start = 0
-    if state_file.is_file():
-        start = _restore(state_file, parameters, groups, curves)
+    start = _restore(state_file, parameters, groups, curves) if state_file.is_file() else 0
     minibatches = None
     if settings.batch_size is not None:
         minibatches = Minibatches([order for _, order in streams], len(inputs), settings.batch_size)
@@ -124,14 +110,21 @@ def train(
 
 
 def _optimizer(network: Network, parameters: Mapping[str, Tensor], settings: TrainingSettings) -> torch.optim.Optimizer:
-    if settings.optimizer == "muon":
-        assert isinstance(network.module, Model)
-        hidden = hidden_matrices(network.module)
-        matrices = [tensor for name, tensor in parameters.items() if name in hidden]
-        rest = [tensor for name, tensor in parameters.items() if name not in hidden]
-        s = settings
-        return Muon(matrices, rest, s.learning_rate, s.momentum, s.betas, s.weight_decay)
-    return OPTIMIZERS[settings.optimizer](list(parameters.values()), settings)
+    tensors = list(parameters.values())
+    rate, betas, decay = settings.learning_rate, settings.betas, settings.weight_decay
+    match settings.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(tensors, rate, betas=betas, weight_decay=decay, fused=True)
+        case "adam":
+            return torch.optim.Adam(tensors, rate, betas=betas, weight_decay=decay, fused=True)
+        case "sgd":
+            return torch.optim.SGD(tensors, rate, momentum=settings.momentum, weight_decay=decay, fused=True)
+        case "muon":
+            assert isinstance(network.module, Model)
+            names = hidden_matrices(network.module)
+            hidden = [parameters[name] for name in names]
+            rest = [tensor for name, tensor in parameters.items() if name not in names]
+            return Muon(hidden, rest, rate, settings.momentum, betas, decay)
 
 
 def _initial(
@@ -215,11 +208,11 @@ def _restore(path: Path, parameters: Mapping[str, Tensor], groups: Sequence[Grou
         elif kind == "optimizer":
             state.setdefault(int(rest[0]), {})[rest[1]] = tensor
     for group in groups:  # each with its own step counter, which its optimizer increments
-        own = {
+        states = {
             index: {key: value[group.seeds] if value.ndim else value.clone() for key, value in values.items()}
             for index, values in state.items()
         }
-        group.optimizer.load_state_dict({**group.optimizer.state_dict(), "state": own})
+        group.optimizer.load_state_dict({**group.optimizer.state_dict(), "state": states})
     curves.update(zip(tensors["curve_steps"].tolist(), tensors["curves"], strict=True))
     return int(metadata["step"])
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.adamw import adamw
 
 from slt_grok.errors import SltGrokError
 from slt_grok.models import Model
@@ -55,7 +54,7 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(torch.optim.AdamW):
     """Muon for hidden matrices, AdamW for the rest, in one optimizer.
 
     m <- mu m + (1 - mu) g;  u = (1 - mu) g + mu m (Nesterov);  w <- (1 - lr wd) w - 0.2 lr sqrt(max(m, n)) orth(u)
@@ -85,49 +84,26 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float],
         weight_decay: float,
     ) -> None:
-        groups = [{"params": list(hidden), "muon": True}, {"params": list(rest), "muon": False}]
-        defaults = {"lr": learning_rate, "momentum": momentum, "betas": betas, "weight_decay": weight_decay}
-        super().__init__([group for group in groups if group["params"]], defaults)
+        groups = [{"params": list(hidden), "momentum": momentum}, {"params": list(rest)}]
+        nonempty = [group for group in groups if group["params"]]
+        super().__init__(nonempty, learning_rate, betas, weight_decay=weight_decay, fused=True)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Take one step with the gradients stored in the parameters."""
+        """Take one step with the gradients stored in the parameters; those of hidden matrices are consumed."""
         for group in self.param_groups:
-            (self._muon if group["muon"] else self._adamw)(group)
+            if "momentum" in group:
+                for matrices in group["params"]:
+                    self._step_hidden(matrices, group)
+                    matrices.grad = None  # AdamW skips parameters without a gradient
+        super().step()
 
-    def _muon(self, group: dict[str, Any]) -> None:
-        for matrices in group["params"]:
-            state = self.state[matrices]
-            if not state:
-                state["momentum_buffer"] = torch.zeros_like(matrices)
-            mean = state["momentum_buffer"].lerp_(matrices.grad, 1 - group["momentum"])
-            update = orthogonalized(matrices.grad.lerp(mean, group["momentum"]))
-            matrices.mul_(1 - group["lr"] * group["weight_decay"])
-            matrices.sub_(update, alpha=RMS * max(matrices.shape[-2:]) ** 0.5 * group["lr"])
-
-    def _adamw(self, group: dict[str, Any]) -> None:
-        tensors = group["params"]
-        for tensor in tensors:
-            if not self.state[tensor]:
-                self.state[tensor] |= {
-                    "step": torch.zeros(()),
-                    "exp_avg": torch.zeros_like(tensor),
-                    "exp_avg_sq": torch.zeros_like(tensor),
-                }
-        states = [self.state[tensor] for tensor in tensors]
-        adamw(
-            tensors,
-            [tensor.grad for tensor in tensors],
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
-            [],
-            [state["step"] for state in states],
-            fused=True,
-            amsgrad=False,
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=1e-8,
-            maximize=False,
-        )
+    def _step_hidden(self, matrices: Tensor, group: dict[str, Any]) -> None:
+        state, gradient = self.state[matrices], matrices.grad
+        assert gradient is not None
+        if not state:  # AdamW expects a step count in every state that it restores
+            state |= {"step": torch.zeros(()), "momentum_buffer": torch.zeros_like(matrices)}
+        mean = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
+        update = orthogonalized(gradient.lerp(mean, group["momentum"]))
+        matrices.mul_(1 - group["lr"] * group["weight_decay"])
+        matrices.sub_(update, alpha=RMS * max(matrices.shape[-2:]) ** 0.5 * group["lr"])
