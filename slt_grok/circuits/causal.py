@@ -15,28 +15,12 @@ import torch
 import xarray as xr
 from pydantic import Field
 
-from slt_grok.circuits.intervened import (
-    INTERVENTIONS,
-    SITES,
-    UNKNOWN,
-    Draw,
-    Effect,
-    Intervened,
-    Intervention,
-    planes_of,
-)
+from slt_grok.circuits.intervened import INTERVENTIONS, SITES, Draw, Effect, Intervened, Intervention, planes_of
 from slt_grok.circuits.measure import NANDA
-from slt_grok.circuits.measurement import (
-    CIRCUIT_FREQUENCY,
-    FREQUENCY_OF_CIRCUIT,
-    CircuitMeasurement,
-    broadcast,
-    group_of,
-    key_frequencies,
-    require,
-)
+from slt_grok.circuits.measurement import FREQUENCY_OF_CIRCUIT, CircuitMeasurement, broadcast, key_frequencies, require
 from slt_grok.errors import SltGrokError
 from slt_grok.format import number, percent, step
+from slt_grok.groups import cyclic
 from slt_grok.measurement import Context, Data, Drawing, Table, Variable, evenly_spaced
 from slt_grok.progress import ProgressCallback, ignore, stretch
 from slt_grok.settings import Positive, Settings
@@ -100,7 +84,7 @@ class Causal(CircuitMeasurement):
             f"{NANDA}, section 5.1"),
         "train_loss": Variable((), "train loss", "mean over the train set of -log softmax(L)[label]", NANDA, "nats"),
         "accuracy": Variable((), "accuracy", "fraction of all pairs whose largest logit is the label's", NANDA),
-        CIRCUIT_FREQUENCY: FREQUENCY_OF_CIRCUIT,
+        "circuit_frequency": FREQUENCY_OF_CIRCUIT,
         "memorizing_step": Variable((), "step of the memorizing network",
             "first checkpoint from memorization on and before generalization, by the thresholds of transitions",
             where="runs"),
@@ -139,7 +123,7 @@ class Causal(CircuitMeasurement):
 
     def notes(self, data: Data) -> Sequence[str]:
         """See `Result`."""
-        if data[self.name][CIRCUIT_FREQUENCY].any():
+        if data[self.name].circuit_frequency.any():
             return ()
         return ["No neuron belongs to a frequency at the last checkpoint, so there is no circuit to test."]
 
@@ -189,12 +173,11 @@ def measure(
         A network that cannot be measured, a mask of the wrong shape, or more than one memorizing network.
     """
     require(trajectory.network, Causal.needs)
-    group = group_of(trajectory)
     if memorizing is not None and len(memorizing) != 1:
         raise SltGrokError(f"causal: expected one memorizing network, got {len(memorizing)}")
     mask, masks = broadcast(trajectory, circuit_frequency)
     generators = np.random.default_rng(np.random.SeedSequence(settings.seed)).spawn(settings.draws)
-    drawn = [Draw.of(group, generator) for generator in generators]
+    drawn = [Draw.of(cyclic(trajectory.task.classes), generator) for generator in generators]
     references = {}
     if (untrained := _untrained(trajectory, settings.seed)) is not None:
         references[UNTRAINED] = Intervened(untrained)
@@ -215,7 +198,7 @@ def measure(
     coords = {"test": list(INTERVENTIONS), "control": list(CONTROLS), "site": list(SITES)}
     dataset = Causal().dataset(trajectory, values, **coords)
     quantities = [LOSS if act.tokens is None else MOVED for act in INTERVENTIONS.values()]
-    return Causal().check(dataset.assign_coords(quantity=("test", quantities)).assign({CIRCUIT_FREQUENCY: mask}))
+    return Causal().check(dataset.assign_coords(quantity=("test", quantities)).assign(circuit_frequency=mask))
 
 
 def _memorizing(steps: np.ndarray, memorized: float, generalized: float) -> list[int]:
@@ -252,7 +235,7 @@ def _measure(
             effects |= _one_at_a_time(network, act, circuit, by_site[-1], drawn)
         else:
             effects |= {"circuit": network.circuit(act, circuit, drawn)} | _together(network, act, circuit, drawn)
-        rows.append([effects.get(key, UNKNOWN) for key in ("circuit", *CONTROLS)])
+        rows.append([effects.get(key, Effect()) for key in ("circuit", *CONTROLS)])
     value, norm, error = np.moveaxis(np.array(rows, dtype=float), -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = value[:, :1] / value[:, 1:]

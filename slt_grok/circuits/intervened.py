@@ -5,6 +5,7 @@ clock); Zhong et al. 2306.17844, section 5 (a pizza's accompanying circles, here
 planes to other tokens is ours. Everything here requires a task on Z_n.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slt_grok.circuits.measurement import group_of
 from slt_grok.circuits.progress import excluded_by_frequency
-from slt_grok.groups import Group
+from slt_grok.groups import Group, cyclic
 from slt_grok.interventions.planes import Change, Site, change_planes, changed, clock_part
 from slt_grok.models.network import cross_entropy
 from slt_grok.trajectories import Trajectory
@@ -60,7 +60,15 @@ INTERVENTIONS = {
 
 
 class Draw(NamedTuple):
-    """Random choices: an order of the frequencies, and the tokens that provide their planes to 0..n-1."""
+    """Random choices.
+
+    Parameters
+    ----------
+    order : ndarray
+        Order of the frequencies, counted from 0, int64 (K,).
+    shifted, renamed : ndarray
+        Tokens that provide their planes to 0..n-1: all shifted alike, or along one cycle through all, int64 (n,).
+    """
 
     order: np.ndarray
     shifted: np.ndarray
@@ -78,14 +86,21 @@ class Draw(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """An effect, the norm of the changed planes, and the standard error of a mean over draws."""
+    """An effect; NaN where it is unknown.
 
-    value: float
-    norm: float
-    error: float = float("nan")
+    Parameters
+    ----------
+    value : float
+        The effect.
+    norm : float
+        Norm of the changed planes.
+    error : float
+        Standard error, of a mean over draws.
+    """
 
-
-UNKNOWN = Effect(float("nan"), float("nan"))
+    value: float = math.nan
+    norm: float = math.nan
+    error: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -103,7 +118,7 @@ class Intervened:
     @property
     def group(self) -> Group:
         """Z_n."""
-        return group_of(self.trajectory)
+        return cyclic(self.trajectory.task.classes)
 
     @cached_property
     def logits(self) -> Tensor:
@@ -177,7 +192,7 @@ class Intervened:
     def circuit(self, act: Intervention, circuit: np.ndarray, drawn: Sequence[Draw]) -> Effect:
         """Compute the effect on the circuit; one frequency at a time, it is the smallest effect of any."""
         if not circuit.any():
-            return UNKNOWN
+            return Effect()
         if act.separately:
             values = np.where(circuit, self.one_by_one(act, circuit, drawn[0]), np.inf)
             return Effect(values.min(), self.norm(act, values.argmin()))

@@ -16,14 +16,12 @@ from torch.nn.functional import pad
 from slt_grok.circuits import neurons
 from slt_grok.circuits.measure import NANDA
 from slt_grok.circuits.measurement import (
-    CIRCUIT_FREQUENCY,
     FREQUENCY_OF_CIRCUIT,
     CircuitMeasurement,
     at_last_step,
     broadcast,
     chunks,
     for_each_network,
-    key_frequencies,
     require,
 )
 from slt_grok.groups import Group, cyclic
@@ -73,7 +71,7 @@ class CircuitMaps(CircuitMeasurement):
             "frequencies with the most neurons; -1 if there are fewer", where=WITH_NEURONS),
         "example_frequency": Variable(("example",), "frequency of the neuron",
             "k of the largest FVE at the last step; 0: none", where=WITH_NEURONS),
-        CIRCUIT_FREQUENCY: FREQUENCY_OF_CIRCUIT,
+        "circuit_frequency": FREQUENCY_OF_CIRCUIT,
     }  # fmt: skip
 
     def measure(self, trajectory: Trajectory, settings: Settings, context: Context) -> xr.Dataset:
@@ -82,7 +80,7 @@ class CircuitMaps(CircuitMeasurement):
         milestones = xr.DataArray([context.milestones(seed) for seed in seeds], dims=("seed", "milestone"))
         reached = [np.flatnonzero(steps >= step)[:1] for step in milestones.median("seed").values]  # none for NaN
         places = {len(steps) - 1, *np.concatenate(reached).tolist()}
-        return measure(trajectory.isel(step=sorted(places)), key_frequencies(trajectory))
+        return measure(trajectory.isel(step=sorted(places)))
 
     def seconds(self, trial: Trajectory, settings: Settings, checkpoints: int, context: Context) -> float:
         """See `Measurement`."""
@@ -161,7 +159,7 @@ def measure(trajectory: Trajectory, circuit_frequency: xr.DataArray | np.ndarray
     values = {name: torch.cat([piece[name] for piece in pieces]).numpy() for name in pieces[0]}
     names = component_names(group.order)
     coords = {"part": ["cosine", "sine"], "component_a": names, "component_b": names}
-    dataset = CircuitMaps().dataset(trajectory, values, **coords).assign({CIRCUIT_FREQUENCY: mask})
+    dataset = CircuitMaps().dataset(trajectory, values, **coords).assign(circuit_frequency=mask)
     return CircuitMaps().check(dataset.assign(examples) if examples.sizes["example"] else dataset)
 
 

@@ -28,7 +28,6 @@ from slt_grok.trajectories import Trajectory
 CHUNK_BYTES = 2**29
 GRADIENT_TRIPLES = 6000  # standard error at most 0.005
 SHARD = 8  # checkpoints per shard
-CIRCUIT_FREQUENCY = "circuit_frequency"
 FREQUENCY_OF_CIRCUIT = Variable(
     ("frequency",),
     "frequency of the circuit",
@@ -68,7 +67,7 @@ class Circuits(CircuitMeasurement):
     @property
     def variables(self) -> dict[str, Variable]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Variables of all circuit measures, and the frequencies of the circuit."""
-        declared = {CIRCUIT_FREQUENCY: FREQUENCY_OF_CIRCUIT}
+        declared = {"circuit_frequency": FREQUENCY_OF_CIRCUIT}
         for kind in CircuitMeasure.all():
             where = ", ".join(ON_TASK[need][1] if need in ON_TASK else f"models with {need}" for need in kind.needs)
             declared |= {name: v._replace(where=v.where or where) for name, v in kind.variables.items()}
@@ -124,7 +123,7 @@ class Circuits(CircuitMeasurement):
         omitted = json.loads(dataset.attrs.get("omitted", "{}"))
         needed = [f"{name.replace('_', ' ')} (needs {what})" for name, what in omitted.items()]
         notes = [f"Not measured: {'; '.join(needed)}."] if needed else []
-        if CIRCUIT_FREQUENCY in dataset and not dataset[CIRCUIT_FREQUENCY].any():
+        if "circuit_frequency" in dataset and not dataset.circuit_frequency.any():
             notes.append(
                 "No frequency is a key frequency at the last checkpoint: the restricted and trig losses are those of "
                 "the mean logits, and the excluded loss is the plain loss."
@@ -187,7 +186,7 @@ def measure(
     dataset.attrs = {"classes": trajectory.task.classes, "omitted": json.dumps(omitted)}
     if "gradient_symmetricity" in values:
         dataset.attrs["gradient_triples"] = number_of_triples(trajectory.network.module, gradient_triples)  # pyright: ignore[reportArgumentType]
-    return Circuits().check(dataset if mask is None else dataset.assign({CIRCUIT_FREQUENCY: mask}))
+    return Circuits().check(dataset if mask is None else dataset.assign(circuit_frequency=mask))
 
 
 def key_frequencies(trajectory: Trajectory) -> xr.DataArray:

@@ -27,8 +27,9 @@ from pydantic import Field
 
 from slt_grok.circuits import geometry
 from slt_grok.circuits.geometry import CLUSTER, LEAST_NEURONS, SHAPE, SITE
-from slt_grok.circuits.measurement import CircuitMeasurement, chunks, group_of, require
+from slt_grok.circuits.measurement import CircuitMeasurement, chunks, require
 from slt_grok.format import step
+from slt_grok.groups import cyclic
 from slt_grok.measurement import Context, Data, Drawing, Table, Variable, evenly_spaced
 from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.settings import Positive, Settings
@@ -195,7 +196,7 @@ def measure(
         A network that cannot be measured.
     """
     require(trajectory.network, Topology.needs)
-    frequencies = group_of(trajectory).frequencies
+    frequencies = cyclic(trajectory.task.classes).frequencies
     shape = (len(trajectory), len(frequencies), len(geometry.SITES))
     values = {name: np.full((*shape, len(DEGREES)), np.nan) for name in ("betti", "persistence_gap")}
     values["landmark_radius"] = np.full(shape, np.nan)
