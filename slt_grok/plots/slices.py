@@ -20,6 +20,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from slt_grok.errors import SltGrokError
 from slt_grok.measurement import evenly_spaced
 from slt_grok.plots import style
+from slt_grok.plots.lines import over_seeds
 from slt_grok.plots.palette import BLUE, GREEN, ORANGE, PURPLE
 from slt_grok.plots.spectra import step_edges
 
@@ -191,9 +192,8 @@ def seed_barriers(measured: xr.Dataset) -> Figure:
         for name in [name for name in BARRIERS if name in measured]:
             label, color, line, marker = BARRIERS[name]
             pairs = measured[name].sel(split=split).transpose("step", "seed", "seed_other").values[:, first, second]
-            if len(first) > 1:
-                axes.plot(measured.step, pairs, color=color, ls=line, lw=0.6, alpha=0.5)
-            axes.plot(measured.step, np.median(pairs, 1), color=color, ls=line, marker=marker, ms=3, label=label)
+            barriers = xr.DataArray(pairs, {"step": measured.step}, ("step", "seed"))
+            over_seeds(axes, barriers, color, label, ls=line, marker=marker, ms=3)
         style.step_axis(axes, measured.step.values)
         axes.set_xlabel("Training step")
         axes.set_title(str(split), loc="left")

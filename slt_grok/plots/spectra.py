@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.scale import LogTransform, SymmetricalLogTransform
 from matplotlib.ticker import FixedLocator, NullFormatter
 
 from slt_grok.plots import style
@@ -94,11 +95,12 @@ def step_edges(steps: np.ndarray) -> np.ndarray:
     """Compute the edges of columns that extend halfway to the neighboring checkpoints on the step axis."""
     if len(steps) == 1:
         return np.array([steps[0] * 0.9, steps[0] * 1.1 + 1])
-    bound = style.linear_below(steps) or 1e-9
-    place = np.where(steps > bound, 0.3 + np.log10(np.maximum(steps, bound) / bound), 0.3 * steps / bound)
+    bound = style.linear_below(steps)
+    scale = LogTransform(10) if bound is None else SymmetricalLogTransform(10, bound, 0.3)  # as in `style.step_axis`
+    place = scale.transform(steps.astype(float))
     middle = (place[1:] + place[:-1]) / 2
-    edges = np.r_[max(place[0] - (middle[0] - place[0]), 0 if steps[0] == 0 else -np.inf), middle, place[-1]]
-    return np.where(edges > 0.3, bound * 10 ** (edges - 0.3), edges * bound / 0.3)
+    first = 0 if steps[0] == 0 else 2 * place[0] - middle[0]
+    return scale.inverted().transform(np.r_[first, middle, place[-1]])
 
 
 @style.styled
