@@ -76,12 +76,14 @@ def neurons(reading: Reading, keys: np.ndarray | None = None, ridge: float | Non
         raise SltGrokError("program: the neuron level needs a network with one hidden layer, ReLU, GELU or quadratic")
     a, b, rows, logits = reading.on_group
     pre = hidden.pre[rows]
-    every = [_waves(tokens, k, keys, a, b, WAVES) for k in keys]
-    fitted = _least_squares(np.concatenate([np.ones((len(a), 1)), *every], 1), pre)  # (1 + 12 K, width)
-    coefficients = fitted[1:].reshape(len(keys), -1, pre.shape[1])
+    waves = [_waves(tokens, k, keys, a, b, WAVES) for k in keys]
+    constant, *coefficients = _least_squares(
+        np.concatenate([np.ones((len(a), 1)), *waves], 1), pre
+    )  # 1 + 12 K, (width,)
+    coefficients = np.reshape(coefficients, (len(keys), -1, pre.shape[1]))
     to_logits = hidden.to_logits[:, tokens.token]
     to_logits = to_logits - to_logits.mean(-1, keepdims=True)
-    variance = np.stack([(w @ c).var(0) for w, c in zip(every, coefficients, strict=True)])
+    variance = np.stack([(w @ c).var(0) for w, c in zip(waves, coefficients, strict=True)])
     weight = variance * np.square(to_logits).sum(-1)
     kept = weight > ENTRY_SHARE * weight.sum()
     alive = kept.any(0)
@@ -98,7 +100,7 @@ def neurons(reading: Reading, keys: np.ndarray | None = None, ridge: float | Non
         frequency=keys[key],
         amplitude=size,
         phase=np.where(size > 0, np.arctan2(-sine, cosine), 0.0),
-        constant=fitted[0, alive],
+        constant=constant[alive],
         output=np.empty((alive.sum(), len(keys), 2)),
         past=np.empty((len(keys), len(ONE_TOKEN), 2, len(keys), 2)),
         shift=np.empty((len(keys), 2)),
