@@ -55,7 +55,13 @@ class Rule(NamedTuple):
 
 
 class Crossing(NamedTuple):
-    """A step with its interval; all NaN where there is no transition."""
+    """A step with its interval; all NaN where there is no transition.
+
+    Parameters
+    ----------
+    step, low, high : float
+        Step of the crossing and both ends of its interval.
+    """
 
     step: float = np.nan
     low: float = np.nan
@@ -98,21 +104,20 @@ def find_change(
         `onset`, `middle`, `end`: steps and intervals, in the units of `steps`.
     """
     x, curve, noise = oriented(steps, values, rule, se)
-    found = _crossings(x, curve, rule, noise)
-    if found is None:
+    crossings = _crossings(x, curve, rule, noise)
+    if crossings is None:
         return dict.fromkeys(FRACTIONS, Crossing())
-    middle, low, high = found
+    middle, low, high = crossings
     if noise is not None and noise.any():
         generator = np.random.default_rng(seed)
         redrawn = [
             _crossings(x, curve + noise * generator.standard_normal(len(x)), rule, noise) for _ in range(bootstrap)
         ]
-        drawn = np.array([r[0] for r in redrawn if r is not None])
-        if len(drawn):
+        if drawn := [parts[0] for parts in redrawn if parts is not None]:
             bounds = np.percentile(drawn, COVERAGE, axis=0)
             low, high = np.minimum(low, bounds[0]), np.maximum(high, bounds[1])
-    steps_of = np.expm1(np.stack([middle, low, high], -1)).round(6)  # recover integer checkpoint steps exactly
-    return {name: Crossing(*row) for name, row in zip(FRACTIONS, steps_of.tolist(), strict=True)}
+    steps = np.expm1(np.stack([middle, low, high], -1)).round(6)  # recover integer checkpoint steps exactly
+    return {name: Crossing(*row) for name, row in zip(FRACTIONS, steps.tolist(), strict=True)}
 
 
 def oriented(

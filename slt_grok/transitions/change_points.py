@@ -15,6 +15,8 @@ from itertools import pairwise
 import numpy as np
 import ruptures
 
+from slt_grok.transitions.change import FRACTIONS
+
 FLOOR = 0.02  # smallest standard deviation of the noise, as a fraction of the curve's range
 PENALTY = 3.0  # times log n
 
@@ -45,7 +47,7 @@ def gaps(curve: np.ndarray, level: float) -> np.ndarray | None:
     size = levels[-1] - levels[0]
     if len(levels) < 2 or size <= 0:
         return None
-    past = (levels - levels[0]) / size >= np.array([0.1, 0.5, 0.9])[:, None]
+    past = (levels - levels[0]) / size >= np.array(list(FRACTIONS.values()))[:, None]
     return bounds[past.argmax(1)]
 
 
@@ -66,12 +68,11 @@ def draw(
         Seed of the draws.
     """
     level, generator = noise_level(curve, noise), np.random.default_rng(seed)
-    found = gaps(curve, level)
-    if found is None:
+    cuts = gaps(curve, level)
+    if cuts is None:
         return None
-    if noise is None:
-        places = np.repeat(found[None], draws, axis=0)
-    else:
+    places = np.repeat(cuts[None], draws, axis=0)
+    if noise is not None:
         redrawn = [gaps(curve + noise * generator.standard_normal(len(x)), level) for _ in range(draws)]
-        places = np.stack([found if one is None else one for one in redrawn])
+        places = np.stack([cuts if drawn is None else drawn for drawn in redrawn])
     return (x[places - 1] + (x[places] - x[places - 1]) * generator.random(places.shape)).T

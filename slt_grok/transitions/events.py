@@ -44,7 +44,17 @@ def phase_ends(test_accuracy: Curve, memorization: float, generalization: float)
 
 
 class Drop(NamedTuple):
-    """The LLC's peak, its end and the difference, with standard errors; NaN without estimates."""
+    """The LLC's peak, its end and the difference, each with its standard error; NaN without estimates.
+
+    Parameters
+    ----------
+    peak, peak_se, peak_step : float
+        Largest LLC, and its step.
+    final, final_se : float
+        LLC at the end.
+    drop, drop_se : float
+        Difference of the two.
+    """
 
     peak: float = np.nan
     peak_se: float = np.nan
@@ -67,7 +77,8 @@ def llc_drop(curve: Curve) -> Drop:
         return Drop()
     values, steps = curve.values[seen], curve.steps[seen]
     errors = np.full(len(values), np.nan) if curve.se is None else curve.se[seen]
-    at, last = int(values.argmax()), median_width(len(values))
+    top, last = int(values.argmax()), median_width(len(values))
     final, final_se = values[-last:].mean(), np.sqrt((errors[-last:] ** 2).sum()) / last
-    numbers = (values[at], errors[at], steps[at], final, final_se, values[at] - final, np.hypot(errors[at], final_se))
+    peak, peak_se = values[top], errors[top]
+    numbers = (peak, peak_se, steps[top], final, final_se, peak - final, np.hypot(peak_se, final_se))
     return Drop(*map(float, numbers))

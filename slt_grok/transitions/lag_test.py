@@ -28,7 +28,17 @@ PLACES = 21  # number of values of a shared error
 
 
 class Lag(NamedTuple):
-    """Mean lag in log step, its 95% interval, the p-value of no lag, and whether all seeds share the error."""
+    """Lag of an event over seeds.
+
+    Parameters
+    ----------
+    mean, low, high : float
+        Mean lag in log step and its 95% interval.
+    p_value : float
+        p-value of no lag.
+    shared : bool
+        Whether all seeds share the error.
+    """
 
     mean: float
     low: float

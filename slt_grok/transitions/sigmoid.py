@@ -27,6 +27,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, logit
 
+from slt_grok.transitions.change import FRACTIONS
+
 PRIOR = 8.0  # degrees of freedom of the prior from standard errors
 FLOOR = 2e-3  # smallest standard deviation of the noise, as a fraction of the curve's range
 NEIGHBORS = 2  # number on either side over which standard errors are smoothed
@@ -42,9 +44,14 @@ CHUNK = 100  # curves at once, for memory
 class Sigmoids(NamedTuple):
     """Fit results for C curves.
 
-    `events`: draws of onset, middle and end in log(1 + step), (C, 3, K). For each curve (C,): `gain`, the log
-    likelihood of the best shape minus that of a constant; `start` and `size`, the fitted value at the first point used
-    and the change from there to the last; `size_se`, its standard error.
+    Parameters
+    ----------
+    events : ndarray
+        Draws of onset, middle and end in log(1 + step), (C, 3, K).
+    gain : ndarray
+        Log likelihood of the best shape minus that of a constant, (C,).
+    start, size, size_se : ndarray
+        Fitted value at the first point used, the change from there to the last, and its standard error, (C,).
     """
 
     events: np.ndarray
@@ -82,8 +89,8 @@ def fit(
     chunks = [slice(i, i + CHUNK) for i in range(0, max(len(curves), 1), CHUNK)]
     sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
     parts = [
-        _fit(x, curves[at], None if noise is None else noise[at], used[at], draws, own)
-        for at, own in zip(chunks, sequence.spawn(len(chunks)), strict=True)
+        _fit(x, curves[chunk], None if noise is None else noise[chunk], used[chunk], draws, stream)
+        for chunk, stream in zip(chunks, sequence.spawn(len(chunks)), strict=True)
     ]
     return Sigmoids(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
@@ -112,8 +119,7 @@ def _fit(
     widths = np.geomspace(NARROWEST, max((x[-1] - x[0]) / 4, 2 * NARROWEST), COARSE[1])
     shapes = _shapes(x, middles[None], widths[None])[0]
     flat = shapes.reshape(-1, len(x))
-    sums = weight @ flat.T, weight @ (flat**2).T, (weight * y) @ flat.T
-    rss, slope, _ = _least_squares(*sums, weight, y)
+    rss, slope, _, _ = _least_squares(flat, weight, y)
     rss = _inside(rss, middles[None], x[first], x[last])
     best = rss.argmin(1)
     residual = np.where(used, y - slope[rows, best, None] * flat[best], 0.0)
@@ -126,14 +132,12 @@ def _fit(
 
     grid = log_likelihood(rss)
     probable = (grid >= grid.max(1, keepdims=True) - PROBABLE).reshape(-1, *shapes.shape[:-1])
-    own_middles = _axis(probable.any((2, 3)), middles, FINE[0], 2)
-    own_widths = np.exp(_axis(probable.any((1, 3)), np.log(widths), FINE[1], 1))
-    shapes = _shapes(x, own_middles, own_widths)
+    fine_middles = _axis(probable.any((2, 3)), middles, FINE[0], 2)
+    fine_widths = np.exp(_axis(probable.any((1, 3)), np.log(widths), FINE[1], 1))
+    shapes = _shapes(x, fine_middles, fine_widths)
     flat = shapes.reshape(len(y), -1, len(x))
-    of_weight, of_product = (flat @ sides for sides in (weight[..., None], (weight * y)[..., None]))
-    of_square = (flat**2) @ weight[..., None]
-    rss, slope, spread = _least_squares(of_weight[..., 0], of_square[..., 0], of_product[..., 0], weight, y)
-    rss = _inside(rss, own_middles, x[first], x[last])
+    rss, slope, spread, height = _least_squares(flat, weight, y)
+    rss = _inside(rss, fine_middles, x[first], x[last])
     grid = log_likelihood(rss)
     best = rss.argmin(1)
     shape, slope, spread = flat[rows, best], slope[rows, best], spread[rows, best]
@@ -141,9 +145,9 @@ def _fit(
     rises = np.isfinite(rss[rows, best])
     variance = (share * np.where(rises, rss[rows, best], 0.0) + prior) / (freedom * share)
     return Sigmoids(
-        events=_draw(grid.reshape(shapes.shape[:-1]), own_middles, own_widths, draws, np.random.default_rng(seed)),
+        events=_draw(grid.reshape(shapes.shape[:-1]), fine_middles, fine_widths, draws, np.random.default_rng(seed)),
         gain=grid.max(1) - log_likelihood((weight * y**2).sum(1, keepdims=True))[:, 0],
-        start=mean + slope * (shape[rows, first] - of_weight[rows, best, 0] / weight.sum(1)),
+        start=mean + slope * (shape[rows, first] - height[rows, best]),
         size=np.where(rises, slope * rise, 0.0),
         size_se=np.sqrt(variance / np.maximum(spread, 1e-300)) * rise,
     )
@@ -151,10 +155,9 @@ def _fit(
 
 def _smooth(noise: np.ndarray, used: np.ndarray) -> np.ndarray:
     """Geometric mean of the standard errors (C, n) of each used point and its `NEIGHBORS` used ones on either side."""
-    at = np.arange(noise.shape[1])
-    near = np.abs(at[:, None] - at) <= NEIGHBORS
-    with np.errstate(divide="ignore"):
-        logs = np.where(used, np.log(np.maximum(noise, 1e-300)), 0.0)
+    places = np.arange(noise.shape[1])
+    near = np.abs(places[:, None] - places) <= NEIGHBORS
+    logs = np.where(used, np.log(np.maximum(noise, 1e-300)), 0.0)
     return np.exp((logs @ near) / np.maximum(used @ near.astype(float), 1))
 
 
@@ -165,18 +168,19 @@ def _shapes(x: np.ndarray, middles: np.ndarray, widths: np.ndarray) -> np.ndarra
 
 
 def _least_squares(
-    of_weight: np.ndarray, of_square: np.ndarray, of_product: np.ndarray, weight: np.ndarray, y: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Residual sums, slopes and spreads of the shapes (C, G) from weighted sums; infinite where a shape does not rise.
+    shapes: np.ndarray, weight: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Residual sums, slopes, spreads and means (C, G) of shapes (G, n) or (C, G, n); infinite sums without a rise.
 
-    `y` has weighted mean 0, which eliminates the level.
+    `y` (C, n) has weighted mean 0, which eliminates the level.
     """
     total = weight.sum(1, keepdims=True)
-    spread = of_square - of_weight**2 / total
-    flat = spread <= 1e-9 * total
-    slope = np.divide(of_product, spread, out=np.zeros_like(spread), where=~flat)
-    rss = np.maximum((weight * y**2).sum(1, keepdims=True) - slope * of_product, 0.0)
-    return np.where(slope > 0, rss, np.inf), slope, spread
+    mean = (shapes @ weight[..., None])[..., 0] / total
+    product = (shapes @ (weight * y)[..., None])[..., 0]
+    spread = (shapes**2 @ weight[..., None])[..., 0] - mean**2 * total
+    slope = np.divide(product, spread, out=np.zeros_like(spread), where=spread > 1e-9 * total)
+    rss = np.maximum((weight * y**2).sum(1, keepdims=True) - slope * product, 0.0)
+    return np.where(slope > 0, rss, np.inf), slope, spread, mean
 
 
 def _inside(rss: np.ndarray, middles: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
@@ -188,9 +192,9 @@ def _inside(rss: np.ndarray, middles: np.ndarray, first: np.ndarray, last: np.nd
 def _independent(residual: np.ndarray, used: np.ndarray) -> np.ndarray:
     """Fraction of the residuals (C, n) that counts as independent, from their lag-1 correlation if significant."""
     count = used.sum(1)
-    own = (residual**2).sum(1)
-    together = (residual[:, 1:] * residual[:, :-1]).sum(1)
-    r = np.divide(together, own, out=np.zeros_like(own), where=own > 0)
+    square = (residual**2).sum(1)
+    product = (residual[:, 1:] * residual[:, :-1]).sum(1)
+    r = np.divide(product, square, out=np.zeros_like(square), where=square > 0)
     r = np.where(r > 2 / np.sqrt(count), r, 0.0)
     return ((1 - r) / (1 + r)).clip(np.minimum(INDEPENDENT / count, 1), 1)
 
@@ -211,15 +215,15 @@ def _draw(
     """
     grid = np.where(np.isfinite(grid).any((1, 2, 3), keepdims=True), grid, 0.0)  # no shape rises: a flat likelihood
     cells = np.exp(grid - grid.max((1, 2, 3), keepdims=True))
-    of_middle, of_rest = cells.max((2, 3)), cells.sum((2, 3))
-    cells = cells * np.divide(of_middle, of_rest, out=np.zeros_like(of_rest), where=of_rest > 0)[:, :, None, None]
+    profile, rest = cells.max((2, 3)), cells.sum((2, 3))
+    cells = cells * np.divide(profile, rest, out=np.zeros_like(rest), where=rest > 0)[:, :, None, None]
     upto = cells.reshape(len(cells), -1).cumsum(1)
     u = (np.arange(draws) + generator.random((len(cells), draws))) / draws * upto[:, -1:]
-    chosen = np.stack([np.searchsorted(row, own) for row, own in zip(upto, u, strict=True)]).clip(max=upto.shape[1] - 1)
-    at, by, k = np.unravel_index(generator.permuted(chosen, axis=1), grid.shape[1:])
+    chosen = np.stack([np.searchsorted(*row) for row in zip(upto, u, strict=True)]).clip(max=upto.shape[1] - 1)
+    i, j, k = np.unravel_index(generator.permuted(chosen, axis=1), grid.shape[1:])
     jitter = generator.random((2, *chosen.shape)) - 0.5
     step, ratio = (middles[:, 1] - middles[:, 0])[:, None], np.log(widths[:, 1] / widths[:, 0])[:, None]
-    middle = (np.take_along_axis(middles, at, 1) + step * jitter[0]).clip(middles[:, :1], middles[:, -1:])
-    width = np.take_along_axis(widths, by, 1) * np.exp(ratio * jitter[1])
-    reach = [logit(f ** (1 / ASYMMETRY)) - logit(2 ** (-1 / ASYMMETRY)) for f in (0.1, 0.5, 0.9)]
-    return np.stack([middle + width * of_k[k] for of_k in reach], axis=1)
+    middle = (np.take_along_axis(middles, i, 1) + step * jitter[0]).clip(middles[:, :1], middles[:, -1:])
+    width = np.take_along_axis(widths, j, 1) * np.exp(ratio * jitter[1])
+    reach = [logit(f ** (1 / ASYMMETRY)) - logit(2 ** (-1 / ASYMMETRY)) for f in FRACTIONS.values()]
+    return np.stack([middle + width * distance[k] for distance in reach], axis=1)
