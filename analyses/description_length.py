@@ -19,16 +19,17 @@ import xarray as xr
 from length_and_llc import description_length
 from rich.console import Console
 from rich.table import Table
-from runs_below import below_runs, command_line
+from runs_below import below_runs, command_line, picture, plain
 
 from slt_grok import plots
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.style import with_seed
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.run import Run
+from slt_grok.transitions.measures import with_seed
 
 CORRELATION = {"rank_correlation": "+.2f", "p_value_correlation": ".1g"}
+EACH = ("bits", "middle", "middle_low", "middle_high", "rank_correlation", "p_value_correlation")
 LAGS = ("lag", "lag_low", "lag_high", "p_value")
 
 
@@ -42,52 +43,39 @@ def read(path: Path) -> tuple[str, xr.Dataset, xr.Dataset, int]:
     return run.config.name, program, llc, len(run.config.task.indices("train"))
 
 
-def numbers(found: xr.Dataset, program: xr.Dataset) -> dict[str, Any]:
-    """Return what was found of a run, as plain data; None where a number is not known."""
+def numbers(lengths: xr.Dataset, program: xr.Dataset) -> dict[str, Any]:
+    """Return the results of a run as plain data."""
     seeds = {}
-    for seed in found.seed.values.tolist():
-        own = found.sel(seed=seed)
+    for seed in lengths.seed.values.tolist():
+        own = lengths.sel(seed=seed)
         steps = own.checkpoint.values.tolist()
         shown = program.sel(seed=seed, step=steps)
+        level, table_share, bits_per_weight = (
+            {keeps: shown[name].sel(keeps=keeps).values.tolist() for keeps in shown.keeps.values.tolist()}
+            for name in ("chosen", "table_share", "bits_per_weight")
+        )
         seeds[str(seed)] = {
-            "checkpoints": dict(zip(found["at"].values.tolist(), steps, strict=True)),
-            "level": {keeps: shown.chosen.sel(keeps=keeps).values.tolist() for keeps in shown.keeps.values.tolist()},
-            "table_share": {k: _plain(shown.table_share.sel(keeps=k).values) for k in shown.keeps.values.tolist()},
-            "bits_per_weight": {
-                k: shown.bits_per_weight.sel(keeps=k).values.tolist() for k in shown.keeps.values.tolist()
-            },
+            "checkpoints": dict(zip(lengths["at"].values.tolist(), steps, strict=True)),
+            "level": level,
+            "table_share": table_share,
+            "bits_per_weight": bits_per_weight,
             "measures": {
-                name: {
-                    "bits": _plain(own.bits.sel(measure=name).values),
-                    **{
-                        key: _plain(own[key].sel(measure=name).values)
-                        for key in ("middle", "middle_low", "middle_high", "rank_correlation", "p_value_correlation")
-                    },
-                }
-                for name in found.measure.values.tolist()
+                name: {key: own[key].sel(measure=name).values.tolist() for key in EACH}
+                for name in lengths.measure.values.tolist()
             },
         }
-    lags = {
-        name: {key: _plain(found[key].sel(measure=name).values) for key in (*LAGS, "seeds")}
-        for name in found.measure.values.tolist()[1:]
-    }
-    return {"train_pairs": found.attrs["samples"], "seeds": seeds, "lags_behind_the_llc": lags}
+    lags = lengths[[*LAGS, "seeds"]].to_dataframe().iloc[1:].astype(float).to_dict("index")
+    return {"train_pairs": lengths.attrs["samples"], "seeds": seeds, "lags_behind_the_llc": lags}
 
 
-def _plain(values: np.ndarray) -> Any:
-    if values.ndim:
-        return [_plain(value) for value in values]
-    return float(values) if np.isfinite(values) else None
-
-
-def table(name: str, found: xr.Dataset, seed: int) -> Table:
-    """Return a seed as a person reads it."""
-    own = found.sel(seed=seed)
-    steps = [f"{step:,}" for step in own.checkpoint.values]
-    shown = Table(title=f"{name}, seed {seed}, {found.attrs['samples']:,} train pairs")
-    for column in ("bits", *(f"step {step}" for step in steps), "middle", "interval", "rank correlation", "p"):
+def table(name: str, lengths: xr.Dataset, seed: int) -> Table:
+    """Tabulate a seed."""
+    own = lengths.sel(seed=seed)
+    steps = [f"step {step:,}" for step in own.checkpoint.values]
+    shown = Table(title=f"{name}, seed {seed}, {lengths.attrs['samples']:,} train pairs")
+    for column in ("bits", *steps, "middle", "interval", "rank correlation", "p"):
         shown.add_column(column, justify="left" if column == "bits" else "right")
-    for measure in found.measure.values.tolist():
+    for measure in lengths.measure.values.tolist():
         row = own.sel(measure=measure)
         shown.add_row(
             "llc log2 n" if measure == "llc" else measure.replace("_", ", keeps "),
@@ -101,20 +89,19 @@ def table(name: str, found: xr.Dataset, seed: int) -> Table:
 
 def joined(paths: list[Path]) -> dict[str, tuple[xr.Dataset, xr.Dataset, int]]:
     """By name what `read` gives, over the seeds of all runs of that name."""
-    found: dict[str, tuple[xr.Dataset, xr.Dataset, int]] = {}
+    runs: dict[str, tuple[xr.Dataset, xr.Dataset, int]] = {}
     for path in paths:
         name, program, llc, samples = read(path)
-        if name in found:
-            twice = set(found[name][0].seed.values.tolist()) & set(program.seed.values.tolist())
-            if twice:
-                raise SltGrokError(f"{path}: expected every seed once, {name} has seed {min(twice)} twice")
-            before = found[name][:2]
+        if name in runs:
+            old_program, old_llc, _ = runs[name]
+            if repeated := set(old_program.seed.values.tolist()) & set(program.seed.values.tolist()):
+                raise SltGrokError(f"{path}: expected every seed once, {name} has seed {min(repeated)} twice")
             program, llc = (
-                xr.concat([old, new], "seed", join="outer", combine_attrs="drop_conflicts")
-                for old, new in zip(before, (program, llc), strict=True)
+                xr.concat(pair, "seed", join="outer", combine_attrs="drop_conflicts")
+                for pair in ((old_program, program), (old_llc, llc))
             )
-        found[name] = program, llc, samples
-    return found
+        runs[name] = program, llc, samples
+    return runs
 
 
 def main(paths: list[Path], out: Path) -> None:
@@ -123,12 +110,12 @@ def main(paths: list[Path], out: Path) -> None:
     runs: dict[str, Any] = {}
     figures = {}
     for name, (program, llc, samples) in joined(paths).items():
-        found = description_length(program, llc, samples)
-        for seed in found.seed.values.tolist():
-            console.print(table(name, found, seed))
-        runs[name] = numbers(found, program)
+        lengths = description_length(program, llc, samples)
+        for seed in lengths.seed.values.tolist():
+            console.print(table(name, lengths, seed))
+        runs[name] = numbers(lengths, program)
         for measure, lag in runs[name]["lags_behind_the_llc"].items():
-            if lag["lag"] is not None:
+            if np.isfinite(lag["lag"]):
                 ends = f"{lag['lag_low']:+.2f} to {lag['lag_high']:+.2f}"
                 console.print(f"{name}, {measure}: {lag['lag']:+.2f} ({ends}) in log step after the LLC")
         figures[name] = plots.description_length(program, llc, samples)
@@ -138,10 +125,9 @@ def main(paths: list[Path], out: Path) -> None:
         "runs": runs,
         "environment": environment(),
     }
-    write_json(out / "description_length.json", content)
+    write_json(out / "description_length.json", plain(content))
     for name, figure in figures.items():
-        for written in plots.save(figure, out, f"description_length_{name}"):
-            print(written)
+        print(picture(figure, out, f"description_length_{name}"))
 
 
 if __name__ == "__main__":

@@ -23,11 +23,12 @@ from rich.table import Table
 from runs_below import below_runs, command_line, config_of, picture, plain
 
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.style import BLUE, GRAY, GREEN, VERMILION, frame, panel_letters, step_axis, styled, with_seed
+from slt_grok.plots.style import BLUE, GRAY, GREEN, VERMILION, frame, panel_letters, step_axis, styled
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.transitions.llc_correlation import FEWEST, llc_correlation
+from slt_grok.transitions.measures import with_seed
 
 COLORS = {"before": VERMILION, "not resolved": GRAY, "after": GREEN}
 WITH, WITHOUT = 0.8, 0.4  # thresholds of the rank correlation: moves with the LLC, does not

@@ -32,10 +32,9 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from rich.console import Console
-from runs_below import below_runs, command_line, plain
+from runs_below import below_runs, command_line, picture, plain
 
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.saving import save
 from slt_grok.plots.style import BLUE, GRAY, GREEN, ORANGE, VERMILION, WIDTH, styled
 from slt_grok.program import Reading, Tokens, extract, read
 from slt_grok.program.extraction import candidates, match
@@ -220,7 +219,7 @@ def main(paths: list[Path], out: Path) -> None:
     }
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "other_operations.json", plain(content))
-    save(draw(rows), out, "other_operations")
+    picture(draw(rows), out, "other_operations")
 
 
 if __name__ == "__main__":

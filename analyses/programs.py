@@ -29,10 +29,9 @@ import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
-from runs_below import below_runs, command_line, plain
+from runs_below import below_runs, command_line, picture, plain
 
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.saving import save
 from slt_grok.plots.style import GRAY, WIDTH, panel_letters, styled
 from slt_grok.program import Reading, certificate, clock, extract, match, pairs, read
 from slt_grok.program.extraction import candidates
@@ -198,7 +197,7 @@ def main(paths: list[Path], out: Path) -> None:
     }
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "programs.json", plain(content))
-    save(draw(rows), out, "programs")
+    picture(draw(rows), out, "programs")
 
 
 if __name__ == "__main__":

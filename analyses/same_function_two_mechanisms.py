@@ -34,7 +34,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
-from runs_below import plain
+from runs_below import RESULTS, picture, plain
 from two_mechanisms import circuit, padded, table
 
 from slt_grok.interventions.weights import evaluate
@@ -42,14 +42,12 @@ from slt_grok.landscape.curvature import measure_curvature
 from slt_grok.landscape.volume import basin_volume
 from slt_grok.llc import estimate, exact
 from slt_grok.operators.jacobian import jacobian_rank
-from slt_grok.plots.saving import save
 from slt_grok.plots.style import BLUE, VERMILION, WIDTH, panel_letters, styled
 from slt_grok.program.compression import critical_bits
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.trajectories import Trajectory
 
-RESULTS = Path(__file__).parent / "results"
 sys.path.insert(0, str(Path(__file__).parent / "claims"))  # as Python has it when one of its scripts runs
 rule = import_module("rule")
 
@@ -299,7 +297,7 @@ def main() -> None:
     without = [{key: value for key, value in row.items() if key != "spectrum"} for row in rows]
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "same_function_two_mechanisms.json", plain({"summary": summary, "networks": without}))
-    save(draw(frame), out, "same_function_two_mechanisms")
+    picture(draw(frame), out, "same_function_two_mechanisms")
 
 
 if __name__ == "__main__":

@@ -26,18 +26,18 @@ Pairs = Sequence[tuple[str, str]]
 def in_order(
     study: StudyResults,
     pairs: Pairs,
-    beside: Pairs = (),
+    reported: Pairs = (),
     when: str = "middle",
     estimator: str = "sigmoid",
     labels: Sequence[str] = LABELS,
 ) -> Finding:
     """Test that the first event of each pair comes before the second, in arm `main`.
 
-    Report only the lag of `beside`.
+    Only report the lag of `reported`, which decides nothing.
     """
     rows, left_out = usable(study, [], arm="main")
     seeds = rows.seed.tolist()
-    names = {pair: f"lag of {measure_name(pair[0])} behind {measure_name(pair[1])}" for pair in [*pairs, *beside]}
+    names = {pair: f"lag of {measure_name(pair[0])} behind {measure_name(pair[1])}" for pair in [*pairs, *reported]}
     effects = dict.fromkeys(names, Effect(np.nan, -inf, inf, (len(seeds),)))
     seen = pd.DataFrame({"measure": [], "seed": [], "step": []})
     if seeds:
@@ -55,7 +55,7 @@ def in_order(
         steps = events[f"transition_{when}"].sel(estimator=estimator, measure=shown, drop=True)
         seen = steps.to_dataframe("step").reset_index()
     conditions = [Condition(names[pair], effects[pair], "below", 0.0) for pair in pairs]
-    return Finding(conditions, seen, left_out, {names[pair]: effects[pair] for pair in beside})
+    return Finding(conditions, seen, left_out, {names[pair]: effects[pair] for pair in reported})
 
 
 def raster(axes: Axes, finding: Finding) -> None:

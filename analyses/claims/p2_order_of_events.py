@@ -9,7 +9,7 @@ of each change by fitted shapes (`slt_grok.transitions.by_estimator`).
 Test: `slt_grok.transitions.lag_test`.
 Effects: mean lag in log(1 + step) (-0.1: 10% earlier) of circuit behind memorizer, and of memorizer behind accuracy.
 Rule: both below 0. Undecided: an interval holds 0, or fewer than 4 seeds have both events.
-Told beside it, deciding nothing: restricted loss, another circuit metric, against the memorizer and against accuracy.
+Also reported, deciding nothing: restricted loss, another circuit metric, against the memorizer and against accuracy.
 Written 2026-11-21 for the study `seeds` and for accuracy on all test pairs: undecided, since the Gini coefficient had
 not ended its rise and 13 of 20 seeds have no single rise of that accuracy. Both mended on 2026-11-22, before the study
 `order` ran, whose seeds are others.
@@ -24,12 +24,12 @@ from slt_grok.studies.results import StudyResults
 
 STUDY = "order"
 CIRCUIT, MEMORIZER, ACCURACY = "gini_embedding", "sum_of_squared_weights", "unmirrored_test_accuracy"
-BESIDE = (("restricted_loss_sum", MEMORIZER), ("restricted_loss_sum", ACCURACY))
+REPORTED = (("restricted_loss_sum", MEMORIZER), ("restricted_loss_sum", ACCURACY))
 
 
 def decide(study: StudyResults) -> Finding:
     """Return the rule of this file's docstring."""
-    return in_order(study, [(CIRCUIT, MEMORIZER), (MEMORIZER, ACCURACY)], BESIDE, labels=("training", "circuits"))
+    return in_order(study, [(CIRCUIT, MEMORIZER), (MEMORIZER, ACCURACY)], REPORTED, labels=("training", "circuits"))
 
 
 if __name__ == "__main__":

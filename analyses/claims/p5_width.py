@@ -8,7 +8,7 @@ Test: seeds nested in widths; least-squares slope of log mean LLC on log d_mlp.
 Effects: the exponent b of both series.
 Rule: b below 0.1 in both (at most 32% over the 16 times wider layer). Undecided: an interval holds 0.1, a width has
 fewer than 3 seeds, or fewer than 3 widths are left of a series.
-Told beside it: the exponent of the number of weights, and of the LLC's peak.
+Also reported: the exponent of the number of weights, and of the LLC's peak.
 Written 2026-11-21, before the study ran.
 """
 

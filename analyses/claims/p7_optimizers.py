@@ -10,7 +10,7 @@ over pairs of networks; seeds nested in arms.
 Effect: the mean tau of each of the six pairs of optimizers.
 Rule: above 0.6 for every pair (of the six orders of two stages five agree on average). Refuted: the interval of one
 pair is below 0.6. Undecided: an interval holds 0.6, or an arm has fewer than 3 seeds with all four stages.
-Told beside it: tau within each optimizer, the most that can be asked for.
+Also reported: tau within each optimizer, the most that can be asked for.
 Written 2026-11-21 for accuracy on all test pairs and seeds 0 to 4: undecided, since by symmetry half of all test pairs
 are right as soon as the train pairs are, so that two stages were one checkpoint or two with the same LLC. Mended on
 2026-11-22, before seeds 5 to 12 trained: undecided again, three pairs at 0.89 (0.59 to 1), one of 25 networks against

@@ -9,7 +9,7 @@ Effect: mean over seeds of (sum of the key frequencies' LLCs - LLC of the circui
 Rule: |effect| below 0.1, by the interval of the effect (equivalence). Refuted: the interval lies beyond 0.1. Undecided:
 it holds 0.1, or fewer than 3 seeds have it. On a quadratic loss the parts have at least the LLC of the whole, so that a
 positive effect is what directions shared between frequencies cost.
-Told beside it: the same of as many random frequencies that are not key.
+Also reported: the same of as many random frequencies that are not key.
 Written 2026-11-21, before the study ran.
 """
 

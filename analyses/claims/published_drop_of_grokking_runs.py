@@ -7,7 +7,7 @@ and `random_table`. Share and size are of the publication's settings and are not
 Test: seeds nested in arms; Welch.
 Effects: mean of (peak - end) / peak of the LLC, seeds that generalized less those that did not, for both arms.
 Rule: both above 0.2. Undecided: an interval holds 0.2, or fewer than 3 seeds in an arm.
-Told beside it: mean drop in units of the LLC, and the share of the main arm's seeds that generalized.
+Also reported: mean drop in units of the LLC, and the share of the main arm's seeds that generalized.
 Written 2026-11-21, before the study ran.
 """
 

@@ -10,7 +10,7 @@ Test: `slt_grok.transitions.lag_test`.
 Effects: mean lag in log(1 + step) of the onset of restricted loss (test split) and of excluded loss (train split)
 behind that of test accuracy.
 Rule: both below 0. Undecided: an interval holds 0, or fewer than 4 seeds have both events.
-Told beside it: the sum of squared weights and the LLC against test accuracy.
+Also reported: the sum of squared weights and the LLC against test accuracy.
 Written 2026-11-21, before the study ran.
 """
 
@@ -23,13 +23,13 @@ from slt_grok.studies.results import StudyResults
 
 STUDY = "seeds"
 ACCURACY = "test_accuracy"
-BESIDE = (("sum_of_squared_weights", ACCURACY), ("llc", ACCURACY))
+REPORTED = (("sum_of_squared_weights", ACCURACY), ("llc", ACCURACY))
 
 
 def decide(study: StudyResults) -> Finding:
     """Return the rule of this file's docstring."""
     return in_order(
-        study, [("restricted_loss_sum", ACCURACY), ("excluded_loss", ACCURACY)], BESIDE, "onset", "crossing"
+        study, [("restricted_loss_sum", ACCURACY), ("excluded_loss", ACCURACY)], REPORTED, "onset", "crossing"
     )
 
 

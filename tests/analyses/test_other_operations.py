@@ -107,5 +107,5 @@ def test_runs_become_a_table_and_a_figure(tmp_path: Path) -> None:
     assert content["command"] == "python analyses/other_operations.py runs/subtraction"
     (row,) = content["networks"]
     assert (row["operation"], row["step"], row["explained"], row["run"]) == ("subtraction", 5, True, "runs/subtraction")
-    assert (tmp_path / "out" / "other_operations.svg").is_file()
+    assert (tmp_path / "out" / "other_operations.png").is_file()
     assert str(tmp_path) not in json.dumps(content)
