@@ -83,7 +83,15 @@ VARIABLES = {
 
 
 class NoiseScale(NamedTuple):
-    """B = tr(Sigma) / |G|^2 in samples, and its standard error; infinite if G = 0 and Sigma is not."""
+    """The gradient noise scale.
+
+    Parameters
+    ----------
+    value : float
+        B = tr(Sigma) / |G|^2 in samples; infinite if G = 0 and Sigma is not.
+    standard_error : float
+        Its standard error.
+    """
 
     value: float
     standard_error: float
@@ -127,9 +135,14 @@ def gradient_noise_scale(objective: Objective, index: int, gradient: Parameters,
 
 
 class MatrixRanks(NamedTuple):
-    """Norms and ranks of each weight matrix, (N, matrix), float64; ranks of a zero matrix are NaN.
+    """Norms and ranks of each weight matrix; ranks of a zero matrix are NaN.
 
-    A parameter with more than two axes is a stack of matrices, named `W_Q[0]`, `W_Q[1]`, ...
+    Parameters
+    ----------
+    names : list of str
+        Names of the matrices. A parameter with more than two axes is a stack of matrices, `W_Q[0]`, `W_Q[1]`, ...
+    spectral_norm, stable_rank, effective_rank : ndarray
+        Values (N, matrix), float64.
     """
 
     names: list[str]

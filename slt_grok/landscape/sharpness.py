@@ -49,14 +49,30 @@ Weights = dict[str, Tensor]
 
 
 class WorstCase(NamedTuple):
-    """Rise of the loss at each radius, (radius,): after the first-order step, and the largest over all steps."""
+    """Rise of the loss at each radius in the worst case.
+
+    Parameters
+    ----------
+    first_order : ndarray
+        Rise after the first-order step, (radius,).
+    ascent : ndarray
+        Largest rise over all steps, (radius,).
+    """
 
     first_order: np.ndarray
     ascent: np.ndarray
 
 
 class AverageCase(NamedTuple):
-    """Mean rise of the loss at each sigma with its standard error over pairs of draws, (sigma,)."""
+    """Rise of the loss at each sigma on average.
+
+    Parameters
+    ----------
+    mean : ndarray
+        Mean rise over all draws, (sigma,).
+    standard_error : ndarray
+        Its standard error over pairs of draws, (sigma,).
+    """
 
     mean: np.ndarray
     standard_error: np.ndarray
