@@ -97,7 +97,7 @@ class Causal(CircuitMeasurement):
         memorizing = [_memorizing(steps, *context.milestones(seed)) for seed in seeds]
 
         def measure_shard(shard: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
-            datasets = []
+            datasets: list[xr.Dataset] = []
             for i, place in enumerate(memorizing):
                 memorized = trajectory.isel(step=place, seed=[i]) if place else None
                 part = stretch(on_progress, i / len(seeds), (i + 1) / len(seeds))
@@ -208,7 +208,7 @@ def _memorizing(steps: np.ndarray, memorized: float, generalized: float) -> list
 
 def _single(trajectory: Trajectory, index: int) -> Trajectory:
     """Select a network, in float64 and without leading coordinates."""
-    return Trajectory(trajectory.network, {k: v[index] for k, v in trajectory.stacked(torch.float64).items()})
+    return Trajectory(trajectory.network, {k: v[index].double() for k, v in trajectory.stacked().items()})
 
 
 def _untrained(trajectory: Trajectory, seed: int) -> Trajectory | None:
@@ -269,7 +269,7 @@ def _one_at_a_time(
     error = others.std(ddof=1) * ((1 - n / (~circuit).sum()) / n) ** 0.5 if n > 1 else np.nan
     return effects | {
         ALL_OTHERS: Effect(values[strongest], network.norm(act, strongest)),
-        RANDOM: Effect(others.mean(), np.mean([network.norm(act, place) for place in measured]), error),
+        RANDOM: Effect(float(others.mean()), float(np.mean([network.norm(act, place) for place in measured])), error),
         EQUAL_NORM: network.mean(act, _equal_norm(network, act, weakest, circuit, drawn), drawn),
     }
 

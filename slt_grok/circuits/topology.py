@@ -198,9 +198,10 @@ def measure(
     require(trajectory.network, Topology.needs)
     frequencies = cyclic(trajectory.task.classes).frequencies
     shape = (len(trajectory), len(frequencies), len(geometry.SITES))
-    values = {name: np.full((*shape, len(DEGREES)), np.nan) for name in ("betti", "persistence_gap")}
+    by_degree = (*shape, len(DEGREES))
+    values: dict[str, np.ndarray] = {"betti": np.full(by_degree, np.nan), "persistence_gap": np.full(by_degree, np.nan)}
     values["landmark_radius"] = np.full(shape, np.nan)
-    values["persistence"] = np.full((*shape, len(DEGREES), BARS, 2), np.nan)
+    values["persistence"] = np.full((*by_degree, BARS, 2), np.nan)
     for network, chunk in enumerate(chunks(trajectory, size=1)):
         for (_, frequency), clouds in geometry.clusters(chunk):
             for site, cloud in enumerate(clouds.values()):
