@@ -60,9 +60,9 @@ def calibrate_run(run: Run, updates: int = UPDATES, batch_size: int | None = Non
         with progress(LABEL, 100, "%") as bar:
             context = RunContext(run, LABEL, run.config, content, bar)
             chosen = trajectory.isel(step=places(trajectory.coords["step"], *context.milestones(run.config.seeds[0])))
-            found, result = choose(chosen, question, context)
-        write_json(path, result)
-        run.store(LABEL, CalibrationResult().check(found), content, start)
+            dataset, choice = choose(chosen, question, context)
+        write_json(path, choice)
+        run.store(LABEL, CalibrationResult().check(dataset), content, start)
     elif LABEL not in run.manifest["stages"]:
         run.directory.finish_stage(LABEL)  # killed between writing the measurement and recording it
     with progress("report", 1, "page"):

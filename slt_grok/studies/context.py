@@ -77,7 +77,7 @@ class RunContext:
         missing = [index for index, result in enumerate(results) if result is None]
         before = [min(overlap, index * size) for index in range(len(shards))]
         sizes = [shard.shape[0] - cut for shard, cut in zip(shards, before, strict=True)]
-        done = [0.0 if result is None else own for result, own in zip(results, sizes, strict=True)]
+        done = [0.0 if result is None else length for result, length in zip(results, sizes, strict=True)]
         latest = ""
 
         def job(index: int, report: Callable[[Any], None]) -> xr.Dataset:
@@ -107,12 +107,13 @@ def milestones(training: xr.Dataset | None, thresholds: Any, seed: int) -> tuple
     """Find the first recorded steps at which a seed's train and test accuracy reach their thresholds, NaN if never."""
     if training is None:
         return np.nan, np.nan
-    found = []
-    for split in ("train", "test"):
-        accuracy = training[f"{split}_accuracy"].sel(seed=seed).sortby("step")
-        reached = np.flatnonzero(accuracy.values >= getattr(thresholds, f"{split}_threshold"))
-        found.append(float(accuracy.step[reached[0]]) if len(reached) else np.nan)
-    return found[0], found[1]
+    curves = training.sel(seed=seed).sortby("step")
+
+    def first(split: str) -> float:
+        reached = curves.step[curves[f"{split}_accuracy"] >= getattr(thresholds, f"{split}_threshold")]
+        return float(reached[0]) if len(reached) else np.nan
+
+    return first("train"), first("test")
 
 
 def _finished(path: Path, fingerprint: str) -> xr.Dataset | None:

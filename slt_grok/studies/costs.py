@@ -9,9 +9,7 @@ thread. Times are core-seconds, which equal wall time when every process has a f
 settings, so runs of the same sizes share a trial; a study stores its trials in `costs.json`.
 """
 
-import hashlib
 import heapq
-import json
 import tempfile
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -26,7 +24,7 @@ from slt_grok.measurement import Measurement
 from slt_grok.progress import announce, ignore
 from slt_grok.store.files import read_json, write_json
 from slt_grok.studies.context import RunContext
-from slt_grok.studies.grid import PlannedRun
+from slt_grok.studies.grid import PlannedRun, digest
 from slt_grok.studies.run import TRAINING, Run
 from slt_grok.training import CheckpointSchedule, train
 
@@ -67,7 +65,7 @@ class Costs:
                 torch.set_num_threads(threads)
             write_json(self.path, self.known)
 
-    def of(self, run: PlannedRun) -> Prices:
+    def by_stage(self, run: PlannedRun) -> Prices:
         """Predict the single-threaded seconds of each stage; empty if no trial was possible."""
         keys = _keys(run)
         if run.config is None or run.config.training is None or not all(key in self.known for key in keys.values()):
@@ -77,11 +75,11 @@ class Costs:
         parts = {TRAINING: training.steps * unit["step"] + evaluations * unit["evaluation"]}
         return parts | {name: len(run.seeds) * self.known[keys[name]]["seed"] for name in run.measurements}
 
-    def total(self, run: PlannedRun, made: Collection[str] = ()) -> float:
+    def total(self, run: PlannedRun, finished: Collection[str] = ()) -> float:
         """Predict the single-threaded seconds of a run without its finished stages; 0 if no trial was possible."""
-        parts = self.of(run)
-        left = [seconds for stage, seconds in parts.items() if stage not in made]
-        return sum(left) + PER_RUN + PER_NETWORK * len(run.seeds) if parts else 0.0
+        stages = self.by_stage(run)
+        remaining = [seconds for stage, seconds in stages.items() if stage not in finished]
+        return sum(remaining) + PER_RUN + PER_NETWORK * len(run.seeds) if stages else 0.0
 
 
 def makespan(seconds: Sequence[float], workers: int) -> float:
@@ -114,12 +112,12 @@ def trial(config: RunConfig, measurements: Collection[str]) -> dict[str, Prices]
         few, many = _seconds(lambda: training(STEPS[0])), _seconds(lambda: training(STEPS[1]))
         step = max(many - few, 0.0) / (STEPS[1] - STEPS[0])
         prices = {TRAINING: {"step": step, "evaluation": max(few - STEPS[0] * step, 0.0) / 2}}
-        one = run.trajectory.isel(step=[-1], seed=[0])
+        network = run.trajectory.isel(step=[-1], seed=[0])
         for measurement in Measurement.ordered():
-            if measurement.name in measurements and isinstance(measurement, Measurement):
-                own, context = config.settings(measurement), TrialContext(run, measurement.name, config, {}, ignore)
-                measurable = not measurement.unmeasurable(one.network)
-                seconds = measurement.seconds(one, own, _checkpoints(config), context) if measurable else 0.0
+            if measurement.name in measurements:
+                chosen, context = config.settings(measurement), TrialContext(run, measurement.name, config, {}, ignore)
+                measurable = measurement.unmeasurable(config.network) is None
+                seconds = measurement.seconds(network, chosen, _checkpoints(config), context) if measurable else 0.0
                 prices[measurement.name] = {"seed": seconds}
     return prices
 
@@ -137,10 +135,7 @@ def _keys(run: PlannedRun) -> dict[str, str]:
     sizes = [type(task).name, task.tokens, task.classes, len(task.inputs), task.train_size, content["model"]]
     training = [content["training"][key] for key in ("optimizer", "batch_size")] + [len(run.seeds)]
     stages = {TRAINING: training} | {name: [content[name], _checkpoints(run.config)] for name in run.measurements}
-    return {
-        stage: f"{stage} {hashlib.sha256(json.dumps([sizes, own], sort_keys=True).encode()).hexdigest()[:16]}"
-        for stage, own in stages.items()
-    }
+    return {stage: f"{stage} {digest([sizes, keys], 16)}" for stage, keys in stages.items()}
 
 
 def _seconds(work: Callable[[], Any]) -> float:

@@ -30,10 +30,9 @@ from pydantic import Field
 from slt_grok.config import NAME, RunConfig, parse_config, read_yaml
 from slt_grok.errors import SltGrokError
 from slt_grok.measurement import Measurement
-from slt_grok.settings import Positive, Settings, parse_settings
+from slt_grok.settings import NonNegative, Positive, Settings, parse_settings
 
-Seed = Annotated[int, Field(ge=0)]
-Seeds = Positive | Annotated[list[Seed], Field(min_length=1)]
+Seeds = Positive | Annotated[list[NonNegative], Field(min_length=1)]
 Changes = dict[str, Any]
 
 
@@ -94,7 +93,7 @@ class PlannedRun:
     measurements: tuple[str, ...] = ()
     reason: str = ""
 
-    def of_one_seed(self, seed: int) -> "PlannedRun":
+    def with_single_seed(self, seed: int) -> "PlannedRun":
         """Copy the run with only one of its seeds."""
         assert self.config is not None
         content = {**self.config.content, "seeds": [seed]}
@@ -125,7 +124,7 @@ def load_study_file(path: Path) -> Study:
     base = read_yaml(path.parent / study.base)
     if not isinstance(base, dict):
         raise SltGrokError(f"{path.parent / study.base}: expected a run configuration, since {path} is based on it")
-    runs = [run for name, arm in study.arms.items() for run in _runs_of(path, study, base, name, arm)]
+    runs = [run for name, arm in study.arms.items() for run in _plan_arm(path, study, base, name, arm)]
     names = [run.name for run in runs]
     for run in runs:
         if names.count(run.name) > 1:
@@ -133,7 +132,7 @@ def load_study_file(path: Path) -> Study:
     return Study(study.name, tuple(runs))
 
 
-def _runs_of(path: Path, study: StudySettings, base: Changes, name: str, arm: ArmSettings) -> list[PlannedRun]:
+def _plan_arm(path: Path, study: StudySettings, base: Changes, name: str, arm: ArmSettings) -> list[PlannedRun]:
     seeds = study.seeds if arm.seeds is None else arm.seeds
     seeds = list(range(seeds)) if isinstance(seeds, int) else seeds
     where = f"{path}: arms.{name}"
@@ -176,7 +175,7 @@ def _measurements(asked: Sequence[str] | None, config: RunConfig, where: str) ->
         if name not in known:
             raise SltGrokError(f"{where}.measurements: expected some of {', '.join(known)}, got {name!r}")
     if asked is None:
-        return tuple(m.name for m in Measurement.ordered() if isinstance(m, Measurement) and config.asks_for(m))
+        return tuple(measurement.name for measurement in Measurement.ordered() if config.asks_for(measurement))
     return tuple(name for name in known if name in asked)
 
 
@@ -185,12 +184,12 @@ def changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
     content = deepcopy(dict(base))
     for dotted, value in changes.items():
         *parents, key = dotted.split(".")
-        place = content
+        section = content
         for parent in parents:
-            if not isinstance(place.get(parent), dict):
-                place[parent] = {}
-            place = place[parent]
-        place[key] = deepcopy(value)
+            if not isinstance(section.get(parent), dict):
+                section[parent] = {}
+            section = section[parent]
+        section[key] = deepcopy(value)
     return content
 
 
@@ -199,6 +198,10 @@ def _directory(arm: str, varied: Mapping[str, Any], content: Changes) -> str:
     seeds = content["seeds"]
     words = [f"{key.rpartition('.')[2]}={v}" for key, v in varied.items() if isinstance(v, int | float | str)]
     words += [f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}to{seeds[-1]}"]
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:8]
     plain = "".join(c if c.isalnum() or c in "=.+-" else "_" for c in ",".join(words).replace(",", "_"))
-    return f"{arm}/{plain[:60]}-{digest}"
+    return f"{arm}/{plain[:60]}-{digest(content, 8)}"
+
+
+def digest(content: Any, length: int) -> str:
+    """Compute the first hexadecimal digits of a hash of plain data."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:length]

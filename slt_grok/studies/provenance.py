@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ def environment() -> dict[str, Any]:
         "slt_grok": slt_grok.__version__,
         "git": git_state(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in PACKAGES},
         "device": "cpu",
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
@@ -40,11 +40,4 @@ def git_state() -> str | None:
         commit = git("rev-parse", "--short=12", "HEAD")
         return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no", ".") else "")
     except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
         return None

@@ -72,12 +72,12 @@ class StudyResults:
         SltGrokError
             As in `datasets`, or the settings match several points of the grid.
         """
-        found = self.datasets(label, **settings)
-        joined = xr.concat(list(found.values()), dim="seed", join="outer", combine_attrs="drop_conflicts")
+        datasets = self.datasets(label, **settings)
+        joined = xr.concat(list(datasets.values()), dim="seed", join="outer", combine_attrs="drop_conflicts")
         if joined.indexes["seed"].has_duplicates:
             raise SltGrokError(
                 f"{self.path}: expected settings that identify one point of the grid, "
-                f"{settings} match the runs {', '.join(found)}"
+                f"{settings} match the runs {', '.join(datasets)}"
             )
         return joined.sortby("seed")
 

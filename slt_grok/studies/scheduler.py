@@ -50,26 +50,26 @@ def current_runs(study: Study, folder: Path) -> list[PlannedRun]:
     runs = []
     for run in study.runs:
         failure = failures(folder / run.name).get(TRAINING, {}) if run.config is not None else {}
-        alone = len(run.seeds) > 1 and failure.get("final", False)
-        runs += [run.of_one_seed(seed) for seed in run.seeds] if alone else [run]
+        split = len(run.seeds) > 1 and failure.get("final", False)
+        runs += [run.with_single_seed(seed) for seed in run.seeds] if split else [run]
     return runs
 
 
-def runs_to_make(study: Study, folder: Path) -> list[PlannedRun]:
+def pending_runs(study: Study, folder: Path) -> list[PlannedRun]:
     """List the runs that are missing or have a failure that may be retried."""
 
-    def is_open(run: PlannedRun) -> bool:
-        now = status(run, folder)
-        retry = now == "failed" and not all(failure["final"] for failure in failures(folder / run.name).values())
-        return now == "missing" or retry
+    def is_pending(run: PlannedRun) -> bool:
+        if (current := status(run, folder)) == "failed":
+            return not all(failure["final"] for failure in failures(folder / run.name).values())
+        return current == "missing"
 
-    return [run for run in current_runs(study, folder) if is_open(run)]
+    return [run for run in current_runs(study, folder) if is_pending(run)]
 
 
-def make_runs(
+def execute_runs(
     study: Study, folder: Path, workers: int, cost: Callable[[PlannedRun], float], on_progress: ProgressCallback
 ) -> None:
-    """Execute `runs_to_make`, the most expensive ones first.
+    """Execute `pending_runs`, the most expensive ones first.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def make_runs(
     with ThreadPoolExecutor(workers) as pool:
         try:
             while True:
-                for run in sorted(runs_to_make(study, folder), key=cost, reverse=True):
+                for run in sorted(pending_runs(study, folder), key=cost, reverse=True):
                     if run.name not in tried:
                         tried.add(run.name)
                         total += cost(run)
@@ -101,9 +101,9 @@ def make_runs(
                 for future in ended:
                     finished += cost(works.pop(future).planned)
                     future.result()
-                at_work = [work for work in works.values() if work.started is not None]
-                part = sum(min(work.seconds, cost(work.planned)) for work in at_work)
-                lines = " | ".join(f"{work.planned.name}: {work.line}" for work in at_work)
+                running = [work for work in works.values() if work.started is not None]
+                part = sum(min(work.seconds, cost(work.planned)) for work in running)
+                lines = " | ".join(f"{work.planned.name}: {work.line}" for work in running)
                 on_progress((finished + part) / total if total else 1.0, lines)
         finally:
             for future, work in works.items():

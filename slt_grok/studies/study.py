@@ -16,8 +16,8 @@ from slt_grok.studies.grid import PlannedRun, Study, load_study_file
 from slt_grok.studies.lock import locked
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.results import INDEX, TABLE
-from slt_grok.studies.scheduler import cores, current_runs, make_runs, runs_to_make, status
-from slt_grok.studies.table import make_table, write_table
+from slt_grok.studies.scheduler import cores, current_runs, execute_runs, pending_runs, status
+from slt_grok.studies.table import build_table, write_table
 from slt_grok.studies.worker import failures
 
 
@@ -45,14 +45,14 @@ def run_study(file: Path, out: Path | None, workers: int | None, only_plan: bool
     workers = workers or cores()
     with locked(folder):
         costs = Costs(folder / "costs.json")
-        runs, to_make = current_runs(study, folder), runs_to_make(study, folder)
-        costs.measure(to_make)
+        runs, pending = current_runs(study, folder), pending_runs(study, folder)
+        costs.measure(pending)
         console.print(plan_table(study, folder, costs))
-        left = {run.name: costs.total(run, _stages(run, folder)) for run in to_make}
-        seconds, span = sum(left.values()), makespan(list(left.values()), workers)
+        predicted = {run.name: costs.total(run, _stages(run, folder)) for run in pending}
+        seconds, span = sum(predicted.values()), makespan(list(predicted.values()), workers)
         announce(
             study.name,
-            f"{len(to_make)} of {len(runs)} runs to make, about {seconds / 60:.0f} core-minutes, "
+            f"{len(pending)} of {len(runs)} runs to execute, about {seconds / 60:.0f} core-minutes, "
             f"{span / 60:.0f} min with {workers} processes",
         )
         reasons = dict.fromkeys(run.reason for run in study.runs if run.reason)
@@ -60,22 +60,22 @@ def run_study(file: Path, out: Path | None, workers: int | None, only_plan: bool
             console.print(f"refused: {reason}", style="red", soft_wrap=True, markup=False)
         if only_plan:
             return folder / TABLE, not reasons
-        if to_make:
+        if pending:
             with progress(study.name, round(seconds), "predicted seconds") as bar:
-                make_runs(study, folder, workers, lambda run: left.get(run.name, costs.total(run)), bar)
-        table = make_table(study, folder)
+                execute_runs(study, folder, workers, lambda run: predicted.get(run.name, costs.total(run)), bar)
+        table = build_table(study, folder)
         write_table(table, folder / TABLE)
         write_json(folder / INDEX, _index(study, file, folder))
-    wrong = table.loc[table.status != "available"]
-    for _, row in wrong.drop_duplicates(["run", "reason"]).iterrows():
+    unavailable = table.loc[table.status != "available"]
+    for _, row in unavailable.drop_duplicates(["run", "reason"]).iterrows():
         console.print(f"{row.run}: {row.status}: {row.reason}", style="red", soft_wrap=True, markup=False)
-    return folder / TABLE, wrong.empty
+    return folder / TABLE, unavailable.empty
 
 
 def plan_table(study: Study, folder: Path, costs: Costs) -> Table:
     """Tabulate each point of each arm: its settings, seeds, run statuses and predicted cost."""
     runs = current_runs(study, folder)
-    parts = {run.name: costs.of(run) for run in runs}
+    parts = {run.name: costs.by_stage(run) for run in runs}
     stages = list(dict.fromkeys(stage for part in parts.values() for stage in part))
     points: dict[str, list[PlannedRun]] = {}
     for run in runs:
@@ -85,15 +85,15 @@ def plan_table(study: Study, folder: Path, costs: Costs) -> Table:
         table.add_column(column, no_wrap=True)
     for column in (*stages, "all"):
         table.add_column(column, justify="right")
-    for some in points.values():
-        predicted = {stage: sum(parts[run.name].get(stage, 0.0) for run in some) for stage in stages}
+    for point in points.values():
+        first, predicted = point[0], [sum(parts[run.name].get(stage, 0.0) for run in point) for stage in stages]
         table.add_row(
-            some[0].arm,
-            "\n".join(f"{key.rpartition('.')[2]}={value}" for key, value in some[0].varied.items()),
-            _ranges(sorted(seed for run in some for seed in run.seeds)),
-            "\n".join(f"{count} {word}" for word, count in Counter(status(run, folder) for run in some).items()),
-            *(f"{seconds:.0f}" if seconds else "" for seconds in predicted.values()),
-            f"{sum(map(costs.total, some)):.0f}" if parts[some[0].name] else "?",
+            first.arm,
+            "\n".join(f"{key.rpartition('.')[2]}={value}" for key, value in first.varied.items()),
+            _ranges(sorted(seed for run in point for seed in run.seeds)),
+            "\n".join(f"{count} {word}" for word, count in Counter(status(run, folder) for run in point).items()),
+            *(f"{seconds:.0f}" if seconds else "" for seconds in predicted),
+            f"{sum(map(costs.total, point)):.0f}" if parts[first.name] else "?",
         )
     return table
 

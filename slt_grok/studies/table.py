@@ -32,7 +32,7 @@ from slt_grok.studies.worker import failures
 from slt_grok.transitions import summarize
 
 
-def make_table(study: Study, folder: Path) -> pd.DataFrame:
+def build_table(study: Study, folder: Path) -> pd.DataFrame:
     """Tabulate a study in its current state, in the order of its file.
 
     Raises
@@ -95,10 +95,12 @@ def _rows(study: Study, folder: Path, run: PlannedRun) -> list[dict[str, Any]]:
     walls = {f"wall_seconds.{stage}": facts.get("wall_seconds") for stage, facts in stages.items()}
     rows = []
     for seed in run.seeds:
-        own = {label: dataset.sel(seed=[seed]) for label, dataset in data.items() if seed in dataset.get("seed", ())}
-        outcome, why = _outcome(run, own)
-        facts = {"status": now, "outcome": outcome, "reason": "; ".join([*reasons, *([why] if why else [])])}
-        rows.append({**place, "seed": seed, **facts, **varied, **settings, **sizes, **walls, **_columns(own)})
+        datasets = {
+            label: dataset.sel(seed=[seed]) for label, dataset in data.items() if seed in dataset.get("seed", ())
+        }
+        outcome, why = _outcome(run, datasets)
+        facts = {"status": now, "outcome": outcome, "reason": "; ".join(filter(None, [*reasons, why]))}
+        rows.append({**place, "seed": seed, **facts, **varied, **settings, **sizes, **walls, **_columns(datasets)})
     return rows
 
 

@@ -13,14 +13,14 @@ from tests.studies.small import write_study
 def test_pieces_counted_by_hand(tmp_path: Path) -> None:
     (run,) = load_study_file(write_study(tmp_path, {"a": {}}, seeds=2, measurements=["circuits", "llc"])).runs
     costs = Costs(tmp_path / "costs.json")
-    assert costs.of(run) == {}
+    assert costs.by_stage(run) == {}
     assert costs.total(run) == 0
     keys = module._keys(run)
     assert list(keys) == ["training", "llc", "circuits"]  # in the order of a run
     prices = {"training": {"step": 0.5, "evaluation": 2.0}, "circuits": {"seed": 12.0}, "llc": {"seed": 7.5}}
     costs.known = {keys[stage]: price for stage, price in prices.items()}
     # 20 steps, an evaluation every 10 of them and at 3 checkpoints; 2 seeds
-    assert costs.of(run) == {"training": 20 * 0.5 + 5 * 2.0, "circuits": 24.0, "llc": 15.0}
+    assert costs.by_stage(run) == {"training": 20 * 0.5 + 5 * 2.0, "circuits": 24.0, "llc": 15.0}
     assert costs.total(run) == 20 + 24 + 15 + PER_RUN + 2 * PER_NETWORK
     assert costs.total(run, ["training", "llc"]) == 24 + PER_RUN + 2 * PER_NETWORK
 
@@ -39,9 +39,9 @@ def test_a_trial_prices_every_stage_and_is_stored(tmp_path: Path, monkeypatch: p
     costs.measure([one, longer])
     assert len(costs.known) == 5  # length and operation change no price
     assert all(price >= 0 for prices in costs.known.values() for price in prices.values())
-    assert costs.of(longer)["training"] > costs.of(one)["training"]
-    assert costs.of(one)["llc"] > 0
+    assert costs.by_stage(longer)["training"] > costs.by_stage(one)["training"]
+    assert costs.by_stage(one)["llc"] > 0
     monkeypatch.setattr(module, "trial", lambda *arguments: pytest.fail("it was timed again"))
     again = Costs(tmp_path / "costs.json")
     again.measure([one])
-    assert again.of(one) == costs.of(one)
+    assert again.by_stage(one) == costs.by_stage(one)

@@ -141,7 +141,7 @@ def test_the_plan_alone_makes_no_run(tmp_path: Path, slt_grok_command: Command) 
     file = write_study(tmp_path, ARMS, seeds=2, batch=2)
     code, text = slt_grok_command("study", file, "--out", tmp_path / "out", "--plan")
     assert code == 1  # as the study itself: settings are refused
-    for words in ("main", "d_mlp=16", "refused", "missing", "5 of 6 runs to make", "llc.gamma"):
+    for words in ("main", "d_mlp=16", "refused", "missing", "5 of 6 runs to execute", "llc.gamma"):
         assert words in text, text
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"costs.json", ".lock"}
 
