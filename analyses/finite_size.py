@@ -34,48 +34,39 @@ WIDTHS = {
 }
 
 
+MEASURES = {"width_llc": "llc", "width_test": "test_accuracy"}
+
+
 def rows_of(run: RunDirectory) -> tuple[list[dict[str, Any]], list[SizedCurve]]:
     """Return a row for each seed, NaN where it has no such number; and its test accuracy over training."""
     config, data = config_of(run), {label: run.read_measurement(label) for label in ("training", "llc")}
-    found, measured = transitions.measure(data, **config["transitions"]), Curves(data)
-    of_llc, of_test = (
-        widths(found, measure) if measure in found.measure else xr.full_like(found.memorization_step, np.nan)
-        for measure in ("llc", "test_accuracy")
-    )
-    rows, curves = [], []
-    for seed in found.seed.values.tolist():
-        drop, accuracy = llc_drop(measured.get("llc", seed)), measured.get("test_accuracy", seed)
-        done = np.isfinite(found.generalization_step.sel(seed=seed).item())
-        middle = float(found.transition_middle.sel(measure="test_accuracy", seed=seed)) if done else np.nan
-        curves.append(SizedCurve(config["task"]["modulus"], seed, accuracy.steps, accuracy.values, middle))
-        rows.append(
-            {
-                "modulus": config["task"]["modulus"],
-                "seed": seed,
-                "llc_peak": drop.peak,
-                "llc_end": drop.final if done else np.nan,
-                "llc_drop": drop.drop if done else np.nan,
-                "width_llc": of_llc.sel(seed=seed).item() if done else np.nan,
-                "width_test": of_test.sel(seed=seed).item() if done else np.nan,
-            }
-        )
-    return rows, curves
+    events, curves = transitions.measure(data, **config["transitions"]), Curves(data)
+    rows, accuracies = [], []
+    for seed in events.seed.values.tolist():
+        network = events.sel(seed=seed)
+        drop, accuracy = llc_drop(curves.get("llc", seed)), curves.get("test_accuracy", seed)
+        row = {"llc_end": drop.final, "llc_drop": drop.drop, "width_llc": np.nan}
+        row |= {name: widths(network, m).item() for name, m in MEASURES.items() if m in network.measure}
+        middle = network.transition_middle.sel(measure="test_accuracy").item()
+        if np.isnan(network.generalization_step):
+            row, middle = dict.fromkeys(row, np.nan), np.nan
+        size = config["task"]["modulus"]
+        accuracies.append(SizedCurve(size, seed, accuracy.steps, accuracy.values, middle))
+        rows.append({"modulus": size, "seed": seed, "llc_peak": drop.peak, **row})
+    return rows, accuracies
 
 
-def content_of(name: str, found: xr.Dataset) -> dict[str, Any]:
-    """Return what was found of one quantity, as plain data."""
+def content_of(name: str, comparison: xr.Dataset) -> dict[str, Any]:
+    """Return the comparison of laws of one quantity as plain data."""
+    numbers = ["aicc", "aicc_weight", "bic", "prediction_error", "lack_of_fit"]
     laws = {}
-    for law in found.law.values.tolist():
-        one = found.sel(law=law)
-        parameters = {
-            p: [float(one[f"parameter_{end}"].sel(parameter=p)) for end in ("value", "low", "high")]
-            for p in found.parameter.values.tolist()
-            if np.isfinite(one.parameter_value.sel(parameter=p))
-        }
-        numbers = ("aicc", "aicc_weight", "bic", "prediction_error", "lack_of_fit")
-        laws[law] = {"formula": str(one.formula.values), **parameters, **{key: float(one[key]) for key in numbers}}
-    seeds = dict(zip(found.modulus.values.astype(int).tolist(), found.seeds.values.tolist(), strict=True))
-    return {"quantity": name.replace("\n", " "), **found.attrs, "seeds_by_modulus": seeds, "laws": laws}
+    for name_of_law in comparison.law.values.tolist():
+        law = comparison.sel(law=name_of_law)
+        table = law[["parameter_value", "parameter_low", "parameter_high"]].reset_coords(drop=True).to_dataframe()
+        parameters = {str(p): row.tolist() for p, row in table.dropna(subset="parameter_value").iterrows()}
+        laws[name_of_law] = {"formula": law.formula.item(), **parameters, **{n: law[n].item() for n in numbers}}
+    seeds = dict(zip(comparison.modulus.values.astype(int).tolist(), comparison.seeds.values.tolist(), strict=True))
+    return {"quantity": name.replace("\n", " "), **comparison.attrs, "seeds_by_modulus": seeds, "laws": laws}
 
 
 def main(paths: list[Path], out: Path) -> None:
@@ -84,26 +75,25 @@ def main(paths: list[Path], out: Path) -> None:
     console = Console(width=150, highlight=False, soft_wrap=True)
     out.mkdir(parents=True, exist_ok=True)
     groups: dict[str, Any] = {}
+    texts = SCALED | WIDTHS
     for number, (name, members) in enumerate(grouped(runs, ["modulus"]).items()):
-        found_of_runs = [rows_of(run) for run in members]
-        table = pd.DataFrame([row for rows, _ in found_of_runs for row in rows])
-        collapsed = collapse([curve for _, curves in found_of_runs for curve in curves])
+        results = [rows_of(run) for run in members]
+        table = pd.DataFrame([row for rows, _ in results for row in rows])
+        collapsed = collapse([curve for _, curves in results for curve in curves])
         measured: dict[str, xr.Dataset] = {}
-        without = []
-        for column, measure in (*((c, scaling) for c in SCALED), *((c, sharpness) for c in WIDTHS)):
+        missing = []
+        for column in texts:
             try:
-                measured[column] = measure(table, column, size="modulus")
+                measured[column] = (scaling if column in SCALED else sharpness)(table, column, size="modulus")
             except SltGrokError as error:
-                without.append(f"{column}: {error}")
-        texts = SCALED | WIDTHS
-        groups[name] = {column: content_of(texts[column], found) for column, found in measured.items()}
-        groups[name] |= {"without_a_value": without, "collapse_of_test_accuracy": dict(collapsed.attrs)}
-        console.print(f"{name}, collapse: {collapsed.attrs['verdict']}: {collapsed.attrs['reason']}")
-        for column, found in measured.items():
-            console.print(f"{name}, {column}: {found.attrs['verdict']}: {found.attrs['reason']}")
-            for note in found.attrs["notes"]:
+                missing.append(f"{column}: {error}")
+        groups[name] = {column: content_of(texts[column], laws) for column, laws in measured.items()}
+        groups[name] |= {"without_a_value": missing, "collapse_of_test_accuracy": dict(collapsed.attrs)}
+        for column, attrs in {"collapse": collapsed.attrs, **{c: laws.attrs for c, laws in measured.items()}}.items():
+            console.print(f"{name}, {column}: {attrs['verdict']}: {attrs['reason']}")
+            for note in attrs["notes"] if column in measured else ():
                 console.print(f"  {note}")
-        for sentence in without:
+        for sentence in missing:
             console.print(f"{name}, {sentence}")
         figure = finite_size(list(measured.values()), [texts[column] for column in measured])
         picture(figure, out, "finite_size" if number == 0 else f"finite_size_{number + 1}")
