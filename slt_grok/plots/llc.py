@@ -19,13 +19,11 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from slt_grok.errors import SltGrokError
+from slt_grok.llc.diagnostics import DRIFT_LIMIT, RHAT_LIMIT, VIRIAL_LIMIT
 from slt_grok.measurement import evenly_spaced
 from slt_grok.plots import style
 from slt_grok.plots.lines import QUANTILE, TRUSTED, line_of_llc, points, setting
 from slt_grok.plots.palette import BLUE, GRAY, VERMILION
-
-LIMITS = {"rhat": 1.1, "drift": 0.05, "virial": 0.1}
-"""Limits beyond which an estimate is not well sampled, from `slt_grok.llc.diagnostics`."""
 
 
 def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
@@ -88,12 +86,11 @@ def llc_diagnostics(llc: xr.Dataset, seed: int | None = None) -> Figure:
     """
     llc = style.select_seed(llc, seed)
     trusted = llc.llc_status.isin(TRUSTED).values
-    drift = 100 * LIMITS["drift"]
     panels = (
-        ("R-hat", llc.rhat, (LIMITS["rhat"],)),
+        ("R-hat", llc.rhat, (RHAT_LIMIT,)),
         ("Effective\nsample size", llc.ess, ()),
-        ("Drift\n(% of LLC)", 100 * llc.drift / abs(llc.llc), (-drift, drift)),
-        ("Virial", llc.virial, (1 - LIMITS["virial"], 1 + LIMITS["virial"])),
+        ("Drift\n(% of LLC)", 100 * llc.drift / abs(llc.llc), (-100 * DRIFT_LIMIT, 100 * DRIFT_LIMIT)),
+        ("Virial", llc.virial, (1 - VIRIAL_LIMIT, 1 + VIRIAL_LIMIT)),
         ("Acceptance", llc.acceptance.mean("chain"), ()),
         ("Distance\n$|w-w^*|$", llc.distance.isel(look=-1).mean("chain"), ()),
     )

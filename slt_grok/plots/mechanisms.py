@@ -159,15 +159,15 @@ TOP, NEVER = 2.2, 2.1  # upper limit of the axes, and position of a bar that nev
 
 
 @style.styled
-def phase_alignment(circuits: xr.Dataset, seed: int | None = None, step: int | None = None) -> Figure:
-    """Draw (k a, k b) at the pair that maximizes each neuron, and the distribution of the torus distance.
+def phase_alignment(circuits: xr.Dataset, seed: int | None = None) -> Figure:
+    """Draw (k a, k b) at the pair that maximizes each neuron at the last step, and the distribution of torus distances.
 
     Parameters
     ----------
     circuits : xarray.Dataset
         The measurement `circuits`, with the number of tokens in the attribute `classes`.
     """
-    network = style.select_network(circuits, seed, step)
+    network = style.select_seed(circuits, seed).isel(step=-1)
     if not network.neuron_alignment_left.notnull().any():
         return style.empty_figure("no cluster of neurons")
     figure, ((left, right),) = style.frame(2.7, 1, 2, width=0.8 * style.WIDTH)
@@ -207,8 +207,8 @@ def _distances(axes: Axes, network: xr.Dataset) -> None:
 
 
 @style.styled
-def persistence_diagrams(topology: xr.Dataset, seed: int | None = None, step: int | None = None) -> Figure:
-    """Draw birth and death of the bars, one row per cluster and one column per site.
+def persistence_diagrams(topology: xr.Dataset, seed: int | None = None) -> Figure:
+    """Draw birth and death of the bars at the last step, one row per cluster and one column per site.
 
     Bars above the dotted line exceed the threshold and count; each panel shows the Betti numbers. The bar that
     never dies is drawn at the upper edge.
@@ -218,7 +218,7 @@ def persistence_diagrams(topology: xr.Dataset, seed: int | None = None, step: in
     topology : xarray.Dataset
         The measurement `topology`.
     """
-    clouds = style.select_network(topology, seed, step).dropna("frequency", how="all", subset=["landmark_radius"])
+    clouds = style.select_seed(topology, seed).isel(step=-1).dropna("frequency", how="all", subset=["landmark_radius"])
     rows = clouds.sizes["frequency"]
     if not rows:
         return style.empty_figure("no cluster of neurons")

@@ -104,7 +104,7 @@ LETTERS, LEADING = 6.2, 1.32  # font size in points, and line spacing
 
 
 @style.styled
-def program_text(text: str, program: xr.Dataset, maps: xr.Dataset, seed: int | None = None) -> Figure:
+def program_text(text: str, program: xr.Dataset, maps: xr.Dataset) -> Figure:
     """Draw the text, and next to it the tokens in the planes of the program's frequencies at the last step.
 
     Parameters
@@ -121,7 +121,7 @@ def program_text(text: str, program: xr.Dataset, maps: xr.Dataset, seed: int | N
     SltGrokError
         The program has no frequency at the last step.
     """
-    last, planes = (style.select_seed(dataset, seed).isel(step=-1) for dataset in (program, maps))
+    last, planes = (style.select_seed(dataset, None).isel(step=-1) for dataset in (program, maps))
     size = abs(last.clock_amplitude.where(last.program_frequency.astype(bool), drop=True))
     keys = sorted(size.sortby(size, ascending=False).frequency.values[:MOST_CIRCLES].tolist())
     if not keys:

@@ -29,15 +29,15 @@ LABELS = 4  # number of steps labeled along a path
 
 
 @style.styled
-def random_plane(measured: xr.Dataset, seed: int | None = None, step: int | None = None) -> Figure:
-    """Draw the loss in a random plane through one checkpoint, marked by a cross, for each split.
+def random_plane(measured: xr.Dataset, seed: int | None = None) -> Figure:
+    """Draw the loss in a random plane through the last checkpoint, marked by a cross, for each split.
 
     Parameters
     ----------
     measured : xarray.Dataset
         `plane_loss` over (step, x, y, split).
     """
-    network = style.select_network(measured, seed, step)
+    network = style.select_seed(measured, seed).isel(step=-1)
     figure, panels, _ = _side_by_side(network.plane_loss.transpose("split", "y", "x"))
     figure.set_size_inches(style.WIDTH, 3.6)  # square panels would clip the titles
     for axes in panels:

@@ -104,8 +104,8 @@ def step_edges(steps: np.ndarray) -> np.ndarray:
 
 
 @style.styled
-def logit_spectrum(maps: xr.Dataset, seed: int | None = None, step: int | None = None) -> Figure:
-    """Draw a heat map of the norm over the classes of each Fourier component of the logits.
+def logit_spectrum(maps: xr.Dataset, seed: int | None = None) -> Figure:
+    """Draw a heat map of the norm over the classes of each Fourier component of the logits at the last step.
 
     Rows are the waves of a, columns those of b: the constant, then the waves of each frequency. The ticks name the
     circuit's frequencies; the title gives the fraction of the squared norm, without the constant component, that is in
@@ -116,7 +116,7 @@ def logit_spectrum(maps: xr.Dataset, seed: int | None = None, step: int | None =
     maps : xarray.Dataset
         The measurement `circuit_maps`.
     """
-    network = style.select_network(maps, seed, step)
+    network = style.select_seed(maps, seed).isel(step=-1)
     norm = network.logit_fourier_norm.transpose("component_a", "component_b").values.astype(float)
     blocks = _blocks(network)
     keys = [k for k in network.frequency.values[network.circuit_frequency.values.astype(bool)].tolist() if k in blocks]

@@ -92,7 +92,7 @@ def empty_panel(axes: Axes, reason: str) -> None:
     axes.set(yscale="linear", yticks=[])
 
 
-# -- selecting networks --------------------------------------------------------------------------------------
+# -- selecting a seed ----------------------------------------------------------------------------------------
 
 
 def select_seed(dataset: xr.Dataset, seed: int | None) -> xr.Dataset:
@@ -103,25 +103,11 @@ def select_seed(dataset: xr.Dataset, seed: int | None) -> xr.Dataset:
     SltGrokError
         There is no such seed.
     """
-    return _select(with_seed(dataset), "seed", seed, 0)
-
-
-def select_network(dataset: xr.Dataset, seed: int | None, step: int | None) -> xr.Dataset:
-    """Select one network of a dataset over training, by default the last of the first seed.
-
-    Raises
-    ------
-    SltGrokError
-        There is no such seed or step.
-    """
-    return _select(select_seed(dataset, seed), "step", step, -1)
-
-
-def _select(dataset: xr.Dataset, name: str, value: int | None, default: int) -> xr.Dataset:
-    values = dataset[name].values.tolist()
-    if value is not None and value not in values:
-        raise SltGrokError(f"expected a {name} among {', '.join(map(str, values))}, got {value}")
-    return dataset.sel({name: values[default] if value is None else value})
+    dataset = with_seed(dataset)
+    seeds = dataset.seed.values.tolist()
+    if seed is not None and seed not in seeds:
+        raise SltGrokError(f"expected a seed among {', '.join(map(str, seeds))}, got {seed}")
+    return dataset.sel(seed=seeds[0] if seed is None else seed)
 
 
 # -- axes -----------------------------------------------------------------------------------------------------

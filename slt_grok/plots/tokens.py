@@ -81,8 +81,8 @@ def circle(axes: Axes, plane: xr.Dataset) -> None:
 
 
 @style.styled
-def activation_grids(maps: xr.Dataset, seed: int | None = None, step: int | None = None) -> Figure:
-    """Draw activations of a few neurons over all (a, b), one row per frequency of the circuit.
+def activation_grids(maps: xr.Dataset, seed: int | None = None) -> Figure:
+    """Draw activations of a few neurons of the last step over all (a, b), one row per frequency of the circuit.
 
     From the left: the neurons of each frequency with the largest, the median and the smallest fraction of variance
     (FVE) at the frequency. Each grid is normalized by its largest absolute activation.
@@ -92,7 +92,7 @@ def activation_grids(maps: xr.Dataset, seed: int | None = None, step: int | None
     maps : xarray.Dataset
         The measurement `circuit_maps`.
     """
-    network = style.select_network(maps, seed, step)
+    network = style.select_seed(maps, seed).isel(step=-1)
     examples = [] if "example_neuron" not in network else [network.isel(example=i) for i in range(len(network.example))]
     frequencies = sorted({int(neuron.example_frequency) for neuron in examples} - {0})
     if not frequencies:

@@ -7,9 +7,7 @@ import xarray as xr
 
 from slt_grok import plots
 from slt_grok.errors import SltGrokError
-from slt_grok.llc import diagnostics
 from slt_grok.plots import style
-from slt_grok.plots.llc import LIMITS
 from slt_grok.plots.overview import middles, phase_spans
 from slt_grok.plots.spectra import spread, step_edges
 from slt_grok.plots.tokens import _placed as placed
@@ -51,11 +49,6 @@ def test_step_axis_is_linear_below_the_first_steps_where_it_has_zero():
     assert style.linear_below([0, 1, 10, 5000]) == 20
     assert style.linear_below([1, 10]) is None
     assert style.linear_below([0]) == 1
-
-
-def test_limits_drawn_are_those_of_the_statuses():
-    names = {"rhat": "RHAT_LIMIT", "drift": "DRIFT_LIMIT", "virial": "VIRIAL_LIMIT"}
-    assert {name: getattr(diagnostics, limit) for name, limit in names.items()} == LIMITS
 
 
 def test_hollow_points_are_not_trusted_and_diverged_ones_are_not_drawn():
@@ -114,11 +107,9 @@ def test_a_network_is_explained_from_where_it_stays_explained(explains, first):
     np.testing.assert_equal(plots.explained_from(program).item(), first)
 
 
-def test_seed_and_step_that_are_not_there_are_named():
+def test_missing_seeds_variables_and_figures_are_named():
     with pytest.raises(SltGrokError, match="expected a seed among 0, 1, got 5"):
         style.select_seed(llc(seeds=2), 5)
-    with pytest.raises(SltGrokError, match=r"expected a step among 0, 20, .*, got 7"):
-        style.select_network(llc(), None, 7)
     with pytest.raises(SltGrokError, match="expected a variable llc_se"):
         plots.llc_curve(llc().drop_vars("llc_se"))
     with pytest.raises(AttributeError, match="no figure 'nothing_of_the_kind'"):
