@@ -288,9 +288,10 @@ def mean_and_error(values: np.ndarray, healthy: np.ndarray) -> tuple[np.ndarray,
     tuple of ndarray
         Means, NaN without a healthy chain, and their errors, NaN for fewer than two, each (network, ...).
     """
-    array = xr.DataArray(values).where(xr.DataArray(healthy))
-    chain = array.dims[1]
-    return array.mean(chain).values, (array.std(chain, ddof=1) / array.notnull().sum(chain) ** 0.5).values
+    dims = ("network", "chain", *(f"axis_{i}" for i in range(2, values.ndim)))
+    chains = xr.DataArray(values, dims=dims).where(xr.DataArray(healthy, dims=dims[:2]))
+    errors = chains.std("chain", ddof=1) / chains.notnull().sum("chain") ** 0.5
+    return chains.mean("chain").values, errors.values
 
 
 def estimate_dataset(

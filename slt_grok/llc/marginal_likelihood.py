@@ -42,23 +42,15 @@ FALSE_ALARM = 0.01  # fraction of equilibrated chains flagged as drifting, over 
 PILOTS = 0.3  # fraction of the progress bar
 
 SOURCE = "doi:10.1214/ss/1028905934"
-SPREAD, BENNETT = (
-    "from the spread of the chains' means",
-    "Bennett acceptance ratios of neighboring temperatures, same draws",
-)
+SPREAD, HALVED = "from the spread of the chains' means", "change from omitting every second temperature"
+BENNETT = "Bennett acceptance ratios of neighboring temperatures, same draws"
 STATUS = "converged or not converged, see marginal_likelihood_reason"
 VARIABLES = {
     name: Variable(dims, long_name, definition, SOURCE, units)
     for name, dims, long_name, definition, units in (
         ("log_marginal_likelihood", (), "log marginal likelihood", "-int_0^1 n <L>_beta d beta", "nats"),
         ("log_marginal_likelihood_se", (), "standard error of the log marginal likelihood", SPREAD, "nats"),
-        (
-            "log_marginal_likelihood_quadrature",
-            (),
-            "quadrature error",
-            "change from omitting every second temperature",
-            "nats",
-        ),
+        ("log_marginal_likelihood_quadrature", (), "quadrature error", HALVED, "nats"),
         ("log_marginal_likelihood_bar", (), "log marginal likelihood by acceptance ratios", BENNETT, "nats"),
         ("baseline_loss", (), "loss at the checkpoint", "L(w*), mean over the samples in float64", "nats"),
         ("mean_loss", ("beta",), "mean loss at each temperature", "<L>_beta over healthy chains", "nats"),
@@ -137,8 +129,8 @@ def marginal_likelihood(
     def by_chain(values: np.ndarray) -> Tensor:
         return torch.from_numpy(values.ravel()).to(problem.dtype).repeat_interleave(chains)[:, None]
 
-    burn_in = round(BURN_IN_FRACTION * updates)
-    sampler = UnderdampedLangevin(by_chain(step_sizes), 4 * math.sqrt(gamma), half_period(gamma, step_sizes.min()))
+    burn_in, steps = round(BURN_IN_FRACTION * updates), by_chain(step_sizes)
+    sampler = UnderdampedLangevin(steps, 4 * math.sqrt(gamma), half_period(gamma, steps.min().item()))
     sampling = problem.sampling(sampler, Schedule(burn_in, updates - burn_in))
     starts = problem.starts([0.0] * betas.shape[1], gamma, chains, seed)._replace(n_beta=by_chain(n * betas))
     records = sampler.run(sampling, starts, stretch(on_progress, PILOTS, 1))
@@ -201,8 +193,8 @@ def _step_sizes(
         curvatures.append(
             calibrate(problem, updates, gamma=gamma, n_beta=n_beta, seed=seed, on_progress=part).curvature
         )
-    of_loss = np.maximum(np.array(curvatures) - gamma, 1e-6 * gamma)
-    interpolated = np.exp(np.interp(np.log(n_betas[1:]), np.log(n_betas[calibrated]), np.log(of_loss)))
+    loss_curvatures = np.maximum(np.array(curvatures) - gamma, 1e-6 * gamma)
+    interpolated = np.exp(np.interp(np.log(n_betas[1:]), np.log(n_betas[calibrated]), np.log(loss_curvatures)))
     return SAFETY / np.sqrt(np.concatenate([[0.0], interpolated]) + gamma)
 
 

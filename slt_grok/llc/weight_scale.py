@@ -86,7 +86,7 @@ class WeightScale(Measurement):
 
         selected = trajectory.isel(step=np.flatnonzero(np.isin(steps, chosen)).tolist())
         llcs = context.in_shards(selected, measure_shard, size=1, local=settings.device is not None)
-        return llcs.merge(drops(llcs))
+        return llcs.assign(drops(llcs))
 
     def unmeasurable(self, network: Network) -> str | None:
         """Explain why the LLC cannot be measured; None if it can."""
@@ -186,4 +186,4 @@ def drops(llcs: xr.Dataset) -> xr.Dataset:
     left_se = abs(left) * np.hypot(drop_se / drop, fixed_se / fixed)
     left_se = left_se.where(left.treatment != "fixed_gamma", 0.0)  # the ratio is 1 exactly
     values = {"drop": drop, "drop_se": drop_se, "drop_share": drop / first, "drop_left": left, "drop_left_se": left_se}
-    return xr.Dataset(values, attrs=llcs.attrs).assign(drop_from=llc.step[start].drop_vars("step"))
+    return xr.Dataset(values | {"drop_from": llc.step[start].drop_vars("step")})

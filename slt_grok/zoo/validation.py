@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -51,26 +51,20 @@ def validate(cases: Sequence[str], seeds: Sequence[int], on_row: Callable[[Row],
     for case in cases:
         parse(case)
     rows = {}
-    for row in _measured(tasks):
-        rows[row["case"], row["seed"]] = row
-        on_row(row)
-    return [rows[case, seed] for case in dict.fromkeys(cases) for seed in dict.fromkeys(seeds)]
-
-
-def _measured(tasks: Sequence[tuple[str, int]]) -> Iterator[Row]:
-    """Yield rows as they are finished."""
     workers = min(WORKERS, os.cpu_count() or 1, len(tasks))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool:
         futures = {pool.submit(measure, *task): task for task in tasks}
         try:
             for future in as_completed(futures):
+                task = futures[future]
                 try:
-                    yield future.result()
+                    rows[task] = future.result()
                 except BrokenProcessPool:
-                    yield failure(*futures[future], "the process was killed")
+                    rows[task] = failure(*task, "the process was killed")
+                on_row(rows[task])
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+    return [rows[case, seed] for case in dict.fromkeys(cases) for seed in dict.fromkeys(seeds)]
 
 
 def _start_worker() -> None:
