@@ -180,11 +180,11 @@ def extract(
         if wanted is not None and wanted not in values:
             raise SltGrokError(f"--{dim}: expected one of {', '.join(map(str, values))}, got {wanted}")
         chosen[dim] = [values.index(wanted) if wanted is not None else -1 if dim == "step" else 0]
-    found = program.extract(program.read(networks.isel(**chosen)), level)
-    program.write(found, out)
-    for name, bits in found.bits.items():
+    extraction = program.extract(program.read(networks.isel(**chosen)), level)
+    program.write(extraction, out)
+    for name, bits in extraction.bits.items():
         console.print(f"{name}: {bits:.0f} bits", markup=False)
-    if not found.explained:
+    if not extraction.explained:
         console.print("not explained without a table: the file lists what the network has memorized", markup=False)
     print(out)
 

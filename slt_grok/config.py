@@ -52,10 +52,10 @@ class RunConfig(Settings):
             return content
         filled = dict(content)
         for kind in Measurement.all():
-            own, above = content.get(kind.name, {}), content.get(kind.inherits)
-            if kind.inherits and isinstance(above, Mapping) and isinstance(own, Mapping):
-                shared = {key: value for key, value in above.items() if key in kind.Settings.model_fields}
-                filled[kind.name] = {**shared, **own}
+            written, parent = content.get(kind.name, {}), content.get(kind.inherits)
+            if kind.inherits and isinstance(parent, Mapping) and isinstance(written, Mapping):
+                inherited = {key: value for key, value in parent.items() if key in kind.Settings.model_fields}
+                filled[kind.name] = {**inherited, **written}
         return filled
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from slt_grok.errors import SltGrokError
 from slt_grok.models.network import Loss, Network, Parameters, cross_entropy
 from slt_grok.store import RunDirectory
+from slt_grok.store.run_directory import check_parameters
 from slt_grok.tasks import Task
 
 __all__ = ["Loss", "Network", "Parameters", "Trajectory", "cross_entropy"]
@@ -45,18 +46,8 @@ class Trajectory:
     coords: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        shapes = self.network.shapes
-        if set(shapes) != set(self.parameters):
-            odd = sorted(set(shapes) ^ set(self.parameters))
-            raise SltGrokError(f"checkpoint: expected the network's parameters, but these differ: {', '.join(odd)}")
-        for name, tensor in self.parameters.items():
-            if tensor.shape != self.shape + shapes[name]:
-                raise SltGrokError(
-                    f"checkpoint: expected {name} of shape {tuple(self.shape + shapes[name])}, "
-                    f"got {tuple(tensor.shape)}"
-                )
-            if not torch.isfinite(tensor).all():
-                raise SltGrokError(f"checkpoint: expected finite weights, {name} holds NaN or infinity")
+        shapes = {name: self.shape + shape for name, shape in self.network.shapes.items()}
+        check_parameters("checkpoint", self.parameters, shapes)
 
     @classmethod
     def of(cls, module: nn.Module, task: Task | None = None, loss: Loss = cross_entropy) -> "Trajectory":
@@ -82,16 +73,12 @@ class Trajectory:
         """
         if not checkpoints:
             raise SltGrokError("checkpoints: expected at least one state dict")
-        network = Network(module, task, loss)
-        steps = sorted(checkpoints)
-        for step in steps:
-            missing = [name for name in network.shapes if name not in checkpoints[step]]
-            if missing:
-                raise SltGrokError(f"checkpoint at step {step}: expected a tensor {missing[0]}, it is missing")
-        try:
-            parameters = {name: torch.stack([checkpoints[s][name].detach() for s in steps]) for name in network.shapes}
-        except RuntimeError as error:
-            raise SltGrokError(f"checkpoints: expected tensors of the same shapes at every step ({error})") from error
+        network, steps = Network(module, task, loss), sorted(checkpoints)
+        shapes = network.shapes
+        states = [{name: t.detach() for name, t in checkpoints[step].items() if name in shapes} for step in steps]
+        for step, state in zip(steps, states, strict=True):
+            check_parameters(f"checkpoint at step {step}", state, shapes)
+        parameters = {name: torch.stack([state[name] for state in states]) for name in shapes}
         return cls(network, parameters, ("step",), {"step": np.array(steps)})
 
     @classmethod
@@ -103,7 +90,7 @@ class Trajectory:
         SltGrokError
             The folder is not a run directory, has no checkpoint, or one is corrupt.
         """
-        from slt_grok.config import parse_config  # it knows every section; this method alone looks up the house
+        from slt_grok.config import parse_config  # here, since it imports this module
 
         directory = RunDirectory(path)
         config = parse_config(directory.manifest["config"], str(directory.path / "manifest.json"))

@@ -41,7 +41,8 @@ def atomic(path: Path) -> Iterator[Path]:
         reason = getattr(error, "strerror", None) or error
         raise SltGrokError(f"{path}: cannot be written ({reason}); any previous file is unchanged") from error
     finally:
-        temporary.unlink(missing_ok=True) if os.path.isdir(path.parent) else None
+        if path.parent.is_dir():
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -106,10 +106,8 @@ class RunDirectory:
         """
         path = self.checkpoint_path(step)
         tensors, _ = read_tensors(path)
-        check_parameters(path, {k: v[0] for k, v in tensors.items()}, expected)
-        for name, tensor in tensors.items():
-            if not torch.isfinite(tensor).all():
-                raise SltGrokError(f"{path}: expected finite weights, but {name} holds NaN or infinity")
+        seeds = next((tensor.shape[:1] for tensor in tensors.values()), torch.Size([1]))
+        check_parameters(path, tensors, {name: seeds + shape for name, shape in expected.items()})
         return tensors
 
     # -- measurements -----------------------------------------------------------------------------------------
@@ -161,23 +159,33 @@ class RunDirectory:
         return self.path / "state" / stage
 
 
-def check_parameters(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> None:
-    """Check the names and shapes of a network's tensors.
+def check_parameters(origin: object, tensors: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> None:
+    """Check the names, shapes and values of a network's tensors.
+
+    Parameters
+    ----------
+    origin : object
+        Name of the source in error messages, such as a path.
+    tensors : mapping of str to Tensor
+        The tensors.
+    expected : mapping of str to torch.Size
+        The shape of each tensor.
 
     Raises
     ------
     SltGrokError
-        A tensor is missing, unknown or of the wrong shape; the message names it.
+        A tensor is missing, unknown, of the wrong shape or not finite; the message names it.
     """
-    for name in [*expected, *found]:
-        if name not in found:
-            raise SltGrokError(f"{path}: expected a tensor {name} of shape {tuple(expected[name])}, but it is missing")
+    for name in [*expected, *tensors]:
+        if name not in tensors:
+            raise SltGrokError(f"{origin}: expected a tensor {name} of shape {tuple(expected[name])}, it is missing")
         if name not in expected:
-            raise SltGrokError(f"{path}: expected only {', '.join(expected)}, but it also has {name}")
-        if found[name].shape != expected[name]:
-            raise SltGrokError(
-                f"{path}: expected {name} of shape {tuple(expected[name])}, got {tuple(found[name].shape)}"
-            )
+            raise SltGrokError(f"{origin}: expected only {', '.join(expected)}, but it also has {name}")
+        shape, wanted = tuple(tensors[name].shape), tuple(expected[name])
+        if shape != wanted:
+            raise SltGrokError(f"{origin}: expected {name} of shape {wanted}, got {shape}")
+        if not torch.isfinite(tensors[name]).all():
+            raise SltGrokError(f"{origin}: expected finite weights, but {name} holds NaN or infinity")
 
 
 def write_dataset(path: Path, dataset: xr.Dataset) -> None:

@@ -87,17 +87,17 @@ def import_run(files: Sequence[str | Path], out: str | Path, format: str | None 
     """
     if not files:
         raise SltGrokError("import: expected at least one file")
-    return write_run([read(path, format) for given in files for path in _files(Path(given))], Path(out))
+    return write_run([read(path, format) for file in files for path in _files(Path(file))], Path(out))
 
 
 def _files(path: Path) -> list[Path]:
     """List a single file, or the checkpoints in a folder."""
     if not path.is_dir():
         return [path]
-    found = sorted(child for child in path.iterdir() if child.suffix in SUFFIXES)
-    if not found:
+    files = sorted(child for child in path.iterdir() if child.suffix in SUFFIXES)
+    if not files:
         raise SltGrokError(f"{path}: expected checkpoints ({', '.join(SUFFIXES)}) in this folder, found none")
-    return found
+    return files
 
 
 def _importer_of(file: SourceFile) -> Importer:
@@ -105,10 +105,8 @@ def _importer_of(file: SourceFile) -> Importer:
     for importer in importers:
         if importer.recognizes(file):
             return importer
-    raise file.error(
-        f"expected one of the formats {', '.join(importer.name for importer in importers)}; for a network of another "
-        f"kind use slt_grok.models.Adapter"
-    )
+    names = ", ".join(importer.name for importer in importers)
+    raise file.error(f"expected one of the formats {names}; for a network of another kind use slt_grok.models.Adapter")
 
 
 __all__ = ["Imported", "Importer", "SourceFile", "import_run", "read", "recognize"]

@@ -97,10 +97,10 @@ def _transformer(
 def _config_path(path: Path) -> tuple[Path, int | None]:
     """Find the config of a file, and the step in the file's name."""
     identity = path.stem.removeprefix("model_")
-    own = path.with_name(f"config_{identity}.json")
+    config = path.with_name(f"config_{identity}.json")
     numbered = re.fullmatch(r"(.+)_(\d+)", identity)
-    if own.is_file() or not numbered:
-        return own, None
+    if config.is_file() or not numbered:
+        return config, None
     return path.with_name(f"config_{numbered[1]}.json"), int(numbered[2])
 
 

@@ -90,7 +90,7 @@ def _settings(file: SourceFile, stored: Mapping[str, Any], notes: list[str]) -> 
 
 def _curves(file: SourceFile, notes: list[str]) -> Curves | None:
     lists = {name: file.extras.get(f"{name}es") for name in ("train_loss", "test_loss")}
-    values = {name: [file.number(name, x) for x in found] for name, found in lists.items() if found}
+    values = {name: [file.number(name, x) for x in losses] for name, losses in lists.items() if losses}
     if not values:
         return None
     epochs = max(map(len, values.values()))

@@ -1,17 +1,16 @@
 """Write imported networks as a run directory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.run_directory import RunDirectory
-
-NAMES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
+from slt_grok.training.result import Training
 
 
 def write_run(networks: Sequence[Imported], out: Path) -> list[str]:
@@ -63,29 +62,22 @@ def write_run(networks: Sequence[Imported], out: Path) -> list[str]:
     return notes
 
 
-def _training(by_step: dict[int, Imported], first: Imported, notes: list[str]) -> xr.Dataset:
-    points = {step: replace(network, config=first.config).evaluate() for step, network in by_step.items()}
-    recorded = max(
-        (n.curves for n in by_step.values() if n.curves), key=lambda c: max(len(v) for _, v in c.values()), default=None
-    )
-    if recorded is not None:
-        curves = {
-            name: dict(zip(steps.tolist(), values.tolist(), strict=True)) for name, (steps, values) in recorded.items()
-        }
-        common = set.intersection(*(set(curve) for curve in curves.values()))
-        for step in common:
-            points[step] = points.get(step, {}) | {name: curve[step] for name, curve in curves.items()}
-        longest = max(map(len, curves.values()))
-        if len(common) < longest:
-            notes.append(f"Of {longest} recorded steps, only the {len(common)} with all losses are kept.")
-    steps = sorted(points)
-    table = {name: np.array([[points[s].get(name, np.nan)] for s in steps]) for name in NAMES}
-    attrs = {"loss": {"units": "nats", "definition": "mean of -log softmax(L)[label]"}}
-    attrs["accuracy"] = {"definition": "fraction of pairs whose largest logit is that of the label"}
-    return xr.Dataset(
-        {
-            name: (("step", "seed"), values, {"long_name": name.replace("_", " "), **attrs[name.split("_")[1]]})
-            for name, values in table.items()
-        },
-        coords={"step": steps, "seed": [0]},
-    )
+def _training(by_step: Mapping[int, Imported], first: Imported, notes: list[str]) -> xr.Dataset:
+    values = {step: replace(network, config=first.config).evaluate() for step, network in by_step.items()}
+    recorded = [network.curves for network in by_step.values() if network.curves]
+    if recorded:
+        curves = max(recorded, key=lambda curves: max(len(steps) for steps, _ in curves.values()))
+        longest = max(len(steps) for steps, _ in curves.values())
+        complete = pd.concat(
+            {name: pd.Series(losses, steps) for name, (steps, losses) in curves.items()}, axis=1, join="inner"
+        )
+        for step, losses in complete.to_dict("index").items():
+            values[int(step)] = {**values.get(int(step), {}), **losses}
+        if len(complete) < longest:
+            notes.append(f"Of {longest} recorded steps, only the {len(complete)} with all losses are kept.")
+    table = pd.DataFrame.from_dict(values, orient="index").sort_index().reindex(columns=list(Training.variables))
+    variables = {
+        name: (("step", "seed"), table[name].to_numpy()[:, None], variable.attrs)
+        for name, variable in Training.variables.items()
+    }
+    return xr.Dataset(variables, coords={"step": table.index.to_numpy(), "seed": [0]})

@@ -63,10 +63,10 @@ class SourceFile:
 
     def table(self, key: str) -> Mapping[str, Any]:
         """Get a table of settings from the extras; empty if there is none."""
-        found = self.extras.get(key) or {}
-        if not isinstance(found, Mapping):
-            raise self.error(f"expected {key} to be a table of settings, got {type(found).__name__}")
-        return found
+        table = self.extras.get(key) or {}
+        if not isinstance(table, Mapping):
+            raise self.error(f"expected {key} to be a table of settings, got {type(table).__name__}")
+        return table
 
     def step(self, key: str, default: int | None = None) -> int | None:
         """Get the training step from an entry of the extras, or from the number at the end of the file's name."""
@@ -123,28 +123,24 @@ class SourceFile:
         for name, words in layout.items():
             tensor, axes = state[name], words.split()
             if tensor.ndim != len(axes):
-                raise self.error(
-                    f"expected {name} with {len(axes)} dimensions ({', '.join(axes)}), got shape {tuple(tensor.shape)}"
-                )
+                described, shape = f"{len(axes)} dimensions ({', '.join(axes)})", tuple(tensor.shape)
+                raise self.error(f"expected {name} with {described}, got shape {shape}")
             if not torch.isfinite(tensor).all():
                 raise self.error(f"expected finite weights, but {name} holds NaN or infinity")
             for axis, size in zip(axes, tensor.shape, strict=True):
                 if axis.isidentifier():
                     votes.setdefault(axis, Counter())[size] += 1
-        found = {axis: count.most_common(1)[0][0] for axis, count in votes.items()}
+        sizes = {axis: count.most_common(1)[0][0] for axis, count in votes.items()}
         for name, words in layout.items():
-            expected = tuple(
-                math.prod(int(factor) if factor.isdigit() else found[factor] for factor in axis.split("*"))
-                for axis in words.split()
-            )
-            if state[name].shape != expected:
-                raise self.error(
-                    f"expected {name} of shape {expected} ({', '.join(words.split())}), got {tuple(state[name].shape)}"
-                )
-        return found
+            axes, shape = words.split(), tuple(state[name].shape)
+            factors = ([int(x) if x.isdigit() else sizes[x] for x in axis.split("*")] for axis in axes)
+            expected = tuple(map(math.prod, factors))
+            if shape != expected:
+                raise self.error(f"expected {name} of shape {expected} ({', '.join(axes)}), got {shape}")
+        return sizes
 
 
-def activation_name(path: Path, given: Any) -> str:
+def activation_name(path: Path, name: Any) -> str:
     """Translate the name of an activation function to this package's.
 
     Raises
@@ -152,6 +148,6 @@ def activation_name(path: Path, given: Any) -> str:
     SltGrokError
         None of our models has it.
     """
-    if str(given).lower() not in ACTIVATIONS:
-        raise SltGrokError(f"{path}: expected the activation to be one of {list(ACTIVATIONS)}, got {given!r}")
-    return str(given).lower()
+    if str(name).lower() not in ACTIVATIONS:
+        raise SltGrokError(f"{path}: expected the activation to be one of {list(ACTIVATIONS)}, got {name!r}")
+    return str(name).lower()

@@ -88,10 +88,10 @@ def transformer_in(
         A tensor is missing, unknown, of the wrong shape or not finite, or the answers are not those of p.
     """
     depth = 1 + max((int(m[1]) for name in state if (m := re.match(r"blocks\.(\d+)\.", name))), default=0)
-    of_blocks = {f"blocks.{i}.{name}": axes for i in range(depth) for name, axes in BLOCK[layout].items()}
+    blocks = {f"blocks.{i}.{name}": axes for i in range(depth) for name, axes in BLOCK[layout].items()}
     ignored = [f"blocks.{i}.{name}" for i in range(depth) for name in NO_WEIGHTS]
     known = {} if vocabulary is None else {"vocabulary": vocabulary}
-    size = file.sizes(state, NETWORK[layout] | of_blocks, ignored, known)
+    size = file.sizes(state, NETWORK[layout] | blocks, ignored, known)
     if size["context"] not in ((2, 3) if positions is None else (positions,)):
         expected = {None: "2 positions [a, b] or 3 [a, b, =]", 2: "2 positions [a, b]", 3: "3 positions [a, b, =]"}
         raise file.error(f"expected pos_embed.W_pos for {expected[positions]}, got {size['context']}")
@@ -113,7 +113,7 @@ def transformer_in(
     if depth > 1:
         settings |= {"kind": "deep_transformer", "n_layers": depth}
     embedding = state["embed.W_E"]
-    found = {
+    parameters = {
         "W_E": embedding.T if layout == "own_code" else embedding,
         "W_pos": state["pos_embed.W_pos"],
         "W_U": state["unembed.W_U"][:, :p],
@@ -126,8 +126,8 @@ def transformer_in(
                     tensor = tensor.T.unflatten(0, (size["head"], size["d_head"]))
                 elif tensor.ndim > 1:
                     tensor = tensor.mT
-            found[("" if depth == 1 else f"blocks.{i}.") + name.split(".")[1]] = tensor
-    return p, settings, found
+            parameters[("" if depth == 1 else f"blocks.{i}.") + name.split(".")[1]] = tensor
+    return p, settings, parameters
 
 
 def is_causal(file: SourceFile, state: Mapping[str, Tensor]) -> bool:
@@ -138,14 +138,11 @@ def is_causal(file: SourceFile, state: Mapping[str, Tensor]) -> bool:
     SltGrokError
         A mask is neither causal nor all ones.
     """
-    answers = set()
+    causal = []
     for name, mask in state.items():
         if re.fullmatch(r"blocks\.\d+\.attn\.mask", name):
             everywhere = torch.ones(mask.shape)
-            if torch.equal(mask.float(), everywhere.tril()):
-                answers.add(True)
-            elif torch.equal(mask.float(), everywhere):
-                answers.add(False)
-            else:
+            causal.append(torch.equal(mask.float(), everywhere.tril()))
+            if not causal[-1] and not torch.equal(mask.float(), everywhere):
                 raise file.error(f"expected {name} to be causal or all ones, but it is neither")
-    return answers != {False}
+    return any(causal) or not causal
