@@ -8,19 +8,33 @@
 >>> program.measure(networks)                      # every level of every checkpoint
 """
 
-from slt_grok.program.certification import Certificate, certificate
-from slt_grok.program.compression import Compressed, compress
-from slt_grok.program.extraction import Extraction, Match, extract, match
-from slt_grok.program.length import Code, codes, program_bits, rounded, table_bits
+from slt_grok.program.certification import certificate
+from slt_grok.program.extraction import Extraction, extract, match
+from slt_grok.program.length import codes, program_bits, rounded, table_bits
 from slt_grok.program.levels import clock, neurons, pizza
 from slt_grok.program.measurement import measure
-from slt_grok.program.program import Neurons, Program, Rotations, Table
+from slt_grok.program.program import Table
 from slt_grok.program.reading import Reading, read
 from slt_grok.program.tokens import Tokens, pairs
 from slt_grok.program.writing import write
 
 __all__ = [
-    "Certificate", "Code", "Compressed", "Extraction", "Match", "Neurons", "Program", "Reading", "Rotations", "Table",
-    "Tokens", "certificate", "clock", "codes", "compress", "extract", "match", "measure", "neurons", "pairs", "pizza",
-    "program_bits", "read", "rounded", "table_bits", "write",
-]  # fmt: skip
+    "Extraction",
+    "Reading",
+    "Table",
+    "Tokens",
+    "certificate",
+    "clock",
+    "codes",
+    "extract",
+    "match",
+    "measure",
+    "neurons",
+    "pairs",
+    "pizza",
+    "program_bits",
+    "read",
+    "rounded",
+    "table_bits",
+    "write",
+]

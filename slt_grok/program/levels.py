@@ -77,9 +77,8 @@ def neurons(reading: Reading, keys: np.ndarray | None = None, ridge: float | Non
     a, b, rows, logits = reading.on_group
     pre = hidden.pre[rows]
     waves = [_waves(tokens, k, keys, a, b, WAVES) for k in keys]
-    constant, *coefficients = _least_squares(
-        np.concatenate([np.ones((len(a), 1)), *waves], 1), pre
-    )  # 1 + 12 K, (width,)
+    design = np.concatenate([np.ones((len(a), 1)), *waves], 1)  # (m, 1 + 12 K)
+    constant, *coefficients = _least_squares(design, pre)
     coefficients = np.reshape(coefficients, (len(keys), -1, pre.shape[1]))
     to_logits = hidden.to_logits[:, tokens.token]
     to_logits = to_logits - to_logits.mean(-1, keepdims=True)
