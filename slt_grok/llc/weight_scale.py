@@ -78,7 +78,7 @@ class WeightScale(Measurement):
         last_norms = norm(trajectory.isel(step=-1), settings).tolist()  # one per seed
 
         def measure_shard(shard: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
-            networks = []
+            networks: list[xr.Dataset] = []
             for i, last_norm in enumerate(last_norms):
                 part = stretch(on_progress, i / len(last_norms), (i + 1) / len(last_norms))
                 networks.append(treated(shard.isel(seed=[i]), settings, last_norm, part))
