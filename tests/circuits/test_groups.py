@@ -159,7 +159,7 @@ def test_maps_topology_and_causal_tests_of_even_order() -> None:
     assert np.isnan(drawn.embedding_plane.sel(frequency=6)).all()  # the sign character spans no plane
     found = topology.measure(one, landmarks=60)
     assert np.isfinite(found.betti.sel(frequency=keys)).all()
-    tests = causal.measure(one, np.isin(np.arange(1, 7), keys), draws=2, others=2)
+    tests = causal.measure(one, np.isin(np.arange(1, 7), keys), settings=causal.CausalSettings(draws=2, others=2))
     removed = tests.sel(test="all removed, logits")
     np.testing.assert_allclose(removed.effect, math.log(n) / clock_loss(n, dict.fromkeys(keys, 4.8)), rtol=1e-9)
     np.testing.assert_allclose(removed.control_effect.sel(control="all other frequencies"), 1, rtol=1e-9)
