@@ -90,7 +90,7 @@ def lead_lag(lags: xr.Dataset) -> Figure:
             if lag.verdict == "too few seeds":
                 left = (lag.lag_of_seed - center).sum() > 0  # put the text where there are no seeds
                 place = {"x": 0.01, "ha": "left"} if left else {"x": 0.99, "ha": "right"}
-                _note(axes, row, f"{lag.verdict.item()} ({int(lag.seeds)})", **place)
+                _note(axes, row, f"too few seeds ({int(lag.seeds)})", **place)
         axes.set_xlabel(f"Middle after that of\n{style.measure_name(reference)}\n(difference in log step)")
     style.name_rows(panels[0], list(map(style.measure_name, measures)))
     return figure

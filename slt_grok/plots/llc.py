@@ -242,7 +242,7 @@ def llc_by_gamma(calibration: xr.Dataset) -> Figure:
 def _choice(axes: Axes, llc: xr.Dataset, name: str, along: str, color: str, marker: str, chosen: float | None) -> None:
     """Draw a line with 95% error bars, a ring at the chosen setting and crosses at the edge for diverged estimates."""
     settings, status = llc[along].values, llc[f"{name}_status"]
-    drawn = (np.isfinite(llc[name]) & (status != "diverged")).values
+    drawn = np.isfinite(llc[name].values) & (status.values != "diverged")
     x, value, error = settings[drawn], llc[name].values[drawn], QUANTILE * llc[f"{name}_se"].values[drawn]
     axes.plot(x, value, color=color, lw=0.9)
     axes.errorbar(x, value, error, color=color, ls="", lw=0.9, capsize=1.5)

@@ -37,14 +37,15 @@ def spectrum(circuits: xr.Dataset, seed: int | None = None) -> Figure:
     """
     circuits = style.select_seed(circuits, seed)
     frequency = circuits.frequency.values
-    norm = LogNorm(100 / len(frequency) / 20, 100)
+    lowest = 100 / len(frequency) / 20
+    norm = LogNorm(lowest, 100)
     tables = [name for name in TABLES if name in circuits]
     figure, panels = style.stack(2.0 + 2.3 * len(tables), [1.5] * len(tables) + [1])
     keys = frequency[circuits.key_frequency.isel(step=-1).values.astype(bool)].tolist()
     colors = dict(zip(keys, cycle(COLORS), strict=False))
     columns, rows = step_edges(circuits.step.values), np.r_[frequency - 0.5, frequency[-1] + 0.5]
     for axes, name in zip(panels, tables, strict=False):
-        percent = 100 * circuits[name].transpose("frequency", "step").clip(min=norm.vmin / 100)  # zero has no logarithm
+        percent = 100 * circuits[name].transpose("frequency", "step").clip(min=lowest / 100)  # zero has no logarithm
         axes.pcolormesh(columns, rows, percent, norm=norm, cmap="mako", rasterized=True)
         axes.set_ylabel(f"Frequency $k$ of ${TABLES[name]}$")
         _name_keys(axes, colors, len(frequency))

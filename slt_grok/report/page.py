@@ -5,7 +5,7 @@ import importlib.resources
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jinja2
 from matplotlib.figure import Figure
@@ -17,7 +17,9 @@ from slt_grok.measurement import Drawing, Result, Table
 from slt_grok.processes import run_parallel
 from slt_grok.report import baseline, provenance, summary
 from slt_grok.store import atomic
-from slt_grok.store.files import read_json
+
+if TYPE_CHECKING:
+    from slt_grok.studies.run import Run
 
 OVERVIEW = ("training", "llc", "circuits", "landscape", "transitions")
 """Labels of the datasets in the aligned figure at the top."""
@@ -26,32 +28,34 @@ OVERVIEW_CAPTION = (
     "their intervals. Triangles at a lower edge: nonpositive values, which a log axis cannot show. With several "
     "seeds, thin lines are seeds and thick lines their median."
 )
-HOW_TO_READ = (
-    "Step axes are logarithmic; if step 0 is drawn, the axis is linear up to the step named in its label.",
-    "Bars and bands are 95% intervals; ± is one standard error.",
-    "Filled points have the status effective or converged. Hollow points have another status, named in the legend; "
-    "a cross marks a diverged estimate, which is not drawn.",
-    "The order of two events is resolved only if their intervals do not overlap.",
-    "The LLC drops if it ends below its peak by more than 3 standard errors and 10% of the peak.",
-)
-BEFORE_TRUSTING = (
-    "Cross-entropy on a network that fits its train set has no finite minimizer, so every LLC here is effective "
-    "at its nβ and γ: compare only across checkpoints at the same setting.",
-    "Where chains have melted (their mean loss is not well below that of guessing), the value reflects nβ, not the "
-    "network.",
-    "At fixed γ, part of a drop of the LLC may be due to a change in weight scale; "
-    "slt-grok measure RUN --only confound separates the two.",
-    "A peak is the largest of several noisy estimates, so both the peak and the drop are biased high.",
-)
 
 
-class Shown(NamedTuple):
-    """A figure with its image as a data URI."""
+class PageFigure(NamedTuple):
+    """A figure of the page.
 
+    Parameters
+    ----------
+    section : str
+        Title or label of its section; empty for the top of the page.
+    name : str
+        File name of the figure.
+    draw : callable
+        Draws the figure.
+    caption : str
+        Text below the figure.
+    folded : bool, optional
+        Whether the figure opens on demand.
+    picture, failure : str, optional
+        Once drawn, the image as a data URI, or the reason why there is none.
+    """
+
+    section: str
     name: str
+    draw: Callable[[], Figure]
     caption: str
-    picture: str
-    folded: bool
+    folded: bool = False
+    picture: str = ""
+    failure: str = ""
 
 
 class Section(NamedTuple):
@@ -59,22 +63,12 @@ class Section(NamedTuple):
 
     title: str
     notes: Sequence[str] = ()
-    figures: Sequence[Shown] = ()
+    figures: Sequence[PageFigure] = ()
     tables: Sequence[Table] = ()
     text: str = ""
 
 
-class Planned(NamedTuple):
-    """A figure to draw for a section."""
-
-    section: str
-    name: str
-    draw: Callable[[], Figure]
-    caption: str
-    folded: bool = False
-
-
-def write(run: Any) -> Path:
+def write(run: "Run") -> Path:
     """Draw all figures of a run into `figures/` and write its page, `report.html`; return the page's path.
 
     The page is self-contained: images are embedded. Text from files is escaped.
@@ -89,26 +83,28 @@ def write(run: Any) -> Path:
     SltGrokError
         A file is damaged, or the page or a figure cannot be written.
     """
-    path = run.path / "summary.json"
-    numbers = read_json(path) if path.is_file() else {}
-    other = baseline.read(run)
+    numbers = summary.read(run.path)
+    seeds = numbers.get("seeds") or {}
     results = [result for result in Result.ordered() if result.title and result.name in run.data]
-    figures, failed = drawn([*planned(run, results), *_planned_baseline(run, other)], run.path / "figures")
-    sections = [_section(run, result, figures.get(result.name, []), failed.get(result.name, [])) for result in results]
+    other = baseline.read(run)
+    figures = drawn(planned(run, results, other), run.path / "figures")
+    sections = [_section(run, result, [f for f in figures if f.section == result.name]) for result in results]
     if other is not None:
-        compared = baseline.tables(run, other, numbers)
-        sections.insert(0, Section(baseline.TITLE, other.notes, figures.get(baseline.TITLE, []), compared))
+        compared = [figure for figure in figures if figure.section == baseline.TITLE and figure.picture]
+        sections.insert(0, Section(baseline.TITLE, figures=compared, tables=baseline.tables(run, other)))
+    elif run.config.baseline is not None:
+        note = f"Not compared: there is no run {run.config.baseline} in the parent folder of this run."
+        sections.insert(0, Section(baseline.TITLE, [note]))
     html = _template().render(
         name=run.config.name,
         subtitle=summary.subtitle(run.config),
         headline=summary.headline(numbers),
-        numbers=summary.key_numbers(numbers),
-        seeds=summary.seed_table(numbers),
+        numbers=summary.key_numbers(numbers) if numbers and not seeds else {},
+        seeds=summary.seed_table("Key numbers of each seed", "Seed", seeds),
         setting=summary.llc_setting(run.data.get("llc")),
-        overview=figures.get("", []),
+        overview=[figure for figure in figures if figure.section == "" and figure.picture],
         sections=sections,
-        how_to_read=HOW_TO_READ,
-        before_trusting=[*BEFORE_TRUSTING, *map(sentence, numbers.get("flags") or [])],
+        flags=list(map(sentence, numbers.get("flags") or [])),
         unknown=[label for label in run.data if label not in Result.registry],
         settings=provenance.settings(run),
         provenance=provenance.provenance(run.manifest),
@@ -119,72 +115,68 @@ def write(run: Any) -> Path:
     return page
 
 
-def planned(run: Any, results: Sequence[Result]) -> list[Planned]:
-    """List every figure to draw: the overview, and those of the results whose variables were measured."""
+def planned(run: "Run", results: Sequence[Result], other: "Run | None") -> list[PageFigure]:
+    """List every figure to draw: the overview, those of the results whose variables were measured, the comparison."""
     overview = {label: run.data[label] for label in OVERVIEW if label in run.data and run.data[label].sizes}
     plan = []
     if overview.keys() - {"transitions"}:
         draw = partial(plots.phase_transition, **overview)
-        plan.append(Planned("", "phase_transition", draw, OVERVIEW_CAPTION))
+        plan.append(PageFigure("", "phase_transition", draw, OVERVIEW_CAPTION))
     for result in results:
         for drawing in result.figures():
             if all(name in run.data[result.name] for name in drawing.variables):
                 plan += _planned(run, result, drawing)
+    if other is not None:
+        runs = [{label: each.data[label] for label in baseline.COMPARED if label in each.data} for each in (other, run)]
+        names, changes = (run.config.baseline, run.config.name), baseline.changes(run.config.training)
+        draw = partial(plots.baseline_comparison, *runs, names, changes)
+        plan.append(PageFigure(baseline.TITLE, "baseline_comparison", draw, baseline.CAPTION.format(name=names[0])))
     return plan
 
 
-def _planned(run: Any, result: Result, drawing: Drawing) -> list[Planned]:
+def _planned(run: "Run", result: Result, drawing: Drawing) -> list[PageFigure]:
     """Plan one figure, or one per seed with all but the first folded."""
     dataset = run.data[result.name]
     draw = partial(drawing.draw, dataset, *(run.data.get(label) for label in drawing.others))
+    figure = PageFigure(result.name, drawing.name, draw, drawing.caption, drawing.folded)
     seeds = dataset.seed.values.tolist() if "seed" in dataset.dims else [None]
-    if not drawing.by_seed or len(seeds) == 1:
-        draw = partial(draw, seed=seeds[0]) if drawing.by_seed else draw
-        return [Planned(result.name, drawing.name, draw, drawing.caption, drawing.folded)]
+    if not drawing.by_seed:
+        return [figure]
+    if len(seeds) == 1:
+        return [figure._replace(draw=partial(draw, seed=seeds[0]))]
     return [
-        Planned(
-            result.name, f"{drawing.name}_seed{seed}", partial(draw, seed=seed), f"Seed {seed}. {drawing.caption}",
+        PageFigure(
+            result.name,
+            f"{drawing.name}_seed{seed}",
+            partial(draw, seed=seed),
+            f"Seed {seed}. {drawing.caption}",
             drawing.folded or seed != seeds[0],
         )
         for seed in seeds
-    ]  # fmt: skip
+    ]
 
 
-def _planned_baseline(run: Any, other: baseline.Baseline | None) -> list[Planned]:
-    if other is None or not other.data:
-        return []
-    own = {label: run.data[label] for label in other.data if label in run.data}
-    changes = baseline.changes(run.config.training)
-    draw = partial(plots.baseline_comparison, other.data, own, (other.name, run.config.name), changes)
-    return [Planned(baseline.TITLE, "baseline_comparison", draw, baseline.CAPTION.format(name=other.name))]
+def drawn(plan: Sequence[PageFigure], folder: Path) -> list[PageFigure]:
+    """Draw figures in parallel, and fill in the picture or the failure of each."""
 
-
-def drawn(plan: Sequence[Planned], folder: Path) -> tuple[dict[str, list[Shown]], dict[str, list[str]]]:
-    """Draw figures in parallel; return those of each section, and notes on failures."""
-
-    def job(report: Any, one: Planned) -> Shown | str:
+    def job(report: Any, figure: PageFigure) -> dict[str, str]:
         try:
-            figure = one.draw()
+            image = figure.draw()
         except SltGrokError as error:
-            return f"{one.name} could not be drawn: {error}."
-        data = base64.b64encode(plots.save(figure, folder, one.name)[0].read_bytes()).decode("ascii")
-        return Shown(one.name, one.caption, f"data:image/svg+xml;base64,{data}", one.folded)
+            return {"failure": f"{figure.name} could not be drawn: {error}."}
+        data = base64.b64encode(plots.save(image, folder, figure.name)[0].read_bytes()).decode("ascii")
+        return {"picture": f"data:image/svg+xml;base64,{data}"}
 
-    made = dict(run_parallel([partial(job, one=one) for one in plan]))
-    figures: dict[str, list[Shown]] = {}
-    failed: dict[str, list[str]] = {}
-    for place, one in enumerate(plan):
-        into: dict[str, list[Any]] = failed if isinstance(made[place], str) else figures
-        into.setdefault(one.section, []).append(made[place])
-    return figures, failed
+    results = dict(run_parallel([partial(job, figure=figure) for figure in plan]))
+    return [figure._replace(**results[place]) for place, figure in enumerate(plan)]
 
 
-def _section(run: Any, result: Result, figures: Sequence[Shown], failed: Sequence[str]) -> Section:
-    reason = run.data[result.name].attrs.get("unmeasurable")
-    if reason:
-        return Section(result.title, [sentence(f"Not measured: {reason}")])
+def _section(run: "Run", result: Result, figures: Sequence[PageFigure]) -> Section:
     data = run.data
-    return Section(result.title, [*result.notes(data), *failed], figures, result.tables(data), result.text(data))
+    if reason := data[result.name].attrs.get("unmeasurable"):
+        return Section(result.title, [sentence(f"Not measured: {reason}")])
+    notes = [*result.notes(data), *(figure.failure for figure in figures if figure.failure)]
+    return Section(result.title, notes, [f for f in figures if f.picture], result.tables(data), result.text(data))
 
 
 def _template() -> jinja2.Template:

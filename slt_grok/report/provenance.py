@@ -1,18 +1,21 @@
 """Tables at the end of the page: settings, environment, and the time of each stage."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slt_grok.format import capital, duration, flat
 from slt_grok.measurement import Result, Table
 
+if TYPE_CHECKING:
+    from slt_grok.studies.run import Run
 
-def settings(run: Any) -> list[Table]:
+
+def settings(run: "Run") -> list[Table]:
     """Tabulate the configuration with its defaults, one folded table per measured section."""
     content = run.config.model_dump(mode="json")
-    own = {key: value for key, value in content.items() if not isinstance(value, Mapping)}
-    absent = {label for label in Result.registry if label not in run.data}
-    parts = {"run": own} | {k: v for k, v in content.items() if isinstance(v, Mapping) and k not in absent}
+    sections = {name: content.pop(name) for name, value in list(content.items()) if isinstance(value, Mapping)}
+    absent = Result.registry.keys() - run.data.keys()
+    parts = {"run": content} | {name: part for name, part in sections.items() if name not in absent}
     return [
         Table(capital(name.replace("_", " ")), ["Key", "Value"], list(map(list, flat(part).items())), folded=True)
         for name, part in parts.items()

@@ -1,20 +1,29 @@
 """The top of the page: one sentence and the key numbers, from `summary.json`."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from slt_grok.config import RunConfig
 from slt_grok.format import MISSING, known, listing, percent, plus_minus, step
 from slt_grok.measurement import Table
+from slt_grok.store.files import read_json
 
 DROP_ERRORS, DROP_FRACTION = 3.0, 0.1  # a peak is the largest of many estimates, so 1.96 would detect drops in noise
 Summary = Mapping[str, Any]
 
 
-def seeds_of(summary: Summary) -> dict[str, Summary]:
-    """Get the summary of each seed; empty for a run of a single seed."""
-    return dict(summary.get("seeds") or {})
+def read(path: Path) -> Summary:
+    """Read the summary of a run directory; empty if there is none."""
+    file = path / "summary.json"
+    return read_json(file) if file.is_file() else {}
+
+
+def by_seed(summary: Summary) -> dict[str, Summary]:
+    """Get the summary of each seed; for a run of a single seed, under an empty name."""
+    return dict(summary.get("seeds") or ({"": summary} if summary else {}))
 
 
 def llc_dropped(summary: Summary) -> bool | None:
@@ -27,7 +36,7 @@ def llc_dropped(summary: Summary) -> bool | None:
 
 def headline(summary: Summary) -> str:
     """Summarize the run in one sentence."""
-    seeds = list(seeds_of(summary).values()) or [summary]
+    seeds = list(by_seed(summary).values())
     if not any(known(s.get("train_accuracy_final")) for s in seeds):
         return "The training of these networks was not recorded."
     memorized = sum(known(s.get("memorization_step")) for s in seeds)
@@ -47,33 +56,29 @@ def headline(summary: Summary) -> str:
 
 
 def key_numbers(summary: Summary) -> dict[str, str]:
-    """Collect the most important numbers; empty without a summary or with several seeds."""
-    return _numbers(summary) if summary and not seeds_of(summary) else {}
-
-
-def seed_table(summary: Summary) -> Table | None:
-    """Tabulate the key numbers of each seed; None for a single seed."""
-    rows = {seed: _numbers(one) for seed, one in seeds_of(summary).items()}
-    if not rows:
-        return None
-    header = ["Seed", *next(iter(rows.values()))]
-    return Table("Key numbers of each seed", header, [[seed, *row.values()] for seed, row in rows.items()])
-
-
-def _numbers(summary: Summary) -> dict[str, str]:
-    keys = summary.get("key_frequencies")
-    llc = {
-        key: plus_minus(summary.get(f"llc_{key}"), summary.get(f"llc_{key}_se")) for key in ("peak", "final", "drop")
-    }
+    """Collect the most important numbers of one seed."""
+    keys, peak_step = summary.get("key_frequencies"), summary.get("llc_peak_step")
+    peak, final, drop = (
+        plus_minus(summary.get(f"llc_{key}"), summary.get(f"llc_{key}_se")) for key in ("peak", "final", "drop")
+    )
     return {
         "Memorized by step": step(summary.get("memorization_step")),
         "Generalized by step": step(summary.get("generalization_step")),
         "Final test accuracy": percent(summary.get("test_accuracy_final")),
-        "Peak LLC*": llc["peak"],
-        "Final LLC*": llc["final"],
-        "LLC drop*": llc["drop"],
+        "Peak LLC*": f"{peak} at step {step(peak_step)}" if known(peak_step) else peak,
+        "Final LLC*": final,
+        "LLC drop*": drop,
         "Key frequencies": MISSING if keys is None else listing(keys) if keys else "none",
     }
+
+
+def seed_table(caption: str, first: str, seeds: Mapping[str, Summary]) -> Table | None:
+    """Tabulate the key numbers of each seed, named in the column `first`; None without a seed."""
+    rows = {name: key_numbers(summary) for name, summary in seeds.items()}
+    if not rows:
+        return None
+    header = [first, *next(iter(rows.values()))]
+    return Table(caption, header, [[name, *row.values()] for name, row in rows.items()])
 
 
 def llc_setting(llc: xr.Dataset | None) -> str:
@@ -82,12 +87,11 @@ def llc_setting(llc: xr.Dataset | None) -> str:
     return ", ".join(f"{sign} = {attrs[key]:g}" for key, sign in (("n_beta", "nβ"), ("gamma", "γ")) if key in attrs)
 
 
-def subtitle(config: Any) -> str:
+def subtitle(config: RunConfig) -> str:
     """Describe task, network, length of training and seeds in one line."""
-    written = config.content
     task = [
-        str(value) if isinstance(value, str) else f"{key.replace('_', ' ')} {value}"
-        for key, value in written["task"].items()
+        value if isinstance(value, str) else f"{key.replace('_', ' ')} {value}"
+        for key, value in config.content["task"].items()
         if isinstance(value, str | int | float) and key not in ("kind", "split_seed")
     ]
     words = [", ".join([f"{config.task.name} task", *task]), str(config.model.kind.name)]

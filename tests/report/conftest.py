@@ -68,10 +68,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     summary = run.path / "summary.json"
     write_json(summary, read_json(summary) | {"flags": [EVIL]})
     run.directory.write_manifest(run.manifest | {"environment": {"device": EVIL}})
-    made, every = [Run(folder / "baseline"), Run(folder / "everything")], page.planned
+    complete, every = [Run(folder / "baseline"), Run(folder / "everything")], page.planned
     with pytest.MonkeyPatch.context() as patch:
         # the figures of further seeds show nothing new, and take most of the time
-        patch.setattr(page, "planned", lambda *of: [one for one in every(*of) if not one.name.endswith(("2", "3"))])
-        for run in made:
+        patch.setattr(
+            page, "planned", lambda *given: [figure for figure in every(*given) if not figure.name.endswith(("2", "3"))]
+        )
+        for run in complete:
             page.write(run)
-    return made
+    return complete
