@@ -268,7 +268,7 @@ def _one_at_a_time(
     strongest = measured[others.argmax()]
     error = others.std(ddof=1) * ((1 - n / (~circuit).sum()) / n) ** 0.5 if n > 1 else np.nan
     return effects | {
-        ALL_OTHERS: Effect(values[strongest], network.norm(act, strongest)),
+        ALL_OTHERS: Effect(values[strongest].item(), network.norm(act, strongest)),
         RANDOM: Effect(float(others.mean()), float(np.mean([network.norm(act, place) for place in measured])), error),
         EQUAL_NORM: network.mean(act, _equal_norm(network, act, weakest, circuit, drawn), drawn),
     }
