@@ -31,7 +31,8 @@ def test_a_run_leaves_what_the_design_says(finished: Path) -> None:
     for name in ("manifest.json", "summary.json", "report.html", "figures/phase_transition.svg"):
         assert (finished / name).is_file(), name
     labels = {path.stem for path in (finished / "measurements").iterdir()}
-    assert labels == {"training", "llc", "circuits", "circuit_maps", "circuit_null", "landscape", "transitions"}
+    measured = {"training", "llc", "circuits", "circuit_maps", "circuit_null", "landscape"}
+    assert labels == measured | {"llc_correlation", "transitions"}
     assert [path.name for path in sorted((finished / "checkpoints").iterdir())] == [
         f"step_{step:08d}.safetensors" for step in (0, 10, 20)
     ]
