@@ -226,7 +226,7 @@ def _verdict(laws: xr.Dataset) -> tuple[str, str, str]:
     near = []
     for law, rival in table.drop(name).iterrows():
         behind, ahead = rival.aicc - best.aicc, rival.prediction_error < best.prediction_error
-        if name not in LAWS[law].special_cases and (behind < DECISIVE or ahead):
+        if name not in LAWS[str(law)].special_cases and (behind < DECISIVE or ahead):
             near.append(f"{law} (AICc {behind:+.1f}{', predicts better' if ahead else ''})")
     if near:
         return Verdict.UNDECIDED, name, f"{text}, but not decisively against {', '.join(near)}"

@@ -103,7 +103,7 @@ def phases(
         until = first_step_at(tests, test_threshold) if ends else np.inf
         generalized.append(ends)
         usable = _usable(curves.data["llc"].sel(seed=seed))
-        memorizing = usable[(usable.index >= first) & (usable.index <= until)]
+        memorizing = usable.loc[(usable.index >= first) & (usable.index <= until)]
         if control is not None:
             memorizing = _usable(with_seed(control, "control").sel(seed=seed)).tail(1)
         representatives = (memorizing.nlargest(1, "llc"), usable.tail(1 if ends else 0))
@@ -210,7 +210,8 @@ def mean_draws(values: np.ndarray, errors: np.ndarray, draws: int, generator: np
 def _usable(llc: xr.Dataset) -> pd.DataFrame:
     """Tabulate loss, LLC and its error over the steps whose LLC is finite and not diverged."""
     usable = np.isfinite(llc.llc) & not_diverged(llc)
-    return llc[["baseline_loss", "llc", "llc_se"]].reset_coords(drop=True).to_dataframe()[usable.values]
+    table = llc[["baseline_loss", "llc", "llc_se"]].reset_coords(drop=True).to_dataframe()
+    return table.loc[usable.values]
 
 
 def _means(

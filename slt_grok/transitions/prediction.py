@@ -186,7 +186,7 @@ def predict_llc(data: Data) -> xr.Dataset:
     predicted = np.stack([mean_of_others, *(held_out(target, selected) for selected in predictors)])
     error, left = np.sqrt(((predicted - target) ** 2).mean(2)), drop_left(target, predicted)
     falls = np.isfinite(left).all(0)
-    intervals = {"error_difference": [compare(row, error[1]) for row in error]}
+    intervals: dict[str, Sequence[tuple[float, ...]]] = {"error_difference": [compare(row, error[1]) for row in error]}
     if falls.sum() >= FEWEST_SEEDS:
         intervals["mean_drop_left"] = [compare(row[falls], np.zeros(falls.sum())) for row in left]
     else:

@@ -143,7 +143,7 @@ def _common_events(lists: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     events = pd.DataFrame([event for events in lists for event in events], columns=["measure", *ENDS])
     events = events.astype(dict.fromkeys(ENDS, float))
     by_measure = events.groupby("measure", sort=False)
-    common = by_measure.agg({"step": "median", "low": "min", "high": "max"})[by_measure.size() == len(lists)]
+    common = by_measure.agg({"step": "median", "low": "min", "high": "max"}).loc[by_measure.size() == len(lists)]
     return common.sort_values("step", kind="stable").reset_index().to_dict("records")
 
 
