@@ -42,7 +42,8 @@ class CyclicGroup(Group):
     @cached_property
     def planes(self) -> list[Tensor]:
         """Cosine and sine of each frequency, (2, n), orthonormal; the sign character alone, (1, n)."""
-        return [pair[: 1 if 2 * k == self.order else 2].clone() for k, pair in enumerate(self.pairs, 1)]
+        pairs = [pair[: 1 if 2 * k == self.order else 2] for k, pair in enumerate(self.pairs, 1)]
+        return [pair.clone() for pair in pairs]
 
     @cached_property
     def pairs(self) -> Tensor:
@@ -59,3 +60,13 @@ class CyclicGroup(Group):
     def padded(self, components: Tensor) -> Tensor:
         """Arrange components without the constant as pairs: (..., component, d) -> (..., K, 2, d)."""
         return pad(components[..., 1:, :], (0, 0, 0, 1 - self.order % 2)).unflatten(-2, (-1, 2))
+
+    @cached_property
+    def representations(self) -> list[Tensor]:
+        """Rotations by w_k t, (n, 2, 2), and the sign character, (n, 1, 1)."""
+        matrices = []
+        for plane in self.planes:
+            cosine, sine = (plane * math.sqrt(self.order / len(plane)))[[0, -1]]
+            rotation = torch.stack([cosine, -sine, sine, cosine], -1).unflatten(-1, (2, 2))
+            matrices.append(rotation if len(plane) == 2 else rotation[:, :1, :1])
+        return matrices

@@ -96,10 +96,30 @@ class Group:
         for h in range(self.order):
             members = conjugates[:, h].unique()
             weights[torch.cat([members, self.inverses[members]]).unique()] += generator.standard_normal()
-        values, vectors = np.linalg.eigh(weights[self.table[:, self.inverses]])  # f -> sum_g weights[g] f(g^-1 t)
-        cuts = np.flatnonzero(np.diff(values) > SAME * abs(values).max()) + 1
-        spaces = [space for space in np.split(vectors, cuts, axis=1) if abs(space.sum(0)).max() < 0.5]  # no constants
+        spaces = self._eigenspaces(self.table, weights, np.eye(self.order))
+        spaces = [space for space in spaces if abs(space.sum(0)).max() < 0.5]  # one of them is the constants
         return [torch.from_numpy(space.T.copy()) for space in sorted(spaces, key=lambda space: space.shape[1])]
+
+    @cached_property
+    def representations(self) -> list[Tensor]:
+        """The orthogonal matrices rho(g) of each nontrivial real irreducible representation, (n, d, d)."""
+        generator, matrices = np.random.default_rng(1), []
+        for plane in self.planes:
+            weights = generator.standard_normal(self.order)
+            # right multiplication commutes with left multiplication: each eigenspace carries one copy
+            copies = self._eigenspaces(self.table.T, weights + weights[self.inverses], plane.numpy().T)
+            copy = torch.from_numpy(copies[0])
+            matrices.append(torch.einsum("si,gsj->gij", copy, copy[self.table[self.inverses]]))
+        return matrices
+
+    def _eigenspaces(self, table: Tensor, weights: np.ndarray, within: np.ndarray) -> list[np.ndarray]:
+        """Eigenspaces (n, m) of f -> sum_g weights[g] f(g^(-1) t), for `table` [g, t], within an invariant subspace."""
+        elements, operator = np.arange(self.order), np.zeros((self.order, self.order))
+        for g in elements:
+            operator[table[g], elements] += weights[g]
+        values, vectors = np.linalg.eigh(within.T @ operator @ within)
+        cuts = np.flatnonzero(np.diff(values) > SAME * abs(values).max()) + 1
+        return [within @ part for part in np.split(vectors, cuts, axis=1)]
 
     # -- Fourier analysis -------------------------------------------------------------------------------------
 

@@ -47,6 +47,23 @@ def test_basis_is_orthonormal(name: str) -> None:
     torch.testing.assert_close(basis @ basis.T, torch.eye(len(basis), dtype=torch.float64))
 
 
+def test_representations_are_orthogonal_homomorphisms(name: str) -> None:
+    group = GROUPS[name]
+    for matrices in group.representations:
+        products = torch.einsum("aij,bjk->abik", matrices, matrices)
+        torch.testing.assert_close(matrices[group.table], products)
+        identity = torch.eye(matrices.shape[-1], dtype=torch.float64).expand_as(matrices)
+        torch.testing.assert_close(matrices @ matrices.mT, identity)
+
+
+def test_matrix_elements_span_the_plane(name: str) -> None:
+    group = GROUPS[name]
+    for plane, matrices in zip(group.planes, group.representations, strict=True):
+        elements = matrices.flatten(1).T
+        torch.testing.assert_close(elements @ plane.T @ plane, elements)
+        assert torch.linalg.matrix_rank(elements) == len(plane)
+
+
 def test_kernel_is_invariant_and_one_on_the_diagonal(name: str) -> None:
     group = GROUPS[name]
     for kernel in group.kernels:
