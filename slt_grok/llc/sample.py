@@ -123,6 +123,7 @@ def sample(
             "box": "none" if box is None else box,
             "chains": chains,
             **{key: "full" if value is None else value for key, value in asdict(schedule).items()},
+            "gradients": sampler.gradients * schedule.updates,
             "device": sampling.device.type,
             "dtype": str(problem.dtype).removeprefix("torch."),
             "seed": seed,

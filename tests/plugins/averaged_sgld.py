@@ -31,6 +31,11 @@ class AveragedSGLD(Sampler):
 
     reach: Annotated[float, Field(ge=0)] = 0.0
 
+    @property
+    def gradients(self):
+        """Two."""
+        return 2
+
     def init(self, position, evaluate, noise):
         """Return the state at `position`."""
         loss, gradient = evaluate(position)

@@ -27,6 +27,11 @@ class HMC(ExactSampler):
 
     leapfrog: Positive = 20
 
+    @property
+    def gradients(self) -> int:
+        """Number of gradients per update."""
+        return self.leapfrog
+
     def update(self, state: ExactState, evaluate: Evaluate, noise: Noise, posterior: LocalPosterior) -> ExactState:
         """Make one proposal."""
         position, loss, gradient, _ = state

@@ -89,6 +89,11 @@ class Sampler(Registered):
             raise SltGrokError(f"batch_size must be omitted, since {self.name} accepts by the loss of the full batch")
 
     @property
+    def gradients(self) -> int:
+        """Number of gradients per update."""
+        return 1
+
+    @property
     def langevin_step(self) -> float | Tensor:
         """Step epsilon of a Langevin proposal that moves as far as one update."""
         return self.step_size
