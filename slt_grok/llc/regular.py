@@ -17,6 +17,7 @@ from torch.func import vmap
 from slt_grok.llc.diagnostics import Average
 from slt_grok.llc.exact import quadratic
 from slt_grok.llc.problem import Problem
+from slt_grok.operators.curvature import hessian_product
 
 LARGEST = 2000  # largest number of coordinates for which the Hessian is formed
 ROUNDING = 1e-13  # relative to the largest eigenvalue, times d: smaller eigenvalues are rounding errors
@@ -79,8 +80,6 @@ class Curvatures:
 
 def curvatures(problem: Problem, index: int) -> Curvatures | None:
     """Compute the Hessian's eigenvalues at one network's w*, in float64; None above 2,000 coordinates."""
-    from slt_grok.operators.curvature import hessian_product  # imports curvlinops
-
     if problem.d > LARGEST:
         return None
     network = problem.trajectory.network

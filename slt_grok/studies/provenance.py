@@ -10,7 +10,7 @@ import torch
 
 import slt_grok
 
-PACKAGES = ("torch", "numpy", "scipy", "xarray", "arviz-stats", "curvlinops-for-pytorch")
+PACKAGES = ("torch", "numpy", "scipy", "xarray", "arviz-stats")
 
 
 def environment() -> dict[str, Any]:
