@@ -13,6 +13,8 @@ import yaml
 
 from slt_grok.cli import main
 from slt_grok.registry import Registered
+from slt_grok.report.page import write
+from slt_grok.studies.run import Run
 
 
 def complete_torchvision() -> None:
@@ -74,11 +76,27 @@ def slt_grok_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     return lambda *arguments: command(capsys, monkeypatch, *arguments)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_page(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Write an empty page, unless the module says `PAGES = True`: drawing one takes longer than measuring a tiny run."""
+
+    def empty(run: Run) -> Path:
+        page = run.path / "report.html"
+        page.touch()
+        return page
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "PAGES", False):
+            patch.setattr("slt_grok.report.write", empty)
+        yield
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     config = write_config(folder / "tiny.yaml")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("slt_grok.report.write", write)
         patch.setattr("sys.argv", ["slt-grok", "run", str(config), "--out", str(folder / "run")])
         with pytest.raises(SystemExit) as stop:
             main()

@@ -45,11 +45,12 @@ def test_a_run_leaves_what_the_design_says(finished: Path) -> None:
 
 
 def test_every_variable_says_what_it_is(finished: Path) -> None:
-    for label, node in slt_grok.load(finished).children.items():
+    tree = slt_grok.load(finished)
+    for label, node in tree.children.items():
         for name, variable in node.data_vars.items():
             assert variable.attrs.get("long_name"), (label, name)
     for label in ("llc", "circuits", "circuit_maps", "circuit_null", "landscape"):
-        dataset = slt_grok.load(finished)[label].to_dataset()
+        dataset = tree[label].to_dataset()
         numeric = [name for name in dataset if dataset[name].dtype.kind in "fib"]
         assert all(dataset[name].attrs.get("definition") and dataset[name].attrs.get("source") for name in numeric)
 
@@ -162,7 +163,7 @@ def test_the_llc_of_some_weights_on_other_pairs_in_a_box(
 
 
 def test_several_seeds_in_one_run(slt_grok_command: Command, tmp_path: Path) -> None:
-    content = {**CONFIG, "seeds": [2, 7], "landscape": None}
+    content = {**CONFIG, "seeds": [2, 7], "circuits": None, "landscape": None}
     (tmp_path / "seeds.yaml").write_text(yaml.safe_dump(content))
     code, error = slt_grok_command("run", tmp_path / "seeds.yaml", "--out", tmp_path / "both")
     assert code == 0, error

@@ -315,7 +315,7 @@ def _reasons(values: xr.Dataset) -> list[str]:
     """State one sentence per choice, and the outcome of the checks."""
     values, attrs = values.isel(seed=0), values.attrs
     steps = [f"step {step:,}" for step in values.step.values.tolist()]
-    widest, stiffest = steps[int(values.gamma_rule.argmax())], steps[int(values.n_beta_rule.argmin())]
+    widest, stiffest = steps[int(values.gamma_rule.argmax("step"))], steps[int(values.n_beta_rule.argmin("step"))]
     updates = attrs["draws"] + attrs["burn_in"]
     change = float(abs(values.llc.sel(batch="minibatch") / values.llc.sel(batch="full") - 1).max())
     best = values.sel(batch="full" if attrs["batch_size"] == "full" else "minibatch")

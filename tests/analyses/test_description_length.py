@@ -30,7 +30,9 @@ def datasets(seeds: int) -> tuple[xr.Dataset, xr.Dataset]:
         {**coords, "keeps": ["answers", "loss"], "mixture": ["clock", "table"], "compression": ["quantized", "pruned"]},
     )  # fmt: skip
     value = np.array([-1.0, 100, 50, 10]) * factor
-    llc = xr.Dataset({"llc": (("seed", "step"), value), "llc_se": (("seed", "step"), value / 20)}, coords)
+    status = np.full(value.shape, "effective")
+    values = {"llc": value, "llc_se": value / 20, "llc_status": status}
+    llc = xr.Dataset({name: (("seed", "step"), array) for name, array in values.items()}, coords)
     return program, llc
 
 

@@ -13,6 +13,8 @@ from slt_grok.studies.run import Run, measure_run
 from slt_grok.trajectories import Trajectory
 from tests.studies.small import planted_run
 
+PAGES = True
+
 
 def test_circuits_their_null_and_their_maps(tmp_path: Path) -> None:
     path = planted_run(tmp_path / "run")
