@@ -78,7 +78,7 @@ def slt_grok_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
 
 @pytest.fixture(scope="module", autouse=True)
 def no_page(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Write an empty page, unless the module says `PAGES = True`: drawing one takes longer than measuring a tiny run."""
+    """Write an empty page, unless the module says `PAGES = True`: drawing takes longer than measuring a tiny run."""
 
     def empty(run: Run) -> Path:
         page = run.path / "report.html"
