@@ -142,7 +142,7 @@ def _run_batch(
             restarted = sampler.init(center.clone(), batch_loss.again, ZeroNoise(center))
             for current, fresh in zip(state, restarted, strict=True):
                 if isinstance(current, Tensor):
-                    current[broken] = fresh[broken]
+                    current[broken] = fresh[broken].to(current.dtype)
             resets += broken
         report((update + 1, losses[:, update].mean().item()))
         draw, remainder = divmod(update + 1 - schedule.burn_in, schedule.thinning)

@@ -152,6 +152,15 @@ def test_resets_are_counted_and_the_chains_left_out_by_name() -> None:
     assert f"{(~healthy).sum()} of 40 chains omitted" in result.llc_status_reason.item()
 
 
+def test_chains_in_flight_are_reset_in_single_precision() -> None:
+    """A countdown drawn in float64 is restarted, also where several chains break at the same update."""
+    result = estimate(
+        Cliff(), (torch.zeros(1, 1), torch.zeros(1)), loss=lambda outputs, _: outputs, n_beta=1.0, gamma=10.0,
+        sampler=UnderdampedLangevin(0.1, longest_flight=8), chains=40, draws=40, burn_in=10, dtype=torch.float32,
+    )  # fmt: skip
+    assert (result.resets > 0).sum() > 20
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
