@@ -20,6 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
+from slt_grok.landscape.common import paired_stacks
 from slt_grok.trajectories import Network, Parameters, Trajectory
 
 Groups = Mapping[str, Mapping[str, int]]  # units -> {parameter: its axis of units, counted from the end}
@@ -52,6 +53,13 @@ def permute(parameters: Parameters, groups: Groups, permutations: Permutations) 
         for name, axis in groups[units].items():
             moved[name] = moved[name].index_select(axis, index.to(moved[name].device))
     return moved
+
+
+def random_permutations(parameters: Parameters, groups: Groups, seed: int) -> dict[str, np.ndarray]:
+    """Draw a uniformly random permutation of each group."""
+    generator = np.random.default_rng(seed)
+    sizes = {units: parameters[name].shape[axis] for units, axes in groups.items() for name, axis in axes.items()}
+    return {units: generator.permutation(size) for units, size in sizes.items()}
 
 
 def match_weights(reference: Parameters, other: Parameters, groups: Groups) -> dict[str, np.ndarray]:
@@ -115,9 +123,9 @@ def align(trajectory: Trajectory, reference: Trajectory) -> Trajectory:
     Raises
     ------
     SltGrokError
-        The model does not declare its units.
+        The model does not declare its units, or the trajectories have different numbers of networks.
     """
-    stacks = reference.stacked(), trajectory.stacked()
+    stacks = paired_stacks(reference, trajectory)
     pairs = [[{name: tensor[i] for name, tensor in stack.items()} for stack in stacks] for i in range(len(trajectory))]
     networks = [aligned(trajectory.network, *pair) for pair in pairs]
     parameters = {
@@ -125,3 +133,16 @@ def align(trajectory: Trajectory, reference: Trajectory) -> Trajectory:
         for name, tensor in trajectory.parameters.items()
     }
     return replace(trajectory, parameters=parameters)
+
+
+def shuffle(trajectory: Trajectory, seed: int = 0) -> Trajectory:
+    """Permute the units at random, equally in all networks: the null of an alignment.
+
+    Raises
+    ------
+    SltGrokError
+        The model does not declare its units.
+    """
+    groups = unit_groups(trajectory.network)
+    orders = random_permutations(trajectory.parameters, groups, seed)
+    return replace(trajectory, parameters=permute(trajectory.parameters, groups, orders))

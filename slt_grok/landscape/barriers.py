@@ -6,7 +6,8 @@ max_t [L(t) - (1 - t) L(0) - t L(1)] (Frankle et al. 1912.05671; in this form En
 below it, between a bad end and a good one, does not count.
 
 Two networks that compute the same function with different neurons have a barrier that says nothing about the function;
-the barrier after `slt_grok.landscape.alignment` does not depend on the order of units.
+the barrier after `slt_grok.landscape.alignment` does not depend on the order of units. Its null is the barrier after
+`alignment.shuffle`, the cost of a line without any matching.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ import torch
 import xarray as xr
 
 from slt_grok.landscape.alignment import aligned
-from slt_grok.landscape.common import declared, timed
+from slt_grok.landscape.common import declared, paired_stacks, timed
 from slt_grok.landscape.dynamics import predecessors
 from slt_grok.landscape.evaluation import SPLITS, Samples, losses_at, predicted_seconds, splits
 from slt_grok.measurement import Variable
@@ -149,15 +150,18 @@ def barrier(first: Trajectory, second: Trajectory, *, positions: int = POSITIONS
     -------
     xarray.Dataset
         `line_loss`, `line_barrier` and `line_barrier_se`, as in `along_curves`.
+
+    Raises
+    ------
+    SltGrokError
+        The trajectories have different numbers of networks.
     """
-    starts, ends = first.stacked(), second.stacked()
+    starts, ends = paired_stacks(first, second)
     lines = {i: {k: torch.stack([w[i], ends[k][i]]) for k, w in starts.items()} for i in range(len(first))}
     return along_curves(first, LINE, lines, straight(positions))
 
 
-def neighbor_barriers(
-    trajectory: Trajectory, *, positions: int = POSITIONS, rows: int | None = None, seed: int = 0
-) -> xr.Dataset:
+def neighbor_barriers(trajectory: Trajectory, *, rows: int | None = None, seed: int = 0) -> xr.Dataset:
     """Measure `barrier` from each checkpoint's predecessor: `interpolation_loss`, `loss_barrier`, `loss_barrier_se`.
 
     NaN at the first checkpoint. For `rows` and `seed` see `along_curves`.
@@ -167,7 +171,7 @@ def neighbor_barriers(
         current: {name: tensor[[previous, current]] for name, tensor in stack.items()}
         for previous, current in predecessors(trajectory)
     }
-    return along_curves(trajectory, NEIGHBORS, lines, straight(positions), rows=rows, seed=seed)
+    return along_curves(trajectory, NEIGHBORS, lines, straight(POSITIONS), rows=rows, seed=seed)
 
 
 def matrix_seconds(trajectory: Trajectory, along: str, *, align: bool = False, positions: int, rows: int) -> float:

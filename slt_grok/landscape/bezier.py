@@ -15,7 +15,7 @@ import xarray as xr
 from torch import Tensor
 
 from slt_grok.landscape.barriers import BARRIER, ERROR, along_curves
-from slt_grok.landscape.common import declared, timed
+from slt_grok.landscape.common import declared, paired_stacks, timed
 from slt_grok.measurement import Variable
 from slt_grok.operators.objective import Data
 from slt_grok.progress import ProgressCallback, ignore, stretch
@@ -23,6 +23,8 @@ from slt_grok.trajectories import Network, Parameters, Trajectory
 
 NOISE = 1e-3  # initial noise, as a fraction of the distance between the two ends
 BATCH = 512  # number of samples per update, without replacement
+LEARNING_RATE = 1e-2  # initial learning rate of Adam, which decays to 0 along a cosine
+POSITIONS = 17  # positions t at which a trained curve is measured, including both ends
 TOGETHER = 8  # number of curves trained simultaneously
 
 CURVE = "phi(t) = (1 - t)^2 w_1 + 2 t (1 - t) theta + t^2 w_2"
@@ -48,14 +50,7 @@ def bernstein(t: np.ndarray | float) -> np.ndarray:
 
 
 def bezier(
-    first: Trajectory,
-    second: Trajectory,
-    *,
-    updates: int = 400,
-    learning_rate: float = 1e-2,
-    positions: int = 17,
-    seed: int = 0,
-    on_progress: ProgressCallback = ignore,
+    first: Trajectory, second: Trajectory, *, updates: int = 400, seed: int = 0, on_progress: ProgressCallback = ignore
 ) -> xr.Dataset:
     """Measure the loss along a trained curve from each network of one trajectory to its partner in another.
 
@@ -65,10 +60,6 @@ def bezier(
         Equally many networks of the same shapes. Task, loss and coordinates are those of `first`.
     updates : int, optional
         Number of updates of the control point, on the train split.
-    learning_rate : float, optional
-        Initial learning rate of Adam; it decays to 0 along a cosine.
-    positions : int, optional
-        Number of positions t at which the trained curve is measured, including both ends.
     seed : int, optional
         Seed of noise, t and minibatches, which are the same for every curve.
     on_progress : callable, optional
@@ -80,20 +71,25 @@ def bezier(
         Over the dimensions of `first`: `curve_loss` (split, position), `curve_barrier` and `curve_barrier_se` (split),
         and `curve_bend`. An update whose gradient is not finite is skipped; a barrier is NaN if a loss on its curve
         is not finite, and for a split without samples.
+
+    Raises
+    ------
+    SltGrokError
+        The trajectories have different numbers of networks.
     """
-    starts, ends, count = first.stacked(), second.stacked(), len(first)
-    data, curves = first.task.data("train"), {}
+    starts, ends = paired_stacks(first, second)
+    count, data, curves = len(first), first.task.data("train"), {}
     for begin in range(0, count, TOGETHER):
         end = min(begin + TOGETHER, count)
         start, stop = ({name: tensor[begin:end] for name, tensor in stack.items()} for stack in (starts, ends))
         part = stretch(on_progress, begin / count, end / count)
-        control = train_control(first.network, start, stop, data, updates, learning_rate, seed, part)
+        control = train_control(first.network, start, stop, data, updates, seed, part)
         for i in range(begin, end):
             points = {name: [w[i], control[name][i - begin], ends[name][i]] for name, w in starts.items()}
             curves[i] = {name: torch.stack(tensors) for name, tensors in points.items()}
-    dataset = along_curves(first, VARIABLES, curves, bernstein(np.linspace(0, 1, positions)))
+    dataset = along_curves(first, VARIABLES, curves, bernstein(np.linspace(0, 1, POSITIONS)))
     bends = declared(first, VARIABLES, {"curve_bend": [_bend(points) for points in curves.values()]})
-    return dataset.merge(bends).assign_attrs(updates=updates, learning_rate=learning_rate, batch=BATCH, seed=seed)
+    return dataset.merge(bends).assign_attrs(updates=updates, learning_rate=LEARNING_RATE, batch=BATCH, seed=seed)
 
 
 def train_control(
@@ -102,7 +98,6 @@ def train_control(
     ends: Parameters,
     data: Data,
     updates: int,
-    learning_rate: float,
     seed: int,
     on_progress: ProgressCallback = ignore,
 ) -> dict[str, Tensor]:
@@ -116,7 +111,7 @@ def train_control(
     for name, start in starts.items():
         noise = torch.randn(start.shape[1:], generator=noise_generator, dtype=start.dtype).to(start.device)
         theta[name] = ((start + ends[name]) / 2 + scale.reshape(-1, *[1] * noise.ndim) * noise).requires_grad_()
-    optimizer = torch.optim.Adam(theta.values(), lr=learning_rate)
+    optimizer = torch.optim.Adam(theta.values(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
     inputs, targets = data
     for update in range(updates):
@@ -139,7 +134,7 @@ def bezier_seconds(trajectory: Trajectory, curves: int, *, updates: int = 400) -
     """Predict the seconds of training a number of curves from five updates of one; measuring them is extra."""
     start = {name: tensor[:1] for name, tensor in trajectory.stacked().items()}
     data = trajectory.task.data("train")
-    return timed(train_control, trajectory.network, start, start, data, 5, 1e-3, 0) / 5 * updates * curves
+    return timed(train_control, trajectory.network, start, start, data, 5, 0) / 5 * updates * curves
 
 
 def _bend(points: Parameters) -> float:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from slt_grok.errors import SltGrokError
 from slt_grok.measurement import Variable
-from slt_grok.trajectories import Trajectory
+from slt_grok.trajectories import Parameters, Trajectory
 
 
 def declared(
@@ -16,6 +17,19 @@ def declared(
 ) -> xr.Dataset:
     """Build a dataset over the trajectory from values (N, ...), with the declared dimensions and attributes."""
     return trajectory.dataset({k: (variables[k].dims, v, variables[k].attrs) for k, v in values.items()}, **coords)
+
+
+def paired_stacks(first: Trajectory, second: Trajectory) -> tuple[Parameters, Parameters]:
+    """Stack the parameters of two trajectories whose networks are compared in pairs.
+
+    Raises
+    ------
+    SltGrokError
+        They have different numbers of networks.
+    """
+    if len(first) != len(second):
+        raise SltGrokError(f"pairs of networks: expected equally many, got {len(first)} and {len(second)}")
+    return first.stacked(), second.stacked()
 
 
 def only(where: str, variables: Mapping[str, Variable]) -> dict[str, Variable]:

@@ -123,6 +123,15 @@ class SeedBarriers(Measurement):
             trajectory, lambda shard, on_progress: barrier_matrix(shard, "seed", on_progress=on_progress, **options), 8
         )
 
+    def seconds(self, trial: Trajectory, settings: SeedBarriersSettings, checkpoints: int, context: Context) -> float:
+        """Predict the cost of one seed's share of all pairs."""
+        seeds, align = len(context.config.seeds), trial.network.declares("units")
+        if seeds < 2:
+            return 0.0
+        pairs = trial.isel(seed=[0] * seeds)
+        seconds = matrix_seconds(pairs, "seed", positions=settings.positions, rows=settings.rows, align=align)
+        return seconds * checkpoints / seeds
+
     def figures(self) -> Sequence[Drawing]:
         """Draw the barriers over training."""
         from slt_grok.plots.slices import seed_barriers

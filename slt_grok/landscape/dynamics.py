@@ -158,6 +158,8 @@ def matrix_ranks(stack: Parameters) -> MatrixRanks:
         for place in np.ndindex(*tensor.shape[1:-2]) if tensor.ndim > 2 else ():
             names.append(name + (f"[{','.join(map(str, place))}]" if place else ""))
             singular_values.append(torch.linalg.svdvals(tensor[:, *place].double()))
+    if not names:
+        return MatrixRanks(names, *np.empty((3, len(next(iter(stack.values()))), 0)))
     ranks = [
         (s[:, 0], s.square().sum(1) / s[:, 0].square(), torch.special.entr(s / s.sum(1, keepdim=True)).sum(1).exp())
         for s in singular_values

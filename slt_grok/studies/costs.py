@@ -133,7 +133,8 @@ def _keys(run: PlannedRun) -> dict[str, str]:
         return {}
     content, task = run.config.model_dump(mode="json"), run.config.task
     sizes = [type(task).name, task.tokens, task.classes, len(task.inputs), task.train_size, content["model"]]
-    training = [content["training"][key] for key in ("optimizer", "batch_size")] + [len(run.seeds)]
+    sizes += [len(run.seeds)]
+    training = [content["training"][key] for key in ("optimizer", "batch_size")]
     stages = {TRAINING: training} | {name: [content[name], _checkpoints(run.config)] for name in run.measurements}
     return {stage: f"{stage} {digest([sizes, keys], 16)}" for stage, keys in stages.items()}
 

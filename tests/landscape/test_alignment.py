@@ -7,10 +7,9 @@ from torch import nn
 
 from slt_grok import models
 from slt_grok.errors import SltGrokError
-from slt_grok.landscape.alignment import align, match_weights, permute, unit_groups
+from slt_grok.landscape.alignment import align, match_weights, permute, random_permutations, shuffle, unit_groups
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Network, Trajectory
-from tests.landscape.toys import random_permutations, shuffled
 
 P = 7
 TASK = ModularTask(P, train_fraction=0.7)
@@ -69,7 +68,7 @@ def test_every_kind_is_here():
 @each_kind
 def test_a_permuted_copy_is_brought_back(settings):
     trajectory = single(settings)
-    copy = shuffled(trajectory, seed=4)
+    copy = shuffle(trajectory, seed=4)
     assert any(not torch.equal(copy.parameters[name], w) for name, w in trajectory.parameters.items())
     back = align(copy, trajectory)
     for name, weights in trajectory.parameters.items():
@@ -111,7 +110,7 @@ def test_each_network_of_a_stack_has_its_own_permutation():
     one, two = single(settings), single(settings, seed=1)
     stack = {name: torch.stack([w, two.parameters[name]]) for name, w in one.parameters.items()}
     both = Trajectory(Network(one.network.module, TASK), stack, ("seed",), {"seed": np.array([0, 1])})
-    back = align(shuffled(both, seed=9), both)
+    back = align(shuffle(both, seed=9), both)
     for name, weights in stack.items():
         assert torch.equal(back.parameters[name], weights)
     assert back.dims == ("seed",)

@@ -7,12 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slt_grok import models
+from slt_grok.errors import SltGrokError
+from slt_grok.landscape.alignment import align, shuffle
 from slt_grok.landscape.barriers import barrier, barrier_matrix, matrix_seconds, neighbor_barriers
+from slt_grok.landscape.bezier import bezier
 from slt_grok.landscape.evaluation import Samples, losses_at, predicted_seconds, splits
 from slt_grok.models import planted
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Network, Trajectory
-from tests.landscape.toys import shuffled, stacked
+from tests.landscape.toys import stacked
 
 TRANSFORMER = {"kind": "transformer", "d_model": 6, "n_heads": 2, "d_mlp": 10}
 
@@ -73,22 +76,22 @@ def memorized(task: ModularTask) -> Trajectory:
 def test_two_permuted_copies_of_one_network(kind):
     task = ModularTask(11, train_fraction=0.5)
     one = memorized(task) if kind == "transformer" else Trajectory.of(planted.gromov(11, [1, 3, 4], 90), task)
-    other = shuffled(one, seed=2)
+    other = shuffle(one, seed=2)
     both = {name: torch.stack([w, other.parameters[name]]) for name, w in one.parameters.items()}
     pair = Trajectory(one.network, both, ("seed",), {"seed": np.array([0, 1])})
     found = barrier_matrix(pair, "seed", align=True).isel(seed=0, seed_other=1)
     assert found.barrier_between.sel(split="train") > 0.1
     np.testing.assert_allclose(found.barrier_aligned, 0, atol=1e-9)
     np.testing.assert_allclose(found.barrier_aligned_se, 0, atol=1e-9)
-    null = barrier(one, shuffled(other, seed=5))
+    null = barrier(one, shuffle(other, seed=5))
     assert null.line_barrier.sel(split="train") > 0.1
 
 
 def test_matrix_neighbors_and_pairs_agree():
     trajectory = trajectory_of()
-    matrix = barrier_matrix(trajectory, positions=7, rows=None)
+    matrix = barrier_matrix(trajectory, positions=9, rows=None)
     assert matrix.barrier_between.dims == ("step", "seed", "step_other", "split")
-    neighbors = neighbor_barriers(trajectory, positions=7)
+    neighbors = neighbor_barriers(trajectory)
     assert neighbors.loss_barrier.dims == ("step", "seed", "split")
     assert np.isnan(neighbors.loss_barrier[0]).all()
     for k in (1, 2):
@@ -97,13 +100,21 @@ def test_matrix_neighbors_and_pairs_agree():
     np.testing.assert_array_equal(
         matrix.barrier_between, matrix.barrier_between.transpose("step_other", "seed", "step", ...)
     )
-    between = barrier_matrix(trajectory, "seed", positions=7, rows=None)
+    between = barrier_matrix(trajectory, "seed", positions=9, rows=None)
     assert between.barrier_between.dims == ("step", "seed", "seed_other", "split")
-    pairs = barrier(trajectory.isel(seed=0), trajectory.isel(seed=1), positions=7)
+    pairs = barrier(trajectory.isel(seed=0), trajectory.isel(seed=1), positions=9)
     np.testing.assert_allclose(between.barrier_between[:, 0, 1], pairs.line_barrier[:, 0], rtol=1e-10, atol=1e-13)
-    onto_one = barrier(trajectory, trajectory.isel(step=[0] * 3, seed=[1, 1]), positions=7)
+    onto_one = barrier(trajectory, trajectory.isel(step=[0] * 3, seed=[1, 1]), positions=9)
     assert float(onto_one.line_barrier[0, 1, 0]) == pytest.approx(0, abs=1e-12)
     np.testing.assert_allclose(onto_one.line_barrier[0, 0], pairs.line_barrier[0, 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("compare", [barrier, bezier, align])
+def test_pairs_need_equally_many_networks(compare):
+    trajectory = trajectory_of()
+    for first, second in [(trajectory, trajectory.isel(step=[0])), (trajectory.isel(step=[0]), trajectory)]:
+        with pytest.raises(SltGrokError, match="equally many, got"):
+            compare(first, second)
 
 
 def test_ends_of_a_line_are_the_losses_of_the_networks():

@@ -6,7 +6,12 @@ from slt_grok.landscape.barriers import barrier
 from slt_grok.landscape.bezier import bernstein, bezier, bezier_seconds
 from tests.landscape.toys import stacked
 
-SETTINGS = {"updates": 600, "learning_rate": 0.05}
+SETTINGS = {"updates": 600}
+
+
+@pytest.fixture(autouse=True)
+def learn_fast(monkeypatch):
+    monkeypatch.setattr("slt_grok.landscape.bezier.LEARNING_RATE", 0.05)
 
 
 def ring(w):
@@ -18,13 +23,14 @@ def pair(start, end, loss):
     return (stacked(torch.tensor([point]), loss) for point in (start, end))
 
 
-def test_the_bent_path_around_a_ridge():
+def test_the_bent_path_around_a_ridge(monkeypatch):
     """Between (-1, 0) and (1, 0) the straight line crosses the ridge of height 1. With theta = (0, h), x = 2t - 1 and
     s = 1 - x^2 the loss on the curve is (h^2 s^2 / 4 - s)^2, whose mean over t is smallest at h^2 / 4 = E[s^3] / E[s^4]
     = (16/35) / (128/315) = 9/8: theta = (0, +-3 / sqrt 2). The highest point of that curve is at s = 4/9: 4/81."""
     first, second = pair([-1.0, 0.0], [1.0, 0.0], ring)
     assert barrier(first, second).line_barrier.sel(split="train") == 1
-    found = bezier(first, second, positions=65, **SETTINGS)
+    monkeypatch.setattr("slt_grok.landscape.bezier.POSITIONS", 65)
+    found = bezier(first, second, **SETTINGS)
     assert float(found.curve_bend[0]) == pytest.approx(3 / 2**0.5 / 2, rel=0.03)
     highest = float(found.curve_barrier.sel(split="train")[0])
     q = (2 * float(found.curve_bend[0])) ** 2 / 4

@@ -29,6 +29,12 @@ def test_weight_norm_of_known_weights():
     assert found.tolist() == [[5.0, 12.0, 13.0]]
 
 
+def test_a_model_without_matrices():
+    ranks = matrix_ranks({"b": torch.ones(3, 4)})
+    assert ranks.names == []
+    assert ranks.spectral_norm.shape == ranks.stable_rank.shape == ranks.effective_rank.shape == (3, 0)
+
+
 def test_gradient_norm_of_a_quadratic():
     matrix = torch.tensor([[2.0, 1, 0], [1, 3, 0], [0, 0, 5]], dtype=torch.float64)
     points = torch.tensor([[1.0, 0, 0], [1, -2, 3], [0, 0, 0]], dtype=torch.float64)

@@ -1,12 +1,9 @@
 """Losses that are functions of the weights alone, so that everything about them is known."""
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from torch import nn
 
-from slt_grok.landscape.alignment import permute, unit_groups
 from slt_grok.trajectories import Trajectory
 
 ONE_SAMPLE = (torch.zeros(1, 1, dtype=torch.float64), torch.zeros(1))
@@ -53,17 +50,3 @@ def symmetric_matrix(eigenvalues: np.ndarray) -> torch.Tensor:
     """A matrix of these eigenvalues in a random basis."""
     rotation, _ = np.linalg.qr(np.random.default_rng(3).standard_normal((len(eigenvalues),) * 2))
     return torch.from_numpy(rotation @ np.diag(eigenvalues) @ rotation.T)
-
-
-def random_permutations(parameters, groups, seed: int) -> dict[str, np.ndarray]:
-    """Draw a uniformly random permutation of every group of units."""
-    generator = np.random.default_rng(seed)
-    sizes = {units: parameters[name].shape[axis] for units, axes in groups.items() for name, axis in axes.items()}
-    return {units: generator.permutation(size) for units, size in sizes.items()}
-
-
-def shuffled(trajectory: Trajectory, seed: int) -> Trajectory:
-    """Permute the units of every network in the same random way."""
-    groups = unit_groups(trajectory.network)
-    orders = random_permutations(trajectory.parameters, groups, seed)
-    return replace(trajectory, parameters=permute(trajectory.parameters, groups, orders))

@@ -45,3 +45,11 @@ def test_a_trial_prices_every_stage_and_is_stored(tmp_path: Path, monkeypatch: p
     again = Costs(tmp_path / "costs.json")
     again.measure([one])
     assert again.by_stage(one) == costs.by_stage(one)
+
+
+def test_barriers_between_seeds_are_priced_for_all_pairs(tmp_path: Path) -> None:
+    keys = {"seeds": 2, "measurements": ["seed_barriers"], "set": {"seed_barriers": {}, "landscape": {}}}
+    (run,) = load_study_file(write_study(tmp_path, {"a": {}}, **keys)).runs
+    costs = Costs(tmp_path / "costs.json")
+    costs.measure([run])
+    assert costs.by_stage(run)["seed_barriers"] > 0.001

@@ -9,14 +9,13 @@ import torch
 
 import slt_grok
 from slt_grok.config import load_config
-from slt_grok.landscape.alignment import permute, unit_groups
+from slt_grok.landscape.alignment import permute, random_permutations, unit_groups
 from slt_grok.operators.curvature import CurvatureOperator
 from slt_grok.operators.objective import Objective
 from slt_grok.operators.spectrum import spectrum
 from slt_grok.store import RunDirectory
 from slt_grok.studies.run import Run, execute_run, measure_run
 from tests.conftest import write_config
-from tests.landscape.toys import random_permutations
 
 
 @pytest.fixture(scope="module")
