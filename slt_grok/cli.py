@@ -281,5 +281,5 @@ def main() -> None:
         console.print(f"slt-grok: {error}", style="red", soft_wrap=True, markup=False)
         sys.exit(2)
     except KeyboardInterrupt:
-        console.print("slt-grok: stopped; the same command resumes from here", soft_wrap=True)
+        console.print("slt-grok: interrupted; re-run the same command to resume", soft_wrap=True)
         sys.exit(130)

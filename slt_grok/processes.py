@@ -86,8 +86,7 @@ def _received(connection: Connection) -> Any:
         return pickle.loads(connection.recv_bytes())
     except (EOFError, ConnectionResetError):
         raise SltGrokError(
-            "a worker process was killed, perhaps because memory ran out; "
-            "the same command resumes from the finished part"
+            "a worker process was killed, perhaps because memory ran out; re-run the same command to resume"
         ) from ChildProcessError("killed")  # an OSError: another attempt may succeed
 
 

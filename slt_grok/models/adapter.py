@@ -108,9 +108,9 @@ class Adapter(Model):
         Raises
         ------
         SltGrokError
-            It always is.
+            Always.
         """
-        raise SltGrokError("adapter: expected a network that is trained already; its initialization is not known here")
+        raise SltGrokError("adapter: cannot initialize a wrapped module; pass trained parameters")
 
     def named(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Rename a state dict of the wrapped module to this module's parameter names."""

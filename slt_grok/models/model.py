@@ -88,7 +88,7 @@ class Model(Registered, nn.Module):
     """Names that `forward` sends through `at`. Measurements know `embedding` (the table, (vocabulary, d)),
     `attention_pattern` (n, head, key), `neurons_pre` and `neurons_post` (n, d_mlp), and `logits` (n, classes)."""
     positions: str = ""
-    """Name of the table of positions; an optimizer for hidden matrices leaves it alone."""
+    """Name of the positional embedding, which Muon skips."""
     token_sums: bool = False
     """Whether `neurons_pre`, and the logits except for what the neurons add to them, are sums of one term per token:
     with the site `attention_pattern`, of the last token and of those that it attends to, weighted by the pattern."""
@@ -167,13 +167,12 @@ class Model(Registered, nn.Module):
         raise NotImplementedError
 
     def declares(self, what: str) -> bool:
-        """Tell whether the model has a site with that name, or overrides the method with that name.
+        """Return whether the model has a site with that name, or overrides the method with that name.
 
-        What holds for one forward pass alone (`token_sums` and its fast versions) counts only if the model's own class
-        defines it: a derived class may have a different forward.
+        `token_sums` and the fast paths are not inherited, since a subclass may override `forward`.
         """
         if what in self.sites:
             return True
         if what in ("stacked_gradients", "stacked_grid", "token_sums"):
-            return what in vars(type(self))
+            return bool(vars(type(self)).get(what))
         return getattr(type(self), what, None) is not getattr(Model, what, None)

@@ -58,7 +58,7 @@ class Network:
         return {name: parameter.shape for name, parameter in self.module.named_parameters()}
 
     def declares(self, what: str) -> bool:
-        """Tell whether the module declares a site or method with that name, see `slt_grok.models.Model`."""
+        """Return whether the module declares a site or method with that name, see `slt_grok.models.Model`."""
         return isinstance(self.module, Model) and self.module.declares(what)
 
     def outputs(self, parameters: Parameters, inputs: Tensor, **options: Any) -> Tensor:

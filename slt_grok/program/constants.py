@@ -103,6 +103,6 @@ def _literals(tree: ast.Module) -> dict[str, Any]:
 
 
 def _is_weight(value: Any) -> bool:
-    """Tell whether a value is a number, or the three numbers of a pizza."""
+    """Return whether a value is a number, or the three numbers of a pizza."""
     numbers = value if isinstance(value, tuple) and len(value) == 3 else (value,)
     return all(type(number) in (int, float) for number in numbers)

@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from slt_grok.errors import SltGrokError
 from slt_grok.models import Network, record
-from slt_grok.models.model import Parameters, activation_name
+from slt_grok.models.model import ACTIVATIONS, Parameters, activation_name
 from slt_grok.program.reading import on_all_pairs, single
 from slt_grok.program.tokens import Tokens
 from slt_grok.trajectories import Trajectory
@@ -52,7 +52,7 @@ class TokenTables:
     ------
     SltGrokError
         There are several networks, the task has no angles, the network is under an intervention, or its model does not
-        declare `token_sums`.
+        declare `token_sums` or has an unknown activation.
     """
 
     def __init__(self, trajectory: Trajectory) -> None:
@@ -63,11 +63,14 @@ class TokenTables:
             raise SltGrokError("certificate: the labels are not the sum of angles of their tokens")
         if network.call is not functional_call:
             raise SltGrokError("certificate: expected an unmodified network, got one under an intervention")
-        if activation is None or not network.declares("token_sums"):
+        kind = type(network.module).__name__
+        if not network.declares("token_sums"):
             raise SltGrokError(
                 "certificate: expected a model that declares `token_sums`, such as mlp, quadratic or transformer, got "
-                f"{type(network.module).__name__}"
+                f"{kind}"
             )
+        if activation is None:
+            raise SltGrokError(f"certificate: expected {kind}.activation to be one of {', '.join(ACTIVATIONS)}")
         self.tokens, self.activation = tokens, activation
         output = network.module.neuron_logit_map(stack)[0]  # pyright: ignore
         is_first, weights, rows = _rows(network, stack, torch.from_numpy(tokens.token), output)

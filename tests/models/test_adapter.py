@@ -212,5 +212,5 @@ def test_what_does_not_fit_the_module(changes, words):
 
 
 def test_it_has_no_initialization():
-    with pytest.raises(SltGrokError, match="trained already"):
+    with pytest.raises(SltGrokError, match="cannot initialize"):
         two_maps(seeded(TwoMaps)).initialize(torch.Generator())

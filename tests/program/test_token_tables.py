@@ -84,5 +84,16 @@ def test_a_derived_class_is_refused() -> None:
     class Other(OneLayerTransformer):
         """Its forward could be anything."""
 
-    with pytest.raises(SltGrokError, match="got Other"):
-        TokenTables(Trajectory.of(Other(P, 12, 3, 20), ModularTask(P)))
+    class Denying(OneLayerTransformer):
+        token_sums = False
+
+    for kind in (Other, Denying):
+        with pytest.raises(SltGrokError, match=f"`token_sums`.* got {kind.__name__}"):
+            TokenTables(Trajectory.of(kind(P, 12, 3, 20), ModularTask(P)))
+
+
+def test_an_unnamed_activation_is_refused_as_such() -> None:
+    module = EmbeddingMLP(P)
+    module.activation = torch.tanh
+    with pytest.raises(SltGrokError, match=r"EmbeddingMLP\.activation"):
+        TokenTables(Trajectory.of(module, ModularTask(P)))
