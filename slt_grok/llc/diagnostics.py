@@ -5,6 +5,7 @@ R-hat, ESS and MCSE follow Vehtari et al. 1903.08008 (rank-normalized split R-ha
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +16,21 @@ DRIFT_LIMIT = 0.05  # relative to the LLC, between the halves of the draws, if i
 CHANGE_LIMIT = 0.05  # relative to the LLC, from n_beta / 16 to n_beta, beyond its error
 VIRIAL_LIMIT = 0.1  # fraction of the localized volume that the chains may have left unexplored
 ERRORS = 3.0  # number of standard errors that makes a difference significant
-INTERVAL = 1.96  # half-width of a 95% interval in standard errors
+QUANTILE = 1.96  # of the standard normal, for a 95% interval
 
-STATUSES = ("converged", "effective", "not converged (likely low)", "not converged", "not a minimum", "diverged")
+
+class LLCStatus(StrEnum):
+    """Status of an LLC estimate, see `assess`."""
+
+    CONVERGED = "converged"
+    EFFECTIVE = "effective"
+    LIKELY_LOW = "not converged (likely low)"
+    NOT_CONVERGED = "not converged"
+    NOT_A_MINIMUM = "not a minimum"
+    DIVERGED = "diverged"
+
+
+TRUSTED = (LLCStatus.EFFECTIVE, LLCStatus.CONVERGED)
 
 
 @dataclass(frozen=True)
@@ -84,13 +97,13 @@ class Status(NamedTuple):
 
     Parameters
     ----------
-    status : str
-        One of `STATUSES`.
+    status : LLCStatus
+        The status.
     reason : str
         The diagnostic that determines it.
     """
 
-    status: str
+    status: LLCStatus
     reason: str
 
 
@@ -211,36 +224,36 @@ def assess(
     """
     chains, omitted = len(statistics.health), int((~statistics.healthy).sum())
     if omitted == chains:
-        return Status("diverged", f"no healthy chain ({statistics.health[0]})")
+        return Status(LLCStatus.DIVERGED, f"no healthy chain ({statistics.health[0]})")
     status, reason = _assess_estimate(estimate, finite_minimizer, hotter)
     return Status(status, f"{reason}; {omitted} of {chains} chains omitted" if omitted else reason)
 
 
-def _assess_estimate(estimate: Average, finite_minimizer: bool, hotter: Average | None) -> tuple[str, str]:
+def _assess_estimate(estimate: Average, finite_minimizer: bool, hotter: Average | None) -> tuple[LLCStatus, str]:
     if estimate.llc < -2 * estimate.llc_se:
-        return "not a minimum", "the LLC is negative: the chains continue training"
-    low = "not converged (likely low)"
+        return LLCStatus.NOT_A_MINIMUM, "the LLC is negative: the chains continue training"
+    low, failed = LLCStatus.LIKELY_LOW, LLCStatus.NOT_CONVERGED
     drifts = abs(estimate.drift) > max(DRIFT_LIMIT * abs(estimate.llc), ERRORS * estimate.drift_se)
     if drifts and estimate.drift > 0:
-        return low, f"the second half of the draws is {estimate.drift:.3g} above the first"
+        return low, f"the LLC of the second half of the draws exceeds that of the first by {estimate.drift:.3g}"
     if abs(estimate.virial - 1) > np.nanmax([VIRIAL_LIMIT, ERRORS * estimate.virial_se]):
-        status = low if estimate.virial < 1 else "not converged"
-        return status, f"the virial is {estimate.virial:.2f}, not 1 as in equilibrium"
+        status = low if estimate.virial < 1 else failed
+        return status, f"the virial is {estimate.virial:.2f} (1 in equilibrium)"
     if not estimate.rhat <= RHAT_LIMIT:
-        status = "not converged" if estimate.drift < 0 else low
+        status = failed if estimate.drift < 0 else low
         return status, f"R-hat {estimate.rhat:.2f} is above {RHAT_LIMIT}: the chains disagree or still drift"
     if drifts:
-        return "not converged", f"the second half of the draws is {-estimate.drift:.3g} below the first"
+        return failed, f"the LLC of the second half of the draws is below that of the first by {-estimate.drift:.3g}"
     well = f"R-hat {estimate.rhat:.2f}, effective sample size {estimate.ess:.0f}"
     if not finite_minimizer:
-        return "effective", well
+        return LLCStatus.EFFECTIVE, well
     if hotter is None:
-        return "effective", f"{well}; one temperature, so its limit at large n_beta was not checked"
+        return LLCStatus.EFFECTIVE, f"{well}; no estimate at n_beta / 16, so its limit at large n_beta was not checked"
     change, error = estimate.llc - hotter.llc, np.hypot(estimate.llc_se, hotter.llc_se)
     percent = 100 * change / estimate.llc
-    if abs(change) > max(CHANGE_LIMIT * abs(estimate.llc), INTERVAL * error):
-        return low if change > 0 else "not converged", f"the LLC changes by {percent:.1f}% from n_beta / 16 to n_beta"
-    return "converged", f"{well}; changes by {percent:.1f}% from n_beta / 16"
+    if abs(change) > max(CHANGE_LIMIT * abs(estimate.llc), QUANTILE * error):
+        return low if change > 0 else failed, f"the LLC changes by {percent:.1f}% from n_beta / 16 to n_beta"
+    return LLCStatus.CONVERGED, f"{well}; changes by {percent:.1f}% from n_beta / 16"
 
 
 def interval(
@@ -268,12 +281,12 @@ def interval(
     tuple of float
         Lower and upper end.
     """
-    statistical = INTERVAL * estimate.llc_se
+    statistical = QUANTILE * estimate.llc_se
     if hotter is None:
         return estimate.llc - statistical, estimate.llc + statistical
     change, log = estimate.llc - hotter.llc, np.log(max(n_beta, 2.0))
     order = float(np.hypot(statistical, max(change, 0.0)))
-    largest = max(change + INTERVAL * float(np.hypot(estimate.llc_se, hotter.llc_se)), 0.0)
+    largest = max(change + QUANTILE * float(np.hypot(estimate.llc_se, hotter.llc_se)), 0.0)
     multiplicity = 0.0 if regular else min(largest * log / np.log(16), 2 / log)
     return estimate.llc - statistical, estimate.llc + order + multiplicity
 

@@ -14,7 +14,7 @@ import xarray as xr
 from slt_grok.devices import device_named
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import diagnostics
-from slt_grok.llc.diagnostics import ChainStatistics, Status
+from slt_grok.llc.diagnostics import ChainStatistics, LLCStatus, Status
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.regular import LEFT_THE_POINT, UNRESOLVED, Curvatures, is_regular
 from slt_grok.llc.samplers.sampler import Sampler
@@ -215,12 +215,13 @@ def _row(
         averages = [a._replace(llc=a.llc + curvatures.hidden(b, gamma)) for a, b in zip(averages, n_betas, strict=True)]
     best = averages[0]
     hotter = next((a for a, b in zip(averages, n_betas, strict=True) if n_betas[0] / b >= 15.9), None)
+    hotter = None if hotter is None or np.isnan(hotter.llc) else hotter  # NaN if all its chains failed
     status = diagnostics.assess(best, coldest, finite_minimizer, hotter)
     if curvatures is not None:
-        if not curvatures.resolved and status.status == "converged":
-            status = Status("not converged (likely low)", UNRESOLVED)
+        if not curvatures.resolved and status.status == LLCStatus.CONVERGED:
+            status = Status(LLCStatus.LIKELY_LOW, UNRESOLVED)
         elif not correction and curvatures.exceeds(best.llc, best.llc_se, n_betas[0], gamma):
-            status = Status("not converged (likely low)", LEFT_THE_POINT)
+            status = Status(LLCStatus.LIKELY_LOW, LEFT_THE_POINT)
     low, high = diagnostics.interval(best, n_betas[0], hotter if finite_minimizer else None, regular=correction > 0)
     return {
         **{name: getattr(best, name) for name in OF_AVERAGE},

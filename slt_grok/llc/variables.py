@@ -50,7 +50,7 @@ VARIABLES = {
         "fraction of the healthy chains' draws with L(w) < L(w*)",
         RULES,
     ),
-    "llc_status": Variable((), "status of the LLC estimate", "one of slt_grok.llc.diagnostics.STATUSES", RULES),
+    "llc_status": Variable((), "status of the LLC estimate", "one of slt_grok.llc.diagnostics.LLCStatus", RULES),
     "llc_status_reason": Variable((), "reason for the status", "the diagnostic that determines the status", RULES),
     "baseline_loss": Variable(
         (), "loss at the checkpoint", "L(w*), mean over all samples of the data in float64", LAU, "nats"

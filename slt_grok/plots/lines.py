@@ -9,11 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from slt_grok.llc.diagnostics import QUANTILE, TRUSTED, LLCStatus
 from slt_grok.plots.palette import BLUE
 from slt_grok.plots.style import few_decades, frame, step_axis, styled, with_seed
-
-QUANTILE = 1.96  # of the standard normal, for a 95% interval
-TRUSTED = ("effective", "converged")
 
 
 def interval(llc: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
@@ -44,7 +42,7 @@ def line_of_llc(
     look : object
         Style of the line, with the marker size `ms` and the opacity of the band `alpha`.
     """
-    drawn = np.isfinite(llc.llc) & (llc.llc_status != "diverged")
+    drawn = np.isfinite(llc.llc) & (llc.llc_status != LLCStatus.DIVERGED)
     value, low, high = ((scale * values).where(drawn) for values in (llc.llc, *interval(llc)))
     size, alpha = look.pop("ms", 3), look.pop("alpha", 0.25)
     axes.fill_between(llc.step, low, high, color=color, alpha=alpha, lw=0)

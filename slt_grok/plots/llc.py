@@ -19,10 +19,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.diagnostics import DRIFT_LIMIT, RHAT_LIMIT, VIRIAL_LIMIT
+from slt_grok.llc.diagnostics import DRIFT_LIMIT, HEALTHY, QUANTILE, RHAT_LIMIT, TRUSTED, VIRIAL_LIMIT, LLCStatus
 from slt_grok.measurement import evenly_spaced
 from slt_grok.plots import style
-from slt_grok.plots.lines import QUANTILE, TRUSTED, line_of_llc, points, setting
+from slt_grok.plots.lines import line_of_llc, points, setting
 from slt_grok.plots.palette import BLUE, GRAY, VERMILION
 
 
@@ -37,7 +37,7 @@ def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
     look: Any = {"lw": 0.8, "ms": 3, "alpha": 0.15} if several else {"lw": 1.4, "ms": 3.6}
     for seed in llc.seed:
         line_of_llc(axes, llc.sel(seed=seed), BLUE, **look)
-    omitted = (llc.llc_status == "diverged") | ~np.isfinite(llc.llc)
+    omitted = (llc.llc_status == LLCStatus.DIVERGED) | ~np.isfinite(llc.llc)
     handles = [Line2D([], [], color=BLUE, marker="o", ms=3.6, label="LLC, 95% interval")]
     for name in np.unique(llc.llc_status.values[(~omitted & ~llc.llc_status.isin(TRUSTED)).values].astype(str)):
         handles.append(Line2D([], [], ls="", marker="o", ms=3.6, mec=BLUE, mfc="white", label=name))
@@ -148,7 +148,7 @@ def _traces(axes: Axes, llc: xr.Dataset, colors: list[str]) -> None:
     health, baseline = llc.chain_health.values.astype(str), float(llc.baseline_loss)
     for i, color in enumerate(colors):
         excluded: Any = {"color": VERMILION, "ls": (0, (4, 1.5))}
-        look: Any = {"lw": 0.6, "color": color} | (excluded if health[i] != "healthy" else {})
+        look: Any = {"lw": 0.6, "color": color} | (excluded if health[i] != HEALTHY else {})
         if "burn_in_loss" in llc and llc.sizes["burn_in"]:
             early = llc.burn_in_loss.isel(chain=i)
             axes.plot(np.linspace(0, burn_in, len(early), endpoint=False), early, alpha=0.6, **look)
@@ -156,7 +156,7 @@ def _traces(axes: Axes, llc: xr.Dataset, colors: list[str]) -> None:
     axes.axvspan(0, burn_in, color="0.5", alpha=0.15, lw=0)
     axes.axhline(baseline, color="black", lw=0.9, ls=":")
     axes.set_xlim(0, draw[-1])
-    losses = llc.loss_trace.values[health == "healthy"]
+    losses = llc.loss_trace.values[health == HEALTHY]
     losses = losses[np.isfinite(losses)]
     if len(losses):
         low, high = min(losses.min(), baseline), max(losses.max(), baseline)
@@ -173,7 +173,7 @@ def _title(llc: xr.Dataset, health: np.ndarray) -> str:
     rhat, ess = float(llc.rhat), float(llc.ess)
     numbers = f"R-hat {rhat:.2f}, ESS {ess:.0f}" if np.isfinite(rhat) else "no R-hat"
     text = f"Step {int(llc.step):,}: {llc.llc_status.values!s}; {numbers}\n"
-    excluded = np.flatnonzero(health != "healthy")
+    excluded = np.flatnonzero(health != HEALTHY)
     if not len(excluded):
         return f"{text}all {len(health)} chains healthy"
     names = ", ".join(map(str, llc.chain.values[excluded]))
@@ -242,7 +242,7 @@ def llc_by_gamma(calibration: xr.Dataset) -> Figure:
 def _choice(axes: Axes, llc: xr.Dataset, name: str, along: str, color: str, marker: str, chosen: float | None) -> None:
     """Draw a line with 95% error bars, a ring at the chosen setting and crosses at the edge for diverged estimates."""
     settings, status = llc[along].values, llc[f"{name}_status"]
-    drawn = np.isfinite(llc[name].values) & (status.values != "diverged")
+    drawn = np.isfinite(llc[name].values) & (status.values != LLCStatus.DIVERGED)
     x, value, error = settings[drawn], llc[name].values[drawn], QUANTILE * llc[f"{name}_se"].values[drawn]
     axes.plot(x, value, color=color, lw=0.9)
     axes.errorbar(x, value, error, color=color, ls="", lw=0.9, capsize=1.5)

@@ -16,15 +16,16 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from scipy.stats import t
 
 from slt_grok.errors import SltGrokError
+from slt_grok.llc.diagnostics import LLCStatus
 from slt_grok.plots import style
 from slt_grok.plots.lines import interval, points
 from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE, VERMILION
 from slt_grok.plots.tokens import circle
 
-LEVELS = {  # color, line, marker and its size; the clock is drawn over the pizza, which it often hides
-    "neurons": (GREEN, (0, (1, 1.3)), "^", 3.2),
-    "pizza": (ORANGE, (0, (4, 2)), "s", 4.4),
-    "clock": (BLUE, "-", "o", 2.2),
+LEVELS = {  # color, line, marker, its size and fill; the clock is drawn over the pizza, which it often hides
+    "neurons": (GREEN, (0, (1, 1.3)), "^", 3.2, GREEN),
+    "pizza": (ORANGE, (0, (4, 2)), "s", 4.4, "white"),
+    "clock": (BLUE, "-", "o", 2.2, BLUE),
 }
 PANELS = {"explained_variance": "Variance of logits\nexplained (%)", "agreement": "Predictions\nreproduced (%)"}
 QUANTILE = 0.975
@@ -52,9 +53,7 @@ def explained_share(program: xr.Dataset) -> Figure:
         row[0].set_ylabel(label)
         for axes, levels in zip(row, columns, strict=True):
             for level in levels:
-                color, line, marker, size = LEVELS[level]
-                look = {"color": color, "ls": line, "marker": marker, "ms": size, "label": level}
-                look["mfc"] = "white" if level == "pizza" else color
+                look = dict(zip(("color", "ls", "marker", "ms", "mfc"), LEVELS[level], strict=True), label=level)
                 _line(axes, 100 * program[name].sel(level=level), look)
             axes.set(ylim=(-4, 104), yticks=[0, 25, 50, 75, 100])
             if not np.isfinite(program[name].sel(level=levels)).any():
@@ -226,7 +225,7 @@ def _length(
 
 def _llc_in_bits(axes: Axes, llc: xr.Dataset, samples: int) -> Line2D:
     bits, low, high = (
-        np.log2(samples) * values.where(llc.llc_status != "diverged") for values in (llc.llc, *interval(llc))
+        np.log2(samples) * values.where(llc.llc_status != LLCStatus.DIVERGED) for values in (llc.llc, *interval(llc))
     )
     if llc.sizes["seed"] == 1:
         positive = ((bits > 0) & (low > 0)).values[:, 0]

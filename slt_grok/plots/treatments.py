@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from slt_grok.errors import SltGrokError
+from slt_grok.llc.diagnostics import TRUSTED, LLCStatus
 from slt_grok.plots import style
-from slt_grok.plots.lines import TRUSTED, interval, line_of_llc, note_setting, over_seeds, setting
+from slt_grok.plots.lines import interval, line_of_llc, note_setting, over_seeds, setting
 from slt_grok.plots.palette import BLUE, GREEN, ORANGE, PURPLE
 
 TREATMENTS = {  # color, marker, name
@@ -103,7 +104,7 @@ def _llc(axes: Axes, llc: xr.Dataset, look: dict[str, Any]) -> bool:
     style.symlog_axis(axes)
     for seed in llc.seed:
         line_of_llc(axes, llc.sel(seed=seed), look["color"], ls="", ms=2.6, alpha=0.2)
-    return over_seeds(axes, llc.llc.where(llc.llc_status != "diverged"), **look) is not None
+    return over_seeds(axes, llc.llc.where(llc.llc_status != LLCStatus.DIVERGED), **look) is not None
 
 
 def _excluded(axes: Axes, circuits: xr.Dataset, look: dict[str, Any]) -> bool:
@@ -191,7 +192,7 @@ def interventions(measured: xr.Dataset, seed: int | None = None) -> Figure:
 
 def _intervention(column: np.ndarray, draws: xr.Dataset, color: str, marker: str, line: str) -> None:
     """Draw LLC, loss and accuracy of an intervention: the mean over its draws, and every draw in the first panel."""
-    drawn = (draws.llc_status != "diverged") & np.isfinite(draws.llc)
+    drawn = (draws.llc_status != LLCStatus.DIVERGED) & np.isfinite(draws.llc)
     value, low, high = (values.where(drawn) for values in (draws.llc, *interval(draws)))
     column[0].plot(draws.step, value.mean("variant"), line, color=color, lw=1.1)
     trusted = draws.llc_status.isin(TRUSTED)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from slt_grok.llc import estimate
+from slt_grok.llc.diagnostics import LLCStatus
 from slt_grok.llc.exact import multiplicity_correction
 from slt_grok.zoo.cases import parse
 from slt_grok.zoo.problem import KnownProblem, half_squared_error
@@ -54,7 +55,7 @@ def measure(text: str, seed: int) -> dict[str, Any]:
         "covered": low <= truth.value <= high,
         "status": status,
         "reason": reason,
-        "flagged": status != "converged",
+        "flagged": status != LLCStatus.CONVERGED,
         "failed": False,
         "settings": {name: result.attrs[name] for name in ("n_beta", "gamma", "step_size", "burn_in", "draws")},
         "seconds": time.perf_counter() - start,

@@ -152,6 +152,17 @@ def test_resets_are_counted_and_the_chains_left_out_by_name() -> None:
     assert f"{(~healthy).sum()} of 40 chains omitted" in result.llc_status_reason.item()
 
 
+def test_failed_chains_at_the_higher_temperature_check_no_limit() -> None:
+    result = estimate(
+        Cliff(), (torch.zeros(1, 1), torch.zeros(1)), loss=lambda outputs, _: outputs, n_beta=(400.0, 5.0), gamma=0.1,
+        sampler=UnderdampedLangevin(0.05, 5.0), chains=4, draws=800, burn_in=200, dtype=torch.float64,
+    )  # fmt: skip
+    assert np.isnan(result.llc_at_temperature[1])
+    assert result.llc_status.item() == "effective", result.llc_status_reason.item()
+    assert np.isfinite(result.llc_high)
+    assert np.isnan(result.llc_change)
+
+
 def test_chains_in_flight_are_reset_in_single_precision() -> None:
     """A countdown drawn in float64 is restarted, also where several chains break at the same update."""
     result = estimate(
