@@ -30,7 +30,7 @@ from slt_grok.training.minibatches import Minibatches
 WORKING_MEMORY = 1 << 30  # bytes that all chains may use together
 LARGEST_BATCH = 32 << 20  # bytes per batch of chains: the working set of an update stays in a core's cache
 SMALLEST_BATCH = 4 << 20  # below this, launching an operation costs more than running it
-LOOKS = 32  # draws per chain at which distance and virial are recorded
+SNAPSHOTS = 32  # draws per chain at which distance and virial are recorded
 PROBES = 4  # draws per chain at which the acceptance of a MALA proposal is recorded
 
 
@@ -130,10 +130,10 @@ def _run_batch(
     state = sampler.init((center if starts.position is None else starts.position).clone(), batch_loss, noise)
     losses = center.new_empty(len(center), schedule.updates, dtype=torch.float64)
     resets = center.new_zeros(len(center), dtype=torch.int64)
-    looks: list[tuple[Tensor, Tensor]] = []
+    snapshots: list[tuple[Tensor, Tensor]] = []
     acceptances: list[Tensor] = []
-    look_every = max(1, schedule.draws // LOOKS)
-    probe_every = look_every * max(1, min(LOOKS, schedule.draws) // PROBES)
+    snapshot_every = max(1, schedule.draws // SNAPSHOTS)
+    probe_every = snapshot_every * max(1, min(SNAPSHOTS, schedule.draws) // PROBES)
     for update in range(schedule.updates):
         state = sampler.update(state, batch_loss, noise, posterior)
         losses[:, update] = state.loss
@@ -148,8 +148,8 @@ def _run_batch(
         draw, remainder = divmod(update + 1 - schedule.burn_in, schedule.thinning)
         if draw < 1 or remainder:
             continue
-        if draw % look_every == 0:
-            looks.append(_look(state, posterior))
+        if draw % snapshot_every == 0:
+            snapshots.append(_snapshot(state, posterior))
         if draw % probe_every == 0:
             acceptances.append(_acceptance(state, sampler, batch_loss, noise, posterior))
         for observer in observers:
@@ -157,7 +157,7 @@ def _run_batch(
                 with torch.no_grad():
                     stack = sampling.subspace.place(state.position, starts.stack)
                     observer.observe(rows, _on_cpu(state), {name: tensor.to(CPU) for name, tensor in stack.items()})
-    distance, virial = (torch.stack(values, 1) for values in zip(*looks, strict=True))
+    distance, virial = (torch.stack(values, 1) for values in zip(*snapshots, strict=True))
     return _on_cpu(Chains(losses, resets, distance, virial, torch.stack(acceptances).mean(0)))
 
 
@@ -166,7 +166,7 @@ def _on_cpu(values: Any) -> Any:
     return type(values)(*(value.to(CPU) if isinstance(value, Tensor) else value for value in values))
 
 
-def _look(state: State, posterior: LocalPosterior) -> tuple[Tensor, Tensor]:
+def _snapshot(state: State, posterior: LocalPosterior) -> tuple[Tensor, Tensor]:
     """Compute distance and virial, each (chains,)."""
     offset = state.position - posterior.center
     virial = (offset * posterior.force(state.position, state.gradient)).sum(1) / offset.shape[1]
@@ -179,10 +179,8 @@ def _acceptance(
     """Compute the acceptance of a MALA proposal with the sampler's step, on the draw's batch, (chains,)."""
     if sampler.exact:
         return state.acceptance
-    kept = State(state.position, state.loss, state.gradient.clone())  # an evaluation may overwrite the gradient
-    acceptance = propose(kept, like(sampler.langevin_step, kept.position), batch_loss.again, noise, posterior)[-1]
-    state.gradient.copy_(kept.gradient)
-    return acceptance
+    step = like(sampler.langevin_step, state.position)
+    return propose(state, step, batch_loss.again, noise, posterior)[-1]
 
 
 def _rows_of(sampler: Sampler, rows: slice, position: Tensor) -> Sampler:

@@ -17,7 +17,7 @@ from slt_grok.llc.tables import estimates_table, omitted_chains, summary_table
 from slt_grok.llc.variables import VARIABLES
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table
 from slt_grok.progress import ProgressCallback, ignore
-from slt_grok.trajectories import Network, Trajectory
+from slt_grok.trajectories import Trajectory
 
 SHARD_PARAMETERS = 750_000  # parameters of all chains in one shard: large enough to benefit from batching,
 SHARD_CHAINS = 32  # small enough to lose little when killed; fixed, since a shard's composition determines its rounding
@@ -39,10 +39,6 @@ class LLC(Measurement):
             size=max(1, shard_chains(trajectory) // (settings.chains * trajectory.shape[1])),
             local=settings.device is not None,
         )
-
-    def unmeasurable(self, network: Network) -> str | None:
-        """Explain why the LLC cannot be measured; None if it can."""
-        return without_task(network)
 
     def seconds(self, trial: Trajectory, settings: SamplingSettings, checkpoints: int, context: Context) -> float:
         """Predict core-seconds from a few updates."""
@@ -136,11 +132,6 @@ def shard_chains(trajectory: Trajectory) -> int:
     """Compute the number of chains per shard for networks of this size."""
     parameters = sum(shape.numel() for shape in trajectory.network.shapes.values())
     return min(SHARD_CHAINS, max(1, SHARD_PARAMETERS // parameters))
-
-
-def without_task(network: Network) -> str | None:
-    """Explain that a network has no task to provide the samples; None if it has one."""
-    return None if network.task is not None else "the network has no task, so its loss is not known"
 
 
 def seconds_of_updates(network: Trajectory, settings: SamplingSettings, updates: int) -> float:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import restrictions
-from slt_grok.llc.measurement import LLC, setting_note, status_counts, without_task
+from slt_grok.llc.measurement import LLC, setting_note, status_counts
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import sample
 from slt_grok.llc.settings import SamplingSettings
@@ -286,10 +286,6 @@ class Refined(Measurement):
             return {}
         mask = circuits.circuit_frequency
         return {seed: mask.frequency.values[mask.sel(seed=seed).values] for seed in mask.seed.values.tolist()}
-
-    def unmeasurable(self, network: Network) -> str | None:
-        """Explain why refined LLCs cannot be measured; None if they can."""
-        return without_task(network)
 
     def seconds(self, trial: Trajectory, settings: RefinedSettings, checkpoints: int, context: Context) -> float:
         """Predict core-seconds from a few updates, for the components that do not require a circuit."""

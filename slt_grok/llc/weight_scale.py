@@ -17,12 +17,12 @@ from pydantic import Field
 
 from slt_grok.format import plus_minus
 from slt_grok.llc.calibration import RHO
-from slt_grok.llc.measurement import LLC, estimate_by, setting_note, status_counts, subspace_of, without_task
+from slt_grok.llc.measurement import LLC, estimate_by, setting_note, status_counts, subspace_of
 from slt_grok.llc.settings import LLCSettings
 from slt_grok.llc.variables import LAU, VARIABLES
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, evenly_spaced
 from slt_grok.progress import ProgressCallback, stretch
-from slt_grok.trajectories import Network, Trajectory
+from slt_grok.trajectories import Trajectory
 
 TREATMENTS = {
     "fixed_gamma": "fixed γ",
@@ -87,10 +87,6 @@ class WeightScale(Measurement):
         selected = trajectory.isel(step=np.flatnonzero(np.isin(steps, chosen)).tolist())
         llcs = context.in_shards(selected, measure_shard, size=1, local=settings.device is not None)
         return llcs.assign(drops(llcs))
-
-    def unmeasurable(self, network: Network) -> str | None:
-        """Explain why the LLC cannot be measured; None if it can."""
-        return without_task(network)
 
     def seconds(self, trial: Trajectory, settings: WeightScaleSettings, checkpoints: int, context: Context) -> float:
         """Predict core-seconds from a few updates."""

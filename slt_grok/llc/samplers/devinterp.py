@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from slt_grok.devices import CPU
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.chains import LOOKS
+from slt_grok.llc.chains import SNAPSHOTS
 from slt_grok.llc.sample_losses import losses_of_outputs
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.sampling import Chains, Observer, Sampling, Starts
@@ -99,12 +99,12 @@ class _SampleLoss:
         self.sampling, self.starts = sampling, starts
         self.on_progress, self.stderr = on_progress, sys.stderr
         self.center = sampling.subspace.coordinates(starts.stack)[0].double()
-        self.look_every = max(1, sampling.schedule.draws // LOOKS)
+        self.snapshot_every = max(1, sampling.schedule.draws // SNAPSHOTS)
         self.model: nn.Module | None = None
         self.chain, self.update = -1, 0
         # distance and virial (chain, look, 2); NaN once a chain is abandoned
-        shape = len(starts.streams), sampling.schedule.draws // self.look_every, 2
-        self.looks = torch.full(shape, torch.nan, dtype=torch.float64)
+        shape = len(starts.streams), sampling.schedule.draws // self.snapshot_every, 2
+        self.snapshots = torch.full(shape, torch.nan, dtype=torch.float64)
 
     def __call__(self, model: nn.Module, tokens: Tensor) -> Tensor:
         model.eval()  # devinterp switches to training mode, with dropout
@@ -119,14 +119,14 @@ class _SampleLoss:
         if model is not self.model:
             self.model, self.chain, self.update = model, self.chain + 1, 0
         draw, remainder = divmod(self.update + 1 - schedule.burn_in, schedule.thinning)
-        if draw >= 1 and not remainder and draw % self.look_every == 0:
-            self.looks[self.chain, draw // self.look_every - 1] = self._look(model, loss)
+        if draw >= 1 and not remainder and draw % self.snapshot_every == 0:
+            self.snapshots[self.chain, draw // self.snapshot_every - 1] = self._snapshot(model, loss)
         self.update += 1
         chains = self.chain + self.update / schedule.updates
         with redirect_stderr(self.stderr):
             self.on_progress(min(chains / len(self.starts.streams), 1.0), f"sampled loss {loss.item():.3g}")
 
-    def _look(self, model: nn.Module, loss: Tensor) -> Tensor:
+    def _snapshot(self, model: nn.Module, loss: Tensor) -> Tensor:
         """Compute distance and virial."""
         subspace = self.sampling.subspace
         moving = {name: parameter for name, parameter in model.named_parameters() if name in subspace.parts}
@@ -168,8 +168,8 @@ def _chains(sampling: Sampling, starts: Starts, settings: dict[str, Any], on_pro
     return Chains(
         losses=torch.from_numpy(losses),
         resets=torch.zeros(len(losses), dtype=torch.int64),
-        distance=loss.looks[..., 0],
-        virial=loss.looks[..., 1],
+        distance=loss.snapshots[..., 0],
+        virial=loss.snapshots[..., 1],
         acceptance=torch.full((len(losses),), torch.nan, dtype=torch.float64),
     )
 

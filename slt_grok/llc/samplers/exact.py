@@ -42,4 +42,4 @@ class ExactSampler(Sampler):
     def init(self, position: Tensor, evaluate: Evaluate, noise: Noise) -> ExactState:
         """Build the state at `position`; the noise is not used."""
         loss, gradient = evaluate(position)
-        return ExactState(position, loss, gradient.clone(), torch.ones_like(loss))
+        return ExactState(position, loss, gradient, torch.ones_like(loss))

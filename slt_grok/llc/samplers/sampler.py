@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Positions (chains, d) -> losses L, float64 (chains,), and their gradients (chains, d), on the full batch or on each
-chain's next minibatch. The next call overwrites the gradient."""
+chain's next minibatch."""
 
 
 class Noise(Protocol):
@@ -40,7 +40,7 @@ class Noise(Protocol):
 
 
 class State(NamedTuple):
-    """The state of every chain; that of a sampler with further variables has these fields and its own.
+    """State of all chains; samplers with extra variables append fields.
 
     Parameters
     ----------
