@@ -54,7 +54,7 @@ def complete(config: RunConfig, path: Path, measurements: Sequence[str], page: b
     run = attempt(stages.TRAINING, lambda: stages.train_run(config, path))
     if run is not None:
         for measurement in measurements:
-            attempt(measurement, lambda name=measurement: stages.make_measurements(run, [name]))
+            attempt(measurement, lambda name=measurement: stages.run_measurements(run, [name]))
         attempt(DERIVED, lambda: stages.derive(run))
         if page and DERIVED not in failed:
             from slt_grok import report
@@ -69,7 +69,9 @@ def _end_with_the_study() -> None:
     """Exit as soon as the other end of standard input is closed."""
 
     def watch() -> None:
-        sys.stdin.read()
+        # not sys.stdin.read(): it would hold a lock that forked processes wait for when they close their standard input
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,5 +1,7 @@
 """One run of a study: what fails is written down with its reason, and the rest is made."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,7 +46,7 @@ def test_what_may_pass_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monkey
         raise SltGrokError("circuits.nc: cannot be written") from OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "make_measurements", fails)
+        patch.setattr(stages, "run_measurements", fails)
         found = complete(config(tmp_path), tmp_path / "run", ["circuits"], page=False)
     assert list(found) == ["circuits"]
     assert not found["circuits"]["final"]
@@ -59,3 +61,24 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
         pytest.fail("two hold the lock")
     with locked(tmp_path / "new"):
         pass
+
+
+def test_processes_of_a_worker_start_while_it_watches_its_study() -> None:
+    program = (
+        "import sys, time, torch\n"
+        "from slt_grok.processes import run_parallel\n"
+        "from slt_grok.studies.worker import _end_with_the_study\n"
+        "sys.stdin.readline()\n"
+        "_end_with_the_study()\n"
+        "time.sleep(0.2)\n"
+        "torch.set_num_threads(2)\n"
+        "sys.exit(sum(result for _, result in run_parallel([lambda _: 3, lambda _: 4])))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        process.stdin.write("order\n")
+        process.stdin.flush()  # and left open, as a study leaves it
+        try:
+            assert process.wait(timeout=60) == 7
+        finally:
+            process.kill()
