@@ -28,10 +28,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import block_diag
 from scipy.spatial.distance import cdist
-from scipy.stats import norm
 
 from slt_grok.errors import SltGrokError
-from slt_grok.program.program import ACTIVATIONS
+from slt_grok.program.activations import ACTIVATIONS
 from slt_grok.program.token_tables import TokenTables
 from slt_grok.trajectories import Trajectory
 
@@ -77,14 +76,15 @@ class Comparison:
         self.readout = _readout(network, keys)
         rest = output - self.readout[0] @ self.readout[1]
 
+        act = ACTIVATIONS[network.activation]
         low, high = (np.stack(ends) for ends in zip(network.range(values), network.range(kept), strict=True))
-        least, largest = slope_range(network.activation, low.min(0), high.max(0))
+        least, largest = act.slopes(low.min(0), high.max(0))
         self.slope, spread = (least + largest) / 2, (largest - least) / 2
         self.rows = np.concatenate([kept, values @ (self.slope[:, None] * output) + network.past], -1)
 
         # the constant and the weights, from n roughly evenly spaced pairs
         pre = network.sum(kept, np.arange(n), np.arange(n) * round(0.618 * n) % n)
-        nonlinear = ACTIVATIONS[network.activation](pre) - self.slope * pre
+        nonlinear = act.function(pre) - self.slope * pre
         self.middle, self.alpha = nonlinear.mean(0), _balance(nonlinear.std(0), rest.std(1))
         self.middle_logits = self.middle @ rest
         typical = np.einsum("tab,tjn->n", np.square(network.weights) / n**2, np.square(dropped) / n, optimize=True)
@@ -104,7 +104,7 @@ class Comparison:
         """For all b: the signed part, (b, class), and the two bounds where the program answers q."""
         b = np.arange(self.network.tokens.order)
         pre, linear = np.split(self.network.sum(self.rows, np.full_like(b, a), b), [len(self.slope)], -1)
-        nonlinear = ACTIVATIONS[self.network.activation](pre) - self.slope * pre
+        nonlinear = ACTIVATIONS[self.network.activation].function(pre) - self.slope * pre
         logits = linear + nonlinear @ self.readout[0] @ self.readout[1] + self.middle_logits
         best, size = logits.argmax(-1), np.linalg.norm(self.alpha * (nonlinear - self.middle), axis=-1)
         return logits, {
@@ -183,26 +183,6 @@ def certificate(trajectory: Trajectory, keys: np.ndarray) -> Certificate:
         bound_output=float(output.mean()),
         tightness=float(np.median(ratio)),
     )
-
-
-def slope_range(activation: str, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the least and largest slope of an activation between two bounds, elementwise.
-
-    Parameters
-    ----------
-    activation : str
-        `relu`, `quadratic` or `gelu`.
-    low, high : ndarray
-        Bounds of the activation's input, of equal shape.
-    """
-    if activation == "relu":
-        return (low > 0).astype(float), (high > 0).astype(float)
-    if activation == "quadratic":
-        return 2 * low, 2 * high
-    # GELU's slope increases from -sqrt 2 to sqrt 2 and decreases outside
-    points = [low, high, np.clip(-np.sqrt(2), low, high), np.clip(np.sqrt(2), low, high)]
-    slopes = np.stack([norm.cdf(x) + x * norm.pdf(x) for x in points])
-    return slopes.min(0), slopes.max(0)
 
 
 def _waves(network: TokenTables, frequencies: np.ndarray) -> np.ndarray:

@@ -19,14 +19,15 @@ from dataclasses import replace
 import numpy as np
 
 from slt_grok.errors import SltGrokError
-from slt_grok.program.program import ACTIVATIONS, Neurons, Rotations
+from slt_grok.program.activations import ACTIVATIONS
+from slt_grok.program.program import Neurons, Rotations
 from slt_grok.program.reading import Reading
 from slt_grok.program.tokens import ONE_TOKEN, WAVES, Tokens, Waves
 
 # A neuron keeps the waves of a frequency if their variance times the squared norm of the neuron's output weights
 # exceeds this fraction of the sum over all neurons and frequencies. Ours; a neuron that keeps none is omitted.
 ENTRY_SHARE = 3e-6
-RIDGE = 0.03  # relative to the mean variance of the neurons
+RIDGE = 0.03  # pull of the output weights toward W_L, relative to the mean variance of the neurons
 
 
 def clock(reading: Reading, keys: np.ndarray | None = None) -> Rotations:
@@ -52,7 +53,7 @@ def pizza(reading: Reading, keys: np.ndarray | None = None) -> Rotations:
     return _rotations(reading, keys, 3)
 
 
-def neurons(reading: Reading, keys: np.ndarray | None = None, ridge: float | None = RIDGE) -> Neurons:
+def neurons(reading: Reading, keys: np.ndarray | None = None) -> Neurons:
     """Fit the neuron-level program of a network with one hidden layer.
 
     Parameters
@@ -61,9 +62,6 @@ def neurons(reading: Reading, keys: np.ndarray | None = None, ridge: float | Non
         A network.
     keys : ndarray or None, optional
         Frequencies to fit; by default `Reading.keys`.
-    ridge : float or None, optional
-        Strength of the pull of the output weights toward W_L, relative to the neurons' mean variance; None leaves them
-        as read.
 
     Raises
     ------
@@ -108,7 +106,7 @@ def neurons(reading: Reading, keys: np.ndarray | None = None, ridge: float | Non
     norm = np.square(answers).sum(1)
     answers[norm < 1e-9 * tokens.order] = 0.0  # sin pi c
     norm = np.maximum(norm, 1.0)
-    return _with_output(program, a, b, logits @ answers.T / norm, to_logits[alive] @ answers.T / norm, ridge)
+    return _with_output(program, a, b, logits @ answers.T / norm, to_logits[alive] @ answers.T / norm)
 
 
 def _rotations(reading: Reading, keys: np.ndarray | None, factors: int) -> Rotations:
@@ -136,9 +134,7 @@ def _outside(reading: Reading) -> np.ndarray:
     return np.zeros(2) if inside.all() else np.array([lead[inside].mean(), lead[~inside].mean()])
 
 
-def _with_output(
-    program: Neurons, a: np.ndarray, b: np.ndarray, target: np.ndarray, read: np.ndarray, ridge: float | None
-) -> Neurons:
+def _with_output(program: Neurons, a: np.ndarray, b: np.ndarray, target: np.ndarray, read: np.ndarray) -> Neurons:
     """Fit the output weights, near those that were read, and the waves that bypass the neurons.
 
     Parameters
@@ -148,18 +144,16 @@ def _with_output(
     read : ndarray
         The same components of W_L, (width, 2 K).
     """
-    post = ACTIVATIONS[program.activation](program.pre(a, b))
+    post = ACTIVATIONS[program.activation].function(program.pre(a, b))
     waves = [_waves(program.tokens, k, program.keys, a, b, ONE_TOKEN) for k in program.keys]
     past = np.concatenate([np.ones((len(a), 1)), *waves], 1)
-    output = read
-    if ridge is not None:
-        basis, size, _ = np.linalg.svd(past, full_matrices=False)
-        basis = basis[:, size > 1e-9 * size[0]]
-        free = post - basis @ (basis.T @ post)
-        gram = free.T @ free
-        scale = np.trace(gram) / len(gram) or 1.0  # neurons that are never active have no output weights to adjust
-        held = ridge * scale * np.eye(len(gram))
-        output = read + np.linalg.solve(gram + held, free.T @ (target - post @ read))
+    basis, size, _ = np.linalg.svd(past, full_matrices=False)
+    basis = basis[:, size > 1e-9 * size[0]]
+    free = post - basis @ (basis.T @ post)
+    gram = free.T @ free
+    scale = np.trace(gram) / len(gram) or 1.0  # neurons that are never active have no output weights to adjust
+    held = RIDGE * scale * np.eye(len(gram))
+    output = read + np.linalg.solve(gram + held, free.T @ (target - post @ read))
     rest = _least_squares(past, target - post @ output)
     return replace(
         program,

@@ -32,6 +32,7 @@ from slt_grok.models import Model
 from slt_grok.models.planted import pizza_residual
 from slt_grok.models.planting import plant
 from slt_grok.program.constants import Constants, ring_mean
+from slt_grok.program.tokens import ANGLES
 from slt_grok.tasks import ModularTask, is_prime
 from slt_grok.trajectories import Network, Trajectory
 
@@ -183,9 +184,7 @@ def _shifted(
             return places, best
 
 
-def rewrite(
-    program: Constants, model: Mapping[str, Any], task: ModularTask, least: float = LEAST
-) -> tuple[Trajectory, Transferred]:
+def rewrite(program: Constants, model: Mapping[str, Any], task: ModularTask) -> tuple[Trajectory, Transferred]:
     """Write a network of a given architecture that computes the program on another Z_p, without training.
 
     A ReLU network implements a pizza, any other a clock.
@@ -198,8 +197,6 @@ def rewrite(
         The `model` section of a configuration, including `kind`.
     task : ModularTask
         The task for p', with the program's operation.
-    least : float, optional
-        See `transfer`.
 
     Returns
     -------
@@ -212,7 +209,8 @@ def rewrite(
         The task's operation differs from the program's or is neither addition nor subtraction, the network cannot
         implement a circuit or is too narrow, or an error of `transfer`.
     """
-    if program.operation not in ("addition", "subtraction") or task.operation != program.operation:
+    angles = ANGLES.get(program.operation)
+    if angles is None or angles.logarithm or task.operation != program.operation:
         raise SltGrokError(
             f"operation: expected addition or subtraction, the same of program and task, got {program.operation} and "
             f"{task.operation}"
@@ -224,7 +222,7 @@ def rewrite(
         plant(module, circuit, {1: 1.0}, task.sign)
     except SltGrokError as error:
         raise SltGrokError(f"model: expected an architecture that holds a program by rotation ({error})") from error
-    transferred = transfer(program, p, _directions(module) if circuit == "pizza" else None, least)
+    transferred = transfer(program, p, _directions(module) if circuit == "pizza" else None)
     scale = 1 / ring_mean(p) if circuit == "pizza" else 1.0
     parameters = plant(module, circuit, {k: scale * height for k, height in transferred.amplitudes.items()}, task.sign)
     return Trajectory(Network(module, task), parameters), transferred

@@ -15,21 +15,14 @@ Angles are defined in `slt_grok.program.tokens`: the discrete logarithm for mult
 subtraction.
 """
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import erf
 
+from slt_grok.program.activations import ACTIVATIONS
 from slt_grok.program.tokens import ONE_TOKEN, Tokens, pairs
-
-ACTIVATIONS = {
-    "relu": lambda x: np.maximum(x, 0),
-    "quadratic": np.square,
-    "gelu": lambda x: x * (1 + erf(x / math.sqrt(2))) / 2,
-}
 
 
 @dataclass(frozen=True)
@@ -134,7 +127,7 @@ class Neurons(Program):
     Parameters
     ----------
     activation : str
-        `relu`, `quadratic` or `gelu`.
+        One of `slt_grok.program.activations.ACTIVATIONS`.
     neuron, frequency : ndarray
         Neuron n and frequency k of each entry, int64 (entry,): neuron n has waves of frequency k.
     amplitude, phase : ndarray
@@ -182,7 +175,7 @@ class Neurons(Program):
         return pre
 
     def _group_logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        post = ACTIVATIONS[self.activation](self.pre(a, b))
+        post = ACTIVATIONS[self.activation].function(self.pre(a, b))
         parts = post @ self.output.reshape(len(self.output), -1) + self.shift.ravel()
         for k, past in zip(self.keys, self.past, strict=True):
             waves = self.tokens.waves(k, a, b, ONE_TOKEN)

@@ -17,6 +17,7 @@ from torch.func import functional_call
 from slt_grok.errors import SltGrokError
 from slt_grok.models import Model, Network
 from slt_grok.models.model import Parameters, activation_name
+from slt_grok.program.activations import ACTIVATIONS
 from slt_grok.program.tokens import Tokens, pairs, unreadable
 from slt_grok.tasks import Task
 from slt_grok.trajectories import Trajectory
@@ -167,7 +168,7 @@ def read(trajectory: Trajectory) -> Reading:
     stack, network, module = single(trajectory, torch.float64), trajectory.network, trajectory.network.module
     activation = activation_name(getattr(module, "activation", None))
     layers = [units for units in module.units() if "neurons" in units] if isinstance(module, Model) else []
-    has_neurons = len(layers) == 1 and activation is not None
+    has_neurons = len(layers) == 1 and activation in ACTIVATIONS
     sites = on_all_pairs(network, stack, "logits", *["neurons_pre"] * has_neurons)
     logits, p = sites["logits"][0].numpy(), trajectory.task.classes
     if logits.shape != (p * p, p):

@@ -65,12 +65,6 @@ def logits(a, b):
     return {end}
 '''
 
-ACTIVATION = {
-    "relu": "np.maximum(hidden, 0)",
-    "quadratic": "hidden**2",
-    "gelu": "(hidden * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2))) / 2)",
-}
-
 NUMBERS = '''
 def numbers(text, scale=1):
     """Integers in text, times their unit."""

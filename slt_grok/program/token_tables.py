@@ -15,7 +15,8 @@ from torch.func import functional_call
 
 from slt_grok.errors import SltGrokError
 from slt_grok.models import Network, record
-from slt_grok.models.model import ACTIVATIONS, Parameters, activation_name
+from slt_grok.models.model import Parameters, activation_name
+from slt_grok.program.activations import ACTIVATIONS
 from slt_grok.program.reading import on_all_pairs, single
 from slt_grok.program.tokens import Tokens
 from slt_grok.trajectories import Trajectory
@@ -69,7 +70,7 @@ class TokenTables:
                 "certificate: expected a model that declares `token_sums`, such as mlp, quadratic or transformer, got "
                 f"{kind}"
             )
-        if activation is None:
+        if activation not in ACTIVATIONS:
             raise SltGrokError(f"certificate: expected {kind}.activation to be one of {', '.join(ACTIVATIONS)}")
         self.tokens, self.activation = tokens, activation
         output = network.module.neuron_logit_map(stack)[0]  # pyright: ignore

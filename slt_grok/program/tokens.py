@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +22,15 @@ from slt_grok.errors import SltGrokError
 from slt_grok.groups import CyclicGroup
 from slt_grok.tasks import OPERATIONS, Task, is_prime
 
-ANGLES = ("addition", "subtraction", "multiplication")
+
+class Angles(NamedTuple):
+    """How an operation is addition of angles: the sign of the second token, and whether tokens are logarithms."""
+
+    sign: int = 1
+    logarithm: bool = False
+
+
+ANGLES = {"addition": Angles(), "subtraction": Angles(-1), "multiplication": Angles(logarithm=True)}
 Waves = Sequence[tuple[int, int]]
 # Arguments i j_a + j sign j_b of a neuron's waves, in this order: the two cosines, the products that attention makes of
 # them, and the second harmonics.
@@ -83,13 +92,13 @@ class Tokens:
 
     @property
     def order(self) -> int:
-        """n, the number of elements of the group: p, or p - 1 for multiplication."""
-        return self.p - (self.operation == "multiplication")
+        """n, the number of elements of the group: p, or p - 1 for logarithms."""
+        return self.p - ANGLES[self.operation].logarithm
 
     @property
     def sign(self) -> int:
-        """Sign of the second token: -1 for subtraction, else 1."""
-        return -1 if self.operation == "subtraction" else 1
+        """Sign of the second token."""
+        return ANGLES[self.operation].sign
 
     @property
     def frequencies(self) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 
 from slt_grok.errors import SltGrokError
 from slt_grok.program import templates
+from slt_grok.program.activations import ACTIVATIONS
 from slt_grok.program.extraction import Extraction, agreement, match
 from slt_grok.program.length import step
 from slt_grok.program.program import Neurons, Program, Rotations, Table
@@ -52,7 +53,7 @@ def source(extraction: Extraction) -> str:
     if table is not None or isinstance(formula, Neurons):
         body.append(templates.NUMBERS)
     if isinstance(formula, Neurons):
-        head += ["import math"] * (formula.activation == "gelu")
+        head += ["import math"] * ("math." in ACTIVATIONS[formula.activation].source)
         body += [_angle(formula.tokens), _neuron_arrays(formula), _neurons(formula)]
     if table is not None:
         answer = "listed" if formula is None else "np.where(listed >= 0, listed, logits(a, b).argmax(-1))"
@@ -162,9 +163,7 @@ def _neuron_arrays(program: Neurons) -> str:
 
 def _neurons(program: Neurons) -> str:
     return templates.NEURONS.format(
-        start=_start(program.tokens, "s = x + y"),
-        activation=templates.ACTIVATION[program.activation],
-        end=_end(program),
+        start=_start(program.tokens, "s = x + y"), activation=ACTIVATIONS[program.activation].source, end=_end(program)
     )
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from slt_grok.errors import SltGrokError
 from slt_grok.models import EmbeddingMLP, Model, OneLayerTransformer, QuadraticNetwork, planted
 from slt_grok.models.planting import plant
-from slt_grok.program.certification import Comparison, certificate, slope_range
-from slt_grok.program.program import ACTIVATIONS
+from slt_grok.program.activations import ACTIVATIONS
+from slt_grok.program.certification import Comparison, certificate
 from slt_grok.program.token_tables import TokenTables
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
@@ -156,7 +156,7 @@ KINDS = {
 def parts(network: TokenTables, compared: Comparison, a: int) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """For one a: the network's logits, what is known of them with its signs, and both parts from their definition."""
     b = np.arange(network.tokens.order)
-    act, slope, width = ACTIVATIONS[network.activation], compared.slope, len(compared.slope)
+    act, slope, width = ACTIVATIONS[network.activation].function, compared.slope, len(compared.slope)
     first = np.full_like(b, a)
     h, own = network.sum(network.values, first, b), network.sum(compared.rows[..., :width], first, b)
     bent, bent_own = act(h) - slope * h, act(own) - slope * own
@@ -233,13 +233,13 @@ def test_a_program_that_overshoots_its_network() -> None:
     assert compared.rows[0, :, 0].max() > 1.2
 
 
-@pytest.mark.parametrize("activation", ["relu", "gelu", "quadratic"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_slopes_hold_every_secant(activation: str) -> None:
-    act, points = ACTIVATIONS[activation], np.linspace(-4, 4, 81)
+    act, points = ACTIVATIONS[activation].function, np.linspace(-4, 4, 81)
     for low, high in ((-4.0, 4.0), (-4.0, -1.0), (-1.0, 0.5), (0.3, 1.0), (1.0, 2.0), (-3.0, -2.5)):
         x = points[(points > low) & (points < high)]
         secants = [(act(x[i]) - act(x[j])) / (x[i] - x[j]) for i in range(len(x)) for j in range(i)]
-        least, largest = slope_range(activation, np.array([low]), np.array([high]))
+        least, largest = ACTIVATIONS[activation].slopes(np.array([low]), np.array([high]))
         assert least - 1e-9 <= min(secants)
         assert max(secants) <= largest + 1e-9
         if activation == "quadratic":
@@ -249,7 +249,7 @@ def test_slopes_hold_every_secant(activation: str) -> None:
 def test_gelu_is_steepest_at_the_square_root_of_2() -> None:
     """1.1290 there and -0.1290 at minus that, Phi(sqrt 2) + sqrt 2 phi(sqrt 2)."""
     steepest = 0.5 * (1 + math.erf(1)) + math.sqrt(2) * math.exp(-1) / math.sqrt(2 * math.pi)
-    least, largest = slope_range("gelu", np.array([-5.0]), np.array([5.0]))
+    least, largest = ACTIVATIONS["gelu"].slopes(np.array([-5.0]), np.array([5.0]))
     assert largest.item() == pytest.approx(steepest) == pytest.approx(1.1290, abs=1e-4)
     assert least.item() == pytest.approx(1 - steepest)
 

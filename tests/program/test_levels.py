@@ -8,6 +8,7 @@ from slt_grok import program
 from slt_grok.errors import SltGrokError
 from slt_grok.interventions.relabel import relabel
 from slt_grok.models import DeepMLP, planted
+from slt_grok.program import levels
 from slt_grok.program.tokens import primitive_root
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
@@ -38,10 +39,11 @@ def test_pizza_gives_back_its_amplitudes_to_its_own_residual() -> None:
     assert program.match(reading, program.clock(reading)).unexplained > 0.1
 
 
-def test_neurons_give_back_waves_and_phases_as_read() -> None:
+def test_neurons_give_back_waves_and_phases_as_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(levels, "RIDGE", 1e20)  # output weights as read
     first, second = networks.gromov_phases()
     reading = program.read(networks.gromov())
-    found = program.neurons(reading, np.array(list(AMPLITUDES)), ridge=None)
+    found = program.neurons(reading, np.array(list(AMPLITUDES)))
     assert found.neuron.tolist() == list(range(400))
     assert found.frequency.tolist() == [list(AMPLITUDES)[n % 3] for n in range(400)]
     np.testing.assert_allclose(found.amplitude, np.tile([1, 1, 0, 0, 0, 0], (400, 1)), atol=1e-12)
@@ -90,11 +92,11 @@ def test_primitive_root(p: int, root: int) -> None:
 @pytest.mark.parametrize("activation", ["relu", "gelu", "quadratic"])
 def test_program_activations_are_torchs(activation: str) -> None:
     from slt_grok.models.model import ACTIVATIONS as OF_TORCH
-    from slt_grok.program.program import ACTIVATIONS
+    from slt_grok.program.activations import ACTIVATIONS
 
     x = np.linspace(-4, 4, 101)
     np.testing.assert_allclose(
-        ACTIVATIONS[activation](x), OF_TORCH[activation](torch.from_numpy(x)).numpy(), atol=1e-14
+        ACTIVATIONS[activation].function(x), OF_TORCH[activation](torch.from_numpy(x)).numpy(), atol=1e-14
     )
 
 

@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from slt_grok.errors import SltGrokError
 from slt_grok.models import DeepMLP, EmbeddingMLP, Model, OneLayerTransformer, QuadraticNetwork
-from slt_grok.program.program import ACTIVATIONS
+from slt_grok.program.activations import ACTIVATIONS
 from slt_grok.program.token_tables import TokenTables
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
@@ -45,7 +45,7 @@ def test_they_are_the_network(name: str, operation: str) -> None:
     n, tokens = found.tokens.order, found.tokens
     a, b = np.divmod(np.arange(n * n), n)
     pre, past = found.sum(found.values, a, b), found.sum(found.past, a, b)
-    logits = ACTIVATIONS[found.activation](pre) @ found.output + past
+    logits = ACTIVATIONS[found.activation].function(pre) @ found.output + past
     classes = [*tokens.token, 0][:P]  # the 0 of multiplication is last
     pairs = torch.from_numpy(np.stack([tokens.token[a], tokens.token[b]], -1))
     expected = module(pairs).detach().numpy()

@@ -17,7 +17,7 @@ from slt_grok.store.files import read_json
 from slt_grok.store.importers.clock_pizza_mlp import is_linear, linear_model_in
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.importers.importer import Importer, run_name
-from slt_grok.store.importers.source import SourceFile, activation_name
+from slt_grok.store.importers.source import SourceFile, known_activation
 from slt_grok.store.importers.transformers import layout_of, transformer_in
 
 OPERATIONS = {"+": "addition", "-": "subtraction", "*": "multiplication"}
@@ -86,7 +86,7 @@ def _transformer(
             raise SltGrokError(
                 f"{config_path}: expected {key} to be off, the only supported setting, got {stored[key]}"
             )
-    activation = activation_name(config_path, stored.get("act_fn", "ReLU"))
+    activation = known_activation(config_path, stored.get("act_fn", "ReLU"))
     p, model, parameters = transformer_in(file, state, "own_code", activation, rate, 2, int(stored["C"]))
     depth, layers = model.get("n_layers", 1), stored.get("n_layers", 1)
     if layers != depth:

@@ -12,7 +12,7 @@ import numpy as np
 
 from slt_grok.store.importers.imported import Curves, Imported
 from slt_grok.store.importers.importer import Importer, run_name
-from slt_grok.store.importers.source import SourceFile, activation_name
+from slt_grok.store.importers.source import SourceFile, known_activation
 from slt_grok.store.importers.transformers import layout_of, transformer_in
 
 OPERATIONS = {"add": "addition", "subtract": "subtraction", "x2xyy2": "x^2+xy+y^2"}
@@ -33,7 +33,7 @@ class ProgressMeasures(Importer):
     def convert(self, file: SourceFile) -> Imported:
         """Convert the network with its task, training settings and curves."""
         stored = file.table("config")
-        activation = activation_name(file.path, stored.get("act_type", "ReLU"))
+        activation = known_activation(file.path, stored.get("act_type", "ReLU"))
         vocabulary = int(file.number("config.p", stored["p"])) + 1 if "p" in stored else None
         p, model, parameters = transformer_in(
             file, file.tensors(), "own_code", activation, positions=3, vocabulary=vocabulary

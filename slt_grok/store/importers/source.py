@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
+from slt_grok.models.model import ACTIVATIONS
 from slt_grok.store.files import read_tensors, read_torch
 
 HOLDERS = ("model", "state_dict", "model_state_dict")  # keys under which a file may hold its state dict
-ACTIVATIONS = ("relu", "gelu")
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class SourceFile:
         return sizes
 
 
-def activation_name(path: Path, name: Any) -> str:
+def known_activation(path: Path, name: Any) -> str:
     """Translate the name of an activation function to this package's.
 
     Raises

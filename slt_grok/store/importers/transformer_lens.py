@@ -14,7 +14,7 @@ from torch import Tensor
 
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.importers.importer import Importer, assumed_task, run_name
-from slt_grok.store.importers.source import SourceFile, activation_name
+from slt_grok.store.importers.source import SourceFile, known_activation
 from slt_grok.store.importers.transformers import is_causal, layout_of, transformer_in
 
 BIASES = re.compile(r"blocks\.\d+\.attn\.b_[QKVO]|unembed\.b_U")
@@ -41,7 +41,7 @@ class TransformerLens(Importer):
                 "The file states neither the activation nor whether the residual stream is normalized without weights: "
                 "relu and no LayerNorm are assumed."
             )
-        activation = activation_name(file.path, config.get("act_fn", "relu"))
+        activation = known_activation(file.path, config.get("act_fn", "relu"))
         p, model, parameters = transformer_in(file, state, "transformer_lens", activation)
         if "n_layers" in model and is_causal(file, state) != (model["layout"] == "a_b_equals"):
             raise file.error(
