@@ -23,6 +23,7 @@ from rich.console import Console
 from runs_below import below_runs, command_line, picture, plain
 from scipy.stats import t as student
 
+import slt_grok
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.marginal_likelihood import marginal_likelihood
 from slt_grok.progress import progress
@@ -109,7 +110,7 @@ def main(paths: list[Path], out: Path) -> None:
     """Read, integrate, draw, write."""
     console, runs = Console(width=150, highlight=False, soft_wrap=True), {}
     for number, path in enumerate(paths):
-        (both, gamma), networks, rows = with_both(path), Trajectory.from_run(path), []
+        (both, gamma), networks, rows = with_both(path), slt_grok.trajectory(path), []
         for place in range(both.sizes["seed"]):
             measured, row = of_seed(networks, both.isel(seed=place), gamma)
             rows.append(row)

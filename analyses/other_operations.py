@@ -34,6 +34,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from runs_below import below_runs, command_line, picture, plain
 
+import slt_grok
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.style import BLUE, GRAY, GREEN, ORANGE, VERMILION, WIDTH, styled
 from slt_grok.program import Reading, Tokens, extract, read
@@ -192,7 +193,7 @@ def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 def networks(path: Path) -> list[tuple[str, Trajectory]]:
     """Return the last checkpoint of every seed of a run, with the run's arm or name and the seed."""
     config = RunDirectory(path).manifest["config"]
-    every = Trajectory.from_run(path).isel(step=[-1])
+    every = slt_grok.trajectory(path).isel(step=[-1])
     depth = f"{config['model'].get('n_layers', 1)} layer" if config["model"]["kind"].endswith("transformer") else ""
     seeds = every.coords["seed"].tolist()
     return [(", ".join(filter(None, [depth, f"seed {s}"])), every.isel(seed=[i])) for i, s in enumerate(seeds)]

@@ -31,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 from runs_below import below_runs, command_line, picture, plain
 
+import slt_grok
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.style import GRAY, WIDTH, panel_letters, styled
 from slt_grok.program import Reading, certificate, clock, extract, match, pairs, read
@@ -185,7 +186,7 @@ def main(paths: list[Path], out: Path) -> None:
     start, console = time.monotonic(), Console(highlight=False, width=150)
     rows = []
     for path in paths:
-        one = Trajectory.from_run(path).isel(step=[-1], seed=[0])
+        one = slt_grok.trajectory(path).isel(step=[-1], seed=[0])
         place = {dim: int(values[0]) for dim, values in one.coords.items()}
         rows.append({"run": below_runs(path), **place, **measured(one)})
     say(rows, console)

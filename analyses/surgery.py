@@ -29,6 +29,7 @@ from circuit_surgery import move_frequencies, transplant_circuit
 from rich.console import Console
 from runs_below import below_runs, plain
 
+import slt_grok
 from slt_grok import circuits
 from slt_grok.errors import SltGrokError
 from slt_grok.groups import cyclic
@@ -169,7 +170,7 @@ def measured(variants: dict[str, Trajectory], llc: Callable[[Trajectory], xr.Dat
 
 def last_of(path: Path) -> Trajectory:
     """Return the last checkpoint of a run, its first seed."""
-    return Trajectory.from_run(path).isel(step=[-1], seed=[0])
+    return slt_grok.trajectory(path).isel(step=[-1], seed=[0])
 
 
 def main(given: argparse.Namespace) -> None:

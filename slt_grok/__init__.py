@@ -76,9 +76,9 @@ def trajectory(run: str | Path) -> "Trajectory":
     SltGrokError
         The folder is not a run directory, or a checkpoint in it is corrupt.
     """
-    from slt_grok.trajectories import Trajectory
+    from slt_grok.studies.run import Run
 
-    return Trajectory.from_run(run)
+    return Run(Path(run)).trajectory
 
 
 def __getattr__(name: str) -> Any:

@@ -171,9 +171,9 @@ def extract(
     If no program explains the network, the command reports this and exits with code 2.
     """
     from slt_grok import program
-    from slt_grok.trajectories import Trajectory
+    from slt_grok.studies.run import Run
 
-    networks = Trajectory.from_run(run)
+    networks = Run(run).trajectory
     chosen = {}
     for dim, wanted in (("step", step), ("seed", seed)):
         values = networks.coords[dim].tolist()

@@ -25,6 +25,7 @@ from slt_grok import settings as base
 from slt_grok.errors import SltGrokError
 from slt_grok.progress import ProgressCallback
 from slt_grok.registry import Registered
+from slt_grok.rules import Change
 from slt_grok.trajectories import Network, Trajectory
 
 Data = Mapping[str, xr.Dataset]
@@ -48,6 +49,8 @@ class Variable(NamedTuple):
         Units; empty for a pure number.
     where : str, optional
         Condition on networks that have the variable; if empty, all do, and its absence is an error.
+    change : Change, optional
+        Makes the variable's change an event that is compared with all others.
     """
 
     dims: tuple[str, ...]
@@ -56,6 +59,7 @@ class Variable(NamedTuple):
     source: str = "this package"
     units: str = ""
     where: str = ""
+    change: Change | None = None
 
     @property
     def attrs(self) -> dict[str, str]:
@@ -119,7 +123,7 @@ class Result(Registered, ABC):
     """A named dataset, as used by the page, a study's table and scripts."""
 
     packages: ClassVar[tuple[str, ...]] = (
-        "training", "llc", "circuits", "landscape", "interventions", "program", "transitions",
+        "training", "llc", "circuits", "landscape", "program", "transitions",
     )  # fmt: skip
     title: ClassVar[str] = ""
     """Heading on the page; a result without a title has no section there."""
@@ -134,7 +138,7 @@ class Result(Registered, ABC):
         return ()
 
     def notes(self, data: Data) -> Sequence[str]:
-        """Write short sentences for the page, above all on what a reader must not take for granted."""
+        """Write short notes for the page, especially caveats."""
         return ()
 
     def tables(self, data: Data) -> Sequence[Table]:
@@ -220,7 +224,7 @@ class Context(Protocol):
         measure : callable
             `(shard, on_progress) -> dataset` over the shard's coordinates.
         size, overlap : int
-            Checkpoints per shard, and preceding checkpoints that the measurement needs, which are cut off again.
+            Checkpoints per shard, and number of preceding checkpoints to include; they are dropped from the result.
         part : str, optional
             Name of this part, if a measurement has several.
         span : tuple of float, optional

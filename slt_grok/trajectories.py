@@ -1,8 +1,7 @@
 """Trajectories: the input of every measurement, a network with a stack of its parameters."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,21 +81,6 @@ class Trajectory:
         return cls(network, parameters, ("step",), {"step": np.array(steps)})
 
     @classmethod
-    def from_run(cls, path: str | Path) -> "Trajectory":
-        """Load all checkpoints of a run directory, over (step, seed).
-
-        Raises
-        ------
-        SltGrokError
-            The folder is not a run directory, has no checkpoint, or one is corrupt.
-        """
-        from slt_grok.config import parse_config  # here, since it imports this module
-
-        directory = RunDirectory(path)
-        config = parse_config(directory.manifest["config"], str(directory.path / "manifest.json"))
-        return cls.of_checkpoints(config.network, directory, config.seeds)
-
-    @classmethod
     def of_checkpoints(cls, network: Network, directory: RunDirectory, seeds: Sequence[int]) -> "Trajectory":
         """Load the checkpoints in a run directory as a trajectory of a network over (step, seed).
 
@@ -156,6 +140,26 @@ class Trajectory:
             axis = self.dims.index(dim)
             parameters = {k: v.index_select(axis, torch.from_numpy(rows)) for k, v in parameters.items()}
         return replace(self, parameters=parameters, coords=coords)
+
+    def first_from(self, step: float, until: float = np.nan) -> list[int]:
+        """Find the index of the first checkpoint from `step` on and before `until`; empty if there is none."""
+        steps = self.coords["step"]
+        return np.flatnonzero((steps >= step) & ~(steps >= until))[:1].tolist()  # NaN: never
+
+    def at_milestones(self, milestones: Callable[[int], tuple[float, float]]) -> "Trajectory":
+        """Select the first checkpoints after memorization and after generalization, and the last one.
+
+        Parameters
+        ----------
+        milestones : callable
+            Seed -> steps at which it memorized and generalized, NaN if it did not. With several seeds the median is
+            used; a milestone that no seed reached is omitted.
+        """
+        indices = {self.shape[0] - 1}
+        for reached in zip(*map(milestones, self.coords["seed"].tolist()), strict=True):
+            known = [step for step in reached if np.isfinite(step)]
+            indices |= set(self.first_from(float(np.median(known)))) if known else set()
+        return self.isel(step=sorted(indices))
 
     def shards(self, size: int, overlap: int = 0) -> Iterator["Trajectory"]:
         """Split into consecutive pieces of `size` checkpoints along `step`, each with the `overlap` preceding ones."""

@@ -25,6 +25,7 @@ from rule import Condition, Finding, magnitude, mean, over_seeds
 from tables import keep, usable
 from verdict import main
 
+import slt_grok
 from slt_grok.config import parse_config
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.measurement import LLC, estimate_by
@@ -63,9 +64,9 @@ def measured(study: StudyResults) -> tuple[pd.DataFrame, list[str]]:
         run = RunDirectory(study.path / str(row.run))
         config = parse_config(run.manifest["config"], str(run.path / "manifest.json"))
         settings = config.settings(LLC)
-        if settings is None or not {"b_in", "W_out"} <= set(Trajectory.from_run(run.path).parameters):
+        if settings is None or not {"b_in", "W_out"} <= set(slt_grok.trajectory(run.path).parameters):
             raise SltGrokError(f"{run.path}: expected a network with a layer of neurons, and LLC settings")
-        every = Trajectory.from_run(run.path)
+        every = slt_grok.trajectory(run.path)
         one = every.isel(step=[-1], seed=[every.coords["seed"].tolist().index(row.seed)])
         variants = {"as trained": one} | {name: widened(one, config.model, bias) for name, bias in STATES.items()}
         llc = {name: estimate_by(settings, variant).llc.item() for name, variant in variants.items()}

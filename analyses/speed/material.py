@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import slt_grok
 from slt_grok import models
 from slt_grok.config import RunConfig, load_config, parse_config
 from slt_grok.models.network import Network
@@ -57,7 +58,7 @@ def of_run(name: str, count: int, scratch: Path) -> Material:
         if not (RunDirectory(found).exists and "training" in RunDirectory(found).manifest["stages"]):
             print(f"{name}: training it under {found.relative_to(ROOT)}, about {MINUTES[name]} minutes", flush=True)
             train_run(config, found)
-    trajectory = Trajectory.from_run(found).isel(seed=0)
+    trajectory = slt_grok.trajectory(found).isel(seed=0)
     there = trajectory.shape[0]
     rows = spread(there, count)
     task, model = sections(parse_config(RunDirectory(found).manifest["config"], name))

@@ -6,6 +6,7 @@ from torch import Tensor
 from slt_grok.circuits.chunk import Chunk
 from slt_grok.circuits.measure import NANDA, CircuitMeasure, loss
 from slt_grok.measurement import Variable
+from slt_grok.rules import ACCURACY, SHRINKING, Change
 
 
 class Answers(CircuitMeasure):
@@ -18,7 +19,7 @@ class Answers(CircuitMeasure):
         "loss": loss("loss", "mean over the pairs of -log softmax(L)[label]", NANDA),
         "sum_of_squared_weights": Variable((), "sum of squared weights",
             "sum of w^2 over all parameters, the embedding of '=' among them; its unembedding is not a parameter",
-            f"{NANDA}, section 5.1"),
+            f"{NANDA}, section 5.1", change=Change(SHRINKING, color="sky", marker="<", place=10)),
     }  # fmt: skip
 
     def compute(self, chunk: Chunk) -> dict[str, Tensor]:
@@ -40,7 +41,8 @@ class Unmirrored(CircuitMeasure):
     variables = {
         "unmirrored_test_accuracy": Variable((), "test accuracy on unmirrored pairs",
             "fraction of the test pairs (a, b) with (b, a) not in the train set whose largest logit is the label's; a "
-            "network that treats both tokens alike answers the other test pairs once their mirror is memorized"),
+            "network that treats both tokens alike answers the other test pairs once their mirror is memorized",
+            change=Change(ACCURACY, "unmirrored test accuracy", "orange", "p", place=13)),
     }  # fmt: skip
 
     def compute(self, chunk: Chunk) -> dict[str, Tensor]:

@@ -94,7 +94,7 @@ class Causal(CircuitMeasurement):
         """See `Measurement`."""
         steps, seeds = trajectory.coords["step"], trajectory.coords["seed"].tolist()
         keys = key_frequencies(trajectory)
-        memorizing = [_memorizing(steps, *context.milestones(seed)) for seed in seeds]
+        memorizing = [trajectory.first_from(*context.milestones(seed)) for seed in seeds]
 
         def measure_shard(shard: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
             datasets: list[xr.Dataset] = []
@@ -199,11 +199,6 @@ def measure(
     dataset = Causal().dataset(trajectory, values, **coords)
     quantities = [LOSS if act.tokens is None else MOVED for act in INTERVENTIONS.values()]
     return Causal().check(dataset.assign_coords(quantity=("test", quantities)).assign(circuit_frequency=mask))
-
-
-def _memorizing(steps: np.ndarray, memorized: float, generalized: float) -> list[int]:
-    """Find the first checkpoint that has memorized but not generalized; none if there is none."""
-    return np.flatnonzero((steps >= memorized) & ~(steps >= generalized))[:1].tolist()  # NaN: never
 
 
 def _single(trajectory: Trajectory, index: int) -> Trajectory:

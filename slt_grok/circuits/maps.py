@@ -76,11 +76,7 @@ class CircuitMaps(CircuitMeasurement):
 
     def measure(self, trajectory: Trajectory, settings: Settings, context: Context) -> xr.Dataset:
         """See `Measurement`; with several seeds, checkpoints are chosen by the median milestones."""
-        steps, seeds = trajectory.coords["step"], trajectory.coords["seed"].tolist()
-        milestones = xr.DataArray([context.milestones(seed) for seed in seeds], dims=("seed", "milestone"))
-        reached = [np.flatnonzero(steps >= step)[:1] for step in milestones.median("seed").values]  # none for NaN
-        places = {len(steps) - 1, *np.concatenate(reached).tolist()}
-        return measure(trajectory.isel(step=sorted(places)))
+        return measure(trajectory.at_milestones(context.milestones))
 
     def seconds(self, trial: Trajectory, settings: Settings, checkpoints: int, context: Context) -> float:
         """See `Measurement`."""

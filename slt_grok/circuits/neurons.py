@@ -16,6 +16,7 @@ from torch import Tensor
 from slt_grok.circuits.measure import NANDA, CircuitMeasure, accuracy, loss
 from slt_grok.groups import CyclicGroup, Group, cyclic
 from slt_grok.measurement import Variable
+from slt_grok.rules import ACCURACY, Change
 
 if TYPE_CHECKING:
     from slt_grok.circuits.chunk import Chunk
@@ -48,7 +49,8 @@ class Neurons(CircuitMeasure):
             "of cos k, sin k", SOURCE, "neurons"),
         "neuron_share": Variable((), "fraction of one-frequency neurons",
             "fraction of the neurons counted in neuron_cluster_size among all whose standard deviation over the grid "
-            "is over 1e-5 of the largest one's; that threshold is ours", NANDA),
+            "is over 1e-5 of the largest one's; that threshold is ours", NANDA,
+            change=Change(ACCURACY, "neuron share", "purple", "P", place=7)),
         "key_frequency": Variable(("frequency",), "key frequency (neurons)", "neuron_cluster_size > 0", NANDA),
         "neuron_frequency": Variable(("neuron",), "frequency of the neuron",
             "k with the largest FVE, see neuron_cluster_size; meaningless for a neuron with neuron_fve 0", SOURCE),

@@ -12,15 +12,24 @@ P_k needs no n^2 x n^2 matrix. With M[s, c] the mean of L[a, b, c] over the n pa
 (`Group.means_by_product`), P_k L is the component of M in the plane of k as a function of s.
 """
 
+from typing import Any
+
 import torch
+import xarray as xr
 from torch import Tensor
 
 from slt_grok.circuits.chunk import Chunk, sample_losses
 from slt_grok.circuits.measure import NANDA, PLANES, ZHONG, CircuitMeasure, loss
 from slt_grok.groups import Group
 from slt_grok.measurement import Variable
+from slt_grok.rules import LOSS, Change
 
 LARGEST_EXPONENT = 300.0  # the product of two such exponentials is still a float64
+
+
+def has_circuit(circuits: xr.Dataset) -> Any:
+    """Check for a key frequency, without which restricted and excluded loss are undefined."""
+    return circuits.circuit_frequency.any() if "circuit_frequency" in circuits else True
 
 
 class Progress(CircuitMeasure):
@@ -31,7 +40,8 @@ class Progress(CircuitMeasure):
     variables = {
         "restricted_loss_sum": loss("restricted loss (sum directions)",
             f"loss of mean_ab L + sum of P_k L over circuit_frequency, P_k the projection on {PLANES}",
-            f"{NANDA}, section 5.1"),
+            f"{NANDA}, section 5.1")._replace(change=Change(LOSS, "restricted loss", "green", "^",
+            ({"split": "test"}, {"split": "all"}), counts=has_circuit, place=5)),
         "restricted_loss_2x2": loss("restricted loss (2 x 2 blocks)",
             "loss of mean_ab L + the components {cos k, sin k} x {cos k, sin k} of L for k in circuit_frequency; on "
             "other groups the rows of the plane of k in place of cos k, sin k", f"{NANDA}, section 4.4"),
@@ -40,7 +50,8 @@ class Progress(CircuitMeasure):
             "on other groups the rows of the plane of k in place of cos k, sin k", f"{NANDA}, section 4.4"),
         "excluded_loss": loss("excluded loss",
             f"loss of L - sum of P_k L over circuit_frequency, P_k the projection on {PLANES}",
-            f"{NANDA}, section 5.1"),
+            f"{NANDA}, section 5.1")._replace(change=Change(LOSS._replace(rises=True), "", "vermilion", "v",
+            ({"split": "train"},), counts=has_circuit, place=6)),
         "excluded_loss_by_frequency": Variable(("frequency",), "excluded loss of one frequency (train)",
             f"train loss of L - P_k L, one k at a time, P_k the projection on {PLANES}", f"{NANDA}, section 5.1",
             "nats"),

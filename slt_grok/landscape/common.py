@@ -1,10 +1,9 @@
-"""Shared parts of the landscape measurements: datasets from declared variables, milestones, timing."""
+"""Shared parts of the landscape measurements: datasets from declared variables, pairs of trajectories, timing."""
 
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
@@ -35,26 +34,6 @@ def paired_stacks(first: Trajectory, second: Trajectory) -> tuple[Parameters, Pa
 def only(where: str, variables: Mapping[str, Variable]) -> dict[str, Variable]:
     """Mark variables as available only for some networks."""
     return {name: variable._replace(where=where) for name, variable in variables.items()}
-
-
-def at_milestones(trajectory: Trajectory, milestones: Callable[[int], tuple[float, float]]) -> Trajectory:
-    """Select the first checkpoints after memorization and after generalization, and the last one.
-
-    Parameters
-    ----------
-    trajectory : Trajectory
-        Networks over (step, seed).
-    milestones : callable
-        Seed -> steps at which it memorized and generalized, NaN if it did not. With several seeds the median is used; a
-        milestone that no seed reached is omitted.
-    """
-    steps = trajectory.coords["step"]
-    indices = {len(steps) - 1}
-    for reached in zip(*map(milestones, trajectory.coords["seed"].tolist()), strict=True):
-        known = [step for step in reached if np.isfinite(step)]
-        if known:
-            indices |= set(np.flatnonzero(steps >= np.median(known))[:1].tolist())
-    return trajectory.isel(step=sorted(indices))
 
 
 def timed(work: Callable[..., Any], *arguments: Any) -> float:

@@ -10,7 +10,7 @@ from slt_grok.format import duration, number, plus_minus, step
 from slt_grok.landscape.barriers import LINE, barrier, barrier_matrix, between, matrix_seconds
 from slt_grok.landscape.bezier import VARIABLES as CURVE
 from slt_grok.landscape.bezier import bezier, bezier_seconds
-from slt_grok.landscape.common import at_milestones, only
+from slt_grok.landscape.common import only
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table
 from slt_grok.progress import ProgressCallback, stretch
 from slt_grok.settings import NonNegative, Positive, Settings
@@ -40,7 +40,7 @@ class Connectivity(Measurement):
 
     def measure(self, trajectory: Trajectory, settings: ConnectivitySettings, context: Context) -> xr.Dataset:
         """Measure the matrix of barriers, then the curves in shards."""
-        starts = at_milestones(trajectory, context.milestones).isel(step=slice(0, -1))
+        starts = trajectory.at_milestones(context.milestones).isel(step=slice(0, -1))
         last = trajectory.isel(step=-1)
         options = settings.model_dump(include={"positions", "rows"})
         lines = matrix_seconds(trajectory, "step", **options)

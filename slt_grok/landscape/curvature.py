@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from slt_grok.format import duration, number, plus_minus
-from slt_grok.landscape.common import at_milestones, declared, timed
+from slt_grok.landscape.common import declared, timed
 from slt_grok.landscape.logit_scale import at_temperature, logit_standard_deviation
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable
 from slt_grok.operators.curvature import CurvatureOperator, Matrix, precise_dtype
@@ -173,7 +173,7 @@ class Curvature(Measurement):
 
     def measure(self, trajectory: Trajectory, settings: CurvatureSettings, context: Context) -> xr.Dataset:
         """Measure the milestones, one checkpoint at a time."""
-        chosen = at_milestones(trajectory, context.milestones)
+        chosen = trajectory.at_milestones(context.milestones)
         groups = {name: [name] for name in trajectory.network.shapes}
         context.announce(f"about {duration(self._seconds(chosen, settings.eigenvalues))}")
         options: dict[str, Any] = {"matrices": MATRICES, "eigenvalues": settings.eigenvalues, "seed": settings.seed}

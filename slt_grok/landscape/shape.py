@@ -8,7 +8,6 @@ from pydantic import Field
 
 from slt_grok.format import duration, number, percent, step
 from slt_grok.landscape import principal_plane, slices
-from slt_grok.landscape.common import at_milestones
 from slt_grok.landscape.evaluation import predicted_seconds, splits
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table
 from slt_grok.settings import AboveZero, NonNegative, Settings
@@ -83,7 +82,7 @@ class RandomPlanes(Measurement):
 
     def measure(self, trajectory: Trajectory, settings: RandomPlanesSettings, context: Context) -> xr.Dataset:
         """Measure one checkpoint at a time."""
-        chosen = at_milestones(trajectory, context.milestones)
+        chosen = trajectory.at_milestones(context.milestones)
         context.announce(f"about {duration(_seconds(chosen, len(chosen), settings))}")
         return context.in_shards(
             chosen,

@@ -18,6 +18,8 @@ from slt_grok.processes import run_parallel
 from slt_grok.progress import ProgressCallback, announce
 from slt_grok.store.run_directory import read_dataset, write_dataset
 from slt_grok.trajectories import Trajectory
+from slt_grok.transitions.events import first_step_at
+from slt_grok.transitions.measures import Curve
 
 ShardMeasure = Callable[[Trajectory, ProgressCallback], xr.Dataset]
 
@@ -29,10 +31,10 @@ class RunContext:
     ----------
     run : Run
         The run.
-    config : RunConfig
-        The configuration that the measurement's settings come from.
     label : str
         Label of the measurement; finished shards are stored in `state/LABEL/`.
+    config : RunConfig
+        The configuration that the measurement's settings come from.
     settings : mapping
         The settings as plain data; shards stored with other settings by an earlier attempt are measured again.
     on_progress : callable
@@ -108,12 +110,8 @@ def milestones(training: xr.Dataset | None, thresholds: Any, seed: int) -> tuple
     if training is None:
         return np.nan, np.nan
     curves = training.sel(seed=seed).sortby("step")
-
-    def first(split: str) -> float:
-        reached = curves.step[curves[f"{split}_accuracy"] >= getattr(thresholds, f"{split}_threshold")]
-        return float(reached[0]) if len(reached) else np.nan
-
-    return first("train"), first("test")
+    train, test = (Curve(curves.step.values, curves[f"{split}_accuracy"].values) for split in ("train", "test"))
+    return first_step_at(train, thresholds.train_threshold), first_step_at(test, thresholds.test_threshold)
 
 
 def _finished(path: Path, fingerprint: str) -> xr.Dataset | None:

@@ -173,16 +173,16 @@ def measure_run(
     """
     from slt_grok import report
 
-    make_measurements(run, only, settings, label)
+    run_measurements(run, only, settings, label)
     derive(run)
     with progress("report", 1, "page"):
         return report.write(run)
 
 
-def make_measurements(
+def run_measurements(
     run: Run, only: Sequence[str] | None = None, settings: RunConfig | None = None, label: str | None = None
 ) -> None:
-    """Make a run's missing measurements without deriving further results; see `measure_run`.
+    """Run a run's missing measurements without deriving further results; see `measure_run`.
 
     Raises
     ------
@@ -199,10 +199,10 @@ def make_measurements(
                 f"{run.path}: expected settings for {measurement.name}, it has none; name a configuration by "
                 f"--config{how}"
             )
-        make_measurement(run, measurement, config, f"{measurement.name}@{label}" if label else measurement.name)
+        run_measurement(run, measurement, config, f"{measurement.name}@{label}" if label else measurement.name)
 
 
-def make_measurement(run: Run, measurement: Measurement, config: RunConfig, label: str) -> None:
+def run_measurement(run: Run, measurement: Measurement, config: RunConfig, label: str) -> None:
     """Make one measurement with a configuration's settings, unless it is already stored with the same ones."""
     settings = config.settings(measurement)
     content = settings.model_dump(mode="json")

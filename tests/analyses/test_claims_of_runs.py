@@ -8,6 +8,7 @@ import pytest
 import torch
 import xarray as xr
 
+import slt_grok
 from slt_grok.config import parse_config
 from slt_grok.store import RunDirectory
 from slt_grok.studies.results import load_study
@@ -145,7 +146,7 @@ def test_p4_adds_neurons_that_answer_nothing(tmp_path):
     one = Trajectory.of(config.network.module, config.task)
     weights = {name: torch.randn_like(tensor) for name, tensor in one.parameters.items()}
     run.write_checkpoint(3, {name: torch.stack([tensor] * len(seeds)) for name, tensor in weights.items()})
-    one = Trajectory.from_run(run.path).isel(seed=[0])
+    one = slt_grok.trajectory(run.path).isel(seed=[0])
     inputs, _ = one.task.data("all")
     single = one.stacked()
     for bias in script.STATES.values():

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+import slt_grok
 from slt_grok import circuits
 from slt_grok.circuits import maps
 from slt_grok.measurement import Result
 from slt_grok.store import RunDirectory
 from slt_grok.studies.run import Run, measure_run
-from slt_grok.trajectories import Trajectory
 from tests.studies.small import planted_run
 
 PAGES = True
@@ -19,7 +19,7 @@ PAGES = True
 def test_circuits_their_null_and_their_maps(tmp_path: Path) -> None:
     path = planted_run(tmp_path / "run")
     page = measure_run(Run(path), ["circuits", "circuit_null", "circuit_maps"]).read_text()
-    networks, data = Trajectory.from_run(path), Run(path).data
+    networks, data = slt_grok.trajectory(path), Run(path).data
     keys = circuits.key_frequencies(networks)
     assert keys.frequency.values[keys.values[0]].tolist() == [2]
     at_milestones = networks.isel(step=[2, 3, 4])  # memorized at 2, generalized at 5, the end

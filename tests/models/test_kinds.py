@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+import slt_grok
 from slt_grok import circuits, llc, models
 from slt_grok.config import parse_config
 from slt_grok.store import RunDirectory
 from slt_grok.training import train
-from slt_grok.trajectories import Trajectory
 
 SETTINGS = [
     {"kind": "transformer", "d_model": 9, "n_heads": 2, "d_head": 4, "d_mlp": 12, "layout": "a_b"},
@@ -40,7 +40,7 @@ def test_a_configuration_of_it_trains_and_is_measured(tmp_path, settings):
     run.write_manifest({"config": content, "stages": {}})
     curves = train(run, network, config.training, config.seeds)
     assert curves.train_loss[-1, 0] < curves.train_loss[0, 0]
-    trajectory = Trajectory.from_run(tmp_path / "run")
+    trajectory = slt_grok.trajectory(tmp_path / "run")
     measured = circuits.measure(trajectory)
     for name in ("loss", "gradient_symmetricity", "circularity", "gini_neuron_logit_map", "polynomial_neurons_loss"):
         assert np.isfinite(measured[name]).all(), name

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from slt_grok.trajectories import Trajectory
+import slt_grok
 from tests.conftest import Command, write_config
 
 PROGRAM = '''"""Addition modulo 53, as read from a trained network: clock."""
@@ -36,7 +36,7 @@ def test_the_written_run_is_right_on_every_pair(tmp_path: Path, slt_grok_command
     code, told = slt_grok_command("rewrite", program, config, "--modulus", 31, "--out", tmp_path / "run")
     assert code == 0
     assert "100.00% of all 961 pairs correctly" in told
-    written = Trajectory.from_run(tmp_path / "run")
+    written = slt_grok.trajectory(tmp_path / "run")
     assert written.coords["step"].tolist() == [0]
     outputs = written.network.stacked_outputs(written.stacked(), written.task.inputs)[0]
     a, b = written.task.inputs.unbind(-1)

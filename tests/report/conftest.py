@@ -8,7 +8,7 @@ from slt_grok.config import parse_config
 from slt_grok.report import page
 from slt_grok.store.files import read_json, write_json
 from slt_grok.studies.calibrate import calibrate_run
-from slt_grok.studies.run import Run, derive, make_measurements, train_run
+from slt_grok.studies.run import Run, derive, run_measurements, train_run
 
 EVIL = "<script>alert('x')</script>"
 BASELINE: dict[str, Any] = {
@@ -58,7 +58,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     folder = tmp_path_factory.mktemp("runs")
     for content in (BASELINE, EVERYTHING):
         run = train_run(parse_config(content, "a test"), folder / content["name"])
-        make_measurements(run)
+        run_measurements(run)
         derive(run)
         if content is BASELINE:
             run.directory.write_measurement("llc@again", run.data["llc"], {})

@@ -13,7 +13,6 @@ import slt_grok
 from slt_grok.errors import SltGrokError
 from slt_grok.store import importers
 from slt_grok.tasks import ModularTask
-from slt_grok.trajectories import Trajectory
 from tests.store import foreign
 from tests.store.foreign import HEADS, PAIRS, D, P
 
@@ -114,7 +113,7 @@ def test_through_a_run_directory(tmp_path, format):
     state, write = files(tmp_path)[format]
     path = write(state)
     importers.import_run([path], tmp_path / "run", format.split()[0].rstrip(","))
-    trajectory = Trajectory.from_run(tmp_path / "run")
+    trajectory = slt_grok.trajectory(tmp_path / "run")
     found = trajectory.network.stacked_outputs(trajectory.stacked(torch.float64), PAIRS)[0]
     same(found, imported_logits(path))
 
@@ -170,7 +169,7 @@ def test_the_notebooks_seed_gives_back_the_train_set(tmp_path):
     torch.save({"model": module.state_dict(), "params": params, "step": 500, **losses}, tmp_path / "b.pt")
     assert sum("DISAGREE" in note for note in importers.read(tmp_path / "b.pt").notes) == 2
     importers.import_run([tmp_path / "a.pt"], tmp_path / "run")
-    assert Trajectory.from_run(tmp_path / "run").task == network.task  # through the manifest
+    assert slt_grok.trajectory(tmp_path / "run").task == network.task  # through the manifest
     training = slt_grok.load(tmp_path / "run")["training"]
     assert float(training.train_loss[0, 0]) == pytest.approx(losses["train_loss"], rel=1e-5)
     assert float(training.test_loss[0, 0]) == pytest.approx(losses["test_loss"], rel=1e-5)

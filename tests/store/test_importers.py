@@ -14,7 +14,6 @@ import slt_grok
 from slt_grok.errors import SltGrokError
 from slt_grok.store import RunDirectory, importers
 from slt_grok.tasks import ModularTask
-from slt_grok.trajectories import Trajectory
 from tests.store import foreign
 from tests.store.published import (
     CONFIG,
@@ -128,7 +127,7 @@ def test_operation_is_read_from_the_function_and_never_executed(tmp_path):
 def test_a_run_from_one_file(tmp_path):
     notes = importers.import_run([progress_file(tmp_path / "final.pth")], tmp_path / "run")
     assert any("3 with all losses" in note for note in notes)
-    trajectory = Trajectory.from_run(tmp_path / "run")
+    trajectory = slt_grok.trajectory(tmp_path / "run")
     assert trajectory.dims == ("step", "seed")
     assert trajectory.coords["step"].tolist() == [20]
     assert trajectory.task == TASK
@@ -160,7 +159,7 @@ def test_several_files_are_several_steps(tmp_path):
     ]
     torch.save({"model": published_state(True, 5)}, tmp_path / "init.pth")
     importers.import_run([*files, tmp_path / "init.pth"], tmp_path / "run")
-    trajectory = Trajectory.from_run(tmp_path / "run")
+    trajectory = slt_grok.trajectory(tmp_path / "run")
     assert trajectory.coords["step"].tolist() == [0, 10, 30]
     assert trajectory.task == TASK
     for i, seed in enumerate((5, 1, 2)):
@@ -328,7 +327,7 @@ def test_published_progress_measures_run(tmp_path):
     assert training.sizes["step"] == 10780
     assert float(training.train_loss[-1, 0]) == pytest.approx(9.2025e-9, rel=1e-4)
     assert float(training.test_loss[-1, 0]) == pytest.approx(4.9915e-7, rel=1e-4)
-    assert Trajectory.from_run(tmp_path / "run").coords["step"].tolist() == [107790]
+    assert slt_grok.trajectory(tmp_path / "run").coords["step"].tolist() == [107790]
 
 
 def linear_beta(state):

@@ -15,7 +15,6 @@ from slt_grok.errors import SltGrokError
 from slt_grok.llc import choice
 from slt_grok.studies.calibrate import calibrate_run, places, settings_block
 from slt_grok.studies.run import Run, execute_run, measure_run
-from slt_grok.trajectories import Trajectory
 from tests.conftest import CONFIG
 
 UPDATES = 90
@@ -47,7 +46,7 @@ def calibrated(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_gamma_is_the_largest_of_the_rule_over_the_checkpoints(calibrated: Path) -> None:
     content = json.loads((calibrated / "calibration.json").read_text())
-    networks = Trajectory.from_run(calibrated)
+    networks = slt_grok.trajectory(calibrated)
     stack = networks.stacked(torch.float64)
     d = sum(tensor[0].numel() for tensor in stack.values())
     rule = {

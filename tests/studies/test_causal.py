@@ -8,12 +8,12 @@ import pytest
 import torch
 import xarray as xr
 
+import slt_grok
 from slt_grok import report
 from slt_grok.circuits import causal
 from slt_grok.models import planted
 from slt_grok.store import RunDirectory
 from slt_grok.studies.run import Run, measure_run
-from slt_grok.trajectories import Trajectory
 from tests.conftest import Command, write_config
 
 P, KEYS, STEPS = 13, ([2, 5], [3, 6]), (0, 10, 20, 30, 40)
@@ -57,7 +57,7 @@ def test_each_seed_against_its_own_circuit_and_its_own_memorizing_checkpoint(run
     for seed, keys in enumerate(KEYS):
         assert found.frequency.values[found.circuit_frequency.sel(seed=seed)].tolist() == keys
     assert ((found.memorizing_step >= 10) & (found.memorizing_step < 30)).all()
-    networks = Trajectory.from_run(run)
+    networks = slt_grok.trajectory(run)
     for seed in (0, 1):
         place = STEPS.index(int(found.memorizing_step.sel(seed=seed)))
         one = networks.isel(step=[0, 1, 3, 4], seed=[seed])

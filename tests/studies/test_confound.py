@@ -9,7 +9,6 @@ import torch
 
 import slt_grok
 from slt_grok.studies.run import Run, measure_run
-from slt_grok.trajectories import Trajectory
 from tests.conftest import Command, write_config
 
 
@@ -23,7 +22,7 @@ def treated(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_gamma_and_norm_of_each_treatment(treated: Path) -> None:
     found = slt_grok.load(treated)["confound"].to_dataset().isel(seed=0)
-    networks = Trajectory.from_run(treated)
+    networks = slt_grok.trajectory(treated)
     stack = networks.stacked(torch.float64)
     d = sum(tensor[0].numel() for tensor in stack.values())
     norm = np.array([sum(float(t[i].square().sum()) for t in stack.values()) ** 0.5 for i in range(len(networks))])

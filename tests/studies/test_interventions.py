@@ -12,12 +12,12 @@ from slt_grok import plots
 from slt_grok.config import parse_config
 from slt_grok.errors import SltGrokError
 from slt_grok.groups import cyclic
-from slt_grok.interventions import measurement
-from slt_grok.interventions.measurement import ACTS, Circuit, Interventions, control, variants
 from slt_grok.interventions.weights import frequency_directions
 from slt_grok.models import planted
+from slt_grok.program import interventions as measurement
+from slt_grok.program.interventions import ACTS, Circuit, Interventions, control, variants
 from slt_grok.store import RunDirectory
-from slt_grok.studies.run import Run, make_measurements
+from slt_grok.studies.run import Run, run_measurements
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 from tests.conftest import CONFIG, Command, write_config
@@ -50,7 +50,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def measured(run: Path) -> xr.Dataset:
-    make_measurements(Run(run), ["interventions"])
+    run_measurements(Run(run), ["interventions"])
     return RunDirectory(run).read_measurement("interventions")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import slt_grok
 from slt_grok import plots, program
 from slt_grok.config import RunConfig, parse_config
 from slt_grok.errors import SltGrokError
@@ -14,7 +15,7 @@ from slt_grok.models.network import Network
 from slt_grok.program import measurement
 from slt_grok.program.measurement import Programs, as_text
 from slt_grok.store import RunDirectory
-from slt_grok.studies.run import Run, make_measurements
+from slt_grok.studies.run import Run, run_measurements
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
 from tests.conftest import CONFIG
@@ -29,7 +30,7 @@ def settings(**changes: int) -> RunConfig:
 
 
 def measured(path: Path, config: RunConfig | None = None, label: str | None = None) -> xr.Dataset:
-    make_measurements(Run(path), ["program"], config, label)
+    run_measurements(Run(path), ["program"], config, label)
     return RunDirectory(path).read_measurement(f"program@{label}" if label else "program")
 
 
@@ -44,7 +45,7 @@ def test_every_checkpoint_or_some_of_them(run: Path) -> None:
     assert found.seed.values.tolist() == [3]
     stage = RunDirectory(run).manifest["stages"]["program"]
     assert stage["wall_seconds"] >= 0
-    expected = program.measure(Trajectory.from_run(run))
+    expected = program.measure(slt_grok.trajectory(run))
     xr.testing.assert_identical(found.drop_attrs(), expected.drop_attrs())
     some = measured(run, settings(checkpoints=3), "some")
     assert some.step.values.tolist() == [0, 2, 9]
@@ -69,7 +70,7 @@ def test_it_resumes_where_it_was_killed(run: Path, monkeypatch: pytest.MonkeyPat
     assert "program" not in RunDirectory(run).labels
     found = measured(run)
     assert calls == [[0, 1, 2, 5], [9], [9]]
-    xr.testing.assert_identical(found.drop_attrs(), whole(Trajectory.from_run(run)).drop_attrs())
+    xr.testing.assert_identical(found.drop_attrs(), whole(slt_grok.trajectory(run)).drop_attrs())
 
 
 def test_page_has_the_last_network(tmp_path: Path) -> None:
@@ -93,8 +94,8 @@ def test_page_has_the_last_network(tmp_path: Path) -> None:
 
 
 def test_a_network_without_a_program_has_the_reason_on_the_page(run: Path) -> None:
-    data = {"program": program.measure(Trajectory.from_run(run).isel(step=[-1]))}
-    data["program"].attrs |= as_text(Trajectory.from_run(run).isel(step=[-1]))
+    data = {"program": program.measure(slt_grok.trajectory(run).isel(step=[-1]))}
+    data["program"].attrs |= as_text(slt_grok.trajectory(run).isel(step=[-1]))
     assert "The network at step 9, seed 3 has no program: the network is not explained" in Programs().notes(data)[-1]
     assert not Programs().text(data)
 

@@ -13,7 +13,7 @@ from slt_grok.config import load_config
 from slt_grok.errors import SltGrokError
 from slt_grok.measurement import Measurement, Variable
 from slt_grok.settings import Settings
-from slt_grok.studies.run import SUMMARY, Run, make_measurement, make_measurements, train_run
+from slt_grok.studies.run import SUMMARY, Run, run_measurement, run_measurements, train_run
 from tests.conftest import CONFIG, write_config
 
 
@@ -46,21 +46,21 @@ def run(tmp_path: Path) -> Run:
 
 def test_a_measurement_is_stored_once_with_its_declared_attributes(run: Run) -> None:
     (run.path / SUMMARY).write_text("{}")
-    make_measurement(run, Sums(), CONFIG_OF_SUMS, "sums")
+    run_measurement(run, Sums(), CONFIG_OF_SUMS, "sums")
     assert not (run.path / SUMMARY).exists()  # it is made again from all measurements
     stored = Run(run.path).data["sums"]
     assert stored["sum"].attrs["definition"] == "sum of all weights"
     last = sum(w[-1, 0].double().sum() for w in run.trajectory.parameters.values())
     np.testing.assert_allclose(stored["sum"].sel(step=20, seed=0), float(last), rtol=1e-12)
     assert "sums" in run.manifest["stages"]
-    make_measurement(run, Sums(extra="other"), CONFIG_OF_SUMS, "sums")  # there already: not measured again
+    run_measurement(run, Sums(extra="other"), CONFIG_OF_SUMS, "sums")  # there already: not measured again
     with pytest.raises(SltGrokError, match="other is measured but not declared"):
-        make_measurement(run, Sums(extra="other"), CONFIG_OF_SUMS, "sums@again")
+        run_measurement(run, Sums(extra="other"), CONFIG_OF_SUMS, "sums@again")
 
 
 @pytest.mark.parametrize("measurement", [Sums("no group"), Sums(extra="unmeasurable")])
 def test_the_reason_is_stored_where_networks_cannot_be_measured(run: Run, measurement: Sums) -> None:
-    make_measurement(run, measurement, CONFIG_OF_SUMS, "sums")
+    run_measurement(run, measurement, CONFIG_OF_SUMS, "sums")
     assert Run(run.path).data["sums"].attrs["unmeasurable"] in ("no group", "of one seed")
 
 
@@ -74,7 +74,7 @@ def test_a_calibration_gives_a_run_the_llc_section_that_it_lacks(tmp_path: Path)
     config = load_config(write_config(tmp_path / "c.yaml", ("llc", None)))
     run = train_run(config, tmp_path / "run")
     with pytest.raises(SltGrokError, match=r"settings for llc.*--config, or choose them by slt-grok calibrate"):
-        make_measurements(run, ["llc"])
+        run_measurements(run, ["llc"])
     (run.path / "calibration.json").write_text(json.dumps({"llc": CONFIG["llc"]}))
     resumed = train_run(config, tmp_path / "run")  # the same configuration as before
     assert resumed.calibrated.llc.gamma == CONFIG["llc"]["gamma"]  # type: ignore[attr-defined]
@@ -83,7 +83,7 @@ def test_a_calibration_gives_a_run_the_llc_section_that_it_lacks(tmp_path: Path)
 
 def test_settings_from_another_configuration_are_for_the_runs_own_network(run: Run, tmp_path: Path) -> None:
     other = load_config(write_config(tmp_path / "o.yaml", ("task.modulus", 7), ("llc.gamma", 20)))
-    make_measurements(run, ["llc"], other, "other")
+    run_measurements(run, ["llc"], other, "other")
     stored = run.data["llc@other"]
     assert json.loads(stored.attrs["settings"])["gamma"] == 20
     assert stored.attrs["n"] == 20  # train pairs of p = 5

@@ -11,7 +11,6 @@ from slt_grok.config import RunConfig, parse_config
 from slt_grok.errors import SltGrokError
 from slt_grok.store import RunDirectory
 from slt_grok.studies.run import Run, measure_run
-from slt_grok.trajectories import Trajectory
 from tests.studies.small import PLANTED, planted_run
 
 
@@ -30,7 +29,7 @@ def test_it_is_measured_at_some_checkpoints(run: Path) -> None:
     assert found.step.values.tolist() == [0, 2, 9]
     assert found.seed.values.tolist() == [3]
     assert "topology" in RunDirectory(run).manifest["stages"]
-    expected = topology.measure(Trajectory.from_run(run).isel(step=[0, 2, 4]), landmarks=30)
+    expected = topology.measure(slt_grok.trajectory(run).isel(step=[0, 2, 4]), landmarks=30)
     assert np.isfinite(expected.betti.sel(frequency=2)).all()
     for name in expected:
         np.testing.assert_array_equal(found[name], expected[name])
