@@ -18,10 +18,12 @@ import xarray as xr
 from scipy.stats import spearmanr
 
 from slt_grok.errors import SltGrokError
+from slt_grok.llc.variables import not_diverged
+from slt_grok.rules import SHRINKING
 from slt_grok.transitions.change import find_change, oriented, start_of_change
 from slt_grok.transitions.estimators import FEWEST, fitted
 from slt_grok.transitions.lag_test import FEWEST_SEEDS, lag_of
-from slt_grok.transitions.measures import SHRINKING, not_diverged, with_seed
+from slt_grok.transitions.measures import with_seed
 
 LLC = "llc"
 DRAWS = 200

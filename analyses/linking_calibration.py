@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from runs_below import picture
 
 from slt_grok.plots.style import BLUE, GRAY, GREEN, ORANGE, WIDTH, panel_letters, styled
+from slt_grok.rules import ACCURACY, SHRINKING
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.transitions import sigmoid
@@ -27,11 +28,9 @@ from slt_grok.transitions.association import block, pairing, remainders
 from slt_grok.transitions.change import find_change, start_of_change
 from slt_grok.transitions.estimators import cut, is_change
 from slt_grok.transitions.lag_test import lag_of
-from slt_grok.transitions.measures import RULES
 from slt_grok.transitions.prediction import compare, held_out
 
 NAME = "linking_calibration"
-LLC, ACCURACY = RULES["llc"].rule, RULES["test_accuracy"].rule
 EVENTS = ("onset", "middle", "end")
 # name -> (checkpoints, spacing, least and largest width, share of the draws)
 CURVES: dict[str, tuple[int, str, float, float]] = {
@@ -62,12 +61,12 @@ def draw_llc(
 
 def fit_llc(x: np.ndarray, values: np.ndarray, se: np.ndarray, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Draws of the events of LLC curves (C, 3, K), and which have a change (C,), as `by_estimator` finds them."""
-    firsts = np.array([start_of_change(-v, e, LLC) for v, e in zip(values, se, strict=True)])
+    firsts = np.array([start_of_change(-v, e, SHRINKING) for v, e in zip(values, se, strict=True)])
     used = np.arange(len(x)) >= firsts[:, None]
     enough = used.sum(1) >= 5
     used[~enough] = True
     found = sigmoid.fit(x, -values, se, used, draws, seed)
-    return found.events, is_change(found, LLC) & enough
+    return found.events, is_change(found, SHRINKING) & enough
 
 
 def coverage(count: int, generator: np.random.Generator) -> dict[str, Any]:
@@ -86,12 +85,12 @@ def coverage(count: int, generator: np.random.Generator) -> dict[str, Any]:
         }
         others = np.full((2, count, 3, 3), np.nan)
         for i, (values, se) in enumerate(zip(curves.values, curves.se, strict=True)):
-            crossing = find_change(steps, values, LLC, se, 100, i)
+            crossing = find_change(steps, values, SHRINKING, se, 100, i)
             others[0, i] = np.log1p([[c.low, c.step, c.high] for c in crossing.values()])
             y, noise = -values, se
-            first = start_of_change(y, noise, LLC)
+            first = start_of_change(y, noise, SHRINKING)
             cuts = (
-                cut(x[first:], y[first:], noise[first:], LLC, 50, np.random.SeedSequence(i))
+                cut(x[first:], y[first:], noise[first:], SHRINKING, 50, np.random.SeedSequence(i))
                 if len(y) - first >= 5
                 else None
             )
@@ -111,16 +110,16 @@ def coverage(count: int, generator: np.random.Generator) -> dict[str, Any]:
                 ),
             }
         flat = draw_llc(x, generator.uniform(6.5, 8.8, count), (narrow, wide), 0, generator)
-        of_flat = [start_of_change(-v, e, LLC) for v, e in zip(flat.values, flat.se, strict=True)]
+        of_flat = [start_of_change(-v, e, SHRINKING) for v, e in zip(flat.values, flat.se, strict=True)]
         false = {
             "sigmoid": fit_llc(x, flat.values, flat.se, 10, 2)[1],
             "crossing": [
-                np.isfinite(find_change(steps, v, LLC, e, 1)["middle"].step)
+                np.isfinite(find_change(steps, v, SHRINKING, e, 1)["middle"].step)
                 for v, e in zip(flat.values, flat.se, strict=True)
             ],
             "change_point": [
                 len(x) - first >= 5
-                and cut(x[first:], -v[first:], e[first:], LLC, 1, np.random.SeedSequence(0)) is not None
+                and cut(x[first:], -v[first:], e[first:], SHRINKING, 1, np.random.SeedSequence(0)) is not None
                 for v, e, first in zip(flat.values, flat.se, of_flat, strict=True)
             ],
         }

@@ -23,9 +23,9 @@ from runs_below import RESULTS, picture, plain
 
 from slt_grok import load_study, plots, transitions
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.style import measure_name
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
+from slt_grok.transitions.measures import measure_name
 
 REFERENCES = ("unmirrored_test_accuracy", "llc", "weight_norm")
 ESTIMATORS = ("sigmoid", "crossing")

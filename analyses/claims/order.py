@@ -15,8 +15,9 @@ from rule import Condition, Effect, Finding
 from tables import usable
 
 from slt_grok import transitions
-from slt_grok.plots.style import BLUE, GREEN, VERMILION, measure_name
+from slt_grok.plots.style import BLUE, GREEN, VERMILION
 from slt_grok.studies.results import StudyResults
+from slt_grok.transitions.measures import measure_name
 
 MARKS = (("o", BLUE), ("s", VERMILION), ("^", GREEN))
 LABELS = ("training", "llc", "circuits")

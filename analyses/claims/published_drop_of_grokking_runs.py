@@ -17,8 +17,9 @@ from rule import Condition, Finding, difference, mean, over_seeds, share
 from tables import usable
 from verdict import main
 
-from slt_grok.plots.style import BLUE, measure_name
+from slt_grok.plots.style import BLUE
 from slt_grok.studies.results import StudyResults
+from slt_grok.transitions.measures import measure_name
 
 STUDY = "seeds"
 CONTROLS = ("never_generalizes", "random_table")

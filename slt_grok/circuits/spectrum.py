@@ -14,6 +14,7 @@ from slt_grok.circuits.chunk import Chunk
 from slt_grok.circuits.measure import NANDA, CircuitMeasure
 from slt_grok.groups import Group, cyclic
 from slt_grok.measurement import Variable
+from slt_grok.rules import GINI, Change
 
 # A frequency is key in a table of weights if it holds more than this multiple of its even share of the power, the rows
 # of its plane / (n - 1). Gaussian tables with 12 columns stay below 2.5 at p = 113; key frequencies of published
@@ -25,6 +26,10 @@ FURUTA = "Furuta et al. 2402.16726, section 4"
 TABLES = {  # name in variables -> long name, symbol, and what the table is a function of
     "embedding": ("embedding", "W_E", "rows of W_E that stand for the tokens", f"{NANDA}, section 4.1"),
     "neuron_logit_map": ("neuron-logit map", "W_L", "W_L as a function of the answers", f"{NANDA}, section 4.2"),
+}
+CHANGES = {
+    "gini_embedding": Change(GINI, "Gini of W_E", "brown", "X", place=8),
+    "gini_neuron_logit_map": Change(GINI, "Gini of W_L", "pink", "X", place=9),
 }
 
 
@@ -38,7 +43,8 @@ class Spectra(CircuitMeasure):
     name = "spectra"
     needs = ("group", "token_embedding", "neuron_logit_map")
     variables = {
-        variable.format(name): Variable(dims, title.format(long), f"{definition.format(symbol)}; {of}", source)
+        variable.format(name): Variable(dims, title.format(long), f"{definition.format(symbol)}; {of}", source,
+            change=CHANGES.get(variable.format(name)))
         for name, (long, symbol, of, source) in TABLES.items()
         for variable, dims, title, definition in (
             ("{}_spectrum", ("frequency",), "power spectrum of the {}",

@@ -20,6 +20,7 @@ from slt_grok.batching import at_a_time
 from slt_grok.landscape.common import declared
 from slt_grok.measurement import Variable
 from slt_grok.operators.objective import Objective, check_finite_loss, loss_and_gradient, network_seed
+from slt_grok.rules import SHRINKING, Change
 from slt_grok.trajectories import Parameters, Trajectory
 
 BUDGET = 2**27  # bytes of single-sample gradients held at a time
@@ -32,6 +33,7 @@ VARIABLES = {
         "weight norm",
         "sqrt(sum w^2) of each parameter, and of all parameters (total)",
         "arXiv:2301.05217, section 5.1",
+        change=Change(SHRINKING, color="sky", marker=">", select=({"component": "total"},), place=11),
     ),
     "gradient_norm": Variable(
         (),

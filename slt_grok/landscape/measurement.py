@@ -11,13 +11,15 @@ from typing import Any
 import xarray as xr
 from pydantic import Field
 
+from slt_grok.errors import SltGrokError
 from slt_grok.landscape import curvature, dynamics, sharpness, volume
 from slt_grok.landscape.barriers import NEIGHBORS, neighbor_barriers
 from slt_grok.landscape.common import only
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Variable, evenly_spaced
 from slt_grok.progress import ProgressCallback, ignore
+from slt_grok.rules import LOSS, Change
 from slt_grok.settings import AboveZero, NonNegative, Positive, Settings
-from slt_grok.trajectories import Trajectory
+from slt_grok.trajectories import Network, Trajectory
 
 LINES = 0.1  # fraction of the progress bar for probes between checkpoints
 ROWS = 2048  # number of samples of each split on the line between two checkpoints
@@ -59,6 +61,8 @@ AT = (
     | sharpness.VARIABLES
     | volume.VARIABLES
 )
+TRACE = Change(LOSS, "Hessian trace", "purple", "h", error="hessian_trace_se", place=12)
+AT["hessian_trace"] = AT["hessian_trace"]._replace(change=TRACE)
 
 
 def between_checkpoints(trajectory: Trajectory, *, seed: int = 0) -> xr.Dataset:
@@ -142,6 +146,12 @@ class LandscapeSettings(Settings):
     eigenvalues: Positive = 5
     radii: list[AboveZero] = Field(default=[0.1, 1.0], min_length=1, description="radii")
     seed: NonNegative = 0
+
+    def check_network(self, network: Network, key: str) -> None:
+        """See `Settings`: there must be as many parameters as eigenvalues."""
+        size = sum(shape.numel() for shape in network.shapes.values())
+        if self.eigenvalues > size and self.probe_checkpoints != 0:
+            raise SltGrokError(f"{key}.eigenvalues ({self.eigenvalues}) must not exceed the {size} parameters")
 
 
 class Landscape(Measurement):

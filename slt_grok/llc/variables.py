@@ -1,6 +1,11 @@
 """Variables of an LLC measurement: their names, dimensions, definitions and sources."""
 
+from typing import Any
+
+import xarray as xr
+
 from slt_grok.measurement import Variable
+from slt_grok.rules import SHRINKING, Change
 
 EFFECTIVE = (
     "cross-entropy on a network that fits everything has no finite minimizer: this is an effective LLC at its "
@@ -13,9 +18,19 @@ BATCH_LOSS = "mean loss over the step's batch, in float64"
 SEVERAL = "sampled at several temperatures"
 RULES = "the rules of slt_grok.llc.diagnostics"
 
+
+def not_diverged(llc: xr.Dataset) -> Any:
+    """Mask the LLC estimates that have not diverged."""
+    return llc.llc_status != "diverged" if "llc_status" in llc else True
+
+
 VARIABLES = {
     "llc": Variable(
-        (), "local learning coefficient", "n_beta (mean of the draws' losses over healthy chains - baseline_loss)", LAU
+        (),
+        "local learning coefficient",
+        "n_beta (mean of the draws' losses over healthy chains - baseline_loss)",
+        LAU,
+        change=Change(SHRINKING, "LLC", "black", "D", error="llc_se", counts=not_diverged, place=4),
     ),
     "llc_se": Variable(
         (),

@@ -12,26 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from slt_grok.plots import style
-from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PINK, PURPLE, SKY, VERMILION
+from slt_grok.plots.palette import BLUE, GRAY, ORANGE
+from slt_grok.transitions.measures import measure_name
+from slt_grok.transitions.statuses import Verdict
 
-# measure -> color, marker; all others are gray circles
-LOOKS = {
-    "train_accuracy": (BLUE, "o"),
-    "test_accuracy": (ORANGE, "o"),
-    "train_loss": (BLUE, "s"),
-    "test_loss": (ORANGE, "s"),
-    "llc": ("black", "D"),
-    "restricted_loss_sum": (GREEN, "^"),
-    "excluded_loss": (VERMILION, "v"),
-    "neuron_share": (PURPLE, "P"),
-    "gini_embedding": (BROWN, "X"),
-    "gini_neuron_logit_map": (PINK, "X"),
-    "sum_of_squared_weights": (SKY, "<"),
-    "weight_norm": (SKY, ">"),
-    "hessian_trace": (GRAY, "h"),
-    "unmirrored_test_accuracy": (ORANGE, "p"),
-}
-UNKNOWN = (GRAY, "o")
 PREDICTORS = {"step": "step\nalone", "weight_norm": "weight\nnorm"}  # all others by their names
 
 
@@ -44,6 +28,7 @@ def event_raster(events: xr.Dataset) -> Figure:
     """
     events = events.sel(estimator="sigmoid").transpose("seed", "measure", ...)
     measures = events.measure.values.tolist()
+    looks = list(map(style.appearance, measures))
     by = "unmirrored_test_accuracy" if "unmirrored_test_accuracy" in measures else "test_accuracy"
     events = events.isel(seed=np.argsort(events.transition_middle.sel(measure=by).values, kind="stable"))
     middle, low, high = (events[f"transition_middle{end}"].values for end in ("", "_low", "_high"))
@@ -54,18 +39,20 @@ def event_raster(events: xr.Dataset) -> Figure:
     for row in range(len(middle)):
         axes.axhspan(row - 0.46, row + 0.46, color="0.95" if row % 2 else "1.0", lw=0, zorder=0)
         for i in np.flatnonzero(known[row]):
-            color, marker = LOOKS.get(measures[i], UNKNOWN)
+            color, marker = looks[i]
             ends, height = [low[row, i], high[row, i]], row + offsets[i]
             axes.plot(ends, [height] * 2, color=color, lw=1.2, alpha=0.55, solid_capstyle="butt")
             axes.plot(middle[row, i], height, marker, color=color, ms=3.4, mew=0.4, mec="white")
         if not known[row].all():
-            missing = ",\n".join(style.measure_name(measures[i]) for i in np.flatnonzero(~known[row]))
+            missing = ",\n".join(measure_name(measures[i]) for i in np.flatnonzero(~known[row]))
             _note(axes, row, f"no event: {missing}", fontsize=5.5, color="0.35")
     first, last = (low[known].min(), high[known].max()) if known.any() else (1.0, 10.0)
     style.step_axis(axes, np.array([max(first, 1.0) / 1.1, last * 1.1]))
     axes.set_ylabel("Seed")
-    looks = [(style.measure_name(m), *LOOKS.get(m, UNKNOWN)) for m in measures]
-    handles = [Line2D([], [], color=color, marker=marker, ls="", ms=4, label=name) for name, color, marker in looks]
+    handles = [
+        Line2D([], [], color=color, marker=marker, ls="", ms=4, label=measure_name(measure))
+        for measure, (color, marker) in zip(measures, looks, strict=True)
+    ]
     figure.legend(handles=handles, loc="outside upper center", ncols=5)
     return figure
 
@@ -85,14 +72,16 @@ def lead_lag(lags: xr.Dataset) -> Figure:
         for row, measure in enumerate(measures):
             if measure == reference:
                 continue
-            lag, look = behind.sel(measure=measure), LOOKS.get(measure, UNKNOWN)
-            _seeds_and_mean(axes, row, lag.lag_of_seed, lag, "lag", *look, filled=lag.verdict in ("before", "after"))
-            if lag.verdict == "too few seeds":
+            lag, look = behind.sel(measure=measure), style.appearance(measure)
+            _seeds_and_mean(
+                axes, row, lag.lag_of_seed, lag, "lag", *look, filled=lag.verdict in (Verdict.BEFORE, Verdict.AFTER)
+            )
+            if lag.verdict == Verdict.TOO_FEW_SEEDS:
                 left = (lag.lag_of_seed - center).sum() > 0  # put the text where there are no seeds
                 place = {"x": 0.01, "ha": "left"} if left else {"x": 0.99, "ha": "right"}
                 _note(axes, row, f"too few seeds ({int(lag.seeds)})", **place)
-        axes.set_xlabel(f"Middle after that of\n{style.measure_name(reference)}\n(difference in log step)")
-    style.name_rows(panels[0], list(map(style.measure_name, measures)))
+        axes.set_xlabel(f"Middle after that of\n{measure_name(reference)}\n(difference in log step)")
+    style.name_rows(panels[0], list(map(measure_name, measures)))
     return figure
 
 
@@ -106,13 +95,13 @@ def association(associations: xr.Dataset) -> Figure:
     figure, ((axes,),) = style.frame(0.9 + 0.24 * len(measures))
     for row, measure in enumerate(measures):
         result = associations.sel(measure=measure)
-        filled = result.verdict == "beyond the trend"
+        filled = result.verdict == Verdict.BEYOND_TREND
         _seeds_and_mean(axes, row, result.partial_correlation, result, "mean_correlation", BLUE, "o", filled=filled)
         axes.plot(result.rank_correlation, row, "|", color=ORANGE, ms=8, mew=1.4)
         pairing, block = (f"{float(result.p_value_holm.sel(null=null)):.3f}" for null in ("pairing", "block"))
         text = f"{result.verdict.item()}; Holm's p {pairing} by pairing, {block} by blocks"
         _note(axes, row, text.replace("nan", "–"))
-    style.name_rows(axes, list(map(style.measure_name, measures)))
+    style.name_rows(axes, list(map(measure_name, measures)))
     axes.set_xlim(-1.02, 1.02)
     axes.set_xlabel("Rank correlation of increments with the LLC's\n(● given loss and weight norm, | without)")
     return figure

@@ -20,10 +20,13 @@ from slt_grok.plots import style
 from slt_grok.plots.lines import QUANTILE, over_seeds
 from slt_grok.plots.llc import draw_llc
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from slt_grok.transitions.events import PHASES
+from slt_grok.transitions.measures import measure_name
 
-PHASES = (("memorization", GRAY), ("circuit formation", SKY), ("cleanup", PURPLE))
+PHASE_COLORS = {name.replace("_", " "): color for name, color in zip(PHASES, (GRAY, SKY, PURPLE), strict=True)}
 DOTS = {"marker": "o", "ms": 2.4}
 POSITIVE = {**DOTS, "positive": True}
+SHARES = ("neuron_share", "gini_embedding", "gini_neuron_logit_map")
 
 
 def _losses(axes: Axes, training: xr.Dataset) -> None:
@@ -54,14 +57,14 @@ def _circuit_losses(axes: Axes, circuits: xr.Dataset) -> None:
 
 def _circuit_measures(axes: Axes, circuits: xr.Dataset) -> None:
     """Draw the fraction of neurons that respond to one frequency, and the Gini coefficients, all in [0, 1]."""
-    for (name, color), label in zip(SHARES.items(), ("neuron share", "Gini of $W_E$", "Gini of $W_L$"), strict=True):
+    for name in SHARES:
         if name in circuits:
-            over_seeds(axes, circuits[name], color, label, **DOTS)
+            over_seeds(axes, circuits[name], style.appearance(name)[0], _name(name), **DOTS)
     axes.set(ylim=(-0.04, 1.04), yticks=[0, 0.5, 1])
 
 
 def _weight_norm(axes: Axes, landscape: xr.Dataset) -> None:
-    over_seeds(axes, landscape.weight_norm.sel(component="total"), BLUE, "all weights", **DOTS)
+    over_seeds(axes, landscape.weight_norm.sel(component="total"), SKY, "all weights", **DOTS)
 
 
 def _curvature(axes: Axes, landscape: xr.Dataset) -> None:
@@ -100,30 +103,28 @@ class Panel(NamedTuple):
         Label of the vertical axis.
     height : float
         Height in inches.
-    colors : dict
-        Variable -> color; a dataset with none of these has no such panel.
+    variables : tuple of str
+        A dataset with none of these has no such panel.
     """
 
     dataset: str
     draw: Callable[[Axes, xr.Dataset], None]
     label: str
     height: float
-    colors: dict[str, str]
+    variables: tuple[str, ...]
 
 
-RESTRICTED = {"restricted_loss_sum": GREEN, "excluded_loss": VERMILION}
-SHARES = {"neuron_share": PURPLE, "gini_embedding": BROWN, "gini_neuron_logit_map": GRAY}
+RESTRICTED = ("restricted_loss_sum", "excluded_loss")
 PANELS = (
-    Panel("training", _losses, "Loss (nats)", 1.05, {"train_loss": BLUE, "test_loss": ORANGE}),
-    Panel("training", _accuracies, "Accuracy\n(%)", 0.8, {"train_accuracy": BLUE, "test_accuracy": ORANGE}),
-    Panel("llc", draw_llc, "LLC", 1.4, {"llc": BLUE}),
+    Panel("training", _losses, "Loss (nats)", 1.05, ("train_loss", "test_loss")),
+    Panel("training", _accuracies, "Accuracy\n(%)", 0.8, ("train_accuracy", "test_accuracy")),
+    Panel("llc", draw_llc, "LLC", 1.4, ("llc",)),
     Panel("circuits", _circuit_losses, "Loss (nats)", 1.05, RESTRICTED),
     Panel("circuits", _circuit_measures, "Share,\nGini", 0.8, SHARES),
-    Panel("landscape", _weight_norm, "Weight\nnorm", 0.7, {"weight_norm": BLUE}),
-    Panel("landscape", _curvature, "Gradient,\nHessian", 1.0, {"gradient_norm": GRAY, "hessian_trace": PURPLE}),
-    Panel("landscape", _barrier, "Barrier\n(nats)", 0.8, {"loss_barrier": GRAY}),
+    Panel("landscape", _weight_norm, "Weight\nnorm", 0.7, ("weight_norm",)),
+    Panel("landscape", _curvature, "Gradient,\nHessian", 1.0, ("gradient_norm", "hessian_trace")),
+    Panel("landscape", _barrier, "Barrier\n(nats)", 0.8, ("loss_barrier",)),
 )
-COLORS = {name: color for panel in PANELS for name, color in panel.colors.items()}
 
 
 @style.styled
@@ -165,7 +166,7 @@ def phase_transition(
         panel.draw(axes, measured[panel.dataset])
         axes.set_ylabel(panel.label)
         style.legend_right(axes)
-        mark(axes, [event for event in events if event.measure in panel.colors])
+        mark(axes, [event for event in events if event.measure in panel.variables])
     if events:
         draw_events(grid[-1], events)
     if transitions is not None:
@@ -202,19 +203,24 @@ def middles(transitions: xr.Dataset) -> list[Any]:
 def mark(axes: Axes, events: list[Any]) -> None:
     """Draw a vertical line at each transition, with its interval as a bar near the upper edge."""
     for i, event in enumerate(events):
-        color, height, edge = COLORS[event.measure], 0.97 - 0.07 * i, axes.get_xaxis_transform()
+        color, height, edge = style.appearance(event.measure)[0], 0.97 - 0.07 * i, axes.get_xaxis_transform()
         axes.axvline(event.middle, color=color, lw=0.8, ls=(0, (4, 2)), alpha=0.8, zorder=1)
         look = {"color": color, "lw": 2.2, "alpha": 0.8, "solid_capstyle": "butt", "zorder": 1}
         axes.plot([event.low, event.high], [height, height], transform=edge, **look)
 
 
+def _name(measure: str) -> str:
+    """Get the readable name of a measure, with matrices as formulas."""
+    return re.sub(r"W_(.)", r"$W_\1$", measure_name(measure))
+
+
 def draw_events(axes: Axes, events: list[Any]) -> None:
     """Draw every transition by name, in order: a point at its middle and its interval."""
     for row, event in enumerate(events):
-        color = COLORS.get(event.measure, GRAY)
+        color, _ = style.appearance(event.measure)
         axes.plot([event.low, event.high], [row, row], color=color, lw=2.2, alpha=0.55, solid_capstyle="butt")
         axes.plot(event.middle, row, "|", ms=7, mew=1.6, color=color)
-        name, edge = re.sub(r"W_(.)", r"$W_\1$", style.measure_name(event.measure)), axes.get_yaxis_transform()
+        name, edge = _name(event.measure), axes.get_yaxis_transform()
         axes.annotate(name, (1.015, row), xycoords=edge, va="center", fontsize=7, color=color, annotation_clip=False)
     axes.set_ylim(len(events) - 0.4, -0.6)
     axes.set(yticks=[], ylabel="Transition")
@@ -232,7 +238,7 @@ def phase_spans(transitions: xr.Dataset) -> list[tuple[str, str, float, float]]:
     starts = np.r_[0.0, ends[:-1]]
     return [
         (name, color, start, end)
-        for (name, color), start, end in zip(PHASES, starts, ends, strict=False)
+        for (name, color), start, end in zip(PHASE_COLORS.items(), starts, ends, strict=False)
         if np.isfinite(start) and np.isfinite(end)
     ]
 

@@ -17,17 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
 from slt_grok.errors import SltGrokError
+from slt_grok.plots import palette
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PINK, PURPLE, SKY, VERMILION, YELLOW  # noqa: F401
-from slt_grok.transitions.measures import with_seed
+from slt_grok.transitions.measures import measures, with_seed
 
-MEASURES = {
-    "llc": "LLC",
-    "restricted_loss_sum": "restricted loss",
-    "gini_embedding": "Gini of W_E",
-    "gini_neuron_logit_map": "Gini of W_L",
-    "hessian_trace": "Hessian trace",
-    "unmirrored_test_accuracy": "unmirrored test accuracy",
-}
 WIDTH = 7.2  # inches: the text width of a two-column page
 
 STYLE: Any = {
@@ -51,9 +44,14 @@ STYLE: Any = {
 }
 
 
-def measure_name(measure: str) -> str:
-    """Get the readable name of a measure."""
-    return MEASURES.get(measure, measure.replace("_", " "))
+def appearance(measure: str) -> tuple[str, str]:
+    """Get color and marker of a measure; a gray circle if its change is not declared."""
+    known = measures().get(measure)
+    return (
+        (vars(palette).get(known.change.color.upper(), known.change.color), known.change.marker)
+        if known
+        else (GRAY, "o")
+    )
 
 
 def styled(make: Callable[..., Figure]) -> Callable[..., Figure]:

@@ -4,8 +4,15 @@ from collections.abc import Sequence
 
 from slt_grok.format import number, percent, step
 from slt_grok.measurement import Data, Result, Table, Variable
+from slt_grok.rules import ACCURACY, LOSS, Change
 
 SOURCE = "Nanda et al. 2301.05217, section 3"
+CHANGES = {
+    "train_accuracy": Change(ACCURACY, color="blue", place=0),
+    "test_accuracy": Change(ACCURACY, color="orange", place=1),
+    "train_loss": Change(LOSS._replace(start="first"), color="blue", marker="s", place=2),
+    "test_loss": Change(LOSS, color="orange", marker="s", place=3),
+}
 
 
 class Training(Result):
@@ -15,7 +22,9 @@ class Training(Result):
     title = "Training"
     position = 0
     variables = {
-        f"{split}_{quantity}": Variable((), f"{split} {quantity}", definition.format(split), SOURCE, units)
+        f"{split}_{quantity}": Variable(
+            (), f"{split} {quantity}", definition.format(split), SOURCE, units, change=CHANGES[f"{split}_{quantity}"]
+        )
         for quantity, definition, units in (
             ("loss", "mean cross-entropy over the {} set in float64", "nats"),
             ("accuracy", "fraction of {} samples whose largest logit is the correct answer", "1"),

@@ -32,7 +32,7 @@ from scipy.stats import rankdata, t
 from slt_grok.format import capital
 from slt_grok.measurement import Data, Derived, Drawing, Table, Variable
 from slt_grok.transitions.lag_test import FEWEST_SEEDS, holm
-from slt_grok.transitions.measures import Curves, declared, interval_text, with_interval
+from slt_grok.transitions.measures import Curves, declared, interval_text, measure_name, with_interval
 from slt_grok.transitions.statuses import Verdict
 
 NORMS = ("weight_norm", "sum_of_squared_weights")  # the first available one is a covariate
@@ -81,8 +81,6 @@ class Association(Derived):
 
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate the mean correlations."""
-        from slt_grok.plots.style import measure_name
-
         dataset = data[self.name]
         rows = [
             [

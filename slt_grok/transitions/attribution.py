@@ -20,8 +20,9 @@ import numpy as np
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
+from slt_grok.llc.variables import not_diverged
 from slt_grok.measurement import Data, Derived, Drawing, Variable
-from slt_grok.transitions.measures import declared, not_diverged, with_seed
+from slt_grok.transitions.measures import declared, with_seed
 
 SPLITTINGS = {  # splitting -> (groups of its parts, group of its whole)
     "matrix": (("matrix",), "whole"),

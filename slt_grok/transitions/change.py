@@ -22,36 +22,16 @@ The axis is x = log(1 + step), which has a place for step 0. All rules are expli
   has no transition (NaN).
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+
+from slt_grok.rules import Rule
 
 FRACTIONS = {"onset": 0.1, "middle": 0.5, "end": 0.9}
 SIGNIFICANCE = 3.0  # joint standard errors
 PASSES = 4  # iterations of the plateau rule
 COVERAGE = (2.5, 97.5)  # percentiles of the bootstrap
-
-
-class Rule(NamedTuple):
-    """How a change of one measure is detected.
-
-    Parameters
-    ----------
-    rises : bool
-        Direction of the change; changes in the other direction do not count.
-    scale : {"linear", "log"}
-        `linear`, or `log` for natural logarithms.
-    start : {"first", "extreme"}
-        The `first` checkpoint, or the `extreme` from which the curve changes.
-    minimum : float
-        Smallest change from start to end level: on the scale, or as a fraction of the start level if `relative`.
-    """
-
-    rises: bool
-    scale: Literal["linear", "log"]
-    start: Literal["first", "extreme"]
-    minimum: float
-    relative: bool = False
 
 
 class Crossing(NamedTuple):

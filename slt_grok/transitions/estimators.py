@@ -19,7 +19,7 @@ import xarray as xr
 from slt_grok.measurement import Data, Derived, Drawing, Variable
 from slt_grok.transitions import change_points, sigmoid
 from slt_grok.transitions.change import COVERAGE, FRACTIONS, SIGNIFICANCE, Rule, find_change, oriented, start_of_change
-from slt_grok.transitions.measures import RULES, Curve, Curves, declared, with_interval
+from slt_grok.transitions.measures import Curve, Curves, declared, with_interval
 from slt_grok.transitions.statuses import ChangeStatus
 
 ESTIMATORS = ("sigmoid", "crossing", "change_point")
@@ -88,7 +88,9 @@ def by_estimator(data: Data, *, draws: int = 200, seed: int = 0) -> xr.Dataset:
     curves = Curves(data)
     networks = [(name, network) for name in curves.names for network in curves.seeds]
     estimates = [
-        _estimate(curves.get(name, network), RULES[name].rule, draws, curves.stream(name, seed, int(network)))
+        _estimate(
+            curves.get(name, network), curves.measures[name].change.rule, draws, curves.stream(name, seed, int(network))
+        )
         for name, network in networks
     ]
     # (measure, seed, estimator, ...) -> (estimator, measure, seed, ...)

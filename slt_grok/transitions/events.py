@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from slt_grok.rules import ACCURACY
 from slt_grok.transitions.change import find_change, median_width
-from slt_grok.transitions.measures import ACCURACY, Curve
+from slt_grok.transitions.measures import Curve
 
 PHASES = ("memorization", "circuit_formation", "cleanup")
 

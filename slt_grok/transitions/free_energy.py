@@ -23,10 +23,12 @@ import pandas as pd
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
+from slt_grok.llc.variables import not_diverged
 from slt_grok.measurement import Variable
+from slt_grok.rules import GENERALIZED, MEMORIZED
 from slt_grok.transitions.change import COVERAGE
 from slt_grok.transitions.events import first_step_at
-from slt_grok.transitions.measures import Curves, declared, not_diverged, with_interval, with_seed
+from slt_grok.transitions.measures import Curves, declared, with_interval, with_seed
 from slt_grok.transitions.statuses import Phase
 
 PHASES = tuple(map(str, Phase))
@@ -62,8 +64,8 @@ def phases(
     training: xr.Dataset,
     control: xr.Dataset | None = None,
     *,
-    train_threshold: float = 0.99,
-    test_threshold: float = 0.95,
+    train_threshold: float = MEMORIZED,
+    test_threshold: float = GENERALIZED,
 ) -> xr.Dataset:
     """Select the checkpoint that represents each phase of each seed, with its loss and LLC.
 

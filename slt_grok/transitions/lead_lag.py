@@ -15,7 +15,7 @@ from slt_grok.format import capital
 from slt_grok.measurement import Data, Derived, Drawing, Table, Variable
 from slt_grok.transitions.change import FRACTIONS
 from slt_grok.transitions.lag_test import FEWEST_SEEDS, holm, lag_of
-from slt_grok.transitions.measures import declared, interval_text, with_interval
+from slt_grok.transitions.measures import declared, interval_text, measure_name, with_interval
 from slt_grok.transitions.statuses import ChangeStatus, Verdict
 
 REFERENCES = ("test_accuracy", "llc")
@@ -61,8 +61,6 @@ class LeadLag(Derived):
 
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate the lags of the middles."""
-        from slt_grok.plots.style import measure_name
-
         rows = [
             [
                 capital(measure_name(row.measure)),

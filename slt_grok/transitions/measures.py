@@ -1,76 +1,43 @@
-"""The analyzed curves, their source datasets, and the rule for each one's change, as entries of `RULES`."""
+"""The analyzed curves: every variable that is declared with a change."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
-from slt_grok.measurement import Data, Variable
-from slt_grok.transitions.change import Rule
-from slt_grok.transitions.statuses import DIVERGED
-
-FACTOR_2 = float(np.log(2))
-ACCURACY = Rule(rises=True, scale="linear", start="first", minimum=0.2)
-GINI = Rule(rises=True, scale="linear", start="extreme", minimum=0.1)
-LOSS = Rule(rises=False, scale="log", start="extreme", minimum=FACTOR_2)
-SHRINKING = Rule(rises=False, scale="linear", start="extreme", minimum=0.1, relative=True)
-
-
-def has_circuit(circuits: xr.Dataset) -> Any:
-    """Check for a key frequency, without which restricted and excluded loss are undefined."""
-    return circuits.circuit_frequency.any() if "circuit_frequency" in circuits else True
-
-
-def not_diverged(llc: xr.Dataset) -> Any:
-    """Mask the LLC estimates that have not diverged."""
-    return llc.llc_status != DIVERGED if "llc_status" in llc else True
+from slt_grok.measurement import Data, Result, Variable
+from slt_grok.rules import Change
 
 
 class Measure(NamedTuple):
-    """A variable of a dataset whose change is an event.
-
-    Parameters
-    ----------
-    label : str
-        Label of the dataset.
-    rule : Rule
-        What counts as a change.
-    select : tuple of dict, optional
-        Coordinates to select; the first selection with any values is used.
-    error : str, optional
-        Name of the variable with its standard errors.
-    counts : callable, optional
-        `(dataset of one seed) -> bool`, overall or for each checkpoint; values where it is False become NaN.
-    """
+    """A variable whose change is an event: its dataset's label, its readable name, its change and its place."""
 
     label: str
-    rule: Rule
-    select: tuple[dict[str, str], ...] = ({},)
-    error: str = ""
-    counts: Callable[[xr.Dataset], Any] = lambda dataset: True
+    name: str
+    change: Change
+    place: int
 
 
-TEST, TRAIN, ALL = {"split": "test"}, {"split": "train"}, {"split": "all"}
-RULES: dict[str, Measure] = {  # positions key the measures' random streams, so only append
-    "train_accuracy": Measure("training", ACCURACY),
-    "test_accuracy": Measure("training", ACCURACY),
-    "train_loss": Measure("training", Rule(rises=False, scale="log", start="first", minimum=FACTOR_2)),
-    "test_loss": Measure("training", LOSS),
-    "llc": Measure("llc", SHRINKING, error="llc_se", counts=not_diverged),
-    "restricted_loss_sum": Measure("circuits", LOSS, (TEST, ALL), counts=has_circuit),
-    "excluded_loss": Measure("circuits", LOSS._replace(rises=True), (TRAIN,), counts=has_circuit),
-    "neuron_share": Measure("circuits", ACCURACY),
-    "gini_embedding": Measure("circuits", GINI),
-    "gini_neuron_logit_map": Measure("circuits", GINI),
-    "sum_of_squared_weights": Measure("circuits", SHRINKING),
-    "weight_norm": Measure("landscape", SHRINKING, ({"component": "total"},)),
-    "hessian_trace": Measure("landscape", LOSS, error="hessian_trace_se"),
-    "unmirrored_test_accuracy": Measure("circuits", ACCURACY),
-}
-PLACES = {name: place for place, name in enumerate(RULES)}
+def measures() -> dict[str, Measure]:
+    """Collect the variables that are declared with a change, in order; one of several results is the first's."""
+    found: dict[str, Measure] = {}
+    for result in Result.ordered():
+        for name, variable in result.variables.items():
+            change = variable.change
+            if change and name not in found and set(variable.dims) <= set(change.select[0]):
+                place = crc32(name.encode()) if change.place is None else change.place
+                found[name] = Measure(result.name, change.name or variable.long_name, change, place)
+    return dict(sorted(found.items(), key=lambda item: item[1].place))
+
+
+def measure_name(measure: str) -> str:
+    """Get the readable name of a measure."""
+    known = measures().get(measure)
+    return known.name if known else measure.replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -106,7 +73,8 @@ class Curves:
     """
 
     def __init__(self, data: Data) -> None:
-        labels = dict.fromkeys(measure.label for measure in RULES.values())
+        self.measures = measures()
+        labels = dict.fromkeys(measure.label for measure in self.measures.values())
         measured = [label for label in labels if label in data and "unmeasurable" not in data[label].attrs]
         self.data = {label: with_seed(data[label], label) for label in measured}
         for name in ("train_accuracy", "test_accuracy"):
@@ -116,29 +84,29 @@ class Curves:
         for label, dataset in self.data.items():
             if missing := sorted(set(self.seeds.tolist()) - set(dataset.seed.values.tolist())):
                 raise SltGrokError(f"{label}: expected the seeds of training, {missing} are missing")
-        self.names = [name for name, m in RULES.items() if m.label in self.data and name in self.data[m.label]]
+        self.names = [n for n, m in self.measures.items() if m.label in self.data and n in self.data[m.label]]
 
     def get(self, name: str, seed: int) -> Curve:
-        """Get the curve of a measure; see `RULES`. Values that do not count are NaN."""
-        measure = RULES[name]
-        dataset = self.data[measure.label].sel(seed=seed)
-        choices = [dataset[name].sel(select) for select in measure.select]
+        """Get the curve of a measure. Values that do not count are NaN."""
+        label, _, change, _ = self.measures[name]
+        dataset = self.data[label].sel(seed=seed)
+        choices = [dataset[name].sel(select) for select in change.select]
         values = next((choice for choice in choices if choice.notnull().any()), choices[-1])
-        values = values.where(measure.counts(dataset)).values.astype(float)
-        se = dataset[measure.error].values.astype(float) if measure.error in dataset else None
+        values = values.where(change.counts(dataset)).values.astype(float)
+        se = dataset[change.error].values.astype(float) if change.error in dataset else None
         return Curve(dataset.step.values, values, se)
 
     def scaled(self, name: str) -> xr.DataArray:
         """Get a measure over (step, seed) on the scale of its rule; NaN where it has no logarithm."""
         values = np.stack([self.get(name, seed).values for seed in self.seeds], axis=1)
-        if RULES[name].rule.scale == "log":
+        if self.measures[name].change.rule.scale == "log":
             values = np.log(np.where(values > 0, values, np.nan))
-        steps = self.data[RULES[name].label].step.values
+        steps = self.data[self.measures[name].label].step.values
         return xr.DataArray(values, {"step": steps, "seed": self.seeds}, ("step", "seed"))
 
     def stream(self, name: str, *keys: int) -> np.random.SeedSequence:
         """Create the random stream of a measure from the analysis seed and, if given, the network's seed."""
-        return np.random.SeedSequence([keys[0], PLACES[name], *keys[1:]])
+        return np.random.SeedSequence([keys[0], self.measures[name].place, *keys[1:]])
 
 
 def with_seed(dataset: xr.Dataset, label: str = "dataset") -> xr.Dataset:
@@ -160,7 +128,8 @@ def with_interval(name: str, variable: Variable, text: str = "95% interval") -> 
     """Declare a number and both ends of its interval: NAME, NAME_low and NAME_high."""
     ends = (("_low", "lower"), ("_high", "upper"))
     names = {name + suffix: f"{variable.long_name}, {end} end of its {text}" for suffix, end in ends}
-    return {name: variable} | {end: variable._replace(long_name=long_name) for end, long_name in names.items()}
+    bare = variable._replace(change=None)
+    return {name: variable} | {end: bare._replace(long_name=long_name) for end, long_name in names.items()}
 
 
 def interval_text(row: Any, name: str) -> str:

@@ -22,9 +22,10 @@ import xarray as xr
 
 from slt_grok.format import capital, step
 from slt_grok.measurement import Data, Derived, Table, Variable
+from slt_grok.rules import GENERALIZED, MEMORIZED
 from slt_grok.transitions.change import FRACTIONS, find_change
 from slt_grok.transitions.events import PHASES, first_step_at, phase_ends
-from slt_grok.transitions.measures import RULES, Curves, declared, with_interval
+from slt_grok.transitions.measures import Curves, declared, measure_name, with_interval
 from slt_grok.transitions.statuses import Verdict
 from slt_grok.transitions.summary import summarize
 
@@ -59,8 +60,6 @@ class Transitions(Derived):
 
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate the events in order, and the ends of the phases by both rules."""
-        from slt_grok.plots.style import measure_name
-
         order = summarize(data)["order_of_events"]
         rows = [
             [
@@ -78,7 +77,12 @@ class Transitions(Derived):
 
 
 def measure(
-    data: Data, *, train_threshold: float = 0.99, test_threshold: float = 0.95, bootstrap: int = 200, seed: int = 0
+    data: Data,
+    *,
+    train_threshold: float = MEMORIZED,
+    test_threshold: float = GENERALIZED,
+    bootstrap: int = 200,
+    seed: int = 0,
 ) -> xr.Dataset:
     """Detect onset, middle and end of every measure's change with intervals, and the ends of the phases.
 
@@ -111,7 +115,8 @@ def measure(
     for name in curves.names:
         for network in curves.seeds:
             curve, stream = curves.get(name, network), curves.stream(name, seed, int(network))
-            change = find_change(curve.steps, curve.values, RULES[name].rule, curve.se, bootstrap, stream)
+            rule = curves.measures[name].change.rule
+            change = find_change(curve.steps, curve.values, rule, curve.se, bootstrap, stream)
             changes.append(list(change.values()))
     changes = np.reshape(changes, (len(curves.names), len(curves.seeds), len(FRACTIONS), 3))
     values = {

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
+from slt_grok.rules import ACCURACY, SHRINKING
 from slt_grok.transitions import sigmoid
 from slt_grok.transitions.estimators import is_change
-from slt_grok.transitions.measures import RULES
 
 X = np.log1p(np.unique(np.r_[0, np.geomspace(1, 20_000, 30).astype(int)]))
 LOG_9 = np.log(9)
@@ -67,13 +67,13 @@ def test_noise_alone_is_no_change():
     generator = np.random.default_rng(8)
     curves = -100 + 5 * generator.standard_normal((400, len(X)))
     found = sigmoid.fit(X, curves, np.full(curves.shape, 5.0), everywhere(curves), 5, 0)
-    assert is_change(found, RULES["llc"][1]).mean() <= 0.01
+    assert is_change(found, SHRINKING).mean() <= 0.01
 
 
 def test_a_curve_that_falls_has_no_rise_and_a_constant_none():
     curves = np.stack([-expit(X - 7), np.full(len(X), 2.0)])
     found = sigmoid.fit(X, curves, None, everywhere(curves), 5, 0)
-    assert not is_change(found, RULES["test_accuracy"][1]).any()
+    assert not is_change(found, ACCURACY).any()
 
 
 def test_points_that_are_not_used_do_not_count():
