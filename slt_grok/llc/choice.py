@@ -28,6 +28,7 @@ from slt_grok.llc.calibration import RHO, SAFETY, SWEEPS, Ends, curvature_at, ha
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import sample
 from slt_grok.llc.samplers.hmc import HMC
+from slt_grok.llc.samplers.underdamped import UnderdampedLangevin
 from slt_grok.llc.sampling import Schedule
 from slt_grok.llc.sensitivity import Setting, at_settings
 from slt_grok.llc.variables import LAU, VARIABLES
@@ -133,7 +134,7 @@ class CalibrationResult(Result):
 
 
 @dataclass(frozen=True)
-class Question:
+class CalibrationRequest:
     """A request to `slt-grok calibrate`.
 
     Parameters
@@ -156,14 +157,14 @@ class Question:
         return Schedule(burn_in, self.updates - burn_in, 1, batch_size)
 
 
-def choose(trajectory: Trajectory, question: Question, context: Context) -> tuple[xr.Dataset, dict[str, Any]]:
+def choose(trajectory: Trajectory, request: CalibrationRequest, context: Context) -> tuple[xr.Dataset, dict[str, Any]]:
     """Choose the settings for a trajectory from three of its checkpoints.
 
     Parameters
     ----------
     trajectory : Trajectory
         Three checkpoints of one seed.
-    question : Question
+    request : CalibrationRequest
         Number of updates, batch size and seed.
     context : Context
         Runs the checkpoints in parallel and stores finished parts until all are done.
@@ -176,20 +177,20 @@ def choose(trajectory: Trajectory, question: Question, context: Context) -> tupl
     measure = partial(context.in_shards, trajectory, size=1)
     n, neighborhood = trajectory.task.train_size, _neighborhood(trajectory)
     gamma = rounded(float(neighborhood.gamma_rule.max()))
-    ruled = measure(partial(_rule, question, gamma), part="rule", span=(0.0, 0.15))
+    ruled = measure(partial(_rule, request, gamma), part="rule", span=(0.0, 0.15))
     stiffest = ruled.isel(seed=0, step=int(ruled.n_beta_rule.isel(seed=0).argmin("step")))
     n_beta = rounded(float(stiffest.n_beta_rule))
     step_size = rounded(SAFETY / math.sqrt(float(stiffest.curvature_rule)))
     chosen = Setting(step_size, n_beta, gamma)
-    batch_size = question.batch_size
+    batch_size = request.batch_size
     smaller = batch_size or max(n // MINIBATCH, min(n, SMALLEST))
-    sampled = measure(partial(_chains, question, chosen, smaller), part="chains", span=(0.15, 0.35))
+    sampled = measure(partial(_chains, request, chosen, smaller), part="chains", span=(0.15, 0.35))
     if batch_size is None and smaller < n:
         ratio = sampled.llc.sel(batch="minibatch") / sampled.llc.sel(batch="full")
         batch_size = smaller if bool((abs(ratio - 1) <= TOLERANCE).all()) else None
-    exact = measure(partial(_hmc, question, chosen, sampled), part="hmc", span=(0.35, 0.6))
-    schedule = question.schedule(batch_size)
-    maps = measure(partial(_maps, question, chosen, schedule), part="maps", span=(0.6, 1.0))
+    exact = measure(partial(_hmc, request, chosen, sampled), part="hmc", span=(0.35, 0.6))
+    schedule = request.schedule(batch_size)
+    maps = measure(partial(_maps, request, chosen, schedule), part="maps", span=(0.6, 1.0))
     settings = {
         "n_beta": n_beta,
         "gamma": gamma,
@@ -197,19 +198,19 @@ def choose(trajectory: Trajectory, question: Question, context: Context) -> tupl
         "draws": schedule.draws,
         "burn_in": schedule.burn_in,
         "batch_size": batch_size,
-        "seed": question.seed,
+        "seed": request.seed,
     }
     sampler = {"step_size": step_size, "longest_flight": half_period(gamma, step_size)}
-    attrs = {**settings, **sampler, "sampler": "underdamped", "batch_size": batch_size or "full"}
+    attrs = {**settings, **sampler, "sampler": UnderdampedLangevin.name, "batch_size": batch_size or "full"}
     values = xr.merge([neighborhood, ruled, sampled.drop_vars("end"), exact, maps])
     values = values.assign_attrs(attrs, n=n, smaller_batch=smaller)
     reasons = _reasons(values)
     content = {
-        "question": asdict(question),
+        "question": asdict(request),
         "checkpoints": trajectory.coords["step"].tolist(),
         "reasons": reasons,
         "measured": _numbers(values),
-        "llc": {"sampler": {"name": "underdamped", **sampler}, **settings},
+        "llc": {"sampler": {"name": UnderdampedLangevin.name, **sampler}, **settings},
     }
     return values.assign_attrs(reasons=reasons), content
 
@@ -231,23 +232,23 @@ def _neighborhood(trajectory: Trajectory) -> xr.Dataset:
     return _dataset(trajectory, weight_norm=np.sqrt(square), gamma_rule=flat.shape[1] / (RHO * square))
 
 
-def _rule(question: Question, gamma: float, network: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
+def _rule(request: CalibrationRequest, gamma: float, network: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
     """Compute the rule's n_beta and the curvature there."""
-    problem, updates = Problem.from_inputs(network), question.updates // PATIENCE
-    rule = calibration.calibrate(problem, updates, gamma=gamma, seed=question.seed, on_progress=on_progress)
+    problem, updates = Problem.from_inputs(network), request.updates // PATIENCE
+    rule = calibration.calibrate(problem, updates, gamma=gamma, seed=request.seed, on_progress=on_progress)
     return _dataset(network, n_beta_rule=[rule.n_beta], curvature_rule=[rule.curvature])
 
 
 def _chains(
-    question: Question, chosen: Setting, smaller: int, network: Trajectory, on_progress: ProgressCallback
+    request: CalibrationRequest, chosen: Setting, smaller: int, network: Trajectory, on_progress: ProgressCallback
 ) -> xr.Dataset:
     """Estimate the LLC on the full batch, with the final positions, and on minibatches with the same noise."""
-    problem, full = Problem.from_inputs(network), question.schedule(None)
+    problem, full = Problem.from_inputs(network), request.schedule(None)
     flight, ends = half_period(chosen.gamma, chosen.step_size), Ends(full.draws)
-    estimate = partial(at_settings, problem, [chosen], longest_flight=flight, chains=CHAINS, seed=question.seed)
+    estimate = partial(at_settings, problem, [chosen], longest_flight=flight, chains=CHAINS, seed=request.seed)
     estimates = [
         estimate(full, observers=[ends], on_progress=stretch(on_progress, 0, 0.5)),
-        estimate(question.schedule(smaller), on_progress=stretch(on_progress, 0.5, 1)),
+        estimate(request.schedule(smaller), on_progress=stretch(on_progress, 0.5, 1)),
     ]
     curvature = curvature_at(problem, ends.positions, chosen.n_beta, chosen.gamma, full).max().item()
     both = xr.concat(estimates, xr.Variable("batch", ["full", "minibatch"])).isel(setting=0, drop=True)
@@ -256,7 +257,11 @@ def _chains(
 
 
 def _hmc(
-    question: Question, chosen: Setting, sampled: xr.Dataset, network: Trajectory, on_progress: ProgressCallback
+    request: CalibrationRequest,
+    chosen: Setting,
+    sampled: xr.Dataset,
+    network: Trajectory,
+    on_progress: ProgressCallback,
 ) -> xr.Dataset:
     """Estimate the LLC by HMC at two checkpoints, starting where the full-batch chains ended.
 
@@ -273,7 +278,7 @@ def _hmc(
         n_betas=[chosen.n_beta],
         gamma=chosen.gamma,
         chains=HMC_CHAINS,
-        seed=question.seed + 2,
+        seed=request.seed + 2,
         position=torch.from_numpy(sampled.end.sel(step=step).values[0, :HMC_CHAINS]),
         on_progress=on_progress,
     )
@@ -286,7 +291,7 @@ def _hmc(
 
 
 def _maps(
-    question: Question, chosen: Setting, schedule: Schedule, network: Trajectory, on_progress: ProgressCallback
+    request: CalibrationRequest, chosen: Setting, schedule: Schedule, network: Trajectory, on_progress: ProgressCallback
 ) -> xr.Dataset:
     """Estimate the LLC over step size and n_beta around the choice, and over gamma."""
     step_size, n_beta, gamma = chosen
@@ -298,7 +303,7 @@ def _maps(
         schedule,
         longest_flight=half_period(gamma, step_size),
         chains=MAP_CHAINS,
-        seed=question.seed + 1,
+        seed=request.seed + 1,
         on_progress=on_progress,
     )[list(MAPPED)]
     by_step = llcs.isel(setting=slice(len(grid))).drop_vars("gamma").set_index(setting=["step_size", "n_beta"])

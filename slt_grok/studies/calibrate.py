@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.choice import CalibrationResult, Question, choose
+from slt_grok.llc.choice import CalibrationRequest, CalibrationResult, choose
 from slt_grok.progress import progress
 from slt_grok.store.files import read_json, write_json
 from slt_grok.studies.context import RunContext
@@ -48,7 +48,7 @@ def calibrate_run(run: Run, updates: int = UPDATES, batch_size: int | None = Non
 
     if updates < FEWEST:
         raise SltGrokError(f"--updates ({updates}) must be at least {FEWEST}")
-    path, question = run.path / CALIBRATION, Question(updates, batch_size, seed)
+    path, question = run.path / CALIBRATION, CalibrationRequest(updates, batch_size, seed)
     content = asdict(question)
     if LABEL in run.data:
         run.directory.check_settings(LABEL, run.data[LABEL], content)
