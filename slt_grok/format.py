@@ -9,7 +9,7 @@ MISSING = "not measured"
 
 
 def known(value: Any) -> TypeGuard[float]:
-    """Tell whether a value is a finite number."""
+    """Return whether a value is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -10,7 +10,7 @@ A named subclass, in any module of this folder or in a plugin, adds its variable
 ...         return {"logit_spread": chunk.sites["logits"].flatten(1).std(-1, correction=0)}
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, ClassVar
@@ -57,7 +57,7 @@ def lacks(network: Network, needs: Sequence[str]) -> str:
     return ""
 
 
-class CircuitMeasure(Registered):
+class CircuitMeasure(Registered, ABC):
     """Some variables of the circuits dataset, with their computation."""
 
     packages: ClassVar[tuple[str, ...]] = ("circuits",)

@@ -23,7 +23,7 @@ def cyclic(n: int) -> "CyclicGroup":
 
 
 def is_prime(n: int) -> bool:
-    """Tell whether `n` is a prime number, by trial division."""
+    """Return whether `n` is a prime number, by trial division."""
     return n > 1 and all(n % d for d in range(2, int(n**0.5) + 1))
 
 

@@ -113,5 +113,6 @@ def relabel(trajectory: Trajectory, permutation: Sequence[int] | np.ndarray) -> 
     before, earlier = (task.before, task.permutation) if isinstance(task, RelabeledTask) else (task, range(n))
     renamed = RelabeledTask(before=before, permutation=tuple(names[list(earlier)].tolist()))
     tables = change_tables(trajectory, lambda table: table[..., old_row]).parameters
-    parameters = {name: tensor.contiguous() for name, tensor in tables.items()}  # for sums in the order of the original
+    # contiguous, so that sums run in the original order
+    parameters = {name: tensor.contiguous() for name, tensor in tables.items()}
     return replace(trajectory, network=replace(trajectory.network, task=renamed), parameters=parameters)

@@ -15,7 +15,7 @@ from slt_grok.plots import style
 MOST_CIRCLES = 5  # columns of circuit frequencies; the control comes last
 ORDER = "twilight"  # cyclic, with order encoded in lightness, so that hue is redundant
 
-# Grids are placed by hand, such that each cell is a whole number of dots in a saved figure, to avoid moire patterns.
+# Grids are placed by hand, so that each cell is a whole number of dots in a saved figure, to avoid moire patterns.
 DOTS = 150  # per inch
 LARGEST = 1.7 * DOTS  # per panel
 LEFT, RIGHT, BOTTOM, TOP, GAP, ROW_GAP = 85, 110, 70, 66, 20, 86

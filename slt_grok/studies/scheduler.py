@@ -21,7 +21,7 @@ from slt_grok.studies.grid import PlannedRun, Study
 from slt_grok.studies.run import SUMMARY, TRAINING
 from slt_grok.studies.worker import FAILURES, failures
 
-DEATHS = 2  # deaths of a run's process, for whatever reason, after which the run counts as failed
+MAX_CRASHES = 2  # crashes of a run's process, for whatever reason, after which the run counts as failed
 LOG = "log.txt"
 
 Status = Literal["available", "missing", "failed", "refused"]
@@ -112,7 +112,7 @@ def execute_runs(
 
 
 class Work:
-    """The process of one run, restarted if it dies.
+    """The process of one run, restarted if it crashes.
 
     Parameters
     ----------
@@ -138,11 +138,13 @@ class Work:
         """Work until the run is complete or its failures are recorded."""
         self.started = time.monotonic()
         codes: list[int] = []
-        while len(codes) < DEATHS:
+        while len(codes) < MAX_CRASHES:
             codes.append(self._run_once())
             if codes[-1] == 0 or self.stopped:
                 return
-        reason = f"its process died {DEATHS} times, with exit codes {codes} (-9: killed, out of memory?); see {LOG}"
+        reason = (
+            f"its process crashed {len(codes)} times, with exit codes {codes} (-9: killed, out of memory?); see {LOG}"
+        )
         write_json(self.path / FAILURES, {**failures(self.path), "process": {"reason": reason, "final": False}})
 
     def stop(self) -> None:
@@ -169,7 +171,7 @@ class Work:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
-                start_new_session=True,  # so that interrupting the study does not look like a worker's death
+                start_new_session=True,  # so that interrupting the study does not look like a crash of a worker
                 env={**os.environ, **threads},
             ) as self.process,
         ):

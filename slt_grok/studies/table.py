@@ -3,7 +3,7 @@
 Columns
 -------
 study, arm, run, seed           location: `run` is the directory, relative to the study's
-status                          available, failed, refused (invalid settings) or missing (not made yet)
+status                          available, failed, refused (invalid settings) or missing (not run yet)
 outcome                         generalized, memorized (test accuracy never reached its threshold) or neither
 reason                          a sentence if the status is not available or the outcome is not generalized
 task.*, model.*, training.*, MEASUREMENT.*      settings, by the configuration's dotted keys
@@ -82,7 +82,7 @@ def _rows(study: Study, folder: Path, run: PlannedRun) -> list[dict[str, Any]]:
     failed = failures(directory.path)
     reasons = [f"{stage}: {failure['reason'].removeprefix(f'{stage}: ')}" for stage, failure in failed.items()]
     if now == "missing":
-        reasons = ["started, not complete" if directory.exists else "not made yet"]
+        reasons = ["incomplete" if directory.exists else "not run yet"]
     data = {label: directory.read_measurement(label) for label in directory.labels}
     stages = directory.manifest["stages"] if directory.exists else {}
     content = run.config.model_dump(mode="json")

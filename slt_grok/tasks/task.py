@@ -1,7 +1,6 @@
 """Interface of a task: inputs, labels, a train/test split and, if any, the group of its tokens."""
 
-from abc import abstractmethod
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal
@@ -21,7 +20,7 @@ SPLITS: tuple[Split, ...] = ("train", "test", "all")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task(Registered):
+class Task(Registered, ABC):
     """A supervised task on tokens with a train/test split; a dataclass whose fields are its configuration.
 
     A named subclass defines `inputs`, `labels` and `classes`, and optionally `group`. `GroupTask` derives all of them
@@ -61,12 +60,12 @@ class Task(Registered):
                 f"got {self.train_fraction}"
             )
 
-    @cached_property
+    @property
     @abstractmethod
     def inputs(self) -> Tensor:
         """All inputs, int64 (n, operands)."""
 
-    @cached_property
+    @property
     @abstractmethod
     def labels(self) -> Tensor:
         """The correct class of each input, int64 (n,)."""
@@ -127,10 +126,6 @@ class Task(Registered):
         rows = self.indices(split)
         return self.inputs[rows], (self.train_labels if split == "train" else self.labels)[rows]
 
-    def evaluation_splits(self) -> Sequence[Split]:
-        """List the nonempty splits."""
-        return [split for split in SPLITS if len(self.indices(split))]
-
 
 @dataclass(frozen=True, kw_only=True)
 class GroupTask(Task):
@@ -156,12 +151,12 @@ class GroupTask(Task):
         return self.group.order
 
     @cached_property
-    def inputs(self) -> Tensor:
+    def inputs(self) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """All pairs (a, b), int64 of shape (n^2, 2), a slow and b fast."""
         values = torch.arange(self.group.order)
         return torch.cartesian_prod(values, values)
 
     @cached_property
-    def labels(self) -> Tensor:
+    def labels(self) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The product of each pair, int64 (n^2,)."""
         return self.group.products(self.sign)

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from slt_grok.devices import CPU
 from slt_grok.models.network import Network
 
-LARGEST_GROUP = 2 << 20  # bytes of weights per group, such that a step's data stays in a core's cache
+LARGEST_GROUP = 2 << 20  # bytes of weights per group, so that a step's data stays in a core's cache
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def test_a_process_that_always_dies_is_named(tmp_path: Path, monkeypatch: pytest
     assert not all_made(file, tmp_path / "out")
     row = slt_grok.load_study(tmp_path / "out").table.iloc[0]
     assert row.status == "failed"
-    assert "its process died 2 times" in row.reason
+    assert "its process crashed 2 times" in row.reason
     made = without_processes(monkeypatch)
     assert all_made(file, tmp_path / "out")  # that may pass, and is tried again
     assert len(made) == 1

@@ -54,7 +54,7 @@ def test_split_of_the_progress_measures_code(p, seed, fraction):
 def test_train_and_test_divide_the_pairs(p, fraction, seed, rule):
     task = ModularTask(p, train_fraction=fraction, split_seed=seed, split_rule=rule)
     train, test = task.indices("train"), task.indices("test")
-    assert len(train) == int(fraction * p * p)
+    assert len(train) == int(fraction * (p * p))
     assert torch.equal(torch.cat([train, test]).sort().values, torch.arange(p * p))
     pairs, labels = task.data("train")
     assert torch.equal(labels, pairs.sum(-1) % p)
