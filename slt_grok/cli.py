@@ -241,10 +241,11 @@ def show(run: RunFolder) -> None:
 
     from slt_grok.store import RunDirectory
     from slt_grok.store.files import read_json
+    from slt_grok.studies.run import SUMMARY
 
     directory = RunDirectory(run)
     name = directory.manifest["config"]["name"]
-    summary = read_json(run / "summary.json")
+    summary = read_json(run / SUMMARY)
     table = Table(title=name, show_header=False)
     for key, value in summary.items():
         if not isinstance(value, dict | list) or key == "key_frequencies":

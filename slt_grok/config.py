@@ -16,6 +16,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.measurement import Measurement
 from slt_grok.models import Model, Network
 from slt_grok.registry import load_plugins
+from slt_grok.rules import GENERALIZED, MEMORIZED
 from slt_grok.settings import Deferred, Settings, parse_settings, section
 from slt_grok.tasks import Task
 from slt_grok.training.settings import TrainingSettings
@@ -26,8 +27,8 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 class TransitionsSettings(Settings):
     """Accuracies at which a network counts as having memorized or generalized, see `slt_grok.transitions.measure`."""
 
-    train_threshold: float = Field(default=0.99, gt=0, le=1)
-    test_threshold: float = Field(default=0.95, gt=0, le=1)
+    train_threshold: float = Field(default=MEMORIZED, gt=0, le=1)
+    test_threshold: float = Field(default=GENERALIZED, gt=0, le=1)
 
 
 class RunConfig(Settings):
@@ -80,11 +81,11 @@ class RunConfig(Settings):
         return self._content
 
     def settings(self, measurement: type[Measurement] | Measurement) -> Any:
-        """Get the settings of a measurement, None if it is not to be made."""
+        """Get the settings of a measurement, None if it is disabled."""
         return getattr(self, measurement.name)
 
     def asks_for(self, measurement: type[Measurement] | Measurement) -> bool:
-        """Tell whether a run makes the measurement without `--only`."""
+        """Return whether a run makes the measurement without `--only`."""
         wanted = measurement.default or self._content.get(measurement.name) is not None
         return wanted and self.settings(measurement) is not None
 
