@@ -31,11 +31,16 @@ class RegistryHelp(TyperCommand):
     """A command whose help lists registered names; they are looked up only when needed, since that takes seconds."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Print the help with MEASUREMENTS and FORMATS filled in."""
+        """Print the help with MEASUREMENTS, FORMATS and LEVELS filled in."""
         from slt_grok.measurement import Measurement
+        from slt_grok.program.extraction import LEVELS
         from slt_grok.store.importers import Importer
 
-        names = {"MEASUREMENTS": [m.name for m in Measurement.ordered()], "FORMATS": [i.name for i in Importer.all()]}
+        names = {
+            "MEASUREMENTS": [m.name for m in Measurement.ordered()],
+            "FORMATS": [i.name for i in Importer.all()],
+            "LEVELS": list(LEVELS),
+        }
         for parameter in self.params:
             assert isinstance(parameter, TyperOption | TyperArgument)
             for word, known in names.items():
@@ -156,15 +161,13 @@ def calibrate(
     print(settings_block(content), end="")
 
 
-@app.command()
+@app.command(cls=RegistryHelp)
 def extract(
     run: RunFolder,
     out: Annotated[Path, typer.Option("--out", "-o", help="The Python file to write.")] = Path("program.py"),
     step: Annotated[int | None, typer.Option(help="The checkpoint's step; the last one by default.")] = None,
     seed: Annotated[int | None, typer.Option(help="The seed; the first one by default.")] = None,
-    level: Annotated[
-        str, typer.Option(help="clock, pizza or neurons; shortest chooses the one with the fewest bits.")
-    ] = "shortest",
+    level: Annotated[str, typer.Option(help="LEVELS; or shortest, the one with the fewest bits.")] = "shortest",
 ) -> None:
     """Extract the program that a network implements from its weights, and write it as a standalone Python file.
 

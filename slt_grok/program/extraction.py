@@ -19,11 +19,11 @@ import numpy as np
 from slt_grok.errors import SltGrokError
 from slt_grok.program.length import MOST_DIGITS, codes, rounded
 from slt_grok.program.levels import clock, neurons, pizza
-from slt_grok.program.program import Program, Table
+from slt_grok.program.program import Clock, Neurons, Pizza, Program, Table
 from slt_grok.program.reading import Reading
 from slt_grok.program.tokens import pairs
 
-LEVELS = {"clock": clock, "pizza": pizza, "neurons": neurons}
+LEVELS = {Clock.level: clock, Pizza.level: pizza, Neurons.level: neurons}
 AGREEMENT = 0.999
 EXPLAINED = 0.75
 LEARNED = 0.99  # fraction of train pairs answered with their train labels

@@ -15,14 +15,17 @@ token that bypass the neurons (the direct path of the residual stream) are fitte
 """
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
 from slt_grok.errors import SltGrokError
 from slt_grok.program.activations import ACTIVATIONS
-from slt_grok.program.program import Neurons, Rotations
+from slt_grok.program.program import Clock, Neurons, Pizza, Rotations
 from slt_grok.program.reading import Reading
 from slt_grok.program.tokens import ONE_TOKEN, WAVES, Tokens, Waves
+
+R = TypeVar("R", bound=Rotations)
 
 # A neuron keeps the waves of a frequency if their variance times the squared norm of the neuron's output weights
 # exceeds this fraction of the sum over all neurons and frequencies. Ours; a neuron that keeps none is omitted.
@@ -30,7 +33,7 @@ ENTRY_SHARE = 3e-6
 RIDGE = 0.03  # pull of the output weights toward W_L, relative to the mean variance of the neurons
 
 
-def clock(reading: Reading, keys: np.ndarray | None = None) -> Rotations:
+def clock(reading: Reading, keys: np.ndarray | None = None) -> Clock:
     """Fit sum_k alpha_k cos w_k(s - c), alpha_k = 2 mean over a, b, c of L cos w_k(s - c).
 
     Parameters
@@ -45,12 +48,12 @@ def clock(reading: Reading, keys: np.ndarray | None = None) -> Rotations:
     SltGrokError
         The operation has no angles, or no frequency is given.
     """
-    return _rotations(reading, keys, 1)
+    return _rotations(Clock, reading, keys)
 
 
-def pizza(reading: Reading, keys: np.ndarray | None = None) -> Rotations:
+def pizza(reading: Reading, keys: np.ndarray | None = None) -> Pizza:
     """Fit sum_k (alpha_k + beta_k |cos w_k d/2| + gamma_k |cos w_k d|) cos w_k(s - c); see `clock`."""
-    return _rotations(reading, keys, 3)
+    return _rotations(Pizza, reading, keys)
 
 
 def neurons(reading: Reading, keys: np.ndarray | None = None) -> Neurons:
@@ -109,12 +112,12 @@ def neurons(reading: Reading, keys: np.ndarray | None = None) -> Neurons:
     return _with_output(program, a, b, logits @ answers.T / norm, to_logits[alive] @ answers.T / norm)
 
 
-def _rotations(reading: Reading, keys: np.ndarray | None, factors: int) -> Rotations:
+def _rotations(kind: type[R], reading: Reading, keys: np.ndarray | None) -> R:
     tokens, keys = _angles(reading, keys)
     a, b, _, _ = reading.on_group
     _, d, _ = tokens.sums(a, b)
-    fits = [np.linalg.lstsq(tokens.distance_factors(k, d)[:, :factors], reading.along_clock(k)) for k in keys]
-    return Rotations(tokens, _outside(reading), keys, np.array([coefficients for coefficients, *_ in fits]))
+    fits = [np.linalg.lstsq(tokens.distance_factors(k, d)[:, : kind.factors], reading.along_clock(k)) for k in keys]
+    return kind(tokens, _outside(reading), keys, np.array([coefficients for coefficients, *_ in fits]))
 
 
 def _angles(reading: Reading, keys: np.ndarray | None) -> tuple[Tokens, np.ndarray]:

@@ -1,8 +1,8 @@
 """Programs: runnable formulas with few numbers for what a network computes.
 
-    Rotations   logits sum_k (alpha_k + beta_k |cos w_k d/2| + gamma_k |cos w_k d|) cos w_k(s - c), with s = a + b and d
-                = a - b. With alpha alone this is the ideal clock (Nanda et al. 2301.05217, section 4.1); with the other
-                terms, the pizza and its accompanying circle of frequency 2k (Zhong et al. 2306.17844, sections 3 and 5)
+    Clock       logits sum_k alpha_k cos w_k(s - c), with s = a + b (Nanda et al. 2301.05217, section 4.1)
+    Pizza       the same with alpha_k + beta_k |cos w_k d/2| + gamma_k |cos w_k d| and d = a - b: the pizza and its
+                accompanying circle of frequency 2k (Zhong et al. 2306.17844, sections 3 and 5)
     Neurons     neuron by neuron: waves of one frequency, through the activation, into cos w_k c and sin w_k c
                 (McCracken et al. 2505.18266; Gromov 2301.02679)
     Table       the answers to listed pairs, alone or with a program for all other pairs
@@ -41,15 +41,15 @@ class Program(ABC):
     """
 
     NUMBERS: ClassVar[tuple[str, ...]]  # fields that hold real numbers
+    level: ClassVar[str]
+    idea: ClassVar[str]
+    """How the program computes, in its file's docstring; `{do}` and `{turn}` are the operation in words."""
+    omitted: ClassVar[str]
+    """What the level omits of a network."""
 
     tokens: Tokens
     outside: np.ndarray
     keys: np.ndarray
-
-    @property
-    @abstractmethod
-    def level(self) -> str:
-        """`clock`, `pizza` or `neurons`."""
 
     @abstractmethod
     def _group_logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -88,22 +88,20 @@ class Program(ABC):
 
 @dataclass(frozen=True)
 class Rotations(Program):
-    """sum_k u_k(d) cos w_k(s - c), u_k(d) = alpha_k + beta_k |cos w_k d/2| + gamma_k |cos w_k d|.
+    """sum_k u_k(d) cos w_k(s - c), where u_k is a weighted sum of `factors` of `Tokens.distance_factors`.
 
     Parameters
     ----------
     amplitude : ndarray
-        Coefficient alpha_k, and for a pizza also beta_k and gamma_k, (K, 1) or (K, 3), in units of the logits.
+        Weights in u_k, (K, factors), in units of the logits.
     """
 
     NUMBERS = ("amplitude",)
+    factors: ClassVar[int]
+    text: ClassVar[dict[str, str]]
+    """The file's lines that depend on the level: what is listed by frequency, sums, the listed weights, and u_k."""
 
     amplitude: np.ndarray
-
-    @property
-    def level(self) -> str:
-        """`clock` or `pizza`."""
-        return "clock" if self.amplitude.shape[1] == 1 else "pizza"
 
     def _group_logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         s, d, _ = self.tokens.sums(a, b)
@@ -115,6 +113,39 @@ class Rotations(Program):
             logits += (size * np.cos(angle_s))[:, None] * np.cos(angle_c)
             logits += (size * np.sin(angle_s))[:, None] * np.sin(angle_c)
         return logits
+
+
+class Clock(Rotations):
+    """u_k = alpha_k."""
+
+    level = "clock"
+    factors = 1
+    idea = """
+        Every number t is a hand on a few clocks: on clock k it points in the direction 2 pi k t / n. To {do} two
+        numbers is to {turn}. A candidate answer c gets the score cos(angle(k, s - c)) from each clock, 1 where the
+        turned hand points at c. A single clock cannot tell neighbors apart, but only at the correct answer do all
+        clocks agree."""
+    omitted = "the dependence of the scores on the distance of the two numbers"
+    text = {"listed": "weight", "sums": "s = x + y", "amplitudes": "w", "weight": "w"}
+
+
+class Pizza(Rotations):
+    """u_k(d) = alpha_k + beta_k |cos w_k d/2| + gamma_k |cos w_k d|."""
+
+    level = "pizza"
+    factors = 3
+    idea = """
+        Every number t is a hand on a few clocks: on clock k it points in the direction 2 pi k t / n. Adding the two
+        hands as arrows gives an arrow halfway between them, at half the angle of the result s, whose length
+        |cos(angle(k, d) / 2)| depends on the distance d between the two numbers. So the score cos(angle(k, s - c)) of a
+        candidate answer c counts more or less with d; a second clock at twice the speed gives |cos(angle(k, d))|."""
+    omitted = "whatever in the scores depends on more than the sum and distance"
+    text = {
+        "listed": "weight alone, with |cos d/2|, with |cos d|",
+        "sums": "s, d = x + y, x - y",
+        "amplitudes": "(w, u, v)",
+        "weight": "(w + u * np.abs(np.cos(angle(k, d) / 2)) + v * np.abs(np.cos(angle(k, d))))",
+    }
 
 
 @dataclass(frozen=True)
@@ -143,6 +174,13 @@ class Neurons(Program):
     """
 
     NUMBERS = ("constant", "amplitude", "phase", "output", "past", "shift")
+    level = "neurons"
+    idea = """
+        Every number t is a hand on a few clocks: on clock k it points in the direction 2 pi k t / n. Each neuron adds
+        waves of the two hands (mostly of one clock), their products and their double angles, and passes the sum
+        through the activation: the output has components cos and sin of the angle of s. Each neuron writes waves
+        of the candidate answer c; together these are about cos(angle(k, s - c)), largest at the correct answer."""
+    omitted = "weak neurons, higher harmonics and products of different frequencies"
 
     activation: str
     neuron: np.ndarray
@@ -153,11 +191,6 @@ class Neurons(Program):
     output: np.ndarray
     past: np.ndarray
     shift: np.ndarray
-
-    @property
-    def level(self) -> str:
-        """`neurons`."""
-        return "neurons"
 
     @property
     def structure_bits(self) -> int:
@@ -198,6 +231,8 @@ class Table:
     rest : Program or None
         Program for the other pairs; None if every pair is listed.
     """
+
+    idea: ClassVar[str] = "The answers are listed, pair by pair: no rule was found in this network."
 
     p: int
     rows: np.ndarray

@@ -1,24 +1,5 @@
 """The text of a written program: its docstring and its functions."""
 
-IDEA = {
-    "clock": """
-        Every number t is a hand on a few clocks: on clock k it points in the direction 2 pi k t / n. To {do} two
-        numbers is to {turn}. A candidate answer c gets the score cos(angle(k, s - c)) from each clock, 1 where the
-        turned hand points at c. A single clock cannot tell neighbors apart, but only at the correct answer do all
-        clocks agree.""",
-    "pizza": """
-        Every number t is a hand on a few clocks: on clock k it points in the direction 2 pi k t / n. Adding the two
-        hands as arrows gives an arrow halfway between them, at half the angle of the result s, whose length
-        |cos(angle(k, d) / 2)| depends on the distance d between the two numbers. So the score cos(angle(k, s - c)) of a
-        candidate answer c counts more or less with d; a second clock at twice the speed gives |cos(angle(k, d))|.""",
-    "neurons": """
-        Every number t is a hand on a few clocks: on clock k it points in the direction 2 pi k t / n. Each neuron adds
-        waves of the two hands (mostly of one clock), their products and their double angles, and passes the sum
-        through the activation: the output has components cos and sin of the angle of s. Each neuron writes waves
-        of the candidate answer c; together these are about cos(angle(k, s - c)), largest at the correct answer.""",
-    "table": """
-        The answers are listed, pair by pair: no rule was found in this network.""",
-}
 DO = {
     "addition": ("add", "turn the hand of a forward by the angle of b: s = a + b"),
     "subtraction": ("subtract", "turn the hand of a back by the angle of b: s = a - b"),

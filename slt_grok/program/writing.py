@@ -14,17 +14,12 @@ from slt_grok.program import templates
 from slt_grok.program.activations import ACTIVATIONS
 from slt_grok.program.extraction import Extraction, agreement, match
 from slt_grok.program.length import step
-from slt_grok.program.program import Neurons, Program, Rotations, Table
+from slt_grok.program.program import Clock, Neurons, Program, Rotations, Table
 from slt_grok.program.tokens import ONE_TOKEN, WAVES, Tokens, primitive_root
 
 MOST_ROWS = 30  # rows of text for all numbers of one file
 LEAST_IN_A_ROW = 40
 LINE = 110  # characters per line of the docstring
-OMITTED = {
-    "clock": "the dependence of the scores on the distance of the two numbers",
-    "pizza": "whatever in the scores depends on more than the sum and distance",
-    "neurons": "weak neurons, higher harmonics and products of different frequencies",
-}
 
 
 def write(extraction: Extraction, path: str | Path) -> Path:
@@ -58,7 +53,7 @@ def source(extraction: Extraction) -> str:
     if table is not None:
         answer = "listed" if formula is None else "np.where(listed >= 0, listed, logits(a, b).argmax(-1))"
         body += [_table(table), templates.TABLE.format(answer=answer)]
-    elif formula is not None and formula.level == "clock" and formula.tokens.order == formula.tokens.p:
+    elif isinstance(formula, Clock) and formula.tokens.order == formula.tokens.p:
         body.append(templates.OF_SUM.format(sign="-" if formula.tokens.sign < 0 else "+"))
     else:
         body.append(templates.ANSWER)
@@ -71,7 +66,7 @@ def _docstring(extraction: Extraction, table: Table | None, formula: Program | N
     p = reading.p
     operation = reading.tokens.operation if reading.tokens else getattr(reading.task, "operation", "an operation")
     do, turn = templates.DO.get(operation, ("", ""))
-    idea = " ".join(templates.IDEA["table" if formula is None else formula.level].split()).format(do=do, turn=turn)
+    idea = " ".join((formula or program).idea.split()).format(do=do, turn=turn)
     fit = (
         f"It gives the network's answer on {agreement(reading, program):.2%} of all {p * p} pairs; the network is "
         f"correct on {(reading.answers == reading.labels).mean():.2%}."
@@ -80,7 +75,7 @@ def _docstring(extraction: Extraction, table: Table | None, formula: Program | N
         explained = 1 - match(reading, formula).unexplained
         fit += (
             f" The formula explains {explained:.2%} of the variance of the network's logits. Omitted are other"
-            f" frequencies, {OMITTED[formula.level]}, and digits beyond the {extraction.digits} kept."
+            f" frequencies, {formula.omitted}, and digits beyond the {extraction.digits} kept."
         )
     if table is not None and formula is not None:
         fit += (
@@ -122,19 +117,12 @@ def _end(program: Program) -> str:
 
 
 def _rotations(program: Rotations) -> str:
-    clock = program.level == "clock"
-    rows = []
+    rows, text = [], program.text
     for k, amplitudes in zip(program.keys, program.amplitude, strict=True):
         values = ", ".join(repr(round(float(amplitude), 12)) for amplitude in amplitudes)
-        rows.append(f"    {k}: {values if clock else f'({values})'},")
-    text = templates.ROTATIONS.format(
-        start=_start(program.tokens, "s = x + y" if clock else "s, d = x + y, x - y"),
-        amplitudes="w" if clock else "(w, u, v)",
-        weight="w" if clock else "(w + u * np.abs(np.cos(angle(k, d) / 2)) + v * np.abs(np.cos(angle(k, d))))",
-        end=_end(program),
-    )
-    what = "weight" if clock else "weight alone, with |cos d/2|, with |cos d|"
-    return "\n".join([f"CLOCKS = {{  # k: {what}", *rows, "}", "", text])
+        rows.append(f"    {k}: {values if program.factors == 1 else f'({values})'},")
+    function = templates.ROTATIONS.format(start=_start(program.tokens, text["sums"]), end=_end(program), **text)
+    return "\n".join([f"CLOCKS = {{  # k: {text['listed']}", *rows, "}", "", function])
 
 
 def _neuron_arrays(program: Neurons) -> str:

@@ -9,6 +9,7 @@ from torch.func import functional_call
 
 from slt_grok.errors import SltGrokError
 from slt_grok.models import DeepMLP, EmbeddingMLP, Model, OneLayerTransformer, QuadraticNetwork
+from slt_grok.models.model import ACTIVATIONS as OF_MODELS
 from slt_grok.program.activations import ACTIVATIONS
 from slt_grok.program.token_tables import TokenTables
 from slt_grok.tasks import ModularTask
@@ -92,7 +93,10 @@ def test_a_derived_class_is_refused() -> None:
             TokenTables(Trajectory.of(kind(P, 12, 3, 20), ModularTask(P)))
 
 
-def test_an_unnamed_activation_is_refused_as_such() -> None:
+@pytest.mark.parametrize("named", [False, True])
+def test_an_activation_without_slopes_is_refused_as_such(named: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if named:
+        monkeypatch.setitem(OF_MODELS, "tanh", torch.tanh)
     module = EmbeddingMLP(P)
     module.activation = torch.tanh
     with pytest.raises(SltGrokError, match=r"EmbeddingMLP\.activation"):
