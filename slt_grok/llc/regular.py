@@ -70,11 +70,11 @@ class Curvatures:
         return len(self.non_zero) / 2 - self.visible(n_beta, gamma)
 
     def explains(self, llc: float, llc_se: float, n_beta: float, gamma: float) -> bool:
-        """Tell whether a sampled value agrees with the prediction from the Hessian alone."""
+        """Return whether a sampled value agrees with the prediction from the Hessian alone."""
         return abs(llc - self.visible(n_beta, gamma)) < max(3 * llc_se, AGREEMENT * abs(llc))
 
     def exceeds(self, llc: float, llc_se: float, n_beta: float, gamma: float) -> bool:
-        """Tell whether the Hessian alone predicts more than was sampled: the chains have left the point."""
+        """Return whether the Hessian alone predicts more than was sampled: the chains have left the point."""
         return self.resolved and self.visible(n_beta, gamma) - llc > max(3 * llc_se, AGREEMENT * abs(llc))
 
 
@@ -98,7 +98,7 @@ def curvatures(problem: Problem, index: int) -> Curvatures | None:
 
 
 def is_regular(hessian: Curvatures, averages: Sequence[Average], n_betas: Sequence[float], gamma: float) -> bool:
-    """Tell whether the Hessian alone predicts the value at n_beta and, if given, at the other temperatures."""
+    """Return whether the Hessian alone predicts the value at n_beta and, if given, at the other temperatures."""
     return hessian.resolved and all(
         hessian.explains(a.llc, a.llc_se, b, gamma)
         for a, b in zip(averages, n_betas, strict=True)
