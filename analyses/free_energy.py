@@ -19,7 +19,13 @@ from slt_grok.errors import SltGrokError
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
-from slt_grok.transitions.fraction_crossing import against_training, compare, predicted_fitted, predicted_measured, seen
+from slt_grok.transitions.fraction_crossing import (
+    against_training,
+    compare,
+    observed_crossing,
+    predicted_fitted,
+    predicted_measured,
+)
 from slt_grok.transitions.free_energy import PHASES, at_fractions, free_energy, phases
 
 NUMBERS = ("mean_free_energy", "mean_free_energy_low", "mean_free_energy_high", "seeds_with")
@@ -50,7 +56,7 @@ def content_of(energies: xr.Dataset) -> dict[str, Any]:
     outcomes = energies.generalized.transpose("train_fraction", "seed").values
     at = np.broadcast_to(energies.train_fraction.values[:, None], outcomes.shape)
     known = np.isfinite(outcomes)
-    observed = seen(at[known], outcomes[known])
+    observed = observed_crossing(at[known], outcomes[known])
     predictions = {"measured": predicted_measured(energies), "fitted": predicted_fitted(energies)}
     rows = []
     for one in (energies.isel(train_fraction=i) for i in range(energies.sizes["train_fraction"])):
@@ -61,7 +67,10 @@ def content_of(energies: xr.Dataset) -> dict[str, Any]:
         "fractions": rows,
         "crossing_seen": observed._asdict(),
         "crossing_predicted": {name: crossing._asdict() for name, crossing in predictions.items()},
-        "verdict": {name: compare(crossing, observed)._asdict() for name, crossing in predictions.items()},
+        "verdict": {
+            name: dict(zip(("word", "reason"), compare(crossing, observed), strict=True))
+            for name, crossing in predictions.items()
+        },
         "training_against_posterior": against_training(energies).agreement_reason.values.tolist(),
         "notes": energies.attrs["notes"],
     }

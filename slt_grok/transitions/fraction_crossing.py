@@ -23,8 +23,7 @@ from scipy.stats import binomtest, chi2
 from slt_grok.errors import SltGrokError
 from slt_grok.transitions.change import COVERAGE
 from slt_grok.transitions.free_energy import PHASES
-from slt_grok.transitions.statuses import Phase
-from slt_grok.transitions.statuses import Verdict as Word
+from slt_grok.transitions.statuses import Phase, Verdict
 
 DRAWS = 2000
 GRID = (301, 40)  # numbers of middles and widths
@@ -51,18 +50,18 @@ class Crossing(NamedTuple):
     note: str
 
 
-class Verdict(NamedTuple):
+class Comparison(NamedTuple):
     """A verdict and its reason.
 
     Parameters
     ----------
-    word : str
+    verdict : str
         `supported`, `refuted` or `undecided`.
     reason : str
         A sentence.
     """
 
-    word: str
+    verdict: str
     reason: str
 
 
@@ -128,7 +127,7 @@ def predicted_fitted(energies: xr.Dataset, *, draws: int = DRAWS, seed: int = 0)
     return _crossing(energies, float(meeting), drawn, note)
 
 
-def seen(fractions: np.ndarray, generalized: np.ndarray) -> Crossing:
+def observed_crossing(fractions: np.ndarray, generalized: np.ndarray) -> Crossing:
     """Estimate the fraction at which half of the seeds generalize.
 
     Parameters
@@ -170,7 +169,7 @@ def seen(fractions: np.ndarray, generalized: np.ndarray) -> Crossing:
     return Crossing(float(np.exp(best)), low, high, note)
 
 
-def compare(predicted: Crossing, observed: Crossing) -> Verdict:
+def compare(predicted: Crossing, observed: Crossing) -> Comparison:
     """Decide whether the free energy predicts the observed crossing.
 
     Refuted if the 95% intervals are disjoint; supported if they overlap, both crossings are known and the ends of each
@@ -180,13 +179,13 @@ def compare(predicted: Crossing, observed: Crossing) -> Verdict:
     text = ", ".join(f"{name} {c.fraction:.3g} ({c.low:.3g} to {c.high:.3g}; {c.note})" for name, c in both.items())
     if predicted.high < observed.low or observed.high < predicted.low:
         side = "below" if predicted.high < observed.low else "above"
-        return Verdict(Word.REFUTED, f"the predicted crossing lies {side} the observed one: {text}")
+        return Comparison(Verdict.REFUTED, f"the predicted crossing lies {side} the observed one: {text}")
     known = all(np.isfinite(c.fraction) for c in both.values())
     precise = all(c.low > 0 and c.high / c.low <= PRECISE for c in both.values())
     if known and precise:
-        return Verdict(Word.SUPPORTED, f"the intervals overlap: {text}")
+        return Comparison(Verdict.SUPPORTED, f"the intervals overlap: {text}")
     why = "an interval spans more than a factor 2" if known else "one of the crossings is unknown"
-    return Verdict(Word.UNDECIDED, f"{why}: {text}")
+    return Comparison(Verdict.UNDECIDED, f"{why}: {text}")
 
 
 def against_training(energies: xr.Dataset) -> xr.Dataset:
@@ -216,10 +215,10 @@ def against_training(energies: xr.Dataset) -> xr.Dataset:
         difference = [float(row[f"mean_difference{end}"]) for end in ("", "_low", "_high")]
         posterior = _preferred(*difference[1:])
         agreement = "agree" if training == posterior else "disagree"
-        word = Word.UNDECIDED if Word.UNDECIDED in (training, posterior) else agreement
+        verdict = Verdict.UNDECIDED if Verdict.UNDECIDED in (training, posterior) else agreement
         energy = "the posterior's preference is unknown, since no seed has both phases"
         if np.isfinite(difference[0]):
-            preferred = "neither phase" if posterior == Word.UNDECIDED else f"the {posterior} phase"
+            preferred = "neither phase" if posterior == Verdict.UNDECIDED else f"the {posterior} phase"
             numbers = "F differs by {:.3g} nats, {:.3g} to {:.3g}".format(*difference)
             energy = f"the posterior prefers {preferred} ({numbers})"
         outcome = f"{wins} of {trials} seeds generalized"
@@ -230,8 +229,8 @@ def against_training(energies: xr.Dataset) -> xr.Dataset:
                 "generalized_share": wins / trials if trials else np.nan,
                 "generalized_share_low": low,
                 "generalized_share_high": high,
-                "agreement": word,
-                "agreement_reason": f"train fraction {fraction:g}: {energy}; {outcome}: {word}",
+                "agreement": verdict,
+                "agreement_reason": f"train fraction {fraction:g}: {energy}; {outcome}: {verdict}",
             }
         )
     index = pd.Index(energies.train_fraction.values, name="train_fraction")
@@ -240,7 +239,7 @@ def against_training(energies: xr.Dataset) -> xr.Dataset:
 
 def _preferred(low: float, high: float) -> str:
     """Phase that an interval prefers: above 0 generalizing, below 0 memorizing."""
-    return Phase.GENERALIZING if low > 0 else Phase.MEMORIZING if high < 0 else Word.UNDECIDED
+    return Phase.GENERALIZING if low > 0 else Phase.MEMORIZING if high < 0 else Verdict.UNDECIDED
 
 
 def share_interval(wins: int, trials: int) -> tuple[float, float]:

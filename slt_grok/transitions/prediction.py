@@ -90,21 +90,21 @@ class Prediction(Derived):
         return [Table("The LLC in held-out seeds", header, rows, folded=True)]
 
 
-def ridge(learned: np.ndarray, target: np.ndarray, asked: np.ndarray, penalty: float) -> np.ndarray:
-    """Predict (m,) at `asked` (m, c) by ridge regression of `target` (n,) on standardized `learned` (n, c)."""
-    center, scale = learned.mean(0), learned.std(0)
+def ridge(features: np.ndarray, target: np.ndarray, queries: np.ndarray, penalty: float) -> np.ndarray:
+    """Predict (m,) at `queries` (m, c) by ridge regression of `target` (n,) on standardized `features` (n, c)."""
+    center, scale = features.mean(0), features.std(0)
     scale = np.where(scale > 0, scale, 1.0)
-    rows = (learned - center) / scale
+    rows = (features - center) / scale
     normal = rows.T @ rows + penalty * len(rows) * np.eye(rows.shape[1])
-    return target.mean() + (asked - center) / scale @ np.linalg.solve(normal, rows.T @ (target - target.mean()))
+    return target.mean() + (queries - center) / scale @ np.linalg.solve(normal, rows.T @ (target - target.mean()))
 
 
 def held_out(target: np.ndarray, predictors: np.ndarray) -> np.ndarray:
     """Predict a target (seed, step) from predictors (seed, step, c), each seed from the others."""
 
-    def predict(seeds: np.ndarray, asked: int, penalty: float) -> np.ndarray:
+    def predict(seeds: np.ndarray, held: int, penalty: float) -> np.ndarray:
         rows = predictors[seeds].reshape(-1, predictors.shape[2])
-        return ridge(rows, target[seeds].ravel(), predictors[asked], penalty)
+        return ridge(rows, target[seeds].ravel(), predictors[held], penalty)
 
     def error(seeds: np.ndarray, penalty: float) -> float:
         return sum(((predict(seeds[seeds != s], s, penalty) - target[s]) ** 2).mean() for s in seeds)
@@ -125,7 +125,7 @@ def compare(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]
     return float(mean), float(mean - reach), float(mean + reach)
 
 
-def drop_left(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+def drop_remaining(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Fraction of each seed's fall from its largest value to its last (seed, step) that the predictions miss.
 
     NaN for a seed whose largest value is its last.
@@ -184,7 +184,7 @@ def predict_llc(data: Data) -> xr.Dataset:
     mean_of_others = (target.sum(0) - target) / (len(target) - 1)
     predictors = (columns[..., :1], columns[..., 1:], columns)
     predicted = np.stack([mean_of_others, *(held_out(target, selected) for selected in predictors)])
-    error, left = np.sqrt(((predicted - target) ** 2).mean(2)), drop_left(target, predicted)
+    error, left = np.sqrt(((predicted - target) ** 2).mean(2)), drop_remaining(target, predicted)
     falls = np.isfinite(left).all(0)
     intervals: dict[str, Sequence[tuple[float, ...]]] = {"error_difference": [compare(row, error[1]) for row in error]}
     if falls.sum() >= FEWEST_SEEDS:

@@ -1,4 +1,4 @@
-"""The words that results use for what they found or why they lack it; datasets store the strings."""
+"""Status strings stored in datasets."""
 
 from enum import StrEnum
 

@@ -9,9 +9,9 @@ from slt_grok.transitions.fraction_crossing import (
     Crossing,
     against_training,
     compare,
+    observed_crossing,
     predicted_fitted,
     predicted_measured,
-    seen,
     share_interval,
 )
 from slt_grok.transitions.free_energy import PHASES, free_energy
@@ -93,14 +93,14 @@ def test_the_seen_crossing_covers(width: float, seeds: int) -> None:
     found = []
     for _ in range(500):
         middle = float(np.exp(generator.uniform(np.log(0.2), np.log(0.45))))
-        crossing = seen(*trials(middle, width, seeds, generator))
+        crossing = observed_crossing(*trials(middle, width, seeds, generator))
         found.append(crossing.low <= middle <= crossing.high)
     assert 450 <= sum(found) <= (500 if width == 0.02 else 490)
 
 
 def test_separated_outcomes_leave_the_whole_gap_open() -> None:
     fractions = np.repeat([0.1, 0.2, 0.4, 0.8], 4)
-    found = seen(fractions, (fractions > 0.3).astype(float))
+    found = observed_crossing(fractions, (fractions > 0.3).astype(float))
     assert 0.2 < found.fraction < 0.4
     assert found.low == pytest.approx(0.2, rel=0.02)
     assert found.high == pytest.approx(0.4, rel=0.02)
@@ -109,23 +109,23 @@ def test_separated_outcomes_leave_the_whole_gap_open() -> None:
 
 def test_a_sweep_without_both_outcomes_is_open_at_one_end() -> None:
     fractions = np.repeat([0.2, 0.4, 0.8], 5)
-    found = seen(fractions, np.ones(15))
+    found = observed_crossing(fractions, np.ones(15))
     assert np.isnan(found.fraction)
     assert found.low == 0
     assert found.high < 0.4
     assert "every seed generalizes" in found.note
-    assert seen(fractions, np.zeros(15)).high == np.inf
-    assert "at least 2" in seen(np.full(5, 0.3), np.ones(5)).note
+    assert observed_crossing(fractions, np.zeros(15)).high == np.inf
+    assert "at least 2" in observed_crossing(np.full(5, 0.3), np.ones(5)).note
 
 
 def test_verdicts_on_the_crossing() -> None:
     near, far, vague = Crossing(0.3, 0.27, 0.33, ""), Crossing(0.1, 0.09, 0.11, ""), Crossing(0.3, 0.1, 0.5, "")
-    assert compare(near, Crossing(0.31, 0.25, 0.35, "")).word == "supported"
-    assert compare(far, near).word == "refuted"
+    assert compare(near, Crossing(0.31, 0.25, 0.35, "")).verdict == "supported"
+    assert compare(far, near).verdict == "refuted"
     assert "below" in compare(far, near).reason
-    assert compare(vague, near).word == "undecided"
-    assert compare(Crossing(np.nan, 0.0, 0.28, "nothing"), near).word == "undecided"
-    assert compare(Crossing(np.nan, 0.0, 0.2, "nothing"), near).word == "refuted"
+    assert compare(vague, near).verdict == "undecided"
+    assert compare(Crossing(np.nan, 0.0, 0.28, "nothing"), near).verdict == "undecided"
+    assert compare(Crossing(np.nan, 0.0, 0.2, "nothing"), near).verdict == "refuted"
 
 
 def test_where_training_and_posterior_disagree() -> None:
@@ -149,4 +149,4 @@ def test_share_intervals_are_those_of_the_table() -> None:
 
 def test_bad_fractions() -> None:
     with pytest.raises(SltGrokError, match="above 0"):
-        seen(np.array([0.0, 0.1]), np.array([0, 1]))
+        observed_crossing(np.array([0.0, 0.1]), np.array([0, 1]))

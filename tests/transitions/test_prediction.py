@@ -5,7 +5,7 @@ import pytest
 
 from slt_grok.errors import SltGrokError
 from slt_grok.transitions import predict_llc
-from slt_grok.transitions.prediction import compare, drop_left, held_out, ridge
+from slt_grok.transitions.prediction import compare, drop_remaining, held_out, ridge
 from tests.transitions.test_measure import run
 
 
@@ -38,7 +38,7 @@ def test_the_corrected_interval_by_hand():
 def test_the_share_of_the_drop_left_by_hand():
     target = np.array([[1.0, 9, 5, 1], [2, 4, 3, 2], [1, 2, 3, 4]])  # falls by 8, by 2, not at all
     predicted = np.array([[0.0, 6, 9, 4], [0, 3, 0, 1], [0, 0, 0, 0]])  # 2 of 8, 2 of 2
-    np.testing.assert_allclose(drop_left(target, predicted[None])[0], [0.75, 0.0, np.nan])
+    np.testing.assert_allclose(drop_remaining(target, predicted[None])[0], [0.75, 0.0, np.nan])
 
 
 def test_what_carries_the_llc_predicts_it():
