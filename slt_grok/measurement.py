@@ -268,8 +268,8 @@ class Measurement(Result):
         return (time.process_time() - start) * min(getattr(settings, "checkpoints", None) or checkpoints, checkpoints)
 
 
-def final_numbers(dataset: xr.Dataset, prefix: str) -> dict[str, Any]:
-    """Collect every number at the last checkpoint; along a short named dimension, as PREFIX.VARIABLE.VALUE."""
+def final_numbers(dataset: xr.Dataset, prefix: str, *along: str) -> dict[str, Any]:
+    """Collect every number at the last checkpoint; along `split` and given dimensions, as PREFIX.VARIABLE.VALUE."""
     if "step" not in dataset.dims:
         return {}
     last = dataset.sortby("step").isel(step=-1)
@@ -281,7 +281,7 @@ def final_numbers(dataset: xr.Dataset, prefix: str) -> dict[str, Any]:
             values = values.sel(component="total", drop=True)
         if values.dims == ():
             numbers[f"{prefix}.{name}"] = values.item()
-        elif values.dims in (("split",), ("keeps",)):
+        elif len(values.dims) == 1 and values.dims[0] in ("split", *along):
             labels = values[values.dims[0]].values
             numbers |= {f"{prefix}.{name}.{label}": value.item() for label, value in zip(labels, values, strict=True)}
     return numbers

@@ -195,7 +195,7 @@ class Programs(Measurement):
 
     def columns(self, dataset: xr.Dataset) -> dict[str, Any]:
         """Report the last checkpoint's numbers, and the shortest program's bits with their drop from the maximum."""
-        columns = final_numbers(dataset, f"final.{self.name}")
+        columns = final_numbers(dataset, f"final.{self.name}", "keeps")
         for bits in shortest(dataset).sortby("step").transpose("keeps", "step"):
             columns[f"final.program.shortest_bits.{bits.keeps.item()}"] = bits[-1].item()
             columns[f"program_bits_drop.{bits.keeps.item()}"] = (bits.max() - bits[-1]).item()
