@@ -20,7 +20,6 @@ CAPTION = (
     "correct answers."
 )
 NOISE = {"label_noise", "noise_seed"}  # settings of the task that count as an intervention
-COMPARED = ("training", "llc", "circuits", "landscape")
 
 
 def read(run: "Run") -> "Run | None":
@@ -52,19 +51,24 @@ def changes(training: TrainingSettings | None) -> list[int]:
     return sorted((steps | ({penalty.from_step} if penalty is not None else set())) - {0})
 
 
+def names(run: "Run", baseline: "Run") -> tuple[str, str]:
+    """Name the baseline and the run by their folders, which differ, unlike the names in their configurations."""
+    return baseline.path.name, run.path.resolve().name
+
+
 def tables(run: "Run", baseline: "Run") -> list[Table]:
     """Tabulate the settings that differ, and the key numbers of both runs, one row per run and seed."""
     first, second = (_settings(each) for each in (baseline, run))
     differ = [key for key in sorted({*first, *second}) if first.get(key) != second.get(key)]
     rows = [[key, first.get(key, "–"), second.get(key, "–")] for key in differ]
-    names = (str(run.config.baseline), run.config.name)
+    labels = names(run, baseline)
     seeds = {
         f"{name}, seed {seed}" if seed else name: numbers
-        for name, each in zip(names, (baseline, run), strict=True)
+        for name, each in zip(labels, (baseline, run), strict=True)
         for seed, numbers in summary.by_seed(summary.read(each.path)).items()
     }
     both = summary.seed_table("Both runs", "Run", seeds)
-    return [Table("Settings that differ", ["Key", *names], rows), *([both] if both else [])]
+    return [Table("Settings that differ", ["Key", *labels], rows), *([both] if both else [])]
 
 
 def _settings(run: "Run") -> dict[str, str]:

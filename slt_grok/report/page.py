@@ -2,12 +2,14 @@
 
 import base64
 import importlib.resources
+import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jinja2
+import xarray as xr
 from matplotlib.figure import Figure
 
 from slt_grok import plots
@@ -21,7 +23,7 @@ from slt_grok.store import atomic
 if TYPE_CHECKING:
     from slt_grok.studies.run import Run
 
-OVERVIEW = ("training", "llc", "circuits", "landscape", "transitions")
+OVERVIEW = tuple(inspect.signature(plots.phase_transition).parameters)
 """Labels of the datasets in the aligned figure at the top."""
 OVERVIEW_CAPTION = (
     "All measures over training on a common step axis. Shaded: phases. Dashed: middles of transitions; bars: "
@@ -90,7 +92,7 @@ def write(run: "Run") -> Path:
     figures = drawn(planned(run, results, other), run.path / "figures")
     sections = [_section(run, result, [f for f in figures if f.section == result.name]) for result in results]
     if other is not None:
-        compared = [figure for figure in figures if figure.section == baseline.TITLE and figure.picture]
+        compared = [figure for figure in figures if figure.section == baseline.TITLE]
         sections.insert(0, Section(baseline.TITLE, figures=compared, tables=baseline.tables(run, other)))
     elif run.config.baseline is not None:
         note = f"Not compared: there is no run {run.config.baseline} in the parent folder of this run."
@@ -102,7 +104,7 @@ def write(run: "Run") -> Path:
         numbers=summary.key_numbers(numbers) if numbers and not seeds else {},
         seeds=summary.seed_table("Key numbers of each seed", "Seed", seeds),
         setting=summary.llc_setting(run.data.get("llc")),
-        overview=[figure for figure in figures if figure.section == "" and figure.picture],
+        overview=[figure for figure in figures if figure.section == ""],
         sections=sections,
         flags=list(map(sentence, numbers.get("flags") or [])),
         unknown=[label for label in run.data if label not in Result.registry],
@@ -117,7 +119,7 @@ def write(run: "Run") -> Path:
 
 def planned(run: "Run", results: Sequence[Result], other: "Run | None") -> list[PageFigure]:
     """List every figure to draw: the overview, those of the results whose variables were measured, the comparison."""
-    overview = {label: run.data[label] for label in OVERVIEW if label in run.data and run.data[label].sizes}
+    overview = {label: dataset for label, dataset in _measured(run).items() if label in OVERVIEW}
     plan = []
     if overview.keys() - {"transitions"}:
         draw = partial(plots.phase_transition, **overview)
@@ -127,17 +129,21 @@ def planned(run: "Run", results: Sequence[Result], other: "Run | None") -> list[
             if all(name in run.data[result.name] for name in drawing.variables):
                 plan += _planned(run, result, drawing)
     if other is not None:
-        runs = [{label: each.data[label] for label in baseline.COMPARED if label in each.data} for each in (other, run)]
-        names, changes = (run.config.baseline, run.config.name), baseline.changes(run.config.training)
-        draw = partial(plots.baseline_comparison, *runs, names, changes)
+        names, changes = baseline.names(run, other), baseline.changes(run.config.training)
+        draw = partial(plots.baseline_comparison, _measured(other), _measured(run), names, changes)
         plan.append(PageFigure(baseline.TITLE, "baseline_comparison", draw, baseline.CAPTION.format(name=names[0])))
     return plan
+
+
+def _measured(run: "Run") -> dict[str, xr.Dataset]:
+    """Select the datasets of measurements that were possible."""
+    return {label: dataset for label, dataset in run.data.items() if dataset.sizes}
 
 
 def _planned(run: "Run", result: Result, drawing: Drawing) -> list[PageFigure]:
     """Plan one figure, or one per seed with all but the first folded."""
     dataset = run.data[result.name]
-    draw = partial(drawing.draw, dataset, *(run.data.get(label) for label in drawing.others))
+    draw = partial(drawing.draw, dataset, *(_measured(run).get(label) for label in drawing.others))
     figure = PageFigure(result.name, drawing.name, draw, drawing.caption, drawing.folded)
     seeds = dataset.seed.values.tolist() if "seed" in dataset.dims else [None]
     if not drawing.by_seed:
@@ -175,8 +181,7 @@ def _section(run: "Run", result: Result, figures: Sequence[PageFigure]) -> Secti
     data = run.data
     if reason := data[result.name].attrs.get("unmeasurable"):
         return Section(result.title, [sentence(f"Not measured: {reason}")])
-    notes = [*result.notes(data), *(figure.failure for figure in figures if figure.failure)]
-    return Section(result.title, notes, [f for f in figures if f.picture], result.tables(data), result.text(data))
+    return Section(result.title, result.notes(data), figures, result.tables(data), result.text(data))
 
 
 def _template() -> jinja2.Template:
