@@ -18,6 +18,7 @@ from slt_grok.models import OneLayerTransformer, planted
 from slt_grok.store import importers
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
+from tests.gromov import gromov
 
 from .planted import planted_trajectory
 
@@ -198,7 +199,7 @@ def test_published_networks_are_discs_as_published(name, disc, torus):
 @given(m=st.integers(2, 12), seed=st.integers(0, 99), sign=st.sampled_from([1, -1]))
 def test_relabeling_moves_frequencies_and_nothing_else(m, seed, sign):
     p, task = 13, ModularTask(13, "addition" if sign == 1 else "subtraction")
-    module = planted.gromov(p, [2, 5], 40, seed, sign)
+    module = gromov(p, [2, 5], 40, seed, sign)
     with torch.no_grad():
         for i, weights in enumerate(module.parameters()):
             weights.add_(0.05 * random(*weights.shape, seed=seed + 100 * i))

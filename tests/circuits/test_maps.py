@@ -16,9 +16,10 @@ from slt_grok.errors import SltGrokError
 from slt_grok.groups import cyclic
 from slt_grok.interventions import relabel
 from slt_grok.models import EmbeddingMLP
-from slt_grok.models.planted import clock, gromov, lookup_table
+from slt_grok.models.planted import clock, lookup_table
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
+from tests.gromov import gromov
 
 from .planted import planted, planted_trajectory
 from .test_relabeling import KINDS, random_network

@@ -12,9 +12,9 @@ from slt_grok.landscape.alignment import align, shuffle
 from slt_grok.landscape.barriers import barrier, barrier_matrix, matrix_seconds, neighbor_barriers
 from slt_grok.landscape.bezier import bezier
 from slt_grok.landscape.evaluation import Samples, losses_at, predicted_seconds, splits
-from slt_grok.models import planted
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Network, Trajectory
+from tests.gromov import gromov
 from tests.landscape.toys import stacked
 
 TRANSFORMER = {"kind": "transformer", "d_model": 6, "n_heads": 2, "d_mlp": 10}
@@ -75,7 +75,7 @@ def memorized(task: ModularTask) -> Trajectory:
 @pytest.mark.parametrize("kind", ["transformer", "quadratic"])
 def test_two_permuted_copies_of_one_network(kind):
     task = ModularTask(11, train_fraction=0.5)
-    one = memorized(task) if kind == "transformer" else Trajectory.of(planted.gromov(11, [1, 3, 4], 90), task)
+    one = memorized(task) if kind == "transformer" else Trajectory.of(gromov(11, [1, 3, 4], 90), task)
     other = shuffle(one, seed=2)
     both = {name: torch.stack([w, other.parameters[name]]) for name, w in one.parameters.items()}
     pair = Trajectory(one.network, both, ("seed",), {"seed": np.array([0, 1])})

@@ -7,6 +7,7 @@ from slt_grok.models import planted
 from slt_grok.program import Tokens, pairs
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
+from tests import gromov as random_phases
 
 AMPLITUDES = {2: 5.0, 7: 3.0, 9: 4.0}
 
@@ -19,7 +20,7 @@ def clock(p: int = 23, sign: int = 1) -> Trajectory:
 
 def gromov(p: int = 23, width: int = 400) -> Trajectory:
     """Random phases: U = cos(w a + f), V = cos(w b + g), W = cos(w c + f + g); the phases are `gromov_phases`."""
-    return Trajectory.of(planted.gromov(p, list(AMPLITUDES), width, seed=1), ModularTask(p))
+    return Trajectory.of(random_phases.gromov(p, list(AMPLITUDES), width, seed=1), ModularTask(p))
 
 
 def gromov_phases(width: int = 400) -> np.ndarray:

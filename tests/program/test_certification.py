@@ -16,6 +16,7 @@ from slt_grok.program.certification import Comparison, certificate
 from slt_grok.program.token_tables import TokenTables
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
+from tests.gromov import gromov, sufficient_width
 from tests.program import networks
 from tests.program.networks import AMPLITUDES
 
@@ -36,7 +37,7 @@ PLANTED = {
     "clock": lambda: planted.quadratic_clock(P, AMPLITUDES),
     "clock of an embedding": lambda: planted.clock(P, AMPLITUDES),
     "pizza": lambda: planted.pizza(P, AMPLITUDES),
-    "gromov": lambda: planted.gromov(P, KEYS.tolist(), planted.sufficient_width(P, KEYS.tolist())),
+    "gromov": lambda: gromov(P, KEYS.tolist(), sufficient_width(P, KEYS.tolist())),
     "transformer": lambda: transformer("two tokens"),
     "transformer with =": lambda: transformer("equals"),
 }
@@ -109,8 +110,8 @@ def test_certified_answers_need_not_be_right() -> None:
 BROKEN = {
     "clock": PLANTED["clock of an embedding"],
     "pizza": PLANTED["pizza"],
-    "gromov": lambda: planted.gromov(P, KEYS.tolist(), 400),
-    "too few neurons": lambda: planted.gromov(P, KEYS.tolist(), 30),  # wrong on many pairs before any noise
+    "gromov": lambda: gromov(P, KEYS.tolist(), 400),
+    "too few neurons": lambda: gromov(P, KEYS.tolist(), 30),  # wrong on many pairs before any noise
     "transformer": lambda: transformer("two tokens", 0.1),
     "transformer with =": lambda: transformer("equals", 0.2),
 }
@@ -256,7 +257,7 @@ def test_gelu_is_steepest_at_the_square_root_of_2() -> None:
 
 def test_a_table_that_contradicts_its_frequencies_is_not_certified() -> None:
     """Too few neurons of random phases: many errors, which the program has as well."""
-    network = Trajectory.of(planted.gromov(P, KEYS.tolist(), 30), ModularTask(P))
+    network = Trajectory.of(gromov(P, KEYS.tolist(), 30), ModularTask(P))
     found = certificate(network, KEYS)
     assert found.certified == 1  # the program is the network
     assert found.accuracy_bound == pytest.approx(accuracy(network))

@@ -10,11 +10,11 @@ import xarray as xr
 import yaml
 
 from slt_grok.config import parse_config
-from slt_grok.models import planted
 from slt_grok.store import RunDirectory
 from slt_grok.studies import costs, scheduler, worker
 from slt_grok.studies.study import run_study
 from tests.conftest import CONFIG
+from tests.gromov import gromov
 
 BASE = {**CONFIG, "landscape": None}
 STUDY: dict[str, Any] = {"name": "small", "base": "base.yaml", "measurements": ["circuits", "llc"]}
@@ -33,7 +33,7 @@ def planted_run(path: Path) -> Path:
     """A run directory with a circuit of frequency 2 under noise, at five steps of one seed."""
     directory = RunDirectory(path)
     directory.write_manifest({"config": PLANTED, "stages": {}})
-    network = planted.gromov(13, [2], 32)
+    network = gromov(13, [2], 32)
     for step in (0, 1, 2, 5, 9):
         noise = torch.Generator().manual_seed(step)
         weights = {name: w + 0.05 * torch.randn(w.shape, generator=noise) for name, w in network.named_parameters()}
