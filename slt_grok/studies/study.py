@@ -52,8 +52,8 @@ def run_study(file: Path, out: Path | None, workers: int | None, only_plan: bool
         seconds, span = sum(predicted.values()), makespan(list(predicted.values()), workers)
         announce(
             study.name,
-            f"{len(pending)} of {len(runs)} runs to execute, about {seconds / 60:.0f} core-minutes, "
-            f"{span / 60:.0f} min with {workers} processes",
+            f"{len(pending)} of {len(runs)} runs to execute, about {seconds / 60:.0f} min of one core, "
+            f"{span / 60:.0f} min with {workers} at a time",
         )
         reasons = dict.fromkeys(run.reason for run in study.runs if run.reason)
         for reason in reasons:
