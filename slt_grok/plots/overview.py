@@ -155,7 +155,7 @@ def phase_transition(
     """
     given = {"training": training, "llc": llc, "circuits": circuits, "landscape": landscape}
     measured = {name: style.with_seed(dataset) for name, dataset in given.items() if dataset is not None}
-    shown = [p for p in PANELS if p.dataset in measured and p.colors.keys() & set(measured[p.dataset])]
+    shown = [p for p in PANELS if p.dataset in measured and set(p.variables) & set(measured[p.dataset])]
     if not shown:
         raise SltGrokError("the phase-transition figure expected at least one of training, llc, circuits, landscape")
     events = middles(transitions) if transitions is not None else []
