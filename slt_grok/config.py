@@ -7,7 +7,7 @@ with the file, the key and what was expected.
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
 from pydantic import Field, PrivateAttr, create_model, model_validator
@@ -17,7 +17,7 @@ from slt_grok.measurement import Measurement
 from slt_grok.models import Model, Network
 from slt_grok.registry import load_plugins
 from slt_grok.rules import GENERALIZED, MEMORIZED
-from slt_grok.settings import Deferred, Settings, parse_settings, section
+from slt_grok.settings import Deferred, NonNegative, Settings, parse_settings, section
 from slt_grok.tasks import Task
 from slt_grok.training.settings import TrainingSettings
 
@@ -36,7 +36,7 @@ class RunConfig(Settings):
 
     name: str = Field(pattern=NAME)
     plugins: list[str] = Field(default=[], description="importable modules that add measurements, samplers, ...")
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
+    seeds: list[NonNegative] = Field(default=[0], min_length=1)
     task: section(Task, "kind", "modular")  # pyright: ignore[reportInvalidTypeForm]
     model: section(Model, "kind", deferred=True)  # pyright: ignore[reportInvalidTypeForm]
     training: TrainingSettings | None = Field(description="null for imported networks")
@@ -65,7 +65,7 @@ class RunConfig(Settings):
             raise ValueError(f"seeds: expected distinct seeds, got {self.seeds}")
         network = self.network  # report what does not fit it now rather than after training
         for key in type(self).model_fields:
-            if isinstance(part := getattr(self, key), Settings):
+            if key in self.model_fields_set and isinstance(part := getattr(self, key), Settings):
                 part.check_network(network, key)
         return self
 
@@ -94,9 +94,25 @@ def run_config() -> type[RunConfig]:
     """Build the class of a run's configuration, with a section for each registered measurement."""
     sections: dict[str, Any] = {}
     for kind in sorted(Measurement.all(), key=lambda kind: kind.inherits):  # report a wrong value at its origin
+        if kind.name in RunConfig.model_fields or hasattr(RunConfig, kind.name):
+            raise SltGrokError(f"measurement {kind.name}: this name is reserved in a configuration; choose another")
         complete = not any(field.is_required() for field in kind.Settings.model_fields.values())
-        sections[kind.name] = (kind.Settings | None, kind.Settings() if complete else None)
+        default = parse_settings(kind.Settings, {}, f"measurement {kind.name}: defaults") if complete else None
+        sections[kind.name] = (kind.Settings | None, default)
     return create_model("RunConfig", __base__=RunConfig, **sections)
+
+
+class _Loader(yaml.SafeLoader):
+    """A loader that refuses duplicate keys instead of using the last one."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        keys = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if (key.tag, key.value) in keys:
+                raise yaml.MarkedYAMLError(problem=f"duplicate key {key.value!r}", problem_mark=key.start_mark)
+            keys.add((key.tag, key.value))
+        return node
 
 
 def read_yaml(path: Path) -> Any:
@@ -105,15 +121,15 @@ def read_yaml(path: Path) -> Any:
     Raises
     ------
     SltGrokError
-        The file is missing, unreadable or not YAML.
+        The file is missing, unreadable or not YAML, or a key occurs twice in a mapping.
     """
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.load(path.read_text(), _Loader)
     except FileNotFoundError as error:
         raise SltGrokError(f"{path}: no such configuration file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SltGrokError(f"{path}: expected a readable text file ({error})") from error
-    except yaml.YAMLError as error:
+    except Exception as error:  # YAMLError; RecursionError, ValueError, ... from values such as 2020-13-45
         raise SltGrokError(f"{path}: expected YAML ({' '.join(str(error).split())})") from error
 
 

@@ -7,8 +7,8 @@ from slt_grok.errors import SltGrokError
 CPU = torch.device("cpu")
 
 
-def device_named(name: str | None) -> torch.device:
-    """Get the device named by a setting; the CPU for None.
+def device_named(name: str | None, key: str = "device") -> torch.device:
+    """Get the device named by the setting `key`; the CPU for None.
 
     Raises
     ------
@@ -16,5 +16,5 @@ def device_named(name: str | None) -> torch.device:
         The device is `cuda` and torch finds no CUDA device.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise SltGrokError("device: expected null, since torch finds no CUDA device here, got cuda")
+        raise SltGrokError(f"{key}: expected null, since torch finds no CUDA device here, got cuda")
     return torch.device(name or "cpu")

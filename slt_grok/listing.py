@@ -30,7 +30,7 @@ def listing() -> Iterator[str]:
     for title, family in FAMILIES.items():
         yield title
         for kind in family.all():
-            yield f"  {kind.name}: {(kind.__doc__ or '').strip().splitlines()[0]}"
+            yield f"  {kind.name}: {(kind.__doc__ or '').strip().partition(chr(10))[0]}"
             settings = ", ".join(_settings(kind))
             if settings:
                 yield f"      {settings}"

@@ -6,6 +6,7 @@ configuration.
 """
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Iterable
 from functools import cache
@@ -33,13 +34,23 @@ class Registered:
         if Registered in cls.__bases__:
             cls.registry = {}
         elif "name" in vars(cls):
+            where, missing = f"{cls.__module__}.{cls.__qualname__}", list(filter(cls._is_abstract, dir(cls)))
+            if missing:
+                raise SltGrokError(f"{where}: expected it to define {', '.join(missing)}")
+            if not isinstance(cls.name, str) or not cls.name.isidentifier():
+                raise SltGrokError(f"{where}: expected a name of letters, digits and underscores, got {cls.name!r}")
             other = cls.registry.setdefault(cls.name, cls)
             if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
                 raise SltGrokError(
-                    f"{cls.__module__}.{cls.__qualname__}: the name {cls.name!r} is already taken by "
-                    f"{other.__module__}.{other.__qualname__}; choose another"
+                    f"{where}: the name {cls.name!r} is already taken by {other.__module__}.{other.__qualname__}; "
+                    f"choose another"
                 )
             cls.registry[cls.name] = cls
+
+    @classmethod
+    def _is_abstract(cls, attribute: str) -> bool:
+        value = inspect.getattr_static(cls, attribute)
+        return getattr(getattr(value, "func", value), "__isabstractmethod__", False)  # func: of a cached_property
 
     @classmethod
     def load(cls) -> None:
@@ -64,7 +75,7 @@ class Registered:
             There is no such class.
         """
         cls.load()
-        if name not in cls.registry:
+        if not isinstance(name, str) or name not in cls.registry:
             raise SltGrokError(f"expected one of {', '.join(sorted(cls.registry))}, got {name!r}")
         return cls.registry[name]
 
@@ -79,8 +90,7 @@ def import_modules(package: str) -> None:
 @cache
 def import_plugins() -> None:
     """Import the plugins that other distributions declare by an entry point."""
-    for point in entry_points(group=GROUP):
-        point.load()
+    load_plugins([point.module for point in entry_points(group=GROUP)], f"entry points {GROUP}")
 
 
 def load_plugins(modules: Iterable[str], origin: str) -> None:
@@ -101,5 +111,6 @@ def load_plugins(modules: Iterable[str], origin: str) -> None:
     for module in modules:
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            raise SltGrokError(f"{origin}: plugins: cannot import {module!r} ({error})") from error
+        except (Exception, SystemExit) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise SltGrokError(f"{origin}: plugins: cannot import {module!r} ({reason})") from error

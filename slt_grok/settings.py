@@ -17,15 +17,15 @@ from torch import Tensor
 from slt_grok.errors import SltGrokError
 from slt_grok.registry import Registered
 
-Positive = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0, lt=2**63)]
+NonNegative = Annotated[int, Field(ge=0, lt=2**63)]
 AboveZero = Annotated[float, Field(gt=0)]
 
 
 class Settings(BaseModel):
-    """Base of all settings: unknown keys, NaN and infinity are rejected."""
+    """Base of all settings: unknown keys, NaN, infinity and wrong defaults are rejected."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True, validate_default=True)
 
     def check_network(self, network: Any, key: str) -> None:
         """Check what depends on the network and its task.

@@ -13,7 +13,17 @@ import pytest
 import yaml
 
 import slt_grok
+from slt_grok.config import parse_config
+from slt_grok.errors import SltGrokError
+from slt_grok.registry import Registered, load_plugins
 
+IMPORTS = """
+from slt_grok.llc.samplers.sampler import Sampler
+from slt_grok.measurement import Measurement
+from slt_grok.models import Model
+from slt_grok.settings import Settings
+from slt_grok.tasks import GroupTask
+"""
 PLUGINS = Path(__file__).parent / "plugins"
 CONFIG = {
     "name": "outside",
@@ -134,6 +144,42 @@ def test_everything_is_listed(folder: Path) -> None:
     output = run(folder, "list", "--plugin", "top_weights", "--plugin", "averaged_sgld", "--plugin", "s3")
     for name in ("top_weights", "averaged_sgld", "s3", "pair_mlp"):
         assert name in output
+
+
+WRONG = {
+    "class (": "SyntaxError",
+    "unknown": "NameError",
+    "raise SystemExit(3)": "SystemExit",
+    "class A(Measurement):\n  name = 'a/b'\n  def measure(self, *_): ...": "A: expected a name of letters",
+    "class A(Measurement):\n  name = '7'\n  def measure(self, *_): ...": "A: expected a name of letters",
+    "class A(Measurement):\n  name = 'a'": "A: expected it to define measure",
+    "class A(Measurement):\n  name = 'seeds'\n  def measure(self, *_): ...": "measurement seeds: this name is",
+    "class A(Measurement):\n  name = 'network'\n  def measure(self, *_): ...": "measurement network: this name is",
+    "class A(Measurement):\n  name = 'a'\n  class Settings(Settings): k: int = 'three'\n  def measure(self, *_): ...": (
+        "measurement a: defaults: k: expected valid integer"
+    ),
+    "class A(Sampler):\n  name = 'a'\n  def init(self, *_): ...": "A: expected it to define update",
+    "class A(GroupTask):\n  name = 'a'": "A: expected it to define group",
+    "class A(Model):\n  name = 'a'\n  def initialize(self, generator): ...": "A: expected it to define forward",
+}
+
+
+@pytest.mark.parametrize("code", WRONG)
+def test_a_wrong_plugin_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    (tmp_path / "wrong_plugin.py").write_text(f"{IMPORTS}\n{code}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "wrong_plugin", raising=False)
+    for family in Registered.__subclasses__():
+        family.load()
+        monkeypatch.setattr(family, "registry", dict(family.registry))
+    with pytest.raises(SltGrokError, match=WRONG[code]):
+        parse_config({"name": "wrong", "plugins": ["wrong_plugin"], "task": {}, "training": None}, "wrong.yaml")
+
+
+@pytest.mark.parametrize("name", ["", ".x"])
+def test_a_plugin_needs_a_full_name(name: str) -> None:
+    with pytest.raises(SltGrokError, match="--plugin: plugins: cannot import"):
+        load_plugins([name], "--plugin")
 
 
 def test_an_unknown_plugin_is_one_sentence(folder: Path) -> None:

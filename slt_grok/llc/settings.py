@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from slt_grok.errors import SltGrokError
+from slt_grok.llc import restrictions
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.sampling import Schedule
 from slt_grok.models import Network
@@ -57,7 +58,7 @@ class SamplingSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, content: Any) -> Any:
-        if not isinstance(content, Mapping) or content.get("preset") not in PRESETS:
+        if not isinstance(content, Mapping) or content.get("preset") not in list(PRESETS):
             return content
         preset = PRESETS[content["preset"]]
         sampler = content.get("sampler", {})
@@ -126,3 +127,13 @@ class LLCSettings(SamplingSettings):
     weights: list[str] | None = Field(
         default=None, min_length=1, description="names or patterns of the parameters that move; all by default"
     )
+
+    def check_network(self, network: Network, key: str) -> None:
+        """See `Settings`: the split must have samples, and the weights must be parameters."""
+        try:
+            restrictions.parameters(network.module, *self.weights or ())
+            if network.task is not None:
+                restrictions.split(network.task, self.data)
+        except SltGrokError as error:
+            raise SltGrokError(f"{key}.{error}") from error
+        super().check_network(network, key)

@@ -5,6 +5,7 @@ site through `at(name, value)`, so one function can record or replace the value.
 declares, never on its class: whatever it does not declare is not measured, and the result states this.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ClassVar, Literal, NamedTuple
 
@@ -98,10 +99,12 @@ class Model(Registered, nn.Module):
         self.tokens = tokens
         self.classes = tokens if classes is None else classes
 
+    @abstractmethod
     def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
         """Return logits (n, classes) for tokens (n, operands), pairs of them in every task of this package."""
         raise NotImplementedError
 
+    @abstractmethod
     def initialize(self, generator: torch.Generator) -> None:
         """Initialize the weights in place, drawing everything from `generator`."""
         raise NotImplementedError

@@ -69,7 +69,7 @@ def train(
     settings.check_network(network, "training")
     inputs, labels = network.task.data("train")
     streams = [np.random.SeedSequence(seed).spawn(2) for seed in seeds]
-    device = device_named(settings.device)
+    device = device_named(settings.device, "training.device")
     initial = _initial(network, settings, [init for init, _ in streams])
     parameters = {name: tensor.to(device) for name, tensor in initial.items()}
     inputs, labels = inputs.to(device), labels.to(device)

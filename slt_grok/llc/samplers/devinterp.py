@@ -53,6 +53,8 @@ class Devinterp(Sampler):
 
     method: Literal["sgld", "rmsprop_sgld"] = "sgld"
 
+    init = update = None  # pyright: ignore[reportAssignmentType] ; devinterp's own loop replaces them
+
     def run(
         self, sampling: Sampling, starts: Starts, on_progress: ProgressCallback, observers: Sequence[Observer] = ()
     ) -> Chains:
@@ -61,7 +63,8 @@ class Devinterp(Sampler):
         Raises
         ------
         SltGrokError
-            The device is not the CPU, there are observers, chains do not start at w*, or the subspace has planes.
+            devinterp cannot be imported, the device is not the CPU, there are observers, chains do not start at w*, or
+            the subspace has planes.
         """
         if sampling.device != CPU or observers or starts.position is not None:
             raise SltGrokError("sampler devinterp: expected chains from w* on the CPU, without observers")
@@ -142,7 +145,10 @@ def _chains(sampling: Sampling, starts: Starts, settings: dict[str, Any], on_pro
     """Run all chains of one network; a chain abandoned by devinterp has NaN losses from then on."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from devinterp.slt import sampling as devinterp
+        try:
+            from devinterp.slt import sampling as devinterp
+        except ImportError as error:
+            raise SltGrokError(f"sampler devinterp: cannot import devinterp ({error}); reinstall it") from error
 
     model = deepcopy(sampling.network.module).to(next(iter(starts.stack.values())).dtype).requires_grad_(True)
     model.load_state_dict({name: tensor[0] for name, tensor in starts.stack.items()}, strict=False)
