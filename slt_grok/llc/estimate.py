@@ -94,7 +94,7 @@ def estimate(
     box : float, optional
         Half-width of a hard box around w*, in addition to the Gaussian localization.
     subspace : Subspace, optional
-        Weights that move; all by default.
+        Weights that move; by default all, without those that were frozen by `requires_grad_(False)`.
     dtype : torch.dtype, optional
         Precision of the chains' parameters, by default that of the network; losses are always float64.
     device : str, optional
@@ -119,14 +119,19 @@ def estimate(
     Raises
     ------
     SltGrokError
-        There are no data, a setting is out of range, or weights or the loss at w* are not finite.
+        Network, data and loss do not fit together, a setting is wrong, or weights or the loss at w* are not finite.
 
     Examples
     --------
     >>> result = slt_grok.llc.estimate(module, (inputs, targets), n_beta=30, gamma=100)
     >>> float(result.llc), float(result.llc_se), str(result.llc_status.values)
     """
-    n_betas = None if n_beta is None else sorted(np.atleast_1d(n_beta).astype(float).tolist(), reverse=True)
+    if not isinstance(sampler, Sampler | None):
+        raise SltGrokError(f"sampler: expected a sampler such as slt_grok.llc.SGLD(step_size), got {sampler!r}")
+    try:
+        n_betas = None if n_beta is None else sorted(np.atleast_1d(n_beta).astype(float).tolist(), reverse=True)
+    except (TypeError, ValueError) as error:
+        raise SltGrokError(f"n_beta: expected a number or several, got {n_beta!r}") from error
     problem = Problem.from_inputs(source, data, loss, subspace, dtype)
     seek = n_betas is None and problem.finite_minimizer
     if chains is None:

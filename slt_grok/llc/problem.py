@@ -1,7 +1,8 @@
 """The sampling problem: networks, their data and the weights that move, and the starting points of the chains."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -11,10 +12,13 @@ from torch import Tensor, nn
 
 from slt_grok.devices import CPU
 from slt_grok.errors import SltGrokError
+from slt_grok.llc.sample_losses import losses_of_outputs
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.sampling import Sampling, Schedule, Starts
-from slt_grok.llc.subspaces import Subspace, everything
+from slt_grok.llc.subspaces import Subspace, Whole
 from slt_grok.trajectories import Loss, Trajectory, cross_entropy
+
+CHECKED = 64  # samples on which the loss is checked
 
 
 @dataclass(frozen=True)
@@ -61,23 +65,34 @@ class Problem:
         Raises
         ------
         SltGrokError
-            There are no data, weights or the loss at w* are not finite, or the subspace is empty.
+            Network, data and loss do not fit together, weights or the loss at w* are not finite, or the subspace is
+            empty.
         """
+        if not isinstance(source, nn.Module | Trajectory):
+            raise SltGrokError(f"source: expected a torch.nn.Module or a Trajectory, got {type(source).__name__}")
         trajectory = Trajectory.of(source) if isinstance(source, nn.Module) else source
         if loss is not None:
             trajectory = replace(trajectory, network=replace(trajectory.network, loss=loss))
         if data is None and trajectory.network.task is None:
             raise SltGrokError("data: expected (inputs, targets), since the network has no task")
-        inputs, targets = data or trajectory.task.data("train")
+        data = trajectory.task.data("train") if data is None else data
+        if not isinstance(data, tuple | list) or [isinstance(x, Tensor) and x.ndim > 0 for x in data] != [True, True]:
+            raise SltGrokError("data: expected (inputs, targets), two tensors with the samples along their first axis")
+        inputs, targets = data
         if len(inputs) != len(targets) or not len(inputs):
             raise SltGrokError(f"data: expected as many targets as inputs, got {len(inputs)} and {len(targets)}")
-        dtype = dtype or next(iter(trajectory.parameters.values())).dtype
-        subspace = subspace or everything(trajectory.network.shapes)
+        dtype = dtype or next((tensor.dtype for tensor in trajectory.parameters.values()), torch.float32)
+        if not dtype.is_floating_point:
+            raise SltGrokError(f"dtype: expected real floating-point numbers, got {dtype}")
+        subspace = subspace or _trainable(trajectory)
         if not subspace.dimension:
             raise SltGrokError("subspace: expected at least one weight that moves, got none")
         if inputs.is_floating_point():
             inputs = inputs.to(dtype)
-        baselines = _baselines(trajectory, inputs.double() if inputs.is_floating_point() else inputs, targets)
+        precise = inputs.double() if inputs.is_floating_point() else inputs
+        _check_loss(trajectory, precise[:CHECKED], targets[:CHECKED])
+        with _explained("loss: cannot be computed"):
+            baselines = _baselines(trajectory, precise, targets)
         for label, value in zip(trajectory.labels(), baselines, strict=True):
             if not np.isfinite(value):
                 where = ", ".join(f"{dim} {coordinate}" for dim, coordinate in label.items()) or "the network"
@@ -129,6 +144,59 @@ class Problem:
             for chain in range(chains)
         ]
         return Starts(stack, n_beta, torch.full_like(n_beta, gamma), streams)
+
+
+def _trainable(trajectory: Trajectory) -> Subspace:
+    """Select all weights that are not frozen."""
+    network = trajectory.network
+    return Subspace(network.shapes, {name: Whole() for name in network.shapes if name not in (network.frozen or ())})
+
+
+def _check_loss(trajectory: Trajectory, inputs: Tensor, targets: Tensor) -> None:
+    """Check that network and loss accept the data, and that the loss is differentiable and an average over samples."""
+    network, n = trajectory.network, len(inputs)
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return network.loss(outputs, targets).double().mean()
+
+    def same(one: Tensor, other: Tensor) -> bool:
+        return torch.allclose(one, other, rtol=1e-4, atol=1e-12, equal_nan=True)
+
+    # a little off w*, where every sample's loss may be 0
+    parameters = {name: (tensor[0].double() + 0.01).requires_grad_() for name, tensor in trajectory.stacked().items()}
+    with torch.enable_grad(), _explained(f"data: the network fails on inputs of {_kind(inputs)}"):
+        outputs = network.outputs(parameters, inputs).double()
+    kinds = f"outputs of {_kind(outputs)} and targets of {_kind(targets)}"
+    if network.loss is cross_entropy and targets.is_floating_point():
+        raise SltGrokError(f"loss: cross-entropy expects integer targets, got {kinds}; pass another loss")
+    with torch.enable_grad(), _explained(f"loss: fails on {kinds}"):
+        losses = network.loss(outputs, targets)
+        if not isinstance(losses, Tensor) or not losses.requires_grad:
+            raise SltGrokError("loss: expected a tensor that can be differentiated by the parameters")
+        if n == 1 or outputs.shape[:1] != (n,):
+            return
+        once, shifted = loss(outputs, targets), loss(outputs.roll(1, 0), targets)
+        if not same(once, loss(torch.cat([outputs, outputs]), torch.cat([targets, targets]))):
+            raise SltGrokError(
+                "loss: expected the losses of the samples or their mean, got another value for data twice"
+            )
+        if same(once, shifted) and not same(once, losses_of_outputs(network, outputs, targets).mean()):
+            raise SltGrokError(f"loss: combines every output with every target, got {kinds}; reshape the targets")
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"shape {tuple(tensor.shape)} and {tensor.dtype}"
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn any error into a sentence."""
+    try:
+        yield
+    except SltGrokError:
+        raise
+    except Exception as error:
+        raise SltGrokError(f"{what}: {str(error).strip().partition(chr(10))[0] or type(error).__name__}") from error
 
 
 def _baselines(trajectory: Trajectory, inputs: Tensor, targets: Tensor) -> np.ndarray:

@@ -33,8 +33,8 @@ class Network:
     Parameters
     ----------
     module : torch.nn.Module
-        Any `nn.Module`; a copy in evaluation mode is kept, and only its structure is used: parameters are passed
-        separately.
+        Any `nn.Module`; a copy in evaluation mode is kept, of which only the structure and buffers are used: parameters
+        are passed separately.
     task : Task or None, optional
         The task that it learned; None for an external network.
     loss : Loss, optional
@@ -42,14 +42,22 @@ class Network:
         does not resolve a loss near 1e-8.
     call : Call, optional
         (module, parameters, arguments, options) -> outputs; an intervention replaces it.
+    frozen : collection of str, optional
+        Parameters that do not move in an LLC estimate; by default those without `requires_grad`, but none if this holds
+        for all.
     """
 
     module: nn.Module
     task: Task | None = None
     loss: Loss = cross_entropy
     call: Call = functional_call
+    frozen: Collection[str] | None = None
 
     def __post_init__(self) -> None:
+        if self.frozen is None:
+            trainable = {name: parameter.requires_grad for name, parameter in self.module.named_parameters()}
+            names = [name for name, moves in trainable.items() if not moves and any(trainable.values())]
+            object.__setattr__(self, "frozen", names)
         object.__setattr__(self, "module", deepcopy(self.module).eval().requires_grad_(False))
 
     @property
@@ -62,8 +70,10 @@ class Network:
         return isinstance(self.module, Model) and self.module.declares(what)
 
     def outputs(self, parameters: Parameters, inputs: Tensor, **options: Any) -> Tensor:
-        """Compute the module's outputs for one set of parameters."""
-        return self.call(self.module, dict(parameters), (inputs,), options)
+        """Compute the module's outputs for one set of parameters, with floating-point buffers at their precision."""
+        dtype = next((tensor.dtype for tensor in parameters.values()), None)
+        buffers = {name: b.to(dtype) for name, b in self.module.named_buffers() if b.is_floating_point()}
+        return self.call(self.module, buffers | dict(parameters), (inputs,), options)
 
     def mean_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Tensor:
         """Compute the mean loss over the samples for one set of parameters, a float64 scalar."""

@@ -1,0 +1,79 @@
+"""Networks, data and losses of a user: what an estimate supports, and a sentence for what it refuses."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slt_grok.errors import SltGrokError
+from slt_grok.llc import SGLD, estimate
+from slt_grok.llc.samplers.devinterp import Devinterp
+from slt_grok.trajectories import Trajectory
+
+X, Y = torch.arange(100.0).reshape(50, 2) / 100, torch.linspace(0, 1, 50)[:, None]
+LABELS = torch.arange(50) % 3
+SHORT = {"sampler": SGLD(1e-4), "n_beta": 10.0, "gamma": 20.0, "chains": 2, "draws": 4, "burn_in": 0}
+MSE = nn.functional.mse_loss
+
+
+def summed(outputs: Tensor, targets: Tensor) -> Tensor:
+    return ((outputs - targets) ** 2).sum()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"loss": summed}, "loss: expected the losses of the samples or their mean"),
+        ({"loss": nn.MSELoss(reduction="sum"), "batch_size": 10}, "loss: expected the losses of the samples"),
+        ({"loss": lambda outputs, targets: MSE(outputs, targets).item()}, "loss: expected a tensor"),
+        ({"loss": lambda outputs, targets: MSE(outputs.detach(), targets)}, "loss: expected a tensor"),
+        ({"loss": "mse"}, "loss: fails on"),
+        ({"loss": None}, "loss: cross-entropy expects integer targets"),
+        ({"loss": lambda o, t: ((o - t) ** 2).mean(), "data": (X, Y[:, 0])}, r"combines every output.*\(50,\)"),
+        ({"loss": None, "data": (X, LABELS), "source": nn.Linear(2, 2)}, "loss: fails on"),
+        ({"data": (X.long(), Y)}, "data: the network fails on inputs .*int64"),
+        ({"data": (Y, Y)}, r"data: the network fails on inputs of shape \(50, 1\)"),
+        ({"data": (X.numpy(), Y.numpy())}, "data: expected .* two tensors"),
+        ({"data": X}, "data: expected .* two tensors"),
+        ({"source": nn.Identity()}, "at least one weight"),
+        ({"source": nn.Linear(2, 1, dtype=torch.complex64)}, "expected .*real"),
+        ({"source": lambda x: x}, "source: expected a torch.nn.Module"),
+        ({"n_beta": "x"}, "n_beta"),
+        ({"sampler": "sgld"}, "sampler: expected"),
+        ({"dtype": torch.int64}, "dtype: .*int64"),
+    ],
+)
+def test_a_wrong_argument_is_named(change: dict, named: str) -> None:
+    arguments = {"source": nn.Linear(2, 1), "data": (X, Y), "loss": MSE, **SHORT, **change}
+    with pytest.raises(SltGrokError, match=named):
+        estimate(**arguments)
+
+
+def test_a_weighted_mean_is_a_loss() -> None:
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), ignore_index=1)
+    assert np.isfinite(estimate(nn.Linear(2, 3), (X, LABELS), loss=loss, **SHORT).llc)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_buffers_are_evaluated_at_the_precision_of_the_parameters(dtype: torch.dtype) -> None:
+    module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
+    module(X)  # sets the running averages
+    result = estimate(module, (X, Y), loss=MSE, dtype=dtype, **SHORT)
+    assert result.baseline_loss.item() == pytest.approx(MSE(module.eval()(X), Y).item(), rel=1e-5)
+
+
+def test_weights_without_gradients_do_not_move() -> None:
+    module = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    module[0].requires_grad_(False)
+    for source in (module, Trajectory.stack(module, {0: module.state_dict()})):
+        assert estimate(source, (X, Y), loss=MSE, **SHORT).dimension == 4
+    module.requires_grad_(False)  # for inference
+    assert estimate(module, (X, Y), loss=MSE, **SHORT).dimension == 13
+
+
+def test_a_devinterp_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "devinterp.slt", None)
+    with pytest.raises(SltGrokError, match="sampler devinterp: cannot import devinterp"):
+        estimate(nn.Linear(2, 1), (X, Y), loss=MSE, **{**SHORT, "sampler": Devinterp(1e-4)})
