@@ -154,13 +154,17 @@ class Result(Registered, ABC):
         return final_numbers(dataset, f"final.{self.name}")
 
     def check(self, dataset: xr.Dataset) -> xr.Dataset:
-        """Attach the declared attributes to a dataset.
+        """Attach the declared attributes to a dataset, unless it says why nothing was measured.
 
         Raises
         ------
         SltGrokError
-            A variable is not declared, or a declared variable that every network has is missing.
+            It is no dataset, a variable is not declared, or a declared variable that every network has is missing.
         """
+        if not isinstance(dataset, xr.Dataset):
+            raise SltGrokError(f"measurement {self.name}: expected it to return a dataset, got {dataset!r}")
+        if "unmeasurable" in dataset.attrs:
+            return dataset
         unknown = [str(name) for name in dataset.data_vars if name not in self.variables]
         absent = [name for name, v in self.variables.items() if not v.where and name not in dataset]
         if unknown or absent:
@@ -172,10 +176,22 @@ class Result(Registered, ABC):
         return dataset.assign(declared)
 
     def dataset(self, trajectory: Trajectory, values: Mapping[str, Any], **coords: Any) -> xr.Dataset:
-        """Build a dataset over the trajectory from values of shape (N, ...), with the declared dimensions."""
+        """Build a dataset over the trajectory from values of shape (N, ...), with the declared dimensions.
+
+        Raises
+        ------
+        SltGrokError
+            A variable is not declared, or a shape does not fit the trajectory and the dimensions.
+        """
         declared = self.variables
+        if unknown := [name for name in values if name not in declared]:
+            raise SltGrokError(f"measurement {self.name}: expected only declared variables, got {unknown[0]}")
         arrays = {name: (declared[name].dims, value, declared[name].attrs) for name, value in values.items()}
-        return trajectory.dataset(arrays, **coords)
+        try:
+            return trajectory.dataset(arrays, **coords)
+        except ValueError as error:
+            shape = f"(N, ...) with N = {len(trajectory)} and the declared dimensions"
+            raise SltGrokError(f"measurement {self.name}: expected values of shape {shape} ({error})") from error
 
     @classmethod
     def ordered(cls) -> list[Self]:

@@ -15,7 +15,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from slt_grok.config import parse_config
+from slt_grok.config import load_config, parse_config, read_yaml
 from slt_grok.errors import SltGrokError
 from slt_grok.report.page import write
 from slt_grok.store import files
@@ -70,6 +70,15 @@ def refused(result: tuple[int, str], *named: str) -> None:
         ("llc.preset", "default", "llc.preset"),
         ("seeds", [1, 1], "seeds"),
         ("name", "../elsewhere", "name"),
+        ("seeds", [2**70], "seeds.0: expected less than"),
+        ("llc.seed", 2**70, "llc.seed: expected less than"),
+        ("task.kind", ["modular"], "task.kind: expected one of"),
+        ("model.kind", {}, "model.kind: expected one of"),
+        ("llc.sampler.name", ["sgld"], "llc.sampler.name: expected one of"),
+        ("llc.preset", [], "llc.preset"),
+        ("llc.weights", ["nope"], "llc.weights: expected a pattern that matches one of W_E"),
+        ("curvature", {"eigenvalues": 1000}, "curvature.eigenvalues (1000) must not exceed"),
+        ("landscape.eigenvalues", 1000, "landscape.eigenvalues (1000) must not exceed the"),
     ],
 )
 def test_a_wrong_key_or_value(slt_grok_command: Command, tmp_path: Path, key: str, value: Any, named: str) -> None:
@@ -85,7 +94,9 @@ def test_p_need_not_be_prime(slt_grok_command: Command, tmp_path: Path) -> None:
     assert "Fourier" in write(Run(tmp_path / "run")).read_text()
 
 
-@pytest.mark.parametrize("content", [None, "a: [1", "- just a list", "\x00\x01"])
+@pytest.mark.parametrize(
+    "content", [None, "a: [1", "- just a list", "\x00\x01", "[" * 1000, "a: 2020-13-45", "a: !!int ''"]
+)
 def test_a_file_that_is_not_a_configuration(slt_grok_command: Command, tmp_path: Path, content: str | None) -> None:
     config = tmp_path / "config.yaml"
     if content is not None:
@@ -94,6 +105,28 @@ def test_a_file_that_is_not_a_configuration(slt_grok_command: Command, tmp_path:
 
 
 def test_a_missing_key_is_named(slt_grok_command: Command, tmp_path: Path) -> None:
+def test_a_duplicate_key_is_named_with_its_line(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "config.yaml")
+    config.write_text(config.read_text().replace("llc:\n", "llc:\n  gamma: 3\n"))
+    with pytest.raises(SltGrokError, match=r"config.yaml: .*duplicate key 'gamma'.* line \d+"):
+        load_config(config)
+
+
+def test_merged_keys_may_be_overridden(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("b: {c: &c {<<: &d {x: 1}, x: 2}}\ne: {<<: *c, x: 3}\n")
+    assert read_yaml(tmp_path / "a.yaml") == {"b": {"c": {"x": 2}}, "e": {"x": 3}}
+
+
+@pytest.mark.parametrize("key", ["training.device", "llc.device"])
+def test_a_device_that_is_not_here_is_named_before_training(
+    slt_grok_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = write_config(tmp_path / "c.yaml", (key, "cuda"))
+    refused(slt_grok_command("run", config, "--out", tmp_path / "run"), f"{key}: expected null, since torch finds no")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({k: v for k, v in CONFIG.items() if k != "task"}))
     refused(slt_grok_command("run", config), "task: this key is missing")

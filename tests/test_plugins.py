@@ -7,14 +7,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 import slt_grok
 from slt_grok.config import parse_config
 from slt_grok.errors import SltGrokError
+from slt_grok.listing import listing
+from slt_grok.measurement import Measurement, Variable
 from slt_grok.registry import Registered, load_plugins
 
 IMPORTS = """
@@ -180,6 +184,34 @@ def test_a_wrong_plugin_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_plugin_needs_a_full_name(name: str) -> None:
     with pytest.raises(SltGrokError, match="--plugin: plugins: cannot import"):
         load_plugins([name], "--plugin")
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"b": [1.0]}, "expected only declared variables, got b"),
+        ({"a": [1.0, 2.0]}, r"expected values of shape \(N, ...\) with N = 1"),
+        ({"a": [[1.0]]}, r"expected values of shape \(N, ...\) with N = 1"),
+        (None, "expected it to return a dataset, got None"),
+    ],
+)
+def test_a_measurement_that_measures_something_else(values: dict[str, Any] | None, sentence: str) -> None:
+    class Wrong(Measurement):  # without a name in the class: not registered
+        variables = {"a": Variable((), "a", "a")}
+
+        def measure(self, trajectory: Any, settings: Any, context: Any) -> Any:
+            return None if values is None else self.dataset(trajectory, values)
+
+    wrong, network = Wrong(), slt_grok.Trajectory.of(torch.nn.Linear(1, 1))
+    Wrong.name = "wrong"
+    with pytest.raises(SltGrokError, match=f"measurement wrong: {sentence}"):
+        wrong.check(wrong.measure(network, None, None))
+
+
+def test_a_plugin_without_a_docstring_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = Measurement.find("landscape")
+    monkeypatch.setattr(find, "__doc__", None)
+    assert "  landscape: " in list(listing())
 
 
 def test_an_unknown_plugin_is_one_sentence(folder: Path) -> None:

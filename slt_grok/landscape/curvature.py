@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from slt_grok.errors import SltGrokError
 from slt_grok.format import duration, number, plus_minus
 from slt_grok.landscape.common import declared, timed
 from slt_grok.landscape.logit_scale import at_temperature, logit_standard_deviation
@@ -24,7 +25,7 @@ from slt_grok.operators.spectrum import products, spectrum
 from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.settings import NonNegative, Positive, Settings
 from slt_grok.tasks import SPLITS, Split
-from slt_grok.trajectories import Trajectory
+from slt_grok.trajectories import Network, Trajectory
 
 LogitScale = Literal["own", "unit"]
 MATRICES = ("hessian", "gauss_newton")
@@ -162,6 +163,14 @@ class CurvatureSettings(Settings):
 
     eigenvalues: Positive = 5
     seed: NonNegative = 0
+
+    def check_network(self, network: Network, key: str) -> None:
+        """See `Settings`: each parameter must have as many entries as eigenvalues."""
+        size = min(shape.numel() for shape in network.shapes.values())
+        if self.eigenvalues > size:
+            raise SltGrokError(
+                f"{key}.eigenvalues ({self.eigenvalues}) must not exceed the size of a parameter, {size}"
+            )
 
 
 class Curvature(Measurement):

@@ -14,6 +14,7 @@ from typing import Any
 import xarray as xr
 
 from slt_grok.config import RunConfig, parse_config
+from slt_grok.devices import device_named
 from slt_grok.errors import SltGrokError
 from slt_grok.format import listing
 from slt_grok.measurement import Derived, Measurement
@@ -87,8 +88,12 @@ def execute_run(config: RunConfig, path: Path) -> Path:
     Raises
     ------
     SltGrokError
-        As in `train_run` and `measure_run`.
+        As in `train_run` and `measure_run`, or a missing measurement has settings for a device that is not here.
     """
+    stored = RunDirectory(path).labels
+    for kind in Measurement.all():  # before training
+        if config.asks_for(kind) and kind.name not in stored:
+            device_named(getattr(config.settings(kind), "device", None), f"{kind.name}.device")
     return measure_run(train_run(config, path))
 
 
@@ -217,11 +222,9 @@ def run_measurement(run: Run, measurement: Measurement, config: RunConfig, label
         if reason := measurement.unmeasurable(run.trajectory.network):
             dataset = xr.Dataset(attrs={"unmeasurable": reason})
         else:
-            dataset = measurement.measure(run.trajectory, settings, context)
+            dataset = measurement.check(measurement.measure(run.trajectory, settings, context))
         if "unmeasurable" in dataset.attrs:
             context.announce(f"not measured: {dataset.attrs['unmeasurable']}")
-        else:
-            dataset = measurement.check(dataset)
     run.store(label, dataset, content, start)
     (run.path / SUMMARY).unlink(missing_ok=True)  # it no longer covers all measurements
 
