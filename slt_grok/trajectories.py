@@ -91,7 +91,7 @@ class Trajectory:
         """
         if not directory.steps:
             raise SltGrokError(f"{directory.path / 'checkpoints'}: expected at least one checkpoint")
-        states = [directory.read_checkpoint(step, network.shapes) for step in directory.steps]
+        states = [directory.read_checkpoint(step, network.shapes, len(seeds)) for step in directory.steps]
         parameters = {name: torch.stack([state[name] for state in states]) for name in network.shapes}
         coords = {"step": np.array(directory.steps), "seed": np.array(seeds)}
         return cls(network, parameters, ("step", "seed"), coords)

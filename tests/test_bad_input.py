@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from slt_grok.config import load_config, parse_config, read_yaml
 from slt_grok.errors import SltGrokError
 from slt_grok.report.page import write
-from slt_grok.store import files
+from slt_grok.store import RunDirectory, files
+from slt_grok.store.run_directory import read_dataset, write_dataset
 from slt_grok.studies.run import Run
 from tests.conftest import CONFIG, Command, write_config
 
@@ -69,7 +70,6 @@ def refused(result: tuple[int, str], *named: str) -> None:
         ("llc.sampler.length", 3, "llc.sampler.length: unknown key"),
         ("llc.preset", "default", "llc.preset"),
         ("seeds", [1, 1], "seeds"),
-        ("name", "../elsewhere", "name"),
         ("seeds", [2**70], "seeds.0: expected less than"),
         ("llc.seed", 2**70, "llc.seed: expected less than"),
         ("task.kind", ["modular"], "task.kind: expected one of"),
@@ -79,6 +79,7 @@ def refused(result: tuple[int, str], *named: str) -> None:
         ("llc.weights", ["nope"], "llc.weights: expected a pattern that matches one of W_E"),
         ("curvature", {"eigenvalues": 1000}, "curvature.eigenvalues (1000) must not exceed"),
         ("landscape.eigenvalues", 1000, "landscape.eigenvalues (1000) must not exceed the"),
+        ("name", "../elsewhere", "name"),
     ],
 )
 def test_a_wrong_key_or_value(slt_grok_command: Command, tmp_path: Path, key: str, value: Any, named: str) -> None:
@@ -104,7 +105,6 @@ def test_a_file_that_is_not_a_configuration(slt_grok_command: Command, tmp_path:
     refused(slt_grok_command("run", config), "config.yaml")
 
 
-def test_a_missing_key_is_named(slt_grok_command: Command, tmp_path: Path) -> None:
 def test_a_duplicate_key_is_named_with_its_line(tmp_path: Path) -> None:
     config = write_config(tmp_path / "config.yaml")
     config.write_text(config.read_text().replace("llc:\n", "llc:\n  gamma: 3\n"))
@@ -127,6 +127,7 @@ def test_a_device_that_is_not_here_is_named_before_training(
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+def test_a_missing_key_is_named(slt_grok_command: Command, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({k: v for k, v in CONFIG.items() if k != "task"}))
     refused(slt_grok_command("run", config), "task: this key is missing")
@@ -298,3 +299,57 @@ def test_a_batch_larger_than_the_train_set_is_refused_before_training(tmp_path: 
     content = {**CONFIG, "llc": {**CONFIG["llc"], "batch_size": 1000}}
     with pytest.raises(SltGrokError, match=r"tiny.yaml: llc.batch_size \(1000\) must not exceed the \d+ train samples"):
         parse_config(content, "tiny.yaml")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64])
+def test_a_checkpoint_of_another_type(slt_grok_command: Command, run: Path, dtype: torch.dtype) -> None:
+    checkpoint = sorted((run / "checkpoints").iterdir())[0]
+    save_file({name: tensor.to(dtype) for name, tensor in load_file(checkpoint).items()}, checkpoint)
+    refused(remeasure(slt_grok_command, run), checkpoint.name, f"torch.float32, got {dtype}")
+
+
+def test_a_checkpoint_of_more_seeds(slt_grok_command: Command, run: Path) -> None:
+    checkpoint = sorted((run / "checkpoints").iterdir())[-1]
+    save_file({name: torch.cat([tensor] * 2) for name, tensor in load_file(checkpoint).items()}, checkpoint)
+    refused(remeasure(slt_grok_command, run), checkpoint.name, "of shape (1, ", "got (2, ")
+
+
+@pytest.mark.parametrize("index", [0, 1, -1])
+def test_a_checkpoint_deleted_after_training(slt_grok_command: Command, run: Path, index: int) -> None:
+    checkpoint = sorted((run / "checkpoints").iterdir())[index]
+    checkpoint.unlink()
+    refused(remeasure(slt_grok_command, run), checkpoint.name, f"the checkpoint of step {int(checkpoint.stem[5:])}")
+
+
+@pytest.mark.parametrize(
+    ("label", "harm", "named"),
+    [
+        ("llc", lambda d: d.drop_attrs(), "its attribute settings"),
+        ("llc", lambda d: d.assign_attrs(settings="{"), "its attribute settings"),
+        ("llc", lambda d: d.assign_attrs(settings="[1]"), "its attribute settings"),
+        ("training", lambda d: d.isel(step=slice(0)), "at least one step"),
+    ],
+)
+def test_a_measurement_that_lost_a_part(
+    slt_grok_command: Command, run: Path, label: str, harm: Any, named: str
+) -> None:
+    path = RunDirectory(run).measurement_path(label)
+    write_dataset(path, harm(read_dataset(path)))
+    refused(slt_grok_command("measure", run), path.name, named)
+
+
+@pytest.mark.parametrize("change", [{"stages": []}, {"stages": None}, {"stages": {"llc": 3}}, {"config": {}}])
+def test_a_manifest_that_lost_a_part(slt_grok_command: Command, run: Path, change: dict[str, Any]) -> None:
+    path = run / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    for command in ("measure", "report", "show"):
+        refused(slt_grok_command(command, run), "manifest.json", next(iter(change)))
+
+
+def test_a_summary_of_something_else(slt_grok_command: Command, run: Path) -> None:
+    (run / "summary.json").write_text("[1]")
+    refused(slt_grok_command("show", run), "summary.json", "got a list")
+
+
+def test_a_name_that_is_too_long_for_a_file(slt_grok_command: Command, run: Path) -> None:
+    refused(slt_grok_command("measure", run, "--label", "x" * 300), "cannot be written", "too long")

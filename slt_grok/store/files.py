@@ -9,7 +9,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,8 @@ def atomic(path: Path) -> Iterator[Path]:
         reason = getattr(error, "strerror", None) or error
         raise SltGrokError(f"{path}: cannot be written ({reason}); any previous file is unchanged") from error
     finally:
-        if path.parent.is_dir():
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it was renamed, or could not be created
+            temporary.unlink()
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -51,20 +51,23 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=1, default=str) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds a mapping.
 
     Raises
     ------
     SltGrokError
-        The file is missing or is not JSON.
+        The file is missing, is not JSON or holds something else.
     """
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise SltGrokError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
         raise SltGrokError(f"{path}: expected a readable JSON file ({error})") from error
+    if not isinstance(content, dict):
+        raise SltGrokError(f"{path}: expected a JSON file with keys, got a {type(content).__name__}")
+    return content
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -56,16 +56,18 @@ class RunDirectory:
         if not self.exists:
             raise SltGrokError(f"{self.path}: expected a run directory with a manifest.json")
         manifest = read_json(path)
-        config = manifest.get("config") if isinstance(manifest, dict) else None
-        if not isinstance(config, dict):
-            raise SltGrokError(f"{path}: expected the manifest of a run, but the key config is missing")
+        config, stages = manifest.get("config"), manifest.setdefault("stages", {})
+        if not isinstance(config, dict) or not isinstance(config.get("name"), str):
+            raise SltGrokError(f"{path}: expected the manifest of a run, with a config that has a name")
+        if not isinstance(stages, dict) or not all(isinstance(facts, dict) for facts in stages.values()):
+            raise SltGrokError(f"{path}: stages: expected finished stages by name, got {json.dumps(stages)}")
         if manifest.get("format") != FORMAT:
             again = "slt-grok import" if config.get("source") else "slt-grok run"
             raise SltGrokError(
                 f"{path}: this run is from another version of slt-grok (format {manifest.get('format', 1)}, expected "
                 f"{FORMAT}); re-create it in a new directory with {again}"
             )
-        return {"stages": {}, **manifest}
+        return manifest
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the manifest."""
@@ -96,18 +98,21 @@ class RunDirectory:
         """Write the parameters of all seeds at a step, each tensor (seed, ...)."""
         write_tensors(self.checkpoint_path(step), tensors, {"step": str(step), "dims": "seed"})
 
-    def read_checkpoint(self, step: int, expected: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    def read_checkpoint(
+        self, step: int, expected: Mapping[str, torch.Size], seeds: int | None = None
+    ) -> dict[str, Tensor]:
         """Read the parameters of all seeds at a step, checked against the network's shapes (without `seed`).
 
         Raises
         ------
         SltGrokError
-            The file is missing, truncated, of another network, or has non-finite values.
+            The file is missing, truncated, of another network or number of seeds, not float32, or not finite.
         """
         path = self.checkpoint_path(step)
         tensors, _ = read_tensors(path)
-        seeds = next((tensor.shape[:1] for tensor in tensors.values()), torch.Size([1]))
-        check_parameters(path, tensors, {name: seeds + shape for name, shape in expected.items()})
+        first = next(iter(tensors.values()), torch.empty(1))
+        stack = first.shape[:1] if seeds is None else torch.Size([seeds])
+        check_parameters(path, tensors, {name: stack + shape for name, shape in expected.items()}, torch.float32)
         return tensors
 
     # -- measurements -----------------------------------------------------------------------------------------
@@ -135,7 +140,17 @@ class RunDirectory:
         SltGrokError
             There is no measurement with that label, or its file is damaged.
         """
-        return read_dataset(self.measurement_path(label))
+        path = self.measurement_path(label)
+        dataset = read_dataset(path)
+        try:
+            settings = json.loads(dataset.attrs["settings"])
+        except (KeyError, TypeError, ValueError):
+            settings = None
+        if not isinstance(settings, dict):
+            raise SltGrokError(f"{path}: expected the settings of the measurement as JSON in its attribute settings")
+        if dataset.sizes.get("step") == 0:
+            raise SltGrokError(f"{path}: expected at least one step, it has none")
+        return dataset
 
     def check_settings(self, label: str, stored: xr.Dataset, settings: Mapping[str, Any]) -> None:
         """Check that a stored measurement was made with these settings.
@@ -159,8 +174,10 @@ class RunDirectory:
         return self.path / "state" / stage
 
 
-def check_parameters(origin: object, tensors: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> None:
-    """Check the names, shapes and values of a network's tensors.
+def check_parameters(
+    origin: object, tensors: Mapping[str, Tensor], expected: Mapping[str, torch.Size], dtype: torch.dtype | None = None
+) -> None:
+    """Check the names, shapes, types and values of a network's tensors.
 
     Parameters
     ----------
@@ -170,11 +187,13 @@ def check_parameters(origin: object, tensors: Mapping[str, Tensor], expected: Ma
         The tensors.
     expected : mapping of str to torch.Size
         The shape of each tensor.
+    dtype : torch.dtype, optional
+        The type of all tensors; any type of real numbers by default.
 
     Raises
     ------
     SltGrokError
-        A tensor is missing, unknown, of the wrong shape or not finite; the message names it.
+        A tensor is missing, unknown, of the wrong shape or type, or not finite; the message names it.
     """
     for name in [*expected, *tensors]:
         if name not in tensors:
@@ -184,6 +203,9 @@ def check_parameters(origin: object, tensors: Mapping[str, Tensor], expected: Ma
         shape, wanted = tuple(tensors[name].shape), tuple(expected[name])
         if shape != wanted:
             raise SltGrokError(f"{origin}: expected {name} of shape {wanted}, got {shape}")
+        found = tensors[name].dtype
+        if found != dtype if dtype else not found.is_floating_point:
+            raise SltGrokError(f"{origin}: expected {name} to hold {dtype or 'real numbers'}, got {found}")
         if not torch.isfinite(tensors[name]).all():
             raise SltGrokError(f"{origin}: expected finite weights, but {name} holds NaN or infinity")
 

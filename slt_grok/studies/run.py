@@ -67,7 +67,15 @@ class Run:
 
     @cached_property
     def trajectory(self) -> Trajectory:
-        """All checkpoints, over (step, seed)."""
+        """All checkpoints, over (step, seed); an error if one of a finished training or import is missing."""
+        stages, training = self.manifest["stages"], self.config.training
+        steps = set(stages.get("import", {}).get("steps", ()))
+        if training is not None and TRAINING in stages:
+            last = int(self.directory.read_measurement(TRAINING).step[-1])  # earlier than configured if it stopped
+            steps = {last, *(step for step in training.checkpoints.at(training.steps) if step < last)}
+        if self.directory.steps and (missing := sorted(steps - set(self.directory.steps))):
+            path = self.directory.checkpoint_path(missing[0])
+            raise SltGrokError(f"{path}: expected the checkpoint of step {missing[0]}, it is missing; restore it")
         return Trajectory.of_checkpoints(self.config.network, self.directory, self.config.seeds)
 
     @cached_property
@@ -208,7 +216,7 @@ def run_measurements(
 
 
 def run_measurement(run: Run, measurement: Measurement, config: RunConfig, label: str) -> None:
-    """Make one measurement with a configuration's settings, unless it is already stored with the same ones."""
+    """Run one measurement with a configuration's settings, unless it is already stored with the same ones."""
     settings = config.settings(measurement)
     content = settings.model_dump(mode="json")
     if label in run.data:

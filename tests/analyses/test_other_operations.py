@@ -101,7 +101,7 @@ def test_runs_become_a_table_and_a_figure(tmp_path: Path) -> None:
     model = {"kind": "quadratic", "width": 400, "activation": "quadratic"}
     task = {"modulus": 23, "operation": "subtraction", "train_fraction": 0.3}
     run.write_manifest({"config": {"name": "one", "task": task, "model": model, "seeds": [0], "training": None}})
-    run.write_checkpoint(5, {name: tensor[None] for name, tensor in end.parameters.items()})
+    run.write_checkpoint(5, {name: tensor[None].float() for name, tensor in end.parameters.items()})
     script.main([run.path], tmp_path / "out")
     content = json.loads((tmp_path / "out" / "other_operations.json").read_text())
     assert content["command"] == "python analyses/other_operations.py runs/subtraction"

@@ -29,7 +29,7 @@ def run(tmp_path: Path) -> Path:
         tensors = {
             name: torch.stack([seed[name].detach() * scale.get(name, 1.0) for seed in names]) for name in names[0]
         }
-        directory.write_checkpoint(step, tensors)
+        directory.write_checkpoint(step, {name: tensor.float() for name, tensor in tensors.items()})
     fit = np.stack([np.array(STEPS) >= 10] * 2, 1).astype(float)
     known = np.stack([np.array(STEPS) >= 30] * 2, 1).astype(float)
     curves = {"train_accuracy": fit, "test_accuracy": known, "train_loss": 2 - fit, "test_loss": 2 - known}

@@ -32,7 +32,7 @@ class Imported:
     step : int or None
         The training step of the network; None if neither the file nor its name states it.
     parameters : dict of str to Tensor
-        The tensors of the model in `config`; they are copied and share no memory with the file's tensors.
+        The tensors of the model in `config`; they are copied as float32 and share no memory with the file's tensors.
     curves : dict of str to tuple of ndarray, optional
         `train_loss`, `test_loss` -> (steps, values), if the file holds them.
     settings : dict, optional
@@ -54,7 +54,8 @@ class Imported:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        copies = {k: t.detach().clone(memory_format=torch.contiguous_format) for k, t in self.parameters.items()}
+        single, layout = torch.float32, torch.contiguous_format
+        copies = {k: t.detach().to(single, copy=True, memory_format=layout) for k, t in self.parameters.items()}
         object.__setattr__(self, "parameters", copies)
 
     @property

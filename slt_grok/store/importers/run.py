@@ -58,7 +58,7 @@ def write_run(networks: Sequence[Imported], out: Path) -> list[str]:
     source = {"format": first.format, "files": files, "settings": first.settings, "notes": notes}
     run.write_measurement("training", _training(by_step, first, notes), {"source": source["format"], "files": files})
     config = {**first.config, "seeds": [0], "training": None, "source": source}
-    run.write_manifest({"config": config, "stages": {"import": {"files": files}}})
+    run.write_manifest({"config": config, "stages": {"import": {"files": files, "steps": sorted(by_step)}}})
     return notes
 
 
