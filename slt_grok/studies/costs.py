@@ -27,6 +27,7 @@ from slt_grok.studies.context import RunContext
 from slt_grok.studies.grid import PlannedRun, digest
 from slt_grok.studies.run import TRAINING, Run
 from slt_grok.training import CheckpointSchedule, train
+from slt_grok.trajectories import Trajectory
 
 PER_RUN, PER_NETWORK = 6.0, 1.0  # seconds, as measured for quickstart
 STEPS = (4, 12)  # lengths of two trainings, whose difference gives the time per step
@@ -112,6 +113,8 @@ def trial(config: RunConfig, measurements: Collection[str]) -> dict[str, Prices]
         few, many = _seconds(lambda: training(STEPS[0])), _seconds(lambda: training(STEPS[1]))
         step = max(many - few, 0.0) / (STEPS[1] - STEPS[0])
         prices = {TRAINING: {"step": step, "evaluation": max(few - STEPS[0] * step, 0.0) / 2}}
+        # read directly, since the run has neither a manifest nor the checkpoints that its configuration plans
+        run.trajectory = Trajectory.of_checkpoints(config.network, run.directory, config.seeds)
         network = run.trajectory.isel(step=[-1], seed=[0])
         for measurement in Measurement.ordered():
             if measurement.name in measurements:

@@ -8,6 +8,7 @@ import pytest
 
 from slt_grok.config import RunConfig, load_config
 from slt_grok.errors import SltGrokError
+from slt_grok.llc.measurement import LLC
 from slt_grok.store import RunDirectory
 from slt_grok.studies import run as stages
 from slt_grok.studies.lock import locked
@@ -29,10 +30,13 @@ def test_a_loss_that_is_not_finite_is_final(tmp_path: Path, monkeypatch: pytest.
     assert complete(hot, tmp_path / "run", ["circuits", "llc"], page=False) == found
 
 
-def test_a_measurement_that_fails_holds_up_no_other(tmp_path: Path) -> None:
-    found = complete(config(tmp_path, ("llc.weights", ["W_Q"])), tmp_path / "run", ["llc", "circuits"], page=False)
-    assert list(found) == ["llc"]
-    assert "'W_Q'" in found["llc"]["reason"]
+def test_a_measurement_that_fails_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise SltGrokError("llc: a reason")
+
+    monkeypatch.setattr(LLC, "measure", fails)
+    found = complete(config(tmp_path), tmp_path / "run", ["llc", "circuits"], page=False)
+    assert found == {"llc": {"reason": "llc: a reason", "final": True}}
     done = RunDirectory(tmp_path / "run").manifest["stages"]
     assert {"training", "circuits", "transitions"} <= set(done)
     assert "llc" not in done
