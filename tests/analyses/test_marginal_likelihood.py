@@ -78,6 +78,7 @@ def script(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     runpy.run_path(str(SCRIPT), run_name="__main__")
 
 
+@pytest.mark.slow
 def test_a_run(run, tmp_path, monkeypatch, capsys):
     script(monkeypatch, run, "--out", tmp_path / "out")
     content = json.loads((tmp_path / "out" / "marginal_likelihood.json").read_text())

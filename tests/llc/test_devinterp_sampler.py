@@ -36,6 +36,7 @@ HESSIAN = DATA.x.T @ DATA.x / len(DATA.y)
 EPSILON = 1.2 / (N_BETA * torch.linalg.eigvalsh(HESSIAN).max().item() + GAMMA)
 
 
+@pytest.mark.slow
 def test_sgld_has_its_finite_step_closed_form() -> None:
     result = estimate(
         LINE, (DATA.x, DATA.y), sampler=Devinterp(EPSILON), n_beta=N_BETA, gamma=GAMMA, chains=4, draws=400, burn_in=60
@@ -50,6 +51,7 @@ def test_sgld_has_its_finite_step_closed_form() -> None:
     assert result.virial.item() == pytest.approx((1 / (1 - EPSILON * a / 4)).mean().item(), rel=0.1)
 
 
+@pytest.mark.slow
 def test_entries_that_do_not_move_stay() -> None:
     index = torch.tensor([1, 4])
     subspace = Subspace(LINE.network.shapes, {"weight": Entries(index)})

@@ -103,6 +103,7 @@ def test_a_stage_of_a_run(tmp_path) -> None:
     assert "Refined LLCs" in page.read_text()
 
 
+@pytest.mark.slow
 def test_a_single_checkpoint_has_no_drop_and_a_page(tmp_path) -> None:
     changes = {"llc": {**CONFIG["llc"], "weights": ["W_*"]}, "landscape": None}
     config = parse_config({**content(draws=6, burn_in=2, checkpoints=1), **changes}, "here")

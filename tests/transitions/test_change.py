@@ -142,7 +142,12 @@ def test_same_seed_same_interval():
     assert first != other
 
 
-@pytest.mark.parametrize(("share", "where"), [(0.02, 150), (0.05, 700), (0.1, 700)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("share", "where"), [pytest.param(0.02, 150, marks=SLOW), (0.05, 700), pytest.param(0.1, 700, marks=SLOW)]
+)
 def test_the_interval_of_a_noisy_drop_covers_the_truth(share, where):
     """200 repeats at a stated noise: the 95% intervals of onset, middle and end each cover in at least 90%.
 

@@ -95,6 +95,7 @@ def test_nothing_is_measured_before_everything_is_understood() -> None:
         validate([], [0])
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_file(slt_grok_command: Command, tmp_path: Path) -> None:
     file = tmp_path / "validation.json"
     code, _ = slt_grok_command("validate", "--case", TINY, "--seed", 3, "--json", file)
