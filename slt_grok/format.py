@@ -69,6 +69,11 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def first_line(text: Any) -> str:
+    """Return the first line of a text, without the spaces around the text; empty for an empty text."""
+    return str(text).strip().partition("\n")[0]
+
+
 def sentence(text: Any) -> str:
     """Turn a remark into a sentence, with a capital and a period."""
     text = capital(str(text).strip())

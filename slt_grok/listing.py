@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from slt_grok.circuits.measure import CircuitMeasure
+from slt_grok.format import first_line
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.measurement import Measurement
 from slt_grok.models import Model
@@ -30,7 +31,7 @@ def listing() -> Iterator[str]:
     for title, family in FAMILIES.items():
         yield title
         for kind in family.all():
-            yield f"  {kind.name}: {(kind.__doc__ or '').strip().partition(chr(10))[0]}"
+            yield f"  {kind.name}: {first_line(kind.__doc__ or '')}"
             settings = ", ".join(_settings(kind))
             if settings:
                 yield f"      {settings}"

@@ -68,6 +68,11 @@ class Variable(NamedTuple):
         return attrs | ({"units": self.units} if self.units else {})
 
 
+def declare(variables: Mapping[str, Variable], values: Mapping[str, Any]) -> dict[str, tuple[Any, Any, Any]]:
+    """Give values their declared dimensions and attributes, in the form that datasets take: name -> (dims, ...)."""
+    return {name: (variables[name].dims, value, variables[name].attrs) for name, value in values.items()}
+
+
 class Table(NamedTuple):
     """A table on the page.
 
@@ -183,12 +188,10 @@ class Result(Registered, ABC):
         SltGrokError
             A variable is not declared, or a shape does not fit the trajectory and the dimensions.
         """
-        declared = self.variables
-        if unknown := [name for name in values if name not in declared]:
+        if unknown := [name for name in values if name not in self.variables]:
             raise SltGrokError(f"measurement {self.name}: expected only declared variables, got {unknown[0]}")
-        arrays = {name: (declared[name].dims, value, declared[name].attrs) for name, value in values.items()}
         try:
-            return trajectory.dataset(arrays, **coords)
+            return trajectory.dataset(declare(self.variables, values), **coords)
         except ValueError as error:
             shape = f"(N, ...) with N = {len(trajectory)} and the declared dimensions"
             raise SltGrokError(f"measurement {self.name}: expected values of shape {shape} ({error})") from error

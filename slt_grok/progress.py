@@ -30,6 +30,11 @@ def stretch(on_progress: ProgressCallback, start: float, end: float) -> Progress
     return lambda fraction, note="": on_progress(start + (end - start) * fraction, note)
 
 
+def portion(on_progress: ProgressCallback, index: int, count: int) -> ProgressCallback:
+    """Map the progress of one of `count` equal parts of the work, counted from 0, to the whole."""
+    return stretch(on_progress, index / count, (index + 1) / count)
+
+
 def announce(title: str, text: str) -> None:
     """Print a persistent line, above the bar if there is one, such as the predicted cost of the work."""
     console.print(f"{title}: {text}", soft_wrap=True)

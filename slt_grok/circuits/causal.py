@@ -22,7 +22,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.format import number, percent, step
 from slt_grok.groups import cyclic
 from slt_grok.measurement import Context, Data, Drawing, Table, Variable, evenly_spaced
-from slt_grok.progress import ProgressCallback, ignore, stretch
+from slt_grok.progress import ProgressCallback, ignore, portion
 from slt_grok.settings import Positive, Settings
 from slt_grok.trajectories import Trajectory
 
@@ -100,7 +100,7 @@ class Causal(CircuitMeasurement):
             datasets: list[xr.Dataset] = []
             for i, place in enumerate(memorizing):
                 memorized = trajectory.isel(step=place, seed=[i]) if place else None
-                part = stretch(on_progress, i / len(seeds), (i + 1) / len(seeds))
+                part = portion(on_progress, i, len(seeds))
                 datasets.append(measure(shard.isel(seed=[i]), keys.isel(seed=[i]), memorized, settings, part))
             return xr.concat(datasets, "seed")
 

@@ -7,7 +7,7 @@ from typing import Any
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
-from slt_grok.measurement import Variable
+from slt_grok.measurement import Variable, declare
 from slt_grok.trajectories import Parameters, Trajectory
 
 
@@ -15,7 +15,7 @@ def declared(
     trajectory: Trajectory, variables: Mapping[str, Variable], values: Mapping[str, Any], **coords: Any
 ) -> xr.Dataset:
     """Build a dataset over the trajectory from values (N, ...), with the declared dimensions and attributes."""
-    return trajectory.dataset({k: (variables[k].dims, v, variables[k].attrs) for k, v in values.items()}, **coords)
+    return trajectory.dataset(declare(variables, values), **coords)
 
 
 def paired_stacks(first: Trajectory, second: Trajectory) -> tuple[Parameters, Parameters]:

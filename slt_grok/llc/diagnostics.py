@@ -31,6 +31,8 @@ class LLCStatus(StrEnum):
 
 
 TRUSTED = (LLCStatus.EFFECTIVE, LLCStatus.CONVERGED)
+DOUBTFUL = (LLCStatus.LIKELY_LOW, LLCStatus.NOT_CONVERGED, LLCStatus.NOT_A_MINIMUM)
+"""Statuses of estimates that are unreliable but still used."""
 
 
 @dataclass(frozen=True)

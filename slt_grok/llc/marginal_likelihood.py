@@ -30,8 +30,8 @@ from slt_grok.llc.problem import Problem
 from slt_grok.llc.samplers.underdamped import UnderdampedLangevin
 from slt_grok.llc.sampling import Schedule
 from slt_grok.llc.tempering import acceptance_ratio, integral, integral_error
-from slt_grok.measurement import Variable
-from slt_grok.progress import ProgressCallback, ignore, stretch
+from slt_grok.measurement import Variable, declare
+from slt_grok.progress import ProgressCallback, ignore, portion, stretch
 from slt_grok.trajectories import Loss, Trajectory
 
 CALIBRATED = 5  # number of temperatures at which the curvature is measured
@@ -122,7 +122,7 @@ def marginal_likelihood(
     n, networks = len(problem.inputs), _networks(problem)
     betas, step_sizes = np.empty((2, len(networks), temperatures + 1))
     for i, network in enumerate(networks):
-        part = stretch(on_progress, PILOTS * i / len(networks), PILOTS * (i + 1) / len(networks))
+        part = portion(stretch(on_progress, 0, PILOTS), i, len(networks))
         betas[i] = ladder(network, gamma, temperatures, seed)
         step_sizes[i] = _step_sizes(network, n * betas[i], gamma, updates, seed, part)
 
@@ -139,9 +139,8 @@ def marginal_likelihood(
         _row(losses[i], betas[i], n, baseline, burn_in, problem.d)
         for i, baseline in enumerate(problem.baselines.tolist())
     ]
-    result = problem.trajectory.dataset(
-        {name: (v.dims, np.array([row[name] for row in rows]), v.attrs) for name, v in VARIABLES.items()}
-    )
+    values = {name: np.array([row[name] for row in rows]) for name in VARIABLES}
+    result = problem.trajectory.dataset(declare(VARIABLES, values))
     return result.assign_attrs(
         gamma=gamma, n=n, chains=chains, updates=updates, burn_in=burn_in, seed=seed, dimension=problem.d
     )
@@ -189,7 +188,7 @@ def _step_sizes(
     calibrated = np.unique(np.linspace(1, len(n_betas) - 1, CALIBRATED).round().astype(int))
     curvatures = []
     for i, n_beta in enumerate(n_betas[calibrated].tolist()):
-        part = stretch(on_progress, i / len(calibrated), (i + 1) / len(calibrated))
+        part = portion(on_progress, i, len(calibrated))
         curvatures.append(
             calibrate(problem, updates, gamma=gamma, n_beta=n_beta, seed=seed, on_progress=part).curvature
         )

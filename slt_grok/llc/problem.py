@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from slt_grok.devices import CPU
 from slt_grok.errors import SltGrokError
+from slt_grok.format import first_line
 from slt_grok.llc.sample_losses import losses_of_outputs
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.sampling import Sampling, Schedule, Starts
-from slt_grok.llc.subspaces import Subspace, Whole
+from slt_grok.llc.subspaces import Subspace, everything
 from slt_grok.trajectories import Loss, Trajectory, cross_entropy
 
 CHECKED = 64  # samples on which the loss is checked
@@ -84,7 +85,7 @@ class Problem:
         dtype = dtype or next((tensor.dtype for tensor in trajectory.parameters.values()), torch.float32)
         if not dtype.is_floating_point:
             raise SltGrokError(f"dtype: expected real floating-point numbers, got {dtype}")
-        subspace = subspace or _trainable(trajectory)
+        subspace = subspace or everything(trajectory.network.shapes, trajectory.network.frozen or ())
         if not subspace.dimension:
             raise SltGrokError("subspace: expected at least one weight that moves, got none")
         if inputs.is_floating_point():
@@ -146,12 +147,6 @@ class Problem:
         return Starts(stack, n_beta, torch.full_like(n_beta, gamma), streams)
 
 
-def _trainable(trajectory: Trajectory) -> Subspace:
-    """Select all weights that are not frozen."""
-    network = trajectory.network
-    return Subspace(network.shapes, {name: Whole() for name in network.shapes if name not in (network.frozen or ())})
-
-
 def _check_loss(trajectory: Trajectory, inputs: Tensor, targets: Tensor) -> None:
     """Check that network and loss accept the data, and that the loss is differentiable and an average over samples."""
     network, n = trajectory.network, len(inputs)
@@ -196,7 +191,7 @@ def _explained(what: str) -> Iterator[None]:
     except SltGrokError:
         raise
     except Exception as error:
-        raise SltGrokError(f"{what}: {str(error).strip().partition(chr(10))[0] or type(error).__name__}") from error
+        raise SltGrokError(f"{what}: {first_line(error) or type(error).__name__}") from error
 
 
 def _baselines(trajectory: Trajectory, inputs: Tensor, targets: Tensor) -> np.ndarray:

@@ -29,7 +29,7 @@ from slt_grok.llc.settings import SamplingSettings
 from slt_grok.llc.subspaces import Subspace, everything
 from slt_grok.llc.variables import VARIABLES
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Variable, evenly_spaced
-from slt_grok.progress import ProgressCallback, ignore, stretch
+from slt_grok.progress import ProgressCallback, ignore, portion
 from slt_grok.settings import Positive
 from slt_grok.trajectories import Network, Trajectory
 
@@ -191,7 +191,7 @@ def measure(
     for i, part in enumerate(parts):
         problem = Problem.from_inputs(trajectory, part.data, subspace=part.subspace, dtype=dtype)
         part_seed = int(np.random.SeedSequence((seed, zlib.crc32(part.name.encode()))).generate_state(1)[0])
-        progress = stretch(on_progress, i / len(parts), (i + 1) / len(parts))
+        progress = portion(on_progress, i, len(parts))
         results.append(sample(problem, seed=part_seed, on_progress=progress, **settings)[list(KEPT)])
     groups, sizes = np.array([part.group for part in parts]), np.array([part.subspace.dimension for part in parts])
     result = xr.concat(results, xr.Variable("component", names)).transpose(..., "component")
@@ -267,7 +267,7 @@ class Refined(Measurement):
         def measure_shard(shard: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
             seeds = []
             for i, seed_parts in enumerate(parts):
-                progress = stretch(on_progress, i / len(parts), (i + 1) / len(parts))
+                progress = portion(on_progress, i, len(parts))
                 seeds.append(measure(shard.isel(seed=[i]), seed_parts, on_progress=progress, **arguments))
             return over_seeds(seeds)
 

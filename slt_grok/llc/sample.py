@@ -20,6 +20,7 @@ from slt_grok.llc.regular import LEFT_THE_POINT, UNRESOLVED, Curvatures, is_regu
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.sampling import Chains, Observer, Schedule
 from slt_grok.llc.variables import EFFECTIVE, VARIABLES
+from slt_grok.measurement import declare
 from slt_grok.progress import ProgressCallback, ignore
 
 OF_AVERAGE = ("llc", "llc_se", "rhat", "ess", "drift", "virial")
@@ -109,7 +110,7 @@ def sample(
     if curvatures is None:
         del values["llc_correction"]
     return problem.trajectory.dataset(
-        {name: (VARIABLES[name].dims, value, VARIABLES[name].attrs) for name, value in values.items()},
+        declare(VARIABLES, values),
         chain=np.arange(chains),
         draw=np.arange(schedule.draws),
         temperature=np.array(n_betas),

@@ -4,7 +4,7 @@ A chain uses orthonormal coordinates z of its subspace, and the rest of the netw
 the subspace is the refined LLC (Wang et al. 2410.02984, section 3).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -116,6 +116,6 @@ class Subspace:
         }
 
 
-def everything(shapes: Mapping[str, torch.Size]) -> Subspace:
-    """Select all weights."""
-    return Subspace(shapes, {name: Whole() for name in shapes})
+def everything(shapes: Mapping[str, torch.Size], frozen: Collection[str] = ()) -> Subspace:
+    """Select all weights except those of `frozen` parameters."""
+    return Subspace(shapes, {name: Whole() for name in shapes if name not in frozen})

@@ -4,6 +4,7 @@ from typing import Any
 
 import xarray as xr
 
+from slt_grok.llc.diagnostics import LLCStatus
 from slt_grok.measurement import Variable
 from slt_grok.rules import SHRINKING, Change
 
@@ -21,7 +22,7 @@ RULES = "the rules of slt_grok.llc.diagnostics"
 
 def not_diverged(llc: xr.Dataset) -> Any:
     """Mask the LLC estimates that have not diverged."""
-    return llc.llc_status != "diverged" if "llc_status" in llc else True
+    return llc.llc_status != LLCStatus.DIVERGED if "llc_status" in llc else True
 
 
 VARIABLES = {

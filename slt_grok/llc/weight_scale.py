@@ -21,7 +21,7 @@ from slt_grok.llc.measurement import LLC, estimate_by, setting_note, status_coun
 from slt_grok.llc.settings import LLCSettings
 from slt_grok.llc.variables import LAU, VARIABLES
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, evenly_spaced
-from slt_grok.progress import ProgressCallback, stretch
+from slt_grok.progress import ProgressCallback, portion
 from slt_grok.trajectories import Trajectory
 
 TREATMENTS = {
@@ -80,7 +80,7 @@ class WeightScale(Measurement):
         def measure_shard(shard: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
             networks: list[xr.Dataset] = []
             for i, last_norm in enumerate(last_norms):
-                part = stretch(on_progress, i / len(last_norms), (i + 1) / len(last_norms))
+                part = portion(on_progress, i, len(last_norms))
                 networks.append(treated(shard.isel(seed=[i]), settings, last_norm, part))
             return xr.concat(networks, "seed")
 
@@ -145,7 +145,7 @@ def treated(
     treatments = (network, gamma, trained_norm), (network, relative, trained_norm), (rescaled, gamma, last_norm)
     results = []
     for i, (treated_network, gamma, weight_norm) in enumerate(treatments):
-        part = stretch(on_progress, i / len(treatments), (i + 1) / len(treatments))
+        part = portion(on_progress, i, len(treatments))
         result = estimate_by(settings.model_copy(update={"gamma": gamma}), treated_network, part)[list(KEPT)]
         results.append(result.assign(gamma=(network.dims, [[gamma]]), weight_norm=(network.dims, [[weight_norm]])))
     joined = xr.concat(results, xr.Variable("treatment", list(TREATMENTS)), combine_attrs="drop_conflicts")

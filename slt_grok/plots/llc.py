@@ -184,7 +184,7 @@ def _title(llc: xr.Dataset, health: np.ndarray) -> str:
 CHOICE_MARKERS = ("o", "s", "D", "^", "v")
 MARKS = (
     {"ms": 4, "marker": "o", "mec": "0.35", "mfc": "white", "label": "not trusted"},
-    {"ms": 4.5, "marker": "x", "color": VERMILION, "label": "diverged"},
+    {"ms": 4.5, "marker": "x", "color": VERMILION, "label": LLCStatus.DIVERGED},
     {"ms": 8, "marker": "o", "mec": "black", "mfc": "none", "label": "chosen"},
 )
 

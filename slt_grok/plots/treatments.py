@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from slt_grok.errors import SltGrokError
+from slt_grok.format import first_line
 from slt_grok.llc.diagnostics import TRUSTED, LLCStatus
 from slt_grok.plots import style
 from slt_grok.plots.lines import interval, line_of_llc, note_setting, over_seeds, setting
@@ -80,7 +81,7 @@ def baseline_comparison(
             if label in run
         ]
         if not any(drawn):
-            style.empty_panel(axes, f"{name.split(chr(10))[0]}: not measured or undefined")
+            style.empty_panel(axes, f"{first_line(name)}: not measured or undefined")
         elif axes.get_yscale() == "log":
             low, high = axes.get_ylim()
             (style.few_decades if high / low > 100 else style.narrow_ticks)(axes)

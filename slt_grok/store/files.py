@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
+from slt_grok.format import first_line
 
 
 @contextmanager
@@ -114,7 +115,7 @@ def read_torch(path: Path) -> Any:
                 f"{path}: refused, since reading it would execute code of {wanted[1]}; expected only tensors and "
                 f"plain containers, as torch.save(model.state_dict(), ...) writes them"
             ) from error
-        reason = message.splitlines()[0] if message else type(error).__name__
+        reason = first_line(message) or type(error).__name__
         if "weights_only" in reason:  # torch would advise executing the file's content
             reason = "refused: it is not a torch file, or a pickle that could execute code"
         raise SltGrokError(

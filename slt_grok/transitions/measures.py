@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
-from slt_grok.measurement import Data, Result, Variable
+from slt_grok.measurement import Data, Result, Variable, declare
 from slt_grok.rules import Change
 
 
@@ -142,5 +142,4 @@ def declared(
     variables: Mapping[str, Variable], values: Mapping[str, Any], coords: Mapping[str, Any], **attrs: Any
 ) -> xr.Dataset:
     """Build a dataset from values, with the declared dimensions and attributes."""
-    arrays = {name: (variables[name].dims, value, variables[name].attrs) for name, value in values.items()}
-    return xr.Dataset(arrays, coords, attrs)
+    return xr.Dataset(declare(variables, values), coords, attrs)

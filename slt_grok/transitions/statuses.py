@@ -2,10 +2,6 @@
 
 from enum import StrEnum
 
-DIVERGED = "diverged"
-KEPT = ("not converged (likely low)", "not converged", "not a minimum")
-"""Statuses of LLC estimates that are unreliable but still used."""
-
 
 class ChangeStatus(StrEnum):
     """Outcome of an estimator on one curve."""
