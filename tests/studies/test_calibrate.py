@@ -13,6 +13,7 @@ import slt_grok
 from slt_grok.config import load_config
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import choice
+from slt_grok.report import page as report
 from slt_grok.studies.calibrate import calibrate_run, places, settings_block
 from slt_grok.studies.run import Run, execute_run, measure_run
 from tests.conftest import CONFIG
@@ -76,13 +77,17 @@ def test_the_printed_block_is_a_section_of_a_configuration(calibrated: Path, tmp
     assert load_config(tmp_path / "c.yaml").llc is not None
 
 
-def test_what_is_saved(calibrated: Path) -> None:
+def test_what_is_saved(calibrated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = slt_grok.load(calibrated)["calibration"].to_dataset()
     assert dict(found.sizes) == {"step": 3, "seed": 1, "batch": 2, "step_size": 3, "n_beta": 3, "gamma": 5}
     assert all(found[name].attrs["long_name"] for name in found.data_vars)
     finite = found.llc_hmc.notnull().values.ravel().tolist()
     assert finite == [True, False, True]  # two checkpoints are checked
+    monkeypatch.setattr(report, "drawn", lambda *_: [])  # the figures are drawn in tests/report
+    page = report.write(Run(calibrated)).read_text()
     assert len(found.attrs["reasons"]) >= 5
+    for reason in found.attrs["reasons"]:
+        assert reason.split(":")[0].replace("'", "&#39;") in page
 
 
 def test_the_effective_value_agrees_with_hmc(calibrated: Path) -> None:

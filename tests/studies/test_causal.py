@@ -9,7 +9,6 @@ import torch
 import xarray as xr
 
 import slt_grok
-from slt_grok import report
 from slt_grok.circuits import causal
 from slt_grok.models import planted
 from slt_grok.store import RunDirectory
@@ -65,6 +64,8 @@ def test_each_seed_against_its_own_circuit_and_its_own_memorizing_checkpoint(run
         alone = causal.measure(one, found.circuit_frequency.values[seed], memorizing, settings)
         for name in ("effect", "control_effect", "plane_norm", "loss_ratio_by_frequency"):
             np.testing.assert_array_equal(found[name].isel(seed=[seed]), alone[name], err_msg=name)
+    captions = [table.caption for table in causal.Causal().tables({"causal": found})]
+    assert any("Causal tests at step 40, seed 1" in caption for caption in captions)
 
 
 def test_a_stopped_measurement_goes_on_where_it_was(
@@ -79,7 +80,6 @@ def test_a_stopped_measurement_goes_on_where_it_was(
         return measure(*arguments, **options)
 
     monkeypatch.setattr(causal, "measure", stops)
-    monkeypatch.setattr(report, "write", lambda run: run.path)  # the page is not what is tested here
     with pytest.raises(KeyboardInterrupt):
         measure_run(Run(run), ["causal"])
     assert "causal" not in RunDirectory(run).labels
@@ -97,10 +97,7 @@ def test_it_is_measured_only_when_asked_for() -> None:
     assert not causal.Causal.default
 
 
-def test_other_settings_are_named(
-    run: Path, tmp_path: Path, slt_grok_command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(report, "write", lambda run: run.path)
+def test_other_settings_are_named(run: Path, tmp_path: Path, slt_grok_command: Command) -> None:
     assert slt_grok_command("measure", run, "--only", "causal")[0] == 0
     config = write_config(tmp_path / "other.yaml", ("causal", {"draws": 5}))
     code, error = slt_grok_command("measure", run, "--only", "causal", "--config", config)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from slt_grok.landscape import connectivity
 from slt_grok.studies import costs as module
 from slt_grok.studies.costs import PER_NETWORK, PER_RUN, Costs, makespan
 from slt_grok.studies.grid import load_study_file
@@ -47,9 +48,10 @@ def test_a_trial_prices_every_stage_and_is_stored(tmp_path: Path, monkeypatch: p
     assert again.by_stage(one) == costs.by_stage(one)
 
 
-def test_barriers_between_seeds_are_priced_for_all_pairs(tmp_path: Path) -> None:
+def test_barriers_between_seeds_are_priced_for_all_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connectivity, "matrix_seconds", lambda pairs, along, **_: 10.0 * len(pairs.coords[along]))
     keys = {"seeds": 2, "measurements": ["seed_barriers"], "set": {"seed_barriers": {}, "landscape": {}}}
     (run,) = load_study_file(write_study(tmp_path, {"a": {}}, **keys)).runs
     costs = Costs(tmp_path / "costs.json")
     costs.measure([run])
-    assert costs.by_stage(run)["seed_barriers"] > 0.001
+    assert costs.by_stage(run)["seed_barriers"] == 10 * 2 * 3  # seeds, checkpoints
