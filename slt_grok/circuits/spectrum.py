@@ -29,7 +29,7 @@ TABLES = {  # name in variables -> long name, symbol, and what the table is a fu
 }
 CHANGES = {
     "gini_embedding": Change(GINI, "Gini of W_E", "brown", "X", place=8),
-    "gini_neuron_logit_map": Change(GINI, "Gini of W_L", "pink", "X", place=9),
+    "gini_neuron_logit_map": Change(GINI, "Gini of W_L", "0.35", "X", place=9),
 }
 
 
