@@ -156,7 +156,7 @@ def adopt_settings(run: Run, config: RunConfig) -> None:
     if labels:
         lines = "; ".join(line for label in labels for line in affected[label])
         raise SltGrokError(
-            f"{run.path}: already has {listing(labels)} with other settings ({lines}); expected the same ones; measure "
+            f"{run.path}: already has {listing(labels)} with other settings ({lines}); measure "
             f"under another label by slt-grok measure {run.path} --config FILE --only {','.join(labels)} --label NAME, "
             f"or remove {listing([f'measurements/{label}.nc' for label in labels])}"
         )
