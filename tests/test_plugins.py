@@ -136,6 +136,7 @@ def test_the_page_shows_the_figure(measured: Path) -> None:
     assert (measured / "figures" / "top_weights.svg").is_file()
 
 
+@pytest.mark.slow
 def test_the_study_has_the_column(folder: Path) -> None:
     run(folder, "study", "grid.yaml", "--workers", "2")
     table = slt_grok.load_study(folder / "runs" / "grid").table

@@ -79,7 +79,7 @@ def trajectory() -> Trajectory:
 SHORT = {"sampler": Devinterp(1e-4), "n_beta": 10.0, "gamma": 20.0, "chains": 2, "draws": 8, "burn_in": 4}
 
 
-@pytest.mark.parametrize("method", ["sgld", "rmsprop_sgld"])
+@pytest.mark.parametrize("method", ["sgld", pytest.param("rmsprop_sgld", marks=pytest.mark.slow)])
 def test_the_dataset_is_that_of_an_estimate(trajectory: Trajectory, method) -> None:
     result = estimate(trajectory, thinning=2, **{**SHORT, "sampler": Devinterp(1e-4, method)})
     assert dict(result.sizes) | {"step": 2, "chain": 2, "draw": 8, "burn_in": 4} == dict(result.sizes)
@@ -92,6 +92,7 @@ def test_the_dataset_is_that_of_an_estimate(trajectory: Trajectory, method) -> N
     assert np.isfinite(result.virial).all()
 
 
+@pytest.mark.slow
 def test_minibatches_are_the_chains_own_and_the_generators_stay(trajectory: Trajectory) -> None:
     before = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state())
     result = estimate(trajectory, batch_size=8, **SHORT)

@@ -20,7 +20,7 @@ CONFIG = {
     "seeds": [0, 1],
     "task": {"modulus": 13, "train_fraction": 0.6},
     "model": {"kind": "transformer", "d_model": 16, "n_heads": 2, "d_mlp": 32},
-    "training": {"steps": 600, "batch_size": 50, "evaluate_every": 100, "checkpoints": {"logarithmic": 6, "linear": 8}},
+    "training": {"steps": 400, "batch_size": 50, "evaluate_every": 100, "checkpoints": {"logarithmic": 4, "linear": 6}},
     "llc": {
         "sampler": {"step_size": 0.01},
         "n_beta": 20,
@@ -62,7 +62,7 @@ def wait_for_files(process: subprocess.Popen, out: Path, count: int) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize(("kills", "most"), [(4, 8), pytest.param(10, 3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "most"), [(3, 8), pytest.param(10, 3, marks=pytest.mark.slow)])
 def test_a_killed_run_ends_in_the_same_values(kills: int, most: int, tmp_path: Path) -> None:
     """Each kill is at a random moment up to `most` files after the one before."""
     config = tmp_path / "killed.yaml"

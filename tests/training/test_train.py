@@ -73,7 +73,7 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("small_groups")
-@pytest.mark.parametrize("batch_size", [None, 16])
+@pytest.mark.parametrize("batch_size", [pytest.param(None, marks=pytest.mark.slow), 16])
 def test_groups_of_seeds_are_seeds_alone(tmp_path: Path, batch_size: int | None) -> None:
     settings = SETTINGS.model_copy(update={"batch_size": batch_size})
     together, all_four = states(tmp_path / "all", settings, (3, 5, 7, 8))
