@@ -18,7 +18,7 @@ import xarray as xr
 from scipy.stats import spearmanr
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.variables import not_diverged
+from slt_grok.llc.variables import of_the_network
 from slt_grok.rules import SHRINKING
 from slt_grok.transitions.change import find_change, oriented, start_of_change
 from slt_grok.transitions.estimators import FEWEST, fitted
@@ -67,7 +67,7 @@ def lengths(program: xr.Dataset, llc: xr.Dataset, samples: int) -> xr.Dataset:
     program, llc = xr.align(program, llc, join="inner", exclude=set(program.dims) - {"step", "seed"} | {"draw"})
     if not program.sizes["step"] or not program.sizes["seed"]:
         raise SltGrokError("program, llc: expected common checkpoints and seeds, found none")
-    curves = {LLC: llc.llc.where(not_diverged(llc)) * np.log2(samples)}
+    curves = {LLC: llc.llc.where(of_the_network(llc)) * np.log2(samples)}
     error = llc.llc_se if "llc_se" in llc else xr.zeros_like(llc.llc)
     for keeps in program.keeps.values.tolist():
         kept = program.sel(keeps=keeps)

@@ -29,6 +29,7 @@ from rule import Condition, Effect, Finding, bounded, over_seeds
 from tables import TRAINED, usable
 from verdict import main
 
+from slt_grok.llc.diagnostics import EXCLUDED
 from slt_grok.plots.style import BLUE, GREEN, PURPLE, VERMILION
 from slt_grok.studies.results import StudyResults
 
@@ -43,7 +44,7 @@ def stages(training: xr.Dataset, circuits: xr.Dataset, llc: xr.Dataset) -> np.nd
 
     NaN where it is not reached or two stages are one checkpoint.
     """
-    values = llc.llc.where(llc.llc_status != "diverged")
+    values = llc.llc.where(~llc.llc_status.isin(EXCLUDED))
     steps = []
     for name, least in STAGES:
         accuracy = (training if name in training else circuits)[name]

@@ -21,6 +21,7 @@ from rule import Condition, Finding, magnitude, mean, over_seeds
 from tables import usable
 from verdict import main
 
+from slt_grok.llc.diagnostics import EXCLUDED
 from slt_grok.plots.style import BLUE, GRAY
 from slt_grok.store import RunDirectory
 from slt_grok.studies.results import StudyResults
@@ -32,7 +33,7 @@ MOST = 0.1
 
 def excess(refined: xr.Dataset, parts: str, whole: str) -> tuple[float, float]:
     """Sum of the parts' LLCs and LLC of the whole, of one network at one checkpoint; NaN where it is not measured."""
-    measured = (refined.llc_status != "").values & (refined.llc_status != "diverged").values
+    measured = ~refined.llc_status.isin(["", *EXCLUDED]).values
     groups, values = refined["group"].values.astype(str), np.where(measured, refined.llc.values, np.nan)
     own = (groups == parts) & (refined.llc_status.values != "")
     joint = values[groups == whole]

@@ -27,12 +27,15 @@ class LLCStatus(StrEnum):
     LIKELY_LOW = "not converged (likely low)"
     NOT_CONVERGED = "not converged"
     NOT_A_MINIMUM = "not a minimum"
+    MELTED = "melted"
     DIVERGED = "diverged"
 
 
 TRUSTED = (LLCStatus.EFFECTIVE, LLCStatus.CONVERGED)
 DOUBTFUL = (LLCStatus.LIKELY_LOW, LLCStatus.NOT_CONVERGED, LLCStatus.NOT_A_MINIMUM)
 """Statuses of estimates that are unreliable but still used."""
+EXCLUDED = (LLCStatus.DIVERGED, LLCStatus.MELTED)
+"""Statuses of estimates that say nothing about the network: omitted from summaries, transitions and claims."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +200,11 @@ def average(statistics: ChainStatistics) -> Average:
 
 
 def assess(
-    estimate: Average, statistics: ChainStatistics, finite_minimizer: bool, hotter: Average | None = None
+    estimate: Average,
+    statistics: ChainStatistics,
+    finite_minimizer: bool,
+    hotter: Average | None = None,
+    melting_loss: float | None = None,
 ) -> Status:
     """Assign a status to an estimate.
 
@@ -210,6 +217,8 @@ def assess(
         depends on (n_beta, gamma).
     hotter : Average or None, optional
         The estimate at n_beta / 16 from separate chains, if any.
+    melting_loss : float or None, optional
+        Mean loss above which the chains count as melted; None for no such limit.
 
     Returns
     -------
@@ -218,16 +227,21 @@ def assess(
 
     Notes
     -----
-    In this order: `diverged` (no healthy chain), `not a minimum` (LLC below 0 by more than 2 standard errors: the
-    chains continue training), `not converged (likely low)` (the second half of the draws above the first, the virial
-    below 1, or the LLC above that at n_beta / 16: the chains or the temperature have not reached the plateau), `not
-    converged` (falling draws or R-hat above 1.1), `effective` (well sampled, but specific to its n_beta and gamma),
-    `converged` (also unchanged from n_beta / 16).
+    In this order: `diverged` (no healthy chain), `melted` (the chains' mean loss is above `melting_loss`: they have
+    lost what the network learned, and the value reflects n_beta), `not a minimum` (LLC below 0 by more than 2 standard
+    errors: the chains continue training), `not converged (likely low)` (the second half of the draws above the first,
+    the virial below 1, or the LLC above that at n_beta / 16: the chains or the temperature have not reached the
+    plateau), `not converged` (falling draws or R-hat above 1.1), `effective` (well sampled, but specific to its n_beta
+    and gamma), `converged` (also unchanged from n_beta / 16).
     """
     chains, omitted = len(statistics.health), int((~statistics.healthy).sum())
     if omitted == chains:
         return Status(LLCStatus.DIVERGED, f"no healthy chain ({statistics.health[0]})")
-    status, reason = _assess_estimate(estimate, finite_minimizer, hotter)
+    mean_loss = statistics.baseline + estimate.llc / statistics.n_beta
+    if melting_loss is not None and mean_loss > melting_loss:
+        status, reason = LLCStatus.MELTED, f"the chains' mean loss {mean_loss:.3g} is above {melting_loss:.3g}"
+    else:
+        status, reason = _assess_estimate(estimate, finite_minimizer, hotter)
     return Status(status, f"{reason}; {omitted} of {chains} chains omitted" if omitted else reason)
 
 

@@ -1,6 +1,5 @@
 """The measurement `llc`: the LLC of a run's checkpoints, with its diagnostics."""
 
-import math
 import time
 from collections.abc import Sequence
 
@@ -8,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from slt_grok.llc import restrictions
-from slt_grok.llc.diagnostics import HEALTHY
+from slt_grok.llc.diagnostics import HEALTHY, LLCStatus
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import sample
 from slt_grok.llc.settings import LLCSettings, SamplingSettings
@@ -79,14 +78,7 @@ class LLC(Measurement):
         omitted = int((llc.chain_health != HEALTHY).sum())
         if omitted:
             notes.append(f"{omitted} of {llc.chain_health.size} chains failed and were omitted; the table names them.")
-        melted = melted_steps(llc)
-        if len(melted):
-            notes.append(
-                f"Melted at {len(melted)} of {llc.sizes['step']} checkpoints (steps {melted[0]:,} to {melted[-1]:,}): "
-                "the chains' mean loss is above that of guessing although the network has learned, so the value "
-                "reflects nβ and γ rather than the network."
-            )
-        return notes
+        return notes + melted_note(llc)
 
 
 def estimate_by(settings: LLCSettings, trajectory: Trajectory, on_progress: ProgressCallback = ignore) -> xr.Dataset:
@@ -114,7 +106,7 @@ def estimate_by(settings: LLCSettings, trajectory: Trajectory, on_progress: Prog
     data = restrictions.split(trajectory.task, settings.data)
     problem = Problem.from_inputs(trajectory, data, subspace=subspace_of(settings, trajectory), dtype=settings.dtype)
     result = sample(problem, **settings.arguments(len(data[0])), on_progress=on_progress)
-    return result.assign_attrs(data=settings.data, guessing_loss=math.log(trajectory.task.classes))
+    return result.assign_attrs(data=settings.data)
 
 
 def subspace_of(settings: LLCSettings, trajectory: Trajectory) -> Subspace:
@@ -168,12 +160,14 @@ def setting_note(llc: xr.Dataset) -> str:
     return f"Values are effective LLCs at {' and '.join(parts)}; compare them only at the same setting."
 
 
-def melted_steps(llc: xr.Dataset) -> np.ndarray:
-    """Find the steps at which the chains' loss exceeds that of guessing, although the checkpoint has learned.
-
-    Guessing costs log(classes) nats, stored in the attribute `guessing_loss`.
-    """
-    guess = llc.attrs.get("guessing_loss", np.inf)
-    sampled = llc.baseline_loss + llc.llc / llc.attrs["n_beta"]
-    melted = (sampled > guess) & (llc.baseline_loss < guess / 2)
-    return llc.step.values[melted.values.reshape(len(llc.step), -1).any(1)]
+def melted_note(llc: xr.Dataset) -> list[str]:
+    """Report the checkpoints at which the chains melted, if any."""
+    melted = llc.llc_status == LLCStatus.MELTED
+    steps = llc.step.values[melted.any([dim for dim in melted.dims if dim != "step"]).values]
+    if not len(steps):
+        return []
+    return [
+        f"Melted at {len(steps)} of {llc.sizes['step']} checkpoints (steps {steps[0]:,} to {steps[-1]:,}): the chains' "
+        f"mean loss is above {llc.attrs['melting_loss']:.3g} nats, half that of guessing, so the value reflects "
+        "nβ and γ rather than the network. Such values are hollow in figures and omitted from summaries and transitions."
+    ]

@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 import torch
+from scipy.stats import entropy
 from torch import Tensor, nn
 
 from slt_grok.devices import CPU
@@ -104,6 +105,13 @@ class Problem:
     def d(self) -> int:
         """Number of coordinates that move."""
         return self.subspace.dimension
+
+    @property
+    def guessing_loss(self) -> float | None:
+        """Cross-entropy of guessing, the entropy of the targets' marginal in nats; None for another loss or targets."""
+        if self.finite_minimizer or self.targets.is_floating_point():
+            return None
+        return float(entropy(np.unique(self.targets.cpu().numpy(), return_counts=True)[1]))
 
     @property
     def finite_minimizer(self) -> bool:

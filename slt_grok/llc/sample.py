@@ -43,6 +43,7 @@ def sample(
     seed: int = 0,
     position: torch.Tensor | None = None,
     curvatures: Sequence[Curvatures | None] | None = None,
+    melting_loss: float | None = None,
     bounded: bool = False,
     observers: Sequence[Observer] = (),
     on_progress: ProgressCallback = ignore,
@@ -69,6 +70,8 @@ def sample(
         Starting points of the chains, in the order (network, temperature, chain), (chains, d); w* by default.
     curvatures : sequence of Curvatures or None, optional
         Hessian eigenvalues at each network's w*, for the correction at regular points.
+    melting_loss : float or None, optional
+        Mean loss above which chains count as melted; half the loss of guessing by default, for cross-entropy.
     bounded : bool, optional
         Whether to raise an error rather than return an estimate with a loss too high for any draw of the posterior.
 
@@ -93,8 +96,10 @@ def sample(
         if diagnostics.is_out_of_reach(losses, problem.baselines, n_betas, problem.d):
             raise OutOfReach("step_size: a loss along a chain exceeds the posterior's range; use a smaller step")
     exact_losses = curvatures is not None and schedule.batch_size is None
+    if melting_loss is None and (guessing_loss := problem.guessing_loss):
+        melting_loss = guessing_loss / 2
     rows = [
-        _row(temperatures, gamma, problem.finite_minimizer, curvatures[i] if curvatures else None)
+        _row(temperatures, gamma, problem.finite_minimizer, curvatures[i] if curvatures else None, melting_loss)
         for i, temperatures in enumerate(statistics(problem, records, schedule, n_betas, exact_losses))
     ]
     coldest = {name: _by_network(problem, tensor, n_betas)[:, 0] for name, tensor in records._asdict().items()}
@@ -117,6 +122,7 @@ def sample(
     ).assign_attrs(
         {
             **({} if problem.finite_minimizer else {"comment": EFFECTIVE}),
+            **({} if melting_loss is None else {"melting_loss": melting_loss}),
             "sampler": sampler.name,
             **{key: "none" if value is None else value for key, value in asdict(sampler).items()},
             "n_beta": n_betas[0],
@@ -206,7 +212,11 @@ def statistics(
 
 
 def _row(
-    temperatures: list[ChainStatistics], gamma: float, finite_minimizer: bool, curvatures: Curvatures | None
+    temperatures: list[ChainStatistics],
+    gamma: float,
+    finite_minimizer: bool,
+    curvatures: Curvatures | None,
+    melting_loss: float | None,
 ) -> dict[str, Any]:
     """Compute the variables of one network from its chains at each temperature, the coldest first."""
     coldest, n_betas = temperatures[0], [statistics.n_beta for statistics in temperatures]
@@ -217,7 +227,7 @@ def _row(
     best = averages[0]
     hotter = next((a for a, b in zip(averages, n_betas, strict=True) if n_betas[0] / b >= 15.9), None)
     hotter = None if hotter is None or np.isnan(hotter.llc) else hotter  # NaN if all its chains failed
-    status = diagnostics.assess(best, coldest, finite_minimizer, hotter)
+    status = diagnostics.assess(best, coldest, finite_minimizer, hotter, melting_loss)
     if curvatures is not None:
         if not curvatures.resolved and status.status == LLCStatus.CONVERGED:
             status = Status(LLCStatus.LIKELY_LOW, UNRESOLVED)

@@ -1,7 +1,8 @@
 """Settings of LLC measurements: sampler, temperature, localization, length, data, weights.
 
-Two conventions from the literature take one line each, `preset: devinterp` and `preset: lau`; other keys override them.
-`n_beta` may be a rule instead of a number: `n/log(n)` for the n samples, or `batch/log(batch)`.
+A quick setting at a high temperature, `preset: hot`, and two conventions from the literature, `preset: devinterp` and
+`preset: lau`, take one line each; other keys override them.
+`n_beta` may be a rule instead of a number: `n` (the default) or `n/log(n)` for the n samples, or `batch/log(batch)`.
 """
 
 import math
@@ -20,6 +21,15 @@ from slt_grok.models import Network
 from slt_grok.settings import AboveZero, NonNegative, Positive, Settings, section
 
 PRESETS: dict[str, dict[str, Any]] = {
+    # a few seconds a checkpoint, at a temperature so high that the chains of a memorizing network melt
+    "hot": {
+        "sampler": {"name": "underdamped", "step_size": 0.0124, "longest_flight": 23},
+        "n_beta": 27.2,
+        "gamma": 129.0,
+        "draws": 210,
+        "burn_in": 90,
+        "batch_size": 280,
+    },
     # devinterp 2.0.1: lr from its README; chains, draws, burn-in, batch size and localization are the defaults of its
     # SamplerConfig; n_beta is from its utils.default_nbeta
     "devinterp": {
@@ -35,21 +45,24 @@ PRESETS: dict[str, dict[str, Any]] = {
     # experiments, and these are the usual starting values in implementations of the estimator
     "lau": {"sampler": {"name": "sgld", "step_size": 1e-5}, "n_beta": "n/log(n)", "gamma": 100.0},
 }
-RULES = ("n/log(n)", "batch/log(batch)")
+RULES = ("n", "n/log(n)", "batch/log(batch)")
 
 
 class SamplingSettings(Settings):
     """How to sample, see `slt_grok.llc.estimate` and `slt_grok.llc.samplers`."""
 
-    preset: Literal["devinterp", "lau"] | None = Field(default=None, description="defaults for the omitted keys")
+    preset: Literal["hot", "devinterp", "lau"] | None = Field(default=None, description="defaults for the omitted keys")
     sampler: section(Sampler, "name", "underdamped")  # pyright: ignore[reportInvalidTypeForm]
-    n_beta: float | str
+    n_beta: float | str = "n"
     gamma: float = Field(ge=0)
     chains: int = Field(default=4, ge=2)
     draws: int = Field(default=300, ge=4)
     burn_in: NonNegative = 150
     thinning: Positive = 1
     batch_size: Positive | None = None
+    melting_loss: AboveZero | None = Field(
+        default=None, description="mean loss above which chains count as melted; half the loss of guessing by default"
+    )
     box: AboveZero | None = Field(default=None, description="half-width of a hard box around the checkpoint")
     precision: Literal["float32", "float64"] = "float32"
     device: Literal["cuda"] | None = Field(default=None, description="the CPU by default")
@@ -73,7 +86,7 @@ class SamplingSettings(Settings):
             return value
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
             return float(value)
-        raise PydanticCustomError("n_beta", "positive number, n/log(n) or batch/log(batch)")
+        raise PydanticCustomError("n_beta", "positive number, n, n/log(n) or batch/log(batch)")
 
     @model_validator(mode="after")
     def _fit_together(self) -> "SamplingSettings":
@@ -101,6 +114,8 @@ class SamplingSettings(Settings):
         """Evaluate n_beta for the given number of samples."""
         if not isinstance(self.n_beta, str):
             return self.n_beta
+        if self.n_beta == "n":
+            return float(samples)
         size = samples if self.n_beta == "n/log(n)" else self.batch_size or 2
         return size / math.log(size)
 
@@ -116,7 +131,7 @@ class SamplingSettings(Settings):
 
     def arguments(self, samples: int) -> dict[str, Any]:
         """Collect the arguments of `slt_grok.llc.sample.sample` for a problem with the given number of samples."""
-        names = ("sampler", "schedule", "gamma", "chains", "box", "device", "seed")
+        names = ("sampler", "schedule", "gamma", "chains", "box", "device", "seed", "melting_loss")
         return {name: getattr(self, name) for name in names} | {"n_betas": [self.n_beta_of(samples)]}
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import xarray as xr
 
-from slt_grok.llc.diagnostics import LLCStatus
+from slt_grok.llc.diagnostics import EXCLUDED
 from slt_grok.measurement import Variable
 from slt_grok.rules import SHRINKING, Change
 
@@ -20,9 +20,9 @@ SEVERAL = "sampled at several temperatures"
 RULES = "the rules of slt_grok.llc.diagnostics"
 
 
-def not_diverged(llc: xr.Dataset) -> Any:
-    """Mask the LLC estimates that have not diverged."""
-    return llc.llc_status != LLCStatus.DIVERGED if "llc_status" in llc else True
+def of_the_network(llc: xr.Dataset) -> Any:
+    """Mask the LLC estimates that say something about the network: neither diverged nor melted."""
+    return ~llc.llc_status.isin(EXCLUDED) if "llc_status" in llc else True
 
 
 VARIABLES = {
@@ -31,7 +31,7 @@ VARIABLES = {
         "local learning coefficient",
         "n_beta (mean of the draws' losses over healthy chains - baseline_loss)",
         LAU,
-        change=Change(SHRINKING, "LLC", "black", "D", error="llc_se", counts=not_diverged, place=4),
+        change=Change(SHRINKING, "LLC", "black", "D", error="llc_se", counts=of_the_network, place=4),
     ),
     "llc_se": Variable(
         (),

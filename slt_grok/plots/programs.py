@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from scipy.stats import t
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.diagnostics import LLCStatus
+from slt_grok.llc.diagnostics import EXCLUDED
 from slt_grok.plots import style
 from slt_grok.plots.lines import interval, points
 from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE, VERMILION
@@ -225,7 +225,7 @@ def _length(
 
 def _llc_in_bits(axes: Axes, llc: xr.Dataset, samples: int) -> Line2D:
     bits, low, high = (
-        np.log2(samples) * values.where(llc.llc_status != LLCStatus.DIVERGED) for values in (llc.llc, *interval(llc))
+        np.log2(samples) * values.where(~llc.llc_status.isin(EXCLUDED)) for values in (llc.llc, *interval(llc))
     )
     if llc.sizes["seed"] == 1:
         positive = ((bits > 0) & (low > 0)).values[:, 0]

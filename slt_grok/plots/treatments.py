@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from slt_grok.errors import SltGrokError
 from slt_grok.format import first_line
-from slt_grok.llc.diagnostics import TRUSTED, LLCStatus
+from slt_grok.llc.diagnostics import EXCLUDED, TRUSTED, LLCStatus
 from slt_grok.plots import style
 from slt_grok.plots.lines import interval, line_of_llc, note_setting, over_seeds, setting
 from slt_grok.plots.palette import BLUE, GREEN, ORANGE, PURPLE
@@ -105,7 +105,7 @@ def _llc(axes: Axes, llc: xr.Dataset, look: dict[str, Any]) -> bool:
     style.symlog_axis(axes)
     for seed in llc.seed:
         line_of_llc(axes, llc.sel(seed=seed), look["color"], ls="", ms=2.6, alpha=0.2)
-    return over_seeds(axes, llc.llc.where(llc.llc_status != LLCStatus.DIVERGED), **look) is not None
+    return over_seeds(axes, llc.llc.where(~llc.llc_status.isin(EXCLUDED)), **look) is not None
 
 
 def _excluded(axes: Axes, circuits: xr.Dataset, look: dict[str, Any]) -> bool:

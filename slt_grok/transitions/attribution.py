@@ -20,7 +20,7 @@ import numpy as np
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.variables import not_diverged
+from slt_grok.llc.variables import of_the_network
 from slt_grok.measurement import Data, Derived, Drawing, Variable
 from slt_grok.transitions.measures import declared, with_seed
 
@@ -102,7 +102,7 @@ def attribute(refined: xr.Dataset) -> xr.Dataset:
     if "whole" not in groups or data.sizes["step"] < 2:
         raise SltGrokError("refined: expected the LLC of all weights at at least two checkpoints")
     measured = (data.llc_status != "").any("step").values
-    data = data[["llc", "llc_se", "llc_low", "llc_high"]].where(not_diverged(data) & np.isfinite(data.llc))
+    data = data[["llc", "llc_se", "llc_low", "llc_high"]].where(of_the_network(data) & np.isfinite(data.llc))
     (everything,) = np.flatnonzero(groups == "whole")
     whole = data.llc.values[:, :, everything]
     peaks = np.where(np.isfinite(whole), whole, -np.inf).argmax(0)

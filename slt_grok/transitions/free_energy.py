@@ -23,7 +23,7 @@ import pandas as pd
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.variables import not_diverged
+from slt_grok.llc.variables import of_the_network
 from slt_grok.measurement import Variable
 from slt_grok.rules import GENERALIZED, MEMORIZED
 from slt_grok.transitions.change import COVERAGE
@@ -211,7 +211,7 @@ def mean_draws(values: np.ndarray, errors: np.ndarray, draws: int, generator: np
 
 def _usable(llc: xr.Dataset) -> pd.DataFrame:
     """Tabulate loss, LLC and its error over the steps whose LLC is finite and not diverged."""
-    usable = np.isfinite(llc.llc) & not_diverged(llc)
+    usable = np.isfinite(llc.llc) & of_the_network(llc)
     table = llc[["baseline_loss", "llc", "llc_se"]].reset_coords(drop=True).to_dataframe()
     return table.loc[usable.values]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from slt_grok.llc.diagnostics import DOUBTFUL, LLCStatus
+from slt_grok.llc.diagnostics import DOUBTFUL, EXCLUDED
 from slt_grok.measurement import Data
 from slt_grok.transitions.events import PHASES, Drop, llc_drop
 from slt_grok.transitions.measures import Curves
@@ -106,10 +106,10 @@ def _flags(summary: dict[str, Any], present: set[str], measured: list[str]) -> l
     if "llc" in measured and "llc" not in present:
         flags.append("the LLC does not drop by more than 10% of its peak and 3 standard errors")
     statuses = summary["llc_statuses"] or {}
-    for status in (LLCStatus.DIVERGED, *DOUBTFUL):
+    for status in (*EXCLUDED, *DOUBTFUL):
         if status in statuses:
             count = f"{statuses[status]} of {sum(statuses.values())} LLC estimates"
-            consequence = "omitted" if status == LLCStatus.DIVERGED else "kept"
+            consequence = "omitted" if status in EXCLUDED else "kept"
             flags.append(f'{count} have the status "{status}" and are {consequence}')
     if summary["key_frequencies"] == []:
         flags.append("no key frequency at the last checkpoint: there is no Fourier circuit")
