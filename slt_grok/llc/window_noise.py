@@ -1,0 +1,68 @@
+"""The null of an LLC: what the localization's Gaussian noise alone adds to the loss, without a chain.
+
+A chain that feels only the localization has the law N(w*, 1/gamma). An LLC near the value that these draws give says
+how the loss grows at the distance sqrt(d / gamma), not how a posterior shaped by the loss fills the neighborhood.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from slt_grok.llc.noise import StreamNoise
+from slt_grok.llc.problem import Problem
+
+DRAWS = 32
+
+
+class WindowNoise(NamedTuple):
+    """The LLC that Gaussian noise alone would give.
+
+    Parameters
+    ----------
+    llc, llc_se : ndarray
+        n_beta (E L(w* + N(0, 1/gamma)) - L(w*)) and its standard error, (network, temperature).
+    """
+
+    llc: np.ndarray
+    llc_se: np.ndarray
+
+
+def window_noise(
+    problem: Problem, n_betas: Sequence[float], gamma: float, *, draws: int = DRAWS, seed: int = 0
+) -> WindowNoise:
+    """Estimate the null of each network's LLC from independent draws of w* + N(0, 1/gamma).
+
+    Parameters
+    ----------
+    problem : Problem
+        The N networks, their data and the weights that move.
+    n_betas : sequence of float
+        n times each inverse temperature; the draws are the same for all.
+    gamma : float
+        Localization. At 0 the noise has no scale, and the values are NaN.
+    draws : int, optional
+        Number of draws per network.
+    seed : int, optional
+        Seed; the same seed gives the same directions at every gamma.
+
+    Returns
+    -------
+    WindowNoise
+        The values, each (N, number of temperatures).
+    """
+    excess = np.full((len(problem.trajectory), draws), np.nan)
+    network, stack = problem.trajectory.network, problem.trajectory.stacked(problem.dtype)
+    streams = problem.starts([1.0], gamma, 1, seed).streams
+    for i in range(len(excess) if gamma > 0 else 0):
+        one = {name: tensor[i : i + 1] for name, tensor in stack.items()}
+        center = problem.subspace.coordinates(one)
+        noise = StreamNoise(streams[i : i + 1], problem.d, center)
+        for draw in range(draws):  # one at a time, to limit memory
+            moved = problem.subspace.place(center + noise.normal() / gamma**0.5, one)
+            with torch.no_grad():
+                loss = network.stacked_mean_loss(moved, problem.inputs, problem.targets, own_data=False)
+            excess[i, draw] = loss.item() - problem.baselines[i]
+    mean, error = excess.mean(1), excess.std(1, ddof=1) / draws**0.5
+    return WindowNoise(*(np.outer(values, n_betas) for values in (mean, error)))
