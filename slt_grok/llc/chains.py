@@ -179,7 +179,7 @@ def _acceptance(
     """Compute the acceptance of a MALA proposal with the sampler's step, on the draw's batch, (chains,)."""
     if sampler.exact:
         return state.acceptance
-    step = like(sampler.langevin_step, state.position)
+    step = like(sampler.langevin_step(state), state.position)
     return propose(state, step, batch_loss.again, noise, posterior)[-1]
 
 

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import restrictions
+from slt_grok.llc.samplers.adaptive import AdaptiveLangevin
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.sampling import Schedule
 from slt_grok.models import Network
@@ -26,6 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sampler": {"name": "underdamped", "step_size": 0.0124, "longest_flight": 23},
         "n_beta": 27.2,
         "gamma": 129.0,
+        "chains": 4,
         "draws": 210,
         "burn_in": 90,
         "batch_size": 280,
@@ -43,7 +45,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Lau et al. 2308.12108: SGLD at Watanabe's temperature 1/log n, localized by gamma; step and gamma vary between its
     # experiments, and these are the usual starting values in implementations of the estimator
-    "lau": {"sampler": {"name": "sgld", "step_size": 1e-5}, "n_beta": "n/log(n)", "gamma": 100.0},
+    "lau": {
+        "sampler": {"name": "sgld", "step_size": 1e-5},
+        "n_beta": "n/log(n)",
+        "gamma": 100.0,
+        "chains": 4,
+        "draws": 300,
+        "burn_in": 150,
+    },
 }
 RULES = ("n", "n/log(n)", "batch/log(batch)")
 
@@ -52,12 +61,12 @@ class SamplingSettings(Settings):
     """How to sample, see `slt_grok.llc.estimate` and `slt_grok.llc.samplers`."""
 
     preset: Literal["hot", "devinterp", "lau"] | None = Field(default=None, description="defaults for the omitted keys")
-    sampler: section(Sampler, "name", "underdamped")  # pyright: ignore[reportInvalidTypeForm]
+    sampler: section(Sampler, "name", "adaptive") = AdaptiveLangevin()  # pyright: ignore[reportInvalidTypeForm]
     n_beta: float | str = "n"
     gamma: float = Field(ge=0)
-    chains: int = Field(default=4, ge=2)
-    draws: int = Field(default=300, ge=4)
-    burn_in: NonNegative = 150
+    chains: int = Field(default=2, ge=2)
+    draws: int = Field(default=480, ge=4)
+    burn_in: NonNegative = 160
     thinning: Positive = 1
     batch_size: Positive | None = None
     melting_loss: AboveZero | None = Field(

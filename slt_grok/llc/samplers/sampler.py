@@ -93,9 +93,8 @@ class Sampler(Registered):
         """Number of gradients per update."""
         return 1
 
-    @property
-    def langevin_step(self) -> float | Tensor:
-        """Step epsilon of a Langevin proposal that moves as far as one update."""
+    def langevin_step(self, state: Any) -> float | Tensor:
+        """Step epsilon of a Langevin proposal that moves as far as one update from this state."""
         return self.step_size
 
     def run(

@@ -64,8 +64,7 @@ class UnderdampedLangevin(Sampler):
     friction: AboveZero | Tensor | None = None
     longest_flight: Positive | None = None
 
-    @property
-    def langevin_step(self) -> float | Tensor:
+    def langevin_step(self, state: UnderdampedState) -> float | Tensor:
         """Step epsilon of a Langevin proposal that moves as far as one update, h^2."""
         return self.step_size**2
 
