@@ -36,21 +36,34 @@ def window_noise(
 
     Parameters
     ----------
-    problem : Problem
-        The N networks, their data and the weights that move.
+    problem, gamma, draws, seed
+        See `window_excess`.
     n_betas : sequence of float
         n times each inverse temperature; the draws are the same for all.
+
+    Returns
+    -------
+    WindowNoise
+        The values, each (N, number of temperatures).
+    """
+    excess = window_excess(problem, gamma, draws=draws, seed=seed)
+    mean, error = excess.mean(1), excess.std(1, ddof=1) / draws**0.5
+    return WindowNoise(*(np.outer(values, n_betas) for values in (mean, error)))
+
+
+def window_excess(problem: Problem, gamma: float, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """Compute L(w) - L(w*) at independent draws w = w* + N(0, 1/gamma), (N, draws).
+
+    Parameters
+    ----------
+    problem : Problem
+        The N networks, their data and the weights that move.
     gamma : float
         Localization. At 0 the noise has no scale, and the values are NaN.
     draws : int, optional
         Number of draws per network.
     seed : int, optional
         Seed; the same seed gives the same directions at every gamma.
-
-    Returns
-    -------
-    WindowNoise
-        The values, each (N, number of temperatures).
     """
     excess = np.full((len(problem.trajectory), draws), np.nan)
     network, stack = problem.trajectory.network, problem.trajectory.stacked(problem.dtype)
@@ -64,5 +77,4 @@ def window_noise(
             with torch.no_grad():
                 loss = network.stacked_mean_loss(moved, problem.inputs, problem.targets, own_data=False)
             excess[i, draw] = loss.item() - problem.baselines[i]
-    mean, error = excess.mean(1), excess.std(1, ddof=1) / draws**0.5
-    return WindowNoise(*(np.outer(values, n_betas) for values in (mean, error)))
+    return excess
