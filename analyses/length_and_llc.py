@@ -5,7 +5,7 @@ those of the shortest program and of the shorter compression of the network itse
 each property to preserve. Only checkpoints in both datasets are used.
 
 The middle of a drop is the point where half of the bits between the start level and the end level are gone, on a linear
-scale for all curves, by the rules of `slt_grok.transitions.change`. Lengths only count from the LLC's maximum on, since
+scale for all curves, by the rules of `slt_grok.change`. Lengths only count from the LLC's maximum on, since
 the answers of an untrained network have a long code. With at least four seeds, the lag of each middle behind the LLC's
 is tested in log(1 + step) (`slt_grok.transitions.lag_test`) with draws of the fitted shape. The rank correlation is
 Spearman's, of the changes between consecutive checkpoints from the LLC's maximum on: the values of any two falling
@@ -17,10 +17,10 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import spearmanr
 
+from slt_grok.change import find_change, oriented, start_of_change
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.variables import of_the_network
 from slt_grok.rules import SHRINKING
-from slt_grok.transitions.change import find_change, oriented, start_of_change
 from slt_grok.transitions.estimators import FEWEST, fitted
 from slt_grok.transitions.lag_test import FEWEST_SEEDS, lag_of
 from slt_grok.transitions.measures import with_seed

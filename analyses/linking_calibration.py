@@ -19,13 +19,13 @@ from linking_synthetic import accuracy_curves, checkpoints, coupled_increments, 
 from matplotlib.figure import Figure
 from runs_below import picture
 
+from slt_grok.change import find_change, start_of_change
 from slt_grok.plots.style import BLUE, GRAY, GREEN, ORANGE, WIDTH, panel_letters, styled
 from slt_grok.rules import ACCURACY, SHRINKING
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.transitions import sigmoid
 from slt_grok.transitions.association import block, pairing, remainders
-from slt_grok.transitions.change import find_change, start_of_change
 from slt_grok.transitions.estimators import cut, is_change
 from slt_grok.transitions.lag_test import lag_of
 from slt_grok.transitions.prediction import compare, held_out

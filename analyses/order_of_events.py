@@ -7,7 +7,9 @@ weight norm, and the LLC predicted in held-out seeds) and a figure of the lags. 
 (b, a) not in the train set, since the others are answered by symmetry, in a first step of test accuracy.
 
 Lags are of middles (and, in the JSON, of onsets and ends), by the fitted shape and, as a check that assumes none, by
-crossing rules. Association and prediction take the seeds that generalized: the others have no circuit.
+crossing rules. All measures are on one scale, linear; the same events and lags on a logarithmic scale, for the measures
+that are positive, are given beside them. Association and prediction take the seeds that generalized: the others have no
+circuit.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from runs_below import RESULTS, picture, plain
 
 from slt_grok import load_study, plots, transitions
 from slt_grok.errors import SltGrokError
+from slt_grok.rules import OTHER_SCALE, SCALE
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.transitions.measures import measure_name
@@ -33,7 +36,7 @@ NUMBERS = ("lag", "lag_low", "lag_high", "p_value_holm", "seeds", "verdict")
 
 
 def event_rows(events: xr.Dataset) -> dict[str, Any]:
-    """Of each measure: how many seeds have the event, and the median, smallest and largest step of its middle."""
+    """Of each measure: how many seeds have the event, and the median, smallest and largest step of half way."""
     rows = {}
     for measure in events.measure.values.tolist():
         steps = events.transition_middle.sel(estimator=ESTIMATORS[0], measure=measure).dropna("seed")
@@ -49,28 +52,25 @@ def lag_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     return table.filter(["reference", "event", "measure", *NUMBERS, "left_out"]).to_dict("records")
 
 
-def say(lags: pd.DataFrame, console: Console) -> None:
-    """Print the lags of middles, a table for each reference."""
-    for reference, rows in lags.loc[lags.event == "middle"].groupby("reference", sort=False):
-        table = Table(
-            "measure",
-            "lag in log step",
-            "95%",
-            "Holm's p",
-            "seeds",
-            "order",
-            title=f"middle, behind that of {measure_name(str(reference))}",
-        )
+def say(lags: pd.DataFrame, others: pd.DataFrame, console: Console) -> None:
+    """Print the lags of middles, a table for each reference, with those on the other scale beside them."""
+    both = lags.merge(others, on=["reference", "event", "measure"], suffixes=("", "_other"))
+    for reference, rows in both.loc[both.event == "middle"].groupby("reference", sort=False):
+        header = ("lag in log step", "95%", "Holm's p", "seeds", "order")
+        title = f"half way, behind {measure_name(str(reference))}; {SCALE} scale, then {OTHER_SCALE}"
+        table = Table("measure", *header, *header, title=title)
         for _, row in rows.sort_values("lag").iterrows():
-            ends = f"{row.lag_low:+.2f} to {row.lag_high:+.2f}"
-            table.add_row(
-                measure_name(row.measure),
-                f"{row.lag:+.2f}",
-                ends,
-                f"{row.p_value_holm:.3f}",
-                str(row.seeds),
-                row.verdict,
-            )
+            cells = [
+                (
+                    f"{row[f'lag{other}']:+.2f}",
+                    f"{row[f'lag_low{other}']:+.2f} to {row[f'lag_high{other}']:+.2f}",
+                    f"{row[f'p_value_holm{other}']:.3f}",
+                    str(row[f"seeds{other}"]),
+                    row[f"verdict{other}"],
+                )
+                for other in ("", "_other")
+            ]
+            table.add_row(measure_name(row.measure), *cells[0], *cells[1])
         console.print(table)
 
 
@@ -85,11 +85,17 @@ def main(path: Path, arm: str, out: Path) -> None:
     }
     generalized = sorted(done.loc[done.outcome == "generalized", "seed"].tolist())
 
-    events = transitions.by_estimator(data)
-    references = [name for name in REFERENCES if name in events.measure]
-    lags = {estimator: transitions.lead_lag(events, references, estimator) for estimator in ESTIMATORS}
-    tables = {estimator: transitions.lag_table(one) for estimator, one in lags.items()}
-    say(tables[ESTIMATORS[0]], console)
+    events = {scale: transitions.by_estimator(data, scale=scale) for scale in (SCALE, OTHER_SCALE)}
+    references = [name for name in REFERENCES if name in events[SCALE].measure]
+    lags = {
+        scale: {estimator: transitions.lead_lag(found, references, estimator) for estimator in ESTIMATORS}
+        for scale, found in events.items()
+    }
+    tables = {
+        scale: {estimator: transitions.lag_table(found) for estimator, found in by.items()}
+        for scale, by in lags.items()
+    }
+    say(tables[SCALE][ESTIMATORS[0]], tables[OTHER_SCALE][ESTIMATORS[0]], console)
 
     with_circuit: dict[str, Any] = {label: one.sel(seed=generalized) for label, one in data.items()}
     association = transitions.associate(with_circuit)
@@ -98,13 +104,18 @@ def main(path: Path, arm: str, out: Path) -> None:
     console.print(prediction[["mean_error", "mean_drop_left"]].to_dataframe())
 
     out.mkdir(parents=True, exist_ok=True)
-    picture(plots.lead_lag(lags[ESTIMATORS[0]]), out, "order_of_events")
+    picture(plots.lead_lag(lags[SCALE][ESTIMATORS[0]]), out, "order_of_events")
     content = {
         "command": f"python analyses/order_of_events.py --arm {arm} runs/{path.name}",
         "seeds": {outcome: sorted(one.seed.tolist()) for outcome, one in done.groupby("outcome")},
         "not_done": rows.loc[rows.status != "available", ["run", "seed", "status"]].to_dict("records"),
-        "events": event_rows(events),
-        "lags": {estimator: lag_rows(table) for estimator, table in tables.items()},
+        "scale": SCALE,
+        "events": event_rows(events[SCALE]),
+        "lags": {estimator: lag_rows(table) for estimator, table in tables[SCALE].items()},
+        OTHER_SCALE: {
+            "events": event_rows(events[OTHER_SCALE]),
+            "lags": {estimator: lag_rows(table) for estimator, table in tables[OTHER_SCALE].items()},
+        },
         "association": association.drop_dims("seed").drop_dims("null").to_dataframe().reset_index().to_dict("records"),
         "prediction": prediction.drop_dims(["seed", "step"]).to_dataframe().reset_index().to_dict("records"),
         "environment": environment(),

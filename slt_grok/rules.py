@@ -1,7 +1,7 @@
 """What counts as a change of a variable over training, as part of its declaration.
 
 A variable declared with a `Change` takes part in the order of events and appears in the linking figures; see
-`slt_grok.transitions.change` for how a change is detected.
+`slt_grok.change` for how a change is detected.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,15 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+Scale = Literal["linear", "log"]
+SCALE: Scale = "linear"
+"""Scale on which the events of all measures are found, so that their order does not depend on a choice for each.
+
+Linear, since it is defined for every measure, and since the half of a fall that continues on a logarithmic scale, as
+that of a loss, moves with the length of training.
+"""
+OTHER_SCALE: Scale = "log"
+"""Scale on which the events of positive measures are given beside it."""
 MEMORIZED, GENERALIZED = 0.99, 0.95
 """Train and test accuracies at which a network counts as having memorized or generalized."""
 
@@ -20,25 +29,39 @@ class Rule(NamedTuple):
     ----------
     rises : bool
         Direction of the change; changes in the other direction do not count.
-    scale : {"linear", "log"}
-        `linear`, or `log` for natural logarithms.
     start : {"first", "extreme"}
         The `first` checkpoint, or the `extreme` from which the curve changes.
     minimum : float
-        Smallest change from start to end level: on the scale, or as a fraction of the start level if `relative`.
+        Smallest change from start to end level: absolute, or as a fraction of the larger of the two if `relative`.
+    relative : bool, optional
+        See `minimum`.
+    decades : bool, optional
+        Whether values span decades; increments and predictions (not events) are then of their logarithms.
     """
 
     rises: bool
-    scale: Literal["linear", "log"]
     start: Literal["first", "extreme"]
     minimum: float
     relative: bool = False
+    decades: bool = False
+
+    def is_met(self, start: Any, end: Any) -> Any:
+        """Check whether changes from one level to another are in the rule's direction and large enough.
+
+        Parameters
+        ----------
+        start, end : float or ndarray
+            Levels in the measure's own units, on any scale.
+        """
+        size = end - start if self.rises else start - end
+        unit = np.maximum(abs(start), abs(end)) if self.relative else 1.0
+        return (size > 0) & (size >= self.minimum * unit)
 
 
-ACCURACY = Rule(rises=True, scale="linear", start="first", minimum=0.2)
-GINI = Rule(rises=True, scale="linear", start="extreme", minimum=0.1)
-LOSS = Rule(rises=False, scale="log", start="extreme", minimum=float(np.log(2)))
-SHRINKING = Rule(rises=False, scale="linear", start="extreme", minimum=0.1, relative=True)
+ACCURACY = Rule(rises=True, start="first", minimum=0.2)
+GINI = Rule(rises=True, start="extreme", minimum=0.1)
+LOSS = Rule(rises=False, start="extreme", minimum=0.5, relative=True, decades=True)
+SHRINKING = Rule(rises=False, start="extreme", minimum=0.1, relative=True)
 
 
 class Change(NamedTuple):

@@ -8,6 +8,7 @@ import xarray as xr
 
 from slt_grok.config import RunConfig
 from slt_grok.format import MISSING, known, listing, percent, plus_minus, step
+from slt_grok.llc.diagnostics import EXCLUDED
 from slt_grok.measurement import Table
 from slt_grok.store.files import read_json
 
@@ -35,7 +36,22 @@ def llc_dropped(summary: Summary) -> bool | None:
 
 
 def headline(summary: Summary) -> str:
-    """Summarize the run in one sentence."""
+    """Summarize the run in one sentence, which names LLC estimates that are omitted."""
+    text, omitted = _outcome(summary), omitted_estimates(summary)
+    return f"{text.removesuffix('.')}; {omitted}." if omitted else text
+
+
+def omitted_estimates(summary: Summary) -> str:
+    """Count the estimates that no number or event uses, such as `3 of 28 LLC estimates melted and are omitted`."""
+    statuses = summary.get("llc_statuses") or {}
+    counts = {status: statuses[status] for status in EXCLUDED if status in statuses}
+    return ", ".join(
+        f"{count} of {sum(statuses.values())} LLC estimates {status} and {'is' if count == 1 else 'are'} omitted"
+        for status, count in counts.items()
+    )
+
+
+def _outcome(summary: Summary) -> str:
     seeds = list(by_seed(summary).values())
     if not any(known(s.get("train_accuracy_final")) for s in seeds):
         return "The training of these networks was not recorded."
@@ -49,7 +65,7 @@ def headline(summary: Summary) -> str:
         return "The network neither memorized its train set nor generalized."
     text = "The network generalized" if generalized else "The network memorized its train set and did not generalize"
     if not drops:
-        return f"{text}; its LLC was not measured."
+        return f"{text}." if omitted_estimates(summary) else f"{text}; its LLC was not measured."
     if generalized:
         return text + (", and its LLC dropped." if drops[0] else ", and no drop of its LLC was seen.")
     return text + (", yet its LLC dropped." if drops[0] else ", and its LLC shows no drop.")
@@ -57,17 +73,20 @@ def headline(summary: Summary) -> str:
 
 def key_numbers(summary: Summary) -> dict[str, str]:
     """Collect the most important numbers of one seed."""
-    keys, peak_step = summary.get("key_frequencies"), summary.get("llc_peak_step")
+    keys = summary.get("key_frequencies")
     peak, final, drop = (
         plus_minus(summary.get(f"llc_{key}"), summary.get(f"llc_{key}_se")) for key in ("peak", "final", "drop")
     )
+    peak_step, final_step = summary.get("llc_peak_step"), summary.get("llc_final_step")
+    half, low, high = (summary.get(f"llc_half_way_{part}") for part in ("step", "low", "high"))
     return {
         "Memorized by step": step(summary.get("memorization_step")),
         "Generalized by step": step(summary.get("generalization_step")),
         "Final test accuracy": percent(summary.get("test_accuracy_final")),
         "Peak LLC*": f"{peak} at step {step(peak_step)}" if known(peak_step) else peak,
-        "Final LLC*": final,
+        "Final LLC*": f"{final} at step {step(final_step)}" if known(final_step) else final,
         "LLC drop*": drop,
+        "LLC half way by step": f"{step(half)} ({step(low)} to {step(high)})" if known(half) else step(half),
         "Key frequencies": MISSING if keys is None else listing(keys) if keys else "none",
     }
 

@@ -32,7 +32,7 @@ from scipy.stats import rankdata, t
 from slt_grok.format import capital
 from slt_grok.measurement import Data, Derived, Drawing, Table, Variable
 from slt_grok.transitions.lag_test import FEWEST_SEEDS, holm
-from slt_grok.transitions.measures import Curves, declared, interval_text, measure_name, with_interval
+from slt_grok.transitions.measures import Curves, declared, event_stream, interval_text, measure_name, with_interval
 from slt_grok.transitions.statuses import Verdict
 
 NORMS = ("weight_norm", "sum_of_squared_weights")  # the first available one is a covariate
@@ -196,7 +196,7 @@ def associate(data: Data, *, resamples: int = 2000, seed: int = 0) -> xr.Dataset
     curves = Curves(data)
     scaled = {name: curves.scaled(name) for name in curves.names}
     measures = [name for name in scaled if name != "llc"]
-    rows = [_associate_one(name, scaled, resamples, curves.stream(name, seed)) for name in measures]
+    rows = [_associate_one(name, scaled, resamples, event_stream(name, seed)) for name in measures]
     values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     values["p_value"] = values["p_value"].T
     values["p_value_holm"] = np.stack([holm(p_values) for p_values in values["p_value"]])

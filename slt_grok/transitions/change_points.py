@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 import ruptures
 
-from slt_grok.transitions.change import FRACTIONS
+from slt_grok.change import FRACTIONS
 
 FLOOR = 0.02  # smallest standard deviation of the noise, as a fraction of the curve's range
 PENALTY = 3.0  # times log n

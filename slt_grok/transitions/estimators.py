@@ -16,10 +16,11 @@ from typing import Any, ClassVar
 import numpy as np
 import xarray as xr
 
+from slt_grok.change import COVERAGE, FRACTIONS, SIGNIFICANCE, find_change, is_met, oriented, start_of_change
 from slt_grok.measurement import Data, Derived, Drawing, Variable
+from slt_grok.rules import SCALE, Rule, Scale
 from slt_grok.transitions import change_points, sigmoid
-from slt_grok.transitions.change import COVERAGE, FRACTIONS, SIGNIFICANCE, Rule, find_change, oriented, start_of_change
-from slt_grok.transitions.measures import Curve, Curves, declared, with_interval
+from slt_grok.transitions.measures import Curve, Curves, declared, event_stream, with_interval
 from slt_grok.transitions.statuses import ChangeStatus
 
 ESTIMATORS = ("sigmoid", "crossing", "change_point")
@@ -59,7 +60,7 @@ class Events(Derived):
         return [Drawing("event_raster", plots.event_raster, caption, by_seed=False)]
 
 
-def by_estimator(data: Data, *, draws: int = 200, seed: int = 0) -> xr.Dataset:
+def by_estimator(data: Data, *, draws: int = 200, seed: int = 0, scale: Scale = SCALE) -> xr.Dataset:
     """Estimate onset, middle and end of every measure's change with each estimator.
 
     Parameters
@@ -70,6 +71,8 @@ def by_estimator(data: Data, *, draws: int = 200, seed: int = 0) -> xr.Dataset:
         Number of draws of each event, which determine intervals and all later results.
     seed : int, optional
         Seed of the draws.
+    scale : {"linear", "log"}, optional
+        Scale of all measures.
 
     Returns
     -------
@@ -89,7 +92,11 @@ def by_estimator(data: Data, *, draws: int = 200, seed: int = 0) -> xr.Dataset:
     networks = [(name, network) for name in curves.names for network in curves.seeds]
     estimates = [
         _estimate(
-            curves.get(name, network), curves.measures[name].change.rule, draws, curves.stream(name, seed, int(network))
+            curves.get(name, network),
+            curves.measures[name].change.rule,
+            draws,
+            event_stream(name, seed, int(network)),
+            scale,
         )
         for name, network in networks
     ]
@@ -104,22 +111,22 @@ def by_estimator(data: Data, *, draws: int = 200, seed: int = 0) -> xr.Dataset:
             values[f"transition_{when}{suffix}"] = np.expm1(bounds[..., part, k])
         values[f"transition_{when}_draw"] = np.expm1(places[..., k, :])
     coords = {"estimator": list(ESTIMATORS), "measure": curves.names, "seed": curves.seeds}
-    return declared(VARIABLES, values, coords, draws=draws, draws_seed=seed)
+    return declared(VARIABLES, values, coords, draws=draws, draws_seed=seed, scale=scale)
 
 
 def _estimate(
-    curve: Curve, rule: Rule, draws: int, stream: np.random.SeedSequence
+    curve: Curve, rule: Rule, draws: int, stream: np.random.SeedSequence, scale: Scale
 ) -> tuple[list[ChangeStatus], np.ndarray, np.ndarray]:
     """Statuses, bounds (estimator, part, event) and draws (estimator, event, draw) of one curve, in log(1 + step)."""
     status = [ChangeStatus.NO_CHANGE] * len(ESTIMATORS)
     bounds = np.full((len(ESTIMATORS), 3, 3), np.nan)  # parts: middle, low, high
     places = np.full((len(ESTIMATORS), 3, draws), np.nan)
     sigmoid_stream, crossing_stream, cut_stream = stream.spawn(3)
-    x, y, noise = oriented(curve.steps, curve.values, rule, curve.se)
+    x, y, noise = oriented(curve.steps, curve.values, rule, curve.se, scale)
     if len(x) < FEWEST:
         status = [ChangeStatus.TOO_FEW if len(x) else ChangeStatus.NOT_MEASURED] * len(ESTIMATORS)
         return status, bounds, places
-    crossing = find_change(curve.steps, curve.values, rule, curve.se, draws, stream)
+    crossing = find_change(curve.steps, curve.values, rule, curve.se, draws, stream, scale)
     crosses = bool(np.isfinite(crossing["middle"].step))
     if crosses:
         _, low, high = bounds[1] = np.log1p(np.array(list(crossing.values()))).T
@@ -130,7 +137,7 @@ def _estimate(
         status[0] = status[2] = ChangeStatus.TOO_FEW
         return status, bounds, places
     change = x[first:], y[first:], None if noise is None else noise[first:], rule, draws
-    for k, drawn in ((0, fitted(*change, sigmoid_stream)), (2, cut(*change, cut_stream))):
+    for k, drawn in ((0, fitted(*change, sigmoid_stream, scale)), (2, cut(*change, cut_stream, scale))):
         if drawn is not None:
             places[k] = drawn
             bounds[k] = np.median(drawn, axis=1), *np.percentile(drawn, COVERAGE, axis=1)
@@ -141,26 +148,37 @@ def _estimate(
 
 
 def fitted(
-    x: np.ndarray, y: np.ndarray, noise: np.ndarray | None, rule: Rule, draws: int, seed: np.random.SeedSequence
+    x: np.ndarray,
+    y: np.ndarray,
+    noise: np.ndarray | None,
+    rule: Rule,
+    draws: int,
+    seed: np.random.SeedSequence,
+    scale: Scale = SCALE,
 ) -> np.ndarray | None:
     """Draws (3, draws) of onset, middle and end of the fitted shape; None without a change by the rule."""
     errors = None if noise is None or not noise.any() else noise[None]
     fit = sigmoid.fit(x, y[None], errors, np.ones((1, len(x)), bool), draws, seed)
-    return fit.events[0] if is_change(fit, rule)[0] else None
+    return fit.events[0] if is_change(fit, rule, scale)[0] else None
 
 
-def is_change(fit: sigmoid.Sigmoids, rule: Rule) -> np.ndarray:
-    """Check which fitted changes (C,) exceed their rule's minimum, 3 standard errors, and the fit of a constant."""
-    least = rule.minimum * (np.abs(fit.start) if rule.relative else 1.0)
-    return (fit.gain >= GAIN) & (fit.size >= least) & (fit.size > SIGNIFICANCE * fit.size_se)
+def is_change(fit: sigmoid.Sigmoids, rule: Rule, scale: Scale = SCALE) -> np.ndarray:
+    """Check which fitted changes (C,) meet their rule and exceed 3 standard errors and the fit of a constant."""
+    large = is_met(rule, fit.start, fit.start + fit.size, scale)
+    return (fit.gain >= GAIN) & large & (fit.size > SIGNIFICANCE * fit.size_se)
 
 
 def cut(
-    x: np.ndarray, y: np.ndarray, noise: np.ndarray | None, rule: Rule, draws: int, seed: np.random.SeedSequence
+    x: np.ndarray,
+    y: np.ndarray,
+    noise: np.ndarray | None,
+    rule: Rule,
+    draws: int,
+    seed: np.random.SeedSequence,
+    scale: Scale = SCALE,
 ) -> np.ndarray | None:
     """Draws (3, draws) of the cuts at onset, middle and end; None without a change by the rule."""
     width = min(3, len(y) // 3)
-    start, end = np.median(y[:width]), np.median(y[-width:])
-    if end - start < rule.minimum * (abs(start) if rule.relative else 1.0):
+    if not is_met(rule, np.median(y[:width]), np.median(y[-width:]), scale):
         return None
     return change_points.draw(x, y, noise if noise is not None and noise.any() else None, draws, seed)

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from slt_grok.change import find_change
 from slt_grok.rules import ACCURACY
-from slt_grok.transitions.change import find_change, median_width
 from slt_grok.transitions.measures import Curve
 
 PHASES = ("memorization", "circuit_formation", "cleanup")
@@ -51,8 +51,8 @@ class Drop(NamedTuple):
     ----------
     peak, peak_se, peak_step : float
         Largest LLC, and its step.
-    final, final_se : float
-        LLC at the end.
+    final, final_se, final_step : float
+        Last LLC, and its step.
     drop, drop_se : float
         Difference of the two.
     """
@@ -62,6 +62,7 @@ class Drop(NamedTuple):
     peak_step: float = np.nan
     final: float = np.nan
     final_se: float = np.nan
+    final_step: float = np.nan
     drop: float = np.nan
     drop_se: float = np.nan
 
@@ -70,16 +71,15 @@ def llc_drop(curve: Curve) -> Drop:
     """Peak, end and drop of an LLC curve.
 
     Peak: the largest estimate (as a maximum, it is biased upward by up to about 2 of its standard errors). End: the
-    mean of the last three estimates, or the last one if there are fewer than 20, with the standard error of a mean of
-    independent estimates. Drop: peak - end, with standard errors added in quadrature. NaN estimates are omitted.
+    last estimate with its own standard error, not a mean over checkpoints, whose error would have to contain their
+    trend. Drop: peak - end, with standard errors added in quadrature. NaN estimates are omitted.
     """
     seen = np.isfinite(curve.values)
     if not seen.any():
         return Drop()
     values, steps = curve.values[seen], curve.steps[seen]
     errors = np.full(len(values), np.nan) if curve.se is None else curve.se[seen]
-    top, last = int(values.argmax()), median_width(len(values))
-    final, final_se = values[-last:].mean(), np.sqrt((errors[-last:] ** 2).sum()) / last
-    peak, peak_se = values[top], errors[top]
-    numbers = (peak, peak_se, steps[top], final, final_se, peak - final, np.hypot(peak_se, final_se))
+    top = int(values.argmax())
+    (peak, peak_se), (final, final_se) = ((values[i], errors[i]) for i in (top, -1))
+    numbers = (peak, peak_se, steps[top], final, final_se, steps[-1], peak - final, np.hypot(peak_se, final_se))
     return Drop(*map(float, numbers))

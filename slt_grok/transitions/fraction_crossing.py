@@ -20,8 +20,8 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import binomtest, chi2
 
+from slt_grok.change import COVERAGE
 from slt_grok.errors import SltGrokError
-from slt_grok.transitions.change import COVERAGE
 from slt_grok.transitions.free_energy import PHASES
 from slt_grok.transitions.statuses import Phase, Verdict
 

@@ -22,11 +22,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from slt_grok.change import COVERAGE
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.variables import of_the_network
 from slt_grok.measurement import Variable
 from slt_grok.rules import GENERALIZED, MEMORIZED
-from slt_grok.transitions.change import COVERAGE
 from slt_grok.transitions.events import first_step_at
 from slt_grok.transitions.measures import Curves, declared, with_interval, with_seed
 from slt_grok.transitions.statuses import Phase

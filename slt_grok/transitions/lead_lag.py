@@ -1,6 +1,7 @@
 """Order of events: lead or lag of every measure relative to test accuracy and to the LLC, over seeds.
 
 A lag is a difference in log(1 + step): 0.1 is 10% later. Positive: the measure's event comes after the reference's.
+All events are found on one scale (`slt_grok.rules.SCALE`); the lags on the other one are given beside them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,10 +11,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from slt_grok.change import FRACTIONS
 from slt_grok.errors import SltGrokError
 from slt_grok.format import capital
 from slt_grok.measurement import Data, Derived, Drawing, Table, Variable
-from slt_grok.transitions.change import FRACTIONS
+from slt_grok.rules import OTHER_SCALE
+from slt_grok.transitions.estimators import by_estimator
 from slt_grok.transitions.lag_test import FEWEST_SEEDS, holm, lag_of
 from slt_grok.transitions.measures import declared, interval_text, measure_name, with_interval
 from slt_grok.transitions.statuses import ChangeStatus, Verdict
@@ -32,6 +35,10 @@ VARIABLES = {
     "verdict": Variable(DIMS, "order of the two events", "before or after where Holm's p-value is at most 0.05"),
     "left_out": Variable(DIMS, "seeds without one of the events, and why", "transition_status of both"),
     **with_interval("lag_of_seed", EACH),
+    **with_interval(
+        f"lag_{OTHER_SCALE}",
+        Variable(DIMS, f"mean lag over seeds of events on a {OTHER_SCALE} scale", RULE, units=UNITS),
+    ),
 }
 
 
@@ -48,7 +55,10 @@ class LeadLag(Derived):
         events = data.get("events")
         if events is None or events.sizes["seed"] < FEWEST_SEEDS:
             return None
-        return lead_lag(events, [n for n in ("unmirrored_test_accuracy", *REFERENCES) if n in events.measure])
+        references = [n for n in ("unmirrored_test_accuracy", *REFERENCES) if n in events.measure]
+        other = lead_lag(by_estimator(data, scale=OTHER_SCALE), references)
+        beside = {f"lag_{OTHER_SCALE}{end}": other[f"lag{end}"] for end in ("", "_low", "_high")}
+        return lead_lag(events, references).assign(beside)
 
     def figures(self) -> Sequence[Drawing]:
         """Draw the lags of the middles."""
@@ -66,13 +76,15 @@ class LeadLag(Derived):
                 capital(measure_name(row.measure)),
                 measure_name(row.reference),
                 interval_text(row, "lag"),
+                interval_text(row, f"lag_{OTHER_SCALE}"),
                 f"{row.p_value_holm:.3f}" if np.isfinite(row.p_value_holm) else "–",
                 str(row.seeds),
                 f"{row.verdict}{f'; without {row.left_out}' if row.left_out else ''}",
             ]
             for _, row in lag_table(data[self.name].sel(event=["middle"])).iterrows()
         ]
-        header = ["Measure", "Reference", "Lag of the middle in log step (95%)", "Holm’s p", "Seeds", "Order"]
+        header = ["Measure", "Reference", "Lag half way, in log step (95%)", "The same on a logarithmic scale"]
+        header += ["Holm’s p", "Seeds", "Order"]
         return [Table("Lag behind each reference", header, rows, folded=True)]
 
 

@@ -1,29 +1,31 @@
-"""The landscape and the LLC: which measures move with the LLC from its peak to the end, and which reach halfway first.
+"""The landscape and the LLC: which measures move with the LLC from its peak to the end, and when each is half way.
 
-Two numbers for each measure, from the checkpoint of the largest LLC on: Spearman's rank correlation with the LLC over
-the common checkpoints, and the step at which the measure is halfway between its first value from there on (later than
-the peak if it was not measured there) and its last one, on a logarithmic scale if it is always positive, with the step
-interpolated in log(1 + step). Any two falling curves have a high rank correlation: it shows that they move together,
-not why.
+Spearman's rank correlation of each measure with the LLC over their common checkpoints from the largest LLC on. Any two
+falling curves have a high rank correlation: it shows that they move together, not why. Its interval is the central 95%
+over curves redrawn with normal noise (of the logarithm if a curve is positive); if a measure has no error, it only
+reflects that of the LLC. The peak is not redrawn.
 
-Each number has an interval. Curves with standard errors are redrawn with normal noise (of the logarithm if a curve is
-positive), and the central 95% of the results is used; the interval of the halfway step also includes the adjacent
-checkpoints, since the curve is unknown between checkpoints. If a curve has no error, the interval only reflects that of
-the LLC (rank correlation) or the checkpoint spacing (halfway step). The peak is not redrawn.
+Half way is the middle of a measure's own change by the rules of `slt_grok.change`, the same number as in the order of
+events. A measure that takes no part in that order counts as changed if it moves by at least 10%
+from its extreme to its end, in the direction in which it moves from the LLC's peak on. LLC estimates that melted or
+diverged are omitted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from scipy.stats import rankdata
 
-from slt_grok.format import MISSING, number, percent, step
+from slt_grok.change import COVERAGE, find_change
+from slt_grok.format import number, percent, step
+from slt_grok.llc.variables import of_the_network
 from slt_grok.measurement import Data, Derived, Table, Variable
-from slt_grok.transitions.change import COVERAGE
-from slt_grok.transitions.measures import with_interval
+from slt_grok.rules import OTHER_SCALE, SCALE, SHRINKING, Scale
+from slt_grok.transitions.measures import event_stream, measures, with_interval
 
 
 class Measure(NamedTuple):
@@ -60,14 +62,21 @@ MEASURES: Mapping[str, Measure] = {
 }
 FEWEST = 4  # checkpoints that a rank correlation needs
 DRAWS = 400
-DIMS, RULE = ("measure",), "by the rules in the docstring of slt_grok.transitions.llc_correlation"
-MIDPOINT = Variable(DIMS, "step halfway from the first value to the last", RULE, units="training steps")
+DIMS, RULE = ("measure",), "by the rules in the docstring of slt_grok.change"
+HALF_WAY = Variable(DIMS, "step half way through the change", RULE, units="training steps")
+PARTS = ("step", "low", "high")
+HALF_WAYS: Mapping[Scale, tuple[str, ...]] = {
+    SCALE: tuple(f"half_way_{part}" for part in PARTS),
+    OTHER_SCALE: tuple(f"half_way_{part}_{OTHER_SCALE}" for part in PARTS),
+}  # names of step and interval on each scale
 VARIABLES = {
     "at_peak": Variable(DIMS, "first value from the LLC's peak on", "at the first checkpoint with a value"),
     "at_end": Variable(DIMS, "last value", "at the last checkpoint with a value"),
-    "half_way_step": MIDPOINT,
-    "half_way_low": MIDPOINT._replace(long_name=f"{MIDPOINT.long_name}, lower end of its interval"),
-    "half_way_high": MIDPOINT._replace(long_name=f"{MIDPOINT.long_name}, upper end of its interval"),
+    **{
+        name: HALF_WAY._replace(long_name=f"{HALF_WAY.long_name}{end} on a {scale} scale")
+        for scale, names in HALF_WAYS.items()
+        for name, end in zip(names, ("", ", lower end of its interval", ", upper end of its interval"), strict=True)
+    },
     **with_interval("rank_correlation", Variable(DIMS, "rank correlation with the LLC", "Spearman's"), "interval"),
     "checkpoints": Variable(DIMS, "checkpoints from the LLC's peak on", "those with the measure and the LLC"),
 }
@@ -90,7 +99,7 @@ class LlcCorrelation(Derived):
         seeds = [seed for seed in landscape.seed.values if seed in llc.seed]
         if not seeds:
             return None
-        networks = [llc_correlation(landscape.sel(seed=seed), llc.sel(seed=seed)) for seed in seeds]
+        networks = [llc_correlation(landscape.sel(seed=s), llc.sel(seed=s), network=int(s)) for s in seeds]
         joint = xr.concat(networks, pd.Index(seeds, name="seed"), combine_attrs="drop")
         return joint.assign_coords(peak_step=("seed", [network.peak_step for network in networks]))
 
@@ -104,26 +113,27 @@ def _table(correlations: xr.Dataset) -> Table:
     """Tabulate one seed."""
     rows = []
     for name, row in correlations.to_dataframe().iterrows():
-        change, half = "–", MISSING
+        change = "–"
         if row.at_peak > 0 and np.isfinite(row.at_end):
             fraction = row.at_end / row.at_peak
             change = f"down {percent(1 - fraction)}" if fraction < 1 else f"up {percent(fraction - 1)}"
-        if np.isfinite(row.half_way_step):
-            half = f"{step(row.half_way_step)} ({step(row.half_way_low)} to {step(row.half_way_high)})"
+        half = f"{step(row.half_way_step)} ({step(row.half_way_low)} to {step(row.half_way_high)})"
+        half = half if np.isfinite(row.half_way_step) else "–"
         rank = f"{row.rank_correlation:+.2f}" if np.isfinite(row.rank_correlation) and name != "LLC" else "–"
-        checkpoints = str(int(row.checkpoints))
-        rows.append([str(name), number(row.at_peak), number(row.at_end), change, half, rank, checkpoints])
+        numbers = [number(row.at_peak), number(row.at_end), change, half, step(row.half_way_step_log), rank]
+        rows.append([str(name), *numbers, str(int(row.checkpoints))])
     caption = (
         f"The landscape and the LLC of seed {correlations.seed.item()} from the LLC's peak at step "
-        f"{step(correlations.peak_step.item())} to the end: first and last value, the step halfway between them with "
-        "its interval, and Spearman's rank correlation with the LLC. Any two curves that fall over training are "
-        "correlated."
+        f"{step(correlations.peak_step.item())} to the end: first and last value, and Spearman's rank correlation with "
+        "the LLC. Any two curves that fall over training are correlated. Half way: the middle of the measure's own "
+        "change, as in the order of events, with its interval."
     )
-    return Table(caption, ["Measure", "First", "Last", "Change", "Halfway", "Rank correlation", "Checkpoints"], rows)
+    header = ["Measure", "First", "Last", "Change", "Half way (step)", "On a logarithmic scale", "Rank correlation"]
+    return Table(caption, [*header, "Checkpoints"], rows)
 
 
-def llc_correlation(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0) -> xr.Dataset:
-    """Rank correlation with the LLC and halfway step of each landscape measure, for one seed.
+def llc_correlation(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0, network: int = 0) -> xr.Dataset:
+    """Rank correlation with the LLC and half-way step of each landscape measure, for one seed.
 
     Parameters
     ----------
@@ -132,15 +142,18 @@ def llc_correlation(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0) -> xr
         NAME are in NAME_se.
     seed : int, optional
         Seed of the redrawn curves.
+    network : int, optional
+        The network's seed, which is part of the random streams.
 
     Returns
     -------
     xarray.Dataset
-        Over `measure`, the LLC first: `at_peak` and `at_end`, `half_way_step`, `half_way_low` and `half_way_high`,
-        `rank_correlation` (from -1 to 1), `rank_correlation_low` and `rank_correlation_high`, with `checkpoints`; NaN
-        if a measure has fewer than four checkpoints or does not change. Attribute `peak_step`.
+        Over `measure`, the LLC first: `at_peak` and `at_end`; `half_way_step`, `half_way_low` and `half_way_high`, and
+        on a logarithmic scale `half_way_step_log`, `half_way_low_log`, `half_way_high_log`; `rank_correlation` (from -1
+        to 1), `rank_correlation_low` and `rank_correlation_high`, with `checkpoints`. NaN if a measure does not change
+        or, from the LLC's peak on, has fewer than four checkpoints. Attribute `peak_step`.
     """
-    value = llc.llc.dropna("step")
+    value = llc.llc.where(of_the_network(llc)).dropna("step")
     peak = int(value.step[value.argmax("step")]) if len(value) else 0
     curves: dict[str, Noisy] = {"LLC": (value, llc.get("llc_se"))}
     for name, (variable, reduce) in MEASURES.items():
@@ -151,34 +164,44 @@ def llc_correlation(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0) -> xr
             continue
     rows = [
         _row(curve, curves["LLC"], peak, np.random.default_rng([seed, index]))
-        for index, curve in enumerate(curves.values())
+        | _half_way(name, curve, peak, (seed, network))
+        for index, (name, curve) in enumerate(curves.items())
     ]
     table = pd.DataFrame(rows, pd.Index(list(curves), name="measure"))
     return xr.Dataset.from_dataframe(table).assign_attrs(peak_step=peak)
 
 
+def _half_way(name: str, measure: Noisy, peak: int, keys: tuple[int, int]) -> dict[str, float]:
+    """Find the middle of a measure's change on both scales; NaN without a change."""
+    curve, error = measure[0].dropna("step"), measure[1]
+    variable = "llc" if name == "LLC" else MEASURES[name].variable
+    if variable in measures():
+        rule, stream = measures()[variable].change.rule, event_stream(variable, *keys)
+    else:
+        later = curve.sel(step=slice(peak, None))
+        rule = SHRINKING._replace(rises=len(later) > 0 and bool(later[-1] > later[0]))
+        stream = np.random.SeedSequence([keys[0], crc32(name.encode()), keys[1]])
+    noise = None if error is None else error.sel(step=curve.step).values
+    found = {}
+    for scale, names in HALF_WAYS.items():
+        middle = find_change(curve.step.values, curve.values, rule, noise, seed=stream, scale=scale)["middle"]
+        found |= dict(zip(names, middle, strict=True))
+    return found
+
+
 def _row(measure: Noisy, reference: Noisy, peak: int, generator: np.random.Generator) -> dict[str, float]:
-    """Compute the columns of `llc_correlation` for one measure."""
+    """Compute the columns of `llc_correlation` from the LLC's peak on for one measure."""
     (curve, error), (llc, llc_error) = measure, reference
     curve, llc = (array.sel(step=slice(peak, None)) for array in xr.align(curve.dropna("step"), llc, join="inner"))
-    steps, values = curve.step.values, curve.values
-    row = dict.fromkeys(VARIABLES, np.nan) | {"checkpoints": len(steps)}
-    if len(steps) < FEWEST:
+    values = curve.values
+    row = dict.fromkeys(VARIABLES, np.nan) | {"checkpoints": len(values)}
+    if len(values) < FEWEST:
         return row
     row |= {"at_peak": values[0], "at_end": values[-1]}
-    if np.ptp(values) == 0:
-        return row
-    redrawn = _redrawn(curve, error, generator)
-    half = midpoint(steps, values)
-    if np.isfinite(half):
-        low, high = np.nanpercentile([midpoint(steps, drawn) for drawn in redrawn], COVERAGE)
-        after = int(np.searchsorted(steps, half))
-        low, high = min(low, steps[max(after - 1, 0)]), max(high, steps[after])
-        row |= {"half_way_step": half, "half_way_low": low, "half_way_high": high}
-    if np.ptp(llc.values) > 0:
+    if np.ptp(values) > 0 and np.ptp(llc.values) > 0:
         correlation = float(_rank_correlation(values, llc.values))
-        drawn = _rank_correlation(redrawn, _redrawn(llc, llc_error, generator))
-        low, high = np.nanpercentile(drawn, COVERAGE)
+        redrawn = (_redrawn(*noisy, generator) for noisy in ((curve, error), (llc, llc_error)))
+        low, high = np.nanpercentile(_rank_correlation(*redrawn), COVERAGE)
         # added noise weakens a correlation, so the interval is extended to include it
         row |= {"rank_correlation": correlation}
         row |= {"rank_correlation_low": min(low, correlation), "rank_correlation_high": max(high, correlation)}
@@ -202,18 +225,3 @@ def _rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     first, second = (each - each.mean(-1, keepdims=True) for each in ranks)
     with np.errstate(invalid="ignore"):  # constant curves
         return (first * second).sum(-1) / np.sqrt((first**2).sum(-1) * (second**2).sum(-1))
-
-
-def midpoint(steps: np.ndarray, values: np.ndarray) -> float:
-    """First step at which a curve is halfway from its first value to its last, both (n,); NaN if these are equal.
-
-    Halfway is the geometric mean if all values are positive, otherwise the arithmetic one; between checkpoints the
-    curve is linear in log(1 + step).
-    """
-    heights = np.log(values) if (values > 0).all() else values
-    fraction = (heights - heights[0]) / (heights[-1] - heights[0] or np.nan)
-    reached = np.flatnonzero(fraction >= 0.5)
-    if not len(reached):
-        return np.nan
-    gap = slice(reached[0] - 1, reached[0] + 1)
-    return float(np.expm1(np.interp(0.5, fraction[gap], np.log1p(steps[gap]))))

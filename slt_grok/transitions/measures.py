@@ -8,9 +8,10 @@ from zlib import crc32
 import numpy as np
 import xarray as xr
 
+from slt_grok.change import Crossing, find_change
 from slt_grok.errors import SltGrokError
 from slt_grok.measurement import Data, Result, Variable, declare
-from slt_grok.rules import Change
+from slt_grok.rules import SCALE, Change, Scale
 
 
 class Measure(NamedTuple):
@@ -97,16 +98,25 @@ class Curves:
         return Curve(dataset.step.values, values, se)
 
     def scaled(self, name: str) -> xr.DataArray:
-        """Get a measure over (step, seed) on the scale of its rule; NaN where it has no logarithm."""
+        """Get a measure over (step, seed), or its logarithm if its rule says that it spans decades."""
         values = np.stack([self.get(name, seed).values for seed in self.seeds], axis=1)
-        if self.measures[name].change.rule.scale == "log":
+        if self.measures[name].change.rule.decades:
             values = np.log(np.where(values > 0, values, np.nan))
         steps = self.data[self.measures[name].label].step.values
         return xr.DataArray(values, {"step": steps, "seed": self.seeds}, ("step", "seed"))
 
-    def stream(self, name: str, *keys: int) -> np.random.SeedSequence:
-        """Create the random stream of a measure from the analysis seed and, if given, the network's seed."""
-        return np.random.SeedSequence([keys[0], self.measures[name].place, *keys[1:]])
+    def change(
+        self, name: str, seed: int, bootstrap: int, analysis_seed: int, scale: Scale = SCALE
+    ) -> dict[str, Crossing]:
+        """Find onset, middle and end of a measure's change in one seed, the same wherever they are reported."""
+        curve, rule = self.get(name, seed), self.measures[name].change.rule
+        stream = event_stream(name, analysis_seed, seed)
+        return find_change(curve.steps, curve.values, rule, curve.se, bootstrap, stream, scale)
+
+
+def event_stream(name: str, *keys: int) -> np.random.SeedSequence:
+    """Create the random stream of a measure from the analysis seed and, if given, the network's seed."""
+    return np.random.SeedSequence([keys[0], measures()[name].place, *keys[1:]])
 
 
 def with_seed(dataset: xr.Dataset, label: str = "dataset") -> xr.Dataset:

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, logit
 
-from slt_grok.transitions.change import FRACTIONS
+from slt_grok.change import FRACTIONS
 
 PRIOR = 8.0  # degrees of freedom of the prior from standard errors
 FLOOR = 2e-3  # smallest standard deviation of the noise, as a fraction of the curve's range

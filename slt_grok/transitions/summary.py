@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from slt_grok.errors import SltGrokError
 from slt_grok.llc.diagnostics import DOUBTFUL, EXCLUDED
 from slt_grok.measurement import Data
 from slt_grok.transitions.events import PHASES, Drop, llc_drop
 from slt_grok.transitions.measures import Curves
 
 ENDS = {"step": "", "low": "_low", "high": "_high"}
+EVENT = ENDS | {f"{part}_log": f"_log{suffix}" for part, suffix in ENDS.items()}  # both scales
 FINAL = {
     "neuron_share": "neuron_share_final",
     "restricted_loss_sum": "restricted_loss_final",
@@ -36,20 +38,31 @@ def summarize(data: Data) -> dict[str, Any]:
     -------
     dict of str to object
         `memorization_step`, `generalization_step`; `llc_peak`, `llc_final`, `llc_drop` (each also `_se`),
-        `llc_peak_step`, `llc_statuses` (status -> number of estimates); `key_frequencies`, `neuron_share_final`,
+        `llc_peak_step`, `llc_final_step`, `llc_half_way_step` with `_low` and `_high` (the middle of its drop);
+        `llc_statuses` (status -> number of estimates); `key_frequencies`, `neuron_share_final`,
         `restricted_loss_final` (sum mask; test split, or all pairs without one), `excluded_loss_final` (train split);
         `train_loss_final`, `test_loss_final`, `train_accuracy_final`, `test_accuracy_final`; `phases` (name -> [first,
-        last step] or None); `order_of_events` (measure, step, low, high by the middle of each change, ascending);
-        `flags` (sentences). "Final" refers to the last checkpoint, except for the LLC, see
-        `transitions.events.llc_drop`.
+        last step] or None); `order_of_events` (measure, step, low, high by the middle of each change, ascending, and
+        `step_log`, `low_log`, `high_log` on a logarithmic scale); `flags` (sentences). "Final" refers to the last
+        checkpoint; for the LLC, to the last one whose estimate is neither melted nor diverged.
 
         With several seeds, `seeds` holds this for each seed, and the top level combines them: medians of numbers and of
         phase ends, None if one seed has none; for the order of events, those that every seed has, with the median
         middle and the outermost interval; frequencies that are key in any seed; summed counts of statuses; and the
         flags of all seeds.
+
+    Raises
+    ------
+    SltGrokError
+        The transitions were derived by an earlier version.
     """
     curves = Curves({label: data[label] for label in ("training", "llc", "circuits") if label in data})
     transitions = data["transitions"]
+    middles = [f"transition_middle{suffix}" for suffix in EVENT.values()]
+    if missing := [name for name in middles if name not in transitions]:
+        raise SltGrokError(
+            f"transitions: expected the variable {missing[0]}, but it is missing; slt-grok measure RUN derives it again"
+        )
     seeds = {str(s): _summarize_seed(transitions.sel(seed=s), curves, s) for s in transitions.seed.values.tolist()}
     summaries = list(seeds.values())
     return summaries[0] if len(summaries) == 1 else _combine(summaries, seeds) | {"seeds": seeds}
@@ -62,6 +75,7 @@ def _summarize_seed(transitions: xr.Dataset, curves: Curves, seed: int) -> dict[
         "memorization_step": _step(transitions.memorization_step),
         "generalization_step": _step(transitions.generalization_step),
         "llc_peak_step": _step(drop.peak_step),
+        "llc_final_step": _step(drop.final_step),
     }
     for name in ("peak", "final", "drop"):
         summary |= {f"llc_{name}{suffix}": _number(getattr(drop, name + suffix)) for suffix in ("", "_se")}
@@ -75,13 +89,15 @@ def _summarize_seed(transitions: xr.Dataset, curves: Curves, seed: int) -> dict[
     for name, key in FINAL.items():
         summary[key] = _number(curves.get(name, seed).values[-1]) if name in curves.names else None
     summary["phases"] = _phases(transitions.phase_step)
-    middles = {part: transitions[f"transition_middle{suffix}"].values.tolist() for part, suffix in ENDS.items()}
+    middles = {part: transitions[f"transition_middle{suffix}"].values.tolist() for part, suffix in EVENT.items()}
     events = (
         pd.DataFrame({"measure": transitions.measure.values.tolist(), **middles})
-        .dropna()
+        .dropna(subset=list(ENDS))
         .sort_values("step", kind="stable")
     )
-    summary["order_of_events"] = events.to_dict("records")
+    summary["order_of_events"] = _records(events)
+    halves = next((event for event in summary["order_of_events"] if event["measure"] == "llc"), {})
+    summary |= {f"llc_half_way_{part}": halves.get(part) for part in ENDS}
     summary["flags"] = _flags(summary, set(events.measure), transitions.measure.values.tolist())
     return summary
 
@@ -140,11 +156,19 @@ def _combine(summaries: list[dict[str, Any]], seeds: dict[str, dict[str, Any]]) 
 
 def _common_events(lists: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """List the events that every seed has: median middle, outermost interval."""
-    events = pd.DataFrame([event for events in lists for event in events], columns=["measure", *ENDS])
-    events = events.astype(dict.fromkeys(ENDS, float))
+    events = pd.DataFrame([event for events in lists for event in events], columns=["measure", *EVENT])
+    events = events.astype(dict.fromkeys(EVENT, float))
     by_measure = events.groupby("measure", sort=False)
-    common = by_measure.agg({"step": "median", "low": "min", "high": "max"}).loc[by_measure.size() == len(lists)]
-    return common.sort_values("step", kind="stable").reset_index().to_dict("records")
+    combine = {part: {"step": "median", "low": "min", "high": "max"}[part.removesuffix("_log")] for part in EVENT}
+    common = by_measure.agg(combine).loc[by_measure.size() == len(lists)]
+    on_both = by_measure["step_log"].count() == len(lists)
+    common.loc[~on_both, [part for part in EVENT if part not in ENDS]] = np.nan
+    return _records(common.sort_values("step", kind="stable").reset_index())
+
+
+def _records(events: pd.DataFrame) -> list[dict[str, Any]]:
+    """Convert events to JSON-compatible rows, with None for unknown numbers."""
+    return events.astype(object).where(events.notna(), None).to_dict("records")
 
 
 def _number(value: Any) -> float | None:

@@ -6,7 +6,8 @@ cleanup, test loss falls. Two rules formalize this:
 
 - by accuracies; see `slt_grok.transitions.events`;
 - by progress measures: memorization ends at the onset (10%) of the rise of excluded loss, circuit formation at the
-  onset of the fall of test loss, cleanup at the end (90%) of that fall.
+  onset of the fall of test loss, cleanup at the end (90%) of that fall, all on a logarithmic scale as in the published
+  figure.
 
 The published values for p = 113 are 1,400, 9,400 and 14,000 for the mainline run; other training settings (steps per
 epoch, fraction, weight decay) give others, so that only order and ratios can be compared, not steps.
@@ -20,19 +21,20 @@ from typing import Any, ClassVar
 import numpy as np
 import xarray as xr
 
+from slt_grok.change import FRACTIONS
 from slt_grok.format import capital, step
 from slt_grok.measurement import Data, Derived, Table, Variable
-from slt_grok.rules import GENERALIZED, MEMORIZED
-from slt_grok.transitions.change import FRACTIONS, find_change
+from slt_grok.rules import GENERALIZED, MEMORIZED, OTHER_SCALE, SCALE, Scale
 from slt_grok.transitions.events import PHASES, first_step_at, phase_ends
 from slt_grok.transitions.measures import Curves, declared, measure_name, with_interval
 from slt_grok.transitions.statuses import Verdict
 from slt_grok.transitions.summary import summarize
 
+SCALES: Mapping[Scale, str] = {SCALE: "", OTHER_SCALE: f"_{OTHER_SCALE}"}  # ending of the variables' names
 BY_MEASURES = (("excluded_loss", "onset"), ("test_loss", "onset"), ("test_loss", "end"))
 PUBLISHED = (1_400, 9_400, 14_000)
 SOURCE = "Nanda et al. 2301.05217, section 5, names the phases; the rules are this package's"
-BY_RULE = "step at {:.0%} of the way from start to end level, by the rules of slt_grok.transitions.change"
+BY_RULE = "step at {:.0%} of the way from start to end level, by the rules of slt_grok.change"
 FIRST = "first recorded step with {} accuracy at or above its threshold"
 PHASE_RULE = "memorization_step; test accuracy 10% of the way from there to its end; generalization_step"
 _declare = partial(Variable, source=SOURCE, units="training steps")
@@ -44,6 +46,8 @@ VARIABLES = {
 for _when, _fraction in FRACTIONS.items():
     _event = _declare(("measure", "seed"), f"{_when} of the change", BY_RULE.format(_fraction))
     VARIABLES |= with_interval(f"transition_{_when}", _event, "interval")
+    _other = f"{_when} of the change on a logarithmic scale"
+    VARIABLES |= with_interval(f"transition_{_when}_log", _event._replace(long_name=_other), "interval")
 
 
 class Transitions(Derived):
@@ -67,12 +71,19 @@ class Transitions(Derived):
                 step(event["step"]),
                 f"{step(event['low'])} to {step(event['high'])}",
                 "" if later is None else "yes" if event["high"] < later["low"] else Verdict.NOT_RESOLVED,
+                step(event["step_log"]),
             ]
             for event, later in zip_longest(order, order[1:])
         ]
-        header = ["Measure", "Middle of its change (step)", "Interval (steps)", "Next one is later"]
-        several = " (medians over seeds, outermost intervals)" if data[self.name].sizes["seed"] > 1 else ""
-        tables = [Table(f"Order of events{several}", header, rows)] if rows else []
+        header = [
+            "Measure",
+            "Half way (step)",
+            "Interval (steps)",
+            "Next one is later",
+            "Half way on a logarithmic scale (step)",
+        ]
+        several = "; medians over seeds, outermost intervals" if data[self.name].sizes["seed"] > 1 else ""
+        tables = [Table(f"Order of events, all measures on a linear scale{several}", header, rows)] if rows else []
         return [*tables, *_phase_table(phases(data[self.name]))]
 
 
@@ -102,28 +113,28 @@ def measure(
     -------
     xarray.Dataset
         `transition_onset`, `transition_middle`, `transition_end`, each also with `_low` and `_high`, over (measure,
-        seed), in training steps; `memorization_step` and `generalization_step` over (seed); `phase_step` over
-        (phase_boundary, seed), the last step of each phase. NaN without such a transition.
+        seed), in training steps, and the same on a logarithmic scale (`transition_onset_log`, ...);
+        `memorization_step` and `generalization_step` over (seed); `phase_step` over (phase_boundary, seed), the last
+        step of each phase. NaN without such a transition.
 
     Raises
     ------
     SltGrokError
         A dataset lacks `step`, accuracies or one of the seeds.
     """
-    curves = Curves(data)
-    changes = []
-    for name in curves.names:
-        for network in curves.seeds:
-            curve, stream = curves.get(name, network), curves.stream(name, seed, int(network))
-            rule = curves.measures[name].change.rule
-            change = find_change(curve.steps, curve.values, rule, curve.se, bootstrap, stream)
-            changes.append(list(change.values()))
-    changes = np.reshape(changes, (len(curves.names), len(curves.seeds), len(FRACTIONS), 3))
-    values = {
-        f"transition_{when}{suffix}": changes[:, :, k, part]
-        for k, when in enumerate(FRACTIONS)
-        for part, suffix in enumerate(("", "_low", "_high"))
-    }
+    curves, values = Curves(data), {}
+    for scale, ending in SCALES.items():
+        changes = [
+            list(curves.change(name, network, bootstrap, seed, scale).values())
+            for name in curves.names
+            for network in curves.seeds.tolist()
+        ]
+        changes = np.reshape(changes, (len(curves.names), len(curves.seeds), len(FRACTIONS), 3))
+        values |= {
+            f"transition_{when}{ending}{suffix}": changes[:, :, k, part]
+            for k, when in enumerate(FRACTIONS)
+            for part, suffix in enumerate(("", "_low", "_high"))
+        }
     tests = [curves.get("test_accuracy", network) for network in curves.seeds]
     memorized = [first_step_at(curves.get("train_accuracy", network), train_threshold) for network in curves.seeds]
     generalized = [first_step_at(test, test_threshold) for test in tests]
@@ -158,7 +169,7 @@ def phases(transitions: xr.Dataset) -> xr.Dataset:
     for i, (name, when) in enumerate(BY_MEASURES):
         if name in transitions.measure:
             event = transitions.sel(measure=name)
-            steps[:, 1, i] = [event[f"transition_{when}{end}"] for end in ("", "_low", "_high")]
+            steps[:, 1, i] = [event[f"transition_{when}_log{end}"] for end in ("", "_low", "_high")]
     return xr.Dataset(
         {
             f"phase_step{end}": (("rule", "phase_boundary", "seed"), part)
@@ -189,7 +200,8 @@ def _phase_table(steps: xr.Dataset) -> list[Table]:
         return []
     caption = (
         "Last step of each phase: by accuracies; by progress measures (excluded loss starts to rise, test loss starts "
-        "to fall, test loss has fallen), with intervals; and as read by eye in arXiv:2301.05217, section 5, for "
-        "different training settings at p = 113, so that only order and ratios can be compared, not steps"
+        "to fall, test loss has fallen, on a logarithmic scale), with intervals; and as read by eye in "
+        "arXiv:2301.05217, section 5, for different training settings at p = 113, so that only order and ratios can be "
+        "compared, not steps"
     )
     return [Table(caption, ["Phase", "By accuracies", "By progress measures", "Published run"], rows, folded=True)]

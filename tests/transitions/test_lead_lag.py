@@ -5,9 +5,11 @@ import pytest
 
 from slt_grok.errors import SltGrokError
 from slt_grok.transitions import by_estimator, lag_table, lead_lag, measure, phases
-from tests.transitions.test_measure import run
+from tests.transitions.test_measure import LINEAR, run
 
-PLANTED = {"train_accuracy": 100, "test_accuracy": 1500, "neuron_share": 700, "restricted_loss_sum": 800, "llc": 900}
+PLANTED = {
+    name: LINEAR[name] for name in ("train_accuracy", "test_accuracy", "neuron_share", "restricted_loss_sum", "llc")
+}
 
 
 @pytest.fixture(scope="module")

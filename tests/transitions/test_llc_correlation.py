@@ -1,10 +1,12 @@
-"""The landscape and the LLC: on curves whose rank correlation and halfway step are known."""
+"""The landscape and the LLC: on curves whose rank correlation and half-way step are known."""
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from slt_grok.transitions.llc_correlation import llc_correlation, midpoint
+from slt_grok import transitions
+from slt_grok.transitions.llc_correlation import llc_correlation
+from tests.transitions.test_measure import run
 
 STEPS = np.array([0, 9, 99, 999, 9999])
 
@@ -38,34 +40,47 @@ def test_checkpoints_without_probes_are_left_out() -> None:
     assert np.isnan(found.half_way_step.sel(measure="weight norm"))
 
 
-def test_the_midpoint_is_geometric_for_positive_curves() -> None:
-    """1 to 1e-4 by one decade a decade of 1 + step: halfway at 1e-2, 1 + step = 1e2."""
-    assert midpoint(STEPS, 10.0 ** -np.arange(5)) == pytest.approx(99)
-    between = midpoint(STEPS, np.array([1.0, 1, 1e-2, 1e-2, 1e-2]))  # 0.1 is halfway in log between 10 and 100
-    assert between == pytest.approx(10**1.5 - 1)
+def test_both_scales_from_the_peak_on() -> None:
+    """16, 8, 4, 2 at 10, 100, ... in 1 + step: 9 is seven eighths from 16 to 8, 2^2.5 between 8 and 4 in log."""
+    llc = llc_correlation(*datasets(np.ones(5), np.ones(5))).sel(measure="LLC")
+    assert float(llc.half_way_step) == pytest.approx(10 ** (1 + 7 / 8) - 1)
+    assert (float(llc.half_way_low), float(llc.half_way_high)) == (9, 99)
+    assert float(llc.half_way_step_log) == pytest.approx(10**2.5 - 1)
+    assert (float(llc.half_way_low_log), float(llc.half_way_high_log)) == (99, 999)
 
 
-def test_the_midpoint_is_arithmetic_for_curves_of_either_sign() -> None:
-    assert midpoint(STEPS, np.array([-2.0, -1, 0, 1, 2])) == pytest.approx(99)
-    assert np.isnan(midpoint(STEPS, np.array([1.0, 2, 3, 2, 1])))
+def test_a_measure_without_a_rule_is_half_way_in_the_direction_of_its_change() -> None:
+    """The gradient norm rises from 1 to 9 after the LLC's peak, linearly in log step: half way at the third place."""
+    landscape, llc = datasets(np.ones(5), np.ones(5))
+    landscape["gradient_norm"] = ("step", [5.0, 1, 11 / 3, 19 / 3, 9])
+    found = llc_correlation(landscape, llc).sel(measure="gradient norm")
+    assert float(found.half_way_step) == pytest.approx(10**2.5 - 1)
+    assert float(found.rank_correlation) == pytest.approx(-1)
 
 
-def test_the_llc_is_halfway_from_its_peak_on() -> None:
-    """16 to 2 by halves, each over a decade of 1 + step from 10 on: the middle is at 10^2.5."""
-    found = llc_correlation(*datasets(np.ones(5), np.ones(5)))
-    assert float(found.half_way_step.sel(measure="LLC")) == pytest.approx(10**2.5 - 1)
+def test_half_way_is_the_middle_of_the_order_of_events() -> None:
+    """The same step and interval, to the last digit, for the LLC with its errors and for the weight norm."""
+    data = run((3,))
+    events = transitions.measure(data).sel(seed=3)
+    found = llc_correlation(data["landscape"].sel(seed=3), data["llc"].sel(seed=3), network=3)
+    for name, measure in (("LLC", "llc"), ("weight norm", "weight_norm")):
+        for part, suffix in (("step", ""), ("low", "_low"), ("high", "_high")):
+            for scale in ("", "_log"):
+                expected = float(events[f"transition_middle{scale}{suffix}"].sel(measure=measure))
+                assert float(found[f"half_way_{part}{scale}"].sel(measure=name)) == expected
 
 
-def test_without_errors_the_interval_is_that_of_the_checkpoints() -> None:
-    found = llc_correlation(*datasets(np.array([90.0, 9, 5, 4, 3]), np.ones(5)))
-    llc, norm = (found.sel(measure=name) for name in ("LLC", "weight norm"))
-    assert (float(llc.half_way_low), float(llc.half_way_high)) == (99, 999)  # halfway at 10^2.5 - 1
-    assert (float(norm.half_way_low), float(norm.half_way_high)) == (9, 99)  # sqrt(27) is between 9 and 5
-    assert float(norm.rank_correlation_low) == float(norm.rank_correlation_high) == 1
+def test_melted_estimates_are_omitted() -> None:
+    """The largest value is melted: the peak is the next one, and the correlation is that of the others."""
+    landscape, llc = datasets(np.array([9.0, 8, 7, 6, 5]), np.ones(5))
+    llc["llc_status"] = ("step", ["effective", "melted", "effective", "effective", "effective"])
+    found = llc_correlation(landscape, llc)
+    assert found.attrs["peak_step"] == 99
+    assert found.checkpoints.sel(measure="LLC") == 3
 
 
 def test_the_interval_carries_the_error() -> None:
-    """A straight line with an error at its last place alone: halfway moves by half that error over the slope."""
+    """A straight line with an error at its last place alone: half way moves by half that error over the slope."""
     x = np.linspace(0, 5, 401)
     steps, line, error = np.expm1(x), 2.5 - x, np.where(x == 5, 0.4, 0)
     data = {"hessian_trace": ("step", line), "hessian_trace_se": ("step", error)}
@@ -75,7 +90,7 @@ def test_the_interval_carries_the_error() -> None:
     )
     assert float(np.log1p(found.half_way_step)) == pytest.approx(2.5)
     for end, sign in ((found.half_way_low, -1), (found.half_way_high, 1)):
-        assert float(np.log1p(end)) - 2.5 == pytest.approx(sign * 1.96 * 0.4 / 2, rel=0.25)  # of 400 draws
+        assert float(np.log1p(end)) - 2.5 == pytest.approx(sign * 1.96 * 0.4 / 2, rel=0.25)  # of 200 draws
     assert float(found.rank_correlation) == pytest.approx(1)
 
 

@@ -81,17 +81,32 @@ def test_names_and_dimensions():
     }  # fmt: skip
 
 
-def test_the_planted_steps_are_found():
+def half_way(middle, decades):
+    """Where a loss 10^(-decades s) is half way on a linear scale, s logistic with this middle; a rise if negative."""
+    share = np.log10((1 + 10.0**-decades) / 2) / -decades
+    return np.expm1(np.log1p(middle) + 0.15 * np.log(share / (1 - share)))
+
+
+LINEAR = {
+    "train_accuracy": 100, "test_accuracy": 1500, "llc": 900, "neuron_share": 700, "gini_embedding": 700,
+    "weight_norm": 1500, "train_loss": half_way(130, 7), "test_loss": half_way(1500, 7),
+    "restricted_loss_sum": half_way(800, 6), "excluded_loss": half_way(1600, -4),
+}  # fmt: skip
+LOGARITHMIC = {"train_loss": 130, "test_loss": 1500, "restricted_loss_sum": 800, "excluded_loss": 1600}
+
+
+def test_the_planted_steps_are_found_on_both_scales():
     middle = transitions.measure(run()).isel(seed=0)
-    planted = {
-        "train_accuracy": 100, "test_accuracy": 1500, "train_loss": 130, "test_loss": 1500, "llc": 900,
-        "restricted_loss_sum": 800, "neuron_share": 700, "gini_embedding": 700, "excluded_loss": 1600,
-        "weight_norm": 1500,
-    }  # fmt: skip
-    for name, step in planted.items():
-        one = middle.sel(measure=name)
-        assert one.transition_middle_low <= step <= one.transition_middle_high, name
-        assert one.transition_onset < one.transition_middle < one.transition_end, name
+    for planted, suffix in ((LINEAR, ""), (LOGARITHMIC, "_log")):
+        for name, step in planted.items():
+            low, at, high, onset, end = (
+                middle[f"transition_{part}"].sel(measure=name).item()
+                for part in (
+                    f"middle{suffix}_low", f"middle{suffix}", f"middle{suffix}_high", f"onset{suffix}", f"end{suffix}",
+                )
+            )  # fmt: skip
+            assert low <= step <= high, name
+            assert onset < at < end, name
 
 
 def test_summary_of_a_network_that_groks():
@@ -121,7 +136,12 @@ def test_summary_of_a_network_that_groks():
     order = [event["measure"] for event in summary["order_of_events"]]
     steps = [event["step"] for event in summary["order_of_events"]]
     assert steps == sorted(steps)
-    assert order[0] == "train_accuracy"
+    assert set(order[:2]) == {"train_accuracy", "train_loss"}
+    (half,) = (event for event in summary["order_of_events"] if event["measure"] == "llc")
+    assert [summary[f"llc_half_way_{part}"] for part in ("step", "low", "high")] == [
+        half[part] for part in ("step", "low", "high")
+    ]
+    assert summary["llc_final_step"] == STEPS[-1]
     assert order.index("neuron_share") < order.index("llc") < order.index("test_accuracy")
     assert summary["flags"] == []
 

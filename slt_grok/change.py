@@ -2,8 +2,9 @@
 
 The axis is x = log(1 + step), which has a place for step 0. All rules are explicit and none relies on visual judgment:
 
-- Scale: logarithmic for losses and traces (nonpositive values are omitted), linear for the others.
-- End level: the median of the last three checkpoints, or the last one if the curve has fewer than 20.
+- Scale: one for all measures, linear (`slt_grok.rules.SCALE`), so that one curve never lags itself; the events on a
+  logarithmic scale (nonpositive values are omitted) are given beside it.
+- End level: the value at the last checkpoint.
 - Start level: the first checkpoint, or, for a curve that reverses before it changes (excluded loss falls during
   memorization and then rises), the extreme: the maximum of a falling curve, the minimum of a rising one, after a
   running median over three checkpoints if there are at least 20. Only later checkpoints count. A curve with standard
@@ -11,9 +12,10 @@ The axis is x = log(1 + step), which has a place for step 0. All rules are expli
   the plateau at the extreme (all checkpoints within two joint standard errors of it, then those within two standard
   errors of their mean, and so on), because the maximum of many noisy values exceeds their common level.
 - Onset, middle and end are where the curve has covered 10%, 50% and 90% of the distance from start level to end level.
+  "Half way" is the middle, in every measurement, table and figure of the suite.
 - A crossing lies in the gap between two checkpoints that leaves the fewest on its wrong side, that is, earlier ones
-  already past the level and later ones not yet past it. A single outlier moves it by at most one checkpoint, wherever
-  it is, which holds neither for the first crossing nor for the last. Of several such gaps, the middle one is used,
+  already past the level and later ones not yet past it. A single outlier between the ends moves it by at most one
+  checkpoint, which holds neither for the first crossing nor for the last. Of several such gaps, the middle one is used,
   with linear interpolation in x.
 - Interval: from the first checkpoint to the last of all such gaps, since the curve is unknown between checkpoints. A
   curve with standard errors is also redrawn `bootstrap` times with normal noise, and the central 95% of its crossings
@@ -22,16 +24,17 @@ The axis is x = log(1 + step), which has a place for step 0. All rules are expli
   has no transition (NaN).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from slt_grok.rules import Rule
+from slt_grok.rules import SCALE, Rule, Scale
 
 FRACTIONS = {"onset": 0.1, "middle": 0.5, "end": 0.9}
 SIGNIFICANCE = 3.0  # joint standard errors
 PASSES = 4  # iterations of the plateau rule
 COVERAGE = (2.5, 97.5)  # percentiles of the bootstrap
+MANY = 20  # number of checkpoints from which an extreme is that of running medians
 
 
 class Crossing(NamedTuple):
@@ -48,11 +51,6 @@ class Crossing(NamedTuple):
     high: float = np.nan
 
 
-def median_width(count: int) -> int:
-    """Count the final checkpoints that define the end level: 3, or 1 if there are fewer than 20 checkpoints."""
-    return 3 if count >= 20 else 1
-
-
 def find_change(
     steps: np.ndarray,
     values: np.ndarray,
@@ -60,6 +58,7 @@ def find_change(
     se: np.ndarray | None = None,
     bootstrap: int = 200,
     seed: np.random.SeedSequence | int = 0,
+    scale: Scale = SCALE,
 ) -> dict[str, Crossing]:
     """Onset, middle and end of a curve's change, each with its interval.
 
@@ -70,28 +69,31 @@ def find_change(
     values : ndarray
         The curve (n,); NaN points are omitted.
     rule : Rule
-        Direction, scale, start and smallest change.
+        Direction, start and smallest change.
     se : ndarray or None, optional
         Standard errors (n,) of the values, on the values' own scale; NaN counts as 0. None if unknown.
     bootstrap : int, optional
         Number of redrawn curves if there are standard errors.
     seed : np.random.SeedSequence or int, optional
         Seed of the redrawn curves.
+    scale : {"linear", "log"}, optional
+        Scale on which fractions of the change are taken.
 
     Returns
     -------
     dict[str, Crossing]
         `onset`, `middle`, `end`: steps and intervals, in the units of `steps`.
     """
-    x, curve, noise = oriented(steps, values, rule, se)
-    crossings = _crossings(x, curve, rule, noise)
+    x, curve, noise = oriented(steps, values, rule, se, scale)
+    crossings = _crossings(x, curve, rule, noise, scale)
     if crossings is None:
         return dict.fromkeys(FRACTIONS, Crossing())
     middle, low, high = crossings
     if noise is not None and noise.any():
         generator = np.random.default_rng(seed)
         redrawn = [
-            _crossings(x, curve + noise * generator.standard_normal(len(x)), rule, noise) for _ in range(bootstrap)
+            _crossings(x, curve + noise * generator.standard_normal(len(x)), rule, noise, scale)
+            for _ in range(bootstrap)
         ]
         if drawn := [parts[0] for parts in redrawn if parts is not None]:
             bounds = np.percentile(drawn, COVERAGE, axis=0)
@@ -101,15 +103,21 @@ def find_change(
 
 
 def oriented(
-    steps: np.ndarray, values: np.ndarray, rule: Rule, se: np.ndarray | None
+    steps: np.ndarray, values: np.ndarray, rule: Rule, se: np.ndarray | None, scale: Scale = SCALE
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """log(1 + step), the curve on its rule's scale, flipped so that it should rise, and its noise, where finite."""
+    """log(1 + step), the curve on a scale, flipped so that it should rise, and its noise, where finite."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        curve = np.log(np.where(values > 0, values, np.nan)) if rule.scale == "log" else values.astype(float)
-        noise = None if se is None else np.nan_to_num(se / values if rule.scale == "log" else se)
+        curve = np.log(np.where(values > 0, values, np.nan)) if scale == "log" else values.astype(float)
+        noise = None if se is None else np.nan_to_num(se / values if scale == "log" else se)
     seen = np.isfinite(curve)
     curve = curve[seen] if rule.rises else -curve[seen]
     return np.log1p(steps[seen]), curve, None if noise is None else noise[seen]
+
+
+def is_met(rule: Rule, start: Any, end: Any, scale: Scale = SCALE) -> Any:
+    """Check whether changes between levels of oriented curves meet a rule, see `Rule.is_met`."""
+    levels = [level if rule.rises else -level for level in (start, end)]
+    return rule.is_met(*(np.exp(levels) if scale == "log" else levels))
 
 
 def start_of_change(curve: np.ndarray, noise: np.ndarray | None, rule: Rule) -> int:
@@ -126,16 +134,16 @@ def start_of_change(curve: np.ndarray, noise: np.ndarray | None, rule: Rule) -> 
     return min(int(apart[-1]) + 2, extreme) if len(apart) else 0
 
 
-def _crossings(x: np.ndarray, curve: np.ndarray, rule: Rule, noise: np.ndarray | None) -> tuple[np.ndarray, ...] | None:
+def _crossings(
+    x: np.ndarray, curve: np.ndarray, rule: Rule, noise: np.ndarray | None, scale: Scale
+) -> tuple[np.ndarray, ...] | None:
     """Positions, lower and upper ends (3,) of the three crossings of an oriented curve; None if it does not rise."""
     if len(x) < 2:
         return None
-    width = median_width(len(x))
     first, start = _start(curve, noise, rule)
-    end = float(np.median(curve[-width:]))
-    error = 0.0 if noise is None else float(np.hypot(noise[first], noise[-width:].max()))
-    least = max(rule.minimum * (abs(start) if rule.relative else 1), SIGNIFICANCE * error)
-    if len(x) - first < 2 or end - start < least:
+    end = float(curve[-1])
+    error = 0.0 if noise is None else float(np.hypot(noise[first], noise[-1]))
+    if len(x) - first < 2 or end - start < SIGNIFICANCE * error or not is_met(rule, start, end, scale):
         return None
     levels = [start + fraction * (end - start) for fraction in FRACTIONS.values()]
     return tuple(np.array([_crossing(x[first:], curve[first:], level) for level in levels]).T)
@@ -146,7 +154,7 @@ def _start(curve: np.ndarray, noise: np.ndarray | None, rule: Rule) -> tuple[int
     if rule.start == "first":
         return 0, float(curve[0])
     smooth = curve
-    if noise is None and median_width(len(curve)) > 1:
+    if noise is None and len(curve) >= MANY:
         inner = np.median(np.stack([curve[:-2], curve[1:-1], curve[2:]]), axis=0)
         smooth = np.r_[curve[0], inner, curve[-1]]
     first = len(smooth) - 1 - int(smooth[::-1].argmin())

@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slt_grok.transitions.change import Rule, find_change
+from slt_grok.change import Rule, find_change
 
-RISE = Rule(rises=True, scale="linear", start="first", minimum=0.2)
-FALL_FROM_PEAK = Rule(rises=False, scale="linear", start="extreme", minimum=0.1, relative=True)
-LOG_FALL = Rule(rises=False, scale="log", start="extreme", minimum=float(np.log(2)))
+RISE = Rule(rises=True, start="first", minimum=0.2)
+FALL_FROM_PEAK = Rule(rises=False, start="extreme", minimum=0.1, relative=True)
+HALVING = Rule(rises=False, start="extreme", minimum=0.5, relative=True)
 STEPS = np.unique(np.r_[0, np.geomspace(1, 10_000, 25).astype(int)])
 
 
@@ -18,31 +18,55 @@ def logistic(steps: np.ndarray, middle: float, width: float = 0.3) -> np.ndarray
 def test_straight_line_in_log_step():
     """value = log(1 + step) / log(1001) crosses each level where that formula says."""
     steps = np.arange(1001)
-    found = find_change(steps[::10], np.log1p(steps[::10]) / np.log(1001), Rule(True, "linear", "first", 0.2))
-    # the end level is the median of the last three
-    end = np.log(991) / np.log(1001)
+    found = find_change(steps[::10], np.log1p(steps[::10]) / np.log(1001), RISE)
     for name, fraction in (("onset", 0.1), ("middle", 0.5), ("end", 0.9)):
-        expected = 1001 ** (fraction * end) - 1
+        expected = 1001**fraction - 1
         assert found[name].step == pytest.approx(expected, rel=1e-6)
         assert (found[name].low, found[name].high) == (expected // 10 * 10, expected // 10 * 10 + 10)
 
 
-def test_losses_are_compared_on_the_log_scale():
-    """From 1 to 1e-8 in equal factors of ten: 10%, 50% and 90% are at 10^-0.8, 10^-4 and 10^-7.2."""
-    steps = np.expm1(np.arange(9.0))
-    found = find_change(steps, 10.0 ** -np.arange(9.0), LOG_FALL)
-    for name, x in (("onset", 0.8), ("middle", 4.0), ("end", 7.2)):
-        assert found[name].step == pytest.approx(np.expm1(x), rel=1e-6)
+def test_both_scales_of_an_exponential_fall():
+    """From 1 to 1e-8 in equal factors of ten, every 0.001 in log step.
+
+    On the logarithmic scale 10%, 50% and 90% are at 10^-0.8, 10^-4 and 10^-7.2; on the linear one where 10^-x is 0.9,
+    0.5 and 0.1, up to the 1e-8 that remains.
+    """
+    x = np.linspace(0, 8, 8001)
+    for scale, places in (("log", (0.8, 4.0, 7.2)), ("linear", -np.log10([0.9, 0.5, 0.1]))):
+        found = find_change(np.expm1(x), 10.0**-x, HALVING, scale=scale)
+        for crossing, place in zip(found.values(), places, strict=True):
+            assert np.log1p(crossing.step) == pytest.approx(place, abs=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(-3, 3), st.floats(0.01, 1e4), st.integers(0, 100))
+def test_one_curve_does_not_lag_itself_by_another_rule(power, unit, seed):
+    """A fall has the same middle by the LLC's rule and by that of a loss, in any unit."""
+    fall = 1 - logistic(STEPS, 300)
+    values = (0.01 + fall) * np.exp(power * fall) * np.random.default_rng(seed).uniform(0.99, 1.01, len(STEPS))
+    middle = find_change(STEPS, values, FALL_FROM_PEAK)["middle"]
+    other = find_change(STEPS, unit * values, HALVING)["middle"]
+    if np.isfinite([middle.step, other.step]).all():  # the smallest change differs between the rules
+        assert other == pytest.approx(middle, rel=1e-6, abs=1e-5)
+
+
+@pytest.mark.parametrize("count", [11, 41])
+def test_the_end_is_the_last_checkpoint(count):
+    """A straight fall from 100 to 0 over 10 in log step that has not ended: half way is at 5 for any spacing."""
+    x = np.linspace(0, 10, count)
+    found = find_change(np.expm1(x), 100 - 10 * x, FALL_FROM_PEAK)
+    assert np.log1p(found["middle"].step) == pytest.approx(5, abs=1e-5)
 
 
 def test_only_what_comes_after_the_extreme_counts():
     """Excluded loss: down during memorization, then up; the way up is the change."""
-    rule = Rule(rises=True, scale="log", start="extreme", minimum=float(np.log(2)))
-    steps = np.array([0, 10, 100, 200, 300, 400, 500])
-    found = find_change(steps, np.array([4.0, 1.0, 0.01, 0.01, 0.1, 1.0, 1.0]), rule)
+    steps, rises = np.array([0, 10, 100, 200, 300, 400, 500]), HALVING._replace(rises=True)
+    found = find_change(steps, np.array([4.0, 1.0, 0.01, 0.01, 0.1, 1.0, 1.0]), rises, scale="log")
     assert (found["onset"].low, found["onset"].high) == (200, 300)
     assert np.log1p(found["middle"].step) == pytest.approx(np.log(301), rel=1e-9)  # 0.1 is halfway from 0.01 to 1
     assert (found["end"].low, found["end"].high) == (300, 400)
+    found = find_change(steps, np.array([4.0, 1.0, 0.2, 0.2, 0.6, 1.0, 1.0]), rises)
+    assert found["middle"].step == pytest.approx(300)  # 0.6 is half way from 0.2 to 1
 
 
 @pytest.mark.parametrize("outlier", [0, 5, 15, 22])
@@ -62,7 +86,7 @@ def test_a_spike_is_no_extreme(seed):
     values = np.where(STEPS < 300, 10.0, 1.0)
     values[-6] = 1e4  # a single spike, long after the loss has fallen
     values *= np.exp(0.01 * np.random.default_rng(seed).standard_normal(len(STEPS)))
-    found = find_change(STEPS, values, LOG_FALL)
+    found = find_change(STEPS, values, HALVING)
     assert found["middle"].low < 300 <= found["middle"].high
 
 
@@ -73,9 +97,9 @@ def test_a_spike_is_no_extreme(seed):
         (1 - logistic(STEPS, 100), RISE),
         (10 - 0.9 * logistic(STEPS, 100), FALL_FROM_PEAK),
         (logistic(STEPS, 100), FALL_FROM_PEAK),
-        (1 - 0.49 * logistic(STEPS, 100), LOG_FALL),
+        (1 - 0.49 * logistic(STEPS, 100), HALVING),
         (np.full(len(STEPS), np.nan), RISE),
-        (np.full(len(STEPS), 3.0), LOG_FALL),
+        (np.full(len(STEPS), 3.0), HALVING),
     ],
 )
 def test_too_small_or_opposite_is_absent(values, rule):
