@@ -8,9 +8,10 @@ import xarray as xr
 
 from slt_grok.llc import restrictions
 from slt_grok.llc.diagnostics import HEALTHY, LLCStatus
+from slt_grok.llc.milestones import at_milestones
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import sample
-from slt_grok.llc.settings import LLCSettings, SamplingSettings
+from slt_grok.llc.settings import LLCSettings, RestrictedSettings, SamplingSettings
 from slt_grok.llc.subspaces import Subspace
 from slt_grok.llc.tables import estimates_table, omitted_chains, summary_table
 from slt_grok.llc.variables import VARIABLES
@@ -24,14 +25,16 @@ TRIAL_DRAWS = (4, 12)  # for two estimates whose difference gives the cost of th
 
 
 class LLC(Measurement):
-    """The LLC of every checkpoint."""
+    """The LLC over training."""
 
     name, title, position = "llc", "Local learning coefficient", 20
     Settings = LLCSettings
     variables = VARIABLES
 
     def measure(self, trajectory: Trajectory, settings: LLCSettings, context: Context) -> xr.Dataset:
-        """Estimate the LLC of every checkpoint, in shards of a fixed number of chains."""
+        """Estimate the LLC of every checkpoint, or of some, in shards of a fixed number of chains."""
+        if settings.most_checkpoints is not None:
+            trajectory = at_milestones(trajectory, context, settings.most_checkpoints)
         return context.in_shards(
             trajectory,
             lambda shard, on_progress: estimate_by(settings, shard, on_progress),
@@ -41,7 +44,8 @@ class LLC(Measurement):
 
     def seconds(self, trial: Trajectory, settings: SamplingSettings, checkpoints: int, context: Context) -> float:
         """Predict core-seconds from a few updates."""
-        networks = min(getattr(settings, "checkpoints", checkpoints), checkpoints)
+        count = getattr(settings, "checkpoints", getattr(settings, "most_checkpoints", None))
+        networks = min(count or checkpoints, checkpoints)
         return networks * seconds_of_updates(trial, settings, settings.schedule.updates)
 
     def figures(self) -> Sequence[Drawing]:
@@ -81,13 +85,15 @@ class LLC(Measurement):
         return notes + melted_note(llc)
 
 
-def estimate_by(settings: LLCSettings, trajectory: Trajectory, on_progress: ProgressCallback = ignore) -> xr.Dataset:
+def estimate_by(
+    settings: RestrictedSettings, trajectory: Trajectory, on_progress: ProgressCallback = ignore
+) -> xr.Dataset:
     """Estimate the LLC of a trajectory with the settings of a configuration.
 
     Parameters
     ----------
-    settings : LLCSettings
-        Content of the section `llc`.
+    settings : RestrictedSettings
+        How to sample, on which data, and the weights that move.
     trajectory : Trajectory
         Networks with a task.
     on_progress : callable, optional
@@ -109,7 +115,7 @@ def estimate_by(settings: LLCSettings, trajectory: Trajectory, on_progress: Prog
     return result.assign_attrs(data=settings.data)
 
 
-def subspace_of(settings: LLCSettings, trajectory: Trajectory) -> Subspace:
+def subspace_of(settings: RestrictedSettings, trajectory: Trajectory) -> Subspace:
     """Build the subspace of the weights that move.
 
     Raises
@@ -169,5 +175,5 @@ def melted_note(llc: xr.Dataset) -> list[str]:
     return [
         f"Melted at {len(steps)} of {llc.sizes['step']} checkpoints (steps {steps[0]:,} to {steps[-1]:,}): the chains' "
         f"mean loss is above {llc.attrs['melting_loss']:.3g} nats, half that of guessing, so the value reflects "
-        "nβ and γ rather than the network. Such values are hollow in figures and omitted from summaries and transitions."
+        "nβ and γ rather than the network. Figures show such values hollow; summaries and transitions omit them."
     ]

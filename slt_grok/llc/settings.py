@@ -7,7 +7,7 @@ A quick setting at a high temperature, `preset: hot`, and two conventions from t
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -144,8 +144,8 @@ class SamplingSettings(Settings):
         return {name: getattr(self, name) for name in names} | {"n_betas": [self.n_beta_of(samples)]}
 
 
-class LLCSettings(SamplingSettings):
-    """Settings of an LLC measurement: how to sample, on which data, and the weights that move."""
+class RestrictedSettings(SamplingSettings):
+    """How to sample, on which data, and the weights that move."""
 
     data: Literal["train", "test", "all"] = Field(default="train", description="the samples that define the loss")
     weights: list[str] | None = Field(
@@ -161,3 +161,12 @@ class LLCSettings(SamplingSettings):
         except SltGrokError as error:
             raise SltGrokError(f"{key}.{error}") from error
         super().check_network(network, key)
+
+
+class LLCSettings(RestrictedSettings):
+    """Settings of the measurement `llc`."""
+
+    most_checkpoints: Annotated[int, Field(ge=2)] | None = Field(
+        default=None,
+        description="if there are more, choose so many, evenly in log step from memorization on; all by default",
+    )

@@ -18,7 +18,7 @@ from pydantic import Field
 from slt_grok.format import plus_minus
 from slt_grok.llc.calibration import RHO
 from slt_grok.llc.measurement import LLC, estimate_by, setting_note, status_counts, subspace_of
-from slt_grok.llc.settings import LLCSettings
+from slt_grok.llc.settings import RestrictedSettings
 from slt_grok.llc.variables import LAU, VARIABLES
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, evenly_spaced
 from slt_grok.progress import ProgressCallback, portion
@@ -36,7 +36,7 @@ KEPT = (
 RULE = "this package; gamma by the rules of slt_grok.llc.calibration"
 
 
-class WeightScaleSettings(LLCSettings):
+class WeightScaleSettings(RestrictedSettings):
     """Settings of `llc`, for fewer checkpoints."""
 
     checkpoints: int = Field(default=10, ge=2, description="number of checkpoints, starting at memorization")

@@ -1,0 +1,226 @@
+"""How the LLC depends on temperature: a ladder of n_beta at a few checkpoints, at equal n_beta and at equal loss.
+
+At equal n_beta, a checkpoint with a steeper loss is measured at a smaller excess loss; at equal excess loss, all are
+measured at the same tolerance of the loss. Where the LLC does not change with n_beta (the plateau), it belongs to the
+network. The rungs also integrate to the evidence of the neighborhood with the window N(w*, 1/gamma) as prior; see
+`slt_grok.llc.ladder`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from pydantic import Field
+
+from slt_grok.devices import device_named
+from slt_grok.format import number, plus_minus
+from slt_grok.llc import restrictions
+from slt_grok.llc.diagnostics import EXCLUDED, ChainStatistics, assess, average
+from slt_grok.llc.ladder import TOLERANCES, at_tolerances, evidence, ladder, plateau
+from slt_grok.llc.measurement import melted_note, seconds_of_updates, status_counts, subspace_of
+from slt_grok.llc.milestones import at_milestones
+from slt_grok.llc.problem import Problem
+from slt_grok.llc.sample import statistics
+from slt_grok.llc.samplers.adaptive import AdaptiveLangevin
+from slt_grok.llc.settings import RestrictedSettings
+from slt_grok.llc.variables import VARIABLES
+from slt_grok.llc.window_noise import window_excess
+from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, final_numbers
+from slt_grok.progress import ProgressCallback
+from slt_grok.settings import AboveZero
+from slt_grok.trajectories import Trajectory
+
+OF_RUNG = ("llc", "llc_se", "rhat", "ess")
+SAMPLED = (*OF_RUNG, "llc_status", "llc_status_reason")
+RULE = "the rules of slt_grok.llc.temperature"
+EVIDENCE = "doi:10.1214/ss/1028905934"
+
+
+class TemperatureSettings(RestrictedSettings):
+    """Settings of `llc`, for fewer checkpoints; the sampler and the batch size are not used."""
+
+    checkpoints: int = Field(default=6, ge=1, description="number of checkpoints, starting at memorization")
+    rungs: int = Field(default=16, ge=12, description="number of values of n_beta, evenly spaced in its logarithm")
+    coldest: AboveZero = Field(
+        default=10.0, description="largest n_beta, relative to the configured one; the smallest is 1"
+    )
+    gamma: float = Field(gt=0)
+
+
+class Temperature(Measurement):
+    """The LLC over n_beta at a few checkpoints."""
+
+    name, title, position = "temperature", "The LLC against temperature", 24
+    Settings = TemperatureSettings
+    default, inherits = False, "llc"
+    variables = {name: VARIABLES[name]._replace(dims=("n_beta",)) for name in SAMPLED} | {
+        "baseline_loss": VARIABLES["baseline_loss"],
+        "excess_loss": Variable(("n_beta",), "excess loss", "E[L(w)] - L(w*), mean over the draws", RULE, "nats"),
+        "llc_at_loss": Variable(
+            ("tolerance",), "LLC at equal excess loss",
+            "LLC at the excess loss `tolerance`, log LLC interpolated linearly in log excess loss between rungs that "
+            "have not melted; NaN outside their range", RULE,
+        ),
+        "llc_at_loss_low": Variable(("tolerance",), "lower end of its 95% interval", "parametric bootstrap", RULE),
+        "llc_at_loss_high": Variable(("tolerance",), "upper end of its 95% interval", "parametric bootstrap", RULE),
+        "plateau_from": Variable(
+            (), "start of the plateau",
+            "smallest n_beta from which on the LLC changes by less than 5% per factor 3 up to the configured n_beta; "
+            "NaN if there is none", RULE,
+        ),
+        "log_evidence": Variable(
+            (), "log evidence of the neighborhood", "-int_0^1 n <L>_beta d beta, the window N(w*, 1/gamma) as prior",
+            EVIDENCE, "nats",
+        ),
+        "log_evidence_se": Variable((), "its standard error", "from the spread of the chains' means", EVIDENCE, "nats"),
+        "log_evidence_bennett": Variable(
+            (), "log evidence by acceptance ratios", "Bennett acceptance ratios of neighboring rungs, same draws",
+            "doi:10.1016/0021-9991(76)90078-4", "nats",
+        ),
+    }  # fmt: skip
+
+    def measure(self, trajectory: Trajectory, settings: TemperatureSettings, context: Context) -> xr.Dataset:
+        """Sample the ladder at each milestone."""
+        return context.in_shards(
+            at_milestones(trajectory, context, settings.checkpoints),
+            lambda shard, on_progress: self.ladders(shard, settings, on_progress),
+            size=1,
+            local=settings.device is not None,
+        )
+
+    def ladders(self, shard: Trajectory, settings: TemperatureSettings, on_progress: ProgressCallback) -> xr.Dataset:
+        """Sample all rungs of some networks in one batch, and evaluate them."""
+        data = restrictions.split(shard.task, settings.data)
+        problem = Problem.from_inputs(shard, data, subspace=subspace_of(settings, shard), dtype=settings.dtype)
+        configured = settings.n_beta_of(len(data[0]))
+        n_betas = ladder(configured, settings.coldest, settings.rungs)
+        sampler, schedule = AdaptiveLangevin(), replace(settings.schedule, batch_size=None)
+        sampling = problem.sampling(sampler, schedule, settings.box, device_named(settings.device))
+        records = sampler.run(
+            sampling, problem.starts(n_betas, settings.gamma, settings.chains, settings.seed), on_progress
+        )
+        noise = window_excess(problem, settings.gamma, seed=settings.seed)
+        melting_loss = settings.melting_loss or (problem.guessing_loss or math.inf) / 2
+        rows = [
+            _row(rungs, configured, noise[i], problem.finite_minimizer, melting_loss, settings.seed)
+            for i, rungs in enumerate(statistics(problem, records, schedule, n_betas))
+        ]
+        values = {name: [row[name] for row in rows] for name in rows[0]}
+        found = self.dataset(shard, values, n_beta=n_betas, tolerance=list(TOLERANCES))
+        return found.assign_attrs(
+            sampler=sampler.name, gamma=settings.gamma, configured_n_beta=configured, chains=settings.chains,
+            burn_in=schedule.burn_in, draws=schedule.draws, n=len(data[0]), dimension=problem.d, data=settings.data,
+            melting_loss=melting_loss,
+        )  # fmt: skip
+
+    def seconds(self, trial: Trajectory, settings: TemperatureSettings, checkpoints: int, context: Context) -> float:
+        """Predict core-seconds from a few updates at the configured setting."""
+        once = seconds_of_updates(trial, settings, settings.schedule.updates)
+        return min(settings.checkpoints, checkpoints) * settings.rungs * once
+
+    def figures(self) -> Sequence[Drawing]:
+        """List the figure: the LLC against n_beta and against excess loss."""
+        from slt_grok import plots
+
+        caption = (
+            "The LLC against nβ (left) and against the chains' excess loss (right), one line per checkpoint, with 95% "
+            "intervals. At equal nβ, checkpoints are measured at different excess losses; vertical lines on the right "
+            "mark the losses at which they are compared. Hollow points in the shaded region have melted: their chains "
+            "have lost what the network learned. The dotted line on the left is the configured nβ."
+        )
+        return (Drawing("temperature", plots.temperature, caption),)
+
+    def tables(self, data: Data) -> Sequence[Table]:
+        """Tabulate the plateau, the LLC at equal excess loss, and the evidence of each checkpoint."""
+        found, rows = data[self.name], []
+        configured = found.attrs["configured_n_beta"]
+        for seed, step in product(found.seed.values.tolist(), found.step.values.tolist()):
+            one = found.sel(seed=seed, step=step)
+            at = one.sel(n_beta=configured)
+            at_loss = [
+                "–" if np.isnan(each.llc_at_loss) else
+                f"{each.llc_at_loss:.4g} ({each.llc_at_loss_low:.4g} to {each.llc_at_loss_high:.4g})"
+                for each in (one.sel(tolerance=tolerance) for tolerance in found.tolerance.values)
+            ]  # fmt: skip
+            rows.append(
+                [
+                    str(seed), f"{step:,}", plus_minus(at.llc.item(), at.llc_se.item()), number(at.excess_loss.item()),
+                    "none" if np.isnan(one.plateau_from) else number(one.plateau_from.item()), *at_loss,
+                    plus_minus(one.log_evidence.item(), one.log_evidence_se.item()),
+                    number(one.log_evidence_bennett.item()),
+                ]
+            )  # fmt: skip
+        tolerances = [f"LLC at {tolerance:g} nats (95%)" for tolerance in found.tolerance.values]
+        header = ["Seed", "Step", "LLC", "Excess loss", "Plateau from nβ", *tolerances, "Log evidence", "by Bennett"]
+        return (Table(f"The ladder of temperatures; LLC at nβ = {number(configured)}", header, rows),)
+
+    def notes(self, data: Data) -> Sequence[str]:
+        """Count the checkpoints with a plateau, and compare the drop at equal n_beta with that at equal loss."""
+        found = data[self.name]
+        plateaus = int(found.plateau_from.notnull().sum())
+        notes = [
+            f"{plateaus} of {found.plateau_from.size} checkpoints have a plateau: over at least a factor 3 below the "
+            "configured nβ, the LLC changes by less than 5% per factor 3."
+        ]
+        for seed in found.seed.values.tolist():
+            which = f" (seed {seed})" if found.sizes["seed"] > 1 else ""
+            notes += [f"{sentence}{which}." for sentence in drops(found.sel(seed=seed))]
+        return [*notes, status_counts(found), *melted_note(found)]
+
+    def columns(self, dataset: xr.Dataset) -> dict[str, Any]:
+        """Report the last checkpoint: the LLC at equal excess loss, and the plateau."""
+        return final_numbers(dataset[["llc_at_loss", "plateau_from"]], f"final.{self.name}", "tolerance")
+
+
+def _row(
+    rungs: Sequence[ChainStatistics],
+    configured: float,
+    noise: np.ndarray,
+    finite_minimizer: bool,
+    melting_loss: float,
+    seed: int,
+) -> dict[str, Any]:
+    """Compute the variables of one network from its chains at each rung, the coldest first."""
+    averages = [average(rung) for rung in rungs]
+    statuses = [
+        assess(estimate, rung, finite_minimizer, melting_loss=melting_loss)
+        for estimate, rung in zip(averages, rungs, strict=True)
+    ]
+    row: dict[str, Any] = {name: np.array([getattr(a, name) for a in averages]) for name in OF_RUNG}
+    row |= {"llc_status": [str(s.status) for s in statuses], "llc_status_reason": [s.reason for s in statuses]}
+    n_betas, llc, se = np.array([rung.n_beta for rung in rungs]), row["llc"], row["llc_se"]
+    usable = ~np.isin(row["llc_status"], EXCLUDED)
+    at_loss = at_tolerances(n_betas[usable], llc[usable], se[usable], seed)
+    hotter = [rung for rung in reversed(rungs) if rung.n_beta <= configured * (1 + 1e-9)]
+    return (
+        row
+        | at_loss
+        | {
+            "baseline_loss": rungs[0].baseline,
+            "excess_loss": llc / n_betas,
+            "plateau_from": plateau(n_betas[usable], llc[usable], configured),
+            **evidence(hotter, configured, noise),
+        }
+    )
+
+
+def drops(one: xr.Dataset) -> list[str]:
+    """Compare one seed's drop from the largest value to the last, at the configured n_beta and at equal loss."""
+    at = one.sel(n_beta=one.attrs["configured_n_beta"])
+    curves = [("equal nβ", at.llc.where(~at.llc_status.isin(EXCLUDED)))]
+    curves += [(f"an equal excess loss of {e:g} nats", one.llc_at_loss.sel(tolerance=e)) for e in TOLERANCES]
+    sentences = []
+    for where, curve in curves:
+        known = curve.dropna("step")
+        if known.size > 1 and known.step[-1] == one.step[-1]:
+            top = known.isel(step=int(known.argmax()))
+            factor = number(float(top / known[-1]))
+            sentences.append(
+                f"At {where}, the LLC falls from {number(float(top))} at step {int(top.step):,} to "
+                f"{number(float(known[-1]))} at step {int(known.step[-1]):,}, a factor of {factor}"
+            )
+    return sentences

@@ -1,0 +1,62 @@
+"""The LLC over temperature: against n_beta and against the chains' excess loss, at several checkpoints."""
+
+import numpy as np
+import seaborn as sns
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from slt_grok.llc.diagnostics import QUANTILE, TRUSTED, LLCStatus
+from slt_grok.plots import style
+from slt_grok.plots.lines import points
+from slt_grok.plots.palette import GRAY
+
+MARKERS = "osD^vP<X>"
+
+
+@style.styled
+def temperature(measured: xr.Dataset, seed: int | None = None) -> Figure:
+    """Draw both panels, one line per checkpoint; melted values are hollow, and their region is shaded.
+
+    Parameters
+    ----------
+    measured : xarray.Dataset
+        The measurement `temperature`.
+    """
+    measured = style.select_seed(measured, seed).sortby("n_beta")
+    colors = sns.color_palette("viridis", measured.sizes["step"] + 1).as_hex()[:-1]
+    figure, grid = style.frame(3.2, 1, 2)
+    by_temperature, by_loss = grid[0]
+    for i, color in enumerate(colors):
+        here = measured.isel(step=i)
+        for axes, x in ((by_temperature, here.n_beta.values), (by_loss, here.excess_loss.values)):
+            _line(axes, here, x, color, MARKERS[i % len(MARKERS)])
+    by_temperature.axvline(measured.attrs["configured_n_beta"], color=GRAY, lw=0.8, ls=":", zorder=0)
+    for tolerance in measured.tolerance.values:
+        by_loss.axvline(tolerance, color=GRAY, lw=0.8, ls=":", zorder=0)
+    for axes in grid[0]:
+        axes.set(xscale="log", yscale="log", ylabel="LLC")
+    by_loss.sharey(by_temperature)
+    by_temperature.set_xlabel(r"Inverse temperature $n\beta$")
+    by_loss.set_xlabel("Excess loss of the chains (nats)")
+    if np.isfinite(limit := measured.attrs["melting_loss"]):
+        right = by_loss.get_xlim()[1]
+        by_loss.axvspan(limit, max(right, limit), color="0.5", alpha=0.15, lw=0, zorder=0)
+        by_loss.set_xlim(right=right)
+    handles = [
+        Line2D([], [], color=color, marker=MARKERS[i % len(MARKERS)], ms=3, label=f"step {step:,}")
+        for i, (step, color) in enumerate(zip(measured.step.values.tolist(), colors, strict=True))
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 6))
+    style.panel_letters(list(grid.flat), offset=(-30, 9), room=False)
+    return figure
+
+
+def _line(axes: Axes, here: xr.Dataset, x: np.ndarray, color: str, marker: str) -> None:
+    """Draw one checkpoint; nonpositive and diverged values are omitted."""
+    drawn = ((here.llc > 0) & (here.llc_status != LLCStatus.DIVERGED)).values
+    value, error = here.llc.values[drawn], QUANTILE * here.llc_se.values[drawn]
+    axes.plot(x[drawn], value, lw=0.9, color=color)
+    axes.fill_between(x[drawn], np.maximum(value - error, value / 10), value + error, color=color, alpha=0.2, lw=0)
+    points(axes, x[drawn], value, here.llc_status.isin(TRUSTED).values[drawn], color, marker, 3)
