@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding as look_up
 
 from slt_grok.models.model import ACTIVATIONS, Activation, At, Model, passthrough
+from slt_grok.models.rescaling import Rescaling, rescalable_neurons
 from slt_grok.settings import Positive
 
 
@@ -102,3 +103,9 @@ class DeepMLP(Model):
             "neurons_post": {"W_1": -1, "b_1": -1, "W_2": -2},
             "neurons_post.1": {"W_2": -1, "b_2": -1, "W_U": -2},
         }
+
+    def rescalable(self) -> list[Rescaling]:
+        """Declare the neurons of both layers, unless the activation is GELU."""
+        layers = (("W_1", "b_1", "W_2"), ("W_2", "b_2", "W_U"))
+        sides = [({weights: -1, bias: -1}, {after: -2}) for weights, bias, after in layers]
+        return [pair for inside, outside in sides for pair in rescalable_neurons(self.activation, inside, outside)]

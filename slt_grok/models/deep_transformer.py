@@ -12,7 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from slt_grok.models.model import ACTIVATIONS, Activation, At, HeadMaps, add_parameters, passthrough
-from slt_grok.models.transformer import Fraction, Layout, Transformer, block_units, parameter_shapes, stream_units
+from slt_grok.models.rescaling import Rescaling
+from slt_grok.models.transformer import (
+    Fraction,
+    Layout,
+    Transformer,
+    block_rescalings,
+    block_units,
+    parameter_shapes,
+    stream_units,
+)
 from slt_grok.settings import Positive
 
 
@@ -155,6 +164,11 @@ class DeepTransformer(Transformer):
         for prefix, suffix in prefixes.items():
             groups |= block_units(prefix, suffix)
         return groups
+
+    def rescalable(self) -> list[Rescaling]:
+        """Declare the heads and neurons of each layer."""
+        layers = range(len(self.blocks))
+        return [pair for i in layers for pair in block_rescalings(f"blocks.{i}.", self.activation)]
 
     def head_maps(self, parameters: Mapping[str, Tensor]) -> HeadMaps:
         """Get W_V, W_O and W_in of the first layer."""

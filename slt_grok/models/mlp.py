@@ -15,6 +15,7 @@ from torch.nn.functional import embedding as look_up
 from slt_grok.errors import SltGrokError
 from slt_grok.models.mlp_gradient import loss_and_gradients
 from slt_grok.models.model import ACTIVATIONS, Activation, At, Model, add_parameters, passthrough
+from slt_grok.models.rescaling import Rescaling, rescalable_neurons
 from slt_grok.settings import Positive
 
 
@@ -135,3 +136,7 @@ class EmbeddingMLP(Model):
         else:
             embeddings = {"embedding": dict.fromkeys(tables, -1) | dict.fromkeys(maps, -2)}
         return embeddings | {"neurons_post": dict.fromkeys((*maps, *self.biases), -1) | {"W_U": -2}}
+
+    def rescalable(self) -> list[Rescaling]:
+        """Declare the neurons, unless the activation is GELU."""
+        return rescalable_neurons(self.activation, dict.fromkeys((*self.inputs, *self.biases), -1), {"W_U": -2})

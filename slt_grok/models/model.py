@@ -12,6 +12,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from slt_grok.models.rescaling import Rescaling
 from slt_grok.registry import Registered
 
 At = Callable[[str, Tensor], Tensor]
@@ -131,6 +132,14 @@ class Model(Registered, nn.Module):
         answers have a fixed order from which a matching can start.
         """
         return {}
+
+    def rescalable(self) -> Sequence[Rescaling]:
+        """Declare the heads and neurons whose two sides can be rescaled against each other.
+
+        Value against output and query against key for heads; neurons only if their activation is positively
+        homogeneous.
+        """
+        return ()
 
     def head_parameters(self) -> Sequence[str]:
         """List the parameters whose first axis runs over the attention heads of the first layer."""

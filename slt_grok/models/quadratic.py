@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding as look_up
 
 from slt_grok.models.model import ACTIVATIONS, Activation, At, Model, passthrough
+from slt_grok.models.rescaling import DEGREES, Rescaling, rescalable_neurons
 from slt_grok.settings import Positive
 
 
@@ -67,7 +68,11 @@ class QuadraticNetwork(Model):
         """Neurons."""
         return {"neurons_post": {"U": -1, "V": -1, "W": -2}}
 
+    def rescalable(self) -> list[Rescaling]:
+        """Declare the neurons, unless the activation is GELU."""
+        return rescalable_neurons(self.activation, {"U": -1, "V": -1}, {"W": -2})
+
     def homogeneous_weights(self, parameters: Mapping[str, Tensor]) -> tuple[tuple[Tensor, ...], int] | None:
         """Get U, V and W, and the degree of the logits in them: 3 for the quadratic activation, 2 for ReLU."""
-        degree = {torch.square: 3, nn.functional.relu: 2}.get(self.activation)
-        return None if degree is None else (tuple(parameters[name] for name in "UVW"), degree)
+        degree = DEGREES.get(self.activation)
+        return None if degree is None else (tuple(parameters[name] for name in "UVW"), degree + 1)

@@ -8,7 +8,7 @@ The answer is read at the last position, so queries, the MLP and logits are need
 depend on one token each: they are computed once for each of the p tokens and looked up for the n pairs.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -19,6 +19,7 @@ from torch.nn.functional import embedding as look_up
 from slt_grok.errors import SltGrokError
 from slt_grok.models import transformer_gradient, transformer_grid
 from slt_grok.models.model import ACTIVATIONS, Activation, At, HeadMaps, Model, add_parameters, passthrough
+from slt_grok.models.rescaling import Rescaling, rescalable_neurons
 from slt_grok.settings import Positive
 
 Layout = Literal["a_b_equals", "a_b"]
@@ -197,6 +198,10 @@ class OneLayerTransformer(Transformer):
         """Declare the residual stream, heads and neurons."""
         return stream_units([""]) | block_units("", "")
 
+    def rescalable(self) -> list[Rescaling]:
+        """Declare heads and neurons."""
+        return block_rescalings("", self.activation)
+
     def head_parameters(self) -> Sequence[str]:
         """List the four maps of the heads."""
         return HEAD_PARAMETERS
@@ -221,3 +226,10 @@ def block_units(prefix: str, suffix: str) -> dict[str, dict[str, int]]:
         f"heads{suffix}": {prefix + name: -3 for name in HEAD_PARAMETERS},
         f"neurons_post{suffix}": {f"{prefix}W_in": -1, f"{prefix}b_in": -1, f"{prefix}W_out": -2},
     }
+
+
+def block_rescalings(prefix: str, activation: Callable[[Tensor], Tensor]) -> list[Rescaling]:
+    """Declare the heads and neurons of a block that can be rescaled."""
+    heads = [Rescaling({prefix + one: -3}, {prefix + other: -3}) for one, other in (("W_V", "W_O"), ("W_Q", "W_K"))]
+    inside = {f"{prefix}W_in": -1, f"{prefix}b_in": -1}
+    return heads + rescalable_neurons(activation, inside, {f"{prefix}W_out": -2})
