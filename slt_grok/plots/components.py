@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from slt_grok.errors import SltGrokError
+from slt_grok.llc.diagnostics import EXCLUDED
 from slt_grok.plots import style
 from slt_grok.plots.lines import line_of_llc, note_setting
 from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE, VERMILION
@@ -76,7 +77,7 @@ def _by_matrix(axes: Axes, refined: xr.Dataset) -> None:
     matrices = refined.isel(component=refined.group.values == "matrix")
     matrices = matrices.isel(component=np.argsort(-matrices.llc.max("step").fillna(-np.inf).values, kind="stable"))
     for whole in _components(refined, "whole"):
-        total = matrices.llc.sum("component", skipna=False)
+        total = matrices.llc.where(~matrices.llc_status.isin(EXCLUDED)).sum("component", skipna=False)
         line_of_llc(axes, whole, DARK, "all weights", **LINE)
         axes.plot(refined.step, total, ":", color=DARK, lw=1.2, label="sum of matrices")
     names = matrices.component.values.tolist()

@@ -9,9 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from slt_grok.llc.diagnostics import QUANTILE, TRUSTED, LLCStatus
+from slt_grok.llc.diagnostics import EXCLUDED, QUANTILE, TRUSTED, LLCStatus
 from slt_grok.plots.palette import BLUE
 from slt_grok.plots.style import few_decades, frame, step_axis, styled, with_seed
+
+HOLLOW: Mapping[str, str] = {
+    LLCStatus.LIKELY_LOW: "^",
+    LLCStatus.NOT_CONVERGED: "s",
+    LLCStatus.NOT_A_MINIMUM: "D",
+    LLCStatus.MELTED: "X",
+}
+"""Markers of untrusted statuses, drawn hollow; a circle for any other."""
 
 
 def interval(llc: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
@@ -35,19 +43,21 @@ def note_setting(axes: Axes, llc: xr.Dataset) -> None:
 def line_of_llc(
     axes: Axes, llc: xr.Dataset, color: str, label: str = "", marker: str = "o", scale: Any = 1.0, **look: Any
 ) -> None:
-    """Draw the LLC of one seed with its 95% band and points by status; diverged estimates are omitted.
+    """Draw the LLC of one seed: a line with its 95% band, and points by status.
+
+    Melted estimates are hollow points off the line; diverged ones are omitted.
 
     Parameters
     ----------
     look : object
         Style of the line, with the marker size `ms` and the opacity of the band `alpha`.
     """
-    drawn = np.isfinite(llc.llc) & (llc.llc_status != LLCStatus.DIVERGED)
-    value, low, high = ((scale * values).where(drawn) for values in (llc.llc, *interval(llc)))
+    used = ~llc.llc_status.isin(EXCLUDED)
+    value, low, high = ((scale * values).where(used) for values in (llc.llc, *interval(llc)))
     size, alpha = look.pop("ms", 3), look.pop("alpha", 0.25)
     axes.fill_between(llc.step, low, high, color=color, alpha=alpha, lw=0)
     axes.plot(llc.step, value, color=color, label=label or None, **look)
-    points(axes, llc.step, value, llc.llc_status.isin(TRUSTED), color, marker, size)
+    points_by_status(axes, llc.step, scale * llc.llc, llc.llc_status, color, marker, size)
 
 
 def curve(variable: str) -> Callable[..., Figure]:
@@ -67,6 +77,38 @@ def curve(variable: str) -> Callable[..., Figure]:
         return figure
 
     return draw
+
+
+def points_by_status(
+    axes: Axes, x: Any, y: xr.DataArray, status: xr.DataArray, color: str, marker: str = "o", size: float = 3
+) -> None:
+    """Draw trusted estimates filled, and those of every other status hollow with its own marker, named in the legend.
+
+    Diverged estimates have no value and are not drawn.
+    """
+    filled = y.where(status.isin(TRUSTED))
+    axes.plot(x, filled, marker, ms=size, mec=color, mfc=color, mew=0.25 * size, zorder=3)
+    for name in untrusted(y, status):
+        known = name_of(name) in axes.get_legend_handles_labels()[1]
+        label = None if known else name_of(name)
+        axes.plot(x, y.where(status == name), label=label, **hollow(name, color, size))
+
+
+def untrusted(y: xr.DataArray, status: xr.DataArray) -> list[str]:
+    """List the statuses to draw hollow: neither trusted nor diverged, with a finite value."""
+    shown = y.notnull() & ~status.isin(TRUSTED) & (status != LLCStatus.DIVERGED)
+    return np.unique(status.values[shown.values].astype(str)).tolist()
+
+
+def name_of(status: str) -> str:
+    """Name a status in a legend, with the consequence of being excluded."""
+    return f"{status}, in no summary" if status in EXCLUDED else status
+
+
+def hollow(status: str, color: str, size: float) -> dict[str, Any]:
+    """Look of the points of an untrusted status."""
+    marker = HOLLOW.get(status, "o")
+    return {"ls": "", "marker": marker, "ms": 1.3 * size, "mec": color, "mfc": "white", "mew": 0.25 * size, "zorder": 3}
 
 
 def points(axes: Axes, x: Any, y: Any, filled: Any, color: str, marker: str = "o", size: float = 3) -> None:

@@ -19,17 +19,18 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.diagnostics import DRIFT_LIMIT, HEALTHY, QUANTILE, RHAT_LIMIT, TRUSTED, VIRIAL_LIMIT, LLCStatus
+from slt_grok.llc.diagnostics import DRIFT_LIMIT, EXCLUDED, HEALTHY, QUANTILE, RHAT_LIMIT, VIRIAL_LIMIT, LLCStatus
 from slt_grok.measurement import evenly_spaced
 from slt_grok.plots import style
-from slt_grok.plots.lines import line_of_llc, points, setting
+from slt_grok.plots.lines import hollow, line_of_llc, name_of, points_by_status, setting, untrusted
 from slt_grok.plots.palette import BLUE, GRAY, VERMILION
 
 
 def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
     """Draw the LLC, its 95% interval and statuses on axes that already have a step axis.
 
-    Filled points have a trusted status, hollow ones another; a diverged estimate is a cross at the upper edge.
+    Filled points have a trusted status, hollow ones the status in the legend; melted ones are off the line. A diverged
+    estimate is a cross at the upper edge.
     Several seeds share the color, each with its own line and band.
     """
     llc = style.with_seed(llc)
@@ -39,8 +40,8 @@ def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
         line_of_llc(axes, llc.sel(seed=seed), BLUE, **look)
     omitted = (llc.llc_status == LLCStatus.DIVERGED) | ~np.isfinite(llc.llc)
     handles = [Line2D([], [], color=BLUE, marker="o", ms=3.6, label="LLC, 95% interval")]
-    for name in np.unique(llc.llc_status.values[(~omitted & ~llc.llc_status.isin(TRUSTED)).values].astype(str)):
-        handles.append(Line2D([], [], ls="", marker="o", ms=3.6, mec=BLUE, mfc="white", label=name))
+    for name in untrusted(llc.llc, llc.llc_status):
+        handles.append(Line2D([], [], label=name_of(name), **hollow(name, BLUE, 3.6)))
     if omitted.any():
         steps, edge = llc.step.values[omitted.any("seed").values], axes.get_xaxis_transform()
         cross = {"ls": "", "marker": "x", "ms": 4.5, "color": VERMILION}
@@ -82,10 +83,9 @@ def llc_curve(llc: xr.Dataset) -> Figure:
 def llc_diagnostics(llc: xr.Dataset, seed: int | None = None) -> Figure:
     """Draw R-hat, effective sample size, drift, virial, acceptance and distance against the training step.
 
-    Dashed lines are the limits of the statuses. Points with a status other than effective or converged are hollow.
+    Dashed lines are the limits of the statuses. Points with an untrusted status are hollow, as named in the legend.
     """
     llc = style.select_seed(llc, seed)
-    trusted = llc.llc_status.isin(TRUSTED).values
     panels = (
         ("R-hat", llc.rhat, (RHAT_LIMIT,)),
         ("Effective\nsample size", llc.ess, ()),
@@ -98,13 +98,15 @@ def llc_diagnostics(llc: xr.Dataset, seed: int | None = None) -> Figure:
     for axes, (label, values, limits) in zip(grid.flat, panels, strict=True):
         style.step_axis(axes, llc.step.values, narrow=True)
         axes.plot(llc.step, values, color=BLUE, lw=0.9)
-        points(axes, llc.step, values, trusted, BLUE)
+        points_by_status(axes, llc.step, values, llc.llc_status, BLUE)
         for limit in limits:
             axes.axhline(limit, color=GRAY, lw=0.8, ls=(0, (4, 2)))
         axes.set_ylabel(label)
         axes.set_xlabel("Training step" if axes in grid[-1] else "")
     style.panel_letters(list(grid.flat), offset=(-40, 4))
     figure.align_ylabels(list(grid.flat))
+    if untrusted(llc.llc, llc.llc_status):
+        style.shared_legend(figure, grid.flat)
     return figure
 
 
@@ -183,7 +185,6 @@ def _title(llc: xr.Dataset, health: np.ndarray) -> str:
 
 CHOICE_MARKERS = ("o", "s", "D", "^", "v")
 MARKS = (
-    {"ms": 4, "marker": "o", "mec": "0.35", "mfc": "white", "label": "not trusted"},
     {"ms": 4.5, "marker": "x", "color": VERMILION, "label": LLCStatus.DIVERGED},
     {"ms": 8, "marker": "o", "mec": "black", "mfc": "none", "label": "chosen"},
 )
@@ -211,7 +212,8 @@ def llc_by_step(calibration: xr.Dataset) -> Figure:
             axes.set_xlabel("Step size $h$")
         lines.append(Line2D([], [], color=color, marker=marker, ms=4, label=f"$n\\beta$ = {n_beta:.3g}"))
     panels[0].set_ylabel("LLC")
-    figure.legend(handles=[*lines, *_marks()], loc="outside upper center", ncols=len(lines))
+    marks = _marks(calibration.llc_by_step, calibration.llc_by_step_status)
+    figure.legend(handles=[*lines, *marks], loc="outside upper center", ncols=len(lines))
     style.panel_letters(panels, offset=(-26, 9), room=False)
     return figure
 
@@ -235,7 +237,7 @@ def llc_by_gamma(calibration: xr.Dataset) -> Figure:
     axes.set_yscale("symlog", linthresh=1)
     axes.set(xlabel=r"Localization $\gamma$", ylabel="LLC")
     axes.set_ylim(bottom=min(0.0, 1.2 * float(calibration.llc_by_gamma.min())))
-    style.legend_right(axes, [*lines, *_marks()])
+    style.legend_right(axes, [*lines, *_marks(calibration.llc_by_gamma, calibration.llc_by_gamma_status)])
     return figure
 
 
@@ -244,9 +246,10 @@ def _choice(axes: Axes, llc: xr.Dataset, name: str, along: str, color: str, mark
     settings, status = llc[along].values, llc[f"{name}_status"]
     drawn = np.isfinite(llc[name].values) & (status.values != LLCStatus.DIVERGED)
     x, value, error = settings[drawn], llc[name].values[drawn], QUANTILE * llc[f"{name}_se"].values[drawn]
-    axes.plot(x, value, color=color, lw=0.9)
-    axes.errorbar(x, value, error, color=color, ls="", lw=0.9, capsize=1.5)
-    points(axes, x, value, status.isin(TRUSTED).values[drawn], color, marker, 4)
+    used = ~status.isin(EXCLUDED).values[drawn]
+    axes.plot(x[used], value[used], color=color, lw=0.9)
+    axes.errorbar(x[used], value[used], error[used], color=color, ls="", lw=0.9, capsize=1.5)
+    points_by_status(axes, settings, llc[name], status, color, marker, 4)
     diverged, edge = settings[~drawn], axes.get_xaxis_transform()
     axes.plot(diverged, np.full(len(diverged), 0.97), "x", ms=4.5, color=VERMILION, transform=edge, clip_on=False)
     if chosen is not None:
@@ -258,5 +261,6 @@ def _choice(axes: Axes, llc: xr.Dataset, name: str, along: str, color: str, mark
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1000 else f"{value:.3g}")
 
 
-def _marks() -> list[Line2D]:
-    return [Line2D([], [], ls="", **mark) for mark in MARKS]
+def _marks(values: xr.DataArray, status: xr.DataArray) -> list[Line2D]:
+    statuses = [Line2D([], [], label=name_of(name), **hollow(name, "0.35", 4)) for name in untrusted(values, status)]
+    return [*statuses, *(Line2D([], [], ls="", **mark) for mark in MARKS)]

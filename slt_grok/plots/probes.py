@@ -14,7 +14,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.measurement import evenly_spaced
 from slt_grok.operators.spectrum import symlog_density
 from slt_grok.plots import style
-from slt_grok.plots.lines import curves
+from slt_grok.plots.lines import curves, line_of_llc
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, VERMILION
 
 
@@ -114,7 +114,10 @@ def _llc(axes: Axes, llc: xr.Dataset | None, seed: int | None) -> None:
         axes.set_axis_off()
     else:
         estimates = style.select_seed(llc, seed)
-        curves(axes, "LLC", {"LLC": (estimates.llc, estimates.llc_se, BLUE)})
+        line_of_llc(axes, estimates, BLUE, lw=1.1, ms=2.6, alpha=0.2)
+        axes.set_ylabel("LLC")
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="best")
 
 
 DECADES = 6  # decades drawn below the largest eigenvalue; smaller values are in the linear part of the axis

@@ -15,9 +15,19 @@ from matplotlib.lines import Line2D
 
 from slt_grok.errors import SltGrokError
 from slt_grok.format import first_line
-from slt_grok.llc.diagnostics import EXCLUDED, TRUSTED, LLCStatus
+from slt_grok.llc.diagnostics import EXCLUDED
 from slt_grok.plots import style
-from slt_grok.plots.lines import interval, line_of_llc, note_setting, over_seeds, setting
+from slt_grok.plots.lines import (
+    hollow,
+    interval,
+    line_of_llc,
+    name_of,
+    note_setting,
+    over_seeds,
+    points_by_status,
+    setting,
+    untrusted,
+)
 from slt_grok.plots.palette import BLUE, GREEN, ORANGE, PURPLE
 
 TREATMENTS = {  # color, marker, name
@@ -152,7 +162,8 @@ def interventions(measured: xr.Dataset, seed: int | None = None) -> Figure:
     """Draw one column per kind of intervention: the LLC with 95% intervals, then train loss and test accuracy.
 
     Solid: the circuit, or a part from another checkpoint; dashed and dotted: random controls, averaged over draws. The
-    dark line is the trained network. Hollow points have a status other than effective or converged.
+    dark line is the trained network. Hollow points have the untrusted status in the legend; melted ones are off the
+    lines.
 
     Parameters
     ----------
@@ -183,6 +194,8 @@ def interventions(measured: xr.Dataset, seed: int | None = None) -> Figure:
     for site, (color, marker) in SITES.items():
         if (networks.site == site).any():
             handles.append(Line2D([], [], color=color, marker=marker, ms=3.5, label=site))
+    for name in untrusted(networks.llc, networks.llc_status):
+        handles.append(Line2D([], [], label=name_of(name), **hollow(name, "0.35", 3)))
     if (networks.control == "circuit").any():
         handles.append(Line2D([], [], color="0.4", ls="--", label="random frequencies, neurons"))
         handles.append(Line2D([], [], color="0.4", ls=":", label="random planes"))
@@ -193,16 +206,13 @@ def interventions(measured: xr.Dataset, seed: int | None = None) -> Figure:
 
 def _intervention(column: np.ndarray, draws: xr.Dataset, color: str, marker: str, line: str) -> None:
     """Draw LLC, loss and accuracy of an intervention: the mean over its draws, and every draw in the first panel."""
-    drawn = (draws.llc_status != LLCStatus.DIVERGED) & np.isfinite(draws.llc)
-    value, low, high = (values.where(drawn) for values in (draws.llc, *interval(draws)))
+    used = ~draws.llc_status.isin(EXCLUDED)
+    value, low, high = (values.where(used) for values in (draws.llc, *interval(draws)))
     column[0].plot(draws.step, value.mean("variant"), line, color=color, lw=1.1)
-    trusted = draws.llc_status.isin(TRUSTED)
-    look = {"ms": 3, "mew": 0.8, "elinewidth": 0.7, "alpha": 1.0 if line == "-" else 0.6}
     for i in range(draws.sizes["variant"]):
         bars = np.abs([(value - low)[:, i], (high - value)[:, i]])
-        for face, shown in ((color, trusted), ("white", ~trusted)):
-            points = value.where(shown)[:, i]
-            column[0].errorbar(draws.step, points, bars, fmt=marker, color=color, mfc=face, **look)
+        column[0].errorbar(draws.step, value[:, i], bars, fmt="none", ecolor=color, elinewidth=0.7, alpha=0.6)
+        points_by_status(column[0], draws.step, draws.llc[:, i], draws.llc_status[:, i], color, marker, 3)
     style = {"color": color, "lw": 1.1, "ls": line, "marker": marker, "ms": 2.6 if line == "-" else 0}
     column[1].plot(draws.step, draws.loss.sel(split="train").mean("variant"), **style)
     column[2].plot(draws.step, 100 * draws.accuracy.sel(split="test").mean("variant"), **style)

@@ -52,13 +52,23 @@ def test_step_axis_is_linear_below_the_first_steps_where_it_has_zero():
 
 
 def test_hollow_points_are_not_trusted_and_diverged_ones_are_not_drawn():
-    status = ("effective", "converged", "not converged", "diverged", "effective", "not a minimum")
+    """Each untrusted status has its own hollow marker and its name in the legend; melted points are off the line."""
+    status = ("melted", "approximate", "not converged", "diverged", "effective", "not a minimum")
     (axes,) = plots.llc_curve(llc(status)).axes
-    marks = [line for line in axes.lines if line.get_marker() == "o" and line.get_linestyle() == "None"]
-    hollow = {line.get_markerfacecolor() == "white": np.isfinite(line.get_ydata()).tolist() for line in marks}
-    assert hollow == {False: [True, True, False, False, True, False], True: [False, False, True, False, False, True]}
+    marks = [line for line in axes.lines if line.get_linestyle() == "None" and line.get_marker() != "x"]
+    filled, *hollow = [(line.get_markerfacecolor(), line.get_marker(), np.isfinite(line.get_ydata())) for line in marks]
+    assert filled[0] != "white"
+    assert filled[2].tolist() == [False, True, False, False, True, False]
+    assert all(face == "white" for face, _, _ in hollow)
+    assert len({marker for _, marker, _ in hollow}) == len(hollow) == 3
+    drawn = np.sum([shown for _, _, shown in hollow], axis=0)
+    assert drawn.tolist() == [1, 0, 1, 0, 0, 1]
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert {"melted, in no summary", "not converged", "not a minimum", "diverged, not drawn"} <= set(texts)
     (crosses,) = [line for line in axes.lines if line.get_marker() == "x"]
     assert crosses.get_xdata().tolist() == [500]
+    (line,) = [line for line in axes.lines if line.get_linestyle() == "-"]
+    assert np.isfinite(line.get_ydata()).tolist() == [False, True, True, False, True, True]
 
 
 def test_band_is_the_interval():
