@@ -14,9 +14,10 @@ import xarray as xr
 from slt_grok.devices import device_named
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import diagnostics
-from slt_grok.llc.diagnostics import ChainStatistics, LLCStatus, Status
+from slt_grok.llc.descent import descent
+from slt_grok.llc.diagnostics import EXCLUDED, ChainStatistics, LLCStatus, Status
 from slt_grok.llc.problem import Problem
-from slt_grok.llc.regular import LEFT_THE_POINT, UNRESOLVED, Curvatures, is_regular
+from slt_grok.llc.regular import UNRESOLVED, Curvatures, is_complete, is_regular
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.sampling import Chains, Observer, Schedule
 from slt_grok.llc.variables import EFFECTIVE, VARIABLES
@@ -42,7 +43,7 @@ def sample(
     device: str | None = None,
     seed: int = 0,
     position: torch.Tensor | None = None,
-    curvatures: Sequence[Curvatures | None] | None = None,
+    curvatures: Sequence[Curvatures] | None = None,
     melting_loss: float | None = None,
     bounded: bool = False,
     observers: Sequence[Observer] = (),
@@ -69,7 +70,7 @@ def sample(
     position : Tensor or None, optional
         Starting points of the chains, in the order (network, temperature, chain), (chains, d); w* by default.
     curvatures : sequence of Curvatures or None, optional
-        Hessian eigenvalues at each network's w*, for the correction at regular points.
+        Hessian eigenvalues at each network's w*, for the lower bound and the correction.
     melting_loss : float or None, optional
         Mean loss above which chains count as melted; half the loss of guessing by default, for cross-entropy.
     bounded : bool, optional
@@ -99,7 +100,14 @@ def sample(
     if melting_loss is None and (guessing_loss := problem.guessing_loss):
         melting_loss = guessing_loss / 2
     rows = [
-        _row(temperatures, gamma, problem.finite_minimizer, curvatures[i] if curvatures else None, melting_loss)
+        _row(
+            temperatures,
+            gamma,
+            problem.finite_minimizer,
+            curvatures[i] if curvatures else None,
+            melting_loss,
+            descent(problem, i, n_betas[0], gamma),
+        )
         for i, temperatures in enumerate(statistics(problem, records, schedule, n_betas, exact_losses))
     ]
     coldest = {name: _by_network(problem, tensor, n_betas)[:, 0] for name, tensor in records._asdict().items()}
@@ -170,7 +178,7 @@ def check(
     ):
         if wrong:
             raise SltGrokError(sentence)
-    sampler.require(schedule.batch_size, 1.0 if gamma is None else gamma)
+    sampler.require(schedule, 1.0 if gamma is None else gamma)
 
 
 def _by_network(problem: Problem, values: torch.Tensor, n_betas: Sequence[float]) -> np.ndarray:
@@ -200,7 +208,10 @@ def statistics(
         [
             ChainStatistics(
                 schedule.drawn(losses[i, t]),
-                [diagnostics.chain_health(chain, baseline, n_beta, problem.d, bounded) for chain in losses[i, t]],
+                [
+                    diagnostics.chain_health(chain, baseline, n_beta, problem.d, looks, bounded)
+                    for chain, looks in zip(losses[i, t], virial[i, t], strict=True)
+                ],
                 baseline,
                 n_beta,
                 virial[i, t],
@@ -217,23 +228,27 @@ def _row(
     finite_minimizer: bool,
     curvatures: Curvatures | None,
     melting_loss: float | None,
+    gain: float,
 ) -> dict[str, Any]:
     """Compute the variables of one network from its chains at each temperature, the coldest first."""
     coldest, n_betas = temperatures[0], [statistics.n_beta for statistics in temperatures]
     averages, correction = [diagnostics.average(statistics) for statistics in temperatures], 0.0
-    if curvatures is not None and is_regular(curvatures, averages, n_betas, gamma):
-        correction = curvatures.hidden(n_betas[0], gamma)
-        averages = [a._replace(llc=a.llc + curvatures.hidden(b, gamma)) for a, b in zip(averages, n_betas, strict=True)]
+    regular = curvatures is not None and is_regular(curvatures, averages, n_betas, gamma)
+    missing = None if curvatures is None else curvatures.shortfall(averages[0], n_betas[0], gamma)
+    if curvatures is not None and is_complete(curvatures, averages, n_betas, gamma):
+        correction, missing = curvatures.hidden(n_betas[0], gamma)[0], None
+        averages = [a.plus(*curvatures.hidden(b, gamma)) for a, b in zip(averages, n_betas, strict=True)]
     best = averages[0]
     hotter = next((a for a, b in zip(averages, n_betas, strict=True) if n_betas[0] / b >= 15.9), None)
     hotter = None if hotter is None or np.isnan(hotter.llc) else hotter  # NaN if all its chains failed
-    status = diagnostics.assess(best, coldest, finite_minimizer, hotter, melting_loss)
-    if curvatures is not None:
-        if not curvatures.resolved and status.status == LLCStatus.CONVERGED:
+    status = diagnostics.assess(best, coldest, finite_minimizer, hotter, melting_loss, gain)
+    if status.status not in (*EXCLUDED, LLCStatus.NOT_A_MINIMUM):
+        if missing:
+            status = Status(LLCStatus.LIKELY_LOW, missing)
+        elif curvatures is not None and not curvatures.resolved and status.status == LLCStatus.CONVERGED:
             status = Status(LLCStatus.LIKELY_LOW, UNRESOLVED)
-        elif not correction and curvatures.exceeds(best.llc, best.llc_se, n_betas[0], gamma):
-            status = Status(LLCStatus.LIKELY_LOW, LEFT_THE_POINT)
-    low, high = diagnostics.interval(best, n_betas[0], hotter if finite_minimizer else None, regular=correction > 0)
+    low, high = diagnostics.interval(best, hotter if finite_minimizer else None, regular)
+    status = diagnostics.limit_to_interval(status, best, low, high)
     return {
         **{name: getattr(best, name) for name in OF_AVERAGE},
         "llc_low": low,

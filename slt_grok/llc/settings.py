@@ -61,7 +61,7 @@ class SamplingSettings(Settings):
     """How to sample, see `slt_grok.llc.estimate` and `slt_grok.llc.samplers`."""
 
     preset: Literal["hot", "devinterp", "lau"] | None = Field(default=None, description="defaults for the omitted keys")
-    sampler: section(Sampler, "name", "adaptive") = AdaptiveLangevin()  # pyright: ignore[reportInvalidTypeForm]
+    sampler: section(Sampler, "name", "underdamped") = AdaptiveLangevin()  # pyright: ignore[reportInvalidTypeForm]
     n_beta: float | str = "n"
     gamma: float = Field(ge=0)
     chains: int = Field(default=2, ge=2)
@@ -100,7 +100,7 @@ class SamplingSettings(Settings):
     @model_validator(mode="after")
     def _fit_together(self) -> "SamplingSettings":
         try:
-            self.sampler.require(self.batch_size, self.gamma)
+            self.sampler.require(self.schedule, self.gamma)
         except SltGrokError as error:
             raise ValueError(str(error)) from error
         if self.n_beta == "batch/log(batch)" and (self.batch_size or 0) < 2:

@@ -48,7 +48,6 @@ class TemperatureSettings(RestrictedSettings):
     coldest: AboveZero = Field(
         default=10.0, description="largest n_beta, relative to the configured one; the smallest is 1"
     )
-    gamma: float = Field(gt=0)
 
 
 class Temperature(Measurement):
@@ -99,6 +98,7 @@ class Temperature(Measurement):
         configured = settings.n_beta_of(len(data[0]))
         n_betas = ladder(configured, settings.coldest, settings.rungs)
         sampler, schedule = AdaptiveLangevin(), replace(settings.schedule, batch_size=None)
+        sampler.require(schedule, settings.gamma)
         sampling = problem.sampling(sampler, schedule, settings.box, device_named(settings.device))
         records = sampler.run(
             sampling, problem.starts(n_betas, settings.gamma, settings.chains, settings.seed), on_progress

@@ -89,7 +89,7 @@ def test_devinterp_preset_is_what_the_installed_devinterp_has() -> None:
         ({"sampler": {"name": "sgld", "step_size": 0.01, "friction": 3}}, "llc.sampler.friction: unknown key"),
         ({"sampler": {"step_size": 0}}, "llc.sampler.step_size: expected greater than 0, got 0"),
         ({"sampler": {}}, "llc.sampler.step_size: this key is missing"),
-        ({"sampler": {"name": "nuts", "step_size": 1}}, "llc.sampler.name: expected one of devinterp, hmc,"),
+        ({"sampler": {"name": "nuts", "step_size": 1}}, "llc.sampler.name: expected one of adaptive, devinterp,"),
         ({"sampler": "sgld"}, "llc.sampler: expected mapping, got 'sgld'"),
         (
             {"sampler": {"name": "mala", "step_size": 0.01}, "batch_size": 4},

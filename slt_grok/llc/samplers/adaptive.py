@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import torch
 from pydantic import Field
@@ -12,6 +12,9 @@ from slt_grok.errors import SltGrokError
 from slt_grok.llc.posterior import LocalPosterior
 from slt_grok.llc.samplers.sampler import Evaluate, Noise, Sampler, like
 from slt_grok.settings import Positive
+
+if TYPE_CHECKING:
+    from slt_grok.llc.sampling import Schedule
 
 DECAY = 0.98  # of the running mean of squared gradients: the last 50 updates
 FIRST_TUNING = 16  # updates; later tunings after twice as many each
@@ -77,15 +80,19 @@ class AdaptiveLangevin(Sampler):
     step_size: Annotated[float, Field(gt=0, lt=2)] | Tensor = 1.0
     adaptation: Positive = 128
 
-    def require(self, batch_size: int | None, gamma: float) -> None:
-        """Check that the curvature is that of the full batch, and that the localization sets the friction.
+    def require(self, schedule: "Schedule", gamma: float) -> None:
+        """Check that tuning ends within burn-in, on the full batch, and that the localization sets the friction.
 
         Raises
         ------
         SltGrokError
-            There is a batch size, or gamma is 0.
+            Burn-in is shorter than `adaptation`, there is a batch size, or gamma is 0.
         """
-        if batch_size is not None:
+        if schedule.burn_in < self.adaptation:
+            raise SltGrokError(
+                f"burn_in ({schedule.burn_in}) must be at least {self.adaptation}, during which {self.name} is tuned"
+            )
+        if schedule.batch_size is not None:
             raise SltGrokError(f"batch_size must be omitted, since {self.name} tunes its step on the full batch")
         if gamma <= 0:
             raise SltGrokError(f"gamma ({gamma:g}) must be above 0, since the friction of {self.name} follows from it")

@@ -20,7 +20,7 @@ from slt_grok.registry import Registered
 from slt_grok.settings import AboveZero, check
 
 if TYPE_CHECKING:
-    from slt_grok.llc.sampling import Chains, Observer, Sampling, Starts
+    from slt_grok.llc.sampling import Chains, Observer, Sampling, Schedule, Starts
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Positions (chains, d) -> losses L, float64 (chains,), and their gradients (chains, d), on the full batch or on each
@@ -77,15 +77,15 @@ class Sampler(Registered):
     def __post_init__(self) -> None:
         check(self, "sampler")
 
-    def require(self, batch_size: int | None, gamma: float) -> None:
-        """Check that the sampler can run with a batch size (None for the full batch) and a localization strength.
+    def require(self, schedule: "Schedule", gamma: float) -> None:
+        """Check that the sampler can run with a schedule and a localization strength.
 
         Raises
         ------
         SltGrokError
             The sampler cannot run with these settings.
         """
-        if self.exact and batch_size is not None:
+        if self.exact and schedule.batch_size is not None:
             raise SltGrokError(f"batch_size must be omitted, since {self.name} accepts by the loss of the full batch")
 
     @property

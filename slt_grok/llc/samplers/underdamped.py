@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from slt_grok.errors import SltGrokError
 from slt_grok.llc.posterior import LocalPosterior
 from slt_grok.llc.samplers.sampler import Evaluate, Noise, Sampler, like
 from slt_grok.settings import AboveZero, Positive
+
+if TYPE_CHECKING:
+    from slt_grok.llc.sampling import Schedule
 
 
 class UnderdampedState(NamedTuple):
@@ -68,7 +71,7 @@ class UnderdampedLangevin(Sampler):
         """Step epsilon of a Langevin proposal that moves as far as one update, h^2."""
         return self.step_size**2
 
-    def require(self, batch_size: int | None, gamma: float) -> None:
+    def require(self, schedule: "Schedule", gamma: float) -> None:
         """Check that the localization can determine the friction.
 
         Raises
