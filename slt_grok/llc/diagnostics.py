@@ -12,9 +12,12 @@ import numpy as np
 
 HEALTHY = "healthy"
 RHAT_LIMIT = 1.1
+CONVERGED_RHAT, CONVERGED_ESS = 1.01, 400  # Vehtari et al. 1903.08008, section 4
+WIDEST = 0.1  # distance of the interval's ends, relative to the LLC
 DRIFT_LIMIT = 0.05  # relative to the LLC, between the halves of the draws, if it is also 3 standard errors
 CHANGE_LIMIT = 0.05  # relative to the LLC, from n_beta / 16 to n_beta, beyond its error
 VIRIAL_LIMIT = 0.1  # fraction of the localized volume that the chains may have left unexplored
+DESCENT_LIMIT = 0.05  # fall of the potential by a step from w*, relative to the LLC, if it is also 1 standard error
 ERRORS = 3.0  # number of standard errors that makes a difference significant
 QUANTILE = 1.96  # of the standard normal, for a 95% interval
 
@@ -23,6 +26,7 @@ class LLCStatus(StrEnum):
     """Status of an LLC estimate, see `assess`."""
 
     CONVERGED = "converged"
+    APPROXIMATE = "approximate"
     EFFECTIVE = "effective"
     LIKELY_LOW = "not converged (likely low)"
     NOT_CONVERGED = "not converged"
@@ -31,7 +35,7 @@ class LLCStatus(StrEnum):
     DIVERGED = "diverged"
 
 
-TRUSTED = (LLCStatus.EFFECTIVE, LLCStatus.CONVERGED)
+TRUSTED = (LLCStatus.EFFECTIVE, LLCStatus.APPROXIMATE, LLCStatus.CONVERGED)
 DOUBTFUL = (LLCStatus.LIKELY_LOW, LLCStatus.NOT_CONVERGED, LLCStatus.NOT_A_MINIMUM)
 """Statuses of estimates that are unreliable but still used."""
 EXCLUDED = (LLCStatus.DIVERGED, LLCStatus.MELTED)
@@ -96,6 +100,10 @@ class Average(NamedTuple):
     virial_se: float
     fraction_below: float
 
+    def plus(self, correction: float, error: float) -> "Average":
+        """Add a correction to the value, and its independent standard error in quadrature."""
+        return self._replace(llc=self.llc + correction, llc_se=float(np.hypot(self.llc_se, error)))
+
 
 class Status(NamedTuple):
     """The status of an estimate.
@@ -112,7 +120,9 @@ class Status(NamedTuple):
     reason: str
 
 
-def chain_health(losses: np.ndarray, baseline: float, n_beta: float, d: int, bounded: bool = False) -> str:
+def chain_health(
+    losses: np.ndarray, baseline: float, n_beta: float, d: int, virial: np.ndarray, bounded: bool = False
+) -> str:
     """Classify a chain as `healthy`, or give the reason to omit it.
 
     Parameters
@@ -123,6 +133,8 @@ def chain_health(losses: np.ndarray, baseline: float, n_beta: float, d: int, bou
         L(w*).
     n_beta, d : float, int
         Inverse temperature times n; number of coordinates that move.
+    virial : ndarray
+        Virial (w - w*) . grad U / d of the chain, (look,).
     bounded : bool, optional
         Whether each loss is exact, from the full batch and a sampler without step-size bias; then `highest_excess`
         bounds it.
@@ -134,37 +146,48 @@ def chain_health(losses: np.ndarray, baseline: float, n_beta: float, d: int, bou
 
     Notes
     -----
-    n_beta (E L - L(w*)) is at most d/2 at a minimum of a smooth loss, so a mean above d over the last half indicates an
-    unstable step, not a complex landscape. For d up to 30 this can happen by chance: the bound is the larger of d and
-    30.
+    The mean of (w - w*) . grad U is d in equilibrium for any loss, so a mean of twice that indicates an unstable step.
+    The excess loss has no such bound: n_beta (E L - L(w*)) is d/k for a loss that is homogeneous of degree k, and still
+    higher for a loss that saturates. For d up to 30 the bound is 60, since a mean of few looks varies.
     """
     broken = ~np.isfinite(losses)
     if broken.any():
         return f"diverged: loss not finite at update {int(broken.argmax())}"
+    if is_unstable(virial, d):
+        return f"diverged: the virial is {virial.mean():.3g} (1 in equilibrium), the step is unstable"
     with np.errstate(over="ignore"):
         excess = n_beta * (losses - baseline)
-    mean = excess[len(losses) // 2 :].mean()
-    if mean > max(d, 30):
-        return f"diverged: n_beta times excess loss {mean:.3g} is above the number of parameters {d}"
-    if bounded and excess.max() > highest_excess(d):
+    if bounded and excess.max() > highest_excess(d, float(np.median(excess[len(losses) // 2 :]))):
         return f"diverged: n_beta times excess loss {excess.max():.3g} at update {int(excess.argmax())}, out of reach"
     return HEALTHY
 
 
-def highest_excess(d: int) -> float:
-    """Bound n_beta (L - L(w*)) for any draw: d/2 + 10 sqrt(d/2) + 50.
+def is_unstable(virial: np.ndarray, d: int) -> bool:
+    """Test whether a chain's mean of (w - w*) . grad U, of which `virial` is a d-th, is above twice d or 30."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return not d * virial.mean() <= 2 * max(d, 30)  # NaN compares false
 
-    At a minimum it follows a Gamma distribution of shape lambda <= d/2; ten standard deviations and 50 above its mean
-    have a probability below 1e-20, so anything larger comes from an unstable step.
+
+def highest_excess(d: int, median: float) -> float:
+    """Bound n_beta (L - L(w*)) for any draw: c + 10 sqrt(c) + 50, c the larger of d/2 and the chains' median excess.
+
+    At a minimum of a smooth loss it follows a Gamma distribution of shape lambda <= d/2, for a loss homogeneous of
+    degree k one of shape d/k, close to its median; ten standard deviations and 50 above have a probability below 1e-20,
+    so anything larger comes from an unstable step.
     """
-    return d / 2 + 10 * (d / 2) ** 0.5 + 50
+    center = max(d / 2, median)
+    return center + 10 * center**0.5 + 50
 
 
 def is_out_of_reach(losses: np.ndarray, baselines: np.ndarray, n_betas: Sequence[float], d: int) -> bool:
     """Test whether any loss (network, temperature, chain, update) is above `highest_excess` or not finite."""
+    if not np.isfinite(losses).all():
+        return True
     with np.errstate(over="ignore"):
         excess = np.array(n_betas)[:, None, None] * (losses - baselines[:, None, None, None])
-    return not bool((excess <= highest_excess(d)).all())  # NaN compares false
+    medians = np.median(excess[..., excess.shape[-1] // 2 :], axis=(-2, -1))
+    highest = np.vectorize(lambda median: highest_excess(d, median))(medians)
+    return bool((excess > highest[..., None, None]).any())
 
 
 def average(statistics: ChainStatistics) -> Average:
@@ -205,6 +228,7 @@ def assess(
     finite_minimizer: bool,
     hotter: Average | None = None,
     melting_loss: float | None = None,
+    descent: float = 0.0,
 ) -> Status:
     """Assign a status to an estimate.
 
@@ -219,6 +243,8 @@ def assess(
         The estimate at n_beta / 16 from separate chains, if any.
     melting_loss : float or None, optional
         Mean loss above which the chains count as melted; None for no such limit.
+    descent : float, optional
+        Fall of n_beta L + gamma/2 |w - w*|^2 by a step from w*, see `slt_grok.llc.descent.descent`.
 
     Returns
     -------
@@ -229,10 +255,12 @@ def assess(
     -----
     In this order: `diverged` (no healthy chain), `melted` (the chains' mean loss is above `melting_loss`: they have
     lost what the network learned, and the value reflects n_beta), `not a minimum` (LLC below 0 by more than 2 standard
-    errors: the chains continue training), `not converged (likely low)` (the second half of the draws above the first,
-    the virial below 1, or the LLC above that at n_beta / 16: the chains or the temperature have not reached the
-    plateau), `not converged` (falling draws or R-hat above 1.1), `effective` (well sampled, but specific to its n_beta
-    and gamma), `converged` (also unchanged from n_beta / 16).
+    errors, or the potential falls by more than 5% of the LLC, and its standard error, in one step from w*: the chains
+    continue training, and the value is low by about that much), `not converged (likely low)` (the second half of the
+    draws above the first, the virial below 1, or the LLC above that at n_beta / 16: the chains or the temperature have
+    not reached the plateau), `not converged` (falling draws or R-hat above 1.1), `effective` (well sampled, but
+    specific to its n_beta and gamma), `approximate` (also unchanged from n_beta / 16, with R-hat up to 1.1 or an
+    effective sample size below 400), `converged` (also R-hat up to 1.01 and 400 effective draws).
     """
     chains, omitted = len(statistics.health), int((~statistics.healthy).sum())
     if omitted == chains:
@@ -241,13 +269,17 @@ def assess(
     if melting_loss is not None and mean_loss > melting_loss:
         status, reason = LLCStatus.MELTED, f"the chains' mean loss {mean_loss:.3g} is above {melting_loss:.3g}"
     else:
-        status, reason = _assess_estimate(estimate, finite_minimizer, hotter)
+        status, reason = _assess_estimate(estimate, finite_minimizer, hotter, descent)
     return Status(status, f"{reason}; {omitted} of {chains} chains omitted" if omitted else reason)
 
 
-def _assess_estimate(estimate: Average, finite_minimizer: bool, hotter: Average | None) -> tuple[LLCStatus, str]:
+def _assess_estimate(
+    estimate: Average, finite_minimizer: bool, hotter: Average | None, descent: float
+) -> tuple[LLCStatus, str]:
     if estimate.llc < -2 * estimate.llc_se:
         return LLCStatus.NOT_A_MINIMUM, "the LLC is negative: the chains continue training"
+    if descent > max(DESCENT_LIMIT * abs(estimate.llc), estimate.llc_se):
+        return LLCStatus.NOT_A_MINIMUM, f"a step along the gradient at w* gains {descent:.3g} in units of the LLC"
     low, failed = LLCStatus.LIKELY_LOW, LLCStatus.NOT_CONVERGED
     drifts = abs(estimate.drift) > max(DRIFT_LIMIT * abs(estimate.llc), ERRORS * estimate.drift_se)
     if drifts and estimate.drift > 0:
@@ -269,24 +301,24 @@ def _assess_estimate(estimate: Average, finite_minimizer: bool, hotter: Average 
     percent = 100 * change / estimate.llc
     if abs(change) > max(CHANGE_LIMIT * abs(estimate.llc), QUANTILE * error):
         return low if change > 0 else failed, f"the LLC changes by {percent:.1f}% from n_beta / 16 to n_beta"
-    return LLCStatus.CONVERGED, f"{well}; changes by {percent:.1f}% from n_beta / 16"
+    sampled = estimate.rhat <= CONVERGED_RHAT and estimate.ess >= CONVERGED_ESS
+    status = LLCStatus.CONVERGED if sampled else LLCStatus.APPROXIMATE
+    return status, f"{well}; changes by {percent:.1f}% from n_beta / 16"
 
 
-def interval(
-    estimate: Average, n_beta: float, hotter: Average | None = None, regular: bool = False
-) -> tuple[float, float]:
+def interval(estimate: Average, hotter: Average | None = None, regular: bool = False) -> tuple[float, float]:
     """Compute a 95% interval for the LLC that allows for a further increase at larger n_beta.
 
     The lower end is 1.96 standard errors below. The upper end adds to these two possible increases, both estimated from
-    the change c = LLC(n_beta) - LLC(n_beta/16) if it is positive. A singular direction of order 2k adds c / (16^(1/k) -
-    1), which is c for k = 4; this is combined with the errors in quadrature. A multiplicity m adds (m - 1) / log
-    n_beta, which changes so slowly with n_beta that it is estimated as c log(n_beta) / log(16), with c the largest
-    change compatible with its error, up to m = 3.
+    the change c = LLC(n_beta) - LLC(n_beta/16). A singular direction of order 2k adds c / (16^(1/k) - 1), which is c
+    for k = 4; this is combined with the errors in quadrature. A multiplicity m lowers the value by (m - 1) / l, l =
+    log(n_beta) + constant, where the constant depends on the unit of the loss; c = (m - 1) [1 / (l - log 16) - 1 / l]
+    gives l without knowing it. The upper end adds (m - 1) / l for m = 3 and the largest c compatible with its error.
 
     Parameters
     ----------
-    estimate, n_beta : Average, float
-        The estimate, and n times its inverse temperature.
+    estimate : Average
+        The estimate.
     hotter : Average or None, optional
         The estimate at n_beta / 16, if any.
     regular : bool, optional
@@ -300,11 +332,21 @@ def interval(
     statistical = QUANTILE * estimate.llc_se
     if hotter is None:
         return estimate.llc - statistical, estimate.llc + statistical
-    change, log = estimate.llc - hotter.llc, np.log(max(n_beta, 2.0))
+    change, log = estimate.llc - hotter.llc, float(np.log(16))
     order = float(np.hypot(statistical, max(change, 0.0)))
-    largest = max(change + QUANTILE * float(np.hypot(estimate.llc_se, hotter.llc_se)), 0.0)
-    multiplicity = 0.0 if regular else min(largest * log / np.log(16), 2 / log)
+    largest = change + QUANTILE * float(np.hypot(estimate.llc_se, hotter.llc_se))
+    multiplicity = 0.0
+    if not regular and largest > 0:
+        multiplicity = 2 / (log / 2 + (log**2 / 4 + 2 * log / largest) ** 0.5)
     return estimate.llc - statistical, estimate.llc + order + multiplicity
+
+
+def limit_to_interval(status: Status, estimate: Average, low: float, high: float) -> Status:
+    """Call a converged estimate approximate if its interval reaches more than 10% away from it."""
+    reach = max(high - estimate.llc, estimate.llc - low)
+    if status.status == LLCStatus.CONVERGED and reach > WIDEST * abs(estimate.llc):
+        return Status(LLCStatus.APPROXIMATE, f"{status.reason}; the 95% interval reaches {reach:.3g} from the value")
+    return status
 
 
 def _statistic(name: str, draws: np.ndarray) -> float:

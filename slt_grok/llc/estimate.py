@@ -26,7 +26,7 @@ UPDATES = 8_000  # per chain, by default; half at regular points, twice if the e
 SETTLED = 0.025  # relative change (beyond its error) from n_beta / 16 to n_beta that triggers more updates
 SEEK_DRAWS = 2_000  # updates per draw: with more draws, the autocorrelation would leave no more information
 SCOUT = 0.125  # fraction of the updates, for an initial estimate
-TIGHTER, TIGHTENINGS = 16, 2  # factor and number of increases of gamma if the chains leave the point
+TIGHTER, TIGHTENINGS = 16, 3  # factor and number of increases of gamma if the chains leave the point
 NUMBERS = 8_192  # chains x coordinates per temperature: more chains (4 to 128) if they are cheap
 EFFECTIVE_UPDATES = 500  # without a finite minimizer, so that no larger n_beta is sought
 PILOTS = 0.3  # fraction of the progress bar
@@ -142,7 +142,8 @@ def estimate(
     schedule = _schedule(total, draws, burn_in, thinning, batch_size)
     check(problem, schedule, n_betas, gamma, chains, box, sampler or UnderdampedLangevin(1.0))
     settings = {"chains": chains, "box": box, "device": device, "seed": seed, "observers": observers}
-    hessians = [curvatures(problem, i) for i in range(len(problem.trajectory))] if seek else None
+    limit = problem.finite_minimizer and (n_betas is None or n_betas[0] / n_betas[-1] > 15.9)
+    hessians = [curvatures(problem, i) for i in range(len(problem.trajectory))] if limit else None
     attempt = partial(_attempt, problem, sampler=sampler, n_betas=n_betas, curvatures=hessians, **settings)
     if not seek or draws is not None or updates is not None:
         return attempt(schedule, gamma, on_progress=on_progress)

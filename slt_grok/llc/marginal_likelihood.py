@@ -134,9 +134,9 @@ def marginal_likelihood(
     sampling = problem.sampling(sampler, Schedule(burn_in, updates - burn_in))
     starts = problem.starts([0.0] * betas.shape[1], gamma, chains, seed)._replace(n_beta=by_chain(n * betas))
     records = sampler.run(sampling, starts, stretch(on_progress, PILOTS, 1))
-    losses = records.losses.unflatten(0, (*betas.shape, chains)).numpy()
+    losses, virial = (x.unflatten(0, (*betas.shape, chains)).numpy() for x in (records.losses, records.virial))
     rows = [
-        _row(losses[i], betas[i], n, baseline, burn_in, problem.d)
+        _row(losses[i], virial[i], betas[i], n, baseline, burn_in, problem.d)
         for i, baseline in enumerate(problem.baselines.tolist())
     ]
     values = {name: np.array([row[name] for row in rows]) for name in VARIABLES}
@@ -197,10 +197,15 @@ def _step_sizes(
     return SAFETY / np.sqrt(np.concatenate([[0.0], interpolated]) + gamma)
 
 
-def _row(losses: np.ndarray, betas: np.ndarray, n: int, baseline: float, burn_in: int, d: int) -> dict[str, Any]:
-    """Compute the variables of one network from its losses (temperature, chain, update)."""
+def _row(
+    losses: np.ndarray, virial: np.ndarray, betas: np.ndarray, n: int, baseline: float, burn_in: int, d: int
+) -> dict[str, Any]:
+    """Compute the variables of one network from its losses (temperature, chain, update) and virial (..., look)."""
     health = np.array(
-        [[chain_health(chain, baseline, n * beta, d) for chain in row] for beta, row in zip(betas, losses, strict=True)]
+        [
+            [chain_health(chain, baseline, n * beta, d, looks) for chain, looks in zip(*pair, strict=True)]
+            for beta, *pair in zip(betas, losses, virial, strict=True)
+        ]
     )
     omitted = [f"beta {betas[k]:.3g}: {health[k, chain]}" for k, chain in np.argwhere(health != HEALTHY)]
     energies = [n * (row[healthy, burn_in:] - baseline) for row, healthy in zip(losses, health == HEALTHY, strict=True)]

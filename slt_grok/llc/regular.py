@@ -1,21 +1,29 @@
-"""The contribution that the localization hides at a regular point, and a test of regularity.
+"""What the localization hides of the LLC: the lower bound rank(H)/2, and the add-on where it is exact.
 
 If the loss is quadratic at the chain's scale, with Hessian eigenvalues h_i, the chain measures 1/2 sum n_beta h_i /
 (n_beta h_i + gamma) instead of the true value rank(H)/2: each direction whose n_beta h_i is not far above gamma is
 underweighted. The exact correction is 1/2 sum gamma / (n_beta h_i + gamma) over the nonzero h_i (Laplace's
-approximation with the localization as its prior). It is added only if the sampled values agree with the first sum, so a
-singular point, whose LLC exceeds what its Hessian shows, is left alone.
+approximation with the localization as its prior).
+
+At any minimum of a smooth loss the LLC is rank(H)/2 plus that of a function of the other directions (splitting lemma),
+so rank(H)/2 is a lower bound. The add-on is exact there too if the hidden directions only see their own curvature: a
+direction that is flat at w* but steep elsewhere in the window, such as the difference of two nearly equal neurons,
+already contributes to what the chain measures. It is therefore added only
+- if the sampled values agree with the Hessian alone, so that the point is regular at the chain's scale, or
+- if the curvature of the hidden directions over the local posterior hides as much as that at w*.
+Anything else that is hidden makes the value too low, and the status says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.linalg import eigh_tridiagonal
+from torch import Tensor
 from torch.func import vmap
 
-from slt_grok.llc.diagnostics import Average
-from slt_grok.llc.exact import quadratic
+from slt_grok.llc.diagnostics import ERRORS, Average
 from slt_grok.llc.problem import Problem
 from slt_grok.operators.curvature import hessian_product
 
@@ -24,6 +32,11 @@ ROUNDING = 1e-13  # relative to the largest eigenvalue, times d: smaller eigenva
 GAP = 1e3  # ratio between the smallest eigenvalue that counts and the rounding errors
 AGREEMENT = 0.01  # relative to the value, or 3 standard errors
 CHUNK = 64
+DRAWS = 4  # of the local Gaussian approximation, for the curvature of hidden directions
+REPEATS = 16  # starting vectors of the quadrature
+STEPS, BETWEEN = 1000, 50  # most Lanczos steps, and steps between tests of convergence
+SETTLED = 0.002  # relative change of the rank over these steps
+NULL = 1e-12  # Lanczos nodes below, relative to the largest, are rounding errors
 UNRESOLVED = (
     "the Hessian's eigenvalues extend down to rounding without a gap: directions flatter than gamma / n_beta exist "
     "and do not count"
@@ -36,71 +49,180 @@ LEFT_THE_POINT = (
 
 @dataclass(frozen=True)
 class Curvatures:
-    """Eigenvalues of the Hessian of L at w*, in the coordinates that move, and their prediction of the LLC.
+    """The nonzero eigenvalues of the Hessian of L at w*, in the coordinates that move.
 
     Parameters
     ----------
-    eigenvalues : ndarray
-        Eigenvalues in ascending order, (d,).
+    eigenvalues, weights : ndarray
+        Eigenvalues with the number of directions that each stands for, (repeat, eigenvalue): all eigenvalues once,
+        or several independent quadratures.
+    resolved : bool
+        Whether the number of nonzero eigenvalues is certain.
+    unchanged : callable or None, optional
+        (n_beta, gamma, tolerance) -> whether `hidden` is the same over the local posterior; None if not known.
     """
 
     eigenvalues: np.ndarray
+    weights: np.ndarray
+    resolved: bool
+    unchanged: Callable[[float, float, float], bool] | None = None
 
     @property
-    def rounding(self) -> float:
-        """Largest rounding error of a zero eigenvalue."""
-        return float(np.abs(self.eigenvalues).max() * ROUNDING * len(self.eigenvalues))
+    def lowest(self) -> tuple[float, float]:
+        """The lower bound rank(H)/2 of the LLC, and its standard error."""
+        return self._half_sum(np.ones_like(self.eigenvalues))
 
-    @property
-    def non_zero(self) -> np.ndarray:
-        """The eigenvalues above rounding."""
-        return self.eigenvalues[self.eigenvalues > self.rounding]
+    def visible(self, n_beta: float, gamma: float) -> tuple[float, float]:
+        """Compute 1/2 sum n_beta h / (n_beta h + gamma) and its standard error."""
+        return self._half_sum(n_beta * self.eigenvalues / (n_beta * self.eigenvalues + gamma))
 
-    @property
-    def resolved(self) -> bool:
-        """Whether a gap separates nonzero eigenvalues from rounding errors, making the numerical rank meaningful."""
-        return len(self.non_zero) == 0 or bool(self.non_zero.min() > GAP * self.rounding)
+    def hidden(self, n_beta: float, gamma: float) -> tuple[float, float]:
+        """Compute 1/2 sum gamma / (n_beta h + gamma) and its standard error."""
+        return self._half_sum(gamma / (n_beta * self.eigenvalues + gamma))
 
-    def visible(self, n_beta: float, gamma: float) -> float:
-        """Compute 1/2 sum n_beta h / (n_beta h + gamma)."""
-        return quadratic(self.non_zero, n_beta, gamma)
+    def _half_sum(self, function: np.ndarray) -> tuple[float, float]:
+        values = (self.weights * function).sum(1) / 2
+        return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
 
-    def hidden(self, n_beta: float, gamma: float) -> float:
-        """Compute 1/2 sum gamma / (n_beta h + gamma) over the nonzero h."""
-        return len(self.non_zero) / 2 - self.visible(n_beta, gamma)
-
-    def explains(self, llc: float, llc_se: float, n_beta: float, gamma: float) -> bool:
+    def explains(self, found: Average, n_beta: float, gamma: float) -> bool:
         """Return whether a sampled value agrees with the prediction from the Hessian alone."""
-        return abs(llc - self.visible(n_beta, gamma)) < max(3 * llc_se, AGREEMENT * abs(llc))
+        value, error = self.visible(n_beta, gamma)
+        return abs(found.llc - value) < _tolerance(found, error)
 
-    def exceeds(self, llc: float, llc_se: float, n_beta: float, gamma: float) -> bool:
+    def completes(self, found: Average, n_beta: float, gamma: float) -> bool:
+        """Return whether what is hidden adds to a sampled value, without double counting."""
+        if self.explains(found, n_beta, gamma):
+            return True
+        exceeds = found.llc > self.visible(n_beta, gamma)[0]
+        return exceeds and self.unchanged is not None and self.unchanged(n_beta, gamma, AGREEMENT * found.llc)
+
+    def exceeds(self, found: Average, n_beta: float, gamma: float) -> bool:
         """Return whether the Hessian alone predicts more than was sampled: the chains have left the point."""
-        return self.resolved and self.visible(n_beta, gamma) - llc > max(3 * llc_se, AGREEMENT * abs(llc))
+        value, error = self.visible(n_beta, gamma)
+        return value - found.llc > _tolerance(found, error)
 
-
-def curvatures(problem: Problem, index: int) -> Curvatures | None:
-    """Compute the Hessian's eigenvalues at one network's w*, in float64; None above 2,000 coordinates."""
-    if problem.d > LARGEST:
+    def shortfall(self, found: Average, n_beta: float, gamma: float) -> str | None:
+        """Name what is missing from a value without the add-on, if it matters."""
+        (hidden, hidden_error), (lowest, lowest_error) = self.hidden(n_beta, gamma), self.lowest
+        if self.exceeds(found, n_beta, gamma):
+            return LEFT_THE_POINT
+        if lowest - found.llc > _tolerance(found, lowest_error):
+            return f"the value is below half the rank of the Hessian at w*, {lowest:.4g}, a lower bound"
+        if hidden > _tolerance(found, hidden_error):
+            return f"directions flatter than gamma / n_beta would add up to {hidden:.3g}, and interact with others"
         return None
+
+
+def _tolerance(found: Average, error: float) -> float:
+    return max(ERRORS * float(np.hypot(found.llc_se, error)), AGREEMENT * abs(found.llc))
+
+
+def curvatures(problem: Problem, index: int) -> Curvatures:
+    """Compute the nonzero eigenvalues of the Hessian at one network's w*; a quadrature above 2,000 coordinates."""
+    product_at, center = _products(problem, index)
+    with torch.no_grad():
+        return _formed(product_at, center) if problem.d <= LARGEST else _sampled(product_at(center), len(center))
+
+
+def _products(problem: Problem, index: int) -> tuple[Callable[[Tensor], Callable[[Tensor], Tensor]], Tensor]:
+    """Build w -> (v -> H(w) v), and w*."""
     network = problem.trajectory.network
     stack = {k: v[index : index + 1] for k, v in problem.trajectory.stacked(torch.float64).items()}
-    center = problem.subspace.coordinates(stack)[0]
     inputs = problem.inputs.double() if problem.inputs.is_floating_point() else problem.inputs
 
-    def outputs(coordinates: torch.Tensor) -> torch.Tensor:
+    def outputs(coordinates: Tensor) -> Tensor:
         placed = problem.subspace.place(coordinates[None], stack)
         return network.outputs({name: tensor[0] for name, tensor in placed.items()}, inputs).double()
 
-    with torch.no_grad():
-        product = hessian_product(outputs, lambda values: network.loss(values, problem.targets).double().mean(), center)
-        hessian = vmap(product, chunk_size=CHUNK)(torch.eye(len(center), dtype=torch.float64))
-    return Curvatures(np.linalg.eigvalsh(((hessian + hessian.T) / 2).numpy()))
+    def loss(values: Tensor) -> Tensor:
+        return network.loss(values, problem.targets).double().mean()
+
+    return lambda position: hessian_product(outputs, loss, position), problem.subspace.coordinates(stack)[0]
+
+
+def _formed(product_at: Callable[[Tensor], Callable[[Tensor], Tensor]], center: Tensor) -> Curvatures:
+    d = len(center)
+    hessian = vmap(product_at(center), chunk_size=CHUNK)(torch.eye(d, dtype=torch.float64))
+    values, vectors = torch.linalg.eigh((hessian + hessian.T) / 2)
+    size = values.abs()
+    counted = values > size.max() * ROUNDING * d
+    zeros = size[size <= size.max() * ROUNDING * d]
+    rounding = max(zeros.max().item() if len(zeros) else 0.0, size.max().item() * np.finfo(float).eps)
+    non_zero = values[counted].numpy()
+
+    def unchanged(n_beta: float, gamma: float, tolerance: float) -> bool:
+        """Compare the Rayleigh quotients of the hidden directions at draws of N(w*, (n_beta H + gamma)^-1)."""
+        half = 0.5 * gamma / (n_beta * values.clamp(min=0) + gamma)
+        few = half[counted].sort(descending=True).values.cumsum(0)
+        if not len(few) or few[-1] < tolerance:
+            return True
+        directions = vectors[:, counted][:, half[counted] > tolerance / (10 * len(few))].T
+        spread = (n_beta * values.clamp(min=0) + gamma).rsqrt()
+        generator = torch.Generator().manual_seed(0)
+        changes = []
+        for _ in range(DRAWS):
+            noise = torch.randn(d, generator=generator, dtype=torch.float64)
+            product = product_at(center + vectors @ (spread * noise))
+            quotients = (vmap(product, chunk_size=CHUNK)(directions) * directions).sum(1).abs()
+            changes.append((0.5 * gamma / (n_beta * quotients + gamma)).sum().item())
+        expected = half[counted][half[counted] > tolerance / (10 * len(few))].sum().item()
+        return abs(float(np.mean(changes)) - expected) < tolerance
+
+    resolved = not len(non_zero) or bool(non_zero.min() > GAP * rounding)
+    return Curvatures(non_zero[None], np.ones((1, len(non_zero))), resolved, unchanged)
+
+
+def _sampled(product: Callable[[Tensor], Tensor], d: int) -> Curvatures:
+    """Estimate the nonzero eigenvalues by Lanczos quadrature from b = H z, z uniform on the sphere |z|^2 = d.
+
+    b has no component in the kernel of H, and z^T P f(H) z = |b|^2 sum_j s_j f(t_j) / t_j^2 over nodes t and weights s
+    of the quadrature of b, P the projection on the range of H. For the rank (f = 1) it is a lower bound that grows with
+    the number of steps until it settles. Without reorthogonalization, nodes of converged eigenvalues recur and share
+    their weight, which leaves the sums unchanged.
+    """
+    apply = vmap(product, chunk_size=CHUNK)
+    z = torch.randn(REPEATS, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    start = apply(z * d**0.5 / z.norm(dim=1, keepdim=True))
+    squares = start.square().sum(1).numpy()
+    if not squares.all():  # H = 0
+        return Curvatures(np.ones((1, 0)), np.ones((1, 0)), resolved=True)
+    before, vector = torch.zeros_like(start), start / start.norm(dim=1, keepdim=True)
+    diagonal, off_diagonal = [], []
+    nodes, weights, ranks, resolved = np.empty(0), np.empty(0), -np.inf, False
+    while not resolved and len(diagonal) < min(STEPS, d):
+        image = apply(vector)
+        diagonal.append((vector * image).sum(1))
+        rest = image - diagonal[-1][:, None] * vector
+        if off_diagonal:
+            rest -= off_diagonal[-1][:, None] * before
+        off_diagonal.append(rest.norm(dim=1))
+        before, vector = vector, rest / off_diagonal[-1][:, None]
+        if len(diagonal) % BETWEEN == 0:
+            nodes, weights = _nodes(torch.stack(diagonal, 1).numpy(), torch.stack(off_diagonal, 1).numpy(), squares)
+            last, ranks = ranks, weights.sum(1).mean()
+            resolved = bool(ranks - last < SETTLED * ranks)
+    return Curvatures(nodes, weights, resolved)
+
+
+def _nodes(diagonal: np.ndarray, off_diagonal: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute nodes t and |b|^2 s / t^2 from tridiagonal matrices (repeat, step), those that are rounding with 0."""
+    nodes, weights = np.ones_like(diagonal), np.zeros_like(diagonal)
+    for i, (a, b) in enumerate(zip(diagonal, off_diagonal, strict=True)):
+        values, vectors = eigh_tridiagonal(a, b[:-1])
+        real = values > NULL * values.max()
+        nodes[i, real], weights[i, real] = values[real], squares[i] * vectors[0, real] ** 2 / values[real] ** 2
+    return nodes, weights
 
 
 def is_regular(hessian: Curvatures, averages: Sequence[Average], n_betas: Sequence[float], gamma: float) -> bool:
-    """Return whether the Hessian alone predicts the value at n_beta and, if given, at the other temperatures."""
-    return hessian.resolved and all(
-        hessian.explains(a.llc, a.llc_se, b, gamma)
-        for a, b in zip(averages, n_betas, strict=True)
-        if n_betas[0] / b < 16.1
-    )
+    """Return whether the Hessian alone predicts the value at n_beta and, if given, down to n_beta / 16."""
+    return hessian.resolved and all(hessian.explains(*pair, gamma) for pair in _compared(averages, n_betas))
+
+
+def is_complete(hessian: Curvatures, averages: Sequence[Average], n_betas: Sequence[float], gamma: float) -> bool:
+    """Return whether what the localization hides adds to the value at n_beta and, if given, down to n_beta / 16."""
+    return hessian.resolved and all(hessian.completes(*pair, gamma) for pair in _compared(averages, n_betas))
+
+
+def _compared(averages: Sequence[Average], n_betas: Sequence[float]) -> list[tuple[Average, float]]:
+    return [(a, b) for a, b in zip(averages, n_betas, strict=True) if n_betas[0] / b < 16.1]

@@ -98,7 +98,7 @@ def test_three_lines_for_ones_own_module_data_and_loss() -> None:
         module.weight.copy_(torch.linalg.lstsq(x, y).solution.T)
     result = estimate(
         module, (x, y), loss=nn.functional.mse_loss, sampler=UnderdampedLangevin(0.02, 10.0), n_beta=(1000.0, 62.5),
-        gamma=0.1, chains=40, draws=400, burn_in=200, dtype=torch.float64,
+        gamma=0.1, chains=8, draws=1200, thinning=2, burn_in=200, dtype=torch.float64,
     )  # fmt: skip
     assert abs(result.llc.item() - 2.5) < 3 * result.llc_se.item()
     assert result.llc_se.item() < 0.05

@@ -120,7 +120,7 @@ def test_the_true_value_is_half_the_rank() -> None:
     n_beta, gamma = 1e5, 30.0
     a = n_beta * 2 + gamma  # gamma hides 15 gamma / a of the value, under 0.003
     sampler = UnderdampedLangevin(1 / a**0.5, 20.0)
-    result = run(h, sampler, (n_beta, n_beta / 16), gamma, draws=300, burn_in=2000, chains=200)
+    result = run(h, sampler, (n_beta, n_beta / 16), gamma, draws=1000, thinning=4, burn_in=2000, chains=16)
     assert abs(result.llc.item() - 15) < 3 * result.llc_se.item()
     assert result.llc_se.item() < 0.1
     assert result.llc_status.item() == "converged"
