@@ -2,6 +2,7 @@
 
 from slt_grok.llc.estimate import estimate
 from slt_grok.llc.sample import sample
+from slt_grok.llc.samplers.adaptive import AdaptiveLangevin
 from slt_grok.llc.samplers.hmc import HMC
 from slt_grok.llc.samplers.leimkuhler_matthews import LeimkuhlerMatthews
 from slt_grok.llc.samplers.mala import MALA
@@ -9,4 +10,7 @@ from slt_grok.llc.samplers.rmsprop_sgld import RMSpropSGLD
 from slt_grok.llc.samplers.sgld import SGLD
 from slt_grok.llc.samplers.underdamped import UnderdampedLangevin
 
-__all__ = ["HMC", "MALA", "SGLD", "LeimkuhlerMatthews", "RMSpropSGLD", "UnderdampedLangevin", "estimate", "sample"]
+__all__ = [
+    "HMC", "MALA", "SGLD", "AdaptiveLangevin", "LeimkuhlerMatthews", "RMSpropSGLD", "UnderdampedLangevin", "estimate",
+    "sample",
+]  # fmt: skip

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 from torch import Tensor
 
-from slt_grok.llc import HMC, MALA, SGLD, LeimkuhlerMatthews, RMSpropSGLD, UnderdampedLangevin
+from slt_grok.llc import HMC, MALA, SGLD, AdaptiveLangevin, LeimkuhlerMatthews, RMSpropSGLD, UnderdampedLangevin
 from slt_grok.llc.samplers.sampler import Sampler
 from tests.llc.gaussians import Rotated, SeededNoise, Stacked, evaluator, orthogonal, posterior_around, quadratic, run
 
@@ -56,6 +56,7 @@ def cases() -> list[Any]:
         h, updates = share / TOP**0.5, math.ceil(90 / share)
         found.append((f"underdamped {share}", UnderdampedLangevin(h, 8.0), exact, updates))
         found.append((f"underdamped flights {share}", UnderdampedLangevin(h, 3.0, 20), exact, updates))
+        found.append((f"adaptive {share}", AdaptiveLangevin(share, adaptation=32), exact, 32 + updates))
     found += [(f"hmc {share}", HMC(share / TOP**0.5, 7), exact, 60) for share in (0.3, 1.0, 1.6)]
     found += [(f"mala {share}", MALA(share / TOP), exact, math.ceil(180 / share)) for share in (0.4, 1.5, 3.0)]
     return [pytest.param(*rest, id=name) for name, *rest in found]
@@ -93,6 +94,7 @@ BOXED = [
     pytest.param(RMSpropSGLD(0.01 / TOP, adaptation=30), 0.02, 2000, id="rmsprop"),
     pytest.param(UnderdampedLangevin(0.15 / TOP**0.5, 8.0), 0.02, 400, id="underdamped"),
     pytest.param(UnderdampedLangevin(0.15 / TOP**0.5, 3.0, 20), 0.02, 400, id="underdamped flights"),
+    pytest.param(AdaptiveLangevin(0.1, adaptation=32), 0.02, 600, id="adaptive"),
     pytest.param(HMC(0.8 / TOP**0.5, 7), 0.0, 60, id="hmc"),
     pytest.param(MALA(0.5 / TOP), 0.0, 400, id="mala"),
 ]
@@ -123,6 +125,7 @@ MAKERS = {
     "leimkuhler-matthews": lambda epsilon, friction: LeimkuhlerMatthews(epsilon),
     "underdamped": lambda epsilon, friction: UnderdampedLangevin(epsilon**0.5, friction),
     "underdamped flights": lambda epsilon, friction: UnderdampedLangevin(epsilon**0.5, friction, 6),
+    "adaptive": lambda epsilon, friction: AdaptiveLangevin(0.5, adaptation=16),
     "hmc": lambda epsilon, friction: HMC(epsilon**0.5, 4),
     "mala": lambda epsilon, friction: MALA(epsilon),
 }
@@ -191,9 +194,9 @@ def test_the_exact_samplers_agree_with_quadrature(
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**31), name=st.sampled_from([name for name in MAKERS if name != "rmsprop"]))
+@given(seed=st.integers(0, 2**31), name=st.sampled_from(sorted(MAKERS.keys() - {"rmsprop", "adaptive"})))
 def test_rotating_the_problem_and_the_noise_rotates_the_trajectory(seed: int, name: str) -> None:
-    """All but RMSprop, whose preconditioner belongs to its coordinates."""
+    """All but those with a preconditioner, which belongs to its coordinates."""
     rotation, sampler = orthogonal(3, seed), MAKERS[name](0.01, 4.0)
     first = run(sampler, mixed, posterior_around(CENTER, 4, 20.0, 5.0), 30, SeededNoise(4, 3, seed))
     noise = Rotated(SeededNoise(4, 3, seed), rotation)

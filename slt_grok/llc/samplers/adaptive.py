@@ -145,7 +145,8 @@ class AdaptiveLangevin(Sampler):
         """Set the step by the largest curvature of U at a position in the metric of the mass."""
         vector, force = state.stiffest, posterior.force(position, gradient)
         # large enough for float32 to resolve the difference, small enough for the curvature to be local
-        reach = (1e-3 if position.dtype == torch.float32 else 1e-5) * position.norm(dim=1, keepdim=True).clamp(min=1.0)
+        radius = (position.shape[1] / posterior.gamma).sqrt()
+        reach = torch.maximum(position.norm(dim=1, keepdim=True), radius).mul_(1e-3 if position.itemsize < 8 else 1e-5)
         curvature = torch.ones_like(state.step)
         for _ in range(POWER_ITERATIONS):
             direction = state.scale * vector / vector.norm(dim=1, keepdim=True)
