@@ -52,9 +52,41 @@ def integral_error(betas: np.ndarray, k: int, energies: np.ndarray) -> float:
 
     The integral is linear in the means.
     """
-    center, contributions = energies.mean(), []
-    for chain in energies:
-        means, variances = np.zeros((2, len(betas)))
-        means[k], variances[k] = chain.mean(), ((chain - center) ** 2).mean()
-        contributions.append(integral(betas, means, variances))
-    return float(np.std(contributions, ddof=1) / len(contributions) ** 0.5)
+    contributions = _contributions(betas, k, energies, energies.mean())
+    return float(contributions.std(ddof=1) / len(contributions) ** 0.5)
+
+
+def integral_drift(betas: np.ndarray, energies: list[np.ndarray]) -> tuple[float, float, float]:
+    """Compute the integral from the second half of all draws minus that from the first.
+
+    One test of the integral uses the chains of all temperatures: a test of each temperature would have a handful of
+    chains and, corrected for their number, no power.
+
+    Parameters
+    ----------
+    betas : ndarray
+        Temperatures (K,), as in `integral`.
+    energies : list of ndarray
+        Draws of n L at each temperature, (chain, draw).
+
+    Returns
+    -------
+    tuple of float
+        The difference, its standard error from the spread of the chains' own differences, and its degrees of freedom
+        (Satterthwaite 1946).
+    """
+    changes, variances, fewer = [], [], []
+    for k, chains in enumerate(energies):
+        first, second = (_contributions(betas, k, half, chains.mean()) for half in np.array_split(chains, 2, axis=1))
+        changes.append((second - first).mean())
+        variances.append((second - first).var(ddof=1) / len(chains))
+        fewer.append(len(chains) - 1)
+    each = np.array(variances)
+    freedom = each.sum() ** 2 / (each**2 / fewer).sum() if each.any() else np.nan
+    return float(np.sum(changes)), float(np.sqrt(each.sum())), float(freedom)
+
+
+def _contributions(betas: np.ndarray, k: int, energies: np.ndarray, center: float) -> np.ndarray:
+    """Contribution of each chain at one temperature to the integral, which is linear in means and variances."""
+    of_mean, of_variance = (integral(betas, *each) for each in np.eye(2)[:, :, None] * (np.arange(len(betas)) == k))
+    return of_mean * energies.mean(1) + of_variance * ((energies - center) ** 2).mean(1)

@@ -153,3 +153,20 @@ def test_bad_settings() -> None:
     ):
         with pytest.raises(SltGrokError, match=key):
             marginal_likelihood(regression.trajectory(), data, **options)
+
+
+def test_a_quadrature_error_is_no_excuse_for_disagreement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An integral off by 1 nat whose quadrature error is estimated at 2 does not agree with the acceptance ratios."""
+
+    def off(betas: np.ndarray, means: np.ndarray, variances: np.ndarray) -> float:
+        return integral(betas, means, variances) + (1.0 if len(betas) == 21 else 3.0)
+
+    monkeypatch.setattr("slt_grok.llc.marginal_likelihood.integral", off)
+    regression = Regression(N, 5, seed=1)
+    found = marginal_likelihood(
+        regression.trajectory(), (regression.x, regression.y), gamma=GAMMA, chains=8, updates=300, seed=2
+    )
+    assert found.log_marginal_likelihood_quadrature > 1
+    assert 4 * found.log_marginal_likelihood_se < 1
+    assert found.marginal_likelihood_status.item() == "not converged"
+    assert "acceptance ratios" in found.marginal_likelihood_reason.item()
