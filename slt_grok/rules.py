@@ -1,4 +1,4 @@
-"""What counts as a change of a variable over training, as part of its declaration.
+"""Rules that several measurements share: what counts as a change over training, and how large a neighborhood is.
 
 A variable declared with a `Change` takes part in the order of events and appears in the linking figures; see
 `slt_grok.change` for how a change is detected.
@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+RHO = 0.7
+"""Size of a network's neighborhood: |w - w*|^2 is rho |w*|^2, so that gamma = d / (rho |w*|^2) for the LLC."""
 Scale = Literal["linear", "log"]
 SCALE: Scale = "linear"
 """Scale on which the events of all measures are found, so that their order does not depend on a choice for each.

@@ -7,7 +7,8 @@ on average, but if d log r varies by much more than 1 between directions, a sing
 log V >= log c_d + d E_u[log r] remains valid, and has an ordinary standard error.
 
 The ball of radius R around the checkpoint represents the neighborhood: without it, directions in which the loss does
-not rise would be unbounded. The default R = 0.7 |w*| corresponds to the LLC's rule gamma = d / (0.7 |w*|)^2.
+not rise would be unbounded. The default R = sqrt(rho) |w*| is the radius sqrt(d / gamma) of the LLC's rule
+gamma = d / (rho |w*|^2), with the same rho.
 """
 
 import math
@@ -25,9 +26,9 @@ from slt_grok.errors import SltGrokError
 from slt_grok.landscape.common import declared
 from slt_grok.measurement import Variable
 from slt_grok.operators.objective import Data, batches, network_seed
+from slt_grok.rules import RHO
 from slt_grok.trajectories import Network, Parameters, Trajectory
 
-RADIUS_FRACTION = 0.7  # R / |w*|
 SAMPLES_AT_ONCE = 2**14  # single-sample losses per forward pass: about 200 MB of activations at d_mlp = 512
 NUMBERS_AT_ONCE = 2**25  # numbers per forward pass, weights included
 SMALLEST = math.log(1e-9)  # log radius, in units of R, at which a search begins, too small to move float32 weights
@@ -51,7 +52,7 @@ VARIABLES = {
     "effective_directions": _variable("effective number of directions", EFFECTIVE, "epsilon", units=""),
     "radial_log_volume_bound": _variable("Jensen's lower bound on the log-volume", f"mean of {TERMS}", "epsilon"),
     "radial_log_volume_bound_se": _variable("standard error of the bound", "sd(log V_u) / sqrt(directions)", "epsilon"),
-    "log_ball_volume": _variable("log-volume of the ball", f"log c_d R^d, R = {RADIUS_FRACTION} |w*| unless given"),
+    "log_ball_volume": _variable("log-volume of the ball", f"log c_d R^d, R = sqrt({RHO}) |w*| unless given"),
 }
 
 
@@ -69,7 +70,7 @@ class Basin:
     data : Data
         Inputs (n, ...) and targets (n, ...) of the loss.
     radius : float or None
-        R; None for 0.7 |w*|.
+        R; None for sqrt(rho) |w*|.
     name : str
         Name of the network in error messages.
 
@@ -85,11 +86,11 @@ class Basin:
         self.center = torch.cat([tensor.flatten() for tensor in parameters.values()])
         self.dimension = len(self.center)
         self.pieces = batches(data, SAMPLES_AT_ONCE)
-        self.radius = RADIUS_FRACTION * self.center.double().norm().item() if radius is None else radius
+        self.radius = RHO**0.5 * self.center.double().norm().item() if radius is None else radius
         if not 0 < self.radius < math.inf:
             raise SltGrokError(
                 f"radius: expected a positive number, got {self.radius:g} for {name} (the default is "
-                f"{RADIUS_FRACTION} |w*|, so zero weights need an explicit radius)"
+                f"sqrt({RHO}) |w*|, so zero weights need an explicit radius)"
             )
         self.baseline = 0.0
         self.baseline = self.excess(torch.zeros_like(self.center)[None]).item()
@@ -215,7 +216,7 @@ def basin_volume(
     samples : int, optional
         Number of train samples that define the loss, drawn once for all networks; all by default.
     radius : float, optional
-        R of the ball around w*; 0.7 |w*| by default.
+        R of the ball around w*; sqrt(rho) |w*| by default.
     seed : int, optional
         Seed of samples and directions; the latter also depend on the network's coordinates.
 

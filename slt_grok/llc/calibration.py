@@ -25,8 +25,8 @@ from slt_grok.llc.samplers.sampler import State
 from slt_grok.llc.samplers.underdamped import UnderdampedLangevin
 from slt_grok.llc.sampling import Schedule, Starts
 from slt_grok.progress import ProgressCallback, ignore, stretch
+from slt_grok.rules import RHO
 
-RHO = 0.7  # fraction of |w*|^2 by which the localization lets all weights move together
 SWEEPS = 20  # S / sqrt(A / gamma)
 SAFETY = 0.7  # h sqrt(A); 2 is unstable
 LONGER_STEP = 3  # factor for the exact sampler, if the curvature varies too much for one stable step
@@ -121,7 +121,8 @@ def calibrate(
     SltGrokError
         No step is stable.
     """
-    gamma, gamma_reason = _localization(problem) if gamma is None else (gamma, f"gamma: {gamma:.4g}, given")
+    gamma_reason = "given" if gamma is not None else f"d / ({RHO} |w*|^2), or d where w* is 0"
+    gamma = localization(problem) if gamma is None else gamma
     given, target = n_beta, (updates / SWEEPS) ** 2 * gamma
     pilot = _Pilot(problem, max(100, round(PILOT_FRACTION * updates)), gamma, batch_size, seed)
     n_beta = 1.0 if given is None else given
@@ -143,20 +144,21 @@ def calibrate(
     step_size = SAFETY / math.sqrt(curvature)
     by_rule = f"so that A / gamma = ({updates}/{SWEEPS})^2 for {updates} updates"
     reasons = (
-        gamma_reason,
+        f"gamma: {gamma:.4g}, {gamma_reason}",
         f"n_beta: {n_beta:.4g}, {by_rule if given is None else 'given'}",
         f"step: {SAFETY} / sqrt(A) = {step_size:.4g}, A = {curvature:.4g} at chain states",
     )
     return Calibration(gamma, n_beta, step_size, curvature, updates, reasons)
 
 
-def _localization(problem: Problem) -> tuple[float, str]:
-    """Compute gamma = d / (rho |w*|^2) of the weights that move, with its reason; the median over networks."""
+def localization(problem: Problem) -> float:
+    """Compute gamma = d / (rho |w*|^2) of the weights that move, the median over networks.
+
+    The window's squared radius d / gamma is a fraction rho of |w*|^2. A w* of 0 sets no scale: gamma is d then.
+    """
     center = problem.subspace.coordinates(problem.trajectory.stacked(torch.float64))
     square = center.square().sum(1).median().item()
-    gamma = problem.d / (RHO * square if square > 0 else 1.0)  # a w* of 0 sets no scale
-    at_zero = ", with 1 for rho |w*|^2, since w* is 0" if square == 0 else ""
-    return gamma, f"gamma: d / ({RHO} |w*|^2) = {gamma:.4g}{at_zero}"
+    return problem.d / (RHO * square if square > 0 else 1.0)
 
 
 def _towards(target: float, n_beta: float, curvature: float, gamma: float, stride: float) -> tuple[float, float]:

@@ -10,6 +10,8 @@ from torch import nn
 
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.volume import basin_volume, log_mean_exp, log_unit_ball
+from slt_grok.llc.calibration import _localization as localization
+from slt_grok.llc.problem import Problem
 from slt_grok.trajectories import Trajectory
 from tests.landscape.toys import TrainSet, stacked
 
@@ -122,7 +124,7 @@ def test_one_network_gives_its_own_values():
     options = {"directions": 3}
     found = basin_volume(whole, [1e-2, 1e-1], **options)
     xr.testing.assert_identical(basin_volume(whole.isel(step=[1]), [1e-2, 1e-1], **options), found.isel(step=[1]))
-    np.testing.assert_allclose(found.log_ball_volume, log_unit_ball(4) + 4 * np.log(0.7 * points.norm(dim=1)))
+    np.testing.assert_allclose(found.log_ball_volume, log_unit_ball(4) + 2 * np.log(0.7 * points.square().sum(1)))
     assert {"long_name", "definition", "source"} <= set(found.radial_log_volume.attrs)
     assert found.radial_log_volume.dims == ("step", "epsilon")
 
@@ -175,3 +177,12 @@ def test_settings_out_of_range(epsilons, settings, named):
 def test_weights_of_zero_need_a_radius():
     with pytest.raises(SltGrokError, match="radius: expected a positive number"):
         basin_volume(stacked(torch.zeros(1, 4), lambda w: (w**2).sum()), [1e-3])
+
+
+def test_the_ball_has_the_radius_of_the_llcs_localization():
+    """sqrt(d / gamma) at the gamma that calibration chooses for the same weights."""
+    weights = torch.randn(1, 4, generator=torch.manual_seed(3), dtype=torch.float64)
+    network = stacked(weights, lambda w: (w**2).sum() ** 2)
+    ball = basin_volume(network, [1e-2], directions=3).log_ball_volume.item()
+    gamma, _ = localization(Problem.from_inputs(network))
+    assert ball == pytest.approx(log_unit_ball(4) + 2 * math.log(4 / gamma))
