@@ -5,9 +5,9 @@ x_p the middle of the seed's own transition and c > 0; c = 0 means the same widt
 exponent is the mean over pairs of sizes of the squared difference of their mean curves, on the part of the rescaled
 axis that both cover, divided by the variance of the curves there (after Bhattacharjee and Seno 2001,
 doi:10.1088/0305-4470/34/33/302). c minimizes it, by a parabola through the smallest grid value and its
-neighbors; its standard error is from the jackknife over seeds within sizes (Shao and Tu 1995, section 6.2), its
-interval Student's t with as many degrees of freedom as there are seeds beyond one per size. p_0 is the geometric mean
-of the sizes.
+neighbors; its standard error is from the jackknife over seeds within sizes (Shao and Tu 1995, section 6.2), unknown if
+no seed moves it; its interval is Student's t with as many degrees of freedom as there are seeds beyond one per size.
+p_0 is the geometric mean of the sizes.
 """
 
 from collections.abc import Sequence
@@ -83,7 +83,9 @@ def collapse(curves: Sequence[SizedCurve]) -> xr.Dataset:
     best, plain = int(np.nanargmin(misfit)), misfit[np.abs(EXPONENTS).argmin()]
     ratio = float(misfit[best] / plain) if plain > 0 else 1.0
     text = f"c = {exponent:.2f} ({low:.2f} to {high:.2f}), misfit {ratio:.2f} of that at c = 0"
-    if low > 0 and ratio <= BETTER:
+    if np.isnan(error):
+        word, why = "undecided", "no seed moves the exponent, so its error is unknown"
+    elif low > 0 and ratio <= BETTER:
         word, why = "sharp", "curves of all sizes coincide after rescaling"
     elif low <= 0 <= high < 0.25:
         word, why = "smooth", "curves of all sizes fit best without rescaling"
@@ -135,7 +137,7 @@ def _jackknife(stretched: Sequence[np.ndarray], means: np.ndarray) -> float:
         reduced = [np.delete(curves, seed, 0).mean(0) for seed in range(len(curves))]
         exponents = [_least(_misfit([*means[:i], mean, *means[i + 1 :]])) for mean in reduced]
         variance += (len(curves) - 1) * np.var(exponents)
-    return float(variance**0.5)
+    return float(variance**0.5) or np.nan
 
 
 def _misfit(means: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:

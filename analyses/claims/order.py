@@ -1,7 +1,8 @@
 """Whether events follow each other in a claimed order, over the seeds of a study that generalized.
 
-Intervals are those of `slt_grok.transitions.lag_test`, 95% each, which know what checkpoints leave open and whether
-seeds share it; with up to two conditions a claim that holds is refuted in at most 5% of studies.
+All events are on the suite's one scale, linear; the lags on a logarithmic scale are reported beside it and decide
+nothing. Intervals are those of `slt_grok.transitions.lag_test`, 95% each, which know what checkpoints leave open and
+whether seeds share it; with up to two conditions a claim that holds is refuted in at most 5% of studies.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from tables import usable
 
 from slt_grok import transitions
 from slt_grok.plots.style import BLUE, GREEN, VERMILION
+from slt_grok.rules import OTHER_SCALE, SCALE
 from slt_grok.studies.results import StudyResults
 from slt_grok.transitions.measures import measure_name
 
@@ -34,29 +36,34 @@ def in_order(
 ) -> Finding:
     """Test that the first event of each pair comes before the second, in arm `main`.
 
-    Only report the lag of `reported`, which decides nothing.
+    Only report the lags of `reported` and all lags on the other scale, which decide nothing.
     """
     rows, left_out = usable(study, [], arm="main")
     seeds = rows.seed.tolist()
     names = {pair: f"lag of {measure_name(pair[0])} behind {measure_name(pair[1])}" for pair in [*pairs, *reported]}
-    effects = dict.fromkeys(names, Effect(np.nan, -inf, inf, (len(seeds),)))
+    unknown = Effect(np.nan, -inf, inf, (len(seeds),))
+    effects, beside = dict.fromkeys(names, unknown), dict.fromkeys(names, unknown)
     seen = pd.DataFrame({"measure": [], "seed": [], "step": []})
     if seeds:
         data = {label: study.dataset(label, arm="main").sel(seed=seeds) for label in labels}
-        events = transitions.by_estimator(data)
-        lags = transitions.lead_lag(events, sorted({second for _, second in names}), estimator)
-        for first, second in names:
-            one = lags.sel(reference=second, event=when, measure=first)
-            known = bool(np.isfinite(one.lag))
-            ends = (float(one.lag_low), float(one.lag_high)) if known else (-inf, inf)
-            effects[first, second] = Effect(float(one.lag), *ends, (int(one.seeds),))
-            if why := str(one.left_out.values):
-                left_out.append(f"{measure_name(first)} and {measure_name(second)}: {why}")
+        references = sorted({second for _, second in names})
+        events, other = (transitions.by_estimator(data, scale=scale) for scale in (SCALE, OTHER_SCALE))
+        for found, on_scale in ((effects, events), (beside, other)):
+            lags = transitions.lead_lag(on_scale, references, estimator)
+            for first, second in names:
+                one = lags.sel(reference=second, event=when, measure=first)
+                known = bool(np.isfinite(one.lag))
+                ends = (float(one.lag_low), float(one.lag_high)) if known else (-inf, inf)
+                found[first, second] = Effect(float(one.lag), *ends, (int(one.seeds),))
+                if found is effects and (why := str(one.left_out.values)):
+                    left_out.append(f"{measure_name(first)} and {measure_name(second)}: {why}")
         shown = list(dict.fromkeys(name for pair in pairs for name in pair))
         steps = events[f"transition_{when}"].sel(estimator=estimator, measure=shown, drop=True)
         seen = steps.to_dataframe("step").reset_index()
     conditions = [Condition(names[pair], effects[pair], "below", 0.0) for pair in pairs]
-    return Finding(conditions, seen, left_out, {names[pair]: effects[pair] for pair in reported})
+    numbers = {names[pair]: effects[pair] for pair in reported}
+    numbers |= {f"{names[pair]}, {OTHER_SCALE} scale": effect for pair, effect in beside.items()}
+    return Finding(conditions, seen, left_out, numbers)
 
 
 def raster(axes: Axes, finding: Finding) -> None:

@@ -12,7 +12,7 @@ Rule: both below 0. Undecided: an interval holds 0, or fewer than 4 seeds have b
 Also reported, deciding nothing: restricted loss, another circuit metric, against the memorizer and against accuracy.
 Written 2026-11-21 for the study `seeds` and for accuracy on all test pairs: undecided, since the Gini coefficient had
 not ended its rise and 13 of 20 seeds have no single rise of that accuracy. Both mended on 2026-11-22, before the study
-`order` ran, whose seeds are others.
+`order` ran, whose seeds are others. On 2026-12-01 all events went to one scale, linear, which these three had.
 """
 
 from order import in_order

@@ -28,6 +28,7 @@ from verdict import main
 import slt_grok
 from slt_grok.config import parse_config
 from slt_grok.errors import SltGrokError
+from slt_grok.llc.diagnostics import EXCLUDED
 from slt_grok.llc.measurement import LLC, estimate_by
 from slt_grok.models.network import Network
 from slt_grok.plots.style import BLUE
@@ -69,8 +70,12 @@ def measured(study: StudyResults) -> tuple[pd.DataFrame, list[str]]:
         every = slt_grok.trajectory(run.path)
         one = every.isel(step=[-1], seed=[every.coords["seed"].tolist().index(row.seed)])
         variants = {"as trained": one} | {name: widened(one, config.model, bias) for name, bias in STATES.items()}
-        llc = {name: estimate_by(settings, variant).llc.item() for name, variant in variants.items()}
-        found.append({"run": row.run, "seed": row.seed} | llc)
+        estimates = {name: estimate_by(settings, variant) for name, variant in variants.items()}
+        if unusable := [name for name, one in estimates.items() if one.llc_status.isin(EXCLUDED).any()]:
+            left_out.append(f"{row.run}, seed {row.seed}: melted or diverged {', '.join(unusable)}")
+        else:
+            llc = {name: one.llc.item() for name, one in estimates.items()}
+            found.append({"run": row.run, "seed": row.seed} | llc)
     return pd.DataFrame(found, columns=["run", "seed", "as trained", *STATES]), left_out
 
 

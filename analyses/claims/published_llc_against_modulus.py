@@ -39,7 +39,7 @@ def decide(study: StudyResults) -> Finding:
         groups = by_setting(rows[name], SIZE, LLC)
         enough = groups if len(groups) >= FEWEST_MODULI else {}
         b = over_seeds(exponent(list(enough)), *enough.values(), conditions=len(CLAIMED))
-        off = magnitude(Effect(b.value - claimed, b.low - claimed, b.high - claimed, b.seeds))
+        off = magnitude(Effect(b.value - claimed, b.low - claimed, b.high - claimed, b.seeds, b.missing))
         conditions.append(Condition(f"|exponent - {claimed:g}|, {name}", off, "below", ABOUT))
         numbers[f"exponent, {name}"] = b
     return Finding(conditions, pd.concat([r.assign(kind=name) for name, r in rows.items()]), left_out, numbers)

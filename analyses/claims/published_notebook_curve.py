@@ -18,6 +18,7 @@ from rule import Condition, Finding, mean, over_seeds
 from tables import keep, usable
 from verdict import main
 
+from slt_grok.llc.variables import of_the_network
 from slt_grok.plots.style import BLUE
 from slt_grok.studies.results import StudyResults
 
@@ -30,10 +31,12 @@ def decide(study: StudyResults) -> Finding:
     rows, left_out = usable(study, ["llc_peak", "llc_final"], arm="main")
     starts = []
     for name, run in study.datasets("llc", arm="main").items() if len(rows) else ():
-        first = run.sortby("step").isel(step=0).llc
+        first = run.sortby("step").isel(step=0)
+        first = first.llc.where(of_the_network(first))
         starts += [((name, seed), float(first.sel(seed=seed))) for seed in first.seed.values.tolist()]
     of_seed = dict(starts)
     rows = rows.assign(llc_start=[of_seed[r.run, r.seed] for _, r in rows.iterrows()])
+    rows, melted = keep(rows, rows.llc_start.notna(), "the LLC at the start melted or diverged")
     positive = rows[["llc_start", "llc_peak", "llc_final"]].to_numpy(dtype=float).min(1) > 0
     rows, others = keep(rows, positive, "an LLC is not above 0")
     start, peak, end = (np.log(rows[name].to_numpy(dtype=float)) for name in ("llc_start", "llc_peak", "llc_final"))
@@ -43,7 +46,7 @@ def decide(study: StudyResults) -> Finding:
             Condition("log(end / peak)", over_seeds(mean, end - peak, conditions=2), "below", float(FALL)),
         ],
         rows,
-        left_out + others,
+        left_out + melted + others,
     )
 
 

@@ -11,7 +11,8 @@ Effects: mean lag in log(1 + step) of the onset of restricted loss (test split) 
 behind that of test accuracy.
 Rule: both below 0. Undecided: an interval holds 0, or fewer than 4 seeds have both events.
 Also reported: the sum of squared weights and the LLC against test accuracy.
-Written 2026-11-21, before the study ran.
+Written 2026-11-21, before the study ran. Losses were then on a logarithmic scale; since 2026-12-01 all events are on
+one scale, linear, and the lags on a logarithmic one are reported.
 """
 
 from order import in_order

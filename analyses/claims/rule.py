@@ -15,7 +15,8 @@ Intervals are hierarchical: seeds are nested in settings (arms, points of a grid
 setting carries both the seeds' own differences and the error of each seed's LLC. The variance of an effect is the sum
 over settings of its leave-one-seed-out jackknife variances (Efron and Tibshirani 1993, section 11.5), with Student's
 quantile at the degrees of freedom of Satterthwaite (1946): Student's interval for a mean, Welch's for a difference of
-two means. Where all seeds agree exactly it is a point. A share of seeds has the interval of Clopper and Pearson (1934).
+two means. Where all seeds agree exactly their spread is unknown, and so is the interval. A share of seeds has the
+interval of Clopper and Pearson (1934).
 
 When the rules of this folder were written no study had run; single runs of one seed had been measured (quickstart,
 mod113, random_table), the first of which is seed 0 of the study `seeds`.
@@ -34,16 +35,29 @@ SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided at this power
 LEVEL = 0.05
 FEWEST_SEEDS = 3  # of each setting
 NO_TEST = "too few for an interval"
+NO_SPREAD = "all seeds agree exactly, which says nothing about their spread"
+ROUNDING = 1e-12  # relative to the effect: a standard error below it is of rounding
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A quantity, its simultaneous interval, and the seeds of each setting; infinite ends where there are too few."""
+    """A quantity, its simultaneous interval, and the seeds of each setting; infinite ends where it is unknown.
+
+    Parameters
+    ----------
+    value, low, high : float
+        The quantity and its interval.
+    seeds : tuple of int
+        Seeds of each setting.
+    missing : str, optional
+        Why there is no interval.
+    """
 
     value: float
     low: float
     high: float
     seeds: tuple[int, ...]
+    missing: str = NO_TEST
 
 
 def over_seeds(
@@ -74,8 +88,8 @@ def over_seeds(
         without = [statistic(*arrays[:k], np.delete(one, i, axis=0), *arrays[k + 1 :]) for i in range(len(one))]
         variances.append((len(one) - 1) * np.var(without))
     total, each = float(np.sum(variances)), np.array(variances)
-    if not total > 0:
-        return Effect(value, value, value, counts)
+    if total <= (ROUNDING * abs(value)) ** 2:
+        return Effect(value, -inf, inf, counts, NO_SPREAD)
     freedom = total**2 / (each**2 / (np.array(counts) - 1)).sum()
     reach = t.ppf(1 - LEVEL / conditions / 2, freedom) * np.sqrt(total)
     return Effect(value, value - reach, value + reach, counts)
@@ -92,7 +106,7 @@ def share(successes: int, seeds: int, conditions: int = 1, fewest: int = FEWEST_
 def magnitude(effect: Effect) -> Effect:
     """|x| with the interval that the interval of x implies."""
     if not isfinite(effect.high - effect.low):
-        return Effect(abs(effect.value), -inf, inf, effect.seeds)
+        return Effect(abs(effect.value), -inf, inf, effect.seeds, effect.missing)
     near, far = sorted((abs(effect.low), abs(effect.high)))
     return Effect(abs(effect.value), 0.0 if effect.low <= 0 <= effect.high else near, far, effect.seeds)
 
@@ -162,7 +176,7 @@ class Condition:
         """What decided it, in a sentence; for an undecided one what is missing."""
         e = self.effect
         if not isfinite(e.high - e.low):
-            return f"{self.quantity}: {NO_TEST}, seeds by setting {', '.join(map(str, e.seeds)) or 'none'}"
+            return f"{self.quantity}: {e.missing}, seeds by setting {', '.join(map(str, e.seeds)) or 'none'}"
         text = f"{self.quantity}: {e.value:.3g}, interval {e.low:.3g} to {e.high:.3g}, claimed {self.side} "
         text += f"{self.threshold:.3g}"
         if self.verdict != UNDECIDED or e.value == self.threshold:

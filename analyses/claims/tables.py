@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 
 from slt_grok.errors import SltGrokError
+from slt_grok.llc.diagnostics import EXCLUDED
 from slt_grok.studies.results import StudyResults
 
+AT_THE_END = {"llc_final", "llc_drop"}  # of the last usable estimate, which claims require to be the last checkpoint's
 TRAINED = 0.99  # train accuracy of a network that has memorized
 
 
@@ -28,6 +30,7 @@ def usable(
     reasons = []
     for row in rows.to_dict("records"):
         where = f"{row['run']}, seed {row['seed']}"
+        status = row.get("final.llc.llc_status")
         absent = [name for name in columns if pd.api.types.is_scalar(row[name]) and pd.isna(row[name])]
         if row["status"] != "available":
             reasons.append(f"{where}: {row['status']} ({row['reason']})")
@@ -35,6 +38,8 @@ def usable(
             reasons.append(f"{where}: {row['outcome']}, the rule wants {outcome}")
         elif absent:
             reasons.append(f"{where}: no {', '.join(absent)}")
+        elif status in EXCLUDED and AT_THE_END & set(columns):
+            reasons.append(f"{where}: the LLC at the end is {status}")
         else:
             reasons.append("")
     kept = np.array([not reason for reason in reasons], dtype=bool)

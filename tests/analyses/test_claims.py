@@ -155,3 +155,15 @@ def test_a_run_that_failed_is_named():
     ]
     with pytest.raises(SltGrokError, match="expected the columns llc_peak"):
         import_module("published_notebook_curve").decide(study(rows))
+
+
+@pytest.mark.parametrize("status", ["melted", "diverged"])
+def test_a_seed_whose_last_llc_says_nothing_is_omitted_by_name(status):
+    """Its `llc_final` is that of an earlier checkpoint; a rule that does not read the LLC keeps the seed."""
+    rows = [row("main", seed, llc_final=16.0, final__llc__llc_status="effective") for seed in range(4)]
+    rows[2]["final.llc.llc_status"] = status
+    tables = import_module("tables")
+    kept, left_out = tables.usable(study(rows), ["llc_final"], arm="main")
+    assert kept.seed.tolist() == [0, 1, 3]
+    assert left_out == [f"main, seed 2: the LLC at the end is {status}"]
+    assert len(tables.usable(study(rows), [], arm="main")[0]) == 4

@@ -123,3 +123,15 @@ def test_all_claims_together(tmp_path, monkeypatch, capsys):
     module.main(tmp_path / "elsewhere", tmp_path / "out")
     again = json.loads((tmp_path / "out" / "all.json").read_text())["claims"]
     assert again["published_llc_against_frequencies"]["verdict"] == "not tested"
+
+
+@pytest.mark.parametrize("values", [[0.1] * 5, [3.0] * 3, [0.0] * 4])
+def test_seeds_that_agree_exactly_have_no_interval(rule, values):
+    """0.1 five times has a jackknife variance of rounding errors, which is none either."""
+    effect = rule.over_seeds(rule.mean, np.array(values))
+    assert effect.value == pytest.approx(values[0])
+    assert (effect.low, effect.high) == (-np.inf, np.inf)
+    condition = rule.Condition("x", effect, "above", -1.0)
+    assert condition.verdict == rule.UNDECIDED
+    assert "all seeds agree exactly" in condition.reason
+    assert "all seeds agree exactly" in rule.Condition("x", rule.magnitude(effect), "above", -1.0).reason

@@ -46,6 +46,8 @@ def test_curves_that_are_the_same_have_no_misfit() -> None:
     assert found.attrs["exponent"] == pytest.approx(0, abs=1e-3)
     assert found.misfit.sel(exponent=0, method="nearest") == pytest.approx(0, abs=1e-12)
     assert found.misfit.sel(exponent=1, method="nearest") > 0.01
+    assert found.attrs["verdict"] == "undecided"  # no seed moves the exponent, which says nothing about its error
+    assert np.isnan(found.attrs["exponent_high"])
 
 
 def test_too_little_is_said() -> None:
