@@ -10,7 +10,7 @@ from torch import nn
 
 from slt_grok.errors import SltGrokError
 from slt_grok.landscape.volume import basin_volume, log_mean_exp, log_unit_ball
-from slt_grok.llc.calibration import _localization as localization
+from slt_grok.llc.calibration import localization
 from slt_grok.llc.problem import Problem
 from slt_grok.trajectories import Trajectory
 from tests.landscape.toys import TrainSet, stacked
@@ -184,5 +184,5 @@ def test_the_ball_has_the_radius_of_the_llcs_localization():
     weights = torch.randn(1, 4, generator=torch.manual_seed(3), dtype=torch.float64)
     network = stacked(weights, lambda w: (w**2).sum() ** 2)
     ball = basin_volume(network, [1e-2], directions=3).log_ball_volume.item()
-    gamma, _ = localization(Problem.from_inputs(network))
+    gamma = localization(Problem.from_inputs(network))
     assert ball == pytest.approx(log_unit_ball(4) + 2 * math.log(4 / gamma))
