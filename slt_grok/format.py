@@ -53,6 +53,11 @@ def step(value: Any) -> str:
     return f"{round(value):,}" if known(value) else "–"
 
 
+def step_interval(value: Any, low: Any, high: Any) -> str:
+    """Format a training step with its interval."""
+    return f"{step(value)} ({step(low)} to {step(high)})" if known(value) else step(value)
+
+
 def listing(items: Sequence[Any]) -> str:
     """Join items as `a, b and c`."""
     words = [str(item) for item in items]

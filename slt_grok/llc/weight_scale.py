@@ -15,11 +15,12 @@ import torch
 import xarray as xr
 from pydantic import Field
 
-from slt_grok.format import plus_minus
+from slt_grok.change import find_change
+from slt_grok.format import plus_minus, step_interval
 from slt_grok.llc.calibration import RHO
 from slt_grok.llc.measurement import LLC, estimate_by, setting_note, status_counts, subspace_of
 from slt_grok.llc.settings import RestrictedSettings
-from slt_grok.llc.variables import LAU, VARIABLES
+from slt_grok.llc.variables import LAU, VARIABLES, of_the_network
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, evenly_spaced
 from slt_grok.progress import ProgressCallback, portion
 from slt_grok.trajectories import Trajectory
@@ -34,6 +35,8 @@ KEPT = (
     "baseline_loss",
 )  # fmt: skip
 RULE = "this package; gamma by the rules of slt_grok.llc.calibration"
+MIDDLE = "the middle by slt_grok.change, among the checkpoints measured here"
+HALF_WAY = ("half_way_step", "half_way_low", "half_way_high")
 
 
 class WeightScaleSettings(RestrictedSettings):
@@ -64,6 +67,9 @@ class WeightScale(Measurement):
         "drop_left_se": Variable(
             ("treatment",), "standard error of the remaining fraction", "from the standard errors of both drops", RULE
         ),
+        "half_way_step": Variable(("treatment",), "step half way through the drop", MIDDLE, RULE, "training steps"),
+        "half_way_low": Variable(("treatment",), "lower end of the half-way step", MIDDLE, RULE, "training steps"),
+        "half_way_high": Variable(("treatment",), "upper end of the half-way step", MIDDLE, RULE, "training steps"),
         "drop_from": Variable(
             (), "step at which the drop starts", "step of the largest llc under fixed_gamma", RULE, "training steps"
         ),
@@ -115,6 +121,7 @@ class WeightScale(Measurement):
                     "Treatment": label,
                     "Steps": f"{start:,} to {end:,}",
                     "Drop of the LLC": plus_minus(values["drop"].item(), values.drop_se.item()),
+                    "Half way (step)": step_interval(*(values[name].item() for name in HALF_WAY)),
                     "Relative drop": f"{float(values.drop_share):.1%}",
                     "Fraction of the drop at fixed γ": plus_minus(values.drop_left.item(), values.drop_left_se.item()),
                     "Loss at the start": f"{float(values.baseline_loss.sel(step=start)):.3g}",
@@ -164,15 +171,17 @@ def drops(llcs: xr.Dataset) -> xr.Dataset:
     Parameters
     ----------
     llcs : xarray.Dataset
-        `llc` and `llc_se` over (step, seed, treatment), with a treatment `fixed_gamma`.
+        `llc` and `llc_se` over (step, seed, treatment), with a treatment `fixed_gamma`; estimates that melted or
+        diverged, by `llc_status`, are omitted.
 
     Returns
     -------
     xarray.Dataset
         `drop_from` (seed), the step of the largest LLC under `fixed_gamma`, and over (seed, treatment) `drop`,
-        `drop_se`, `drop_share`, `drop_left` and `drop_left_se`. NaN if an end was not measured.
+        `drop_se`, `drop_share`, `drop_left`, `drop_left_se`, and `half_way_step` with `half_way_low` and
+        `half_way_high`. NaN if an end was not measured, or without a drop.
     """
-    llc, se = llcs.llc, llcs.llc_se
+    llc, se = llcs.llc.where(of_the_network(llcs)), llcs.llc_se
     start = llc.sel(treatment="fixed_gamma", drop=True).fillna(-np.inf).argmax("step")
     first, last = llc.isel(step=start, drop=True), llc.isel(step=-1, drop=True)
     drop = first - last
@@ -182,4 +191,21 @@ def drops(llcs: xr.Dataset) -> xr.Dataset:
     left_se = abs(left) * np.hypot(drop_se / drop, fixed_se / fixed)
     left_se = left_se.where(left.treatment != "fixed_gamma", 0.0)  # the ratio is 1 exactly
     values = {"drop": drop, "drop_se": drop_se, "drop_share": drop / first, "drop_left": left, "drop_left_se": left_se}
-    return xr.Dataset(values | {"drop_from": llc.step[start].drop_vars("step")})
+    return xr.Dataset(values | half_ways(llc, se) | {"drop_from": llc.step[start].drop_vars("step")})
+
+
+def half_ways(llc: xr.DataArray, se: xr.DataArray) -> dict[str, xr.DataArray]:
+    """Find the half-way step of each seed and treatment, with the random stream of the order of events."""
+    change = VARIABLES["llc"].change
+    assert change is not None
+    assert change.place is not None
+    place, rule = change.place, change.rule
+
+    def middle(values: np.ndarray, errors: np.ndarray, seed: int) -> np.ndarray:
+        stream = np.random.SeedSequence([0, place, seed])
+        return np.array(find_change(llc.step.values, values, rule, errors, seed=stream)["middle"])
+
+    found = xr.apply_ufunc(
+        middle, llc, se, llc.seed, input_core_dims=[["step"], ["step"], []], output_core_dims=[["end"]], vectorize=True
+    )
+    return {name: found.isel(end=i) for i, name in enumerate(HALF_WAY)}

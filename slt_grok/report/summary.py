@@ -7,7 +7,7 @@ from typing import Any
 import xarray as xr
 
 from slt_grok.config import RunConfig
-from slt_grok.format import MISSING, known, listing, percent, plus_minus, step
+from slt_grok.format import MISSING, known, listing, percent, plus_minus, step, step_interval
 from slt_grok.llc.diagnostics import EXCLUDED
 from slt_grok.measurement import Table
 from slt_grok.store.files import read_json
@@ -78,7 +78,7 @@ def key_numbers(summary: Summary) -> dict[str, str]:
         plus_minus(summary.get(f"llc_{key}"), summary.get(f"llc_{key}_se")) for key in ("peak", "final", "drop")
     )
     peak_step, final_step = summary.get("llc_peak_step"), summary.get("llc_final_step")
-    half, low, high = (summary.get(f"llc_half_way_{part}") for part in ("step", "low", "high"))
+    halves = (summary.get(f"llc_half_way_{part}") for part in ("step", "low", "high"))
     return {
         "Memorized by step": step(summary.get("memorization_step")),
         "Generalized by step": step(summary.get("generalization_step")),
@@ -86,7 +86,7 @@ def key_numbers(summary: Summary) -> dict[str, str]:
         "Peak LLC*": f"{peak} at step {step(peak_step)}" if known(peak_step) else peak,
         "Final LLC*": f"{final} at step {step(final_step)}" if known(final_step) else final,
         "LLC drop*": drop,
-        "LLC half way by step": f"{step(half)} ({step(low)} to {step(high)})" if known(half) else step(half),
+        "LLC half way by step": step_interval(*halves),
         "Key frequencies": MISSING if keys is None else listing(keys) if keys else "none",
     }
 

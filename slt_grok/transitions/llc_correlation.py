@@ -21,7 +21,7 @@ import xarray as xr
 from scipy.stats import rankdata
 
 from slt_grok.change import COVERAGE, find_change
-from slt_grok.format import number, percent, step
+from slt_grok.format import number, percent, step, step_interval
 from slt_grok.llc.variables import of_the_network
 from slt_grok.measurement import Data, Derived, Table, Variable
 from slt_grok.rules import OTHER_SCALE, SCALE, SHRINKING, Scale
@@ -117,8 +117,7 @@ def _table(correlations: xr.Dataset) -> Table:
         if row.at_peak > 0 and np.isfinite(row.at_end):
             fraction = row.at_end / row.at_peak
             change = f"down {percent(1 - fraction)}" if fraction < 1 else f"up {percent(fraction - 1)}"
-        half = f"{step(row.half_way_step)} ({step(row.half_way_low)} to {step(row.half_way_high)})"
-        half = half if np.isfinite(row.half_way_step) else "–"
+        half = step_interval(row.half_way_step, row.half_way_low, row.half_way_high)
         rank = f"{row.rank_correlation:+.2f}" if np.isfinite(row.rank_correlation) and name != "LLC" else "–"
         numbers = [number(row.at_peak), number(row.at_end), change, half, step(row.half_way_step_log), rank]
         rows.append([str(name), *numbers, str(int(row.checkpoints))])

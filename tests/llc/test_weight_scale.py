@@ -1,6 +1,7 @@
 """How much of a drop each treatment leaves, on numbers that can be checked by hand."""
 
 import numpy as np
+import pytest
 import xarray as xr
 
 from slt_grok.llc.weight_scale import WeightScale, drops
@@ -27,9 +28,23 @@ def test_drops_are_between_the_peak_at_fixed_gamma_and_the_end() -> None:
     np.testing.assert_allclose(found.drop_left_se.values[:2], [0, 2 * np.sqrt(2) / 16])
 
 
-def test_a_diverged_estimate_is_no_peak_and_every_variable_is_declared() -> None:
+def test_half_way_is_between_the_values_at_the_ends() -> None:
+    """100 to 20 and 200 to 40 on straight lines in log(1 + step): half way in the middle of 21 and 31."""
     data = made_up()
-    data.llc[1, 0, 0] = np.nan
+    data.llc[0, 0, 1] = 150.0
+    found = drops(data).isel(seed=0)
+    np.testing.assert_allclose(found.half_way_step.values[:2], np.sqrt(21 * 31) - 1)
+    assert (found.half_way_low.values[:2] <= 20).all()
+    assert (found.half_way_high.values[:2] >= 30).all()
+    assert np.isnan(found.half_way_step.values[2])  # it rises
+
+
+@pytest.mark.parametrize("status", ["diverged", "melted"])
+def test_an_excluded_estimate_is_no_peak_and_every_variable_is_declared(status: str) -> None:
+    data = made_up()
+    data["llc_status"] = data.llc.astype(str)
+    data["llc_status"][:] = "effective"
+    data.llc_status[1, 0, 0] = status
     found = drops(data)
     assert found.drop_from.item() == 10
     assert set(found) <= set(WeightScale.variables)
