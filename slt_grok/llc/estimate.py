@@ -1,6 +1,7 @@
 """Estimate the LLC of a network or a trajectory, with errors and diagnostics; a rule chooses omitted settings."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,15 +12,17 @@ import xarray as xr
 from torch import Tensor, nn
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.calibration import BURN_IN_FRACTION, LONGER_STEP, TEMPERATURE_RATIOS, VARYING, calibrate
+from slt_grok.llc.budget import Budget
+from slt_grok.llc.calibration import BURN_IN_FRACTION, LONGER_STEP, TEMPERATURE_RATIOS, VARYING, calibrate, localization
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.regular import LEFT_THE_POINT, curvatures
 from slt_grok.llc.sample import OutOfReach, check, sample
+from slt_grok.llc.samplers.adaptive import AdaptiveLangevin
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.samplers.underdamped import UnderdampedLangevin
 from slt_grok.llc.sampling import Observer, Schedule
 from slt_grok.llc.subspaces import Subspace
-from slt_grok.progress import ProgressCallback, ignore, stretch
+from slt_grok.progress import ProgressCallback, progress, stretch
 from slt_grok.trajectories import Loss, Trajectory
 
 UPDATES = 8_000  # per chain, by default; half at regular points, twice if the estimate still changes
@@ -28,7 +31,8 @@ SEEK_DRAWS = 2_000  # updates per draw: with more draws, the autocorrelation wou
 SCOUT = 0.125  # fraction of the updates, for an initial estimate
 TIGHTER, TIGHTENINGS = 16, 3  # factor and number of increases of gamma if the chains leave the point
 NUMBERS = 8_192  # chains x coordinates per temperature: more chains (4 to 128) if they are cheap
-EFFECTIVE_UPDATES = 500  # without a finite minimizer, so that no larger n_beta is sought
+EFFECTIVE_UPDATES = 640  # without a finite minimizer, so that no larger n_beta is sought
+SHORTEST_BURN_IN = 32  # for a sampler that tunes itself during burn-in
 PILOTS = 0.3  # fraction of the progress bar
 
 
@@ -52,12 +56,14 @@ def estimate(
     device: str | None = None,
     seed: int = 0,
     observers: Sequence[Observer] = (),
-    on_progress: ProgressCallback = ignore,
+    max_seconds: float | None = 60.0,
+    on_progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
     """Estimate the LLC at each network: llc = n_beta (E[L(w)] - L(w*)) (Lau et al. 2308.12108, definition 3).
 
     The expectation is over p(w) ~ exp(-n_beta L(w) - gamma/2 |w - w*|^2), sampled from w* by `chains` chains for each
-    network and temperature, all in one batch. Any of sampler, n_beta and gamma that is omitted is chosen by the rule of
+    network and temperature, all in one batch. For cross-entropy, n_beta is n by default, and the sampler is
+    `AdaptiveLangevin`. Otherwise, any of sampler, n_beta and gamma that is omitted is chosen by the rule of
     `slt_grok.llc.calibration`; for a loss with a finite minimizer, the rule uses the three temperatures n_beta {1, 1/4,
     1/16} and the exact correction of `slt_grok.llc.regular` if the point turns out to be regular. If the curvature
     varies more than a fixed step can follow, HMC takes over with the same number of gradients, hence fewer draws, at a
@@ -83,7 +89,7 @@ def estimate(
     updates : int, optional
         Updates per chain, including burn-in, if `draws` is omitted. If both are omitted, an initial run of 1,000
         updates raises gamma until the chains stay at the point; then 8,000 (4,000 at a regular point) and, if the
-        estimate still changes with n_beta, twice as many with the settings that the rule then chooses; 500 for
+        estimate still changes with n_beta, twice as many with the settings that the rule then chooses; 640 for
         cross-entropy.
     chains, draws, burn_in, thinning : int, optional
         Length of the sampling in updates. Burn-in is never averaged in; it defaults to 30% of `updates` or half of
@@ -104,8 +110,12 @@ def estimate(
         Seed; together with a network's coordinates and a chain's index it determines the random streams.
     observers : sequence of Observer, optional
         See `slt_grok.llc.sampling.Observer`.
+    max_seconds : float or None, optional
+        Time limit if `draws` and `updates` are omitted; None for none. The cost is predicted from a few updates. To
+        fit, first the chains are reduced to 8, then the updates, and an estimate that still changes is not repeated
+        with more; the status says how good the result is.
     on_progress : callable, optional
-        Called with the completed fraction and the mean loss.
+        Called with the completed fraction and the mean loss; a progress bar by default.
 
     Returns
     -------
@@ -133,26 +143,44 @@ def estimate(
     except (TypeError, ValueError) as error:
         raise SltGrokError(f"n_beta: expected a number or several, got {n_beta!r}") from error
     problem = Problem.from_inputs(source, data, loss, subspace, dtype)
-    seek = n_betas is None and problem.finite_minimizer
+    automatic, seek = draws is None and updates is None, n_betas is None and problem.finite_minimizer
     if chains is None:
         chains = max(4, min(128, NUMBERS // problem.d)) if seek else 4
     total = updates or (UPDATES if problem.finite_minimizer else EFFECTIVE_UPDATES)
     if thinning is None:
         thinning = max(1, total // SEEK_DRAWS) if seek and draws is None else 1
     schedule = _schedule(total, draws, burn_in, thinning, batch_size)
+    if not problem.finite_minimizer and batch_size is None and sampler is None and schedule.burn_in >= SHORTEST_BURN_IN:
+        sampler = AdaptiveLangevin(adaptation=min(AdaptiveLangevin.adaptation, schedule.burn_in))
+        n_betas, gamma = n_betas or [float(len(problem.inputs))], localization(problem) if gamma is None else gamma
     check(problem, schedule, n_betas, gamma, chains, box, sampler or UnderdampedLangevin(1.0))
-    settings = {"chains": chains, "box": box, "device": device, "seed": seed, "observers": observers}
     limit = problem.finite_minimizer and (n_betas is None or n_betas[0] / n_betas[-1] > 15.9)
     hessians = [curvatures(problem, i) for i in range(len(problem.trajectory))] if limit else None
-    attempt = partial(_attempt, problem, sampler=sampler, n_betas=n_betas, curvatures=hessians, **settings)
-    if not seek or draws is not None or updates is not None:
-        return attempt(schedule, gamma, on_progress=on_progress)
-    gamma, regular = _scout(attempt, schedule, gamma, stretch(on_progress, 0, 0.1))
-    result = attempt(_scaled(schedule, 0.5) if regular else schedule, gamma, on_progress=stretch(on_progress, 0.1, 0.4))
-    error = np.hypot(result.llc_se, result.llc_at_temperature_se.isel(temperature=-1))
-    if (abs(result.llc_change) > np.maximum(SETTLED * abs(result.llc), 2 * error)).any():
-        result = attempt(_scaled(schedule, 1 if regular else 2), gamma, on_progress=stretch(on_progress, 0.4, 1))
-    return result
+    settings = {"chains": chains, "box": box, "device": device, "seed": seed, "observers": observers}
+    attempt = partial(_attempt, problem, sampler=sampler, n_betas=n_betas, curvatures=hessians)
+    budget = Budget(max_seconds if automatic else None)
+    with progress("llc", 100, "%") if on_progress is None else nullcontext(on_progress) as report:
+        if automatic:
+            temperatures = len(n_betas or TEMPERATURE_RATIOS)
+            share = SCOUT if seek else 1.0  # of the updates, in the first attempt
+            settings["chains"], fraction = budget.fit(
+                problem, schedule, settings["chains"], temperatures, share, report
+            )
+            schedule = _scaled(schedule, fraction)
+        attempt = partial(attempt, **settings)
+        if not seek or not automatic:
+            return attempt(schedule, gamma, on_progress=report)
+        result = _scout(partial(attempt, _scaled(schedule, SCOUT)), gamma, budget, stretch(report, 0, 0.2))
+        gamma, regular = result.attrs["gamma"], bool((result.llc_correction > 0).all())
+        share = min(0.5 if regular else 1.0, SCOUT * budget.attempts_left)
+        if share > SCOUT:
+            result = attempt(_scaled(schedule, share), gamma, on_progress=stretch(report, 0.2, 0.5))
+        error = np.hypot(result.llc_se, result.llc_at_temperature_se.isel(temperature=-1))
+        changes = abs(result.llc_change) > np.maximum(SETTLED * abs(result.llc), 2 * error)
+        share = 1.0 if regular else 2.0
+        if changes.any() and share <= SCOUT * budget.attempts_left:
+            result = attempt(_scaled(schedule, share), gamma, on_progress=stretch(report, 0.5, 1))
+        return result
 
 
 def _schedule(updates: int, draws: int | None, burn_in: int | None, thinning: int, batch_size: int | None) -> Schedule:
@@ -167,19 +195,20 @@ def _schedule(updates: int, draws: int | None, burn_in: int | None, thinning: in
 
 
 def _scout(
-    attempt: Callable[..., xr.Dataset], schedule: Schedule, gamma: float | None, on_progress: ProgressCallback
-) -> tuple[float, bool]:
+    attempt: Callable[..., xr.Dataset], gamma: float | None, budget: Budget, on_progress: ProgressCallback
+) -> xr.Dataset:
     """Choose gamma, and test whether all points are regular, from a short estimate.
 
     If the chains see less than the Hessian at w* predicts, they have left for a more degenerate region: gamma is
     raised.
     """
-    result = attempt(_scaled(schedule, SCOUT), gamma, on_progress=on_progress)
+    result = budget.timed(attempt, gamma, on_progress=on_progress)
     for _ in range(TIGHTENINGS if gamma is None else 0):
-        if not result.llc_status_reason.str.contains(LEFT_THE_POINT, regex=False).any():
+        left_the_point = result.llc_status_reason.str.contains(LEFT_THE_POINT, regex=False).any()
+        if not left_the_point or budget.attempts_left < 2:
             break
-        result = attempt(_scaled(schedule, SCOUT), TIGHTER * result.attrs["gamma"], on_progress=on_progress)
-    return result.attrs["gamma"], bool((result.llc_correction > 0).all())
+        result = budget.timed(attempt, TIGHTER * result.attrs["gamma"], on_progress=on_progress)
+    return result
 
 
 def _scaled(schedule: Schedule, factor: float) -> Schedule:

@@ -1,0 +1,79 @@
+"""The time that an estimate may take: how many chains and updates fit."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import xarray as xr
+
+from slt_grok.llc.chains import run_chains
+from slt_grok.llc.problem import Problem
+from slt_grok.llc.samplers.underdamped import UnderdampedLangevin
+from slt_grok.llc.sampling import Schedule
+from slt_grok.progress import ProgressCallback
+
+PILOT_COST = 1.4  # cost of an attempt with its pilots, relative to its updates alone
+TRIAL = (2, 6)  # updates that predict the cost
+FEWEST_CHAINS, SHORTEST = 8, 200  # chains and updates that an estimate keeps within any budget
+
+
+class Budget:
+    """The time that an estimate may take.
+
+    Parameters
+    ----------
+    seconds : float or None
+        The limit, from now on; None for none.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self.end = math.inf if seconds is None else time.monotonic() + seconds
+        self.last = 0.0
+
+    def timed(self, attempt: Callable[..., xr.Dataset], *arguments: Any, **options: Any) -> xr.Dataset:
+        """Make an attempt and remember how long it took."""
+        start = time.monotonic()
+        result = attempt(*arguments, **options)
+        self.last = time.monotonic() - start
+        return result
+
+    @property
+    def attempts_left(self) -> float:
+        """Number of attempts as long as the last timed one that the remaining time allows."""
+        return max(self.end - time.monotonic(), 0.0) / max(self.last, 1e-9)
+
+    def fit(
+        self,
+        problem: Problem,
+        schedule: Schedule,
+        chains: int,
+        temperatures: int,
+        share: float,
+        on_progress: ProgressCallback,
+    ) -> tuple[int, float]:
+        """Choose the chains and the fraction of the updates with which an attempt fits, and report the time.
+
+        Parameters
+        ----------
+        problem, schedule : Problem, Schedule
+            The problem and the full length of an estimate.
+        chains, temperatures : int
+            Number of chains per temperature, which is reduced first, and number of temperatures.
+        share : float
+            Fraction of the updates in the first attempt; it may take twice this fraction of the time, or all of it.
+        on_progress : callable
+            See `slt_grok.llc.estimate`.
+        """
+        seconds = []
+        for draws in (1, *TRIAL):  # the first run is slower
+            start = time.monotonic()
+            sampling = problem.sampling(UnderdampedLangevin(1e-9), Schedule(0, draws, 1, schedule.batch_size))
+            run_chains(sampling, problem.starts([1.0] * temperatures, 1.0, chains, seed=0))
+            seconds.append(time.monotonic() - start)
+        per_update = max(seconds[2] - seconds[1], 1e-9) / (TRIAL[1] - TRIAL[0])
+        needed, left = PILOT_COST * schedule.updates * per_update, self.end - time.monotonic()
+        on_progress(0.0, f"about {max(1, min(needed, left)):.0f} s")
+        fits = min(1.0, min(2 * share, 1) * left / (share * needed))
+        fewer = max(min(chains, FEWEST_CHAINS), int(fits * chains))
+        return fewer, min(1.0, max(fits * chains / fewer, SHORTEST / schedule.updates))

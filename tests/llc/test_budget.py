@@ -1,0 +1,52 @@
+"""An estimate within a time limit: what is reduced, in which order, and what is never reduced."""
+
+import torch
+
+from slt_grok import llc
+from slt_grok.llc.budget import FEWEST_CHAINS, SHORTEST, Budget
+from slt_grok.llc.problem import Problem
+from slt_grok.llc.sampling import Schedule
+
+
+def regression() -> tuple[torch.nn.Linear, tuple[torch.Tensor, torch.Tensor]]:
+    torch.manual_seed(0)
+    module, inputs = torch.nn.Linear(3, 1), torch.randn(40, 3)
+    return module, (inputs, module(inputs).detach())
+
+
+def fit(seconds: float | None, share: float = 1.0) -> tuple[int, float]:
+    module, data = regression()
+    problem = Problem.from_inputs(module, data, torch.nn.functional.mse_loss)
+    return Budget(seconds).fit(problem, Schedule(2_400, 5_600), 64, 3, share, lambda fraction, note="": None)
+
+
+def test_without_a_limit_nothing_is_reduced() -> None:
+    assert fit(None) == (64, 1.0)
+
+
+def test_an_exceeded_limit_keeps_the_fewest_chains_and_updates() -> None:
+    chains, fraction = fit(0.0)
+    assert chains == FEWEST_CHAINS
+    assert fraction == SHORTEST / 8_000
+
+
+def test_chains_go_before_updates() -> None:
+    for seconds in (0.1, 1.0, 10.0, 100.0):
+        chains, fraction = fit(seconds)
+        assert fraction == 1.0 or chains == FEWEST_CHAINS
+
+
+def test_an_estimate_out_of_time_is_short_and_has_a_status() -> None:
+    module, data = regression()
+    result = llc.estimate(module, data, loss=torch.nn.functional.mse_loss, max_seconds=1e-6)
+    assert result.attrs["gradients"] <= SHORTEST
+    assert result.llc_status.item()
+    assert torch.isfinite(torch.tensor(result.llc.item()))
+
+
+def test_given_lengths_are_kept() -> None:
+    module, data = regression()
+    result = llc.estimate(
+        module, data, loss=torch.nn.functional.mse_loss, n_beta=100, gamma=1, draws=300, burn_in=50, max_seconds=1e-6
+    )
+    assert result.attrs["gradients"] == 350
