@@ -48,5 +48,5 @@ def _peak(trajectory: Trajectory, context: Context, first: int) -> int:
         values = llc.llc.where(of_the_network(llc)).mean("seed").dropna("step")
         values = values.isel(step=np.isin(values.step, steps[first:]))
         if values.size:
-            return int(np.flatnonzero(steps == values.step[values.argmax()].item())[0])
+            return int(np.flatnonzero(steps == values.idxmax("step").item())[0])
     return min(first + 1, len(steps) - 1)
