@@ -140,7 +140,7 @@ class Gauge(Measurement):
             "and head of equal norm, and with the input sides multiplied by 2 and 4. Bars are 95% intervals, hollow "
             "points are neither effective nor converged. Right: norm of the weights."
         )
-        return (Drawing("gauge", plots.gauge, caption),)
+        return (Drawing("gauge", plots.llc_gauge, caption),)
 
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate the LLC of each representative, and the range beside the drop."""

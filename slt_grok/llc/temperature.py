@@ -132,7 +132,7 @@ class Temperature(Measurement):
             "mark the losses at which they are compared. Hollow points in the shaded region have melted: their chains "
             "have lost what the network learned. The dotted line on the left is the configured nβ."
         )
-        return (Drawing("temperature", plots.temperature, caption),)
+        return (Drawing("temperature", plots.temperature_ladder, caption),)
 
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate the plateau, the LLC at equal excess loss, and the evidence of each checkpoint."""

@@ -166,7 +166,7 @@ class Window(Measurement):
             "through the drop. Hollow points: chains from w* and chains from the noise do not meet, the chains melted, "
             "or the value is not well sampled for another reason. The vertical line is the configured γ."
         )
-        return (Drawing("window", plots.window, caption),)
+        return (Drawing("window", plots.llc_window, caption),)
 
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate the map at the configured n_beta, and the drop at every gamma."""

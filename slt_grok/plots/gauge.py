@@ -20,7 +20,7 @@ LOOKS = {  # color, marker, name
 
 
 @style.styled
-def gauge(measured: xr.Dataset, seed: int | None = None) -> Figure:
+def llc_gauge(measured: xr.Dataset, seed: int | None = None) -> Figure:
     """Draw LLC and norm of the weights over training, one color per representative.
 
     Parameters

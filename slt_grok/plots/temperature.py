@@ -16,7 +16,7 @@ MARKERS = "osD^vP<X>"
 
 
 @style.styled
-def temperature(measured: xr.Dataset, seed: int | None = None) -> Figure:
+def temperature_ladder(measured: xr.Dataset, seed: int | None = None) -> Figure:
     """Draw both panels, one line per checkpoint; melted values are hollow, and their region is shaded.
 
     Parameters

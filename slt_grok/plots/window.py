@@ -18,7 +18,7 @@ FLOOR = 1e-2  # lowest LLC drawn: below, the chains do not feel the loss
 
 
 @style.styled
-def window(measured: xr.Dataset, seed: int | None = None) -> Figure:
+def llc_window(measured: xr.Dataset, seed: int | None = None) -> Figure:
     """Draw the map, one panel per n_beta, and below it the LLC against the radius, the drop and its half-way step.
 
     Parameters
