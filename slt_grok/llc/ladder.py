@@ -74,6 +74,8 @@ def plateau(n_betas: np.ndarray, llc: np.ndarray, configured: float) -> float:
 def evidence(rungs: Sequence[ChainStatistics], configured: float, noise: np.ndarray) -> dict[str, float]:
     """Integrate the rungs to the log evidence of the neighborhood at the configured temperature.
 
+    By Bennett's acceptance ratio from the window to the hottest rung, by thermodynamic integration above.
+
     Parameters
     ----------
     rungs : sequence of ChainStatistics
@@ -91,8 +93,11 @@ def evidence(rungs: Sequence[ChainStatistics], configured: float, noise: np.ndar
     means, variances = (np.array([getattr(e, name)() for e in energies]) for name in ("mean", "var"))
     errors = [integral_error(betas, k, chains) for k, chains in enumerate(energies)]
     baseline = configured * rungs[0].baseline
+    # from the window to the hottest rung the mean may fall too steeply for a polynomial, and neighbors overlap
+    window = acceptance_ratio(betas[:2], [chains.ravel() for chains in energies[:2]])
+    rest = integral(betas, means, variances) - integral(betas[:2], means[:2], variances[:2])
     return {
-        "log_evidence": -baseline - integral(betas, means, variances),
+        "log_evidence": window - rest - baseline,
         "log_evidence_se": float(np.linalg.norm(errors)),
         "log_evidence_bennett": -baseline + acceptance_ratio(betas, [chains.ravel() for chains in energies]),
     }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from slt_grok.format import number
 from slt_grok.llc import restrictions
 from slt_grok.llc.diagnostics import HEALTHY, LLCStatus
 from slt_grok.llc.milestones import at_milestones
@@ -78,7 +79,7 @@ class LLC(Measurement):
     def notes(self, data: Data) -> Sequence[str]:
         """Report the counts of statuses, the setting that values refer to, and values that should not be trusted."""
         llc = data[self.name]
-        notes = [status_counts(llc), setting_note(llc)]
+        notes = [status_counts(llc), setting_note(llc), noise_note(llc)]
         omitted = int((llc.chain_health != HEALTHY).sum())
         if omitted:
             notes.append(f"{omitted} of {llc.chain_health.size} chains failed and were omitted; the table names them.")
@@ -164,6 +165,17 @@ def setting_note(llc: xr.Dataset) -> str:
     """State the setting that every effective LLC refers to."""
     parts = [f"{sign} = {llc.attrs[key]:g}" for key, sign in (("n_beta", "nβ"), ("gamma", "γ")) if key in llc.attrs]
     return f"Values are effective LLCs at {' and '.join(parts)}; compare them only at the same setting."
+
+
+def noise_note(llc: xr.Dataset) -> str:
+    """Compare the values with what the window's noise alone would give."""
+    ratio = llc.window_noise / llc.llc.where(llc.llc > 0)
+    return (
+        "Gaussian noise of the window's size alone, without a chain, would give values of "
+        f"{number(float(llc.window_noise.min()))} to {number(float(llc.window_noise.max()))}, "
+        f"{number(float(ratio.min()))} to {number(float(ratio.max()))} times the LLC: this is the loss at the window's "
+        "edge, not the posterior in it."
+    )
 
 
 def melted_note(llc: xr.Dataset) -> list[str]:

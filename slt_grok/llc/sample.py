@@ -15,12 +15,13 @@ from slt_grok.devices import device_named
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import diagnostics
 from slt_grok.llc.descent import descent
-from slt_grok.llc.diagnostics import EXCLUDED, ChainStatistics, LLCStatus, Status
+from slt_grok.llc.diagnostics import EXCLUDED, QUANTILE, TRUSTED, ChainStatistics, LLCStatus, Status
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.regular import UNRESOLVED, Curvatures, is_complete, is_regular
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.sampling import Chains, Observer, Schedule
 from slt_grok.llc.variables import EFFECTIVE, VARIABLES
+from slt_grok.llc.window_noise import window_noise
 from slt_grok.measurement import declare
 from slt_grok.progress import ProgressCallback, ignore
 
@@ -94,7 +95,8 @@ def sample(
     records = sampler.run(sampling, starts, on_progress, observers)
     if bounded:
         losses = _by_network(problem, records.losses, n_betas)
-        if diagnostics.is_out_of_reach(losses, problem.baselines, n_betas, problem.d):
+        unstable = any(diagnostics.is_unstable(looks, problem.d) for looks in records.virial.numpy())
+        if unstable or diagnostics.is_out_of_reach(losses, problem.baselines, n_betas, problem.d):
             raise OutOfReach("step_size: a loss along a chain exceeds the posterior's range; use a smaller step")
     exact_losses = curvatures is not None and schedule.batch_size is None
     if melting_loss is None and (guessing_loss := problem.guessing_loss):
@@ -110,11 +112,14 @@ def sample(
         )
         for i, temperatures in enumerate(statistics(problem, records, schedule, n_betas, exact_losses))
     ]
+    noise = window_noise(problem, n_betas[:1], gamma, seed=seed)
     coldest = {name: _by_network(problem, tensor, n_betas)[:, 0] for name, tensor in records._asdict().items()}
     values = {
         **{name: [row[name] for row in rows] for name in rows[0]},
         **{name: coldest[name] for name in ("resets", "acceptance", "distance")},
         "baseline_loss": problem.baselines,
+        "window_noise": noise.llc[:, 0],
+        "window_noise_se": noise.llc_se[:, 0],
         "loss_trace": schedule.drawn(coldest["losses"]),
         "burn_in_loss": coldest["losses"][..., : schedule.burn_in],
     }
@@ -248,6 +253,9 @@ def _row(
         elif curvatures is not None and not curvatures.resolved and status.status == LLCStatus.CONVERGED:
             status = Status(LLCStatus.LIKELY_LOW, UNRESOLVED)
     low, high = diagnostics.interval(best, hotter if finite_minimizer else None, regular)
+    if curvatures is not None and curvatures.resolved and status.status in TRUSTED:
+        lowest, error = curvatures.lowest
+        high = max(high, lowest + QUANTILE * error)
     status = diagnostics.limit_to_interval(status, best, low, high)
     return {
         **{name: getattr(best, name) for name in OF_AVERAGE},

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import xarray as xr
 
-from slt_grok.format import plus_minus
+from slt_grok.format import number, plus_minus
 from slt_grok.llc.diagnostics import HEALTHY
 from slt_grok.measurement import Table
 
@@ -60,6 +60,7 @@ def estimates_table(llc: xr.Dataset) -> Table:
                 "Step": f"{step:,}",
                 "Seed": str(seed),
                 "Effective LLC ± SE": plus_minus(estimate.llc.item(), estimate.llc_se.item()),
+                "Noise alone": number(estimate.window_noise.item()),
                 "95% interval": f"{estimate.llc_low.item():.4g} to {estimate.llc_high.item():.4g}",
                 "Status": str(estimate.llc_status.values),
                 "Reason": str(estimate.llc_status_reason.values),

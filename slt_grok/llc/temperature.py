@@ -60,12 +60,12 @@ class Temperature(Measurement):
         "baseline_loss": VARIABLES["baseline_loss"],
         "excess_loss": Variable(("n_beta",), "excess loss", "E[L(w)] - L(w*), mean over the draws", RULE, "nats"),
         "llc_at_loss": Variable(
-            ("tolerance",), "LLC at equal excess loss",
-            "LLC at the excess loss `tolerance`, log LLC interpolated linearly in log excess loss between rungs that "
+            ("at_loss",), "LLC at equal excess loss",
+            "LLC at the excess loss `at_loss`, log LLC interpolated linearly in log excess loss between rungs that "
             "have not melted; NaN outside their range", RULE,
         ),
-        "llc_at_loss_low": Variable(("tolerance",), "lower end of its 95% interval", "parametric bootstrap", RULE),
-        "llc_at_loss_high": Variable(("tolerance",), "upper end of its 95% interval", "parametric bootstrap", RULE),
+        "llc_at_loss_low": Variable(("at_loss",), "lower end of its 95% interval", "parametric bootstrap", RULE),
+        "llc_at_loss_high": Variable(("at_loss",), "upper end of its 95% interval", "parametric bootstrap", RULE),
         "plateau_from": Variable(
             (), "start of the plateau",
             "smallest n_beta from which on the LLC changes by less than 5% per factor 3 up to the configured n_beta; "
@@ -110,7 +110,7 @@ class Temperature(Measurement):
             for i, rungs in enumerate(statistics(problem, records, schedule, n_betas))
         ]
         values = {name: [row[name] for row in rows] for name in rows[0]}
-        found = self.dataset(shard, values, n_beta=n_betas, tolerance=list(TOLERANCES))
+        found = self.dataset(shard, values, n_beta=n_betas, at_loss=list(TOLERANCES))
         return found.assign_attrs(
             sampler=sampler.name, gamma=settings.gamma, configured_n_beta=configured, chains=settings.chains,
             burn_in=schedule.burn_in, draws=schedule.draws, n=len(data[0]), dimension=problem.d, data=settings.data,
@@ -144,7 +144,7 @@ class Temperature(Measurement):
             at_loss = [
                 "–" if np.isnan(each.llc_at_loss) else
                 f"{each.llc_at_loss:.4g} ({each.llc_at_loss_low:.4g} to {each.llc_at_loss_high:.4g})"
-                for each in (one.sel(tolerance=tolerance) for tolerance in found.tolerance.values)
+                for each in (one.sel(at_loss=tolerance) for tolerance in found.at_loss.values)
             ]  # fmt: skip
             rows.append(
                 [
@@ -154,7 +154,7 @@ class Temperature(Measurement):
                     number(one.log_evidence_bennett.item()),
                 ]
             )  # fmt: skip
-        tolerances = [f"LLC at {tolerance:g} nats (95%)" for tolerance in found.tolerance.values]
+        tolerances = [f"LLC at {tolerance:g} nats (95%)" for tolerance in found.at_loss.values]
         header = ["Seed", "Step", "LLC", "Excess loss", "Plateau from nβ", *tolerances, "Log evidence", "by Bennett"]
         return (Table(f"The ladder of temperatures; LLC at nβ = {number(configured)}", header, rows),)
 
@@ -173,7 +173,7 @@ class Temperature(Measurement):
 
     def columns(self, dataset: xr.Dataset) -> dict[str, Any]:
         """Report the last checkpoint: the LLC at equal excess loss, and the plateau."""
-        return final_numbers(dataset[["llc_at_loss", "plateau_from"]], f"final.{self.name}", "tolerance")
+        return final_numbers(dataset[["llc_at_loss", "plateau_from"]], f"final.{self.name}", "at_loss")
 
 
 def _row(
@@ -212,12 +212,15 @@ def drops(one: xr.Dataset) -> list[str]:
     """Compare one seed's drop from the largest value to the last, at the configured n_beta and at equal loss."""
     at = one.sel(n_beta=one.attrs["configured_n_beta"])
     curves = [("equal nβ", at.llc.where(~at.llc_status.isin(EXCLUDED)))]
-    curves += [(f"an equal excess loss of {e:g} nats", one.llc_at_loss.sel(tolerance=e)) for e in TOLERANCES]
+    curves += [(f"an equal excess loss of {e:g} nats", one.llc_at_loss.sel(at_loss=e)) for e in TOLERANCES]
     sentences = []
     for where, curve in curves:
         known = curve.dropna("step")
         if known.size > 1 and known.step[-1] == one.step[-1]:
-            top = known.isel(step=int(known.argmax()))
+            top = known.isel(step=int(known.argmax("step")))
+            if top.step == known.step[-1]:
+                sentences.append(f"At {where}, the LLC is largest at the last checkpoint, {number(float(top))}")
+                continue
             factor = number(float(top / known[-1]))
             sentences.append(
                 f"At {where}, the LLC falls from {number(float(top))} at step {int(top.step):,} to "

@@ -18,6 +18,7 @@ VEHTARI = "Vehtari et al. 1903.08008, by arviz-stats"
 BATCH_LOSS = "mean loss over the step's batch, in float64"
 SEVERAL = "sampled at several temperatures"
 RULES = "the rules of slt_grok.llc.diagnostics"
+WINDOW = "slt_grok.llc.window_noise"
 
 
 def of_the_network(llc: xr.Dataset) -> Any:
@@ -70,6 +71,15 @@ VARIABLES = {
     "llc_status_reason": Variable((), "reason for the status", "the diagnostic that determines the status", RULES),
     "baseline_loss": Variable(
         (), "loss at the checkpoint", "L(w*), mean over all samples of the data in float64", LAU, "nats"
+    ),
+    "window_noise": Variable(
+        (),
+        "LLC of the window's noise alone",
+        "n_beta (E L(w* + N(0, 1/gamma)) - L(w*)): a null without a chain",
+        WINDOW,
+    ),
+    "window_noise_se": Variable(
+        (), "standard error of the LLC of the window's noise", "over independent draws", WINDOW
     ),
     "llc_chain": Variable(("chain",), "LLC of one chain", "n_beta (mean of the chain's draws - baseline_loss)", LAU),
     "chain_health": Variable(("chain",), "health of the chain", "healthy, or the reason for omitting the chain", RULES),

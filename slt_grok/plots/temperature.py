@@ -33,7 +33,7 @@ def temperature_ladder(measured: xr.Dataset, seed: int | None = None) -> Figure:
         for axes, x in ((by_temperature, here.n_beta.values), (by_loss, here.excess_loss.values)):
             _line(axes, here, x, color, MARKERS[i % len(MARKERS)])
     by_temperature.axvline(measured.attrs["configured_n_beta"], color=GRAY, lw=0.8, ls=":", zorder=0)
-    for tolerance in measured.tolerance.values:
+    for tolerance in measured.at_loss.values:
         by_loss.axvline(tolerance, color=GRAY, lw=0.8, ls=":", zorder=0)
     for axes in grid[0]:
         axes.set(xscale="log", yscale="log", ylabel="LLC")
