@@ -263,7 +263,7 @@ def validate(
         typer.Option(help='A case such as "dln 8,12,10 rank 3"; may be repeated. The entire zoo by default.'),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of problems and chains; default: 0, or 0 to 4 for the entire zoo.", min=0)
+        int | None, typer.Option(help="Seed of problems and chains; default: 0, or 0 to 2 for the entire zoo.", min=0)
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the summary and all cases to this file.")] = None,
 ) -> None:

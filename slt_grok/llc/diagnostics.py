@@ -13,6 +13,7 @@ import numpy as np
 HEALTHY = "healthy"
 RHAT_LIMIT = 1.1
 CONVERGED_RHAT, CONVERGED_ESS = 1.01, 400  # Vehtari et al. 1903.08008, section 4
+GROUPS = 8  # of chains, for the nested R-hat
 WIDEST = 0.1  # distance of the interval's ends, relative to the LLC
 DRIFT_LIMIT = 0.05  # relative to the LLC, between the halves of the draws, if it is also 3 standard errors
 CHANGE_LIMIT = 0.05  # relative to the LLC, from n_beta / 16 to n_beta, beyond its error
@@ -82,6 +83,9 @@ class Average(NamedTuple):
         means, which also reflects disagreement between chains.
     rhat, ess : float
         R-hat and effective sample size of the draws' losses.
+    nested_rhat : float
+        R-hat between up to 8 groups of chains (Margossian et al. 2110.13017), equal to `rhat` up to 8 chains. The R-hat
+        of N chains is about 1 + N / ESS in equilibrium, so it cannot be near 1 for many short chains.
     drift, drift_se : float
         LLC of the second half of the draws minus that of the first, and its standard error.
     virial, virial_se : float
@@ -93,6 +97,7 @@ class Average(NamedTuple):
     llc: float
     llc_se: float
     rhat: float
+    nested_rhat: float
     ess: float
     drift: float
     drift_se: float
@@ -213,6 +218,7 @@ def average(statistics: ChainStatistics) -> Average:
         llc=float(excess.mean()),
         llc_se=_standard_error(excess),
         rhat=_statistic("rhat", excess),
+        nested_rhat=_statistic("rhat", _grouped(excess)),
         ess=_statistic("ess", excess),
         drift=float(second.mean() - first.mean()),
         drift_se=float(np.hypot(_standard_error(first), _standard_error(second))),
@@ -259,8 +265,8 @@ def assess(
     continue training, and the value is low by about that much), `not converged (likely low)` (the second half of the
     draws above the first, the virial below 1, or the LLC above that at n_beta / 16: the chains or the temperature have
     not reached the plateau), `not converged` (falling draws or R-hat above 1.1), `effective` (well sampled, but
-    specific to its n_beta and gamma), `approximate` (also unchanged from n_beta / 16, with R-hat up to 1.1 or an
-    effective sample size below 400), `converged` (also R-hat up to 1.01 and 400 effective draws).
+    specific to its n_beta and gamma), `approximate` (also unchanged from n_beta / 16, with R-hats up to 1.1 or an
+    effective sample size below 400), `converged` (also nested R-hat up to 1.01 and 400 effective draws).
     """
     chains, omitted = len(statistics.health), int((~statistics.healthy).sum())
     if omitted == chains:
@@ -292,7 +298,7 @@ def _assess_estimate(
         return status, f"R-hat {estimate.rhat:.2f} is above {RHAT_LIMIT}: the chains disagree or still drift"
     if drifts:
         return failed, f"the LLC of the second half of the draws is below that of the first by {-estimate.drift:.3g}"
-    well = f"R-hat {estimate.rhat:.2f}, effective sample size {estimate.ess:.0f}"
+    well = f"R-hat {estimate.rhat:.3f} (nested {estimate.nested_rhat:.3f}), effective sample size {estimate.ess:.0f}"
     if not finite_minimizer:
         return LLCStatus.EFFECTIVE, well
     if hotter is None:
@@ -301,7 +307,7 @@ def _assess_estimate(
     percent = 100 * change / estimate.llc
     if abs(change) > max(CHANGE_LIMIT * abs(estimate.llc), QUANTILE * error):
         return low if change > 0 else failed, f"the LLC changes by {percent:.1f}% from n_beta / 16 to n_beta"
-    sampled = estimate.rhat <= CONVERGED_RHAT and estimate.ess >= CONVERGED_ESS
+    sampled = estimate.nested_rhat <= CONVERGED_RHAT and estimate.ess >= CONVERGED_ESS
     status = LLCStatus.CONVERGED if sampled else LLCStatus.APPROXIMATE
     return status, f"{well}; changes by {percent:.1f}% from n_beta / 16"
 
@@ -334,7 +340,7 @@ def interval(estimate: Average, hotter: Average | None = None, regular: bool = F
         return estimate.llc - statistical, estimate.llc + statistical
     change, log = estimate.llc - hotter.llc, float(np.log(16))
     order = float(np.hypot(statistical, max(change, 0.0)))
-    largest = change + QUANTILE * float(np.hypot(estimate.llc_se, hotter.llc_se))
+    largest = max(change, 0.0) + QUANTILE * float(np.hypot(estimate.llc_se, hotter.llc_se))
     multiplicity = 0.0
     if not regular and largest > 0:
         multiplicity = 2 / (log / 2 + (log**2 / 4 + 2 * log / largest) ** 0.5)
@@ -353,6 +359,15 @@ def _statistic(name: str, draws: np.ndarray) -> float:
     from arviz_stats.base.array import array_stats
 
     return np.asarray(getattr(array_stats, name)(draws)).item()
+
+
+def _grouped(draws: np.ndarray) -> np.ndarray:
+    """Join chains to groups, (chain, draw) -> (group, draw), in the order of time; a remainder of chains is omitted."""
+    if len(draws) <= GROUPS:
+        return draws
+    size = len(draws) // GROUPS
+    groups = draws[: size * GROUPS].reshape(GROUPS, size, -1)
+    return groups.swapaxes(1, 2).reshape(GROUPS, -1)
 
 
 def _chain_error(draws: np.ndarray) -> float:

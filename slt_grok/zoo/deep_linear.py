@@ -11,6 +11,8 @@ from torch import Generator, Tensor, nn
 from slt_grok.llc import exact
 from slt_grok.zoo.problem import KnownProblem, normal, orthonormal
 
+LARGE = 2000  # weights
+
 
 class DeepLinear(nn.Module):
     """f(x) = x W_1 ... W_L: (n, H_0) -> (n, H_L)."""
@@ -50,8 +52,9 @@ class DeepLinearNetwork:
 
     @property
     def family(self) -> str:
-        """Family name, by the number of layers."""
-        return f"deep linear, {len(self.widths) - 1} layers"
+        """Family name, by the number of layers, or if there are more than 2,000 weights."""
+        size = sum(rows * columns for rows, columns in pairwise(self.widths))
+        return "large deep linear" if size > LARGE else f"deep linear, {len(self.widths) - 1} layers"
 
     def problem(self, generator: Generator) -> KnownProblem:
         """Draw a random problem."""

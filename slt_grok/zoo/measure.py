@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from slt_grok.llc import estimate
-from slt_grok.llc.diagnostics import LLCStatus
+from slt_grok.llc.diagnostics import TRUSTED, LLCStatus
 from slt_grok.llc.exact import multiplicity_correction
+from slt_grok.progress import ignore
 from slt_grok.zoo.cases import parse
-from slt_grok.zoo.problem import KnownProblem, half_squared_error
+from slt_grok.zoo.problem import KnownProblem
 
 
 def measure(text: str, seed: int) -> dict[str, Any]:
@@ -28,15 +29,17 @@ def measure(text: str, seed: int) -> dict[str, Any]:
     dict[str, Any]
         `case`, `family`, `seed`, `parameters`; `truth`, `multiplicity`; `estimate`, `standard_error`, `low`, `high`,
         `relative_error`; `estimate_with_multiplicity` = estimate + (m - 1) / log(n_beta) and its `relative_error_...`;
-        `covered`: whether the truth is between `low` and `high`; `status`, `reason`, `flagged`: any status but
-        converged; the `settings` chosen by the rule, `seconds`. If the estimate is not finite, `failed` is True and the
-        numbers are None; for an exception, `reason` is its message.
+        `covered`: whether the truth is between `low` and `high`; `status`, `reason`, `converged`; `flagged`: any status
+        that is not trusted; the `settings` chosen by the rule, `seconds`. If the estimate is not finite, `failed` is
+        True and the numbers are None; for an exception, `reason` is its message.
     """
     start = time.perf_counter()
     problem, facts = _pose(text, seed)
     truth = problem.truth
     try:
-        result = estimate(problem.module, problem.data, loss=half_squared_error, seed=seed)
+        result = estimate(
+            problem.module, problem.data, loss=problem.loss, seed=seed, max_seconds=None, on_progress=ignore
+        )
     except Exception as error:  # an estimator that raises fails this case, not the entire zoo
         return failure(text, seed, f"{type(error).__name__}: {error}", time.perf_counter() - start)
     names = ("llc", "llc_low", "llc_high", "llc_status", "llc_status_reason")
@@ -55,7 +58,8 @@ def measure(text: str, seed: int) -> dict[str, Any]:
         "covered": low <= truth.value <= high,
         "status": status,
         "reason": reason,
-        "flagged": status != LLCStatus.CONVERGED,
+        "converged": status == LLCStatus.CONVERGED,
+        "flagged": status not in TRUSTED,
         "failed": False,
         "settings": {name: result.attrs[name] for name in ("n_beta", "gamma", "step_size", "burn_in", "draws")},
         "seconds": time.perf_counter() - start,
@@ -72,6 +76,7 @@ def failure(text: str, seed: int, reason: str, seconds: float = 0.0) -> dict[str
         "covered": False,
         "status": "failed",
         "reason": reason,
+        "converged": False,
         "flagged": True,
         "failed": True,
         "settings": {},

@@ -80,12 +80,15 @@ def summarize(rows: Sequence[Row]) -> dict[str, Any]:
 
     Relative errors are |estimate / truth - 1|. `median_abs_relative_error` and `p90_abs_relative_error` are over the
     regular, deep-linear and modular cases (`aggregate_scope`), for raw estimates; the same errors with the known
-    multiplicity correction are also reported. `coverage` is the fraction of converged cases whose 95% interval contains
-    the truth.
+    multiplicity correction are also reported. `converged_outside` is the fraction of converged cases, of any
+    multiplicity, whose 95% interval misses the truth, `converged_max_abs_relative_error` the largest error of any of
+    them; `approximate_outside` is the same fraction for the other trusted cases, and `coverage` that inside over both.
     """
     measured = [row for row in rows if not row["failed"]]
     scope = [row for row in measured if row["family"].startswith(AGGREGATE)]
-    converged = [row for row in measured if not row["flagged"]]
+    trusted = [row for row in measured if not row["flagged"]]
+    converged = [row for row in trusted if row["converged"]]
+    approximate = [row for row in trusted if not row["converged"]]
     simple = [row for row in converged if row["multiplicity"] == 1]
     widths = [(row["high"] - row["low"]) / 2 / abs(row["truth"]) for row in converged]
     families = dict.fromkeys(row["family"] for row in rows)
@@ -95,9 +98,14 @@ def summarize(rows: Sequence[Row]) -> dict[str, Any]:
         "aggregate_cases": len(scope),
         "failed": sum(row["failed"] for row in rows),
         "flagged_share": statistics.fmean(row["flagged"] for row in rows),
-        "coverage": _mean([row["covered"] for row in converged]),
-        "coverage_scope": "cases with status converged",
-        "coverage_multiplicity_1": _mean([row["covered"] for row in simple]),
+        "converged": len(converged),
+        "converged_outside": _mean([not row["covered"] for row in converged]),
+        "converged_max_abs_relative_error": max((abs(row["relative_error"]) for row in converged), default=None),
+        "approximate": len(approximate),
+        "approximate_outside": _mean([not row["covered"] for row in approximate]),
+        "coverage": _mean([row["covered"] for row in trusted]),
+        "coverage_scope": "cases with status converged or approximate, any multiplicity",
+        "coverage_multiplicity_1": _mean([row["covered"] for row in trusted if row["multiplicity"] == 1]),
         "converged_within_5_percent": _mean([abs(row["relative_error"]) <= CLOSE for row in simple]),
         "converged_within_5_percent_scope": "cases with status converged and multiplicity 1",
         "median_half_width": statistics.median(widths) if widths else None,
@@ -117,7 +125,9 @@ def _family(rows: Sequence[Row]) -> dict[str, Any]:
         "max_abs_relative_error_with_multiplicity": max(errors, default=None),
         "flagged": sum(row["flagged"] for row in rows),
         "failed": sum(row["failed"] for row in rows),
-        "covered_of_converged": sum(row["covered"] for row in measured if not row["flagged"]),
+        "converged": sum(row["converged"] for row in rows),
+        "covered_of_converged": sum(row["covered"] for row in rows if row["converged"]),
+        "covered_of_trusted": sum(row["covered"] for row in rows if not row["flagged"]),
         "median_seconds": statistics.median(row["seconds"] for row in rows),
     }
 

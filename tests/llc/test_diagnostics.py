@@ -114,16 +114,29 @@ def test_up_to_the_old_limits_a_value_is_approximate() -> None:
     good = average(planted())
     for change, word in (
         ({}, "converged"),
-        ({"rhat": 1.01, "ess": 400.0}, "converged"),
-        ({"rhat": 1.011}, "approximate"),
+        ({"nested_rhat": 1.01, "ess": 400.0}, "converged"),
+        ({"rhat": 1.1}, "converged"),  # many short chains
+        ({"nested_rhat": 1.011}, "approximate"),
         ({"ess": 399.0}, "approximate"),
-        ({"rhat": 1.1, "ess": 50.0}, "approximate"),
+        ({"rhat": 1.1, "nested_rhat": 1.05, "ess": 50.0}, "approximate"),
         ({"rhat": 1.11}, "not converged (likely low)"),
         ({"rhat": np.nan}, "not converged (likely low)"),
     ):
         found = good._replace(drift=0.01, **change)
         assert assess(found, planted(), True, good).status == word
     assert LLCStatus.APPROXIMATE in TRUSTED
+
+
+def test_the_nested_rhat_is_the_plain_one_of_few_chains_and_near_one_of_many() -> None:
+    few, many = (average(planted(chains=chains, draws=100, rho=0.9)) for chains in (8, 100))
+    assert few.nested_rhat == few.rhat
+    # 96 chains of 100 / 19 effective draws: in groups of 12 there are 32 per half
+    assert many.rhat > 1.06
+    assert many.nested_rhat < 1.03
+    # groups that disagree, or a common drift, are seen as well as among few chains
+    apart = np.repeat(np.arange(8), 12)[:, None] * 0.2 * SPREAD
+    assert average(planted(chains=96, draws=100, shift=apart)).nested_rhat > 1.05
+    assert average(planted(chains=96, draws=400, shift=RAMP)).nested_rhat > 1.02
 
 
 def test_an_interval_of_ten_percent_is_approximate() -> None:
@@ -205,7 +218,7 @@ def test_the_interval_covers(rho: float, chains: int) -> None:
 
 
 def exactly(llc: float) -> Average:
-    return Average(llc, 0.0, 1.0, 1e3, 0.0, 0.0, 1.0, 0.0, 0.0)
+    return Average(llc, 0.0, 1.0, 1.0, 1e3, 0.0, 0.0, 1.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
@@ -248,9 +261,10 @@ def test_a_regular_point_has_no_multiplicity_to_gain() -> None:
     assert interval(found, hotter)[1] > high
 
 
-def test_a_falling_change_widens_nothing() -> None:
+def test_a_falling_change_only_leaves_room_for_a_multiplicity_within_its_error() -> None:
     found, hotter = exactly(LLC)._replace(llc_se=0.2), exactly(1.5 * LLC)
-    assert interval(found, hotter) == interval(found) == (LLC - 1.96 * 0.2, LLC + 1.96 * 0.2)
+    assert interval(found, hotter)[1] == interval(found, exactly(LLC))[1] > interval(found)[1]
+    assert interval(found, hotter, regular=True) == interval(found) == (LLC - 1.96 * 0.2, LLC + 1.96 * 0.2)
 
 
 STILL = np.ones(32)

@@ -12,8 +12,10 @@ from slt_grok.llc import exact
 from slt_grok.operators.jacobian import jacobian, jacobian_rank, numerical_rank
 from slt_grok.zoo.cases import ZOO, parse
 from slt_grok.zoo.deep_linear import DeepLinear
+from slt_grok.zoo.mixed import MixedModel
 from slt_grok.zoo.normal_crossing import CrossingModel
 from slt_grok.zoo.problem import KnownProblem, half_squared_error, normal
+from slt_grok.zoo.twins import TanhNetwork
 
 SMALL = [
     "quadratic 12 rank 7 decades 3",
@@ -22,6 +24,10 @@ SMALL = [
     "dln 4,5,3 rank 2",
     "dln 4,5,6,3 rank 2 generic",
     "modadd p 3 width 3 pairs 6",
+    "mixed 3 at 1, 2 at 1e-3, crossing 1,2",
+    "tanh 3 gap 0.1",
+    "absolute 5 rank 4",
+    "saturating 5 rank 4",
 ]
 
 
@@ -32,7 +38,7 @@ def draw(text: str, seed: int = 0) -> KnownProblem:
 def loss(problem: KnownProblem, parameters: dict[str, Tensor] | None = None) -> Tensor:
     inputs, targets = problem.data
     outputs = functional_call(problem.module, parameters or dict(problem.module.named_parameters()), (inputs,))
-    return half_squared_error(outputs, targets).mean()
+    return problem.loss(outputs, targets).mean()
 
 
 def moved(problem: KnownProblem, seed: int = 1) -> dict[str, Tensor]:
@@ -180,6 +186,50 @@ def test_modular_addition_has_its_pairs_and_its_rank() -> None:
     everything = draw("modadd p 5 width 3 pairs all")
     assert len(everything.inputs) == 25
     assert everything.truth == (3 * 13 / 2, 1)
+
+
+def test_mixed_curvature_is_a_sum_of_independent_parts() -> None:
+    problem = draw("mixed 3 at 1, 2 at 1e-3, crossing 1,2")
+    module = problem.module
+    assert isinstance(module, MixedModel)
+    turned = torch.tensor([0.5, -1.0, 2.0, 3.0, -4.0, 0.3, 0.7], dtype=torch.float64)
+    there = {"w": module.w.detach() + module.rotation.T @ turned}
+    right = (0.25 + 1 + 4) / 2 + 1e-3 * (9 + 16) / 2 + 0.3**2 * 0.7**4
+    assert loss(problem, there).item() == pytest.approx(right)
+    assert problem.truth == (5 / 2 + 1 / 4, 1)
+    assert draw("mixed 3 at 1, 2 at 1e-3, crossing 1,1,1").truth == (5 / 2 + 1 / 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [("absolute 5 rank 4", (0.3, 2.0)), ("saturating 5 rank 4", (1 - np.exp(-0.045), 1 - np.exp(-2)))],
+)
+def test_the_losses_of_linear_regression(text: str, values: tuple[float, float]) -> None:
+    """|u| and 1 - exp(-u^2 / 2) at residuals of 0.3 and 2."""
+    found = draw(text).loss(torch.tensor([[0.3], [2.0]]).double(), torch.zeros(2, 1).double())
+    assert found.tolist() == pytest.approx(values)
+
+
+@pytest.mark.parametrize("text", ["absolute 3 rank 2", "saturating 3 rank 2"])
+def test_the_integral_of_these_losses_falls_with_the_truth(text: str) -> None:
+    """lambda is the rate at which the integral of exp(-n L) over the residuals falls with n, on a grid."""
+    problem = draw(text)
+    grid = torch.sinh(torch.linspace(-12, 12, 20001, dtype=torch.float64)) / np.sinh(12)  # [-1, 1], dense at 0
+    losses = problem.loss(grid[:, None], torch.zeros_like(grid)[:, None]).numpy()
+    logs = [np.log(np.trapezoid(np.exp(-n * losses), grid.numpy())) for n in (1e4, 1e6)]
+    samples = len(problem.inputs)
+    assert samples * (logs[0] - logs[1]) / np.log(100) == pytest.approx(problem.truth.value, rel=1e-3)
+
+
+@pytest.mark.parametrize("gap", [1.0, 0.3])
+def test_twins_are_regular(gap: float) -> None:
+    problem = draw(f"tanh 3 gap {gap}")
+    module = problem.module
+    assert isinstance(module, TanhNetwork)
+    assert abs(module.b[-1] - module.b[-2]).item() == pytest.approx(gap)
+    found = numerical_rank(jacobian(module, problem.inputs))
+    assert found.singular_values[-1] > 1e3 * 60 * np.finfo(float).eps * found.singular_values[0]
+    assert problem.truth == (found.rank / 2, 1) == (4.5, 1)
 
 
 def test_half_squared_error_of_each_sample() -> None:

@@ -30,6 +30,7 @@ def row(family: str, estimate: float, truth: float = 10.0, half: float = 0.2, **
         "relative_error_with_multiplicity": estimate / truth - 1,
         "covered": abs(estimate - truth) <= half,
         "status": "converged",
+        "converged": True,
         "flagged": False,
         "failed": False,
         "seconds": 2.0,
@@ -37,7 +38,8 @@ def row(family: str, estimate: float, truth: float = 10.0, half: float = 0.2, **
     return facts | changes
 
 
-FLAGGED = {"status": "not converged (likely low)", "flagged": True}
+FLAGGED = {"status": "not converged (likely low)", "converged": False, "flagged": True}
+APPROXIMATE = {"status": "approximate", "converged": False}
 FAILED = failure("dln 3,2,3 rank 1", 0, "ValueError: no", 7.0)
 ROWS = [
     row("regular", 10.1),
@@ -47,6 +49,8 @@ ROWS = [
     row("modular", 9.9, multiplicity=2, relative_error_with_multiplicity=0.0),
     row("normal crossing", 5.0),
     row("polynomial", 10.0, half=1.0),
+    row("polynomial", 10.1, **APPROXIMATE),
+    row("polynomial", 10.6, **APPROXIMATE),
     FAILED,
 ]
 
@@ -59,13 +63,18 @@ def test_the_summary_counts_what_it_says() -> None:
     assert found["p90_abs_relative_error"] == pytest.approx(0.16)  # between 10 and 20%, 0.6 of the way
     assert found["median_abs_relative_error_with_multiplicity"] == pytest.approx(0.03)
     assert found["failed"] == 1
-    assert found["flagged_share"] == pytest.approx(2 / 8)
-    # converged: 10.1, 9.0, 10.3, 9.9, 5.0, 10.0; intervals of +-0.2 but the last
-    assert found["coverage"] == pytest.approx(3 / 6)
-    assert found["coverage_multiplicity_1"] == pytest.approx(2 / 5)
+    assert found["flagged_share"] == pytest.approx(2 / 10)
+    # converged: 10.1, 9.0, 10.3, 9.9 (m = 2), 5.0, 10.0; intervals of +-0.2 but the last; approximate: 10.1 and 10.6
+    assert found["converged"] == 6
+    assert found["converged_outside"] == pytest.approx(3 / 6)
+    assert found["converged_max_abs_relative_error"] == pytest.approx(0.5)
+    assert found["approximate"] == 2
+    assert found["approximate_outside"] == pytest.approx(1 / 2)
+    assert found["coverage"] == pytest.approx(4 / 8)
+    assert found["coverage_multiplicity_1"] == pytest.approx(3 / 7)
     assert found["converged_within_5_percent"] == pytest.approx(3 / 5)
     assert found["median_half_width"] == pytest.approx(0.02)
-    assert found["cases"] == 8
+    assert found["cases"] == 10
 
 
 def test_the_summary_by_family() -> None:
@@ -76,6 +85,8 @@ def test_the_summary_by_family() -> None:
     assert found["modular"]["max_abs_relative_error_with_multiplicity"] == 0
     assert found["deep linear, 4 layers"]["flagged"] == 1
     assert found["deep linear, 4 layers"]["covered_of_converged"] == 0
+    polynomial = found["polynomial"]
+    assert (polynomial["converged"], polynomial["covered_of_converged"], polynomial["covered_of_trusted"]) == (1, 1, 2)
     failed = found["deep linear, 2 layers"]
     assert (failed["cases"], failed["failed"]) == (2, 1)
     assert failed["median_seconds"] == 4.5
@@ -122,9 +133,10 @@ def test_plain_lines_where_there_is_no_terminal(
     lines = capsys.readouterr().out.splitlines()
     modular = next(line for line in lines if line.startswith("a modular case"))
     assert re.split("  +", modular)[1:] == ["0", "10", "2", "9.9", "9.7 to 10.1", "-1.0%", "0.0%", "converged", "2.0"]
-    assert "failed (ValueError: no)" in lines[8]
-    assert "median 3.0%, p90 16.0%; 1 failed" in lines[9]
-    assert "flagged: 25.0%" in lines[10]
+    assert "failed (ValueError: no)" in lines[10]
+    assert "median 3.0%, p90 16.0%; 1 failed" in lines[11]
+    assert "converged: 6, 50.0% outside their 95% interval, all within 50.0%" in lines[12]
+    assert "approximate: 2, 50.0% outside; flagged: 20.0%" in lines[12]
 
 
 @pytest.mark.parametrize(
