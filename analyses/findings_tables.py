@@ -98,7 +98,7 @@ def shipped(names: Sequence[str]) -> str:
     rows = []
     for name in names:
         content = load(f"{name}.json")
-        summary, task, llc = content["summary"], content["config"]["task"], content["config"]["llc"]
+        summary, task, llc = content["summary"], content["config"]["task"], setting(content)
         generalized = summary["generalization_step"]
         rows.append(
             [
@@ -116,6 +116,11 @@ def shipped(names: Sequence[str]) -> str:
     return table([*header, "LLC at the end", "key frequencies"], rows)
 
 
+def setting(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Get the numbers of a run's LLC setting; recorded apart since its configuration may have a rule."""
+    return content.get("llc_setting") or content["config"]["llc"]
+
+
 def melted(names: Sequence[str]) -> str:
     """Tabulate how far the chains at each run's peak are from guessing."""
     rows = []
@@ -123,7 +128,7 @@ def melted(names: Sequence[str]) -> str:
         content = load(f"{name}.json")
         summary, config = content["summary"], content["config"]
         guess = math.log(config["task"]["modulus"])
-        peak, end = (summary[key] / config["llc"]["n_beta"] for key in ("llc_peak", "llc_final"))
+        peak, end = (summary[key] / setting(content)["n_beta"] for key in ("llc_peak", "llc_final"))
         rows.append([f"`{name}`", num(guess), num(peak), num(peak / guess), num(end), num(end / guess)])
     header = ["run", "loss of guessing, log p", "excess loss at the peak", "over log p", "excess loss at the end"]
     return table([*header, "over log p"], rows)

@@ -25,6 +25,7 @@ def record(run: Path) -> Path:
     content = {
         "command": f"slt-grok run {config}",
         "summary": summary,
+        "llc_setting": llc_setting(directory),
         "stages": manifest["stages"],
         "wall_seconds": round(sum(stage.get("wall_seconds", 0) for stage in manifest["stages"].values()), 1),
         "environment": manifest["environment"],
@@ -34,6 +35,12 @@ def record(run: Path) -> Path:
     write_json(path, content)
     shutil.copyfile(run / "figures" / "phase_transition.png", RESULTS / f"{name}_phase_transition.png")
     return path
+
+
+def llc_setting(directory: RunDirectory) -> dict[str, float]:
+    """Read the numbers that the LLC's values refer to, where the configuration may have a rule."""
+    llc = directory.read_measurement("llc")
+    return {key: float(llc.attrs[key]) for key in ("n_beta", "gamma", "n", "dimension")}
 
 
 if __name__ == "__main__":
