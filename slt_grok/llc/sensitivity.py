@@ -28,6 +28,7 @@ from slt_grok.llc.variables import VARIABLES
 from slt_grok.progress import ProgressCallback, ignore
 
 RELAXATION = 128  # updates
+SHORT_FLIGHT = 8  # steps: momentum gained on the way down is soon lost, and does not carry chains out of the window
 
 
 class Setting(NamedTuple):
@@ -160,7 +161,8 @@ def relaxed_noise(
     """Draw starting points from N(w*, 1/gamma), then let the stiff directions relax, (networks x K x chains, d).
 
     The loss is so steep at these draws that a sampler that tunes itself would tune itself to them. `RELAXATION` updates
-    of underdamped Langevin, with a step for the curvature there, take the chains to where they can be sampled.
+    of underdamped Langevin, with short flights and a step for the curvature there, take the chains to where they can be
+    sampled.
     """
     gamma = torch.tensor(gammas, dtype=problem.dtype).repeat_interleave(chains).repeat(len(problem.trajectory))[:, None]
     starts = problem.starts(n_betas, 1.0, chains, seed)._replace(gamma=gamma)
@@ -169,6 +171,6 @@ def relaxed_noise(
     sampling = problem.sampling(UnderdampedLangevin(1.0), Schedule(RELAXATION - 4, 4), device=device_named(device))
     posterior = LocalPosterior(center, starts.n_beta, gamma)
     curvature = top_curvature(BatchLoss(sampling, starts, starts.streams), position, posterior)
-    sampler, ends = UnderdampedLangevin(SAFETY / curvature.sqrt()[:, None]), Ends(4)
+    sampler, ends = UnderdampedLangevin(SAFETY / curvature.sqrt()[:, None], longest_flight=SHORT_FLIGHT), Ends(4)
     sampler.run(replace(sampling, sampler=sampler), starts._replace(position=position), ignore, [ends])
     return ends.positions

@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from slt_grok.llc.diagnostics import QUANTILE, TRUSTED, LLCStatus
 from slt_grok.plots import style
@@ -43,10 +44,14 @@ def llc_window(measured: xr.Dataset, seed: int | None = None) -> Figure:
     radius.set_xlabel(r"Radius $\sqrt{d/\gamma}\,/\,|w^*|$" + f"\n($n\\beta$ = {measured.n_beta.values[-1]:,.4g})")
     for axes in (*grid[0], radius):
         axes.set(xscale="log", yscale="log")
+        style.few_decades(axes)
     grid[0, 0].set_ylim(_range(measured))
     for axes in (grid[0, 0], radius):
         axes.set_ylabel("LLC")
     _drop(factor, half, measured)
+    for axes in grid.flat:
+        axes.xaxis.set_major_locator(LogLocator(numticks=6))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     handles = [
         Line2D([], [], color=color, marker="o", ms=3, label=f"step {step:,}")
         for step, color in zip(measured.step.values.tolist(), colors, strict=True)
@@ -89,7 +94,8 @@ def _drop(factor: Axes, half: Axes, measured: xr.Dataset) -> None:
     for axes in (factor, half):
         axes.set(xscale="log", yscale="log", xlabel=r"Localization $\gamma$", xlim=_padded(measured.gamma.values))
         axes.axvline(measured.attrs["gamma"], color=GRAY, lw=0.8, ls=(0, (4, 2)), zorder=0)
-        style.narrow_ticks(axes)
+        low, high = axes.get_ylim()
+        (style.few_decades if high / low > 100 else style.narrow_ticks)(axes)
     start, end = int(measured.drop_from.values.flat[0]), int(measured.step.values[-1])
     factor.set_ylabel(f"LLC at step {start:,}\n/ LLC at step {end:,}")
     half.set_ylabel("Step half way\nthrough the drop")
