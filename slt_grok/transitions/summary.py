@@ -99,6 +99,8 @@ def _summarize_seed(transitions: xr.Dataset, curves: Curves, seed: int) -> dict[
     halves = next((event for event in summary["order_of_events"] if event["measure"] == "llc"), {})
     summary |= {f"llc_half_way_{part}": halves.get(part) for part in ENDS}
     summary["flags"] = _flags(summary, set(events.measure), transitions.measure.values.tolist())
+    if llc is not None and summary["llc_statuses"]:
+        summary["flags"] += _flags_of_omitted(llc.sel(seed=seed), drop)
     return summary
 
 
@@ -129,6 +131,19 @@ def _flags(summary: dict[str, Any], present: set[str], measured: list[str]) -> l
             flags.append(f'{count} have the status "{status}" and are {consequence}')
     if summary["key_frequencies"] == []:
         flags.append("no key frequency at the last checkpoint: there is no Fourier circuit")
+    return flags
+
+
+def _flags_of_omitted(llc: xr.Dataset, drop: Drop) -> list[str]:
+    """Warn of a peak or an end that may be elsewhere, since estimates are omitted there."""
+    steps, omitted = llc.step.values, llc.llc_status.isin(EXCLUDED).values
+    if not np.isfinite(drop.peak_step):
+        return []
+    flags, peak = [], int(np.flatnonzero(steps == drop.peak_step)[0])
+    if omitted[max(peak - 1, 0) : peak + 2].any():
+        flags.append(f"the estimate next to the LLC's peak at step {steps[peak]:,} is omitted: the LLC may peak there")
+    if omitted[-1]:
+        flags.append(f"the estimate at the end is omitted: the final LLC is that of step {drop.final_step:,.0f}")
     return flags
 
 

@@ -16,7 +16,7 @@ BASELINE: dict[str, Any] = {
     "name": "baseline",
     "seeds": [0, 1, 2, 3],
     "task": {"modulus": 7, "train_fraction": 0.8},
-    "model": {"kind": "mlp", "d_embed": 8, "d_mlp": 24},
+    "model": {"kind": "mlp", "d_embed": 8, "d_mlp": 24, "activation": "relu"},  # whose neurons can be rescaled
     "training": {
         "steps": 400, "learning_rate": 0.01, "weight_decay": 2.0, "evaluate_every": 20,
         "checkpoints": {"linear": 3, "logarithmic": 3},
@@ -39,6 +39,9 @@ EVERYTHING: dict[str, Any] = BASELINE | {
     "circuit_null": {},
     "circuit_maps": {},
     "confound": {"checkpoints": 2},
+    "window": {"checkpoints": 2, "draws": 20, "burn_in": 20},
+    "gauge": {"checkpoints": 2},
+    "temperature": {"checkpoints": 2, "rungs": 12, "draws": 130, "burn_in": 130},
     "refined": {"checkpoints": 2},
     "interventions": {"checkpoints": 2, "controls": 2},
     "topology": {"checkpoints": 1, "landmarks": 20},
