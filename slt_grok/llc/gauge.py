@@ -22,10 +22,8 @@ from slt_grok.format import number, percent, plus_minus
 from slt_grok.llc import restrictions
 from slt_grok.llc.measurement import LLC, estimate_by, setting_note, status_counts, subspace_of
 from slt_grok.llc.milestones import at_milestones
-from slt_grok.llc.problem import Problem
 from slt_grok.llc.settings import RestrictedSettings
 from slt_grok.llc.variables import VARIABLES, of_the_network
-from slt_grok.llc.window_noise import window_noise
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, final_numbers
 from slt_grok.models import Network
 from slt_grok.models.model import Model
@@ -42,6 +40,7 @@ REPRESENTATIVES = {
 ROUNDING = 1e-9  # change of the outputs in float64, relative to the largest one
 KEPT = (
     "llc", "llc_se", "llc_low", "llc_high", "rhat", "ess", "virial", "llc_status", "llc_status_reason", "baseline_loss",
+    "window_noise", "window_noise_se",
 )  # fmt: skip
 EACH = ("representative",)
 
@@ -60,10 +59,6 @@ class Gauge(Measurement):
     default, inherits = False, "llc"
     variables = {name: VARIABLES[name]._replace(dims=EACH) for name in KEPT} | {
         "weight_norm": Variable(EACH, "norm of the weights", "|w| of the weights that move"),
-        "window_noise": Variable(
-            EACH, "LLC of the window's noise alone", "n_beta (E L(w + N(0, 1/gamma)) - L(w)), without a chain"
-        ),
-        "window_noise_se": Variable(EACH, "standard error of the noise's LLC", "over independent draws"),
         "output_change": Variable(
             (), "change of the outputs", "largest change of an output in float64 over the largest output"
         ),
@@ -115,16 +110,9 @@ class Gauge(Measurement):
                 f"got a relative change of {change.max():.2g}"
             )
         llcs = estimate_by(settings, moved, on_progress)
-        problem = Problem.from_inputs(moved, data, subspace=subspace, dtype=settings.dtype)
-        noise = window_noise(problem, [settings.n_beta_of(len(data[0]))], settings.gamma, seed=settings.seed)
-        norm = subspace.coordinates(moved.stacked()).norm(dim=1).numpy()
-        values = {"weight_norm": norm, "window_noise": noise.llc[:, 0], "window_noise_se": noise.llc_se[:, 0]}
-        shape = (len(shard), len(REPRESENTATIVES))
-        own = self.dataset(
-            shard,
-            {name: value.reshape(shape) for name, value in values.items()} | {"output_change": change.max(1)},
-            representative=list(REPRESENTATIVES),
-        )
+        norm = subspace.coordinates(moved.stacked()).norm(dim=1).numpy().reshape(len(shard), -1)
+        own = {"weight_norm": norm, "output_change": change.max(1)}
+        own = self.dataset(shard, own, representative=list(REPRESENTATIVES))
         return llcs[list(KEPT)].merge(own).assign_attrs(llcs.attrs)
 
     def seconds(self, trial: Trajectory, settings: GaugeSettings, checkpoints: int, context: Context) -> float:

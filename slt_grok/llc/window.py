@@ -41,6 +41,7 @@ RATIO = math.sqrt(10)  # of neighboring gammas
 REACH = 10  # factor on both sides of the configured gamma
 RADII = (0.05, 0.7)  # of |w*|, which every checkpoint's gammas cover
 SAMPLED = ("llc", "llc_se", "rhat", "ess", "drift", "virial", "llc_status", "llc_status_reason")
+NULL = ("window_noise", "window_noise_se")
 MAP = ("n_beta", "gamma")
 RULE = "the rules of slt_grok.llc.window_limits"
 
@@ -57,11 +58,7 @@ class Window(Measurement):
     name, title, position = "window", "The window of the LLC", 23
     Settings = WindowSettings
     default, inherits = False, "llc"
-    variables = {name: VARIABLES[name]._replace(dims=MAP) for name in SAMPLED} | {
-        "window_noise": Variable(
-            MAP, "LLC of the window's noise alone", "n_beta (E L(w* + N(0, 1/gamma)) - L(w*)), without a chain"
-        ),
-        "window_noise_se": Variable(MAP, "standard error of the noise's LLC", "over independent draws"),
+    variables = {name: VARIABLES[name]._replace(dims=MAP) for name in (*SAMPLED, *NULL)} | {
         "weight_norm": Variable((), "norm of the weights", "|w*| of the weights that move"),
         "radius": Variable(
             ("gamma",), "radius of the window relative to the weights", "sqrt(d / gamma) / |w*|"

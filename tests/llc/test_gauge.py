@@ -63,8 +63,8 @@ def problem(curvatures: np.ndarray, *moving: str) -> Problem:
 def test_llc_of_each_representative_is_exact_where_one_side_moves() -> None:
     n_beta, gamma = 20.0, 40.0
     found = sample(
-        problem(CURVATURES, "a"), UnderdampedLangevin(0.02, longest_flight=20), Schedule(300, 4000),
-        n_betas=[n_beta], gamma=gamma, chains=8, seed=3,
+        problem(CURVATURES, "a"), UnderdampedLangevin(0.02, longest_flight=20), Schedule(200, 1200),
+        n_betas=[n_beta], gamma=gamma, chains=24, seed=3,
     )  # fmt: skip
     b = np.array([1.0, 2.0, 1 / 2, 1 / 4])  # a = 4, 2, 8, 16; the nearest zero is 13 standard deviations away
     curvature = n_beta * CURVATURES * b[:, None] ** 2
@@ -79,8 +79,8 @@ def test_llc_of_each_representative_is_exact_where_one_side_moves() -> None:
 def test_llc_of_each_representative_is_exact_where_both_sides_move() -> None:
     h, n_beta, gamma = 0.3, 10.0, 2.0
     found = sample(
-        problem(np.array([h]), "a", "b"), UnderdampedLangevin(0.02, longest_flight=60), Schedule(500, 6000),
-        n_betas=[n_beta], gamma=gamma, chains=16, seed=4,
+        problem(np.array([h]), "a", "b"), UnderdampedLangevin(0.02, longest_flight=60), Schedule(300, 1500),
+        n_betas=[n_beta], gamma=gamma, chains=64, seed=4,
     )  # fmt: skip
     for name, (a, b) in zip(REPRESENTATIVES, ((4, 1), (2, 2), (8, 1 / 2), (16, 1 / 4)), strict=True):
         # 7 standard deviations of the localization to each side
