@@ -23,6 +23,7 @@ from slt_grok.llc import restrictions
 from slt_grok.llc.measurement import LLC, estimate_by, setting_note, status_counts, subspace_of
 from slt_grok.llc.milestones import at_milestones
 from slt_grok.llc.settings import RestrictedSettings
+from slt_grok.llc.tables import estimate_text
 from slt_grok.llc.variables import VARIABLES, of_the_network
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, final_numbers
 from slt_grok.models import Network
@@ -138,7 +139,7 @@ class Gauge(Measurement):
             values = [here.sel(representative=name) for name in REPRESENTATIVES]
             rows.append(
                 [
-                    str(seed), f"{step:,}", *[plus_minus(value.llc.item(), value.llc_se.item()) for value in values],
+                    str(seed), f"{step:,}", *map(estimate_text, values),
                     plus_minus(here.gauge_range.item(), here.gauge_range_se.item()), percent(here.gauge_share.item()),
                 ]
             )  # fmt: skip

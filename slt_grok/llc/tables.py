@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from slt_grok.format import number, plus_minus
-from slt_grok.llc.diagnostics import HEALTHY
+from slt_grok.llc.diagnostics import EXCLUDED, HEALTHY
 from slt_grok.measurement import Table
 
 
@@ -27,6 +27,12 @@ def summary_table(llc: xr.Dataset) -> Table:
         ["Smallest acceptance of a Langevin proposal", _worst(acceptance, -acceptance, ".2f")],
     ]
     return Table("Diagnostics of the LLC", ["", ""], rows)
+
+
+def estimate_text(estimate: xr.Dataset) -> str:
+    """Format one LLC with its standard error, and with its status if that makes the value say nothing."""
+    text, status = plus_minus(estimate.llc.item(), estimate.llc_se.item()), str(estimate.llc_status.item())
+    return f"{text} ({status})" if status in EXCLUDED else text
 
 
 def _worst(values: xr.DataArray, badness: xr.DataArray, form: str) -> str:

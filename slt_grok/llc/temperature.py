@@ -27,6 +27,7 @@ from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import statistics
 from slt_grok.llc.samplers.adaptive import AdaptiveLangevin
 from slt_grok.llc.settings import RestrictedSettings
+from slt_grok.llc.tables import estimate_text
 from slt_grok.llc.variables import VARIABLES
 from slt_grok.llc.window_noise import window_excess
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, final_numbers
@@ -148,7 +149,7 @@ class Temperature(Measurement):
             ]  # fmt: skip
             rows.append(
                 [
-                    str(seed), f"{step:,}", plus_minus(at.llc.item(), at.llc_se.item()), number(at.excess_loss.item()),
+                    str(seed), f"{step:,}", estimate_text(at), number(at.excess_loss.item()),
                     "none" if np.isnan(one.plateau_from) else number(one.plateau_from.item()), *at_loss,
                     plus_minus(one.log_evidence.item(), one.log_evidence_se.item()),
                     number(one.log_evidence_bennett.item()),
