@@ -2,10 +2,13 @@
 
 import math
 
+import numpy as np
 import torch
-from torch import Tensor
+from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from slt_grok.llc.problem import Problem
+from slt_grok.operators.objective import loss_and_gradient
 
 STEPS = 20
 
@@ -38,17 +41,17 @@ def descent(problem: Problem, index: int, n_beta: float, gamma: float) -> float:
     center = subspace.coordinates(stack)
     inputs = problem.inputs.double() if problem.inputs.is_floating_point() else problem.inputs
     scale = math.sqrt(gamma) if gamma > 0 else 1.0  # of the offset, so that flat directions have curvature 1
-    offset = torch.zeros_like(center).requires_grad_()
     potentials = []
 
-    def potential() -> Tensor:
-        position = center + offset.detach() / scale
-        placed = subspace.place(position, stack)
-        loss, gradients = network.stacked_loss_and_gradient(placed, inputs, problem.targets, False, subspace.parts)
-        pull = gamma / scale**2 * offset.detach()
-        offset.grad = n_beta / scale * subspace.coordinates(gradients) + pull
-        potentials.append(n_beta * loss.item() + 0.5 * (pull * offset.detach()).sum().item())
-        return torch.tensor(potentials[-1], dtype=torch.float64)
+    def potential(offset: np.ndarray) -> tuple[float, np.ndarray]:
+        away = torch.from_numpy(offset / scale)[None]
+        parameters = {name: tensor[0] for name, tensor in subspace.place(center + away, stack).items()}
+        loss, gradient = loss_and_gradient(network, parameters, (inputs, problem.targets))
+        slope = subspace.coordinates({name: tensor[None] for name, tensor in gradient.items()})
+        potentials.append(n_beta * loss + gamma / 2 * away.square().sum().item())
+        return potentials[-1], ((n_beta * slope + gamma * away) / scale)[0].double().numpy()
 
-    torch.optim.LBFGS([offset], max_iter=STEPS, line_search_fn="strong_wolfe").step(potential)
+    # idle threads of numpy spin, and would take the cores from torch's
+    with threadpool_limits(limits=1, user_api="blas"):
+        minimize(potential, np.zeros(problem.d), jac=True, method="L-BFGS-B", options={"maxiter": STEPS, "ftol": 0.0})
     return potentials[0] - min(value for value in potentials if math.isfinite(value))
