@@ -100,6 +100,11 @@ def untrusted(y: xr.DataArray, status: xr.DataArray) -> list[str]:
     return np.unique(status.values[shown.values].astype(str)).tolist()
 
 
+def status_handles(y: xr.DataArray, status: xr.DataArray, size: float = 3) -> list[Line2D]:
+    """List the legend handles of the hollow points that `points_by_status` draws in any color."""
+    return [Line2D([], [], label=name_of(name), **hollow(name, "0.35", size)) for name in untrusted(y, status)]
+
+
 def name_of(status: str) -> str:
     """Name a status in a legend, with the consequence of being excluded."""
     return f"{status}, in no summary" if status in EXCLUDED else status

@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from slt_grok.llc.diagnostics import QUANTILE, TRUSTED, LLCStatus
+from slt_grok.llc.diagnostics import EXCLUDED, QUANTILE
 from slt_grok.plots import style
-from slt_grok.plots.lines import points
+from slt_grok.plots.lines import points_by_status, status_handles
 from slt_grok.plots.palette import GRAY
 
 MARKERS = "osD^vP<X>"
@@ -48,15 +48,16 @@ def temperature_ladder(measured: xr.Dataset, seed: int | None = None) -> Figure:
         Line2D([], [], color=color, marker=MARKERS[i % len(MARKERS)], ms=3, label=f"step {step:,}")
         for i, (step, color) in enumerate(zip(measured.step.values.tolist(), colors, strict=True))
     ]
+    handles += status_handles(measured.llc.where(measured.llc > 0), measured.llc_status)
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 6))
     style.panel_letters(list(grid.flat), offset=(-30, 9), room=False)
     return figure
 
 
 def _line(axes: Axes, here: xr.Dataset, x: np.ndarray, color: str, marker: str) -> None:
-    """Draw one checkpoint; nonpositive and diverged values are omitted."""
-    drawn = ((here.llc > 0) & (here.llc_status != LLCStatus.DIVERGED)).values
-    value, error = here.llc.values[drawn], QUANTILE * here.llc_se.values[drawn]
-    axes.plot(x[drawn], value, lw=0.9, color=color)
-    axes.fill_between(x[drawn], np.maximum(value - error, value / 10), value + error, color=color, alpha=0.2, lw=0)
-    points(axes, x[drawn], value, here.llc_status.isin(TRUSTED).values[drawn], color, marker, 3)
+    """Draw one checkpoint, melted values off its line; nonpositive and diverged values are omitted."""
+    used = ((here.llc > 0) & ~here.llc_status.isin(EXCLUDED)).values
+    value, error = here.llc.values[used], QUANTILE * here.llc_se.values[used]
+    axes.plot(x[used], value, lw=0.9, color=color)
+    axes.fill_between(x[used], np.maximum(value - error, value / 10), value + error, color=color, alpha=0.2, lw=0)
+    points_by_status(axes, x, here.llc.where(here.llc > 0), here.llc_status, color, marker)

@@ -18,15 +18,13 @@ from slt_grok.format import first_line
 from slt_grok.llc.diagnostics import EXCLUDED
 from slt_grok.plots import style
 from slt_grok.plots.lines import (
-    hollow,
     interval,
     line_of_llc,
-    name_of,
     note_setting,
     over_seeds,
     points_by_status,
     setting,
-    untrusted,
+    status_handles,
 )
 from slt_grok.plots.palette import BLUE, GREEN, ORANGE, PURPLE
 
@@ -194,8 +192,7 @@ def interventions(measured: xr.Dataset, seed: int | None = None) -> Figure:
     for site, (color, marker) in SITES.items():
         if (networks.site == site).any():
             handles.append(Line2D([], [], color=color, marker=marker, ms=3.5, label=site))
-    for name in untrusted(networks.llc, networks.llc_status):
-        handles.append(Line2D([], [], label=name_of(name), **hollow(name, "0.35", 3)))
+    handles += status_handles(networks.llc, networks.llc_status)
     if (networks.control == "circuit").any():
         handles.append(Line2D([], [], color="0.4", ls="--", label="random frequencies, neurons"))
         handles.append(Line2D([], [], color="0.4", ls=":", label="random planes"))

@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from slt_grok.llc.diagnostics import QUANTILE, TRUSTED, LLCStatus
 from slt_grok.plots import style
-from slt_grok.plots.lines import points
+from slt_grok.plots.lines import points_by_status, status_handles
 from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE
 
 FLOOR = 1e-2  # lowest LLC drawn: below, the chains do not feel the loss
@@ -57,6 +57,7 @@ def llc_window(measured: xr.Dataset, seed: int | None = None) -> Figure:
         for step, color in zip(measured.step.values.tolist(), colors, strict=True)
     ]
     handles.append(Line2D([], [], color="0.4", ls=":", label="noise alone"))
+    handles += status_handles(measured.llc.where(measured.llc > 0), measured.llc_status)
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 7))
     style.panel_letters(list(grid.flat), offset=(-30, 9), room=False)
     return figure
@@ -70,8 +71,8 @@ def _line(axes: Axes, here: xr.Dataset, x: np.ndarray, color: str) -> None:
     axes.plot(x, here.window_noise.where(here.window_noise > 0), ls=":", lw=0.9, color=color)
     axes.plot(x, np.where(good, value, np.nan), lw=1.0, color=color)
     low = np.minimum(error, value - value / 1e3)  # the axis is logarithmic
-    axes.errorbar(x, value, [np.where(good, low, 0), np.where(good, error, 0)], ls="", lw=0.8, color=color)
-    points(axes, x, value, good, color, size=3)
+    axes.errorbar(x, np.where(good, value, np.nan), [low, error], ls="", lw=0.8, color=color)
+    points_by_status(axes, x, here.llc.where(drawn), here.llc_status, color)
 
 
 def _range(measured: xr.Dataset) -> tuple[float, float]:
