@@ -151,26 +151,35 @@ def chain_health(
 
     Notes
     -----
-    The mean of (w - w*) . grad U is d in equilibrium for any loss, so a mean of twice that indicates an unstable step.
-    The excess loss has no such bound: n_beta (E L - L(w*)) is d/k for a loss that is homogeneous of degree k, and still
-    higher for a loss that saturates. For d up to 30 the bound is 60, since a mean of few looks varies.
+    See `is_unstable`.
     """
     broken = ~np.isfinite(losses)
     if broken.any():
         return f"diverged: loss not finite at update {int(broken.argmax())}"
-    if is_unstable(virial, d):
-        return f"diverged: the virial is {virial.mean():.3g} (1 in equilibrium), the step is unstable"
     with np.errstate(over="ignore"):
         excess = n_beta * (losses - baseline)
-    if bounded and excess.max() > highest_excess(d, float(np.median(excess[len(losses) // 2 :]))):
+    last = excess[len(losses) // 2 :]
+    if is_unstable(last, virial, d):
+        return (
+            f"diverged: n_beta times excess loss {last.mean():.3g} and virial {virial.mean():.3g} (1 in equilibrium) "
+            "are those of an unstable step"
+        )
+    if bounded and excess.max() > highest_excess(d, float(np.median(last))):
         return f"diverged: n_beta times excess loss {excess.max():.3g} at update {int(excess.argmax())}, out of reach"
     return HEALTHY
 
 
-def is_unstable(virial: np.ndarray, d: int) -> bool:
-    """Test whether a chain's mean of (w - w*) . grad U, of which `virial` is a d-th, is above twice d or 30."""
+def is_unstable(excess: np.ndarray, virial: np.ndarray, d: int) -> bool:
+    """Test whether n_beta (L - L(w*)) and virial of a chain have means that only an unstable step gives.
+
+    The excess has a mean of at most d/2 at a minimum of a smooth loss, so a mean above d is suspect; but for a loss
+    homogeneous of degree k it is d/k, and for one that saturates still higher. The mean of (w - w*) . grad U, of which
+    the virial is a d-th, is d in equilibrium for any loss: if it is also above twice d, the step is unstable. For d up
+    to 30 both limits are those of d = 30, since means of few draws vary.
+    """
+    largest = max(d, 30)
     with np.errstate(over="ignore", invalid="ignore"):
-        return not d * virial.mean() <= 2 * max(d, 30)  # NaN compares false
+        return bool(excess.mean() > largest) and not bool(d * virial.mean() <= 2 * largest)  # NaN compares false
 
 
 def highest_excess(d: int, median: float) -> float:
@@ -184,15 +193,22 @@ def highest_excess(d: int, median: float) -> float:
     return center + 10 * center**0.5 + 50
 
 
-def is_out_of_reach(losses: np.ndarray, baselines: np.ndarray, n_betas: Sequence[float], d: int) -> bool:
-    """Test whether any loss (network, temperature, chain, update) is above `highest_excess` or not finite."""
+def is_out_of_reach(
+    losses: np.ndarray, virial: np.ndarray, baselines: np.ndarray, n_betas: Sequence[float], d: int
+) -> bool:
+    """Test whether any loss (network, temperature, chain, update) is above `highest_excess`, or any chain unstable.
+
+    `virial` is (network, temperature, chain, look).
+    """
     if not np.isfinite(losses).all():
         return True
     with np.errstate(over="ignore"):
         excess = np.array(n_betas)[:, None, None] * (losses - baselines[:, None, None, None])
-    medians = np.median(excess[..., excess.shape[-1] // 2 :], axis=(-2, -1))
-    highest = np.vectorize(lambda median: highest_excess(d, median))(medians)
-    return bool((excess > highest[..., None, None]).any())
+    last = excess[..., excess.shape[-1] // 2 :]
+    highest = np.vectorize(lambda median: highest_excess(d, median))(np.median(last, axis=(-2, -1)))
+    if (excess > highest[..., None, None]).any():
+        return True
+    return any(is_unstable(last[chain], virial[chain], d) for chain in np.ndindex(*last.shape[:-1]))
 
 
 def average(statistics: ChainStatistics) -> Average:

@@ -59,7 +59,8 @@ class Curvatures:
     resolved : bool
         Whether the number of nonzero eigenvalues is certain.
     unchanged : callable or None, optional
-        (n_beta, gamma, tolerance) -> whether `hidden` is the same over the local posterior; None if not known.
+        (n_beta, gamma, tolerance) -> whether `hidden` is above the tolerance, and the same to within it over the local
+        posterior; None if not known.
     """
 
     eigenvalues: np.ndarray
@@ -153,10 +154,10 @@ def _formed(product_at: Callable[[Tensor], Callable[[Tensor], Tensor]], center: 
     def unchanged(n_beta: float, gamma: float, tolerance: float) -> bool:
         """Compare the Rayleigh quotients of the hidden directions at draws of N(w*, (n_beta H + gamma)^-1)."""
         half = 0.5 * gamma / (n_beta * values.clamp(min=0) + gamma)
-        few = half[counted].sort(descending=True).values.cumsum(0)
-        if not len(few) or few[-1] < tolerance:
-            return True
-        directions = vectors[:, counted][:, half[counted] > tolerance / (10 * len(few))].T
+        if half[counted].sum() < tolerance:
+            return False  # nothing to add
+        matter = counted & (half > tolerance / (10 * len(non_zero)))
+        directions = vectors[:, matter].T
         spread = (n_beta * values.clamp(min=0) + gamma).rsqrt()
         generator = torch.Generator().manual_seed(0)
         changes = []
@@ -165,8 +166,7 @@ def _formed(product_at: Callable[[Tensor], Callable[[Tensor], Tensor]], center: 
             product = product_at(center + vectors @ (spread * noise))
             quotients = (vmap(product, chunk_size=CHUNK)(directions) * directions).sum(1).abs()
             changes.append((0.5 * gamma / (n_beta * quotients + gamma)).sum().item())
-        expected = half[counted][half[counted] > tolerance / (10 * len(few))].sum().item()
-        return abs(float(np.mean(changes)) - expected) < tolerance
+        return abs(float(np.mean(changes)) - half[matter].sum().item()) < tolerance
 
     resolved = not len(non_zero) or bool(non_zero.min() > GAP * rounding)
     return Curvatures(non_zero[None], np.ones((1, len(non_zero))), resolved, unchanged)

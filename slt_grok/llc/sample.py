@@ -94,9 +94,8 @@ def sample(
     starts = problem.starts(n_betas, gamma, chains, seed)._replace(position=position)
     records = sampler.run(sampling, starts, on_progress, observers)
     if bounded:
-        losses = _by_network(problem, records.losses, n_betas)
-        unstable = any(diagnostics.is_unstable(looks, problem.d) for looks in records.virial.numpy())
-        if unstable or diagnostics.is_out_of_reach(losses, problem.baselines, n_betas, problem.d):
+        losses, virial = (_by_network(problem, values, n_betas) for values in (records.losses, records.virial))
+        if diagnostics.is_out_of_reach(losses, virial, problem.baselines, n_betas, problem.d):
             raise OutOfReach("step_size: a loss along a chain exceeds the posterior's range; use a smaller step")
     exact_losses = curvatures is not None and schedule.batch_size is None
     if melting_loss is None and (guessing_loss := problem.guessing_loss):

@@ -96,6 +96,8 @@ def test_chains_below_what_the_hessian_shows_have_left() -> None:
 def test_a_singular_point_without_hidden_directions_lacks_nothing() -> None:
     hessian = at(lambda w: 0.5 * (w[:4] ** 2).sum() + w[4] ** 4, 5)
     assert hessian.shortfall(found(2.24), N_BETA, GAMMA) is None
+    # a correction would be taken for a regular point
+    assert not is_complete(hessian, [found(2.24), found(2.2)], N_BETAS, GAMMA)
 
 
 @pytest.mark.parametrize("smallest", [1e-15, 1e-14])
