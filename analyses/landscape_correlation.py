@@ -3,10 +3,10 @@
 Usage: python analyses/landscape_correlation.py [--out FOLDER] RUN ...
 A RUN is a directory with LLC and landscape measured. Writes landscape_correlation.json and its figure into results/.
 
-From the LLC's peak to the end of each seed: Spearman's rank correlation of each measure with the LLC, and the step at
-which it is halfway between its value at the peak and its last one, with intervals; the rules are those of
-`slt_grok.transitions.llc_correlation`. A measure reaches halfway before or after the LLC if their intervals are
-disjoint. It moves with the LLC if the rank correlation is at least 0.8 in magnitude and the intervals overlap, since
+Of each seed: Spearman's rank correlation of each measure with the LLC from the LLC's peak to the end, and the step at
+which the measure is half way through its own change, as in the order of events, on a linear scale and beside it on a
+logarithmic one, with intervals; the rules are those of `slt_grok.transitions.llc_correlation`. A measure is half way
+before or after the LLC if their intervals on the linear scale are disjoint. It moves with the LLC if the rank correlation is at least 0.8 in magnitude and the intervals overlap, since
 two curves that fall at different times are correlated as well; it does not if the correlation is below 0.4 in
 magnitude. A measure is in a group of all runs if it is in that group in each.
 """
@@ -89,7 +89,7 @@ def numbers(correlations: xr.Dataset) -> dict[str, Any]:
 
 @styled
 def draw(runs: dict[str, xr.Dataset]) -> Figure:
-    """Halfway steps with their intervals, a panel for each run, and on its right the rank correlations."""
+    """Half-way steps with their intervals, a panel for each run, and on its right the rank correlations."""
     names = list(dict.fromkeys(name for correlations in runs.values() for name in correlations.measure.values.tolist()))
     figure, (panels,) = frame(1.2 + 0.2 * len(names), 1, len(runs), sharey=True)
     for axes, (title, correlations) in zip(panels, runs.items(), strict=True):
@@ -106,12 +106,12 @@ def draw(runs: dict[str, xr.Dataset]) -> Figure:
         lowest, highest = float(correlations.half_way_low.min()), float(correlations.half_way_high.max())
         step_axis(axes, np.array([max(lowest / 1.3, 1), highest * 1.3]))
         axes.tick_params(axis="x", labelrotation=45)
-        axes.set_xlabel("Halfway step (logarithmic)")
+        axes.set_xlabel("Half-way step (logarithmic)")
         axes.set_title(title, loc="left")
     panels[0].set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()
     lines = [Line2D([], [], color=color, marker="o", ms=4, label=text) for text, color in COLORS.items()]
-    title = "Halfway step compared with the LLC's"
+    title = "Half-way step compared with the LLC's"
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), title=title, title_fontsize=7)
     panel_letters(panels.tolist(), offset=(-14, 9), room=False)
     return figure
@@ -120,13 +120,14 @@ def draw(runs: dict[str, xr.Dataset]) -> Figure:
 def table(name: str, correlations: xr.Dataset) -> Table:
     """Tabulate the measures of a run."""
     placed = order(correlations)
-    header = ("measure", "halfway", "interval", "order", "rank correlation", "interval", "checkpoints")
+    header = ("measure", "half way", "interval", "log scale", "order", "rank correlation", "interval", "checkpoints")
     shown = Table(*header, title=f"{name}, from the LLC's peak at step {correlations.attrs['peak_step']:,}")
     for measure, row in correlations.to_dataframe().iterrows():
         shown.add_row(
             str(measure),
             f"{row.half_way_step:,.0f}",
             f"{row.half_way_low:,.0f} to {row.half_way_high:,.0f}",
+            f"{row.half_way_step_log:,.0f}",
             placed.get(str(measure), ""),
             f"{row.rank_correlation:+.2f}",
             f"{row.rank_correlation_low:+.2f} to {row.rank_correlation_high:+.2f}",
