@@ -6,9 +6,10 @@ A RUN is a directory with LLC and landscape measured. Writes landscape_correlati
 Of each seed: Spearman's rank correlation of each measure with the LLC from the LLC's peak to the end, and the step at
 which the measure is half way through its own change, as in the order of events, on a linear scale and beside it on a
 logarithmic one, with intervals; the rules are those of `slt_grok.transitions.llc_correlation`. A measure is half way
-before or after the LLC if their intervals on the linear scale are disjoint. It moves with the LLC if the rank correlation is at least 0.8 in magnitude and the intervals overlap, since
-two curves that fall at different times are correlated as well; it does not if the correlation is below 0.4 in
-magnitude. A measure is in a group of all runs if it is in that group in each.
+before or after the LLC if their intervals on the linear scale are disjoint. It moves with the LLC if the rank
+correlation is at least 0.8 in magnitude and the intervals overlap, since two curves that fall at different times are
+correlated as well; it does not if the correlation is below 0.4 in magnitude. A measure is in a group of all runs if it
+is in that group in each.
 """
 
 from pathlib import Path
