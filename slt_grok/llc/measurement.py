@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 import xarray as xr
 
 from slt_grok.format import number
@@ -12,6 +13,7 @@ from slt_grok.llc.diagnostics import HEALTHY, LLCStatus
 from slt_grok.llc.milestones import at_milestones
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import sample
+from slt_grok.llc.sampling import Schedule
 from slt_grok.llc.settings import LLCSettings, RestrictedSettings, SamplingSettings
 from slt_grok.llc.subspaces import Subspace
 from slt_grok.llc.tables import estimates_table, omitted_chains, summary_table
@@ -145,12 +147,17 @@ def seconds_of_updates(network: Trajectory, settings: SamplingSettings, updates:
     updates : int
         Number of updates per chain.
     """
-    problem, times = Problem.from_inputs(network, dtype=settings.dtype), []
-    for draws in (TRIAL_DRAWS[0], *TRIAL_DRAWS):  # the first run is slower
-        short = settings.model_copy(update={"draws": draws, "burn_in": 0, "thinning": 1, "device": None})
-        start = time.process_time()
-        sample(problem, **short.arguments(len(problem.inputs)))
-        times.append(time.process_time() - start)
+    problem, times, threads = Problem.from_inputs(network, dtype=settings.dtype), [], torch.get_num_threads()
+    starts = problem.starts([settings.n_beta_of(len(problem.inputs))], settings.gamma, settings.chains, settings.seed)
+    torch.set_num_threads(1)  # chains in other processes would not count
+    try:
+        for draws in (TRIAL_DRAWS[0], *TRIAL_DRAWS):  # the first run is slower
+            sampling = problem.sampling(settings.sampler, Schedule(0, draws, 1, settings.batch_size))
+            start = time.process_time()
+            settings.sampler.run(sampling, starts, ignore)
+            times.append(time.process_time() - start)
+    finally:
+        torch.set_num_threads(threads)
     return max(times[2] - times[1], 0.0) / (TRIAL_DRAWS[1] - TRIAL_DRAWS[0]) * updates
 
 
