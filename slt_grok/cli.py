@@ -140,12 +140,7 @@ def list_(
 @app.command()
 def calibrate(
     run: RunFolder,
-    updates: Annotated[
-        int, typer.Option(help="Updates per chain, including burn-in; more of them allow a larger n_beta.")
-    ] = 300,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Minibatch size; by default chosen by its effect on the estimate.")
-    ] = None,
+    n_beta: Annotated[float | None, typer.Option(help="n times the inverse temperature; n by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the chains.", min=0)] = 0,
 ) -> None:
     """Choose the LLC's settings for a run by rule, check them, and print them as a section of a configuration.
@@ -155,7 +150,7 @@ def calibrate(
     from slt_grok.studies import Run
     from slt_grok.studies.calibrate import calibrate_run, settings_block
 
-    content = calibrate_run(Run(run), updates, batch_size, seed)
+    content = calibrate_run(Run(run), n_beta, seed)
     for reason in content["reasons"]:
         console.print(reason, soft_wrap=True, markup=False)
     print(settings_block(content), end="")

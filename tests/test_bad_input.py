@@ -167,8 +167,7 @@ def test_a_split_without_pairs(slt_grok_command: Command, tmp_path: Path) -> Non
 
 def test_a_calibration_of_nothing_and_bad_questions(slt_grok_command: Command, run: Path, tmp_path: Path) -> None:
     refused(slt_grok_command("calibrate", tmp_path / "nothing"), "nothing", "manifest.json")
-    refused(slt_grok_command("calibrate", run, "--updates", 5), "--updates (5) must be at least 60")
-    refused(slt_grok_command("calibrate", run, "--batch-size", 0), "--batch-size (0) must be between 1 and the 20")
+    refused(slt_grok_command("calibrate", run, "--n-beta", 0), "--n-beta (0) must be above 0")
     assert not (run / "calibration.json").exists()
 
 

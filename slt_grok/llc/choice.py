@@ -1,20 +1,16 @@
-"""Choose one setting for an entire trajectory, with checks of its validity: the result `calibration`.
+"""Choose the LLC's settings for a whole trajectory, and check them: the result `calibration`.
 
-The rules of `slt_grok.llc.calibration` apply, with these additions for a trajectory:
+- n_beta is n unless given: the temperature of the posterior itself.
+- gamma is the largest of d / (rho |w*|^2) over the checkpoints from memorization on: one window, of radius
+  sqrt(d / gamma), that is inside sqrt(rho) |w*| at each of them.
+- draws and burn-in, from the defaults, are doubled until three checkpoints have R-hat and standard errors below limits.
 
-- gamma is the largest of d / (rho |w*|^2) over the checkpoints, so that no neighborhood is wider than rho |w*|^2;
-- n_beta is the smallest value given by the rule with a third of the updates: A / gamma = (S/60)^2 at the stiffest
-  checkpoint. Cross-entropy has no limit at large n_beta, and draws that traverse every direction sixty times are worth
-  more than a large n_beta;
-- minibatches of a quarter of the samples if they change no LLC by more than 5%, else the full batch.
-
-These are followed by maps of the LLC over step and n_beta and over gamma, and a check of the draws' mean by Hamiltonian
-Monte Carlo (Neal 1206.1901), which has no step-size error, on the full batch.
+Mass and step need no choice, since the sampler `adaptive` tunes them. Its mean is compared with that of Hamiltonian
+Monte Carlo (Neal 1206.1901), which has no step-size error.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -22,32 +18,29 @@ import numpy as np
 import torch
 import xarray as xr
 
-from slt_grok.format import number, plus_minus
-from slt_grok.llc import calibration
-from slt_grok.llc.calibration import RHO, SAFETY, SWEEPS, Ends, curvature_at, half_period
+from slt_grok.format import duration, listing, number, plus_minus
+from slt_grok.format import step as at_step
+from slt_grok.llc.calibration import SAFETY, Ends, curvature_at, localization
+from slt_grok.llc.measurement import seconds_of_updates
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import sample
 from slt_grok.llc.samplers.hmc import HMC
-from slt_grok.llc.samplers.underdamped import UnderdampedLangevin
 from slt_grok.llc.sampling import Schedule
-from slt_grok.llc.sensitivity import Setting, at_settings
-from slt_grok.llc.variables import LAU, VARIABLES
-from slt_grok.measurement import Context, Data, Drawing, Result, Table, Variable
-from slt_grok.progress import ProgressCallback, stretch
+from slt_grok.llc.settings import LLCSettings
+from slt_grok.llc.variables import VARIABLES
+from slt_grok.measurement import Context, Data, Result, Table, Variable
+from slt_grok.progress import ProgressCallback
+from slt_grok.rules import RHO
 from slt_grok.trajectories import Trajectory
 
-PATIENCE = 3  # the rule is applied with this many times fewer updates than available
-CHAINS = 4
-MINIBATCH, SMALLEST = 4, 64  # a minibatch has one in MINIBATCH samples, and at least SMALLEST
-TOLERANCE = 0.05  # relative change of the LLC that minibatches may cause
-MAP_CHAINS = 2
-STEPS, TEMPERATURES, GAMMAS = (0.5, 1.0, 2.0), (0.25, 1.0, 4.0), (1 / 16, 0.25, 1.0, 4.0, 16.0)  # x chosen
-HMC_STEP, HMC_ANGLE = 0.5, 1.5  # relative to the chosen step; flight angle of the localization's oscillation
-HMC_CHAINS, HMC_BURN_IN, HMC_DRAWS = 2, 8, 24
+RHAT, ERROR, ERROR_AT_END = 1.05, 0.03, 0.05  # largest R-hat, and standard error relative to the LLC
+LENGTHS = {1: (0.0, 0.3), 2: (0.3, 0.4), 4: (0.4, 0.5), 8: (0.5, 0.6)}  # times the default: span of the progress
+FLIGHT_ANGLE = 1.5  # of the oscillation of directions that only the localization holds
+FEWEST_PROPOSALS = 24
+CORRELATION = 2.0  # proposals for each independent draw
 AGREES = 3.0  # standard errors
-RULE, NEAL = "the rules of slt_grok.llc.calibration", "Neal 1206.1901"
 SAMPLED = ("llc", "llc_se", "rhat", "ess", "drift", "virial", "llc_status", "llc_status_reason")
-MAPPED = ("llc", "llc_se", "llc_status")
+RULE, NEAL = "the rules of slt_grok.llc.choice", "Neal 1206.1901"
 
 
 class CalibrationResult(Result):
@@ -55,23 +48,9 @@ class CalibrationResult(Result):
 
     name, title, position = "calibration", "Calibration of the LLC", 19
     variables: ClassVar[Mapping[str, Variable]] = {
-        "weight_norm": Variable((), "norm of the weights", "|w*|", RULE),
         "gamma_rule": Variable((), "localization by the rule", "d / (rho |w*|^2) with rho = 0.7", RULE),
-        "n_beta_rule": Variable(
-            (), "n_beta by the rule", "n_beta at which A / gamma = (requested updates / 20)^2", RULE
-        ),
-        "curvature_rule": Variable(
-            (),
-            "curvature of the pilots",
-            "largest curvature A of n_beta L + gamma/2 |w - w*|^2 at chain states, at the rule's n_beta",
-            RULE,
-        ),
-        "curvature": Variable(
-            (),
-            "curvature at the chosen setting",
-            "largest curvature A of n_beta L + gamma/2 |w - w*|^2 where the full-batch chains end",
-            RULE,
-        ),
+        "draws": Variable((), "draws per chain", "first number with R-hat and standard error below the limits", RULE),
+        **{name: VARIABLES[name]._replace(change=None) for name in SAMPLED},  # the run's LLC is another
         "llc_hmc": Variable(
             (),
             "LLC by Hamiltonian Monte Carlo",
@@ -79,278 +58,177 @@ class CalibrationResult(Result):
             NEAL,
         ),
         "llc_hmc_se": Variable((), "standard error of the LLC by Hamiltonian Monte Carlo", "as llc_se", NEAL),
+        "draws_hmc": Variable(
+            (), "proposals of Hamiltonian Monte Carlo per chain", "enough for a standard error of 3%", RULE
+        ),
         "acceptance_hmc": Variable(
             (), "acceptance of Hamiltonian Monte Carlo", "mean acceptance probability of the proposals", NEAL
         ),
-        **{name: VARIABLES[name]._replace(dims=("batch",)) for name in SAMPLED},
-        **{
-            name.replace("llc", f"llc_by_{axis}"): VARIABLES[name]._replace(dims=dims, source=LAU)
-            for axis, dims in (("step", ("step_size", "n_beta")), ("gamma", ("gamma",)))
-            for name in MAPPED
-        },
     }
-
-    def figures(self) -> Sequence[Drawing]:
-        """List the figures: the LLC around the chosen setting."""
-        from slt_grok import plots
-
-        marks = (
-            "at three checkpoints. Bars are 95% intervals, hollow points are neither effective nor converged, rings "
-            "mark the chosen setting."
-        )
-        return (
-            Drawing("llc_by_step", plots.llc_by_step, f"LLC against step size and nβ {marks}", by_seed=False),
-            Drawing("llc_by_gamma", plots.llc_by_gamma, f"LLC against γ {marks}", by_seed=False),
-        )
 
     def notes(self, data: Data) -> Sequence[str]:
         """State the reasons for the choice."""
         return [str(reason) for reason in np.atleast_1d(data[self.name].attrs["reasons"])]
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Tabulate the numbers at each checkpoint that determine the choice."""
-        values = data[self.name].isel(seed=0)
+        """Tabulate the checkpoints that the choice was measured at."""
+        found = data[self.name].isel(seed=0)
         rows = []
-        for step in values.step.values.tolist():
-            network = values.sel(step=step)
-            estimates = [(network.llc.sel(batch=b), network.llc_se.sel(batch=b)) for b in ("full", "minibatch")]
-            estimates.append((network.llc_hmc, network.llc_hmc_se))
-            numbers = ("weight_norm", "gamma_rule", "n_beta_rule", "curvature")
+        for step in found.step.values.tolist():
+            here = found.sel(step=step)
             rows.append(
                 [
-                    f"{step:,}",
-                    *[number(network[name].item()) for name in numbers],
-                    *[plus_minus(llc.item(), error.item()) for llc, error in estimates],
-                    str(network.llc_status.sel(batch="full").values),
+                    at_step(step), number(here.gamma_rule.item()), plus_minus(here.llc.item(), here.llc_se.item()),
+                    f"{here.rhat.item():.3f}", f"{here.draws.item():,}", str(here.llc_status.item()),
+                    plus_minus(here.llc_hmc.item(), here.llc_hmc_se.item()), f"{here.acceptance_hmc.item():.2f}",
                 ]
-            )
-        minibatch = f"LLC, batch {values.attrs['smaller_batch']}"
-        header = ["Step", "|w*|", "γ by the rule", "nβ by the rule", "Curvature", "LLC, full batch", minibatch]
-        return (Table("Basis of the choice", [*header, "LLC by HMC", "Status"], rows),)
+            )  # fmt: skip
+        header = ["Step", "γ by the rule", "LLC", "R-hat", "Draws", "Status", "LLC by HMC", "Acceptance"]
+        return (Table("Basis of the choice", header, rows),)
 
     def columns(self, dataset: xr.Dataset) -> dict[str, Any]:
         """Report no columns: the choice belongs to a run, not to its last checkpoint."""
         return {}
 
 
-@dataclass(frozen=True)
-class CalibrationRequest:
-    """A request to `slt-grok calibrate`.
-
-    Parameters
-    ----------
-    updates : int
-        Number of updates S per chain, including burn-in.
-    batch_size : int or None
-        Batch size; None to choose it.
-    seed : int
-        Seed of the chains.
-    """
-
-    updates: int
-    batch_size: int | None
-    seed: int
-
-    def schedule(self, batch_size: int | None) -> Schedule:
-        """Compute the schedule of a chain with a given batch size."""
-        burn_in = round(calibration.BURN_IN_FRACTION * self.updates)
-        return Schedule(burn_in, self.updates - burn_in, 1, batch_size)
-
-
-def choose(trajectory: Trajectory, request: CalibrationRequest, context: Context) -> tuple[xr.Dataset, dict[str, Any]]:
+def choose(
+    trajectory: Trajectory, places: Sequence[int], n_beta: float | None, seed: int, context: Context
+) -> tuple[xr.Dataset, dict[str, Any]]:
     """Choose the settings for a trajectory from three of its checkpoints.
 
     Parameters
     ----------
     trajectory : Trajectory
-        Three checkpoints of one seed.
-    request : CalibrationRequest
-        Number of updates, batch size and seed.
+        All checkpoints of one seed.
+    places : sequence of int
+        Indices of the three checkpoints; the first one is at memorization, or what stands for it.
+    n_beta : float or None
+        n times the inverse temperature; None for n.
+    seed : int
+        Seed of the chains.
     context : Context
         Runs the checkpoints in parallel and stores finished parts until all are done.
 
     Returns
     -------
     tuple of xarray.Dataset and dict
-        The measured values over (step, seed), and the content of `calibration.json`.
+        The measured values over (step, seed); and `reasons`, a list of sentences, and `llc`, a section of a
+        configuration.
     """
-    measure = partial(context.in_shards, trajectory, size=1)
-    n, neighborhood = trajectory.task.train_size, _neighborhood(trajectory)
-    gamma = rounded(float(neighborhood.gamma_rule.max()))
-    ruled = measure(partial(_rule, request, gamma), part="rule", span=(0.0, 0.15))
-    stiffest = ruled.isel(seed=0, step=int(ruled.n_beta_rule.isel(seed=0).argmin("step")))
-    n_beta = rounded(float(stiffest.n_beta_rule))
-    step_size = rounded(SAFETY / math.sqrt(float(stiffest.curvature_rule)))
-    chosen = Setting(step_size, n_beta, gamma)
-    batch_size = request.batch_size
-    smaller = batch_size or max(n // MINIBATCH, min(n, SMALLEST))
-    sampled = measure(partial(_chains, request, chosen, smaller), part="chains", span=(0.15, 0.35))
-    if batch_size is None and smaller < n:
-        ratio = sampled.llc.sel(batch="minibatch") / sampled.llc.sel(batch="full")
-        batch_size = smaller if bool((abs(ratio - 1) <= TOLERANCE).all()) else None
-    exact = measure(partial(_hmc, request, chosen, sampled), part="hmc", span=(0.35, 0.6))
-    schedule = request.schedule(batch_size)
-    maps = measure(partial(_maps, request, chosen, schedule), part="maps", span=(0.6, 1.0))
-    settings = {
-        "n_beta": n_beta,
+    gammas = _gammas(trajectory.isel(step=slice(places[0], None)))
+    gamma = float(f"{float(gammas.max()):.3g}")  # so that the printed setting is the one used
+    settings, chosen = LLCSettings(gamma=gamma, n_beta=n_beta or "n", seed=seed), trajectory.isel(step=places)
+    seconds = seconds_of_updates(chosen.isel(step=[0]), settings, settings.schedule.updates)
+    context.announce(
+        f"gamma = {gamma:g}, n_beta = {settings.n_beta_of(trajectory.task.train_size):g}, "
+        f"{settings.chains} chains of {settings.burn_in} + {settings.draws} updates by {settings.sampler.name}"
+    )
+    context.announce(
+        f"about {duration(seconds)} per checkpoint on one core; measures three, again with twice the updates where "
+        f"they do not suffice, up to {max(LENGTHS)} times as many; then compares with HMC"
+    )
+    sampled = _long_enough(chosen, settings, context)
+    exact = context.in_shards(chosen, partial(_hmc, settings, sampled), size=1, part="hmc", span=(0.6, 1.0))
+    values = xr.merge([gammas.to_dataset().sel(step=chosen.coords["step"]), sampled.drop_vars("end"), exact])
+    factor = int(values.draws.max()) // settings.draws
+    context.announce(f"about {duration(factor * seconds)} per checkpoint with the settings below")
+    llc = {
+        "sampler": {"name": settings.sampler.name},
+        "n_beta": settings.n_beta,
         "gamma": gamma,
-        "chains": CHAINS,
-        "draws": schedule.draws,
-        "burn_in": schedule.burn_in,
-        "batch_size": batch_size,
-        "seed": request.seed,
+        "chains": settings.chains,
+        "draws": factor * settings.draws,
+        "burn_in": factor * settings.burn_in,
+        "seed": seed,
     }
-    sampler = {"step_size": step_size, "longest_flight": half_period(gamma, step_size)}
-    attrs = {**settings, **sampler, "sampler": UnderdampedLangevin.name, "batch_size": batch_size or "full"}
-    values = xr.merge([neighborhood, ruled, sampled.drop_vars("end"), exact, maps])
-    values = values.assign_attrs(attrs, n=n, smaller_batch=smaller)
-    reasons = _reasons(values)
-    content = {
-        "question": asdict(request),
-        "checkpoints": trajectory.coords["step"].tolist(),
-        "reasons": reasons,
-        "measured": _numbers(values),
-        "llc": {"sampler": {"name": UnderdampedLangevin.name, **sampler}, **settings},
-    }
-    return values.assign_attrs(reasons=reasons), content
+    reasons = _reasons(values, llc, gammas)
+    return values.assign_attrs(llc, sampler=settings.sampler.name, reasons=reasons), {"reasons": reasons, "llc": llc}
 
 
-def rounded(value: float) -> float:
-    """Round to three digits, so that the printed settings are the ones used."""
-    return float(f"{value:.3g}")
+def _gammas(trajectory: Trajectory) -> xr.DataArray:
+    """Compute the rule's gamma for every network."""
+    gammas = [localization(Problem.from_inputs(trajectory.isel(step=[i]))) for i in range(trajectory.shape[0])]
+    return CalibrationResult().dataset(trajectory, {"gamma_rule": gammas}).gamma_rule
 
 
-def _dataset(trajectory: Trajectory, **values: Any) -> xr.Dataset:
-    """Build a dataset of some variables of the result from their values for each network."""
-    return CalibrationResult().dataset(trajectory, values)
+def _long_enough(chosen: Trajectory, settings: LLCSettings, context: Context) -> xr.Dataset:
+    """Estimate the LLC of each network, with twice the updates wherever the last ones did not suffice."""
+    missing, last, found = list(range(chosen.shape[0])), chosen.coords["step"][-1], dict[int, xr.Dataset]()
+    for factor, span in LENGTHS.items():
+        length = {"draws": factor * settings.draws, "burn_in": factor * settings.burn_in}
+        measure = partial(_chains, settings.model_copy(update=length))
+        values = context.in_shards(chosen.isel(step=missing), measure, size=1, part=f"length_{factor}", span=span)
+        found |= {index: values.isel(step=[i]) for i, index in enumerate(missing)}
+        missing = [index for index in missing if not _suffices(found[index], last).all()]
+        if not missing:
+            break
+    return xr.concat([found[index] for index in sorted(found)], "step")
 
 
-def _neighborhood(trajectory: Trajectory) -> xr.Dataset:
-    """Compute |w*| and the rule's gamma for every network."""
-    flat = torch.cat([tensor.flatten(1) for tensor in trajectory.stacked(torch.float64).values()], 1)
-    square = flat.square().sum(1).numpy()
-    return _dataset(trajectory, weight_norm=np.sqrt(square), gamma_rule=flat.shape[1] / (RHO * square))
+def _suffices(values: xr.Dataset, last: int) -> xr.DataArray:
+    """Tell which estimates have a small R-hat and standard error; the limit at the last checkpoint is its own."""
+    limit = xr.where(values.step == last, ERROR_AT_END, ERROR)
+    return (values.rhat < RHAT) & (values.llc_se <= limit * abs(values.llc))
 
 
-def _rule(request: CalibrationRequest, gamma: float, network: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
-    """Compute the rule's n_beta and the curvature there."""
-    problem, updates = Problem.from_inputs(network), request.updates // PATIENCE
-    rule = calibration.calibrate(problem, updates, gamma=gamma, seed=request.seed, on_progress=on_progress)
-    return _dataset(network, n_beta_rule=[rule.n_beta], curvature_rule=[rule.curvature])
-
-
-def _chains(
-    request: CalibrationRequest, chosen: Setting, smaller: int, network: Trajectory, on_progress: ProgressCallback
-) -> xr.Dataset:
-    """Estimate the LLC on the full batch, with the final positions, and on minibatches with the same noise."""
-    problem, full = Problem.from_inputs(network), request.schedule(None)
-    flight, ends = half_period(chosen.gamma, chosen.step_size), Ends(full.draws)
-    estimate = partial(at_settings, problem, [chosen], longest_flight=flight, chains=CHAINS, seed=request.seed)
-    estimates = [
-        estimate(full, observers=[ends], on_progress=stretch(on_progress, 0, 0.5)),
-        estimate(request.schedule(smaller), on_progress=stretch(on_progress, 0.5, 1)),
-    ]
-    curvature = curvature_at(problem, ends.positions, chosen.n_beta, chosen.gamma, full).max().item()
-    both = xr.concat(estimates, xr.Variable("batch", ["full", "minibatch"])).isel(setting=0, drop=True)
-    end = xr.Variable(("step", "seed", "hmc_chain", "coordinate"), ends.positions.numpy()[None, None])
-    return both.merge(_dataset(network, curvature=[curvature])).assign(end=end)
-
-
-def _hmc(
-    request: CalibrationRequest,
-    chosen: Setting,
-    sampled: xr.Dataset,
-    network: Trajectory,
-    on_progress: ProgressCallback,
-) -> xr.Dataset:
-    """Estimate the LLC by HMC at two checkpoints, starting where the full-batch chains ended.
-
-    Starting at w*, HMC would reject every proposal.
-    """
-    step = int(network.coords["step"][0])
-    if step == int(sampled.step[1]):
-        return _dataset(network, llc_hmc=[np.nan], llc_hmc_se=[np.nan], acceptance_hmc=[np.nan])
-    step_size = HMC_STEP * chosen.step_size
+def _chains(settings: LLCSettings, network: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
+    """Estimate the LLC of a network, with the final positions, and compute the number of proposals for its check."""
+    problem, ends = Problem.from_inputs(network, dtype=settings.dtype), Ends(settings.draws)
     estimate = sample(
-        Problem.from_inputs(network),
-        HMC(step_size, math.ceil(HMC_ANGLE / (math.sqrt(chosen.gamma) * step_size))),
-        Schedule(HMC_BURN_IN, HMC_DRAWS),
-        n_betas=[chosen.n_beta],
-        gamma=chosen.gamma,
-        chains=HMC_CHAINS,
-        seed=request.seed + 2,
-        position=torch.from_numpy(sampled.end.sel(step=step).values[0, :HMC_CHAINS]),
+        problem, **settings.arguments(len(problem.inputs)), observers=[ends], on_progress=on_progress
+    ).isel(step=0, seed=0)
+    spread = float(settings.n_beta_of(len(problem.inputs)) * estimate.loss_trace.std() / estimate.llc)
+    needed = CORRELATION * (spread / ERROR) ** 2 / settings.chains
+    proposals = max(FEWEST_PROPOSALS, math.ceil(min(needed, settings.draws)) if math.isfinite(needed) else 0)
+    values = {name: [estimate[name].item()] for name in SAMPLED}
+    found = CalibrationResult().dataset(network, {**values, "draws": [settings.draws], "draws_hmc": [proposals]})
+    return found.assign(end=(("step", "seed", "chain", "coordinate"), ends.positions.numpy()[None, None]))
+
+
+def _hmc(settings: LLCSettings, sampled: xr.Dataset, network: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
+    """Estimate the LLC of a network by HMC from where its chains ended; from w*, it would reject every proposal."""
+    problem, here = Problem.from_inputs(network, dtype=settings.dtype), sampled.sel(step=network.coords["step"])
+    n_beta, position = settings.n_beta_of(len(problem.inputs)), torch.from_numpy(here.end.values[0, 0])
+    curvature = curvature_at(problem, position, n_beta, settings.gamma, Schedule(0, 1)).max().item()
+    step_size, draws = SAFETY / math.sqrt(curvature), here.draws_hmc.item()
+    estimate = sample(
+        problem,
+        HMC(step_size, math.ceil(FLIGHT_ANGLE / (math.sqrt(settings.gamma) * step_size))),
+        Schedule(draws // 4, draws),
+        n_betas=[n_beta],
+        gamma=settings.gamma,
+        chains=settings.chains,
+        seed=settings.seed + 1,
+        position=position,
         on_progress=on_progress,
     )
-    return _dataset(
-        network,
-        llc_hmc=[estimate.llc.item()],
-        llc_hmc_se=[estimate.llc_se.item()],
-        acceptance_hmc=[estimate.acceptance.mean().item()],
-    )
+    numbers = {"llc_hmc": estimate.llc, "llc_hmc_se": estimate.llc_se, "acceptance_hmc": estimate.acceptance.mean()}
+    return CalibrationResult().dataset(network, {name: [value.item()] for name, value in numbers.items()})
 
 
-def _maps(
-    request: CalibrationRequest, chosen: Setting, schedule: Schedule, network: Trajectory, on_progress: ProgressCallback
-) -> xr.Dataset:
-    """Estimate the LLC over step size and n_beta around the choice, and over gamma."""
-    step_size, n_beta, gamma = chosen
-    grid = [Setting(step_size * a, n_beta * b, gamma) for a in STEPS for b in TEMPERATURES]
-    line = [Setting(step_size, n_beta, gamma * c) for c in GAMMAS]
-    llcs = at_settings(
-        Problem.from_inputs(network),
-        grid + line,
-        schedule,
-        longest_flight=half_period(gamma, step_size),
-        chains=MAP_CHAINS,
-        seed=request.seed + 1,
-        on_progress=on_progress,
-    )[list(MAPPED)]
-    by_step = llcs.isel(setting=slice(len(grid))).drop_vars("gamma").set_index(setting=["step_size", "n_beta"])
-    by_gamma = llcs.isel(setting=slice(len(grid), None)).drop_vars(["step_size", "n_beta"]).swap_dims(setting="gamma")
-    return xr.merge(
-        [
-            values.rename({name: name.replace("llc", f"llc_by_{axis}") for name in MAPPED})
-            for axis, values in (("step", by_step.unstack("setting")), ("gamma", by_gamma))
-        ]
-    )
-
-
-def _reasons(values: xr.Dataset) -> list[str]:
-    """State one sentence per choice, and the outcome of the checks."""
-    values, attrs = values.isel(seed=0), values.attrs
-    steps = [f"step {step:,}" for step in values.step.values.tolist()]
-    widest, stiffest = steps[int(values.gamma_rule.argmax("step"))], steps[int(values.n_beta_rule.argmin("step"))]
-    updates = attrs["draws"] + attrs["burn_in"]
-    change = float(abs(values.llc.sel(batch="minibatch") / values.llc.sel(batch="full") - 1).max())
-    best = values.sel(batch="full" if attrs["batch_size"] == "full" else "minibatch")
-    errors = (abs(best.llc - best.llc_hmc) / np.hypot(best.llc_se, best.llc_hmc_se)).values
-    checked = [f"{error:.1f} at {step}" for error, step in zip(errors, steps, strict=True) if np.isfinite(error)]
-    return [
-        f"One setting for all checkpoints, measured at {', '.join(steps)}: LLCs compare only at the same setting.",
-        f"gamma = {attrs['gamma']:g}: the largest d / ({RHO:g} |w*|²) over the checkpoints, at {widest}.",
-        f"n_beta = {attrs['n_beta']:g}: the smallest at which A / gamma = ({updates}/{PATIENCE * SWEEPS})², at "
-        f"{stiffest}; A is the largest curvature of n_beta L + gamma/2 |w - w*|².",
-        f"step_size = {attrs['step_size']:g}: {SAFETY:g} / sqrt(A); the stability limit is "
-        f"{2 / np.sqrt(float(values.curvature.max())):.2g}.",
-        f"batch_size = {attrs['batch_size']}: batches of {attrs['smaller_batch']} of the {attrs['n']} samples change "
-        f"the LLC by at most {change:.1%}; {TOLERANCE:.0%} is the limit.",
-        "Drift: the second half of the draws differs from the first by at most "
-        f"{float(abs(best.drift / best.llc).max()):.1%} of the LLC.",
-        f"Hamiltonian Monte Carlo {'agrees' if np.nanmax(errors) < AGREES else 'does not agree'}: the differences in "
-        f"standard errors are {', '.join(checked)}.",
+def _reasons(values: xr.Dataset, llc: Mapping[str, Any], gammas: xr.DataArray) -> list[str]:
+    """State one sentence per choice, and the outcome of the check."""
+    values = values.isel(seed=0)
+    enough = _suffices(values, values.step[-1].item()).values
+    steps = [f"step {at_step(step)}" for step in values.step.values.tolist()]
+    errors = (abs(values.llc - values.llc_hmc) / np.hypot(values.llc_se, values.llc_hmc_se)).values.tolist()
+    estimates = [
+        f"{plus_minus(values.llc[i].item(), values.llc_se[i].item())} at {step} (R-hat {values.rhat[i].item():.3f}, "
+        f"{values.llc_status[i].item()})"
+        for i, step in enumerate(steps)
     ]
-
-
-def _numbers(values: xr.Dataset) -> list[dict[str, Any]]:
-    """Convert the values at each checkpoint to JSON; NaN becomes None."""
-    by_network = [name for name, variable in CalibrationResult.variables.items() if not variable.dims]
-    rows = []
-    for step in values.step.values.tolist():
-        network = values.isel(seed=0).sel(step=step)
-        row = {"step": step} | {name: network[name].item() for name in by_network}
-        for batch in network.batch.values.tolist():
-            names = ("llc", "llc_se", "drift", "virial", "rhat", "ess", "llc_status")
-            row |= {f"{name}_{batch}": network[name].sel(batch=batch).item() for name in names}
-        rows.append({key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()})
-    return rows
+    short = listing([step for step, good in zip(steps, enough, strict=True) if not good])
+    apart = listing([f"{error:.1f} at {step}" for error, step in zip(errors, steps, strict=True)])
+    limits = f"R-hat below {RHAT:g} and standard errors of at most {ERROR:.0%}, {ERROR_AT_END:.0%} at the end"
+    widest = at_step(gammas.isel(seed=0).idxmax().item())
+    return [
+        f"One setting for all checkpoints, measured at {listing(steps)}: LLCs compare only at the same setting.",
+        f"n_beta = {llc['n_beta']}: {'the temperature of the posterior' if llc['n_beta'] == 'n' else 'given'}.",
+        f"gamma = {llc['gamma']:g}: the largest d / ({RHO:g} |w*|²) over the {gammas.sizes['step']} checkpoints from "
+        f"{steps[0]} on, at step {widest}: a window of radius {math.sqrt(RHO):.2f} |w*| there, and less at the others.",
+        f"draws = {llc['draws']}, burn_in = {llc['burn_in']}: "
+        + (f"more would be needed at {short} for {limits}." if short else f"enough for {limits}."),
+        f"LLC: {listing(estimates)}.",
+        f"Hamiltonian Monte Carlo {'agrees' if all(e < AGREES for e in errors) else 'does not agree'} within "
+        f"{AGREES:g} standard errors: the differences are {apart}.",
+    ]

@@ -1,12 +1,11 @@
-"""Dependence of the LLC on step, temperature and localization: many settings of underdamped Langevin in one batch.
+"""Dependence of the LLC on temperature and localization: many pairs in one batch, by any sampler.
 
-At each setting the estimate follows Lau et al. 2308.12108, definition 3; a value that is stable over a range of
+At each pair the estimate follows Lau et al. 2308.12108, definition 3; a value that is stable over a range of
 settings characterizes the network, one that varies also depends on the setting.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 from slt_grok.devices import device_named
 from slt_grok.llc.calibration import SAFETY, Ends, top_curvature
 from slt_grok.llc.chains import BatchLoss
+from slt_grok.llc.descent import descent
 from slt_grok.llc.diagnostics import assess, average
 from slt_grok.llc.noise import StreamNoise
 from slt_grok.llc.posterior import LocalPosterior
@@ -23,71 +23,12 @@ from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import OF_AVERAGE, statistics
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.samplers.underdamped import UnderdampedLangevin
-from slt_grok.llc.sampling import Observer, Schedule
+from slt_grok.llc.sampling import Schedule
 from slt_grok.llc.variables import VARIABLES
 from slt_grok.progress import ProgressCallback, ignore
 
 RELAXATION = 128  # updates
 SHORT_FLIGHT = 8  # steps: momentum gained on the way down is soon lost, and does not carry chains out of the window
-
-
-class Setting(NamedTuple):
-    """A setting of underdamped Langevin dynamics.
-
-    Parameters
-    ----------
-    step_size : float
-        Step h.
-    n_beta, gamma : float
-        n times the inverse temperature, and localization.
-    """
-
-    step_size: float
-    n_beta: float
-    gamma: float
-
-
-def at_settings(
-    problem: Problem,
-    settings: Sequence[Setting],
-    schedule: Schedule,
-    *,
-    longest_flight: int,
-    chains: int,
-    seed: int = 0,
-    observers: Sequence[Observer] = (),
-    on_progress: ProgressCallback = ignore,
-) -> xr.Dataset:
-    """Estimate the LLC at each setting, by underdamped Langevin dynamics.
-
-    Parameters
-    ----------
-    problem : Problem
-        The N networks.
-    settings : sequence of Setting
-        The K settings, each with separate chains.
-    schedule : Schedule
-        Length and batch size, the same for all settings.
-    longest_flight : int
-        Most steps between momentum refreshments.
-    chains : int
-        Number of chains for each network and setting.
-    seed, observers, on_progress : int, sequence of Observer, callable, optional
-        See `slt_grok.llc.estimate`; chains are ordered (network, setting, chain).
-
-    Returns
-    -------
-    xarray.Dataset
-        See `at_temperatures`, with the coordinate `step_size` along `setting`.
-    """
-    step_sizes, n_betas, gammas = zip(*settings, strict=True)
-    by_chain = torch.tensor(step_sizes, dtype=problem.dtype).repeat_interleave(chains).repeat(len(problem.trajectory))
-    sampler = UnderdampedLangevin(by_chain[:, None], longest_flight=longest_flight)
-    found = at_temperatures(
-        problem, sampler, n_betas, gammas, schedule,
-        chains=chains, seed=seed, observers=observers, on_progress=on_progress,
-    )  # fmt: skip
-    return found.assign_coords(step_size=("setting", list(step_sizes)))
 
 
 def at_temperatures(
@@ -102,7 +43,6 @@ def at_temperatures(
     scattered: bool = False,
     melting_loss: float | None = None,
     device: str | None = None,
-    observers: Sequence[Observer] = (),
     on_progress: ProgressCallback = ignore,
 ) -> xr.Dataset:
     """Estimate the LLC at each pair of n_beta and gamma, by any sampler.
@@ -115,10 +55,8 @@ def at_temperatures(
         The sampler, with a step that is stable at every pair.
     n_betas, gammas : sequence of float
         The K pairs, each with separate chains.
-    schedule, chains, seed, observers, on_progress
-        See `at_settings`.
-    melting_loss, device : float or None, str or None, optional
-        See `slt_grok.llc.sample.sample`.
+    schedule, chains, seed, melting_loss, device, on_progress
+        See `slt_grok.llc.sample.sample`; all pairs have the same schedule.
     scattered : bool, optional
         Whether every second chain starts from a draw of N(w*, 1/gamma), see `relaxed_noise`, instead of at w*. The loss
         is high there and low at w*, so chains that agree have reached the same value from both sides.
@@ -132,20 +70,20 @@ def at_temperatures(
     networks = len(problem.trajectory)
     if melting_loss is None and (guessing_loss := problem.guessing_loss):
         melting_loss = guessing_loss / 2
-    gamma = torch.tensor(gammas, dtype=problem.dtype).repeat_interleave(chains).repeat(networks)[:, None]
-    starts = problem.starts(n_betas, 1.0, chains, seed)._replace(gamma=gamma)
+    by_chain = torch.tensor(gammas, dtype=problem.dtype).repeat_interleave(chains).repeat(networks)[:, None]
+    starts = problem.starts(n_betas, 1.0, chains, seed)._replace(gamma=by_chain)
     if scattered:
         position = problem.subspace.coordinates(starts.stack)
         scattering = relaxed_noise(problem, n_betas, gammas, chains // 2, seed + 1, device)
         position[torch.arange(len(position)) % chains % 2 == 1] = scattering
         starts = starts._replace(position=position)
     sampling = problem.sampling(sampler, schedule, device=device_named(device))
-    records = sampler.run(sampling, starts, on_progress, observers)
+    records = sampler.run(sampling, starts, on_progress)
     rows = []
-    for records_of_network in statistics(problem, records, schedule, n_betas):
-        for records_at_setting in records_of_network:
-            estimate = average(records_at_setting)
-            status = assess(estimate, records_at_setting, problem.finite_minimizer, melting_loss=melting_loss)
+    for i, records_of_network in enumerate(statistics(problem, records, schedule, n_betas)):
+        for pair, n_beta, gamma in zip(records_of_network, n_betas, gammas, strict=True):
+            estimate, gain = average(pair), descent(problem, i, n_beta, gamma)
+            status = assess(estimate, pair, problem.finite_minimizer, melting_loss=melting_loss, descent=gain)
             rows.append([*(getattr(estimate, name) for name in OF_AVERAGE), *status])
     columns = zip((*OF_AVERAGE, "llc_status", "llc_status_reason"), zip(*rows, strict=True), strict=True)
     return problem.trajectory.dataset(

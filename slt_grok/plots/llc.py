@@ -1,9 +1,8 @@
-"""The LLC over training, its diagnostics and chains, and its sensitivity to the settings (Lau et al., 2308.12108).
+"""The LLC over training, its diagnostics and chains (Lau et al., 2308.12108).
 
 Diagnostics: R-hat and effective sample size (Vehtari et al. 1903.08008), drift between the halves of the draws, the
 virial identity, acceptance of a Metropolis-adjusted Langevin proposal, distance from the checkpoint. The estimate is
-n beta times the gap between the mean of the chains' loss after burn-in and the baseline L(w*). A value that is stable
-over a range of settings is a property of the network.
+n beta times the gap between the mean of the chains' loss after burn-in and the baseline L(w*).
 """
 
 import textwrap
@@ -16,10 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.diagnostics import DRIFT_LIMIT, EXCLUDED, HEALTHY, QUANTILE, RHAT_LIMIT, VIRIAL_LIMIT, LLCStatus
+from slt_grok.llc.diagnostics import DRIFT_LIMIT, HEALTHY, RHAT_LIMIT, VIRIAL_LIMIT, LLCStatus
 from slt_grok.measurement import evenly_spaced
 from slt_grok.plots import style
 from slt_grok.plots.lines import hollow, line_of_llc, name_of, points_by_status, setting, untrusted
@@ -181,86 +179,3 @@ def _title(llc: xr.Dataset, health: np.ndarray) -> str:
     names = ", ".join(map(str, llc.chain.values[excluded]))
     chains = f"all {len(health)} chains" if len(excluded) == len(health) else f"chain {names} of {len(health)}"
     return text + textwrap.shorten(f"{chains} excluded: {health[excluded[0]]}", 58, placeholder=" ...")
-
-
-CHOICE_MARKERS = ("o", "s", "D", "^", "v")
-MARKS = (
-    {"ms": 4.5, "marker": "x", "color": VERMILION, "label": LLCStatus.DIVERGED},
-    {"ms": 8, "marker": "o", "mec": "black", "mfc": "none", "label": "chosen"},
-)
-
-
-@style.styled
-def llc_by_step(calibration: xr.Dataset) -> Figure:
-    """Draw the LLC against the step size, one line per n_beta and one panel per checkpoint.
-
-    Parameters
-    ----------
-    calibration : xarray.Dataset
-        `llc_by_step` and its `_se` and `_status` over (step, seed, step_size, n_beta), with the choice in the
-        attributes `step_size` and `n_beta`.
-    """
-    calibration = style.select_seed(calibration, None)
-    colors = sns.color_palette("viridis", calibration.sizes["n_beta"] + 1).as_hex()[:-1]
-    figure, ((*panels,),) = style.frame(2.9, 1, calibration.sizes["step"])
-    lines = []
-    for n_beta, color, marker in zip(calibration.n_beta.values, colors, CHOICE_MARKERS, strict=False):
-        ring = calibration.attrs["step_size"] if np.isclose(n_beta, calibration.attrs["n_beta"]) else None
-        for axes, step in zip(panels, calibration.step.values, strict=True):
-            _choice(axes, calibration.sel(step=step, n_beta=n_beta), "llc_by_step", "step_size", color, marker, ring)
-            axes.set_title(f"Step {int(step):,}", fontsize=7)
-            axes.set_xlabel("Step size $h$")
-        lines.append(Line2D([], [], color=color, marker=marker, ms=4, label=f"$n\\beta$ = {n_beta:.3g}"))
-    panels[0].set_ylabel("LLC")
-    marks = _marks(calibration.llc_by_step, calibration.llc_by_step_status)
-    figure.legend(handles=[*lines, *marks], loc="outside upper center", ncols=len(lines))
-    style.panel_letters(panels, offset=(-26, 9), room=False)
-    return figure
-
-
-@style.styled
-def llc_by_gamma(calibration: xr.Dataset) -> Figure:
-    """Draw the LLC against the localization, one line per checkpoint.
-
-    Parameters
-    ----------
-    calibration : xarray.Dataset
-        `llc_by_gamma` and its `_se` and `_status` over (step, seed, gamma), with the choice in the attribute `gamma`.
-    """
-    calibration = style.select_seed(calibration, None)
-    colors = sns.color_palette("viridis", calibration.sizes["step"] + 1).as_hex()[:-1]
-    figure, ((axes,),) = style.frame(2.7)
-    lines = []
-    for step, color, marker in zip(calibration.step.values, colors, CHOICE_MARKERS, strict=False):
-        _choice(axes, calibration.sel(step=step), "llc_by_gamma", "gamma", color, marker, calibration.attrs["gamma"])
-        lines.append(Line2D([], [], color=color, marker=marker, ms=4, label=f"step {int(step):,}"))
-    axes.set_yscale("symlog", linthresh=1)
-    axes.set(xlabel=r"Localization $\gamma$", ylabel="LLC")
-    axes.set_ylim(bottom=min(0.0, 1.2 * float(calibration.llc_by_gamma.min())))
-    style.legend_right(axes, [*lines, *_marks(calibration.llc_by_gamma, calibration.llc_by_gamma_status)])
-    return figure
-
-
-def _choice(axes: Axes, llc: xr.Dataset, name: str, along: str, color: str, marker: str, chosen: float | None) -> None:
-    """Draw a line with 95% error bars, a ring at the chosen setting and crosses at the edge for diverged estimates."""
-    settings, status = llc[along].values, llc[f"{name}_status"]
-    drawn = np.isfinite(llc[name].values) & (status.values != LLCStatus.DIVERGED)
-    x, value, error = settings[drawn], llc[name].values[drawn], QUANTILE * llc[f"{name}_se"].values[drawn]
-    used = ~status.isin(EXCLUDED).values[drawn]
-    axes.plot(x[used], value[used], color=color, lw=0.9)
-    axes.errorbar(x[used], value[used], error[used], color=color, ls="", lw=0.9, capsize=1.5)
-    points_by_status(axes, settings, llc[name], status, color, marker, 4)
-    diverged, edge = settings[~drawn], axes.get_xaxis_transform()
-    axes.plot(diverged, np.full(len(diverged), 0.97), "x", ms=4.5, color=VERMILION, transform=edge, clip_on=False)
-    if chosen is not None:
-        ring = np.isclose(x, chosen)
-        axes.plot(x[ring], value[ring], "o", ms=10, mec="black", mfc="none", mew=1.0)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(settings.tolist()))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1000 else f"{value:.3g}")
-
-
-def _marks(values: xr.DataArray, status: xr.DataArray) -> list[Line2D]:
-    statuses = [Line2D([], [], label=name_of(name), **hollow(name, "0.35", 4)) for name in untrusted(values, status)]
-    return [*statuses, *(Line2D([], [], ls="", **mark) for mark in MARKS)]

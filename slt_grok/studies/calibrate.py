@@ -1,68 +1,60 @@
 """`slt-grok calibrate`: choose LLC settings for a run from three of its checkpoints, and store them with reasons."""
 
+import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import yaml
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.choice import CalibrationRequest, CalibrationResult, choose
+from slt_grok.llc.choice import CalibrationResult, choose
 from slt_grok.progress import progress
 from slt_grok.store.files import read_json, write_json
 from slt_grok.studies.context import RunContext
 from slt_grok.studies.run import CALIBRATION, Run
 
-UPDATES, FEWEST = 300, 60
 LABEL = CalibrationResult.name
 
 
-def calibrate_run(run: Run, updates: int = UPDATES, batch_size: int | None = None, seed: int = 0) -> dict[str, Any]:
+def calibrate_run(run: Run, n_beta: float | None = None, seed: int = 0) -> dict[str, Any]:
     """Choose the LLC settings of a run, store them in `calibration.json` with a page, and return them.
 
     Parameters
     ----------
     run : Run
         A run with checkpoints; if it has several seeds, the first is used.
-    updates : int, optional
-        Updates per chain, including burn-in.
-    batch_size : int or None, optional
-        Minibatch size of the chains; chosen by the rule in `slt_grok.llc.choice` by default.
+    n_beta : float or None, optional
+        n times the inverse temperature; n by default.
     seed : int, optional
         Seed of the chains.
 
     Returns
     -------
     dict
-        `question`, `checkpoints`, `reasons` (sentences), `measured` (numbers at each checkpoint), and `llc`: the chosen
-        settings as a section of a configuration.
+        `question` (the arguments), `reasons` (sentences), and `llc`: the settings as a section of a configuration.
 
     Raises
     ------
     SltGrokError
-        A setting is out of range, or the run already stores a calibration with other arguments.
+        n_beta is out of range, or the run already stores a calibration with other arguments.
     """
     from slt_grok import report
 
-    if updates < FEWEST:
-        raise SltGrokError(f"--updates ({updates}) must be at least {FEWEST}")
-    path, question = run.path / CALIBRATION, CalibrationRequest(updates, batch_size, seed)
-    content = asdict(question)
+    if n_beta is not None and not 0 < n_beta < math.inf:
+        raise SltGrokError(f"--n-beta ({n_beta:g}) must be above 0")
+    path, question = run.path / CALIBRATION, {"n_beta": n_beta, "seed": seed}
     if LABEL in run.data:
-        run.directory.check_settings(LABEL, run.data[LABEL], content)
+        run.directory.check_settings(LABEL, run.data[LABEL], question)
     if LABEL not in run.data or not path.is_file():
         start, trajectory = time.monotonic(), run.trajectory.isel(seed=[0])
-        n = trajectory.task.train_size
-        if batch_size is not None and not 1 <= batch_size <= n:
-            raise SltGrokError(f"--batch-size ({batch_size}) must be between 1 and the {n} samples of the train set")
         with progress(LABEL, 100, "%") as bar:
-            context = RunContext(run, LABEL, run.config, content, bar)
-            chosen = trajectory.isel(step=places(trajectory.coords["step"], *context.milestones(run.config.seeds[0])))
-            dataset, choice = choose(chosen, question, context)
-        write_json(path, choice)
-        run.store(LABEL, CalibrationResult().check(dataset), content, start)
+            context = RunContext(run, LABEL, run.config, question, bar)
+            chosen = places(trajectory.coords["step"], *context.milestones(run.config.seeds[0]))
+            dataset, choice = choose(trajectory, chosen, n_beta, seed, context)
+        write_json(path, {"question": question, **choice})
+        run.store(LABEL, CalibrationResult().check(dataset), question, start)
     elif LABEL not in run.manifest["stages"]:
         run.directory.finish_stage(LABEL)  # killed between writing the measurement and recording it
     with progress("report", 1, "page"):

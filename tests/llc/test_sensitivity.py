@@ -1,6 +1,7 @@
-"""The LLC at many settings at once, on a quadratic loss whose LLC at every setting is known."""
+"""The LLC at many temperatures and localizations at once, on a quadratic loss whose LLC at each is known."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from torch import nn
 
 from slt_grok.llc.calibration import Ends, curvature_at
 from slt_grok.llc.problem import Problem
+from slt_grok.llc.sample import sample
+from slt_grok.llc.samplers.underdamped import UnderdampedLangevin
 from slt_grok.llc.sampling import Schedule
-from slt_grok.llc.sensitivity import Setting, at_settings
+from slt_grok.llc.sensitivity import at_temperatures
 from slt_grok.trajectories import Trajectory
 
 CURVATURES = np.array([0.0, 0.5, 5.0, 50.0])
@@ -27,34 +30,37 @@ def problem() -> Problem:
     return Problem.from_inputs(Trajectory.stack(module, states, loss=nn.functional.mse_loss), (inputs, targets))
 
 
-def exact(setting: Setting) -> float:
-    scaled = setting.n_beta * CURVATURES
-    return float((scaled / (scaled + setting.gamma)).sum() / 2)
+def exact(n_beta: float, gamma: float) -> float:
+    scaled = n_beta * CURVATURES
+    return float((scaled / (scaled + gamma)).sum() / 2)
 
 
-def test_every_setting_has_its_own_step_temperature_and_localization(problem: Problem) -> None:
-    settings = [Setting(0.03, 10.0, 3.0), Setting(0.015, 10.0, 3.0), Setting(0.03, 2.0, 3.0), Setting(0.03, 10.0, 40.0)]
-    found = at_settings(problem, settings, Schedule(500, 6000), longest_flight=40, chains=8, seed=1)
+def test_every_pair_has_its_own_temperature_and_localization(problem: Problem) -> None:
+    n_betas, gammas = [10.0, 2.0, 10.0], [3.0, 3.0, 40.0]
+    sampler = UnderdampedLangevin(0.03, longest_flight=40)
+    found = at_temperatures(problem, sampler, n_betas, gammas, Schedule(500, 6000), chains=8, seed=1)
     assert found.llc.dims == ("step", "setting")
-    assert found.n_beta.values.tolist() == [10, 10, 2, 10]
-    z = (found.llc - np.array([exact(s) for s in settings])) / found.llc_se
-    assert abs(z).max() < 4  # eight of them: one in 2,000 by chance
+    assert found.n_beta.values.tolist() == n_betas
+    assert found.gamma.values.tolist() == gammas
+    z = (found.llc - np.array([exact(*pair) for pair in zip(n_betas, gammas, strict=True)])) / found.llc_se
+    assert abs(z).max() < 4  # six of them: one in 2,600 by chance
     assert (found.llc_se / found.llc).max() < 0.05
     assert np.unique(found.llc_status.values).tolist() == ["effective"]  # one temperature each: no limit is checked
 
 
-def test_an_unstable_step_is_called_diverged_and_leaves_the_others_alone(problem: Problem) -> None:
-    good, bad = Setting(0.03, 10.0, 3.0), Setting(1.0, 10.0, 3.0)
-    schedule, options = Schedule(50, 200), {"longest_flight": 40, "chains": 4, "seed": 1}
-    both = at_settings(problem, [good, bad], schedule, **options)
+def test_a_pair_for_which_the_step_is_unstable_is_called_diverged_and_leaves_the_others_alone(problem: Problem) -> None:
+    sampler, options = UnderdampedLangevin(0.03, longest_flight=40), dict[str, Any](chains=4, seed=1)
+    # at n_beta 10,000, the step times the square root of the largest curvature is 21, and 2 is unstable
+    both = at_temperatures(problem, sampler, [10.0, 1e4], [3.0, 3.0], Schedule(50, 200), **options)
     assert both.llc_status.isel(setting=1).values.tolist() == ["diverged", "diverged"]
-    alone = at_settings(problem, [good], schedule, **options)
+    alone = at_temperatures(problem, sampler, [10.0], [3.0], Schedule(50, 200), **options)
     np.testing.assert_allclose(both.llc.isel(setting=0), alone.llc.isel(setting=0), rtol=1e-9)
 
 
 def test_curvature_where_chains_end_is_the_largest_of_the_potential(problem: Problem) -> None:
-    setting, ends = Setting(0.03, 10.0, 3.0), Ends(100)
-    at_settings(problem, [setting], Schedule(10, 100), longest_flight=40, chains=3, observers=[ends])
+    ends = Ends(100)
+    sampler = UnderdampedLangevin(0.03, longest_flight=40)
+    sample(problem, sampler, Schedule(10, 100), n_betas=[10.0], gamma=3.0, chains=3, observers=[ends])
     assert ends.positions.shape == (2 * 3, 4)
     found = curvature_at(problem, ends.positions, 10.0, 3.0, Schedule(0, 1))
     np.testing.assert_allclose(found, 10.0 * CURVATURES.max() + 3.0, rtol=1e-3)

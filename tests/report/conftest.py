@@ -68,7 +68,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
             run.directory.write_measurement("llc@again", run.data["llc"], {})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("slt_grok.report.write", lambda run: run.path)  # it is written below
-        calibrate_run(run, updates=60)
+        calibrate_run(run)
     summary = run.path / "summary.json"
     write_json(summary, read_json(summary) | {"flags": [EVIL]})
     run.directory.write_manifest(run.manifest | {"environment": {"device": EVIL}})
