@@ -20,11 +20,12 @@ from torch import Tensor
 from slt_grok.errors import SltGrokError
 from slt_grok.format import number, percent, plus_minus
 from slt_grok.llc import restrictions
+from slt_grok.llc.diagnostics import TRUSTED
 from slt_grok.llc.measurement import LLC, estimate_by, setting_note, status_counts, subspace_of
 from slt_grok.llc.milestones import at_milestones
 from slt_grok.llc.settings import RestrictedSettings
 from slt_grok.llc.tables import estimate_text
-from slt_grok.llc.variables import VARIABLES, of_the_network
+from slt_grok.llc.variables import VARIABLES
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, final_numbers
 from slt_grok.models import Network
 from slt_grok.models.model import Model
@@ -64,7 +65,7 @@ class Gauge(Measurement):
             (), "change of the outputs", "largest change of an output in float64 over the largest output"
         ),
         "gauge_range": Variable(
-            (), "range of the LLC over representatives", "largest llc minus smallest, over the representatives"
+            (), "range of the LLC over representatives", "largest llc minus smallest, over the well-sampled ones"
         ),
         "gauge_range_se": Variable((), "standard error of the range", "from those of the two extremes"),
         "gauge_share": Variable(
@@ -230,9 +231,10 @@ def comparison(llcs: xr.Dataset) -> dict[str, Any]:
     -------
     dict
         `gauge_range`, `gauge_range_se` and `gauge_share` over (step, seed), `drop`, `drop_se` and `drop_factor` over
-        (seed, representative), and `drop_from` over seed. Diverged and melted values are omitted.
+        (seed, representative), and `drop_from` over seed. Values that are not well sampled, or not at a minimum, are
+        omitted: their distance from the others is not the gauge's.
     """
-    known = of_the_network(llcs)
+    known = llcs.llc_status.isin(TRUSTED)
     llc, se = llcs.llc.where(known), llcs.llc_se.where(known)
     start = llc.sel(representative="trained", drop=True).fillna(-np.inf).argmax("step")
     first, last = llc.isel(step=start, drop=True), llc.isel(step=-1, drop=True)

@@ -176,5 +176,6 @@ def test_a_run_has_columns_for_every_representative(measured: Run) -> None:
     assert found.sizes["step"] == 2
     columns = Gauge().columns(found.isel(seed=0))
     assert columns["final.gauge.llc.balanced"] == found.llc.isel(step=-1, seed=0, representative=1).item()
-    assert columns["gauge.drop.stretched_4"] == found["drop"].isel(seed=0, representative=3).item()
-    assert columns["final.gauge.gauge_range"] > 0
+    drop = found["drop"].isel(seed=0, representative=3).item()  # NaN: after 20 steps these networks are at no minimum
+    np.testing.assert_equal(columns["gauge.drop.stretched_4"], drop)
+    assert columns["final.gauge.output_change"] < 1e-12
