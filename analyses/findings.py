@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from findings_networks import SECTIONS as OF_NETWORKS
-from findings_tables import ROOT, effect, fill, load, melted, num, of, shipped, source, span, table, words
+from findings_tables import RESULTS, ROOT, effect, fill, load, melted, num, of, shipped, source, span, table, words
 
 MARGINAL_LIKELIHOOD = "marginal_likelihood.json"
 LANDSCAPE = "landscape_correlation.json"
@@ -34,8 +34,14 @@ effective, tied to their n_beta and gamma; see [trust.md](trust.md)."""
 SHIPPED = """Errors are one standard error over chains. The runs named `weight_decay_off`, `weight_decay_on`,
 `label_noise` and `planted_start` are `quickstart` with an intervention, with one seed each; a study below has more."""
 
-MELTED = """A chain whose mean loss is close to that of guessing has *melted*: it has lost what the network learned,
-and its LLC only reflects n_beta. The excess loss of the chains is the LLC over n_beta."""
+MELTED = """A chain whose mean loss is above half that of guessing has *melted*: it has lost what the network learned,
+and its LLC only reflects n_beta. The excess loss of the chains is the LLC over n_beta. Whatever follows on this page
+and was measured at nβ = 27.2 or 67.4, claims and interventions included, compares melted peaks: those LLCs, and drops
+from them, say little about the memorizing network. Measured anew at nβ = n so far: `quickstart`, its controls below,
+`mod113` and the order of events."""
+
+CONTROLS = """The LLC of a network at hand depends on nβ (the temperature), γ (the window), the gauge (neurons can be
+rescaled without changing the function) and the scale of the weights. Each control measures how much."""
 
 CLAIMS = """Each claim has a decision rule that was fixed before its data were measured; the scripts in
 `analyses/claims/` state it in full. A claim is supported if all its intervals are on the claimed side of the
@@ -52,7 +58,10 @@ simultaneous over the interventions. The LLC falls and the network generalizes w
 without it the LLC stays near its peak. Few plain seeds use the penalized frequencies, so the penalty affects more than
 these."""
 
-ORDER = """A lag is a difference in log step between the middles of two changes; positive means later. Test accuracy
+ORDER = """The LLC at nβ = n, on ten seeds. A lag is a difference in log step between the middles of two changes;
+positive means later. The middle is half way through the change on a linear scale; *log scale* takes half of the
+logarithm instead, and the order can depend on this choice. *Hot* is the same study on twenty seeds at nβ = 27.2, by the
+rules of its time: its chains melted at the start of the drop, so that half of it seemed to happen late. Test accuracy
 rises in two steps: a test pair (a, b) is answered by symmetry as soon as (b, a) is memorized, so the table also
 includes the accuracy on *unmirrored* test pairs, whose mirror image is not in the train set. The correlation is a rank
 correlation of increments with those of the LLC, given train loss and weight norm; the last column says whether it
@@ -127,24 +136,39 @@ def order() -> str:
     """Tabulate events, lags, associations and predictions over the seeds of a study."""
     name, repeat = "order_of_events.json", "seeds_repeated/order_of_events.json"
     content = load(name)
-    lags, again = _lags(content), _lags(load(repeat))
+    lags, log, hot = (_lags(each) for each in (content, content["log"], load(repeat)))
     association = {row["measure"]: row for row in content["association"]}
     rows = []
     for measure, event in content["events"].items():
         row = [words(measure), f"{event['seeds']} of {event['of']}"]
         row.append(span(event.get("median"), event.get("first"), event.get("last"), ",.0f"))
         row += [of(lags[measure], "lag"), lags[measure]["verdict"]] if measure in lags else ["", ""]
-        row.append(of(again[measure], "lag") if measure in again else "")
+        row += [of(log[measure], "lag"), log[measure]["verdict"]] if measure in log else ["", ""]
+        row.append(of(hot[measure], "lag") if measure in hot else "")
         known = association.get(measure)
         rows.append(row + ([of(known, "mean_correlation"), known["verdict"]] if known else ["", ""]))
     header = ["measure", "seeds with the event", "middle, median step (range)", "lag behind the LLC", "order"]
-    header += ["lag, trained again", "correlation with the LLC", "association"]
+    header += ["lag, log scale", "order, log scale", "lag, hot", "correlation with the LLC", "association"]
     ahead = [
         [words(row["predictors"]), num(row["mean_error"], ".1f"), of(row, "error_difference", ".1f")]
         for row in content["prediction"]
     ]
     predicted = table(["predictors", "mean error of the LLC", "difference"], ahead)
     return "\n\n".join([ORDER, table(header, rows), source(name, repeat), PREDICTION, predicted])
+
+
+def controls() -> str:
+    """State what the LLC of a run owes to temperature, window, gauge and weight scale."""
+    parts = [CONTROLS]
+    for name in ("quickstart", "mod113"):
+        if not (RESULTS / f"{name}_llc_controls.json").is_file():
+            continue
+        for label, found in load(f"{name}_llc_controls.json")["controls"].items():
+            notes = [f"- {note}" for note in found["notes"] if not note.startswith("Estimates by status")]
+            first = found["tables"][0]
+            parts += [f"### {name}: {label}", "\n".join(notes), table(first["header"], first["rows"])]
+        parts.append(source(f"{name}_llc_controls.json"))
+    return "\n\n".join(parts)
 
 
 def calibration() -> str:
@@ -237,6 +261,7 @@ def landscape() -> str:
 SECTIONS = {
     "Shipped configurations": lambda: "\n\n".join([SHIPPED, shipped(RUNS), source(*(f"{name}.json" for name in RUNS))]),
     "Melted chains": lambda: "\n\n".join([MELTED, melted(RUNS)]),
+    "Temperature, window, gauge and weight scale": controls,
     "Claims": claims,
     "Interventions in training": interventions,
     "Order of events": order,

@@ -44,7 +44,8 @@ def record(folder: Path) -> Path:
     name = run.config.name
     found = controls(run)
     path = RESULTS / f"{name}_llc_controls.json"
-    write_json(path, {"run": name, "environment": run.manifest["environment"], "controls": found})
+    content = {"command": f"python analyses/llc_controls.py runs/{name}", "environment": run.manifest["environment"]}
+    write_json(path, content | {"controls": found})
     for label in found:
         for figure in (folder / "figures").glob(f"{label}.png"):
             shutil.copyfile(figure, RESULTS / f"{name}_{label}.png")
