@@ -105,3 +105,22 @@ def test_bad_settings_are_one_sentence(content: dict[str, Any], sentence: str) -
     with pytest.raises(SltGrokError) as error:
         settings(**{**BASE, **content})
     assert sentence in str(error.value)
+
+
+def test_n_beta_is_the_number_of_samples_unless_said_otherwise() -> None:
+    assert settings(gamma=3).n_beta_of(1123) == 1123
+    assert settings(gamma=3, n_beta=20).n_beta_of(1123) == 20
+
+
+def test_tuning_must_end_within_burn_in() -> None:
+    with pytest.raises(SltGrokError, match=r"burn_in \(100\) must be at least 128"):
+        settings(gamma=3, burn_in=100)
+    with pytest.raises(SltGrokError, match="batch_size must be omitted"):
+        settings(gamma=3, batch_size=20)
+
+
+def test_the_hot_preset_keeps_its_own_sampler() -> None:
+    hot = settings(preset="hot", batch_size=50)
+    assert hot.sampler.name == "underdamped"
+    assert hot.n_beta == 27.2
+    assert hot.burn_in == 90
