@@ -58,17 +58,27 @@ def _interpolated(n_betas: np.ndarray, llc: np.ndarray) -> np.ndarray:
 
 
 def plateau(n_betas: np.ndarray, llc: np.ndarray, configured: float) -> float:
-    """Find the smallest n_beta from which the LLC changes by less than 5% per factor 3 up to the configured one.
+    """Find the smallest n_beta down to which the LLC changes by less than 5% over every factor 3.
 
-    The plateau must span a factor of at least 3; otherwise the result is NaN.
+    From the configured n_beta downward, log LLC at each rung is compared with its value at a third of the rung's
+    n_beta, interpolated linearly in log n_beta. NaN if the first factor 3 already changes it by more.
+
+    Parameters
+    ----------
+    n_betas, llc : ndarray
+        The rungs that have not melted, (K,), descending in n_beta.
+    configured : float
+        The configured n_beta.
     """
     inside = (n_betas <= configured * (1 + 1e-9)) & (llc > 0)
-    x, y = np.log(n_betas[inside]) / math.log(3), np.log(llc[inside])  # descending in n_beta
-    if len(x) < 2:
-        return math.nan
-    steep = np.abs(np.diff(y) / np.diff(x)) >= math.log1p(PLATEAU)
-    last = int(steep.argmax()) if steep.any() else len(x) - 1
-    return float(n_betas[inside][last]) if x[0] - x[last] >= 1 else math.nan
+    x, y = np.log(n_betas[inside][::-1]), np.log(llc[inside][::-1])
+    start = math.nan
+    for rung, value in zip(x[::-1], y[::-1], strict=True):
+        third = rung - math.log(3)
+        if third < x[0] - 1e-9 or abs(value - np.interp(third, x, y)) >= math.log1p(PLATEAU):
+            break
+        start = math.exp(third)
+    return start
 
 
 def evidence(rungs: Sequence[ChainStatistics], configured: float, noise: np.ndarray) -> dict[str, float]:

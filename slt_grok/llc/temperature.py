@@ -67,11 +67,6 @@ class Temperature(Measurement):
         ),
         "llc_at_loss_low": Variable(("at_loss",), "lower end of its 95% interval", "parametric bootstrap", RULE),
         "llc_at_loss_high": Variable(("at_loss",), "upper end of its 95% interval", "parametric bootstrap", RULE),
-        "plateau_from": Variable(
-            (), "start of the plateau",
-            "smallest n_beta from which on the LLC changes by less than 5% per factor 3 up to the configured n_beta; "
-            "NaN if there is none", RULE,
-        ),
         "log_evidence": Variable(
             (), "log evidence of the neighborhood", "-int_0^1 n <L>_beta d beta, the window N(w*, 1/gamma) as prior",
             EVIDENCE, "nats",
@@ -105,7 +100,7 @@ class Temperature(Measurement):
             sampling, problem.starts(n_betas, settings.gamma, settings.chains, settings.seed), on_progress
         )
         noise = window_excess(problem, settings.gamma, seed=settings.seed)
-        melting_loss = settings.melting_loss or (problem.guessing_loss or math.inf) / 2
+        melting_loss = settings.melting_loss or problem.melting_loss or math.inf
         rows = [
             _row(rungs, configured, noise[i], problem.finite_minimizer, melting_loss, settings.seed)
             for i, rungs in enumerate(statistics(problem, records, schedule, n_betas))
@@ -141,6 +136,7 @@ class Temperature(Measurement):
         configured = found.attrs["configured_n_beta"]
         for seed, step in product(found.seed.values.tolist(), found.step.values.tolist()):
             one = found.sel(seed=seed, step=step)
+            start = plateau_of(one)
             at = one.sel(n_beta=configured)
             at_loss = [
                 "–" if np.isnan(each.llc_at_loss) else
@@ -150,7 +146,7 @@ class Temperature(Measurement):
             rows.append(
                 [
                     str(seed), f"{step:,}", estimate_text(at), number(at.excess_loss.item()),
-                    "none" if np.isnan(one.plateau_from) else number(one.plateau_from.item()), *at_loss,
+                    "none" if np.isnan(start) else number(start), *at_loss,
                     plus_minus(one.log_evidence.item(), one.log_evidence_se.item()),
                     number(one.log_evidence_bennett.item()),
                 ]
@@ -162,9 +158,10 @@ class Temperature(Measurement):
     def notes(self, data: Data) -> Sequence[str]:
         """Count the checkpoints with a plateau, and compare the drop at equal n_beta with that at equal loss."""
         found = data[self.name]
-        plateaus = int(found.plateau_from.notnull().sum())
+        networks = product(found.step.values.tolist(), found.seed.values.tolist())
+        plateaus = [np.isfinite(plateau_of(found.sel(step=step, seed=seed))) for step, seed in networks]
         notes = [
-            f"{plateaus} of {found.plateau_from.size} checkpoints have a plateau: over at least a factor 3 below the "
+            f"{sum(plateaus)} of {len(plateaus)} checkpoints have a plateau: over at least a factor 3 below the "
             "configured nβ, the LLC changes by less than 5% per factor 3."
         ]
         for seed in found.seed.values.tolist():
@@ -173,8 +170,8 @@ class Temperature(Measurement):
         return [*notes, status_counts(found), *melted_note(found)]
 
     def columns(self, dataset: xr.Dataset) -> dict[str, Any]:
-        """Report the last checkpoint: the LLC at equal excess loss, and the plateau."""
-        return final_numbers(dataset[["llc_at_loss", "plateau_from"]], f"final.{self.name}", "at_loss")
+        """Report the last checkpoint's LLC at equal excess loss."""
+        return final_numbers(dataset[["llc_at_loss"]], f"final.{self.name}", "at_loss")
 
 
 def _row(
@@ -200,13 +197,14 @@ def _row(
     return (
         row
         | at_loss
-        | {
-            "baseline_loss": rungs[0].baseline,
-            "excess_loss": llc / n_betas,
-            "plateau_from": plateau(n_betas[usable], llc[usable], configured),
-            **evidence(hotter, configured, noise),
-        }
+        | {"baseline_loss": rungs[0].baseline, "excess_loss": llc / n_betas, **evidence(hotter, configured, noise)}
     )
+
+
+def plateau_of(one: xr.Dataset) -> float:
+    """Find where the plateau of one network starts, among the rungs that have not melted."""
+    kept = one.isel(n_beta=~one.llc_status.isin(EXCLUDED).values)
+    return plateau(kept.n_beta.values, kept.llc.values, one.attrs["configured_n_beta"])
 
 
 def drops(one: xr.Dataset) -> list[str]:
