@@ -35,9 +35,9 @@ SHIPPED = """Errors are one standard error over chains. The runs named `weight_d
 `label_noise` and `planted_start` are `quickstart` with an intervention, with one seed each; a study below has more."""
 
 MELTED = """A chain whose mean loss is above half that of guessing has *melted*: it has lost what the network learned,
-and its LLC only reflects n_beta. The excess loss of the chains is the LLC over n_beta. Whatever follows on this page
-and was measured at nβ = 27.2 or 67.4, claims and interventions included, compares melted peaks: those LLCs, and drops
-from them, say little about the memorizing network. Measured anew at nβ = n so far: `quickstart`, its controls below,
+and its LLC only reflects n_beta. The excess loss of the chains is the LLC over n_beta. Everything below
+that was measured at nβ = 27.2 or 67.4, including claims and interventions, compares melted peaks: those LLCs, and
+drops from them, say little about the memorizing network. Remeasured at nβ = n so far: `quickstart`, its controls below,
 `mod113` and the order of events."""
 
 CONTROLS = """The LLC of a network at hand depends on nβ (the temperature), γ (the window), the gauge (neurons can be
@@ -61,7 +61,7 @@ these."""
 ORDER = """The LLC at nβ = n, on ten seeds. A lag is a difference in log step between the middles of two changes;
 positive means later. The middle is half way through the change on a linear scale; *log scale* takes half of the
 logarithm instead, and the order can depend on this choice. *Hot* is the same study on twenty seeds at nβ = 27.2, by the
-rules of its time: its chains melted at the start of the drop, so that half of it seemed to happen late. Test accuracy
+rules at the time: its chains melted at the start of the drop, so that half of it seemed to happen late. Test accuracy
 rises in two steps: a test pair (a, b) is answered by symmetry as soon as (b, a) is memorized, so the table also
 includes the accuracy on *unmirrored* test pairs, whose mirror image is not in the train set. The correlation is a rank
 correlation of increments with those of the LLC, given train loss and weight norm; the last column says whether it

@@ -27,13 +27,12 @@ def controls(run: Run) -> dict[str, Any]:
             {"caption": table.caption, "header": list(table.header), "rows": [list(row) for row in table.rows]}
             for table in kind.tables(run.data)
         ]
-        stage = run.manifest["stages"][kind.name]
         found[kind.name] = {
             "command": f"slt-grok measure runs/{run.config.name} --only {kind.name}",
             "notes": list(kind.notes(run.data)),
             "tables": tables,
             "columns": kind.columns(run.data[kind.name].isel(seed=0)) if run.data[kind.name].sizes["seed"] == 1 else {},
-            "stage": stage,
+            "stage": run.manifest["stages"][kind.name],
         }
     return found
 
@@ -47,7 +46,8 @@ def record(folder: Path) -> Path:
     content = {"command": f"python analyses/llc_controls.py runs/{name}", "environment": run.manifest["environment"]}
     write_json(path, content | {"controls": found})
     for label in found:
-        for figure in (folder / "figures").glob(f"{label}.png"):
+        figure = folder / "figures" / f"{label}.png"
+        if figure.is_file():
             shutil.copyfile(figure, RESULTS / f"{name}_{label}.png")
     return path
 
