@@ -18,7 +18,7 @@ WIDEST = 0.1  # distance of the interval's ends, relative to the LLC
 DRIFT_LIMIT = 0.05  # relative to the LLC, between the halves of the draws, if it is also 3 standard errors
 CHANGE_LIMIT = 0.05  # relative to the LLC, from n_beta / 16 to n_beta, beyond its error
 VIRIAL_LIMIT = 0.1  # fraction of the localized volume that the chains may have left unexplored
-DESCENT_LIMIT = 0.05  # fall of the potential by a step from w*, relative to the LLC, if it is also 1 standard error
+DESCENT_LIMIT = 0.05  # fall of the potential near w*, relative to the LLC, if it is also 1 standard error
 ERRORS = 3.0  # number of standard errors that makes a difference significant
 QUANTILE = 1.96  # of the standard normal, for a 95% interval
 
@@ -266,7 +266,7 @@ def assess(
     melting_loss : float or None, optional
         Mean loss above which the chains count as melted; None for no such limit.
     descent : float, optional
-        Fall of n_beta L + gamma/2 |w - w*|^2 by a step from w*, see `slt_grok.llc.descent.descent`.
+        Fall of n_beta L + gamma/2 |w - w*|^2 in a short descent from w*, see `slt_grok.llc.descent.descent`.
 
     Returns
     -------
@@ -277,12 +277,12 @@ def assess(
     -----
     In this order: `diverged` (no healthy chain), `melted` (the chains' mean loss is above `melting_loss`: they have
     lost what the network learned, and the value reflects n_beta), `not a minimum` (LLC below 0 by more than 2 standard
-    errors, or the potential falls by more than 5% of the LLC, and its standard error, in one step from w*: the chains
-    continue training, and the value is low by about that much), `not converged (likely low)` (the second half of the
-    draws above the first, the virial below 1, or the LLC above that at n_beta / 16: the chains or the temperature have
-    not reached the plateau), `not converged` (falling draws or R-hat above 1.1), `effective` (well sampled, but
-    specific to its n_beta and gamma), `approximate` (also unchanged from n_beta / 16, with R-hats up to 1.1 or an
-    effective sample size below 400), `converged` (also nested R-hat up to 1.01 and 400 effective draws).
+    errors, or the potential falls by more than 5% of the LLC, and its standard error, in a short descent from w*: the
+    chains continue training, and the value is low by one to two times that fall), `not converged (likely low)` (the
+    second half of the draws above the first, the virial below 1, or the LLC above that at n_beta / 16: the chains or
+    the temperature have not reached the plateau), `not converged` (falling draws or R-hat above 1.1), `effective` (well
+    sampled, but specific to its n_beta and gamma), `approximate` (also unchanged from n_beta / 16, with R-hats up to
+    1.1 or an effective sample size below 400), `converged` (also nested R-hat up to 1.01 and 400 effective draws).
     """
     chains, omitted = len(statistics.health), int((~statistics.healthy).sum())
     if omitted == chains:
@@ -301,7 +301,7 @@ def _assess_estimate(
     if estimate.llc < -2 * estimate.llc_se:
         return LLCStatus.NOT_A_MINIMUM, "the LLC is negative: the chains continue training"
     if descent > max(DESCENT_LIMIT * abs(estimate.llc), estimate.llc_se):
-        return LLCStatus.NOT_A_MINIMUM, f"a step along the gradient at w* gains {descent:.3g} in units of the LLC"
+        return LLCStatus.NOT_A_MINIMUM, f"a short descent from w* gains {descent:.3g} in units of the LLC"
     low, failed = LLCStatus.LIKELY_LOW, LLCStatus.NOT_CONVERGED
     drifts = abs(estimate.drift) > max(DRIFT_LIMIT * abs(estimate.llc), ERRORS * estimate.drift_se)
     if drifts and estimate.drift > 0:

@@ -2,8 +2,8 @@
 
 Scaling the input side of a ReLU neuron by s and its output side by 1/s changes no output, nor does V by s against O by
 1/s, or Q against K, for each head. A learning coefficient would not change either, but an LLC at finite gamma does: the
-window is a ball in the weights. Its range over representatives of one function is an error that no estimate states.
-Weight decay keeps trained networks near the balanced representative, that of least norm, but not at it.
+window is a ball in the weights. Its range over representatives of one function is an error that no single estimate
+reports. Weight decay keeps trained networks near the balanced representative, that of least norm, but not at it.
 """
 
 from collections.abc import Sequence
@@ -128,7 +128,7 @@ class Gauge(Measurement):
         caption = (
             "The LLC of networks with the same outputs and other weights: as trained, with both sides of every neuron "
             "and head of equal norm, and with the input sides multiplied by 2 and 4. Bars are 95% intervals, hollow "
-            "points are neither effective nor converged. Right: norm of the weights."
+            "points have an untrusted status. Right: norm of the weights."
         )
         return (Drawing("gauge", plots.llc_gauge, caption),)
 

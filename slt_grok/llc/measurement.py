@@ -68,7 +68,7 @@ class LLC(Measurement):
                 "Diagnostics that determine the status of each estimate. Dashed lines: limits for a well-sampled "
                 "estimate. Drift: LLC of the second half of the draws minus that of the first, relative to the LLC. "
                 "Virial: 1 in equilibrium. Acceptance: of a Metropolis-adjusted Langevin proposal with the sampler's "
-                "step. Hollow points are neither effective nor converged.",
+                "step. Hollow points have an untrusted status.",
                 folded=True,
             ),
         )
@@ -180,8 +180,8 @@ def noise_note(llc: xr.Dataset) -> str:
     return (
         "Gaussian noise of the window's size alone, without a chain, would give values of "
         f"{number(float(llc.window_noise.min()))} to {number(float(llc.window_noise.max()))}, "
-        f"{number(float(ratio.min()))} to {number(float(ratio.max()))} times the LLC: this is the loss at the window's "
-        "edge, not the posterior in it."
+        f"{number(float(ratio.min()))} to {number(float(ratio.max()))} times the LLC. An LLC close to it says how the "
+        "loss grows at the window's edge, not how a posterior fills the window."
     )
 
 
@@ -193,6 +193,6 @@ def melted_note(llc: xr.Dataset) -> list[str]:
         return []
     return [
         f"Melted at {len(steps)} of {llc.sizes['step']} checkpoints (steps {steps[0]:,} to {steps[-1]:,}): the chains' "
-        f"mean loss is above {llc.attrs['melting_loss']:.3g} nats, half that of guessing, so the value reflects "
-        "nβ and γ rather than the network. Figures show such values hollow; summaries and transitions omit them."
+        f"mean loss is above {llc.attrs['melting_loss']:.3g} nats, by default half that of guessing, so the value "
+        "reflects nβ and γ rather than the network. Figures draw it hollow; summaries and transitions omit it."
     ]

@@ -299,7 +299,7 @@ class Refined(Measurement):
             "Refined LLCs: all weights on train, test and all samples; each matrix and each attention head alone; each "
             "key frequency alone in the tables over tokens and answers, with as many random frequencies in gray; and, "
             "per 1,000 dimensions, all key frequencies versus everything else in these tables. Bands are 95% "
-            "intervals; hollow points are neither effective nor converged. On a quadratic loss the parts never sum to "
+            "intervals; hollow points have an untrusted status. On a quadratic loss the parts never sum to "
             "less than the whole: where they do, the loss rises only when several move together."
         )
         return (Drawing("refined_llc", plots.refined_llc, caption),)

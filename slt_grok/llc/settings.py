@@ -168,5 +168,5 @@ class LLCSettings(RestrictedSettings):
 
     most_checkpoints: Annotated[int, Field(ge=2)] | None = Field(
         default=None,
-        description="if there are more, choose so many, evenly in log step from memorization on; all by default",
+        description="at most this many, from memorization on, evenly spaced in log step; all checkpoints by default",
     )

@@ -30,7 +30,7 @@ def summary_table(llc: xr.Dataset) -> Table:
 
 
 def estimate_text(estimate: xr.Dataset) -> str:
-    """Format one LLC with its standard error, and with its status if that makes the value say nothing."""
+    """Format one LLC with its standard error, and with its status if the value says nothing about the network."""
     text, status = plus_minus(estimate.llc.item(), estimate.llc_se.item()), str(estimate.llc_status.item())
     return f"{text} ({status})" if status in EXCLUDED else text
 

@@ -17,12 +17,12 @@ from pydantic import Field
 
 from slt_grok.change import find_change
 from slt_grok.format import plus_minus, step_interval
-from slt_grok.llc.calibration import RHO
 from slt_grok.llc.measurement import LLC, estimate_by, setting_note, status_counts, subspace_of
 from slt_grok.llc.settings import RestrictedSettings
 from slt_grok.llc.variables import LAU, VARIABLES, of_the_network
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, evenly_spaced
 from slt_grok.progress import ProgressCallback, portion
+from slt_grok.rules import RHO
 from slt_grok.trajectories import Trajectory
 
 TREATMENTS = {
@@ -104,8 +104,8 @@ class WeightScale(Measurement):
 
         caption = (
             "The LLC under three treatments of the weight scale, with 95% bands. Bottom: train loss of the "
-            "networks as trained and with all weights rescaled to the last norm. Hollow points are neither "
-            "effective nor converged."
+            "networks as trained and with all weights rescaled to the last norm. Hollow points have an "
+            "untrusted status."
         )
         return (Drawing("confound", plots.confound, caption),)
 

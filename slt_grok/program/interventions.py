@@ -129,8 +129,8 @@ class Interventions(Measurement):
                 "circuit alone or without it, in the tables over tokens and answers (planes of the key frequencies), "
                 "in the neurons (those of one key frequency) or in both; and with one part of the weights from another "
                 "checkpoint. Dashed lines: the mean over equal numbers of random frequencies, neurons or planes. "
-                "The LLC's axis is linear between -10 and 10, bars are 95% intervals, and hollow points are neither "
-                "effective nor converged.",
+                "The LLC's axis is linear between -10 and 10, bars are 95% intervals, and hollow points have an "
+                "untrusted status.",
             ),
         )
 

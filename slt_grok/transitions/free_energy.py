@@ -210,7 +210,7 @@ def mean_draws(values: np.ndarray, errors: np.ndarray, draws: int, generator: np
 
 
 def _usable(llc: xr.Dataset) -> pd.DataFrame:
-    """Tabulate loss, LLC and its error over the steps whose LLC is finite and not diverged."""
+    """Tabulate loss, LLC and its error over the steps whose LLC is finite and neither melted nor diverged."""
     usable = np.isfinite(llc.llc) & of_the_network(llc)
     table = llc[["baseline_loss", "llc", "llc_se"]].reset_coords(drop=True).to_dataframe()
     return table.loc[usable.values]
