@@ -23,7 +23,7 @@ from slt_grok.format import step as at_step
 from slt_grok.llc.calibration import SAFETY, Ends, curvature_at, localization
 from slt_grok.llc.measurement import seconds_of_updates
 from slt_grok.llc.problem import Problem
-from slt_grok.llc.sample import sample
+from slt_grok.llc.sample import SAMPLED, sample
 from slt_grok.llc.samplers.hmc import HMC
 from slt_grok.llc.sampling import Schedule
 from slt_grok.llc.settings import LLCSettings
@@ -39,7 +39,6 @@ FLIGHT_ANGLE = 1.5  # of the oscillation of directions that only the localizatio
 FEWEST_PROPOSALS = 24
 CORRELATION = 2.0  # proposals for each independent draw
 AGREES = 3.0  # standard errors
-SAMPLED = ("llc", "llc_se", "rhat", "ess", "drift", "virial", "llc_status", "llc_status_reason")
 RULE, NEAL = "the rules of slt_grok.llc.choice", "Neal 1206.1901"
 
 

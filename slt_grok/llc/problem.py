@@ -114,6 +114,11 @@ class Problem:
         return float(entropy(np.unique(self.targets.cpu().numpy(), return_counts=True)[1]))
 
     @property
+    def melting_loss(self) -> float | None:
+        """Mean loss above which chains count as melted by default, half that of guessing; None if unknown or 0."""
+        return loss / 2 if (loss := self.guessing_loss) else None
+
+    @property
     def finite_minimizer(self) -> bool:
         """Whether a fitted network has a finite minimizer of the loss; False for cross-entropy, ours or torch's."""
         loss = self.trajectory.network.loss

@@ -26,6 +26,7 @@ from slt_grok.measurement import declare
 from slt_grok.progress import ProgressCallback, ignore
 
 OF_AVERAGE = ("llc", "llc_se", "rhat", "ess", "drift", "virial")
+SAMPLED = (*OF_AVERAGE, "llc_status", "llc_status_reason")
 
 
 class OutOfReach(SltGrokError):
@@ -98,8 +99,8 @@ def sample(
         if diagnostics.is_out_of_reach(losses, virial, problem.baselines, n_betas, problem.d):
             raise OutOfReach("step_size: a loss along a chain exceeds the posterior's range; use a smaller step")
     exact_losses = curvatures is not None and schedule.batch_size is None
-    if melting_loss is None and (guessing_loss := problem.guessing_loss):
-        melting_loss = guessing_loss / 2
+    if melting_loss is None:
+        melting_loss = problem.melting_loss
     rows = [
         _row(
             temperatures,

@@ -20,7 +20,7 @@ from slt_grok.llc.diagnostics import assess, average
 from slt_grok.llc.noise import StreamNoise
 from slt_grok.llc.posterior import LocalPosterior
 from slt_grok.llc.problem import Problem
-from slt_grok.llc.sample import OF_AVERAGE, statistics
+from slt_grok.llc.sample import OF_AVERAGE, SAMPLED, statistics
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.samplers.underdamped import UnderdampedLangevin
 from slt_grok.llc.sampling import Schedule
@@ -68,8 +68,8 @@ def at_temperatures(
         dimensions and `setting`, with the coordinates `n_beta` and `gamma` along it.
     """
     networks = len(problem.trajectory)
-    if melting_loss is None and (guessing_loss := problem.guessing_loss):
-        melting_loss = guessing_loss / 2
+    if melting_loss is None:
+        melting_loss = problem.melting_loss
     by_chain = torch.tensor(gammas, dtype=problem.dtype).repeat_interleave(chains).repeat(networks)[:, None]
     starts = problem.starts(n_betas, 1.0, chains, seed)._replace(gamma=by_chain)
     if scattered:
@@ -85,7 +85,7 @@ def at_temperatures(
             estimate, gain = average(pair), descent(problem, i, n_beta, gamma)
             status = assess(estimate, pair, problem.finite_minimizer, melting_loss=melting_loss, descent=gain)
             rows.append([*(getattr(estimate, name) for name in OF_AVERAGE), *status])
-    columns = zip((*OF_AVERAGE, "llc_status", "llc_status_reason"), zip(*rows, strict=True), strict=True)
+    columns = zip(SAMPLED, zip(*rows, strict=True), strict=True)
     return problem.trajectory.dataset(
         {name: (("setting",), np.reshape(column, (networks, -1)), VARIABLES[name].attrs) for name, column in columns},
         n_beta=("setting", list(n_betas)),
