@@ -112,8 +112,8 @@ def estimate(
         See `slt_grok.llc.sampling.Observer`.
     max_seconds : float or None, optional
         Time limit if `draws` and `updates` are omitted; None for none. The cost is predicted from a few updates. To
-        fit, first the chains are reduced to 8, then the updates, and an estimate that still changes is not repeated
-        with more; the status says how good the result is.
+        fit, first the chains are reduced, to no fewer than 8, then the updates, to no fewer than 200, and an estimate
+        that still changes is not repeated with more; the status says how good the result is.
     on_progress : callable, optional
         Called with the completed fraction and the mean loss; a progress bar by default.
 

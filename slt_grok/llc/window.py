@@ -21,11 +21,12 @@ import torch
 import xarray as xr
 from pydantic import Field
 
-from slt_grok.format import number, plus_minus
+from slt_grok.format import number, plus_minus, step_interval
 from slt_grok.llc import restrictions
 from slt_grok.llc.measurement import seconds_of_updates, status_counts, subspace_of
 from slt_grok.llc.milestones import at_milestones
 from slt_grok.llc.problem import Problem
+from slt_grok.llc.sample import SAMPLED
 from slt_grok.llc.samplers.adaptive import AdaptiveLangevin
 from slt_grok.llc.sensitivity import at_temperatures
 from slt_grok.llc.settings import RestrictedSettings
@@ -40,7 +41,6 @@ TEMPERATURES = (1 / 9, 1 / 3, 1.0)  # x the configured n_beta
 RATIO = math.sqrt(10)  # of neighboring gammas
 REACH = 10  # factor on both sides of the configured gamma
 RADII = (0.05, 0.7)  # of |w*|, which every checkpoint's gammas cover
-SAMPLED = ("llc", "llc_se", "rhat", "ess", "drift", "virial", "llc_status", "llc_status_reason")
 NULL = ("window_noise", "window_noise_se")
 MAP = ("n_beta", "gamma")
 RULE = "the rules of slt_grok.llc.window_limits"
@@ -180,9 +180,7 @@ class Window(Measurement):
                         plus_minus(here.window_noise.item(), here.window_noise_se.item()), str(here.llc_status.item()),
                     ]
                 )  # fmt: skip
-            half = "–"
-            if np.isfinite(at.half_way_step):
-                half = f"{at.half_way_step:,.0f} ({at.half_way_low:,.0f} to {at.half_way_high:,.0f})"
+            half = step_interval(at.half_way_step.item(), at.half_way_low.item(), at.half_way_high.item())
             factor = plus_minus(at.drop_factor.item(), at.drop_factor_se.item())
             falls.append([str(seed), number(gamma), factor, half])
         n_beta = number(found.n_beta.item())
