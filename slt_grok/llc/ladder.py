@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from slt_grok.errors import SltGrokError
 from slt_grok.llc.diagnostics import ChainStatistics
 from slt_grok.llc.tempering import acceptance_ratio, integral, integral_error
 
@@ -18,7 +19,15 @@ REPEATS = 400  # parametric bootstrap of the interpolation
 
 
 def ladder(configured: float, coldest: float, rungs: int) -> list[float]:
-    """Space n_beta evenly in its logarithm from `coldest` x the configured value, which is a rung, down to 1."""
+    """Space n_beta evenly in its logarithm from `coldest` x the configured value, which is a rung, down to 1.
+
+    Raises
+    ------
+    SltGrokError
+        The configured value is not above 1, so that there is nothing between.
+    """
+    if not configured > 1:
+        raise SltGrokError(f"n_beta ({configured:g}) must be above 1, the hottest rung of the ladder")
     cold = round(rungs * math.log(coldest) / math.log(coldest * configured)) if coldest > 1 else 0
     above = np.geomspace(configured, configured * coldest, cold + 1)[:0:-1] if cold else np.empty(0)
     return [*above.tolist(), configured, *np.geomspace(configured, 1.0, rungs - cold)[1:].tolist()]

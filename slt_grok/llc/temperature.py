@@ -32,7 +32,6 @@ from slt_grok.llc.variables import VARIABLES
 from slt_grok.llc.window_noise import window_excess
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, final_numbers
 from slt_grok.progress import ProgressCallback
-from slt_grok.settings import AboveZero
 from slt_grok.trajectories import Trajectory
 
 OF_RUNG = ("llc", "llc_se", "rhat", "ess")
@@ -46,8 +45,8 @@ class TemperatureSettings(RestrictedSettings):
 
     checkpoints: int = Field(default=6, ge=1, description="number of checkpoints, starting at memorization")
     rungs: int = Field(default=16, ge=12, description="number of values of n_beta, evenly spaced in its logarithm")
-    coldest: AboveZero = Field(
-        default=10.0, description="largest n_beta, relative to the configured one; the smallest is 1"
+    coldest: float = Field(
+        default=10.0, ge=1, le=1e6, description="largest n_beta, relative to the configured one; the smallest is 1"
     )
 
 
@@ -93,7 +92,9 @@ class Temperature(Measurement):
         problem = Problem.from_inputs(shard, data, subspace=subspace_of(settings, shard), dtype=settings.dtype)
         configured = settings.n_beta_of(len(data[0]))
         n_betas = ladder(configured, settings.coldest, settings.rungs)
-        sampler, schedule = AdaptiveLangevin(), replace(settings.schedule, batch_size=None)
+        sampler = AdaptiveLangevin()
+        burn_in = max(settings.burn_in, sampler.adaptation)
+        schedule = replace(settings.schedule, burn_in=burn_in, batch_size=None)
         sampler.require(schedule, settings.gamma)
         sampling = problem.sampling(sampler, schedule, settings.box, device_named(settings.device))
         records = sampler.run(

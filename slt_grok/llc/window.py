@@ -21,6 +21,7 @@ import torch
 import xarray as xr
 from pydantic import Field
 
+from slt_grok.errors import SltGrokError
 from slt_grok.format import number, plus_minus, step_interval
 from slt_grok.llc import restrictions
 from slt_grok.llc.measurement import seconds_of_updates, status_counts, subspace_of
@@ -109,7 +110,6 @@ class Window(Measurement):
         sampler = AdaptiveLangevin()
         burn_in = max(settings.burn_in, sampler.adaptation)
         schedule = replace(settings.schedule, burn_in=burn_in, batch_size=None)
-        sampler.require(schedule, settings.gamma)
         found = at_temperatures(
             problem,
             sampler,
@@ -215,7 +215,18 @@ def window_gammas(gamma: float, dimension: int, norms: np.ndarray) -> list[float
 
     They reach a factor 10 below and above it, and further until radii sqrt(d / gamma) of 5% to 70% of |w*| are covered
     at every checkpoint.
+
+    Raises
+    ------
+    SltGrokError
+        gamma is 0, or all weights of a checkpoint are.
     """
+    if not gamma > 0:
+        raise SltGrokError(f"gamma ({gamma:g}) must be above 0: the map is over multiples of it")
+    if not norms.min() > 0:
+        raise SltGrokError(
+            "weights: expected some that are not 0 at every checkpoint, since radii are relative to |w*|"
+        )
     small, large = RADII
     lowest = min(gamma / REACH, dimension / (large * norms.max()) ** 2)
     highest = max(gamma * REACH, dimension / (small * norms.min()) ** 2)

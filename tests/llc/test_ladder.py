@@ -4,12 +4,21 @@ L = 1/2 sum h_i w_i^2 around w* = 0: at n_beta, w_i ~ N(0, 1 / (n_beta h_i + gam
 limits are 4 standard errors, 6e-5 a comparison; seeds are fixed.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import brentq
 
+from slt_grok.config import parse_config
+from slt_grok.errors import SltGrokError
 from slt_grok.llc.diagnostics import HEALTHY, ChainStatistics, average
 from slt_grok.llc.ladder import TOLERANCES, at_tolerances, evidence, ladder, plateau
+from slt_grok.llc.samplers.adaptive import AdaptiveLangevin
+from slt_grok.llc.temperature import Temperature
+from slt_grok.progress import ignore
+from slt_grok.trajectories import Trajectory
+from tests.conftest import CONFIG
 
 H = np.geomspace(1e-3, 30.0, 40)
 GAMMA, N, BASELINE = 5.0, 800.0, 0.01
@@ -42,6 +51,29 @@ def test_rungs_are_even_in_their_logarithm_and_contain_the_configured_one() -> N
     assert ratios.min() > 1
     assert ratios.max() / ratios.min() < 1.3  # the two parts, above and below, are even each
     assert ladder(64.0, 1.0, 13) == pytest.approx(np.geomspace(64, 1, 13))
+
+
+@pytest.mark.parametrize("configured", [1.0, 0.5])
+def test_a_ladder_without_room_above_its_hottest_rung_is_refused(configured: float) -> None:
+    with pytest.raises(SltGrokError, match=rf"n_beta \({configured:g}\) must be above 1"):
+        ladder(configured, 10.0, 16)
+
+
+@pytest.mark.parametrize("coldest", [0.5, 1e300])
+def test_a_coldest_rung_out_of_range_is_refused(coldest: float) -> None:
+    with pytest.raises(SltGrokError, match=r"temperature\.coldest: expected"):
+        parse_config(CONFIG | {"temperature": {"coldest": coldest}}, "a test")
+
+
+def test_a_ladder_extends_a_burn_in_that_is_too_short_to_tune_its_sampler() -> None:
+    content = CONFIG | {"llc": {"preset": "hot", "batch_size": 10, "draws": 90}}
+    config = parse_config(content, "a test")
+    networks = Trajectory.of(config.network.module)
+    networks = replace(networks, network=config.network)
+    found = Temperature().ladders(networks, config.settings(Temperature), ignore)
+    assert config.settings(Temperature).burn_in == 90
+    assert found.attrs["burn_in"] == AdaptiveLangevin().adaptation
+    assert np.isfinite(found.llc).all()
 
 
 @pytest.mark.parametrize("rungs", [16, 30])

@@ -202,3 +202,11 @@ def test_a_window_without_width_is_refused() -> None:
     with pytest.raises(SltGrokError, match="gamma"):
         parse_config(CONFIG | {"window": {"gamma": 0}}, "a test")
     assert WindowSettings(gamma=3.0).checkpoints == 6
+    parse_config(CONFIG | {"llc": {"preset": "devinterp", "batch_size": 10}}, "a test")  # its gamma of 0 is inherited
+    with pytest.raises(SltGrokError, match=r"gamma \(0\) must be above 0"):
+        window_gammas(0.0, 50, np.array([1.0]))
+
+
+def test_radii_relative_to_weights_that_are_0_are_refused() -> None:
+    with pytest.raises(SltGrokError, match="weights: expected some that are not 0"):
+        window_gammas(3.0, 50, np.array([1.0, 0.0]))
