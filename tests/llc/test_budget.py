@@ -1,10 +1,15 @@
 """An estimate within a time limit: what is reduced, in which order, and what is never reduced."""
 
+from typing import Any
+
+import pytest
 import torch
 
 from slt_grok import llc
+from slt_grok.errors import SltGrokError
 from slt_grok.llc.budget import FEWEST_CHAINS, SHORTEST, Budget
 from slt_grok.llc.problem import Problem
+from slt_grok.llc.samplers.adaptive import AdaptiveLangevin
 from slt_grok.llc.sampling import Schedule
 
 
@@ -42,6 +47,25 @@ def test_an_estimate_out_of_time_is_short_and_has_a_status() -> None:
     assert result.attrs["gradients"] <= SHORTEST
     assert result.llc_status.item()
     assert torch.isfinite(torch.tensor(result.llc.item()))
+
+
+@pytest.mark.parametrize("sampler", [None, AdaptiveLangevin()])
+def test_an_estimate_out_of_time_still_tunes_its_sampler(sampler: AdaptiveLangevin | None) -> None:
+    torch.manual_seed(0)
+    module, inputs, targets = torch.nn.Linear(3, 3), torch.randn(40, 3), torch.arange(40) % 3
+    result = llc.estimate(module, (inputs, targets), sampler=sampler, max_seconds=1e-6)
+    assert result.attrs["adaptation"] == result.attrs["burn_in"] == AdaptiveLangevin.adaptation
+    module, data = regression()
+    result = llc.estimate(
+        module, data, loss=torch.nn.functional.mse_loss, sampler=AdaptiveLangevin(), gamma=1, max_seconds=1e-6
+    )
+    assert result.attrs["burn_in"] == AdaptiveLangevin.adaptation
+
+
+@pytest.mark.parametrize("wrong", [0, -1.0, float("nan"), "60"])
+def test_a_limit_that_is_none_is_refused(wrong: Any) -> None:
+    with pytest.raises(SltGrokError, match="max_seconds: expected a number above 0"):
+        llc.estimate(*regression(), loss=torch.nn.functional.mse_loss, max_seconds=wrong)
 
 
 def test_given_lengths_are_kept() -> None:

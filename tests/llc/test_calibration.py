@@ -151,7 +151,7 @@ def test_the_default_estimate_of_a_quadratic_is_half_its_rank() -> None:
     """Four decades of curvature and flat directions, no setting given; the interval misses by chance in 5%."""
     h = torch.cat([torch.logspace(-2, 2, 20), torch.zeros(10)]).double()
     result = estimate(Bowl(h, 0.5), DATA, loss=value, updates=1500, chains=16)
-    assert result.llc_status.item() == "converged"
+    assert result.llc_status.item() in ("converged", "approximate")
     assert result.llc_low.item() < 10 < result.llc_high.item()
     assert result.llc.item() == pytest.approx(10, rel=0.03)
     ratios = result.temperature.values / result.attrs["n_beta"]

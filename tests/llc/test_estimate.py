@@ -1,5 +1,8 @@
 """The estimator on networks: what must not change it, what must be said of it, and bad input."""
 
+from itertools import product
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -275,3 +278,20 @@ def test_an_error_in_one_thread_ends_all(trajectory: Trajectory, monkeypatch: py
     finally:
         torch.set_num_threads(before)
     assert len(seen) < 50  # of some nine thousand
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *product(("updates", "chains", "draws", "thinning", "batch_size"), (0, -1, 2.5, "many")),
+        *product(("burn_in", "seed"), (-1, 2.5, "many", 2**70)),
+        *product(("gamma", "box"), (-1, np.nan, np.inf, "wide")),
+        *product(("n_beta",), (0, np.nan, np.inf, "cold", [], [5, np.nan], [np.nan, 5], [5, -1])),
+        ("device", "tpu"),
+    ],
+)
+def test_an_argument_out_of_range_is_named(name: str, value: Any) -> None:
+    torch.manual_seed(0)
+    data = torch.randn(40, 3), torch.arange(40) % 3
+    with pytest.raises(SltGrokError, match=name):
+        slt_grok.llc.estimate(torch.nn.Linear(3, 3), data, **{"updates": 200, name: value})
