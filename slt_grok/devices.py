@@ -13,8 +13,11 @@ def device_named(name: str | None, key: str = "device") -> torch.device:
     Raises
     ------
     SltGrokError
-        The device is `cuda` and torch finds no CUDA device.
+        torch knows no such device, or it is `cuda` and torch finds none.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise SltGrokError(f"{key}: expected null, since torch finds no CUDA device here, got cuda")
-    return torch.device(name or "cpu")
+    try:
+        return torch.device(name or "cpu")
+    except (RuntimeError, TypeError) as error:
+        raise SltGrokError(f"{key}: expected cuda, or null for the CPU, got {name!r}") from error

@@ -1,9 +1,11 @@
 """Estimate the LLC of a network or a trajectory, with errors and diagnostics; a rule chooses omitted settings."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -138,10 +140,22 @@ def estimate(
     """
     if not isinstance(sampler, Sampler | None):
         raise SltGrokError(f"sampler: expected a sampler such as slt_grok.llc.SGLD(step_size), got {sampler!r}")
+    if max_seconds is not None and not (isinstance(max_seconds, Real) and max_seconds > 0):
+        raise SltGrokError(f"max_seconds: expected a number above 0, or None for no limit, got {max_seconds!r}")
+    lengths = {"updates": updates, "chains": chains, "draws": draws, "burn_in": burn_in, "thinning": thinning}
+    for name, value in (lengths | {"batch_size": batch_size, "seed": seed}).items():
+        lowest = int(name not in ("burn_in", "seed"))
+        if value is not None and not (isinstance(value, Integral) and lowest <= int(value) < 2**63):
+            raise SltGrokError(f"{name}: expected an integer of at least {lowest} and below 2**63, got {value!r}")
+    for name, value in {"gamma": gamma, "box": box}.items():
+        if value is not None and not (isinstance(value, Real) and math.isfinite(value)):
+            raise SltGrokError(f"{name}: expected a finite number, got {value!r}")
     try:
         n_betas = None if n_beta is None else sorted(np.atleast_1d(n_beta).astype(float).tolist(), reverse=True)
     except (TypeError, ValueError) as error:
         raise SltGrokError(f"n_beta: expected a number or several, got {n_beta!r}") from error
+    if n_betas is not None and not (n_betas and all(0 < value < math.inf for value in n_betas)):
+        raise SltGrokError(f"n_beta ({n_beta}) must be above 0 and finite")
     problem = Problem.from_inputs(source, data, loss, subspace, dtype)
     automatic, seek = draws is None and updates is None, n_betas is None and problem.finite_minimizer
     if chains is None:
@@ -158,6 +172,8 @@ def estimate(
     hessians = [curvatures(problem, i) for i in range(len(problem.trajectory))] if limit else None
     settings = {"chains": chains, "box": box, "device": device, "seed": seed, "observers": observers}
     attempt = partial(_attempt, problem, sampler=sampler, n_betas=n_betas, curvatures=hessians)
+    tuning = sampler.adaptation if isinstance(sampler, AdaptiveLangevin) else 0
+    scaled = partial(_scaled, shortest_burn_in=tuning)
     budget = Budget(max_seconds if automatic else None)
     with progress("llc", 100, "%") if on_progress is None else nullcontext(on_progress) as report:
         if automatic:
@@ -166,20 +182,20 @@ def estimate(
             settings["chains"], fraction = budget.fit(
                 problem, schedule, settings["chains"], temperatures, share, report
             )
-            schedule = _scaled(schedule, fraction)
+            schedule = scaled(schedule, fraction)
         attempt = partial(attempt, **settings)
         if not seek or not automatic:
             return attempt(schedule, gamma, on_progress=report)
-        result = _scout(partial(attempt, _scaled(schedule, SCOUT)), gamma, budget, stretch(report, 0, 0.2))
+        result = _scout(partial(attempt, scaled(schedule, SCOUT)), gamma, budget, stretch(report, 0, 0.2))
         gamma, regular = result.attrs["gamma"], bool((result.llc_correction > 0).all())
         share = min(0.5 if regular else 1.0, SCOUT * budget.attempts_left)
         if share > SCOUT:
-            result = attempt(_scaled(schedule, share), gamma, on_progress=stretch(report, 0.2, 0.5))
+            result = attempt(scaled(schedule, share), gamma, on_progress=stretch(report, 0.2, 0.5))
         error = np.hypot(result.llc_se, result.llc_at_temperature_se.isel(temperature=-1))
         changes = abs(result.llc_change) > np.maximum(SETTLED * abs(result.llc), 2 * error)
         share = 1.0 if regular else 2.0
         if changes.any() and share <= SCOUT * budget.attempts_left:
-            result = attempt(_scaled(schedule, share), gamma, on_progress=stretch(report, 0.5, 1))
+            result = attempt(scaled(schedule, share), gamma, on_progress=stretch(report, 0.5, 1))
         return result
 
 
@@ -211,11 +227,12 @@ def _scout(
     return result
 
 
-def _scaled(schedule: Schedule, factor: float) -> Schedule:
+def _scaled(schedule: Schedule, factor: float, shortest_burn_in: int) -> Schedule:
     """Change the number of updates but not of draws."""
     thinning = max(1, round(factor * schedule.thinning))
     draws = round(factor * schedule.draws * schedule.thinning / thinning)
-    return replace(schedule, burn_in=round(factor * schedule.burn_in), draws=draws, thinning=thinning)
+    burn_in = max(round(factor * schedule.burn_in), shortest_burn_in)
+    return replace(schedule, burn_in=burn_in, draws=draws, thinning=thinning)
 
 
 def _attempt(
