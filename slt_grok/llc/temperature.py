@@ -19,7 +19,8 @@ from pydantic import Field
 from slt_grok.devices import device_named
 from slt_grok.format import number, plus_minus
 from slt_grok.llc import restrictions
-from slt_grok.llc.diagnostics import EXCLUDED, ChainStatistics, assess, average
+from slt_grok.llc.descent import descent
+from slt_grok.llc.diagnostics import EXCLUDED, ChainStatistics, LLCStatus, assess, average
 from slt_grok.llc.ladder import TOLERANCES, at_tolerances, evidence, ladder, plateau
 from slt_grok.llc.measurement import melted_note, seconds_of_updates, status_counts, subspace_of
 from slt_grok.llc.milestones import at_milestones
@@ -37,6 +38,7 @@ from slt_grok.trajectories import Trajectory
 OF_RUNG = ("llc", "llc_se", "rhat", "ess")
 SAMPLED = (*OF_RUNG, "llc_status", "llc_status_reason")
 RULE = "the rules of slt_grok.llc.temperature"
+UNUSABLE = (*EXCLUDED, LLCStatus.NOT_A_MINIMUM)  # for curves over the rungs
 EVIDENCE = "doi:10.1214/ss/1028905934"
 
 
@@ -53,7 +55,7 @@ class TemperatureSettings(RestrictedSettings):
 class Temperature(Measurement):
     """The LLC over n_beta at a few checkpoints."""
 
-    name, title, position = "temperature", "The LLC against temperature", 24
+    name, title, position = "temperature", "The LLC against temperature", 25
     Settings = TemperatureSettings
     default, inherits = False, "llc"
     variables = {name: VARIABLES[name]._replace(dims=("n_beta",)) for name in SAMPLED} | {
@@ -103,7 +105,15 @@ class Temperature(Measurement):
         noise = window_excess(problem, settings.gamma, seed=settings.seed)
         melting_loss = settings.melting_loss or problem.melting_loss or math.inf
         rows = [
-            _row(rungs, configured, noise[i], problem.finite_minimizer, melting_loss, settings.seed)
+            _row(
+                rungs,
+                [descent(problem, i, n_beta, settings.gamma) for n_beta in n_betas],
+                noise[i],
+                configured=configured,
+                finite_minimizer=problem.finite_minimizer,
+                melting_loss=melting_loss,
+                seed=settings.seed,
+            )
             for i, rungs in enumerate(statistics(problem, records, schedule, n_betas))
         ]
         values = {name: [row[name] for row in rows] for name in rows[0]}
@@ -168,7 +178,7 @@ class Temperature(Measurement):
         for seed in found.seed.values.tolist():
             which = f" (seed {seed})" if found.sizes["seed"] > 1 else ""
             notes += [f"{sentence}{which}." for sentence in drops(found.sel(seed=seed))]
-        return [*notes, status_counts(found), *melted_note(found)]
+        return [*notes, status_counts(found), *melted_note(found.sel(n_beta=found.attrs["configured_n_beta"]))]
 
     def columns(self, dataset: xr.Dataset) -> dict[str, Any]:
         """Report the last checkpoint's LLC at equal excess loss."""
@@ -177,8 +187,10 @@ class Temperature(Measurement):
 
 def _row(
     rungs: Sequence[ChainStatistics],
-    configured: float,
+    descents: Sequence[float],
     noise: np.ndarray,
+    *,
+    configured: float,
     finite_minimizer: bool,
     melting_loss: float,
     seed: int,
@@ -186,13 +198,13 @@ def _row(
     """Compute the variables of one network from its chains at each rung, the coldest first."""
     averages = [average(rung) for rung in rungs]
     statuses = [
-        assess(estimate, rung, finite_minimizer, melting_loss=melting_loss)
-        for estimate, rung in zip(averages, rungs, strict=True)
+        assess(estimate, rung, finite_minimizer, melting_loss=melting_loss, descent=gain)
+        for estimate, rung, gain in zip(averages, rungs, descents, strict=True)
     ]
     row: dict[str, Any] = {name: np.array([getattr(a, name) for a in averages]) for name in OF_RUNG}
     row |= {"llc_status": [str(s.status) for s in statuses], "llc_status_reason": [s.reason for s in statuses]}
     n_betas, llc, se = np.array([rung.n_beta for rung in rungs]), row["llc"], row["llc_se"]
-    usable = ~np.isin(row["llc_status"], EXCLUDED)
+    usable = ~np.isin(row["llc_status"], UNUSABLE)
     at_loss = at_tolerances(n_betas[usable], llc[usable], se[usable], seed)
     hotter = [rung for rung in reversed(rungs) if rung.n_beta <= configured * (1 + 1e-9)]
     return (
@@ -203,8 +215,8 @@ def _row(
 
 
 def plateau_of(one: xr.Dataset) -> float:
-    """Find where the plateau of one network starts, among the rungs that have not melted."""
-    kept = one.isel(n_beta=~one.llc_status.isin(EXCLUDED).values)
+    """Find where the plateau of one network starts, among the rungs that describe its minimum."""
+    kept = one.isel(n_beta=~one.llc_status.isin(UNUSABLE).values)
     return plateau(kept.n_beta.values, kept.llc.values, one.attrs["configured_n_beta"])
 
 
