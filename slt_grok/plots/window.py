@@ -58,7 +58,7 @@ def llc_window(measured: xr.Dataset, seed: int | None = None) -> Figure:
     ]
     handles.append(Line2D([], [], color="0.4", ls=":", label="noise alone"))
     handles += status_handles(measured.llc.where(measured.llc > 0), measured.llc_status)
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 7))
+    figure.legend(handles=handles, loc="outside upper center", ncols=4)
     style.panel_letters(list(grid.flat), offset=(-30, 9), room=False)
     return figure
 
