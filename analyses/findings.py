@@ -37,8 +37,8 @@ SHIPPED = """Errors are one standard error over chains. The runs named `weight_d
 MELTED = """A chain whose mean loss is above half that of guessing has *melted*: it has lost what the network learned,
 and its LLC only reflects n_beta. The excess loss of the chains is the LLC over n_beta. Everything below
 that was measured at nβ = 27.2 or 67.4, including claims and interventions, compares melted peaks: those LLCs, and
-drops from them, say little about the memorizing network. Remeasured at nβ = n so far: `quickstart`, its controls below,
-`mod113`, the controls below and the order of events."""
+drops from them, say little about the memorizing network. Remeasured at nβ = n so far:
+`quickstart`, `random_table`, `mod113`, the controls below and the order of events."""
 
 CONTROLS = """The LLC of a network at hand depends on nβ (the temperature), γ (the window), the gauge (neurons can be
 rescaled without changing the function) and the scale of the weights. Each control measures how much."""
