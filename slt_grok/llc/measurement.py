@@ -129,6 +129,11 @@ def subspace_of(settings: RestrictedSettings, trajectory: Trajectory) -> Subspac
     return restrictions.parameters(trajectory.network.module, *(settings.weights or ["*"]))
 
 
+def weight_norms(settings: RestrictedSettings, trajectory: Trajectory) -> np.ndarray:
+    """Compute |w*| of the weights that move, for each network."""
+    return subspace_of(settings, trajectory).coordinates(trajectory.stacked(torch.float64)).norm(dim=1).numpy()
+
+
 def shard_chains(trajectory: Trajectory) -> int:
     """Compute the number of chains per shard for networks of this size."""
     parameters = sum(shape.numel() for shape in trajectory.network.shapes.values())

@@ -7,7 +7,7 @@ A quick setting at a high temperature, `preset: hot`, and two conventions from t
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -127,6 +127,12 @@ class SamplingSettings(Settings):
             return float(samples)
         size = samples if self.n_beta == "n/log(n)" else self.batch_size or 2
         return size / math.log(size)
+
+    def adaptive(self) -> Self:
+        """Replace the sampler by `AdaptiveLangevin`: on the full batch, with a burn-in in which it can tune itself."""
+        sampler = AdaptiveLangevin()
+        burn_in = max(self.burn_in, sampler.adaptation)
+        return self.model_copy(update={"sampler": sampler, "burn_in": burn_in, "batch_size": None})
 
     @property
     def schedule(self) -> Schedule:

@@ -8,7 +8,6 @@ network. The rungs also integrate to the evidence of the neighborhood with the w
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -26,7 +25,6 @@ from slt_grok.llc.measurement import melted_note, seconds_of_updates, status_cou
 from slt_grok.llc.milestones import at_milestones
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import statistics
-from slt_grok.llc.samplers.adaptive import AdaptiveLangevin
 from slt_grok.llc.settings import RestrictedSettings
 from slt_grok.llc.tables import estimate_text
 from slt_grok.llc.variables import VARIABLES
@@ -90,13 +88,12 @@ class Temperature(Measurement):
 
     def ladders(self, shard: Trajectory, settings: TemperatureSettings, on_progress: ProgressCallback) -> xr.Dataset:
         """Sample all rungs of some networks in one batch, and evaluate them."""
+        settings = settings.adaptive()
         data = restrictions.split(shard.task, settings.data)
         problem = Problem.from_inputs(shard, data, subspace=subspace_of(settings, shard), dtype=settings.dtype)
         configured = settings.n_beta_of(len(data[0]))
         n_betas = ladder(configured, settings.coldest, settings.rungs)
-        sampler = AdaptiveLangevin()
-        burn_in = max(settings.burn_in, sampler.adaptation)
-        schedule = replace(settings.schedule, burn_in=burn_in, batch_size=None)
+        sampler, schedule = settings.sampler, settings.schedule
         sampler.require(schedule, settings.gamma)
         sampling = problem.sampling(sampler, schedule, settings.box, device_named(settings.device))
         records = sampler.run(
@@ -126,6 +123,7 @@ class Temperature(Measurement):
 
     def seconds(self, trial: Trajectory, settings: TemperatureSettings, checkpoints: int, context: Context) -> float:
         """Predict core-seconds from a few updates at the configured setting."""
+        settings = settings.adaptive()
         once = seconds_of_updates(trial, settings, settings.schedule.updates)
         return min(settings.checkpoints, checkpoints) * settings.rungs * once
 

@@ -11,13 +11,12 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
-import torch
 import xarray as xr
 from pydantic import Field
 
 from slt_grok.change import find_change
 from slt_grok.format import plus_minus, step_interval
-from slt_grok.llc.measurement import LLC, estimate_by, setting_note, status_counts, subspace_of
+from slt_grok.llc.measurement import LLC, estimate_by, setting_note, status_counts, subspace_of, weight_norms
 from slt_grok.llc.settings import RestrictedSettings
 from slt_grok.llc.variables import LAU, VARIABLES, of_the_network
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, evenly_spaced
@@ -81,7 +80,7 @@ class WeightScale(Measurement):
         memorized = [step for step in (context.milestones(seed)[0] for seed in seeds) if step <= steps[-1]]  # not NaN
         late = steps[steps >= min(memorized, default=steps[len(steps) // 3])]
         chosen = late[evenly_spaced(late, settings.checkpoints)]
-        last_norms = norm(trajectory.isel(step=-1), settings).tolist()  # one per seed
+        last_norms = weight_norms(settings, trajectory.isel(step=-1)).tolist()  # one per seed
 
         def measure_shard(shard: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:
             networks: list[xr.Dataset] = []
@@ -145,7 +144,7 @@ def treated(
     network: Trajectory, settings: WeightScaleSettings, last_norm: float, on_progress: ProgressCallback
 ) -> xr.Dataset:
     """Estimate the LLC of one network under the three treatments."""
-    trained_norm = norm(network, settings).item()
+    trained_norm = weight_norms(settings, network).item()
     scale = last_norm / trained_norm
     rescaled = replace(network, parameters={name: tensor * scale for name, tensor in network.parameters.items()})
     gamma, relative = settings.gamma, subspace_of(settings, network).dimension / (RHO * trained_norm**2)
@@ -157,12 +156,6 @@ def treated(
         results.append(result.assign(gamma=(network.dims, [[gamma]]), weight_norm=(network.dims, [[weight_norm]])))
     joined = xr.concat(results, xr.Variable("treatment", list(TREATMENTS)), combine_attrs="drop_conflicts")
     return joined.transpose("step", "seed", "treatment", ...)
-
-
-def norm(trajectory: Trajectory, settings: WeightScaleSettings) -> np.ndarray:
-    """Compute |w*| of the weights that move, for each network."""
-    subspace = subspace_of(settings, trajectory)
-    return subspace.coordinates(trajectory.stacked(torch.float64)).norm(dim=1).numpy()
 
 
 def drops(llcs: xr.Dataset) -> xr.Dataset:

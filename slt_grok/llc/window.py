@@ -12,23 +12,20 @@ value, whatever the length of a one-sided chain suggests.
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 from pydantic import Field
 
 from slt_grok.errors import SltGrokError
 from slt_grok.format import number, plus_minus, step_interval
 from slt_grok.llc import restrictions
-from slt_grok.llc.measurement import seconds_of_updates, status_counts, subspace_of
+from slt_grok.llc.measurement import seconds_of_updates, status_counts, subspace_of, weight_norms
 from slt_grok.llc.milestones import at_milestones
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import SAMPLED
-from slt_grok.llc.samplers.adaptive import AdaptiveLangevin
 from slt_grok.llc.sensitivity import at_temperatures
 from slt_grok.llc.settings import RestrictedSettings
 from slt_grok.llc.variables import VARIABLES
@@ -90,7 +87,9 @@ class Window(Measurement):
     def measure(self, trajectory: Trajectory, settings: WindowSettings, context: Context) -> xr.Dataset:
         """Sample the map at each milestone, then its limits, and the drop between the checkpoints."""
         selected = at_milestones(trajectory, context, settings.checkpoints)
-        gammas = window_gammas(settings.gamma, subspace_of(settings, trajectory).dimension, norms(selected, settings))
+        gammas = window_gammas(
+            settings.gamma, subspace_of(settings, trajectory).dimension, weight_norms(settings, selected)
+        )
         maps = context.in_shards(
             selected,
             lambda shard, on_progress: self.map_of(shard, settings, gammas, on_progress),
@@ -103,13 +102,12 @@ class Window(Measurement):
         self, shard: Trajectory, settings: WindowSettings, gammas: Sequence[float], on_progress: ProgressCallback
     ) -> xr.Dataset:
         """Estimate the LLC of some networks at every pair of n_beta and gamma, all pairs in one batch."""
+        settings = settings.adaptive()
         data = restrictions.split(shard.task, settings.data)
         problem = Problem.from_inputs(shard, data, subspace=subspace_of(settings, shard), dtype=settings.dtype)
         n_betas = [settings.n_beta_of(len(data[0])) * factor for factor in TEMPERATURES]
         pairs = list(product(n_betas, gammas))
-        sampler = AdaptiveLangevin()
-        burn_in = max(settings.burn_in, sampler.adaptation)
-        schedule = replace(settings.schedule, burn_in=burn_in, batch_size=None)
+        sampler, schedule = settings.sampler, settings.schedule
         found = at_temperatures(
             problem,
             sampler,
@@ -125,7 +123,7 @@ class Window(Measurement):
         )
         shape = (len(shard), len(n_betas), len(gammas))
         noise = [window_noise(problem, n_betas, gamma, seed=settings.seed) for gamma in gammas]
-        norm = norms(shard, settings)
+        norm = weight_norms(settings, shard)
         values = {name: found[name].values.reshape(shape) for name in SAMPLED} | {
             "window_noise": np.stack([each.llc for each in noise], -1),
             "window_noise_se": np.stack([each.llc_se for each in noise], -1),
@@ -148,7 +146,8 @@ class Window(Measurement):
 
     def seconds(self, trial: Trajectory, settings: WindowSettings, checkpoints: int, context: Context) -> float:
         """Predict core-seconds from a few updates at the configured setting."""
-        gammas = window_gammas(settings.gamma, subspace_of(settings, trial).dimension, norms(trial, settings))
+        gammas = window_gammas(settings.gamma, subspace_of(settings, trial).dimension, weight_norms(settings, trial))
+        settings = settings.adaptive()
         once = seconds_of_updates(trial, settings, settings.schedule.updates)
         return min(settings.checkpoints, checkpoints) * len(TEMPERATURES) * len(gammas) * once
 
@@ -232,9 +231,3 @@ def window_gammas(gamma: float, dimension: int, norms: np.ndarray) -> list[float
     highest = max(gamma * REACH, dimension / (small * norms.min()) ** 2)
     below, above = (math.ceil(round(math.log(ratio, RATIO), 9)) for ratio in (gamma / lowest, highest / gamma))
     return [float(f"{gamma * RATIO**k:.4g}") if k else gamma for k in range(-below, above + 1)]
-
-
-def norms(trajectory: Trajectory, settings: WindowSettings) -> np.ndarray:
-    """Compute |w*| of the weights that move, for each network."""
-    stack = trajectory.stacked(torch.float64)
-    return subspace_of(settings, trajectory).coordinates(stack).norm(dim=1).numpy()
