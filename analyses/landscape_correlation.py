@@ -4,7 +4,7 @@ Usage: python analyses/landscape_correlation.py [--out FOLDER] RUN ...
 A RUN is a directory with LLC and landscape measured. Writes landscape_correlation.json and its figure into results/.
 
 Of each seed: Spearman's rank correlation of each measure with the LLC from the LLC's peak to the end, and the step at
-which the measure is half way through its own change, as in the order of events, on a linear scale and beside it on a
+which the measure is half way through its own change, as in the order of events, on a linear scale and also on a
 logarithmic one, with intervals; the rules are those of `slt_grok.transitions.llc_correlation`. A measure is half way
 before or after the LLC if their intervals on the linear scale are disjoint. It moves with the LLC if the rank
 correlation is at least 0.8 in magnitude and the intervals overlap, since two curves that fall at different times are

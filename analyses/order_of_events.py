@@ -8,7 +8,7 @@ weight norm, and the LLC predicted in held-out seeds) and a figure of the lags. 
 
 Lags are of middles (and, in the JSON, of onsets and ends), by the fitted shape and, as a check that assumes none, by
 crossing rules. All measures are on one scale, linear; the same events and lags on a logarithmic scale, for the measures
-that are positive, are given beside them. Association and prediction take the seeds that generalized: the others have no
+that are positive, are also given. Association and prediction take the seeds that generalized: the others have no
 circuit.
 """
 
@@ -53,7 +53,7 @@ def lag_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def say(lags: pd.DataFrame, others: pd.DataFrame, console: Console) -> None:
-    """Print the lags of middles, a table for each reference, with those on the other scale beside them."""
+    """Print the lags of middles, a table for each reference, followed by those on the other scale."""
     both = lags.merge(others, on=["reference", "event", "measure"], suffixes=("", "_other"))
     for reference, rows in both.loc[both.event == "middle"].groupby("reference", sort=False):
         header = ("lag in log step", "95%", "Holm's p", "seeds", "order")

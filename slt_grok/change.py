@@ -3,7 +3,7 @@
 The axis is x = log(1 + step), which has a place for step 0. All rules are explicit and none relies on visual judgment:
 
 - Scale: one for all measures, linear (`slt_grok.rules.SCALE`), so that one curve never lags itself; the events on a
-  logarithmic scale (nonpositive values are omitted) are given beside it.
+  logarithmic scale (nonpositive values are omitted) are also given.
 - End level: the value at the last checkpoint.
 - Start level: the first checkpoint, or, for a curve that reverses before it changes (excluded loss falls during
   memorization and then rises), the extreme: the maximum of a falling curve, the minimum of a rising one, after a

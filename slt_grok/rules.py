@@ -19,7 +19,7 @@ Linear, since it is defined for every measure, and since the half of a fall that
 that of a loss, moves with the length of training.
 """
 OTHER_SCALE: Scale = "log"
-"""Scale on which the events of positive measures are given beside it."""
+"""Second scale, on which the events of positive measures are also given."""
 MEMORIZED, GENERALIZED = 0.99, 0.95
 """Train and test accuracies at which a network counts as having memorized or generalized."""
 

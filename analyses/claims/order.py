@@ -1,6 +1,6 @@
 """Whether events follow each other in a claimed order, over the seeds of a study that generalized.
 
-All events are on the suite's one scale, linear; the lags on a logarithmic scale are reported beside it and decide
+All events are on the suite's one scale, linear; the lags on a logarithmic scale are also reported and decide
 nothing. Intervals are those of `slt_grok.transitions.lag_test`, 95% each, which know what checkpoints leave open and
 whether seeds share it; with up to two conditions a claim that holds is refuted in at most 5% of studies.
 """
@@ -42,13 +42,13 @@ def in_order(
     seeds = rows.seed.tolist()
     names = {pair: f"lag of {measure_name(pair[0])} behind {measure_name(pair[1])}" for pair in [*pairs, *reported]}
     unknown = Effect(np.nan, -inf, inf, (len(seeds),))
-    effects, beside = dict.fromkeys(names, unknown), dict.fromkeys(names, unknown)
+    effects, on_other_scale = dict.fromkeys(names, unknown), dict.fromkeys(names, unknown)
     seen = pd.DataFrame({"measure": [], "seed": [], "step": []})
     if seeds:
         data = {label: study.dataset(label, arm="main").sel(seed=seeds) for label in labels}
         references = sorted({second for _, second in names})
         events, other = (transitions.by_estimator(data, scale=scale) for scale in (SCALE, OTHER_SCALE))
-        for found, on_scale in ((effects, events), (beside, other)):
+        for found, on_scale in ((effects, events), (on_other_scale, other)):
             lags = transitions.lead_lag(on_scale, references, estimator)
             for first, second in names:
                 one = lags.sel(reference=second, event=when, measure=first)
@@ -62,7 +62,7 @@ def in_order(
         seen = steps.to_dataframe("step").reset_index()
     conditions = [Condition(names[pair], effects[pair], "below", 0.0) for pair in pairs]
     numbers = {names[pair]: effects[pair] for pair in reported}
-    numbers |= {f"{names[pair]}, {OTHER_SCALE} scale": effect for pair, effect in beside.items()}
+    numbers |= {f"{names[pair]}, {OTHER_SCALE} scale": effect for pair, effect in on_other_scale.items()}
     return Finding(conditions, seen, left_out, numbers)
 
 

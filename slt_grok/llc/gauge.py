@@ -133,7 +133,7 @@ class Gauge(Measurement):
         return (Drawing("gauge", plots.llc_gauge, caption),)
 
     def tables(self, data: Data) -> Sequence[Table]:
-        """Tabulate the LLC of each representative, and the range beside the drop."""
+        """Tabulate the LLC of each representative, and the range relative to the drop."""
         found, rows = data[self.name], []
         for seed, step in product(found.seed.values.tolist(), found.step.values.tolist()):
             here = found.sel(seed=seed, step=step)

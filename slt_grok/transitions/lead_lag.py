@@ -1,7 +1,7 @@
 """Order of events: lead or lag of every measure relative to test accuracy and to the LLC, over seeds.
 
 A lag is a difference in log(1 + step): 0.1 is 10% later. Positive: the measure's event comes after the reference's.
-All events are found on one scale (`slt_grok.rules.SCALE`); the lags on the other one are given beside them.
+All events are found on one scale (`slt_grok.rules.SCALE`); the lags on the other one are also given.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,8 +57,8 @@ class LeadLag(Derived):
             return None
         references = [n for n in ("unmirrored_test_accuracy", *REFERENCES) if n in events.measure]
         other = lead_lag(by_estimator(data, scale=OTHER_SCALE), references)
-        beside = {f"lag_{OTHER_SCALE}{end}": other[f"lag{end}"] for end in ("", "_low", "_high")}
-        return lead_lag(events, references).assign(beside)
+        on_other_scale = {f"lag_{OTHER_SCALE}{end}": other[f"lag{end}"] for end in ("", "_low", "_high")}
+        return lead_lag(events, references).assign(on_other_scale)
 
     def figures(self) -> Sequence[Drawing]:
         """Draw the lags of the middles."""
