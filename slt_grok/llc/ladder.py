@@ -117,6 +117,6 @@ def evidence(rungs: Sequence[ChainStatistics], configured: float, noise: np.ndar
     rest = integral(betas, means, variances) - integral(betas[:2], means[:2], variances[:2])
     return {
         "log_evidence": window - rest - baseline,
-        "log_evidence_se": float(np.linalg.norm(errors)),
+        "log_evidence_se": math.hypot(*errors),
         "log_evidence_bennett": -baseline + acceptance_ratio(betas, [chains.ravel() for chains in energies]),
     }
