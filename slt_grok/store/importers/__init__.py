@@ -21,12 +21,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slt_grok.errors import SltGrokError
+from slt_grok.store.importers.checkpoints import read_checkpoints
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.importers.importer import Importer
 from slt_grok.store.importers.run import write_run
 from slt_grok.store.importers.source import SourceFile
-
-SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")  # of checkpoint files in a folder
 
 
 def recognize(path: str | Path) -> str:
@@ -37,7 +36,7 @@ def recognize(path: str | Path) -> str:
     SltGrokError
         The file is missing, truncated, or in no supported format.
     """
-    return _importer_of(SourceFile.read(Path(path))).name
+    return _importer_of(_only(path)).name
 
 
 def read(path: str | Path, format: str | None = None) -> Imported:
@@ -55,11 +54,7 @@ def read(path: str | Path, format: str | None = None) -> Imported:
     SltGrokError
         The file is missing, truncated, in another format, or holds an unsupported network.
     """
-    try:
-        importer = Importer.find(format)() if format is not None else None
-    except SltGrokError as error:
-        raise SltGrokError(f"format: {error}") from error
-    file = SourceFile.read(Path(path))
+    importer, file = _importer(format), _only(path)
     return (importer or _importer_of(file)).read(file)
 
 
@@ -87,17 +82,24 @@ def import_run(files: Sequence[str | Path], out: str | Path, format: str | None 
     """
     if not files:
         raise SltGrokError("import: expected at least one file")
-    return write_run([read(path, format) for file in files for path in _files(Path(file))], Path(out))
+    importer = _importer(format)
+    checkpoints = read_checkpoints(files)
+    return write_run([(importer or _importer_of(file)).read(file) for file in checkpoints], Path(out))
 
 
-def _files(path: Path) -> list[Path]:
-    """List a single file, or the checkpoints in a folder."""
-    if not path.is_dir():
-        return [path]
-    files = sorted(child for child in path.iterdir() if child.suffix in SUFFIXES)
-    if not files:
-        raise SltGrokError(f"{path}: expected checkpoints ({', '.join(SUFFIXES)}) in this folder, found none")
-    return files
+def _only(path: str | Path) -> SourceFile:
+    """Read the only checkpoint of a file or folder."""
+    found = read_checkpoints([path])
+    if len(found) > 1:
+        raise SltGrokError(f"{path}: expected a single checkpoint, it has {len(found)}: read them with import_run")
+    return found[0]
+
+
+def _importer(format: str | None) -> Importer | None:
+    try:
+        return Importer.find(format)() if format is not None else None
+    except SltGrokError as error:
+        raise SltGrokError(f"format: {error}") from error
 
 
 def _importer_of(file: SourceFile) -> Importer:

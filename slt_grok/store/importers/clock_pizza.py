@@ -42,7 +42,7 @@ class ClockPizza(Importer):
         stored = read_json(config_path)
         if not isinstance(stored, Mapping):
             raise SltGrokError(f"{config_path}: expected a table of settings")
-        state = file.tensors()
+        state = dict(file.state)
         linear = is_linear(state)
         for key in ("C", "model_type") if linear else ("C", "attn_coeff", "funcs"):
             if key not in stored:

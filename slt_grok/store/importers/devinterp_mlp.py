@@ -36,7 +36,7 @@ class DevinterpMLP(Importer):
 
     def convert(self, file: SourceFile) -> Imported:
         """Convert the network; an unembedding that is tied to the embedding is an error."""
-        state = file.tensors()
+        state = file.state
         embedding, last = state.get("embedding.weight"), state.get("linear2.weight")
         if embedding is not None and last is not None and len(last) == embedding.shape[-1] != len(embedding):
             raise file.error("expected linear2.weight with one row per answer; a tied unembedding is not supported")
@@ -72,7 +72,7 @@ class DevinterpMLP(Importer):
             notes.append(f"The train set is the notebook's for random_seed {params['random_seed']}.")
         task = _split(file, p, params) if has_split else assumed_task(file, p, notes)
         config = {"name": run_name(file.path.stem), "task": task, "model": model}
-        return Imported(file.path, self.name, config, file.step("step"), parameters, task_known=has_split, notes=notes)
+        return Imported(file.path, self.name, config, file.step, parameters, task_known=has_split, notes=notes)
 
 
 def _split(file: SourceFile, p: int, params: Mapping[str, Any]) -> dict[str, Any]:

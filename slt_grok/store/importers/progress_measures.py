@@ -36,7 +36,7 @@ class ProgressMeasures(Importer):
         activation = known_activation(file.path, stored.get("act_type", "ReLU"))
         vocabulary = int(file.number("config.p", stored["p"])) + 1 if "p" in stored else None
         p, model, parameters = transformer_in(
-            file, file.tensors(), "own_code", activation, positions=3, vocabulary=vocabulary
+            file, file.state, "own_code", activation, positions=3, vocabulary=vocabulary
         )
         if vocabulary not in (None, p + 1):
             raise file.error(f"expected weights for p = {stored['p']} as stated in its config, got p = {p}")
@@ -48,13 +48,18 @@ class ProgressMeasures(Importer):
             path=file.path,
             format=self.name,
             config={"name": run_name(file.path.stem), "task": _task(file, stored, p, notes), "model": model},
-            step=file.step("epoch", default=0 if file.path.stem == "init" else None),
+            step=_step(file),
             parameters=parameters,
             curves=_curves(file, notes),
             settings=_settings(file, stored, notes),
             task_known="fn_name" in stored,
             notes=notes,
         )
+
+
+def _step(file: SourceFile) -> int | None:
+    known = file.epoch if file.step is None else file.step
+    return 0 if known is None and file.path.stem == "init" else known
 
 
 def _task(file: SourceFile, stored: Mapping[str, Any], p: int, notes: list[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Published files: their content, and checks of their tensors against an expected layout.
+"""A checkpoint from elsewhere: its content, and checks of its tensors against an expected layout.
 
 A layout maps each tensor's name to its axes in words, such as {"embed.W_E": "d_model vocabulary"}. The size of an axis
 is decided by the majority of tensors, so that an error names the tensor of the wrong shape rather than another one.
@@ -8,8 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,48 +17,50 @@ from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.models.model import ACTIVATIONS
-from slt_grok.store.files import read_tensors, read_torch
-
-HOLDERS = ("model", "state_dict", "model_state_dict")  # keys under which a file may hold its state dict
+from slt_grok.store.importers.steps import LARGEST, choices
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """The content of a file, read without executing code from it.
+    """One checkpoint of a file or folder, read without executing code from it.
 
     Parameters
     ----------
     path : Path
-        The file.
-    content : object
-        The content as read.
+        The file or folder; several checkpoints may come from one.
+    state : mapping of str to Tensor
+        The network's tensors, without the prefixes that wrappers put before all names.
+    extras : mapping, optional
+        What else the file holds: config, losses, split.
+    step : int or None, optional
+        The training step; None if neither the file nor its name states it.
+    notes : list of str, optional
+        Sentences on what was ignored, stripped or assumed in reading.
+    prefix : str, optional
+        The prefix that was stripped from the names.
     """
 
     path: Path
-    content: Any
-
-    @classmethod
-    def read(cls, path: Path) -> "SourceFile":
-        """Read a file written by `torch.save`, or a safetensors file."""
-        return cls(path, read_tensors(path)[0] if path.suffix == ".safetensors" else read_torch(path))
+    state: Mapping[str, Tensor]
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    step: int | None = None
+    notes: list[str] = field(default_factory=list)
+    prefix: str = ""
 
     def error(self, message: str) -> SltGrokError:
         """Create an error that names the file."""
         return SltGrokError(f"{self.path}: {message}")
 
-    @cached_property
-    def state(self) -> Mapping[str, Any]:
-        """The state dict: the content itself or one of its values; empty if there is none."""
-        if not isinstance(self.content, Mapping):
-            return {}
-        inner = next((self.content[key] for key in HOLDERS if key in self.content), self.content)
-        return inner if isinstance(inner, Mapping) else {}
+    def unknown_step(self) -> SltGrokError:
+        """Create an error that asks for the step."""
+        known = choices(self.path.name if self.path.is_dir() else self.path.stem, self.extras)
+        how = f"name it by --step-from, here one of {', '.join(known)}" if known else "save it as an entry step"
+        return self.error(f"expected its training step in the file or as the only number in its name; {how}")
 
-    @cached_property
-    def extras(self) -> Mapping[str, Any]:
-        """All entries of a file that holds its state dict under a key; empty for a bare state dict."""
-        content = self.content
-        return content if isinstance(content, Mapping) and any(key in content for key in HOLDERS) else {}
+    @property
+    def epoch(self) -> int | None:
+        """The entry `epoch`, which is the step of a code that trains on the full batch."""
+        return whole(self.path, "epoch", self.extras["epoch"]) if "epoch" in self.extras else None
 
     def table(self, key: str) -> Mapping[str, Any]:
         """Get a table of settings from the extras; empty if there is none."""
@@ -68,24 +69,9 @@ class SourceFile:
             raise self.error(f"expected {key} to be a table of settings, got {type(table).__name__}")
         return table
 
-    def step(self, key: str, default: int | None = None) -> int | None:
-        """Get the training step from an entry of the extras, or from the number at the end of the file's name."""
-        in_name = re.search(r"\d+$", self.path.stem)
-        step = self.extras.get(key, int(in_name[0]) if in_name else default)
-        return None if step is None else int(self.number(key, step))
-
     def number(self, name: str, value: Any) -> float:
         """Convert a value, possibly stored as a tensor, to a number."""
-        try:
-            return float(value.detach() if isinstance(value, Tensor) else value)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise self.error(f"expected {name} to be a number") from error
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Get the state dict, checked to hold only named tensors."""
-        if not self.state or not all(isinstance(v, Tensor) for v in self.state.values()):
-            raise self.error("expected a state dict of named tensors")
-        return dict(self.state)
+        return number(self.path, name, value)
 
     def sizes(
         self,
@@ -138,6 +124,34 @@ class SourceFile:
             if shape != expected:
                 raise self.error(f"expected {name} of shape {expected} ({', '.join(axes)}), got {shape}")
         return sizes
+
+
+def number(path: Path, name: str, value: Any) -> float:
+    """Convert an entry of a file, possibly stored as a tensor, to a number.
+
+    Raises
+    ------
+    SltGrokError
+        It is something else.
+    """
+    try:
+        return float(value.detach() if isinstance(value, Tensor) else value)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise SltGrokError(f"{path}: expected {name} to be a number, got {type(value).__name__}") from error
+
+
+def whole(path: Path, name: str, value: Any) -> int:
+    """Convert an entry of a file to a training step.
+
+    Raises
+    ------
+    SltGrokError
+        It is not a whole number of at least 0, or too large to be exact.
+    """
+    found = number(path, name, value)
+    if isinstance(value, bool) or not found.is_integer() or not 0 <= found <= LARGEST:
+        raise SltGrokError(f"{path}: expected {name} to be a training step, a whole number from 0, got {found:g}")
+    return int(found)
 
 
 def known_activation(path: Path, name: Any) -> str:

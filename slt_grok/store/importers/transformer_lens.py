@@ -50,11 +50,19 @@ class TransformerLens(Importer):
             )
         settings = {"name": run_name(file.path.stem), "task": assumed_task(file, p, notes), "model": model}
         known = "train_indices" in file.extras
-        return Imported(file.path, self.name, settings, file.step("epoch"), parameters, task_known=known, notes=notes)
+        return Imported(
+            file.path,
+            self.name,
+            settings,
+            file.epoch if file.step is None else file.step,
+            parameters,
+            task_known=known,
+            notes=notes,
+        )
 
 
 def _without_zero_biases(file: SourceFile) -> dict[str, Tensor]:
-    state = file.tensors()
+    state = dict(file.state)
     for name, tensor in state.items():
         if LAYER_NORM.fullmatch(name):
             raise file.error(f"expected a network without LayerNorm, but it has {name}")
