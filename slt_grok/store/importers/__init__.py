@@ -13,11 +13,12 @@
 | `devinterp_mlp` | the MLP of devinterp's grokking notebook |
 
 Files are read without executing code from them, whether they come from `torch.save` or are safetensors. A format is a
-subclass of `Importer` in a module of this folder or of a plugin. Any other `nn.Module` becomes a trajectory in a
-script, through `slt_grok.models.Adapter`.
+subclass of `Importer` in a module of this folder or of a plugin; `checkpoints` reads files and folders before a format
+is recognized. Any other `nn.Module` is imported with its own code, see `slt_grok.studies.imports`.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from slt_grok.errors import SltGrokError
@@ -26,6 +27,7 @@ from slt_grok.store.importers.imported import Imported
 from slt_grok.store.importers.importer import Importer
 from slt_grok.store.importers.run import write_run
 from slt_grok.store.importers.source import SourceFile
+from slt_grok.store.importers.splits import settle
 
 
 def recognize(path: str | Path) -> str:
@@ -55,36 +57,56 @@ def read(path: str | Path, format: str | None = None) -> Imported:
         The file is missing, truncated, in another format, or holds an unsupported network.
     """
     importer, file = _importer(format), _only(path)
-    return (importer or _importer_of(file)).read(file)
+    [network], notes = settle([(importer or _importer_of(file)).read(file)])
+    return replace(network, notes=[*network.notes, *notes])
 
 
-def import_run(files: Sequence[str | Path], out: str | Path, format: str | None = None) -> list[str]:
-    """Write files of one network, one per step, as a run directory and return notes on them.
+def import_run(
+    files: Sequence[str | Path],
+    out: str | Path,
+    format: str | None = None,
+    step_from: str | None = None,
+    train_indices: str | Path | None = None,
+) -> list[str]:
+    """Write checkpoints of one network as a run directory and return notes on them.
 
     Parameters
     ----------
     files : sequence of str or Path
-        One file per step, or folders of such files; the step is the file's epoch, or the number in its name.
+        Files and folders, see `read_checkpoints`.
     out : str or Path
         A new folder.
     format : str, optional
         The name of an importer; recognized by default.
+    step_from : str, optional
+        What states the training step, see `read_checkpoints`.
+    train_indices : str or Path, optional
+        A JSON, text, .npy or .pt file with the numbers a p + b of the train pairs. It replaces what `files` state.
 
     Returns
     -------
     list of str
-        Sentences on what was read, assumed, or contradictory; the manifest contains them too.
+        Sentences on what was read, assumed, or contradictory; the manifest and the page contain them too.
 
     Raises
     ------
     SltGrokError
-        A file does not hold such a network, the files are of different networks, or `out` already holds a run.
+        A file does not hold such a network or not its step, the files are of different networks, stored losses
+        contradict the assumed train set, or `out` already holds a run.
     """
     if not files:
         raise SltGrokError("import: expected at least one file")
-    importer = _importer(format)
-    checkpoints = read_checkpoints(files)
-    return write_run([(importer or _importer_of(file)).read(file) for file in checkpoints], Path(out))
+    importer, checkpoints = _importer(format), read_checkpoints(files, step_from)
+    networks = []
+    for file in checkpoints:
+        network = (importer or _importer_of(file)).read(file)
+        if step_from is not None:
+            network = replace(network, step=file.step)
+        if network.step is None and len(checkpoints) > 1:
+            raise file.unknown_step()
+        networks.append(network)
+    settled, notes = settle(networks, None if train_indices is None else Path(train_indices))
+    return write_run(settled, Path(out), notes)
 
 
 def _only(path: str | Path) -> SourceFile:
@@ -107,8 +129,11 @@ def _importer_of(file: SourceFile) -> Importer:
     for importer in importers:
         if importer.recognizes(file):
             return importer
-    names = ", ".join(importer.name for importer in importers)
-    raise file.error(f"expected one of the formats {names}; for a network of another kind use slt_grok.models.Adapter")
+    names, tensors = ", ".join(importer.name for importer in importers), ", ".join(list(file.state)[:3])
+    raise file.error(
+        f"layout not recognized: expected one of the formats {names}, got {tensors}, ...; bring a network of another "
+        f"kind with its own code: slt-grok import ... --module my_net.py:build --data my_net.py:data"
+    )
 
 
-__all__ = ["Imported", "Importer", "SourceFile", "import_run", "read", "recognize"]
+__all__ = ["Imported", "Importer", "SourceFile", "import_run", "read", "read_checkpoints", "recognize"]

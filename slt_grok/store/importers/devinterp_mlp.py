@@ -10,9 +10,11 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+from slt_grok.store.importers.curves import curves_in
 from slt_grok.store.importers.imported import Imported
-from slt_grok.store.importers.importer import Importer, assumed_task, listed_split, run_name
+from slt_grok.store.importers.importer import Importer, run_name, task_in
 from slt_grok.store.importers.source import SourceFile
+from slt_grok.store.importers.splits import listed_split
 
 LAYOUT = {
     "embedding.weight": "p d_embed",
@@ -70,9 +72,11 @@ class DevinterpMLP(Importer):
         has_split = {"random_seed", "train_frac"} <= set(params)
         if has_split:
             notes.append(f"The train set is the notebook's for random_seed {params['random_seed']}.")
-        task = _split(file, p, params) if has_split else assumed_task(file, p, notes)
+        task, assumed = (_split(file, p, params), {}) if has_split else task_in(file, p, notes)
         config = {"name": run_name(file.path.stem), "task": task, "model": model}
-        return Imported(file.path, self.name, config, file.step, parameters, task_known=has_split, notes=notes)
+        return Imported(
+            file.path, self.name, config, file.step, parameters, curves_in(file, notes), assumed=assumed, notes=notes
+        )
 
 
 def _split(file: SourceFile, p: int, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,4 +88,6 @@ def _split(file: SourceFile, p: int, params: Mapping[str, Any]) -> dict[str, Any
         random.Random(params["random_seed"]).shuffle(order)
     except TypeError as error:
         raise file.error("expected numbers for train_frac and random_seed") from error
-    return listed_split(file, [pairs[i][0] * p + pairs[i][1] for i in order[:size]], p)
+    return {"modulus": p, "operation": "addition"} | listed_split(
+        file.path, [pairs[i][0] * p + pairs[i][1] for i in order[:size]], p
+    )

@@ -1,8 +1,7 @@
 """The common result of all importers, and its evaluation."""
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +36,10 @@ class Imported:
         `train_loss`, `test_loss` -> (steps, values), if the file holds them.
     settings : dict, optional
         How it was trained, as far as the file states it.
-    task_known : bool, optional
-        Whether operation and split come from the file; otherwise addition with all pairs is assumed.
+    assumed : dict of str to dict, optional
+        Tasks to assume, in words -> settings, if the file does not state operation and split.
+    stored : dict of str to float, optional
+        `train_loss`, `test_loss` of this network, if the file holds them.
     notes : list of str, optional
         Sentences on what was read, assumed, or contradictory.
     """
@@ -50,13 +51,19 @@ class Imported:
     parameters: dict[str, Tensor]
     curves: Curves | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    task_known: bool = True
+    assumed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stored: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         single, layout = torch.float32, torch.contiguous_format
         copies = {k: t.detach().to(single, copy=True, memory_format=layout) for k, t in self.parameters.items()}
         object.__setattr__(self, "parameters", copies)
+
+    @property
+    def task_known(self) -> bool:
+        """Whether operation and split come from the file."""
+        return not self.assumed
 
     @property
     def task(self) -> ModularTask:
@@ -68,27 +75,24 @@ class Imported:
         """The model of `config`, without its weights."""
         return models.build(tokens=self.task.tokens, classes=self.task.classes, **self.config["model"])
 
-    def evaluate(self) -> dict[str, float]:
-        """Compute losses (nats) and accuracies on the train and test sets in float64; NaN for an empty test set."""
+    @cached_property
+    def per_pair(self) -> tuple[Tensor, Tensor]:
+        """The loss of each pair (nats), computed in float64, and whether its answer is right."""
         module, task = self.module, self.task
         logits = functional_call(module, {k: v.double() for k, v in self.parameters.items()}, (task.inputs,)).detach()
-        losses = cross_entropy(logits, task.labels, reduction="none")
-        right = (logits.argmax(-1) == task.labels).double()
-        return {
-            f"{split}_{name}": values[task.indices(split)].mean().item()
-            for split in ("train", "test")
-            for name, values in (("loss", losses), ("accuracy", right))
-        }
+        return cross_entropy(logits, task.labels, reduction="none"), (logits.argmax(-1) == task.labels).double()
 
-    def compare(self, stored: Mapping[str, float]) -> None:
-        """Note whether the losses stored in the file agree with those computed here."""
-        values = self.evaluate()
-        for name, loss in stored.items():
-            same = math.isclose(loss, values[name], rel_tol=0.05, abs_tol=1e-7)  # 1e-7: float32's noise
-            words = "they agree" if same else "they DISAGREE: the split, the task or the layout may differ"
-            self.notes.append(f"Stored {name} {loss:.5g}, computed {values[name]:.5g}: {words}.")
-        if not stored:
-            self.notes.append(
-                f"The file holds no loss to check against; on the train set, computed loss {values['train_loss']:.5g}, "
-                f"accuracy {values['train_accuracy']:.5g}."
-            )
+    def evaluate(self, split: ModularTask | None = None) -> dict[str, float]:
+        """Compute losses (nats) and accuracies on the train and test sets; NaN for an empty test set.
+
+        Parameters
+        ----------
+        split : ModularTask, optional
+            A task with the same labels and another split.
+        """
+        task = split or self.task
+        return {
+            f"{part}_{name}": values[task.indices(part)].mean().item()
+            for part in ("train", "test")
+            for name, values in zip(("loss", "accuracy"), self.per_pair, strict=True)
+        }

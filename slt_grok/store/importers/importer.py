@@ -2,14 +2,19 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from slt_grok.registry import Registered
+from slt_grok.store.importers.curves import recorded_epochs
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.importers.source import SourceFile
+from slt_grok.store.importers.splits import ALL, listed_split
+from slt_grok.store.importers.steps import NAME_NOTE
+from slt_grok.tasks.modular import OPERATIONS
 
 
 class Importer(Registered, ABC):
@@ -34,7 +39,7 @@ class Importer(Registered, ABC):
         """
 
     def read(self, file: SourceFile) -> Imported:
-        """Read the network in a file, and note how its losses compare with the stored ones.
+        """Read the network in a file, with the losses stored for it.
 
         Raises
         ------
@@ -44,38 +49,68 @@ class Importer(Registered, ABC):
         if not self.recognizes(file):
             raise file.error(f"expected {self.layout}")
         imported, names = self.convert(file), ("train_loss", "test_loss")
-        imported.compare({name: file.number(name, file.extras[name]) for name in names if name in file.extras})
-        return imported
+        stored = {name: file.number(name, file.extras[name]) for name in names if name in file.extras}
+        notes = [note for note in file.notes if note != NAME_NOTE or imported.step == file.step]
+        return replace(imported, stored=stored, notes=[*notes, *imported.notes])
 
 
-def assumed_task(file: SourceFile, p: int, notes: list[str]) -> dict[str, Any]:
-    """Get the settings of addition mod p for a file that does not state its task, and add a note that says so.
+def task_in(file: SourceFile, p: int, notes: list[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Get the task of a file whose code has no settings for it, from its `labels` and `train_indices`.
 
-    Raises
-    ------
-    SltGrokError
-        The file's `train_indices` are not distinct rows of the p^2 pairs.
-    """
-    rows = file.extras.get("train_indices")
-    if rows is None:
-        notes.append("The file does not state its task: addition is assumed, with all pairs as the train set.")
-        return {"modulus": p, "operation": "addition", "train_fraction": 1.0}
-    notes.append("The file does not state its task: addition is assumed, with its train_indices as the train set.")
-    return listed_split(file, torch.as_tensor(rows).tolist(), p)
-
-
-def listed_split(file: SourceFile, rows: Sequence[int], p: int) -> dict[str, Any]:
-    """Get the settings of addition mod p with a train set given by rows of the lexicographic list of pairs.
+    Returns
+    -------
+    task, assumed : dict
+        Its settings, and what to assume in words -> settings, see `Imported`; nothing if there are `train_indices`.
 
     Raises
     ------
     SltGrokError
-        The rows are not distinct numbers in 0..p^2 - 1.
+        The labels are those of no known operation, or the rows are not distinct numbers of the p^2 pairs.
     """
-    if not rows or len(set(rows)) < len(rows) or not 0 <= min(rows) <= max(rows) < p**2:
-        raise file.error(f"expected train_indices to be distinct numbers in 0..{p**2 - 1}")
-    split = {"train_fraction": len(rows) / p**2, "split_rule": "listed", "train_rows": tuple(rows)}
-    return {"modulus": p, "operation": "addition", **split}
+    task = {"modulus": p, "operation": _operation(file, p)}
+    if "train_indices" not in file.extras:
+        task |= {"train_fraction": 1.0}
+        return task, {ALL: task}
+    if "labels" not in file.extras:
+        notes.append("The file does not state its task: addition is assumed, with its train_indices as the train set.")
+    try:
+        rows = torch.as_tensor(file.extras["train_indices"]).tolist()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise file.error("expected train_indices to be a list of whole numbers") from error
+    return task | listed_split(file.path, rows, p), {}
+
+
+def _operation(file: SourceFile, p: int) -> str:
+    """Find the operation whose answers are the file's `labels` of all pairs; addition without labels."""
+    labels = file.extras.get("labels")
+    if labels is None:
+        return "addition"
+    a, b = torch.cartesian_prod(torch.arange(p), torch.arange(p)).T
+    for name, operation in OPERATIONS.items():
+        if (operation(a, b) % p).tolist() == (labels.tolist() if isinstance(labels, Tensor) else labels):
+            return name
+    raise file.error(f"expected labels of all {p**2} pairs in lexicographic order, by one of {', '.join(OPERATIONS)}")
+
+
+def full_batch_step(file: SourceFile) -> int | None:
+    """Get the step of a code that trains on the full batch: its epoch, or that of the last recorded loss.
+
+    Raises
+    ------
+    SltGrokError
+        The number in the file's name contradicts the number of recorded losses.
+    """
+    recorded = recorded_epochs(file)
+    if file.epoch is not None or recorded is None:
+        return file.epoch if file.step is None else file.step
+    if file.step is None:
+        file.notes.append(f"The training step follows from the {recorded} recorded losses, one per epoch from 0.")
+        return recorded - 1
+    if NAME_NOTE in file.notes and file.step not in (recorded - 1, recorded):
+        raise file.error(
+            f"expected the number in its name, {file.step}, to fit its {recorded} recorded losses; rename the file"
+        )
+    return file.step
 
 
 def run_name(text: str) -> str:

@@ -8,15 +8,15 @@ epoch were recorded before its update.
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from slt_grok.store.importers.imported import Curves, Imported
-from slt_grok.store.importers.importer import Importer, run_name
+from slt_grok.store.importers.curves import curves_in
+from slt_grok.store.importers.imported import Imported
+from slt_grok.store.importers.importer import Importer, full_batch_step, run_name
 from slt_grok.store.importers.source import SourceFile, known_activation
+from slt_grok.store.importers.splits import ALL
 from slt_grok.store.importers.transformers import layout_of, transformer_in
 
 OPERATIONS = {"add": "addition", "subtract": "subtraction", "x2xyy2": "x^2+xy+y^2"}
-RECORDED_EVERY = (1, 10)  # possible epochs between two entries of a list of losses
+SEEDS = range(10)  # of splits to try where the config is missing; the code's default first
 
 
 class ProgressMeasures(Importer):
@@ -44,37 +44,37 @@ class ProgressMeasures(Importer):
         if stored.get("num_layers", depth) != depth:
             raise file.error(f"expected {stored['num_layers']} layers as its config says, the weights have {depth}")
         notes: list[str] = []
+        task, assumed = _task(file, stored, p)
+        step = full_batch_step(file)
         return Imported(
             path=file.path,
             format=self.name,
-            config={"name": run_name(file.path.stem), "task": _task(file, stored, p, notes), "model": model},
-            step=_step(file),
+            config={"name": run_name(file.path.stem), "task": task, "model": model},
+            step=0 if step is None and file.path.stem == "init" else step,
             parameters=parameters,
-            curves=_curves(file, notes),
+            curves=curves_in(file, notes),
             settings=_settings(file, stored, notes),
-            task_known="fn_name" in stored,
+            assumed=assumed,
             notes=notes,
         )
 
 
-def _step(file: SourceFile) -> int | None:
-    known = file.epoch if file.step is None else file.step
-    return 0 if known is None and file.path.stem == "init" else known
-
-
-def _task(file: SourceFile, stored: Mapping[str, Any], p: int, notes: list[str]) -> dict[str, Any]:
+def _task(file: SourceFile, stored: Mapping[str, Any], p: int) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Get the task of the config, and what to assume without one: the splits of that code, then all pairs."""
     if "fn_name" not in stored:
-        notes.append("The file has no config: addition is assumed, with all pairs as the train set.")
-        return {"modulus": p, "operation": "addition", "train_fraction": 1.0}
+        every = {"modulus": p, "operation": "addition", "train_fraction": 1.0}
+        split = every | {"train_fraction": 0.3, "split_rule": "progress_measures"}
+        words = "the train set of that code for seed {}, 30% of the pairs"
+        return every, {words.format(seed): split | {"split_seed": seed} for seed in SEEDS} | {ALL: every}
     if stored["fn_name"] not in OPERATIONS:
         raise file.error(f"expected fn_name to be one of {list(OPERATIONS)}, got {stored['fn_name']!r}")
     return {
         "modulus": p,
         "operation": OPERATIONS[stored["fn_name"]],
-        "train_fraction": float(stored.get("frac_train", 0.3)),
-        "split_seed": int(stored.get("seed", 0)),
+        "train_fraction": file.number("frac_train", stored.get("frac_train", 0.3)),
+        "split_seed": int(file.number("seed", stored.get("seed", 0))),
         "split_rule": "progress_measures",
-    }
+    }, {}
 
 
 def _settings(file: SourceFile, stored: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
@@ -91,19 +91,3 @@ def _settings(file: SourceFile, stored: Mapping[str, Any], notes: list[str]) -> 
         if value is not None:
             settings[name] = value
     return settings
-
-
-def _curves(file: SourceFile, notes: list[str]) -> Curves | None:
-    lists = {name: file.extras.get(f"{name}es") for name in ("train_loss", "test_loss")}
-    values = {name: [file.number(name, x) for x in losses] for name, losses in lists.items() if losses}
-    if not values:
-        return None
-    epochs = max(map(len, values.values()))
-    curves = {}
-    for name, curve in values.items():
-        every = next((n for n in RECORDED_EVERY if len(curve) == (epochs - 1) // n + 1), None)
-        if every is None:
-            notes.append(f"The {len(curve)} values of {name} fit no known spacing of {epochs} epochs and are omitted.")
-        else:
-            curves[name] = (np.arange(len(curve)) * every, np.array(curve))
-    return curves

@@ -14,6 +14,7 @@ from torch import Tensor
 ENTRIES = ("global_step", "step", "iteration")
 STEP_WORDS = ("step", "steps", "iter", "iters", "iteration", "iterations", "checkpoint", "ckpt")
 OTHER_WORDS = ("epoch", "epochs", "seed", "run", "fold", "version", "layers", "loss", "acc", "accuracy")
+NAME_NOTE = "The number in the file's name is taken as the training step."
 LARGEST = 2**53  # larger steps are not exact as float64
 NUMBER = re.compile(r"([A-Za-z][A-Za-z_]*?)?([=_ -]?)(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)", re.IGNORECASE)
 
@@ -78,7 +79,7 @@ def step_in_name(stem: str, column: int | None = None) -> tuple[str | None, str]
     candidates = numbers if column is None else [numbers[column]]
     if len(candidates) != 1 or not candidates[0].apart or candidates[0].last_word in OTHER_WORDS:
         return None, ""
-    return candidates[0].text, "The number in the file's name is taken as the training step."
+    return candidates[0].text, NAME_NOTE
 
 
 def named_step(stem: str, name: str) -> str | None:

@@ -12,8 +12,9 @@ import re
 
 from torch import Tensor
 
+from slt_grok.store.importers.curves import curves_in
 from slt_grok.store.importers.imported import Imported
-from slt_grok.store.importers.importer import Importer, assumed_task, run_name
+from slt_grok.store.importers.importer import Importer, full_batch_step, run_name, task_in
 from slt_grok.store.importers.source import SourceFile, known_activation
 from slt_grok.store.importers.transformers import is_causal, layout_of, transformer_in
 
@@ -48,15 +49,15 @@ class TransformerLens(Importer):
                 f"expected causal attention on [a, b, =] or unmasked attention on [a, b] in a network of "
                 f"{model['n_layers']} layers, got {model['layout']} with the other one"
             )
-        settings = {"name": run_name(file.path.stem), "task": assumed_task(file, p, notes), "model": model}
-        known = "train_indices" in file.extras
+        task, assumed = task_in(file, p, notes)
         return Imported(
-            file.path,
-            self.name,
-            settings,
-            file.epoch if file.step is None else file.step,
-            parameters,
-            task_known=known,
+            path=file.path,
+            format=self.name,
+            config={"name": run_name(file.path.stem), "task": task, "model": model},
+            step=full_batch_step(file),
+            parameters=parameters,
+            curves=curves_in(file, notes),
+            assumed=assumed,
             notes=notes,
         )
 

@@ -44,9 +44,11 @@ NO_WEIGHTS = ("attn.mask", "attn.IGNORE")  # constant buffers
 def layout_of(state: Mapping[str, Any]) -> tuple[Layout | None, int | None]:
     """Determine the layout of a transformer's state dict and its number of positions; None for what is undetermined.
 
-    TransformerLens has biases of attention and unembedding, and a head axis in W_O, as in W_Q.
+    Most of the names have to be there; the missing ones are named in an error later. TransformerLens has biases of
+    attention and unembedding, and a head axis in W_O, as in W_Q.
     """
-    if not any(name.startswith("blocks.0.") for name in state):
+    names = [*NETWORK["own_code"], *(f"blocks.0.{name}" for name in BLOCK["own_code"])]
+    if 2 * sum(name in state for name in names) <= len(names):
         return None, None
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items() if isinstance(tensor, Tensor)}
     query, out = (shapes.get(f"blocks.0.attn.{name}", ()) for name in ("W_Q", "W_O"))
