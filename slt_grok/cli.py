@@ -194,11 +194,18 @@ def import_(
     ],
     out: Annotated[Path, typer.Option(help="The run directory to create.")],
     format: Annotated[str | None, typer.Option(help="One of FORMATS; recognized by default.")] = None,
+    step_from: Annotated[
+        str | None,
+        typer.Option(help="What states the training step: an entry of the file, or the word before it in the name."),
+    ] = None,
+    train_indices: Annotated[
+        Path | None, typer.Option(help="The train set: a JSON, text, .npy or .pt file with the numbers a p + b of pairs.")
+    ] = None,
 ) -> None:
     """Import external checkpoints as a run directory for `slt-grok measure`."""
     from slt_grok.store import importers
 
-    for note in importers.import_run(files, out, format):
+    for note in importers.import_run(files, out, format, step_from, train_indices):
         console.print(note, soft_wrap=True, markup=False)
     print(out)
 
