@@ -19,7 +19,8 @@ from slt_grok.devices import device_named
 from slt_grok.format import number, plus_minus
 from slt_grok.llc import restrictions
 from slt_grok.llc.descent import descent
-from slt_grok.llc.diagnostics import EXCLUDED, ChainStatistics, LLCStatus, assess, average
+from slt_grok.llc.diagnostics import EXCLUDED, QUANTILE, ChainStatistics, LLCStatus, assess, average
+from slt_grok.llc.drop import drop_of
 from slt_grok.llc.ladder import TOLERANCES, at_tolerances, evidence, ladder, plateau
 from slt_grok.llc.measurement import melted_note, seconds_of_updates, status_counts, subspace_of
 from slt_grok.llc.milestones import at_milestones
@@ -27,7 +28,7 @@ from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import statistics
 from slt_grok.llc.settings import RestrictedSettings
 from slt_grok.llc.tables import estimate_text
-from slt_grok.llc.variables import VARIABLES
+from slt_grok.llc.variables import VARIABLES, of_the_network
 from slt_grok.llc.window_noise import window_excess
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, final_numbers
 from slt_grok.progress import ProgressCallback
@@ -221,19 +222,22 @@ def plateau_of(one: xr.Dataset) -> float:
 def drops(one: xr.Dataset) -> list[str]:
     """Compare one seed's drop from the largest value to the last, at the configured n_beta and at equal loss."""
     at = one.sel(n_beta=one.attrs["configured_n_beta"])
-    curves = [("equal nβ", at.llc.where(~at.llc_status.isin(EXCLUDED)))]
-    curves += [(f"an equal excess loss of {e:g} nats", one.llc_at_loss.sel(at_loss=e)) for e in TOLERANCES]
+    curves = [("equal nβ", at.llc.where(of_the_network(at)), at.llc_se)]
+    for e in TOLERANCES:
+        here = one.sel(at_loss=e)
+        error = (here.llc_at_loss_high - here.llc_at_loss_low) / (2 * QUANTILE)
+        curves.append((f"an equal excess loss of {e:g} nats", here.llc_at_loss, error))
     sentences = []
-    for where, curve in curves:
-        known = curve.dropna("step")
-        if known.size > 1 and known.step[-1] == one.step[-1]:
-            top = known.isel(step=int(known.argmax("step")))
-            if top.step == known.step[-1]:
-                sentences.append(f"At {where}, the LLC is largest at the last checkpoint, {number(float(top))}")
-                continue
-            factor = number(float(top / known[-1]))
-            sentences.append(
-                f"At {where}, the LLC falls from {number(float(top))} at step {int(top.step):,} to "
-                f"{number(float(known[-1]))} at step {int(known.step[-1]):,}, a factor of {factor}"
-            )
+    for where, curve, error in curves:
+        fall, last = drop_of(curve, error), int(one.step[-1])
+        if curve.count() < 2 or np.isnan(fall.last):
+            continue
+        if fall.step == last:
+            sentences.append(f"At {where}, the LLC is largest at the last checkpoint, {number(fall.last.item())}")
+            continue
+        sentences.append(
+            f"At {where}, the LLC falls from {number(fall.first.item())} at step {int(fall.step):,} to "
+            f"{number(fall.last.item())} at step {last:,}, a factor of "
+            f"{plus_minus(fall.factor.item(), fall.factor_se.item())}"
+        )
     return sentences

@@ -14,8 +14,8 @@ import numpy as np
 import xarray as xr
 from pydantic import Field
 
-from slt_grok.change import find_change
 from slt_grok.format import plus_minus, step_interval
+from slt_grok.llc.drop import HALF_WAY, drop_of, half_ways
 from slt_grok.llc.measurement import LLC, estimate_by, setting_note, status_counts, subspace_of, weight_norms
 from slt_grok.llc.settings import RestrictedSettings
 from slt_grok.llc.variables import LAU, VARIABLES, of_the_network
@@ -35,7 +35,6 @@ KEPT = (
 )  # fmt: skip
 RULE = "this package; gamma by the rules of slt_grok.llc.calibration"
 MIDDLE = "the middle by slt_grok.change, among the checkpoints measured here"
-HALF_WAY = ("half_way_step", "half_way_low", "half_way_high")
 
 
 class WeightScaleSettings(RestrictedSettings):
@@ -175,30 +174,11 @@ def drops(llcs: xr.Dataset) -> xr.Dataset:
         `half_way_high`. NaN if an end was not measured, or without a drop.
     """
     llc, se = llcs.llc.where(of_the_network(llcs)), llcs.llc_se
-    start = llc.sel(treatment="fixed_gamma", drop=True).fillna(-np.inf).argmax("step")
-    first, last = llc.isel(step=start, drop=True), llc.isel(step=-1, drop=True)
-    drop = first - last
-    drop_se = np.hypot(se.isel(step=start, drop=True), se.isel(step=-1, drop=True))
+    fall = drop_of(llc, se, llc.sel(treatment="fixed_gamma", drop=True))
+    drop, drop_se = fall.size, fall.size_se
     fixed, fixed_se = (values.sel(treatment="fixed_gamma", drop=True) for values in (drop, drop_se))
     left = drop / fixed
     left_se = abs(left) * np.hypot(drop_se / drop, fixed_se / fixed)
     left_se = left_se.where(left.treatment != "fixed_gamma", 0.0)  # the ratio is 1 exactly
-    values = {"drop": drop, "drop_se": drop_se, "drop_share": drop / first, "drop_left": left, "drop_left_se": left_se}
-    return xr.Dataset(values | half_ways(llc, se) | {"drop_from": llc.step[start].drop_vars("step")})
-
-
-def half_ways(llc: xr.DataArray, se: xr.DataArray) -> dict[str, xr.DataArray]:
-    """Find the half-way step of each seed and treatment, with the random stream of the order of events."""
-    change = VARIABLES["llc"].change
-    assert change is not None
-    assert change.place is not None
-    place, rule = change.place, change.rule
-
-    def middle(values: np.ndarray, errors: np.ndarray, seed: int) -> np.ndarray:
-        stream = np.random.SeedSequence([0, place, seed])
-        return np.array(find_change(llc.step.values, values, rule, errors, seed=stream)["middle"])
-
-    found = xr.apply_ufunc(
-        middle, llc, se, llc.seed, input_core_dims=[["step"], ["step"], []], output_core_dims=[["end"]], vectorize=True
-    )
-    return {name: found.isel(end=i) for i, name in enumerate(HALF_WAY)}
+    values = {"drop_share": drop / fall.first, "drop_left": left, "drop_left_se": left_se, "drop_from": fall.step}
+    return xr.Dataset({"drop": drop, "drop_se": drop_se, **values, **half_ways(llc, se)})

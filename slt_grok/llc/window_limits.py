@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from slt_grok.change import find_change
 from slt_grok.format import number
 from slt_grok.llc.diagnostics import QUANTILE, TRUSTED
-from slt_grok.rules import SHRINKING
+from slt_grok.llc.drop import drop_of, half_ways
 
 PLATEAU = math.log(1.05) / math.log(3)  # |d log LLC / d log gamma|: under 5% per factor 3, as along the temperatures
 ENDS = ("open", "closed")
@@ -67,31 +66,9 @@ def drops(maps: xr.Dataset) -> dict[str, xr.DataArray]:
     """
     good = trusted(maps).transpose("step", "seed", "n_beta", "gamma")
     configured = good.llc.sel(n_beta=maps.n_beta[-1], gamma=maps.attrs["gamma"], drop=True)
-    start = configured.fillna(-np.inf).argmax("step")
-    first, last = good.isel(step=start, drop=True), good.isel(step=-1, drop=True)
-    factor = first.llc / last.llc
-    factor_se = factor * np.hypot(first.llc_se / first.llc, last.llc_se / last.llc)
-    half = xr.apply_ufunc(
-        _half_way,
-        good.step,
-        good.llc,
-        good.llc_se,
-        np.isfinite(factor),
-        input_core_dims=[["step"], ["step"], ["step"], []],
-        output_core_dims=[["crossing"]],
-        vectorize=True,
-    )
-    names = ("half_way_step", "half_way_low", "half_way_high")
-    return {
-        "drop_factor": factor,
-        "drop_factor_se": factor_se,
-        "drop_from": maps.step[start].drop_vars("step"),
-        **{name: half.isel(crossing=i) for i, name in enumerate(names)},
-    }
-
-
-def _half_way(steps: np.ndarray, values: np.ndarray, se: np.ndarray, known: bool) -> np.ndarray:
-    return np.array(find_change(steps, values, SHRINKING, se)["middle"] if known else [np.nan] * 3)
+    fall = drop_of(good.llc, good.llc_se, configured)
+    half = half_ways(good.llc.where(np.isfinite(fall.factor)), good.llc_se)
+    return {"drop_factor": fall.factor, "drop_factor_se": fall.factor_se, "drop_from": fall.step, **half}
 
 
 def limit_note(one: xr.Dataset, end: str) -> str:
