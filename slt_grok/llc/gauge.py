@@ -17,10 +17,12 @@ import xarray as xr
 from pydantic import Field
 from torch import Tensor
 
+from slt_grok.change import SIGNIFICANCE
 from slt_grok.errors import SltGrokError
 from slt_grok.format import number, percent, plus_minus
 from slt_grok.llc import restrictions
 from slt_grok.llc.diagnostics import TRUSTED
+from slt_grok.llc.drop import drop_of
 from slt_grok.llc.measurement import LLC, estimate_by, setting_note, status_counts, subspace_of
 from slt_grok.llc.milestones import at_milestones
 from slt_grok.llc.settings import RestrictedSettings
@@ -69,7 +71,8 @@ class Gauge(Measurement):
         ),
         "gauge_range_se": Variable((), "standard error of the range", "from those of the two extremes"),
         "gauge_share": Variable(
-            (), "range relative to the drop", "gauge_range / drop of the network as trained"
+            (), "range relative to the drop",
+            "gauge_range / drop of the network as trained; NaN unless that exceeds 3 of its standard errors",
         ),
         "drop": Variable(EACH, "drop of the LLC", "llc at drop_from minus llc at the last checkpoint"),
         "drop_se": Variable(EACH, "standard error of the drop", "from both standard errors"),
@@ -141,7 +144,8 @@ class Gauge(Measurement):
             rows.append(
                 [
                     str(seed), f"{step:,}", *map(estimate_text, values),
-                    plus_minus(here.gauge_range.item(), here.gauge_range_se.item()), percent(here.gauge_share.item()),
+                    plus_minus(here.gauge_range.item(), here.gauge_range_se.item()),
+                    "no clear drop" if has_no_clear_drop(here) else percent(here.gauge_share.item()),
                 ]
             )  # fmt: skip
         header = ["Seed", "Step", *map(str.capitalize, REPRESENTATIVES.values()), "Range", "Range / drop"]
@@ -163,18 +167,25 @@ class Gauge(Measurement):
         )  # fmt: skip
 
     def notes(self, data: Data) -> Sequence[str]:
-        """State the largest range relative to the drop, the statuses and the setting."""
-        found = data[self.name]
-        notes = [status_counts(found), setting_note(found)]
-        share = found.gauge_share
+        """State the largest range relative to the drop, drops that are not clear, the statuses and the setting."""
+        found, notes = data[self.name], []
+        share = found.gauge_share.where(~has_no_clear_drop(found))
         if np.isfinite(share).any():
             at = share.isel(share.fillna(-np.inf).argmax(...))
-            notes.insert(
-                0,
+            notes.append(
                 f"Rescaling that changes no output (by more than {found.output_change.max().item():.1g} in relative "
-                f"terms) moves the LLC by up to {percent(at.item())} of the drop, at step {int(at.step):,}.",
+                f"terms) moves the LLC by up to {percent(at.item())} of the drop, at step {int(at.step):,}."
             )
-        return notes
+        for seed in found.seed.values.tolist():
+            one = found.sel(seed=seed, representative="trained")
+            if has_no_clear_drop(found.sel(seed=seed)):
+                which = f" (seed {seed})" if found.sizes["seed"] > 1 else ""
+                notes.append(
+                    f"As trained, the LLC falls from step {int(one.drop_from):,} to the end by "
+                    f"{plus_minus(one['drop'].item(), one.drop_se.item())}, not by more than {SIGNIFICANCE:g} standard "
+                    f"errors, so its range is not given relative to the drop{which}."
+                )
+        return [*notes, status_counts(found), setting_note(found)]
 
     def columns(self, dataset: xr.Dataset) -> dict[str, Any]:
         """Report every representative at the last checkpoint, the largest share, and each drop."""
@@ -236,10 +247,9 @@ def comparison(llcs: xr.Dataset) -> dict[str, Any]:
     """
     known = llcs.llc_status.isin(TRUSTED)
     llc, se = llcs.llc.where(known), llcs.llc_se.where(known)
-    start = llc.sel(representative="trained", drop=True).fillna(-np.inf).argmax("step")
-    first, last = llc.isel(step=start, drop=True), llc.isel(step=-1, drop=True)
-    errors = se.isel(step=start, drop=True), se.isel(step=-1, drop=True)
-    drop = first - last
+    fall = drop_of(llc, se, llc.sel(representative="trained", drop=True))
+    trained = fall.size.sel(representative="trained", drop=True)
+    unclear = has_no_clear_drop(xr.Dataset({"drop": fall.size, "drop_se": fall.size_se}))
     several = np.isfinite(llc).sum("representative") > 1
     top, bottom = (llc.fillna(-sign * np.inf) * sign for sign in (1, -1))
     ends = [se.isel(representative=side.argmax("representative"), drop=True) for side in (top, bottom)]
@@ -247,9 +257,15 @@ def comparison(llcs: xr.Dataset) -> dict[str, Any]:
     return {
         "gauge_range": spread,
         "gauge_range_se": np.hypot(*ends).where(several),
-        "gauge_share": spread / drop.sel(representative="trained", drop=True),
-        "drop": drop,
-        "drop_se": np.hypot(*errors),
-        "drop_factor": first / last,
-        "drop_from": llc.step[start].drop_vars("step"),
+        "gauge_share": (spread / trained).where(~unclear),
+        "drop": fall.size,
+        "drop_se": fall.size_se,
+        "drop_factor": fall.factor,
+        "drop_from": fall.step,
     }
+
+
+def has_no_clear_drop(found: xr.Dataset) -> Any:
+    """Mask known drops of networks as trained that are not above 3 standard errors, by which nothing can be divided."""
+    trained = found[["drop", "drop_se"]].sel(representative="trained", drop=True)
+    return trained["drop"] <= SIGNIFICANCE * trained.drop_se

@@ -149,6 +149,23 @@ def test_range_and_drops_on_numbers() -> None:
     np.testing.assert_allclose(found.drop_factor, [5, 90 / 22, 80 / 26, 2.4])
 
 
+@pytest.mark.parametrize(("drop", "share"), [(31.0, 12 / 31), (29.0, np.nan), (0.0, np.nan), (-1.0, np.nan)])
+def test_a_range_is_not_divided_by_a_drop_within_its_error(drop: float, share: float) -> None:
+    """Both ends have a standard error of 7, so that 3 standard errors of the drop are 29.7."""
+    llc = np.array([[100.0, 112, 100, 100], [100 - drop, 100 - drop, 100 - drop, 100 - drop]])[:, None]
+    dims, names = ("step", "seed", "representative"), list(REPRESENTATIVES)
+    data = {"llc": (dims, llc), "llc_se": (dims, np.full(llc.shape, 7.0))}
+    llcs = xr.Dataset(data, {"step": [1, 2], "seed": [5], "representative": names})
+    llcs = llcs.assign(llc_status=xr.full_like(llcs.llc, "effective", object), output_change=llcs.llc.isel(step=0) * 0)
+    llcs = llcs.assign(weight_norm=llcs.llc)
+    found = llcs.assign(comparison(llcs)).assign_attrs(n_beta=10.0, gamma=1.0)
+    np.testing.assert_allclose(found.gauge_share.isel(step=0).item(), share)
+    notes, (table, _) = " ".join(Gauge().notes({"gauge": found})), Gauge().tables({"gauge": found})
+    assert (table.rows[0][-1] == "no clear drop") == np.isnan(share)
+    assert ("its range is not given relative to the drop" in notes) == np.isnan(share)
+    assert ("of the drop, at step 1." in notes) == np.isfinite(share)
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Run:
     content = CONFIG | {
