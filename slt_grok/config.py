@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, PrivateAttr, create_model, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, create_model, model_validator
 
 from slt_grok.errors import SltGrokError
 from slt_grok.measurement import Measurement
@@ -48,7 +48,10 @@ class RunConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _inherit(cls, content: Any) -> Any:
-        """Fill keys that a measurement's section omits from the section it inherits from."""
+        """Fill keys that a measurement's section omits from the section it inherits from.
+
+        A section that is not written, and whose settings would be wrong with the inherited keys, is null.
+        """
         if not isinstance(content, Mapping):
             return content
         filled = dict(content)
@@ -56,7 +59,8 @@ class RunConfig(Settings):
             written, parent = content.get(kind.name, {}), content.get(kind.inherits)
             if kind.inherits and isinstance(parent, Mapping) and isinstance(written, Mapping):
                 inherited = {key: value for key, value in parent.items() if key in kind.Settings.model_fields}
-                filled[kind.name] = {**inherited, **written}
+                unwritten = kind.name not in content
+                filled[kind.name] = None if unwritten and not _allows(kind, inherited) else {**inherited, **written}
         return filled
 
     @model_validator(mode="after")
@@ -108,6 +112,14 @@ class _Loader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
         keys = set()
+def _allows(measurement: type[Measurement], content: Mapping[str, Any]) -> bool:
+    try:
+        measurement.Settings.model_validate(content)
+    except (ValidationError, SltGrokError):
+        return False
+    return True
+
+
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if (key.tag, key.value) in keys:
                 raise yaml.MarkedYAMLError(problem=f"duplicate key {key.value!r}", problem_mark=key.start_mark)

@@ -169,6 +169,12 @@ class RestrictedSettings(SamplingSettings):
         super().check_network(network, key)
 
 
+class WindowedSettings(RestrictedSettings):
+    """Settings of measurements that are about the window: there must be one."""
+
+    gamma: float = Field(gt=0, description="localization")
+
+
 class LLCSettings(RestrictedSettings):
     """Settings of the measurement `llc`."""
 

@@ -26,7 +26,7 @@ from slt_grok.llc.measurement import melted_note, seconds_of_updates, status_cou
 from slt_grok.llc.milestones import at_milestones
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import statistics
-from slt_grok.llc.settings import RestrictedSettings
+from slt_grok.llc.settings import WindowedSettings
 from slt_grok.llc.tables import estimate_text
 from slt_grok.llc.variables import VARIABLES, of_the_network
 from slt_grok.llc.window_noise import window_excess
@@ -41,7 +41,7 @@ UNUSABLE = (*EXCLUDED, LLCStatus.NOT_A_MINIMUM)  # for curves over the rungs
 EVIDENCE = "doi:10.1214/ss/1028905934"
 
 
-class TemperatureSettings(RestrictedSettings):
+class TemperatureSettings(WindowedSettings):
     """Settings of `llc`, for fewer checkpoints; the sampler and the batch size are not used."""
 
     checkpoints: int = Field(default=6, ge=1, description="number of checkpoints, starting at memorization")

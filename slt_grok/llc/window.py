@@ -27,7 +27,7 @@ from slt_grok.llc.milestones import at_milestones
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import SAMPLED
 from slt_grok.llc.sensitivity import at_temperatures
-from slt_grok.llc.settings import RestrictedSettings
+from slt_grok.llc.settings import WindowedSettings
 from slt_grok.llc.variables import VARIABLES
 from slt_grok.llc.window_limits import ENDS, drops, limit_note, range_note, slopes
 from slt_grok.llc.window_noise import window_noise
@@ -44,7 +44,7 @@ MAP = ("n_beta", "gamma")
 RULE = "the rules of slt_grok.llc.window_limits"
 
 
-class WindowSettings(RestrictedSettings):
+class WindowSettings(WindowedSettings):
     """Settings of `llc`, for fewer checkpoints; the sampler and the batch size are not used."""
 
     checkpoints: int = Field(default=6, ge=2, description="number of checkpoints, starting at memorization")

@@ -16,9 +16,11 @@ from slt_grok.llc.samplers.adaptive import AdaptiveLangevin
 from slt_grok.llc.samplers.underdamped import UnderdampedLangevin
 from slt_grok.llc.sampling import Schedule
 from slt_grok.llc.sensitivity import at_temperatures
-from slt_grok.llc.window import WindowSettings, window_gammas
+from slt_grok.llc.temperature import Temperature
+from slt_grok.llc.window import Window, WindowSettings, window_gammas
 from slt_grok.llc.window_limits import drops, slopes
 from slt_grok.llc.window_noise import window_noise
+from slt_grok.measurement import Measurement
 from slt_grok.models import OneLayerTransformer
 from slt_grok.studies.run import Run, run_measurements, train_run
 from slt_grok.trajectories import Trajectory
@@ -202,9 +204,20 @@ def test_a_window_without_width_is_refused() -> None:
     with pytest.raises(SltGrokError, match="gamma"):
         parse_config(CONFIG | {"window": {"gamma": 0}}, "a test")
     assert WindowSettings(gamma=3.0).checkpoints == 6
-    parse_config(CONFIG | {"llc": {"preset": "devinterp", "batch_size": 10}}, "a test")  # its gamma of 0 is inherited
     with pytest.raises(SltGrokError, match=r"gamma \(0\) must be above 0"):
         window_gammas(0.0, 50, np.array([1.0]))
+
+
+@pytest.mark.parametrize("measurement", [Window(), Temperature()])
+def test_an_inherited_gamma_of_0_is_refused_only_if_the_section_is_written(measurement: Measurement) -> None:
+    without = CONFIG | {"llc": {"preset": "devinterp", "batch_size": 10}}
+    config = parse_config(without, "a test")
+    assert config.settings(measurement) is None
+    assert not config.asks_for(measurement)
+    with pytest.raises(SltGrokError, match=rf"^a test: {measurement.name}\.gamma: expected greater than 0, got 0\.0$"):
+        parse_config(without | {measurement.name: {}}, "a test")
+    settings = parse_config(without | {measurement.name: {"gamma": 3}}, "a test").settings(measurement)
+    assert (settings.gamma, settings.chains) == (3, 4)  # the preset's chains
 
 
 def test_radii_relative_to_weights_that_are_0_are_refused() -> None:
