@@ -180,7 +180,12 @@ def setting_note(llc: xr.Dataset) -> str:
 
 
 def noise_note(llc: xr.Dataset) -> str:
-    """Compare the values with what the window's noise alone would give."""
+    """Compare the values with what the window's noise alone would give, or say why they cannot be."""
+    if llc.attrs.get("gamma") == 0:
+        return (
+            "Without localization (γ = 0) the window has no size, so the values cannot be compared with what noise of "
+            "that size alone would give."
+        )
     ratio = llc.window_noise / llc.llc.where(llc.llc > 0)
     return (
         "Gaussian noise of the window's size alone, without a chain, would give values of "

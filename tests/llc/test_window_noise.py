@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 
+from slt_grok.llc.measurement import noise_note
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.subspaces import Entries, Subspace
 from slt_grok.llc.window_noise import window_noise
@@ -47,3 +49,13 @@ def test_a_network_has_its_own_noise_and_no_window_has_none(problem: Problem) ->
     )
     np.testing.assert_allclose(both.llc[1:], alone.llc, rtol=1e-12)
     assert np.isnan(window_noise(problem, [7.0], gamma=0.0).llc).all()
+
+
+def test_without_localization_there_is_no_noise_and_the_note_says_why(problem: Problem) -> None:
+    noise = window_noise(problem, [7.0], gamma=0.0)
+    assert np.isnan(noise.llc).all()
+    found = xr.Dataset({"llc": ("step", [3.0, 4.0]), "window_noise": ("step", noise.llc[:, 0])}, attrs={"gamma": 0.0})
+    assert "γ = 0" in noise_note(found)
+    assert "not measured" not in noise_note(found)
+    known = found.assign(window_noise=("step", [6.0, 10.0])).assign_attrs(gamma=3.0)
+    assert "values of 6 to 10, 2 to 2.5 times the LLC" in noise_note(known)
