@@ -276,6 +276,10 @@ class Measurement(Result):
     def measure(self, trajectory: Trajectory, settings: Any, context: Context) -> xr.Dataset:
         """Measure every network, or some of them: a dataset over (step, seed, ...)."""
 
+    def checkpoints_of(self, settings: Any, checkpoints: int) -> int:
+        """Count the checkpoints that are measured, of the given number: at most `checkpoints` of the settings."""
+        return min(getattr(settings, "checkpoints", None) or checkpoints, checkpoints)
+
     def unmeasurable(self, network: Network) -> str | None:
         """Explain why networks of this kind cannot be measured; None if they can."""
         return None
@@ -284,7 +288,7 @@ class Measurement(Result):
         """Predict core-seconds for the given number of checkpoints of one seed, from a trial on a single network."""
         start = time.process_time()
         self.measure(trial, settings, context)
-        return (time.process_time() - start) * min(getattr(settings, "checkpoints", None) or checkpoints, checkpoints)
+        return (time.process_time() - start) * self.checkpoints_of(settings, checkpoints)
 
 
 def final_numbers(dataset: xr.Dataset, prefix: str, *along: str) -> dict[str, Any]:

@@ -1,11 +1,17 @@
 """What is shown of long work, with a terminal and without."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from slt_grok import progress
+from slt_grok.config import parse_config
+from slt_grok.errors import SltGrokError
+from slt_grok.studies import run
+from slt_grok.studies.run import train_run
+from tests.conftest import CONFIG
 
 
 def test_without_a_terminal_there_are_plain_lines(
@@ -37,3 +43,19 @@ def test_what_a_piece_of_work_costs_is_said_at_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(progress, "console", Console(file=screen))
     progress.announce("shape", "about 20 s")
     assert screen.getvalue() == "shape: about 20 s\n"
+
+
+@pytest.mark.parametrize(("measurement", "total"), [("llc", 4), ("landscape", 6), ("confound", 6), ("temperature", 2)])
+def test_the_total_is_the_number_of_networks_that_are_measured(
+    measurement: str, total: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three checkpoints of two seeds: two, all, all since ten are allowed, and one."""
+    sections = {"llc": CONFIG["llc"] | {"most_checkpoints": 2}, "temperature": {"checkpoints": 1}}
+    made = train_run(parse_config(CONFIG | {"seeds": [0, 1]} | sections, "a test"), tmp_path / "run")
+
+    def stop(*arguments: object) -> None:
+        raise SltGrokError(" ".join(map(str, arguments)))
+
+    monkeypatch.setattr(run, "progress", stop)
+    with pytest.raises(SltGrokError, match=f"^{measurement} {total} networks$"):
+        run.run_measurements(made, [measurement])

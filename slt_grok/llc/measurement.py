@@ -45,11 +45,15 @@ class LLC(Measurement):
             local=settings.device is not None,
         )
 
+    def checkpoints_of(self, settings: SamplingSettings, checkpoints: int) -> int:
+        """Count the checkpoints that are measured, at most `most_checkpoints`."""
+        most = getattr(settings, "most_checkpoints", None)  # of a measurement with other settings, see `seconds`
+        return super().checkpoints_of(settings, min(most or checkpoints, checkpoints))
+
     def seconds(self, trial: Trajectory, settings: SamplingSettings, checkpoints: int, context: Context) -> float:
         """Predict core-seconds from a few updates."""
-        count = getattr(settings, "checkpoints", getattr(settings, "most_checkpoints", None))
-        networks = min(count or checkpoints, checkpoints)
-        return networks * seconds_of_updates(trial, settings, settings.schedule.updates)
+        once = seconds_of_updates(trial, settings, settings.schedule.updates)
+        return self.checkpoints_of(settings, checkpoints) * once
 
     def figures(self) -> Sequence[Drawing]:
         """List the figures: traces and diagnostics of the chains."""

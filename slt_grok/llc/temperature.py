@@ -126,7 +126,7 @@ class Temperature(Measurement):
         """Predict core-seconds from a few updates at the configured setting."""
         settings = settings.adaptive()
         once = seconds_of_updates(trial, settings, settings.schedule.updates)
-        return min(settings.checkpoints, checkpoints) * settings.rungs * once
+        return self.checkpoints_of(settings, checkpoints) * settings.rungs * once
 
     def figures(self) -> Sequence[Drawing]:
         """List the figure: the LLC against n_beta and against excess loss."""

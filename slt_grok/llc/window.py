@@ -149,7 +149,7 @@ class Window(Measurement):
         gammas = window_gammas(settings.gamma, subspace_of(settings, trial).dimension, weight_norms(settings, trial))
         settings = settings.adaptive()
         once = seconds_of_updates(trial, settings, settings.schedule.updates)
-        return min(settings.checkpoints, checkpoints) * len(TEMPERATURES) * len(gammas) * once
+        return self.checkpoints_of(settings, checkpoints) * len(TEMPERATURES) * len(gammas) * once
 
     def figures(self) -> Sequence[Drawing]:
         """List the figure: the map, the drop and its half-way step."""

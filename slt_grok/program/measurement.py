@@ -120,7 +120,7 @@ class Programs(Measurement):
             program = neurons(reading, reading.tokens.frequencies[:TRIAL])
             codes(reading, program)
             match(reading, program)
-        return (time.process_time() - start) * min(settings.checkpoints or checkpoints, checkpoints)
+        return (time.process_time() - start) * self.checkpoints_of(settings, checkpoints)
 
     def figures(self) -> Sequence[Drawing]:
         """List the figures: the program as text, the variance each level explains, and the lengths."""

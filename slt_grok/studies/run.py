@@ -224,8 +224,8 @@ def run_measurement(run: Run, measurement: Measurement, config: RunConfig, label
         if label not in run.manifest["stages"]:
             run.directory.finish_stage(label)  # killed between writing the measurement and recording it
         return
-    start = time.monotonic()
-    with progress(label, len(run.trajectory), "networks") as bar:
+    start, (steps, seeds) = time.monotonic(), run.trajectory.shape
+    with progress(label, seeds * measurement.checkpoints_of(settings, steps), "networks") as bar:
         context = RunContext(run, label, config, content, bar)
         if reason := measurement.unmeasurable(run.trajectory.network):
             dataset = xr.Dataset(attrs={"unmeasurable": reason})
