@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import slt_grok
 from slt_grok.cli import app
-from slt_grok.config import load_config
+from slt_grok.config import load_config, parse_config
 from slt_grok.measurement import evenly_spaced
 from tests.conftest import CONFIG, Command, write_config
 
@@ -124,6 +124,12 @@ def test_shipped_configurations_are_valid_and_named_after_their_file(path: Path)
     assert (config.llc is None) == path.stem.startswith("topology_")  # circuits are their subject
     assert config.training is not None
     assert max(config.training.checkpoints.at(config.training.steps)) == config.training.steps
+
+
+def test_the_example_of_the_documentation_is_the_quickstart() -> None:
+    example = (ROOT / "docs" / "configurations.md").read_text().split("```yaml\n", 1)[1].partition("```")[0]
+    shipped = load_config(ROOT / "configs" / "quickstart.yaml")
+    assert parse_config(yaml.safe_load(example), "the example").content == shipped.content
 
 
 def test_the_shipped_configurations_are_those_the_readme_lists() -> None:
