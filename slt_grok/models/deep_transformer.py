@@ -124,6 +124,8 @@ class DeepTransformer(Transformer):
 
     name: ClassVar[str] = "deep_transformer"
 
+    W_E: nn.Parameter
+
     def __init__(
         self,
         tokens: int,

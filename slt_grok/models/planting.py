@@ -76,7 +76,7 @@ def plant(
             weights = _pizza(p, amplitudes, shapes["W_U"][0])
             equal = dict.fromkeys(module.embeddings, weights["W_E"]) | dict.fromkeys(module.inputs, weights["W_in"])
             return _padded({**weights, **equal}, shapes)
-        case OneLayerTransformer(), "pizza" if module.activation is relu:
+        case OneLayerTransformer(embeddings=("W_E",)), "pizza" if module.activation is relu:
             return _padded(_in_transformer(module, amplitudes), shapes)
     raise SltGrokError(f"training.start.circuit: expected {HOLDS[circuit]} for a {circuit}")
 

@@ -60,14 +60,14 @@ class Transformer(Model):
 
     sites = ("embedding", "attention_pattern", "neurons_pre", "neurons_post", "logits")
     positions = "W_pos"
+    embeddings: tuple[str, ...] = ("W_E",)
 
-    W_E: nn.Parameter
     W_pos: nn.Parameter
     W_U: nn.Parameter
 
     def initialize(self, generator: torch.Generator) -> None:
         """Draw weights from N(0, 1/d_model), W_U from N(0, 1/vocabulary), with zero biases (2301.05217)."""
-        vocabulary, d_model = self.W_E.shape
+        vocabulary, d_model = sum(len(getattr(self, name)) for name in self.embeddings), self.W_pos.shape[1]
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 if name.rpartition(".")[2].startswith("b_"):
@@ -77,16 +77,21 @@ class Transformer(Model):
                     parameter.normal_(0, scale, generator=generator)
 
     def token_roles(self) -> Mapping[str, tuple[str, int]]:
-        """Declare the role of each axis: input tokens are rows of W_E, answers are columns of W_U."""
-        return {"input": ("W_E", -2), "output": ("W_U", -1)}
+        """Declare the role of each axis: input tokens are rows of the embeddings, answers are columns of W_U."""
+        sides = ("input",) if len(self.embeddings) == 1 else ("left", "right")
+        inputs = {side: (name, -2) for side, name in zip(sides, self.embeddings, strict=True)}
+        return {**inputs, "output": ("W_U", -1)}
 
     def token_embedding(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """Get W_E without the row of the '=' token, (..., p, d_model)."""
-        return parameters["W_E"][..., : self.tokens, :]
+        """Get W_E without the row of the '=' token, (..., p, d_model); separate ones next to each other."""
+        return torch.cat([parameters[name][..., : self.tokens, :] for name in self.embeddings], -1)
 
 
 class OneLayerTransformer(Transformer):
     """One block of attention and MLP between an embedding and an unembedding.
+
+    With separate embeddings, a is a row of W_E_left and b one of W_E_right, and the site `embedding` is the table
+    [W_E_left, W_E_right] of shape (p, 2 d_model).
 
     Parameters
     ----------
@@ -103,11 +108,14 @@ class OneLayerTransformer(Transformer):
         attention.
     d_head : int or None, optional
         Width of a head; d_model / n_heads by default.
+    separate_embeddings : bool, optional
+        Whether the two tokens have separate embeddings, in the layout `a_b`.
 
     Raises
     ------
     SltGrokError
-        The width d_model is not a multiple of n_heads and no d_head is given, or the layout or activation is unknown.
+        The width d_model is not a multiple of n_heads and no d_head is given, the layout or activation is unknown, or
+        separate embeddings are combined with `a_b_equals`.
     """
 
     name: ClassVar[str] = "transformer"
@@ -132,21 +140,29 @@ class OneLayerTransformer(Transformer):
         layout: Layout = "a_b_equals",
         attention_rate: Fraction = 1.0,
         d_head: Positive | None = None,
+        separate_embeddings: bool = False,
         classes: int | None = None,
     ) -> None:
         super().__init__(tokens, classes)
+        if separate_embeddings and layout != "a_b":
+            raise SltGrokError("model.separate_embeddings: expected layout a_b, which has no token for '='")
         self.activation = ACTIVATIONS[activation]
         self.attention_rate = attention_rate
         self.layout = layout
-        add_parameters(self, parameter_shapes(tokens, self.classes, layout, d_model, n_heads, d_mlp, d_head))
+        shapes = parameter_shapes(tokens, self.classes, layout, d_model, n_heads, d_mlp, d_head)
+        if separate_embeddings:
+            self.embeddings = ("W_E_left", "W_E_right")
+            shapes = dict.fromkeys(self.embeddings, shapes.pop("W_E")) | shapes
+        add_parameters(self, shapes)
 
     def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
         """Compute the logits (n, p) at the answer position; see the package docstring for the sites."""
         a, b = pairs.unbind(-1)
         p, (n_heads, d_model, d_head) = self.tokens, self.W_Q.shape
-        table = at("embedding", self.W_E)
+        table = at("embedding", torch.cat([getattr(self, name) for name in self.embeddings], -1))
+        sides = table.chunk(len(self.embeddings), -1)
         # one row per token at each position, before the lookup by pair
-        streams = [table[:p] + self.W_pos[0], table[:p] + self.W_pos[1]]
+        streams = [sides[0][:p] + self.W_pos[0], sides[-1][:p] + self.W_pos[1]]
         if self.layout == "a_b_equals":
             streams.append(table[p:] + self.W_pos[2])
         tokens = [a, b, torch.zeros_like(a)][: len(streams)]
@@ -178,6 +194,11 @@ class OneLayerTransformer(Transformer):
         post = at("neurons_post", self.activation(pre))
         return at("logits", (residual + post @ self.W_out + self.b_out) @ self.W_U)
 
+    def declares(self, what: str) -> bool:
+        """See `Model`; the fast paths and the maps of the heads are for one embedding."""
+        of_one = what in ("stacked_gradients", "stacked_grid", "head_maps")
+        return super().declares(what) and not (of_one and len(self.embeddings) > 1)
+
     def stacked_gradients(
         self, stack: Mapping[str, Tensor], pairs: Tensor, labels: Tensor, own_data: bool, wanted: Collection[str]
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -196,7 +217,7 @@ class OneLayerTransformer(Transformer):
 
     def units(self) -> dict[str, dict[str, int]]:
         """Declare the residual stream, heads and neurons."""
-        return stream_units([""]) | block_units("", "")
+        return stream_units([""], self.embeddings) | block_units("", "")
 
     def rescalable(self) -> list[Rescaling]:
         """Declare heads and neurons."""
@@ -211,9 +232,9 @@ class OneLayerTransformer(Transformer):
         return HeadMaps(parameters["W_V"], parameters["W_O"], parameters["W_in"])
 
 
-def stream_units(prefixes: Sequence[str]) -> dict[str, dict[str, int]]:
+def stream_units(prefixes: Sequence[str], embeddings: Sequence[str] = ("W_E",)) -> dict[str, dict[str, int]]:
     """Declare the units of the residual stream through blocks whose parameters have these prefixes."""
-    axes = {"W_E": -1, "W_pos": -1, "W_U": -2}
+    axes = {**dict.fromkeys(embeddings, -1), "W_pos": -1, "W_U": -2}
     for prefix in prefixes:
         axes |= {prefix + name: -2 for name in ("W_Q", "W_K", "W_V", "W_in")}
         axes |= {prefix + name: -1 for name in ("W_O", "W_out", "b_out")}

@@ -70,6 +70,20 @@ def test_width_of_a_head_need_not_divide_the_model():
     torch.testing.assert_close(module(PAIRS), expected, rtol=1e-12, atol=1e-12)
 
 
+def test_transformer_with_separate_embeddings():
+    """As a network on 2P tokens, of which b has the second half; only its gradients in the tables differ in form."""
+    module = drawn(OneLayerTransformer(P, 12, 3, 20, layout="a_b", attention_rate=0.3, separate_embeddings=True))
+    joint = OneLayerTransformer(2 * P, 12, 3, 20, layout="a_b", attention_rate=0.3, classes=P).double()
+    parameters = dict(module.named_parameters())
+    tables = [parameters.pop("W_E_left"), parameters.pop("W_E_right")]
+    joint.load_state_dict({**parameters, "W_E": torch.cat(tables)})
+    torch.testing.assert_close(module(PAIRS), joint(PAIRS + torch.tensor([0, P])), rtol=1e-12, atol=1e-12)
+    assert not any(map(module.declares, ("stacked_gradients", "stacked_grid", "head_maps")))
+    assert all(map(joint.declares, ("stacked_gradients", "stacked_grid", "head_maps")))
+    with pytest.raises(SltGrokError, match="separate_embeddings: expected layout a_b"):
+        OneLayerTransformer(P, separate_embeddings=True)
+
+
 def full_deep_transformer(module, pairs, causal, rate, activation):
     """Every layer at every position with a mask, one head at a time."""
     w = dict(module.named_parameters())
@@ -215,6 +229,7 @@ def test_quadratic_network(activation):
 SETTINGS = [
     {"kind": "transformer", "d_model": 12, "n_heads": 3, "d_mlp": 20},
     {"kind": "transformer", "d_model": 12, "n_heads": 3, "d_mlp": 20, "layout": "a_b", "attention_rate": 0.2},
+    {"kind": "transformer", "d_model": 12, "n_heads": 3, "d_mlp": 20, "layout": "a_b", "separate_embeddings": True},
     {"kind": "mlp", "d_embed": 5, "d_mlp": 7},
     {"kind": "mlp", "d_embed": 5, "d_mlp": 7, "combine": "sum", "output_bias": True},
     {"kind": "mlp", "d_embed": 5, "d_mlp": 7, "separate_embeddings": True, "bias_per_token": True},

@@ -12,6 +12,7 @@ from slt_grok.training import train
 
 SETTINGS = [
     {"kind": "transformer", "d_model": 9, "n_heads": 2, "d_head": 4, "d_mlp": 12, "layout": "a_b"},
+    {"kind": "transformer", "d_model": 8, "n_heads": 2, "d_mlp": 12, "layout": "a_b", "separate_embeddings": True},
     {"kind": "deep_transformer", "n_layers": 2, "d_model": 8, "n_heads": 2, "d_mlp": 12},
     {"kind": "deep_transformer", "n_layers": 3, "d_model": 8, "n_heads": 2, "d_mlp": 12, "layout": "a_b_equals"},
     {"kind": "mlp", "d_embed": 6, "d_mlp": 10, "combine": "sum", "separate_embeddings": True},

@@ -35,9 +35,9 @@ def block(x, heads, w_in, b_in, w_out, b_out, act, rate, causal):
 # -- transformers: the code of 2301.05217 and 2306.17844 -------------------------------------------------------
 
 
-def own_code(depth, equals, seed=0, d=D, d_head=D_HEAD):
+def own_code(depth, equals, seed=0, d=D, d_head=D_HEAD, separate=False):
     g = torch.Generator().manual_seed(seed)
-    vocabulary, context = (P + 1, 3) if equals else (P, 2)
+    vocabulary, context = (P + 1, 3) if equals else (P * (1 + separate), 2)
     state = {"embed.W_E": normal(g, d, vocabulary), "pos_embed.W_pos": normal(g, context, d)}
     for i in range(depth):
         state |= {f"blocks.{i}.attn.W_{x}": normal(g, HEADS, d_head, d) for x in "KQV"}
@@ -48,10 +48,10 @@ def own_code(depth, equals, seed=0, d=D, d_head=D_HEAD):
     return state | {"unembed.W_U": normal(g, d, vocabulary)}
 
 
-def own_code_logits(state, equals, rate=1.0, act="ReLU", p=P):
+def own_code_logits(state, equals, rate=1.0, act="ReLU", p=P, separate=False):
     w = {name: tensor.double() for name, tensor in state.items()}
     pairs = torch.cartesian_prod(torch.arange(p), torch.arange(p))
-    tokens = torch.cat([pairs, torch.full((p * p, 1), p)], 1) if equals else pairs
+    tokens = torch.cat([pairs, torch.full((p * p, 1), p)], 1) if equals else pairs + torch.tensor([0, p * separate])
     x = w["embed.W_E"].T[tokens] + w["pos_embed.W_pos"]
     for i in range(sum(name.endswith("attn.W_Q") for name in w)):
         b = {name.split(".")[-1]: w[name] for name in w if name.startswith(f"blocks.{i}.")}

@@ -51,6 +51,20 @@ def test_clock_pizza_transformers_whose_width_is_no_multiple_of_the_heads(tmp_pa
     same(imported_logits(path), foreign.own_code_logits(state, False, 0.25))
 
 
+@pytest.mark.parametrize("rate", [0, 0.37, 1])
+def test_clock_pizza_transformers_with_separate_vocabularies(tmp_path, rate):
+    state = foreign.own_code(1, False, separate=True)
+    assert state["embed.W_E"].shape == (D, 2 * P)
+    path = foreign.pizza_file(tmp_path, state, diff_vocab=1, attn_coeff=rate)
+    same(imported_logits(path), foreign.own_code_logits(state, False, rate, separate=True))
+    parameters = importers.read(path).parameters
+    assert torch.equal(parameters["W_E_right"], state["embed.W_E"].T[P:])
+    importers.import_run([path], tmp_path / "run")
+    trajectory = slt_grok.trajectory(tmp_path / "run")
+    found = trajectory.network.stacked_outputs(trajectory.stacked(torch.float64), PAIRS)[0]
+    same(found, foreign.own_code_logits(state, False, rate, separate=True))
+
+
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_progress_measures_transformers(tmp_path, depth):
     state = foreign.own_code(depth, True)

@@ -287,7 +287,8 @@ def test_configs_that_are_not_supported(tmp_path, config, words):
     [
         ({"n_layers": 2}, "expected 2 layers as stated in config_abc1.json, the weights have 1"),
         ({"eqn_sign": True}, "eqn_sign"),
-        ({"diff_vocab": 1}, "diff_vocab"),
+        ({"diff_vocab": 1}, "as many tokens for a as for b"),
+        ({"diff_vocab": 1, "n_layers": 2}, "diff_vocab"),
         ({"C": 11, "funcs": "lambda x: (x[0]+x[1])%11"}, "C = 11"),
         ({"C": "many"}, "numbers for C"),
         ({"act_fn": "Tanh"}, "activation"),

@@ -1,8 +1,9 @@
 """Files from the code of Zhong et al. 2306.17844: transformers with an attention rate on [a, b], and linear models.
 
 A network is `model_ID.pt`, a plain state dict, next to `config_ID.json`; `model_ID_STEP.pt` if there are several steps.
-Attention has no mask, whatever the config's `attention_dir` says, since the code does not use it. The train set was
-drawn by an unseeded generator and is not stored. The code of the linear models only knows addition.
+With `diff_vocab`, a and b have separate embeddings: columns 0..p - 1 and p..2p - 1 of W_E. Attention has no mask,
+whatever the config's `attention_dir` says, since the code does not use it. The train set was drawn by an unseeded
+generator and is not stored. The code of the linear models only knows addition.
 """
 
 import re
@@ -81,14 +82,18 @@ class ClockPizza(Importer):
 def _transformer(
     file: SourceFile, state: dict[str, Tensor], config_path: Path, stored: Mapping[str, Any], rate: float
 ) -> tuple[int, dict[str, Any], dict[str, Tensor]]:
-    for key in ("diff_vocab", "eqn_sign", "use_linear"):
+    separate, layers = bool(stored.get("diff_vocab")), stored.get("n_layers", 1)
+    unsupported = ("eqn_sign", "use_linear", *(["diff_vocab"] if layers != 1 else []))
+    for key in unsupported:
         if stored.get(key):
             raise SltGrokError(
-                f"{config_path}: expected {key} to be off, the only supported setting, got {stored[key]}"
+                f"{config_path}: expected {key} to be off, the only supported setting for {layers} layers, "
+                f"got {stored[key]}"
             )
     activation = known_activation(config_path, stored.get("act_fn", "ReLU"))
-    p, model, parameters = transformer_in(file, state, "own_code", activation, rate, 2, int(stored["C"]))
-    depth, layers = model.get("n_layers", 1), stored.get("n_layers", 1)
+    tokens = int(stored["C"]) * (1 + separate)
+    p, model, parameters = transformer_in(file, state, "own_code", activation, rate, 2, tokens, separate)
+    depth = model.get("n_layers", 1)
     if layers != depth:
         raise file.error(f"expected {layers} layers as stated in {config_path.name}, the weights have {depth}")
     return p, model, parameters

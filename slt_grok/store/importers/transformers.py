@@ -66,6 +66,7 @@ def transformer_in(
     attention_rate: float = 1.0,
     positions: int | None = None,
     vocabulary: int | None = None,
+    separate: bool = False,
 ) -> tuple[int, dict[str, Any], dict[str, Tensor]]:
     """Get p, model settings and parameters of a transformer on [a, b, =] or [a, b].
 
@@ -83,6 +84,8 @@ def transformer_in(
         Required number of positions; 2 or 3 by default.
     vocabulary : int, optional
         Number of tokens according to a config.
+    separate : bool, optional
+        Whether a and b have separate tokens: those of b are the second half of the rows of W_E.
 
     Raises
     ------
@@ -97,8 +100,10 @@ def transformer_in(
     if size["context"] not in ((2, 3) if positions is None else (positions,)):
         expected = {None: "2 positions [a, b] or 3 [a, b, =]", 2: "2 positions [a, b]", 3: "3 positions [a, b, =]"}
         raise file.error(f"expected pos_embed.W_pos for {expected[positions]}, got {size['context']}")
-    p = size["vocabulary"] - (size["context"] == 3)
+    p = size["vocabulary"] // 2 if separate else size["vocabulary"] - (size["context"] == 3)
     answers = size.get("answers", size["vocabulary"])
+    if separate and size["vocabulary"] % 2:
+        raise file.error(f"expected embed.W_E with as many tokens for a as for b, got {size['vocabulary']} together")
     if answers not in (p, size["vocabulary"]):
         raise file.error(f"expected unembed.W_U with the {p} answers that embed.W_E has tokens for, got {answers}")
     settings = {
@@ -112,14 +117,13 @@ def transformer_in(
     }
     if size["head"] * size["d_head"] != size["d_model"]:
         settings["d_head"] = size["d_head"]
+    if separate:
+        settings["separate_embeddings"] = True
     if depth > 1:
         settings |= {"kind": "deep_transformer", "n_layers": depth}
-    embedding = state["embed.W_E"]
-    parameters = {
-        "W_E": embedding.T if layout == "own_code" else embedding,
-        "W_pos": state["pos_embed.W_pos"],
-        "W_U": state["unembed.W_U"][:, :p],
-    }
+    embedding = state["embed.W_E"].T if layout == "own_code" else state["embed.W_E"]
+    tables = {"W_E_left": embedding[:p], "W_E_right": embedding[p:]} if separate else {"W_E": embedding}
+    parameters = {**tables, "W_pos": state["pos_embed.W_pos"], "W_U": state["unembed.W_U"][:, :p]}
     for i in range(depth):
         for name in BLOCK[layout]:
             tensor = state[f"blocks.{i}.{name}"]
