@@ -103,18 +103,19 @@ def measure(
         str | None, typer.Option(help="Comma-separated names among MEASUREMENTS; by default, all that are configured.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="Take the measurements' settings from this configuration file.")
+        Path | None,
+        typer.Option(help="Take the measurements' settings from this file: a configuration, or some sections of one."),
     ] = None,
     label: Annotated[
         str | None, typer.Option(help="Store the results as MEASUREMENT@LABEL, alongside existing ones.")
     ] = None,
 ) -> None:
     """Make the missing measurements of an existing or imported run and rewrite the report."""
-    from slt_grok.config import load_config
     from slt_grok.measurement import Measurement
-    from slt_grok.studies import Run, measure_run
+    from slt_grok.studies import Run, measure_run, settings_for
 
-    loaded, settings = Run(run), load_config(config) if config else None
+    loaded = Run(run)
+    settings = settings_for(loaded, config) if config else None
     chosen = [name.strip() for name in only.split(",")] if only is not None else None
     known = [measurement.name for measurement in Measurement.ordered()]
     for name in chosen or []:
@@ -189,9 +190,7 @@ def extract(
 
 @app.command("import", cls=RegistryHelp)
 def import_(
-    files: Annotated[
-        list[Path], typer.Argument(help="Checkpoint files of one network, or a folder of them; the numbers are steps.")
-    ],
+    files: Annotated[list[Path], typer.Argument(help="Checkpoints of one network: files, or folders of them.")],
     out: Annotated[Path, typer.Option(help="The run directory to create.")],
     format: Annotated[str | None, typer.Option(help="One of FORMATS; recognized by default.")] = None,
     step_from: Annotated[
@@ -199,13 +198,42 @@ def import_(
         typer.Option(help="What states the training step: an entry of the file, or the word before it in the name."),
     ] = None,
     train_indices: Annotated[
-        Path | None, typer.Option(help="The train set: a JSON, text, .npy or .pt file with the numbers a p + b of pairs.")
+        Path | None,
+        typer.Option(help="The train set: a JSON, text, .npy or .pt file with the numbers a p + b of pairs."),
+    ] = None,
+    module: Annotated[
+        str | None, typer.Option(help="Your own network: a function that builds it, such as my_net.py:build.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="With --module: a function that returns the data, such as my_net.py:data.")
+    ] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="With --data: a function of outputs and targets; cross-entropy by default.")
+    ] = None,
+    task: Annotated[
+        Path | None, typer.Option(help="With --module, instead of --data: a YAML file with a task of ours.")
+    ] = None,
+    sites: Annotated[
+        Path | None, typer.Option(help="With --module: a YAML file with its sites and roles, to measure circuits.")
     ] = None,
 ) -> None:
-    """Import external checkpoints as a run directory for `slt-grok measure`."""
-    from slt_grok.store import importers
+    """Import external checkpoints as a run directory for `slt-grok measure`.
 
-    for note in importers.import_run(files, out, format, step_from, train_indices):
+    The code that --module, --data and --loss name is executed, now and by later commands on this run. No other code is.
+    """
+    from slt_grok.store import importers
+    from slt_grok.studies.imports import choose_window, import_custom
+
+    if module is None:
+        for name, value in {"data": data, "loss": loss, "task": task, "sites": sites}.items():
+            if value is not None:
+                raise SltGrokError(f"--{name}: expected --module too")
+        notes = importers.import_run(files, out, format, step_from, train_indices)
+    elif format is not None or train_indices is not None:
+        raise SltGrokError("import: expected no --format or --train-indices together with --module")
+    else:
+        notes = import_custom(files, out, module, data, loss, task, sites, step_from)
+    for note in [*notes, choose_window(out)]:
         console.print(note, soft_wrap=True, markup=False)
     print(out)
 

@@ -15,9 +15,11 @@ from pydantic import Field, PrivateAttr, ValidationError, create_model, model_va
 from slt_grok.errors import SltGrokError
 from slt_grok.measurement import Measurement
 from slt_grok.models import Model, Network
+from slt_grok.models.network import cross_entropy
 from slt_grok.registry import load_plugins
 from slt_grok.rules import GENERALIZED, MEMORIZED
 from slt_grok.settings import Deferred, NonNegative, Settings, parse_settings, section
+from slt_grok.store.code import CodeError
 from slt_grok.tasks import Task
 from slt_grok.training.settings import TrainingSettings
 
@@ -67,7 +69,10 @@ class RunConfig(Settings):
     def _fits_together(self) -> "RunConfig":
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: expected distinct seeds, got {self.seeds}")
-        network = self.network  # report what does not fit it now rather than after training
+        try:
+            network = self.network  # report what does not fit it now rather than after training
+        except CodeError:  # its results can still be shown
+            return self
         for key in type(self).model_fields:
             if key in self.model_fields_set and isinstance(part := getattr(self, key), Settings):
                 part.check_network(network, key)
@@ -77,7 +82,8 @@ class RunConfig(Settings):
     def network(self) -> Network:
         """The network with its task, without parameters."""
         model: Deferred = self.model
-        return Network(model.construct(tokens=self.task.tokens, classes=self.task.classes), self.task)
+        module = model.construct(tokens=self.task.tokens, classes=self.task.classes)
+        return Network(module, self.task, self.task.loss or cross_entropy)
 
     @property
     def content(self) -> dict[str, Any]:
@@ -106,12 +112,6 @@ def run_config() -> type[RunConfig]:
     return create_model("RunConfig", __base__=RunConfig, **sections)
 
 
-class _Loader(yaml.SafeLoader):
-    """A loader that refuses duplicate keys instead of using the last one."""
-
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)
-        keys = set()
 def _allows(measurement: type[Measurement], content: Mapping[str, Any]) -> bool:
     try:
         measurement.Settings.model_validate(content)
@@ -120,6 +120,12 @@ def _allows(measurement: type[Measurement], content: Mapping[str, Any]) -> bool:
     return True
 
 
+class _Loader(yaml.SafeLoader):
+    """A loader that refuses duplicate keys instead of using the last one."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        keys = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if (key.tag, key.value) in keys:
                 raise yaml.MarkedYAMLError(problem=f"duplicate key {key.value!r}", problem_mark=key.start_mark)

@@ -129,7 +129,7 @@ class Deferred:
 
     def construct(self, **arguments: Any) -> Any:
         """Construct the object from these arguments and the settings."""
-        return self.kind(**arguments, **dict(self.settings))
+        return getattr(self.kind, "create", self.kind)(**arguments, **dict(self.settings))
 
 
 def section(family: type[Registered], tag: str, default: str | None = None, deferred: bool = False) -> Any:

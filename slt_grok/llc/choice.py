@@ -114,8 +114,7 @@ def choose(
         The measured values over (step, seed); and `reasons`, a list of sentences, and `llc`, a section of a
         configuration.
     """
-    gammas = _gammas(trajectory.isel(step=slice(places[0], None)))
-    gamma = float(f"{float(gammas.max()):.3g}")  # so that the printed setting is the one used
+    gammas, gamma = gamma_by_rule(trajectory.isel(step=slice(places[0], None)))
     settings, chosen = LLCSettings(gamma=gamma, n_beta=n_beta or "n", seed=seed), trajectory.isel(step=places)
     seconds = seconds_of_updates(chosen.isel(step=[0]), settings, settings.schedule.updates)
     context.announce(
@@ -144,10 +143,17 @@ def choose(
     return values.assign_attrs(llc, sampler=settings.sampler.name, reasons=reasons), {"reasons": reasons, "llc": llc}
 
 
-def _gammas(trajectory: Trajectory) -> xr.DataArray:
-    """Compute the rule's gamma for every network."""
-    gammas = [localization(Problem.from_inputs(trajectory.isel(step=[i]))) for i in range(trajectory.shape[0])]
-    return CalibrationResult().dataset(trajectory, {"gamma_rule": gammas}).gamma_rule
+def gamma_by_rule(trajectory: Trajectory) -> tuple[xr.DataArray, float]:
+    """Compute d / (rho |w*|^2) at every checkpoint, and the largest, to the three digits that settings print.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        The checkpoints from memorization on, over (step, seed) with one seed.
+    """
+    values = [localization(Problem.from_inputs(trajectory.isel(step=[i]))) for i in range(trajectory.shape[0])]
+    gammas = CalibrationResult().dataset(trajectory, {"gamma_rule": values}).gamma_rule
+    return gammas, float(f"{float(gammas.max()):.3g}")
 
 
 def _long_enough(chosen: Trajectory, settings: LLCSettings, context: Context) -> xr.Dataset:

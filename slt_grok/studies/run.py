@@ -6,14 +6,14 @@ also serves imported networks. `Run` reads the directory once per command.
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from slt_grok.config import RunConfig, parse_config
+from slt_grok.config import RunConfig, parse_config, read_yaml
 from slt_grok.devices import device_named
 from slt_grok.errors import SltGrokError
 from slt_grok.format import listing
@@ -59,9 +59,9 @@ class Run:
 
     @cached_property
     def calibrated(self) -> RunConfig:
-        """The configuration; a missing llc section is filled in from `slt-grok calibrate`."""
+        """The configuration; the choice of `slt-grok calibrate` fills in a missing llc section, or an import's."""
         path, content = self.path / CALIBRATION, self.config.content
-        if content.get("llc") is not None or not path.is_file():
+        if not path.is_file() or (content.get("llc") is not None and self.config.source is None):
             return self.config
         return parse_config({**content, "llc": read_json(path).get("llc")}, str(path))
 
@@ -161,6 +161,20 @@ def adopt_settings(run: Run, config: RunConfig) -> None:
             f"or remove {listing([f'measurements/{label}.nc' for label in labels])}"
         )
     run.directory.write_manifest({**run.manifest, "config": config.content})
+
+
+def settings_for(run: Run, path: Path) -> RunConfig:
+    """Read the settings of a run's measurements from a file: a configuration, or only sections, for the run's network.
+
+    Raises
+    ------
+    SltGrokError
+        As in `load_config`.
+    """
+    content = read_yaml(path)
+    if isinstance(content, Mapping) and "model" not in content:
+        content = {**run.config.content, **content}
+    return parse_config(content, str(path))
 
 
 def measure_run(

@@ -1,6 +1,7 @@
 """Interface of a task: inputs, labels, a train/test split and, if any, the group of its tokens."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal
@@ -83,6 +84,11 @@ class Task(Registered, ABC):
     @property
     def group(self) -> Group | None:
         """The group of the tokens and classes, with its Fourier analysis; None if there is none."""
+        return None
+
+    @property
+    def loss(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """Loss of the networks that learn it, (outputs, targets) -> losses of the samples; None for cross-entropy."""
         return None
 
     @property

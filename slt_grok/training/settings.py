@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from slt_grok.errors import SltGrokError
-from slt_grok.models import Network
+from slt_grok.models import Model, Network
 from slt_grok.settings import Positive, Settings
 
 
@@ -98,9 +98,12 @@ class TrainingSettings(Settings):
         Raises
         ------
         SltGrokError
-            The batch is larger than the train set, the task has no group, or frequencies are unknown or duplicated.
+            The network is not one of ours, the batch is larger than the train set, the task has no group, or
+            frequencies are unknown or duplicated.
         """
         assert network.task is not None
+        if not isinstance(network.module, Model):
+            raise SltGrokError(f"{key}: expected null for a module of your own, whose checkpoints are imported")
         group, size = network.task.group, network.task.train_size
         if self.batch_size is not None and self.batch_size > size:
             raise SltGrokError(f"{key}.batch_size: expected at most the {size} train samples, got {self.batch_size}")

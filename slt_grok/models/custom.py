@@ -1,0 +1,74 @@
+"""A person's own module as a model: what the function that they named returns."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from slt_grok.models.adapter import Adapter
+from slt_grok.models.model import At, Model, passthrough
+from slt_grok.store import code
+
+
+class CustomModule(Model):
+    """A module from a person's own Python file.
+
+    `create` returns the module itself, or an `Adapter` around it if sites are given. This class only declares the
+    settings.
+
+    Parameters
+    ----------
+    tokens : int
+        Number of tokens.
+    build : str
+        Reference to a function without arguments that returns the module; see `slt_grok.store.code`.
+    sites, roles, position, quadratic : optional
+        See `slt_grok.models.Adapter`; the module then takes pairs of tokens, and circuits can be measured.
+    """
+
+    name: ClassVar[str] = "custom"
+
+    def __init__(
+        self,
+        tokens: int,
+        build: str,
+        sites: dict[str, str] | None = None,
+        roles: dict[str, tuple[str, int]] | None = None,
+        position: int | None = None,
+        quadratic: bool = False,
+        classes: int | None = None,
+    ) -> None:
+        super().__init__(tokens, classes)
+
+    @classmethod
+    def create(
+        cls,
+        tokens: int,
+        build: str,
+        sites: Mapping[str, str] | None = None,
+        roles: Mapping[str, tuple[str, int]] | None = None,
+        classes: int | None = None,
+        **options: Any,
+    ) -> nn.Module:
+        """Build the module.
+
+        Raises
+        ------
+        CodeError
+            The person's code cannot be executed, or returns no module.
+        SltGrokError
+            Sites or roles do not fit the module, see `Adapter`.
+        """
+        module = code.call(build)
+        if not isinstance(module, nn.Module):
+            raise code.CodeError(f"{code.short(build)}: expected it to return a torch.nn.Module, got {module!r}")
+        return Adapter(module, tokens, sites or {}, roles or {}, **options) if sites or roles else module
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """Not available: `create` returns another module."""
+        raise NotImplementedError
+
+    def forward(self, pairs: Tensor, at: At = passthrough) -> Tensor:
+        """Not available: `create` returns another module."""
+        raise NotImplementedError

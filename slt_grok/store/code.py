@@ -1,0 +1,148 @@
+"""A person's own functions, which a run names by file, function and digest: `/home/me/my_net.py:build@3f0c...`.
+
+Python code runs only if the person named its file on the command line of this machine, and only while the file is as it
+was then: a run directory from elsewhere, or with an edited manifest, executes nothing. The digests of named files are
+kept in the user's state folder, `~/.local/state/slt_grok` unless XDG_STATE_HOME says otherwise.
+"""
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from slt_grok.errors import SltGrokError
+
+PATTERN = r"(?P<file>.+\.py):(?P<function>[^\W\d]\w*)"
+REFERENCE = re.compile(PATTERN + r"@(?P<digest>[0-9a-f]{64})")
+
+
+class CodeError(SltGrokError):
+    """A run's own code cannot be executed; its datasets can still be read."""
+
+
+def name(text: str, option: str) -> str:
+    """Allow a file's code to run, and return a reference to a function in it.
+
+    Parameters
+    ----------
+    text : str
+        `FILE.py:FUNCTION`, as given on the command line.
+    option : str
+        The option, for error messages.
+
+    Raises
+    ------
+    SltGrokError
+        The text has another form, or there is no such file.
+    """
+    match = re.fullmatch(PATTERN, text)
+    if not match:
+        raise SltGrokError(f"{option}: expected FILE.py:FUNCTION, such as my_net.py:build, got {text!r}")
+    file = Path(match["file"]).resolve()
+    try:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise SltGrokError(f"{option}: {file}: expected a readable Python file ({error.strerror})") from error
+    allow(digest)
+    return f"{file}:{match['function']}@{digest}"
+
+
+def allow(digest: str) -> None:
+    """Record that the user named a file with this digest; without a writable state folder, for this process only."""
+    known = digest in _allowed()
+    _allowed_here.add(digest)
+    with suppress(OSError):
+        _list().parent.mkdir(parents=True, exist_ok=True)
+        if not known:
+            with _list().open("a") as lines:
+                lines.write(digest + "\n")
+
+
+def load(reference: str) -> Callable[..., Any]:
+    """Load the function of a reference; its file runs once per process.
+
+    Raises
+    ------
+    CodeError
+        The reference is malformed, the file is missing, has changed or was never named on this machine, it fails, or it
+        has no such function.
+    """
+    match = REFERENCE.fullmatch(reference)
+    if not match:
+        raise CodeError(f"expected a reference FILE.py:FUNCTION@SHA256, got {reference!r}")
+    file, digest = Path(match["file"]), match["digest"]
+    try:
+        source = file.read_bytes()
+    except OSError as error:
+        raise CodeError(
+            f"{file}: expected the code of this run, cannot read it ({error.strerror}); restore it, or import the "
+            f"checkpoints again"
+        ) from error
+    if hashlib.sha256(source).hexdigest() != digest:
+        raise CodeError(
+            f"{file}: has changed since the import; restore it, or import the checkpoints again with the new one"
+        )
+    if digest not in _allowed():
+        raise CodeError(
+            f"{file}: this run would execute it, but it was never named on this machine; read it, and import the "
+            f"checkpoints again if you trust it"
+        )
+    function = getattr(_module(file, source, digest), match["function"], None)
+    if not callable(function):
+        raise CodeError(f"{file}: expected a function {match['function']}, it has none")
+    return function
+
+
+def call(reference: str) -> Any:
+    """Call the function of a reference without arguments.
+
+    Raises
+    ------
+    CodeError
+        As for `load`, or the function fails.
+    """
+    function = load(reference)
+    try:
+        return function()
+    except (Exception, SystemExit) as error:
+        raise CodeError(f"{reference.partition('@')[0]}: fails with {type(error).__name__}: {error}") from error
+
+
+def short(text: str) -> str:
+    """Shorten a reference to FILE.py:FUNCTION without folders; any other text stays as it is."""
+    match = REFERENCE.fullmatch(text)
+    return f"{Path(match['file']).name}:{match['function']}" if match else text
+
+
+def _module(file: Path, source: bytes, digest: str) -> ModuleType:
+    alias = f"slt_grok_code_{digest[:16]}"  # under which worker processes unpickle its functions
+    if alias not in sys.modules:
+        module = sys.modules[alias] = ModuleType(alias)
+        module.__file__ = str(file)
+        if str(file.parent) not in sys.path:
+            sys.path.append(str(file.parent))  # it may import its neighbors
+        try:
+            exec(compile(source, file, "exec"), vars(module))
+        except (Exception, SystemExit) as error:
+            del sys.modules[alias]
+            raise CodeError(f"{file}: fails with {type(error).__name__}: {error}") from error
+    return sys.modules[alias]
+
+
+def _list() -> Path:
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "slt_grok" / "named_code"
+
+
+def _allowed() -> set[str]:
+    try:
+        return _allowed_here | set(_list().read_text().split())
+    except OSError:
+        return _allowed_here
+
+
+_allowed_here = set[str]()

@@ -1,0 +1,103 @@
+"""A person's own data as a task: what the function that they named returns."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from slt_grok.errors import SltGrokError
+from slt_grok.samples import read
+from slt_grok.settings import check
+from slt_grok.store import code
+from slt_grok.tasks.task import Task
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomTask(Task):
+    """Data, and a loss, from a person's own Python file; read when it is first used.
+
+    Parameters
+    ----------
+    samples : str
+        Reference to a function, see `slt_grok.store.code`, that returns the train set in a form of
+        `slt_grok.samples.read`, such as (inputs, targets), or {"train": ..., "test": ...} of such forms.
+    loss_function : str or None, optional
+        Reference to a function (outputs, targets) -> losses of the samples, or their mean; cross-entropy by default.
+    """
+
+    name: ClassVar[str] = "custom"
+
+    samples: str
+    loss_function: str | None = None
+
+    def __post_init__(self) -> None:
+        check(self, "task")  # the size of the train set is unknown until the data is read
+
+    @cached_property
+    def splits(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """The samples by split, inputs and targets; an absent test set is empty."""
+        content = code.call(self.samples)
+        if not isinstance(content, Mapping) or "train" not in content:
+            content = {"train": content}
+        if not set(content) <= set(SPLITS):
+            raise self._error(f"expected train and test, got {', '.join(map(str, content))}")
+        splits = {name: self._samples(part) for name, part in content.items()}
+        inputs, targets = splits["train"]
+        return {"test": (inputs[:0], targets[:0]), **splits}
+
+    def _samples(self, part: Any) -> tuple[Tensor, Tensor]:
+        try:
+            inputs, targets = read(part)
+        except SltGrokError as error:
+            raise self._error(str(error)) from error
+        if not isinstance(inputs, Tensor) or not len(inputs):
+            raise self._error("expected one tensor of inputs, with at least one sample")
+        return inputs, targets
+
+    def _error(self, message: str) -> code.CodeError:
+        return code.CodeError(f"{code.short(self.samples)}: {message}")
+
+    @cached_property
+    def inputs(self) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """All inputs, the train set first, (n, ...)."""
+        return torch.cat([self.splits[name][0] for name in SPLITS])
+
+    @cached_property
+    def labels(self) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """All targets, (n, ...)."""
+        return torch.cat([self.splits[name][1] for name in SPLITS])
+
+    @property
+    def train_labels(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The targets."""
+        return self.labels
+
+    @property
+    def classes(self) -> int:
+        """Number of classes; 0 for targets that are not integers."""
+        return 0 if self.labels.is_floating_point() else int(self.labels.max()) + 1
+
+    @property
+    def tokens(self) -> int:
+        """Number of distinct tokens; 0 for inputs that are not integers."""
+        return 0 if self.inputs.is_floating_point() else int(self.inputs.max()) + 1
+
+    @property
+    def order(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The samples in their order, int64 (n,)."""
+        return torch.arange(len(self.inputs))
+
+    @property
+    def train_size(self) -> int:
+        """Number of train samples."""
+        return len(self.splits["train"][0])
+
+    @property
+    def loss(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """The loss from the person's file."""
+        return None if self.loss_function is None else code.load(self.loss_function)

@@ -1,0 +1,195 @@
+"""A person's own module and data on the command line: what is executed, what is measured, and what is refused."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from slt_grok import circuits
+from slt_grok.errors import SltGrokError
+from slt_grok.models import Adapter
+from slt_grok.report.page import write
+from slt_grok.store import code
+from slt_grok.studies.run import Run
+from slt_grok.tasks import ModularTask
+from slt_grok.trajectories import Trajectory
+from tests.conftest import Command
+
+LINE = """
+from pathlib import Path
+import torch
+from torch import nn
+Path(__file__).with_name("executed").touch()
+class Line(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Linear(3, 1)
+    def forward(self, x):
+        return self.model(x)[:, 0]
+def build(): return Line()
+def data():
+    x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    return {"train": (x[:150], x[:150].sum(1)), "test": (x[150:].numpy(), x[150:].sum(1).tolist())}
+def loss(outputs, targets): return (outputs - targets) ** 2
+def number(): return 3
+def broken(): raise KeyError("no such file")
+def odd(): return {"train": (torch.zeros(3, 3), torch.zeros(3)), "validation": (torch.zeros(3, 3), torch.zeros(3))}
+def mismatched(): return torch.zeros(3, 3), torch.zeros(4)
+"""
+PAIRS = """
+import torch
+from torch import nn
+class Pairs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.hidden, self.act = nn.Embedding(7, 6), nn.Linear(12, 10), nn.ReLU()
+        self.unembed = nn.Linear(10, 7, bias=False)
+    def forward(self, pairs):
+        return self.unembed(self.act(self.hidden(self.embed(pairs).flatten(1))))
+def build(): return Pairs()
+"""
+LLC = {"llc": {"gamma": 3.0, "chains": 2, "draws": 400, "burn_in": 160}, "landscape": None, "circuits": None}
+SITES = {
+    "sites": {"neurons_pre": "act:input", "neurons_post": "act:output"},
+    "roles": {"input": ["embed.weight", -2], "output": ["unembed.weight", -2]},
+}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the person's files, and nothing named yet."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(code, "_allowed_here", set())
+    for alias in [name for name in sys.modules if name.startswith("slt_grok_code_")]:
+        monkeypatch.delitem(sys.modules, alias)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "line.py").write_text(LINE)
+    (tmp_path / "pairs.py").write_text(PAIRS)
+    (tmp_path / "checkpoints").mkdir()
+    for step in (0, 50, 100):
+        state = {"model.weight": torch.full((1, 3), step / 100), "model.bias": torch.zeros(1)}
+        torch.save(state, tmp_path / "checkpoints" / f"{step}.pt")
+    return tmp_path
+
+
+def bring(slt_grok_command: Command, *changes: str) -> tuple[int, str]:
+    options = {"--module": "line.py:build", "--data": "line.py:data", "--loss": "line.py:loss", "--out": "runs/line"}
+    options |= dict(zip(changes[::2], changes[1::2], strict=True))
+    return slt_grok_command("import", "checkpoints", *(word for pair in options.items() for word in pair if pair[1]))
+
+
+def measure(slt_grok_command: Command, folder: Path, sections: dict[str, Any], *options: str) -> tuple[int, str]:
+    (folder / "sections.yaml").write_text(yaml.safe_dump(sections))
+    return slt_grok_command("measure", "runs/line", "--config", "sections.yaml", *options)
+
+
+def test_from_checkpoints_to_an_llc_with_a_known_answer(home: Path, slt_grok_command: Command) -> None:
+    error = bring(slt_grok_command)[1]
+    assert "gamma = " in error
+    run = Run(home / "runs" / "line")
+    curves = run.data["training"].isel(seed=0)
+    x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    for step, fraction in ((0, 1), (50, 0.5), (100, 0)):
+        for split, rows in (("train", x[:150]), ("test", x[150:])):
+            expected = (fraction * rows.sum(1)).square().mean()
+            assert np.isclose(curves[f"{split}_loss"].sel(step=step), expected, atol=1e-12)
+    assert np.isnan(curves.test_accuracy).all()
+    # w ~ N(w*, (2 n beta E[xx^T] + gamma)^-1) for a squared loss: lambda = sum_i h_i / (h_i + gamma) / 2, h_i = n eig H
+    assert measure(slt_grok_command, home, LLC, "--only", "llc")[0] == 0
+    design = torch.cat([x[:150], torch.ones(150, 1)], 1)
+    curvature = torch.linalg.eigvalsh(2 * design.T @ design).numpy()
+    expected = (curvature / (curvature + 3) / 2).sum()
+    llc = Run(home / "runs" / "line").data["llc"].isel(seed=0).sel(step=100)
+    assert abs(llc.llc.item() - expected) < 3 * llc.llc_se.item() < 0.5
+
+
+def test_code_runs_only_if_it_was_named_here_and_has_not_changed(
+    home: Path, slt_grok_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bring(slt_grok_command)[0] == 0
+    (home / "executed").unlink()
+    digest = json.loads((home / "runs/line/manifest.json").read_text())["config"]["model"]["build"].partition("@")[2]
+    monkeypatch.delitem(sys.modules, f"slt_grok_code_{digest[:16]}")
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "elsewhere"))  # someone else's machine
+    monkeypatch.setattr(code, "_allowed_here", set())
+    for command in ("report", "measure", "calibrate"):
+        exit_code, error = slt_grok_command(command, "runs/line")
+        assert not (home / "executed").exists(), command
+        assert exit_code == (2 if command in ("measure", "calibrate") else 0), error
+    assert "never named on this machine" in slt_grok_command("measure", "runs/line")[1]
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+    (home / "line.py").write_text(LINE + "\n# changed\n")
+    assert "has changed since the import" in slt_grok_command("measure", "runs/line")[1]
+    (home / "line.py").unlink()
+    assert "restore it" in slt_grok_command("measure", "runs/line")[1]
+    assert write(Run(home / "runs/line")).stat().st_size > 10_000  # the page is still there to read
+
+
+def test_sites_give_the_circuit_measures_of_an_adapter(home: Path, slt_grok_command: Command) -> None:
+    torch.manual_seed(0)
+    names: dict[str, Any] = {}
+    exec(PAIRS, names)
+    modules = [names["build"]() for _ in range(2)]
+    for step, module in enumerate(modules):
+        torch.save(module.state_dict(), home / f"pairs_{step}.pt")
+    (home / "task.yaml").write_text("{modulus: 7, train_fraction: 0.6}")
+    (home / "sites.yaml").write_text(yaml.safe_dump(SITES))
+    options = ("--module", "pairs.py:build", "--task", "task.yaml", "--sites", "sites.yaml", "--out", "runs/line")
+    assert slt_grok_command("import", "pairs_0.pt", "pairs_1.pt", *options)[0] == 0
+    assert measure(slt_grok_command, home, {"circuits": {"gradient_triples": 20}}, "--only", "circuits")[0] == 0
+    adapter = Adapter(modules[0], 7, SITES["sites"], SITES["roles"])
+    states = {step: adapter.named(module.state_dict()) for step, module in enumerate(modules)}
+    expected = circuits.measure(Trajectory.stack(adapter, states, ModularTask(modulus=7, train_fraction=0.6)))
+    stored = Run(home / "runs/line").data["circuits"].isel(seed=0)
+    for name in ("gini_embedding", "neuron_share", "restricted_loss_sum"):
+        np.testing.assert_allclose(stored[name], expected[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        (("--module", "line.py"), "--module: expected FILE.py:FUNCTION"),
+        (("--module", "nowhere.py:build"), "nowhere.py"),
+        (("--module", "line.py:nothing"), "expected a function nothing"),
+        (("--module", "line.py:number"), "line.py:number: expected it to return a torch.nn.Module, got 3"),
+        (("--module", "line.py:broken"), "fails with KeyError"),
+        (("--module", "pairs.py:build"), "which Pairs does not have"),
+        (("--data", ""), "either --data"),
+        (("--data", "line.py:odd"), "expected train and test, got train, validation"),
+        (("--data", "line.py:mismatched"), "line.py:mismatched"),
+        (("--data", "line.py:number"), "line.py:number"),
+        (("--loss", "line.py:data"), "loss"),
+        (("--task", "line.py"), "either --data"),
+        (("--format", "clock_pizza"), "--format"),
+        (("--module", ""), "expected --module too"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence_and_writes_nothing(
+    home: Path, slt_grok_command: Command, changes: tuple[str, ...], named: str
+) -> None:
+    exit_code, error = bring(slt_grok_command, *changes)
+    assert exit_code == 2, error
+    assert named in error
+    assert len(error.splitlines()) == 1, error
+    assert not (home / "runs").exists()
+
+
+def test_a_reference_is_checked(home: Path) -> None:
+    for text in ("line.py:build", "line.py:build@12", "line.py@" + "0" * 64, "line.txt:build@" + "0" * 64):
+        with pytest.raises(SltGrokError, match="expected a reference"):
+            code.load(text)
+
+
+def test_training_a_custom_module_is_refused(home: Path, slt_grok_command: Command) -> None:
+    model = {"kind": "custom", "build": code.name("line.py:build", "--module")}
+    task = {"kind": "custom", "samples": code.name("line.py:data", "--data")}
+    content = {"name": "mine", "model": model, "task": task, "training": {"steps": 3, "checkpoints": {"linear": 2}}}
+    (home / "mine.yaml").write_text(yaml.safe_dump(content))
+    exit_code, error = slt_grok_command("run", "mine.yaml")
+    assert exit_code == 2
+    assert "training: expected null" in error
