@@ -28,6 +28,7 @@ KINDS = [
     {"kind": "mlp", "combine": "sum", "separate_embeddings": True, "activation": "quadratic"},
     {"kind": "deep_mlp", "d_embed": 16, "d_mlp": 20},
     {"kind": "quadratic", "width": 12},
+    {"kind": "transformer", "d_model": 16, "n_heads": 2, "d_mlp": 20, "layout": "a_b", "separate_embeddings": True},
 ]
 FREQUENCIES = {"neuron_frequency", "circle_frequency", "attention_frequency", "ov_frequency"}
 PHASES = {"neuron_phase_left", "neuron_phase_right", "neuron_phase_output"}

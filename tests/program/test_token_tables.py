@@ -33,6 +33,7 @@ NETWORKS = {
     "equals": lambda: OneLayerTransformer(P, 12, 3, 20),
     "two tokens": lambda: OneLayerTransformer(P, 12, 3, 20, layout="a_b"),
     "half attention": lambda: OneLayerTransformer(P, 12, 3, 20, layout="a_b", attention_rate=0.5),
+    "two tables": lambda: OneLayerTransformer(P, 12, 3, 20, layout="a_b", attention_rate=0.5, separate_embeddings=True),
     "half with equals": lambda: OneLayerTransformer(P, 12, 3, 20, activation="gelu", attention_rate=0.5),
     "no attention": lambda: OneLayerTransformer(P, 12, 3, 20, layout="a_b", attention_rate=0.0),
 }
