@@ -97,6 +97,8 @@ def write(run: "Run") -> Path:
     elif run.config.baseline is not None:
         note = f"Not compared: there is no run {run.config.baseline} in the parent folder of this run."
         sections.insert(0, Section(baseline.TITLE, [note]))
+    if run.config.source is not None and (assumed := run.config.source.get("notes")):
+        sections.insert(0, Section("Import", list(map(str, assumed))))
     html = _template().render(
         name=run.config.name,
         subtitle=summary.subtitle(run.config),

@@ -43,3 +43,12 @@ def test_a_failed_figure_of_the_page_itself_is_explained(tmp_path, monkeypatch):
     run.manifest = {}
     monkeypatch.setattr(page, "drawn", lambda *_: [failed])
     assert "could not be drawn: no step." in page.write(run).read_text(encoding="utf-8")
+
+
+def test_what_an_import_assumed_is_on_the_page(tmp_path):
+    run, _ = pair(tmp_path)
+    run.manifest = {}
+    run.config = parse_config(CONFIG | {"training": None, "source": {"notes": ["Step <b> was assumed."]}}, "a test")
+    html = page.write(run).read_text(encoding="utf-8")
+    assert "<h2>Import</h2>" in html
+    assert "<p>Step &lt;b&gt; was assumed.</p>" in html
