@@ -4,6 +4,8 @@ import numpy as np
 import xarray as xr
 
 from slt_grok.llc.drop import drop_of, half_ways
+from slt_grok.llc.ladder import TOLERANCES
+from slt_grok.llc.temperature import drops
 
 
 def curves(values: np.ndarray) -> xr.DataArray:
@@ -54,3 +56,22 @@ def test_half_way_is_in_the_middle_of_a_straight_fall() -> None:
     noisy = half_ways(exact, SE)
     assert (noisy["half_way_low"].squeeze()[:2] <= 20).all()
     assert (noisy["half_way_high"].squeeze()[:2] >= 40).all()
+
+
+def test_the_ladder_states_the_factor_with_its_error() -> None:
+    """100 to 20 at equal n_beta, with standard errors of 3 and 4; at equal loss 50 to 10, only at the first loss."""
+    llc, status = np.array([[90.0], [100.0], [20.0]]), np.full((3, 1), "effective")
+    at_loss = np.full((3, len(TOLERANCES)), np.nan)
+    at_loss[:, 0] = 50, 40, 10
+    rungs, losses = ("step", "n_beta"), ("step", "at_loss")
+    found = xr.Dataset(
+        {
+            "llc": (rungs, llc), "llc_se": (rungs, np.array([[1.0], [3.0], [4.0]])), "llc_status": (rungs, status),
+            "llc_at_loss": (losses, at_loss), "llc_at_loss_low": (losses, at_loss - 1.96),
+            "llc_at_loss_high": (losses, at_loss + 1.96),
+        },
+        {"step": [10, 20, 40], "n_beta": [7.0], "at_loss": list(TOLERANCES)}, {"configured_n_beta": 7.0},
+    )  # fmt: skip
+    first, second = drops(found)
+    assert "from 100 at step 20 to 20 at step 40, a factor of 5.0\u00a0±\u00a01.0" in first  # 5 hypot(0.03, 0.2) = 1.01
+    assert "from 50 at step 10 to 10 at step 40, a factor of 5.00\u00a0±\u00a00.51" in second  # 5 hypot(0.02, 0.1)
