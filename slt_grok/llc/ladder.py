@@ -47,12 +47,13 @@ def at_tolerances(n_betas: np.ndarray, llc: np.ndarray, se: np.ndarray, seed: in
     -------
     dict
         `llc_at_loss`, `llc_at_loss_low` and `llc_at_loss_high`, each (number of tolerances,); NaN outside the rungs'
-        range of excess loss.
+        range of excess loss, or so close to its end that some of the bootstrap is outside.
     """
     noise = np.random.default_rng(seed).standard_normal((REPEATS, len(llc)))
     values = np.array([_interpolated(n_betas, sample) for sample in (llc, *(llc + se * noise))])
     low, high = np.quantile(values[1:], (0.025, 0.975), axis=0) if len(llc) else values[:2]
-    return {"llc_at_loss": values[0], "llc_at_loss_low": low, "llc_at_loss_high": high}
+    value = np.where(np.isnan(low), np.nan, values[0])
+    return {"llc_at_loss": value, "llc_at_loss_low": low, "llc_at_loss_high": high}
 
 
 def _interpolated(n_betas: np.ndarray, llc: np.ndarray) -> np.ndarray:

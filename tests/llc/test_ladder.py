@@ -113,6 +113,14 @@ def test_the_interval_at_equal_loss_covers() -> None:
     assert 180 <= covered <= 199
 
 
+def test_a_tolerance_at_the_edge_of_the_rungs_has_no_value_without_an_interval() -> None:
+    n_betas = np.geomspace(1000, 10, 12)
+    edge = TOLERANCES[0] * n_betas[0] * 0.999  # LLC of the coldest rung: its excess loss is just below the tolerance
+    found = at_tolerances(n_betas, np.full(12, edge), np.full(12, 0.01 * edge))
+    assert np.isnan([values[0] for values in found.values()]).all()
+    assert np.isfinite([values[1] for values in found.values()]).all()
+
+
 def test_plateau() -> None:
     n_betas = np.geomspace(1000.0, 1.0, 40)
     assert plateau(n_betas, np.full(40, 20.0), 1000.0) == pytest.approx(1.0, rel=0.4)
