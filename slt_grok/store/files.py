@@ -21,6 +21,15 @@ from torch import Tensor
 from slt_grok.errors import SltGrokError
 from slt_grok.format import first_line
 
+CONFIGS = ("transformer_lens.HookedTransformerConfig.HookedTransformerConfig",)
+
+
+class Settings:
+    """Stands in for a configuration object of another library (`CONFIGS`): its attributes are read, none of its code.
+
+    Its class is never looked up, so the library need not be installed.
+    """
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -103,7 +112,9 @@ def read_torch(path: Path) -> Any:
         The file is missing, truncated, or holds objects that could only be read by executing code.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # torch's complaint goes into the error below
+        stand_ins: list[Any] = [(Settings, name) for name in CONFIGS]
+        # torch's complaint goes into the error below
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(stand_ins):
             return torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError as error:
         raise SltGrokError(f"{path}: no such checkpoint") from error

@@ -11,7 +11,7 @@ Prefixes that wrappers put before all names (`model.`, `module.`, `_orig_mod.`) 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,13 @@ import torch
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
-from slt_grok.store.files import read_json, read_tensors, read_torch
 from slt_grok.store.importers import steps
+from slt_grok.store.importers.folders import sources, stem
 from slt_grok.store.importers.source import SourceFile, whole
 
-SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")  # of checkpoint files in a folder
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in a Hugging Face folder; with .index.json if in shards
-INDEX = ".index.json"
-TRAINER_STATE = "trainer_state.json"
-NO_WEIGHTS = re.compile(r"(optimizer|scheduler|scaler|training_args|rng_state(_\d+)?)\.(pt|pth|bin)")
-SHARD = re.compile(r"-\d+-of-\d+\.")
 HOLDERS = ("model", "state_dict", "model_state_dict")  # keys under which a file may hold its state dict
 PREFIX = re.compile(r"((?:_orig_mod|module|model)\.)")
+COMPILED = "_orig_mod."
 OF_LAST = ("epoch", "step", "global_step", "train_loss", "test_loss")  # entries on the last of several checkpoints
 DEPTH = 4  # of containers inside each other
 
@@ -57,88 +52,13 @@ def read_checkpoints(paths: Iterable[str | Path], step_from: str | None = None) 
     SltGrokError
         A file is missing, damaged, or holds no named tensors, or has nothing called `step_from`.
     """
-    sources = [source for path in paths for source in _sources(Path(path))]
-    column = steps.differing([_stem(path) for path, *_ in sources])
+    found = [source for path in paths for source in sources(Path(path))]
+    column = steps.differing([stem(path) for path, *_ in found])
     return [
         _with_step(checkpoint, step_from, column)
-        for path, content, notes in sources
+        for path, content, notes in found
         for checkpoint in _checkpoints(path, content, notes, step_from)
     ]
-
-
-# -- folders and files ------------------------------------------------------------------------------------------
-
-
-def _sources(path: Path) -> Iterator[tuple[Path, Any, list[str]]]:
-    """Read the files that hold checkpoints: path, content and notes of each."""
-    if not path.is_dir():
-        yield path, _content(path), []
-        return
-    if _weights_in(path) and not any(map(_weights_in, _folders(path))):
-        yield _folder(path)
-        return
-    folders = [folder for folder in _folders(path) if _weights_in(folder)]
-    if folders:
-        for folder in folders:
-            yield _folder(folder)
-        return
-    files = sorted(child for child in path.iterdir() if child.suffix in SUFFIXES and child.is_file())
-    used = [file for file in files if not NO_WEIGHTS.fullmatch(file.name)]
-    if not used:
-        raise SltGrokError(f"{path}: expected checkpoints ({', '.join(SUFFIXES)}) in this folder, found none")
-    for file in used:
-        if SHARD.search(file.name):
-            raise SltGrokError(f"{file}: expected the index of this shard, a file *{INDEX}, next to it")
-        yield file, _content(file), _ignored(set(files) - set(used))
-
-
-def _folders(path: Path) -> list[Path]:
-    return sorted(child for child in path.iterdir() if child.is_dir())
-
-
-def _weights_in(folder: Path) -> Path | None:
-    """Find the weights in a Hugging Face folder, or the index of their shards."""
-    names = [name + end for name in WEIGHTS for end in ("", INDEX)]
-    return next((folder / name for name in names if (folder / name).is_file()), None)
-
-
-def _folder(folder: Path) -> tuple[Path, Any, list[str]]:
-    """Read a Hugging Face folder; the state of its trainer has the step and the losses."""
-    weights = _weights_in(folder)
-    assert weights is not None
-    content = {"model": _content(weights)}
-    if (folder / TRAINER_STATE).is_file():
-        content = read_json(folder / TRAINER_STATE) | content
-    others = [child for child in folder.iterdir() if child.suffix in SUFFIXES and child != weights]
-    return folder, content, _ignored(other for other in others if not SHARD.search(other.name))
-
-
-def _ignored(files: Iterable[Path]) -> list[str]:
-    names = sorted({file.name for file in files})
-    return [f"Ignored, since not the network's weights: {', '.join(names)}."] if names else []
-
-
-def _content(path: Path) -> Any:
-    if path.name.endswith(INDEX):
-        return _shards(path)
-    if path.suffix != ".safetensors":
-        return read_torch(path)
-    tensors, metadata = read_tensors(path)
-    return {**metadata, "model": tensors} if metadata else tensors
-
-
-def _shards(index: Path) -> dict[str, Tensor]:
-    table = read_json(index).get("weight_map")
-    if not isinstance(table, Mapping) or not table or not all(isinstance(name, str) for name in table.values()):
-        raise SltGrokError(f"{index}: expected weight_map, the file of each tensor")
-    tensors: dict[str, Tensor] = {}
-    for name in sorted(set(table.values())):
-        shard = index.parent / Path(name).name
-        tensors |= read_tensors(shard)[0] if shard.suffix == ".safetensors" else read_torch(shard)
-    missing = [name for name in table if name not in tensors]
-    if missing:
-        raise SltGrokError(f"{index}: expected a tensor {missing[0]} in {table[missing[0]]}, but it is missing")
-    return tensors
 
 
 # -- state dicts in a file's content ------------------------------------------------------------------------------
@@ -162,11 +82,11 @@ def _inside(path: Path, content: Any, step_from: str | None, depth: int = 0) -> 
         raise wrong
     if not isinstance(content, Mapping):
         return _several(path, list(content), _spaced(path, content, step_from), {}, step_from, depth)
+    if isinstance(content.get("checkpoints"), Mapping | list | tuple) and content["checkpoints"]:
+        return _recorded(path, content, step_from, depth)
     if any(isinstance(value, Tensor) and value.ndim for value in content.values()) and not _holder(content):
         name, value = next((k, v) for k, v in content.items() if not isinstance(k, str) or not isinstance(v, Tensor))
         raise SltGrokError(f"{wrong}, but {name} is {_described(value)}")
-    if isinstance(content.get("checkpoints"), Mapping | list | tuple) and content["checkpoints"]:
-        return _recorded(path, content, step_from, depth)
     holder = _holder(content)
     if holder is None:
         by_step = {key: _key_step(path, key) for key in content}
@@ -213,7 +133,7 @@ def _spaced(path: Path, content: Sequence[Any], step_from: str | None) -> list[i
 def _recorded(path: Path, content: Mapping[Any, Any], step_from: str | None, depth: int) -> list[SourceFile]:
     """Read `checkpoints`, whose steps are in another entry."""
     checkpoints = content["checkpoints"]
-    names = [step_from] if step_from in content else ["checkpoint_steps", "checkpoint_epochs"]
+    names = ["checkpoint_steps", "checkpoint_epochs"] if step_from is None else [step_from]
     extras = {key: value for key, value in content.items() if key not in ("checkpoints", *HOLDERS, *OF_LAST)}
     notes = []
     if isinstance(checkpoints, Mapping):
@@ -243,12 +163,13 @@ def _several(
     depth: int,
 ) -> list[SourceFile]:
     found = []
-    for item, step in zip(items, known, strict=True):
+    for item, listed in zip(items, known, strict=True):
         inner = _inside(path, item, step_from, depth + 1)
         if len(inner) > 1:
             raise SltGrokError(f"{path}: expected a list of state dicts, got lists in a list")
         entries = {**extras, **inner[0].extras}
-        found.append(replace(inner[0], extras=entries, step=_entry_step(path, entries) if step is None else step))
+        step = _entry_step(path, entries, step_from) if listed is None else listed
+        found.append(replace(inner[0], extras=entries, step=step))
     if len(found) > 1 and any(file.step is None for file in found):
         raise SltGrokError(
             f"{path}: expected the training step of each of its {len(found)} checkpoints: save a dict {{step: state "
@@ -265,41 +186,43 @@ def _same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 
 def _stripped(file: SourceFile) -> SourceFile:
-    """Strip the prefixes that all names have, and those of compiled submodules anywhere."""
-    state, prefix = dict(file.state), ""
+    """Strip the prefixes that all names have, and those of compiled modules anywhere."""
+    state, prefix, notes = dict(file.state), "", list(file.notes)
     while found := PREFIX.match(next(iter(state))):
         if not all(name.startswith(found[1]) and len(name) > len(found[1]) for name in state):
             break
         prefix += found[1]
         state = {name.removeprefix(found[1]): tensor for name, tensor in state.items()}
-    notes = [f"The prefix {prefix} of all names was stripped."] if prefix else []
-    return replace(file, state=state, prefix=prefix, notes=[*file.notes, *notes])
+    if prefix:
+        notes.append(f"The prefix {prefix} of all names was stripped.")
+    plain = {name.replace(COMPILED, ""): tensor for name, tensor in state.items()}
+    if plain.keys() != state.keys() and len(plain) == len(state):
+        notes.append(f"{COMPILED} in the names of compiled modules was removed.")
+        state = plain
+    return replace(file, state=state, prefix=prefix, notes=notes)
 
 
-def _entry_step(path: Path, extras: Mapping[Any, Any]) -> int | None:
-    name = next((name for name in steps.ENTRIES if name in extras), None)
+def _entry_step(path: Path, extras: Mapping[Any, Any], step_from: str | None = None) -> int | None:
+    names = steps.ENTRIES if step_from is None else [step_from]
+    name = next((name for name in names if name in extras), None)
     return None if name is None else whole(path, name, extras[name])
-
-
-def _stem(path: Path) -> str:
-    return path.name if path.is_dir() else path.stem
 
 
 def _with_step(file: SourceFile, step_from: str | None, column: int | None) -> SourceFile:
     """Add the step of a checkpoint that is not one of several in its file."""
     if file.step is not None:
         return file
-    stem = _stem(file.path)
+    name = stem(file.path)
     if step_from is not None:
-        found = file.extras.get(step_from, steps.named_step(stem, step_from))
+        found = file.extras.get(step_from, steps.named_step(name, step_from))
         if found is None:
-            known = steps.choices(stem, file.extras)
+            known = steps.choices(name, file.extras)
             raise file.error(f"expected --step-from to be one of {', '.join(known) or 'its entries'}, got {step_from}")
         return replace(file, step=whole(file.path, step_from, found))
     stated = _entry_step(file.path, file.extras)
     if stated is not None:
         return replace(file, step=stated)
-    text, note = steps.step_in_name(stem, column)
+    text, note = steps.step_in_name(name, column)
     if text is None:
         return file
     step = whole(file.path, "the number in its name", text)

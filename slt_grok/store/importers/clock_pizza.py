@@ -18,7 +18,7 @@ from slt_grok.store.files import read_json
 from slt_grok.store.importers.clock_pizza_mlp import is_linear, linear_model_in
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.importers.importer import Importer, run_name
-from slt_grok.store.importers.source import SourceFile, known_activation
+from slt_grok.store.importers.source import SourceFile, known_activation, number, whole
 from slt_grok.store.importers.transformers import layout_of, transformer_in
 
 OPERATIONS = {"+": "addition", "-": "subtraction", "*": "multiplication"}
@@ -50,7 +50,7 @@ class ClockPizza(Importer):
                 raise SltGrokError(f"{config_path}: expected a key {key}, but it is missing")
         try:
             p, rate = int(stored["C"]), float(stored.get("attn_coeff", 1))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise SltGrokError(f"{config_path}: expected numbers for C and attn_coeff") from error
         operation = "addition" if linear else _operation(config_path, str(stored["funcs"]), p)
         if linear:
@@ -60,7 +60,7 @@ class ClockPizza(Importer):
         if in_weights != p:
             raise file.error(f"expected weights for C = {p} as stated in {config_path.name}, got {in_weights}")
         step = step_in_name if step_in_name is not None else stored.get("epoch")
-        part = f"{100 * float(stored['frac']):g}%" if "frac" in stored else "part"
+        part = f"{100 * number(config_path, 'frac', stored['frac']):g}%" if "frac" in stored else "part"
         return Imported(
             path=file.path,
             format=self.name,
@@ -69,7 +69,7 @@ class ClockPizza(Importer):
                 "task": {"modulus": p, "operation": operation, "train_fraction": 1.0},
                 "model": model,
             },
-            step=None if step is None else int(step),
+            step=None if step is None else whole(config_path, "epoch", step),
             parameters=parameters,
             settings={ours: stored[theirs] for ours, theirs in SETTINGS.items() if theirs in stored},
             notes=[

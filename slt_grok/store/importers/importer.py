@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from slt_grok.errors import SltGrokError
 from slt_grok.registry import Registered
 from slt_grok.store.importers.curves import recorded_epochs
 from slt_grok.store.importers.imported import Imported
@@ -49,8 +50,15 @@ class Importer(Registered, ABC):
         if not self.recognizes(file):
             raise file.error(f"expected {self.layout}")
         imported, names = self.convert(file), ("train_loss", "test_loss")
+        try:
+            _ = imported.module
+        except SltGrokError as error:
+            raise file.error(str(error)) from error
         stored = {name: file.number(name, file.extras[name]) for name in names if name in file.extras}
         notes = [note for note in file.notes if note != NAME_NOTE or imported.step == file.step]
+        kinds = {str(tensor.dtype) for tensor in file.state.values() if tensor.is_floating_point()} - {"torch.float32"}
+        if kinds:
+            notes.append(f"The weights are {', '.join(sorted(kinds))}; they are stored as torch.float32.")
         return replace(imported, stored=stored, notes=[*notes, *imported.notes])
 
 
@@ -101,8 +109,10 @@ def full_batch_step(file: SourceFile) -> int | None:
         The number in the file's name contradicts the number of recorded losses.
     """
     recorded = recorded_epochs(file)
-    if file.epoch is not None or recorded is None:
-        return file.epoch if file.step is None else file.step
+    if file.step is None and (file.epoch is not None or recorded is None):
+        return file.epoch
+    if recorded is None or "epoch" in file.extras:
+        return file.step
     if file.step is None:
         file.notes.append(f"The training step follows from the {recorded} recorded losses, one per epoch from 0.")
         return recorded - 1

@@ -80,10 +80,11 @@ def _task(file: SourceFile, stored: Mapping[str, Any], p: int) -> tuple[dict[str
 def _settings(file: SourceFile, stored: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
     """Collect the training settings; the optimizer's state overrides the config, since it was actually used."""
     names = {"learning_rate": "lr", "weight_decay": "weight_decay"}
-    settings = {ours: stored[theirs] for ours, theirs in names.items() if theirs in stored}
-    groups = (file.extras.get("optimizer") or {}).get("param_groups") or [{}]
-    used = {"learning_rate": groups[0].get("initial_lr"), "weight_decay": groups[0].get("weight_decay")}
-    for name, value in used.items():
+    settings = {ours: file.number(theirs, stored[theirs]) for ours, theirs in names.items() if theirs in stored}
+    groups = file.table("optimizer").get("param_groups")
+    group = groups[0] if isinstance(groups, list) and groups and isinstance(groups[0], Mapping) else {}
+    for name, key in {"learning_rate": "initial_lr", "weight_decay": "weight_decay"}.items():
+        value = None if group.get(key) is None else file.number(key, group[key])
         if value is not None and settings.get(name, value) != value:
             notes.append(
                 f"The config states {name} {settings[name]:g}, the optimizer's state {value:g}: the latter is used."

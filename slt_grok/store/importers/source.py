@@ -17,6 +17,8 @@ from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.models.model import ACTIVATIONS
+from slt_grok.store.files import Settings
+from slt_grok.store.importers.folders import stem
 from slt_grok.store.importers.steps import LARGEST, choices
 
 
@@ -53,7 +55,7 @@ class SourceFile:
 
     def unknown_step(self) -> SltGrokError:
         """Create an error that asks for the step."""
-        known = choices(self.path.name if self.path.is_dir() else self.path.stem, self.extras)
+        known = choices(stem(self.path), self.extras)
         how = f"name it by --step-from, here one of {', '.join(known)}" if known else "save it as an entry step"
         return self.error(f"expected its training step in the file or as the only number in its name; {how}")
 
@@ -65,6 +67,7 @@ class SourceFile:
     def table(self, key: str) -> Mapping[str, Any]:
         """Get a table of settings from the extras; empty if there is none."""
         table = self.extras.get(key) or {}
+        table = vars(table) if isinstance(table, Settings) else table
         if not isinstance(table, Mapping):
             raise self.error(f"expected {key} to be a table of settings, got {type(table).__name__}")
         return table
@@ -111,7 +114,11 @@ class SourceFile:
             if tensor.ndim != len(axes):
                 described, shape = f"{len(axes)} dimensions ({', '.join(axes)})", tuple(tensor.shape)
                 raise self.error(f"expected {name} with {described}, got shape {shape}")
-            if not torch.isfinite(tensor).all():
+            if not tensor.is_floating_point() or not tensor.numel():
+                raise self.error(
+                    f"expected {name} to hold real numbers, got {tensor.dtype} of shape {tuple(tensor.shape)}"
+                )
+            if not torch.isfinite(tensor.float()).all():
                 raise self.error(f"expected finite weights, but {name} holds NaN or infinity")
             for axis, size in zip(axes, tensor.shape, strict=True):
                 if axis.isidentifier():

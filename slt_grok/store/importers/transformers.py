@@ -147,6 +147,8 @@ def is_causal(file: SourceFile, state: Mapping[str, Tensor]) -> bool:
     causal = []
     for name, mask in state.items():
         if re.fullmatch(r"blocks\.\d+\.attn\.mask", name):
+            if mask.ndim != 2:
+                raise file.error(f"expected {name} with 2 dimensions, got shape {tuple(mask.shape)}")
             everywhere = torch.ones(mask.shape)
             causal.append(torch.equal(mask.float(), everywhere.tril()))
             if not causal[-1] and not torch.equal(mask.float(), everywhere):
