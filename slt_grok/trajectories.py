@@ -27,7 +27,7 @@ class Trajectory:
     network : Network
         The network, without parameters.
     parameters : dict[str, Tensor]
-        All parameters, with leading coordinates `dims`.
+        All tensors of the network's state, parameters and buffers, with leading coordinates `dims`.
     dims : tuple[str, ...], optional
         Names of the leading coordinates, such as ("step", "seed"); () for a single network.
     coords : dict[str, ndarray], optional
@@ -46,12 +46,13 @@ class Trajectory:
 
     def __post_init__(self) -> None:
         shapes = {name: self.shape + shape for name, shape in self.network.shapes.items()}
-        check_parameters("checkpoint", self.parameters, shapes)
+        check_parameters("checkpoint", self.parameters, shapes, buffers=self.network.buffers)
 
     @classmethod
     def of(cls, module: nn.Module, task: Task | None = None, loss: Loss = cross_entropy) -> "Trajectory":
-        """Wrap a single network with its current parameters."""
-        return cls(Network(module, task, loss), {k: v.detach().clone() for k, v in module.named_parameters()})
+        """Wrap a single network with its current parameters and buffers; the module is copied."""
+        network = Network(module, task, loss)
+        return cls(network, network.state(network.module))
 
     @classmethod
     def stack(
@@ -63,7 +64,8 @@ class Trajectory:
     ) -> "Trajectory":
         """Stack state dicts of one module by training step into a trajectory over `step`.
 
-        Tensors of a state dict that are not parameters of the module (buffers) are omitted.
+        Each checkpoint keeps its own floating-point buffers, such as running averages. Buffers of integers must be the
+        same in all.
 
         Raises
         ------
@@ -73,11 +75,12 @@ class Trajectory:
         if not checkpoints:
             raise SltGrokError("checkpoints: expected at least one state dict")
         network, steps = Network(module, task, loss), sorted(checkpoints)
-        shapes = network.shapes
-        states = [{name: t.detach() for name, t in checkpoints[step].items() if name in shapes} for step in steps]
-        for step, state in zip(steps, states, strict=True):
-            check_parameters(f"checkpoint at step {step}", state, shapes)
-        parameters = {name: torch.stack([state[name] for state in states]) for name in shapes}
+        named = {f"checkpoint at step {step}": checkpoints[step] for step in steps}
+        states = [network.state_of(origin, saved) for origin, saved in named.items()]
+        for origin, state in zip(named, states, strict=True):
+            check_parameters(origin, state, network.shapes, buffers=network.buffers)
+        network.set_constants(named)
+        parameters = {name: torch.stack([state[name] for state in states]) for name in network.shapes}
         return cls(network, parameters, ("step",), {"step": np.array(steps)})
 
     @classmethod
@@ -91,8 +94,9 @@ class Trajectory:
         """
         if not directory.steps:
             raise SltGrokError(f"{directory.path / 'checkpoints'}: expected at least one checkpoint")
-        states = [directory.read_checkpoint(step, network.shapes, len(seeds)) for step in directory.steps]
-        parameters = {name: torch.stack([state[name] for state in states]) for name in network.shapes}
+        shapes, buffers = network.shapes, network.buffers
+        states = [directory.read_checkpoint(step, shapes, len(seeds), buffers) for step in directory.steps]
+        parameters = {name: torch.stack([state[name] for state in states]) for name in shapes}
         coords = {"step": np.array(directory.steps), "seed": np.array(seeds)}
         return cls(network, parameters, ("step", "seed"), coords)
 

@@ -8,7 +8,7 @@ one that has memorized. The controls are ours; see `circuits.intervened` for the
 
 import math
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -208,12 +208,12 @@ def _single(trajectory: Trajectory, index: int) -> Trajectory:
 
 def _untrained(trajectory: Trajectory, seed: int) -> Trajectory | None:
     """Initialize the network anew in float64; None for an external module that cannot initialize weights."""
-    fresh = deepcopy(trajectory.network.module).double()
+    fresh = replace(trajectory.network).module.double()  # a copy
     try:
         fresh.initialize(torch.Generator().manual_seed(seed))  # pyright: ignore[reportCallIssue]
     except SltGrokError:
         return None
-    return Trajectory(trajectory.network, dict(fresh.named_parameters()))
+    return Trajectory(trajectory.network, trajectory.network.state(fresh))
 
 
 def _measure(

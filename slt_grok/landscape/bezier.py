@@ -88,7 +88,11 @@ def bezier(
             points = {name: [w[i], control[name][i - begin], ends[name][i]] for name, w in starts.items()}
             curves[i] = {name: torch.stack(tensors) for name, tensors in points.items()}
     dataset = along_curves(first, VARIABLES, curves, bernstein(np.linspace(0, 1, POSITIONS)))
-    bends = declared(first, VARIABLES, {"curve_bend": [_bend(points) for points in curves.values()]})
+    bends = declared(
+        first,
+        VARIABLES,
+        {"curve_bend": [_bend({name: points[name] for name in first.network.moving}) for points in curves.values()]},
+    )
     return dataset.merge(bends).assign_attrs(updates=updates, learning_rate=LEARNING_RATE, batch=BATCH, seed=seed)
 
 
@@ -101,14 +105,18 @@ def train_control(
     seed: int,
     on_progress: ProgressCallback = ignore,
 ) -> dict[str, Tensor]:
-    """Train the control points theta; each parameter has the leading N of `starts` and `ends`."""
+    """Train the control points theta; each parameter has the leading N of `starts` and `ends`.
+
+    Frozen tensors such as running averages are half way between the two ends.
+    """
     generator = np.random.default_rng(seed)
     noise_generator = torch.Generator().manual_seed(seed)
-    size = sum(shape.numel() for shape in network.shapes.values())
-    squares = [(ends[name] - w).flatten(1).square().sum(1) for name, w in starts.items()]
+    size = sum(network.shapes[name].numel() for name in network.moving)
+    squares = [(ends[name] - starts[name]).flatten(1).square().sum(1) for name in network.moving]
     scale = NOISE * (torch.stack(squares).sum(0) / size).sqrt()
-    theta = {}
-    for name, start in starts.items():
+    theta, fixed = {}, {name: (starts[name] + ends[name]) / 2 for name in network.fixed}
+    for name in network.moving:
+        start = starts[name]
         noise = torch.randn(start.shape[1:], generator=noise_generator, dtype=start.dtype).to(start.device)
         theta[name] = ((start + ends[name]) / 2 + scale.reshape(-1, *[1] * noise.ndim) * noise).requires_grad_()
     optimizer = torch.optim.Adam(theta.values(), lr=LEARNING_RATE)
@@ -117,7 +125,8 @@ def train_control(
     for update in range(updates):
         rows = torch.from_numpy(generator.permutation(len(inputs))[:BATCH])
         a, b, c = bernstein(generator.uniform())
-        points = {name: a * start + b * theta[name] + c * ends[name] for name, start in starts.items()}
+        control = theta | fixed
+        points = {name: a * start + b * control[name] + c * ends[name] for name, start in starts.items()}
         optimizer.zero_grad()
         network.stacked_mean_loss(points, inputs[rows], targets[rows], own_data=False).sum().backward()
         gradients = [w.grad for w in theta.values() if w.grad is not None]
@@ -127,7 +136,7 @@ def train_control(
         optimizer.step()
         schedule.step()
         on_progress((update + 1) / updates)
-    return {name: tensor.detach() for name, tensor in theta.items()}
+    return {name: tensor.detach() for name, tensor in (theta | fixed).items()}
 
 
 def bezier_seconds(trajectory: Trajectory, curves: int, *, updates: int = 400) -> float:

@@ -166,7 +166,7 @@ class CurvatureSettings(Settings):
 
     def check_network(self, network: Network, key: str) -> None:
         """See `Settings`: each parameter must have as many entries as eigenvalues."""
-        size = min(shape.numel() for shape in network.shapes.values())
+        size = min((network.shapes[name].numel() for name in network.moving), default=0)
         if self.eigenvalues > size:
             raise SltGrokError(
                 f"{key}.eigenvalues ({self.eigenvalues}) must not exceed the size of a parameter, {size}"
@@ -183,7 +183,7 @@ class Curvature(Measurement):
     def measure(self, trajectory: Trajectory, settings: CurvatureSettings, context: Context) -> xr.Dataset:
         """Measure the milestones, one checkpoint at a time."""
         chosen = trajectory.at_milestones(context.milestones)
-        groups = {name: [name] for name in trajectory.network.shapes}
+        groups = {name: [name] for name in trajectory.network.moving}
         context.announce(f"about {duration(self._seconds(chosen, settings.eigenvalues))}")
         options: dict[str, Any] = {"matrices": MATRICES, "eigenvalues": settings.eigenvalues, "seed": settings.seed}
 
@@ -203,7 +203,7 @@ class Curvature(Measurement):
     def _seconds(self, trajectory: Trajectory, eigenvalues: int) -> float:
         objective = Objective.of(trajectory)
         operator = CurvatureOperator(objective, 0, dtype=precise_dtype(objective, 0, None, TOLERANCE))
-        spectra = len(MATRICES) * len(SCALES) * (len(SPLITS) + len(trajectory.network.shapes))
+        spectra = len(MATRICES) * len(SCALES) * (len(SPLITS) + len(trajectory.network.moving))
         work = len(trajectory) * spectra * products(eigenvalues, REPEATS, STEPS)
         return work * timed(operator.matvec, np.ones(operator.shape[1]))
 

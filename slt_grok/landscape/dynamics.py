@@ -14,11 +14,12 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
-from torch.func import grad, vmap
+from torch.func import grad
 
 from slt_grok.batching import at_a_time
 from slt_grok.landscape.common import declared
 from slt_grok.measurement import Variable
+from slt_grok.models.vectorized import vectorized
 from slt_grok.operators.objective import Objective, check_finite_loss, loss_and_gradient, network_seed
 from slt_grok.rules import SHRINKING, Change
 from slt_grok.trajectories import Parameters, Trajectory
@@ -122,13 +123,17 @@ def gradient_noise_scale(objective: Objective, index: int, gradient: Parameters,
     inputs, targets = objective.data
     rows = np.sort(np.random.default_rng(seed).permutation(len(inputs))[:samples])
     weights = objective.weights(index)
+    free = {name: weights[name] for name in objective.network.moving}
+
+    def loss(free: Parameters, x: Tensor, y: Tensor) -> Tensor:
+        return objective.network.mean_loss({**weights, **free}, x, y)
 
     def squared_deviation(x: Tensor, y: Tensor) -> Tensor:
-        slope = grad(objective.network.mean_loss)(weights, x[None], y[None])
+        slope = grad(loss)(free, x[None], y[None])
         return torch.stack([(slope[name] - value).square().sum() for name, value in gradient.items()]).sum()
 
-    squares = vmap(squared_deviation, chunk_size=at_a_time(8 * objective.size(), BUDGET))(inputs[rows], targets[rows])
-    squares = squares.numpy(force=True)
+    chunk, drawn = at_a_time(8 * objective.size(), BUDGET), (inputs[rows], targets[rows])
+    squares = vectorized(squared_deviation, *drawn, in_dims=(0, 0), chunk_size=chunk)(*drawn).numpy(force=True)
     length = sum(value.square().sum().item() for value in gradient.values())
     spread = squares.std(ddof=1) if len(squares) > 1 else 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -204,15 +209,16 @@ def measure_dynamics(trajectory: Trajectory, *, seed: int = 0) -> xr.Dataset:
         check_finite_loss(loss, index)
         gradients.append(gradient)
         noise.append(gradient_noise_scale(objective, index, gradient, SAMPLES, network_seed(seed, coordinates)))
-    norms, cosines = np.full((2, len(trajectory), len(objective.stack) + 1), np.nan)
+    weights = {name: objective.stack[name] for name in objective.network.moving}
+    norms, cosines = np.full((2, len(trajectory), len(weights) + 1), np.nan)
     for previous, current in predecessors(trajectory):
-        steps = {name: tensor[current] - tensor[previous] for name, tensor in objective.stack.items()}
+        steps = {name: tensor[current] - tensor[previous] for name, tensor in weights.items()}
         norms[current], cosines[current] = _norms_and_cosines(steps, gradients[previous])
-    names, *ranks = matrix_ranks(objective.stack)
+    names, *ranks = matrix_ranks(weights)
     squares = [sum(value.square().sum().item() for value in gradient.values()) for gradient in gradients]
-    results = (weight_norm(objective.stack), np.sqrt(squares), norms, cosines, *np.transpose(noise), *ranks)
+    results = (weight_norm(weights), np.sqrt(squares), norms, cosines, *np.transpose(noise), *ranks)
     values = dict(zip(VARIABLES, results, strict=True))
-    return declared(trajectory, VARIABLES, values, component=[*objective.stack, "total"], weight_matrix=names)
+    return declared(trajectory, VARIABLES, values, component=[*weights, "total"], weight_matrix=names)
 
 
 def _norms_and_cosines(steps: Parameters, gradient: Parameters) -> tuple[np.ndarray, np.ndarray]:

@@ -78,6 +78,8 @@ def splits(trajectory: Trajectory, rows: int | None = None, seed: int = 0) -> di
 def losses_at(network: Network, vectors: Parameters, coefficients: np.ndarray, samples: Samples) -> np.ndarray:
     """Compute mean losses of each block at sum_k c_k w_k, in float64 from weights in their own precision.
 
+    Frozen tensors that are the same in all vectors stay the same; others, such as running averages, are combined too.
+
     Parameters
     ----------
     network : Network
@@ -101,7 +103,12 @@ def losses_at(network: Network, vectors: Parameters, coefficients: np.ndarray, s
         for start in range(0, len(losses), chunk):
             part = slice(start, start + chunk)
             weights = torch.from_numpy(coefficients[part])
-            stack = {name: torch.tensordot(weights.to(tensor), tensor, dims=1) for name, tensor in vectors.items()}
+            stack = {
+                name: tensor[:1].expand(len(weights), *tensor.shape[1:])
+                if name in network.fixed and torch.equal(tensor, tensor[:1].expand_as(tensor))
+                else torch.tensordot(weights.to(tensor), tensor, dims=1)
+                for name, tensor in vectors.items()
+            }
             for block, (inputs, targets) in enumerate(samples.blocks):
                 values = network.stacked_mean_loss(stack, inputs, targets, own_data=False)
                 losses[part, block] = values.numpy(force=True)

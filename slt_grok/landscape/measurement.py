@@ -149,7 +149,7 @@ class LandscapeSettings(Settings):
 
     def check_network(self, network: Network, key: str) -> None:
         """See `Settings`: there must be as many parameters as eigenvalues."""
-        size = sum(shape.numel() for shape in network.shapes.values())
+        size = sum(network.shapes[name].numel() for name in network.moving)
         if self.eigenvalues > size and self.probe_checkpoints != 0:
             raise SltGrokError(f"{key}.eigenvalues ({self.eigenvalues}) must not exceed the {size} parameters")
 

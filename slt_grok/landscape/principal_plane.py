@@ -137,13 +137,15 @@ def principal_plane(
 def _plane(run: Trajectory, points: int, selection: dict[Split, Samples]) -> xr.Dataset:
     """Measure the plane of one seed."""
     stack = run.stacked()
-    directions, shares = principal_components(stack)
-    path, distance = _projection(stack, directions)
+    weights = {name: stack[name] for name in run.network.moving}
+    directions, shares = principal_components(weights)
+    path, distance = _projection(weights, directions)
     low, high = path.min(0), path.max(0)
     margin = MARGIN * (high - low)
     x, y = np.linspace(low - margin, high + margin, points, axis=-1)
     grid = np.stack(np.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 2)
-    vectors = {name: torch.cat([tensor[-1:], directions[name].to(tensor)]) for name, tensor in stack.items()}
+    fixed = {name: torch.zeros(2, *shape) for name, shape in run.network.shapes.items()}
+    vectors = {name: torch.cat([w[-1:], (fixed | directions)[name].to(w)]) for name, w in stack.items()}
     coefficients = np.insert(np.concatenate([grid, path]), 0, 1, axis=1)
     means, errors = mean_losses(run.network, vectors, coefficients, selection)
     surface, surface_se = (losses[: len(grid)].reshape(points, points, -1) for losses in (means, errors))

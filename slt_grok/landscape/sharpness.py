@@ -84,15 +84,13 @@ class _Loss:
     def __init__(self, objective: Objective, index: int, adaptive: bool) -> None:
         self.network, self.data = objective.network, objective.data
         self.weights = objective.weights(index)
-        self.units = {name: w.abs() if adaptive else torch.ones_like(w) for name, w in self.weights.items()}
+        free = {name: self.weights[name] for name in self.network.moving}
+        self.units = {name: w.abs() if adaptive else torch.ones_like(w) for name, w in free.items()}
 
     def moved(self, step: Weights | None) -> Weights:
         """Compute w + e for a step in these units."""
-        return (
-            self.weights
-            if step is None
-            else {name: w + self.units[name] * step[name] for name, w in self.weights.items()}
-        )
+        moved = {} if step is None else {name: self.weights[name] + u * step[name] for name, u in self.units.items()}
+        return self.weights | moved
 
     def value(self, step: Weights | None = None) -> float:
         """Compute the loss at w + e."""
@@ -134,7 +132,7 @@ def worst_case_sharpness(
     slope, base = loss.gradient()
     check_finite_loss(base, index)
     flat = not any(part.any() for part in slope.values())
-    start = _noise(loss.weights, torch.Generator().manual_seed(seed)) if flat else slope
+    start = _noise(loss.units, torch.Generator().manual_seed(seed)) if flat else slope
     rises = np.zeros((len(radii), steps + 1))
     for number, radius in enumerate(radii):
         step = _of_length(start, radius)
@@ -174,7 +172,7 @@ def average_case_sharpness(
     check_finite_loss(base, index)
     rises = np.empty((len(sigmas), pairs))
     for pair in range(pairs):
-        noise = _noise(loss.weights, generator)
+        noise = _noise(loss.units, generator)
         for number, sigma in enumerate(sigmas):
             losses = [loss.value({name: sign * sigma * z for name, z in noise.items()}) for sign in (1, -1)]
             rises[number, pair] = sum(losses) / 2 - base

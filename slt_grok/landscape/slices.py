@@ -49,12 +49,12 @@ def filter_norms(network: Network, weights: Tensor) -> Tensor:
 
 
 def filter_normalized(network: Network, parameters: Parameters, count: int, seed: int) -> dict[str, Tensor]:
-    """Draw random directions for one network, every parameter with a leading `count`."""
+    """Draw random directions for one network, every parameter with a leading `count`; 0 for frozen ones."""
     generator = torch.Generator().manual_seed(seed)
     directions = {name: w.new_zeros(count, *w.shape) for name, w in parameters.items()}
     for i in range(count):
         for name, weights in parameters.items():
-            if weights.ndim < 2:
+            if weights.ndim < 2 or name in network.fixed:
                 continue
             noise = torch.randn(weights.shape, generator=generator, dtype=torch.float64)
             scale = filter_norms(network, weights.double().cpu()) / filter_norms(network, noise)

@@ -82,8 +82,9 @@ class Basin:
 
     def __init__(self, network: Network, parameters: Parameters, data: Data, radius: float | None, name: str) -> None:
         self.network, self.name = network, name
-        self.shapes = {key: tensor.shape for key, tensor in parameters.items()}
-        self.center = torch.cat([tensor.flatten() for tensor in parameters.values()])
+        self.shapes = {key: network.shapes[key] for key in network.moving}
+        self.fixed = {key: parameters[key] for key in network.fixed}
+        self.center = torch.cat([parameters[key].flatten() for key in self.shapes])
         self.dimension = len(self.center)
         self.pieces = batches(data, SAMPLES_AT_ONCE)
         self.radius = RHO**0.5 * self.center.double().norm().item() if radius is None else radius
@@ -122,6 +123,7 @@ class Basin:
     def _mean_loss(self, offsets: Tensor) -> Tensor:
         flat = (self.center + offsets).split([shape.numel() for shape in self.shapes.values()], dim=1)
         stack = {k: part.reshape(-1, *shape) for (k, shape), part in zip(self.shapes.items(), flat, strict=True)}
+        stack |= {key: tensor.expand(len(offsets), *tensor.shape) for key, tensor in self.fixed.items()}
         rows = sum(len(x) for x, _ in self.pieces)
         losses = [self.network.stacked_mean_loss(stack, x, y, own_data=False) * (len(x) / rows) for x, y in self.pieces]
         return torch.stack(losses).sum(0)

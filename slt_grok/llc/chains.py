@@ -208,7 +208,10 @@ def _chain_bytes(sampling: Sampling, start: Starts) -> int:
     """Bytes used by one chain's step: several copies of its parameters plus what backward saves."""
     example = sampling.schedule.batch_size or len(sampling.inputs)
     leaf = sampling.subspace.coordinates(start.stack).requires_grad_()
+    data = sampling.inputs[:example], sampling.targets[:example]
+    with torch.no_grad():  # so that a first call's trial of vmap is not counted
+        sampling.network.stacked_mean_loss(start.stack, *data, own_data=False)
     with saved_for_backward() as sizes:
         stack = sampling.subspace.place(leaf, start.stack)
-        sampling.network.stacked_mean_loss(stack, sampling.inputs[:example], sampling.targets[:example], own_data=False)
+        sampling.network.stacked_mean_loss(stack, *data, own_data=False)
     return 6 * sum(tensor.nbytes for tensor in start.stack.values()) + 2 * sum(sizes.values())

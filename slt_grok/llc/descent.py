@@ -46,7 +46,7 @@ def descent(problem: Problem, index: int, n_beta: float, gamma: float) -> float:
     def potential(offset: np.ndarray) -> tuple[float, np.ndarray]:
         away = torch.from_numpy(offset / scale)[None]
         parameters = {name: tensor[0] for name, tensor in subspace.place(center + away, stack).items()}
-        loss, gradient = loss_and_gradient(network, parameters, (inputs, problem.targets))
+        loss, gradient = loss_and_gradient(network, parameters, (inputs, problem.targets), subspace.parts)
         slope = subspace.coordinates({name: tensor[None] for name, tensor in gradient.items()})
         potentials.append(n_beta * loss + gamma / 2 * away.square().sum().item())
         return potentials[-1], ((n_beta * slope + gamma * away) / scale)[0].double().numpy()

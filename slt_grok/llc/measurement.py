@@ -15,7 +15,7 @@ from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import sample
 from slt_grok.llc.sampling import Schedule
 from slt_grok.llc.settings import LLCSettings, RestrictedSettings, SamplingSettings
-from slt_grok.llc.subspaces import Subspace
+from slt_grok.llc.subspaces import Subspace, everything
 from slt_grok.llc.tables import estimates_table, omitted_chains, summary_table
 from slt_grok.llc.variables import VARIABLES
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table
@@ -130,7 +130,10 @@ def subspace_of(settings: RestrictedSettings, trajectory: Trajectory) -> Subspac
     SltGrokError
         A pattern matches no parameter.
     """
-    return restrictions.parameters(trajectory.network.module, *(settings.weights or ["*"]))
+    network = trajectory.network
+    if not settings.weights:
+        return everything(network.shapes, network.fixed)
+    return restrictions.parameters(network.module, *settings.weights)
 
 
 def weight_norms(settings: RestrictedSettings, trajectory: Trajectory) -> np.ndarray:

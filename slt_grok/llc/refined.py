@@ -111,9 +111,10 @@ def components(network: Network, key_frequencies: Sequence[int] = (), seed: int 
     SltGrokError
         The network's task or model lacks the given key frequencies.
     """
-    module, task, whole = network.module, network.task, everything(network.shapes)
+    module, task, whole = network.module, network.task, everything(network.shapes, network.fixed)
     parts = [Component("all weights", "whole", whole)]
-    parts += [Component(name, "matrix", subspace) for name, subspace in restrictions.matrices(module).items()]
+    matrices = restrictions.matrices(module)
+    parts += [Component(name, "matrix", matrices[name]) for name in network.moving]
     parts += [Component(f"head {h}", "head", restrictions.head(module, h)) for h in range(restrictions.heads(module))]
     if names := restrictions.head_parameters(module):
         parts.append(Component("all heads", "attention", restrictions.parameters(module, *names)))

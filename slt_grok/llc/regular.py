@@ -15,17 +15,17 @@ Anything else that is hidden makes the value too low, and the status says so.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
-from torch.func import vmap
 
 from slt_grok.llc.diagnostics import ERRORS, Average
 from slt_grok.llc.problem import Problem
-from slt_grok.operators.curvature import hessian_product
+from slt_grok.models.vectorized import vectorized
+from slt_grok.operators.curvature import NoSecondDerivatives, hessian_product, second_derivatives
 
 LARGEST = 2000  # largest number of coordinates for which the Hessian is formed
 ROUNDING = 1e-13  # relative to the largest eigenvalue, times d: smaller eigenvalues are rounding errors
@@ -119,10 +119,30 @@ def _tolerance(found: Average, error: float) -> float:
 
 
 def curvatures(problem: Problem, index: int) -> Curvatures:
-    """Compute the nonzero eigenvalues of the Hessian at one network's w*; a quadrature above 2,000 coordinates."""
+    """Compute the nonzero eigenvalues of the Hessian at one network's w*; a quadrature above 2,000 coordinates.
+
+    Raises
+    ------
+    NoSecondDerivatives
+        The network cannot be differentiated twice.
+    """
     product_at, center = _products(problem, index)
-    with torch.no_grad():
-        return _formed(product_at, center) if problem.d <= LARGEST else _sampled(product_at(center), len(center))
+    # weights of single precision are off a minimum by their rounding, which curves flat directions as much
+    stored = [problem.trajectory.parameters[name].dtype for name in problem.subspace.parts]
+    rounding = max(torch.finfo(dtype).eps for dtype in stored)
+    with torch.no_grad(), second_derivatives():
+        if problem.d <= LARGEST:
+            return _formed(product_at, center, rounding)
+        return _sampled(product_at(center), len(center), rounding)
+
+
+def with_curvatures(problem: Problem) -> tuple[Problem, list[Curvatures] | None]:
+    """Compute `curvatures` of each network; None, with a note on the problem, if the network has no Hessian."""
+    try:
+        return problem, [curvatures(problem, index) for index in range(len(problem.trajectory))]
+    except NoSecondDerivatives as error:
+        note = f"{error}, so that the LLC has no lower bound and no correction from the Hessian"
+        return replace(problem, notes=(*problem.notes, note)), None
 
 
 def _products(problem: Problem, index: int) -> tuple[Callable[[Tensor], Callable[[Tensor], Tensor]], Tensor]:
@@ -141,14 +161,18 @@ def _products(problem: Problem, index: int) -> tuple[Callable[[Tensor], Callable
     return lambda position: hessian_product(outputs, loss, position), problem.subspace.coordinates(stack)[0]
 
 
-def _formed(product_at: Callable[[Tensor], Callable[[Tensor], Tensor]], center: Tensor) -> Curvatures:
+def _by_rows(product: Callable[[Tensor], Tensor], directions: Tensor) -> Tensor:
+    return vectorized(product, directions, chunk_size=CHUNK)(directions)
+
+
+def _formed(product_at: Callable[[Tensor], Callable[[Tensor], Tensor]], center: Tensor, rounding: float) -> Curvatures:
     d = len(center)
-    hessian = vmap(product_at(center), chunk_size=CHUNK)(torch.eye(d, dtype=torch.float64))
+    hessian = _by_rows(product_at(center), torch.eye(d, dtype=torch.float64))
     values, vectors = torch.linalg.eigh((hessian + hessian.T) / 2)
     size = values.abs()
-    counted = values > size.max() * ROUNDING * d
-    zeros = size[size <= size.max() * ROUNDING * d]
-    rounding = max(zeros.max().item() if len(zeros) else 0.0, size.max().item() * np.finfo(float).eps)
+    least = size.max() * max(ROUNDING * d, rounding)
+    counted, zeros = values > least, size[size <= least]
+    largest_zero = max(zeros.max().item() if len(zeros) else 0.0, size.max().item() * np.finfo(float).eps)
     non_zero = values[counted].numpy()
 
     def unchanged(n_beta: float, gamma: float, tolerance: float) -> bool:
@@ -164,15 +188,15 @@ def _formed(product_at: Callable[[Tensor], Callable[[Tensor], Tensor]], center: 
         for _ in range(DRAWS):
             noise = torch.randn(d, generator=generator, dtype=torch.float64)
             product = product_at(center + vectors @ (spread * noise))
-            quotients = (vmap(product, chunk_size=CHUNK)(directions) * directions).sum(1).abs()
+            quotients = (_by_rows(product, directions) * directions).sum(1).abs()
             changes.append((0.5 * gamma / (n_beta * quotients + gamma)).sum().item())
         return abs(float(np.mean(changes)) - half[matter].sum().item()) < tolerance
 
-    resolved = not len(non_zero) or bool(non_zero.min() > GAP * rounding)
+    resolved = not len(non_zero) or bool(non_zero.min() > GAP * largest_zero)
     return Curvatures(non_zero[None], np.ones((1, len(non_zero))), resolved, unchanged)
 
 
-def _sampled(product: Callable[[Tensor], Tensor], d: int) -> Curvatures:
+def _sampled(product: Callable[[Tensor], Tensor], d: int, rounding: float) -> Curvatures:
     """Estimate the nonzero eigenvalues by Lanczos quadrature from b = H z, z uniform on the sphere |z|^2 = d.
 
     b has no component in the kernel of H, and z^T P f(H) z = |b|^2 sum_j s_j f(t_j) / t_j^2 over nodes t and weights s
@@ -180,8 +204,8 @@ def _sampled(product: Callable[[Tensor], Tensor], d: int) -> Curvatures:
     the number of steps until it settles. Without reorthogonalization, nodes of converged eigenvalues recur and share
     their weight, which leaves the sums unchanged.
     """
-    apply = vmap(product, chunk_size=CHUNK)
     z = torch.randn(REPEATS, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    apply = vectorized(product, z, chunk_size=CHUNK)
     start = apply(z * d**0.5 / z.norm(dim=1, keepdim=True))
     squares = start.square().sum(1).numpy()
     if not squares.all():  # H = 0
@@ -198,18 +222,21 @@ def _sampled(product: Callable[[Tensor], Tensor], d: int) -> Curvatures:
         off_diagonal.append(rest.norm(dim=1))
         before, vector = vector, rest / off_diagonal[-1][:, None]
         if len(diagonal) % BETWEEN == 0:
-            nodes, weights = _nodes(torch.stack(diagonal, 1).numpy(), torch.stack(off_diagonal, 1).numpy(), squares)
+            tridiagonal = torch.stack(diagonal, 1).numpy(), torch.stack(off_diagonal, 1).numpy()
+            nodes, weights = _nodes(*tridiagonal, squares, max(NULL, rounding))
             last, ranks = ranks, weights.sum(1).mean()
             resolved = bool(ranks - last < SETTLED * ranks)
     return Curvatures(nodes, weights, resolved)
 
 
-def _nodes(diagonal: np.ndarray, off_diagonal: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _nodes(
+    diagonal: np.ndarray, off_diagonal: np.ndarray, squares: np.ndarray, null: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Compute nodes t and |b|^2 s / t^2 from tridiagonal matrices (repeat, step), those that are rounding with 0."""
     nodes, weights = np.ones_like(diagonal), np.zeros_like(diagonal)
     for i, (a, b) in enumerate(zip(diagonal, off_diagonal, strict=True)):
         values, vectors = eigh_tridiagonal(a, b[:-1])
-        real = values > NULL * values.max()
+        real = values > null * values.max()
         nodes[i, real], weights[i, real] = values[real], squares[i] * vectors[0, real] ** 2 / values[real] ** 2
     return nodes, weights
 

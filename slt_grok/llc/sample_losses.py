@@ -1,9 +1,9 @@
 """The loss of each sample on its own."""
 
 from torch import Tensor
-from torch.func import vmap
 
 from slt_grok.models.network import Network
+from slt_grok.models.vectorized import vectorized
 
 
 def losses_of_outputs(network: Network, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -16,4 +16,5 @@ def losses_of_outputs(network: Network, outputs: Tensor, targets: Tensor) -> Ten
     def sample_loss(output: Tensor, target: Tensor) -> Tensor:
         return network.loss(output[None], target[None]).double().mean()
 
-    return vmap(sample_loss)(outputs.double(), targets)
+    outputs = outputs.double()
+    return vectorized(sample_loss, outputs, targets, in_dims=(0, 0))(outputs, targets)

@@ -145,7 +145,8 @@ def treated(
     """Estimate the LLC of one network under the three treatments."""
     trained_norm = weight_norms(settings, network).item()
     scale = last_norm / trained_norm
-    rescaled = replace(network, parameters={name: tensor * scale for name, tensor in network.parameters.items()})
+    scaled = {name: network.parameters[name] * scale for name in network.network.moving}
+    rescaled = replace(network, parameters=network.parameters | scaled)
     gamma, relative = settings.gamma, subspace_of(settings, network).dimension / (RHO * trained_norm**2)
     treatments = (network, gamma, trained_norm), (network, relative, trained_norm), (rescaled, gamma, last_norm)
     results = []

@@ -1,20 +1,25 @@
 """A module's function with its task and loss, for one set of parameters or a stack of them.
 
-Everything that can be computed for many networks at once uses `torch.func.vmap` over the stack, so any `nn.Module`
-works, not only those of this package.
+Everything that can be computed for many networks at once uses `torch.func.vmap` over the stack where that works, and a
+loop where it does not, so any `nn.Module` works, not only those of this package.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from slt_grok.errors import SltGrokError
+from slt_grok.models.copying import called, copied
 from slt_grok.models.model import Model, record
+from slt_grok.models.vectorized import Axes, looped, vmap_works
 from slt_grok.tasks import Task
+
+TRIAL = 8  # samples on which vmap is compared with a loop
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Parameters = Mapping[str, Tensor]
@@ -30,11 +35,13 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 class Network:
     """A module's function, its task and its loss.
 
+    Its state, which is passed to every call, consists of the parameters and of the floating-point buffers that are
+    saved in state dicts, such as running averages. Tied tensors are one tensor, with the first of their names.
+
     Parameters
     ----------
     module : torch.nn.Module
-        Any `nn.Module`; a copy in evaluation mode is kept, of which only the structure and buffers are used: parameters
-        are passed separately.
+        Any `nn.Module`; a copy in evaluation mode is kept, of which only the structure and the other buffers are used.
     task : Task or None, optional
         The task that it learned; None for an external network.
     loss : Loss, optional
@@ -43,8 +50,13 @@ class Network:
     call : Call, optional
         (module, parameters, arguments, options) -> outputs; an intervention replaces it.
     frozen : collection of str, optional
-        Parameters that do not move in an LLC estimate; by default those without `requires_grad`, but none if this holds
-        for all.
+        Parameters that are constants: they do not move in an LLC estimate, and are in no norm, gradient or Hessian. By
+        default those without `requires_grad`, but none if this holds for all. Buffers always are constants.
+
+    Raises
+    ------
+    SltGrokError
+        The module cannot be copied.
     """
 
     module: nn.Module
@@ -52,51 +64,172 @@ class Network:
     loss: Loss = cross_entropy
     call: Call = functional_call
     frozen: Collection[str] | None = None
+    _vmaps: dict[Any, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.frozen is None:
+        names = self.frozen
+        if names is None:
             trainable = {name: parameter.requires_grad for name, parameter in self.module.named_parameters()}
             names = [name for name, moves in trainable.items() if not moves and any(trainable.values())]
-            object.__setattr__(self, "frozen", names)
-        object.__setattr__(self, "module", deepcopy(self.module).eval().requires_grad_(False))
+        object.__setattr__(self, "frozen", names)
+        object.__setattr__(self, "module", copied(self.module).eval().requires_grad_(False))
 
-    @property
+    @cached_property
     def shapes(self) -> dict[str, torch.Size]:
-        """Name and shape of every parameter."""
-        return {name: parameter.shape for name, parameter in self.module.named_parameters()}
+        """Name and shape of every tensor of the state: parameters, then buffers."""
+        return {name: tensor.shape for name, tensor in self._tensors(self.module).items()}
+
+    @cached_property
+    def buffers(self) -> list[str]:
+        """Names of the buffers in the state."""
+        parameters = dict(self.module.named_parameters())
+        return [name for name in self.shapes if name not in parameters]
+
+    @cached_property
+    def moving(self) -> list[str]:
+        """Names of the weights: the parameters that are not frozen."""
+        return [name for name in self.shapes if name not in self.fixed]
+
+    @cached_property
+    def fixed(self) -> list[str]:
+        """Names of the rest of the state: frozen parameters and buffers."""
+        return [name for name in self.shapes if name in self.buffers or name in (self.frozen or ())]
+
+    @cached_property
+    def names(self) -> dict[str, list[str]]:
+        """All names of each tensor of the state, several if it is tied."""
+        tensors = self._tensors(self.module)
+        first = {id(tensor): name for name, tensor in tensors.items()}
+        names: dict[str, list[str]] = {name: [] for name in tensors}
+        for listed in (self.module.named_parameters, self.module.named_buffers):
+            for name, tensor in listed(remove_duplicate=False):
+                if id(tensor) in first:
+                    names[first[id(tensor)]].append(name)
+        return names
+
+    def state(self, module: nn.Module) -> dict[str, Tensor]:
+        """Copy the state of a module with this structure."""
+        return {name: tensor.detach().clone() for name, tensor in self._tensors(module).items()}
+
+    def state_of(self, origin: object, saved: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Select the state from a state dict, in which a tied tensor may have any of its names.
+
+        Parameters
+        ----------
+        origin : object
+            Name of the state dict in error messages.
+        saved : mapping
+            Tensors by name.
+
+        Raises
+        ------
+        SltGrokError
+            Two names of one tensor hold different values, or there is a tensor that the module does not have.
+        """
+        known = {*self.module.state_dict(), *dict(self.module.named_buffers())}
+        for name in saved:
+            if name not in known:
+                raise SltGrokError(f"{origin}: holds {name}, which {type(self.module).__name__} does not have")
+        state = {}
+        for name, names in self.names.items():
+            here = [other for other in names if other in saved]
+            for other in here[1:]:
+                if not torch.equal(saved[here[0]], saved[other]):
+                    raise SltGrokError(
+                        f"{origin}: expected equal {here[0]} and {other}, which are one tensor of "
+                        f"{type(self.module).__name__}"
+                    )
+            if here:
+                state[name] = saved[here[0]].detach()
+        return state
+
+    def set_constants(self, checkpoints: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set the buffers of integers and truth values, such as masks, to those of state dicts by name.
+
+        Raises
+        ------
+        SltGrokError
+            A state dict lacks one, or they differ. Counters of batches are ignored: evaluation does not use them.
+        """
+        saved = self.module.state_dict(keep_vars=True)
+        for name, buffer in self.module.named_buffers():
+            if name not in saved or buffer.is_floating_point() or name.endswith("num_batches_tracked"):
+                continue
+            first = None
+            for origin, state in checkpoints.items():
+                value = state.get(name)
+                if value is None or value.shape != buffer.shape:
+                    got = "it is missing" if value is None else f"got {tuple(value.shape)}"
+                    raise SltGrokError(f"{origin}: expected a tensor {name} of shape {tuple(buffer.shape)}, {got}")
+                first = value if first is None else first
+                if not torch.equal(value, first):
+                    raise SltGrokError(f"{origin}: expected the same {name} in all checkpoints, since it is no weight")
+            if first is not None:
+                buffer.copy_(first)
+
+    @staticmethod
+    def _tensors(module: nn.Module) -> dict[str, Tensor]:
+        saved = module.state_dict(keep_vars=True)
+        buffers = {k: b for k, b in module.named_buffers() if k in saved and b.is_floating_point()}
+        return {**dict(module.named_parameters()), **buffers}
 
     def declares(self, what: str) -> bool:
         """Return whether the module declares a site or method with that name, see `slt_grok.models.Model`."""
         return isinstance(self.module, Model) and self.module.declares(what)
 
     def outputs(self, parameters: Parameters, inputs: Tensor, **options: Any) -> Tensor:
-        """Compute the module's outputs for one set of parameters, with floating-point buffers at their precision."""
-        dtype = next((tensor.dtype for tensor in parameters.values()), None)
+        """Compute the module's outputs for one state, with other floating-point buffers at its precision."""
+        like = next(iter(parameters.values()), None)
+        dtype = None if like is None else like.dtype
         buffers = {name: b.to(dtype) for name, b in self.module.named_buffers() if b.is_floating_point()}
-        return self.call(self.module, buffers | dict(parameters), (inputs,), options)
+        with called(self.module, like):
+            return self.call(self.module, buffers | dict(parameters), (inputs,), options)
 
     def mean_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Tensor:
         """Compute the mean loss over the samples for one set of parameters, a float64 scalar."""
         return self.loss(self.outputs(parameters, inputs).double(), targets).double().mean()
 
+    def mapped(self, function: Callable[..., Any], in_dims: Axes, trial: tuple[Any, ...]) -> Callable[..., Any]:
+        """Build the function of many networks, by `vmap` where it works, otherwise by a loop over them.
+
+        Parameters
+        ----------
+        function : callable
+            Function of one network, such as `outputs`; the result of its trial is remembered by its name.
+        in_dims : sequence
+            0 for each argument with a leading N, None for others.
+        trial : tuple
+            Arguments on which both are compared, the first of them a stack of states.
+        """
+        stack, *rest = trial
+        key = function.__qualname__, *(tensor.dtype for tensor in stack.values())
+        if key not in self._vmaps:
+            # a little off these weights, where losses and gradients may be rounding errors
+            weights = {name: (1.01 * stack[name].detach() + 0.01).requires_grad_() for name in self.moving}
+            self._vmaps[key] = vmap_works(function, in_dims, (stack | weights, *rest))
+        return vmap(function, tuple(in_dims)) if self._vmaps[key] else looped(function, in_dims)
+
     def stacked_outputs(self, stack: Parameters, inputs: Tensor) -> Tensor:
         """Compute the outputs (N, n, ...) of N networks on the same inputs."""
-        return vmap(lambda parameters: self.outputs(parameters, inputs))(dict(stack))
+        stack = dict(stack)
+        return self.mapped(self.outputs, (0, None), (stack, inputs[:TRIAL]))(stack, inputs)
 
     def stacked_sites(self, stack: Parameters, inputs: Tensor, *names: str) -> dict[str, Tensor]:
         """Compute the values (N, ...) at named sites of N networks on the same inputs (models of this package)."""
 
-        def sites(parameters: Parameters) -> dict[str, Tensor]:
+        def sites(parameters: Parameters, inputs: Tensor) -> dict[str, Tensor]:
             values: dict[str, Tensor] = {}
             self.outputs(parameters, inputs, at=record(values, *names))
             return values
 
-        return vmap(sites)(dict(stack))
+        stack = dict(stack)
+        return self.mapped(sites, (0, None), (stack, inputs[:TRIAL]))(stack, inputs)
 
     def stacked_mean_loss(self, stack: Parameters, inputs: Tensor, targets: Tensor, own_data: bool) -> Tensor:
         """Compute the mean losses (N,) of N networks in float64; with `own_data` the data has its own leading N."""
-        data_dim = 0 if own_data else None
-        return vmap(self.mean_loss, in_dims=(0, data_dim, data_dim))(dict(stack), inputs, targets)
+        stack, in_dims = dict(stack), (0, 0, 0) if own_data else (0, None, None)
+        few = [data[:, :TRIAL] if own_data else data[:TRIAL] for data in (inputs, targets)]
+        return self.mapped(self.mean_loss, in_dims, (stack, *few))(stack, inputs, targets)
 
     def stacked_loss_and_gradient(
         self, stack: Parameters, inputs: Tensor, targets: Tensor, own_data: bool, wanted: Collection[str]

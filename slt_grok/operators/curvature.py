@@ -9,8 +9,8 @@ everything that does not depend on v is cached, so that it costs about two gradi
 implicitly restarted Lanczos (ARPACK, in scipy).
 """
 
-from collections.abc import Callable, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -20,6 +20,8 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 from torch.func import grad, vjp
 
+from slt_grok.errors import SltGrokError
+from slt_grok.format import first_line
 from slt_grok.operators.objective import ROWS, Data, Objective, as_floats, batches
 
 Matrix = Literal["hessian", "gauss_newton"]
@@ -48,6 +50,25 @@ def gauss_newton_product(outputs: Callable[[Any], Tensor], loss: Callable[[Tenso
     return lambda vector: pull(bend(push(vector)[0])[0])[0]
 
 
+class NoSecondDerivatives(SltGrokError):
+    """An operation of a network has no second derivative."""
+
+
+@contextmanager
+def second_derivatives() -> Iterator[None]:
+    """Explain errors of torch in the block.
+
+    Raises
+    ------
+    NoSecondDerivatives
+        An operation has no second derivative.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise NoSecondDerivatives(f"the network has no second derivatives ({first_line(error)})") from error
+
+
 class CurvatureOperator(LinearOperator):
     """The Hessian or Gauss-Newton matrix (D, D), with rows in the order of `named_parameters`, each flattened.
 
@@ -58,7 +79,7 @@ class CurvatureOperator(LinearOperator):
     matrix : Matrix, optional
         `hessian` or `gauss_newton`.
     group : sequence of str, optional
-        Names of the D parameters that the matrix covers; all by default.
+        Names of the parameters that the matrix covers, D weights; all that are not frozen by default.
     dtype : torch.dtype, optional
         Precision of the network and the products. The loss and its derivatives by the outputs are always float64.
 
@@ -77,7 +98,8 @@ class CurvatureOperator(LinearOperator):
         group: Sequence[str] | None = None,
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        network = replace(objective.network, module=deepcopy(objective.network.module).to(dtype))
+        network = replace(objective.network)  # a copy
+        network.module.to(dtype)
         weights = {name: tensor.to(dtype) for name, tensor in objective.weights(index).items()}
         self._free = free = {name: weights[name] for name in objective.group(group)}
         size = sum(tensor.numel() for tensor in free.values())

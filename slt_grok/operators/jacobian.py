@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev
+from torch.func import jacrev
 
+from slt_grok.models.network import Network
 from slt_grok.operators.objective import as_floats
 
 CHUNK = 256  # number of rows of the Jacobian at a time
@@ -38,9 +39,10 @@ class NumericalRank(NamedTuple):
 
 def jacobian(module: nn.Module, inputs: Tensor) -> Tensor:
     """Compute d outputs / d parameters in float64, (all outputs of all inputs, parameters)."""
-    parameters = {name: value.detach().double() for name, value in module.named_parameters()}
-    inputs = as_floats(inputs, torch.float64)
-    blocks = jacrev(lambda free: functional_call(module, free, (inputs,)).flatten(), chunk_size=CHUNK)(parameters)
+    network, inputs = Network(module), as_floats(inputs, torch.float64)
+    state = {name: tensor.double() for name, tensor in network.state(module).items()}
+    free = {name: state[name] for name in network.moving}
+    blocks = jacrev(lambda free: network.outputs(state | free, inputs).flatten(), chunk_size=CHUNK)(free)
     return torch.cat([block.flatten(1) for block in blocks.values()], 1)
 
 

@@ -5,8 +5,7 @@ and curvature of a network that fits all samples are far below float32 resolutio
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
@@ -60,13 +59,19 @@ def check_finite_loss(loss: float, index: int) -> None:
         raise SltGrokError(f"network {index} of the trajectory: expected a finite mean loss, got {loss}")
 
 
-def loss_and_gradient(network: Network, parameters: Parameters, data: Data) -> tuple[float, dict[str, Tensor]]:
-    """Compute the mean loss over all samples and its gradient, ROWS samples at a time."""
+def loss_and_gradient(
+    network: Network, parameters: Parameters, data: Data, wanted: Collection[str] | None = None
+) -> tuple[float, dict[str, Tensor]]:
+    """Compute the mean loss over all samples and its gradient, ROWS samples at a time.
+
+    The gradient is with respect to the wanted tensors, by default all weights that are not frozen.
+    """
     stack = {name: tensor[None] for name, tensor in parameters.items()}
-    loss, gradient = 0.0, {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
+    wanted = network.moving if wanted is None else wanted
+    loss, gradient = 0.0, {name: torch.zeros_like(parameters[name]) for name in wanted}
     for inputs, targets in batches(data, ROWS):
         fraction = len(inputs) / len(data[0])
-        values, slopes = network.stacked_loss_and_gradient(stack, inputs, targets, own_data=False, wanted=stack)
+        values, slopes = network.stacked_loss_and_gradient(stack, inputs, targets, own_data=False, wanted=wanted)
         loss += values.item() * fraction
         for name, total in gradient.items():
             total += slopes[name][0] * fraction
@@ -82,7 +87,7 @@ class Objective:
     network : Network
         The network, its buffers in float64.
     stack : dict of str to Tensor
-        The parameters in float64, each with a leading N.
+        The parameters and buffers in float64, each with a leading N.
     data : Data
         Inputs (n, ...) and targets (n, ...).
     """
@@ -101,15 +106,16 @@ class Objective:
             Neither data nor a task is given.
         """
         inputs, targets = trajectory.task.data("train") if data is None else data
-        network = replace(trajectory.network, module=deepcopy(trajectory.network.module).double())
+        network = replace(trajectory.network)  # a copy
+        network.module.double()
         return cls(network, trajectory.stacked(torch.float64), (as_floats(inputs, torch.float64), targets))
 
     def weights(self, index: int) -> dict[str, Tensor]:
-        """Get the parameters of one network."""
+        """Get the parameters and buffers of one network."""
         return {name: tensor[index] for name, tensor in self.stack.items()}
 
     def gradient(self, index: int) -> dict[str, Tensor]:
-        """Compute dL/dw at one network, by parameter."""
+        """Compute dL/dw at one network, by weight."""
         return loss_and_gradient(self.network, self.weights(index), self.data)[1]
 
     def on(self, data: Data) -> "Objective":
@@ -117,19 +123,19 @@ class Objective:
         return replace(self, data=(as_floats(data[0], torch.float64), data[1]))
 
     def group(self, names: Sequence[str] | None) -> list[str]:
-        """List the parameters of a group in the network's own order; None for all of them.
+        """List the weights of a group in the network's own order; None for all that are not frozen.
 
         Raises
         ------
         SltGrokError
-            The group is empty, or contains a name that the network does not have.
+            The group is empty, or contains a name that the network does not have, or that is frozen.
         """
-        known = list(self.stack)
+        known = self.network.moving
         unknown = [name for name in names or [] if name not in known]
         if unknown or names == []:
             raise SltGrokError(f"group: expected some of {', '.join(known)}, got {', '.join(unknown) or 'none'}")
         return [name for name in known if names is None or name in names]
 
     def size(self, names: Sequence[str] | None = None) -> int:
-        """Count the parameters in a group."""
+        """Count the weights in a group."""
         return sum(self.network.shapes[name].numel() for name in self.group(names))

@@ -9,7 +9,7 @@ state/                                    data for resuming; removed when its st
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ class RunDirectory:
         write_tensors(self.checkpoint_path(step), tensors, {"step": str(step), "dims": "seed"})
 
     def read_checkpoint(
-        self, step: int, expected: Mapping[str, torch.Size], seeds: int | None = None
+        self, step: int, expected: Mapping[str, torch.Size], seeds: int | None = None, buffers: Collection[str] = ()
     ) -> dict[str, Tensor]:
         """Read the parameters of all seeds at a step, checked against the network's shapes (without `seed`).
 
@@ -112,7 +112,8 @@ class RunDirectory:
         tensors, _ = read_tensors(path)
         first = next(iter(tensors.values()), torch.empty(1))
         stack = first.shape[:1] if seeds is None else torch.Size([seeds])
-        check_parameters(path, tensors, {name: stack + shape for name, shape in expected.items()}, torch.float32)
+        shapes = {name: stack + shape for name, shape in expected.items()}
+        check_parameters(path, tensors, shapes, torch.float32, buffers)
         return tensors
 
     # -- measurements -----------------------------------------------------------------------------------------
@@ -175,7 +176,11 @@ class RunDirectory:
 
 
 def check_parameters(
-    origin: object, tensors: Mapping[str, Tensor], expected: Mapping[str, torch.Size], dtype: torch.dtype | None = None
+    origin: object,
+    tensors: Mapping[str, Tensor],
+    expected: Mapping[str, torch.Size],
+    dtype: torch.dtype | None = None,
+    buffers: Collection[str] = (),
 ) -> None:
     """Check the names, shapes, types and values of a network's tensors.
 
@@ -189,6 +194,8 @@ def check_parameters(
         The shape of each tensor.
     dtype : torch.dtype, optional
         The type of all tensors; any type of real numbers by default.
+    buffers : collection of str, optional
+        Tensors that may hold infinity, such as masks.
 
     Raises
     ------
@@ -206,7 +213,7 @@ def check_parameters(
         found = tensors[name].dtype
         if found != dtype if dtype else not found.is_floating_point:
             raise SltGrokError(f"{origin}: expected {name} to hold {dtype or 'real numbers'}, got {found}")
-        if not torch.isfinite(tensors[name]).all():
+        if (tensors[name].isnan() if name in buffers else ~tensors[name].isfinite()).any():
             raise SltGrokError(f"{origin}: expected finite weights, but {name} holds NaN or infinity")
 
 

@@ -175,9 +175,9 @@ def test_what_it_costs_is_said_beforehand():
 
     counted_trajectory = replace(trajectory, network=Network(trajectory.network.module, trajectory.task, counting))
     assert predicted_seconds(counted_trajectory, 1000, splits(trajectory)) > 0
-    assert counted <= 4  # a few calls tell
+    assert counted <= 7  # a few calls tell, and three that compare vmap with a loop
     assert matrix_seconds(counted_trajectory, "seed", align=True, positions=5, rows=1024) > 0
-    assert counted <= 8
+    assert counted <= 11
 
 
 def test_progress_counts_pairs():

@@ -11,8 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
-from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -150,7 +149,7 @@ def _chains(sampling: Sampling, starts: Starts, settings: dict[str, Any], on_pro
         except ImportError as error:
             raise SltGrokError(f"sampler devinterp: cannot import devinterp ({error}); reinstall it") from error
 
-    model = deepcopy(sampling.network.module).to(next(iter(starts.stack.values())).dtype).requires_grad_(True)
+    model = replace(sampling.network).module.to(next(iter(starts.stack.values())).dtype).requires_grad_(True)
     model.load_state_dict({name: tensor[0] for name, tensor in starts.stack.items()}, strict=False)
     loss = _SampleLoss(sampling, starts, on_progress)
     # a sequence of tokens is a sample's index, twice; devinterp requires nothing else of a dataset

@@ -1,0 +1,75 @@
+"""Copying and calling a module without changing it, whatever it keeps as attributes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.backends import cuda, mha
+from torch.utils._pytree import tree_leaves
+
+from slt_grok.errors import SltGrokError
+from slt_grok.format import first_line
+
+Module = TypeVar("Module", bound=nn.Module)
+
+KERNELS = (  # fused, on any device, without second derivatives; `torch.nn.attention.sdpa_kernel` is slower to set them
+    (cuda.flash_sdp_enabled, cuda.enable_flash_sdp),
+    (cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp),
+    (cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp),
+    (mha.get_fastpath_enabled, mha.set_fastpath_enabled),
+)
+
+
+def copied(module: Module) -> Module:
+    """Copy a module, with tensors that are parts of a graph replaced by their values.
+
+    A module may hold such tensors as attributes: activations of its last call, or a weight computed from parameters,
+    as with `nn.utils.weight_norm`.
+
+    Raises
+    ------
+    SltGrokError
+        It holds something else that cannot be copied.
+    """
+    memo = {}
+    for part in module.modules():
+        for value in tree_leaves(vars(part)):
+            if isinstance(value, Tensor) and is_functorch_wrapped_tensor(value):
+                memo[id(value)] = torch.empty(0)  # left by a transform that has ended: it has no value
+            elif isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    try:
+        return deepcopy(module, memo)
+    except Exception as error:
+        raise SltGrokError(
+            f"module: expected one that copy.deepcopy accepts, got {type(module).__name__}: {first_line(error)}"
+        ) from error
+
+
+@contextmanager
+def called(module: nn.Module, like: Tensor | None) -> Iterator[None]:
+    """Prepare a call of a module in the block, and undo what the call assigns to attributes.
+
+    Tensors that are plain attributes, not buffers, have the precision and device of `like` in the block. Attention uses
+    the kernel that has second derivatives and batching rules, and so does `nn.TransformerEncoderLayer`.
+    """
+    before = [(part, dict(vars(part))) for part in module.modules()]
+    kernels = [is_enabled() for is_enabled, _ in KERNELS]
+    try:
+        if like is not None:
+            for part, attributes in before:
+                for name, value in attributes.items():
+                    if isinstance(value, Tensor) and value.is_floating_point():
+                        vars(part)[name] = value.to(like.device, like.dtype)
+        for _, enable in KERNELS:
+            enable(False)
+        yield
+    finally:
+        for was_enabled, (_, enable) in zip(kernels, KERNELS, strict=True):
+            enable(was_enabled)
+        for part, attributes in before:
+            object.__setattr__(part, "__dict__", attributes)
