@@ -374,7 +374,8 @@ def limit_to_interval(status: Status, estimate: Average, low: float, high: float
 def _statistic(name: str, draws: np.ndarray) -> float:
     from arviz_stats.base.array import array_stats
 
-    return np.asarray(getattr(array_stats, name)(draws)).item()
+    with np.errstate(invalid="ignore"):  # NaN if all draws are the same
+        return np.asarray(getattr(array_stats, name)(draws)).item()
 
 
 def _grouped(draws: np.ndarray) -> np.ndarray:

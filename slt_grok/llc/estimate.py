@@ -11,20 +11,30 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import nn
 
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.budget import Budget
-from slt_grok.llc.calibration import BURN_IN_FRACTION, LONGER_STEP, TEMPERATURE_RATIOS, VARYING, calibrate, localization
+from slt_grok.llc.calibration import (
+    BURN_IN_FRACTION,
+    LONGER_STEP,
+    SAFETY,
+    TEMPERATURE_RATIOS,
+    VARYING,
+    calibrate,
+    localization,
+)
+from slt_grok.llc.constant import REASON as CONSTANT
+from slt_grok.llc.constant import constant_window
 from slt_grok.llc.problem import Problem
-from slt_grok.llc.regular import LEFT_THE_POINT, curvatures
+from slt_grok.llc.regular import LEFT_THE_POINT, with_curvatures
 from slt_grok.llc.sample import OutOfReach, check, sample
 from slt_grok.llc.samplers.adaptive import AdaptiveLangevin
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.samplers.underdamped import UnderdampedLangevin
 from slt_grok.llc.sampling import Observer, Schedule
 from slt_grok.llc.subspaces import Subspace
-from slt_grok.progress import ProgressCallback, progress, stretch
+from slt_grok.progress import ProgressCallback, ignore, progress, stretch
 from slt_grok.trajectories import Loss, Trajectory
 
 UPDATES = 8_000  # per chain, by default; half at regular points, twice if the estimate still changes
@@ -35,14 +45,16 @@ TIGHTER, TIGHTENINGS = 16, 3  # factor and number of increases of gamma if the c
 NUMBERS = 8_192  # chains x coordinates per temperature: more chains (4 to 128) if they are cheap
 EFFECTIVE_UPDATES = 640  # without a finite minimizer, so that no larger n_beta is sought
 SHORTEST_BURN_IN = 32  # for a sampler that tunes itself during burn-in
+CONSTANT_UPDATES = 300  # if the loss does not change, so that there is nothing to sample
 PILOTS = 0.3  # fraction of the progress bar
 
 
 def estimate(
     source: nn.Module | Trajectory,
-    data: tuple[Tensor, Tensor] | None = None,
+    data: Any = None,
     *,
     loss: Loss | None = None,
+    finite_minimizer: bool | None = None,
     sampler: Sampler | None = None,
     n_beta: float | Sequence[float] | None = None,
     gamma: float | None = None,
@@ -64,23 +76,29 @@ def estimate(
     """Estimate the LLC at each network: llc = n_beta (E[L(w)] - L(w*)) (Lau et al. 2308.12108, definition 3).
 
     The expectation is over p(w) ~ exp(-n_beta L(w) - gamma/2 |w - w*|^2), sampled from w* by `chains` chains for each
-    network and temperature, all in one batch. For cross-entropy, n_beta is n by default, and the sampler is
-    `AdaptiveLangevin`. Otherwise, any of sampler, n_beta and gamma that is omitted is chosen by the rule of
-    `slt_grok.llc.calibration`; for a loss with a finite minimizer, the rule uses the three temperatures n_beta {1, 1/4,
-    1/16} and the exact correction of `slt_grok.llc.regular` if the point turns out to be regular. If the curvature
-    varies more than a fixed step can follow, HMC takes over with the same number of gradients, hence fewer draws, at a
-    ninth of n_beta; the attributes `sampler`, `n_beta`, `draws` and `calibration` record this.
-    `slt_grok.llc.sample.sample` is the variant with every setting given.
+    network and temperature, all in one batch. For a loss without a finite minimizer, such as cross-entropy, n_beta is n
+    by default, and the sampler is `AdaptiveLangevin`. Otherwise, any of sampler, n_beta and gamma that is omitted is
+    chosen by the rule of `slt_grok.llc.calibration`; for a loss with a finite minimizer, the rule uses the three
+    temperatures n_beta {1, 1/4, 1/16} and the exact correction of `slt_grok.llc.regular` if the point turns out to be
+    regular. If the curvature varies more than a fixed step can follow, HMC takes over with the same number of
+    gradients, hence fewer draws, at a ninth of n_beta; if the loss does not change near w*, 300 updates show it. The
+    attributes `sampler`, `n_beta`, `draws` and `calibration` record this. `slt_grok.llc.sample.sample` is the variant
+    with every setting given.
 
     Parameters
     ----------
     source : torch.nn.Module or Trajectory
         Any `nn.Module` at the parameters w*, or a trajectory.
-    data : tuple of Tensor, optional
-        Training data (inputs, targets); by default the train set of the trajectory's task.
+    data : tuple, dict, Dataset, DataLoader or str, optional
+        Training data (inputs, targets) as tensors, arrays or lists of numbers, with a tuple or dict of tensors for a
+        module with several inputs; or a dataset or loader, whose samples are all read once in the dataset's order, see
+        `slt_grok.samples.read`; or a split of the trajectory's task, `train` (the default), `test` or `all`.
     loss : callable, optional
         (outputs, targets) -> losses of the samples or their mean; outputs are passed in float64. The default is the
         trajectory's loss, or cross-entropy.
+    finite_minimizer : bool, optional
+        Whether the loss has a finite minimizer near the network: True for a squared error, False for cross-entropy on a
+        network that fits all samples. By default, from what the loss does, see `slt_grok.llc.minimizers`.
     sampler : Sampler, optional
         A sampler from `slt_grok.llc.samplers`.
     n_beta : float or sequence of float, optional
@@ -140,6 +158,8 @@ def estimate(
     """
     if not isinstance(sampler, Sampler | None):
         raise SltGrokError(f"sampler: expected a sampler such as slt_grok.llc.SGLD(step_size), got {sampler!r}")
+    if on_progress is not None and not callable(on_progress):
+        raise SltGrokError(f"on_progress: expected a function (fraction, note) or None, got {on_progress!r}")
     if max_seconds is not None and not (isinstance(max_seconds, Real) and max_seconds > 0):
         raise SltGrokError(f"max_seconds: expected a number above 0, or None for no limit, got {max_seconds!r}")
     lengths = {"updates": updates, "chains": chains, "draws": draws, "burn_in": burn_in, "thinning": thinning}
@@ -156,7 +176,25 @@ def estimate(
         raise SltGrokError(f"n_beta: expected a number or several, got {n_beta!r}") from error
     if n_betas is not None and not (n_betas and all(0 < value < math.inf for value in n_betas)):
         raise SltGrokError(f"n_beta ({n_beta}) must be above 0 and finite")
-    problem = Problem.from_inputs(source, data, loss, subspace, dtype)
+    problem = Problem.from_inputs(source, data, loss, subspace, dtype, finite_minimizer)
+    limit = problem.finite_minimizer and (n_betas is None or n_betas[0] / n_betas[-1] > 15.9)
+    problem, hessians = with_curvatures(problem) if limit else (problem, None)
+    if problem.finite_minimizer and gamma is None and (window := constant_window(problem)) is not None:
+        n_betas = n_betas or [len(problem.inputs) / ratio for ratio in TEMPERATURE_RATIOS]
+        return sample(
+            problem,
+            sampler or UnderdampedLangevin(SAFETY / window**0.5, 4 * window**0.5),
+            _schedule(updates or CONSTANT_UPDATES, draws, burn_in, thinning or 1, batch_size=None),
+            n_betas=n_betas,
+            gamma=window,
+            chains=chains or 4,
+            box=box,
+            device=device,
+            seed=seed,
+            curvatures=hessians,
+            observers=observers,
+            on_progress=on_progress or ignore,
+        ).assign_attrs(calibration=f"gamma: {window:.4g}, since {CONSTANT}; full batch")
     automatic, seek = draws is None and updates is None, n_betas is None and problem.finite_minimizer
     if chains is None:
         chains = max(4, min(128, NUMBERS // problem.d)) if seek else 4
@@ -168,8 +206,6 @@ def estimate(
         sampler = AdaptiveLangevin(adaptation=min(AdaptiveLangevin.adaptation, schedule.burn_in))
         n_betas, gamma = n_betas or [float(len(problem.inputs))], localization(problem) if gamma is None else gamma
     check(problem, schedule, n_betas, gamma, chains, box, sampler or UnderdampedLangevin(1.0))
-    limit = problem.finite_minimizer and (n_betas is None or n_betas[0] / n_betas[-1] > 15.9)
-    hessians = [curvatures(problem, i) for i in range(len(problem.trajectory))] if limit else None
     settings = {"chains": chains, "box": box, "device": device, "seed": seed, "observers": observers}
     attempt = partial(_attempt, problem, sampler=sampler, n_betas=n_betas, curvatures=hessians)
     tuning = sampler.adaptation if isinstance(sampler, AdaptiveLangevin) else 0

@@ -65,7 +65,7 @@ VARIABLES = {
 
 def marginal_likelihood(
     source: nn.Module | Trajectory,
-    data: tuple[Tensor, Tensor] | None = None,
+    data: Any = None,
     *,
     gamma: float,
     loss: Loss | None = None,
@@ -84,8 +84,8 @@ def marginal_likelihood(
     ----------
     source : torch.nn.Module or Trajectory
         Any `nn.Module` at the parameters w*, or a trajectory.
-    data : tuple[Tensor, Tensor] or None, optional
-        Training data (inputs, targets); a trajectory with a task provides its own.
+    data : object, optional
+        Training data (inputs, targets), see `slt_grok.llc.estimate`; a trajectory with a task provides its own.
     gamma : float
         Precision of the window around w*, above 0.
     loss : Loss or None, optional

@@ -4,7 +4,9 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +16,14 @@ from torch import Tensor, nn
 from slt_grok.devices import CPU
 from slt_grok.errors import SltGrokError
 from slt_grok.format import first_line
+from slt_grok.llc.gathering import with_samples
+from slt_grok.llc.minimizers import LossKind, loss_kind
+from slt_grok.llc.rounding import with_single_precision
 from slt_grok.llc.sample_losses import losses_of_outputs
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.sampling import Sampling, Schedule, Starts
 from slt_grok.llc.subspaces import Subspace, everything
+from slt_grok.samples import shapes_of
 from slt_grok.trajectories import Loss, Trajectory, cross_entropy
 
 CHECKED = 64  # samples on which the loss is checked
@@ -39,6 +45,10 @@ class Problem:
         Precision of the chains' weights; losses are always float64.
     baselines : ndarray
         L(w*) on all samples in float64, (N,).
+    kind : LossKind
+        What the loss is like.
+    notes : tuple of str, optional
+        What a reader of the estimate has to know about the network.
     """
 
     trajectory: Trajectory
@@ -47,21 +57,24 @@ class Problem:
     subspace: Subspace
     dtype: torch.dtype
     baselines: np.ndarray
+    kind: LossKind
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_inputs(
         cls,
         source: nn.Module | Trajectory,
-        data: tuple[Tensor, Tensor] | None = None,
+        data: Any = None,
         loss: Loss | None = None,
         subspace: Subspace | None = None,
         dtype: torch.dtype | None = None,
+        finite_minimizer: bool | None = None,
     ) -> "Problem":
         """Build the problem from the arguments of `slt_grok.llc.estimate`.
 
         Parameters
         ----------
-        source, data, loss, subspace, dtype
+        source, data, loss, subspace, dtype, finite_minimizer
             See `slt_grok.llc.estimate`.
 
         Raises
@@ -75,31 +88,34 @@ class Problem:
         trajectory = Trajectory.of(source) if isinstance(source, nn.Module) else source
         if loss is not None:
             trajectory = replace(trajectory, network=replace(trajectory.network, loss=loss))
-        if data is None and trajectory.network.task is None:
-            raise SltGrokError("data: expected (inputs, targets), since the network has no task")
-        data = trajectory.task.data("train") if data is None else data
-        if not isinstance(data, tuple | list) or [isinstance(x, Tensor) and x.ndim > 0 for x in data] != [True, True]:
-            raise SltGrokError("data: expected (inputs, targets), two tensors with the samples along their first axis")
-        inputs, targets = data
-        if len(inputs) != len(targets) or not len(inputs):
-            raise SltGrokError(f"data: expected as many targets as inputs, got {len(inputs)} and {len(targets)}")
-        dtype = dtype or next((tensor.dtype for tensor in trajectory.parameters.values()), torch.float32)
-        if not dtype.is_floating_point:
-            raise SltGrokError(f"dtype: expected real floating-point numbers, got {dtype}")
-        subspace = subspace or everything(trajectory.network.shapes, trajectory.network.frozen or ())
-        if not subspace.dimension:
+        if not isinstance(finite_minimizer, bool | None):
+            raise SltGrokError(f"finite_minimizer: expected True, False or None, got {finite_minimizer!r}")
+        trajectory, inputs, targets, given = with_samples(trajectory, data)
+        if dtype is None:  # that of the weights, but at least float32
+            dtypes = {trajectory.parameters[name].dtype for name in trajectory.network.moving}
+            dtype = reduce(torch.promote_types, dtypes, torch.float32)
+        if dtype not in (torch.float32, torch.float64):
+            raise SltGrokError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
+        moves = subspace or everything(trajectory.network.shapes, trajectory.network.fixed)
+        if not moves.dimension:
             raise SltGrokError("subspace: expected at least one weight that moves, got none")
         if inputs.is_floating_point():
             inputs = inputs.to(dtype)
         precise = inputs.double() if inputs.is_floating_point() else inputs
-        _check_loss(trajectory, precise[:CHECKED], targets[:CHECKED])
+        outputs = _check_loss(trajectory, precise[:CHECKED], targets[:CHECKED], shapes_of(given))
+        kind = loss_kind(trajectory.network.loss, outputs, len(precise[:CHECKED]), targets)
+        if finite_minimizer is not None:
+            kind = kind._replace(finite_minimizer=finite_minimizer)
         with _explained("loss: cannot be computed"):
+            trajectory, notes = with_single_precision(trajectory, precise, targets, kind.finite_minimizer)
             baselines = _baselines(trajectory, precise, targets)
+        if subspace is None and trajectory.network.frozen:
+            notes.append(f"without requires_grad, and fixed: {', '.join(trajectory.network.frozen)}")
         for label, value in zip(trajectory.labels(), baselines, strict=True):
             if not np.isfinite(value):
                 where = ", ".join(f"{dim} {coordinate}" for dim, coordinate in label.items()) or "the network"
                 raise SltGrokError(f"loss: expected a finite loss at the checkpoint, got {value} at {where}")
-        return cls(trajectory, inputs, targets, subspace, dtype, baselines)
+        return cls(trajectory, inputs, targets, moves, dtype, baselines, kind, tuple(notes))
 
     @property
     def d(self) -> int:
@@ -109,7 +125,7 @@ class Problem:
     @property
     def guessing_loss(self) -> float | None:
         """Cross-entropy of guessing, the entropy of the targets' marginal in nats; None for another loss or targets."""
-        if self.finite_minimizer or self.targets.is_floating_point():
+        if self.kind.finite_minimizer or not self.kind.in_nats or self.targets.is_floating_point():
             return None
         return float(entropy(np.unique(self.targets.cpu().numpy(), return_counts=True)[1]))
 
@@ -120,9 +136,8 @@ class Problem:
 
     @property
     def finite_minimizer(self) -> bool:
-        """Whether a fitted network has a finite minimizer of the loss; False for cross-entropy, ours or torch's."""
-        loss = self.trajectory.network.loss
-        return loss not in (cross_entropy, nn.functional.cross_entropy) and not isinstance(loss, nn.CrossEntropyLoss)
+        """Whether a fitted network has a finite minimizer of the loss; not so for cross-entropy."""
+        return self.kind.finite_minimizer
 
     def sampling(
         self, sampler: Sampler, schedule: Schedule, box: float | None = None, device: torch.device = CPU
@@ -160,8 +175,14 @@ class Problem:
         return Starts(stack, n_beta, torch.full_like(n_beta, gamma), streams)
 
 
-def _check_loss(trajectory: Trajectory, inputs: Tensor, targets: Tensor) -> None:
-    """Check that network and loss accept the data, and that the loss is differentiable and an average over samples."""
+def _check_loss(trajectory: Trajectory, inputs: Tensor, targets: Tensor, given: str) -> Tensor:
+    """Check that network and loss accept the data, and that the loss is differentiable and an average over samples.
+
+    Returns
+    -------
+    Tensor
+        Outputs of the first network.
+    """
     network, n = trajectory.network, len(inputs)
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -171,9 +192,13 @@ def _check_loss(trajectory: Trajectory, inputs: Tensor, targets: Tensor) -> None
         return torch.allclose(one, other, rtol=1e-4, atol=1e-12, equal_nan=True)
 
     # a little off w*, where every sample's loss may be 0
-    parameters = {name: (tensor[0].double() + 0.01).requires_grad_() for name, tensor in trajectory.stacked().items()}
-    with torch.enable_grad(), _explained(f"data: the network fails on inputs of {_kind(inputs)}"):
-        outputs = network.outputs(parameters, inputs).double()
+    parameters = {name: tensor[0] for name, tensor in trajectory.stacked(torch.float64).items()}
+    parameters |= {name: (parameters[name] + 0.01).requires_grad_() for name in network.moving}
+    with torch.enable_grad(), _explained(f"data: the network fails on inputs of {given}"):
+        outputs = network.outputs(parameters, inputs)
+    if not isinstance(outputs, Tensor):
+        raise SltGrokError(f"data: expected a network that returns one tensor, got {type(outputs).__name__}")
+    outputs = outputs.double()
     kinds = f"outputs of {_kind(outputs)} and targets of {_kind(targets)}"
     if network.loss is cross_entropy and targets.is_floating_point():
         raise SltGrokError(f"loss: cross-entropy expects integer targets, got {kinds}; pass another loss")
@@ -181,15 +206,21 @@ def _check_loss(trajectory: Trajectory, inputs: Tensor, targets: Tensor) -> None
         losses = network.loss(outputs, targets)
         if not isinstance(losses, Tensor) or not losses.requires_grad:
             raise SltGrokError("loss: expected a tensor that can be differentiated by the parameters")
-        if n == 1 or outputs.shape[:1] != (n,):
-            return
-        once, shifted = loss(outputs, targets), loss(outputs.roll(1, 0), targets)
-        if not same(once, loss(torch.cat([outputs, outputs]), torch.cat([targets, targets]))):
+        by_sample = outputs.shape[:1] == (n,)
+        twice = torch.cat([outputs, outputs]) if by_sample else network.outputs(parameters, torch.cat([inputs, inputs]))
+        once = loss(outputs, targets)
+        if not same(once, loss(twice.double(), torch.cat([targets, targets]))):
             raise SltGrokError(
                 "loss: expected the losses of the samples or their mean, got another value for data twice"
             )
-        if same(once, shifted) and not same(once, losses_of_outputs(network, outputs, targets).mean()):
+        shifted = loss(outputs.roll(1, 0), targets) if by_sample and n > 1 else None
+        if (
+            shifted is not None
+            and same(once, shifted)
+            and not same(once, losses_of_outputs(network, outputs, targets).mean())
+        ):
             raise SltGrokError(f"loss: combines every output with every target, got {kinds}; reshape the targets")
+    return outputs.detach()
 
 
 def _kind(tensor: Tensor) -> str:

@@ -14,6 +14,8 @@ import xarray as xr
 from slt_grok.devices import device_named
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import diagnostics
+from slt_grok.llc.constant import REASON as CONSTANT
+from slt_grok.llc.constant import average_of_constant, stays_constant
 from slt_grok.llc.descent import descent
 from slt_grok.llc.diagnostics import EXCLUDED, QUANTILE, TRUSTED, ChainStatistics, LLCStatus, Status
 from slt_grok.llc.problem import Problem
@@ -101,6 +103,8 @@ def sample(
     exact_losses = curvatures is not None and schedule.batch_size is None
     if melting_loss is None:
         melting_loss = problem.melting_loss
+    summaries = statistics(problem, records, schedule, n_betas, exact_losses)
+    constant = stays_constant(problem, gamma, [temperatures[0].draws for temperatures in summaries])
     rows = [
         _row(
             temperatures,
@@ -109,8 +113,9 @@ def sample(
             curvatures[i] if curvatures else None,
             melting_loss,
             descent(problem, i, n_betas[0], gamma),
+            bool(constant[i]),
         )
-        for i, temperatures in enumerate(statistics(problem, records, schedule, n_betas, exact_losses))
+        for i, temperatures in enumerate(summaries)
     ]
     noise = window_noise(problem, n_betas[:1], gamma, seed=seed)
     coldest = {name: _by_network(problem, tensor, n_betas)[:, 0] for name, tensor in records._asdict().items()}
@@ -135,6 +140,7 @@ def sample(
     ).assign_attrs(
         {
             **({} if problem.finite_minimizer else {"comment": EFFECTIVE}),
+            **({"notes": "; ".join(problem.notes)} if problem.notes else {}),
             **({} if melting_loss is None else {"melting_loss": melting_loss}),
             "sampler": sampler.name,
             **{key: "none" if value is None else value for key, value in asdict(sampler).items()},
@@ -234,10 +240,13 @@ def _row(
     curvatures: Curvatures | None,
     melting_loss: float | None,
     gain: float,
+    constant: bool,
 ) -> dict[str, Any]:
     """Compute the variables of one network from its chains at each temperature, the coldest first."""
     coldest, n_betas = temperatures[0], [statistics.n_beta for statistics in temperatures]
     averages, correction = [diagnostics.average(statistics) for statistics in temperatures], 0.0
+    if constant:
+        averages = [average_of_constant(average) for average in averages]
     regular = curvatures is not None and is_regular(curvatures, averages, n_betas, gamma)
     missing = None if curvatures is None else curvatures.shortfall(averages[0], n_betas[0], gamma)
     if curvatures is not None and is_complete(curvatures, averages, n_betas, gamma):
@@ -252,6 +261,8 @@ def _row(
             status = Status(LLCStatus.LIKELY_LOW, missing)
         elif curvatures is not None and not curvatures.resolved and status.status == LLCStatus.CONVERGED:
             status = Status(LLCStatus.LIKELY_LOW, UNRESOLVED)
+    if constant:
+        status = Status(LLCStatus.CONVERGED if finite_minimizer else LLCStatus.EFFECTIVE, CONSTANT)
     low, high = diagnostics.interval(best, hotter if finite_minimizer else None, regular)
     if curvatures is not None and curvatures.resolved and status.status in TRUSTED:
         lowest, error = curvatures.lowest

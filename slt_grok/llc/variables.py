@@ -9,8 +9,8 @@ from slt_grok.measurement import Variable
 from slt_grok.rules import SHRINKING, Change
 
 EFFECTIVE = (
-    "cross-entropy on a network that fits everything has no finite minimizer: this is an effective LLC at its "
-    "(n_beta, gamma), to be compared over checkpoints at the same setting only"
+    "this loss, like cross-entropy, has no finite minimizer on a network that fits everything: this is an "
+    "effective LLC at its (n_beta, gamma), to be compared over checkpoints at the same setting only"
 )
 
 LAU = "Lau et al. 2308.12108, definition 3"

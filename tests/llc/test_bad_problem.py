@@ -35,7 +35,7 @@ def summed(outputs: Tensor, targets: Tensor) -> Tensor:
         ({"loss": None, "data": (X, LABELS), "source": nn.Linear(2, 2)}, "loss: fails on"),
         ({"data": (X.long(), Y)}, "data: the network fails on inputs .*int64"),
         ({"data": (Y, Y)}, r"data: the network fails on inputs of shape \(50, 1\)"),
-        ({"data": (X.numpy(), Y.numpy())}, "data: expected .* two tensors"),
+        ({"data": (X, ["a"] * 50)}, "data: expected numbers for targets"),
         ({"data": X}, "data: expected .* two tensors"),
         ({"source": nn.Identity()}, "at least one weight"),
         ({"source": nn.Linear(2, 1, dtype=torch.complex64)}, "expected .*real"),
@@ -43,6 +43,8 @@ def summed(outputs: Tensor, targets: Tensor) -> Tensor:
         ({"n_beta": "x"}, "n_beta"),
         ({"sampler": "sgld"}, "sampler: expected"),
         ({"dtype": torch.int64}, "dtype: .*int64"),
+        ({"finite_minimizer": "yes"}, "finite_minimizer: expected True, False or None, got 'yes'"),
+        ({"on_progress": 3}, "on_progress: expected a function"),
     ],
 )
 def test_a_wrong_argument_is_named(change: dict, named: str) -> None:
@@ -68,9 +70,13 @@ def test_weights_without_gradients_do_not_move() -> None:
     module = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     module[0].requires_grad_(False)
     for source in (module, Trajectory.stack(module, {0: module.state_dict()})):
-        assert estimate(source, (X, Y), loss=MSE, **SHORT).dimension == 4
+        result = estimate(source, (X, Y), loss=MSE, **SHORT)
+        assert result.dimension == 4
+        assert result.notes == "without requires_grad, and fixed: 0.weight, 0.bias"
     module.requires_grad_(False)  # for inference
-    assert estimate(module, (X, Y), loss=MSE, **SHORT).dimension == 13
+    result = estimate(module, (X, Y), loss=MSE, **SHORT)
+    assert result.dimension == 13
+    assert "notes" not in result.attrs
 
 
 def test_a_devinterp_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,47 @@
+"""Points where the loss does not change: dead units, or a hinge loss with all margins kept. The LLC is 0 there.
+
+For every epsilon, the set {L < L(w*) + epsilon} contains an open set next to w*, so its volume does not shrink with
+epsilon. Chains at the usual gamma may leave this set, and would measure where it ends.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from slt_grok.llc.calibration import localization
+from slt_grok.llc.diagnostics import Average
+from slt_grok.llc.problem import Problem
+from slt_grok.llc.window_noise import window_excess
+from slt_grok.operators.objective import as_floats
+
+REASON = "the loss does not change near w*"
+CLOSER = 0.1  # standard deviation of the draws, relative to that of the usual window
+DRAWS = 16
+ROUNDING = 1e-15  # of the mean loss, relative to it
+
+
+def constant_window(problem: Problem) -> float | None:
+    """Compute a hundred times the usual gamma if the loss does not change in that window; None if it does."""
+    gamma = localization(problem) / CLOSER**2
+    return gamma if is_constant(problem, gamma).all() else None
+
+
+def is_constant(problem: Problem, gamma: float) -> np.ndarray:
+    """Return for each network whether draws of w* + N(0, 1/gamma) all have the loss of w* in float64, (N,)."""
+    precise = replace(problem, dtype=torch.float64, inputs=as_floats(problem.inputs, torch.float64))
+    excess = abs(window_excess(precise, gamma, draws=DRAWS))
+    return np.all(excess <= ROUNDING * abs(problem.baselines[:, None]), axis=1)
+
+
+def stays_constant(problem: Problem, gamma: float, draws: Sequence[np.ndarray]) -> np.ndarray:
+    """Return for each network whether its chains' losses (chain, draw) are all the same, and `is_constant`, (N,)."""
+    same = np.array([np.ptp(losses) <= ROUNDING * abs(losses.mean()) for losses in draws])
+    return same & is_constant(problem, gamma) if same.any() else same
+
+
+def average_of_constant(average: Average) -> Average:
+    """Set the LLC to 0 without an error; R-hat and the effective sample size are not defined."""
+    undefined = dict.fromkeys(("rhat", "nested_rhat", "ess"), np.nan)
+    return average._replace(llc=0.0, llc_se=0.0, drift=0.0, drift_se=0.0, fraction_below=0.0, **undefined)

@@ -1,0 +1,91 @@
+"""A loss that does not change near w*: the LLC is exactly 0, and there is nothing to sample."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slt_grok.llc import UnderdampedLangevin, estimate
+
+X = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+MSE = nn.functional.mse_loss
+
+
+def dead(bias: float = -100.0) -> nn.Module:
+    """Units that are never active at the inputs."""
+    torch.manual_seed(0)
+    first = nn.Linear(4, 8)
+    nn.init.constant_(first.bias, bias)
+    return nn.Sequential(first, nn.ReLU(), nn.Linear(8, 1, bias=False))
+
+
+@pytest.mark.parametrize(
+    ("target", "options"), [(0.0, {}), (0.7, {"n_beta": 50.0}), (0.7, {"batch_size": 10, "updates": 40})]
+)
+def test_dead_units_have_no_llc(target: float, options: dict) -> None:
+    result = estimate(dead(), (X, torch.full((60, 1), target)), loss=MSE, **options)
+    assert result.llc.item() == result.llc_se.item() == result.llc_low.item() == result.llc_high.item() == 0
+    assert np.isnan(result.rhat)
+    assert np.isnan(result.ess)
+    assert (result.llc_status.item(), result.llc_status_reason.item()) == (
+        "converged",
+        "the loss does not change near w*",
+    )
+    assert result.baseline_loss.item() == pytest.approx(target**2)
+    assert result.attrs["gradients"] <= 300
+
+
+def test_a_hinge_loss_with_room_to_its_margins_has_no_llc() -> None:
+    """f(x) = 10 x on inputs of both signs and size at least 1/2: every margin is above 5 where 1 is asked for."""
+    module, x = nn.Linear(1, 1, bias=False), torch.linspace(0.5, 1, 20).repeat(2)[:, None] * torch.tensor([[1.0]])
+    x[20:] *= -1
+    nn.init.constant_(module.weight, 10.0)
+    result = estimate(module, (x, x.sign()), loss=lambda o, t: (1 - o * t).clamp(min=0))
+    assert result.llc.item() == 0
+    assert result.llc_status.item() == "converged"
+
+
+def test_units_that_are_only_nearly_dead_are_sampled() -> None:
+    """Some inputs activate them within the window, so nothing is said about a loss that does not change."""
+    result = estimate(dead(-1.5), (X, torch.zeros(60, 1)), loss=MSE, updates=100)
+    assert "does not change" not in result.llc_status_reason.item()
+
+
+class Power(nn.Module):
+    """w^8 + 1: flat to seventh order, but not constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.w**8 + 1
+
+
+def test_a_flat_minimum_is_not_taken_for_a_constant_loss() -> None:
+    result = estimate(Power(), (torch.zeros(1, 1), torch.zeros(1)), loss=lambda outputs, _: outputs, updates=200)
+    assert "does not change" not in result.llc_status_reason.item()
+    assert result.llc.item() > 0.05
+
+
+def test_chains_that_do_not_move_say_nothing() -> None:
+    """A step lost to rounding leaves the losses equal; the loss itself does change near w*."""
+    torch.manual_seed(0)
+    module = nn.Linear(4, 1, dtype=torch.float64)
+    result = estimate(
+        module, (X.double(), module(X.double()).detach() + 1), loss=MSE, n_beta=10.0, gamma=1.0, draws=20,
+        sampler=UnderdampedLangevin(1e-300, 1.0),
+    )  # fmt: skip
+    assert result.llc_status.item() != "converged"
+    assert "does not change" not in result.llc_status_reason.item()
+
+
+def test_a_cross_entropy_that_does_not_change_is_effective() -> None:
+    """Where it is too small for float64, only the cross-entropy's rounding is constant."""
+    module = nn.Linear(1, 2, bias=False, dtype=torch.float64)
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor([[500.0], [-500.0]]))
+    x = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(10)[:, None]
+    result = estimate(module, (x, (x[:, 0] < 0).long()), gamma=1.0, draws=50)
+    assert result.llc.item() == 0
+    assert result.llc_status.item() == "effective"
