@@ -19,7 +19,7 @@ import xarray as xr
 from length_and_llc import description_length
 from rich.console import Console
 from rich.table import Table
-from runs_below import below_runs, command_line, picture, plain
+from runs_below import below_runs, command_line, llc_settings, picture, plain
 
 from slt_grok import plots
 from slt_grok.errors import SltGrokError
@@ -122,6 +122,7 @@ def main(paths: list[Path], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     content = {
         "command": " ".join(["python analyses/description_length.py", *map(below_runs, paths)]),
+        "llc_settings": llc_settings(paths),
         "runs": runs,
         "environment": environment(),
     }

@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 from figures.laws import finite_size
 from rich.console import Console
-from runs_below import below_runs, command_line, config_of, grouped, picture, plain, runs_below
+from runs_below import below_runs, command_line, config_of, grouped, llc_settings, picture, plain, runs_below
 from size_collapse import SizedCurve, collapse
 
 from slt_grok import transitions
@@ -98,8 +98,8 @@ def main(paths: list[Path], out: Path) -> None:
         figure = finite_size(list(measured.values()), [texts[column] for column in measured])
         picture(figure, out, "finite_size" if number == 0 else f"finite_size_{number + 1}")
     command = " ".join(["python analyses/finite_size.py", *map(below_runs, paths)])
-    content = {"command": command, "groups": groups, "not_used": notes, "environment": environment()}
-    write_json(out / "finite_size.json", plain(content))
+    content = {"command": command, "llc_settings": llc_settings(paths), "groups": groups, "not_used": notes}
+    write_json(out / "finite_size.json", plain(content | {"environment": environment()}))
     for sentence in notes:
         console.print(f"not used: {sentence}")
 

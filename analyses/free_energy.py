@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from figures.energies import free_energies
 from rich.console import Console
-from runs_below import below_runs, command_line, config_of, grouped, picture, plain, runs_below
+from runs_below import below_runs, command_line, config_of, grouped, llc_settings, picture, plain, runs_below
 
 from slt_grok.errors import SltGrokError
 from slt_grok.store import RunDirectory
@@ -96,7 +96,7 @@ def main(paths: list[Path], out: Path) -> None:
             figure = free_energies(energies, against_training(energies), predicted, observed)
             picture(figure, out, "free_energy" if number == 0 else f"free_energy_{number + 1}")
     command = " ".join(["python analyses/free_energy.py", *map(below_runs, paths)])
-    content = {"command": command, "groups": groups, "not_used": notes}
+    content = {"command": command, "llc_settings": llc_settings(paths), "groups": groups, "not_used": notes}
     write_json(out / "free_energy.json", plain(content | {"environment": environment()}))
     for sentence in notes:
         console.print(f"not used: {sentence}")

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from rich.console import Console
 from rich.table import Table
-from runs_below import below_runs, command_line, config_of, picture, plain
+from runs_below import below_runs, command_line, config_of, llc_settings, picture, plain
 
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.style import BLUE, GRAY, GREEN, VERMILION, frame, panel_letters, step_axis, styled
@@ -154,6 +154,7 @@ def main(paths: list[Path], out: Path) -> None:
             console.print(f"{where}, {group.replace('_', ' ')}: {', '.join(names) or 'none'}", highlight=False)
     content = {
         "command": " ".join(["python analyses/landscape_correlation.py", *map(below_runs, paths)]),
+        "llc_settings": llc_settings(paths),
         "in_every_run": shared,
         "runs": {name: numbers(correlations) for name, correlations in runs.items()},
         "environment": environment(),

@@ -21,7 +21,7 @@ import pandas as pd
 import xarray as xr
 from rich.console import Console
 from rich.table import Table
-from runs_below import RESULTS, picture, plain
+from runs_below import RESULTS, llc_settings, picture, plain
 
 from slt_grok import load_study, plots, transitions
 from slt_grok.errors import SltGrokError
@@ -107,6 +107,7 @@ def main(path: Path, arm: str, out: Path) -> None:
     picture(plots.lead_lag(lags[SCALE][ESTIMATORS[0]]), out, "order_of_events")
     content = {
         "command": f"python analyses/order_of_events.py --arm {arm} runs/{path.name}",
+        "llc_settings": llc_settings([path]),
         "seeds": {outcome: sorted(one.seed.tolist()) for outcome, one in done.groupby("outcome")},
         "not_done": rows.loc[rows.status != "available", ["run", "seed", "status"]].to_dict("records"),
         "scale": SCALE,

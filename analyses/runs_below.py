@@ -57,6 +57,14 @@ def runs_below(paths: Sequence[Path]) -> tuple[list[RunDirectory], list[str]]:
     return found, notes
 
 
+def llc_settings(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return each n_beta and gamma that the LLCs of the runs below some paths were configured with."""
+    runs = [RunDirectory(manifest.parent) for path in paths for manifest in sorted(path.rglob("manifest.json"))]
+    configured = [config_of(run)["llc"] for run in runs if "llc" in run.labels]
+    settings = [{key: llc[key] for key in ("n_beta", "gamma")} for llc in configured if llc]
+    return [one for i, one in enumerate(settings) if one not in settings[:i]]
+
+
 def grouped(runs: Sequence[RunDirectory], without: Sequence[str]) -> dict[str, list[RunDirectory]]:
     """Return the runs in groups of the same task, model and training, except for some keys of the task.
 

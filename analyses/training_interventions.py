@@ -21,7 +21,7 @@ import pandas as pd
 import xarray as xr
 from claims.rule import UNDECIDED, mean, over_seeds, share
 from matplotlib.figure import Figure
-from runs_below import below_runs, command_line, picture, plain
+from runs_below import below_runs, command_line, llc_settings, picture, plain
 
 from slt_grok import load_study
 from slt_grok.errors import SltGrokError
@@ -135,7 +135,7 @@ def main(paths: list[Path], out: Path) -> None:
     found = content_of(study)
     command = f"python analyses/training_interventions.py {below_runs(paths[0])}"
     out.mkdir(parents=True, exist_ok=True)
-    content = {"command": command} | found | {"environment": environment()}
+    content = {"command": command, "llc_settings": llc_settings(paths)} | found | {"environment": environment()}
     write_json(out / "training_interventions.json", plain(content))
     picture(figure(study), out, "training_interventions")
     for arm, one in found["arms"].items():

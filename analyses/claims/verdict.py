@@ -37,10 +37,12 @@ def effect_content(effect: Effect) -> dict[str, Any]:
 
 def content(name: str, text: str, study: StudyResults, finding: Finding) -> dict[str, Any]:
     """Everything that is kept of a claim: rule, verdict, reasons, effects, what was left out, provenance."""
+    settings = study.table.reindex(columns=["llc.n_beta", "llc.gamma"]).dropna().drop_duplicates()
     return {
         "command": f"python analyses/claims/{name}.py runs/{study.path.name}",
         "claim": text.strip().partition("\n")[0],
         "rule": text.strip(),
+        "llc_settings": settings.rename(columns=lambda name: name.removeprefix("llc.")).to_dict("records"),
         "verdict": finding.verdict,
         "reasons": finding.reasons,
         "conditions": [
