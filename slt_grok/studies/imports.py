@@ -1,28 +1,30 @@
 """Import checkpoints as a run: of a published format, or of a person's own module with its data."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import xarray as xr
 
 from slt_grok.config import parse_config, read_yaml
 from slt_grok.errors import SltGrokError
 from slt_grok.format import step as at_step
 from slt_grok.llc.choice import gamma_by_rule
 from slt_grok.llc.problem import Problem
-from slt_grok.measurement import declare
+from slt_grok.llc.sample_losses import losses_of_outputs
 from slt_grok.models import Adapter
 from slt_grok.rules import RHO
-from slt_grok.store import RunDirectory, code
-from slt_grok.store.importers import SourceFile, read_checkpoints
-from slt_grok.store.importers.importer import run_name
+from slt_grok.store import code
+from slt_grok.store.importers import Imported, SourceFile, read_checkpoints
+from slt_grok.store.importers.curves import curves_in
+from slt_grok.store.importers.importer import rounding, run_name, stored_losses
+from slt_grok.store.importers.run import write_run
+from slt_grok.store.importers.splits import settle
 from slt_grok.studies.context import milestones
 from slt_grok.studies.run import TRAINING, Run
-from slt_grok.tasks import SPLITS
-from slt_grok.training.result import Training
+from slt_grok.tasks import Task
 from slt_grok.trajectories import Network, Trajectory
 
 
@@ -58,16 +60,13 @@ def import_custom(
     Returns
     -------
     list of str
-        Sentences on what was read and assumed; the manifest contains them too.
+        Sentences on what was read and assumed, and on how losses in the files compare; the manifest has them too.
 
     Raises
     ------
     SltGrokError
         The person's code, the data and the checkpoints do not fit together, or `out` already holds a run.
     """
-    directory = RunDirectory(out)
-    if directory.exists:
-        raise SltGrokError(f"{out}: expected a new folder, but it already holds a run")
     if (data is None) == (task is None):
         raise SltGrokError("import: expected either --data FILE.py:FUNCTION or --task FILE.yaml for --module")
     if loss is not None and data is None:
@@ -78,20 +77,54 @@ def import_custom(
         content["loss_function"] = code.name(loss, "--loss")
     config = {"name": run_name(out.resolve().name), "seeds": [0], "task": content, "model": model, "training": None}
     network = parse_config(config, "import").network
-    checkpoints = read_checkpoints(files, step_from)
-    trajectory = Trajectory.stack(network.module, _states(network, checkpoints), network.task, network.loss)
-    Problem.from_inputs(trajectory)  # module, data and loss fit together, and every loss is finite
-    for step, parameters in zip(trajectory.coords["step"].tolist(), _by_step(trajectory), strict=True):
-        directory.write_checkpoint(step, parameters)
-    paths = [str(checkpoint.path) for checkpoint in checkpoints]
-    notes = list(dict.fromkeys(note for checkpoint in checkpoints for note in checkpoint.notes))
-    directory.write_measurement(TRAINING, _training(trajectory), {"source": "custom", "files": paths})
-    source = {"format": "custom", "files": paths, "settings": {}, "notes": notes}
-    steps = trajectory.coords["step"].tolist()
-    directory.write_manifest(
-        {"config": {**config, "source": source}, "stages": {"import": {"files": paths, "steps": steps}}}
+    checkpoints = [_under_names_of(network, file) for file in read_checkpoints(files, step_from)]
+    trajectory = Trajectory.stack(
+        network.module, {i: file.state for i, file in enumerate(checkpoints)}, network.task, network.loss
     )
-    return notes
+    Problem.from_inputs(trajectory)  # module, data and loss fit together, and every loss is finite
+    networks = []
+    for i, file in enumerate(checkpoints):
+        if file.step is None and len(checkpoints) > 1:
+            raise file.unknown_step()
+        state, notes = (
+            {name: tensor[i] for name, tensor in trajectory.parameters.items()},
+            [*file.notes, *rounding(file)],
+        )
+        facts = {"curves": curves_in(file, notes), "stored": stored_losses(file), "notes": notes}
+        networks.append(CustomNetwork(file.path, "custom", config, file.step, state, **facts, network=network))
+    settled, notes = settle(networks)
+    return write_run(settled, out, notes)
+
+
+@dataclass(frozen=True)
+class CustomNetwork(Imported):
+    """A checkpoint of a person's own module.
+
+    Parameters
+    ----------
+    network : Network
+        Its function, task and loss.
+    """
+
+    network: Network = field(kw_only=True)
+
+    @property
+    def task(self) -> Task:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The task with the person's data."""
+        assert self.network.task is not None
+        return self.network.task
+
+    @cached_property
+    def per_pair(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss of each sample, computed in float64, and whether its answer is right; NaN without classes."""
+        inputs, targets = self.task.inputs, self.task.labels
+        inputs = inputs.double() if inputs.is_floating_point() else inputs
+        with torch.no_grad():
+            outputs = self.network.outputs({name: t.double() for name, t in self.parameters.items()}, inputs)
+            losses = losses_of_outputs(self.network, outputs, targets)
+        classes = not targets.is_floating_point() and outputs.ndim == 2 and targets.ndim == 1
+        right = (outputs.argmax(-1) == targets).double() if classes else torch.full_like(losses, torch.nan)
+        return losses, right
 
 
 def choose_window(out: Path) -> str:
@@ -120,43 +153,9 @@ def _mapping(path: Path | None, option: str) -> dict[str, Any]:
     return dict(content)
 
 
-def _states(network: Network, checkpoints: Sequence[SourceFile]) -> dict[int, dict[str, torch.Tensor]]:
-    """Collect the state dicts by step, under the network's names."""
-    states: dict[int, dict[str, torch.Tensor]] = {}
-    for checkpoint in checkpoints:
-        step = 0 if checkpoint.step is None and len(checkpoints) == 1 else checkpoint.step
-        if step is None:
-            raise checkpoint.unknown_step()
-        if step in states:
-            raise checkpoint.error(f"expected one checkpoint per step, got another one of step {step}")
-        state = dict(checkpoint.state)
-        if any(checkpoint.prefix + name in network.shapes for name in state):  # part of the module's own names
-            state = {checkpoint.prefix + name: tensor for name, tensor in state.items()}
-        states[step] = network.module.named(state) if isinstance(network.module, Adapter) else state
-    return states
-
-
-def _by_step(trajectory: Trajectory) -> list[dict[str, torch.Tensor]]:
-    """Get the parameters at each step, with a leading seed."""
-    stack = trajectory.stacked(torch.float32)
-    return [{name: tensor[i : i + 1] for name, tensor in stack.items()} for i in range(len(trajectory))]
-
-
-def _training(trajectory: Trajectory) -> xr.Dataset:
-    """Compute losses at the checkpoints, and accuracies of a classifier; NaN for an absent test set."""
-    network, task, stack = trajectory.network, trajectory.task, trajectory.stacked(torch.float64)
-    shape = (len(trajectory), 1)
-    values = {name: np.full(shape, np.nan) for name in Training.variables}
-    for split in SPLITS:
-        inputs, targets = task.data(split)
-        inputs = inputs.double() if inputs.is_floating_point() else inputs
-        for i in range(len(trajectory) if len(inputs) and split != "all" else 0):
-            parameters = {name: tensor[i] for name, tensor in stack.items()}
-            with torch.no_grad():
-                outputs = network.outputs(parameters, inputs)
-                values[f"{split}_loss"][i] = network.loss(outputs, targets).double().mean().item()
-                if not targets.is_floating_point() and outputs.ndim == 2 and targets.ndim == 1:
-                    values[f"{split}_accuracy"][i] = (outputs.argmax(-1) == targets).double().mean().item()
-    coords = {"step": trajectory.coords["step"], "seed": [0]}
-    variables = declare(Training.variables, values)
-    return xr.Dataset({k: (("step", "seed"), v, a) for k, (_, v, a) in variables.items()}, coords)
+def _under_names_of(network: Network, file: SourceFile) -> SourceFile:
+    """Rename a file's tensors to the network's: a stripped prefix may be part of them."""
+    state = dict(file.state)
+    if any(file.prefix + name in network.shapes for name in state):
+        state = {file.prefix + name: tensor for name, tensor in state.items()}
+    return replace(file, state=network.module.named(state) if isinstance(network.module, Adapter) else state)

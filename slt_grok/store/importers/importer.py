@@ -49,17 +49,24 @@ class Importer(Registered, ABC):
         """
         if not self.recognizes(file):
             raise file.error(f"expected {self.layout}")
-        imported, names = self.convert(file), ("train_loss", "test_loss")
+        imported = self.convert(file)
         try:
             _ = imported.module
         except SltGrokError as error:
             raise file.error(str(error)) from error
-        stored = {name: file.number(name, file.extras[name]) for name in names if name in file.extras}
         notes = [note for note in file.notes if note != NAME_NOTE or imported.step == file.step]
-        kinds = {str(tensor.dtype) for tensor in file.state.values() if tensor.is_floating_point()} - {"torch.float32"}
-        if kinds:
-            notes.append(f"The weights are {', '.join(sorted(kinds))}; they are stored as torch.float32.")
-        return replace(imported, stored=stored, notes=[*notes, *imported.notes])
+        return replace(imported, stored=stored_losses(file), notes=[*notes, *rounding(file), *imported.notes])
+
+
+def rounding(file: SourceFile) -> list[str]:
+    """Note whether storing the weights in float32 changes their type."""
+    kinds = {str(tensor.dtype) for tensor in file.state.values() if tensor.is_floating_point()} - {"torch.float32"}
+    return [f"The weights are {', '.join(sorted(kinds))}; they are stored as torch.float32."] if kinds else []
+
+
+def stored_losses(file: SourceFile) -> dict[str, float]:
+    """Get the losses that a file holds for its network, `train_loss` and `test_loss`."""
+    return {n: file.number(n, file.extras[n]) for n in ("train_loss", "test_loss") if n in file.extras}
 
 
 def task_in(file: SourceFile, p: int, notes: list[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

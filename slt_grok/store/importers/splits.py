@@ -14,7 +14,7 @@ from slt_grok.store.files import read_torch
 from slt_grok.store.importers.imported import Imported
 from slt_grok.tasks import ModularTask
 
-TOLERANCE = 0.05  # relative, of a stored loss
+TOLERANCE, CLOSE = 0.05, 1e-3  # relative, of a stored loss
 NOISE = 1e-7  # of float32, absolute
 ALL = "all pairs as the train set"
 READERS = (".json", ".npy", ".pt", ".pth", ".txt")
@@ -34,9 +34,9 @@ class Stored(NamedTuple):
     value: float
     change: float = 0.0
 
-    def reproduced_by(self, value: float) -> bool:
+    def reproduced_by(self, value: float, tolerance: float = TOLERANCE) -> bool:
         """Check whether another value is the same loss."""
-        return abs(value - self.value) <= max(TOLERANCE * max(abs(value), abs(self.value)), self.change)
+        return abs(value - self.value) <= max(tolerance * max(abs(value), abs(self.value)), self.change)
 
     def agrees_with(self, value: float) -> bool:
         """Check whether another value is the same loss up to the noise of float32."""
@@ -129,12 +129,13 @@ def settle(networks: Sequence[Imported], rows: Path | None = None) -> tuple[list
 
 
 def _assumed(networks: Sequence[Imported]) -> tuple[dict[str, Any], str]:
-    """Choose the first assumed task that gives the stored losses."""
+    """Choose the first assumed task that gives the stored losses closely, or else about."""
     network = max(networks, key=lambda n: len(_stored(n)))
     stored, candidates = _stored(network), network.assumed
     values = {words: network.evaluate(ModularTask(**task)) for words, task in candidates.items()}
+    operation = network.config["task"]["operation"]
     if not stored:
-        return candidates[ALL], f"The file does not state its task: addition is assumed, with {ALL}."
+        return candidates[ALL], f"The file does not state its task: {operation} is assumed, with {ALL}."
     name = "train_loss" if "train_loss" in stored else "test_loss"
     fitting = [words for words, computed in values.items() if stored[name].reproduced_by(computed[name])]
     if "test_loss" in stored:
@@ -145,7 +146,8 @@ def _assumed(networks: Sequence[Imported]) -> tuple[dict[str, Any], str]:
             f"{network.path}: expected a train set that gives the stored {name} {stored[name].value:.5g}, which "
             f"contradicts {tried}; give the train set by --train-indices"
         )
-    note = f"The file does not state its task: addition is assumed, with {fitting[0]}, which gives the stored {name}"
+    fitting.sort(key=lambda words: not stored[name].reproduced_by(values[words][name], CLOSE))
+    note = f"The file does not state its task: {operation} is assumed, with {fitting[0]}, which gives the stored {name}"
     others = f"; so do {len(fitting) - 1} other splits, so it is not certain" if len(fitting) > 1 else ""
     return candidates[fitting[0]], note + others + "."
 
@@ -184,7 +186,7 @@ def _compared(networks: Sequence[Imported]) -> list[str]:
     if not notes:
         last = networks[-1].evaluate()
         notes.append(
-            f"The file holds no loss to check against; on the train set, computed loss {last['train_loss']:.5g}, "
-            f"accuracy {last['train_accuracy']:.5g}."
+            f"The file holds no loss to check against; on the train set, computed loss {last['train_loss']:.5g}"
+            + (f", accuracy {last['train_accuracy']:.5g}." if np.isfinite(last["train_accuracy"]) else ".")
         )
     return notes
