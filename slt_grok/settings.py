@@ -4,8 +4,9 @@ A section of a configuration is either a `Settings` model or an object of a regi
 its schema, such as `sampler: {name: underdamped, step_size: 0.01}`.
 """
 
+import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, TypeVar, Union, get_args, get_type_hints
@@ -71,18 +72,22 @@ def parse_settings(kind: type[S], content: Any, origin: str, keys: str = "settin
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise SltGrokError(f"{origin}: {sentence(error)}") from error
+        raise SltGrokError(f"{origin}: {sentence(error, kind)}") from error
     except SltGrokError as error:
         raise SltGrokError(f"{origin}: {error}") from error
 
 
-def sentence(error: ValidationError | ErrorDetails) -> str:
-    """Format the first error as `key: expected ..., got ...`."""
-    first = error.errors()[0] if isinstance(error, ValidationError) else error
+def sentence(error: ValidationError | ErrorDetails, kind: type[BaseModel]) -> str:
+    """Format an error of settings of a kind as `key: expected ..., got ...`.
+
+    Of several errors, that is the first unknown key, since a misspelled key is also a missing one, or else the first.
+    """
+    errors = error.errors() if isinstance(error, ValidationError) else [error]
+    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
     key = ".".join(map(str, first["loc"]))
     match first["type"]:
         case "extra_forbidden":
-            return f"{key}: unknown key"
+            return f"{key}: unknown key; {_suggestion(str(first['loc'][-1]), _keys(kind, first['loc'][:-1]))}"
         case "missing":
             return f"{key}: this key is missing"
         case "value_error":
@@ -91,6 +96,29 @@ def sentence(error: ValidationError | ErrorDetails) -> str:
         case _:
             message = first["msg"].removeprefix("Input should be ").removeprefix("a ").removeprefix("an ")
             return f"{key}: expected {message}, got {first['input']!r}"
+
+
+def _suggestion(key: str, keys: Collection[str]) -> str:
+    """List the keys that exist, and ask whether the closest one was meant."""
+    close = difflib.get_close_matches(key, keys, 1)
+    listed = f"expected one of {', '.join(keys)}" if keys else "expected no further keys"
+    return f"{listed}; did you mean {close[0]}?" if close else listed
+
+
+def _keys(kind: type[BaseModel], place: tuple[int | str, ...]) -> Collection[str]:
+    """List the keys of the settings at a place within settings of a kind."""
+    for part in place:  # a part that is no field is a place in a list or mapping of settings
+        if field := kind.model_fields.get(str(part)):
+            kind = next(_models(field.annotation), kind)
+    return kind.model_fields
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the settings within an annotation, such as those of `dict[str, Arm] | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
 
 
 @cache
@@ -156,11 +184,12 @@ def section(family: type[Registered], tag: str, default: str | None = None, defe
         settings = {tag: default, **content}
         try:
             kind = family.find(settings.pop(tag))
-            complete = Deferred(kind, schema(kind).model_validate(settings))
         except SltGrokError as error:
             raise ValueError(f"{tag}: {error}") from error
+        try:
+            complete = Deferred(kind, schema(kind).model_validate(settings))
         except ValidationError as error:
-            raise ValueError(sentence(error)) from error
+            raise ValueError(sentence(error, schema(kind))) from error
         return complete if deferred else complete.construct()
 
     def write(value: Any) -> dict[str, Any]:
@@ -193,4 +222,4 @@ def check(instance: Any, origin: str) -> None:
     except ValidationError as error:
         wrong = [details for details in error.errors() if details["type"] != "missing"]  # missing fields are tensors
         if wrong:
-            raise SltGrokError(f"{origin}.{sentence(wrong[0])}") from error
+            raise SltGrokError(f"{origin}.{sentence(wrong[0], kind)}") from error

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,13 @@ def refused(result: tuple[int, str], *named: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "named"),
     [
-        ("trainig", {}, "trainig: unknown key"),
-        ("llc.epsilon", 0.1, "llc.epsilon: unknown key"),
-        ("model.d_modle", 8, "model.d_modle: unknown key"),
+        ("trainig", {}, "trainig: unknown key; expected one of name, plugins, seeds, "),
+        ("llc.epsilon", 0.1, "llc.epsilon: unknown key; expected one of preset, sampler, "),
+        ("llc.gama", 0.1, "llc.gama: unknown key; expected one of "),
+        ("llc.gama", 0.1, "; did you mean gamma?"),
+        ("model.d_modle", 8, "model.d_modle: unknown key; expected one of d_embed, d_mlp, "),
+        ("training.checkpoints.logaritmic", 8, "; did you mean logarithmic?"),
+        ("llc.sampler.stepsize", 0.1, "; did you mean step_size?"),
         ("model.kind", "resnet", "model.kind: expected one of"),
         ("training.steps", -5, "training.steps: expected greater than 0, got -5"),
         ("training.steps", "many", "training.steps"),
@@ -131,6 +136,19 @@ def test_a_missing_key_is_named(slt_grok_command: Command, tmp_path: Path) -> No
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({k: v for k, v in CONFIG.items() if k != "task"}))
     refused(slt_grok_command("run", config), "task: this key is missing")
+
+
+@pytest.mark.parametrize(
+    ("section", "misspelled", "right"), [("llc", "gama", "gamma"), ("training", "step", "steps"), ("", "tsk", "task")]
+)
+def test_a_misspelled_key_is_named_rather_than_the_missing_one(section: str, misspelled: str, right: str) -> None:
+    """In the section it is in, although others inherit from it."""
+    content = deepcopy(CONFIG) | {"gauge": {"checkpoints": 2}}
+    part = content[section] if section else content
+    part[misspelled] = part.pop(right)
+    place = f"{section}." if section else ""
+    with pytest.raises(SltGrokError, match=rf"^a test: {place}{misspelled}: unknown key; .* did you mean {right}\?$"):
+        parse_config(content, "a test")
 
 
 def test_a_changed_configuration_for_an_existing_run(slt_grok_command: Command, run: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from slt_grok.models.model import Model, record
 from slt_grok.models.network import Network
 from slt_grok.models.quadratic import QuadraticNetwork
 from slt_grok.models.transformer import OneLayerTransformer
-from slt_grok.settings import section, sentence
+from slt_grok.settings import Settings, section, sentence
 
 SECTION = TypeAdapter(section(Model, "kind", deferred=True))
 
@@ -29,7 +29,7 @@ def build(kind: str, tokens: int, classes: int | None = None, **settings: Any) -
     try:
         model = SECTION.validate_python({"kind": kind, **settings})
     except ValidationError as error:
-        raise SltGrokError(f"model.{sentence(error)}") from error
+        raise SltGrokError(f"model.{sentence(error, Settings)}") from error
     return model.construct(tokens=tokens, classes=classes)
 
 
