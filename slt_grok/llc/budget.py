@@ -16,6 +16,11 @@ from slt_grok.progress import ProgressCallback
 PILOT_COST = 1.4  # cost of an attempt with its pilots, relative to its updates alone
 TRIAL = (2, 6)  # updates that predict the cost
 FEWEST_CHAINS, SHORTEST = 8, 200  # chains and updates that an estimate keeps within any budget
+OVERRUN = 0.25  # fraction of the limit by which a planned attempt may exceed it
+
+
+class OutOfTime(Exception):
+    """An attempt exceeds the limit."""
 
 
 class Budget:
@@ -28,8 +33,8 @@ class Budget:
     """
 
     def __init__(self, seconds: float | None) -> None:
-        self.end = math.inf if seconds is None else time.monotonic() + seconds
-        self.last = 0.0
+        self.seconds = math.inf if seconds is None else seconds
+        self.end, self.last = time.monotonic() + self.seconds, 0.0
 
     def timed(self, attempt: Callable[..., xr.Dataset], *arguments: Any, **options: Any) -> xr.Dataset:
         """Make an attempt and remember how long it took."""
@@ -37,6 +42,22 @@ class Budget:
         result = attempt(*arguments, **options)
         self.last = time.monotonic() - start
         return result
+
+    def improved(
+        self, result: xr.Dataset, attempt: Callable[..., xr.Dataset], *arguments: Any, on_progress: ProgressCallback
+    ) -> xr.Dataset:
+        """Make a longer attempt; if it takes too long, as on a machine with other work, keep the result that exists."""
+
+        def within_the_limit(fraction: float, note: str = "") -> None:
+            if time.monotonic() > self.end + OVERRUN * self.seconds:
+                raise OutOfTime
+            on_progress(fraction, note)
+
+        try:
+            return attempt(*arguments, on_progress=within_the_limit)
+        except OutOfTime:
+            notes = [result.attrs.get("notes"), f"a longer estimate was stopped after {self.seconds:g} s"]
+            return result.assign_attrs(notes="; ".join(filter(None, notes)))
 
     @property
     def attempts_left(self) -> float:

@@ -226,12 +226,14 @@ def estimate(
         gamma, regular = result.attrs["gamma"], bool((result.llc_correction > 0).all())
         share = min(0.5 if regular else 1.0, SCOUT * budget.attempts_left)
         if share > SCOUT:
-            result = attempt(scaled(schedule, share), gamma, on_progress=stretch(report, 0.2, 0.5))
+            middle = stretch(report, 0.2, 0.5)
+            result = budget.improved(result, attempt, scaled(schedule, share), gamma, on_progress=middle)
         error = np.hypot(result.llc_se, result.llc_at_temperature_se.isel(temperature=-1))
         changes = abs(result.llc_change) > np.maximum(SETTLED * abs(result.llc), 2 * error)
         share = 1.0 if regular else 2.0
         if changes.any() and share <= SCOUT * budget.attempts_left:
-            result = attempt(scaled(schedule, share), gamma, on_progress=stretch(report, 0.5, 1))
+            last = stretch(report, 0.5, 1)
+            result = budget.improved(result, attempt, scaled(schedule, share), gamma, on_progress=last)
         return result
 
 

@@ -1,9 +1,11 @@
 """An estimate within a time limit: what is reduced, in which order, and what is never reduced."""
 
+import time
 from typing import Any
 
 import pytest
 import torch
+import xarray as xr
 
 from slt_grok import llc
 from slt_grok.errors import SltGrokError
@@ -11,6 +13,7 @@ from slt_grok.llc.budget import FEWEST_CHAINS, SHORTEST, Budget
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.samplers.adaptive import AdaptiveLangevin
 from slt_grok.llc.sampling import Schedule
+from slt_grok.progress import ProgressCallback
 
 
 def regression() -> tuple[torch.nn.Linear, tuple[torch.Tensor, torch.Tensor]]:
@@ -47,6 +50,24 @@ def test_an_estimate_out_of_time_is_short_and_has_a_status() -> None:
     assert result.attrs["gradients"] <= SHORTEST
     assert result.llc_status.item()
     assert torch.isfinite(torch.tensor(result.llc.item()))
+
+
+@pytest.mark.parametrize(("seconds", "stopped"), [(1e-3, True), (None, False), (100.0, False)])
+def test_a_longer_attempt_is_stopped_at_the_limit(seconds: float | None, stopped: bool) -> None:
+    first, reported = xr.Dataset(attrs={"which": "first", "notes": "known"}), list[float]()
+
+    def attempt(length: int, on_progress: ProgressCallback) -> xr.Dataset:
+        for update in range(length):
+            time.sleep(1e-3)
+            on_progress(update / length)
+        return xr.Dataset(attrs={"which": "longer"})
+
+    result = Budget(seconds).improved(
+        first, attempt, 20, on_progress=lambda fraction, note="": reported.append(fraction)
+    )
+    assert result.attrs["which"] == ("first" if stopped else "longer")
+    assert (len(reported) < 20) == stopped
+    assert result.attrs.get("notes") == ("known; a longer estimate was stopped after 0.001 s" if stopped else None)
 
 
 @pytest.mark.parametrize("sampler", [None, AdaptiveLangevin()])
