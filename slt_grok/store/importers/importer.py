@@ -13,7 +13,7 @@ from slt_grok.registry import Registered
 from slt_grok.store.importers.curves import recorded_epochs
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.importers.source import SourceFile
-from slt_grok.store.importers.splits import ALL, listed_split
+from slt_grok.store.importers.splits import ALL, listed_split, whole_numbers
 from slt_grok.store.importers.steps import NAME_NOTE
 from slt_grok.tasks.modular import OPERATIONS
 
@@ -88,10 +88,7 @@ def task_in(file: SourceFile, p: int, notes: list[str]) -> tuple[dict[str, Any],
         return task, {ALL: task}
     if "labels" not in file.extras:
         notes.append("The file does not state its task: addition is assumed, with its train_indices as the train set.")
-    try:
-        rows = torch.as_tensor(file.extras["train_indices"]).tolist()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise file.error("expected train_indices to be a list of whole numbers") from error
+    rows = whole_numbers(f"{file.path}: train_indices", file.extras["train_indices"])
     return task | listed_split(file.path, rows, p), {}
 
 

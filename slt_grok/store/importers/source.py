@@ -66,7 +66,7 @@ class SourceFile:
 
     def table(self, key: str) -> Mapping[str, Any]:
         """Get a table of settings from the extras; empty if there is none."""
-        table = self.extras.get(key) or {}
+        table = {} if self.extras.get(key) is None else self.extras[key]
         table = vars(table) if isinstance(table, Settings) else table
         if not isinstance(table, Mapping):
             raise self.error(f"expected {key} to be a table of settings, got {type(table).__name__}")

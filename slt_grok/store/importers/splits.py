@@ -69,9 +69,24 @@ def read_rows(path: Path) -> list[int]:
                 content = read_torch(path)
             case _:
                 raise SltGrokError(f"{wrong} in a file {', '.join(READERS)}")
-        rows = torch.as_tensor(content)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError) as error:
         raise SltGrokError(f"{wrong}, cannot read it ({getattr(error, 'strerror', None) or error})") from error
+    return whole_numbers(path, content)
+
+
+def whole_numbers(origin: object, content: Any) -> list[int]:
+    """Convert a list, array or tensor to a list of whole numbers.
+
+    Raises
+    ------
+    SltGrokError
+        It is something else.
+    """
+    wrong = f"{origin}: expected a list of whole numbers"
+    try:
+        rows = torch.as_tensor(content)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise SltGrokError(f"{wrong}, got a {type(content).__name__} ({error})") from error
     if rows.ndim != 1 or rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.bool:
         raise SltGrokError(f"{wrong}, got {rows.dtype} of shape {tuple(rows.shape)}")
     return rows.tolist()
