@@ -1,4 +1,4 @@
-"""P9. The LLC adds up over frequencies (or it does not).
+"""P9. The LLC adds up over frequencies.
 
 Question: is the LLC of the whole circuit in the tables over Z_p the sum of its key frequencies' LLCs?
 Hypothesis: yes, to 10%.
