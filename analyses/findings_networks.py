@@ -3,11 +3,14 @@
 Usage: see `findings.py`.
 """
 
+from math import log
 from statistics import mean
 from typing import Any
 
+from findings_settings import HOT, HOT_OF_MOD113, line_of, setting_line, setting_text
 from findings_tables import effect, load, num, of, source, span, table, words
 
+RECORDED = ("quickstart", "mod113")
 SURGERY = ("surgery_quickstart.json", "surgery_mod113_seeds-main.json")
 BITS = {
     "llc": "LLC x log2 n",
@@ -34,9 +37,18 @@ the memorizing solution is gone."""
 
 MECHANISMS = """A lookup table and a Fourier circuit planted with identical logits: log ratios, table over circuit.
 The sign of the first row changes once gamma is scaled with the norm: which mechanism looks simpler depends on the
-window."""
+window. P3 claims only that the two differ. Under *Claims* it compares trained networks instead, where the table's LLC
+is the larger one at the end of training; here it is the smaller one at one gamma. Both differ by more than the
+threshold."""
 
-PADDED = """Dead units, and copies of units, added to either mechanism."""
+PADDED = """Dead units, and copies of units, added to either mechanism, by two losses: cross-entropy, which decides P4,
+and the squared distance to the logits, which does not. They disagree: units of zero weights can be moved by the draws,
+and how much that adds depends on loss and window. The log ratio on cross-entropy is large for the table since its LLC
+is small."""
+
+P4 = """P4 is *supported* under *Claims* and *refuted* here, about different networks: there, trained transformers with
+half as many neurons more, whose LLC does not change; here, planted networks with dead units. As a statement about any
+network it is refuted, by the table with units of zero weights. Units that are switched off change neither."""
 
 SHAPES = """The fractions of neurons in clusters whose pre-activations have the Betti numbers of each
 shape, and the similarity (CKA) to an ideal disc and torus; means over seeds. Concatenated embeddings make tori, the
@@ -77,8 +89,27 @@ def programs() -> str:
         for one in load("other_operations.json")["networks"]
     ]
     names = ["network", "operation", "test accuracy", "clock explains", "clock's agreement", "by the answer", "program"]
-    parts = [PROGRAMS, table(header, rows), source("programs.json"), OPERATIONS, table(names, other)]
+    parts = [PROGRAMS, table(header, rows), *other_trainings(), source("programs.json"), OPERATIONS]
+    parts.append(table(names, other))
     return "\n\n".join([*parts, source("other_operations.json")])
+
+
+def other_trainings() -> list[str]:
+    """Name the programs of networks that were trained again since, with other key frequencies."""
+    said = []
+    for one in load("programs.json")["networks"]:
+        name = one["run"].partition("/")[2]
+        if name not in RECORDED:
+            continue
+        now = load(f"{name}.json")["summary"]["key_frequencies"]
+        if now != one["keys"]:
+            frequencies, before = (", ".join(map(str, keys)) for keys in (now, one["keys"]))
+            said.append(
+                f"`{name}` here is an earlier training of the same configuration, with the key frequencies {before}; "
+                f"that under *Shipped configurations*, trained again with differently rounded gradients, has "
+                f"{frequencies}."
+            )
+    return said
 
 
 def surgery() -> str:
@@ -96,7 +127,11 @@ def surgery() -> str:
             ]
             for one in content["variants"]
         ]
-        parts += [table(["network", "p", "accuracy on all pairs", "worst margin", "LLC"], rows), source(name)]
+        parts += [
+            line_of(content["llc"]),
+            table(["network", "p", "accuracy on all pairs", "worst margin", "LLC"], rows),
+            source(name),
+        ]
     return "\n\n".join(parts)
 
 
@@ -122,20 +157,41 @@ def description_length() -> str:
             found = _mean([seed["measures"][measure]["rank_correlation"] for seed in seeds])
             rows.append([*row, "" if measure == "llc" else num(found)])
     header = ["run", "bits", "at the peak", "half way down", "at the end", "lag behind the LLC", "correlation"]
-    return "\n\n".join([LENGTH, table(header, rows), source("description_length.json")])
+    name = "description_length.json"
+    return "\n\n".join([LENGTH, setting_line(name, (HOT, HOT_OF_MOD113)), table(header, rows), source(name)])
 
 
 def mechanisms() -> str:
     """Tabulate how two planted mechanisms of one function differ."""
-    summary = load("same_function_two_mechanisms.json")["summary"]
-    rows = [[words(name), effect(found)] for name, found in summary["log_table_over_circuit"].items()]
-    padded = [[name, effect(found, ".3f")] for name, found in summary["log_squared_padded_over_bare"].items()]
+    name = "same_function_two_mechanisms.json"
+    content = load(name)
+    summary, settings = content["summary"], content["summary"]["settings"]
+    rows = [[words(of_what), effect(found)] for of_what, found in summary["log_table_over_circuit"].items()]
+    networks = {(one["function"], one["mechanism"]): one for one in content["networks"]}
+    padded = []
+    for mechanism, found in summary["log_squared_padded_over_bare"].items():
+        bare = mechanism.partition(",")[0]
+        llcs = [
+            (networks[function, bare]["llc"], one["llc"])
+            for (function, which), one in networks.items()
+            if which == mechanism
+        ]
+        ratio = mean(log(after / before) for before, after in llcs)
+        values = " to ".join(num(mean(each)) for each in zip(*llcs, strict=True))
+        padded.append([mechanism, num(ratio, ".3f"), values, effect(found, ".3f")])
+    squared = setting_text({key: settings[f"{key}_squared"] for key in ("n_beta", "gamma")})
+    setting = (
+        f"Settings of the LLC: {setting_text(settings)} on cross-entropy (*LLC*), the same nβ with γ = D / (0.7 |w|)² "
+        f"(*LLC scaled*), and {squared} on the squared distance to the logits (*LLC squared*)."
+    )
     verdicts = [
-        f"- {name}: {summary[name]['verdict']}; {'; '.join(summary[name]['reasons'])}." for name in ("P3", "P4")
+        f"- {claim}, on cross-entropy: {summary[claim]['verdict']}; {'; '.join(summary[claim]['reasons'])}."
+        for claim in ("P3", "P4")
     ]
-    parts = [MECHANISMS, table(["log ratio, table over circuit", "value"], rows), PADDED]
-    parts += [table(["dead or copied units added to", "log ratio of the LLC at squared loss"], padded)]
-    return "\n\n".join([*parts, "\n".join(verdicts), source("same_function_two_mechanisms.json")])
+    header = ["dead or copied units added to", "log ratio on cross-entropy", "LLC, bare to padded"]
+    header += ["log ratio on the squared distance (interval)"]
+    parts = [MECHANISMS, setting, table(["log ratio, table over circuit", "value"], rows), PADDED]
+    return "\n\n".join([*parts, table(header, padded), "\n".join(verdicts), P4, source(name)])
 
 
 def geometry() -> str:
@@ -202,7 +258,8 @@ def influence() -> str:
         [f"{step:,}", *(f"{num(v, '.3f')} ± {num(e, '.3f')}" for v, e in zip(value, error, strict=True))]
         for step, value, error in zip(steps, values, errors, strict=True)
     ]
-    return "\n\n".join([INFLUENCE, table(["step", *relations], rows), source("influence_quickstart.json")])
+    setting = f"Setting of the draws: {setting_text(load('influence_quickstart.json')['settings'])}."
+    return "\n\n".join([INFLUENCE, setting, table(["step", *relations], rows), source("influence_quickstart.json")])
 
 
 SECTIONS = {

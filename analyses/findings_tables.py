@@ -1,6 +1,6 @@
-"""Format results as Markdown, and fill the generated blocks of README.md, docs/trust.md and docs/speed.md.
+"""Format results as Markdown: numbers with intervals, and tables of shipped runs and benchmarks.
 
-Every number is read from a JSON under `analyses/results/`. Usage: see `findings.py`, which calls `fill`.
+Every number is read from a JSON under `analyses/results/`. Usage: see `findings.py`.
 """
 
 import json
@@ -13,7 +13,6 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "analyses" / "results"
 UNKNOWN = "–"
 SPELLED = {"llc": "LLC", "gini": "Gini", "hessian": "Hessian", "sgld": "SGLD"}
-SHIPPED = ("quickstart", "random_table", "mod113")
 PEERS = {
     "torch-loop": "plain PyTorch",
     "jax": "JAX",
@@ -93,8 +92,24 @@ def source(*names: str) -> str:
     return "\n".join(sentences)
 
 
+def relative_drop(summary: Mapping[str, Any]) -> float:
+    """Compute the drop of the LLC over its peak."""
+    return summary["llc_drop"] / summary["llc_peak"]
+
+
+def drop(summary: Mapping[str, Any]) -> str:
+    """Format the drop of the LLC with its standard error and its fraction of the peak."""
+    return f"{summary['llc_drop']:.1f} ± {summary['llc_drop_se']:.1f} ({relative_drop(summary):.1%})"
+
+
+def half_way(summary: Mapping[str, Any]) -> str:
+    """Format the step half way through the drop; results that do not have it predate it."""
+    step, low, high = (summary.get(f"llc_half_way_{end}") for end in ("step", "low", "high"))
+    return span(step, low, high, ",.0f")
+
+
 def shipped(names: Sequence[str]) -> str:
-    """Tabulate what runs of shipped configurations found; the last five columns are checked by a test."""
+    """Tabulate what runs of shipped configurations found; a test compares README's table with the JSONs."""
     rows = []
     for name in names:
         content = load(f"{name}.json")
@@ -109,11 +124,14 @@ def shipped(names: Sequence[str]) -> str:
                 f"{generalized:,}" if generalized is not None else "never",
                 f"{summary['llc_peak']:.1f} ± {summary['llc_peak_se']:.1f}",
                 f"{summary['llc_final']:.1f} ± {summary['llc_final_se']:.1f}",
+                drop(summary),
+                half_way(summary),
                 ", ".join(map(str, summary["key_frequencies"])) or "none",
             ]
         )
     header = ["run", "task", "setting", "memorization step", "generalization step", "LLC at its peak"]
-    return table([*header, "LLC at the end", "key frequencies"], rows)
+    header += ["LLC at the end", "drop of the LLC (of its peak)", "half-way step (95%)", "key frequencies"]
+    return table(header, rows)
 
 
 def setting(content: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -227,24 +245,3 @@ def speed() -> str:
     what.append(f"- Peak memory at the large ends of W6: {memory:.2f} GiB.")
     rows = [_speed_row(name, found) for name, found in content.items()]
     return "\n\n".join([table(header, rows), facts, "\n".join(what)])
-
-
-BLOCKS = {
-    ("README.md", "found"): lambda: shipped(SHIPPED),
-    ("docs/trust.md", "melted"): lambda: melted(SHIPPED) + "\n\n" + source(*(f"{name}.json" for name in SHIPPED)),
-    ("docs/trust.md", "zoo"): zoo,
-    ("docs/trust.md", "deep_linear"): deep_linear,
-    ("docs/speed.md", "speed"): speed,
-}
-
-
-def fill(root: Path = ROOT) -> list[Path]:
-    """Replace every block `<!-- NAME -->` ... `<!-- /NAME -->` by what the JSONs say now."""
-    for (file, name), make in BLOCKS.items():
-        path = root / file
-        before, start, rest = path.read_text().partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition(f"<!-- /{name} -->")
-        if not (start and end):
-            raise SystemExit(f"{path}: expected the markers <!-- {name} --> and <!-- /{name} -->")
-        path.write_text(f"{before}{start}{make()}\n{end}{after}")
-    return sorted({root / file for file, _ in BLOCKS})

@@ -21,7 +21,7 @@ import xarray as xr
 from figures.energies import tempering
 from free_energy import of_run
 from rich.console import Console
-from runs_below import below_runs, command_line, picture, plain
+from runs_below import below_runs, command_line, llc_settings, picture, plain
 from scipy.stats import t as student
 
 import slt_grok
@@ -137,9 +137,8 @@ def main(paths: list[Path], out: Path) -> None:
             f"{found['formula']:.1f}: the posterior's phase is {found['preferred']}"
         )
     command = " ".join(["python analyses/marginal_likelihood.py", *map(below_runs, paths)])
-    write_json(
-        out / "marginal_likelihood.json", plain({"command": command, "runs": runs, "environment": environment()})
-    )
+    content = {"command": command, "llc_settings": llc_settings(paths), "runs": runs, "environment": environment()}
+    write_json(out / "marginal_likelihood.json", plain(content))
 
 
 if __name__ == "__main__":

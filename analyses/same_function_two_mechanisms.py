@@ -143,7 +143,7 @@ def measured(name: str, one: Trajectory, wanted: torch.Tensor, living: float, we
         ),
     }  # fmt: skip
     for key, found in estimates.items():
-        row |= {key: float(found.llc), f"{key}_se": float(found.llc_se), f"{key}_verdict": str(found.llc_status.values)}
+        row |= {key: float(found.llc), f"{key}_se": float(found.llc_se), f"{key}_status": str(found.llc_status.values)}
     row["gamma_scaled"] = scaled
     if name == MECHANISMS[name]:  # dead neurons have no derivative
         row["rank"], spectrum = squared_spectrum(one)

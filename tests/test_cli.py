@@ -94,7 +94,11 @@ def test_show_and_help_and_version(finished: Path) -> None:
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == slt_grok.__version__
     for name in ("run", "study", "measure", "list", "calibrate", "extract", "import", "report", "show"):
         assert name in output("--help")
-    assert "llc_final" in output("show", str(finished))
+    shown = " ".join(output("show", str(finished)).split())
+    for part in ("tiny: The network ", "Final LLC*", "LLC estimates by status", "* Effective LLC", "nβ = 5, γ = 10"):
+        assert part in shown
+    assert "null" not in shown
+    assert '"' not in shown
 
 
 def test_help_and_list_name_what_is_registered() -> None:
@@ -194,7 +198,9 @@ def test_evenly_spaced_takes_every_nth_checkpoint_and_the_last() -> None:
 @pytest.mark.parametrize("name", ["quickstart", "random_table", "mod113"])
 def test_the_readme_states_the_recorded_numbers(name: str) -> None:
     summary = json.loads((ROOT / "analyses" / "results" / f"{name}.json").read_text())["summary"]
-    row = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| `{name}`"))
+    lines = (ROOT / "README.md").read_text().splitlines()
+    header = next(line for line in lines if line.startswith("| run |"))
+    row = next(line for line in lines if line.startswith(f"| `{name}`"))
     generalized = summary["generalization_step"]
     cells = [
         f"{summary['memorization_step']:,}",
@@ -203,4 +209,7 @@ def test_the_readme_states_the_recorded_numbers(name: str) -> None:
         f"{summary['llc_final']:.1f} ± {summary['llc_final_se']:.1f}",
         ", ".join(map(str, summary["key_frequencies"])) or "none",
     ]
-    assert [cell.strip() for cell in row.strip("|").split("|")][-5:] == cells
+    names, found = ([cell.strip() for cell in line.strip("|").split("|")] for line in (header, row))
+    shown = dict(zip(names, found, strict=True))
+    keys = ("memorization step", "generalization step", "LLC at its peak", "LLC at the end", "key frequencies")
+    assert [shown[key] for key in keys] == cells
