@@ -9,7 +9,9 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-LINE_SECONDS = 10  # interval between plain lines
+LINE_SECONDS, LINE_FRACTION = 30, 0.1  # between plain lines, at least, so that a log stays short
+
+PERCENT = "%"  # a unit without a rate
 
 console = Console(stderr=True, highlight=False)
 
@@ -42,19 +44,23 @@ def announce(title: str, text: str) -> None:
 
 @contextmanager
 def progress(title: str, total: int, unit: str) -> Iterator[ProgressCallback]:
-    """Yield a bar of `total` units, or a plain line every ten seconds if standard error is not a terminal."""
+    """Yield a bar of `total` units, or a plain line every 10% and at least 30 s if standard error is not a terminal.
+
+    A rate is shown unless the unit is %.
+    """
     start = time.monotonic()
     if not console.is_terminal:
-        last = start
+        last_time, last_fraction = start, 0.0
 
         def line(fraction: float, note: str = "") -> None:
-            nonlocal last
+            nonlocal last_time, last_fraction
             now = time.monotonic()
-            if now - last > LINE_SECONDS:
-                last = now
-                rate = fraction * total / (now - start)
-                left = f"{(1 - fraction) * total / rate:.0f} s left" if rate else "time left unknown"
-                done = f"{int(fraction * total)}/{total} {unit}, {rate:.3g} per second"
+            if now - last_time > LINE_SECONDS and fraction - last_fraction >= LINE_FRACTION:
+                last_time, last_fraction = now, fraction
+                left = f"{(1 - fraction) / fraction * (now - start):.0f} s left"
+                done = f"{int(fraction * total)}/{total} {unit}, {fraction * total / (now - start):.3g} per second"
+                if unit == PERCENT:
+                    done = f"{fraction:.0%}"
                 print(f"{title}: {done}, {left}  {note}", file=sys.stderr, flush=True)
 
         yield line
@@ -75,7 +81,8 @@ def progress(title: str, total: int, unit: str) -> Iterator[ProgressCallback]:
 
         def update(fraction: float, note: str = "") -> None:
             rate = fraction * total / max(time.monotonic() - start, 1e-9)
-            bar.update(task, completed=int(fraction * total), note=note, rate=f"{rate:.3g}/s")
+            shown = "" if unit == PERCENT else f"{rate:.3g}/s"
+            bar.update(task, completed=int(fraction * total), note=note, rate=shown)
 
         yield update
         bar.update(task, completed=total)

@@ -19,13 +19,35 @@ def test_without_a_terminal_there_are_plain_lines(
 ) -> None:
     monkeypatch.setattr(progress, "LINE_SECONDS", -1)
     with progress.progress("training", 100, "steps") as report:
+        report(0.05)
         report(0.25, "train loss 0.5")
+        report(0.34)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("training: 25/100 steps, ")
     assert " per second, " in lines[0]
     assert " s left" in lines[0]
     assert lines[0].endswith("train loss 0.5")
     assert lines[1].startswith("training: done in ")
+    assert len(lines) == 2  # none before 10%, and none for 9% more
+
+
+def test_plain_lines_are_at_least_thirty_seconds_apart(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = iter([0.0, 29.0, 31.0, 60.0, 62.0, 80.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    with progress.progress("training", 100, "steps") as report:
+        for fraction in (0.2, 0.4, 0.6, 0.8):
+            report(fraction)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in lines] == ["40/100", "80/100", "done"]
+
+
+def test_percents_have_no_rate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "LINE_SECONDS", -1)
+    with progress.progress("calibration", 100, "%") as report:
+        report(0.25)
+    assert capsys.readouterr().err.startswith("calibration: 25%, ")
 
 
 def test_with_a_terminal_there_is_a_bar_with_rate_time_left_and_facts(monkeypatch: pytest.MonkeyPatch) -> None:
