@@ -251,8 +251,13 @@ def require(network: Network, needs: Sequence[str]) -> None:
 
 
 def _reason(network: Network, needs: Sequence[str]) -> str | None:
-    lacking = lacks(network, needs)
-    return f"expected {lacking}, got {type(network.module).__name__}" if lacking else None
+    if not (lacking := lacks(network, needs)):
+        return None
+    if not lacking.startswith("a task"):
+        return f"expected {lacking}, got {type(network.module).__name__}"
+    task = network.task
+    got = "none" if task is None else f"a {getattr(task, 'name', type(task).__name__)} task"
+    return f"expected {lacking}, got {got}"
 
 
 def group_of(trajectory: Trajectory) -> Group:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from slt_grok import circuits
 from slt_grok.circuits import causal, clock_pizza, intervened, maps, neurons, phases, progress, spectrum, topology
 from slt_grok.circuits.measure import CircuitMeasure
+from slt_grok.errors import SltGrokError
 from slt_grok.groups import Group, cyclic
 from slt_grok.interventions import relabel, remove, rotate
 from slt_grok.measurement import Variable
@@ -299,6 +300,8 @@ def test_without_a_group_there_is_what_needs_none() -> None:
         "accuracy", "loss", "sum_of_squared_weights", "margin", "margin_smallest", "neuron_logit_map_rank",
     }  # fmt: skip
     assert json.loads(data.attrs["omitted"])["progress"] == "a task whose tokens form a group"
+    with pytest.raises(SltGrokError, match=r"expected a task whose tokens form a group, got a Parity task$"):
+        circuits.key_frequencies(Trajectory.of(module, task))
 
 
 def test_a_measure_from_elsewhere_joins_the_dataset() -> None:
