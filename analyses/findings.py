@@ -8,13 +8,14 @@ Usage: python analyses/findings.py
 
 import re
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 from findings_blocks import fill
 from findings_claims import SECTIONS as OF_CLAIMS
 from findings_networks import SECTIONS as OF_NETWORKS
 from findings_settings import HOT, HOT_OF_MOD113, setting_line, setting_text
-from findings_tables import RESULTS, ROOT, load, melted, num, of, shipped, source, span, table, words
+from findings_tables import RESULTS, ROOT, UNKNOWN, load, melted, num, of, shipped, source, span, table, words
 
 MARGINAL_LIKELIHOOD = "marginal_likelihood.json"
 LANDSCAPE = "landscape_correlation.json"
@@ -111,14 +112,20 @@ def in_words(cell: str) -> str:
     return {"nan%": "not measured", "1 (error unknown)": "1"}.get(cell, cell)
 
 
-def early_half_way(control: Mapping[str, Any]) -> list[str]:
-    """Explain half-way steps of a window that come before the step from which its factors are counted."""
-    start = next((found for note in control["notes"] if (found := re.match(r"From step ([\d,]+)", note))), None)
-    earliest = control["columns"].get("window.half_way_step_min")
-    if start is None or earliest is None or earliest >= float(start[1].replace(",", "")):
+def half_way_notes(control: Mapping[str, Any]) -> list[str]:
+    """Explain half-way steps of a window that come before the start of the factors, or say nothing."""
+    found = [match for note in control["notes"] if (match := re.match(r"From step ([\d,]+) to ([\d,]+)", note))]
+    if not found:
+        return []
+    start, end = found[0].groups()
+    header = control["tables"][0]["header"]
+    cells = [row[header.index("Half-way step")] for row in control["tables"][0]["rows"]]
+    if all(cell.endswith(f"({start} to {end})") for cell in cells if cell != UNKNOWN):
+        return [f"- No checkpoint between {start} and {end} was measured: half way is anywhere between them."]
+    if control["columns"].get("window.half_way_step_min", inf) >= float(start.replace(",", "")):
         return []
     return [
-        f"- The factors are counted from step {start[1]}, the half-way step at each γ from the largest trusted LLC at "
+        f"- The factors are counted from step {start}, the half-way step at each γ from the largest trusted LLC at "
         "that γ. Where an earlier checkpoint is trusted, half way can therefore lie before that step."
     ]
 
@@ -133,7 +140,7 @@ def controls() -> str:
             notes = [f"- {note}" for note in found["notes"] if not note.startswith("Estimates by status")]
             first = found["tables"][0]
             rows = [list(map(in_words, row)) for row in first["rows"]]
-            notes += early_half_way(found)
+            notes += half_way_notes(found)
             parts += [f"### {name}: {label}", "\n".join(notes), table(first["header"], rows)]
         parts.append(source(f"{name}_llc_controls.json"))
     return "\n\n".join(parts)

@@ -61,11 +61,20 @@ def test_a_verdict_with_recorded_settings_is_not_marked(results: Path, monkeypat
     assert "one pair of runs" not in text
 
 
+def window(earliest: float, cell: str) -> dict[str, Any]:
+    table = {"header": ["Seed", "Half-way step"], "rows": [["0", "–"], ["0", cell]]}
+    notes = ["From step 1,265 to 2,600 the LLC falls"]
+    return {"notes": notes, "tables": [table], "columns": {"window.half_way_step_min": earliest}}
+
+
 def test_half_way_before_the_start_of_the_factors_is_explained() -> None:
-    control = {"notes": ["From step 1,265 to 2,600 the LLC falls"], "columns": {"window.half_way_step_min": 1264.0}}
-    assert "from step 1,265" in findings.early_half_way(control)[0]
-    assert findings.early_half_way(control | {"columns": {"window.half_way_step_min": 1265.0}}) == []
-    assert findings.early_half_way({"notes": ["Other"], "columns": {}}) == []
+    assert "from step 1,265" in findings.half_way_notes(window(1264.0, "1,264 (900 to 1,265)"))[0]
+    assert findings.half_way_notes(window(1265.0, "1,265 (1,265 to 1,400)")) == []
+    assert findings.half_way_notes(window(1264.0, "1,264 (900 to 1,265)") | {"notes": ["Other"]}) == []
+
+
+def test_half_way_between_two_checkpoints_is_not_taken_for_a_step() -> None:
+    assert "anywhere between them" in findings.half_way_notes(window(1800.0, "1,800 (1,265 to 2,600)"))[0]
 
 
 def test_programs_of_networks_that_were_trained_again_are_named(results: Path) -> None:
@@ -78,7 +87,7 @@ def test_programs_of_networks_that_were_trained_again_are_named(results: Path) -
 
 
 def test_the_answer_states_the_drop_of_the_control_and_the_bounds(results: Path) -> None:
-    window = {"header": ["Seed", "γ", "Half-way step"], "rows": [["0", "3", "–"], ["0", "10", "5"], ["0", "90", "4"]]}
+    gammas = {"header": ["Seed", "γ", "Half-way step"], "rows": [["0", "3", "–"], ["0", "10", "5"], ["0", "90", "4"]]}
     treatments = {
         "header": ["Treatment", "Fraction of the drop at fixed γ"],
         "rows": [["fixed γ", "1"], ["γ = d/(ρ|w*|²)", "0.25 ± 0.01"]],
@@ -86,7 +95,7 @@ def test_the_answer_states_the_drop_of_the_control_and_the_bounds(results: Path)
     controls = {
         "confound": {"tables": [treatments]},
         "gauge": {"columns": {"gauge.largest_share": 0.5}},
-        "window": {"tables": [window], "columns": {"window.drop_factor_min": 7.0, "window.drop_factor_max": 80.0}},
+        "window": {"tables": [gammas], "columns": {"window.drop_factor_min": 7.0, "window.drop_factor_max": 80.0}},
     }
     write_json(results / "quickstart_llc_controls.json", {"controls": controls})
     text = " ".join(findings_blocks.answer().split())
