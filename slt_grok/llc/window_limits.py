@@ -67,7 +67,8 @@ def drops(maps: xr.Dataset) -> dict[str, xr.DataArray]:
     good = trusted(maps).transpose("step", "seed", "n_beta", "gamma")
     configured = good.llc.sel(n_beta=maps.n_beta[-1], gamma=maps.attrs["gamma"], drop=True)
     fall = drop_of(good.llc, good.llc_se, configured)
-    half = half_ways(good.llc.where(np.isfinite(fall.factor)), good.llc_se)
+    between = np.isfinite(fall.factor) & (good.step >= fall.step)  # the same fall at every setting
+    half = half_ways(good.llc.where(between), good.llc_se)
     return {"drop_factor": fall.factor, "drop_factor_se": fall.factor_se, "drop_from": fall.step, **half}
 
 

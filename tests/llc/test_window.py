@@ -84,6 +84,16 @@ def test_drop_is_between_the_same_checkpoints_and_half_way_where_the_curve_falls
     assert ((early.half_way_low >= 20) & (early.half_way_step > 20) & (early.half_way_high <= 40)).all()
 
 
+def test_half_way_is_that_of_the_drop_where_another_window_falls_earlier() -> None:
+    maps = made_up()
+    maps.llc_status[0, 0, 1, 2] = "not a minimum"  # at the configured setting, the fall starts at step 20
+    maps.llc[0, 0] *= 10
+    found = xr.Dataset(drops(maps)).isel(seed=0, n_beta=1, gamma=slice(1, None))
+    assert found.drop_from == 20
+    np.testing.assert_allclose(found.drop_factor, 8.0)
+    assert (found.half_way_step > 20).all()
+
+
 CURVATURES = np.array([0.0, 0.5, 5.0, 50.0])
 
 
