@@ -62,6 +62,12 @@ class Transitions(Derived):
         """Compute the transitions with the thresholds of the configuration."""
         return measure(data, **dict(config.transitions)) if "training" in data else None
 
+    def notes(self, data: Data) -> Sequence[str]:
+        """State for each seed whether the order of the LLC and test accuracy depends on the scale."""
+        found = data[self.name]
+        seeds = [(f"Seed {seed}: on" if found.sizes["seed"] > 1 else "On", seed) for seed in found.seed.values.tolist()]
+        return [note for start, seed in seeds if (note := scale_note(found.sel(seed=seed), start))]
+
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate the events in order, and the ends of the phases by both rules."""
         order = summarize(data)["order_of_events"]
@@ -177,6 +183,34 @@ def phases(transitions: xr.Dataset) -> xr.Dataset:
         },
         {"rule": ["accuracy", "progress_measures"], "phase_boundary": list(PHASES), "seed": transitions.seed.values},
     )
+
+
+def scale_note(transitions: xr.Dataset, start: str = "On") -> str:
+    """State how the order of the LLC and test accuracy differs between the two scales; empty if it does not.
+
+    Parameters
+    ----------
+    transitions : xarray.Dataset
+        The result of `measure` for one seed.
+    start : str, optional
+        Start of the sentence.
+    """
+    if not {"llc", "test_accuracy"} <= set(transitions.measure.values.tolist()):
+        return ""
+    orders, places = [], []
+    for scale, ending in SCALES.items():
+        middle, low, high = (transitions[f"transition_middle{ending}{part}"] for part in ("", "_low", "_high"))
+        llc, test = ({"measure": name} for name in ("llc", "test_accuracy"))
+        if not np.isfinite(middle.sel(measure=["llc", "test_accuracy"])).all():
+            return ""
+        before, after = high.sel(llc) < low.sel(test), low.sel(llc) > high.sel(test)
+        orders.append("before" if before else "after" if after else "in no resolved order with")
+        steps = f"step {step(middle.sel(llc).item())}", f"step {step(middle.sel(test).item())}"
+        name = "logarithmic" if scale == "log" else scale
+        places.append(f"a {name} scale the LLC is half way ({steps[0]}) {orders[-1]} test accuracy ({steps[1]})")
+    if orders[0] == orders[1]:
+        return ""
+    return f"{start} {places[0]}, on {places[1]}: their order depends on the scale. The figure shows the {SCALE} one."
 
 
 def _phase_table(steps: xr.Dataset) -> list[Table]:
