@@ -17,7 +17,7 @@ from slt_grok.llc.sampling import Schedule
 from slt_grok.llc.settings import LLCSettings, RestrictedSettings, SamplingSettings
 from slt_grok.llc.subspaces import Subspace, everything
 from slt_grok.llc.tables import estimates_table, omitted_chains, summary_table
-from slt_grok.llc.variables import VARIABLES
+from slt_grok.llc.variables import VARIABLES, of_the_network
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table
 from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.trajectories import Trajectory
@@ -193,12 +193,14 @@ def noise_note(llc: xr.Dataset) -> str:
             "Without localization (γ = 0) the window has no size, so the values cannot be compared with what noise of "
             "that size alone would give."
         )
-    ratio = llc.window_noise / llc.llc.where(llc.llc > 0)
+    ratio = llc.window_noise / llc.llc.where((llc.llc > 0) & of_the_network(llc))
+    if not np.isfinite(ratio).any():
+        return "No value can be compared with what noise of the window's size alone would give."
     return (
-        "Gaussian noise of the window's size alone, without a chain, would give values of "
-        f"{number(float(llc.window_noise.min()))} to {number(float(llc.window_noise.max()))}, "
-        f"{number(float(ratio.min()))} to {number(float(ratio.max()))} times the LLC. An LLC close to it says how the "
-        "loss grows at the window's edge, not how a posterior fills the window."
+        "Gaussian noise of the window's size alone, without a chain, would give "
+        f"{number(float(ratio.min()))} to {number(float(ratio.max()))} times the LLC of the same checkpoint; the table "
+        "of all estimates has the values. An LLC close to it says how the loss grows at the window's edge, not how a "
+        "posterior fills the window."
     )
 
 
@@ -208,8 +210,9 @@ def melted_note(llc: xr.Dataset) -> list[str]:
     steps = llc.step.values[melted.any([dim for dim in melted.dims if dim != "step"]).values]
     if not len(steps):
         return []
+    where = f"step {steps[0]:,}" if len(steps) == 1 else f"steps {steps[0]:,} to {steps[-1]:,}"
     return [
-        f"Melted at {len(steps)} of {llc.sizes['step']} checkpoints (steps {steps[0]:,} to {steps[-1]:,}): the chains' "
+        f"Melted at {len(steps)} of {llc.sizes['step']} checkpoints ({where}): the chains' "
         f"mean loss is above {llc.attrs['melting_loss']:.3g} nats, by default half that of guessing, so the value "
         "reflects nβ and γ rather than the network. Figures draw it hollow; summaries and transitions omit it."
     ]

@@ -16,8 +16,9 @@ def settings(run: "Run") -> list[Table]:
     sections = {name: content.pop(name) for name, value in list(content.items()) if isinstance(value, Mapping)}
     absent = Result.registry.keys() - run.data.keys()
     parts = {"run": content} | {name: part for name, part in sections.items() if name not in absent}
+    titles = {name: capital(name.replace("_", " ")).replace("Llc", "LLC") for name in parts}
     return [
-        Table(capital(name.replace("_", " ")), ["Key", "Value"], list(map(list, flat(part).items())), folded=True)
+        Table(titles[name], ["Key", "Value"], list(map(list, flat(part).items())), folded=True)
         for name, part in parts.items()
     ]
 

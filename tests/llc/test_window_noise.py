@@ -58,4 +58,6 @@ def test_without_localization_there_is_no_noise_and_the_note_says_why(problem: P
     assert "γ = 0" in noise_note(found)
     assert "not measured" not in noise_note(found)
     known = found.assign(window_noise=("step", [6.0, 10.0])).assign_attrs(gamma=3.0)
-    assert "values of 6 to 10, 2 to 2.5 times the LLC" in noise_note(known)
+    assert "would give 2 to 2.5 times the LLC of the same checkpoint" in noise_note(known)
+    melted = known.assign(llc_status=("step", ["effective", "melted"]))
+    assert "would give 2 to 2 times" in noise_note(melted)
