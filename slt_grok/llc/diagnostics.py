@@ -21,6 +21,7 @@ VIRIAL_LIMIT = 0.1  # fraction of the localized volume that the chains may have 
 DESCENT_LIMIT = 0.05  # fall of the potential near w*, relative to the LLC, if it is also 1 standard error
 ERRORS = 3.0  # number of standard errors that makes a difference significant
 QUANTILE = 1.96  # of the standard normal, for a 95% interval
+GAINS = "a short descent from w* gains"  # start of the reason that states the fall
 
 
 class LLCStatus(StrEnum):
@@ -295,13 +296,21 @@ def assess(
     return Status(status, f"{reason}; {omitted} of {chains} chains omitted" if omitted else reason)
 
 
+def descent_in(reason: str) -> float:
+    """Read the fall of the potential in a short descent from the reason of a status; NaN if the reason is another.
+
+    A value of the status `not a minimum` is low by one to two times this fall, see `slt_grok.llc.descent.descent`.
+    """
+    return float(reason.removeprefix(GAINS).split()[0]) if reason.startswith(GAINS) else np.nan
+
+
 def _assess_estimate(
     estimate: Average, finite_minimizer: bool, hotter: Average | None, descent: float
 ) -> tuple[LLCStatus, str]:
     if estimate.llc < -2 * estimate.llc_se:
         return LLCStatus.NOT_A_MINIMUM, "the LLC is negative: the chains continue training"
     if descent > max(DESCENT_LIMIT * abs(estimate.llc), estimate.llc_se):
-        return LLCStatus.NOT_A_MINIMUM, f"a short descent from w* gains {descent:.3g} in units of the LLC"
+        return LLCStatus.NOT_A_MINIMUM, f"{GAINS} {descent:.3g} in units of the LLC"
     low, failed = LLCStatus.LIKELY_LOW, LLCStatus.NOT_CONVERGED
     drifts = abs(estimate.drift) > max(DRIFT_LIMIT * abs(estimate.llc), ERRORS * estimate.drift_se)
     if drifts and estimate.drift > 0:

@@ -1,12 +1,14 @@
 """Tables of LLC measurements: the worst diagnostics, omitted chains, and every estimate."""
 
+from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from slt_grok.format import number, plus_minus
-from slt_grok.llc.diagnostics import EXCLUDED, HEALTHY
+from slt_grok.format import known, number, plus_minus
+from slt_grok.llc.diagnostics import HEALTHY, TRUSTED, descent_in
 from slt_grok.measurement import Table
 
 
@@ -30,9 +32,41 @@ def summary_table(llc: xr.Dataset) -> Table:
 
 
 def estimate_text(estimate: xr.Dataset) -> str:
-    """Format one LLC with its standard error, and with its status if the value says nothing about the network."""
-    text, status = plus_minus(estimate.llc.item(), estimate.llc_se.item()), str(estimate.llc_status.item())
-    return f"{text} ({status})" if status in EXCLUDED else text
+    """Format one LLC with its standard error, and with its status if that is untrusted."""
+    text, doubt = plus_minus(estimate.llc.item(), estimate.llc_se.item()), doubt_of(estimate)
+    return f"{text} ({doubt})" if doubt else text
+
+
+def doubt_of(estimate: xr.Dataset) -> str:
+    """State the status of one estimate if it is untrusted, see `doubt_about`."""
+    reason = str(estimate.llc_status_reason.item()) if "llc_status_reason" in estimate else ""
+    return doubt_about(str(estimate.llc_status.item()), descent_in(reason))
+
+
+def doubts_at(estimates: xr.Dataset, steps: Sequence[int]) -> str:
+    """State the untrusted statuses among the estimates of one seed at some steps; empty if all are trusted."""
+    doubts = {step: doubt_of(estimates.sel(step=step)) for step in steps}
+    return "; ".join(f"step {step:,}: {doubt}" for step, doubt in doubts.items() if doubt)
+
+
+def doubt_about(status: Any, descent: Any) -> str:
+    """State an untrusted status; empty for a trusted or unknown one.
+
+    Parameters
+    ----------
+    status : str or None
+        Status of the estimate.
+    descent : float or None
+        Fall of the potential in a short descent, by one to two times which a value is low that is not at a minimum.
+    """
+    if not status or status in TRUSTED:
+        return ""
+    return f"{status}, low by {low_by(descent)}" if known(descent) else status
+
+
+def low_by(descent: float) -> str:
+    """Format by how much a value is low that is not at a minimum."""
+    return f"{number(descent)} to {number(2 * descent)}"
 
 
 def _worst(values: xr.DataArray, badness: xr.DataArray, form: str) -> str:

@@ -27,7 +27,7 @@ from slt_grok.llc.milestones import at_milestones
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import statistics
 from slt_grok.llc.settings import WindowedSettings
-from slt_grok.llc.tables import estimate_text
+from slt_grok.llc.tables import doubts_at, estimate_text
 from slt_grok.llc.variables import VARIABLES, of_the_network
 from slt_grok.llc.window_noise import window_excess
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, final_numbers
@@ -222,7 +222,7 @@ def plateau_of(one: xr.Dataset) -> float:
 def drops(one: xr.Dataset) -> list[str]:
     """Compare one seed's drop from the largest value to the last, at the configured n_beta and at equal loss."""
     at = one.sel(n_beta=one.attrs["configured_n_beta"])
-    curves = [("equal nβ", at.llc.where(of_the_network(at)), at.llc_se)]
+    curves = [("equal nβ", at.llc.where(of_the_network(at)), at.llc_se)]  # the others have only usable rungs
     for e in TOLERANCES:
         here = one.sel(at_loss=e)
         error = (here.llc_at_loss_high - here.llc_at_loss_low) / (2 * QUANTILE)
@@ -235,9 +235,10 @@ def drops(one: xr.Dataset) -> list[str]:
         if fall.step == last:
             sentences.append(f"At {where}, the LLC is largest at the last checkpoint, {number(fall.last.item())}")
             continue
+        doubts = doubts_at(at, [int(fall.step), last]) if where == curves[0][0] else ""
         sentences.append(
             f"At {where}, the LLC falls from {number(fall.first.item())} at step {int(fall.step):,} to "
             f"{number(fall.last.item())} at step {last:,}, a factor of "
-            f"{plus_minus(fall.factor.item(), fall.factor_se.item())}"
+            f"{plus_minus(fall.factor.item(), fall.factor_se.item())}" + (f" ({doubts})" if doubts else "")
         )
     return sentences

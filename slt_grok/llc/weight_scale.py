@@ -18,6 +18,7 @@ from slt_grok.format import plus_minus, step_interval
 from slt_grok.llc.drop import HALF_WAY, drop_of, half_ways
 from slt_grok.llc.measurement import LLC, estimate_by, setting_note, status_counts, subspace_of, weight_norms
 from slt_grok.llc.settings import RestrictedSettings
+from slt_grok.llc.tables import doubt_of
 from slt_grok.llc.variables import LAU, VARIABLES, of_the_network
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, evenly_spaced
 from slt_grok.progress import ProgressCallback, portion
@@ -113,6 +114,7 @@ class WeightScale(Measurement):
         for seed, (treatment, label) in product(data[self.name].seed.values.tolist(), TREATMENTS.items()):
             values = data[self.name].sel(seed=seed, treatment=treatment)
             start, end = int(values.drop_from), int(values.step[-1])
+            ends = [values.sel(step=start), values.sel(step=end)]
             rows.append(
                 {
                     "Seed": str(seed),
@@ -123,7 +125,7 @@ class WeightScale(Measurement):
                     "Relative drop": f"{float(values.drop_share):.1%}",
                     "Fraction of the drop at fixed γ": plus_minus(values.drop_left.item(), values.drop_left_se.item()),
                     "Loss at the start": f"{float(values.baseline_loss.sel(step=start)):.3g}",
-                    "Status": ", ".join(dict.fromkeys(values.llc_status.sel(step=[start, end]).values.astype(str))),
+                    "Status": ", ".join(dict.fromkeys(doubt_of(at) or str(at.llc_status.item()) for at in ends)),
                 }
             )
         return (Table("Drop of the LLC under each treatment", list(rows[0]), [list(row.values()) for row in rows]),)

@@ -18,6 +18,7 @@ from slt_grok.format import sentence
 from slt_grok.measurement import Drawing, Result, Table
 from slt_grok.processes import run_parallel
 from slt_grok.report import baseline, provenance, summary
+from slt_grok.rules import SCALE
 from slt_grok.store import atomic
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 OVERVIEW = tuple(inspect.signature(plots.phase_transition).parameters)
 """Labels of the datasets in the aligned figure at the top."""
 OVERVIEW_CAPTION = (
-    "All measures over training on a common step axis. Shaded: phases. Dashed: middles of transitions; bars: "
-    "their intervals. Triangles at a lower edge: nonpositive values, which a log axis cannot show. With several "
-    "seeds, thin lines are seeds and thick lines their median."
+    "All measures over training on a common step axis. Shaded: phases. Dashed: middles of transitions on a "
+    f"{SCALE} scale; bars: their intervals. Triangles at a lower edge: nonpositive values, which a log axis cannot "
+    "show. With several seeds, thin lines are seeds and thick lines their median."
 )
 
 
@@ -106,6 +107,7 @@ def write(run: "Run") -> Path:
         numbers=summary.key_numbers(numbers) if numbers and not seeds else {},
         seeds=summary.seed_table("Key numbers of each seed", "Seed", seeds),
         setting=summary.llc_setting(run.data.get("llc")),
+        bias=summary.bias_of_peak(numbers),
         overview=[figure for figure in figures if figure.section == ""],
         sections=sections,
         flags=list(map(sentence, numbers.get("flags") or [])),

@@ -7,13 +7,15 @@ from typing import Any
 import xarray as xr
 
 from slt_grok.config import RunConfig
-from slt_grok.format import MISSING, known, listing, percent, plus_minus, step, step_interval
-from slt_grok.llc.diagnostics import EXCLUDED
+from slt_grok.format import MISSING, known, listing, percent, plural, plus_minus, step, step_interval
+from slt_grok.llc.diagnostics import EXCLUDED, LLCStatus
+from slt_grok.llc.tables import doubt_about, low_by
 from slt_grok.measurement import Table
 from slt_grok.store import code
 from slt_grok.store.files import read_json
 
 DROP_ERRORS, DROP_FRACTION = 3.0, 0.1  # a peak is the largest of many estimates, so 1.96 would detect drops in noise
+ENDS = {"peak": "peak", "final": "end"}
 Summary = Mapping[str, Any]
 
 
@@ -37,9 +39,9 @@ def llc_dropped(summary: Summary) -> bool | None:
 
 
 def headline(summary: Summary) -> str:
-    """Summarize the run in one sentence, which names LLC estimates that are omitted."""
-    text, omitted = _outcome(summary), omitted_estimates(summary)
-    return f"{text.removesuffix('.')}; {omitted}." if omitted else text
+    """Summarize the run in one sentence, which names LLC estimates that are omitted, and an untrusted peak or end."""
+    remarks = [omitted_estimates(summary), *(untrusted_end(summary, *end) for end in ENDS.items())]
+    return "; ".join([_outcome(summary).removesuffix("."), *filter(None, remarks)]) + "."
 
 
 def omitted_estimates(summary: Summary) -> str:
@@ -50,6 +52,33 @@ def omitted_estimates(summary: Summary) -> str:
         f"{count} of {sum(statuses.values())} LLC estimates {status} and {'is' if count == 1 else 'are'} omitted"
         for status, count in counts.items()
     )
+
+
+def untrusted_end(summary: Summary, name: str, words: str) -> str:
+    """State the untrusted status of the LLC's peak or end, or for how many seeds it is untrusted; empty if trusted."""
+    seeds = by_seed(summary)
+    doubts = list(filter(None, (doubt_at(each, name) for each in seeds.values())))
+    if not doubts:
+        return ""
+    which = doubts[0] if len(seeds) == 1 else f"untrusted in {len(doubts)} of {len(seeds)} networks"
+    return f"the {words} of the LLC is {which}"
+
+
+def doubt_at(summary: Summary, name: str) -> str:
+    """State the status of the LLC's `peak` or `final` value if it is untrusted; empty otherwise."""
+    return doubt_about(summary.get(f"llc_{name}_status"), summary.get(f"llc_{name}_descent"))
+
+
+def bias_of_peak(summary: Summary) -> str:
+    """State in which directions the peak of the LLC is biased."""
+    text = "A peak is the largest of several noisy estimates, which biases both the peak and the drop high"
+    low = [s for s in by_seed(summary).values() if s.get("llc_peak_status") == LLCStatus.NOT_A_MINIMUM]
+    falls = [fall for s in low if known(fall := s.get("llc_peak_descent"))]
+    if not low:
+        return f"{text}."
+    where = "here" if len(by_seed(summary)) == 1 else f"of {plural(len(low), 'seed')}"
+    size = f", by {' or '.join(map(low_by, falls))} (one to two times what a short descent gains)" if falls else ""
+    return f"{text}; but the network at the peak {where} is not a minimum, which makes the LLC there low{size}."
 
 
 def _outcome(summary: Summary) -> str:
@@ -80,16 +109,22 @@ def key_numbers(summary: Summary) -> dict[str, str]:
     )
     peak_step, final_step = summary.get("llc_peak_step"), summary.get("llc_final_step")
     halves = (summary.get(f"llc_half_way_{part}") for part in ("step", "low", "high"))
+    doubts = {name: doubt_at(summary, name) for name in ENDS}
+    of_ends = "; ".join(f"{ENDS[name]}: {doubt}" for name, doubt in doubts.items() if doubt)
     return {
         "Memorized by step": step(summary.get("memorization_step")),
         "Generalized by step": step(summary.get("generalization_step")),
         "Final test accuracy": percent(summary.get("test_accuracy_final")),
-        "Peak LLC*": f"{peak} at step {step(peak_step)}" if known(peak_step) else peak,
-        "Final LLC*": f"{final} at step {step(final_step)}" if known(final_step) else final,
-        "LLC drop*": drop,
+        "Peak LLC*": _remarked(peak, doubts["peak"]) + (f" at step {step(peak_step)}" if known(peak_step) else ""),
+        "Final LLC*": _remarked(final, doubts["final"]) + (f" at step {step(final_step)}" if known(final_step) else ""),
+        "LLC drop*": _remarked(drop, of_ends),
         "LLC half way by step": step_interval(*halves),
         "Key frequencies": MISSING if keys is None else listing(keys) if keys else "none",
     }
+
+
+def _remarked(text: str, remark: str) -> str:
+    return f"{text} ({remark})" if remark else text
 
 
 def seed_table(caption: str, first: str, seeds: Mapping[str, Summary]) -> Table | None:
@@ -101,10 +136,18 @@ def seed_table(caption: str, first: str, seeds: Mapping[str, Summary]) -> Table 
     return Table(caption, header, [[name, *row.values()] for name, row in rows.items()])
 
 
+def statuses(summary: Summary) -> str:
+    """Format the number of LLC estimates with each status, such as `19 effective, 1 not a minimum`."""
+    counts = summary.get("llc_statuses") or {}
+    return ", ".join(f"{count} {status}" for status, count in counts.items()) or MISSING
+
+
 def llc_setting(llc: xr.Dataset | None) -> str:
-    """Format the setting, such as `nβ = 30, γ = 100`, as far as the dataset states it."""
+    """State the setting that values of the LLC refer to, as far as the dataset does; empty if it does not."""
     attrs = llc.attrs if llc is not None else {}
-    return ", ".join(f"{sign} = {attrs[key]:g}" for key, sign in (("n_beta", "nβ"), ("gamma", "γ")) if key in attrs)
+    signs = {"n_beta": "nβ", "gamma": "γ"}
+    setting = ", ".join(f"{sign} = {attrs[key]:g}" for key, sign in signs.items() if key in attrs)
+    return f"Effective LLC ± standard error at {setting}; comparable at the same setting only." if setting else ""
 
 
 def subtitle(config: RunConfig) -> str:

@@ -22,6 +22,7 @@ from scipy.stats import rankdata
 
 from slt_grok.change import COVERAGE, find_change
 from slt_grok.format import number, percent, step, step_interval
+from slt_grok.llc.tables import doubts_at
 from slt_grok.llc.variables import of_the_network
 from slt_grok.measurement import Data, Derived, Table, Variable
 from slt_grok.rules import OTHER_SCALE, SCALE, SHRINKING, Scale
@@ -106,11 +107,11 @@ class LlcCorrelation(Derived):
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate every measure and the LLC from its peak on, one table per seed."""
         dataset = data[self.name]
-        return [_table(dataset.sel(seed=seed)) for seed in dataset.seed.values]
+        return [_table(dataset.sel(seed=seed), data["llc"].sel(seed=seed)) for seed in dataset.seed.values]
 
 
-def _table(correlations: xr.Dataset) -> Table:
-    """Tabulate one seed."""
+def _table(correlations: xr.Dataset, llc: xr.Dataset) -> Table:
+    """Tabulate one seed, with the status of the LLC at the peak if it is untrusted."""
     rows = []
     for name, row in correlations.to_dataframe().iterrows():
         change = "–"
@@ -127,6 +128,9 @@ def _table(correlations: xr.Dataset) -> Table:
         "the LLC. Any two curves that fall over training are correlated. Half way: the middle of the measure's own "
         "change, as in the order of events, with its interval."
     )
+    peak = [correlations.peak_step.item()] if np.isfinite(correlations.at_peak.sel(measure="LLC")) else []
+    if doubt := doubts_at(llc, peak):
+        caption += f" The LLC at its peak is untrusted ({doubt})."
     header = ["Measure", "First", "Last", "Change", "Half way (step)", "On a logarithmic scale", "Rank correlation"]
     return Table(caption, [*header, "Checkpoints"], rows)
 

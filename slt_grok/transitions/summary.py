@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.diagnostics import DOUBTFUL, EXCLUDED
+from slt_grok.llc.diagnostics import DOUBTFUL, EXCLUDED, descent_in
 from slt_grok.measurement import Data
 from slt_grok.transitions.events import PHASES, Drop, llc_drop
 from slt_grok.transitions.measures import Curves
@@ -39,6 +39,8 @@ def summarize(data: Data) -> dict[str, Any]:
     dict of str to object
         `memorization_step`, `generalization_step`; `llc_peak`, `llc_final`, `llc_drop` (each also `_se`),
         `llc_peak_step`, `llc_final_step`, `llc_half_way_step` with `_low` and `_high` (the middle of its drop);
+        `llc_peak_status`, `llc_final_status`, and `llc_peak_descent`, `llc_final_descent` (for an estimate that is not
+        a minimum, the fall in a short descent: the value is low by one to two times this);
         `llc_statuses` (status -> number of estimates); `key_frequencies`, `neuron_share_final`,
         `restricted_loss_final` (sum mask; test split, or all pairs without one), `excluded_loss_final` (train split);
         `train_loss_final`, `test_loss_final`, `train_accuracy_final`, `test_accuracy_final`; `phases` (name -> [first,
@@ -48,8 +50,8 @@ def summarize(data: Data) -> dict[str, Any]:
 
         With several seeds, `seeds` holds this for each seed, and the top level combines them: medians of numbers and of
         phase ends, None if one seed has none; for the order of events, those that every seed has, with the median
-        middle and the outermost interval; frequencies that are key in any seed; summed counts of statuses; and the
-        flags of all seeds.
+        middle and the outermost interval; frequencies that are key in any seed; summed counts of statuses; every
+        status of a peak or an end, joined by commas; and the flags of all seeds.
 
     Raises
     ------
@@ -80,6 +82,8 @@ def _summarize_seed(transitions: xr.Dataset, curves: Curves, seed: int) -> dict[
     for name in ("peak", "final", "drop"):
         summary |= {f"llc_{name}{suffix}": _number(getattr(drop, name + suffix)) for suffix in ("", "_se")}
     llc, circuits = (curves.data.get(label) for label in ("llc", "circuits"))
+    for name in ("peak", "final"):
+        summary |= _status(llc, seed, f"llc_{name}", getattr(drop, f"{name}_step"))
     summary["llc_statuses"] = summary["key_frequencies"] = None
     if llc is not None and "llc_status" in llc:
         summary["llc_statuses"] = dict(Counter(map(str, llc.llc_status.sel(seed=seed).values.tolist())))
@@ -102,6 +106,15 @@ def _summarize_seed(transitions: xr.Dataset, curves: Curves, seed: int) -> dict[
     if llc is not None and summary["llc_statuses"]:
         summary["flags"] += _flags_of_omitted(llc.sel(seed=seed), drop)
     return summary
+
+
+def _status(llc: xr.Dataset | None, seed: int, name: str, step: float) -> dict[str, Any]:
+    """Status of the estimate at a step, and the fall in a short descent from a network that is not a minimum."""
+    if llc is None or "llc_status" not in llc or np.isnan(step):
+        return {f"{name}_status": None, f"{name}_descent": None}
+    at = llc.sel(seed=seed, step=step)
+    reason = str(at.llc_status_reason.item()) if "llc_status_reason" in at else ""
+    return {f"{name}_status": str(at.llc_status.item()), f"{name}_descent": _number(descent_in(reason))}
 
 
 def _phases(steps: xr.DataArray) -> dict[str, list[int | float] | None]:
@@ -127,8 +140,9 @@ def _flags(summary: dict[str, Any], present: set[str], measured: list[str]) -> l
     for status in (*EXCLUDED, *DOUBTFUL):
         if status in statuses:
             count = f"{statuses[status]} of {sum(statuses.values())} LLC estimates"
+            has, is_ = ("has", "is") if statuses[status] == 1 else ("have", "are")
             consequence = "omitted" if status in EXCLUDED else "kept"
-            flags.append(f'{count} have the status "{status}" and are {consequence}')
+            flags.append(f'{count} {has} the status "{status}" and {is_} {consequence}')
     if summary["key_frequencies"] == []:
         flags.append("no key frequency at the last checkpoint: there is no Fourier circuit")
     return flags
@@ -157,6 +171,8 @@ def _combine(summaries: list[dict[str, Any]], seeds: dict[str, dict[str, Any]]) 
                 joint[key] = None if first is None else sorted(set().union(*values))
             case "llc_statuses":
                 joint[key] = None if first is None else dict(sum(map(Counter, values), Counter()))
+            case "llc_peak_status" | "llc_final_status":
+                joint[key] = ", ".join(sorted(set(values) - {None})) or None
             case "phases":
                 spans = {name: [value[name] for value in values] for name in first}
                 joint[key] = {name: None if None in s else np.median(s, axis=0).tolist() for name, s in spans.items()}

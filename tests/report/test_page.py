@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from slt_grok.config import parse_config
-from slt_grok.report import baseline, page
+from slt_grok.report import baseline, page, summary
 from slt_grok.store.files import write_json
 from tests.conftest import CONFIG
 
@@ -45,10 +45,47 @@ def test_a_failed_figure_of_the_page_itself_is_explained(tmp_path, monkeypatch):
     assert "could not be drawn: no step." in page.write(run).read_text(encoding="utf-8")
 
 
+PEAK: dict[str, Any] = {
+    "train_accuracy_final": 1.0, "memorization_step": 100, "generalization_step": 900,
+    "llc_peak": 493.4, "llc_peak_se": 3.0, "llc_peak_step": 175, "llc_peak_status": "not a minimum",
+    "llc_peak_descent": 31.5, "llc_final": 20.0, "llc_final_se": 0.2, "llc_final_step": 2600,
+    "llc_final_status": "not converged", "llc_final_descent": None, "llc_drop": 473.4, "llc_drop_se": 3.0,
+}  # fmt: skip
+
+
+def test_an_untrusted_peak_or_end_is_never_printed_without_its_status():
+    numbers = {name: text.replace("\u00a0", " ") for name, text in summary.key_numbers(PEAK).items()}
+    low = "not a minimum, low by 31.5 to 63"
+    assert numbers["Peak LLC*"] == f"493.4 ± 3.0 ({low}) at step 175"
+    assert numbers["Final LLC*"] == "20.00 ± 0.20 (not converged) at step 2,600"
+    assert numbers["LLC drop*"] == f"473.4 ± 3.0 (peak: {low}; end: not converged)"
+    assert summary.headline(PEAK) == (
+        "The network generalized, and its LLC dropped; the peak of the LLC is not a minimum, low by 31.5 to 63; "
+        "the end of the LLC is not converged."
+    )
+    trusted = PEAK | {"llc_peak_status": "effective", "llc_peak_descent": None, "llc_final_status": "converged"}
+    assert "(" not in "".join(text for name, text in summary.key_numbers(trusted).items() if name.endswith("*"))
+    assert summary.headline(trusted) == "The network generalized, and its LLC dropped."
+    seeds = {"seeds": {"0": PEAK, "1": trusted}}
+    assert "the peak of the LLC is untrusted in 1 of 2 networks" in summary.headline(seeds)
+
+
+def test_both_directions_of_the_bias_of_a_peak_are_stated_where_both_apply():
+    high = "which biases both the peak and the drop high"
+    assert summary.bias_of_peak({"llc_peak": 3.0, "llc_peak_status": "effective"}).endswith(f"{high}.")
+    both = summary.bias_of_peak(PEAK)
+    assert high in both
+    assert "not a minimum, which makes the LLC there low, by 31.5 to 63" in both
+    assert both.count(".") == 2  # of 31.5 and of the sentence
+
+
 def test_what_an_import_assumed_is_on_the_page(tmp_path):
     run, _ = pair(tmp_path)
     run.manifest = {}
     run.config = parse_config(CONFIG | {"training": None, "source": {"notes": ["Step <b> was assumed."]}}, "a test")
     html = page.write(run).read_text(encoding="utf-8")
     assert "<h2>Import</h2>" in html
+    assert "<summary>LLC</summary>" not in html  # nothing was measured
+    run.data = {"llc": xr.Dataset(attrs={"unmeasurable": "no loss"})}
+    assert "<summary>LLC</summary>" in page.write(run).read_text(encoding="utf-8")
     assert "<p>Step &lt;b&gt; was assumed.</p>" in html

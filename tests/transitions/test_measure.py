@@ -6,6 +6,7 @@ import xarray as xr
 
 from slt_grok import transitions
 from slt_grok.errors import SltGrokError
+from slt_grok.transitions.transitions import scale_note
 
 STEPS = np.array([0, 20, 50, 100, 200, 400, 700, 1000, 1500, 2000, 3000, 5000])
 DENSE = np.unique(np.r_[0, np.geomspace(1, 5000, 200).astype(int)])
@@ -177,7 +178,59 @@ def test_diverged_and_missing_estimates_are_left_out():
     summary = transitions.summarize({**data, "llc": spoiled, "transitions": found})
     assert summary["llc_peak"] == np.delete(data["llc"].llc.values[:, 0], [4, 5]).max()
     assert summary["llc_statuses"] == {"effective": 11, "diverged": 1}
-    assert summary["flags"] == ['1 of 12 LLC estimates have the status "diverged" and are omitted']
+    assert summary["flags"] == ['1 of 12 LLC estimates has the status "diverged" and is omitted']
+
+
+def test_the_statuses_of_peak_and_end():
+    data = run((0, 1))
+    llc = data["llc"]
+    peak = llc.llc.values[:, 0].argmax()
+    status, reason = llc.llc_status.astype(object), llc.llc_status.astype(object)
+    status[peak, 0], reason[peak, 0] = "not a minimum", "a short descent from w* gains 31.5 in units of the LLC"
+    status[-1, 1] = "not converged"
+    summary = summary_of({**data, "llc": llc.assign(llc_status=status, llc_status_reason=reason)})
+    first, second = summary["seeds"].values()
+    assert (first["llc_peak_status"], first["llc_peak_descent"]) == ("not a minimum", 31.5)
+    assert (first["llc_final_status"], first["llc_final_descent"]) == ("effective", None)
+    assert (second["llc_peak_status"], second["llc_final_status"]) == ("effective", "not converged")
+    assert summary["llc_peak_status"] == "effective, not a minimum"
+    assert summary["llc_peak_descent"] is None
+    assert first["flags"] == ['1 of 12 LLC estimates has the status "not a minimum" and is kept']
+
+
+def test_a_diverged_last_estimate_is_not_the_end():
+    llc = run()["llc"]
+    status = llc.llc_status.astype(object)
+    status[-1] = "diverged"
+    summary = summary_of({**run(), "llc": llc.assign(llc_status=status)})
+    assert (summary["llc_final_step"], summary["llc_final_status"]) == (STEPS[-2], "effective")
+
+
+@pytest.mark.parametrize(
+    ("llc", "test", "words"),
+    [
+        ([[400, 450], [840, 860]], [[800, 900], [140, 150]], ("before test accuracy", "after test accuracy")),
+        ([[400, 450], [140, 160]], [[800, 900], [140, 150]], ("before test accuracy", "in no resolved order with")),
+        ([[400, 450], [120, 130]], [[800, 900], [140, 150]], ()),
+        ([[400, 450], [np.nan, np.nan]], [[800, 900], [140, 150]], ()),
+    ],
+)
+def test_an_order_that_depends_on_the_scale_is_stated(llc, test, words):
+    """Intervals on a linear and on a logarithmic scale."""
+    intervals = np.array([llc, test], float)
+    events = {
+        f"transition_middle{ending}{suffix}": ("measure", values)
+        for s, ending in enumerate(("", "_log"))
+        for suffix, values in (
+            ("", intervals[:, s].mean(-1)), ("_low", intervals[:, s, 0]), ("_high", intervals[:, s, 1]),
+        )
+    }  # fmt: skip
+    note = scale_note(xr.Dataset(events, {"measure": ["llc", "test_accuracy"]}))
+    assert bool(note) == bool(words)
+    if words:
+        linear, logarithmic = note.split(", on a logarithmic scale ")
+        assert linear.startswith("On a linear scale the LLC is half way (step 425) before test accuracy (step 850)")
+        assert all(word in part for word, part in zip(words, (linear, logarithmic), strict=True))
 
 
 def test_several_seeds():
