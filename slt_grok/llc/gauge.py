@@ -26,7 +26,7 @@ from slt_grok.llc.drop import drop_of
 from slt_grok.llc.measurement import LLC, estimate_by, setting_note, status_counts, subspace_of
 from slt_grok.llc.milestones import at_milestones
 from slt_grok.llc.settings import RestrictedSettings
-from slt_grok.llc.tables import estimate_text
+from slt_grok.llc.tables import doubts_at, estimate_text
 from slt_grok.llc.variables import VARIABLES
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable, final_numbers
 from slt_grok.models import Network
@@ -47,6 +47,10 @@ KEPT = (
     "window_noise", "window_noise_se",
 )  # fmt: skip
 EACH = ("representative",)
+COUNTED = (
+    f"The range is over the estimates with a trusted status ({', '.join(TRUSTED[:-1])} or {TRUSTED[-1]}); others have "
+    "their status in parentheses."
+)
 
 
 class GaugeSettings(RestrictedSettings):
@@ -131,7 +135,7 @@ class Gauge(Measurement):
         caption = (
             "The LLC of networks with the same outputs and other weights: as trained, with both sides of every neuron "
             "and head of equal norm, and with the input sides multiplied by 2 and 4. Bars are 95% intervals, hollow "
-            "points have an untrusted status. Right: norm of the weights."
+            "points have an untrusted status and count neither in the range nor in a drop. Right: norm of the weights."
         )
         return (Drawing("gauge", plots.llc_gauge, caption),)
 
@@ -149,19 +153,19 @@ class Gauge(Measurement):
                 ]
             )  # fmt: skip
         header = ["Seed", "Step", *map(str.capitalize, REPRESENTATIVES.values()), "Range", "Range / drop"]
-        falls = [
-            [
-                str(seed), text, f"{int(found.drop_from.sel(seed=seed)):,} to {int(found.step[-1]):,}",
-                plus_minus(at["drop"].item(), at.drop_se.item()), number(at.drop_factor.item()),
-                number(at.weight_norm.isel(step=-1).item()),
-            ]
-            for seed, (name, text) in product(found.seed.values.tolist(), REPRESENTATIVES.items())
-            for at in [found.sel(seed=seed, representative=name)]
-        ]  # fmt: skip
+        falls = []
+        for seed, (name, text) in product(found.seed.values.tolist(), REPRESENTATIVES.items()):
+            at = found.sel(seed=seed, representative=name)
+            ends = [int(at.drop_from), int(at.step[-1])]
+            drop, factor = plus_minus(at["drop"].item(), at.drop_se.item()), number(at.drop_factor.item())
+            if doubts := doubts_at(at, ends):
+                drop, factor = f"not given ({doubts})", "not given"
+            weight_norm = number(at.weight_norm.isel(step=-1).item())
+            falls.append([str(seed), text, f"{ends[0]:,} to {ends[1]:,}", drop, factor, weight_norm])
         return (
-            Table("The LLC of each representative of the same function", header, rows),
+            Table(f"The LLC of each representative of the same function. {COUNTED}", header, rows),
             Table(
-                "Drop of the LLC for each representative",
+                "Drop of the LLC for each representative, given if both ends have a trusted status",
                 ["Seed", "Weights", "Steps", "Drop", "Factor", "|w| at the end"], falls,
             ),
         )  # fmt: skip
@@ -174,7 +178,8 @@ class Gauge(Measurement):
             at = share.isel(share.fillna(-np.inf).argmax(...))
             notes.append(
                 f"Rescaling that changes no output (by more than {found.output_change.max().item():.1g} in relative "
-                f"terms) moves the LLC by up to {percent(at.item())} of the drop, at step {int(at.step):,}."
+                f"terms) moves the LLC by up to {percent(at.item())} of the drop, at step {int(at.step):,}. Only "
+                "estimates with a trusted status count."
             )
         for seed in found.seed.values.tolist():
             one = found.sel(seed=seed, representative="trained")

@@ -46,6 +46,6 @@ def llc_gauge(measured: xr.Dataset, seed: int | None = None) -> Figure:
         axes.set_xlabel("Training step (logarithmic)")
         style.narrow_ticks(axes)
     note_setting(left, measured)
-    style.shared_legend(figure, (left,))
+    style.shared_legend(figure, (left,), ncols=len(LOOKS))  # statuses have rows of their own
     style.panel_letters([left, right], offset=(-34, 9), room=False)
     return figure

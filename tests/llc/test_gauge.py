@@ -166,6 +166,26 @@ def test_a_range_is_not_divided_by_a_drop_within_its_error(drop: float, share: f
     assert ("of the drop, at step 1." in notes) == np.isfinite(share)
 
 
+def test_untrusted_estimates_are_marked_and_in_no_range_and_no_drop() -> None:
+    llc = np.array([[100.0, 110, 104, 150], [20.0, 21, 22, 23]])[:, None]
+    dims, names = ("step", "seed", "representative"), list(REPRESENTATIVES)
+    data = {"llc": (dims, llc), "llc_se": (dims, np.ones(llc.shape)), "weight_norm": (dims, llc)}
+    llcs = xr.Dataset(data, {"step": [1, 2], "seed": [5], "representative": names})
+    reasons = np.where(llc == 150, "a short descent from w* gains 31.5 in units of the LLC", "well")
+    llcs = llcs.assign(
+        llc_status=(dims, np.where(llc == 150, "not a minimum", "effective")), llc_status_reason=(dims, reasons),
+        output_change=llcs.llc * 0,
+    )  # fmt: skip
+    found = llcs.assign(comparison(llcs)).assign_attrs(n_beta=10.0, gamma=1.0)
+    each, drops = Gauge().tables({"gauge": found})
+    doubt = "(not a minimum, low by 31.5 to 63)"
+    assert [doubt in cell for cell in each.rows[0][2:6]] == [False, False, False, True]
+    assert each.rows[0][6].startswith("10.0")  # 110 - 100
+    assert "trusted status (effective, approximate or converged)" in each.caption
+    assert [row[3] for row in drops.rows][-1] == "not given (step 1: not a minimum, low by 31.5 to 63)"
+    assert not any("not given" in cell for row in drops.rows[:-1] for cell in row)
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Run:
     content = CONFIG | {
