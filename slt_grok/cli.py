@@ -115,8 +115,8 @@ def measure(
     from slt_grok.studies import Run, measure_run, settings_for
 
     loaded = Run(run)
-    settings = settings_for(loaded, config) if config else None
     chosen = [name.strip() for name in only.split(",")] if only is not None else None
+    settings = settings_for(loaded, config, chosen) if config else None
     known = [measurement.name for measurement in Measurement.ordered()]
     for name in chosen or []:
         if name not in known:
@@ -270,20 +270,23 @@ def report(run: RunFolder) -> None:
 @app.command()
 def show(run: RunFolder) -> None:
     """Print the summary of a run."""
-    import json
-
+    from slt_grok.report import summary
     from slt_grok.store import RunDirectory
     from slt_grok.store.files import read_json
     from slt_grok.studies.run import SUMMARY
 
     directory = RunDirectory(run)
-    name = directory.manifest["config"]["name"]
-    summary = read_json(run / SUMMARY)
-    table = Table(title=name, show_header=False)
-    for key, value in summary.items():
-        if not isinstance(value, dict | list) or key == "key_frequencies":
-            table.add_row(key, f"{value:.4g}" if isinstance(value, float) else json.dumps(value))
-    Console().print(table)
+    content = read_json(run / SUMMARY)
+    llc = directory.read_measurement("llc") if "llc" in directory.labels else None
+    seeds = summary.by_seed(content)
+    rows = [summary.key_numbers(s) | {"LLC estimates by status": summary.statuses(s)} for s in seeds.values()]
+    table = Table("", *(f"Seed {seed}" for seed in seeds), show_header=len(seeds) > 1)
+    for cells in zip(*(each.items() for each in rows), strict=True):
+        table.add_row(cells[0][0], *(value for _, value in cells))
+    screen = Console(markup=False, highlight=False)
+    screen.print(f"{directory.manifest['config']['name']}: {summary.headline(content)}", table)
+    if setting := summary.llc_setting(llc):
+        screen.print(f"* {setting}")
 
 
 @app.command()

@@ -21,7 +21,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.report.page import write
 from slt_grok.store import RunDirectory, files
 from slt_grok.store.run_directory import read_dataset, write_dataset
-from slt_grok.studies.run import Run
+from slt_grok.studies.run import Run, settings_for
 from tests.conftest import CONFIG, Command, write_config
 
 
@@ -149,6 +149,20 @@ def test_a_misspelled_key_is_named_rather_than_the_missing_one(section: str, mis
     place = f"{section}." if section else ""
     with pytest.raises(SltGrokError, match=rf"^a test: {place}{misspelled}: unknown key; .* did you mean {right}\?$"):
         parse_config(content, "a test")
+
+
+def test_only_the_sections_that_are_used_must_be_right(run: Path, tmp_path: Path) -> None:
+    """Those of the named measurement, and of the one it inherits from."""
+    content = {"gauge": {"checkpoints": 2}, "temperature": {"rung": 3}}
+    config = tmp_path / "sections.yaml"
+    config.write_text(yaml.safe_dump(content))
+    assert settings_for(Run(run), config, ["gauge"]).gauge.gamma == CONFIG["llc"]["gamma"]
+    for only in (None, ["temperature"]):
+        with pytest.raises(SltGrokError, match=r"sections.yaml: temperature.rung: unknown key"):
+            settings_for(Run(run), config, only)
+    config.write_text(yaml.safe_dump(content | {"llc": {"gama": 3}}))
+    with pytest.raises(SltGrokError, match=r"sections.yaml: llc.gama: unknown key"):
+        settings_for(Run(run), config, ["gauge"])
 
 
 def test_a_changed_configuration_for_an_existing_run(slt_grok_command: Command, run: Path, tmp_path: Path) -> None:

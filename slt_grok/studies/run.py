@@ -163,8 +163,10 @@ def adopt_settings(run: Run, config: RunConfig) -> None:
     run.directory.write_manifest({**run.manifest, "config": config.content})
 
 
-def settings_for(run: Run, path: Path) -> RunConfig:
+def settings_for(run: Run, path: Path, only: Sequence[str] | None = None) -> RunConfig:
     """Read the settings of a run's measurements from a file: a configuration, or only sections, for the run's network.
+
+    With `only`, the sections of measurements that are not named, and from which no named one inherits, are not read.
 
     Raises
     ------
@@ -172,6 +174,9 @@ def settings_for(run: Run, path: Path) -> RunConfig:
         As in `load_config`.
     """
     content = read_yaml(path)
+    if only is not None and isinstance(content, Mapping):
+        used = {*only, *(kind.inherits for kind in Measurement.all() if kind.name in only)}
+        content = {key: part for key, part in content.items() if key in used or key not in Measurement.registry}
     if isinstance(content, Mapping) and "model" not in content:
         content = {**run.config.content, **content}
     return parse_config(content, str(path))
