@@ -160,6 +160,9 @@ def test_only_the_sections_that_are_used_must_be_right(run: Path, tmp_path: Path
     for only in (None, ["temperature"]):
         with pytest.raises(SltGrokError, match=r"sections.yaml: temperature.rung: unknown key"):
             settings_for(Run(run), config, only)
+    config.write_text(yaml.safe_dump(CONFIG | content | {"transitions": {"test_threshold": 0.5}}))
+    whole = settings_for(Run(run), config, ["gauge"])
+    assert (whole.gauge.gamma, whole.transitions.test_threshold) == (CONFIG["llc"]["gamma"], 0.5)
     config.write_text(yaml.safe_dump(content | {"llc": {"gama": 3}}))
     with pytest.raises(SltGrokError, match=r"sections.yaml: llc.gama: unknown key"):
         settings_for(Run(run), config, ["gauge"])

@@ -175,8 +175,10 @@ def settings_for(run: Run, path: Path, only: Sequence[str] | None = None) -> Run
     """
     content = read_yaml(path)
     if only is not None and isinstance(content, Mapping):
-        used = {*only, *(kind.inherits for kind in Measurement.all() if kind.name in only)}
-        content = {key: part for key, part in content.items() if key in used or key not in Measurement.registry}
+        kinds = Measurement.all()
+        used = {*only, *(kind.inherits for kind in kinds if kind.name in only)}
+        unused = {kind.name for kind in kinds} - used
+        content = {key: part for key, part in content.items() if key not in unused}
     if isinstance(content, Mapping) and "model" not in content:
         content = {**run.config.content, **content}
     return parse_config(content, str(path))
