@@ -269,14 +269,14 @@ def report(run: RunFolder) -> None:
 
 @app.command()
 def show(run: RunFolder) -> None:
-    """Print the summary of a run."""
+    """Print the key numbers of a run, and the setting of its LLC."""
     from slt_grok.report import summary
     from slt_grok.store import RunDirectory
     from slt_grok.store.files import read_json
     from slt_grok.studies.run import SUMMARY
 
     directory = RunDirectory(run)
-    content = read_json(run / SUMMARY)
+    name, content = directory.manifest["config"]["name"], read_json(run / SUMMARY)
     llc = directory.read_measurement("llc") if "llc" in directory.labels else None
     seeds = summary.by_seed(content)
     rows = [summary.key_numbers(s) | {"LLC estimates by status": summary.statuses(s)} for s in seeds.values()]
@@ -284,7 +284,7 @@ def show(run: RunFolder) -> None:
     for cells in zip(*(each.items() for each in rows), strict=True):
         table.add_row(cells[0][0], *(value for _, value in cells))
     screen = Console(markup=False, highlight=False)
-    screen.print(f"{directory.manifest['config']['name']}: {summary.headline(content)}", table)
+    screen.print(f"{name}: {summary.headline(content)}", table)
     if setting := summary.llc_setting(llc):
         screen.print(f"* {setting}")
 
