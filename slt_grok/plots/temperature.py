@@ -49,7 +49,7 @@ def temperature_ladder(measured: xr.Dataset, seed: int | None = None) -> Figure:
         for i, (step, color) in enumerate(zip(measured.step.values.tolist(), colors, strict=True))
     ]
     handles += status_handles(measured.llc.where(measured.llc > 0), measured.llc_status)
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 6))
+    figure.legend(handles=handles, loc="outside upper center", ncols=4)
     style.panel_letters(list(grid.flat), offset=(-30, 9), room=False)
     return figure
 
