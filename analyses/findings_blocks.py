@@ -26,6 +26,7 @@ def _cells(found: Mapping[str, Any], *names: str) -> list[list[str]]:
 def answer() -> str:
     """State what the shipped runs say about the README's question, and what bounds the drop."""
     own, control, large = (load(f"{name}.json")["summary"] for name in SHIPPED)
+    before = load("mod113_before.json")["summary"]  # the same configuration, trained elsewhere
     controls = load("quickstart_llc_controls.json")["controls"]
     treatments = dict(_cells(controls["confound"]["tables"][0], "Treatment", "Fraction of the drop at fixed γ"))
     following = next(cell for name, cell in treatments.items() if name.startswith("γ = d"))
@@ -45,7 +46,8 @@ def answer() -> str:
         f"**How large the drop is depends on conventions.** At fixed nβ and γ, that of `quickstart` is certain "
         f"({num(own['llc_drop'], '.1f')} ± {num(own['llc_drop_se'], '.1f')}). With γ following |w|², {following} of it "
         f"remains. Rescaling neurons, which changes no output, moves the LLC by up to {gauge:.0%} of it. As a factor, "
-        f"it is {factors[0]} at γ = {gammas[0]} and {factors[1]} at γ = {gammas[-1]}.",
+        f"it is {factors[0]} at γ = {gammas[0]} and {factors[1]} at γ = {gammas[-1]}. Rounding matters too: trained on "
+        f"another processor, `mod113` fell from {num(before['llc_peak'], '.0f')} to {num(before['llc_final'], '.1f')}.",
     ]
     return "\n\n".join(fill_text(each, 120, break_on_hyphens=False) for each in paragraphs)
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from slt_grok.llc.tables import doubt_about
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "analyses" / "results"
 UNKNOWN = "–"
@@ -122,8 +124,8 @@ def shipped(names: Sequence[str]) -> str:
                 f"nβ = {llc['n_beta']:g}, γ = {llc['gamma']:g}",
                 f"{summary['memorization_step']:,}" if summary["memorization_step"] is not None else "never",
                 f"{generalized:,}" if generalized is not None else "never",
-                f"{summary['llc_peak']:.1f} ± {summary['llc_peak_se']:.1f}",
-                f"{summary['llc_final']:.1f} ± {summary['llc_final_se']:.1f}",
+                value_with_doubt(summary, "peak"),
+                value_with_doubt(summary, "final"),
                 drop(summary),
                 half_way(summary),
                 ", ".join(map(str, summary["key_frequencies"])) or "none",
@@ -132,6 +134,14 @@ def shipped(names: Sequence[str]) -> str:
     header = ["run", "task", "setting", "memorization step", "generalization step", "LLC at its peak"]
     header += ["LLC at the end", "drop of the LLC (of its peak)", "half-way step (95%)", "key frequencies"]
     return table(header, rows)
+
+
+def value_with_doubt(summary: Mapping[str, Any], which: str) -> str:
+    """Format the LLC at its peak or at the end, with its status if that is untrusted."""
+    status, descent = (summary.get(f"llc_{which}_{what}") for what in ("status", "descent"))
+    doubt = doubt_about(status, descent)
+    value = f"{summary[f'llc_{which}']:.1f} ± {summary[f'llc_{which}_se']:.1f}"
+    return f"{value} ({doubt})" if doubt else value
 
 
 def setting(content: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -24,7 +24,8 @@ SETTINGS = [
 
 
 def test_every_kind_is_here():
-    assert {settings["kind"] for settings in SETTINGS} == {kind.name for kind in models.Model.all()}
+    kinds = {kind.name for kind in models.Model.all()} - {"custom"}  # a person's own module, which is not trained here
+    assert {settings["kind"] for settings in SETTINGS} == kinds
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: "-".join(map(str, s.values())))

@@ -52,7 +52,8 @@ def finish(process: subprocess.Popen) -> None:
 
 
 def files(out: Path) -> set[Path]:
-    return {path for path in out.rglob("*") if path.suffix in (".safetensors", ".nc")}
+    walk = (Path(folder) / name for folder, _, names in os.walk(out) for name in names)  # folders may vanish meanwhile
+    return {path for path in walk if path.suffix in (".safetensors", ".nc")}
 
 
 def wait_for_files(process: subprocess.Popen, out: Path, count: int) -> None:
