@@ -98,9 +98,11 @@ def test_the_answer_states_the_drop_of_the_control_and_the_bounds(results: Path)
         "window": {"tables": [gammas], "columns": {"window.drop_factor_min": 7.0, "window.drop_factor_max": 80.0}},
     }
     write_json(results / "quickstart_llc_controls.json", {"controls": controls})
+    write_json(results / "mod113_before.json", {"summary": {"llc_peak": 900.0, "llc_final": 12.25}})
     text = " ".join(findings_blocks.answer().split())
     assert "drops by 150, half of it by step 300; that of `quickstart` drops by 90, half of it by step 400" in text
     assert "`mod113` is half way at step 500 and generalizes at step 8,000" in text
     assert "0.25 ± 0.01 of it remains" in text
     assert "by up to 50% of it" in text
     assert "it is 7 at γ = 10 and 80 at γ = 90." in text
+    assert "on another processor, `mod113` fell from 900 to 12." in text
