@@ -21,6 +21,7 @@ from slt_grok.landscape.logit_scale import at_temperature, logit_standard_deviat
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table, Variable
 from slt_grok.operators.curvature import CurvatureOperator, Matrix, precise_dtype
 from slt_grok.operators.objective import Objective, network_seed
+from slt_grok.operators.products import NoSecondDerivatives
 from slt_grok.operators.spectrum import products, spectrum
 from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.settings import NonNegative, Positive, Settings
@@ -117,7 +118,8 @@ def measure_curvature(
     -------
     xarray.Dataset
         `ritz_value` and `ritz_weight` form a quadrature of all eigenvalues with weights that sum to 1 in each repeat.
-        Undefined values (unit scale without class labels, the test split of a network without one) are NaN.
+        Undefined values (unit scale without class labels, the test split of a network without one) are NaN; so are all
+        but `logit_standard_deviation` if the network has no second derivatives, and the attribute `notes` says so.
 
     Raises
     ------
@@ -132,7 +134,8 @@ def measure_curvature(
     tails = ((), (), (eigenvalues,), (len(C),), (len(C),), (repeats, nodes), (repeats, nodes))
     values = {name: np.full((count, *shape, *tail), np.nan) for name, tail in zip(VARIABLES, tails, strict=False)}
     deviations = [logit_standard_deviation(objective, index) for index in range(count)]
-    for index, coordinates in enumerate(trajectory.labels()):
+
+    def measure(index: int, coordinates: Mapping[str, Any]) -> None:
         # choose where rounding is worst: at the loss's own scale, which may be near 0
         dtypes = [precise_dtype(objective, index, group, TOLERANCE) for group in members]
         deviation = deviations[index]
@@ -150,11 +153,17 @@ def measure_curvature(
             values["effective_dimension"][place], values["effective_dimension_se"][place] = dimensions
             for name, ritz in zip(("ritz_value", "ritz_weight"), estimate.quadrature(), strict=True):
                 values[name][*place, :, : ritz.shape[1]] = ritz
-        on_progress((index + 1) / count)
+
+    attrs: dict[str, Any] = {"repeats": repeats, "steps": steps, "tolerance": TOLERANCE, "seed": seed}
+    try:
+        for index, coordinates in enumerate(trajectory.labels()):
+            measure(index, coordinates)
+            on_progress((index + 1) / count)
+    except NoSecondDerivatives as error:
+        attrs["notes"] = str(error)
     values["logit_standard_deviation"] = np.array(deviations)
     coords = dict(zip(OF, map(list, (matrices, logit_scales, splits, groups)), strict=True))
     coords |= {"c": list(C), "eigenvalue": list(range(1, eigenvalues + 1))}
-    attrs = {"repeats": repeats, "steps": steps, "tolerance": TOLERANCE, "seed": seed}
     return declared(trajectory, VARIABLES, values, **coords).assign_attrs(attrs)
 
 
@@ -184,7 +193,10 @@ class Curvature(Measurement):
         """Measure the milestones, one checkpoint at a time."""
         chosen = trajectory.at_milestones(context.milestones)
         groups = {name: [name] for name in trajectory.network.moving}
-        context.announce(f"about {duration(self._seconds(chosen, settings.eigenvalues))}")
+        try:
+            context.announce(f"about {duration(self._seconds(chosen, settings.eigenvalues))}")
+        except NoSecondDerivatives as error:
+            return xr.Dataset(attrs={"unmeasurable": str(error)})
         options: dict[str, Any] = {"matrices": MATRICES, "eigenvalues": settings.eigenvalues, "seed": settings.seed}
 
         def shard(part: Trajectory, on_progress: ProgressCallback) -> xr.Dataset:

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
-from torch.func import grad
+from torch.func import grad, vmap
 
 from slt_grok.batching import at_a_time
 from slt_grok.landscape.common import declared
 from slt_grok.measurement import Variable
-from slt_grok.models.vectorized import vectorized
-from slt_grok.operators.objective import Objective, check_finite_loss, loss_and_gradient, network_seed
+from slt_grok.models.vectorized import vmap_works
+from slt_grok.operators.objective import Objective, batches, check_finite_loss, loss_and_gradient, network_seed
 from slt_grok.rules import SHRINKING, Change
 from slt_grok.trajectories import Parameters, Trajectory
 
@@ -120,20 +120,25 @@ def gradient_noise_scale(objective: Objective, index: int, gradient: Parameters,
         B, and sqrt((1 - m / n) s^2 / m) / |G|^2, s the standard deviation of |g_i - G|^2 over the m of n samples used;
         too small if a few samples hold most of the noise and none of them was drawn.
     """
-    inputs, targets = objective.data
+    (inputs, targets), network, weights = objective.data, objective.network, objective.weights(index)
     rows = np.sort(np.random.default_rng(seed).permutation(len(inputs))[:samples])
-    weights = objective.weights(index)
-    free = {name: weights[name] for name in objective.network.moving}
+    free, drawn = {name: weights[name] for name in network.moving}, (inputs[rows], targets[rows])
 
     def loss(free: Parameters, x: Tensor, y: Tensor) -> Tensor:
-        return objective.network.mean_loss({**weights, **free}, x, y)
+        return network.mean_loss({**weights, **free}, x, y)
 
-    def squared_deviation(x: Tensor, y: Tensor) -> Tensor:
-        slope = grad(loss)(free, x[None], y[None])
+    def squared_deviation(slope: Parameters) -> Tensor:
         return torch.stack([(slope[name] - value).square().sum() for name, value in gradient.items()]).sum()
 
-    chunk, drawn = at_a_time(8 * objective.size(), BUDGET), (inputs[rows], targets[rows])
-    squares = vectorized(squared_deviation, *drawn, in_dims=(0, 0), chunk_size=chunk)(*drawn).numpy(force=True)
+    def of_sample(x: Tensor, y: Tensor) -> Tensor:
+        return squared_deviation(grad(loss)(free, x[None], y[None]))
+
+    if vmap_works(of_sample, (0, 0), drawn):
+        squares = vmap(of_sample, chunk_size=at_a_time(8 * objective.size(), BUDGET))(*drawn)
+    else:
+        slopes = (loss_and_gradient(network, weights, sample)[1] for sample in batches(drawn, 1))
+        squares = torch.stack([squared_deviation(slope) for slope in slopes])
+    squares = squares.numpy(force=True)
     length = sum(value.square().sum().item() for value in gradient.values())
     spread = squares.std(ddof=1) if len(squares) > 1 else 0.0
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -12,6 +12,7 @@ import xarray as xr
 from pydantic import Field
 
 from slt_grok.errors import SltGrokError
+from slt_grok.format import sentence
 from slt_grok.landscape import curvature, dynamics, sharpness, volume
 from slt_grok.landscape.barriers import NEIGHBORS, neighbor_barriers
 from slt_grok.landscape.common import only
@@ -223,7 +224,9 @@ class Landscape(Measurement):
         ]
 
     def notes(self, data: Data) -> Sequence[str]:
-        """Warn about vanishing curvature."""
+        """Warn about vanishing curvature, or say why there is none."""
+        if reason := data[self.name].attrs.get("notes"):
+            return [sentence(f"Hessian and Gauss-Newton matrix were not measured: {reason}")]
         return [
             "Near zero loss, all curvature vanishes merely because the logits are large: compare checkpoints at "
             "unit logit scale."

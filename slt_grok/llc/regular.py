@@ -25,7 +25,7 @@ from torch import Tensor
 from slt_grok.llc.diagnostics import ERRORS, Average
 from slt_grok.llc.problem import Problem
 from slt_grok.models.vectorized import vectorized
-from slt_grok.operators.curvature import NoSecondDerivatives, hessian_product, second_derivatives
+from slt_grok.operators.products import NoSecondDerivatives, hessian_product, second_derivatives
 
 LARGEST = 2000  # largest number of coordinates for which the Hessian is formed
 ROUNDING = 1e-13  # relative to the largest eigenvalue, times d: smaller eigenvalues are rounding errors

@@ -9,64 +9,23 @@ everything that does not depend on v is cached, so that it costs about two gradi
 implicitly restarted Lanczos (ARPACK, in scipy).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
-from torch import Tensor
-from torch.func import grad, vjp
 
-from slt_grok.errors import SltGrokError
-from slt_grok.format import first_line
 from slt_grok.operators.objective import ROWS, Data, Objective, as_floats, batches
+from slt_grok.operators.products import Product, gauss_newton_product, hessian_product, second_derivatives
 
 Matrix = Literal["hessian", "gauss_newton"]
-Product = Callable[[Any], Any]
 
 RESTARTS = 20  # maximum number of Lanczos restarts; unconverged eigenvalues are NaN
 SMALL = 10_000  # number of parameters below which float64 is cheap enough
 SAMPLES = 512  # number of samples on which single precision is tested
 SUBSPACE = 20  # Lanczos vectors: five eigenvalues of a network of p = 113 to 1% need at most one restart
-
-
-def hessian_product(outputs: Callable[[Any], Tensor], loss: Callable[[Tensor], Tensor], free: Any) -> Product:
-    """Build v -> H v for loss(outputs(free)); `free` and v are a tensor, or a dict or list of tensors.
-
-    Reverse-over-reverse mode: torch has no forward mode for the backward pass of some losses, such as its `mse_loss`.
-    """
-    pull = vjp(grad(lambda free: loss(outputs(free))), free)[1]
-    return lambda vector: pull(vector)[0]
-
-
-def gauss_newton_product(outputs: Callable[[Any], Tensor], loss: Callable[[Tensor], Tensor], free: Any) -> Product:
-    """Build v -> J^T (d^2 l / df^2) J v for loss(outputs(free)); J v is the derivative of u -> J^T u, transposed."""
-    values, pull = vjp(outputs, free)[:2]
-    push = vjp(lambda u: pull(u)[0], torch.zeros_like(values))[1]
-    bend = vjp(grad(loss), values)[1]
-    return lambda vector: pull(bend(push(vector)[0])[0])[0]
-
-
-class NoSecondDerivatives(SltGrokError):
-    """An operation of a network has no second derivative."""
-
-
-@contextmanager
-def second_derivatives() -> Iterator[None]:
-    """Explain errors of torch in the block.
-
-    Raises
-    ------
-    NoSecondDerivatives
-        An operation has no second derivative.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        raise NoSecondDerivatives(f"the network has no second derivatives ({first_line(error)})") from error
 
 
 class CurvatureOperator(LinearOperator):
@@ -87,6 +46,8 @@ class CurvatureOperator(LinearOperator):
     ------
     SltGrokError
         The network does not have the group.
+    NoSecondDerivatives
+        In a product, or here.
     """
 
     def __init__(
@@ -115,13 +76,15 @@ class CurvatureOperator(LinearOperator):
                 free,
             )
 
-        self._products = [batch_product(batch) for batch in batches((as_floats(inputs, dtype), targets), ROWS)]
+        with second_derivatives():
+            self._products = [batch_product(batch) for batch in batches((as_floats(inputs, dtype), targets), ROWS)]
 
     def _matvec(self, x: np.ndarray) -> np.ndarray:
         like = next(iter(self._free.values()))
         pieces = torch.from_numpy(x.ravel()).to(like).split([tensor.numel() for tensor in self._free.values()])
         vector = {k: piece.reshape(w.shape) for (k, w), piece in zip(self._free.items(), pieces, strict=True)}
-        parts = [torch.cat([part.flatten() for part in product(vector).values()]) for product in self._products]
+        with second_derivatives():
+            parts = [torch.cat([part.flatten() for part in product(vector).values()]) for product in self._products]
         return torch.stack(parts).sum(0).double().numpy(force=True)
 
 
