@@ -16,7 +16,7 @@ from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample_losses import losses_of_outputs
 from slt_grok.models import Adapter
 from slt_grok.rules import RHO
-from slt_grok.store import code
+from slt_grok import user_code
 from slt_grok.store.importers import Imported, SourceFile, read_checkpoints
 from slt_grok.store.importers.curves import curves_in
 from slt_grok.store.importers.importer import rounding, run_name, stored_losses
@@ -71,16 +71,17 @@ def import_custom(
         raise SltGrokError("import: expected either --data FILE.py:FUNCTION or --task FILE.yaml for --module")
     if loss is not None and data is None:
         raise SltGrokError("--loss: expected --data too; the loss on a --task is cross-entropy")
-    model = {"kind": "custom", "build": code.name(module, "--module"), **_mapping(sites, "--sites")}
-    content = _mapping(task, "--task") if data is None else {"kind": "custom", "samples": code.name(data, "--data")}
+    model = {"kind": "custom", "build": user_code.permit(module, "--module"), **_mapping(sites, "--sites")}
+    content = _mapping(task, "--task") if data is None else {"kind": "custom", "samples": user_code.permit(data, "--data")}
     if loss is not None:
-        content["loss_function"] = code.name(loss, "--loss")
+        content["loss_function"] = user_code.permit(loss, "--loss")
     config = {"name": run_name(out.resolve().name), "seeds": [0], "task": content, "model": model, "training": None}
     network = parse_config(config, "import").network
     checkpoints = [_under_names_of(network, file) for file in read_checkpoints(files, step_from)]
     trajectory = Trajectory.stack(
         network.module, {i: file.state for i, file in enumerate(checkpoints)}, network.task, network.loss
     )
+    _check_constants(network, trajectory.network, f"{checkpoints[0].path}: expected {{}} as {module} makes it")
     Problem.from_inputs(trajectory)  # module, data and loss fit together, and every loss is finite
     networks = []
     for i, file in enumerate(checkpoints):
@@ -151,6 +152,14 @@ def _mapping(path: Path | None, option: str) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise SltGrokError(f"{option}: {path}: expected a mapping, got {content!r}")
     return dict(content)
+
+
+def _check_constants(built: Network, stored: Network, expected: str) -> None:
+    """Check that the buffers that a run does not store, such as masks, are those of the built module."""
+    buffers = dict(stored.module.named_buffers())
+    for name, buffer in built.module.named_buffers():
+        if name not in built.shapes and not torch.equal(buffer, buffers[name]):
+            raise SltGrokError(f"{expected.format(name)}, since a run stores real numbers only; set it there")
 
 
 def _under_names_of(network: Network, file: SourceFile) -> SourceFile:

@@ -14,7 +14,7 @@ from slt_grok import circuits
 from slt_grok.errors import SltGrokError
 from slt_grok.models import Adapter
 from slt_grok.report.page import write
-from slt_grok.store import code
+from slt_grok import user_code
 from slt_grok.studies.run import Run
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
@@ -36,6 +36,14 @@ def data():
     x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
     return {"train": (x[:150], x[:150].sum(1)), "test": (x[150:].numpy(), x[150:].sum(1).tolist())}
 def loss(outputs, targets): return (outputs - targets) ** 2
+class Masked(Line):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mask", torch.tensor([True, True, False]))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+    def forward(self, x):
+        return self.model(x * self.mask)[:, 0]
+def masked(): return Masked()
 def number(): return 3
 def broken(): raise KeyError("no such file")
 def odd(): return {"train": (torch.zeros(3, 3), torch.zeros(3)), "validation": (torch.zeros(3, 3), torch.zeros(3))}
@@ -64,7 +72,7 @@ SITES = {
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the person's files, and nothing named yet."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(code, "_allowed_here", set())
+    monkeypatch.setattr(user_code, "_permitted", set())
     for alias in [name for name in sys.modules if name.startswith("slt_grok_code_")]:
         monkeypatch.delitem(sys.modules, alias)
     monkeypatch.chdir(tmp_path)
@@ -116,7 +124,7 @@ def test_code_runs_only_if_it_was_named_here_and_has_not_changed(
     digest = json.loads((home / "runs/line/manifest.json").read_text())["config"]["model"]["build"].partition("@")[2]
     monkeypatch.delitem(sys.modules, f"slt_grok_code_{digest[:16]}")
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "elsewhere"))  # someone else's machine
-    monkeypatch.setattr(code, "_allowed_here", set())
+    monkeypatch.setattr(user_code, "_permitted", set())
     for command in ("report", "measure", "calibrate"):
         exit_code, error = slt_grok_command(command, "runs/line")
         assert not (home / "executed").exists(), command
@@ -179,15 +187,30 @@ def test_what_does_not_fit_is_one_sentence_and_writes_nothing(
     assert not (home / "runs").exists()
 
 
+@pytest.mark.parametrize("mask", [[True, True, False], [True, False, True]])
+def test_a_mask_must_be_that_of_the_built_module(home: Path, slt_grok_command: Command, mask: list[bool]) -> None:
+    for file in (home / "checkpoints").iterdir():
+        constants = {"mask": torch.tensor(mask), "num_batches_tracked": torch.tensor(5)}
+        torch.save({**torch.load(file, weights_only=True), **constants}, file)
+    exit_code, error = bring(slt_grok_command, "--module", "line.py:masked")
+    if mask[1]:
+        assert exit_code == 0, error
+    else:
+        assert exit_code == 2
+        assert "0.pt: expected mask as line.py:masked makes it" in error
+        assert len(error.splitlines()) == 1
+        assert not (home / "runs").exists()
+
+
 def test_a_reference_is_checked(home: Path) -> None:
     for text in ("line.py:build", "line.py:build@12", "line.py@" + "0" * 64, "line.txt:build@" + "0" * 64):
         with pytest.raises(SltGrokError, match="expected a reference"):
-            code.load(text)
+            user_code.load(text)
 
 
 def test_training_a_custom_module_is_refused(home: Path, slt_grok_command: Command) -> None:
-    model = {"kind": "custom", "build": code.name("line.py:build", "--module")}
-    task = {"kind": "custom", "samples": code.name("line.py:data", "--data")}
+    model = {"kind": "custom", "build": user_code.permit("line.py:build", "--module")}
+    task = {"kind": "custom", "samples": user_code.permit("line.py:data", "--data")}
     content = {"name": "mine", "model": model, "task": task, "training": {"steps": 3, "checkpoints": {"linear": 2}}}
     (home / "mine.yaml").write_text(yaml.safe_dump(content))
     exit_code, error = slt_grok_command("run", "mine.yaml")
