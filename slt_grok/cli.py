@@ -219,7 +219,8 @@ def import_(
 ) -> None:
     """Import external checkpoints as a run directory for `slt-grok measure`.
 
-    The code that --module, --data and --loss name is executed, now and by later commands on this run. No other code is.
+    The code that --module, --data and --loss name, and what it imports, is executed, now and by later commands on this
+    run. No other code is.
     """
     from slt_grok.store import importers
     from slt_grok.studies.imports import choose_window, import_custom

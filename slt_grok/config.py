@@ -19,9 +19,9 @@ from slt_grok.models.network import cross_entropy
 from slt_grok.registry import load_plugins
 from slt_grok.rules import GENERALIZED, MEMORIZED
 from slt_grok.settings import Deferred, NonNegative, Settings, parse_settings, section
-from slt_grok.store.code import CodeError
 from slt_grok.tasks import Task
 from slt_grok.training.settings import TrainingSettings
+from slt_grok.user_code import CodeError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 

@@ -53,6 +53,11 @@ class Registered:
         return getattr(getattr(value, "func", value), "__isabstractmethod__", False)  # func: of a cached_property
 
     @classmethod
+    def create(cls, **arguments: Any) -> Any:
+        """Create what a configuration's section stands for: an instance, unless a class overrides this."""
+        return cls(**arguments)
+
+    @classmethod
     def load(cls) -> None:
         """Import every module that may define a class of the family."""
         for package in cls.packages:

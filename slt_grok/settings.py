@@ -152,12 +152,12 @@ class Deferred:
         Settings from the configuration, complete with defaults.
     """
 
-    kind: type
+    kind: Any
     settings: Settings
 
     def construct(self, **arguments: Any) -> Any:
         """Construct the object from these arguments and the settings."""
-        return getattr(self.kind, "create", self.kind)(**arguments, **dict(self.settings))
+        return self.kind.create(**arguments, **dict(self.settings))
 
 
 def section(family: type[Registered], tag: str, default: str | None = None, deferred: bool = False) -> Any:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from slt_grok.store import code
+from slt_grok import user_code
 from slt_grok.studies.run import Run
 from tests.conftest import Command
 
@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(code, "_allowed_here", set())
+    monkeypatch.setattr(user_code, "_permitted", set())
     for block in [block for section in SECTIONS for block in blocks(section)]:
         if name := re.match(r"# (\S+\.(py|yaml))\n", block):
             (tmp_path / name[1]).write_text(block)

@@ -1,4 +1,4 @@
-"""A person's own module as a model: what the function that they named returns."""
+"""A user-supplied module as a model: what the named function returns."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from slt_grok import user_code
 from slt_grok.models.adapter import Adapter
 from slt_grok.models.model import At, Model, passthrough
-from slt_grok.store import code
 
 
 class CustomModule(Model):
-    """A module from a person's own Python file.
+    """A module from the user's Python file.
 
     `create` returns the module itself, or an `Adapter` around it if sites are given. This class only declares the
     settings.
@@ -22,7 +22,7 @@ class CustomModule(Model):
     tokens : int
         Number of tokens.
     build : str
-        Reference to a function without arguments that returns the module; see `slt_grok.store.code`.
+        Reference to a function without arguments that returns the module; see `slt_grok.user_code`.
     sites, roles, position, quadratic : optional
         See `slt_grok.models.Adapter`; the module then takes pairs of tokens, and circuits can be measured.
     """
@@ -42,7 +42,7 @@ class CustomModule(Model):
         super().__init__(tokens, classes)
 
     @classmethod
-    def create(
+    def create(  # pyright: ignore[reportIncompatibleMethodOverride]
         cls,
         tokens: int,
         build: str,
@@ -56,13 +56,15 @@ class CustomModule(Model):
         Raises
         ------
         CodeError
-            The person's code cannot be executed, or returns no module.
+            The user's code cannot be executed, or returns no module.
         SltGrokError
             Sites or roles do not fit the module, see `Adapter`.
         """
-        module = code.call(build)
+        module = user_code.call(build)
         if not isinstance(module, nn.Module):
-            raise code.CodeError(f"{code.short(build)}: expected it to return a torch.nn.Module, got {module!r}")
+            raise user_code.CodeError(
+                f"{user_code.short(build)}: expected it to return a torch.nn.Module, got {module!r}"
+            )
         return Adapter(module, tokens, sites or {}, roles or {}, **options) if sites or roles else module
 
     def initialize(self, generator: torch.Generator) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 
 import xarray as xr
 
+from slt_grok import user_code
 from slt_grok.config import RunConfig
 from slt_grok.format import MISSING, known, listing, percent, plural, plus_minus, step, step_interval
 from slt_grok.llc.diagnostics import EXCLUDED, LLCStatus
 from slt_grok.llc.tables import doubt_about, low_by
 from slt_grok.measurement import Table
-from slt_grok.store import code
 from slt_grok.store.files import read_json
 
 DROP_ERRORS, DROP_FRACTION = 3.0, 0.1  # a peak is the largest of many estimates, so 1.96 would detect drops in noise
@@ -153,12 +153,12 @@ def llc_setting(llc: xr.Dataset | None) -> str:
 def subtitle(config: RunConfig) -> str:
     """Describe task, network, length of training and seeds in one line."""
     task = [
-        code.short(value) if isinstance(value, str) else f"{key.replace('_', ' ')} {value}"
+        user_code.short(value) if isinstance(value, str) else f"{key.replace('_', ' ')} {value}"
         for key, value in config.content["task"].items()
         if isinstance(value, str | int | float) and key not in ("kind", "split_seed")
     ]
     model = config.content["model"].get("build", config.model.kind.name)
-    words = [", ".join([f"{config.task.name} task", *task]), code.short(model)]
+    words = [", ".join([f"{config.task.name} task", *task]), user_code.short(model)]
     if config.training is not None:
         words.append(f"{config.training.steps:,} steps")
     words.append(f"{'seed' if len(config.seeds) == 1 else 'seeds'} {', '.join(map(str, config.seeds))}")

@@ -1,4 +1,4 @@
-"""Import checkpoints as a run: of a published format, or of a person's own module with its data."""
+"""Import checkpoints as a run: of a published format, or of a user-supplied module with its data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,15 +8,16 @@ from typing import Any
 
 import torch
 
+from slt_grok import user_code
 from slt_grok.config import parse_config, read_yaml
 from slt_grok.errors import SltGrokError
+from slt_grok.format import listing
 from slt_grok.format import step as at_step
 from slt_grok.llc.choice import gamma_by_rule
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample_losses import losses_of_outputs
 from slt_grok.models import Adapter
 from slt_grok.rules import RHO
-from slt_grok import user_code
 from slt_grok.store.importers import Imported, SourceFile, read_checkpoints
 from slt_grok.store.importers.curves import curves_in
 from slt_grok.store.importers.importer import rounding, run_name, stored_losses
@@ -38,7 +39,7 @@ def import_custom(
     sites: Path | None = None,
     step_from: str | None = None,
 ) -> list[str]:
-    """Write checkpoints of a person's own module as a run directory.
+    """Write checkpoints of a user-supplied module as a run directory.
 
     Parameters
     ----------
@@ -65,14 +66,16 @@ def import_custom(
     Raises
     ------
     SltGrokError
-        The person's code, the data and the checkpoints do not fit together, or `out` already holds a run.
+        The user's code, the data and the checkpoints do not fit together, or `out` already holds a run.
     """
     if (data is None) == (task is None):
         raise SltGrokError("import: expected either --data FILE.py:FUNCTION or --task FILE.yaml for --module")
     if loss is not None and data is None:
         raise SltGrokError("--loss: expected --data too; the loss on a --task is cross-entropy")
     model = {"kind": "custom", "build": user_code.permit(module, "--module"), **_mapping(sites, "--sites")}
-    content = _mapping(task, "--task") if data is None else {"kind": "custom", "samples": user_code.permit(data, "--data")}
+    content = (
+        _mapping(task, "--task") if data is None else {"kind": "custom", "samples": user_code.permit(data, "--data")}
+    )
     if loss is not None:
         content["loss_function"] = user_code.permit(loss, "--loss")
     config = {"name": run_name(out.resolve().name), "seeds": [0], "task": content, "model": model, "training": None}
@@ -94,12 +97,17 @@ def import_custom(
         facts = {"curves": curves_in(file, notes), "stored": stored_losses(file), "notes": notes}
         networks.append(CustomNetwork(file.path, "custom", config, file.step, state, **facts, network=network))
     settled, notes = settle(networks)
+    if network.frozen:
+        notes = [
+            *notes,
+            f"Frozen: {listing(sorted(network.frozen))}, without requires_grad; they do not move in LLC estimates.",
+        ]
     return write_run(settled, out, notes)
 
 
 @dataclass(frozen=True)
 class CustomNetwork(Imported):
-    """A checkpoint of a person's own module.
+    """A checkpoint of a user-supplied module.
 
     Parameters
     ----------
@@ -111,7 +119,7 @@ class CustomNetwork(Imported):
 
     @property
     def task(self) -> Task:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The task with the person's data."""
+        """The task with the user's data."""
         assert self.network.task is not None
         return self.network.task
 

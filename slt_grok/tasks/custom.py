@@ -1,4 +1,4 @@
-"""A person's own data as a task: what the function that they named returns."""
+"""User-supplied data as a task: what the named function returns."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,23 +8,23 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from slt_grok import user_code
 from slt_grok.errors import SltGrokError
 from slt_grok.samples import read
 from slt_grok.settings import check
-from slt_grok.store import code
 from slt_grok.tasks.task import Task
 
-SPLITS = ("train", "test")
+PARTS = ("train", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CustomTask(Task):
-    """Data, and a loss, from a person's own Python file; read when it is first used.
+    """Data, and a loss, from the user's Python file; read when it is first used.
 
     Parameters
     ----------
     samples : str
-        Reference to a function, see `slt_grok.store.code`, that returns the train set in a form of
+        Reference to a function, see `slt_grok.user_code`, that returns the train set in a form of
         `slt_grok.samples.read`, such as (inputs, targets), or {"train": ..., "test": ...} of such forms.
     loss_function : str or None, optional
         Reference to a function (outputs, targets) -> losses of the samples, or their mean; cross-entropy by default.
@@ -41,10 +41,10 @@ class CustomTask(Task):
     @cached_property
     def splits(self) -> dict[str, tuple[Tensor, Tensor]]:
         """The samples by split, inputs and targets; an absent test set is empty."""
-        content = code.call(self.samples)
+        content = user_code.call(self.samples)
         if not isinstance(content, Mapping) or "train" not in content:
             content = {"train": content}
-        if not set(content) <= set(SPLITS):
+        if not set(content) <= set(PARTS):
             raise self._error(f"expected train and test, got {', '.join(map(str, content))}")
         splits = {name: self._samples(part) for name, part in content.items()}
         inputs, targets = splits["train"]
@@ -56,25 +56,27 @@ class CustomTask(Task):
         except SltGrokError as error:
             raise self._error(str(error)) from error
         if not isinstance(inputs, Tensor) or not len(inputs):
-            raise self._error("expected one tensor of inputs, with at least one sample")
+            raise self._error(
+                "expected one tensor of inputs, not empty; several tensors go to slt_grok.llc.estimate in a script"
+            )
         return inputs, targets
 
-    def _error(self, message: str) -> code.CodeError:
-        return code.CodeError(f"{code.short(self.samples)}: {message}")
+    def _error(self, message: str) -> user_code.CodeError:
+        return user_code.CodeError(f"{user_code.short(self.samples)}: {message}")
 
     @cached_property
     def inputs(self) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """All inputs, the train set first, (n, ...)."""
-        return torch.cat([self.splits[name][0] for name in SPLITS])
+        return torch.cat([self.splits[name][0] for name in PARTS])
 
     @cached_property
     def labels(self) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """All targets, (n, ...)."""
-        return torch.cat([self.splits[name][1] for name in SPLITS])
+        return torch.cat([self.splits[name][1] for name in PARTS])
 
     @property
     def train_labels(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The targets."""
+        """All targets, as `labels`: there is no label noise."""
         return self.labels
 
     @property
@@ -99,5 +101,5 @@ class CustomTask(Task):
 
     @property
     def loss(self) -> Callable[[Tensor, Tensor], Tensor] | None:
-        """The loss from the person's file."""
-        return None if self.loss_function is None else code.load(self.loss_function)
+        """The loss from the user's file."""
+        return None if self.loss_function is None else user_code.load(self.loss_function)

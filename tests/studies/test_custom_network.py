@@ -10,11 +10,10 @@ import pytest
 import torch
 import yaml
 
-from slt_grok import circuits
+from slt_grok import circuits, user_code
 from slt_grok.errors import SltGrokError
 from slt_grok.models import Adapter
 from slt_grok.report.page import write
-from slt_grok import user_code
 from slt_grok.studies.run import Run
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
@@ -136,6 +135,15 @@ def test_code_runs_only_if_it_was_named_here_and_has_not_changed(
     (home / "line.py").unlink()
     assert "restore it" in slt_grok_command("measure", "runs/line")[1]
     assert write(Run(home / "runs/line")).stat().st_size > 10_000  # the page is still there to read
+
+
+def test_an_edited_manifest_runs_no_other_function_of_a_permitted_file(home: Path, slt_grok_command: Command) -> None:
+    assert bring(slt_grok_command)[0] == 0
+    manifest = home / "runs/line/manifest.json"
+    manifest.write_text(manifest.read_text().replace("line.py:build@", "line.py:broken@"))
+    exit_code, error = slt_grok_command("measure", "runs/line")
+    assert exit_code == 2
+    assert "function broken, which was never named on this machine" in error
 
 
 def test_sites_give_the_circuit_measures_of_an_adapter(home: Path, slt_grok_command: Command) -> None:

@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from torch import nn
 
-from slt_grok.store import code
+from slt_grok import user_code
 from slt_grok.studies.run import Run
 from tests.conftest import Command
 
@@ -108,7 +108,7 @@ SECOND_DERIVATIVES = (
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the person's file, and nothing named yet."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(code, "_allowed_here", set())
+    monkeypatch.setattr(user_code, "_permitted", set())
     for alias in [name for name in sys.modules if name.startswith("slt_grok_code_")]:
         monkeypatch.delitem(sys.modules, alias)
     monkeypatch.chdir(tmp_path)
@@ -178,6 +178,8 @@ def test_the_whole_page_of_a_kind(home: Path, slt_grok_command: Command, kind: s
         assert text in page
     assert "could not be drawn" not in page
     assert "no second derivatives" not in page
+    for text in ("Frozen: 0.weight and 0.bias,", "Without requires_grad, and fixed: 0.weight, 0.bias."):
+        assert (text in page) == (kind == "frozen"), text
 
 
 def assert_the_rest_is_measured(landscape: xr.Dataset) -> None:

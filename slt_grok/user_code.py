@@ -1,8 +1,9 @@
-"""A person's own functions, which a run names by file, function and digest: `/home/me/my_net.py:build@3f0c...`.
+"""A user's functions, which a run names by file, function and digest: `/home/me/my_net.py:build@3f0c...`.
 
-Python code runs only if the person named its file on the command line of this machine, and only while the file is as it
-was then: a run directory from elsewhere, or with an edited manifest, executes nothing. The digests of named files are
-kept in the user's state folder, `~/.local/state/slt_grok` unless XDG_STATE_HOME says otherwise.
+A function runs only if the user named it on the command line of this machine, and only while its file is as it was
+then: a run directory from elsewhere, or with an edited manifest, executes nothing else. What was named is kept in the
+user's state folder, `~/.local/state/slt_grok` unless XDG_STATE_HOME says otherwise. Modules that a file imports run
+with it and are not covered by its digest.
 """
 
 import hashlib
@@ -20,13 +21,17 @@ from slt_grok.errors import SltGrokError
 PATTERN = r"(?P<file>.+\.py):(?P<function>[^\W\d]\w*)"
 REFERENCE = re.compile(PATTERN + r"@(?P<digest>[0-9a-f]{64})")
 
+_permitted = set[str]()  # by this process
+
 
 class CodeError(SltGrokError):
-    """A run's own code cannot be executed; its datasets can still be read."""
+    """A run's code cannot be executed; its datasets can still be read."""
 
 
-def name(text: str, option: str) -> str:
-    """Allow a file's code to run, and return a reference to a function in it.
+def permit(text: str, option: str) -> str:
+    """Permit a function to run, now and later, and return a reference to it.
+
+    Without a writable state folder, it is permitted for this process only.
 
     Parameters
     ----------
@@ -48,19 +53,15 @@ def name(text: str, option: str) -> str:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
         raise SltGrokError(f"{option}: {file}: expected a readable Python file ({error.strerror})") from error
-    allow(digest)
+    function = f"{digest}:{match['function']}"
+    if function not in _read_permitted():
+        _permitted.add(function)
+        with suppress(OSError):
+            path = _permitted_path()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a") as lines:
+                lines.write(function + "\n")
     return f"{file}:{match['function']}@{digest}"
-
-
-def allow(digest: str) -> None:
-    """Record that the user named a file with this digest; without a writable state folder, for this process only."""
-    known = digest in _allowed()
-    _allowed_here.add(digest)
-    with suppress(OSError):
-        _list().parent.mkdir(parents=True, exist_ok=True)
-        if not known:
-            with _list().open("a") as lines:
-                lines.write(digest + "\n")
 
 
 def load(reference: str) -> Callable[..., Any]:
@@ -69,8 +70,8 @@ def load(reference: str) -> Callable[..., Any]:
     Raises
     ------
     CodeError
-        The reference is malformed, the file is missing, has changed or was never named on this machine, it fails, or it
-        has no such function.
+        The reference is malformed, the file is missing or has changed, the function was never named on this machine,
+        the file fails, or it has no such function.
     """
     match = REFERENCE.fullmatch(reference)
     if not match:
@@ -87,10 +88,10 @@ def load(reference: str) -> Callable[..., Any]:
         raise CodeError(
             f"{file}: has changed since the import; restore it, or import the checkpoints again with the new one"
         )
-    if digest not in _allowed():
+    if f"{digest}:{match['function']}" not in _read_permitted():
         raise CodeError(
-            f"{file}: this run would execute it, but it was never named on this machine; read it, and import the "
-            f"checkpoints again if you trust it"
+            f"{file}: this run would execute its function {match['function']}, which was never named on this machine; "
+            f"read it, and import the checkpoints again if you trust it"
         )
     function = getattr(_module(file, source, digest), match["function"], None)
     if not callable(function):
@@ -134,15 +135,12 @@ def _module(file: Path, source: bytes, digest: str) -> ModuleType:
     return sys.modules[alias]
 
 
-def _list() -> Path:
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "slt_grok" / "named_code"
+def _permitted_path() -> Path:
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "slt_grok" / "permitted"
 
 
-def _allowed() -> set[str]:
+def _read_permitted() -> set[str]:
     try:
-        return _allowed_here | set(_list().read_text().split())
+        return _permitted | set(_permitted_path().read_text().split())
     except OSError:
-        return _allowed_here
-
-
-_allowed_here = set[str]()
+        return _permitted
