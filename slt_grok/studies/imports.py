@@ -90,18 +90,13 @@ def import_custom(
     for i, file in enumerate(checkpoints):
         if file.step is None and len(checkpoints) > 1:
             raise file.unknown_step()
-        state, notes = (
-            {name: tensor[i] for name, tensor in trajectory.parameters.items()},
-            [*file.notes, *rounding(file)],
-        )
+        state = {name: tensor[i] for name, tensor in trajectory.parameters.items()}
+        notes = [*file.notes, *rounding(file)]
         facts = {"curves": curves_in(file, notes), "stored": stored_losses(file), "notes": notes}
         networks.append(CustomNetwork(file.path, "custom", config, file.step, state, **facts, network=network))
     settled, notes = settle(networks)
     if network.frozen:
-        notes = [
-            *notes,
-            f"Frozen: {listing(sorted(network.frozen))}, without requires_grad; they do not move in LLC estimates.",
-        ]
+        notes.append(f"Frozen (requires_grad=False): {listing(sorted(network.frozen))} do not move in LLC estimates.")
     return write_run(settled, out, notes)
 
 
