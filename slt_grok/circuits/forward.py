@@ -10,11 +10,11 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from slt_grok.circuits import neurons
 from slt_grok.circuits.neurons import Lines
 from slt_grok.models import Model, Network
+from slt_grok.models.network import TRIAL
 from slt_grok.tasks import Task
 
 Values = dict[str, Tensor]
@@ -70,13 +70,15 @@ class Forward:
     def _with(self, site: str, values: Tensor) -> Tensor:
         """Compute the logits with other values (N, ...) at a site, at their precision; further rows are unchanged."""
 
-        def forward(parameters: Values, new: Tensor) -> Tensor:
+        def forward(parameters: Values, new: Tensor, inputs: Tensor) -> Tensor:
             def at(name: str, value: Tensor) -> Tensor:
                 return torch.cat([new, value[len(new) :]]) if name == site else value
 
-            return self.network.outputs(parameters, self.task.inputs, at=at)
+            return self.network.outputs(parameters, inputs, at=at)
 
-        return vmap(forward)({name: tensor.to(values.dtype) for name, tensor in self.stack.items()}, values)
+        stack, inputs = {name: tensor.to(values.dtype) for name, tensor in self.stack.items()}, self.task.inputs
+        few = stack, values[:, :TRIAL], inputs[:TRIAL]
+        return self.network.mapped(forward, (0, 0, None), few)(stack, values, inputs)
 
 
 class GridForward(Forward):

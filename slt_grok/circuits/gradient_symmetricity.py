@@ -18,7 +18,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vjp, vmap
+from torch.func import functional_call
 
 from slt_grok.circuits.chunk import Chunk
 from slt_grok.circuits.measure import ZHONG, CircuitMeasure
@@ -26,6 +26,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.measurement import Variable
 from slt_grok.models import Model
 from slt_grok.models.network import Parameters
+from slt_grok.models.vectorized import vectorized
 
 # Pairs per batch, with all classes and with one. A transformer without '=' tabulates the scores of all 2n queries and
 # 2n keys: larger n spends its time there, smaller n on call overhead.
@@ -131,7 +132,7 @@ def all_cosines(module: Model, parameters: Parameters) -> Tensor:
     for part in torch.cartesian_prod(tokens, tokens).split(PAIRS_WITH_ALL_CLASSES):
         logits, cosine = _logits_and_cosine(module, parameters, part)
         each_class = torch.eye(classes, dtype=logits.dtype)[:, None].expand(classes, *logits.shape)
-        parts.append(vmap(cosine)(each_class).T)
+        parts.append(vectorized(cosine, each_class)(each_class).T)
     return torch.cat(parts)
 
 
@@ -153,11 +154,13 @@ def _logits_and_cosine(
 
         return functional_call(pairwise, dict(parameters), (inputs,), {"at": at})
 
-    value, pull, *_ = vjp(logits, module.token_embedding(parameters)[pairs.T.flatten()])
+    embedded = module.token_embedding(parameters)[pairs.T.flatten()].detach().requires_grad_()
+    with torch.enable_grad():
+        value = logits(embedded)
 
     def cosine(cotangent: Tensor) -> Tensor:
-        first, second = pull(cotangent)[0].chunk(2)
+        first, second = torch.autograd.grad(value, embedded, cotangent, retain_graph=True)[0].chunk(2)
         first, second = first.chunk(tables, -1)[0], second.chunk(tables, -1)[-1]
         return (first * second).sum(-1) / (first.norm(dim=-1) * second.norm(dim=-1))  # 0/0 is NaN
 
-    return value, cosine
+    return value.detach(), cosine

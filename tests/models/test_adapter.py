@@ -30,6 +30,28 @@ class TwoMaps(nn.Module):
         return self.last(self.act(self.left(self.embedding(a)) + self.right(self.embedding(b))))
 
 
+class Function(torch.autograd.Function):
+    """GELU as many people write their own operation, which `torch.func` refuses."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return nn.functional.gelu(x)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs):
+        (x,) = ctx.saved_tensors
+        normal = torch.distributions.Normal(0, 1)
+        return grad_outputs[0] * (normal.cdf(x) + x * normal.log_prob(x).exp())
+
+
+class WithoutBatching(nn.Module):
+    """An activation that neither `vmap` nor another transform of `torch.func` takes."""
+
+    def forward(self, x):
+        return Function.apply(x)
+
+
 class Bare(nn.Module):
     """All positions at once, an activation that is a bare function, one token and one class more than p."""
 
@@ -89,8 +111,10 @@ def ours(module):
     return found
 
 
-def trajectory():
+def trajectory(activation=nn.GELU):
     modules = {step: seeded(TwoMaps, step) for step in (10, 20)}
+    for module in modules.values():
+        module.act = activation()
     network = two_maps(modules[10])
     states = {step: network.named(module.state_dict()) for step, module in modules.items()}
     model = ours(modules[10])
@@ -98,8 +122,9 @@ def trajectory():
     return Trajectory.stack(network, states, TASK), same
 
 
-def test_every_circuit_measure_is_that_of_the_same_weights_in_our_model():
-    theirs, same = trajectory()
+@pytest.mark.parametrize("activation", [nn.GELU, WithoutBatching])
+def test_every_circuit_measure_is_that_of_the_same_weights_in_our_model(activation):
+    theirs, same = trajectory(activation)
     found, expected = circuits.measure(theirs), circuits.measure(same)
     assert set(found) == set(expected)
     for name in expected:
