@@ -88,7 +88,7 @@ def _rows(study: Study, folder: Path, run: PlannedRun) -> list[dict[str, Any]]:
     content = run.config.model_dump(mode="json")
     settings = flat({section: content[section] for section in ("task", "model", "training", *run.measurements)})
     sizes = {
-        "parameters": sum(shape.numel() for shape in run.config.network.shapes.values()),
+        "parameters": sum(parameter.numel() for parameter in run.config.network.module.parameters()),
         "train_pairs": run.config.task.train_size,
         "seeds_in_run": len(run.seeds),
     }
