@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from slt_grok.format import number
+from slt_grok.format import number, sentence
 from slt_grok.llc import restrictions
 from slt_grok.llc.diagnostics import HEALTHY, LLCStatus
 from slt_grok.llc.milestones import at_milestones
@@ -86,6 +86,8 @@ class LLC(Measurement):
         """Report the counts of statuses, the setting that values refer to, and values that should not be trusted."""
         llc = data[self.name]
         notes = [status_counts(llc), setting_note(llc), noise_note(llc)]
+        if known := llc.attrs.get("notes"):
+            notes.append(sentence(known))
         omitted = int((llc.chain_health != HEALTHY).sum())
         if omitted:
             notes.append(f"{omitted} of {llc.chain_health.size} chains failed and were omitted; the table names them.")
@@ -117,7 +119,8 @@ def estimate_by(
         A split has no samples, a pattern matches no parameter, or a setting is out of range.
     """
     data = restrictions.split(trajectory.task, settings.data)
-    problem = Problem.from_inputs(trajectory, data, subspace=subspace_of(settings, trajectory), dtype=settings.dtype)
+    subspace = subspace_of(settings, trajectory) if settings.weights else None
+    problem = Problem.from_inputs(trajectory, data, subspace=subspace, dtype=settings.dtype)
     result = sample(problem, **settings.arguments(len(data[0])), on_progress=on_progress)
     return result.assign_attrs(data=settings.data)
 
