@@ -178,7 +178,10 @@ def test_the_whole_page_of_a_kind(home: Path, slt_grok_command: Command, kind: s
         assert text in page
     assert "could not be drawn" not in page
     assert "no second derivatives" not in page
-    for text in ("Frozen (requires_grad=False): 0.bias and 0.weight do not move", "Without requires_grad, and fixed: 0.weight, 0.bias."):
+    for text in (
+        "Frozen (requires_grad=False): 0.bias and 0.weight do not move",
+        "Without requires_grad, and fixed: 0.weight, 0.bias.",
+    ):
         assert (text in page) == (kind == "frozen"), text
 
 
