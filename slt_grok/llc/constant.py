@@ -17,7 +17,9 @@ from slt_grok.llc.window_noise import window_excess
 from slt_grok.operators.objective import as_floats
 
 REASON = "the loss does not change near w*"
+LEFT = f"{REASON}, where the LLC is 0; the chains have left that region and need a larger gamma"
 CLOSER = 0.1  # standard deviation of the draws, relative to that of the usual window
+NEAREST = 0.03  # the same for a region that chains have left
 DRAWS = 16
 ROUNDING = 1e-15  # of the mean loss, relative to it
 
@@ -33,6 +35,15 @@ def is_constant(problem: Problem, gamma: float) -> np.ndarray:
     precise = replace(problem, dtype=torch.float64, inputs=as_floats(problem.inputs, torch.float64))
     excess = abs(window_excess(precise, gamma, draws=DRAWS))
     return np.all(excess <= ROUNDING * abs(problem.baselines[:, None]), axis=1)
+
+
+def is_constant_closer(problem: Problem, index: int) -> bool:
+    """Return whether one network's loss does not change in a small window, whatever that of the chains."""
+    trajectory = problem.trajectory
+    place = zip(trajectory.dims, np.unravel_index(index, trajectory.shape), strict=True)
+    networks = trajectory.isel(**{dim: [int(i)] for dim, i in place})
+    alone = replace(problem, trajectory=networks, baselines=problem.baselines[[index]])
+    return bool(is_constant(alone, localization(alone) / NEAREST**2).all())
 
 
 def stays_constant(problem: Problem, gamma: float, draws: Sequence[np.ndarray]) -> np.ndarray:

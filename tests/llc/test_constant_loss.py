@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from slt_grok.llc import UnderdampedLangevin, estimate
+from slt_grok.trajectories import Trajectory
 
 X = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
 MSE = nn.functional.mse_loss
@@ -43,6 +44,25 @@ def test_a_hinge_loss_with_room_to_its_margins_has_no_llc() -> None:
     result = estimate(module, (x, x.sign()), loss=lambda o, t: (1 - o * t).clamp(min=0))
     assert result.llc.item() == 0
     assert result.llc_status.item() == "converged"
+
+
+def test_chains_that_leave_where_the_loss_is_constant_are_no_evidence_for_their_value() -> None:
+    """Next to live networks, or with settings of one's own, the window is wider than the constant region: 0 is right.
+
+    The chains agree, and the value hardly changes with n_beta.
+    """
+    live = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1, bias=False))
+    states = {step: module.state_dict() for step, module in enumerate((live, dead(-2.5)))}
+    result = estimate(
+        Trajectory.stack(live, states, loss=MSE), (X, torch.zeros(60, 1)), n_beta=[5000.0, 5000 / 16], gamma=10.0,
+        sampler=UnderdampedLangevin(0.01, 1.0), chains=16, draws=800, burn_in=400,
+    )  # fmt: skip
+    one = result.isel(step=1)
+    assert one.llc.item() > 0.1
+    assert one.rhat.item() < 1.1
+    assert one.llc_status.item() == "not converged"
+    assert "the loss does not change near w*, where the LLC is 0" in one.llc_status_reason.item()
+    assert "does not change" not in result.llc_status_reason[0].item()
 
 
 def test_units_that_are_only_nearly_dead_are_sampled() -> None:
