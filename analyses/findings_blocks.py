@@ -40,14 +40,15 @@ def answer() -> str:
         f"{control['llc_half_way_step']:,.0f}; "
         f"that of `quickstart` drops by {num(own['llc_drop'], '.0f')}, half of it by step "
         f"{own['llc_half_way_step']:,.0f}; `mod113` is half way at step {large['llc_half_way_step']:,.0f} and "
-        f"generalizes at step {large['generalization_step']:,}. So far the answer is *neither* for most of the drop: "
-        "it follows memorization, with or without a circuit. What differs is the end: "
-        f"{num(control['llc_final'], '.1f')} for the table, {num(own['llc_final'], '.1f')} for the circuit.",
-        f"**How large the drop is depends on conventions.** At fixed nβ and γ, that of `quickstart` is certain "
-        f"({num(own['llc_drop'], '.1f')} ± {num(own['llc_drop_se'], '.1f')}). With γ following |w|², {following} of it "
-        f"remains. Rescaling neurons, which changes no output, moves the LLC by up to {gauge:.0%} of it. As a factor, "
-        f"it is {factors[0]} at γ = {gammas[0]} and {factors[1]} at γ = {gammas[-1]}. Rounding matters too: trained on "
-        f"another processor, `mod113` fell from {num(before['llc_peak'], '.0f')} to {num(before['llc_final'], '.1f')}.",
+        f"generalizes at step {large['generalization_step']:,}. One seed each suggests that most of the drop happens "
+        "before generalization, with or without a circuit, and part of it is the falling weight norm. What differs is "
+        f"the end: {num(control['llc_final'], '.1f')} for the table, {num(own['llc_final'], '.1f')} for the circuit.",
+        f"**How large the drop is depends on conventions.** At fixed nβ and γ, that of `quickstart` is "
+        f"{num(own['llc_drop'], '.1f')} ± {num(own['llc_drop_se'], '.1f')} (sampling error alone). With γ following "
+        f"|w|², {following} of it remains. Rescaling neurons, which changes no output, moves trusted values by up to "
+        f"{gauge:.1%} of the drop. As a factor between trusted checkpoints, it is {factors[0]} at γ = {gammas[0]} and "
+        f"{factors[1]} at γ = {gammas[-1]}. An earlier training of `mod113`, whose gradients differ in rounding, ended "
+        f"at {num(before['llc_final'], '.1f')} instead of {num(large['llc_final'], '.1f')}.",
     ]
     return "\n\n".join(fill_text(each, 120, break_on_hyphens=False) for each in paragraphs)
 

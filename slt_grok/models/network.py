@@ -202,7 +202,7 @@ class Network:
             Arguments on which both are compared, the first of them a stack of states.
         """
         stack, *rest = trial
-        key = function.__qualname__, *(tensor.dtype for tensor in stack.values())
+        key = function.__qualname__, *in_dims, *(tensor.dtype for tensor in stack.values())
         if key not in self._vmaps:
             # a little off these weights, where losses and gradients may be rounding errors
             weights = {name: (1.01 * stack[name].detach() + 0.01).requires_grad_() for name in self.moving}

@@ -60,8 +60,9 @@ def untrusted_end(summary: Summary, name: str, words: str) -> str:
     doubts = list(filter(None, (doubt_at(each, name) for each in seeds.values())))
     if not doubts:
         return ""
-    which = doubts[0] if len(seeds) == 1 else f"untrusted in {len(doubts)} of {len(seeds)} networks"
-    return f"the {words} of the LLC is {which}"
+    if len(seeds) > 1:
+        return f"the LLC at its {words} is untrusted in {len(doubts)} of {len(seeds)} networks"
+    return f"the LLC at its {words} has the status {doubts[0]}"
 
 
 def doubt_at(summary: Summary, name: str) -> str:

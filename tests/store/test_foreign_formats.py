@@ -181,7 +181,7 @@ def test_the_notebooks_seed_gives_back_the_train_set(tmp_path):
     assert sum("they agree" in note for note in network.notes) == 2
     params["random_seed"] = 4
     torch.save({"model": module.state_dict(), "params": params, "step": 500, **losses}, tmp_path / "b.pt")
-    assert sum("DISAGREE" in note for note in importers.read(tmp_path / "b.pt").notes) == 2
+    assert sum("they differ" in note for note in importers.read(tmp_path / "b.pt").notes) == 2
     importers.import_run([tmp_path / "a.pt"], tmp_path / "run")
     assert slt_grok.trajectory(tmp_path / "run").task == network.task  # through the manifest
     training = slt_grok.load(tmp_path / "run")["training"]

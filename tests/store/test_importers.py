@@ -67,7 +67,7 @@ def test_contradictions_are_said_and_the_optimizers_word_counts(tmp_path):
     network = importers.read(progress_file(tmp_path / "a.pth", optimizer=groups, train_loss=0.5))
     assert network.settings["weight_decay"] == 0.1
     assert any("weight_decay 1" in note and "0.1" in note for note in network.notes)
-    assert any("train_loss 0.5" in note and "DISAGREE" in note for note in network.notes)
+    assert any("train_loss 0.5" in note and "they differ" in note for note in network.notes)
 
 
 def test_a_curve_of_unknown_spacing_is_left_out(tmp_path):

@@ -107,7 +107,7 @@ def test_a_given_train_set_replaces_the_assumed_one(tmp_path, suffix):
     notes = importers.import_run([path], tmp_path / "run", train_indices=file)
     assert slt_grok.trajectory(tmp_path / "run").task.indices("train").tolist() == rows
     assert any(f"train set is that of rows.{suffix}" in note for note in notes)
-    assert sum("DISAGREE" in note for note in notes) == 2
+    assert sum("they differ" in note for note in notes) == 2
     stated = progress_file(tmp_path / "stated.pth")
     importers.import_run([stated], tmp_path / "other", train_indices=file)
     assert slt_grok.trajectory(tmp_path / "other").task.indices("train").tolist() == rows

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from slt_grok.store.importers.imported import Curves
-from slt_grok.store.importers.source import SourceFile
+from slt_grok.store.importers.source import SourceFile, whole
 
 LISTS = {"train_loss": "train_losses", "test_loss": "test_losses"}
 LOG = {"train_loss": "loss", "test_loss": "eval_loss"}  # in the log_history of a Hugging Face trainer
@@ -65,7 +65,7 @@ def _logged(file: SourceFile, log: Any) -> Curves | None:
     curves = {}
     for name, key in LOG.items():
         by_step = {
-            int(file.number("step", e["step"])): file.number(key, e[key]) for e in log if key in e and "step" in e
+            whole(file.path, "step", e["step"]): file.number(key, e[key]) for e in log if key in e and "step" in e
         }
         if by_step:
             curves[name] = (np.array(list(by_step)), np.array(list(by_step.values())))

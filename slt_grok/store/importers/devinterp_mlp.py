@@ -13,7 +13,7 @@ from typing import Any
 from slt_grok.store.importers.curves import curves_in
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.importers.importer import Importer, run_name, task_in
-from slt_grok.store.importers.source import SourceFile
+from slt_grok.store.importers.source import SourceFile, whole
 from slt_grok.store.importers.splits import listed_split
 
 LAYOUT = {
@@ -44,7 +44,7 @@ class DevinterpMLP(Importer):
             raise file.error("expected linear2.weight with one row per answer; a tied unembedding is not supported")
         params = file.extras.get("params", file.extras.get("config"))
         params = params if isinstance(params, Mapping) else {}
-        known = {"p": int(file.number("p", params["p"]))} if "p" in params else {}
+        known = {"p": whole(file.path, "p", params["p"])} if "p" in params else {}
         bias = {"linear2.bias": "p"} if "linear2.bias" in state else {}
         size = file.sizes(state, LAYOUT | bias, known=known)
         p = size["p"]
@@ -86,7 +86,7 @@ def _split(file: SourceFile, p: int, params: Mapping[str, Any]) -> dict[str, Any
         size = int(params["train_frac"] * len(pairs))
         order = list(range(len(pairs)))
         random.Random(params["random_seed"]).shuffle(order)
-    except TypeError as error:
+    except (TypeError, ValueError, OverflowError) as error:  # no numbers, NaN, infinity
         raise file.error("expected numbers for train_frac and random_seed") from error
     return {"modulus": p, "operation": "addition"} | listed_split(
         file.path, [pairs[i][0] * p + pairs[i][1] for i in order[:size]], p

@@ -11,7 +11,7 @@ from typing import Any
 from slt_grok.store.importers.curves import curves_in
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.importers.importer import Importer, full_batch_step, run_name
-from slt_grok.store.importers.source import SourceFile, known_activation
+from slt_grok.store.importers.source import SourceFile, known_activation, whole
 from slt_grok.store.importers.splits import ALL
 from slt_grok.store.importers.transformers import layout_of, transformer_in
 
@@ -34,7 +34,7 @@ class ProgressMeasures(Importer):
         """Convert the network with its task, training settings and curves."""
         stored = file.table("config")
         activation = known_activation(file.path, stored.get("act_type", "ReLU"))
-        vocabulary = int(file.number("config.p", stored["p"])) + 1 if "p" in stored else None
+        vocabulary = whole(file.path, "config.p", stored["p"]) + 1 if "p" in stored else None
         p, model, parameters = transformer_in(
             file, file.state, "own_code", activation, positions=3, vocabulary=vocabulary
         )
@@ -72,7 +72,7 @@ def _task(file: SourceFile, stored: Mapping[str, Any], p: int) -> tuple[dict[str
         "modulus": p,
         "operation": OPERATIONS[stored["fn_name"]],
         "train_fraction": file.number("frac_train", stored.get("frac_train", 0.3)),
-        "split_seed": int(file.number("seed", stored.get("seed", 0))),
+        "split_seed": whole(file.path, "seed", stored.get("seed", 0)),
         "split_rule": "progress_measures",
     }, {}
 

@@ -148,7 +148,7 @@ def number(path: Path, name: str, value: Any) -> float:
 
 
 def whole(path: Path, name: str, value: Any) -> int:
-    """Convert an entry of a file to a training step.
+    """Convert an entry of a file, such as a training step, to a whole number of at least 0.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def whole(path: Path, name: str, value: Any) -> int:
     """
     found = number(path, name, value)
     if isinstance(value, bool) or not found.is_integer() or not 0 <= found <= LARGEST:
-        raise SltGrokError(f"{path}: expected {name} to be a training step, a whole number from 0, got {found:g}")
+        raise SltGrokError(f"{path}: expected {name} to be a whole number of at least 0, got {found:g}")
     return int(found)
 
 

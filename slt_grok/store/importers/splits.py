@@ -192,9 +192,9 @@ def _compared(networks: Sequence[Imported]) -> list[str]:
             continue
         shown = wrong[0] if wrong else max(stored)
         where = f" at step {networks[shown].step}" if len(networks) > 1 else ""
-        words = "they agree"
+        words = "they agree within 5%"
         if wrong:
-            words = "they DISAGREE: the split, the task or the layout may differ"
+            words = "they differ by more than 5%: the split, the task or the layout may differ"
         also = f" ({'so at' if wrong else 'as at all'} {len(wrong) if wrong else len(stored)} checkpoints)"
         also = also if len(stored) > 1 else ""
         notes.append(f"Stored {name}{where} {stored[shown].value:.5g}, computed {values[shown]:.5g}: {words}{also}.")
