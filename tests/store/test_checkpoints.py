@@ -1,6 +1,7 @@
 """Checkpoints as other libraries and plain scripts write them: which state dicts are read, and at which steps."""
 
 import json
+import math
 import sys
 from types import ModuleType
 
@@ -214,6 +215,15 @@ def test_a_hugging_face_folder_becomes_a_run(tmp_path):
     training = slt_grok.load(tmp_path / "run")["training"]
     assert float(training.train_loss.sel(step=10)[0]) == pytest.approx(0.1)  # of log_history
     assert float(training.test_loss.sel(step=10)[0]) == 2.0
+
+
+@pytest.mark.parametrize("step", [math.nan, math.inf, 1.5])
+def test_a_wrong_step_of_the_log(tmp_path, step):
+    trainer_folder(tmp_path / "checkpoint-5", 5, foreign.notebook().state_dict())
+    log = {"global_step": 5, "log_history": [{"loss": 1.0, "step": step}]}
+    (tmp_path / "checkpoint-5" / "trainer_state.json").write_text(json.dumps(log))
+    with pytest.raises(SltGrokError, match=f"expected step to be a whole number of at least 0, got {step:g}"):
+        importers.import_run([tmp_path / "checkpoint-5"], tmp_path / "run")
 
 
 # -- several checkpoints in one file ------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Imported networks against the foreign network in plain torch, for every format and depth; files that do not fit."""
 
 import copy
+import math
 import pickle
 import random
 
@@ -302,6 +303,29 @@ def test_every_misshapen_tensor_is_named(tmp_path, format):
 def test_a_tensor_too_many_is_named(tmp_path, format):
     state, write = files(tmp_path)[format]
     rejects(write({**state, "extra.weight": torch.ones(2)}), "also has extra.weight")
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"p": math.nan}, "expected p to be a whole number of at least 0, got nan"),
+    ({"p": 7.5}, r"expected p to be a whole number of at least 0, got 7\.5"),
+    ({"random_seed": math.inf}, "expected random_seed to be a whole number of at least 0, got inf"),
+    ({"random_seed": "three"}, "expected random_seed to be a number, got str"),
+    ({"train_frac": math.nan}, "expected train_frac to be above 0 and at most 1, got nan"),
+    ({"train_frac": math.inf}, "expected train_frac to be above 0 and at most 1, got inf"),
+    ({"train_frac": None}, "expected train_frac to be a number, got NoneType"),
+])  # fmt: skip
+def test_wrong_numbers_of_the_notebook(tmp_path, change, words):
+    params = {"p": P, "train_frac": 0.4, "random_seed": 3} | change
+    torch.save({"model": foreign.notebook().state_dict(), "params": params}, tmp_path / "a.pt")
+    rejects(tmp_path / "a.pt", words)
+
+
+@pytest.mark.parametrize(("key", "name"), [("p", "config.p"), ("seed", "seed")])
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1.5])
+def test_wrong_numbers_of_the_config(tmp_path, key, name, value):
+    config = {"p": P, "fn_name": "add", key: value}
+    torch.save({"model": foreign.own_code(1, True), "config": config}, tmp_path / "a.pth")
+    rejects(tmp_path / "a.pth", f"expected {name} to be a whole number of at least 0, got {value:g}")
 
 
 def test_a_wrong_p_is_found_by_shape(tmp_path):

@@ -82,12 +82,10 @@ class DevinterpMLP(Importer):
 def _split(file: SourceFile, p: int, params: Mapping[str, Any]) -> dict[str, Any]:
     # a set of pairs of small integers has the same order in every CPython since 3.8, whatever the hash seed
     pairs = list({(a, b) for a in range(p) for b in range(p)})
-    try:
-        size = int(params["train_frac"] * len(pairs))
-        order = list(range(len(pairs)))
-        random.Random(params["random_seed"]).shuffle(order)
-    except (TypeError, ValueError, OverflowError) as error:  # no numbers, NaN, infinity
-        raise file.error("expected numbers for train_frac and random_seed") from error
-    return {"modulus": p, "operation": "addition"} | listed_split(
-        file.path, [pairs[i][0] * p + pairs[i][1] for i in order[:size]], p
-    )
+    fraction = file.number("train_frac", params["train_frac"])
+    if not 0 < fraction <= 1:
+        raise file.error(f"expected train_frac to be above 0 and at most 1, got {fraction:g}")
+    order = list(range(len(pairs)))
+    random.Random(whole(file.path, "random_seed", params["random_seed"])).shuffle(order)
+    train = [pairs[i] for i in order[: int(fraction * len(pairs))]]
+    return {"modulus": p, "operation": "addition"} | listed_split(file.path, [a * p + b for a, b in train], p)
