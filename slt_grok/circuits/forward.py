@@ -78,7 +78,7 @@ class Forward:
 
         stack, inputs = {name: tensor.to(values.dtype) for name, tensor in self.stack.items()}, self.task.inputs
         few = stack, values[:, :TRIAL], inputs[:TRIAL]
-        return self.network.mapped(forward, (0, 0, None), few)(stack, values, inputs)
+        return self.network.mapped(forward, (0, 0, None), few, site)(stack, values, inputs)
 
 
 class GridForward(Forward):

@@ -178,10 +178,11 @@ class Network:
         return isinstance(self.module, Model) and self.module.declares(what)
 
     def outputs(self, parameters: Parameters, inputs: Tensor, **options: Any) -> Tensor:
-        """Compute the module's outputs for one state, with other floating-point buffers at its precision."""
+        """Compute the module's outputs for one state, with real inputs and other buffers at its precision."""
         like = next(iter(parameters.values()), None)
         dtype = None if like is None else like.dtype
         buffers = {name: b.to(dtype) for name, b in self.module.named_buffers() if b.is_floating_point()}
+        inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
         with called(self.module, like):
             return self.call(self.module, buffers | dict(parameters), (inputs,), options)
 
@@ -189,20 +190,24 @@ class Network:
         """Compute the mean loss over the samples for one set of parameters, a float64 scalar."""
         return self.loss(self.outputs(parameters, inputs).double(), targets).double().mean()
 
-    def mapped(self, function: Callable[..., Any], in_dims: Axes, trial: tuple[Any, ...]) -> Callable[..., Any]:
+    def mapped(
+        self, function: Callable[..., Any], in_dims: Axes, trial: tuple[Any, ...], *variant: str
+    ) -> Callable[..., Any]:
         """Build the function of many networks, by `vmap` where it works, otherwise by a loop over them.
 
         Parameters
         ----------
         function : callable
-            Function of one network, such as `outputs`; the result of its trial is remembered by its name.
+            Function of one network, such as `outputs`; the result of its trial is remembered by its name and axes.
         in_dims : sequence
             0 for each argument with a leading N, None for others.
         trial : tuple
             Arguments on which both are compared, the first of them a stack of states.
+        variant : str
+            What else distinguishes functions of one name, such as the sites whose values they return.
         """
         stack, *rest = trial
-        key = function.__qualname__, *in_dims, *(tensor.dtype for tensor in stack.values())
+        key = function.__qualname__, variant, *in_dims, *(tensor.dtype for tensor in stack.values())
         if key not in self._vmaps:
             # a little off these weights, where losses and gradients may be rounding errors
             weights = {name: (1.01 * stack[name].detach() + 0.01).requires_grad_() for name in self.moving}
@@ -223,7 +228,7 @@ class Network:
             return values
 
         stack = dict(stack)
-        return self.mapped(sites, (0, None), (stack, inputs[:TRIAL]))(stack, inputs)
+        return self.mapped(sites, (0, None), (stack, inputs[:TRIAL]), *names)(stack, inputs)
 
     def stacked_mean_loss(self, stack: Parameters, inputs: Tensor, targets: Tensor, own_data: bool) -> Tensor:
         """Compute the mean losses (N,) of N networks in float64; with `own_data` the data has its own leading N."""

@@ -188,6 +188,33 @@ def test_a_weight_computed_from_parameters(weight_norm: Callable[[nn.Module], nn
     torch.testing.assert_close(network.stacked_outputs(stack, X.double())[0].float(), module(X))
 
 
+class Deciding(nn.Module):
+    """A map that depends on a sum of its inputs: vmap works if all networks share them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) if x.sum() > 0 else -self.linear(x)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_vmap_is_tried_for_shared_data_and_for_own_data(first: bool) -> None:
+    torch.manual_seed(0)
+    modules, data = [Deciding() for _ in range(3)], torch.stack([X + 2, X - 2, X + 2])
+    network = Network(modules[0], loss=MSE)
+    states = [network.state(module) for module in modules]
+    stack = {name: torch.stack([state[name] for state in states]) for name in network.shapes}
+    for own_data in (first, not first):
+        inputs = data if own_data else data[0]
+        targets = torch.stack([Y] * 3) if own_data else Y
+        losses = network.stacked_mean_loss(stack, inputs, targets, own_data)
+        for i, module in enumerate(modules):
+            expected = MSE(module(inputs[i] if own_data else inputs), Y).item()
+            assert losses[i].item() == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize(("build", "works"), [(Normalized, True), (Keeping, True), (Tied, True), (Recurrent, False)])
 def test_a_loop_gives_what_vmap_gives(build: type[nn.Module], works: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses, gradients and outputs of a stack are those of each network alone, with and without vmap."""
