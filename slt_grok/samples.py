@@ -6,8 +6,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler, SubsetRandomSampler
-from torch.utils.data import default_collate as collated
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    default_collate,
+)
 
 from slt_grok.devices import CPU
 from slt_grok.errors import SltGrokError
@@ -35,12 +42,12 @@ def read(data: Any) -> tuple[Inputs, Tensor]:
     Raises
     ------
     SltGrokError
-        The data has none of these forms, or a dataset gives other inputs when read again.
+        The data has none of these forms, or a dataset gives other samples when read again.
     """
     if isinstance(data, DataLoader):
         rows, collate = _drawn_rows(data), data.collate_fn
         return _read_twice(data.dataset, collate, rows)
-    return _read_twice(data, collated) if isinstance(data, Dataset) else _pair(data)
+    return _read_twice(data, default_collate) if isinstance(data, Dataset) else _pair(data)
 
 
 def tensors_of(inputs: Inputs) -> list[Tensor]:
@@ -73,10 +80,10 @@ def _read_twice(dataset: Any, collate: Callable[[list[Any]], Any], rows: Sequenc
         wrong = "is empty" if isinstance(dataset, Sized) else "has no length"
         raise SltGrokError(f"data: expected a dataset with samples and a length, {type(dataset).__name__} {wrong}")
     rows = range(len(dataset)) if rows is None else rows
-    first, again = _read_once(dataset, collate, rows), _read_once(dataset, collate, rows)
-    for one, other in zip(tensors_of(first[0]), tensors_of(again[0]), strict=True):
+    first, again = (_read_once(dataset, collate, rows) for _ in range(2))
+    for one, other in zip(*([*tensors_of(inputs), targets] for inputs, targets in (first, again)), strict=True):
         if one.shape != other.shape or not ((one == other) | (one.isnan() & other.isnan())).all():
-            raise SltGrokError("data: expected the same inputs whenever the dataset is read; remove random transforms")
+            raise SltGrokError("data: expected the same samples whenever the dataset is read; remove random transforms")
     return first
 
 

@@ -136,6 +136,13 @@ class Noisy(Joined):
         return X[index] + torch.rand(2), Y[index]
 
 
+class NoisyTargets(Joined):
+    """Random targets."""
+
+    def __getitem__(self, index: int) -> Any:
+        return X[index], torch.rand(())
+
+
 class Endless(IterableDataset):
     """No length."""
 
@@ -147,8 +154,9 @@ class Endless(IterableDataset):
 @pytest.mark.parametrize(
     ("data", "named"),
     [
-        (Noisy(X, X), "expected the same inputs whenever the dataset is read; remove random transforms"),
-        (DataLoader(Noisy(X, X)), "expected the same inputs whenever the dataset is read"),
+        (Noisy(X, X), "expected the same samples whenever the dataset is read; remove random transforms"),
+        (DataLoader(Noisy(X, X)), "expected the same samples whenever the dataset is read"),
+        (NoisyTargets(X, X), "expected the same samples whenever the dataset is read; remove random transforms"),
         (Endless(), "Endless has no length"),
         (DataLoader(Endless()), "Endless has no length"),
         (TensorDataset(X[:0], Y[:0]), "TensorDataset is empty"),
