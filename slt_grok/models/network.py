@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from slt_grok.errors import SltGrokError
-from slt_grok.models.copying import called, copied
+from slt_grok.models.copying import copied, prepared
 from slt_grok.models.model import Model, record
 from slt_grok.models.vectorized import Axes, looped, vmap_works
 from slt_grok.tasks import Task
@@ -107,11 +107,11 @@ class Network:
                     names[first[id(tensor)]].append(name)
         return names
 
-    def state(self, module: nn.Module) -> dict[str, Tensor]:
+    def copy_state(self, module: nn.Module) -> dict[str, Tensor]:
         """Copy the state of a module with this structure."""
         return {name: tensor.detach().clone() for name, tensor in self._tensors(module).items()}
 
-    def state_of(self, origin: object, saved: Mapping[str, Any]) -> dict[str, Tensor]:
+    def select_state(self, origin: object, saved: Mapping[str, Any]) -> dict[str, Tensor]:
         """Select the state from a state dict, in which a tied tensor may have any of its names.
 
         Parameters
@@ -183,7 +183,7 @@ class Network:
         dtype = None if like is None else like.dtype
         buffers = {name: b.to(dtype) for name, b in self.module.named_buffers() if b.is_floating_point()}
         inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
-        with called(self.module, like):
+        with prepared(self.module, like):
             return self.call(self.module, buffers | dict(parameters), (inputs,), options)
 
     def mean_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Tensor:

@@ -85,7 +85,9 @@ def bias_of_peak(summary: Summary) -> str:
 def _outcome(summary: Summary) -> str:
     seeds = list(by_seed(summary).values())
     if not any(known(s.get("train_accuracy_final")) for s in seeds):
-        return "The training of these networks was not recorded."
+        recorded = any(known(s.get("train_loss_final")) for s in seeds)
+        what = "There are no accuracies" if recorded else "The training of these networks was not recorded"
+        return f"{what}, so memorization and generalization cannot be assessed."
     memorized = sum(known(s.get("memorization_step")) for s in seeds)
     generalized = sum(known(s.get("generalization_step")) for s in seeds)
     drops = [dropped for s in seeds if (dropped := llc_dropped(s)) is not None]

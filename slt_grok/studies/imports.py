@@ -166,8 +166,17 @@ def _check_constants(built: Network, stored: Network, expected: str) -> None:
 
 
 def _under_names_of(network: Network, file: SourceFile) -> SourceFile:
-    """Rename a file's tensors to the network's: a stripped prefix may be part of them."""
-    state = dict(file.state)
+    """Rename a file's tensors to the network's, which may be a part of what was saved, such as `model.` or `net.`.
+
+    A prefix that was stripped in reading may belong to the network's own names.
+    """
+    state, notes = dict(file.state), list(file.notes)
     if any(file.prefix + name in network.shapes for name in state):
         state = {file.prefix + name: tensor for name, tensor in state.items()}
-    return replace(file, state=network.module.named(state) if isinstance(network.module, Adapter) else state)
+    parts = dict.fromkeys(["", *(name[: i + 1] for name in state for i, letter in enumerate(name) if letter == ".")])
+    part = next((part for part in parts if all(part + name in state for name in network.shapes)), "")
+    if others := [name for name in state if not name.startswith(part)]:
+        notes.append(f"Ignored, since outside {part}, which holds the module: {listing(others)}.")
+    state = {name.removeprefix(part): tensor for name, tensor in state.items() if name.startswith(part)}
+    named = network.module.named(state) if isinstance(network.module, Adapter) else state
+    return replace(file, state=named, notes=notes)

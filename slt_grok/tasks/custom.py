@@ -1,7 +1,7 @@
 """User-supplied data as a task: what the named function returns."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -31,6 +31,12 @@ class CustomTask(Task):
     """
 
     name: ClassVar[str] = "custom"
+
+    # the function decides the split and the labels
+    train_fraction: float = field(init=False, default=1.0)
+    split_seed: int = field(init=False, default=0)
+    label_noise: float = field(init=False, default=0.0)
+    noise_seed: int = field(init=False, default=0)
 
     samples: str
     loss_function: str | None = None

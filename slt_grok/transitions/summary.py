@@ -128,11 +128,13 @@ def _phases(steps: xr.DataArray) -> dict[str, list[int | float] | None]:
 def _flags(summary: dict[str, Any], present: set[str], measured: list[str]) -> list[str]:
     """List what is missing or unreliable, in sentences."""
     flags = []
-    if summary["memorization_step"] is None:
+    if summary["train_accuracy_final"] is None:
+        flags.append("there are no accuracies, so memorization and generalization cannot be assessed")
+    elif summary["memorization_step"] is None:
         flags.append("train accuracy never reached its threshold: the network did not memorize")
-    if summary["test_accuracy_final"] is None:
+    if summary["test_loss_final"] is None:
         flags.append("there is no test set, so generalization cannot be assessed")
-    elif summary["generalization_step"] is None:
+    elif summary["test_accuracy_final"] is not None and summary["generalization_step"] is None:
         flags.append("test accuracy never reached its threshold: the network did not generalize")
     if "llc" in measured and "llc" not in present:
         flags.append("the LLC does not drop by more than 10% of its peak and 3 standard errors")

@@ -107,7 +107,7 @@ def test_drop_needs_three_errors_and_a_tenth_of_the_peak(drop, error, dropped):
 def test_headline():
     steps = {"train_accuracy_final": 1.0, "memorization_step": 250, "generalization_step": 2500}
     drop = {"llc_drop": 60.0, "llc_drop_se": 3.0, "llc_peak": 160.0}
-    assert summary.headline({}) == "The training of these networks was not recorded."
+    assert summary.headline({}).startswith("The training of these networks was not recorded")
     assert summary.headline(steps | drop) == "The network generalized, and its LLC dropped."
     assert summary.headline(steps) == "The network generalized; its LLC was not measured."
     assert (

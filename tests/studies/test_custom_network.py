@@ -137,6 +137,28 @@ def test_code_runs_only_if_it_was_named_here_and_has_not_changed(
     assert write(Run(home / "runs/line")).stat().st_size > 10_000  # the page is still there to read
 
 
+def test_data_of_another_precision_and_no_accuracy(home: Path, slt_grok_command: Command) -> None:
+    (home / "line.py").write_text(LINE.replace("manual_seed(0))", "manual_seed(0), dtype=torch.float64)"))
+    assert bring(slt_grok_command)[0] == 0
+    sections = {"landscape": {"probe_checkpoints": 1, "eigenvalues": 1}, "circuits": None}
+    assert measure(slt_grok_command, home, sections, "--only", "landscape")[0] == 0
+    run = Run(home / "runs/line")
+    assert np.isfinite(run.data["landscape"].hessian_trace).any()
+    assert "there are no accuracies" in " ".join(json.loads((run.path / "summary.json").read_text())["flags"])
+    assert "train_fraction" not in run.config.model_dump(mode="json")["task"]
+
+
+def test_a_module_inside_what_was_saved_is_found_and_the_rest_named(home: Path, slt_grok_command: Command) -> None:
+    for path in (home / "checkpoints").iterdir():
+        state = torch.load(path, weights_only=True)
+        saved = {f"net.{name}": tensor for name, tensor in state.items()} | {"criterion.weight": torch.ones(2)}
+        torch.save({"state_dict": saved, "global_step": int(path.stem)}, path)
+    exit_code, error = bring(slt_grok_command)
+    assert exit_code == 0
+    assert "outside net., which holds the module: criterion.weight" in error
+    assert Run(home / "runs/line").trajectory.parameters["model.weight"][2, 0].eq(1).all()
+
+
 def test_an_edited_manifest_runs_no_other_function_of_a_permitted_file(home: Path, slt_grok_command: Command) -> None:
     assert bring(slt_grok_command)[0] == 0
     manifest = home / "runs/line/manifest.json"
