@@ -52,7 +52,7 @@ class Trajectory:
     def of(cls, module: nn.Module, task: Task | None = None, loss: Loss = cross_entropy) -> "Trajectory":
         """Wrap a single network with its current parameters and buffers; the module is copied."""
         network = Network(module, task, loss)
-        return cls(network, network.state(network.module))
+        return cls(network, network.copy_state(network.module))
 
     @classmethod
     def stack(
@@ -76,7 +76,7 @@ class Trajectory:
             raise SltGrokError("checkpoints: expected at least one state dict")
         network, steps = Network(module, task, loss), sorted(checkpoints)
         named = {f"checkpoint at step {step}": checkpoints[step] for step in steps}
-        states = [network.state_of(origin, saved) for origin, saved in named.items()]
+        states = [network.select_state(origin, saved) for origin, saved in named.items()]
         for origin, state in zip(named, states, strict=True):
             check_parameters(origin, state, network.shapes, buffers=network.buffers)
         network.set_constants(named)

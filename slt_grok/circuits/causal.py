@@ -213,7 +213,7 @@ def _untrained(trajectory: Trajectory, seed: int) -> Trajectory | None:
         fresh.initialize(torch.Generator().manual_seed(seed))  # pyright: ignore[reportCallIssue]
     except SltGrokError:
         return None
-    return Trajectory(trajectory.network, trajectory.network.state(fresh))
+    return Trajectory(trajectory.network, trajectory.network.copy_state(fresh))
 
 
 def _measure(

@@ -51,7 +51,7 @@ def copied(module: Module) -> Module:
 
 
 @contextmanager
-def called(module: nn.Module, like: Tensor | None) -> Iterator[None]:
+def prepared(module: nn.Module, like: Tensor | None) -> Iterator[None]:
     """Prepare a call of a module in the block, and undo what the call assigns to attributes.
 
     Tensors that are plain attributes, not buffers, have the precision and device of `like` in the block. Attention uses

@@ -46,17 +46,17 @@ def vmap_works(function: Callable[..., Any], in_dims: Axes, arguments: Sequence[
     """
     try:
         arguments = [
-            tree_map(_ends, argument) if axis == 0 else argument
+            tree_map(_first_and_last, argument) if axis == 0 else argument
             for argument, axis in zip(arguments, in_dims, strict=True)
         ]
         mapped = _values_and_gradients(vmap(function, tuple(in_dims)), arguments)
         one_by_one = _values_and_gradients(looped(function, in_dims), arguments)
     except Exception:  # whatever an operation, a module or a loss of someone else raises under vmap
         return False
-    return all(_close(*pair, _rounding(arguments)) for pair in zip(mapped, one_by_one, strict=True))
+    return all(_close(*pair, _tolerance(arguments)) for pair in zip(mapped, one_by_one, strict=True))
 
 
-def _ends(leaf: Tensor) -> Tensor:
+def _first_and_last(leaf: Tensor) -> Tensor:
     return leaf.detach()[[0, -1]].requires_grad_(leaf.requires_grad)
 
 
@@ -79,7 +79,7 @@ def _flat(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([tensor.flatten().double() for tensor in tensors])
 
 
-def _rounding(arguments: Sequence[Any]) -> float:
+def _tolerance(arguments: Sequence[Any]) -> float:
     """Return half of the digits of the least precise argument, as a relative tolerance."""
     floats = [leaf.dtype for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
     return max((torch.finfo(dtype).eps ** 0.5 for dtype in floats), default=0.0)

@@ -40,7 +40,7 @@ class NumericalRank(NamedTuple):
 def jacobian(module: nn.Module, inputs: Tensor) -> Tensor:
     """Compute d outputs / d parameters in float64, (all outputs of all inputs, parameters)."""
     network, inputs = Network(module), as_floats(inputs, torch.float64)
-    state = {name: tensor.double() for name, tensor in network.state(module).items()}
+    state = {name: tensor.double() for name, tensor in network.copy_state(module).items()}
     free = {name: state[name] for name in network.moving}
     blocks = jacrev(lambda free: network.outputs(state | free, inputs).flatten(), chunk_size=CHUNK)(free)
     return torch.cat([block.flatten(1) for block in blocks.values()], 1)

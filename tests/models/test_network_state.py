@@ -107,7 +107,7 @@ def test_every_kind_of_constant_has_the_precision_of_the_weights() -> None:
     module = Shifted()
     network = Network(module, loss=MSE)
     assert set(network.shapes) == {"linear.weight", "linear.bias", "mean"}
-    state = {name: tensor.double() for name, tensor in network.state(module).items()}
+    state = {name: tensor.double() for name, tensor in network.copy_state(module).items()}
     outputs = network.outputs(state | {"mean": state["mean"] + 1}, X.double())
     right = nn.functional.linear((X.double() - 1) * module.mask, state["linear.weight"], state["linear.bias"]) * 2 + 0.5
     torch.testing.assert_close(outputs, right)
@@ -167,7 +167,7 @@ def test_the_module_a_person_hands_in_is_never_changed() -> None:
     module(X).sum().backward()
     before = dict(vars(module))
     network = Network(module, loss=MSE)
-    stack = {name: tensor[None].repeat_interleave(2, 0) for name, tensor in network.state(module).items()}
+    stack = {name: tensor[None].repeat_interleave(2, 0) for name, tensor in network.copy_state(module).items()}
     for _ in range(2):
         network.stacked_loss_and_gradient(stack, X, Y, own_data=False, wanted=network.moving)
     assert module.training
@@ -184,7 +184,7 @@ def test_the_module_a_person_hands_in_is_never_changed() -> None:
 def test_a_weight_computed_from_parameters(weight_norm: Callable[[nn.Module], nn.Module]) -> None:
     module = weight_norm(nn.Linear(3, 1))
     network = Network(module)
-    stack = {name: tensor[None].double() for name, tensor in network.state(module).items()}
+    stack = {name: tensor[None].double() for name, tensor in network.copy_state(module).items()}
     torch.testing.assert_close(network.stacked_outputs(stack, X.double())[0].float(), module(X))
 
 
@@ -204,7 +204,7 @@ def test_vmap_is_tried_for_shared_data_and_for_own_data(first: bool) -> None:
     torch.manual_seed(0)
     modules, data = [Deciding() for _ in range(3)], torch.stack([X + 2, X - 2, X + 2])
     network = Network(modules[0], loss=MSE)
-    states = [network.state(module) for module in modules]
+    states = [network.copy_state(module) for module in modules]
     stack = {name: torch.stack([state[name] for state in states]) for name in network.shapes}
     for own_data in (first, not first):
         inputs = data if own_data else data[0]
@@ -223,7 +223,7 @@ def test_a_loop_gives_what_vmap_gives(build: type[nn.Module], works: bool, monke
     inputs, targets = (torch.arange(5), torch.randn(5, 5)) if build is Tied else (X, Y)
     for forced in (False, True):
         network = Network(modules[0], loss=MSE)
-        states = [network.state(module) for module in modules]
+        states = [network.copy_state(module) for module in modules]
         stack = {name: torch.stack([state[name] for state in states]) for name in network.shapes}
         with monkeypatch.context() as patch:
             if forced:
@@ -277,7 +277,7 @@ def test_fused_attention_is_replaced_inside_a_call_alone() -> None:
     """It has no second derivative; a person's own settings of kernels are restored."""
     layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.1, batch_first=True).eval()
     network, x = Network(layer), torch.randn(5, 3, 4, dtype=torch.float64)
-    state = {name: tensor.double() for name, tensor in network.state(layer).items()}
+    state = {name: tensor.double() for name, tensor in network.copy_state(layer).items()}
     before = torch.backends.cuda.flash_sdp_enabled(), torch.backends.mha.get_fastpath_enabled()
     slope = torch.func.grad(lambda state: network.outputs(state, x).square().mean())
     pull = torch.func.vjp(slope, state)[1]
