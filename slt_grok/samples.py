@@ -57,8 +57,8 @@ def tensors_of(inputs: Inputs) -> list[Tensor]:
     return list(inputs.values() if isinstance(inputs, dict) else inputs)
 
 
-def shapes_of(inputs: Inputs) -> str:
-    """Describe inputs by their shapes and types."""
+def described(inputs: Inputs) -> str:
+    """Describe inputs, or another tensor, by their shapes and types."""
     return ", ".join(f"shape {tuple(tensor.shape)} and {tensor.dtype}" for tensor in tensors_of(inputs))
 
 

@@ -16,8 +16,8 @@ from slt_grok.llc.problem import Problem
 from slt_grok.llc.window_noise import window_excess
 from slt_grok.operators.objective import as_floats
 
-REASON = "the loss does not change near w*"
-LEFT = f"{REASON}, where the LLC is 0; the chains have left that region and need a larger gamma"
+CONSTANT = "the loss does not change near w*"
+LEFT = f"{CONSTANT}, where the LLC is 0; the chains have left that region and need a larger gamma"
 CLOSER = 0.1  # standard deviation of the draws, relative to that of the usual window
 NEAREST = 0.03  # the same for a region that chains have left
 DRAWS = 16

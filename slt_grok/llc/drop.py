@@ -16,8 +16,11 @@ from slt_grok.transitions.measures import event_stream, measures
 HALF_WAY = ("half_way_step", "half_way_low", "half_way_high")
 
 
-class Drop(NamedTuple):
-    """A drop between two checkpoints; NaN if an end is unknown.
+class CurveDrop(NamedTuple):
+    """Drops of LLC curves between two checkpoints; NaN if an end is unknown.
+
+    The peak and end of one seed are in `slt_grok.transitions.events.Drop`, whose ends are its own largest and last
+    estimates: it omits unknown ones, here they stay NaN, since curves are compared between the same checkpoints.
 
     Parameters
     ----------
@@ -40,7 +43,7 @@ class Drop(NamedTuple):
     factor_se: xr.DataArray
 
 
-def drop_of(llc: xr.DataArray, se: xr.DataArray, reference: xr.DataArray | None = None) -> Drop:
+def drop_of(llc: xr.DataArray, se: xr.DataArray, reference: xr.DataArray | None = None) -> CurveDrop:
     """Compute the drop of LLC curves from the largest value of a reference to the last checkpoint.
 
     Parameters
@@ -53,7 +56,7 @@ def drop_of(llc: xr.DataArray, se: xr.DataArray, reference: xr.DataArray | None 
 
     Returns
     -------
-    Drop
+    CurveDrop
         The drop, its factor and their errors.
     """
     start = (llc if reference is None else reference).fillna(-np.inf).argmax("step")
@@ -62,7 +65,7 @@ def drop_of(llc: xr.DataArray, se: xr.DataArray, reference: xr.DataArray | None 
     factor = first / last
     factor_se = abs(factor) * np.hypot(first_se / first, last_se / last)
     step = llc.step[start].drop_vars("step")
-    return Drop(step, first, last, first - last, (first_se**2 + last_se**2) ** 0.5, factor, factor_se)
+    return CurveDrop(step, first, last, first - last, (first_se**2 + last_se**2) ** 0.5, factor, factor_se)
 
 
 def half_ways(llc: xr.DataArray, se: xr.DataArray) -> dict[str, xr.DataArray]:

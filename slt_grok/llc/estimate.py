@@ -24,8 +24,7 @@ from slt_grok.llc.calibration import (
     calibrate,
     localization,
 )
-from slt_grok.llc.constant import REASON as CONSTANT
-from slt_grok.llc.constant import constant_window
+from slt_grok.llc.constant import CONSTANT, constant_window
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.regular import LEFT_THE_POINT, with_curvatures
 from slt_grok.llc.sample import OutOfReach, check, sample
@@ -42,7 +41,7 @@ SETTLED = 0.025  # relative change (beyond its error) from n_beta / 16 to n_beta
 SEEK_DRAWS = 2_000  # updates per draw: with more draws, the autocorrelation would leave no more information
 SCOUT = 0.125  # fraction of the updates, for an initial estimate
 TIGHTER, TIGHTENINGS = 16, 3  # factor and number of increases of gamma if the chains leave the point
-NUMBERS = 8_192  # chains x coordinates per temperature: more chains (4 to 128) if they are cheap
+COORDINATES = 8_192  # chains x coordinates per temperature: more chains (4 to 128) if they are cheap
 EFFECTIVE_UPDATES = 640  # without a finite minimizer, so that no larger n_beta is sought
 SHORTEST_BURN_IN = 32  # for a sampler that tunes itself during burn-in
 CONSTANT_UPDATES = 300  # if the loss does not change, so that there is nothing to sample
@@ -177,16 +176,16 @@ def estimate(
     if n_betas is not None and not (n_betas and all(0 < value < math.inf for value in n_betas)):
         raise SltGrokError(f"n_beta ({n_beta}) must be above 0 and finite")
     problem = Problem.from_inputs(source, data, loss, subspace, dtype, finite_minimizer)
-    limit = problem.finite_minimizer and (n_betas is None or n_betas[0] / n_betas[-1] > 15.9)
-    problem, hessians = with_curvatures(problem) if limit else (problem, None)
+    wide = n_betas is None or n_betas[0] / n_betas[-1] > TEMPERATURE_RATIOS[-1] - 0.1
+    extrapolates = problem.finite_minimizer and wide
+    problem, hessians = with_curvatures(problem) if extrapolates else (problem, None)
     if problem.finite_minimizer and gamma is None and (window := constant_window(problem)) is not None:
-        n_betas = n_betas or [len(problem.inputs) / ratio for ratio in TEMPERATURE_RATIOS]
-        return sample(
+        return _constant_estimate(
             problem,
-            sampler or UnderdampedLangevin(SAFETY / window**0.5, 4 * window**0.5),
+            window,
             _schedule(updates or CONSTANT_UPDATES, draws, burn_in, thinning or 1, batch_size=None),
+            sampler=sampler,
             n_betas=n_betas,
-            gamma=window,
             chains=chains or 4,
             box=box,
             device=device,
@@ -194,10 +193,10 @@ def estimate(
             curvatures=hessians,
             observers=observers,
             on_progress=on_progress or ignore,
-        ).assign_attrs(calibration=f"gamma: {window:.4g}, since {CONSTANT}; full batch")
+        )
     automatic, seek = draws is None and updates is None, n_betas is None and problem.finite_minimizer
     if chains is None:
-        chains = max(4, min(128, NUMBERS // problem.d)) if seek else 4
+        chains = max(4, min(128, COORDINATES // problem.d)) if seek else 4
     total = updates or (UPDATES if problem.finite_minimizer else EFFECTIVE_UPDATES)
     if thinning is None:
         thinning = max(1, total // SEEK_DRAWS) if seek and draws is None else 1
@@ -235,6 +234,22 @@ def estimate(
             last = stretch(report, 0.5, 1)
             result = budget.improved(result, attempt, scaled(schedule, share), gamma, on_progress=last)
         return result
+
+
+def _constant_estimate(
+    problem: Problem,
+    gamma: float,
+    schedule: Schedule,
+    *,
+    sampler: Sampler | None,
+    n_betas: list[float] | None,
+    **settings: Any,
+) -> xr.Dataset:
+    """Make a short estimate where the loss does not change, with the gamma that keeps chains there."""
+    sampler = sampler or UnderdampedLangevin(SAFETY / gamma**0.5, 4 * gamma**0.5)
+    n_betas = n_betas or [len(problem.inputs) / ratio for ratio in TEMPERATURE_RATIOS]
+    result = sample(problem, sampler, schedule, n_betas=n_betas, gamma=gamma, **settings)
+    return result.assign_attrs(calibration=f"gamma: {gamma:.4g}, since {CONSTANT}; full batch")
 
 
 def _schedule(updates: int, draws: int | None, burn_in: int | None, thinning: int, batch_size: int | None) -> Schedule:

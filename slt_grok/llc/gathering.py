@@ -86,7 +86,7 @@ def _of_split(trajectory: Trajectory, name: str | None) -> tuple[Inputs, Tensor]
     if task is None:
         wrong = "" if name is None else f" with a split {name!r}"
         raise SltGrokError(f"data: expected (inputs, targets), since the network has no task{wrong}")
-    for known in SPLITS:
-        if known == (name or "train"):
-            return split(task, known)
-    raise SltGrokError(f"data: expected one of the task's splits {', '.join(SPLITS)}, got {name!r}")
+    name = name or "train"
+    if name not in SPLITS:
+        raise SltGrokError(f"data: expected one of the task's splits {', '.join(SPLITS)}, got {name!r}")
+    return split(task, name)

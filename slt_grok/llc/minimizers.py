@@ -18,7 +18,7 @@ from torch.nn.functional import one_hot
 from slt_grok.models.network import Loss
 
 SIZES = 2.0 ** np.arange(-10, 30, 0.25)
-SAMPLES, NUMBERS = 64, 1 << 17  # at most, on which the loss is evaluated
+SAMPLES, LARGEST_OUTPUT = 64, 1 << 17  # at most, samples and numbers of their outputs on which the loss is evaluated
 ROUNDING = 1e-9  # relative to the fall of the loss
 NEAR, NEARER = 1e-2, 1e-10  # remaining fractions of the fall
 SLOW = 1.5  # ratio of the sizes at which they remain: 3 or more for a tail, up to 1.4 for a power up to (1 - s)^4
@@ -34,10 +34,13 @@ class LossKind(NamedTuple):
         Whether a network that fits all samples has a finite minimizer.
     in_nats : bool
         Whether it is a cross-entropy in nats over classes: log C for equal outputs for the C classes.
+    known : bool, optional
+        Whether the loss could be evaluated; if not, a finite minimizer is assumed.
     """
 
     finite_minimizer: bool
     in_nats: bool
+    known: bool = True
 
 
 def loss_kind(loss: Loss, outputs: Tensor, samples: int, targets: Tensor) -> LossKind:
@@ -53,7 +56,7 @@ def loss_kind(loss: Loss, outputs: Tensor, samples: int, targets: Tensor) -> Los
     targets : Tensor
         Targets of all samples. If they are neither integers nor of two values, the loss has a finite minimizer.
     """
-    count = max(1, min(SAMPLES, len(targets), NUMBERS * samples // max(1, outputs.numel())))
+    count = max(1, min(SAMPLES, len(targets), LARGEST_OUTPUT * samples // max(1, outputs.numel())))
     rows = torch.linspace(0, len(targets) - 1, count).long()
     answers = _right_answers(outputs, samples, targets, rows)
     if answers is None:
@@ -71,7 +74,7 @@ def loss_kind(loss: Loss, outputs: Tensor, samples: int, targets: Tensor) -> Los
         if math.isfinite(start + values[0]):
             in_nats = math.isclose(start, math.log(classes), rel_tol=1e-6)
             return LossKind(not _falls_forever(start, np.array(values)), in_nats)
-    return LossKind(finite_minimizer=True, in_nats=False)
+    return LossKind(finite_minimizer=True, in_nats=False, known=False)
 
 
 def _right_answers(outputs: Tensor, samples: int, targets: Tensor, rows: Tensor) -> tuple[Tensor, int | None] | None:

@@ -23,7 +23,7 @@ from slt_grok.llc.sample_losses import losses_of_outputs
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.sampling import Sampling, Schedule, Starts
 from slt_grok.llc.subspaces import Subspace, everything
-from slt_grok.samples import shapes_of
+from slt_grok.samples import described
 from slt_grok.trajectories import Loss, Trajectory, cross_entropy
 
 CHECKED = 64  # samples on which the loss is checked
@@ -102,13 +102,15 @@ class Problem:
         if inputs.is_floating_point():
             inputs = inputs.to(dtype)
         precise = inputs.double() if inputs.is_floating_point() else inputs
-        outputs = _check_loss(trajectory, precise[:CHECKED], targets[:CHECKED], shapes_of(given))
+        outputs = _check_loss(trajectory, precise[:CHECKED], targets[:CHECKED], described(given))
         kind = loss_kind(trajectory.network.loss, outputs, len(precise[:CHECKED]), targets)
         if finite_minimizer is not None:
-            kind = kind._replace(finite_minimizer=finite_minimizer)
+            kind = kind._replace(finite_minimizer=finite_minimizer, known=True)
         with _explained("loss: cannot be computed"):
             trajectory, notes = with_single_precision(trajectory, precise, targets, kind.finite_minimizer)
             baselines = _baselines(trajectory, precise, targets)
+        if not kind.known:
+            notes.append("the loss fails on large outputs: a finite minimizer is assumed; pass finite_minimizer=")
         if subspace is None and trajectory.network.frozen:
             notes.append(f"without requires_grad, and fixed: {', '.join(trajectory.network.frozen)}")
         for label, value in zip(trajectory.labels(), baselines, strict=True):
@@ -199,7 +201,7 @@ def _check_loss(trajectory: Trajectory, inputs: Tensor, targets: Tensor, given: 
     if not isinstance(outputs, Tensor):
         raise SltGrokError(f"data: expected a network that returns one tensor, got {type(outputs).__name__}")
     outputs = outputs.double()
-    kinds = f"outputs of {_kind(outputs)} and targets of {_kind(targets)}"
+    kinds = f"outputs of {described(outputs)} and targets of {described(targets)}"
     if network.loss is cross_entropy and targets.is_floating_point():
         raise SltGrokError(f"loss: cross-entropy expects integer targets, got {kinds}; pass another loss")
     with torch.enable_grad(), _explained(f"loss: fails on {kinds}"):
@@ -221,10 +223,6 @@ def _check_loss(trajectory: Trajectory, inputs: Tensor, targets: Tensor, given: 
         ):
             raise SltGrokError(f"loss: combines every output with every target, got {kinds}; reshape the targets")
     return outputs.detach()
-
-
-def _kind(tensor: Tensor) -> str:
-    return f"shape {tuple(tensor.shape)} and {tensor.dtype}"
 
 
 @contextmanager

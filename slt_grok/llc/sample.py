@@ -14,8 +14,7 @@ import xarray as xr
 from slt_grok.devices import device_named
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import diagnostics
-from slt_grok.llc.constant import LEFT, average_of_constant, is_constant_closer, stays_constant
-from slt_grok.llc.constant import REASON as CONSTANT
+from slt_grok.llc.constant import CONSTANT, LEFT, average_of_constant, is_constant_closer, stays_constant
 from slt_grok.llc.descent import descent
 from slt_grok.llc.diagnostics import EXCLUDED, QUANTILE, TRUSTED, ChainStatistics, LLCStatus, Status
 from slt_grok.llc.problem import Problem

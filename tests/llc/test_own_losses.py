@@ -80,7 +80,7 @@ def brier(outputs: Tensor, labels: Tensor) -> Tensor:
     ],
 )
 def test_a_loss_of_labels_is_known_by_what_it_does(loss: Callable, finite: bool, nats: bool) -> None:
-    assert loss_kind(loss, LOGITS, 64, LABELS) == (finite, nats)
+    assert loss_kind(loss, LOGITS, 64, LABELS) == (finite, nats, True)
 
 
 @pytest.mark.parametrize(
@@ -178,3 +178,21 @@ def test_a_sum_over_samples_and_positions_is_refused() -> None:
 def test_a_sum_over_one_sample_is_refused() -> None:
     with pytest.raises(SltGrokError, match="loss: expected the losses of the samples or their mean"):
         estimate(nn.Linear(4, 3), (torch.ones(1, 4), torch.zeros(1, 3)), loss=nn.MSELoss(reduction="sum"), **SHORT)
+
+
+def test_a_loss_that_fails_on_large_outputs_is_noted() -> None:
+    def limited(outputs: Tensor, labels: Tensor) -> Tensor:
+        if outputs.abs().max() > 100:
+            raise ValueError("too large")
+        return F.cross_entropy(outputs, labels)
+
+    torch.manual_seed(0)
+    module, data = nn.Linear(3, 3), (torch.randn(90, 3), LABELS)
+    problem = Problem.from_inputs(module, data, limited)
+    assert problem.finite_minimizer
+    assert problem.notes == ("the loss fails on large outputs: a finite minimizer is assumed; pass finite_minimizer=",)
+    for given in (True, False):
+        problem = Problem.from_inputs(module, data, limited, finite_minimizer=given)
+        assert problem.finite_minimizer is given
+        assert not problem.notes
+    assert not Problem.from_inputs(module, data).notes

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.store.importers import steps
+from slt_grok.store.importers.curves import STEPS
 from slt_grok.store.importers.folders import sources, stem
 from slt_grok.store.importers.source import SourceFile, whole
 
@@ -75,11 +76,11 @@ def _checkpoints(path: Path, content: Any, notes: list[str], step_from: str | No
 
 def _inside(path: Path, content: Any, step_from: str | None, depth: int = 0) -> list[SourceFile]:
     """Find the state dicts in a file's content."""
-    wrong = SltGrokError(f"{path}: expected a state dict of named tensors")
+    wrong = f"{path}: expected a state dict of named tensors"
     if _is_state(content):
         return [SourceFile(path, content)]
     if depth > DEPTH or not isinstance(content, Mapping | list | tuple) or not content:
-        raise wrong
+        raise SltGrokError(wrong)
     if not isinstance(content, Mapping):
         return _several(path, list(content), _spaced(path, content, step_from), {}, step_from, depth)
     if isinstance(content.get("checkpoints"), Mapping | list | tuple) and content["checkpoints"]:
@@ -91,7 +92,7 @@ def _inside(path: Path, content: Any, step_from: str | None, depth: int = 0) -> 
     if holder is None:
         by_step = {key: _key_step(path, key) for key in content}
         if None in by_step.values() or not all(isinstance(value, Mapping) for value in content.values()):
-            raise wrong
+            raise SltGrokError(wrong)
         return _several(path, list(content.values()), list(by_step.values()), {}, step_from, depth)
     outer = {key: value for key, value in content.items() if key != holder}
     inner = _inside(path, content[holder], step_from, depth + 1)
@@ -133,7 +134,7 @@ def _spaced(path: Path, content: Sequence[Any], step_from: str | None) -> list[i
 def _recorded(path: Path, content: Mapping[Any, Any], step_from: str | None, depth: int) -> list[SourceFile]:
     """Read `checkpoints`, whose steps are in another entry."""
     checkpoints = content["checkpoints"]
-    names = ["checkpoint_steps", "checkpoint_epochs"] if step_from is None else [step_from]
+    names = STEPS if step_from is None else [step_from]
     extras = {key: value for key, value in content.items() if key not in ("checkpoints", *HOLDERS, *OF_LAST)}
     notes = []
     if isinstance(checkpoints, Mapping):
@@ -149,7 +150,7 @@ def _recorded(path: Path, content: Mapping[Any, Any], step_from: str | None, dep
             notes = [f"The steps are those of {name}."]
     found = _several(path, items, known, extras, step_from, depth)
     holder = next((key for key in HOLDERS if _is_state(content.get(key))), None)
-    if holder is not None and not any(_same(content[holder], file.state) for file in found):
+    if holder is not None and not any(same_tensors(content[holder], file.state) for file in found):
         notes.append(f"Ignored, since its step is not stated: the network under {holder}, besides the checkpoints.")
     return [replace(file, notes=[*notes, *file.notes]) for file in found]
 
@@ -178,7 +179,8 @@ def _several(
     return found
 
 
-def _same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+def same_tensors(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Check whether two state dicts have the same names and values."""
     return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 

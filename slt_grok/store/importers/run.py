@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-import torch
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
+from slt_grok.store.importers.checkpoints import same_tensors
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.run_directory import RunDirectory
 from slt_grok.training.result import Training
@@ -48,7 +48,7 @@ def write_run(networks: Sequence[Imported], out: Path, notes: Sequence[str] = ()
         step = network.step or 0
         if step not in by_step:
             by_step[step] = network
-        elif _same(network, by_step[step]):
+        elif same_tensors(network.parameters, by_step[step].parameters):
             notes.append(f"{network.path.name} is the same network as {by_step[step].path.name}, of the same step.")
         else:
             raise SltGrokError(f"{network.path}: expected one file per step, {by_step[step].path} is also step {step}")
@@ -75,10 +75,6 @@ def _notes_of(networks: Sequence[Imported]) -> list[str]:
         note if len(some) == len(networks) else f"{some[0].path.name}{' and others' if some[1:] else ''}: {note}"
         for note, some in having.items()
     ]
-
-
-def _same(one: Imported, other: Imported) -> bool:
-    return all(torch.equal(tensor, other.parameters[name]) for name, tensor in one.parameters.items())
 
 
 def _training(by_step: Mapping[int, Imported], notes: list[str]) -> xr.Dataset:
