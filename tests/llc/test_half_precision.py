@@ -76,8 +76,7 @@ def test_a_rounded_regression_has_half_the_number_of_weights() -> None:
 
 
 def test_a_cross_entropy_keeps_the_stored_weights() -> None:
-    module, (x, _) = regression(60, 3)
-    module = nn.Linear(3, 3).to(torch.bfloat16)
+    module, x = nn.Linear(3, 3).to(torch.bfloat16), torch.randn(60, 3)
     problem = Problem.from_inputs(module, (x, torch.arange(60) % 3))
     assert torch.equal(problem.trajectory.stacked(torch.float32)["weight"][0], module.weight.float())
     assert problem.dtype == torch.float32

@@ -336,7 +336,8 @@ def test_files_without_named_tensors(tmp_path):
         ({**net(0), "epoch": 3}, "named tensors, but epoch is a int"),
         ({1: torch.ones(2)}, "named tensors, but 1 is a tensor without a name"),
         ({"a": torch.ones(2).to_sparse()}, "expected a to be an ordinary tensor"),
-        ([[net(0), net(1)]], "lists in a list|named tensors|training step"),
+        ([[net(0), net(1)]], "the training step of each of its 2 checkpoints"),
+        ([{0: net(0), 1: net(1)}], "expected a list of state dicts, got lists in a list"),
     ):
         torch.save(content, tmp_path / "a.pt")
         with pytest.raises(SltGrokError, match=words):
