@@ -1,5 +1,6 @@
 """Fill the generated blocks of README.md and of pages in docs/. Usage: see `findings.py`, which calls `fill`."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import fill as fill_text
@@ -8,6 +9,7 @@ from typing import Any
 from findings_tables import ROOT, deep_linear, load, melted, num, shipped, source, speed, table, zoo
 
 from slt_grok.format import number
+from slt_grok.llc.diagnostics import LLCStatus
 
 SHIPPED = ("quickstart", "random_table", "mod113")
 STAGES = {
@@ -23,6 +25,12 @@ def _cells(found: Mapping[str, Any], *names: str) -> list[list[str]]:
     return [[row[header.index(name)] for name in names] for row in found["rows"]]
 
 
+def window_steps(control: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Get the steps between which the factors of a window are counted, from its notes; None if it has none."""
+    matches = (re.match(r"From step ([\d,]+) to ([\d,]+)", note) for note in control["notes"])
+    return next(((match[1], match[2]) for match in matches if match), None)
+
+
 def answer() -> str:
     """State what the shipped runs say about the README's question, and what bounds the drop."""
     own, control, large = (load(f"{name}.json")["summary"] for name in SHIPPED)
@@ -34,6 +42,9 @@ def answer() -> str:
     gammas = [gamma for gamma, half in _cells(window["tables"][0], "γ", "Half-way step") if half != "–"]
     factors = [number(window["columns"][f"window.drop_factor_{end}"]) for end in ("min", "max")]
     gauge = controls["gauge"]["columns"]["gauge.largest_share"]
+    since = f", from step {steps[0]} on," if (steps := window_steps(window)) else ","
+    low = own.get("llc_peak_status") == LLCStatus.NOT_A_MINIMUM
+    doubt = "; but the network at its peak is not a minimum" if low else ""
     paragraphs = [
         "**The control weighs against the circuit.** The LLC of `random_table`, which keeps its table and has no "
         f"circuit to form, drops by {num(control['llc_drop'], '.0f')}, half of it by step "
@@ -44,11 +55,11 @@ def answer() -> str:
         "before generalization, with or without a circuit, and part of it is the falling weight norm. What differs is "
         f"the end: {num(control['llc_final'], '.1f')} for the table, {num(own['llc_final'], '.1f')} for the circuit.",
         f"**How large the drop is depends on conventions.** At fixed nβ and γ, that of `quickstart` is "
-        f"{num(own['llc_drop'], '.1f')} ± {num(own['llc_drop_se'], '.1f')} (sampling error alone). With γ following "
-        f"|w|², {following} of it remains. Rescaling neurons, which changes no output, moves trusted values by up to "
-        f"{gauge:.1%} of the drop. As a factor between trusted checkpoints, it is {factors[0]} at γ = {gammas[0]} and "
-        f"{factors[1]} at γ = {gammas[-1]}. An earlier training of `mod113`, whose gradients differ in rounding, ended "
-        f"at {num(before['llc_final'], '.1f')} instead of {num(large['llc_final'], '.1f')}.",
+        f"{num(own['llc_drop'], '.1f')}, with a sampling error of {num(own['llc_drop_se'], '.1f')}{doubt}. With γ "
+        f"following |w|², {following} of it remains. Rescaling neurons, which changes no output, moves trusted values "
+        f"by up to {gauge:.1%} of the drop between trusted checkpoints. As a factor{since} it is "
+        f"{factors[0]} at γ = {gammas[0]} and {factors[1]} at γ = {gammas[-1]}. An earlier training of `mod113`, whose "
+        f"gradients differ in rounding, ended at {num(before['llc_final'], '.1f')} instead of {num(large['llc_final'], '.1f')}.",
     ]
     return "\n\n".join(fill_text(each, 120, break_on_hyphens=False) for each in paragraphs)
 

@@ -6,17 +6,17 @@ Usage: see `findings.py`.
 from collections.abc import Mapping
 from typing import Any
 
-from findings_settings import MARK, is_hot, setting_line, settings_text
+from findings_settings import MARK, is_hot, setting_line, settings_of, settings_text
 from findings_tables import effect, load, num, relative_drop, source, table, words
 
 REPEATED = {
-    "P2, seeds trained again": "seeds_repeated/p2_order_of_events.json",
-    "P3, seeds trained again": "seeds_repeated/p3_mechanism_and_geometry.json",
-    "P6, seeds trained again": "seeds_repeated/p6_family_of_circuits.json",
+    "P2, retrained seeds": "seeds_repeated/p2_order_of_events.json",
+    "P3, retrained seeds": "seeds_repeated/p3_mechanism_and_geometry.json",
+    "P6, retrained seeds": "seeds_repeated/p6_family_of_circuits.json",
     "P6, the seeds of `order`": "order/p6_family_of_circuits.json",
     "P7, earlier seeds": "optimizer_5to12/p7_optimizers.json",
-    "LLC against frequencies, trained again": "seeds_repeated/published_llc_against_frequencies.json",
-    "order of progress measures, trained again": "seeds_repeated/published_order_of_progress_measures.json",
+    "LLC against frequencies, retrained seeds": "seeds_repeated/published_llc_against_frequencies.json",
+    "order of progress measures, retrained seeds": "seeds_repeated/published_order_of_progress_measures.json",
 }
 WITHOUT_LLC = (
     "p2_order_of_events",
@@ -51,8 +51,9 @@ REPEATS = """Some claims were measured again on other seeds, or on the same seed
 gradients. A repetition does not replace the verdict above."""
 
 INTERVENTIONS = """Several seeds of each intervention, paired with the plain run of the same seed. Intervals are
-simultaneous over the interventions. With weight decay and correct labels every network generalizes; without weight
-decay none does. Few plain seeds use the penalized frequencies, so the penalty affects more than these."""
+simultaneous over the interventions. In this study, which trains on half of the pairs, every network with
+weight decay and correct labels generalizes, and none without weight decay. Few plain seeds use the penalized
+frequencies, so the penalty affects more than these."""
 
 
 def conditions(claim: Mapping[str, Any]) -> str:
@@ -78,7 +79,7 @@ def pair(claim: Mapping[str, Any]) -> str:
 
 def verdict(name: str, claim: Mapping[str, Any]) -> str:
     """Give the verdict of a claim, with what qualifies it."""
-    text = claim["verdict"] + (f" ({MARK})" if is_hot(claim) and name in MELTED else "")
+    text = claim["verdict"] + (f" ({MARK})" if is_hot(settings_of(claim)) and name in MELTED else "")
     if name not in PLANTED:
         return text
     planted = load("same_function_two_mechanisms.json")["summary"][PLANTED[name]]["verdict"]
@@ -89,10 +90,10 @@ def llc_column(name: str, claim: Mapping[str, Any]) -> str:
     """Give the setting of a claim's LLCs and whose chains melt at it."""
     if name in WITHOUT_LLC:
         return "none"
-    if not is_hot(claim):
-        return settings_text(claim)
+    if not is_hot(settings_of(claim)):
+        return settings_text(settings_of(claim))
     melted = f"melted: {MELTED[name]}" if name in MELTED else "generalized networks only"
-    return f"{settings_text(claim)} (hot); {melted}"
+    return f"{settings_text(settings_of(claim))} (hot); {melted}"
 
 
 def claims() -> str:
@@ -100,14 +101,14 @@ def claims() -> str:
     rows = []
     for name, one in load("claims/all.json")["claims"].items():
         shown = conditions(one)
-        if name == "published_drop_of_grokking_runs" and is_hot(one):
+        if name == "published_drop_of_grokking_runs" and is_hot(settings_of(one)):
             shown += f"<br>{pair(one)}"
         script = f"`{one['command'].split()[1]}`"
         rows.append([one["claim"], verdict(name, one), shown, llc_column(name, one), str(one["networks"]), script])
     again = []
     for title, file in REPEATED.items():
         one, name = load(file), file.rpartition("/")[2].removesuffix(".json")
-        mark = f" ({MARK})" if is_hot(one) and name in MELTED else ""
+        mark = f" ({MARK})" if is_hot(settings_of(one)) and name in MELTED else ""
         again.append([title, one["verdict"] + mark, conditions(one), llc_column(name, one)])
     first = table(["claim", "verdict", "effect (interval)", "LLC", "networks", "script"], rows)
     second = table(["repetition", "verdict", "effect (interval)", "LLC"], again)

@@ -75,8 +75,8 @@ def programs() -> str:
         row += [num(one["levels"]["clock"]["agreement"], ".1%"), num(proven["accuracy_bound"], ".1%")]
         row += [str(whole[0]["frequencies"]) if whole else "", num(one["levels"]["clock"]["times_as_fast"], ".0f")]
         rows.append(row)
-    header = ["network", "key frequencies", "left by the clock", "by the pizza", "by the neurons", "clock's agreement"]
-    header += ["accuracy proven", "frequencies that prove all pairs", "times as fast"]
+    header = ["network", "key frequencies", "unexplained by the clock", "by the pizza", "by the neurons"]
+    header += ["clock's agreement", "accuracy proven", "frequencies that prove all pairs", "times as fast"]
     other = [
         [
             f"`{one['run'].removeprefix('runs/')}`, {one['name']}",
@@ -95,8 +95,8 @@ def programs() -> str:
 
 
 def other_trainings() -> list[str]:
-    """Name the programs of networks that were trained again since, with other key frequencies."""
-    said = []
+    """Name the programs of networks that were retrained since, with other key frequencies."""
+    sentences = []
     for one in load("programs.json")["networks"]:
         name = one["run"].partition("/")[2]
         if name not in RECORDED:
@@ -104,12 +104,12 @@ def other_trainings() -> list[str]:
         now = load(f"{name}.json")["summary"]["key_frequencies"]
         if now != one["keys"]:
             frequencies, before = (", ".join(map(str, keys)) for keys in (now, one["keys"]))
-            said.append(
+            sentences.append(
                 f"`{name}` here is an earlier training of the same configuration, with the key frequencies {before}; "
-                f"that under *Shipped configurations*, trained again with differently rounded gradients, has "
+                f"that under *Shipped configurations*, retrained with differently rounded gradients, has "
                 f"{frequencies}."
             )
-    return said
+    return sentences
 
 
 def surgery() -> str:
@@ -128,7 +128,7 @@ def surgery() -> str:
             for one in content["variants"]
         ]
         parts += [
-            line_of(content["llc"]),
+            line_of([content["llc"]]),
             table(["network", "p", "accuracy on all pairs", "worst margin", "LLC"], rows),
             source(name),
         ]

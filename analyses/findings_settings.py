@@ -12,10 +12,11 @@ from findings_tables import load
 
 from slt_grok.llc.settings import PRESETS
 
+Settings = Sequence[Mapping[str, Any]]
 HOT = PRESETS["hot"]
 HOT_OF_MOD113 = {"n_beta": 67.4, "gamma": 360.0}
-WARNING = "*hot*: memorizing networks [melt](#melted-chains); to be measured anew"
-MARK = "hot setting, to be measured anew"
+WARNING = "*hot*: memorizing networks [melt](#melted-chains); to be re-measured"
+MARK = "hot setting, to be re-measured"
 
 
 def setting_text(llc: Mapping[str, Any]) -> str:
@@ -24,24 +25,26 @@ def setting_text(llc: Mapping[str, Any]) -> str:
     return f"nβ = {n_beta}, γ = {gamma}"
 
 
-def is_hot(content: Mapping[str, Any]) -> bool:
-    """Tell whether a result was measured at the hot setting."""
-    return "llc_settings" not in content
+def settings_of(content: Mapping[str, Any], before: Settings = (HOT,)) -> Settings:
+    """Get the settings of a result; `before` are those of results that do not state theirs."""
+    return content.get("llc_settings", before)
 
 
-def settings_text(content: Mapping[str, Any], before: Sequence[Mapping[str, Any]] = (HOT,)) -> str:
-    """Format the settings of a result; `before` are those of results that do not state theirs."""
-    return "; ".join(map(setting_text, content.get("llc_settings", before)))
+def settings_text(settings: Settings) -> str:
+    """Format several settings."""
+    return "; ".join(map(setting_text, settings))
 
 
-def setting_line(name: str, before: Sequence[Mapping[str, Any]] = (HOT,)) -> str:
-    """State the settings of a JSON in a sentence, with a warning if they are hot."""
-    content = load(name)
-    warning = f" ({WARNING})" if is_hot(content) else ""
-    return f"Setting of the LLC: {settings_text(content, before)}{warning}."
+def is_hot(settings: Settings) -> bool:
+    """Tell whether one of the settings is hot."""
+    return any(llc["n_beta"] in (HOT["n_beta"], HOT_OF_MOD113["n_beta"]) for llc in settings)
 
 
-def line_of(llc: Mapping[str, Any]) -> str:
-    """State a setting in a sentence, with a warning if it is hot."""
-    hot = llc["n_beta"] in (HOT["n_beta"], HOT_OF_MOD113["n_beta"])
-    return f"Setting of the LLC: {setting_text(llc)}{f' ({WARNING})' if hot else ''}."
+def setting_line(name: str, before: Settings = (HOT,)) -> str:
+    """State the settings of a JSON in a sentence, with a warning if one is hot."""
+    return line_of(settings_of(load(name), before))
+
+
+def line_of(settings: Settings) -> str:
+    """State settings in a sentence, with a warning if one is hot."""
+    return f"Setting of the LLC: {settings_text(settings)}{f' ({WARNING})' if is_hot(settings) else ''}."

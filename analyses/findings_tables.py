@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from slt_grok.format import plural
 from slt_grok.llc.tables import doubt_about
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +47,7 @@ def load(name: str) -> Any:
 
 
 def num(value: float | None, spec: str = ".2f") -> str:
-    """Format a number; a dash stands for one that is not known."""
+    """Format a number; a dash if unknown."""
     return UNKNOWN if value is None else format(value, spec).replace("-", "−")
 
 
@@ -197,9 +198,9 @@ def zoo() -> str:
         ["estimates flagged: not trusted, or failed", num(summary["flagged_share"], ".0%")],
         ["estimates that failed", str(summary["failed"])],
     ]
-    who = f"*Inside*: the truth is inside the 95% interval. Measured by {script(summary['command'])} in "
-    who += f"{summary['wall_seconds'] / 60:.0f} minutes on {summary['environment']['threads']} threads, stored in "
-    who += "`analyses/results/validate.json`."
+    cost = f"{summary['wall_seconds'] / 60:.0f} minutes on {plural(summary['environment']['threads'], 'thread')}"
+    who = f"*Inside*: the truth is inside the 95% interval. Measured by {script(summary['command'])} in {cost}, stored "
+    who += "in `analyses/results/validate.json`."
     return "\n\n".join([table(header, rows), table(["over all estimates", "value"], facts), who])
 
 

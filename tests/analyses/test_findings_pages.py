@@ -49,7 +49,7 @@ def claims(folder: Path, **recorded: Any) -> str:
 def test_a_verdict_on_melted_chains_is_marked_and_compared(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(findings_claims, "REPEATED", {})
     text = claims(results)
-    assert "| supported (hot setting, to be measured anew) |" in text
+    assert "| supported (hot setting, to be re-measured) |" in text
     assert "`quickstart` 90.0% less `random_table` 75.0%: 0.15, not above 0.2" in text
 
 
@@ -61,29 +61,25 @@ def test_a_verdict_with_recorded_settings_is_not_marked(results: Path, monkeypat
     assert "one pair of runs" not in text
 
 
-def window(earliest: float, cell: str) -> dict[str, Any]:
+def window(cell: str) -> dict[str, Any]:
     table = {"header": ["Seed", "Half-way step"], "rows": [["0", "–"], ["0", cell]]}
     notes = ["From step 1,265 to 2,600 the LLC falls"]
-    return {"notes": notes, "tables": [table], "columns": {"window.half_way_step_min": earliest}}
-
-
-def test_half_way_before_the_start_of_the_factors_is_explained() -> None:
-    assert "from step 1,265" in findings.half_way_notes(window(1264.0, "1,264 (900 to 1,265)"))[0]
-    assert findings.half_way_notes(window(1265.0, "1,265 (1,265 to 1,400)")) == []
-    assert findings.half_way_notes(window(1264.0, "1,264 (900 to 1,265)") | {"notes": ["Other"]}) == []
+    return {"notes": notes, "tables": [table]}
 
 
 def test_half_way_between_two_checkpoints_is_not_taken_for_a_step() -> None:
-    assert "anywhere between them" in findings.half_way_notes(window(1800.0, "1,800 (1,265 to 2,600)"))[0]
+    assert "anywhere between them" in findings.half_way_notes(window("1,800 (1,265 to 2,600)"))[0]
+    assert findings.half_way_notes(window("1,300 (1,265 to 1,400)")) == []
+    assert findings.half_way_notes(window("1,800 (1,265 to 2,600)") | {"notes": ["Other"]}) == []
 
 
 def test_programs_of_networks_that_were_trained_again_are_named(results: Path) -> None:
     networks = [{"run": "runs/mod113", "keys": [1, 3]}, {"run": "runs/quickstart", "keys": [1, 2]}]
     write_json(results / "programs.json", {"networks": networks})
-    (said,) = findings_networks.other_trainings()
-    assert "`mod113`" in said
-    assert "1, 3;" in said
-    assert said.endswith("has 1, 2.")
+    (sentence,) = findings_networks.other_trainings()
+    assert "`mod113`" in sentence
+    assert "1, 3;" in sentence
+    assert sentence.endswith("has 1, 2.")
 
 
 def test_the_answer_states_the_drop_of_the_control_and_the_bounds(results: Path) -> None:
@@ -95,14 +91,24 @@ def test_the_answer_states_the_drop_of_the_control_and_the_bounds(results: Path)
     controls = {
         "confound": {"tables": [treatments]},
         "gauge": {"columns": {"gauge.largest_share": 0.5}},
-        "window": {"tables": [gammas], "columns": {"window.drop_factor_min": 7.0, "window.drop_factor_max": 80.0}},
+        "window": {
+            "notes": ["Other.", "From step 30 to 2,600 the LLC falls"],
+            "tables": [gammas],
+            "columns": {"window.drop_factor_min": 7.0, "window.drop_factor_max": 80.0},
+        },
     }
     write_json(results / "quickstart_llc_controls.json", {"controls": controls})
     write_json(results / "mod113_before.json", {"summary": {"llc_peak": 900.0, "llc_final": 12.25}})
     text = " ".join(findings_blocks.answer().split())
+    assert "with a sampling error of 2.0. With" in text  # the status of the peak is unknown
     assert "drops by 150, half of it by step 300; that of `quickstart` drops by 90, half of it by step 400" in text
     assert "`mod113` is half way at step 500 and generalizes at step 8,000" in text
     assert "0.25 ± 0.01 of it remains" in text
     assert "by up to 50.0% of the drop" in text
-    assert "it is 7 at γ = 10 and 80 at γ = 90." in text
+    assert "As a factor, from step 30 on, it is 7 at γ = 10 and 80 at γ = 90." in text
     assert "An earlier training of `mod113`, whose gradients differ in rounding, ended at 12.2 instead of" in text
+
+    recorded = {"summary": summary(100, 10) | {"llc_peak_status": "not a minimum"}}
+    write_json(results / "quickstart.json", recorded)
+    text = " ".join(findings_blocks.answer().split())
+    assert "with a sampling error of 2.0; but the network at its peak is not a minimum. With" in text
