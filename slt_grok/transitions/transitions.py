@@ -135,7 +135,7 @@ def measure(
             for name in curves.names
             for network in curves.seeds.tolist()
         ]
-        changes = np.reshape(changes, (len(curves.names), len(curves.seeds), len(FRACTIONS), 3))
+        changes = np.array(changes, dtype=float).reshape((len(curves.names), len(curves.seeds), len(FRACTIONS), 3))
         values |= {
             f"transition_{when}{ending}{suffix}": changes[:, :, k, part]
             for k, when in enumerate(FRACTIONS)
