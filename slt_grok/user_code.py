@@ -53,15 +53,15 @@ def permit(text: str, option: str) -> str:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
         raise SltGrokError(f"{option}: {file}: expected a readable Python file ({error.strerror})") from error
-    function = f"{digest}:{match['function']}"
-    if function not in _read_permitted():
-        _permitted.add(function)
+    reference = f"{file}:{match['function']}@{digest}"
+    if reference not in _read_permitted():
+        _permitted.add(reference)
         with suppress(OSError):
             path = _permitted_path()
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a") as lines:
-                lines.write(function + "\n")
-    return f"{file}:{match['function']}@{digest}"
+                lines.write(reference + "\n")
+    return reference
 
 
 def load(reference: str) -> Callable[..., Any]:
@@ -88,7 +88,7 @@ def load(reference: str) -> Callable[..., Any]:
         raise CodeError(
             f"{file}: has changed since the import; restore it, or import the checkpoints again with the new one"
         )
-    if f"{digest}:{match['function']}" not in _read_permitted():
+    if reference not in _read_permitted():  # a copy elsewhere would import other neighbors
         raise CodeError(
             f"{file}: this run would execute its function {match['function']}, which was never named on this machine; "
             f"read it, and import the checkpoints again if you trust it"
@@ -141,6 +141,6 @@ def _permitted_path() -> Path:
 
 def _read_permitted() -> set[str]:
     try:
-        return _permitted | set(_permitted_path().read_text().split())
+        return _permitted | set(_permitted_path().read_text().splitlines())
     except OSError:
         return _permitted

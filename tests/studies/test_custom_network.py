@@ -159,6 +159,16 @@ def test_a_module_inside_what_was_saved_is_found_and_the_rest_named(home: Path, 
     assert Run(home / "runs/line").trajectory.parameters["model.weight"][2, 0].eq(1).all()
 
 
+def test_a_copy_of_a_permitted_file_next_to_other_neighbors_does_not_run(home: Path, slt_grok_command: Command) -> None:
+    assert bring(slt_grok_command)[0] == 0
+    (home / "elsewhere").mkdir()
+    (home / "elsewhere/line.py").write_text(LINE)
+    manifest = home / "runs/line/manifest.json"
+    manifest.write_text(manifest.read_text().replace(str(home / "line.py"), str(home / "elsewhere/line.py")))
+    assert slt_grok_command("measure", "runs/line")[0] == 2
+    assert not (home / "elsewhere/executed").exists()
+
+
 def test_an_edited_manifest_runs_no_other_function_of_a_permitted_file(home: Path, slt_grok_command: Command) -> None:
     assert bring(slt_grok_command)[0] == 0
     manifest = home / "runs/line/manifest.json"
