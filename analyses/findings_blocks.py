@@ -59,7 +59,8 @@ def answer() -> str:
         f"following |w|², {following} of it remains. Rescaling neurons, which changes no output, moves trusted values "
         f"by up to {gauge:.1%} of the drop between trusted checkpoints. As a factor{since} it is "
         f"{factors[0]} at γ = {gammas[0]} and {factors[1]} at γ = {gammas[-1]}. An earlier training of `mod113`, whose "
-        f"gradients differ in rounding, ended at {num(before['llc_final'], '.1f')} instead of {num(large['llc_final'], '.1f')}.",
+        f"gradients differ in rounding, ended at {num(before['llc_final'], '.1f')} instead of "
+        f"{num(large['llc_final'], '.1f')}.",
     ]
     return "\n\n".join(fill_text(each, 120, break_on_hyphens=False) for each in paragraphs)
 

@@ -40,7 +40,7 @@ def llc_dropped(summary: Summary) -> bool | None:
 
 def headline(summary: Summary) -> str:
     """Summarize the run in one sentence, which names LLC estimates that are omitted, and an untrusted peak or end."""
-    remarks = [omitted_estimates(summary), *(untrusted_end(summary, *end) for end in ENDS.items())]
+    remarks = [omitted_estimates(summary), *(untrusted_end(summary, name) for name in ENDS)]
     return "; ".join([_outcome(summary).removesuffix("."), *filter(None, remarks)]) + "."
 
 
@@ -54,15 +54,19 @@ def omitted_estimates(summary: Summary) -> str:
     )
 
 
-def untrusted_end(summary: Summary, name: str, words: str) -> str:
-    """State the untrusted status of the LLC's peak or end, or for how many seeds it is untrusted; empty if trusted."""
-    seeds = by_seed(summary)
-    doubts = list(filter(None, (doubt_at(each, name) for each in seeds.values())))
-    if not doubts:
+def untrusted_end(summary: Summary, name: str) -> str:
+    """State why the `peak` or `final` LLC is untrusted, or for how many seeds it is; empty if it is trusted."""
+    seeds = list(by_seed(summary).values())
+    untrusted = [each for each in seeds if doubt_at(each, name)]
+    if not untrusted:
         return ""
     if len(seeds) > 1:
-        return f"the LLC at its {words} is untrusted in {len(doubts)} of {len(seeds)} networks"
-    return f"the LLC at its {words} has the status {doubts[0]}"
+        return f"the {name} LLC is untrusted in {len(untrusted)} of {len(seeds)} networks"
+    status, descent = (untrusted[0].get(f"llc_{name}_{what}") for what in ("status", "descent"))
+    if status != LLCStatus.NOT_A_MINIMUM:
+        return f"the {name} LLC is {status}"
+    size = f" (its LLC is low by {low_by(descent)})" if known(descent) else ""
+    return f"the network at {'the end' if name == 'final' else 'the peak of the LLC'} is not a minimum{size}"
 
 
 def doubt_at(summary: Summary, name: str) -> str:

@@ -60,15 +60,14 @@ def test_an_untrusted_peak_or_end_is_never_printed_without_its_status():
     assert numbers["Final LLC*"] == "20.00 ± 0.20 (not converged) at step 2,600"
     assert numbers["LLC drop*"] == f"473.4 ± 3.0 (peak: {low}; end: not converged)"
     assert summary.headline(PEAK) == (
-        "The network generalized, and its LLC dropped; the LLC at its peak has the status not a minimum, "
-        "low by 31.5 to 63; "
-        "the LLC at its end has the status not converged."
+        "The network generalized, and its LLC dropped; the network at the peak of the LLC is not a minimum "
+        "(its LLC is low by 31.5 to 63); the final LLC is not converged."
     )
     trusted = PEAK | {"llc_peak_status": "effective", "llc_peak_descent": None, "llc_final_status": "converged"}
     assert "(" not in "".join(text for name, text in summary.key_numbers(trusted).items() if name.endswith("*"))
     assert summary.headline(trusted) == "The network generalized, and its LLC dropped."
     seeds = {"seeds": {"0": PEAK, "1": trusted}}
-    assert "the LLC at its peak is untrusted in 1 of 2 networks" in summary.headline(seeds)
+    assert "the peak LLC is untrusted in 1 of 2 networks" in summary.headline(seeds)
 
 
 def test_both_directions_of_the_bias_of_a_peak_are_stated_where_both_apply():

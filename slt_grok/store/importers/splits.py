@@ -39,7 +39,7 @@ class Stored(NamedTuple):
         return abs(value - self.value) <= max(tolerance * max(abs(value), abs(self.value)), self.change)
 
     def agrees_with(self, value: float) -> bool:
-        """Check whether another value is the same loss up to the noise of float32."""
+        """Check whether another value is within 5% of the loss, or both are 0 up to the noise of float32."""
         return self.reproduced_by(value) or abs(value - self.value) <= NOISE
 
 
@@ -192,12 +192,12 @@ def _compared(networks: Sequence[Imported]) -> list[str]:
             continue
         shown = wrong[0] if wrong else max(stored)
         where = f" at step {networks[shown].step}" if len(networks) > 1 else ""
-        words = "they agree within 5%"
+        count = f"{len(wrong)} of" if wrong else "all"
+        at = f" (at {count} {len(stored)} checkpoints)" if len(stored) > 1 else ""
+        words = f"they agree within 5%{at}"
         if wrong:
-            words = "they differ by more than 5%: the split, the task or the layout may differ"
-        also = f" ({'so at' if wrong else 'as at all'} {len(wrong) if wrong else len(stored)} checkpoints)"
-        also = also if len(stored) > 1 else ""
-        notes.append(f"Stored {name}{where} {stored[shown].value:.5g}, computed {values[shown]:.5g}: {words}{also}.")
+            words = f"they differ by more than 5%{at}: the split, the task or the layout may differ"
+        notes.append(f"Stored {name}{where} {stored[shown].value:.5g}, computed {values[shown]:.5g}: {words}.")
     if not notes:
         last = networks[-1].evaluate()
         notes.append(
