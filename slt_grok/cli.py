@@ -211,7 +211,7 @@ def import_(
         str | None, typer.Option(help="With --data: a function of outputs and targets; cross-entropy by default.")
     ] = None,
     task: Annotated[
-        Path | None, typer.Option(help="With --module, instead of --data: a YAML file with a task of ours.")
+        Path | None, typer.Option(help="With --module, instead of --data: a YAML file with a built-in task.")
     ] = None,
     sites: Annotated[
         Path | None, typer.Option(help="With --module: a YAML file with its sites and roles, to measure circuits.")

@@ -277,7 +277,7 @@ class Measurement(Result):
         """Measure every network, or some of them: a dataset over (step, seed, ...)."""
 
     def checkpoints_of(self, settings: Any, checkpoints: int) -> int:
-        """Count the checkpoints that are measured, of the given number: at most `checkpoints` of the settings."""
+        """Count how many of a run's checkpoints are measured: all, or at most `settings.checkpoints`."""
         return min(getattr(settings, "checkpoints", None) or checkpoints, checkpoints)
 
     def unmeasurable(self, network: Network) -> str | None:

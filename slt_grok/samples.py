@@ -32,7 +32,7 @@ def read(data: Any) -> tuple[Inputs, Tensor]:
     data : tuple, dict, Dataset or DataLoader
         (inputs, targets); a dict of inputs with the targets as `labels` or `label`; or a dataset of samples of such a
         form. Inputs are a tensor, an array or a list of numbers, or a tuple or dict of tensors for a module with
-        several. A dataset is read in its order, every sample once, also if it comes in a loader that shuffles.
+        several inputs. A dataset is read in its order, every sample once, also if it comes in a loader that shuffles.
 
     Returns
     -------
@@ -72,7 +72,9 @@ def _drawn_rows(loader: DataLoader) -> list[int] | None:
     if type(batches) is BatchSampler and type(sampler) in (RandomSampler, SequentialSampler):
         return None
     kinds = f"{type(sampler).__name__} and {type(batches).__name__}"
-    raise SltGrokError(f"data: expected a DataLoader that draws every sample once, got one with {kinds}")
+    raise SltGrokError(
+        f"data: expected a DataLoader that draws every sample once, got one with {kinds}; pass its dataset"
+    )
 
 
 def _read_twice(dataset: Any, collate: Callable[[list[Any]], Any], rows: Sequence[int] | None = None) -> Any:
@@ -106,7 +108,7 @@ def _pair(data: Any) -> tuple[Inputs, Tensor]:
         data = {name: values for name, values in data.items() if name != names[0]}, data[names[0]]
     if not isinstance(data, tuple | list) or len(data) != 2:
         got = f"{len(data)} items" if isinstance(data, tuple | list) else type(data).__name__
-        raise SltGrokError(f"data: expected (inputs, targets), two tensors with as many samples, got {got}")
+        raise SltGrokError(f"data: expected (inputs, targets), two tensors with the same number of samples, got {got}")
     inputs, targets = _inputs(data[0]), _tensor("targets", data[1])
     counts = [len(tensor) for tensor in tensors_of(inputs)]
     if not len(targets) or set(counts) != {len(targets)}:

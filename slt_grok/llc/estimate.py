@@ -134,7 +134,7 @@ def estimate(
         fit, first the chains are reduced, to no fewer than 8, then the updates, to no fewer than 200, and an estimate
         that still changes is not repeated with more; the status says how good the result is.
     on_progress : callable, optional
-        Called with the completed fraction and the mean loss; a progress bar by default.
+        Called with (fraction, note), the completed fraction and a few words; a progress bar by default.
 
     Returns
     -------

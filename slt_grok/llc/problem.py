@@ -112,7 +112,7 @@ class Problem:
         if not kind.known:
             notes.append("the loss fails on large outputs: a finite minimizer is assumed; pass finite_minimizer=")
         if subspace is None and trajectory.network.frozen:
-            notes.append(f"without requires_grad, and fixed: {', '.join(trajectory.network.frozen)}")
+            notes.append(f"held fixed (requires_grad=False): {', '.join(trajectory.network.frozen)}")
         for label, value in zip(trajectory.labels(), baselines, strict=True):
             if not np.isfinite(value):
                 where = ", ".join(f"{dim} {coordinate}" for dim, coordinate in label.items()) or "the network"
@@ -213,7 +213,8 @@ def _check_loss(trajectory: Trajectory, inputs: Tensor, targets: Tensor, given: 
         once = loss(outputs, targets)
         if not same(once, loss(twice.double(), torch.cat([targets, targets]))):
             raise SltGrokError(
-                "loss: expected the losses of the samples or their mean, got another value for data twice"
+                "loss: expected the losses of the samples or their mean, got a different value when every "
+                "sample is repeated; use reduction='mean'"
             )
         shifted = loss(outputs.roll(1, 0), targets) if by_sample and n > 1 else None
         if (

@@ -45,7 +45,7 @@ def with_single_precision(
     note = f"weights in {listing(formats)} were converted to float32"
     if not finite_minimizer:
         return trajectory, [note]
-    note += "; w* is the minimum of the loss over all weights that round to them"
+    note += "; w* is where L-BFGS ends within the weights that round to them"
     return before_rounding(trajectory, inputs, targets), [note]
 
 

@@ -52,7 +52,7 @@ def import_custom(
     data, loss : str, optional
         FILE.py:FUNCTION, see `slt_grok.tasks.custom`.
     task : Path, optional
-        YAML file with the section `task` of a configuration, instead of data: one of our tasks.
+        YAML file with the section `task` of a configuration, instead of data: a built-in task.
     sites : Path, optional
         YAML file with sites, roles and options of `slt_grok.models.Adapter`, so that circuits can be measured.
     step_from : str, optional

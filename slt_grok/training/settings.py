@@ -98,7 +98,7 @@ class TrainingSettings(Settings):
         Raises
         ------
         SltGrokError
-            The network is not one of ours, the batch is larger than the train set, the task has no group, or
+            The network is not a built-in one, the batch is larger than the train set, the task has no group, or
             frequencies are unknown or duplicated.
         """
         assert network.task is not None

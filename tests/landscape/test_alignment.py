@@ -62,7 +62,7 @@ def test_every_kind_computes_the_same_after_a_permutation(settings):
 
 def test_every_kind_is_here():
     known = {kind.name for kind in models.Model.all() if kind.__module__.startswith("slt_grok.")}
-    assert {settings["kind"] for settings in SETTINGS} == known - {"custom"}  # a person's own module
+    assert {settings["kind"] for settings in SETTINGS} == known - {"custom"}  # a user-supplied module
 
 
 @each_kind

@@ -72,7 +72,7 @@ def test_weights_without_gradients_do_not_move() -> None:
     for source in (module, Trajectory.stack(module, {0: module.state_dict()})):
         result = estimate(source, (X, Y), loss=MSE, **SHORT)
         assert result.dimension == 4
-        assert result.notes == "without requires_grad, and fixed: 0.weight, 0.bias"
+        assert result.notes == "held fixed (requires_grad=False): 0.weight, 0.bias"
     module.requires_grad_(False)  # for inference
     result = estimate(module, (X, Y), loss=MSE, **SHORT)
     assert result.dimension == 13

@@ -81,7 +81,7 @@ def test_burn_in_is_not_averaged_in_and_thinning_picks_draws(trajectory: Traject
 
 
 class Sine(nn.Module):
-    """A person's own regression network."""
+    """A user-supplied regression network."""
 
     def __init__(self) -> None:
         super().__init__()

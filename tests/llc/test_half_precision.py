@@ -71,7 +71,7 @@ def test_a_rounded_regression_has_half_the_number_of_weights() -> None:
     )  # fmt: skip
     assert result.llc.item() == pytest.approx(10.5, rel=0.05)
     assert result.attrs["dtype"] == "float32"
-    assert "w* is the minimum" in result.attrs["notes"]
+    assert "w* is where L-BFGS ends" in result.attrs["notes"]
     assert result.llc_status.item() != "not a minimum", result.llc_status_reason.item()
 
 

@@ -1,4 +1,4 @@
-"""A person's own loss: whether it has a finite minimizer, and whether it is a mean over samples, from what it does."""
+"""A user-supplied loss: whether it has a finite minimizer, and whether it is a mean over samples, from what it does."""
 
 import math
 from collections.abc import Callable

@@ -24,7 +24,7 @@ SETTINGS = [
 
 
 def test_every_kind_is_here():
-    kinds = {kind.name for kind in models.Model.all()} - {"custom"}  # a person's own module, which is not trained here
+    kinds = {kind.name for kind in models.Model.all()} - {"custom"}  # a user-supplied module, which is not trained here
     assert {settings["kind"] for settings in SETTINGS} == kinds
 
 

@@ -274,7 +274,7 @@ def test_vmap_is_not_used_where_its_values_differ() -> None:
 
 
 def test_fused_attention_is_replaced_inside_a_call_alone() -> None:
-    """It has no second derivative; a person's own settings of kernels are restored."""
+    """It has no second derivative; user-supplied settings of kernels are restored."""
     layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.1, batch_first=True).eval()
     network, x = Network(layer), torch.randn(5, 3, 4, dtype=torch.float64)
     state = {name: tensor.double() for name, tensor in network.copy_state(layer).items()}

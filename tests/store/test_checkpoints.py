@@ -288,7 +288,7 @@ def test_the_final_network_of_a_file_with_checkpoints_is_named_if_it_is_another(
     torch.save(content, tmp_path / "a.pt")
     files = read_checkpoints([tmp_path / "a.pt"])
     assert {file.step: file.state["0.weight"][0, 0].item() for file in files} == {10: 1.0, 20: 2.0}
-    assert any("Ignored" in note and "under model" in note for note in files[0].notes)
+    assert any("Ignored" in note and "under `model`" in note for note in files[0].notes)
     assert "epoch" not in files[0].extras  # that of the final network
     torch.save(content | {"checkpoint_steps": [10]}, tmp_path / "b.pt")
     with pytest.raises(SltGrokError, match="checkpoint_steps to list the step of each of the 2 checkpoints"):
@@ -333,7 +333,7 @@ def test_files_without_named_tensors(tmp_path):
         ({"model": {}}, "named tensors"),
         (nested, "named tensors"),
         (circle, "named tensors"),
-        ({**net(0), "epoch": 3}, "named tensors, but epoch is a int"),
+        ({**net(0), "epoch": 3}, "named tensors, but epoch is an int; save model.state_dict"),
         ({1: torch.ones(2)}, "named tensors, but 1 is a tensor without a name"),
         ({"a": torch.ones(2).to_sparse()}, "expected a to be an ordinary tensor"),
         ([[net(0), net(1)]], "the training step of each of its 2 checkpoints"),

@@ -1,4 +1,4 @@
-"""A person's own module and data on the command line: what is executed, what is measured, and what is refused."""
+"""A user-supplied module and data on the command line: what is executed, what is measured, and what is refused."""
 
 import json
 import sys

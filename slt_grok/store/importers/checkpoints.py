@@ -29,6 +29,7 @@ HOLDERS = ("model", "state_dict", "model_state_dict")  # keys under which a file
 PREFIX = re.compile(r"((?:_orig_mod|module|model)\.)")
 COMPILED = "_orig_mod."
 OF_LAST = ("epoch", "step", "global_step", "train_loss", "test_loss")  # entries on the last of several checkpoints
+REMEDY = "save model.state_dict()"
 DEPTH = 4  # of containers inside each other
 
 
@@ -53,11 +54,11 @@ def read_checkpoints(paths: Iterable[str | Path], step_from: str | None = None) 
     SltGrokError
         A file is missing, damaged, or holds no named tensors, or has nothing called `step_from`.
     """
-    found = [source for path in paths for source in sources(Path(path))]
-    column = steps.differing([stem(path) for path, *_ in found])
+    files = [source for path in paths for source in sources(Path(path))]
+    column = steps.differing([stem(path) for path, *_ in files])
     return [
         _with_step(checkpoint, step_from, column)
-        for path, content, notes in found
+        for path, content, notes in files
         for checkpoint in _checkpoints(path, content, notes, step_from)
     ]
 
@@ -66,12 +67,12 @@ def read_checkpoints(paths: Iterable[str | Path], step_from: str | None = None) 
 
 
 def _checkpoints(path: Path, content: Any, notes: list[str], step_from: str | None) -> list[SourceFile]:
-    found = [_stripped(replace(file, notes=[*notes, *file.notes])) for file in _inside(path, content, step_from)]
-    for file in found:
+    checkpoints = [_stripped(replace(file, notes=[*notes, *file.notes])) for file in _inside(path, content, step_from)]
+    for file in checkpoints:
         for name, tensor in file.state.items():
             if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested or tensor.is_meta:
                 raise file.error(f"expected {name} to be an ordinary tensor, got a sparse, quantized or empty one")
-    return found
+    return checkpoints
 
 
 def _inside(path: Path, content: Any, step_from: str | None, depth: int = 0) -> list[SourceFile]:
@@ -80,19 +81,19 @@ def _inside(path: Path, content: Any, step_from: str | None, depth: int = 0) -> 
     if _is_state(content):
         return [SourceFile(path, content)]
     if depth > DEPTH or not isinstance(content, Mapping | list | tuple) or not content:
-        raise SltGrokError(wrong)
+        raise SltGrokError(f"{wrong}; {REMEDY}")
     if not isinstance(content, Mapping):
         return _several(path, list(content), _spaced(path, content, step_from), {}, step_from, depth)
     if isinstance(content.get("checkpoints"), Mapping | list | tuple) and content["checkpoints"]:
         return _recorded(path, content, step_from, depth)
     if any(isinstance(value, Tensor) and value.ndim for value in content.values()) and not _holder(content):
         name, value = next((k, v) for k, v in content.items() if not isinstance(k, str) or not isinstance(v, Tensor))
-        raise SltGrokError(f"{wrong}, but {name} is {_described(value)}")
+        raise SltGrokError(f"{wrong}, but {name} is {_described(value)}; {REMEDY}")
     holder = _holder(content)
     if holder is None:
         by_step = {key: _key_step(path, key) for key in content}
         if None in by_step.values() or not all(isinstance(value, Mapping) for value in content.values()):
-            raise SltGrokError(wrong)
+            raise SltGrokError(f"{wrong}; {REMEDY}")
         return _several(path, list(content.values()), list(by_step.values()), {}, step_from, depth)
     outer = {key: value for key, value in content.items() if key != holder}
     inner = _inside(path, content[holder], step_from, depth + 1)
@@ -105,7 +106,10 @@ def _is_state(content: Any) -> bool:
 
 
 def _described(value: Any) -> str:
-    return "a tensor without a name" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    if isinstance(value, Tensor):
+        return "a tensor without a name"
+    kind = type(value).__name__
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
 
 
 def _holder(content: Mapping[Any, Any]) -> str | None:
@@ -120,8 +124,8 @@ def _key_number(key: Any) -> Any:
 
 
 def _key_step(path: Path, key: Any) -> int | None:
-    found = _key_number(key)
-    return None if found is None else whole(path, "the key of a checkpoint", found)
+    number = _key_number(key)
+    return None if number is None else whole(path, "the key of a checkpoint", number)
 
 
 def _spaced(path: Path, content: Sequence[Any], step_from: str | None) -> list[int | None]:
@@ -148,11 +152,11 @@ def _recorded(path: Path, content: Mapping[Any, Any], step_from: str | None, dep
                 raise SltGrokError(f"{path}: expected {name} to list the step of each of the {len(items)} checkpoints")
             known = [whole(path, name, step) for step in listed]
             notes = [f"The steps are those of {name}."]
-    found = _several(path, items, known, extras, step_from, depth)
+    files = _several(path, items, known, extras, step_from, depth)
     holder = next((key for key in HOLDERS if _is_state(content.get(key))), None)
-    if holder is not None and not any(same_tensors(content[holder], file.state) for file in found):
-        notes.append(f"Ignored, since its step is not stated: the network under {holder}, besides the checkpoints.")
-    return [replace(file, notes=[*notes, *file.notes]) for file in found]
+    if holder is not None and not any(same_tensors(content[holder], file.state) for file in files):
+        notes.append(f"Ignored the network under `{holder}`: it equals no checkpoint and has no step.")
+    return [replace(file, notes=[*notes, *file.notes]) for file in files]
 
 
 def _several(
@@ -163,20 +167,20 @@ def _several(
     step_from: str | None,
     depth: int,
 ) -> list[SourceFile]:
-    found = []
+    files = []
     for item, listed in zip(items, known, strict=True):
         inner = _inside(path, item, step_from, depth + 1)
         if len(inner) > 1:
             raise SltGrokError(f"{path}: expected a list of state dicts, got lists in a list")
         entries = {**extras, **inner[0].extras}
         step = _entry_step(path, entries, step_from) if listed is None else listed
-        found.append(replace(inner[0], extras=entries, step=step))
-    if len(found) > 1 and any(file.step is None for file in found):
+        files.append(replace(inner[0], extras=entries, step=step))
+    if len(files) > 1 and any(file.step is None for file in files):
         raise SltGrokError(
-            f"{path}: expected the training step of each of its {len(found)} checkpoints: save a dict {{step: state "
+            f"{path}: expected the training step of each of its {len(files)} checkpoints: save a dict {{step: state "
             f"dict}}, or give the number of steps between two of them, such as --step-from 100"
         )
-    return found
+    return files
 
 
 def same_tensors(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
@@ -216,11 +220,11 @@ def _with_step(file: SourceFile, step_from: str | None, column: int | None) -> S
         return file
     name = stem(file.path)
     if step_from is not None:
-        found = file.extras.get(step_from, steps.named_step(name, step_from))
-        if found is None:
+        number = file.extras.get(step_from, steps.named_step(name, step_from))
+        if number is None:
             known = steps.choices(name, file.extras)
             raise file.error(f"expected --step-from to be one of {', '.join(known) or 'its entries'}, got {step_from}")
-        return replace(file, step=whole(file.path, step_from, found))
+        return replace(file, step=whole(file.path, step_from, number))
     stated = _entry_step(file.path, file.extras)
     if stated is not None:
         return replace(file, step=stated)

@@ -39,10 +39,10 @@ def sources(path: Path) -> Iterator[tuple[Path, Any, list[str]]]:
         return
     folders = [folder for folder in _folders(path) if _weights_in(folder)]
     if folders:
-        beside = [file for file in path.iterdir() if file.suffix in SUFFIXES]
+        others = [file for file in path.iterdir() if file.suffix in SUFFIXES]
         for folder in folders:
-            found, content, notes = _folder(folder)
-            yield found, content, [*notes, *_ignored(beside, "of which no step is stated")]
+            weights, content, notes = _folder(folder)
+            yield weights, content, [*notes, *_ignored(others, "of which no step is stated")]
         return
     files = sorted(child for child in path.iterdir() if child.suffix in SUFFIXES and child.is_file())
     used = [file for file in files if not NO_WEIGHTS.fullmatch(file.name)]

@@ -36,7 +36,7 @@ class Importer(Registered, ABC):
         Raises
         ------
         SltGrokError
-            The file does not hold a network that our models can express; the message says why.
+            The file does not hold a network that this package's models can express; the message says why.
         """
 
     def read(self, file: SourceFile) -> Imported:

@@ -167,7 +167,7 @@ def known_activation(path: Path, name: Any) -> str:
     Raises
     ------
     SltGrokError
-        None of our models has it.
+        None of this package's models has it.
     """
     if str(name).lower() not in ACTIVATIONS:
         raise SltGrokError(f"{path}: expected the activation to be one of {list(ACTIVATIONS)}, got {name!r}")

@@ -1,4 +1,4 @@
-"""The training step of a checkpoint, from an entry of its file or from its name; a number is never guessed at.
+"""The training step of a checkpoint, from an entry of its file or from its name; ambiguous numbers are never used.
 
 An entry `global_step`, `step` or `iteration` is the step. In a name such as `epoch=9-step=500-v1`, the number after
 `step`, `iter` or `checkpoint` is. Any other number is the step only if it is the only one in the name, or the only one

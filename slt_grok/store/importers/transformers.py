@@ -1,8 +1,8 @@
-"""Convert transformers of any depth from the two layouts found in files to ours.
+"""Convert transformers of any depth from the two layouts found in files to this package's.
 
 `own_code` is the layout of the code of Nanda et al. 2301.05217, adopted by Zhong et al. 2306.17844, in which weights
 multiply from the left. `transformer_lens` is that of the TransformerLens library; its weights multiply from the right,
-like ours.
+as in this package.
 """
 
 import re
