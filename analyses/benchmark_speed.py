@@ -9,7 +9,7 @@ Usage: python analyses/benchmark_speed.py [--only W1 --only W3] [--repetitions 5
 
 Peers get environments of their own under runs/peers on first use; one that cannot be installed is left out with a
 sentence. Ratios are medians over medians, with the 95% bootstrap interval over the repetitions. FILE keeps the
-workloads that were not run again, each with the provenance of its own run; the figure is written beside it.
+workloads that were not run again, each with the provenance of its own run; the figure is written next to it.
 """
 
 import argparse

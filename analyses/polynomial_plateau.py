@@ -86,7 +86,7 @@ def at_degree(degree: int) -> dict[str, Any]:
 
 
 def sampled(degree: int) -> dict[str, Any]:
-    """Plain SGLD at the conventional n_beta and gamma, beside its own closed form."""
+    """Plain SGLD at the conventional n_beta and gamma, next to its closed form."""
     module, data = problem(degree)
     settings = {"n_beta": N_BETA, "gamma": GAMMA, "burn_in": BURN_IN, "draws": DRAWS, "chains": CHAINS}
     found = estimate(module, data, loss=squared_error, sampler=SGLD(STEP), **settings)

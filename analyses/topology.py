@@ -215,7 +215,7 @@ def _architectures(axes: Axes, names: list[str]) -> None:
 
 
 def table(summary: dict[str, Any]) -> Table:
-    """CKA and torus distance with intervals, beside the published values."""
+    """CKA and torus distance with intervals, next to the published values."""
     found = Table(title="Mean over networks (95% interval) [published]")
     columns = [f"cka neurons_pre {cloud}" for cloud in CLOUDS]
     columns += ["cka neurons_post_read clock", "cka logits clock", "torus_distance", "rank_2_share"]

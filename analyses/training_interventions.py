@@ -71,7 +71,7 @@ def of_arm(done: pd.DataFrame, llc: xr.Dataset) -> dict[str, Any]:
 
 
 def content_of(study: StudyResults) -> dict[str, Any]:
-    """Every arm, each intervention beside the plain runs, and by name what is not used.
+    """Every arm, each intervention next to the plain runs, and by name what is not used.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def content_of(study: StudyResults) -> dict[str, Any]:
 
 @styled
 def figure(study: StudyResults) -> Figure:
-    """LLC and unmirrored test accuracy along training, of each intervention and beside it of the plain runs."""
+    """LLC and unmirrored test accuracy along training, of each intervention and of the plain runs."""
     arms = [arm for arm in study.table.arm.unique().tolist() if arm != PLAIN]
     made = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     panels = made.subplots(2, len(arms), sharex=True, sharey="row", squeeze=False)

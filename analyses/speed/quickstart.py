@@ -1,6 +1,6 @@
 """W7: the quickstart from command to report, against the commit that the work on speed started from.
 
-That commit is checked out beside the peers' environments and timed once; it runs in this environment.
+That commit is checked out next to the peers' environments and timed once; it runs in this environment.
 """
 
 import os
