@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from slt_grok import user_code
 from slt_grok.cli import main
 from slt_grok.registry import Registered
 from slt_grok.report.page import write
@@ -102,6 +103,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             main()
     assert not stop.value.code
     return folder / "run"
+
+
+@pytest.fixture
+def nothing_permitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder on a machine where no code was named yet."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(user_code, "_permitted", set())
+    for alias in [name for name in sys.modules if name.startswith("slt_grok_code_")]:
+        monkeypatch.delitem(sys.modules, alias)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

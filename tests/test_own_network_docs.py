@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from slt_grok import user_code
 from slt_grok.studies.run import Run
 from tests.conftest import Command
 
@@ -24,16 +23,13 @@ def blocks(section: str) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(nothing_permitted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the page's files."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(user_code, "_permitted", set())
+    monkeypatch.syspath_prepend(str(nothing_permitted))
     for block in [block for section in SECTIONS for block in blocks(section)]:
         if name := re.match(r"# (\S+\.(py|yaml))\n", block):
-            (tmp_path / name[1]).write_text(block)
-    return tmp_path
+            (nothing_permitted / name[1]).write_text(block)
+    return nothing_permitted
 
 
 def follow(section: str, slt_grok_command: Command, *extra: str) -> None:

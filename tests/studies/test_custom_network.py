@@ -68,20 +68,15 @@ SITES = {
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the person's files, and nothing named yet."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(user_code, "_permitted", set())
-    for alias in [name for name in sys.modules if name.startswith("slt_grok_code_")]:
-        monkeypatch.delitem(sys.modules, alias)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "line.py").write_text(LINE)
-    (tmp_path / "pairs.py").write_text(PAIRS)
-    (tmp_path / "checkpoints").mkdir()
+def home(nothing_permitted: Path) -> Path:
+    """A folder with the person's files."""
+    (nothing_permitted / "line.py").write_text(LINE)
+    (nothing_permitted / "pairs.py").write_text(PAIRS)
+    (nothing_permitted / "checkpoints").mkdir()
     for step in (0, 50, 100):
         state = {"model.weight": torch.full((1, 3), step / 100), "model.bias": torch.zeros(1)}
-        torch.save(state, tmp_path / "checkpoints" / f"{step}.pt")
-    return tmp_path
+        torch.save(state, nothing_permitted / "checkpoints" / f"{step}.pt")
+    return nothing_permitted
 
 
 def bring(slt_grok_command: Command, *changes: str) -> tuple[int, str]:

@@ -1,7 +1,6 @@
 """Other people's kinds of networks on the command line, from their checkpoints to the page."""
 
 import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import torch
 import xarray as xr
 from torch import nn
 
-from slt_grok import user_code
 from slt_grok.studies.run import Run
 from tests.conftest import Command
 
@@ -105,16 +103,11 @@ SECOND_DERIVATIVES = (
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the person's file, and nothing named yet."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(user_code, "_permitted", set())
-    for alias in [name for name in sys.modules if name.startswith("slt_grok_code_")]:
-        monkeypatch.delitem(sys.modules, alias)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "kinds.py").write_text(KINDS)
-    (tmp_path / "quick.yaml").write_text(QUICK)
-    return tmp_path
+def home(nothing_permitted: Path) -> Path:
+    """A folder with the person's file."""
+    (nothing_permitted / "kinds.py").write_text(KINDS)
+    (nothing_permitted / "quick.yaml").write_text(QUICK)
+    return nothing_permitted
 
 
 def trained(home: Path, kind: str) -> tuple[nn.Module, dict, dict]:
