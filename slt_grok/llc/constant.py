@@ -14,7 +14,6 @@ from slt_grok.llc.calibration import localization
 from slt_grok.llc.diagnostics import Average
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.window_noise import window_excess
-from slt_grok.operators.objective import as_floats
 
 CONSTANT = "the loss does not change near w*"
 LEFT = f"{CONSTANT}, where the LLC is 0; the chains have left that region and need a larger gamma"
@@ -32,8 +31,7 @@ def constant_window(problem: Problem) -> float | None:
 
 def is_constant(problem: Problem, gamma: float) -> np.ndarray:
     """Return for each network whether draws of w* + N(0, 1/gamma) all have the loss of w* in float64, (N,)."""
-    precise = replace(problem, dtype=torch.float64, inputs=as_floats(problem.inputs, torch.float64))
-    excess = abs(window_excess(precise, gamma, draws=DRAWS))
+    excess = abs(window_excess(replace(problem, dtype=torch.float64), gamma, draws=DRAWS))
     return np.all(excess <= ROUNDING * abs(problem.baselines[:, None]), axis=1)
 
 

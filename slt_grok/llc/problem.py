@@ -23,6 +23,7 @@ from slt_grok.llc.sample_losses import losses_of_outputs
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.sampling import Sampling, Schedule, Starts
 from slt_grok.llc.subspaces import Subspace, everything
+from slt_grok.operators.objective import as_floats
 from slt_grok.samples import described
 from slt_grok.trajectories import Loss, Trajectory, cross_entropy
 
@@ -99,9 +100,8 @@ class Problem:
         moves = subspace or everything(trajectory.network.shapes, trajectory.network.fixed)
         if not moves.dimension:
             raise SltGrokError("subspace: expected at least one weight that moves, got none")
-        if inputs.is_floating_point():
-            inputs = inputs.to(dtype)
-        precise = inputs.double() if inputs.is_floating_point() else inputs
+        inputs = as_floats(inputs, dtype)
+        precise = as_floats(inputs, torch.float64)
         outputs = _check_loss(trajectory, precise[:CHECKED], targets[:CHECKED], described(given))
         kind = loss_kind(trajectory.network.loss, outputs, len(precise[:CHECKED]), targets)
         if finite_minimizer is not None:

@@ -121,10 +121,10 @@ class CustomNetwork(Imported):
     @cached_property
     def per_pair(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss of each sample, computed in float64, and whether its answer is right; NaN without classes."""
-        inputs, targets = self.task.inputs, self.task.labels
-        inputs = inputs.double() if inputs.is_floating_point() else inputs
+        targets = self.task.labels
         with torch.no_grad():
-            outputs = self.network.outputs({name: t.double() for name, t in self.parameters.items()}, inputs)
+            precise = {name: tensor.double() for name, tensor in self.parameters.items()}
+            outputs = self.network.outputs(precise, self.task.inputs)
             losses = losses_of_outputs(self.network, outputs, targets)
         classes = not targets.is_floating_point() and outputs.ndim == 2 and targets.ndim == 1
         right = (outputs.argmax(-1) == targets).double() if classes else torch.full_like(losses, torch.nan)
