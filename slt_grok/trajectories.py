@@ -74,13 +74,28 @@ class Trajectory:
         """
         if not checkpoints:
             raise SltGrokError("checkpoints: expected at least one state dict")
-        network, steps = Network(module, task, loss), sorted(checkpoints)
+        steps = sorted(checkpoints)
         named = {f"checkpoint at step {step}": checkpoints[step] for step in steps}
-        states = [network.select_state(origin, saved) for origin, saved in named.items()]
-        for origin, state in zip(named, states, strict=True):
+        return cls.of_states(Network(module, task, loss), named, steps)
+
+    @classmethod
+    def of_states(cls, network: Network, states: Mapping[str, Parameters], steps: Sequence[int]) -> "Trajectory":
+        """Stack the state dicts of a network at some steps; see `stack`.
+
+        Parameters
+        ----------
+        network : Network
+            The network, whose buffers of integers become those of the state dicts.
+        states : mapping of str to mapping of str to Tensor
+            The state dicts by their origin, which errors name.
+        steps : sequence of int
+            The step of each.
+        """
+        selected = {origin: network.select_state(origin, saved) for origin, saved in states.items()}
+        for origin, state in selected.items():
             check_parameters(origin, state, network.shapes, buffers=network.buffers)
-        network.set_constants(named)
-        parameters = {name: torch.stack([state[name] for state in states]) for name in network.shapes}
+        network.set_constants(states)
+        parameters = {name: torch.stack([state[name] for state in selected.values()]) for name in network.shapes}
         return cls(network, parameters, ("step",), {"step": np.array(steps)})
 
     @classmethod

@@ -81,9 +81,8 @@ def import_custom(
     config = {"name": run_name(out.resolve().name), "seeds": [0], "task": content, "model": model, "training": None}
     network = parse_config(config, "import").network
     checkpoints = [_under_names_of(network, file) for file in read_checkpoints(files, step_from)]
-    trajectory = Trajectory.stack(
-        network.module, {i: file.state for i, file in enumerate(checkpoints)}, network.task, network.loss
-    )
+    states = {f"{file.path}, checkpoint {i}": file.state for i, file in enumerate(checkpoints, 1)}
+    trajectory = Trajectory.of_states(replace(network), states, range(len(states)))
     _check_constants(network, trajectory.network, f"{checkpoints[0].path}: expected {{}} as {module} makes it")
     Problem.from_inputs(trajectory)  # module, data and loss fit together, and every loss is finite
     networks = []

@@ -237,6 +237,16 @@ def test_a_mask_must_be_that_of_the_built_module(home: Path, slt_grok_command: C
         assert not (home / "runs").exists()
 
 
+def test_a_bad_tensor_is_named_with_its_file(home: Path, slt_grok_command: Command) -> None:
+    path = home / "checkpoints" / "50.pt"
+    torch.save(torch.load(path, weights_only=True) | {"model.bias": torch.tensor([torch.nan])}, path)
+    exit_code, error = bring(slt_grok_command)
+    assert exit_code == 2
+    assert "checkpoints/50.pt" in error
+    assert "model.bias holds NaN" in error
+    assert not (home / "runs").exists()
+
+
 def test_a_reference_is_checked(home: Path) -> None:
     for text in ("line.py:build", "line.py:build@12", "line.py@" + "0" * 64, "line.txt:build@" + "0" * 64):
         with pytest.raises(SltGrokError, match="expected a reference"):
