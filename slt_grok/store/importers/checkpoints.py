@@ -54,7 +54,7 @@ def read_checkpoints(paths: Iterable[str | Path], step_from: str | None = None) 
     SltGrokError
         A file is missing, damaged, or holds no named tensors, or has nothing called `step_from`.
     """
-    files = [source for path in paths for source in sources(Path(path))]
+    files = sources(map(Path, paths))
     column = steps.differing([stem(path) for path, *_ in files])
     return [
         _with_step(checkpoint, step_from, column)
