@@ -1,6 +1,5 @@
 """The command line: `slt-grok run`, `study`, `measure`, `calibrate`, `extract`, `import`, `report`, `show`, ..."""
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -134,7 +133,7 @@ def list_(
     from slt_grok.listing import listing
     from slt_grok.registry import load_plugins
 
-    load_plugins(plugin or [], "--plugin")
+    load_plugins(plugin or [], "--plugin", named=True)
     print(*listing(), sep="\n")
 
 
@@ -312,7 +311,6 @@ def main() -> None:
     from slt_grok.memory import keep_freed_memory
 
     keep_freed_memory()
-    sys.path.append(os.getcwd())  # plugins may be here, as with python -m
     try:
         app(standalone_mode=True)
     except SltGrokError as error:

@@ -159,10 +159,10 @@ def load_config(path: Path) -> RunConfig:
     SltGrokError
         The file is missing or not YAML, or a key or value is wrong; the message names it.
     """
-    return parse_config(read_yaml(path), str(path))
+    return parse_config(read_yaml(path), str(path), named=True)
 
 
-def parse_config(content: Any, origin: str) -> RunConfig:
+def parse_config(content: Any, origin: str, named: bool = False) -> RunConfig:
     """Parse a run's configuration from plain data.
 
     Parameters
@@ -171,6 +171,8 @@ def parse_config(content: Any, origin: str) -> RunConfig:
         Content of the file.
     origin : str
         Name of the source in error messages.
+    named : bool, optional
+        Whether the user named the source just now, and thus its plugins; see `slt_grok.registry.load_plugins`.
 
     Raises
     ------
@@ -180,7 +182,7 @@ def parse_config(content: Any, origin: str) -> RunConfig:
     plugins = content.get("plugins") or [] if isinstance(content, Mapping) else []
     if not isinstance(plugins, list) or not all(isinstance(name, str) for name in plugins):
         raise SltGrokError(f"{origin}: plugins: expected a list of module names, got {plugins!r}")
-    load_plugins(plugins, origin)
+    load_plugins(plugins, origin, named)
     config = parse_settings(run_config(), content, origin, "the keys name, task, model and training")
     config._content = dict(content)
     return config

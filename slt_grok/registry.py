@@ -2,17 +2,21 @@
 
 To add one, write a class with a `name` in a separate file; no other file changes. The package's modules are found by
 walking its folders, external modules by the entry point group `slt_grok.plugins` or the key `plugins` of a
-configuration.
+configuration. The plugins of a run's manifest are imported only if the user named them on this machine.
 """
 
 import importlib
 import inspect
+import os
 import pkgutil
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import entry_points
+from itertools import accumulate
 from typing import Any, ClassVar, Self
 
+from slt_grok import user_code
 from slt_grok.errors import SltGrokError
 
 GROUP = "slt_grok.plugins"
@@ -95,10 +99,11 @@ def import_modules(package: str) -> None:
 @cache
 def import_plugins() -> None:
     """Import the plugins that other distributions declare by an entry point."""
-    load_plugins([point.module for point in entry_points(group=GROUP)], f"entry points {GROUP}")
+    for point in entry_points(group=GROUP):
+        _import(point.module, f"entry points {GROUP}")
 
 
-def load_plugins(modules: Iterable[str], origin: str) -> None:
+def load_plugins(modules: Iterable[str], origin: str, named: bool) -> None:
     """Import the modules listed in a configuration.
 
     Parameters
@@ -107,15 +112,28 @@ def load_plugins(modules: Iterable[str], origin: str) -> None:
         Dotted names of importable modules; file paths are not accepted.
     origin : str
         Name of the source in error messages.
+    named : bool
+        Whether the user named them just now; otherwise they must have been named on this machine before.
 
     Raises
     ------
     SltGrokError
-        A module cannot be imported.
+        A module cannot be imported, or may not, since it was never named on this machine.
     """
+    import_plugins()  # before the current folder could add entry points
     for module in modules:
-        try:
-            importlib.import_module(module)
-        except (Exception, SystemExit) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise SltGrokError(f"{origin}: plugins: cannot import {module!r} ({reason})") from error
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())  # plugins may be here, as with python -m
+        for name in accumulate(module.split("."), "{}.{}".format):  # a package runs before the modules in it
+            _import(name, origin, user_code.permit_module if named else user_code.check_module)
+
+
+def _import(module: str, origin: str, check: Callable[[str], None] = lambda name: None) -> None:
+    try:
+        check(module)
+        importlib.import_module(module)
+    except user_code.CodeError as error:
+        raise user_code.CodeError(f"{origin}: plugins: {error}") from error
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise SltGrokError(f"{origin}: plugins: cannot import {module!r} ({reason})") from error

@@ -1,12 +1,14 @@
 """A user's functions, which a run names by file, function and digest: `/home/me/my_net.py:build@3f0c...`.
 
 A function runs only if the user named it on the command line of this machine, and only while its file is as it was
-then: a run directory from elsewhere, or with an edited manifest, executes nothing else. What was named is kept in the
-user's state folder, `~/.local/state/slt_grok` unless XDG_STATE_HOME says otherwise. Modules that a file imports run
-with it and are not covered by its digest.
+then: a run directory from elsewhere, or with an edited manifest, executes nothing else. The same holds for a manifest's
+plugins, which are named in a configuration or by an option. What was named is kept in the user's state folder,
+`~/.local/state/slt_grok` unless XDG_STATE_HOME says otherwise. Modules that a file imports run with it and are not
+covered by its digest.
 """
 
 import hashlib
+import importlib.util
 import os
 import re
 import sys
@@ -54,14 +56,29 @@ def permit(text: str, option: str) -> str:
     except OSError as error:
         raise SltGrokError(f"{option}: {file}: expected a readable Python file ({error.strerror})") from error
     reference = f"{file}:{match['function']}@{digest}"
-    if reference not in _read_permitted():
-        _permitted.add(reference)
-        with suppress(OSError):
-            path = _permitted_path()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a") as lines:
-                lines.write(reference + "\n")
+    _remember(reference)
     return reference
+
+
+def permit_module(name: str) -> None:
+    """Permit a module to be imported as a plugin, now and later, while its file is as it is now."""
+    if reference := _module_reference(name):
+        _remember(reference)
+
+
+def check_module(name: str) -> None:
+    """Check that importing a module would execute only permitted code; the packages around it are imported already.
+
+    Raises
+    ------
+    CodeError
+        It was never named on this machine, or has changed since.
+    """
+    if name not in sys.modules and (reference := _module_reference(name)) and reference not in _read_permitted():
+        raise CodeError(
+            f"the module {name}, {reference.rpartition('@')[0]}, was never named on this machine or has changed since; "
+            f"read it, and if you trust it, name it by slt-grok list --plugin {name}"
+        )
 
 
 def load(reference: str) -> Callable[..., Any]:
@@ -133,6 +150,25 @@ def _module(file: Path, source: bytes, digest: str) -> ModuleType:
             del sys.modules[alias]
             raise CodeError(f"{file}: fails with {type(error).__name__}: {error}") from error
     return sys.modules[alias]
+
+
+def _module_reference(name: str) -> str | None:
+    """Get the file of a module and its digest; None for no such module, or one without a file."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None or not spec.has_location:
+        return None
+    file = Path(spec.origin).resolve()
+    return f"{file}@{hashlib.sha256(file.read_bytes()).hexdigest()}"
+
+
+def _remember(reference: str) -> None:
+    if reference not in _read_permitted():
+        _permitted.add(reference)
+        with suppress(OSError):
+            path = _permitted_path()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a") as lines:
+                lines.write(reference + "\n")
 
 
 def _permitted_path() -> Path:

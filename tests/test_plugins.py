@@ -178,13 +178,15 @@ def test_a_wrong_plugin_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Monk
         family.load()
         monkeypatch.setattr(family, "registry", dict(family.registry))
     with pytest.raises(SltGrokError, match=WRONG[code]):
-        parse_config({"name": "wrong", "plugins": ["wrong_plugin"], "task": {}, "training": None}, "wrong.yaml")
+        parse_config(
+            {"name": "wrong", "plugins": ["wrong_plugin"], "task": {}, "training": None}, "wrong.yaml", named=True
+        )
 
 
 @pytest.mark.parametrize("name", ["", ".x"])
 def test_a_plugin_needs_a_full_name(name: str) -> None:
     with pytest.raises(SltGrokError, match="--plugin: plugins: cannot import"):
-        load_plugins([name], "--plugin")
+        load_plugins([name], "--plugin", named=True)
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def _plan_arm(path: Path, study: StudySettings, base: Changes, name: str, arm: A
 def _with_config(run: PlannedRun, content: Changes, asked: Sequence[str] | None, where: str) -> PlannedRun:
     """Add the configuration to a run, or the reason why its settings were rejected."""
     try:
-        config = parse_config(content, where)
+        config = parse_config(content, where, named=True)
     except SltGrokError as error:
         return replace(run, reason=str(error))
     if config.training is None:

@@ -17,7 +17,7 @@ from slt_grok.config import RunConfig, parse_config, read_yaml
 from slt_grok.devices import device_named
 from slt_grok.errors import SltGrokError
 from slt_grok.format import listing
-from slt_grok.measurement import Derived, Measurement
+from slt_grok.measurement import Derived, Measurement, in_units_of_loss
 from slt_grok.memory import peak_gib
 from slt_grok.progress import progress
 from slt_grok.store import RunDirectory
@@ -85,6 +85,7 @@ class Run:
 
     def store(self, label: str, dataset: xr.Dataset, settings: Any, start: float) -> None:
         """Write a dataset and record its stage as finished, with wall time since `start` and peak memory."""
+        dataset = in_units_of_loss(dataset, self.config.task.loss_units)
         self.data[label] = self.directory.write_measurement(label, dataset, settings)
         seconds = round(time.monotonic() - start, 1)
         self.directory.finish_stage(label, wall_seconds=seconds, peak_memory_gib=round(peak_gib(), 2))
@@ -174,6 +175,7 @@ def settings_for(run: Run, path: Path, only: Sequence[str] | None = None) -> Run
         As in `load_config`.
     """
     content = read_yaml(path)
+    named = isinstance(content, Mapping) and "plugins" in content  # rather than by the run's manifest
     if only is not None and isinstance(content, Mapping):
         kinds = Measurement.all()
         used = {*only, *(kind.inherits for kind in kinds if kind.name in only)}
@@ -181,7 +183,7 @@ def settings_for(run: Run, path: Path, only: Sequence[str] | None = None) -> Run
         content = {key: part for key, part in content.items() if key not in unused}
     if isinstance(content, Mapping) and "model" not in content:
         content = {**run.config.content, **content}
-    return parse_config(content, str(path))
+    return parse_config(content, str(path), named)
 
 
 def measure_run(

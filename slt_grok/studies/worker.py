@@ -86,7 +86,7 @@ def main() -> None:
     keep_freed_memory()
     path = Path(order["path"])
     with locked(path, wait=True):
-        complete(parse_config(order["config"], str(path)), path, order["measurements"], order["page"])
+        complete(parse_config(order["config"], str(path), named=True), path, order["measurements"], order["page"])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,66 @@
+"""Plugins that a run's manifest lists: they run only if they were named on this machine."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slt_grok.errors import SltGrokError
+from slt_grok.registry import import_plugins, load_plugins
+from tests.conftest import Command
+
+
+@pytest.fixture
+def foreign(finished: Path, nothing_permitted: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder from elsewhere, in which a run's manifest lists a module next to it."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    shutil.copytree(finished, nothing_permitted / "run")
+    manifest = nothing_permitted / "run" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["config"]["plugins"] = ["evil.inner"]
+    manifest.write_text(json.dumps(content))
+    (nothing_permitted / "evil").mkdir()
+    (nothing_permitted / "evil" / "inner.py").touch()
+    code = "from pathlib import Path\nPath(__file__).parents[1].joinpath('executed').touch()\n"
+    (nothing_permitted / "evil" / "__init__.py").write_text(code)
+    yield nothing_permitted
+    for name in ("evil", "evil.inner"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("command", ["measure", "report", "show", "calibrate", "extract"])
+def test_a_plugin_of_a_manifest_runs_only_if_it_was_named_here(
+    foreign: Path, slt_grok_command: Command, command: str
+) -> None:
+    exit_code, error = slt_grok_command(command, "run")
+    assert not (foreign / "executed").exists()
+    if command != "show":  # which reads the datasets alone
+        assert exit_code == 2
+        assert "manifest.json: plugins: the module evil, " in error
+        assert "slt-grok list --plugin evil" in error
+        assert len(error.splitlines()) == 1
+
+
+def test_a_named_plugin_of_a_manifest_runs_until_it_changes(foreign: Path, slt_grok_command: Command) -> None:
+    assert slt_grok_command("list", "--plugin", "evil.inner")[0] == 0
+    for name in ("evil", "evil.inner"):
+        del sys.modules[name]  # as in another process
+    assert slt_grok_command("report", "run")[0] == 0
+    for name in ("evil", "evil.inner"):
+        del sys.modules[name]
+    (foreign / "evil" / "inner.py").write_text("raise KeyError")
+    exit_code, error = slt_grok_command("report", "run")
+    assert exit_code == 2
+    assert "the module evil.inner, " in error
+
+
+def test_the_current_folder_adds_no_entry_points(foreign: Path) -> None:
+    (foreign / "evil-1.dist-info").mkdir()
+    (foreign / "evil-1.dist-info" / "entry_points.txt").write_text("[slt_grok.plugins]\nevil = evil\n")
+    import_plugins.cache_clear()
+    with pytest.raises(SltGrokError, match="was never named"):
+        load_plugins(["evil"], "manifest.json", named=False)
+    assert not (foreign / "executed").exists()
