@@ -8,7 +8,7 @@ the runner, the page and a study's table iterate over `Result.registry` and know
 ...     name, title = "weight_sum", "Sum of weights"
 ...     variables = {"weight_sum": Variable((), "sum of weights", "sum of all parameters")}
 ...     def measure(self, trajectory, settings, context):
-...         total = sum(w.flatten(1).sum(1) for w in trajectory.stacked().values())
+...         total = sum(w.reshape(len(w), -1).sum(1) for w in trajectory.stacked().values())
 ...         return self.dataset(trajectory, {"weight_sum": total})
 """
 
@@ -71,6 +71,31 @@ class Variable(NamedTuple):
 def declare(variables: Mapping[str, Variable], values: Mapping[str, Any]) -> dict[str, tuple[Any, Any, Any]]:
     """Give values their declared dimensions and attributes, in the form that datasets take: name -> (dims, ...)."""
     return {name: (variables[name].dims, value, variables[name].attrs) for name, value in values.items()}
+
+
+def in_units_of_loss(dataset: xr.Dataset, units: str) -> xr.Dataset:
+    """Replace the nats of the declared units by the units of a network's loss; an unknown unit is called `loss`.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Variables with the declared attributes.
+    units : str
+        See `slt_grok.tasks.Task.loss_units`.
+    """
+    dataset = dataset.copy()
+    for variable in dataset.data_vars.values():
+        declared = variable.attrs.get("units", "")
+        if declared == "nats":
+            variable.attrs["units"] = units
+        elif declared.startswith("nats "):
+            variable.attrs["units"] = (units or "loss") + declared.removeprefix("nats")
+    return dataset
+
+
+def with_units(name: str, values: xr.DataArray, space: str = " ") -> str:
+    """Add the units that a variable declares, if any, to the name of an axis or column."""
+    return f"{name}{space}({values.attrs['units']})" if values.attrs.get("units") else name
 
 
 class Table(NamedTuple):

@@ -112,7 +112,7 @@ def train_control(
     generator = np.random.default_rng(seed)
     noise_generator = torch.Generator().manual_seed(seed)
     size = sum(network.shapes[name].numel() for name in network.moving)
-    squares = [(ends[name] - starts[name]).flatten(1).square().sum(1) for name in network.moving]
+    squares = [(ends[name] - starts[name]).square().reshape(len(ends[name]), -1).sum(1) for name in network.moving]
     scale = NOISE * (torch.stack(squares).sum(0) / size).sqrt()
     theta, fixed = {}, {name: (starts[name] + ends[name]) / 2 for name in network.fixed}
     for name in network.moving:
@@ -130,7 +130,7 @@ def train_control(
         optimizer.zero_grad()
         network.stacked_mean_loss(points, inputs[rows], targets[rows], own_data=False).sum().backward()
         gradients = [w.grad for w in theta.values() if w.grad is not None]
-        finite = torch.stack([g.isfinite().flatten(1).all(1) for g in gradients]).all(0)
+        finite = torch.stack([g.isfinite().reshape(len(g), -1).all(1) for g in gradients]).all(0)
         for gradient in gradients:
             gradient[~finite] = 0
         optimizer.step()
@@ -147,6 +147,6 @@ def bezier_seconds(trajectory: Trajectory, curves: int, *, updates: int = 400) -
 
 
 def _bend(points: Parameters) -> float:
-    first, control, last = torch.cat([tensor.flatten(1) for tensor in points.values()], 1)
+    first, control, last = torch.cat([tensor.reshape(len(tensor), -1) for tensor in points.values()], 1)
     length = (last - first).double().norm()
     return ((control - (first + last) / 2).double().norm() / length).item() if length else 0.0

@@ -41,7 +41,7 @@ VARIABLES = {
         "gradient norm",
         "|dL/dw|, L the mean loss over the full train set, float64",
         "first-order condition of a critical point",
-        "nats per unit of weight",
+        "nats / weight",
     ),
     "update_norm": Variable(
         ("component",),
@@ -187,7 +187,7 @@ def predecessors(trajectory: Trajectory) -> list[tuple[int, int]]:
 
 def weight_norm(stack: Parameters) -> np.ndarray:
     """Compute the Euclidean norm of each parameter and, last, of all parameters, (N, parameters + 1), float64."""
-    squares = [tensor.double().square().flatten(1).sum(1) for tensor in stack.values()]
+    squares = [tensor.double().square().reshape(len(tensor), -1).sum(1) for tensor in stack.values()]
     squares.append(torch.stack(squares).sum(0))
     return torch.stack([square.sqrt() for square in squares], 1).numpy(force=True)
 

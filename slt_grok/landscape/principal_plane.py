@@ -76,7 +76,7 @@ def principal_components(stack: Parameters) -> tuple[dict[str, Tensor], np.ndarr
     SltGrokError
         There are fewer than 3 networks, or all are on a line.
     """
-    flat = torch.cat([tensor.double().flatten(1) for tensor in stack.values()], 1)
+    flat = torch.cat([tensor.double().reshape(len(tensor), -1) for tensor in stack.values()], 1)
     if len(flat) < 3:
         raise SltGrokError(f"principal plane: expected at least 3 checkpoints along step, got {len(flat)}")
     centered = flat - flat.mean(0)
@@ -171,7 +171,7 @@ def _plane(run: Trajectory, points: int, selection: dict[Split, Samples]) -> xr.
 
 def _projection(stack: Parameters, directions: Parameters) -> tuple[np.ndarray, np.ndarray]:
     """Project the networks onto the plane through the last one: coordinates (N, 2) and distances (N,) from it."""
-    offsets = torch.cat([(tensor - tensor[-1]).double().flatten(1) for tensor in stack.values()], 1)
-    basis = torch.cat([d.flatten(1) for d in directions.values()], 1)
+    offsets = torch.cat([(tensor - tensor[-1]).double().reshape(len(tensor), -1) for tensor in stack.values()], 1)
+    basis = torch.cat([d.reshape(len(d), -1) for d in directions.values()], 1)
     coordinates = offsets @ basis.T
     return coordinates.numpy(force=True), (offsets - coordinates @ basis).norm(dim=1).numpy(force=True)

@@ -45,7 +45,7 @@ def filter_norms(network: Network, weights: Tensor) -> Tensor:
     """Compute the norms of a matrix's filters, in a shape that broadcasts over it."""
     if network.declares("units"):  # the package's models declare units and multiply from the right
         return weights.norm(dim=-2, keepdim=True)
-    return weights.flatten(1).norm(dim=1).reshape(-1, *[1] * (weights.ndim - 1))
+    return weights.reshape(len(weights), -1).norm(dim=1).reshape(-1, *[1] * (weights.ndim - 1))
 
 
 def filter_normalized(network: Network, parameters: Parameters, count: int, seed: int) -> dict[str, Tensor]:
@@ -110,7 +110,7 @@ def random_plane(
     for i, coordinates in enumerate(trajectory.labels()):
         center = {name: tensor[i] for name, tensor in stack.items()}
         directions = filter_normalized(trajectory.network, center, 2, network_seed(seed, coordinates))
-        flat = torch.cat([d.double().flatten(1) for d in directions.values()], 1)
+        flat = torch.cat([d.double().reshape(len(d), -1) for d in directions.values()], 1)
         cosines.append(torch.nn.functional.cosine_similarity(flat[0], flat[1], dim=0).item())
         vectors = {name: torch.cat([center[name][None], d]) for name, d in directions.items()}
         losses.append(mean_losses(trajectory.network, vectors, coefficients, selection))

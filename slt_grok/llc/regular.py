@@ -16,6 +16,7 @@ Anything else that is hidden makes the value too low, and the status says so.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,11 +26,18 @@ from torch import Tensor
 from slt_grok.llc.diagnostics import ERRORS, Average
 from slt_grok.llc.problem import Problem
 from slt_grok.models.vectorized import vectorized
-from slt_grok.operators.products import NoSecondDerivatives, hessian_product, second_derivatives
+from slt_grok.operators.products import (
+    NoSecondDerivatives,
+    Product,
+    gauss_newton_product,
+    hessian_product,
+    second_derivatives,
+)
 
 LARGEST = 2000  # largest number of coordinates for which the Hessian is formed
 ROUNDING = 1e-13  # relative to the largest eigenvalue, times d: smaller eigenvalues are rounding errors
 GAP = 1e3  # ratio between the smallest eigenvalue that counts and the rounding errors
+SAFETY = 10  # factor between the rounding of weights and its effect on a matrix, relative to the matrix
 AGREEMENT = 0.01  # relative to the value, or 3 standard errors
 CHUNK = 64
 DRAWS = 4  # of the local Gaussian approximation, for the curvature of hidden directions
@@ -38,13 +46,15 @@ STEPS, BETWEEN = 1000, 50  # most Lanczos steps, and steps between tests of conv
 SETTLED = 0.002  # relative change of the rank over these steps
 NULL = 1e-12  # Lanczos nodes below, relative to the largest, are rounding errors
 UNRESOLVED = (
-    "the Hessian's eigenvalues extend down to rounding without a gap: directions flatter than gamma / n_beta exist "
+    "the Hessian's eigenvalues extend down to rounding without a gap: directions flatter than gamma / n_beta may exist "
     "and do not count"
 )
 LEFT_THE_POINT = (
     "the value is below the lower bound set by the Hessian at w*: the chains have moved to where the "
     "loss is more degenerate and need a larger gamma"
 )
+
+MatrixAt = Callable[[Tensor], Product]
 
 
 @dataclass(frozen=True)
@@ -126,14 +136,28 @@ def curvatures(problem: Problem, index: int) -> Curvatures:
     NoSecondDerivatives
         The network cannot be differentiated twice.
     """
-    product_at, center = _products(problem, index)
-    # weights of single precision are off a minimum by their rounding, which curves flat directions as much
+    hessian_at, gauss_newton_at, center = _matrices(problem, index)
     stored = [problem.trajectory.parameters[name].dtype for name in problem.subspace.parts]
     rounding = max(torch.finfo(dtype).eps for dtype in stored)
     with torch.no_grad(), second_derivatives():
+        product = hessian_at(center)
+        null, doubtful = 0.0, rounding
+        if _fits_exactly(product, gauss_newton := gauss_newton_at(center), center, SAFETY * rounding):
+            product, null, doubtful = gauss_newton, (SAFETY * rounding) ** 2, 0.0
         if problem.d <= LARGEST:
-            return _formed(product_at, center, rounding)
-        return _sampled(product_at(center), len(center), rounding)
+            return _formed(product, hessian_at, center, null, doubtful)
+        return _sampled(product, len(center), null, doubtful)
+
+
+def _fits_exactly(hessian: Product, gauss_newton: Product, like: Tensor, tolerance: float) -> bool:
+    """Return whether Hessian and Gauss-Newton matrix agree: the outputs' slopes vanish, or are linear in the weights.
+
+    Weights rounded off a minimum curve flat directions in proportion to the rounding in the Hessian, where they cannot
+    be told from those of small curvature, but to its square in the Gauss-Newton matrix.
+    """
+    along = torch.randn(like.shape, generator=torch.Generator().manual_seed(0), dtype=like.dtype)
+    product = hessian(along)
+    return bool((product - gauss_newton(along)).norm() <= tolerance * product.norm())
 
 
 def with_curvatures(problem: Problem) -> tuple[Problem, list[Curvatures] | None]:
@@ -145,8 +169,8 @@ def with_curvatures(problem: Problem) -> tuple[Problem, list[Curvatures] | None]
         return replace(problem, notes=(*problem.notes, note)), None
 
 
-def _products(problem: Problem, index: int) -> tuple[Callable[[Tensor], Callable[[Tensor], Tensor]], Tensor]:
-    """Build w -> (v -> H(w) v), and w*."""
+def _matrices(problem: Problem, index: int) -> tuple[MatrixAt, MatrixAt, Tensor]:
+    """Build w -> (v -> H(w) v), the same for the Gauss-Newton matrix, and w*."""
     network = problem.trajectory.network
     stack = {k: v[index : index + 1] for k, v in problem.trajectory.stacked(torch.float64).items()}
     inputs = problem.inputs.double() if problem.inputs.is_floating_point() else problem.inputs
@@ -158,22 +182,28 @@ def _products(problem: Problem, index: int) -> tuple[Callable[[Tensor], Callable
     def loss(values: Tensor) -> Tensor:
         return network.loss(values, problem.targets).double().mean()
 
-    return lambda position: hessian_product(outputs, loss, position), problem.subspace.coordinates(stack)[0]
+    hessian_at, gauss_newton_at = (partial(matrix, outputs, loss) for matrix in (hessian_product, gauss_newton_product))
+    return hessian_at, gauss_newton_at, problem.subspace.coordinates(stack)[0]
 
 
 def _by_rows(product: Callable[[Tensor], Tensor], directions: Tensor) -> Tensor:
     return vectorized(product, directions, chunk_size=CHUNK)(directions)
 
 
-def _formed(product_at: Callable[[Tensor], Callable[[Tensor], Tensor]], center: Tensor, rounding: float) -> Curvatures:
+def _formed(product: Product, hessian_at: MatrixAt, center: Tensor, null: float, doubtful: float) -> Curvatures:
+    """Compute eigenvalues: those below `null`, relative to the largest, are 0, and those below `doubtful` may be."""
     d = len(center)
-    hessian = _by_rows(product_at(center), torch.eye(d, dtype=torch.float64))
-    values, vectors = torch.linalg.eigh((hessian + hessian.T) / 2)
-    size = values.abs()
-    least = size.max() * max(ROUNDING * d, rounding)
+    matrix = _by_rows(product, torch.eye(d, dtype=torch.float64))
+    matrix = (matrix + matrix.T) / 2
+    values, vectors = torch.linalg.eigh(matrix)
+    null, size = max(ROUNDING * d, null), values.abs()
+    least = size.max() * max(null, doubtful)
     counted, zeros = values > least, size[size <= least]
     largest_zero = max(zeros.max().item() if len(zeros) else 0.0, size.max().item() * np.finfo(float).eps)
     non_zero = values[counted].numpy()
+    scale = torch.where(matrix.diag() > 0, matrix.diag(), 1).rsqrt()
+    rescaled = torch.linalg.eigvalsh(scale[:, None] * matrix * scale)  # the same rank, whatever the units of inputs
+    missed = (zeros > size.max() * null).any() or (rescaled > rescaled.max() * null).sum() > counted.sum()
 
     def unchanged(n_beta: float, gamma: float, tolerance: float) -> bool:
         """Compare the Rayleigh quotients of the hidden directions at draws of N(w*, (n_beta H + gamma)^-1)."""
@@ -187,16 +217,16 @@ def _formed(product_at: Callable[[Tensor], Callable[[Tensor], Tensor]], center: 
         changes = []
         for _ in range(DRAWS):
             noise = torch.randn(d, generator=generator, dtype=torch.float64)
-            product = product_at(center + vectors @ (spread * noise))
-            quotients = (_by_rows(product, directions) * directions).sum(1).abs()
+            hessian = hessian_at(center + vectors @ (spread * noise))
+            quotients = (_by_rows(hessian, directions) * directions).sum(1).abs()
             changes.append((0.5 * gamma / (n_beta * quotients + gamma)).sum().item())
         return abs(float(np.mean(changes)) - half[matter].sum().item()) < tolerance
 
-    resolved = not len(non_zero) or bool(non_zero.min() > GAP * largest_zero)
+    resolved = not missed and (not len(non_zero) or bool(non_zero.min() > GAP * largest_zero))
     return Curvatures(non_zero[None], np.ones((1, len(non_zero))), resolved, unchanged)
 
 
-def _sampled(product: Callable[[Tensor], Tensor], d: int, rounding: float) -> Curvatures:
+def _sampled(product: Product, d: int, null: float, doubtful: float) -> Curvatures:
     """Estimate the nonzero eigenvalues by Lanczos quadrature from b = H z, z uniform on the sphere |z|^2 = d.
 
     b has no component in the kernel of H, and z^T P f(H) z = |b|^2 sum_j s_j f(t_j) / t_j^2 over nodes t and weights s
@@ -212,7 +242,7 @@ def _sampled(product: Callable[[Tensor], Tensor], d: int, rounding: float) -> Cu
         return Curvatures(np.ones((1, 0)), np.ones((1, 0)), resolved=True)
     before, vector = torch.zeros_like(start), start / start.norm(dim=1, keepdim=True)
     diagonal, off_diagonal = [], []
-    nodes, weights, ranks, resolved = np.empty(0), np.empty(0), -np.inf, False
+    nodes, weights, doubts, ranks, resolved = np.empty(0), np.empty(0), np.empty(0), -np.inf, False
     while not resolved and len(diagonal) < min(STEPS, d):
         image = apply(vector)
         diagonal.append((vector * image).sum(1))
@@ -220,25 +250,35 @@ def _sampled(product: Callable[[Tensor], Tensor], d: int, rounding: float) -> Cu
         if off_diagonal:
             rest -= off_diagonal[-1][:, None] * before
         off_diagonal.append(rest.norm(dim=1))
-        before, vector = vector, rest / off_diagonal[-1][:, None]
+        before, vector = (
+            vector,
+            rest / off_diagonal[-1][:, None].clamp(min=torch.finfo(rest.dtype).tiny),
+        )  # 0 at its end
         if len(diagonal) % BETWEEN == 0:
             tridiagonal = torch.stack(diagonal, 1).numpy(), torch.stack(off_diagonal, 1).numpy()
-            nodes, weights = _nodes(*tridiagonal, squares, max(NULL, rounding))
+            nodes, weights, doubts = _nodes(*tridiagonal, squares, max(NULL, null), doubtful)
             last, ranks = ranks, weights.sum(1).mean()
             resolved = bool(ranks - last < SETTLED * ranks)
+    resolved = resolved and bool(doubts.mean() <= SETTLED * ranks)
     return Curvatures(nodes, weights, resolved)
 
 
 def _nodes(
-    diagonal: np.ndarray, off_diagonal: np.ndarray, squares: np.ndarray, null: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Compute nodes t and |b|^2 s / t^2 from tridiagonal matrices (repeat, step), those that are rounding with 0."""
-    nodes, weights = np.ones_like(diagonal), np.zeros_like(diagonal)
+    diagonal: np.ndarray, off_diagonal: np.ndarray, squares: np.ndarray, null: float, doubtful: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute nodes t and |b|^2 s / t^2 from tridiagonal matrices (repeat, step), and the sum of doubtful ones.
+
+    Nodes that are 0, doubtful or negative have weight 0.
+    """
+    nodes, weights, doubts = np.ones_like(diagonal), np.zeros_like(diagonal), np.zeros(len(diagonal))
     for i, (a, b) in enumerate(zip(diagonal, off_diagonal, strict=True)):
         values, vectors = eigh_tridiagonal(a, b[:-1])
-        real = values > null * values.max()
-        nodes[i, real], weights[i, real] = values[real], squares[i] * vectors[0, real] ** 2 / values[real] ** 2
-    return nodes, weights
+        some = abs(values) > null * values.max()
+        ranks = squares[i] * vectors[0, some] ** 2 / values[some] ** 2
+        doubts[i] = ranks[abs(values[some]) <= doubtful * values.max()].sum()
+        real = values > max(null, doubtful) * values.max()
+        nodes[i, real], weights[i, real] = values[real], ranks[real[some]]
+    return nodes, weights, doubts
 
 
 def is_regular(hessian: Curvatures, averages: Sequence[Average], n_betas: Sequence[float], gamma: float) -> bool:

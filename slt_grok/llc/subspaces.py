@@ -11,6 +11,10 @@ import torch
 from torch import Tensor
 
 
+def _flat(tensor: Tensor) -> Tensor:
+    return tensor.reshape(len(tensor), -1)  # flatten(1) refuses scalars (N,)
+
+
 class Whole:
     """An entire parameter, as the movable part of it; every kind of part has these methods."""
 
@@ -20,7 +24,7 @@ class Whole:
 
     def coordinates(self, tensor: Tensor) -> Tensor:
         """Compute coordinates (N, size) of tensors (N, *shape): their flattened entries."""
-        return tensor.flatten(1)
+        return _flat(tensor)
 
     def place(self, coordinates: Tensor, tensor: Tensor) -> Tensor:
         """Build tensors with these coordinates, and otherwise equal to `tensor`."""
@@ -45,11 +49,15 @@ class Entries:
 
     def coordinates(self, tensor: Tensor) -> Tensor:
         """Select the entries."""
-        return tensor.flatten(1)[:, self.index.to(tensor.device)]
+        return _flat(tensor)[:, self.index.to(tensor.device)]
 
     def place(self, coordinates: Tensor, tensor: Tensor) -> Tensor:
         """Replace these entries of the tensor."""
-        return tensor.flatten(1).index_copy(1, self.index.to(tensor.device), coordinates).reshape(tensor.shape)
+        return (
+            tensor.reshape(len(tensor), -1)
+            .index_copy(1, self.index.to(tensor.device), coordinates)
+            .reshape(tensor.shape)
+        )
 
 
 @dataclass(frozen=True)

@@ -149,3 +149,59 @@ def test_no_curvature_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
         assert hessian.lowest[0] == 0
         assert hessian.resolved
         assert hessian.shortfall(found(1.0), N_BETA, GAMMA) is None
+
+
+def linear(scales: list[float], dtype: torch.dtype) -> Curvatures:
+    """A linear regression that fits exactly, on inputs in units of other sizes."""
+    x = torch.randn(200, len(scales), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = (x * torch.tensor(scales)).to(dtype)
+    torch.manual_seed(0)
+    module = nn.Linear(len(scales), 1, dtype=dtype)
+    return curvatures(Problem.from_inputs(module, (x, module(x).detach()), nn.MSELoss()), 0)
+
+
+@pytest.mark.parametrize("scales", [[1, 1e-4], [40, 5e4], [1e-3, 1, 1e2]])
+def test_features_of_small_scale_count(scales: list[float]) -> None:
+    hessian = linear(scales, torch.float32)
+    assert hessian.resolved
+    assert hessian.lowest[0] == (len(scales) + 1) / 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_features_whose_scale_is_lost_in_rounding_leave_the_rank_open(dtype: torch.dtype) -> None:
+    assert not linear([1, 1e-3, 1e-5, 1e-7], dtype).resolved
+
+
+class Product(nn.Module):
+    """x c + bend x^2 c^2 with c = a b: flat along a change of scale between a and b, which rounded weights curve."""
+
+    def __init__(self, bend: float) -> None:
+        super().__init__()
+        self.bend = bend
+        self.a, self.b = nn.Parameter(torch.tensor(1 / 3)), nn.Parameter(torch.tensor(0.7))
+
+    def forward(self, x: Tensor) -> Tensor:
+        line = x * self.a * self.b
+        return line + self.bend * line**2
+
+
+def fitted(bend: float) -> Problem:
+    """At the minimum with noise in the data, up to rounding."""
+    x, noise = torch.randn(2, 100, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    line, slope = x * 0.7 / 3, x + 2 * bend * x**2 * 0.7 / 3
+    y = line + bend * line**2 + noise - slope * (slope * noise).sum() / slope.square().sum()
+    return Problem.from_inputs(Product(bend), (x.float(), y.float()), nn.MSELoss())
+
+
+def test_what_rounded_weights_curve_does_not_count() -> None:
+    hessian = curvatures(fitted(0.0), 0)
+    assert hessian.resolved
+    assert hessian.lowest[0] == 0.5
+
+
+def test_rounding_where_residuals_curve_the_loss_leaves_the_rank_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not curvatures(fitted(0.1), 0).resolved
+    monkeypatch.setattr(regular, "LARGEST", 1)
+    monkeypatch.setattr(regular, "BETWEEN", 1)
+    assert curvatures(fitted(0.0), 0).resolved
+    assert not curvatures(fitted(0.1), 0).resolved

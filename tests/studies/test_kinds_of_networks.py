@@ -59,8 +59,9 @@ class Tied(nn.Module):
         super().__init__()
         self.embed, self.head = nn.Embedding(6, 3), nn.Linear(3, 6, bias=False)
         self.head.weight = self.embed.weight
+        self.scale = nn.Parameter(torch.tensor(2.0))
     def forward(self, tokens):
-        return self.head(self.embed(tokens).mean(1))
+        return self.scale * self.head(self.embed(tokens).mean(1))
 def tied(): return Tied()
 def tied_data():
     pairs = torch.cartesian_prod(torch.arange(6), torch.arange(6)).repeat(2, 1)[:50]
