@@ -55,7 +55,7 @@ def test_progress_measures_file(tmp_path):
         "attention_rate": 1.0,
     }
     assert network.settings == {"learning_rate": 1e-3, "weight_decay": 1}
-    steps, values = network.curves["test_loss"]
+    steps, values, _ = network.curves["test_loss"]
     assert steps.tolist() == [0, 10, 20]
     np.testing.assert_allclose(values, [5, 4.99, 4.98])
     assert [note for note in network.notes if "they agree" in note] == network.notes
@@ -73,7 +73,7 @@ def test_contradictions_are_said_and_the_optimizers_word_counts(tmp_path):
 def test_a_curve_of_unknown_spacing_is_left_out(tmp_path):
     network = importers.read(progress_file(tmp_path / "a.pth", test_losses=[1.0] * 7))
     assert set(network.curves) == {"train_loss"}
-    assert any("7 values of test_loss fit no known spacing of 21 epochs" in note for note in network.notes)
+    assert any("7 values of test_loss fit neither" in note for note in network.notes)
 
 
 def test_state_dict_alone(tmp_path):

@@ -28,6 +28,7 @@ from slt_grok.store.importers.importer import Importer
 from slt_grok.store.importers.run import write_run
 from slt_grok.store.importers.source import SourceFile
 from slt_grok.store.importers.splits import settle
+from slt_grok.store.run_directory import new_run
 
 
 def recognize(path: str | Path) -> str:
@@ -94,6 +95,24 @@ def import_run(
         A file does not hold such a network or not its step, the files are of different networks, stored losses
         contradict the assumed train set, or `out` already holds a run.
     """
+    with new_run(Path(out)) as run:
+        networks, notes = read_run(files, format, step_from, train_indices)
+        return write_run(networks, run, notes)
+
+
+def read_run(
+    files: Sequence[str | Path],
+    format: str | None = None,
+    step_from: str | None = None,
+    train_indices: str | Path | None = None,
+) -> tuple[list[Imported], list[str]]:
+    """Read checkpoints of one network, and notes on them; see `import_run`.
+
+    Raises
+    ------
+    SltGrokError
+        As in `import_run`.
+    """
     if not files:
         raise SltGrokError("import: expected at least one file")
     importer, checkpoints = _importer(format), read_checkpoints(files, step_from)
@@ -105,8 +124,7 @@ def import_run(
         if network.step is None and len(checkpoints) > 1:
             raise file.unknown_step()
         networks.append(network)
-    settled, notes = settle(networks, None if train_indices is None else Path(train_indices))
-    return write_run(settled, Path(out), notes)
+    return settle(networks, None if train_indices is None else Path(train_indices))
 
 
 def _only(path: str | Path) -> SourceFile:
@@ -136,4 +154,4 @@ def _importer_of(file: SourceFile) -> Importer:
     )
 
 
-__all__ = ["Imported", "Importer", "SourceFile", "import_run", "read", "read_checkpoints", "recognize"]
+__all__ = ["Imported", "Importer", "SourceFile", "import_run", "read", "read_checkpoints", "read_run", "recognize"]

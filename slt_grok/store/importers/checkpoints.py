@@ -21,7 +21,7 @@ from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.store.importers import steps
-from slt_grok.store.importers.curves import STEPS
+from slt_grok.store.importers.curves import LISTS, STEPS, is_list
 from slt_grok.store.importers.folders import sources, stem
 from slt_grok.store.importers.source import SourceFile, whole
 
@@ -139,7 +139,8 @@ def _recorded(path: Path, content: Mapping[Any, Any], step_from: str | None, dep
     """Read `checkpoints`, whose steps are in another entry."""
     checkpoints = content["checkpoints"]
     names = STEPS if step_from is None else [step_from]
-    extras = {key: value for key, value in content.items() if key not in ("checkpoints", *HOLDERS, *OF_LAST)}
+    last = {key for key in OF_LAST if key not in LISTS or not is_list(content.get(key))}
+    extras = {key: value for key, value in content.items() if key not in {"checkpoints", *HOLDERS, *last}}
     notes = []
     if isinstance(checkpoints, Mapping):
         items, known = list(checkpoints.values()), [_key_step(path, key) for key in checkpoints]
@@ -153,6 +154,8 @@ def _recorded(path: Path, content: Mapping[Any, Any], step_from: str | None, dep
             known = [whole(path, name, step) for step in listed]
             notes = [f"The steps are those of {name}."]
     files = _several(path, items, known, extras, step_from, depth)
+    extras = {STEPS[0]: [file.step for file in files]} if len(files) > 1 else {}
+    files = [replace(file, extras=dict(file.extras) | extras) for file in files]
     holder = next((key for key in HOLDERS if _is_state(content.get(key))), None)
     if holder is not None and not any(same_tensors(content[holder], file.state) for file in files):
         notes.append(f"Ignored the network under `{holder}`: it equals no checkpoint and has no step.")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,24 @@ from slt_grok import models
 from slt_grok.models import Model
 from slt_grok.tasks import ModularTask
 
-Curves = dict[str, tuple[np.ndarray, np.ndarray]]
+
+class Curve(NamedTuple):
+    """A loss over training.
+
+    Parameters
+    ----------
+    steps, values : ndarray
+        The training steps, and the loss at each (nats).
+    mean : bool, optional
+        Whether a value is the mean over batches since the step before, and not the loss of the weights at its step.
+    """
+
+    steps: np.ndarray
+    values: np.ndarray
+    mean: bool = False
+
+
+Curves = dict[str, Curve]
 
 
 @dataclass(frozen=True)
@@ -32,8 +49,8 @@ class Imported:
         The training step of the network; None if neither the file nor its name states it.
     parameters : dict of str to Tensor
         The tensors of the model in `config`; they are copied as float32 and share no memory with the file's tensors.
-    curves : dict of str to tuple of ndarray, optional
-        `train_loss`, `test_loss` -> (steps, values), if the file holds them.
+    curves : dict of str to Curve, optional
+        `train_loss`, `test_loss` over training, if the file holds them.
     settings : dict, optional
         How it was trained, as far as the file states it.
     assumed : dict of str to dict, optional

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.registry import Registered
-from slt_grok.store.importers.curves import recorded_epochs
+from slt_grok.store.importers.curves import LISTS, is_list, recorded_epochs
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.importers.source import SourceFile
 from slt_grok.store.importers.splits import ALL, listed_split, whole_numbers
@@ -66,7 +66,8 @@ def rounding(file: SourceFile) -> list[str]:
 
 def stored_losses(file: SourceFile) -> dict[str, float]:
     """Get the losses that a file holds for its network, `train_loss` and `test_loss`."""
-    return {n: file.number(n, file.extras[n]) for n in ("train_loss", "test_loss") if n in file.extras}
+    names = [name for name in LISTS if name in file.extras and not is_list(file.extras[name])]
+    return {name: file.number(name, file.extras[name]) for name in names}
 
 
 def task_in(file: SourceFile, p: int, notes: list[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

@@ -1,20 +1,20 @@
 """Write imported networks as a run directory."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
+from slt_grok.measurement import in_units_of_loss
 from slt_grok.store.importers.checkpoints import same_tensors
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.run_directory import RunDirectory
 from slt_grok.training.result import Training
 
 
-def write_run(networks: Sequence[Imported], out: Path, notes: Sequence[str] = ()) -> list[str]:
-    """Write checkpoints of one network, one per step, as a run directory with one seed.
+def write_run(networks: Sequence[Imported], run: RunDirectory, notes: Sequence[str] = ()) -> list[str]:
+    """Write checkpoints of one network, one per step, as a run with one seed.
 
     The manifest's config has `training` None and a `source`: format, files, training settings and notes. The training
     curves are the files' own at steps where they hold all of them; values that they lack at imported checkpoints are
@@ -24,8 +24,8 @@ def write_run(networks: Sequence[Imported], out: Path, notes: Sequence[str] = ()
     ----------
     networks : sequence of Imported
         The network at each step, all of one model and task.
-    out : Path
-        A new folder.
+    run : RunDirectory
+        An empty one, see `slt_grok.store.run_directory.new_run`.
     notes : sequence of str, optional
         Sentences on all of them, added to theirs.
 
@@ -37,11 +37,8 @@ def write_run(networks: Sequence[Imported], out: Path, notes: Sequence[str] = ()
     Raises
     ------
     SltGrokError
-        `out` is already a run directory, or two networks have the same step.
+        Two networks have the same step.
     """
-    run = RunDirectory(out)
-    if run.exists:
-        raise SltGrokError(f"{out}: expected a new folder, but it already holds a run")
     notes = [*_notes_of(networks), *notes]
     by_step: dict[int, Imported] = {}
     for network in networks:
@@ -59,7 +56,8 @@ def write_run(networks: Sequence[Imported], out: Path, notes: Sequence[str] = ()
         run.write_checkpoint(step, {name: tensor[None] for name, tensor in network.parameters.items()})
     files = [str(by_step[step].path) for step in sorted(by_step)]
     source = {"format": first.format, "files": files, "settings": first.settings, "notes": notes}
-    run.write_measurement("training", _training(by_step, notes), {"source": source["format"], "files": files})
+    training = in_units_of_loss(_training(by_step, notes), first.task.loss_units)
+    run.write_measurement("training", training, {"source": source["format"], "files": files})
     config = {**first.config, "seeds": [0], "training": None, "source": source}
     run.write_manifest({"config": config, "stages": {"import": {"files": files, "steps": sorted(by_step)}}})
     return notes
@@ -81,10 +79,11 @@ def _training(by_step: Mapping[int, Imported], notes: list[str]) -> xr.Dataset:
     values = {step: network.evaluate() for step, network in by_step.items()}
     recorded = [network.curves for network in by_step.values() if network.curves]
     if recorded:
-        curves = max(recorded, key=lambda curves: max(len(steps) for steps, _ in curves.values()))
-        longest = max(len(steps) for steps, _ in curves.values())
+        lengths = [max(len(curve.steps) for curve in curves.values()) for curves in recorded]
+        longest = max(lengths)
+        curves = recorded[lengths.index(longest)]
         complete = pd.concat(
-            {name: pd.Series(losses, steps) for name, (steps, losses) in curves.items()}, axis=1, join="inner"
+            {name: pd.Series(curve.values, curve.steps) for name, curve in curves.items()}, axis=1, join="inner"
         )
         for step, losses in complete.to_dict("index").items():
             values[int(step)] = {**values.get(int(step), {}), **losses}

@@ -34,9 +34,15 @@ class Stored(NamedTuple):
     value: float
     change: float = 0.0
 
+    @property
+    def finite(self) -> bool:
+        """Whether the loss is a finite number, which other losses can be compared with."""
+        return bool(np.isfinite(self.value))
+
     def reproduced_by(self, value: float, tolerance: float = TOLERANCE) -> bool:
         """Check whether another value is the same loss."""
-        return abs(value - self.value) <= max(tolerance * max(abs(value), abs(self.value)), self.change)
+        apart = abs(value - self.value)
+        return self.finite and apart <= max(tolerance * max(abs(value), abs(self.value)), self.change)
 
     def agrees_with(self, value: float) -> bool:
         """Check whether another value is within 5% of the loss, or both are 0 up to the noise of float32."""
@@ -145,8 +151,9 @@ def settle(networks: Sequence[Imported], rows: Path | None = None) -> tuple[list
 
 def _assumed(networks: Sequence[Imported]) -> tuple[dict[str, Any], str]:
     """Choose the first assumed task that gives the stored losses closely, or else about."""
-    network = max(networks, key=lambda n: len(_stored(n)))
-    stored, candidates = _stored(network), network.assumed
+    finite = [{name: loss for name, loss in _stored(network).items() if loss.finite} for network in networks]
+    network, stored = max(zip(networks, finite, strict=True), key=lambda pair: len(pair[1]))
+    candidates = network.assumed
     values = {words: network.evaluate(ModularTask(**task)) for words, task in candidates.items()}
     operation = network.config["task"]["operation"]
     if not stored:
@@ -170,14 +177,15 @@ def _assumed(networks: Sequence[Imported]) -> tuple[dict[str, Any], str]:
 def _stored(network: Imported) -> dict[str, Stored]:
     """Get the losses that the file holds for a network: at its end, or at its step in the curves."""
     found = {name: Stored(value) for name, value in network.stored.items()}
-    for name, (steps, values) in (network.curves or {}).items():
-        if name in found or network.step is None or not len(steps):
+    for name, (steps, values, mean) in (network.curves or {}).items():
+        if name in found or network.step is None or not len(steps) or mean:
             continue
         place = int(np.searchsorted(steps, network.step, side="right")) - 1
         spacing = steps[1] - steps[0] if len(steps) > 1 else 1
         if place >= 0 and network.step - steps[place] < spacing:
             near = values[max(place - 1, 0) : place + 2]
-            found[name] = Stored(float(values[place]), float(np.nan_to_num(np.abs(near - values[place])).max()))
+            changes = np.abs(near[np.isfinite(near)] - values[place])
+            found[name] = Stored(float(values[place]), float(changes.max(initial=0)))
     return found
 
 
@@ -197,6 +205,8 @@ def _compared(networks: Sequence[Imported]) -> list[str]:
         words = f"they agree within 5%{at}"
         if wrong:
             words = f"they differ by more than 5%{at}: the split, the task or the layout may differ"
+        if not stored[shown].finite:
+            words = f"they do not agree{at}, since the stored loss is not a finite number"
         notes.append(f"Stored {name}{where} {stored[shown].value:.5g}, computed {values[shown]:.5g}: {words}.")
     if not notes:
         last = networks[-1].evaluate()
