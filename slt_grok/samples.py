@@ -111,7 +111,9 @@ def _pair(data: Any) -> tuple[Inputs, Tensor]:
         raise SltGrokError(f"data: expected (inputs, targets), two tensors with the same number of samples, got {got}")
     inputs, targets = _inputs(data[0]), _tensor("targets", data[1])
     counts = [len(tensor) for tensor in tensors_of(inputs)]
-    if not len(targets) or set(counts) != {len(targets)}:
+    if set(counts) == {0} == {len(targets)}:
+        raise SltGrokError("data: expected samples, got none; omit a test set without samples")
+    if set(counts) != {len(targets)}:
         listed = ", ".join(map(str, counts))
         raise SltGrokError(f"data: expected as many targets as inputs, got {listed} and {len(targets)}")
     integers = not (targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool)
@@ -138,4 +140,5 @@ def _tensor(name: str, values: Any) -> Tensor:
         raise SltGrokError(f"data: expected numbers for {name}, got {type(values).__name__}") from error
     if not tensor.ndim:
         raise SltGrokError(f"data: expected two tensors with the samples along the first axis, {name} is one number")
-    return tensor.detach().to(CPU)
+    tensor = tensor.detach().to(CPU)
+    return tensor.clone() if tensor.is_inference() else tensor  # autograd refuses what `torch.inference_mode` made

@@ -93,8 +93,8 @@ def estimate(
         module with several inputs; or a dataset or loader, whose samples are all read once in the dataset's order, see
         `slt_grok.samples.read`; or a split of the trajectory's task, `train` (the default), `test` or `all`.
     loss : callable, optional
-        (outputs, targets) -> losses of the samples or their mean; outputs are passed in float64. The default is the
-        trajectory's loss, or cross-entropy.
+        (outputs, targets) -> losses of the samples or their mean; outputs and real targets are passed in float64. The
+        default is the trajectory's loss, or cross-entropy.
     finite_minimizer : bool, optional
         Whether the loss has a finite minimizer near the network: True for a squared error, False for cross-entropy on a
         network that fits all samples. By default, from what the loss does, see `slt_grok.llc.minimizers`.
@@ -222,7 +222,7 @@ def estimate(
         if not seek or not automatic:
             return attempt(schedule, gamma, on_progress=report)
         result = _scout(partial(attempt, scaled(schedule, SCOUT)), gamma, budget, stretch(report, 0, 0.2))
-        gamma, regular = result.attrs["gamma"], bool((result.llc_correction > 0).all())
+        gamma, regular = result.attrs["gamma"], "llc_correction" in result and bool((result.llc_correction > 0).all())
         share = min(0.5 if regular else 1.0, SCOUT * budget.attempts_left)
         if share > SCOUT:
             middle = stretch(report, 0.2, 0.5)

@@ -1,8 +1,7 @@
 """The sampling problem: networks, their data and the weights that move, and the starting points of the chains."""
 
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import product
@@ -15,19 +14,18 @@ from torch import Tensor, nn
 
 from slt_grok.devices import CPU
 from slt_grok.errors import SltGrokError
-from slt_grok.format import first_line
+from slt_grok.llc.compatibility import check_together, explained
 from slt_grok.llc.gathering import with_samples
 from slt_grok.llc.minimizers import LossKind, loss_kind
 from slt_grok.llc.rounding import with_single_precision
-from slt_grok.llc.sample_losses import losses_of_outputs
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.sampling import Sampling, Schedule, Starts
 from slt_grok.llc.subspaces import Subspace, everything
-from slt_grok.operators.objective import as_floats
+from slt_grok.models.network import as_floats
 from slt_grok.samples import described
-from slt_grok.trajectories import Loss, Trajectory, cross_entropy
+from slt_grok.trajectories import Loss, Trajectory
 
-CHECKED = 64  # samples on which the loss is checked
+CHECKED = 64  # samples on which it is checked that network, data and loss fit together
 
 
 @dataclass(frozen=True)
@@ -100,13 +98,14 @@ class Problem:
         moves = subspace or everything(trajectory.network.shapes, trajectory.network.fixed)
         if not moves.dimension:
             raise SltGrokError("subspace: expected at least one weight that moves, got none")
-        inputs = as_floats(inputs, dtype)
+        inputs, targets = as_floats(inputs, dtype), as_floats(targets, torch.float64)
         precise = as_floats(inputs, torch.float64)
-        outputs = _check_loss(trajectory, precise[:CHECKED], targets[:CHECKED], described(given))
-        kind = loss_kind(trajectory.network.loss, outputs, len(precise[:CHECKED]), targets)
+        few = slice(CHECKED)
+        outputs = check_together(trajectory, moves.parts, precise[few].clone(), targets[few].clone(), described(given))
+        kind = loss_kind(trajectory.network.loss, outputs, len(targets[few]), targets)
         if finite_minimizer is not None:
             kind = kind._replace(finite_minimizer=finite_minimizer, known=True)
-        with _explained("loss: cannot be computed"):
+        with explained(f"data: network and loss accept the first {CHECKED} samples, but not all {len(targets)}"):
             trajectory, notes = with_single_precision(trajectory, precise, targets, kind.finite_minimizer)
             baselines = _baselines(trajectory, precise, targets)
         if not kind.known:
@@ -175,66 +174,6 @@ class Problem:
             for chain in range(chains)
         ]
         return Starts(stack, n_beta, torch.full_like(n_beta, gamma), streams)
-
-
-def _check_loss(trajectory: Trajectory, inputs: Tensor, targets: Tensor, given: str) -> Tensor:
-    """Check that network and loss accept the data, and that the loss is differentiable and an average over samples.
-
-    Returns
-    -------
-    Tensor
-        Outputs of the first network.
-    """
-    network, n = trajectory.network, len(inputs)
-
-    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        return network.loss(outputs, targets).double().mean()
-
-    def same(one: Tensor, other: Tensor) -> bool:
-        return torch.allclose(one, other, rtol=1e-4, atol=1e-12, equal_nan=True)
-
-    # a little off w*, where every sample's loss may be 0
-    parameters = {name: tensor[0] for name, tensor in trajectory.stacked(torch.float64).items()}
-    parameters |= {name: (parameters[name] + 0.01).requires_grad_() for name in network.moving}
-    with torch.enable_grad(), _explained(f"data: the network fails on inputs of {given}"):
-        outputs = network.outputs(parameters, inputs)
-    if not isinstance(outputs, Tensor):
-        raise SltGrokError(f"data: expected a network that returns one tensor, got {type(outputs).__name__}")
-    outputs = outputs.double()
-    kinds = f"outputs of {described(outputs)} and targets of {described(targets)}"
-    if network.loss is cross_entropy and targets.is_floating_point():
-        raise SltGrokError(f"loss: cross-entropy expects integer targets, got {kinds}; pass another loss")
-    with torch.enable_grad(), _explained(f"loss: fails on {kinds}"):
-        losses = network.loss(outputs, targets)
-        if not isinstance(losses, Tensor) or not losses.requires_grad:
-            raise SltGrokError("loss: expected a tensor that can be differentiated by the parameters")
-        by_sample = outputs.shape[:1] == (n,)
-        twice = torch.cat([outputs, outputs]) if by_sample else network.outputs(parameters, torch.cat([inputs, inputs]))
-        once = loss(outputs, targets)
-        if not same(once, loss(twice.double(), torch.cat([targets, targets]))):
-            raise SltGrokError(
-                "loss: expected the losses of the samples or their mean, got a different value when every "
-                "sample is repeated; use reduction='mean'"
-            )
-        shifted = loss(outputs.roll(1, 0), targets) if by_sample and n > 1 else None
-        if (
-            shifted is not None
-            and same(once, shifted)
-            and not same(once, losses_of_outputs(network, outputs, targets).mean())
-        ):
-            raise SltGrokError(f"loss: combines every output with every target, got {kinds}; reshape the targets")
-    return outputs.detach()
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Turn any error into a sentence."""
-    try:
-        yield
-    except SltGrokError:
-        raise
-    except Exception as error:
-        raise SltGrokError(f"{what}: {first_line(error) or type(error).__name__}") from error
 
 
 def _baselines(trajectory: Trajectory, inputs: Tensor, targets: Tensor) -> np.ndarray:

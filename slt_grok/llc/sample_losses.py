@@ -1,8 +1,9 @@
 """The loss of each sample on its own."""
 
+import torch
 from torch import Tensor
 
-from slt_grok.models.network import Network
+from slt_grok.models.network import Network, as_floats
 from slt_grok.models.vectorized import vectorized
 
 
@@ -16,5 +17,5 @@ def losses_of_outputs(network: Network, outputs: Tensor, targets: Tensor) -> Ten
     def sample_loss(output: Tensor, target: Tensor) -> Tensor:
         return network.loss(output[None], target[None]).double().mean()
 
-    outputs = outputs.double()
+    outputs, targets = outputs.double(), as_floats(targets, torch.float64)
     return vectorized(sample_loss, outputs, targets, in_dims=(0, 0))(outputs, targets)

@@ -33,8 +33,12 @@ def copied(module: Module) -> Module:
     Raises
     ------
     SltGrokError
-        It holds something else that cannot be copied.
+        It holds something else that cannot be copied, or is compiled by `torch.jit`.
     """
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        raise SltGrokError(
+            "module: torch.jit cannot evaluate a compiled module at other weights; pass the module that was compiled"
+        )
     memo = {}
     for part in module.modules():
         for value in tree_leaves(vars(part)):
@@ -43,11 +47,15 @@ def copied(module: Module) -> Module:
             elif isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
     try:
-        return deepcopy(module, memo)
+        copy = deepcopy(module, memo)
     except Exception as error:
         raise SltGrokError(
             f"module: expected one that copy.deepcopy accepts, got {type(module).__name__}: {first_line(error)}"
         ) from error
+    for part in copy.modules():
+        if isinstance(original := getattr(part, "_orig_mod", None), nn.Module):
+            vars(part)["forward"] = original.forward  # what `torch.compile` makes has no second derivatives
+    return copy
 
 
 @contextmanager

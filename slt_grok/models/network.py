@@ -31,6 +31,11 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return nn.functional.cross_entropy(logits, labels, reduction="none")
 
 
+def as_floats(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Convert real inputs or targets to a precision; tokens and labels stay integers."""
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
 @dataclass(frozen=True)
 class Network:
     """A module's function, its task and its loss.
@@ -45,8 +50,8 @@ class Network:
     task : Task or None, optional
         The task that it learned; None for an external network.
     loss : Loss, optional
-        (outputs, targets) -> losses of the samples, or their mean. Outputs are first cast to float64, since float32
-        does not resolve a loss near 1e-8.
+        (outputs, targets) -> losses of the samples, or their mean. Outputs and real targets are first cast to float64,
+        since float32 does not resolve a loss near 1e-8.
     call : Call, optional
         (module, parameters, arguments, options) -> outputs; an intervention replaces it.
     frozen : collection of str, optional
@@ -73,6 +78,8 @@ class Network:
             names = [name for name, moves in trainable.items() if not moves and any(trainable.values())]
         object.__setattr__(self, "frozen", names)
         object.__setattr__(self, "module", copied(self.module).eval().requires_grad_(False))
+        if isinstance(self.loss, nn.Module):  # its weights of classes, for example, at the precision of the outputs
+            object.__setattr__(self, "loss", copied(self.loss).double())
 
     @cached_property
     def shapes(self) -> dict[str, torch.Size]:
@@ -178,17 +185,29 @@ class Network:
         return isinstance(self.module, Model) and self.module.declares(what)
 
     def outputs(self, parameters: Parameters, inputs: Tensor, **options: Any) -> Tensor:
-        """Compute the module's outputs for one state, with real inputs and other buffers at its precision."""
+        """Compute the module's outputs for one state, with real inputs and other buffers at its precision.
+
+        Raises
+        ------
+        SltGrokError
+            The module changes its inputs, so that another call would see others.
+        """
         like = next(iter(parameters.values()), None)
         dtype = None if like is None else like.dtype
         buffers = {name: b.to(dtype) for name, b in self.module.named_buffers() if b.is_floating_point()}
-        inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
+        inputs = inputs if dtype is None else as_floats(inputs, dtype)
+        version = inputs._version
         with prepared(self.module, like):
-            return self.call(self.module, buffers | dict(parameters), (inputs,), options)
+            outputs = self.call(self.module, buffers | dict(parameters), (inputs,), options)
+        if inputs._version != version:
+            raise SltGrokError(
+                f"module: {type(self.module).__name__} changes its inputs in place; change a copy in its forward method"
+            )
+        return outputs
 
     def mean_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Tensor:
         """Compute the mean loss over the samples for one set of parameters, a float64 scalar."""
-        return self.loss(self.outputs(parameters, inputs).double(), targets).double().mean()
+        return self.loss(self.outputs(parameters, inputs).double(), as_floats(targets, torch.float64)).double().mean()
 
     def mapped(
         self, function: Callable[..., Any], in_dims: Axes, trial: tuple[Any, ...], *variant: str

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-from slt_grok.operators.objective import ROWS, Data, Objective, as_floats, batches
+from slt_grok.models.network import as_floats
+from slt_grok.operators.objective import ROWS, Data, Objective, batches
 from slt_grok.operators.products import Product, gauss_newton_product, hessian_product, second_derivatives
 
 Matrix = Literal["hessian", "gauss_newton"]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
+from slt_grok.models.network import as_floats
 from slt_grok.trajectories import Network, Parameters, Trajectory
 
 Data = tuple[Tensor, Tensor]
@@ -34,11 +35,6 @@ def network_seed(seed: int, coordinates: Mapping[str, Any]) -> int:
     """
     values = [v if isinstance(v, int) and v >= 0 else crc32(str(v).encode()) for v in coordinates.values()]
     return int(np.random.SeedSequence([seed, *values]).generate_state(1)[0])
-
-
-def as_floats(inputs: Tensor, dtype: torch.dtype) -> Tensor:
-    """Convert real inputs to the precision of the weights; tokens stay integers."""
-    return inputs.to(dtype) if inputs.is_floating_point() else inputs
 
 
 def batches(data: Data, rows: int) -> list[Data]:
@@ -105,10 +101,10 @@ class Objective:
         SltGrokError
             Neither data nor a task is given.
         """
-        inputs, targets = trajectory.task.data("train") if data is None else data
+        data = trajectory.task.data("train") if data is None else data
         network = replace(trajectory.network)  # a copy
         network.module.double()
-        return cls(network, trajectory.stacked(torch.float64), (as_floats(inputs, torch.float64), targets))
+        return cls(network, trajectory.stacked(torch.float64), data).on(data)
 
     def weights(self, index: int) -> dict[str, Tensor]:
         """Get the parameters and buffers of one network."""
@@ -120,7 +116,8 @@ class Objective:
 
     def on(self, data: Data) -> "Objective":
         """Replace the samples."""
-        return replace(self, data=(as_floats(data[0], torch.float64), data[1]))
+        inputs, targets = (as_floats(tensor, torch.float64) for tensor in data)
+        return replace(self, data=(inputs, targets))
 
     def group(self, names: Sequence[str] | None) -> list[str]:
         """List the weights of a group in the network's own order; None for all that are not frozen.

@@ -175,6 +175,7 @@ class Endless(IterableDataset):
         ((1.0, 2.0), "inputs is one number"),
         ("test", "the network has no task with a split 'test'"),
         (range(3), "got range"),
+        ((torch.cat([X] * 4), torch.cat([Y, Y, Y, Y + 1])), "not all 120: .*out of bounds"),
         (({"left": X, "other": X}, Y), r"the network fails on inputs of shape \(30, 2\) and torch.float32, shape"),
     ],
 )

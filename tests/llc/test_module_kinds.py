@@ -4,13 +4,16 @@ The networks fit their data exactly. There the learning coefficient is half the 
 the weights if that rank is constant nearby; the Jacobian is computed from the module itself, row by row.
 """
 
+import sys
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from slt_grok.llc import SGLD, UnderdampedLangevin, estimate, restrictions
+from slt_grok.errors import SltGrokError
+from slt_grok.llc import SGLD, UnderdampedLangevin, calibration, estimate, restrictions
 from slt_grok.trajectories import Trajectory
 
 MSE = nn.functional.mse_loss
@@ -212,3 +215,104 @@ def test_rounding_of_single_precision_is_no_curvature() -> None:
     result = estimate(module, (x, module(x).detach()), loss=MSE, updates=600, chains=8)
     assert result.llc_low <= 4 <= result.llc_high  # 2 x 4 matrices: the smaller factor has full rank
     assert result.llc_correction < 0.5
+
+
+def test_without_second_derivatives_the_rule_chooses_all_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["slt_grok.llc.estimate"], "UPDATES", 60)
+    for name in ("PILOTS", "PILOT_NUMBERS"):
+        monkeypatch.setattr(calibration, name, 1)
+    module, inputs = Squared().double(), torch.randn(20, 2, dtype=torch.float64)
+    result = estimate(module, (inputs, module(inputs).detach()), loss=MSE, chains=2, max_seconds=None)
+    assert "no second derivatives" in result.attrs["notes"]
+    assert np.isfinite(result.llc)
+
+
+class Applied(nn.Module):
+    """A linear map with a step before or after it."""
+
+    def __init__(self, before: Callable[[Tensor], Tensor] = torch.clone, after: Callable = torch.clone) -> None:
+        super().__init__()
+        self.first, self.linear, self.before, self.after = nn.Linear(3, 3), nn.Linear(3, 1), before, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(self.after(self.first(self.before(x))))
+
+
+def in_place(x: Tensor) -> Tensor:
+    x += 1
+    return x
+
+
+class Cut(Applied):
+    """A weight used without its gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.linear.weight.data, self.linear.bias)
+
+
+class Untracked(Applied):
+    """A module for inference only."""
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("module", "named"),
+    [
+        (Applied(after=torch.detach), "the gradient by first.weight, first.bias is not the derivative"),
+        (Applied(after=lambda h: torch.from_numpy(h.detach().numpy())), "the gradient by first.weight, first.bias"),
+        (Applied(after=lambda h: h + (h.tanh() - h).detach()), "the gradient by first.weight, first.bias is not"),
+        (Cut(), "the gradient by linear.weight is not the derivative"),
+        (Untracked(), "expected outputs with a gradient by its weights"),
+        (Applied(before=in_place), "Applied changes its inputs in place"),
+        (Applied(before=lambda x: x.mul_(2)), "Applied changes its inputs in place"),
+        (Applied(before=lambda x: in_place(x.view(-1)).view(x.shape)), "Applied changes its inputs in place"),
+        (Applied(after=lambda h: nn.functional.dropout(h, 0.1)), "expected the same values in every evaluation"),
+        (Applied(before=lambda x: x + 0.001 * torch.randn_like(x)), "expected the same values in every evaluation"),
+        (torch.jit.trace(Applied(), torch.zeros(1, 3)), "pass the module that was compiled"),
+        (nn.Sequential(torch.jit.script(nn.Linear(3, 1))), "pass the module that was compiled"),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_module_that_chains_cannot_use_is_a_sentence(module: nn.Module, named: str, dtype: torch.dtype) -> None:
+    inputs = torch.randn(N, 3, dtype=dtype)
+    before, targets = inputs.clone(), torch.zeros(N, 1)
+    with pytest.raises(SltGrokError, match=named):
+        estimate(module, (inputs, targets), loss=MSE, dtype=dtype, **SHORT)
+    assert torch.equal(inputs, before)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5), nn.Linear(3, 1)),
+        Applied(after=lambda h: h.relu()),
+        Applied(after=lambda h: (100 * h).round() / 100),
+        Applied(before=lambda x: in_place(x.clone())),
+    ],
+)
+def test_a_module_that_only_looks_like_that_is_used(module: nn.Module) -> None:
+    assert np.isfinite(estimate(module, (torch.randn(N, 3), torch.zeros(N, 1)), loss=MSE, **SHORT).llc)
+
+
+def test_weights_that_are_held_fixed_need_no_gradient() -> None:
+    module = Applied(after=torch.detach)
+    module.first.requires_grad_(False)
+    assert estimate(module, (torch.randn(N, 3), torch.zeros(N, 1)), loss=MSE, **SHORT).attrs["dimension"] == 4
+
+
+@pytest.mark.slow  # the import of its compiler
+def test_a_compiled_module_is_evaluated_as_the_original() -> None:
+    torch.manual_seed(0)
+    module, inputs = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 1)), torch.randn(N, 3)
+    data = inputs, torch.zeros(N, 1)
+    plain, compiled = (estimate(m, data, loss=MSE, **SHORT) for m in (module, torch.compile(module)))
+    np.testing.assert_array_equal(plain.loss_trace, compiled.loss_trace)
+
+
+def test_inputs_made_in_inference_mode_are_used() -> None:
+    with torch.inference_mode():
+        data = torch.randn(N, 3), torch.zeros(N, 1)
+    assert np.isfinite(estimate(nn.Linear(3, 1), data, loss=MSE, **SHORT).llc)

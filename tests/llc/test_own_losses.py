@@ -196,3 +196,35 @@ def test_a_loss_that_fails_on_large_outputs_is_noted() -> None:
         assert problem.finite_minimizer is given
         assert not problem.notes
     assert not Problem.from_inputs(module, data).notes
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [nn.HuberLoss(), nn.SmoothL1Loss(), nn.L1Loss(), F.binary_cross_entropy, nn.BCEWithLogitsLoss(),
+     nn.BCEWithLogitsLoss(pos_weight=torch.tensor([2.0]))],
+)  # fmt: skip
+def test_real_targets_have_the_precision_of_the_outputs(loss: Callable) -> None:
+    torch.manual_seed(0)
+    module, inputs = nn.Sequential(nn.Linear(4, 1), nn.Sigmoid()), torch.randn(90, 4)
+    single, double = (
+        estimate(module, (inputs, YES[:, None].to(dtype)), loss=loss, **SHORT)
+        for dtype in (torch.float32, torch.float64)
+    )
+    np.testing.assert_array_equal(single.loss_trace, double.loss_trace)
+    right = loss(module(inputs), YES[:, None].float()).item()
+    assert single.baseline_loss.item() == pytest.approx(right, rel=1e-5)
+
+
+def test_weights_of_classes_have_the_precision_of_the_outputs() -> None:
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0]))
+    module, (inputs, labels) = classifier()
+    result = estimate(module, (inputs, labels), loss=loss, **SHORT)
+    assert result.baseline_loss.item() == pytest.approx(loss(module(inputs), labels).item(), rel=1e-5)
+    assert loss.weight.dtype == torch.float32
+
+
+def test_a_huber_loss_near_a_fit_has_the_llc_of_a_squared_error() -> None:
+    torch.manual_seed(0)
+    module, inputs = nn.Linear(3, 1), torch.randn(60, 3)
+    result = estimate(module, (inputs, module(inputs).detach()), loss=nn.HuberLoss(), updates=600, chains=16)
+    assert result.llc.item() == pytest.approx(2, rel=0.1)

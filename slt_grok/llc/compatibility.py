@@ -1,0 +1,169 @@
+"""Whether a network, its data and its loss fit together: what chains need of them, tried out on a few samples.
+
+Chains need a loss that is an average over samples, the same whenever it is computed at the same weights, and whose
+gradient is its derivative.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from slt_grok.errors import SltGrokError
+from slt_grok.format import first_line
+from slt_grok.llc.sample_losses import losses_of_outputs
+from slt_grok.samples import described
+from slt_grok.trajectories import Network, Trajectory, cross_entropy
+
+REPEATS = 3  # evaluations that show whether a network is random
+ROUNDING = 1e-6  # relative difference of two evaluations
+STEPS = 1e-4, 1e-5  # of differences that show the derivative, relative to |w|
+SMOOTH, WRONG = 0.01, 0.1  # relative difference of the two, and of a gradient from them that is no derivative
+NAMED = 3  # weights in an error message
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn any error in the block into a sentence."""
+    try:
+        yield
+    except SltGrokError:
+        raise
+    except Exception as error:
+        raise SltGrokError(f"{what}: {first_line(error) or type(error).__name__}") from error
+
+
+def check_together(
+    trajectory: Trajectory, moving: Collection[str], inputs: Tensor, targets: Tensor, given: str
+) -> Tensor:
+    """Check that the first network and the loss accept the data and do what chains need.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        The networks with their loss.
+    moving : collection of str
+        Names of the weights that move.
+    inputs, targets : Tensor
+        A few samples, floating-point numbers in float64.
+    given : str
+        Description of the inputs as they were passed, for error messages.
+
+    Returns
+    -------
+    Tensor
+        Outputs of the first network.
+
+    Raises
+    ------
+    SltGrokError
+        They do not.
+    """
+    network = trajectory.network
+    # a little off w*, where every sample's loss may be 0
+    parameters = {name: tensor[0] for name, tensor in trajectory.stacked(torch.float64).items()}
+    parameters |= {name: (parameters[name] + 0.01).requires_grad_() for name in network.moving}
+    with torch.enable_grad(), explained(f"data: the network fails on inputs of {given}"):
+        outputs = network.outputs(parameters, inputs)
+    if not isinstance(outputs, Tensor):
+        raise SltGrokError(f"data: expected a network that returns one tensor, got {type(outputs).__name__}")
+    if not outputs.requires_grad:
+        raise SltGrokError(
+            "module: expected outputs with a gradient by its weights, got none; remove detach(), .data and no_grad()"
+        )
+    outputs = outputs.double()
+    kinds = f"outputs of {described(outputs)} and targets of {described(targets)}"
+    if network.loss is cross_entropy and targets.is_floating_point():
+        raise SltGrokError(f"loss: cross-entropy expects integer targets, got {kinds}; pass another loss")
+    with torch.enable_grad(), explained(f"loss: fails on {kinds}"):
+        losses = network.loss(outputs, targets)
+        if not isinstance(losses, Tensor) or not losses.requires_grad:
+            raise SltGrokError("loss: expected a tensor that can be differentiated by the parameters")
+        _check_repeats(network, parameters, inputs, targets, outputs)
+        _check_average(network, parameters, inputs, targets, outputs)
+        _check_gradient(network, parameters, inputs, targets, [name for name in network.moving if name in moving])
+    return outputs.detach()
+
+
+def _check_repeats(
+    network: Network, parameters: dict[str, Tensor], inputs: Tensor, targets: Tensor, outputs: Tensor
+) -> None:
+    with torch.no_grad():
+        loss = network.loss(outputs, targets)
+        for _ in range(REPEATS):
+            for what, one, other in (
+                ("network", outputs, network.outputs(parameters, inputs).double()),
+                ("loss", loss, network.loss(outputs, targets)),
+            ):
+                scale = one.abs().nan_to_num(posinf=0.0).amax().item()
+                if not torch.allclose(one, other, ROUNDING, ROUNDING * scale, equal_nan=True):
+                    raise SltGrokError(
+                        f"{what}: expected the same values in every evaluation at the same weights, got others; "
+                        "remove random numbers, such as a dropout that is active in evaluation mode"
+                    )
+
+
+def _check_average(
+    network: Network, parameters: dict[str, Tensor], inputs: Tensor, targets: Tensor, outputs: Tensor
+) -> None:
+    n = len(inputs)
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return network.loss(outputs, targets).double().mean()
+
+    def same(one: Tensor, other: Tensor) -> bool:
+        return torch.allclose(one, other, rtol=1e-4, atol=1e-12, equal_nan=True)
+
+    by_sample = outputs.shape[:1] == (n,)
+    twice = torch.cat([outputs, outputs]) if by_sample else network.outputs(parameters, torch.cat([inputs, inputs]))
+    once = loss(outputs, targets)
+    if not same(once, loss(twice.double(), torch.cat([targets, targets]))):
+        raise SltGrokError(
+            "loss: expected the losses of the samples or their mean, got a different value when every "
+            "sample is repeated; use reduction='mean'"
+        )
+    shifted = loss(outputs.roll(1, 0), targets) if by_sample and n > 1 else None
+    if (
+        shifted is not None
+        and same(once, shifted)
+        and not same(once, losses_of_outputs(network, outputs, targets).mean())
+    ):
+        raise SltGrokError(
+            f"loss: combines every output with every target, got outputs of {described(outputs)} and targets of "
+            f"{described(targets)}; reshape the targets"
+        )
+
+
+def _check_gradient(
+    network: Network, parameters: dict[str, Tensor], inputs: Tensor, targets: Tensor, moving: list[str]
+) -> None:
+    """Compare the gradient with differences of the loss along a random direction, where these show a derivative."""
+    weights = {name: parameters[name] for name in moving}
+    loss = network.mean_loss(parameters, inputs, targets)
+    slopes = dict(zip(moving, torch.autograd.grad(loss, [*weights.values()], allow_unused=True), strict=True))
+    generator = torch.Generator().manual_seed(0)
+    along = {
+        name: torch.randn(w.shape, generator=generator, dtype=w.dtype) * w.square().mean().sqrt()
+        for name, w in weights.items()
+    }
+
+    def is_wrong(names: list[str]) -> bool:
+        def loss_at(step: float) -> float:
+            moved = {name: weights[name] + step * along[name] for name in names}
+            return network.mean_loss(parameters | moved, inputs, targets).item()
+
+        slope = sum((slopes[name] * along[name]).sum().item() for name in names if slopes[name] is not None)
+        wide, narrow = ((loss_at(step) - loss_at(-step)) / (2 * step) for step in STEPS)
+        is_derivative = abs(wide - narrow) <= SMOOTH * abs(wide)
+        return is_derivative and abs(slope - wide) > WRONG * abs(wide) + ROUNDING * abs(loss.item())
+
+    with torch.no_grad():
+        unused = [name for name in moving if slopes[name] is None]
+        if is_wrong(moving) or any(is_wrong([name]) for name in unused):
+            wrong = [name for name in moving if is_wrong([name])] or moving
+            listed = ", ".join(wrong[:NAMED]) + (f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else "")
+            raise SltGrokError(
+                f"module: the gradient by {listed} is not the derivative of the loss, as after detach(), .data or "
+                "no_grad(); call requires_grad_(False) on weights that are to be held fixed"
+            )
