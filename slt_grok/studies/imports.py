@@ -20,7 +20,7 @@ from slt_grok.models import Adapter
 from slt_grok.rules import RHO
 from slt_grok.store.importers import Imported, SourceFile, read_checkpoints
 from slt_grok.store.importers.curves import curves_in
-from slt_grok.store.importers.importer import rounding, run_name, stored_losses
+from slt_grok.store.importers.importer import run_name, stored_losses
 from slt_grok.store.importers.run import write_run
 from slt_grok.store.importers.splits import settle
 from slt_grok.studies.context import milestones
@@ -90,7 +90,7 @@ def import_custom(
         if file.step is None and len(checkpoints) > 1:
             raise file.unknown_step()
         state = {name: tensor[i] for name, tensor in trajectory.parameters.items()}
-        notes = [*file.notes, *rounding(file)]
+        notes = list(file.notes)
         facts = {"curves": curves_in(file, notes), "stored": stored_losses(file), "notes": notes}
         networks.append(CustomNetwork(file.path, "custom", config, file.step, state, **facts, network=network))
     settled, notes = settle(networks)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
+from slt_grok.format import listing
 from slt_grok.store.importers import steps
 from slt_grok.store.importers.curves import LISTS, STEPS, is_list
 from slt_grok.store.importers.folders import sources, stem
@@ -30,6 +31,9 @@ PREFIX = re.compile(r"((?:_orig_mod|module|model)\.)")
 COMPILED = "_orig_mod."
 OF_LAST = ("epoch", "step", "global_step", "train_loss", "test_loss")  # entries on the last of several checkpoints
 REMEDY = "save model.state_dict()"
+OPTIMIZER = re.compile(r".*(optim|exp_avg|momentum|grad|sched|param_groups).*|opt(_?state)?", re.IGNORECASE)  # keys
+OPTIMIZER_STATE = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg", "step"}
+AVERAGE = re.compile("ema|avg|average|swa|shadow", re.IGNORECASE)  # in keys of weights that were averaged over steps
 DEPTH = 4  # of containers inside each other
 
 
@@ -67,19 +71,14 @@ def read_checkpoints(paths: Iterable[str | Path], step_from: str | None = None) 
 
 
 def _checkpoints(path: Path, content: Any, notes: list[str], step_from: str | None) -> list[SourceFile]:
-    checkpoints = [_stripped(replace(file, notes=[*notes, *file.notes])) for file in _inside(path, content, step_from)]
-    for file in checkpoints:
-        for name, tensor in file.state.items():
-            if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested or tensor.is_meta:
-                raise file.error(f"expected {name} to be an ordinary tensor, got a sparse, quantized or empty one")
-    return checkpoints
+    return [_stripped(replace(file, notes=[*notes, *file.notes])) for file in _inside(path, content, step_from)]
 
 
 def _inside(path: Path, content: Any, step_from: str | None, depth: int = 0) -> list[SourceFile]:
     """Find the state dicts in a file's content."""
     wrong = f"{path}: expected a state dict of named tensors"
     if _is_state(content):
-        return [SourceFile(path, content)]
+        return [_network(path, content)]
     if depth > DEPTH or not isinstance(content, Mapping | list | tuple) or not content:
         raise SltGrokError(f"{wrong}; {REMEDY}")
     if not isinstance(content, Mapping):
@@ -91,13 +90,52 @@ def _inside(path: Path, content: Any, step_from: str | None, depth: int = 0) -> 
         raise SltGrokError(f"{wrong}, but {name} is {_described(value)}; {REMEDY}")
     holder = _holder(content)
     if holder is None:
+        if any(map(OPTIMIZER.fullmatch, map(str, content))) and not _named(content):
+            raise SltGrokError(f"{path}: expected a network, got the state of an optimizer only; {REMEDY}")
         by_step = {key: _key_step(path, key) for key in content}
         if None in by_step.values() or not all(isinstance(value, Mapping) for value in content.values()):
             raise SltGrokError(f"{wrong}; {REMEDY}")
         return _several(path, list(content.values()), list(by_step.values()), {}, step_from, depth)
     outer = {key: value for key, value in content.items() if key != holder}
     inner = _inside(path, content[holder], step_from, depth + 1)
-    return [replace(file, extras=outer | dict(file.extras)) for file in inner]
+    others = [key for key in outer if _holds_tensors(outer[key]) and not OPTIMIZER.fullmatch(str(key))]
+    notes = [f"The network is that under `{holder}`; ignored the tensors under {listing(others)}."] if others else []
+    if not others and AVERAGE.search(holder):
+        notes = [f"The network is that under `{holder}`, whose weights seem to be averages over training."]
+    return [replace(file, extras=outer | dict(file.extras), notes=[*notes, *file.notes]) for file in inner]
+
+
+def _network(path: Path, state: Mapping[str, Tensor]) -> SourceFile:
+    """Check that tensors can be stored in float32, and convert those of types without arithmetic."""
+    if state.keys() <= OPTIMIZER_STATE:
+        raise SltGrokError(f"{path}: expected a network, got the state of an optimizer ({listing([*state])}); {REMEDY}")
+    kinds = {str(tensor.dtype) for tensor in state.values() if tensor.is_floating_point()} - {"torch.float32"}
+    notes = [f"The weights are {', '.join(sorted(kinds))}; they are stored as torch.float32."] if kinds else []
+    converted = {}
+    for name, tensor in state.items():
+        ordinary = tensor.layout == torch.strided and not (tensor.is_quantized or tensor.is_nested or tensor.is_meta)
+        if not ordinary or "float4" in str(tensor.dtype):  # two numbers of float4 are one entry
+            raise SltGrokError(
+                f"{path}: expected {name} to be an ordinary tensor, got a sparse, quantized or empty one"
+            )
+        single = tensor.float() if tensor.is_floating_point() else tensor
+        if tensor.dtype == torch.float64 and (single.isinf() & ~tensor.isinf()).any():
+            raise SltGrokError(
+                f"{path}: expected {name} in the range of float32, in which weights are stored, up to "
+                f"{torch.finfo(torch.float32).max:.2g}, got {tensor[single.isinf()].abs().max():.2g}"
+            )
+        converted[name] = single if "float8" in str(tensor.dtype) else tensor
+    return SourceFile(path, converted, notes=notes)
+
+
+def _holds_tensors(content: Any) -> bool:
+    """Check for named tensors, or a list of them, directly or one level below."""
+    if not isinstance(content, Mapping) or not content:
+        return False
+    return any(
+        _is_state(part) or (isinstance(part, list | tuple) and part and isinstance(part[0], Tensor))
+        for part in (content, *content.values())
+    )
 
 
 def _is_state(content: Any) -> bool:
@@ -115,8 +153,15 @@ def _described(value: Any) -> str:
 def _holder(content: Mapping[Any, Any]) -> str | None:
     """Find the key that holds the state dict: a usual one, or the only one with named tensors."""
     usual = [key for key in HOLDERS if isinstance(content.get(key), Mapping | list | tuple)]
-    named = [key for key, value in content.items() if isinstance(key, str) and _is_state(value)]
+    named = _named(content)
+    named = [key for key in named if not AVERAGE.search(key)] or named
     return usual[0] if usual else named[0] if len(named) == 1 and _key_number(named[0]) is None else None
+
+
+def _named(content: Mapping[Any, Any]) -> list[str]:
+    """List the keys with named tensors that can be a network's."""
+    states = [key for key, value in content.items() if isinstance(key, str) and _is_state(value)]
+    return [key for key in states if not OPTIMIZER.fullmatch(key)]
 
 
 def _key_number(key: Any) -> Any:
@@ -157,7 +202,8 @@ def _recorded(path: Path, content: Mapping[Any, Any], step_from: str | None, dep
     extras = {STEPS[0]: [file.step for file in files]} if len(files) > 1 else {}
     files = [replace(file, extras=dict(file.extras) | extras) for file in files]
     holder = next((key for key in HOLDERS if _is_state(content.get(key))), None)
-    if holder is not None and not any(same_tensors(content[holder], file.state) for file in files):
+    final = _network(path, content[holder]).state if holder else {}
+    if holder and not any(same_tensors(final, file.state) for file in files):
         notes.append(f"Ignored the network under `{holder}`: it equals no checkpoint and has no step.")
     return [replace(file, notes=[*notes, *file.notes]) for file in files]
 

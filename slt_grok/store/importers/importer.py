@@ -55,13 +55,7 @@ class Importer(Registered, ABC):
         except SltGrokError as error:
             raise file.error(str(error)) from error
         notes = [note for note in file.notes if note != NAME_NOTE or imported.step == file.step]
-        return replace(imported, stored=stored_losses(file), notes=[*notes, *rounding(file), *imported.notes])
-
-
-def rounding(file: SourceFile) -> list[str]:
-    """Note whether storing the weights in float32 changes their type."""
-    kinds = {str(tensor.dtype) for tensor in file.state.values() if tensor.is_floating_point()} - {"torch.float32"}
-    return [f"The weights are {', '.join(sorted(kinds))}; they are stored as torch.float32."] if kinds else []
+        return replace(imported, stored=stored_losses(file), notes=[*notes, *imported.notes])
 
 
 def stored_losses(file: SourceFile) -> dict[str, float]:

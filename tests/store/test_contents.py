@@ -1,0 +1,72 @@
+"""What a checkpoint file can hold instead of a network, or next to it, and in which types."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from slt_grok.errors import SltGrokError
+from slt_grok.store import importers
+from slt_grok.store.importers import read_checkpoints
+from tests.store import foreign
+from tests.store.test_checkpoints import net
+
+
+def optimizer_state() -> dict[str, Any]:
+    """The state of an optimizer after a step."""
+    module = torch.nn.Linear(2, 3)
+    optimizer = torch.optim.Adam(module.parameters())
+    module(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    return optimizer.state_dict()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"exp_avg": net(0)},
+        {"exp_avg": net(0), "exp_avg_sq": net(1), "step": 5},
+        {"optimizer_state_dict": net(0), "epoch": 3},
+        {"optimizer": optimizer_state()},
+        optimizer_state(),
+        optimizer_state()["state"],
+        {"gradients": net(0)},
+    ],
+)
+def test_the_state_of_an_optimizer_is_no_network(tmp_path: Path, content: dict[Any, Any]) -> None:
+    torch.save(content, tmp_path / "5.pt")
+    with pytest.raises(SltGrokError, match=r"5\.pt: expected a network, got the state of an optimizer"):
+        read_checkpoints([tmp_path / "5.pt"])
+
+
+@pytest.mark.parametrize("holder", ["model", "net"])
+@pytest.mark.parametrize("average", [net(1), {"decay": 0.999, "module": net(1)}, {"shadow_params": [*net(1).values()]}])
+def test_averaged_weights_are_ignored_with_a_note(tmp_path: Path, holder: str, average: dict[str, Any]) -> None:
+    torch.save({"ema": average, holder: net(0), "optimizer": optimizer_state(), "step": 5}, tmp_path / "a.pt")
+    (file,) = read_checkpoints([tmp_path / "a.pt"])
+    assert file.state["0.weight"].eq(0).all()
+    assert any(f"under `{holder}`; ignored the tensors under ema." in note for note in file.notes)
+    torch.save({"ema": net(1), "step": 5}, tmp_path / "b.pt")
+    (file,) = read_checkpoints([tmp_path / "b.pt"])
+    assert any("averages" in note for note in file.notes)
+
+
+@pytest.mark.parametrize("name", [name for name in dir(torch) if name.startswith("float8_e")])
+def test_float8_weights_are_converted_with_a_note(tmp_path: Path, name: str) -> None:
+    kind = getattr(torch, name)
+    state = {key: values.abs().to(kind) for key, values in foreign.notebook().state_dict().items()}
+    torch.save({"model": state, "checkpoints": [state], "checkpoint_steps": [5]}, tmp_path / "a.pt")
+    network = importers.read(tmp_path / "a.pt")
+    assert torch.equal(network.parameters["W_E"], state["embedding.weight"].float())
+    assert any(f"weights are {kind}; they are stored as torch.float32" in note for note in network.notes)
+
+
+def test_weights_beyond_float32_are_refused(tmp_path: Path) -> None:
+    state = {name: tensor.double() for name, tensor in foreign.notebook().state_dict().items()}
+    state["linear2.weight"][0, 0] = -1e200
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(SltGrokError, match=r"a\.pt: expected linear2\.weight in the range of float32.* got 1e\+200"):
+        importers.read(tmp_path / "a.pt")
+    torch.save({"mask": torch.tensor([-torch.inf, 0.0], dtype=torch.float64)}, tmp_path / "b.pt")
+    assert read_checkpoints([tmp_path / "b.pt"])[0].state["mask"].dtype == torch.float64
