@@ -1,6 +1,5 @@
 """A user-supplied module as a model: what the named function returns."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -42,15 +41,7 @@ class CustomModule(Model):
         super().__init__(tokens, classes)
 
     @classmethod
-    def create(  # pyright: ignore[reportIncompatibleMethodOverride]
-        cls,
-        tokens: int,
-        build: str,
-        sites: Mapping[str, str] | None = None,
-        roles: Mapping[str, tuple[str, int]] | None = None,
-        classes: int | None = None,
-        **options: Any,
-    ) -> nn.Module:
+    def create(cls, **settings: Any) -> nn.Module:
         """Build the module.
 
         Raises
@@ -60,12 +51,14 @@ class CustomModule(Model):
         SltGrokError
             Sites or roles do not fit the module, see `Adapter`.
         """
+        tokens, build, _ = (settings.pop(name) for name in ("tokens", "build", "classes"))
+        sites, roles = (settings.pop(name) or {} for name in ("sites", "roles"))
         module = user_code.call(build)
         if not isinstance(module, nn.Module):
             raise user_code.CodeError(
                 f"{user_code.short(build)}: expected it to return a torch.nn.Module, got {module!r}"
             )
-        return Adapter(module, tokens, sites or {}, roles or {}, **options) if sites or roles else module
+        return Adapter(module, tokens, sites, roles, **settings) if sites or roles else module
 
     def initialize(self, generator: torch.Generator) -> None:
         """Not available: `create` returns another module."""
