@@ -221,19 +221,18 @@ def import_(
     The code that --module, --data and --loss name, and what it imports, is executed, now and by later commands on this
     run. No other code is.
     """
-    from slt_grok.store import importers
-    from slt_grok.studies.imports import choose_window, import_custom
+    from slt_grok.studies.imports import import_custom, import_published
 
     if module is None:
         for name, value in {"data": data, "loss": loss, "task": task, "sites": sites}.items():
             if value is not None:
                 raise SltGrokError(f"--{name}: expected --module too")
-        notes = importers.import_run(files, out, format, step_from, train_indices)
+        notes = import_published(files, out, format, step_from, train_indices)
     elif format is not None or train_indices is not None:
         raise SltGrokError("import: expected no --format or --train-indices together with --module")
     else:
         notes = import_custom(files, out, module, data, loss, task, sites, step_from)
-    for note in [*notes, choose_window(out)]:
+    for note in notes:
         console.print(note, soft_wrap=True, markup=False)
     print(out)
 

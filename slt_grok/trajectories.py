@@ -99,8 +99,10 @@ class Trajectory:
         return cls(network, parameters, ("step",), {"step": np.array(steps)})
 
     @classmethod
-    def of_checkpoints(cls, network: Network, directory: RunDirectory, seeds: Sequence[int]) -> "Trajectory":
-        """Load the checkpoints in a run directory as a trajectory of a network over (step, seed).
+    def of_checkpoints(
+        cls, network: Network, directory: RunDirectory, seeds: Sequence[int], steps: Sequence[int] = ()
+    ) -> "Trajectory":
+        """Load the checkpoints in a run directory, all by default, as a trajectory of a network over (step, seed).
 
         Raises
         ------
@@ -109,10 +111,10 @@ class Trajectory:
         """
         if not directory.steps:
             raise SltGrokError(f"{directory.path / 'checkpoints'}: expected at least one checkpoint")
-        shapes, buffers = network.shapes, network.buffers
-        states = [directory.read_checkpoint(step, shapes, len(seeds), buffers) for step in directory.steps]
+        shapes, buffers, steps = network.shapes, network.buffers, steps or directory.steps
+        states = [directory.read_checkpoint(step, shapes, len(seeds), buffers) for step in steps]
         parameters = {name: torch.stack([state[name] for state in states]) for name in shapes}
-        coords = {"step": np.array(directory.steps), "seed": np.array(seeds)}
+        coords = {"step": np.array(steps), "seed": np.array(seeds)}
         return cls(network, parameters, ("step", "seed"), coords)
 
     @property

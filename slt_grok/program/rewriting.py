@@ -13,6 +13,7 @@ from slt_grok.program import constants
 from slt_grok.program.other_primes import rewrite
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.importers.run import write_run
+from slt_grok.store.run_directory import new_run
 from slt_grok.tasks import ModularTask
 
 
@@ -62,5 +63,6 @@ def write_rewritten(
         f"{values['worst_margin']:.3g} nats.",
     ]
     config = {"name": f"{name}-p{p}", "task": settings, "model": dict(model)}
-    write_run([Imported(program, "program", config, 0, single, notes=notes)], out)
+    with new_run(out) as run:
+        write_run([Imported(program, "program", config, 0, single, notes=notes)], run)
     return notes

@@ -7,10 +7,12 @@ state/                                    data for resuming; removed when its st
 """
 
 import json
+import os
 import re
 import shutil
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +175,36 @@ class RunDirectory:
     def state(self, stage: str) -> Path:
         """Get the folder for the data that resuming a stage needs."""
         return self.path / "state" / stage
+
+
+@contextmanager
+def new_run(out: Path) -> Iterator[RunDirectory]:
+    """Yield a run directory next to `out`; rename it to `out` if the block succeeds, remove it otherwise.
+
+    Raises
+    ------
+    SltGrokError
+        There already is a run, or anything else, at `out`.
+    """
+    path = out.resolve()
+
+    def check() -> None:
+        if RunDirectory(path).exists:
+            raise SltGrokError(f"{out}: expected a new folder, but it already holds a run; choose another by --out NEW")
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise SltGrokError(f"{out}: expected a new folder, but it already exists; choose another by --out NEW")
+
+    check()
+    run = RunDirectory(path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part"))
+    try:
+        yield run
+        try:
+            os.replace(run.path, path)
+        except OSError as error:
+            check()  # another process may have been quicker
+            raise SltGrokError(f"{out}: cannot be written ({error.strerror}); choose another by --out NEW") from error
+    finally:
+        shutil.rmtree(run.path, ignore_errors=True)
 
 
 def check_parameters(

@@ -76,7 +76,7 @@ class Run:
         if self.directory.steps and (missing := sorted(steps - set(self.directory.steps))):
             path = self.directory.checkpoint_path(missing[0])
             raise SltGrokError(f"{path}: expected the checkpoint of step {missing[0]}, it is missing; restore it")
-        return Trajectory.of_checkpoints(self.config.network, self.directory, self.config.seeds)
+        return Trajectory.of_checkpoints(self.config.network, self.directory, self.config.seeds, sorted(steps))
 
     @cached_property
     def data(self) -> dict[str, xr.Dataset]:

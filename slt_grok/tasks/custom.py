@@ -10,7 +10,7 @@ from torch import Tensor
 
 from slt_grok import user_code
 from slt_grok.errors import SltGrokError
-from slt_grok.samples import read
+from slt_grok.samples import described, read
 from slt_grok.settings import check
 from slt_grok.tasks.task import Task
 
@@ -52,18 +52,21 @@ class CustomTask(Task):
             content = {"train": content}
         if not set(content) <= set(PARTS):
             raise self._error(f"expected train and test, got {', '.join(map(str, content))}")
-        splits = {name: self._samples(part) for name, part in content.items()}
+        splits = {name: self._samples(name, part) for name, part in content.items()}
         inputs, targets = splits["train"]
+        for what, train, other in zip(("inputs", "targets"), (inputs, targets), splits.get("test", ()), strict=False):
+            if train.shape[1:] != other.shape[1:] or train.is_floating_point() != other.is_floating_point():
+                raise self._error(f"test: expected {what} as in train, {described(train)}, got {described(other)}")
         return {"test": (inputs[:0], targets[:0]), **splits}
 
-    def _samples(self, part: Any) -> tuple[Tensor, Tensor]:
+    def _samples(self, name: str, part: Any) -> tuple[Tensor, Tensor]:
         try:
             inputs, targets = read(part)
         except SltGrokError as error:
-            raise self._error(str(error)) from error
-        if not isinstance(inputs, Tensor) or not len(inputs):
+            raise self._error(f"{name}: {str(error).removeprefix('data: ')}") from error
+        if not isinstance(inputs, Tensor):
             raise self._error(
-                "expected one tensor of inputs, not empty; several tensors go to slt_grok.llc.estimate in a script"
+                f"{name}: expected one tensor of inputs; several tensors go to slt_grok.llc.estimate in a script"
             )
         return inputs, targets
 
@@ -104,6 +107,11 @@ class CustomTask(Task):
     def train_size(self) -> int:
         """Number of train samples."""
         return len(self.splits["train"][0])
+
+    @property
+    def loss_units(self) -> str:
+        """Nats for cross-entropy, unknown for the user's loss."""
+        return "nats" if self.loss_function is None else ""
 
     @property
     def loss(self) -> Callable[[Tensor, Tensor], Tensor] | None:

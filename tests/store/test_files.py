@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from slt_grok.errors import SltGrokError
 from slt_grok.store import RunDirectory, atomic
-from slt_grok.store.run_directory import changed_keys, read_dataset, write_dataset
+from slt_grok.store.run_directory import changed_keys, new_run, read_dataset, write_dataset
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -35,6 +35,18 @@ def test_what_a_killed_write_left_is_written_over(tmp_path: Path) -> None:
     with atomic(tmp_path / "file") as temporary:
         temporary.write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_of_two_new_runs_at_once_one_is_refused(tmp_path: Path) -> None:
+    def both() -> None:
+        with new_run(tmp_path / "run") as slower, new_run(tmp_path / "run") as quicker:
+            slower.write_checkpoint(1, {"w": torch.ones(1)})
+            quicker.write_checkpoint(2, {"w": torch.ones(1)})
+
+    with pytest.raises(SltGrokError, match="expected a new folder"):
+        both()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert RunDirectory(tmp_path / "run").steps == [2]
 
 
 def test_checkpoints_come_back_bit_for_bit(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A user-supplied module and data on the command line: what is executed, what is measured, and what is refused."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,28 @@ def number(): return 3
 def broken(): raise KeyError("no such file")
 def odd(): return {"train": (torch.zeros(3, 3), torch.zeros(3)), "validation": (torch.zeros(3, 3), torch.zeros(3))}
 def mismatched(): return torch.zeros(3, 3), torch.zeros(4)
+def wider(): return {"train": data()["train"], "test": (torch.zeros(3, 4), torch.zeros(3))}
+def untested(): return {"train": data()["train"], "test": (torch.zeros(0, 3), torch.zeros(0))}
+def none(): return {"train": (torch.zeros(0, 3), torch.zeros(0))}
+def classes(): return nn.Sequential(nn.Linear(3, 4))
+def labels(): return {"train": (torch.randn(9, 3), torch.arange(9) % 4), "test": (torch.randn(9, 3), torch.arange(9))}
+calls = 0
+def counted():
+    global calls
+    calls += 1
+    return calls
+class Other(nn.Linear):
+    def __init__(self, width=1, mask=1.0, scale=1.0):
+        super().__init__(3, width)
+        self.scale = scale
+        self.register_buffer("mask", torch.tensor(mask), persistent=False)
+    def forward(self, x): return super().forward(x)[:, 0] * self.mask * self.scale
+def shapes(): return Other(width=counted())
+def masks(): return Other(mask=float(counted()))
+def scales(): return Other(scale=float(counted()))
+class Random(Other):
+    def forward(self, x): return nn.functional.dropout(super().forward(x), 0.5, training=True)
+def random(): return Random()
 """
 PAIRS = """
 import torch
@@ -206,6 +229,10 @@ def test_sites_give_the_circuit_measures_of_an_adapter(home: Path, slt_grok_comm
         (("--data", "line.py:odd"), "expected train and test, got train, validation"),
         (("--data", "line.py:mismatched"), "line.py:mismatched"),
         (("--data", "line.py:number"), "line.py:number"),
+        (("--data", "line.py:wider"), "line.py:wider: test: expected inputs as in train"),
+        (("--data", "line.py:untested"), "line.py:untested: test: expected samples, got none"),
+        (("--data", "line.py:none"), "line.py:none: train: expected samples, got none"),
+        (("--loss", ""), "line.py:data: cross-entropy expects integer targets; name a loss by --loss"),
         (("--loss", "line.py:data"), "loss"),
         (("--task", "line.py"), "either --data"),
         (("--format", "clock_pizza"), "--format"),
@@ -220,6 +247,59 @@ def test_what_does_not_fit_is_one_sentence_and_writes_nothing(
     assert named in error
     assert len(error.splitlines()) == 1, error
     assert not (home / "runs").exists()
+
+
+def test_test_labels_beyond_the_outputs_are_one_sentence(home: Path, slt_grok_command: Command) -> None:
+    for path in (home / "checkpoints").iterdir():
+        torch.save(torch.nn.Sequential(torch.nn.Linear(3, 4)).state_dict(), path)
+    changes = ("--module", "line.py:classes", "--data", "line.py:labels", "--loss", "")
+    exit_code, error = bring(slt_grok_command, *changes)
+    assert exit_code == 2
+    assert "line.py:labels: network or loss fails on the test set" in error
+    assert len(error.splitlines()) == 1
+    assert not (home / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("function", "difference"),
+    [
+        ("shapes", "line.py:shapes: expected the same module from every call, got two with weight of shapes (1, 3)"),
+        ("masks", "the buffer mask"),
+        ("scales", "outputs that differ at the same weights"),
+        ("random", ""),  # the sentence is that of a random network
+    ],
+)
+def test_a_module_that_differs_from_call_to_call_is_refused(
+    home: Path, slt_grok_command: Command, function: str, difference: str
+) -> None:
+    for path in (home / "checkpoints").iterdir():
+        torch.save({"weight": torch.ones(1, 3), "bias": torch.zeros(1)}, path)
+    exit_code, error = bring(slt_grok_command, "--module", f"line.py:{function}")
+    assert exit_code == 2
+    assert difference in error
+    assert len(error.splitlines()) == 1
+    assert not (home / "runs").exists()
+
+
+def test_an_interrupted_import_leaves_nothing(
+    home: Path, slt_grok_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("slt_grok.studies.imports.choose_window", interrupted)
+        assert bring(slt_grok_command)[0] == 130
+    assert not list((home / "runs").iterdir())
+    assert bring(slt_grok_command)[0] == 0
+    run = home / "runs" / "line"
+    assert [path.name for path in run.parent.iterdir()] == ["line"]
+    shutil.copy(run / "checkpoints/step_00000050.safetensors", run / "checkpoints/step_00000075.safetensors")
+    assert Run(run).trajectory.coords["step"].tolist() == [0, 50, 100]
+    (run / "manifest.json").unlink()
+    exit_code, error = bring(slt_grok_command)
+    assert exit_code == 2
+    assert "choose another by --out NEW" in error
 
 
 @pytest.mark.parametrize("mask", [[True, True, False], [True, False, True]])

@@ -121,8 +121,8 @@ def read_run(
         network = (importer or _importer_of(file)).read(file)
         if step_from is not None:
             network = replace(network, step=file.step)
-        if network.step is None and len(checkpoints) > 1:
-            raise file.unknown_step()
+        if network.step is None:
+            network.notes.append(file.without_step(alone=len(checkpoints) == 1))
         networks.append(network)
     return settle(networks, None if train_indices is None else Path(train_indices))
 

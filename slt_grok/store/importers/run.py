@@ -50,8 +50,6 @@ def write_run(networks: Sequence[Imported], run: RunDirectory, notes: Sequence[s
         else:
             raise SltGrokError(f"{network.path}: expected one file per step, {by_step[step].path} is also step {step}")
     first = networks[0]
-    if first.step is None:
-        notes.append("Neither the file nor its name states the training step: it is stored as step 0.")
     for step, network in sorted(by_step.items()):
         run.write_checkpoint(step, {name: tensor[None] for name, tensor in network.parameters.items()})
     files = [str(by_step[step].path) for step in sorted(by_step)]
