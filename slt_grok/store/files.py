@@ -123,8 +123,13 @@ def read_torch(path: Path) -> Any:
         wanted = re.search(r"GLOBAL (\S+)", message)
         if wanted:
             raise SltGrokError(
-                f"{path}: refused, since reading it would execute code of {wanted[1]}; expected only tensors and "
-                f"plain containers, as torch.save(model.state_dict(), ...) writes them"
+                f"{path}: refused, since reading it would execute code of {wanted[1]}; load it where you trust it, "
+                f"and save model.state_dict() instead of a module, with plain numbers, lists and tensors only"
+            ) from error
+        if "TorchScript" in message:
+            raise SltGrokError(
+                f"{path}: refused, since it is a TorchScript archive of torch.jit.save, which holds code; load it "
+                f"where you trust it by torch.jit.load, and save model.state_dict() by torch.save"
             ) from error
         reason = first_line(message) or type(error).__name__
         if "weights_only" in reason:  # torch would advise executing the file's content

@@ -1,5 +1,6 @@
 """What a checkpoint file can hold instead of a network, or next to it, and in which types."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +71,32 @@ def test_weights_beyond_float32_are_refused(tmp_path: Path) -> None:
         importers.read(tmp_path / "a.pt")
     torch.save({"mask": torch.tensor([-torch.inf, 0.0], dtype=torch.float64)}, tmp_path / "b.pt")
     assert read_checkpoints([tmp_path / "b.pt"])[0].state["mask"].dtype == torch.float64
+
+
+def test_a_step_that_is_not_known_is_asked_for_with_what_the_file_offers(tmp_path: Path) -> None:
+    state = foreign.notebook().state_dict()
+    torch.save({"model": state, "epoch_number": 7, "lr": 0.1, "done": True, "name": "x"}, tmp_path / "run3-0.5.pt")
+    (note,) = [note for note in importers.import_run([tmp_path / "run3-0.5.pt"], tmp_path / "run") if "step 0" in note]
+    assert note.endswith("--step-from, here one of epoch_number, run.")
+    entries = {"checkpoints": [net(0), net(1)], "saved_at": torch.tensor([0, 10]), "rates": [0.1, 0.2], "losses": [1.0]}
+    torch.save(entries, tmp_path / "a.pt")
+    with pytest.raises(SltGrokError, match="--step-from, here saved_at or the number of steps between"):
+        read_checkpoints([tmp_path / "a.pt"])
+    assert [file.step for file in read_checkpoints([tmp_path / "a.pt"], "saved_at")] == [0, 10]
+    torch.save([{"epoch": i, "seed": 0, "lr": 0.1, "model": net(i)} for i in (3, 9)], tmp_path / "b.pt")
+    with pytest.raises(SltGrokError, match="--step-from, here epoch or the number of steps between"):
+        read_checkpoints([tmp_path / "b.pt"])
+
+
+def test_scripted_and_pickled_modules_are_refused_with_a_remedy(tmp_path: Path) -> None:
+    module = foreign.notebook()
+    with warnings.catch_warnings(action="ignore"):
+        torch.jit.save(torch.jit.trace(module, foreign.PAIRS), tmp_path / "jit.pt")
+    torch.save(module, tmp_path / "module.pt")
+    torch.save({"model": module, "step": 3}, tmp_path / "inside.pt")
+    for name, words in (("jit", "a TorchScript archive"), ("module", "code of .*NotebookMLP"), ("inside", "code of")):
+        with pytest.raises(
+            SltGrokError, match=rf"{name}\.pt: refused, .*{words}.* save model\.state_dict\(\)"
+        ) as caught:
+            read_checkpoints([tmp_path / f"{name}.pt"])
+        assert len(str(caught.value).removeprefix(str(tmp_path))) < 250

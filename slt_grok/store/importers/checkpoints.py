@@ -225,9 +225,14 @@ def _several(
         step = _entry_step(path, entries, step_from) if listed is None else listed
         files.append(replace(inner[0], extras=entries, step=step))
     if len(files) > 1 and any(file.step is None for file in files):
+        lists = [key for key, value in extras.items() if is_list(value) and len(value) == len(files)]
+        named = [str(key) for key in lists if all(map(steps.could_be_step, extras[key]))]
+        entries = [{str(key): str(value) for key, value in file.extras.items()} for file in files]
+        named += [key for key in steps.choices("", files[0].extras) if len({each.get(key) for each in entries}) > 1]
+        spacing = "the number of steps between two of them, such as 100"
         raise SltGrokError(
-            f"{path}: expected the training step of each of its {len(files)} checkpoints: save a dict {{step: state "
-            f"dict}}, or give the number of steps between two of them, such as --step-from 100"
+            f"{path}: expected the training step of each of its {len(files)} checkpoints; name it by --step-from, here "
+            f"{' or '.join([*named, spacing])}, or save a dict {{step: state dict}}"
         )
     return files
 

@@ -53,11 +53,19 @@ class SourceFile:
         """Create an error that names the file."""
         return SltGrokError(f"{self.path}: {message}")
 
-    def unknown_step(self) -> SltGrokError:
-        """Create an error that asks for the step."""
+    def without_step(self, alone: bool) -> str:
+        """Note that a checkpoint without a step is stored as step 0.
+
+        Raises
+        ------
+        SltGrokError
+            It is not alone, so that it needs a step.
+        """
         known = choices(stem(self.path), self.extras)
         how = f"name it by --step-from, here one of {', '.join(known)}" if known else "save it as an entry step"
-        return self.error(f"expected its training step in the file or as the only number in its name; {how}")
+        if not alone:
+            raise self.error(f"expected its training step in the file or as the only number in its name; {how}")
+        return f"Neither the file nor its name states the training step: it is stored as step 0; {how}."
 
     @property
     def epoch(self) -> int | None:

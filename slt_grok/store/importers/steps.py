@@ -89,7 +89,17 @@ def named_step(stem: str, name: str) -> str | None:
 
 
 def choices(stem: str, extras: Mapping[str, Any]) -> list[str]:
-    """List what `--step-from` could name for a file: its entries that hold a number, and words in its name."""
-    entries = [k for k, v in extras.items() if isinstance(v, int | float) or (isinstance(v, Tensor) and v.ndim == 0)]
+    """List what `--step-from` could name for a file: entries with a whole number, and words before one in its name."""
+    entries = [str(key) for key, value in extras.items() if could_be_step(value)]
     words = [number.word.strip("_") for number in numbers_in(stem)]
-    return list(dict.fromkeys([*map(str, entries), *filter(None, words)]))
+    named = [word for word in filter(None, words) if could_be_step(named_step(stem, word))]
+    return list(dict.fromkeys([*entries, *named]))
+
+
+def could_be_step(value: Any) -> bool:
+    """Check for a whole number of at least 0, possibly as a text or a tensor."""
+    try:
+        number = float(value.detach() if isinstance(value, Tensor) else value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return False
+    return not isinstance(value, bool) and number.is_integer() and 0 <= number <= LARGEST
