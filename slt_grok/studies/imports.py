@@ -11,22 +11,44 @@ import torch
 from slt_grok import user_code
 from slt_grok.config import parse_config, read_yaml
 from slt_grok.errors import SltGrokError
-from slt_grok.format import listing
+from slt_grok.format import first_line, listing
 from slt_grok.format import step as at_step
 from slt_grok.llc.choice import gamma_by_rule
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample_losses import losses_of_outputs
 from slt_grok.models import Adapter
 from slt_grok.rules import RHO
-from slt_grok.store.importers import Imported, SourceFile, read_checkpoints
+from slt_grok.store.importers import Imported, SourceFile, read_checkpoints, read_run
 from slt_grok.store.importers.curves import curves_in
 from slt_grok.store.importers.importer import run_name, stored_losses
 from slt_grok.store.importers.run import write_run
 from slt_grok.store.importers.splits import settle
+from slt_grok.store.run_directory import new_run
 from slt_grok.studies.context import milestones
 from slt_grok.studies.run import TRAINING, Run
 from slt_grok.tasks import Task
 from slt_grok.trajectories import Network, Trajectory
+
+COMPARED = 64  # samples on which modules from two calls of a function are compared
+
+
+def import_published(
+    files: Sequence[Path],
+    out: Path,
+    format: str | None = None,
+    step_from: str | None = None,
+    train_indices: Path | None = None,
+) -> list[str]:
+    """Write checkpoints of a published format as a run directory, see `slt_grok.store.importers.import_run`.
+
+    Raises
+    ------
+    SltGrokError
+        As in `slt_grok.store.importers.import_run`.
+    """
+    with new_run(out) as run:
+        networks, notes = read_run(files, format, step_from, train_indices)
+        return [*write_run(networks, run, notes), choose_window(Run(run.path), out)]
 
 
 def import_custom(
@@ -79,24 +101,54 @@ def import_custom(
     if loss is not None:
         content["loss_function"] = user_code.permit(loss, "--loss")
     config = {"name": run_name(out.resolve().name), "seeds": [0], "task": content, "model": model, "training": None}
-    network = parse_config(config, "import").network
+    with new_run(out) as run:
+        networks, notes = _read_custom(files, config, module, data or str(task), step_from)
+        return [*write_run(networks, run, notes), choose_window(Run(run.path), out)]
+
+
+def _read_custom(
+    files: Sequence[Path], content: dict[str, Any], module: str, data: str, step_from: str | None
+) -> tuple[list[Imported], list[str]]:
+    """Read the networks of a configuration; `module` and `data` are its parts in error messages."""
+    config = parse_config(content, "import")
+    network, task = config.network, config.task
+    if task.loss is None and task.labels.is_floating_point():
+        raise SltGrokError(f"{data}: cross-entropy expects integer targets; name a loss by --loss FILE.py:FUNCTION")
+    again = replace(network, module=config.model.construct(tokens=task.tokens, classes=task.classes))
+    _check_structure(network, again, module)
     checkpoints = [_under_names_of(network, file) for file in read_checkpoints(files, step_from)]
     states = {f"{file.path}, checkpoint {i}": file.state for i, file in enumerate(checkpoints, 1)}
     trajectory = Trajectory.of_states(replace(network), states, range(len(states)))
-    _check_constants(network, trajectory.network, f"{checkpoints[0].path}: expected {{}} as {module} makes it")
+    if name := _differing_constant(network, trajectory.network):
+        raise SltGrokError(
+            f"{checkpoints[0].path}: expected {name} as {module} makes it, since a run stores real numbers only; set "
+            f"it there"
+        )
     Problem.from_inputs(trajectory)  # module, data and loss fit together, and every loss is finite
+    state = {name: tensor[0] for name, tensor in trajectory.parameters.items()}
+    with torch.no_grad():
+        outputs, others = (each.outputs(state, task.inputs[:COMPARED]) for each in (network, again))
+    if not torch.allclose(outputs, others, rtol=1e-4, atol=1e-6, equal_nan=True):
+        raise _unstable(module, "outputs that differ at the same weights")
     networks = []
     for i, file in enumerate(checkpoints):
-        if file.step is None and len(checkpoints) > 1:
-            raise file.unknown_step()
         state = {name: tensor[i] for name, tensor in trajectory.parameters.items()}
         notes = list(file.notes)
+        if file.step is None:
+            notes.append(file.without_step(alone=len(checkpoints) == 1))
         facts = {"curves": curves_in(file, notes), "stored": stored_losses(file), "notes": notes}
-        networks.append(CustomNetwork(file.path, "custom", config, file.step, state, **facts, network=network))
+        networks.append(CustomNetwork(file.path, "custom", content, file.step, state, **facts, network=network))
+    try:
+        _ = networks[0].per_pair
+    except Exception as error:  # whatever the user's code raises
+        reason = first_line(error) or type(error).__name__
+        raise SltGrokError(
+            f"{data}: network or loss fails on the test set, but not on the train set: {reason}"
+        ) from error
     settled, notes = settle(networks)
     if network.frozen:
         notes.append(f"Frozen (requires_grad=False): {listing(sorted(network.frozen))} do not move in LLC estimates.")
-    return write_run(settled, out, notes)
+    return settled, notes
 
 
 @dataclass(frozen=True)
@@ -130,12 +182,18 @@ class CustomNetwork(Imported):
         return losses, right
 
 
-def choose_window(out: Path) -> str:
+def choose_window(run: Run, out: Path) -> str:
     """Add an LLC section to an imported run, with gamma by the rule of `slt_grok.llc.choice`, and say so.
 
     The checkpoints from memorization on count, or from a third of the run if there is no accuracy that shows it.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    out : Path
+        Where it will be.
     """
-    run = Run(out)
     trajectory = run.trajectory.isel(seed=[0])
     steps = trajectory.coords["step"]
     memorized = milestones(run.data.get(TRAINING), run.config.transitions, run.config.seeds[0])[0]
@@ -156,12 +214,30 @@ def _mapping(path: Path | None, option: str) -> dict[str, Any]:
     return dict(content)
 
 
-def _check_constants(built: Network, stored: Network, expected: str) -> None:
-    """Check that the buffers that a run does not store, such as masks, are those of the built module."""
-    buffers = dict(stored.module.named_buffers())
-    for name, buffer in built.module.named_buffers():
-        if name not in built.shapes and not torch.equal(buffer, buffers[name]):
-            raise SltGrokError(f"{expected.format(name)}, since a run stores real numbers only; set it there")
+def _check_structure(network: Network, again: Network, module: str) -> None:
+    """Check that the function that builds a module makes the same one twice, apart from its state."""
+    for name in [*network.shapes, *again.shapes]:
+        one, other = network.shapes.get(name), again.shapes.get(name)
+        if one is None or other is None:
+            raise _unstable(module, f"{name} in only one of them")
+        if one != other:
+            raise _unstable(module, f"{name} of shapes {tuple(one)} and {tuple(other)}")
+    if name := _differing_constant(network, again):
+        raise _unstable(module, f"different values in the buffer {name}, which no checkpoint stores")
+
+
+def _unstable(module: str, difference: str) -> SltGrokError:
+    return SltGrokError(
+        f"{module}: expected the same module from every call, got two with {difference}; remove what is random, or fix "
+        f"its seed"
+    )
+
+
+def _differing_constant(one: Network, other: Network) -> str | None:
+    """Find a buffer that a run does not store, such as a mask, and that differs between two networks."""
+    here, there = (dict(network.module.named_buffers()) for network in (one, other))
+    constants = [name for name in here if name not in one.shapes]
+    return next((name for name in constants if name not in there or not torch.equal(here[name], there[name])), None)
 
 
 def _under_names_of(network: Network, file: SourceFile) -> SourceFile:
