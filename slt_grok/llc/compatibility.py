@@ -129,6 +129,11 @@ def _check_average(
         and same(once, shifted)
         and not same(once, losses_of_outputs(network, outputs, targets).mean())
     ):
+        if outputs.shape == targets.shape:
+            raise SltGrokError(
+                "loss: expected the losses of the samples or their mean, got a value that ignores which output belongs "
+                "to which target; average over the samples last"
+            )
         raise SltGrokError(
             f"loss: combines every output with every target, got outputs of {described(outputs)} and targets of "
             f"{described(targets)}; reshape the targets"

@@ -32,6 +32,7 @@ def summed(outputs: Tensor, targets: Tensor) -> Tensor:
         ({"loss": "mse"}, "loss: fails on"),
         ({"loss": None}, "loss: cross-entropy expects integer targets"),
         ({"loss": lambda o, t: ((o - t) ** 2).mean(), "data": (X, Y[:, 0])}, r"combines every output.*\(50,\)"),
+        ({"loss": lambda o, t: (o - t).mean() ** 2}, "ignores which output belongs to which target"),
         ({"loss": None, "data": (X, LABELS), "source": nn.Linear(2, 2)}, "loss: fails on"),
         ({"data": (X.long(), Y)}, "data: the network fails on inputs .*int64"),
         ({"data": (Y, Y)}, r"data: the network fails on inputs of shape \(50, 1\)"),
