@@ -1,7 +1,9 @@
 """Points where the loss does not change: dead units, or a hinge loss with all margins kept. The LLC is 0 there.
 
 For every epsilon, the set {L < L(w*) + epsilon} contains an open set next to w*, so its volume does not shrink with
-epsilon. Chains at the usual gamma may leave this set, and would measure where it ends.
+epsilon. Chains at the usual gamma may leave this set, and would measure where it ends. The same holds for some of the
+weights, such as those of units that are dead next to others that are not: they add nothing to the LLC, unless the
+chains go where they are alive.
 """
 
 from collections.abc import Sequence
@@ -13,13 +15,15 @@ import torch
 from slt_grok.llc.calibration import localization
 from slt_grok.llc.diagnostics import Average
 from slt_grok.llc.problem import Problem
-from slt_grok.llc.window_noise import window_excess
+from slt_grok.llc.window_noise import excess_at, window_draws, window_excess
 
 CONSTANT = "the loss does not change near w*"
-LEFT = f"{CONSTANT}, where the LLC is 0; the chains have left that region and need a larger gamma"
+LEFT = "weights that do not change the loss near w* do where the chains are, which need a larger gamma"
 CLOSER = 0.1  # standard deviation of the draws, relative to that of the usual window
 NEAREST = 0.03  # the same for a region that chains have left
 DRAWS = 16
+SLOPES = 4  # draws at which the gradient is computed
+MATTERS = 0.02  # of n_beta (L - L(w*)), relative to the LLC
 ROUNDING = 1e-15  # of the mean loss, relative to it
 
 
@@ -35,13 +39,23 @@ def is_constant(problem: Problem, gamma: float) -> np.ndarray:
     return np.all(excess <= ROUNDING * abs(problem.baselines[:, None]), axis=1)
 
 
-def is_constant_closer(problem: Problem, index: int) -> bool:
-    """Return whether one network's loss does not change in a small window, whatever that of the chains."""
-    trajectory = problem.trajectory
-    place = zip(trajectory.dims, np.unravel_index(index, trajectory.shape), strict=True)
-    networks = trajectory.isel(**{dim: [int(i)] for dim, i in place})
-    alone = replace(problem, trajectory=networks, baselines=problem.baselines[[index]])
-    return bool(is_constant(alone, localization(alone) / NEAREST**2).all())
+def has_left(problem: Problem, index: int, n_beta: float, gamma: float, llc: float) -> bool:
+    """Return whether one network's loss changes with weights in the chains' window, but not in a small one.
+
+    These are the coordinates by which the gradient is exactly 0 at draws of the small window.
+    """
+    precise = replace(problem, dtype=torch.float64)
+    network, parts = problem.trajectory.network, problem.subspace.parts.keys()
+    small = NEAREST * localization(problem) ** -0.5
+    silent = torch.ones(problem.d, dtype=torch.bool)
+    for stack in window_draws(precise, index, small, SLOPES):
+        _, slopes = network.stacked_loss_and_gradient(stack, problem.inputs, problem.targets, False, parts)
+        silent &= problem.subspace.coordinates(slopes)[0] == 0
+        if not silent.any():
+            return False
+    draws = window_draws(precise, index, silent * gamma**-0.5, DRAWS) if gamma > 0 else ()
+    excess = np.abs(list(excess_at(precise, index, draws)) or [np.inf])
+    return bool(np.minimum(n_beta * excess, 1).mean() > MATTERS * abs(llc))
 
 
 def stays_constant(problem: Problem, gamma: float, draws: Sequence[np.ndarray]) -> np.ndarray:

@@ -24,7 +24,7 @@ from slt_grok.llc.calibration import (
     calibrate,
     localization,
 )
-from slt_grok.llc.constant import CONSTANT, constant_window
+from slt_grok.llc.constant import CONSTANT, LEFT, constant_window
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.regular import LEFT_THE_POINT, with_curvatures
 from slt_grok.llc.sample import OutOfReach, check, sample
@@ -268,13 +268,14 @@ def _scout(
 ) -> xr.Dataset:
     """Choose gamma, and test whether all points are regular, from a short estimate.
 
-    If the chains see less than the Hessian at w* predicts, they have left for a more degenerate region: gamma is
-    raised.
+    If the chains see less than the Hessian at w* predicts, they have left for a more degenerate region, and if weights
+    matter that do not near w*, they have left that region: gamma is raised.
     """
     result = budget.timed(attempt, gamma, on_progress=on_progress)
     for _ in range(TIGHTENINGS if gamma is None else 0):
-        left_the_point = result.llc_status_reason.str.contains(LEFT_THE_POINT, regex=False).any()
-        if not left_the_point or budget.attempts_left < 2:
+        reasons = result.llc_status_reason.str
+        left = any(reasons.contains(reason, regex=False).any() for reason in (LEFT_THE_POINT, LEFT))
+        if not left or budget.attempts_left < 2:
             break
         result = budget.timed(attempt, TIGHTER * result.attrs["gamma"], on_progress=on_progress)
     return result

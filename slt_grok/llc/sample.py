@@ -14,7 +14,7 @@ import xarray as xr
 from slt_grok.devices import device_named
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import diagnostics
-from slt_grok.llc.constant import CONSTANT, LEFT, average_of_constant, is_constant_closer, stays_constant
+from slt_grok.llc.constant import CONSTANT, LEFT, average_of_constant, has_left, stays_constant
 from slt_grok.llc.descent import descent
 from slt_grok.llc.diagnostics import EXCLUDED, QUANTILE, TRUSTED, ChainStatistics, LLCStatus, Status
 from slt_grok.llc.problem import Problem
@@ -118,7 +118,7 @@ def sample(
     ]
     for i, row in enumerate(rows):
         of_the_point = row["llc_status"] not in (*EXCLUDED, LLCStatus.NOT_A_MINIMUM, LLCStatus.EFFECTIVE)
-        if of_the_point and not constant[i] and is_constant_closer(problem, i):
+        if of_the_point and not constant[i] and has_left(problem, i, n_betas[0], gamma, row["llc"]):
             row["llc_status"], row["llc_status_reason"] = LLCStatus.NOT_CONVERGED, LEFT
     noise = window_noise(problem, n_betas[:1], gamma, seed=seed)
     coldest = {name: _by_network(problem, tensor, n_betas)[:, 0] for name, tensor in records._asdict().items()}

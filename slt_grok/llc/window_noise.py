@@ -4,11 +4,12 @@ A chain that feels only the localization has the law N(w*, 1/gamma). An LLC near
 how the loss grows at the distance sqrt(d / gamma), not how a posterior shaped by the loss fills the neighborhood.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from slt_grok.llc.noise import StreamNoise
 from slt_grok.llc.problem import Problem
@@ -66,15 +67,25 @@ def window_excess(problem: Problem, gamma: float, *, draws: int = DRAWS, seed: i
         Seed; the same seed gives the same directions at every gamma.
     """
     excess = np.full((len(problem.trajectory), draws), np.nan)
-    network, stack = problem.trajectory.network, problem.trajectory.stacked(problem.dtype)
-    streams = problem.starts([1.0], gamma, 1, seed).streams
     for i in range(len(excess) if gamma > 0 else 0):
-        one = {name: tensor[i : i + 1] for name, tensor in stack.items()}
-        center = problem.subspace.coordinates(one)
-        noise = StreamNoise(streams[i : i + 1], problem.d, center)
-        for draw in range(draws):  # one at a time, to limit memory
-            moved = problem.subspace.place(center + noise.normal() / gamma**0.5, one)
-            with torch.no_grad():
-                loss = network.stacked_mean_loss(moved, problem.inputs, problem.targets, own_data=False)
-            excess[i, draw] = loss.item() - problem.baselines[i]
+        excess[i] = list(excess_at(problem, i, window_draws(problem, i, gamma**-0.5, draws, seed)))
     return excess
+
+
+def window_draws(
+    problem: Problem, index: int, deviation: float | Tensor, draws: int, seed: int = 0
+) -> Iterator[dict[str, Tensor]]:
+    """Draw stacks of one network around its w*, with a standard deviation for all coordinates or for each, (d,)."""
+    one = {name: t[index : index + 1] for name, t in problem.trajectory.stacked(problem.dtype).items()}
+    center, streams = problem.subspace.coordinates(one), problem.starts([1.0], 1.0, 1, seed).streams
+    noise = StreamNoise(streams[index : index + 1], problem.d, center)
+    for _ in range(draws):  # one at a time, to limit memory
+        yield problem.subspace.place(center + noise.normal() * deviation, one)
+
+
+def excess_at(problem: Problem, index: int, stacks: Iterable[dict[str, Tensor]]) -> Iterator[float]:
+    """Compute L(w) - L(w*) of one network at stacks."""
+    for stack in stacks:
+        with torch.no_grad():
+            loss = problem.trajectory.network.stacked_mean_loss(stack, problem.inputs, problem.targets, own_data=False)
+        yield loss.item() - problem.baselines[index]

@@ -1,11 +1,14 @@
 """A loss that does not change near w*: the LLC is exactly 0, and there is nothing to sample."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from slt_grok.llc import UnderdampedLangevin, estimate
+from slt_grok.llc import UnderdampedLangevin, calibration, estimate
+from slt_grok.llc.constant import LEFT
 from slt_grok.trajectories import Trajectory
 
 X = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
@@ -61,8 +64,38 @@ def test_chains_that_leave_where_the_loss_is_constant_are_no_evidence_for_their_
     assert one.llc.item() > 0.1
     assert one.rhat.item() < 1.1
     assert one.llc_status.item() == "not converged"
-    assert "the loss does not change near w*, where the LLC is 0" in one.llc_status_reason.item()
-    assert "does not change" not in result.llc_status_reason[0].item()
+    assert one.llc_status_reason.item() == LEFT
+    assert result.llc_status_reason[0].item() != LEFT
+
+
+def dead_with_a_bias() -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    """Dead units next to a bias that fits the mean of the targets: the LLC is that of the bias, 1/2."""
+    module, y = nn.Sequential(*dead()[:2], nn.Linear(8, 1)), torch.randn(60, 1)
+    nn.init.constant_(module[2].bias, y.mean().item())
+    return module, (X, y)
+
+
+def test_dead_units_next_to_a_live_bias_add_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["slt_grok.llc.estimate"], "UPDATES", 800)
+    monkeypatch.setattr(calibration, "PILOT_NUMBERS", 1)
+    result = estimate(*dead_with_a_bias(), loss=MSE, chains=8, max_seconds=None)
+    assert result.llc.item() == pytest.approx(0.5, rel=0.15)
+    assert result.llc_status_reason.item() != LEFT
+
+
+def test_chains_that_wake_dead_units_have_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "PILOT_NUMBERS", 1)
+    module, data = dead_with_a_bias()
+    assert estimate(module, data, loss=MSE, updates=100, chains=4).llc_status_reason.item() == LEFT
+    nearer = estimate(module, data, loss=MSE, updates=100, chains=4, gamma=1.0)
+    assert nearer.llc_status_reason.item() != LEFT
+
+
+def test_weights_that_are_never_used_have_not_left() -> None:
+    module = nn.Sequential(nn.Embedding(9, 2), nn.Linear(2, 1))
+    tokens = torch.arange(60) % 3
+    result = estimate(module, (tokens, module(tokens).detach()), loss=MSE, updates=100, chains=4)
+    assert result.llc_status_reason.item() != LEFT
 
 
 def test_units_that_are_only_nearly_dead_are_sampled() -> None:
