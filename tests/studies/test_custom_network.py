@@ -317,6 +317,17 @@ def test_a_mask_must_be_that_of_the_built_module(home: Path, slt_grok_command: C
         assert not (home / "runs").exists()
 
 
+def test_a_stored_loss_that_contradicts_the_weights_comes_first(home: Path, slt_grok_command: Command) -> None:
+    for path in (home / "checkpoints").iterdir():
+        torch.save({"state_dict": torch.load(path, weights_only=True), "train_loss": 7.0}, path)
+    exit_code, error = bring(slt_grok_command)
+    assert exit_code == 0
+    source = Run(home / "runs/line").config.source
+    assert source is not None
+    assert error.startswith("Stored train_loss at step 0 7, computed ")
+    assert source["contradictions"] == source["notes"][:1] == error.splitlines()[:1]
+
+
 def test_a_bad_tensor_is_named_with_its_file(home: Path, slt_grok_command: Command) -> None:
     path = home / "checkpoints" / "50.pt"
     torch.save(torch.load(path, weights_only=True) | {"model.bias": torch.tensor([torch.nan])}, path)

@@ -9,6 +9,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.measurement import in_units_of_loss
 from slt_grok.store.importers.checkpoints import same_tensors
 from slt_grok.store.importers.imported import Imported
+from slt_grok.store.importers.splits import compared
 from slt_grok.store.run_directory import RunDirectory
 from slt_grok.training.result import Training
 
@@ -16,9 +17,9 @@ from slt_grok.training.result import Training
 def write_run(networks: Sequence[Imported], run: RunDirectory, notes: Sequence[str] = ()) -> list[str]:
     """Write checkpoints of one network, one per step, as a run with one seed.
 
-    The manifest's config has `training` None and a `source`: format, files, training settings and notes. The training
-    curves are the files' own at steps where they hold all of them; values that they lack at imported checkpoints are
-    computed; accuracies elsewhere are NaN.
+    The manifest's config has `training` None and a `source`: format, files, training settings, notes, and which of them
+    say that a stored loss contradicts the weights. The training curves are the files' own at steps where they hold all
+    of them; values that they lack at imported checkpoints are computed; accuracies elsewhere are NaN.
 
     Parameters
     ----------
@@ -39,7 +40,8 @@ def write_run(networks: Sequence[Imported], run: RunDirectory, notes: Sequence[s
     SltGrokError
         Two networks have the same step.
     """
-    notes = [*_notes_of(networks), *notes]
+    contradictions, _ = compared(networks)
+    notes = [*contradictions, *(note for note in [*_notes_of(networks), *notes] if note not in contradictions)]
     by_step: dict[int, Imported] = {}
     for network in networks:
         step = network.step or 0
@@ -54,6 +56,7 @@ def write_run(networks: Sequence[Imported], run: RunDirectory, notes: Sequence[s
         run.write_checkpoint(step, {name: tensor[None] for name, tensor in network.parameters.items()})
     files = [str(by_step[step].path) for step in sorted(by_step)]
     source = {"format": first.format, "files": files, "settings": first.settings, "notes": notes}
+    source["contradictions"] = contradictions
     training = in_units_of_loss(_training(by_step, notes), first.task.loss_units)
     run.write_measurement("training", training, {"source": source["format"], "files": files})
     config = {**first.config, "seeds": [0], "training": None, "source": source}

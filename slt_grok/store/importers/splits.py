@@ -146,7 +146,8 @@ def settle(networks: Sequence[Imported], rows: Path | None = None) -> tuple[list
         task, note = _assumed(networks)
         notes.append(note)
     settled = [replace(network, config={**network.config, "task": task}) for network in networks]
-    return settled, [*notes, *_compared(settled)]
+    contradictions, agreements = compared(settled)
+    return settled, [*contradictions, *notes, *agreements]
 
 
 def _assumed(networks: Sequence[Imported]) -> tuple[dict[str, Any], str]:
@@ -189,9 +190,9 @@ def _stored(network: Imported) -> dict[str, Stored]:
     return found
 
 
-def _compared(networks: Sequence[Imported]) -> list[str]:
-    """Say whether the stored losses agree with the computed ones."""
-    notes = []
+def compared(networks: Sequence[Imported]) -> tuple[list[str], list[str]]:
+    """Say which stored losses contradict the computed ones, and which agree, or that none are stored."""
+    contradictions, agreements = list[str](), list[str]()
     for name in ("train_loss", "test_loss"):
         stored = {i: _stored(network)[name] for i, network in enumerate(networks) if name in _stored(network)}
         values = {i: networks[i].evaluate()[name] for i in stored}
@@ -207,11 +208,12 @@ def _compared(networks: Sequence[Imported]) -> list[str]:
             words = f"they differ by more than 5%{at}: the split, the task or the layout may differ"
         if not stored[shown].finite:
             words = f"they do not agree{at}, since the stored loss is not a finite number"
+        notes = contradictions if wrong else agreements
         notes.append(f"Stored {name}{where} {stored[shown].value:.5g}, computed {values[shown]:.5g}: {words}.")
-    if not notes:
+    if not contradictions and not agreements:
         last = networks[-1].evaluate()
-        notes.append(
+        agreements.append(
             f"The file holds no loss to check against; on the train set, computed loss {last['train_loss']:.5g}"
             + (f", accuracy {last['train_accuracy']:.5g}." if np.isfinite(last["train_accuracy"]) else ".")
         )
-    return notes
+    return contradictions, agreements
