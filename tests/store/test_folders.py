@@ -17,7 +17,7 @@ def test_a_tensor_in_two_shards_is_that_of_the_file_that_the_index_names(tmp_pat
     for seed, file in enumerate(files):
         save_file(net(seed), tmp_path / file)
     for seed, file in enumerate(files):
-        weight_map = {"0.weight": file, "0.bias": files[0]}
+        weight_map = {"0.weight": file, "0.bias": files[1 - seed]}
         (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
         assert list(found([tmp_path]).values()) == [seed]
 
