@@ -93,7 +93,7 @@ def _check_repeats(
         loss = network.loss(outputs, targets)
         for _ in range(REPEATS):
             for what, one, other in (
-                ("network", outputs, network.outputs(parameters, inputs).double()),
+                ("module", outputs, network.outputs(parameters, inputs).double()),
                 ("loss", loss, network.loss(outputs, targets)),
             ):
                 scale = one.abs().nan_to_num(posinf=0.0).amax().item()
