@@ -92,6 +92,11 @@ class Task(Registered, ABC):
         return None
 
     @property
+    def loss_units(self) -> str:
+        """Units of the loss; empty if they are unknown."""
+        return "nats"
+
+    @property
     def sign(self) -> Literal[1, -1]:
         """Sign in a b^sign, which determines the labels if they follow the group's composition."""
         return 1
