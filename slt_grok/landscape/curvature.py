@@ -45,7 +45,7 @@ HUTCH = "Meyer et al. 2021 (Hutch++), doi:10.1137/1.9781611976496.16"
 ARPACK = "Lehoucq, Sorensen and Yang 1998 (ARPACK)"
 MACKAY = "MacKay 1992, doi:10.1162/neco.1992.4.3.448; arXiv:2003.02139"
 QUADRATURE = "Ubaru, Chen and Saad 2017, doi:10.1137/16M1104974"
-PER_WEIGHT = "nats per squared unit of weight"
+PER_WEIGHT = "nats / weight²"
 
 
 def _variable(long_name: str, definition: str, source: str, *dims: str, units: str = "") -> Variable:
@@ -247,4 +247,5 @@ def _table(curvature: xr.Dataset) -> Table:
             labels = [str(name).replace("_", "-") for name in names]
             rows.append([f"{step:,}", *labels, trace, number(float(values.curvature_eigenvalue[0]))])
     header = ["Step", "Matrix", "Logit scale", "Split", "Trace", "Largest eigenvalue"]
-    return Table(f"Curvature in nats per squared unit of weight, seed {int(curvature.seed)}", header, rows, folded=True)
+    units = curvature.curvature_trace.attrs.get("units", PER_WEIGHT)
+    return Table(f"Curvature in {units}, seed {int(curvature.seed)}", header, rows, folded=True)

@@ -204,7 +204,7 @@ class Landscape(Measurement):
                 probes.landscape,
                 "The loss landscape over training: weight norm, mean rank of the weight matrices, trace and largest "
                 "eigenvalue of the Hessian, trace and effective dimension (sum of h / (h + c) over the eigenvalues h) "
-                "of the Gauss-Newton matrix, also at unit logit scale (logits divided by their standard deviation), "
+                "of the Gauss-Newton matrix, for logits also at unit scale (divided by their standard deviation), "
                 "sharpness at one radius (adaptive: in units of each weight), and a lower bound of the basin's "
                 "log-volume from 8 random directions, far below the volume in so many dimensions. Bands are 95% "
                 "intervals.",
@@ -227,6 +227,9 @@ class Landscape(Measurement):
         """Warn about vanishing curvature, or say why there is none."""
         if reason := data[self.name].attrs.get("notes"):
             return [sentence(f"Hessian and Gauss-Newton matrix were not measured: {reason}")]
+        trace = data[self.name].get("gauss_newton_trace_unit_scale")
+        if trace is None or not trace.notnull().any():  # no logits
+            return []
         return [
             "Near zero loss, all curvature vanishes merely because the logits are large: compare checkpoints at "
             "unit logit scale."

@@ -214,8 +214,9 @@ def melted_note(llc: xr.Dataset) -> list[str]:
     if not len(steps):
         return []
     where = f"step {steps[0]:,}" if len(steps) == 1 else f"steps {steps[0]:,} to {steps[-1]:,}"
+    limit = f"{llc.attrs['melting_loss']:.3g} {llc.baseline_loss.attrs.get('units', '')}".strip()
     return [
         f"Melted at {len(steps)} of {llc.sizes['step']} checkpoints ({where}): the chains' "
-        f"mean loss is above {llc.attrs['melting_loss']:.3g} nats, by default half that of guessing, so the value "
+        f"mean loss is above {limit}, the setting melting_loss or half the loss of guessing, so the value "
         "reflects nβ and γ rather than the network. Figures draw it hollow; summaries and transitions omit it."
     ]

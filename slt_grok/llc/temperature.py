@@ -161,7 +161,8 @@ class Temperature(Measurement):
                     number(one.log_evidence_bennett.item()),
                 ]
             )  # fmt: skip
-        tolerances = [f"LLC at {tolerance:g} nats (95%)" for tolerance in found.at_loss.values]
+        units = found.excess_loss.attrs.get("units", "")
+        tolerances = [f"LLC at {f'{tolerance:g} {units}'.strip()} (95%)" for tolerance in found.at_loss.values]
         header = ["Seed", "Step", "LLC", "Excess loss", "Plateau from nβ", *tolerances, "Log evidence", "by Bennett"]
         return (Table(f"The ladder of temperatures; LLC at nβ = {number(configured)}", header, rows),)
 
@@ -221,12 +222,12 @@ def plateau_of(one: xr.Dataset) -> float:
 
 def drops(one: xr.Dataset) -> list[str]:
     """Compare one seed's drop from the largest value to the last, at the configured n_beta and at equal loss."""
-    at = one.sel(n_beta=one.attrs["configured_n_beta"])
+    at, units = one.sel(n_beta=one.attrs["configured_n_beta"]), one.excess_loss.attrs.get("units", "")
     curves = [("equal nβ", at.llc.where(of_the_network(at)), at.llc_se)]  # the others have only usable rungs
     for e in TOLERANCES:
         here = one.sel(at_loss=e)
         error = (here.llc_at_loss_high - here.llc_at_loss_low) / (2 * QUANTILE)
-        curves.append((f"an equal excess loss of {e:g} nats", here.llc_at_loss, error))
+        curves.append((f"an equal excess loss of {e:g} {units}".strip(), here.llc_at_loss, error))
     sentences = []
     for where, curve, error in curves:
         fall, last = drop_of(curve, error), int(one.step[-1])

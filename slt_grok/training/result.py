@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from slt_grok.format import number, percent, step
-from slt_grok.measurement import Data, Result, Table, Variable
+from slt_grok.format import capital, number, percent, step
+from slt_grok.measurement import Data, Result, Table, Variable, with_units
 from slt_grok.rules import ACCURACY, LOSS, Change
 
 SOURCE = "Nanda et al. 2301.05217, section 3"
@@ -26,25 +26,23 @@ class Training(Result):
             (), f"{split} {quantity}", definition.format(split), SOURCE, units, change=CHANGES[f"{split}_{quantity}"]
         )
         for quantity, definition, units in (
-            ("loss", "mean cross-entropy over the {} set in float64", "nats"),
-            ("accuracy", "fraction of {} samples whose largest logit is the correct answer", "1"),
+            ("loss", "mean loss over the {} set in float64", "nats"),
+            ("accuracy", "fraction of {} samples whose largest logit is the correct answer", ""),
         )
         for split in ("train", "test")
     }
 
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate the final values of the curves."""
-        curves = data[self.name].sortby("step").isel(step=-1)
+        dataset = data[self.name]
+        names = [name for name in ENDS if name in dataset and dataset[name].notnull().any()]
+        curves = dataset.sortby("step").isel(step=-1)
         rows = [
-            [
-                str(seed),
-                step(int(curves.step)),
-                *(text(float(curves[name].sel(seed=seed))) for name, text in ENDS.items()),
-            ]
+            [str(seed), step(int(curves.step)), *(ENDS[name](float(curves[name].sel(seed=seed))) for name in names)]
             for seed in curves.seed.values.tolist()
         ]
-        header = ["Seed", "Step", "Train loss (nats)", "Test loss (nats)", "Train accuracy", "Test accuracy"]
-        return [Table("The end of training", header, rows)]
+        header = [with_units(capital(name.replace("_", " ")), dataset[name]) for name in names]
+        return [Table("The end of training", ["Seed", "Step", *header], rows)]
 
 
 ENDS = {"train_loss": number, "test_loss": number, "train_accuracy": percent, "test_accuracy": percent}
