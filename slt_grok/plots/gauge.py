@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from slt_grok.llc.diagnostics import EXCLUDED, QUANTILE
 from slt_grok.plots import style
-from slt_grok.plots.lines import note_setting, points_by_status
+from slt_grok.plots.lines import fit_llc, note_setting, points_by_status
 from slt_grok.plots.palette import BLUE, GREEN, ORANGE, PURPLE
 
 LOOKS = {  # color, marker, its size, name: trained networks are nearly balanced, and must be seen behind these
@@ -39,12 +39,12 @@ def llc_gauge(measured: xr.Dataset, seed: int | None = None) -> Figure:
         left.errorbar(here.step, value, [error, QUANTILE * here.llc_se.values], **look | {"ls": ""})
         points_by_status(left, here.step, here.llc.where(here.llc > 0), here.llc_status, color, marker, size)
         right.plot(here.step, here.weight_norm, marker=marker, ms=size, **look)
-    left.set(yscale="log", ylabel="LLC")
-    right.set(yscale="log", ylabel="Norm of the weights")
+    left.set_ylabel("LLC")
+    right.set_ylabel("Norm of the weights")
     for axes in (left, right):
         style.step_axis(axes, measured.step.values)
-        axes.set_xlabel("Training step (logarithmic)")
-        style.narrow_ticks(axes)
+        style.logarithmic(axes.yaxis)
+    fit_llc(left, [(measured.step, measured.sel(representative=name), look[0]) for name, look in LOOKS.items()])
     note_setting(left, measured)
     style.shared_legend(figure, (left,), ncols=len(LOOKS))  # statuses have rows of their own
     style.panel_letters([left, right], offset=(-34, 9), room=False)

@@ -1,6 +1,6 @@
 """Lines over training: seeds and their median, 95% bands, points by status."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from slt_grok.llc.diagnostics import EXCLUDED, QUANTILE, TRUSTED, LLCStatus
 from slt_grok.plots.palette import BLUE
-from slt_grok.plots.style import few_decades, frame, step_axis, styled, with_seed
+from slt_grok.plots.style import empty_panel, frame, logarithmic, step_axis, styled, with_seed, with_units
 
 HOLLOW: Mapping[str, str] = {
     LLCStatus.LIKELY_LOW: "^",
@@ -60,6 +60,50 @@ def line_of_llc(
     points_by_status(axes, llc.step, scale * llc.llc, llc.llc_status, color, marker, size)
 
 
+def fit_llc(
+    axes: Axes, drawn: Sequence[tuple[Any, xr.Dataset, str]], together: Sequence[xr.Dataset] | None = None
+) -> None:
+    """Let trusted estimates set the axis of the LLC, and mark others that lie beyond on its frame.
+
+    Others extend the axis by at most twice the range, or twice the size, of the trusted ones on each side. Without a
+    trusted estimate, those that are not excluded set it, else all.
+
+    Parameters
+    ----------
+    drawn : sequence of tuple
+        Positions, estimates with `llc`, `llc_se` and `llc_status`, and color.
+    together : sequence of xarray.Dataset, optional
+        Estimates on all panels that share the axis; those that are drawn by default.
+    """
+    decades = axes.get_yscale() == "log"
+    parts = [(llc.llc, *interval(llc), llc.llc_status) for llc in together or [llc for _, llc, _ in drawn]]
+    value, low, high = (np.concatenate([np.ravel(part[i]) for part in parts]).astype(float) for i in range(3))
+    status = np.concatenate([np.ravel(part[3]) for part in parts])
+    shown = np.isfinite(value) & (status != LLCStatus.DIVERGED) & ((value > 0) | (not decades))
+    choices = (shown & np.isin(status, TRUSTED), shown & ~np.isin(status, EXCLUDED), shown)
+    kept = next((choice for choice in choices if choice.any()), None)
+    if kept is None:
+        empty_panel(axes, "no estimate can be drawn")
+        return
+    low = np.maximum(low, value / 10) if decades else low  # the axis is logarithmic
+    scale, inverse = (np.log, np.exp) if decades else (np.asarray, np.asarray)
+    bottom, top = scale([np.fmin(value, low)[kept].min(), np.fmax(value, high)[kept].max()])
+    room = 2 * max(top - bottom, np.log(2) if decades else max(abs(bottom), abs(top)))
+    others = scale(value[shown & ~np.isin(status, EXCLUDED)])
+    others = others[(others >= bottom - room) & (others <= top + room)]
+    bottom, top = min([bottom, *others]), max([top, *others])
+    margin = 0.06 * (top - bottom) or 0.5 * room
+    ends = inverse(np.array([bottom - margin, top + margin]))
+    axes.set_ylim(*ends)
+    for x, llc, color in drawn:
+        for name in untrusted(llc.llc, llc.llc_status):
+            for edge, beyond in enumerate((llc.llc < ends[0], llc.llc > ends[1])):
+                marked = beyond & (llc.llc_status == name) & ((llc.llc > 0) | (not decades))
+                if marked.any():
+                    place = xr.where(marked, edge, np.nan)
+                    axes.plot(x, place, transform=axes.get_xaxis_transform(), clip_on=False, **hollow(name, color, 3))
+
+
 def curve(variable: str) -> Callable[..., Figure]:
     """Build a function that draws one variable of a dataset against the training step.
 
@@ -71,8 +115,8 @@ def curve(variable: str) -> Callable[..., Figure]:
         values = with_seed(dataset)[variable]
         figure, ((axes,),) = frame(2.4, width=4.5)
         over_seeds(axes, values if seed is None else values.sel(seed=[seed]), BLUE, "", marker="o", ms=3)
-        name, units = values.attrs.get("long_name", variable), values.attrs.get("units")
-        axes.set_ylabel(name[:1].upper() + name[1:] + (f" ({units})" if units else ""))
+        name = values.attrs.get("long_name", variable)
+        axes.set_ylabel(with_units(name[:1].upper() + name[1:], values))
         step_axis(axes, values.step.values)
         return figure
 
@@ -139,7 +183,6 @@ def over_seeds(
     """
     data = values.transpose("step", "seed").dropna("step", how="all")
     if positive:
-        axes.set_yscale("log")
         below = data.step.values[(data.median("seed", skipna=True) <= 0).values]
         edge = axes.get_xaxis_transform()
         axes.plot(below, np.full(len(below), 0.04), "v", ms=3, mfc="none", mec=color, mew=0.8, transform=edge)
@@ -150,30 +193,35 @@ def over_seeds(
             axes.plot(data.step, data, color=color, **{**line, "lw": 0.6, "alpha": 0.5, "marker": ""})
         (median,) = axes.plot(data.step, data.median("seed", skipna=True), color=color, label=label, **line)
     if positive:
-        few_decades(axes)
+        logarithmic(axes.yaxis)
     return median
 
 
-def curves(axes: Axes, label: str, drawn: Mapping[str, tuple[Any, ...]], logarithmic: bool = False) -> None:
+def curves(axes: Axes, label: str, drawn: Mapping[str, tuple[Any, ...]], decades: bool = False) -> None:
     """Draw lines over `step` with 95% bands if there are errors, and a legend if there are several lines.
+
+    What has no value is omitted; a panel without any line says so.
 
     Parameters
     ----------
     drawn : mapping
         Name -> (values, standard error or None, color).
-    logarithmic : bool, optional
+    decades : bool, optional
         Whether the vertical axis is logarithmic; nonpositive values are then omitted.
     """
     for name, (values, error, color) in drawn.items():
-        values = (values.where(values > 0) if logarithmic else values).dropna("step")
+        values = (values.where(values > 0) if decades else values).dropna("step")
+        if not values.size:
+            continue
         axes.plot(values.step, values, "o-", ms=2.6, lw=1.1, color=color, label=name)
         if error is not None:
             reach = QUANTILE * error.sel(step=values.step)
-            low = np.maximum(values - reach, values / 1e3) if logarithmic else values - reach
+            low = np.maximum(values - reach, values / 1e3) if decades else values - reach
             axes.fill_between(values.step, low, values + reach, color=color, alpha=0.2, lw=0)
-    if logarithmic:
-        axes.set_yscale("log")
-        few_decades(axes)
+    if decades:
+        logarithmic(axes.yaxis)
     axes.set_ylabel(label)
-    if len(drawn) > 1:
+    if not axes.lines:
+        empty_panel(axes, "not measured for this network and loss")
+    if len(axes.get_legend_handles_labels()[0]) > 1:
         axes.legend(loc="best")

@@ -20,7 +20,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.llc.diagnostics import DRIFT_LIMIT, HEALTHY, RHAT_LIMIT, VIRIAL_LIMIT, LLCStatus
 from slt_grok.measurement import evenly_spaced
 from slt_grok.plots import style
-from slt_grok.plots.lines import hollow, line_of_llc, name_of, points_by_status, setting, untrusted
+from slt_grok.plots.lines import fit_llc, hollow, line_of_llc, name_of, points_by_status, setting, untrusted
 from slt_grok.plots.palette import BLUE, GRAY, VERMILION
 
 
@@ -36,6 +36,7 @@ def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
     look: Any = {"lw": 0.8, "ms": 3, "alpha": 0.15} if several else {"lw": 1.4, "ms": 3.6}
     for seed in llc.seed:
         line_of_llc(axes, llc.sel(seed=seed), BLUE, **look)
+    fit_llc(axes, [(llc.step, llc, BLUE)])
     omitted = (llc.llc_status == LLCStatus.DIVERGED) | ~np.isfinite(llc.llc)
     handles = [Line2D([], [], color=BLUE, marker="o", ms=3.6, label="LLC, 95% interval")]
     for name in untrusted(llc.llc, llc.llc_status):
@@ -162,9 +163,8 @@ def _traces(axes: Axes, llc: xr.Dataset, colors: list[str]) -> None:
         low, high = min(losses.min(), baseline), max(losses.max(), baseline)
         axes.set_ylim(low - 0.06 * (high - low), high + 0.12 * (high - low))
     else:
-        axes.set_yscale("log")
-        style.few_decades(axes)
-    axes.set_ylabel("Loss (nats)")
+        style.logarithmic(axes.yaxis)
+    axes.set_ylabel(style.with_units("Loss", llc.loss_trace))
     axes.set_title(_title(llc, health), loc="left", fontsize=7, linespacing=1.25)
 
 

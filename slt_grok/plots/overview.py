@@ -6,7 +6,7 @@ vermilion.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from slt_grok.plots import style
 from slt_grok.plots.lines import QUANTILE, over_seeds
 from slt_grok.plots.llc import draw_llc
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION
-from slt_grok.transitions.events import PHASES
+from slt_grok.transitions.events import PHASES, has_circuit
 from slt_grok.transitions.measures import measure_name
 
 PHASE_COLORS = {name.replace("_", " "): color for name, color in zip(PHASES, (GRAY, SKY, PURPLE), strict=True)}
@@ -104,7 +104,9 @@ class Panel(NamedTuple):
     height : float
         Height in inches.
     variables : tuple of str
-        A dataset with none of these has no such panel.
+        A dataset without a value of any of these has no such panel.
+    of_loss : bool, optional
+        Whether the label gets the units of the variables, which are those of the loss.
     """
 
     dataset: str
@@ -112,18 +114,24 @@ class Panel(NamedTuple):
     label: str
     height: float
     variables: tuple[str, ...]
+    of_loss: bool = False
+
+    def is_drawn(self, measured: Mapping[str, xr.Dataset]) -> bool:
+        """Check whether a dataset has a value to draw."""
+        dataset = measured.get(self.dataset, xr.Dataset())
+        return any(name in dataset and dataset[name].notnull().any() for name in self.variables)
 
 
 RESTRICTED = ("restricted_loss_sum", "excluded_loss")
 PANELS = (
-    Panel("training", _losses, "Loss (nats)", 1.05, ("train_loss", "test_loss")),
+    Panel("training", _losses, "Loss", 1.05, ("train_loss", "test_loss"), of_loss=True),
     Panel("training", _accuracies, "Accuracy\n(%)", 0.8, ("train_accuracy", "test_accuracy")),
     Panel("llc", draw_llc, "LLC", 1.4, ("llc",)),
-    Panel("circuits", _circuit_losses, "Loss (nats)", 1.05, RESTRICTED),
+    Panel("circuits", _circuit_losses, "Loss", 1.05, RESTRICTED, of_loss=True),
     Panel("circuits", _circuit_measures, "Share,\nGini", 0.8, SHARES),
     Panel("landscape", _weight_norm, "Weight\nnorm", 0.7, ("weight_norm",)),
     Panel("landscape", _curvature, "Gradient,\nHessian", 1.0, ("gradient_norm", "hessian_trace")),
-    Panel("landscape", _barrier, "Barrier\n(nats)", 0.8, ("loss_barrier",)),
+    Panel("landscape", _barrier, "Barrier", 0.8, ("loss_barrier",), of_loss=True),
 )
 
 
@@ -155,16 +163,18 @@ def phase_transition(
     """
     given = {"training": training, "llc": llc, "circuits": circuits, "landscape": landscape}
     measured = {name: style.with_seed(dataset) for name, dataset in given.items() if dataset is not None}
-    shown = [p for p in PANELS if p.dataset in measured and set(p.variables) & set(measured[p.dataset])]
+    shown = [panel for panel in PANELS if panel.is_drawn(measured)]
     if not shown:
         raise SltGrokError("the phase-transition figure expected at least one of training, llc, circuits, landscape")
     events = middles(transitions) if transitions is not None else []
     heights = [panel.height for panel in shown] + ([max(0.2 + 0.13 * len(events), 0.5)] if events else [])
-    figure, grid = style.stack(sum(heights) + 0.1 * len(heights) + 0.75, heights)
-    figure.set_layout_engine("constrained", h_pad=0.045, hspace=0.0)
+    height = sum(heights) + 0.1 * len(heights) + 0.75
+    figure, grid = style.stack(height, heights)
+    figure.set_layout_engine("constrained", h_pad=0.045, hspace=0.0, rect=(0, 0, 1, 1 - 0.08 / height))  # for a letter
     for axes, panel in zip(grid, shown, strict=False):
         panel.draw(axes, measured[panel.dataset])
-        axes.set_ylabel(panel.label)
+        known = [measured[panel.dataset][name] for name in panel.variables if name in measured[panel.dataset]]
+        axes.set_ylabel(style.with_units(panel.label, known[0], "\n") if panel.of_loss else panel.label)
         style.legend_right(axes)
         mark(axes, [event for event in events if event.measure in panel.variables])
     if events:
@@ -229,7 +239,8 @@ def draw_events(axes: Axes, events: list[Any]) -> None:
 def phase_spans(transitions: xr.Dataset) -> list[tuple[str, str, float, float]]:
     """List name, color, first and last step of each phase with known ends; medians over seeds.
 
-    `phase_step` holds the end of memorization, of circuit formation and of cleanup; memorization starts at 0.
+    `phase_step` holds the end of memorization, of circuit formation and of cleanup; memorization starts at 0. The last
+    two are phases of a circuit, and only shown where one was measured.
     """
     if "phase_step" not in transitions:
         return []
@@ -239,7 +250,7 @@ def phase_spans(transitions: xr.Dataset) -> list[tuple[str, str, float, float]]:
     return [
         (name, color, start, end)
         for (name, color), start, end in zip(PHASE_COLORS.items(), starts, ends, strict=False)
-        if np.isfinite(start) and np.isfinite(end)
+        if np.isfinite(start) and np.isfinite(end) and (start == 0 or has_circuit(transitions))
     ]
 
 

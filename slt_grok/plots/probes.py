@@ -14,7 +14,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.measurement import evenly_spaced
 from slt_grok.operators.spectrum import symlog_density
 from slt_grok.plots import style
-from slt_grok.plots.lines import curves, line_of_llc
+from slt_grok.plots.lines import curves, fit_llc, line_of_llc
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, VERMILION
 
 
@@ -41,9 +41,9 @@ def landscape(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | 
         "trace": (networks.hessian_trace, networks.hessian_trace_se, PURPLE),
         "top eigenvalue": (networks.hessian_eigenvalue.isel(eigenvalue=0), None, BROWN),
     }
-    curves(panels[3], "Hessian\n(nats / weight²)", hessian, logarithmic=True)
+    curves(panels[3], style.with_units("Hessian", networks.hessian_trace, "\n"), hessian, decades=True)
     unit_scale = networks.gauss_newton_trace_unit_scale, networks.gauss_newton_trace_unit_scale_se, PURPLE
-    curves(panels[4], "Gauss-Newton trace,\nunit logit scale", {"trace": unit_scale}, logarithmic=True)
+    curves(panels[4], "Gauss-Newton trace,\nunit logit scale", {"trace": unit_scale}, decades=True)
     dimension = {
         f"{scale}, c = {c:g}": (networks[name].sel(c=c), networks[f"{name}_se"].sel(c=c), color)
         for name, scale, colors in (
@@ -52,19 +52,19 @@ def landscape(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | 
         )
         for c, color in zip(networks.c.values.tolist(), colors, strict=False)
     }
-    curves(panels[5], "Effective\ndimension", dimension, logarithmic=True)
+    curves(panels[5], "Effective\ndimension", dimension, decades=True)
     sharpness = networks.sharpness.isel(radius=0)
     sharp = {
         f"{mode}, ρ = {float(sharpness.radius):g}": (sharpness.sel(mode=mode), None, color)
         for mode, color in (("plain", VERMILION), ("adaptive", GREEN))
     }
-    curves(panels[6], "Sharpness\n(nats)", sharp, logarithmic=True)
+    curves(panels[6], style.with_units("Sharpness", sharpness, "\n"), sharp, decades=True)
     bound, error = networks.radial_log_volume_bound, networks.radial_log_volume_bound_se
     volume = {
-        f"ε = {epsilon:g} nats": (bound.sel(epsilon=epsilon), error.sel(epsilon=epsilon), color)
+        f"ε = {epsilon:g}": (bound.sel(epsilon=epsilon), error.sel(epsilon=epsilon), color)
         for epsilon, color in zip(networks.epsilon.values.tolist(), (BLUE, ORANGE), strict=False)
     }
-    curves(panels[7], "Log-volume,\nlower bound (nats)", volume)
+    curves(panels[7], "Log-volume,\nlower bound", volume)
     style.over_training(figure, panels, networks.step.values)
     return figure
 
@@ -85,9 +85,9 @@ def dynamics(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | N
     panels = grid.flatten().tolist()
     _llc(panels[0], llc, seed)
     rate = networks.update_norm.sel(component="total") / networks.step.diff("step")
-    curves(panels[1], "Update norm\n(weight / step)", {"update": (rate, None, GRAY)}, logarithmic=True)
+    curves(panels[1], "Update norm\n(weight / step)", {"update": (rate, None, GRAY)}, decades=True)
     noise = networks.gradient_noise_scale, networks.gradient_noise_scale_se, GRAY
-    curves(panels[2], "Gradient noise\nscale (samples)", {"noise": noise}, logarithmic=True)
+    curves(panels[2], "Gradient noise\nscale (samples)", {"noise": noise}, decades=True)
     cosine = networks.gradient_step_cosine.sel(component="total")
     curves(panels[3], "Cosine of gradient\nand step", {"cosine": (cosine, None, GRAY)})
     panels[3].axhline(0, color="0.7", lw=0.7, zorder=0)
@@ -100,8 +100,7 @@ def dynamics(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | N
             values, color = networks[variable].sel(weight_matrix=name), colors[name.split("[")[0]]
             axes.plot(networks.step, values, color=color, lw=0.6 if "[" in name else 1.3)
         axes.set_ylabel(variable.capitalize().replace("_", " "))
-    panels[4].set_yscale("log")
-    style.narrow_ticks(panels[4])
+    style.logarithmic(panels[4].yaxis)
     panels[5].set_ylim(bottom=0)
     style.over_training(figure, panels, networks.step.values)
     lines = [Line2D([], [], color=color, label=kind) for kind, color in colors.items()]
@@ -115,6 +114,7 @@ def _llc(axes: Axes, llc: xr.Dataset | None, seed: int | None) -> None:
     else:
         estimates = style.select_seed(llc, seed)
         line_of_llc(axes, estimates, BLUE, lw=1.1, ms=2.6, alpha=0.2)
+        fit_llc(axes, [(estimates.step, estimates, BLUE)])
         axes.set_ylabel("LLC")
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best")

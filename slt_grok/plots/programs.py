@@ -12,7 +12,6 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
 from scipy.stats import t
 
 from slt_grok.errors import SltGrokError
@@ -186,7 +185,6 @@ def description_length(program: xr.Dataset, llc: xr.Dataset | None, samples: int
     """
     program = style.with_seed(program)
     figure, ((axes,),) = style.frame(3.8)
-    axes.set_yscale("log")
     handles, steps = [], program.step.values
     for (kind, keeps), look in LENGTHS.items():
         if keeps in program.keeps:
@@ -200,10 +198,8 @@ def description_length(program: xr.Dataset, llc: xr.Dataset | None, samples: int
     if (program.table_share > 0.5).any():
         handles.append(Line2D([], [], ls="", marker="o", ms=4, mec="0.25", mfc="white", label="mostly table"))
     style.legend_right(axes, handles)
-    axes.yaxis.set_major_locator(LogLocator(numticks=8))
+    style.logarithmic(axes.yaxis)
     axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.yaxis.set_minor_locator(LogLocator(subs=tuple(range(2, 10)), numticks=80))
-    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel("Description length (bits)")
     return figure
 

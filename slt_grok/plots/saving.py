@@ -12,6 +12,14 @@ from slt_grok.store.files import atomic
 METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 
 
+def lay_out(figure: Figure) -> None:
+    """Place the panels for good, once for all formats."""
+    with matplotlib.rc_context(STYLE):
+        if engine := figure.get_layout_engine():
+            engine.execute(figure)
+            figure.set_layout_engine(None)  # the string "none" would cost an extra draw per file
+
+
 def save(figure: Figure, folder: str | Path, name: str, kinds: Sequence[str] = ("svg", "png")) -> list[Path]:
     """Write `folder/name.svg` and `folder/name.png` (150 dpi) atomically, and clear the figure.
 
@@ -37,10 +45,8 @@ def save(figure: Figure, folder: str | Path, name: str, kinds: Sequence[str] = (
         A file cannot be written (no permission, full disk).
     """
     paths = []
+    lay_out(figure)
     with matplotlib.rc_context(STYLE):
-        if engine := figure.get_layout_engine():
-            engine.execute(figure)  # once for both formats
-            figure.set_layout_engine(None)  # the string "none" would cost an extra draw per file
         for kind in kinds:
             path = Path(folder) / f"{name}.{kind}"
             with atomic(path) as temporary:

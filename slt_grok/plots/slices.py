@@ -15,12 +15,13 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import NullFormatter
 
 from slt_grok.errors import SltGrokError
 from slt_grok.measurement import evenly_spaced
 from slt_grok.plots import style
 from slt_grok.plots.lines import over_seeds
+from slt_grok.plots.logarithmic import LogNumbers, LogTicks
 from slt_grok.plots.palette import BLUE, GREEN, ORANGE, PURPLE
 from slt_grok.plots.spectra import step_edges
 
@@ -106,15 +107,13 @@ def _side_by_side(losses: xr.DataArray) -> tuple[Figure, list[Axes], ScalarMappa
         surface = losses.x.values, losses.y.values, heights
         axes.contourf(*surface, levels=levels, cmap=colors.cmap, vmin=levels[0], vmax=levels[-1])
         axes.contour(*surface, levels=levels[::2], colors="white", linewidths=0.3, linestyles="-", alpha=0.6)
-    bar = figure.colorbar(colors, ax=panels, aspect=30, pad=0.015, label="Loss (nats, logarithmic)")
-    bar.ax.yaxis.set_major_locator(LogLocator(numticks=8))
-    if high / low < 30:
-        bar.ax.yaxis.set_major_formatter("{x:.3g}")
+    bar = figure.colorbar(colors, ax=panels, aspect=30, pad=0.015, label=style.with_units("Loss, logarithmic", losses))
+    bar.set_ticks(LogTicks(), format=LogNumbers())
     style.panel_letters(panels, offset=(-14, 9), room=False)
     return figure, panels, colors
 
 
-LOWEST = 1e-3  # nats: smaller barriers have the darkest color
+LOWEST = 1e-3  # of the loss: smaller barriers have the darkest color
 BARRIERS = {  # name, color, line, marker
     "barrier_between": ("straight line", BLUE, "-", "o"),
     "barrier_aligned": ("units aligned", ORANGE, "--", "s"),
@@ -153,7 +152,7 @@ def barrier_matrix(measured: xr.Dataset, seed: int | None = None) -> Figure:
             if np.isnan(values).all():
                 style.empty_panel(axes, "no samples, or no finite loss")
     place = {"ax": panels, "extend": "min", "aspect": 30, "pad": 0.015, "shrink": 0.8}
-    figure.colorbar(colors, label="Barrier (nats, logarithmic)", **place)
+    figure.colorbar(colors, label=style.with_units("Barrier, logarithmic", barriers[names[0]]), **place)
     for axes in panels[:, 0]:
         axes.set_ylabel("Training step of the other network")
     for axes in panels[-1]:
@@ -197,7 +196,7 @@ def seed_barriers(measured: xr.Dataset) -> Figure:
         style.step_axis(axes, measured.step.values)
         axes.set_xlabel("Training step")
         axes.set_title(str(split), loc="left")
-    panels[0].set_ylabel("Barrier between seeds\n(nats)")
+    panels[0].set_ylabel(style.with_units("Barrier between seeds", measured.barrier_between, "\n"))
     panels[0].set_ylim(bottom=0)
     style.shared_legend(figure, panels[:1])
     style.panel_letters(panels, offset=(-14, 9), room=False)
@@ -228,13 +227,12 @@ def mode_connectivity(measured: xr.Dataset, seed: int | None = None) -> Figure:
             for name, (_, line) in PATHS.items():
                 path = losses[name].sel(split=split, step=start)
                 axes.plot(path.position, path.where(path > 0), color=color, ls=line, marker="o", ms=2)
-        axes.set_yscale("log")
+        style.logarithmic(axes.yaxis)
         if not any(np.isfinite(line.get_ydata()).any() for line in axes.lines):
             style.empty_panel(axes, "no samples, or no finite loss")
         axes.set_title(str(split), loc="left")
         axes.set(xlabel="Position $t$", xlim=(0, 1))
-    style.few_decades(panels[0])
-    panels[0].set_ylabel("Loss (nats)")
+    panels[0].set_ylabel(style.with_units("Loss", losses.line_loss))
     last = int(losses.step[-1])
     lines = [Line2D([], [], color=c, label=f"step {s:,} to {last:,}") for s, c in zip(starts, STARTS, strict=False)]
     lines += [Line2D([], [], color="0.3", ls=line, label=name) for name, line in PATHS.values()]

@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.scale import LogTransform, SymmetricalLogTransform
 from matplotlib.ticker import FixedLocator, NullFormatter
 
 from slt_grok.plots import style
@@ -96,12 +95,12 @@ def step_edges(steps: np.ndarray) -> np.ndarray:
     """Compute the edges of columns that extend halfway to the neighboring checkpoints on the step axis."""
     if len(steps) == 1:
         return np.array([steps[0] * 0.9, steps[0] * 1.1 + 1])
-    bound = style.linear_below(steps)
-    scale = LogTransform(10) if bound is None else SymmetricalLogTransform(10, bound, 0.3)  # as in `style.step_axis`
-    place = scale.transform(steps.astype(float))
+    bound = style.compressed_below(steps)
+    forward, inverse = (np.log, np.exp) if bound is None else style.step_scale(bound)  # as in `style.step_axis`
+    place = forward(steps.astype(float))
     middle = (place[1:] + place[:-1]) / 2
     first = 0 if steps[0] == 0 else 2 * place[0] - middle[0]
-    return scale.inverted().transform(np.r_[first, middle, place[-1]])
+    return inverse(np.r_[first, middle, place[-1]])
 
 
 @style.styled

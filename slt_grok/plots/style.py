@@ -14,13 +14,16 @@ import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, NullFormatter
 
 from slt_grok.errors import SltGrokError
+from slt_grok.measurement import with_units  # noqa: F401
 from slt_grok.plots import palette
+from slt_grok.plots.logarithmic import logarithmic  # noqa: F401
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PINK, PURPLE, SKY, VERMILION, YELLOW  # noqa: F401
 from slt_grok.transitions.measures import measures, with_seed
 
+SHORT = 0.3  # decades that the steps from 0 to the bound take on a step axis
 WIDTH = 7.2  # inches: the text width of a two-column page
 
 STYLE: Any = {
@@ -111,52 +114,78 @@ def select_seed(dataset: xr.Dataset, seed: int | None) -> xr.Dataset:
 # -- axes -----------------------------------------------------------------------------------------------------
 
 
-def linear_below(steps: Sequence[int] | np.ndarray) -> int | None:
-    """Compute the step above which the axis is logarithmic; None if no step is 0 and it is logarithmic everywhere.
+def compressed_below(steps: Sequence[int] | np.ndarray) -> int | None:
+    """Compute the step below which the axis is compressed; None if no step is 0 and it is logarithmic everywhere.
 
-    The smallest positive step, at least a 200th of the last one, rounded down to 1, 2 or 5 times a power of 10.
+    The smallest positive step, or a 200th of the last one, rounded down to 1, 2 or 5 times a power of 10, if that is
+    larger.
     """
     steps = np.asarray(steps)
     if steps.min() > 0:
         return None
-    bound = max(min(steps[steps > 0], default=1), steps.max() / 200, 1)
-    power = 10 ** int(np.floor(np.log10(bound)))
-    return max(m * power for m in (1, 2, 5) if m * power <= bound)
+    least, first = max(steps.max() / 200, 1), int(min(steps[steps > 0], default=1))
+    if first >= least:
+        return first
+    power = 10 ** int(np.floor(np.log10(least)))
+    return max(m * power for m in (1, 2, 5) if m * power <= least)
+
+
+def step_scale(bound: int) -> tuple[Callable[[Any], np.ndarray], Callable[[Any], np.ndarray]]:
+    """Build the scale of steps from 0 on, and its inverse: log(1 + step) up to a bound, and log(step) from there.
+
+    Half-way steps are interpolated in log(1 + step), see `slt_grok.change`, and so lie on the lines.
+    """
+    rate = SHORT / np.log1p(bound)
+
+    def forward(steps: Any) -> np.ndarray:
+        size = np.abs(np.asarray(steps, dtype=float))
+        place = np.where(size <= bound, rate * np.log1p(size), SHORT + np.log10(np.maximum(size, bound) / bound))
+        return np.sign(steps) * place
+
+    def inverse(places: Any) -> np.ndarray:
+        size = np.minimum(np.abs(np.asarray(places, dtype=float)), 300)
+        return np.sign(places) * np.where(
+            size <= SHORT, np.expm1(np.minimum(size, SHORT) / rate), bound * 10 ** (size - SHORT)
+        )
+
+    return forward, inverse
 
 
 def step_axis(axes: Axes, steps: Sequence[int] | np.ndarray, narrow: bool = False) -> None:
     """Make the x axis the training step: logarithmic, with step 0 at the left edge and labeled 0.
 
-    Between 0 and `linear_below(steps)` the axis is linear and short (a third of a decade), as stated in its label. In a
-    `narrow` panel only powers of ten have labels.
+    Below `compressed_below(steps)` the axis is log(1 + step) and short (a third of a decade), as stated in its label.
+    In a `narrow` panel only powers of ten have labels.
     """
-    last, bound = max(np.max(steps), 1), linear_below(steps)
+    last, bound = max(np.max(steps), 1), compressed_below(steps)
     first = bound or np.min(steps)
     if bound is None:
         axes.set_xscale("log")
         axes.set_xlim(first / 1.04, last * 1.04 if last > first else last * 1.2)
     else:
-        axes.set_xscale("symlog", linthresh=bound, linscale=0.3)
-        axes.set_xlim(-0.12 * bound, last * 1.06)
+        forward, inverse = step_scale(bound)
+        axes.set_xscale("function", functions=(forward, inverse))
+        axes.set_xlim(float(inverse(-0.04)), last * 1.06)
     powers = 10.0 ** np.arange(0, 13)
     parts = (1,) if narrow or last / first > 10**3.2 else (1, 2, 5)
     major = [m * power for power in powers for m in parts if first <= m * power <= last * 1.001]
     minor = [m * power for power in powers for m in range(2, 10) if first < m * power < last]
+    if len(major) < 2:  # too short a range for round numbers
+        major = sorted({float(first), float(last)})
     axes.xaxis.set_major_locator(FixedLocator(([] if bound is None else [0]) + major))
     axes.xaxis.set_minor_locator(FixedLocator(minor))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    linear = f" above {bound:,}, linear from 0 to it" if bound else ""
-    axes.set_xlabel(f"Training step (logarithmic{linear})")
+    axes.set_xlabel(f"Training step (logarithmic{f', compressed below {bound:,}' if bound else ''})")
 
 
 def over_training(figure: Figure, panels: Sequence[Axes], steps: np.ndarray, rotation: float = 45) -> None:
     """Give the panels of a grid step axes with a common label below, and letters."""
     for axes in panels:
         step_axis(axes, steps)
+        figure.supxlabel(axes.get_xlabel())
         axes.set_xlabel("")
         axes.tick_params(axis="x", labelrotation=rotation)
-    figure.supxlabel("Training step (logarithmic, linear near 0)")
     panel_letters(panels)
 
 
@@ -165,23 +194,6 @@ def finish(figure: Figure, panels: Sequence[Axes], steps: np.ndarray) -> None:
     step_axis(panels[-1], steps)
     panel_letters(panels)
     figure.align_ylabels(list(panels))
-
-
-def narrow_ticks(axes: Axes) -> None:
-    """Label values on a logarithmic y axis that may span less than two decades."""
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter("{x:,g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def few_decades(axes: Axes) -> None:
-    """Label at most five powers of ten on a logarithmic y axis; make it linear if nothing positive is drawn."""
-    if not np.isfinite(axes.dataLim.minposy):
-        axes.set_yscale("linear")
-        return
-    axes.yaxis.set_major_locator(LogLocator(numticks=5))
-    axes.yaxis.set_minor_locator(LogLocator(subs=(1.0,), numticks=40))
-    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def symlog_axis(axes: Axes, linear: float = 10, linscale: float = 0.6) -> None:

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from slt_grok.llc.diagnostics import EXCLUDED, QUANTILE
 from slt_grok.plots import style
-from slt_grok.plots.lines import points_by_status, status_handles
+from slt_grok.plots.lines import fit_llc, points_by_status, status_handles
 from slt_grok.plots.palette import GRAY
 
 MARKERS = "osD^vP<X>"
@@ -36,21 +36,25 @@ def temperature_ladder(measured: xr.Dataset, seed: int | None = None) -> Figure:
     for tolerance in measured.at_loss.values:
         by_loss.axvline(tolerance, color=GRAY, lw=0.8, ls=":", zorder=0)
     for axes in grid[0]:
-        axes.set(xscale="log", yscale="log", ylabel="LLC")
-    by_loss.sharey(by_temperature)
+        style.logarithmic(axes.xaxis, axes.yaxis)
+        axes.set_ylabel("LLC")
     by_temperature.set_xlabel(r"Inverse temperature $n\beta$")
-    by_loss.set_xlabel("Excess loss of the chains (nats)")
+    by_loss.set_xlabel(style.with_units("Excess loss of the chains", measured.excess_loss))
     if np.isfinite(limit := measured.attrs["melting_loss"]):
         right = by_loss.get_xlim()[1]
         by_loss.axvspan(limit, max(right, limit), color="0.5", alpha=0.15, lw=0, zorder=0)
         by_loss.set_xlim(right=right)
+    for axes, x in ((by_temperature, measured.n_beta), (by_loss, measured.excess_loss)):
+        at = [x.isel(step=i, missing_dims="ignore") for i in range(len(colors))]
+        fit_llc(axes, [(at[i], measured.isel(step=i), color) for i, color in enumerate(colors)])
     handles = [
         Line2D([], [], color=color, marker=MARKERS[i % len(MARKERS)], ms=3, label=f"step {step:,}")
         for i, (step, color) in enumerate(zip(measured.step.values.tolist(), colors, strict=True))
+        if (measured.llc.isel(step=i) > 0).any()
     ]
     handles += status_handles(measured.llc.where(measured.llc > 0), measured.llc_status)
     figure.legend(handles=handles, loc="outside upper center", ncols=4)
-    style.panel_letters(list(grid.flat), offset=(-30, 9), room=False)
+    style.panel_letters(list(grid.flat), offset=(-30, 9))
     return figure
 
 

@@ -18,6 +18,7 @@ from slt_grok.format import first_line
 from slt_grok.llc.diagnostics import EXCLUDED
 from slt_grok.plots import style
 from slt_grok.plots.lines import (
+    fit_llc,
     interval,
     line_of_llc,
     note_setting,
@@ -53,7 +54,9 @@ def confound(measured: xr.Dataset, seed: int | None = None) -> Figure:
         color, marker, _ = TREATMENTS[treatment]
         loss = measured.baseline_loss.sel(treatment=treatment)
         lower.plot(measured.step, loss, color=color, marker=marker, ms=3, label=name)
-    lower.set(yscale="log", ylabel="Loss at $w^*$\n(nats)")
+    fit_llc(upper, [(measured.step, measured.sel(treatment=name), look[0]) for name, look in TREATMENTS.items()])
+    style.logarithmic(lower.yaxis)
+    lower.set_ylabel(style.with_units("Loss at $w^*$", measured.baseline_loss, "\n"))
     for axes in panels:
         style.legend_right(axes)
     style.finish(figure, panels, measured.step.values)
@@ -90,9 +93,6 @@ def baseline_comparison(
         ]
         if not any(drawn):
             style.empty_panel(axes, f"{first_line(name)}: not measured or undefined")
-        elif axes.get_yscale() == "log":
-            low, high = axes.get_ylim()
-            (style.few_decades if high / low > 100 else style.narrow_ticks)(axes)
         axes.set_ylabel(name)
         for step in changes:
             axes.axvline(step, color="0.5", lw=0.8, ls=":")
@@ -224,8 +224,7 @@ def _label(panels: np.ndarray, steps: np.ndarray) -> None:
         style.symlog_axis(axes)
         axes.axhline(0, color="0.8", lw=0.6, zorder=0)
     for axes in panels[1]:
-        axes.set_yscale("log")
-        style.few_decades(axes)
+        style.logarithmic(axes.yaxis)
     for axes in panels[2]:
         style.percent_axis(axes)
         axes.set_xlabel("Training step\n(logarithmic)")

@@ -8,14 +8,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from slt_grok.llc.diagnostics import QUANTILE, TRUSTED, LLCStatus
 from slt_grok.plots import style
-from slt_grok.plots.lines import points_by_status, status_handles
+from slt_grok.plots.lines import fit_llc, points_by_status, status_handles
 from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE
-
-FLOOR = 1e-2  # lowest LLC drawn: below, the chains do not feel the loss
 
 
 @style.styled
@@ -42,25 +39,30 @@ def llc_window(measured: xr.Dataset, seed: int | None = None) -> Figure:
         here = measured.sel(step=step).isel(n_beta=-1)
         _line(radius, here, here.radius.values, color)
     radius.set_xlabel(r"Radius $\sqrt{d/\gamma}\,/\,|w^*|$" + f"\n($n\\beta$ = {measured.n_beta.values[-1]:,.4g})")
-    for axes in (*grid[0], radius):
-        axes.set(xscale="log", yscale="log")
-        style.few_decades(axes)
-    grid[0, 0].set_ylim(_range(measured))
+    for axes, i in zip((*grid[0], radius), (*range(measured.sizes["n_beta"]), -1), strict=True):
+        style.logarithmic(axes.xaxis, axes.yaxis)
+        at = [measured.isel(step=j, n_beta=i) for j in range(len(colors))]
+        x = [one.radius if axes is radius else one.gamma for one in at]
+        fit_llc(axes, list(zip(x, at, colors, strict=True)), [measured])
     for axes in (grid[0, 0], radius):
         axes.set_ylabel("LLC")
     _drop(factor, half, measured)
-    for axes in grid.flat:
-        axes.xaxis.set_major_locator(LogLocator(numticks=6))
-        axes.xaxis.set_minor_formatter(NullFormatter())
     handles = [
         Line2D([], [], color=color, marker="o", ms=3, label=f"step {step:,}")
-        for step, color in zip(measured.step.values.tolist(), colors, strict=True)
+        for step, color, drawn in zip(measured.step.values.tolist(), colors, _drawn(measured), strict=True)
+        if drawn
     ]
     handles.append(Line2D([], [], color="0.4", ls=":", label="noise alone"))
     handles += status_handles(measured.llc.where(measured.llc > 0), measured.llc_status)
     figure.legend(handles=handles, loc="outside upper center", ncols=4)
     style.panel_letters(list(grid.flat), offset=(-30, 9), room=False)
     return figure
+
+
+def _drawn(measured: xr.Dataset) -> list[bool]:
+    """Check for each checkpoint whether any of its values is drawn."""
+    shown = (measured.llc > 0) & (measured.llc_status != LLCStatus.DIVERGED)
+    return shown.any(["n_beta", "gamma"]).values.tolist()
 
 
 def _line(axes: Axes, here: xr.Dataset, x: np.ndarray, color: str) -> None:
@@ -75,13 +77,6 @@ def _line(axes: Axes, here: xr.Dataset, x: np.ndarray, color: str) -> None:
     points_by_status(axes, x, here.llc.where(drawn), here.llc_status, color)
 
 
-def _range(measured: xr.Dataset) -> tuple[float, float]:
-    """Limits of the LLC axis, from the well-sampled values."""
-    values = measured.llc.where(measured.llc_status.isin(TRUSTED) & (measured.llc > 0)).values
-    low, high = (np.nanmin(values), np.nanmax(values)) if np.isfinite(values).any() else (1.0, 100.0)
-    return max(low, FLOOR) / 2, 6 * high
-
-
 def _drop(factor: Axes, half: Axes, measured: xr.Dataset) -> None:
     """Draw the factor of the drop and its half-way step against gamma, one color per n_beta."""
     looks: Any = zip((ORANGE, GREEN, BLUE), ("v", "s", "o"), (0.94, 1.0, 1.06), strict=True)
@@ -93,13 +88,15 @@ def _drop(factor: Axes, half: Axes, measured: xr.Dataset) -> None:
         bars = [at.half_way_step - at.half_way_low, at.half_way_high - at.half_way_step]
         half.errorbar(x, at.half_way_step, np.nan_to_num(bars), color=color, marker=marker, ms=3, lw=1)
     for axes in (factor, half):
-        axes.set(xscale="log", yscale="log", xlabel=r"Localization $\gamma$", xlim=_padded(measured.gamma.values))
         axes.axvline(measured.attrs["gamma"], color=GRAY, lw=0.8, ls=(0, (4, 2)), zorder=0)
-        low, high = axes.get_ylim()
-        (style.few_decades if high / low > 100 else style.narrow_ticks)(axes)
+        style.logarithmic(axes.xaxis, axes.yaxis)
+        axes.set(xlabel=r"Localization $\gamma$", xlim=_padded(measured.gamma.values))
     start, end = int(measured.drop_from.values.flat[0]), int(measured.step.values[-1])
     factor.set_ylabel(f"LLC at step {start:,}\n/ LLC at step {end:,}")
     half.set_ylabel("Step half way\nthrough the drop")
+    for axes, measures in ((factor, measured.drop_factor), (half, measured.half_way_step)):
+        if not np.isfinite(measures).any():
+            style.empty_panel(axes, "no drop of the LLC")
     factor.legend(loc="best")
 
 

@@ -13,8 +13,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from slt_grok import plots
-from slt_grok.errors import SltGrokError
-from slt_grok.format import sentence
+from slt_grok.format import MISSING, first_line, sentence
 from slt_grok.measurement import Drawing, Result, Table
 from slt_grok.processes import run_parallel
 from slt_grok.report import baseline, provenance, summary
@@ -27,9 +26,9 @@ if TYPE_CHECKING:
 OVERVIEW = tuple(inspect.signature(plots.phase_transition).parameters)
 """Labels of the datasets in the aligned figure at the top."""
 OVERVIEW_CAPTION = (
-    "All measures over training on a common step axis. Shaded: phases. Dashed: middles of transitions on a "
-    f"{SCALE} scale; bars: their intervals. Triangles at a lower edge: nonpositive values, which a log axis cannot "
-    "show. With several seeds, thin lines are seeds and thick lines their median."
+    "All measures over training on a common step axis. Shaded: phases that were measured. Dashed: middles of "
+    f"transitions on a {SCALE} scale; bars: their intervals. Triangles at a lower edge: nonpositive values, which a "
+    "log axis cannot show. With several seeds, thin lines are seeds and thick lines their median."
 )
 
 
@@ -98,19 +97,19 @@ def write(run: "Run") -> Path:
     elif run.config.baseline is not None:
         note = f"Not compared: there is no run {run.config.baseline} in the parent folder of this run."
         sections.insert(0, Section(baseline.TITLE, [note]))
-    if run.config.source is not None and (assumed := run.config.source.get("notes")):
-        sections.insert(0, Section("Import", list(map(str, assumed))))
+    source = run.config.source or {}
     html = _template().render(
         name=run.config.name,
         subtitle=summary.subtitle(run.config),
         headline=summary.headline(numbers),
-        numbers=summary.key_numbers(numbers) if numbers and not seeds else {},
+        imported=source.get("notes") or [],
+        contradictions=source.get("contradictions") or [],
+        numbers={} if seeds else {k: text for k, text in summary.key_numbers(numbers).items() if text != MISSING},
         seeds=summary.seed_table("Key numbers of each seed", "Seed", seeds),
         setting=summary.llc_setting(run.data.get("llc")),
-        bias=summary.bias_of_peak(numbers),
         overview=[figure for figure in figures if figure.section == ""],
         sections=sections,
-        flags=list(map(sentence, numbers.get("flags") or [])),
+        caveats=[*summary.caveats(numbers, run.data.get("llc")), *map(sentence, numbers.get("flags") or [])],
         unknown=[label for label in run.data if label not in Result.registry],
         settings=provenance.settings(run),
         provenance=provenance.provenance(run.manifest),
@@ -172,8 +171,9 @@ def drawn(plan: Sequence[PageFigure], folder: Path) -> list[PageFigure]:
     def job(report: Any, figure: PageFigure) -> dict[str, str]:
         try:
             image = figure.draw()
-        except SltGrokError as error:
-            return {"failure": f"{figure.name} could not be drawn: {error}."}
+            plots.lay_out(image)
+        except Exception as error:  # no figure may cost the page
+            return {"failure": f"{figure.name.replace('_', ' ')} could not be drawn: {first_line(error)}."}
         data = base64.b64encode(plots.save(image, folder, figure.name)[0].read_bytes()).decode("ascii")
         return {"picture": f"data:image/svg+xml;base64,{data}"}
 

@@ -9,7 +9,7 @@ import xarray as xr
 from slt_grok import user_code
 from slt_grok.config import RunConfig
 from slt_grok.format import MISSING, known, listing, percent, plural, plus_minus, step, step_interval
-from slt_grok.llc.diagnostics import EXCLUDED, LLCStatus
+from slt_grok.llc.diagnostics import EXCLUDED, TRUSTED, LLCStatus
 from slt_grok.llc.tables import doubt_about, low_by
 from slt_grok.measurement import Table
 from slt_grok.store.files import read_json
@@ -32,6 +32,8 @@ def by_seed(summary: Summary) -> dict[str, Summary]:
 
 def llc_dropped(summary: Summary) -> bool | None:
     """Check whether the LLC ends below its peak by 3 standard errors and 10% of the peak; None if unknown."""
+    if trusts_none(summary):
+        return None
     drop, error, peak = (summary.get(key) for key in ("llc_drop", "llc_drop_se", "llc_peak"))
     if not known(drop) or not known(error) or not known(peak):
         return None
@@ -40,8 +42,18 @@ def llc_dropped(summary: Summary) -> bool | None:
 
 def headline(summary: Summary) -> str:
     """Summarize the run in one sentence, which names LLC estimates that are omitted, and an untrusted peak or end."""
-    remarks = [omitted_estimates(summary), *(untrusted_end(summary, name) for name in ENDS)]
+    if trusts_none(summary):
+        doubts = [f"no LLC of this run is trusted ({statuses(summary)})"]
+    else:
+        doubts = [untrusted_end(summary, name) for name in ENDS]
+    remarks = [omitted_estimates(summary), *doubts]
     return "; ".join([_outcome(summary).removesuffix("."), *filter(None, remarks)]) + "."
+
+
+def trusts_none(summary: Summary) -> bool:
+    """Check whether there are LLC estimates, but none that is trusted."""
+    statuses = summary.get("llc_statuses") or {}
+    return bool(statuses) and not set(statuses) & set(TRUSTED)
 
 
 def omitted_estimates(summary: Summary) -> str:
@@ -86,15 +98,40 @@ def bias_of_peak(summary: Summary) -> str:
     return f"{text}; but the network at the peak {where} is not a minimum, which makes the LLC there low{size}."
 
 
+def caveats(summary: Summary, llc: xr.Dataset | None) -> list[str]:
+    """State what limits every LLC of the run; empty without one."""
+    if llc is None or "llc" not in llc:
+        return []
+    effective = (
+        "This loss, like cross-entropy, has no finite minimizer on a network that fits its train set, so every LLC "
+        "here is effective at its nβ and γ"
+        if "comment" in llc.attrs
+        else "Every LLC here belongs to its nβ and γ"
+    )
+    return [
+        f"{effective}: compare only across checkpoints at the same setting.",
+        *(
+            ["Where chains have melted (their mean loss is not well below that of guessing), the value reflects nβ, "
+            "not the network."] if "melting_loss" in llc.attrs else []
+        ),
+        "At fixed γ, part of a drop of the LLC may be due to a change in weight scale; slt-grok measure RUN --only "
+        "confound separates the two.",
+        bias_of_peak(summary),
+    ]  # fmt: skip
+
+
 def _outcome(summary: Summary) -> str:
     seeds = list(by_seed(summary).values())
+    drops = [dropped for s in seeds if (dropped := llc_dropped(s)) is not None]
     if not any(known(s.get("train_accuracy_final")) for s in seeds):
         recorded = any(known(s.get("train_loss_final")) for s in seeds)
         what = "There are no accuracies" if recorded else "The training of these networks was not recorded"
-        return f"{what}, so memorization and generalization cannot be assessed."
+        text = f"{what}, so memorization and generalization cannot be assessed"
+        if len(seeds) == 1 and drops:
+            return f"{text}; the LLC dropped." if drops[0] else f"{text}; no drop of the LLC was seen."
+        return f"{text}."
     memorized = sum(known(s.get("memorization_step")) for s in seeds)
     generalized = sum(known(s.get("generalization_step")) for s in seeds)
-    drops = [dropped for s in seeds if (dropped := llc_dropped(s)) is not None]
     if len(seeds) > 1:
         text = f"Of {len(seeds)} networks, {memorized} memorized the train set and {generalized} generalized"
         return text + (f"; the LLC dropped in {sum(drops)} of {len(drops)} where it was measured." if drops else ".")
@@ -102,7 +139,7 @@ def _outcome(summary: Summary) -> str:
         return "The network neither memorized its train set nor generalized."
     text = "The network generalized" if generalized else "The network memorized its train set and did not generalize"
     if not drops:
-        return f"{text}." if omitted_estimates(summary) else f"{text}; its LLC was not measured."
+        return f"{text}." if summary.get("llc_statuses") else f"{text}; its LLC was not measured."
     if generalized:
         return text + (", and its LLC dropped." if drops[0] else ", and no drop of its LLC was seen.")
     return text + (", yet its LLC dropped." if drops[0] else ", and its LLC shows no drop.")
@@ -117,15 +154,16 @@ def key_numbers(summary: Summary) -> dict[str, str]:
     peak_step, final_step = summary.get("llc_peak_step"), summary.get("llc_final_step")
     halves = (summary.get(f"llc_half_way_{part}") for part in ("step", "low", "high"))
     doubts = {name: doubt_at(summary, name) for name in ENDS}
+    train, test = (known(summary.get(f"{split}_accuracy_final")) for split in ("train", "test"))
     of_ends = "; ".join(f"{ENDS[name]}: {doubt}" for name, doubt in doubts.items() if doubt)
     return {
-        "Memorized by step": step(summary.get("memorization_step")),
-        "Generalized by step": step(summary.get("generalization_step")),
+        "Memorized by step": step(summary.get("memorization_step")) if train else MISSING,
+        "Generalized by step": step(summary.get("generalization_step")) if test else MISSING,
         "Final test accuracy": percent(summary.get("test_accuracy_final")),
         "Peak LLC*": _remarked(peak, doubts["peak"]) + (f" at step {step(peak_step)}" if known(peak_step) else ""),
         "Final LLC*": _remarked(final, doubts["final"]) + (f" at step {step(final_step)}" if known(final_step) else ""),
         "LLC drop*": _remarked(drop, of_ends),
-        "LLC half way by step": step_interval(*halves),
+        "LLC half way by step": step_interval(*halves) if known(final_step) else MISSING,
         "Key frequencies": MISSING if keys is None else listing(keys) if keys else "none",
     }
 

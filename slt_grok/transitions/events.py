@@ -15,6 +15,7 @@ pairs (b, a) of many train pairs (a, b): a jump of test accuracy that does not i
 from typing import NamedTuple
 
 import numpy as np
+import xarray as xr
 
 from slt_grok.change import find_change
 from slt_grok.rules import ACCURACY
@@ -42,6 +43,11 @@ def phase_ends(test_accuracy: Curve, memorization: float, generalization: float)
     if np.isnan(onset):
         return memorization, np.nan, np.nan
     return memorization, min(onset, generalization), generalization
+
+
+def has_circuit(transitions: xr.Dataset) -> bool:
+    """Check whether a circuit was measured, without which circuit formation and cleanup are mere names."""
+    return bool(np.isin(("restricted_loss_sum", "excluded_loss"), transitions.measure).any())
 
 
 class Drop(NamedTuple):

@@ -25,7 +25,7 @@ from slt_grok.change import FRACTIONS
 from slt_grok.format import capital, step
 from slt_grok.measurement import Data, Derived, Table, Variable
 from slt_grok.rules import GENERALIZED, MEMORIZED, OTHER_SCALE, SCALE, Scale
-from slt_grok.transitions.events import PHASES, first_step_at, phase_ends
+from slt_grok.transitions.events import PHASES, first_step_at, has_circuit, phase_ends
 from slt_grok.transitions.measures import Curves, declared, measure_name, with_interval
 from slt_grok.transitions.statuses import Verdict
 from slt_grok.transitions.summary import summarize
@@ -90,7 +90,7 @@ class Transitions(Derived):
         ]
         several = "; medians over seeds, outermost intervals" if data[self.name].sizes["seed"] > 1 else ""
         tables = [Table(f"Order of events, all measures on a linear scale{several}", header, rows)] if rows else []
-        return [*tables, *_phase_table(phases(data[self.name]))]
+        return [*tables, *(_phase_table(phases(data[self.name])) if has_circuit(data[self.name]) else [])]
 
 
 def measure(

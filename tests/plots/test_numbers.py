@@ -6,11 +6,14 @@ import pytest
 import xarray as xr
 
 from slt_grok import plots
+from slt_grok.change import find_change
 from slt_grok.errors import SltGrokError
 from slt_grok.plots import style
+from slt_grok.plots.logarithmic import LogNumbers, LogTicks
 from slt_grok.plots.overview import middles, phase_spans
 from slt_grok.plots.spectra import spread, step_edges
 from slt_grok.plots.tokens import _placed as placed
+from slt_grok.rules import LOSS
 
 STEPS = np.array([0, 20, 100, 500, 1000, 5000])
 
@@ -44,11 +47,43 @@ def test_labels_of_neighboring_frequencies_do_not_overlap():
     assert min(np.diff(places)) >= 3.0 - 1e-12
 
 
-def test_step_axis_is_linear_below_the_first_steps_where_it_has_zero():
-    assert style.linear_below([0, 20, 100, 5000]) == 20
-    assert style.linear_below([0, 1, 10, 5000]) == 20
-    assert style.linear_below([1, 10]) is None
-    assert style.linear_below([0]) == 1
+def test_step_axis_is_compressed_below_the_first_steps_where_it_has_zero():
+    assert style.compressed_below([0, 20, 100, 5000]) == 20
+    assert style.compressed_below([0, 1, 10, 5000]) == 20
+    assert style.compressed_below([0, 175, 5000]) == 175
+    assert style.compressed_below([1, 10]) is None
+    assert style.compressed_below([0]) == 1
+
+
+@pytest.mark.parametrize("first", [20, 100, 175])
+def test_half_way_after_step_0_is_on_the_line_of_the_figure(first):
+    """The line from step 0 to the first checkpoint is straight on the axis, and half way is half of its length."""
+    curve = llc().assign_coords(step=[0, first, 1000, 2000, 4000, 8000]).isel(seed=0)
+    middle = find_change(curve.step.values, np.array([9.0, 1, 1, 1, 1, 1]), LOSS)["middle"].step
+    forward, inverse = style.step_scale(style.compressed_below(curve.step.values) or 1)
+    assert forward(middle) == pytest.approx((9 - 5) / (9 - 1) * forward(first))
+    np.testing.assert_allclose(inverse(forward(STEPS)), STEPS, atol=1e-9)
+
+
+def test_an_untrusted_estimate_does_not_set_the_axis_and_is_marked_on_the_frame():
+    status = ("not a minimum", "effective", "effective", "effective", "effective", "melted")
+    far = llc(status)
+    far["llc"][0], far["llc"][-1] = -5e3, 1e9
+    (axes,) = plots.llc_curve(far).axes
+    low, high = axes.get_ylim()
+    assert -100 < low < 20 - 1.96 * 2
+    assert 60 + 1.96 * 6 < high < 200
+    edges = [line.get_ydata() for line in axes.lines if line.get_transform() == axes.get_xaxis_transform()]
+    assert {float(np.nanmax(edge)) for edge in edges} == {0, 1}  # below, above
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.07, 0.09), (3.1, 4.6), (6, 23), (0.9, 30), (1e-12, 1), (2e4, 9e4)])
+def test_a_logarithmic_axis_always_has_some_labels(low, high):
+    ticks = LogTicks().tick_values(low, high)
+    assert 2 <= len(ticks) <= 6
+    assert all(low * (1 - 1e-6) <= tick <= high * (1 + 1e-6) for tick in ticks)
+    labels = LogNumbers().format_ticks(ticks)
+    assert len(set(labels)) == len(ticks)
 
 
 def test_hollow_points_are_not_trusted_and_diverged_ones_are_not_drawn():
@@ -80,10 +115,15 @@ def test_band_is_the_interval():
 
 
 def test_phases_are_spans_between_their_ends():
-    ends = xr.Dataset({"phase_step": (("seed", "phase_boundary"), [[250.0, 1500.0, 2200.0], [350.0, 1500.0, 2400.0]])})
+    ends = xr.Dataset(
+        {"phase_step": (("seed", "phase_boundary"), [[250.0, 1500.0, 2200.0], [350.0, 1500.0, 2400.0]])},
+        {"measure": ["excluded_loss"]},
+    )
     spans = [(name, start, end) for name, _, start, end in phase_spans(ends)]
     assert spans == [("memorization", 0, 300), ("circuit formation", 300, 1500), ("cleanup", 1500, 2300)]
     assert len(phase_spans(ends.where(ends.phase_step < 1000))) == 1
+    without_circuit = phase_spans(ends.assign_coords(measure=["llc"]))
+    assert [name for name, *_ in without_circuit] == ["memorization"]
 
 
 def test_transitions_are_in_order_with_the_widest_interval():

@@ -83,6 +83,7 @@ def data() -> dict[str, xr.Dataset]:
         "llc": llc(),
         "landscape": xr.Dataset(landscape, coords | {"component": ["W_E", "total"]}),
         "confound": of_scale.assign(drops(of_scale)),
+        "circuits": xr.Dataset({"excluded_loss": over(norm, "split")}, coords | {"split": ["test", "train"]}),
     }
 
 

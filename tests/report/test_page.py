@@ -84,8 +84,26 @@ def test_what_an_import_assumed_is_on_the_page(tmp_path):
     run.manifest = {}
     run.config = parse_config(CONFIG | {"training": None, "source": {"notes": ["Step <b> was assumed."]}}, "a test")
     html = page.write(run).read_text(encoding="utf-8")
-    assert "<h2>Import</h2>" in html
+    assert html.index("Step &lt;b&gt; was assumed.") < html.index("<section>")  # in the first lines
     assert "<summary>LLC</summary>" not in html  # nothing was measured
     run.data = {"llc": xr.Dataset(attrs={"unmeasurable": "no loss"})}
     assert "<summary>LLC</summary>" in page.write(run).read_text(encoding="utf-8")
-    assert "<p>Step &lt;b&gt; was assumed.</p>" in html
+
+
+def test_the_headline_says_that_no_llc_is_trusted():
+    statuses = {"not a minimum": 2, "not converged": 1}
+    text = summary.headline(PEAK | {"llc_statuses": statuses})
+    assert text == "The network generalized; no LLC of this run is trusted (2 not a minimum, 1 not converged)."
+    assert "trusted" not in summary.headline(PEAK | {"llc_statuses": statuses | {"effective": 1}})
+
+
+def test_an_unforeseen_error_of_a_figure_is_explained_on_the_page(tmp_path):
+    def fails() -> Figure:
+        figure = Figure(layout="constrained")
+        figure.subplots().xaxis.set_major_formatter(lambda value, _: str(1 / 0))  # not before it is laid out
+        return figure
+
+    good = page.PageFigure("", "good", Figure, "")
+    failed, drawn = page.drawn([page.PageFigure("", "bad", fails, ""), good], tmp_path)
+    assert failed.failure.startswith("bad could not be drawn: ")
+    assert drawn.picture
