@@ -1,6 +1,7 @@
 """The landscape and the LLC: which measures move with the LLC from its peak to the end, and when each is half way.
 
-Spearman's rank correlation of each measure with the LLC over their common checkpoints from the largest LLC on. Any two
+Spearman's rank correlation of each measure with the LLC over their common checkpoints from the largest LLC on, or
+over all if the last LLC is the largest. Any two
 falling curves have a high rank correlation: it shows that they move together, not why. Its interval is the central 95%
 over curves redrawn with normal noise (of the logarithm if a curve is positive); if a measure has no error, it only
 reflects that of the LLC. The peak is not redrawn.
@@ -71,7 +72,7 @@ HALF_WAYS: Mapping[Scale, tuple[str, ...]] = {
     OTHER_SCALE: tuple(f"half_way_{part}_{OTHER_SCALE}" for part in PARTS),
 }  # names of step and interval on each scale
 VARIABLES = {
-    "at_peak": Variable(DIMS, "first value from the LLC's peak on", "at the first checkpoint with a value"),
+    "at_peak": Variable(DIMS, "first value from the LLC's peak on", "or of all, if the peak is the last LLC"),
     "at_end": Variable(DIMS, "last value", "at the last checkpoint with a value"),
     **{
         name: HALF_WAY._replace(long_name=f"{HALF_WAY.long_name}{end} on a {scale} scale")
@@ -79,7 +80,7 @@ VARIABLES = {
         for name, end in zip(names, ("", ", lower end of its interval", ", upper end of its interval"), strict=True)
     },
     **with_interval("rank_correlation", Variable(DIMS, "rank correlation with the LLC", "Spearman's"), "interval"),
-    "checkpoints": Variable(DIMS, "checkpoints from the LLC's peak on", "those with the measure and the LLC"),
+    "checkpoints": Variable(DIMS, "checkpoints from the LLC's peak on", "or all, if the peak is the last LLC"),
 }
 Noisy = tuple[xr.DataArray, xr.DataArray | None]  # a curve and its standard errors
 
@@ -102,7 +103,8 @@ class LlcCorrelation(Derived):
             return None
         networks = [llc_correlation(landscape.sel(seed=s), llc.sel(seed=s), network=int(s)) for s in seeds]
         joint = xr.concat(networks, pd.Index(seeds, name="seed"), combine_attrs="drop")
-        return joint.assign_coords(peak_step=("seed", [network.peak_step for network in networks]))
+        steps = ("peak_step", "from_step")
+        return joint.assign_coords({name: ("seed", [network.attrs[name] for network in networks]) for name in steps})
 
     def tables(self, data: Data) -> Sequence[Table]:
         """Tabulate every measure and the LLC from its peak on, one table per seed."""
@@ -122,13 +124,17 @@ def _table(correlations: xr.Dataset, llc: xr.Dataset) -> Table:
         rank = f"{row.rank_correlation:+.2f}" if np.isfinite(row.rank_correlation) and name != "LLC" else "–"
         numbers = [number(row.at_peak), number(row.at_end), change, half, step(row.half_way_step_log), rank]
         rows.append([str(name), *numbers, str(int(row.checkpoints))])
+    peak_step, rises = correlations.peak_step.item(), correlations.from_step.item() < correlations.peak_step.item()
+    where = f"from the LLC's peak at step {step(peak_step)} to the end"
+    if rises:
+        where = "over all checkpoints, since the last LLC is the largest"
     caption = (
-        f"The landscape and the LLC of seed {correlations.seed.item()} from the LLC's peak at step "
-        f"{step(correlations.peak_step.item())} to the end: first and last value, and Spearman's rank correlation with "
-        "the LLC. Any two curves that fall over training are correlated. Half way: the middle of the measure's own "
-        "change, as in the order of events, with its interval."
+        f"The landscape and the LLC of seed {correlations.seed.item()}, {where}: first and "
+        "last value, and Spearman's rank correlation with the LLC. Any two curves that fall, or rise, over training "
+        f"are correlated; fewer than {FEWEST} checkpoints have no rank correlation. Half way: the middle of the "
+        "measure's own change, as in the order of events, with its interval."
     )
-    peak = [correlations.peak_step.item()] if np.isfinite(correlations.at_peak.sel(measure="LLC")) else []
+    peak = [peak_step] if np.isfinite(correlations.at_peak.sel(measure="LLC")) else []
     if doubt := doubts_at(llc, peak):
         caption += f" The LLC at its peak is untrusted ({doubt})."
     header = ["Measure", "First", "Last", "Change", "Half way (step)", "On a logarithmic scale", "Rank correlation"]
@@ -154,10 +160,12 @@ def llc_correlation(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0, netwo
         Over `measure`, the LLC first: `at_peak` and `at_end`; `half_way_step`, `half_way_low` and `half_way_high`, and
         on a logarithmic scale `half_way_step_log`, `half_way_low_log`, `half_way_high_log`; `rank_correlation` (from -1
         to 1), `rank_correlation_low` and `rank_correlation_high`, with `checkpoints`. NaN if a measure does not change
-        or, from the LLC's peak on, has fewer than four checkpoints. Attribute `peak_step`.
+        or, from the LLC's peak on, has fewer than four checkpoints. Attributes `peak_step` and `from_step`, the same
+        step unless the last LLC is the largest, where all checkpoints count.
     """
     value = llc.llc.where(of_the_network(llc)).dropna("step")
     peak = int(value.step[value.argmax("step")]) if len(value) else 0
+    start = int(value.step[0]) if len(value) and peak == value.step[-1] else peak
     curves: dict[str, Noisy] = {"LLC": (value, llc.get("llc_se"))}
     for name, (variable, reduce) in MEASURES.items():
         try:
@@ -166,22 +174,22 @@ def llc_correlation(landscape: xr.Dataset, llc: xr.Dataset, seed: int = 0, netwo
         except KeyError:  # written by another version or with other settings
             continue
     rows = [
-        _row(curve, curves["LLC"], peak, np.random.default_rng([seed, index]))
-        | _half_way(name, curve, peak, (seed, network))
+        _row(curve, curves["LLC"], start, np.random.default_rng([seed, index]))
+        | _half_way(name, curve, start, (seed, network))
         for index, (name, curve) in enumerate(curves.items())
     ]
     table = pd.DataFrame(rows, pd.Index(list(curves), name="measure"))
-    return xr.Dataset.from_dataframe(table).assign_attrs(peak_step=peak)
+    return xr.Dataset.from_dataframe(table).assign_attrs(peak_step=peak, from_step=start)
 
 
-def _half_way(name: str, measure: Noisy, peak: int, keys: tuple[int, int]) -> dict[str, float]:
+def _half_way(name: str, measure: Noisy, start: int, keys: tuple[int, int]) -> dict[str, float]:
     """Find the middle of a measure's change on both scales; NaN without a change."""
     curve, error = measure[0].dropna("step"), measure[1]
     variable = "llc" if name == "LLC" else MEASURES[name].variable
     if variable in measures():
         rule, stream = measures()[variable].change.rule, event_stream(variable, *keys)
     else:
-        later = curve.sel(step=slice(peak, None))
+        later = curve.sel(step=slice(start, None))
         rule = SHRINKING._replace(rises=len(later) > 0 and bool(later[-1] > later[0]))
         stream = np.random.SeedSequence([keys[0], crc32(name.encode()), keys[1]])
     noise = None if error is None else error.sel(step=curve.step).values
@@ -192,16 +200,16 @@ def _half_way(name: str, measure: Noisy, peak: int, keys: tuple[int, int]) -> di
     return found
 
 
-def _row(measure: Noisy, reference: Noisy, peak: int, generator: np.random.Generator) -> dict[str, float]:
-    """Compute the columns of `llc_correlation` from the LLC's peak on for one measure."""
+def _row(measure: Noisy, reference: Noisy, start: int, generator: np.random.Generator) -> dict[str, float]:
+    """Compute the columns of `llc_correlation` from a step on for one measure."""
     (curve, error), (llc, llc_error) = measure, reference
-    curve, llc = (array.sel(step=slice(peak, None)) for array in xr.align(curve.dropna("step"), llc, join="inner"))
+    curve, llc = (array.sel(step=slice(start, None)) for array in xr.align(curve.dropna("step"), llc, join="inner"))
     values = curve.values
     row = dict.fromkeys(VARIABLES, np.nan) | {"checkpoints": len(values)}
-    if len(values) < FEWEST:
+    if not len(values):
         return row
     row |= {"at_peak": values[0], "at_end": values[-1]}
-    if np.ptp(values) > 0 and np.ptp(llc.values) > 0:
+    if len(values) >= FEWEST and np.ptp(values) > 0 and np.ptp(llc.values) > 0:
         correlation = float(_rank_correlation(values, llc.values))
         redrawn = (_redrawn(*noisy, generator) for noisy in ((curve, error), (llc, llc_error)))
         low, high = np.nanpercentile(_rank_correlation(*redrawn), COVERAGE)

@@ -101,3 +101,18 @@ def test_noise_as_large_as_the_change_leaves_no_rank_correlation() -> None:
     assert float(found.rank_correlation) == pytest.approx(-1)
     assert float(found.rank_correlation_low) < -0.7
     assert float(found.rank_correlation_high) > 0.7
+
+
+def test_all_checkpoints_count_where_the_last_llc_is_the_largest() -> None:
+    landscape, llc = datasets(np.array([1.0, 2, 3, 4, 5]), np.array([5.0, 4, 3, 2, 1]))
+    found = llc_correlation(landscape, llc.assign(llc=("step", [1.0, 2, 3, 4, 5])))
+    assert (found.attrs["peak_step"], found.attrs["from_step"]) == (9999, 0)
+    assert found.at_peak.values.tolist() == [1, 1, 5]
+    assert found.rank_correlation.values.tolist() == pytest.approx([1, 1, -1])
+
+
+def test_few_checkpoints_have_values_and_no_rank_correlation() -> None:
+    landscape, llc = (part.isel(step=slice(3)) for part in datasets(np.array([9.0, 4, 2, 1, 1]), np.ones(5)))
+    found = llc_correlation(landscape, llc).sel(measure="weight norm")
+    assert (float(found.at_peak), float(found.at_end)) == (4, 2)
+    assert np.isnan(found.rank_correlation)
