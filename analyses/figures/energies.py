@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from slt_grok.plots.lines import QUANTILE
 from slt_grok.plots.palette import BLUE, GREEN, VERMILION
-from slt_grok.plots.style import frame, legend_right, narrow_ticks, panel_letters, styled
+from slt_grok.plots.style import frame, legend_right, logarithmic, panel_letters, styled
 
 LOOKS = {"memorizing": (VERMILION, "s", "--"), "generalizing": (BLUE, "o", "-")}  # phase -> color, marker, line
 
@@ -37,7 +37,7 @@ def free_energies(
         values = at.free_energy.transpose("train_fraction", "seed")
         upper.plot(x, values, ls="", marker=marker, ms=2.4, mfc="none", mec=color, mew=0.6)
     upper.set_yscale("log")
-    narrow_ticks(upper)
+    logarithmic(upper.yaxis)
     upper.set_ylabel(r"Free energy $nL + \lambda \log n$ (nats)")
     share = shares.generalized_share.values
     error = np.abs(np.stack([share - shares.generalized_share_low, shares.generalized_share_high - share]))

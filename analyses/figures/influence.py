@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from slt_grok.plots.lines import QUANTILE, points
 from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE, PURPLE, VERMILION
-from slt_grok.plots.style import few_decades, finish, frame, legend_right, styled
+from slt_grok.plots.style import finish, frame, legend_right, logarithmic, styled
 
 RELATION_COLORS = {"swapped": PURPLE, "same answer": GREEN, "shared token": ORANGE, "unrelated": GRAY}
 
@@ -50,7 +50,7 @@ def _relations(axes: Axes, data: xr.Dataset) -> None:
         axes.fill_between(data.step, (value - half).where(clear), (value + half).where(clear), **band)
         axes.plot(data.step, value.where(positive), color=color, label=relation)
         points(axes, data.step, value.where(positive), clear, color, size=3.4)
-    few_decades(axes)
+    logarithmic(axes.yaxis)
     axes.set_ylabel("Correlation of\ntwo pairs' losses")
 
 
@@ -64,7 +64,7 @@ def _losses(axes: Axes, waic: xr.Dataset) -> None:
         ("bayes_training_loss", GRAY, "Bayes loss, train pairs"),
     ):
         axes.plot(waic.step, waic[name], color=color, marker="o", ms=3, label=label)
-    few_decades(axes)
+    logarithmic(axes.yaxis)
     axes.set_ylabel("Loss\n(nats)")
 
 
@@ -77,5 +77,5 @@ def _slopes(axes: Axes, data: xr.Dataset) -> None:
         axes.plot(data.step, kind.transpose("step", "component"), color=color, lw=0.6, alpha=0.6)
         axes.plot(data.step, kind.median("component"), color=color, marker="o", ms=3, label=label)
     axes.axhline(1, color="0.5", lw=0.8, ls=":", label="train pairs")
-    few_decades(axes)
+    logarithmic(axes.yaxis)
     axes.set_ylabel("Rise of test loss\nper train loss")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION
-from slt_grok.plots.style import frame, narrow_ticks, panel_letters, styled
+from slt_grok.plots.style import frame, logarithmic, panel_letters, styled
 
 LOOKS = {  # law -> color, dashes
     "constant": (GRAY, (0, (1, 1))),
@@ -62,7 +62,7 @@ def _panel(axes: Axes, laws: xr.Dataset, quantity: str) -> None:
     axes.xaxis.set_major_locator(FixedLocator(laws[size].values.tolist()))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(ScalarFormatter())
-    narrow_ticks(axes)
+    logarithmic(axes.yaxis)
     verdict, law = laws.attrs["verdict"], laws.attrs.get("law", "")
     title = f"{law}: {verdict}" if law else verdict
     where = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.02)}
