@@ -251,13 +251,13 @@ def require(network: Network, needs: Sequence[str]) -> None:
 
 
 def _reason(network: Network, needs: Sequence[str]) -> str | None:
-    if not (lacking := lacks(network, needs)):
-        return None
-    if not lacking.startswith("a task"):
+    if lacking := lacks(network, [need for need in needs if need in ON_TASK]):
+        task = network.task
+        got = "none" if task is None else f"a {getattr(task, 'name', type(task).__name__)} task"
+        return f"expected {lacking}, got {got}"
+    if lacking := lacks(network, needs):
         return f"expected {lacking}, got {type(network.module).__name__}"
-    task = network.task
-    got = "none" if task is None else f"a {getattr(task, 'name', type(task).__name__)} task"
-    return f"expected {lacking}, got {got}"
+    return None
 
 
 def group_of(trajectory: Trajectory) -> Group:
