@@ -1,5 +1,6 @@
 """A tiny run that many tests read or damage, and the command line inside the test process."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -57,6 +58,13 @@ def write_config(path: Path, *changes: tuple[str, Any]) -> Path:
         place[key] = value
     path.write_text(yaml.safe_dump(content))
     return path
+
+
+def without_digests(run: Path) -> Path:
+    """Make a run one of a version that stored no digests, so that what is damaged is looked at."""
+    path = run / "manifest.json"
+    path.write_text(json.dumps({key: part for key, part in json.loads(path.read_text()).items() if key != "digests"}))
+    return run
 
 
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, str]:

@@ -1,6 +1,6 @@
 """Run directories: manifest, checkpoints, measurements and state for resuming.
 
-manifest.json                             config, versions, finished stages with wall times
+manifest.json                             config, versions, finished stages with wall times, digests of these files:
 checkpoints/step_00002250.safetensors     every tensor with a leading `seed` coordinate
 measurements/LABEL.nc                     one xarray file per measurement, settings in its attributes
 state/                                    data for resuming; removed when its stage is finished
@@ -13,6 +13,7 @@ import shutil
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import xarray as xr
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
+from slt_grok.store.digests import Digests
 from slt_grok.store.files import atomic, read_json, read_tensors, write_json, write_tensors
 
 FORMAT = 2  # of run directories; older ones must be re-run and are not converted
@@ -74,15 +76,28 @@ class RunDirectory:
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the manifest."""
         write_json(self.path / "manifest.json", {"format": FORMAT, **manifest})
+        self.__dict__.pop("digests", None)
+
+    @cached_property
+    def digests(self) -> Digests:
+        """The digests of checkpoints and measurements; a rewritten file has none until its stage is finished."""
+        return Digests(self.path, self.manifest if self.exists else {})
 
     def finish_stage(self, stage: str, **facts: Any) -> None:
-        """Record in the manifest that a stage is finished, and remove its state."""
+        """Record in the manifest that a stage is finished, and digests of all files; remove the stage's state."""
         manifest = self.manifest
         manifest["stages"][stage] = facts
-        self.write_manifest(manifest)
+        files = [*map(self.checkpoint_path, self.steps), *map(self.measurement_path, self.labels)]
+        self.write_manifest({**manifest, "digests": self.digests.completed(files)})
         shutil.rmtree(self.state(stage), ignore_errors=True)
         with suppress(OSError):  # the folder still holds another stage's state
             self.state(stage).parent.rmdir()
+
+    def _replaced(self, path: Path) -> Path:
+        """Drop the digest of a file before it is replaced, in case the process is killed in between."""
+        if self.digests.name(path) in self.digests.known:
+            self.write_manifest({**self.manifest, "digests": self.digests.without(path)})
+        return path
 
     # -- checkpoints ------------------------------------------------------------------------------------------
 
@@ -98,7 +113,8 @@ class RunDirectory:
 
     def write_checkpoint(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Write the parameters of all seeds at a step, each tensor (seed, ...)."""
-        write_tensors(self.checkpoint_path(step), tensors, {"step": str(step), "dims": "seed"})
+        path = self._replaced(self.checkpoint_path(step))
+        write_tensors(path, tensors, {"step": str(step), "dims": "seed", **self.digests.stamp})
 
     def read_checkpoint(
         self, step: int, expected: Mapping[str, torch.Size], seeds: int | None = None, buffers: Collection[str] = ()
@@ -108,10 +124,15 @@ class RunDirectory:
         Raises
         ------
         SltGrokError
-            The file is missing, truncated, of another network or number of seeds, not float32, or not finite.
+            The file is missing, truncated, changed, of another step, network or number of seeds, not float32, or not
+            finite.
         """
         path = self.checkpoint_path(step)
-        tensors, _ = read_tensors(path)
+        self.digests.verify(path)
+        tensors, attributes = read_tensors(path)
+        self.digests.check_origin(path, attributes)
+        if (held := attributes.get("step", str(step))) != str(step):
+            raise SltGrokError(f"{path}: expected the checkpoint of step {step}, but it holds that of step {held}")
         first = next(iter(tensors.values()), torch.empty(1))
         stack = first.shape[:1] if seeds is None else torch.Size([seeds])
         shapes = {name: stack + shape for name, shape in expected.items()}
@@ -131,8 +152,9 @@ class RunDirectory:
 
     def write_measurement(self, label: str, dataset: xr.Dataset, settings: Mapping[str, Any]) -> xr.Dataset:
         """Write a dataset with the settings used to make it, and return it with them."""
-        complete = dataset.assign_attrs(settings=json.dumps(settings, default=str))
-        write_dataset(self.measurement_path(label), complete)
+        path = self._replaced(self.measurement_path(label))
+        complete = dataset.assign_attrs(settings=json.dumps(settings, default=str), **self.digests.stamp)
+        write_dataset(path, complete)
         return complete
 
     def read_measurement(self, label: str) -> xr.Dataset:
@@ -141,10 +163,12 @@ class RunDirectory:
         Raises
         ------
         SltGrokError
-            There is no measurement with that label, or its file is damaged.
+            There is no measurement with that label, or its file is damaged, changed or of another run.
         """
         path = self.measurement_path(label)
+        self.digests.verify(path)
         dataset = read_dataset(path)
+        self.digests.check_origin(path, dataset.attrs)
         try:
             settings = json.loads(dataset.attrs["settings"])
         except (KeyError, TypeError, ValueError):

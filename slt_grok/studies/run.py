@@ -19,7 +19,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.format import listing
 from slt_grok.measurement import Derived, Measurement, in_units_of_loss
 from slt_grok.memory import peak_gib
-from slt_grok.progress import progress
+from slt_grok.progress import announce, progress
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import read_json, write_json
 from slt_grok.store.run_directory import changed_keys
@@ -51,6 +51,12 @@ class Run:
     def __init__(self, path: Path, config: RunConfig | None = None) -> None:
         self.path, self.directory = path, RunDirectory(path)
         self.config = config or parse_config(self.manifest["config"], str(path / "manifest.json"))
+        if self.directory.exists and self.manifest["stages"] and not self.directory.digests.known:
+            announce(
+                self.config.name,
+                "no digests are stored, so that damage to its files would not be noticed; they are added when it is "
+                "next measured",
+            )
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -67,15 +73,17 @@ class Run:
 
     @cached_property
     def trajectory(self) -> Trajectory:
-        """All checkpoints, over (step, seed); an error if one of a finished training or import is missing."""
+        """All checkpoints, over (step, seed); an error if a finished training or import has others."""
         stages, training = self.manifest["stages"], self.config.training
         steps = set(stages.get("import", {}).get("steps", ()))
         if training is not None and TRAINING in stages:
             last = int(self.directory.read_measurement(TRAINING).step[-1])  # earlier than configured if it stopped
             steps = {last, *(step for step in training.checkpoints.at(training.steps) if step < last)}
-        if self.directory.steps and (missing := sorted(steps - set(self.directory.steps))):
-            path = self.directory.checkpoint_path(missing[0])
-            raise SltGrokError(f"{path}: expected the checkpoint of step {missing[0]}, it is missing; restore it")
+        stored = set(self.directory.steps)
+        if steps and stored and stored != steps:
+            step = min(steps ^ stored)
+            what = "expected it, it is missing; restore it" if step in steps else "the run has no such step; remove it"
+            raise SltGrokError(f"{self.directory.checkpoint_path(step)}: {what}")
         return Trajectory.of_checkpoints(self.config.network, self.directory, self.config.seeds, sorted(steps))
 
     @cached_property

@@ -52,15 +52,15 @@ def write_run(networks: Sequence[Imported], run: RunDirectory, notes: Sequence[s
         else:
             raise SltGrokError(f"{network.path}: expected one file per step, {by_step[step].path} is also step {step}")
     first = networks[0]
-    for step, network in sorted(by_step.items()):
-        run.write_checkpoint(step, {name: tensor[None] for name, tensor in network.parameters.items()})
     files = [str(by_step[step].path) for step in sorted(by_step)]
     source = {"format": first.format, "files": files, "settings": first.settings, "notes": notes}
     source["contradictions"] = contradictions
     training = in_units_of_loss(_training(by_step, notes), first.task.loss_units)
+    run.write_manifest({"config": {**first.config, "seeds": [0], "training": None, "source": source}})
+    for step, network in sorted(by_step.items()):
+        run.write_checkpoint(step, {name: tensor[None] for name, tensor in network.parameters.items()})
     run.write_measurement("training", training, {"source": source["format"], "files": files})
-    config = {**first.config, "seeds": [0], "training": None, "source": source}
-    run.write_manifest({"config": config, "stages": {"import": {"files": files, "steps": sorted(by_step)}}})
+    run.finish_stage("import", files=files, steps=sorted(by_step))
     return notes
 
 
