@@ -43,7 +43,7 @@ def jacobian(module: nn.Module, inputs: Tensor) -> Tensor:
     state = {name: tensor.double() for name, tensor in network.copy_state(module).items()}
     free = {name: state[name] for name in network.moving}
     blocks = jacrev(lambda free: network.outputs(state | free, inputs).flatten(), chunk_size=CHUNK)(free)
-    return torch.cat([block.flatten(1) for block in blocks.values()], 1)
+    return torch.cat([block.reshape(len(block), -1) for block in blocks.values()], 1)
 
 
 def numerical_rank(matrix: Tensor) -> NumericalRank:
