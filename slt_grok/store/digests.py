@@ -6,6 +6,7 @@ Each of these files carries a hash of what determines the networks, so that an e
 
 import json
 from collections.abc import Iterable, Mapping
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ NETWORKS = "networks"  # attribute of a file with the hash of `DETERMINING`
 DETERMINING = ("seeds", "task", "model", "training", "source")  # keys of a configuration that determine the networks
 
 
-def digest(content: bytes) -> str:
-    """Compute the hash of some content, as hexadecimal digits."""
-    return xxhash.xxh3_128_hexdigest(content)
+def digest(path: Path) -> str:
+    """Compute the hash of a file's content, as hexadecimal digits."""
+    if not path.stat().st_size:
+        return xxhash.xxh3_128_hexdigest(b"")
+    with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:  # twice as fast as to read it
+        return xxhash.xxh3_128_hexdigest(content)
 
 
 class Digests:
@@ -48,7 +52,8 @@ class Digests:
     def stamp(self) -> dict[str, str]:
         """The attributes of every file of the run; none before there is a manifest."""
         parts = {key: self.config[key] for key in DETERMINING if key in self.config}
-        return {NETWORKS: digest(json.dumps(parts, sort_keys=True, default=str).encode())} if self.config else {}
+        text = json.dumps(parts, sort_keys=True, default=str)
+        return {NETWORKS: xxhash.xxh3_128_hexdigest(text.encode())} if self.config else {}
 
     def name(self, path: Path) -> str:
         """Get the name of a file in the manifest."""
@@ -56,7 +61,7 @@ class Digests:
 
     def completed(self, paths: Iterable[Path]) -> dict[str, str]:
         """Add the digests of files that have none, and drop those of files that no longer exist."""
-        return {(name := self.name(path)): self.known.get(name) or digest(path.read_bytes()) for path in paths}
+        return {(name := self.name(path)): self.known.get(name) or digest(path) for path in paths}
 
     def without(self, path: Path) -> dict[str, str]:
         """Drop the digest of a file."""
@@ -71,7 +76,7 @@ class Digests:
             The file was changed.
         """
         known = self.known.get(self.name(path))
-        if known is not None and path.is_file() and digest(path.read_bytes()) != known:
+        if known is not None and path.is_file() and digest(path) != known:
             raise SltGrokError(f"{path}: was changed after it was written; {self._remedy(path)}")
 
     def check_origin(self, path: Path, attributes: Mapping[str, Any]) -> None:
