@@ -2,8 +2,10 @@
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +16,9 @@ from slt_grok import __version__
 from slt_grok.errors import SltGrokError
 from slt_grok.progress import console
 
+if TYPE_CHECKING:
+    from slt_grok.studies import Run
+
 app = typer.Typer(
     name="slt-grok",
     no_args_is_help=True,
@@ -22,6 +27,19 @@ app = typer.Typer(
     help="Measure the local learning coefficient, loss landscape and circuit of networks that learn an "
     "algorithm, over training. Start with: slt-grok run configs/quickstart.yaml",
 )
+
+
+@contextmanager
+def _locked_run(path: Path) -> "Iterator[Run]":
+    """Open an existing run while no other process writes there."""
+    from slt_grok.store import RunDirectory
+    from slt_grok.studies import Run
+    from slt_grok.studies.lock import locked
+
+    _ = RunDirectory(path).manifest  # nothing is written where there is no run
+    with locked(path):
+        yield Run(path)
+
 
 RunFolder = Annotated[Path, typer.Argument(help="A run directory, such as runs/quickstart.", metavar="RUN")]
 
@@ -65,11 +83,14 @@ def run(
     """
     from slt_grok.config import load_config
     from slt_grok.studies import execute_run
+    from slt_grok.studies.lock import locked
 
     loaded = load_config(config)
     if loaded.training is None:
         raise SltGrokError(f"{config}: training: expected settings; without them there is nothing to measure")
-    print(execute_run(loaded, out or Path("runs") / loaded.name))
+    folder = out or Path("runs") / loaded.name
+    with locked(folder):
+        print(execute_run(loaded, folder))
 
 
 @app.command()
@@ -111,18 +132,18 @@ def measure(
 ) -> None:
     """Make the missing measurements of an existing or imported run and rewrite the report."""
     from slt_grok.measurement import Measurement
-    from slt_grok.studies import Run, measure_run, settings_for
+    from slt_grok.studies import measure_run, settings_for
 
-    loaded = Run(run)
-    chosen = [name.strip() for name in only.split(",")] if only is not None else None
-    settings = settings_for(loaded, config, chosen) if config else None
-    known = [measurement.name for measurement in Measurement.ordered()]
-    for name in chosen or []:
-        if name not in known:
-            raise SltGrokError(f"--only: expected some of {', '.join(known)}, got {name!r}")
-    if label is not None and not label.replace("-", "").replace("_", "").replace(".", "").isalnum():
-        raise SltGrokError(f"--label: expected only letters, digits, '.', '_' and '-', got {label!r}")
-    print(measure_run(loaded, chosen, settings, label))
+    with _locked_run(run) as loaded:
+        chosen = [name.strip() for name in only.split(",")] if only is not None else None
+        settings = settings_for(loaded, config, chosen) if config else None
+        known = [measurement.name for measurement in Measurement.ordered()]
+        for name in chosen or []:
+            if name not in known:
+                raise SltGrokError(f"--only: expected some of {', '.join(known)}, got {name!r}")
+        if label is not None and not label.replace("-", "").replace("_", "").replace(".", "").isalnum():
+            raise SltGrokError(f"--label: expected only letters, digits, '.', '_' and '-', got {label!r}")
+        print(measure_run(loaded, chosen, settings, label))
 
 
 @app.command("list")
@@ -147,10 +168,10 @@ def calibrate(
 
     A run whose configuration has no llc section is then measured with them: slt-grok measure RUN --only llc
     """
-    from slt_grok.studies import Run
     from slt_grok.studies.calibrate import calibrate_run, settings_block
 
-    content = calibrate_run(Run(run), n_beta, seed)
+    with _locked_run(run) as loaded:
+        content = calibrate_run(loaded, n_beta, seed)
     for reason in content["reasons"]:
         console.print(reason, soft_wrap=True, markup=False)
     print(settings_block(content), end="")
@@ -261,9 +282,9 @@ def rewrite(
 def report(run: RunFolder) -> None:
     """Redraw the figures and rewrite the page of a run from its measurements."""
     from slt_grok.report import write
-    from slt_grok.studies import Run
 
-    print(write(Run(run)))
+    with _locked_run(run) as loaded:
+        print(write(loaded))
 
 
 @app.command()
@@ -313,8 +334,10 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except SltGrokError as error:
-        console.print(f"slt-grok: {error}", style="red", soft_wrap=True, markup=False)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        console.print("slt-grok: interrupted; re-run the same command to resume", soft_wrap=True)
-        sys.exit(130)
+        sentence = str(error)
+    except OSError as error:  # of files without a sentence of their own, such as logs
+        sentence = f"{error.filename or 'files'}: cannot be read or written ({error.strerror or error})"
+    else:
+        return
+    console.print(f"slt-grok: {sentence}", style="red", soft_wrap=True, markup=False)
+    sys.exit(2)

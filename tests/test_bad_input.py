@@ -266,7 +266,7 @@ def test_an_unknown_measurement(slt_grok_command: Command, run: Path) -> None:
 def test_an_output_path_that_cannot_be_written(slt_grok_command: Command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("kept")
     config = write_config(tmp_path / "tiny.yaml")
-    refused(slt_grok_command("run", config, "--out", tmp_path / "file" / "run"), "manifest.json", "cannot be written")
+    refused(slt_grok_command("run", config, "--out", tmp_path / "file" / "run"), "file/run", "cannot be written")
     assert (tmp_path / "file").read_text() == "kept"
 
 

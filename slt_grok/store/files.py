@@ -7,6 +7,7 @@ containers (`weights_only=True`), are read.
 import json
 import os
 import re
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from torch import Tensor
 from slt_grok.errors import SltGrokError
 from slt_grok.format import first_line
 
+TEMPORARY = ".part"  # the suffix of temporary names; leftovers of killed processes are removed by `locked`
 CONFIGS = ("transformer_lens.HookedTransformerConfig.HookedTransformerConfig",)
 
 
@@ -40,7 +42,7 @@ def atomic(path: Path) -> Iterator[Path]:
     SltGrokError
         The file cannot be written (full disk, no permission); an existing file at `path` is left unchanged.
     """
-    temporary = path.with_name(f".{path.name}.part")  # leftovers of a killed process are overwritten
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -53,6 +55,18 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # it was renamed, or could not be created
             temporary.unlink()
+
+
+def check_regular(path: Path) -> None:
+    """Check that a path that exists is a regular file; reading a FIFO or a device might never end.
+
+    Raises
+    ------
+    SltGrokError
+        It is something else.
+    """
+    if path.exists() and not path.is_file():
+        raise SltGrokError(f"{path}: expected a regular file, got a directory, FIFO or device; name a file")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -30,10 +30,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_write_left_is_written_over(tmp_path: Path) -> None:
-    (tmp_path / ".file.part").write_text("left by a killed process")
-    with atomic(tmp_path / "file") as temporary:
-        temporary.write_text("new")
+def test_two_writers_of_one_file_do_not_share_a_temporary_name(tmp_path: Path) -> None:
+    with atomic(tmp_path / "file") as slower:
+        slower.write_text("slower")
+        with atomic(tmp_path / "file") as quicker:
+            quicker.write_text("quicker")
+    assert (tmp_path / "file").read_text() == "slower"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
