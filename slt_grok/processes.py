@@ -5,14 +5,16 @@ both; forked from this one, they already have its data. If processes cannot be f
 thread, the jobs run in this process, one after the other.
 """
 
+import ctypes
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -26,6 +28,7 @@ Report = Callable[[Any], None]
 Job = Callable[[Report], Any]
 """Called with a callback for its progress; its return value and its reports are pickled."""
 
+PR_SET_PDEATHSIG = 1
 REPORT_SECONDS = 0.1  # minimum interval between reports; earlier ones are dropped
 
 
@@ -58,7 +61,7 @@ def run_parallel(
     left, children = iter(range(len(jobs))), dict[Connection, BaseProcess]()
     try:
         for _ in range(workers):
-            connection, child = _start(jobs, list(children))
+            connection, child = _start(jobs)
             children[connection] = child
         while children:
             for connection in wait(list(children)):
@@ -90,11 +93,33 @@ def _received(connection: Connection) -> Any:
         ) from ChildProcessError("killed")  # an OSError: another attempt may succeed
 
 
-def _start(jobs: Sequence[Job], siblings: Sequence[Connection]) -> tuple[Connection, BaseProcess]:
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold back Ctrl-C in this thread, and for good in processes started meanwhile, which would print a traceback.
+
+    They end with this process.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent() -> None:
+    """Have the system kill this process when the thread that started it ends, however it ends (on Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        parent = multiprocessing.parent_process()
+        if parent is not None and os.getppid() != parent.pid:  # it ended before the call
+            os._exit(1)
+
+
+def _start(jobs: Sequence[Job]) -> tuple[Connection, BaseProcess]:
     here, there = multiprocessing.Pipe()
     context = multiprocessing.get_context("fork")
-    child = context.Process(target=_work, args=(jobs, there, [*siblings, here]), daemon=True)
-    with warnings.catch_warnings():
+    child = context.Process(target=_work, args=(jobs, there), daemon=True)
+    with uninterrupted(), warnings.catch_warnings():
         # about locks that other threads may hold: compute threads are idle here, and a child does not print
         warnings.simplefilter("ignore", DeprecationWarning)
         child.start()
@@ -102,11 +127,9 @@ def _start(jobs: Sequence[Job], siblings: Sequence[Connection]) -> tuple[Connect
     return here, child
 
 
-def _work(jobs: Sequence[Job], connection: Connection, inherited: Sequence[Connection]) -> None:
-    """Run jobs assigned to a child until there are none left or the parent has exited."""
-    for other in inherited:  # otherwise the parent's exit would go unnoticed
-        other.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent terminates its children
+def _work(jobs: Sequence[Job], connection: Connection) -> None:
+    """Run jobs assigned to a child until there are none left."""
+    end_with_parent()
     torch.set_num_threads(1)
 
     def tell(*message: Any) -> None:

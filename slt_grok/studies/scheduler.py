@@ -166,7 +166,7 @@ class Work:
         with (
             open(self.path / LOG, "a") as log,
             subprocess.Popen(
-                [sys.executable, "-m", "slt_grok.studies.worker"],
+                [sys.executable, "-m", "slt_grok.studies.worker", *sys.argv[1:]],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -177,6 +177,8 @@ class Work:
         ):
             assert self.process.stdin is not None
             assert self.process.stderr is not None
+            if self.stopped:  # before there was a process to kill
+                self.process.kill()
             # the pipe stays open: when it closes, the worker knows that the study was killed
             self.process.stdin.write(json.dumps(order) + "\n")
             self.process.stdin.flush()

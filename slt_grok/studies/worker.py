@@ -3,11 +3,13 @@
     python -m slt_grok.studies.worker < order
 
 The order is a line of JSON on standard input. The parent keeps the pipe open; when it closes because the study was
-killed, the worker exits at once, so that two processes never work on the same run after a restart.
+killed, the worker exits at once, and its own processes with it. Arguments are those of the study, for `ps` and for the
+lock; they are not read.
 """
 
 import json
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -65,12 +67,18 @@ def complete(config: RunConfig, path: Path, measurements: Sequence[str], page: b
     return failed
 
 
-def _end_with_the_study() -> None:
-    """Exit as soon as the other end of standard input is closed."""
+def end_with_the_study() -> None:
+    """Exit as soon as the other end of standard input is closed; standard input itself becomes the null device.
+
+    The pipe is watched by another descriptor and without Python's buffer: a thread that waits in `sys.stdin.read()`
+    holds a lock, which a forked process, where that thread does not exist, would wait for forever.
+    """
+    pipe, null = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
 
     def watch() -> None:
-        # not sys.stdin.read(): it would hold a lock that forked processes wait for when they close their standard input
-        while os.read(sys.stdin.fileno(), 1024):
+        while os.read(pipe, 1024):
             pass
         os._exit(1)
 
@@ -81,8 +89,11 @@ def main() -> None:
     """Execute the order read from standard input."""
     from slt_grok.memory import keep_freed_memory
 
-    order = json.loads(sys.stdin.readline())
-    _end_with_the_study()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # end without a traceback
+    if not (line := sys.stdin.readline()):
+        return  # the study was killed
+    order = json.loads(line)
+    end_with_the_study()
     keep_freed_memory()
     path = Path(order["path"])
     with locked(path, wait=True):

@@ -2,17 +2,18 @@
 
 import multiprocessing
 import os
-import signal
 import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from typing import Any
 
 import numpy as np
 
 from slt_grok.errors import SltGrokError
 from slt_grok.memory import keep_freed_memory
+from slt_grok.processes import end_with_parent, uninterrupted
 from slt_grok.zoo.cases import parse
 from slt_grok.zoo.measure import failure, measure
 
@@ -53,7 +54,9 @@ def validate(cases: Sequence[str], seeds: Sequence[int], on_row: Callable[[Row],
     rows = {}
     workers = min(WORKERS, os.cpu_count() or 1, len(tasks))
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool:
-        futures = {pool.submit(measure, *task): task for task in tasks}
+        resource_tracker.ensure_running()  # started later, it would end `uninterrupted`
+        with uninterrupted():
+            futures = {pool.submit(measure, *task): task for task in tasks}
         try:
             for future in as_completed(futures):
                 task = futures[future]
@@ -62,6 +65,10 @@ def validate(cases: Sequence[str], seeds: Sequence[int], on_row: Callable[[Row],
                 except BrokenProcessPool:
                     rows[task] = failure(*task, "the process was killed")
                 on_row(rows[task])
+        except KeyboardInterrupt:
+            for process in multiprocessing.active_children():  # otherwise the pool waits for them
+                process.terminate()
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
     return [rows[case, seed] for case in dict.fromkeys(cases) for seed in dict.fromkeys(seeds)]
@@ -70,7 +77,7 @@ def validate(cases: Sequence[str], seeds: Sequence[int], on_row: Callable[[Row],
 def _start_worker() -> None:
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker immediately and silently
+    end_with_parent()
     torch.set_num_threads(1)
     keep_freed_memory()
 

@@ -11,7 +11,6 @@ from slt_grok.errors import SltGrokError
 from slt_grok.llc.measurement import LLC
 from slt_grok.store import RunDirectory
 from slt_grok.studies import run as stages
-from slt_grok.studies.lock import locked
 from slt_grok.studies.worker import complete, failures
 from tests.conftest import write_config
 
@@ -60,20 +59,13 @@ def test_what_may_pass_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not (tmp_path / "run" / "report.html").exists()
 
 
-def test_one_process_at_a_time(tmp_path: Path) -> None:
-    with locked(tmp_path / "new"), pytest.raises(SltGrokError, match="another process"), locked(tmp_path / "new"):
-        pytest.fail("two hold the lock")
-    with locked(tmp_path / "new"):
-        pass
-
-
 def test_processes_of_a_worker_start_while_it_watches_its_study() -> None:
     program = (
         "import sys, time, torch\n"
         "from slt_grok.processes import run_parallel\n"
-        "from slt_grok.studies.worker import _end_with_the_study\n"
+        "from slt_grok.studies.worker import end_with_the_study\n"
         "sys.stdin.readline()\n"
-        "_end_with_the_study()\n"
+        "end_with_the_study()\n"
         "time.sleep(0.2)\n"
         "torch.set_num_threads(2)\n"
         "sys.exit(sum(result for _, result in run_parallel([lambda _: 3, lambda _: 4])))"
