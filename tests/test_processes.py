@@ -1,10 +1,12 @@
 """Jobs in processes of their own: results, what they report, errors, kills, and nobody left behind."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
+from contextlib import suppress
+from multiprocessing.util import register_after_fork
 
 import pytest
 import torch
@@ -95,29 +97,43 @@ def test_a_killed_process_is_a_sentence():
     assert isinstance(error.value.__cause__, OSError)  # a study tries again after one of these
 
 
-def test_children_end_with_a_parent_that_was_killed(tmp_path):
-    script = """
-import os, sys, time, torch
-from slt_grok.processes import run_parallel
-torch.set_num_threads(2)
-def job(report):
-    open(os.path.join(sys.argv[1], str(os.getpid())), "w").close()
-    while True:
-        time.sleep(0.15)
-        report(None)
-list(run_parallel([job, job]))
-"""
-    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_children_end_with_their_parent_without_a_word(how, tmp_path, capfd):
+    def silent(report):
+        (tmp_path / str(os.getpid())).touch()
+        time.sleep(600)
+
+    def parent():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with suppress(KeyboardInterrupt):
+            list(run_parallel([silent, silent]))
+
+    process = multiprocessing.get_context("fork").Process(target=parent)
+    process.start()
     deadline = time.monotonic() + 60
     while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
+        time.sleep(0.01)
     children = [int(path.name) for path in tmp_path.iterdir()]
     assert len(children) == 2
-    parent.kill()
-    parent.wait()
+    assert process.pid
+    os.kill(process.pid, how)
+    process.join()
     while any(map(alive, children)) and time.monotonic() < deadline:
-        time.sleep(0.1)
+        time.sleep(0.01)
     assert not any(map(alive, children))
+    assert capfd.readouterr().err == ""
+
+
+class Started:
+    """Something that multiprocessing remembers while it exists."""
+
+
+def test_ctrl_c_reaches_no_child_that_starts(capfd):
+    """It goes to the whole group of processes of a terminal, and may find them at their first line."""
+    started = Started()
+    register_after_fork(started, lambda _: os.kill(os.getpid(), signal.SIGINT))
+    assert dict(run_parallel([lambda report: 3] * 2)) == {0: 3, 1: 3}
+    assert capfd.readouterr().err == ""
 
 
 def alive(process: int) -> bool:

@@ -22,6 +22,7 @@ from slt_grok.studies.run import SUMMARY, TRAINING
 from slt_grok.studies.worker import FAILURES, failures
 
 MAX_CRASHES = 2  # crashes of a run's process, for whatever reason, after which the run counts as failed
+WORKER = [sys.executable, "-m", "slt_grok.studies.worker"]
 LOG = "log.txt"
 
 Status = Literal["available", "missing", "failed", "refused"]
@@ -166,7 +167,7 @@ class Work:
         with (
             open(self.path / LOG, "a") as log,
             subprocess.Popen(
-                [sys.executable, "-m", "slt_grok.studies.worker", *sys.argv[1:]],
+                [*WORKER, *sys.argv[1:]],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

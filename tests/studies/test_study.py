@@ -143,7 +143,7 @@ def test_the_plan_alone_makes_no_run(tmp_path: Path, slt_grok_command: Command) 
     assert code == 1  # as the study itself: settings are refused
     for words in ("main", "d_mlp=16", "refused", "missing", "5 of 6 runs to execute", "llc.gamma"):
         assert words in text, text
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"costs.json", ".lock"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"costs.json"}
 
 
 def test_a_wrong_file_is_one_sentence(tmp_path: Path, slt_grok_command: Command) -> None:

@@ -1,18 +1,30 @@
 """One run of a study: what fails is written down with its reason, and the rest is made."""
 
+import multiprocessing
+import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from slt_grok.config import RunConfig, load_config
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.measurement import LLC
+from slt_grok.processes import run_parallel
 from slt_grok.store import RunDirectory
 from slt_grok.studies import run as stages
-from slt_grok.studies.worker import complete, failures
+from slt_grok.studies import scheduler
+from slt_grok.studies.grid import load_study_file
+from slt_grok.studies.lock import locked
+from slt_grok.studies.worker import complete, end_with_the_study, failures
 from tests.conftest import write_config
+from tests.studies.small import write_study
+from tests.test_processes import alive
 
 
 def config(folder: Path, *changes: tuple[str, object]) -> RunConfig:
@@ -78,3 +90,63 @@ def test_processes_of_a_worker_start_while_it_watches_its_study() -> None:
             assert process.wait(timeout=60) == 7
         finally:
             process.kill()
+
+
+def test_a_worker_ends_with_its_study_and_leaves_neither_processes_nor_a_lock(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+
+    def silent(_: object) -> None:
+        (tmp_path / f"{os.getpid()}.started").touch()
+        time.sleep(600)
+
+    def work() -> None:
+        os.close(writer)
+        os.dup2(reader, 0)
+        end_with_the_study()
+        torch.set_num_threads(2)
+        with locked(tmp_path):
+            list(run_parallel([silent, silent]))
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("*.started"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    children = [int(path.stem) for path in tmp_path.glob("*.started")]
+    assert len(children) == 2
+    os.close(writer)  # as the end of the study's process does
+    process.join()
+    with locked(tmp_path):
+        pass
+    while any(map(alive, children)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(map(alive, children))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4])
+def test_a_study_ends_with_any_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    monkeypatch.setattr(scheduler, "WORKER", [sys.executable, "-S", "-c", "input(); print('done')"])
+    study = load_study_file(write_study(tmp_path, {"main": {"seeds": 4, "batch": 1}}))
+    done: list[float] = []
+    scheduler.execute_runs(study, tmp_path, workers, lambda _: 1.0, lambda fraction, note="": done.append(fraction))
+    assert done[-1] == 1
+
+
+def test_an_interrupted_study_ends_also_where_a_process_just_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "WORKER", [sys.executable, "-S", "-c", "import time; time.sleep(600)"])
+    interrupted, popen = threading.Event(), subprocess.Popen
+
+    def late(*arguments: Any, **options: Any) -> subprocess.Popen[str]:
+        interrupted.wait(60)
+        return popen(*arguments, **options)
+
+    def interrupt(fraction: float, note: str = "") -> None:
+        threading.Timer(0.1, interrupted.set).start()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scheduler.subprocess, "Popen", late)
+    study = load_study_file(write_study(tmp_path, {"main": {"seeds": 2, "batch": 1}}))
+    with pytest.raises(KeyboardInterrupt):
+        scheduler.execute_runs(study, tmp_path, 2, lambda _: 1.0, interrupt)
