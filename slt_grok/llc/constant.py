@@ -18,7 +18,10 @@ from slt_grok.llc.problem import Problem
 from slt_grok.llc.window_noise import excess_at, window_draws, window_excess
 
 CONSTANT = "the loss does not change near w*"
-LEFT = "weights that do not change the loss near w* do where the chains are, which need a larger gamma"
+LEFT = (
+    "the chains have left the neighborhood of w*: they move weights that have no effect on the loss near w*; "
+    "increase gamma"
+)
 CLOSER = 0.1  # standard deviation of the draws, relative to that of the usual window
 NEAREST = 0.03  # the same for a region that chains have left
 DRAWS = 16
@@ -43,6 +46,19 @@ def has_left(problem: Problem, index: int, n_beta: float, gamma: float, llc: flo
     """Return whether one network's loss changes with weights in the chains' window, but not in a small one.
 
     These are the coordinates by which the gradient is exactly 0 at draws of the small window.
+
+    Parameters
+    ----------
+    problem : Problem
+        The N networks, their data and the weights that move.
+    index : int
+        Index of the network, below N.
+    n_beta : float
+        n times the inverse temperature.
+    gamma : float
+        Localization; at 0 nothing keeps the chains near w*, so that they have left if there are such weights.
+    llc : float
+        The network's estimate; weights that change it by less than 2% do not matter.
     """
     precise = replace(problem, dtype=torch.float64)
     network, parts = problem.trajectory.network, problem.subspace.parts.keys()
@@ -53,9 +69,12 @@ def has_left(problem: Problem, index: int, n_beta: float, gamma: float, llc: flo
         silent &= problem.subspace.coordinates(slopes)[0] == 0
         if not silent.any():
             return False
-    draws = window_draws(precise, index, silent * gamma**-0.5, DRAWS) if gamma > 0 else ()
-    excess = np.abs(list(excess_at(precise, index, draws)) or [np.inf])
-    return bool(np.minimum(n_beta * excess, 1).mean() > MATTERS * abs(llc))
+    if gamma == 0:
+        return True
+    excess = np.abs(list(excess_at(precise, index, window_draws(precise, index, silent * gamma**-0.5, DRAWS))))
+    # k weights add about k / 2 to the LLC, however much the loss changes with them
+    added = np.where(np.isfinite(excess), np.minimum(n_beta * excess, silent.sum().item()), np.inf)
+    return bool(added.mean() > MATTERS * abs(llc))
 
 
 def stays_constant(problem: Problem, gamma: float, draws: Sequence[np.ndarray]) -> np.ndarray:

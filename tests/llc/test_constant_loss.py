@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from slt_grok.llc import UnderdampedLangevin, calibration, estimate
-from slt_grok.llc.constant import LEFT
+from slt_grok.llc.constant import LEFT, has_left
+from slt_grok.llc.problem import Problem
 from slt_grok.trajectories import Trajectory
 
 X = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
@@ -89,6 +90,26 @@ def test_chains_that_wake_dead_units_have_left(monkeypatch: pytest.MonkeyPatch) 
     assert estimate(module, data, loss=MSE, updates=100, chains=4).llc_status_reason.item() == LEFT
     nearer = estimate(module, data, loss=MSE, updates=100, chains=4, gamma=1.0)
     assert nearer.llc_status_reason.item() != LEFT
+
+
+@pytest.mark.parametrize("llc", [49.0, 51.0, 300.0])
+@pytest.mark.parametrize("gamma", [1e-3, 0.0])
+def test_chains_have_left_at_any_llc(llc: float, gamma: float) -> None:
+    """About half of the 600 weights of dead units would give an LLC of 300."""
+    first = nn.Linear(4, 100)
+    nn.init.constant_(first.bias, -100.0)
+    module = nn.Sequential(first, nn.ReLU(), nn.Linear(100, 1, bias=False))
+    problem = Problem.from_inputs(module, (X, torch.zeros(60, 1)), MSE)
+    assert has_left(problem, 0, 60.0, gamma, llc)
+    assert not has_left(problem, 0, 60.0, 1.0, llc)
+
+
+def test_a_loss_that_is_not_finite_in_the_window_shows_that_the_chains_have_left() -> None:
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.where(outputs > 0, torch.nan, MSE(outputs, targets, reduction="none"))
+
+    problem = Problem.from_inputs(dead(), (X, torch.ones(60, 1)), loss, finite_minimizer=True)
+    assert has_left(problem, 0, 60.0, 1e-3, 60.0)
 
 
 def test_weights_that_are_never_used_have_not_left() -> None:
