@@ -19,7 +19,8 @@ from slt_grok.trajectories import Network, Trajectory, cross_entropy
 REPEATS = 3  # evaluations that show whether a network is random
 ROUNDING = 1e-6  # relative difference of two evaluations
 STEPS = 1e-4, 1e-5  # of differences that show the derivative, relative to |w|
-SMOOTH, WRONG = 0.01, 0.1  # relative difference of the two, and of a gradient from them that is no derivative
+DIRECTIONS = 2  # in which each weight moves
+SMOOTH, WRONG = 0.01, 0.03  # relative difference of the two, and of a gradient from them that is no derivative
 NAMED = 3  # weights in an error message
 
 
@@ -46,19 +47,20 @@ def check_together(
     moving : collection of str
         Names of the weights that move.
     inputs, targets : Tensor
-        A few samples, floating-point numbers in float64.
+        The same few samples, (n, ...); floating-point numbers in float64.
     given : str
         Description of the inputs as they were passed, for error messages.
 
     Returns
     -------
     Tensor
-        Outputs of the first network.
+        Outputs of the first network in float64, without a gradient, near w*.
 
     Raises
     ------
     SltGrokError
-        They do not.
+        The network or the loss fails on the samples, is random, or has no gradient or a wrong one; or the loss is not
+        an average over samples.
     """
     network = trajectory.network
     # a little off w*, where every sample's loss may be 0
@@ -73,102 +75,118 @@ def check_together(
             "module: expected outputs with a gradient by its weights, got none; remove detach(), .data and no_grad()"
         )
     outputs = outputs.double()
-    kinds = f"outputs of {described(outputs)} and targets of {described(targets)}"
     if network.loss is cross_entropy and targets.is_floating_point():
-        raise SltGrokError(f"loss: cross-entropy expects integer targets, got {kinds}; pass another loss")
-    with torch.enable_grad(), explained(f"loss: fails on {kinds}"):
-        losses = network.loss(outputs, targets)
-        if not isinstance(losses, Tensor) or not losses.requires_grad:
-            raise SltGrokError("loss: expected a tensor that can be differentiated by the parameters")
-        _check_repeats(network, parameters, inputs, targets, outputs)
-        _check_average(network, parameters, inputs, targets, outputs)
-        _check_gradient(network, parameters, inputs, targets, [name for name in network.moving if name in moving])
+        raise SltGrokError(
+            f"loss: cross-entropy expects integer targets, got {_kinds(outputs, targets)}; pass another loss"
+        )
+    with torch.enable_grad():
+        losses = _losses(network, outputs, targets)
+    if not isinstance(losses, Tensor) or not losses.requires_grad:
+        raise SltGrokError("loss: expected a tensor that can be differentiated by the parameters")
+    _check_repeats(network, parameters, inputs, targets, outputs, given)
+    _check_average(network, parameters, inputs, targets, outputs, given)
+    _check_gradient(network, parameters, inputs, targets, [name for name in network.moving if name in moving])
     return outputs.detach()
 
 
+def _kinds(outputs: Tensor, targets: Tensor) -> str:
+    return f"outputs of {described(outputs)} and targets of {described(targets)}"
+
+
+def _losses(network: Network, outputs: Tensor, targets: Tensor) -> Tensor:
+    with explained(f"loss: fails on {_kinds(outputs, targets)}"):
+        return network.loss(outputs, targets)
+
+
+@torch.no_grad()
 def _check_repeats(
-    network: Network, parameters: dict[str, Tensor], inputs: Tensor, targets: Tensor, outputs: Tensor
+    network: Network, parameters: dict[str, Tensor], inputs: Tensor, targets: Tensor, outputs: Tensor, given: str
 ) -> None:
-    with torch.no_grad():
-        loss = network.loss(outputs, targets)
-        for _ in range(REPEATS):
-            for what, one, other in (
-                ("module", outputs, network.outputs(parameters, inputs).double()),
-                ("loss", loss, network.loss(outputs, targets)),
-            ):
-                scale = one.abs().nan_to_num(posinf=0.0).amax().item()
-                if not torch.allclose(one, other, ROUNDING, ROUNDING * scale, equal_nan=True):
-                    raise SltGrokError(
-                        f"{what}: expected the same values in every evaluation at the same weights, got others; "
-                        "remove random numbers, such as a dropout that is active in evaluation mode"
-                    )
+    loss = _losses(network, outputs, targets)
+    for _ in range(REPEATS):
+        with explained(f"data: the network fails when it is evaluated again, on inputs of {given}"):
+            again = network.outputs(parameters, inputs).double()
+        for what, one, other in (("module", outputs, again), ("loss", loss, _losses(network, outputs, targets))):
+            scale = one.abs().nan_to_num(posinf=0.0).amax().item()
+            if not torch.allclose(one, other, ROUNDING, ROUNDING * scale, equal_nan=True):
+                raise SltGrokError(
+                    f"{what}: expected the same values in every evaluation at the same weights, got others; "
+                    "remove random numbers, such as a dropout that is active in evaluation mode"
+                )
 
 
+@torch.no_grad()
 def _check_average(
-    network: Network, parameters: dict[str, Tensor], inputs: Tensor, targets: Tensor, outputs: Tensor
+    network: Network, parameters: dict[str, Tensor], inputs: Tensor, targets: Tensor, outputs: Tensor, given: str
 ) -> None:
     n = len(inputs)
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        return network.loss(outputs, targets).double().mean()
+        return _losses(network, outputs, targets).double().mean()
 
     def same(one: Tensor, other: Tensor) -> bool:
         return torch.allclose(one, other, rtol=1e-4, atol=1e-12, equal_nan=True)
 
     by_sample = outputs.shape[:1] == (n,)
-    twice = torch.cat([outputs, outputs]) if by_sample else network.outputs(parameters, torch.cat([inputs, inputs]))
+    if by_sample:
+        twice = torch.cat([outputs, outputs])
+    else:
+        with explained(f"data: the network fails when every sample is repeated, on inputs of {given}"):
+            twice = network.outputs(parameters, torch.cat([inputs, inputs])).double()
     once = loss(outputs, targets)
-    if not same(once, loss(twice.double(), torch.cat([targets, targets]))):
+    if not same(once, loss(twice, torch.cat([targets, targets]))):
         raise SltGrokError(
             "loss: expected the losses of the samples or their mean, got a different value when every "
             "sample is repeated; use reduction='mean'"
         )
     shifted = loss(outputs.roll(1, 0), targets) if by_sample and n > 1 else None
-    if (
-        shifted is not None
-        and same(once, shifted)
-        and not same(once, losses_of_outputs(network, outputs, targets).mean())
-    ):
-        if outputs.shape == targets.shape:
-            raise SltGrokError(
-                "loss: expected the losses of the samples or their mean, got a value that ignores which output belongs "
-                "to which target; average over the samples last"
-            )
+    if shifted is None or not same(once, shifted):
+        return
+    with explained("loss: fails on single samples"):
+        by_itself = losses_of_outputs(network, outputs, targets).mean()
+    if same(once, by_itself):
+        return
+    if outputs.shape == targets.shape:
         raise SltGrokError(
-            f"loss: combines every output with every target, got outputs of {described(outputs)} and targets of "
-            f"{described(targets)}; reshape the targets"
+            "loss: expected the losses of the samples or their mean, got a value that ignores which output belongs "
+            "to which target; average over the samples last"
         )
+    raise SltGrokError(
+        f"loss: combines every output with every target, got {_kinds(outputs, targets)}; reshape the targets"
+    )
 
 
 def _check_gradient(
     network: Network, parameters: dict[str, Tensor], inputs: Tensor, targets: Tensor, moving: list[str]
 ) -> None:
-    """Compare the gradient with differences of the loss along a random direction, where these show a derivative."""
-    weights = {name: parameters[name] for name in moving}
-    loss = network.mean_loss(parameters, inputs, targets)
-    slopes = dict(zip(moving, torch.autograd.grad(loss, [*weights.values()], allow_unused=True), strict=True))
+    """Compare gradients with differences of the loss along random directions, where these show a derivative."""
+    weights = [parameters[name] for name in moving]
+    with torch.enable_grad(), explained("module: the gradient of the loss with respect to the weights fails"):
+        loss = network.mean_loss(parameters, inputs, targets)
+        slopes = torch.autograd.grad(loss, weights, materialize_grads=True)
     generator = torch.Generator().manual_seed(0)
-    along = {
-        name: torch.randn(w.shape, generator=generator, dtype=w.dtype) * w.square().mean().sqrt()
-        for name, w in weights.items()
-    }
 
-    def is_wrong(names: list[str]) -> bool:
+    @torch.no_grad()
+    def is_wrong(name: str, slope: Tensor) -> bool:
+        weight = parameters[name]
+        along = torch.randn(weight.shape, generator=generator, dtype=weight.dtype) * weight.square().mean().sqrt()
+
         def loss_at(step: float) -> float:
-            moved = {name: weights[name] + step * along[name] for name in names}
-            return network.mean_loss(parameters | moved, inputs, targets).item()
+            return network.mean_loss(parameters | {name: weight + step * along}, inputs, targets).item()
 
-        slope = sum((slopes[name] * along[name]).sum().item() for name in names if slopes[name] is not None)
         wide, narrow = ((loss_at(step) - loss_at(-step)) / (2 * step) for step in STEPS)
         is_derivative = abs(wide - narrow) <= SMOOTH * abs(wide)
-        return is_derivative and abs(slope - wide) > WRONG * abs(wide) + ROUNDING * abs(loss.item())
+        apart = abs((slope * along).sum().item() - wide)
+        return is_derivative and apart > WRONG * abs(wide) + ROUNDING * abs(loss.item())
 
-    with torch.no_grad():
-        unused = [name for name in moving if slopes[name] is None]
-        if is_wrong(moving) or any(is_wrong([name]) for name in unused):
-            wrong = [name for name in moving if is_wrong([name])] or moving
-            listed = ", ".join(wrong[:NAMED]) + (f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else "")
-            raise SltGrokError(
-                f"module: the gradient by {listed} is not the derivative of the loss, as after detach(), .data or "
-                "no_grad(); call requires_grad_(False) on weights that are to be held fixed"
-            )
+    wrong = [
+        name
+        for name, slope in zip(moving, slopes, strict=True)
+        if any(is_wrong(name, slope) for _ in range(DIRECTIONS))
+    ]
+    if wrong:
+        listed = ", ".join(wrong[:NAMED]) + (f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else "")
+        raise SltGrokError(
+            f"module: the gradient with respect to {listed} does not match finite differences of the loss (detach(), "
+            ".data or no_grad()?); call requires_grad_(False) on weights that are to be held fixed"
+        )

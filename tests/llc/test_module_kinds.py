@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from slt_grok.errors import SltGrokError
 from slt_grok.llc import SGLD, UnderdampedLangevin, calibration, estimate, restrictions
+from slt_grok.llc.problem import Problem
 from slt_grok.trajectories import Trajectory
 
 MSE = nn.functional.mse_loss
@@ -250,6 +251,30 @@ class Cut(Applied):
         return nn.functional.linear(x, self.linear.weight.data, self.linear.bias)
 
 
+class Failing(torch.autograd.Function):
+    """A step without a gradient."""
+
+    @staticmethod
+    def forward(context: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(context: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
+        raise NotImplementedError("not in this version")
+
+
+def only_once() -> Callable[[Tensor], Tensor]:
+    calls: list[None] = []
+
+    def step(x: Tensor) -> Tensor:
+        if calls:
+            raise RuntimeError("a second time")
+        calls.append(None)
+        return x
+
+    return step
+
+
 class Untracked(Applied):
     """A module for inference only."""
 
@@ -261,10 +286,10 @@ class Untracked(Applied):
 @pytest.mark.parametrize(
     ("module", "named"),
     [
-        (Applied(after=torch.detach), "the gradient by first.weight, first.bias is not the derivative"),
-        (Applied(after=lambda h: torch.from_numpy(h.detach().numpy())), "the gradient by first.weight, first.bias"),
-        (Applied(after=lambda h: h + (h.tanh() - h).detach()), "the gradient by first.weight, first.bias is not"),
-        (Cut(), "the gradient by linear.weight is not the derivative"),
+        (Applied(after=torch.detach), "respect to first.weight, first.bias does not match"),
+        (Applied(after=lambda h: torch.from_numpy(h.detach().numpy())), "respect to first.weight, first.bias"),
+        (Applied(after=lambda h: h + (h.tanh() - h).detach()), "respect to first.weight, first.bias does"),
+        (Cut(), "respect to linear.weight does not match"),
         (Untracked(), "expected outputs with a gradient by its weights"),
         (Applied(before=in_place), "Applied changes its inputs in place"),
         (Applied(before=lambda x: x.mul_(2)), "Applied changes its inputs in place"),
@@ -282,6 +307,26 @@ def test_a_module_that_chains_cannot_use_is_a_sentence(module: nn.Module, named:
     with pytest.raises(SltGrokError, match=named):
         estimate(module, (inputs, targets), loss=MSE, dtype=dtype, **SHORT)
     assert torch.equal(inputs, before)
+
+
+def test_one_of_two_paths_without_a_gradient_is_noticed_at_any_weights() -> None:
+    for seed in range(30):
+        torch.manual_seed(seed)
+        module = Applied(after=lambda h: h.tanh() + h.detach().cos())
+        with pytest.raises(SltGrokError, match=r"with respect to first\.(weight|bias)"):
+            Problem.from_inputs(module, (torch.randn(N, 3), torch.randn(N, 1)), MSE)
+
+
+@pytest.mark.parametrize(
+    ("module", "named"),
+    [
+        (Applied(after=Failing.apply), "module: the gradient of the loss .* fails: not in this version"),
+        (Applied(before=only_once()), "data: the network fails when it is evaluated again, .*: a second time"),
+    ],
+)
+def test_an_error_of_the_network_is_not_reported_as_one_of_the_loss(module: nn.Module, named: str) -> None:
+    with pytest.raises(SltGrokError, match=named):
+        Problem.from_inputs(module, (torch.randn(N, 3), torch.zeros(N, 1)), MSE)
 
 
 @pytest.mark.parametrize(
