@@ -12,7 +12,8 @@ import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from slt_grok.plots.style import BLUE, GRAY, GREEN, ORANGE, STYLE
+from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE
+from slt_grok.plots.style import STYLE
 
 README = (30.0, 0.0)  # n_beta of its README, and the default of its `localization`
 LAU = (1e6 / np.log(1e6), 1.0)  # n_beta = n / log n and gamma of the networks in Lau et al. 2308.12108, n = 1e6

@@ -24,7 +24,8 @@ from rich.table import Table
 from runs_below import below_runs, command_line, config_of, llc_settings, picture, plain
 
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.style import BLUE, GRAY, GREEN, VERMILION, frame, panel_letters, step_axis, styled
+from slt_grok.plots.palette import BLUE, GRAY, GREEN, VERMILION
+from slt_grok.plots.style import frame, panel_letters, step_axis, styled
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment

@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from runs_below import picture
 
 from slt_grok.change import find_change, start_of_change
-from slt_grok.plots.style import BLUE, GRAY, GREEN, ORANGE, WIDTH, panel_letters, styled
+from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE
+from slt_grok.plots.style import WIDTH, panel_letters, styled
 from slt_grok.rules import ACCURACY, SHRINKING
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment

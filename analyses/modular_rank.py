@@ -20,7 +20,8 @@ from runs_below import RESULTS, picture
 
 from slt_grok.llc import exact
 from slt_grok.operators.jacobian import NumericalRank, jacobian_rank
-from slt_grok.plots.style import BLUE, GREEN, ORANGE, VERMILION, WIDTH, panel_letters, styled
+from slt_grok.plots.palette import BLUE, GREEN, ORANGE, VERMILION
+from slt_grok.plots.style import WIDTH, panel_letters, styled
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.zoo.cases import parse

@@ -36,7 +36,8 @@ from runs_below import below_runs, command_line, picture, plain
 
 import slt_grok
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.style import BLUE, GRAY, GREEN, ORANGE, VERMILION, WIDTH, styled
+from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE, VERMILION
+from slt_grok.plots.style import WIDTH, styled
 from slt_grok.program import Reading, Tokens, extract, read
 from slt_grok.program.extraction import candidates, match
 from slt_grok.program.tokens import ANGLES

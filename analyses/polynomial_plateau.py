@@ -28,7 +28,8 @@ from sympy.polys.matrices import DomainMatrix
 from torch import Tensor
 
 from slt_grok.llc import SGLD, estimate, exact
-from slt_grok.plots.style import BLUE, ORANGE, VERMILION, WIDTH, styled
+from slt_grok.plots.palette import BLUE, ORANGE, VERMILION
+from slt_grok.plots.style import WIDTH, styled
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.zoo.least_squares import LinearModel

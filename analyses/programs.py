@@ -33,7 +33,8 @@ from runs_below import below_runs, command_line, picture, plain
 
 import slt_grok
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.style import GRAY, WIDTH, panel_letters, styled
+from slt_grok.plots.palette import GRAY
+from slt_grok.plots.style import WIDTH, panel_letters, styled
 from slt_grok.program import Reading, certificate, clock, extract, match, pairs, read
 from slt_grok.program.extraction import candidates
 from slt_grok.program.writing import source

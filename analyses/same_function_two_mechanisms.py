@@ -42,7 +42,8 @@ from slt_grok.landscape.curvature import measure_curvature
 from slt_grok.landscape.volume import basin_volume
 from slt_grok.llc import estimate, exact
 from slt_grok.operators.jacobian import jacobian_rank
-from slt_grok.plots.style import BLUE, VERMILION, WIDTH, panel_letters, styled
+from slt_grok.plots.palette import BLUE, VERMILION
+from slt_grok.plots.style import WIDTH, panel_letters, styled
 from slt_grok.program.compression import critical_bits
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment

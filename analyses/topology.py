@@ -29,7 +29,8 @@ from slt_grok.circuits.geometry import CLOUDS, SITES, cka, ideal_clouds
 from slt_grok.circuits.topology import Persistence
 from slt_grok.errors import SltGrokError
 from slt_grok.plots.mechanisms import SITES as SITE_NAMES
-from slt_grok.plots.style import BLUE, GRAY, GREEN, ORANGE, VERMILION, WIDTH, panel_letters, styled
+from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE, VERMILION
+from slt_grok.plots.style import WIDTH, panel_letters, styled
 from slt_grok.store import RunDirectory
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment

@@ -16,7 +16,7 @@ from rule import Condition, Effect, Finding
 from tables import usable
 
 from slt_grok import transitions
-from slt_grok.plots.style import BLUE, GREEN, VERMILION
+from slt_grok.plots.palette import BLUE, GREEN, VERMILION
 from slt_grok.rules import OTHER_SCALE, SCALE
 from slt_grok.studies.results import StudyResults
 from slt_grok.transitions.measures import measure_name

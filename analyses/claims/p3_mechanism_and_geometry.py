@@ -21,7 +21,7 @@ from rule import Condition, Finding, difference, magnitude, over_seeds
 from tables import usable
 from verdict import main
 
-from slt_grok.plots.style import BLUE, VERMILION
+from slt_grok.plots.palette import BLUE, VERMILION
 from slt_grok.studies.results import StudyResults
 
 STUDY = "seeds"

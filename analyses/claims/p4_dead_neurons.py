@@ -31,7 +31,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.llc.diagnostics import EXCLUDED
 from slt_grok.llc.measurement import LLC, estimate_by
 from slt_grok.models.network import Network
-from slt_grok.plots.style import BLUE
+from slt_grok.plots.palette import BLUE
 from slt_grok.settings import Deferred
 from slt_grok.store import RunDirectory
 from slt_grok.studies.results import StudyResults

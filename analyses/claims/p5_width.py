@@ -20,7 +20,7 @@ from rule import Condition, Effect, Finding, exponent, over_seeds
 from tables import by_setting, usable
 from verdict import main
 
-from slt_grok.plots.style import BLUE, VERMILION
+from slt_grok.plots.palette import BLUE, VERMILION
 from slt_grok.studies.results import StudyResults
 
 STUDY = "width"

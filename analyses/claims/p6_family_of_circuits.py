@@ -19,7 +19,7 @@ from rule import Condition, Finding, share
 from tables import usable
 from verdict import main
 
-from slt_grok.plots.style import BLUE, GRAY
+from slt_grok.plots.palette import BLUE, GRAY
 from slt_grok.studies.results import StudyResults
 
 STUDY = "seeds"

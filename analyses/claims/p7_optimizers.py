@@ -30,7 +30,7 @@ from tables import TRAINED, usable
 from verdict import main
 
 from slt_grok.llc.diagnostics import EXCLUDED
-from slt_grok.plots.style import BLUE, GREEN, PURPLE, VERMILION
+from slt_grok.plots.palette import BLUE, GREEN, PURPLE, VERMILION
 from slt_grok.studies.results import StudyResults
 
 STUDY = "optimizer"

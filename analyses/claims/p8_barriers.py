@@ -21,7 +21,7 @@ from rule import Condition, Finding, mean, over_seeds
 from tables import keep, usable
 from verdict import main
 
-from slt_grok.plots.style import BLUE, GRAY
+from slt_grok.plots.palette import BLUE, GRAY
 from slt_grok.store import RunDirectory
 from slt_grok.studies.results import StudyResults
 

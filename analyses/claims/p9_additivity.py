@@ -22,7 +22,7 @@ from tables import usable
 from verdict import main
 
 from slt_grok.llc.diagnostics import EXCLUDED
-from slt_grok.plots.style import BLUE, GRAY
+from slt_grok.plots.palette import BLUE, GRAY
 from slt_grok.store import RunDirectory
 from slt_grok.studies.results import StudyResults
 

@@ -17,7 +17,7 @@ from rule import Condition, Finding, difference, mean, over_seeds, share
 from tables import usable
 from verdict import main
 
-from slt_grok.plots.style import BLUE
+from slt_grok.plots.palette import BLUE
 from slt_grok.studies.results import StudyResults
 from slt_grok.transitions.measures import measure_name
 

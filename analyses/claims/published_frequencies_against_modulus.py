@@ -16,7 +16,7 @@ from rule import Condition, Finding, exponent, over_seeds
 from tables import by_setting, keep, usable
 from verdict import main
 
-from slt_grok.plots.style import BLUE
+from slt_grok.plots.palette import BLUE
 from slt_grok.studies.results import StudyResults
 
 STUDY = "modulus"

@@ -17,7 +17,7 @@ from rule import Condition, Finding, over_seeds, slope
 from tables import usable
 from verdict import main
 
-from slt_grok.plots.style import BLUE
+from slt_grok.plots.palette import BLUE
 from slt_grok.studies.results import StudyResults
 
 STUDY = "seeds"

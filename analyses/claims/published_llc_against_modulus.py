@@ -19,7 +19,7 @@ from rule import Condition, Effect, Finding, exponent, magnitude, over_seeds
 from tables import TRAINED, by_setting, keep, usable
 from verdict import main
 
-from slt_grok.plots.style import BLUE, VERMILION
+from slt_grok.plots.palette import BLUE, VERMILION
 from slt_grok.studies.results import StudyResults
 
 STUDY = "modulus"

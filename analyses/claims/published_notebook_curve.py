@@ -19,7 +19,7 @@ from tables import keep, usable
 from verdict import main
 
 from slt_grok.llc.variables import of_the_network
-from slt_grok.plots.style import BLUE
+from slt_grok.plots.palette import BLUE
 from slt_grok.studies.results import StudyResults
 
 STUDY = "seeds"

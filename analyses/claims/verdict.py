@@ -17,7 +17,8 @@ from rule import UNDECIDED, Effect, Finding
 
 from slt_grok import load_study, plots
 from slt_grok.errors import SltGrokError
-from slt_grok.plots.style import BLUE, GRAY, VERMILION, WIDTH, styled
+from slt_grok.plots.palette import BLUE, GRAY, VERMILION
+from slt_grok.plots.style import WIDTH, styled
 from slt_grok.store.files import write_json
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.results import StudyResults

@@ -6,8 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from slt_grok.plots.lines import QUANTILE
+from slt_grok.plots.logarithmic import logarithmic
 from slt_grok.plots.palette import BLUE, GREEN, VERMILION
-from slt_grok.plots.style import frame, legend_right, logarithmic, panel_letters, styled
+from slt_grok.plots.style import frame, legend_right, panel_letters, styled
 
 LOOKS = {"memorizing": (VERMILION, "s", "--"), "generalizing": (BLUE, "o", "-")}  # phase -> color, marker, line
 

@@ -5,8 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from slt_grok.plots.lines import QUANTILE, points
+from slt_grok.plots.logarithmic import logarithmic
 from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE, PURPLE, VERMILION
-from slt_grok.plots.style import finish, frame, legend_right, logarithmic, styled
+from slt_grok.plots.style import finish, frame, legend_right, styled
 
 RELATION_COLORS = {"swapped": PURPLE, "same answer": GREEN, "shared token": ORANGE, "unrelated": GRAY}
 

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
+from slt_grok.plots.logarithmic import logarithmic
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION
-from slt_grok.plots.style import frame, logarithmic, panel_letters, styled
+from slt_grok.plots.style import frame, panel_letters, styled
 
 LOOKS = {  # law -> color, dashes
     "constant": (GRAY, (0, (1, 1))),

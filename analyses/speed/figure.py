@@ -6,7 +6,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from slt_grok.plots.style import BLUE, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION, WIDTH, styled
+from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from slt_grok.plots.style import WIDTH, styled
 
 COLORS = {
     "devinterp-1.3.2": VERMILION,

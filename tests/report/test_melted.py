@@ -19,10 +19,10 @@ from matplotlib.legend import Legend
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.weight_scale import drops
 from slt_grok.measurement import Derived
-from slt_grok.plots.style import with_seed
 from slt_grok.report import page
 from slt_grok.store.files import read_json
 from slt_grok.studies.run import Run, derive
+from slt_grok.transitions.measures import with_seed
 
 HUGE = 7.5e13
 LEAST = 1e9  # of what is left of it by any scale
