@@ -27,6 +27,7 @@ from slt_grok.progress import ProgressCallback
 from slt_grok.registry import Registered
 from slt_grok.rules import Change
 from slt_grok.trajectories import Network, Trajectory
+from slt_grok.units import OF_LOSS
 
 Data = Mapping[str, xr.Dataset]
 """The datasets of a run by label."""
@@ -51,6 +52,8 @@ class Variable(NamedTuple):
         Condition on networks that have the variable; if empty, all do, and its absence is an error.
     change : Change, optional
         Makes the variable's change an event that is compared with all others.
+    of_loss : bool, optional
+        Whether the units are those of the network's loss, followed by `units`, such as `/ weight²`.
     """
 
     dims: tuple[str, ...]
@@ -60,42 +63,18 @@ class Variable(NamedTuple):
     units: str = ""
     where: str = ""
     change: Change | None = None
+    of_loss: bool = False
 
     @property
     def attrs(self) -> dict[str, str]:
         """The variable's attributes in a dataset."""
         attrs = {"long_name": self.long_name, "definition": self.definition, "source": self.source}
-        return attrs | ({"units": self.units} if self.units else {})
+        return attrs | ({OF_LOSS if self.of_loss else "units": self.units} if self.units or self.of_loss else {})
 
 
 def declare(variables: Mapping[str, Variable], values: Mapping[str, Any]) -> dict[str, tuple[Any, Any, Any]]:
     """Give values their declared dimensions and attributes, in the form that datasets take: name -> (dims, ...)."""
     return {name: (variables[name].dims, value, variables[name].attrs) for name, value in values.items()}
-
-
-def in_units_of_loss(dataset: xr.Dataset, units: str) -> xr.Dataset:
-    """Replace the nats of the declared units by the units of a network's loss; an unknown unit is called `loss`.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        Variables with the declared attributes.
-    units : str
-        See `slt_grok.tasks.Task.loss_units`.
-    """
-    dataset = dataset.copy()
-    for variable in dataset.data_vars.values():
-        declared = variable.attrs.get("units", "")
-        if declared == "nats":
-            variable.attrs["units"] = units
-        elif declared.startswith("nats "):
-            variable.attrs["units"] = (units or "loss") + declared.removeprefix("nats")
-    return dataset
-
-
-def with_units(name: str, values: xr.DataArray, space: str = " ") -> str:
-    """Add the units that a variable declares, if any, to the name of an axis or column."""
-    return f"{name}{space}({values.attrs['units']})" if values.attrs.get("units") else name
 
 
 class Table(NamedTuple):

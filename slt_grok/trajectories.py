@@ -14,6 +14,7 @@ from slt_grok.models.network import Loss, Network, Parameters, cross_entropy
 from slt_grok.store import RunDirectory
 from slt_grok.store.run_directory import check_parameters
 from slt_grok.tasks import Task
+from slt_grok.units import in_units_of_loss
 
 __all__ = ["Loss", "Network", "Parameters", "Trajectory", "cross_entropy"]
 
@@ -190,7 +191,7 @@ class Trajectory:
     def dataset(
         self, variables: Mapping[str, tuple[Sequence[str], Any, Mapping[str, Any]]], **coords: Any
     ) -> xr.Dataset:
-        """Build a dataset over the leading coordinates.
+        """Build a dataset over the leading coordinates, with losses in the units of the network's loss.
 
         Parameters
         ----------
@@ -203,4 +204,5 @@ class Trajectory:
         for name, (dims, values, attrs) in variables.items():
             values = np.asarray(values)
             arrays[name] = ((*self.dims, *dims), values.reshape((*self.shape, *values.shape[1:])), dict(attrs))
-        return xr.Dataset(arrays, coords={**{d: (d, v) for d, v in self.coords.items()}, **coords})
+        dataset = xr.Dataset(arrays, coords={**{d: (d, v) for d, v in self.coords.items()}, **coords})
+        return in_units_of_loss(dataset, self.network.loss_units)

@@ -30,14 +30,14 @@ BARRIER = Variable(
     "loss barrier",
     "max over t of L(t) - (1 - t) L(0) - t L(1) on the straight line (1 - t) w_1 + t w_2",
     "arXiv:2110.06296, definition 1; arXiv:1912.05671",
-    "nats",
+    of_loss=True,
 )
 ERROR = Variable(
     ("split",),
     "standard error of the loss barrier",
     "standard error over the samples at the position of the barrier; 0 if all samples are used",
     "Cochran 1977, section 2.6",
-    "nats",
+    of_loss=True,
 )
 LINE: dict[str, Variable] = {
     "line_loss": Variable(
@@ -45,7 +45,7 @@ LINE: dict[str, Variable] = {
         "loss between networks",
         "mean loss at (1 - t) w_1 + t w_2, t the position",
         "arXiv:1412.6544",
-        "nats",
+        of_loss=True,
     ),
     "line_barrier": BARRIER,
     "line_barrier_se": ERROR,

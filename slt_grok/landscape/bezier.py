@@ -31,7 +31,11 @@ CURVE = "phi(t) = (1 - t)^2 w_1 + 2 t (1 - t) theta + t^2 w_2"
 SOURCE = "arXiv:1802.10026, section 3"
 VARIABLES = {
     "curve_loss": Variable(
-        ("split", "position"), "loss along a Bezier curve", f"mean loss at {CURVE}, t the position", SOURCE, "nats"
+        ("split", "position"),
+        "loss along a Bezier curve",
+        f"mean loss at {CURVE}, t the position",
+        SOURCE,
+        of_loss=True,
     ),
     "curve_barrier": BARRIER._replace(
         long_name="loss barrier along a Bezier curve",

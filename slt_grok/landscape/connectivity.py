@@ -15,6 +15,7 @@ from slt_grok.measurement import Context, Data, Drawing, Measurement, Table
 from slt_grok.progress import ProgressCallback, stretch
 from slt_grok.settings import NonNegative, Positive, Settings
 from slt_grok.trajectories import Trajectory
+from slt_grok.units import with_units
 
 
 class SeedBarriersSettings(Settings):
@@ -101,7 +102,8 @@ class Connectivity(Measurement):
             if np.isfinite(values.curve_barrier):
                 barriers = [_with_error(values, name) for name in ("line_barrier", "curve_barrier")]
                 rows.append([str(int(values.seed)), step(int(values.step)), str(values.split.item()), *barriers])
-        caption = f"Loss barriers to the checkpoint at step {step(int(dataset.step[-1]))}, in nats"
+        title = with_units("Loss barriers", dataset.curve_barrier)
+        caption = f"{title} to the checkpoint at step {step(int(dataset.step[-1]))}"
         return [Table(caption, ["Seed", "From step", "Split", "Straight line", "Trained curve"], rows)]
 
 
@@ -160,7 +162,8 @@ class SeedBarriers(Measurement):
                 values = last[f"barrier_{kind}"].sel(split=split).transpose("seed", "seed_other").values[first, second]
                 if np.isfinite(values).all():
                     rows.append([title, str(split), *(number(float(f(values))) for f in (np.median, np.min, np.max))])
-        caption = f"Barriers between seeds at step {step(int(last.step))} in nats, over {len(first)} pairs"
+        title = with_units("Barriers between seeds", last.barrier_between)
+        caption = f"{title} at step {step(int(last.step))}, over {len(first)} pairs"
         return [Table(caption, ["Weights", "Split", "Median", "Smallest", "Largest"], rows)]
 
 

@@ -27,6 +27,7 @@ from slt_grok.progress import ProgressCallback, ignore
 from slt_grok.settings import NonNegative, Positive, Settings
 from slt_grok.tasks import SPLITS, Split
 from slt_grok.trajectories import Network, Trajectory
+from slt_grok.units import with_units
 
 LogitScale = Literal["own", "unit"]
 MATRICES = ("hessian", "gauss_newton")
@@ -45,18 +46,18 @@ HUTCH = "Meyer et al. 2021 (Hutch++), doi:10.1137/1.9781611976496.16"
 ARPACK = "Lehoucq, Sorensen and Yang 1998 (ARPACK)"
 MACKAY = "MacKay 1992, doi:10.1162/neco.1992.4.3.448; arXiv:2003.02139"
 QUADRATURE = "Ubaru, Chen and Saad 2017, doi:10.1137/16M1104974"
-PER_WEIGHT = "nats / weight²"
+PER_WEIGHT: Any = {"units": "/ weight²", "of_loss": True}
 
 
-def _variable(long_name: str, definition: str, source: str, *dims: str, units: str = "") -> Variable:
-    return Variable((*OF, *dims), long_name, f"{definition}; {WHERE}", source, units)
+def _variable(long_name: str, definition: str, source: str, *dims: str, **units: Any) -> Variable:
+    return Variable((*OF, *dims), long_name, f"{definition}; {WHERE}", source, **units)
 
 
 VARIABLES = {
-    "curvature_trace": _variable("trace of the curvature", "tr A", HUTCH, units=PER_WEIGHT),
-    "curvature_trace_se": _variable("standard error of the trace", "over the random vectors", HUTCH, units=PER_WEIGHT),
+    "curvature_trace": _variable("trace of the curvature", "tr A", HUTCH, **PER_WEIGHT),
+    "curvature_trace_se": _variable("standard error of the trace", "over the random vectors", HUTCH, **PER_WEIGHT),
     "curvature_eigenvalue": _variable(
-        "largest eigenvalues", "algebraically largest, largest first", ARPACK, "eigenvalue", units=PER_WEIGHT
+        "largest eigenvalues", "algebraically largest, largest first", ARPACK, "eigenvalue", **PER_WEIGHT
     ),
     "effective_dimension": _variable(
         "effective dimension", "sum h / (|h| + c) over the eigenvalues h, by quadrature", MACKAY, "c"
@@ -65,7 +66,7 @@ VARIABLES = {
         "standard error of the effective dimension", "over the random vectors", QUADRATURE, "c"
     ),
     "ritz_value": _variable(
-        "nodes of the spectral density", "eigenvalues and Ritz values", QUADRATURE, "repeat", "node", units=PER_WEIGHT
+        "nodes of the spectral density", "eigenvalues and Ritz values", QUADRATURE, "repeat", "node", **PER_WEIGHT
     ),
     "ritz_weight": _variable(
         "weights of the spectral density", "fraction of the D eigenvalues", QUADRATURE, "repeat", "node"
@@ -247,5 +248,5 @@ def _table(curvature: xr.Dataset) -> Table:
             labels = [str(name).replace("_", "-") for name in names]
             rows.append([f"{step:,}", *labels, trace, number(float(values.curvature_eigenvalue[0]))])
     header = ["Step", "Matrix", "Logit scale", "Split", "Trace", "Largest eigenvalue"]
-    units = curvature.curvature_trace.attrs.get("units", PER_WEIGHT)
-    return Table(f"Curvature in {units}, seed {int(curvature.seed)}", header, rows, folded=True)
+    title = with_units("Curvature", curvature.curvature_trace)
+    return Table(f"{title}, seed {int(curvature.seed)}", header, rows, folded=True)

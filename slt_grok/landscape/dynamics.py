@@ -41,7 +41,8 @@ VARIABLES = {
         "gradient norm",
         "|dL/dw|, L the mean loss over the full train set, float64",
         "first-order condition of a critical point",
-        "nats / weight",
+        "/ weight",
+        of_loss=True,
     ),
     "update_norm": Variable(
         ("component",),

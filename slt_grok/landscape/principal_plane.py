@@ -33,10 +33,10 @@ PLANE = "the plane of the first two principal components through the last checkp
 SURFACE = ("x", "y", "split")
 VARIABLES = {
     "principal_plane_loss": Variable(
-        SURFACE, "loss in the principal plane", f"mean loss in {PLANE}; per run, not per step", SOURCE, "nats"
+        SURFACE, "loss in the principal plane", f"mean loss in {PLANE}; per run, not per step", SOURCE, of_loss=True
     ),
     "principal_plane_loss_se": Variable(
-        SURFACE, "standard error of the loss in the principal plane", "over the samples", SOURCE, "nats"
+        SURFACE, "standard error of the loss in the principal plane", "over the samples", SOURCE, of_loss=True
     ),
     "plane_x": Variable(
         ("x",), "position along the first component", "distance from the last checkpoint", SOURCE, "weight"
@@ -50,9 +50,13 @@ VARIABLES = {
     ),
     "path": Variable(("component",), "path in the principal plane", "(w - w_last) . component", SOURCE, "weight"),
     "path_distance": Variable((), "distance from the principal plane", "|w - its projection|", SOURCE, "weight"),
-    "path_loss": Variable(("split",), "loss of the checkpoint", "mean loss at w", SOURCE, "nats"),
+    "path_loss": Variable(("split",), "loss of the checkpoint", "mean loss at w", SOURCE, of_loss=True),
     "projected_loss": Variable(
-        ("split",), "loss at the checkpoint's projection", f"mean loss at the projection on {PLANE}", SOURCE, "nats"
+        ("split",),
+        "loss at the checkpoint's projection",
+        f"mean loss at the projection on {PLANE}",
+        SOURCE,
+        of_loss=True,
     ),
 }
 

@@ -12,6 +12,7 @@ from slt_grok.landscape.evaluation import predicted_seconds, splits
 from slt_grok.measurement import Context, Data, Drawing, Measurement, Table
 from slt_grok.settings import AboveZero, NonNegative, Settings
 from slt_grok.trajectories import Trajectory
+from slt_grok.units import with_units
 
 
 class ShapeSettings(Settings):
@@ -119,7 +120,8 @@ class RandomPlanes(Measurement):
             losses = plane.plane_loss.where(circle)
             values = [number(float(statistic)) for statistic in (losses.mean(), losses.min(), losses.max())]
             rows.append([str(int(plane.seed)), step(int(plane.step)), *values])
-        caption = f"Train loss in nats on a circle of {number(radius)} filter norms around the checkpoint"
+        title = with_units("Train loss", dataset.plane_loss)
+        caption = f"{title} on a circle of {number(radius)} filter norms around the checkpoint"
         return [Table(caption, ["Seed", "Step", "Mean", "Smallest", "Largest"], rows)]
 
 

@@ -31,7 +31,8 @@ SIGMAS = (0.01,)  # standard deviations of e
 
 def _variable(dim: str, long_name: str, definition: str) -> Variable:
     definition += "; L the mean loss, e_i in units of |w_i| if adaptive"
-    return Variable(("mode", dim), long_name, definition, "arXiv:2010.01412; adaptive: arXiv:2102.11600", "nats")
+    source = "arXiv:2010.01412; adaptive: arXiv:2102.11600"
+    return Variable(("mode", dim), long_name, definition, source, of_loss=True)
 
 
 STEP = "e <- rho g(w + e) / |g(w + e)|"

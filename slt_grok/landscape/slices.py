@@ -32,10 +32,10 @@ VARIABLES = {
         "mean loss at w + x d + y e, d and e filter-normalized directions: Gaussian, each filter scaled to the "
         "norm of the weights', 0 for biases",
         SOURCE,
-        "nats",
+        of_loss=True,
     ),
     "plane_loss_se": Variable(
-        ("x", "y", "split"), "standard error of the loss in a random plane", "over the samples", SOURCE, "nats"
+        ("x", "y", "split"), "standard error of the loss in a random plane", "over the samples", SOURCE, of_loss=True
     ),
     "plane_cosine": Variable((), "cosine between the directions", "d e / (|d| |e|)", SOURCE),
 }

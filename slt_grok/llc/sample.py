@@ -143,6 +143,7 @@ def sample(
     ).assign_attrs(
         {
             **({} if problem.finite_minimizer else {"comment": EFFECTIVE}),
+            "finite_minimizer": int(problem.finite_minimizer),
             **({"notes": "; ".join(problem.notes)} if problem.notes else {}),
             **({} if melting_loss is None else {"melting_loss": melting_loss}),
             "sampler": sampler.name,

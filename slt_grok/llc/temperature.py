@@ -59,7 +59,7 @@ class Temperature(Measurement):
     default, inherits = False, "llc"
     variables = {name: VARIABLES[name]._replace(dims=("n_beta",)) for name in SAMPLED} | {
         "baseline_loss": VARIABLES["baseline_loss"],
-        "excess_loss": Variable(("n_beta",), "excess loss", "E[L(w)] - L(w*), mean over the draws", RULE, "nats"),
+        "excess_loss": Variable(("n_beta",), "excess loss", "E[L(w)] - L(w*), mean over the draws", RULE, of_loss=True),
         "llc_at_loss": Variable(
             ("at_loss",), "LLC at equal excess loss",
             "LLC at the excess loss `at_loss`, log LLC interpolated linearly in log excess loss between rungs that "

@@ -9,8 +9,8 @@ from slt_grok.measurement import Variable
 from slt_grok.rules import SHRINKING, Change
 
 EFFECTIVE = (
-    "this loss, like cross-entropy, has no finite minimizer on a network that fits everything: this is an "
-    "effective LLC at its (n_beta, gamma), to be compared over checkpoints at the same setting only"
+    "this loss has no finite minimizer on a network that fits its train set: this is an effective LLC at its "
+    "(n_beta, gamma), to be compared over checkpoints at the same setting only"
 )
 
 LAU = "Lau et al. 2308.12108, definition 3"
@@ -70,7 +70,7 @@ VARIABLES = {
     "llc_status": Variable((), "status of the LLC estimate", "one of slt_grok.llc.diagnostics.LLCStatus", RULES),
     "llc_status_reason": Variable((), "reason for the status", "the diagnostic that determines the status", RULES),
     "baseline_loss": Variable(
-        (), "loss at the checkpoint", "L(w*), mean over all samples of the data in float64", LAU, "nats"
+        (), "loss at the checkpoint", "L(w*), mean over all samples of the data in float64", LAU, of_loss=True
     ),
     "window_noise": Variable(
         (),
@@ -94,9 +94,9 @@ VARIABLES = {
         "Roberts & Tweedie 1996",
     ),
     "distance": Variable(("chain", "look"), "distance from the checkpoint", "|w - w*| at evenly spaced draws", LAU),
-    "loss_trace": Variable(("chain", "draw"), "loss at each draw", BATCH_LOSS, LAU, "nats"),
+    "loss_trace": Variable(("chain", "draw"), "loss at each draw", BATCH_LOSS, LAU, of_loss=True),
     "burn_in_loss": Variable(
-        ("chain", "burn_in"), "loss during burn-in", f"{BATCH_LOSS}; never averaged in", LAU, "nats"
+        ("chain", "burn_in"), "loss during burn-in", f"{BATCH_LOSS}; never averaged in", LAU, of_loss=True
     ),
     "llc_at_temperature": Variable(
         ("temperature",),

@@ -81,6 +81,13 @@ class Network:
         if isinstance(self.loss, nn.Module):  # its weights of classes, for example, at the precision of the outputs
             object.__setattr__(self, "loss", copied(self.loss).double())
 
+    @property
+    def loss_units(self) -> str:
+        """Units of the loss: nats for cross-entropy, those that the task declares for its loss, else empty."""
+        if self.loss in (cross_entropy, nn.functional.cross_entropy) or isinstance(self.loss, nn.CrossEntropyLoss):
+            return "nats"
+        return self.task.loss_units if isinstance(self.task, Task) and self.task.loss is self.loss else ""
+
     @cached_property
     def shapes(self) -> dict[str, torch.Size]:
         """Name and shape of every tensor of the state: parameters, then buffers."""

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from slt_grok.llc.diagnostics import EXCLUDED, QUANTILE
 from slt_grok.plots import style
 from slt_grok.plots.lines import fit_llc, note_setting, points_by_status
+from slt_grok.plots.logarithmic import logarithmic
 from slt_grok.plots.palette import BLUE, GREEN, ORANGE, PURPLE
 
 LOOKS = {  # color, marker, its size, name: trained networks are nearly balanced, and must be seen behind these
@@ -43,7 +44,7 @@ def llc_gauge(measured: xr.Dataset, seed: int | None = None) -> Figure:
     right.set_ylabel("Norm of the weights")
     for axes in (left, right):
         style.step_axis(axes, measured.step.values)
-        style.logarithmic(axes.yaxis)
+        logarithmic(axes.yaxis)
     fit_llc(left, [(measured.step, measured.sel(representative=name), look[0]) for name, look in LOOKS.items()])
     note_setting(left, measured)
     style.shared_legend(figure, (left,), ncols=len(LOOKS))  # statuses have rows of their own

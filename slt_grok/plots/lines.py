@@ -10,8 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from slt_grok.llc.diagnostics import EXCLUDED, QUANTILE, TRUSTED, LLCStatus
+from slt_grok.plots.logarithmic import logarithmic
 from slt_grok.plots.palette import BLUE
-from slt_grok.plots.style import empty_panel, frame, logarithmic, step_axis, styled, with_seed, with_units
+from slt_grok.plots.style import empty_panel, frame, step_axis, styled
+from slt_grok.transitions.measures import with_seed
+from slt_grok.units import with_units
 
 HOLLOW: Mapping[str, str] = {
     LLCStatus.LIKELY_LOW: "^",

@@ -21,7 +21,9 @@ from slt_grok.llc.diagnostics import DRIFT_LIMIT, HEALTHY, RHAT_LIMIT, VIRIAL_LI
 from slt_grok.measurement import evenly_spaced
 from slt_grok.plots import style
 from slt_grok.plots.lines import fit_llc, hollow, line_of_llc, name_of, points_by_status, setting, untrusted
+from slt_grok.plots.logarithmic import logarithmic
 from slt_grok.plots.palette import BLUE, GRAY, VERMILION
+from slt_grok.units import with_units
 
 
 def draw_llc(axes: Axes, llc: xr.Dataset) -> None:
@@ -163,8 +165,8 @@ def _traces(axes: Axes, llc: xr.Dataset, colors: list[str]) -> None:
         low, high = min(losses.min(), baseline), max(losses.max(), baseline)
         axes.set_ylim(low - 0.06 * (high - low), high + 0.12 * (high - low))
     else:
-        style.logarithmic(axes.yaxis)
-    axes.set_ylabel(style.with_units("Loss", llc.loss_trace))
+        logarithmic(axes.yaxis)
+    axes.set_ylabel(with_units("Loss", llc.loss_trace))
     axes.set_title(_title(llc, health), loc="left", fontsize=7, linespacing=1.25)
 
 

@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 
 from slt_grok.plots import style
 from slt_grok.plots.lines import QUANTILE
+from slt_grok.plots.logarithmic import logarithmic
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, VERMILION
 
 # The boundaries of 2306.17844 between clock and pizza
@@ -109,7 +110,7 @@ def causal(measured: xr.Dataset, seed: int | None = None) -> Figure:
     panels = grid[:, 0].tolist()
     _rows(panels[0], last.isel(test=~moved))
     panels[0].axvline(1, color="0.75", lw=0.7, zorder=0)
-    style.logarithmic(panels[0].xaxis)
+    logarithmic(panels[0].xaxis)
     panels[0].set_xlabel("Train loss after / before (logarithmic)")
     panels[0].set_title(f"Step {int(last.step):,}", loc="left")
     _rows(panels[1], last.isel(test=moved))

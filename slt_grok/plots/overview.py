@@ -20,8 +20,9 @@ from slt_grok.plots import style
 from slt_grok.plots.lines import QUANTILE, over_seeds
 from slt_grok.plots.llc import draw_llc
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION
-from slt_grok.transitions.events import PHASES, has_circuit
+from slt_grok.transitions.events import CIRCUIT_LOSSES, PHASES, has_circuit
 from slt_grok.transitions.measures import measure_name
+from slt_grok.units import with_units
 
 PHASE_COLORS = {name.replace("_", " "): color for name, color in zip(PHASES, (GRAY, SKY, PURPLE), strict=True)}
 DOTS = {"marker": "o", "ms": 2.4}
@@ -105,8 +106,6 @@ class Panel(NamedTuple):
         Height in inches.
     variables : tuple of str
         A dataset without a value of any of these has no such panel.
-    of_loss : bool, optional
-        Whether the label gets the units of the variables, which are those of the loss.
     """
 
     dataset: str
@@ -114,24 +113,27 @@ class Panel(NamedTuple):
     label: str
     height: float
     variables: tuple[str, ...]
-    of_loss: bool = False
 
     def is_drawn(self, measured: Mapping[str, xr.Dataset]) -> bool:
         """Check whether a dataset has a value to draw."""
         dataset = measured.get(self.dataset, xr.Dataset())
         return any(name in dataset and dataset[name].notnull().any() for name in self.variables)
 
+    def labeled(self, dataset: xr.Dataset) -> str:
+        """Add the units of the variables to the label if they have the same."""
+        known = [dataset[name] for name in self.variables if name in dataset]
+        return with_units(self.label, known[0], "\n") if len({v.attrs.get("units") for v in known}) == 1 else self.label
 
-RESTRICTED = ("restricted_loss_sum", "excluded_loss")
+
 PANELS = (
-    Panel("training", _losses, "Loss", 1.05, ("train_loss", "test_loss"), of_loss=True),
+    Panel("training", _losses, "Loss", 1.05, ("train_loss", "test_loss")),
     Panel("training", _accuracies, "Accuracy\n(%)", 0.8, ("train_accuracy", "test_accuracy")),
     Panel("llc", draw_llc, "LLC", 1.4, ("llc",)),
-    Panel("circuits", _circuit_losses, "Loss", 1.05, RESTRICTED, of_loss=True),
+    Panel("circuits", _circuit_losses, "Loss", 1.05, CIRCUIT_LOSSES),
     Panel("circuits", _circuit_measures, "Share,\nGini", 0.8, SHARES),
     Panel("landscape", _weight_norm, "Weight\nnorm", 0.7, ("weight_norm",)),
     Panel("landscape", _curvature, "Gradient,\nHessian", 1.0, ("gradient_norm", "hessian_trace")),
-    Panel("landscape", _barrier, "Barrier", 0.8, ("loss_barrier",), of_loss=True),
+    Panel("landscape", _barrier, "Barrier", 0.8, ("loss_barrier",)),
 )
 
 
@@ -173,8 +175,7 @@ def phase_transition(
     figure.set_layout_engine("constrained", h_pad=0.045, hspace=0.0, rect=(0, 0, 1, 1 - 0.08 / height))  # for a letter
     for axes, panel in zip(grid, shown, strict=False):
         panel.draw(axes, measured[panel.dataset])
-        known = [measured[panel.dataset][name] for name in panel.variables if name in measured[panel.dataset]]
-        axes.set_ylabel(style.with_units(panel.label, known[0], "\n") if panel.of_loss else panel.label)
+        axes.set_ylabel(panel.labeled(measured[panel.dataset]))
         style.legend_right(axes)
         mark(axes, [event for event in events if event.measure in panel.variables])
     if events:
@@ -250,7 +251,7 @@ def phase_spans(transitions: xr.Dataset) -> list[tuple[str, str, float, float]]:
     return [
         (name, color, start, end)
         for (name, color), start, end in zip(PHASE_COLORS.items(), starts, ends, strict=False)
-        if np.isfinite(start) and np.isfinite(end) and (start == 0 or has_circuit(transitions))
+        if np.isfinite(start) and np.isfinite(end) and (name == PHASES[0] or has_circuit(transitions))
     ]
 
 

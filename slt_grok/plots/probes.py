@@ -15,7 +15,9 @@ from slt_grok.measurement import evenly_spaced
 from slt_grok.operators.spectrum import symlog_density
 from slt_grok.plots import style
 from slt_grok.plots.lines import curves, fit_llc, line_of_llc
+from slt_grok.plots.logarithmic import logarithmic
 from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, VERMILION
+from slt_grok.units import with_units
 
 
 @style.styled
@@ -41,7 +43,7 @@ def landscape(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | 
         "trace": (networks.hessian_trace, networks.hessian_trace_se, PURPLE),
         "top eigenvalue": (networks.hessian_eigenvalue.isel(eigenvalue=0), None, BROWN),
     }
-    curves(panels[3], style.with_units("Hessian", networks.hessian_trace, "\n"), hessian, decades=True)
+    curves(panels[3], with_units("Hessian", networks.hessian_trace, "\n"), hessian, decades=True)
     unit_scale = networks.gauss_newton_trace_unit_scale, networks.gauss_newton_trace_unit_scale_se, PURPLE
     curves(panels[4], "Gauss-Newton trace,\nunit logit scale", {"trace": unit_scale}, decades=True)
     dimension = {
@@ -58,7 +60,7 @@ def landscape(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | 
         f"{mode}, ρ = {float(sharpness.radius):g}": (sharpness.sel(mode=mode), None, color)
         for mode, color in (("plain", VERMILION), ("adaptive", GREEN))
     }
-    curves(panels[6], style.with_units("Sharpness", sharpness, "\n"), sharp, decades=True)
+    curves(panels[6], with_units("Sharpness", sharpness, "\n"), sharp, decades=True)
     bound, error = networks.radial_log_volume_bound, networks.radial_log_volume_bound_se
     volume = {
         f"ε = {epsilon:g}": (bound.sel(epsilon=epsilon), error.sel(epsilon=epsilon), color)
@@ -100,7 +102,7 @@ def dynamics(landscape: xr.Dataset, llc: xr.Dataset | None = None, seed: int | N
             values, color = networks[variable].sel(weight_matrix=name), colors[name.split("[")[0]]
             axes.plot(networks.step, values, color=color, lw=0.6 if "[" in name else 1.3)
         axes.set_ylabel(variable.capitalize().replace("_", " "))
-    style.logarithmic(panels[4].yaxis)
+    logarithmic(panels[4].yaxis)
     panels[5].set_ylim(bottom=0)
     style.over_training(figure, panels, networks.step.values)
     lines = [Line2D([], [], color=color, label=kind) for kind, color in colors.items()]

@@ -18,6 +18,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.llc.diagnostics import EXCLUDED
 from slt_grok.plots import style
 from slt_grok.plots.lines import interval, points
+from slt_grok.plots.logarithmic import logarithmic
 from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE, VERMILION
 from slt_grok.plots.tokens import circle
 
@@ -198,7 +199,7 @@ def description_length(program: xr.Dataset, llc: xr.Dataset | None, samples: int
     if (program.table_share > 0.5).any():
         handles.append(Line2D([], [], ls="", marker="o", ms=4, mec="0.25", mfc="white", label="mostly table"))
     style.legend_right(axes, handles)
-    style.logarithmic(axes.yaxis)
+    logarithmic(axes.yaxis)
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylabel("Description length (bits)")
     return figure

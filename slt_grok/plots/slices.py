@@ -21,9 +21,10 @@ from slt_grok.errors import SltGrokError
 from slt_grok.measurement import evenly_spaced
 from slt_grok.plots import style
 from slt_grok.plots.lines import over_seeds
-from slt_grok.plots.logarithmic import LogNumbers, LogTicks
+from slt_grok.plots.logarithmic import LogNumbers, LogTicks, logarithmic
 from slt_grok.plots.palette import BLUE, GREEN, ORANGE, PURPLE
 from slt_grok.plots.spectra import step_edges
+from slt_grok.units import with_units
 
 LEVELS = 24  # number of color levels
 LABELS = 4  # number of steps labeled along a path
@@ -107,7 +108,7 @@ def _side_by_side(losses: xr.DataArray) -> tuple[Figure, list[Axes], ScalarMappa
         surface = losses.x.values, losses.y.values, heights
         axes.contourf(*surface, levels=levels, cmap=colors.cmap, vmin=levels[0], vmax=levels[-1])
         axes.contour(*surface, levels=levels[::2], colors="white", linewidths=0.3, linestyles="-", alpha=0.6)
-    bar = figure.colorbar(colors, ax=panels, aspect=30, pad=0.015, label=style.with_units("Loss, logarithmic", losses))
+    bar = figure.colorbar(colors, ax=panels, aspect=30, pad=0.015, label=with_units("Loss, logarithmic", losses))
     bar.set_ticks(LogTicks(), format=LogNumbers())
     style.panel_letters(panels, offset=(-14, 9), room=False)
     return figure, panels, colors
@@ -152,7 +153,7 @@ def barrier_matrix(measured: xr.Dataset, seed: int | None = None) -> Figure:
             if np.isnan(values).all():
                 style.empty_panel(axes, "no samples, or no finite loss")
     place = {"ax": panels, "extend": "min", "aspect": 30, "pad": 0.015, "shrink": 0.8}
-    figure.colorbar(colors, label=style.with_units("Barrier, logarithmic", barriers[names[0]]), **place)
+    figure.colorbar(colors, label=with_units("Barrier, logarithmic", barriers[names[0]]), **place)
     for axes in panels[:, 0]:
         axes.set_ylabel("Training step of the other network")
     for axes in panels[-1]:
@@ -196,7 +197,7 @@ def seed_barriers(measured: xr.Dataset) -> Figure:
         style.step_axis(axes, measured.step.values)
         axes.set_xlabel("Training step")
         axes.set_title(str(split), loc="left")
-    panels[0].set_ylabel(style.with_units("Barrier between seeds", measured.barrier_between, "\n"))
+    panels[0].set_ylabel(with_units("Barrier between seeds", measured.barrier_between, "\n"))
     panels[0].set_ylim(bottom=0)
     style.shared_legend(figure, panels[:1])
     style.panel_letters(panels, offset=(-14, 9), room=False)
@@ -227,12 +228,12 @@ def mode_connectivity(measured: xr.Dataset, seed: int | None = None) -> Figure:
             for name, (_, line) in PATHS.items():
                 path = losses[name].sel(split=split, step=start)
                 axes.plot(path.position, path.where(path > 0), color=color, ls=line, marker="o", ms=2)
-        style.logarithmic(axes.yaxis)
+        logarithmic(axes.yaxis)
         if not any(np.isfinite(line.get_ydata()).any() for line in axes.lines):
             style.empty_panel(axes, "no samples, or no finite loss")
         axes.set_title(str(split), loc="left")
         axes.set(xlabel="Position $t$", xlim=(0, 1))
-    panels[0].set_ylabel(style.with_units("Loss", losses.line_loss))
+    panels[0].set_ylabel(with_units("Loss", losses.line_loss))
     last = int(losses.step[-1])
     lines = [Line2D([], [], color=c, label=f"step {s:,} to {last:,}") for s, c in zip(starts, STARTS, strict=False)]
     lines += [Line2D([], [], color="0.3", ls=line, label=name) for name, line in PATHS.values()]

@@ -17,10 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter
 
 from slt_grok.errors import SltGrokError
-from slt_grok.measurement import with_units  # noqa: F401
 from slt_grok.plots import palette
-from slt_grok.plots.logarithmic import logarithmic  # noqa: F401
-from slt_grok.plots.palette import BLUE, BROWN, GRAY, GREEN, ORANGE, PINK, PURPLE, SKY, VERMILION, YELLOW  # noqa: F401
+from slt_grok.plots.palette import GRAY
 from slt_grok.transitions.measures import measures, with_seed
 
 SHORT = 0.3  # decades that the steps from 0 to the bound take on a step axis

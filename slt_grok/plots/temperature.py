@@ -10,7 +10,9 @@ from matplotlib.lines import Line2D
 from slt_grok.llc.diagnostics import EXCLUDED, QUANTILE
 from slt_grok.plots import style
 from slt_grok.plots.lines import fit_llc, points_by_status, status_handles
+from slt_grok.plots.logarithmic import logarithmic
 from slt_grok.plots.palette import GRAY
+from slt_grok.units import with_units
 
 MARKERS = "osD^vP<X>"
 
@@ -36,10 +38,10 @@ def temperature_ladder(measured: xr.Dataset, seed: int | None = None) -> Figure:
     for tolerance in measured.at_loss.values:
         by_loss.axvline(tolerance, color=GRAY, lw=0.8, ls=":", zorder=0)
     for axes in grid[0]:
-        style.logarithmic(axes.xaxis, axes.yaxis)
+        logarithmic(axes.xaxis, axes.yaxis)
         axes.set_ylabel("LLC")
     by_temperature.set_xlabel(r"Inverse temperature $n\beta$")
-    by_loss.set_xlabel(style.with_units("Excess loss of the chains", measured.excess_loss))
+    by_loss.set_xlabel(with_units("Excess loss of the chains", measured.excess_loss))
     if np.isfinite(limit := measured.attrs["melting_loss"]):
         right = by_loss.get_xlim()[1]
         by_loss.axvspan(limit, max(right, limit), color="0.5", alpha=0.15, lw=0, zorder=0)

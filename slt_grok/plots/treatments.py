@@ -27,7 +27,9 @@ from slt_grok.plots.lines import (
     setting,
     status_handles,
 )
+from slt_grok.plots.logarithmic import logarithmic
 from slt_grok.plots.palette import BLUE, GREEN, ORANGE, PURPLE
+from slt_grok.units import with_units
 
 TREATMENTS = {  # color, marker, name
     "fixed_gamma": (BLUE, "o", r"fixed $\gamma$"),
@@ -55,8 +57,8 @@ def confound(measured: xr.Dataset, seed: int | None = None) -> Figure:
         loss = measured.baseline_loss.sel(treatment=treatment)
         lower.plot(measured.step, loss, color=color, marker=marker, ms=3, label=name)
     fit_llc(upper, [(measured.step, measured.sel(treatment=name), look[0]) for name, look in TREATMENTS.items()])
-    style.logarithmic(lower.yaxis)
-    lower.set_ylabel(style.with_units("Loss at $w^*$", measured.baseline_loss, "\n"))
+    logarithmic(lower.yaxis)
+    lower.set_ylabel(with_units("Loss at $w^*$", measured.baseline_loss, "\n"))
     for axes in panels:
         style.legend_right(axes)
     style.finish(figure, panels, measured.step.values)
@@ -85,7 +87,7 @@ def baseline_comparison(
     """
     runs = [{label: style.with_seed(run[label]) for label in PANELS if label in run} for run in (baseline, intervened)]
     figure, grid = style.frame(4.6, 2, 2, sharex=True)
-    for axes, (label, (draw, name)) in zip(grid.flat, PANELS.items(), strict=True):
+    for axes, (label, (draw, name, variable)) in zip(grid.flat, PANELS.items(), strict=True):
         drawn = [
             draw(axes, run[label], {**look, "label": name_of_run})
             for run, name_of_run, look in zip(runs, names, STYLES, strict=True)
@@ -93,7 +95,8 @@ def baseline_comparison(
         ]
         if not any(drawn):
             style.empty_panel(axes, f"{first_line(name)}: not measured or undefined")
-        axes.set_ylabel(name)
+        measured = next((run[label][variable] for run in runs if variable in run.get(label, ())), None)
+        axes.set_ylabel(name if measured is None else with_units(name, measured, "\n"))
         for step in changes:
             axes.axvline(step, color="0.5", lw=0.8, ls=":")
     steps = np.unique(np.concatenate([data.step.values for run in runs for data in run.values()]))
@@ -127,12 +130,12 @@ def _norm(axes: Axes, landscape: xr.Dataset, look: dict[str, Any]) -> bool:
     return over_seeds(axes, landscape.weight_norm.sel(component="total"), **look) is not None
 
 
-PANELS: dict[str, tuple[Callable[[Axes, xr.Dataset, dict[str, Any]], bool], str]] = {
-    "training": (_accuracy, "Test accuracy\n(%)"),
-    "llc": (_llc, "LLC"),
-    "circuits": (_excluded, "Excluded loss, train\n(nats)"),
-    "landscape": (_norm, "Weight norm"),
-}
+PANELS: dict[str, tuple[Callable[[Axes, xr.Dataset, dict[str, Any]], bool], str, str]] = {
+    "training": (_accuracy, "Test accuracy\n(%)", "test_accuracy"),
+    "llc": (_llc, "LLC", "llc"),
+    "circuits": (_excluded, "Excluded loss, train", "excluded_loss"),
+    "landscape": (_norm, "Weight norm", "weight_norm"),
+}  # how to draw a dataset, the label of its axis, and the variable with the units
 
 
 PLAIN = "0.15"
@@ -152,7 +155,6 @@ SITES = {  # color and marker of the modified site
     "unembedding": (GREEN, "D"),
 }
 LINES = {"circuit": "-", "": "-", "random planes": ":"}  # all others are dashed
-ROWS = ("LLC", "Train loss\n(nats)", "Test accuracy\n(%)")
 
 
 @style.styled
@@ -187,7 +189,7 @@ def interventions(measured: xr.Dataset, seed: int | None = None) -> Figure:
         ):
             draws = variants.isel(variant=((variants.site == site) & (variants.control == control)).values)
             _intervention(column, draws, *SITES[site], LINES.get(control, "--"))
-    _label(panels, networks.step.values)
+    _label(panels, networks)
     handles = [Line2D([], [], color=PLAIN, marker=".", label="as trained")]
     for site, (color, marker) in SITES.items():
         if (networks.site == site).any():
@@ -215,7 +217,8 @@ def _intervention(column: np.ndarray, draws: xr.Dataset, color: str, marker: str
     column[2].plot(draws.step, 100 * draws.accuracy.sel(split="test").mean("variant"), **style)
 
 
-def _label(panels: np.ndarray, steps: np.ndarray) -> None:
+def _label(panels: np.ndarray, networks: xr.Dataset) -> None:
+    steps = networks.step.values
     for axes in panels.flat:
         axes.set_xscale("log")
         axes.set_xticks(steps, [f"{step:,}" for step in steps], rotation=45)
@@ -224,10 +227,11 @@ def _label(panels: np.ndarray, steps: np.ndarray) -> None:
         style.symlog_axis(axes)
         axes.axhline(0, color="0.8", lw=0.6, zorder=0)
     for axes in panels[1]:
-        style.logarithmic(axes.yaxis)
+        logarithmic(axes.yaxis)
     for axes in panels[2]:
         style.percent_axis(axes)
         axes.set_xlabel("Training step\n(logarithmic)")
-    for axes, label in zip(panels[:, 0], ROWS, strict=True):
+    rows = ("LLC", with_units("Train loss", networks.loss, "\n"), "Test accuracy\n(%)")
+    for axes, label in zip(panels[:, 0], rows, strict=True):
         axes.set_ylabel(label)
     style.panel_letters(panels[:, 0].tolist())

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from slt_grok.llc.diagnostics import QUANTILE, TRUSTED, LLCStatus
 from slt_grok.plots import style
 from slt_grok.plots.lines import fit_llc, points_by_status, status_handles
+from slt_grok.plots.logarithmic import logarithmic
 from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE
 
 
@@ -40,7 +41,7 @@ def llc_window(measured: xr.Dataset, seed: int | None = None) -> Figure:
         _line(radius, here, here.radius.values, color)
     radius.set_xlabel(r"Radius $\sqrt{d/\gamma}\,/\,|w^*|$" + f"\n($n\\beta$ = {measured.n_beta.values[-1]:,.4g})")
     for axes, i in zip((*grid[0], radius), (*range(measured.sizes["n_beta"]), -1), strict=True):
-        style.logarithmic(axes.xaxis, axes.yaxis)
+        logarithmic(axes.xaxis, axes.yaxis)
         at = [measured.isel(step=j, n_beta=i) for j in range(len(colors))]
         x = [one.radius if axes is radius else one.gamma for one in at]
         fit_llc(axes, list(zip(x, at, colors, strict=True)), [measured])
@@ -89,7 +90,7 @@ def _drop(factor: Axes, half: Axes, measured: xr.Dataset) -> None:
         half.errorbar(x, at.half_way_step, np.nan_to_num(bars), color=color, marker=marker, ms=3, lw=1)
     for axes in (factor, half):
         axes.axvline(measured.attrs["gamma"], color=GRAY, lw=0.8, ls=(0, (4, 2)), zorder=0)
-        style.logarithmic(axes.xaxis, axes.yaxis)
+        logarithmic(axes.xaxis, axes.yaxis)
         axes.set(xlabel=r"Localization $\gamma$", xlim=_padded(measured.gamma.values))
     start, end = int(measured.drop_from.values.flat[0]), int(measured.step.values[-1])
     factor.set_ylabel(f"LLC at step {start:,}\n/ LLC at step {end:,}")

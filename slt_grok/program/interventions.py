@@ -52,7 +52,7 @@ UNAVAILABLE = "this seed has no circuit, no control frequencies, or no checkpoin
 LLC_VARIABLES = ("llc", "llc_se", "llc_low", "llc_high", "rhat", "ess", "drift", "llc_status", "llc_status_reason")
 MEASURED = {
     **{name: VARIABLES[name]._replace(dims=(VARIANT,), where="") for name in LLC_VARIABLES},
-    "loss": Variable((VARIANT, "split"), "loss", "mean cross-entropy over the split in float64", units="nats"),
+    "loss": Variable((VARIANT, "split"), "loss", "mean loss over the split in float64", of_loss=True),
     "accuracy": Variable((VARIANT, "split"), "accuracy", "fraction of pairs whose largest logit is the label"),
     "distance": Variable(
         (VARIANT,), "relative change of the weights", "|w - w_as_trained| / |w_as_trained| over all weights"

@@ -103,9 +103,9 @@ def caveats(summary: Summary, llc: xr.Dataset | None) -> list[str]:
     if llc is None or "llc" not in llc:
         return []
     effective = (
-        "This loss, like cross-entropy, has no finite minimizer on a network that fits its train set, so every LLC "
-        "here is effective at its nβ and γ"
-        if "comment" in llc.attrs
+        "This loss has no finite minimizer on a network that fits its train set, so every LLC here is effective at its "
+        "nβ and γ"
+        if llc.attrs.get("finite_minimizer") == 0
         else "Every LLC here belongs to its nβ and γ"
     )
     return [

@@ -17,7 +17,7 @@ from slt_grok.config import RunConfig, parse_config, read_yaml
 from slt_grok.devices import device_named
 from slt_grok.errors import SltGrokError
 from slt_grok.format import listing
-from slt_grok.measurement import Derived, Measurement, in_units_of_loss
+from slt_grok.measurement import Derived, Measurement
 from slt_grok.memory import peak_gib
 from slt_grok.progress import announce, progress
 from slt_grok.store import RunDirectory
@@ -27,6 +27,7 @@ from slt_grok.studies.context import RunContext
 from slt_grok.studies.provenance import environment
 from slt_grok.training import train
 from slt_grok.trajectories import Trajectory
+from slt_grok.units import in_units_of_loss
 
 CALIBRATION, SUMMARY = "calibration.json", "summary.json"
 TRAINING = "training"

@@ -93,7 +93,7 @@ class Task(Registered, ABC):
 
     @property
     def loss_units(self) -> str:
-        """Units of the loss; empty if they are unknown."""
+        """Units of the loss; empty if they are unknown, so that labels omit them."""
         return "nats"
 
     @property

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from slt_grok.format import capital, number, percent, step
-from slt_grok.measurement import Data, Result, Table, Variable, with_units
+from slt_grok.measurement import Data, Result, Table, Variable
 from slt_grok.rules import ACCURACY, LOSS, Change
+from slt_grok.units import with_units
 
 SOURCE = "Nanda et al. 2301.05217, section 3"
 CHANGES = {
@@ -23,11 +24,16 @@ class Training(Result):
     position = 0
     variables = {
         f"{split}_{quantity}": Variable(
-            (), f"{split} {quantity}", definition.format(split), SOURCE, units, change=CHANGES[f"{split}_{quantity}"]
+            (),
+            f"{split} {quantity}",
+            definition.format(split),
+            SOURCE,
+            of_loss=quantity == "loss",
+            change=CHANGES[f"{split}_{quantity}"],
         )
-        for quantity, definition, units in (
-            ("loss", "mean loss over the {} set in float64", "nats"),
-            ("accuracy", "fraction of {} samples whose largest logit is the correct answer", ""),
+        for quantity, definition in (
+            ("loss", "mean loss over the {} set in float64"),
+            ("accuracy", "fraction of {} samples whose largest logit is the correct answer"),
         )
         for split in ("train", "test")
     }

@@ -22,6 +22,7 @@ from slt_grok.rules import ACCURACY
 from slt_grok.transitions.measures import Curve
 
 PHASES = ("memorization", "circuit_formation", "cleanup")
+CIRCUIT_LOSSES = ("restricted_loss_sum", "excluded_loss")
 
 
 def first_step_at(curve: Curve, threshold: float) -> float:
@@ -46,8 +47,8 @@ def phase_ends(test_accuracy: Curve, memorization: float, generalization: float)
 
 
 def has_circuit(transitions: xr.Dataset) -> bool:
-    """Check whether a circuit was measured, without which circuit formation and cleanup are mere names."""
-    return bool(np.isin(("restricted_loss_sum", "excluded_loss"), transitions.measure).any())
+    """Check whether a circuit was measured; without one, circuit formation and cleanup are not defined."""
+    return bool(np.isin(CIRCUIT_LOSSES, transitions.measure).any())
 
 
 class Drop(NamedTuple):

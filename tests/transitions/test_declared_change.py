@@ -5,7 +5,7 @@ import xarray as xr
 
 from slt_grok import transitions
 from slt_grok.measurement import Result, Variable
-from slt_grok.plots import style
+from slt_grok.plots import palette, style
 from slt_grok.rules import LOSS, Change
 from slt_grok.transitions.measures import measure_name, measures
 from tests.transitions.test_measure import run
@@ -29,7 +29,7 @@ def test_a_new_variable_is_an_event_with_a_name_and_a_color():
         assert found.measure.values[-1] == "distance"
         assert np.isfinite(found.transition_middle.sel(measure="distance")).all()
         assert measure_name("distance") == "distance to the end"
-        assert style.appearance("distance") == (style.PINK, "o")
+        assert style.appearance("distance") == (palette.PINK, "o")
     finally:
         del Result.registry[Distance.name]
     assert before[:5] == ["train_accuracy", "test_accuracy", "train_loss", "test_loss", "llc"]

@@ -6,12 +6,12 @@ import pandas as pd
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
-from slt_grok.measurement import in_units_of_loss
 from slt_grok.store.importers.checkpoints import same_tensors
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.importers.splits import compared
 from slt_grok.store.run_directory import RunDirectory
 from slt_grok.training.result import Training
+from slt_grok.units import in_units_of_loss
 
 
 def write_run(networks: Sequence[Imported], run: RunDirectory, notes: Sequence[str] = ()) -> list[str]:
