@@ -13,8 +13,7 @@ from slt_grok.models.model import At, Model, passthrough
 class CustomModule(Model):
     """A module from the user's Python file.
 
-    `create` returns the module itself, or an `Adapter` around it if sites are given. This class only declares the
-    settings.
+    `create` returns the module itself, or an `Adapter` around it if sites are given.
 
     Parameters
     ----------
@@ -24,6 +23,15 @@ class CustomModule(Model):
         Reference to a function without arguments that returns the module; see `slt_grok.user_code`.
     sites, roles, position, quadratic : optional
         See `slt_grok.models.Adapter`; the module then takes pairs of tokens, and circuits can be measured.
+    classes : int, optional
+        Number of classes of the task; the module decides how many outputs it has.
+
+    Raises
+    ------
+    CodeError
+        The user's code cannot be executed, or returns no module.
+    SltGrokError
+        Sites or roles do not fit the module, see `Adapter`.
     """
 
     name: ClassVar[str] = "custom"
@@ -39,26 +47,30 @@ class CustomModule(Model):
         classes: int | None = None,
     ) -> None:
         super().__init__(tokens, classes)
-
-    @classmethod
-    def create(cls, **settings: Any) -> nn.Module:
-        """Build the module.
-
-        Raises
-        ------
-        CodeError
-            The user's code cannot be executed, or returns no module.
-        SltGrokError
-            Sites or roles do not fit the module, see `Adapter`.
-        """
-        tokens, build, _ = (settings.pop(name) for name in ("tokens", "build", "classes"))
-        sites, roles = (settings.pop(name) or {} for name in ("sites", "roles"))
         module = user_code.call(build)
         if not isinstance(module, nn.Module):
             raise user_code.CodeError(
                 f"{user_code.short(build)}: expected it to return a torch.nn.Module, got {module!r}"
             )
-        return Adapter(module, tokens, sites, roles, **settings) if sites or roles else module
+        if sites or roles:
+            module = Adapter(module, tokens, sites or {}, roles or {}, position=position, quadratic=quadratic)
+        self.module = module
+
+    @classmethod
+    def create(cls, **settings: Any) -> nn.Module:
+        """Build the module.
+
+        Parameters
+        ----------
+        **settings
+            The parameters of this class.
+
+        Raises
+        ------
+        CodeError, SltGrokError
+            As for this class.
+        """
+        return cls(**settings).module
 
     def initialize(self, generator: torch.Generator) -> None:
         """Not available: `create` returns another module."""

@@ -27,6 +27,7 @@ from slt_grok.store.run_directory import new_run
 from slt_grok.studies.context import milestones
 from slt_grok.studies.run import TRAINING, Run
 from slt_grok.tasks import Task
+from slt_grok.tasks.custom import CustomTask
 from slt_grok.trajectories import Network, Trajectory
 
 COMPARED = 64  # samples on which modules from two calls of a function are compared
@@ -130,6 +131,8 @@ def _read_custom(
         outputs, others = (each.outputs(state, task.inputs[:COMPARED]) for each in (network, again))
     if not torch.allclose(outputs, others, rtol=1e-4, atol=1e-6, equal_nan=True):
         raise _unstable(module, "outputs that differ at the same weights")
+    if isinstance(task, CustomTask):
+        content = {**content, "task": {**content["task"], "checksums": task.compute_checksums()}}
     networks = []
     for i, file in enumerate(checkpoints):
         state = {name: tensor[i] for name, tensor in trajectory.parameters.items()}
@@ -142,9 +145,7 @@ def _read_custom(
         _ = networks[0].per_pair
     except Exception as error:  # whatever the user's code raises
         reason = first_line(error) or type(error).__name__
-        raise SltGrokError(
-            f"{data}: network or loss fails on the test set, but not on the train set: {reason}"
-        ) from error
+        raise SltGrokError(f"{data}: network or loss fails on single samples or on the test set: {reason}") from error
     settled, notes = settle(networks)
     if network.frozen:
         notes.append(f"Frozen (requires_grad=False): {listing(sorted(network.frozen))} do not move in LLC estimates.")

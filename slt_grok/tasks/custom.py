@@ -15,6 +15,7 @@ from slt_grok.settings import check
 from slt_grok.tasks.task import Task
 
 PARTS = ("train", "test")
+ROUNDING = 1e-5  # relative difference of a checksum, such as from another number of threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,8 @@ class CustomTask(Task):
         `slt_grok.samples.read`, such as (inputs, targets), or {"train": ..., "test": ...} of such forms.
     loss_function : str or None, optional
         Reference to a function (outputs, targets) -> losses of the samples, or their mean; cross-entropy by default.
+    checksums : tuple of 4 floats or None, optional
+        What `compute_checksums` gave at the import; other samples are an error.
     """
 
     name: ClassVar[str] = "custom"
@@ -40,6 +43,7 @@ class CustomTask(Task):
 
     samples: str
     loss_function: str | None = None
+    checksums: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
         check(self, "task")  # the size of the train set is unknown until the data is read
@@ -57,7 +61,18 @@ class CustomTask(Task):
         for what, train, other in zip(("inputs", "targets"), (inputs, targets), splits.get("test", ()), strict=False):
             if train.shape[1:] != other.shape[1:] or train.is_floating_point() != other.is_floating_point():
                 raise self._error(f"test: expected {what} as in train, {described(train)}, got {described(other)}")
-        return {"test": (inputs[:0], targets[:0]), **splits}
+        splits = {"test": (inputs[:0], targets[:0]), **splits}
+        checked = zip(_projections(splits), self.checksums, strict=True) if self.checksums else ()
+        if not all(abs(number - before) <= ROUNDING * norm for (number, norm), before in checked):
+            raise self._error(
+                "returns other samples than at the import; make it return the same in every call, restore its files, "
+                "or import the checkpoints again"
+            )
+        return splits
+
+    def compute_checksums(self) -> list[float]:
+        """Compute one number for each of train inputs, train targets, test inputs and test targets."""
+        return [number for number, _ in _projections(self.splits)]
 
     def _samples(self, name: str, part: Any) -> tuple[Tensor, Tensor]:
         try:
@@ -117,3 +132,15 @@ class CustomTask(Task):
     def loss(self) -> Callable[[Tensor, Tensor], Tensor] | None:
         """The loss from the user's file."""
         return None if self.loss_function is None else user_code.load(self.loss_function)
+
+
+def _projections(splits: Mapping[str, tuple[Tensor, Tensor]]) -> list[tuple[float, float]]:
+    """Project train and test inputs and targets on a fixed vector each: rounding hardly changes that, other samples do.
+
+    Returns
+    -------
+    list of (float, float)
+        The number for each tensor, and the tensor's norm, by which a change is to be judged.
+    """
+    tensors = [tensor.double().nan_to_num().flatten() for name in PARTS for tensor in splits[name]]
+    return [((t @ torch.arange(len(t), dtype=t.dtype).cos()).item(), t.norm().item()) for t in tensors]

@@ -14,6 +14,7 @@ import yaml
 from slt_grok import circuits, user_code
 from slt_grok.errors import SltGrokError
 from slt_grok.models import Adapter
+from slt_grok.models.custom import CustomModule
 from slt_grok.report.page import write
 from slt_grok.studies.run import Run
 from slt_grok.tasks import ModularTask
@@ -53,6 +54,11 @@ def untested(): return {"train": data()["train"], "test": (torch.zeros(0, 3), to
 def none(): return {"train": (torch.zeros(0, 3), torch.zeros(0))}
 def classes(): return nn.Sequential(nn.Linear(3, 4))
 def labels(): return {"train": (torch.randn(9, 3), torch.arange(9) % 4), "test": (torch.randn(9, 3), torch.arange(9))}
+def unseeded(): return torch.randn(150, 3), torch.zeros(150)
+def stored(): return torch.load(Path(__file__).with_name("samples.pt")), torch.zeros(150)
+def pairwise(outputs, targets):
+    if len(outputs) < 2: raise ValueError("two samples, please")
+    return ((outputs - targets) ** 2).mean()
 calls = 0
 def counted():
     global calls
@@ -236,6 +242,10 @@ def test_sites_give_the_circuit_measures_of_an_adapter(home: Path, slt_grok_comm
         (("--data", "line.py:none"), "line.py:none: train: expected samples, got none"),
         (("--loss", ""), "line.py:data: cross-entropy expects integer targets; name a loss by --loss"),
         (("--loss", "line.py:data"), "loss"),
+        (
+            ("--loss", "line.py:pairwise"),
+            "line.py:data: network or loss fails on single samples or on the test set: two",
+        ),
         (("--task", "line.py"), "either --data"),
         (("--format", "clock_pizza"), "--format"),
         (("--module", ""), "expected --module too"),
@@ -251,13 +261,35 @@ def test_what_does_not_fit_is_one_sentence_and_writes_nothing(
     assert not (home / "runs").exists()
 
 
+def test_data_that_differ_from_call_to_call_are_refused(home: Path, slt_grok_command: Command) -> None:
+    exit_code, error = bring(slt_grok_command, "--data", "line.py:unseeded")
+    assert exit_code == 2
+    assert "line.py:unseeded: returns other samples than at the import" in error
+    assert len(error.splitlines()) == 1
+    assert not list((home / "runs").iterdir())
+
+
+def test_samples_that_changed_after_the_import_are_refused(home: Path, slt_grok_command: Command) -> None:
+    x = torch.randn(150, 3, generator=torch.Generator().manual_seed(1))
+    torch.save(x, home / "samples.pt")
+    assert bring(slt_grok_command, "--data", "line.py:stored")[0] == 0
+    torch.save(x * (1 + 1e-7), home / "samples.pt")  # as another number of threads rounds
+    assert len(Run(home / "runs/line").config.task.labels) == 150
+    x[7, 1] += 1
+    torch.save(x, home / "samples.pt")
+    exit_code, error = measure(slt_grok_command, home, LLC, "--only", "llc")
+    assert exit_code == 2
+    assert "line.py:stored: returns other samples than at the import" in error
+    assert len(error.splitlines()) == 1
+
+
 def test_test_labels_beyond_the_outputs_are_one_sentence(home: Path, slt_grok_command: Command) -> None:
     for path in (home / "checkpoints").iterdir():
         torch.save(torch.nn.Sequential(torch.nn.Linear(3, 4)).state_dict(), path)
     changes = ("--module", "line.py:classes", "--data", "line.py:labels", "--loss", "")
     exit_code, error = bring(slt_grok_command, *changes)
     assert exit_code == 2
-    assert "line.py:labels: network or loss fails on the test set" in error
+    assert "line.py:labels: network or loss fails on single samples or on the test set" in error
     assert len(error.splitlines()) == 1
     assert not (home / "runs").exists()
 
@@ -268,7 +300,7 @@ def test_test_labels_beyond_the_outputs_are_one_sentence(home: Path, slt_grok_co
         ("shapes", "line.py:shapes: expected the same module from every call, got two with weight of shapes (1, 3)"),
         ("masks", "the buffer mask"),
         ("scales", "outputs that differ at the same weights"),
-        ("random", ""),  # the sentence is that of a random network
+        ("random", "module: expected the same values in every evaluation at the same weights"),
     ],
 )
 def test_a_module_that_differs_from_call_to_call_is_refused(
@@ -345,6 +377,11 @@ def test_a_reference_is_checked(home: Path) -> None:
     for text in ("line.py:build", "line.py:build@12", "line.py@" + "0" * 64, "line.txt:build@" + "0" * 64):
         with pytest.raises(SltGrokError, match="expected a reference"):
             user_code.load(text)
+
+
+def test_a_custom_module_needs_no_more_than_tokens_and_a_function(home: Path) -> None:
+    module = CustomModule.create(tokens=3, build=user_code.permit("line.py:build", "--module"))
+    assert type(module).__name__ == "Line"
 
 
 def test_training_a_custom_module_is_refused(home: Path, slt_grok_command: Command) -> None:
