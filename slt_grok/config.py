@@ -4,16 +4,17 @@ Every measurement in the registry has a section with its name. Unknown keys are 
 with the file, the key and what was expected.
 """
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import yaml
+import torch
 from pydantic import Field, PrivateAttr, ValidationError, create_model, model_validator
 
-from slt_grok.errors import SltGrokError
+from slt_grok.errors import SltGrokError, one_line, shown
 from slt_grok.measurement import Measurement
+from slt_grok.memory import require_memory
 from slt_grok.models import Model, Network
 from slt_grok.models.network import cross_entropy
 from slt_grok.registry import load_plugins
@@ -22,8 +23,10 @@ from slt_grok.settings import Deferred, NonNegative, Settings, parse_settings, s
 from slt_grok.tasks import Task
 from slt_grok.training.settings import TrainingSettings
 from slt_grok.user_code import CodeError
+from slt_grok.yaml_files import read_yaml
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+LOGIT, WEIGHT = 12, 16  # bytes: a logit in float32 and float64; a weight, its gradient and two moments
 
 
 class TransitionsSettings(Settings):
@@ -68,7 +71,7 @@ class RunConfig(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> "RunConfig":
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds: expected distinct seeds, got {self.seeds}")
+            raise ValueError(f"seeds: expected distinct seeds, got {shown(self.seeds)}")
         try:
             network = self.network  # report what does not fit it now rather than after training
         except CodeError:  # its results can still be shown
@@ -82,8 +85,23 @@ class RunConfig(Settings):
     def network(self) -> Network:
         """The network with its task, without parameters."""
         model: Deferred = self.model
-        module = model.construct(tokens=self.task.tokens, classes=self.task.classes)
+        sizes = {"tokens": self.task.tokens, "classes": self.task.classes}
+        if self.training is not None:
+            largest = max(self.task.train_size, len(self.task.inputs) - self.task.train_size)
+            require_memory(LOGIT * largest * self.task.classes, "task", "the logits of a split")
+            weights = _weights(model, sizes) * len(self.seeds)
+            require_memory(WEIGHT * weights, "model", f"the weights and the optimizer of {len(self.seeds)} seeds")
+        try:
+            module = model.construct(**sizes)
+        except (MemoryError, OverflowError, RuntimeError) as error:
+            raise SltGrokError(f"model: expected smaller sizes; it cannot be built ({type(error).__name__})") from error
         return Network(module, self.task, self.task.loss or cross_entropy)
+
+    def with_seeds(self, seeds: Sequence[int]) -> Self:
+        """Copy the configuration with other seeds, which must be valid; the network is shared."""
+        config = self.model_copy(update={"seeds": list(seeds)})
+        config._content = {**self._content, "seeds": list(seeds)}
+        return config
 
     @property
     def content(self) -> dict[str, Any]:
@@ -102,8 +120,13 @@ class RunConfig(Settings):
 
 def run_config() -> type[RunConfig]:
     """Build the class of a run's configuration, with a section for each registered measurement."""
+    return _with_sections(*Measurement.all())
+
+
+@cache
+def _with_sections(*kinds: type[Measurement]) -> type[RunConfig]:
     sections: dict[str, Any] = {}
-    for kind in sorted(Measurement.all(), key=lambda kind: kind.inherits):  # report a wrong value at its origin
+    for kind in sorted(kinds, key=lambda kind: kind.inherits):  # report a wrong value at its origin
         if kind.name in RunConfig.model_fields or hasattr(RunConfig, kind.name):
             raise SltGrokError(f"measurement {kind.name}: this name is reserved in a configuration; choose another")
         complete = not any(field.is_required() for field in kind.Settings.model_fields.values())
@@ -112,43 +135,21 @@ def run_config() -> type[RunConfig]:
     return create_model("RunConfig", __base__=RunConfig, **sections)
 
 
+def _weights(model: Deferred, sizes: Mapping[str, int]) -> int:
+    """Count the weights of a model without allocating them; 0 if that is not possible."""
+    try:
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in model.construct(**sizes).parameters())
+    except Exception:  # whatever is wrong is reported when the model is built
+        return 0
+
+
 def _allows(measurement: type[Measurement], content: Mapping[str, Any]) -> bool:
     try:
         measurement.Settings.model_validate(content)
     except (ValidationError, SltGrokError):
         return False
     return True
-
-
-class _Loader(yaml.SafeLoader):
-    """A loader that refuses duplicate keys instead of using the last one."""
-
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)
-        keys = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if (key.tag, key.value) in keys:
-                raise yaml.MarkedYAMLError(problem=f"duplicate key {key.value!r}", problem_mark=key.start_mark)
-            keys.add((key.tag, key.value))
-        return node
-
-
-def read_yaml(path: Path) -> Any:
-    """Read the content of a YAML file.
-
-    Raises
-    ------
-    SltGrokError
-        The file is missing, unreadable or not YAML, or a key occurs twice in a mapping.
-    """
-    try:
-        return yaml.load(path.read_text(), _Loader)
-    except FileNotFoundError as error:
-        raise SltGrokError(f"{path}: no such configuration file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SltGrokError(f"{path}: expected a readable text file ({error})") from error
-    except Exception as error:  # YAMLError; RecursionError, ValueError, ... from values such as 2020-13-45
-        raise SltGrokError(f"{path}: expected YAML ({' '.join(str(error).split())})") from error
 
 
 def load_config(path: Path) -> RunConfig:
@@ -181,8 +182,11 @@ def parse_config(content: Any, origin: str, named: bool = False) -> RunConfig:
     """
     plugins = content.get("plugins") or [] if isinstance(content, Mapping) else []
     if not isinstance(plugins, list) or not all(isinstance(name, str) for name in plugins):
-        raise SltGrokError(f"{origin}: plugins: expected a list of module names, got {plugins!r}")
-    load_plugins(plugins, origin, named)
+        raise SltGrokError(f"{origin}: plugins: expected a list of module names, got {shown(plugins)}")
+    try:
+        load_plugins(plugins, origin, named)
+    except SltGrokError as error:
+        raise type(error)(one_line(error)) from error
     config = parse_settings(run_config(), content, origin, "the keys name, task, model and training")
     config._content = dict(content)
     return config

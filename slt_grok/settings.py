@@ -6,17 +6,47 @@ its schema, such as `sampler: {name: underdamped, step_size: 0.01}`.
 
 import difflib
 import inspect
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, TypeVar, Union, get_args, get_type_hints
+from textwrap import shorten
+from typing import Annotated, Any, Self, TypeVar, Union, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 from torch import Tensor
 
-from slt_grok.errors import SltGrokError
+from slt_grok.errors import SltGrokError, one_line, shown
 from slt_grok.registry import Registered
+
+DEEPEST, MOST_VALUES = 32, 200_000  # levels and values of a file
+EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")  # a number that YAML 1.1 reads as text, so that old manifests hold it
+LISTED = 150  # characters of a list of keys
+
+WORDS = {
+    "int": "an integer",
+    "float": "a number",
+    "finite": "a finite number",
+    "string": "text",
+    "bool": "true or false",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a mapping",
+    "model": "a mapping",
+    "mapping": "a mapping",
+}
+"""What is expected, by the first word of pydantic's type of an error."""
 
 Positive = Annotated[int, Field(gt=0, lt=2**63)]
 NonNegative = Annotated[int, Field(ge=0, lt=2**63)]
@@ -27,6 +57,16 @@ class Settings(BaseModel):
     """Base of all settings: unknown keys, NaN, infinity and wrong defaults are rejected."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True, validate_default=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _convert_no_kinds(cls, content: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Refuse booleans and text for numbers, and numbers and text for booleans, which pydantic converts."""
+        settings = handler(content)
+        if isinstance(content, Mapping):
+            for key in cls.model_fields.keys() & content.keys():
+                _check_kind(content[key], getattr(settings, key), key)
+        return settings
 
     def check_network(self, network: Any, key: str) -> None:
         """Check what depends on the network and its task.
@@ -68,13 +108,48 @@ def parse_settings(kind: type[S], content: Any, origin: str, keys: str = "settin
         The content is not a mapping, or a key or value is wrong; the message names the first one.
     """
     if not isinstance(content, Mapping):
-        raise SltGrokError(f"{origin}: expected a mapping with {keys}, got {content!r}")
+        raise SltGrokError(one_line(f"{origin}: expected a mapping with {keys}, got {shown(content)}"))
     try:
+        _check_plain(content)
         return kind.model_validate(content)
     except ValidationError as error:
-        raise SltGrokError(f"{origin}: {sentence(error, kind)}") from error
+        raise SltGrokError(one_line(f"{origin}: {sentence(error, kind)}")) from error
     except SltGrokError as error:
-        raise SltGrokError(f"{origin}: {error}") from error
+        raise SltGrokError(one_line(f"{origin}: {error}")) from error
+
+
+def _check_plain(content: Mapping[Any, Any]) -> None:
+    """Check that content of a file can be stored and shown: its depth, its length, its keys and its integers."""
+    places: list[tuple[tuple[Any, ...], Any]] = [((), content)]
+    for place, value in places:  # which grows
+        if len(places) > MOST_VALUES or len(place) > DEEPEST:
+            raise SltGrokError(f"{place[0]}: expected at most {DEEPEST} levels and {MOST_VALUES} values in a file")
+        if isinstance(value, int) and not -(2**63) < value < 2**63:
+            got = f"one of {value.bit_length()} bits"
+            raise SltGrokError(f"{_key(place)}: expected an integer between -2^63 and 2^63, got {got}")
+        if isinstance(value, Mapping):
+            if other := [each for each in value if not isinstance(each, str)]:
+                raise SltGrokError(f"{_key((*place, 'keys'))}: expected text, got {shown(other[0])}")
+            places += [((*place, name), part) for name, part in value.items()]
+        elif isinstance(value, list | tuple):
+            places += [((*place, index), part) for index, part in enumerate(value)]
+
+
+def _key(place: Iterable[int | str]) -> str:
+    return ".".join(str(part) or "''" for part in place)
+
+
+def _check_kind(written: Any, read: Any, key: str) -> None:
+    """Check that a number, or a boolean, was written as one."""
+    if isinstance(read, bool):
+        if isinstance(written, int | float | str) and not isinstance(written, bool):
+            raise ValueError(f"{key}: expected true or false, got {shown(written)}")
+    elif isinstance(read, int | float):
+        if isinstance(written, bool) or (isinstance(written, str) and not EXPONENT.fullmatch(written)):
+            raise ValueError(f"{key}: expected a number, got {shown(written)}")
+    elif isinstance(read, list | tuple) and isinstance(written, list | tuple):
+        for index, pair in enumerate(zip(written, read, strict=False)):
+            _check_kind(*pair, f"{key}.{index}")
 
 
 def sentence(error: ValidationError | ErrorDetails, kind: type[BaseModel]) -> str:
@@ -84,7 +159,7 @@ def sentence(error: ValidationError | ErrorDetails, kind: type[BaseModel]) -> st
     """
     errors = error.errors() if isinstance(error, ValidationError) else [error]
     first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
-    key = ".".join(map(str, first["loc"]))
+    key, limits = _key(first["loc"]), first.get("ctx", {})
     match first["type"]:
         case "extra_forbidden":
             return f"{key}: unknown key; {_suggestion(str(first['loc'][-1]), _keys(kind, first['loc'][:-1]))}"
@@ -93,15 +168,25 @@ def sentence(error: ValidationError | ErrorDetails, kind: type[BaseModel]) -> st
         case "value_error":
             message = first["msg"].removeprefix("Value error, ")
             return f"{key}.{message}" if key else message
-        case _:
+        case "too_short":
+            expected = f"{limits['min_length']} or more entries"
+        case "too_long":
+            expected = f"{limits['max_length']} or fewer entries"
+        case "int_parsing_size":
+            expected = "an integer below 2^63"
+        case "string_pattern_mismatch":
+            expected = f"text that matches {limits['pattern']}"
+        case type_:
             message = first["msg"].removeprefix("Input should be ").removeprefix("a ").removeprefix("an ")
-            return f"{key}: expected {message}, got {first['input']!r}"
+            expected = WORDS.get(type_.split("_")[0], message)
+    return f"{key or kind.__name__}: expected {expected}, got {shown(first['input'])}"
 
 
 def _suggestion(key: str, keys: Collection[str]) -> str:
     """List the keys that exist, and ask whether the closest one was meant."""
     close = difflib.get_close_matches(key, keys, 1)
-    listed = f"expected one of {', '.join(keys)}" if keys else "expected no further keys"
+    some = shorten(", ".join(keys), LISTED, placeholder=" ...")
+    listed = f"expected one of {some}" if keys else "expected no further keys"
     return f"{listed}; did you mean {close[0]}?" if close else listed
 
 

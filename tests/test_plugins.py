@@ -161,7 +161,7 @@ WRONG = {
     "class A(Measurement):\n  name = 'seeds'\n  def measure(self, *_): ...": "measurement seeds: this name is",
     "class A(Measurement):\n  name = 'network'\n  def measure(self, *_): ...": "measurement network: this name is",
     "class A(Measurement):\n  name = 'a'\n  class Settings(Settings): k: int = 'three'\n  def measure(self, *_): ...": (
-        "measurement a: defaults: k: expected valid integer"
+        "measurement a: defaults: k: expected an integer"
     ),
     "class A(Sampler):\n  name = 'a'\n  def init(self, *_): ...": "A: expected it to define update",
     "class A(GroupTask):\n  name = 'a'": "A: expected it to define group",

@@ -18,6 +18,7 @@ from slt_grok.llc import restrictions
 from slt_grok.llc.samplers.adaptive import AdaptiveLangevin
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.sampling import Schedule
+from slt_grok.memory import require_memory
 from slt_grok.models import Network
 from slt_grok.settings import AboveZero, NonNegative, Positive, Settings, section
 
@@ -118,6 +119,9 @@ class SamplingSettings(Settings):
         samples = size if network.task is None else len(network.task.indices(split))
         if size > samples:
             raise SltGrokError(f"{key}.batch_size ({size}) must not exceed the {samples} {split} samples")
+        weights = sum(network.shapes[name].numel() for name in network.moving)
+        require_memory(16.0 * self.chains * weights, f"{key}.chains", "position, gradient and moments of the chains")
+        require_memory(8.0 * self.chains * self.draws, f"{key}.draws", "the losses of the draws")
 
     def n_beta_of(self, samples: int) -> float:
         """Evaluate n_beta for the given number of samples."""

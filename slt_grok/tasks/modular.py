@@ -15,8 +15,11 @@ from torch import Tensor
 
 from slt_grok.errors import SltGrokError
 from slt_grok.groups import CyclicGroup, cyclic
+from slt_grok.memory import require_memory
 from slt_grok.settings import NonNegative
 from slt_grok.tasks.task import GroupTask
+
+PAIR = 40  # bytes of a pair: two tokens, its label, its entries in the table and in the split
 
 Operation = Literal["addition", "subtraction", "multiplication", "x^2+xy+y^2", "random_table"]
 
@@ -67,6 +70,7 @@ class ModularTask(GroupTask):
         if bool(rows) != (self.split_rule == "listed") or len(rows) < len(self.train_rows):
             raise SltGrokError("task.train_rows: expected distinct rows with split_rule listed, and none without")
         super().__post_init__()
+        require_memory(PAIR * self.modulus**2, "task.modulus", "its pairs")
         if rows and max(rows) >= self.modulus**2:
             raise SltGrokError(f"task.train_rows: expected rows in 0..{self.modulus**2 - 1}")
 
@@ -92,7 +96,7 @@ class ModularTask(GroupTask):
     @property
     def train_size(self) -> int:
         """Number of train pairs."""
-        return len(self.train_rows) or super().train_size
+        return len(self.train_rows) or int(self.train_fraction * self.modulus**2)
 
     @cached_property
     def order(self) -> Tensor:

@@ -13,8 +13,10 @@ from slt_grok.settings import Positive, Settings
 class CheckpointSchedule(Settings):
     """Steps at which a checkpoint is stored: the union of the three, with the first and the last step."""
 
-    linear: int = Field(default=0, ge=0, description="number of checkpoints equally spaced in step")
-    logarithmic: int = Field(default=0, ge=0, description="number of checkpoints equally spaced in log step from 1")
+    linear: int = Field(default=0, ge=0, le=100_000, description="number of checkpoints equally spaced in step")
+    logarithmic: int = Field(
+        default=0, ge=0, le=100_000, description="number of checkpoints equally spaced in log step from 1"
+    )
     steps: list[Annotated[int, Field(ge=0)]] = Field(default=[], description="explicit steps")
 
     def at(self, last: int) -> list[int]:

@@ -90,7 +90,7 @@ def test_devinterp_preset_is_what_the_installed_devinterp_has() -> None:
         ({"sampler": {"step_size": 0}}, "llc.sampler.step_size: expected greater than 0, got 0"),
         ({"sampler": {}}, "llc.sampler.step_size: this key is missing"),
         ({"sampler": {"name": "nuts", "step_size": 1}}, "llc.sampler.name: expected one of adaptive, devinterp,"),
-        ({"sampler": "sgld"}, "llc.sampler: expected mapping, got 'sgld'"),
+        ({"sampler": "sgld"}, "llc.sampler: expected a mapping, got 'sgld'"),
         (
             {"sampler": {"name": "mala", "step_size": 0.01}, "batch_size": 4},
             "llc.batch_size must be omitted, since mala accepts by the loss of the full batch",
